@@ -1,0 +1,119 @@
+"""Every setting of Beacon: typed, its unit in its name, checked once at boot."""
+
+import os
+import re
+import secrets
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+FLAG_OVERRIDE = re.compile(r"^BEACON_FLAG_([A-Z0-9_]+)$")
+
+
+class ConfigError(Exception):
+    """A setting cannot be used; the text is one sentence for the person who starts Beacon."""
+
+
+class Settings(BaseSettings):
+    """Read from the environment, prefix `BEACON_`; `Settings(...)` in tests names fields directly."""
+
+    model_config = SettingsConfigDict(env_prefix="BEACON_", extra="ignore", env_ignore_empty=True)
+
+    instance_dir: Path = Path("instance")
+    database_url: str = ""
+    secret_key: str = Field(default="", repr=False)
+    sources_file: Path | None = None
+    heartbeat_s: float = Field(default=15, gt=0, le=300)
+    poll_interval_s: float = Field(default=5, gt=0, le=3600)
+    fallback_poll_s: float = Field(default=5, gt=0, le=300)
+    stream_lifetime_s: float = Field(default=3600, gt=0)
+    event_retention_days: float = Field(default=7, gt=0)
+    workers: int = Field(default=1, ge=1, le=64)
+    bind: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    job_list_bound: int = Field(default=10_000, ge=1)
+    drain_s: float = Field(default=20, ge=0, le=300)
+    environment_name: str = "development"
+    flag_overrides: dict[str, bool] = Field(default_factory=dict)
+
+    @field_validator("instance_dir")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @model_validator(mode="after")
+    def _derive(self) -> Self:
+        if not self.database_url:
+            self.database_url = f"sqlite:///{self.instance_dir / 'beacon.db'}"
+        if self.database_url.startswith("postgresql://"):
+            self.database_url = "postgresql+psycopg://" + self.database_url.removeprefix("postgresql://")
+        if not self.is_sqlite and not self.secret_key:
+            raise ValueError(
+                "SECRET_KEY is required with PostgreSQL, because every host must share it; "
+                "set BEACON_SECRET_KEY to at least 32 random characters"
+            )
+        return self
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self.database_url.startswith("sqlite:")
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Settings from the environment, or `ConfigError` with a sentence that names the variable."""
+    values: dict[str, Any] = {"flag_overrides": _flag_overrides(), **overrides}
+    if "port" not in values and "BEACON_PORT" not in os.environ and os.environ.get("PORT"):
+        values["port"] = os.environ["PORT"]
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        raise ConfigError(_sentence(error)) from error
+
+
+def prepare_instance_dir(settings: Settings) -> None:
+    """Make the instance folder (mode 0700) and the secret kept in it; says what to do where it cannot."""
+    folder = settings.instance_dir
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not settings.secret_key:
+            settings.secret_key = _kept_secret(folder / "secret_key")
+        probe = folder / f".writable-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(
+            f"Beacon cannot write to its instance folder {folder} ({error.strerror}); "
+            "make it writable or name another one in BEACON_INSTANCE_DIR"
+        ) from error
+
+
+def _kept_secret(path: Path) -> str:
+    """Two processes may start at once: the one that creates the file wins, the other reads it."""
+    try:
+        with open(path, "x", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            file.write(secrets.token_urlsafe(48))
+    except FileExistsError:
+        pass
+    return path.read_text().strip()
+
+
+def _flag_overrides() -> dict[str, bool]:
+    found: dict[str, bool] = {}
+    for name, value in os.environ.items():
+        match = FLAG_OVERRIDE.match(name)
+        if match is None or not value:
+            continue
+        if value.lower() not in ("on", "off"):
+            raise ConfigError(f"{name} is {value!r}; expected on or off")
+        found[match[1].lower()] = value.lower() == "on"
+    return found
+
+
+def _sentence(error: ValidationError) -> str:
+    first = error.errors()[0]
+    if not first["loc"]:
+        return str(first["msg"]).removeprefix("Value error, ")
+    name = "BEACON_" + "_".join(str(part) for part in first["loc"]).upper()
+    return f"{name} is {first['input']!r}: {first['msg'].lower()}"

@@ -1,0 +1,135 @@
+"""The database: engine set-up for SQLite and PostgreSQL, and `write()`, the one way to change anything."""
+
+import contextlib
+import random
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import sqlalchemy as sa
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import event
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.orm import DeclarativeBase, Session
+from sqlalchemy.pool import ConnectionPoolEntry
+
+WRITE_DEADLINE_S = 5.0
+# SQLite's busy handler sleeps in C and so stops the whole event loop: it may wait this long and no longer.
+SQLITE_BUSY_MS = 5
+POSTGRES_LOCK_TIMEOUT_MS = 2_000
+
+_WRITING = {"beacon_writing": True}
+
+
+class Base(DeclarativeBase):
+    metadata = sa.MetaData(
+        naming_convention={
+            "ix": "ix_%(column_0_label)s",
+            "uq": "uq_%(table_name)s_%(column_0_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+db = SQLAlchemy(model_class=Base)
+
+
+class DatabaseUnavailable(Exception):
+    """The database did not take a write in time, or cannot be reached. Answered as 503."""
+
+
+@contextlib.contextmanager
+def write(deadline_s: float = WRITE_DEADLINE_S) -> Iterator[Session]:
+    """A transaction that may change rows, committed at the end of the block.
+
+    A session of its own: nothing that a request has read earlier is part of it. On SQLite the lock is
+    taken first (`BEGIN IMMEDIATE`) and waited for cooperatively, so that other requests and heartbeats go on.
+    Raises `DatabaseUnavailable` when the lock was not to be had within `deadline_s`.
+    """
+    with Session(db.engine, expire_on_commit=False) as session:
+        _begin(session, time.monotonic() + deadline_s)
+        yield session
+        session.commit()
+
+
+@contextlib.contextmanager
+def read() -> Iterator[Session]:
+    """A read-only look that gives its connection back at once; long-lived callers (streams, loops) use it."""
+    with Session(db.engine, expire_on_commit=False) as session:
+        yield session
+
+
+def _begin(session: Session, deadline: float) -> None:
+    while True:
+        try:
+            session.connection(execution_options=_WRITING)
+            return
+        except OperationalError as error:
+            session.rollback()
+            if not is_busy(error):
+                raise DatabaseUnavailable(str(error.orig)) from error
+            if time.monotonic() >= deadline:
+                raise DatabaseUnavailable("another process holds the database's write lock") from error
+            time.sleep(random.uniform(0.002, 0.02))  # noqa: S311 -- spreads retries, guards nothing
+
+
+def is_busy(error: DBAPIError) -> bool:
+    return "database is locked" in str(error.orig)
+
+
+def now_epoch() -> sa.ColumnElement[float]:
+    """The database's own clock in seconds since 1970: hosts may disagree, the database is one."""
+    if db.engine.dialect.name == "sqlite":
+        return (sa.func.julianday("now") - 2440587.5) * 86400.0
+    return sa.cast(sa.extract("epoch", sa.func.clock_timestamp()), sa.Float)
+
+
+def configure_engine(engine: Engine) -> None:
+    """Hooks for every connection of `engine`; called once for each engine, before its first connection."""
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _sqlite_connect)
+        event.listen(engine, "begin", _sqlite_begin)
+    else:
+        event.listen(engine, "connect", _postgres_connect)
+
+
+def _sqlite_connect(connection: Any, _record: ConnectionPoolEntry) -> None:
+    # The driver's own transaction handling begins too late and never IMMEDIATE: switch it off.
+    connection.isolation_level = None
+    for pragma in (
+        f"busy_timeout={SQLITE_BUSY_MS}",
+        "foreign_keys=ON",
+        "recursive_triggers=ON",  # without it INSERT OR REPLACE deletes past the append-only triggers
+        "synchronous=FULL",  # NORMAL can lose acknowledged ids at a power cut and hand them out again
+        "wal_autocheckpoint=0",  # a checkpoint may take long: a thread does it
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _sqlite_begin(connection: Connection) -> None:
+    writing = connection.get_execution_options().get("beacon_writing", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+
+def _postgres_connect(connection: Any, _record: ConnectionPoolEntry) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET lock_timeout = {POSTGRES_LOCK_TIMEOUT_MS}")
+        cursor.execute("SET TIME ZONE 'UTC'")
+    connection.commit()
+
+
+def engine_url(database_url: str) -> str:
+    """The address for the engine. `mode=rw`: a missing SQLite file is an error, never silently an empty one."""
+    if not database_url.startswith("sqlite:///") or "?" in database_url:
+        return database_url
+    return f"sqlite:///file:{database_url.removeprefix('sqlite:///')}?mode=rw&uri=true"
+
+
+def engine_options(database_url: str) -> dict[str, Any]:
+    """Pool sizes; streams hold no connection, so these bound requests and loops only."""
+    if database_url.startswith("sqlite:"):
+        return {"pool_size": 4, "max_overflow": 4, "pool_timeout": 5}
+    return {"pool_size": 8, "max_overflow": 4, "pool_timeout": 5, "pool_pre_ping": True}

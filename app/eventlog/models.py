@@ -1,0 +1,31 @@
+"""The `event` table and its pruning floor. Other programs insert into `event` by hand: keep its shape."""
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.db import Base
+
+# An Integer on SQLite, because only INTEGER PRIMARY KEY may be AUTOINCREMENT.
+EventId = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+
+
+class EventRow(Base):
+    """One committed change. Never updated; deleted by retention only (the migration's triggers see to both)."""
+
+    __tablename__ = "event"
+    __table_args__ = {"sqlite_autoincrement": True}
+
+    id: Mapped[int] = mapped_column(EventId, primary_key=True)
+    type: Mapped[str]
+    audience: Mapped[str] = mapped_column(server_default="everyone")
+    data_json: Mapped[str]
+    created_at: Mapped[str]
+
+
+class EventFloor(Base):
+    """The highest id ever deleted, kept by a trigger: a cursor below it has missed something."""
+
+    __tablename__ = "event_floor"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    pruned_through: Mapped[int] = mapped_column(EventId, server_default="0")

@@ -1,0 +1,186 @@
+"""A pydantic model for every event type that Beacon knows; the wire's names are camelCase.
+
+A payload is the whole state of its subject, so that seeing it twice, or only the last of many, is harmless.
+"""
+
+import re
+from typing import Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+# Lower-case words of letters, digits and `_`, joined by dots.
+TYPE = re.compile(r"[a-z0-9_]+(?:\.[a-z0-9_]+)*")
+MAX_TYPE_CHARS = 100
+MAX_PAYLOAD_BYTES = 64 * 1024
+
+# Types that only Beacon itself may append: a publisher that could would be able to forge the truth.
+OWN_PREFIXES = ("reconciliation.", "command.", "flag.", "notification.", "flash.", "control.")
+
+Status = Literal["verified", "stale", "discrepancy"]
+Severity = Literal["info", "warning", "critical"]
+FindingKind = Literal[
+    "missing",
+    "extra",
+    "unaccounted",
+    "dangling",
+    "duplicate",
+    "orphaned",
+    "count-mismatch",
+    "flapping",
+    "rewound",
+]
+
+
+class Payload(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
+
+    def wire(self) -> dict[str, Any]:
+        """JSON-ready, camelCase, without fields that were not given."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+class Finding(Payload):
+    """Something about named jobs that a person should know. `since`: when it was first seen."""
+
+    kind: FindingKind
+    job_ids: list[str]
+    since: AwareDatetime
+
+
+class DiscrepancyDetails(Payload):
+    """Both sides of a difference: jobs that Beacon knows, jobs that the service reports, ids that are missing."""
+
+    expected: int = Field(ge=0)
+    actual: int = Field(ge=0)
+    missing_job_ids: list[str]
+
+
+class LastDiscrepancy(Payload):
+    """The newest discrepancy of a service, open or closed."""
+
+    at: AwareDatetime
+    missing_job_ids: list[str]
+    closed_at: AwareDatetime | None = None
+
+
+class ReconciliationUpdate(Payload):
+    """A service's state after a check that changed something. Stale: `counts` is empty, `latency_ms` the time waited.
+
+    `reason` says in words why a service is stale; `previous_status` what it was before this change.
+    """
+
+    event_id: str
+    service: str
+    status: Status
+    counts: dict[str, int]
+    checksum: str
+    latency_ms: int = Field(ge=0)
+    checked_at: AwareDatetime
+    discrepancy_details: DiscrepancyDetails | None = None
+    findings: list[Finding] | None = None
+    last_verified_at: AwareDatetime | None = None
+    last_discrepancy: LastDiscrepancy | None = None
+    previous_status: Status | None = None
+    reason: str | None = None
+
+
+class Check(Payload):
+    checked_at: AwareDatetime
+    latency_ms: int = Field(ge=0)
+
+
+class ReconciliationVerified(Payload):
+    """The checks of the last second that changed nothing, by service."""
+
+    services: dict[str, Check]
+
+
+class CommandStatus(Payload):
+    command_id: str
+    service: str
+    phase: Literal["queued", "running", "success", "error", "timeout", "unknown"]
+    logs: list[str]
+    verified: bool | None = None
+
+
+class NotificationCreated(Payload):
+    id: str
+    severity: Severity
+    title: str
+    body: str
+    link: str | None = None
+
+
+class NotificationChanged(Payload):
+    """Fetch your panel again."""
+
+
+class FlashMessage(Payload):
+    id: str
+    severity: Severity
+    text: str
+    actor: str
+    expires_at: AwareDatetime
+
+
+class FlagChanged(Payload):
+    flag: str
+    enabled: bool
+    percentage: int = Field(ge=0, le=100)
+    actor: str
+    reason: str
+
+
+class JobEvent(Payload):
+    """What a service publishes about one of its jobs."""
+
+    service: str = Field(min_length=1)
+    job_id: str = Field(min_length=1)
+    queue: str | None = None
+    at: AwareDatetime | None = None
+
+
+class SessionEnded(Payload):
+    """Control: every stream of this login session ends."""
+
+    session: str
+
+
+class UserChanged(Payload):
+    """Control: every stream of this user is looked at again; it ends where they may no longer see it."""
+
+    user: str
+
+
+class TokenRevoked(Payload):
+    """Control: every stream opened with this API token ends."""
+
+    token: int
+
+
+KNOWN: dict[str, type[Payload]] = {
+    "reconciliation.update": ReconciliationUpdate,
+    "reconciliation.verified": ReconciliationVerified,
+    "command.status": CommandStatus,
+    "notification.created": NotificationCreated,
+    "notification.changed": NotificationChanged,
+    "flash.message": FlashMessage,
+    "flag.changed": FlagChanged,
+    "job.queued": JobEvent,
+    "job.started": JobEvent,
+    "job.finished": JobEvent,
+    "job.failed": JobEvent,
+    "control.session_ended": SessionEnded,
+    "control.user_changed": UserChanged,
+    "control.token_revoked": TokenRevoked,
+}
+
+
+def is_valid_type(name: str) -> bool:
+    return len(name) <= MAX_TYPE_CHARS and TYPE.fullmatch(name) is not None
+
+
+def is_own(name: str) -> bool:
+    """True for a type that publishers may not use."""
+    return name.startswith(OWN_PREFIXES)
