@@ -1,0 +1,1 @@
+"""Show: the pages, and the same partials for first render, push and poll."""

@@ -1,0 +1,89 @@
+"""A row of the list of changes, made from an event."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from app.dashboard import wording
+from app.dashboard.contexts import Ids, service_href
+from app.eventlog.read import Event
+
+# Pages act on these instead of listing them; they travel as `event: signal`.
+SIGNAL_TYPES = frozenset({"notification.created", "notification.changed", "flag.changed"})
+# `verified` only moves ages.
+UNLISTED_TYPES = SIGNAL_TYPES | {"reconciliation.verified"}
+
+NameOf = Callable[[str], str]
+
+_JOB_STATES = {"job.queued": "queued", "job.started": "running", "job.finished": "success", "job.failed": "error"}
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeRow:
+    """When, in which state, what it is about, in words."""
+
+    id: int
+    at: str
+    state: str
+    word: str
+    subject: str
+    href: str | None
+    words: str
+    ids: Ids = Ids()
+
+    @classmethod
+    def from_event(cls, event: Event, name_of: NameOf = str) -> Self:
+        state, words, ids = _READERS.get(event.type, _published)(event, name_of)
+        service = event.data.get("service")
+        if isinstance(service, str):
+            subject, href = name_of(service), service_href(service)
+        else:
+            subject, href = _subject(event), None
+        return cls(event.id, event.timestamp, state, wording.STATE_WORDS[state], subject, href, words, ids)
+
+
+# (state, words, ids)
+_Read = tuple[str, str, Ids]
+
+
+def _update(event: Event, name_of: NameOf) -> _Read:
+    data = event.data
+    details: Mapping[str, Any] | None = data.get("discrepancyDetails")
+    if data["status"] == "stale":
+        return "stale", data.get("reason") or "has not answered", Ids()
+    if data["status"] == "discrepancy" and details:
+        return "discrepancy", wording.both_sides(name_of(data["service"]), details), Ids.of(details["missingJobIds"])
+    if data["status"] == "discrepancy":
+        return "discrepancy", wording.findings_in_words(data.get("findings") or []), Ids()
+    return "verified", wording.counts_in_words(data["counts"]), Ids()
+
+
+def _command(event: Event, _name_of: NameOf) -> _Read:
+    phase, logs = event.data["phase"], event.data["logs"]
+    state = "timeout" if phase == "unknown" else phase
+    return state, logs[-1] if logs else f"command {event.data['commandId']}", Ids()
+
+
+def _flash(event: Event, _name_of: NameOf) -> _Read:
+    return event.data["severity"], event.data["text"], Ids()
+
+
+def _job(event: Event, _name_of: NameOf) -> _Read:
+    queue = event.data.get("queue")
+    return _JOB_STATES[event.type], f"in queue {queue}" if queue else "", Ids.of([event.data["jobId"]])
+
+
+def _published(event: Event, _name_of: NameOf) -> _Read:
+    return "event", wording.event_in_words(event.data), Ids()
+
+
+def _subject(event: Event) -> str:
+    return str(event.data["actor"]) if event.type == "flash.message" else event.type
+
+
+_READERS: dict[str, Callable[[Event, NameOf], _Read]] = {
+    "reconciliation.update": _update,
+    "command.status": _command,
+    "flash.message": _flash,
+    **dict.fromkeys(_JOB_STATES, _job),
+}

@@ -1,0 +1,196 @@
+"""What templates get: frozen values made from payloads, the same for first render, push and poll.
+
+Nothing here knows a viewer: a pushed fragment is rendered once for everyone who may see its event.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Self
+from urllib.parse import quote
+
+from app.clock import parse_utc
+from app.dashboard import wording
+
+MAX_FIGURES = 4
+MAX_IDS = 5
+MAX_STRIP_ROWS = 5
+NO_COUNTS = ("queued", "running", "failed")  # the figures of a service whose numbers are unknown
+UNKNOWN = "—"
+
+_SAFE_IN_SELECTOR = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def dom_key(service_id: str) -> str:
+    """The service's part of an element id. Rows inserted by hand may name a service anything, and one bad
+    selector would end the page's subscription: whatever is not plain is written in hex."""
+    if _SAFE_IN_SELECTOR.fullmatch(service_id):
+        return service_id
+    return "x-" + service_id.encode("utf-8", "surrogatepass").hex()
+
+
+def service_href(service_id: str) -> str:
+    return f"/services/{quote(service_id, safe='', errors='replace')}"
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A number with its label. `value` is text, because unknown is `—` and a disagreeing pair shows both;
+    `exact` stands on hover where `value` is rounded."""
+
+    state: str
+    value: str
+    label: str
+    exact: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ids:
+    """Job ids as far as they are shown; `more` are not."""
+
+    shown: tuple[str, ...] = ()
+    more: int = 0
+
+    @classmethod
+    def of(cls, ids: Sequence[str]) -> Self:
+        return cls(tuple(ids[:MAX_IDS]), max(0, len(ids) - MAX_IDS))
+
+    @property
+    def total(self) -> int:
+        return len(self.shown) + self.more
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """The newest look at a service: the leaf that `reconciliation.verified` moves."""
+
+    key: str
+    at: str
+    latency_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class LastDiscrepancy:
+    at: str
+    missing: Ids
+    closed_at: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One service. `aged`: the state was true once, but nobody has looked for three intervals."""
+
+    service_id: str
+    key: str
+    name: str
+    state: str
+    figures: tuple[Figure, ...]
+    check: Check | None = None
+    verified_at: str | None = None
+    last_discrepancy: LastDiscrepancy | None = None
+    reason: str | None = None
+    words: str = ""
+    missing: Ids = Ids()
+    aged: bool = False
+
+    @property
+    def href(self) -> str:
+        return service_href(self.service_id)
+
+    @property
+    def sort_key(self) -> str:
+        return self.name.casefold()
+
+    @property
+    def is_wrong(self) -> bool:
+        return self.state in ("discrepancy", "stale")
+
+    @property
+    def word(self) -> str:
+        return wording.STATE_WORDS[self.state]
+
+    @classmethod
+    def unchecked(cls, service_id: str, name: str) -> Self:
+        """A service that is registered and has not been looked at."""
+        return cls(service_id, dom_key(service_id), name, "unknown", _unknown_figures())
+
+    @classmethod
+    def from_payload(
+        cls,
+        service_id: str,
+        name: str,
+        payload: Mapping[str, Any],
+        now: datetime | None = None,
+        *,
+        check: Check | None = None,
+        aged_after: timedelta | None = None,
+    ) -> Self:
+        """A tile from a `reconciliation.update`. `check` is a later look that changed nothing.
+
+        With `now` and `aged_after` (first render), a state that nobody has confirmed since is marked aged.
+        """
+        key = dom_key(service_id)
+        newest = check or Check(key, payload["checkedAt"], payload["latencyMs"])
+        aged = bool(now and aged_after and now - parse_utc(newest.at) > aged_after)
+        details = payload.get("discrepancyDetails")
+        return cls(
+            service_id,
+            key,
+            name,
+            payload["status"],
+            _figures(payload),
+            newest,
+            payload.get("lastVerifiedAt"),
+            _last_discrepancy(payload.get("lastDiscrepancy")),
+            payload.get("reason"),
+            _wrong_words(name, payload),
+            Ids.of(details["missingJobIds"]) if details else Ids(),
+            aged,
+        )
+
+
+def beyond_strip(tiles: Sequence[Tile]) -> frozenset[str]:
+    """The keys of wrong services that the attention strip holds back: it shows the worst few and counts the rest."""
+    wrong = sorted((tile for tile in tiles if tile.is_wrong), key=lambda tile: tile.state != "discrepancy")
+    return frozenset(tile.key for tile in wrong[MAX_STRIP_ROWS:])
+
+
+def _figures(payload: Mapping[str, Any]) -> tuple[Figure, ...]:
+    if payload["status"] == "stale":
+        return _unknown_figures()
+    details = payload.get("discrepancyDetails")
+    room = MAX_FIGURES - 1 if details else MAX_FIGURES
+    counted = wording.in_order(payload["counts"])[:room]
+    figures = [_figure(state, number) for state, number in counted]
+    if details:
+        pair = f"{details['expected']:,} ≠ {details['actual']:,}"
+        figures.append(Figure("pair", pair, "known ≠ reported"))
+    return tuple(figures)
+
+
+def _figure(state: str, number: int) -> Figure:
+    value = wording.short(number)
+    exact = f"{number:,}"
+    return Figure(state, value, wording.label(state), "" if exact == value else exact)
+
+
+def _unknown_figures() -> tuple[Figure, ...]:
+    return tuple(Figure(state, UNKNOWN, wording.label(state)) for state in NO_COUNTS)
+
+
+def _last_discrepancy(last: Mapping[str, Any] | None) -> LastDiscrepancy | None:
+    if last is None:
+        return None
+    return LastDiscrepancy(last["at"], Ids.of(last["missingJobIds"]), last.get("closedAt"))
+
+
+def _wrong_words(name: str, payload: Mapping[str, Any]) -> str:
+    """What is wrong, with both sides named; empty for a verified service."""
+    if payload["status"] == "stale":
+        return payload.get("reason") or "has not answered"
+    if payload["status"] == "verified":
+        return ""
+    if payload.get("discrepancyDetails"):
+        return wording.both_sides(name, payload["discrepancyDetails"])
+    return wording.findings_in_words(payload.get("findings") or []) or "differs from what Beacon knows"

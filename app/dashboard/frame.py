@@ -1,0 +1,65 @@
+"""What every page carries around its content."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from flask import current_app, request
+
+from app.accounts.access import Actor
+from app.clock import utc_text
+from app.config import Settings
+from app.rollout.flags import Flag, is_enabled
+
+AGED_AFTER_INTERVALS = 3
+LATE_AFTER_INTERVALS = 2
+REFRESH_S = range(5, 301)
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """`cursor` is read before the page's data: an event committed in between is seen twice, never missed.
+
+    `now` is the server's clock, so that ages do not depend on the reader's. `refresh_s` is what a page
+    without scripts reloads after, or None.
+    """
+
+    page: str
+    person: str
+    role: str
+    cursor: int
+    stream_on: bool
+    now: str
+    poll_s: float
+    aged_after_s: float
+    late_after_s: float
+    refresh_s: int | None
+
+
+def frame(page: str, who: Actor, cursor: int) -> Frame:
+    current = settings()
+    return Frame(
+        page,
+        who.name,
+        who.role,
+        cursor,
+        is_enabled(Flag.SSE_STREAMING, who.name),
+        utc_text(),
+        current.fallback_poll_s,
+        current.poll_interval_s * AGED_AFTER_INTERVALS,
+        current.poll_interval_s * LATE_AFTER_INTERVALS,
+        _refresh_s(),
+    )
+
+
+def settings() -> Settings:
+    found: Settings = current_app.extensions["beacon_settings"]
+    return found
+
+
+def aged_after() -> timedelta:
+    return timedelta(seconds=settings().poll_interval_s * AGED_AFTER_INTERVALS)
+
+
+def _refresh_s() -> int | None:
+    asked = request.args.get("refresh", type=int)
+    return asked if asked in REFRESH_S else None

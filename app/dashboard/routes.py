@@ -1,0 +1,60 @@
+"""The pages that people look at."""
+
+from flask import Blueprint, Response, make_response, render_template
+
+from app.accounts.access import actor, require
+from app.dashboard import queries
+from app.dashboard.contexts import beyond_strip
+from app.dashboard.frame import aged_after, frame
+from app.dashboard.summary import Summary
+from app.db import db
+from app.errors import Problem
+
+bp = Blueprint("dashboard", __name__)
+
+CHANGES = 50
+
+
+@bp.get("/")
+@require("viewer")
+def index() -> Response:
+    who = actor()
+    cursor = queries.cursor(db.session())
+    tiles = queries.tiles(db.session(), aged_after())
+    changes = queries.changes(db.session(), who.viewer, CHANGES)
+    return _page(
+        "dashboard/index.html",
+        cursor,
+        frame=frame("dashboard", who, cursor),
+        tiles=tiles,
+        beyond=beyond_strip(tiles),
+        changes=changes,
+        summary=Summary.of(tiles),
+    )
+
+
+@bp.get("/services/<service_id>")
+@require("viewer")
+def service(service_id: str) -> Response:
+    who = actor()
+    cursor = queries.cursor(db.session())
+    found = queries.service(db.session(), service_id, aged_after())
+    if found is None:
+        raise Problem(404, "No such service", "Beacon watches no service of this id; the dashboard lists all of them.")
+    return _page(
+        "dashboard/service.html",
+        cursor,
+        frame=frame("service", who, cursor),
+        service=found,
+        tile=found.tile,
+        items=found.items,
+        may_accept=who.has_role("operator"),
+    )
+
+
+def _page(template: str, cursor: int, **context: object) -> Response:
+    response = make_response(render_template(template, **context))
+    response.headers["Beacon-Cursor"] = str(cursor)
+    response.headers["Cache-Control"] = "private, no-cache"
+    response.headers["Vary"] = "Accept, HX-Request, Cookie"
+    return response

@@ -1,0 +1,100 @@
+"""Numbers, states and ids as words: the one place where a payload becomes English."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+STATE_WORDS = {
+    "verified": "Verified",
+    "discrepancy": "Discrepancy",
+    "stale": "Stale",
+    "unknown": "Not checked yet",
+    "queued": "Queued",
+    "running": "Running",
+    "success": "Done",
+    "error": "Failed",
+    "timeout": "No answer",
+    "info": "Message",
+    "warning": "Warning",
+    "critical": "Critical",
+    "event": "Event",
+}
+
+# In the order of a person's attention; states that are not named here follow by name.
+_STATE_ORDER = ("queued", "running", "failed", "stuck", "retrying", "scheduled", "succeeded")
+_STATE_LABELS = {"queued": "waiting", "succeeded": "done"}
+
+_FINDING_WORDS = {
+    "missing": "missing",
+    "extra": "not known to Beacon",
+    "unaccounted": "unaccounted for",
+    "dangling": "listed but without a job",
+    "duplicate": "in two states at once",
+    "orphaned": "running on a dead worker",
+    "count-mismatch": "counted but not listed",
+    "flapping": "coming and going",
+    "rewound": "back in an older state",
+}
+
+MAX_EVENT_WORDS = 160
+
+
+def in_order(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Counts as (state, number), the most telling state first."""
+
+    def place(state: str) -> tuple[int, str]:
+        return (_STATE_ORDER.index(state) if state in _STATE_ORDER else len(_STATE_ORDER), state)
+
+    return [(state, counts[state]) for state in sorted(counts, key=place)]
+
+
+def label(state: str) -> str:
+    return _STATE_LABELS.get(state, state.replace("_", " "))
+
+
+def short(number: int) -> str:
+    """At most five characters, so that four figures fit beside each other: `9,999`, `12.3k`, `123k`, `1.2M`."""
+    if number < 10_000:
+        return f"{number:,}"
+    for size, unit in ((1_000, "k"), (1_000_000, "M"), (1_000_000_000, "G")):
+        scaled = number / size
+        if scaled < 999.5:  # noqa: PLR2004 -- above, it would round to four digits
+            return f"{scaled:.1f}{unit}" if scaled < 99.95 else f"{scaled:.0f}{unit}"  # noqa: PLR2004
+    return "many"
+
+
+def counts_in_words(counts: Mapping[str, int]) -> str:
+    """`12 waiting · 3 running · 14 failed`."""
+    return " · ".join(f"{number:,} {label(state)}" for state, number in in_order(counts)) or "no jobs"
+
+
+def jobs(number: int) -> str:
+    return f"{number:,} job" if number == 1 else f"{number:,} jobs"
+
+
+def both_sides(service: str, details: Mapping[str, Any]) -> str:
+    """`Beacon knows 14 jobs, mail reports 12`: who says what, so that nobody has to guess which is which."""
+    return f"Beacon knows {jobs(details['expected'])}, {service} reports {details['actual']:,}"
+
+
+def findings_in_words(findings: Sequence[Mapping[str, Any]]) -> str:
+    """`3 missing, 1 running on a dead worker`; a finding about no job in particular goes without a number."""
+    parts = []
+    for finding in findings:
+        words = _FINDING_WORDS.get(finding["kind"], finding["kind"])
+        parts.append(f"{len(finding['jobIds']):,} {words}" if finding["jobIds"] else words)
+    return ", ".join(parts)
+
+
+def finding_word(kind: str) -> str:
+    return _FINDING_WORDS.get(kind, kind)
+
+
+def event_in_words(data: Mapping[str, Any]) -> str:
+    """A publisher's payload, `name value` for each member, cut to a line."""
+    text = " · ".join(f"{name} {_plain(value)}" for name, value in data.items() if name != "service")
+    return text if len(text) <= MAX_EVENT_WORDS else text[: MAX_EVENT_WORDS - 1] + "…"
+
+
+def _plain(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,171 @@
+// @ts-check
+/**
+ * What the connection does next. Pure: a model and a happening go in, a new model and instructions come out;
+ * live.js owns the wire and the timers.
+ */
+
+export const ATTEMPT_DELAYS_MS = [1_000, 2_000, 4_000, 8_000, 16_000];
+export const BACKGROUND_ATTEMPT_MS = 30_000;
+export const HELLO_WITHIN_MS = 10_000;
+export const SILENCE_MS = 30_000;
+/** So many goodbyes without a single event or heartbeat in between are a loop, not a courtesy. */
+const GOODBYES_BEFORE_FAILURE = 3;
+const DEFAULT_RETRY_MS = 1_000;
+
+/**
+ * @typedef {"connected" | "reconnecting" | "polling" | "offline"} State
+ *
+ * @typedef {object} Model
+ * @property {State} state
+ * @property {string} reason  a key of the words in badge.js
+ * @property {number} failures  since the last event or heartbeat; neither opening nor `hello` proves anything
+ * @property {number} goodbyes
+ * @property {boolean} pollFailed  the newest poll failed
+ * @property {boolean} streamAllowed  as the server last said
+ * @property {number} pollMs
+ *
+ * @typedef {{ kind: "start", streamOn: boolean, online: boolean, pollMs: number }
+ *   | { kind: "hello" } | { kind: "proof" }
+ *   | { kind: "failed", reason: string, retryAfterMs?: number }
+ *   | { kind: "flag-off" } | { kind: "bye", reason: string, retryMs?: number | null }
+ *   | { kind: "polled", stream: string } | { kind: "poll-failed", retryAfterMs?: number }
+ *   | { kind: "no-network" } | { kind: "network" } | { kind: "signed-out" }} Happening
+ *
+ * @typedef {object} Decision  a number: do it in so many milliseconds; null: do not; absent: leave as it is
+ * @property {Model} model
+ * @property {number | null} [open]
+ * @property {number | null} [poll]
+ * @property {boolean} [close]  let go of the stream and of a poll under way
+ */
+
+/**
+ * @param {Model} model
+ * @param {Happening} happening
+ * @param {number} random  from 0 to 1: spreads what many pages would otherwise do at once
+ * @returns {Decision}
+ */
+export function decide(model, happening, random) {
+  if (model.reason === "signed-out") return { model }; // only a new page ends that
+  switch (happening.kind) {
+    case "start": return start(happening, random);
+    case "hello": return { model: { ...model, state: "connected", reason: "live", pollFailed: false }, poll: null };
+    case "proof": return { model: { ...model, failures: 0, goodbyes: 0 } };
+    case "failed": return failed(model, happening, random);
+    case "flag-off": return withoutStream(model, jittered(model.pollMs, random));
+    case "bye": return bye(model, happening, random);
+    case "polled": return polled(model, happening.stream, random);
+    case "poll-failed": return pollFailed(model, happening.retryAfterMs ?? 0, random);
+    case "no-network": return { model: { ...model, state: "offline", reason: "no-network" }, open: null, poll: null, close: true };
+    case "network": return network(model);
+    case "signed-out": return { model: { ...model, state: "offline", reason: "signed-out" }, open: null, poll: null, close: true };
+  }
+}
+
+/** @returns {Model} */
+export function initialModel() {
+  return { state: "reconnecting", reason: "starting", failures: 0, goodbyes: 0, pollFailed: false, streamAllowed: true, pollMs: 5_000 };
+}
+
+/**
+ * @param {number} ms
+ * @param {number} random
+ */
+export function jittered(ms, random, share = 0.2) {
+  return Math.round(ms * (1 + share * (2 * random - 1)));
+}
+
+/**
+ * @param {Extract<Happening, { kind: "start" }>} happening
+ * @param {number} random
+ * @returns {Decision}
+ */
+function start(happening, random) {
+  const model = { ...initialModel(), streamAllowed: happening.streamOn, pollMs: happening.pollMs };
+  if (!happening.online) return decide(model, { kind: "no-network" }, random);
+  return happening.streamOn ? { model, open: 0, poll: null } : withoutStream(model, 0);
+}
+
+/**
+ * Five attempts, each with one poll so that nothing goes stale meanwhile; then polling, or offline where that fails too.
+ * @param {Model} before
+ * @param {Extract<Happening, { kind: "failed" }>} happening
+ * @param {number} random
+ * @returns {Decision}
+ */
+function failed(before, happening, random) {
+  const model = { ...before, failures: before.failures + 1 };
+  const delay = ATTEMPT_DELAYS_MS[model.failures - 1] ?? BACKGROUND_ATTEMPT_MS;
+  const open = Math.max(jittered(delay, random), happening.retryAfterMs ?? 0);
+  if (model.failures <= ATTEMPT_DELAYS_MS.length) {
+    return { model: { ...model, state: "reconnecting", reason: happening.reason }, open, poll: 0 };
+  }
+  return { model: { ...model, state: model.pollFailed ? "offline" : "polling", reason: "exhausted" }, open, poll: 0 };
+}
+
+/**
+ * The flag says no: poll, quietly. `polled` brings the page back.
+ * @param {Model} model
+ * @param {number} poll
+ * @returns {Decision}
+ */
+function withoutStream(model, poll) {
+  const next = { ...model, failures: 0, goodbyes: 0, streamAllowed: false, reason: "flag-off" };
+  return { model: { ...next, state: model.pollFailed ? "offline" : "polling" }, open: null, poll, close: true };
+}
+
+/**
+ * @param {Model} model
+ * @param {Extract<Happening, { kind: "bye" }>} happening
+ * @param {number} random
+ * @returns {Decision}
+ */
+function bye(model, { reason, retryMs }, random) {
+  if (reason === "flag-off") return withoutStream(model, 0);
+  const goodbyes = model.goodbyes + 1;
+  if (goodbyes > GOODBYES_BEFORE_FAILURE) return failed(model, { kind: "failed", reason: "lost" }, random);
+  const open = reason === "revoked" ? 0 : jittered(retryMs ?? DEFAULT_RETRY_MS, random);
+  return { model: { ...model, goodbyes, state: "reconnecting", reason }, open };
+}
+
+/**
+ * @param {Model} before
+ * @param {string} stream  `on` or `off` for this user
+ * @param {number} random
+ * @returns {Decision}
+ */
+function polled(before, stream, random) {
+  if (before.state === "connected") return { model: before }; // it was under way when the stream came back
+  const model = { ...before, pollFailed: false, streamAllowed: stream === "on" };
+  const again = jittered(model.pollMs, random);
+  if (stream !== "on") return withoutStream(model, again);
+  if (model.reason === "flag-off") {
+    return { model: { ...model, state: "reconnecting", reason: "switched-on" }, open: 0, poll: null };
+  }
+  if (model.state === "reconnecting") return { model };
+  const recovered = before.pollFailed ? { open: 0 } : {}; // the server is back: so may the stream be
+  return { model: { ...model, state: "polling" }, poll: again, ...recovered };
+}
+
+/**
+ * @param {Model} before
+ * @param {number} retryAfterMs
+ * @param {number} random
+ * @returns {Decision}
+ */
+function pollFailed(before, retryAfterMs, random) {
+  if (before.state === "connected") return { model: before };
+  const model = { ...before, pollFailed: true };
+  if (model.state === "reconnecting") return { model };
+  return { model: { ...model, state: "offline" }, poll: Math.max(jittered(model.pollMs, random), retryAfterMs) };
+}
+
+/**
+ * @param {Model} before
+ * @returns {Decision}
+ */
+function network(before) {
+  if (before.reason !== "no-network") return { model: before };
+  const model = { ...before, failures: 0, goodbyes: 0 };
+  if (!model.streamAllowed) return { model: { ...model, reason: "flag-off" }, poll: 0 };
+  return { model: { ...model, state: "reconnecting", reason: "network" }, open: 0, poll: null };
+}

@@ -1,0 +1,42 @@
+// @ts-check
+import { fetchChecked, Refused } from "./http.js";
+import { framesOf } from "./stream.js";
+
+/** As many frames as one answer holds: after so many there may be more. */
+const FULL = 500;
+const TIMEOUT_MS = 10_000;
+
+/**
+ * Takes everything after the cursor, in as many answers as it needs, and returns whether this user may stream.
+ * @param {() => number} cursor
+ * @param {import("./stream.js").Take} take
+ * @param {AbortSignal} signal
+ * @returns {Promise<string>}
+ */
+export async function pollAll(cursor, take, signal) {
+  for (;;) {
+    const { stream, count } = await pollOnce(cursor(), take, signal);
+    if (count < FULL) return stream;
+  }
+}
+
+/**
+ * @param {number} after
+ * @param {import("./stream.js").Take} take
+ * @param {AbortSignal} signal
+ */
+async function pollOnce(after, take, signal) {
+  const limit = AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]);
+  const address = `/api/events/frames?after=${after}`;
+  const options = { headers: { Accept: "text/event-stream" }, signal: limit };
+  const response = await fetchChecked(address, options, "text/event-stream");
+  let stream = "";
+  let count = 0;
+  for await (const frame of framesOf(response)) {
+    if (frame.event === "hello") stream = JSON.parse(frame.data).stream;
+    else if (frame.event === "" || frame.event === "signal") count += 1;
+    await take(frame);
+  }
+  if (!stream) throw new Refused("no-hello", response.status);
+  return { stream, count };
+}

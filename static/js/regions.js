@@ -1,0 +1,59 @@
+// @ts-check
+import { fetchChecked } from "./http.js";
+
+/** The parts of a page that can be loaded again: elements marked `data-region`. */
+
+const TIMEOUT_MS = 10_000;
+
+/**
+ * Loads the page's own address again and replaces its regions.
+ * @param {(root: ParentNode) => void} prepare  runs on the new page before any of it is shown
+ * @param {(name: string) => boolean} [wanted]
+ * @returns {Promise<number>} the cursor up to which the new regions show everything
+ */
+export async function refetchRegions(prepare, wanted = () => true) {
+  const options = { headers: { Accept: "text/html" }, signal: AbortSignal.timeout(TIMEOUT_MS) };
+  const response = await fetchChecked(location.pathname + location.search, options, "text/html");
+  const page = new DOMParser().parseFromString(await response.text(), "text/html");
+  const cursor = Number(page.body.dataset.cursor);
+  if (!Number.isSafeInteger(cursor)) throw new Error("the answer is not a page of Beacon");
+  prepare(page);
+  for (const region of document.querySelectorAll("[data-region]")) {
+    const name = /** @type {HTMLElement} */ (region).dataset.region ?? "";
+    const fresh = page.querySelector(`[data-region="${CSS.escape(name)}"]`);
+    if (fresh && wanted(name)) replace(region, fresh);
+  }
+  document.dispatchEvent(new CustomEvent("beacon:regions"));
+  return cursor;
+}
+
+/**
+ * @param {Element} old
+ * @param {Element} fresh
+ */
+function replace(old, fresh) {
+  const focused = old.contains(document.activeElement) ? document.activeElement?.id : "";
+  old.replaceWith(document.adoptNode(fresh));
+  if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
+}
+
+/**
+ * Loads regions again that follow an element, unless the reader is in the middle of something there.
+ * @param {Element} changed
+ * @param {(root: ParentNode) => void} prepare
+ */
+export async function refetchFollowers(changed, prepare) {
+  const followers = document.querySelectorAll(`[data-follows="${CSS.escape(changed.id)}"]`);
+  for (const region of followers) {
+    if (inUse(region)) continue;
+    const name = /** @type {HTMLElement} */ (region).dataset.region;
+    await refetchRegions(prepare, (candidate) => candidate === name);
+  }
+}
+
+/** @param {Element} region */
+function inUse(region) {
+  if (region.contains(document.activeElement)) return true;
+  const inputs = /** @type {NodeListOf<HTMLInputElement>} */ (region.querySelectorAll("input:not([type=hidden])"));
+  return [...inputs].some((input) => input.value !== input.defaultValue || input.checked !== input.defaultChecked);
+}

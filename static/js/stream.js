@@ -1,0 +1,127 @@
+// @ts-check
+import { fetchChecked, Refused } from "./http.js";
+import { HELLO_WITHIN_MS, SILENCE_MS } from "./policy.js";
+import { FrameParser } from "./sse.js";
+
+const ADDRESS = "/api/stream/events?as=html";
+
+/**
+ * @typedef {import("./sse.js").Frame} Frame
+ * @typedef {(frame: Frame) => Promise<void>} Take
+ */
+
+/** The stream ended for a reason that is known: `bye`, or nothing heard in time. */
+export class Ended extends Error {
+  /** @param {string} reason */
+  constructor(reason) {
+    super(reason);
+    this.reason = reason;
+  }
+}
+
+/** One stream, from the request to its end. */
+export class Stream {
+  #control = new AbortController();
+  #lastFrameAt = Date.now();
+  #silenceMs = SILENCE_MS;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
+
+  /**
+   * Reads until the stream ends, and then throws: `Refused`, `Ended`, or what the network said.
+   * @param {import("./token.js").TokenSource} tokens
+   * @param {number} cursor
+   * @param {Take} take  the next frame is read when this one has been taken
+   * @returns {Promise<never>}
+   */
+  async read(tokens, cursor, take) {
+    this.#expectWithin(HELLO_WITHIN_MS, "no-hello");
+    try {
+      const response = await this.#request(tokens, cursor);
+      await this.#frames(response, take);
+    } catch (error) {
+      throw this.#control.signal.aborted ? this.#control.signal.reason : error;
+    } finally {
+      clearTimeout(this.#timer);
+      this.close();
+    }
+    throw new Ended("lost");
+  }
+
+  close() {
+    this.#control.abort(new Ended("closed"));
+  }
+
+  /** Timers stand still while a computer sleeps: whoever wakes asks here whether the stream was heard of lately. */
+  checkSilence() {
+    if (Date.now() - this.#lastFrameAt > this.#silenceMs) this.#control.abort(new Ended("silence"));
+  }
+
+  /**
+   * @param {import("./token.js").TokenSource} tokens
+   * @param {number} cursor
+   */
+  async #request(tokens, cursor) {
+    try {
+      return await this.#open(await tokens.get(this.#control.signal), cursor);
+    } catch (error) {
+      if (!(error instanceof Refused) || error.status !== 401) throw error;
+      tokens.drop(); // it may just have ended: one fresh one, and no more
+      return await this.#open(await tokens.get(this.#control.signal), cursor);
+    }
+  }
+
+  /**
+   * @param {string} token
+   * @param {number} cursor
+   */
+  #open(token, cursor) {
+    const headers = { Accept: "text/event-stream", Authorization: `Bearer ${token}`, "Last-Event-ID": String(cursor) };
+    return fetchChecked(ADDRESS, { headers, signal: this.#control.signal }, "text/event-stream");
+  }
+
+  /**
+   * @param {Response} response
+   * @param {Take} take
+   */
+  async #frames(response, take) {
+    let greeted = false;
+    for await (const frame of framesOf(response)) {
+      if (frame.event === "hello") {
+        greeted = true;
+        this.#silenceMs = Math.max(SILENCE_MS, 2_000 * (JSON.parse(frame.data).heartbeatS ?? 0));
+      }
+      this.#lastFrameAt = Date.now();
+      if (greeted) this.#expectWithin(this.#silenceMs, "silence");
+      await take(frame);
+    }
+  }
+
+  /**
+   * @param {number} ms
+   * @param {string} reason
+   */
+  #expectWithin(ms, reason) {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#control.abort(new Ended(reason)), ms);
+  }
+}
+
+/**
+ * @param {Response} response
+ * @returns {AsyncGenerator<Frame>}
+ */
+export async function* framesOf(response) {
+  if (!response.body) throw new Refused("no-body", response.status);
+  const reader = response.body.getReader();
+  const parser = new FrameParser();
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      yield* parser.push(value);
+    }
+  } finally {
+    reader.cancel().catch(() => {}); // the other end may be gone already
+  }
+}

@@ -1,0 +1,36 @@
+// @ts-check
+/** Moments as people read them. Pure. */
+
+const STEPS = /** @type {const} */ ([[60, 1, "s"], [3_600, 60, "min"], [86_400, 3_600, "h"], [Infinity, 86_400, "d"]]);
+
+/**
+ * `3 s ago`, `2 min ago`. A moment that seems to lie ahead is `0 s ago`: clocks differ, nothing comes from the future.
+ * @param {number} ms
+ */
+export function ago(ms) {
+  const seconds = Math.max(0, Math.floor(ms / 1_000));
+  for (const [below, size, unit] of STEPS) {
+    if (seconds < below) return `${Math.floor(seconds / size)} ${unit} ago`;
+  }
+  return "";
+}
+
+/** @param {Date} date */
+export function clock(date) {
+  return date.toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+}
+
+/**
+ * The whole of it, in the reader's zone and with the zone's name.
+ * @param {Date} date
+ */
+export function moment(date) {
+  const day = date.toLocaleDateString("en-GB", { day: "numeric", month: "short", year: "numeric" });
+  return `${day}, ${clock(date)} ${zone(date)}`;
+}
+
+/** @param {Date} date */
+export function zone(date) {
+  const parts = new Intl.DateTimeFormat("en-GB", { timeZoneName: "short" }).formatToParts(date);
+  return parts.find((part) => part.type === "timeZoneName")?.value ?? "";
+}

@@ -1,0 +1,36 @@
+// @ts-check
+import { Refused, fetchChecked } from "./http.js";
+
+/** Tokens are asked for again a little before they end, because the request needs its time too. */
+const MARGIN_MS = 10_000;
+
+/** The short-lived token of this page's streams. Memory only: not in storage, not in the address. */
+export class TokenSource {
+  #token = "";
+  #endsAt = 0;
+  #csrf;
+
+  /** @param {string} csrf */
+  constructor(csrf) {
+    this.#csrf = csrf;
+  }
+
+  /**
+   * @param {AbortSignal} signal
+   * @returns {Promise<string>}
+   */
+  async get(signal) {
+    if (this.#token && Date.now() < this.#endsAt) return this.#token;
+    const headers = { "X-CSRFToken": this.#csrf, Accept: "application/json" };
+    const response = await fetchChecked("/api/stream/token", { method: "POST", headers, signal }, "application/json");
+    const answer = await response.json();
+    if (typeof answer.token !== "string") throw new Refused("no-token", response.status);
+    this.#token = answer.token;
+    this.#endsAt = Date.now() + answer.expiresInS * 1_000 - MARGIN_MS;
+    return this.#token;
+  }
+
+  drop() {
+    this.#token = "";
+  }
+}

@@ -1,0 +1,166 @@
+// @ts-check
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { ATTEMPT_DELAYS_MS, BACKGROUND_ATTEMPT_MS, decide, initialModel, jittered } from "../../static/js/policy.js";
+
+const MIDDLE = 0.5; // the random number that jitters nothing
+
+/**
+ * @typedef {import("../../static/js/policy.js").Happening} Happening
+ * @typedef {import("../../static/js/policy.js").Model} Model
+ */
+
+/** @param {Happening[]} happenings */
+function after(...happenings) {
+  /** @type {import("../../static/js/policy.js").Decision} */
+  let decision = { model: initialModel() };
+  for (const happening of happenings) decision = decide(decision.model, happening, MIDDLE);
+  return decision;
+}
+
+/** @type {Happening} */
+const START = { kind: "start", streamOn: true, online: true, pollMs: 5_000 };
+/** @type {Happening} */
+const LOST = { kind: "failed", reason: "lost" };
+/** @type {Happening} */
+const HELLO = { kind: "hello" };
+/** @type {Happening} */
+const PROOF = { kind: "proof" };
+/** @type {Happening} */
+const POLLED = { kind: "polled", stream: "on" };
+/** @type {Happening} */
+const POLL_FAILED = { kind: "poll-failed" };
+
+test("a page that may stream opens at once and does not poll", () => {
+  const { model, open, poll } = after(START);
+  assert.deepEqual([model.state, open, poll], ["reconnecting", 0, null]);
+});
+
+test("a page that may not stream never opens one and polls", () => {
+  const { model, open, poll } = after({ ...START, streamOn: false });
+  assert.deepEqual([model.state, model.reason, open, poll], ["polling", "flag-off", null, 0]);
+});
+
+test("without a network the page is offline at once, from the start too", () => {
+  assert.equal(after({ ...START, online: false }).model.state, "offline");
+  const { model, open, poll, close } = after(START, HELLO, { kind: "no-network" });
+  assert.deepEqual([model.state, open, poll, close], ["offline", null, null, true]);
+});
+
+test("hello connects and ends all polling", () => {
+  const { model, poll } = after(START, LOST, HELLO);
+  assert.deepEqual([model.state, poll], ["connected", null]);
+});
+
+test("a late poll changes nothing while connected", () => {
+  const { model, open, poll } = after(START, LOST, HELLO, POLLED);
+  assert.deepEqual([model.state, open, poll], ["connected", undefined, undefined]);
+  assert.equal(after(START, LOST, HELLO, POLL_FAILED).model.state, "connected");
+});
+
+test("five attempts after 1, 2, 4, 8 and 16 seconds, each with one poll", () => {
+  const lost = [START, HELLO, PROOF];
+  for (const delay of [1_000, 2_000, 4_000, 8_000, 16_000]) {
+    lost.push(LOST);
+    const { model, open, poll } = after(...lost);
+    assert.deepEqual([model.state, open, poll], ["reconnecting", delay, 0]);
+  }
+});
+
+test("no attempt waits over 30 seconds or strays more than a fifth", () => {
+  for (const delay of ATTEMPT_DELAYS_MS) {
+    assert.equal(jittered(delay, 0), delay * 0.8);
+    assert.ok(jittered(delay, 1) <= Math.min(30_000, delay * 1.2));
+  }
+});
+
+test("a single poll during the attempts does not start a row of them", () => {
+  assert.equal(after(START, LOST, POLLED).poll, undefined);
+  assert.equal(after(START, LOST, POLL_FAILED).model.state, "reconnecting");
+});
+
+test("after the fifth attempt the page polls, and tries the stream every 30 seconds", () => {
+  const { model, open, poll } = after(START, LOST, LOST, LOST, LOST, LOST, POLLED, LOST);
+  assert.deepEqual([model.state, model.reason, open, poll], ["polling", "exhausted", BACKGROUND_ATTEMPT_MS, 0]);
+  assert.equal(decide(model, POLLED, MIDDLE).poll, 5_000);
+});
+
+test("where polls fail too it is offline, and a poll that succeeds tries the stream at once", () => {
+  const { model } = after(START, LOST, LOST, LOST, LOST, LOST, POLL_FAILED, LOST);
+  assert.equal(model.state, "offline");
+  const back = decide(model, POLLED, MIDDLE);
+  assert.deepEqual([back.model.state, back.open, back.poll], ["polling", 0, 5_000]);
+});
+
+test("a successful poll does not hurry the attempts of a stream that a proxy swallows", () => {
+  const { model } = after(START, LOST, LOST, LOST, LOST, LOST, POLLED, LOST);
+  assert.equal(decide(model, POLLED, MIDDLE).open, undefined);
+});
+
+test("opening and hello prove nothing: an open-close loop ends in polling", () => {
+  const { model } = after(START, HELLO, LOST, HELLO, LOST, HELLO, LOST, HELLO, LOST, HELLO, LOST, HELLO, LOST);
+  assert.deepEqual([model.state, model.failures], ["polling", 6]);
+});
+
+test("an event or a heartbeat forgives all failures", () => {
+  assert.equal(after(START, LOST, LOST, HELLO, PROOF).model.failures, 0);
+});
+
+test("the server's goodbye is no failure and is followed after the wait that it asked for", () => {
+  for (const reason of ["drain", "lifetime", "slow"]) {
+    const { model, open, poll } = after(START, HELLO, PROOF, { kind: "bye", reason, retryMs: 2_400 });
+    assert.deepEqual([model.state, model.failures, open, poll], ["reconnecting", 0, 2_400, undefined]);
+  }
+});
+
+test("goodbyes without anything in between are failures in the end", () => {
+  /** @type {Happening} */
+  const bye = { kind: "bye", reason: "drain" };
+  assert.equal(after(START, HELLO, bye, HELLO, bye, HELLO, bye, HELLO, bye).model.failures, 1);
+});
+
+test("a goodbye because of the flag moves to polling at once", () => {
+  const { model, open, poll } = after(START, HELLO, { kind: "bye", reason: "flag-off" });
+  assert.deepEqual([model.state, model.reason, open, poll], ["polling", "flag-off", null, 0]);
+});
+
+test("a refusal because of the flag does not race with polls that say on", () => {
+  const { model, poll } = after(START, { kind: "flag-off" });
+  assert.deepEqual([model.reason, poll], ["flag-off", 5_000]);
+});
+
+test("a poll that says on brings a switched-off page back to the stream", () => {
+  const { model, open, poll } = after({ ...START, streamOn: false }, POLLED);
+  assert.deepEqual([model.state, model.reason, open, poll], ["reconnecting", "switched-on", 0, null]);
+});
+
+test("a poll that says off ends the attempts", () => {
+  const { model, open } = after(START, LOST, { kind: "polled", stream: "off" });
+  assert.deepEqual([model.state, model.reason, open], ["polling", "flag-off", null]);
+});
+
+test("a switched-off page whose polls fail is offline until one succeeds", () => {
+  const off = after({ ...START, streamOn: false }, POLL_FAILED);
+  assert.deepEqual([off.model.state, off.poll], ["offline", 5_000]);
+  assert.equal(decide(off.model, { kind: "polled", stream: "off" }, MIDDLE).model.state, "polling");
+});
+
+test("Retry-After is obeyed by attempts and polls", () => {
+  assert.equal(after(START, { kind: "failed", reason: "refused", retryAfterMs: 7_000 }).open, 7_000);
+  const { model } = after({ ...START, streamOn: false });
+  assert.equal(decide(model, { kind: "poll-failed", retryAfterMs: 9_000 }, MIDDLE).poll, 9_000);
+});
+
+test("the network's return opens at once with the failures forgotten", () => {
+  const { model, open } = after(START, LOST, LOST, { kind: "no-network" }, { kind: "network" });
+  assert.deepEqual([model.state, model.failures, open], ["reconnecting", 0, 0]);
+  const off = after({ ...START, streamOn: false }, { kind: "no-network" }, { kind: "network" });
+  assert.deepEqual([off.open, off.poll], [undefined, 0]);
+});
+
+test("signed out is the end: nothing opens or polls any more", () => {
+  const { model, open, poll, close } = after(START, { kind: "signed-out" });
+  assert.deepEqual([model.state, model.reason, open, poll, close], ["offline", "signed-out", null, null, true]);
+  assert.deepEqual(decide(model, POLLED, MIDDLE), { model });
+  assert.deepEqual(decide(model, { kind: "network" }, MIDDLE), { model });
+});
