@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
+from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from app.clock import utc_text
@@ -17,9 +18,9 @@ from app.eventlog.models import EventRow
 class BadEvent(ValueError):
     """The event cannot be appended; `field` names what is wrong with it, the text says what was expected."""
 
-    def __init__(self, field: str, expected: str) -> None:
+    def __init__(self, field: str, expected: str, *, too_large: bool = False) -> None:
         super().__init__(expected)
-        self.field = field
+        self.field, self.too_large = field, too_large
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,26 +39,38 @@ def append(session: Session, events: Sequence[NewEvent]) -> list[int]:
     writers that took these locks in different orders would wait for each other for ever.
     Raises `BadEvent`, and then nothing is inserted.
     """
-    rows = [_row(event) for event in events]
+    rows = [_row(event, place) for place, event in enumerate(events)]
     if not rows:
         return []
     session.flush()
-    inserted = session.execute(
-        sa.insert(EventRow).returning(EventRow.id, sort_by_parameter_order=True), rows
-    )
+    inserted = session.execute(sa.insert(EventRow).returning(EventRow.id, sort_by_parameter_order=True), rows)
     return list(inserted.scalars())
 
 
-def _row(event: NewEvent) -> dict[str, str]:
+def _row(event: NewEvent, place: int) -> dict[str, str]:
     if not payloads.is_valid_type(event.type):
-        raise BadEvent("type", "lower-case words of letters, digits and _, joined by dots, like job.finished")
+        expected = "lower-case words of letters, digits and _, joined by dots, like job.finished"
+        raise BadEvent(f"{place}.type", expected)
     if not audiences.is_valid(event.audience):
-        raise BadEvent("audience", "everyone, role:NAME or user:NAME")
-    text = json.dumps(_checked(event), separators=(",", ":"), ensure_ascii=False)
-    size = len(text.encode("utf-8", "surrogatepass"))
-    if size > payloads.MAX_PAYLOAD_BYTES:
-        raise BadEvent("data", f"at most {payloads.MAX_PAYLOAD_BYTES} bytes as JSON, this has {size}")
+        raise BadEvent(f"{place}.audience", "everyone, role:NAME or user:NAME")
+    text = _json(event, f"{place}.data")
     return {"type": event.type, "audience": event.audience, "data_json": text, "created_at": utc_text()}
+
+
+def _json(event: NewEvent, field: str) -> str:
+    try:
+        text = json.dumps(_checked(event), separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        size = len(text.encode())
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise BadEvent(".".join([field, *map(str, first["loc"])]), first["msg"]) from error
+    except UnicodeEncodeError:
+        raise BadEvent(field, "text without unpaired surrogates") from None
+    except ValueError:
+        raise BadEvent(field, "JSON has no NaN and no infinity") from None
+    if size > payloads.MAX_PAYLOAD_BYTES:
+        raise BadEvent(field, f"at most {payloads.MAX_PAYLOAD_BYTES} bytes, this has {size}", too_large=True)
+    return text
 
 
 def _checked(event: NewEvent) -> Mapping[str, Any]:

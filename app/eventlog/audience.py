@@ -7,7 +7,7 @@ EVERYONE = "everyone"
 CONTROL = "control"
 ROLES = ("viewer", "operator", "product", "admin")
 
-_ROLE = re.compile(r"role:(?:%s)" % "|".join(ROLES))
+_ROLE = re.compile(rf"role:(?:{'|'.join(ROLES)})")
 _USER = re.compile(r"user:[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 
 

@@ -13,7 +13,7 @@ class EventRow(Base):
     """One committed change. Never updated; deleted by retention only (the migration's triggers see to both)."""
 
     __tablename__ = "event"
-    __table_args__ = {"sqlite_autoincrement": True}
+    __table_args__ = ({"sqlite_autoincrement": True},)
 
     id: Mapped[int] = mapped_column(EventId, primary_key=True)
     type: Mapped[str]

@@ -13,6 +13,7 @@ from pydantic.alias_generators import to_camel
 TYPE = re.compile(r"[a-z0-9_]+(?:\.[a-z0-9_]+)*")
 MAX_TYPE_CHARS = 100
 MAX_PAYLOAD_BYTES = 64 * 1024
+MAX_BODY_BYTES = 8 * 1024 * 1024
 
 # Types that only Beacon itself may append: a publisher that could would be able to forge the truth.
 OWN_PREFIXES = ("reconciliation.", "command.", "flag.", "notification.", "flash.", "control.")

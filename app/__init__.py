@@ -1,0 +1,101 @@
+"""Beacon: a live operations dashboard that never claims to be fresher or truer than it is."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from flask import Flask
+from flask_migrate import Migrate
+
+from app import assets, errors
+from app.accounts import access, sessions
+from app.accounts import routes as accounts_routes
+from app.config import Settings, load_settings, prepare_instance_dir
+from app.dashboard import fragments
+from app.dashboard import routes as dashboard_routes
+from app.db import configure_engine, db, engine_options, engine_url, read
+from app.eventlog import routes as eventlog_routes
+from app.eventlog.payloads import MAX_BODY_BYTES
+from app.eventlog.read import Event
+from app.lifecycle import Live
+from app.ops import headers, health
+from app.reconciliation import registry, watch
+from app.reconciliation import routes as reconciliation_routes
+from app.rollout import flags, store
+from app.stream import routes as stream_routes
+from app.stream.hub import Hub
+from app.stream.shapes import html_shape
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """The wiring, in the order data flows. Starts nothing and opens no connection: `Live.start` does."""
+    settings = settings or load_settings()
+    prepare_instance_dir(settings)
+    app = Flask("beacon", root_path=str(ROOT), static_folder=None, template_folder=str(ROOT / "templates"))
+    app.extensions["beacon_settings"] = settings
+    app.config.update(
+        SECRET_KEY=settings.secret_key,
+        SQLALCHEMY_DATABASE_URI=engine_url(settings.database_url),
+        SQLALCHEMY_ENGINE_OPTIONS=engine_options(settings.database_url),
+        MAX_CONTENT_LENGTH=MAX_BODY_BYTES,
+        MAX_FORM_MEMORY_SIZE=MAX_BODY_BYTES,
+    )
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # answers keep the order of the contract
+    _database(app)
+    _people(app)
+    _live(app, settings)
+    for blueprint in (
+        accounts_routes.bp,
+        reconciliation_routes.bp,
+        eventlog_routes.bp,
+        stream_routes.bp,
+        dashboard_routes.bp,
+        health.bp,
+    ):
+        app.register_blueprint(blueprint)
+    return app
+
+
+def _database(app: Flask) -> None:
+    db.init_app(app)
+    with app.app_context():
+        configure_engine(db.engine)
+    # Batch mode would recreate tables and lose their triggers.
+    Migrate(app, db, directory=str(ROOT / "migrations"), render_as_batch=False)
+
+
+def _people(app: Flask) -> None:
+    errors.init_app(app)
+    assets.init_app(app)
+    headers.init_app(app)
+    sessions.init_app(app)
+    access.init_app(app)
+
+
+def _live(app: Flask, settings: Settings) -> None:
+    """From the poller to the streams. Flags listen to the log before the hub does, so that it asks fresh ones."""
+    app.extensions["beacon_flags"] = asked = flags.Flags(settings.flag_overrides)
+    app.extensions["beacon_html_shape"] = html_shape(_renderer(app))
+    hub = Hub(lambda user: asked.is_enabled(flags.Flag.SSE_STREAMING, user))
+    app.extensions["beacon_live"] = live = Live(app, settings, hub)
+
+    def load_flags() -> None:
+        with app.app_context(), read() as session:
+            asked.load(store.every(session))
+
+    def on_events(events: object, _cursor: int) -> None:
+        if not events or flags.changed(events):  # type: ignore[arg-type]
+            load_flags()
+
+    live.tail.listen(on_events)
+    live.tail.listen(hub.deliver)
+    live.add(watch.poller(app, settings))
+
+
+def _renderer(app: Flask) -> Callable[[Event], str | None]:
+    def render(event: Event) -> str | None:
+        with app.app_context():
+            return fragments.render(event, registry.name_of)
+
+    return render

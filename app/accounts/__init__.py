@@ -1,0 +1,1 @@
+"""Who you are: users and their roles, login sessions, API tokens."""

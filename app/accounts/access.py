@@ -1,0 +1,138 @@
+"""Who is asking, and whether they may: a role for people, a scope for tokens, CSRF for cookies."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+from flask import Flask, g, request
+from flask_login import current_user
+from flask_wtf.csrf import CSRFError, CSRFProtect
+
+from app.accounts import tokens
+from app.accounts.models import User
+from app.db import db
+from app.errors import Problem
+from app.eventlog.audience import Viewer
+
+csrf = CSRFProtect()
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# What each role may do beyond seeing; admin may do everything.
+_INCLUDES = {"viewer": {"viewer"}, "operator": {"viewer", "operator"}, "product": {"viewer", "product"}}
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who this request is from. `scopes` is None for a login session, which may do all that its role may."""
+
+    user_id: int
+    name: str
+    role: str
+    login_id: str | None = None
+    token_id: int | None = None
+    scopes: frozenset[str] | None = None
+
+    @property
+    def viewer(self) -> Viewer:
+        return Viewer(self.name, self.role)
+
+    def has_role(self, role: str) -> bool:
+        return self.role == "admin" or role in _INCLUDES.get(self.role, set())
+
+
+def actor() -> Actor:
+    """The actor of this request; 401 where there is none. A bearer token wins over a cookie."""
+    found = _actor()
+    if found is None:
+        raise unauthorized()
+    return found
+
+
+def actor_or_none() -> Actor | None:
+    """Like `actor`, for pages that answer anyone."""
+    return _actor()
+
+
+def unauthorized(detail: str = "Log in, or send a valid API token as Authorization: Bearer.") -> Problem:
+    return Problem(401, "Not logged in", detail, headers={"WWW-Authenticate": "Bearer"})
+
+
+def bearer_text() -> str | None:
+    """The credential of an `Authorization: Bearer` header, or None."""
+    header = request.authorization
+    return header.token if header is not None and header.type == "bearer" else None
+
+
+def require(role: str, scope: str | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Guard a route: people need `role`, tokens need `scope` too (None: not for tokens at all)."""
+
+    def decorate(view: Callable[P, R]) -> Callable[P, R]:
+        @wraps(view)
+        def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+            check(actor(), role, scope)
+            return view(*args, **kwargs)
+
+        return guarded
+
+    return decorate
+
+
+def check(who: Actor, role: str, scope: str | None) -> None:
+    if who.scopes is not None and (scope is None or scope not in who.scopes):
+        needed = f"a token with scope {scope}" if scope else "a login session, not a token"
+        raise Problem(403, "Not allowed", f"This needs {needed}.", reason="scope")
+    if not who.has_role(role):
+        raise Problem(403, "Not allowed", f"This needs the role {role}; you are {who.role}.", reason="role")
+
+
+def init_app(app: Flask) -> None:
+    app.config["WTF_CSRF_CHECK_DEFAULT"] = False
+    app.config["WTF_CSRF_TIME_LIMIT"] = None  # as long as the session: a page left open overnight must still work
+    csrf.init_app(app)
+    app.before_request(_check_csrf)
+
+
+def _check_csrf() -> None:
+    """Browsers send cookies by themselves, so a cookie alone must not change anything; bearer tokens may."""
+    if request.method in ("GET", "HEAD", "OPTIONS", "TRACE") or bearer_text() is not None:
+        return
+    if request.endpoint in app_exempt:
+        return
+    try:
+        csrf.protect()
+    except CSRFError as error:
+        if not current_user.is_authenticated and request.endpoint != "accounts.login":
+            raise unauthorized() from error
+        raise Problem(400, "Form expired", "Reload the page and send it again.", reason="csrf") from error
+
+
+# Endpoints that take a POST without a token; each says why where it is added.
+app_exempt: set[str] = set()
+
+
+def _actor() -> Actor | None:
+    if "actor" not in g:
+        g.actor = _from_bearer() if request.authorization is not None else _from_session()
+    found: Actor | None = g.actor
+    return found
+
+
+def _from_bearer() -> Actor | None:
+    text = bearer_text()
+    row = tokens.find(db.session(), text) if text else None
+    if row is None:
+        return None
+    return of(row.user, token_id=row.id, scopes=frozenset(row.scopes.split()))
+
+
+def _from_session() -> Actor | None:
+    if not current_user.is_authenticated:
+        return None
+    return of(current_user, login_id=g.login_id)
+
+
+def of(user: User, **members: Any) -> Actor:
+    return Actor(user.id, user.name, user.role, **members)

@@ -1,0 +1,66 @@
+"""Users, their login sessions and API tokens."""
+
+import sqlalchemy as sa
+from flask_login import UserMixin
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from app.db import Base
+from app.eventlog.audience import Viewer
+
+
+class User(UserMixin, Base):  # type: ignore[misc]  # Flask-Login has no types
+    """A person or program. Never deleted, because the audit names them: disabled."""
+
+    __tablename__ = "user"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    password_hash: Mapped[str]
+    role: Mapped[str]
+    created_at: Mapped[str]
+    disabled_at: Mapped[str | None]
+
+    @property
+    def viewer(self) -> Viewer:
+        return Viewer(self.name, self.role)
+
+
+class LoginSession(Base):
+    """One login of one browser. Its id is in the cookie; ending the row ends the session at once."""
+
+    __tablename__ = "login_session"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    user_id: Mapped[int] = mapped_column(sa.ForeignKey("user.id"), index=True)
+    created_at: Mapped[str]
+    expires_at: Mapped[str]
+    ended_at: Mapped[str | None]
+
+    user: Mapped[User] = relationship(lazy="joined")
+
+
+class ApiToken(Base):
+    """A program's credential; only its hash is kept. `scopes` are separated by spaces."""
+
+    __tablename__ = "api_token"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    user_id: Mapped[int] = mapped_column(sa.ForeignKey("user.id"), index=True)
+    token_hash: Mapped[str] = mapped_column(unique=True)
+    scopes: Mapped[str]
+    created_at: Mapped[str]
+    expires_at: Mapped[str | None]
+    revoked_at: Mapped[str | None]
+
+    user: Mapped[User] = relationship(lazy="joined")
+
+
+class FailedLogin(Base):
+    """Failures of one name from one address in one minute; throttles guessing on every worker at once."""
+
+    __tablename__ = "failed_login"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    address: Mapped[str] = mapped_column(primary_key=True)
+    minute: Mapped[str] = mapped_column(primary_key=True)
+    count: Mapped[int]

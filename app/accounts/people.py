@@ -1,0 +1,89 @@
+"""Users and tokens as an administrator changes them; every change is audited and reaches open streams."""
+
+import re
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+from werkzeug.security import check_password_hash, generate_password_hash
+
+from app.accounts import tokens
+from app.accounts.models import ApiToken, LoginSession, User
+from app.audit import chain
+from app.clock import utc_text
+from app.eventlog.append import NewEvent, append
+from app.eventlog.audience import ROLES
+from app.eventlog.payloads import TokenRevoked, UserChanged
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+MIN_PASSWORD = 8
+# A hash to compare with when there is no such user, so that the answer takes as long.
+_NOBODY = generate_password_hash("nobody")
+
+
+class BadInput(ValueError):
+    """What was asked for cannot be done; the text says what to do instead."""
+
+
+def find(session: Session, name: str) -> User:
+    user: User | None = session.scalar(sa.select(User).where(User.name == name))
+    if user is None:
+        raise BadInput(f"there is no user {name}; beacon user list shows them")
+    return user
+
+
+def everyone(session: Session) -> list[User]:
+    return list(session.scalars(sa.select(User).order_by(User.name)))
+
+
+def add(session: Session, name: str, role: str, password: str, by: str) -> User:
+    if not NAME.fullmatch(name):
+        raise BadInput("a name is 1 to 64 letters, digits and . _ @ -, and begins with a letter or digit")
+    if role not in ROLES:
+        raise BadInput(f"a role is one of {', '.join(ROLES)}")
+    if len(password) < MIN_PASSWORD:
+        raise BadInput(f"a password has at least {MIN_PASSWORD} characters")
+    if session.scalar(sa.select(User.id).where(User.name == name)):
+        raise BadInput(f"there is a user {name} already")
+    user = User(name=name, role=role, password_hash=generate_password_hash(password), created_at=utc_text())
+    session.add(user)
+    chain.record(session, chain.Entry(by, "user-add", name, after={"role": role}))
+    return user
+
+
+def disable(session: Session, name: str, by: str) -> None:
+    """The user's sessions and tokens stop working at once; the row stays, because the audit names it."""
+    user = find(session, name)
+    if user.disabled_at:
+        raise BadInput(f"{name} is disabled already")
+    user.disabled_at = utc_text()
+    ended = sa.update(LoginSession).where(LoginSession.user_id == user.id, LoginSession.ended_at.is_(None))
+    session.execute(ended.values(ended_at=user.disabled_at))
+    chain.record(session, chain.Entry(by, "user-disable", name, before={"disabled": False}, after={"disabled": True}))
+    append(session, [NewEvent("control.user_changed", UserChanged(user=name), "control")])
+
+
+def add_token(session: Session, name: str, scopes: list[str], days: float | None, by: str) -> tuple[ApiToken, str]:
+    unknown = sorted(set(scopes) - set(tokens.SCOPES))
+    if unknown or not scopes:
+        raise BadInput(f"a scope is one of {', '.join(tokens.SCOPES)}" + (f", not {unknown[0]}" if unknown else ""))
+    if days is not None and days <= 0:
+        raise BadInput("--days is more than 0")
+    user = find(session, name)
+    row, text = tokens.create(session, user, scopes, days)
+    chain.record(session, chain.Entry(by, "token-create", name, after={"token": row.id, "scopes": row.scopes}))
+    return row, text
+
+
+def revoke_token(session: Session, token_id: int, by: str) -> None:
+    row = session.get(ApiToken, token_id)
+    if row is None or row.revoked_at:
+        raise BadInput(f"there is no live token {token_id}; beacon token list shows them")
+    row.revoked_at = utc_text()
+    chain.record(session, chain.Entry(by, "token-revoke", row.user.name, before={"token": token_id}))
+    append(session, [NewEvent("control.token_revoked", TokenRevoked(token=token_id), "control")])
+
+
+def verify_password(user: User | None, password: str) -> bool:
+    """True for the right password of a user who is not disabled; takes as long when there is no such user."""
+    matches = check_password_hash(user.password_hash if user else _NOBODY, password)
+    return matches and user is not None and user.disabled_at is None

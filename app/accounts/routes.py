@@ -1,0 +1,68 @@
+"""Log in, log out, and the token with which a page opens its stream."""
+
+from urllib.parse import urlsplit
+
+import sqlalchemy as sa
+from flask import Blueprint, Response, jsonify, redirect, render_template, request, session, url_for
+from flask.typing import ResponseReturnValue
+
+from app.accounts import people, sessions, throttle, tokens
+from app.accounts.access import actor, actor_or_none, require
+from app.accounts.models import LoginSession, User
+from app.db import db
+from app.errors import Problem
+
+bp = Blueprint("accounts", __name__)
+
+
+@bp.route("/login", methods=["GET", "POST"])
+def login() -> ResponseReturnValue:
+    if request.method == "GET":
+        if actor_or_none() is not None:
+            return redirect(_next())
+        return render_template("accounts/login.html", next=request.args.get("next", ""), username="", error=None)
+    name, password = request.form.get("username", "").strip(), request.form.get("password", "")
+    address = request.remote_addr or ""
+    if throttle.is_blocked(name, address):
+        return _refused(name, "Too many failed logins. Wait five minutes, then try again.", 429)
+    user = db.session.scalar(sa.select(User).where(User.name == name))
+    if user is None or not people.verify_password(user, password):
+        throttle.note_failure(name, address)
+        return _refused(name, "Wrong name or password.", 401)
+    sessions.begin(user)
+    return redirect(_next(), 303)
+
+
+@bp.post("/logout")
+def logout() -> ResponseReturnValue:
+    who = actor_or_none()
+    if who is not None and who.login_id is not None:
+        sessions.end(who.login_id)
+    session.clear()
+    return redirect(url_for("accounts.login"), 303)
+
+
+@bp.post("/api/stream/token")
+@require("viewer")
+def stream_token() -> Response:
+    """`{token, expiresInS, session}` for the page of this login session."""
+    who = actor()
+    row = db.session.get(LoginSession, who.login_id)
+    if row is None:
+        raise Problem(401, "Not logged in", "Log in again.")
+    response = jsonify(token=tokens.page_token(row), expiresInS=tokens.STREAM_TOKEN_S, session=tokens.opaque(row.id))
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _refused(name: str, error: str, status: int) -> ResponseReturnValue:
+    page = render_template("accounts/login.html", next=request.form.get("next", ""), username=name, error=error)
+    return page, status
+
+
+def _next() -> str:
+    """Where to go after login: a path of this site and nothing else (`//host` and `/\\host` leave it)."""
+    target = request.values.get("next", "")
+    parts = urlsplit(target)
+    local = target.startswith("/") and not parts.netloc and not parts.scheme and not target.startswith(("//", "/\\"))
+    return target if local and target.isprintable() else "/"

@@ -1,0 +1,76 @@
+"""Flask-Login over `login_session` rows: the cookie holds the row's id, so the server can end a session."""
+
+import secrets
+from datetime import timedelta
+
+from flask import Flask, Response, g, redirect, request, session, url_for
+from flask_login import LoginManager, login_user
+
+from app.accounts import tokens
+from app.accounts.access import actor_or_none
+from app.accounts.models import LoginSession, User
+from app.clock import utc_now, utc_text
+from app.db import db, write
+from app.errors import wants_page
+from app.eventlog.append import NewEvent, append
+from app.eventlog.payloads import SessionEnded
+
+SESSION_DAYS = 14
+manager = LoginManager()
+
+
+def init_app(app: Flask) -> None:
+    app.config.update(SESSION_COOKIE_HTTPONLY=True, SESSION_COOKIE_SAMESITE="Lax", SESSION_COOKIE_NAME="beacon")
+    app.config["PERMANENT_SESSION_LIFETIME"] = timedelta(days=SESSION_DAYS)
+    manager.init_app(app)
+    manager.user_loader(_load)
+    app.before_request(_send_to_login)
+
+
+def begin(user: User) -> None:
+    """Log `user` in: a new row, a new cookie (an old cookie's content must not survive a login)."""
+    row = LoginSession(
+        id=secrets.token_urlsafe(32),
+        user_id=user.id,
+        created_at=utc_text(),
+        expires_at=utc_text(utc_now() + timedelta(days=SESSION_DAYS)),
+    )
+    with write() as transaction:
+        transaction.add(row)
+    session.clear()
+    session.permanent = True
+    session["login"] = row.id
+    login_user(user)
+
+
+def end(login_id: str) -> None:
+    """End one login session; its streams end with it on every worker, because they read the same log."""
+    with write() as transaction:
+        row = transaction.get(LoginSession, login_id)
+        if row is None or row.ended_at:
+            return
+        row.ended_at = utc_text()
+        append(transaction, [NewEvent("control.session_ended", SessionEnded(session=login_id), "control")])
+
+
+def _load(_user_id: str) -> User | None:
+    """Flask-Login names the user; only the session row says whether this login still holds."""
+    login_id = session.get("login")
+    row = tokens.live_session(db.session(), login_id) if login_id else None
+    if row is None or row.user.get_id() != _user_id:
+        return None
+    g.login_id = row.id
+    return row.user
+
+
+def _send_to_login() -> Response | None:
+    """A browser that navigates without a session is sent to the login page and comes back afterwards."""
+    open_to_all = request.endpoint is None or request.endpoint in OPEN
+    if open_to_all or request.method != "GET" or not wants_page() or actor_or_none() is not None:
+        return None
+    target = request.full_path.rstrip("?")
+    return redirect(url_for("accounts.login", next=target if target != "/" else None))  # type: ignore[return-value]
+
+
+# Endpoints that answer the anonymous.
+OPEN = {"accounts.login", "assets.file", "health.healthz", "health.readyz", "static"}

@@ -1,0 +1,37 @@
+"""Guessing passwords is slow on every worker at once, because failures are counted in a table."""
+
+from datetime import timedelta
+
+import sqlalchemy as sa
+
+from app.accounts.models import FailedLogin
+from app.clock import utc_now, utc_text
+from app.db import db, write
+
+WINDOW_MINUTES = 5
+MAX_PER_NAME = 20
+MAX_PER_ADDRESS = 60
+
+
+def is_blocked(name: str, address: str) -> bool:
+    since = _minute(WINDOW_MINUTES)
+    recent = sa.select(sa.func.coalesce(sa.func.sum(FailedLogin.count), 0)).where(FailedLogin.minute >= since)
+    session = db.session()
+    by_name = session.scalar(recent.where(FailedLogin.name == name, FailedLogin.address == address)) or 0
+    by_address = session.scalar(recent.where(FailedLogin.address == address)) or 0
+    return by_name >= MAX_PER_NAME or by_address >= MAX_PER_ADDRESS
+
+
+def note_failure(name: str, address: str) -> None:
+    key = {"name": name[:64], "address": address, "minute": _minute(0)}
+    with write() as session:
+        session.execute(sa.delete(FailedLogin).where(FailedLogin.minute < _minute(60)))
+        row = session.get(FailedLogin, tuple(key.values()))
+        if row is None:
+            session.add(FailedLogin(**key, count=1))
+        else:
+            row.count += 1
+
+
+def _minute(ago: int) -> str:
+    return utc_text(utc_now() - timedelta(minutes=ago))[:16]

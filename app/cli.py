@@ -1,0 +1,280 @@
+"""The `beacon` command. Mistakes get one sentence and exit status 1, never a traceback."""
+
+import getpass
+import json
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+from flask import Flask
+
+from app import create_app, demo, doctor, logs, setup
+from app.accounts import people, tokens
+from app.accounts.models import ApiToken
+from app.audit import chain
+from app.config import ConfigError, Settings, load_settings
+from app.db import DatabaseUnavailable, db, read, write
+from app.eventlog import payloads
+from app.eventlog.append import BadEvent, NewEvent, append
+from app.eventlog.audience import CONTROL, EVERYONE, ROLES
+from app.reconciliation import registry
+from app.rollout import store
+
+MISTAKES = (
+    ConfigError,
+    people.BadInput,
+    store.BadRollout,
+    BadEvent,
+    registry.BadService,
+    DatabaseUnavailable,
+    demo.CannotStart,
+)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    try:
+        cli(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        sys.exit(130)
+    except MISTAKES as error:
+        click.echo(f"beacon: {error}", err=True)
+        sys.exit(1)
+
+
+@click.group()
+def cli() -> None:
+    """A live operations dashboard that never claims to be fresher or truer than it is."""
+
+
+@cli.command()
+def serve() -> None:
+    """Serve Beacon with gunicorn; migrates first in the embedded mode."""
+    settings = load_settings()
+    app = create_app(settings)
+    if settings.is_sqlite:
+        setup.migrate(app, settings)
+    check_port(settings)
+    gunicorn = [sys.executable, "-m", "gunicorn", "--config", str(demo.GUNICORN_CONF)]
+    os.execv(gunicorn[0], gunicorn)  # noqa: S606 -- becomes the server: signals reach it directly
+
+
+@cli.command("demo")
+def demo_() -> None:
+    """Everything at once: demo job service, demo logins, streaming for all, web server. Ctrl-C stops all."""
+    settings = load_settings()
+    check_port(settings)
+    sys.exit(demo.run(settings))
+
+
+@cli.command()
+def migrate() -> None:
+    """Create the database or bring it up to date."""
+    settings = load_settings()
+    app = create_app(settings)
+    setup.migrate(app, settings)
+    with app.app_context():
+        click.echo(f"the database is at revision {setup.current_revision()}")
+
+
+@cli.command("doctor")
+def doctor_() -> None:
+    """Check database, migrations, clock, descriptors, sources and flags, and say what to do."""
+    settings = load_settings()
+    findings = doctor.examine(create_app(settings), settings)
+    for finding in findings:
+        click.echo(f"{'ok  ' if finding.ok else 'FAIL'} {finding.subject}: {finding.words}")
+    click.echo("\nsettings:")
+    for line in doctor.settings_lines(settings):
+        click.echo(f"  {line}")
+    sys.exit(0 if all(finding.ok for finding in findings) else 1)
+
+
+@cli.group()
+def user() -> None:
+    """Users: add, disable, list."""
+
+
+@user.command("add")
+@click.argument("name")
+@click.option("--role", type=click.Choice(ROLES), required=True)
+@click.option("--password-stdin", is_flag=True, help="read the password from standard input")
+def user_add(name: str, role: str, password_stdin: bool) -> None:
+    """Add a user; asks for the password unless --password-stdin."""
+    password = sys.stdin.readline().rstrip("\n") if password_stdin else getpass.getpass("Password: ")
+    with application(), write() as session:
+        people.add(session, name, role, password, operator())
+    click.echo(f"added {name} ({role})")
+
+
+@user.command("disable")
+@click.argument("name")
+def user_disable(name: str) -> None:
+    """Disable a user: sessions, tokens and streams end at once."""
+    with application(), write() as session:
+        people.disable(session, name, operator())
+    click.echo(f"disabled {name}")
+
+
+@user.command("list")
+def user_list() -> None:
+    with application(), read() as session:
+        for row in people.everyone(session):
+            click.echo(f"{row.name}\t{row.role}\t{'disabled ' + row.disabled_at if row.disabled_at else 'active'}")
+
+
+@cli.group()
+def token() -> None:
+    """API tokens: create, revoke, list."""
+
+
+@token.command("create")
+@click.argument("user")
+@click.option("--scope", "scopes", multiple=True, required=True, help=f"one of {', '.join(tokens.SCOPES)}; repeatable")
+@click.option("--days", type=float, help="days until it expires; never without")
+def token_create(user: str, scopes: tuple[str, ...], days: float | None) -> None:
+    """Create a token and print it, once, alone on the last line."""
+    with application(), write() as session:
+        row, text = people.add_token(session, user, list(scopes), days, operator())
+        click.echo(f"token {row.id} of {user}, scopes {row.scopes}; it is shown only now:", err=True)
+    click.echo(text)
+
+
+@token.command("revoke")
+@click.argument("token_id", type=int)
+def token_revoke(token_id: int) -> None:
+    with application(), write() as session:
+        people.revoke_token(session, token_id, operator())
+    click.echo(f"revoked token {token_id}")
+
+
+@token.command("list")
+def token_list() -> None:
+    with application(), read() as session:
+        for row in session.scalars(db.select(ApiToken).order_by(ApiToken.id)):
+            state = "revoked" if row.revoked_at else f"until {row.expires_at}" if row.expires_at else "for ever"
+            click.echo(f"{row.id}\t{row.user.name}\t{row.scopes}\t{state}")
+
+
+@cli.group()
+def service() -> None:
+    """Watched job services: add, list."""
+
+
+@service.command("add")
+@click.argument("service_id")
+@click.argument("url")
+@click.option("--name", help="shown on the dashboard; the id without")
+@click.option("--kind", default="palantir", show_default=True)
+def service_add(service_id: str, url: str, name: str | None, kind: str) -> None:
+    """Watch the job service at URL under SERVICE_ID."""
+    with application(), write() as session:
+        registry.add(session, id=service_id, name=name or service_id, kind=kind, url=url)
+        chain.record(session, chain.Entry(operator(), "service-add", service_id, after={"kind": kind, "url": url}))
+    click.echo(f"watching {service_id}")
+
+
+@service.command("list")
+def service_list() -> None:
+    with application(), read() as session:
+        for row in registry.watched(session):
+            click.echo(f"{row.id}\t{row.kind}\t{row.url}\t{row.name}")
+
+
+@cli.command()
+@click.argument("type_")
+@click.argument("data")
+@click.option("--audience", default=EVERYONE, show_default=True)
+def publish(type_: str, data: str, audience: str) -> None:
+    """Publish one event: a type and its payload as a JSON object."""
+    try:
+        payload = json.loads(data)
+    except ValueError as error:
+        raise click.UsageError(f"the payload is not JSON: {error}") from error
+    if not isinstance(payload, dict):
+        raise click.UsageError('the payload is a JSON object, like \'{"jobId": "7f3"}\'')
+    if payloads.is_own(type_) or audience == CONTROL:
+        raise click.UsageError(f"{type_} to {audience} is Beacon's own")
+    with application(), write() as session:
+        ids = append(session, [NewEvent(type_, payload, audience)])
+    click.echo(ids[0])
+
+
+@cli.group()
+def rollout() -> None:
+    """The percentage of users for whom a flag is on: get, set."""
+
+
+@rollout.command("get")
+@click.argument("flag", default="enable_sse_streaming")
+def rollout_get(flag: str) -> None:
+    with application() as app, read() as session:
+        found = store.every(session)[store.flag_named(flag)]
+        override = app.extensions["beacon_flags"].overrides.get(flag)
+    click.echo(f"{flag}: {found.percentage} %, {'enabled' if found.enabled else 'switched off'}")
+    if override is not None:
+        click.echo(f"overridden: {'on' if override else 'off'} for everyone by BEACON_FLAG_{flag.upper()}")
+
+
+@rollout.command("set")
+@click.argument("percentage", type=click.IntRange(0, 100))
+@click.option("--flag", default="enable_sse_streaming", show_default=True)
+@click.option("--reason", default="set from the command line", show_default=True)
+@click.option("--enable/--disable", "enabled", default=None, help="the kill switch; keeps the percentage")
+def rollout_set(percentage: int, flag: str, reason: str, enabled: bool | None) -> None:
+    """Set the percentage of a flag; every worker follows within a second."""
+    with application(), write() as session:
+        now = store.change(session, store.flag_named(flag), operator(), reason, percentage, enabled)
+    click.echo(f"{flag}: {now.percentage} %, {'enabled' if now.enabled else 'switched off'}")
+
+
+@cli.group()
+def audit() -> None:
+    """The audit: verify."""
+
+
+@audit.command("verify")
+def audit_verify() -> None:
+    """Read the whole chain; exit status 1 and the first broken entry where it does not hold."""
+    with application(), read() as session:
+        found = chain.verify(session)
+    if found.broken:
+        click.echo(f"broken: {found.broken}; {found.count} entries before it hold")
+        sys.exit(1)
+    click.echo(f"ok: {found.count} entries, head {found.head}")
+
+
+@contextmanager
+def application() -> Iterator[Flask]:
+    """The application on an up-to-date database, for a command that reads or writes it."""
+    logs.configure()
+    settings = load_settings()
+    app = create_app(settings)
+    if settings.is_sqlite:
+        setup.migrate(app, settings)
+    with app.app_context():
+        yield app
+
+
+def operator() -> str:
+    """Who the audit names for what is typed on the server itself."""
+    return f"cli:{getpass.getuser()}"
+
+
+def check_port(settings: Settings) -> None:
+    """One clear sentence before gunicorn would retry and fail."""
+    with socket.socket(socket.AF_INET6 if ":" in settings.bind else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.bind, settings.port))
+        except OSError as error:
+            raise ConfigError(
+                f"port {settings.port} on {settings.bind} cannot be used ({error.strerror}); "
+                "stop what uses it or choose another: PORT=8001"
+            ) from error

@@ -1,0 +1,98 @@
+"""The checks of `beacon doctor`: each says what it found and, where something is wrong, what to do."""
+
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from flask import Flask
+
+from app import setup
+from app.config import Settings
+from app.db import now_epoch, read
+from app.reconciliation import registry
+from app.rollout.flags import Flag
+
+MAX_CLOCK_DIFFERENCE_S = 1.0
+MIN_DESCRIPTORS = 1_024
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    subject: str
+    ok: bool
+    words: str
+
+
+def examine(app: Flask, settings: Settings) -> list[Finding]:
+    """Every check, in the order in which to mend; those that need the database are left out where it is away."""
+    with app.app_context():
+        if not setup.is_reachable():
+            words = f"cannot be reached at {_without_password(settings.database_url)}; run beacon migrate, or start it"
+            return [Finding("database", False, words), _descriptors(settings)]
+        checks: tuple[Callable[[], Finding], ...] = (
+            lambda: Finding("database", True, _without_password(settings.database_url)),
+            lambda: _migrations(app),
+            _clock,
+            lambda: _descriptors(settings),
+            _sources,
+            lambda: _flags(app),
+        )
+        return [_guarded(check) for check in checks]
+
+
+def settings_lines(settings: Settings) -> list[str]:
+    """`BEACON_NAME = value` for every setting; secrets are never shown."""
+    shown = settings.model_dump(exclude={"secret_key", "database_url", "flag_overrides"})
+    lines = [f"BEACON_{name.upper()} = {value}" for name, value in shown.items()]
+    lines.append(f"BEACON_DATABASE_URL = {_without_password(settings.database_url)}")
+    lines.append("BEACON_SECRET_KEY = (set)")
+    return sorted(lines)
+
+
+def _guarded(check: Callable[[], Finding]) -> Finding:
+    try:
+        return check()
+    except sa.exc.SQLAlchemyError as error:
+        return Finding("database", False, f"{str(error).splitlines()[0]}; run beacon migrate")
+
+
+def _migrations(app: Flask) -> Finding:
+    current, newest = setup.current_revision(), setup.newest_revision(app)
+    words = f"at {current}" if current == newest else f"at {current}, needs {newest}: run beacon migrate"
+    return Finding("migrations", current == newest, words)
+
+
+def _clock() -> Finding:
+    with read() as session:
+        difference = abs((session.scalar(sa.select(now_epoch())) or 0.0) - time.time())
+    good = difference <= MAX_CLOCK_DIFFERENCE_S
+    advice = "" if good else "; set both clocks by NTP, or ages on the screen are wrong"
+    return Finding("clock", good, f"{difference:.2f} s from the database's{advice}")
+
+
+def _descriptors(settings: Settings) -> Finding:
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    good = limit >= MIN_DESCRIPTORS
+    advice = "" if good else f"; every stream needs one: raise it with ulimit -n {MIN_DESCRIPTORS} or more"
+    return Finding("descriptors", good, f"{limit} for each of {settings.workers} workers{advice}")
+
+
+def _sources() -> Finding:
+    with read() as session:
+        services = registry.watched(session)
+    words = ", ".join(row.id for row in services) or "none is watched; add one: beacon service add ID URL"
+    return Finding("sources", bool(services), words)
+
+
+def _flags(app: Flask) -> Finding:
+    overrides = app.extensions["beacon_flags"].overrides
+    if not overrides:
+        return Finding("flags", True, f"embedded, {len(Flag)} declared")
+    shown = ", ".join(f"{name} {'on' if value else 'off'}" for name, value in overrides.items())
+    return Finding("flags", True, f"embedded, overridden for everyone: {shown}")
+
+
+def _without_password(url: str) -> str:
+    return sa.make_url(url).render_as_string(hide_password=True)

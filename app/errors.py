@@ -1,0 +1,103 @@
+"""One error shape: `application/problem+json` (RFC 9457) for programs, a page for browsers."""
+
+import logging
+from http import HTTPStatus
+from typing import Any
+
+from flask import Flask, Response, jsonify, render_template, request
+from pydantic import ValidationError
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from werkzeug.exceptions import HTTPException
+
+from app.db import DatabaseUnavailable
+
+log = logging.getLogger(__name__)
+
+
+class Problem(Exception):
+    """An answer that says what is wrong and what to do.
+
+    `errors` names each bad field; further members (`reason`, …) go into the JSON as they are.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        title: str,
+        detail: str,
+        *,
+        errors: dict[str, str] | None = None,
+        headers: dict[str, str] | None = None,
+        **members: Any,
+    ) -> None:
+        super().__init__(f"{status} {title}: {detail}")
+        self.status, self.title, self.detail = status, title, detail
+        self.headers = headers or {}
+        self.members = {**({"errors": errors} if errors else {}), **members}
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "type": "about:blank",
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+            **self.members,
+        }
+
+
+def bad_input(error: ValidationError) -> Problem:
+    """The 400 for a body that a pydantic model refused, each field named by its place."""
+    errors = {".".join(str(part) for part in item["loc"]) or "body": item["msg"] for item in error.errors()}
+    first = next(iter(errors.items()))
+    return Problem(400, "Bad input", f"{first[0]}: {first[1]}", errors=errors)
+
+
+def wants_page() -> bool:
+    """True for a browser that navigates; programs, fetches and streams get JSON."""
+    accept = request.accept_mimetypes
+    return bool(accept) and accept.best_match(["application/json", "text/html"]) == "text/html" and str(accept) != "*/*"
+
+
+def init_app(app: Flask) -> None:
+    app.register_error_handler(Problem, answer)
+    app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(ValidationError, lambda error: answer(bad_input(error)))
+    app.register_error_handler(Exception, _unexpected)
+    for kind in (DatabaseUnavailable, OperationalError, InterfaceError, PoolTimeout):
+        app.register_error_handler(kind, _database)
+
+
+def answer(problem: Problem) -> Response:
+    if wants_page():
+        response = Response(render_template("errors/problem.html", problem=problem), mimetype="text/html")
+    else:
+        response = jsonify(problem.as_json())
+        response.mimetype = "application/problem+json"
+    response.status_code = problem.status
+    response.headers.update(problem.headers)
+    response.headers.setdefault("Cache-Control", "no-store")
+    return response
+
+
+def _http(error: HTTPException) -> Response:
+    if error.response is not None and isinstance(error.response, Response):
+        return error.response
+    status = error.code or 500
+    allowed = getattr(error, "valid_methods", None)
+    headers = {"Allow": ", ".join(sorted(allowed))} if allowed else {}
+    location = getattr(error, "new_url", None)  # werkzeug's redirects are exceptions too
+    if location:
+        headers["Location"] = location
+    return answer(Problem(status, HTTPStatus(status).phrase, error.description or "", headers=headers))
+
+
+def _database(error: Exception) -> Response:
+    log.error("database unavailable: %s", str(error).splitlines()[0])
+    detail = "Beacon cannot reach its database just now. Nothing was changed; try again in a few seconds."
+    return answer(Problem(503, "Database unavailable", detail, headers={"Retry-After": "2"}))
+
+
+def _unexpected(error: Exception) -> Response:
+    log.error("unexpected error on %s %s", request.method, request.path, exc_info=error)
+    return answer(Problem(500, "Something went wrong", "Beacon made a mistake; it is in the log. Try again."))

@@ -1,0 +1,148 @@
+"""Reading the log. A row that cannot be read is logged, counted and skipped: the readers behind it go on."""
+
+import json
+import logging
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from pydantic import ValidationError
+from sqlalchemy.orm import Session
+
+from app.eventlog import audience as audiences
+from app.eventlog import payloads
+from app.eventlog.audience import Viewer
+from app.eventlog.models import EventFloor, EventRow
+
+log = logging.getLogger(__name__)
+
+_Row = sa.Row[*tuple[Any, ...]]
+
+PAGE = 500
+_COLUMNS = (EventRow.id, EventRow.type, EventRow.audience, EventRow.data_json, EventRow.created_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A committed change. `timestamp` is ISO 8601 UTC; `data` is the payload as it goes over the wire."""
+
+    id: int
+    type: str
+    audience: str
+    data: dict[str, Any]
+    timestamp: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Events in order, and the last id looked at, which may lie above the last event's (skipped rows)."""
+
+    events: list[Event]
+    cursor: int
+    full: bool
+
+
+class Unreadable:
+    """How many rows this process could not read, and the newest of them; each id counts and is logged once."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._highest = 0
+
+    def note(self, row: _Row, why: str) -> None:
+        if row.id <= self._highest:
+            return
+        self._highest = row.id
+        self.count += 1
+        log.error("unreadable event skipped id=%s type=%.100r time=%s: %s", row.id, row.type, row.created_at, why)
+
+
+unreadable = Unreadable()
+
+
+def head(session: Session) -> int:
+    """The highest id that was ever in the log, 0 for an empty one."""
+    newest = sa.select(sa.func.max(EventRow.id)).scalar_subquery()
+    highest, pruned = session.execute(sa.select(newest, EventFloor.pruned_through)).one()
+    return int(max(highest or 0, pruned))
+
+
+def floor(session: Session) -> int:
+    """The highest id ever pruned: a cursor below it has missed something."""
+    return session.scalars(sa.select(EventFloor.pruned_through)).one()
+
+
+def after(session: Session, cursor: int, limit: int = PAGE) -> Page:
+    """The next rows above `cursor`, whatever their audience; the tail's way of reading."""
+    query = sa.select(*_COLUMNS).where(EventRow.id > cursor).order_by(EventRow.id).limit(limit)
+    return _page(session.execute(query).all(), cursor, limit)
+
+
+def seen_by(session: Session, cursor: int, audience_names: Collection[str], limit: int = PAGE) -> Page:
+    """The next rows above `cursor` for these audiences.
+
+    The cursor of the last page (not full) is the head of the log at that look, so that it can be compared with others.
+    """
+    now = head(session)
+    query = (
+        sa.select(*_COLUMNS)
+        .where(EventRow.id > cursor, EventRow.audience.in_(sorted(audience_names)))
+        .order_by(EventRow.id)
+        .limit(limit)
+    )
+    page = _page(session.execute(query).all(), cursor, limit)
+    return page if page.full else Page(page.events, max(page.cursor, now), full=False)
+
+
+def newest(session: Session, viewer: Viewer, limit: int, exclude_types: Collection[str] = ()) -> list[Event]:
+    """The newest events that `viewer` may see, newest first; `exclude_types` are left out."""
+    query = (
+        sa.select(*_COLUMNS)
+        .where(EventRow.audience.in_(sorted(viewer.audiences)), EventRow.type.not_in(exclude_types))
+        .order_by(EventRow.id.desc())
+        .limit(limit)
+    )
+    return list(_readable(session.execute(query)))
+
+
+def _page(rows: Sequence[_Row], cursor: int, limit: int) -> Page:
+    last = rows[-1].id if rows else cursor
+    return Page(list(_readable(rows)), last, len(rows) == limit)
+
+
+def _readable(rows: Iterable[_Row]) -> Iterable[Event]:
+    for row in rows:
+        try:
+            yield _decode(row)
+        except ValueError as error:
+            unreadable.note(row, str(error).splitlines()[0])
+
+
+def _decode(row: _Row) -> Event:
+    """Rows come from any program that may write to the table: trust nothing. Raises `ValueError`."""
+    if not isinstance(row.type, str) or not payloads.is_valid_type(row.type):
+        raise ValueError("bad type")
+    if not isinstance(row.audience, str) or not audiences.is_valid(row.audience):
+        raise ValueError("bad audience")
+    data = json.loads(row.data_json, parse_constant=_refuse_constant)
+    if not isinstance(data, dict):
+        raise ValueError("payload is not a JSON object")
+    if "\\ud" in row.data_json.lower():
+        json.dumps(data, ensure_ascii=False).encode()  # half a surrogate pair is no text: it could not be sent
+    model = payloads.KNOWN.get(row.type)
+    if model is not None:
+        _check(model, data)
+    return Event(row.id, row.type, row.audience, data, str(row.created_at))
+
+
+def _check(model: type[payloads.Payload], data: dict[str, Any]) -> None:
+    try:
+        model.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"payload field {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")

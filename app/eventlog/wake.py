@@ -1,0 +1,78 @@
+"""Hints that something was written. A lost hint costs at most a second: the tail looks by itself then."""
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+import psycopg
+
+LOOK_S = 0.02
+CHANNEL = "beacon_event"
+
+
+class Wake(Protocol):
+    """Waits for a hint. Every method may raise the driver's errors: the database is then away."""
+
+    def wait(self, timeout_s: float, stopping: Callable[[], bool]) -> None:
+        """Return when there may be something new, at the latest after `timeout_s` or when `stopping()`."""
+
+    def close(self) -> None: ...
+
+
+class SqliteWake:
+    """Asks `PRAGMA data_version`, a few microseconds a call, on a connection that writes nothing itself."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._identity = _identity(path)
+        # Greenlets of one thread share it in turn; the check would forbid the tests' real threads.
+        self._connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, check_same_thread=False)
+        self._version = -1
+
+    def wait(self, timeout_s: float, stopping: Callable[[], bool]) -> None:
+        if _identity(self._path) != self._identity:
+            # Open connections would go on reading and writing the file that was moved away.
+            raise sqlite3.OperationalError(f"the database file {self._path} was replaced")
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline and not stopping():
+            version = self._connection.execute("PRAGMA data_version").fetchone()[0]
+            if version != self._version:
+                self._version = version
+                return
+            time.sleep(LOOK_S)
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class PostgresWake:
+    """`LISTEN` on a connection of its own; a trigger notifies for every insert, also for those by hand."""
+
+    def __init__(self, conninfo: str) -> None:
+        self._connection = psycopg.connect(conninfo, autocommit=True, connect_timeout=3)
+        self._connection.execute(f"LISTEN {CHANNEL}")
+
+    def wait(self, timeout_s: float, stopping: Callable[[], bool]) -> None:
+        if not stopping():
+            for _ in self._connection.notifies(timeout=timeout_s, stop_after=1):
+                return
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def for_database(url: str) -> Wake:
+    """The fitting kind for a database address as in `Settings.database_url`."""
+    if url.startswith("sqlite:///"):
+        return SqliteWake(url.removeprefix("sqlite:///"))
+    return PostgresWake(url.replace("postgresql+psycopg://", "postgresql://", 1))
+
+
+def _identity(path: str) -> tuple[int, int]:
+    try:
+        found = os.stat(path)  # noqa: PTH116 -- called all the time, and a Path would be built for nothing
+    except OSError as error:
+        raise sqlite3.OperationalError(f"the database file {path} is gone: {error.strerror}") from error
+    return found.st_dev, found.st_ino

@@ -1,0 +1,124 @@
+"""The live half of one worker: the threads that hear, read and tell. Built by the factory, started by the server."""
+
+import logging
+import threading
+from collections.abc import Callable, Collection
+from typing import Protocol
+
+from flask import Flask, current_app
+
+from app import offloop
+from app.config import Settings
+from app.db import db, read
+from app.eventlog import prune, wake
+from app.eventlog import read as log_read
+from app.eventlog.read import Page
+from app.eventlog.tail import Tail
+from app.stream.hub import Hub
+
+log = logging.getLogger(__name__)
+
+PRUNE_EVERY_S = 600.0
+CHECKPOINT_EVERY_S = 5.0
+
+
+class Part(Protocol):
+    """Something that runs beside the requests."""
+
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+
+
+class Live:
+    """Tail, hub and whatever else was added; `start` and `stop` are idempotent and belong to the server's hooks."""
+
+    def __init__(self, app: Flask, settings: Settings, hub: Hub) -> None:
+        self._app = app
+        self.hub = hub
+        self.tail = Tail(
+            lambda: wake.for_database(settings.database_url), self._read_after, self._read_head, self._recover
+        )
+        self._parts: list[Part] = [self.tail, Every(PRUNE_EVERY_S, self._prune(settings.event_retention_days))]
+        if settings.is_sqlite:
+            path = settings.database_url.removeprefix("sqlite:///")
+            self._parts.append(Every(CHECKPOINT_EVERY_S, lambda: offloop.checkpoint(path)))
+        self.started = False
+
+    def add(self, part: Part) -> None:
+        """Parts start in the order in which they were added, and stop in the opposite one."""
+        self._parts.append(part)
+
+    def start(self) -> None:
+        if self.started:
+            return
+        for part in self._parts:
+            part.start()
+        self.started = True
+
+    def stop(self) -> None:
+        if not self.started:
+            return
+        self.hub.drain()
+        for part in reversed(self._parts):
+            part.stop()
+        self.started = False
+
+    def is_degraded(self) -> bool:
+        """True while the log cannot be read."""
+        return self.tail.degraded
+
+    def read_log(self, cursor: int, audiences: Collection[str]) -> Page:
+        """For feeds: a look that holds a connection no longer than it takes."""
+        with self._app.app_context(), read() as session:
+            return log_read.seen_by(session, cursor, audiences)
+
+    def _read_after(self, cursor: int) -> Page:
+        with self._app.app_context(), read() as session:
+            return log_read.after(session, cursor)
+
+    def _read_head(self) -> int:
+        with self._app.app_context(), read() as session:
+            return log_read.head(session)
+
+    def _recover(self) -> None:
+        """Pooled connections may be dead, or still hold a file that was moved away."""
+        with self._app.app_context():
+            db.engine.dispose()
+
+    def _prune(self, retention_days: float) -> Callable[[], None]:
+        def run() -> None:
+            with self._app.app_context():
+                prune.prune(retention_days)
+
+        return run
+
+
+class Every:
+    """Runs something again and again; a failure is logged and the next turn comes."""
+
+    def __init__(self, interval_s: float, call: Callable[[], None]) -> None:
+        self._interval_s, self._call = interval_s, call
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join(timeout=2)
+
+    def _run(self) -> None:
+        while not self._stopping.wait(self._interval_s):
+            try:
+                self._call()
+            except Exception:
+                log.exception("a periodic task failed; it runs again in %s s", self._interval_s)
+
+
+def live() -> Live:
+    """The live half of the current application."""
+    found: Live = current_app.extensions["beacon_live"]
+    return found

@@ -1,0 +1,19 @@
+"""Headers that every answer carries: nothing inline, nothing from elsewhere, no framing."""
+
+from flask import Flask, Response
+
+POLICY = (
+    "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; "
+    "form-action 'self'; object-src 'none'"
+)
+
+
+def init_app(app: Flask) -> None:
+    app.after_request(_secure)
+
+
+def _secure(response: Response) -> Response:
+    response.headers.setdefault("Content-Security-Policy", POLICY)
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    response.headers.setdefault("Referrer-Policy", "same-origin")
+    return response

@@ -1,0 +1,36 @@
+"""`/healthz`: the process answers. `/readyz`: it can take traffic, with the state of each part."""
+
+import sqlalchemy as sa
+from flask import Blueprint, jsonify
+from flask.typing import ResponseReturnValue
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.db import db
+from app.lifecycle import live
+
+bp = Blueprint("health", __name__)
+
+
+@bp.get("/healthz")
+def healthz() -> ResponseReturnValue:
+    return jsonify(status="ok")
+
+
+@bp.get("/readyz")
+def readyz() -> ResponseReturnValue:
+    now = live()
+    parts = {
+        "database": _database(),
+        "log": "degraded" if now.is_degraded() else "ok" if now.started else "not started",
+        "streams": "draining" if now.hub.draining else "ok",
+    }
+    ready = all(state == "ok" for state in parts.values())
+    return jsonify(status="ready" if ready else "not ready", parts=parts), 200 if ready else 503
+
+
+def _database() -> str:
+    try:
+        db.session.execute(sa.text("SELECT 1 FROM event_floor"))
+    except SQLAlchemyError:
+        return "unreachable"
+    return "ok"

@@ -1,0 +1,1 @@
+"""Tell: from the log to every open stream, in order, once."""

@@ -1,0 +1,56 @@
+"""Who may open a stream: a credential first, then the flag."""
+
+from dataclasses import dataclass
+
+from flask import request
+from sqlalchemy.orm import Session
+
+from app.accounts import access, tokens
+from app.accounts.access import Actor
+from app.db import db
+from app.errors import Problem
+from app.eventlog import read as log
+from app.rollout.flags import Flag, is_enabled
+from app.stream import cursor
+from app.stream.cursor import Start
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """Who opens a stream, and where it begins; both from one look at the database."""
+
+    who: Actor
+    start: Start
+
+
+def identify(cursor_text: str | None) -> Admitted:
+    """The reader behind this request; the `Last-Event-ID` header beats `cursor_text`.
+
+    Raises 401 without a good credential, 403 for a token without the scope.
+    """
+    session = db.session()
+    # The head is read before the credential: a revocation in between lies above it, and is applied.
+    head, floor = log.head(session), log.floor(session)
+    who = _credential(session)
+    if who is None:
+        raise access.unauthorized()
+    access.check(who, "viewer", "stream")
+    text = request.headers.get("Last-Event-ID") or cursor_text
+    return Admitted(who, cursor.start(text, head, floor))
+
+
+def check_flag(who: Actor) -> None:
+    if not is_enabled(Flag.SSE_STREAMING, who.name):
+        detail = "Streaming is switched off for you. Poll GET /api/events/frames or GET /api/events instead."
+        raise Problem(403, "Streaming is off", detail, reason="flag-off")
+
+
+def _credential(session: Session) -> Actor | None:
+    text = access.bearer_text()
+    if text is None:
+        # Plain EventSource clients send the cookie by themselves: not from another site.
+        return None if request.headers.get("Sec-Fetch-Site") == "cross-site" else access.actor_or_none()
+    if text.startswith(tokens.PREFIX):
+        return access.actor_or_none()
+    login = tokens.find_page_token(session, text)
+    return access.of(login.user, login_id=login.id) if login else None

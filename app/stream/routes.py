@@ -1,0 +1,142 @@
+"""The stream under its paths, and its finite twin for pages that poll."""
+
+import random
+from typing import Any
+
+from flask import Blueprint, Response, current_app, request
+
+from app.accounts import tokens
+from app.assets import build_name
+from app.config import Settings
+from app.db import db
+from app.errors import Problem
+from app.eventlog import read as log
+from app.lifecycle import live
+from app.logs import sse_line
+from app.rollout.flags import Flag, is_enabled
+from app.stream import gate, shapes, sse, topics
+from app.stream.feed import Feed, Rhythm, reset_frame
+from app.stream.gate import Admitted
+from app.stream.shapes import Shape
+from app.stream.subscriber import Reader, Subscriber
+
+bp = Blueprint("stream", __name__)
+
+MAX_POLLED_FRAMES = 500
+HEADERS = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    "Cache-Control": "no-cache, no-store",
+    "X-Accel-Buffering": "no",
+}
+
+
+@bp.get("/api/stream/events")
+def events() -> Response:
+    return _open(_asked_shape())
+
+
+@bp.get("/reconciliation/stream")
+def reconciliation_stream() -> Response:
+    return _open(shapes.as_reconciliation)
+
+
+@bp.get("/api/events/stream")
+def events_stream() -> Response:
+    return _open(shapes.as_events)
+
+
+@bp.get("/api/sse")
+def sse_stream() -> Response:
+    return _open(shapes.as_sse)
+
+
+@bp.get("/api/events/frames")
+def frames() -> Response:
+    """What a stream would have sent since `after`, as a finite answer; never gated by the flag."""
+    admitted = gate.identify(request.args.get("after"))
+    html = _html_shape()
+    audiences = admitted.who.viewer.audiences
+    page = log.seen_by(db.session(), admitted.start.after, audiences, MAX_POLLED_FRAMES)
+    parts = [sse.json_frame(_hello(admitted), event="hello")]
+    if admitted.start.reset:
+        parts.append(reset_frame(admitted.start))
+    parts += [html(event) or b"" for event in page.events]
+    return Response(b"".join(parts), headers={**HEADERS, "Beacon-Cursor": str(page.cursor)})
+
+
+def _open(shape: Shape) -> Response:
+    chosen = _asked_topics()
+    admitted = gate.identify(request.args.get("lastEventId"))
+    _admit(admitted)
+    who, start = admitted.who, admitted.start
+    reader = Reader(who.viewer, shape, chosen, start.head, who.login_id, who.token_id)
+    feed = Feed(
+        live().hub,
+        Subscriber(reader, start.after),
+        start,
+        _hello(admitted),
+        live().read_log,
+        Rhythm(_settings().heartbeat_s, _settings().stream_lifetime_s),
+        live().is_degraded,
+    )
+    return Response(iter(feed), headers=HEADERS)
+
+
+def _admit(admitted: Admitted) -> None:
+    """Raise, and log, why this reader gets no stream now."""
+    try:
+        gate.check_flag(admitted.who)
+        if live().hub.draining or not live().started:
+            raise Problem(503, "Not ready", "This worker takes no streams now; try again.", headers=_retry_after())
+    except Problem as problem:
+        sse_line("refused", user=admitted.who.name, status=problem.status, reason=problem.title)
+        raise
+
+
+def _hello(admitted: Admitted) -> dict[str, Any]:
+    who, start = admitted.who, admitted.start
+    return {
+        "heartbeatS": _whole(_settings().heartbeat_s),
+        "head": start.head,
+        "after": start.after,
+        "session": tokens.opaque(who.login_id) if who.login_id else None,
+        "build": build_name(),
+        "stream": "on" if is_enabled(Flag.SSE_STREAMING, who.name) else "off",
+    }
+
+
+def _whole(seconds: float) -> float:
+    """15 rather than 15.0 on the wire."""
+    return int(seconds) if seconds == int(seconds) else seconds
+
+
+def _asked_topics() -> topics.Topics:
+    try:
+        return topics.parse(request.args.get("topics"))
+    except topics.BadTopics as error:
+        raise Problem(400, "Bad topics", str(error), errors={"topics": str(error)}) from error
+
+
+def _asked_shape() -> Shape:
+    match request.args.get("as", "json"):
+        case "json":
+            return shapes.as_json
+        case "html":
+            return _html_shape()
+        case other:
+            raise Problem(400, "Bad shape", f"as is json or html, not {other[:50]!r}", errors={"as": "json or html"})
+
+
+def _html_shape() -> Shape:
+    """One function for all readers, so that the hub encodes a fragment once."""
+    shape: Shape = current_app.extensions["beacon_html_shape"]
+    return shape
+
+
+def _retry_after() -> dict[str, str]:
+    return {"Retry-After": str(random.randint(1, 5))}  # noqa: S311 -- spreads reconnects
+
+
+def _settings() -> Settings:
+    settings: Settings = current_app.extensions["beacon_settings"]
+    return settings

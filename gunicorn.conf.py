@@ -1,0 +1,47 @@
+"""gunicorn's settings: the worker class, numbers, and the hooks that start and stop the live half."""
+
+from gevent import monkey
+
+monkey.patch_all()
+
+import os  # noqa: E402 -- nothing may be imported before the patch
+
+from app.config import load_settings  # noqa: E402 -- see above
+from app.logs import configure  # noqa: E402 -- see above
+
+assert all(  # noqa: S101 -- a worker on unpatched sockets would block all its streams: refuse to start
+    monkey.is_module_patched(name) for name in ("socket", "ssl", "select", "threading")
+)
+
+_settings = load_settings()
+
+wsgi_app = "wsgi:app"
+worker_class = "app.stream.worker.BeaconWorker"
+workers = _settings.workers
+bind = f"{_settings.bind}:{_settings.port}"
+worker_connections = 10_000
+graceful_timeout = int(_settings.drain_s) + 5
+timeout = 60
+keepalive = 5
+# Each worker imports for itself, after the patch; and none is recycled, which would cut all its streams at once.
+preload_app = False
+max_requests = 0
+control_socket_disable = True
+accesslog = None
+errorlog = "-"
+# A worker's heartbeat file: on a disk, its fsync could stall the loop.
+worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108, PTH112 -- gunicorn's own file
+
+
+def post_worker_init(worker):
+    worker.wsgi.extensions["beacon_live"].start()
+
+
+def worker_exit(server, worker):  # noqa: ARG001 -- gunicorn's signature
+    app = getattr(worker, "wsgi", None)
+    if app is not None:
+        app.extensions["beacon_live"].stop()
+
+
+def on_starting(server):  # noqa: ARG001 -- gunicorn's signature
+    configure()

@@ -1,0 +1,229 @@
+"""A real Beacon for tests: gunicorn with its gevent workers on a free port, over a temporary instance folder."""
+
+import os
+import re
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import requests
+from flask import Flask
+
+from app import create_app, setup
+from app.accounts import people
+from app.config import Settings
+from app.db import read, write
+from app.eventlog.read import head
+from app.reconciliation import registry
+from app.rollout import store
+from app.rollout.flags import Flag
+
+ROOT = Path(__file__).resolve().parent.parent
+PASSWORD = "correct horse battery"
+PEOPLE = {"alice": "viewer", "bob": "operator", "charlie": "viewer", "pia": "product", "ada": "admin"}
+START_S = 30.0
+
+T = TypeVar("T")
+
+
+def wait_for(look: Callable[[], T], what: str, within_s: float = 10.0, every_s: float = 0.02) -> T:
+    """The first truthy answer of `look`, or a failure that says what was waited for."""
+    deadline = time.monotonic() + within_s
+    while True:
+        found = look()
+        if found:
+            return found
+        if time.monotonic() >= deadline:
+            raise AssertionError(f"waited {within_s} s in vain for {what}")
+        time.sleep(every_s)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Beacon:
+    """Started by `with Beacon(folder) as beacon`; `environment` holds further settings without their prefix."""
+
+    def __init__(self, folder: Path, *, streaming: int = 100, **environment: Any) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = folder / "beacon.log"
+        self._environment = {
+            "BEACON_INSTANCE_DIR": str(folder),
+            "BEACON_PORT": str(self.port),
+            "BEACON_HEARTBEAT_S": "1",
+            "BEACON_DRAIN_S": "5",
+            **{f"BEACON_{name}": str(value) for name, value in environment.items()},
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+        self._tokens: dict[tuple[str, ...], str] = {}
+        self.app = self._prepare(streaming)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.stop()
+
+    @property
+    def database(self) -> Path:
+        return self.folder / "beacon.db"
+
+    def start(self) -> None:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("BEACON_")}
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "gunicorn", "--config", str(ROOT / "gunicorn.conf.py")],
+                cwd=ROOT,
+                env={**environment, **self._environment},
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        wait_for(self.is_ready, f"a ready server; its log: {self.log_text()[-2000:]}", START_S)
+
+    def stop(self, sig: int = signal.SIGTERM, within_s: float = 20.0) -> None:
+        process = self._process
+        if process is None:
+            return
+        process.send_signal(sig)
+        try:
+            process.wait(within_s)
+        finally:
+            self._kill_group(process.pid)
+            process.wait(5)
+            self._process = None
+
+    def kill(self) -> None:
+        """SIGKILL to the master and all its workers at once, as a crash of the machine would be."""
+        assert self._process is not None
+        self._kill_group(self._process.pid)
+        self._process.wait(5)
+        self._process = None
+
+    def is_ready(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, f"gunicorn ended: {self.log_text()[-3000:]}"
+        try:
+            return requests.get(f"{self.url}/readyz", timeout=2).status_code == 200
+        except requests.RequestException:
+            return False
+
+    def worker_pids(self) -> list[int]:
+        """The living workers, from the kernel."""
+        assert self._process is not None
+        text = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text()
+        return [int(pid) for pid in text.split() if not _is_zombie(int(pid))]
+
+    def log_text(self) -> str:
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    def token(self, user: str, *scopes: str) -> str:
+        """An API token of one of PEOPLE; the same one for the same question."""
+        key = (user, *sorted(scopes))
+        if key not in self._tokens:
+            with self.app.app_context(), write() as session:
+                self._tokens[key] = people.add_token(session, user, list(scopes), None, "test")[1]
+        return self._tokens[key]
+
+    def bearer(self, user: str, *scopes: str) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token(user, *scopes)}"}
+
+    def publish(self, events: Sequence[dict[str, Any]]) -> list[int]:
+        answer = requests.post(
+            f"{self.url}/api/events", json=list(events), headers=self.bearer("ada", "publish"), timeout=10
+        )
+        assert answer.status_code == 201, answer.text
+        ids: list[int] = answer.json()["ids"]
+        return ids
+
+    def log_in(self, user: str) -> requests.Session:
+        """A browser's session: the form with its CSRF token, as a person would send it."""
+        browser = requests.Session()
+        form = browser.get(f"{self.url}/login", timeout=10).text
+        found = re.search(r'name="csrf_token"[^>]*value="([^"]+)"', form)
+        assert found, form
+        data = {"username": user, "password": PASSWORD, "csrf_token": found[1]}
+        answer = browser.post(f"{self.url}/login", data=data, timeout=10, allow_redirects=False)
+        assert answer.status_code == 303, answer.text
+        browser.headers["Accept"] = "text/html"
+        return browser
+
+    def set_rollout(self, percentage: int, *, enabled: bool = True) -> None:
+        with self.app.app_context(), write() as session:
+            store.change(session, Flag.SSE_STREAMING, "test", "a test", percentage, enabled)
+
+    def watch(self, service_id: str, url: str, name: str = "") -> None:
+        with self.app.app_context(), write() as session:
+            registry.add(session, id=service_id, name=name or service_id, kind="palantir", url=url)
+
+    def sql(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        """Straight into the database, as another program would."""
+        with sqlite3.connect(self.database, timeout=10) as connection:
+            rows: list[tuple[Any, ...]] = connection.execute(statement, parameters).fetchall()
+        connection.close()
+        return rows
+
+    def _prepare(self, streaming: int) -> Flask:
+        """The database with its people, in this process; nothing of it is started here."""
+        settings = Settings(instance_dir=self.folder)
+        app = create_app(settings)
+        fresh = not self.database.exists()
+        setup.migrate(app, settings)
+        if fresh:
+            with app.app_context(), write() as session:
+                for name, role in PEOPLE.items():
+                    people.add(session, name, role, PASSWORD, "test")
+            with app.app_context(), write() as session:
+                store.change(session, Flag.SSE_STREAMING, "test", "a test", streaming)
+        return app
+
+    def head(self) -> int:
+        with self.app.app_context(), read() as session:
+            return head(session)
+
+    @staticmethod
+    def _kill_group(leader: int) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(leader, signal.SIGKILL)
+
+
+@contextmanager
+def write_lock(database: Path) -> Iterator[None]:
+    """Another process holds SQLite's write lock for the length of the block."""
+    code = (
+        "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], isolation_level=None); "
+        "c.execute('BEGIN IMMEDIATE'); print('held', flush=True); sys.stdin.read(); c.execute('ROLLBACK')"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, str(database)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert holder.stdin
+    assert holder.stdout
+    assert holder.stdout.readline() == b"held\n"
+    try:
+        yield
+    finally:
+        holder.stdin.close()
+        holder.wait(5)
+        holder.stdout.close()
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except OSError:
+        return True

