@@ -49,9 +49,7 @@ def init_app(app: Flask, folder: Path = FOLDER) -> None:
     """Serve the static files; `asset(name)` and `script_modules()` in templates give their addresses."""
     assets = Assets(folder)
     app.extensions["beacon_assets"] = assets
-    app.jinja_env.globals.update(
-        asset=assets.address, script_modules=lambda: assets.script_modules, build=assets.build
-    )
+    app.jinja_env.globals.update(asset=assets.address, script_modules=lambda: assets.script_modules, build=assets.build)
     app.register_blueprint(bp)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from app.dashboard import wording
-from app.dashboard.contexts import Ids, service_href
+from app.dashboard.contexts import NO_IDS, Ids, service_href
 from app.eventlog.read import Event
 
 # Pages act on these instead of listing them; they travel as `event: signal`.
@@ -29,7 +29,7 @@ class ChangeRow:
     subject: str
     href: str | None
     words: str
-    ids: Ids = Ids()
+    ids: Ids = NO_IDS
 
     @classmethod
     def from_event(cls, event: Event, name_of: NameOf = str) -> Self:
@@ -42,7 +42,6 @@ class ChangeRow:
         return cls(event.id, event.timestamp, state, wording.STATE_WORDS[state], subject, href, words, ids)
 
 
-# (state, words, ids)
 _Read = tuple[str, str, Ids]
 
 
@@ -50,22 +49,22 @@ def _update(event: Event, name_of: NameOf) -> _Read:
     data = event.data
     details: Mapping[str, Any] | None = data.get("discrepancyDetails")
     if data["status"] == "stale":
-        return "stale", data.get("reason") or "has not answered", Ids()
+        return "stale", data.get("reason") or "has not answered", NO_IDS
     if data["status"] == "discrepancy" and details:
         return "discrepancy", wording.both_sides(name_of(data["service"]), details), Ids.of(details["missingJobIds"])
     if data["status"] == "discrepancy":
-        return "discrepancy", wording.findings_in_words(data.get("findings") or []), Ids()
-    return "verified", wording.counts_in_words(data["counts"]), Ids()
+        return "discrepancy", wording.findings_in_words(data.get("findings") or []), NO_IDS
+    return "verified", wording.counts_in_words(data["counts"]), NO_IDS
 
 
 def _command(event: Event, _name_of: NameOf) -> _Read:
     phase, logs = event.data["phase"], event.data["logs"]
     state = "timeout" if phase == "unknown" else phase
-    return state, logs[-1] if logs else f"command {event.data['commandId']}", Ids()
+    return state, logs[-1] if logs else f"command {event.data['commandId']}", NO_IDS
 
 
 def _flash(event: Event, _name_of: NameOf) -> _Read:
-    return event.data["severity"], event.data["text"], Ids()
+    return event.data["severity"], event.data["text"], NO_IDS
 
 
 def _job(event: Event, _name_of: NameOf) -> _Read:
@@ -74,7 +73,7 @@ def _job(event: Event, _name_of: NameOf) -> _Read:
 
 
 def _published(event: Event, _name_of: NameOf) -> _Read:
-    return "event", wording.event_in_words(event.data), Ids()
+    return "event", wording.event_in_words(event.data), NO_IDS
 
 
 def _subject(event: Event) -> str:

@@ -61,6 +61,9 @@ class Ids:
         return len(self.shown) + self.more
 
 
+NO_IDS = Ids()
+
+
 @dataclass(frozen=True, slots=True)
 class Check:
     """The newest look at a service: the leaf that `reconciliation.verified` moves."""
@@ -91,7 +94,7 @@ class Tile:
     last_discrepancy: LastDiscrepancy | None = None
     reason: str | None = None
     words: str = ""
-    missing: Ids = Ids()
+    missing: Ids = NO_IDS
     aged: bool = False
 
     @property
@@ -145,7 +148,7 @@ class Tile:
             _last_discrepancy(payload.get("lastDiscrepancy")),
             payload.get("reason"),
             _wrong_words(name, payload),
-            Ids.of(details["missingJobIds"]) if details else Ids(),
+            Ids.of(details["missingJobIds"]) if details else NO_IDS,
             aged,
         )
 

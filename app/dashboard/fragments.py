@@ -41,4 +41,6 @@ def _checks(event: Event) -> list[Check]:
 
 def _render(template: str, **context: object) -> str:
     text = current_app.jinja_env.get_template(template).render(**context)
-    return _INDENT.sub(" ", text).strip()
+    # JSON may hold half a surrogate pair, which has no bytes: it must not end the stream of everyone.
+    whole = text.encode("utf-8", "replace").decode()
+    return _INDENT.sub(" ", whole).strip()

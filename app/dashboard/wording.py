@@ -58,8 +58,8 @@ def short(number: int) -> str:
         return f"{number:,}"
     for size, unit in ((1_000, "k"), (1_000_000, "M"), (1_000_000_000, "G")):
         scaled = number / size
-        if scaled < 999.5:  # noqa: PLR2004 -- above, it would round to four digits
-            return f"{scaled:.1f}{unit}" if scaled < 99.95 else f"{scaled:.0f}{unit}"  # noqa: PLR2004
+        if scaled < 999.5:  # above, it would round to four digits
+            return f"{scaled:.1f}{unit}" if scaled < 99.95 else f"{scaled:.0f}{unit}"
     return "many"
 
 

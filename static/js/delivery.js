@@ -36,12 +36,14 @@ export class Delivery {
 
   /** @param {import("./sse.js").Frame} frame */
   async #deliver(frame) {
-    if (frame.event === "reset") return this.#startOver(`reset (${JSON.parse(frame.data).reason})`);
     const id = Number(frame.id);
-    if (!(id > this.cursor)) return;
-    if (frame.event === "") await this.#show(frame);
-    else signal(frame);
-    this.cursor = Math.max(this.cursor, id);
+    if (frame.event === "reset") {
+      await this.#startOver(`reset (${JSON.parse(frame.data).reason})`);
+    } else if (id > this.cursor) {
+      if (frame.event === "") await this.#show(frame);
+      else signal(frame);
+      this.cursor = Math.max(this.cursor, id); // showing it may have moved the cursor further
+    }
   }
 
   /** @param {import("./sse.js").Frame} frame */
@@ -53,8 +55,10 @@ export class Delivery {
     }
   }
 
-  /** Frames wait meanwhile: one that came between the page's answer and its swap would be lost from the screen. */
-  /** @param {string} why */
+  /**
+   * Frames wait meanwhile: one that came between the page's answer and its swap would be lost from the screen.
+   * @param {string} why
+   */
   async #startOver(why) {
     this.#note(`${why}: loading the page's regions again`);
     this.cursor = await this.#refetch();

@@ -4,12 +4,25 @@ import { decide, initialModel } from "./policy.js";
 import { pollAll } from "./poll.js";
 import { Ended, Stream } from "./stream.js";
 
+/** The server said that it closes, and why. */
+class Bye extends Error {
+  /**
+   * @param {string} reason
+   * @param {number | null} retryMs
+   */
+  constructor(reason, retryMs) {
+    super(`bye: ${reason}`);
+    this.reason = reason;
+    this.retryMs = retryMs;
+  }
+}
+
 /**
  * The owner of the connection: the one place that opens streams, polls, keeps the state and tells it.
  *
  * @typedef {import("./policy.js").Happening} Happening
  * @typedef {import("./sse.js").Frame} Frame
- * @typedef {{ state: import("./policy.js").State, reason: string, failures: number, openAt: number | null }} Status
+ * @typedef {{ state: import("./policy.js").State, reason: string, failures: number }} Status
  */
 export class Live {
   #tokens;
@@ -71,7 +84,8 @@ export class Live {
    */
   #schedule(what, ms) {
     clearTimeout(what === "open" ? this.#openTimer : this.#pollTimer);
-    if (ms === null) return what === "poll" ? this.#dropPoll() : undefined;
+    if (ms === null && what === "poll") this.#dropPoll();
+    if (ms === null) return;
     if (what === "open" && ms > 0) this.#note(`next attempt in ${(ms / 1_000).toFixed(1)} s`);
     const timer = setTimeout(() => (what === "open" ? this.#open() : this.#pollNow()), ms);
     if (what === "open") this.#openTimer = timer;
@@ -112,14 +126,14 @@ export class Live {
   async #take(stream, frame) {
     if (stream !== this.#stream) throw new Ended("closed");
     if (frame.retry !== null) this.#retryMs = frame.retry;
-    if (frame.event === "hello") return this.#happened({ kind: "hello" });
-    if (frame.event === "bye") return this.#sayBye(JSON.parse(frame.data).reason);
+    if (frame.event === "hello") this.#happened({ kind: "hello" });
+    if (frame.event === "bye") this.#goodbye(JSON.parse(frame.data).reason);
     if (frame.event === "heartbeat" || isEvent(frame)) this.#happened({ kind: "proof" });
     if (frame.id !== null) await this.#delivery.take(frame);
   }
 
   /** @param {string} reason */
-  #sayBye(reason) {
+  #goodbye(reason) {
     if (reason === "revoked") this.#tokens.drop();
     throw new Bye(reason, this.#retryMs);
   }
@@ -184,17 +198,4 @@ function pollEnded(error) {
  */
 function isEvent(frame) {
   return frame.id !== null && frame.event !== "reset";
-}
-
-/** The server said that it closes, and why. */
-class Bye extends Error {
-  /**
-   * @param {string} reason
-   * @param {number | null} retryMs
-   */
-  constructor(reason, retryMs) {
-    super(`bye: ${reason}`);
-    this.reason = reason;
-    this.retryMs = retryMs;
-  }
 }

@@ -15,6 +15,7 @@ const page = document.body.dataset;
 
 /** @param {string} message */
 function note(message) {
+  // eslint-disable-next-line no-console -- the connection's history is for whoever opens the console to look for it
   console.info("[SSE]", new Date().toISOString(), message);
 }
 

@@ -26,9 +26,9 @@ const DEFAULT_RETRY_MS = 1_000;
  *
  * @typedef {{ kind: "start", streamOn: boolean, online: boolean, pollMs: number }
  *   | { kind: "hello" } | { kind: "proof" }
- *   | { kind: "failed", reason: string, retryAfterMs?: number }
+ *   | { kind: "failed", reason: string, retryAfterMs?: number | undefined }
  *   | { kind: "flag-off" } | { kind: "bye", reason: string, retryMs?: number | null }
- *   | { kind: "polled", stream: string } | { kind: "poll-failed", retryAfterMs?: number }
+ *   | { kind: "polled", stream: string } | { kind: "poll-failed", retryAfterMs?: number | undefined }
  *   | { kind: "no-network" } | { kind: "network" } | { kind: "signed-out" }} Happening
  *
  * @typedef {object} Decision  a number: do it in so many milliseconds; null: do not; absent: leave as it is
@@ -57,7 +57,7 @@ export function decide(model, happening, random) {
     case "poll-failed": return pollFailed(model, happening.retryAfterMs ?? 0, random);
     case "no-network": return { model: { ...model, state: "offline", reason: "no-network" }, open: null, poll: null, close: true };
     case "network": return network(model);
-    case "signed-out": return { model: { ...model, state: "offline", reason: "signed-out" }, open: null, poll: null, close: true };
+    default: return /* signed out */ { model: { ...model, state: "offline", reason: "signed-out" }, open: null, poll: null, close: true };
   }
 }
 

@@ -3,6 +3,9 @@ import { announce } from "./announce.js";
 import { summarise } from "./summary.js";
 import { setWrong } from "./title.js";
 
+/** Rows of the strip before the rest is held back. */
+const SHOWN = 5;
+
 /**
  * The sentence above the tiles, made from the tiles on the screen: no event knows all services.
  * @returns {void}
@@ -22,8 +25,6 @@ export function updateStrip() {
   line.querySelector("use")?.setAttribute("href", `#i-${state}`);
   announce(words);
 }
-
-const SHOWN = 5;
 
 /** The worst few, and how many more: a bad day must not push the tiles off the screen. */
 function holdBack() {
@@ -54,16 +55,27 @@ function stateOf(tile) {
 function showOldest(line, tiles) {
   const checks = tiles.map((tile) => tile.querySelector(".check time")?.getAttribute("datetime") ?? "").filter(Boolean);
   const oldest = checks.sort()[0];
-  let place = line.querySelector(".summary-oldest");
-  if (!oldest) return place?.remove();
-  if (!place) {
-    place = document.createElement("span");
-    place.className = "summary-oldest";
-    const time = document.createElement("time");
-    time.dataset.age = "";
-    place.append(", oldest ", time);
-    line.append(place);
-  }
+  const place = line.querySelector(".summary-oldest");
+  if (!oldest) place?.remove();
+  else setTime(place ?? addOldest(line), oldest);
+}
+
+/** @param {HTMLElement} line */
+function addOldest(line) {
+  const place = document.createElement("span");
+  place.className = "summary-oldest";
+  const time = document.createElement("time");
+  time.dataset.age = "";
+  place.append(", oldest ", time);
+  line.append(place);
+  return place;
+}
+
+/**
+ * @param {Element} place
+ * @param {string} moment
+ */
+function setTime(place, moment) {
   const time = place.querySelector("time");
-  if (time && time.dateTime !== oldest) time.dateTime = oldest;
+  if (time && time.dateTime !== moment) time.dateTime = moment;
 }

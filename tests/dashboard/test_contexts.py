@@ -1,0 +1,79 @@
+import re
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from app.dashboard import wording
+from app.dashboard.contexts import Ids, Tile, beyond_strip, dom_key, service_href
+from tests.dashboard.payloads import discrepancy, update
+
+NOW = datetime(2026, 11, 21, 12, 4, 0, tzinfo=UTC)
+
+
+def values(tile: Tile) -> list[tuple[str, str]]:
+    return [(figure.label, figure.value) for figure in tile.figures]
+
+
+def test_figures_stand_in_the_order_of_attention_and_are_at_most_four() -> None:
+    tile = Tile.from_payload(
+        "mail", "Mail", update(counts={"succeeded": 5, "zzz": 1, "failed": 2, "queued": 3, "running": 4})
+    )
+    assert values(tile) == [("waiting", "3"), ("running", "4"), ("failed", "2"), ("done", "5")]
+
+
+def test_a_disagreeing_pair_shows_both_sides() -> None:
+    tile = Tile.from_payload("mail", "Mail", discrepancy("a", "b"))
+    assert values(tile)[-1] == ("known ≠ reported", "14 ≠ 12")
+    assert tile.words == "Beacon knows 14 jobs, Mail reports 12"
+    assert tile.missing.shown == ("a", "b")
+
+
+def test_numbers_of_a_stale_service_are_unknown_and_never_zero() -> None:
+    tile = Tile.from_payload("mail", "Mail", update(status="stale", counts={}, reason="no answer for 15 s"))
+    assert {value for _, value in values(tile)} == {"—"}
+    assert tile.words == "no answer for 15 s"
+
+
+def test_a_service_that_was_never_looked_at_claims_nothing() -> None:
+    tile = Tile.unchecked("mail", "Mail")
+    assert (tile.state, tile.check) == ("unknown", None)
+    assert {value for _, value in values(tile)} == {"—"}
+
+
+@pytest.mark.parametrize(("seconds", "aged"), [(54, True), (60, False)])
+def test_a_state_that_nobody_confirms_any_more_is_aged(seconds: int, aged: bool) -> None:
+    tile = Tile.from_payload("mail", "Mail", update(), NOW, aged_after=timedelta(seconds=seconds))
+    assert tile.aged is aged
+
+
+def test_more_ids_than_fit_are_counted() -> None:
+    ids = Ids.of([f"job_{number}" for number in range(9)])
+    assert (len(ids.shown), ids.more, ids.total) == (5, 4, 9)
+
+
+@pytest.mark.parametrize("service", ["mail", "Mail-2_b", 'a"]<b>', "a.b:c", "grüße", "", "../x", "\ud800"])
+def test_any_service_name_makes_a_plain_element_id_and_a_path(service: str) -> None:
+    assert re.fullmatch(r"[A-Za-z0-9_-]+", dom_key(service))
+    assert re.fullmatch(r"/services/[A-Za-z0-9_.~%-]*", service_href(service))
+
+
+def test_the_strip_holds_back_stale_before_discrepancies() -> None:
+    stale = [Tile.from_payload(f"s{n}", "S", update(status="stale", counts={})) for n in range(4)]
+    wrong = [Tile.from_payload(f"d{n}", "D", discrepancy("x")) for n in range(3)]
+    assert beyond_strip([*stale, *wrong]) == {"s2", "s3"}
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0, "0"),
+        (9_999, "9,999"),
+        (10_000, "10.0k"),
+        (99_949, "99.9k"),
+        (99_950, "100k"),
+        (999_499, "999k"),
+        (1_200_000, "1.2M"),
+    ],
+)
+def test_figures_are_short(number: int, text: str) -> None:
+    assert wording.short(number) == text

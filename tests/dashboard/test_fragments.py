@@ -1,0 +1,119 @@
+"""An event's fragments: what enters where, and that nothing in an event can be more than text."""
+
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from app.dashboard import fragments
+from app.eventlog.read import Event
+from tests.dashboard.payloads import discrepancy, update
+
+HOSTILE = "</td><hx-partial hx-target='body'><script>alert(1)</script>\n\nid: 9\n\ndata: x"
+
+
+def event(type: str, data: dict[str, Any]) -> Event:  # noqa: A002 -- the event's own word
+    return Event(1041, type, "everyone", data, "2026-11-21T12:03:05.123Z")
+
+
+def targets(text: str | None) -> list[tuple[str, str]]:
+    assert text is not None
+    return re.findall(r'<(hx-\w+) hx-target="([^"]+)"', text)
+
+
+@pytest.mark.usefixtures("bare")
+class TestFragments:
+    def test_an_update_replaces_tile_and_strip_row_and_adds_a_change(self) -> None:
+        text = fragments.render(event("reconciliation.update", update()))
+        assert targets(text) == [("hx-partial", "#tile-mail"), ("hx-partial", "#strip-mail"), ("hx-upsert", "#changes")]
+
+    def test_the_first_update_of_a_service_enters_instead(self) -> None:
+        data = update()
+        del data["previousStatus"]
+        text = fragments.render(event("reconciliation.update", data))
+        assert targets(text) == [("hx-upsert", "#tiles"), ("hx-upsert", "#strip-rows"), ("hx-upsert", "#changes")]
+
+    def test_checks_that_changed_nothing_move_only_the_ages(self) -> None:
+        checks = {name: {"checkedAt": "2026-11-21T12:03:05.000Z", "latencyMs": 4} for name in ("mail", "a.b")}
+        text = fragments.render(event("reconciliation.verified", {"services": checks}))
+        assert targets(text) == [("hx-partial", "#check-mail"), ("hx-partial", "#check-x-612e62")]
+
+    @pytest.mark.parametrize("type_", ["notification.created", "notification.changed", "flag.changed"])
+    def test_what_a_page_only_acts_on_is_no_fragment(self, type_: str) -> None:
+        assert fragments.render(event(type_, {})) is None
+
+    @pytest.mark.parametrize(
+        ("type_", "data", "words"),
+        [
+            ("test.broadcast", {"text": "hello", "n": 3}, "text hello · n 3"),
+            ("job.failed", {"service": "mail", "jobId": "job_1", "queue": "out"}, "in queue out"),
+            ("command.status", {"commandId": "c", "service": "mail", "phase": "running", "logs": ["asked"]}, "asked"),
+            (
+                "flash.message",
+                {"id": "1", "severity": "warning", "text": "Deploy at 3", "actor": "olga"},
+                "Deploy at 3",
+            ),
+        ],
+    )
+    def test_every_other_event_is_a_change(self, type_: str, data: dict[str, Any], words: str) -> None:
+        text = fragments.render(event(type_, data))
+        assert targets(text) == [("hx-upsert", "#changes")]
+        assert words in (text or "")
+
+    def test_missing_ids_are_whole_in_the_text(self) -> None:
+        text = fragments.render(event("reconciliation.update", discrepancy("job_0a1b2c3d4e5f", "job_2")))
+        assert text_of(text).count("job_0a1b2c3d4e5f") == 3  # tile, strip, change
+        assert 'title="job_0a1b2c3d4e5f"' in (text or "")
+
+    def test_names_are_looked_up(self) -> None:
+        text = fragments.render(event("reconciliation.update", update()), lambda service: service.upper())
+        assert ">MAIL</a>" in (text or "")
+
+    @pytest.mark.parametrize(
+        "happened",
+        [
+            event("reconciliation.update", discrepancy(HOSTILE, service=HOSTILE)),
+            event("reconciliation.update", update(status="stale", counts={}, reason=HOSTILE)),
+            event(
+                "reconciliation.verified",
+                {"services": {HOSTILE: {"checkedAt": "2026-11-21T12:03:05Z", "latencyMs": 1}}},
+            ),
+            event("test.broadcast", {"service": HOSTILE, HOSTILE: HOSTILE}),
+            event("job.failed", {"service": "mail", "jobId": HOSTILE, "queue": HOSTILE}),
+        ],
+    )
+    def test_no_content_can_become_markup_a_fragment_or_a_frame(self, happened: Event) -> None:
+        text = fragments.render(happened) or ""
+        assert "\n" not in text
+        assert "<script" not in text
+        assert "<hx-partial hx-target='body'" not in text
+        assert all(re.fullmatch(r"#[A-Za-z0-9_-]+", target) for _, target in targets(text))
+
+    def test_half_a_surrogate_pair_is_replaced(self) -> None:
+        text = fragments.render(event("test.broadcast", {"text": "a\ud800b"})) or ""
+        assert "text a?b" in text.encode().decode()
+
+    def test_a_fragment_knows_no_viewer(self) -> None:
+        text = fragments.render(event("reconciliation.update", discrepancy("job_1"))) or ""
+        assert "csrf" not in text
+        assert "<form" not in text
+
+    def test_it_needs_no_request(self, bare: Flask) -> None:
+        assert fragments.render(event("reconciliation.update", update()))
+
+
+class _Text(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts: list[str] = []
+
+    def handle_data(self, data: str) -> None:
+        self.parts.append(data)
+
+
+def text_of(html: str | None) -> str:
+    parser = _Text()
+    parser.feed(html or "")
+    return "".join(parser.parts)
