@@ -1,0 +1,148 @@
+"""Which services are watched, what is believed of each, and the record of every change of state.
+
+Times are text as `app.clock` writes them: they sort, and read the same everywhere.
+"""
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from app.db import Base
+
+
+class Service(Base):
+    """A watched job service. Rows stay when it is no longer watched, because the record names it."""
+
+    __tablename__ = "service"
+    __table_args__ = (sa.CheckConstraint("origin IN ('file', 'admin')", name="origin"),)
+
+    id: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    name: Mapped[str] = mapped_column(sa.Text)
+    kind: Mapped[str] = mapped_column(sa.Text)
+    url: Mapped[str] = mapped_column(sa.Text)
+    options_json: Mapped[str] = mapped_column(sa.Text, server_default="{}")
+    origin: Mapped[str] = mapped_column(sa.Text)
+    registered_at: Mapped[str] = mapped_column(sa.Text)
+    removed_at: Mapped[str | None] = mapped_column(sa.Text)
+
+
+class ServiceState(Base):
+    """What is believed of a service.
+
+    `status` and `payload_json` are those of its newest `reconciliation.update`; none before the first one.
+    `heard_at`: when the newest look began whose job ids were believed; `last_poll_at`: the newest attempt.
+    `version` grows whenever the belief changes: what was computed from an older one is not written.
+    """
+
+    __tablename__ = "service_state"
+    __table_args__ = (sa.CheckConstraint("status IN ('verified', 'stale', 'discrepancy')", name="status"),)
+
+    service_id: Mapped[str] = mapped_column(sa.Text, sa.ForeignKey("service.id"), primary_key=True)
+    version: Mapped[int] = mapped_column(server_default="0")
+    status: Mapped[str | None] = mapped_column(sa.Text)
+    payload_json: Mapped[str | None] = mapped_column(sa.Text)
+    checked_at: Mapped[str | None] = mapped_column(sa.Text)
+    last_verified_at: Mapped[str | None] = mapped_column(sa.Text)
+    latency_ms: Mapped[int | None]
+    last_poll_at: Mapped[str | None] = mapped_column(sa.Text)
+    last_answer_at: Mapped[str | None] = mapped_column(sa.Text)
+    failing_since: Mapped[str | None] = mapped_column(sa.Text)
+    reason: Mapped[str | None] = mapped_column(sa.Text)
+    heard_at: Mapped[str | None] = mapped_column(sa.Text)
+    instance_id: Mapped[str | None] = mapped_column(sa.Text)
+    as_of: Mapped[str | None] = mapped_column(sa.Text)
+    revision: Mapped[str | None] = mapped_column(sa.Text)
+    counts_only: Mapped[bool] = mapped_column(server_default=sa.false())
+
+
+class KnownJob(Base):
+    """An unfinished job. `seen_at` is null while the newest believed look still showed it, as it does for
+    nearly all: so a poll that changed nothing writes none of these rows."""
+
+    __tablename__ = "known_job"
+
+    service_id: Mapped[str] = mapped_column(sa.Text, sa.ForeignKey("service.id"), primary_key=True)
+    job_id: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    state: Mapped[str] = mapped_column(sa.Text)
+    queue: Mapped[str | None] = mapped_column(sa.Text)
+    attempt: Mapped[int | None] = mapped_column(sa.BigInteger)
+    seen_at: Mapped[str | None] = mapped_column(sa.Text)
+
+
+class OpenItem(Base):
+    """A job that was declared missing or unaccounted, until something closes it."""
+
+    __tablename__ = "open_item"
+    __table_args__ = (
+        sa.CheckConstraint("kind IN ('missing', 'unaccounted')", name="kind"),
+        sa.CheckConstraint("closed_how IN ('reappeared', 'finished', 'accepted', 'expired')", name="closed_how"),
+        sa.CheckConstraint("(closed_at IS NULL) = (closed_how IS NULL)", name="closed"),
+        sa.Index(
+            "uq_open_item_open",
+            "service_id",
+            "job_id",
+            "kind",
+            unique=True,
+            sqlite_where=sa.text("closed_at IS NULL"),
+            postgresql_where=sa.text("closed_at IS NULL"),
+        ),
+    )
+
+    id: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    service_id: Mapped[str] = mapped_column(sa.Text, sa.ForeignKey("service.id"))
+    job_id: Mapped[str] = mapped_column(sa.Text)
+    kind: Mapped[str] = mapped_column(sa.Text)
+    since: Mapped[str] = mapped_column(sa.Text)
+    last_state: Mapped[str] = mapped_column(sa.Text)
+    queue: Mapped[str | None] = mapped_column(sa.Text)
+    closed_at: Mapped[str | None] = mapped_column(sa.Text)
+    closed_how: Mapped[str | None] = mapped_column(sa.Text)
+    closed_by: Mapped[str | None] = mapped_column(sa.Text)
+    close_reason: Mapped[str | None] = mapped_column(sa.Text)
+
+
+class CheckSample(Base):
+    """The figures of one poll, for the history of a service; may be pruned."""
+
+    __tablename__ = "check_sample"
+    __table_args__ = (
+        sa.Index("ix_check_sample_service_id", "service_id", "at"),
+        sa.Index("ix_check_sample_at", "at"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[int] = mapped_column(sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True)
+    service_id: Mapped[str] = mapped_column(sa.Text)
+    at: Mapped[str] = mapped_column(sa.Text)
+    ok: Mapped[bool]
+    status: Mapped[str | None] = mapped_column(sa.Text)
+    latency_ms: Mapped[int]
+    counts_json: Mapped[str] = mapped_column(sa.Text)
+
+
+class DiscrepancyEvent(Base):
+    """One change of a service's state, for ever: triggers of the migration refuse every update and delete."""
+
+    __tablename__ = "discrepancy_event"
+    __table_args__ = (
+        sa.CheckConstraint("status IN ('verified', 'stale', 'discrepancy')", name="status"),
+        sa.Index("ix_discrepancy_event_timestamp", "timestamp", "id"),
+        sa.Index("ix_discrepancy_event_service", "service", "timestamp", "id"),
+    )
+
+    id: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    timestamp: Mapped[str] = mapped_column(sa.Text)
+    service: Mapped[str] = mapped_column(sa.Text)
+    status: Mapped[str] = mapped_column(sa.Text)
+    counts_json: Mapped[str] = mapped_column(sa.Text)
+    checksum: Mapped[str] = mapped_column(sa.Text)
+    latency_ms: Mapped[int]
+    discrepancy_details_json: Mapped[str | None] = mapped_column(sa.Text)
+
+
+def prune_samples(session: Session, before: str, limit: int = 1_000) -> int:
+    """Delete at most `limit` samples taken before that moment, and say how many: call it again while it is full."""
+    oldest = sa.select(CheckSample.id).where(CheckSample.at < before).order_by(CheckSample.at).limit(limit)
+    ids = list(session.scalars(oldest))
+    if ids:
+        session.execute(sa.delete(CheckSample).where(CheckSample.id.in_(ids)))
+    return len(ids)

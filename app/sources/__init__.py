@@ -1,0 +1,1 @@
+"""Hear: one poller asks every watched job service what it has; nothing here knows what Beacon believes."""

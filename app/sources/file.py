@@ -1,0 +1,111 @@
+"""The TOML file that names the services to watch. What is wrong in it is said with line, key and expectation."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
+
+from app.config import ConfigError
+
+TABLE = "service"
+_HEADER = re.compile(r"^\s*\[\[\s*service\s*\]\]")
+
+
+class ServiceEntry(BaseModel):
+    """One service as a person configures it, in the file or in the browser."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
+    name: Annotated[str, StringConstraints(min_length=1, max_length=100, strip_whitespace=True)] = ""
+    kind: Literal["palantir"] = "palantir"
+    url: Annotated[str, StringConstraints(max_length=2_000)]
+    finished_visible_for_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["lookup", "none"] = "lookup"
+
+    @field_validator("url")
+    @classmethod
+    def _plain_http(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("expected an address like http://host:port")
+        if "@" in parts.netloc:  # the address is shown on pages
+            raise ValueError("expected an address without a user name or password")
+        if parts.query or parts.fragment:
+            raise ValueError("expected an address without ? or #")
+        return url.rstrip("/")
+
+
+class ServicesFileError(ConfigError):
+    """The file cannot be used; the text says where and what was expected."""
+
+
+def read_services_file(path: Path) -> list[ServiceEntry]:
+    """Every `[[service]]` of the file, in order. Raises `ServicesFileError`."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ServicesFileError(f"cannot read the services file {path}: {why}") from error
+    try:
+        return parse_services(text)
+    except ServicesFileError as error:
+        raise ServicesFileError(f"{path}: {error}") from error
+
+
+def parse_services(text: str) -> list[ServiceEntry]:
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ServicesFileError(f"not TOML: {error}") from error
+    tables = document.pop(TABLE, [])
+    if document:
+        raise ServicesFileError(f"{next(iter(document))}: unknown; expected only [[{TABLE}]] tables")
+    if not isinstance(tables, list):
+        raise ServicesFileError(f"{TABLE}: expected [[{TABLE}]] with double brackets")
+    entries = [_entry(text, index, table) for index, table in enumerate(tables)]
+    _refuse_twins(text, entries)
+    return entries
+
+
+def _entry(text: str, index: int, table: Any) -> ServiceEntry:
+    try:
+        return ServiceEntry.model_validate(table)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = str(first["loc"][0]) if first["loc"] else TABLE
+        raise _fault(text, index, key, _expected(first["type"], str(first["msg"]))) from error
+
+
+def _expected(kind: str, message: str) -> str:
+    if kind == "missing":
+        return "is missing"
+    if kind == "extra_forbidden":
+        return f"unknown key; expected one of {', '.join(ServiceEntry.model_fields)}"
+    return message.removeprefix("Value error, ")
+
+
+def _refuse_twins(text: str, entries: list[ServiceEntry]) -> None:
+    seen: set[str] = set()
+    for index, entry in enumerate(entries):
+        if entry.id in seen:
+            raise _fault(text, index, "id", f"{entry.id} is used twice; expected an id of its own")
+        seen.add(entry.id)
+
+
+def _fault(text: str, index: int, key: str, expected: str) -> ServicesFileError:
+    line = _line(text.splitlines(), index, key)
+    where = f"line {line}, " if line else ""
+    return ServicesFileError(f"{where}{TABLE}[{index}].{key}: {expected}")
+
+
+def _line(lines: list[str], index: int, key: str) -> int | None:
+    """Where `key` stands in the table, else where the table begins; None for tables in another notation."""
+    headers = [number for number, line in enumerate(lines, 1) if _HEADER.match(line)]
+    if index >= len(headers):
+        return None
+    end = headers[index + 1] - 1 if index + 1 < len(headers) else len(lines)
+    wanted = re.compile(rf"""^\s*["']?{re.escape(key)}["']?\s*=""")
+    return next((n for n in range(headers[index] + 1, end + 1) if wanted.match(lines[n - 1])), headers[index])

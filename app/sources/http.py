@@ -1,0 +1,218 @@
+"""One bounded HTTP GET of JSON: nothing that an upstream does can hold a poll for longer than its deadline.
+
+The library's time-outs count each wait for a byte, so a server that sends one byte a second beats them for
+ever, in the headers as well as in the body. Hence the deadline here shuts the connection's socket down.
+"""
+
+import contextlib
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+from app.sources.base import SourceError
+
+CONNECT_S = 2.0
+ANSWER_S = 5.0
+MAX_BYTES = 8 * 1024 * 1024
+_CHUNK = 64 * 1024
+_HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "beacon"}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    json: Any
+
+
+class HttpClient:
+    """GETs below one address, with connections kept between them. For one thread at a time."""
+
+    def __init__(self, base_url: str, answer_s: float = ANSWER_S, max_bytes: int = MAX_BYTES) -> None:
+        self._base = base_url.rstrip("/")
+        self._answer_s, self._max_bytes = answer_s, max_bytes
+        self._session = requests.Session()
+        self._session.trust_env = False  # neither a proxy nor credentials from this machine's own files
+        self._session.headers = requests.structures.CaseInsensitiveDict(_HEADERS)
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, _Adapter())
+
+    def get(
+        self,
+        path: str,
+        params: Mapping[str, str | int] | None = None,
+        *,
+        expect: frozenset[int] = frozenset({200}),
+        within_s: float | None = None,
+    ) -> Answer:
+        """The JSON at `path`. Another status than expected, or anything but JSON, raises `SourceError`."""
+        seconds = self._answer_s if within_s is None else min(self._answer_s, within_s)
+        deadline = _Deadline(seconds)
+        with deadline, _in_words(deadline, seconds):
+            response = self._session.get(
+                self._base + path,
+                params=params,
+                timeout=(min(CONNECT_S, seconds), seconds),
+                allow_redirects=False,
+                stream=True,
+            )
+            with response:
+                _check_status(response.status_code, expect)
+                body = self._body(response, deadline)
+        return Answer(response.status_code, _parse(body))
+
+    def close(self) -> None:
+        self._session.close()
+
+    def _body(self, response: requests.Response, deadline: "_Deadline") -> bytes:
+        if int(response.headers.get("Content-Length") or 0) > self._max_bytes:
+            raise SourceError(self._too_large())
+        body = bytearray()
+        # read1 gives what has come; read would wait for a full chunk however slowly it drips
+        while chunk := response.raw.read1(_CHUNK, decode_content=False):
+            body += chunk
+            if len(body) > self._max_bytes:
+                raise SourceError(self._too_large())
+            deadline.check()
+        if deadline.passed:  # the cut itself looks like the end of an answer without a length
+            raise TimeoutError
+        return bytes(body)
+
+    def _too_large(self) -> str:
+        return f"answered with more than {self._max_bytes // (1024 * 1024)} MiB"
+
+
+class _Deadline:
+    """Shuts the request's socket down when its time is over, whatever is being waited for just then."""
+
+    def __init__(self, seconds: float) -> None:
+        self._ends = time.monotonic() + seconds
+        self._timer = threading.Timer(seconds, self._cut)
+        self._timer.daemon = True
+        self._lock = threading.Lock()
+        self._socket: socket.socket | None = None
+        self._over = False
+        self.passed = False
+
+    def watch(self, connected: socket.socket | None) -> None:
+        self._socket = connected
+
+    def check(self) -> None:
+        if time.monotonic() >= self._ends:
+            self.passed = True
+            raise TimeoutError
+
+    def __enter__(self) -> None:
+        _current.deadline = self
+        self._timer.start()
+
+    def __exit__(self, *_: object) -> None:
+        # Once over, a kept connection may serve the next request: it must not be cut any more.
+        with self._lock:
+            self._over = True
+        self._timer.cancel()
+        _current.deadline = None
+
+    def _cut(self) -> None:
+        with self._lock:
+            if self._over:
+                return
+            self.passed = True
+            if self._socket is not None:
+                with contextlib.suppress(OSError):
+                    self._socket.shutdown(socket.SHUT_RDWR)
+
+
+class _Current(threading.local):
+    deadline: _Deadline | None = None
+
+
+_current = _Current()
+
+
+def _watch(connected: socket.socket | None) -> None:
+    if _current.deadline is not None:
+        _current.deadline.watch(connected)
+
+
+class _Connection(HTTPConnection):
+    def getresponse(self) -> urllib3.response.HTTPResponse:  # type: ignore[override] # urllib3's own type
+        _watch(self.sock)
+        return super().getresponse()
+
+
+class _SecureConnection(HTTPSConnection):
+    def getresponse(self) -> urllib3.response.HTTPResponse:  # type: ignore[override] # urllib3's own type
+        _watch(self.sock)
+        return super().getresponse()
+
+
+class _Pool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _SecurePool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _SecureConnection
+
+
+class _Adapter(HTTPAdapter):
+    """One kept connection, whose socket the deadline can reach."""
+
+    def __init__(self) -> None:
+        super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+
+
+def _check_status(status: int, expect: frozenset[int]) -> None:
+    if status in expect:
+        return
+    if 300 <= status < 400:
+        raise SourceError(f"answered {status}, a redirect, which Beacon does not follow")
+    raise SourceError(f"answered {status}")
+
+
+def _parse(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise SourceError("answered something that is not JSON") from error
+
+
+@contextlib.contextmanager
+def _in_words(deadline: _Deadline, seconds: float) -> Iterator[None]:
+    """Whatever goes wrong on the way, as a sentence for the screen."""
+    late = f"did not answer within {seconds:g} s"
+    try:
+        yield
+    except SourceError:
+        raise
+    except requests.ConnectTimeout as error:
+        raise SourceError(f"did not take a connection within {min(CONNECT_S, seconds):g} s") from error
+    except (requests.Timeout, TimeoutError, urllib3.exceptions.TimeoutError) as error:
+        raise SourceError(late) from error
+    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+        raise SourceError(late if deadline.passed else _why(error)) from error
+
+
+def _why(error: BaseException) -> str:
+    if isinstance(error, requests.exceptions.SSLError):
+        return "has a certificate that cannot be trusted"
+    text = str(error)
+    if "NameResolutionError" in text or "Failed to resolve" in text:
+        return "has an address whose name cannot be resolved"
+    if "Connection refused" in text:
+        return "refused the connection"
+    if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
+        return "has an address that cannot be used"
+    return "closed the connection before its answer was complete"

@@ -1,0 +1,126 @@
+"""The right to poll, held by one process of the whole deployment, and fenced.
+
+Whoever holds it may be stopped for minutes (a debugger, a paused machine) and then go on in the middle of a
+function, believing that it still holds it. So holding is never a variable that is asked: every transaction
+made under the lease begins with `guard`, which the database answers with its own clock.
+"""
+
+import os
+import secrets
+import socket
+from dataclasses import dataclass
+from typing import Any, cast
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from app.db import Base, now_epoch, write
+
+TTL_S = 10.0
+RENEW_EVERY_S = 3.0
+
+
+class LeaseRow(Base):
+    """`fence` grows at every change of hands and never goes back. `expires_at` is seconds since 1970."""
+
+    __tablename__ = "lease"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    holder: Mapped[str]
+    fence: Mapped[int]
+    expires_at: Mapped[float]
+
+
+class LeaseLost(Exception):
+    """Another process holds the lease now, or it ran out: nothing may be written under it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The lease as it was taken at one moment. Work begun under it ends under it, or not at all."""
+
+    name: str
+    holder: str
+    fence: int
+
+    def guard(self, session: Session) -> None:
+        """The first statement of every transaction made under the lease. Raises `LeaseLost`.
+
+        An update rather than a look: on PostgreSQL it locks the row, so nobody can take over before the commit.
+        """
+        if not self.compare_and_set(session, fence=self.fence):
+            raise LeaseLost(f"{self.holder} no longer holds the lease {self.name}")
+
+    def compare_and_set(self, session: Session, **values: Any) -> bool:
+        statement = (
+            sa.update(LeaseRow)
+            .where(
+                LeaseRow.name == self.name,
+                LeaseRow.holder == self.holder,
+                LeaseRow.fence == self.fence,
+                LeaseRow.expires_at > now_epoch(),
+            )
+            .values(**values)
+        )
+        result = session.execute(statement, execution_options={"synchronize_session": False})
+        return cast(sa.CursorResult[Any], result).rowcount == 1
+
+
+class Lease:
+    """This process's wish for one named lease, and its claim while it has it."""
+
+    def __init__(self, name: str = "poller", ttl_s: float = TTL_S, holder: str | None = None) -> None:
+        self.name, self.ttl_s = name, ttl_s
+        self.holder = holder or f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._claim: Claim | None = None
+
+    def try_acquire(self) -> bool:
+        """Take the lease if it is free or has run out; one statement, so two takers cannot both succeed."""
+        with write() as session:
+            fence = session.execute(self._take(session)).scalar_one_or_none()
+        self._claim = None if fence is None else Claim(self.name, self.holder, fence)
+        return fence is not None
+
+    def renew(self) -> bool:
+        """Put the end off by a whole TTL. False, and no longer claimed, where it was lost."""
+        with write() as session:
+            mine = self._set(session, now_epoch() + self.ttl_s)
+        if not mine:
+            self._claim = None
+        return mine
+
+    def release(self) -> None:
+        """Let another process take it at once. The row stays, so that its fence keeps growing."""
+        with write() as session:
+            self._set(session, 0.0)
+        self._claim = None
+
+    def claim(self) -> Claim:
+        """For work that takes a while: it must not be finished under a later claim. Raises `LeaseLost`."""
+        claim = self._claim
+        if claim is None:
+            raise LeaseLost(f"{self.holder} does not hold the lease {self.name}")
+        return claim
+
+    def guard(self, session: Session) -> None:
+        """`Claim.guard` for work that is one transaction."""
+        self.claim().guard(session)
+
+    def _set(self, session: Session, expires_at: Any) -> bool:
+        return self._claim is not None and self._claim.compare_and_set(session, expires_at=expires_at)
+
+    def _take(self, session: Session) -> sa.Executable:
+        dialect = sqlite if session.get_bind().dialect.name == "sqlite" else postgresql
+        insert = dialect.insert(LeaseRow).values(
+            name=self.name, holder=self.holder, fence=1, expires_at=now_epoch() + self.ttl_s
+        )
+        taken = {
+            "holder": insert.excluded.holder,
+            "fence": LeaseRow.fence + 1,
+            "expires_at": insert.excluded.expires_at,
+        }
+        free = LeaseRow.expires_at <= now_epoch()
+        upsert = insert.on_conflict_do_update(index_elements=["name"], set_=taken, where=free)
+        taken_over: sa.Executable = upsert.returning(LeaseRow.fence)
+        return taken_over
