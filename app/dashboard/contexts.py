@@ -135,7 +135,9 @@ class Tile:
         """
         key = dom_key(service_id)
         newest = check or Check(key, payload["checkedAt"], payload["latencyMs"])
-        aged = bool(now and aged_after and now - parse_utc(newest.at) > aged_after)
+        aged = False
+        if payload["status"] != "stale" and now and aged_after:
+            aged = now - parse_utc(newest.at) > aged_after
         details = payload.get("discrepancyDetails")
         return cls(
             service_id,

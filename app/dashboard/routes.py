@@ -9,6 +9,7 @@ from app.dashboard.frame import aged_after, frame
 from app.dashboard.summary import Summary
 from app.db import db
 from app.errors import Problem
+from app.reconciliation import registry
 
 bp = Blueprint("dashboard", __name__)
 
@@ -21,7 +22,7 @@ def index() -> Response:
     who = actor()
     cursor = queries.cursor(db.session())
     tiles = queries.tiles(db.session(), aged_after())
-    changes = queries.changes(db.session(), who.viewer, CHANGES)
+    changes = queries.changes(db.session(), who.viewer, CHANGES, registry.name_of)
     return _page(
         "dashboard/index.html",
         cursor,
