@@ -99,6 +99,7 @@ def configure_engine(engine: Engine) -> None:
 def _sqlite_connect(connection: Any, _record: ConnectionPoolEntry) -> None:
     # The driver's own transaction handling begins too late and never IMMEDIATE: switch it off.
     connection.isolation_level = None
+    connection.text_factory = _text
     for pragma in (
         f"busy_timeout={SQLITE_BUSY_MS}",
         "foreign_keys=ON",
@@ -107,6 +108,14 @@ def _sqlite_connect(connection: Any, _record: ConnectionPoolEntry) -> None:
         "wal_autocheckpoint=0",  # a checkpoint may take long: a thread does it
     ):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _text(stored: bytes) -> str | bytes:
+    """SQLite keeps any bytes as text. Those that are none stay bytes: raising would fail every other row of a fetch."""
+    try:
+        return stored.decode()
+    except UnicodeDecodeError:
+        return stored
 
 
 def _sqlite_begin(connection: Connection) -> None:

@@ -15,6 +15,9 @@ from app.eventlog import payloads
 from app.eventlog.models import EventRow
 
 
+_DEPTH = f"JSON nested at most {payloads.MAX_DEPTH} deep"
+
+
 class BadEvent(ValueError):
     """The event cannot be appended; `field` names what is wrong with it, the text says what was expected."""
 
@@ -59,17 +62,22 @@ def _row(event: NewEvent, place: int) -> dict[str, str]:
 
 def _json(event: NewEvent, field: str) -> str:
     try:
-        text = json.dumps(_checked(event), separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        data = _checked(event)
+        text = json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
         size = len(text.encode())
     except ValidationError as error:
         first = error.errors()[0]
         raise BadEvent(".".join([field, *map(str, first["loc"])]), first["msg"]) from error
+    except RecursionError:
+        raise BadEvent(field, _DEPTH) from None
     except UnicodeEncodeError:
         raise BadEvent(field, "text without unpaired surrogates") from None
     except ValueError:
         raise BadEvent(field, "JSON has no NaN and no infinity") from None
     if size > payloads.MAX_PAYLOAD_BYTES:
         raise BadEvent(field, f"at most {payloads.MAX_PAYLOAD_BYTES} bytes, this has {size}", too_large=True)
+    if payloads.is_too_deep(data, text):
+        raise BadEvent(field, _DEPTH)
     return text
 
 

@@ -4,6 +4,7 @@ A payload is the whole state of its subject, so that seeing it twice, or only th
 """
 
 import re
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
@@ -13,6 +14,8 @@ from pydantic.alias_generators import to_camel
 TYPE = re.compile(r"[a-z0-9_]+(?:\.[a-z0-9_]+)*")
 MAX_TYPE_CHARS = 100
 MAX_PAYLOAD_BYTES = 64 * 1024
+# Objects and lists in each other: far from where encoding would exhaust the stack of some reader.
+MAX_DEPTH = 64
 MAX_BODY_BYTES = 8 * 1024 * 1024
 
 # Types that only Beacon itself may append: a publisher that could would be able to forge the truth.
@@ -180,6 +183,22 @@ KNOWN: dict[str, type[Payload]] = {
 
 def is_valid_type(name: str) -> bool:
     return len(name) <= MAX_TYPE_CHARS and TYPE.fullmatch(name) is not None
+
+
+def is_too_deep(data: Any, text: str) -> bool:
+    """Whether `data`, which is `text` as JSON, is nested deeper than `MAX_DEPTH`."""
+    if text.count("{") + text.count("[") <= MAX_DEPTH:
+        return False
+    level = [data]
+    for _ in range(MAX_DEPTH):
+        level = [child for node in level for child in _children(node)]
+    return any(isinstance(node, dict | list) for node in level)
+
+
+def _children(node: Any) -> Iterable[Any]:
+    if isinstance(node, dict):
+        return node.values()
+    return node if isinstance(node, list) else ()
 
 
 def is_own(name: str) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ import sqlalchemy as sa
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
+from app.clock import parse_utc, utc_text
 from app.eventlog import audience as audiences
 from app.eventlog import payloads
 from app.eventlog.audience import Viewer
@@ -20,6 +22,7 @@ log = logging.getLogger(__name__)
 _Row = sa.Row[*tuple[Any, ...]]
 
 PAGE = 500
+MAX_NOTED = 10_000
 _COLUMNS = (EventRow.id, EventRow.type, EventRow.audience, EventRow.data_json, EventRow.created_at)
 
 
@@ -44,16 +47,18 @@ class Page:
 
 
 class Unreadable:
-    """How many rows this process could not read, and the newest of them; each id counts and is logged once."""
+    """How many rows this process could not read. Each id counts and is logged once, however many readers meet it."""
 
     def __init__(self) -> None:
         self.count = 0
-        self._highest = 0
+        self._noted: dict[int, None] = {}
 
     def note(self, row: _Row, why: str) -> None:
-        if row.id <= self._highest:
+        if row.id in self._noted:
             return
-        self._highest = row.id
+        if len(self._noted) >= MAX_NOTED:
+            del self._noted[next(iter(self._noted))]
+        self._noted[row.id] = None
         self.count += 1
         log.error("unreadable event skipped id=%s type=%.100r time=%s: %s", row.id, row.type, row.created_at, why)
 
@@ -115,7 +120,7 @@ def _readable(rows: Iterable[_Row]) -> Iterable[Event]:
     for row in rows:
         try:
             yield _decode(row)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             unreadable.note(row, str(error).splitlines()[0])
 
 
@@ -125,15 +130,34 @@ def _decode(row: _Row) -> Event:
         raise ValueError("bad type")
     if not isinstance(row.audience, str) or not audiences.is_valid(row.audience):
         raise ValueError("bad audience")
-    data = json.loads(row.data_json, parse_constant=_refuse_constant)
-    if not isinstance(data, dict):
-        raise ValueError("payload is not a JSON object")
-    if "\\ud" in row.data_json.lower():
-        json.dumps(data, ensure_ascii=False).encode()  # half a surrogate pair is no text: it could not be sent
+    data = _payload(row.data_json)
     model = payloads.KNOWN.get(row.type)
     if model is not None:
         _check(model, data)
-    return Event(row.id, row.type, row.audience, data, str(row.created_at))
+    return Event(row.id, row.type, row.audience, data, _time(row.created_at))
+
+
+def _payload(text: Any) -> dict[str, Any]:
+    if not isinstance(text, str):
+        raise ValueError("payload is not text")
+    if len(text.encode()) > payloads.MAX_PAYLOAD_BYTES:
+        raise ValueError(f"payload is over {payloads.MAX_PAYLOAD_BYTES} bytes")
+    data = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+    if not isinstance(data, dict):
+        raise ValueError("payload is not a JSON object")
+    if payloads.is_too_deep(data, text):
+        raise ValueError(f"payload is nested deeper than {payloads.MAX_DEPTH}")
+    if "\\ud" in text.lower():
+        json.dumps(data, ensure_ascii=False).encode()  # half a surrogate pair is no text: it could not be sent
+    return data
+
+
+def _time(text: Any) -> str:
+    """Programs write times as they are used to, as SQLite's `datetime('now')` for one."""
+    try:
+        return utc_text(parse_utc(text))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError("bad time") from error
 
 
 def _check(model: type[payloads.Payload], data: dict[str, Any]) -> None:
@@ -146,3 +170,10 @@ def _check(model: type[payloads.Payload], data: dict[str, Any]) -> None:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):  # it would go out as Infinity, which no reader takes
+        raise ValueError(f"{text[:20]} is no number that can be kept")
+    return number
