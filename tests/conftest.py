@@ -1,0 +1,120 @@
+"""What every test may ask for: settings, an application on a fresh database, its live half, a client."""
+
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.security import generate_password_hash
+
+from app import create_app, setup
+from app.accounts import people
+from app.config import Settings
+from app.db import db, write
+from app.eventlog import read as log
+from app.rollout.flags import Flag
+from app.rollout.models import FlagRow
+from tests.cast import CAST, join
+
+
+@pytest.fixture(autouse=True)
+def _push_request_context() -> None:
+    """Switches pytest-flask's fixture of this name off: one request context around the whole test would share
+    `g`, and with it the identity of whoever asked first, between all requests of the test."""
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The settings of whoever runs the tests are not part of them."""
+    for name in os.environ:
+        if name.startswith("BEACON_") or name == "PORT":
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _fresh_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The count of unreadable rows is the process's; each test has a log of its own."""
+    monkeypatch.setattr(log, "unreadable", log.Unreadable())
+
+
+@pytest.fixture(autouse=True)
+def _cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Real password hashes take 50 ms each, on purpose."""
+    cheap = partial(generate_password_hash, method="pbkdf2:sha256:1")
+    monkeypatch.setattr(people, "generate_password_hash", cheap)
+
+
+@pytest.fixture(scope="session")
+def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database file as the migrations leave it; tests copy it."""
+    settings = Settings(instance_dir=tmp_path_factory.mktemp("template"), secret_key="template")
+    made = create_app(settings)
+    setup.migrate(made, settings)
+    _close_database(made)
+    path = database_path(settings)
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    return path
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Short heartbeats, and a folder of its own."""
+    return Settings(instance_dir=tmp_path / "instance", secret_key="for the tests only", heartbeat_s=0.2)
+
+
+@pytest.fixture
+def database(settings: Settings, migrated_database: Path) -> Path:
+    """The file of this test's database, migrated."""
+    path = database_path(settings)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    shutil.copyfile(migrated_database, path)
+    return path
+
+
+@pytest.fixture
+def app(settings: Settings, database: Path) -> Iterator[Flask]:
+    """The whole application on a migrated, empty database; nothing runs beside the requests."""
+    made = create_app(settings)
+    yield made
+    made.extensions["beacon_live"].stop()
+    _close_database(made)
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    """A browser. pytest-flask's own keeps the context of a request open until the next one; a server does not."""
+    return app.test_client()
+
+
+@pytest.fixture
+def cast(app: Flask) -> Flask:
+    """The application with everyone of `tests/cast.py` in it."""
+    join(app, *CAST)
+    return app
+
+
+@pytest.fixture
+def live_app(cast: Flask) -> Flask:
+    """The application with its live half running, its cast, and streaming on for everybody."""
+    with cast.app_context(), write() as session:
+        # The row alone: the log begins empty, as tests count its ids.
+        row = {"actor": "test", "reason": "test", "changed_at": "2026-01-01T00:00:00.000Z"}
+        session.add(FlagRow(name=Flag.SSE_STREAMING, enabled=True, percentage=100, **row))
+    cast.extensions["beacon_live"].start()
+    return cast
+
+
+def database_path(settings: Settings) -> Path:
+    return Path(settings.database_url.removeprefix("sqlite:///"))
+
+
+def _close_database(made: Flask) -> None:
+    with made.app_context():
+        db.engine.dispose()
