@@ -3,12 +3,14 @@
 Nothing here knows a viewer: a pushed fragment is rendered once for everyone who may see its event.
 """
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Self
 from urllib.parse import quote
+from zlib import crc32
 
 from app.clock import parse_utc
 from app.dashboard import wording
@@ -82,7 +84,10 @@ class LastDiscrepancy:
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One service. `aged`: the state was true once, but nobody has looked for three intervals."""
+    """One service. `aged`: the state was true once, but nobody has looked for three intervals.
+
+    `findings` changes with what is found wrong: a page that lists it in full knows when to load its list again.
+    """
 
     service_id: str
     key: str
@@ -95,6 +100,7 @@ class Tile:
     reason: str | None = None
     words: str = ""
     missing: Ids = NO_IDS
+    findings: str = ""
     aged: bool = False
 
     @property
@@ -151,6 +157,7 @@ class Tile:
             payload.get("reason"),
             _wrong_words(name, payload),
             Ids.of(details["missingJobIds"]) if details else NO_IDS,
+            _signature(payload),
             aged,
         )
 
@@ -188,6 +195,11 @@ def _last_discrepancy(last: Mapping[str, Any] | None) -> LastDiscrepancy | None:
     if last is None:
         return None
     return LastDiscrepancy(last["at"], Ids.of(last["missingJobIds"]), last.get("closedAt"))
+
+
+def _signature(payload: Mapping[str, Any]) -> str:
+    found = [payload.get("discrepancyDetails"), payload.get("findings")]
+    return f"{crc32(json.dumps(found).encode()):08x}"
 
 
 def _wrong_words(name: str, payload: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ import { startClock } from "./clock.js";
 import { Delivery } from "./delivery.js";
 import { Feed } from "./feed.js";
 import { Live } from "./live.js";
-import { refetchFollowers, refetchRegions } from "./regions.js";
+import { refetchFollower, refetchRegions } from "./regions.js";
 import { updateStrip } from "./strip.js";
 import { setOffline } from "./title.js";
 import { TokenSource } from "./token.js";
@@ -36,7 +36,7 @@ function watchSwaps() {
   });
   document.addEventListener("htmx:after:settle", (event) => {
     const changed = /** @type {CustomEvent} */ (event).detail.task?.target;
-    if (changed instanceof Element && changed.id) refetchFollowers(changed, localise).catch((error) => note(`region: ${error}`));
+    if (changed instanceof HTMLElement && changed.dataset.findings) refetchFollower(changed, localise).catch((error) => note(`region: ${error}`));
   });
   document.addEventListener("beacon:regions", settle);
 }

@@ -38,17 +38,15 @@ function replace(old, fresh) {
 }
 
 /**
- * Loads regions again that follow an element, unless the reader is in the middle of something there.
- * @param {Element} changed
+ * Loads the region again that lists in full what a tile sums up, once the two differ, and not while the reader
+ * is in the middle of something there: the next change of the tile tries again.
+ * @param {HTMLElement} tile
  * @param {(root: ParentNode) => void} prepare
  */
-export async function refetchFollowers(changed, prepare) {
-  const followers = document.querySelectorAll(`[data-follows="${CSS.escape(changed.id)}"]`);
-  for (const region of followers) {
-    if (inUse(region)) continue;
-    const name = /** @type {HTMLElement} */ (region).dataset.region;
-    await refetchRegions(prepare, (candidate) => candidate === name);
-  }
+export async function refetchFollower(tile, prepare) {
+  const region = /** @type {HTMLElement | null} */ (document.querySelector(`[data-follows="${CSS.escape(tile.id)}"]`));
+  if (!region || region.dataset.findings === tile.dataset.findings || inUse(region)) return;
+  await refetchRegions(prepare, (name) => name === region.dataset.region);
 }
 
 /** @param {Element} region */
