@@ -51,7 +51,8 @@ def _update(event: Event, name_of: NameOf) -> _Read:
     if data["status"] == "stale":
         return "stale", data.get("reason") or "has not answered", NO_IDS
     if data["status"] == "discrepancy" and details:
-        return "discrepancy", wording.both_sides(name_of(data["service"]), details), Ids.of(details["missingJobIds"])
+        words, ids = wording.both_sides(name_of(data["service"]), details), Ids.of(details["missingJobIds"])
+        return "discrepancy", f"{words}; missing:" if ids.total else words, ids
     if data["status"] == "discrepancy":
         return "discrepancy", wording.findings_in_words(data.get("findings") or []), NO_IDS
     return "verified", wording.counts_in_words(data["counts"]), NO_IDS
