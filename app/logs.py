@@ -1,6 +1,7 @@
 """Logs: one line an event, `time level logger message key=value`; the `[SSE]` lines of streams."""
 
 import logging
+import os
 import sys
 import time
 from typing import Any
@@ -32,4 +33,4 @@ def sse_line(what: str, **facts: Any) -> None:
         for name, value in facts.items()
         if value is not None
     )
-    log.info("[SSE] %s %s", what, shown)
+    log.info("[SSE] %s pid=%s %s", what, os.getpid(), shown)

@@ -22,7 +22,8 @@ manager = LoginManager()
 def init_app(app: Flask) -> None:
     app.config.update(SESSION_COOKIE_HTTPONLY=True, SESSION_COOKIE_SAMESITE="Lax", SESSION_COOKIE_NAME="beacon")
     app.config["PERMANENT_SESSION_LIFETIME"] = timedelta(days=SESSION_DAYS)
-    manager.init_app(app)
+    # Without its context processor: an error page must not ask the database who is looking at it.
+    manager.init_app(app, add_context_processor=False)
     manager.user_loader(_load)
     app.before_request(_send_to_login)
 

@@ -1,0 +1,1 @@
+"""Figures that are measured and printed, never asserted: machines are shared and noisy."""

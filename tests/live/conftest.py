@@ -1,0 +1,41 @@
+"""Real gunicorn, real sockets."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.beacon_process import Beacon
+
+MakeBeacon = Callable[..., Beacon]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    folder = Path(__file__).parent
+    for item in items:
+        if folder in item.path.parents:
+            item.add_marker(pytest.mark.live)
+
+
+@pytest.fixture(scope="module")
+def beacon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Beacon]:
+    """One worker that the tests of a module share; they look only at what they published themselves."""
+    with Beacon(tmp_path_factory.mktemp("beacon")) as running:
+        yield running
+
+
+@pytest.fixture
+def start_beacon(tmp_path: Path) -> Iterator[MakeBeacon]:
+    """`start_beacon(WORKERS=2)`: a server of one test's own."""
+    running: list[Beacon] = []
+
+    def start(**settings: Any) -> Beacon:
+        beacon = Beacon(tmp_path / f"beacon{len(running)}", **settings)
+        running.append(beacon)
+        beacon.start()
+        return beacon
+
+    yield start
+    for beacon in running:
+        beacon.stop()

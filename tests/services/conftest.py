@@ -1,0 +1,44 @@
+"""Real servers beside Beacon."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from flask import Flask
+
+from app import create_app, setup
+from app.config import Settings
+from app.db import db
+from tests.postgres_process import Postgres
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    folder = Path(__file__).parent
+    for item in items:
+        if folder in item.path.parents:
+            item.add_marker(pytest.mark.services)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """One server for the whole run; each test has a database of its own in it."""
+    server = Postgres()
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+def settings(postgres: Postgres, tmp_path: Path) -> Settings:
+    address = postgres.new_database()
+    return Settings(instance_dir=tmp_path, database_url=address, secret_key="for the tests only", heartbeat_s=0.2)
+
+
+@pytest.fixture
+def app(settings: Settings) -> Iterator[Flask]:
+    """Beacon on an empty, migrated PostgreSQL database."""
+    made = create_app(settings)
+    setup.migrate(made, settings)
+    yield made
+    made.extensions["beacon_live"].stop()
+    with made.app_context():
+        db.engine.dispose()

@@ -1,0 +1,138 @@
+"""The rules that the database keeps, and the log over it, on a real PostgreSQL."""
+
+import threading
+import time
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from flask import Flask
+
+from app.audit import chain
+from app.config import Settings
+from app.db import read, write
+from app.eventlog import read as log
+from app.eventlog.append import NewEvent, append
+from app.rollout import store
+from app.rollout.flags import Flag
+from tests.beacon_process import wait_for
+from tests.cast import ALICE, headers_of, join, publish
+from tests.postgres_process import Postgres
+from tests.sse_client import open_stream
+
+
+@pytest.fixture
+def outsider(app: Flask, settings: Settings) -> Iterator[psycopg.Connection]:
+    """Another program with the right to write to the database."""
+    address = settings.database_url.replace("postgresql+psycopg://", "postgresql://")
+    with psycopg.connect(address, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def streaming(app: Flask) -> Flask:
+    """Alice may stream, and the live half runs."""
+    join(app, ALICE)
+    with app.app_context(), write() as session:
+        store.change(session, Flag.SSE_STREAMING, "test", "a test", 100)
+    app.extensions["beacon_live"].start()
+    return app
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE event SET type = 'forged'",
+        "TRUNCATE event",
+        "INSERT INTO event (id, type, data_json) VALUES (1, 'forged', '{}')",
+        "UPDATE command_audit SET actor = 'nobody'",
+        "DELETE FROM command_audit",
+        "TRUNCATE command_audit",
+        "UPDATE discrepancy_event SET service = 'other'",
+        "DELETE FROM discrepancy_event",
+        "TRUNCATE discrepancy_event",
+    ],
+)
+def test_the_database_itself_refuses_to_change_the_past(
+    app: Flask, outsider: psycopg.Connection, statement: str
+) -> None:
+    join(app, ALICE)
+    publish(app, NewEvent("before", {}))
+    outsider.execute(
+        "INSERT INTO discrepancy_event (id, service, status, counts_json, checksum, latency_ms)"
+        " VALUES ('d1', 'mail', 'verified', '{}', 'x', 1)"
+    )
+    with pytest.raises((psycopg.errors.RaiseException, psycopg.errors.GeneratedAlways)):
+        outsider.execute(statement.encode())
+
+
+def test_a_row_inserted_by_hand_reaches_an_open_stream_within_a_second(
+    streaming: Flask, outsider: psycopg.Connection
+) -> None:
+    with open_stream(streaming.test_client(), headers=headers_of(streaming, ALICE)) as stream:
+        stream.until("hello")
+        inserted = time.monotonic()
+        outsider.execute("INSERT INTO event (type, data_json) VALUES ('by.hand', '{\"n\": 1}')")
+        assert stream.until("by.hand")[-1].json()["data"] == {"n": 1}
+        assert time.monotonic() - inserted < 1.0
+
+
+def test_an_id_taken_early_and_committed_late_is_never_skipped(app: Flask, outsider: psycopg.Connection) -> None:
+    """The writer that comes second waits for the first, so ids become visible in order."""
+    second: list[int] = []
+    writer = threading.Thread(target=lambda: second.extend(publish(app, NewEvent("second", {}))))
+    with outsider.transaction():
+        first = outsider.execute("INSERT INTO event (type, data_json) VALUES ('first', '{}') RETURNING id").fetchone()
+        writer.start()
+        wait_for(lambda: _is_waiting(app), "the second writer to wait for the lock")
+        assert second == []
+    writer.join(5)
+    assert first is not None
+    assert second[0] > first[0]
+
+
+def _is_waiting(app: Flask) -> bool:
+    statement = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    with app.app_context(), read() as session:
+        return session.connection().exec_driver_sql(statement).scalar_one() > 0
+
+
+def test_the_floor_follows_deleted_rows(app: Flask, outsider: psycopg.Connection) -> None:
+    ids = publish(app, *(NewEvent("old", {}) for _ in range(3)))
+    outsider.execute("DELETE FROM event WHERE id <= %s", (ids[1],))
+    with app.app_context(), read() as session:
+        assert log.floor(session) == ids[1]
+        assert log.head(session) == ids[2]
+
+
+def test_the_audit_chain_holds_under_writers_at_once(app: Flask) -> None:
+    def record(n: int) -> None:
+        with app.app_context(), write() as session:
+            chain.record(session, chain.Entry("test", "try", f"target-{n}"))
+            append(session, [NewEvent("tried", {"n": n})])
+
+    writers = [threading.Thread(target=record, args=(n,)) for n in range(8)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(10)
+    with app.app_context(), read() as session:
+        found = chain.verify(session)
+    assert (found.count, found.broken) == (8, None)
+
+
+def test_a_server_that_crashes_leaves_streams_open_and_all_goes_on_when_it_is_back(
+    streaming: Flask, postgres: Postgres
+) -> None:
+    client, headers = streaming.test_client(), headers_of(streaming, ALICE, "stream", "read")
+    with open_stream(client, headers=headers) as stream:
+        stream.until("hello")
+        postgres.stop()
+        try:
+            wait_for(lambda: stream.until("heartbeat")[-1].json()["degraded"], "a degraded heartbeat")
+            assert client.get("/api/events", headers=headers).status_code == 503
+        finally:
+            postgres.start()
+        wait_for(lambda: not stream.until("heartbeat")[-1].json()["degraded"], "a good heartbeat")
+        publish(streaming, NewEvent("back.again", {}))
+        assert stream.until("back.again")[-1].event == "back.again"
