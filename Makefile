@@ -1,0 +1,47 @@
+# Thin on purpose: scripts/bootstrap.py makes the environment, pyproject.toml holds every tool's settings.
+
+PYTHON ?= python3
+BOOTSTRAP = $(PYTHON) scripts/bootstrap.py
+PYTEST = .venv/bin/python -m pytest -p scripts.pytest_order
+# One lock for every Python and platform, and no registry's address in it.
+UV_OPTIONS = --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
+	--override requirements/override.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-long check bench lock
+MAKEFLAGS += --no-print-directory
+
+help: ## list these
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+
+run: ## a live dashboard with a demo job service, on PORT (8000); Ctrl-C stops it
+	@$(BOOTSTRAP) run
+	@exec .venv/bin/beacon demo
+
+test: ## everything: check, then the tests from fast to slow
+	@$(BOOTSTRAP) test
+	@$(MAKE) check
+	@.venv/bin/node --test 'tests/js/*.test.js'
+	@$(PYTEST)
+
+test-long: ## endurance, large fuzzing, large data: what does not fit into ten minutes
+	@$(BOOTSTRAP) test
+	@$(PYTEST) -m long
+
+check: ## format, lint and types, for Python and JavaScript
+	@$(BOOTSTRAP) check
+	@.venv/bin/ruff format --check .
+	@.venv/bin/ruff check .
+	@.venv/bin/mypy
+	@.venv/bin/node node_modules/eslint/bin/eslint.js .
+	@.venv/bin/node node_modules/typescript/bin/tsc
+
+bench: ## the benchmarks, as a table
+	@$(BOOTSTRAP) test
+	@.venv/bin/python -m bench
+
+lock: ## bring the lock files up to date with requirements/*.in and package.json
+	@$(BOOTSTRAP) check
+	@$(PYTHON) -m venv .cache/uv && .cache/uv/bin/pip install --quiet uv==0.13.8
+	@for name in runtime dev; do .cache/uv/bin/uv pip compile $(UV_OPTIONS) requirements/$$name.in -o requirements/$$name.lock; done
+	@PATH="$$PWD/.venv/bin:$$PATH" npm install --package-lock-only --ignore-scripts --no-audit --no-fund

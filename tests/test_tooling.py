@@ -1,0 +1,151 @@
+"""What keeps a fresh clone working: the locks, the Makefile and the bootstrap agree with each other."""
+
+import ast
+import json
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from scripts import bootstrap, pytest_order
+
+ROOT = Path(__file__).resolve().parent.parent
+LOCKS = [bootstrap.RUNTIME_LOCK, bootstrap.DEV_LOCK]
+BOOTSTRAP_SOURCE = ROOT / "scripts" / "bootstrap.py"
+
+
+def requirements(lock: Path) -> dict[str, str]:
+    """Name and marker → version, and every one must carry hashes."""
+    entries = re.findall(r"^([\w.-]+(?:\[\w+\])?)==(\S+)(.*(?:\n .*)*)", lock.read_text(), re.MULTILINE)
+    assert all("--hash=sha256:" in rest for _, _, rest in entries)
+    return {name: version for name, version, _ in entries}
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.name)
+def test_every_line_of_a_lock_is_a_pin_with_a_hash_and_none_is_an_address(lock: Path) -> None:
+    text = lock.read_text()
+    assert "://" not in text
+    assert "index-url" not in text
+    assert "@ " not in text
+    starts = [line for line in text.splitlines() if line and not line.startswith((" ", "#"))]
+    assert len(starts) == len(requirements(lock)) > 0
+
+
+def test_the_dev_lock_holds_the_runtime_as_it_is() -> None:
+    runtime, dev = map(requirements, LOCKS)
+    assert runtime.items() <= dev.items()
+
+
+def test_the_npm_lock_names_no_address_and_pins_what_the_manifest_pins() -> None:
+    lock = json.loads((ROOT / "package-lock.json").read_text())["packages"]
+    assert not [name for name, package in lock.items() if "resolved" in package]
+    assert all("integrity" in package for name, package in lock.items() if name)
+    wanted = json.loads((ROOT / "package.json").read_text())["devDependencies"]
+    assert wanted == {name: lock[f"node_modules/{name}"]["version"] for name in wanted}
+
+
+def test_help_lists_every_target() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    phony = set(re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[0].split())
+    assert phony == set(re.findall(r"^([a-z-]+):.*## \S", makefile, re.MULTILINE))
+    assert phony == set(re.findall(r"^([a-z][a-z-]*):", makefile, re.MULTILINE))
+
+
+@pytest.mark.parametrize("version", [(2, 7), (3, 6, 15), (3, 10, 13)])
+def test_an_old_python_gets_one_sentence(version: tuple[int, ...]) -> None:
+    with pytest.raises(SystemExit) as refusal:
+        bootstrap.check_python(version)
+    sentence = str(refusal.value)
+    assert sentence.startswith(f"Beacon needs Python 3.11 or newer and this is {version[0]}.{version[1]};")
+    assert "\n" not in sentence
+
+
+@pytest.mark.parametrize("version", [(3, 11), (3, 11, 7), (3, 14, 0), (4, 0)])
+def test_a_python_that_is_new_enough_passes(version: tuple[int, ...]) -> None:
+    bootstrap.check_python(version)
+
+
+def test_the_oldest_python_is_the_one_that_the_metadata_names() -> None:
+    assert project()["requires-python"] == ">={}.{}".format(*bootstrap.OLDEST_PYTHON)
+
+
+def test_an_old_python_can_read_the_refusal() -> None:
+    ast.parse(BOOTSTRAP_SOURCE.read_text(), feature_version=(3, 6))
+
+
+def test_the_bootstrap_needs_nothing_but_the_standard_library() -> None:
+    tree = ast.parse(BOOTSTRAP_SOURCE.read_text())
+    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert {name.split(".")[0] for name in imported} - {"app"} <= set(sys.stdlib_module_names)
+
+
+def test_a_missing_ensurepip_gets_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bootstrap.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(SystemExit, match=r"^Beacon needs Python's ensurepip, .*-venv$"):
+        bootstrap.check_ensurepip()
+
+
+def test_the_beacon_command_is_the_entry_point_of_the_metadata() -> None:
+    module, function = project()["scripts"]["beacon"].split(":")
+    assert f"from {module} import {function}\n\nsys.exit({function}())" in bootstrap.COMMAND
+
+
+def test_a_failed_command_gets_one_sentence_and_its_last_lines() -> None:
+    shouting = [sys.executable, "-c", "print(*range(100), sep='\\n'); raise SystemExit(3)"]
+    with pytest.raises(SystemExit) as failure:
+        bootstrap.run("counting", shouting)
+    first, *rest = str(failure.value).splitlines()
+    assert first.startswith("Beacon: counting failed")
+    assert rest == [f"  {number}" for number in range(94, 100)]
+
+
+@pytest.mark.parametrize("stamp", ["", "{", '{"root": "elsewhere"}'])
+def test_an_environment_left_half_way_is_made_again(
+    stamp: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = pretend_environment(tmp_path, monkeypatch)
+    bootstrap.STAMP.write_text(stamp)
+    bootstrap.environment(dev=False)
+    assert steps == ["create", "runtime.lock"]
+
+
+def test_an_environment_is_made_once_and_the_tests_add_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = pretend_environment(tmp_path, monkeypatch)
+    for dev in [False, False, True, True, False]:
+        bootstrap.environment(dev=dev)
+    assert steps == ["create", "runtime.lock", "dev.lock"]
+
+
+def test_a_changed_lock_makes_the_environment_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = pretend_environment(tmp_path, monkeypatch)
+    bootstrap.environment(dev=True)
+    changed = tmp_path / "dev.lock"
+    changed.write_text("changed")
+    monkeypatch.setattr(bootstrap, "DEV_LOCK", changed)
+    bootstrap.environment(dev=False)
+    bootstrap.environment(dev=True)
+    assert steps == ["create", "dev.lock", "create", "dev.lock"]
+
+
+def test_the_slow_folders_come_last() -> None:
+    assert pytest_order.SLOW_FOLDERS == ["services", "live", "browser"]
+
+
+def pretend_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The decisions of bootstrap.environment, with nothing installed."""
+    steps: list[str] = []
+    (tmp_path / "python").touch()
+    monkeypatch.setattr(bootstrap, "BIN", tmp_path)
+    monkeypatch.setattr(bootstrap, "STAMP", tmp_path / "stamp")
+    monkeypatch.setattr(bootstrap, "create_venv", lambda: steps.append("create"))
+    monkeypatch.setattr(bootstrap, "install", lambda lock: steps.append(lock.name))
+    monkeypatch.setattr(bootstrap, "link_beacon", lambda: None)
+    monkeypatch.setattr(bootstrap, "link_node", lambda: None)
+    return steps
+
+
+def project() -> dict:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
