@@ -86,7 +86,7 @@ class Feed:
             if chunk:
                 yield chunk
             if time.monotonic() >= beat:
-                beat += self._rhythm.heartbeat_s
+                beat = time.monotonic() + self._rhythm.heartbeat_s
                 yield self._heartbeat()
 
     def _replay(self) -> bytes:
@@ -104,11 +104,16 @@ class Feed:
             if event.audience == CONTROL:
                 if is_revoked(subscriber, event):
                     subscriber.close("revoked")
+                    break
             elif subscriber.wants(event.type, event.audience):
                 frames.append(subscriber.reader.shape(event) or b"")
+        moved = page.cursor > subscriber.cursor
         subscriber.cursor = max(subscriber.cursor, page.cursor)
         if not page.full:
             self._hub.go_live(subscriber)
+        if not subscriber.live and not moved:
+            # The tail is ahead of the log itself, which an older file has replaced: look again, but not at once.
+            subscriber.wait_behind(DATABASE_RETRY_S)
         return b"".join(frames)
 
     def _note_away(self, error: Exception) -> None:

@@ -22,10 +22,13 @@ class Hub:
         return len(self._subscribers)
 
     def add(self, subscriber: Subscriber) -> None:
+        """The flag is asked again: it may have changed since the request was let in."""
         with self._lock:
             self._subscribers.add(subscriber)
             if self.draining:
                 subscriber.close("drain")
+            elif not self._may_stream(subscriber.reader.viewer.name):
+                subscriber.close("flag-off")
 
     def remove(self, subscriber: Subscriber) -> None:
         with self._lock:

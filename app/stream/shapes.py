@@ -1,9 +1,12 @@
 """The shapes in which an event goes out. Each event is encoded once a shape, however many read it."""
 
+import logging
 from collections.abc import Callable
 
 from app.eventlog.read import Event
 from app.stream import sse
+
+log = logging.getLogger(__name__)
 
 Shape = Callable[[Event], bytes | None]
 """From an event to its frame, or None where this shape does not carry events of its type."""
@@ -42,7 +45,11 @@ def html_shape(render: Callable[[Event], str | None]) -> Shape:
     """Fragments for pages. What a page only acts on goes as a `signal`, so that it moves the cursor too."""
 
     def as_html(event: Event) -> bytes:
-        fragments = render(event)
+        try:
+            fragments = render(event)
+        except Exception:  # one event that no template can show must not end a stream, nor hold up those behind it
+            log.exception("event %s (%s) cannot be shown and goes out as a signal", event.id, event.type)
+            fragments = None
         if fragments is None:
             return sse.json_frame({"type": event.type}, event="signal", id=event.id)
         return sse.frame(fragments, id=event.id)

@@ -46,9 +46,9 @@ class Subscriber:
         return audience in self.audiences and self.reader.topics.match(event_type)
 
     def offer(self, event_id: int, frame: bytes) -> None:
-        """Queue a live frame. One at or below the cursor was already replayed."""
+        """Queue a live frame. One at or below the cursor was already replayed; after a goodbye there are no more."""
         with self._ready:
-            if not self.live or event_id <= self.cursor:
+            if not self.live or self.goodbye is not None or event_id <= self.cursor:
                 return
             if self._frames and self._bytes + len(frame) > MAX_QUEUED_BYTES:
                 self.live = False
