@@ -1,0 +1,251 @@
+"""One open stream from `hello` to `bye`, with a log and a clock of the test's own."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator
+
+import pytest
+
+from app.eventlog.read import Event, Page
+from app.stream import feed as feeds
+from app.stream.cursor import Start
+from app.stream.feed import Feed, Rhythm
+from app.stream.hub import Hub
+from app.stream.subscriber import Subscriber
+from tests.cast import ALICE
+from tests.sse_client import Frame, parse
+from tests.stream.readers import control, event, subscriber
+
+
+class FakeLog:
+    """A log in memory; `down` is what reading it raises."""
+
+    def __init__(self, *events: Event, page: int = 500) -> None:
+        self.events, self.page = list(events), page
+        self.down: Exception | None = None
+        self.reads = 0
+
+    def __call__(self, cursor: int, audiences: Collection[str]) -> Page:
+        self.reads += 1
+        if self.down:
+            raise self.down
+        found = [one for one in self.events if one.id > cursor and one.audience in audiences][: self.page]
+        full = len(found) == self.page
+        head = max((one.id for one in self.events), default=0)
+        return Page(found, found[-1].id if full else max(cursor, head), full)
+
+
+class Stream:
+    """Steps through a feed; with no heartbeat interval every step yields at once."""
+
+    def __init__(self, log: FakeLog, reader: Subscriber, hub: Hub, start: Start, **options: object) -> None:
+        rhythm = Rhythm(float(options.get("heartbeat_s", 0)), float(options.get("lifetime_s", 3600)))  # type: ignore[arg-type]
+        degraded: Callable[[], bool] = options.get("degraded", lambda: False)  # type: ignore[assignment]
+        self.reader = reader
+        self.chunks: Iterator[bytes] = iter(Feed(hub, reader, start, {"head": start.head}, log, rhythm, degraded))
+
+    def step(self) -> list[Frame]:
+        return parse(next(self.chunks))
+
+    def events(self, steps: int) -> list[str]:
+        """Ids of what came in the next steps, heartbeats left out."""
+        return [frame.id or frame.event for _ in range(steps) for frame in self.step() if frame.event != "heartbeat"]
+
+
+@pytest.fixture
+def hub() -> Hub:
+    return Hub(lambda _user: True)
+
+
+@pytest.fixture(autouse=True)
+def _quick_retry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feeds, "DATABASE_RETRY_S", 0.01)
+
+
+def opened(hub: Hub, log: FakeLog, after: int, **options: object) -> Stream:
+    head = max((one.id for one in log.events), default=0)
+    hub.cursor = head
+    stream = Stream(log, subscriber(ALICE, after, head), hub, Start(after, head), **options)
+    assert [frame.event for frame in stream.step()] == ["hello"]
+    return stream
+
+
+def test_the_first_line_is_a_jittered_retry(hub: Hub) -> None:
+    seen = set()
+    for _ in range(20):
+        first = next(iter(Feed(hub, subscriber(), Start(0, 0), {}, FakeLog(), Rhythm(1, 1), lambda: False)))
+        assert first.startswith(b"retry: ")
+        (frame,) = parse(first)
+        assert frame.event == "hello"
+        assert 1_500 <= (frame.retry or 0) <= 3_000
+        seen.add(frame.retry)
+    assert len(seen) > 1
+
+
+def test_nothing_happens_before_the_first_step_and_nothing_stays_after_closing(hub: Hub) -> None:
+    stream = Stream(FakeLog(), subscriber(), hub, Start(0, 0))
+    assert len(hub) == 0
+    stream.step()
+    assert len(hub) == 1
+    stream.chunks.close()  # type: ignore[attr-defined]
+    assert len(hub) == 0
+
+
+def test_replay_then_live(hub: Hub) -> None:
+    log = FakeLog(event(1), event(2), event(3))
+    stream = opened(hub, log, after=1)
+    assert stream.events(3) == ["2", "3"]
+    hub.deliver([event(4)], 4)
+    assert stream.events(2) == ["4"]
+
+
+def test_long_replay_goes_page_by_page(hub: Hub) -> None:
+    log = FakeLog(*(event(number) for number in range(1, 8)), page=3)
+    stream = opened(hub, log, after=0)
+    assert [frame.id for frame in stream.step()] == ["1", "2", "3"]
+    assert stream.events(8) == ["4", "5", "6", "7"]
+
+
+def test_an_overflow_is_read_again_from_the_log(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.stream.subscriber.MAX_QUEUED_BYTES", 200)
+    log = FakeLog()
+    stream = opened(hub, log, after=0)
+    stream.events(2)
+    assert stream.reader.live
+    log.events = [event(number) for number in range(1, 51)]
+    hub.deliver(log.events, 50)
+    assert not stream.reader.live
+    assert stream.events(6) == [str(number) for number in range(1, 51)]
+    assert stream.reader.live
+
+
+def test_a_reset_follows_hello_and_carries_the_heads_id(hub: Hub) -> None:
+    stream = Stream(FakeLog(), subscriber(after=9), hub, Start(9, 9, "pruned"))
+    hello, reset = stream.step()
+    assert hello.event == "hello"
+    assert (reset.event, reset.id, reset.json()) == ("reset", "9", {"reason": "pruned", "head": 9})
+
+
+def test_heartbeats_have_no_id_and_tell_the_head_of_the_tail(hub: Hub) -> None:
+    stream = opened(hub, FakeLog(event(4)), after=4)
+    beat = stream.step()[-1]
+    assert (beat.event, beat.id) == ("heartbeat", None)
+    assert beat.json()["head"] == 4
+    assert beat.json()["degraded"] is False
+    assert set(beat.json()) == {"head", "timestamp", "degraded"}
+
+
+def test_heartbeats_come_in_their_rhythm_and_not_in_bursts(hub: Hub) -> None:
+    stream = opened(hub, FakeLog(), after=0, heartbeat_s=0.1)
+    stream.step()
+    time.sleep(0.35)  # the client took its time
+    began = time.monotonic()
+    stream.step()
+    stream.step()
+    assert time.monotonic() - began >= 0.09
+
+
+def test_heartbeats_say_that_the_tail_cannot_read(hub: Hub) -> None:
+    stream = opened(hub, FakeLog(), after=0, degraded=lambda: True)
+    assert stream.step()[-1].json()["degraded"] is True
+
+
+def test_the_stream_stays_open_while_the_log_is_away_and_goes_on_where_it_was(
+    hub: Hub, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = FakeLog(event(1), event(2))
+    stream = opened(hub, log, after=0)
+    log.down = OSError("gone")
+    with caplog.at_level(logging.INFO, "beacon.stream"):
+        beats = [frame for _ in range(3) for frame in stream.step()]
+    assert [(beat.event, beat.json()["degraded"]) for beat in beats] == [("heartbeat", True)] * 3
+    assert caplog.text.count("[SSE] error") == 1
+    log.down = None
+    assert stream.events(2) == ["1", "2"]
+    assert stream.step()[-1].json()["degraded"] is False
+
+
+def test_a_log_behind_the_tail_is_not_read_in_a_tight_loop(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After an older file took the database's place the tail stands above its head."""
+    monkeypatch.setattr(feeds, "DATABASE_RETRY_S", 0.1)
+    log = FakeLog(event(1))
+    stream = opened(hub, log, after=1, heartbeat_s=0.5)
+    hub.cursor = 100
+    assert stream.step()[-1].event == "heartbeat"
+    assert log.reads <= 6
+
+
+@pytest.mark.parametrize(
+    ("reason", "poll"), [("drain", False), ("revoked", False), ("flag-off", True), ("slow", False)]
+)
+def test_bye_gives_the_reason_and_whether_to_poll(hub: Hub, reason: str, poll: bool) -> None:
+    stream = opened(hub, FakeLog(), after=0)
+    stream.reader.close(reason)  # type: ignore[arg-type]
+    (bye,) = stream.step()
+    assert (bye.event, bye.id, bye.json()) == ("bye", None, {"reason": reason, "poll": poll})
+    assert list(stream.chunks) == []
+    assert len(hub) == 0
+
+
+def test_a_lifetime_ends_within_its_jitter(hub: Hub) -> None:
+    began = time.monotonic()
+    stream = opened(hub, FakeLog(), after=0, lifetime_s=0.2, heartbeat_s=30)
+    (bye,) = stream.step()
+    assert bye.json() == {"reason": "lifetime", "poll": False}
+    assert 0.15 <= time.monotonic() - began < 5
+
+
+def test_a_revocation_met_in_replay_ends_the_stream_before_what_came_after_it(hub: Hub) -> None:
+    log = FakeLog(event(1))
+    stream = opened(hub, log, after=0)
+    log.events += [event(2), control(3, "user_changed", user="alice"), event(4)]
+    frames = [frame for chunk in stream.chunks for frame in parse(chunk) if frame.event != "heartbeat"]
+    assert [frame.id for frame in frames] == ["1", "2", None]
+    assert frames[-1].json()["reason"] == "revoked"
+
+
+def test_an_old_revocation_met_in_replay_ends_nothing(hub: Hub) -> None:
+    log = FakeLog(control(1, "user_changed", user="alice"), event(2))
+    assert opened(hub, log, after=0).events(3) == ["2"]
+
+
+def test_open_and_close_are_logged_with_user_cursor_and_reason(hub: Hub, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "beacon.stream"):
+        stream = opened(hub, FakeLog(event(3)), after=3)
+        stream.reader.close("drain")
+        assert list(stream.chunks)
+    opening, closing = (record.getMessage() for record in caplog.records)
+    assert opening.startswith("[SSE] open ")
+    assert opening.endswith(" user=alice after=3 head=3")
+    assert closing.startswith("[SSE] close ")
+    assert " user=alice reason=drain last=3 " in closing
+
+
+def test_a_client_that_goes_is_logged_too(hub: Hub, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "beacon.stream"):
+        opened(hub, FakeLog(), after=0).chunks.close()  # type: ignore[attr-defined]
+    assert "reason=client-gone" in caplog.text
+
+
+def test_a_real_tail_and_a_real_reader_on_their_own_threads_lose_and_repeat_nothing(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.stream.subscriber.MAX_QUEUED_BYTES", 2_000)
+    total, log = 3_000, FakeLog(page=50)
+    stream = opened(hub, log, after=0, heartbeat_s=0.05)
+
+    def tail() -> None:
+        for number in range(1, total + 1):
+            log.events.append(event(number))
+            if number % 7 == 0 or number == total:
+                hub.deliver(log.events[hub.cursor :], number)
+
+    thread = threading.Thread(target=tail)
+    thread.start()
+    got: list[str] = []
+    deadline = time.monotonic() + 30
+    while len(got) < total and time.monotonic() < deadline:
+        got += stream.events(1)
+    thread.join(10)
+    assert got == [str(number) for number in range(1, total + 1)]
