@@ -34,7 +34,6 @@ FINISHED = frozenset(
         *("deleted", "removed", "purged", "cancelled", "canceled", "revoked", "skipped", "expired", "archived"),
     }
 )
-)
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_JOB_ID_CHARS, pattern=r"^[^\x00-\x1f\x7f]+$")]
 State = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,40}$")]

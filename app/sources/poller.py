@@ -10,6 +10,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -69,16 +70,19 @@ class Poller(Generic[W]):
         observer: Observer[W],
         interval_s: float,
         *,
+        context: Callable[[], AbstractContextManager[object]] = contextlib.nullcontext,
         tick_s: float = TICK_S,
         renew_every_s: float = RENEW_EVERY_S,
     ) -> None:
         self._lease, self._services, self._observer = lease, services, observer
+        self._context = context  # entered around everything that is called: the application's, for its database
         self._interval_s, self._tick_s, self._renew_every_s = interval_s, tick_s, renew_every_s
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._loops: dict[str, _Loop[W]] = {}
         self._holds = False
         self._renew_at = 0.0
+        self._complained = ""
 
     @property
     def polling(self) -> bool:
@@ -106,11 +110,20 @@ class Poller(Generic[W]):
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
-                self._step()
-            except Exception:  # the database may be away for an hour
-                log.warning("poller step failed", exc_info=True)
+                with self._context():
+                    self._step()
+                self._complained = ""
+            except Exception as error:  # the database may be away for an hour
+                self._complain(error)
             self._stopping.wait(self._tick_s)
         self._give_up()
+
+    def _complain(self, error: Exception) -> None:
+        """Once for each new trouble, not once a second."""
+        text = repr(error)[:200]
+        if text != self._complained:
+            log.warning("the poller cannot go on just now: %s", text, exc_info=True)
+        self._complained = text
 
     def _step(self) -> None:
         if time.monotonic() >= self._renew_at:
@@ -140,7 +153,7 @@ class Poller(Generic[W]):
             if service_id in self._loops:
                 self._loops[service_id].service = service
             else:
-                self._loops[service_id] = _Loop(service, self._observer, self._interval_s)
+                self._loops[service_id] = _Loop(service, self._observer, self._interval_s, self._context)
                 self._loops[service_id].start()
 
     def _give_up(self) -> None:
@@ -148,7 +161,7 @@ class Poller(Generic[W]):
             loop.end()
         if self._holds:
             for step in (self._observer.tick, self._lease.release):
-                with contextlib.suppress(Exception):  # the lease runs out by itself
+                with contextlib.suppress(Exception), self._context():  # the lease runs out by itself
                     step()
             self._holds = False
         deadline = time.monotonic() + STOP_S
@@ -159,8 +172,15 @@ class Poller(Generic[W]):
 class _Loop(Generic[W]):
     """The polls of one service, one after the other."""
 
-    def __init__(self, service: W, observer: Observer[W], interval_s: float) -> None:
+    def __init__(
+        self,
+        service: W,
+        observer: Observer[W],
+        interval_s: float,
+        context: Callable[[], AbstractContextManager[object]],
+    ) -> None:
         self.service = service
+        self._context = context
         self._observer, self._interval_s = observer, interval_s
         self._wake = threading.Event()
         self._ending = False
@@ -196,7 +216,8 @@ class _Loop(Generic[W]):
 
     def _attempt(self, act: Callable[[W], Outcome]) -> Outcome:
         try:
-            return act(self.service)
+            with self._context():
+                return act(self.service)
         except LeaseLost:
             raise
         except Exception:  # one bad poll must not be the last one

@@ -1,0 +1,69 @@
+"""An operator says that jobs are gone for a good reason: their items close, and everyone sees who said so."""
+
+from collections.abc import Collection
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from app.audit import chain
+from app.eventlog.append import append
+from app.reconciliation import reconcile, rows
+from app.reconciliation.load import database_now, known_of
+from app.reconciliation.models import KnownJob, ServiceState
+from app.reconciliation.state import Closing, Item, Known, Verdict
+
+MAX_REASON_CHARS = 500
+
+
+def accept(session: Session, service_id: str, job_ids: Collection[str] | None, actor: str, reason: str) -> list[str]:
+    """Close the open items of these jobs, or all (None), inside `db.write()`; the ids that were closed.
+
+    Needs no lease: an operator's word holds whoever polls. A poll that is under way judges anew, because the
+    belief's version grows. Accepting all of a service that went back in time accepts that as well.
+    Raises `rows.NotWatched`.
+    """
+    row = rows.locked_state(session, service_id)
+    now = database_now(session)
+    known = known_of(session, service_id, row)
+    items = [item for item in known.items.values() if job_ids is None or item.job_id in job_ids]
+    rewound = job_ids is None and _is_rewound(known)
+    if not items and not rewound:
+        return []
+    if rewound:
+        row.as_of = row.instance_id = None
+    closed = [Closing(item, "accepted") for item in items]
+    rows.close_items(session, service_id, closed, now, actor, reason)
+    row.version += 1
+    _tell(session, row, known, items, (actor, reason), now)
+    return sorted({item.job_id for item in items})
+
+
+def _tell(
+    session: Session, row: ServiceState, known: Known, items: list[Item], who: tuple[str, str], now: datetime
+) -> None:
+    present = session.scalar(sa.select(sa.func.count()).where(KnownJob.service_id == row.service_id)) or 0
+    verdict = reconcile.accept(known, items, present, now)
+    event = rows.tell(session, row, known, verdict) if verdict is not None and verdict.changed else None
+    chain.record(session, _entry(row.service_id, items, who, verdict))
+    if event is not None:
+        append(session, [event])
+
+
+def _entry(service_id: str, items: list[Item], who: tuple[str, str], verdict: Verdict | None) -> chain.Entry:
+    actor, reason = who
+    by_kind: dict[str, list[str]] = {}
+    for item in items:
+        by_kind.setdefault(item.kind, []).append(item.job_id)
+    return chain.Entry(
+        actor,
+        "accept-discrepancy",
+        service_id,
+        before={kind: sorted(ids) for kind, ids in by_kind.items()},
+        after={"status": verdict.status} if verdict else None,
+        params={"reason": reason},
+    )
+
+
+def _is_rewound(known: Known) -> bool:
+    return any(finding.kind == "rewound" for finding in (known.told.findings if known.told else None) or [])

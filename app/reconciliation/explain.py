@@ -1,0 +1,74 @@
+"""What else says that a job has ended: events that services publish; commands join with a class of their own."""
+
+import json
+from collections.abc import Collection, Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Protocol
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from app.clock import utc_text
+from app.eventlog import read as log
+from app.eventlog.models import EventRow
+
+ENDED = ("job.finished", "job.failed")
+# A job may be published as finished just before a look that still shows it as running.
+SLACK = timedelta(seconds=10)
+WINDOW = 2_000
+# How far back the log is read, whatever was published since: 100,000 events.
+MAX_WINDOWS = 50
+
+
+class Explains(Protocol):
+    """One kind of explanation why known jobs are gone."""
+
+    def ended(self, session: Session, service_id: str, job_ids: Collection[str], since: datetime) -> set[str]:
+        """Those of `job_ids` that ended, for all that is known of the time after `since`."""
+        ...
+
+
+class PublishedEvents:
+    """`job.finished` and `job.failed` in the log: a job that failed has not vanished either."""
+
+    def ended(self, session: Session, service_id: str, job_ids: Collection[str], since: datetime) -> set[str]:
+        wanted, found = set(job_ids), set[str]()
+        for text in _published(session, utc_text(since - SLACK)):
+            job_id = _job_id(text, service_id)
+            if job_id in wanted:
+                found.add(job_id)
+        return found
+
+
+def explained(
+    session: Session, explains: Sequence[Explains], service_id: str, job_ids: Collection[str], since: datetime
+) -> frozenset[str]:
+    if not job_ids:
+        return frozenset()
+    return frozenset().union(*(one.ended(session, service_id, job_ids, since) for one in explains))
+
+
+def _published(session: Session, since: str) -> Iterator[str]:
+    """The payloads of such events, read backwards in windows of ids: neither type nor time has an index."""
+    end = log.head(session)
+    for _ in range(MAX_WINDOWS):
+        start = end - WINDOW
+        window = sa.select(EventRow.data_json).where(EventRow.id > start, EventRow.id <= end)
+        yield from session.scalars(window.where(EventRow.type.in_(ENDED)))
+        oldest = sa.select(EventRow.created_at).where(EventRow.id > start, EventRow.id <= end)
+        first = session.scalar(oldest.order_by(EventRow.id).limit(1))
+        if start <= 0 or (first is not None and first < since):
+            return
+        end = start
+
+
+def _job_id(text: str, service_id: str) -> str | None:
+    """Any program may write to the log: what cannot be read explains nothing."""
+    try:
+        data = json.loads(text)
+    except ValueError:
+        return None
+    if not isinstance(data, dict) or data.get("service") != service_id:
+        return None
+    job_id = data.get("jobId")
+    return job_id if isinstance(job_id, str) else None

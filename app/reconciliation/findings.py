@@ -1,0 +1,126 @@
+"""What is wrong with a service, by kind: from open items and from what one look shows by itself. Pure."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+
+from app.eventlog.payloads import DiscrepancyDetails, Finding, FindingKind, LastDiscrepancy, ReconciliationUpdate
+from app.reconciliation.state import Item
+from app.sources.base import Look
+
+# Kinds that put a service into discrepancy. The others are shown, and no more.
+DISCREPANT: frozenset[FindingKind] = frozenset(
+    {"missing", "extra", "dangling", "duplicate", "orphaned", "count-mismatch"}
+)
+_OF_ITEMS: frozenset[FindingKind] = frozenset({"missing", "unaccounted"})
+# An event holds 64 KiB at most: seven lists of ids at worst, and room for the rest. Figures tell how many there are.
+IDS_BYTES = 8_000
+MAX_MISMATCHES = 3
+
+Found = dict[FindingKind, list[str]]
+
+
+def of_items(items: Iterable[Item], pending: Iterable[str] = ()) -> Found:
+    """Open items by kind, oldest first; `pending` jobs are unaccounted for until the service was asked."""
+    found: Found = {}
+    for item in sorted(items, key=lambda item: (item.since, item.job_id)):
+        found.setdefault(item.kind, []).append(item.job_id)
+    waiting = sorted(pending)
+    if waiting:
+        found.setdefault("unaccounted", []).extend(waiting)
+    return found
+
+
+def of_look(look: Look) -> Found:
+    """What the look alone shows. Counts and lists are compared only where they belong to one revision."""
+    found: Found = {oddity.kind: sorted(oddity.job_ids) for oddity in look.oddities if oddity.job_ids}
+    if count_mismatches(look):
+        found["count-mismatch"] = []
+    twice = _in_two_states(look)
+    if twice:
+        found["duplicate"] = sorted({*found.get("duplicate", []), *twice})
+    return found
+
+
+def kept(told: ReconciliationUpdate | None) -> Found:
+    """What the newest event found besides open items."""
+    findings = (told.findings if told else None) or []
+    return {finding.kind: list(finding.job_ids) for finding in findings if finding.kind not in _OF_ITEMS}
+
+
+def as_findings(found: Found, told: ReconciliationUpdate | None, now: datetime) -> tuple[Finding, ...]:
+    """For the payload; a kind that was told of before keeps its `since`."""
+    since = {finding.kind: finding.since for finding in (told.findings if told else None) or []}
+    return tuple(
+        Finding(kind=kind, job_ids=bounded_ids(ids), since=since.get(kind, now)) for kind, ids in sorted(found.items())
+    )
+
+
+def is_discrepant(found: Found) -> bool:
+    return not DISCREPANT.isdisjoint(found)
+
+
+def details_of(found: Found, present: int) -> DiscrepancyDetails | None:
+    """Both sides of the difference: the jobs that should be there, and those that are."""
+    if not is_discrepant(found):
+        return None
+    missing = found.get("missing", [])
+    return DiscrepancyDetails(expected=present + len(missing), actual=present, missing_job_ids=missing)
+
+
+def last_discrepancy(
+    told: ReconciliationUpdate | None, status: str, missing: Sequence[str], now: datetime
+) -> LastDiscrepancy | None:
+    """The newest discrepancy after this verdict; one that goes on keeps every id it ever named."""
+    last = told.last_discrepancy if told else None
+    is_open = last is not None and last.closed_at is None
+    if status == "discrepancy":
+        named = list(last.missing_job_ids) if last and is_open else []
+        ids = bounded_ids(dict.fromkeys([*named, *missing]))
+        return LastDiscrepancy(at=last.at if last and is_open else now, missing_job_ids=ids)
+    if status == "verified" and last and is_open:
+        return last.model_copy(update={"closed_at": now})
+    return last
+
+
+def count_mismatches(look: Look) -> list[str]:
+    """`queued: 5 counted, 4 listed`, for each of the first few states that do not agree with themselves."""
+    if not look.one_revision:
+        return []
+    pairs = [
+        (listing.state, look.counts.get(listing.state, 0), len(listing.jobs))
+        for listing in look.listings
+        if listing.complete
+    ]
+    wrong = [
+        f"{state}: {counted:,} counted, {listed:,} listed" for state, counted, listed in pairs if counted != listed
+    ]
+    return wrong[:MAX_MISMATCHES]
+
+
+def bounded_ids(ids: Iterable[str], budget: int = IDS_BYTES) -> list[str]:
+    """As many of the first ids as fit into `budget` bytes of JSON."""
+    taken: list[str] = []
+    for job_id in ids:
+        budget -= len(json.dumps(job_id, ensure_ascii=False).encode()) + 1
+        if budget < 0:
+            break
+        taken.append(job_id)
+    return taken
+
+
+def same(left: Mapping[FindingKind, Sequence[str]], told: ReconciliationUpdate | None) -> bool:
+    """Whether the newest event named the same kinds and ids."""
+    before = {finding.kind: finding.job_ids for finding in (told.findings if told else None) or []}
+    return {kind: bounded_ids(ids) for kind, ids in left.items()} == before
+
+
+def _in_two_states(look: Look) -> set[str]:
+    if not look.one_revision:
+        return set()
+    seen: set[str] = set()
+    twice: set[str] = set()
+    for listing in look.listings:
+        twice.update(seen & listing.jobs.keys())
+        seen.update(listing.jobs)
+    return twice

@@ -1,0 +1,207 @@
+"""One observation of a service, from the look to the record.
+
+Known jobs that a look does not show get a second look within a second, and where only the service can say
+what became of them, look-ups by id: at most `LOOK_UPS` and `LOOK_UP_S` in one observation. The rest waits for
+the next one, unaccounted for until then.
+"""
+
+import logging
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from app.db import read
+from app.reconciliation import reconcile, rows
+from app.reconciliation.explain import Explains, explained
+from app.reconciliation.gather import Unchanged, VerifiedGatherer
+from app.reconciliation.load import database_now, known_jobs, known_of
+from app.reconciliation.models import ServiceState
+from app.reconciliation.record import record_check, record_silence
+from app.reconciliation.state import Evidence, Heard, Known, Verdict
+from app.sources.base import JobFate, Source, SourceError
+from app.sources.lease import Claim, Lease
+from app.sources.poller import Outcome
+
+log = logging.getLogger(__name__)
+
+SECOND_LOOK_AFTER_S = 0.3
+LOOK_UPS = 50
+LOOK_UP_S = 5.0
+# Open items asked for by id in one observation.
+ITEM_LOOK_UPS = 5
+STALE_AFTER_INTERVALS = 3
+# How often a verdict is made anew because the belief changed while it was made.
+ATTEMPTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedService:
+    """What the poller's loops hold of a service. Equal to another one only where nothing has to be built anew."""
+
+    id: str
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
+class _Base:
+    """The belief that a verdict is made from."""
+
+    known: Known
+    version: int
+
+
+class Observer:
+    """Fits `app.sources.poller.Observer`. Called from one loop per service, inside an application context."""
+
+    def __init__(
+        self,
+        lease: Lease,
+        interval_s: float,
+        explains: Sequence[Explains],
+        *,
+        breathe: Callable[[], None] = lambda: time.sleep(0),
+        second_look_after_s: float = SECOND_LOOK_AFTER_S,
+    ) -> None:
+        self._lease, self._explains, self._breathe = lease, explains, breathe
+        self._stale_after = timedelta(seconds=interval_s * STALE_AFTER_INTERVALS)
+        self._second_look_after_s = second_look_after_s
+        self._gatherer = VerifiedGatherer()
+        # The jobs of the newest belief, so that they are read from the database once and not at every poll.
+        self._cached: dict[str, _Base] = {}
+
+    def observe(self, service: WatchedService) -> Outcome:
+        claim = self._lease.claim()
+        clock = _Clock()
+        try:
+            heard = _look(service.source, clock)
+        except SourceError as error:
+            return self._silence(claim, service.id, (error.reason, clock.waited_ms))
+        try:
+            self._believe(claim, service, heard, clock)
+        except rows.NotWatched:
+            self._cached.pop(service.id, None)
+        return Outcome(answered=True)
+
+    def note_silence(self, service: WatchedService) -> Outcome:
+        return self._silence(self._lease.claim(), service.id, None)
+
+    def tick(self) -> None:
+        self._gatherer.flush(self._lease.claim())
+
+    def _silence(self, claim: Claim, service_id: str, failure: tuple[str, int] | None) -> Outcome:
+        try:
+            left = record_silence(claim, service_id, self._stale_after, failure)
+        except rows.NotWatched:
+            left = None
+        return Outcome(answered=False, silent_in_s=None if left is None else left.total_seconds())
+
+    def _believe(self, claim: Claim, service: WatchedService, heard: Heard, clock: "_Clock") -> None:
+        base = self._base(service.id)
+        evidence = self._evidence(service, base.known, heard, clock)
+        for attempt in range(ATTEMPTS):
+            verdict = reconcile.reconcile(base.known, heard, evidence, clock.now(), self._breathe)
+            try:
+                self._record(claim, service.id, base, verdict, heard)
+                return
+            except rows.Outdated:
+                if attempt == ATTEMPTS - 1:
+                    raise
+                base = self._base(service.id)
+
+    def _base(self, service_id: str) -> _Base:
+        with read() as session:
+            row = session.get(ServiceState, service_id)
+            version = row.version if row else 0
+            cached = self._cached.get(service_id)
+            if cached is not None and cached.version == version:
+                jobs, unseen = cached.known.jobs, cached.known.unseen
+            else:
+                jobs, unseen = known_jobs(session, service_id, self._breathe)
+            return _Base(known_of(session, service_id, row, jobs, unseen), version)
+
+    def _record(self, claim: Claim, service_id: str, base: _Base, verdict: Verdict, heard: Heard) -> None:
+        belief, version = verdict.belief, base.version
+        is_new = verdict.changed or belief is None or bool(belief.put or belief.gone)
+        if is_new:
+            self._cached.pop(service_id, None)
+            version = record_check(claim, service_id, base.known, version, verdict, heard, self._breathe)
+        if belief is not None:
+            self._cached[service_id] = _Base(Known(jobs=belief.jobs, unseen=belief.unseen), version)
+        if not verdict.changed and verdict.status != "stale":
+            self._gatherer.add(Unchanged(claim, service_id, version, verdict, heard))
+
+    def _evidence(self, service: WatchedService, known: Known, heard: Heard, clock: "_Clock") -> Evidence:
+        evidence = Evidence(service.source.capabilities.finished_visible_for_s)
+        if reconcile.is_rewound(known, heard):
+            return evidence
+        absent: list[str] = []
+        if reconcile.can_judge(heard, evidence):
+            absent = reconcile.suspects(known, heard, self._breathe)
+        if absent:
+            evidence = replace(evidence, second=self._second_look(service.source, known, heard, clock))
+        items = {item.job_id for item in known.items.values()}
+        since = min((at for job_id in absent if (at := known.seen_at(job_id))), default=heard.began)
+        since = min(since, known.heard_at or since)
+        with read() as session:
+            ended = explained(session, self._explains, service.id, {*absent, *items}, since)
+        evidence = replace(evidence, explained=ended)
+        asked = _some([job_id for job_id in absent if reconcile.needs_look_up(known, evidence, job_id)], LOOK_UPS)
+        if evidence.finished_visible is not None:
+            lost = [job_id for job_id in items if heard.find(job_id) is None]
+            asked += _some(lost, min(ITEM_LOOK_UPS, LOOK_UPS - len(asked)))
+        return replace(evidence, fates=_fates(service.source, asked))
+
+    def _second_look(self, source: Source, known: Known, first: Heard, clock: "_Clock") -> Heard | None:
+        """Within a second of the first one. None where it says nothing: not answered, or by another instance."""
+        time.sleep(self._second_look_after_s)
+        try:
+            second = _look(source, clock)
+        except SourceError:
+            return None
+        same = second.look.instance_id == first.look.instance_id
+        return second if same and not reconcile.is_rewound(known, second) else None
+
+
+class _Clock:
+    """The database's time, asked once and carried on by this machine's monotonic clock."""
+
+    def __init__(self) -> None:
+        with read() as session:
+            self._start: datetime = database_now(session)
+        self._monotonic = time.monotonic()
+
+    def now(self) -> datetime:
+        return self._start + timedelta(seconds=time.monotonic() - self._monotonic)
+
+    @property
+    def waited_ms(self) -> int:
+        return round((time.monotonic() - self._monotonic) * 1000)
+
+
+def _look(source: Source, clock: _Clock) -> Heard:
+    began = clock.now()
+    try:
+        look = source.look()
+    except SourceError:
+        raise
+    except Exception as error:  # a mistake in a kind of source makes its services stale, not silently old
+        log.exception("a source failed in a way of its own")
+        raise SourceError("gave an answer that Beacon could not handle") from error
+    return Heard(look, began, clock.now())
+
+
+def _some(job_ids: list[str], most: int) -> list[str]:
+    """By chance, so that ids which the service cannot answer for do not keep the others waiting."""
+    return job_ids if len(job_ids) <= most else random.sample(job_ids, most)
+
+
+def _fates(source: Source, job_ids: Sequence[str]) -> dict[str, JobFate]:
+    fates: dict[str, JobFate] = {}
+    deadline = time.monotonic() + LOOK_UP_S
+    for job_id in job_ids:
+        if time.monotonic() >= deadline:
+            break
+        fates[job_id] = source.look_up(job_id)
+    return fates

@@ -1,0 +1,101 @@
+"""What pages and callers may read of services and discrepancies."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from app.reconciliation.models import DiscrepancyEvent, OpenItem, Service, ServiceState
+
+SortBy = Literal["timestamp", "service", "status", "latencyMs"]
+SORTABLE: dict[SortBy, sa.orm.InstrumentedAttribute[Any]] = {
+    "timestamp": DiscrepancyEvent.timestamp,
+    "service": DiscrepancyEvent.service,
+    "status": DiscrepancyEvent.status,
+    "latencyMs": DiscrepancyEvent.latency_ms,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A watched service beside its state; `state` is None before the first poll."""
+
+    service: Service
+    state: ServiceState | None
+
+    @property
+    def payload(self) -> dict[str, Any] | None:
+        """Its newest `reconciliation.update`, as it went over the wire; None before the first."""
+        if self.state is None or self.state.payload_json is None:
+            return None
+        payload: dict[str, Any] = json.loads(self.state.payload_json)
+        return payload
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which discrepancy events; `start` is included, `end` is not."""
+
+    status: str | None = None
+    service: str | None = None
+    start: str | None = None
+    end: str | None = None
+
+
+def services(session: Session) -> list[Watched]:
+    """Every watched service, by name."""
+    return [Watched(service, state) for service, state in session.execute(_watched())]
+
+
+def service(session: Session, service_id: str) -> Watched | None:
+    found = session.execute(_watched().where(Service.id == service_id)).one_or_none()
+    return None if found is None else Watched(found[0], found[1])
+
+
+def open_items(session: Session, service_id: str) -> Sequence[OpenItem]:
+    """Missing jobs first, each kind oldest first."""
+    mine = sa.select(OpenItem).where(OpenItem.service_id == service_id, OpenItem.closed_at.is_(None))
+    return session.scalars(mine.order_by(OpenItem.kind, OpenItem.since, OpenItem.job_id)).all()
+
+
+def discrepancies(
+    session: Session, chosen: Filter, sort_by: SortBy, *, descending: bool, page: int, limit: int
+) -> tuple[Sequence[DiscrepancyEvent], int]:
+    """One page of the record, and how many rows there are in all."""
+    total = session.scalar(sa.select(sa.func.count()).select_from(DiscrepancyEvent).where(*_wanted(chosen))) or 0
+    columns = (SORTABLE[sort_by], DiscrepancyEvent.timestamp, DiscrepancyEvent.id)
+    order = [column.desc() if descending else column.asc() for column in columns]
+    query = sa.select(DiscrepancyEvent).where(*_wanted(chosen)).order_by(*order)
+    return session.scalars(query.limit(limit).offset((page - 1) * limit)).all(), total
+
+
+def discrepancies_before(
+    session: Session, chosen: Filter, before: tuple[str, str] | None, limit: int
+) -> Sequence[DiscrepancyEvent]:
+    """The newest rows below the key (timestamp, id) of the last one seen: the same rows however many come in."""
+    query = sa.select(DiscrepancyEvent).where(*_wanted(chosen))
+    if before is not None:
+        query = query.where(sa.tuple_(DiscrepancyEvent.timestamp, DiscrepancyEvent.id) < before)
+    newest = query.order_by(DiscrepancyEvent.timestamp.desc(), DiscrepancyEvent.id.desc())
+    return session.scalars(newest.limit(limit)).all()
+
+
+def _watched() -> sa.Select[tuple[Service, ServiceState]]:
+    joined = sa.select(Service, ServiceState).outerjoin(ServiceState, ServiceState.service_id == Service.id)
+    return joined.where(Service.removed_at.is_(None)).order_by(Service.name, Service.id)
+
+
+def _wanted(chosen: Filter) -> list[sa.ColumnElement[bool]]:
+    wanted = []
+    if chosen.status is not None:
+        wanted.append(DiscrepancyEvent.status == chosen.status)
+    if chosen.service is not None:
+        wanted.append(DiscrepancyEvent.service == chosen.service)
+    if chosen.start is not None:
+        wanted.append(DiscrepancyEvent.timestamp >= chosen.start)
+    if chosen.end is not None:
+        wanted.append(DiscrepancyEvent.timestamp < chosen.end)
+    return wanted

@@ -1,0 +1,234 @@
+"""From what was known and what was heard to a verdict. Pure: no clock, no database, no network.
+
+A job is declared **missing** only where all of this holds:
+
+1. it was unfinished when it was last seen, at A: only such jobs are in the known set;
+2. a complete look, its states read in the order in which jobs flow, found it nowhere (`suspects`);
+3. a finished job would still have been visible when the looks ended, or the service, asked for the id, does
+   not know the job;
+4. a second look found it nowhere either;
+5. no command and no published event explains it.
+
+Where 3 cannot be answered the job is **unaccounted**: shown, never a discrepancy. Where it may be answered
+later (there are more look-ups than one observation makes, or the service did not answer one) it is *pending*:
+it stays in the known set and is shown as unaccounted meanwhile. Where a bound cut the lists nothing is
+concluded from absence: the job is let go, counts only.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Literal
+
+from app.reconciliation import findings
+from app.reconciliation.findings import Found
+from app.reconciliation.items import closed_items, opened_items, still_open
+from app.reconciliation.state import Belief, Closing, Evidence, Heard, Item, Known, Verdict, slices
+from app.sources.base import Job
+
+REWOUND = "went back in time: it reports an older state than Beacon has seen"
+
+Ruling = Literal["left", "here", "pending", "missing", "unaccounted"]
+Breathe = Callable[[], None]
+
+
+def _no_pause() -> None:
+    """What `breathe` is where nobody waits."""
+
+
+def is_rewound(known: Known, heard: Heard) -> bool:
+    """Another instance with an older state answered: it was restored from a backup, or is the wrong one.
+
+    It stays rewound until its own time is again where it was: then it can be compared once more.
+    """
+    look = heard.look
+    if known.as_of is None or look.as_of is None or look.instance_id == known.instance_id:
+        return False
+    return look.as_of < known.as_of
+
+
+def can_judge(heard: Heard, evidence: Evidence) -> bool:
+    """Whether absence from this look means anything. For finished jobs a look-up by id replaces the list."""
+    return heard.unfinished_complete and (heard.finished_complete or evidence.finished_visible == "lookup")
+
+
+def suspects(known: Known, heard: Heard, breathe: Breathe = _no_pause) -> list[str]:
+    """Known jobs that the look shows nowhere."""
+    absent: list[str] = []
+    for part in slices(known.jobs):
+        left = part
+        for listing in heard.look.listings:
+            jobs = listing.jobs
+            left = [job_id for job_id in left if job_id not in jobs]
+        absent += left
+        breathe()
+    return absent
+
+
+def needs_look_up(known: Known, evidence: Evidence, job_id: str) -> bool:
+    """Whether only the service can say what became of a job that neither look shows."""
+    if evidence.finished_visible is None or evidence.second is None or job_id in evidence.explained:
+        return False
+    return evidence.second.find(job_id) is None and not _still_visible(known, evidence.second, evidence, job_id)
+
+
+def reconcile(known: Known, heard: Heard, evidence: Evidence, now: datetime, breathe: Breathe = _no_pause) -> Verdict:
+    """The verdict on a look that was answered."""
+    if is_rewound(known, heard):
+        found: Found = {**findings.of_items(known.items.values()), "rewound": []}
+        return _stale(known, found, heard.look.latency_ms, REWOUND, now)
+    rulings = _rulings(known, heard, evidence, breathe)
+    belief = _belief(known, heard, evidence, rulings, breathe)
+    opened = opened_items(known, rulings, now)
+    closed = closed_items(known, heard, evidence, opened, now)
+    pending = [job_id for job_id, ruling in rulings.items() if ruling == "pending"]
+    found = {**findings.of_items(still_open(known, opened, closed), pending), **findings.of_look(heard.look)}
+    verdict = Verdict(
+        status="discrepancy" if findings.is_discrepant(found) else "verified",
+        at=now,
+        checked_at=now,
+        latency_ms=heard.look.latency_ms,
+        counts=dict(heard.look.counts),
+        details=findings.details_of(found, len(belief.jobs)),
+        reason="; ".join(findings.count_mismatches(heard.look)) or None,
+        last_verified_at=known.last_verified_at if findings.is_discrepant(found) else now,
+        belief=belief,
+        opened=tuple(opened),
+        closed=tuple(closed),
+    )
+    return _compared(known, verdict, found)
+
+
+def stale(known: Known, waited_ms: int, reason: str, now: datetime) -> Verdict:
+    """The verdict on silence. What was known is kept; numbers are not repeated."""
+    return _stale(known, findings.of_items(known.items.values()), waited_ms, reason, now)
+
+
+def accept(known: Known, items: Iterable[Item], present: int, now: datetime) -> Verdict | None:
+    """The verdict after an operator closed `items`; None where nothing was ever told of the service.
+
+    Nobody has looked: times, counts and latency stay those of the newest check. `present`: how many jobs are known.
+    """
+    told = known.told
+    if told is None:
+        return None
+    closed = tuple(Closing(item, "accepted") for item in items)
+    found: Found = {**findings.of_items(still_open(known, (), closed)), **findings.kept(told)}
+    is_stale = told.status == "stale"
+    discrepant = findings.is_discrepant(found) and not is_stale
+    verdict = Verdict(
+        status="stale" if is_stale else "discrepancy" if discrepant else "verified",
+        at=now,
+        checked_at=told.checked_at,
+        latency_ms=told.latency_ms,
+        counts=dict(told.counts),
+        details=findings.details_of(found, present) if discrepant else None,
+        reason=told.reason,
+        last_verified_at=known.last_verified_at,
+        closed=closed,
+    )
+    return _compared(known, verdict, found)
+
+
+def _stale(known: Known, found: Found, waited_ms: int, reason: str, now: datetime) -> Verdict:
+    verdict = Verdict(
+        status="stale",
+        at=now,
+        checked_at=now,
+        latency_ms=waited_ms,
+        counts={},
+        reason=reason,
+        last_verified_at=known.last_verified_at,
+    )
+    return _compared(known, verdict, found)
+
+
+def _compared(known: Known, verdict: Verdict, found: Found) -> Verdict:
+    """The verdict beside what was told last: whether it is news, and whether it is news of another state."""
+    told = known.told
+    moved = any(item.kind == "missing" for item in (*verdict.opened, *(done.item for done in verdict.closed)))
+    turned = told is None or told.status != verdict.status or moved
+    if told is not None and verdict.status != "stale" and not turned:
+        before = {kind: ids for kind, ids in findings.kept(told).items() if kind in findings.DISCREPANT}
+        turned = before != {k: findings.bounded_ids(found[k]) for k in findings.DISCREPANT - {"missing"} if k in found}
+    same = told is not None and told.counts == verdict.counts and told.reason == verdict.reason
+    missing = found.get("missing", [])
+    return replace(
+        verdict,
+        findings=findings.as_findings(found, told, verdict.at),
+        last_discrepancy=findings.last_discrepancy(told, verdict.status, missing, verdict.at),
+        turned=turned,
+        changed=turned or not same or not findings.same(found, told),
+    )
+
+
+def _rulings(known: Known, heard: Heard, evidence: Evidence, breathe: Breathe) -> dict[str, Ruling]:
+    absent = suspects(known, heard, breathe)
+    if not can_judge(heard, evidence):
+        return dict.fromkeys(absent, "left")
+    return {job_id: _judge(known, heard, evidence, job_id) for job_id in absent}
+
+
+def _judge(known: Known, heard: Heard, evidence: Evidence, job_id: str) -> Ruling:
+    second, fate = evidence.second, evidence.fates.get(job_id)
+    shown = second.find(job_id) if second else None
+    if shown is not None:
+        return "left" if shown[1] else "here"
+    if fate is not None and fate.kind == "found":
+        return "here"
+    if job_id in evidence.explained or (fate is not None and fate.kind == "finished"):
+        return "left"
+    if second is None or not can_judge(second, evidence):
+        return "pending"
+    if (fate is not None and fate.kind == "unknown") or _still_visible(known, second, evidence, job_id):
+        return "missing"
+    if evidence.finished_visible == "lookup":
+        return "pending" if heard.finished_complete else "left"
+    return "unaccounted"
+
+
+def _still_visible(known: Known, last: Heard, evidence: Evidence, job_id: str) -> bool:
+    """Whether the lists of this look would still show the job if it had finished right after it was seen."""
+    visible, seen = evidence.finished_visible, known.seen_at(job_id)
+    if seen is None or not isinstance(visible, int | float):
+        return False
+    return (last.ended - seen).total_seconds() < visible
+
+
+def _belief(known: Known, heard: Heard, evidence: Evidence, rulings: Mapping[str, Ruling], breathe: Breathe) -> Belief:
+    jobs = _unfinished(heard, breathe)
+    unseen: dict[str, datetime] = {}
+    for job_id, ruling in rulings.items():
+        if ruling == "here":
+            jobs[job_id] = _found_later(evidence, job_id) or known.jobs[job_id]
+        elif ruling == "pending":
+            jobs[job_id] = known.jobs[job_id]
+            unseen[job_id] = known.seen_at(job_id) or heard.began
+    put: list[Job] = []
+    for part in slices(jobs.items()):
+        put += [job for job_id, job in part if known.jobs.get(job_id) != job]
+        breathe()
+    resighted = {*unseen, *known.unseen} - {job.id for job in put}
+    put += [jobs[job_id] for job_id in resighted if job_id in jobs and known.unseen.get(job_id) != unseen.get(job_id)]
+    gone = [job_id for part in slices(known.jobs) for job_id in part if job_id not in jobs]
+    return Belief(jobs, unseen, tuple(put), tuple(gone))
+
+
+def _unfinished(heard: Heard, breathe: Breathe) -> dict[str, Job]:
+    """The jobs as they were read last: one that moved on while the lists were read counts where it arrived."""
+    jobs: dict[str, Job] = {}
+    for listing in heard.look.listings:
+        for part in slices(listing.jobs.items()):
+            if listing.finished:
+                for job_id, _ in part:
+                    jobs.pop(job_id, None)
+            else:
+                jobs.update(part)
+            breathe()
+    return jobs
+
+
+def _found_later(evidence: Evidence, job_id: str) -> Job | None:
+    shown = evidence.second.find(job_id) if evidence.second else None
+    fate = evidence.fates.get(job_id)
+    return shown[0] if shown else fate.job if fate else None
