@@ -1,10 +1,10 @@
 """What the pages read. The cursor comes first: what is committed in between is then seen twice, never missed."""
 
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
-import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.clock import utc_now
@@ -13,7 +13,9 @@ from app.dashboard.changes import UNLISTED_TYPES, ChangeRow, NameOf
 from app.dashboard.contexts import Check, Tile, dom_key
 from app.eventlog import read as log
 from app.eventlog.audience import Viewer
-from app.reconciliation.models import OpenItem, Service, ServiceState
+from app.reconciliation import queries as reconciliation
+from app.reconciliation.models import OpenItem
+from app.reconciliation.queries import Watched
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ def cursor(session: Session) -> int:
 
 def tiles(session: Session, aged_after: timedelta) -> list[Tile]:
     """A tile for each watched service, by name."""
-    found = [_tile(service, state, aged_after) for service, state in session.execute(_watched())]
+    found = [_tile(watched, aged_after) for watched in reconciliation.services(session)]
     return sorted(found, key=lambda tile: tile.sort_key)
 
 
@@ -52,33 +54,28 @@ def changes(session: Session, viewer: Viewer, limit: int, name_of: NameOf) -> li
 
 
 def service(session: Session, service_id: str, aged_after: timedelta) -> ServicePage | None:
-    row = session.execute(_watched().where(Service.id == service_id)).one_or_none()
-    if row is None:
+    watched = reconciliation.service(session, service_id)
+    if watched is None:
         return None
-    found, state = row
-    items = [_open_row(item) for item in session.scalars(_open_items(service_id))]
-    return ServicePage(_tile(found, state, aged_after), found.kind, found.registered_at, items)
+    items = [_open_row(item) for item in reconciliation.open_items(session, service_id)]
+    return ServicePage(_tile(watched, aged_after), watched.service.kind, watched.service.registered_at, items)
 
 
-def _watched() -> sa.Select[Service, ServiceState]:
-    """Each with its state, which is None before the first look."""
-    joined = sa.select(Service, ServiceState).outerjoin(ServiceState, ServiceState.service_id == Service.id)
-    return joined.where(Service.removed_at.is_(None))
-
-
-def _open_items(service_id: str) -> sa.Select[OpenItem]:
-    still_open = sa.select(OpenItem).where(OpenItem.service_id == service_id, OpenItem.closed_at.is_(None))
-    return still_open.order_by(OpenItem.since, OpenItem.job_id)
-
-
-def _tile(found: Service, state: ServiceState | None, aged_after: timedelta) -> Tile:
-    if state is None or state.payload_json is None:
+def _tile(watched: Watched, aged_after: timedelta) -> Tile:
+    found, payload = watched.service, watched.payload
+    if payload is None:
         return Tile.unchecked(found.id, found.name)
-    payload = json.loads(state.payload_json)
-    check = None
-    if state.checked_at is not None and state.latency_ms is not None:
-        check = Check(dom_key(found.id), state.checked_at, state.latency_ms)
+    check = _check(watched, payload)
     return Tile.from_payload(found.id, found.name, payload, utc_now(), check=check, aged_after=aged_after)
+
+
+def _check(watched: Watched, payload: Mapping[str, Any]) -> Check | None:
+    """The newest look that was answered. While polls fail, the state's latency is that of the failed ones."""
+    state = watched.state
+    if state is None or state.checked_at is None:
+        return None
+    latency_ms = payload["latencyMs"] if state.failing_since or state.latency_ms is None else state.latency_ms
+    return Check(dom_key(state.service_id), state.checked_at, latency_ms)
 
 
 def _open_row(item: OpenItem) -> OpenRow:
