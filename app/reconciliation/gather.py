@@ -69,6 +69,7 @@ def _moved(session: Session, check: Unchanged) -> bool:
         "instance_id": look.instance_id,
         "as_of": utc_text(look.as_of) if look.as_of else None,
         "failing_since": None,
+        "waited_ms": None,
         "reason": verdict.reason,
     }
     if verdict.last_verified_at is not None:

@@ -29,7 +29,8 @@ class ServiceState(Base):
     """What is believed of a service.
 
     `status` and `payload_json` are those of its newest `reconciliation.update`; none before the first one.
-    `heard_at`: when the newest look began whose job ids were believed; `last_poll_at`: the newest attempt.
+    `checked_at` and `latency_ms` are of the newest check that was answered, `last_poll_at`, `reason` and
+    `waited_ms` of the newest attempt. `heard_at`: when the newest look began whose job ids were believed.
     `version` grows whenever the belief changes: what was computed from an older one is not written.
     """
 
@@ -46,6 +47,7 @@ class ServiceState(Base):
     last_poll_at: Mapped[str | None] = mapped_column(sa.Text)
     last_answer_at: Mapped[str | None] = mapped_column(sa.Text)
     failing_since: Mapped[str | None] = mapped_column(sa.Text)
+    waited_ms: Mapped[int | None]
     reason: Mapped[str | None] = mapped_column(sa.Text)
     heard_at: Mapped[str | None] = mapped_column(sa.Text)
     instance_id: Mapped[str | None] = mapped_column(sa.Text)

@@ -83,7 +83,7 @@ def discrepancies_before(
     return session.scalars(newest.limit(limit)).all()
 
 
-def _watched() -> sa.Select[tuple[Service, ServiceState]]:
+def _watched() -> sa.Select[Service, ServiceState]:
     joined = sa.select(Service, ServiceState).outerjoin(ServiceState, ServiceState.service_id == Service.id)
     return joined.where(Service.removed_at.is_(None)).order_by(Service.name, Service.id)
 

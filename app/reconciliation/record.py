@@ -59,7 +59,7 @@ def record_silence(
             return None
         left = parse_utc(silent_since) + stale_after - now
         known = known_of(session, service_id, row)
-        verdict = reconcile.stale(known, row.latency_ms or 0, row.reason or "did not answer", now)
+        verdict = reconcile.stale(known, row.waited_ms or 0, row.reason or "did not answer", now)
         is_stale = left <= timedelta(0)
         if failure is not None:
             rows.write_sample(session, service_id, verdict, "stale" if is_stale else row.status, ok=False)
@@ -72,4 +72,4 @@ def record_silence(
 def _note_failure(row: ServiceState, now: datetime, reason: str, waited_ms: int) -> None:
     row.last_poll_at = utc_text(now)
     row.failing_since = row.failing_since or row.last_poll_at
-    row.reason, row.latency_ms = reason, waited_ms
+    row.reason, row.waited_ms = reason, waited_ms

@@ -17,7 +17,7 @@ from app.errors import Problem, bad_input
 from app.eventlog.payloads import Status
 from app.reconciliation import queries, rows
 from app.reconciliation.accept import MAX_REASON_CHARS, accept
-from app.reconciliation.models import DiscrepancyEvent
+from app.reconciliation.models import DiscrepancyEvent, ServiceState
 
 bp = Blueprint("reconciliation", __name__)
 
@@ -143,10 +143,6 @@ def _checked(model: type[Any], given: Any) -> Any:
 
 def _registered(found: queries.Watched) -> dict[str, Any]:
     service, state = found.service, found.state
-    if state is None or state.last_poll_at is None:
-        health = "unknown"
-    else:
-        health = "failing" if state.failing_since else "ok"
     return {
         "id": service.id,
         "name": service.name,
@@ -154,10 +150,17 @@ def _registered(found: queries.Watched) -> dict[str, Any]:
         "healthEndpoint": service.url + HEALTH_PATHS.get(service.kind, ""),
         "registeredAt": service.registered_at,
         "metadata": {"origin": service.origin, **json.loads(service.options_json)},
-        "health": health,
+        "health": _health(state),
         "status": state.status if state else None,
         "lastVerifiedAt": state.last_verified_at if state else None,
     }
+
+
+def _health(state: ServiceState | None) -> str:
+    """Of the health endpoint, which is part of every poll."""
+    if state is None or state.last_poll_at is None:
+        return "unknown"
+    return "failing" if state.failing_since else "ok"
 
 
 def _discrepancy(row: DiscrepancyEvent) -> dict[str, Any]:

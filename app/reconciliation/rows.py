@@ -186,7 +186,7 @@ def note_answer(row: ServiceState, verdict: Verdict) -> None:
     row.checked_at = row.last_poll_at = row.last_answer_at = utc_text(verdict.checked_at)
     row.last_verified_at = _text(verdict.last_verified_at)
     row.latency_ms = verdict.latency_ms
-    row.failing_since = None
+    row.failing_since = row.waited_ms = None
     row.reason = verdict.reason
 
 

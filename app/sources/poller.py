@@ -113,7 +113,7 @@ class Poller(Generic[W]):
                 with self._context():
                     self._step()
                 self._complained = ""
-            except Exception as error:  # the database may be away for an hour
+            except Exception as error:  # noqa: BLE001 -- the database may be away for an hour; logged, once
                 self._complain(error)
             self._stopping.wait(self._tick_s)
         self._give_up()
@@ -122,7 +122,7 @@ class Poller(Generic[W]):
         """Once for each new trouble, not once a second."""
         text = repr(error)[:200]
         if text != self._complained:
-            log.warning("the poller cannot go on just now: %s", text, exc_info=True)
+            log.warning("the poller cannot go on just now: %s", text, exc_info=error)
         self._complained = text
 
     def _step(self) -> None:
