@@ -118,16 +118,18 @@ def test_stuck_jobs_are_those_running_past_the_threshold(shared_demo: DemoServic
         {"id": "stuck", "state": "running", "ageS": threshold + 1},
         {"id": "busy", "state": "running", "ageS": threshold - 60},
         {"id": "waiting", "state": "queued", "ageS": threshold + 1},
+        {"id": "done", "state": "succeeded", "ageS": threshold + 1},
     )
     assert ids_of(shared_demo.get("/api/v1/jobs/stuck").json()["jobs"]) == ["stuck"]
 
 
 def test_a_retried_job_waits_again_as_its_next_attempt(shared_demo: DemoService) -> None:
-    job = shared_demo.create_job(state="failed")
+    job = shared_demo.create_job(state="failed", ageS=60)
     answer = shared_demo.command("POST", f"/api/v1/jobs/{job['id']}/retry")
     assert answer.status_code == 200
     retried = answer.json()
     assert (retried["state"], retried["attempt"]) == ("queued", 2)
+    assert retried["enqueuedAt"] > job["finishedAt"]
     assert (retried["startedAt"], retried["finishedAt"], retried["error"]) == (None, None, None)
     assert shared_demo.get(f"/api/v1/jobs/{job['id']}").json() == retried
 
