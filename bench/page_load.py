@@ -6,14 +6,14 @@ from pathlib import Path
 import requests
 
 from bench.figures import Figure, milliseconds, quantile
-from tests.beacon_process import Beacon
+from tests.beacon_process import PEOPLE, Beacon
 
 TURNS = 100
 
 
 def measure(folder: Path) -> list[Figure]:
     on, off = [], []
-    with Beacon(folder, streaming=50) as beacon:
+    with Beacon(folder) as beacon:
         streaming, polling = _people(beacon)
         for _ in range(TURNS):
             on.append(_load(streaming, beacon.url))
@@ -25,14 +25,15 @@ def measure(folder: Path) -> list[Figure]:
 
 
 def _people(beacon: Beacon) -> tuple[requests.Session, requests.Session]:
-    """One person for whom the flag is on, and one for whom it is off."""
-    found: dict[bool, requests.Session] = {}
-    for name in ("alice", "bob", "charlie", "pia", "ada"):
-        browser = beacon.log_in(name)
-        found['data-stream="on"' in browser.get(f"{beacon.url}/").text] = browser
-    if set(found) != {True, False}:
-        raise SystemExit("all five people are in one half of the rollout: choose others")
-    return found[True], found[False]
+    """One person for whom the flag is on, and one for whom it is off: five fall on both sides of some percentage."""
+    browsers = [beacon.log_in(name) for name in PEOPLE]
+    for percentage in range(10, 100, 10):
+        beacon.set_rollout(percentage)
+        time.sleep(1)  # every worker follows within a second
+        found = {'data-stream="on"' in browser.get(f"{beacon.url}/").text: browser for browser in browsers}
+        if len(found) == 2:
+            return found[True], found[False]
+    raise SystemExit("no percentage divides the five people: choose other names")
 
 
 def _load(browser: requests.Session, url: str) -> float:

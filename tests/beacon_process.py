@@ -69,6 +69,7 @@ class Beacon:
         }
         self._process: subprocess.Popen[bytes] | None = None
         self._tokens: dict[tuple[str, ...], str] = {}
+        self._browsers: list[requests.Session] = []
         self.app = self._prepare(streaming)
 
     def __enter__(self) -> Self:
@@ -97,6 +98,8 @@ class Beacon:
 
     def stop(self, sig: int = signal.SIGTERM, within_s: float = 20.0) -> None:
         process = self._process
+        while self._browsers:
+            self._browsers.pop().close()
         if process is None:
             return
         process.send_signal(sig)
@@ -153,6 +156,7 @@ class Beacon:
     def log_in(self, user: str) -> requests.Session:
         """A browser's session: the form with its CSRF token, as a person would send it."""
         browser = requests.Session()
+        self._browsers.append(browser)
         form = browser.get(f"{self.url}/login", timeout=10).text
         found = re.search(r'name="csrf_token"[^>]*value="([^"]+)"', form)
         assert found, form

@@ -1,9 +1,11 @@
 """A stream as a program reads it: a real socket, a thread that parses, and a list of what came."""
 
 import http.client
+import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
@@ -37,10 +39,12 @@ class LiveStream:
 
     def cut(self) -> None:
         """End it from this side, without a word, as a lost network does."""
-        self._socket.close()
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._thread.join(5)
         self._response.close()
         self._connection.close()
-        self._thread.join(5)
+        self._socket.close()
 
     def named(self, event: str) -> list[Frame]:
         return [frame for frame in list(self.frames) if frame.event == event]
