@@ -42,6 +42,6 @@ bench: ## the benchmarks, as a table
 
 lock: ## bring the lock files up to date with requirements/*.in and package.json
 	@$(BOOTSTRAP) check
-	@$(PYTHON) -m venv .cache/uv && .cache/uv/bin/pip install --quiet uv==0.13.8
+	@$(PYTHON) -m venv .cache/uv && .cache/uv/bin/pip install --quiet --disable-pip-version-check uv==0.13.8
 	@for name in runtime dev; do .cache/uv/bin/uv pip compile $(UV_OPTIONS) requirements/$$name.in -o requirements/$$name.lock; done
 	@PATH="$$PWD/.venv/bin:$$PATH" npm install --package-lock-only --ignore-scripts --no-audit --no-fund
