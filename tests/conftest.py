@@ -3,7 +3,7 @@
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -66,7 +66,7 @@ def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """Short heartbeats, and a folder of its own."""
-    return Settings(instance_dir=tmp_path / "instance", secret_key="for the tests only", heartbeat_s=0.2)
+    return Settings(instance_dir=tmp_path / "instance", secret_key="for the tests only", heartbeat_s=0.1)
 
 
 @pytest.fixture
@@ -109,6 +109,23 @@ def live_app(cast: Flask) -> Flask:
         session.add(FlagRow(name=Flag.SSE_STREAMING, enabled=True, percentage=100, **row))
     cast.extensions["beacon_live"].start()
     return cast
+
+
+@pytest.fixture
+def move_database(database: Path) -> Callable[[], Callable[[], None]]:
+    """Take the database file away, with its write-ahead log; the answer puts it back."""
+    files = [database.with_name(database.name + end) for end in ("", "-wal", "-shm")]
+
+    def away() -> Callable[[], None]:
+        moved = [path.rename(path.with_name("away-" + path.name)) for path in files if path.exists()]
+
+        def back() -> None:
+            for path in reversed(moved):
+                path.rename(path.with_name(path.name.removeprefix("away-")))
+
+        return back
+
+    return away
 
 
 def database_path(settings: Settings) -> Path:

@@ -215,7 +215,11 @@ def parse(body: bytes) -> list[Frame]:
 
 def open_stream(client: FlaskClient, path: str = "/api/stream/events", **options: Any) -> StreamReader:
     """A stream that a test client asks for; the answer must be one."""
-    response: TestResponse = client.get(path, buffered=False, **options)
+    return read_stream(client.get(path, buffered=False, **options))
+
+
+def read_stream(response: TestResponse) -> StreamReader:
+    """Read an answer that was asked for with `buffered=False`."""
     assert response.status_code == 200, response.text
     assert response.content_type == "text/event-stream; charset=utf-8"
     return StreamReader(_Body(response))

@@ -38,7 +38,7 @@ ACTIONS = st.lists(ACTION, max_size=4)
 class Delivery(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.patches = [
+        self.patches: list[Any] = [
             mock.patch("app.stream.subscriber.MAX_QUEUED_BYTES", QUEUE_BYTES),
             mock.patch.object(feeds, "DATABASE_RETRY_S", 0.0),
             mock.patch.object(feeds, "sse_line"),
@@ -87,6 +87,7 @@ class Delivery(RuleBasedStateMachine):
     def teardown(self) -> None:
         try:
             if hasattr(self, "frames"):
+                self.before, self.behind, self.away = [], [], False
                 self.act([("deliver", len(self.log), None)])
                 for _ in range(2 * len(self.log) + 20):
                     self.the_reader_takes_a_step()
