@@ -1,9 +1,7 @@
 """What the pages read. The cursor comes first: what is committed in between is then seen twice, never missed."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -65,20 +63,19 @@ def _tile(watched: Watched, aged_after: timedelta) -> Tile:
     found, payload = watched.service, watched.payload
     if payload is None:
         return Tile.unchecked(found.id, found.name)
-    check = _check(watched, payload)
+    check = _check(watched)
     return Tile.from_payload(found.id, found.name, payload, utc_now(), check=check, aged_after=aged_after)
 
 
-def _check(watched: Watched, payload: Mapping[str, Any]) -> Check | None:
-    """The newest look that was answered. While polls fail, the state's latency is that of the failed ones."""
+def _check(watched: Watched) -> Check | None:
+    """The newest look that was answered; one that failed moves no age."""
     state = watched.state
-    if state is None or state.checked_at is None:
+    if state is None or state.checked_at is None or state.latency_ms is None:
         return None
-    latency_ms = payload["latencyMs"] if state.failing_since or state.latency_ms is None else state.latency_ms
-    return Check(dom_key(state.service_id), state.checked_at, latency_ms)
+    return Check(dom_key(state.service_id), state.checked_at, state.latency_ms)
 
 
 def _open_row(item: OpenItem) -> OpenRow:
     queue = f" in queue {item.queue}" if item.queue else ""
     known = f"was {item.last_state}{queue} when it was last seen"
-    return OpenRow(item.job_id, item.kind, wording.finding_word(item.kind), item.since, known)
+    return OpenRow(item.job_id, item.kind, wording.finding_word(item.kind).capitalize(), item.since, known)

@@ -5,7 +5,7 @@ from flask import Blueprint, Response, make_response, render_template
 from app.accounts.access import actor, require
 from app.dashboard import queries
 from app.dashboard.contexts import beyond_strip
-from app.dashboard.frame import aged_after, frame
+from app.dashboard.frame import aged_after, frame, settings
 from app.dashboard.summary import Summary
 from app.db import db
 from app.errors import Problem
@@ -14,6 +14,12 @@ from app.reconciliation import registry
 bp = Blueprint("dashboard", __name__)
 
 CHANGES = 50
+
+
+@bp.app_context_processor
+def environment() -> dict[str, str]:
+    """The bar names the environment on every page, the login page and problems included."""
+    return {"environment_name": settings().environment_name}
 
 
 @bp.get("/")
