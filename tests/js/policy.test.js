@@ -59,6 +59,7 @@ test("a late poll changes nothing while connected", () => {
 });
 
 test("five attempts after 1, 2, 4, 8 and 16 seconds, each with one poll", () => {
+  /** @type {Happening[]} */
   const lost = [START, HELLO, PROOF];
   for (const delay of [1_000, 2_000, 4_000, 8_000, 16_000]) {
     lost.push(LOST);
