@@ -1,0 +1,106 @@
+"""What `make run` starts: all of it comes up, says where it is, and all of it goes away."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.beacon_process import ROOT, free_port, wait_for
+
+
+@contextmanager
+def beacon_demo(folder: Path, port: int) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """The `beacon demo` command in a session of its own, as a terminal would start it."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("BEACON_")}
+    output = folder / "output.txt"
+    with output.open("wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-c", "from app.cli import main; main()", "demo"],
+            cwd=ROOT,
+            env={**environment, "BEACON_INSTANCE_DIR": str(folder / "instance"), "PORT": str(port)},
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+        )
+    try:
+        yield process, output
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(5)
+
+
+def members(group: int) -> list[str]:
+    """The living processes of a process group."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rsplit(")", 1)[1].split()
+            except OSError:
+                continue
+            if int(fields[2]) == group and fields[0] != "Z":
+                found.append(entry.name)
+    return found
+
+
+def wait_started(process: subprocess.Popen[bytes], output: Path) -> str:
+    wait_for(lambda: "Ctrl-C" in output.read_text() or process.poll() is not None, "the addresses", 30)
+    text = output.read_text()
+    assert process.poll() is None, text
+    return text
+
+
+@pytest.mark.parametrize("sig", [signal.SIGINT, signal.SIGTERM])
+def test_it_prints_addresses_and_logins_and_ctrl_c_stops_every_process(tmp_path: Path, sig: signal.Signals) -> None:
+    port = free_port()
+    with beacon_demo(tmp_path, port) as (process, output):
+        text = wait_started(process, output)
+        assert f"http://127.0.0.1:{port}" in text
+        service = re.search(r"demo job service +(http://\S+)", text)
+        assert service
+        assert requests.get(f"{service[1]}/api/v1/health", timeout=5).json()["status"] == "ok"
+        logins = dict(re.findall(r"^  (viewer|operator|product|admin) +(\S+)$", text, re.MULTILINE))
+        assert set(logins) == {"viewer", "operator", "product", "admin"}
+        assert len(set(logins.values())) == 4
+        os.killpg(process.pid, sig)  # a terminal's Ctrl-C reaches the whole group
+        process.wait(15)
+        wait_for(lambda: members(process.pid) == [], "every process to end")
+        assert "Traceback" not in output.read_text()
+
+
+def test_a_second_start_prints_the_same_logins_and_is_quick(tmp_path: Path) -> None:
+    texts, seconds = [], []
+    for _ in range(2):
+        with beacon_demo(tmp_path, free_port()) as (process, output):
+            began = time.monotonic()
+            texts.append(wait_started(process, output))
+            seconds.append(time.monotonic() - began)
+            process.send_signal(signal.SIGTERM)
+            process.wait(15)
+    logins = [re.findall(r"^  \w+ +\S+$", text, re.MULTILINE) for text in texts]
+    assert logins[0] == logins[1]
+    assert seconds[1] < 5.0
+
+
+def test_a_busy_port_gets_one_clear_sentence(tmp_path: Path) -> None:
+    port = free_port()
+    with beacon_demo(tmp_path, port) as (process, output):
+        wait_started(process, output)
+        (tmp_path / "second").mkdir()
+        with beacon_demo(tmp_path / "second", port) as (second, said):
+            assert second.wait(15) == 1
+            lines = said.read_text().strip().splitlines()
+        assert len(lines) == 1, lines
+        assert f"port {port}" in lines[0]
+        assert "choose another" in lines[0]
+        process.send_signal(signal.SIGTERM)
+        process.wait(15)
