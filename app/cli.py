@@ -4,12 +4,14 @@ import getpass
 import json
 import os
 import socket
+import sqlite3
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import click
 from flask import Flask
+from sqlalchemy.exc import SQLAlchemyError
 
 from app import create_app, demo, doctor, logs, setup
 from app.accounts import people, tokens
@@ -27,7 +29,6 @@ MISTAKES = (
     ConfigError,
     people.BadInput,
     store.BadRollout,
-    BadEvent,
     registry.BadService,
     DatabaseUnavailable,
     demo.CannotStart,
@@ -43,8 +44,15 @@ def main() -> None:
         sys.exit(error.exit_code)
     except click.Abort:
         sys.exit(130)
+    except BadEvent as error:
+        click.echo(f"beacon: {error.field.partition('.')[2]} is wrong; expected: {error}", err=True)
+        sys.exit(1)
     except MISTAKES as error:
         click.echo(f"beacon: {error}", err=True)
+        sys.exit(1)
+    except (SQLAlchemyError, sqlite3.Error) as error:
+        why = str(getattr(error, "orig", error)).splitlines()[0]
+        click.echo(f"beacon: the database cannot be used: {why}; beacon doctor says more", err=True)
         sys.exit(1)
 
 
@@ -195,7 +203,7 @@ def publish(type_: str, data: str, audience: str) -> None:
     """Publish one event: a type and its payload as a JSON object."""
     try:
         payload = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise click.UsageError(f"the payload is not JSON: {error}") from error
     if not isinstance(payload, dict):
         raise click.UsageError('the payload is a JSON object, like \'{"jobId": "7f3"}\'')
@@ -264,7 +272,10 @@ def application() -> Iterator[Flask]:
 
 def operator() -> str:
     """Who the audit names for what is typed on the server itself."""
-    return f"cli:{getpass.getuser()}"
+    try:
+        return f"cli:{getpass.getuser()}"
+    except (KeyError, OSError):  # containers run under ids that have no name
+        return f"cli:{os.getuid()}"
 
 
 def check_port(settings: Settings) -> None:

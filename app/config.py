@@ -3,12 +3,14 @@
 import os
 import re
 import secrets
+import time
 from pathlib import Path
 from typing import Any, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+SECRET_WAIT_S = 1.0
 FLAG_OVERRIDE = re.compile(r"^BEACON_FLAG_([A-Z0-9_]+)$")
 
 
@@ -49,6 +51,11 @@ class Settings(BaseSettings):
             self.database_url = f"sqlite:///{self.instance_dir / 'beacon.db'}"
         if self.database_url.startswith("postgresql://"):
             self.database_url = "postgresql+psycopg://" + self.database_url.removeprefix("postgresql://")
+        elif self.database_url.startswith("sqlite:///"):
+            # Everyone who opens the file must mean the same one, whatever folder they take as theirs.
+            self.database_url = f"sqlite:///{Path(self.database_url.removeprefix('sqlite:///')).absolute()}"
+        if not self.database_url.startswith(("sqlite:///", "postgresql+psycopg://")):
+            raise ValueError("DATABASE_URL is sqlite:////path/to/file or postgresql://user:password@host/name")
         if not self.is_sqlite and not self.secret_key:
             raise ValueError(
                 "SECRET_KEY is required with PostgreSQL, because every host must share it; "
@@ -64,12 +71,14 @@ class Settings(BaseSettings):
 def load_settings(**overrides: Any) -> Settings:
     """Settings from the environment, or `ConfigError` with a sentence that names the variable."""
     values: dict[str, Any] = {"flag_overrides": _flag_overrides(), **overrides}
-    if "port" not in values and "BEACON_PORT" not in os.environ and os.environ.get("PORT"):
-        values["port"] = os.environ["PORT"]
+    plain_port = os.environ.get("PORT") if "port" not in values and not os.environ.get("BEACON_PORT") else None
+    if plain_port:
+        values["port"] = plain_port
     try:
         return Settings(**values)
     except ValidationError as error:
-        raise ConfigError(_sentence(error)) from error
+        sentence = _sentence(error)
+        raise ConfigError(sentence.replace("BEACON_PORT", "PORT") if plain_port else sentence) from error
 
 
 def prepare_instance_dir(settings: Settings) -> None:
@@ -90,13 +99,18 @@ def prepare_instance_dir(settings: Settings) -> None:
 
 
 def _kept_secret(path: Path) -> str:
-    """Two processes may start at once: the one that creates the file wins, the other reads it."""
+    """Two processes may start at once: the one that creates the file wins, the other waits until it is written."""
     try:
         with open(path, "x", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
             file.write(secrets.token_urlsafe(48))
     except FileExistsError:
         pass
-    return path.read_text().strip()
+    deadline = time.monotonic() + SECRET_WAIT_S
+    while not (secret := path.read_text().strip()):
+        if time.monotonic() >= deadline:
+            raise ConfigError(f"{path} is empty; delete it to get a new secret, and everybody has to log in again")
+        time.sleep(0.02)
+    return secret
 
 
 def _flag_overrides() -> dict[str, bool]:

@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from flask_sqlalchemy import SQLAlchemy
@@ -132,9 +133,10 @@ def _postgres_connect(connection: Any, _record: ConnectionPoolEntry) -> None:
 
 def engine_url(database_url: str) -> str:
     """The address for the engine. `mode=rw`: a missing SQLite file is an error, never silently an empty one."""
-    if not database_url.startswith("sqlite:///") or "?" in database_url:
+    if not database_url.startswith("sqlite:///"):
         return database_url
-    return f"sqlite:///file:{database_url.removeprefix('sqlite:///')}?mode=rw&uri=true"
+    # Quoted twice, because SQLAlchemy and then SQLite take one layer off: a folder may be called `feature%2Fx`.
+    return f"sqlite:///file:{quote(quote(database_url.removeprefix('sqlite:///')))}?mode=rw&uri=true"
 
 
 def engine_options(database_url: str) -> dict[str, Any]:

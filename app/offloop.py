@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 from gevent import get_hub
 from gevent.monkey import is_module_patched
@@ -21,7 +22,7 @@ def checkpoint(path: str) -> None:
 
 
 def _checkpoint(path: str) -> None:
-    connection = sqlite3.connect(f"file:{path}?mode=rw", uri=True)
+    connection = sqlite3.connect(f"file:{quote(path)}?mode=rw", uri=True)
     try:
         connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
     finally:

@@ -6,6 +6,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 from werkzeug.security import check_password_hash, generate_password_hash
 
+from app import offloop
 from app.accounts import tokens
 from app.accounts.models import ApiToken, LoginSession, User
 from app.audit import chain
@@ -85,5 +86,6 @@ def revoke_token(session: Session, token_id: int, by: str) -> None:
 
 def verify_password(user: User | None, password: str) -> bool:
     """True for the right password of a user who is not disabled; takes as long when there is no such user."""
-    matches = check_password_hash(user.password_hash if user else _NOBODY, password)
+    # Slow on purpose: on the event loop it would hold up every stream of the worker.
+    matches = bool(offloop.call(check_password_hash, user.password_hash if user else _NOBODY, password))
     return matches and user is not None and user.disabled_at is None

@@ -1,7 +1,5 @@
 """Log in, log out, and the token with which a page opens its stream."""
 
-from urllib.parse import urlsplit
-
 import sqlalchemy as sa
 from flask import Blueprint, Response, jsonify, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
@@ -63,6 +61,5 @@ def _refused(name: str, error: str, status: int) -> ResponseReturnValue:
 def _next() -> str:
     """Where to go after login: a path of this site and nothing else (`//host` and `/\\host` leave it)."""
     target = request.values.get("next", "")
-    parts = urlsplit(target)
-    local = target.startswith("/") and not parts.netloc and not parts.scheme and not target.startswith(("//", "/\\"))
+    local = target.startswith("/") and not target.startswith(("//", "/\\"))
     return target if local and target.isprintable() else "/"

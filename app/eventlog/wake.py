@@ -5,6 +5,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 from typing import Protocol
+from urllib.parse import quote
 
 import psycopg
 
@@ -28,7 +29,7 @@ class SqliteWake:
         self._path = path
         self._identity = _identity(path)
         # Greenlets of one thread share it in turn; the check would forbid the tests' real threads.
-        self._connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, check_same_thread=False)
+        self._connection = sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, check_same_thread=False)
         self._version = -1
 
     def wait(self, timeout_s: float, stopping: Callable[[], bool]) -> None:
