@@ -1,0 +1,254 @@
+"""The tail: everything after its cursor, in order, to its listeners; and the wake-up that hints at it."""
+
+import logging
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from flask import Flask
+
+from app.config import Settings
+from app.eventlog import read as log
+from app.eventlog.append import NewEvent
+from app.eventlog.read import Event, Page
+from app.eventlog.tail import Tail
+from app.eventlog.wake import SqliteWake, for_database
+from app.lifecycle import Live
+from tests.cast import publish
+from tests.stream.readers import event
+from tests.waiting import eventually
+
+INSERT = "INSERT INTO event (type, data_json) VALUES ('by.hand', '{}')"
+OUTSIDER = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute(sys.argv[2]); c.commit()"
+
+
+class FakeWake:
+    """Hints when `hint` is called, and at the latest after a moment."""
+
+    def __init__(self) -> None:
+        self._hinted = threading.Event()
+        self.closed = False
+
+    def hint(self) -> None:
+        self._hinted.set()
+
+    def wait(self, timeout_s: float, stopping: Callable[[], bool]) -> None:
+        self._hinted.wait(0.01)
+        self._hinted.clear()
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class FakeLog:
+    def __init__(self, *events: Event, page: int = 3) -> None:
+        self.events, self.page = list(events), page
+        self.down = False
+
+    def after(self, cursor: int) -> Page:
+        if self.down:
+            raise OSError("the database is away")
+        found = [one for one in self.events if one.id > cursor][: self.page]
+        return Page(found, found[-1].id if found else cursor, len(found) == self.page)
+
+    def head(self) -> int:
+        return max((one.id for one in self.events), default=0)
+
+
+class Ears:
+    """A listener that remembers."""
+
+    def __init__(self) -> None:
+        self.ids: list[int] = []
+        self.cursors: list[int] = []
+
+    def __call__(self, events: Sequence[Event], cursor: int) -> None:
+        self.ids += [one.id for one in events]
+        self.cursors.append(cursor)
+
+
+@pytest.fixture
+def fake() -> FakeLog:
+    return FakeLog(event(1), event(2))
+
+
+@pytest.fixture
+def tail(fake: FakeLog, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tail]:
+    monkeypatch.setattr("app.eventlog.tail.RETRY_S", 0.01)
+    made = Tail(FakeWake, fake.after, fake.head, lambda: None)
+    yield made
+    made.stop()
+
+
+def test_it_begins_at_the_head_and_tells_its_listeners_so(tail: Tail) -> None:
+    ears = Ears()
+    tail.listen(ears)
+    tail.start()
+    assert (ears.ids, ears.cursors) == ([], [2])
+
+
+def test_it_reads_page_after_page_in_order_and_tells_listeners_in_order(tail: Tail, fake: FakeLog) -> None:
+    ears, calls = Ears(), []
+    tail.listen(lambda _events, cursor: calls.append(("first", cursor)))
+    tail.listen(lambda _events, cursor: calls.append(("second", cursor)))
+    tail.listen(ears)
+    tail.start()
+    fake.events += [event(number) for number in range(3, 13)]
+    eventually(lambda: ears.ids == list(range(3, 13)))
+    assert calls[::2] == [("first", cursor) for cursor in ears.cursors]
+    assert calls[1::2] == [("second", cursor) for cursor in ears.cursors]
+    assert ears.cursors == sorted(ears.cursors)
+
+
+def test_a_listener_that_fails_stops_neither_the_tail_nor_the_other_listeners(
+    tail: Tail, fake: FakeLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    ears = Ears()
+
+    def broken(events: Sequence[Event], _cursor: int) -> None:
+        if events:
+            raise KeyError("mine")
+
+    tail.listen(broken)
+    tail.listen(ears)
+    tail.start()
+    fake.events += [event(3)]
+    eventually(lambda: ears.ids == [3])
+    fake.events += [event(4)]
+    eventually(lambda: ears.ids == [3, 4])
+    assert "a listener of the log failed at id 3" in caplog.text
+
+
+def test_it_is_degraded_while_the_log_cannot_be_read_says_so_once_and_goes_on(
+    tail: Tail, fake: FakeLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    ears = Ears()
+    tail.listen(ears)
+    tail.start()
+    with caplog.at_level(logging.WARNING, "app.eventlog.tail"):
+        fake.down = True
+        eventually(lambda: tail.degraded)
+        fake.events += [event(3)]
+        time.sleep(0.1)  # ten tries
+        fake.down = False
+        eventually(lambda: ears.ids == [3])
+        eventually(lambda: not tail.degraded)
+    assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
+
+
+def test_it_cannot_start_without_its_database(fake: FakeLog) -> None:
+    def head() -> int:
+        raise OSError("away")
+
+    with pytest.raises(OSError, match="away"):
+        Tail(FakeWake, fake.after, head, lambda: None).start()
+
+
+def test_stopping_ends_its_thread_and_closes_the_wake(fake: FakeLog) -> None:
+    wakes: list[FakeWake] = []
+
+    def make() -> FakeWake:
+        wakes.append(FakeWake())
+        return wakes[-1]
+
+    tail = Tail(make, fake.after, fake.head, lambda: None)
+    tail.start()
+    eventually(lambda: bool(wakes))
+    tail.stop()
+    assert wakes[0].closed
+    assert "tail" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_stopping_what_was_never_started_is_fine(fake: FakeLog) -> None:
+    Tail(FakeWake, fake.after, fake.head, lambda: None).stop()
+
+
+class TestSqliteWake:
+    @pytest.fixture
+    def wake(self, database: Path) -> Iterator[SqliteWake]:
+        made = SqliteWake(str(database))
+        made.wait(0.1, lambda: False)
+        yield made
+        made.close()
+
+    def test_it_returns_soon_after_another_connection_has_written(self, wake: SqliteWake, database: Path) -> None:
+        with closing(sqlite3.connect(database)) as outsider:
+            outsider.execute(INSERT)
+            outsider.commit()
+        began = time.monotonic()
+        wake.wait(10, lambda: False)
+        assert time.monotonic() - began < 1
+
+    def test_without_news_it_returns_after_its_time(self, wake: SqliteWake) -> None:
+        began = time.monotonic()
+        wake.wait(0.1, lambda: False)
+        assert 0.1 <= time.monotonic() - began < 2
+
+    def test_it_returns_at_once_when_stopping(self, wake: SqliteWake) -> None:
+        began = time.monotonic()
+        wake.wait(10, lambda: True)
+        assert time.monotonic() - began < 1
+
+    def test_a_file_moved_away_or_replaced_is_an_error(self, wake: SqliteWake, database: Path) -> None:
+        database.rename(database.with_name("moved.db"))
+        with pytest.raises(sqlite3.OperationalError, match="gone"):
+            wake.wait(0.1, lambda: False)
+        database.write_bytes(b"")
+        with pytest.raises(sqlite3.OperationalError, match="replaced"):
+            wake.wait(0.1, lambda: False)
+
+    def test_it_cannot_write(self, wake: SqliteWake) -> None:
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            wake._connection.execute(INSERT)
+
+    def test_the_database_address_chooses_the_kind(self, settings: Settings, database: Path) -> None:
+        made = for_database(settings.database_url)
+        assert isinstance(made, SqliteWake)
+        made.close()
+
+
+class TestWithTheApplication:
+    """The tail as `create_app` wires it, on a real file."""
+
+    @pytest.fixture
+    def live(self, live_app: Flask) -> Live:
+        found: Live = live_app.extensions["beacon_live"]
+        return found
+
+    @pytest.fixture
+    def ears(self, live: Live) -> Ears:
+        made = Ears()
+        live.tail.listen(made)
+        return made
+
+    def test_an_event_of_another_process_is_heard(self, ears: Ears, live: Live, database: Path) -> None:
+        subprocess.run([sys.executable, "-c", OUTSIDER, str(database), INSERT], check=True, timeout=30)
+        eventually(lambda: ears.ids == [1])
+
+    def test_unreadable_rows_do_not_stop_it(self, live_app: Flask, ears: Ears, live: Live, database: Path) -> None:
+        with closing(sqlite3.connect(database)) as outsider:
+            for data in ("'{'", "x'ff'", "CAST(x'ff' AS TEXT)", "'[]'", "'" + "[" * 20_000 + "'"):
+                outsider.execute(f"INSERT INTO event (type, data_json) VALUES ('bad', {data})")
+            outsider.commit()
+        publish(live_app, NewEvent("good", {}))
+        eventually(lambda: ears.ids == [6])
+        assert log.unreadable.count == 5
+        assert not live.is_degraded()
+
+    def test_it_survives_the_database_being_moved_away_and_back(
+        self, live_app: Flask, ears: Ears, live: Live, move_database: Callable[[], Callable[[], None]]
+    ) -> None:
+        bring_back = move_database()
+        eventually(live.is_degraded, timeout_s=10)
+        assert live_app.test_client().get("/readyz").status_code == 503
+        bring_back()
+        eventually(lambda: not live.is_degraded(), timeout_s=10)
+        publish(live_app, NewEvent("a", {}))
+        eventually(lambda: ears.ids == [1])
+        eventually(lambda: live_app.test_client().get("/readyz").status_code == 200)

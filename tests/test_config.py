@@ -1,0 +1,151 @@
+"""Settings: from the environment, typed, and refused with one sentence that names the variable."""
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from app.config import ConfigError, Settings, load_settings, prepare_instance_dir
+
+
+def refusal(monkeypatch: pytest.MonkeyPatch, **environment: str) -> str:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError) as refused:
+        load_settings()
+    sentence = str(refused.value)
+    assert "\n" not in sentence
+    return sentence
+
+
+def test_defaults_are_those_of_the_contract() -> None:
+    settings = load_settings()
+    assert settings.instance_dir == Path("instance").absolute()
+    assert settings.database_url == f"sqlite:///{Path('instance/beacon.db').absolute()}"
+    expected = {
+        "heartbeat_s": 15,
+        "poll_interval_s": 5,
+        "fallback_poll_s": 5,
+        "stream_lifetime_s": 3600,
+        "event_retention_days": 7,
+        "workers": 1,
+        "bind": "127.0.0.1",
+        "port": 8000,
+        "job_list_bound": 10_000,
+        "drain_s": 20,
+        "flag_overrides": {},
+    }
+    assert settings.model_dump(include=set(expected)) == expected
+
+
+def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("BEACON_HEARTBEAT_S", "2.5")
+    monkeypatch.setenv("BEACON_INSTANCE_DIR", str(tmp_path))
+    settings = load_settings()
+    assert (settings.heartbeat_s, settings.instance_dir) == (2.5, tmp_path)
+    assert settings.database_url == f"sqlite:///{tmp_path / 'beacon.db'}"
+
+
+@pytest.mark.parametrize(
+    ("environment", "port"),
+    [
+        ({"PORT": "9001"}, 9001),
+        ({"BEACON_PORT": "9002"}, 9002),
+        ({"PORT": "9001", "BEACON_PORT": "9002"}, 9002),
+        ({"PORT": "9001", "BEACON_PORT": ""}, 9001),
+        ({"PORT": ""}, 8000),
+    ],
+)
+def test_the_port_may_be_named_plainly(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], port: int) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert load_settings().port == port
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("BEACON_PORT", "http"),
+        ("BEACON_PORT", "65536"),
+        ("PORT", "eighty"),
+        ("BEACON_HEARTBEAT_S", "0"),
+        ("BEACON_HEARTBEAT_S", "soon"),
+        ("BEACON_HEARTBEAT_S", "nan"),
+        ("BEACON_WORKERS", "0"),
+        ("BEACON_DRAIN_S", "-1"),
+        ("BEACON_EVENT_RETENTION_DAYS", "-7"),
+        ("BEACON_FLAG_ENABLE_SSE_STREAMING", "maybe"),
+        ("BEACON_DATABASE_URL", "mysql://host/name"),
+        ("BEACON_DATABASE_URL", "beacon.db"),
+        ("BEACON_DATABASE_URL", "sqlite://"),
+    ],
+)
+def test_a_bad_value_is_refused_with_a_sentence_that_names_it(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    sentence = refusal(monkeypatch, **{name: value})
+    assert name.removeprefix("BEACON_") in sentence
+    if name == "PORT":
+        assert sentence.startswith("PORT is 'eighty'")
+
+
+def test_postgresql_needs_a_secret_that_all_hosts_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "BEACON_SECRET_KEY" in refusal(monkeypatch, BEACON_DATABASE_URL="postgresql://localhost/beacon")
+    monkeypatch.setenv("BEACON_SECRET_KEY", "x" * 32)
+    settings = load_settings()
+    assert settings.database_url == "postgresql+psycopg://localhost/beacon"
+    assert not settings.is_sqlite
+
+
+def test_a_relative_sqlite_file_means_the_same_file_to_everyone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BEACON_DATABASE_URL", "sqlite:///some.db")
+    assert load_settings().database_url == f"sqlite:///{tmp_path / 'some.db'}"
+
+
+def test_flags_can_be_overridden_for_everyone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BEACON_FLAG_ENABLE_SSE_STREAMING", "On")
+    monkeypatch.setenv("BEACON_FLAG_OTHER", "off")
+    monkeypatch.setenv("BEACON_FLAG_EMPTY", "")
+    assert load_settings().flag_overrides == {"enable_sse_streaming": True, "other": False}
+
+
+def test_the_secret_is_not_shown() -> None:
+    assert "hush" not in repr(Settings(secret_key="hush"))
+
+
+class TestInstanceFolder:
+    def test_it_is_made_for_its_owner_alone_with_a_secret_that_stays(self, tmp_path: Path) -> None:
+        folder = tmp_path / "new" / "instance"
+        first, second = Settings(instance_dir=folder), Settings(instance_dir=folder)
+        prepare_instance_dir(first)
+        prepare_instance_dir(second)
+        assert len(first.secret_key) >= 32
+        assert first.secret_key == second.secret_key
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        assert stat.S_IMODE((folder / "secret_key").stat().st_mode) == 0o600
+        assert [path.name for path in folder.iterdir()] == ["secret_key"]
+
+    def test_two_folders_have_two_secrets(self, tmp_path: Path) -> None:
+        one, two = Settings(instance_dir=tmp_path / "1"), Settings(instance_dir=tmp_path / "2")
+        prepare_instance_dir(one)
+        prepare_instance_dir(two)
+        assert one.secret_key != two.secret_key
+
+    def test_a_given_secret_is_kept_nowhere(self, tmp_path: Path) -> None:
+        prepare_instance_dir(Settings(instance_dir=tmp_path / "i", secret_key="given"))
+        assert list((tmp_path / "i").iterdir()) == []
+
+    def test_where_it_cannot_be_written_one_sentence_says_what_to_do(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("in the way")
+        with pytest.raises(ConfigError, match=r"cannot write .*file/instance .*BEACON_INSTANCE_DIR"):
+            prepare_instance_dir(Settings(instance_dir=tmp_path / "file" / "instance"))
+
+    def test_an_empty_secret_file_is_not_a_secret(self, tmp_path: Path) -> None:
+        """A full disk or a crash between creating the file and writing it."""
+        (tmp_path / "secret_key").touch()
+        settings = Settings(instance_dir=tmp_path)
+        with pytest.raises(ConfigError, match="secret_key"):
+            prepare_instance_dir(settings)
