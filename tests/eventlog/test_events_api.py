@@ -55,7 +55,9 @@ class TestPublishing:
         assert [(e.type, e.audience, e.data) for e in stored(cast)] == [("my.event", "everyone", {"n": 1})]
 
     def test_many_events_in_order(self, cast: Flask, client: FlaskClient, publisher: dict[str, str]) -> None:
-        batch = [{"type": "a", "data": {"n": n}, "audience": "role:operator"} for n in range(1_000)]
+        batch: list[dict[str, Any]] = [
+            {"type": "a", "data": {"n": n}, "audience": "role:operator"} for n in range(1_000)
+        ]
         assert client.post(URL, json=batch, headers=publisher).get_json() == {"ids": list(range(1, 1_001))}
         assert [e.data["n"] for e in stored(cast)] == list(range(1_000))
 

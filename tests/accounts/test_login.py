@@ -1,0 +1,235 @@
+"""Login, logout and what a login session is good for."""
+
+from datetime import timedelta
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from app.accounts import people, throttle
+from app.accounts.models import FailedLogin, LoginSession
+from app.clock import utc_now, utc_text
+from app.db import db, read, write
+from tests.cast import ALICE, BOB, PASSWORD, Person, csrf_token, log_in, log_out, logged_in
+
+
+@pytest.fixture
+def client(cast: Flask) -> FlaskClient:
+    return cast.test_client()
+
+
+def is_in(client: FlaskClient) -> bool:
+    status = client.get("/api/events", headers={"Accept": "application/json"}).status_code
+    assert status in (200, 401)
+    return status == 200
+
+
+def change_session(app: Flask, **values: str) -> None:
+    with app.app_context(), write() as session:
+        session.execute(db.update(LoginSession).values(**values))
+
+
+class TestLogin:
+    def test_the_right_password_opens_a_session_and_leads_to_the_dashboard(self, client: FlaskClient) -> None:
+        response = log_in(client, ALICE)
+        assert (response.status_code, response.headers["Location"]) == (303, "/")
+        assert is_in(client)
+
+    def test_the_cookie_is_for_this_site_and_for_no_script(self, client: FlaskClient) -> None:
+        cookie = log_in(client, ALICE).headers["Set-Cookie"]
+        assert cookie.startswith("beacon=")
+        assert "HttpOnly" in cookie
+        assert "SameSite=Lax" in cookie
+
+    @pytest.mark.parametrize(
+        ("person", "password"),
+        [
+            (ALICE, "wrong"),
+            (ALICE, ""),
+            (ALICE, PASSWORD + " "),
+            (Person("nobody", "viewer"), PASSWORD),
+            (Person("ALICE", "viewer"), PASSWORD),
+            (Person("", "viewer"), ""),
+            (Person("' OR 1=1 --", "viewer"), PASSWORD),
+            (Person("alice\0", "viewer"), PASSWORD),
+            (Person("x" * 10_000, "viewer"), PASSWORD),
+        ],
+    )
+    def test_anything_else_is_refused_with_the_same_words(
+        self, client: FlaskClient, person: Person, password: str
+    ) -> None:
+        response = log_in(client, person, password)
+        assert response.status_code == 401
+        assert "Wrong name or password." in response.text
+        assert not is_in(client)
+
+    def test_what_was_typed_is_shown_again_escaped_and_the_password_never(self, client: FlaskClient) -> None:
+        response = log_in(client, Person('"><script>', "viewer"), "my secret", next_="/audit?x=1")
+        assert "<script>" not in response.text.replace("<script defer", "").replace('<script type="module"', "")
+        assert "&#34;&gt;&lt;script&gt;" in response.text
+        assert "my secret" not in response.text
+        assert "/audit?x=1" in response.text
+
+    @pytest.mark.parametrize("target", ["/", "/audit", "/audit?a=1&b=2", "/services/a%20b", "/a?next=//x"])
+    def test_next_leads_back_to_a_path_of_this_site(self, client: FlaskClient, target: str) -> None:
+        assert log_in(client, ALICE, next_=target).headers["Location"] == target
+
+    @pytest.mark.parametrize(
+        "target",
+        [
+            "//evil.example",
+            "///evil.example",
+            "/\\evil.example",
+            "\\\\evil.example",
+            "https://evil.example/",
+            "https:evil.example",
+            "javascript:alert(1)",
+            "evil.example",
+            "/\t/evil.example",
+            "/\n/evil.example",
+            "/\r\nSet-Cookie: a=b",
+            " //evil.example",
+            "//[",
+            "http://[",
+            "",
+        ],
+    )
+    def test_next_never_leads_anywhere_else(self, client: FlaskClient, target: str) -> None:
+        response = log_in(client, ALICE, next_=target)
+        assert (response.status_code, response.headers["Location"]) == (303, "/")
+        again = client.get("/login", query_string={"next": target})
+        assert (again.status_code, again.headers["Location"]) == (302, "/")
+
+    def test_a_browser_without_a_session_is_sent_to_the_login_and_comes_back(self, client: FlaskClient) -> None:
+        response = client.get("/services/mail?x=1", headers={"Accept": "text/html"})
+        assert response.status_code == 302
+        assert response.headers["Location"] == "/login?next=/services/mail?x%3D1"
+        page = client.get(response.headers["Location"])
+        assert 'name="next" value="/services/mail?x=1"' in page.text
+
+    def test_the_form_needs_its_csrf_token(self, client: FlaskClient) -> None:
+        response = client.post("/login", data={"username": "alice", "password": PASSWORD})
+        assert response.status_code == 400
+        assert not is_in(client)
+
+    def test_a_token_of_another_browser_is_no_good(self, cast: Flask, client: FlaskClient) -> None:
+        client.get("/login")
+        stolen = csrf_token(cast.test_client())
+        data = {"username": "alice", "password": PASSWORD, "csrf_token": stolen}
+        assert client.post("/login", data=data).status_code == 400
+
+    def test_logging_in_starts_a_new_session_and_forgets_what_was_in_the_cookie(self, client: FlaskClient) -> None:
+        with client.session_transaction() as cookie:
+            cookie["planted"] = "by somebody else"
+        log_in(client, ALICE)
+        with client.session_transaction() as cookie:
+            assert "planted" not in cookie
+            first = cookie["login"]
+        log_out(client)
+        log_in(client, ALICE)
+        with client.session_transaction() as cookie:
+            assert cookie["login"] != first
+
+
+class TestThrottle:
+    def test_guessing_one_name_is_stopped_and_the_right_password_too(self, cast: Flask, client: FlaskClient) -> None:
+        for _ in range(throttle.MAX_PER_NAME):
+            assert log_in(client, ALICE, "guess").status_code == 401
+        refused = log_in(client, ALICE)
+        assert refused.status_code == 429
+        assert "five minutes" in refused.text
+        assert log_in(client, BOB).status_code == 303, "another name from there may still log in"
+
+    def test_guessing_many_names_from_one_address_is_stopped(
+        self, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(throttle, "MAX_PER_ADDRESS", 5)
+        for number in range(5):
+            assert log_in(client, Person(f"name{number}", "viewer")).status_code == 401
+        assert log_in(client, BOB).status_code == 429
+
+    def test_another_address_is_not_stopped(self, cast: Flask, client: FlaskClient) -> None:
+        for _ in range(throttle.MAX_PER_NAME):
+            log_in(client, ALICE, "guess")
+        elsewhere = cast.test_client()
+        elsewhere.environ_base["REMOTE_ADDR"] = "192.0.2.7"
+        assert log_in(elsewhere, ALICE).status_code == 303
+
+    def test_it_is_over_after_five_minutes(self, cast: Flask, client: FlaskClient) -> None:
+        for _ in range(throttle.MAX_PER_NAME):
+            log_in(client, ALICE, "guess")
+        with cast.app_context(), write() as session:
+            earlier = utc_text(utc_now() - timedelta(minutes=6))[:16]
+            session.execute(db.update(FailedLogin).values(minute=earlier))
+        assert log_in(client, ALICE).status_code == 303
+
+    def test_failures_do_not_pile_up_for_ever(self, cast: Flask, client: FlaskClient) -> None:
+        log_in(client, ALICE, "guess")
+        with cast.app_context(), write() as session:
+            session.execute(db.update(FailedLogin).values(minute="2020-01-01T00:00"))
+        log_in(client, BOB, "guess")
+        with cast.app_context(), read() as session:
+            assert [row.name for row in session.scalars(db.select(FailedLogin))] == ["bob"]
+
+
+class TestSession:
+    def test_logout_ends_it_on_the_server_too(self, cast: Flask) -> None:
+        browser = logged_in(cast, ALICE)
+        stolen = browser.get_cookie("beacon")
+        assert stolen is not None
+        response = log_out(browser)
+        assert (response.status_code, response.headers["Location"]) == (303, "/login")
+        assert not is_in(browser)
+        thief = cast.test_client()
+        thief.set_cookie("beacon", stolen.value)
+        assert not is_in(thief)
+
+    def test_logout_ends_no_other_session_of_the_same_person(self, cast: Flask) -> None:
+        here, there = logged_in(cast, ALICE), logged_in(cast, ALICE)
+        log_out(here)
+        assert is_in(there)
+
+    def test_logout_needs_its_csrf_token(self, cast: Flask) -> None:
+        browser = logged_in(cast, ALICE)
+        assert browser.post("/logout").status_code == 400
+        assert is_in(browser)
+
+    def test_logout_is_no_link(self, cast: Flask) -> None:
+        browser = logged_in(cast, ALICE)
+        assert browser.get("/logout").status_code == 405
+        assert is_in(browser)
+
+    def test_it_expires(self, cast: Flask) -> None:
+        browser = logged_in(cast, ALICE)
+        change_session(cast, expires_at=utc_text(utc_now() + timedelta(seconds=30)))
+        assert is_in(browser)
+        change_session(cast, expires_at=utc_text(utc_now() - timedelta(seconds=1)))
+        assert not is_in(browser)
+
+    def test_a_disabled_user_is_out_at_once_and_cannot_come_back(self, cast: Flask) -> None:
+        browser = logged_in(cast, ALICE)
+        with cast.app_context(), write() as session:
+            people.disable(session, "alice", "ada")
+        assert not is_in(browser)
+        assert log_in(cast.test_client(), ALICE).status_code == 401
+
+    def test_a_changed_cookie_is_nobody(self, cast: Flask) -> None:
+        browser = logged_in(cast, ALICE)
+        cookie = browser.get_cookie("beacon")
+        assert cookie is not None
+        browser.set_cookie("beacon", cookie.value[:-2] + ("aa" if not cookie.value.endswith("aa") else "bb"))
+        assert not is_in(browser)
+
+    def test_a_session_of_one_person_does_not_carry_another(self, cast: Flask) -> None:
+        """Flask-Login's name and our row must agree."""
+        browser = logged_in(cast, ALICE)
+        with browser.session_transaction() as cookie:
+            cookie["_user_id"] = "2"
+        assert not is_in(browser)
+
+    def test_two_requests_of_one_client_are_two_identities(self, cast: Flask) -> None:
+        browser = logged_in(cast, ALICE)
+        assert is_in(browser)
+        log_out(browser)
+        log_in(browser, BOB)
+        assert "bob" in browser.get("/").text

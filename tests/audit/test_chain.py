@@ -1,0 +1,160 @@
+"""The hash chain: it holds, and tampering is named at its first entry."""
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.audit import chain
+from app.audit.chain import FIRST, SEALED, Entry, Verified
+from app.audit.models import AuditRow
+from app.db import db, read, write
+
+COUNT = 5
+
+
+@pytest.fixture(autouse=True)
+def _context(app: Flask) -> Iterator[None]:
+    with app.app_context():
+        yield
+
+
+@pytest.fixture
+def entries() -> list[AuditRow]:
+    with write() as session:
+        for number in range(COUNT):
+            params = {"n": number, "text": "ü\n\"'", "none": None}
+            chain.record(session, Entry("bob", "retry-job", f"mail/{number}", params=params, logs=["one", "two"]))
+    with read() as session:
+        return list(session.scalars(db.select(AuditRow).order_by(AuditRow.seq)))
+
+
+@pytest.fixture
+def intruder(database: Path) -> Iterator[sqlite3.Connection]:
+    """Someone with the file in their hands: triggers are no obstacle to them."""
+    with closing(sqlite3.connect(database, isolation_level=None)) as connection:
+        names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall()
+        for (name,) in names:
+            connection.execute(f"DROP TRIGGER {name}")
+        yield connection
+
+
+def verified() -> Verified:
+    with read() as session:
+        return chain.verify(session)
+
+
+def test_an_empty_chain_holds() -> None:
+    assert verified() == Verified(0, FIRST)
+
+
+def test_entries_are_dense_and_each_seals_the_one_before(entries: list[AuditRow]) -> None:
+    assert [entry.seq for entry in entries] == [1, 2, 3, 4, 5]
+    assert [entry.prev_hash for entry in entries] == [FIRST, *(entry.hash for entry in entries[:-1])]
+    assert verified() == Verified(COUNT, entries[-1].hash)
+
+
+def test_an_entry_is_stored_as_it_was_given() -> None:
+    entry = Entry("bob", "purge-queue", "mail", "failure", "accepted", "c1", {"a": 1}, {"a": 2}, {"b": 3}, ["gone"])
+    with write() as session:
+        key = chain.record(session, entry)
+    with read() as session:
+        row = session.get(AuditRow, key)
+        assert row is not None
+        assert (row.actor, row.action_type, row.target, row.outcome) == ("bob", "purge-queue", "mail", "failure")
+        assert (row.stage, row.command_id) == ("accepted", "c1")
+        stored = (row.before_state_json, row.after_state_json, row.command_params_json, row.logs_json)
+        assert [json.loads(text or "") for text in stored] == [{"a": 1}, {"a": 2}, {"b": 3}, ["gone"]]
+
+
+def test_what_was_rolled_back_is_not_in_the_chain() -> None:
+    def fails() -> None:
+        with write() as session:
+            chain.record(session, Entry("bob", "x", "y"))
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fails()
+    with write() as session:
+        chain.record(session, Entry("bob", "x", "y"))
+    assert verified().count == 1
+
+
+@pytest.mark.parametrize("column", [name for name in SEALED if name != "seq"])
+def test_every_column_is_sealed(entries: list[AuditRow], intruder: sqlite3.Connection, column: str) -> None:
+    changed = {"outcome": "failure", "stage": "accepted"}.get(column, "tampered")
+    intruder.execute(f"UPDATE command_audit SET {column} = ? WHERE seq = 3", (changed,))
+    found = verified()
+    assert found.count == 2
+    assert found.broken is not None
+    assert "seq 3" in found.broken
+
+
+Tampering = Callable[[sqlite3.Connection, Any], object]
+TAMPERINGS: dict[str, tuple[Tampering, str]] = {
+    "an entry is gone": (lambda c, _: c.execute("DELETE FROM command_audit WHERE seq = 3"), "seq 4"),
+    "the first is gone": (lambda c, _: c.execute("DELETE FROM command_audit WHERE seq = 1"), "seq 2"),
+    "null became empty": (
+        lambda c, _: c.execute("UPDATE command_audit SET before_state_json = '' WHERE seq = 2"),
+        "seq 2",
+    ),
+    "spaces in JSON": (
+        lambda c, _: c.execute("UPDATE command_audit SET logs_json = logs_json || ' ' WHERE seq = 2"),
+        "seq 2",
+    ),
+    "a hash was changed": (lambda c, _: c.execute("UPDATE command_audit SET hash = 'x' WHERE seq = 4"), "seq 4"),
+    "an entry was changed and sealed again": (lambda c, rows: reseal(c, rows[1]), "seq 3"),
+    "two swapped places": (
+        lambda c, _: c.executescript(
+            "UPDATE command_audit SET seq = 99 WHERE seq = 2; UPDATE command_audit SET seq = 2 WHERE seq = 3;"
+            "UPDATE command_audit SET seq = 3 WHERE seq = 99;"
+        ),
+        "seq 2",
+    ),
+    "bytes that are no text": (
+        lambda c, _: c.execute("UPDATE command_audit SET actor = CAST(x'ff' AS TEXT) WHERE seq = 2"),
+        "seq 2",
+    ),
+}
+
+
+def reseal(connection: sqlite3.Connection, row: AuditRow) -> None:
+    row.actor = "somebody else"
+    connection.execute("UPDATE command_audit SET actor = ?, hash = ? WHERE seq = 2", (row.actor, chain.seal(row)))
+
+
+@pytest.mark.parametrize("what", TAMPERINGS)
+def test_tampering_is_named_at_the_first_entry_that_does_not_hold(
+    entries: list[AuditRow], intruder: sqlite3.Connection, what: str
+) -> None:
+    tamper, place = TAMPERINGS[what]
+    tamper(intruder, entries)
+    found = verified()
+    assert found.broken is not None
+    assert place in found.broken
+
+
+def test_a_long_chain_is_read_in_pages(entries: list[AuditRow]) -> None:
+    with read() as session:
+        assert [row.seq for row in chain._rows(session, page=2)] == [1, 2, 3, 4, 5]
+
+
+PART = st.none() | st.text(max_size=5)
+
+
+@given(one=st.tuples(PART, PART, PART), two=st.tuples(PART, PART, PART))
+def test_no_two_different_entries_have_one_seal(one: tuple[str | None, ...], two: tuple[str | None, ...]) -> None:
+    """Lengths are sealed too: moving a character from one column to the next must show."""
+
+    def sealed(parts: tuple[str | None, ...]) -> str:
+        columns = dict.fromkeys(SEALED, "x") | {"actor": parts[0], "action_type": parts[1], "target": parts[2]}
+        return chain.seal(AuditRow(**{**columns, "seq": 1}))
+
+    assert (sealed(one) == sealed(two)) == (one == two)

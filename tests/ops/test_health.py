@@ -1,0 +1,71 @@
+"""`/healthz`, `/readyz` and the headers that every answer carries."""
+
+from collections.abc import Callable
+
+import pytest
+from flask import Flask
+
+from app.db import db
+from tests.cast import ALICE, logged_in
+from tests.waiting import eventually
+
+
+def test_alive_without_database_or_login(app: Flask, move_database: Callable[[], Callable[[], None]]) -> None:
+    move_database()
+    response = app.test_client().get("/healthz")
+    assert (response.status_code, response.get_json()) == (200, {"status": "ok"})
+
+
+def test_not_ready_before_the_live_half_runs(app: Flask) -> None:
+    response = app.test_client().get("/readyz")
+    assert response.status_code == 503
+    assert response.get_json()["parts"] == {"database": "ok", "log": "not started", "streams": "ok"}
+
+
+def test_ready_when_it_runs(live_app: Flask) -> None:
+    response = live_app.test_client().get("/readyz")
+    assert (response.status_code, response.get_json()["status"]) == (200, "ready")
+
+
+def test_not_ready_while_draining(live_app: Flask) -> None:
+    live_app.extensions["beacon_live"].hub.drain()
+    response = live_app.test_client().get("/readyz")
+    assert (response.status_code, response.get_json()["parts"]["streams"]) == (503, "draining")
+
+
+def test_the_database_away_is_said_by_pages_and_health_and_passes(
+    live_app: Flask, move_database: Callable[[], Callable[[], None]]
+) -> None:
+    browser = logged_in(live_app, ALICE)
+    bring_back = move_database()
+    eventually(lambda: live_app.test_client().get("/readyz").status_code == 503, timeout_s=10)
+    eventually(lambda: live_app.extensions["beacon_live"].is_degraded(), timeout_s=10)
+    page = browser.get("/", headers={"Accept": "text/html"})
+    assert (page.status_code, page.mimetype) == (503, "text/html")
+    assert "database" in page.text
+    assert "Traceback" not in page.text
+    answer = browser.get("/api/events", headers={"Accept": "application/json"})
+    assert (answer.status_code, answer.content_type) == (503, "application/problem+json")
+    assert int(answer.headers["Retry-After"]) > 0
+    bring_back()
+    eventually(lambda: live_app.test_client().get("/readyz").status_code == 200, timeout_s=10)
+    assert browser.get("/").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/login", "/healthz", "/no-such-page", "/api/events"])
+def test_every_answer_carries_the_policy(app: Flask, path: str) -> None:
+    headers = app.test_client().get(path).headers
+    policy = headers["Content-Security-Policy"]
+    assert "default-src 'self'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Referrer-Policy"] == "same-origin"
+
+
+def test_requests_give_their_connection_back(live_app: Flask) -> None:
+    browser = logged_in(live_app, ALICE)
+    for path in ("/", "/api/events", "/readyz", "/no-such-page", "/login"):
+        browser.get(path)
+    with live_app.app_context():
+        eventually(lambda: db.engine.pool.checkedout() == 0)  # type: ignore[attr-defined]  # the queue pool's own
