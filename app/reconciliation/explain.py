@@ -54,7 +54,7 @@ def _published(session: Session, since: str) -> Iterator[str]:
     for _ in range(MAX_WINDOWS):
         start = end - WINDOW
         window = sa.select(EventRow.data_json).where(EventRow.id > start, EventRow.id <= end)
-        yield from session.scalars(window.where(EventRow.type.in_(ENDED)))
+        yield from session.scalars(window.where(EventRow.type.in_(ENDED), EventRow.created_at >= since))
         oldest = sa.select(EventRow.created_at).where(EventRow.id > start, EventRow.id <= end)
         first = session.scalar(oldest.order_by(EventRow.id).limit(1))
         if start <= 0 or (first is not None and first < since):

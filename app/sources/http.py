@@ -73,7 +73,8 @@ class HttpClient:
         self._session.close()
 
     def _body(self, response: requests.Response, deadline: "_Deadline") -> bytes:
-        if int(response.headers.get("Content-Length") or 0) > self._max_bytes:
+        declared = response.headers.get("Content-Length", "")
+        if declared.isdecimal() and int(declared[:20]) > self._max_bytes:
             raise SourceError(self._too_large())
         body = bytearray()
         # read1 gives what has come; read would wait for a full chunk however slowly it drips

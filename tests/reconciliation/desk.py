@@ -1,0 +1,143 @@
+"""Where a test observes a service: a source by hand, a real lease, and what came to stand in the database."""
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from app.db import db, now_epoch, read, write
+from app.eventlog.models import EventRow
+from app.reconciliation.explain import PublishedEvents
+from app.reconciliation.models import CheckSample, DiscrepancyEvent, KnownJob, OpenItem, ServiceState
+from app.reconciliation.observe import Observer, WatchedService
+from app.sources.base import Capabilities, FinishedVisible, JobFate, Look, SourceError
+from app.sources.lease import Lease, LeaseRow
+from app.sources.poller import Outcome
+
+SERVICE = "mail"
+INTERVAL_S = 5.0
+Step = Look | SourceError | Exception | Callable[[], Look]
+
+
+class Script:
+    """A source that answers what it is told: each look the next step, the last one again and again."""
+
+    def __init__(self, finished_visible_for_s: FinishedVisible = "lookup") -> None:
+        self.capabilities = Capabilities(finished_visible_for_s)
+        self.steps: list[Step] = []
+        self.fates: dict[str, JobFate] = {}
+        self.looks = 0
+        self.asked: list[str] = []
+        self.on_look_up: Callable[[], None] = lambda: None
+
+    def look(self) -> Look:
+        self.looks += 1
+        step = self.steps.pop(0) if len(self.steps) > 1 else self.steps[0]
+        if isinstance(step, Exception):
+            raise step
+        return step if isinstance(step, Look) else step()
+
+    def look_up(self, job_id: str) -> JobFate:
+        self.asked.append(job_id)
+        self.on_look_up()
+        return self.fates.get(job_id, JobFate("unknown"))
+
+
+class Book:
+    """What came to stand in the database. Inside an application context."""
+
+    def __init__(self, service_id: str = SERVICE) -> None:
+        self.service_id = service_id
+
+    @property
+    def state(self) -> ServiceState:
+        with read() as session:
+            row = session.get(ServiceState, self.service_id)
+            assert row is not None
+            return row
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """The newest update, as the page renders it."""
+        payload: dict[str, Any] = json.loads(self.state.payload_json or "null")
+        return payload
+
+    @property
+    def known(self) -> dict[str, str]:
+        with read() as session:
+            rows = session.scalars(sa.select(KnownJob).where(KnownJob.service_id == self.service_id))
+            return {row.job_id: row.state for row in rows}
+
+    @property
+    def items(self) -> dict[str, str]:
+        """Open items: job and kind."""
+        with read() as session:
+            rows = session.scalars(sa.select(OpenItem).where(OpenItem.closed_at.is_(None)))
+            return {row.job_id: row.kind for row in rows}
+
+    @property
+    def closed(self) -> dict[str, str | None]:
+        with read() as session:
+            rows = session.scalars(sa.select(OpenItem).where(OpenItem.closed_at.is_not(None)))
+            return {row.job_id: row.closed_how for row in rows}
+
+    @property
+    def record(self) -> Sequence[DiscrepancyEvent]:
+        with read() as session:
+            return session.scalars(sa.select(DiscrepancyEvent).order_by(sa.text("rowid"))).all()
+
+    @property
+    def samples(self) -> Sequence[CheckSample]:
+        with read() as session:
+            return session.scalars(sa.select(CheckSample).order_by(CheckSample.id)).all()
+
+    def events(self, kind: str = "reconciliation.update") -> list[dict[str, Any]]:
+        with read() as session:
+            rows = session.scalars(sa.select(EventRow).where(EventRow.type == kind).order_by(EventRow.id))
+            return [json.loads(row.data_json) for row in rows]
+
+
+class Desk(Book):
+    """A service that a test observes."""
+
+    def __init__(self, service_id: str = SERVICE, lease: Lease | None = None) -> None:
+        super().__init__(service_id)
+        self.source = Script()
+        self.service = WatchedService(service_id, self.source)
+        self.lease = lease or Lease()
+        if lease is None:
+            assert self.lease.try_acquire()
+        self.restart()
+
+    def restart(self) -> None:
+        """A new process: nothing is remembered but what stands in the database."""
+        self.observer = Observer(self.lease, INTERVAL_S, [PublishedEvents()], second_look_after_s=0)
+
+    def observe(self, *steps: Step) -> Outcome:
+        self.source.steps = list(steps) or self.source.steps
+        return self.observer.observe(self.service)
+
+    def pass_time(self, seconds: float) -> None:
+        """Move what is known of this service into the past."""
+        with write() as session:
+            row = session.get(ServiceState, self.service_id)
+            assert row is not None
+            for name in ("last_answer_at", "failing_since", "heard_at"):
+                text = getattr(row, name)
+                if text is not None:
+                    moved = sa.func.strftime("%Y-%m-%dT%H:%M:%fZ", text, f"-{seconds} seconds")
+                    setattr(row, name, session.scalar(sa.select(moved)))
+
+    def lose_lease(self) -> None:
+        """Another process took over, as after this one was frozen."""
+        with write() as session:
+            taken = {"holder": "another", "fence": LeaseRow.fence + 1, "expires_at": now_epoch() + 60}
+            session.execute(sa.update(LeaseRow).values(taken))
+
+
+def everything() -> dict[str, list[tuple[Any, ...]]]:
+    """Every row that reconciliation writes: for tests that nothing was written."""
+    tables = ("service_state", "known_job", "open_item", "check_sample", "discrepancy_event", "event")
+    with db.engine.connect() as connection:
+        return {name: [tuple(row) for row in connection.execute(sa.text(f"SELECT * FROM {name}"))] for name in tables}

@@ -1,0 +1,140 @@
+"""An operator accepts what is missing: who may, what it changes, and what everyone sees of it."""
+
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from flask import Flask
+from werkzeug.test import TestResponse
+
+from app.audit import chain
+from app.audit.models import AuditRow
+from app.db import read
+from app.reconciliation.models import OpenItem
+from tests.cast import ADA, ALICE, BOB, PIA, Person, csrf_token, headers_of, log_in
+from tests.reconciliation.desk import SERVICE, Book, Desk
+from tests.reconciliation.values import look
+
+PATH = f"/services/{SERVICE}/discrepancies/accept"
+REASON = "deleted by hand during the migration"
+
+
+@pytest.fixture
+def lost(believing: Flask) -> Flask:
+    """Two of three jobs are missing."""
+    with believing.app_context():
+        desk = Desk()
+        desk.observe(look(queued=["a", "b", "c"]))
+        desk.observe(look(queued=["c"]))
+    return believing
+
+
+def accept(app: Flask, body: Any, person: Person = BOB, *scopes: str, path: str = PATH) -> TestResponse:
+    return app.test_client().post(path, json=body, headers=headers_of(app, person, *(scopes or ("command",))))
+
+
+def test_accepting_one_keeps_the_other_open(lost: Flask) -> None:
+    response = accept(lost, {"jobIds": ["a"], "reason": REASON})
+    assert (response.status_code, response.get_json()) == (200, {"closed": ["a"]})
+    with lost.app_context():
+        book = Book()
+        assert (book.items, book.closed) == ({"b": "missing"}, {"a": "accepted"})
+        assert (book.told["status"], book.told["discrepancyDetails"]["missingJobIds"]) == ("discrepancy", ["b"])
+
+
+def test_accepting_all_is_the_one_recovery_in_record_and_log(lost: Flask) -> None:
+    assert accept(lost, {"all": True, "reason": REASON}).get_json() == {"closed": ["a", "b"]}
+    with lost.app_context():
+        book = Book()
+        event, row = book.events()[-1], book.record[-1]
+        assert [r.status for r in book.record] == ["verified", "discrepancy", "verified"]
+        assert (event["eventId"], event["status"], event["previousStatus"]) == (row.id, "verified", "discrepancy")
+        assert "closedAt" in event["lastDiscrepancy"]
+        assert event["checkedAt"] == book.events()[-2]["checkedAt"], "nobody has looked"
+
+
+def test_who_accepted_and_why_is_kept_and_audited(lost: Flask) -> None:
+    accept(lost, {"jobIds": ["a"], "reason": f"  {REASON} "})
+    with lost.app_context(), read() as session:
+        item = session.scalars(sa.select(OpenItem).where(OpenItem.job_id == "a")).one()
+        assert (item.closed_by, item.close_reason) == ("bob", REASON)
+        entry = session.scalars(sa.select(AuditRow).where(AuditRow.action_type == "accept-discrepancy")).one()
+        assert (entry.actor, entry.target, entry.outcome) == ("bob", SERVICE, "success")
+        assert entry.before_state_json == '{"missing": ["a"]}'
+        assert REASON in (entry.command_params_json or "")
+        assert chain.verify(session).broken is None
+
+
+def test_a_second_press_closes_nothing_and_tells_nobody(lost: Flask) -> None:
+    accept(lost, {"all": True, "reason": REASON})
+    with lost.app_context():
+        events = len(Book().events())
+    assert accept(lost, {"all": True, "reason": REASON}).get_json() == {"closed": []}
+    with lost.app_context():
+        assert len(Book().events()) == events
+
+
+def test_a_form_goes_back_to_the_page_of_the_service(lost: Flask) -> None:
+    client = lost.test_client()
+    log_in(client, BOB)
+    form = {"csrf_token": csrf_token(client, "/"), "jobIds": ["a", "b"], "reason": REASON}
+    response = client.post(PATH, data=form)
+    assert (response.status_code, response.headers["Location"]) == (303, f"/services/{SERVICE}")
+    with lost.app_context():
+        assert Book().items == {}
+
+
+def test_a_form_without_its_token_changes_nothing(lost: Flask) -> None:
+    client = lost.test_client()
+    log_in(client, BOB)
+    assert client.post(PATH, data={"all": "1", "reason": REASON}).status_code == 400
+    with lost.app_context():
+        assert set(Book().items) == {"a", "b"}
+
+
+@pytest.mark.parametrize(
+    ("person", "scopes", "status"),
+    [
+        (BOB, ("command",), 200),
+        (ADA, ("command",), 200),
+        (BOB, ("read",), 403),
+        (ALICE, ("command",), 403),
+        (PIA, ("command",), 403),
+    ],
+)
+def test_only_operators_with_the_scope_may(lost: Flask, person: Person, scopes: tuple[str, ...], status: int) -> None:
+    assert accept(lost, {"all": True, "reason": REASON}, person, *scopes).status_code == status
+    with lost.app_context():
+        assert bool(Book().items) is (status != 200)
+
+
+def test_the_anonymous_may_not(lost: Flask) -> None:
+    assert lost.test_client().post(PATH, json={"all": True, "reason": REASON}).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"all": True}, "reason"),
+        ({"all": True, "reason": "   "}, "reason"),
+        ({"all": True, "reason": "x" * 501}, "reason"),
+        ({"jobIds": [], "reason": REASON}, "jobIds"),
+        ({"jobIds": "a", "reason": REASON}, "jobIds"),
+        ({"jobIds": ["a" * 1_001], "reason": REASON}, "jobIds.0"),
+        ({"jobIds": ["a"], "all": True, "reason": REASON}, "body"),
+        ({"reason": REASON}, "body"),
+        ({"all": True, "reason": REASON, "more": 1}, "more"),
+        ([], "body"),
+    ],
+)
+def test_bad_input_is_named_and_changes_nothing(lost: Flask, body: Any, field: str) -> None:
+    response = accept(lost, body)
+    assert (response.status_code, response.mimetype) == (400, "application/problem+json")
+    assert field in response.get_json()["errors"]
+    with lost.app_context():
+        assert set(Book().items) == {"a", "b"}
+
+
+def test_a_service_that_is_not_watched_is_404(lost: Flask) -> None:
+    response = accept(lost, {"all": True, "reason": REASON}, path="/services/nowhere/discrepancies/accept")
+    assert response.status_code == 404

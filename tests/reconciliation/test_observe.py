@@ -1,0 +1,369 @@
+"""From a look to the record, on a real database: what stands there afterwards, and what does not."""
+
+import json
+
+import pytest
+import sqlalchemy as sa
+
+from app.db import db, write
+from app.eventlog.append import NewEvent, append
+from app.reconciliation import observe, registry
+from app.reconciliation.accept import accept
+from app.reconciliation.rows import checksum
+from app.sources.base import JobFate, Look, SourceError
+from app.sources.lease import Lease, LeaseLost
+from tests.reconciliation.desk import SERVICE, Desk, everything
+from tests.reconciliation.values import at, look
+
+THREE = look(queued=["a", "b"], running=["c"])
+
+
+def publish(kind: str, job_id: str, service: str = SERVICE) -> None:
+    with write() as session:
+        append(session, [NewEvent(kind, {"service": service, "jobId": job_id})])
+
+
+class TestFirstLook:
+    def test_state_known_jobs_record_and_event_agree(self, desk: Desk) -> None:
+        assert desk.observe(THREE).answered
+        [event], [row], [sample] = desk.events(), desk.record, desk.samples
+        assert event == desk.told
+        assert (event["service"], event["status"], event["counts"]) == (SERVICE, "verified", THREE.counts)
+        assert event["checksum"] == checksum(THREE.counts)
+        assert (event["eventId"], json.loads(row.counts_json)) == (row.id, THREE.counts)
+        assert desk.known == {"a": "queued", "b": "queued", "c": "running"}
+        assert (sample.ok, sample.status, json.loads(sample.counts_json)) == (True, "verified", THREE.counts)
+        assert desk.state.status == "verified"
+
+    def test_the_checksum_is_of_the_counts_as_canonical_json(self) -> None:
+        assert checksum({"b": 1, "a": 2}) == "d3626ac30a87e6f7a6428233b3c68299976865fa5508e4267c5415c76af7a772"
+
+
+class TestNothingNew:
+    def test_the_same_again_is_one_gathered_check_that_moves_the_ages(self, desk: Desk) -> None:
+        desk.observe(THREE)
+        before = desk.state
+        desk.observe(THREE)
+        desk.observer.tick()
+        assert len(desk.events()) == len(desk.record) == 1
+        [verified] = desk.events("reconciliation.verified")
+        assert set(verified["services"]) == {SERVICE}
+        after = desk.state
+        assert after.checked_at is not None
+        assert after.last_verified_at is not None
+        assert before.checked_at is not None
+        assert after.checked_at > before.checked_at
+        assert after.last_verified_at == after.checked_at
+        assert [sample.ok for sample in desk.samples] == [True, True]
+
+    def test_jobs_that_move_without_changing_a_count_are_written_without_an_update(self, desk: Desk) -> None:
+        desk.source.fates["b"] = JobFate("finished", end_state="purged")
+        desk.observe(look(queued=["a"], running=["b"]))
+        desk.observe(look(queued=["c"], running=["a"]))
+        assert desk.known == {"c": "queued", "a": "running"}
+        assert len(desk.events()) == 1
+
+    def test_new_counts_are_told_without_a_row_for_ever(self, desk: Desk) -> None:
+        desk.observe(THREE)
+        desk.observe(look(queued=["a", "b", "d"], running=["c"]))
+        assert (len(desk.events()), len(desk.record)) == (2, 1)
+        assert desk.events()[1]["eventId"] != desk.record[0].id
+
+    def test_a_poll_that_changes_nothing_writes_no_known_job(self, desk: Desk) -> None:
+        desk.observe(THREE)
+        with db.engine.begin() as connection:
+            for verb in ("INSERT", "UPDATE", "DELETE"):
+                refuse = f"BEFORE {verb} ON known_job BEGIN SELECT RAISE(ABORT, 'written all the same'); END"
+                connection.execute(sa.text(f"CREATE TRIGGER no_{verb} {refuse}"))
+        desk.observe(THREE)
+        desk.observer.tick()
+        assert len(desk.samples) == 2
+
+
+class TestLoss:
+    def test_lost_jobs_are_named_exactly_in_table_event_and_open_items(self, desk: Desk) -> None:
+        desk.observe(THREE)
+        desk.observe(look(queued=["b"]))
+        event, row = desk.events()[-1], desk.record[-1]
+        assert (event["status"], event["previousStatus"], event["eventId"]) == ("discrepancy", "verified", row.id)
+        assert event["discrepancyDetails"] == {"expected": 3, "actual": 1, "missingJobIds": ["a", "c"]}
+        assert json.loads(row.discrepancy_details_json or "") == event["discrepancyDetails"]
+        assert event["findings"][0]["jobIds"] == ["a", "c"]
+        assert desk.items == {"a": "missing", "c": "missing"}
+        assert desk.known == {"b": "queued"}
+
+    def test_it_stays_until_the_job_is_back_and_then_there_is_one_recovery(self, desk: Desk) -> None:
+        desk.observe(THREE)
+        for _ in range(3):
+            desk.observe(look(queued=["a", "b"]))
+        assert [row.status for row in desk.record] == ["verified", "discrepancy"]
+        desk.observe(THREE)
+        desk.observe(THREE)
+        assert [row.status for row in desk.record] == ["verified", "discrepancy", "verified"]
+        assert (desk.items, desk.closed) == ({}, {"c": "reappeared"})
+        assert desk.told["lastDiscrepancy"]["missingJobIds"] == ["c"]
+        assert "closedAt" in desk.told["lastDiscrepancy"]
+
+    def test_a_job_missed_by_one_look_only_gets_a_second_one_and_no_alarm(self, desk: Desk) -> None:
+        desk.observe(THREE)
+        desk.source.looks = 0
+        desk.observe(look(queued=["a"], running=["c"]), THREE)
+        assert (desk.source.looks, desk.source.asked) == (2, [])
+        assert desk.told["status"] == "verified"
+        assert desk.known == {"a": "queued", "b": "queued", "c": "running"}
+
+    def test_there_is_no_second_look_without_suspects(self, desk: Desk) -> None:
+        desk.observe(THREE)
+        desk.source.looks = 0
+        desk.observe(look(queued=["a"], running=["b"], succeeded=["c"]))
+        assert desk.source.looks == 1
+
+    def test_a_failed_second_look_concludes_nothing_and_the_next_observation_does(self, desk: Desk) -> None:
+        desk.observe(THREE)
+        gone = look(queued=["a", "b"])
+        desk.observe(gone, SourceError("answered 500"))
+        assert (desk.items, desk.told["findings"][0]["kind"]) == ({}, "unaccounted")
+        desk.observe(gone)
+        assert desk.items == {"c": "missing"}
+
+    def test_a_restart_between_the_two_looks_concludes_nothing(self, desk: Desk) -> None:
+        desk.observe(THREE)
+        gone = look(queued=["a", "b"])
+        desk.observe(gone, look(queued=["a", "b"], instance_id="two"))
+        assert desk.items == {}
+
+    def test_what_one_process_knew_the_next_one_misses(self, desk: Desk) -> None:
+        desk.observe(THREE)
+        desk.restart()
+        desk.observe(look(queued=["a", "b"]))
+        assert desk.items == {"c": "missing"}
+
+    def test_look_ups_are_bounded_and_the_rest_waits_unaccounted(self, desk: Desk) -> None:
+        ids = [f"j{n:03}" for n in range(observe.LOOK_UPS + 10)]
+        desk.observe(look(queued=ids))
+        desk.observe(look())
+        assert len(desk.source.asked) == observe.LOOK_UPS
+        waiting = [finding for finding in desk.told["findings"] if finding["kind"] == "unaccounted"]
+        assert len(waiting[0]["jobIds"]) == 10
+        desk.restart()
+        desk.observe(look())
+        assert set(desk.items) == set(ids)
+        assert set(desk.items.values()) == {"missing"}
+        assert desk.told["discrepancyDetails"]["expected"] == len(ids)
+
+    def test_an_open_item_is_asked_for_again_and_closes_when_the_service_remembers(self, desk: Desk) -> None:
+        desk.observe(THREE)
+        desk.observe(look(queued=["a", "b"]))
+        desk.source.fates["c"] = JobFate("finished", end_state="succeeded")
+        desk.observe()
+        assert (desk.closed, desk.told["status"]) == ({"c": "finished"}, "verified")
+
+
+class TestExplanations:
+    @pytest.mark.parametrize("kind", ["job.finished", "job.failed"])
+    def test_a_published_end_explains_a_vanished_job(self, desk: Desk, kind: str) -> None:
+        desk.observe(THREE)
+        publish(kind, "c")
+        desk.observe(look(queued=["a", "b"]))
+        assert (desk.told["status"], desk.items, desk.source.asked) == ("verified", {}, [])
+
+    def test_another_event_or_another_service_explains_nothing(self, desk: Desk) -> None:
+        desk.observe(THREE)
+        publish("job.started", "c")
+        publish("job.finished", "c", service="billing")
+        desk.observe(look(queued=["a", "b"]))
+        assert desk.items == {"c": "missing"}
+
+    def test_an_end_published_later_closes_the_item(self, desk: Desk) -> None:
+        desk.observe(THREE)
+        desk.observe(look(queued=["a", "b"]))
+        publish("job.finished", "c")
+        desk.observe()
+        assert (desk.closed, desk.told["status"]) == ({"c": "finished"}, "verified")
+
+
+class TestSilence:
+    def test_a_first_failure_changes_no_state_and_says_when_silence_is_due(self, desk: Desk) -> None:
+        desk.observe(THREE)
+        outcome = desk.observe(SourceError("answered 500"))
+        assert not outcome.answered
+        assert outcome.silent_in_s == pytest.approx(15, abs=2)
+        assert (desk.state.status, desk.state.reason) == ("verified", "answered 500")
+        assert desk.state.failing_since is not None
+        assert [sample.ok for sample in desk.samples] == [True, False]
+        assert len(desk.events()) == 1
+
+    def test_three_intervals_without_an_answer_are_stale_with_the_reason_and_no_numbers(self, desk: Desk) -> None:
+        desk.observe(THREE)
+        desk.pass_time(15.1)
+        outcome = desk.observe(SourceError("refused the connection"))
+        assert outcome.silent_in_s is None
+        assert (desk.told["status"], desk.told["counts"], desk.told["reason"]) == (
+            "stale",
+            {},
+            "refused the connection",
+        )
+        assert desk.told["checksum"] == checksum({})
+        assert desk.record[-1].status == "stale"
+
+    def test_staleness_is_recorded_without_a_poll_too(self, desk: Desk) -> None:
+        desk.observe(THREE)
+        desk.observe(SourceError("answered 500"))
+        desk.pass_time(15.1)
+        looks = desk.source.looks
+        assert desk.observer.note_silence(desk.service).silent_in_s is None
+        assert (desk.told["status"], desk.source.looks) == ("stale", looks)
+        assert len(desk.samples) == 2
+
+    def test_a_look_at_the_silence_too_early_only_says_when(self, desk: Desk) -> None:
+        desk.observe(THREE)
+        left = desk.observer.note_silence(desk.service).silent_in_s
+        assert left == pytest.approx(15, abs=2)
+        assert desk.told["status"] == "verified"
+
+    def test_a_service_that_never_answered_is_stale_three_intervals_after_the_first_attempt(self, desk: Desk) -> None:
+        outcome = desk.observe(SourceError("refused the connection"))
+        assert outcome.silent_in_s == pytest.approx(15, abs=0.5)
+        assert desk.state.status is None
+        desk.pass_time(15)
+        desk.observe(SourceError("refused the connection"))
+        assert (desk.told["status"], "lastVerifiedAt" in desk.told) == ("stale", False)
+
+    def test_lasting_silence_is_told_once_and_its_end_too(self, desk: Desk) -> None:
+        desk.observe(THREE)
+        desk.pass_time(20)
+        for _ in range(3):
+            desk.observe(SourceError("answered 500"))
+        desk.observe(THREE)
+        assert [row.status for row in desk.record] == ["verified", "stale", "verified"]
+        assert len(desk.events()) == 3
+        assert (desk.state.failing_since, desk.state.reason) == (None, None)
+
+    def test_what_was_known_before_the_silence_is_missed_after_it(self, desk: Desk) -> None:
+        desk.observe(THREE)
+        desk.pass_time(20)
+        desk.observe(SourceError("answered 500"))
+        desk.observe(look(queued=["a", "b"]))
+        assert desk.items == {"c": "missing"}
+
+    def test_a_source_that_fails_in_a_way_of_its_own_is_a_failed_check(self, desk: Desk) -> None:
+        desk.observe(THREE)
+        assert not desk.observe(KeyError("a mistake in this kind of source")).answered
+        assert desk.state.reason == "gave an answer that Beacon could not handle"
+
+
+class TestRewound:
+    NOW = look(queued=["a", "b"], as_of=at(0))
+    BACK = look(queued=["a"], as_of=at(-60), instance_id="two")
+
+    def test_it_is_stale_until_its_time_is_back_and_then_what_is_lost_is_missing(self, desk: Desk) -> None:
+        desk.observe(self.NOW)
+        desk.observe(self.BACK)
+        assert (desk.told["status"], desk.told["findings"][0]["kind"]) == ("stale", "rewound")
+        assert desk.known == {"a": "queued", "b": "queued"}
+        desk.observe(self.BACK)
+        assert len(desk.events()) == 2
+        desk.observe(look(queued=["a"], as_of=at(1), instance_id="two"))
+        assert (desk.told["status"], desk.items) == ("discrepancy", {"b": "missing"})
+
+    def test_an_operator_who_accepts_all_accepts_the_older_time(self, desk: Desk) -> None:
+        desk.observe(self.NOW)
+        desk.observe(self.BACK)
+        with write() as session:
+            accept(session, SERVICE, None, "bob", "restored from the backup of noon")
+        desk.observe(self.BACK)
+        assert (desk.told["status"], desk.items) == ("discrepancy", {"b": "missing"})
+
+
+class TestOthersAtWork:
+    def test_an_item_accepted_during_the_observation_stays_accepted(self, desk: Desk) -> None:
+        desk.observe(THREE)
+        desk.observe(look(queued=["a", "b"]))
+
+        def accept_meanwhile() -> None:
+            desk.source.on_look_up = lambda: None
+            with write() as session:
+                assert accept(session, SERVICE, {"c"}, "bob", "deleted by hand") == ["c"]
+
+        desk.source.on_look_up = accept_meanwhile
+        desk.observe(look(queued=["b"]))
+        assert (desk.items, desk.closed) == ({"a": "missing"}, {"c": "accepted"})
+        assert desk.told["discrepancyDetails"]["missingJobIds"] == ["a"]
+
+    def test_a_lease_lost_while_looking_leaves_no_trace(self, desk: Desk) -> None:
+        desk.observe(THREE)
+        before = everything()
+
+        def too_late() -> Look:
+            desk.lose_lease()
+            return look(queued=["a"])
+
+        with pytest.raises(LeaseLost):
+            desk.observe(too_late)
+        assert everything() == before
+
+    def test_a_lease_lost_during_a_failing_poll_leaves_no_trace(self, desk: Desk) -> None:
+        desk.observe(THREE)
+        desk.pass_time(20)
+        before = everything()
+
+        def too_late() -> Look:
+            desk.lose_lease()
+            raise SourceError("answered 500")
+
+        with pytest.raises(LeaseLost):
+            desk.observe(too_late)
+        assert everything() == before
+
+    def test_gathered_checks_of_a_lost_lease_are_not_told(self, desk: Desk) -> None:
+        desk.observe(THREE)
+        desk.observe(THREE)
+        before = everything()
+        desk.lose_lease()
+        with pytest.raises(LeaseLost):
+            desk.observer.tick()
+        assert everything() == before
+
+    def test_an_observation_begun_under_an_earlier_claim_is_not_recorded(self, desk: Desk) -> None:
+        desk.observe(THREE)
+        before = everything()
+
+        def frozen_for_long() -> Look:
+            desk.lease.release()
+            assert Lease().try_acquire()
+            with write() as session:
+                session.execute(sa.text("UPDATE lease SET expires_at = 0"))
+            assert desk.lease.try_acquire()
+            return look(queued=["a"])
+
+        with pytest.raises(LeaseLost):
+            desk.observe(frozen_for_long)
+        assert everything() == before
+
+    def test_a_service_removed_while_it_was_looked_at_is_forgotten(self, desk: Desk) -> None:
+        desk.observe(THREE)
+
+        def removed_meanwhile() -> Look:
+            with write() as session:
+                registry.remove(session, SERVICE, "ada")
+            return look(queued=["a"])
+
+        assert desk.observe(removed_meanwhile).answered
+        assert (desk.known, desk.items, len(desk.events())) == ({}, {}, 1)
+
+
+class TestOneCommit:
+    @pytest.mark.parametrize("table", ["event", "discrepancy_event", "open_item", "known_job", "check_sample"])
+    def test_where_one_row_cannot_be_written_none_is(self, desk: Desk, table: str) -> None:
+        desk.observe(THREE)
+        before = everything()
+        with db.engine.begin() as connection:
+            refuse = f"BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'disk full'); END"
+            connection.execute(sa.text(f"CREATE TRIGGER no_more {refuse}"))
+        with pytest.raises(sa.exc.DBAPIError):
+            desk.observe(look(queued=["b", "d"]))
+        assert everything() == before
+        with db.engine.begin() as connection:
+            connection.execute(sa.text("DROP TRIGGER no_more"))
+        desk.observe(look(queued=["b", "d"]))
+        assert desk.items == {"a": "missing", "c": "missing"}

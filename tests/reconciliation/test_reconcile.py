@@ -1,0 +1,402 @@
+"""The rules, one by one: what makes a job missing, and that each condition that fails alone prevents it."""
+
+import pytest
+
+from app.reconciliation import reconcile as rules
+from app.reconciliation.state import Evidence, Heard
+from app.sources.base import Job, JobFate, Oddity
+from tests.reconciliation.values import (
+    at,
+    heard,
+    ids_of,
+    job,
+    judge,
+    kinds_of,
+    known,
+    listing,
+    look,
+    missing,
+    told,
+    unaccounted,
+)
+
+NOTHING = look()
+UNKNOWN = JobFate("unknown")
+
+
+def evidence(visible: float | str | None = 60.0, second: Heard | None = None, **more: object) -> Evidence:
+    """A second look at the sixth second that shows nothing, unless told otherwise."""
+    return Evidence(visible, heard(NOTHING, 6) if second is None else second, **more)  # type: ignore[arg-type]
+
+
+class TestMissing:
+    def test_a_job_that_vanished_while_it_should_be_visible_is_missing(self) -> None:
+        verdict = judge(known("a", "b"), heard(look(queued=["b"])), evidence(second=heard(look(queued=["b"]), 6)))
+        assert verdict.status == "discrepancy"
+        assert verdict.details is not None
+        assert (verdict.details.expected, verdict.details.actual) == (2, 1)
+        assert verdict.details.missing_job_ids == ids_of(verdict, "missing") == ["a"]
+        assert [item.job_id for item in verdict.opened] == ["a"]
+
+    def test_a_declared_job_leaves_the_known_set(self) -> None:
+        belief = judge(known("a", "b"), heard(look(queued=["b"])), evidence()).belief
+        assert belief is not None
+        assert (set(belief.jobs), belief.gone) == ({"b"}, ("a",))
+
+    def test_a_job_that_the_service_does_not_know_by_id_is_missing_however_long_ago_it_was_seen(self) -> None:
+        verdict = judge(known("a", heard_at=-86_400), heard(NOTHING), evidence("lookup", fates={"a": UNKNOWN}))
+        assert ids_of(verdict, "missing") == ["a"]
+
+    def test_condition_1_a_job_that_had_finished_when_it_was_seen_is_not_known_at_all(self) -> None:
+        first = judge(known(), heard(look(succeeded=["a"])), evidence())
+        assert first.belief is not None
+        assert first.belief.jobs == {}
+
+    @pytest.mark.parametrize("state", ["queued", "running", "succeeded", "failed"])
+    def test_condition_2_a_job_that_the_look_shows_anywhere_is_not_missing(self, state: str) -> None:
+        verdict = judge(known("a"), heard(look(**{state: ["a"]})), evidence())
+        assert (verdict.status, verdict.findings) == ("verified", ())
+
+    @pytest.mark.parametrize("state", ["queued", "running", "succeeded"])
+    def test_condition_2_a_look_that_a_bound_cut_concludes_nothing(self, state: str) -> None:
+        cut = heard(look(cut=[state], counts={state: 20_000}))
+        verdict = judge(known("a"), cut, evidence())
+        assert (verdict.status, verdict.findings, verdict.opened) == ("verified", (), ())
+        assert verdict.belief is not None
+        assert verdict.belief.gone == ("a",)
+
+    @pytest.mark.parametrize("state", ["queued", "running"])
+    def test_condition_2_not_even_a_look_up_makes_a_job_of_a_cut_list_missing(self, state: str) -> None:
+        verdict = judge(known("a"), heard(look(cut=[state])), evidence("lookup", fates={"a": UNKNOWN}))
+        assert (verdict.status, verdict.findings) == ("verified", ())
+
+    def test_condition_2_a_look_up_replaces_a_list_of_finished_jobs_that_was_cut(self) -> None:
+        verdict = judge(known("a"), heard(look(cut=["succeeded"])), evidence("lookup", fates={"a": UNKNOWN}))
+        assert ids_of(verdict, "missing") == ["a"]
+
+    def test_condition_3_a_job_that_may_have_finished_and_gone_is_unaccounted(self) -> None:
+        verdict = judge(known("a", heard_at=0), heard(NOTHING, 5), evidence(6.0))
+        assert (verdict.status, ids_of(verdict, "unaccounted"), ids_of(verdict, "missing")) == ("verified", ["a"], [])
+
+    def test_condition_3_counts_to_the_end_of_the_second_look(self) -> None:
+        just_visible = judge(known("a"), heard(NOTHING, 5), evidence(6.1, heard(NOTHING, 5.5, 6)))
+        just_gone = judge(known("a"), heard(NOTHING, 5), evidence(6.0, heard(NOTHING, 5.5, 6)))
+        assert (ids_of(just_visible, "missing"), ids_of(just_gone, "missing")) == (["a"], [])
+
+    @pytest.mark.parametrize("state", ["queued", "running"])
+    def test_condition_4_a_job_in_the_second_look_is_known_as_it_was_seen_there(self, state: str) -> None:
+        verdict = judge(known("a"), heard(NOTHING), evidence(second=heard(look(**{state: ["a"]}), 6)))
+        assert (verdict.status, verdict.findings) == ("verified", ())
+        assert verdict.belief is not None
+        assert verdict.belief.jobs == {"a": job("a", state)}
+
+    def test_condition_4_a_job_that_had_finished_by_the_second_look_leaves_quietly(self) -> None:
+        verdict = judge(known("a"), heard(NOTHING), evidence(second=heard(look(succeeded=["a"]), 6)))
+        assert (verdict.status, verdict.findings, verdict.opened) == ("verified", (), ())
+
+    def test_condition_4_without_a_second_look_the_job_waits_for_the_next_observation(self) -> None:
+        verdict = judge(known("a", heard_at=0), heard(NOTHING, 5), Evidence(60.0, None, {"a": UNKNOWN}))
+        assert (ids_of(verdict, "missing"), ids_of(verdict, "unaccounted")) == ([], ["a"])
+        assert verdict.belief is not None
+        assert verdict.belief.unseen == {"a": at(0)}
+
+    def test_condition_4_a_second_look_that_a_bound_cut_concludes_nothing(self) -> None:
+        verdict = judge(known("a"), heard(NOTHING), evidence(second=heard(look(cut=["running"]), 6)))
+        assert (verdict.status, ids_of(verdict, "missing")) == ("verified", [])
+
+    def test_condition_5_an_explained_job_leaves_quietly(self) -> None:
+        verdict = judge(known("a"), heard(NOTHING), evidence(explained=frozenset({"a"})))
+        assert (verdict.status, verdict.findings, verdict.opened) == ("verified", (), ())
+        assert verdict.belief is not None
+        assert verdict.belief.gone == ("a",)
+
+    def test_condition_5_an_explanation_of_another_job_does_not_help(self) -> None:
+        assert ids_of(judge(known("a"), heard(NOTHING), evidence(explained=frozenset({"b"}))), "missing") == ["a"]
+
+
+class TestLookUp:
+    def test_a_job_that_had_ended_leaves_quietly(self) -> None:
+        fates = {"a": JobFate("finished", end_state="purged")}
+        verdict = judge(known("a"), heard(NOTHING), evidence("lookup", fates=fates))
+        assert (verdict.status, verdict.findings) == ("verified", ())
+
+    def test_a_job_that_is_there_all_the_same_stays_known(self) -> None:
+        fates = {"a": JobFate("found", Job("a", "running"))}
+        belief = judge(known("a"), heard(NOTHING), evidence("lookup", fates=fates)).belief
+        assert belief is not None
+        assert belief.jobs == {"a": Job("a", "running")}
+
+    @pytest.mark.parametrize("fates", [{}, {"a": JobFate("cannot-tell")}])
+    def test_a_job_not_asked_for_yet_is_unaccounted_until_it_was(self, fates: dict[str, JobFate]) -> None:
+        verdict = judge(known("a"), heard(NOTHING), evidence("lookup", fates=fates))
+        assert (verdict.status, ids_of(verdict, "unaccounted"), verdict.opened) == ("verified", ["a"], ())
+        assert verdict.belief is not None
+        assert set(verdict.belief.jobs) == {"a"}
+
+    def test_a_job_that_waited_keeps_the_moment_at_which_it_was_seen(self) -> None:
+        before = known("a", heard_at=5, unseen={"a": at(0)})
+        assert ids_of(judge(before, heard(NOTHING, 7), evidence(6.5)), "missing") == ["a"]
+        assert ids_of(judge(before, heard(NOTHING, 7), evidence(6.0)), "missing") == []
+
+    def test_a_job_that_waited_and_is_seen_again_is_like_the_others(self) -> None:
+        belief = judge(known("a", unseen={"a": at(-9)}), heard(look(queued=["a"])), evidence()).belief
+        assert belief is not None
+        assert (belief.unseen, belief.put) == ({}, (job("a"),))
+
+    @pytest.mark.parametrize(("visible", "asked"), [("lookup", True), (60.0, False), (6.0, True), (None, False)])
+    def test_only_what_nothing_else_can_answer_is_asked(self, visible: float | str | None, asked: bool) -> None:
+        assert rules.needs_look_up(known("a"), evidence(visible), "a") is asked
+
+    def test_explained_and_found_jobs_are_not_asked_for(self) -> None:
+        assert not rules.needs_look_up(known("a"), evidence("lookup", explained=frozenset({"a"})), "a")
+        assert not rules.needs_look_up(known("a"), evidence("lookup", heard(look(queued=["a"]), 6)), "a")
+        assert not rules.needs_look_up(known("a"), Evidence("lookup", None), "a")
+
+
+class TestUnaccounted:
+    def test_a_source_that_forgets_finished_jobs_never_has_missing_ones(self) -> None:
+        verdict = judge(known("a", "b"), heard(look(queued=["b"])), evidence(None))
+        assert (verdict.status, verdict.details) == ("verified", None)
+        assert ids_of(verdict, "unaccounted") == ["a"]
+
+    def test_there_is_a_bound_and_the_oldest_go_first(self) -> None:
+        old = [unaccounted(f"old{n:04}", since=-n) for n in range(1_000)]
+        verdict = judge(known("new", items=old), heard(NOTHING), evidence(None))
+        assert [(done.item.job_id, done.how) for done in verdict.closed] == [("old0999", "expired")]
+        assert "new" in {item.job_id for item in verdict.opened}
+
+
+class TestOpenItems:
+    @pytest.mark.parametrize(
+        ("answer", "how"),
+        [
+            (look(queued=["a"]), "reappeared"),
+            (look(running=["a"]), "reappeared"),
+            (look(succeeded=["a"]), "finished"),
+            (look(failed=["a"]), "finished"),
+        ],
+    )
+    def test_an_item_closes_when_its_job_is_seen_again(self, answer: object, how: str) -> None:
+        before = known(items=[missing("a")], told=told("discrepancy"))
+        verdict = judge(before, heard(answer), evidence())  # type: ignore[arg-type]
+        assert (verdict.status, [done.how for done in verdict.closed]) == ("verified", [how])
+
+    @pytest.mark.parametrize(
+        ("fate", "how"),
+        [
+            (JobFate("finished", end_state="deleted"), "finished"),
+            (JobFate("found", Job("a", "running")), "reappeared"),
+        ],
+    )
+    def test_an_item_closes_when_the_service_says_so(self, fate: JobFate, how: str) -> None:
+        verdict = judge(known(items=[missing("a")]), heard(NOTHING), evidence("lookup", fates={"a": fate}))
+        assert [done.how for done in verdict.closed] == [how]
+
+    def test_an_item_closes_when_its_end_is_published(self) -> None:
+        verdict = judge(known(items=[missing("a")]), heard(NOTHING), evidence(explained=frozenset({"a"})))
+        assert [done.how for done in verdict.closed] == ["finished"]
+
+    @pytest.mark.parametrize(("now", "closed"), [(86_399, []), (86_400, ["expired"])])
+    def test_an_item_closes_after_a_day(self, now: float, closed: list[str]) -> None:
+        verdict = judge(known(items=[missing("a", since=0)]), heard(NOTHING), evidence(), now)
+        assert [done.how for done in verdict.closed] == closed
+
+    @pytest.mark.parametrize("fate", [UNKNOWN, JobFate("cannot-tell")])
+    def test_an_item_stays_open_otherwise(self, fate: JobFate) -> None:
+        verdict = judge(known(items=[missing("a")]), heard(NOTHING), evidence("lookup", fates={"a": fate}))
+        assert (verdict.status, verdict.closed, ids_of(verdict, "missing")) == ("discrepancy", (), ["a"])
+
+    def test_the_service_is_in_discrepancy_until_the_last_one_closes(self) -> None:
+        before = known("c", items=[missing("a"), missing("b")], told=told("discrepancy"))
+        one_back = judge(before, heard(look(queued=["a", "c"])), evidence())
+        assert (one_back.status, ids_of(one_back, "missing"), one_back.turned) == ("discrepancy", ["b"], True)
+        both_back = judge(before, heard(look(queued=["a", "b", "c"])), evidence())
+        assert (both_back.status, both_back.turned, both_back.details) == ("verified", True, None)
+
+    def test_a_job_that_reappeared_can_go_missing_again(self) -> None:
+        back = judge(known(items=[missing("a")]), heard(look(queued=["a"])), evidence())
+        assert back.belief is not None
+        again = judge(known(*back.belief.jobs), heard(NOTHING), evidence())
+        assert [item.job_id for item in again.opened] == ["a"]
+
+    def test_both_sides_count_open_items_from_then_on(self) -> None:
+        before = known("b", items=[missing("a")])
+        details = judge(before, heard(look(queued=["b"])), evidence()).details
+        assert details is not None
+        assert (details.expected, details.actual) == (2, 1)
+
+
+class TestOneLookByItself:
+    def test_counts_that_differ_from_the_lists_of_their_revision_are_a_discrepancy(self) -> None:
+        verdict = judge(known(), heard(look(queued=["a"], counts={"queued": 3})), evidence())
+        assert (verdict.status, kinds_of(verdict)) == ("discrepancy", ["count-mismatch"])
+        assert verdict.reason == "queued: 3 counted, 1 listed"
+
+    def test_counts_of_another_revision_are_not_compared(self) -> None:
+        answer = look(queued=["a"], counts={"queued": 3}, one_revision=False)
+        assert judge(known(), heard(answer), evidence()).status == "verified"
+
+    def test_counts_of_a_list_that_was_cut_are_not_compared(self) -> None:
+        answer = look(cut=["queued"], counts={"queued": 20_000})
+        assert judge(known(), heard(answer), evidence()).status == "verified"
+
+    def test_a_job_in_two_states_of_one_revision_is_a_duplicate(self) -> None:
+        verdict = judge(known(), heard(look(queued=["a"], failed=["a"])), evidence())
+        assert (verdict.status, ids_of(verdict, "duplicate")) == ("discrepancy", ["a"])
+
+    def test_a_job_that_moved_while_the_lists_were_read_counts_where_it_arrived(self) -> None:
+        answer = look(queued=["a", "b"], running=["a"], succeeded=["b"], one_revision=False)
+        verdict = judge(known(), heard(answer), evidence())
+        assert (verdict.status, verdict.findings) == ("verified", ())
+        assert verdict.belief is not None
+        assert verdict.belief.jobs == {"a": job("a", "running")}
+
+    def test_what_the_source_itself_finds_odd_is_a_discrepancy(self) -> None:
+        answer = look(oddities=(Oddity("orphaned", ("z", "y")),))
+        verdict = judge(known(), heard(answer), evidence())
+        assert (verdict.status, ids_of(verdict, "orphaned")) == ("discrepancy", ["y", "z"])
+
+
+class TestRewound:
+    OLD = look(queued=["b"], instance_id="two", as_of=at(-60))
+
+    def test_another_instance_with_an_older_state_is_stale_and_its_ids_are_not_believed(self) -> None:
+        verdict = judge(known("a", as_of=at(0)), heard(self.OLD), evidence())
+        assert (verdict.status, kinds_of(verdict), verdict.counts) == ("stale", ["rewound"], {})
+        assert (verdict.belief, verdict.opened) == (None, ())
+        assert verdict.reason == rules.REWOUND
+
+    def test_open_items_stay_open_and_shown(self) -> None:
+        verdict = judge(known(items=[missing("b")], as_of=at(0)), heard(self.OLD), evidence())
+        assert (kinds_of(verdict), verdict.closed) == (["missing", "rewound"], ())
+
+    @pytest.mark.parametrize("as_of", [0, 60])
+    def test_it_is_judged_again_once_its_time_is_back_where_it_was(self, as_of: float) -> None:
+        answer = look(instance_id="two", as_of=at(as_of))
+        assert ids_of(judge(known("a", as_of=at(0)), heard(answer), evidence()), "missing") == ["a"]
+
+    @pytest.mark.parametrize(
+        "answer",
+        [look(instance_id="one", as_of=at(-1)), look(instance_id="two"), look(instance_id="two", as_of=at(1))],
+    )
+    def test_the_same_instance_or_a_newer_time_or_none_is_not_rewound(self, answer: object) -> None:
+        assert not rules.is_rewound(known("a", as_of=at(0)), heard(answer))  # type: ignore[arg-type]
+
+
+class TestNews:
+    def test_the_first_look_is_news(self) -> None:
+        verdict = judge(known(told=None), heard(look(queued=["a"])), evidence())
+        assert (verdict.changed, verdict.turned) == (True, True)
+
+    def test_the_same_again_is_not(self) -> None:
+        answer = look(queued=["a"])
+        verdict = judge(known("a", told=told(counts=answer.counts)), heard(answer), evidence())
+        assert (verdict.changed, verdict.turned, verdict.belief and verdict.belief.put) == (False, False, ())
+
+    def test_other_counts_are_news_but_no_change_of_state(self) -> None:
+        verdict = judge(known("a"), heard(look(queued=["a", "b"])), evidence())
+        assert (verdict.changed, verdict.turned) == (True, False)
+
+    def test_an_unaccounted_job_is_news_but_no_change_of_state(self) -> None:
+        verdict = judge(known("a", told=told(counts=NOTHING.counts)), heard(NOTHING), evidence(None))
+        assert (verdict.changed, verdict.turned) == (True, False)
+
+    def test_one_more_missing_job_is_a_change_of_state(self) -> None:
+        first = told("discrepancy", NOTHING.counts)
+        verdict = judge(known("a", items=[missing("b")], told=first), heard(NOTHING), evidence())
+        assert (verdict.changed, verdict.turned, ids_of(verdict, "missing")) == (True, True, ["b", "a"])
+
+    def test_a_discrepancy_that_goes_on_is_no_news(self) -> None:
+        first = judge(known("a"), heard(NOTHING), evidence())
+        before = told(
+            "discrepancy", first.counts, findings=list(first.findings), last_discrepancy=first.last_discrepancy
+        )
+        again = judge(known(items=first.opened, told=before), heard(NOTHING, 10), evidence())
+        assert (again.status, again.changed, again.turned) == ("discrepancy", False, False)
+        assert again.findings == first.findings
+
+    def test_a_second_mismatch_beside_a_first_finding_is_a_change_of_state(self) -> None:
+        duplicate = look(queued=["a"], failed=["a"])
+        first = judge(known(), heard(duplicate), evidence())
+        before = known("a", told=told("discrepancy", first.counts, findings=list(first.findings)))
+        assert not judge(before, heard(duplicate), evidence()).turned
+        assert judge(before, heard(look(queued=["a", "b"], failed=["a", "b"])), evidence()).turned
+
+    def test_the_last_discrepancy_names_all_its_ids_and_when_it_closed(self) -> None:
+        first = judge(known("a", "b"), heard(look(queued=["b"])), evidence(second=heard(look(queued=["b"]), 6)))
+        before = told("discrepancy", last_discrepancy=first.last_discrepancy)
+        second = judge(known("b", items=first.opened, told=before), heard(NOTHING, 10), evidence())
+        assert second.last_discrepancy is not None
+        assert (second.last_discrepancy.at, second.last_discrepancy.missing_job_ids) == (at(5), ["a", "b"])
+        before = told("discrepancy", last_discrepancy=second.last_discrepancy)
+        items = [*first.opened, *second.opened]
+        closed = judge(known(items=items, told=before), heard(look(queued=["a", "b"]), 15), evidence())
+        assert closed.last_discrepancy is not None
+        assert (closed.last_discrepancy.closed_at, closed.last_discrepancy.missing_job_ids) == (at(15), ["a", "b"])
+
+    def test_only_a_verified_check_moves_the_time_of_the_last_one(self) -> None:
+        assert judge(known(last_verified_at=at(0)), heard(NOTHING), evidence()).last_verified_at == at(5)
+        lost = judge(known("a", last_verified_at=at(0)), heard(NOTHING), evidence())
+        assert lost.last_verified_at == at(0)
+        assert rules.stale(known(last_verified_at=at(0)), 1, "silent", at(9)).last_verified_at == at(0)
+
+
+class TestStale:
+    def test_silence_shows_no_numbers_and_keeps_what_was_known(self) -> None:
+        verdict = rules.stale(known("a", told=told(counts={"queued": 1})), 5_000, "did not answer within 5 s", at(15))
+        assert (verdict.status, verdict.counts, verdict.latency_ms) == ("stale", {}, 5_000)
+        assert (verdict.belief, verdict.details, verdict.reason) == (None, None, "did not answer within 5 s")
+        assert verdict.turned
+
+    def test_lasting_silence_is_no_news_and_another_reason_is(self) -> None:
+        before = known(told=told("stale", reason="answered 500"))
+        assert not rules.stale(before, 1, "answered 500", at(20)).changed
+        other = rules.stale(before, 1, "refused the connection", at(20))
+        assert (other.changed, other.turned) == (True, False)
+
+
+class TestAccept:
+    def test_the_last_accepted_item_is_the_recovery(self) -> None:
+        before = known(items=[missing("a")], told=told("discrepancy", {"queued": 4}, checked_at=at(-3)))
+        verdict = rules.accept(before, [missing("a")], 4, at(9))
+        assert verdict is not None
+        assert (verdict.status, verdict.turned, verdict.details) == ("verified", True, None)
+        assert (verdict.counts, verdict.checked_at) == ({"queued": 4}, at(-3)), "nobody has looked"
+
+    def test_the_others_stay_open(self) -> None:
+        before = known(items=[missing("a"), missing("b")], told=told("discrepancy"))
+        verdict = rules.accept(before, [missing("a")], 4, at(9))
+        assert verdict is not None
+        assert verdict.details is not None
+        assert (verdict.details.expected, verdict.details.actual, ids_of(verdict, "missing")) == (5, 4, ["b"])
+
+    def test_a_stale_service_stays_stale(self) -> None:
+        before = known(items=[missing("a")], told=told("stale", reason="answered 500"))
+        verdict = rules.accept(before, [missing("a")], 0, at(9))
+        assert verdict is not None
+        assert (verdict.status, verdict.reason, kinds_of(verdict)) == ("stale", "answered 500", [])
+
+    def test_what_a_look_found_stays_found(self) -> None:
+        first = judge(known(), heard(look(queued=["d"], failed=["d"])), evidence())
+        before = known(items=[missing("a")], told=told("discrepancy", findings=list(first.findings)))
+        verdict = rules.accept(before, [missing("a")], 0, at(9))
+        assert verdict is not None
+        assert (verdict.status, kinds_of(verdict)) == ("discrepancy", ["duplicate"])
+
+
+def test_an_extra_state_of_the_service_is_known_like_any_other() -> None:
+    answer = look()
+    answer = type(answer)(answer.counts, (listing("paused", ["a"]), *answer.listings), 1)
+    belief = judge(known(told=None), heard(answer), evidence()).belief
+    assert belief is not None
+    assert belief.jobs == {"a": job("a", "paused")}
+
+
+def test_a_payload_of_thousands_of_missing_jobs_fits_into_an_event() -> None:
+    ids = [f"job_{n:06}_é" for n in range(10_000)]
+    verdict = judge(known(*ids), heard(NOTHING), evidence())
+    assert verdict.details is not None
+    assert len(verdict.details.missing_job_ids) == 10_000, "the record keeps all of them"
+    named = ids_of(verdict, "missing")
+    assert named == ids[: len(named)]
+    assert 100 < len(named) < 1_000

@@ -1,0 +1,168 @@
+"""The Palantir API as a source: what is read, in which order, within which bounds, and what is refused."""
+
+import time
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from app.sources.base import JobFate, SourceError
+from app.sources.http import HttpClient
+from app.sources.palantir import PalantirSource, in_flow_order, is_finished
+from tests.sources.upstream import Upstream, serve_palantir
+
+JOBS = {"queued": ["q1", "q2"], "running": ["r1"], "succeeded": ["s1"], "failed": ["f1"]}
+
+
+def source(service: Upstream, bound: int = 10_000, **options: Any) -> PalantirSource:
+    return PalantirSource(service.url, bound, **options)
+
+
+def states_read(service: Upstream) -> list[str]:
+    asked = [urlsplit(path) for path in service.asked]
+    return [parse_qs(path.query)["state"][0] for path in asked if path.path == "/api/v1/jobs"]
+
+
+def test_a_look_holds_counts_jobs_and_which_moment_they_belong_to(service: Upstream) -> None:
+    serve_palantir(service, JOBS)
+    look = source(service).look()
+    assert look.counts == {"queued": 2, "running": 1, "succeeded": 1, "failed": 1}
+    assert {listing.state: set(listing.jobs) for listing in look.listings} == {k: set(v) for k, v in JOBS.items()}
+    assert (look.instance_id, look.revision, look.one_revision) == ("one", "7", True)
+    assert look.as_of is not None
+    assert look.as_of.isoformat() == "2026-11-21T12:00:00+00:00"
+    assert look.listings[0].jobs["q1"].queue == "mail"
+
+
+def test_unfinished_states_are_read_first_as_jobs_flow(service: Upstream) -> None:
+    serve_palantir(service, {"failed": [], "succeeded": [], "paused": [], "running": [], "scheduled": [], "queued": []})
+    look = source(service).look()
+    assert states_read(service) == ["scheduled", "queued", "running", "paused", "failed", "succeeded"]
+    assert [listing.finished for listing in look.listings] == [False] * 4 + [True] * 2
+
+
+def test_queued_and_running_are_read_even_where_the_counts_leave_them_out() -> None:
+    assert in_flow_order(["succeeded"]) == ["queued", "running", "succeeded"]
+
+
+@pytest.mark.parametrize(
+    ("state", "finished"),
+    [
+        *((word, True) for word in ("succeeded", "failed", "done", "deleted", "cancelled", "purged", "Failed")),
+        *((word, False) for word in ("queued", "running", "scheduled", "retrying", "deferred", "never-heard-of")),
+    ],
+)
+def test_what_is_not_known_as_finished_is_unfinished(state: str, finished: bool) -> None:
+    assert is_finished(state) is finished
+
+
+def test_a_list_is_read_page_by_page_to_its_end(service: Upstream) -> None:
+    ids = [f"j{n:05}" for n in range(2_500)]
+    serve_palantir(service, {"queued": ids})
+    look = source(service).look()
+    assert set(look.listings[0].jobs) == set(ids)
+    assert states_read(service).count("queued") == 3
+
+
+def test_beyond_the_bound_only_the_count_is_known(service: Upstream) -> None:
+    serve_palantir(service, {"queued": [f"j{n:05}" for n in range(2_500)], "running": ["r1"]})
+    queued, running = source(service, bound=1_500).look().listings
+    assert (queued.complete, len(queued.jobs)) == (False, 0)
+    assert (running.complete, set(running.jobs)) == (True, {"r1"})
+
+
+def test_exactly_the_bound_is_still_a_complete_list(service: Upstream) -> None:
+    serve_palantir(service, {"queued": ["a", "b", "c"]})
+    assert source(service, bound=3).look().listings[0].complete
+    assert not source(service, bound=2).look().listings[0].complete
+
+
+def test_lists_of_another_revision_than_the_counts_are_not_one_revision(service: Upstream) -> None:
+    serve_palantir(service, JOBS)
+    service.json("/api/v1/jobs/counts", {"counts": {"queued": 2}, "revision": 6})
+    assert not source(service).look().one_revision
+
+
+def test_without_revisions_nothing_is_one_revision(service: Upstream) -> None:
+    serve_palantir(service, JOBS, revision=None)
+    assert not source(service).look().one_revision
+
+
+GARBAGE: list[tuple[str, object]] = [
+    ("/api/v1/health", []),
+    ("/api/v1/jobs/counts", {}),
+    ("/api/v1/jobs/counts", {"counts": {"queued": -1}}),
+    ("/api/v1/jobs/counts", {"counts": {"queued": 1.5}}),
+    ("/api/v1/jobs/counts", {"counts": {"queued": "many"}}),
+    ("/api/v1/jobs/counts", {"counts": {"que\nued": 1}}),
+    ("/api/v1/jobs/counts", {"counts": {f"s{n}": 1 for n in range(50)}}),
+    ("/api/v1/jobs/counts", {"counts": {}, "asOf": "yesterday"}),
+    ("/api/v1/jobs/counts", {"counts": {}, "asOf": "2026-11-21T12:00:00"}),
+    ("/api/v1/jobs", {"jobs": "none"}),
+    ("/api/v1/jobs", {"jobs": [{"id": ""}]}),
+    ("/api/v1/jobs", {"jobs": [{"id": "x" * 201, "state": "queued"}]}),
+    ("/api/v1/jobs", {"jobs": [{"id": "a\nid: 7\n", "state": "queued"}]}),
+    ("/api/v1/jobs", {"jobs": [{"id": "\ud800", "state": "queued"}]}),
+    ("/api/v1/jobs", {"jobs": [{"id": "j", "state": "queued"}] * 1_001}),
+]
+
+
+@pytest.mark.parametrize(("path", "body"), GARBAGE)
+def test_an_answer_of_another_shape_is_refused_in_words(service: Upstream, path: str, body: object) -> None:
+    serve_palantir(service, JOBS)
+    service.json(path, body)
+    with pytest.raises(SourceError, match="answered something else than the Palantir API: "):
+        source(service).look()
+
+
+def test_a_list_without_an_end_is_refused(service: Upstream) -> None:
+    serve_palantir(service, JOBS)
+    service.json("/api/v1/jobs", {"jobs": [{"id": "a", "state": "queued"}], "next": "a"})
+    with pytest.raises(SourceError, match="does not end"):
+        source(service).look()
+
+
+def test_many_slow_answers_together_are_bounded_too(service: Upstream) -> None:
+    serve_palantir(service, JOBS)
+    fast = service.answers["/api/v1/jobs"]
+
+    def slowly(request: Any) -> None:
+        time.sleep(0.2)
+        fast(request)
+
+    service.answers["/api/v1/jobs"] = slowly
+    began = time.monotonic()
+    with pytest.raises(SourceError, match=r"did not (finish answering|answer) within"):
+        source(service, look_s=0.5).look()
+    assert time.monotonic() - began < 2.5
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (200, {"id": "a/b", "state": "running", "queue": "mail"}, "found"),
+        (200, {"id": "a/b", "state": "succeeded"}, "finished"),
+        (410, {"id": "a/b", "state": "purged"}, "finished"),
+        (404, {"error": "never"}, "unknown"),
+        (404, [], "unknown"),
+        (200, {"id": "another", "state": "running"}, "cannot-tell"),
+        (200, {"id": "a/b"}, "cannot-tell"),
+        (410, {}, "cannot-tell"),
+        (500, {}, "cannot-tell"),
+    ],
+)
+def test_a_look_up_says_what_became_of_a_job(service: Upstream, status: int, body: object, kind: str) -> None:
+    service.json("/api/v1/jobs/a%2Fb", body, status)
+    assert source(service).look_up("a/b").kind == kind
+
+
+def test_a_look_up_that_is_not_answered_tells_nothing(service: Upstream) -> None:
+    service.answers["/api/v1/jobs/a"] = lambda _: service.released.wait(30) or None
+    asked = PalantirSource(service.url, 10, http=HttpClient(service.url, answer_s=0.2))
+    assert asked.look_up("a") == JobFate("cannot-tell")
+
+
+def test_a_404_of_something_that_is_not_the_api_is_no_verdict(service: Upstream) -> None:
+    """A proxy's error page must not make jobs missing."""
+    service.raw("/api/v1/jobs/a", b"<h1>Not Found</h1>", 404)
+    assert source(service).look_up("a").kind == "cannot-tell"
