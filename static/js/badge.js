@@ -10,6 +10,7 @@ const REASONS = {
   silence: "Nothing was heard for too long; trying again, and asking the server meanwhile.",
   "no-hello": "The connection opened but stays silent, perhaps because of a proxy in between; trying again.",
   refused: "The server cannot take a live connection just now; trying again, and asking it meanwhile.",
+  degraded: "Beacon cannot reach its database and goes on trying. What you see is from before.",
   drain: "The server is restarting; the page comes back by itself.",
   lifetime: "The connection is being renewed.",
   slow: "This page fell behind and is catching up.",
@@ -25,17 +26,23 @@ const REASONS = {
 /** @type {Record<string, string>} */
 const WORDS = { connected: "Connected", reconnecting: "Reconnecting", polling: "Polling", offline: "Offline" };
 
+/** Where the reason says more than the state. */
+/** @type {Record<string, string>} */
+const REASON_WORDS = { starting: "Connecting", degraded: "Database away", "signed-out": "Signed out" };
+
 /**
  * @param {HTMLElement} badge
  * @param {import("./live.js").Status} status
  */
 export function showConnection(badge, { state, reason }) {
   const signedOut = reason === "signed-out";
-  const word = signedOut ? "Signed out" : reason === "starting" ? "Connecting" : (WORDS[state] ?? state);
-  const sentence = reason === "exhausted" && state === "offline" ? "The server cannot be reached; trying on." : (REASONS[reason] ?? REASONS.lost ?? "");
-  badge.dataset.state = state;
+  const word = REASON_WORDS[reason] ?? WORDS[state] ?? state;
+  const unreachable = state === "offline" && (reason === "exhausted" || reason === "flag-off");
+  const sentence = unreachable ? "The server cannot be reached; trying on." : (REASONS[reason] ?? REASONS.lost ?? "");
+  const look = reason === "degraded" ? "reconnecting" : state; // a stream without news is not what "connected" promises
+  badge.dataset.state = look;
   badge.title = sentence;
-  badge.querySelector("use")?.setAttribute("href", `#i-${state}`);
+  badge.querySelector("use")?.setAttribute("href", `#i-${look}`);
   badge.querySelector(".badge-word")?.replaceChildren(signedOut ? loginLink() : word);
   if (reason !== "starting") announce(`${word}. ${sentence}`);
 }

@@ -128,7 +128,8 @@ export class Live {
     if (frame.retry !== null) this.#retryMs = frame.retry;
     if (frame.event === "hello") this.#happened({ kind: "hello" });
     if (frame.event === "bye") this.#goodbye(JSON.parse(frame.data).reason);
-    if (frame.event === "heartbeat" || isEvent(frame)) this.#happened({ kind: "proof" });
+    if (frame.event === "heartbeat") this.#happened({ kind: "heartbeat", degraded: JSON.parse(frame.data).degraded === true });
+    if (isEvent(frame)) this.#happened({ kind: "proof" });
     if (frame.id !== null) await this.#delivery.take(frame);
   }
 

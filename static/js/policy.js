@@ -25,7 +25,7 @@ const DEFAULT_RETRY_MS = 1_000;
  * @property {number} pollMs
  *
  * @typedef {{ kind: "start", streamOn: boolean, online: boolean, pollMs: number }
- *   | { kind: "hello" } | { kind: "proof" }
+ *   | { kind: "hello" } | { kind: "proof" } | { kind: "heartbeat", degraded: boolean }
  *   | { kind: "failed", reason: string, retryAfterMs?: number | undefined }
  *   | { kind: "flag-off" } | { kind: "bye", reason: string, retryMs?: number | null }
  *   | { kind: "polled", stream: string } | { kind: "poll-failed", retryAfterMs?: number | undefined }
@@ -50,6 +50,7 @@ export function decide(model, happening, random) {
     case "start": return start(happening, random);
     case "hello": return { model: { ...model, state: "connected", reason: "live", pollFailed: false }, poll: null };
     case "proof": return { model: { ...model, failures: 0, goodbyes: 0 } };
+    case "heartbeat": return { model: { ...model, failures: 0, goodbyes: 0, reason: happening.degraded ? "degraded" : "live" } };
     case "failed": return failed(model, happening, random);
     case "flag-off": return withoutStream(model, jittered(model.pollMs, random));
     case "bye": return bye(model, happening, random);
