@@ -33,7 +33,12 @@ class TestFragments:
         data = update()
         del data["previousStatus"]
         text = fragments.render(event("reconciliation.update", data))
-        assert targets(text) == [("hx-upsert", "#tiles"), ("hx-upsert", "#strip-rows"), ("hx-upsert", "#changes")]
+        assert targets(text) == [
+            ("hx-partial", "#tile-mail"),
+            ("hx-upsert", "#tiles"),
+            ("hx-upsert", "#strip-rows"),
+            ("hx-upsert", "#changes"),
+        ]
 
     def test_checks_that_changed_nothing_move_only_the_ages(self) -> None:
         checks = {name: {"checkedAt": "2026-11-21T12:03:05.000Z", "latencyMs": 4} for name in ("mail", "a.b")}
