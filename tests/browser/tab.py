@@ -1,0 +1,193 @@
+"""A tab as a test sees it: what it shows, what it asked for, and what went wrong in it."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page, Request, expect
+
+from app.dashboard.changes import UNLISTED_TYPES
+from tests.beacon_process import Beacon
+
+LIST_LENGTH = 50
+
+# Notes when each change reached the screen, on the clock that this machine's processes share.
+NOTE_ARRIVALS = """() => {
+  window.arrivals = {};
+  const look = () => {
+    for (const row of document.querySelectorAll("#changes > [data-id]")) {
+      window.arrivals[row.dataset.id] ??= (performance.timeOrigin + performance.now()) / 1000;
+    }
+  };
+  look();
+  new MutationObserver(look).observe(document.body, { childList: true, subtree: true });
+}"""
+
+NOTE_STATES = """() => {
+  const root = document.documentElement;
+  window.states = [];
+  const note = () => {
+    if (window.states.at(-1) !== root.dataset.connection) window.states.push(root.dataset.connection);
+  };
+  new MutationObserver(note).observe(root, { attributeFilter: ["data-connection"] });
+}"""
+
+# Everything that the page's own scripts read from the network, streams included.
+HEAR = """() => {
+  window.heard = "";
+  const ask = window.fetch;
+  window.fetch = async (...request) => {
+    const response = await ask(...request);
+    const copy = response.clone().body?.pipeThrough(new TextDecoderStream()).getReader();
+    const drain = async () => { for (let part; copy && !(part = await copy.read()).done;) window.heard += part.value; };
+    drain().catch(() => {});
+    return response;
+  };
+}"""
+
+
+@dataclass(frozen=True)
+class Load:
+    """One load of a page into an empty cache: until its content stands, and until it follows the log."""
+
+    content_ms: float
+    ready_ms: float
+    requests: int
+    size: int
+
+
+@dataclass
+class Trouble:
+    """What may not happen in any tab: errors in the console, and requests to anybody else."""
+
+    allowed: Sequence[str] = ()
+    seen: list[str] = field(default_factory=list)
+
+    def watch(self, context: BrowserContext, host: str) -> None:
+        context.on("console", self._console)
+        context.on("weberror", lambda error: self._note(f"uncaught: {error.error}"))
+        context.on("request", lambda request: self._request(request, host))
+
+    def _console(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning", "assert"):
+            self._note(f"console: {message.text}")
+
+    def _request(self, request: Request, host: str) -> None:
+        parts = urlsplit(request.url)
+        if parts.scheme not in ("data", "blob", "about") and parts.netloc != host:
+            self._note(f"request to {request.url}")
+
+    def _note(self, text: str) -> None:
+        if not any(re.search(pattern, text) for pattern in self.allowed):
+            self.seen.append(text)
+
+
+class Tab:
+    """One page of one person; `asked` grows with every request that it sends."""
+
+    def __init__(self, page: Page, beacon: Beacon, user: str) -> None:
+        self.page, self.beacon, self.user = page, beacon, user
+        self.asked: list[str] = []
+        page.on("request", self._note)
+
+    def goto(self, path: str = "/") -> None:
+        self.page.goto(self.beacon.url + path)
+
+    def load(self, state: str) -> Load:
+        """Load the dashboard and measure; bytes are those on the wire, heads included."""
+        sizes: list[int] = []
+        network = self.page.context.new_cdp_session(self.page)
+        network.on("Network.responseReceived", lambda event: sizes.append(event["response"]["encodedDataLength"]))
+        network.on("Network.dataReceived", lambda event: sizes.append(event["encodedDataLength"]))
+        network.send("Network.enable")
+        self.goto()
+        self.wait_state(state)
+        content_ms, ready_ms = self.page.evaluate(
+            "[performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd, performance.now()]"
+        )
+        return Load(content_ms, ready_ms, len(self.asked), sum(sizes))
+
+    @property
+    def badge(self) -> Locator:
+        return self.page.locator("#connection")
+
+    def wait_state(self, state: str, within_s: float = 10.0) -> None:
+        expect(self.page.locator("html")).to_have_attribute("data-connection", state, timeout=within_s * 1000)
+
+    def wait_change(self, event_id: int, within_s: float = 10.0) -> None:
+        expect(self.page.locator(f"#change-{event_id}")).to_be_visible(timeout=within_s * 1000)
+
+    def change_ids(self) -> list[int]:
+        """The ids in the list of changes, in their order on the screen."""
+        ids: list[int] = self.page.locator("#changes > [data-id]").evaluate_all(
+            "rows => rows.map((row) => Number(row.dataset.id))"
+        )
+        return ids
+
+    def wait_right(self, within_s: float = 15.0) -> None:
+        """The list shows the newest changes of the log, each once, newest first."""
+        script = """(ids) => {
+            const rows = [...document.querySelectorAll("#changes > [data-id]")];
+            return JSON.stringify(rows.map((row) => Number(row.dataset.id))) === JSON.stringify(ids);
+        }"""
+        listed = listed_ids(self.beacon, self.user)
+        try:
+            self.page.wait_for_function(script, arg=listed, timeout=within_s * 1000)
+        except Exception as error:
+            raise AssertionError(f"the page lists {self.change_ids()} and the log {listed}") from error
+
+    def tile(self, service: str) -> Locator:
+        return self.page.locator(f"#tile-{service}")
+
+    def figure(self, service: str, state: str) -> Locator:
+        return self.tile(service).locator(f"[data-figure={state}] dd")
+
+    def mark(self) -> None:
+        """Leave something behind that a reload would wipe away."""
+        self.page.evaluate("window.marked = true")
+
+    @property
+    def was_reloaded(self) -> bool:
+        return not self.page.evaluate("window.marked === true")
+
+    def note_arrivals(self) -> None:
+        self.page.evaluate(NOTE_ARRIVALS)
+
+    def arrived(self, event_id: int) -> float:
+        """When this change reached the screen, in seconds since 1970."""
+        self.wait_change(event_id)
+        at: float = self.page.evaluate("(id) => window.arrivals[id]", str(event_id))
+        return at
+
+    def note_states(self) -> None:
+        """Collect the states of the connection from here on."""
+        self.page.evaluate(NOTE_STATES)
+
+    def states(self) -> list[str]:
+        found: list[str] = self.page.evaluate("window.states")
+        return found
+
+    def heard(self) -> str:
+        """What the scripts of a page that was opened with `hear=True` have read from the network."""
+        found: str = self.page.evaluate("window.heard")
+        return found
+
+    def asked_for(self, path: str) -> int:
+        return sum(urlsplit(url).path == path for url in self.asked)
+
+    def _note(self, request: Request) -> None:
+        self.asked.append(request.url)
+
+
+def listed_ids(beacon: Beacon, user: str) -> list[int]:
+    """The newest changes that this viewer's list should show, from the table itself."""
+    unlisted = ", ".join(f"'{name}'" for name in sorted(UNLISTED_TYPES))
+    rows: list[tuple[Any, ...]] = beacon.sql(
+        f"SELECT id FROM event WHERE type NOT IN ({unlisted}) AND audience IN ('everyone', 'role:viewer', ?)"
+        " ORDER BY id DESC LIMIT ?",
+        f"user:{user}",
+        LIST_LENGTH,
+    )
+    return [row[0] for row in rows]

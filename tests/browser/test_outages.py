@@ -1,0 +1,154 @@
+"""What a page shows while something is away, and that nothing is lost or doubled when it is back."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.beacon_process import Beacon
+from tests.browser.conftest import POLL_S, MakeBeacon, Visit
+from tests.demo_process import DemoService
+
+AWAY = r"Failed to load resource"  # what Chromium itself says of every request that fails
+
+
+def publish(beacon: Beacon, name: str, number: int) -> list[int]:
+    return beacon.publish([{"type": name, "data": {"n": n}} for n in range(number)])
+
+
+def insert_by_hand(beacon: Beacon, name: str, number: int) -> None:
+    """Another program writes while no Beacon runs."""
+    with sqlite3.connect(beacon.database, timeout=10) as outsider:
+        outsider.executemany("INSERT INTO event (type, data_json) VALUES (?, '{}')", [(name,)] * number)
+    outsider.close()
+
+
+@pytest.mark.parametrize("missed", [7, 700])
+def test_a_killed_server_shows_as_reconnecting_and_after_its_restart_no_row_is_lost_or_doubled(
+    start_beacon: MakeBeacon, visit: Visit, missed: int
+) -> None:
+    beacon = start_beacon(FALLBACK_POLL_S=0.5)
+    publish(beacon, "before.crash", 30)
+    tab = visit(beacon, "alice", allow=[AWAY])
+    tab.wait_state("connected")
+    tab.mark()
+    tab.wait_change(publish(beacon, "just.before", 1)[0])
+    beacon.kill()
+    tab.wait_state("reconnecting")
+    expect(tab.badge).to_have_text("Reconnecting")
+    insert_by_hand(beacon, "while.down", missed)
+    beacon.start()
+    tab.wait_state("connected")
+    tab.wait_right()
+    publish(beacon, "after.restart", 3)
+    tab.wait_right()
+    expect(tab.badge).to_have_text("Connected")
+    assert not tab.was_reloaded
+
+
+def test_a_server_that_stays_away_shows_as_offline_and_is_found_again(start_beacon: MakeBeacon, visit: Visit) -> None:
+    beacon = start_beacon(FALLBACK_POLL_S=1)
+    tab = visit(beacon, "alice", None, allow=[AWAY])
+    tab.page.clock.install()  # so that five attempts with growing pauses take no half minute
+    tab.goto()
+    tab.wait_state("connected")
+    tab.mark()
+    beacon.kill()
+    tab.wait_state("reconnecting")
+    insert_by_hand(beacon, "while.down", 5)
+    for _ in range(20):
+        tab.page.clock.run_for(5_000)
+        if tab.page.locator("html").get_attribute("data-connection") != "reconnecting":
+            break
+    tab.wait_state("offline")
+    expect(tab.badge).to_have_text("Offline")
+    assert tab.page.title().startswith("◌ offline")
+    beacon.start()
+    tab.wait_state("connected", within_s=15)
+    tab.wait_right()
+    assert not tab.page.title().startswith("◌")
+    assert not tab.was_reloaded
+
+
+@pytest.mark.parametrize("streaming", [100, 0])
+def test_a_page_whose_cursor_was_pruned_away_loads_its_regions_again_and_is_right(
+    start_beacon: MakeBeacon, service: DemoService, visit: Visit, streaming: int
+) -> None:
+    state = "connected" if streaming else "polling"
+    beacon = start_beacon(streaming=streaming, FALLBACK_POLL_S=0.5, POLL_INTERVAL_S=POLL_S)
+    beacon.watch("mail", service.url, "Mail")
+    tab = visit(beacon, "alice")
+    tab.wait_state(state)
+    expect(tab.tile("mail")).to_have_attribute("data-state", "verified", timeout=10_000)
+    tab.wait_change(publish(beacon, "before.offline", 3)[-1])
+    tab.mark()
+    tab.page.context.set_offline(True)
+    tab.wait_state("offline")
+    service.create_job(state="failed")  # its event falls to the pruning, so that only a whole tile can tell of it
+    failed = "SELECT count(*) FROM event WHERE type = 'reconciliation.update' AND data_json LIKE '%\"failed\":{}%'"
+    number = service.counts()["counts"]["failed"]
+    wait_until_noted(beacon, failed.format(number))
+    ids = publish(beacon, "while.offline", 30)
+    beacon.sql("DELETE FROM event WHERE id <= ?", ids[19])
+    tab.page.context.set_offline(False)
+    tab.wait_state(state)
+    tab.wait_right()
+    assert tab.change_ids()[-10:] == ids[:19:-1]
+    expect(tab.figure("mail", "failed")).to_have_text(str(number))
+    expect(tab.page.locator("#changes")).not_to_contain_text("before.offline")
+    tab.wait_change(publish(beacon, "after.reset", 1)[0])
+    tab.wait_right()
+    assert not tab.was_reloaded
+
+
+def wait_until_noted(beacon: Beacon, count: str) -> None:
+    from tests.beacon_process import wait_for
+
+    wait_for(lambda: beacon.sql(count)[0][0], "the poll that sees the failed job")
+
+
+@contextmanager
+def database_away(beacon: Beacon) -> Iterator[None]:
+    parts = [beacon.folder / f"beacon.db{suffix}" for suffix in ("", "-wal", "-shm")]
+    away = beacon.folder / "away"
+    away.mkdir()
+    for part in parts:
+        part.rename(away / part.name)
+    try:
+        yield
+    finally:
+        for part in parts:
+            (away / part.name).rename(part)
+
+
+def test_with_the_database_away_the_page_stands_claims_nothing_fresh_and_recovers_by_itself(
+    start_beacon: MakeBeacon, service: DemoService, visit: Visit
+) -> None:
+    beacon = start_beacon(POLL_INTERVAL_S=POLL_S)
+    beacon.watch("mail", service.url, "Mail")
+    tab = visit(beacon, "alice", allow=[AWAY])
+    tile = tab.tile("mail")
+    expect(tile).to_have_attribute("data-state", "verified", timeout=10_000)
+    tab.wait_state("connected")
+    tab.mark()
+    with database_away(beacon):
+        expect(tab.badge).to_have_text("Database away")
+        expect(tile).to_have_attribute("data-aged", "", timeout=10_000)
+        expect(tile.locator(".tile-now")).to_be_hidden()
+        expect(tile).to_contain_text("Stale")
+        expect(tab.page.locator("#summary")).to_contain_text("1 stale")
+        expect(tab.figure("mail", "failed").locator("span")).to_be_hidden()  # a dash instead of the number
+        other = tab.page.context.new_page()
+        answer = other.goto(beacon.url)
+        assert answer is not None
+        assert answer.status == 503
+        expect(other.locator("main")).to_contain_text("cannot reach its database")
+        other.close()
+    expect(tab.badge).to_have_text("Connected", timeout=10_000)
+    expect(tile).not_to_have_attribute("data-aged", "", timeout=20_000)
+    expect(tile.locator(".tile-now")).to_have_text("Verified")
+    tab.wait_change(publish(beacon, "back.again", 1)[0])
+    tab.wait_right()
+    assert not tab.was_reloaded
