@@ -41,7 +41,6 @@ def create_app(settings: Settings | None = None) -> Flask:
         MAX_CONTENT_LENGTH=MAX_BODY_BYTES,
         MAX_FORM_MEMORY_SIZE=MAX_BODY_BYTES,
     )
-    app.json.sort_keys = False  # type: ignore[attr-defined]  # answers keep the order of the contract
     _database(app)
     _people(app)
     _live(app, settings)

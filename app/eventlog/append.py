@@ -14,7 +14,6 @@ from app.eventlog import audience as audiences
 from app.eventlog import payloads
 from app.eventlog.models import EventRow
 
-
 _DEPTH = f"JSON nested at most {payloads.MAX_DEPTH} deep"
 
 
