@@ -1,11 +1,10 @@
 """Roles for people, scopes for tokens, CSRF for cookies."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from itertools import product
 
 import pytest
-from flask import Flask, jsonify
+from flask import Flask, Response, jsonify
 
 from app.accounts import people
 from app.accounts.access import actor, require
@@ -25,11 +24,11 @@ ALLOWED = {
 
 
 @pytest.fixture
-def guarded(cast: Flask) -> Iterator[Flask]:
+def guarded(cast: Flask) -> Flask:
     """One route a role, open to people and to tokens with scope `command`; one for people only."""
     for role in ROLES:
 
-        def view() -> object:
+        def view() -> Response:
             return jsonify(name=actor().name)
 
         cast.add_url_rule(f"/test/{role}", f"test_{role}", require(role, "command")(view), methods=["GET", "POST"])

@@ -1,0 +1,181 @@
+"""The house: which module may import which, what importing does, and that the map shows every room."""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+APP = ROOT / "app"
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(APP.rglob("*.py"))
+}
+# What has no home takes whatever has no home.
+HOMELESS = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "core"}
+# `package: the packages it may import`. sources <- reconciliation -> eventlog <- stream, dashboard on top.
+MAY_IMPORT = {
+    "sources": set(),
+    "eventlog": {"accounts"},  # its routes ask who is there
+    "audit": set(),
+    "accounts": {"eventlog", "audit"},
+    "rollout": {"eventlog", "audit", "accounts"},
+    "reconciliation": {"sources", "eventlog", "audit", "accounts"},
+    "stream": {"eventlog", "accounts", "rollout"},
+    "ops": set(),
+    "dashboard": {"reconciliation", "eventlog", "accounts", "rollout"},
+}
+# The log itself, without its routes, knows nobody.
+LOG_ITSELF = {
+    f"app.eventlog.{name}" for name in ("append", "audience", "models", "payloads", "prune", "read", "tail", "wake")
+}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module or name that a file imports, in full; also those inside functions."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{path}: relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def package_of(module: str) -> str | None:
+    """`eventlog` for `app.eventlog.read`; None for a module directly in `app`."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 and parts[0] == "app" and (APP / parts[1]).is_dir() else None
+
+
+def edges() -> Iterator[tuple[str, str]]:
+    for module, path in MODULES.items():
+        for imported in imports(path):
+            yield module, imported
+
+
+def test_every_package_has_its_place_in_the_order() -> None:
+    packages = {path.parent.name for path in APP.glob("*/__init__.py")}
+    assert packages <= set(MAY_IMPORT), "say in MAY_IMPORT what the new package may import"
+
+
+def test_imports_go_one_way() -> None:
+    wrong = [
+        f"{module} imports {imported}"
+        for module, imported in edges()
+        if (package := package_of(module)) is not None
+        and (other := package_of(imported)) is not None
+        and other != package
+        and other not in MAY_IMPORT[package]
+    ]
+    assert wrong == []
+
+
+def test_the_rule_would_notice(tmp_path: Path) -> None:
+    path = tmp_path / "x.py"
+    path.write_text("def f():\n    from app.stream import hub\n    import app.dashboard.routes as r\n")
+    assert list(imports(path)) == ["app.stream.hub", "app.dashboard.routes"]
+    assert [package_of(name) for name in imports(path)] == ["stream", "dashboard"]
+    assert package_of("app.config") is None
+    assert "stream" not in MAY_IMPORT["sources"] | MAY_IMPORT["eventlog"] | MAY_IMPORT["reconciliation"]
+
+
+def test_the_log_itself_knows_nobody() -> None:
+    wrong = [
+        (module, imported)
+        for module, imported in edges()
+        if module in LOG_ITSELF and package_of(imported) not in (None, "eventlog")
+    ]
+    assert wrong == []
+
+
+def test_only_the_factory_knows_the_dashboard() -> None:
+    knows = {module for module, imported in edges() if package_of(imported) == "dashboard"}
+    assert {module for module in knows if package_of(module) != "dashboard"} == {"app"}
+
+
+def test_no_package_imports_the_factory_or_the_command_line() -> None:
+    wrong = [
+        (module, imported)
+        for module, imported in edges()
+        if package_of(module) and imported.startswith(("app.cli", "app.create_app", "app.demo", "app.doctor"))
+    ]
+    assert wrong == []
+
+
+def test_one_module_knows_unleash() -> None:
+    assert {module for module, imported in edges() if imported.startswith("UnleashClient")} == {"app.rollout.flags"}
+
+
+def test_only_append_inserts_into_the_log() -> None:
+    inserts = re.compile(r"insert\(EventRow\)|EventRow\(|INSERT INTO event\b", re.IGNORECASE)
+    writers = {module for module, path in MODULES.items() if inserts.search(path.read_text())}
+    assert writers - {"app.eventlog.models"} == {"app.eventlog.append"}
+
+
+def test_request_handlers_do_not_touch_the_hub() -> None:
+    """What is not in the log does not reach a browser: only the tail delivers."""
+    delivering = {module for module, path in MODULES.items() if re.search(r"\bhub\.deliver\b", path.read_text())}
+    assert delivering == {"app"}
+
+
+def test_nothing_has_a_name_that_takes_everything() -> None:
+    names = {part for module in MODULES for part in module.split(".")}
+    assert names & HOMELESS == set()
+
+
+LOOK = """
+import sqlite3, socket, sys, threading
+def refuse(*args, **kwargs):
+    raise AssertionError(f"importing must not reach out: {args}")
+sqlite3.connect = sqlite3.dbapi2.connect = refuse
+socket.socket.connect = refuse
+threading.Thread.start = refuse
+import os
+before = set(os.listdir("."))
+import importlib
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+assert threading.active_count() == 1, threading.enumerate()
+assert set(os.listdir(".")) == before
+"""
+
+
+def test_importing_starts_no_thread_opens_no_connection_and_writes_no_file(tmp_path: Path) -> None:
+    modules = [name for name in MODULES if name != "app.stream.worker"]
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", LOOK, *modules],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT), "PATH": ""},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def named_rooms() -> set[str]:
+    """The modules that ARCHITECTURE.md's table names, as paths below `app/`."""
+    rooms, package = set(), ""
+    for line in (ROOT / "ARCHITECTURE.md").read_text().splitlines():
+        if not line.startswith("|"):
+            continue
+        heading = re.search(r"\*\*(\w+)/\*\*", line)
+        if heading:
+            package = f"{heading[1]}/"
+        for name in re.findall(r"`([\w/]+\.py)`", line):
+            rooms.add(name.removeprefix("app/") if name.startswith("app/") else package + name)
+    return rooms
+
+
+@pytest.mark.parametrize("module", [name for name, path in MODULES.items() if path.name != "__init__.py"])
+def test_the_map_names_every_module(module: str) -> None:
+    assert MODULES[module].relative_to(APP).as_posix() in named_rooms()
+
+
+def test_the_map_names_no_module_that_is_gone() -> None:
+    assert {room for room in named_rooms() if not (APP / room).exists()} == set()

@@ -1,0 +1,332 @@
+"""The `beacon` command, as a person types it: in a process of its own where that matters."""
+
+import io
+import json
+import os
+import socket
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from werkzeug.security import check_password_hash
+
+from app import create_app
+from app.cli import cli, main
+from app.config import Settings
+from app.db import db
+
+ROOT = Path(__file__).resolve().parent.parent
+Beacon = Callable[..., Result]
+Script = Callable[..., "Ended"]
+
+
+@pytest.fixture(autouse=True)
+def _keep_the_logs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command sends the process's logs to its standard error; this process runs more tests."""
+    monkeypatch.setattr("app.logs.configure", lambda: None)
+
+
+@pytest.fixture
+def instance(database: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a migrated instance, which the environment names."""
+    monkeypatch.setenv("BEACON_INSTANCE_DIR", str(database.parent))
+    return database.parent
+
+
+@pytest.fixture
+def beacon(instance: Path) -> Beacon:
+    """Run a command in this process; what it prints and how it ends."""
+
+    def run(*arguments: str, stdin: str | None = None) -> Result:
+        result = CliRunner().invoke(cli, arguments, input=stdin)
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+        return result
+
+    return run
+
+
+@pytest.fixture
+def alice(beacon: Beacon) -> None:
+    beacon("user", "add", "alice", "--role", "viewer", "--password-stdin", stdin="long enough\n")
+
+
+@dataclass(frozen=True)
+class Ended:
+    status: int | str | None
+    stdout: str
+    stderr: str
+
+    def one_sentence(self) -> str:
+        """The whole of standard error, which must be a single line that is no traceback."""
+        assert self.status == 1, self.stderr
+        (line,) = self.stderr.strip().splitlines()
+        assert line.startswith("beacon: ")
+        assert self.stdout == ""
+        return line
+
+
+@pytest.fixture
+def script(instance: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Script:
+    """The console script's entry, with its handling of mistakes; whatever it does not handle fails the test."""
+
+    def run(*arguments: str, stdin: str = "") -> Ended:
+        monkeypatch.setattr(sys, "argv", ["beacon", *arguments])
+        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        with pytest.raises(SystemExit) as ended:
+            main()
+        captured = capsys.readouterr()
+        return Ended(ended.value.code, captured.out, captured.err)
+
+    return run
+
+
+def in_a_process(*arguments: str, **environment: str) -> Ended:
+    """The console script for real."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("BEACON_")}
+    done = subprocess.run(
+        [sys.executable, "-c", "from app.cli import main; main()", *arguments],
+        cwd=ROOT,
+        env={**kept, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def rows(instance: Path, query: str) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(instance / "beacon.db")) as connection:
+        return connection.execute(query).fetchall()
+
+
+class TestUsers:
+    def test_added_listed_disabled(self, beacon: Beacon, instance: Path) -> None:
+        added = beacon("user", "add", "bob", "--role", "operator", "--password-stdin", stdin="long enough\n")
+        assert (added.exit_code, added.stdout) == (0, "added bob (operator)\n")
+        assert beacon("user", "list").stdout == "bob\toperator\tactive\n"
+        assert beacon("user", "disable", "bob").exit_code == 0
+        assert beacon("user", "list").stdout.startswith("bob\toperator\tdisabled 20")
+        assert rows(instance, "SELECT action_type, target FROM command_audit ORDER BY seq") == [
+            ("user-add", "bob"),
+            ("user-disable", "bob"),
+        ]
+        ((actor,),) = rows(instance, "SELECT DISTINCT actor FROM command_audit")
+        assert str(actor).startswith("cli:")
+
+    def test_the_password_is_the_first_line_whatever_it_holds(self, beacon: Beacon, instance: Path) -> None:
+        beacon("user", "add", "bob", "--role", "viewer", "--password-stdin", stdin="  pass word  \nmore\n")
+        ((kept,),) = rows(instance, "SELECT password_hash FROM user")
+        assert check_password_hash(str(kept), "  pass word  ")
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ("user", "add", "bob", "--role", "king", "--password-stdin"),
+            ("user", "add", "bob", "--password-stdin"),
+            ("user",),
+            ("nonsense",),
+            ("token", "create", "bob"),
+            ("rollout", "set", "101"),
+            ("rollout", "set", "many"),
+            ("token", "revoke", "x"),
+            ("publish", "a", "{"),
+            ("publish", "a", "[]"),
+            ("publish", "a", "[" * 50_000),
+            ("publish", "control.x", "{}"),
+            ("publish", "a", "{}", "--audience", "control"),
+        ],
+    )
+    def test_wrong_usage_is_status_2(self, beacon: Beacon, instance: Path, arguments: tuple[str, ...]) -> None:
+        assert beacon(*arguments, stdin="long enough\n").exit_code == 2
+        assert rows(instance, "SELECT count(*) FROM event") == [(0,)]
+
+
+class TestTokens:
+    def test_the_text_stands_alone_on_the_last_line_of_standard_output(self, beacon: Beacon, alice: None) -> None:
+        created = beacon("token", "create", "alice", "--scope", "read", "--scope", "stream", "--days", "7")
+        assert created.exit_code == 0
+        text = created.stdout.splitlines()[-1]
+        assert text.startswith("bcn_")
+        assert created.stdout == f"{text}\n"
+        assert "read stream" in created.stderr
+        assert text not in created.stderr
+        listed = beacon("token", "list").stdout
+        assert listed.startswith("1\talice\tread stream\tuntil 20")
+        assert text not in listed
+        assert beacon("token", "revoke", "1").stdout == "revoked token 1\n"
+        assert beacon("token", "list").stdout.endswith("revoked\n")
+
+    def test_a_token_made_by_the_command_opens_the_api(self, beacon: Beacon, alice: None, instance: Path) -> None:
+        text = beacon("token", "create", "alice", "--scope", "read").stdout.strip()
+        app = create_app(Settings(instance_dir=instance))
+        client = app.test_client()
+        assert client.get("/api/events", headers={"Authorization": f"Bearer {text}"}).status_code == 200
+        with app.app_context():
+            db.engine.dispose()
+
+
+class TestPublish:
+    def test_it_prints_the_id(self, beacon: Beacon, instance: Path) -> None:
+        assert beacon("publish", "my.event", '{"n": 1}').stdout == "1\n"
+        assert beacon("publish", "my.event", "{}", "--audience", "role:operator").stdout == "2\n"
+        assert rows(instance, "SELECT type, audience, data_json FROM event") == [
+            ("my.event", "everyone", '{"n":1}'),
+            ("my.event", "role:operator", "{}"),
+        ]
+
+
+class TestRollout:
+    def test_get_and_set(self, beacon: Beacon) -> None:
+        assert beacon("rollout", "get").stdout == "enable_sse_streaming: 0 %, enabled\n"
+        assert beacon("rollout", "set", "50").stdout == "enable_sse_streaming: 50 %, enabled\n"
+        assert beacon("rollout", "set", "50", "--disable").stdout == "enable_sse_streaming: 50 %, switched off\n"
+        assert beacon("rollout", "get").stdout == "enable_sse_streaming: 50 %, switched off\n"
+        assert beacon("rollout", "set", "60", "--enable").stdout == "enable_sse_streaming: 60 %, enabled\n"
+
+    def test_an_override_is_shown_as_such(self, beacon: Beacon, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("BEACON_FLAG_ENABLE_SSE_STREAMING", "off")
+        assert "overridden: off for everyone by BEACON_FLAG_ENABLE_SSE_STREAMING" in beacon("rollout", "get").stdout
+
+
+class TestAudit:
+    def test_verify_counts_and_names_the_head(self, beacon: Beacon, instance: Path) -> None:
+        assert beacon("audit", "verify").stdout == f"ok: 0 entries, head {'0' * 64}\n"
+        beacon("rollout", "set", "1")
+        beacon("rollout", "set", "2")
+        verified = beacon("audit", "verify")
+        ((head,),) = rows(instance, "SELECT hash FROM command_audit WHERE seq = 2")
+        assert (verified.exit_code, verified.stdout) == (0, f"ok: 2 entries, head {head}\n")
+
+    def test_verify_names_the_first_broken_entry(self, beacon: Beacon, instance: Path) -> None:
+        for percentage in ("1", "2", "3"):
+            beacon("rollout", "set", percentage)
+        with closing(sqlite3.connect(instance / "beacon.db")) as connection:
+            connection.execute("DROP TRIGGER command_audit_no_update")
+            connection.execute("UPDATE command_audit SET actor = 'nobody' WHERE seq = 2")
+            connection.commit()
+        ((key,),) = rows(instance, "SELECT id FROM command_audit WHERE seq = 2")
+        verified = beacon("audit", "verify")
+        assert verified.exit_code == 1
+        assert verified.stdout.startswith(f"broken: entry {key} (seq 2)")
+
+
+class TestDoctor:
+    def test_it_checks_everything_and_lists_settings_without_secrets(
+        self, beacon: Beacon, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("BEACON_SECRET_KEY", "do not show this")
+        found = beacon("doctor").stdout
+        for subject in ("database", "migrations", "clock", "descriptors", "sources", "flags"):
+            assert f" {subject}: " in found
+        assert "BEACON_HEARTBEAT_S = 15" in found
+        assert "do not show this" not in found
+
+    def test_a_missing_database_is_a_finding_with_what_to_do(self, tmp_path: Path) -> None:
+        found = in_a_process("doctor", BEACON_INSTANCE_DIR=str(tmp_path / "new"))
+        assert found.status == 1
+        assert "FAIL database" in found.stdout
+        assert "beacon migrate" in found.stdout
+        assert "Traceback" not in found.stderr
+
+
+class TestMigrate:
+    def test_it_makes_a_database_and_may_run_again(self, tmp_path: Path) -> None:
+        for _ in range(2):
+            done = in_a_process("migrate", BEACON_INSTANCE_DIR=str(tmp_path / "new"))
+            assert done.status == 0, done.stderr
+            assert done.stdout.startswith("the database is at revision ")
+
+
+class TestMistakes:
+    def test_a_folder_that_cannot_be_written(self, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        ended = in_a_process("user", "list", BEACON_INSTANCE_DIR=str(tmp_path / "file" / "x"))
+        assert "BEACON_INSTANCE_DIR" in ended.one_sentence()
+
+    @pytest.mark.parametrize("command", ["serve", "demo"])
+    def test_a_busy_port(self, script: Script, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+        with socket.socket() as busy:
+            busy.bind(("127.0.0.1", 0))
+            busy.listen()
+            port = busy.getsockname()[1]
+            monkeypatch.setenv("PORT", str(port))
+            sentence = script(command).one_sentence()
+        assert f"port {port} " in sentence
+        assert "PORT=8001" in sentence
+
+    @pytest.mark.parametrize(
+        ("name", "value"), [("BEACON_HEARTBEAT_S", "often"), ("PORT", "web"), ("BEACON_DATABASE_URL", "nonsense")]
+    )
+    def test_a_bad_setting(self, script: Script, monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+        monkeypatch.setenv(name, value)
+        assert name.removeprefix("BEACON_") in script("user", "list").one_sentence()
+
+    def test_a_file_that_is_no_database(self, script: Script, instance: Path) -> None:
+        (instance / "beacon.db").write_bytes(b"no database, but long enough to be read as the head of one" * 20)
+        assert "database cannot be used" in script("user", "list").one_sentence()
+
+    def test_a_database_in_a_folder_that_is_not_there(
+        self, script: Script, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setenv("BEACON_DATABASE_URL", f"sqlite:///{tmp_path}/none/beacon.db")
+        assert "unable to open database file" in script("user", "list").one_sentence()
+
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            (("user", "disable", "nobody"), "there is no user nobody"),
+            (("token", "create", "nobody", "--scope", "read"), "there is no user nobody"),
+            (("token", "create", "alice", "--scope", "all"), "a scope is one of"),
+            (("token", "create", "alice", "--scope", "read", "--days", "0"), "--days"),
+            (("token", "revoke", "99"), "no live token 99"),
+            (("rollout", "set", "5", "--flag", "other"), "there is no flag other"),
+            (("rollout", "get", "other"), "there is no flag other"),
+            (("publish", "Bad Type", "{}"), "type is wrong; expected: lower-case"),
+            (("publish", "a", "{}", "--audience", "all"), "audience is wrong"),
+            (("publish", "job.failed", "{}"), "data.service is wrong"),
+            (("publish", "a", json.dumps({"pad": "x" * 70_000})), "65536 bytes"),
+        ],
+    )
+    def test_a_wish_that_cannot_be_done(
+        self, script: Script, alice: None, arguments: tuple[str, ...], words: str
+    ) -> None:
+        assert words in script(*arguments).one_sentence()
+
+    def test_a_name_that_is_taken(self, script: Script, alice: None) -> None:
+        arguments = ("user", "add", "alice", "--role", "admin", "--password-stdin")
+        assert "already" in script(*arguments, stdin="long enough\n").one_sentence()
+
+    @pytest.mark.parametrize("stdin", ["short\n", ""])
+    def test_a_password_that_is_too_short_or_missing(self, script: Script, stdin: str) -> None:
+        arguments = ("user", "add", "bob", "--role", "viewer", "--password-stdin")
+        assert "at least 8" in script(*arguments, stdin=stdin).one_sentence()
+
+    def test_wrong_usage_explains_itself(self, script: Script) -> None:
+        ended = script("user", "add")
+        assert ended.status == 2
+        assert "Usage:" in ended.stderr
+
+    def test_somebody_without_a_name_in_the_system_can_use_it(
+        self, beacon: Beacon, instance: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Containers run under ids that no password file knows."""
+
+        def unknown() -> str:
+            raise KeyError("getpwuid(): uid not found")
+
+        monkeypatch.setattr("getpass.getuser", unknown)
+        assert beacon("rollout", "set", "1").exit_code == 0
+        assert rows(instance, "SELECT actor FROM command_audit") == [(f"cli:{os.getuid()}",)]
+
+
+def test_help_names_every_command() -> None:
+    text = CliRunner().invoke(cli, ["--help"]).stdout
+    for name in ("serve", "demo", "migrate", "user", "token", "service", "publish", "rollout", "audit", "doctor"):
+        assert f"  {name} " in text
