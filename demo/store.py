@@ -121,9 +121,7 @@ class Store:
 
     def tombstone(self, job_id: str) -> Tombstone | None:
         with self.transaction() as db:
-            row = db.execute(
-                "SELECT id, state, finished_at FROM tombstone WHERE id = ?", (job_id,)
-            ).fetchone()
+            row = db.execute("SELECT id, state, finished_at FROM tombstone WHERE id = ?", (job_id,)).fetchone()
         return Tombstone(*row) if row else None
 
     def is_new(self) -> bool:
@@ -154,8 +152,7 @@ class Store:
         """Take the jobs away, and remember how each ended: as `end`, or as it had finished."""
         now = self.now()
         tombstones = [
-            Tombstone(job.id, end or cast(EndState, job.state), now if end else job.finished_at or now)
-            for job in jobs
+            Tombstone(job.id, end or cast(EndState, job.state), now if end else job.finished_at or now) for job in jobs
         ]
         with self.transaction() as db:
             db.executemany("DELETE FROM job WHERE id = ?", [(gone.id,) for gone in tombstones])

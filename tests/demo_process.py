@@ -67,9 +67,7 @@ class DemoService:
 
     def move(self, job_id: str, state: str) -> dict[str, Any]:
         """Put a job into a state, as its worker would: this is how it fails."""
-        return self._body(
-            requests.patch(f"{self.url}/_jobs/{job_id}", json={"state": state}, timeout=ANSWER_S)
-        )
+        return self._body(requests.patch(f"{self.url}/_jobs/{job_id}", json={"state": state}, timeout=ANSWER_S))
 
     def age_out(self, job_id: str) -> dict[str, Any]:
         """Let a finished job go, as time does: a look-up answers 410 from now on."""
@@ -124,7 +122,7 @@ def start_demo(
     command += ["--seed", str(seed)] if seed is not None else []
     command += ["--name", name] if name is not None else []
     with (tmp_path / "demo.log").open("a") as log:
-        process = subprocess.Popen(  # noqa: S603 - this interpreter, arguments of a test
+        process = subprocess.Popen(
             command,
             cwd=ROOT,
             env={**os.environ, **(env or {})},

@@ -278,9 +278,7 @@ def test_a_key_of_a_bad_length_is_refused(client: FlaskClient, key: str) -> None
     assert client.get("/_calls").get_json()["calls"] == []
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "status"), [("GET", "/nowhere", 404), ("PUT", "/api/v1/jobs", 405)]
-)
+@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nowhere", 404), ("PUT", "/api/v1/jobs", 405)])
 def test_errors_are_json_with_a_sentence(client: FlaskClient, method: str, path: str, status: int) -> None:
     answer = client.open(path, method=method)
     assert answer.status_code == status

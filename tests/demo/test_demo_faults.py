@@ -167,9 +167,13 @@ def test_refuse_works_every_time(shared_demo: DemoService) -> None:
 
 def test_nobody_can_take_the_port_while_it_refuses(demo_service: DemoService) -> None:
     demo_service.fault("refuse", seconds=30)
-    with socket.socket() as thief, pytest.raises(OSError, match="in use"):
+
+    def take(thief: socket.socket) -> None:
         thief.bind(("127.0.0.1", urlsplit(demo_service.url).port))
         thief.listen()
+
+    with socket.socket() as thief, pytest.raises(OSError, match="in use"):
+        take(thief)
 
 
 def test_refuse_lasts_half_a_minute_unless_asked(client: FlaskClient) -> None:

@@ -70,9 +70,7 @@ def test_a_fixed_port_is_kept_over_a_restart(start: Any) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_ends_cleanly_and_soon_while_requests_hang(
-    demo_service: DemoService, number: signal.Signals
-) -> None:
+def test_it_ends_cleanly_and_soon_while_requests_hang(demo_service: DemoService, number: signal.Signals) -> None:
     demo_service.fault("hang")
     asked = [threading.Thread(target=ask_in_vain, args=(demo_service,), daemon=True) for _ in range(3)]
     for thread in asked:
@@ -102,7 +100,7 @@ def test_it_ends_when_its_parent_goes_away(tmp_path: Path) -> None:
         "print(p.stdout.readline().split()[-1], flush=True)"
     )
     demo = ["-m", "demo", "--with-parent", "--quiet-jobs", "--database", str(tmp_path / "x.db")]
-    gone = subprocess.run(  # noqa: S603 - this interpreter, arguments of this test
+    gone = subprocess.run(
         [sys.executable, "-c", launcher, sys.executable, *demo],
         cwd=ROOT,
         capture_output=True,
@@ -139,7 +137,7 @@ def test_health_tells_the_name(start: Any) -> None:
 
 
 def run_demo(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(  # noqa: S603 - this interpreter, arguments of a test
+    return subprocess.run(
         [sys.executable, "-m", "demo", *arguments],
         cwd=ROOT,
         env={**os.environ, **(env or {})},
@@ -172,8 +170,6 @@ def test_an_unusable_database_is_said_in_one_line(tmp_path: Path) -> None:
         assert "Traceback" not in result.stderr
 
 
-@pytest.mark.parametrize(
-    "arguments", [["--speed", "0"], ["--speed", "nan"], ["--port", "70000"], ["--port", "x"]]
-)
+@pytest.mark.parametrize("arguments", [["--speed", "0"], ["--speed", "nan"], ["--port", "70000"], ["--port", "x"]])
 def test_an_argument_out_of_range_is_refused(tmp_path: Path, arguments: list[str]) -> None:
     assert run_demo("--database", str(tmp_path / "z.db"), *arguments).returncode == 2
