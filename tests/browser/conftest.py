@@ -133,7 +133,7 @@ def visit(browser: Browser) -> Iterator[Visit]:
             context.add_cookies([_cookie(beacon, user)])
         if hear:
             context.add_init_script(f"({HEAR})()")
-        tab = Tab(context.new_page(), beacon, user or "")
+        tab = Tab(context.new_page(), beacon, user or "", troubles[-1])
         if path is not None:
             tab.goto(path)
         return tab

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page, Request, expect
+from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page, Request, Response, expect
 
 from app.dashboard.changes import UNLISTED_TYPES
 from tests.beacon_process import Beacon
@@ -87,13 +87,21 @@ class Trouble:
 class Tab:
     """One page of one person; `asked` grows with every request that it sends."""
 
-    def __init__(self, page: Page, beacon: Beacon, user: str) -> None:
-        self.page, self.beacon, self.user = page, beacon, user
+    def __init__(self, page: Page, beacon: Beacon, user: str, trouble: Trouble) -> None:
+        self.page, self.beacon, self.user, self.trouble = page, beacon, user, trouble
         self.asked: list[str] = []
         page.on("request", self._note)
 
-    def goto(self, path: str = "/") -> None:
-        self.page.goto(self.beacon.url + path)
+    def goto(self, path: str = "/") -> Response:
+        response = self.page.goto(self.beacon.url + path)
+        assert response is not None
+        return response
+
+    def beside(self, path: str = "/") -> "Tab":
+        """Another tab of the same browser, with the same login."""
+        tab = Tab(self.page.context.new_page(), self.beacon, self.user, self.trouble)
+        tab.goto(path)
+        return tab
 
     def load(self, state: str) -> Load:
         """Load the dashboard and measure; bytes are those on the wire, heads included."""

@@ -51,6 +51,7 @@ def test_three_lost_jobs_are_named_on_the_screen_in_the_table_and_in_the_log_unt
 
     operator = visit(beacon, "bob")
     operator.page.get_by_role("link", name="Review Mail").click()
+    expect(operator.page.locator("#open-items")).to_be_visible()
     assert ids_in(operator, "#open-items") == lost
     operator.page.get_by_label("Why these are in order").fill(REASON)
     operator.page.get_by_role("button", name="Accept the service's version").click()

@@ -1,0 +1,162 @@
+"""Whatever text comes in is shown as text, nothing of it runs, and the page goes on."""
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.beacon_process import Beacon
+from tests.browser.conftest import MakeBeacon, StartService, Visit
+from tests.browser.tab import Tab
+
+RUN = "window.ran = true"
+POISON = {
+    "script": f"<script>{RUN}</script>",
+    "handler": f"<img src=x onerror='{RUN}'>",
+    "attribute": f'" onmouseover="{RUN}" autofocus onfocus=\'{RUN}\'',
+    "end of the partial": f"</hx-partial></hx-upsert><hx-partial hx-target='#main'><script>{RUN}</script>",
+    "another target": "<tr id='change-1' hx-swap-oob='true'></tr><hx-upsert hx-target='#tiles'><b>x</b></hx-upsert>",
+    "htmx attributes": f"<b hx-get='/logout' hx-trigger='load' hx-on:click='{RUN}'>x</b>",
+    "end of the frame": "a\n\ndata: <b>forged</b>\nid: 999999\nevent: reset\n\n",
+    "carriage returns": "a\r\rid: 999999\r\revent: bye\rdata: {}\r\r\r\nb",
+    "nul": "a\x00b <scr\x00ipt> ␀",
+    "separators": "a\u2028b\u2029c\u0085d\ufeffe",
+    "directions": "\u202edesrever\u2066 \u200d",
+    "template": "{{ 7 * 7 }} {% raw %} ${7 * 7}",
+    "closed": "</td></tr></table></main></body></html><!-- ",
+    "entities": "&lt;b&gt; &amp;amp; &#60;",
+}
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+def test_hostile_events_are_shown_as_text_and_the_page_goes_on(beacon: Beacon, visit: Visit, streaming: bool) -> None:
+    beacon.set_rollout(100, enabled=streaming)
+    tab = visit(beacon, "alice")
+    tab.wait_state("connected" if streaming else "polling")
+    tab.mark()
+    ids = beacon.publish([{"type": "poison", "data": {"value": text}} for text in POISON.values()])
+    ids += beacon.publish([{"type": "poison", "data": {text: "as a name"}} for text in POISON.values()])
+    jobs = [{"service": text, "jobId": text, "queue": text} for text in POISON.values()]
+    ids += beacon.publish([{"type": "job.failed", "data": job} for job in jobs])
+    [after] = beacon.publish([{"type": "after.poison", "data": {}}])
+    tab.wait_change(after)
+    tab.wait_right()
+    for event_id, text in zip(ids, [*POISON.values()] * 3, strict=True):
+        expect(tab.page.locator(f"#change-{event_id} .words")).to_contain_text(
+            text.replace("\x00", "")
+        )  # HTML has no NUL
+    assert_harmless(tab)
+    pushed = tab.page.locator("#changes > [data-id]").all_inner_texts()
+    tab.goto()
+    tab.wait_state("connected" if streaming else "polling")
+    assert tab.page.locator("#changes > [data-id]").all_inner_texts() == pushed
+    assert_harmless(tab)
+
+
+def test_a_hostile_service_is_shown_as_text_everywhere(
+    start_beacon: MakeBeacon, start_service: StartService, visit: Visit
+) -> None:
+    beacon, service = start_beacon(POLL_INTERVAL_S=1), start_service()
+    # An id is one segment of a path; the source itself refuses control characters in it.
+    names = [text.replace("/", "|") for text in POISON.values() if not any(sign < " " for sign in text)]
+    service.create_jobs(*[{"id": f"{n} {name}", "queue": name, "state": "queued"} for n, name in enumerate(names)])
+    title = f"Mail <img src=x onerror='{RUN}'>"
+    beacon.watch("a.b", service.url, title)
+    tab = visit(beacon, "bob")
+    tile = tab.page.locator(".tile[data-service='a.b']")
+    expect(tile).to_have_attribute("data-state", "verified", timeout=10_000)
+    lost = service.lose(len(names))
+    expect(tile).to_have_attribute("data-state", "discrepancy", timeout=10_000)
+    expect(tile).to_contain_text(title)
+    expect(tile).to_contain_text(f"{len(names)} missing")
+    assert_harmless(tab)
+    tab.page.get_by_role("link", name=f"Review {title}").click()
+    boxes = tab.page.locator("#open-items input[type=checkbox]")
+    assert boxes.count() == len(lost)
+    expect(tab.page.get_by_role("heading", level=1)).to_have_text(title)
+    assert_harmless(tab)
+    tab.page.get_by_label("Why these are in order").fill(f"</p><script>{RUN}</script>")
+    tab.page.get_by_role("button", name="Accept the service's version").click()
+    expect(tab.page.locator("#open-items")).to_contain_text("Nothing is open")
+    assert_harmless(tab)
+
+
+def test_rows_that_another_program_wrote_wrongly_are_skipped_and_the_page_goes_on(beacon: Beacon, visit: Visit) -> None:
+    beacon.set_rollout(100)
+    tab = visit(beacon, "alice")
+    tab.wait_state("connected")
+    tab.note_states()
+    for event_type, data in [
+        ("ok.type", "not json"),
+        ("ok.type", "[1]"),
+        ("<script>", "{}"),
+        ("reconciliation.update", "{}"),
+        ("reconciliation.update", '{"service": "x", "status": "verified", "counts": null}'),
+        ("flag.changed", '{"flag": 7}'),
+        ("half.a.pair", '{"value": "\\ud83d"}'),
+    ]:
+        beacon.sql("INSERT INTO event (type, data_json) VALUES (?, ?)", event_type, data)
+    [after] = beacon.publish([{"type": "after.rubbish", "data": {}}])
+    tab.wait_change(after)
+    assert tab.states() == []
+    assert_harmless(tab)
+
+
+def test_the_policy_of_the_pages_forbids_what_is_inline_and_what_is_elsewhere(beacon: Beacon, visit: Visit) -> None:
+    tab = visit(beacon, "alice", None, allow=["Content Security Policy", "elsewhere.invalid"])
+    policy = tab.goto().headers["content-security-policy"]
+    assert "unsafe" not in policy
+    tab.wait_state("connected")
+    violated = tab.page.evaluate(
+        """async (run) => {
+          const seen = [];
+          document.addEventListener("securitypolicyviolation", (event) => seen.push(event.effectiveDirective));
+          const script = document.createElement("script");
+          script.textContent = run;
+          document.body.append(script);
+          document.body.setAttribute("onclick", run);
+          document.body.click();
+          new Image().src = "https://elsewhere.invalid/pixel.gif";
+          await fetch("https://elsewhere.invalid/").catch(() => {});
+          await new Promise((done) => setTimeout(done, 100));
+          return seen;
+        }""",
+        RUN,
+    )
+    assert {"script-src-elem", "script-src-attr", "img-src", "connect-src"} <= set(violated)
+    assert tab.page.evaluate("window.ran") is None
+
+
+def test_a_tour_of_all_pages_breaks_no_policy_and_asks_nobody_else(beacon: Beacon, visit: Visit) -> None:
+    """The fixture looks at the console and at every request's host."""
+    tab = visit(beacon, None, "/login")
+    tab.page.get_by_label("Name").fill("alice")
+    tab.page.get_by_label("Password").fill("correct horse battery")
+    tab.page.get_by_role("button", name="Log in").click()
+    tab.wait_state("connected")
+    tab.page.get_by_role("link", name="Mail").first.click()
+    tab.wait_state("connected")
+    tab.page.go_back()
+    tab.wait_state("connected")
+    tab.trouble.allowed = ["404"]
+    assert tab.goto("/services/nobody").status == 404
+    expect(tab.page.get_by_role("heading", level=1)).to_have_text("No such service")
+    assert len(tab.asked) > 50
+
+
+def test_the_watch_over_consoles_and_requests_sees_what_it_is_there_for(beacon: Beacon, visit: Visit) -> None:
+    tab = visit(beacon, "alice", "/login")
+    tab.page.evaluate("console.error('said')")
+    tab.page.evaluate("setTimeout(() => { throw new Error('thrown') })")
+    tab.page.evaluate("document.body.setAttribute('style', 'color: red')")
+    tab.page.route("https://elsewhere.invalid/**", lambda route: route.abort())
+    tab.page.evaluate("{ const a = document.createElement('a'); a.href = 'https://elsewhere.invalid/'; a.click(); }")
+    tab.page.wait_for_timeout(200)
+    seen = "\n".join(tab.trouble.seen)
+    tab.trouble.seen.clear()
+    for word in ("said", "thrown", "Content Security Policy", "request to https://elsewhere.invalid/"):
+        assert word in seen
+
+
+def assert_harmless(tab: Tab) -> None:
+    assert tab.page.evaluate("window.ran") is None
+    assert tab.page.locator("main :is(script, img, b, iframe, [onerror], [onmouseover], [hx-get])").count() == 0
+    assert tab.page.locator("main").count() == 1

@@ -1,0 +1,37 @@
+"""A login that ends, ends everywhere."""
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.conftest import FALLBACK_POLL_S, MakeBeacon, Visit
+
+REFUSED = r"Failed to load resource.*401"
+
+
+@pytest.mark.parametrize("streaming", [100, 0])
+def test_logging_out_in_one_tab_signs_the_other_out_and_leaves_other_logins_alone(
+    start_beacon: MakeBeacon, visit: Visit, streaming: int
+) -> None:
+    state = "connected" if streaming else "polling"
+    beacon = start_beacon(streaming=streaming, FALLBACK_POLL_S=FALLBACK_POLL_S)
+    tab = visit(beacon, "alice", allow=[REFUSED])
+    other, elsewhere = tab.beside("/?refresh=300"), visit(beacon, "alice")
+    for each in (tab, other, elsewhere):
+        each.wait_state(state)
+    other.mark()
+    tab.page.get_by_role("button", name="Log out").click()
+    expect(tab.page.get_by_role("button", name="Log in")).to_be_visible()
+    other.wait_state("offline", within_s=5)
+    link = other.badge.get_by_role("link", name="Signed out: log in")
+    expect(link).to_be_visible()
+    assert other.page.title().startswith("◌ offline")
+    asked = len(other.asked)
+    [event_id] = beacon.publish([{"type": "after.logout", "data": {}}])
+    elsewhere.wait_change(event_id)
+    other.page.wait_for_timeout(5 * FALLBACK_POLL_S * 1000)  # in which a page that goes on asking would ask
+    assert other.asked[asked:] == []
+    assert event_id not in other.change_ids()
+    assert not other.was_reloaded
+    link.click()
+    assert other.page.url == f"{beacon.url}/login?next=%2F%3Frefresh%3D300"
+    elsewhere.wait_state(state)
