@@ -84,9 +84,7 @@ def init_app(app: Flask) -> None:
 
 def answer(problem: Problem) -> Response:
     if wants_page():
-        # What is wrong may quote what was sent, half a surrogate pair included, which UTF-8 cannot write.
-        page = render_template("errors/problem.html", problem=problem).encode(errors="replace")
-        response = Response(page, mimetype="text/html")
+        response = Response(render_template("errors/problem.html", problem=problem), mimetype="text/html")
     else:
         response = jsonify(problem.as_json())
         response.mimetype = "application/problem+json"
