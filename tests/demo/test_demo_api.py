@@ -60,7 +60,7 @@ def test_pages_join_into_the_whole_list_in_the_order_of_ids(shared_demo: DemoSer
     created = ids_of(shared_demo.create_jobs(*[{}] * 25))
     seen: list[str] = []
     pages = 0
-    after = ""
+    after: str | None = ""
     while after is not None:
         page = shared_demo.get("/api/v1/jobs", after=after, limit=10).json()
         seen += ids_of(page["jobs"])

@@ -54,8 +54,8 @@ def hanging(service: DemoService) -> bool:
     return False
 
 
-def test_no_fault_is_on_at_the_start(shared_demo: DemoService) -> None:
-    assert shared_demo.get("/_fault").json() == {
+def test_no_fault_is_on_at_the_start(demo_service: DemoService) -> None:
+    assert demo_service.get("/_fault").json() == {
         "mode": "none",
         "seconds": None,
         "until": None,
