@@ -31,13 +31,12 @@ def of_items(items: Iterable[Item], pending: Iterable[str] = ()) -> Found:
     return found
 
 
-def of_look(look: Look) -> Found:
-    """What the look alone shows. Counts and lists are compared only where they belong to one revision."""
+def of_look(look: Look, twice: Sequence[str]) -> Found:
+    """What the look alone shows; `twice`: ids in two lists, which of different revisions only means that they moved."""
     found: Found = {oddity.kind: sorted(oddity.job_ids) for oddity in look.oddities if oddity.job_ids}
     if count_mismatches(look):
         found["count-mismatch"] = []
-    twice = _in_two_states(look)
-    if twice:
+    if twice and look.one_revision:
         found["duplicate"] = sorted({*found.get("duplicate", []), *twice})
     return found
 
@@ -113,14 +112,3 @@ def same(left: Mapping[FindingKind, Sequence[str]], told: ReconciliationUpdate |
     """Whether the newest event named the same kinds and ids."""
     before = {finding.kind: finding.job_ids for finding in (told.findings if told else None) or []}
     return {kind: bounded_ids(ids) for kind, ids in left.items()} == before
-
-
-def _in_two_states(look: Look) -> set[str]:
-    if not look.one_revision:
-        return set()
-    seen: set[str] = set()
-    twice: set[str] = set()
-    for listing in look.listings:
-        twice.update(seen & listing.jobs.keys())
-        seen.update(listing.jobs)
-    return twice

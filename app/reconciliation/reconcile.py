@@ -78,11 +78,12 @@ def reconcile(known: Known, heard: Heard, evidence: Evidence, now: datetime, bre
         found: Found = {**findings.of_items(known.items.values()), "rewound": []}
         return _stale(known, found, heard.look.latency_ms, REWOUND, now)
     rulings = _rulings(known, heard, evidence, breathe)
-    belief = _belief(known, heard, evidence, rulings, breathe)
+    jobs, twice = _unfinished(heard, breathe)
+    belief = _belief(known, evidence, rulings, jobs, breathe)
     opened = opened_items(known, rulings, now)
     closed = closed_items(known, heard, evidence, opened, now)
     pending = [job_id for job_id, ruling in rulings.items() if ruling == "pending"]
-    found = {**findings.of_items(still_open(known, opened, closed), pending), **findings.of_look(heard.look)}
+    found = {**findings.of_items(still_open(known, opened, closed), pending), **findings.of_look(heard.look, twice)}
     verdict = Verdict(
         status="discrepancy" if findings.is_discrepant(found) else "verified",
         at=now,
@@ -195,37 +196,55 @@ def _still_visible(known: Known, last: Heard, evidence: Evidence, job_id: str) -
     return (last.ended - seen).total_seconds() < visible
 
 
-def _belief(known: Known, heard: Heard, evidence: Evidence, rulings: Mapping[str, Ruling], breathe: Breathe) -> Belief:
-    jobs = _unfinished(heard, breathe)
+def _belief(
+    known: Known, evidence: Evidence, rulings: Mapping[str, Ruling], jobs: dict[str, Job], breathe: Breathe
+) -> Belief:
+    """`jobs`, the unfinished ones that the look shows, and those that are known to be there all the same."""
     unseen: dict[str, datetime] = {}
     for job_id, ruling in rulings.items():
         if ruling == "here":
             jobs[job_id] = _found_later(evidence, job_id) or known.jobs[job_id]
         elif ruling == "pending":
             jobs[job_id] = known.jobs[job_id]
-            unseen[job_id] = known.seen_at(job_id) or heard.began
+            if (seen := known.seen_at(job_id)) is not None:
+                unseen[job_id] = seen
     put: list[Job] = []
     for part in slices(jobs.items()):
         put += [job for job_id, job in part if known.jobs.get(job_id) != job]
         breathe()
-    resighted = {*unseen, *known.unseen} - {job.id for job in put}
-    put += [jobs[job_id] for job_id in resighted if job_id in jobs and known.unseen.get(job_id) != unseen.get(job_id)]
-    gone = [job_id for part in slices(known.jobs) for job_id in part if job_id not in jobs]
+    gone: list[str] = []
+    for ids in slices(known.jobs):
+        gone += [job_id for job_id in ids if job_id not in jobs]
+        breathe()
+    put += _resighted(known, jobs, unseen)
     return Belief(jobs, unseen, tuple(put), tuple(gone))
 
 
-def _unfinished(heard: Heard, breathe: Breathe) -> dict[str, Job]:
-    """The jobs as they were read last: one that moved on while the lists were read counts where it arrived."""
+def _resighted(known: Known, jobs: Mapping[str, Job], unseen: Mapping[str, datetime]) -> list[Job]:
+    """The same jobs as before, of which only the moment changed at which they were seen."""
+    moved = [job_id for job_id in {*unseen, *known.unseen} if known.unseen.get(job_id) != unseen.get(job_id)]
+    return [jobs[job_id] for job_id in moved if job_id in jobs and jobs[job_id] == known.jobs.get(job_id)]
+
+
+def _unfinished(heard: Heard, breathe: Breathe) -> tuple[dict[str, Job], list[str]]:
+    """The jobs as they were read last, and the ids that stand in two lists.
+
+    A job that moved on while the lists were read counts where it arrived.
+    """
     jobs: dict[str, Job] = {}
+    met: set[str] = set()
+    twice: list[str] = []
     for listing in heard.look.listings:
         for part in slices(listing.jobs.items()):
-            if listing.finished:
-                for job_id, _ in part:
-                    jobs.pop(job_id, None)
-            else:
+            again = [job_id for job_id, _ in part if job_id in met]
+            twice += again
+            met.update(job_id for job_id, _ in part)
+            if not listing.finished:
                 jobs.update(part)
+            for job_id in again if listing.finished else ():
+                jobs.pop(job_id, None)
             breathe()
-    return jobs
+    return jobs, twice
 
 
 def _found_later(evidence: Evidence, job_id: str) -> Job | None:

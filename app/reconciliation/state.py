@@ -14,7 +14,7 @@ CloseHow = Literal["reappeared", "finished", "accepted", "expired"]
 ItemKey = tuple[str, ItemKind]
 
 # Jobs looked at in one go: with a pause between, the streams of this process feel at most some milliseconds.
-SLICE = 5_000
+SLICE = 2_000
 
 T = TypeVar("T")
 

@@ -1,7 +1,6 @@
 """The whole way from a real job service in its own process to the record, with every fault it can play."""
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from flask import Flask

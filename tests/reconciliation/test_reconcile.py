@@ -90,6 +90,12 @@ class TestMissing:
         assert verdict.belief is not None
         assert verdict.belief.jobs == {"a": job("a", state)}
 
+    def test_condition_4_a_job_that_moves_during_the_second_look_counts_where_it_arrived(self) -> None:
+        moving = heard(look(queued=["a"], running=["a", "b"], succeeded=["b"], one_revision=False), 6)
+        belief = judge(known("a", "b"), heard(NOTHING), evidence(second=moving)).belief
+        assert belief is not None
+        assert belief.jobs == {"a": job("a", "running")}
+
     def test_condition_4_a_job_that_had_finished_by_the_second_look_leaves_quietly(self) -> None:
         verdict = judge(known("a"), heard(NOTHING), evidence(second=heard(look(succeeded=["a"]), 6)))
         assert (verdict.status, verdict.findings, verdict.opened) == ("verified", (), ())
@@ -240,9 +246,15 @@ class TestOneLookByItself:
         answer = look(cut=["queued"], counts={"queued": 20_000})
         assert judge(known(), heard(answer), evidence()).status == "verified"
 
-    def test_a_job_in_two_states_of_one_revision_is_a_duplicate(self) -> None:
-        verdict = judge(known(), heard(look(queued=["a"], failed=["a"])), evidence())
+    @pytest.mark.parametrize(
+        ("first", "second"),
+        [("queued", "running"), ("queued", "failed"), ("running", "failed"), ("succeeded", "failed")],
+    )
+    def test_a_job_in_two_states_of_one_revision_is_a_duplicate(self, first: str, second: str) -> None:
+        verdict = judge(known(), heard(look(**{first: ["a"], second: ["a"]})), evidence())
         assert (verdict.status, ids_of(verdict, "duplicate")) == ("discrepancy", ["a"])
+        assert verdict.belief is not None
+        assert set(verdict.belief.jobs) == ({"a"} if second == "running" else set())
 
     def test_a_job_that_moved_while_the_lists_were_read_counts_where_it_arrived(self) -> None:
         answer = look(queued=["a", "b"], running=["a"], succeeded=["b"], one_revision=False)

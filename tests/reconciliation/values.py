@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from app.eventlog.payloads import ReconciliationUpdate
 from app.reconciliation.reconcile import reconcile
 from app.reconciliation.rows import checksum
 from app.reconciliation.state import Evidence, Heard, Item, Known, Verdict
-from app.eventlog.payloads import ReconciliationUpdate
 from app.sources.base import Job, Listing, Look
 
 T0 = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)

@@ -134,11 +134,13 @@ def drip_the_size_of_a_chunk(service: Upstream, request: BaseHTTPRequestHandler)
 
 
 def say_nothing(service: Upstream, request: BaseHTTPRequestHandler) -> None:
-    service.released.wait(30)
+    service.hold()
 
 
 def _drip(service: Upstream, request: BaseHTTPRequestHandler, piece: bytes) -> None:
-    while not service.released.wait(0.02):
+    """For longer than any deadline here, but not for ever: a client without one must fail its test, not hang it."""
+    ends = time.monotonic() + ANSWER_S + 2 * SLACK_S
+    while time.monotonic() < ends and not service.released.wait(0.02):
         request.wfile.write(piece)
 
 

@@ -157,7 +157,7 @@ def test_a_look_up_says_what_became_of_a_job(service: Upstream, status: int, bod
 
 
 def test_a_look_up_that_is_not_answered_tells_nothing(service: Upstream) -> None:
-    service.answers["/api/v1/jobs/a"] = lambda _: service.released.wait(30) or None
+    service.answers["/api/v1/jobs/a"] = lambda _: service.hold()
     asked = PalantirSource(service.url, 10, http=HttpClient(service.url, answer_s=0.2))
     assert asked.look_up("a") == JobFate("cannot-tell")
 

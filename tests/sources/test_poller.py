@@ -30,6 +30,7 @@ class Observer:
 
     outcome: Outcome = field(default_factory=lambda: Outcome(answered=True))
     seen: list[Named] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
     silences: list[float] = field(default_factory=list)
     ticks: int = 0
     at_once: int = 0
@@ -44,6 +45,7 @@ class Observer:
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         self.seen.append(service)
+        self.times.append(time.monotonic())
         try:
             self.hold.wait(5)
             if self.error is not None:
@@ -192,6 +194,17 @@ def test_a_registry_that_cannot_be_read_does_not_end_the_poller(leased: Flask) -
 
     with polling(leased, observer, Broken([]), interval_s=0.01):
         eventually(lambda: observer.polls("a") > 0)
+
+
+def test_a_service_that_fails_is_polled_less_and_less_until_it_answers(leased: Flask) -> None:
+    observer = Observer(outcome=Outcome(answered=False))
+    with polling(leased, observer, Registry([Named("a")]), interval_s=0.02):
+        eventually(lambda: len(observer.times) >= 5)
+        observer.outcome = Outcome(answered=True)
+        answered = len(observer.times)
+        eventually(lambda: len(observer.times) >= answered + 5)
+    assert observer.times[4] - observer.times[0] >= 0.9 * (0.04 + 0.08 + 0.16 + 0.32)
+    assert min(b - a for a, b in zip(observer.times[answered:], observer.times[answered + 1 :], strict=False)) < 0.3
 
 
 def test_silence_is_looked_at_even_while_no_poll_is_due(leased: Flask) -> None:

@@ -61,7 +61,7 @@ def test_a_wrong_file_names_line_key_and_expectation(text: str, said: str) -> No
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot read the services file .*nowhere.toml: No such file"):
+    with pytest.raises(ConfigError, match=r"cannot read the services file .*nowhere\.toml: No such file"):
         read_services_file(tmp_path / "nowhere.toml")
 
 

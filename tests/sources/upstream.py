@@ -36,6 +36,10 @@ class Upstream:
     def raw(self, path: str, body: bytes, status: int = 200, **headers: str) -> None:
         self.answers[path] = lambda request: send(request, body, status, **headers)
 
+    def hold(self) -> None:
+        """Say nothing until the test is over."""
+        self.released.wait(30)
+
     def close(self) -> None:
         self.released.set()
         self._server.shutdown()
