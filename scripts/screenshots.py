@@ -1,0 +1,106 @@
+"""Take the pictures in docs/ from a real Beacon in a real Chromium: `python -m scripts.screenshots`.
+
+Four quiet job services: one has lost three jobs, one has stopped answering, two are fine.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from scripts.bootstrap import find_chromium
+from tests.beacon_process import Beacon, wait_for
+from tests.demo_process import DemoService, start_demo
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+DEVICES: dict[str, dict[str, Any]] = {
+    "desktop": {"viewport": {"width": 1280, "height": 800}},
+    "phone": {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True},
+}
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+PAGES = {"dashboard": "/", "service": "/services/mail", "login": "/login"}
+SERVICES = {
+    "mail": ("Mail", {"queued": 14, "running": 3, "failed": 2, "succeeded": 40}),
+    "invoices": ("Invoices", {"queued": 2, "running": 1, "failed": 0, "succeeded": 12}),
+    "thumbnails": ("Thumbnails", {"queued": 1204, "running": 16, "failed": 31, "succeeded": 90}),
+    "search": ("Search index", {"queued": 0, "running": 1, "failed": 0, "succeeded": 7}),
+}
+EVENTS = [
+    {"type": "deploy.started", "data": {"version": "4.12.0", "by": "jenkins"}},
+    {"type": "job.started", "data": {"service": "invoices", "jobId": "inv-2026-000417", "queue": "pdf"}},
+    {"type": "job.failed", "data": {"service": "invoices", "jobId": "inv-2026-000417", "queue": "pdf"}},
+    {"type": "deploy.done", "data": {"version": "4.12.0", "by": "jenkins"}},
+]
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        folder = Path(name)
+        services = {each: stack.enter_context(_service(folder / each, *SERVICES[each])) for each in SERVICES}
+        beacon = Beacon(folder / "beacon", POLL_INTERVAL_S=2)
+        for service_id, service in services.items():
+            beacon.watch(service_id, service.url, SERVICES[service_id][0])
+        stack.enter_context(beacon)
+        _happen(beacon, services)
+        playwright = stack.enter_context(sync_playwright())
+        sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=sandbox)
+        _take_all(browser, beacon)
+        browser.close()
+
+
+@contextmanager
+def _service(folder: Path, name: str, counts: dict[str, int]) -> Iterator[DemoService]:
+    folder.mkdir()
+    service = start_demo(folder, name=name)
+    service.create_jobs(*[{"state": state, "queue": "default"} for state in counts for _ in range(counts[state])])
+    yield service
+    service.stop()
+
+
+def _happen(beacon: Beacon, services: dict[str, DemoService]) -> None:
+    """A bad night, in the order in which it came."""
+    _wait_status(beacon, "verified", len(services))
+    for event in EVENTS:
+        beacon.publish([event])
+    services["search"].fault("refuse")
+    _wait_status(beacon, "stale", 1)
+    services["mail"].lose(3)
+    _wait_status(beacon, "discrepancy", 1)
+    beacon.publish([{"type": "job.failed", "data": {"service": "thumbnails", "jobId": "thumb_5c0a81f39d2e"}}])
+
+
+def _wait_status(beacon: Beacon, status: str, number: int) -> None:
+    statement = "SELECT count(*) FROM service_state WHERE status = ?"
+    wait_for(lambda: beacon.sql(statement, status)[0][0] >= number, f"{number} services {status}", within_s=30)
+
+
+def _take_all(browser: Browser, beacon: Beacon) -> None:
+    (DOCS / "screens").mkdir(parents=True, exist_ok=True)
+    cookies = [
+        {"name": cookie.name, "value": cookie.value or "", "url": beacon.url} for cookie in beacon.log_in("bob").cookies
+    ]
+    for device, options in DEVICES.items():
+        for scheme in SCHEMES:
+            for name, path in PAGES.items():
+                context = browser.new_context(color_scheme=scheme, locale="en-GB", timezone_id="UTC", **options)
+                if name != "login":
+                    context.add_cookies(cookies)  # type: ignore[arg-type]  # a TypedDict, of which this is the shape
+                _take(context.new_page(), beacon.url + path, DOCS / "screens" / f"{name}-{device}-{scheme}.png")
+                context.close()
+    (DOCS / "dashboard.png").write_bytes((DOCS / "screens" / "dashboard-desktop-light.png").read_bytes())
+
+
+def _take(page: Page, address: str, file: Path) -> None:
+    page.goto(address)
+    if page.locator("#connection").count():
+        page.wait_for_selector("html[data-connection=connected]")
+    page.screenshot(path=file)
+
+
+if __name__ == "__main__":
+    main()
