@@ -16,15 +16,17 @@ from app.db import configure_engine, db, engine_options, engine_url, read
 from app.eventlog import routes as eventlog_routes
 from app.eventlog.payloads import MAX_BODY_BYTES
 from app.eventlog.read import Event
-from app.lifecycle import Live
+from app.lifecycle import Every, Live
 from app.ops import headers, health
 from app.reconciliation import registry, watch
 from app.reconciliation import routes as reconciliation_routes
 from app.rollout import flags, store
+from app.rollout.follow import Follower
 from app.stream import routes as stream_routes
 from app.stream.hub import Hub
 from app.stream.shapes import html_shape
 
+FLAG_RETRY_S = 1.0
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -79,16 +81,14 @@ def _live(app: Flask, settings: Settings) -> None:
     hub = Hub(lambda user: asked.is_enabled(flags.Flag.SSE_STREAMING, user))
     app.extensions["beacon_live"] = live = Live(app, settings, hub)
 
-    def load_flags() -> None:
+    def read_rollouts() -> dict[str, flags.Rollout]:
         with app.app_context(), read() as session:
-            asked.load(store.every(session))
+            return store.every(session)
 
-    def on_events(events: object, _cursor: int) -> None:
-        if not events or flags.changed(events):  # type: ignore[arg-type]
-            load_flags()
-
-    live.tail.listen(on_events)
+    follower = Follower(asked, read_rollouts, hub.ask_flag)
+    live.tail.listen(follower.listen)
     live.tail.listen(hub.deliver)
+    live.add(Every(FLAG_RETRY_S, follower.retry))
     live.add(watch.poller(app, settings))
 
 

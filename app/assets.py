@@ -6,10 +6,11 @@ other by relative paths and so stay within one build without an import map.
 
 import hashlib
 from functools import cached_property
-from importlib import metadata
 from pathlib import Path
 
 from flask import Blueprint, Flask, Response, current_app, send_from_directory
+
+from app.version import VERSION
 
 FOLDER = Path(__file__).resolve().parent.parent / "static"
 CACHE_S = 31_536_000
@@ -25,13 +26,13 @@ class Assets:
 
     @cached_property
     def build(self) -> str:
-        """`1.0.0-3f2a91c4`: the version, and a hash over every file's name and content."""
+        """`0.1.0-3f2a91c4`: the version, and a hash over every file's name and content."""
         digest = hashlib.sha256()
         for path in self._files():
             content = path.read_bytes()
             digest.update(f"{path.relative_to(self.folder).as_posix()}\0{len(content)}\0".encode())
             digest.update(content)
-        return f"{_version()}-{digest.hexdigest()[:8]}"
+        return f"{VERSION}-{digest.hexdigest()[:8]}"
 
     def address(self, name: str) -> str:
         return f"/static/{self.build}/{name}"
@@ -67,10 +68,3 @@ def file(build: str, name: str) -> Response:
     current = build == assets.build
     response.headers["Cache-Control"] = f"public, max-age={CACHE_S}, immutable" if current else "no-cache"
     return response
-
-
-def _version() -> str:
-    try:
-        return metadata.version("beacon")
-    except metadata.PackageNotFoundError:
-        return "0"

@@ -19,6 +19,7 @@ WRITE_DEADLINE_S = 5.0
 # SQLite's busy handler sleeps in C and so stops the whole event loop: it may wait this long and no longer.
 SQLITE_BUSY_MS = 5
 POSTGRES_LOCK_TIMEOUT_MS = 2_000
+POSTGRES_IDLE_TIMEOUT_MS = 10_000
 
 _WRITING = {"beacon_writing": True}
 
@@ -128,6 +129,8 @@ def _postgres_connect(connection: Any, _record: ConnectionPoolEntry) -> None:
     with connection.cursor() as cursor:
         cursor.execute(f"SET lock_timeout = {POSTGRES_LOCK_TIMEOUT_MS}")
         cursor.execute("SET TIME ZONE 'UTC'")
+        # A worker that was frozen in a transaction would otherwise hold its locks, and all writers, until it thaws.
+        cursor.execute(f"SET idle_in_transaction_session_timeout = {POSTGRES_IDLE_TIMEOUT_MS}")
     connection.commit()
 
 

@@ -40,8 +40,9 @@ def run(settings: Settings) -> int:
     app = create_app(settings)
     setup.migrate(app, settings)
     children: list[subprocess.Popen[bytes]] = []
-    # SIGTERM to this process must end the children too; Ctrl-C reaches them by themselves.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    # A closed terminal (SIGHUP) or SIGTERM must end the children too; Ctrl-C reaches them by themselves.
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, lambda *_: sys.exit(0))
     try:
         service, url = _start_service(settings.instance_dir)
         children.append(service)
@@ -52,11 +53,21 @@ def run(settings: Settings) -> int:
         _print_addresses(settings, url, logins)
         while all(child.poll() is None for child in children):
             time.sleep(0.2)
-        return 1
+        raise CannotStart(_who_ended(children))
     except KeyboardInterrupt:
         return 0
     finally:
         _stop(children)
+
+
+def _who_ended(children: list[subprocess.Popen[bytes]]) -> str:
+    names = ("the demo job service", "the web server")
+    ended = [
+        f"{name} ended (status {child.poll()})"
+        for name, child in zip(names, children, strict=False)
+        if child.poll() is not None
+    ]
+    return f"{' and '.join(ended)}; everything else was stopped, start again with make run"
 
 
 def _start_service(folder: Path) -> tuple[subprocess.Popen[bytes], str]:

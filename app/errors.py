@@ -2,14 +2,14 @@
 
 import logging
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NoReturn
 
-from flask import Flask, Response, jsonify, render_template, request
+from flask import Flask, Request, Response, jsonify, render_template, request
 from flask.json.provider import DefaultJSONProvider
 from pydantic import ValidationError
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge, UnsupportedMediaType
 
 from app.db import DatabaseUnavailable
 
@@ -72,7 +72,21 @@ class _Json(DefaultJSONProvider):
             raise ValueError("nested too deep") from error
 
 
+class _Request(Request):
+    """Says what is wrong with a body that is not JSON."""
+
+    def on_json_loading_failed(self, e: ValueError | None) -> NoReturn:
+        """`e` is None where the content type is not JSON."""
+        # A chunked body announces no length: werkzeug reads up to the limit and stops there, without a word.
+        if self.max_content_length is not None and len(self.get_data()) >= self.max_content_length:
+            raise RequestEntityTooLarge
+        if e is None:
+            raise UnsupportedMediaType("Send JSON, with Content-Type: application/json.")
+        raise BadRequest(f"The body is not JSON: {e}.")
+
+
 def init_app(app: Flask) -> None:
+    app.request_class = _Request
     app.json = _Json(app)
     app.register_error_handler(Problem, answer)
     app.register_error_handler(HTTPException, _http)

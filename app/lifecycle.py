@@ -19,6 +19,8 @@ from app.stream.hub import Hub
 log = logging.getLogger(__name__)
 
 PRUNE_EVERY_S = 600.0
+# Events that the hub shapes and queues before the loop turns again.
+TAIL_PAGE = 100
 CHECKPOINT_EVERY_S = 5.0
 
 
@@ -74,7 +76,7 @@ class Live:
 
     def _read_after(self, cursor: int) -> Page:
         with self._app.app_context(), read() as session:
-            return log_read.after(session, cursor)
+            return log_read.after(session, cursor, TAIL_PAGE)
 
     def _read_head(self) -> int:
         with self._app.app_context(), read() as session:

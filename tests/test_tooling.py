@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from app.version import VERSION
 from scripts import bootstrap, pytest_order
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -149,3 +150,8 @@ def pretend_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list
 
 def project() -> dict:
     return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def test_the_version_is_the_same_in_the_application_and_the_package() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["version"] == VERSION

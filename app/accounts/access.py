@@ -115,9 +115,15 @@ app_exempt: set[str] = set()
 
 def _actor() -> Actor | None:
     if "actor" not in g:
-        g.actor = _from_bearer() if request.authorization is not None else _from_session()
+        # A proxy's own Basic credentials, say, are not ours to judge.
+        g.actor = _from_bearer() if _is_bearer() else _from_session()
     found: Actor | None = g.actor
     return found
+
+
+def _is_bearer() -> bool:
+    """Whatever calls itself a bearer credential switches the cookie off, a broken one too."""
+    return request.headers.get("Authorization", "").split(" ", 1)[0].lower() == "bearer"
 
 
 def _from_bearer() -> Actor | None:

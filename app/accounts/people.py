@@ -1,6 +1,8 @@
 """Users and tokens as an administrator changes them; every change is audited and reaches open streams."""
 
 import re
+import threading
+from functools import cache
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -17,8 +19,11 @@ from app.eventlog.payloads import TokenRevoked, UserChanged
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 MIN_PASSWORD = 8
-# A hash to compare with when there is no such user, so that the answer takes as long.
-_NOBODY = generate_password_hash("nobody")
+MAX_TOKEN_DAYS = 36_500
+# Hashing takes a core for a tenth of a second, on purpose: more at once would only slow all of them.
+HASHES_AT_ONCE = 2
+HASH_WAIT_S = 5.0
+_hashing = threading.BoundedSemaphore(HASHES_AT_ONCE)
 
 
 class BadInput(ValueError):
@@ -67,8 +72,8 @@ def add_token(session: Session, name: str, scopes: list[str], days: float | None
     unknown = sorted(set(scopes) - set(tokens.SCOPES))
     if unknown or not scopes:
         raise BadInput(f"a scope is one of {', '.join(tokens.SCOPES)}" + (f", not {unknown[0]}" if unknown else ""))
-    if days is not None and days <= 0:
-        raise BadInput("--days is more than 0")
+    if days is not None and not 0 < days <= MAX_TOKEN_DAYS:  # refuses NaN too
+        raise BadInput(f"--days is more than 0 and at most {MAX_TOKEN_DAYS}; without it a token never expires")
     user = find(session, name)
     row, text = tokens.create(session, user, scopes, days)
     chain.record(session, chain.Entry(by, "token-create", name, after={"token": row.id, "scopes": row.scopes}))
@@ -84,8 +89,26 @@ def revoke_token(session: Session, token_id: int, by: str) -> None:
     append(session, [NewEvent("control.token_revoked", TokenRevoked(token=token_id), "control")])
 
 
+class TooBusy(Exception):
+    """Too many passwords are being checked at once: ask again in a moment."""
+
+
 def verify_password(user: User | None, password: str) -> bool:
-    """True for the right password of a user who is not disabled; takes as long when there is no such user."""
-    # Slow on purpose: on the event loop it would hold up every stream of the worker.
-    matches = bool(offloop.call(check_password_hash, user.password_hash if user else _NOBODY, password))
+    """True for the right password of a user who is not disabled; takes as long when there is no such user.
+
+    It may wait for seconds: the caller holds no database connection meanwhile. Raises `TooBusy`.
+    """
+    if not _hashing.acquire(timeout=HASH_WAIT_S):
+        raise TooBusy
+    try:
+        # On the event loop it would hold up every stream of the worker.
+        matches = bool(offloop.call(check_password_hash, user.password_hash if user else _nobody(), password))
+    finally:
+        _hashing.release()
     return matches and user is not None and user.disabled_at is None
+
+
+@cache
+def _nobody() -> str:
+    """A hash to compare with when there is no such user, so that the answer takes as long."""
+    return generate_password_hash("nobody")

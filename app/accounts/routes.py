@@ -23,8 +23,13 @@ def login() -> ResponseReturnValue:
     address = request.remote_addr or ""
     if throttle.is_blocked(name, address):
         return _refused(name, "Too many failed logins. Wait five minutes, then try again.", 429)
-    user = db.session.scalar(sa.select(User).where(User.name == name))
-    if user is None or not people.verify_password(user, password):
+    user = db.session.scalar(sa.select(User).where(User.name == name)) if people.NAME.fullmatch(name) else None
+    db.session.remove()  # checking a password may take a while, and connections are few
+    try:
+        is_right = people.verify_password(user, password)
+    except people.TooBusy:
+        return _refused(name, "Too many people are logging in just now. Try again in a moment.", 503)
+    if user is None or not is_right:
         throttle.note_failure(name, address)
         return _refused(name, "Wrong name or password.", 401)
     sessions.begin(user)

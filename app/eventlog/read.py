@@ -4,7 +4,7 @@ import json
 import logging
 import math
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
@@ -33,7 +33,7 @@ class Event:
     id: int
     type: str
     audience: str
-    data: dict[str, Any]
+    data: dict[str, Any] = field(hash=False)  # compared all the same: two events are equal only in everything
     timestamp: str
 
 

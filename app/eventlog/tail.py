@@ -65,6 +65,7 @@ class Tail:
         """Wait for a hint, then read all there is; yields between pages, so that requests go on."""
         if self._wake is None:
             self._wake = self._make_wake()
+            self._check_head()
         else:
             self._wake.wait(LOOK_BY_ITSELF_S, self._stopping.is_set)
         full = True
@@ -76,6 +77,13 @@ class Tail:
         if self.degraded:
             log.warning("database is back, reading on after id %s", self.cursor)
             self.degraded = False
+
+    def _check_head(self) -> None:
+        """After a lost connection the database may be an older one, restored: then go on from its head."""
+        head = self._read_head()
+        if head < self.cursor:
+            log.warning("the log ends at id %s, below %s that was read: an older database is back", head, self.cursor)
+            self._tell(Page([], head, full=False))
 
     def _tell(self, page: Page) -> None:
         if page.cursor == self.cursor:

@@ -16,4 +16,6 @@ def _secure(response: Response) -> Response:
     response.headers.setdefault("Content-Security-Policy", POLICY)
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
     response.headers.setdefault("Referrer-Policy", "same-origin")
+    # What a person or token may see is nobody else's; static files and streams say their own.
+    response.headers.setdefault("Cache-Control", "private, no-cache")
     return response

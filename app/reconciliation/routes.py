@@ -8,6 +8,7 @@ from urllib.parse import quote
 from flask import Blueprint, jsonify, redirect, request
 from flask.typing import ResponseReturnValue
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic.alias_generators import to_camel
 from werkzeug.wrappers import Response
 
 from app.accounts.access import actor, require
@@ -149,11 +150,15 @@ def _registered(found: queries.Watched) -> dict[str, Any]:
         "type": service.kind,
         "healthEndpoint": service.url + HEALTH_PATHS.get(service.kind, ""),
         "registeredAt": service.registered_at,
-        "metadata": {"origin": service.origin, **json.loads(service.options_json)},
+        "metadata": {"origin": service.origin, **_camel(json.loads(service.options_json))},
         "health": _health(state),
         "status": state.status if state else None,
         "lastVerifiedAt": state.last_verified_at if state else None,
     }
+
+
+def _camel(options: dict[str, Any]) -> dict[str, Any]:
+    return {to_camel(name): value for name, value in options.items()}
 
 
 def _health(state: ServiceState | None) -> str:

@@ -5,6 +5,7 @@ Unleash server with the same buckets, so who is in at 10 % is still in at 50 %, 
 """
 
 import json
+import logging
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from UnleashClient.constants import FEATURES_URL
 from UnleashClient.utils import InstanceAllowType
 
 from app.eventlog.read import Event
+
+log = logging.getLogger(__name__)
 
 
 class Flag(StrEnum):
@@ -39,6 +42,8 @@ class Flags:
 
     def __init__(self, overrides: Mapping[str, bool]) -> None:
         self.overrides = {name: value for name, value in overrides.items() if name in set(Flag)}
+        for name in sorted(overrides.keys() - self.overrides.keys()):
+            log.warning("BEACON_FLAG_%s names no flag; there is %s", name.upper(), ", ".join(Flag))
         self._cache = _Memory()
         self._client: UnleashClient | None = None
         self._lock = threading.Lock()

@@ -17,6 +17,8 @@ from app.stream.subscriber import Subscriber
 
 RETRY_MS = (1_500, 3_000)
 DATABASE_RETRY_S = 0.5
+# Events shaped between two turns of the event loop: some 5 ms where each becomes HTML.
+BREATHE_EVERY = 10
 
 ReadLog = Callable[[int, Collection[str]], Page]
 """The log after a cursor for these audiences; opens and gives back its own connection. Raises when it is away."""
@@ -99,14 +101,7 @@ class Feed:
             subscriber.wait_behind(DATABASE_RETRY_S)
             return b""
         self._log_is_away = False
-        frames = []
-        for event in page.events:
-            if event.audience == CONTROL:
-                if is_revoked(subscriber, event):
-                    subscriber.close("revoked")
-                    break
-            elif subscriber.wants(event.type, event.audience):
-                frames.append(subscriber.reader.shape(event) or b"")
+        frames = self._shaped(page)
         moved = page.cursor > subscriber.cursor
         subscriber.cursor = max(subscriber.cursor, page.cursor)
         if not page.full:
@@ -114,6 +109,20 @@ class Feed:
         if not subscriber.live and not moved:
             # The tail is ahead of the log itself, which an older file has replaced: look again, but not at once.
             subscriber.wait_behind(DATABASE_RETRY_S)
+        return frames
+
+    def _shaped(self, page: Page) -> bytes:
+        """The page's frames for this reader, up to a revocation."""
+        subscriber, frames = self._subscriber, []
+        for place, event in enumerate(page.events):
+            if place % BREATHE_EVERY == 0:
+                time.sleep(0)  # a long replay to a fast reader must not keep the loop from everybody else
+            if event.audience == CONTROL:
+                if is_revoked(subscriber, event):
+                    subscriber.close("revoked")
+                    break
+            elif subscriber.wants(event.type, event.audience):
+                frames.append(subscriber.reader.shape(event) or b"")
         return b"".join(frames)
 
     def _note_away(self, error: Exception) -> None:

@@ -42,14 +42,23 @@ class Hub:
     def deliver(self, events: Sequence[Event], cursor: int) -> None:
         """The tail's listener: encode each event once a shape and queue it wherever it fits."""
         with self._lock:
-            for event in events:
-                if event.audience == "control":
-                    self._apply(event)
-                else:
-                    self._fan_out(event)
-                    if event.type == "flag.changed":
-                        self._ask_flag()
-            self.cursor = cursor
+            if cursor < self.cursor:
+                self._start_over()
+            try:
+                for event in events:
+                    self._take(event)
+            except Exception:
+                # Whoever was not served yet reads the log again from its own cursor.
+                for subscriber in self._subscribers:
+                    subscriber.fall_behind()
+                raise
+            finally:
+                self.cursor = cursor
+
+    def ask_flag(self) -> None:
+        """Say goodbye to whom the flag no longer lets stream."""
+        with self._lock:
+            self._ask_flag()
 
     def drain(self) -> None:
         """No new streams; say goodbye to those that are open."""
@@ -57,6 +66,19 @@ class Hub:
             self.draining = True
             for subscriber in self._subscribers:
                 subscriber.close("drain")
+
+    def _take(self, event: Event) -> None:
+        if event.audience == "control":
+            self._apply(event)
+            return
+        self._fan_out(event)
+        if event.type == "flag.changed":
+            self._ask_flag()
+
+    def _start_over(self) -> None:
+        """An older database was put back: cursors above its head are answered with a `reset` on reconnecting."""
+        for subscriber in self._subscribers:
+            subscriber.close("drain")
 
     def _fan_out(self, event: Event) -> None:
         frames: dict[Shape, bytes | None] = {}

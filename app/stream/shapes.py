@@ -2,11 +2,14 @@
 
 import logging
 from collections.abc import Callable
+from functools import lru_cache
 
 from app.eventlog.read import Event
 from app.stream import sse
 
 log = logging.getLogger(__name__)
+
+KEPT = 1_000
 
 Shape = Callable[[Event], bytes | None]
 """From an event to its frame, or None where this shape does not carry events of its type."""
@@ -42,8 +45,12 @@ def as_sse(event: Event) -> bytes:
 
 
 def html_shape(render: Callable[[Event], str | None]) -> Shape:
-    """Fragments for pages. What a page only acts on goes as a `signal`, so that it moves the cursor too."""
+    """Fragments for pages. What a page only acts on goes as a `signal`, so that it moves the cursor too.
 
+    The newest `KEPT` frames are kept: live, replay and polling then share one rendering.
+    """
+
+    @lru_cache(maxsize=KEPT)
     def as_html(event: Event) -> bytes:
         try:
             fragments = render(event)

@@ -68,6 +68,12 @@ class Subscriber:
             self._bytes = 0
             return joined
 
+    def fall_behind(self) -> None:
+        """Back to reading the log from the cursor."""
+        with self._ready:
+            self.live = False
+            self._ready.notify()
+
     def close(self, reason: Goodbye) -> None:
         """Ask the feed to say goodbye; the first reason stays."""
         with self._ready:

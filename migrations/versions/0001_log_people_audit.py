@@ -158,11 +158,14 @@ def downgrade() -> None:
 
 EVENT_RULES = {
     "sqlite": (
-        # An id at or below the highest ever handed out would be skipped by every cursor.
+        # A lower id would be skipped by every cursor, a huge one would leave none for the others. `sqlite_sequence`
+        # moves at the end of a statement, so within one the row before counts.
         """CREATE TRIGGER event_id_rises AFTER INSERT ON event
-           WHEN NEW.id <= (SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'event')
-             OR NEW.id < (SELECT max(id) FROM event)
-           BEGIN SELECT RAISE(ABORT, 'event ids rise: leave the id out'); END""",
+           WHEN NEW.id <> 1 + max(
+             (SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'event'),
+             (SELECT coalesce(max(id), 0) FROM event WHERE id <> NEW.id)
+           )
+           BEGIN SELECT RAISE(ABORT, 'event ids rise one by one: leave the id out'); END""",
         """CREATE TRIGGER event_no_update BEFORE UPDATE ON event
            BEGIN SELECT RAISE(ABORT, 'events are never changed'); END""",
         """CREATE TRIGGER event_floor_rises AFTER DELETE ON event

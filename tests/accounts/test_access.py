@@ -87,10 +87,19 @@ def test_a_made_up_bearer_does_not_carry_a_cookie_past_csrf(guarded: Flask) -> N
         assert response.status_code in (400, 401)
 
 
-@pytest.mark.parametrize("credential", ["Basic Ym9iOng=", "bearer", "Bearer a=b", "Negotiate abc"])
-def test_another_kind_of_credential_is_none(guarded: Flask, credential: str) -> None:
+@pytest.mark.parametrize("credential", ["bearer", "Bearer a=b", "BEARER x"])
+def test_a_broken_bearer_credential_is_none(guarded: Flask, credential: str) -> None:
     browser = logged_in(guarded, BOB)
     assert browser.get("/test/viewer", headers={"Authorization": credential}).status_code == 401
+
+
+@pytest.mark.parametrize("credential", ["Basic Ym9iOng=", "Negotiate abc"])
+def test_credentials_for_a_proxy_neither_help_nor_stand_in_the_way(guarded: Flask, credential: str) -> None:
+    browser, stranger = logged_in(guarded, BOB), guarded.test_client()
+    headers = {"Authorization": credential}
+    assert browser.get("/test/viewer", headers=headers).status_code == 200
+    assert stranger.get("/test/viewer", headers=headers).status_code == 401
+    assert browser.post("/test/operator", headers=headers).status_code == 400  # a cookie still needs its CSRF token
 
 
 def test_an_anonymous_post_is_told_to_log_in_rather_than_to_reload(guarded: Flask) -> None:

@@ -60,6 +60,20 @@ def test_an_id_at_or_below_the_highest_is_refused(app: Flask, outsider: sqlite3.
     assert [event.id for event in events(app)] == [1, 2]
 
 
+@pytest.mark.parametrize("chosen", [5, 2**63 - 1])
+def test_an_id_that_would_leave_a_gap_is_refused(app: Flask, outsider: sqlite3.Connection, chosen: int) -> None:
+    """The highest id there is would leave none for anybody else."""
+    publish(app, 3)
+    with pytest.raises(sqlite3.IntegrityError, match="one by one"):
+        outsider.execute("INSERT INTO event (id, type, data_json) VALUES (?, 'a', '{}')", (chosen,))
+
+
+def test_one_statement_may_insert_many(app: Flask, outsider: sqlite3.Connection) -> None:
+    publish(app, 2)
+    outsider.execute("INSERT INTO event (type, data_json) VALUES ('a', '{}'), ('b', '{}'), ('c', '{}')")
+    assert [event.id for event in events(app)] == [1, 2, 3, 4, 5]
+
+
 def test_the_first_id_cannot_be_below_one(app: Flask, outsider: sqlite3.Connection) -> None:
     with pytest.raises(sqlite3.IntegrityError, match="ids rise"):
         outsider.execute("INSERT INTO event (id, type, data_json) VALUES (0, 'x', '{}')")

@@ -142,6 +142,20 @@ def test_it_is_degraded_while_the_log_cannot_be_read_says_so_once_and_goes_on(
     assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
 
 
+def test_an_older_database_that_was_put_back_is_followed_from_its_own_head(tail: Tail, fake: FakeLog) -> None:
+    ears = Ears()
+    tail.listen(ears)
+    fake.events += [event(number) for number in range(3, 9)]
+    tail.start()
+    fake.down = True
+    eventually(lambda: tail.degraded)
+    fake.events = [event(1), event(2), event(3)]
+    fake.down = False
+    eventually(lambda: ears.cursors[-1] == 3)
+    fake.events += [event(4)]
+    eventually(lambda: ears.ids == [4])
+
+
 def test_it_cannot_start_without_its_database(fake: FakeLog) -> None:
     def head() -> int:
         raise OSError("away")

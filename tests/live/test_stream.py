@@ -202,3 +202,46 @@ def test_a_vanished_client_leaves_no_subscriber(start_beacon: MakeBeacon) -> Non
     for stream in streams:
         stream.cut()
     wait_for(lambda: beacon.log_text().count("[SSE] close") == 20, "twenty closed streams in the log")
+
+
+def test_a_long_replay_does_not_keep_the_loop_from_others(start_beacon: MakeBeacon) -> None:
+    """Twenty thousand events to one fast reader; whoever else asks meanwhile is answered between them."""
+    beacon = start_beacon()
+    with sqlite3.connect(beacon.database) as outsider:
+        rows = (("job.queued", f'{{"service": "mail", "jobId": "{n}"}}') for n in range(20_000))
+        outsider.executemany("INSERT INTO event (type, data_json) VALUES (?, ?)", rows)
+    calm = worst_health_s(beacon, 1.0)
+    with open_stream(beacon, query="as=html", **{"Last-Event-ID": "1"}) as stream:
+        busy = worst_health_s(beacon, 2.0)
+        wait_for(lambda: len(stream.ids()) == 20_000, "the whole replay", 60)
+    assert busy < calm + 0.25
+
+
+def worst_health_s(beacon: Beacon, for_s: float) -> float:
+    times = []
+    end = time.monotonic() + for_s
+    with requests.Session() as session:
+        while time.monotonic() < end:
+            began = time.monotonic()
+            assert session.get(f"{beacon.url}/healthz", timeout=10).status_code == 200
+            times.append(time.monotonic() - began)
+    return max(times)
+
+
+def test_many_logins_at_once_leave_pages_and_the_database_to_others(start_beacon: MakeBeacon) -> None:
+    beacon = start_beacon()
+    reader = beacon.log_in("ada")
+    with ThreadPoolExecutor(20) as pool:
+        logins = [pool.submit(beacon.log_in, "alice") for _ in range(20)]
+        while not all(login.done() for login in logins):
+            assert reader.get(f"{beacon.url}/", timeout=10).status_code == 200
+        for login in logins:
+            login.result()
+    assert "database is away" not in beacon.log_text()
+
+
+def test_a_body_that_announces_no_length_is_held_to_the_same_limit(beacon: Beacon) -> None:
+    headers = {**beacon.bearer("ada", "publish"), "Content-Type": "application/json"}
+    chunks = (b" " * 1024 * 1024 for _ in range(10))
+    answer = requests.post(f"{beacon.url}/api/events", data=chunks, headers=headers, timeout=30)
+    assert answer.status_code == 413

@@ -151,6 +151,27 @@ def test_no_event_behind_a_revocation_reaches_the_revoked(hub: Hub) -> None:
     assert ids(reader) == [1]
 
 
+def test_when_the_log_goes_back_every_reader_is_sent_to_ask_for_a_reset(hub: Hub) -> None:
+    reader = joined(hub, subscriber())
+    hub.deliver([event(9)], 9)
+    hub.deliver((), 3)
+    assert reader.goodbye == "drain"
+    assert hub.cursor == 3
+
+
+def test_a_reader_that_a_failure_kept_from_its_event_reads_the_log_again(hub: Hub) -> None:
+    def broken(_event: Event) -> bytes:
+        raise KeyError("a shape that fails")
+
+    served, unserved = joined(hub, subscriber()), joined(hub, subscriber(shape=broken))
+    with pytest.raises(KeyError):
+        hub.deliver([event(1)], 1)
+    assert hub.cursor == 1
+    assert not unserved.live
+    assert unserved.cursor == 0
+    assert served.cursor == len(ids(served))  # what it was given, and no more
+
+
 class TestFlag:
     def test_a_change_ends_the_streams_of_those_who_are_out_and_no_others(self) -> None:
         allowed = {"alice", "bob"}
