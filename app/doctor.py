@@ -1,5 +1,6 @@
 """The checks of `beacon doctor`: each says what it found and, where something is wrong, what to do."""
 
+import os
 import resource
 import time
 from collections.abc import Callable
@@ -13,9 +14,12 @@ from app.config import Settings
 from app.db import now_epoch, read
 from app.reconciliation import registry
 from app.rollout.flags import Flag
+from app.sources.file import read_services_file
 
 MAX_CLOCK_DIFFERENCE_S = 1.0
 MIN_DESCRIPTORS = 1_024
+# Read by `make test`, not by Beacon.
+NOT_SETTINGS = {"BEACON_SKIP_BROWSER"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,8 @@ def examine(app: Flask, settings: Settings) -> list[Finding]:
             lambda: _migrations(app),
             _clock,
             lambda: _descriptors(settings),
-            _sources,
+            lambda: _sources(settings),
+            _names,
             lambda: _flags(app),
         )
         return [_guarded(check) for check in checks]
@@ -48,6 +53,9 @@ def settings_lines(settings: Settings) -> list[str]:
     lines = [f"BEACON_{name.upper()} = {value}" for name, value in shown.items()]
     lines.append(f"BEACON_DATABASE_URL = {_without_password(settings.database_url)}")
     lines.append("BEACON_SECRET_KEY = (set)")
+    lines += [
+        f"BEACON_FLAG_{name.upper()} = {'on' if value else 'off'}" for name, value in settings.flag_overrides.items()
+    ]
     return sorted(lines)
 
 
@@ -79,11 +87,24 @@ def _descriptors(settings: Settings) -> Finding:
     return Finding("descriptors", good, f"{limit} for each of {settings.workers} workers{advice}")
 
 
-def _sources() -> Finding:
+def _sources(settings: Settings) -> Finding:
+    """The services file too: it is brought into the database by the first process that polls."""
     with read() as session:
-        services = registry.watched(session)
-    words = ", ".join(row.id for row in services) or "none is watched; add one: beacon service add ID URL"
-    return Finding("sources", bool(services), words)
+        ids = {row.id for row in registry.watched(session)}
+    if settings.sources_file is not None:
+        ids |= {entry.id for entry in read_services_file(settings.sources_file)}
+    words = ", ".join(sorted(ids)) or "none is watched; add one: beacon service add ID URL"
+    return Finding("sources", bool(ids), words)
+
+
+def _names() -> Finding:
+    """A setting that is misspelt is otherwise ignored without a word."""
+    known = {f"BEACON_{name.upper()}" for name in Settings.model_fields}
+    found = {name for name in os.environ if name.startswith("BEACON_") and not name.startswith("BEACON_FLAG_")}
+    unknown = sorted(found - known - NOT_SETTINGS)
+    if not unknown:
+        return Finding("names", True, "every BEACON_ variable is a setting")
+    return Finding("names", False, f"{', '.join(unknown)}: no such setting; correct the name or unset it")
 
 
 def _flags(app: Flask) -> Finding:

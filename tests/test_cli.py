@@ -228,6 +228,19 @@ class TestDoctor:
         assert "BEACON_HEARTBEAT_S = 15" in found
         assert "do not show this" not in found
 
+    def test_a_misspelt_setting_is_a_finding(self, beacon: Beacon, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert "ok   names: " in beacon("doctor").stdout
+        monkeypatch.setenv("BEACON_HEARTBEAT", "3")
+        assert "FAIL names: BEACON_HEARTBEAT: no such setting" in beacon("doctor").stdout
+
+    def test_services_of_the_file_count_before_the_first_poll(
+        self, beacon: Beacon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        file = tmp_path / "services.toml"
+        file.write_text('[[service]]\nid = "mail"\nkind = "palantir"\nurl = "http://127.0.0.1:9"\n')
+        monkeypatch.setenv("BEACON_SOURCES_FILE", str(file))
+        assert "ok   sources: mail" in beacon("doctor").stdout
+
     def test_a_missing_database_is_a_finding_with_what_to_do(self, tmp_path: Path) -> None:
         found = in_a_process("doctor", BEACON_INSTANCE_DIR=str(tmp_path / "new"))
         assert found.status == 1
