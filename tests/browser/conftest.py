@@ -147,5 +147,5 @@ def visit(browser: Browser) -> Iterator[Visit]:
 
 def _cookie(beacon: Beacon, user: str) -> Any:
     """The login of a session that went through the form."""
-    [cookie] = beacon.log_in(user).cookies
-    return {"name": cookie.name, "value": cookie.value, "url": beacon.url, "httpOnly": True, "sameSite": "Lax"}
+    [(name, value)] = beacon.log_in(user).cookies.items()
+    return {"name": name, "value": value, "url": beacon.url, "httpOnly": True, "sameSite": "Lax"}

@@ -45,7 +45,7 @@ def test_three_lost_jobs_are_named_on_the_screen_in_the_table_and_in_the_log_unt
     expect(viewers_page.page.get_by_label("Why these are in order")).to_be_disabled()
     expect(fieldset).to_have_accessible_description("Accepting needs the role operator; you are viewer.")
 
-    wait_for_polls(beacon, 4)
+    wait_for_polls(beacon, 3)
     assert ids_in(dashboard, "#tile-mail") == lost
     assert statuses(beacon) == ["verified", "discrepancy"]
 
@@ -63,7 +63,7 @@ def test_three_lost_jobs_are_named_on_the_screen_in_the_table_and_in_the_log_unt
     expect(dashboard.page.locator("#strip-mail")).to_be_hidden()
     expect(dashboard.page.locator("#summary")).to_contain_text("1 service verified")
     expect(viewers_page.page.locator("#open-items")).to_contain_text("Nothing is open")  # without a touch
-    wait_for_polls(beacon, 3)
+    wait_for_polls(beacon, 2)
     assert statuses(beacon) == ["verified", "discrepancy", "verified"]
     assert dashboard.page.title() == "Beacon"
     dashboard.wait_right()

@@ -10,7 +10,7 @@ from tests.browser.conftest import FALLBACK_POLL_S, MakeBeacon, Visit
 from tests.browser.tab import Load
 from tests.demo_process import DemoService
 
-LOADS = 3
+LOADS = 4
 
 
 def test_without_the_flag_no_stream_is_requested_and_the_page_follows_by_polling(
@@ -46,18 +46,19 @@ def test_a_page_without_the_flag_loads_no_slower_than_one_with_it(
     for _ in range(LOADS + 1):  # turn by turn, so that a busy machine meets both
         loads["connected"].append(visit(on, "alice", None).load("connected"))
         loads["polling"].append(visit(off, "alice", None).load("polling"))
-    first_ms = {state: median(load.content_ms for load in found[1:]) for state, found in loads.items()}
-    ready_ms = {state: median(load.ready_ms for load in found[1:]) for state, found in loads.items()}
+    content_ms = {state: [load.content_ms for load in found[1:]] for state, found in loads.items()}
+    ready_ms = {state: [load.ready_ms for load in found[1:]] for state, found in loads.items()}
     requests = {state: max(load.requests for load in found) for state, found in loads.items()}
     sizes = {state: max(load.size for load in found) for state, found in loads.items()}
     with capsys.disabled():
         for state in loads:
-            times = f"content {first_ms[state]:.0f} ms, ready {ready_ms[state]:.0f} ms"
+            times = f"content {median(content_ms[state]):.0f} ms, ready {median(ready_ms[state]):.0f} ms"
             print(f"\n{state}: {times}, {requests[state]} requests, {sizes[state]} bytes", end="")  # noqa: T201 -- figures to compare
     assert requests["polling"] <= requests["connected"]
     assert sizes["polling"] <= sizes["connected"]
-    assert first_ms["polling"] <= 2 * first_ms["connected"]
-    assert ready_ms["polling"] <= 2 * ready_ms["connected"]
+    # The fastest of each: what else the machine does only ever adds.
+    assert min(content_ms["polling"]) <= 2 * min(content_ms["connected"])
+    assert min(ready_ms["polling"]) <= 2 * min(ready_ms["connected"])
 
 
 def test_a_flag_switched_off_moves_open_pages_to_polling_quietly_and_back_when_it_is_on(

@@ -61,12 +61,6 @@ def test_times_stand_in_utc_and_a_link_makes_the_page_refresh_itself(beacon: Bea
     expect(refresh).to_have_count(0)
 
 
-def test_a_refreshing_page_shows_what_happened_meanwhile(beacon: Beacon, visit: Visit) -> None:
-    tab = visit(beacon, "alice", "/?refresh=5", java_script_enabled=False)
-    [event_id] = beacon.publish([{"type": "meanwhile", "data": {}}])
-    tab.wait_change(event_id, within_s=10)
-
-
 def expect_after_reloads(load: Callable[[], object], wanted: Locator) -> None:
     """A page without scripts shows nothing new by itself."""
 
