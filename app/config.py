@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any, Self
 
+from flask import current_app
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -79,6 +80,12 @@ def load_settings(**overrides: Any) -> Settings:
     except ValidationError as error:
         sentence = _sentence(error)
         raise ConfigError(sentence.replace("BEACON_PORT", "PORT") if plain_port else sentence) from error
+
+
+def current_settings() -> Settings:
+    """The settings of the current application."""
+    found: Settings = current_app.extensions["beacon_settings"]
+    return found
 
 
 def prepare_instance_dir(settings: Settings) -> None:

@@ -205,6 +205,21 @@ class Beacon:
             os.killpg(leader, signal.SIGKILL)
 
 
+def servers(folder: Path, end: Callable[[Beacon], None]) -> Iterator[Callable[..., Beacon]]:
+    """The body of a fixture: `start(WORKERS=2)` gives a server of one test's own, and each is ended by `end`."""
+    running: list[Beacon] = []
+
+    def start(**settings: Any) -> Beacon:
+        beacon = Beacon(folder / f"beacon{len(running)}", **settings)
+        running.append(beacon)
+        beacon.start()
+        return beacon
+
+    yield start
+    for beacon in running:
+        end(beacon)
+
+
 @contextmanager
 def write_lock(database: Path) -> Iterator[None]:
     """Another process holds SQLite's write lock for the length of the block."""

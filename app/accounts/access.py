@@ -45,7 +45,7 @@ class Actor:
 
 def actor() -> Actor:
     """The actor of this request; 401 where there is none. A bearer token wins over a cookie."""
-    found = _actor()
+    found = actor_or_none()
     if found is None:
         raise unauthorized()
     return found
@@ -53,7 +53,11 @@ def actor() -> Actor:
 
 def actor_or_none() -> Actor | None:
     """Like `actor`, for pages that answer anyone."""
-    return _actor()
+    if "actor" not in g:
+        # A proxy's own Basic credentials, say, are not ours to judge.
+        g.actor = _from_bearer() if _is_bearer() else _from_session()
+    found: Actor | None = g.actor
+    return found
 
 
 def unauthorized(detail: str = "Log in, or send a valid API token as Authorization: Bearer.") -> Problem:
@@ -99,26 +103,12 @@ def _check_csrf() -> None:
     """Browsers send cookies by themselves, so a cookie alone must not change anything; bearer tokens may."""
     if request.method in ("GET", "HEAD", "OPTIONS", "TRACE") or bearer_text() is not None:
         return
-    if request.endpoint in app_exempt:
-        return
     try:
         csrf.protect()
     except CSRFError as error:
         if not current_user.is_authenticated and request.endpoint != "accounts.login":
             raise unauthorized() from error
         raise Problem(400, "Form expired", "Reload the page and send it again.", reason="csrf") from error
-
-
-# Endpoints that take a POST without a token; each says why where it is added.
-app_exempt: set[str] = set()
-
-
-def _actor() -> Actor | None:
-    if "actor" not in g:
-        # A proxy's own Basic credentials, say, are not ours to judge.
-        g.actor = _from_bearer() if _is_bearer() else _from_session()
-    found: Actor | None = g.actor
-    return found
 
 
 def _is_bearer() -> bool:

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from flask import current_app, request
+from flask import request
 
 from app.accounts.access import Actor
 from app.clock import utc_text
-from app.config import Settings
+from app.config import current_settings
 from app.rollout.flags import Flag, is_enabled
 
 AGED_AFTER_INTERVALS = 3
@@ -36,7 +36,7 @@ class Frame:
 
 
 def frame(page: str, who: Actor, cursor: int) -> Frame:
-    current = settings()
+    current = current_settings()
     return Frame(
         page,
         who.name,
@@ -51,13 +51,8 @@ def frame(page: str, who: Actor, cursor: int) -> Frame:
     )
 
 
-def settings() -> Settings:
-    found: Settings = current_app.extensions["beacon_settings"]
-    return found
-
-
 def aged_after() -> timedelta:
-    return timedelta(seconds=settings().poll_interval_s * AGED_AFTER_INTERVALS)
+    return timedelta(seconds=current_settings().poll_interval_s * AGED_AFTER_INTERVALS)
 
 
 def _refresh_s() -> int | None:

@@ -3,9 +3,10 @@
 from flask import Blueprint, Response, make_response, render_template
 
 from app.accounts.access import actor, require
+from app.config import current_settings
 from app.dashboard import queries
 from app.dashboard.contexts import beyond_strip
-from app.dashboard.frame import aged_after, frame, settings
+from app.dashboard.frame import aged_after, frame
 from app.dashboard.summary import Summary
 from app.db import db
 from app.errors import Problem
@@ -19,7 +20,7 @@ CHANGES = 50
 @bp.app_context_processor
 def environment() -> dict[str, str]:
     """The bar names the environment on every page, the login page and problems included."""
-    return {"environment_name": settings().environment_name}
+    return {"environment_name": current_settings().environment_name}
 
 
 @bp.get("/")

@@ -7,7 +7,7 @@ from flask import Blueprint, Response, current_app, request
 
 from app.accounts import tokens
 from app.assets import build_name
-from app.config import Settings
+from app.config import current_settings
 from app.db import db
 from app.errors import Problem
 from app.eventlog import read as log
@@ -76,7 +76,7 @@ def _open(shape: Shape) -> Response:
         start,
         _hello(admitted),
         live().read_log,
-        Rhythm(_settings().heartbeat_s, _settings().stream_lifetime_s),
+        Rhythm(current_settings().heartbeat_s, current_settings().stream_lifetime_s),
         live().is_degraded,
     )
     return Response(iter(feed), headers=HEADERS)
@@ -96,7 +96,7 @@ def _admit(admitted: Admitted) -> None:
 def _hello(admitted: Admitted) -> dict[str, Any]:
     who, start = admitted.who, admitted.start
     return {
-        "heartbeatS": _whole(_settings().heartbeat_s),
+        "heartbeatS": _whole(current_settings().heartbeat_s),
         "head": start.head,
         "after": start.after,
         "session": tokens.opaque(who.login_id) if who.login_id else None,
@@ -135,8 +135,3 @@ def _html_shape() -> Shape:
 
 def _retry_after() -> dict[str, str]:
     return {"Retry-After": str(random.randint(1, 5))}  # noqa: S311 -- spreads reconnects
-
-
-def _settings() -> Settings:
-    settings: Settings = current_app.extensions["beacon_settings"]
-    return settings

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
 from scripts.bootstrap import NO_CHROMIUM, find_chromium, skip_browser
-from tests.beacon_process import Beacon
+from tests.beacon_process import Beacon, servers
 from tests.browser.tab import HEAR, Tab, Trouble
 from tests.demo_process import DemoService, start_demo
 
@@ -73,17 +73,7 @@ def beacon(tmp_path_factory: pytest.TempPathFactory, service: DemoService) -> It
 @pytest.fixture
 def start_beacon(tmp_path: Path) -> Iterator[MakeBeacon]:
     """`start_beacon(FALLBACK_POLL_S=1)`: a server of one test's own."""
-    running: list[Beacon] = []
-
-    def start(**settings: Any) -> Beacon:
-        beacon = Beacon(tmp_path / f"beacon{len(running)}", **settings)
-        running.append(beacon)
-        beacon.start()
-        return beacon
-
-    yield start
-    for beacon in running:
-        end(beacon)
+    yield from servers(tmp_path, end)
 
 
 def end(beacon: Beacon) -> None:

@@ -2,11 +2,10 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.beacon_process import Beacon
+from tests.beacon_process import Beacon, servers
 
 MakeBeacon = Callable[..., Beacon]
 
@@ -28,14 +27,4 @@ def beacon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Beacon]:
 @pytest.fixture
 def start_beacon(tmp_path: Path) -> Iterator[MakeBeacon]:
     """`start_beacon(WORKERS=2)`: a server of one test's own."""
-    running: list[Beacon] = []
-
-    def start(**settings: Any) -> Beacon:
-        beacon = Beacon(tmp_path / f"beacon{len(running)}", **settings)
-        running.append(beacon)
-        beacon.start()
-        return beacon
-
-    yield start
-    for beacon in running:
-        beacon.stop()
+    yield from servers(tmp_path, Beacon.stop)
