@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 EVERYONE = "everyone"
 CONTROL = "control"
@@ -21,8 +22,14 @@ class Viewer:
     @property
     def audiences(self) -> frozenset[str]:
         """Every audience that includes this viewer. An admin sees what any role is told."""
-        roles = ROLES if self.role == "admin" else (self.role,)
-        return frozenset({EVERYONE, f"user:{self.name}", *(f"role:{role}" for role in roles)})
+        return _audiences(self.name, self.role)
+
+
+@lru_cache(maxsize=10_000)
+def _audiences(name: str, role: str) -> frozenset[str]:
+    """One set for all streams of a user: they are many, and compared for every event."""
+    roles = ROLES if role == "admin" else (role,)
+    return frozenset({EVERYONE, f"user:{name}", *(f"role:{role}" for role in roles)})
 
 
 def is_valid(audience: str) -> bool:

@@ -28,13 +28,14 @@ _COLUMNS = (EventRow.id, EventRow.type, EventRow.audience, EventRow.data_json, E
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A committed change. `timestamp` is ISO 8601 UTC; `data` is the payload as it goes over the wire."""
+    """A committed change. `timestamp` is ISO 8601 UTC; `data` is the payload, `size` its length in the log."""
 
     id: int
     type: str
     audience: str
     data: dict[str, Any] = field(hash=False)  # compared all the same: two events are equal only in everything
     timestamp: str
+    size: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,7 @@ def _decode(row: _Row) -> Event:
     model = payloads.KNOWN.get(row.type)
     if model is not None:
         _check(model, data)
-    return Event(row.id, row.type, row.audience, data, _time(row.created_at))
+    return Event(row.id, row.type, row.audience, data, _time(row.created_at), len(row.data_json))
 
 
 def _payload(text: Any) -> dict[str, Any]:
