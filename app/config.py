@@ -32,6 +32,10 @@ class Settings(BaseSettings):
     poll_interval_s: float = Field(default=5, gt=0, le=3600)
     fallback_poll_s: float = Field(default=5, gt=0, le=300)
     stream_lifetime_s: float = Field(default=3600, gt=0)
+    max_streams: int = Field(default=10_000, ge=1)
+    max_streams_per_user: int = Field(default=8, ge=1)
+    connect_rate_per_user: int = Field(default=20, ge=1)
+    publish_rate_per_user: int = Field(default=200, ge=1)
     event_retention_days: float = Field(default=7, gt=0)
     workers: int = Field(default=1, ge=1, le=64)
     bind: str = "127.0.0.1"
@@ -45,6 +49,15 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
+
+    @field_validator("max_streams_per_user")
+    @classmethod
+    def _two_at_least(cls, value: int) -> int:
+        if value < 2:
+            raise ValueError(
+                "at least 2 are needed, because a browser may open its next stream before the last one has ended"
+            )
+        return value
 
     @model_validator(mode="after")
     def _derive(self) -> Self:
@@ -137,4 +150,4 @@ def _sentence(error: ValidationError) -> str:
     if not first["loc"]:
         return str(first["msg"]).removeprefix("Value error, ")
     name = "BEACON_" + "_".join(str(part) for part in first["loc"]).upper()
-    return f"{name} is {first['input']!r}: {first['msg'].lower()}"
+    return f"{name} is {first['input']!r}: {first['msg'].removeprefix('Value error, ').lower()}"

@@ -1,7 +1,6 @@
 """The checks of `beacon doctor`: each says what it found and, where something is wrong, what to do."""
 
 import os
-import resource
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from flask import Flask
 
-from app import setup
+from app import descriptors, setup
 from app.config import Settings
 from app.db import now_epoch, read
 from app.reconciliation import registry
@@ -17,7 +16,6 @@ from app.rollout.flags import Flag
 from app.sources.file import read_services_file
 
 MAX_CLOCK_DIFFERENCE_S = 1.0
-MIN_DESCRIPTORS = 1_024
 # Read by `make test`, not by Beacon.
 NOT_SETTINGS = {"BEACON_SKIP_BROWSER"}
 
@@ -81,10 +79,16 @@ def _clock() -> Finding:
 
 
 def _descriptors(settings: Settings) -> Finding:
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    good = limit >= MIN_DESCRIPTORS
-    advice = "" if good else f"; every stream needs one: raise it with ulimit -n {MIN_DESCRIPTORS} or more"
-    return Finding("descriptors", good, f"{limit} for each of {settings.workers} workers{advice}")
+    """The hard limit, because every worker raises its own to that."""
+    limit, wanted = descriptors.hard_limit(), descriptors.needed(settings.max_streams)
+    held = (
+        f"MAX_STREAMS {settings.max_streams} needs about {wanted} descriptors in each worker, the hard limit is {limit}"
+    )
+    if limit >= wanted:
+        return Finding("descriptors", True, held)
+    least = descriptors.capacity(limit)
+    advice = f"raise it (ulimit -Hn, systemd's LimitNOFILE=) or set BEACON_MAX_STREAMS to at most {least}"
+    return Finding("descriptors", False, f"{held}: {advice}; until then streams above {least} get 503")
 
 
 def _sources(settings: Settings) -> Finding:

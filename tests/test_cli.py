@@ -233,6 +233,18 @@ class TestDoctor:
         monkeypatch.setenv("BEACON_HEARTBEAT", "3")
         assert "FAIL names: BEACON_HEARTBEAT: no such setting" in beacon("doctor").stdout
 
+    def test_too_few_descriptors_for_the_streams_are_a_finding_with_what_to_do(
+        self, beacon: Beacon, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("app.descriptors.hard_limit", lambda: 4096)
+        found = beacon("doctor").stdout
+        assert "FAIL descriptors: MAX_STREAMS 10000 needs about 10400 descriptors" in found
+        assert "the hard limit is 4096" in found
+        assert "LimitNOFILE=" in found
+        assert "BEACON_MAX_STREAMS to at most 3819" in found
+        monkeypatch.setenv("BEACON_MAX_STREAMS", "3819")
+        assert "ok   descriptors: " in beacon("doctor").stdout
+
     def test_services_of_the_file_count_before_the_first_poll(
         self, beacon: Beacon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -27,6 +27,10 @@ def test_defaults_are_those_of_the_contract() -> None:
         "poll_interval_s": 5,
         "fallback_poll_s": 5,
         "stream_lifetime_s": 3600,
+        "max_streams": 10_000,
+        "max_streams_per_user": 8,
+        "connect_rate_per_user": 20,
+        "publish_rate_per_user": 200,
         "event_retention_days": 7,
         "workers": 1,
         "bind": "127.0.0.1",
@@ -73,6 +77,11 @@ def test_the_port_may_be_named_plainly(monkeypatch: pytest.MonkeyPatch, environm
         ("BEACON_HEARTBEAT_S", "nan"),
         ("BEACON_WORKERS", "0"),
         ("BEACON_DRAIN_S", "-1"),
+        ("BEACON_MAX_STREAMS", "0"),
+        ("BEACON_MAX_STREAMS_PER_USER", "0"),
+        ("BEACON_MAX_STREAMS_PER_USER", "-3"),
+        ("BEACON_CONNECT_RATE_PER_USER", "0"),
+        ("BEACON_PUBLISH_RATE_PER_USER", "many"),
         ("BEACON_EVENT_RETENTION_DAYS", "-7"),
         ("BEACON_FLAG_ENABLE_SSE_STREAMING", "maybe"),
         ("BEACON_DATABASE_URL", "mysql://host/name"),
@@ -87,6 +96,13 @@ def test_a_bad_value_is_refused_with_a_sentence_that_names_it(
     assert name.removeprefix("BEACON_") in sentence
     if name == "PORT":
         assert sentence.startswith("PORT is 'eighty'")
+
+
+def test_one_stream_for_each_user_is_too_few_and_the_sentence_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    sentence = refusal(monkeypatch, BEACON_MAX_STREAMS_PER_USER="1")
+    assert sentence.startswith("BEACON_MAX_STREAMS_PER_USER is '1': at least 2 are needed, because a browser ")
+    monkeypatch.setenv("BEACON_MAX_STREAMS_PER_USER", "2")
+    assert load_settings().max_streams_per_user == 2
 
 
 def test_postgresql_needs_a_secret_that_all_hosts_share(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,64 @@
+"""How often one user may ask for something: counted by each worker for itself, in memory."""
+
+import random
+import threading
+
+from flask import Flask, current_app
+from limits import RateLimitItemPerSecond
+from limits.storage import MemoryStorage
+from limits.strategies import SlidingWindowCounterRateLimiter
+
+from app.config import Settings
+from app.errors import Problem
+
+
+class Rate:
+    """At most `per_second` hits of a user within any second; `what` and `setting` go into the refusal's sentence.
+
+    Memory is bounded by the users of the last two seconds: two counters for each of them, which expire. (The moving
+    window of `limits` would keep a list for every name for ever, its fixed window locks users out when the clock is
+    set back.)
+    """
+
+    def __init__(self, per_second: int, what: str = "requests", setting: str = "") -> None:
+        self.per_second, self._what, self._setting = per_second, what, setting
+        self._item = RateLimitItemPerSecond(per_second)
+        self._making = threading.Lock()
+        self._limiter: SlidingWindowCounterRateLimiter | None = None
+
+    def hit(self, user: str) -> None:
+        """Count one. Raises `Problem` 429, with reason `rate`, where that is one too many; it is then not counted."""
+        if not self._made().hit(self._item, user):
+            raise self._refusal()
+
+    def _made(self) -> SlidingWindowCounterRateLimiter:
+        """At the first hit, because the storage starts a timer when it is made: building an app starts nothing."""
+        with self._making:
+            if self._limiter is None:
+                self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
+            return self._limiter
+
+    def _refusal(self) -> Problem:
+        by = f" ({self._setting})" if self._setting else ""
+        detail = (
+            f"You may make {self.per_second} {self._what} a second on one worker{by}. "
+            "Wait as long as Retry-After says, and send fewer at once."
+        )
+        wait_s = random.randint(1, 3)  # noqa: S311 -- spreads those who come back
+        return Problem(429, "Too many requests", detail, headers={"Retry-After": str(wait_s)}, reason="rate")
+
+
+def connecting(settings: Settings) -> Rate:
+    """For everyone who opens streams."""
+    return Rate(settings.connect_rate_per_user, "attempts to open a stream", "BEACON_CONNECT_RATE_PER_USER")
+
+
+def init_app(app: Flask, settings: Settings) -> None:
+    rate = Rate(settings.publish_rate_per_user, "requests that publish", "BEACON_PUBLISH_RATE_PER_USER")
+    app.extensions["beacon_publish_rate"] = rate
+
+
+def publishing() -> Rate:
+    """For everyone who publishes to the current application."""
+    found: Rate = current_app.extensions["beacon_publish_rate"]
+    return found

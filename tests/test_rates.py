@@ -1,0 +1,119 @@
+"""Rates: a user who asks too often is told so, for a second or two, and nobody else is."""
+
+import threading
+import time
+
+import pytest
+from flask import Flask
+
+from app import rates
+from app.config import Settings
+from app.errors import Problem
+from app.rates import Rate
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time, as one number to set; it stands still otherwise."""
+    now = [1_000_000.0]
+    monkeypatch.setattr(time, "time", lambda: now[0])
+    return now
+
+
+def hits(rate: Rate, user: str, times: int) -> int:
+    """How many of so many were let through."""
+    passed = 0
+    for _ in range(times):
+        try:
+            rate.hit(user)
+        except Problem:
+            continue
+        passed += 1
+    return passed
+
+
+def test_hits_above_the_rate_are_refused_with_what_to_do(clock: list[float]) -> None:
+    rate = Rate(3, "attempts to open a stream", "BEACON_CONNECT_RATE_PER_USER")
+    assert hits(rate, "alice", 3) == 3
+    with pytest.raises(Problem) as refused:
+        rate.hit("alice")
+    problem = refused.value
+    assert (problem.status, problem.members) == (429, {"reason": "rate"})
+    assert "3 attempts to open a stream a second" in problem.detail
+    assert "BEACON_CONNECT_RATE_PER_USER" in problem.detail
+    assert "Wait" in problem.detail
+
+
+def test_retry_after_is_whole_seconds_and_differs(clock: list[float]) -> None:
+    rate, waits = Rate(1), set()
+    rate.hit("alice")
+    for _ in range(60):
+        with pytest.raises(Problem) as refused:
+            rate.hit("alice")
+        waits.add(refused.value.headers["Retry-After"])
+    assert waits == {"1", "2", "3"}
+
+
+def test_one_users_hits_are_nobody_elses(clock: list[float]) -> None:
+    rate = Rate(2)
+    assert hits(rate, "alice", 5) == 2
+    assert hits(rate, "bob", 5) == 2
+
+
+def test_a_refused_hit_does_not_count_so_that_hammering_locks_nobody_out(clock: list[float]) -> None:
+    rate = Rate(2)
+    assert hits(rate, "alice", 1000) == 2
+    clock[0] += 2
+    assert hits(rate, "alice", 1000) == 2
+
+
+def test_a_steady_stream_of_hits_gets_its_rate_and_no_more(clock: list[float]) -> None:
+    rate, passed = Rate(10), 0
+    for _ in range(500):
+        clock[0] += 0.02
+        passed += hits(rate, "alice", 1)
+    assert 90 <= passed <= 110
+
+
+def test_no_second_holds_twice_the_rate(clock: list[float]) -> None:
+    """A window that begins anew at a fixed moment would let twice as many through around it."""
+    rate = Rate(10)
+    clock[0] += 0.9
+    assert hits(rate, "alice", 20) == 10
+    clock[0] += 0.2
+    assert hits(rate, "alice", 20) <= 2
+
+
+def test_a_clock_that_is_set_back_locks_nobody_out(clock: list[float]) -> None:
+    rate = Rate(2)
+    hits(rate, "alice", 5)
+    clock[0] -= 3600
+    assert hits(rate, "alice", 5) == 2
+
+
+def test_users_of_long_ago_take_no_memory() -> None:
+    rate = Rate(5)
+    for n in range(500):
+        rate.hit(f"user-{n}")
+    storage = rate._made().storage
+    storage.expirations.update(dict.fromkeys(storage.expirations, 0.0))  # type: ignore[attr-defined]
+    rate.hit("alice")
+    deadline = time.monotonic() + 5
+    while len(storage.storage) > 1 and time.monotonic() < deadline:  # type: ignore[attr-defined]
+        time.sleep(0.01)
+    kept = (storage.storage, storage.expirations, storage.locks)  # type: ignore[attr-defined]
+    assert [len(part) for part in kept] == [1, 1, 1]
+
+
+def test_building_starts_nothing() -> None:
+    before = threading.active_count()
+    Rate(5)
+    assert threading.active_count() == before
+
+
+def test_the_settings_are_the_rates() -> None:
+    settings = Settings(connect_rate_per_user=7, publish_rate_per_user=9)
+    app = Flask("rates")
+    rates.init_app(app, settings)
+    with app.app_context():
+        assert (rates.connecting(settings).per_second, rates.publishing().per_second) == (7, 9)
