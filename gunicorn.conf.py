@@ -8,12 +8,15 @@ import os  # noqa: E402 -- nothing may be imported before the patch
 
 from app.config import load_settings  # noqa: E402 -- see above
 from app.logs import configure  # noqa: E402 -- see above
+from app.ops.metric_files import MetricFiles  # noqa: E402 -- see above
 
 assert all(  # noqa: S101 -- a worker on unpatched sockets would block all its streams: refuse to start
     monkey.is_module_patched(name) for name in ("socket", "ssl", "select", "threading")
 )
 
 _settings = load_settings()
+_metric_files = MetricFiles(_settings)
+_metric_files.choose()
 
 wsgi_app = "wsgi:app"
 worker_class = "app.stream.worker.BeaconWorker"
@@ -45,3 +48,13 @@ def worker_exit(server, worker):  # noqa: ARG001 -- gunicorn's signature
 
 def on_starting(server):  # noqa: ARG001 -- gunicorn's signature
     configure()
+
+
+def when_ready(server):
+    """The port is ours and no worker runs yet, unless an older master handed the port over together with its own."""
+    if not server.master_pid:
+        _metric_files.wipe()
+
+
+def child_exit(server, worker):  # noqa: ARG001 -- gunicorn's signature
+    _metric_files.bury(worker.pid)

@@ -17,7 +17,7 @@ from app.eventlog import routes as eventlog_routes
 from app.eventlog.payloads import MAX_BODY_BYTES
 from app.eventlog.read import Event
 from app.lifecycle import Every, Live
-from app.ops import headers, health
+from app.ops import headers, health, metrics
 from app.reconciliation import registry, watch
 from app.reconciliation import routes as reconciliation_routes
 from app.rollout import flags, store
@@ -53,6 +53,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         stream_routes.bp,
         dashboard_routes.bp,
         health.bp,
+        metrics.bp,
     ):
         app.register_blueprint(blueprint)
     return app
@@ -80,6 +81,7 @@ def _live(app: Flask, settings: Settings) -> None:
     app.extensions["beacon_html_shape"] = html_shape(_renderer(app))
     hub = Hub(lambda user: asked.is_enabled(flags.Flag.SSE_STREAMING, user))
     app.extensions["beacon_live"] = live = Live(app, settings, hub)
+    metrics.init_app(app, live, lambda: hub.counters)  # the first part: it stops, and counts, after the others
 
     def read_rollouts() -> dict[str, flags.Rollout]:
         with app.app_context(), read() as session:

@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "rollout": {"eventlog", "audit", "accounts"},
     "reconciliation": {"sources", "eventlog", "audit", "accounts"},
     "stream": {"eventlog", "accounts", "rollout"},
-    "ops": set(),
+    "ops": {"stream", "eventlog", "accounts"},
     "dashboard": {"reconciliation", "eventlog", "accounts", "rollout"},
 }
 # The log itself, without its routes, knows nobody.

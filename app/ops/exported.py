@@ -1,0 +1,207 @@
+"""What Beacon exports to Prometheus, and how plain numbers become it. `docs/metrics.md` says what each is good for."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from app.ops import metric_files
+from app.stream.counters import LAG_BUCKETS_S, Counters
+
+if TYPE_CHECKING:
+    # The library decides at its import whether it works for one process or for many: only gunicorn's
+    # configuration knows, and it imports this module first.
+    from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+LAG = "beacon_delivery_lag_seconds"
+LAG_HELP = "Seconds from appending an event to sending it to one reader; replays do not count."
+
+# Over all living workers: added up, the highest, the lowest. A worker that ended no longer counts.
+Mode = Literal["livesum", "livemax", "livemin"]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a worker knows about itself at one moment."""
+
+    counters: Counters
+    cursor: int
+    """The last id of the log that this worker has read."""
+    degraded: bool
+    """Whether it cannot read the log now."""
+    unreadable: int
+    """Rows of the log that it could not read."""
+    build: str
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One exported name. Without `mode` it is a counter; with `label`, `read` answers a number for each of its values.
+
+    `known` values are there from the start, at 0: a rate over a series that has only just appeared shows nothing.
+    """
+
+    name: str
+    help: str
+    read: Callable[[Snapshot], float | Mapping[str, float]]
+    mode: Mode | None = None
+    label: str = ""
+    known: tuple[str, ...] = ()
+
+
+_SHAPES = ("json", "html", "reconciliation", "events", "sse")
+
+METRICS = (
+    Metric("beacon_streams_open", "Open streams.", lambda now: now.counters.open, "livesum", "shape", _SHAPES),
+    Metric(
+        "beacon_streams_opened_total", "Streams opened.", lambda now: now.counters.opens, label="shape", known=_SHAPES
+    ),
+    Metric(
+        "beacon_streams_closed_total",
+        "Streams closed, by why.",
+        lambda now: now.counters.closes,
+        label="reason",
+        known=("drain", "lifetime", "revoked", "flag-off", "slow", "client-gone", "error"),
+    ),
+    Metric(
+        "beacon_stream_resumes_total",
+        "How streams began: without a cursor, with a replay, with a reset.",
+        lambda now: now.counters.resumes,
+        label="outcome",
+        known=("none", "replayed", "reset"),
+    ),
+    Metric(
+        "beacon_streams_refused_total",
+        "Streams that were not opened, by why.",
+        lambda now: now.counters.refusals,
+        label="reason",
+        known=("flag-off", "draining", "full", "user-cap", "rate"),
+    ),
+    Metric(
+        "beacon_deliveries_total", "Events sent; one event to one reader is one.", lambda now: now.counters.deliveries
+    ),
+    Metric(
+        "beacon_stream_bytes_total",
+        "Bytes handed to the kernel for streams, heartbeats included.",
+        lambda now: now.counters.bytes,
+    ),
+    Metric(
+        "beacon_readers_fell_behind_total",
+        "How often a reader did not take its bytes and was sent back to the log.",
+        lambda now: now.counters.fell_behind,
+    ),
+    Metric(
+        "beacon_readers_slow", "Readers that hold back their bytes now.", lambda now: now.counters.slow_now, "livesum"
+    ),
+    Metric(
+        "beacon_loop_lag_seconds",
+        "The longest that an event loop came late within its last second, of the worst worker.",
+        lambda now: now.counters.loop_lag_s,
+        "livemax",
+    ),
+    Metric(
+        "beacon_draining", "Workers that say goodbye to their streams.", lambda now: now.counters.draining, "livesum"
+    ),
+    Metric(
+        "beacon_drain_streams_left",
+        "Streams still open on workers that say goodbye.",
+        lambda now: now.counters.drain_left,
+        "livesum",
+    ),
+    Metric(
+        "beacon_unreadable_events_total",
+        "Rows of the log that a worker could not read and skipped; each worker counts them.",
+        lambda now: now.unreadable,
+    ),
+    Metric("beacon_log_head", "The highest id of the log that any worker has read.", lambda now: now.cursor, "livemax"),
+    Metric(
+        "beacon_log_tail_cursor",
+        "The last id of the log that every worker has read.",
+        lambda now: now.cursor,
+        "livemin",
+    ),
+    Metric("beacon_degraded", "Workers that cannot read the log now.", lambda now: now.degraded, "livesum"),
+    Metric("beacon_workers", "Living workers.", lambda _: 1, "livesum"),
+    Metric("beacon_build_info", "Always 1; the builds that run.", lambda now: {now.build: 1}, "livemax", "build"),
+)
+
+
+class Exported:
+    """All metrics of one process: in its registry, or, with the library's folder set, in its files there."""
+
+    def __init__(self) -> None:
+        import prometheus_client
+
+        # The time at which a series began is exported by single processes only: have the same names in both modes.
+        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
+        folder = os.environ.get(metric_files.VARIABLE)
+        self.folder = Path(folder) if folder else None
+        if self.folder is not None:
+            metric_files.reserve(self.folder, os.getpid())
+        self.registry = prometheus_client.CollectorRegistry()
+        self._followed = [_Followed(metric, self.registry) for metric in METRICS]
+        self._lag = prometheus_client.Histogram(LAG, LAG_HELP, buckets=LAG_BUCKETS_S, registry=self.registry)
+        self._lag_counts, self._lag_sum_s = [0] * (len(LAG_BUCKETS_S) + 1), 0.0
+
+    def follow(self, now: Snapshot) -> None:
+        """Export what changed since the last time. Takes microseconds; not for two threads at once."""
+        for followed in self._followed:
+            followed.follow(now)
+        counts, sum_s = list(now.counters.lag.counts), now.counters.lag.sum_s
+        if counts != self._lag_counts:
+            new = [count - seen for count, seen in zip(counts, self._lag_counts, strict=True)]
+            observe_many(self._lag, new, sum_s - self._lag_sum_s)
+            self._lag_counts, self._lag_sum_s = counts, sum_s
+
+
+class _Followed:
+    """A metric and the numbers that it was last told, so that only differences go out."""
+
+    def __init__(self, metric: Metric, registry: "CollectorRegistry") -> None:
+        import prometheus_client
+
+        self._metric = metric
+        self._seen: dict[str, float] = {}
+        labels = (metric.label,) if metric.label else ()
+        self._exported: Counter | Gauge = (
+            prometheus_client.Counter(metric.name, metric.help, labels, registry=registry)
+            if metric.mode is None
+            else prometheus_client.Gauge(
+                metric.name, metric.help, labels, multiprocess_mode=metric.mode, registry=registry
+            )
+        )
+        for value in metric.known:
+            self._exported.labels(value)
+
+    def follow(self, now: Snapshot) -> None:
+        read = self._metric.read(now)
+        # Copied in one step: threads may add a label value at any moment.
+        numbers = dict(read) if isinstance(read, Mapping) else {"": read}
+        for value in self._seen.keys() - numbers.keys():
+            numbers[value] = 0
+        for value, number in numbers.items():
+            if number != self._seen.get(value):
+                self._tell(value, number)
+
+    def _tell(self, value: str, number: float) -> None:
+        exported = self._exported.labels(value) if self._metric.label else self._exported
+        seen = self._seen.get(value, 0)
+        if self._metric.mode is not None:
+            exported.set(number)  # type: ignore[union-attr]  # with a mode it is a gauge
+        else:
+            # One that fell began again from 0, as Prometheus itself takes it.
+            exported.inc(number - seen if number >= seen else number)
+        self._seen[value] = number
+
+
+def observe_many(histogram: "Histogram", counts: Sequence[int], sum_s: float) -> None:
+    """Add `counts` observations, bucket for bucket (the last one endless), that make up `sum_s` together.
+
+    The library only takes one observation at a time, and a busy second has a hundred thousand of them: this reaches
+    into two of its private lists. The only place that does; a test compares the outcome with `observe`.
+    """
+    for bucket, count in zip(histogram._buckets, counts, strict=True):
+        if count:
+            bucket.inc(count)
+    histogram._sum.inc(sum_s)

@@ -1,0 +1,136 @@
+"""The files through which gunicorn's workers share their metrics: one folder a server, below the instance folder.
+
+The library keeps one file for each process and kind of metric, and none of them ever goes away by itself. So the
+server empties the folder when it starts, and folds the totals of every worker that ended into files of their own:
+what is read for an answer depends on how many workers there are, not on how many there were.
+"""
+
+import fcntl
+import logging
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from app.config import Settings
+
+log = logging.getLogger(__name__)
+
+VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+FILE_BYTES = 1 << 16  # what the library would take, sparse
+LOCK_WAIT_S = 1.0
+# No process has this id: totals of workers that ended are kept under it.
+NOBODY = 0
+_TOTALS = ("counter", "histogram")
+_KINDS = (*_TOTALS, "gauge_livesum", "gauge_livemax", "gauge_livemin")
+_OURS = re.compile(r"(?:counter|histogram|summary|gauge_[a-z]+)_\d+\.db(?:\.new)?")
+
+
+class MetricFiles:
+    """The folder as gunicorn's master sees it. Its hooks run in the loop that keeps the workers alive."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.folder = settings.instance_dir / f"metrics-{settings.port}"
+        self._dead: set[int] = set()
+
+    def choose(self) -> None:
+        """The library looks for its folder once, when it is first imported: be there before."""
+        os.environ[VARIABLE] = str(self.folder)
+
+    def wipe(self) -> None:
+        """An empty folder, mode 0700. Call it once the port is ours: before, another server may be using it."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.folder.chmod(0o700)
+        for path in self.folder.iterdir():
+            if _OURS.fullmatch(path.name):
+                path.unlink()
+
+    def bury(self, pid: int) -> None:
+        """A worker ended: its gauges vanish, its totals stay. Never raises and never waits: a master must do neither.
+
+        While somebody reads, its files stay as they are, just as true, and are folded with the next worker's.
+        """
+        from prometheus_client.multiprocess import mark_process_dead
+
+        self._dead.add(pid)
+        try:
+            mark_process_dead(pid, str(self.folder))  # type: ignore[no-untyped-call]
+            with locked(self.folder, fcntl.LOCK_EX, wait_s=0):
+                while self._dead:
+                    _fold(self.folder, self._dead.pop())
+        except BlockingIOError:
+            pass
+        except Exception:
+            log.exception("the metrics of worker %s could not be tidied up", pid)
+
+
+def read_all(folder: Path) -> bytes:
+    """All workers' metrics as Prometheus' text. `OSError` where the folder is gone or stays locked."""
+    from prometheus_client import generate_latest
+    from prometheus_client.multiprocess import MultiProcessCollector
+
+    with locked(folder, fcntl.LOCK_SH, LOCK_WAIT_S):
+        return generate_latest(MultiProcessCollector(None, str(folder)))  # type: ignore[no-untyped-call]
+
+
+def reserve(folder: Path, pid: int) -> None:
+    """Take the disk space of a process's files now, where a full disk is an `OSError`.
+
+    The library maps sparse files: a disk that is full later would end the process with SIGBUS, streams and all.
+    """
+    for kind in _KINDS:
+        _reserve(_path(folder, kind, pid))
+
+
+@contextmanager
+def locked(folder: Path, how: int, wait_s: float) -> Iterator[None]:
+    """Readers share the folder, folding has it alone; otherwise a total would be seen twice, or not at all."""
+    with (folder / "lock").open("ab") as file:
+        deadline = time.monotonic() + wait_s
+        while not _try_lock(file.fileno(), how):
+            if time.monotonic() >= deadline:
+                raise BlockingIOError("the folder of the metrics is locked")
+            time.sleep(0.01)
+        yield
+
+
+def _reserve(path: Path) -> None:
+    if not path.exists():
+        new = path.with_name(path.name + ".new")
+        new.write_bytes(bytes(FILE_BYTES))
+        new.rename(path)  # whoever reads meanwhile never sees half of it
+
+
+def _try_lock(descriptor: int, how: int) -> bool:
+    try:
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _fold(folder: Path, pid: int) -> None:
+    for kind in _TOTALS:
+        dead = _path(folder, kind, pid)
+        if dead.exists():
+            _add(dead, _path(folder, kind, NOBODY))
+            dead.unlink()
+
+
+def _add(source: Path, target: Path) -> None:
+    """Histograms are kept as counts for each bucket, so that all of them simply add up."""
+    from prometheus_client.mmap_dict import MmapedDict
+
+    _reserve(target)
+    totals = MmapedDict(str(target))  # type: ignore[no-untyped-call]
+    try:
+        for key, value, _, _ in MmapedDict.read_all_values_from_file(str(source)):  # type: ignore[no-untyped-call]
+            totals.write_value(key, totals.read_value(key)[0] + value, 0.0)  # type: ignore[no-untyped-call]
+    finally:
+        totals.close()  # type: ignore[no-untyped-call]
+
+
+def _path(folder: Path, kind: str, pid: int) -> Path:
+    return folder / f"{kind}_{pid}.db"

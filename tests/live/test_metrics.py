@@ -1,0 +1,96 @@
+"""Metrics of two real workers, of which one is killed."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import requests
+
+from tests.beacon_process import Beacon, wait_for
+from tests.live.conftest import MakeBeacon
+from tests.live_stream import LiveStream
+from tests.prometheus_text import Numbers, numbers, total
+
+TOTALS = (
+    "beacon_streams_opened_total",
+    "beacon_deliveries_total",
+    "beacon_stream_bytes_total",
+    "beacon_delivery_lag_seconds_count",
+)
+
+
+def scrape(beacon: Beacon) -> Numbers:
+    answer = requests.get(f"{beacon.url}/metrics", headers=beacon.bearer("alice", "read"), timeout=10)
+    assert answer.status_code == 200, answer.text
+    return numbers(answer.text)
+
+
+def open_stream(beacon: Beacon, user: str) -> LiveStream:
+    stream = LiveStream(f"{beacon.url}/api/stream/events", beacon.bearer(user, "stream"))
+    assert stream.status == 200
+    stream.wait_named("hello")
+    return stream
+
+
+def opened_by_worker(beacon: Beacon) -> list[str]:
+    """The process id of each opened stream, from the log."""
+    lines = [line for line in beacon.log_text().splitlines() if "[SSE] open" in line]
+    return [line.split("pid=")[1].split()[0] for line in lines]
+
+
+def streams_on_two_workers(beacon: Beacon) -> list[LiveStream]:
+    """The kernel chooses who accepts; the users take turns, because each may have a few only."""
+    users = ("alice", "bob", "charlie", "pia", "ada")
+    streams: list[LiveStream] = []
+    while len(set(opened_by_worker(beacon))) < 2:
+        assert len(streams) < 40, "all streams are on one worker: the test would prove nothing"
+        streams.append(open_stream(beacon, users[len(streams) % len(users)]))
+    return streams
+
+
+def test_workers_are_summed_and_a_killed_one_leaves_its_totals_only(start_beacon: MakeBeacon) -> None:
+    beacon = start_beacon(WORKERS=2)
+    streams = streams_on_two_workers(beacon)
+    ids = beacon.publish([{"type": "seen", "data": {"n": n}} for n in range(10)])
+    for stream in streams:
+        stream.wait_id(ids[-1])
+    wait_for(lambda: scrape(beacon)["beacon_deliveries_total",] >= 10 * len(streams), "all deliveries")
+    time.sleep(1.1)  # the last flush of the worker that will be killed
+    before = scrape(beacon)
+    assert total(before, "beacon_streams_open") == total(before, "beacon_streams_opened_total") == len(streams)
+    assert before["beacon_delivery_lag_seconds_count",] > 0
+    assert (before["beacon_workers",], before["beacon_log_tail_cursor",]) == (2, ids[-1])
+
+    pids = opened_by_worker(beacon)
+    os.kill(int(pids[-1]), signal.SIGKILL)
+    left = len(streams) - pids.count(pids[-1])
+    wait_for(lambda: total(scrape(beacon), "beacon_streams_open") == left, "the killed worker's streams to vanish", 5)
+    wait_for(lambda: scrape(beacon)["beacon_workers",] == 2, "a new worker")
+    for _ in range(20):
+        now = scrape(beacon)
+        for name in TOTALS:
+            assert total(now, name) >= total(before, name), name
+        time.sleep(0.05)
+    for stream in streams:
+        stream.cut()
+
+
+def test_a_reload_changes_the_workers_and_keeps_the_totals(start_beacon: MakeBeacon) -> None:
+    beacon = start_beacon()
+    with open_stream(beacon, "alice") as stream:
+        old = beacon.worker_pids()
+        master = int(Path(f"/proc/{old[0]}/stat").read_text().rsplit(")", 1)[1].split()[1])
+        os.kill(master, signal.SIGHUP)
+        wait_for(stream.closed.is_set, "the old worker's goodbye")
+    wait_for(
+        lambda: not set(old) & set(beacon.worker_pids()) and scrape(beacon)["beacon_workers",] == 1, "a new worker"
+    )
+    with open_stream(beacon, "alice"):
+        wait_for(lambda: total(scrape(beacon), "beacon_streams_opened_total") == 2, "both streams")
+        found = scrape(beacon)
+        assert total(found, "beacon_streams_open") == 1
+        assert found["beacon_streams_closed_total", "drain"] == 1, "the last second of a worker counts too"
+    folder = beacon.folder / f"metrics-{beacon.port}"
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert len(list(folder.glob("*.db"))) == 7, "five of the worker, and the totals of those that ended"
