@@ -11,16 +11,16 @@ from app.accounts.access import actor, require
 from app.clock import utc_text
 from app.db import db, write
 from app.errors import Problem, bad_input
-from app.eventlog import payloads
+from app.eventlog import cursor, payloads
 from app.eventlog import read as log
 from app.eventlog.append import BadEvent, NewEvent, append
 from app.eventlog.audience import CONTROL, EVERYONE
+from app.eventlog.cursor import Start
 
 bp = Blueprint("eventlog", __name__)
 
 MAX_BATCH = 1_000
 MAX_PAGE = 1_000
-MAX_CURSOR_DIGITS = 18
 
 
 class Published(BaseModel):
@@ -65,14 +65,13 @@ def broadcast() -> ResponseReturnValue:
 @require("viewer", scope="read")
 def events() -> Response:
     """One page after a cursor: `{data, meta: {head, next, reset}}`."""
-    cursor, limit = _number("after", 0, 10**MAX_CURSOR_DIGITS), _number("limit", 100, MAX_PAGE, least=1)
+    limit = _limit()
     session = db.session()
-    head, floor = log.head(session), log.floor(session)
-    reset = "future" if cursor > head else "pruned" if cursor < floor and "after" in request.args else None
-    page = log.seen_by(session, head if reset else max(cursor, floor), actor().viewer.audiences, limit)
+    start = _start(log.head(session), log.floor(session))
+    page = log.seen_by(session, start.after, actor().viewer.audiences, limit)
     data = [{"id": e.id, "type": e.type, "timestamp": e.timestamp, "data": e.data} for e in page.events]
     following = page.cursor if page.full else None
-    return jsonify(data=data, meta={"head": max(head, page.cursor), "next": following, "reset": reset})
+    return jsonify(data=data, meta={"head": max(start.head, page.cursor), "next": following, "reset": start.reset})
 
 
 def _batch() -> list[Published]:
@@ -101,11 +100,25 @@ def _refusal(error: BadEvent) -> Problem:
     return Problem(400, "Bad input", f"{error.field}: {error}", errors={error.field: str(error)})
 
 
-def _number(name: str, default: int, most: int, least: int = 0) -> int:
-    text = request.args.get(name)
+def _start(head: int, floor: int) -> Start:
+    """Where `after` says; without it, unlike a stream, at the oldest there is: a page of the log is asked for."""
+    text = request.args.get("after")
     if text is None:
-        return default
-    if not (text.isascii() and text.isdecimal() and len(text) <= MAX_CURSOR_DIGITS and least <= int(text) <= most):
-        expected = f"a whole number from {least} to {most}"
-        raise Problem(400, "Bad input", f"{name} is {text[:50]!r}, expected {expected}", errors={name: expected})
+        return Start(floor, head)
+    found = cursor.start(text, head, floor)
+    if not text or found.reset == "malformed":
+        raise _not_a_number("after", text, 0, 10**cursor.MAX_DIGITS)
+    return found
+
+
+def _limit() -> int:
+    text = request.args.get("limit", "100")
+    is_number = text.isascii() and text.isdecimal() and len(text) <= cursor.MAX_DIGITS
+    if not (is_number and 1 <= int(text) <= MAX_PAGE):
+        raise _not_a_number("limit", text, 1, MAX_PAGE)
     return int(text)
+
+
+def _not_a_number(name: str, text: str, least: int, most: int) -> Problem:
+    expected = f"a whole number from {least} to {most}"
+    return Problem(400, "Bad input", f"{name} is {text[:50]!r}, expected {expected}", errors={name: expected})

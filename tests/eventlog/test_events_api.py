@@ -232,6 +232,15 @@ class TestReading:
         body = self.get(client, reader, f"after={cursor}")
         assert body == {"data": [], "meta": {"head": 4, "next": None, "reset": reset}}
 
+    def test_the_first_and_the_last_usable_cursor_are_no_reset(
+        self, cast: Flask, client: FlaskClient, reader: dict[str, str]
+    ) -> None:
+        publish(cast, *(NewEvent("a", {}) for _ in range(4)))
+        prune_through(cast, 2)
+        oldest, newest = self.get(client, reader, "after=2"), self.get(client, reader, "after=0004")
+        assert ([event["id"] for event in oldest["data"]], oldest["meta"]["reset"]) == ([3, 4], None)
+        assert newest == {"data": [], "meta": {"head": 4, "next": None, "reset": None}}
+
     def test_without_a_cursor_it_begins_at_the_oldest_there_is(
         self, cast: Flask, client: FlaskClient, reader: dict[str, str]
     ) -> None:

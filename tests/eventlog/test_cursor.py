@@ -1,10 +1,10 @@
-"""Where a stream begins, from what the client says, the head and the floor."""
+"""Where reading begins, from what the client says, the head and the floor."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.stream.cursor import Start, start
+from app.eventlog.cursor import Start, start
 
 
 @pytest.mark.parametrize("text", [None, ""])
