@@ -7,6 +7,7 @@ monkey.patch_all()
 import os  # noqa: E402 -- nothing may be imported before the patch
 
 from app.config import load_settings  # noqa: E402 -- see above
+from app.descriptors import raise_descriptor_limit  # noqa: E402 -- see above
 from app.logs import configure  # noqa: E402 -- see above
 from app.ops.metric_files import MetricFiles  # noqa: E402 -- see above
 
@@ -23,6 +24,8 @@ worker_class = "app.stream.worker.BeaconWorker"
 workers = _settings.workers
 bind = f"{_settings.bind}:{_settings.port}"
 worker_connections = 10_000
+# All streams of a restarted server come back within seconds.
+backlog = 4_096
 graceful_timeout = int(_settings.drain_s) + 5
 timeout = 60
 keepalive = 5
@@ -37,6 +40,7 @@ worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108
 
 
 def post_worker_init(worker):
+    raise_descriptor_limit()
     worker.wsgi.extensions["beacon_live"].start()
 
 

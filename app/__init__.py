@@ -23,6 +23,7 @@ from app.reconciliation import routes as reconciliation_routes
 from app.rollout import flags, store
 from app.rollout.follow import Follower
 from app.stream import routes as stream_routes
+from app.stream.handoff import HandOff
 from app.stream.hub import Hub
 from app.stream.shapes import html_shape
 
@@ -92,6 +93,8 @@ def _live(app: Flask, settings: Settings) -> None:
     live.tail.listen(hub.deliver)
     live.add(Every(FLAG_RETRY_S, follower.retry))
     live.add(watch.poller(app, settings))
+    # Flask's own way to put something around itself.
+    app.wsgi_app = HandOff(app.wsgi_app, lambda: live.engine.wires)  # type: ignore[method-assign]
 
 
 def _renderer(app: Flask) -> Callable[[Event], str | None]:

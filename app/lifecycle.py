@@ -14,13 +14,20 @@ from app.eventlog import prune, wake
 from app.eventlog import read as log_read
 from app.eventlog.read import Page
 from app.eventlog.tail import Tail
+from app.stream.admission import Admission
+from app.stream.engine import Engine
 from app.stream.hub import Hub
+from app.stream.presence import PresenceStore
 
 log = logging.getLogger(__name__)
 
 PRUNE_EVERY_S = 600.0
-# Events that the hub shapes and queues before the loop turns again.
+# Events that are decoded before the loop turns again.
 TAIL_PAGE = 100
+# Events read from the log at a time for one reader that is behind.
+REPLAY_PAGE = 100
+# So far back, whoever resumes after a restart is read to from memory.
+PREFILL = 1_000
 CHECKPOINT_EVERY_S = 5.0
 
 
@@ -40,7 +47,14 @@ class Live:
         self.tail = Tail(
             lambda: wake.for_database(settings.database_url), self._read_after, self._read_head, self._recover
         )
-        self._parts: list[Part] = [self.tail, Every(PRUNE_EVERY_S, self._prune(settings.event_retention_days))]
+        self.engine = Engine(hub, settings, self._read_log, self.is_degraded)
+        self.admission = Admission(settings, PresenceStore(app, settings))
+        self._parts: list[Part] = [
+            self.admission,
+            self.engine,
+            self.tail,
+            Every(PRUNE_EVERY_S, self._prune(settings.event_retention_days)),
+        ]
         if settings.is_sqlite:
             path = settings.database_url.removeprefix("sqlite:///")
             self._parts.append(Every(CHECKPOINT_EVERY_S, lambda: offloop.checkpoint(path)))
@@ -55,24 +69,36 @@ class Live:
             return
         for part in self._parts:
             part.start()
+        self._prefill()
         self.started = True
 
     def stop(self) -> None:
         if not self.started:
             return
-        self.hub.drain()
         for part in reversed(self._parts):
             part.stop()
         self.started = False
+
+    def drain(self) -> None:
+        """Say goodbye in order: readiness off, streams told one after the other, within `DRAIN_S`."""
+        if self.started:
+            self.engine.drain()
 
     def is_degraded(self) -> bool:
         """True while the log cannot be read."""
         return self.tail.degraded
 
-    def read_log(self, cursor: int, audiences: Collection[str]) -> Page:
-        """For feeds: a look that holds a connection no longer than it takes."""
+    def _read_log(self, cursor: int, audiences: Collection[str]) -> Page:
+        """For the replay: a look that holds a connection no longer than it takes."""
         with self._app.app_context(), read() as session:
-            return log_read.seen_by(session, cursor, audiences)
+            return log_read.seen_by(session, cursor, audiences, REPLAY_PAGE)
+
+    def _prefill(self) -> None:
+        """The newest events into memory, for those who come back after a restart."""
+        with self._app.app_context(), read() as session:
+            floor = max(log_read.floor(session), self.hub.cursor - PREFILL)
+            page = log_read.after(session, floor, PREFILL)
+        self.hub.ring.prefill(page.events, floor)
 
     def _read_after(self, cursor: int) -> Page:
         with self._app.app_context(), read() as session:

@@ -9,7 +9,6 @@ from urllib.parse import quote
 from gevent import get_hub
 from gevent.monkey import is_module_patched
 
-
 # gevent runs up to 50 callbacks, each a slice of somebody's work, before it looks at a socket after `sleep(0)`. A timer
 # that is already due costs 2 µs and has every waiting socket looked at in the next turn.
 _BREATH_S = 1e-6
@@ -18,6 +17,25 @@ _BREATH_S = 1e-6
 def breathe() -> None:
     """Let the loop look at its sockets and run whoever waits; on a plain thread, let another thread run."""
     time.sleep(_BREATH_S)
+
+
+class Pace:
+    """Breathes when its slice is over: `pace()` after each piece of work keeps others from waiting for all of it."""
+
+    def __init__(self, slice_s: float = 0.002) -> None:
+        self._slice_s = slice_s
+        self._ends = time.perf_counter() + slice_s
+
+    def is_over(self) -> bool:
+        return time.perf_counter() >= self._ends
+
+    def rest(self) -> None:
+        breathe()
+        self._ends = time.perf_counter() + self._slice_s
+
+    def __call__(self) -> None:
+        if self.is_over():
+            self.rest()
 
 
 def call(function: Callable[..., Any], *args: Any) -> Any:

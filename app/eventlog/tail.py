@@ -2,11 +2,11 @@
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Sequence
 
 from app.eventlog import wake
 from app.eventlog.read import Event, Page
+from app.offloop import breathe
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +47,12 @@ class Tail:
         self._thread = threading.Thread(target=self._run, name="tail", daemon=True)
         self._thread.start()
 
+    def poke(self) -> None:
+        """Look now: something was appended by this process. Only a hint, like every other."""
+        wake = self._wake
+        if wake is not None:
+            wake.poke()
+
     def stop(self) -> None:
         self._stopping.set()
         if self._thread is not None:
@@ -73,7 +79,7 @@ class Tail:
             page = self._read_after(self.cursor)
             self._tell(page)
             full = page.full
-            time.sleep(0)
+            breathe()
         if self.degraded:
             log.warning("database is back, reading on after id %s", self.cursor)
             self.degraded = False

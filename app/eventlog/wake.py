@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -19,6 +20,9 @@ class Wake(Protocol):
     def wait(self, timeout_s: float, stopping: Callable[[], bool]) -> None:
         """Return when there may be something new, at the latest after `timeout_s` or when `stopping()`."""
 
+    def poke(self) -> None:
+        """End the wait now: this process has written itself. May be called from any thread."""
+
     def close(self) -> None: ...
 
 
@@ -31,6 +35,7 @@ class SqliteWake:
         # Greenlets of one thread share it in turn; the check would forbid the tests' real threads.
         self._connection = sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, check_same_thread=False)
         self._version = -1
+        self._poked = threading.Event()
 
     def wait(self, timeout_s: float, stopping: Callable[[], bool]) -> None:
         if _identity(self._path) != self._identity:
@@ -42,7 +47,12 @@ class SqliteWake:
             if version != self._version:
                 self._version = version
                 return
-            time.sleep(LOOK_S)
+            if self._poked.wait(LOOK_S):
+                self._poked.clear()
+                return
+
+    def poke(self) -> None:
+        self._poked.set()
 
     def close(self) -> None:
         self._connection.close()
@@ -59,6 +69,9 @@ class PostgresWake:
         if not stopping():
             for _ in self._connection.notifies(timeout=timeout_s, stop_after=1):
                 return
+
+    def poke(self) -> None:
+        """Nothing to do: the database notifies this process as well."""
 
     def close(self) -> None:
         self._connection.close()

@@ -1,4 +1,4 @@
-"""What this worker's streams have done, as plain numbers: an increment costs nanoseconds, metrics read it once a second."""
+"""What this worker's streams have done, as plain numbers: nanoseconds an increment; metrics read them once a second."""
 
 from bisect import bisect_left
 from collections import Counter

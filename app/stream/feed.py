@@ -1,27 +1,19 @@
-"""One open stream from `hello` to `bye`: replay, go live, heartbeats, lifetime. The generator transport's body."""
+"""One open stream from `hello` to `bye`, as an iterator: where there is no socket to hand off (TLS at gunicorn, the
+development server, the test client)."""
 
 import random
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
-from app.clock import utc_text
-from app.eventlog.audience import CONTROL
-from app.eventlog.read import Page
 from app.logs import sse_line
-from app.stream import sse
-from app.stream.cursor import Start
-from app.stream.hub import Hub, is_revoked
-from app.stream.subscriber import Subscriber
+from app.stream import control
+from app.stream.control import Opening
+from app.stream.hub import Hub
+from app.stream.queued import QueuedSubscriber
+from app.stream.replay import Replay
 
-RETRY_MS = (1_500, 3_000)
 DATABASE_RETRY_S = 0.5
-# Events shaped between two turns of the event loop: some 5 ms where each becomes HTML.
-BREATHE_EVERY = 10
-
-ReadLog = Callable[[int, Collection[str]], Page]
-"""The log after a cursor for these audiences; opens and gives back its own connection. Raises when it is away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,115 +23,67 @@ class Rhythm:
 
 
 class Feed:
-    """Iterate it to run the stream; closing the iterator ends it. `hello` is what the first frame says."""
+    """Iterate it to run the stream; closing the iterator ends it."""
 
     def __init__(
-        self,
-        hub: Hub,
-        subscriber: Subscriber,
-        start: Start,
-        hello: dict[str, Any],
-        read_log: ReadLog,
-        rhythm: Rhythm,
-        is_degraded: Callable[[], bool],
+        self, hub: Hub, opening: Opening, replay: Replay, rhythm: Rhythm, is_degraded: Callable[[], bool]
     ) -> None:
-        self._hub, self._subscriber, self._start, self._hello = hub, subscriber, start, hello
-        self._read_log, self._rhythm, self._is_degraded = read_log, rhythm, is_degraded
+        self._hub, self._opening, self._replay = hub, opening, replay
+        self._rhythm, self._is_degraded = rhythm, is_degraded
         self._log_is_away = False
 
     def __iter__(self) -> Iterator[bytes]:
-        self._hub.add(self._subscriber)
-        opened = time.monotonic()
-        user = self._subscriber.reader.viewer.name
-        sse_line("open", user=user, after=self._start.after, head=self._start.head, reset=self._start.reset)
+        subscriber = QueuedSubscriber(self._opening.reader, self._opening.start.after)
+        self._hub.add(subscriber, self._opening)
         reason = "client-gone"
         try:
-            yield self._opening()
-            yield from self._body(opened)
-            reason = self._subscriber.goodbye or reason
-            yield self._bye()
+            yield self._opening.frames()
+            self._hub.check(subscriber)
+            yield from self._body(subscriber)
+            reason = subscriber.goodbye or reason
+            yield control.bye(subscriber.goodbye)
         except GeneratorExit:
             raise
-        except Exception as error:
-            reason = f"error {type(error).__name__}"
+        except Exception:
+            reason = "error"
             raise
         finally:
-            self._hub.remove(self._subscriber)
-            seconds = round(time.monotonic() - opened, 1)
-            sse_line("close", user=user, reason=reason, last=self._subscriber.cursor, seconds=seconds)
+            self._hub.remove(subscriber, reason)
 
-    def _opening(self) -> bytes:
-        retry_ms = random.randint(*RETRY_MS)  # noqa: S311 -- spreads reconnects
-        first = sse.json_frame(self._hello, event="hello", retry_ms=retry_ms)
-        if self._start.reset is None:
-            return first
-        return first + reset_frame(self._start)
-
-    def _body(self, opened: float) -> Iterator[bytes]:
-        subscriber = self._subscriber
+    def _body(self, subscriber: QueuedSubscriber) -> Iterator[bytes]:
+        opened = subscriber.opened_at
         ends = opened + self._rhythm.lifetime_s * random.uniform(0.8, 1.2)  # noqa: S311 -- spreads reconnects
         beat = opened + self._rhythm.heartbeat_s * random.uniform(0.5, 1.0)  # noqa: S311 -- spreads heartbeats
         while subscriber.goodbye is None:
             if time.monotonic() >= ends:
                 subscriber.close("lifetime")
-            chunk = subscriber.take(min(beat, ends) - time.monotonic())
-            if not chunk and not subscriber.live and subscriber.goodbye is None:
-                chunk = self._replay()
-            if chunk:
-                yield chunk
+            data = subscriber.take(min(beat, ends) - time.monotonic())
+            if not data and not subscriber.live and subscriber.goodbye is None:
+                data = self._catch_up(subscriber)
+            if data:
+                self._hub.counters.bytes += len(data)
+                yield data
             if time.monotonic() >= beat:
                 beat = time.monotonic() + self._rhythm.heartbeat_s
-                yield self._heartbeat()
+                yield control.heartbeat(self._hub.cursor, degraded=self._log_is_away or self._is_degraded())
 
-    def _replay(self) -> bytes:
-        """One page of the log from the cursor; live once nothing lies between it and the hub."""
-        subscriber = self._subscriber
+    def _catch_up(self, subscriber: QueuedSubscriber) -> bytes:
+        """One chunk of what was missed; live once nothing lies between the cursor and the hub."""
         try:
-            page = self._read_log(subscriber.cursor, {*subscriber.audiences, CONTROL})
+            chunk = self._replay.next(subscriber)
         except Exception as error:  # noqa: BLE001 -- whatever the driver raises: the stream stays open
-            self._note_away(error)
+            self._note_away(subscriber, error)
             subscriber.wait_behind(DATABASE_RETRY_S)
             return b""
         self._log_is_away = False
-        frames = self._shaped(page)
-        moved = page.cursor > subscriber.cursor
-        subscriber.cursor = max(subscriber.cursor, page.cursor)
-        if not page.full:
-            self._hub.go_live(subscriber)
-        if not subscriber.live and not moved:
+        subscriber.cursor = chunk.upto
+        self._hub.counters.deliveries += chunk.events
+        if not self._hub.go_live(subscriber) and chunk.upto == chunk.after:
             # The tail is ahead of the log itself, which an older file has replaced: look again, but not at once.
             subscriber.wait_behind(DATABASE_RETRY_S)
-        return frames
+        return chunk.data
 
-    def _shaped(self, page: Page) -> bytes:
-        """The page's frames for this reader, up to a revocation."""
-        subscriber, frames = self._subscriber, []
-        for place, event in enumerate(page.events):
-            if place % BREATHE_EVERY == 0:
-                time.sleep(0)  # a long replay to a fast reader must not keep the loop from everybody else
-            if event.audience == CONTROL:
-                if is_revoked(subscriber, event):
-                    subscriber.close("revoked")
-                    break
-            elif subscriber.wants(event.type, event.audience):
-                frames.append(subscriber.reader.shape(event) or b"")
-        return b"".join(frames)
-
-    def _note_away(self, error: Exception) -> None:
+    def _note_away(self, subscriber: QueuedSubscriber, error: Exception) -> None:
         if not self._log_is_away:
-            sse_line("error", user=self._subscriber.reader.viewer.name, reason=f"log away: {error}"[:200])
+            sse_line("error", user=subscriber.reader.viewer.name, reason=f"log away: {error}"[:200])
         self._log_is_away = True
-
-    def _heartbeat(self) -> bytes:
-        degraded = self._log_is_away or self._is_degraded()
-        data = {"head": self._hub.cursor, "timestamp": utc_text(), "degraded": degraded}
-        return sse.json_frame(data, event="heartbeat")
-
-    def _bye(self) -> bytes:
-        reason = self._subscriber.goodbye
-        return sse.json_frame({"reason": reason, "poll": reason == "flag-off"}, event="bye")
-
-
-def reset_frame(start: Start) -> bytes:
-    """Tells a client that its cursor is unusable; the id is the head's, so that it goes on from there."""
-    return sse.json_frame({"reason": start.reset, "head": start.head}, event="reset", id=start.head)

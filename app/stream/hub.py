@@ -1,106 +1,137 @@
-"""From the tail to the subscribers of this worker. Only the tail calls `deliver`: what is not logged is not sent."""
+"""From the tail to the readers of this worker. Only the tail calls `deliver`: what is not logged is not sent."""
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 from app.eventlog.read import Event
-from app.stream.shapes import Shape
+from app.logs import sse_line
+from app.offloop import Pace
+from app.stream.control import Opening
+from app.stream.counters import Counters
+from app.stream.ring import Ring
 from app.stream.subscriber import Subscriber
 
 
 class Hub:
-    """`may_stream(user)` answers whether the flag lets this user stream; asked again whenever a flag changes."""
+    """Who reads, and what is new. `may_stream(user)` answers whether the flag lets this user stream.
 
-    def __init__(self, may_stream: Callable[[str], bool]) -> None:
+    `deliver` only notes and wakes: the rounds send. Nothing here waits for a reader.
+    """
+
+    def __init__(self, may_stream: Callable[[str], bool], ring: Ring | None = None) -> None:
         self._may_stream = may_stream
-        self._subscribers: set[Subscriber] = set()
+        self._subscribers: dict[Subscriber, None] = {}
         self._lock = threading.Lock()
+        self.ring = ring or Ring()
+        self.counters = Counters()
+        self.news = threading.Event()
         self.cursor = 0
         self.draining = False
+        self._flag_changed = False
+        self._begun = False
 
     def __len__(self) -> int:
         return len(self._subscribers)
 
-    def add(self, subscriber: Subscriber) -> None:
-        """The flag is asked again: it may have changed since the request was let in."""
+    def snapshot(self) -> list[Subscriber]:
+        """The readers of this moment."""
         with self._lock:
-            self._subscribers.add(subscriber)
-            if self.draining:
-                subscriber.close("drain")
-            elif not self._may_stream(subscriber.reader.viewer.name):
-                subscriber.close("flag-off")
+            return list(self._subscribers)
 
-    def remove(self, subscriber: Subscriber) -> None:
+    def add(self, subscriber: Subscriber, opening: Opening) -> None:
+        """A stream is open; it stands behind until `go_live`."""
         with self._lock:
-            self._subscribers.discard(subscriber)
+            self._subscribers[subscriber] = None
+        shape = subscriber.reader.shape.name
+        self.counters.open[shape] += 1
+        self.counters.opens[shape] += 1
+        self.counters.resumes[opening.outcome] += 1
+        start = opening.start
+        sse_line("open", user=opening.reader.viewer.name, after=start.after, head=start.head, reset=start.reset)
 
-    def go_live(self, subscriber: Subscriber) -> None:
-        """Switch from replay to live if nothing lies between: else the caller reads the log once more."""
+    def check(self, subscriber: Subscriber) -> None:
+        """Once it is added: what let the request in may have changed since."""
+        if self.draining:
+            subscriber.close("drain")
+        elif not self._may_stream(subscriber.reader.viewer.name):
+            subscriber.close("flag-off")
+
+    def remove(self, subscriber: Subscriber, reason: str) -> bool:
+        """The stream is over; False if it was already. `reason` is its goodbye, or what happened instead."""
         with self._lock:
-            subscriber.live = subscriber.cursor >= self.cursor
+            if subscriber not in self._subscribers:
+                return False
+            del self._subscribers[subscriber]
+        self.counters.open[subscriber.reader.shape.name] -= 1
+        self.counters.closes[reason] += 1
+        seconds = round(time.monotonic() - subscriber.opened_at, 1)
+        user = subscriber.reader.viewer.name
+        sse_line("close", user=user, reason=reason, last=subscriber.cursor, seconds=seconds)
+        if subscriber.on_end is not None:
+            subscriber.on_end()
+        return True
+
+    def go_live(self, subscriber: Subscriber) -> bool:
+        """Switch from replay to live if nothing lies between: else the caller reads on."""
+        with self._lock:
+            subscriber.live = subscriber.goodbye is None and subscriber.cursor >= self.cursor
+            return subscriber.live
 
     def deliver(self, events: Sequence[Event], cursor: int) -> None:
-        """The tail's listener: encode each event once a shape and queue it wherever it fits."""
+        """The tail's listener: remember what came, apply control events, wake the rounds."""
+        if not self._begun and not events:
+            self.ring.clear(cursor)  # the tail's first word: where it begins
+        self._begun = True
+        if cursor < self.cursor:
+            self._start_over(cursor)
+        for event in events:
+            self.ring.add(event)
         with self._lock:
-            if cursor < self.cursor:
-                self._start_over()
-            try:
-                for event in events:
-                    self._take(event)
-            except Exception:
-                # Whoever was not served yet reads the log again from its own cursor.
-                for subscriber in self._subscribers:
-                    subscriber.fall_behind()
-                raise
-            finally:
-                self.cursor = cursor
+            self.cursor = cursor
+        self.news.set()
+        for event in events:
+            if event.audience == "control":
+                self._apply(event)
+            elif event.type == "flag.changed":
+                self.ask_flag()
 
     def ask_flag(self) -> None:
-        """Say goodbye to whom the flag no longer lets stream."""
-        with self._lock:
-            self._ask_flag()
+        """Have every reader's flag asked again soon: thousands of evaluations are not for the tail's own thread."""
+        self._flag_changed = True
+
+    def check_flags(self) -> None:
+        """Say goodbye to whom the flag no longer lets stream; each user is asked about once."""
+        if not self._flag_changed:
+            return
+        self._flag_changed = False
+        answers: dict[str, bool] = {}
+        pace = Pace()
+        for subscriber in self.snapshot():
+            user = subscriber.reader.viewer.name
+            if user not in answers:
+                answers[user] = self._may_stream(user)
+                pace()
+            if not answers[user]:
+                subscriber.close("flag-off")
+                pace()
 
     def drain(self) -> None:
-        """No new streams; say goodbye to those that are open."""
-        with self._lock:
-            self.draining = True
-            for subscriber in self._subscribers:
-                subscriber.close("drain")
-
-    def _take(self, event: Event) -> None:
-        if event.audience == "control":
-            self._apply(event)
-            return
-        self._fan_out(event)
-        if event.type == "flag.changed":
-            self._ask_flag()
-
-    def _start_over(self) -> None:
-        """An older database was put back: cursors above its head are answered with a `reset` on reconnecting."""
-        for subscriber in self._subscribers:
+        """No new streams; say goodbye to those that are open, all at once."""
+        self.draining = True
+        for subscriber in self.snapshot():
             subscriber.close("drain")
 
-    def _fan_out(self, event: Event) -> None:
-        frames: dict[Shape, bytes | None] = {}
-        for subscriber in self._subscribers:
-            if not subscriber.live or not subscriber.wants(event.type, event.audience):
-                continue
-            shape = subscriber.reader.shape
-            if shape not in frames:
-                frames[shape] = shape(event)
-            frame = frames[shape]
-            if frame is not None:
-                subscriber.offer(event.id, frame)
+    def _start_over(self, cursor: int) -> None:
+        """An older database was put back: whoever stands above its head comes again, and is answered with a `reset`."""
+        self.ring.clear(cursor)
+        for subscriber in self.snapshot():
+            subscriber.close("drain")
 
     def _apply(self, event: Event) -> None:
-        for subscriber in self._subscribers:
+        for subscriber in self.snapshot():
             if is_revoked(subscriber, event):
                 subscriber.close("revoked")
-
-    def _ask_flag(self) -> None:
-        for subscriber in self._subscribers:
-            if not self._may_stream(subscriber.reader.viewer.name):
-                subscriber.close("flag-off")
 
 
 def is_revoked(subscriber: Subscriber, event: Event) -> bool:

@@ -14,11 +14,13 @@ from app.eventlog import read as log
 from app.lifecycle import live
 from app.logs import sse_line
 from app.rollout.flags import Flag, is_enabled
-from app.stream import gate, shapes, sse, topics
-from app.stream.feed import Feed, Rhythm, reset_frame
+from app.stream import control, gate, shapes, sse, topics
+from app.stream.admission import Seat
+from app.stream.control import Opening
 from app.stream.gate import Admitted
+from app.stream.handoff import PENDING, Pending
 from app.stream.shapes import Shape
-from app.stream.subscriber import Reader, Subscriber
+from app.stream.subscriber import Reader
 
 bp = Blueprint("stream", __name__)
 
@@ -59,7 +61,7 @@ def frames() -> Response:
     page = log.seen_by(db.session(), admitted.start.after, audiences, MAX_POLLED_FRAMES)
     parts = [sse.json_frame(_hello(admitted), event="hello")]
     if admitted.start.reset:
-        parts.append(reset_frame(admitted.start))
+        parts.append(control.reset(admitted.start))
     parts += [html(event) or b"" for event in page.events]
     return Response(b"".join(parts), headers={**HEADERS, "Beacon-Cursor": str(page.cursor)})
 
@@ -67,29 +69,36 @@ def frames() -> Response:
 def _open(shape: Shape) -> Response:
     chosen = _asked_topics()
     admitted = gate.identify(request.args.get("lastEventId"))
-    _admit(admitted)
     who, start = admitted.who, admitted.start
+    db.session.remove()  # admission may wait, and a waiting request must not hold a connection
+    seat = _admit(admitted)
     reader = Reader(who.viewer, shape, chosen, start.head, who.login_id, who.token_id)
-    feed = Feed(
-        live().hub,
-        Subscriber(reader, start.after),
-        start,
-        _hello(admitted),
-        live().read_log,
-        Rhythm(current_settings().heartbeat_s, current_settings().stream_lifetime_s),
-        live().is_degraded,
-    )
-    return Response(iter(feed), headers=HEADERS)
+    opening = Opening(reader, start, _hello(admitted))
+    pending = Pending(opening, seat.release)
+    # For the wrapper outside Flask: it takes the socket and never asks for the generator, where it can.
+    request.environ[PENDING] = pending
+    response = Response(iter(live().engine.feed(opening)), headers=HEADERS)
+    response.call_on_close(pending.abandon)
+    return response
 
 
-def _admit(admitted: Admitted) -> None:
+def _admit(admitted: Admitted) -> Seat:
     """Raise, and log, why this reader gets no stream now."""
     try:
         gate.check_flag(admitted.who)
         if live().hub.draining or not live().started:
-            raise Problem(503, "Not ready", "This worker takes no streams now; try again.", headers=_retry_after())
+            raise Problem(
+                503,
+                "Not ready",
+                "This worker takes no streams now; try again.",
+                headers=_retry_after(),
+                reason="draining",
+            )
+        return live().admission.admit(admitted.who.name)
     except Problem as problem:
-        sse_line("refused", user=admitted.who.name, status=problem.status, reason=problem.title)
+        reason = str(problem.members.get("reason", problem.status))
+        live().hub.counters.refusals[reason] += 1
+        sse_line("refused", user=admitted.who.name, status=problem.status, reason=reason)
         raise
 
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 
 from app.eventlog.read import Event
@@ -11,20 +12,28 @@ log = logging.getLogger(__name__)
 
 KEPT = 1_000
 
-Shape = Callable[[Event], bytes | None]
-"""From an event to its frame, or None where this shape does not carry events of its type."""
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shape:
+    """From an event to its frame, or None where this shape does not carry events of its type."""
+
+    name: str
+    encode: Callable[[Event], bytes | None]
+
+    def __call__(self, event: Event) -> bytes | None:
+        return self.encode(event)
+
 
 RECONCILIATION_TYPES = frozenset({"reconciliation.update", "reconciliation.verified", "command.status"})
 
 
-def as_json(event: Event) -> bytes:
-    """The stream's own shape: named by type."""
+def _json(event: Event) -> bytes:
     data = {"type": event.type, "timestamp": event.timestamp, "data": event.data}
     return sse.json_frame(data, event=event.type, id=event.id)
 
 
-def as_reconciliation(event: Event) -> bytes | None:
-    """`/reconciliation/stream`: three types, the bare payload; its readers call an unknown phase a timeout."""
+def _reconciliation(event: Event) -> bytes | None:
+    """Three types, the bare payload; its readers call an unknown phase a timeout."""
     if event.type not in RECONCILIATION_TYPES:
         return None
     data = event.data
@@ -33,15 +42,23 @@ def as_reconciliation(event: Event) -> bytes | None:
     return sse.json_frame(data, event=event.type, id=event.id)
 
 
-def as_events(event: Event) -> bytes:
-    """`/api/events/stream`: unnamed, the id inside too."""
+def _events(event: Event) -> bytes:
     data = {"id": event.id, "type": event.type, "timestamp": event.timestamp, "data": event.data}
     return sse.json_frame(data, id=event.id)
 
 
-def as_sse(event: Event) -> bytes:
-    """`/api/sse`: unnamed."""
+def _sse(event: Event) -> bytes:
     return sse.json_frame({"type": event.type, "data": event.data, "timestamp": event.timestamp}, id=event.id)
+
+
+as_json = Shape("json", _json)
+"""The stream's own shape: named by type."""
+as_reconciliation = Shape("reconciliation", _reconciliation)
+"""`/reconciliation/stream`."""
+as_events = Shape("events", _events)
+"""`/api/events/stream`: unnamed, the id inside too."""
+as_sse = Shape("sse", _sse)
+"""`/api/sse`: unnamed."""
 
 
 def html_shape(render: Callable[[Event], str | None]) -> Shape:
@@ -51,7 +68,7 @@ def html_shape(render: Callable[[Event], str | None]) -> Shape:
     """
 
     @lru_cache(maxsize=KEPT)
-    def as_html(event: Event) -> bytes:
+    def encode(event: Event) -> bytes:
         try:
             fragments = render(event)
         except Exception:  # one event that no template can show must not end a stream, nor hold up those behind it
@@ -61,4 +78,4 @@ def html_shape(render: Callable[[Event], str | None]) -> Shape:
             return sse.json_frame({"type": event.type}, event="signal", id=event.id)
         return sse.frame(fragments, id=event.id)
 
-    return as_html
+    return Shape("html", encode)

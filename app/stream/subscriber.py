@@ -1,15 +1,15 @@
-"""One open stream as the hub sees it: what it may get, where it stands, and its bounded queue."""
+"""One open stream as the hub sees it: who reads, what they may get, and where they stand."""
 
-import threading
-from collections import deque
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 from app.eventlog.audience import Viewer
+from app.stream.chunks import Chunk, form
 from app.stream.shapes import Shape
 from app.stream.topics import Topics
-
-MAX_QUEUED_BYTES = 64 * 1024
 
 Goodbye = Literal["drain", "lifetime", "revoked", "flag-off", "slow"]
 
@@ -26,62 +26,34 @@ class Reader:
     token_id: int | None = None
 
 
-class Subscriber:
-    """Either live (the hub queues frames) or behind (its feed reads the log from `cursor` first).
+class Subscriber(ABC):
+    """Either live (it gets what is new as it comes) or behind (it is read to from the ring or the log first).
 
-    A full queue makes it behind again: nothing is lost, because the log still has it, and nobody waits.
+    A reader that does not take its bytes is put behind: nothing is lost, because the log still has it, and nobody
+    waits. `cursor` is the last id whose bytes were taken on for sending. `on_end` is called once, when the stream is
+    over.
     """
 
-    def __init__(self, reader: Reader, after: int) -> None:
+    __slots__ = ("audiences", "cursor", "form", "goodbye", "live", "on_end", "opened_at", "reader")
+
+    def __init__(self, reader: Reader, after: int, on_end: Callable[[], None] | None = None) -> None:
         self.reader = reader
         self.audiences = reader.viewer.audiences
+        self.form = form(reader.shape, reader.topics)
         self.cursor = after
         self.live = False
         self.goodbye: Goodbye | None = None
-        self._frames: deque[bytes] = deque()
-        self._bytes = 0
-        self._ready = threading.Condition()
+        self.opened_at = time.monotonic()
+        self.on_end = on_end
 
-    def wants(self, event_type: str, audience: str) -> bool:
-        return audience in self.audiences and self.reader.topics.match(event_type)
+    @abstractmethod
+    def push(self, chunk: Chunk) -> bool:
+        """Send what is new to a live reader; False where it was not (wholly) taken, and the reader is behind now."""
 
-    def offer(self, event_id: int, frame: bytes) -> None:
-        """Queue a live frame. One at or below the cursor was already replayed; after a goodbye there are no more."""
-        with self._ready:
-            if not self.live or self.goodbye is not None or event_id <= self.cursor:
-                return
-            if self._frames and self._bytes + len(frame) > MAX_QUEUED_BYTES:
-                self.live = False
-            else:
-                self._frames.append(frame)
-                self._bytes += len(frame)
-                self.cursor = event_id
-            self._ready.notify()
-
-    def take(self, timeout_s: float) -> bytes:
-        """All queued frames joined; empty after `timeout_s`, or when there is something else to look at."""
-        with self._ready:
-            if not self._frames and self.live and self.goodbye is None:
-                self._ready.wait(timeout_s)
-            joined = b"".join(self._frames)
-            self._frames.clear()
-            self._bytes = 0
-            return joined
-
-    def fall_behind(self) -> None:
-        """Back to reading the log from the cursor."""
-        with self._ready:
-            self.live = False
-            self._ready.notify()
-
+    @abstractmethod
     def close(self, reason: Goodbye) -> None:
-        """Ask the feed to say goodbye; the first reason stays."""
-        with self._ready:
-            self.goodbye = self.goodbye or reason
-            self._ready.notify()
+        """Say goodbye and end the stream; the first reason stays."""
 
-    def wait_behind(self, timeout_s: float) -> None:
-        """Pause before the log is tried again; ends early when the stream is to close."""
-        with self._ready:
-            if self.goodbye is None:
-                self._ready.wait(timeout_s)
+    @abstractmethod
+    def fall_behind(self) -> None:
+        """Back to being read to from its cursor."""

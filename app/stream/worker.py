@@ -1,31 +1,42 @@
-"""gunicorn's gevent worker, which says goodbye to open streams before it stops."""
+"""gunicorn's gevent worker, with streams on sockets of their own and an orderly end."""
 
-import time
 from types import FrameType
+from typing import Any
 
 import gevent
 from gunicorn.workers.ggevent import GeventWorker
 
 from app.lifecycle import Live
-
-STREAMS_CLOSE_S = 2.0
+from app.stream.handoff import HandedOff
 
 
 class BeaconWorker(GeventWorker):
-    """On SIGTERM the stock worker waits out the whole grace period for streams that never end by themselves."""
+    """Handed-off streams are outside gunicorn's pool: it neither waits for them nor tells them that it ends."""
+
+    _is_leaving = False
+
+    def is_already_handled(self, respiter: Any) -> bool:
+        """For a handed-off stream drop the connection at once: gunicorn would look for the next request on it."""
+        if isinstance(respiter, HandedOff):
+            raise StopIteration
+        return bool(super().is_already_handled(respiter))
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """A signal handler may not block: a greenlet does the rest, and the worker accepts requests meanwhile."""
-        gevent.spawn(self._leave, sig, frame)
+        """A signal handler may not block: a greenlet does the rest, and the worker accepts requests meanwhile.
+
+        `run` goes on notifying the arbiter until `alive` is False, which the stock handler sets.
+        """
+        if not self._is_leaving:
+            self._is_leaving = True
+            gevent.spawn(self._leave, sig, frame)
 
     def _leave(self, sig: int, frame: FrameType | None) -> None:
-        live = self._live()
-        if live is not None:
-            live.hub.drain()
-            deadline = time.monotonic() + STREAMS_CLOSE_S
-            while len(live.hub) and time.monotonic() < deadline:
-                gevent.sleep(0.02)
-        super().handle_exit(sig, frame)
+        try:
+            live = self._live()
+            if live is not None:
+                live.drain()
+        finally:
+            super().handle_exit(sig, frame)
 
     def _live(self) -> Live | None:
         """None while the application is still loading."""

@@ -1,0 +1,77 @@
+"""Brings handed-off readers that are behind up to date, a chunk at a time and in turn."""
+
+import logging
+import threading
+import time
+from queue import SimpleQueue
+
+from app.stream.hub import Hub
+from app.stream.replay import Replay
+from app.stream.wire import Wire
+
+log = logging.getLogger(__name__)
+
+# Looks at the log that may be under way at once: each holds a connection while it lasts.
+WORKERS = 4
+RETRY_S = 0.5
+# Chunks for one reader before it is another's turn.
+CHUNKS_A_TURN = 4
+
+
+class CatchUp:
+    """A lifecycle part. A wire waits here at most once; one that does not take its bytes leaves, and comes again."""
+
+    def __init__(self, hub: Hub, replay: Replay) -> None:
+        self._hub, self._replay = hub, replay
+        self._waiting: SimpleQueue[Wire | None] = SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self.log_is_away = False
+
+    def add(self, wire: Wire) -> None:
+        if not wire.is_queued:
+            wire.is_queued = True
+            self._waiting.put(wire)
+
+    def start(self) -> None:
+        for _ in range(WORKERS):
+            thread = threading.Thread(target=self._run, name="catch-up", daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def stop(self) -> None:
+        for _ in self._threads:
+            self._waiting.put(None)
+        for thread in self._threads:
+            thread.join(timeout=1)
+
+    def _run(self) -> None:
+        while (wire := self._waiting.get()) is not None:
+            wire.is_queued = False
+            try:
+                self._turn(wire)
+                self.log_is_away = False
+            except Exception as error:  # noqa: BLE001 -- whatever the driver raises: the stream stays open
+                self._note_away(error)
+                time.sleep(RETRY_S)
+                self.add(wire)
+
+    def _turn(self, wire: Wire) -> None:
+        for _ in range(CHUNKS_A_TURN):
+            if not wire.takes_bytes() or wire.live:
+                return
+            chunk = self._replay.next(wire)
+            # Looking may have taken a while: the stream may have ended or been told goodbye meanwhile.
+            if not wire.takes_bytes() or not wire.write(chunk):
+                return
+            self._hub.counters.deliveries += chunk.events
+            if self._hub.go_live(wire):
+                return
+            if chunk.upto == chunk.after:
+                # The tail is ahead of the log itself, which an older file has replaced: look again, but not at once.
+                time.sleep(RETRY_S)
+        self.add(wire)
+
+    def _note_away(self, error: Exception) -> None:
+        if not self.log_is_away:
+            log.error("the log is away, readers that are behind wait: %s", str(error)[:200])
+        self.log_is_away = True

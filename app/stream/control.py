@@ -1,0 +1,49 @@
+"""Control frames: what a stream says about itself. They carry no id, except `reset`, which carries the head's."""
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from app.clock import utc_text
+from app.eventlog.cursor import Start
+from app.stream import sse
+from app.stream.subscriber import Goodbye, Reader
+
+RETRY_MS = (1_500, 3_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """A stream that is admitted: who reads, from where, and what `hello` says."""
+
+    reader: Reader
+    start: Start
+    hello: Mapping[str, Any]
+
+    def frames(self) -> bytes:
+        """The first bytes of the stream."""
+        retry_ms = random.randint(*RETRY_MS)  # noqa: S311 -- spreads reconnects
+        first = sse.json_frame(dict(self.hello), event="hello", retry_ms=retry_ms)
+        return first if self.start.reset is None else first + reset(self.start)
+
+    @property
+    def outcome(self) -> str:
+        """How it begins: `none` (nothing was missed), `replayed` or `reset`."""
+        if self.start.reset is not None:
+            return "reset"
+        return "replayed" if self.start.after < self.start.head else "none"
+
+
+def reset(start: Start) -> bytes:
+    """Tells a client that its cursor is unusable; the id is the head's, so that it goes on from there."""
+    return sse.json_frame({"reason": start.reset, "head": start.head}, event="reset", id=start.head)
+
+
+def heartbeat(head: int, *, degraded: bool) -> bytes:
+    return sse.json_frame({"head": head, "timestamp": utc_text(), "degraded": degraded}, event="heartbeat")
+
+
+def bye(reason: Goodbye | None) -> bytes:
+    """A courtesy before closing; clients must not depend on it."""
+    return sse.json_frame({"reason": reason, "poll": reason == "flag-off"}, event="bye")

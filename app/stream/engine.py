@@ -1,0 +1,54 @@
+"""The parts that tell, put together: which of them run depends on whether this process has an event loop."""
+
+from collections.abc import Callable
+
+from gevent.monkey import is_module_patched
+
+from app.config import Settings
+from app.stream.catchup import CatchUp
+from app.stream.control import Opening
+from app.stream.drain import Drain
+from app.stream.feed import Feed, Rhythm
+from app.stream.hub import Hub
+from app.stream.pulse import Pulse
+from app.stream.replay import ReadLog, Replay
+from app.stream.rounds import Rounds
+from app.stream.wires import Wires
+
+
+class Engine:
+    """A lifecycle part. `wires` takes sockets; it is None where there is no event loop to serve them."""
+
+    def __init__(self, hub: Hub, settings: Settings, read_log: ReadLog, is_degraded: Callable[[], bool]) -> None:
+        self.hub = hub
+        self._settings, self._is_degraded = settings, is_degraded
+        self._replay = Replay(hub, read_log)
+        self._rounds = Rounds(hub)
+        self._catchup = CatchUp(hub, self._replay)
+        self._pulse = Pulse(hub, settings.heartbeat_s, lambda: is_degraded() or self._catchup.log_is_away)
+        self.wires: Wires | None = None
+
+    def start(self) -> None:
+        self._rounds.start()
+        self._pulse.start()
+        if is_module_patched("threading"):
+            self._catchup.start()
+            self.wires = Wires(self.hub, self._catchup, self._pulse, self._settings.stream_lifetime_s)
+            self.wires.start()
+
+    def stop(self) -> None:
+        """What is still open is told goodbye; the feeds of generators end by themselves."""
+        self.hub.drain()
+        if self.wires is not None:
+            self.wires.stop()
+            self._catchup.stop()
+        self._pulse.stop()
+        self._rounds.stop()
+
+    def drain(self) -> None:
+        Drain(self.hub, self._settings.drain_s).run()
+
+    def feed(self, opening: Opening) -> Feed:
+        """The stream as an iterator."""
+        rhythm = Rhythm(self._settings.heartbeat_s, self._settings.stream_lifetime_s)
+        return Feed(self.hub, opening, self._replay, rhythm, self._is_degraded)

@@ -1,0 +1,131 @@
+"""Takes the request's socket from gunicorn once the answer is finished, so that a stream costs no greenlet.
+
+A WSGI wrapper outside Flask: whatever the request held (its context, its database session) has been given back before
+the socket changes hands, and an error on the way is still an ordinary answer.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from email.utils import formatdate
+from typing import TYPE_CHECKING, Any, Protocol
+
+from app.stream.control import Opening
+from app.stream.wire import Connection
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+PENDING = "beacon.stream"
+# These are the connection's, or would give a stream's reader what belongs to a browser.
+_NOT_IN_HEAD = frozenset({"connection", "content-length", "date", "keep-alive", "set-cookie", "transfer-encoding"})
+
+
+class HandedOff:
+    """The body of an answer whose socket is gone: gunicorn's worker drops the connection when it meets one."""
+
+    def __iter__(self) -> "HandedOff":
+        return self
+
+    def __next__(self) -> bytes:
+        raise StopIteration
+
+
+@dataclass(slots=True)
+class Pending:
+    """Left in the request's environ by the route: a stream that is admitted. `release` gives its seat back, once."""
+
+    opening: Opening
+    release: Callable[[], None]
+    is_taken: bool = False
+
+    def abandon(self) -> None:
+        """The answer ends here: nobody took the stream, or its generator is done."""
+        if not self.is_taken:
+            self.release()
+
+
+class Taker(Protocol):
+    """Whoever owns handed-off sockets."""
+
+    def open(self, connection: Connection, head: bytes, opening: Opening, on_end: Callable[[], None]) -> object: ...
+
+
+class HandOff:
+    """`taker` answers who takes sockets here, or None where there is no event loop (development server, tests)."""
+
+    def __init__(self, application: "WSGIApplication", taker: Callable[[], Taker | None]) -> None:
+        self._application, self._taker = application, taker
+
+    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        heads: list[tuple[str, list[tuple[str, str]]]] = []
+
+        def begin(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            if PENDING not in environ:
+                return start_response(status, headers, exc_info)
+            heads.append((status, headers))
+            return _refuse_write
+
+        try:
+            body = self._application(environ, begin)
+        except BaseException:
+            _abandon(environ)
+            raise
+        pending: Pending | None = environ.get(PENDING)
+        if pending is None or not heads:
+            _abandon(environ)
+            return body
+        status = heads[-1][0]
+        if not status.startswith("200 "):
+            _abandon(environ)  # something behind the route failed: another answer took the place of the stream's
+        taker = self._taker() if _may_hand_off(environ, status) else None
+        if taker is None:
+            start_response(*heads[-1])
+            return body
+        pending.is_taken = True
+        _take(taker, environ, heads[-1], pending)
+        return HandedOff()
+
+
+def _take(taker: Taker, environ: "WSGIEnvironment", head: tuple[str, list[tuple[str, str]]], pending: Pending) -> None:
+    held = environ["gunicorn.socket"]
+    family, kind, protocol = held.family, held.type, held.proto
+    # gevent's own watchers let go; the plain socket needs none, and no other holder of the number is left.
+    connection = Connection(family, kind, protocol, fileno=held.detach())
+    try:
+        taker.open(connection, _head_bytes(*head), pending.opening, pending.release)
+    except BaseException:
+        connection.close()
+        pending.release()
+        raise
+
+
+def _may_hand_off(environ: "WSGIEnvironment", status: str) -> bool:
+    """Only a GET without a body, over plain HTTP/1: TLS and HTTP/2 need their own layers on the socket."""
+    held = environ.get("gunicorn.socket")
+    return (
+        held is not None
+        and status.startswith("200 ")
+        and environ["REQUEST_METHOD"] == "GET"
+        and environ.get("CONTENT_LENGTH", "0") in ("", "0")
+        and "HTTP_TRANSFER_ENCODING" not in environ
+        and environ["SERVER_PROTOCOL"] in ("HTTP/1.0", "HTTP/1.1")
+        and not hasattr(held, "cipher")
+    )
+
+
+def _head_bytes(status: str, headers: list[tuple[str, str]]) -> bytes:
+    """No length and no chunks: the stream ends with its connection."""
+    kept = [(name, value) for name, value in headers if name.lower() not in _NOT_IN_HEAD]
+    kept += [("Date", formatdate(usegmt=True)), ("Connection", "close")]
+    lines = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in kept)]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+
+def _abandon(environ: "WSGIEnvironment") -> None:
+    pending: Pending | None = environ.get(PENDING)
+    if pending is not None:
+        pending.abandon()
+
+
+def _refuse_write(_data: bytes) -> None:
+    raise RuntimeError("a stream's answer is an iterable")

@@ -1,0 +1,102 @@
+"""The streams' clock: heartbeats spread over their interval, lifetimes, readers that stand still, the loop's lag."""
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+
+from app.offloop import Pace
+from app.stream import control
+from app.stream.hub import Hub
+from app.stream.wire import Wire
+
+log = logging.getLogger(__name__)
+
+SLOW_S = 30.0
+SWEEP_S = 0.5
+TICK_S = 0.1
+LAG_WINDOW_S = 1.0
+
+
+class Pulse:
+    """A lifecycle part. Every wire belongs to one slot of a wheel that turns once a heartbeat interval."""
+
+    def __init__(self, hub: Hub, heartbeat_s: float, is_degraded: Callable[[], bool]) -> None:
+        self._hub, self._is_degraded = hub, is_degraded
+        slots = max(1, round(heartbeat_s / TICK_S))
+        self._tick_s = heartbeat_s / slots
+        self._slots: list[dict[Wire, None]] = [{} for _ in range(slots)]
+        self._turn = 0
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._lag_since = time.monotonic()
+        self._worst_lag_s = 0.0
+
+    def add(self, wire: Wire) -> None:
+        wire.slot = random.randrange(len(self._slots))  # noqa: S311 -- spreads heartbeats
+        self._slots[wire.slot][wire] = None
+
+    def remove(self, wire: Wire) -> None:
+        self._slots[wire.slot].pop(wire, None)
+
+    def start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join(timeout=2)
+
+    def _run(self) -> None:
+        due = time.monotonic()
+        swept = due
+        while not self._stopping.is_set():
+            due += self._tick_s
+            self._stopping.wait(max(0.0, due - time.monotonic()))
+            now = time.monotonic()
+            self._note_lag(now, now - due)
+            due = max(due, now - self._tick_s)  # after a long pause: go on, do not catch up on lost beats
+            try:
+                self._beat()
+                if now >= swept + SWEEP_S:
+                    swept = now
+                    self._sweep(now)
+            except Exception:
+                log.exception("a beat failed; the next one comes")
+
+    def _beat(self) -> None:
+        """One slot's heartbeats: the same bytes for all of them."""
+        self._turn = (self._turn + 1) % len(self._slots)
+        slot = self._slots[self._turn]
+        if not slot:
+            return
+        frame, pace = control.heartbeat(self._hub.cursor, degraded=self._is_degraded()), Pace()
+        for wire in list(slot):
+            if wire.goodbye is None:
+                wire.say(frame)
+            pace()
+
+    def _sweep(self, now: float) -> None:
+        pace = Pace()
+        for slot in self._slots:
+            for wire in list(slot):
+                self._look_at(wire, now)
+            pace()
+        self._hub.check_flags()
+
+    def _look_at(self, wire: Wire, now: float) -> None:
+        if wire.held_since is not None and now - wire.held_since >= SLOW_S:
+            wire.close("slow")
+        elif now >= wire.ends_at:
+            if wire.goodbye is None:
+                wire.close("lifetime")
+            else:
+                wire.finish()
+
+    def _note_lag(self, now: float, lag_s: float) -> None:
+        self._worst_lag_s = max(self._worst_lag_s, lag_s)
+        if now >= self._lag_since + LAG_WINDOW_S:
+            self._hub.counters.loop_lag_s = self._worst_lag_s
+            self._worst_lag_s, self._lag_since = 0.0, now

@@ -1,0 +1,64 @@
+"""A reader on the generator transport: its feed takes from a bounded queue what the rounds put there."""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from app.stream.chunks import Chunk
+from app.stream.subscriber import Goodbye, Reader, Subscriber
+
+MAX_QUEUED_BYTES = 64 * 1024
+
+
+class QueuedSubscriber(Subscriber):
+    """A full queue makes it behind; its feed then asks the replay itself. Safe between real threads."""
+
+    __slots__ = ("_bytes", "_chunks", "_ready")
+
+    def __init__(self, reader: Reader, after: int, on_end: Callable[[], None] | None = None) -> None:
+        super().__init__(reader, after, on_end)
+        self._chunks: deque[bytes] = deque()
+        self._bytes = 0
+        self._ready = threading.Condition()
+
+    def push(self, chunk: Chunk) -> bool:
+        with self._ready:
+            if not self.live or self.goodbye is not None or chunk.after != self.cursor:
+                return False
+            if self._chunks and self._bytes + len(chunk.data) > MAX_QUEUED_BYTES:
+                self.live = False
+                self._ready.notify()
+                return False
+            self.cursor = chunk.upto
+            if chunk.data:
+                self._chunks.append(chunk.data)
+                self._bytes += len(chunk.data)
+                self._ready.notify()
+            return True
+
+    def take(self, timeout_s: float) -> bytes:
+        """All that is queued, joined; empty after `timeout_s`, or when there is something else to look at."""
+        with self._ready:
+            if not self._chunks and self.live and self.goodbye is None:
+                self._ready.wait(timeout_s)
+            joined = b"".join(self._chunks)
+            self._chunks.clear()
+            self._bytes = 0
+            return joined
+
+    def fall_behind(self) -> None:
+        with self._ready:
+            self.live = False
+            self._ready.notify()
+
+    def close(self, reason: Goodbye) -> None:
+        """Ask the feed to say goodbye."""
+        with self._ready:
+            self.goodbye = self.goodbye or reason
+            self._ready.notify()
+
+    def wait_behind(self, timeout_s: float) -> None:
+        """Pause before the log is tried again; ends early when the stream is to close."""
+        with self._ready:
+            if self.goodbye is None:
+                self._ready.wait(timeout_s)

@@ -1,0 +1,44 @@
+"""What a reader has missed, a chunk at a time: from the ring where it reaches back far enough, else from the log."""
+
+from collections.abc import Callable, Collection, Sequence
+
+from app.eventlog.audience import CONTROL
+from app.eventlog.read import Page
+from app.offloop import Pace
+from app.stream.chunks import Chunk, chunks
+from app.stream.hub import Hub, is_revoked
+from app.stream.ring import Entry
+from app.stream.subscriber import Subscriber
+
+# Ring entries looked at for one chunk.
+ENTRIES = 500
+
+ReadLog = Callable[[int, Collection[str]], Page]
+"""The log after a cursor for these audiences; opens and gives back its own connection. Raises when it is away."""
+
+
+class Replay:
+    """Used by every transport: `next` only looks, whoever sends moves the reader's cursor."""
+
+    def __init__(self, hub: Hub, read_log: ReadLog) -> None:
+        self._hub, self._read_log = hub, read_log
+
+    def next(self, subscriber: Subscriber) -> Chunk:
+        """From the reader's cursor as far as one chunk goes; it may hold no bytes, and lead nowhere at the end.
+
+        A revocation on the way ends the stream. Raises the driver's error while the log is away.
+        """
+        entries, upto = self._look(subscriber)
+        if any(entry.event.audience == CONTROL and is_revoked(subscriber, entry.event) for entry in entries):
+            subscriber.close("revoked")
+            return Chunk(b"", subscriber.cursor, subscriber.cursor, 0)
+        return next(iter(chunks(entries, subscriber.form, subscriber.audiences, subscriber.cursor, upto, Pace())))
+
+    def _look(self, subscriber: Subscriber) -> tuple[Sequence[Entry], int]:
+        cursor = subscriber.cursor
+        if cursor >= self._hub.ring.floor:
+            entries = self._hub.ring.after(cursor, ENTRIES)
+            last = entries[-1].event.id if entries else cursor
+            return entries, last if len(entries) == ENTRIES else max(last, self._hub.cursor)
+        page = self._read_log(cursor, {*subscriber.audiences, CONTROL})
+        return [Entry(event) for event in page.events], max(page.cursor, cursor)

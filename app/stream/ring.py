@@ -1,0 +1,95 @@
+"""The newest events in memory, so that whoever resumes soon needs no look at the database."""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+
+from app.clock import parse_utc
+from app.eventlog.read import Event
+from app.stream.shapes import Shape
+
+MAX_EVENTS = 5_000
+MAX_BYTES = 16 * 1024 * 1024
+# Rough weight of an event in memory: the objects around it, and its payload as a dict and in two shapes.
+EVENT_BYTES, PAYLOAD_COPIES = 1_000, 3
+_COMPACT_EVERY = 1_000
+
+
+class Entry:
+    """An event with its frames: made when somebody first reads it in a shape, then shared by all."""
+
+    __slots__ = ("_frames", "appended_at", "event")
+
+    def __init__(self, event: Event) -> None:
+        self.event = event
+        self.appended_at = parse_utc(event.timestamp).timestamp()
+        self._frames: dict[Shape, bytes | None] = {}
+
+    def frame(self, shape: Shape) -> bytes | None:
+        """None where this shape does not carry events of this type."""
+        if shape not in self._frames:
+            self._frames[shape] = shape(self.event)
+        return self._frames[shape]
+
+    def has(self, shape: Shape) -> bool:
+        return shape in self._frames
+
+    @property
+    def weight(self) -> int:
+        """About how many bytes it takes."""
+        return EVENT_BYTES + PAYLOAD_COPIES * self.event.size
+
+
+class Ring:
+    """Every event above `floor` that the tail has seen, within bounds; the oldest go first."""
+
+    def __init__(self, max_events: int = MAX_EVENTS, max_bytes: int = MAX_BYTES) -> None:
+        self._max_events, self._max_bytes = max_events, max_bytes
+        self._entries: list[Entry] = []
+        self._ids: list[int] = []
+        self._first = 0
+        self._bytes = 0
+        self.floor = 0
+
+    def __len__(self) -> int:
+        return len(self._ids) - self._first
+
+    def clear(self, floor: int) -> None:
+        """Begin anew: nothing is known up to `floor`."""
+        self._entries, self._ids = [], []
+        self._first = self._bytes = 0
+        self.floor = floor
+
+    def prefill(self, events: Iterable[Event], floor: int) -> None:
+        """Older events, from above `floor` to where the ring begins; what does not fit any more is left out."""
+        newer, ring_floor = self.after(self.floor), self.floor
+        self.clear(floor)
+        for event in events:
+            if event.id <= ring_floor:
+                self.add(event)
+        for entry in newer:
+            self._keep(entry)
+
+    def add(self, event: Event) -> None:
+        """The next event, in order."""
+        self._keep(Entry(event))
+
+    def after(self, cursor: int, limit: int | None = None) -> Sequence[Entry]:
+        """Entries above `cursor`, oldest first; complete only if `cursor` is not below `floor`."""
+        start = bisect_right(self._ids, cursor, self._first)
+        return self._entries[start:] if limit is None else self._entries[start : start + limit]
+
+    def _keep(self, entry: Entry) -> None:
+        self._entries.append(entry)
+        self._ids.append(entry.event.id)
+        self._bytes += entry.weight
+        while len(self) > self._max_events or (self._bytes > self._max_bytes and len(self) > 1):
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        entry = self._entries[self._first]
+        self._bytes -= entry.weight
+        self.floor = entry.event.id
+        self._first += 1
+        if self._first >= _COMPACT_EVERY:
+            del self._entries[: self._first], self._ids[: self._first]
+            self._first = 0

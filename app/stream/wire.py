@@ -1,0 +1,190 @@
+"""A reader on a handed-off socket: a few hundred bytes, no greenlet, no queue."""
+
+import _socket
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Protocol
+
+from app.stream import control
+from app.stream.chunks import Chunk
+from app.stream.counters import Counters
+from app.stream.subscriber import Goodbye, Reader, Subscriber
+
+Connection = _socket.socket
+"""The plain socket, without what Python and gevent put around it: non-blocking, and small."""
+
+# A goodbye waits so long for a reader that does not take its bytes.
+GRACE_S = 2.0
+_DISCARD_BYTES = 65_536
+
+
+class Owner(Protocol):
+    """What a wire asks of whoever keeps them all."""
+
+    counters: Counters
+
+    def catch_up(self, wire: "Wire") -> None: ...
+    def watch_writable(self, wire: "Wire", *, wanted: bool) -> None: ...
+    def forget(self, wire: "Wire", reason: str) -> None: ...
+
+
+class Wire(Subscriber):
+    """What the kernel does not take stays here: the rest of one chunk, at most 64 KiB or one frame. While it is held
+    the reader is behind, nothing more is kept for it, and it is read to again from its cursor when it drains.
+    """
+
+    __slots__ = ("_owner", "_rest", "_socket", "ends_at", "fd", "held_since", "is_queued", "slot")
+
+    def __init__(
+        self,
+        connection: Connection,
+        owner: Owner,
+        reader: Reader,
+        after: int,
+        ends_at: float,
+        on_end: Callable[[], None] | None,
+    ) -> None:
+        super().__init__(reader, after, on_end)
+        self._socket, self._owner = connection, owner
+        self._rest: memoryview | None = None
+        self.fd = connection.fileno()
+        self.ends_at = ends_at
+        """When it has lived long enough, monotonic seconds; after a goodbye, when the waiting ends."""
+        self.held_since: float | None = None
+        """When it last took bytes, monotonic seconds, while it does not take all; None while it does."""
+        self.is_queued = False
+        """Waits to be caught up."""
+        self.slot = 0
+        """Its place on the wheel of heartbeats."""
+
+    def takes_bytes(self) -> bool:
+        """Open, nothing held back, and no goodbye on its way."""
+        return self.fd >= 0 and self.held_since is None and self.goodbye is None
+
+    def push(self, chunk: Chunk) -> bool:
+        if not self.live or chunk.after != self.cursor:
+            return False
+        return self.write(chunk)
+
+    def write(self, chunk: Chunk) -> bool:
+        """Send a chunk that continues the cursor; False where it was not wholly taken, or the peer is gone."""
+        if not chunk.data:
+            self.cursor = chunk.upto
+            return True
+        sent = self._send(chunk.data)
+        if sent == len(chunk.data):
+            self.cursor = chunk.upto
+            return True
+        if sent > 0:
+            # Part of it is on its way, so all of it must go. If nothing is, it is made anew later.
+            self._rest = memoryview(chunk.data)[sent:]
+            self.cursor = chunk.upto
+            self._owner.counters.deliveries += chunk.events
+        if sent >= 0:
+            self._hold()
+        return False
+
+    def say(self, frame: bytes) -> None:
+        """Send a control frame: whole frames only go out between chunks, so not while something is held."""
+        if self.held_since is not None:
+            return
+        sent = self._send(frame)
+        if 0 <= sent < len(frame):
+            self._rest = memoryview(frame)[sent:]
+            self._hold()
+
+    def close(self, reason: Goodbye) -> None:
+        """Goodbye goes out now or, but for a revocation and a reader that stands still, as soon as it drains."""
+        if self.goodbye is not None and reason != "revoked":
+            return
+        self.goodbye = self.goodbye or reason
+        self.live = False
+        if self.held_since is not None and reason not in ("slow", "revoked"):
+            self.ends_at = time.monotonic() + GRACE_S
+        else:
+            self.finish()
+
+    def finish(self) -> None:
+        """The rest of what is under way, a goodbye, the end: what does not fit into the kernel now is lost."""
+        rest, self._rest = self._rest, None
+        self._send(bytes(rest or b"") + control.bye(self.goodbye))
+        self.end(self.goodbye or "error")
+
+    def end(self, reason: str) -> None:
+        """Close the socket; what was sent before is still delivered."""
+        if self.fd < 0:
+            return
+        self._owner.forget(self, reason)
+        self.fd = -1
+        self.live = False
+        self.released()
+        self._rest = None
+        self._discard()
+        with suppress(OSError):  # the peer was faster
+            self._socket.shutdown(socket.SHUT_WR)
+        self._socket.close()
+
+    def fall_behind(self) -> None:
+        self.live = False
+        self._owner.catch_up(self)
+
+    def on_readable(self) -> None:
+        """A reader has nothing to say after its request: what comes is thrown away, the end is the end."""
+        try:
+            if not self._socket.recv(_DISCARD_BYTES):
+                self.end("client-gone")
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.end("client-gone")
+
+    def on_writable(self) -> None:
+        """The kernel takes bytes again: first the rest, then what was missed meanwhile."""
+        if self._rest is not None:
+            sent = self._send(self._rest)
+            if sent < 0:
+                return
+            if sent > 0:
+                self.held_since = time.monotonic()
+            if sent < len(self._rest):
+                self._rest = self._rest[sent:]
+                return
+            self._rest = None
+        self.released()
+        if self.goodbye is not None:
+            self.finish()
+        else:
+            self._owner.catch_up(self)
+
+    def released(self) -> None:
+        """Nothing is held any more."""
+        if self.held_since is not None:
+            self.held_since = None
+            self._owner.counters.slow_now -= 1
+            self._owner.watch_writable(self, wanted=False)
+
+    def _hold(self) -> None:
+        self.live = False
+        self.held_since = time.monotonic()
+        self._owner.counters.slow_now += 1
+        self._owner.counters.fell_behind += 1
+        self._owner.watch_writable(self, wanted=True)
+
+    def _send(self, data: bytes | memoryview) -> int:
+        """How many bytes the kernel took; -1 where the peer is gone, and the wire has ended."""
+        try:
+            sent = self._socket.send(data)
+        except BlockingIOError:
+            return 0
+        except OSError:
+            self.end("client-gone")
+            return -1
+        self._owner.counters.bytes += sent
+        return sent
+
+    def _discard(self) -> None:
+        """Unread bytes in the kernel would turn the close into a reset, which may overtake the goodbye."""
+        with suppress(OSError):  # nothing to read, or nobody there
+            self._socket.recv(_DISCARD_BYTES)

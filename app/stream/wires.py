@@ -1,0 +1,122 @@
+"""All handed-off sockets of this worker, in one `epoll`: who has gone, who takes bytes again."""
+
+import logging
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable
+from random import uniform
+
+from gevent import get_hub
+from gevent.monkey import get_original
+
+from app.offloop import Pace
+from app.stream.catchup import CatchUp
+from app.stream.control import Opening
+from app.stream.hub import Hub
+from app.stream.pulse import Pulse
+from app.stream.wire import Connection, Wire
+
+log = logging.getLogger(__name__)
+
+# gevent takes `epoll` away from `select`, because waiting in it would hold the loop; here it is only ever asked.
+_epoll = get_original("select", "epoll")
+
+SEND_BUFFER_BYTES = 64 * 1024
+# Unacknowledged for so long, a peer is gone. With a heartbeat every 15 s that is noticed within 45 s.
+PEER_TIMEOUT_MS = 29_000
+_BATCH = 512
+_READABLE = select.EPOLLIN | select.EPOLLRDHUP
+
+
+class Wires:
+    """A lifecycle part of workers with an event loop."""
+
+    def __init__(self, hub: Hub, catchup: CatchUp, pulse: Pulse, lifetime_s: float) -> None:
+        self._hub, self._catchup, self._pulse, self._lifetime_s = hub, catchup, pulse, lifetime_s
+        self.counters = hub.counters
+        self._wires: dict[int, Wire] = {}
+        self._epoll = _epoll()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def __len__(self) -> int:
+        return len(self._wires)
+
+    def start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="wires", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        for wire in list(self._wires.values()):
+            wire.end("drain")
+
+    def open(self, connection: Connection, head: bytes, opening: Opening, on_end: Callable[[], None]) -> Wire:
+        """Take over a socket: the head and the first frames go out, then the reader is brought up to date."""
+        _prepare(connection)
+        ends_at = time.monotonic() + self._lifetime_s * uniform(0.8, 1.2)  # noqa: S311 -- spreads reconnects
+        wire = Wire(connection, self, opening.reader, opening.start.after, ends_at, on_end)
+        self._wires[wire.fd] = wire
+        self._epoll.register(wire.fd, _READABLE)
+        self._hub.add(wire, opening)
+        self._pulse.add(wire)
+        wire.say(head + opening.frames())
+        self._hub.check(wire)
+        if wire.fd >= 0 and not self._hub.go_live(wire):
+            self.catch_up(wire)
+        return wire
+
+    def all(self) -> list[Wire]:
+        return list(self._wires.values())
+
+    def catch_up(self, wire: Wire) -> None:
+        self._catchup.add(wire)
+
+    def watch_writable(self, wire: Wire, *, wanted: bool) -> None:
+        if wire.fd >= 0:
+            self._epoll.modify(wire.fd, _READABLE | select.EPOLLOUT if wanted else _READABLE)
+
+    def forget(self, wire: Wire, reason: str) -> None:
+        """Called by the wire before it closes its socket: the number may be another's right after."""
+        del self._wires[wire.fd]
+        self._epoll.unregister(wire.fd)
+        self._pulse.remove(wire)
+        self._hub.remove(wire, reason)
+
+    def _run(self) -> None:
+        watcher = get_hub().loop.io(self._epoll.fileno(), 1)
+        try:
+            while not self._stopping.is_set():
+                get_hub().wait(watcher)
+                self._look()
+        finally:
+            watcher.stop()
+            watcher.close()
+
+    def _look(self) -> None:
+        pace = Pace()
+        for fd, events in self._epoll.poll(0, _BATCH):
+            wire = self._wires.get(fd)
+            if wire is None:
+                continue  # closed by what was done for another one of this batch
+            try:
+                if events & select.EPOLLOUT and wire.held_since is not None:
+                    wire.on_writable()
+                if events & ~select.EPOLLOUT and wire.fd >= 0:
+                    wire.on_readable()
+            except Exception:
+                log.exception("a stream of %s failed", wire.reader.viewer.name)
+                wire.end("error")
+            pace()
+
+
+def _prepare(connection: Connection) -> None:
+    connection.setblocking(False)
+    # One slow reader may take so much of the kernel's memory, and no more.
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+    if connection.family != socket.AF_UNIX:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, PEER_TIMEOUT_MS)
