@@ -294,6 +294,7 @@ def test_while_somebody_reads_files_stay_and_count_and_are_folded_later(files: M
         found = shared(files)
         assert (found["beacon_deliveries_total",], found["beacon_workers",]) == (2, 1)
         assert (files.folder / "counter_101.db").exists()
+    assert caplog.text == "", "waiting for a reader is nothing to report"
     files.bury(102)
     assert shared(files)["beacon_deliveries_total",] == 2
     assert not list(files.folder.glob("*_10?.db"))
