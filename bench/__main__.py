@@ -1,18 +1,92 @@
-"""`python -m bench`: starts real servers on loopback, measures, prints one table."""
+"""`python -m bench [NAME …]`: starts real servers on loopback, measures, prints one table."""
 
+import argparse
+import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
-from bench import insert_to_stream, page_load
-from bench.figures import Figure, table
+from bench import table
+from bench.client import compiled
+from bench.figure import Figure, Reading, Results, Row
+from bench.figures import ALL
+from bench.peers import nchan
+from bench.peers.nchan import Nchan
+from bench.peers.server import Server
+from bench.processes import raise_descriptor_limit
+
+DESCRIPTORS = 12_000
 
 
 def main() -> None:
-    figures: list[Figure] = []
-    for measure in (insert_to_stream.measure, page_load.measure):
-        with tempfile.TemporaryDirectory(prefix="beacon-bench-") as folder:
-            figures += measure(Path(folder))
-    print(table(figures))
+    options = _options()
+    chosen = [figure for figure in ALL if not options.names or figure.name in options.names]
+    if raise_descriptor_limit() < DESCRIPTORS:
+        print(f"warning: fewer than {DESCRIPTORS:,} descriptors (ulimit -Hn): figures with 10,000 streams will fail")
+    compiled()
+    if any(Nchan in figure.servers for figure in chosen):
+        nchan.install()
+    rows: list[Row] = []
+    skipped: dict[str, str] = {}
+    for figure in chosen:
+        results = measure(figure, 1 if options.quick else options.runs or figure.runs, options.quick)
+        skipped |= results.missing
+        rows += figure.rows(results.medians())
+    print()
+    print((table.markdown if options.markdown else table.plain)(rows))
+    if options.quick:
+        print("quick: short windows and fewer streams than the rows say; these numbers are for trying only")
+    for server, reason in skipped.items():
+        print(f"{table.NOTHING} {server} was skipped: {reason}")
 
 
-main()
+def measure(figure: Figure, runs: int, quick: bool) -> Results:
+    """All runs of a figure, its servers in turns."""
+    results = Results({}, {server.name: server.missing() for server in figure.servers if server.missing()})
+    print(f"{figure.name}: {figure.about.splitlines()[0]}", flush=True)
+    for number in range(1, runs + 1):
+        for server in figure.servers:
+            if server.name not in results.missing:
+                _run(figure, server, number, quick, results)
+    return results
+
+
+def _run(figure: Figure, kind: type[Server], number: int, quick: bool, results: Results) -> None:
+    """One run on a server of its own. What goes wrong costs this run, not the others."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="beacon-bench-") as folder, kind(Path(folder)) as server:
+            reading = figure.measure(server, quick)
+    except (OSError, RuntimeError, AssertionError, LookupError) as error:
+        print(f"  run {number}, {kind.name}: failed: {error}", flush=True)
+        return
+    print(f"  run {number}, {kind.name}: {_told(reading)}", flush=True)
+    results.add(kind.name, reading)
+
+
+def _told(reading: Reading) -> str:
+    """A run's values, and what the client used of a core in each of its windows."""
+    values = ", ".join(f"{name} {value:,.2f}" for name, value in reading.values.items())
+    if not reading.windows:
+        return values
+    shares = ", ".join(f"{window.client_share:.0%}" for window in reading.windows)
+    return f"{values}; client's CPU {shares}{'' if reading.counts else ' (client saturated, does not count)'}"
+
+
+def _options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measures Beacon's stream beside its peers.")
+    names = [figure.name for figure in ALL]
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(names)}; none: all of them")
+    parser.add_argument("--quick", action="store_true", help="one short run of each, with fewer streams: for trying")
+    parser.add_argument("--runs", type=int, default=0, help="runs of each figure (3)")
+    parser.add_argument("--markdown", action="store_true", help="the table as markdown, for docs/benchmarks.md")
+    found = parser.parse_args(arguments)
+    if unknown := set(found.names) - set(names):
+        parser.error(f"there is no figure {', '.join(sorted(unknown))}; there are {', '.join(names)}")
+    return found
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("\ninterrupted; what was started has been ended")

@@ -1,27 +1,25 @@
 """The dashboard's first answer with the flag on and off, asked in turns so that noise hits both alike."""
 
 import time
-from pathlib import Path
 
 import requests
 
-from bench.figures import Figure, milliseconds, quantile
+from bench.figure import Figure, Medians, Reading, Row, cells, quantile
+from bench.peers.ours import Ours
+from bench.peers.server import Server
 from tests.beacon_process import PEOPLE, Beacon
 
 TURNS = 100
 
 
-def measure(folder: Path) -> list[Figure]:
+def measure(server: Server, quick: bool) -> Reading:
+    assert isinstance(server, Ours)
     on, off = [], []
-    with Beacon(folder) as beacon:
-        streaming, polling = _people(beacon)
-        for _ in range(TURNS):
-            on.append(_load(streaming, beacon.url))
-            off.append(_load(polling, beacon.url))
-    return [
-        Figure("dashboard's HTML, flag on, median", milliseconds(quantile(on, 0.5))),
-        Figure("dashboard's HTML, flag off, median", milliseconds(quantile(off, 0.5)), "no slower than on"),
-    ]
+    streaming, polling = _people(server.beacon)
+    for _ in range(TURNS // 5 if quick else TURNS):
+        on.append(_load_s(streaming, server.beacon.url))
+        off.append(_load_s(polling, server.beacon.url))
+    return Reading({"on_ms": quantile(on, 0.5) * 1000, "off_ms": quantile(off, 0.5) * 1000}, [])
 
 
 def _people(beacon: Beacon) -> tuple[requests.Session, requests.Session]:
@@ -36,7 +34,15 @@ def _people(beacon: Beacon) -> tuple[requests.Session, requests.Session]:
     raise SystemExit("no percentage divides the five people: choose other names")
 
 
-def _load(browser: requests.Session, url: str) -> float:
+def _load_s(browser: requests.Session, url: str) -> float:
     began = time.perf_counter()
     browser.get(f"{url}/").raise_for_status()
     return time.perf_counter() - began
+
+
+def rows(medians: Medians) -> list[Row]:
+    show = cells(medians, lambda values: f"{values['on_ms']:.1f} / {values['off_ms']:.1f} ms")
+    return [Row("dashboard's HTML, flag on / off, median", show)]
+
+
+FIGURE = Figure("flag", __doc__ or "", (Ours,), measure, rows, runs=1)

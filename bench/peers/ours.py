@@ -1,0 +1,70 @@
+"""Beacon with all of its features on: tokens, audiences, the log in SQLite, publishing over HTTP."""
+
+from pathlib import Path
+
+from app.accounts import people
+from app.accounts.models import User
+from app.clock import utc_text
+from app.db import write
+from bench.client import Client
+from bench.peers.server import Server
+from bench.publishing import Publisher
+from tests.beacon_process import ROOT, Beacon
+
+READERS = 50
+ROLES = ("viewer", "operator", "product", "admin")
+VENV_PYTHON = str(ROOT / ".venv" / "bin" / "python")
+# The bounds per worker and per user are set above what is measured: they protect, and are not what is asked about.
+SETTINGS = {
+    "HEARTBEAT_S": 15,
+    "DRAIN_S": 0,
+    "MAX_STREAMS": 20_000,
+    "MAX_STREAMS_PER_USER": 20_000,
+    "CONNECT_RATE_PER_USER": 100_000,
+    "PUBLISH_RATE_PER_USER": 100_000,
+}
+
+
+class Ours(Server):
+    """`beacon` is the deployment: gunicorn's master and one worker."""
+
+    name = "ours"
+    path = "/api/stream/events"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.beacon = Beacon(folder, **SETTINGS)
+        self.port = self.beacon.port
+        self._headers = [f"Authorization: Bearer {token}" for token in self._reader_tokens()]
+
+    def start(self) -> None:
+        self.beacon.start()
+        self.worker = self.beacon.worker_pids()[0]
+
+    def stop(self) -> None:
+        self.beacon.stop()
+
+    @property
+    def master(self) -> int:
+        """The parent of the worker."""
+        return int(Path(f"/proc/{self.worker}/stat").read_text().rsplit(")", 1)[1].split()[1])
+
+    def client(self) -> Client:
+        return Client(self.port, self.path, self._headers, self.folder)
+
+    def publisher(self) -> Publisher:
+        return Publisher(VENV_PYTHON, ["beacon", str(self.port), self.beacon.token("ada", "publish")])
+
+    def inserter(self) -> Publisher:
+        """Writes rows straight into the event table, as another program would."""
+        return Publisher(VENV_PYTHON, ["table", str(self.beacon.database)])
+
+    def _reader_tokens(self) -> list[str]:
+        """A stream token for each of fifty users of all roles, so that audiences differ. They have no password."""
+        names = [f"reader{number}" for number in range(READERS)]
+        with self.beacon.app.app_context(), write() as session:
+            for place, name in enumerate(names):
+                role = ROLES[place % len(ROLES)]
+                session.add(User(name=name, role=role, password_hash="none", created_at=utc_text()))
+            session.flush()
+            return [people.add_token(session, name, ["stream"], None, "bench")[1] for name in names]
