@@ -284,7 +284,9 @@ def test_workers_that_end_again_and_again_leave_no_more_files(files: MetricFiles
     assert total(found, "beacon_workers") == 0
 
 
-def test_while_somebody_reads_files_stay_and_count_and_are_folded_later(files: MetricFiles, worker: MakeWorker) -> None:
+def test_while_somebody_reads_files_stay_and_count_and_are_folded_later(
+    files: MetricFiles, worker: MakeWorker, caplog: pytest.LogCaptureFixture
+) -> None:
     for pid in (101, 102):
         made = worker(pid)
         made.counters.deliveries = 1
