@@ -1,0 +1,171 @@
+"""Who gets one more stream: a worker has only so many, and a user only so many on all workers together.
+
+This worker's counts are exact. Those of the others are as old as their last flush, a tenth of a second, so two workers
+that admit at the same moment may pass a user's cap together. Whoever is in stays in: evicting the older of two streams
+would make two tabs throw each other out for ever.
+"""
+
+import logging
+import os
+import random
+import secrets
+import socket
+import threading
+import time
+
+from app import descriptors, rates
+from app.config import Settings
+from app.errors import Problem
+from app.stream.presence import AWAY, PresenceStore
+from app.stream.tally import RENEW_EVERY_S, Tally
+
+log = logging.getLogger(__name__)
+
+FLUSH_EVERY_S = 0.1
+# A stream that has just ended may still be counted, here or elsewhere: look again this long before refusing.
+SETTLE_S = 0.5
+LOOK_AGAIN_S = 0.1
+
+
+class Seat:
+    """One admitted stream, counted until it is released."""
+
+    __slots__ = ("_admission", "_user")
+
+    def __init__(self, admission: "Admission", user: str) -> None:
+        self._admission: Admission | None = admission
+        self._user = user
+
+    def release(self) -> None:
+        """Count this stream no longer. May be called again, and from an event loop's callback: it waits for nothing."""
+        admission, self._admission = self._admission, None
+        if admission is not None:
+            admission.leave(self._user)
+
+
+class Admission:
+    """One for each worker. While it runs, a thread tells the other workers what this one counts."""
+
+    def __init__(self, settings: Settings, store: PresenceStore) -> None:
+        self._settings, self._store = settings, store
+        self._rate = rates.connecting(settings)
+        self._tally = Tally()
+        self._changed, self._stopping = threading.Event(), threading.Event()
+        self._flushing = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._away = False
+        self.worker = ""
+
+    @property
+    def capacity(self) -> int:
+        """The most streams of this worker: as set, and as its descriptors allow."""
+        return min(self._settings.max_streams, descriptors.capacity(descriptors.soft_limit()))
+
+    @property
+    def streams(self) -> int:
+        """How many are admitted now."""
+        return self._tally.total
+
+    def start(self) -> None:
+        # Named here and not when built, because a server may build before it forks.
+        self.worker = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._thread = threading.Thread(target=self._run, name="admission", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Take back what this worker said: its streams end with it."""
+        self._stopping.set()
+        self._changed.set()
+        if self._thread is not None:
+            self._thread.join(timeout=2)
+        with self._flushing:
+            if not self._tally.is_announced:
+                return
+            try:
+                self._store.forget(self.worker)
+            except AWAY as error:
+                self._missed(error)
+
+    def admit(self, user: str) -> Seat:
+        """A seat for one stream of `user`; hold no database connection meanwhile, it may take 0.6 s.
+
+        Raises `Problem`: 503 with reason `full`, 429 with reason `rate` or `user-cap`; each says when to come back.
+        """
+        self._rate.hit(user)
+        deadline = time.monotonic() + SETTLE_S
+        while True:
+            if self._tally.total >= self.capacity:
+                raise self._full()
+            refusal = self._tally.take(user, self.capacity, self._settings.max_streams_per_user - self._elsewhere(user))
+            if refusal is None:
+                self._changed.set()
+                return Seat(self, user)
+            if refusal == "full":
+                raise self._full()
+            if time.monotonic() >= deadline or self._stopping.wait(LOOK_AGAIN_S):
+                raise self._over_cap()
+
+    def leave(self, user: str) -> None:
+        """For `Seat.release`, once for each seat."""
+        self._tally.leave(user)
+        self._changed.set()
+
+    def flush(self) -> None:
+        """Write what the others do not know yet, now. Never raises; what failed is written by a later flush."""
+        with self._flushing:
+            now = time.monotonic()
+            update = None if self._stopping.is_set() else self._tally.due(now)
+            if update is None:
+                return
+            try:
+                self._store.save(self.worker, update)
+            except Exception as error:  # noqa: BLE001 -- whatever failed, the rows of a worker must go on
+                self._tally.lost(update)
+                self._missed(error)
+            else:
+                self._tally.kept(update, now)
+                self._answered()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self._changed.wait(RENEW_EVERY_S)
+            self._changed.clear()
+            self.flush()
+            self._stopping.wait(FLUSH_EVERY_S)
+
+    def _elsewhere(self, user: str) -> int:
+        """0 where this worker's own count decides, or the database is away: then there is only that."""
+        if self._tally.of(user) >= self._settings.max_streams_per_user:
+            return 0
+        try:
+            return self._store.elsewhere(self.worker, user)
+        except AWAY as error:
+            self._missed(error)
+            return 0
+
+    def _missed(self, error: Exception) -> None:
+        if not self._away:
+            lines = str(error).splitlines() or [type(error).__name__]
+            log.warning("each worker counts its streams for itself, the database does not answer: %s", lines[0])
+        self._away = True
+
+    def _answered(self) -> None:
+        if self._away:
+            log.warning("workers know of each other's streams again")
+        self._away = False
+
+    def _full(self) -> Problem:
+        detail = f"This worker holds {self.streams} streams and takes no more. Wait as long as Retry-After says."
+        return Problem(503, "Full", detail, headers=_retry_after(3, 10), reason="full")
+
+    def _over_cap(self) -> Problem:
+        detail = (
+            f"You have {self._settings.max_streams_per_user} streams open, the most that a user may have "
+            "(BEACON_MAX_STREAMS_PER_USER). Close one, a tab or a program, and connect again."
+        )
+        # Beyond the time in which a killed worker's streams stop counting.
+        return Problem(429, "Too many streams", detail, headers=_retry_after(3, 6), reason="user-cap")
+
+
+def _retry_after(least: int, most: int) -> dict[str, str]:
+    return {"Retry-After": str(random.randint(least, most))}  # noqa: S311 -- spreads those who come back
