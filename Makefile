@@ -36,12 +36,12 @@ check: ## format, lint and types, for Python and JavaScript
 	@.venv/bin/node node_modules/eslint/bin/eslint.js .
 	@.venv/bin/node node_modules/typescript/bin/tsc
 
-bench: ## the benchmarks, as a table
-	@$(BOOTSTRAP) test
-	@.venv/bin/python -m bench
+bench: ## the benchmarks beside peers, as a table (docs/benchmarks.md); FIGURES="fan-out page" for some of them
+	@$(BOOTSTRAP) bench
+	@.venv/bin/python -m bench $(FIGURES)
 
 lock: ## bring the lock files up to date with requirements/*.in and package.json
 	@$(BOOTSTRAP) check
 	@$(PYTHON) -m venv .cache/uv && .cache/uv/bin/pip install --quiet --disable-pip-version-check uv==0.13.8
-	@for name in runtime dev; do .cache/uv/bin/uv pip compile $(UV_OPTIONS) requirements/$$name.in -o requirements/$$name.lock; done
+	@for name in runtime dev bench; do .cache/uv/bin/uv pip compile $(UV_OPTIONS) requirements/$$name.in -o requirements/$$name.lock; done
 	@PATH="$$PWD/.venv/bin:$$PATH" npm install --package-lock-only --ignore-scripts --no-audit --no-fund

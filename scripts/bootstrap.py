@@ -1,4 +1,4 @@
-"""Make what `make` needs: .venv from the lock files, node_modules, and a Chromium for the tests.
+"""Make what `make` needs: .venv from the lock files, node_modules, a Chromium for the tests, peers for the benchmarks.
 
 Standard library only, and readable by Python 3.6, so that an old Python gets a sentence instead of a SyntaxError.
 It does nothing when nothing has changed. Stamps are written last, so a call that was interrupted is done again.
@@ -23,6 +23,8 @@ BIN = VENV / "bin"
 STAMP = VENV / "beacon.json"
 RUNTIME_LOCK = ROOT / "requirements" / "runtime.lock"
 DEV_LOCK = ROOT / "requirements" / "dev.lock"
+PEERS = ROOT / ".cache" / "peers"
+PEERS_LOCK = ROOT / "requirements" / "bench.lock"
 NODE_MODULES = ROOT / "node_modules"
 NODE_STAMP = NODE_MODULES / ".beacon"
 NODE_INPUTS = [ROOT / "package.json", ROOT / "package-lock.json", ROOT / ".npmrc"]
@@ -58,9 +60,11 @@ def main(goal: str) -> None:
     check_python(sys.version_info[:2])
     check_ensurepip()
     with one_at_a_time():
-        environment(dev=goal != "run")
-        if goal != "run":
+        environment(dev=goal not in ("run", "bench"))
+        if goal in ("check", "test"):
             node_modules()
+        if goal == "bench":
+            peers()
         if goal == "test" and not skip_browser():
             chromium()
 
@@ -123,16 +127,32 @@ def read_stamp() -> "dict[str, str]":
         return {}
 
 
-def create_venv() -> None:
-    run("making .venv", [sys.executable, "-m", "venv", "--clear", str(VENV)])
+def peers() -> None:
+    """The servers that the benchmarks compare with, apart from .venv. Without them our own are still measured."""
+    want = " ".join([str(ROOT), python_version(), digest(PEERS_LOCK)])
+    stamp = PEERS / ".beacon"
+    if stamp.exists() and stamp.read_text() == want:
+        return
+    try:
+        create_venv(PEERS)
+        install(PEERS_LOCK, PEERS)
+    except SystemExit as failure:
+        sys.stderr.write(f"{failure}\nBeacon: the benchmarks go on without the peers.\n")
+        shutil.rmtree(str(PEERS), ignore_errors=True)
+    else:
+        stamp.write_text(want)
 
 
-def install(lock: Path) -> None:
+def create_venv(venv: Path = VENV) -> None:
+    run(f"making {venv.name}", [sys.executable, "-m", "venv", "--clear", str(venv)])
+
+
+def install(lock: Path, venv: Path = VENV) -> None:
     count = sum("==" in line for line in lock.read_text().splitlines())
-    say(f"installing {count} Python packages into .venv; the next time this is skipped")
+    say(f"installing {count} Python packages into {venv.relative_to(ROOT)}; the next time this is skipped")
     # --no-deps: the lock is the whole truth (requirements/override.txt); --only-binary: no compiler is ever needed.
     options = ["--quiet", "--no-input", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:"]
-    pip = [str(BIN / "python"), "-m", "pip", "install", *options, "--require-hashes"]
+    pip = [str(venv / "bin" / "python"), "-m", "pip", "install", *options, "--require-hashes"]
     run("installing the Python packages", [*pip, "-r", str(lock)])
 
 

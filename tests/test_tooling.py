@@ -13,7 +13,7 @@ from app.version import VERSION
 from scripts import bootstrap, pytest_order
 
 ROOT = Path(__file__).resolve().parent.parent
-LOCKS = [bootstrap.RUNTIME_LOCK, bootstrap.DEV_LOCK]
+LOCKS = [bootstrap.RUNTIME_LOCK, bootstrap.DEV_LOCK, bootstrap.PEERS_LOCK]
 BOOTSTRAP_SOURCE = ROOT / "scripts" / "bootstrap.py"
 
 
@@ -35,8 +35,14 @@ def test_every_line_of_a_lock_is_a_pin_with_a_hash_and_none_is_an_address(lock: 
 
 
 def test_the_dev_lock_holds_the_runtime_as_it_is() -> None:
-    runtime, dev = map(requirements, LOCKS)
+    runtime, dev = map(requirements, LOCKS[:2])
     assert runtime.items() <= dev.items()
+
+
+def test_the_peers_of_the_benchmarks_share_the_versions_that_beacon_runs_on() -> None:
+    runtime, peers = requirements(bootstrap.RUNTIME_LOCK), requirements(bootstrap.PEERS_LOCK)
+    shared = {"flask", "gevent", "gunicorn", "redis", "werkzeug"}
+    assert {name: runtime[name] for name in shared} == {name: peers[name] for name in shared}
 
 
 def test_the_npm_lock_names_no_address_and_pins_what_the_manifest_pins() -> None:
@@ -131,6 +137,30 @@ def test_a_changed_lock_makes_the_environment_again(tmp_path: Path, monkeypatch:
     assert steps == ["create", "dev.lock", "create", "dev.lock"]
 
 
+def test_the_peers_are_installed_once_and_again_when_their_lock_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = pretend_peers(tmp_path, monkeypatch)
+    bootstrap.peers()
+    bootstrap.peers()
+    assert steps == ["bench.lock"]
+    changed = tmp_path / "other.lock"
+    changed.write_text("changed")
+    monkeypatch.setattr(bootstrap, "PEERS_LOCK", changed)
+    bootstrap.peers()
+    assert steps == ["bench.lock", "other.lock"]
+
+
+def test_peers_that_cannot_be_installed_do_not_end_the_benchmarks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pretend_peers(tmp_path, monkeypatch)
+    monkeypatch.setattr(bootstrap, "install", lambda lock, venv: sys.exit("Beacon: no network"))
+    bootstrap.peers()
+    assert "Beacon: no network" in capsys.readouterr().err
+    assert not bootstrap.PEERS.exists()
+
+
 def test_the_slow_folders_come_last() -> None:
     assert pytest_order.SLOW_FOLDERS == ["services", "live", "browser"]
 
@@ -145,6 +175,15 @@ def pretend_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list
     monkeypatch.setattr(bootstrap, "install", lambda lock: steps.append(lock.name))
     monkeypatch.setattr(bootstrap, "link_beacon", lambda: None)
     monkeypatch.setattr(bootstrap, "link_node", lambda: None)
+    return steps
+
+
+def pretend_peers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The decisions of bootstrap.peers, with nothing installed."""
+    steps: list[str] = []
+    monkeypatch.setattr(bootstrap, "PEERS", tmp_path / "peers")
+    monkeypatch.setattr(bootstrap, "create_venv", lambda venv: venv.mkdir(exist_ok=True))
+    monkeypatch.setattr(bootstrap, "install", lambda lock, venv: steps.append(lock.name))
     return steps
 
 
