@@ -10,7 +10,7 @@ import pytest
 from scripts.bootstrap import NO_CHROMIUM, find_chromium, skip_browser
 
 TESTS = Path(__file__).resolve().parent.parent / "tests"
-SLOW_FOLDERS = ["services", "live", "browser"]
+SLOW_FOLDERS = ["contract", "services", "live", "browser"]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -162,7 +162,7 @@ def test_peers_that_cannot_be_installed_do_not_end_the_benchmarks(
 
 
 def test_the_slow_folders_come_last() -> None:
-    assert pytest_order.SLOW_FOLDERS == ["services", "live", "browser"]
+    assert pytest_order.SLOW_FOLDERS == ["contract", "services", "live", "browser"]
 
 
 def pretend_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:

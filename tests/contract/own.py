@@ -1,0 +1,36 @@
+"""A real Beacon of our own, for a run without an address. Nothing here is imported when there is one."""
+
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+SCOPES = ("stream", "read", "publish", "command", "rollout", "widget", "admin")
+
+
+@contextmanager
+def started(folder: Path, **settings: Any) -> Iterator[Any]:
+    """One worker that beats every second; a `Beacon` of tests/beacon_process.py."""
+    processes = importlib.import_module("tests.beacon_process")
+    with processes.Beacon(folder, **{"WORKERS": 1, "HEARTBEAT_S": 1, "POLL_INTERVAL_S": 1, **settings}) as beacon:
+        yield beacon
+
+
+@contextmanager
+def in_use(folder: Path) -> Iterator[Any]:
+    """As `started`, with a service that it watches, so that its log moves by itself as everybody else's does."""
+    demo = importlib.import_module("tests.demo_process")
+    with started(folder) as beacon:
+        (folder / "demo").mkdir()
+        service = demo.start_demo(folder / "demo")
+        try:
+            beacon.watch("mail", service.url)
+            yield beacon
+        finally:
+            service.stop()
+
+
+def admin_token(beacon: Any) -> str:
+    token: str = beacon.token("ada", *SCOPES)
+    return token
