@@ -119,7 +119,8 @@ def test_asking_for_a_user_uses_the_index(app: Flask, store: PresenceStore) -> N
     with app.app_context(), read() as session:
         sa.event.listen(db.engine, "before_cursor_execute", lambda *call: asked.append(call[2:4]))
         store.elsewhere("w1", "alice")
-        plan = session.connection().exec_driver_sql("EXPLAIN QUERY PLAN " + asked[-1][0], asked[-1][1]).all()
+        statement, values = asked[-1]
+        plan = session.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all()
     assert "ix_stream_presence_user" in str(plan)
 
 

@@ -1,0 +1,400 @@
+"""Admission: who gets one more stream, on one worker and on several that share a database."""
+
+import contextlib
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from flask import Flask
+
+from app import descriptors
+from app.config import Settings
+from app.db import read, write
+from app.errors import Problem
+from app.stream import admission as module
+from app.stream import tally
+from app.stream.admission import Admission, Seat
+from app.stream.models import PresenceRow
+from app.stream.presence import PresenceStore, Update
+from tests.waiting import eventually
+
+CAP = 3
+Hire = Callable[..., Admission]
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return settings.model_copy(update={"max_streams_per_user": CAP, "connect_rate_per_user": 1000})
+
+
+@pytest.fixture
+def hire(app: Flask, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hire]:
+    """One more worker over the same database. Its thread does not run: a test flushes when it likes."""
+    monkeypatch.setattr(module, "SETTLE_S", 0.0)
+    monkeypatch.setattr(module, "LOOK_AGAIN_S", 0.01)
+    hired: list[Admission] = []
+
+    def one(**changed: int) -> Admission:
+        its_settings = settings.model_copy(update=changed)
+        hired.append(Admission(its_settings, PresenceStore(app, its_settings)))
+        hired[-1].worker = f"worker-{len(hired)}"
+        return hired[-1]
+
+    yield one
+    for each in hired:
+        each.stop()
+
+
+def refusal(worker: Admission, user: str = "alice") -> Problem:
+    with pytest.raises(Problem) as refused:
+        worker.admit(user)
+    return refused.value
+
+
+def fill(worker: Admission, count: int = CAP, user: str = "alice") -> list[Seat]:
+    return [worker.admit(user) for _ in range(count)]
+
+
+def rows(app: Flask) -> dict[tuple[str, str], int]:
+    with app.app_context(), read() as session:
+        found = session.execute(sa.select(PresenceRow.worker, PresenceRow.user, PresenceRow.count)).all()
+    return {(worker, user): count for worker, user, count in found}
+
+
+def age(app: Flask, worker: Admission, seconds: float) -> None:
+    """As if the worker had said nothing for so long."""
+    with app.app_context(), write() as session:
+        session.execute(
+            sa.update(PresenceRow).where(PresenceRow.worker == worker.worker).values(seen=PresenceRow.seen - seconds)
+        )
+
+
+class TestTheUsersCap:
+    def test_it_holds_on_one_worker_and_is_one_users_alone(self, hire: Hire) -> None:
+        worker = hire()
+        fill(worker)
+        assert refusal(worker).status == 429
+        worker.admit("bob")
+
+    def test_the_refusal_says_what_to_do_and_when_to_come_back(self, hire: Hire) -> None:
+        worker = hire()
+        fill(worker)
+        problems = [refusal(worker) for _ in range(60)]
+        assert problems[0].members == {"reason": "user-cap"}
+        assert "3 streams" in problems[0].detail
+        assert "Close one" in problems[0].detail
+        assert {problem.headers["Retry-After"] for problem in problems} == {"3", "4", "5", "6"}
+
+    def test_a_released_seat_is_free_at_once_and_counts_once(self, hire: Hire) -> None:
+        worker = hire()
+        first, *_ = fill(worker)
+        first.release()
+        first.release()
+        worker.admit("alice")
+        assert refusal(worker).status == 429
+        assert worker.streams == CAP
+
+    def test_workers_share_it(self, hire: Hire) -> None:
+        one, two = hire(), hire()
+        fill(one, 2)
+        one.flush()
+        fill(two, 1)
+        assert refusal(two).members["reason"] == "user-cap"
+        two.flush()
+        assert refusal(one).status == 429
+
+    def test_nobody_is_evicted(self, app: Flask, hire: Hire) -> None:
+        one, two = hire(), hire()
+        fill(one)
+        one.flush()
+        for _ in range(5):
+            assert refusal(two).status == 429
+        assert (one.streams, two.streams) == (CAP, 0)
+        assert rows(app) == {("worker-1", "alice"): CAP}
+
+    def test_a_killed_workers_streams_count_three_seconds_longer(self, app: Flask, hire: Hire) -> None:
+        killed, other = hire(), hire()
+        fill(killed)
+        killed.flush()
+        age(app, killed, 2.5)
+        assert refusal(other).status == 429
+        age(app, killed, 0.6)
+        fill(other)
+
+    def test_threads_of_one_worker_do_not_pass_it(self, hire: Hire) -> None:
+        worker = hire()
+        barrier, taken = threading.Barrier(8), []
+
+        def connect() -> None:
+            barrier.wait(5)
+            with contextlib.suppress(Problem):
+                taken.append(worker.admit("alice"))
+
+        threads = [threading.Thread(target=connect) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(10)
+        assert (len(taken), worker.streams) == (CAP, CAP)
+
+    def test_workers_pass_it_only_until_they_know_of_each_other(self, hire: Hire) -> None:
+        workers = [hire(), hire()]
+        for worker in workers:
+            fill(worker)
+        for worker in workers:
+            worker.flush()
+        assert [refusal(worker).status for worker in (*workers, hire())] == [429] * 3
+
+    def test_running_workers_know_of_each_other_within_a_second(self, hire: Hire) -> None:
+        one, two = hire(), hire()
+        one.start()
+        fill(one)
+        opened = time.monotonic()
+        elsewhere = two._store.elsewhere
+        eventually(lambda: elsewhere(two.worker, "alice") == CAP)
+        assert time.monotonic() - opened < 1.0
+
+
+class TestMovingBetweenWorkers:
+    @pytest.fixture(autouse=True)
+    def _patience(self, hire: Hire, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(module, "SETTLE_S", 0.5)
+
+    def test_a_stream_that_ended_elsewhere_just_now_refuses_nobody(self, hire: Hire) -> None:
+        """Its worker has not said so yet; the reader is here already."""
+        left, entered = hire(), hire()
+        seat, *_ = fill(left)
+        left.flush()
+        seat.release()
+        later = threading.Timer(0.1, left.flush)
+        later.start()
+        entered.admit("alice")
+        later.join()
+
+    def test_nor_does_one_that_ends_here_a_moment_later(self, hire: Hire) -> None:
+        """The new connection came before the end of the old one was noticed."""
+        worker = hire()
+        seat, *_ = fill(worker)
+        later = threading.Timer(0.1, seat.release)
+        later.start()
+        worker.admit("alice")
+        later.join()
+        assert worker.streams == CAP
+
+    def test_back_and_forth_again_and_again(self, hire: Hire) -> None:
+        workers = [hire(), hire()]
+        for worker in workers:
+            worker.start()
+        fill(workers[0], CAP - 1)
+        seat = workers[0].admit("alice")
+        for n in range(10):
+            seat.release()
+            seat = workers[n % 2].admit("alice")
+        assert sum(worker.streams for worker in workers) == CAP
+
+    def test_a_refusal_takes_half_a_second_and_little_more(self, hire: Hire) -> None:
+        worker = hire()
+        fill(worker)
+        began = time.monotonic()
+        assert refusal(worker).status == 429
+        assert 0.45 < time.monotonic() - began < 0.9
+
+    def test_a_worker_that_stops_keeps_nobody_waiting(self, hire: Hire) -> None:
+        worker = hire()
+        fill(worker)
+        worker.stop()
+        began = time.monotonic()
+        refusal(worker)
+        assert time.monotonic() - began < 0.3
+
+
+class TestAFullWorker:
+    def test_it_answers_503_with_a_jittered_wait(self, hire: Hire) -> None:
+        worker = hire(max_streams=2)
+        worker.admit("alice")
+        seat = worker.admit("bob")
+        problems = [refusal(worker, "charlie") for _ in range(100)]
+        assert (problems[0].status, problems[0].members) == (503, {"reason": "full"})
+        assert {int(problem.headers["Retry-After"]) for problem in problems} <= set(range(3, 11))
+        assert len({problem.headers["Retry-After"] for problem in problems}) > 3
+        seat.release()
+        worker.admit("charlie")
+
+    def test_another_worker_still_takes_streams(self, hire: Hire) -> None:
+        full, other = hire(max_streams=1), hire(max_streams=1)
+        full.admit("alice")
+        full.flush()
+        refusal(full, "bob")
+        other.admit("bob")
+
+    def test_its_descriptors_bound_it_too(self, hire: Hire, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert hire(max_streams=50).capacity == 50
+        monkeypatch.setattr(descriptors, "soft_limit", lambda: 1024)
+        assert hire().capacity == descriptors.capacity(1024) < 1024 - 200
+        assert hire(max_streams=50).capacity == 50
+
+
+def test_connecting_too_often_is_refused_whatever_is_free(hire: Hire) -> None:
+    worker = hire(connect_rate_per_user=5)
+    problems = []
+    for _ in range(20):
+        try:
+            worker.admit("alice").release()
+        except Problem as problem:
+            problems.append(problem)
+    assert (problems[0].status, problems[0].members) == (429, {"reason": "rate"})
+    assert int(problems[0].headers["Retry-After"]) >= 1
+    worker.admit("bob")
+
+
+class TestWriting:
+    @pytest.fixture
+    def saves(self, monkeypatch: pytest.MonkeyPatch) -> list[Update]:
+        """Whatever is written."""
+        seen: list[Update] = []
+        save = PresenceStore.save
+
+        def spy(store: PresenceStore, worker: str, update: Update) -> None:
+            seen.append(update)
+            save(store, worker, update)
+
+        monkeypatch.setattr(PresenceStore, "save", spy)
+        return seen
+
+    @pytest.fixture
+    def _quick(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Everything that happens once a second happens fifty times."""
+        for place in (module, tally):
+            monkeypatch.setattr(place, "RENEW_EVERY_S", 0.02)
+        monkeypatch.setattr(module, "FLUSH_EVERY_S", 0.005)
+
+    @pytest.mark.usefixtures("_quick")
+    def test_without_streams_nothing_is_written(self, hire: Hire, database: Path) -> None:
+        """A commit would wake the tail of every worker."""
+        worker = hire()
+        worker.start()
+        seat = worker.admit("alice")
+        with contextlib.closing(sqlite3.connect(database)) as outsider:
+
+            def version() -> int:
+                return int(outsider.execute("PRAGMA data_version").fetchone()[0])
+
+            eventually(lambda: worker._tally.is_announced)
+            seat.release()
+            eventually(lambda: not worker._tally.is_announced)
+            before = version()
+            time.sleep(0.2)
+            assert version() == before
+            worker.stop()
+            assert version() == before
+
+    @pytest.mark.usefixtures("_quick")
+    def test_while_streams_are_open_their_rows_stay_young(self, app: Flask, hire: Hire) -> None:
+        worker, other = hire(), hire()
+        worker.start()
+        worker.admit("alice")
+        eventually(lambda: bool(rows(app)))
+        age(app, worker, 30)
+        eventually(lambda: other._store.elsewhere("other", "alice") == 1)
+
+    @pytest.mark.usefixtures("_quick")
+    def test_rows_that_were_swept_under_a_frozen_worker_come_back(self, app: Flask, hire: Hire) -> None:
+        worker = hire()
+        worker.start()
+        fill(worker, 2)
+        eventually(lambda: bool(rows(app)))
+        with app.app_context(), write() as session:
+            session.execute(sa.delete(PresenceRow))
+        eventually(lambda: rows(app) == {(worker.worker, "alice"): 2})
+
+    def test_many_changes_are_written_together(self, hire: Hire, saves: list[Update]) -> None:
+        worker = hire()
+        worker.start()
+        ends = time.monotonic() + 0.5
+        n = 0
+        while time.monotonic() < ends:
+            worker.admit(f"user-{n}").release()
+            worker.admit(f"user-{n}")
+            n += 1
+        assert n > 20
+        assert len(saves) <= 7
+
+    def test_the_long_dead_are_swept_by_whoever_writes_next(self, app: Flask, hire: Hire) -> None:
+        dead, other = hire(), hire()
+        fill(dead)
+        dead.flush()
+        age(app, dead, 61)
+        other.admit("bob")
+        other.flush()
+        assert rows(app) == {("worker-2", "bob"): 1}
+
+    def test_stopping_takes_this_workers_rows_away_and_no_others(self, app: Flask, hire: Hire) -> None:
+        one, two = hire(), hire()
+        for worker in (one, two):
+            worker.admit("alice")
+            worker.flush()
+        one.stop()
+        one.flush()
+        assert rows(app) == {("worker-2", "alice"): 1}
+
+
+class TestWithoutTheDatabase:
+    def test_each_worker_goes_by_its_own_counts_and_says_so_once(
+        self, app: Flask, hire: Hire, move_database: Callable[[], Callable[[], None]], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        worker = hire()
+        back = move_database()
+        first, *_ = fill(worker)
+        for _ in range(3):
+            worker.flush()
+        assert refusal(worker).status == 429
+        assert len([record for record in caplog.records if "does not answer" in record.message]) == 1
+        first.release()
+        back()
+        worker.flush()
+        assert rows(app) == {("worker-1", "alice"): CAP - 1}
+        assert caplog.records[-1].message.startswith("workers know of each other's streams again")
+
+    def test_a_running_worker_tells_the_others_when_it_is_back(
+        self, app: Flask, hire: Hire, move_database: Callable[[], Callable[[], None]], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "RENEW_EVERY_S", 0.02)
+        worker = hire()
+        worker.start()
+        back = move_database()
+        fill(worker, 2)
+        eventually(lambda: worker._away)
+        back()
+        eventually(lambda: rows(app) == {(worker.worker, "alice"): 2})
+
+    def test_stopping_without_it_is_no_error(self, hire: Hire, move_database: Callable[[], Callable[[], None]]) -> None:
+        worker = hire()
+        worker.admit("alice")
+        worker.flush()
+        back = move_database()
+        worker.stop()
+        back()
+
+    def test_a_flaw_in_writing_does_not_end_the_telling(
+        self, app: Flask, hire: Hire, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        worker = hire()
+        with monkeypatch.context() as broken:
+            broken.setattr(PresenceStore, "save", lambda *_: 1 // 0)
+            worker.admit("alice")
+            worker.flush()
+        worker.flush()
+        assert rows(app) == {("worker-1", "alice"): 1}
+
+
+def test_building_starts_nothing_and_a_worker_is_named_when_it_starts(hire: Hire) -> None:
+    before = threading.active_count()
+    workers = [hire(), hire()]
+    assert threading.active_count() == before
+    for worker in workers:
+        worker.start()
+    assert len({worker.worker for worker in workers} - {"worker-1", "worker-2"}) == 2
