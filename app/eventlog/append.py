@@ -34,29 +34,45 @@ class NewEvent:
     audience: str = audiences.EVERYONE
 
 
-def append(session: Session, events: Sequence[NewEvent]) -> list[int]:
+@dataclass(frozen=True, slots=True)
+class PreparedEvent:
+    """An event that has been checked and written as JSON: all that is left is to insert it."""
+
+    type: str
+    audience: str
+    data_json: str
+
+
+def append(session: Session, events: Sequence[NewEvent | PreparedEvent]) -> list[int]:
     """Insert `events` in order and return their ids; call it last inside `db.write()`.
 
     The session is flushed first, so that every other change is made before the log is locked: two
-    writers that took these locks in different orders would wait for each other for ever.
+    writers that took these locks in different orders would wait for each other for ever. Whoever has many
+    events prepares them before the transaction, because every other writer waits for its end.
     Raises `BadEvent`, and then nothing is inserted.
     """
-    rows = [_row(event, place) for place, event in enumerate(events)]
-    if not rows:
+    prepared = [prepare(event, place) if isinstance(event, NewEvent) else event for place, event in enumerate(events)]
+    if not prepared:
         return []
     session.flush()
+    now = utc_text()
+    rows = [_row(event, now) for event in prepared]
     inserted = session.execute(sa.insert(EventRow).returning(EventRow.id, sort_by_parameter_order=True), rows)
     return list(inserted.scalars())
 
 
-def _row(event: NewEvent, place: int) -> dict[str, str]:
+def prepare(event: NewEvent, place: int = 0) -> PreparedEvent:
+    """Check `event` and write its payload as JSON; `place` is its number in its batch. Raises `BadEvent`."""
     if not payloads.is_valid_type(event.type):
         expected = "lower-case words of letters, digits and _, joined by dots, like job.finished"
         raise BadEvent(f"{place}.type", expected)
     if not audiences.is_valid(event.audience):
         raise BadEvent(f"{place}.audience", "everyone, role:NAME or user:NAME")
-    text = _json(event, f"{place}.data")
-    return {"type": event.type, "audience": event.audience, "data_json": text, "created_at": utc_text()}
+    return PreparedEvent(event.type, event.audience, _json(event, f"{place}.data"))
+
+
+def _row(event: PreparedEvent, now: str) -> dict[str, str]:
+    return {"type": event.type, "audience": event.audience, "data_json": event.data_json, "created_at": now}
 
 
 def _json(event: NewEvent, field: str) -> str:

@@ -47,6 +47,15 @@ class Page:
     full: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows as they are stored, in order, and the last id looked at; `readable` makes events of them."""
+
+    rows: Sequence[_Row]
+    cursor: int
+    full: bool
+
+
 class Unreadable:
     """How many rows this process could not read. Each id counts and is logged once, however many readers meet it."""
 
@@ -90,6 +99,14 @@ def seen_by(session: Session, cursor: int, audience_names: Collection[str], limi
 
     The cursor of the last page (not full) is the head of the log at that look, so that it can be compared with others.
     """
+    found = fetch(session, cursor, audience_names, limit)
+    return Page(list(readable(found.rows)), found.cursor, found.full)
+
+
+def fetch(
+    session: Session, cursor: int, audience_names: Collection[str], limit: int, max_chars: float = math.inf
+) -> Rows:
+    """Like `seen_by`, for those who decode the rows in slices. Full, too, once their payloads come to `max_chars`."""
     now = head(session)
     query = (
         sa.select(*_COLUMNS)
@@ -97,8 +114,11 @@ def seen_by(session: Session, cursor: int, audience_names: Collection[str], limi
         .order_by(EventRow.id)
         .limit(limit)
     )
-    page = _page(session.execute(query).all(), cursor, limit)
-    return page if page.full else Page(page.events, max(page.cursor, now), full=False)
+    with session.execute(query) as result:
+        rows = list(_up_to(max_chars, result))
+    last = rows[-1].id if rows else cursor
+    full = len(rows) == limit or sum(map(_chars, rows)) >= max_chars
+    return Rows(rows, last if full else max(last, now), full)
 
 
 def newest(session: Session, viewer: Viewer, limit: int, exclude_types: Collection[str] = ()) -> list[Event]:
@@ -109,15 +129,30 @@ def newest(session: Session, viewer: Viewer, limit: int, exclude_types: Collecti
         .order_by(EventRow.id.desc())
         .limit(limit)
     )
-    return list(_readable(session.execute(query)))
+    return list(readable(session.execute(query)))
 
 
 def _page(rows: Sequence[_Row], cursor: int, limit: int) -> Page:
     last = rows[-1].id if rows else cursor
-    return Page(list(_readable(rows)), last, len(rows) == limit)
+    return Page(list(readable(rows)), last, len(rows) == limit)
 
 
-def _readable(rows: Iterable[_Row]) -> Iterable[Event]:
+def _up_to(max_chars: float, rows: Iterable[_Row]) -> Iterable[_Row]:
+    """The row with which they reach `max_chars` is the last."""
+    chars = 0
+    for row in rows:
+        yield row
+        chars += _chars(row)
+        if chars >= max_chars:
+            return
+
+
+def _chars(row: _Row) -> int:
+    return len(row.data_json or "")
+
+
+def readable(rows: Iterable[_Row]) -> Iterable[Event]:
+    """The events of those rows that can be read."""
     for row in rows:
         try:
             yield _decode(row)

@@ -8,7 +8,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from app.db import read, write
+from app.db import db, read, write
+from app.eventlog import pace
 from app.eventlog import read as log
 from app.eventlog.append import NewEvent
 from tests.cast import ALICE, BOB, CHARLIE, PIA, csrf_token, headers_of, logged_in, publish
@@ -143,6 +144,22 @@ class TestPublishing:
         item = {"type": "a", "data": {"pad": "x" * 65_000}}
         assert client.post(URL, json=[item] * 128, headers=publisher).status_code == 201
 
+    def test_a_body_as_large_as_json_can_make_it_is_413_before_it_is_parsed(
+        self, cast: Flask, client: FlaskClient, publisher: dict[str, str]
+    ) -> None:
+        body = '[{"type": "a", "data": {}}, {"type": "a", "data": {"x": [' + "1," * 2_000_000
+        headers = {**publisher, "Content-Type": "application/json"}
+        assert list(problem(client.post(URL, data=body, headers=headers), 413)["errors"]) == ["1.data"]
+        assert stored(cast) == []
+
+    def test_of_very_many_bad_fields_the_first_are_named(self, client: FlaskClient, publisher: dict[str, str]) -> None:
+        errors = problem(client.post(URL, json=[{"x": 1}] * 1_000, headers=publisher), 400)["errors"]
+        assert list(errors)[:4] == ["0.type", "0.data", "0.x", "1.type"]
+        assert 1_000 <= len(errors) < 1_010
+        bad = {**ONE, **{f"x{n}": 1 for n in range(2_000)}}
+        errors = problem(client.post(URL, json=[ONE, bad], headers=publisher), 400)["errors"]
+        assert errors == {"1": "2000 of its fields are wrong"}
+
     @pytest.mark.parametrize(
         "name",
         ["reconciliation.update", "command.status", "flag.changed", "notification.new", "flash.message", "control.x"],
@@ -153,6 +170,24 @@ class TestPublishing:
         response = client.post(URL, json=[ONE, {"type": name, "data": {}}], headers=publisher)
         assert problem(response, 403)["reason"] == "own-type"
         assert stored(cast) == []
+
+    @pytest.mark.parametrize("is_first", [True, False])
+    def test_of_several_mistakes_the_fields_are_told_first(
+        self, client: FlaskClient, publisher: dict[str, str], is_first: bool
+    ) -> None:
+        """Whatever the order of the events: JSON, then their number, fields, Beacon's own types, payloads."""
+
+        def answer(*batch: Any, end: str = "]") -> TestResponse:
+            items = batch if is_first else batch[::-1]
+            body = "[" + ",".join(json.dumps(item) for item in items) + end
+            return client.post(URL, data=body, headers={**publisher, "Content-Type": "application/json"})
+
+        no_type, own, bad = {"data": {}}, {"type": "control.x", "data": {}}, {"type": "job.failed", "data": {}}
+        assert "not JSON" in problem(answer(no_type, own, bad, end=",]"), 400)["detail"]
+        assert "1000" in problem(answer(*[no_type] * 1_001), 400)["detail"]
+        assert [field[2:] for field in problem(answer(no_type, own, bad), 400)["errors"]] == ["type"]
+        assert problem(answer(own, bad), 403)["reason"] == "own-type"
+        assert [field[1:] for field in problem(answer(ONE, bad), 400)["errors"]] == [".data.service"]
 
     def test_the_control_audience_is_refused(self, client: FlaskClient, publisher: dict[str, str]) -> None:
         problem(client.post(URL, json={**ONE, "audience": "control"}, headers=publisher), 403)
@@ -270,6 +305,64 @@ class TestReading:
             session.connection().exec_driver_sql("INSERT INTO event (type, data_json) VALUES ('a', '{')")
         publish(cast, NewEvent("b", {}))
         assert [event["id"] for event in self.get(client, reader, "after=0")["data"]] == [2]
+
+
+class TestTurns:
+    """A large body or page is work for many turns of the loop, and nothing scarce is held from one to the next."""
+
+    @pytest.fixture
+    def turns(self, monkeypatch: pytest.MonkeyPatch, cast: Flask) -> list[int]:
+        """How many connections were out at each breath; no time passes, so that only the count of items counts."""
+        taken: list[int] = []
+        monkeypatch.setattr(pace, "breathe", lambda: taken.append(db.engine.pool.checkedout()))  # type: ignore[attr-defined]
+        monkeypatch.setattr(pace, "SLICE_S", 1e9)
+        return taken
+
+    def test_publishing_lets_others_go_on_before_its_transaction(
+        self, client: FlaskClient, publisher: dict[str, str], turns: list[int]
+    ) -> None:
+        assert client.post(URL, json=[ONE] * 1_000, headers=publisher).status_code == 201
+        assert turns == [0] * (1_000 // pace.SLICE_ITEMS)
+
+    def test_a_refused_batch_too(self, client: FlaskClient, publisher: dict[str, str], turns: list[int]) -> None:
+        bad = {"type": "job.failed", "data": {}}
+        assert client.post(URL, json=[ONE] * 999 + [bad], headers=publisher).status_code == 400
+        assert len(turns) == 1_000 // pace.SLICE_ITEMS
+
+    def test_nothing_is_checked_inside_the_transaction(
+        self, client: FlaskClient, publisher: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        out: list[int] = []
+        dumps = json.dumps
+
+        def noted(*args: Any, **kwargs: Any) -> str:
+            out.append(db.engine.pool.checkedout())  # type: ignore[attr-defined]
+            return dumps(*args, **kwargs)
+
+        monkeypatch.setattr("app.eventlog.append.json.dumps", noted)
+        body = dumps([ONE] * 3)
+        headers = {**publisher, "Content-Type": "application/json"}
+        assert client.post(URL, data=body, headers=headers).status_code == 201
+        assert out[:3] == [0, 0, 0]
+
+    def test_reading_lets_others_go_on(
+        self, cast: Flask, client: FlaskClient, reader: dict[str, str], turns: list[int]
+    ) -> None:
+        publish(cast, *(NewEvent("a", {"n": n}) for n in range(500)))
+        assert len(client.get(f"{URL}?after=0&limit=500", headers=reader).get_json()["data"]) == 500
+        assert turns == [0] * (500 // pace.SLICE_ITEMS)
+
+    def test_a_page_of_large_events_ends_early_and_the_next_goes_on(
+        self, cast: Flask, client: FlaskClient, reader: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("app.eventlog.routes.MAX_PAGE_CHARS", 1_000)
+        publish(cast, *(NewEvent("a", {"n": n, "pad": "x" * 300}) for n in range(7)))
+        pages, cursor = [], 0
+        while cursor is not None:
+            page = client.get(f"{URL}?after={cursor}", headers=reader).get_json()
+            pages.append([event["data"]["n"] for event in page["data"]])
+            cursor = page["meta"]["next"]
+        assert pages == [[0, 1, 2, 3], [4, 5, 6]]
 
 
 class TestBroadcast:

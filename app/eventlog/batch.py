@@ -1,0 +1,102 @@
+"""A publisher's body, one event at a time: parsing 8 MiB at once would hold the event loop."""
+
+import json
+import re
+from collections.abc import Generator, Iterator
+from typing import Any
+
+from app.eventlog.payloads import MAX_PAYLOAD_BYTES
+
+# An event is parsed in one go, so its text has a bound: the largest payload with every byte escaped, and its envelope.
+MAX_EVENT_CHARS = 6 * MAX_PAYLOAD_BYTES + 4_096
+# What the parser gets to see at once. It moves on in large steps, because each one copies it.
+_WINDOW_CHARS = 2 * MAX_EVENT_CHARS
+# The longest that the parser looks at before it finds a value cut off: `-Infinity`, or an escaped surrogate pair.
+_LONGEST_LOOK = 16
+_BLANKS = re.compile(r"[ \t\n\r]*")
+_DECODER = json.JSONDecoder()
+
+
+class EventTooLarge(Exception):
+    """The event at `place` is longer than `MAX_EVENT_CHARS` characters of JSON."""
+
+    def __init__(self, place: int) -> None:
+        super().__init__(f"event {place} is too large to be parsed")
+        self.place = place
+
+
+def values(body: bytes) -> Iterator[Any]:
+    """The members of the array that `body` is, or the one value that it is instead.
+
+    What is JSON and what is not, `json.loads(body)` would say the same. Raises `ValueError` with its words where the
+    text goes wrong, `RecursionError` for a value nested too deep, `EventTooLarge`; what came before has been yielded.
+    """
+    text = body.decode(json.detect_encoding(body), "surrogatepass")
+    start = _past_blanks(text, 0)
+    end = yield from _members(text, start + 1) if text.startswith("[", start) else _single(text, start)
+    end = _past_blanks(text, end)
+    if end != len(text):
+        raise json.JSONDecodeError("Extra data", text, end)
+
+
+def _single(text: str, at: int) -> Generator[Any, None, int]:
+    value, end = _Window(text).value(at, 0)
+    yield value
+    return end
+
+
+def _members(text: str, at: int) -> Generator[Any, None, int]:
+    """From behind the opening bracket to behind the closing one."""
+    window, place = _Window(text), 0
+    at = _past_blanks(text, at)
+    if text.startswith("]", at):
+        return at + 1
+    while True:
+        value, at = window.value(at, place)
+        yield value
+        at, place = _past_blanks(text, at), place + 1
+        if text.startswith("]", at):
+            return at + 1
+        if not text.startswith(",", at):
+            raise json.JSONDecodeError("Expecting ',' delimiter", text, at)
+        at = _past_blanks(text, at + 1)
+
+
+class _Window:
+    """The part of `text` that the parser sees, so that a value without an end is given up early."""
+
+    def __init__(self, text: str) -> None:
+        self._text, self._base, self._seen = text, 0, text[:_WINDOW_CHARS]
+
+    def value(self, at: int, place: int) -> tuple[Any, int]:
+        """The value that begins at `at`, and where it ends."""
+        self._show(at)
+        try:
+            value, end = _DECODER.raw_decode(self._seen, at - self._base)
+        except json.JSONDecodeError as error:
+            if self._is_cut_off(error):
+                raise EventTooLarge(place) from None
+            raise json.JSONDecodeError(error.msg, self._text, self._base + error.pos) from None
+        end += self._base
+        if end - at > MAX_EVENT_CHARS:
+            raise EventTooLarge(place)
+        return value, end
+
+    def _show(self, at: int) -> None:
+        if at + MAX_EVENT_CHARS >= self._base + len(self._seen) and not self._shows_the_end():
+            self._base, self._seen = at, self._text[at : at + _WINDOW_CHARS]
+
+    def _shows_the_end(self) -> bool:
+        return self._base + len(self._seen) >= len(self._text)
+
+    def _is_cut_off(self, error: json.JSONDecodeError) -> bool:
+        """Whether the parser failed at the window's edge, rather than over what the publisher wrote."""
+        if self._shows_the_end():
+            return False
+        at_edge = error.pos >= len(self._seen) - _LONGEST_LOOK
+        return at_edge or error.msg.startswith("Unterminated string")
+
+
+def _past_blanks(text: str, at: int) -> int:
+    found = _BLANKS.match(text, at)
+    return found.end() if found else at

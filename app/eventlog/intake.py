@@ -1,0 +1,112 @@
+"""From a publisher's body to events that are ready to insert, one by one and in short slices."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from app.errors import Problem
+from app.eventlog import batch, payloads
+from app.eventlog.append import BadEvent, NewEvent, PreparedEvent, prepare
+from app.eventlog.audience import CONTROL, EVERYONE
+from app.eventlog.pace import paced
+
+MAX_BATCH = 1_000
+# Bad fields that one answer names; whoever has more begins with these.
+MAX_NAMED = 1_000
+
+
+class Published(BaseModel):
+    """What a publisher sends."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    type: str
+    data: dict[str, Any]
+    audience: str = EVERYONE
+
+
+def prepared(body: bytes) -> list[PreparedEvent]:
+    """The events of a body: one, or an array of at most `MAX_BATCH`.
+
+    Raises `ValueError` or `RecursionError` for a body that is not JSON, and the `Problem` to answer with otherwise.
+    """
+    intake = _Intake()
+    try:
+        for place, value in enumerate(paced(batch.values(body))):
+            if place == MAX_BATCH:
+                raise Problem(400, "Bad input", f"send 1 to {MAX_BATCH} events, not more at once")
+            intake.take(place, value)
+    except batch.EventTooLarge as error:
+        expected = f"at most {payloads.MAX_PAYLOAD_BYTES} bytes, this has many more"
+        raise _refusal(BadEvent(f"{error.place}.data", expected, too_large=True)) from error
+    return intake.done()
+
+
+class _Intake:
+    """Keeps of each event only its text: a million parsed values at once would keep the garbage collector busy.
+
+    A mistake is told when the body has been read to its end, fields that are wrong before whatever else is: so one
+    answer names all of those, and the same body gets the same answer whatever the order of its events.
+    """
+
+    def __init__(self) -> None:
+        self._events: list[PreparedEvent] = []
+        self._errors: dict[str, str] = {}
+        self._forbidden: Problem | None = None
+        self._bad: Problem | None = None
+
+    def take(self, place: int, value: Any) -> None:
+        item = self._checked(place, value)
+        if item is None or self._errors or self._forbidden:
+            return
+        self._forbidden = _forbidden(item, place)
+        if self._forbidden is None and self._bad is None:
+            self._prepare(item, place)
+
+    def done(self) -> list[PreparedEvent]:
+        """All of them, or the `Problem` with them."""
+        if self._errors:
+            field, expected = next(iter(self._errors.items()))
+            raise Problem(400, "Bad input", f"{field}: {expected}", errors=self._errors)
+        problem = self._forbidden or self._bad
+        if problem is not None:
+            raise problem
+        if not self._events:
+            raise Problem(400, "Bad input", f"send 1 to {MAX_BATCH} events, not 0")
+        return self._events
+
+    def _checked(self, place: int, value: Any) -> Published | None:
+        try:
+            return Published.model_validate(value)
+        except ValidationError as error:
+            if len(self._errors) < MAX_NAMED:
+                self._errors.update(_named(error, place))
+            return None
+
+    def _prepare(self, item: Published, place: int) -> None:
+        try:
+            self._events.append(prepare(NewEvent(item.type, item.data, item.audience), place))
+        except BadEvent as error:
+            self._bad = _refusal(error)
+
+
+def _named(error: ValidationError, place: int) -> dict[str, str]:
+    if error.error_count() > MAX_NAMED:
+        return {str(place): f"{error.error_count()} of its fields are wrong"}
+    return {".".join(map(str, (place, *item["loc"]))): item["msg"] for item in error.errors()}
+
+
+def _forbidden(item: Published, place: int) -> Problem | None:
+    if payloads.is_own(item.type):
+        detail = f"events[{place}]: {item.type[:100]} is one of Beacon's own types; publishers may not send it"
+    elif item.audience == CONTROL:
+        detail = f"events[{place}]: the audience control is Beacon's own"
+    else:
+        return None
+    return Problem(403, "Not allowed", detail, reason="own-type")
+
+
+def _refusal(error: BadEvent) -> Problem:
+    if error.too_large:
+        return Problem(413, "Payload too large", str(error), errors={error.field: str(error)})
+    return Problem(400, "Bad input", f"{error.field}: {error}", errors={error.field: str(error)})
