@@ -27,6 +27,7 @@ from app.rollout import store
 from app.rollout.flags import Flag
 
 ROOT = Path(__file__).resolve().parent.parent
+CONFIG = ROOT / "gunicorn.conf.py"
 PASSWORD = "correct horse battery"
 PEOPLE = {"alice": "viewer", "bob": "operator", "charlie": "viewer", "pia": "product", "ada": "admin"}
 START_S = 30.0
@@ -55,8 +56,9 @@ def free_port() -> int:
 class Beacon:
     """Started by `with Beacon(folder) as beacon`; `environment` holds further settings without their prefix."""
 
-    def __init__(self, folder: Path, *, streaming: int = 100, **environment: Any) -> None:
+    def __init__(self, folder: Path, *, streaming: int = 100, config: Path = CONFIG, **environment: Any) -> None:
         self.folder = folder
+        self._config = config
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = folder / "beacon.log"
@@ -87,7 +89,7 @@ class Beacon:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("BEACON_")}
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "gunicorn", "--config", str(ROOT / "gunicorn.conf.py")],
+                [sys.executable, "-m", "gunicorn", "--config", str(self._config)],
                 cwd=ROOT,
                 env={**environment, **self._environment},
                 stdout=log,
@@ -110,12 +112,21 @@ class Beacon:
             process.wait(5)
             self._process = None
 
+    def signal(self, sig: int) -> None:
+        """To the master; what comes of it is for the test to see."""
+        os.kill(self.master_pid, sig)
+
     def kill(self) -> None:
         """SIGKILL to the master and all its workers at once, as a crash of the machine would be."""
         assert self._process is not None
         self._kill_group(self._process.pid)
         self._process.wait(5)
         self._process = None
+
+    def end(self) -> None:
+        """The quickest way out, for tests that are not about stopping."""
+        if self._process is not None:
+            self.kill()
 
     def is_ready(self) -> bool:
         assert self._process is not None
@@ -124,6 +135,11 @@ class Beacon:
             return requests.get(f"{self.url}/readyz", timeout=2).status_code == 200
         except requests.RequestException:
             return False
+
+    @property
+    def master_pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
 
     def worker_pids(self) -> list[int]:
         """The living workers, from the kernel."""

@@ -1,0 +1,274 @@
+"""Thousands of stream clients in one thread. Nothing runs by itself: the test turns the crank.
+
+A client keeps its last id and resumes with it, as `live.js` and every EventSource do.
+"""
+
+import random
+import selectors
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+
+from tests.beacon_process import Beacon
+
+EVENTS = "/api/stream/events"
+_READ_BYTES = 262_144
+# The longest pause before a client comes again: the server's hint is for people's browsers, a test has less time.
+_PAUSE_S = 0.1
+
+
+class Reader:
+    """One client with all its connections, one after the other."""
+
+    def __init__(self, fleet: "Fleet", user: str, path: str, headers: Mapping[str, str], after: int | None) -> None:
+        self._fleet, self.user, self._path, self._headers = fleet, user, path, dict(headers)
+        self.cursor = after
+        self.ids: list[int] = []
+        self.arrived: list[float] = []
+        """When each id came, monotonic seconds."""
+        self.resets: list[int] = []
+        self.byes: list[bytes] = []
+        self.bye_at = 0.0
+        self.refusals: list[int] = []
+        self.strange: list[bytes] = []
+        """Frames of no known kind: there must be none."""
+        self.hellos = self.beats = self.cuts_in_frame = 0
+        self.comes_back = True
+        self.receive_buffer: int | None = None
+        self._socket: socket.socket | None = None
+        self._waiting = b""
+        self._status: int | None = None
+        self._cut_in_frame = False
+
+    @property
+    def is_open(self) -> bool:
+        """Greeted and not over."""
+        return self._socket is not None and self._status == 200
+
+    @property
+    def is_away(self) -> bool:
+        return self._socket is None
+
+    def connect(self) -> None:
+        try:
+            self._socket = self._dial()
+        except OSError:
+            self._come_again()
+            return
+        self._waiting, self._status, self._cut_in_frame = b"", None, False
+        self._fleet.watch(self._socket, self)
+
+    def cut(self, how: str = "fin") -> None:
+        """End it from this side: orderly, with a reset, or with half a word (the write side only)."""
+        connection = self._socket
+        if connection is None:
+            return
+        if how == "half":
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_WR)
+            return
+        if how == "rst":
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._drop()
+
+    def cut_in_frame(self) -> None:
+        """End it as soon as part of a frame is here and the rest is not."""
+        self._cut_in_frame = True
+
+    def stall(self) -> None:
+        """Read nothing until `go_on`."""
+        assert self._socket is not None
+        self._fleet.unwatch(self._socket)
+
+    def go_on(self) -> None:
+        assert self._socket is not None
+        self._fleet.watch(self._socket, self)
+
+    def read(self) -> None:
+        assert self._socket is not None
+        try:
+            data = self._socket.recv(random.randint(1, 60) if self._cut_in_frame and self.is_open else _READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._drop()
+            return
+        self._take(data)
+        if self._cut_in_frame and self._waiting and self.is_open:
+            self.cuts_in_frame += 1
+            self._drop()
+
+    def _dial(self) -> socket.socket:
+        connection = socket.socket()
+        connection.settimeout(10)
+        try:
+            if self.receive_buffer is not None:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.receive_buffer)
+            connection.connect(self._fleet.address)
+            connection.sendall(self._request())
+        except OSError:
+            connection.close()
+            raise
+        connection.setblocking(False)
+        return connection
+
+    def _request(self) -> bytes:
+        headers = {"Host": "127.0.0.1", **self._headers}
+        if self.cursor is not None:
+            headers["Last-Event-ID"] = str(self.cursor)
+        lines = [f"GET {self._path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+        return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+    def _take(self, data: bytes) -> None:
+        self._waiting += data
+        if self._status is None and not self._take_head():
+            return
+        *frames, self._waiting = self._waiting.split(b"\n\n")
+        now = time.monotonic()
+        for frame in frames:
+            self._take_frame(frame, now)
+
+    def _take_head(self) -> bool:
+        head, end, rest = self._waiting.partition(b"\r\n\r\n")
+        if not end:
+            return False
+        self._status = int(head.split(b" ", 2)[1])
+        self._waiting = rest
+        if self._status != 200:
+            self.refusals.append(self._status)
+            self._drop()
+            return False
+        return True
+
+    def _take_frame(self, frame: bytes, now: float) -> None:
+        if frame.startswith(b"id: "):
+            self._take_event(frame, now)
+        elif frame.startswith(b"event: heartbeat\n"):
+            self.beats += 1
+        elif frame.startswith(b"event: bye\n"):
+            self.byes.append(frame)
+            self.bye_at = now
+        elif frame.startswith(b"retry: ") and b"\nevent: hello\n" in frame:
+            self.hellos += 1
+        else:
+            self.strange.append(frame)
+
+    def _take_event(self, frame: bytes, now: float) -> None:
+        first, second, _ = frame.split(b"\n", 2)
+        self.cursor = int(first[4:])
+        if second == b"event: reset":
+            self.resets.append(self.cursor)
+        else:
+            self.ids.append(self.cursor)
+            self.arrived.append(now)
+
+    def _drop(self) -> None:
+        assert self._socket is not None
+        self._fleet.unwatch(self._socket)
+        self._socket.close()
+        self._socket = None
+        self._come_again()
+
+    def _come_again(self) -> None:
+        if self.comes_back:
+            self._fleet.connect_later(self, time.monotonic() + random.uniform(0, _PAUSE_S))
+
+
+class Fleet:
+    """All readers of one server."""
+
+    def __init__(self, beacon: Beacon, host: str = "127.0.0.1") -> None:
+        self.address = (host, beacon.port)
+        self.readers: list[Reader] = []
+        self._beacon = beacon
+        self._selector = selectors.DefaultSelector()
+        self._due: list[tuple[float, Reader]] = []
+        self._watched: set[socket.socket] = set()
+
+    def open(
+        self,
+        user: str = "alice",
+        count: int = 1,
+        *,
+        after: int | None = None,
+        path: str = EVENTS,
+        comes_back: bool = True,
+        receive_buffer: int | None = None,
+    ) -> list[Reader]:
+        """Connect so many clients of a user; `all_open` waits for their greetings."""
+        headers = self._beacon.bearer(user, "stream")
+        made = [Reader(self, user, path, headers, after) for _ in range(count)]
+        for reader in made:
+            reader.comes_back, reader.receive_buffer = comes_back, receive_buffer
+            reader.connect()
+            self.readers.append(reader)
+            self.turn(0)
+        return made
+
+    def all_open(self, within_s: float = 20.0) -> None:
+        self.until(lambda: all(reader.is_open and reader.hellos for reader in self.readers), "all streams", within_s)
+
+    def all_have(self, event_id: int, within_s: float = 10.0) -> None:
+        """Every reader has read as far as this event, which must be one that all of them get."""
+        self.until(
+            lambda: all((reader.cursor or 0) >= event_id for reader in self.readers),
+            f"everybody to have event {event_id}",
+            within_s,
+        )
+
+    def until(self, look: Callable[[], bool], what: str, within_s: float = 10.0) -> None:
+        """Turn until `look()`, which is asked after each turn."""
+        deadline = time.monotonic() + within_s
+        while not look():
+            assert time.monotonic() < deadline, f"waited {within_s} s in vain for {what}"
+            self.turn()
+
+    def turn(self, wait_s: float = 0.02) -> None:
+        """Read whatever is there, and let those come again whose pause is over."""
+        if self._due:
+            self._connect_due()
+        for key, _ in self._selector.select(wait_s):
+            if key.fileobj in self._watched:
+                key.data.read()
+
+    def cut_all(self) -> None:
+        """Everybody leaves for good."""
+        for reader in self.readers:
+            reader.comes_back = False
+            reader.cut()
+        self.readers.clear()
+        self._due.clear()
+
+    def watch(self, connection: socket.socket, reader: Reader) -> None:
+        self._watched.add(connection)
+        self._selector.register(connection, selectors.EVENT_READ, reader)
+
+    def unwatch(self, connection: socket.socket) -> None:
+        if connection in self._watched:
+            self._watched.remove(connection)
+            self._selector.unregister(connection)
+
+    def connect_later(self, reader: Reader, at: float) -> None:
+        self._due.append((at, reader))
+
+    def _connect_due(self) -> None:
+        now = time.monotonic()
+        due = [reader for at, reader in self._due if at <= now]
+        self._due = [(at, reader) for at, reader in self._due if at > now]
+        for reader in due:
+            if reader.comes_back:
+                reader.connect()
+
+
+@contextmanager
+def fleet_of(beacon: Beacon, host: str = "127.0.0.1") -> Iterator[Fleet]:
+    fleet = Fleet(beacon, host)
+    try:
+        yield fleet
+    finally:
+        fleet.cut_all()
+        fleet._selector.close()
