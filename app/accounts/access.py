@@ -22,6 +22,9 @@ R = TypeVar("R")
 
 # What each role may do beyond seeing; admin may do everything.
 _INCLUDES = {"viewer": {"viewer"}, "operator": {"viewer", "operator"}, "product": {"viewer", "product"}}
+# The scopes with which a token of this role can do something; every scope for an admin.
+_EVERYONES = {"stream", "read", "widget"}
+_SCOPES = {"viewer": _EVERYONES, "operator": _EVERYONES | {"publish", "command"}, "product": _EVERYONES | {"rollout"}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,11 @@ class Actor:
     @property
     def viewer(self) -> Viewer:
         return Viewer(self.name, self.role)
+
+    @property
+    def administers(self) -> bool:
+        """Whether this request may touch what is other people's."""
+        return self.role == "admin" and (self.scopes is None or "admin" in self.scopes)
 
     def has_role(self, role: str) -> bool:
         return self.role == "admin" or role in _INCLUDES.get(self.role, set())
@@ -70,8 +78,8 @@ def bearer_text() -> str | None:
     return header.token if header is not None and header.type == "bearer" else None
 
 
-def require(role: str, scope: str | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Guard a route: people need `role`, tokens need `scope` too (None: not for tokens at all)."""
+def require(role: str, scope: str | tuple[str, ...] | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Guard a route: people need `role`, tokens `scope` too, or one of several (None: not for tokens at all)."""
 
     def decorate(view: Callable[P, R]) -> Callable[P, R]:
         @wraps(view)
@@ -84,12 +92,18 @@ def require(role: str, scope: str | None = None) -> Callable[[Callable[P, R]], C
     return decorate
 
 
-def check(who: Actor, role: str, scope: str | None) -> None:
-    if who.scopes is not None and (scope is None or scope not in who.scopes):
-        needed = f"a token with scope {scope}" if scope else "a login session, not a token"
+def check(who: Actor, role: str, scope: str | tuple[str, ...] | None) -> None:
+    scopes = (scope,) if isinstance(scope, str) else scope or ()
+    if who.scopes is not None and who.scopes.isdisjoint(scopes):
+        needed = f"a token with scope {' or '.join(scopes)}" if scopes else "a login session, not a token"
         raise Problem(403, "Not allowed", f"This needs {needed}.", reason="scope")
     if not who.has_role(role):
         raise Problem(403, "Not allowed", f"This needs the role {role}; you are {who.role}.", reason="role")
+
+
+def usable_scopes(role: str) -> frozenset[str]:
+    """What a person of this role may give a token of their own."""
+    return frozenset(tokens.SCOPES if role == "admin" else _SCOPES.get(role, set()))
 
 
 def init_app(app: Flask) -> None:
@@ -118,10 +132,10 @@ def _is_bearer() -> bool:
 
 def _from_bearer() -> Actor | None:
     text = bearer_text()
-    row = tokens.find(db.session(), text) if text else None
-    if row is None:
+    found = tokens.find(db.session(), text) if text else None
+    if found is None:
         return None
-    return of(row.user, token_id=row.id, scopes=frozenset(row.scopes.split()))
+    return Actor(found.user_id, found.name, found.role, token_id=found.token_id, scopes=found.scopes)
 
 
 def _from_session() -> Actor | None:

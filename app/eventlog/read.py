@@ -23,7 +23,11 @@ _Row = sa.Row[*tuple[Any, ...]]
 
 PAGE = 500
 MAX_NOTED = 10_000
-_COLUMNS = (EventRow.id, EventRow.type, EventRow.audience, EventRow.data_json, EventRow.created_at)
+# Tables and not mapped classes, and made once: the ORM's part would cost more than SQLite's.
+_event = EventRow.__table__.c
+_floor = EventFloor.__table__.c
+_COLUMNS = (_event.id, _event.type, _event.audience, _event.data_json, _event.created_at)
+_BOUNDS = sa.select(sa.select(sa.func.max(_event.id)).scalar_subquery(), _floor.pruned_through)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,19 +82,23 @@ unreadable = Unreadable()
 
 def head(session: Session) -> int:
     """The highest id that was ever in the log, 0 for an empty one."""
-    newest = sa.select(sa.func.max(EventRow.id)).scalar_subquery()
-    highest, pruned = session.execute(sa.select(newest, EventFloor.pruned_through)).one()
-    return int(max(highest or 0, pruned))
+    return bounds(session)[0]
 
 
 def floor(session: Session) -> int:
     """The highest id ever pruned: a cursor below it has missed something."""
-    return session.scalars(sa.select(EventFloor.pruned_through)).one()
+    return bounds(session)[1]
+
+
+def bounds(session: Session) -> tuple[int, int]:
+    """Head and floor at one look."""
+    highest, pruned = session.execute(_BOUNDS).one()
+    return int(max(highest or 0, pruned)), int(pruned)
 
 
 def after(session: Session, cursor: int, limit: int = PAGE) -> Page:
     """The next rows above `cursor`, whatever their audience; the tail's way of reading."""
-    query = sa.select(*_COLUMNS).where(EventRow.id > cursor).order_by(EventRow.id).limit(limit)
+    query = sa.select(*_COLUMNS).where(_event.id > cursor).order_by(_event.id).limit(limit)
     return _page(session.execute(query).all(), cursor, limit)
 
 
@@ -110,8 +118,8 @@ def fetch(
     now = head(session)
     query = (
         sa.select(*_COLUMNS)
-        .where(EventRow.id > cursor, EventRow.audience.in_(sorted(audience_names)))
-        .order_by(EventRow.id)
+        .where(_event.id > cursor, _event.audience.in_(sorted(audience_names)))
+        .order_by(_event.id)
         .limit(limit)
     )
     with session.execute(query) as result:
@@ -125,8 +133,8 @@ def newest(session: Session, viewer: Viewer, limit: int, exclude_types: Collecti
     """The newest events that `viewer` may see, newest first; `exclude_types` are left out."""
     query = (
         sa.select(*_COLUMNS)
-        .where(EventRow.audience.in_(sorted(viewer.audiences)), EventRow.type.not_in(exclude_types))
-        .order_by(EventRow.id.desc())
+        .where(_event.audience.in_(sorted(viewer.audiences)), _event.type.not_in(exclude_types))
+        .order_by(_event.id.desc())
         .limit(limit)
     )
     return list(readable(session.execute(query)))

@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 FLUSH_EVERY_S = 0.1
 # A stream that has just ended may still be counted, here or elsewhere: look again this long before refusing.
 SETTLE_S = 0.5
+# Another worker's first stream may go unseen for so long; overshooting for a second is allowed.
+LOOK_FOR_OTHERS_S = 0.5
 LOOK_AGAIN_S = 0.1
 
 
@@ -54,6 +56,8 @@ class Admission:
         self._flushing = threading.Lock()
         self._thread: threading.Thread | None = None
         self._away = False
+        self._others = False
+        self._look_for_others_at = 0.0
         self.worker = ""
 
     @property
@@ -138,10 +142,18 @@ class Admission:
         if self._tally.of(user) >= self._settings.max_streams_per_user:
             return 0
         try:
-            return self._store.elsewhere(self.worker, user)
+            return self._store.elsewhere(self.worker, user) if self._has_others() else 0
         except AWAY as error:
             self._missed(error)
             return 0
+
+    def _has_others(self) -> bool:
+        """Looked up at most twice a second: where one worker serves, no stream costs a query."""
+        now = time.monotonic()
+        if now >= self._look_for_others_at:
+            self._others = self._store.has_others(self.worker)
+            self._look_for_others_at = now + LOOK_FOR_OTHERS_S
+        return self._others
 
     def _missed(self, error: Exception) -> None:
         if not self._away:

@@ -15,11 +15,15 @@ RETRY_MS = (1_500, 3_000)
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """A stream that is admitted: who reads, from where, and what `hello` says."""
+    """A stream that is admitted: who reads, from where, and what `hello` says.
+
+    `flag_version` is the hub's from before the flag was asked for this stream.
+    """
 
     reader: Reader
     start: Start
     hello: Mapping[str, Any]
+    flag_version: int = -1
 
     def frames(self) -> bytes:
         """The first bytes of the stream."""

@@ -38,7 +38,7 @@ class Feed:
         reason = "client-gone"
         try:
             yield self._opening.frames()
-            self._hub.check(subscriber)
+            self._hub.check(subscriber, self._opening)
             yield from self._body(subscriber)
             reason = subscriber.goodbye or reason
             yield control.bye(subscriber.goodbye)

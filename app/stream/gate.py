@@ -30,7 +30,7 @@ def identify(cursor_text: str | None) -> Admitted:
     """
     session = db.session()
     # The head is read before the credential: a revocation in between lies above it, and is applied.
-    head, floor = log.head(session), log.floor(session)
+    head, floor = log.bounds(session)
     who = _credential(session)
     if who is None:
         raise access.unauthorized()

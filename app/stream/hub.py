@@ -28,7 +28,9 @@ class Hub:
         self.news = threading.Event()
         self.cursor = 0
         self.draining = False
-        self._flag_changed = False
+        self.flag_version = 0
+        """Counts what may have changed the flag's answers."""
+        self._flag_checked = 0
         self._begun = False
 
     def __len__(self) -> int:
@@ -50,11 +52,11 @@ class Hub:
         start = opening.start
         sse_line("open", user=opening.reader.viewer.name, after=start.after, head=start.head, reset=start.reset)
 
-    def check(self, subscriber: Subscriber) -> None:
+    def check(self, subscriber: Subscriber, opening: Opening) -> None:
         """Once it is added: what let the request in may have changed since."""
         if self.draining:
             subscriber.close("drain")
-        elif not self._may_stream(subscriber.reader.viewer.name):
+        elif opening.flag_version != self.flag_version and not self._may_stream(subscriber.reader.viewer.name):
             subscriber.close("flag-off")
 
     def remove(self, subscriber: Subscriber, reason: str) -> bool:
@@ -98,13 +100,13 @@ class Hub:
 
     def ask_flag(self) -> None:
         """Have every reader's flag asked again soon: thousands of evaluations are not for the tail's own thread."""
-        self._flag_changed = True
+        self.flag_version += 1
 
     def check_flags(self) -> None:
         """Say goodbye to whom the flag no longer lets stream; each user is asked about once."""
-        if not self._flag_changed:
+        if self._flag_checked == self.flag_version:
             return
-        self._flag_changed = False
+        self._flag_checked = self.flag_version
         answers: dict[str, bool] = {}
         pace = Pace()
         for subscriber in self.snapshot():

@@ -56,11 +56,17 @@ class PresenceStore:
         with app.app_context():
             self._now = now_epoch()
         self._elsewhere = _elsewhere(self._now)
+        self._others = _others(self._now)
 
     def elsewhere(self, worker: str, user: str) -> int:
         """The streams of `user` on all workers but this one, as these last said."""
         with self._app.app_context(), read() as session:
             return session.scalar(self._elsewhere, {"worker": worker, "user": user}) or 0
+
+    def has_others(self, worker: str) -> bool:
+        """Whether any other worker has streams."""
+        with self._app.app_context(), read() as session:
+            return session.execute(self._others, {"worker": worker}).first() is not None
 
     def save(self, worker: str, update: Update) -> None:
         """All of `update`, or nothing of it."""
@@ -128,10 +134,17 @@ class _Rows:
 
 def _elsewhere(now: sa.ColumnElement[float]) -> sa.Select[int]:
     """Made once: building it takes ten times as long as asking it."""
-    # Nothing from the future either: the clock may have been set back since a dead worker wrote.
-    alive = PresenceRow.seen.between(now - EXPIRE_S, now + EXPIRE_S)
     others = sa.and_(PresenceRow.user == sa.bindparam("user"), PresenceRow.worker != sa.bindparam("worker"))
-    return sa.select(sa.func.coalesce(sa.func.sum(PresenceRow.count), 0)).where(others, alive)
+    return sa.select(sa.func.coalesce(sa.func.sum(PresenceRow.count), 0)).where(others, _is_alive(now))
+
+
+def _others(now: sa.ColumnElement[float]) -> sa.Select[int]:
+    return sa.select(sa.literal(1)).where(PresenceRow.worker != sa.bindparam("worker"), _is_alive(now)).limit(1)
+
+
+def _is_alive(now: sa.ColumnElement[float]) -> sa.ColumnElement[bool]:
+    """Nothing from the future either: the clock may have been set back since a dead worker wrote."""
+    return PresenceRow.seen.between(now - EXPIRE_S, now + EXPIRE_S)
 
 
 def _of(worker: str) -> sa.Delete:

@@ -59,7 +59,7 @@ def frames() -> Response:
     html = _html_shape()
     audiences = admitted.who.viewer.audiences
     page = log.seen_by(db.session(), admitted.start.after, audiences, MAX_POLLED_FRAMES)
-    parts = [sse.json_frame(_hello(admitted), event="hello")]
+    parts = [sse.json_frame(_hello(admitted, streams=is_enabled(Flag.SSE_STREAMING, admitted.who.name)), event="hello")]
     if admitted.start.reset:
         parts.append(control.reset(admitted.start))
     parts += [html(event) or b"" for event in page.events]
@@ -71,9 +71,10 @@ def _open(shape: Shape) -> Response:
     admitted = gate.identify(request.args.get("lastEventId"))
     who, start = admitted.who, admitted.start
     db.session.remove()  # admission may wait, and a waiting request must not hold a connection
+    flag_version = live().hub.flag_version
     seat = _admit(admitted)
     reader = Reader(who.viewer, shape, chosen, start.head, who.login_id, who.token_id)
-    opening = Opening(reader, start, _hello(admitted))
+    opening = Opening(reader, start, _hello(admitted, streams=True), flag_version)
     pending = Pending(opening, seat.release)
     # For the wrapper outside Flask: it takes the socket and never asks for the generator, where it can.
     request.environ[PENDING] = pending
@@ -87,14 +88,12 @@ def _admit(admitted: Admitted) -> Seat:
     try:
         gate.check_flag(admitted.who)
         if live().hub.draining or not live().started:
-            raise Problem(
-                503,
-                "Not ready",
-                "This worker takes no streams now; try again.",
-                headers=_retry_after(),
-                reason="draining",
-            )
-        return live().admission.admit(admitted.who.name)
+            raise _not_ready()
+        seat = live().admission.admit(admitted.who.name)
+        if live().hub.draining:  # it may have waited
+            seat.release()
+            raise _not_ready()
+        return seat
     except Problem as problem:
         reason = str(problem.members.get("reason", problem.status))
         live().hub.counters.refusals[reason] += 1
@@ -102,7 +101,7 @@ def _admit(admitted: Admitted) -> Seat:
         raise
 
 
-def _hello(admitted: Admitted) -> dict[str, Any]:
+def _hello(admitted: Admitted, *, streams: bool) -> dict[str, Any]:
     who, start = admitted.who, admitted.start
     return {
         "heartbeatS": _whole(current_settings().heartbeat_s),
@@ -110,7 +109,7 @@ def _hello(admitted: Admitted) -> dict[str, Any]:
         "after": start.after,
         "session": tokens.opaque(who.login_id) if who.login_id else None,
         "build": build_name(),
-        "stream": "on" if is_enabled(Flag.SSE_STREAMING, who.name) else "off",
+        "stream": "on" if streams else "off",
     }
 
 
@@ -140,6 +139,11 @@ def _html_shape() -> Shape:
     """One function for all readers, so that the hub encodes a fragment once."""
     shape: Shape = current_app.extensions["beacon_html_shape"]
     return shape
+
+
+def _not_ready() -> Problem:
+    detail = "This worker takes no streams now; try again."
+    return Problem(503, "Not ready", detail, headers=_retry_after(), reason="draining")
 
 
 def _retry_after() -> dict[str, str]:

@@ -63,7 +63,7 @@ class Wires:
         self._hub.add(wire, opening)
         self._pulse.add(wire)
         wire.say(head + opening.frames())
-        self._hub.check(wire)
+        self._hub.check(wire, opening)
         if wire.fd >= 0 and not self._hub.go_live(wire):
             self.catch_up(wire)
         return wire

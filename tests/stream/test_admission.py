@@ -36,6 +36,7 @@ def hire(app: Flask, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Ite
     """One more worker over the same database. Its thread does not run: a test flushes when it likes."""
     monkeypatch.setattr(module, "SETTLE_S", 0.0)
     monkeypatch.setattr(module, "LOOK_AGAIN_S", 0.01)
+    monkeypatch.setattr(module, "LOOK_FOR_OTHERS_S", 0.0)
     hired: list[Admission] = []
 
     def one(**changed: int) -> Admission:
@@ -106,6 +107,18 @@ class TestTheUsersCap:
         assert refusal(two).members["reason"] == "user-cap"
         two.flush()
         assert refusal(one).status == 429
+
+    def test_where_one_worker_serves_no_stream_costs_a_look_at_others(
+        self, hire: Hire, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "LOOK_FOR_OTHERS_S", 60.0)
+        one, two = hire(), hire()
+        fill(one, 1)
+        fill(two)
+        two.flush()
+        assert one.admit("alice"), "it has looked: nobody else was there, and it looks again only after a while"
+        monkeypatch.setattr(one, "_look_for_others_at", 0.0)
+        assert refusal(one).members["reason"] == "user-cap"
 
     def test_nobody_is_evicted(self, app: Flask, hire: Hire) -> None:
         one, two = hire(), hire()
