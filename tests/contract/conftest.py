@@ -23,7 +23,7 @@ MARKERS = (
 URL, TOKEN = "BEACON_CONTRACT_URL", "BEACON_CONTRACT_ADMIN_TOKEN"
 PATIENT_HEARTBEAT_S = 5.0
 # So many people share the streams of a run, that nobody meets the limits of one.
-VIEWERS, OPERATORS = 6, 3
+VIEWERS, OPERATORS = 4, 2
 LUCKY_NAMES = 20
 
 

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 SCOPES = ("stream", "read", "publish", "command", "rollout", "widget", "admin")
+SETTINGS = {"WORKERS": 1, "HEARTBEAT_S": 1, "POLL_INTERVAL_S": 1, "DRAIN_S": 1}
 
 
 @contextmanager
 def started(folder: Path, **settings: Any) -> Iterator[Any]:
     """One worker that beats every second; a `Beacon` of tests/beacon_process.py."""
     processes = importlib.import_module("tests.beacon_process")
-    with processes.Beacon(folder, **{"WORKERS": 1, "HEARTBEAT_S": 1, "POLL_INTERVAL_S": 1, **settings}) as beacon:
+    with processes.Beacon(folder, **{**SETTINGS, **settings}) as beacon:
         yield beacon
 
 

@@ -39,6 +39,7 @@ class Person:
     role: str
     password: str
     _tokens: dict[tuple[str, ...], Token] = field(default_factory=dict)
+    _browser: "Browser | None" = None
 
     def token(self, *scopes: str) -> Token:
         """The same one for the same scopes."""
@@ -50,7 +51,15 @@ class Person:
     def bearer(self, *scopes: str) -> dict[str, str]:
         return self.token(*scopes).headers
 
+    @property
+    def browser(self) -> "Browser":
+        """A login session that no case ends: each one costs the server a password's hash."""
+        if self._browser is None:
+            self._browser = self.log_in()
+        return self._browser
+
     def log_in(self) -> "Browser":
+        """A login session of the case's own."""
         browser = Browser(self.admin.target)
         browser.log_in(self.name, self.password)
         return browser

@@ -39,9 +39,13 @@ class Stream:
     ) -> None:
         sent = {"Accept": "text/event-stream", **headers}
         self._connection = Connection(target)
-        self._connection.send(request_bytes(target, "GET", path, sent, body, version) + behind)
-        deadline = time.monotonic() + PATIENCE_S
-        self.head, first = read_head(self._connection, deadline, path)
+        try:
+            self._connection.send(request_bytes(target, "GET", path, sent, body, version) + behind)
+            deadline = time.monotonic() + PATIENCE_S
+            self.head, first = read_head(self._connection, deadline, path)
+        except BaseException:
+            self.close()
+            raise
         self.status = self.head.status
         self.body = b""
         self.frames: list[Frame] = []
@@ -49,11 +53,11 @@ class Stream:
         self.refusal: Answer | None = None
         self._parser = Parser()
         self._dechunker = Dechunker() if self.head.is_chunked else None
-        if self.status == 200:
-            self._take(first)
-        else:
+        if self.status != 200:
             self.refusal = Answer(self.head, read_body(self._connection, "GET", self.head, first, deadline))
             self.close()
+        elif first:  # else the head came alone
+            self._take(first)
 
     def __enter__(self) -> Self:
         return self

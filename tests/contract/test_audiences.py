@@ -114,7 +114,7 @@ def test_alice_gets_hers_on_a_page(alice: Person, listen: Listen, secret: Secret
 @holds(REACHES)
 def test_alice_gets_hers_replayed_and_with_her_cookie(alice: Person, listen: Listen, secret: Secret) -> None:
     published = secret(f"user:{alice.name}")
-    page = bearer(alice.log_in().page_token()["token"])
+    page = bearer(alice.browser.page_token()["token"])
     stream = listen(alice, MAIN, {**page, "Last-Event-ID": str(published.before)})
     assert stream.event(published.hidden)
 
@@ -199,7 +199,7 @@ def test_charlie_sees_nothing_of_hers_in_a_replay_for_a_page(
 def test_charlie_sees_nothing_of_hers_with_his_cookie(
     alice: Person, charlie: Person, listen: Listen, secret: Secret
 ) -> None:
-    stream = listen(charlie, EVENTS, bearer(charlie.log_in().page_token()["token"]))
+    stream = listen(charlie, EVENTS, bearer(charlie.browser.page_token()["token"]))
     assert sees_nothing(stream, secret(f"user:{alice.name}"))
 
 

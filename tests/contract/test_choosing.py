@@ -15,7 +15,7 @@ EVERYWHERE = "`topics` works on every stream path."
 CONTROL = "`hello` and `heartbeat` come whatever `topics` says."
 BAD = "A bad `topics` is `400`, and `errors` names it."
 JSON = "`as=json` is what comes without `as`."
-HTML = "`as=html` sends an event as an id and unnamed data made of `<hx-partial>` elements."
+HTML = "`as=html` sends an event as an id and unnamed data made of `<hx-partial>` and `<hx-upsert>` elements."
 SIGNAL = '`as=html` sends what a page only acts on as `event: signal` with an id and `{"type"}`.'
 SAME_CURSOR = "`as=html` gives every event of the audience an id, so that the cursor is the same in both shapes."
 BAD_SHAPE = "Any other `as` is `400`, and `errors` names it."
@@ -173,8 +173,8 @@ def test_a_page_gets_unnamed_fragments(alice: Person, listen: Listen, publish: P
     stream = listen(alice, f"{MAIN}?as=html")
     frame = stream.event(publish(kind, {"n": 1}))
     assert frame.names == ["id", *["data"] * (len(frame.names) - 1)]
-    assert frame.data.startswith("<hx-partial")
-    assert frame.data.rstrip().endswith("</hx-partial>")
+    assert frame.data.startswith(("<hx-partial", "<hx-upsert"))
+    assert frame.data.rstrip().endswith(("</hx-partial>", "</hx-upsert>"))
 
 
 @holds(HTML)

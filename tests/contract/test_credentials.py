@@ -29,7 +29,7 @@ def asks_for_a_credential(stream: Stream) -> bool:
 
 
 def from_another_site(person: Person) -> dict[str, str]:
-    return {**person.log_in().cookie, "Sec-Fetch-Site": "cross-site"}
+    return {**person.browser.cookie, "Sec-Fetch-Site": "cross-site"}
 
 
 @holds(NONE)
@@ -65,7 +65,7 @@ def test_a_token_that_lost_its_last_character_opens_nothing(alice: Person, knock
 
 @holds(UNKNOWN)
 def test_a_page_token_that_was_changed_opens_nothing(alice: Person, knock: Knock) -> None:
-    token = alice.log_in().page_token()["token"]
+    token = alice.browser.page_token()["token"]
     changed = ("b" if token[0] == "a" else "a") + token[1:]
     problem(knock(MAIN, bearer(changed)).refusal, 401)
 
@@ -137,7 +137,7 @@ def test_a_token_in_the_query_opens_nothing(alice: Person, knock: Knock) -> None
 
 @holds(URL)
 def test_a_page_token_in_the_query_opens_nothing(alice: Person, knock: Knock) -> None:
-    token = alice.log_in().page_token()["token"]
+    token = alice.browser.page_token()["token"]
     for path in PATHS:
         problem(knock(f"{path}?token={token}&access_token={token}").refusal, 401)
 
@@ -169,7 +169,7 @@ def test_a_bearer_token_opens_a_stream_from_another_site(alice: Person, knock: K
 
 @holds("Whoever sends a broken bearer token gets `401`, even beside a good cookie.")
 def test_a_good_cookie_does_not_help_a_broken_bearer_token(alice: Person, knock: Knock) -> None:
-    problem(knock(MAIN, {**alice.log_in().cookie, **bearer("broken")}).refusal, 401)
+    problem(knock(MAIN, {**alice.browser.cookie, **bearer("broken")}).refusal, 401)
 
 
 @holds("The login cookie is `HttpOnly` and `SameSite=Lax`.")
@@ -183,7 +183,7 @@ def test_no_script_and_no_other_site_gets_at_the_login_cookie(alice: Person) -> 
 
 @holds("`POST /api/stream/token` answers a login session with `{token, expiresInS, session}`; `expiresInS` is 300.")
 def test_a_login_session_gets_a_page_token_for_five_minutes(alice: Person) -> None:
-    told = alice.log_in().page_token()
+    told = alice.browser.page_token()
     assert set(told) == {"token", "expiresInS", "session"}
     assert told["expiresInS"] == 300
 
@@ -200,7 +200,7 @@ def test_an_api_token_gets_no_page_token(alice: Person, world: World) -> None:
 
 @holds(CSRF)
 def test_a_cookie_alone_gets_no_page_token(alice: Person) -> None:
-    problem(alice.log_in().ask("POST", "/api/stream/token"), 400)
+    problem(alice.browser.ask("POST", "/api/stream/token"), 400)
 
 
 @holds(CSRF)
@@ -211,12 +211,12 @@ def test_the_csrf_token_of_another_session_gets_no_page_token(alice: Person) -> 
 
 @holds(NOTHING_ELSE)
 def test_a_page_token_reads_no_events(alice: Person, world: World) -> None:
-    problem(ask(world.target, "GET", "/api/events", bearer(alice.log_in().page_token()["token"])), 401)
+    problem(ask(world.target, "GET", "/api/events", bearer(alice.browser.page_token()["token"])), 401)
 
 
 @holds(NOTHING_ELSE)
 def test_a_page_token_publishes_nothing(bob: Person, world: World) -> None:
-    token = bob.log_in().page_token()["token"]
+    token = bob.browser.page_token()["token"]
     event = {"type": "contract.never", "data": {}}
     problem(ask(world.target, "POST", "/api/events", bearer(token), json=event), 401)
 

@@ -1,20 +1,12 @@
 """How streams end: revocation in all its forms, and that `bye` is the last word."""
 
-import time
-from collections.abc import Iterator
-from pathlib import Path
-from threading import Thread
 from typing import Any
 
-import pytest
-
-from tests.contract import own
-from tests.contract.checks import problem, retry_after
+from tests.contract.checks import problem
 from tests.contract.conftest import Knock, Listen, Publisher, World
 from tests.contract.holding import holds
 from tests.contract.people import Admin, Person, bearer
 from tests.contract.streams import EVENTS, MAIN, PATHS, RECONCILIATION, SSE, Stream
-from tests.contract.wire import Target, Unanswered
 
 TOKEN = "A revoked token ends its streams on every path with a `bye` whose reason is `revoked`."
 SOON = "Revocation ends a stream within a second."
@@ -25,13 +17,8 @@ LOGOUT = "Logging out ends the streams of that session, whether opened with its 
 NOT_OTHERS = "Logging out ends no stream of another session and none of an API token."
 CLOSED = "After `bye` the server closes the connection, and nothing more is sent."
 POLL = "`poll` in `bye` is true for `flag-off` and false for every other reason."
-LIFETIME = "A stream ends with `lifetime` when its time is up, and its client resumes with its cursor."
-DRAIN = "A server that stops says `drain` to its streams."
-FULL = "A worker that is full answers `503` with `Retry-After`."
 
 REVOKED = {"reason": "revoked", "poll": False}
-SHORT_LIFE_S = 2.0
-FEW_STREAMS = 3
 
 
 def goodbye(stream: Stream, within_s: float = 10.0) -> Any:
@@ -277,76 +264,3 @@ def test_a_revoked_client_is_not_told_to_poll(world: World, admin: Admin, listen
     stream = listen(person)
     admin.change(person, disabled=True)
     assert goodbye(stream)["poll"] is False
-
-
-# What only whoever runs the server can bring about: against a named address these are skipped.
-
-
-@pytest.fixture(scope="module")
-def brief(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A server of our own with short streams and room for few."""
-    if world.beacon is None:
-        pytest.skip("needs a server with other settings, or one that may be stopped")
-    folder: Path = tmp_path_factory.mktemp("brief")
-    with own.started(folder, STREAM_LIFETIME_S=SHORT_LIFE_S, MAX_STREAMS=FEW_STREAMS) as beacon:
-        yield beacon
-
-
-@pytest.fixture
-def brief_streams(brief: Any) -> Iterator[list[Stream]]:
-    streams: list[Stream] = []
-    yield streams
-    for stream in streams:
-        stream.close()
-
-
-def opened(beacon: Any, streams: list[Stream], user: str = "alice", **headers: str) -> Stream:
-    sent = {**beacon.bearer(user, "stream"), **headers}
-    streams.append(Stream(Target.parse(beacon.url), MAIN, sent))
-    return streams[-1]
-
-
-@holds(LIFETIME)
-def test_a_stream_ends_when_its_time_is_up(brief: Any, brief_streams: list[Stream]) -> None:
-    began = time.monotonic()
-    said = goodbye(opened(brief, brief_streams), within_s=1.2 * SHORT_LIFE_S + 1)
-    assert said == {"reason": "lifetime", "poll": False}
-    assert time.monotonic() - began > 0.8 * SHORT_LIFE_S - 0.2
-
-
-@holds(LIFETIME)
-def test_a_client_resumes_after_its_time_was_up(brief: Any, brief_streams: list[Stream]) -> None:
-    seen = brief.publish([{"type": "contract.before", "data": {}}])[0]
-    stream = opened(brief, brief_streams, **{"Last-Event-ID": str(seen - 1)})
-    stream.event(seen)
-    stream.until_ended(1.2 * SHORT_LIFE_S + 1)
-    missed = brief.publish([{"type": "contract.between", "data": {}}])[0]
-    resumed = opened(brief, brief_streams, **{"Last-Event-ID": str(stream.ids[-1])})
-    resumed.event(missed)
-    assert resumed.ids_among([seen, missed]) == [missed]
-
-
-@holds(FULL)
-def test_a_full_worker_takes_no_more(brief: Any, brief_streams: list[Stream]) -> None:
-    for user in ("alice", "bob", "charlie"):
-        stream = opened(brief, brief_streams, user)
-        while stream.status == 503:  # streams of the case before are still leaving
-            stream = opened(brief, brief_streams, user)
-        assert stream.hello
-    retry_after(opened(brief, brief_streams, "pia").refusal, 503)
-
-
-@holds(DRAIN)
-def test_a_server_that_stops_says_so(brief: Any, brief_streams: list[Stream]) -> None:
-    stream = opened(brief, brief_streams)
-    while stream.status == 503:
-        stream = opened(brief, brief_streams)
-    assert stream.hello
-    stopping = Thread(target=brief.stop)
-    stopping.start()
-    try:
-        assert goodbye(stream) == {"reason": "drain", "poll": False}
-    finally:
-        stopping.join()
-    with pytest.raises((OSError, Unanswered)):
-        opened(brief, brief_streams)

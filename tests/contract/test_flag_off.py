@@ -96,13 +96,13 @@ def test_the_sse_path_is_refused(off: None, alice: Person, knock: Knock) -> None
 
 @holds(REFUSED)
 def test_the_cookie_is_refused_on_every_path(off: None, alice: Person, knock: Knock) -> None:
-    cookie = alice.log_in().cookie
+    cookie = alice.browser.cookie
     assert all(flag_off(knock(path, cookie)) for path in PATHS)
 
 
 @holds(REFUSED)
 def test_the_page_token_is_refused_on_every_path(off: None, alice: Person, knock: Knock) -> None:
-    headers = bearer(alice.log_in().page_token()["token"])
+    headers = bearer(alice.browser.page_token()["token"])
     assert all(flag_off(knock(path, headers)) for path in PATHS)
 
 

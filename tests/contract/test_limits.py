@@ -25,7 +25,9 @@ PUBLISH_RATE = "Whoever publishes too fast gets `429` with `Retry-After`."
 MOST_STREAMS = 60
 MOST_ATTEMPTS = 400
 PUBLISHERS = 8
-PUBLISH_FOR_S = 5.0
+PUBLISH_FOR_S = 2.0
+MORE_THAN_THE_RATE = 300
+LET_IN_S = 5.0
 
 
 def is_rate(refusal: Answer | None) -> bool:
@@ -66,38 +68,35 @@ class Crowd:
 @pytest.fixture(scope="module")
 def crowd(world: World) -> Iterator[Crowd]:
     made = Crowd(world.target, world.someone(), [])
+    made.fill()
     yield made
     made.close()
 
 
 @holds(CAP)
 def test_one_too_many_is_refused(crowd: Crowd) -> None:
-    retry_after(crowd.fill().refusal, 429)
+    retry_after(crowd.one_more().refusal, 429)
     assert len(crowd.streams) >= 2
 
 
 @holds(TOGETHER)
-def test_it_is_refused_on_every_path(crowd: Crowd) -> None:
-    crowd.fill()
-    assert [crowd.one_more(path).status for path in PATHS] == [429] * len(PATHS)
+def test_it_is_refused_on_every_other_path(crowd: Crowd) -> None:
+    assert [crowd.one_more(path).status for path in PATHS[1:]] == [429] * 3
 
 
 @holds(TOGETHER)
 def test_a_page_s_stream_is_one_of_them(crowd: Crowd) -> None:
-    crowd.fill()
     retry_after(crowd.one_more(f"{MAIN}?as=html").refusal, 429)
 
 
 @holds(TOGETHER)
 def test_a_cookie_and_a_second_token_are_the_same_user(crowd: Crowd, knock: Knock) -> None:
-    crowd.fill()
-    retry_after(knock(MAIN, crowd.person.log_in().cookie).refusal, 429)
+    retry_after(knock(MAIN, crowd.person.browser.cookie).refusal, 429)
     retry_after(knock(MAIN, crowd.person.bearer("stream", "publish")).refusal, 429)
 
 
 @holds(STAY)
 def test_those_that_are_open_go_on(crowd: Crowd, publish: Publisher, kind: str) -> None:
-    crowd.fill()
     event_id = publish(kind)
     for place, stream in enumerate(crowd.streams):
         if PATHS[place % len(PATHS)] in (MAIN, EVENTS, SSE):
@@ -108,16 +107,15 @@ def test_those_that_are_open_go_on(crowd: Crowd, publish: Publisher, kind: str) 
 
 @holds(OTHERS)
 def test_another_user_is_let_in(crowd: Crowd, listen: Listen, charlie: Person) -> None:
-    crowd.fill()
     assert listen(charlie).status == 200
 
 
 @holds(LET_IN)
 def test_a_closed_stream_makes_room_for_another(crowd: Crowd) -> None:
-    refusal = crowd.fill().refusal
     crowd.streams.pop().close()
-    time.sleep(retry_after(refusal, 429))  # as it asks
-    stream = crowd.one_more()
+    deadline = time.monotonic() + LET_IN_S
+    while (stream := crowd.one_more()).status == 429:  # a proxy in between may notice late
+        assert time.monotonic() < deadline, f"nobody is let in within {LET_IN_S} s"
     assert stream.status == 200
     crowd.streams.append(stream)
 
@@ -152,10 +150,11 @@ def test_publishing_too_fast_is_refused(world: World) -> None:
     until = time.monotonic() + PUBLISH_FOR_S
     with ThreadPoolExecutor(PUBLISHERS) as pool:
         runs = [pool.submit(publish_until_refused, world.target, headers, until) for _ in range(PUBLISHERS)]
-    refusals = [run.result()[1] for run in runs]
-    refusal = next((found for found in refusals if found), None)
-    if refusal is None:
-        pytest.skip(f"this machine sends only {sum(run.result()[0] for run in runs) / PUBLISH_FOR_S:.0f} a second")
+    results = [run.result() for run in runs]
+    refusal = next((found for _, found in results if found), None)
+    per_second = sum(sent for sent, _ in results) / PUBLISH_FOR_S
+    if refusal is None and per_second < MORE_THAN_THE_RATE:
+        pytest.skip(f"only {per_second:.0f} requests a second get through from here")
     retry_after(refusal, 429)
 
 

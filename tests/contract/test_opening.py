@@ -68,27 +68,27 @@ def test_a_page_token_opens_the_sse_path(alice: Person, knock: Knock) -> None:
 
 @holds(COOKIE)
 def test_the_cookie_opens_the_stream(alice: Person, knock: Knock) -> None:
-    assert opens(knock(MAIN, alice.log_in().cookie))
+    assert opens(knock(MAIN, alice.browser.cookie))
 
 
 @holds(COOKIE)
 def test_the_cookie_opens_the_reconciliation_stream(alice: Person, knock: Knock) -> None:
-    assert opens(knock(RECONCILIATION, alice.log_in().cookie))
+    assert opens(knock(RECONCILIATION, alice.browser.cookie))
 
 
 @holds(COOKIE)
 def test_the_cookie_opens_the_events_stream(alice: Person, knock: Knock) -> None:
-    assert opens(knock(EVENTS, alice.log_in().cookie))
+    assert opens(knock(EVENTS, alice.browser.cookie))
 
 
 @holds(COOKIE)
 def test_the_cookie_opens_the_sse_path(alice: Person, knock: Knock) -> None:
-    assert opens(knock(SSE, alice.log_in().cookie))
+    assert opens(knock(SSE, alice.browser.cookie))
 
 
 @holds(COOKIE)
 def test_the_cookie_opens_the_stream_for_a_page_of_the_same_origin(alice: Person, knock: Knock) -> None:
-    assert opens(knock(MAIN, {**alice.log_in().cookie, "Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors"}))
+    assert opens(knock(MAIN, {**alice.browser.cookie, "Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors"}))
 
 
 @holds("A stream's answer is `200` with `Content-Type: text/event-stream`.")
@@ -131,7 +131,7 @@ def test_a_stream_opened_with_a_token_sets_no_cookie(alice: Person, listen: List
 
 @holds("A stream sets no cookie.")
 def test_a_stream_opened_with_the_cookie_sets_none(alice: Person, knock: Knock) -> None:
-    stream = knock(MAIN, alice.log_in().cookie)
+    stream = knock(MAIN, alice.browser.cookie)
     assert opens(stream)
     assert stream.head.all("Set-Cookie") == []
 
@@ -162,10 +162,10 @@ def test_a_missing_scope_says_why_in_the_one_shape(alice: Person, knock: Knock) 
 
 @holds("A browser that navigates gets an error as a page instead.")
 def test_a_browser_gets_a_page(alice: Person, world: World) -> None:
-    answer = world.ask("GET", "/no-such-page", {**alice.log_in().cookie, "Accept": "text/html,*/*;q=0.8"})
+    answer = world.ask("GET", "/no-such-page", {**alice.browser.cookie, "Accept": "text/html,*/*;q=0.8"})
     assert answer.status == 404
     assert (answer.header("Content-Type") or "").startswith("text/html")
 
 
 def page_token(person: Person) -> dict[str, str]:
-    return {"Authorization": f"Bearer {person.log_in().page_token()['token']}"}
+    return {"Authorization": f"Bearer {person.browser.page_token()['token']}"}

@@ -172,7 +172,7 @@ def test_a_token_that_may_read_gets_frames(alice: Person, world: World) -> None:
 
 @holds(READ)
 def test_a_page_gets_frames_with_its_cookie(alice: Person) -> None:
-    answer = alice.log_in().ask("GET", FRAMES)
+    answer = alice.browser.ask("GET", FRAMES)
     assert answer.status == 200
     assert parse(answer.body)[0].event == "hello"
 

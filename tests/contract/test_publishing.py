@@ -303,7 +303,7 @@ def test_a_cookie_alone_publishes_nothing(
     bob: Person, alice: Person, listen: Listen, publish: Publisher, kind: str
 ) -> None:
     stream = listen(alice)
-    problem(bob.log_in().ask("POST", "/api/events", json={"type": kind, "data": {}}), 400)
+    problem(bob.browser.ask("POST", "/api/events", json={"type": kind, "data": {}}), 400)
     later = publish(kind)
     stream.event(later)
     assert [frame.id for frame in stream.named(kind)] == [later]
