@@ -158,7 +158,7 @@ class Reader:
             self.strange.append(frame)
 
     def _take_event(self, frame: bytes, now: float) -> None:
-        first, second, _ = frame.split(b"\n", 2)
+        first, second = frame.split(b"\n", 2)[:2]
         self.cursor = int(first[4:])
         if second == b"event: reset":
             self.resets.append(self.cursor)
