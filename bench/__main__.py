@@ -3,6 +3,7 @@
 import argparse
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -53,13 +54,14 @@ def measure(figure: Figure, runs: int, quick: bool) -> Results:
 
 def _run(figure: Figure, kind: type[Server], number: int, quick: bool, results: Results) -> None:
     """One run on a server of its own. What goes wrong costs this run, not the others."""
+    began = time.monotonic()
     try:
         with tempfile.TemporaryDirectory(prefix="beacon-bench-") as folder, kind(Path(folder)) as server:
             reading = figure.measure(server, quick)
     except (OSError, RuntimeError, AssertionError, LookupError) as error:
         print(f"  run {number}, {kind.name}: failed: {error}", flush=True)
         return
-    print(f"  run {number}, {kind.name}: {_told(reading)}", flush=True)
+    print(f"  run {number}, {kind.name}: {_told(reading)} [{time.monotonic() - began:.0f} s]", flush=True)
     results.add(kind.name, reading)
 
 

@@ -32,6 +32,7 @@ def measure(server: Server, quick: bool) -> Reading:
             "calm_ms": calm.window.p99_ms,
             "disturbed_ms": disturbed.window.p99_ms,
             "ratio": disturbed.window.p99_ms / calm.window.p99_ms,
+            "closed": found.closed,  # by the server, because they did not read
             "lost": found.lost + found.repeated + STREAMS - found.complete,
         }
         return Reading(values, client.windows)
