@@ -1,10 +1,12 @@
 """`python -m bench [NAME …]`: starts real servers on loopback, measures, prints one table."""
 
 import argparse
+import signal
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bench import table
@@ -17,6 +19,7 @@ from bench.peers.server import Server
 from bench.processes import raise_descriptor_limit
 
 DESCRIPTORS = 12_000
+FAILURES = (OSError, RuntimeError, AssertionError, ArithmeticError, LookupError, subprocess.SubprocessError)
 
 
 def main() -> None:
@@ -28,17 +31,17 @@ def main() -> None:
     if any(Nchan in figure.servers for figure in chosen):
         nchan.install()
     rows: list[Row] = []
-    skipped: dict[str, str] = {}
+    notes: dict[str, None] = {}  # each once, in order
     for figure in chosen:
         results = measure(figure, 1 if options.quick else options.runs or figure.runs, options.quick)
-        skipped |= results.missing
+        notes |= dict.fromkeys(_notes(figure, results))
         rows += figure.rows(results.medians())
     print()
     print((table.markdown if options.markdown else table.plain)(rows))
     if options.quick:
         print("quick: short windows and fewer streams than the rows say; these numbers are for trying only")
-    for server, reason in skipped.items():
-        print(f"{table.NOTHING} {server} was skipped: {reason}")
+    for note in notes:
+        print(f"{table.NOTHING} {note}")
 
 
 def measure(figure: Figure, runs: int, quick: bool) -> Results:
@@ -52,13 +55,24 @@ def measure(figure: Figure, runs: int, quick: bool) -> Results:
     return results
 
 
+def _notes(figure: Figure, results: Results) -> Iterator[str]:
+    """Why a cell is empty."""
+    medians = results.medians()
+    for server in figure.servers:
+        if reason := results.missing.get(server.name):
+            yield f"{server.name} was skipped: {reason}"
+        elif server.name not in medians:
+            saturated = server.name in results.readings
+            yield f"{server.name}, {figure.name}: {'client saturated' if saturated else 'failed'} in every run"
+
+
 def _run(figure: Figure, kind: type[Server], number: int, quick: bool, results: Results) -> None:
     """One run on a server of its own. What goes wrong costs this run, not the others."""
     began = time.monotonic()
     try:
         with tempfile.TemporaryDirectory(prefix="beacon-bench-") as folder, kind(Path(folder)) as server:
             reading = figure.measure(server, quick)
-    except (OSError, RuntimeError, AssertionError, LookupError) as error:
+    except FAILURES as error:
         print(f"  run {number}, {kind.name}: failed: {error}", flush=True)
         return
     print(f"  run {number}, {kind.name}: {_told(reading)} [{time.monotonic() - began:.0f} s]", flush=True)
@@ -88,6 +102,7 @@ def _options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended as by Ctrl-C: nothing stays behind
     try:
         main()
     except KeyboardInterrupt:

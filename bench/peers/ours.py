@@ -1,6 +1,7 @@
 """Beacon with all of its features on: tokens, audiences, the log in SQLite, publishing over HTTP."""
 
 from pathlib import Path
+from typing import Any
 
 from app.accounts import people
 from app.accounts.models import User
@@ -15,7 +16,7 @@ READERS = 50
 ROLES = ("viewer", "operator", "product", "admin")
 VENV_PYTHON = str(ROOT / ".venv" / "bin" / "python")
 # The bounds per worker and per user are set above what is measured: they protect, and are not what is asked about.
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "HEARTBEAT_S": 15,
     "DRAIN_S": 0,
     "MAX_STREAMS": 20_000,
