@@ -22,6 +22,8 @@ from app.eventlog.read import Event
 
 log = logging.getLogger(__name__)
 
+MAX_ANSWERS = 10_000
+
 
 class Flag(StrEnum):
     """Every flag there is; a name that is not here cannot be asked for or set."""
@@ -47,6 +49,8 @@ class Flags:
         self._cache = _Memory()
         self._client: UnleashClient | None = None
         self._lock = threading.Lock()
+        # What was answered since the last load: the same user gets the same answer, and a restart has thousands ask.
+        self._answers: dict[tuple[Flag, str], bool] = {}
 
     def load(self, rollouts: Mapping[str, Rollout]) -> None:
         features = [_feature(flag, rollouts.get(flag, Rollout())) for flag in Flag]
@@ -56,13 +60,22 @@ class Flags:
                 self._client = _embedded_client(self._cache)
             else:
                 _reload(self._client)
+            self._answers = {}
 
     def is_enabled(self, flag: Flag, user: str) -> bool:
         """Whether `flag` is on for the user of this name; off until the rollouts have been loaded."""
         if flag in self.overrides:
             return self.overrides[flag]
-        client = self._client
-        return client is not None and bool(client.is_enabled(flag.value, {"userId": user}))
+        client, answers = self._client, self._answers
+        if client is None:
+            return False
+        answer = answers.get((flag, user))
+        if answer is None:
+            answer = bool(client.is_enabled(flag.value, {"userId": user}))
+            if len(answers) >= MAX_ANSWERS:
+                answers.clear()
+            answers[flag, user] = answer
+        return answer
 
 
 def is_enabled(flag: Flag | str, user: str) -> bool:

@@ -14,7 +14,7 @@ from app.stream.wire import Wire
 log = logging.getLogger(__name__)
 
 SLOW_S = 30.0
-SWEEP_S = 0.5
+SWEEP_S = 1.0
 TICK_S = 0.1
 LAG_WINDOW_S = 1.0
 
