@@ -37,7 +37,7 @@ def measure(server: Server, quick: bool) -> Reading:
         seconds = time.monotonic() - began
         starting.join()
         lost = found.lost + found.repeated + count - found.complete
-        return Reading({"seconds": seconds, "lost": lost}, client.windows)
+        return Reading({"seconds": seconds, "refused": found.refused, "lost": lost}, client.windows)
 
 
 def rows(medians: Medians) -> list[Row]:
