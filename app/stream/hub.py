@@ -23,7 +23,7 @@ class Hub:
         self._may_stream = may_stream
         self._subscribers: dict[Subscriber, None] = {}
         self._lock = threading.Lock()
-        self.ring = ring or Ring()
+        self.ring = Ring() if ring is None else ring  # an empty one is falsy
         self.counters = Counters()
         self.news = threading.Event()
         self.cursor = 0
