@@ -7,7 +7,7 @@ from flask import Flask
 from flask_migrate import Migrate
 
 from app import assets, errors
-from app.accounts import access, sessions
+from app.accounts import access, sessions, token_routes, user_routes
 from app.accounts import routes as accounts_routes
 from app.config import Settings, load_settings, prepare_instance_dir
 from app.dashboard import fragments
@@ -49,6 +49,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     _live(app, settings)
     for blueprint in (
         accounts_routes.bp,
+        user_routes.bp,
+        token_routes.bp,
         reconciliation_routes.bp,
         eventlog_routes.bp,
         stream_routes.bp,

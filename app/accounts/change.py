@@ -1,0 +1,64 @@
+"""What changes of a user: each change is audited, ends the logins that it must, and reaches open streams."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from app.accounts.models import LoginSession, User
+from app.audit import chain
+from app.clock import utc_text
+from app.eventlog.append import NewEvent, append
+from app.eventlog.payloads import UserChanged
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What becomes of a user; None leaves it as it is."""
+
+    role: str | None = None
+    password_hash: str | None = None
+    disabled: bool | None = None
+
+
+def apply(session: Session, user: User, wanted: Change, by: str) -> None:
+    """Make it so; call it last inside `db.write()`. What is so already leaves no trace.
+
+    A new role, a new password and disabling end the user's streams on every worker; the latter two end the login
+    sessions too. API tokens stay: they do no more than the role, and nothing while the user is disabled.
+    """
+    entries = [*_role(user, wanted, by), *_password(user, wanted, by), *_disabled(user, wanted, by)]
+    done = {entry.action_type for entry in entries}
+    if done & {"user-password", "user-disable"}:
+        _end_logins(session, user)
+    for entry in entries:
+        chain.record(session, entry)
+    if done - {"user-enable"}:
+        append(session, [NewEvent("control.user_changed", UserChanged(user=user.name), "control")])
+
+
+def _role(user: User, wanted: Change, by: str) -> Iterator[chain.Entry]:
+    if wanted.role is not None and wanted.role != user.role:
+        yield chain.Entry(by, "user-role", user.name, before={"role": user.role}, after={"role": wanted.role})
+        user.role = wanted.role
+
+
+def _password(user: User, wanted: Change, by: str) -> Iterator[chain.Entry]:
+    if wanted.password_hash is not None:
+        user.password_hash = wanted.password_hash
+        yield chain.Entry(by, "user-password", user.name)
+
+
+def _disabled(user: User, wanted: Change, by: str) -> Iterator[chain.Entry]:
+    was = user.disabled_at is not None
+    if wanted.disabled is None or wanted.disabled == was:
+        return
+    user.disabled_at = utc_text() if wanted.disabled else None
+    action = "user-disable" if wanted.disabled else "user-enable"
+    yield chain.Entry(by, action, user.name, before={"disabled": was}, after={"disabled": wanted.disabled})
+
+
+def _end_logins(session: Session, user: User) -> None:
+    live = sa.update(LoginSession).where(LoginSession.user_id == user.id, LoginSession.ended_at.is_(None))
+    session.execute(live.values(ended_at=utc_text()))

@@ -1,0 +1,127 @@
+"""`/api/tokens`: everyone's own API tokens; an administrator's view is of everybody's. A secret is told once."""
+
+from typing import Annotated, Any, Literal
+
+import sqlalchemy as sa
+from flask import Blueprint, Response, jsonify, request
+from flask.typing import ResponseReturnValue
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.accounts import access, people
+from app.accounts.access import Actor, actor, require
+from app.accounts.models import ApiToken, User
+from app.accounts.user_routes import Name
+from app.db import db, write
+from app.errors import Problem
+
+bp = Blueprint("tokens", __name__)
+
+MAX_ID = 2**31 - 1
+Scope = Literal["stream", "read", "publish", "command", "rollout", "widget", "admin"]
+
+
+class NewToken(BaseModel):
+    """What `POST /api/tokens` takes. Without `days` a token never expires; without `user` it is one's own."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    scopes: Annotated[list[Scope], Field(min_length=1, max_length=100)]
+    days: Annotated[float, Field(gt=0, le=people.MAX_TOKEN_DAYS, allow_inf_nan=False)] | None = None
+    user: Name | None = None
+
+
+@bp.get("/api/tokens")
+@require("viewer", scope=("read", "admin"))
+def listed() -> Response:
+    """`{data: [{id, user, scopes, createdAt, expiresAt, revokedAt?}]}`, oldest first.
+
+    One's own, or for an administrator everybody's; `user=` names whose.
+    """
+    who, name = actor(), request.args.get("user")
+    if not who.administers and name not in (None, who.name):
+        raise Problem(403, "Not allowed", "Only an administrator sees the tokens of others.", reason="role")
+    query = sa.select(ApiToken).join(User, User.id == ApiToken.user_id).order_by(ApiToken.id)
+    if name is not None or not who.administers:
+        query = query.where(User.name == _whose(name, who))
+    return jsonify(data=[_shown(row, row.user.name) for row in db.session().scalars(query)])
+
+
+@bp.post("/api/tokens")
+@require("viewer", scope="admin")
+def create() -> ResponseReturnValue:
+    """`201 {id, user, scopes, createdAt, expiresAt, token}`; `token` is shown here and never again."""
+    who, wanted = actor(), NewToken.model_validate(request.get_json())
+    owner = wanted.user or who.name
+    _check_reach(who, owner, set(wanted.scopes))
+    try:
+        with write() as session:
+            row, text = people.add_token(session, owner, list(wanted.scopes), wanted.days, who.name)
+    except people.Unknown as error:
+        raise Problem(400, "Bad input", f"user: there is no user {owner}", errors={"user": "is unknown"}) from error
+    response = jsonify(**_shown(row, owner), token=text)
+    response.headers["Cache-Control"] = "no-store"
+    return response, 201
+
+
+@bp.delete("/api/tokens/<token_id>")
+def revoke(token_id: str) -> ResponseReturnValue:
+    """`204`: the token stops working and its streams end at once. A token may revoke itself, whatever its scopes."""
+    who, number = actor(), _number(token_id)
+    if who.token_id is None or who.token_id != number:
+        access.check(who, "viewer", "admin")
+    try:
+        with write() as session:
+            if not who.administers:
+                _check_owner(session.get(ApiToken, number), who)
+            people.revoke_token(session, number, who.name)
+    except people.Unknown as error:
+        raise _no_such_token() from error
+    return "", 204
+
+
+def _check_reach(who: Actor, owner: str, scopes: set[str]) -> None:
+    """An administrator gives any scope to anyone. Others give themselves what their own role can use, and no more."""
+    if who.administers:
+        return
+    if owner != who.name:
+        raise Problem(403, "Not allowed", "Only an administrator makes tokens for others.", reason="role")
+    beyond = sorted(scopes - access.usable_scopes(who.role))
+    if beyond:
+        detail = f"The role {who.role} cannot use the scope {beyond[0]}; ask an administrator for such a token."
+        raise Problem(403, "Not allowed", detail, reason="scope")
+
+
+def _check_owner(row: ApiToken | None, who: Actor) -> None:
+    """Whether another's token exists is nobody's business."""
+    if row is None or row.user_id != who.user_id:
+        raise _no_such_token()
+
+
+def _whose(name: str | None, who: Actor) -> str:
+    if name is None:
+        return who.name
+    if not people.NAME.fullmatch(name):
+        raise Problem(400, "Bad input", f"user: {people.NAME_RULE}", errors={"user": people.NAME_RULE})
+    return name
+
+
+def _number(text: str) -> int:
+    is_number = text.isascii() and text.isdecimal() and len(text) <= len(str(MAX_ID))
+    if not is_number or int(text) > MAX_ID:
+        raise _no_such_token()
+    return int(text)
+
+
+def _no_such_token() -> Problem:
+    return Problem(404, "No such token", "You have no live token of this id; GET /api/tokens lists them.")
+
+
+def _shown(row: ApiToken, owner: str) -> dict[str, Any]:
+    shown = {
+        "id": row.id,
+        "user": owner,
+        "scopes": row.scopes.split(),
+        "createdAt": row.created_at,
+        "expiresAt": row.expires_at,
+    }
+    return {**shown, "revokedAt": row.revoked_at} if row.revoked_at else shown

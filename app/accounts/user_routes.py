@@ -1,0 +1,125 @@
+"""`/api/users`: administrators see, add and change users. A password is never told, only set."""
+
+from typing import Annotated, Any, Literal, Self
+
+from flask import Blueprint, Response, jsonify, request
+from flask.typing import ResponseReturnValue
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, model_validator
+
+from app.accounts import people
+from app.accounts.access import actor, require
+from app.accounts.change import Change
+from app.accounts.models import User
+from app.db import db, write
+from app.errors import Problem
+
+bp = Blueprint("users", __name__)
+
+MAX_PASSWORD = 1_000
+
+
+def _name(text: str) -> str:
+    if not people.NAME.fullmatch(text):
+        raise ValueError(people.NAME_RULE)
+    return text
+
+
+def _encodable(text: str) -> str:
+    """JSON can write half a surrogate pair, which no hash can be made of."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("expected text without unpaired surrogates") from None
+    return text
+
+
+Name = Annotated[str, AfterValidator(_name)]
+Role = Literal["viewer", "operator", "product", "admin"]
+_Bounded = StringConstraints(min_length=people.MIN_PASSWORD, max_length=MAX_PASSWORD)
+Password = Annotated[str, _Bounded, AfterValidator(_encodable)]
+
+
+class NewUser(BaseModel):
+    """What `POST /api/users` takes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    name: Name
+    role: Role
+    password: Password
+
+
+class ChangedUser(BaseModel):
+    """What `PATCH /api/users/{name}` takes: at least one of these; null is like left out."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    role: Role | None = None
+    password: Password | None = None
+    disabled: bool | None = None
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> Self:
+        if self.role is None and self.password is None and self.disabled is None:
+            raise ValueError("expected at least one of role, password, disabled")
+        return self
+
+
+@bp.get("/api/users")
+@require("admin", scope="admin")
+def users() -> Response:
+    """`{data: [{name, role, disabled, createdAt, disabledAt?}]}`, by name."""
+    return jsonify(data=[_shown(user) for user in people.everyone(db.session())])
+
+
+@bp.post("/api/users")
+@require("admin", scope="admin")
+def add() -> ResponseReturnValue:
+    """`201` and the user; `409` where there is one of this name."""
+    wanted = NewUser.model_validate(request.get_json())
+    password_hash = _hashed(wanted.password)
+    try:
+        with write() as session:
+            user = people.enrol(session, wanted.name, wanted.role, password_hash, actor().name)
+    except people.Taken as error:
+        detail = f"There is a user {wanted.name} already; change that one, or choose another name."
+        raise Problem(409, "Name taken", detail, errors={"name": "is taken"}) from error
+    return jsonify(_shown(user)), 201
+
+
+@bp.patch("/api/users/<name>")
+@require("admin", scope="admin")
+def change(name: str) -> Response:
+    """The user as they are now; `409` where nobody would be left who administers."""
+    wanted = ChangedUser.model_validate(request.get_json())
+    password_hash = None if wanted.password is None else _hashed(wanted.password)
+    try:
+        if not people.NAME.fullmatch(name):
+            raise people.Unknown
+        with write() as session:
+            user = people.change(session, name, Change(wanted.role, password_hash, wanted.disabled), actor().name)
+    except people.Unknown as error:
+        raise Problem(404, "No such user", "GET /api/users lists those there are.") from error
+    except people.LastAdmin as error:
+        detail = f"{name} is the last enabled administrator: make someone else an admin first."
+        raise Problem(409, "Last administrator", detail, reason="last-admin") from error
+    return jsonify(_shown(user))
+
+
+def _hashed(password: str) -> str:
+    db.session.remove()  # hashing takes a while, and connections are few
+    try:
+        return people.hash_password(password)
+    except people.TooBusy as error:
+        detail = "Too many passwords are being worked on just now. Nothing was changed; try again in a moment."
+        raise Problem(503, "Too busy", detail, headers={"Retry-After": "2"}) from error
+
+
+def _shown(user: User) -> dict[str, Any]:
+    shown = {
+        "name": user.name,
+        "role": user.role,
+        "disabled": user.disabled_at is not None,
+        "createdAt": user.created_at,
+    }
+    return shown if user.disabled_at is None else {**shown, "disabledAt": user.disabled_at}
