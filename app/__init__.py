@@ -21,6 +21,7 @@ from app.ops import headers, health, metrics
 from app.reconciliation import registry, watch
 from app.reconciliation import routes as reconciliation_routes
 from app.rollout import flags, store
+from app.rollout import routes as rollout_routes
 from app.rollout.follow import Follower
 from app.stream import routes as stream_routes
 from app.stream.handoff import HandOff
@@ -54,6 +55,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         reconciliation_routes.bp,
         eventlog_routes.bp,
         stream_routes.bp,
+        rollout_routes.bp,
         dashboard_routes.bp,
         health.bp,
         metrics.bp,

@@ -1,5 +1,7 @@
 """The rollout as it is kept in the database; a change is a row, an audit entry and an event in one commit."""
 
+from dataclasses import dataclass
+
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
@@ -17,6 +19,34 @@ class BadRollout(ValueError):
     """The rollout cannot be set so; the text says what was expected."""
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a flag stands and who put it there; `actor` and `changed_at` are None for one that nobody touched."""
+
+    rollout: Rollout
+    actor: str | None = None
+    changed_at: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What somebody saw before deciding; None is whatever it may be."""
+
+    percentage: int | None = None
+    enabled: bool | None = None
+
+    def is_met_by(self, now: Rollout) -> bool:
+        return self.percentage in (None, now.percentage) and self.enabled in (None, now.enabled)
+
+
+class Moved(Exception):
+    """The flag no longer stands where it was seen, but at `now`."""
+
+    def __init__(self, now: Standing) -> None:
+        super().__init__(f"at {now.rollout.percentage} % by now")
+        self.now = now
+
+
 def flag_named(name: str) -> Flag:
     try:
         return Flag(name)
@@ -24,21 +54,35 @@ def flag_named(name: str) -> Flag:
         raise BadRollout(f"there is no flag {name}; there is {', '.join(Flag)}") from None
 
 
+def standing(session: Session, flag: Flag) -> Standing:
+    row = session.get(FlagRow, flag)
+    return Standing(Rollout()) if row is None else Standing(_rollout(row), row.actor, row.changed_at)
+
+
 def every(session: Session) -> dict[str, Rollout]:
     """Where each flag stands; one without a row was never touched and is at 0 %."""
-    kept = {row.name: Rollout(row.enabled, row.percentage) for row in session.scalars(sa.select(FlagRow))}
+    kept = {row.name: _rollout(row) for row in session.scalars(sa.select(FlagRow))}
     return {flag: kept.get(flag, Rollout()) for flag in Flag}
 
 
 def change(
-    session: Session, flag: Flag, actor: str, reason: str, percentage: int | None = None, enabled: bool | None = None
+    session: Session,
+    flag: Flag,
+    actor: str,
+    reason: str,
+    percentage: int | None = None,
+    enabled: bool | None = None,
+    expected: Expected | None = None,
 ) -> Rollout:
-    """Set what is given and keep the rest; call it last inside `db.write()`. Raises `BadRollout`."""
+    """Set what is given and keep the rest; call it last inside `db.write()`.
+
+    Raises `BadRollout`, and `Moved` where the flag is not as `expected`; nothing is changed then.
+    """
     if percentage is not None and not 0 <= percentage <= 100:
         raise BadRollout("a percentage is a whole number from 0 to 100")
     if not reason.strip() or len(reason) > MAX_REASON:
         raise BadRollout(f"a reason has 1 to {MAX_REASON} characters: people will want to know why")
-    before = every(session)[flag]
+    before = _locked(session, flag, expected)
     after = Rollout(
         before.enabled if enabled is None else enabled, before.percentage if percentage is None else percentage
     )
@@ -48,6 +92,20 @@ def change(
     payload = FlagChanged(flag=flag, enabled=after.enabled, percentage=after.percentage, actor=actor, reason=reason)
     append(session, [NewEvent("flag.changed", payload)])
     return after
+
+
+def _locked(session: Session, flag: Flag, expected: Expected | None) -> Rollout:
+    """Where the flag stands, and stays until this transaction ends; its row may not be there to be locked yet."""
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(sa.text("SELECT pg_advisory_xact_lock(4207003)"))
+    now = standing(session, flag)
+    if expected is not None and not expected.is_met_by(now.rollout):
+        raise Moved(now)
+    return now.rollout
+
+
+def _rollout(row: FlagRow) -> Rollout:
+    return Rollout(row.enabled, row.percentage)
 
 
 def _figures(rollout: Rollout) -> dict[str, int | bool]:
