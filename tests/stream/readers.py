@@ -1,20 +1,44 @@
-"""Hand-made subscribers and events for tests of hub and feed, without an application."""
+"""Hand-made events and readers for tests of the stream's parts, without an application."""
+
+from collections.abc import Callable, Collection
 
 from app.eventlog.audience import EVERYONE, Viewer
-from app.eventlog.read import Event
+from app.eventlog.cursor import Start
+from app.eventlog.read import Event, Page
 from app.stream import shapes
+from app.stream.chunks import Chunk
+from app.stream.control import Opening
+from app.stream.hub import Hub
+from app.stream.queued import QueuedSubscriber
 from app.stream.shapes import Shape
 from app.stream.subscriber import Reader, Subscriber
-from app.stream.topics import Topics, parse
+from app.stream.topics import parse
 from tests.cast import ALICE, Person
+from tests.sse_client import parse as parse_frames
 
 
 def event(event_id: int, event_type: str = "a", audience: str = EVERYONE, **data: object) -> Event:
     return Event(event_id, event_type, audience, data, "2026-11-21T12:00:00.000Z")
 
 
+def events(first: int, last: int) -> list[Event]:
+    """For everyone, both ends included."""
+    return [event(number) for number in range(first, last + 1)]
+
+
 def control(event_id: int, event_type: str, **data: object) -> Event:
     return event(event_id, f"control.{event_type}", "control", **data)
+
+
+def reader(
+    person: Person = ALICE,
+    head: int = 0,
+    topics: str | None = None,
+    shape: Shape = shapes.as_json,
+    login_id: str | None = None,
+    token_id: int | None = None,
+) -> Reader:
+    return Reader(Viewer(person.name, person.role), shape, parse(topics), head, login_id, token_id)
 
 
 def subscriber(
@@ -25,11 +49,70 @@ def subscriber(
     shape: Shape = shapes.as_json,
     login_id: str | None = None,
     token_id: int | None = None,
-) -> Subscriber:
-    chosen: Topics = parse(topics)
-    return Subscriber(Reader(Viewer(person.name, person.role), shape, chosen, head, login_id, token_id), after)
+    on_end: Callable[[], None] | None = None,
+) -> QueuedSubscriber:
+    """A reader of the generator transport."""
+    return QueuedSubscriber(reader(person, head, topics, shape, login_id, token_id), after, on_end)
 
 
-def live(made: Subscriber) -> Subscriber:
+def opening(who: Reader, start: Start | None = None) -> Opening:
+    begins = start or Start(0, 0)
+    return Opening(who, begins, {"head": begins.head})
+
+
+def opening_of(made: Subscriber) -> Opening:
+    return opening(made.reader, Start(made.cursor, made.reader.head))
+
+
+def add(hub: Hub, made: Subscriber) -> None:
+    """As a transport does: known to the hub, then looked at once more."""
+    began = opening_of(made)
+    hub.add(made, began)
+    hub.check(made, began)
+
+
+def live(made: QueuedSubscriber) -> QueuedSubscriber:
     made.live = True
     return made
+
+
+def joined(hub: Hub, made: QueuedSubscriber) -> QueuedSubscriber:
+    """Added, and live unless something lies between."""
+    add(hub, made)
+    hub.go_live(made)
+    return made
+
+
+def ids_in(data: bytes) -> list[int]:
+    """The ids of all frames that carry one; `data` must hold whole frames only."""
+    return [int(frame.id) for frame in parse_frames(data) if frame.id is not None]
+
+
+def taken(made: QueuedSubscriber) -> list[int]:
+    """The ids of what is queued."""
+    return ids_in(made.take(0))
+
+
+def chunk(after: int, upto: int, data: bytes, events: int = 1) -> Chunk:
+    return Chunk(data, after, upto, events)
+
+
+class FakeLog:
+    """A log in memory; `down` is what reading it raises."""
+
+    def __init__(self, *events: Event, page: int = 500) -> None:
+        self.events, self.page = list(events), page
+        self.down: Exception | None = None
+        self.reads = 0
+
+    @property
+    def head(self) -> int:
+        return max((one.id for one in self.events), default=0)
+
+    def __call__(self, cursor: int, audiences: Collection[str]) -> Page:
+        self.reads += 1
+        if self.down:
+            raise self.down
+        found = [one for one in self.events if one.id > cursor and one.audience in audiences][: self.page]
+        full = len(found) == self.page
+        return Page(found, found[-1].id if full else max(cursor, self.head), full)

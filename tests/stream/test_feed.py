@@ -3,49 +3,47 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from app.eventlog.read import Event, Page
+from app.eventlog.cursor import Start
 from app.stream import feed as feeds
-from app.stream.cursor import Start
 from app.stream.feed import Feed, Rhythm
 from app.stream.hub import Hub
+from app.stream.replay import Replay
+from app.stream.ring import Ring
+from app.stream.rounds import Rounds
 from app.stream.subscriber import Subscriber
 from tests.cast import ALICE
 from tests.sse_client import Frame, parse
-from tests.stream.readers import control, event, subscriber
+from tests.stream.readers import FakeLog, control, event, events, opening, reader
 
-
-class FakeLog:
-    """A log in memory; `down` is what reading it raises."""
-
-    def __init__(self, *events: Event, page: int = 500) -> None:
-        self.events, self.page = list(events), page
-        self.down: Exception | None = None
-        self.reads = 0
-
-    def __call__(self, cursor: int, audiences: Collection[str]) -> Page:
-        self.reads += 1
-        if self.down:
-            raise self.down
-        found = [one for one in self.events if one.id > cursor and one.audience in audiences][: self.page]
-        full = len(found) == self.page
-        head = max((one.id for one in self.events), default=0)
-        return Page(found, found[-1].id if full else max(cursor, head), full)
+AT_ONCE = Rhythm(0, 3600)
 
 
 class Stream:
     """Steps through a feed; with no heartbeat interval every step yields at once."""
 
-    def __init__(self, log: FakeLog, reader: Subscriber, hub: Hub, start: Start, **options: object) -> None:
-        rhythm = Rhythm(float(options.get("heartbeat_s", 0)), float(options.get("lifetime_s", 3600)))  # type: ignore[arg-type]
-        degraded: Callable[[], bool] = options.get("degraded", lambda: False)  # type: ignore[assignment]
-        self.reader = reader
-        self.chunks: Iterator[bytes] = iter(Feed(hub, reader, start, {"head": start.head}, log, rhythm, degraded))
+    def __init__(
+        self,
+        hub: Hub,
+        log: FakeLog,
+        start: Start,
+        rhythm: Rhythm = AT_ONCE,
+        degraded: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._hub, self._rounds = hub, Rounds(hub)
+        made = opening(reader(ALICE, start.head), start)
+        self.chunks: Iterator[bytes] = iter(Feed(hub, made, Replay(hub, log), rhythm, degraded))
+
+    @property
+    def subscriber(self) -> Subscriber:
+        (found,) = self._hub.snapshot()
+        return found
 
     def step(self) -> list[Frame]:
+        self._rounds.send()
         return parse(next(self.chunks))
 
     def events(self, steps: int) -> list[str]:
@@ -63,10 +61,12 @@ def _quick_retry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feeds, "DATABASE_RETRY_S", 0.01)
 
 
-def opened(hub: Hub, log: FakeLog, after: int, **options: object) -> Stream:
-    head = max((one.id for one in log.events), default=0)
-    hub.cursor = head
-    stream = Stream(log, subscriber(ALICE, after, head), hub, Start(after, head), **options)
+def opened(
+    hub: Hub, log: FakeLog, after: int, rhythm: Rhythm = AT_ONCE, degraded: Callable[[], bool] = lambda: False
+) -> Stream:
+    """A stream over a log that the tail has read to its head before."""
+    hub.deliver((), log.head)
+    stream = Stream(hub, log, Start(after, log.head), rhythm, degraded)
     assert [frame.event for frame in stream.step()] == ["hello"]
     return stream
 
@@ -74,7 +74,7 @@ def opened(hub: Hub, log: FakeLog, after: int, **options: object) -> Stream:
 def test_the_first_line_is_a_jittered_retry(hub: Hub) -> None:
     seen = set()
     for _ in range(20):
-        first = next(iter(Feed(hub, subscriber(), Start(0, 0), {}, FakeLog(), Rhythm(1, 1), lambda: False)))
+        first = next(Stream(hub, FakeLog(), Start(0, 0)).chunks)
         assert first.startswith(b"retry: ")
         (frame,) = parse(first)
         assert frame.event == "hello"
@@ -84,7 +84,7 @@ def test_the_first_line_is_a_jittered_retry(hub: Hub) -> None:
 
 
 def test_nothing_happens_before_the_first_step_and_nothing_stays_after_closing(hub: Hub) -> None:
-    stream = Stream(FakeLog(), subscriber(), hub, Start(0, 0))
+    stream = Stream(hub, FakeLog(), Start(0, 0))
     assert len(hub) == 0
     stream.step()
     assert len(hub) == 1
@@ -93,7 +93,7 @@ def test_nothing_happens_before_the_first_step_and_nothing_stays_after_closing(h
 
 
 def test_replay_then_live(hub: Hub) -> None:
-    log = FakeLog(event(1), event(2), event(3))
+    log = FakeLog(*events(1, 3))
     stream = opened(hub, log, after=1)
     assert stream.events(3) == ["2", "3"]
     hub.deliver([event(4)], 4)
@@ -101,27 +101,41 @@ def test_replay_then_live(hub: Hub) -> None:
 
 
 def test_long_replay_goes_page_by_page(hub: Hub) -> None:
-    log = FakeLog(*(event(number) for number in range(1, 8)), page=3)
+    log = FakeLog(*events(1, 7), page=3)
     stream = opened(hub, log, after=0)
     assert [frame.id for frame in stream.step()] == ["1", "2", "3"]
     assert stream.events(8) == ["4", "5", "6", "7"]
 
 
-def test_an_overflow_is_read_again_from_the_log(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.stream.subscriber.MAX_QUEUED_BYTES", 200)
-    log = FakeLog()
+def test_an_overflow_is_read_again_from_the_ring(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.stream.queued.MAX_QUEUED_BYTES", 200)
+    log, rounds = FakeLog(), Rounds(hub)
     stream = opened(hub, log, after=0)
     stream.events(2)
-    log.events = [event(number) for number in range(1, 51)]
-    reads = log.reads
-    hub.deliver(log.events, 50)
+    for number in range(1, 51):
+        hub.deliver([event(number)], number)
+        rounds.send()
+    assert not stream.subscriber.live
     assert stream.events(6) == [str(number) for number in range(1, 51)]
-    assert log.reads == reads + 1
+    assert (stream.subscriber.live, log.reads) == (True, 0)
+
+
+def test_an_overflow_beyond_the_ring_is_read_again_from_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.stream.queued.MAX_QUEUED_BYTES", 200)
+    hub = Hub(lambda _user: True, Ring(max_events=3))
+    log, rounds = FakeLog(), Rounds(hub)
+    stream = opened(hub, log, after=0)
+    stream.events(2)
+    log.events = events(1, 50)
+    for number in range(1, 51):
+        hub.deliver([event(number)], number)
+        rounds.send()
+    assert stream.events(6) == [str(number) for number in range(1, 51)]
+    assert log.reads == 1
 
 
 def test_a_reset_follows_hello_and_carries_the_heads_id(hub: Hub) -> None:
-    stream = Stream(FakeLog(), subscriber(after=9), hub, Start(9, 9, "pruned"))
-    hello, reset = stream.step()
+    hello, reset = Stream(hub, FakeLog(), Start(9, 9, "pruned")).step()
     assert hello.event == "hello"
     assert (reset.event, reset.id, reset.json()) == ("reset", "9", {"reason": "pruned", "head": 9})
 
@@ -136,7 +150,7 @@ def test_heartbeats_have_no_id_and_tell_the_head_of_the_tail(hub: Hub) -> None:
 
 
 def test_heartbeats_come_in_their_rhythm_and_not_in_bursts(hub: Hub) -> None:
-    stream = opened(hub, FakeLog(), after=0, heartbeat_s=0.1)
+    stream = opened(hub, FakeLog(), after=0, rhythm=Rhythm(0.1, 3600))
     stream.step()
     time.sleep(0.35)  # the client took its time
     began = time.monotonic()
@@ -169,7 +183,7 @@ def test_a_log_behind_the_tail_is_not_read_in_a_tight_loop(hub: Hub, monkeypatch
     """After an older file took the database's place the tail stands above its head."""
     monkeypatch.setattr(feeds, "DATABASE_RETRY_S", 0.1)
     log = FakeLog(event(1))
-    stream = opened(hub, log, after=1, heartbeat_s=0.5)
+    stream = opened(hub, log, after=1, rhythm=Rhythm(0.5, 3600))
     hub.cursor = 100
     assert stream.step()[-1].event == "heartbeat"
     assert log.reads <= 6
@@ -180,7 +194,7 @@ def test_a_log_behind_the_tail_is_not_read_in_a_tight_loop(hub: Hub, monkeypatch
 )
 def test_bye_gives_the_reason_and_whether_to_poll(hub: Hub, reason: str, poll: bool) -> None:
     stream = opened(hub, FakeLog(), after=0)
-    stream.reader.close(reason)  # type: ignore[arg-type]
+    stream.subscriber.close(reason)  # type: ignore[arg-type]
     (bye,) = stream.step()
     assert (bye.event, bye.id, bye.json()) == ("bye", None, {"reason": reason, "poll": poll})
     assert list(stream.chunks) == []
@@ -189,18 +203,18 @@ def test_bye_gives_the_reason_and_whether_to_poll(hub: Hub, reason: str, poll: b
 
 def test_a_lifetime_ends_within_its_jitter(hub: Hub) -> None:
     began = time.monotonic()
-    stream = opened(hub, FakeLog(), after=0, lifetime_s=0.2, heartbeat_s=30)
+    stream = opened(hub, FakeLog(), after=0, rhythm=Rhythm(30, 0.2))
     (bye,) = stream.step()
     assert bye.json() == {"reason": "lifetime", "poll": False}
     assert 0.15 <= time.monotonic() - began < 5
 
 
-def test_a_revocation_met_in_replay_ends_the_stream_before_what_came_after_it(hub: Hub) -> None:
-    log = FakeLog(event(1))
-    stream = opened(hub, log, after=0)
-    log.events += [event(2), control(3, "user_changed", user="alice"), event(4)]
-    frames = [frame for chunk in stream.chunks for frame in parse(chunk) if frame.event != "heartbeat"]
-    assert [frame.id for frame in frames] == ["1", "2", None]
+def test_a_revocation_met_in_replay_ends_the_stream_and_nothing_behind_it_goes_out(hub: Hub) -> None:
+    log = FakeLog(*events(1, 2), control(3, "user_changed", user="alice"), event(4), page=2)
+    hub.deliver((), 4)
+    stream = Stream(hub, log, Start(0, 2))
+    frames = [frame for part in stream.chunks for frame in parse(part) if frame.event != "heartbeat"]
+    assert [frame.id for frame in frames] == [None, "1", "2", None]
     assert frames[-1].json()["reason"] == "revoked"
 
 
@@ -212,7 +226,7 @@ def test_an_old_revocation_met_in_replay_ends_nothing(hub: Hub) -> None:
 def test_open_and_close_are_logged_with_user_cursor_and_reason(hub: Hub, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "beacon.stream"):
         stream = opened(hub, FakeLog(event(3)), after=3)
-        stream.reader.close("drain")
+        stream.subscriber.close("drain")
         assert list(stream.chunks)
     opening, closing = (record.getMessage() for record in caplog.records)
     assert opening.startswith("[SSE] open ")
@@ -227,12 +241,14 @@ def test_a_client_that_goes_is_logged_too(hub: Hub, caplog: pytest.LogCaptureFix
     assert "reason=client-gone" in caplog.text
 
 
-def test_a_real_tail_and_a_real_reader_on_their_own_threads_lose_and_repeat_nothing(
-    hub: Hub, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("ring", [Ring(), Ring(max_events=20)], ids=["within the ring", "beyond the ring"])
+def test_a_real_tail_rounds_and_reader_on_their_own_threads_lose_and_repeat_nothing(
+    ring: Ring, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.stream.subscriber.MAX_QUEUED_BYTES", 2_000)
+    monkeypatch.setattr("app.stream.queued.MAX_QUEUED_BYTES", 2_000)
+    hub = Hub(lambda _user: True, ring)
     total, log = 3_000, FakeLog(page=50)
-    stream = opened(hub, log, after=0, heartbeat_s=0.05)
+    stream = opened(hub, log, after=0, rhythm=Rhythm(0.05, 3600))
 
     def tail() -> None:
         for number in range(1, total + 1):
@@ -240,11 +256,13 @@ def test_a_real_tail_and_a_real_reader_on_their_own_threads_lose_and_repeat_noth
             if number % 7 == 0 or number == total:
                 hub.deliver(log.events[hub.cursor :], number)
 
-    thread = threading.Thread(target=tail)
+    rounds, thread = Rounds(hub), threading.Thread(target=tail)
+    rounds.start()
     thread.start()
     got: list[str] = []
     deadline = time.monotonic() + 30
     while len(got) < total and time.monotonic() < deadline:
-        got += stream.events(1)
+        got += [frame.id for frame in parse(next(stream.chunks)) if frame.id]
     thread.join(10)
+    rounds.stop()
     assert got == [str(number) for number in range(1, total + 1)]

@@ -1,16 +1,19 @@
-"""From the tail to the subscribers of one worker."""
+"""From the tail to the readers of one worker."""
 
-from collections.abc import Callable
+import logging
+from dataclasses import replace
 
 import pytest
 
+from app.eventlog.cursor import Start
 from app.eventlog.read import Event
 from app.stream import shapes
 from app.stream.hub import Hub
-from app.stream.subscriber import Subscriber
+from app.stream.queued import QueuedSubscriber
+from app.stream.rounds import Rounds
+from app.stream.shapes import Shape
 from tests.cast import ADA, ALICE, BOB, CHARLIE, PIA, Person
-from tests.sse_client import parse
-from tests.stream.readers import control, event, live, subscriber
+from tests.stream.readers import add, control, event, joined, live, opening, opening_of, subscriber, taken
 
 
 @pytest.fixture
@@ -18,18 +21,13 @@ def hub() -> Hub:
     return Hub(lambda _user: True)
 
 
-def ids(reader: Subscriber) -> list[int]:
-    return [int(frame.id or 0) for frame in parse(reader.take(0))]
+@pytest.fixture
+def rounds(hub: Hub) -> Rounds:
+    return Rounds(hub)
 
 
-def goodbyes(*readers: Subscriber) -> list[str | None]:
+def goodbyes(*readers: QueuedSubscriber) -> list[str | None]:
     return [reader.goodbye for reader in readers]
-
-
-def joined(hub: Hub, reader: Subscriber) -> Subscriber:
-    hub.add(reader)
-    hub.go_live(reader)
-    return reader
 
 
 @pytest.mark.parametrize(
@@ -45,72 +43,97 @@ def joined(hub: Hub, reader: Subscriber) -> Subscriber:
         ("control", set()),
     ],
 )
-def test_an_event_reaches_its_audience_and_nobody_else(hub: Hub, audience: str, sees: set[Person]) -> None:
+def test_an_event_reaches_its_audience_and_nobody_else(
+    hub: Hub, rounds: Rounds, audience: str, sees: set[Person]
+) -> None:
     readers = {person: joined(hub, subscriber(person)) for person in (ALICE, BOB, CHARLIE, PIA, ADA)}
     hub.deliver([event(1, "a", audience)], 1)
-    assert {person for person, reader in readers.items() if ids(reader)} == sees
+    rounds.send()
+    assert {person for person, reader in readers.items() if taken(reader)} == sees
 
 
-def test_topics_choose_among_what_may_be_seen(hub: Hub) -> None:
+def test_topics_choose_among_what_may_be_seen(hub: Hub, rounds: Rounds) -> None:
     reader = joined(hub, subscriber(topics="job.*,x"))
     hub.deliver([event(1, "job.a"), event(2, "y"), event(3, "x"), event(4, "job.b", "user:bob")], 4)
-    assert ids(reader) == [1, 3]
+    rounds.send()
+    assert taken(reader) == [1, 3]
 
 
-def test_an_event_is_encoded_once_a_shape_and_only_for_shapes_that_are_read(hub: Hub) -> None:
+def test_an_event_is_encoded_once_a_shape_and_only_for_shapes_that_are_read(hub: Hub, rounds: Rounds) -> None:
     calls: list[str] = []
 
-    def counted(name: str) -> Callable[[Event], bytes | None]:
-        def shape(found: Event) -> bytes | None:
+    def counted(name: str) -> Shape:
+        def encode(found: Event) -> bytes | None:
             calls.append(name)
             return shapes.as_json(found)
 
-        return shape
+        return Shape(name, encode)
 
     one, two, unread = counted("one"), counted("two"), counted("unread")
-    for shape in (one, one, one, two):
-        joined(hub, subscriber(shape=shape))
-    hub.add(subscriber(shape=unread))  # behind: it will read the log
+    for person, shape in ((ALICE, one), (BOB, one), (ADA, one), (ALICE, two)):
+        joined(hub, subscriber(person, shape=shape))
+    add(hub, subscriber(shape=unread))  # behind: it will read the ring
     hub.deliver([event(1)], 1)
+    rounds.send()
     assert sorted(calls) == ["one", "two"]
 
 
-def test_a_shape_may_leave_an_event_out(hub: Hub) -> None:
+def test_a_shape_may_leave_an_event_out(hub: Hub, rounds: Rounds) -> None:
     reader = joined(hub, subscriber(shape=shapes.as_reconciliation))
     hub.deliver([event(1, "job.failed"), event(2, "command.status", phase="running")], 2)
-    assert ids(reader) == [2]
+    rounds.send()
+    assert taken(reader) == [2]
 
 
 def test_a_reader_goes_live_only_when_nothing_lies_between(hub: Hub) -> None:
     hub.deliver([], 7)
     reader = subscriber(after=5)
-    hub.add(reader)
-    hub.go_live(reader)
+    add(hub, reader)
+    assert not hub.go_live(reader)
     assert not reader.live
     reader.cursor = 7
-    hub.go_live(reader)
+    assert hub.go_live(reader)
     assert reader.live
 
 
-def test_a_reader_ahead_of_the_tail_gets_nothing_twice(hub: Hub) -> None:
+def test_a_reader_that_was_told_goodbye_does_not_go_live(hub: Hub) -> None:
+    reader = subscriber()
+    add(hub, reader)
+    reader.close("drain")
+    assert not hub.go_live(reader)
+    assert not reader.live
+
+
+def test_a_reader_ahead_of_the_tail_gets_nothing_twice(hub: Hub, rounds: Rounds) -> None:
     reader = joined(hub, subscriber(after=3))
     hub.deliver([event(2), event(3), event(4)], 4)
-    assert ids(reader) == [4]
+    rounds.send()
+    assert taken(reader) == [4]
 
 
-def test_a_removed_reader_gets_nothing(hub: Hub) -> None:
+def test_a_removed_reader_gets_nothing_and_is_removed_once(hub: Hub, rounds: Rounds) -> None:
     reader = joined(hub, subscriber())
-    hub.remove(reader)
-    hub.remove(reader)
+    assert hub.remove(reader, "client-gone")
+    assert not hub.remove(reader, "client-gone")
     hub.deliver([event(1)], 1)
-    assert (ids(reader), len(hub)) == ([], 0)
+    rounds.send()
+    assert (taken(reader), len(hub)) == ([], 0)
+
+
+def test_whoever_waits_for_the_end_of_a_stream_hears_of_it_once(hub: Hub) -> None:
+    ended: list[str] = []
+    reader = joined(hub, subscriber(on_end=lambda: ended.append("ended")))
+    assert ended == []
+    hub.remove(reader, "client-gone")
+    hub.remove(reader, "client-gone")
+    assert ended == ["ended"]
 
 
 def test_drain_says_goodbye_to_all_and_to_whoever_comes_late(hub: Hub) -> None:
     early, late = joined(hub, subscriber()), subscriber()
     hub.drain()
-    hub.add(late)
-    assert (early.goodbye, late.goodbye) == ("drain", "drain")
+    add(hub, late)
+    assert goodbyes(early, late) == ["drain", "drain"]
 
 
 REVOCATIONS = [
@@ -137,6 +160,13 @@ def test_a_revocation_ends_exactly_the_streams_it_means(hub: Hub, revocation: Ev
     assert {name for name, reader in readers.items() if reader.goodbye == "revoked"} == ended
 
 
+def test_a_revocation_ends_a_reader_that_is_behind_too(hub: Hub) -> None:
+    hub.deliver([], 3)
+    behind = joined(hub, subscriber(ALICE, after=1))
+    hub.deliver([control(4, "user_changed", user="alice")], 4)
+    assert behind.goodbye == "revoked"
+
+
 def test_a_revocation_from_before_the_credential_was_checked_ends_nothing(hub: Hub) -> None:
     """Someone who logged in again after an administrator changed them is not thrown out by the old event."""
     reader = joined(hub, subscriber(ALICE, head=5))
@@ -144,32 +174,48 @@ def test_a_revocation_from_before_the_credential_was_checked_ends_nothing(hub: H
     assert reader.goodbye is None
 
 
-def test_no_event_behind_a_revocation_reaches_the_revoked(hub: Hub) -> None:
+def test_no_event_behind_a_revocation_reaches_the_revoked(hub: Hub, rounds: Rounds) -> None:
     reader = joined(hub, subscriber(ALICE))
-    hub.deliver([event(1), control(2, "user_changed", user="alice"), event(3)], 3)
-    hub.deliver([event(4)], 4)
-    assert ids(reader) == [1]
+    hub.deliver([event(1)], 1)
+    rounds.send()
+    hub.deliver([event(2), control(3, "user_changed", user="alice"), event(4)], 4)
+    rounds.send()
+    hub.deliver([event(5)], 5)
+    rounds.send()
+    assert taken(reader) == [1]
 
 
-def test_when_the_log_goes_back_every_reader_is_sent_to_ask_for_a_reset(hub: Hub) -> None:
+def test_when_the_log_goes_back_every_reader_is_sent_to_ask_for_a_reset(hub: Hub, rounds: Rounds) -> None:
     reader = joined(hub, subscriber())
     hub.deliver([event(9)], 9)
     hub.deliver((), 3)
     assert reader.goodbye == "drain"
     assert hub.cursor == 3
+    assert (hub.ring.floor, len(hub.ring)) == (3, 0)
 
 
-def test_a_reader_that_a_failure_kept_from_its_event_reads_the_log_again(hub: Hub) -> None:
+def test_whoever_comes_after_the_log_went_back_gets_what_is_new_then(hub: Hub, rounds: Rounds) -> None:
+    hub.deliver([event(9)], 9)
+    rounds.send()
+    hub.deliver((), 3)
+    reader = joined(hub, subscriber(after=3))
+    rounds.send()
+    hub.deliver([event(4)], 4)
+    rounds.send()
+    assert taken(reader) == [4]
+
+
+def test_a_reader_that_a_failure_kept_from_its_event_reads_on_from_its_cursor(hub: Hub, rounds: Rounds) -> None:
     def broken(_event: Event) -> bytes:
         raise KeyError("a shape that fails")
 
-    served, unserved = joined(hub, subscriber()), joined(hub, subscriber(shape=broken))
-    with pytest.raises(KeyError):
-        hub.deliver([event(1)], 1)
+    served, unserved = joined(hub, subscriber()), joined(hub, subscriber(shape=Shape("broken", broken)))
+    hub.deliver([event(1)], 1)
+    rounds.send()
     assert hub.cursor == 1
     assert not unserved.live
     assert unserved.cursor == 0
-    assert served.cursor == len(ids(served))  # what it was given, and no more
+    assert served.cursor == len(taken(served))  # what it was given, and no more
 
 
 class TestFlag:
@@ -179,26 +225,96 @@ class TestFlag:
         alice, bob = joined(hub, subscriber(ALICE)), joined(hub, subscriber(BOB))
         allowed.remove("alice")
         hub.deliver([event(1)], 1)
+        hub.check_flags()
         assert goodbyes(alice, bob) == [None, None], "asked without a change"
         hub.deliver([event(2, "flag.changed")], 2)
+        hub.check_flags()
         assert goodbyes(alice, bob) == ["flag-off", None]
 
     def test_the_change_itself_still_reaches_whoever_is_switched_off(self) -> None:
-        hub = Hub(lambda _user: True)
-        reader = joined(hub, subscriber(ALICE))
-        hub._may_stream = lambda _user: False
-        hub.deliver([event(1, "flag.changed"), event(2)], 2)
-        assert ids(reader) == [1]
+        allowed = {"alice"}
+        hub = Hub(allowed.__contains__)
+        rounds, reader = Rounds(hub), joined(hub, subscriber(ALICE))
+        allowed.clear()
+        hub.deliver([event(1, "flag.changed")], 1)
+        rounds.send()
+        hub.check_flags()
+        hub.deliver([event(2)], 2)
+        rounds.send()
+        assert taken(reader) == [1]
 
     def test_a_change_between_admission_and_joining_is_not_missed(self) -> None:
         hub = Hub(lambda _user: False)
         reader = subscriber(ALICE)
-        hub.add(reader)
+        add(hub, reader)
+        assert reader.goodbye == "flag-off"
+
+    def test_an_answer_from_before_the_change_is_asked_for_again_and_a_newer_one_is_not(self) -> None:
+        hub = Hub(lambda _user: False)
+        before, after = subscriber(ALICE), subscriber(ALICE)
+        asked_before = replace(opening_of(before), flag_version=hub.flag_version)
+        hub.ask_flag()
+        hub.check(before, asked_before)
+        hub.check(after, replace(opening_of(after), flag_version=hub.flag_version))
+        assert goodbyes(before, after) == ["flag-off", None]
+
+    def test_each_user_is_asked_about_once_a_change(self) -> None:
+        asked: list[str] = []
+
+        def may_stream(user: str) -> bool:
+            asked.append(user)
+            return True
+
+        hub = Hub(may_stream)
+        for person in (ALICE, ALICE, BOB, ALICE):
+            joined(hub, subscriber(person))
+        asked.clear()
+        hub.ask_flag()
+        hub.check_flags()
+        hub.check_flags()
+        assert sorted(asked) == ["alice", "bob"]
+
+    def test_somebody_else_may_have_the_flags_asked_again(self) -> None:
+        allowed = {"alice"}
+        hub = Hub(allowed.__contains__)
+        reader = joined(hub, subscriber(ALICE))
+        allowed.clear()
+        hub.ask_flag()
+        hub.check_flags()
         assert reader.goodbye == "flag-off"
 
 
-def test_the_hub_knows_how_many_it_serves(hub: Hub) -> None:
-    readers = [live(subscriber()) for _ in range(3)]
-    for reader in readers:
-        hub.add(reader)
-    assert len(hub) == 3
+class TestCounting:
+    def test_the_hub_knows_how_many_it_serves(self, hub: Hub) -> None:
+        for _ in range(3):
+            add(hub, live(subscriber()))
+        assert len(hub) == 3
+
+    def test_opening_and_closing_are_counted_by_shape_and_reason(self, hub: Hub) -> None:
+        first, second = subscriber(), subscriber(shape=shapes.as_sse)
+        add(hub, first)
+        add(hub, second)
+        assert hub.counters.open == {"json": 1, "sse": 1}
+        hub.remove(first, "drain")
+        hub.remove(first, "drain")
+        assert (hub.counters.open, hub.counters.opens) == ({"json": 0, "sse": 1}, {"json": 1, "sse": 1})
+        assert hub.counters.closes == {"drain": 1}
+
+    @pytest.mark.parametrize(
+        ("start", "outcome"),
+        [(Start(4, 4), "none"), (Start(3, 4), "replayed"), (Start(4, 4, "pruned"), "reset")],
+    )
+    def test_how_a_stream_begins_is_counted(self, hub: Hub, start: Start, outcome: str) -> None:
+        made = subscriber(after=start.after)
+        hub.add(made, opening(made.reader, start))
+        assert hub.counters.resumes == {outcome: 1}
+
+    def test_opening_and_closing_are_logged(self, hub: Hub, caplog: pytest.LogCaptureFixture) -> None:
+        made = subscriber(after=3, head=4)
+        with caplog.at_level(logging.INFO, "beacon.stream"):
+            add(hub, made)
+            made.cursor = 9
+            hub.remove(made, "slow")
+        opened, closed = (record.getMessage() for record in caplog.records)
+        assert opened.endswith(" user=alice after=3 head=4")
+        assert " user=alice reason=slow last=9 " in closed

@@ -446,6 +446,7 @@ class TestEnding:
 
 class TestDatabase:
     def test_open_streams_hold_no_connection(self, live_app: Flask, client: FlaskClient, alice: dict[str, str]) -> None:
+        live_app.extensions["beacon_settings"].max_streams_per_user = 20
         readers = [open_stream(client, headers={**alice, "Last-Event-ID": "0"}) for _ in range(20)]
         try:
             publish(live_app, NewEvent("a", {}))
