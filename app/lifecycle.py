@@ -12,6 +12,7 @@ from app.config import Settings
 from app.db import db, read
 from app.eventlog import prune, wake
 from app.eventlog import read as log_read
+from app.eventlog.append import appended
 from app.eventlog.read import Page
 from app.eventlog.tail import Tail
 from app.stream.admission import Admission
@@ -69,12 +70,14 @@ class Live:
             return
         for part in self._parts:
             part.start()
+        appended.connect(self._poke)
         self._prefill()
         self.started = True
 
     def stop(self) -> None:
         if not self.started:
             return
+        appended.disconnect(self._poke)
         for part in reversed(self._parts):
             part.stop()
         self.started = False
@@ -87,6 +90,9 @@ class Live:
     def is_degraded(self) -> bool:
         """True while the log cannot be read."""
         return self.tail.degraded
+
+    def _poke(self, _session: object) -> None:
+        self.tail.poke()
 
     def _read_log(self, cursor: int, audiences: Collection[str]) -> Page:
         """For the replay: a look that holds a connection no longer than it takes."""

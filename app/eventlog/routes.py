@@ -5,6 +5,7 @@ import json
 from flask import Blueprint, Response, jsonify, request
 from flask.typing import ResponseReturnValue
 
+from app import rates
 from app.accounts import access
 from app.accounts.access import actor, require
 from app.clock import utc_text
@@ -14,8 +15,8 @@ from app.eventlog import cursor, intake
 from app.eventlog import read as log
 from app.eventlog.append import NewEvent, PreparedEvent, append
 from app.eventlog.cursor import Start
-from app.eventlog.pace import paced
 from app.eventlog.read import Event
+from app.offloop import paced
 
 bp = Blueprint("eventlog", __name__)
 
@@ -29,6 +30,7 @@ def publish() -> ResponseReturnValue:
     who = actor()
     # A token was given its scope by an administrator; a person publishes as an operator.
     access.check(who, "viewer" if who.scopes is not None else "operator", "publish")
+    rates.publishing().hit(who.name)
     db.session.remove()  # reading a large body takes many turns of the loop, and connections are few
     events = _published()
     with write() as session:
@@ -40,6 +42,7 @@ def publish() -> ResponseReturnValue:
 @require("operator", scope="publish")
 def broadcast() -> ResponseReturnValue:
     """A `test.broadcast` event to everyone, so that a person can see the whole road work."""
+    rates.publishing().hit(actor().name)
     data = {"actor": actor().name, "sentAt": utc_text()}
     with write() as session:
         ids = append(session, [NewEvent("test.broadcast", data)])
@@ -52,7 +55,7 @@ def events() -> Response:
     """One page after a cursor: `{data, meta: {head, next, reset}}`. It ends early once it comes to `MAX_PAGE_CHARS`."""
     limit = _limit()
     session = db.session()
-    start = _start(log.head(session), log.floor(session))
+    start = _start(*log.bounds(session))
     found = log.fetch(session, start.after, actor().viewer.audiences, limit, MAX_PAGE_CHARS)
     db.session.remove()  # a page of large events takes many turns of the loop, and connections are few
     data = ",".join([_encoded(event) for event in paced(log.readable(found.rows))])

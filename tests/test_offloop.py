@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.eventlog import pace
-from app.eventlog.pace import paced
+from app import offloop
+from app.offloop import paced
 
 
 class Loop:
@@ -15,8 +15,8 @@ class Loop:
         self.now = 0.0
         self.done = 0
         self.breaths: list[int] = []
-        monkeypatch.setattr(pace.time, "monotonic", lambda: self.now)
-        monkeypatch.setattr(pace, "breathe", lambda: self.breaths.append(self.done))
+        monkeypatch.setattr(offloop.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(offloop, "breathe", lambda: self.breaths.append(self.done))
 
     def work(self, seconds: float) -> None:
         self.now += seconds
@@ -35,19 +35,19 @@ def test_every_item_comes_once_and_in_order(loop: Loop) -> None:
 def test_items_that_take_no_time_are_still_interrupted(loop: Loop) -> None:
     for _ in paced(range(120)):
         loop.work(0)
-    assert loop.breaths == [pace.SLICE_ITEMS, 2 * pace.SLICE_ITEMS]
+    assert loop.breaths == [offloop.SLICE_ITEMS, 2 * offloop.SLICE_ITEMS]
 
 
 def test_a_slice_ends_when_its_time_is_up(loop: Loop) -> None:
     for _ in paced(range(6)):
-        loop.work(pace.SLICE_S / 2)
+        loop.work(offloop.SLICE_S / 2)
     assert loop.breaths == [2, 4, 6]
 
 
 def test_making_the_items_counts_as_well(loop: Loop) -> None:
     def made() -> Iterator[int]:
         for item in range(4):
-            loop.work(pace.SLICE_S)
+            loop.work(offloop.SLICE_S)
             yield item
 
     assert list(paced(made())) == [0, 1, 2, 3]
