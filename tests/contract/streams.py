@@ -38,6 +38,7 @@ class Stream:
         behind: bytes = b"",
     ) -> None:
         sent = {"Accept": "text/event-stream", **headers}
+        self.path = path.partition("?")[0]
         self._connection = Connection(target)
         try:
             self._connection.send(request_bytes(target, "GET", path, sent, body, version) + behind)

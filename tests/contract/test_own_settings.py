@@ -22,7 +22,7 @@ NO_MORE = "A server that stops takes no more streams: it answers `503` with `Ret
 FULL = "A worker that is full answers `503` with `Retry-After`."
 RATE = "Whoever publishes too fast gets `429` with `Retry-After`."
 
-SETTINGS = {"STREAM_LIFETIME_S": 2, "MAX_STREAMS": 3, "PUBLISH_RATE_PER_USER": 5, "DRAIN_S": 2}
+SETTINGS = {"WORKERS": 1, "STREAM_LIFETIME_S": 2, "MAX_STREAMS": 3, "PUBLISH_RATE_PER_USER": 5, "DRAIN_S": 2}
 LONGEST_LIFE_S = 2 * 1.2 + 1
 
 
