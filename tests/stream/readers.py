@@ -1,6 +1,9 @@
 """Hand-made events and readers for tests of the stream's parts, without an application."""
 
-from collections.abc import Callable, Collection
+import socket
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from typing import cast
 
 from app.eventlog.audience import EVERYONE, Viewer
 from app.eventlog.cursor import Start
@@ -8,11 +11,13 @@ from app.eventlog.read import Event, Page
 from app.stream import shapes
 from app.stream.chunks import Chunk
 from app.stream.control import Opening
+from app.stream.counters import Counters
 from app.stream.hub import Hub
 from app.stream.queued import QueuedSubscriber
 from app.stream.shapes import Shape
 from app.stream.subscriber import Reader, Subscriber
 from app.stream.topics import parse
+from app.stream.wire import Connection, Owner, Wire
 from tests.cast import ALICE, Person
 from tests.sse_client import parse as parse_frames
 
@@ -116,3 +121,103 @@ class FakeLog:
         found = [one for one in self.events if one.id > cursor and one.audience in audiences][: self.page]
         full = len(found) == self.page
         return Page(found, found[-1].id if full else max(cursor, self.head), full)
+
+
+class FakeSocket:
+    """Takes `room` bytes (None: any number), then it would block. `gone` is what talking to it raises."""
+
+    def __init__(self, room: int | None = None) -> None:
+        self.room = room
+        self.taken = b""
+        self.incoming: list[bytes] = []
+        self.gone: OSError | None = None
+        self.calls: list[str] = []
+
+    def fileno(self) -> int:
+        return id(self) & 0xFFFF
+
+    def send(self, data: bytes | memoryview) -> int:
+        self._check()
+        count = len(data) if self.room is None else min(self.room, len(data))
+        if not count:
+            raise BlockingIOError
+        self.taken += bytes(data[:count])
+        if self.room is not None:
+            self.room -= count
+        return count
+
+    def recv(self, _bytes: int) -> bytes:
+        self._check()
+        if not self.incoming:
+            raise BlockingIOError
+        return self.incoming.pop(0)
+
+    def shutdown(self, _how: int) -> None:
+        self.calls.append("shutdown")
+        self._check()
+
+    def close(self) -> None:
+        self.calls.append("close")
+
+    def _check(self) -> None:
+        if self.gone:
+            raise self.gone
+
+
+class FakeOwner:
+    """Keeps what wires ask for; `held` are those that wait for room."""
+
+    def __init__(self) -> None:
+        self.counters = Counters()
+        self.to_catch_up: list[Wire] = []
+        self.held: list[Wire] = []
+        self.forgotten: list[str] = []
+
+    def catch_up(self, wire: Wire) -> None:
+        self.to_catch_up.append(wire)
+
+    def watch_writable(self, wire: Wire, *, wanted: bool) -> None:
+        if wanted:
+            self.held.append(wire)
+        else:
+            self.held.remove(wire)
+
+    def forget(self, wire: Wire, reason: str) -> None:
+        assert wire.fd >= 0, "its number is needed to forget it"
+        self.forgotten.append(reason)
+
+
+def wire(
+    connection: FakeSocket | Connection,
+    owner: Owner,
+    who: Reader | None = None,
+    after: int = 0,
+    ends_at: float = 1e12,
+    on_end: Callable[[], None] | None = None,
+) -> Wire:
+    return Wire(cast(Connection, connection), owner, who or reader(), after, ends_at, on_end)
+
+
+@contextmanager
+def tcp_pair(receive_bytes: int = 4_096) -> Iterator[tuple[Connection, socket.socket]]:
+    """Our end as the transport has it, small buffers on both sides; and the client's."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+        client.settimeout(5)
+        client.connect(listener.getsockname())
+        accepted = listener.accept()[0]
+        ours = Connection(accepted.family, accepted.type, accepted.proto, fileno=accepted.detach())
+        ours.setblocking(False)
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16 * 1024)
+        try:
+            yield ours, client
+        finally:
+            ours.close()
+
+
+def read_to_end(client: socket.socket) -> bytes:
+    """All until the server closes; a reset raises."""
+    found = b""
+    while part := client.recv(65_536):
+        found += part
+    return found
