@@ -87,13 +87,13 @@ class Pulse:
         self._hub.check_flags()
 
     def _look_at(self, wire: Wire, now: float) -> None:
-        if wire.held_since is not None and now - wire.held_since >= SLOW_S:
+        if wire.goodbye is not None:
+            if now >= wire.ends_at:
+                wire.finish()
+        elif wire.held_since is not None and now - wire.held_since >= SLOW_S:
             wire.close("slow")
         elif now >= wire.ends_at:
-            if wire.goodbye is None:
-                wire.close("lifetime")
-            else:
-                wire.finish()
+            wire.close("lifetime")
 
     def _note_lag(self, now: float, lag_s: float) -> None:
         self._worst_lag_s = max(self._worst_lag_s, lag_s)
