@@ -31,6 +31,8 @@ CONFIG = ROOT / "gunicorn.conf.py"
 PASSWORD = "correct horse battery"
 PEOPLE = {"alice": "viewer", "bob": "operator", "charlie": "viewer", "pia": "product", "ada": "admin"}
 START_S = 30.0
+# For tests that are about something else than the bounds on one user.
+ROOMY = {"MAX_STREAMS_PER_USER": 10_000, "CONNECT_RATE_PER_USER": 100_000, "PUBLISH_RATE_PER_USER": 100_000}
 
 T = TypeVar("T")
 
@@ -56,11 +58,13 @@ def free_port() -> int:
 class Beacon:
     """Started by `with Beacon(folder) as beacon`; `environment` holds further settings without their prefix."""
 
+    SCHEME = "http"
+
     def __init__(self, folder: Path, *, streaming: int = 100, config: Path = CONFIG, **environment: Any) -> None:
         self.folder = folder
         self._config = config
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"{self.SCHEME}://127.0.0.1:{self.port}"
         self.log = folder / "beacon.log"
         self._environment = {
             "BEACON_INSTANCE_DIR": str(folder),
@@ -100,8 +104,7 @@ class Beacon:
 
     def stop(self, sig: int = signal.SIGTERM, within_s: float = 20.0) -> None:
         process = self._process
-        while self._browsers:
-            self._browsers.pop().close()
+        self._close_browsers()
         if process is None:
             return
         process.send_signal(sig)
@@ -125,6 +128,7 @@ class Beacon:
 
     def end(self) -> None:
         """The quickest way out, for tests that are not about stopping."""
+        self._close_browsers()
         if self._process is not None:
             self.kill()
 
@@ -214,6 +218,10 @@ class Beacon:
     def head(self) -> int:
         with self.app.app_context(), read() as session:
             return head(session)
+
+    def _close_browsers(self) -> None:
+        while self._browsers:
+            self._browsers.pop().close()
 
     @staticmethod
     def _kill_group(leader: int) -> None:

@@ -8,7 +8,7 @@ import selectors
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
 from tests.beacon_process import Beacon
@@ -198,9 +198,10 @@ class Fleet:
         path: str = EVENTS,
         comes_back: bool = True,
         receive_buffer: int | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> list[Reader]:
-        """Connect so many clients of a user; `all_open` waits for their greetings."""
-        headers = self._beacon.bearer(user, "stream")
+        """Connect so many clients of a user, with a token or what `headers` say; `all_open` waits for them."""
+        headers = headers or self._beacon.bearer(user, "stream")
         made = [Reader(self, user, path, headers, after) for _ in range(count)]
         for reader in made:
             reader.comes_back, reader.receive_buffer = comes_back, receive_buffer
@@ -212,10 +213,11 @@ class Fleet:
     def all_open(self, within_s: float = 20.0) -> None:
         self.until(lambda: all(reader.is_open and reader.hellos for reader in self.readers), "all streams", within_s)
 
-    def all_have(self, event_id: int, within_s: float = 10.0) -> None:
+    def all_have(self, event_id: int, within_s: float = 10.0, of: Sequence[Reader] = ()) -> None:
         """Every reader has read as far as this event, which must be one that all of them get."""
+        readers = of or self.readers
         self.until(
-            lambda: all((reader.cursor or 0) >= event_id for reader in self.readers),
+            lambda: all((reader.cursor or 0) >= event_id for reader in readers),
             f"everybody to have event {event_id}",
             within_s,
         )

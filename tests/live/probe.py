@@ -92,7 +92,6 @@ def _answer(listener: socket.socket, application: Any) -> None:
 def _report(application: Any) -> dict[str, Any]:
     from app.db import db
 
-    gc.collect()
     live = application.extensions["beacon_live"]
     wires = live.engine.wires.all()
     links = _links()
@@ -114,9 +113,12 @@ def _report(application: Any) -> dict[str, Any]:
 
 
 def _greenlets() -> int:
+    """Those of the event loop; not what gevent keeps for its native threads, which come and go with checkpoints."""
+    from gevent import get_hub
     from greenlet import greenlet
 
-    return sum(isinstance(found, greenlet) and bool(found) for found in gc.get_objects())
+    hub = get_hub()
+    return sum(isinstance(found, greenlet) and found.parent is hub and bool(found) for found in gc.get_objects())
 
 
 def _links() -> list[str]:

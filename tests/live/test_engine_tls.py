@@ -1,0 +1,121 @@
+"""TLS at gunicorn itself: no socket can be handed off, a generator serves the same stream."""
+
+import shutil
+import signal
+import ssl
+import subprocess
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.beacon_process import Beacon, servers
+from tests.live import probe
+from tests.live.conftest import MakeBeacon
+from tests.live.fleet import EVENTS
+from tests.live.raw import Credential, Raw, dechunked, frames_only, publish_and_see
+
+pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl command to make a certificate with")
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[Path, Path]:
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    kind = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
+    names = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    command = ["openssl", "req", *kind, *names, "-out", str(cert), "-keyout", str(key)]
+    subprocess.run(command, check=True, capture_output=True, timeout=20)
+    return cert, key
+
+
+@pytest.fixture
+def start_beacon(
+    tmp_path: Path, certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[MakeBeacon]:
+    """Speaks TLS only; everything in this process that asks it trusts its certificate."""
+    cert, key = certificate
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(cert))
+    monkeypatch.setattr(Beacon, "SCHEME", "https")
+    for start in servers(tmp_path, Beacon.end):
+        yield partial(start, config=probe.CONFIG, PROBE_CERT=cert, PROBE_KEY=key)
+
+
+@pytest.fixture
+def context(certificate: tuple[Path, Path]) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=str(certificate[0]))
+
+
+def test_the_generator_serves_the_same_stream_and_leaves_nothing_behind(
+    start_beacon: MakeBeacon, context: ssl.SSLContext
+) -> None:
+    beacon = start_beacon(HEARTBEAT_S=0.3)
+    (pid,) = beacon.worker_pids()
+    missed = beacon.publish([{"type": "wire.check", "data": {"n": n}} for n in range(700)])
+    credential = Credential.of(beacon)
+    with Raw(beacon, context) as raw, Raw(beacon, context) as leaving:
+        leaving.send(credential.request(EVENTS))
+        leaving.until(b"event: hello\n")
+        raw.send(credential.request(EVENTS, f"Last-Event-ID: {missed[0]}") + credential.request("/healthz"))
+        event_id = publish_and_see(beacon, raw)
+        raw.until(b"event: heartbeat\n")
+        report = probe.ask(pid)
+        assert (report.subscribers, report.wires, report.checked_out) == (2, 0, 0)
+        leaving.close()
+        probe.settled(pid, lambda found: found.subscribers == 1, "the one that left")
+        credential.revoke()
+        raw.until(b"\r\n0\r\n\r\n")
+        stream, _ = dechunked(raw.body)
+    frames = frames_only(stream)
+    assert [int(frame.id) for frame in frames if frame.id] == [*missed[1:], event_id]
+    assert (frames[0].event, frames[-1].event) == ("hello", "bye")
+    probe.settled(pid, lambda found: (found.subscribers, found.seats, found.gauge) == (0, 0, 0), "no open stream")
+
+
+def test_a_drain_says_goodbye_and_the_next_process_misses_nothing(
+    start_beacon: MakeBeacon, context: ssl.SSLContext
+) -> None:
+    beacon = start_beacon(DRAIN_S=3)
+    credential = Credential.of(beacon)
+    with Raw(beacon, context) as raw:
+        raw.send(credential.request(EVENTS))
+        raw.until(b"event: hello\n")
+        seen = publish_and_see(beacon, raw)
+        began = time.monotonic()
+        beacon.signal(signal.SIGTERM)
+        raw.until(b"\r\n0\r\n\r\n", within_s=3)
+        stream, rest = dechunked(raw.body)
+    assert rest == b""
+    assert frames_only(stream)[-1].json() == {"reason": "drain", "poll": False}
+    beacon.stop()
+    assert time.monotonic() - began < 3 + 5
+    beacon.sql("INSERT INTO event (type, data_json) VALUES ('while.down', '{}')")
+    beacon.start()
+    with Raw(beacon, context) as raw:
+        raw.send(credential.request(EVENTS, f"Last-Event-ID: {seen}"))
+        raw.until(b"event: while.down\n")
+        assert b"id: %d\n" % (seen + 1) in raw.body
+        assert b"event: reset\n" not in raw.body
+
+
+def test_a_reader_that_stands_still_over_tls_holds_up_nobody_and_loses_nothing(
+    start_beacon: MakeBeacon, context: ssl.SSLContext
+) -> None:
+    beacon = start_beacon(HEARTBEAT_S=0.3, PUBLISH_RATE_PER_USER=10_000)
+    credential = Credential.of(beacon)
+    with Raw(beacon, context) as still, Raw(beacon, context) as reading:
+        for raw in (still, reading):
+            raw.send(credential.request(EVENTS))
+            raw.until(b"event: hello\n")
+        ids: list[int] = []
+        for _ in range(5):
+            ids += beacon.publish([{"type": "wire.check", "data": {"text": "x" * 50_000}} for _ in range(20)])
+            reading.until(b"id: %d\n" % ids[-1])
+        assert beacon.is_ready()
+        still.until(b"id: %d\n" % ids[-1], within_s=30)
+        credential.revoke()
+        for raw in (still, reading):
+            raw.until(b"\r\n0\r\n\r\n")
+            frames = frames_only(dechunked(raw.body)[0])
+            assert [int(frame.id) for frame in frames if frame.id] == ids
