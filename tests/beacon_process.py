@@ -71,6 +71,7 @@ class Beacon:
             "BEACON_PORT": str(self.port),
             "BEACON_HEARTBEAT_S": "1",
             "BEACON_DRAIN_S": "5",
+            **{f"BEACON_{name}": str(value) for name, value in ROOMY.items()},
             **{f"BEACON_{name}": str(value) for name, value in environment.items()},
         }
         self._process: subprocess.Popen[bytes] | None = None

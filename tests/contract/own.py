@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 SCOPES = ("stream", "read", "publish", "command", "rollout", "widget", "admin")
-SETTINGS = {"WORKERS": 1, "HEARTBEAT_S": 1, "POLL_INTERVAL_S": 1, "DRAIN_S": 1}
+# The bounds on one user are the defaults, which other tests are spared.
+BOUNDS = {"MAX_STREAMS_PER_USER": 8, "CONNECT_RATE_PER_USER": 20, "PUBLISH_RATE_PER_USER": 200}
+SETTINGS = {"WORKERS": 1, "HEARTBEAT_S": 1, "POLL_INTERVAL_S": 1, "DRAIN_S": 1, **BOUNDS}
 
 
 @contextmanager
