@@ -60,8 +60,9 @@ class CatchUp:
             if not wire.takes_bytes() or wire.live:
                 return
             chunk = self._replay.next(wire)
-            # Looking may have taken a while: the stream may have ended or been told goodbye meanwhile.
-            if not wire.takes_bytes() or not wire.write(chunk):
+            # Looking may have taken a while: the stream may have ended or been told goodbye meanwhile, or been stalled
+            # by a heartbeat, drained and had another turn.
+            if not wire.takes_bytes() or chunk.after != wire.cursor or not wire.write(chunk):
                 return
             self._hub.counters.deliveries += chunk.events
             if self._hub.go_live(wire):

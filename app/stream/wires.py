@@ -64,7 +64,8 @@ class Wires:
         self._pulse.add(wire)
         wire.say(head + opening.frames())
         self._hub.check(wire, opening)
-        if wire.fd >= 0 and not self._hub.go_live(wire):
+        # If not even these went out, it is caught up when it drains.
+        if wire.takes_bytes() and not self._hub.go_live(wire):
             self.catch_up(wire)
         return wire
 
