@@ -28,14 +28,14 @@ class Replay:
 
         A revocation on the way ends the stream. Raises the driver's error while the log is away.
         """
-        entries, upto = self._look(subscriber)
+        cursor = subscriber.cursor  # it may move during the look
+        entries, upto = self._look(subscriber, cursor)
         if any(entry.event.audience == CONTROL and is_revoked(subscriber, entry.event) for entry in entries):
             subscriber.close("revoked")
-            return Chunk(b"", subscriber.cursor, subscriber.cursor, 0)
-        return next(iter(chunks(entries, subscriber.form, subscriber.audiences, subscriber.cursor, upto, Pace())))
+            return Chunk(b"", cursor, cursor, 0)
+        return next(iter(chunks(entries, subscriber.form, subscriber.audiences, cursor, upto, Pace())))
 
-    def _look(self, subscriber: Subscriber) -> tuple[Sequence[Entry], int]:
-        cursor = subscriber.cursor
+    def _look(self, subscriber: Subscriber, cursor: int) -> tuple[Sequence[Entry], int]:
         if cursor >= self._hub.ring.floor:
             entries = self._hub.ring.after(cursor, ENTRIES)
             last = entries[-1].event.id if entries else cursor
