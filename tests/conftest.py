@@ -65,8 +65,14 @@ def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    """Short heartbeats, and a folder of its own."""
-    return Settings(instance_dir=tmp_path / "instance", secret_key="for the tests only", heartbeat_s=0.1)
+    """Short heartbeats, room for a test that opens many streams as one person, and a folder of its own."""
+    return Settings(
+        instance_dir=tmp_path / "instance",
+        secret_key="for the tests only",
+        heartbeat_s=0.1,
+        max_streams_per_user=100,
+        connect_rate_per_user=1_000,
+    )
 
 
 @pytest.fixture
