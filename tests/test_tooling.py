@@ -18,10 +18,11 @@ BOOTSTRAP_SOURCE = ROOT / "scripts" / "bootstrap.py"
 
 
 def requirements(lock: Path) -> dict[str, str]:
-    """Name and marker → version, and every one must carry hashes."""
-    entries = re.findall(r"^([\w.-]+(?:\[\w+\])?)==(\S+)(.*(?:\n .*)*)", lock.read_text(), re.MULTILINE)
-    assert all("--hash=sha256:" in rest for _, _, rest in entries)
-    return {name: version for name, version, _ in entries}
+    """Name, with its marker where it has one, → version; every one must carry hashes."""
+    pattern = r"^([\w.-]+(?:\[\w+\])?)==(\S+)( ; [^\\\n]*)?(.*(?:\n .*)*)"
+    entries = re.findall(pattern, lock.read_text(), re.MULTILINE)
+    assert all("--hash=sha256:" in rest for *_, rest in entries)
+    return {name + marker.rstrip(): version for name, version, marker, _ in entries}
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.name)
