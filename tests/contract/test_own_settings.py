@@ -146,5 +146,6 @@ def test_a_server_that_stops_says_so(stop: Stop) -> None:
 @holds(NO_MORE)
 def test_a_server_that_stops_takes_no_more_streams(stop: Stop) -> None:
     assert stop.opened == 0
+    assert stop.refusals, "it listened no more as soon as it had said goodbye"
     for refusal in stop.refusals:
         retry_after(refusal, 503)
