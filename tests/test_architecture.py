@@ -31,7 +31,8 @@ MAY_IMPORT = {
 }
 # The log itself, without its routes, knows nobody.
 LOG_ITSELF = {
-    f"app.eventlog.{name}" for name in ("append", "audience", "models", "payloads", "prune", "read", "tail", "wake")
+    f"app.eventlog.{name}"
+    for name in ("append", "audience", "cursor", "models", "payloads", "prune", "read", "tail", "wake")
 }
 
 

@@ -9,10 +9,10 @@ from app.accounts import access, tokens
 from app.accounts.access import Actor
 from app.db import db
 from app.errors import Problem
+from app.eventlog import cursor
 from app.eventlog import read as log
+from app.eventlog.cursor import Start
 from app.rollout.flags import Flag, is_enabled
-from app.stream import cursor
-from app.stream.cursor import Start
 
 
 @dataclass(frozen=True, slots=True)

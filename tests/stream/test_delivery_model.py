@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from app.eventlog.audience import CONTROL, EVERYONE
+from app.eventlog.cursor import start
 from app.eventlog.read import Event, Page
 from app.stream import feed as feeds
-from app.stream.cursor import start
 from app.stream.feed import Feed, Rhythm
 from app.stream.hub import Hub
 from tests.cast import ALICE
