@@ -34,18 +34,23 @@ class Reader:
         self.refusals: list[int] = []
         self.strange: list[bytes] = []
         """Frames of no known kind: there must be none."""
-        self.hellos = self.beats = self.cuts_in_frame = 0
+        self.hellos = self.beats = self.cuts = self.cuts_in_frame = 0
         self.comes_back = True
         self.receive_buffer: int | None = None
         self._socket: socket.socket | None = None
         self._waiting = b""
         self._status: int | None = None
-        self._cut_in_frame = False
+        self._cut_in_frame = self._is_leaving = False
 
     @property
     def is_open(self) -> bool:
         """Greeted and not over."""
         return self._socket is not None and self._status == 200
+
+    @property
+    def is_staying(self) -> bool:
+        """Open, and nobody has asked for its end yet."""
+        return self.is_open and not self._is_leaving
 
     @property
     def is_away(self) -> bool:
@@ -57,7 +62,8 @@ class Reader:
         except OSError:
             self._come_again()
             return
-        self._waiting, self._status, self._cut_in_frame = b"", None, False
+        self._waiting, self._status = b"", None
+        self._cut_in_frame = self._is_leaving = False
         self._fleet.watch(self._socket, self)
 
     def cut(self, how: str = "fin") -> None:
@@ -65,6 +71,8 @@ class Reader:
         connection = self._socket
         if connection is None:
             return
+        self.cuts += 1
+        self._is_leaving = True
         if how == "half":
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_WR)
@@ -75,7 +83,7 @@ class Reader:
 
     def cut_in_frame(self) -> None:
         """End it as soon as part of a frame is here and the rest is not."""
-        self._cut_in_frame = True
+        self._cut_in_frame = self._is_leaving = True
 
     def stall(self) -> None:
         """Read nothing until `go_on`."""
@@ -100,7 +108,7 @@ class Reader:
         self._take(data)
         if self._cut_in_frame and self._waiting and self.is_open:
             self.cuts_in_frame += 1
-            self._drop()
+            self.cut()
 
     def _dial(self) -> socket.socket:
         connection = socket.socket()

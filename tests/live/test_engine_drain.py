@@ -13,7 +13,7 @@ from tests.live.conftest import MakeBeacon
 from tests.live.fleet import EVENTS, Fleet, fleet_of
 
 ROOMY = {"MAX_STREAMS_PER_USER": 10_000, "CONNECT_RATE_PER_USER": 100_000, "PUBLISH_RATE_PER_USER": 100_000}
-DRAIN_S = 6.0
+DRAIN_S = 4.0
 READERS = 300
 
 
@@ -82,7 +82,7 @@ def test_a_drain_turns_readiness_off_then_says_goodbye_spread_and_nothing_is_mis
 
 def test_readers_that_stand_still_hold_a_drain_no_longer_than_its_bound(start_beacon: MakeBeacon) -> None:
     """They get no goodbye, because they do not read; the others get theirs, and the worker ends in time."""
-    beacon = start_beacon(DRAIN_S=4, **ROOMY)
+    beacon = start_beacon(DRAIN_S=2, **ROOMY)
     with fleet_of(beacon) as fleet:
         stuck = fleet.open("alice", 10, comes_back=False, receive_buffer=4_096)
         reading = fleet.open("bob", 10, comes_back=False)
@@ -94,8 +94,8 @@ def test_readers_that_stand_still_hold_a_drain_no_longer_than_its_bound(start_be
             fleet.until(lambda upto=ids[-1]: all(reader.cursor == upto for reader in reading), "those who read")
         began = time.monotonic()
         beacon.signal(signal.SIGTERM)
-        fleet.until(lambda: all(reader.is_away for reader in reading), "the end of those who read", 4)
+        fleet.until(lambda: all(reader.is_away for reader in reading), "the end of those who read", 2)
         assert all(len(reader.byes) == 1 for reader in reading)
         beacon.stop()
-        assert time.monotonic() - began < 4 + 4
+        assert time.monotonic() - began < 2 + 5
     assert "Traceback" not in beacon.log_text()

@@ -16,7 +16,7 @@ from tests.prometheus_text import numbers, total
 ROOMY = {"MAX_STREAMS_PER_USER": 10_000, "CONNECT_RATE_PER_USER": 100_000, "PUBLISH_RATE_PER_USER": 100_000}
 PATHS = ["/api/stream/events", "/api/stream/events?as=html", "/reconciliation/stream", "/api/events/stream", "/api/sse"]
 WAYS = ["fin", "rst", "half"]
-WAVE = 100
+WAVE = 200
 # The one that listens, and the probe's own two.
 IDLE_SOCKETS = 3
 
