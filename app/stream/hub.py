@@ -89,14 +89,14 @@ class Hub:
             self._start_over(cursor)
         for event in events:
             self.ring.add(event)
-        with self._lock:
-            self.cursor = cursor
-        self.news.set()
         for event in events:
             if event.audience == "control":
                 self._apply(event)
             elif event.type == "flag.changed":
                 self.ask_flag()
+        with self._lock:
+            self.cursor = cursor  # only now may rounds on another thread send what lies behind a revocation
+        self.news.set()
 
     def ask_flag(self) -> None:
         """Have every reader's flag asked again soon: thousands of evaluations are not for the tail's own thread."""

@@ -36,9 +36,11 @@ class Replay:
         return next(iter(chunks(entries, subscriber.form, subscriber.audiences, cursor, upto, Pace())))
 
     def _look(self, subscriber: Subscriber, cursor: int) -> tuple[Sequence[Entry], int]:
+        # In this order: on real threads the tail may go on between any two of them.
+        head = self._hub.cursor
+        entries = self._hub.ring.after(cursor, ENTRIES)
         if cursor >= self._hub.ring.floor:
-            entries = self._hub.ring.after(cursor, ENTRIES)
             last = entries[-1].event.id if entries else cursor
-            return entries, last if len(entries) == ENTRIES else max(last, self._hub.cursor)
+            return entries, last if len(entries) == ENTRIES else max(last, head)
         page = self._read_log(cursor, {*subscriber.audiences, CONTROL})
         return [Entry(event) for event in page.events], max(page.cursor, cursor)

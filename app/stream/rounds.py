@@ -57,10 +57,10 @@ class Rounds:
 
     def _round(self, after: int, upto: int) -> None:
         ring = self._hub.ring
+        entries = [entry for entry in ring.after(after) if entry.event.id <= upto]
         if after < ring.floor:
             # More came at once than the ring holds, or this is the first round of all.
             self._put_behind(ring.floor)
-        entries = [entry for entry in ring.after(after) if entry.event.id <= upto]
         _Round(self._hub, entries, after, upto).run()
 
     def _put_behind(self, floor: int) -> None:

@@ -1,6 +1,6 @@
 """What a reader has missed, a chunk at a time: from the ring, or from the log."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 
 import pytest
 
@@ -9,7 +9,7 @@ from app.stream.chunks import MAX_CHUNK_BYTES, Chunk
 from app.stream.hub import Hub
 from app.stream.queued import QueuedSubscriber
 from app.stream.replay import ENTRIES, Replay
-from app.stream.ring import Ring
+from app.stream.ring import Entry, Ring
 from tests.cast import BOB
 from tests.stream.readers import FakeLog, add, control, event, events, ids_in, subscriber
 
@@ -146,3 +146,40 @@ def test_looking_alone_moves_no_cursor() -> None:
     add(telling.hub, made)
     assert telling.replay.next(made) == telling.replay.next(made)
     assert made.cursor == 0
+
+
+class Moving(Ring):
+    """A ring to which something is added right before or behind the next look."""
+
+    before: Callable[[], object] | None = None
+    behind: Callable[[], object] | None = None
+
+    def after(self, cursor: int, limit: int | None = None) -> Sequence[Entry]:
+        before, self.before = self.before, None
+        if before:
+            before()
+        found = super().after(cursor, limit)
+        behind, self.behind = self.behind, None
+        if behind:
+            behind()
+        return found
+
+
+def test_an_event_that_comes_right_after_the_look_is_not_passed_over() -> None:
+    log, ring = FakeLog(*events(1, 3)), Moving()
+    telling = Telling(log, ring)
+    ring.behind = lambda: telling.hub.deliver([event(4)], 4)
+    assert ids(telling.all_for(subscriber())) == [1, 2, 3, 4]
+
+
+def test_events_that_the_ring_drops_during_the_look_are_read_from_the_log() -> None:
+    """On real threads the tail may go on between any two steps of a replay."""
+    log, ring = FakeLog(*events(1, 3)), Moving(max_events=3)
+    telling = Telling(log, ring)
+
+    def more() -> None:
+        log.events += events(4, 6)
+        telling.hub.deliver(events(4, 6), 6)
+
+    ring.before = more
+    assert ids(telling.all_for(subscriber())) == [1, 2, 3, 4, 5, 6]
