@@ -23,7 +23,7 @@ class Admitted:
     start: Start
 
 
-def identify(cursor_text: str | None) -> Admitted:
+def identify(cursor_text: str | None, scope: str | tuple[str, ...] = "stream") -> Admitted:
     """The reader behind this request; the `Last-Event-ID` header beats `cursor_text`.
 
     Raises 401 without a good credential, 403 for a token without the scope.
@@ -34,7 +34,7 @@ def identify(cursor_text: str | None) -> Admitted:
     who = _credential(session)
     if who is None:
         raise access.unauthorized()
-    access.check(who, "viewer", "stream")
+    access.check(who, "viewer", scope)
     text = request.headers.get("Last-Event-ID") or cursor_text
     return Admitted(who, cursor.start(text, head, floor))
 

@@ -13,6 +13,7 @@ from app.errors import Problem
 from app.eventlog import read as log
 from app.lifecycle import live
 from app.logs import sse_line
+from app.offloop import paced
 from app.rollout.flags import Flag, is_enabled
 from app.stream import control, gate, shapes, sse, topics
 from app.stream.admission import Seat
@@ -34,7 +35,7 @@ HEADERS = {
 
 @bp.get("/api/stream/events")
 def events() -> Response:
-    return _open(_asked_shape())
+    return _open()
 
 
 @bp.get("/reconciliation/stream")
@@ -55,20 +56,22 @@ def sse_stream() -> Response:
 @bp.get("/api/events/frames")
 def frames() -> Response:
     """What a stream would have sent since `after`, as a finite answer; never gated by the flag."""
-    admitted = gate.identify(request.args.get("after"))
+    admitted = gate.identify(request.args.get("after"), scope=("read", "stream"))
     html = _html_shape()
     audiences = admitted.who.viewer.audiences
     page = log.seen_by(db.session(), admitted.start.after, audiences, MAX_POLLED_FRAMES)
+    db.session.remove()  # rendering takes many turns of the loop, and connections are few
     parts = [sse.json_frame(_hello(admitted, streams=is_enabled(Flag.SSE_STREAMING, admitted.who.name)), event="hello")]
     if admitted.start.reset:
         parts.append(control.reset(admitted.start))
-    parts += [html(event) or b"" for event in page.events]
+    parts += [html(event) or b"" for event in paced(page.events)]
     return Response(b"".join(parts), headers={**HEADERS, "Beacon-Cursor": str(page.cursor)})
 
 
-def _open(shape: Shape) -> Response:
-    chosen = _asked_topics()
+def _open(shape: Shape | None = None) -> Response:
+    """A stream in this shape, or in the one that is asked for."""
     admitted = gate.identify(request.args.get("lastEventId"))
+    chosen, shape = _asked_topics(), shape or _asked_shape()
     who, start = admitted.who, admitted.start
     db.session.remove()  # admission may wait, and a waiting request must not hold a connection
     flag_version = live().hub.flag_version

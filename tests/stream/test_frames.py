@@ -133,9 +133,11 @@ def test_a_change_from_stream_to_polling_and_back_loses_and_repeats_nothing(
     assert seen == ["1", "2", "3", "5", "6"]
 
 
-def test_credentials_are_those_of_the_stream(live_app: Flask, client: FlaskClient) -> None:
+def test_credentials_are_those_of_the_stream_or_of_reading(live_app: Flask, client: FlaskClient) -> None:
     assert client.get(FRAMES).status_code == 401
-    assert client.get(FRAMES, headers=headers_of(live_app, BOB, "read")).status_code == 403
+    assert client.get(FRAMES, headers=headers_of(live_app, BOB, "read")).status_code == 200
+    assert client.get(FRAMES, headers=headers_of(live_app, BOB, "stream")).status_code == 200
+    assert client.get(FRAMES, headers=headers_of(live_app, BOB, "publish")).status_code == 403
     browser = logged_in(live_app, ALICE)
     assert browser.get(FRAMES).status_code == 200
     assert browser.get(FRAMES, headers={"Sec-Fetch-Site": "cross-site"}).status_code == 401
