@@ -1,5 +1,6 @@
 """Hand-made events and readers for tests of the stream's parts, without an application."""
 
+import itertools
 import socket
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -126,15 +127,23 @@ class FakeLog:
 class FakeSocket:
     """Takes `room` bytes (None: any number), then it would block. `gone` is what talking to it raises."""
 
+    family = socket.AF_UNIX
+    _numbers = itertools.count(100_000)
+
     def __init__(self, room: int | None = None) -> None:
         self.room = room
+        self._number = next(self._numbers)
         self.taken = b""
         self.incoming: list[bytes] = []
         self.gone: OSError | None = None
         self.calls: list[str] = []
 
     def fileno(self) -> int:
-        return id(self) & 0xFFFF
+        return self._number
+
+    def setblocking(self, _flag: bool) -> None: ...
+
+    def setsockopt(self, *_option: int) -> None: ...
 
     def send(self, data: bytes | memoryview) -> int:
         self._check()
