@@ -41,6 +41,7 @@ class Pending:
     def abandon(self) -> None:
         """The answer ends here: nobody took the stream, or its generator is done."""
         if not self.is_taken:
+            self.is_taken = True
             self.release()
 
 
