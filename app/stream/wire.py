@@ -158,6 +158,11 @@ class Wire(Subscriber):
         else:
             self._owner.catch_up(self)
 
+    def give_up_after(self, silence_ms: int) -> None:
+        """How long the kernel waits for what it sent to be acknowledged before it takes the peer for gone."""
+        if self._socket.family != socket.AF_UNIX and hasattr(socket, "TCP_USER_TIMEOUT"):
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, silence_ms)
+
     def released(self) -> None:
         """Nothing is held any more."""
         if self.held_since is not None:

@@ -26,6 +26,8 @@ _epoll = get_original("select", "epoll")
 SEND_BUFFER_BYTES = 64 * 1024
 # Unacknowledged for so long, a peer is gone. With a heartbeat every 15 s that is noticed within 45 s.
 PEER_TIMEOUT_MS = 29_000
+# While bytes are held the pulse decides, after 30 s: the kernel takes a closed window for silence, and would be first.
+HELD_TIMEOUT_MS = 40_000
 _BATCH = 512
 _READABLE = select.EPOLLIN | select.EPOLLRDHUP
 
@@ -58,6 +60,7 @@ class Wires:
         _prepare(connection)
         ends_at = time.monotonic() + self._lifetime_s * uniform(0.8, 1.2)  # noqa: S311 -- spreads reconnects
         wire = Wire(connection, self, opening.reader, opening.start.after, ends_at, on_end)
+        wire.give_up_after(PEER_TIMEOUT_MS)
         self._wires[wire.fd] = wire
         self._epoll.register(wire.fd, _READABLE)
         self._hub.add(wire, opening)
@@ -78,6 +81,7 @@ class Wires:
     def watch_writable(self, wire: Wire, *, wanted: bool) -> None:
         if wire.fd >= 0:
             self._epoll.modify(wire.fd, _READABLE | select.EPOLLOUT if wanted else _READABLE)
+            wire.give_up_after(HELD_TIMEOUT_MS if wanted else PEER_TIMEOUT_MS)
 
     def forget(self, wire: Wire, reason: str) -> None:
         """Called by the wire before it closes its socket: the number may be another's right after."""
@@ -119,5 +123,3 @@ def _prepare(connection: Connection) -> None:
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
     if connection.family != socket.AF_UNIX:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if hasattr(socket, "TCP_USER_TIMEOUT"):
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, PEER_TIMEOUT_MS)

@@ -10,6 +10,7 @@ import struct
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from zlib import crc32
 
 from tests.beacon_process import Beacon
 
@@ -24,10 +25,12 @@ class Reader:
 
     def __init__(self, fleet: "Fleet", user: str, path: str, headers: Mapping[str, str], after: int | None) -> None:
         self._fleet, self.user, self._path, self._headers = fleet, user, path, dict(headers)
-        self.cursor = after
+        self.first = self.cursor = after
         self.ids: list[int] = []
         self.arrived: list[float] = []
         """When each id came, monotonic seconds."""
+        self.sums: list[int] = []
+        """A checksum of each event's bytes: the same for all readers alike, whatever way they took."""
         self.resets: list[int] = []
         self.byes: list[bytes] = []
         self.bye_at = 0.0
@@ -116,6 +119,8 @@ class Reader:
         try:
             if self.receive_buffer is not None:
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.receive_buffer)
+                # As on a network: loopback's own 64 KiB never fit a small window, and that is a case of its own.
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1_400)
             connection.connect(self._fleet.address)
             connection.sendall(self._request())
         except OSError:
@@ -173,6 +178,7 @@ class Reader:
         else:
             self.ids.append(self.cursor)
             self.arrived.append(now)
+            self.sums.append(crc32(frame))
 
     def _drop(self) -> None:
         assert self._socket is not None
@@ -235,6 +241,12 @@ class Fleet:
         deadline = time.monotonic() + within_s
         while not look():
             assert time.monotonic() < deadline, f"waited {within_s} s in vain for {what}"
+            self.turn()
+
+    def go_on_for(self, seconds: float) -> None:
+        """For what takes time by its nature, such as a pace."""
+        ends = time.monotonic() + seconds
+        while time.monotonic() < ends:
             self.turn()
 
     def turn(self, wait_s: float = 0.02) -> None:

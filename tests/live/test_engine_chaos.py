@@ -111,6 +111,14 @@ def check(reader: Reader, expected: list[int]) -> None:
     assert set(reader.refusals) <= {503}
 
 
+def check_same_bytes(readers: list[Reader]) -> None:
+    """Whatever worker, ring, log or rest of a chunk an event came from, it is the same to the byte."""
+    sums: dict[int, int] = {}
+    for reader in readers:
+        for event_id, checksum in zip(reader.ids, reader.sums, strict=True):
+            assert sums.setdefault(event_id, checksum) == checksum, f"event {event_id} came in two versions"
+
+
 def first_difference(got: list[int], expected: list[int]) -> str:
     for place, (one, other) in enumerate(zip(got, expected, strict=False)):
         if one != other:
@@ -144,6 +152,7 @@ def torment(beacon: Beacon, readers: int, cuts: int, within_s: float) -> None:
         assert len(events) > 200
         for reader in fleet.readers:
             check(reader, for_user(reader.user, events))
+        check_same_bytes(fleet.readers)
         assert sum(reader.cuts_in_frame for reader in fleet.readers) > cuts * 0.4
 
 
@@ -170,6 +179,26 @@ def test_a_log_pruned_behind_a_clients_back_is_answered_with_one_reset(start_bea
         assert behind.ids == new
         assert within.resets == []
         assert within.ids == ids[40:] + new
+
+
+def test_who_was_away_for_thousands_of_others_events_gets_its_own_from_log_and_ring(start_beacon: MakeBeacon) -> None:
+    """More than the ring holds, and few of them for each: whole pages and chunks hold nothing for a reader."""
+    beacon = start_beacon(**ROOMY)
+    start = beacon.head()
+    audiences = ["user:bob"] * 900 + ["user:alice"] * 40 + ["everyone"] * 60
+    for _ in range(7):
+        random.shuffle(audiences)
+        beacon.publish([{"type": "away", "data": {"n": n}, "audience": one} for n, one in enumerate(audiences)])
+    last = beacon.publish([{"type": "away.last", "data": {}}])[0]
+    events = logged(beacon, start)
+    with fleet_of(beacon) as fleet:
+        for after in [start, *random.sample([event_id for event_id, _ in events], 15)]:
+            for user in ("alice", "bob", "charlie"):
+                fleet.open(user, after=after)
+        fleet.all_have(last, 20)
+        for reader in fleet.readers:
+            check(reader, [event_id for event_id in for_user(reader.user, events) if event_id > (reader.first or 0)])
+        check_same_bytes(fleet.readers)
 
 
 def test_workers_that_are_killed_again_and_again_are_replaced_and_nothing_is_lost(start_beacon: MakeBeacon) -> None:

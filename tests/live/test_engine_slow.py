@@ -8,6 +8,7 @@ import pytest
 
 from app.stream.pulse import SLOW_S
 from app.stream.ring import MAX_EVENTS
+from app.stream.wires import PEER_TIMEOUT_MS
 from tests.beacon_process import Beacon, servers
 from tests.live import probe
 from tests.live.conftest import MakeBeacon
@@ -44,9 +45,7 @@ def flow(beacon: Beacon, fleet: Fleet, batches: int, size: int) -> dict[int, flo
     for _ in range(batches):
         at = time.monotonic()
         asked.update(dict.fromkeys(beacon.publish(kilobytes(size)), at))
-        ends = at + 0.05
-        while time.monotonic() < ends:
-            fleet.turn(0.005)
+        fleet.go_on_for(0.05)
     return asked
 
 
@@ -79,7 +78,11 @@ def test_fifty_that_do_not_read_hold_up_nobody_cost_little_and_end_up_complete(s
         ids = list(asked)
         fleet.until(lambda: all(has_all(reader, ids) for reader in reading), "those who read")
         grown = probe.pss_bytes(pid) - before
-        assert probe.ask(pid).slow == STALLED, "they stand still, or the test would prove nothing"
+        report = probe.ask(pid)
+        assert report.slow == STALLED, "they stand still, or the test would prove nothing"
+        patient = [user_timeout_ms for user_timeout_ms, *_ in report.options if user_timeout_ms != PEER_TIMEOUT_MS]
+        assert len(patient) == STALLED
+        assert min(patient) > SLOW_S * 1_000, "the kernel would take a closed window for a peer that is gone"
         for reader in reading:
             assert reader.ids == ids
             assert worst_lag_s(reader, asked) < 1.0
@@ -88,8 +91,10 @@ def test_fifty_that_do_not_read_hold_up_nobody_cost_little_and_end_up_complete(s
             reader.go_on()
         fleet.until(lambda: all(has_all(reader, ids) for reader in still), "those who stood still")
         assert all(reader.ids == ids and not reader.resets for reader in still)
+        assert all(reader.sums == reading[0].sums for reader in fleet.readers), "not the same bytes"
         assert all(reader.hellos == 1 for reader in fleet.readers), "on one connection each"
-        probe.settled(pid, lambda report: report.slow == 0, "nobody to be slow")
+        report = probe.settled(pid, lambda found: found.slow == 0, "nobody to be slow")
+        assert {user_timeout_ms for user_timeout_ms, *_ in report.options} == {PEER_TIMEOUT_MS}
 
 
 @pytest.mark.long
@@ -108,6 +113,7 @@ def test_half_a_minute_without_progress_ends_a_stream_and_its_cursor_brings_all(
         ids = list(asked)
         fleet.until(lambda: all(has_all(reader, ids) for reader in reading + still), "everybody", 20)
         assert all(reader.ids == ids and not reader.resets for reader in reading + still)
+        assert all(reader.sums == reading[0].sums for reader in still)
         assert all(reader.hellos == 2 for reader in still)
         assert beacon.log_text().count("reason=slow") == 10
 
@@ -118,15 +124,16 @@ def test_a_reader_that_takes_a_little_now_and_then_is_not_closed(start_beacon: M
     beacon = start_beacon(config=probe.CONFIG, **ROOMY)
     (pid,) = beacon.worker_pids()
     with fleet_of(beacon) as fleet:
-        _, (slow,) = open_and_stall(beacon, fleet, 1, 1)
-        ids = list(flow(beacon, fleet, batches=150, size=10))
+        (fast,), (slow,) = open_and_stall(beacon, fleet, 1, 1)
+        ids = list(flow(beacon, fleet, batches=150, size=20))
         assert probe.ask(pid).slow == 1
         ends = time.monotonic() + SLOW_S + 15
         while time.monotonic() < ends:
-            for _ in range(2):
-                slow.read()
-            fleet.turn(1.0)
+            assert slow.is_open, "closed while it was reading"
+            slow.read()
+            fleet.go_on_for(0.5)
+        assert probe.ask(pid).slow == 1, "it is slow all the time, or the test would prove nothing"
         slow.go_on()
         fleet.until(lambda: has_all(slow, ids), "the slow one")
-        assert slow.ids == ids
+        assert (slow.ids, slow.sums) == (ids, fast.sums)
         assert slow.hellos == 1
