@@ -1,11 +1,15 @@
-"""Long work in slices: nobody waits for longer than one slice of it."""
+"""Long work in slices that breathes: nobody waits for longer than one slice; slow work on a real thread."""
 
+import sqlite3
+import threading
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from app import offloop
-from app.offloop import paced
+from app.offloop import Pace, paced
 
 
 class Loop:
@@ -57,3 +61,86 @@ def test_making_the_items_counts_as_well(loop: Loop) -> None:
 def test_few_and_quick_items_need_no_breath(loop: Loop) -> None:
     assert list(paced("abc")) == ["a", "b", "c"]
     assert loop.breaths == []
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 10.0
+        self.breaths: list[float] = []
+
+    def __call__(self) -> float:
+        return self.now
+
+    def breathe(self, seconds: float) -> None:
+        self.breaths.append(seconds)
+        self.now += 0.5  # others had their turn
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
+    made = Clock()
+    monkeypatch.setattr("app.offloop.time.perf_counter", made)
+    monkeypatch.setattr("app.offloop.time.sleep", made.breathe)
+    return made
+
+
+def test_a_breath_is_a_timer_that_is_due_and_not_a_mere_yield(clock: Clock) -> None:
+    """After `sleep(0)` gevent looks at no socket before up to 50 callbacks have run."""
+    offloop.breathe()
+    assert len(clock.breaths) == 1
+    assert 0 < clock.breaths[0] < 1e-4
+
+
+def test_work_within_its_slice_goes_on(clock: Clock) -> None:
+    pace = Pace(0.002)
+    clock.now += 0.0019
+    pace()
+    assert not pace.is_over()
+    assert clock.breaths == []
+
+
+def test_work_beyond_its_slice_breathes_once_and_has_a_new_slice(clock: Clock) -> None:
+    pace = Pace(0.002)
+    clock.now += 0.002
+    assert pace.is_over()
+    pace()
+    pace()
+    assert len(clock.breaths) == 1
+    clock.now += 0.0021
+    pace()
+    assert len(clock.breaths) == 2
+
+
+def test_the_time_in_which_others_run_is_not_part_of_the_slice(clock: Clock) -> None:
+    pace = Pace(0.002)
+    pace.rest()
+    assert not pace.is_over()
+
+
+def test_a_call_gives_its_result_and_its_error() -> None:
+    assert offloop.call(divmod, 7, 2) == (3, 1)
+    with pytest.raises(ZeroDivisionError):
+        offloop.call(divmod, 7, 0)
+
+
+def test_without_an_event_loop_a_call_stays_on_its_thread() -> None:
+    assert offloop.call(threading.get_ident) == threading.get_ident()
+
+
+def test_a_checkpoint_moves_the_log_into_the_database_file(tmp_path: Path) -> None:
+    path = tmp_path / "a file.db"
+    with closing(sqlite3.connect(path)) as writer:
+        writer.execute("PRAGMA journal_mode=WAL")
+        writer.execute("PRAGMA wal_autocheckpoint=0")
+        writer.execute("CREATE TABLE t (x)")
+        writer.commit()
+        before = path.stat().st_size
+        offloop.checkpoint(str(path))
+        assert path.stat().st_size > before
+
+
+def test_a_checkpoint_makes_no_file_where_there_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "gone.db"
+    with pytest.raises(sqlite3.OperationalError):
+        offloop.checkpoint(str(path))
+    assert not path.exists()

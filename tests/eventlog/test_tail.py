@@ -42,6 +42,9 @@ class FakeWake:
         self._hinted.wait(0.01)
         self._hinted.clear()
 
+    def poke(self) -> None:
+        self.hint()
+
     def close(self) -> None:
         self.closed = True
 
@@ -183,6 +186,40 @@ def test_stopping_what_was_never_started_is_fine(fake: FakeLog) -> None:
     Tail(FakeWake, fake.after, fake.head, lambda: None).stop()
 
 
+def test_poked_it_looks_at_once(fake: FakeLog) -> None:
+    class Deaf(FakeWake):
+        """Would wait for ever."""
+
+        def wait(self, timeout_s: float, stopping: Callable[[], bool]) -> None:
+            self._hinted.wait(30)
+            self._hinted.clear()
+
+    wakes: list[Deaf] = []
+
+    def make() -> Deaf:
+        wakes.append(Deaf())
+        return wakes[-1]
+
+    ears, tail = Ears(), Tail(make, fake.after, fake.head, lambda: None)
+    tail.listen(ears)
+    tail.start()
+    eventually(lambda: bool(wakes))
+    fake.events += [event(3)]
+    tail.poke()
+    eventually(lambda: ears.ids == [3])
+    tail._stopping.set()
+    tail.poke()
+    tail.stop()
+
+
+def test_poking_a_tail_that_is_not_running_or_has_lost_its_database_does_nothing(fake: FakeLog) -> None:
+    tail = Tail(FakeWake, fake.after, fake.head, lambda: None)
+    tail.poke()
+    tail.start()
+    tail.stop()
+    tail.poke()
+
+
 class TestSqliteWake:
     @pytest.fixture
     def wake(self, database: Path) -> Iterator[SqliteWake]:
@@ -203,6 +240,21 @@ class TestSqliteWake:
         began = time.monotonic()
         wake.wait(0.1, lambda: False)
         assert 0.1 <= time.monotonic() - began < 2
+
+    def test_poked_it_returns_soon_and_only_once(self, wake: SqliteWake) -> None:
+        wake.poke()
+        began = time.monotonic()
+        wake.wait(10, lambda: False)
+        assert time.monotonic() - began < 1
+        began = time.monotonic()
+        wake.wait(0.1, lambda: False)
+        assert time.monotonic() - began >= 0.1
+
+    def test_a_poke_from_another_thread_ends_the_wait(self, wake: SqliteWake) -> None:
+        threading.Timer(0.05, wake.poke).start()
+        began = time.monotonic()
+        wake.wait(10, lambda: False)
+        assert time.monotonic() - began < 5
 
     def test_it_returns_at_once_when_stopping(self, wake: SqliteWake) -> None:
         began = time.monotonic()
