@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 import sqlalchemy as sa
+from blinker import Signal
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
@@ -39,6 +40,9 @@ class Base(DeclarativeBase):
 db = SQLAlchemy(model_class=Base)
 
 
+committed = Signal("This process has written: whoever waits for news need not wait for their next look.")
+
+
 class DatabaseUnavailable(Exception):
     """The database did not take a write in time, or cannot be reached. Answered as 503."""
 
@@ -55,6 +59,7 @@ def write(deadline_s: float = WRITE_DEADLINE_S) -> Iterator[Session]:
         _begin(session, time.monotonic() + deadline_s)
         yield session
         session.commit()
+    committed.send()
 
 
 @contextlib.contextmanager

@@ -9,10 +9,9 @@ from flask import Flask, current_app
 
 from app import offloop
 from app.config import Settings
-from app.db import db, read
+from app.db import committed, db, read
 from app.eventlog import prune, wake
 from app.eventlog import read as log_read
-from app.eventlog.append import appended
 from app.eventlog.read import Page
 from app.eventlog.tail import Tail
 from app.stream.admission import Admission
@@ -70,14 +69,14 @@ class Live:
             return
         for part in self._parts:
             part.start()
-        appended.connect(self._poke)
+        committed.connect(self._poke)
         self._prefill()
         self.started = True
 
     def stop(self) -> None:
         if not self.started:
             return
-        appended.disconnect(self._poke)
+        committed.disconnect(self._poke)
         for part in reversed(self._parts):
             part.stop()
         self.started = False
@@ -91,7 +90,7 @@ class Live:
         """True while the log cannot be read."""
         return self.tail.degraded
 
-    def _poke(self, _session: object) -> None:
+    def _poke(self, _sender: object) -> None:
         self.tail.poke()
 
     def _read_log(self, cursor: int, audiences: Collection[str]) -> Page:

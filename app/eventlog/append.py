@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from blinker import Signal
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
@@ -14,8 +13,6 @@ from app.clock import utc_text
 from app.eventlog import audience as audiences
 from app.eventlog import payloads
 from app.eventlog.models import EventRow
-
-appended = Signal("This process has committed events: its tail need not wait for its next look.")
 
 # Executed on the connection and not by the session, whose own bulk insert costs as much again.
 _INSERT = sa.insert(EventRow).returning(EventRow.id, sort_by_parameter_order=True)
@@ -63,12 +60,7 @@ def append(session: Session, events: Sequence[NewEvent | PreparedEvent]) -> list
     now = utc_text()
     rows = [_row(event, now) for event in prepared]
     inserted = session.connection().execute(_INSERT, rows)
-    sa.event.listen(session, "after_commit", _tell, once=True)
     return list(inserted.scalars())
-
-
-def _tell(session: Session) -> None:
-    appended.send(session)
 
 
 def prepare(event: NewEvent, place: int = 0) -> PreparedEvent:

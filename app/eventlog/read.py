@@ -27,6 +27,7 @@ MAX_NOTED = 10_000
 _event = EventRow.__table__.c
 _floor = EventFloor.__table__.c
 _COLUMNS = (_event.id, _event.type, _event.audience, _event.data_json, _event.created_at)
+_AFTER = sa.select(*_COLUMNS).where(_event.id > sa.bindparam("cursor")).order_by(_event.id).limit(sa.bindparam("limit"))
 _BOUNDS = sa.select(sa.select(sa.func.max(_event.id)).scalar_subquery(), _floor.pruned_through)
 
 
@@ -98,8 +99,7 @@ def bounds(session: Session) -> tuple[int, int]:
 
 def after(session: Session, cursor: int, limit: int = PAGE) -> Page:
     """The next rows above `cursor`, whatever their audience; the tail's way of reading."""
-    query = sa.select(*_COLUMNS).where(_event.id > cursor).order_by(_event.id).limit(limit)
-    return _page(session.execute(query).all(), cursor, limit)
+    return _page(session.execute(_AFTER, {"cursor": cursor, "limit": limit}).all(), cursor, limit)
 
 
 def seen_by(session: Session, cursor: int, audience_names: Collection[str], limit: int = PAGE) -> Page:
