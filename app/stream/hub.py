@@ -27,6 +27,8 @@ class Hub:
         self.counters = Counters()
         self.news = threading.Event()
         self.cursor = 0
+        self.restarts = 0
+        """How often the log went back: its ids are others since."""
         self.draining = False
         self.flag_version = 0
         """Counts what may have changed the flag's answers."""
@@ -85,7 +87,8 @@ class Hub:
         if not self._begun and not events:
             self.ring.clear(cursor)  # the tail's first word: where it begins
         self._begun = True
-        if cursor < self.cursor:
+        goes_back = cursor < self.cursor
+        if goes_back:
             self._start_over(cursor)
         for event in events:
             self.ring.add(event)
@@ -96,6 +99,7 @@ class Hub:
                 self.ask_flag()
         with self._lock:
             self.cursor = cursor  # only now may rounds on another thread send what lies behind a revocation
+            self.restarts += goes_back
         self.news.set()
 
     def ask_flag(self) -> None:

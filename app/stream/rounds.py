@@ -26,7 +26,7 @@ class Rounds:
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        self._sent = 0
+        self._sent = self._restarts = 0
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -41,7 +41,10 @@ class Rounds:
             self._thread.join(timeout=2 * LOOK_BY_ITSELF_S)
 
     def send(self) -> None:
-        while self._sent != self._hub.cursor:
+        while self._sent != self._hub.cursor or self._restarts != self._hub.restarts:
+            if self._restarts != self._hub.restarts:
+                # It may have grown to the same id again meanwhile.
+                self._restarts, self._sent = self._hub.restarts, self._hub.ring.floor
             after, self._sent = self._sent, self._hub.cursor
             try:
                 self._round(after, self._sent)

@@ -205,6 +205,16 @@ def test_whoever_comes_after_the_log_went_back_gets_what_is_new_then(hub: Hub, r
     assert taken(reader) == [4]
 
 
+def test_a_log_that_grew_again_to_where_the_rounds_stood_is_sent_all_the_same(hub: Hub, rounds: Rounds) -> None:
+    hub.deliver([event(9)], 9)
+    rounds.send()
+    hub.deliver((), 3)
+    reader = joined(hub, subscriber(after=3))
+    hub.deliver([event(number) for number in range(4, 10)], 9)
+    rounds.send()
+    assert taken(reader) == [4, 5, 6, 7, 8, 9]
+
+
 def test_a_reader_that_a_failure_kept_from_its_event_reads_on_from_its_cursor(hub: Hub, rounds: Rounds) -> None:
     def broken(_event: Event) -> bytes:
         raise KeyError("a shape that fails")
