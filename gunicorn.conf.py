@@ -4,6 +4,7 @@ from gevent import monkey
 
 monkey.patch_all()
 
+import gc  # noqa: E402 -- nothing may be imported before the patch
 import os  # noqa: E402 -- nothing may be imported before the patch
 
 from app.config import load_settings  # noqa: E402 -- see above
@@ -42,6 +43,11 @@ worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108
 def post_worker_init(worker):
     raise_descriptor_limit()
     worker.wsgi.extensions["beacon_live"].start()
+    # What is loaded by now stays, and each open stream is a few objects more that stay: looking through all of them
+    # again and again for garbage would hold the loop for milliseconds.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 def worker_exit(server, worker):  # noqa: ARG001 -- gunicorn's signature
