@@ -17,8 +17,8 @@ def beacon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Beacon]:
     running = Beacon(tmp_path_factory.mktemp("wire"), config=probe.CONFIG, HEARTBEAT_S=0.3, MAX_STREAMS_PER_USER=1_000)
     running.start()
     yield running
-    assert_no_error_but_the_wanted(running.log_text())
     running.end()
+    assert_no_error_but_the_wanted(running.log_text())
 
 
 def assert_no_error_but_the_wanted(log: str) -> None:
