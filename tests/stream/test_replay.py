@@ -125,7 +125,7 @@ def test_the_log_away_raises_and_moves_nothing() -> None:
 
 def test_a_log_that_ends_below_the_cursor_leads_nowhere_and_not_back() -> None:
     telling, made = Telling(FakeLog(*events(1, 3)), head=100), subscriber(after=50)
-    chunk = telling.replay.next(made)
+    chunk = Replay(telling.hub, lambda _cursor, _audiences: Page([], 3, full=False)).next(made)
     assert (chunk.after, chunk.upto, chunk.data) == (50, 50, b"")
 
 

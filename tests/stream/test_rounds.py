@@ -227,6 +227,15 @@ class TestBounds:
         rounds.send()
         assert made.ids == list(range(1, made.cursor + 1))
 
+    def test_events_that_come_while_a_round_looks_go_out_once(self) -> None:
+        ring = Moving()
+        hub = Hub(lambda _user: True, ring)
+        rounds, made = Rounds(hub), noting(hub)
+        tell(hub, event(1))
+        ring.meanwhile = lambda: tell(hub, *events(2, 3))
+        rounds.send()
+        assert made.ids == [1, 2, 3]
+
 
 class Moving(Ring):
     """A ring to which something is added right before the next look."""

@@ -282,6 +282,13 @@ class TestEnding:
         made.on_readable()
         assert owner.forgotten == ["client-gone"]
 
+    def test_what_the_client_said_is_read_before_its_socket_is_closed(self, owner: FakeOwner) -> None:
+        """Else the kernel closes with a reset, which may overtake the goodbye."""
+        connection = FakeSocket()
+        connection.incoming = [b"what is this?"]
+        live_wire(connection, owner).close("drain")
+        assert connection.incoming == []
+
     def test_nothing_to_read_is_no_end(self, owner: FakeOwner) -> None:
         live_wire(FakeSocket(), owner).on_readable()
         assert owner.forgotten == []
@@ -304,7 +311,6 @@ class TestOverTcp:
             assert parser.is_between_frames
 
     def test_the_goodbye_arrives_though_the_client_has_said_something_unread(self, owner: FakeOwner) -> None:
-        """Closing with unread bytes in the kernel would be a reset, which may overtake what was sent."""
         with tcp_pair() as (ours, client):
             client.sendall(b"what is this?" * 100)
             made = readers.wire(ours, owner)
