@@ -203,6 +203,14 @@ def test_a_log_behind_the_tail_is_not_read_in_a_tight_loop(pauses: list[float]) 
     assert pauses == [catchup.RETRY_S] * log.reads
 
 
+def test_one_that_has_missed_nothing_goes_live_without_a_pause(pauses: list[float]) -> None:
+    behind = Behind(FakeLog(*events(1, 3)))
+    behind.hub.deliver((), 3)
+    made = behind.join(FakeSocket(), after=3)
+    behind.run()
+    assert (made.live, pauses) == (True, [])
+
+
 class TestRunning:
     def test_the_log_away_is_said_once_and_the_reader_goes_on_when_it_is_back(
         self, caplog: pytest.LogCaptureFixture

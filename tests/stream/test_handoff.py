@@ -176,6 +176,13 @@ class TestTaken:
         taker.on_end()
         assert seat.released == 1
 
+    def test_its_seat_stays_taken_whatever_becomes_of_the_answers_body(
+        self, server: Server, stream: Stream, taker: Taker, seat: Seat
+    ) -> None:
+        server.answer(stream, taker)
+        server.environ[PENDING].abandon()
+        assert seat.released == 0
+
     def test_a_taker_that_fails_closes_the_socket_and_gives_the_seat_back(
         self, server: Server, stream: Stream, seat: Seat
     ) -> None:
