@@ -1,0 +1,40 @@
+// @ts-check
+/** Tells the server what went wrong in this page: the sentence and the place, never what the page shows. */
+
+const ADDRESS = "/audit/client-error";
+const MAX_TEXT = 2_000;
+/** The same failure in every frame of a minute is one failure; a page that fails all the time is heard ten times. */
+const MAX_REPORTS = 10;
+
+/** @type {Set<string>} */
+const told = new Set();
+
+/**
+ * @param {unknown} error
+ * @param {string} where  a word for the part that failed: `script`, `promise`, `swap`, `stream`
+ * @returns {{ where: string, message: string, stack: string, page: string }}
+ */
+export function describe(error, where) {
+  const known = error instanceof Error ? error : new Error(String(error));
+  return { where, message: cut(known.message || known.name), stack: cut(known.stack ?? ""), page: location.pathname };
+}
+
+/**
+ * Each failure is sent once; nothing that happens here can fail in turn.
+ * @param {unknown} error
+ * @param {string} where
+ * @returns {void}
+ */
+export function reportError(error, where) {
+  const report = describe(error, where);
+  const key = `${report.where} ${report.message}`;
+  if (told.has(key) || told.size >= MAX_REPORTS) return;
+  told.add(key);
+  const headers = { "Content-Type": "application/json" };
+  fetch(ADDRESS, { method: "POST", headers, body: JSON.stringify(report), credentials: "same-origin", keepalive: true }).catch(() => {});
+}
+
+/** @param {string} text */
+function cut(text) {
+  return text.slice(0, MAX_TEXT);
+}
