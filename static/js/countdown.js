@@ -1,0 +1,34 @@
+// @ts-check
+/** A timer that can be held and goes on with what was left. Pure but for its clock, which a test may give. */
+export class Countdown {
+  #leftMs;
+  #done;
+  #now;
+  #startedAt = 0;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
+
+  /**
+   * @param {number} ms
+   * @param {() => void} done
+   * @param {() => number} [now]
+   */
+  constructor(ms, done, now = () => Date.now()) {
+    this.#leftMs = ms;
+    this.#done = done;
+    this.#now = now;
+  }
+
+  run() {
+    if (this.#timer !== undefined) return;
+    this.#startedAt = this.#now();
+    this.#timer = setTimeout(this.#done, this.#leftMs);
+  }
+
+  hold() {
+    if (this.#timer === undefined) return;
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#leftMs = Math.max(0, this.#leftMs - (this.#now() - this.#startedAt));
+  }
+}
