@@ -11,6 +11,9 @@ from urllib.parse import quote
 import psycopg
 
 LOOK_S = 0.02
+# Where something has just been written, more is likely to come.
+BUSY_LOOK_S = 0.01
+BUSY_FOR_S = 1.0
 CHANNEL = "beacon_event"
 
 
@@ -35,6 +38,7 @@ class SqliteWake:
         # Greenlets of one thread share it in turn; the check would forbid the tests' real threads.
         self._connection = sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, check_same_thread=False)
         self._version = -1
+        self._changed_at = 0.0
         self._poked = threading.Event()
 
     def wait(self, timeout_s: float, stopping: Callable[[], bool]) -> None:
@@ -43,16 +47,25 @@ class SqliteWake:
             raise sqlite3.OperationalError(f"the database file {self._path} was replaced")
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline and not stopping():
-            version = self._connection.execute("PRAGMA data_version").fetchone()[0]
-            if version != self._version:
-                self._version = version
+            if self._has_changed():
                 return
-            if self._poked.wait(LOOK_S):
+            is_busy = time.monotonic() < self._changed_at + BUSY_FOR_S
+            if self._poked.wait(BUSY_LOOK_S if is_busy else LOOK_S):
                 self._poked.clear()
+                self._has_changed()  # the look that follows is this change's too
                 return
 
     def poke(self) -> None:
         self._poked.set()
+
+    def _has_changed(self) -> bool:
+        """Whether another connection has written since the last time."""
+        before = self._version
+        self._version = self._connection.execute("PRAGMA data_version").fetchone()[0]
+        if self._version == before:
+            return False
+        self._changed_at = time.monotonic()
+        return True
 
     def close(self) -> None:
         self._connection.close()
