@@ -1,8 +1,10 @@
 """Who gets one more stream: a worker has only so many, and a user only so many on all workers together.
 
-This worker's counts are exact. Those of the others are as old as their last flush, a tenth of a second, so two workers
-that admit at the same moment may pass a user's cap together. Whoever is in stays in: evicting the older of two streams
-would make two tabs throw each other out for ever.
+One worker on SQLite goes by its own counts, which are exact, and no stream costs it a query. Where several serve, one
+transaction looks at the others' counts and adds the stream, so they never pass a user's cap together. Those who come
+while one is being written share the next. While the database takes no writes, each worker goes by its own counts and by
+what it can still read of the others'. Whoever is in stays in: evicting the older of two streams would make two tabs
+throw each other out for ever.
 """
 
 import logging
@@ -17,14 +19,14 @@ from app import descriptors, rates
 from app.config import Settings
 from app.errors import Problem
 from app.stream.presence import AWAY, PresenceStore
-from app.stream.tally import RENEW_EVERY_S, Tally
+from app.stream.tally import RENEW_EVERY_S, Refusal, Tally
 
 log = logging.getLogger(__name__)
 
 FLUSH_EVERY_S = 0.1
 # A stream that has just ended may still be counted, here or elsewhere: look again this long before refusing.
 SETTLE_S = 0.5
-# Another worker's first stream may go unseen for so long; overshooting for a second is allowed.
+# For one worker on SQLite: that of an overlapping restart may go unseen for so long.
 LOOK_FOR_OTHERS_S = 0.5
 LOOK_AGAIN_S = 0.1
 
@@ -83,15 +85,17 @@ class Admission:
         if self._thread is not None:
             self._thread.join(timeout=2)
         with self._flushing:
-            if not self._tally.is_announced:
-                return
             try:
-                self._store.forget(self.worker)
+                if self._tally.is_announced:
+                    self._store.forget(self.worker)
             except AWAY as error:
                 self._missed(error)
+            self._store.close()
 
     def admit(self, user: str) -> Seat:
-        """A seat for one stream of `user`; hold no database connection meanwhile, it may take 0.6 s.
+        """A seat for one stream of `user`; hold no database connection meanwhile.
+
+        It may take 0.6 s, and as long as one or two writes more where the database does not take them at once.
 
         Raises `Problem`: 503 with reason `full`, 429 with reason `rate` or `user-cap`; each says when to come back.
         """
@@ -100,7 +104,7 @@ class Admission:
         while True:
             if self._tally.total >= self.capacity:
                 raise self._full()
-            refusal = self._tally.take(user, self.capacity, self._settings.max_streams_per_user - self._elsewhere(user))
+            refusal = self._take(user)
             if refusal is None:
                 self._changed.set()
                 return Seat(self, user)
@@ -117,18 +121,22 @@ class Admission:
     def flush(self) -> None:
         """Write what the others do not know yet, now. Never raises; what failed is written by a later flush."""
         with self._flushing:
-            now = time.monotonic()
-            update = None if self._stopping.is_set() else self._tally.due(now)
-            if update is None:
-                return
-            try:
-                self._store.save(self.worker, update)
-            except Exception as error:  # noqa: BLE001 -- whatever failed, the rows of a worker must go on
-                self._tally.lost(update)
-                self._missed(error)
-            else:
-                self._tally.kept(update, now)
-                self._answered()
+            self._flush()
+
+    def _flush(self) -> None:
+        now = time.monotonic()
+        update = None if self._stopping.is_set() else self._tally.due(now)
+        if update is None:
+            return
+        try:
+            granted = self._store.save(self.worker, update)
+        except Exception as error:  # noqa: BLE001 -- whatever failed, the rows of a worker must go on
+            self._missed(error)
+            self._tally.lost(update)
+            self._changed.set()
+        else:
+            self._tally.kept(update, now, granted)
+            self._answered()
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -137,12 +145,31 @@ class Admission:
             self.flush()
             self._stopping.wait(FLUSH_EVERY_S)
 
+    def _take(self, user: str) -> Refusal | None:
+        """Count one more stream of `user` where it fits; the database decides where it can and must."""
+        cap = self._settings.max_streams_per_user
+        if not self._away and self._is_shared():
+            ask = self._tally.ask(user, self.capacity, cap)
+            with self._flushing:
+                # Whoever had the lock before may have asked for this one as well.
+                if ask.answer is None:
+                    self._flush()
+            if ask.answer == "granted":
+                return None
+            if ask.answer == "full" or ask.answer == "user-cap":
+                return ask.answer
+        return self._tally.take(user, self.capacity, cap - self._elsewhere(user))
+
+    def _is_shared(self) -> bool:
+        """Whether another worker may be admitting the same user."""
+        return self._settings.workers > 1 or not self._settings.is_sqlite or self._has_others()
+
     def _elsewhere(self, user: str) -> int:
         """0 where this worker's own count decides, or the database is away: then there is only that."""
-        if self._tally.of(user) >= self._settings.max_streams_per_user:
+        if self._tally.of(user) >= self._settings.max_streams_per_user or not self._has_others():
             return 0
         try:
-            return self._store.elsewhere(self.worker, user) if self._has_others() else 0
+            return self._store.elsewhere(self.worker, user)
         except AWAY as error:
             self._missed(error)
             return 0
@@ -150,9 +177,14 @@ class Admission:
     def _has_others(self) -> bool:
         """Looked up at most twice a second: where one worker serves, no stream costs a query."""
         now = time.monotonic()
-        if now >= self._look_for_others_at:
+        if now < self._look_for_others_at:
+            return self._others
+        try:
             self._others = self._store.has_others(self.worker)
-            self._look_for_others_at = now + LOOK_FOR_OTHERS_S
+        except AWAY as error:
+            self._missed(error)
+            return False
+        self._look_for_others_at = now + LOOK_FOR_OTHERS_S
         return self._others
 
     def _missed(self, error: Exception) -> None:

@@ -1,13 +1,15 @@
-"""How many streams a user has on the other workers, and what this worker tells them of its own.
+"""How many streams a user has on the other workers, what this worker tells them of its own, and who may have more.
 
 Rows that nobody renews stop counting after three seconds of the database's time, so a worker that was killed locks
 nobody out. A worker's rows are written by that worker alone, except that anyone removes those of the long dead.
 """
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+import os
+import zlib
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from flask import Flask
@@ -26,9 +28,22 @@ EXPIRE_S = 3.0
 DEAD_S = 60.0
 # For the thread's own connection, where waiting in C holds up nobody; shorter than a row lives.
 BUSY_MS = 1_000
+# PostgreSQL's advisory locks: these many for all users together, because its table of locks is bounded.
+LOCKS = 64
+
+T = TypeVar("T")
 
 AWAY = (SQLAlchemyError, DatabaseUnavailable)
 """What every method of the store raises while the database does not answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """More streams of one user, to be had as far as the cap allows."""
+
+    has: int
+    """What this worker counts now."""
+    wants: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +56,8 @@ class Update:
     """All of the worker's counts, where `seen` of all its rows is to be brought up to date."""
     sweep: bool = False
     """Remove the rows of workers that have been silent for a minute."""
+    claims: Mapping[str, Claim] = field(default_factory=dict)
+    """By user."""
 
 
 class PresenceStore:
@@ -48,15 +65,16 @@ class PresenceStore:
 
     On SQLite writing goes to a real thread with a connection of its own: renewing thousands of rows takes
     milliseconds in C. psycopg waits cooperatively, and the rows are renewed inside the server: there the pool serves.
+    One caller at a time may write; any number may read.
     """
 
     def __init__(self, app: Flask, settings: Settings) -> None:
         self._app = app
-        self._engine = _engine(settings.database_url) if settings.is_sqlite else None
+        self._own = _OwnConnection(settings.database_url) if settings.is_sqlite else None
         with app.app_context():
-            self._now = now_epoch()
-        self._elsewhere = _elsewhere(self._now)
-        self._others = _others(self._now)
+            now = now_epoch()
+        self._elsewhere, self._others = _elsewhere(now), _others(now)
+        self._rows = _Rows(now, settings.max_streams_per_user, is_sqlite=settings.is_sqlite)
 
     def elsewhere(self, worker: str, user: str) -> int:
         """The streams of `user` on all workers but this one, as these last said."""
@@ -68,68 +86,116 @@ class PresenceStore:
         with self._app.app_context(), read() as session:
             return session.execute(self._others, {"worker": worker}).first() is not None
 
-    def save(self, worker: str, update: Update) -> None:
-        """All of `update`, or nothing of it."""
-        rows = _Rows(worker, self._now, is_sqlite=self._engine is not None)
-        self._write(lambda connection: rows.save(connection, update))
+    def save(self, worker: str, update: Update) -> Mapping[str, int]:
+        """All of `update`, or nothing of it. The answer is how many of its claimed streams each user gets.
+
+        From the look at the other workers' rows to the commit no other worker decides about the same user.
+        """
+        return self._write(lambda connection: self._rows.save(connection, worker, update))
 
     def forget(self, worker: str) -> None:
         """Remove all rows of `worker`."""
-        self._write(lambda connection: connection.execute(_of(worker)))
+        self._write(lambda connection: self._rows.forget(connection, worker))
 
-    def _write(self, work: Callable[[Connection], object]) -> None:
-        if self._engine is not None:
-            error: SQLAlchemyError | None = offloop.call(_transact, self._engine, work)
-            if error is not None:
-                raise error
-            return
+    def close(self) -> None:
+        """Hold no connection from now until the next write."""
+        if self._own is not None:
+            offloop.call(self._own.close)
+
+    def _write(self, work: Callable[[Connection], T]) -> T:
+        if self._own is not None:
+            done: T | SQLAlchemyError = offloop.call(self._own.transact, work)
+            if isinstance(done, SQLAlchemyError):
+                raise done
+            return done
         with self._app.app_context(), write() as session:
-            work(session.connection())
+            return work(session.connection())
 
 
 class _Rows:
-    """The statements for one worker's rows."""
+    """What is done to a worker's rows. Its statements are made once: building one takes longer than running it."""
 
-    def __init__(self, worker: str, now: sa.ColumnElement[float], *, is_sqlite: bool) -> None:
-        self._worker, self._now, self._is_sqlite = worker, now, is_sqlite
+    def __init__(self, now: sa.ColumnElement[float], cap: int, *, is_sqlite: bool) -> None:
+        self._cap = cap
+        of_worker = PresenceRow.worker == sa.bindparam("of_worker")
+        self._upsert = _upsert(now, is_sqlite=is_sqlite)
+        self._claimed = _claimed(now, is_sqlite=is_sqlite)
+        # SQLite has one lock, which the transaction holds from its beginning.
+        self._lock = None if is_sqlite else _LOCK
+        self._renewal = sa.update(PresenceRow).where(of_worker).values(seen=now)
+        self._removal = sa.delete(PresenceRow).where(of_worker)
+        self._closing = self._removal.where(PresenceRow.count == 0)
+        self._sweep = sa.delete(PresenceRow).where(PresenceRow.seen < now - DEAD_S)
 
-    def save(self, connection: Connection, update: Update) -> None:
-        self._change(connection, update.changes)
+    def save(self, connection: Connection, worker: str, update: Update) -> Mapping[str, int]:
+        granted = self._grant(connection, worker, update.claims) if update.claims else {}
+        grown = {user: update.claims[user].has + more for user, more in granted.items() if more}
+        self._change(connection, worker, {**update.changes, **grown})
         if update.renew is not None:
-            self._renew(connection, update.renew)
+            self._renew(connection, worker, {**update.renew, **grown})
         if update.sweep:
-            connection.execute(sa.delete(PresenceRow).where(PresenceRow.seen < self._now - DEAD_S))
+            connection.execute(self._sweep)
+        return granted
 
-    def _change(self, connection: Connection, changes: Mapping[str, int]) -> None:
-        if changes:
-            connection.execute(self._upsert(changes))
-        if 0 in changes.values():
-            connection.execute(_of(self._worker).where(PresenceRow.count == 0))
+    def forget(self, connection: Connection, worker: str) -> None:
+        connection.execute(self._removal, {"of_worker": worker})
 
-    def _renew(self, connection: Connection, counts: Mapping[str, int]) -> None:
+    def _grant(self, connection: Connection, worker: str, claims: Mapping[str, Claim]) -> dict[str, int]:
+        if self._lock is not None:
+            # A statement of its own: the next one sees what was committed before the locks were had.
+            connection.execute(self._lock, {"locks": _locks(claims)})
+        asked = {"of_worker": worker, "pairs": json.dumps(dict.fromkeys(claims, 0))}
+        others = dict(connection.execute(self._claimed, asked).all())
+        room = {user: self._cap - claim.has - others.get(user, 0) for user, claim in claims.items()}
+        return {user: max(0, min(claim.wants, room[user])) for user, claim in claims.items()}
+
+    def _change(self, connection: Connection, worker: str, counts: Mapping[str, int]) -> None:
+        if counts:
+            connection.execute(self._upsert, {"of_worker": worker, "pairs": json.dumps(dict(counts))})
+        if 0 in counts.values():
+            connection.execute(self._closing, {"of_worker": worker})
+
+    def _renew(self, connection: Connection, worker: str, counts: Mapping[str, int]) -> None:
         """A worker that was frozen for a minute finds its rows swept: then all of them are written anew."""
-        renewed = sa.update(PresenceRow).where(PresenceRow.worker == self._worker).values(seen=self._now)
-        if connection.execute(renewed).rowcount != len(counts):
-            connection.execute(_of(self._worker))
-            self._change(connection, counts)
+        if connection.execute(self._renewal, {"of_worker": worker}).rowcount != len(counts):
+            self.forget(connection, worker)
+            self._change(connection, worker, counts)
 
-    def _upsert(self, counts: Mapping[str, int]) -> sa.Executable:
-        """One statement for any number of users: they travel as one JSON object."""
-        pairs = self._pairs(json.dumps(dict(counts)))
-        # Without a WHERE, SQLite would take ON CONFLICT for a join's ON.
-        rows = sa.select(sa.literal(self._worker), pairs.c.key, sa.cast(pairs.c.value, sa.Integer), self._now).where(
-            sa.true()
-        )
-        dialect = sqlite if self._is_sqlite else postgresql
-        insert = dialect.insert(PresenceRow).from_select(["worker", "user", "count", "seen"], rows)
-        said = {"count": insert.excluded["count"], "seen": insert.excluded["seen"]}
-        upsert: sa.Executable = insert.on_conflict_do_update(index_elements=["worker", "user"], set_=said)
-        return upsert
 
-    def _pairs(self, text: str) -> sa.TableValuedAlias:
-        if self._is_sqlite:
-            return sa.func.json_each(text).table_valued("key", "value")
-        return sa.func.json_each_text(sa.cast(sa.literal(text, sa.Text), postgresql.JSON)).table_valued("key", "value")
+# In ascending order, as `_locks` gives them: whoever takes several waits for nobody who waits for it.
+_LOCK = sa.text("SELECT pg_advisory_xact_lock(4207004, wanted) FROM unnest(CAST(:locks AS int[])) AS wanted")
+
+
+def _locks(users: Collection[str]) -> list[int]:
+    return sorted({zlib.crc32(user.encode()) % LOCKS for user in users})
+
+
+def _upsert(now: sa.ColumnElement[float], *, is_sqlite: bool) -> sa.Executable:
+    """One statement for any number of users."""
+    pairs = _pairs(is_sqlite=is_sqlite)
+    worker = sa.bindparam("of_worker", type_=sa.Text)
+    # Without a WHERE, SQLite would take ON CONFLICT for a join's ON.
+    rows = sa.select(worker, pairs.c.key, sa.cast(pairs.c.value, sa.Integer), now).where(sa.true())
+    dialect = sqlite if is_sqlite else postgresql
+    insert = dialect.insert(PresenceRow).from_select(["worker", "user", "count", "seen"], rows)
+    said = {"count": insert.excluded["count"], "seen": insert.excluded["seen"]}
+    upsert: sa.Executable = insert.on_conflict_do_update(index_elements=["worker", "user"], set_=said)
+    return upsert
+
+
+def _claimed(now: sa.ColumnElement[float], *, is_sqlite: bool) -> sa.Select[str, int]:
+    """What the others count for any number of users."""
+    users = sa.select(_pairs(is_sqlite=is_sqlite).c.key)
+    others = sa.and_(PresenceRow.user.in_(users), PresenceRow.worker != sa.bindparam("of_worker"), _is_alive(now))
+    return sa.select(PresenceRow.user, sa.func.sum(PresenceRow.count)).where(others).group_by(PresenceRow.user)
+
+
+def _pairs(*, is_sqlite: bool) -> sa.TableValuedAlias:
+    """Numbers by user: they travel as one JSON object."""
+    text = sa.bindparam("pairs", type_=sa.Text)
+    if is_sqlite:
+        return sa.func.json_each(text).table_valued("key", "value")
+    return sa.func.json_each_text(sa.cast(text, postgresql.JSON)).table_valued("key", "value")
 
 
 def _elsewhere(now: sa.ColumnElement[float]) -> sa.Select[int]:
@@ -147,29 +213,56 @@ def _is_alive(now: sa.ColumnElement[float]) -> sa.ColumnElement[bool]:
     return PresenceRow.seen.between(now - EXPIRE_S, now + EXPIRE_S)
 
 
-def _of(worker: str) -> sa.Delete:
-    return sa.delete(PresenceRow).where(PresenceRow.worker == worker)
+class _OwnConnection:
+    """For real threads, one after the other. Kept, because opening one costs more than a transaction on it.
+
+    Without a pool, because a pool's locks are the event loop's.
+    """
+
+    def __init__(self, database_url: str) -> None:
+        self._path = database_url.removeprefix("sqlite:///")
+        self._engine = sa.create_engine(
+            engine_url(database_url), poolclass=NullPool, execution_options={"beacon_writing": True}
+        )
+        configure_engine(self._engine)
+        event.listen(self._engine, "connect", _patient)
+        self._connection: Connection | None = None
+        self._file: tuple[int, int] | None = None
+
+    def transact(self, work: Callable[[Connection], T]) -> T | SQLAlchemyError:
+        """Hands an error back: gevent prints the trace of whatever a function of its thread pool raises."""
+        try:
+            connection = self._opened()
+            with connection.begin():
+                return work(connection)
+        except SQLAlchemyError as error:
+            self.close()
+            return error
+
+    def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _opened(self) -> Connection:
+        file = _identity(self._path)
+        if file != self._file:
+            # What is open would go on writing to the file that was moved away.
+            self.close()
+        if self._connection is None:
+            self._connection, self._file = self._engine.connect(), file
+        return self._connection
 
 
-def _engine(database_url: str) -> sa.Engine:
-    """For the thread: no pool, because a pool's locks are the event loop's; every connection is short."""
-    engine = sa.create_engine(engine_url(database_url), poolclass=NullPool, execution_options={"beacon_writing": True})
-    configure_engine(engine)
-    event.listen(engine, "connect", _patient)
-    return engine
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)  # noqa: PTH116 -- for every write, and a Path would be built for nothing
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _patient(connection: Any, _record: object) -> None:
     connection.execute(f"PRAGMA busy_timeout={BUSY_MS}")
     # Losing these rows in a power cut is what they are for; a later commit of anyone else makes them last with its own.
     connection.execute("PRAGMA synchronous=NORMAL")
-
-
-def _transact(engine: sa.Engine, work: Callable[[Connection], object]) -> SQLAlchemyError | None:
-    """Hands an error back: gevent prints the trace of whatever a function of its thread pool raises."""
-    try:
-        with engine.begin() as connection:
-            work(connection)
-    except SQLAlchemyError as error:
-        return error
-    return None

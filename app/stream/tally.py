@@ -2,21 +2,37 @@
 
 import threading
 from collections import Counter
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal
 
-from app.stream.presence import Update
+from app.stream.presence import Claim, Update
 
 RENEW_EVERY_S = 1.0
 SWEEP_EVERY_S = 60.0
 
 # Instead of the written count where a write failed: it may have been committed all the same.
 _UNSURE = -1
+_NOTHING: Mapping[str, int] = MappingProxyType({})
 
 Refusal = Literal["full", "user-cap"]
 
 
+class Ask:
+    """One stream that the database is to decide about. It is counted when `answer` says that it is granted."""
+
+    __slots__ = ("answer", "user")
+
+    def __init__(self, user: str) -> None:
+        self.user = user
+        self.answer: Refusal | Literal["granted", "unknown"] | None = None
+
+
 class Tally:
-    """Exact, because deciding and counting are one step. Any thread, greenlet or callback may call every method."""
+    """Exact, because deciding and counting are one step. Any thread, greenlet or callback may call every method.
+
+    One `Update` at a time: between `due` and its `kept` or `lost` nobody asks for the next.
+    """
 
     def __init__(self) -> None:
         # Nothing under it waits, so an event loop's callback never finds it taken.
@@ -24,6 +40,8 @@ class Tally:
         self._counts: Counter[str] = Counter()
         self._written: dict[str, int] = {}
         self._changed: set[str] = set()
+        self._asked: list[Ask] = []
+        self._deciding: list[Ask] = []
         self._renew_at = self._sweep_at = 0.0
         self.total = 0
 
@@ -38,15 +56,22 @@ class Tally:
     def take(self, user: str, most: int, most_of_user: int) -> Refusal | None:
         """Count one more stream of `user`, or say which of the two bounds is reached."""
         with self._lock:
-            if self.total >= most:
-                return "full"
-            if self.of(user) >= most_of_user:
-                return "user-cap"
-            self._add(user, 1)
-        return None
+            refusal = self._refusal(user, most, most_of_user)
+            if refusal is None:
+                self._add(user, 1)
+        return refusal
+
+    def ask(self, user: str, most: int, most_of_user: int) -> Ask:
+        """As `take`, but where both bounds allow it, the next update claims the stream and `kept` or `lost` answers."""
+        ask = Ask(user)
+        with self._lock:
+            ask.answer = self._refusal(user, most, most_of_user)
+            if ask.answer is None:
+                self._asked.append(ask)
+        return ask
 
     def leave(self, user: str) -> None:
-        """Count one stream less; once for each that was taken."""
+        """Count one stream less; once for each that was taken or granted."""
         with self._lock:
             self._add(user, -1)
 
@@ -58,28 +83,59 @@ class Tally:
         with self._lock:
             wanted = {user: self.of(user) for user in self._changed}
             self._changed.clear()
+            self._deciding, self._asked = self._asked, []
+            claims = Counter(ask.user for ask in self._deciding)
             changes = {user: count for user, count in wanted.items() if count != self._written.get(user, 0)}
             renewing = bool(self._counts) and now >= self._renew_at
-            if not changes and not renewing:
+            if not changes and not renewing and not claims:
                 return None
-            return Update(changes, dict(self._counts) if renewing else None, now >= self._sweep_at)
+            return Update(
+                changes,
+                dict(self._counts) if renewing else None,
+                now >= self._sweep_at,
+                {user: Claim(self.of(user), wants) for user, wants in claims.items()},
+            )
 
-    def kept(self, update: Update, now: float) -> None:
-        """`update`, asked for at `now`, is in the database."""
+    def kept(self, update: Update, now: float, granted: Mapping[str, int] = _NOTHING) -> None:
+        """`update`, asked for at `now`, is in the database, and with it as many new streams as are `granted`."""
         with self._lock:
             self._written.update(update.changes)
-            for user in [user for user, count in update.changes.items() if not count]:
+            self._written.update({user: update.claims[user].has + more for user, more in granted.items() if more})
+            for user in [user for user in update.changes if not self._written[user]]:
                 del self._written[user]
+            self._answer(granted)
             if update.renew is not None:
                 self._renew_at = now + RENEW_EVERY_S
             if update.sweep:
                 self._sweep_at = now + SWEEP_EVERY_S
 
     def lost(self, update: Update) -> None:
-        """`update` may be in the database or not: all of it is due again."""
+        """`update` may be in the database or not: all of it is due again, and nobody knows what it would grant."""
         with self._lock:
-            self._changed.update(update.changes)
-            self._written.update(dict.fromkeys(update.changes, _UNSURE))
+            unsure = {*update.changes, *update.claims}
+            self._changed.update(unsure)
+            self._written.update(dict.fromkeys(unsure, _UNSURE))
+            # Also those who came meanwhile, or each would wait for the same failure, one after the other.
+            for ask in (*self._deciding, *self._asked):
+                ask.answer = "unknown"
+            self._deciding, self._asked = [], []
+
+    def _answer(self, granted: Mapping[str, int]) -> None:
+        # Never above the row: a stream that was taken meanwhile has used up some of what was granted.
+        left = {user: min(more, self._written.get(user, 0) - self.of(user)) for user, more in granted.items()}
+        for ask in self._deciding:
+            if left.get(ask.user, 0) > 0:
+                left[ask.user] -= 1
+                self._add(ask.user, 1)
+                ask.answer = "granted"
+            else:
+                ask.answer = "user-cap"
+        self._deciding = []
+
+    def _refusal(self, user: str, most: int, most_of_user: int) -> Refusal | None:
+        if self.total + len(self._asked) + len(self._deciding) >= most:
+            return "full"
+        return "user-cap" if self.of(user) >= most_of_user else None
 
     def _add(self, user: str, difference: int) -> None:
         self._counts[user] += difference

@@ -1,10 +1,11 @@
 """Admission: who gets one more stream, on one worker and on several that share a database."""
 
 import contextlib
+import random
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,10 @@ from flask import Flask
 
 from app import descriptors
 from app.config import Settings
-from app.db import read, write
+from app.db import DatabaseUnavailable, read, write
 from app.errors import Problem
 from app.stream import admission as module
-from app.stream import tally
+from app.stream import presence, tally
 from app.stream.admission import Admission, Seat
 from app.stream.models import PresenceRow
 from app.stream.presence import PresenceStore, Update
@@ -72,6 +73,65 @@ def age(app: Flask, worker: Admission, seconds: float) -> None:
         session.execute(
             sa.update(PresenceRow).where(PresenceRow.worker == worker.worker).values(seen=PresenceRow.seen - seconds)
         )
+
+
+@pytest.fixture
+def saves(monkeypatch: pytest.MonkeyPatch) -> list[Update]:
+    """Whatever is written."""
+    seen: list[Update] = []
+    save = PresenceStore.save
+
+    def spy(store: PresenceStore, worker: str, update: Update) -> Mapping[str, int]:
+        seen.append(update)
+        return save(store, worker, update)
+
+    monkeypatch.setattr(PresenceStore, "save", spy)
+    return seen
+
+
+class Gate:
+    """Holds the first write up, before it is made, until it is opened."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.reached, self._open = threading.Event(), threading.Event()
+        save = PresenceStore.save
+
+        def gated(store: PresenceStore, worker: str, update: Update) -> Mapping[str, int]:
+            if not self.reached.is_set():
+                self.reached.set()
+                assert self._open.wait(10)
+            return save(store, worker, update)
+
+        monkeypatch.setattr(PresenceStore, "save", gated)
+
+    def open(self) -> None:
+        self._open.set()
+
+
+@contextlib.contextmanager
+def locked(database: Path) -> Iterator[None]:
+    """Somebody else is writing, and goes on with it for the length of the block."""
+    with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        yield
+        holder.execute("ROLLBACK")
+
+
+def at_once(*calls: Callable[[], object]) -> None:
+    """All of them in threads that start together; whoever is refused is refused."""
+    barrier = threading.Barrier(len(calls))
+
+    def run(call: Callable[[], object]) -> None:
+        barrier.wait(5)
+        with contextlib.suppress(Problem):
+            call()
+
+    threads = [threading.Thread(target=run, args=(call,)) for call in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert not any(thread.is_alive() for thread in threads)
 
 
 class TestTheUsersCap:
@@ -139,22 +199,12 @@ class TestTheUsersCap:
         fill(other)
 
     def test_threads_of_one_worker_do_not_pass_it(self, hire: Hire) -> None:
-        worker = hire()
-        barrier, taken = threading.Barrier(8), []
-
-        def connect() -> None:
-            barrier.wait(5)
-            with contextlib.suppress(Problem):
-                taken.append(worker.admit("alice"))
-
-        threads = [threading.Thread(target=connect) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(10)
+        worker, taken = hire(), []
+        at_once(*[lambda: taken.append(worker.admit("alice"))] * 8)
         assert (len(taken), worker.streams) == (CAP, CAP)
 
-    def test_workers_pass_it_only_until_they_know_of_each_other(self, hire: Hire) -> None:
+    def test_single_workers_pass_it_only_until_they_know_of_each_other(self, hire: Hire) -> None:
+        """Two of one worker each on one file: an overlapping restart."""
         workers = [hire(), hire()]
         for worker in workers:
             fill(worker)
@@ -170,6 +220,246 @@ class TestTheUsersCap:
         elsewhere = two._store.elsewhere
         eventually(lambda: elsewhere(two.worker, "alice") == CAP)
         assert time.monotonic() - opened < 1.0
+
+
+class TestWhereSeveralWorkersServe:
+    @pytest.fixture
+    def workers(self, hire: Hire) -> list[Admission]:
+        return [hire(workers=2), hire(workers=2)]
+
+    def test_streams_opened_in_turn_on_all_of_them_stay_within_the_cap(self, workers: list[Admission]) -> None:
+        """Nobody has flushed."""
+        for n in range(CAP):
+            workers[n % 2].admit("alice")
+        assert [refusal(worker).members["reason"] for worker in workers] == ["user-cap"] * 2
+        workers[0].admit("bob")
+
+    @pytest.mark.parametrize("seed", range(5))
+    def test_streams_opened_at_once_fill_the_cap_and_never_pass_it(self, workers: list[Admission], seed: int) -> None:
+        chance = random.Random(seed)
+        open_here: list[Seat] = []
+        for _ in range(10):
+            calls = [lambda worker=worker: open_here.append(worker.admit("alice")) for worker in workers * 4]
+            flushes = [worker.flush for worker in workers]
+            at_once(*chance.sample(calls + flushes, 10))
+            assert len(open_here) == sum(worker.streams for worker in workers) == CAP
+            for seat in chance.sample(open_here, chance.randint(1, CAP)):
+                open_here.remove(seat)
+                seat.release()
+            for worker in workers:
+                worker.flush()
+
+    @pytest.mark.parametrize("seed", range(5))
+    def test_whatever_comes_and_goes_a_stream_is_let_in_exactly_where_the_rows_leave_room(
+        self, app: Flask, workers: list[Admission], seed: int
+    ) -> None:
+        chance = random.Random(seed)
+        seats: list[Seat] = []
+        for _ in range(150):
+            worker = chance.choice(workers)
+            match chance.choice(("admit", "admit", "release", "flush")):
+                case "admit":
+                    said = rows(app)
+                    others = sum(count for (name, _), count in said.items() if name != worker.worker)
+                    if others + worker.streams < CAP:
+                        seats.append(worker.admit("alice"))
+                    else:
+                        refusal(worker)
+                case "release" if seats:
+                    seats.pop(chance.randrange(len(seats))).release()
+                case "flush":
+                    worker.flush()
+            assert len(seats) == sum(each.streams for each in workers) <= sum(rows(app).values()) <= CAP
+
+    def test_opening_one_costs_one_write_and_no_look(
+        self, workers: list[Admission], saves: list[Update], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for look in ("elsewhere", "has_others"):
+            monkeypatch.setattr(PresenceStore, look, lambda *_: pytest.fail("a query of its own"))
+        for worker in workers:
+            worker.admit("alice")
+        assert len(saves) == 2
+
+    def test_those_who_come_during_a_write_share_the_next(
+        self, app: Flask, workers: list[Admission], saves: list[Update], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        worker, gate = workers[0], Gate(monkeypatch)
+        first = threading.Thread(target=worker.admit, args=("first",))
+        first.start()
+        assert gate.reached.wait(5)
+        more = [threading.Thread(target=worker.admit, args=(f"user-{n}",)) for n in range(10)]
+        for thread in more:
+            thread.start()
+        eventually(lambda: len(worker._tally._asked) == 10)
+        gate.open()
+        for thread in (first, *more):
+            thread.join(10)
+        assert (worker.streams, len(rows(app)), len(saves)) == (11, 11, 2)
+
+    def test_a_flush_under_way_does_not_write_an_older_count_over_a_newer_one(
+        self, app: Flask, workers: list[Admission], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        worker, other = workers
+        seat = worker.admit("alice")
+        worker.admit("alice")
+        seat.release()
+        gate = Gate(monkeypatch)
+        flushing = threading.Thread(target=worker.flush)
+        flushing.start()
+        assert gate.reached.wait(5)
+        admitting = threading.Thread(target=fill, args=(worker, 2))
+        admitting.start()
+        eventually(lambda: len(worker._tally._asked) == 1)
+        gate.open()
+        flushing.join(10)
+        admitting.join(10)
+        assert rows(app) == {(worker.worker, "alice"): CAP}
+        assert refusal(other).status == 429
+
+    def test_a_stream_that_ends_during_another_ones_write_is_taken_off_by_the_next(
+        self, app: Flask, workers: list[Admission], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        worker = workers[0]
+        seat = worker.admit("alice")
+        gate = Gate(monkeypatch)
+        admitting = threading.Thread(target=worker.admit, args=("alice",))
+        admitting.start()
+        assert gate.reached.wait(5)
+        seat.release()
+        gate.open()
+        admitting.join(10)
+        assert rows(app) == {(worker.worker, "alice"): 2}
+        worker.flush()
+        assert rows(app) == {(worker.worker, "alice"): 1}
+
+    def test_a_killed_workers_streams_count_three_seconds_longer(self, app: Flask, workers: list[Admission]) -> None:
+        killed, other = workers
+        fill(killed)
+        age(app, killed, 2.5)
+        assert refusal(other).status == 429
+        age(app, killed, 0.6)
+        fill(other)
+
+    def test_a_frozen_worker_that_thaws_lets_nobody_in_beside_those_who_took_the_room(
+        self, app: Flask, workers: list[Admission]
+    ) -> None:
+        frozen, other = workers
+        frozen.admit("alice")
+        age(app, frozen, 10)
+        fill(other)
+        assert refusal(frozen).status == 429
+        assert other.streams == CAP
+
+    def test_a_refused_stream_writes_nothing(self, workers: list[Admission], database: Path) -> None:
+        """A commit would wake the tail of every worker."""
+        fill(workers[0])
+        with contextlib.closing(sqlite3.connect(database)) as outsider:
+            before = outsider.execute("PRAGMA data_version").fetchone()
+            refusal(workers[1])
+            assert outsider.execute("PRAGMA data_version").fetchone() == before
+
+    def test_those_who_wait_for_a_write_do_not_pass_the_workers_own_bound(self, hire: Hire) -> None:
+        worker = hire(workers=2, max_streams=2)
+        at_once(*[lambda n=n: worker.admit(f"user-{n}") for n in range(8)])
+        assert worker.streams == 2
+
+    def test_one_worker_on_sqlite_writes_at_once_only_while_another_is_there(self, app: Flask, hire: Hire) -> None:
+        one, two = hire(), hire()
+        one.admit("alice")
+        assert rows(app) == {}
+        one.flush()
+        two.admit("alice")
+        assert rows(app) == {(one.worker, "alice"): 1, (two.worker, "alice"): 1}
+
+
+class TestWhereSeveralWorkersServeAndTheDatabaseTakesNoWrites:
+    @pytest.fixture(autouse=True)
+    def _impatient(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(presence, "BUSY_MS", 300)
+
+    def test_own_counts_and_what_can_be_read_of_the_others_decide(
+        self, hire: Hire, database: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        one, two = hire(workers=2), hire(workers=2)
+        one.admit("alice")
+        with locked(database):
+            fill(two, CAP - 1)
+            assert refusal(two).status == 429
+            fill(two, CAP, "bob")
+            assert refusal(two, "bob").status == 429
+        assert len([record for record in caplog.records if "does not answer" in record.message]) == 1
+
+    def test_only_the_first_waits_for_it(self, hire: Hire, database: Path) -> None:
+        worker = hire(workers=2)
+        with locked(database):
+            began = time.monotonic()
+            for n in range(20):
+                worker.admit(f"user-{n}")
+            assert time.monotonic() - began < 2 * 0.3
+
+    def test_those_who_wait_together_fail_together(self, hire: Hire, database: Path) -> None:
+        worker = hire(workers=2)
+        with locked(database):
+            began = time.monotonic()
+            at_once(*[lambda n=n: worker.admit(f"user-{n}") for n in range(16)])
+            assert time.monotonic() - began < 5 * 0.3
+        assert worker.streams == 16
+
+    def test_it_decides_again_once_it_takes_them(self, app: Flask, hire: Hire, database: Path) -> None:
+        one, two = hire(workers=2), hire(workers=2)
+        with locked(database):
+            one.admit("alice")
+        one.flush()
+        assert rows(app) == {(one.worker, "alice"): 1}
+        two.admit("alice")
+        one.admit("alice")
+        assert [refusal(worker).status for worker in (one, two)] == [429] * 2
+
+    def test_a_running_worker_finds_out_by_itself(self, app: Flask, hire: Hire, database: Path) -> None:
+        worker = hire(workers=2)
+        worker.start()
+        with locked(database):
+            worker.admit("alice")
+            assert worker._away
+        eventually(lambda: not worker._away and rows(app) == {(worker.worker, "alice"): 1}, 2.0)
+
+    def test_a_stream_that_ended_before_its_row_was_written_leaves_none(
+        self, app: Flask, hire: Hire, database: Path
+    ) -> None:
+        worker = hire(workers=2)
+        with locked(database):
+            worker.admit("alice").release()
+        worker.flush()
+        assert rows(app) == {}
+        assert not worker._tally.is_announced
+
+    def test_a_write_that_was_committed_although_it_failed_counts_its_stream_once(
+        self, app: Flask, hire: Hire, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        worker, save = hire(workers=2), PresenceStore.save
+
+        def answer_is_lost(store: PresenceStore, worker: str, update: Update) -> Mapping[str, int]:
+            save(store, worker, update)
+            raise DatabaseUnavailable("the connection broke after the commit")
+
+        with monkeypatch.context() as broken:
+            broken.setattr(PresenceStore, "save", answer_is_lost)
+            seat = worker.admit("alice")
+        worker.admit("alice")
+        seat.release()
+        worker.flush()
+        assert (worker.streams, rows(app)) == (1, {(worker.worker, "alice"): 1})
+
+    def test_without_the_file_each_worker_goes_by_its_own_counts(
+        self, hire: Hire, move_database: Callable[[], Callable[[], None]]
+    ) -> None:
+        workers = [hire(workers=2), hire(workers=2)]
+        workers[0].admit("alice")
+        back = move_database()
+        fill(workers[0], CAP - 1)
+        fill(workers[1])
+        assert [refusal(worker).status for worker in workers] == [429] * 2
+        back()
 
 
 class TestMovingBetweenWorkers:
@@ -265,19 +555,6 @@ def test_connecting_too_often_is_refused_whatever_is_free(hire: Hire) -> None:
 
 
 class TestWriting:
-    @pytest.fixture
-    def saves(self, monkeypatch: pytest.MonkeyPatch) -> list[Update]:
-        """Whatever is written."""
-        seen: list[Update] = []
-        save = PresenceStore.save
-
-        def spy(store: PresenceStore, worker: str, update: Update) -> None:
-            seen.append(update)
-            save(store, worker, update)
-
-        monkeypatch.setattr(PresenceStore, "save", spy)
-        return seen
-
     @pytest.fixture
     def _quick(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Everything that happens once a second happens fifty times."""

@@ -1,25 +1,31 @@
 """Presence rows: what one worker says of its streams, and what the others believe of it, and for how long."""
 
+import contextlib
+import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 from flask import Flask
+from sqlalchemy.dialects import sqlite
 
 from app.config import Settings
 from app.db import db, read, write
 from app.stream.models import PresenceRow
-from app.stream.presence import AWAY, PresenceStore, Update
+from app.stream.presence import AWAY, Claim, PresenceStore, Update
 
 ROOT = Path(__file__).resolve().parents[2]
 STRANGE = ("o'hara", 'say "hi"', "%s:x", "naïve ✓", "a/b\\c", "{}")
 
 
 @pytest.fixture
-def store(app: Flask, settings: Settings) -> PresenceStore:
-    return PresenceStore(app, settings)
+def store(app: Flask, settings: Settings) -> Iterator[PresenceStore]:
+    made = PresenceStore(app, settings)
+    yield made
+    made.close()
 
 
 def rows(app: Flask) -> dict[tuple[str, str], int]:
@@ -106,6 +112,69 @@ def test_names_of_any_kind_are_only_names(app: Flask, store: PresenceStore) -> N
     assert [store.elsewhere("w2", user) for user in STRANGE] == [1] * len(STRANGE)
 
 
+CAP = 8
+
+
+@pytest.fixture
+def capped(app: Flask, settings: Settings) -> Iterator[PresenceStore]:
+    made = PresenceStore(app, settings.model_copy(update={"max_streams_per_user": CAP}))
+    yield made
+    made.close()
+
+
+def test_a_claim_gets_what_all_workers_together_leave_of_the_cap(app: Flask, capped: PresenceStore) -> None:
+    capped.save("w1", Update({"alice": 3, "bob": 8}))
+    capped.save("w2", Update({"alice": 2}))
+    claims = {"alice": Claim(2, 5), "bob": Claim(0, 1), "charlie": Claim(0, 9)}
+    assert capped.save("w2", Update({}, claims=claims)) == {"alice": 3, "bob": 0, "charlie": 8}
+    assert rows(app) == {("w1", "alice"): 3, ("w1", "bob"): 8, ("w2", "alice"): 5, ("w2", "charlie"): 8}
+    assert capped.save("w1", Update({}, claims={"alice": Claim(3, 1)})) == {"alice": 0}
+
+
+def test_a_worker_that_has_more_than_it_may_gets_nothing_and_loses_nothing(app: Flask, capped: PresenceStore) -> None:
+    capped.save("w1", Update({"alice": 9}))
+    assert capped.save("w1", Update({}, claims={"alice": Claim(9, 1)})) == {"alice": 0}
+    assert rows(app) == {("w1", "alice"): 9}
+
+
+def test_rows_of_the_killed_leave_room_for_claims(app: Flask, capped: PresenceStore) -> None:
+    capped.save("killed", Update({"alice": 8}))
+    age(app, "killed", 3.1)
+    assert capped.save("w1", Update({}, claims={"alice": Claim(0, 9)})) == {"alice": 8}
+
+
+@pytest.mark.parametrize("swept", [False, True])
+def test_a_claim_the_change_and_the_renewal_go_together(app: Flask, capped: PresenceStore, swept: bool) -> None:
+    capped.save("w1", Update({"alice": 2, "bob": 1, "charlie": 1}))
+    if swept:
+        with app.app_context(), write() as session:
+            session.execute(sa.text("DELETE FROM stream_presence"))
+    update = Update(
+        {"alice": 1, "bob": 0}, {"alice": 1, "charlie": 1}, True, {"alice": Claim(1, 1), "bob": Claim(0, 2)}
+    )
+    assert capped.save("w1", update) == {"alice": 1, "bob": 2}
+    assert rows(app) == {("w1", "alice"): 2, ("w1", "bob"): 2, ("w1", "charlie"): 1}
+
+
+def test_names_of_any_kind_can_claim(capped: PresenceStore) -> None:
+    capped.save("w1", Update(dict.fromkeys(STRANGE, 7)))
+    assert capped.save("w2", Update({}, claims=dict.fromkeys(STRANGE, Claim(0, 2)))) == dict.fromkeys(STRANGE, 1)
+
+
+def test_what_was_written_last_stays_when_the_file_comes_back(
+    app: Flask, store: PresenceStore, move_database: Callable[[], Callable[[], None]]
+) -> None:
+    """The store keeps its connection, but never writes on to a file that was moved away."""
+    store.save("w1", Update({"alice": 1}))
+    back = move_database()
+    with pytest.raises(AWAY):
+        store.save("w1", Update({"alice": 2}))
+    back()
+    assert rows(app) == {("w1", "alice"): 1}
+    store.save("w1", Update({"alice": 3}))
+    assert rows(app) == {("w1", "alice"): 3}
+
+
 def test_an_unreachable_database_says_so(store: PresenceStore, database: Path) -> None:
     away = database.rename(database.with_name("away"))
     with pytest.raises(AWAY):
@@ -171,3 +240,11 @@ def test_a_write_that_waits_does_not_hold_the_event_loop_nor_print_traces(databa
     kind, late_s = done.stdout.split()
     assert kind == "OperationalError"
     assert float(late_s) < 0.1
+
+
+def test_claiming_uses_the_index(database: Path, store: PresenceStore) -> None:
+    compiled = store._rows._claimed.compile(dialect=sqlite.dialect(paramstyle="named"))
+    values = {**compiled.params, "of_worker": "w1", "pairs": "{}"}
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        plan = connection.execute(f"EXPLAIN QUERY PLAN {compiled}", values).fetchall()
+    assert "ix_stream_presence_user" in str(plan)

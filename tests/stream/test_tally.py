@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from app.stream.presence import Update
+from app.stream.presence import Claim, Update
 from app.stream.tally import Tally
 
 
@@ -107,3 +107,59 @@ def test_threads_at_once_take_exactly_what_there_is(tally: Tally) -> None:
     for thread in threads:
         thread.join(10)
     assert (tally.of("alice"), len(refused)) == (100, 300)
+
+
+def test_a_stream_that_is_asked_for_counts_once_it_is_granted_and_is_then_written(tally: Tally) -> None:
+    take(tally, "alice")
+    asks = [tally.ask(user, 1000, 1000) for user in ("alice", "alice", "bob")]
+    update = tally.due(1.0)
+    assert update is not None
+    assert update.claims == {"alice": Claim(1, 2), "bob": Claim(0, 1)}
+    assert (update.changes, update.renew) == ({"alice": 1}, {"alice": 1})
+    assert (tally.total, {ask.answer for ask in asks}) == (1, {None})
+    tally.kept(update, 1.0, {"alice": 1, "bob": 0})
+    assert [ask.answer for ask in asks] == ["granted", "user-cap", "user-cap"]
+    assert (tally.of("alice"), tally.of("bob"), tally.total) == (2, 0, 2)
+    assert write(tally, 1.1) is None
+
+
+def test_what_a_bound_forbids_is_not_asked(tally: Tally) -> None:
+    take(tally, "alice")
+    assert tally.ask("alice", 1000, 1).answer == "user-cap"
+    assert tally.ask("bob", 2, 8).answer is None
+    assert tally.ask("charlie", 2, 8).answer == "full", "the one that is being decided may take the last place"
+    assert tally.take("charlie", 2, 8) == "full"
+
+
+def test_a_stream_that_ends_while_another_is_decided_is_due_next(tally: Tally) -> None:
+    take(tally, "alice")
+    write(tally, 1.0)
+    ask = tally.ask("alice", 1000, 1000)
+    update = tally.due(1.1)
+    assert update is not None
+    tally.leave("alice")
+    tally.kept(update, 1.1, {"alice": 1})
+    assert (ask.answer, tally.of("alice")) == ("granted", 1)
+    assert write(tally, 1.2) == Update({"alice": 1})
+
+
+def test_one_that_was_taken_meanwhile_uses_up_what_is_granted(tally: Tally) -> None:
+    """Else both would pass the cap together."""
+    ask = tally.ask("alice", 1000, 1000)
+    update = tally.due(1.0)
+    assert update is not None
+    take(tally, "alice")
+    tally.kept(update, 1.0, {"alice": 1})
+    assert (ask.answer, tally.of("alice")) == ("user-cap", 1)
+    assert write(tally, 1.5) == Update({}, {"alice": 1})
+
+
+def test_when_an_update_is_lost_all_who_ask_learn_that_nobody_knows(tally: Tally) -> None:
+    early = tally.ask("alice", 1000, 1000)
+    update = tally.due(1.0)
+    assert update is not None
+    late = tally.ask("bob", 1000, 1000)
+    tally.lost(update)
+    assert (early.answer, late.answer, tally.total) == ("unknown", "unknown", 0)
+    assert write(tally, 2.0) == Update({"alice": 0}, None, sweep=True)
+    assert tally.take("alice", 1, 1) is None
