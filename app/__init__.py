@@ -17,7 +17,7 @@ from app.eventlog import routes as eventlog_routes
 from app.eventlog.payloads import MAX_BODY_BYTES
 from app.eventlog.read import Event
 from app.lifecycle import Every, Live
-from app.ops import headers, health, metrics
+from app.ops import client_errors, headers, health, metrics
 from app.reconciliation import registry, watch
 from app.reconciliation import routes as reconciliation_routes
 from app.rollout import flags, store
@@ -87,6 +87,7 @@ def _live(app: Flask, settings: Settings) -> None:
     app.extensions["beacon_html_shape"] = html_shape(_renderer(app))
     hub = Hub(lambda user: asked.is_enabled(flags.Flag.SSE_STREAMING, user))
     app.extensions["beacon_live"] = live = Live(app, settings, hub)
+    client_errors.init_app(app)
     metrics.init_app(app, live, lambda: hub.counters)  # the first part: it stops, and counts, after the others
 
     def read_rollouts() -> dict[str, flags.Rollout]:

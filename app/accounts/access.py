@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
-from flask import Flask, g, request
+from flask import Flask, current_app, g, request
 from flask_login import current_user
 from flask_wtf.csrf import CSRFError, CSRFProtect
 
@@ -19,6 +19,8 @@ csrf = CSRFProtect()
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+_CHANGE_NOTHING: set[Callable[..., Any]] = set()
 
 # What each role may do beyond seeing; admin may do everything.
 _INCLUDES = {"viewer": {"viewer"}, "operator": {"viewer", "operator"}, "product": {"viewer", "product"}}
@@ -101,6 +103,13 @@ def check(who: Actor, role: str, scope: str | tuple[str, ...] | None) -> None:
         raise Problem(403, "Not allowed", f"This needs the role {role}; you are {who.role}.", reason="role")
 
 
+def changes_nothing(view: Callable[P, R]) -> Callable[P, R]:
+    """Mark a view that takes a POST and leaves everything as it is: it needs no CSRF token, which a page that broke,
+    or was never logged in, may not have."""
+    _CHANGE_NOTHING.add(view)
+    return view
+
+
 def usable_scopes(role: str) -> frozenset[str]:
     """What a person of this role may give a token of their own."""
     return frozenset(tokens.SCOPES if role == "admin" else _SCOPES.get(role, set()))
@@ -116,6 +125,8 @@ def init_app(app: Flask) -> None:
 def _check_csrf() -> None:
     """Browsers send cookies by themselves, so a cookie alone must not change anything; bearer tokens may."""
     if request.method in ("GET", "HEAD", "OPTIONS", "TRACE") or bearer_text() is not None:
+        return
+    if current_app.view_functions.get(request.endpoint or "") in _CHANGE_NOTHING:
         return
     try:
         csrf.protect()

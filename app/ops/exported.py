@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -33,6 +33,8 @@ class Snapshot:
     unreadable: int
     """Rows of the log that it could not read."""
     build: str
+    client_errors: Mapping[str, float] = field(default_factory=dict)
+    """What pages reported as broken, by part of the page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,13 @@ METRICS = (
         "beacon_unreadable_events_total",
         "Rows of the log that a worker could not read and skipped; each worker counts them.",
         lambda now: now.unreadable,
+    ),
+    Metric(
+        "beacon_client_errors_total",
+        "Failures that pages reported, by part of the page.",
+        lambda now: now.client_errors,
+        label="where",
+        known=("script", "promise", "swap", "stream", "display", "load", "other"),
     ),
     Metric("beacon_log_head", "The highest id of the log that any worker has read.", lambda now: now.cursor, "livemax"),
     Metric(

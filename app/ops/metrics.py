@@ -11,7 +11,7 @@ from app.accounts.access import require
 from app.errors import Problem
 from app.eventlog import read as log_read
 from app.lifecycle import Every, Live
-from app.ops import metric_files
+from app.ops import client_errors, metric_files
 from app.ops.exported import Exported, Snapshot
 from app.stream.counters import Counters
 
@@ -72,7 +72,9 @@ def init_app(app: Flask, live: Live, counters: Callable[[], Counters]) -> None:
     build = app.extensions["beacon_assets"].build
 
     def look() -> Snapshot:
-        return Snapshot(counters(), live.tail.cursor, live.is_degraded(), log_read.unreadable.count, build)
+        unreadable = log_read.unreadable.count
+        reported = client_errors.counted(app)
+        return Snapshot(counters(), live.tail.cursor, live.is_degraded(), unreadable, build, reported)
 
     app.extensions["beacon_metrics"] = metrics = Metrics(look)
     live.add(metrics)
