@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from flask import request
 
+from app.accounts import tokens
 from app.accounts.access import Actor
 from app.clock import utc_text
 from app.config import current_settings
@@ -20,7 +21,8 @@ class Frame:
     """`cursor` is read before the page's data: an event committed in between is seen twice, never missed.
 
     `now` is the server's clock, so that ages do not depend on the reader's. `refresh_s` is what a page
-    without scripts reloads after, or None.
+    without scripts reloads after, or None. `session` names the login in every answer, so that a page notices when
+    its browser has changed hands.
     """
 
     page: str
@@ -33,6 +35,7 @@ class Frame:
     aged_after_s: float
     late_after_s: float
     refresh_s: int | None
+    session: str
 
 
 def frame(page: str, who: Actor, cursor: int) -> Frame:
@@ -48,6 +51,7 @@ def frame(page: str, who: Actor, cursor: int) -> Frame:
         current.poll_interval_s * AGED_AFTER_INTERVALS,
         current.poll_interval_s * LATE_AFTER_INTERVALS,
         _refresh_s(),
+        tokens.opaque(who.login_id) if who.login_id else "",
     )
 
 
