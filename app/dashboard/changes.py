@@ -30,6 +30,8 @@ class ChangeRow:
     href: str | None
     words: str
     ids: Ids = NO_IDS
+    type: str = ""
+    service: str = ""
 
     @classmethod
     def from_event(cls, event: Event, name_of: NameOf = str) -> Self:
@@ -38,8 +40,9 @@ class ChangeRow:
         if isinstance(service, str):
             subject, href = name_of(service), service_href(service)
         else:
-            subject, href = _subject(event), None
-        return cls(event.id, event.timestamp, state, wording.STATE_WORDS[state], subject, href, words, ids)
+            service, subject, href = "", _subject(event), None
+        word = wording.STATE_WORDS[state]
+        return cls(event.id, event.timestamp, state, word, subject, href, words, ids, event.type, service)
 
 
 _Read = tuple[str, str, Ids]

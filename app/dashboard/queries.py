@@ -9,11 +9,16 @@ from app.clock import utc_now
 from app.dashboard import wording
 from app.dashboard.changes import UNLISTED_TYPES, ChangeRow, NameOf
 from app.dashboard.contexts import Check, Tile, dom_key
+from app.dashboard.listing import Asked
 from app.eventlog import read as log
 from app.eventlog.audience import Viewer
+from app.offloop import breathe
 from app.reconciliation import queries as reconciliation
 from app.reconciliation.models import OpenItem
 from app.reconciliation.queries import Watched
+
+SEARCH_PAGE = 100
+SEARCHED = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +50,28 @@ def tiles(session: Session, aged_after: timedelta) -> list[Tile]:
     return sorted(found, key=lambda tile: tile.sort_key)
 
 
-def changes(session: Session, viewer: Viewer, limit: int, name_of: NameOf) -> list[ChangeRow]:
-    """The newest changes that `viewer` may see, newest first."""
-    events = log.newest(session, viewer, limit, UNLISTED_TYPES)
-    return [ChangeRow.from_event(event, name_of) for event in events]
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Rows that match. `looked_at`: how many changes were read for that, where there are older ones unread."""
+
+    rows: list[ChangeRow]
+    looked_at: int | None = None
+
+
+def search(session: Session, viewer: Viewer, asked: Asked, limit: int, name_of: NameOf) -> Found:
+    """The newest `limit` changes that match, in the order asked for; it reads no further back than `SEARCHED`."""
+    rows: list[ChangeRow] = []
+    before, seen, size = None, 0, SEARCH_PAGE if asked.search.terms else limit
+    while True:
+        page = log.newest_before(session, viewer, before, size, UNLISTED_TYPES)
+        made = (ChangeRow.from_event(event, name_of) for event in page.events)
+        rows += [row for row in made if asked.search.matches(row)]
+        before, seen = page.cursor, seen + size
+        if len(rows) >= limit or not page.full:
+            return Found(asked.arranged(rows[:limit]))
+        if seen >= SEARCHED:
+            return Found(asked.arranged(rows), seen)
+        breathe()
 
 
 def service(session: Session, service_id: str, aged_after: timedelta) -> ServicePage | None:

@@ -1,12 +1,13 @@
 """The pages that people look at."""
 
-from flask import Blueprint, Response, make_response, render_template
+from flask import Blueprint, Response, make_response, render_template, request
 
 from app.accounts.access import actor, require
 from app.config import current_settings
 from app.dashboard import queries
 from app.dashboard.contexts import beyond_strip
 from app.dashboard.frame import aged_after, frame
+from app.dashboard.listing import asked
 from app.dashboard.summary import Summary
 from app.db import db
 from app.errors import Problem
@@ -29,14 +30,16 @@ def index() -> Response:
     who = actor()
     cursor = queries.cursor(db.session())
     tiles = queries.tiles(db.session(), aged_after())
-    changes = queries.changes(db.session(), who.viewer, CHANGES, registry.name_of)
+    wanted = asked(request.args)
+    found = queries.search(db.session(), who.viewer, wanted, CHANGES, registry.name_of)
     return _page(
         "dashboard/index.html",
         cursor,
         frame=frame("dashboard", who, cursor),
         tiles=tiles,
         beyond=beyond_strip(tiles),
-        changes=changes,
+        changes=found,
+        asked=wanted,
         summary=Summary.of(tiles),
     )
 

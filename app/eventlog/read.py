@@ -131,13 +131,18 @@ def fetch(
 
 def newest(session: Session, viewer: Viewer, limit: int, exclude_types: Collection[str] = ()) -> list[Event]:
     """The newest events that `viewer` may see, newest first; `exclude_types` are left out."""
-    query = (
-        sa.select(*_COLUMNS)
-        .where(_event.audience.in_(sorted(viewer.audiences)), _event.type.not_in(exclude_types))
-        .order_by(_event.id.desc())
-        .limit(limit)
-    )
-    return list(readable(session.execute(query)))
+    return newest_before(session, viewer, None, limit, exclude_types).events
+
+
+def newest_before(
+    session: Session, viewer: Viewer, before: int | None, limit: int, exclude_types: Collection[str] = ()
+) -> Page:
+    """The newest events below the id `before`; the page's cursor is the `before` of the next one."""
+    query = sa.select(*_COLUMNS).where(_event.audience.in_(sorted(viewer.audiences)), _event.type.not_in(exclude_types))
+    if before is not None:
+        query = query.where(_event.id < before)
+    rows = session.execute(query.order_by(_event.id.desc()).limit(limit)).all()
+    return Page(list(readable(rows)), rows[-1].id if rows else 0, len(rows) == limit)
 
 
 def _page(rows: Sequence[_Row], cursor: int, limit: int) -> Page:

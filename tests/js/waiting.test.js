@@ -1,0 +1,29 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { isStale } from "../../static/js/freshness.js";
+import { Waiting } from "../../static/js/waiting.js";
+
+test("rows wait oldest first, each once, in its newest form", () => {
+  const waiting = new Waiting(10);
+  for (const [id, row] of /** @type {[number, string][]} */ ([[3, "c"], [1, "a"], [3, "c2"]])) waiting.add(id, row);
+  assert.equal(waiting.count, 2);
+  assert.deepEqual(waiting.take(), ["a", "c2"]);
+  assert.equal(waiting.count, 0);
+});
+
+test("no more of them are kept than the list shows, but all are counted", () => {
+  const waiting = new Waiting(3);
+  for (let id = 1; id <= 500; id += 1) waiting.add(id, id);
+  assert.equal(waiting.count, 500);
+  assert.deepEqual(waiting.take(), [498, 499, 500]);
+});
+
+test("a region is stale when it is held, when nobody confirms it, or when nothing is heard", () => {
+  const fine = { connection: "connected", held: false, aged: false };
+  assert.equal(isStale(fine), false);
+  assert.equal(isStale({ ...fine, connection: "polling" }), false);
+  for (const change of [{ held: true }, { aged: true }, { connection: "offline" }, { connection: "none" }]) {
+    assert.equal(isStale({ ...fine, ...change }), true);
+  }
+});
