@@ -96,7 +96,10 @@ class Live:
     def _read_log(self, cursor: int, audiences: Collection[str]) -> Page:
         """For the replay: a look that holds a connection no longer than it takes."""
         with self._app.app_context(), read() as session:
-            return log_read.seen_by(session, cursor, audiences, REPLAY_PAGE)
+            page = log_read.seen_by(session, cursor, audiences, REPLAY_PAGE)
+            if cursor < log_read.floor(session):  # asked afterwards: it may have risen during the replay
+                raise log_read.Pruned
+            return page
 
     def _prefill(self) -> None:
         """The newest events into memory, for those who come back after a restart."""

@@ -61,6 +61,10 @@ class Rows:
     full: bool
 
 
+class Pruned(Exception):
+    """The cursor lies below the floor: what came after it is not all there any more."""
+
+
 class Unreadable:
     """How many rows this process could not read. Each id counts and is logged once, however many readers meet it."""
 

@@ -6,7 +6,7 @@ import time
 from queue import SimpleQueue
 
 from app.stream.hub import Hub
-from app.stream.replay import Replay
+from app.stream.replay import LogAway, Replay
 from app.stream.wire import Wire
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,6 @@ class CatchUp:
         self._hub, self._replay = hub, replay
         self._waiting: SimpleQueue[Wire | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
-        self.log_is_away = False
 
     def add(self, wire: Wire) -> None:
         if not wire.is_queued:
@@ -49,11 +48,12 @@ class CatchUp:
             wire.is_queued = False
             try:
                 self._turn(wire)
-                self.log_is_away = False
-            except Exception as error:  # noqa: BLE001 -- whatever the driver raises: the stream stays open
-                self._note_away(error)
+            except LogAway:
                 time.sleep(RETRY_S)
                 self.add(wire)
+            except Exception:
+                log.exception("a stream of %s cannot be caught up", wire.reader.viewer.name)
+                wire.end("error")
 
     def _turn(self, wire: Wire) -> None:
         for _ in range(CHUNKS_A_TURN):
@@ -71,8 +71,3 @@ class CatchUp:
                 # The tail is ahead of the log itself, which an older file has replaced: look again, but not at once.
                 time.sleep(RETRY_S)
         self.add(wire)
-
-    def _note_away(self, error: Exception) -> None:
-        if not self.log_is_away:
-            log.error("the log is away, readers that are behind wait: %s", str(error)[:200])
-        self.log_is_away = True

@@ -25,7 +25,7 @@ class Engine:
         self._replay = Replay(hub, read_log)
         self._rounds = Rounds(hub)
         self._catchup = CatchUp(hub, self._replay)
-        self._pulse = Pulse(hub, settings.heartbeat_s, lambda: is_degraded() or self._catchup.log_is_away)
+        self._pulse = Pulse(hub, settings.heartbeat_s, self._is_log_away)
         self.wires: Wires | None = None
 
     def start(self) -> None:
@@ -51,4 +51,7 @@ class Engine:
     def feed(self, opening: Opening) -> Feed:
         """The stream as an iterator."""
         rhythm = Rhythm(self._settings.heartbeat_s, self._settings.stream_lifetime_s)
-        return Feed(self.hub, opening, self._replay, rhythm, self._is_degraded)
+        return Feed(self.hub, opening, self._replay, rhythm, self._is_log_away)
+
+    def _is_log_away(self) -> bool:
+        return self._is_degraded() or self._replay.log_is_away

@@ -6,12 +6,11 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from app.logs import sse_line
 from app.stream import control
 from app.stream.control import Opening
 from app.stream.hub import Hub
 from app.stream.queued import QueuedSubscriber
-from app.stream.replay import Replay
+from app.stream.replay import LogAway, Replay
 
 DATABASE_RETRY_S = 0.5
 
@@ -30,7 +29,6 @@ class Feed:
     ) -> None:
         self._hub, self._opening, self._replay = hub, opening, replay
         self._rhythm, self._is_degraded = rhythm, is_degraded
-        self._log_is_away = False
 
     def __iter__(self) -> Iterator[bytes]:
         subscriber = QueuedSubscriber(self._opening.reader, self._opening.start.after)
@@ -65,25 +63,18 @@ class Feed:
                 yield data
             if time.monotonic() >= beat:
                 beat = time.monotonic() + self._rhythm.heartbeat_s
-                yield control.heartbeat(self._hub.cursor, degraded=self._log_is_away or self._is_degraded())
+                yield control.heartbeat(self._hub.cursor, degraded=self._is_degraded())
 
     def _catch_up(self, subscriber: QueuedSubscriber) -> bytes:
         """One chunk of what was missed; live once nothing lies between the cursor and the hub."""
         try:
             chunk = self._replay.next(subscriber)
-        except Exception as error:  # noqa: BLE001 -- whatever the driver raises: the stream stays open
-            self._note_away(subscriber, error)
+        except LogAway:
             subscriber.wait_behind(DATABASE_RETRY_S)
             return b""
-        self._log_is_away = False
         subscriber.cursor = chunk.upto
         self._hub.counters.deliveries += chunk.events
         if not self._hub.go_live(subscriber) and chunk.upto == chunk.after:
             # The tail is ahead of the log itself, which an older file has replaced: look again, but not at once.
             subscriber.wait_behind(DATABASE_RETRY_S)
         return chunk.data
-
-    def _note_away(self, subscriber: QueuedSubscriber, error: Exception) -> None:
-        if not self._log_is_away:
-            sse_line("error", user=subscriber.reader.viewer.name, reason=f"log away: {error}"[:200])
-        self._log_is_away = True

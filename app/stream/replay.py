@@ -1,20 +1,28 @@
 """What a reader has missed, a chunk at a time: from the ring where it reaches back far enough, else from the log."""
 
+import logging
 from collections.abc import Callable, Collection, Sequence
 
 from app.eventlog.audience import CONTROL
-from app.eventlog.read import Page
+from app.eventlog.read import Page, Pruned
 from app.offloop import Pace
 from app.stream.chunks import Chunk, chunks
 from app.stream.hub import Hub, is_revoked
 from app.stream.ring import Entry
 from app.stream.subscriber import Subscriber
 
+log = logging.getLogger(__name__)
+
 # Ring entries looked at for one chunk.
 ENTRIES = 500
 
 ReadLog = Callable[[int, Collection[str]], Page]
-"""The log after a cursor for these audiences; opens and gives back its own connection. Raises when it is away."""
+"""The log after a cursor for these audiences; opens and gives back its own connection. Raises `Pruned`, and whatever
+the driver raises while the log is away."""
+
+
+class LogAway(Exception):
+    """The log cannot be read now."""
 
 
 class Replay:
@@ -22,14 +30,20 @@ class Replay:
 
     def __init__(self, hub: Hub, read_log: ReadLog) -> None:
         self._hub, self._read_log = hub, read_log
+        self.log_is_away = False
 
     def next(self, subscriber: Subscriber) -> Chunk:
         """From the reader's cursor as far as one chunk goes; it may hold no bytes, and lead nowhere at the end.
 
-        A revocation on the way ends the stream. Raises the driver's error while the log is away.
+        A revocation on the way ends the stream, and so does a cursor below which the log has been pruned meanwhile: its
+        client comes back, and is answered with a `reset`. Raises `LogAway`.
         """
         cursor = subscriber.cursor  # it may move during the look
-        entries, upto = self._look(subscriber, cursor)
+        try:
+            entries, upto = self._look(subscriber, cursor)
+        except Pruned:
+            subscriber.close("drain")
+            return Chunk(b"", cursor, cursor, 0)
         if any(entry.event.audience == CONTROL and is_revoked(subscriber, entry.event) for entry in entries):
             subscriber.close("revoked")
             return Chunk(b"", cursor, cursor, 0)
@@ -42,5 +56,18 @@ class Replay:
         if cursor >= self._hub.ring.floor:
             last = entries[-1].event.id if entries else cursor
             return entries, last if len(entries) == ENTRIES else max(last, head)
-        page = self._read_log(cursor, {*subscriber.audiences, CONTROL})
+        page = self._read(cursor, {*subscriber.audiences, CONTROL})
         return [Entry(event) for event in page.events], max(page.cursor, cursor)
+
+    def _read(self, cursor: int, audiences: Collection[str]) -> Page:
+        try:
+            page = self._read_log(cursor, audiences)
+        except Pruned:
+            raise
+        except Exception as error:
+            if not self.log_is_away:
+                log.error("the log is away, readers that are behind wait: %s", str(error)[:200])
+            self.log_is_away = True
+            raise LogAway(str(error)) from error
+        self.log_is_away = False
+        return page

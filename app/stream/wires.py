@@ -65,12 +65,19 @@ class Wires:
         self._epoll.register(wire.fd, _READABLE)
         self._hub.add(wire, opening)
         self._pulse.add(wire)
+        try:
+            self._begin(wire, head, opening)
+        except Exception:
+            wire.end("error")
+            raise
+        return wire
+
+    def _begin(self, wire: Wire, head: bytes, opening: Opening) -> None:
         wire.say(head + opening.frames())
         self._hub.check(wire, opening)
         # If not even these went out, it is caught up when it drains.
         if wire.takes_bytes() and not self._hub.go_live(wire):
             self.catch_up(wire)
-        return wire
 
     def all(self) -> list[Wire]:
         return list(self._wires.values())

@@ -5,13 +5,14 @@ from collections.abc import Callable, Collection
 
 import pytest
 
-from app.eventlog.read import Page
+from app.eventlog.read import Event, Page
 from app.stream import catchup
 from app.stream.catchup import CHUNKS_A_TURN, CatchUp
 from app.stream.hub import Hub
 from app.stream.replay import ReadLog, Replay
 from app.stream.ring import Ring
 from app.stream.rounds import Rounds
+from app.stream.shapes import Shape
 from app.stream.wire import Wire
 from tests.stream import readers
 from tests.stream.readers import FakeLog, FakeOwner, FakeSocket, add, control, events, ids_in
@@ -25,7 +26,8 @@ class Behind(FakeOwner):
         super().__init__()
         self.hub = Hub(lambda _user: True, ring)
         self.rounds = Rounds(self.hub)
-        self.catchup = CatchUp(self.hub, Replay(self.hub, log))
+        self.replay = Replay(self.hub, log)
+        self.catchup = CatchUp(self.hub, self.replay)
 
     def catch_up(self, wire: Wire) -> None:
         super().catch_up(wire)
@@ -220,15 +222,31 @@ class TestRunning:
         behind, connection = Behind(log), FakeSocket()
         behind.hub.deliver((), 3)
         behind.join(connection)
-        with caplog.at_level(logging.ERROR, "app.stream.catchup"):
+        with caplog.at_level(logging.ERROR, "app.stream.replay"):
             behind.catchup.start()
             eventually(lambda: log.reads > 3)
-            assert behind.catchup.log_is_away
+            assert behind.replay.log_is_away
             log.down = None
             eventually(lambda: ids_in(connection.taken) == [1, 2, 3])
-            eventually(lambda: not behind.catchup.log_is_away)
+            eventually(lambda: not behind.replay.log_is_away)
         behind.catchup.stop()
         assert caplog.text.count("the log is away") == 1
+
+    def test_what_cannot_be_encoded_ends_its_reader_and_nobody_elses(self) -> None:
+        def fails(_event: Event) -> bytes:
+            raise LookupError("no such template")
+
+        behind, broken, fine = Behind(FakeLog(*events(1, 3))), FakeSocket(), FakeSocket()
+        behind.hub.deliver((), 3)
+        made = readers.wire(broken, behind, readers.reader(shape=Shape("broken", fails)))
+        add(behind.hub, made)
+        behind.catch_up(made)
+        behind.join(fine)
+        behind.catchup.start()
+        eventually(lambda: ids_in(fine.taken) == [1, 2, 3])
+        behind.catchup.stop()
+        assert (made.fd, behind.hub.counters.closes["error"]) == (-1, 1)
+        assert not behind.replay.log_is_away
 
     def test_stopping_ends_its_threads(self) -> None:
         behind = Behind(FakeLog())

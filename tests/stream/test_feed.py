@@ -35,7 +35,9 @@ class Stream:
     ) -> None:
         self._hub, self._rounds = hub, Rounds(hub)
         made = opening(reader(ALICE, start.head), start)
-        self.chunks: Iterator[bytes] = iter(Feed(hub, made, Replay(hub, log), rhythm, degraded))
+        replay = Replay(hub, log)
+        feed = Feed(hub, made, replay, rhythm, lambda: degraded() or replay.log_is_away)
+        self.chunks: Iterator[bytes] = iter(feed)
 
     @property
     def subscriber(self) -> Subscriber:
@@ -170,10 +172,10 @@ def test_the_stream_stays_open_while_the_log_is_away_and_goes_on_where_it_was(
     log = FakeLog(event(1), event(2))
     stream = opened(hub, log, after=0)
     log.down = OSError("gone")
-    with caplog.at_level(logging.INFO, "beacon.stream"):
+    with caplog.at_level(logging.ERROR, "app.stream.replay"):
         beats = [frame for _ in range(3) for frame in stream.step()]
     assert [(beat.event, beat.json()["degraded"]) for beat in beats] == [("heartbeat", True)] * 3
-    assert caplog.text.count("[SSE] error") == 1
+    assert caplog.text.count("the log is away") == 1
     log.down = None
     assert stream.events(2) == ["1", "2"]
     assert stream.step()[-1].json()["degraded"] is False

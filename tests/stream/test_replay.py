@@ -4,11 +4,11 @@ from collections.abc import Callable, Collection, Sequence
 
 import pytest
 
-from app.eventlog.read import Page
+from app.eventlog.read import Page, Pruned
 from app.stream.chunks import MAX_CHUNK_BYTES, Chunk
 from app.stream.hub import Hub
 from app.stream.queued import QueuedSubscriber
-from app.stream.replay import ENTRIES, Replay
+from app.stream.replay import ENTRIES, LogAway, Replay
 from app.stream.ring import Entry, Ring
 from tests.cast import BOB
 from tests.stream.readers import FakeLog, add, control, event, events, ids_in, subscriber
@@ -116,9 +116,9 @@ def test_the_revocation_of_somebody_else_and_an_old_one_end_nothing(ring: Ring) 
 def test_the_log_away_raises_and_moves_nothing() -> None:
     telling, made = Telling(FakeLog(*events(1, 3)), head=3), subscriber()
     telling.log.down = OSError("away")
-    with pytest.raises(OSError, match="away"):
+    with pytest.raises(LogAway, match="away"):
         telling.replay.next(made)
-    assert (made.cursor, made.goodbye) == (0, None)
+    assert (made.cursor, made.goodbye, telling.replay.log_is_away) == (0, None, True)
     telling.log.down = None
     assert ids(telling.all_for(made)) == [1, 2, 3]
 
@@ -183,3 +183,13 @@ def test_events_that_the_ring_drops_during_the_look_are_read_from_the_log() -> N
 
     ring.before = more
     assert ids(telling.all_for(subscriber())) == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_cursor_that_was_pruned_meanwhile_ends_the_stream_instead_of_leaving_a_gap() -> None:
+    """Its client comes back with the same cursor, and is answered with a reset."""
+    log = FakeLog(*events(1, 9))
+    log.down = Pruned()
+    telling = Telling(log, Ring(max_events=2))
+    made = subscriber(after=3)
+    assert telling.replay.next(made) == Chunk(b"", 3, 3, 0)
+    assert (made.goodbye, telling.replay.log_is_away) == ("drain", False)
