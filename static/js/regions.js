@@ -1,5 +1,7 @@
 // @ts-check
+import { markDirty } from "./guard.js";
 import { fetchChecked } from "./http.js";
+import { inUse } from "./use.js";
 
 /** The parts of a page that can be loaded again: elements marked `data-region`. */
 
@@ -21,20 +23,12 @@ export async function refetchRegions(prepare, wanted = () => true) {
   for (const region of document.querySelectorAll("[data-region]")) {
     const name = /** @type {HTMLElement} */ (region).dataset.region ?? "";
     const fresh = page.querySelector(`[data-region="${CSS.escape(name)}"]`);
-    if (fresh && wanted(name)) replace(region, fresh);
+    if (!fresh || !wanted(name)) continue;
+    if (inUse(region)) markDirty(region);
+    else region.replaceWith(document.adoptNode(fresh));
   }
   document.dispatchEvent(new CustomEvent("beacon:regions"));
   return cursor;
-}
-
-/**
- * @param {Element} old
- * @param {Element} fresh
- */
-function replace(old, fresh) {
-  const focused = old.contains(document.activeElement) ? document.activeElement?.id : "";
-  old.replaceWith(document.adoptNode(fresh));
-  if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
 }
 
 /**
@@ -47,11 +41,4 @@ export async function refetchFollower(tile, prepare) {
   const region = /** @type {HTMLElement | null} */ (document.querySelector(`[data-follows="${CSS.escape(tile.id)}"]`));
   if (!region || region.dataset.findings === tile.dataset.findings || inUse(region)) return;
   await refetchRegions(prepare, (name) => name === region.dataset.region);
-}
-
-/** @param {Element} region */
-function inUse(region) {
-  if (region.contains(document.activeElement)) return true;
-  const inputs = /** @type {NodeListOf<HTMLInputElement>} */ (region.querySelectorAll("input:not([type=hidden])"));
-  return [...inputs].some((input) => input.value !== input.defaultValue || input.checked !== input.defaultChecked);
 }

@@ -1,0 +1,46 @@
+// @ts-check
+import { trimLists } from "./changes.js";
+import { serverNow } from "./clock.js";
+import { isStale } from "./freshness.js";
+import { dirtyRegions, guard, releaseRegions } from "./guard.js";
+import { forget, release, watchNews } from "./news.js";
+import { refetchRegions } from "./regions.js";
+import { reportError } from "./report.js";
+
+/** What the reader's hands are on stays as it is; everything else says how fresh it is. */
+
+const LETTING_GO = ["focusout", "selectionchange", "close", "toggle"];
+
+/** @param {(root: ParentNode) => void} prepare  runs on what is loaded again before any of it is shown */
+export function watchInterface(prepare) {
+  document.addEventListener("htmx:before:swap", (event) => guard(/** @type {CustomEvent} */ (event).detail.tasks));
+  document.addEventListener("htmx:after:settle", (event) => touched(/** @type {CustomEvent} */ (event).detail.task?.target));
+  document.addEventListener("beacon:rows", trimLists);
+  document.addEventListener("beacon:regions", forget);
+  const letGo = () => releaseRegions((wanted) => refetchRegions(prepare, wanted)).catch((error) => reportError(error, "swap"));
+  for (const name of LETTING_GO) document.addEventListener(name, () => setTimeout(letGo), { capture: true });
+  watchNews();
+  setInterval(settle, 1_000);
+}
+
+function settle() {
+  release();
+  const connection = document.documentElement.dataset.connection ?? "none";
+  for (const region of regions()) {
+    const held = dirtyRegions().has(region.dataset.region ?? "");
+    const aged = region.querySelector("[data-aged]") !== null;
+    const stale = String(isStale({ connection, held, aged }));
+    if (region.dataset.isStale !== stale) region.dataset.isStale = stale;
+  }
+}
+
+/** @param {unknown} target */
+function touched(target) {
+  const region = target instanceof Element ? /** @type {HTMLElement | null} */ (target.closest("[data-region]")) : null;
+  if (region) region.dataset.lastUpdatedAt = new Date(serverNow()).toISOString();
+}
+
+/** @returns {NodeListOf<HTMLElement>} */
+function regions() {
+  return document.querySelectorAll("[data-region]");
+}
