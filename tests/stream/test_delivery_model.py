@@ -165,7 +165,7 @@ class Delivery(RuleBasedStateMachine):
             mock.patch("app.stream.feed.DATABASE_RETRY_S", 0.0),
             mock.patch("app.stream.catchup.RETRY_S", 0.0),
             mock.patch("app.stream.wires._epoll", return_value=self.epoll),
-            mock.patch("app.stream.feed.sse_line"),
+            mock.patch("app.stream.replay.log"),
             mock.patch("app.stream.hub.sse_line"),
         ):
             self.patches.enter_context(patch)
