@@ -1,40 +1,103 @@
 // @ts-check
 /**
- * From frames to the screen: each event once and in order, whichever way it came. Stream and poll may overlap
- * for a moment; both begin at the cursor and leave nothing out, so that the higher id always wins.
+ * From frames to the screen: each event once and in order, whichever way it came. Stream, poll and another tab may
+ * overlap for a moment; each leaves nothing out after the cursor that it began at, so that the higher id always wins.
  */
+
+/** Frames that wait while the page is paused; beyond that its regions are loaded again instead. */
+export const HELD_BOUND = 500;
+
+/** @typedef {import("./sse.js").Frame} Frame */
+
 export class Delivery {
   #feed;
   #refetch;
-  #note;
+  #watch;
   /** @type {Promise<void>} */
   #work = Promise.resolve();
+  /** @type {Frame[] | null} */
+  #held = null;
+  #overflowed = false;
+  #attempt = 0;
 
   /**
    * @param {number} cursor  the id up to which the page shows everything
-   * @param {{ write: (frame: import("./sse.js").Frame) => Promise<void> }} feed
+   * @param {{ write: (frame: Frame) => Promise<void> }} feed
    * @param {() => Promise<number>} refetch  loads the page's regions again and returns their cursor
-   * @param {(message: string) => void} note
+   * @param {{ note: (message: string) => void, poison?: (error: unknown, frame: Frame) => void }} watch
    */
-  constructor(cursor, feed, refetch, note) {
-    this.cursor = cursor;
+  constructor(cursor, feed, refetch, watch) {
+    this.cursor = cursor; // shown
+    this.received = cursor; // shown, on its way to the screen, or held
     this.#feed = feed;
     this.#refetch = refetch;
-    this.#note = note;
+    this.#watch = watch;
   }
 
   /**
-   * Takes a frame that carries an id; resolves when it is on the screen.
-   * @param {import("./sse.js").Frame} frame
+   * Takes a frame that carries an id; resolves when it is on the screen, or held.
+   * @param {Frame} frame
    * @returns {Promise<void>}
    */
   take(frame) {
-    const turn = this.#work.then(() => this.#deliver(frame));
+    const id = Number(frame.id);
+    if (frame.event !== "reset" && id <= this.received) return Promise.resolve();
+    this.received = id;
+    if (this.#held) return this.#hold(this.#held, frame);
+    return this.#inTurn(() => this.#deliver(frame));
+  }
+
+  /** From here on nothing on the page changes; what people must hear of at once still comes through. */
+  hold() {
+    this.#held ??= [];
+  }
+
+  /** Shows what was held, or the page as it is now where that was too much. */
+  async release() {
+    const held = this.#held ?? [];
+    const overflowed = this.#overflowed;
+    this.#held = null;
+    this.#overflowed = false;
+    if (overflowed) await this.#inTurn(() => this.#startOver("more came during the pause than is kept"));
+    await Promise.all(held.map((frame) => this.#inTurn(() => this.#deliver(frame))));
+  }
+
+  /**
+   * @param {Frame[]} held
+   * @param {Frame} frame
+   */
+  #hold(held, frame) {
+    if (frame.event === "signal") signal(frame);
+    else if (!this.#overflowed) held.push(frame);
+    if (held.length > HELD_BOUND) {
+      held.length = 0;
+      this.#overflowed = true;
+    }
+    return Promise.resolve();
+  }
+
+  /**
+   * One after the other. Where one fails for good, those behind it were taken on the strength of it and fail too:
+   * whoever brought them begins again after the cursor.
+   * @param {() => Promise<void>} step
+   */
+  #inTurn(step) {
+    const attempt = this.#attempt;
+    const turn = this.#work.then(async () => {
+      if (attempt !== this.#attempt) throw new Error("what came before it could not be shown");
+      try {
+        await step();
+      } catch (error) {
+        this.#attempt += 1;
+        this.received = this.cursor;
+        throw error;
+      }
+    });
     this.#work = turn.catch(() => {}); // whoever sent it hears of it; the next one has its own turn
     return turn;
   }
 
-  /** @param {import("./sse.js").Frame} frame */
+  /** @param {Frame} frame */
   async #deliver(frame) {
     const id = Number(frame.id);
     if (frame.event === "reset") {
@@ -46,11 +109,12 @@ export class Delivery {
     }
   }
 
-  /** @param {import("./sse.js").Frame} frame */
+  /** @param {Frame} frame */
   async #show(frame) {
     try {
       await this.#feed.write(frame);
     } catch (error) {
+      this.#watch.poison?.(error, frame);
       await this.#startOver(`event ${frame.id} could not be shown (${error})`);
     }
   }
@@ -60,14 +124,15 @@ export class Delivery {
    * @param {string} why
    */
   async #startOver(why) {
-    this.#note(`${why}: loading the page's regions again`);
+    this.#watch.note(`${why}: loading the page's regions again`);
     this.cursor = await this.#refetch();
+    this.received = Math.max(this.received, this.cursor);
   }
 }
 
 /**
  * Something that a part of the page acts on by itself.
- * @param {import("./sse.js").Frame} frame
+ * @param {Frame} frame
  */
 function signal(frame) {
   if (frame.event !== "signal") return;

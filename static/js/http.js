@@ -16,6 +16,13 @@ export class Refused extends Error {
   }
 }
 
+/** The answer is for another login than the one that this page was made for: none of it may be shown here. */
+export class OtherUser extends Error {
+  constructor() {
+    super("somebody else is signed in");
+  }
+}
+
 /**
  * A successful answer of the wanted type, or `Refused`; a redirect (to a login page, a captive portal) is an error.
  * @param {string} address

@@ -1,8 +1,14 @@
 // @ts-check
-import { Refused } from "./http.js";
+import { OtherUser, Refused } from "./http.js";
 import { decide, initialModel } from "./policy.js";
 import { pollAll } from "./poll.js";
 import { Ended, Stream } from "./stream.js";
+
+/** So many of the connection's errors are kept to be looked at. */
+const KEPT_ERRORS = 10;
+
+/** @type {Hearer} */
+const NOBODY = { note() {}, status() {}, frame() {}, build() {} };
 
 /** The server said that it closes, and why. */
 class Bye extends Error {
@@ -18,17 +24,26 @@ class Bye extends Error {
 }
 
 /**
- * The owner of the connection: the one place that opens streams, polls, keeps the state and tells it.
+ * The owner of the connection: the one place that opens streams and polls. Whether this tab is the one that does so is
+ * decided in share.js, which calls `start` and `letGo`.
  *
  * @typedef {import("./policy.js").Happening} Happening
  * @typedef {import("./sse.js").Frame} Frame
- * @typedef {{ state: import("./policy.js").State, reason: string, failures: number }} Status
+ * @typedef {Pick<import("./status.js").Status, "state" | "reason" | "failures" | "nextAttemptAt" | "errors">} Told
+ *
+ * @typedef {object} Hearer
+ * @property {(message: string) => void} note
+ * @property {(told: Told) => void} status  the state, its reason or the next attempt changed
+ * @property {(frame: Frame) => void} frame  every frame of the stream or of a poll, before it is shown
+ * @property {(build: string) => void} build  the server runs this one
  */
 export class Live {
   #tokens;
   #delivery;
-  #note;
+  #session;
+  #hearer = NOBODY;
   #model = initialModel();
+  #active = false;
   /** @type {Stream | null} */
   #stream = null;
   /** @type {AbortController | null} */
@@ -39,32 +54,75 @@ export class Live {
   #pollTimer;
   /** @type {number | null} */
   #retryMs = null; // what the server last asked for
+  /** @type {number | null} */
+  #nextAttemptAt = null;
+  /** @type {readonly import("./status.js").Trouble[]} */
+  #errors = [];
 
   /**
    * @param {import("./token.js").TokenSource} tokens
    * @param {import("./delivery.js").Delivery} delivery
-   * @param {(message: string) => void} note
+   * @param {string} session  the login that this page was made for
    */
-  constructor(tokens, delivery, note) {
+  constructor(tokens, delivery, session) {
     this.#tokens = tokens;
     this.#delivery = delivery;
-    this.#note = note;
+    this.#session = session;
+    addEventListener("offline", () => this.#ifActive({ kind: "no-network" }));
+    addEventListener("online", () => this.#ifActive({ kind: "network" }));
+  }
+
+  /** @param {Hearer} hearer */
+  listen(hearer) {
+    this.#hearer = hearer;
   }
 
   /**
+   * From here on this tab owns a wire.
    * @param {boolean} streamOn
    * @param {number} pollMs
    */
   start(streamOn, pollMs) {
+    this.#active = true;
     this.#happened({ kind: "start", streamOn, pollMs, online: navigator.onLine });
-    addEventListener("offline", () => this.#happened({ kind: "no-network" }));
-    addEventListener("online", () => this.#happened({ kind: "network" }));
-    document.addEventListener("visibilitychange", () => this.#stream?.checkSilence());
-    // A page that is left lets go of its stream; one that comes back out of the browser's cache begins again.
-    addEventListener("pagehide", () => this.#letGo());
-    addEventListener("pageshow", (event) => {
-      if (event.persisted) this.#happened({ kind: "start", streamOn: this.#model.streamAllowed, pollMs, online: navigator.onLine });
-    });
+  }
+
+  /** Another tab brings the frames, or the page is out of sight. */
+  letGo() {
+    this.#active = false;
+    this.#close();
+  }
+
+  /** A person asked for the stream. */
+  reconnect() {
+    this.#ifActive({ kind: "asked" });
+  }
+
+  /** Timers stand still while a computer sleeps: whoever wakes looks at once. */
+  wake() {
+    this.#stream?.checkSilence();
+    this.#ifActive({ kind: "woke" });
+  }
+
+  /**
+   * Fetches what came after the cursor, for a tab that owns no wire.
+   * @returns {Promise<boolean>} whether it worked
+   */
+  async catchUp() {
+    try {
+      await pollAll(() => this.#delivery.received, (frame) => this.#takePolled(frame), new AbortController().signal);
+      return true;
+    } catch (error) {
+      this.#hearer.note(`catching up: ${error}`);
+      const { kind } = pollEnded(error);
+      if (kind !== "poll-failed") this.#happened({ kind });
+      return false;
+    }
+  }
+
+  /** @param {Happening} happening */
+  #ifActive(happening) {
+    if (this.#active) this.#happened(happening);
   }
 
   /** @param {Happening} happening */
@@ -72,10 +130,12 @@ export class Live {
     const before = this.#model;
     const { model, open, poll, close } = decide(before, happening, Math.random());
     this.#model = model;
-    if (close) this.#letGo();
+    if (close) this.#close();
     if (open !== undefined) this.#schedule("open", open);
     if (poll !== undefined) this.#schedule("poll", poll);
-    if (model.state !== before.state || model.reason !== before.reason || happening.kind === "start") this.#tell();
+    const changed = model.state !== before.state || model.reason !== before.reason || happening.kind === "start";
+    if (changed) this.#hearer.note(`${model.state} (${model.reason})`);
+    if (changed || open !== undefined) this.#tell();
   }
 
   /**
@@ -84,9 +144,10 @@ export class Live {
    */
   #schedule(what, ms) {
     clearTimeout(what === "open" ? this.#openTimer : this.#pollTimer);
+    if (what === "open") this.#nextAttemptAt = ms === null ? null : Date.now() + ms;
     if (ms === null && what === "poll") this.#dropPoll();
     if (ms === null) return;
-    if (what === "open" && ms > 0) this.#note(`next attempt in ${(ms / 1_000).toFixed(1)} s`);
+    if (what === "open" && ms > 0) this.#hearer.note(`next attempt in ${(ms / 1_000).toFixed(1)} s`);
     const timer = setTimeout(() => (what === "open" ? this.#open() : this.#pollNow()), ms);
     if (what === "open") this.#openTimer = timer;
     else this.#pollTimer = timer;
@@ -95,13 +156,14 @@ export class Live {
   async #open() {
     this.#stream?.close();
     const stream = (this.#stream = new Stream());
-    this.#note(`opening the stream after event ${this.#delivery.cursor}`);
+    this.#nextAttemptAt = null;
+    this.#hearer.note(`opening the stream after event ${this.#delivery.received}`);
     try {
-      await stream.read(this.#tokens, this.#delivery.cursor, (frame) => this.#take(stream, frame));
+      await stream.read(this.#tokens, this.#delivery.received, (frame) => this.#take(stream, frame));
     } catch (error) {
       if (this.#stream !== stream) return; // let go on purpose: nobody waits for it any more
       this.#stream = null;
-      this.#note(`stream: ${error}`);
+      this.#noteError("stream", error);
       this.#happened(this.#streamEnded(error));
     }
   }
@@ -111,12 +173,14 @@ export class Live {
    * @returns {Happening}
    */
   #streamEnded(error) {
+    if (error instanceof OtherUser) return { kind: "other-user" };
     if (error instanceof Bye) return { kind: "bye", reason: error.reason, retryMs: error.retryMs };
     if (error instanceof Ended) return { kind: "failed", reason: error.reason };
     if (!(error instanceof Refused)) return { kind: "failed", reason: "lost" };
     if (error.status === 401) return { kind: "signed-out" };
     if (error.status === 403 && error.reason === "flag-off") return { kind: "flag-off" };
-    return { kind: "failed", reason: "refused", retryAfterMs: error.retryAfterMs };
+    const reason = error.reason === "wrong-type" ? "wrong-type" : "refused";
+    return { kind: "failed", reason, retryAfterMs: error.retryAfterMs };
   }
 
   /**
@@ -126,11 +190,26 @@ export class Live {
   async #take(stream, frame) {
     if (stream !== this.#stream) throw new Ended("closed");
     if (frame.retry !== null) this.#retryMs = frame.retry;
-    if (frame.event === "hello") this.#happened({ kind: "hello" });
+    if (frame.event === "hello") this.#greeted(frame);
     if (frame.event === "bye") this.#goodbye(JSON.parse(frame.data).reason);
     if (frame.event === "heartbeat") this.#happened({ kind: "heartbeat", degraded: JSON.parse(frame.data).degraded === true });
     if (isEvent(frame)) this.#happened({ kind: "proof" });
+    this.#hearer.frame(frame);
     if (frame.id !== null) await this.#delivery.take(frame);
+  }
+
+  /** @param {Frame} frame */
+  #greeted(frame) {
+    this.#checkHello(frame);
+    this.#happened({ kind: "hello" });
+    this.#hearer.note("connected: the server said hello");
+  }
+
+  /** @param {Frame} frame */
+  #checkHello(frame) {
+    const { session, build } = JSON.parse(frame.data);
+    if (session !== this.#session) throw new OtherUser();
+    this.#hearer.build(build);
   }
 
   /** @param {string} reason */
@@ -143,25 +222,28 @@ export class Live {
     if (this.#poll) return; // one at a time: a slow server must not collect them
     const poll = (this.#poll = new AbortController());
     try {
-      const stream = await pollAll(() => this.#delivery.cursor, (frame) => this.#takePolled(frame), poll.signal);
+      const stream = await pollAll(() => this.#delivery.received, (frame) => this.#takePolled(frame), poll.signal);
       if (this.#poll !== poll) return;
       this.#poll = null;
-      this.#note(`polled up to event ${this.#delivery.cursor}`);
+      this.#hearer.note(`polled up to event ${this.#delivery.received}`);
       this.#happened({ kind: "polled", stream });
     } catch (error) {
       if (this.#poll !== poll) return; // let go on purpose
       this.#poll = null;
-      this.#note(`poll: ${error}`);
+      this.#noteError("poll", error);
       this.#happened(pollEnded(error));
     }
   }
 
   /** @param {Frame} frame */
   async #takePolled(frame) {
-    if (frame.id !== null) await this.#delivery.take(frame);
+    if (frame.event === "hello") this.#checkHello(frame);
+    if (frame.id === null) return;
+    if (this.#active) this.#hearer.frame(frame);
+    await this.#delivery.take(frame);
   }
 
-  #letGo() {
+  #close() {
     clearTimeout(this.#openTimer);
     clearTimeout(this.#pollTimer);
     const stream = this.#stream;
@@ -176,19 +258,28 @@ export class Live {
     poll?.abort();
   }
 
+  /**
+   * @param {string} what
+   * @param {unknown} error
+   */
+  #noteError(what, error) {
+    const text = `${what}: ${error instanceof Error ? error.message : error}`;
+    this.#hearer.note(text);
+    this.#errors = [...this.#errors, { at: Date.now(), text }].slice(-KEPT_ERRORS);
+  }
+
   #tell() {
     const { state, reason, failures } = this.#model;
-    this.#note(`${state} (${reason})`);
-    document.documentElement.dataset.connection = state;
-    document.dispatchEvent(new CustomEvent("beacon:connection", { detail: { state, reason, failures } }));
+    this.#hearer.status({ state, reason, failures, nextAttemptAt: this.#nextAttemptAt, errors: this.#errors });
   }
 }
 
 /**
  * @param {unknown} error
- * @returns {Happening}
+ * @returns {{ kind: "signed-out" } | { kind: "other-user" } | { kind: "poll-failed", retryAfterMs: number | undefined }}
  */
 function pollEnded(error) {
+  if (error instanceof OtherUser) return { kind: "other-user" };
   if (error instanceof Refused && error.status === 401) return { kind: "signed-out" };
   return { kind: "poll-failed", retryAfterMs: error instanceof Refused ? error.retryAfterMs : undefined };
 }

@@ -1,16 +1,11 @@
 // @ts-check
 import { localise, markAged, tick } from "./ages.js";
-import { showConnection } from "./badge.js";
 import { trimLists } from "./changes.js";
 import { startClock } from "./clock.js";
-import { Delivery } from "./delivery.js";
-import { Feed } from "./feed.js";
-import { Live } from "./live.js";
+import { connect } from "./connect.js";
 import { watchInterface } from "./interface.js";
-import { refetchFollower, refetchRegions } from "./regions.js";
+import { refetchFollower } from "./regions.js";
 import { updateStrip } from "./strip.js";
-import { setOffline } from "./title.js";
-import { TokenSource } from "./token.js";
 
 const page = document.body.dataset;
 
@@ -42,28 +37,10 @@ function watchSwaps() {
   document.addEventListener("beacon:regions", settle);
 }
 
-function watchConnection() {
-  const badge = document.getElementById("connection");
-  document.addEventListener("beacon:connection", (event) => {
-    const status = /** @type {CustomEvent<import("./live.js").Status>} */ (event).detail;
-    if (badge) showConnection(badge, status);
-    setOffline(status.state === "offline");
-  });
-}
-
-function connect() {
-  const csrf = /** @type {HTMLMetaElement | null} */ (document.querySelector("meta[name=csrf-token]"))?.content ?? "";
-  const feed = new Feed(/** @type {any} */ (window).htmx);
-  const delivery = new Delivery(Number(page.cursor), feed, () => refetchRegions(localise), note);
-  const live = new Live(new TokenSource(csrf), delivery, note);
-  live.start(page.stream === "on", Number(page.pollS) * 1_000);
-}
-
 startClock(page.now ?? "");
 localise(document);
 settle();
 setInterval(settle, 1_000);
 watchSwaps();
 watchInterface(localise);
-watchConnection();
-connect();
+connect(localise, note);

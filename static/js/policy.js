@@ -17,7 +17,7 @@ const DEFAULT_RETRY_MS = 1_000;
  *
  * @typedef {object} Model
  * @property {State} state
- * @property {string} reason  a key of the words in badge.js
+ * @property {string} reason  a key of the words in reasons.js
  * @property {number} failures  since the last event or heartbeat; neither opening nor `hello` proves anything
  * @property {number} goodbyes
  * @property {boolean} pollFailed  the newest poll failed
@@ -29,7 +29,8 @@ const DEFAULT_RETRY_MS = 1_000;
  *   | { kind: "failed", reason: string, retryAfterMs?: number | undefined }
  *   | { kind: "flag-off" } | { kind: "bye", reason: string, retryMs?: number | null }
  *   | { kind: "polled", stream: string } | { kind: "poll-failed", retryAfterMs?: number | undefined }
- *   | { kind: "no-network" } | { kind: "network" } | { kind: "signed-out" }} Happening
+ *   | { kind: "no-network" } | { kind: "network" } | { kind: "woke" } | { kind: "asked" }
+ *   | { kind: "signed-out" } | { kind: "other-user" }} Happening
  *
  * @typedef {object} Decision  a number: do it in so many milliseconds; null: do not; absent: leave as it is
  * @property {Model} model
@@ -45,7 +46,7 @@ const DEFAULT_RETRY_MS = 1_000;
  * @returns {Decision}
  */
 export function decide(model, happening, random) {
-  if (model.reason === "signed-out") return { model }; // only a new page ends that
+  if (isOver(model.reason)) return { model }; // only a new page ends that
   switch (happening.kind) {
     case "start": return start(happening, random);
     case "hello": return { model: { ...model, state: "connected", reason: "live", pollFailed: false }, poll: null };
@@ -58,8 +59,18 @@ export function decide(model, happening, random) {
     case "poll-failed": return pollFailed(model, happening.retryAfterMs ?? 0, random);
     case "no-network": return { model: { ...model, state: "offline", reason: "no-network" }, open: null, poll: null, close: true };
     case "network": return network(model);
-    default: return /* signed out */ { model: { ...model, state: "offline", reason: "signed-out" }, open: null, poll: null, close: true };
+    case "woke": return woke(model);
+    case "asked": return asked(model);
+    default: return over(model, happening.kind);
   }
+}
+
+/**
+ * Whether this page may show nothing more: its login has ended, or its browser is now somebody else's.
+ * @param {string} reason
+ */
+export function isOver(reason) {
+  return reason === "signed-out" || reason === "other-user";
 }
 
 /** @returns {Model} */
@@ -169,4 +180,33 @@ function network(before) {
   const model = { ...before, failures: 0, goodbyes: 0 };
   if (!model.streamAllowed) return { model: { ...model, reason: "flag-off" }, poll: 0 };
   return { model: { ...model, state: "reconnecting", reason: "network" }, open: 0, poll: null };
+}
+
+/**
+ * The computer slept, or the page was out of sight: what waits for a timer is done now.
+ * @param {Model} model
+ * @returns {Decision}
+ */
+function woke(model) {
+  if (model.state === "connected" || model.reason === "no-network") return { model };
+  return model.streamAllowed ? { model, open: 0, poll: 0 } : { model, poll: 0 };
+}
+
+/**
+ * A person asked for it: at once, whatever was planned. The failures stay, so that one more is not five more.
+ * @param {Model} model
+ * @returns {Decision}
+ */
+function asked(model) {
+  if (!model.streamAllowed) return { model, poll: 0 };
+  return { model: { ...model, state: "reconnecting", reason: "asked" }, open: 0, poll: null, close: true };
+}
+
+/**
+ * @param {Model} model
+ * @param {"signed-out" | "other-user"} reason
+ * @returns {Decision}
+ */
+function over(model, reason) {
+  return { model: { ...model, state: "offline", reason }, open: null, poll: null, close: true };
 }

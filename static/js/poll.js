@@ -9,7 +9,7 @@ const TIMEOUT_MS = 10_000;
 /**
  * Takes everything after the cursor, in as many answers as it needs, and returns whether this user may stream.
  * @param {() => number} cursor
- * @param {import("./stream.js").Take} take
+ * @param {import("./stream.js").Take} take  gets every frame, `hello` first
  * @param {AbortSignal} signal
  * @returns {Promise<string>}
  */

@@ -1,6 +1,6 @@
 // @ts-check
 import { markDirty } from "./guard.js";
-import { fetchChecked } from "./http.js";
+import { fetchChecked, OtherUser } from "./http.js";
 import { inUse } from "./use.js";
 
 /** The parts of a page that can be loaded again: elements marked `data-region`. */
@@ -19,6 +19,7 @@ export async function refetchRegions(prepare, wanted = () => true) {
   const page = new DOMParser().parseFromString(await response.text(), "text/html");
   const cursor = Number(page.body.dataset.cursor);
   if (!Number.isSafeInteger(cursor)) throw new Error("the answer is not a page of Beacon");
+  if (page.body.dataset.session !== document.body.dataset.session) throw new OtherUser();
   prepare(page);
   for (const region of document.querySelectorAll("[data-region]")) {
     const name = /** @type {HTMLElement} */ (region).dataset.region ?? "";

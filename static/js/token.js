@@ -1,5 +1,5 @@
 // @ts-check
-import { Refused, fetchChecked } from "./http.js";
+import { OtherUser, Refused, fetchChecked } from "./http.js";
 
 /** Tokens are asked for again a little before they end, because the request needs its time too. */
 const MARGIN_MS = 10_000;
@@ -9,10 +9,15 @@ export class TokenSource {
   #token = "";
   #endsAt = 0;
   #csrf;
+  #session;
 
-  /** @param {string} csrf */
-  constructor(csrf) {
+  /**
+   * @param {string} csrf
+   * @param {string} session  the login that this page was made for
+   */
+  constructor(csrf, session) {
     this.#csrf = csrf;
+    this.#session = session;
   }
 
   /**
@@ -25,6 +30,7 @@ export class TokenSource {
     const response = await fetchChecked("/api/stream/token", { method: "POST", headers, signal }, "application/json");
     const answer = await response.json();
     if (typeof answer.token !== "string") throw new Refused("no-token", response.status);
+    if (answer.session !== this.#session) throw new OtherUser();
     this.#token = answer.token;
     this.#endsAt = Date.now() + answer.expiresInS * 1_000 - MARGIN_MS;
     return this.#token;

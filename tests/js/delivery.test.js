@@ -1,7 +1,7 @@
 // @ts-check
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Delivery } from "../../static/js/delivery.js";
+import { Delivery, HELD_BOUND } from "../../static/js/delivery.js";
 
 /** @param {number} id @param {Partial<import("../../static/js/sse.js").Frame>} [members] */
 const frame = (id, members) => ({ event: "", data: `<p>${id}</p>`, id: String(id), retry: null, ...members });
@@ -23,7 +23,7 @@ function screen({ cursor = 10, fails = new Set([0]), pageCursor = 0 } = {}) {
     shown.push("page");
     return pageCursor;
   };
-  return { shown, delivery: new Delivery(cursor, feed, refetch, () => {}) };
+  return { shown, delivery: new Delivery(cursor, feed, refetch, { note: () => {} }) };
 }
 
 test("an event at or below the cursor is not shown again", async () => {
@@ -74,4 +74,56 @@ test("a signal moves the cursor and is told to whom it concerns", async () => {
   const { shown, delivery } = screen();
   await delivery.take(frame(11, { event: "signal", data: '{"type":"flag.changed"}' }));
   assert.deepEqual([heard, shown, delivery.cursor], [[{ type: "flag.changed" }], [], 11]);
+});
+
+test("while it is held nothing is shown but signals, and then all of it in order", async () => {
+  /** @type {string[]} */
+  const heard = [];
+  const document = new EventTarget();
+  document.addEventListener("beacon:signal", () => heard.push("signal"));
+  Object.assign(globalThis, { document });
+  const { shown, delivery } = screen();
+  delivery.hold();
+  await delivery.take(frame(11));
+  await delivery.take(frame(12, { event: "signal", data: "{}" }));
+  await delivery.take(frame(13));
+  assert.deepEqual([shown, heard, delivery.cursor, delivery.received], [[], ["signal"], 10, 13]);
+  await delivery.release();
+  assert.deepEqual([shown, delivery.cursor], [["11", "13"], 13]);
+});
+
+test("more than is kept during a hold becomes one load of the page", async () => {
+  const { shown, delivery } = screen({ pageCursor: 9_000 });
+  delivery.hold();
+  for (let id = 11; id <= 11 + HELD_BOUND * 2; id += 1) await delivery.take(frame(id));
+  await delivery.release();
+  assert.deepEqual([shown, delivery.cursor, delivery.received], [["page"], 9_000, 9_000]);
+});
+
+test("where neither a frame nor the page can be had, those behind it are not shown in its place", async () => {
+  /** @type {string[]} */
+  const shown = [];
+  const feed = {
+    /** @param {import("../../static/js/sse.js").Frame} one */
+    async write(one) {
+      if (one.id === "11" && shown.length === 0) throw new Error("bad selector");
+      shown.push(one.id ?? "");
+    },
+  };
+  /** @type {unknown[]} */
+  const poison = [];
+  const watch = { note() {}, poison: () => poison.push(1) };
+  let away = true;
+  const refetch = async () => {
+    if (away) throw new Error("server away");
+    shown.push("page");
+    return 11;
+  };
+  const delivery = new Delivery(10, feed, refetch, watch);
+  const outcomes = await Promise.allSettled([11, 12, 13].map((id) => delivery.take(frame(id))));
+  assert.deepEqual(outcomes.map((outcome) => outcome.status), ["rejected", "rejected", "rejected"]);
+  assert.deepEqual([shown, delivery.cursor, delivery.received, poison.length], [[], 10, 10, 1]);
+  away = false;
+  for (const id of [11, 12]) await delivery.take(frame(id));
+  assert.deepEqual(shown, ["page", "12"]);
 });

@@ -165,3 +165,24 @@ test("signed out is the end: nothing opens or polls any more", () => {
   assert.deepEqual(decide(model, POLLED, MIDDLE), { model });
   assert.deepEqual(decide(model, { kind: "network" }, MIDDLE), { model });
 });
+
+test("somebody else's login is the end too", () => {
+  const { model, close } = after(START, HELLO, { kind: "other-user" });
+  assert.deepEqual([model.state, model.reason, close], ["offline", "other-user", true]);
+  assert.deepEqual(decide(model, { kind: "asked" }, MIDDLE), { model });
+});
+
+test("waking does at once what waits for a timer, and nothing beside a stream", () => {
+  const exhausted = after(START, LOST, LOST, LOST, LOST, LOST, POLLED, LOST);
+  const { open, poll } = decide(exhausted.model, { kind: "woke" }, MIDDLE);
+  assert.deepEqual([open, poll], [0, 0]);
+  assert.equal(after(START, HELLO, { kind: "woke" }).open, undefined);
+  assert.equal(after({ ...START, streamOn: false }, { kind: "woke" }).open, undefined);
+});
+
+test("a person's Reconnect tries at once, and one more failure leads back to polling", () => {
+  const exhausted = after(START, LOST, LOST, LOST, LOST, LOST, POLLED, LOST);
+  const { model, open } = decide(exhausted.model, { kind: "asked" }, MIDDLE);
+  assert.deepEqual([model.state, model.reason, open], ["reconnecting", "asked", 0]);
+  assert.equal(decide(model, LOST, MIDDLE).model.state, "polling");
+});

@@ -1,0 +1,79 @@
+// @ts-check
+import { loginAddress } from "./badge.js";
+import { noticeOf } from "./notices.js";
+import { connectionStatus } from "./status.js";
+import { clock } from "./times.js";
+import { showToast } from "./toast.js";
+
+/** @type {Record<import("./notices.js").Action, string>} */
+const WORDS = { login: "Log in", reload: "Reload", reconnect: "Reconnect" };
+
+/** The line under the bar that says what is wrong with the connection, since when, and what one can do. */
+export class Banner {
+  #place;
+  #pollMs;
+  #actions;
+  #updated = false;
+  #person = "";
+
+  /**
+   * @param {HTMLElement} place
+   * @param {number} pollMs
+   * @param {() => void} reconnect
+   */
+  constructor(place, pollMs, reconnect) {
+    this.#place = place;
+    this.#pollMs = pollMs;
+    this.#actions = { reconnect, reload: () => location.reload(), login: () => location.assign(loginAddress()) };
+    connectionStatus.subscribe((now, before) => {
+      this.#show();
+      if (now.reason === "exhausted" && before.reason !== "exhausted" && before.reason !== "asked") toast();
+    });
+  }
+
+  /** The server runs another build than this page was made by. */
+  updated() {
+    this.#updated = true;
+    this.#show();
+  }
+
+  /** @param {string} name  who is signed in now instead */
+  otherUser(name) {
+    this.#person = name;
+    this.#show();
+  }
+
+  #show() {
+    const { state, reason, since } = connectionStatus.value;
+    const situation = { state, reason, since: clock(new Date(since)), pollMs: this.#pollMs, updated: this.#updated, person: this.#person };
+    const notice = noticeOf(situation);
+    this.#place.hidden = notice === null;
+    if (!notice || this.#place.dataset.shown === notice.text) return;
+    this.#place.dataset.shown = notice.text;
+    this.#place.dataset.notice = notice.name;
+    this.#place.dataset.state = notice.look;
+    this.#place.replaceChildren(words(notice.text), this.#button(notice.action));
+  }
+
+  /** @param {import("./notices.js").Action} action */
+  #button(action) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "button";
+    button.textContent = WORDS[action];
+    button.addEventListener("click", this.#actions[action]);
+    return button;
+  }
+}
+
+/** Once for each time that the attempts have run out. */
+function toast() {
+  showToast({ severity: "warning", text: "Live updates paused: the connection could not be had again." });
+}
+
+/** @param {string} text */
+function words(text) {
+  const line = document.createElement("p");
+  line.textContent = text;
+  return line;
+}

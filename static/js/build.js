@@ -1,0 +1,35 @@
+// @ts-check
+/** A newer build is taken when nobody looks and nothing would be lost. */
+
+/** One reload for each build: behind a proxy two of them may answer by turns. */
+const TAKEN = "beacon-build";
+
+/** @param {string} build */
+export function takeWhenHidden(build) {
+  const look = () => {
+    if (document.visibilityState !== "hidden" || isTyped() || wasTaken(build)) return;
+    sessionStorage.setItem(TAKEN, build);
+    location.reload();
+  };
+  document.addEventListener("visibilitychange", look);
+  look();
+}
+
+/** @param {string} build */
+function wasTaken(build) {
+  return sessionStorage.getItem(TAKEN) === build;
+}
+
+/** Whether a reload would take something from its reader: text, a choice, an open dialog. */
+function isTyped() {
+  if (document.querySelector("dialog[open]")) return true;
+  return [...document.querySelectorAll("input, textarea, select")].some(isChanged);
+}
+
+/** @param {Element} field */
+function isChanged(field) {
+  if (field instanceof HTMLSelectElement) return [...field.options].some((option) => option.selected !== option.defaultSelected && field.selectedIndex > 0);
+  if (field instanceof HTMLTextAreaElement) return field.value !== field.defaultValue;
+  if (!(field instanceof HTMLInputElement) || field.type === "hidden") return false;
+  return field.value !== field.defaultValue || field.checked !== field.defaultChecked;
+}

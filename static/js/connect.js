@@ -1,0 +1,128 @@
+// @ts-check
+import { showConnection } from "./badge.js";
+import { Banner } from "./banner.js";
+import { takeWhenHidden } from "./build.js";
+import { Delivery } from "./delivery.js";
+import { bindDetail } from "./detail.js";
+import { Feed } from "./feed.js";
+import { fetchChecked } from "./http.js";
+import { shareName } from "./leadership.js";
+import { Live } from "./live.js";
+import { failedAt, WITHIN_MS } from "./poison.js";
+import { refetchRegions } from "./regions.js";
+import { reportError } from "./report.js";
+import { Share } from "./share.js";
+import { connectionStatus } from "./status.js";
+import { setOffline } from "./title.js";
+import { TokenSource } from "./token.js";
+
+/** The parts of the connection, put together for this page. */
+
+const page = document.body.dataset;
+const pollMs = Number(page.pollS) * 1_000;
+
+/**
+ * @param {(root: ParentNode) => void} prepare  runs on what the page gets before it is shown
+ * @param {(message: string) => void} note
+ */
+export function connect(prepare, note) {
+  if (!canFollow()) return; // the page keeps its "Not live" and its link to a refresh
+  const feed = new Feed(/** @type {any} */ (window).htmx);
+  const watch = { note, poison: (/** @type {unknown} */ error) => poisoned(error) };
+  const delivery = new Delivery(Number(page.cursor), feed, () => refetchRegions(prepare), watch);
+  const live = new Live(tokens(), delivery, page.session ?? "");
+  const share = new Share(live, delivery, { streamOn: page.stream === "on", pollMs }, shareName(page.session ?? "", page.build ?? ""), note);
+  const banner = new Banner(place("banner"), pollMs, () => share.reconnect());
+  const heardBuild = onNewBuild(banner, note);
+  live.listen({ note, status: (told) => share.told(told), frame: (frame) => share.frame(frame), build: (build) => share.build(build) });
+  showStatus(banner);
+  bindDetail(place("connection-detail"), pollMs, { reconnect: () => share.reconnect(), pause: () => togglePause(delivery, note) });
+  share.start(heardBuild);
+}
+
+/** Reading a stream needs its body in pieces; a browser without it reads plain pages. */
+function canFollow() {
+  return "ReadableStream" in window && "body" in Response.prototype && "any" in AbortSignal;
+}
+
+function tokens() {
+  const csrf = /** @type {HTMLMetaElement | null} */ (document.querySelector("meta[name=csrf-token]"))?.content ?? "";
+  return new TokenSource(csrf, page.session ?? "");
+}
+
+/** @param {string} id */
+function place(id) {
+  const found = document.getElementById(id);
+  if (!found) throw new Error(`the page has no ${id}`);
+  return found;
+}
+
+/** @param {Banner} banner */
+function showStatus(banner) {
+  const badge = place("connection");
+  connectionStatus.subscribe((now, before) => {
+    document.documentElement.dataset.connection = now.state;
+    showConnection(badge, now);
+    setOffline(now.state === "offline");
+    if (now.reason === "other-user" && before.reason !== "other-user") nameOtherUser(banner);
+    document.dispatchEvent(new CustomEvent("beacon:connection", { detail: now }));
+  });
+}
+
+/**
+ * The only thing that a page asks for once its browser is somebody else's: whose.
+ * @param {Banner} banner
+ */
+async function nameOtherUser(banner) {
+  try {
+    const response = await fetchChecked(location.pathname, { headers: { Accept: "text/html" } }, "text/html");
+    const answer = new DOMParser().parseFromString(await response.text(), "text/html");
+    banner.otherUser(answer.body.dataset.person ?? "");
+  } catch {
+    banner.otherUser("");
+  }
+}
+
+/**
+ * Holds what comes in, in this tab alone: the connection, the ages and what people must hear of at once go on.
+ * @param {Delivery} delivery
+ * @param {(message: string) => void} note
+ */
+export function togglePause(delivery, note) {
+  const paused = !connectionStatus.value.paused;
+  note(paused ? "paused by the reader" : "resumed by the reader");
+  connectionStatus.set({ paused });
+  if (paused) delivery.hold();
+  else delivery.release().catch((error) => note(`resuming: ${error}`));
+}
+
+/**
+ * @param {Banner} banner
+ * @param {(message: string) => void} note
+ * @returns {(build: string) => void}
+ */
+function onNewBuild(banner, note) {
+  let known = page.build;
+  return (build) => {
+    if (build === known) return;
+    known = build;
+    note(`Beacon was updated to ${build}`);
+    banner.updated();
+    takeWhenHidden(build);
+  };
+}
+
+/** @type {number[]} */
+let failures = [];
+
+/** @param {unknown} error */
+function poisoned(error) {
+  const { moments, broken } = failedAt(failures, Date.now());
+  failures = moments;
+  reportError(error, "stream");
+  if (!broken) return;
+  connectionStatus.set({ broken });
+  setTimeout(() => {
+    if (Date.now() - Math.max(...failures) >= WITHIN_MS) connectionStatus.set({ broken: false });
+  }, WITHIN_MS);
+}

@@ -1,0 +1,65 @@
+// @ts-check
+/**
+ * Which tab of a browser holds the stream, and when another one takes it over. Pure. A hidden tab's timers may run once a
+ * minute, so it is always a visible tab that asks: a leader is judged by its answers, never by its own promises.
+ */
+
+export const PING_EVERY_MS = 500;
+export const ANSWER_WITHIN_MS = 1_000;
+export const ASLEEP_AFTER_MS = 60_000;
+/** A page that lets its own timer wait for so long slept itself, and must not blame the leader. */
+const OVERSLEPT_MS = 1_500;
+
+/**
+ * @typedef {object} Watch
+ * @property {number} lookedAt
+ * @property {number | null} unansweredSince  the first ping that the leader has not answered
+ *
+ * @typedef {{ visible: boolean, state: import("./policy.js").State }} Leader  as it last answered
+ */
+
+/** @returns {Watch} */
+export function newWatch(now = 0) {
+  return { lookedAt: now, unansweredSince: null };
+}
+
+/**
+ * What a visible follower does at each look.
+ * @param {Watch} watch
+ * @param {number} now
+ * @returns {{ watch: Watch, steal: boolean }}  without stealing, the leader is asked again
+ */
+export function look(watch, now) {
+  const overslept = now - watch.lookedAt > OVERSLEPT_MS;
+  const unansweredSince = overslept ? now : (watch.unansweredSince ?? now);
+  if (now - unansweredSince >= ANSWER_WITHIN_MS) return { watch: newWatch(now), steal: true };
+  return { watch: { lookedAt: now, unansweredSince }, steal: false };
+}
+
+/**
+ * The leader answered. One that is out of sight and has no stream would retry and poll at the pace of a hidden tab.
+ * @param {Watch} watch
+ * @param {Leader} leader
+ * @returns {{ watch: Watch, steal: boolean }}
+ */
+export function answered(watch, leader) {
+  return { watch: { ...watch, unansweredSince: null }, steal: !leader.visible && leader.state !== "connected" };
+}
+
+/**
+ * Whether a frame that another tab passed on follows what this one has, or something in between is missing.
+ * @param {number} received
+ * @param {number} after  the id that the leader passed on before
+ */
+export function isGap(received, after) {
+  return after > received;
+}
+
+/**
+ * Lock and channel are named by login and build: neither another user's tab nor another version's ever shares.
+ * @param {string} session
+ * @param {string} build
+ */
+export function shareName(session, build) {
+  return `beacon ${session} ${build}`;
+}

@@ -1,0 +1,44 @@
+// @ts-check
+/** Which banner stands under the bar, if any: one at a time, the worst first. Pure. */
+
+/**
+ * @typedef {"login" | "reload" | "reconnect"} Action
+ * @typedef {{ name: string, look: string, text: string, action: Action }} Notice
+ *
+ * @typedef {object} Situation
+ * @property {import("./policy.js").State} state
+ * @property {string} reason
+ * @property {string} since  the time of day when it began
+ * @property {number} pollMs
+ * @property {boolean} updated  the server runs another build
+ * @property {string} person  who is signed in now, where it is somebody else
+ */
+
+/**
+ * @param {Situation} situation
+ * @returns {Notice | null}
+ */
+export function noticeOf({ state, reason, since, pollMs, updated, person }) {
+  if (reason === "other-user") {
+    return { name: "other-user", look: "offline", text: `You are now signed in as ${person || "somebody else"}. This page shows what it showed before.`, action: "reload" };
+  }
+  if (reason === "signed-out") {
+    return { name: "signed-out", look: "offline", text: `Signed out since ${since}. What you see is from before.`, action: "login" };
+  }
+  if (state === "offline") return { name: "offline", look: "offline", text: offline(reason, since), action: "reconnect" };
+  if (state === "polling" && reason !== "flag-off") {
+    const text = `Live updates paused since ${since}. The page asks for changes every ${pollMs / 1_000} s; everything else works.`;
+    return { name: "polling", look: "polling", text, action: "reconnect" };
+  }
+  if (updated) return { name: "updated", look: "info", text: "Beacon was updated. Reload to use the new version.", action: "reload" };
+  return null;
+}
+
+/**
+ * @param {string} reason
+ * @param {string} since
+ */
+function offline(reason, since) {
+  const what = reason === "no-network" ? "This computer has no network" : "The server cannot be reached";
+  return `Offline since ${since}. ${what}; what you see is from before, and the page goes on trying.`;
+}

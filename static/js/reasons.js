@@ -1,0 +1,71 @@
+// @ts-check
+/** The connection's state in words. Pure. */
+
+/** What each reason means, in a sentence. */
+/** @type {Record<string, string>} */
+const REASONS = {
+  starting: "The page is opening its live connection.",
+  live: "Changes show the moment they happen.",
+  lost: "The live connection was lost; trying again, and asking the server meanwhile.",
+  silence: "Nothing was heard for too long; trying again, and asking the server meanwhile.",
+  "no-hello": "The connection opened but stays silent, perhaps because of a proxy in between; trying again.",
+  "wrong-type": "Something other than Beacon answered, perhaps a proxy or its login page; trying again.",
+  refused: "The server cannot take a live connection just now; trying again, and asking it meanwhile.",
+  degraded: "Beacon cannot reach its database and goes on trying. What you see is from before.",
+  drain: "The server is restarting; the page comes back by itself.",
+  lifetime: "The connection is being renewed.",
+  slow: "This page fell behind and is catching up.",
+  revoked: "The right to this connection is being renewed.",
+  "flag-off": "Live updates are not switched on for you; the page asks for changes every few seconds.",
+  "switched-on": "Live updates were switched on for you.",
+  exhausted: "The live connection cannot be had; the page asks for changes every few seconds.",
+  asked: "Trying again, as you asked.",
+  "no-network": "This computer has no network. What you see is from before.",
+  network: "The network is back; catching up.",
+  "signed-out": "You are signed out. What you see is from before.",
+  "other-user": "Somebody else is signed in here now. What you see is from before.",
+};
+
+/** @type {Record<string, string>} */
+const WORDS = { connected: "Connected", reconnecting: "Reconnecting", polling: "Polling", offline: "Offline" };
+
+/** Where the reason says more than the state. */
+/** @type {Record<string, string>} */
+const REASON_WORDS = { starting: "Connecting", degraded: "Database away", "signed-out": "Signed out", "other-user": "Signed out" };
+
+/**
+ * @typedef {import("./status.js").Status} Status
+ * @typedef {{ look: string, word: string, sentence: string }} Words  `look` names icon and colour
+ */
+
+/**
+ * @param {Pick<Status, "state" | "reason" | "paused" | "broken">} status
+ * @returns {Words}
+ */
+export function describe({ state, reason, paused, broken }) {
+  const sentence = reasonOf(state, reason);
+  if (broken) return { look: "error", word: "Display error", sentence: `Some events could not be shown and the page was loaded again instead. ${sentence}` };
+  if (paused && state === "connected") return { look: "paused", word: "Paused", sentence: "You paused this tab: what comes in is kept until you resume." };
+  const word = REASON_WORDS[reason] ?? WORDS[state] ?? state;
+  return { look: reason === "degraded" ? "reconnecting" : state, word, sentence }; // a stream without news is not what "connected" promises
+}
+
+/**
+ * @param {string} state
+ * @param {string} reason
+ */
+function reasonOf(state, reason) {
+  if (state === "offline" && (reason === "exhausted" || reason === "flag-off")) return "The server cannot be reached; trying on.";
+  return REASONS[reason] ?? REASONS.lost ?? "";
+}
+
+/**
+ * How this tab comes by its events.
+ * @param {Pick<Status, "state" | "role" | "paused">} status
+ * @param {number} pollMs
+ */
+export function modeOf({ state, role, paused }, pollMs) {
+  const way = state === "connected" ? "Live stream" : `Asking every ${pollMs / 1_000} s`;
+  const shared = { leader: ", for all tabs of this browser", follower: ", through another tab", alone: "", asleep: "" }[role];
+  return `${way}${shared}${paused ? "; paused here" : ""}`;
+}
