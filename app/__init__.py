@@ -10,7 +10,7 @@ from app import assets, errors, rates
 from app.accounts import access, sessions, token_routes, user_routes
 from app.accounts import routes as accounts_routes
 from app.config import Settings, load_settings, prepare_instance_dir
-from app.dashboard import fragments
+from app.dashboard import fragments, trends
 from app.dashboard import routes as dashboard_routes
 from app.db import configure_engine, db, engine_options, engine_url, read
 from app.eventlog import routes as eventlog_routes
@@ -88,6 +88,7 @@ def _live(app: Flask, settings: Settings) -> None:
     hub = Hub(lambda user: asked.is_enabled(flags.Flag.SSE_STREAMING, user))
     app.extensions["beacon_live"] = live = Live(app, settings, hub)
     client_errors.init_app(app)
+    trends.init_app(app)
     metrics.init_app(app, live, lambda: hub.counters)  # the first part: it stops, and counts, after the others
 
     def read_rollouts() -> dict[str, flags.Rollout]:

@@ -14,10 +14,12 @@ from zlib import crc32
 
 from app.clock import parse_utc
 from app.dashboard import wording
+from app.dashboard.trends import Trend
 
 MAX_FIGURES = 4
 MAX_IDS = 5
 MAX_STRIP_ROWS = 5
+DENSE_FROM = 24  # services; from here on the verified ones are one-line rows
 NO_COUNTS = ("queued", "running", "failed")  # the figures of a service whose numbers are unknown
 UNKNOWN = "—"
 
@@ -116,6 +118,11 @@ class Tile:
         return self.state in ("discrepancy", "stale")
 
     @property
+    def is_loud(self) -> bool:
+        """Whether it stays a tile where the others are rows."""
+        return self.state != "verified" or self.aged
+
+    @property
     def word(self) -> str:
         return wording.STATE_WORDS[self.state]
 
@@ -166,6 +173,28 @@ def beyond_strip(tiles: Sequence[Tile]) -> frozenset[str]:
     """The keys of wrong services that the attention strip holds back: it shows the worst few and counts the rest."""
     wrong = sorted((tile for tile in tiles if tile.is_wrong), key=lambda tile: tile.state != "discrepancy")
     return frozenset(tile.key for tile in wrong[MAX_STRIP_ROWS:])
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """All tiles as the page lays them out: `trends` only for those that show one."""
+
+    tiles: Sequence[Tile]
+    trends: Mapping[str, Trend]
+
+    @property
+    def dense(self) -> bool:
+        return len(self.tiles) >= DENSE_FROM
+
+    @property
+    def quiet(self) -> int:
+        return sum(not tile.is_loud for tile in self.tiles)
+
+    @classmethod
+    def of(cls, tiles: Sequence[Tile], trends: Mapping[str, Trend]) -> Self:
+        dense = len(tiles) >= DENSE_FROM
+        shown = {tile.service_id for tile in tiles if tile.is_loud or not dense}
+        return cls(tiles, {service: trend for service, trend in trends.items() if service in shown})
 
 
 def _figures(payload: Mapping[str, Any]) -> tuple[Figure, ...]:

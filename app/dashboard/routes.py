@@ -4,8 +4,8 @@ from flask import Blueprint, Response, make_response, render_template, request
 
 from app.accounts.access import actor, require
 from app.config import current_settings
-from app.dashboard import queries
-from app.dashboard.contexts import beyond_strip
+from app.dashboard import queries, trends
+from app.dashboard.contexts import Board, beyond_strip
 from app.dashboard.frame import aged_after, frame
 from app.dashboard.listing import asked
 from app.dashboard.summary import Summary
@@ -36,12 +36,21 @@ def index() -> Response:
         "dashboard/index.html",
         cursor,
         frame=frame("dashboard", who, cursor),
-        tiles=tiles,
+        board=Board.of(tiles, trends.current(db.session())),
         beyond=beyond_strip(tiles),
         changes=found,
         asked=wanted,
         summary=Summary.of(tiles),
     )
+
+
+@bp.get("/trends")
+@require("viewer")
+def trend_lines() -> Response:
+    """The sparklines alone, which open pages ask for once a minute: no event tells of a minute that is over."""
+    tiles = queries.tiles(db.session(), aged_after())
+    board = Board.of(tiles, trends.current(db.session()))
+    return _page("dashboard/trends.html", queries.cursor(db.session()), board=board)
 
 
 @bp.get("/services/<service_id>")
@@ -58,6 +67,7 @@ def service(service_id: str) -> Response:
         frame=frame("service", who, cursor),
         service=found,
         tile=found.tile,
+        board=Board.of([found.tile], trends.current(db.session())),
         items=found.items,
         may_accept=who.has_role("operator"),
     )

@@ -6,6 +6,7 @@ import { dirtyRegions, guard, releaseRegions } from "./guard.js";
 import { forget, release, watchNews } from "./news.js";
 import { refetchRegions } from "./regions.js";
 import { reportError } from "./report.js";
+import { keepTrends, watchTrends } from "./trends.js";
 
 /** What the reader's hands are on stays as it is; everything else says how fresh it is. */
 
@@ -13,18 +14,24 @@ const LETTING_GO = ["focusout", "selectionchange", "close", "toggle"];
 
 /** @param {(root: ParentNode) => void} prepare  runs on what is loaded again before any of it is shown */
 export function watchInterface(prepare) {
-  document.addEventListener("htmx:before:swap", (event) => guard(/** @type {CustomEvent} */ (event).detail.tasks));
+  document.addEventListener("htmx:before:swap", (event) => {
+    const tasks = /** @type {CustomEvent} */ (event).detail.tasks;
+    for (const task of tasks) keepTrends(task.fragment);
+    guard(tasks);
+  });
   document.addEventListener("htmx:after:settle", (event) => touched(/** @type {CustomEvent} */ (event).detail.task?.target));
   document.addEventListener("beacon:rows", trimLists);
   document.addEventListener("beacon:regions", forget);
   const letGo = () => releaseRegions((wanted) => refetchRegions(prepare, wanted)).catch((error) => reportError(error, "swap"));
   for (const name of LETTING_GO) document.addEventListener(name, () => setTimeout(letGo), { capture: true });
   watchNews();
+  watchTrends();
   setInterval(settle, 1_000);
 }
 
 function settle() {
   release();
+  layOut();
   const connection = document.documentElement.dataset.connection ?? "none";
   for (const region of regions()) {
     const held = dirtyRegions().has(region.dataset.region ?? "");
@@ -32,6 +39,18 @@ function settle() {
     const stale = String(isStale({ connection, held, aged }));
     if (region.dataset.isStale !== stale) region.dataset.isStale = stale;
   }
+}
+
+/** Many services: what is verified is one line under its number. */
+function layOut() {
+  const board = document.getElementById("tiles");
+  if (!board) return;
+  const tiles = board.querySelectorAll(":scope > .tile");
+  const quiet = board.querySelectorAll(":scope > .tile[data-state=verified]:not([data-aged])").length;
+  board.toggleAttribute("data-dense", tiles.length >= Number(board.dataset.denseFrom));
+  const words = `${quiet} verified`;
+  const place = board.querySelector(".tiles-quiet");
+  if (place && place.textContent !== words) place.textContent = words;
 }
 
 /** @param {unknown} target */

@@ -1,0 +1,139 @@
+"""The last hour of each service, a point a minute, from the samples of its checks."""
+
+import json
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+from flask import Flask, current_app
+from sqlalchemy.orm import Session
+
+from app.clock import utc_now, utc_text
+from app.dashboard import wording
+from app.reconciliation.models import CheckSample
+
+POINTS = 60
+WIDTH, HEIGHT, MARGIN = 120, 24, 2
+# What somebody may ask of a trend first.
+_TELLING = ("failed", "queued", "running")
+_MINUTE = timedelta(minutes=1)
+# A minute's last checks are written by then.
+_SETTLED = timedelta(seconds=10)
+
+Counts = Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Trend:
+    """A sparkline: its sentence, its lines as SVG paths (a gap where nothing was known) and its last point."""
+
+    words: str
+    sentence: str
+    lines: tuple[str, ...]
+    last: tuple[float, float] | None
+
+    @property
+    def is_empty(self) -> bool:
+        return self.last is None
+
+
+NO_TREND = Trend("no history yet", "No history yet", (), None)
+
+
+def trend(history: Sequence[Counts | None]) -> Trend:
+    """From the counts of consecutive minutes, oldest first; None where no check was answered. Pure."""
+    known = [counts for counts in history if counts is not None]
+    if not known:
+        return NO_TREND
+    state = next((name for name in _TELLING if any(counts.get(name) for counts in known)), "queued")
+    values = [None if counts is None else counts.get(state, 0) for counts in history]
+    top = max(value for value in values if value is not None)
+    words = _words(wording.label(state), values)
+    return Trend(words, f"{words}; at most {top:,} in the last hour.", tuple(_lines(values, top)), _last(values, top))
+
+
+def _words(label: str, values: Sequence[int | None]) -> str:
+    """`failed rising, 12 → 40 in 5 min`"""
+    known = [(minute, value) for minute, value in enumerate(values) if value is not None]
+    (first, then), (last, now) = known[0], known[-1]
+    if then == now:
+        steady = len({value for _, value in known}) == 1
+        return f"{label} {'steady' if steady else 'back'} at {wording.short(now)}"
+    direction = "rising" if now > then else "falling"
+    return f"{label} {direction}, {wording.short(then)} → {wording.short(now)} in {last - first} min"
+
+
+def _lines(values: Sequence[int | None], top: int) -> Iterator[str]:
+    """One path for each stretch without a gap; a lone point is a short dash."""
+    points: list[str] = []
+    for minute, value in [*enumerate(values), (len(values), None)]:
+        if value is not None:
+            x, y = _place(minute, value, len(values), top)
+            points.append(f"{x:g} {y:g}")
+        elif points:
+            yield f"M{'L'.join(points)}" if len(points) > 1 else f"M{points[0]}h1"
+            points = []
+
+
+def _last(values: Sequence[int | None], top: int) -> tuple[float, float] | None:
+    minute, value = max((minute, value) for minute, value in enumerate(values) if value is not None)
+    return _place(minute, value, len(values), top)
+
+
+def _place(minute: int, value: int, length: int, top: int) -> tuple[float, float]:
+    """y begins at 0."""
+    x = MARGIN + (WIDTH - 2 * MARGIN) * minute / max(1, length - 1)
+    y = HEIGHT - MARGIN - (HEIGHT - 2 * MARGIN) * value / max(1, top)
+    return round(x), round(y, 1)
+
+
+class Trends:
+    """Remembers minutes that are over, because nothing changes in them any more: `POINTS` of them at most."""
+
+    def __init__(self) -> None:
+        self._minutes: dict[str, dict[str, Counts]] = {}
+        self._lock = threading.Lock()
+
+    def of(self, session: Session, now: datetime | None = None) -> dict[str, Trend]:
+        """By service. The first look of a worker reads an hour, the others what came since."""
+        now = now or utc_now()
+        minutes = [now.replace(second=0, microsecond=0) - _MINUTE * ago for ago in reversed(range(POINTS))]
+        found = {utc_text(minute): self._minute(session, minute, now) for minute in minutes}
+        with self._lock:
+            self._minutes = {key: counts for key, counts in self._minutes.items() if key in found}
+        services = {service for counts in found.values() for service in counts}
+        return {service: trend([counts.get(service) for counts in found.values()]) for service in services}
+
+    def _minute(self, session: Session, minute: datetime, now: datetime) -> dict[str, Counts]:
+        key = utc_text(minute)
+        known = self._minutes.get(key)
+        if known is None:
+            known = dict(_last_checks(session, key, utc_text(minute + _MINUTE)))
+            if now >= minute + _MINUTE + _SETTLED:
+                with self._lock:
+                    self._minutes[key] = known
+        return known
+
+
+def _last_checks(session: Session, start: str, end: str) -> Iterator[tuple[str, Counts]]:
+    """The newest answered check of each service in that time."""
+    newest = (
+        sa.select(sa.func.max(CheckSample.id))
+        .where(CheckSample.at >= start, CheckSample.at < end, CheckSample.ok)
+        .group_by(CheckSample.service_id)
+    )
+    query = sa.select(CheckSample.service_id, CheckSample.counts_json).where(CheckSample.id.in_(newest))
+    for service, text in session.execute(query):
+        yield service, {state: number for state, number in json.loads(text).items() if state in _TELLING}
+
+
+def init_app(app: Flask) -> None:
+    app.extensions["beacon_trends"] = Trends()
+
+
+def current(session: Session) -> dict[str, Trend]:
+    """The trends of all services, as the current application knows them."""
+    trends: Trends = current_app.extensions["beacon_trends"]
+    return trends.of(session)

@@ -1,0 +1,107 @@
+"""The last hour as a line and a sentence: gaps stay gaps, and nothing is claimed beyond the samples."""
+
+import json
+import re
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from flask import Flask
+
+from app.clock import utc_text
+from app.dashboard.contexts import DENSE_FROM, Board, Tile
+from app.dashboard.trends import HEIGHT, MARGIN, NO_TREND, POINTS, WIDTH, Trends, trend
+from app.db import db, write
+from app.reconciliation.models import CheckSample
+from tests.cast import ALICE, logged_in
+from tests.dashboard.payloads import discrepancy, update
+from tests.dashboard.test_pages import watch
+
+NOW = datetime(2026, 11, 21, 12, 30, 15, tzinfo=UTC)
+
+
+def failed(*numbers: int | None) -> list[dict[str, int] | None]:
+    return [None if number is None else {"failed": number} for number in numbers]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "words"),
+    [
+        ((12, 20, 40), "failed rising, 12 → 40 in 2 min"),
+        ((40, None, 12), "failed falling, 40 → 12 in 2 min"),
+        ((3, 3, 3), "failed steady at 3"),
+        ((3, 9, 3), "failed back at 3"),
+        ((None, 7), "failed steady at 7"),
+        ((12_000, 1), "failed falling, 12.0k → 1 in 1 min"),
+    ],
+)
+def test_the_sentence_says_where_it_began_and_where_it_stands(numbers: tuple[int | None, ...], words: str) -> None:
+    assert trend(failed(*numbers)).words == words
+
+
+def test_what_failed_is_told_before_what_waits() -> None:
+    assert trend([{"queued": 9, "failed": 0}, {"queued": 3, "failed": 1}]).words == "failed rising, 0 → 1 in 1 min"
+    assert trend([{"queued": 9, "failed": 0}, {"queued": 3}]).words == "waiting falling, 9 → 3 in 1 min"
+
+
+def test_a_gap_is_no_line() -> None:
+    assert trend(failed(1, 2, None, 3, None, 4, 5)).lines == ("M2 18L21 14", "M60 10h1", "M99 6L118 2")
+
+
+def test_the_line_stays_in_its_box_and_begins_at_zero() -> None:
+    found = trend(failed(*range(POINTS)))
+    places = [(float(x), float(y)) for x, y in re.findall(r"([\d.]+) ([\d.]+)", found.lines[0])]
+    assert len(places) == POINTS
+    assert places[0] == (MARGIN, HEIGHT - MARGIN)
+    assert places[-1] == found.last == (WIDTH - MARGIN, MARGIN)
+
+
+def test_without_samples_there_is_no_line() -> None:
+    assert trend([None] * POINTS) == NO_TREND
+
+
+def add_samples(app: Flask, service: str, *samples: tuple[timedelta, int, bool]) -> None:
+    with app.app_context(), write() as session:
+        for ago, number, ok in samples:
+            at, counts = utc_text(NOW - ago), json.dumps({"failed": number})
+            session.add(CheckSample(service_id=service, at=at, ok=ok, latency_ms=1, counts_json=counts))
+
+
+def test_each_minute_takes_the_newest_answered_check_of_the_last_hour(app: Flask) -> None:
+    minute = timedelta(minutes=1)
+    add_samples(
+        app, "mail", (61 * minute, 99, True), (2 * minute, 1, True), (2 * minute - timedelta(seconds=9), 2, True)
+    )
+    add_samples(app, "mail", (minute, 50, False), (timedelta(), 4, True))
+    with app.app_context():
+        assert Trends().of(db.session(), NOW)["mail"].words == "failed rising, 2 → 4 in 2 min"
+
+
+def test_a_minute_that_is_over_is_read_once(app: Flask) -> None:
+    minute, trends = timedelta(minutes=1), Trends()
+    add_samples(app, "mail", (minute, 1, True))
+    with app.app_context():
+        trends.of(db.session(), NOW)
+    add_samples(app, "mail", (minute, 9, True), (timedelta(), 3, True))
+    with app.app_context():
+        assert trends.of(db.session(), NOW)["mail"].words == "failed rising, 1 → 3 in 1 min"
+        assert trends.of(db.session(), NOW + 90 * minute) == {}
+
+
+def test_a_tile_shows_its_hour_and_the_partial_the_same(cast: Flask) -> None:
+    watch(cast, "mail", update())
+    with cast.app_context(), write() as session:
+        session.add(CheckSample(service_id="mail", at=utc_text(), ok=True, latency_ms=1, counts_json='{"failed": 3}'))
+    client = logged_in(cast, ALICE)
+    for path in ("/", "/services/mail", "/trends"):
+        text = client.get(path).text
+        assert "<title>failed steady at 3; at most 3 in the last hour.</title>" in text
+        assert 'id="trend-mail"' in text
+
+
+def test_of_many_services_the_verified_ones_are_lines_without_a_graph() -> None:
+    tiles = [Tile.from_payload(f"s{number}", "S", update()) for number in range(DENSE_FROM - 1)]
+    wrong = Tile.from_payload("wrong", "W", discrepancy("x"))
+    trends = {tile.service_id: trend(failed(1)) for tile in [*tiles, wrong]}
+    few, many = Board.of(tiles, trends), Board.of([*tiles, wrong], trends)
+    assert (few.dense, len(few.trends)) == (False, DENSE_FROM - 1)
+    assert (many.dense, many.quiet, set(many.trends)) == (True, DENSE_FROM - 1, {"wrong"})
