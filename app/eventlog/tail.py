@@ -77,6 +77,8 @@ class Tail:
         full = True
         while full and not self._stopping.is_set():
             page = self._read_after(self.cursor)
+            if page.events:
+                self._wake.expect_more()
             self._tell(page)
             full = page.full
             breathe()

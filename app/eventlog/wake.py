@@ -11,7 +11,7 @@ from urllib.parse import quote
 import psycopg
 
 LOOK_S = 0.02
-# Where something has just been written, more is likely to come.
+# Where events have just come, more are likely to come.
 BUSY_LOOK_S = 0.01
 BUSY_FOR_S = 1.0
 CHANNEL = "beacon_event"
@@ -26,6 +26,9 @@ class Wake(Protocol):
     def poke(self) -> None:
         """End the wait now: this process has written itself. May be called from any thread."""
 
+    def expect_more(self) -> None:
+        """Events have come: look more often for a while."""
+
     def close(self) -> None: ...
 
 
@@ -38,7 +41,7 @@ class SqliteWake:
         # Greenlets of one thread share it in turn; the check would forbid the tests' real threads.
         self._connection = sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, check_same_thread=False)
         self._version = -1
-        self._changed_at = 0.0
+        self._busy_until = 0.0
         self._poked = threading.Event()
 
     def wait(self, timeout_s: float, stopping: Callable[[], bool]) -> None:
@@ -49,7 +52,7 @@ class SqliteWake:
         while time.monotonic() < deadline and not stopping():
             if self._has_changed():
                 return
-            is_busy = time.monotonic() < self._changed_at + BUSY_FOR_S
+            is_busy = time.monotonic() < self._busy_until
             if self._poked.wait(BUSY_LOOK_S if is_busy else LOOK_S):
                 self._poked.clear()
                 self._has_changed()  # the look that follows is this change's too
@@ -58,14 +61,14 @@ class SqliteWake:
     def poke(self) -> None:
         self._poked.set()
 
+    def expect_more(self) -> None:
+        self._busy_until = time.monotonic() + BUSY_FOR_S
+
     def _has_changed(self) -> bool:
         """Whether another connection has written since the last time."""
         before = self._version
         self._version = self._connection.execute("PRAGMA data_version").fetchone()[0]
-        if self._version == before:
-            return False
-        self._changed_at = time.monotonic()
-        return True
+        return self._version != before
 
     def close(self) -> None:
         self._connection.close()
@@ -85,6 +88,9 @@ class PostgresWake:
 
     def poke(self) -> None:
         """Nothing to do: the database notifies this process as well."""
+
+    def expect_more(self) -> None:
+        """Nothing to do: the database says when."""
 
     def close(self) -> None:
         self._connection.close()

@@ -33,7 +33,7 @@ class FakeWake:
 
     def __init__(self) -> None:
         self._hinted = threading.Event()
-        self.closed = False
+        self.closed = self.expecting = False
 
     def hint(self) -> None:
         self._hinted.set()
@@ -44,6 +44,9 @@ class FakeWake:
 
     def poke(self) -> None:
         self.hint()
+
+    def expect_more(self) -> None:
+        self.expecting = True
 
     def close(self) -> None:
         self.closed = True
@@ -209,6 +212,24 @@ def test_poked_it_looks_at_once(fake: FakeLog) -> None:
     eventually(lambda: ears.ids == [3])
     tail._stopping.set()
     tail.poke()
+    tail.stop()
+
+
+def test_more_is_expected_once_events_have_come_and_not_before(fake: FakeLog) -> None:
+    wakes: list[FakeWake] = []
+
+    def make() -> FakeWake:
+        wakes.append(FakeWake())
+        return wakes[-1]
+
+    ears, tail = Ears(), Tail(make, fake.after, fake.head, lambda: None)
+    tail.listen(ears)
+    tail.start()
+    eventually(lambda: bool(wakes))
+    tail.poke()
+    assert not wakes[0].expecting, "other writes than events are none of the log's business"
+    fake.events += [event(3)]
+    eventually(lambda: ears.ids == [3] and wakes[0].expecting)
     tail.stop()
 
 
