@@ -10,7 +10,7 @@ from app import assets, errors, rates
 from app.accounts import access, sessions, token_routes, user_routes
 from app.accounts import routes as accounts_routes
 from app.config import Settings, load_settings, prepare_instance_dir
-from app.dashboard import fragments, trends
+from app.dashboard import fragments, preferences, trends
 from app.dashboard import routes as dashboard_routes
 from app.db import configure_engine, db, engine_options, engine_url, read
 from app.eventlog import routes as eventlog_routes
@@ -57,6 +57,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         stream_routes.bp,
         rollout_routes.bp,
         dashboard_routes.bp,
+        preferences.bp,
         health.bp,
         metrics.bp,
     ):

@@ -55,9 +55,8 @@ def test_rows_wait_while_somebody_selects_or_types(beacon: Beacon, visit: Visit,
     [new] = broadcast(beacon)
     expect(tab.page.locator("#news-link")).to_have_text("1 new")
     assert tab.change_ids() == before
-    tab.page.evaluate(
-        "() => { document.querySelector('#q').value = ''; document.activeElement.blur(); getSelection().removeAllRanges(); }"
-    )
+    tab.page.locator("#q").fill("")
+    tab.page.evaluate("() => { document.activeElement.blur(); getSelection().removeAllRanges(); }")
     tab.wait_change(new)
     tab.wait_right()
 

@@ -1,0 +1,73 @@
+// @ts-check
+import { arrow, shortcut } from "./keys.js";
+
+/** Single keys for what people do often, arrows in lists. Switched off in the help dialog, for this browser. */
+
+const STORE = "beacon:keys";
+const LISTS = "#changes, #strip-rows, #tiles";
+const TYPING = "input:not([type=checkbox], [type=radio], [type=button]), textarea, select, [contenteditable]:not([contenteditable=false])";
+
+/** @type {Record<string, () => void>} */
+const ACTIONS = {
+  search: focusSearch,
+  help: showHelp,
+  notifications: () => document.getElementById("bell")?.click(),
+  pause: () => void document.dispatchEvent(new CustomEvent("beacon:pause-toggle")),
+};
+
+export function watchKeyboard() {
+  document.addEventListener("keydown", pressed);
+  const opener = document.getElementById("help-open");
+  const choice = /** @type {HTMLInputElement | null} */ (document.getElementById("help-keys"));
+  if (opener) {
+    opener.hidden = false; // without scripts there is nothing to help with
+    opener.addEventListener("click", showHelp);
+  }
+  if (choice) {
+    choice.checked = choice.defaultChecked = areOn();
+    choice.addEventListener("change", () => localStorage.setItem(STORE, choice.checked ? "on" : "off"));
+  }
+  if (location.hash === "#q") focusSearch();
+}
+
+/** @param {KeyboardEvent} event */
+function pressed(event) {
+  if (event.defaultPrevented || event.isComposing) return;
+  const target = event.target instanceof Element ? event.target : document.body;
+  const typing = target.closest(TYPING) !== null;
+  const inDialog = document.querySelector("dialog[open]") !== null;
+  const name = shortcut(event, { typing, inDialog, enabled: areOn() });
+  if (name) {
+    event.preventDefault();
+    ACTIONS[name]?.();
+  } else if (!typing && !inDialog) step(event, target);
+}
+
+/**
+ * @param {KeyboardEvent} event
+ * @param {Element} target
+ */
+function step(event, target) {
+  const rows = [...(target.closest(LISTS)?.children ?? [])].filter((row) => row.id && row.checkVisibility());
+  const next = arrow(event, rows.findIndex((row) => row.contains(target)), rows.length);
+  const row = next === null ? undefined : /** @type {HTMLElement | undefined} */ (rows[next]);
+  if (!row) return;
+  event.preventDefault();
+  const link = row.querySelector("a");
+  if (!link) row.tabIndex = -1;
+  (link ?? row).focus();
+}
+
+function areOn() {
+  return localStorage.getItem(STORE) !== "off";
+}
+
+function focusSearch() {
+  const box = /** @type {HTMLInputElement | null} */ (document.getElementById("q"));
+  if (box) box.select();
+  else location.assign("/#q");
+}
+
+function showHelp() {
+  /** @type {HTMLDialogElement | null} */ (document.getElementById("help"))?.showModal();
+}

@@ -1,0 +1,41 @@
+// @ts-check
+/** Which shortcut a key is. Pure. */
+
+/** @type {Record<string, string>} */
+const SHORTCUTS = { "/": "search", "?": "help", n: "notifications", r: "pause" };
+
+/** @type {Record<string, number>} */
+const STEPS = { ArrowDown: 1, ArrowUp: -1 };
+
+/**
+ * @typedef {{ key: string, ctrlKey: boolean, metaKey: boolean, altKey: boolean }} Key
+ * @typedef {{ typing: boolean, inDialog: boolean, enabled: boolean }} Where  `enabled`: single keys are switched on
+ */
+
+/**
+ * @param {Key} key
+ * @param {Where} where
+ * @returns {string | null}
+ */
+export function shortcut(key, { typing, inDialog, enabled }) {
+  if (!enabled || typing || inDialog || hasModifier(key)) return null;
+  return SHORTCUTS[key.key] ?? null;
+}
+
+/**
+ * Where an arrow leads in a list of so many from this place; null where it leads nowhere.
+ * @param {Key} key
+ * @param {number} at
+ * @param {number} length
+ */
+export function arrow(key, at, length) {
+  const step = hasModifier(key) ? undefined : STEPS[key.key];
+  if (step === undefined || at < 0) return null;
+  const next = at + step;
+  return next >= 0 && next < length ? next : null;
+}
+
+/** @param {Key} key */
+function hasModifier({ ctrlKey, metaKey, altKey }) {
+  return ctrlKey || metaKey || altKey;
+}

@@ -1,0 +1,58 @@
+"""Single keys for what people do often; silent where somebody types."""
+
+from playwright.sync_api import expect
+
+from tests.beacon_process import Beacon
+from tests.browser.conftest import Visit
+
+LISTEN = (
+    "() => { window.toggles = 0; document.addEventListener('beacon:pause-toggle', () => { window.toggles += 1; }); }"
+)
+
+
+def test_keys_search_help_pause_and_step_and_can_be_switched_off(beacon: Beacon, visit: Visit) -> None:
+    beacon.publish([{"type": "test.keys", "data": {"service": "mail", "n": n}} for n in range(3)])
+    tab = visit(beacon, "alice")
+    tab.wait_state("connected")
+    page, keyboard = tab.page, tab.page.keyboard
+    page.evaluate(LISTEN)
+
+    keyboard.press("r")
+    assert page.evaluate("window.toggles") == 1
+    keyboard.press("Control+/")
+    assert page.evaluate("document.activeElement === document.body")
+
+    keyboard.press("/")
+    expect(page.locator("#q")).to_be_focused()
+    keyboard.type("r?n/")
+    expect(page.locator("#q")).to_have_value("r?n/")
+    expect(page.locator("#help")).to_be_hidden()
+    assert page.evaluate("window.toggles") == 1
+    page.locator("#q").fill("")
+    page.evaluate("document.activeElement.blur()")
+
+    page.locator("#changes a").first.focus()
+    keyboard.press("ArrowDown")
+    expect(page.locator("#changes a").nth(1)).to_be_focused()
+    keyboard.press("ArrowUp")
+    keyboard.press("ArrowUp")
+    expect(page.locator("#changes a").first).to_be_focused()
+
+    keyboard.press("?")
+    expect(page.locator("#help")).to_be_visible()
+    assert page.evaluate("document.querySelector('#help').parentElement === document.body")
+    keyboard.press("r")
+    assert page.evaluate("window.toggles") == 1
+    page.get_by_label("Use single keys as shortcuts").uncheck()
+    keyboard.press("Escape")
+    expect(page.locator("#help")).to_be_hidden()
+    keyboard.press("r")
+    keyboard.press("?")
+    expect(page.locator("#help")).to_be_hidden()
+    assert page.evaluate("window.toggles") == 1
+
+    page.get_by_role("button", name="Keyboard shortcuts").click()
+    page.get_by_label("Use single keys as shortcuts").check()
+    page.get_by_role("button", name="Close").click()
+    keyboard.press("r")
+    assert page.evaluate("window.toggles") == 2
