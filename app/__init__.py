@@ -10,13 +10,17 @@ from app import assets, errors, rates
 from app.accounts import access, sessions, token_routes, user_routes
 from app.accounts import routes as accounts_routes
 from app.config import Settings, load_settings, prepare_instance_dir
-from app.dashboard import fragments, preferences, trends
+from app.dashboard import fragments, notification_page, preferences, trends
 from app.dashboard import routes as dashboard_routes
 from app.db import configure_engine, db, engine_options, engine_url, read
+from app.eventlog import append
 from app.eventlog import routes as eventlog_routes
 from app.eventlog.payloads import MAX_BODY_BYTES
 from app.eventlog.read import Event
-from app.lifecycle import Every, Live
+from app.lifecycle import PRUNE_EVERY_S, Every, Live
+from app.notifications import notify, widget
+from app.notifications import prune as notification_prune
+from app.notifications import routes as notification_routes
 from app.ops import client_errors, headers, health, metrics
 from app.reconciliation import registry, watch
 from app.reconciliation import routes as reconciliation_routes
@@ -56,6 +60,9 @@ def create_app(settings: Settings | None = None) -> Flask:
         eventlog_routes.bp,
         stream_routes.bp,
         rollout_routes.bp,
+        notification_routes.bp,
+        widget.bp,
+        notification_page.bp,
         dashboard_routes.bp,
         preferences.bp,
         health.bp,
@@ -101,8 +108,18 @@ def _live(app: Flask, settings: Settings) -> None:
     live.tail.listen(hub.deliver)
     live.add(Every(FLAG_RETRY_S, follower.retry))
     live.add(watch.poller(app, settings))
+    append.derive_with(app, notify.derive)
+    live.add(Every(PRUNE_EVERY_S, _prune_notifications(app, settings.event_retention_days)))
     # Flask's own way to put something around itself.
     app.wsgi_app = HandOff(app.wsgi_app, lambda: live.engine.wires)  # type: ignore[method-assign]
+
+
+def _prune_notifications(app: Flask, retention_days: float) -> Callable[[], None]:
+    def run() -> None:
+        with app.app_context():
+            notification_prune.prune(retention_days)
+
+    return run
 
 
 def _renderer(app: Flask) -> Callable[[Event], str | None]:

@@ -5,13 +5,14 @@ import re
 import secrets
 import time
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from flask import current_app
 from pydantic import Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 SECRET_WAIT_S = 1.0
+ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:]+\])(?::\d{1,5})?")
 FLAG_OVERRIDE = re.compile(r"^BEACON_FLAG_([A-Z0-9_]+)$")
 
 
@@ -43,12 +44,23 @@ class Settings(BaseSettings):
     job_list_bound: int = Field(default=10_000, ge=1)
     drain_s: float = Field(default=20, ge=0, le=300)
     environment_name: str = "development"
+    widget_origins: Annotated[tuple[str, ...], NoDecode] = ()
     flag_overrides: dict[str, bool] = Field(default_factory=dict)
 
     @field_validator("instance_dir")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
+
+    @field_validator("widget_origins", mode="before")
+    @classmethod
+    def _origins(cls, value: Any) -> Any:
+        """Separated by commas or blanks; they go into a header and are compared as text, so each is one exactly."""
+        origins = value.replace(",", " ").split() if isinstance(value, str) else value
+        for origin in origins:
+            if not ORIGIN.fullmatch(origin):
+                raise ValueError(f"{origin} is no origin; expected https://host or https://host:port, in lower case")
+        return tuple(origins)
 
     @field_validator("max_streams_per_user")
     @classmethod

@@ -27,7 +27,8 @@ MAY_IMPORT = {
     "reconciliation": {"sources", "eventlog", "audit", "accounts"},
     "stream": {"eventlog", "accounts", "rollout"},
     "ops": {"stream", "eventlog", "accounts"},
-    "dashboard": {"reconciliation", "eventlog", "accounts", "rollout"},
+    "notifications": {"reconciliation", "eventlog", "audit", "accounts", "ops"},
+    "dashboard": {"notifications", "reconciliation", "eventlog", "accounts", "rollout"},
 }
 # The log itself, without its routes, knows nobody.
 LOG_ITSELF = {

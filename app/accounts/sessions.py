@@ -74,4 +74,4 @@ def _send_to_login() -> Response | None:
 
 
 # Endpoints that answer the anonymous.
-OPEN = {"accounts.login", "assets.file", "health.healthz", "health.readyz", "static"}
+OPEN = {"accounts.login", "assets.file", "health.healthz", "health.readyz", "static", "widget.shell"}

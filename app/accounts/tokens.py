@@ -15,7 +15,9 @@ from app.clock import utc_now, utc_text
 
 SCOPES = ("stream", "read", "publish", "command", "rollout", "widget", "admin")
 STREAM_TOKEN_S = 300
+WIDGET_TOKEN_S = 600
 PREFIX = "bcn_"
+WIDGET_PREFIX = "bcw_"
 
 # Asked with every request of a program, thousands a second after a restart: tables, because mapped classes cost
 # four times as much, and made once.
@@ -54,9 +56,9 @@ def create(session: Session, user: User, scopes: list[str], days: float | None =
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Whose token it is, and what it may."""
+    """Whose token it is, and what it may. A widget's token has no id: it is signed, not kept."""
 
-    token_id: int
+    token_id: int | None
     scopes: frozenset[str]
     user_id: int
     name: str
@@ -65,12 +67,30 @@ class Holder:
 
 def find(session: Session, text: str) -> Holder | None:
     """Whoever holds the live token with this text; None where it is none, or its user is disabled."""
+    if text.startswith(WIDGET_PREFIX):
+        return _find_widget_token(session, text.removeprefix(WIDGET_PREFIX))
     row = session.execute(_FIND, {"hash": _hash(text)}).one_or_none()
     if row is None or row.revoked_at or row.disabled_at:
         return None
     if row.expires_at and row.expires_at <= utc_text():
         return None
     return Holder(row.token_id, frozenset(row.scopes.split()), row.user_id, row.name, row.role)
+
+
+def widget_token(user: User) -> str:
+    """Reads this user's notifications and marks them read, for ten minutes."""
+    return WIDGET_PREFIX + _serializer("beacon-widget-token").dumps(user.id)
+
+
+def _find_widget_token(session: Session, text: str) -> Holder | None:
+    try:
+        user_id = _serializer("beacon-widget-token").loads(text, max_age=WIDGET_TOKEN_S)
+    except BadSignature:
+        return None
+    user = session.get(User, user_id)
+    if user is None or user.disabled_at:
+        return None
+    return Holder(None, frozenset({"widget"}), user.id, user.name, user.role)
 
 
 def page_token(login: LoginSession) -> str:
@@ -104,5 +124,5 @@ def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _serializer() -> URLSafeTimedSerializer:
-    return URLSafeTimedSerializer(current_app.secret_key or "", salt="beacon-stream-token")
+def _serializer(salt: str = "beacon-stream-token") -> URLSafeTimedSerializer:
+    return URLSafeTimedSerializer(current_app.secret_key or "", salt=salt)

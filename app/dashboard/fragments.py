@@ -11,6 +11,7 @@ from flask import current_app
 from app.dashboard.changes import SIGNAL_TYPES, ChangeRow, NameOf
 from app.dashboard.contexts import Check, Tile, dom_key
 from app.eventlog.read import Event
+from app.notifications.queries import Flash
 
 _INDENT = re.compile(r"\s*\n\s*")
 
@@ -25,6 +26,8 @@ def render(event: Event, name_of: NameOf = str) -> str | None:
     if event.type == "reconciliation.verified":
         return _render("dashboard/_push_checks.html", checks=_checks(event))
     change = ChangeRow.from_event(event, name_of)
+    if event.type == "flash.message":
+        return _render("notifications/_push_flash.html", change=change, flash=_flash(event))
     if event.type != "reconciliation.update":
         return _render("dashboard/_push_change.html", change=change)
     service = event.data["service"]
@@ -32,6 +35,11 @@ def render(event: Event, name_of: NameOf = str) -> str | None:
     # The first update of a service finds no tile to replace on an open page: it enters.
     enters = "previousStatus" not in event.data
     return _render("dashboard/_push_update.html", tile=tile, change=change, enters=enters)
+
+
+def _flash(event: Event) -> Flash:
+    data = event.data
+    return Flash(data["id"], data["severity"], data["text"], data["actor"], data["expiresAt"])
 
 
 def _checks(event: Event) -> list[Check]:

@@ -1,11 +1,12 @@
 """The one writer of the `event` table."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
+from flask import Flask, current_app
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
@@ -45,22 +46,33 @@ class PreparedEvent:
     data_json: str
 
 
-def append(session: Session, events: Sequence[NewEvent | PreparedEvent]) -> list[int]:
-    """Insert `events` in order and return their ids; call it last inside `db.write()`.
+Derive = Callable[[Session, Sequence[PreparedEvent]], Sequence[NewEvent]]
+"""What follows from events that are about to be inserted: its rows are written in the session, its events returned."""
 
-    The session is flushed first, so that every other change is made before the log is locked: two
-    writers that took these locks in different orders would wait for each other for ever. Whoever has many
-    events prepares them before the transaction, because every other writer waits for its end.
+
+def derive_with(app: Flask, derive: Derive) -> None:
+    """Let `derive` add what follows to every append of this application, in the same commit."""
+    app.extensions["beacon_derive"] = derive
+
+
+def append(session: Session, events: Sequence[NewEvent | PreparedEvent]) -> list[int]:
+    """Insert `events` in order, behind them what follows from them, and return the ids of `events`.
+
+    Call it last inside `db.write()`. The session is flushed first, so that every other change is made before the
+    log is locked: two writers that took these locks in different orders would wait for each other for ever. Whoever
+    has many events prepares them before the transaction, because every other writer waits for its end.
     Raises `BadEvent`, and then nothing is inserted.
     """
     prepared = [prepare(event, place) if isinstance(event, NewEvent) else event for place, event in enumerate(events)]
     if not prepared:
         return []
+    derive: Derive | None = current_app.extensions.get("beacon_derive")
+    following = derive(session, prepared) if derive is not None else ()
     session.flush()
     now = utc_text()
-    rows = [_row(event, now) for event in prepared]
+    rows = [_row(event, now) for event in [*prepared, *map(prepare, following)]]
     inserted = session.connection().execute(_INSERT, rows)
-    return list(inserted.scalars())
+    return list(inserted.scalars())[: len(prepared)]
 
 
 def prepare(event: NewEvent, place: int = 0) -> PreparedEvent:

@@ -2,10 +2,16 @@
 
 from flask import Flask, Response
 
-POLICY = (
-    "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; "
-    "form-action 'self'; object-src 'none'"
-)
+
+def policy(*ancestors: str) -> str:
+    """The content security policy of a page that pages of these origins may put into a frame."""
+    return (
+        f"default-src 'self'; img-src 'self' data:; frame-ancestors {' '.join(ancestors)}; base-uri 'none'; "
+        "form-action 'self'; object-src 'none'"
+    )
+
+
+POLICY = policy("'none'")
 
 
 def init_app(app: Flask) -> None:

@@ -1,4 +1,5 @@
 // @ts-check
+import { untilWords } from "./bell.js";
 import { serverNow } from "./clock.js";
 import { ago, clock, moment, zone } from "./times.js";
 
@@ -11,6 +12,7 @@ import { ago, clock, moment, zone } from "./times.js";
 export function localise(root) {
   for (const time of timesOf(root, "time[data-clock]")) write(time, clock(dateOf(time)), moment(dateOf(time)));
   for (const time of timesOf(root, "time[data-moment]")) write(time, moment(dateOf(time)), time.dateTime);
+  for (const time of timesOf(root, "time[data-until]")) write(time, untilWords(dateOf(time), new Date(serverNow())), moment(dateOf(time)));
   const name = zone(new Date());
   for (const place of root.querySelectorAll("[data-zone]")) place.textContent = name;
   tick(root);

@@ -5,6 +5,7 @@ import { startClock } from "./clock.js";
 import { connect } from "./connect.js";
 import { watchInterface } from "./interface.js";
 import { watchKeyboard } from "./keyboard.js";
+import { startNotifications } from "./notifications.js";
 import { refetchFollower } from "./regions.js";
 import { updateStrip } from "./strip.js";
 
@@ -44,5 +45,6 @@ settle();
 setInterval(settle, 1_000);
 watchSwaps();
 watchInterface(localise);
+startNotifications(localise);
 watchKeyboard();
 connect(localise, note);

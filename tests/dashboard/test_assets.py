@@ -38,7 +38,7 @@ def test_nothing_outside_the_folder_is_served(bare: Flask) -> None:
 
 def test_every_module_is_preloaded_and_imports_only_what_is_there(bare: Flask) -> None:
     preloaded = {Path(address).name for address in bare.jinja_env.globals["script_modules"]()}
-    scripts = {path.name: path.read_text() for path in (FOLDER / "js").iterdir()}
+    scripts = {path.name: path.read_text() for path in (FOLDER / "js").glob("*.js")}
     assert preloaded == set(scripts)
     for text in scripts.values():
         assert set(re.findall(r'from "\./([\w.]+)"', text)) <= preloaded

@@ -14,6 +14,15 @@ from tests.dashboard.payloads import discrepancy, update
 HOSTILE = "</td><hx-partial hx-target='body'><script>alert(1)</script>\n\nid: 9\n\ndata: x"
 
 
+FLASH = {
+    "id": "1",
+    "severity": "warning",
+    "text": "Deploy at 3",
+    "actor": "olga",
+    "expiresAt": "2026-11-21T12:30:00Z",
+}
+
+
 def event(type: str, data: dict[str, Any]) -> Event:  # noqa: A002 -- the event's own word
     return Event(1041, type, "everyone", data, "2026-11-21T12:03:05.123Z")
 
@@ -55,17 +64,18 @@ class TestFragments:
             ("test.broadcast", {"text": "hello", "n": 3}, "text hello · n 3"),
             ("job.failed", {"service": "mail", "jobId": "job_1", "queue": "out"}, "in queue out"),
             ("command.status", {"commandId": "c", "service": "mail", "phase": "running", "logs": ["asked"]}, "asked"),
-            (
-                "flash.message",
-                {"id": "1", "severity": "warning", "text": "Deploy at 3", "actor": "olga"},
-                "Deploy at 3",
-            ),
         ],
     )
     def test_every_other_event_is_a_change(self, type_: str, data: dict[str, Any], words: str) -> None:
         text = fragments.render(event(type_, data))
         assert targets(text) == [("hx-upsert", "#changes")]
         assert words in (text or "")
+
+    def test_a_message_goes_into_the_bar_and_the_list(self) -> None:
+        text = fragments.render(event("flash.message", FLASH))
+        assert targets(text) == [("hx-upsert", "#flashes"), ("hx-upsert", "#changes")]
+        assert "Deploy at 3" in (text or "")
+        assert 'form="flash-form"' in (text or "")
 
     def test_missing_ids_are_whole_in_the_text(self) -> None:
         text = fragments.render(event("reconciliation.update", discrepancy("job_0a1b2c3d4e5f", "job_2")))
@@ -87,6 +97,7 @@ class TestFragments:
             ),
             event("test.broadcast", {"service": HOSTILE, HOSTILE: HOSTILE}),
             event("job.failed", {"service": "mail", "jobId": HOSTILE, "queue": HOSTILE}),
+            event("flash.message", {**FLASH, "id": HOSTILE, "text": HOSTILE, "actor": HOSTILE}),
         ],
     )
     def test_no_content_can_become_markup_a_fragment_or_a_frame(self, happened: Event) -> None:

@@ -146,7 +146,10 @@ class TestStore:
                 events = session.execute(db.text("SELECT type, audience, data_json FROM event")).all()
         assert self.now().percentage == 10
         assert audit == [('{"enabled": true, "percentage": 0}', '{"enabled": true, "percentage": 10}')]
-        assert [(row.type, row.audience) for row in events] == [("flag.changed", "everyone")]
+        assert [(row.type, row.audience) for row in events] == [
+            ("flag.changed", "everyone"),
+            ("notification.created", "everyone"),
+        ]
         assert '"percentage":10' in events[0].data_json
 
     def test_an_undeclared_flag_has_no_name(self) -> None:

@@ -1,0 +1,65 @@
+"""`/notifications`: all that a person may notice, searched and filtered by its address; JSON for programs."""
+
+from typing import Any
+from urllib.parse import urlencode
+
+from flask import Blueprint, Response, jsonify, make_response, render_template, request
+
+from app.accounts.access import actor, require
+from app.dashboard import queries
+from app.dashboard.frame import frame
+from app.db import db
+from app.errors import wants_page
+from app.notifications import queries as notifications
+from app.notifications.asked import PageQuery
+from app.notifications.flash import MAX_CHARS
+from app.notifications.queries import Filter
+from app.reconciliation import registry
+
+bp = Blueprint("notification_page", __name__)
+
+
+@bp.get("/notifications")
+@require("viewer", scope=("read", "widget"))
+def index() -> Response:
+    """A page for people; `{data, meta}` for programs."""
+    who, session = actor(), db.session()
+    cursor = queries.cursor(session)
+    asked = PageQuery.model_validate(request.args.to_dict())
+    wanted = Filter(asked.q, asked.severity, asked.service, asked.show == "unread")
+    items, total = notifications.search(session, who, wanted, asked.page, asked.limit)
+    unread = notifications.unread_count(session, who)
+    pages = -(-total // asked.limit)
+    meta = {"page": asked.page, "limit": asked.limit, "total": total, "totalPages": pages, "unread": unread}
+    response: Response
+    if not wants_page():
+        response = jsonify(data=[item.as_json() for item in items], meta=meta)
+    else:
+        page = render_template(
+            "notifications/index.html",
+            frame=frame("notifications", who, cursor),
+            items=items,
+            asked=asked,
+            meta=meta,
+            services=registry.watched(session),
+            mutes=notifications.mutes_of(session, who),
+            may_send=who.has_role("operator"),
+            max_chars=MAX_CHARS,
+            here=_address(asked, asked.page),
+            newer=_address(asked, asked.page - 1) if asked.page > 1 else None,
+            older=_address(asked, asked.page + 1) if asked.page < pages else None,
+        )
+        response = make_response(page)
+    response.headers["Beacon-Cursor"] = str(cursor)
+    response.headers["Cache-Control"] = "private, no-cache"
+    response.headers["Vary"] = "Accept, HX-Request, Cookie"
+    return response
+
+
+def _address(asked: PageQuery, page: int) -> str:
+    """The same view, of another page; what is as usual is left out."""
+    given: dict[str, Any] = {"q": asked.q, "severity": asked.severity, "service": asked.service, "show": asked.show}
+    if page > 1:
+        given["page"] = page
+    query = urlencode({name: value for name, value in given.items() if value})
+    return f"/notifications?{query}" if query else "/notifications"

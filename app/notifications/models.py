@@ -1,0 +1,92 @@
+"""Notifications with everyone's read marks and mutes, the discrepancies that are being counted, flash messages."""
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.db import Base
+
+_BIG_ID = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+_SEVERITY = "severity IN ('info', 'warning', 'critical')"
+
+
+class Notification(Base):
+    """Something to notice. `cause` says what made it: the same cause never makes two."""
+
+    __tablename__ = "notification"
+    __table_args__ = (
+        sa.CheckConstraint(_SEVERITY, name="severity"),
+        sa.Index("ix_notification_created_at", "created_at"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[int] = mapped_column(_BIG_ID, primary_key=True)
+    cause: Mapped[str] = mapped_column(sa.Text, unique=True)
+    created_at: Mapped[str] = mapped_column(sa.Text)
+    audience: Mapped[str] = mapped_column(sa.Text)
+    severity: Mapped[str] = mapped_column(sa.Text)
+    topic: Mapped[str] = mapped_column(sa.Text)
+    service: Mapped[str | None] = mapped_column(sa.Text)
+    title: Mapped[str] = mapped_column(sa.Text)
+    body: Mapped[str] = mapped_column(sa.Text)
+    link: Mapped[str | None] = mapped_column(sa.Text)
+
+
+class ReadMark(Base):
+    """This person has read it. Each mark is a row, because ids may become visible out of order."""
+
+    __tablename__ = "notification_read"
+
+    user_id: Mapped[int] = mapped_column(sa.ForeignKey("user.id"), primary_key=True)
+    notification_id: Mapped[int] = mapped_column(
+        sa.ForeignKey("notification.id", ondelete="CASCADE"), primary_key=True, index=True
+    )
+    at: Mapped[str] = mapped_column(sa.Text)
+
+
+class Mute(Base):
+    """Until then, what a service causes does not count as unread for this person; nor does it afterwards."""
+
+    __tablename__ = "notification_mute"
+
+    user_id: Mapped[int] = mapped_column(sa.ForeignKey("user.id"), primary_key=True)
+    service: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    until: Mapped[str] = mapped_column(sa.Text)
+
+
+class WatchRow(Base):
+    """A discrepancy from its first poll to its end. `polls` is counted until it is `told`."""
+
+    __tablename__ = "discrepancy_watch"
+
+    service: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    cause: Mapped[str] = mapped_column(sa.Text)
+    since: Mapped[str] = mapped_column(sa.Text)
+    checked_at: Mapped[str] = mapped_column(sa.Text)
+    polls: Mapped[int]
+    told: Mapped[bool]
+
+
+class FlashRow(Base):
+    """An operator's message to everybody, shown until it ends. Ids sort by time."""
+
+    __tablename__ = "flash_message"
+    __table_args__ = (
+        sa.CheckConstraint(_SEVERITY, name="severity"),
+        sa.Index("ix_flash_message_expires_at", "expires_at"),
+    )
+
+    id: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    severity: Mapped[str] = mapped_column(sa.Text)
+    text: Mapped[str] = mapped_column(sa.Text)
+    actor: Mapped[str] = mapped_column(sa.Text)
+    created_at: Mapped[str] = mapped_column(sa.Text)
+    expires_at: Mapped[str] = mapped_column(sa.Text)
+
+
+class Dismissal(Base):
+    """This person has put the message away, in all of their tabs."""
+
+    __tablename__ = "flash_dismissal"
+
+    flash_id: Mapped[str] = mapped_column(sa.ForeignKey("flash_message.id", ondelete="CASCADE"), primary_key=True)
+    user_id: Mapped[int] = mapped_column(sa.ForeignKey("user.id"), primary_key=True)

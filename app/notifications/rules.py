@@ -1,0 +1,141 @@
+"""What becomes a notification, and what does not. Pure: values in, values out."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+
+from app.clock import parse_utc
+from app.eventlog.payloads import Severity
+
+# A single blip tells nobody anything: so many polls in a row must have found the discrepancy.
+POLLS = 3
+MAX_IDS = 3
+
+SERVICE, MESSAGE, ROLLOUT = "service", "message", "rollout"
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A notification to be. The same `cause` never makes two."""
+
+    cause: str
+    severity: Severity
+    topic: str
+    title: str
+    body: str
+    link: str | None = None
+    service: str | None = None
+    audience: str = "everyone"
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """A discrepancy that lasts: since when, how many polls have found it, whether people were told."""
+
+    service: str
+    cause: str
+    since: str
+    checked_at: str
+    polls: int = 1
+    told: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """What a poll of a service found. `event_id` names the change that it was told with, if it was one."""
+
+    service: str
+    status: str
+    checked_at: str
+    event_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The watch from now on (None: nothing is watched any more), and what happened: `lasts`, `recovered` or nothing."""
+
+    watch: Watch | None
+    happened: str | None = None
+
+
+def step(watch: Watch | None, poll: Poll) -> Step:
+    """One more poll. A poll that was counted already, or came late, changes nothing."""
+    if poll.status == "discrepancy":
+        return _found(watch, poll)
+    if watch is None:
+        return Step(None)
+    if poll.status == "stale":  # nobody knows: what was told stands, what was only counted is no longer in a row
+        return Step(watch if watch.told else None)
+    return Step(None, "recovered" if watch.told else None)
+
+
+def _found(watch: Watch | None, poll: Poll) -> Step:
+    if watch is None:
+        cause = poll.event_id or f"{poll.service}@{poll.checked_at}"
+        return Step(Watch(poll.service, cause, poll.checked_at, poll.checked_at))
+    if watch.told or parse_utc(poll.checked_at) <= parse_utc(watch.checked_at):
+        return Step(watch)
+    counted = replace(watch, polls=watch.polls + 1, checked_at=poll.checked_at)
+    if counted.polls < POLLS:
+        return Step(counted)
+    return Step(replace(counted, told=True), "lasts")
+
+
+def lasting(watch: Watch, name: str, payload: Mapping[str, Any]) -> Notice:
+    """A discrepancy that has lasted; `payload` is the service's newest `reconciliation.update`."""
+    title = f"{name}: discrepancy for {POLLS} polls"
+    body = _both_sides(name, payload) or "It differs from what Beacon knows."
+    link = f"{_href(watch.service)}#open-items"
+    return Notice(f"discrepancy:{watch.cause}", "critical", SERVICE, title, body, link, watch.service)
+
+
+def recovery(watch: Watch, name: str, at: datetime) -> Notice:
+    body = f"The discrepancy lasted {_duration((at - parse_utc(watch.since)).total_seconds())}."
+    title, link = f"{name} is verified again", _href(watch.service)
+    return Notice(f"recovery:{watch.cause}", "info", SERVICE, title, body, link, watch.service)
+
+
+def flash(data: Mapping[str, Any]) -> Notice:
+    title = f"Message from {data['actor']}"
+    return Notice(f"flash:{data['id']}", data["severity"], MESSAGE, title, data["text"])
+
+
+def rollout(data: Mapping[str, Any], change_id: str) -> Notice:
+    """A change of a flag has no id of its own before it is in the log: `change_id` is made for it."""
+    on = data["enabled"]
+    title = f"{data['flag']} is on for {data['percentage']} %" if on else f"{data['flag']} is switched off"
+    body = f"{data['actor']}: {data['reason']}"
+    return Notice(f"rollout:{change_id}", "info" if on else "warning", ROLLOUT, title, body)
+
+
+def _both_sides(name: str, payload: Mapping[str, Any]) -> str:
+    details = payload.get("discrepancyDetails")
+    if details:
+        words = f"Beacon knows {_jobs(details['expected'])}, {name} reports {details['actual']:,}."
+        return words + _missing(details["missingJobIds"])
+    kinds = sorted({finding["kind"] for finding in payload.get("findings") or []})
+    return f"Found: {', '.join(kinds)}." if kinds else ""
+
+
+def _missing(ids: Sequence[str]) -> str:
+    if not ids:
+        return ""
+    more = f" and {len(ids) - MAX_IDS:,} more" if len(ids) > MAX_IDS else ""
+    return f" Missing: {', '.join(ids[:MAX_IDS])}{more}."
+
+
+def _jobs(number: int) -> str:
+    return f"{number:,} job" if number == 1 else f"{number:,} jobs"
+
+
+def _duration(seconds: float) -> str:
+    for below, size, unit in ((60, 1, "s"), (3_600, 60, "min"), (86_400, 3_600, "h")):
+        if seconds < below:
+            return f"{max(0, int(seconds // size))} {unit}"
+    return f"{int(seconds // 86_400)} d"
+
+
+def _href(service: str) -> str:
+    return f"/services/{quote(service, safe='', errors='replace')}"

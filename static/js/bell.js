@@ -1,0 +1,53 @@
+// @ts-check
+/** Pure decisions about notifications; notifications.js and the widget act on them. */
+
+/** As many screens hear of an event at once: their questions are spread over this time. */
+export const JITTER_MS = 500;
+
+/** Types whose event says: what you show of your notifications may be old. */
+const NAMED = new Set(["notification.created", "notification.changed"]);
+
+/** @param {unknown} signal */
+export function namesNotifications(signal) {
+  const type = /** @type {{ type?: unknown } | null} */ (signal)?.type;
+  return typeof type === "string" && NAMED.has(type);
+}
+
+/** @param {number} unread */
+export function countWords(unread) {
+  if (!(unread > 0)) return "";
+  return unread > 99 ? "99+" : String(unread);
+}
+
+/**
+ * Those that were not there before; nothing is news to a page that has just begun to look.
+ * @param {ReadonlySet<string> | null} known
+ * @param {string[]} ids
+ */
+export function freshIds(known, ids) {
+  return known === null ? [] : ids.filter((id) => !known.has(id));
+}
+
+/**
+ * A message's end as its reader says it: the day only where it is another one.
+ * @param {Date} end
+ * @param {Date} now
+ */
+export function untilWords(end, now) {
+  const time = end.toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+  if (end.toDateString() === now.toDateString()) return time;
+  return `${end.toLocaleDateString("en-GB", { day: "numeric", month: "short" })}, ${time}`;
+}
+
+/**
+ * The token that another site's page hands over, or null. Only a page that is allowed to, and that holds this one
+ * in its frame, is listened to.
+ * @param {{ origin: string, source: unknown, data: unknown }} message
+ * @param {readonly string[]} origins
+ * @param {unknown} parent
+ */
+export function tokenFrom(message, origins, parent) {
+  if (message.source !== parent || !origins.includes(message.origin)) return null;
+  const { type, token } = /** @type {{ type?: unknown, token?: unknown }} */ (message.data ?? {});
+  return type === "beacon:widget-token" && typeof token === "string" && token !== "" ? token : null;
+}

@@ -1,0 +1,39 @@
+// @ts-check
+import { serverNow } from "./clock.js";
+import { showToast } from "./toast.js";
+
+/** An operator's messages: put away by the reader, or gone when they end. Never before. */
+
+/** @param {(form: HTMLFormElement, submitter: HTMLElement | null) => Promise<unknown>} send */
+export function startFlashes(send) {
+  endFlashes();
+  setInterval(endFlashes, 1_000);
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (!(form instanceof HTMLFormElement) || form.id !== "flash-form") return;
+    event.preventDefault();
+    const button = event.submitter;
+    send(form, button)
+      .then(() => takeAway(button?.closest(".flash") ?? null))
+      .catch(() => showToast({ severity: "error", text: "The message could not be put away. Try again." }));
+  });
+}
+
+/** @param {Iterable<string>} ids  messages that this person has put away, perhaps in another tab */
+export function removeFlashes(ids) {
+  for (const id of ids) document.getElementById(`flash-${id}`)?.remove();
+}
+
+function endFlashes() {
+  const now = serverNow();
+  for (const flash of document.querySelectorAll(".flash")) {
+    if (Date.parse(/** @type {HTMLElement} */ (flash).dataset.until ?? "") <= now) flash.remove();
+  }
+}
+
+/** @param {Element | null} flash */
+function takeAway(flash) {
+  const hadFocus = flash?.contains(document.activeElement);
+  flash?.remove();
+  if (hadFocus) document.getElementById("bell")?.focus({ preventScroll: true });
+}

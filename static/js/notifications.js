@@ -1,0 +1,180 @@
+// @ts-check
+import { removeFlashes, startFlashes } from "./flash.js";
+import { fetchChecked } from "./http.js";
+import { countWords, freshIds, JITTER_MS, namesNotifications } from "./bell.js";
+import { Refetch } from "./refetch.js";
+import { showToast } from "./toast.js";
+
+/** The bell and its panel. What they show is this person's own: refetched whenever an event names it, never pushed. */
+
+const ADDRESS = "/notifications/panel";
+const LOGGED = 20;
+
+/** @typedef {(root: ParentNode) => void} Prepare */
+
+/** @type {Set<string> | null} */
+let known = null;
+
+/** @param {Prepare} prepare  runs on new content before it is shown */
+export function startNotifications(prepare) {
+  const panel = document.getElementById("panel");
+  const refetch = new Refetch(() => look(prepare), JITTER_MS);
+  startFlashes(send);
+  if (!panel) return;
+  document.addEventListener("beacon:signal", (event) => {
+    if (namesNotifications(/** @type {CustomEvent} */ (event).detail)) refetch.soon();
+  });
+  document.addEventListener("beacon:regions", () => refetch.soon());
+  document.addEventListener("click", (event) => clicked(event, panel, refetch));
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && !panel.hidden && !event.defaultPrevented) close(panel);
+  });
+  panel.addEventListener("submit", (event) => submitted(event, refetch));
+  refetch.soon();
+}
+
+/**
+ * @param {MouseEvent} event
+ * @param {HTMLElement} panel
+ * @param {Refetch} refetch
+ */
+function clicked(event, panel, refetch) {
+  const target = /** @type {Element} */ (event.target);
+  if (target.closest("#bell")) {
+    if (event.metaKey || event.ctrlKey || event.shiftKey) return; // a link all the same
+    event.preventDefault();
+    if (panel.hidden) open(panel, refetch);
+    else close(panel);
+  } else if (target.closest("#panel-close")) {
+    close(panel);
+  } else if (!panel.hidden && !panel.contains(target) && target.isConnected && !target.closest(".toasts")) {
+    panel.hidden = true; // the focus is where the reader has clicked
+    markOpen(false);
+  }
+}
+
+/**
+ * @param {HTMLElement} panel
+ * @param {Refetch} refetch
+ */
+function open(panel, refetch) {
+  panel.hidden = false;
+  markOpen(true);
+  panel.focus({ preventScroll: true });
+  refetch.now().catch(() => {});
+}
+
+/** @param {HTMLElement} panel */
+function close(panel) {
+  panel.hidden = true;
+  markOpen(false);
+  document.getElementById("bell")?.focus({ preventScroll: true });
+}
+
+/** @param {boolean} isOpen */
+function markOpen(isOpen) {
+  document.getElementById("bell")?.toggleAttribute("data-open", isOpen);
+}
+
+/** @param {Prepare} prepare */
+async function look(prepare) {
+  const options = { headers: { Accept: "text/html" }, signal: AbortSignal.timeout(10_000) };
+  const response = await fetchChecked(ADDRESS, options, "text/html");
+  const fresh = new DOMParser().parseFromString(await response.text(), "text/html").querySelector(".notices");
+  const body = document.getElementById("panel-body");
+  if (!(fresh instanceof HTMLElement) || !body) return;
+  prepare(fresh);
+  showCount(Number(fresh.dataset.unread));
+  removeFlashes((fresh.dataset.dismissed ?? "").split(" ").filter(Boolean));
+  log(fresh);
+  replaceContent(body, fresh);
+}
+
+/** @param {number} unread */
+function showCount(unread) {
+  const bell = document.getElementById("bell");
+  const place = document.getElementById("bell-count");
+  if (!bell || !place) return;
+  bell.toggleAttribute("data-unread", unread > 0);
+  const words = document.createElement("span");
+  words.className = "visually-hidden";
+  words.textContent = " unread";
+  place.replaceChildren(countWords(unread), ...(unread > 0 ? [words] : []));
+}
+
+/**
+ * New ones are said once, whether the panel is open or not.
+ * @param {HTMLElement} fresh
+ */
+function log(fresh) {
+  const items = /** @type {HTMLElement[]} */ ([...fresh.querySelectorAll("[data-notice]")]);
+  const ids = items.map((item) => item.dataset.notice ?? "");
+  const news = new Set(freshIds(known, ids));
+  known = new Set([...(known ?? []), ...ids]);
+  const place = document.getElementById("notices-log");
+  if (!place) return;
+  for (const item of items.reverse()) {
+    if (!news.has(item.dataset.notice ?? "") || !item.hasAttribute("data-unread")) continue;
+    const line = document.createElement("li");
+    line.textContent = item.querySelector(".notice-title")?.textContent?.trim() ?? "";
+    place.append(line);
+  }
+  while (place.children.length > LOGGED) place.firstElementChild?.remove();
+}
+
+/**
+ * What is open stays open, and the focus where it was.
+ * @param {HTMLElement} body
+ * @param {HTMLElement} fresh
+ */
+export function replaceContent(body, fresh) {
+  const hadFocus = body.contains(document.activeElement);
+  const focused = hadFocus ? document.activeElement?.id : "";
+  const open_ = [...body.querySelectorAll("details[open] > summary")].map((summary) => summary.id);
+  const scrolled = body.scrollTop;
+  body.replaceChildren(document.adoptNode(fresh));
+  for (const id of open_) document.getElementById(id)?.parentElement?.setAttribute("open", "");
+  body.scrollTop = scrolled;
+  if (!hadFocus) return;
+  const place = focused ? document.getElementById(focused) : null;
+  if (place && !place.matches(":disabled")) place.focus({ preventScroll: true });
+  else body.closest("section")?.focus({ preventScroll: true });
+}
+
+/**
+ * @param {SubmitEvent} event
+ * @param {Refetch} refetch
+ */
+function submitted(event, refetch) {
+  const form = event.target;
+  if (!(form instanceof HTMLFormElement)) return;
+  event.preventDefault();
+  send(form, event.submitter)
+    .then(() => {
+      form.closest("details")?.removeAttribute("open");
+      if (form.dataset.said) showToast({ severity: "success", text: form.dataset.said });
+      return refetch.now();
+    })
+    .catch(() => showToast({ severity: "error", text: "That did not reach the server. Try again." }));
+}
+
+/**
+ * A form as it stands, by this page's session; the answer is JSON.
+ * @param {HTMLFormElement} form
+ * @param {HTMLElement | null} submitter
+ */
+function send(form, submitter) {
+  const csrf = /** @type {HTMLMetaElement | null} */ (document.querySelector("meta[name=csrf-token]"))?.content ?? "";
+  const headers = { "X-CSRFToken": csrf, Accept: "application/json" };
+  const options = { method: "POST", headers, body: formBody(form, submitter), signal: AbortSignal.timeout(10_000) };
+  return fetchChecked(form.getAttribute("action") ?? "", options, "application/json");
+}
+
+/**
+ * @param {HTMLFormElement} form
+ * @param {HTMLElement | null} submitter
+ */
+export function formBody(form, submitter) {
+  const data = new FormData(form, submitter);
+  return new URLSearchParams([...data].map(([name, value]) => [name, String(value)]));
+}

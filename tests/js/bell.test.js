@@ -1,0 +1,56 @@
+// @ts-check
+import assert from "node:assert/strict";
+import { mock, test } from "node:test";
+import { countWords, freshIds, namesNotifications, tokenFrom, untilWords } from "../../static/js/bell.js";
+import { Refetch } from "../../static/js/refetch.js";
+
+test("only events about notifications name them", () => {
+  const types = ["notification.created", "notification.changed", "flag.changed", undefined];
+  assert.deepEqual(types.map((type) => namesNotifications({ type })), [true, true, false, false]);
+  assert.equal(namesNotifications(null), false);
+});
+
+test("the bell shows nothing, a number, or that there are many", () => {
+  assert.deepEqual([0, 1, 99, 100, Number.NaN].map(countWords), ["", "1", "99", "99+", ""]);
+});
+
+test("nothing is news to a page that has just begun to look", () => {
+  assert.deepEqual(freshIds(null, ["1"]), []);
+  assert.deepEqual(freshIds(new Set(["1"]), ["2", "1"]), ["2"]);
+});
+
+test("an end is said with its day only where it is another one", () => {
+  const now = new Date(2026, 10, 21, 12, 0);
+  assert.equal(untilWords(new Date(2026, 10, 21, 12, 30), now), "12:30");
+  assert.equal(untilWords(new Date(2026, 10, 22, 8, 5), now), "22 Nov, 08:05");
+});
+
+test("a token is taken only from an allowed page that holds the frame", () => {
+  const parent = {};
+  const data = { type: "beacon:widget-token", token: "bcw_1" };
+  const origins = ["https://a.example"];
+  assert.equal(tokenFrom({ origin: "https://a.example", source: parent, data }, origins, parent), "bcw_1");
+  assert.equal(tokenFrom({ origin: "https://b.example", source: parent, data }, origins, parent), null);
+  assert.equal(tokenFrom({ origin: "https://a.example", source: {}, data }, origins, parent), null);
+  for (const bad of [null, "bcw_1", { token: "x" }, { ...data, token: 7 }, { ...data, token: "" }]) {
+    assert.equal(tokenFrom({ origin: "https://a.example", source: parent, data: bad }, origins, parent), null);
+  }
+});
+
+test("asked often, it looks once, and once more when it was asked meanwhile", async () => {
+  mock.timers.enable({ apis: ["setTimeout"] });
+  let looks = 0;
+  /** @type {() => void} */
+  let answer = () => {};
+  const refetch = new Refetch(() => new Promise((resolve) => { looks += 1; answer = resolve; }), 500);
+  for (let n = 0; n < 5; n += 1) refetch.soon();
+  mock.timers.tick(500);
+  assert.equal(looks, 1);
+  refetch.soon();
+  refetch.soon();
+  answer();
+  await new Promise((resolve) => { setImmediate(resolve); });
+  mock.timers.tick(500);
+  assert.equal(looks, 2);
+  mock.timers.reset();
+});

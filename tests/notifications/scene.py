@@ -1,0 +1,88 @@
+"""What happens around notifications, told as the application itself tells it."""
+
+import itertools
+from datetime import timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from flask import Flask
+from flask.testing import FlaskClient
+
+from app.clock import utc_now, utc_text
+from app.db import read, write
+from app.eventlog.append import NewEvent, append
+from app.eventlog.models import EventRow
+from app.notifications import notify
+from app.notifications.models import Notification
+from app.notifications.rules import Notice
+from app.reconciliation import registry
+from app.reconciliation.models import ServiceState
+
+_seconds = itertools.count(1)
+
+
+def watch(app: Flask, service: str = "mail", name: str = "Mail") -> None:
+    with app.app_context(), write() as session:
+        registry.add(session, id=service, name=name, kind="palantir", url="http://127.0.0.1:1")
+
+
+def poll(app: Flask, status: str, service: str = "mail", *, changed: bool = True) -> None:
+    """One poll as it is recorded: with an update where something changed, else as one of the gathered checks."""
+    checked_at = utc_text(utc_now() + timedelta(seconds=next(_seconds)))
+    with app.app_context(), write() as session:
+        if changed:
+            session.merge(
+                ServiceState(service_id=service, status=status, payload_json="{}", version=1, counts_only=False)
+            )
+            append(session, [NewEvent("reconciliation.update", _update(service, status, checked_at))])
+        else:
+            checks = {service: {"checkedAt": checked_at, "latencyMs": 3}}
+            append(session, [NewEvent("reconciliation.verified", {"services": checks})])
+
+
+def _update(service: str, status: str, checked_at: str) -> dict[str, Any]:
+    return {
+        "eventId": f"e{checked_at}",
+        "service": service,
+        "status": status,
+        "counts": {},
+        "checksum": "",
+        "latencyMs": 3,
+        "checkedAt": checked_at,
+    }
+
+
+def notice(app: Flask, audience: str, cause: str = "test:1", title: str = "Your command ended", **members: Any) -> None:
+    """A notification for one audience, as a rule would make it."""
+    made = Notice(cause, members.pop("severity", "info"), "message", title, "All of it.", audience=audience, **members)
+    with app.app_context(), write() as session:
+        event = notify.create(session, made)
+        if event is not None:
+            append(session, [event])
+
+
+def titles(app: Flask) -> list[str]:
+    with app.app_context(), read() as session:
+        return list(session.scalars(sa.select(Notification.title).order_by(Notification.id)))
+
+
+def events(app: Flask, type_: str) -> list[tuple[str, str]]:
+    """(audience, payload) of each."""
+    with app.app_context(), read() as session:
+        rows = sa.select(EventRow.audience, EventRow.data_json).where(EventRow.type == type_).order_by(EventRow.id)
+        return [tuple(row) for row in session.execute(rows)]
+
+
+def post(client: FlaskClient, path: str, body: dict[str, Any]) -> Any:
+    """As the page's own scripts do."""
+    headers = {"X-CSRFToken": csrf(client), "Accept": "application/json"}
+    return client.post(path, json=body, headers=headers)
+
+
+def csrf(client: FlaskClient) -> str:
+    """What the page's forms carry."""
+    return client.get("/notifications/panel").text.split('data-csrf="')[1].split('"')[0]
+
+
+def in_minutes(minutes: float) -> str:
+    return utc_text(utc_now() + timedelta(minutes=minutes))

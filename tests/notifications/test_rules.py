@@ -1,0 +1,91 @@
+"""What becomes a notification, and what does not: rules alone, without a database."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from app.notifications import rules
+from app.notifications.rules import Poll, Watch, step
+
+NOW = datetime(2026, 11, 21, 12, 12, 0, tzinfo=UTC)
+
+
+def at(second: int) -> str:
+    return f"2026-11-21T12:00:{second:02d}.000Z"
+
+
+def happened(*statuses: str) -> list[str | None]:
+    """One poll every five seconds."""
+    watch: Watch | None = None
+    told = []
+    for place, status in enumerate(statuses):
+        done = step(watch, Poll("mail", status, at(5 * place), f"e{place}"))
+        watch = done.watch
+        told.append(done.happened)
+    return told
+
+
+D, V, S = "discrepancy", "verified", "stale"
+
+
+@pytest.mark.parametrize(
+    ("statuses", "expected"),
+    [
+        ([D, V, V], [None, None, None]),
+        ([D, D, V], [None, None, None]),
+        ([D, D, D], [None, None, "lasts"]),
+        ([D, D, D, D, D], [None, None, "lasts", None, None]),
+        ([D, D, D, V, V], [None, None, "lasts", "recovered", None]),
+        ([D, D, S, D, D, D], [None, None, None, None, None, "lasts"]),
+        ([D, D, D, S, D, D, D], [None, None, "lasts", None, None, None, None]),
+        ([D, D, D, S, V], [None, None, "lasts", None, "recovered"]),
+        ([D, V, D, V, D, V], [None] * 6),
+        ([V, S, V], [None] * 3),
+    ],
+)
+def test_three_polls_in_a_row_and_the_end_of_what_was_told(statuses: list[str], expected: list[str | None]) -> None:
+    assert happened(*statuses) == expected
+
+
+def test_the_same_poll_counts_once_and_a_late_one_not_at_all() -> None:
+    watch = Watch("mail", "e1", at(0), at(10), polls=2)
+    for checked_at in (at(10), "2026-11-21T12:00:10Z", at(5)):
+        assert step(watch, Poll("mail", D, checked_at)) == rules.Step(watch)
+
+
+def test_a_discrepancy_keeps_its_cause_however_often_it_changes() -> None:
+    first = step(None, Poll("mail", D, at(0), "e0")).watch
+    second = step(first, Poll("mail", D, at(5), "e1")).watch
+    third = step(second, Poll("mail", D, at(10), "e2"))
+    assert third.watch is not None
+    notice = rules.lasting(third.watch, "Mail", {})
+    assert (notice.cause, notice.service, notice.severity) == ("discrepancy:e0", "mail", "critical")
+
+
+def test_both_sides_and_a_few_ids_are_named() -> None:
+    details = {"expected": 14, "actual": 9, "missingJobIds": ["a", "b", "c", "d", "e"]}
+    notice = rules.lasting(Watch("m/ail", "e0", at(0), at(0)), "Mail", {"discrepancyDetails": details})
+    assert notice.title == "Mail: discrepancy for 3 polls"
+    assert notice.body == "Beacon knows 14 jobs, Mail reports 9. Missing: a, b, c and 2 more."
+    assert notice.link == "/services/m%2Fail#open-items"
+
+
+def test_findings_without_counts_are_named_by_kind() -> None:
+    payload = {"findings": [{"kind": "orphaned"}, {"kind": "duplicate"}, {"kind": "orphaned"}]}
+    assert rules.lasting(Watch("m", "e", at(0), at(0)), "Mail", payload).body == "Found: duplicate, orphaned."
+
+
+def test_the_end_says_how_long_it_took() -> None:
+    notice = rules.recovery(Watch("mail", "e0", at(0), at(30), 3, told=True), "Mail", NOW)
+    assert (notice.cause, notice.title) == ("recovery:e0", "Mail is verified again")
+    assert notice.body == "The discrepancy lasted 12 min."
+
+
+def test_a_message_and_a_change_of_the_rollout() -> None:
+    message = rules.flash({"id": "f1", "severity": "warning", "text": "Deploy at 3", "actor": "bob"})
+    assert (message.cause, message.severity, message.title) == ("flash:f1", "warning", "Message from bob")
+    change = {"flag": "enable_sse_streaming", "enabled": True, "percentage": 25, "actor": "pia", "reason": "looks well"}
+    on, off = rules.rollout(change, "1"), rules.rollout({**change, "enabled": False}, "2")
+    assert (on.title, on.severity) == ("enable_sse_streaming is on for 25 %", "info")
+    assert (off.title, off.severity) == ("enable_sse_streaming is switched off", "warning")
+    assert on.body == "pia: looks well"
