@@ -15,6 +15,7 @@ export class Banner {
   #actions;
   #updated = false;
   #person = "";
+  #toasted = false;
 
   /**
    * @param {HTMLElement} place
@@ -25,9 +26,9 @@ export class Banner {
     this.#place = place;
     this.#pollMs = pollMs;
     this.#actions = { reconnect, reload: () => location.reload(), login: () => location.assign(loginAddress()) };
-    connectionStatus.subscribe((now, before) => {
+    connectionStatus.subscribe((now) => {
       this.#show();
-      if (now.reason === "exhausted" && before.reason !== "exhausted" && before.reason !== "asked") toast();
+      this.#toastOnce(now);
     });
   }
 
@@ -41,6 +42,17 @@ export class Banner {
   otherUser(name) {
     this.#person = name;
     this.#show();
+  }
+
+  /**
+   * Once for each outage, however often something opens and closes meanwhile.
+   * @param {import("./status.js").Status} status
+   */
+  #toastOnce({ state, reason, failures }) {
+    if (state === "connected" && failures === 0) this.#toasted = false;
+    if (reason !== "exhausted" || this.#toasted) return;
+    this.#toasted = true;
+    showToast({ severity: "warning", text: "Live updates paused: the connection could not be had again." });
   }
 
   #show() {
@@ -64,11 +76,6 @@ export class Banner {
     button.addEventListener("click", this.#actions[action]);
     return button;
   }
-}
-
-/** Once for each time that the attempts have run out. */
-function toast() {
-  showToast({ severity: "warning", text: "Live updates paused: the connection could not be had again." });
 }
 
 /** @param {string} text */

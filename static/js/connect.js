@@ -62,6 +62,7 @@ function showStatus(banner) {
   const badge = place("connection");
   connectionStatus.subscribe((now, before) => {
     document.documentElement.dataset.connection = now.state;
+    document.documentElement.dataset.role = now.role;
     showConnection(badge, now);
     setOffline(now.state === "offline");
     if (now.reason === "other-user" && before.reason !== "other-user") nameOtherUser(banner);

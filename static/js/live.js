@@ -135,7 +135,7 @@ export class Live {
     if (poll !== undefined) this.#schedule("poll", poll);
     const changed = model.state !== before.state || model.reason !== before.reason || happening.kind === "start";
     if (changed) this.#hearer.note(`${model.state} (${model.reason})`);
-    if (changed || open !== undefined) this.#tell();
+    if (changed || open !== undefined || model.failures !== before.failures) this.#tell();
   }
 
   /**

@@ -1,0 +1,99 @@
+"""What may stand between a browser and Beacon: a proxy that goes wrong with streams and leaves the rest alone."""
+
+import socket
+import threading
+from contextlib import suppress
+from typing import Literal, Self
+
+STREAM = b"GET /api/stream/events"
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
+Mode = Literal["pass", "cut-after-hello", "say-nothing", "hold", "login-page"]
+
+
+class FaultProxy:
+    """One request a connection, so that each is judged by its own path. `swap` replaces bytes of streams."""
+
+    def __init__(self, port: int) -> None:
+        self._upstream = port
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self._streams: list[socket.socket] = []
+        self.mode: Mode = "pass"
+        self.swap: tuple[bytes, bytes] | None = None
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def __enter__(self) -> Self:
+        self._start(self._accept)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.close()
+        self.cut()
+
+    def cut(self) -> None:
+        """Every stream that is open ends, as when a cable is pulled and put back."""
+        while self._streams:
+            _close(self._streams.pop())
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                self._start(self._serve, client)
+
+    def _serve(self, client: socket.socket) -> None:
+        with suppress(OSError):
+            head = _read_head(client)
+            streams = head.startswith(STREAM)
+            if streams:
+                self._streams.append(client)
+            if streams and self.mode == "login-page":
+                client.sendall(HEAD.replace(b"event-stream", b"html") + b"<h1>Log in to the guest network</h1>")
+            elif streams and self.mode == "say-nothing":
+                client.sendall(HEAD)
+                client.recv(1)  # until the browser gives up
+            else:
+                self._relay(client, head, streams=streams)
+        _close(client)
+
+    def _relay(self, client: socket.socket, head: bytes, *, streams: bool) -> None:
+        with socket.create_connection(("127.0.0.1", self._upstream)) as upstream:
+            upstream.sendall(head.replace(b"Connection: keep-alive", b"Connection: close"))
+            self._start(_pump, client, upstream)
+            while data := upstream.recv(65_536):
+                if streams and self.mode == "hold":
+                    continue
+                if streams and self.swap:
+                    data = data.replace(*self.swap)
+                if streams and self.mode == "cut-after-hello" and b"event: hello" in data:
+                    end = data.index(b"\n\n", data.index(b"event: hello")) + 2
+                    client.sendall(data[:end])  # and no event behind it, which would be a proof
+                    return
+                client.sendall(data)
+
+    @staticmethod
+    def _start(work: object, *arguments: socket.socket) -> None:
+        threading.Thread(target=work, args=arguments, daemon=True).start()  # type: ignore[arg-type]  # any callable
+
+
+def _read_head(client: socket.socket) -> bytes:
+    data = b""
+    while b"\r\n\r\n" not in data:
+        part = client.recv(65_536)
+        if not part:
+            raise ConnectionError
+        data += part
+    return data
+
+
+def _pump(source: socket.socket, target: socket.socket) -> None:
+    """The rest of a request; its end is the browser's going away."""
+    with suppress(OSError):
+        while data := source.recv(65_536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_RDWR)
+
+
+def _close(one: socket.socket) -> None:
+    with suppress(OSError):
+        one.shutdown(socket.SHUT_RDWR)
+    one.close()
