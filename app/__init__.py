@@ -6,7 +6,7 @@ from pathlib import Path
 from flask import Flask
 from flask_migrate import Migrate
 
-from app import assets, errors, rates
+from app import assets, compression, errors, rates
 from app.accounts import access, sessions, token_routes, user_routes
 from app.accounts import routes as accounts_routes
 from app.config import Settings, load_settings, prepare_instance_dir
@@ -84,6 +84,7 @@ def _people(app: Flask) -> None:
     errors.init_app(app)
     rates.init_app(app, app.extensions["beacon_settings"])
     assets.init_app(app)
+    compression.init_app(app)
     headers.init_app(app)
     sessions.init_app(app)
     access.init_app(app)

@@ -1,19 +1,29 @@
 """The build name and the `/static/<build>/` addresses.
 
-A file's address changes with its content, so browsers may keep it for ever; JavaScript modules import each
-other by relative paths and so stay within one build without an import map.
+A file's address changes with its content, so browsers may keep it for ever. Pages load one script and one sheet,
+put together here from the files of the folder (`linking`); JavaScript modules import each other by relative paths
+and so stay within one build without an import map, wherever one is loaded by itself.
 """
 
+import gzip
 import hashlib
+import mimetypes
 from functools import cached_property
 from pathlib import Path
 
-from flask import Blueprint, Flask, Response, current_app, send_from_directory
+from flask import Blueprint, Flask, Response, current_app, request, send_from_directory
 
+from app import linking
+from app.compression import takes_gzip
 from app.version import VERSION
 
 FOLDER = Path(__file__).resolve().parent.parent / "static"
 CACHE_S = 31_536_000
+LEVEL = 9  # once for each file and worker
+SCRIPT, SHEET = "js/app.js", "css/all.css"
+MADE = (SCRIPT, SHEET)
+FIRST = ("tokens", "base")  # the other sheets follow by name: none counts on its place
+TEXTS = frozenset({".css", ".js", ".svg", ".json", ".html"})
 
 bp = Blueprint("assets", __name__)
 
@@ -23,11 +33,12 @@ class Assets:
 
     def __init__(self, folder: Path = FOLDER) -> None:
         self.folder = folder
+        self._compressed: dict[str, bytes] = {}
 
     @cached_property
     def build(self) -> str:
         """`0.1.0-3f2a91c4`: the version, and a hash over every file's name and content."""
-        digest = hashlib.sha256()
+        digest = hashlib.sha256(Path(linking.__file__).read_bytes())
         for path in self._files():
             content = path.read_bytes()
             digest.update(f"{path.relative_to(self.folder).as_posix()}\0{len(content)}\0".encode())
@@ -37,20 +48,41 @@ class Assets:
     def address(self, name: str) -> str:
         return f"/static/{self.build}/{name}"
 
+    def content(self, name: str) -> bytes | None:
+        """A text as it is served: made of others, or as it lies in the folder; None where it is neither."""
+        if name in MADE:
+            return self._made[name].encode()
+        return (self.folder / name).read_bytes() if self.folder / name in self._texts else None
+
+    def compressed(self, name: str) -> bytes | None:
+        """The same, compressed once and for all."""
+        if name not in self._compressed:
+            content = self.content(name)
+            if content is None:
+                return None
+            self._compressed[name] = gzip.compress(content, LEVEL, mtime=0)
+        return self._compressed[name]
+
     @cached_property
-    def script_modules(self) -> list[str]:
-        """Every module of the page: fetched side by side instead of one import after the other."""
-        return [self.address(path.relative_to(self.folder).as_posix()) for path in self._files("js/*.js")]
+    def _made(self) -> dict[str, str]:
+        sheets = sorted(self._files("css/*.css"), key=lambda path: (path.stem not in FIRST, path.stem))
+        first = sorted(sheets[: len(FIRST)], key=lambda path: FIRST.index(path.stem))
+        script = linking.script(self.folder / "js", "main")
+        return {SCRIPT: script, SHEET: linking.sheet([*first, *sheets[len(FIRST) :]])}
+
+    @cached_property
+    def _texts(self) -> frozenset[Path]:
+        return frozenset(path for path in self._files() if path.suffix in TEXTS)
 
     def _files(self, pattern: str = "**/*") -> list[Path]:
         return sorted(path for path in self.folder.glob(pattern) if path.is_file())
 
 
 def init_app(app: Flask, folder: Path = FOLDER) -> None:
-    """Serve the static files; `asset(name)` and `script_modules()` in templates give their addresses."""
+    """Serve the static files; `asset(name)` in templates gives their addresses."""
     assets = Assets(folder)
     app.extensions["beacon_assets"] = assets
-    app.jinja_env.globals.update(asset=assets.address, script_modules=lambda: assets.script_modules, build=assets.build)
+    app.jinja_env.globals.update(asset=assets.address, build=assets.build)
     app.register_blueprint(bp)
 
 
@@ -64,7 +96,22 @@ def build_name() -> str:
 def file(build: str, name: str) -> Response:
     """A page of another build still gets its files, but not for ever: they are this build's content."""
     assets: Assets = current_app.extensions["beacon_assets"]
-    response = send_from_directory(assets.folder, name)
+    packed = takes_gzip()
+    content = assets.compressed(name) if packed else assets.content(name)
+    if content is None:
+        response = send_from_directory(assets.folder, name)
+    else:
+        response = _sent(name, content, "gzip" if packed else "")
+    response.vary.add("Accept-Encoding")
     current = build == assets.build
     response.headers["Cache-Control"] = f"public, max-age={CACHE_S}, immutable" if current else "no-cache"
     return response
+
+
+def _sent(name: str, content: bytes, encoding: str) -> Response:
+    """Its ETag is of these bytes: the same file uncompressed is another answer."""
+    response = Response(content, mimetype=mimetypes.guess_type(name)[0])
+    if encoding:
+        response.headers["Content-Encoding"] = encoding
+    response.set_etag(hashlib.sha256(content).hexdigest()[:32])
+    return response.make_conditional(request)  # type: ignore[return-value]  # it is declared to return its base

@@ -1,9 +1,15 @@
 import re
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
 from flask import Flask
 
-from app.assets import FOLDER, Assets
+from app import linking
+from app.assets import FOLDER, MADE, Assets
+
+NODE = str(Path(sys.executable).with_name("node"))
 
 
 def test_the_build_changes_with_a_files_content_and_name(tmp_path: Path) -> None:
@@ -36,9 +42,42 @@ def test_nothing_outside_the_folder_is_served(bare: Flask) -> None:
     assert cache_control(bare, "/static/x/%2e%2e/%2e%2e/pyproject.toml") is None
 
 
-def test_every_module_is_preloaded_and_imports_only_what_is_there(bare: Flask) -> None:
-    preloaded = {Path(address).name for address in bare.jinja_env.globals["script_modules"]()}
+def test_every_module_imports_only_what_is_there() -> None:
     scripts = {path.name: path.read_text() for path in (FOLDER / "js").glob("*.js")}
-    assert preloaded == set(scripts)
     for text in scripts.values():
-        assert set(re.findall(r'from "\./([\w.]+)"', text)) <= preloaded
+        assert set(re.findall(r'from "\./([\w.-]+)"', text)) <= set(scripts)
+
+
+def test_the_page_gets_every_module_and_sheet_in_one_file_each(bare: Flask) -> None:
+    assets: Assets = bare.extensions["beacon_assets"]
+    script, sheet = (assets.content(name) or b"" for name in MADE)
+    assert set(linking.modules(FOLDER / "js", "main")) | {"boundary", "vitals"} == {
+        path.stem for path in (FOLDER / "js").glob("*.js")
+    }
+    assert b"@param" not in script
+    for path in (FOLDER / "css").glob("*.css"):
+        rules = re.sub(r"/\*.*?\*/", "", path.read_text(), flags=re.DOTALL)
+        assert re.findall(r"[^\s{}]+\s*\{", rules)[0] in sheet.decode()
+
+
+def test_linked_modules_run_as_they_do_by_themselves(tmp_path: Path) -> None:
+    (tmp_path / "one.js").write_text("/** A comment. */\nconst LIMIT = 1;\nexport const one = () => LIMIT; // kept\n")
+    (tmp_path / "two.js").write_text(
+        'import { one as first } from "./one.js";\nconst LIMIT = 2;\nexport class Two {\n  sum = first() + LIMIT;\n}\n'
+    )
+    (tmp_path / "main.js").write_text(
+        'import { one } from "./one.js";\nimport { Two } from "./two.js";\nconsole.log(one(), new Two().sum, `//`);\n'
+    )
+    text = linking.script(tmp_path, "main")
+    assert "A comment" not in text
+    done = subprocess.run([NODE, "--input-type=module", "-"], input=text, capture_output=True, text=True, check=True)
+    assert done.stdout == "1 3 //\n"
+
+
+@pytest.mark.parametrize(
+    "text", ['import x from "./a.js";\n', "export default 1;\n", 'import { a } from "./main.js";\n']
+)
+def test_what_cannot_be_linked_is_said(tmp_path: Path, text: str) -> None:
+    (tmp_path / "main.js").write_text(text)
+    with pytest.raises(ValueError, match=r"main\.js"):
+        linking.script(tmp_path, "main")
