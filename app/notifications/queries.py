@@ -17,7 +17,7 @@ from app.reconciliation.models import Service
 PANEL = 50
 MOST_COUNTED = 100
 MOST_FLASHES = 20
-SEVERITY_WORDS = {"info": "Message", "warning": "Warning", "critical": "Critical"}
+SEVERITY_WORDS = {"info": "Info", "warning": "Warning", "critical": "Critical"}
 _TOPIC_NAMES = {MESSAGE: "Messages", ROLLOUT: "Rollout"}
 
 

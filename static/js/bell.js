@@ -20,12 +20,13 @@ export function countWords(unread) {
 }
 
 /**
- * Those that were not there before; nothing is news to a page that has just begun to look.
- * @param {ReadonlySet<string> | null} known
- * @param {string[]} ids
+ * What came after the page was made, and was not said yet.
+ * @param {ReadonlySet<string>} said
+ * @param {{ id: string, at: string }[]} items
+ * @param {string} since
  */
-export function freshIds(known, ids) {
-  return known === null ? [] : ids.filter((id) => !known.has(id));
+export function newsIds(said, items, since) {
+  return items.filter(({ id, at }) => at > since && !said.has(id)).map(({ id }) => id);
 }
 
 /**

@@ -1,7 +1,7 @@
 // @ts-check
 import { removeFlashes, startFlashes } from "./flash.js";
 import { fetchChecked } from "./http.js";
-import { countWords, freshIds, JITTER_MS, namesNotifications } from "./bell.js";
+import { countWords, JITTER_MS, namesNotifications, newsIds } from "./bell.js";
 import { Refetch } from "./refetch.js";
 import { showToast } from "./toast.js";
 
@@ -12,8 +12,8 @@ const LOGGED = 20;
 
 /** @typedef {(root: ParentNode) => void} Prepare */
 
-/** @type {Set<string> | null} */
-let known = null;
+/** @type {Set<string>} */
+const said = new Set();
 
 /** @param {Prepare} prepare  runs on new content before it is shown */
 export function startNotifications(prepare) {
@@ -30,7 +30,6 @@ export function startNotifications(prepare) {
     if (event.key === "Escape" && !panel.hidden && !event.defaultPrevented) close(panel);
   });
   panel.addEventListener("submit", (event) => submitted(event, refetch));
-  refetch.soon();
 }
 
 /**
@@ -107,16 +106,16 @@ function showCount(unread) {
  * @param {HTMLElement} fresh
  */
 function log(fresh) {
-  const items = /** @type {HTMLElement[]} */ ([...fresh.querySelectorAll("[data-notice]")]);
-  const ids = items.map((item) => item.dataset.notice ?? "");
-  const news = new Set(freshIds(known, ids));
-  known = new Set([...(known ?? []), ...ids]);
   const place = document.getElementById("notices-log");
-  if (!place) return;
-  for (const item of items.reverse()) {
-    if (!news.has(item.dataset.notice ?? "") || !item.hasAttribute("data-unread")) continue;
+  const unread = /** @type {HTMLElement[]} */ ([...fresh.querySelectorAll("[data-notice][data-unread]")]);
+  const items = unread.map((item) => ({ id: item.dataset.notice ?? "", at: item.querySelector("time")?.dateTime ?? "" }));
+  const news = newsIds(said, items, document.body.dataset.now ?? "");
+  if (!place || news.length === 0) return;
+  document.getElementById("notifications-new")?.removeAttribute("hidden");
+  for (const id of news.reverse()) {
+    said.add(id);
     const line = document.createElement("li");
-    line.textContent = item.querySelector(".notice-title")?.textContent?.trim() ?? "";
+    line.textContent = fresh.querySelector(`[data-notice="${CSS.escape(id)}"] .notice-title`)?.textContent?.trim() ?? "";
     place.append(line);
   }
   while (place.children.length > LOGGED) place.firstElementChild?.remove();

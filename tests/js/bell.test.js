@@ -1,7 +1,7 @@
 // @ts-check
 import assert from "node:assert/strict";
 import { mock, test } from "node:test";
-import { countWords, freshIds, namesNotifications, tokenFrom, untilWords } from "../../static/js/bell.js";
+import { countWords, newsIds, namesNotifications, tokenFrom, untilWords } from "../../static/js/bell.js";
 import { Refetch } from "../../static/js/refetch.js";
 
 test("only events about notifications name them", () => {
@@ -14,9 +14,9 @@ test("the bell shows nothing, a number, or that there are many", () => {
   assert.deepEqual([0, 1, 99, 100, Number.NaN].map(countWords), ["", "1", "99", "99+", ""]);
 });
 
-test("nothing is news to a page that has just begun to look", () => {
-  assert.deepEqual(freshIds(null, ["1"]), []);
-  assert.deepEqual(freshIds(new Set(["1"]), ["2", "1"]), ["2"]);
+test("news is what came after the page was made, once", () => {
+  const items = [{ id: "3", at: "2026-11-21T12:00:02.000Z" }, { id: "2", at: "2026-11-21T12:00:01.000Z" }, { id: "1", at: "2026-11-21T11:00:00.000Z" }];
+  assert.deepEqual(newsIds(new Set(["2"]), items, "2026-11-21T12:00:00.000Z"), ["3"]);
 });
 
 test("an end is said with its day only where it is another one", () => {

@@ -1,0 +1,249 @@
+"""Notifications, messages and toasts as people meet them."""
+
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import requests
+from playwright.sync_api import Page, expect
+
+from tests.beacon_process import Beacon
+from tests.browser.conftest import MakeBeacon, StartService, Visit
+from tests.browser.tab import Tab
+from tests.notifications.scene import in_minutes, notice, titles
+
+WITHIN_MS = 5_000
+
+
+def send_flash(beacon: Beacon, text: str, severity: str = "warning", minutes: float = 30) -> str:
+    body = {"severity": severity, "text": text, "expiresAt": in_minutes(minutes)}
+    sent = requests.post(f"{beacon.url}/api/flash", json=body, headers=beacon.bearer("bob", "command"), timeout=10)
+    assert sent.status_code == 201, sent.text
+    return str(sent.json()["id"])
+
+
+def clear(beacon: Beacon, *users: str) -> None:
+    """Everything read: the module shares one server."""
+    for user in users:
+        headers = beacon.bearer(user, "widget")
+        requests.post(f"{beacon.url}/notifications/read", json={"all": True}, headers=headers, timeout=10)
+
+
+def connected(tab: Tab) -> Tab:
+    tab.wait_state("connected")
+    return tab
+
+
+def wait_unread(tab: Tab, words: str) -> None:
+    expect(tab.page.locator("#bell-count")).to_have_text(words, timeout=WITHIN_MS)
+
+
+def test_a_message_is_on_every_streaming_screen_in_under_a_second(beacon: Beacon, visit: Visit) -> None:
+    alice, charlie = connected(visit(beacon, "alice")), connected(visit(beacon, "charlie", "/notifications"))
+    sent = time.monotonic()
+    flash_id = send_flash(beacon, "Deploy at three")
+    for tab in (alice, charlie):
+        bar = tab.page.locator(f"#flash-{flash_id}")
+        expect(bar).to_contain_text("Deploy at three", timeout=1_000)
+        expect(bar).to_contain_text("bob")
+        expect(bar.locator("time")).to_have_text(time.strftime("%H:%M", time.localtime(time.time() + 1800)))
+    assert time.monotonic() - sent < 1.0
+    second = alice.beside("/notifications")
+    alice.page.get_by_role("button", name="Dismiss the message of bob").click()
+    for tab in (alice, second):
+        expect(tab.page.locator(f"#flash-{flash_id}")).to_have_count(0, timeout=WITHIN_MS)
+    expect(charlie.page.locator(f"#flash-{flash_id}")).to_be_visible()
+    late = visit(beacon, "charlie", java_script_enabled=False)
+    expect(late.page.locator(f"#flash-{flash_id}")).to_be_visible()
+
+
+def test_a_message_goes_when_it_ends(beacon: Beacon, visit: Visit) -> None:
+    tab = connected(visit(beacon, "alice"))
+    flash_id = send_flash(beacon, "Only a moment", "critical", minutes=1.5 / 60)
+    bar = tab.page.locator(f"#flash-{flash_id}")
+    expect(bar).to_be_visible(timeout=1_000)
+    expect(bar).to_have_count(0, timeout=WITHIN_MS)
+
+
+def test_the_bell_counts_and_what_is_read_in_one_tab_is_read_in_the_other(beacon: Beacon, visit: Visit) -> None:
+    clear(beacon, "alice")
+    tab = connected(visit(beacon, "alice"))
+    other = connected(tab.beside())
+    wait_unread(tab, "")
+    for number in range(2):
+        notice(beacon.app, "user:alice", f"bell:{number}", f"Command {number} ended")
+    for each in (tab, other):
+        wait_unread(each, "2 unread")
+    tab.page.locator("#bell").click()
+    panel = tab.page.locator("#panel")
+    expect(panel.locator("[data-notice][data-unread]")).to_have_count(2)
+    expect(tab.page.get_by_role("log")).to_contain_text("Command 1 ended")
+    panel.get_by_role("button", name="Mark all read").click()
+    for each in (tab, other):
+        wait_unread(each, "")
+    expect(panel.locator("[data-notice][data-unread]")).to_have_count(0)
+
+
+def test_the_panel_by_keyboard(beacon: Beacon, visit: Visit) -> None:
+    clear(beacon, "alice")
+    notice(beacon.app, "user:alice", "keys:1", "For the keyboard")
+    tab = connected(visit(beacon, "alice"))
+    page = tab.page
+    page.locator("#bell").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#panel")).to_be_focused()
+    read = page.get_by_role("button", name="Mark as read: For the keyboard")
+    expect(read).to_be_visible()
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        if read.evaluate("(button) => button === document.activeElement"):
+            break
+    page.keyboard.press("Enter")
+    wait_unread(tab, "")
+    expect(page.locator("#panel")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(page.locator("#panel")).to_be_hidden()
+    expect(page.locator("#bell")).to_be_focused()
+
+
+def test_a_muted_service_is_quiet_and_a_toast_says_so(beacon: Beacon, visit: Visit) -> None:
+    clear(beacon, "charlie")
+    tab = connected(visit(beacon, "charlie"))
+    page = tab.page
+    notice(beacon.app, "user:charlie", "mute:1", "Mail is slow", service="mail")
+    wait_unread(tab, "1 unread")
+    page.locator("#bell").click()
+    page.locator("summary", has_text="Mute").click()
+    page.get_by_role("button", name="Mute Mail for 1 hour").click()
+    expect(page.get_by_role("status").get_by_text("Mail is muted.")).to_be_visible()
+    wait_unread(tab, "")
+    notice(beacon.app, "user:charlie", "mute:2", "Mail is slower", service="mail")
+    expect(page.locator("#panel")).to_contain_text("Mail is slower", timeout=WITHIN_MS)
+    wait_unread(tab, "")
+    page.get_by_role("button", name="Unmute Mail").click()
+    wait_unread(tab, "2 unread")
+
+
+def test_a_failure_of_my_own_action_stays_and_interrupts(beacon: Beacon, visit: Visit) -> None:
+    notice(beacon.app, "user:alice", "failure:1", "Cannot be read")
+    tab = connected(visit(beacon, "alice", allow=[r"Failed to load resource"]))
+    tab.page.route("**/notifications/read", lambda route: route.fulfill(status=503, body="{}"))
+    tab.page.locator("#bell").click()
+    tab.page.locator("#panel").get_by_role("button", name="Mark all read").click()
+    alert = tab.page.locator("#toasts [role=alert]")
+    expect(alert).to_contain_text("That did not reach the server")
+    alert.get_by_role("button", name="Close").click()
+    expect(alert).to_be_empty()
+
+
+def test_the_page_works_without_scripts(beacon: Beacon, visit: Visit) -> None:
+    clear(beacon, "alice")
+    notice(beacon.app, "user:alice", "plain:1", "Without scripts")
+    tab = visit(beacon, "alice", java_script_enabled=False)
+    tab.page.locator("#bell").click()
+    assert tab.page.url == f"{beacon.url}/notifications"
+    tab.page.get_by_role("searchbox").fill("without")
+    tab.page.get_by_role("button", name="Filter").click()
+    assert "q=without" in tab.page.url
+    row = tab.page.locator("tr", has_text="Without scripts")
+    row.get_by_role("button", name="Mark read").click()
+    assert "q=without" in tab.page.url
+    expect(row).not_to_have_attribute("data-unread", "")
+
+
+def test_a_discrepancy_that_lasts_and_its_end_are_noticed(
+    start_beacon: MakeBeacon, start_service: StartService, visit: Visit
+) -> None:
+    service = start_service()
+    service.create_jobs({"state": "queued"}, {"state": "queued"})
+    beacon = start_beacon(POLL_INTERVAL_S=0.5)
+    beacon.watch("mail", service.url, "Mail")
+    tab = visit(beacon, "alice")
+    expect(tab.tile("mail")).to_have_attribute("data-state", "verified", timeout=10_000)
+    clear(beacon, "alice")
+    wait_unread(tab, "")
+    service.lose(1)
+    wait_unread(tab, "1 unread")
+    assert titles(beacon.app)[-1] == "Mail: discrepancy for 3 polls"
+    with_token = beacon.bearer("bob", "command")
+    accept = {"all": True, "reason": "known"}
+    requests.post(f"{beacon.url}/services/mail/discrepancies/accept", json=accept, headers=with_token, timeout=10)
+    wait_unread(tab, "2 unread")
+    assert titles(beacon.app)[-1] == "Mail is verified again"
+
+
+class _Host(BaseHTTPRequestHandler):
+    """A page of another site that embeds the widget and answers when it asks for a token."""
+
+    page = b""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        self.wfile.write(self.page)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- the base class's name
+        pass
+
+
+@pytest.fixture
+def host() -> Iterator[ThreadingHTTPServer]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Host)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def embedding(page: Page, beacon: Beacon, host: ThreadingHTTPServer, token: str) -> str:
+    """Open the host's page: on `localhost`, which is another site than 127.0.0.1."""
+    origin = f"http://localhost:{host.server_port}"
+    _Host.page = f"""<!doctype html><title>Host</title><iframe id="w" title="w" src="{beacon.url}/widgets/notifications"
+        width="380" height="500"></iframe><script>
+        addEventListener("message", (event) => {{
+          if (event.origin === "{beacon.url}" && event.data.type === "beacon:widget-ready" && "{token}")
+            event.source.postMessage({{ type: "beacon:widget-token", token: "{token}" }}, "{beacon.url}");
+        }});</script>""".encode()
+    page.goto(origin)
+    return origin
+
+
+def test_the_widget_on_another_site_shows_what_its_token_names(
+    start_beacon: MakeBeacon, host: ThreadingHTTPServer, visit: Visit
+) -> None:
+    origin = f"http://localhost:{host.server_port}"
+    beacon = start_beacon(WIDGET_ORIGINS=origin)
+    notice(beacon.app, "user:alice", title="Only for Alice")
+    asked = requests.post(
+        f"{beacon.url}/api/widgets/token", json={"user": "alice"}, headers=beacon.bearer("ada", "admin"), timeout=10
+    )
+    expected = [r"request to http://localhost", r"401", r"favicon", r"request to http://127"]
+    tab = visit(beacon, "charlie", None, allow=expected)
+    embedding(tab.page, beacon, host, asked.json()["token"])
+    widget = tab.page.frame_locator("#w")
+    expect(widget.locator(".notice-title", has_text="Only for Alice")).to_be_visible(timeout=WITHIN_MS)
+    widget.get_by_role("button", name="Mark all read").click()
+    expect(widget.get_by_role("button", name="Mark all read")).to_be_disabled(timeout=WITHIN_MS)
+    embedding(tab.page, beacon, host, "")
+    expect(tab.page.frame_locator("#w").get_by_role("link", name="Open Beacon")).to_be_visible()
+    expect(tab.page.frame_locator("#w").locator(".notice-title")).to_have_count(0)
+
+
+def test_the_widget_is_not_shown_on_a_site_that_is_not_named(
+    beacon: Beacon, host: ThreadingHTTPServer, visit: Visit
+) -> None:
+    tab = visit(beacon, "alice", None, allow=[r"frame-ancestors", r"request to http://localhost", r"favicon"])
+    embedding(tab.page, beacon, host, "")
+    expect(tab.page.frame_locator("#w").get_by_role("link", name="Open Beacon")).to_have_count(0)
+
+
+def test_on_its_own_site_the_session_fills_the_widget(beacon: Beacon, visit: Visit) -> None:
+    notice(beacon.app, "user:alice", "widget:own", "In my own widget")
+    alice = visit(beacon, "alice", "/widgets/notifications")
+    expect(alice.page.locator(".notice-title", has_text="In my own widget")).to_be_visible(timeout=WITHIN_MS)
+    charlie = visit(beacon, "charlie", "/widgets/notifications")
+    expect(charlie.page.get_by_role("link", name="All notifications")).to_be_visible(timeout=WITHIN_MS)
+    expect(charlie.page.locator(".notice-title", has_text="In my own widget")).to_have_count(0)
