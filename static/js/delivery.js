@@ -1,4 +1,6 @@
 // @ts-check
+import { split } from "./urgent.js";
+
 /**
  * From frames to the screen: each event once and in order, whichever way it came. Stream, poll and another tab may
  * overlap for a moment; each leaves nothing out after the cursor that it began at, so that the higher id always wins.
@@ -67,13 +69,24 @@ export class Delivery {
    * @param {Frame} frame
    */
   #hold(held, frame) {
-    if (frame.event === "signal") signal(frame);
-    else if (!this.#overflowed) held.push(frame);
+    if (frame.event === "signal") {
+      signal(frame);
+      return Promise.resolve();
+    }
+    const { urgent, rest } = split(frame.data);
+    if (urgent) this.#showNow({ ...frame, data: urgent });
+    if (!this.#overflowed) held.push({ ...frame, data: rest });
     if (held.length > HELD_BOUND) {
       held.length = 0;
       this.#overflowed = true;
     }
     return Promise.resolve();
+  }
+
+  /** @param {Frame} frame */
+  #showNow(frame) {
+    const shown = this.#work.then(() => this.#feed.write(frame));
+    this.#work = shown.catch((error) => this.#watch.note(`event ${frame.id} during a pause: ${error}`));
   }
 
   /**

@@ -127,3 +127,24 @@ test("where neither a frame nor the page can be had, those behind it are not sho
   for (const id of [11, 12]) await delivery.take(frame(id));
   assert.deepEqual(shown, ["page", "12"]);
 });
+
+test("an operator's message is shown during a hold, and its row waits with the others", async () => {
+  /** @type {string[]} */
+  const written = [];
+  const feed = {
+    /** @param {import("../../static/js/sse.js").Frame} one */
+    async write(one) {
+      written.push(one.data);
+    },
+  };
+  const delivery = new Delivery(10, feed, async () => 0, { note: () => {} });
+  const flash = '<hx-upsert hx-target="#flashes" key="data-id"><p>late &lt;/hx-upsert&gt;</p></hx-upsert>';
+  const row = '<hx-upsert hx-target="#changes"><tr></tr></hx-upsert>';
+  delivery.hold();
+  await delivery.take(frame(11, { data: `${flash} ${row}` }));
+  await new Promise((resolve) => { setImmediate(resolve); });
+  assert.deepEqual(written, [flash]);
+  await delivery.release();
+  assert.deepEqual(written, [flash, ` ${row}`]);
+  assert.equal(delivery.cursor, 11);
+});
