@@ -3,15 +3,22 @@
 Four quiet job services: one has lost three jobs, one has stopped answering, two are fine.
 """
 
+import json
+import math
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
+import requests
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from app.clock import utc_now, utc_text
+from app.db import write
+from app.reconciliation.models import CheckSample
 from scripts.bootstrap import find_chromium
 from tests.beacon_process import Beacon, wait_for
 from tests.demo_process import DemoService, start_demo
@@ -22,7 +29,16 @@ DEVICES: dict[str, dict[str, Any]] = {
     "phone": {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True},
 }
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
-PAGES = {"dashboard": "/", "service": "/services/mail", "login": "/login"}
+PAGES = {
+    "dashboard": "/",
+    "search": '/?q=state:failed+queue:mail+"pdf"',
+    "service": "/services/mail",
+    "notifications": "/notifications",
+    "login": "/login",
+}
+# Taken once an operator has told everybody something; `panel` is the dashboard with the bell's panel open.
+NOTICED = {"panel": "/", "notifications": "/notifications"}
+FLASH = {"severity": "warning", "text": "Mail is redeployed at a quarter past: expect a few restarts"}
 SERVICES = {
     "mail": ("Mail", {"queued": 14, "running": 3, "failed": 2, "succeeded": 40}),
     "invoices": ("Invoices", {"queued": 2, "running": 1, "failed": 0, "succeeded": 12}),
@@ -44,6 +60,7 @@ def main() -> None:
         beacon = Beacon(folder / "beacon", POLL_INTERVAL_S=2)
         for service_id, service in services.items():
             beacon.watch(service_id, service.url, SERVICES[service_id][0])
+        _remember(beacon)
         stack.enter_context(beacon)
         _happen(beacon, services)
         playwright = stack.enter_context(sync_playwright())
@@ -60,6 +77,20 @@ def _service(folder: Path, name: str, counts: dict[str, int]) -> Iterator[DemoSe
     service.create_jobs(*[{"state": state, "queue": "default"} for state in counts for _ in range(counts[state])])
     yield service
     service.stop()
+
+
+def _remember(beacon: Beacon) -> None:
+    """The hour before: jobs that failed came and went, and one service was away for a while."""
+    now = utc_now()
+    with beacon.app.app_context(), write() as session:
+        for place, (service, (_, counts)) in enumerate(SERVICES.items()):
+            for ago in range(59, 0, -1):
+                if service == "search" and 20 < ago < 30:
+                    continue
+                failed = max(0, counts["failed"] + round((5 + place) * math.sin((ago + 9 * place) / 8)))
+                text = json.dumps({"failed": failed, "queued": counts["queued"] + ago % 7})
+                at = utc_text(now - timedelta(minutes=ago))
+                session.add(CheckSample(service_id=service, at=at, ok=True, latency_ms=9, counts_json=text))
 
 
 def _happen(beacon: Beacon, services: dict[str, DemoService]) -> None:
@@ -84,21 +115,39 @@ def _take_all(browser: Browser, beacon: Beacon) -> None:
     cookies = [
         {"name": cookie.name, "value": cookie.value or "", "url": beacon.url} for cookie in beacon.log_in("bob").cookies
     ]
+    _take_each(browser, beacon, PAGES, cookies)
+    _wait_noticed(beacon)
+    _take_each(browser, beacon, NOTICED, cookies)
+    (DOCS / "dashboard.png").write_bytes((DOCS / "screens" / "dashboard-desktop-light.png").read_bytes())
+
+
+def _wait_noticed(beacon: Beacon) -> None:
+    """The discrepancy has lasted its three polls, and an operator says why."""
+    statement = "SELECT count(*) FROM notification WHERE cause LIKE 'discrepancy:%'"
+    wait_for(lambda: beacon.sql(statement)[0][0], "the discrepancy to last", within_s=30)
+    body = {**FLASH, "expiresAt": utc_text(utc_now() + timedelta(minutes=30))}
+    headers = beacon.bearer("bob", "command")
+    requests.post(f"{beacon.url}/api/flash", json=body, headers=headers, timeout=10).raise_for_status()
+
+
+def _take_each(browser: Browser, beacon: Beacon, pages: Mapping[str, str], cookies: list[dict[str, str]]) -> None:
     for device, options in DEVICES.items():
         for scheme in SCHEMES:
-            for name, path in PAGES.items():
+            for name, path in pages.items():
                 context = browser.new_context(color_scheme=scheme, locale="en-GB", timezone_id="UTC", **options)
                 if name != "login":
                     context.add_cookies(cookies)  # type: ignore[arg-type]  # a TypedDict, of which this is the shape
                 _take(context.new_page(), beacon.url + path, DOCS / "screens" / f"{name}-{device}-{scheme}.png")
                 context.close()
-    (DOCS / "dashboard.png").write_bytes((DOCS / "screens" / "dashboard-desktop-light.png").read_bytes())
 
 
 def _take(page: Page, address: str, file: Path) -> None:
     page.goto(address)
     if page.locator("#connection").count():
         page.wait_for_selector("html[data-connection=connected]")
+    if file.name.startswith("panel-"):
+        page.locator("#bell").click()
+        page.wait_for_selector("#panel .notice")
     page.screenshot(path=file)
 
 

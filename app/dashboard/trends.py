@@ -58,6 +58,8 @@ def _words(label: str, values: Sequence[int | None]) -> str:
     """`failed rising, 12 → 40 in 5 min`"""
     known = [(minute, value) for minute, value in enumerate(values) if value is not None]
     (first, then), (last, now) = known[0], known[-1]
+    if len(known) == 1:
+        return f"{label} at {wording.short(now)}"
     if then == now:
         steady = len({value for _, value in known}) == 1
         return f"{label} {'steady' if steady else 'back'} at {wording.short(now)}"
