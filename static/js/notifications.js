@@ -114,7 +114,7 @@ function log(fresh) {
   document.getElementById("notifications-new")?.removeAttribute("hidden");
   for (const id of news.reverse()) {
     said.add(id);
-    const line = document.createElement("li");
+    const line = document.createElement("p");
     line.textContent = fresh.querySelector(`[data-notice="${CSS.escape(id)}"] .notice-title`)?.textContent?.trim() ?? "";
     place.append(line);
   }

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from app import create_app
 from app.config import Settings
-from app.db import write
+from app.db import db, write
 from app.eventlog.append import NewEvent, append
 from app.notifications import notify
 from app.rollout import store
@@ -105,5 +105,7 @@ def test_two_workers_with_the_same_cause_make_one_notification(watching: Flask, 
         worker.start()
     for worker in workers:
         worker.join(20)
+    with other.app_context():
+        db.engine.dispose()
     assert len(scene.titles(watching)) == 10
     assert len(scene.events(watching, "notification.created")) == 10

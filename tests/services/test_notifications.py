@@ -7,7 +7,7 @@ from flask import Flask
 from app import create_app
 from app.accounts import access, people
 from app.config import Settings
-from app.db import read, write
+from app.db import db, read, write
 from app.notifications import marks, queries
 from tests.cast import ALICE, BOB, join
 from tests.notifications import scene
@@ -35,6 +35,8 @@ def test_two_workers_and_two_tabs(app: Flask, settings: Settings) -> None:
         thread.start()
     for thread in threads:
         thread.join(30)
+    with other.app_context():
+        db.engine.dispose()
     assert len(scene.titles(app)) == len(scene.events(app, "notification.created")) == 10
     for status in ("discrepancy", "discrepancy", "discrepancy", "verified"):
         scene.poll(app, status)
