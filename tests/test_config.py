@@ -165,3 +165,13 @@ class TestInstanceFolder:
         settings = Settings(instance_dir=tmp_path)
         with pytest.raises(ConfigError, match="secret_key"):
             prepare_instance_dir(settings)
+
+
+def test_widget_origins_are_separated_by_commas_or_blanks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BEACON_WIDGET_ORIGINS", "https://a.example, http://127.0.0.1:8080")
+    assert load_settings().widget_origins == ("https://a.example", "http://127.0.0.1:8080")
+
+
+@pytest.mark.parametrize("origin", ["*", "https://a.example/", "a.example", "https://*.example", "https://a.example;x"])
+def test_a_widget_origin_is_exactly_one(monkeypatch: pytest.MonkeyPatch, origin: str) -> None:
+    assert "is no origin" in refusal(monkeypatch, BEACON_WIDGET_ORIGINS=origin)
