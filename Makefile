@@ -2,6 +2,8 @@
 
 PYTHON ?= python3
 BOOTSTRAP = $(PYTHON) scripts/bootstrap.py
+# Most tests wait for servers and browsers, so their files run side by side; a file's own tests share what it started.
+SIDE_BY_SIDE = -n 3 --dist loadfile --no-loadscope-reorder
 PYTEST = .venv/bin/python -m pytest -p scripts.pytest_order
 # One lock for every Python and platform, and no registry's address in it.
 UV_OPTIONS = --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
@@ -22,7 +24,7 @@ test: ## everything: check, then the tests from fast to slow
 	@$(BOOTSTRAP) test
 	@$(MAKE) check
 	@.venv/bin/node --test 'tests/js/*.test.js'
-	@$(PYTEST)
+	@$(PYTEST) $(SIDE_BY_SIDE)
 
 test-long: ## endurance, large fuzzing, large data: what does not fit into ten minutes
 	@$(BOOTSTRAP) test

@@ -3,6 +3,7 @@
 Skipped for want of a browser must not look like passed, so that run fails in the end, unless BEACON_SKIP_BROWSER=1.
 """
 
+import os
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,8 @@ SLOW_FOLDERS = ["contract", "services", "live", "browser"]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    items.sort(key=slowness)
+    # Side by side what is slow comes first, or one process would end with it while the others wait.
+    items.sort(key=slowness, reverse="PYTEST_XDIST_WORKER" in os.environ)
     if skip_browser() or not find_chromium():
         away = [item for item in items if folder(item) == "browser"]
         items[:] = [item for item in items if folder(item) != "browser"]
