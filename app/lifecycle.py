@@ -6,10 +6,11 @@ from collections.abc import Callable, Collection
 from typing import Protocol
 
 from flask import Flask, current_app
+from sqlalchemy.exc import SQLAlchemyError
 
 from app import offloop
 from app.config import Settings
-from app.db import committed, db, read
+from app.db import DatabaseUnavailable, committed, db, read
 from app.eventlog import prune, wake
 from app.eventlog import read as log_read
 from app.eventlog.read import Page
@@ -22,6 +23,7 @@ from app.stream.presence import PresenceStore
 log = logging.getLogger(__name__)
 
 PRUNE_EVERY_S = 600.0
+BEGIN_RETRY_S = 0.5
 # Events that are decoded before the loop turns again.
 TAIL_PAGE = 100
 # Events read from the log at a time for one reader that is behind.
@@ -59,10 +61,26 @@ class Live:
             path = settings.database_url.removeprefix("sqlite:///")
             self._parts.append(Every(CHECKPOINT_EVERY_S, lambda: offloop.checkpoint(path)))
         self.started = False
+        self._stopping = threading.Event()
+
+    def add_first(self, part: Part) -> None:
+        """One that stops when all others have: it sees them end."""
+        self._parts.insert(0, part)
 
     def add(self, part: Part) -> None:
         """Parts start in the order in which they were added, and stop in the opposite one."""
         self._parts.append(part)
+
+    def begin(self) -> None:
+        """Start, now or as soon as the database answers; until then the worker is not ready and takes no streams.
+
+        A worker that gave up instead would take the whole server with it: gunicorn ends when one cannot boot.
+        """
+        if self._can_read():
+            self.start()
+            return
+        log.error("the database is away; this worker starts when it is back")
+        threading.Thread(target=self._begin_later, name="begin", daemon=True).start()
 
     def start(self) -> None:
         if self.started:
@@ -74,6 +92,7 @@ class Live:
         self.started = True
 
     def stop(self) -> None:
+        self._stopping.set()
         if not self.started:
             return
         committed.disconnect(self._poke)
@@ -89,6 +108,21 @@ class Live:
     def is_degraded(self) -> bool:
         """True while the log cannot be read."""
         return self.tail.degraded
+
+    def _can_read(self) -> bool:
+        try:
+            self._read_head()
+        except (SQLAlchemyError, DatabaseUnavailable):
+            return False
+        return True
+
+    def _begin_later(self) -> None:
+        while not self._stopping.wait(BEGIN_RETRY_S):
+            self._recover()
+            if self._can_read():
+                log.warning("the database is back, this worker starts")
+                self.start()
+                return
 
     def _poke(self, _sender: object) -> None:
         self.tail.poke()
@@ -106,7 +140,7 @@ class Live:
         with self._app.app_context(), read() as session:
             floor = max(log_read.floor(session), self.hub.cursor - PREFILL)
             page = log_read.after(session, floor, PREFILL)
-        self.hub.ring.prefill(page.events, floor)
+        self.hub.ring.prefill(page.events, floor, page.cursor)
 
     def _read_after(self, cursor: int) -> Page:
         with self._app.app_context(), read() as session:

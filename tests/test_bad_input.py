@@ -22,7 +22,7 @@ from tests.sse_client import open_stream
 from tests.waiting import eventually
 
 STREAMS = ["/api/stream/events", "/reconciliation/stream", "/api/events/stream", "/api/sse"]
-OPEN_TO_ALL = {"/login", "/healthz", "/readyz", "/logout", "/widgets/notifications"}
+OPEN_TO_ALL = {"/login", "/healthz", "/readyz", "/logout", "/widgets/notifications", "/audit/client-error"}
 SCOPES = ("stream", "read", "publish", "command", "rollout", "widget", "admin")
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"]
 ACCEPTS = ["application/json", "text/html", "*/*", "text/event-stream", ";;;,q=x", ""]

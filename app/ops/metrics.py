@@ -77,7 +77,7 @@ def init_app(app: Flask, live: Live, counters: Callable[[], Counters]) -> None:
         return Snapshot(counters(), live.tail.cursor, live.is_degraded(), unreadable, build, reported)
 
     app.extensions["beacon_metrics"] = metrics = Metrics(look)
-    live.add(metrics)
+    live.add_first(metrics)
 
 
 @bp.get("/metrics")

@@ -5,6 +5,7 @@ import threading
 import time
 from queue import SimpleQueue
 
+from app.offloop import Pace
 from app.stream.hub import Hub
 from app.stream.replay import LogAway, Replay
 from app.stream.wire import Wire
@@ -25,6 +26,8 @@ class CatchUp:
         self._hub, self._replay = hub, replay
         self._waiting: SimpleQueue[Wire | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
+        # One for all: taking from the queue and reading SQLite give nobody else a turn.
+        self._pace = Pace()
 
     def add(self, wire: Wire) -> None:
         if not wire.is_queued:
@@ -57,6 +60,7 @@ class CatchUp:
 
     def _turn(self, wire: Wire) -> None:
         for _ in range(CHUNKS_A_TURN):
+            self._pace()
             if not wire.takes_bytes() or wire.live:
                 return
             chunk = self._replay.next(wire)

@@ -30,7 +30,7 @@ class Counters:
     closes: Counter[str] = field(default_factory=Counter)
     """Closed streams by reason: a goodbye's, `client-gone` or `error`."""
     resumes: Counter[str] = field(default_factory=Counter)
-    """How streams began: `none` (no cursor), `replayed`, `reset`."""
+    """How streams began: `none` (nothing was missed), `replayed`, `reset`."""
     refusals: Counter[str] = field(default_factory=Counter)
     """Streams not opened by reason: `flag-off`, `draining`, `full`, `user-cap`, `rate`."""
     deliveries: int = 0

@@ -48,10 +48,10 @@ class Engine:
     def drain(self) -> None:
         Drain(self.hub, self._settings.drain_s).run()
 
-    def feed(self, opening: Opening) -> Feed:
-        """The stream as an iterator."""
+    def feed(self, opening: Opening, cut: Callable[[], None] = lambda: None) -> Feed:
+        """The stream as an iterator; `cut` ends its connection from outside."""
         rhythm = Rhythm(self._settings.heartbeat_s, self._settings.stream_lifetime_s)
-        return Feed(self.hub, opening, self._replay, rhythm, self._is_log_away)
+        return Feed(self.hub, opening, self._replay, rhythm, self._is_log_away, cut)
 
     def _is_log_away(self) -> bool:
         return self._is_degraded() or self._replay.log_is_away

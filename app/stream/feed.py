@@ -25,13 +25,19 @@ class Feed:
     """Iterate it to run the stream; closing the iterator ends it."""
 
     def __init__(
-        self, hub: Hub, opening: Opening, replay: Replay, rhythm: Rhythm, is_degraded: Callable[[], bool]
+        self,
+        hub: Hub,
+        opening: Opening,
+        replay: Replay,
+        rhythm: Rhythm,
+        is_degraded: Callable[[], bool],
+        cut: Callable[[], None] = lambda: None,
     ) -> None:
-        self._hub, self._opening, self._replay = hub, opening, replay
+        self._hub, self._opening, self._replay, self._cut = hub, opening, replay, cut
         self._rhythm, self._is_degraded = rhythm, is_degraded
 
     def __iter__(self) -> Iterator[bytes]:
-        subscriber = QueuedSubscriber(self._opening.reader, self._opening.start.after)
+        subscriber = QueuedSubscriber(self._opening.reader, self._opening.start.after, cut=self._cut)
         self._hub.add(subscriber, self._opening)
         reason = "client-gone"
         try:

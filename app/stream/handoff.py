@@ -4,13 +4,15 @@ A WSGI wrapper outside Flask: whatever the request held (its context, its databa
 the socket changes hands, and an error on the way is still an ordinary answer.
 """
 
+import socket
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any, Protocol
 
 from app.stream.control import Opening
-from app.stream.wire import Connection
+from app.stream.wire import SLOW_S, Connection, bound_kernel
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -80,11 +82,32 @@ class HandOff:
             _abandon(environ)  # something behind the route failed: another answer took the place of the stream's
         taker = self._taker() if _may_hand_off(environ, status) else None
         if taker is None:
+            _bound(environ)
             start_response(*heads[-1])
             return body
         pending.is_taken = True
         _take(taker, environ, heads[-1], pending)
         return HandedOff()
+
+
+def cutter(environ: "WSGIEnvironment") -> Callable[[], None]:
+    """Ends the request's connection from outside, where its own greenlet waits for a peer that does not read."""
+    held = environ.get("gunicorn.socket")
+
+    def cut() -> None:
+        with suppress(OSError):  # the peer was faster
+            if held is not None:
+                held.shutdown(socket.SHUT_RDWR)
+
+    return cut
+
+
+def _bound(environ: "WSGIEnvironment") -> None:
+    """A stream that keeps its greenlet waits for its peer no longer, and holds no more, than one that does not."""
+    held = environ.get("gunicorn.socket")
+    if held is not None:
+        held.settimeout(SLOW_S)
+        bound_kernel(held)
 
 
 def _take(taker: Taker, environ: "WSGIEnvironment", head: tuple[str, list[tuple[str, str]]], pending: Pending) -> None:

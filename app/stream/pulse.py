@@ -9,11 +9,10 @@ from collections.abc import Callable
 from app.offloop import Pace
 from app.stream import control
 from app.stream.hub import Hub
-from app.stream.wire import Wire
+from app.stream.wire import SLOW_S, Wire
 
 log = logging.getLogger(__name__)
 
-SLOW_S = 30.0
 SWEEP_S = 1.0
 TICK_S = 0.1
 LAG_WINDOW_S = 1.0
@@ -72,21 +71,31 @@ class Pulse:
         slot = self._slots[self._turn]
         if not slot:
             return
-        frame, pace = control.heartbeat(self._hub.cursor, degraded=self._is_degraded()), Pace()
+        frame, pace = self._frame(), Pace()
         for wire in list(slot):
             if wire.goodbye is None:
                 wire.say(frame)
-            pace()
+            if pace.is_over():
+                pace.rest()
+                frame = self._frame()  # what has been sent meanwhile is not above the head that the next ones hear of
+
+    def _frame(self) -> bytes:
+        return control.heartbeat(self._hub.cursor, degraded=self._is_degraded())
 
     def _sweep(self, now: float) -> None:
         pace = Pace()
         for slot in self._slots:
             for wire in list(slot):
-                self._look_at(wire, now)
+                try:
+                    self._look_at(wire, now)
+                except Exception:  # the others' times go on
+                    log.exception("a stream of %s could not be looked at", wire.reader.viewer.name)
             pace()
         self._hub.check_flags()
 
     def _look_at(self, wire: Wire, now: float) -> None:
+        if wire.held_since is not None:
+            wire.note_progress(now)
         if wire.goodbye is not None:
             if now >= wire.ends_at:
                 wire.finish()

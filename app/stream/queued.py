@@ -13,10 +13,19 @@ MAX_QUEUED_BYTES = 64 * 1024
 class QueuedSubscriber(Subscriber):
     """A full queue makes it behind; its feed then asks the replay itself. Safe between real threads."""
 
-    __slots__ = ("_bytes", "_chunks", "_ready")
+    __slots__ = ("_bytes", "_chunks", "_cut", "_is_waiting", "_ready")
 
-    def __init__(self, reader: Reader, after: int, on_end: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        after: int,
+        on_end: Callable[[], None] | None = None,
+        cut: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`cut` ends the connection while the feed waits for its peer, and cannot look at goodbyes."""
         super().__init__(reader, after, on_end)
+        self._cut = cut
+        self._is_waiting = False
         self._chunks: deque[bytes] = deque()
         self._bytes = 0
         self._ready = threading.Condition()
@@ -40,7 +49,9 @@ class QueuedSubscriber(Subscriber):
         """All that is queued, joined; empty after `timeout_s`, or when there is something else to look at."""
         with self._ready:
             if not self._chunks and self.live and self.goodbye is None:
+                self._is_waiting = True
                 self._ready.wait(timeout_s)
+                self._is_waiting = False
             joined = b"".join(self._chunks)
             self._chunks.clear()
             self._bytes = 0
@@ -52,10 +63,13 @@ class QueuedSubscriber(Subscriber):
             self._ready.notify()
 
     def close(self, reason: Goodbye) -> None:
-        """Ask the feed to say goodbye."""
+        """Ask the feed to say goodbye; for a revocation it must hear at once."""
         with self._ready:
             self.goodbye = self.goodbye or reason
             self._ready.notify()
+            is_deaf = not self._is_waiting
+        if reason == "revoked" and is_deaf:
+            self._cut()
 
     def wait_behind(self, timeout_s: float) -> None:
         """Pause before the log is tried again; ends early when the stream is to close."""

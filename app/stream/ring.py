@@ -63,9 +63,14 @@ class Ring:
             self._first = self._bytes = 0
             self.floor = floor
 
-    def prefill(self, events: Iterable[Event], floor: int) -> None:
-        """Older events, from above `floor` to where the ring begins; what does not fit any more is left out."""
+    def prefill(self, events: Iterable[Event], floor: int, upto: int) -> None:
+        """Older events, all of those from above `floor` to `upto`; what does not fit any more is left out.
+
+        Where the ring has moved on past `upto` meanwhile they would leave a gap, and are not taken.
+        """
         with self._lock:
+            if upto < self.floor:
+                return
             newer, ring_floor = self.after(self.floor), self.floor
             self.clear(floor)
             for event in events:

@@ -19,13 +19,14 @@ from app.stream import control, gate, shapes, sse, topics
 from app.stream.admission import Seat
 from app.stream.control import Opening
 from app.stream.gate import Admitted
-from app.stream.handoff import PENDING, Pending
+from app.stream.handoff import PENDING, Pending, cutter
 from app.stream.shapes import Shape
 from app.stream.subscriber import Reader
 
 bp = Blueprint("stream", __name__)
 
 MAX_POLLED_FRAMES = 500
+MAX_POLLED_CHARS = 8 * 1024 * 1024
 HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
     "Cache-Control": "no-cache, no-store",
@@ -59,13 +60,13 @@ def frames() -> Response:
     admitted = gate.identify(request.args.get("after"), scope=("read", "stream"))
     html = _html_shape()
     audiences = admitted.who.viewer.audiences
-    page = log.seen_by(db.session(), admitted.start.after, audiences, MAX_POLLED_FRAMES)
+    found = log.fetch(db.session(), admitted.start.after, audiences, MAX_POLLED_FRAMES, MAX_POLLED_CHARS)
     db.session.remove()  # rendering takes many turns of the loop, and connections are few
     parts = [sse.json_frame(_hello(admitted, streams=is_enabled(Flag.SSE_STREAMING, admitted.who.name)), event="hello")]
     if admitted.start.reset:
         parts.append(control.reset(admitted.start))
-    parts += [html(event) or b"" for event in paced(page.events)]
-    return Response(b"".join(parts), headers={**HEADERS, "Beacon-Cursor": str(page.cursor)})
+    parts += [html(event) or b"" for event in paced(log.readable(found.rows))]
+    return Response(b"".join(parts), headers={**HEADERS, "Beacon-Cursor": str(found.cursor)})
 
 
 def _open(shape: Shape | None = None) -> Response:
@@ -81,7 +82,7 @@ def _open(shape: Shape | None = None) -> Response:
     pending = Pending(opening, seat.release)
     # For the wrapper outside Flask: it takes the socket and never asks for the generator, where it can.
     request.environ[PENDING] = pending
-    response = Response(iter(live().engine.feed(opening)), headers=HEADERS)
+    response = Response(iter(live().engine.feed(opening, cutter(request.environ))), headers=HEADERS)
     response.call_on_close(pending.abandon)
     return response
 

@@ -1,7 +1,10 @@
 """A reader on a handed-off socket: a few hundred bytes, no greenlet, no queue."""
 
 import _socket
+import fcntl
 import socket
+import struct
+import termios
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,9 +18,39 @@ from app.stream.subscriber import Goodbye, Reader, Subscriber
 Connection = _socket.socket
 """The plain socket, without what Python and gevent put around it: non-blocking, and small."""
 
+# A reader that takes nothing for so long is closed.
+SLOW_S = 30.0
+# The kernel doubles it: 64 KiB for what it holds of one reader, its own bookkeeping included.
+SEND_BUFFER_BYTES = 32 * 1024
+# Unacknowledged for so long, a peer is gone. With a heartbeat every 15 s that is noticed within 45 s.
+PEER_TIMEOUT_MS = 29_000
+# While bytes are held the pulse decides: the kernel takes a window that is closed, or opens too slowly, for silence.
+HELD_TIMEOUT_MS = 0
 # A goodbye waits so long for a reader that does not take its bytes.
 GRACE_S = 2.0
 _DISCARD_BYTES = 65_536
+
+
+class Tunable(Protocol):
+    """A socket, plain or gevent's."""
+
+    @property
+    def family(self) -> int: ...
+    def setsockopt(self, level: int, optname: int, value: int, /) -> None: ...
+
+
+def bound_kernel(connection: Tunable) -> None:
+    """What the kernel may hold for one reader, and how long it waits for a peer that has vanished."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+    if connection.family != socket.AF_UNIX:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    give_up_after(connection, PEER_TIMEOUT_MS)
+
+
+def give_up_after(connection: Tunable, silence_ms: int) -> None:
+    """How long what was sent may go without an acknowledgement before the peer is taken for gone; 0: the system's."""
+    if connection.family != socket.AF_UNIX and hasattr(socket, "TCP_USER_TIMEOUT"):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, silence_ms)
 
 
 class Owner(Protocol):
@@ -35,7 +68,7 @@ class Wire(Subscriber):
     the reader is behind, nothing more is kept for it, and it is read to again from its cursor when it drains.
     """
 
-    __slots__ = ("_owner", "_rest", "_socket", "ends_at", "fd", "held_since", "is_queued", "slot")
+    __slots__ = ("_left", "_owner", "_rest", "_socket", "ends_at", "fd", "held_since", "is_queued", "slot")
 
     def __init__(
         self,
@@ -54,6 +87,7 @@ class Wire(Subscriber):
         """When it has lived long enough, monotonic seconds; after a goodbye, when the waiting ends."""
         self.held_since: float | None = None
         """When it last took bytes, monotonic seconds, while it does not take all; None while it does."""
+        self._left = 0
         self.is_queued = False
         """Waits to be caught up."""
         self.slot = 0
@@ -167,10 +201,19 @@ class Wire(Subscriber):
         else:
             self._owner.catch_up(self)
 
+    def note_progress(self, now: float) -> None:
+        """A peer that takes a little at a time is slow and not gone: `on_writable` comes only after a third of the
+        buffer, so what the kernel still has to send is looked at too."""
+        try:
+            left = int(struct.unpack("i", fcntl.ioctl(self.fd, termios.TIOCOUTQ, b"\0\0\0\0"))[0])
+        except OSError:
+            return  # no kernel that tells: `on_writable` has to do
+        if left < self._left:
+            self.held_since = now
+        self._left = left
+
     def give_up_after(self, silence_ms: int) -> None:
-        """How long the kernel waits for what it sent to be acknowledged before it takes the peer for gone."""
-        if self._socket.family != socket.AF_UNIX and hasattr(socket, "TCP_USER_TIMEOUT"):
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, silence_ms)
+        give_up_after(self._socket, silence_ms)
 
     def released(self) -> None:
         """Nothing is held any more."""
@@ -181,6 +224,7 @@ class Wire(Subscriber):
 
     def _hold(self) -> None:
         self.live = False
+        self._left = 0
         self.held_since = time.monotonic()
         self._owner.counters.slow_now += 1
         self._owner.counters.fell_behind += 1

@@ -2,7 +2,6 @@
 
 import logging
 import select
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -16,18 +15,13 @@ from app.stream.catchup import CatchUp
 from app.stream.control import Opening
 from app.stream.hub import Hub
 from app.stream.pulse import Pulse
-from app.stream.wire import Connection, Wire
+from app.stream.wire import HELD_TIMEOUT_MS, PEER_TIMEOUT_MS, Connection, Wire, bound_kernel
 
 log = logging.getLogger(__name__)
 
 # gevent takes `epoll` away from `select`, because waiting in it would hold the loop; here it is only ever asked.
 _epoll = get_original("select", "epoll")
 
-SEND_BUFFER_BYTES = 64 * 1024
-# Unacknowledged for so long, a peer is gone. With a heartbeat every 15 s that is noticed within 45 s.
-PEER_TIMEOUT_MS = 29_000
-# While bytes are held the pulse decides, after 30 s: the kernel takes a closed window for silence, and would be first.
-HELD_TIMEOUT_MS = 40_000
 _BATCH = 512
 _READABLE = select.EPOLLIN | select.EPOLLRDHUP
 
@@ -57,12 +51,12 @@ class Wires:
 
     def open(self, connection: Connection, head: bytes, opening: Opening, on_end: Callable[[], None]) -> Wire:
         """Take over a socket: the head and the first frames go out, then the reader is brought up to date."""
-        _prepare(connection)
+        connection.setblocking(False)
+        bound_kernel(connection)
         ends_at = time.monotonic() + self._lifetime_s * uniform(0.8, 1.2)  # noqa: S311 -- spreads reconnects
         wire = Wire(connection, self, opening.reader, opening.start.after, ends_at, on_end)
-        wire.give_up_after(PEER_TIMEOUT_MS)
-        self._wires[wire.fd] = wire
         self._epoll.register(wire.fd, _READABLE)
+        self._wires[wire.fd] = wire
         self._hub.add(wire, opening)
         self._pulse.add(wire)
         try:
@@ -122,11 +116,3 @@ class Wires:
                 log.exception("a stream of %s failed", wire.reader.viewer.name)
                 wire.end("error")
             pace()
-
-
-def _prepare(connection: Connection) -> None:
-    connection.setblocking(False)
-    # One slow reader may take so much of the kernel's memory, and no more.
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-    if connection.family != socket.AF_UNIX:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

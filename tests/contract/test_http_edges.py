@@ -11,7 +11,7 @@ HEAD = "`HEAD` answers with the head alone and opens nothing."
 OLD = "A client that speaks HTTP/1.0 gets the stream too, without chunks."
 BODY = "A `GET` with a body gets the stream."
 BEHIND = "Whatever a client sends behind its request, nothing but frames enters the stream."
-METHODS = "Any method but `GET` and `HEAD` is `405` on the stream paths, with `Allow`."
+METHODS = "Any method but `GET`, `HEAD` and `OPTIONS` is `405` on the stream paths, with `Allow`."
 NOT_FOUND = "A path that does not exist is `404`."
 
 MORE_THAN_A_CAP = 12

@@ -210,10 +210,11 @@ def test_a_long_replay_does_not_keep_the_loop_from_others(start_beacon: MakeBeac
     with sqlite3.connect(beacon.database) as outsider:
         rows = (("job.queued", f'{{"service": "mail", "jobId": "{n}"}}') for n in range(20_000))
         outsider.executemany("INSERT INTO event (type, data_json) VALUES (?, ?)", rows)
-    calm = worst_health_s(beacon, 1.0)
-    with open_stream(beacon, query="as=html", **{"Last-Event-ID": "1"}) as stream:
+    calm, head = worst_health_s(beacon, 1.0), beacon.head()
+    with open_stream(beacon, query="as=html", **{"Last-Event-ID": str(head - 20_000)}) as stream:
         busy = worst_health_s(beacon, 2.0)
-        wait_for(lambda: len(stream.ids()) == 20_000, "the whole replay", 60)
+        stream.wait_id(head, 60)
+        assert stream.ids() == list(range(head - 20_000 + 1, head + 1))
     assert busy < calm + 0.25
 
 

@@ -61,7 +61,9 @@ def test_each_number_arrives_under_its_name() -> None:
     plain = ("deliveries", "bytes", "fell_behind", "slow_now", "loop_lag_s", "draining", "drain_left")
     for number, name in enumerate(plain, start=11):
         setattr(counters, name, number)
-    made.follow(snapshot(counters, cursor=31, degraded=True, unreadable=32, build="1.0-abc", client_errors={"swap": 33}))
+    made.follow(
+        snapshot(counters, cursor=31, degraded=True, unreadable=32, build="1.0-abc", client_errors={"swap": 33})
+    )
     expected = {
         ("beacon_streams_open", "x"): 1,
         ("beacon_streams_opened_total", "x"): 2,

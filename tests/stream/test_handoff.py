@@ -8,8 +8,8 @@ import pytest
 
 from app.eventlog.cursor import Start
 from app.stream.control import Opening
-from app.stream.handoff import PENDING, HandedOff, HandOff, Pending
-from app.stream.wire import Connection
+from app.stream.handoff import PENDING, HandedOff, HandOff, Pending, _bound
+from app.stream.wire import PEER_TIMEOUT_MS, SEND_BUFFER_BYTES, SLOW_S, Connection
 from tests.stream.readers import opening, reader
 
 HEADERS = [
@@ -207,11 +207,31 @@ class TestTaken:
 class TlsSocket:
     """Has a layer of its own above the plain socket."""
 
+    family = socket.AF_INET
+
+    def __init__(self) -> None:
+        self.timeout: float | None = None
+        self.options: list[tuple[int, int]] = []
+
+    def settimeout(self, seconds: float) -> None:
+        self.timeout = seconds
+
+    def setsockopt(self, _level: int, option: int, value: int) -> None:
+        self.options.append((option, value))
+
     def cipher(self) -> str:
         return "TLS_AES_256_GCM_SHA384"
 
     def detach(self) -> int:
         raise AssertionError("the layer above must not be cut off")
+
+
+def test_a_stream_that_keeps_its_greenlet_is_bounded_like_one_that_does_not() -> None:
+    held = TlsSocket()
+    _bound({"gunicorn.socket": held})
+    assert held.timeout == SLOW_S
+    assert (socket.SO_SNDBUF, SEND_BUFFER_BYTES) in held.options
+    assert (socket.TCP_USER_TIMEOUT, PEER_TIMEOUT_MS) in held.options
 
 
 NOT_TAKEN: dict[str, dict[str, Any]] = {

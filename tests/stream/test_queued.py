@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from app.stream.queued import MAX_QUEUED_BYTES, QueuedSubscriber
-from tests.stream.readers import chunk, live, subscriber
+from tests.stream.readers import chunk, live, reader, subscriber
+from tests.waiting import eventually
 
 
 def pushed(reader: QueuedSubscriber, number: int, data: bytes) -> bool:
@@ -114,3 +115,24 @@ def test_waiting_behind_ends_when_the_stream_is_to_close() -> None:
     began = time.monotonic()
     reader.wait_behind(30)
     assert time.monotonic() - began < 10
+
+
+def test_a_revocation_cuts_off_whoever_waits_for_its_peer() -> None:
+    cuts: list[str] = []
+    deaf = QueuedSubscriber(reader(), 0, cut=lambda: cuts.append("cut"))
+    deaf.close("drain")
+    assert cuts == [], "who does not read has until the send times out"
+    deaf.close("revoked")
+    assert cuts == ["cut"]
+
+
+def test_a_revocation_is_told_to_whoever_listens() -> None:
+    cuts: list[str] = []
+    listening = QueuedSubscriber(reader(), 0, cut=lambda: cuts.append("cut"))
+    listening.live = True
+    waiting = threading.Thread(target=listening.take, args=(10,))
+    waiting.start()
+    eventually(lambda: listening._is_waiting)
+    listening.close("revoked")
+    waiting.join(5)
+    assert (cuts, listening.goodbye) == ([], "revoked")

@@ -76,29 +76,36 @@ class TestPrefill:
         ring = Ring()
         ring.clear(5)
         filled(ring, *events(6, 8))
-        ring.prefill(events(3, 5), 2)
+        ring.prefill(events(3, 5), 2, 5)
         assert (ids(ring, 2), ring.floor) == ([3, 4, 5, 6, 7, 8], 2)
 
     def test_what_is_there_already_is_not_taken_twice(self) -> None:
         ring = Ring()
         ring.clear(5)
         filled(ring, *events(6, 8))
-        ring.prefill(events(3, 8), 2)
+        ring.prefill(events(3, 8), 2, 8)
         assert ids(ring, 2) == [3, 4, 5, 6, 7, 8]
 
     def test_what_does_not_fit_is_the_oldest(self) -> None:
         ring = Ring(max_events=4)
         ring.clear(5)
         filled(ring, *events(6, 8))
-        ring.prefill(events(1, 5), 0)
+        ring.prefill(events(1, 5), 0, 5)
         assert (ids(ring, 4), ring.floor) == ([5, 6, 7, 8], 4)
+
+    def test_what_ends_below_where_the_ring_has_moved_to_would_leave_a_gap_and_is_not_taken(self) -> None:
+        ring = Ring(max_events=4)
+        ring.clear(5)
+        filled(ring, *events(6, 12))
+        ring.prefill(events(3, 5), 2, 5)
+        assert (ids(ring, 2), ring.floor) == ([9, 10, 11, 12], 8)
 
     def test_frames_that_were_made_stay(self) -> None:
         ring = Ring()
         ring.clear(1)
         filled(ring, event(2))
         frame = ring.after(1)[0].frame(shapes.as_json)
-        ring.prefill([event(1)], 0)
+        ring.prefill([event(1)], 0, 1)
         assert ring.after(1)[0].frame(shapes.as_json) is frame
 
 
