@@ -42,7 +42,7 @@ worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108
 
 def post_worker_init(worker):
     raise_descriptor_limit()
-    worker.wsgi.extensions["beacon_live"].start()
+    worker.wsgi.extensions["beacon_live"].begin()
     # What is loaded by now stays, and each open stream is a few objects more that stay: looking through all of them
     # again and again for garbage would hold the loop for milliseconds.
     gc.collect()
