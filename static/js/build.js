@@ -23,7 +23,12 @@ function wasTaken(build) {
 /** Whether a reload would take something from its reader: text, a choice, an open dialog. */
 function isTyped() {
   if (document.querySelector("dialog[open]")) return true;
-  return [...document.querySelectorAll("input, textarea, select")].some(isChanged);
+  return [...document.querySelectorAll("input, textarea, select")].some((field) => isShown(field) && isChanged(field));
+}
+
+/** A closed dialog or panel holds nobody's words, only what a script has set. */
+function isShown(/** @type {Element} */ field) {
+  return field.getClientRects().length > 0;
 }
 
 /** @param {Element} field */
