@@ -100,7 +100,7 @@ def test_a_stream_that_opens_and_says_nothing_or_falls_silent_is_a_failure(
     tab.wait_change(missed)  # by the poll that goes with the failure
     said.clear()
     proxy.mode = "say-nothing"
-    pass_time(tab, said, "opening the stream", 10)
+    pass_time(tab, said, "opening the stream", 60)
     tab.page.clock.run_for(10_500)
     pass_time(tab, said, "stream: no-hello", 20)
     tab.page.locator("#connection button").click()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.beacon_process import Beacon, servers
+from tests.beacon_process import Beacon, servers, wait_for
 from tests.live import probe
 from tests.live.conftest import MakeBeacon
 from tests.live.fleet import Fleet, Reader, fleet_of
@@ -39,7 +39,7 @@ def check(beacon: Beacon, pid: int, streams: int, idle: probe.Report) -> None:
     assert report.sockets == IDLE_SOCKETS + streams
     assert report.streams == {streams}
     assert report.slow == 0
-    assert exported_gauge(beacon) == streams
+    wait_for(lambda: exported_gauge(beacon) == streams, "the exported gauge, which follows within a second", 5)
 
 
 def wave(fleet: Fleet) -> list[Reader]:

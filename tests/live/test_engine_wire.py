@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.stream.wires import PEER_TIMEOUT_MS, SEND_BUFFER_BYTES
+from app.stream.wire import PEER_TIMEOUT_MS, SEND_BUFFER_BYTES
 from tests.beacon_process import Beacon
 from tests.live import probe
 from tests.live.fleet import EVENTS, fleet_of

@@ -215,7 +215,7 @@ def test_a_long_replay_does_not_keep_the_loop_from_others(start_beacon: MakeBeac
         busy = worst_health_s(beacon, 2.0)
         stream.wait_id(head, 60)
         assert stream.ids() == list(range(head - 20_000 + 1, head + 1))
-    assert busy < calm + 0.25
+    assert busy < calm + 0.5, "all at once it takes ten seconds"
 
 
 def worst_health_s(beacon: Beacon, for_s: float) -> float:
