@@ -555,7 +555,9 @@ static bool tick(void)
     bool idle = false, all_opened = true, all_complete = true;
     for (int i = 0; i < stream_count; i++) {
         struct stream *s = &streams[i];
-        if (s->state == IDLE && !s->stalled && now >= s->due && opening < at_once)
+        /* Several slots may have become free before the last cycle began. */
+        bool wanted = !s->once || task.begun < task.count;
+        if (s->state == IDLE && wanted && !s->stalled && now >= s->due && opening < at_once)
             begin(s);
         idle |= s->state == IDLE && !s->stalled;
         all_opened &= s->opened || s->state == FAILED;
