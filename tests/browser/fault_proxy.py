@@ -8,6 +8,7 @@ from typing import Literal, Self
 STREAM = b"GET /api/stream/events"
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
 Mode = Literal["pass", "cut-after-hello", "say-nothing", "hold", "login-page"]
+SILENT = ("hold", "say-nothing")  # a stream that opened in one of them says nothing in the other either
 
 
 class FaultProxy:
@@ -60,7 +61,7 @@ class FaultProxy:
             upstream.sendall(head.replace(b"Connection: keep-alive", b"Connection: close"))
             self._start(_pump, client, upstream)
             while data := upstream.recv(65_536):
-                if streams and self.mode == "hold":
+                if streams and self.mode in SILENT:
                     continue
                 if streams and self.swap:
                     data = data.replace(*self.swap)
