@@ -25,38 +25,36 @@ SLICE_ITEMS = 50
 T = TypeVar("T")
 
 
+class Pace:
+    """Breathes when its slice is over: `pace()` after each piece of work keeps others from waiting for all of it."""
+
+    def __init__(self, slice_s: float = SLICE_S) -> None:
+        self._slice_s = slice_s
+        self._ends = time.monotonic() + slice_s
+
+    def is_over(self) -> bool:
+        return time.monotonic() >= self._ends
+
+    def rest(self) -> None:
+        breathe()
+        self._ends = time.monotonic() + self._slice_s
+
+    def __call__(self) -> None:
+        if self.is_over():
+            self.rest()
+
+
 def paced(items: Iterable[T]) -> Iterator[T]:
     """The items one by one, with a breath after every `SLICE_ITEMS` of them or `SLICE_S` seconds of their work.
 
     What the consumer does with an item counts as well as what it took to make it. Hold neither a lock nor a
     database connection across a paced loop: whoever gets the turn may want it.
     """
-    count, since = 0, time.monotonic()
-    for item in items:
+    pace = Pace(SLICE_S)
+    for count, item in enumerate(items, 1):
         yield item
-        count += 1
-        if count >= SLICE_ITEMS or time.monotonic() - since >= SLICE_S:
-            breathe()
-            count, since = 0, time.monotonic()
-
-
-class Pace:
-    """Breathes when its slice is over: `pace()` after each piece of work keeps others from waiting for all of it."""
-
-    def __init__(self, slice_s: float = SLICE_S) -> None:
-        self._slice_s = slice_s
-        self._ends = time.perf_counter() + slice_s
-
-    def is_over(self) -> bool:
-        return time.perf_counter() >= self._ends
-
-    def rest(self) -> None:
-        breathe()
-        self._ends = time.perf_counter() + self._slice_s
-
-    def __call__(self) -> None:
-        if self.is_over():
-            self.rest()
+        if count % SLICE_ITEMS == 0 or pace.is_over():
+            pace.rest()
 
 
 def call(function: Callable[..., Any], *args: Any) -> Any:

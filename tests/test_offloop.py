@@ -79,7 +79,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
     made = Clock()
-    monkeypatch.setattr("app.offloop.time.perf_counter", made)
+    monkeypatch.setattr("app.offloop.time.monotonic", made)
     monkeypatch.setattr("app.offloop.time.sleep", made.breathe)
     return made
 
