@@ -1,12 +1,12 @@
 """What is known of a service, from its rows."""
 
-import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from app import offloop
 from app.clock import parse_utc
 from app.db import now_epoch
 from app.eventlog.payloads import ReconciliationUpdate
@@ -46,7 +46,7 @@ def known_of(
 
 
 def known_jobs(
-    session: Session, service_id: str, breathe: Callable[[], None] = lambda: time.sleep(0)
+    session: Session, service_id: str, breathe: Callable[[], None] = offloop.breathe
 ) -> tuple[dict[str, Job], dict[str, datetime]]:
     """Read in pages: a fetch of all rows at once would stop the streams of this process."""
     jobs: dict[str, Job] = {}

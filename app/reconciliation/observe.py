@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from app import offloop
 from app.db import read
 from app.reconciliation import reconcile, rows
 from app.reconciliation.explain import Explains, explained
@@ -61,7 +62,7 @@ class Observer:
         interval_s: float,
         explains: Sequence[Explains],
         *,
-        breathe: Callable[[], None] = lambda: time.sleep(0),
+        breathe: Callable[[], None] = offloop.breathe,
         second_look_after_s: float = SECOND_LOOK_AFTER_S,
     ) -> None:
         self._lease, self._explains, self._breathe = lease, explains, breathe
