@@ -1,6 +1,7 @@
 """One error shape: `application/problem+json` (RFC 9457) for programs, a page for browsers."""
 
 import logging
+import random
 from http import HTTPStatus
 from typing import Any, NoReturn
 
@@ -45,6 +46,11 @@ class Problem(Exception):
             "detail": self.detail,
             **self.members,
         }
+
+
+def retry_after(least_s: int, most_s: int) -> dict[str, str]:
+    """When to come back, in whole seconds: a little apart, so that those refused together do not return together."""
+    return {"Retry-After": str(random.randint(least_s, most_s))}  # noqa: S311 -- it only spreads them
 
 
 def bad_input(error: ValidationError) -> Problem:

@@ -1,6 +1,5 @@
 """How often one user may ask for something: counted by each worker for itself, in memory."""
 
-import random
 import threading
 
 from flask import Flask, current_app
@@ -9,7 +8,7 @@ from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 
 from app.config import Settings
-from app.errors import Problem
+from app.errors import Problem, retry_after
 
 
 class Rate:
@@ -44,8 +43,7 @@ class Rate:
             f"You may make {self.per_second} {self._what} a second on one worker{by}. "
             "Wait as long as Retry-After says, and send fewer at once."
         )
-        wait_s = random.randint(1, 3)  # noqa: S311 -- spreads those who come back
-        return Problem(429, "Too many requests", detail, headers={"Retry-After": str(wait_s)}, reason="rate")
+        return Problem(429, "Too many requests", detail, headers=retry_after(1, 3), reason="rate")
 
 
 def connecting(settings: Settings) -> Rate:

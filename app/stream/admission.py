@@ -9,7 +9,6 @@ throw each other out for ever.
 
 import logging
 import os
-import random
 import secrets
 import socket
 import threading
@@ -17,7 +16,7 @@ import time
 
 from app import descriptors, rates
 from app.config import Settings
-from app.errors import Problem
+from app.errors import Problem, retry_after
 from app.stream.presence import AWAY, PresenceStore
 from app.stream.tally import RENEW_EVERY_S, Refusal, Tally
 
@@ -200,7 +199,7 @@ class Admission:
 
     def _full(self) -> Problem:
         detail = f"This worker holds {self.streams} streams and takes no more. Wait as long as Retry-After says."
-        return Problem(503, "Full", detail, headers=_retry_after(3, 10), reason="full")
+        return Problem(503, "Full", detail, headers=retry_after(3, 10), reason="full")
 
     def _over_cap(self) -> Problem:
         detail = (
@@ -208,8 +207,4 @@ class Admission:
             "(BEACON_MAX_STREAMS_PER_USER). Close one, a tab or a program, and connect again."
         )
         # Beyond the time in which a killed worker's streams stop counting.
-        return Problem(429, "Too many streams", detail, headers=_retry_after(3, 6), reason="user-cap")
-
-
-def _retry_after(least: int, most: int) -> dict[str, str]:
-    return {"Retry-After": str(random.randint(least, most))}  # noqa: S311 -- spreads those who come back
+        return Problem(429, "Too many streams", detail, headers=retry_after(3, 6), reason="user-cap")

@@ -1,6 +1,5 @@
 """The stream under its paths, and its finite twin for pages that poll."""
 
-import random
 from typing import Any
 
 from flask import Blueprint, Response, current_app, request
@@ -9,7 +8,7 @@ from app.accounts import tokens
 from app.assets import build_name
 from app.config import current_settings
 from app.db import db
-from app.errors import Problem
+from app.errors import Problem, retry_after
 from app.eventlog import read as log
 from app.lifecycle import live
 from app.logs import sse_line
@@ -147,8 +146,4 @@ def _html_shape() -> Shape:
 
 def _not_ready() -> Problem:
     detail = "This worker takes no streams now; try again."
-    return Problem(503, "Not ready", detail, headers=_retry_after(), reason="draining")
-
-
-def _retry_after() -> dict[str, str]:
-    return {"Retry-After": str(random.randint(1, 5))}  # noqa: S311 -- spreads reconnects
+    return Problem(503, "Not ready", detail, headers=retry_after(1, 5), reason="draining")
