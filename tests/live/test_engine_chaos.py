@@ -17,7 +17,6 @@ from tests.beacon_process import PEOPLE, Beacon, servers, wait_for
 from tests.live.conftest import MakeBeacon
 from tests.live.fleet import Fleet, Reader, fleet_of
 
-ROOMY = {"MAX_STREAMS_PER_USER": 10_000, "CONNECT_RATE_PER_USER": 100_000, "PUBLISH_RATE_PER_USER": 100_000}
 AUDIENCES = ["everyone", "everyone", "everyone", "user:alice", "user:bob", "role:operator", "role:viewer"]
 USERS = ["alice", "bob", "charlie", "ada"]
 
@@ -157,17 +156,17 @@ def torment(beacon: Beacon, readers: int, cuts: int, within_s: float) -> None:
 
 
 def test_cuts_a_killed_worker_and_a_rolling_restart_lose_repeat_and_reorder_nothing(start_beacon: MakeBeacon) -> None:
-    torment(start_beacon(WORKERS=2, HEARTBEAT_S=0.5, DRAIN_S=2, **ROOMY), readers=100, cuts=2_000, within_s=180)
+    torment(start_beacon(WORKERS=2, HEARTBEAT_S=0.5, DRAIN_S=2), readers=100, cuts=2_000, within_s=180)
 
 
 @pytest.mark.long
 def test_twenty_thousand_cuts_lose_repeat_and_reorder_nothing(start_beacon: MakeBeacon) -> None:
-    torment(start_beacon(WORKERS=2, HEARTBEAT_S=0.5, DRAIN_S=2, **ROOMY), readers=200, cuts=20_000, within_s=600)
+    torment(start_beacon(WORKERS=2, HEARTBEAT_S=0.5, DRAIN_S=2), readers=200, cuts=20_000, within_s=600)
 
 
 def test_a_log_pruned_behind_a_clients_back_is_answered_with_one_reset(start_beacon: MakeBeacon) -> None:
     """The one case in which something is missed: it is said, once, and the stream goes on from there."""
-    beacon = start_beacon(**ROOMY)
+    beacon = start_beacon()
     ids = beacon.publish([{"type": "old", "data": {"n": n}} for n in range(50)])
     beacon.sql("DELETE FROM event WHERE id <= ?", ids[29])
     with fleet_of(beacon) as fleet:
@@ -183,7 +182,7 @@ def test_a_log_pruned_behind_a_clients_back_is_answered_with_one_reset(start_bea
 
 def test_who_was_away_for_thousands_of_others_events_gets_its_own_from_log_and_ring(start_beacon: MakeBeacon) -> None:
     """More than the ring holds, and few of them for each: whole pages and chunks hold nothing for a reader."""
-    beacon = start_beacon(**ROOMY)
+    beacon = start_beacon()
     start = beacon.head()
     audiences = ["user:bob"] * 900 + ["user:alice"] * 40 + ["everyone"] * 60
     for _ in range(7):
@@ -202,7 +201,7 @@ def test_who_was_away_for_thousands_of_others_events_gets_its_own_from_log_and_r
 
 
 def test_workers_that_are_killed_again_and_again_are_replaced_and_nothing_is_lost(start_beacon: MakeBeacon) -> None:
-    beacon = start_beacon(WORKERS=2, **ROOMY)
+    beacon = start_beacon(WORKERS=2)
     start = beacon.head()
     with fleet_of(beacon) as fleet:
         fleet.open("bob", 40, after=start)

@@ -12,7 +12,6 @@ from tests.beacon_process import Beacon, servers
 from tests.live.conftest import MakeBeacon
 from tests.live.fleet import EVENTS, Fleet, fleet_of
 
-ROOMY = {"MAX_STREAMS_PER_USER": 10_000, "CONNECT_RATE_PER_USER": 100_000, "PUBLISH_RATE_PER_USER": 100_000}
 DRAIN_S = 4.0
 READERS = 300
 
@@ -57,7 +56,7 @@ def end(beacon: Beacon) -> None:
 
 
 def test_a_drain_turns_readiness_off_then_says_goodbye_spread_and_nothing_is_missed(start_beacon: MakeBeacon) -> None:
-    beacon = start_beacon(DRAIN_S=DRAIN_S, **ROOMY)
+    beacon = start_beacon(DRAIN_S=DRAIN_S)
     with fleet_of(beacon) as fleet:
         fleet.open("alice", READERS, after=beacon.head())
         fleet.all_open(30)
@@ -82,7 +81,7 @@ def test_a_drain_turns_readiness_off_then_says_goodbye_spread_and_nothing_is_mis
 
 def test_readers_that_stand_still_hold_a_drain_no_longer_than_its_bound(start_beacon: MakeBeacon) -> None:
     """They get no goodbye, because they do not read; the others get theirs, and the worker ends in time."""
-    beacon = start_beacon(DRAIN_S=2, **ROOMY)
+    beacon = start_beacon(DRAIN_S=2)
     with fleet_of(beacon) as fleet:
         stuck = fleet.open("alice", 10, comes_back=False, receive_buffer=4_096)
         reading = fleet.open("bob", 10, comes_back=False)

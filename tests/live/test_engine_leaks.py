@@ -13,7 +13,6 @@ from tests.live.conftest import MakeBeacon
 from tests.live.fleet import Fleet, Reader, fleet_of
 from tests.prometheus_text import numbers, total
 
-ROOMY = {"MAX_STREAMS_PER_USER": 10_000, "CONNECT_RATE_PER_USER": 100_000, "PUBLISH_RATE_PER_USER": 100_000}
 PATHS = ["/api/stream/events", "/api/stream/events?as=html", "/reconciliation/stream", "/api/events/stream", "/api/sse"]
 WAYS = ["fin", "rst", "half"]
 WAVE = 200
@@ -88,12 +87,12 @@ def cycles(beacon: Beacon, waves: int) -> None:
 
 
 def test_two_thousand_streams_come_and_go_and_leave_nothing_behind(start_beacon: MakeBeacon) -> None:
-    cycles(start_beacon(config=probe.CONFIG, **ROOMY), 2_000 // WAVE)
+    cycles(start_beacon(config=probe.CONFIG), 2_000 // WAVE)
 
 
 @pytest.mark.long
 def test_twenty_thousand_streams_come_and_go_and_leave_nothing_behind(start_beacon: MakeBeacon) -> None:
-    beacon = start_beacon(config=probe.CONFIG, **ROOMY)
+    beacon = start_beacon(config=probe.CONFIG)
     cycles(beacon, 20)
     (pid,) = beacon.worker_pids()
     before = probe.pss_bytes(pid)
@@ -111,7 +110,7 @@ def p95_page_s(beacon: Beacon, browser: requests.Session) -> float:
 
 
 def test_a_thousand_streams_hold_no_connection_of_a_pool_of_two_and_pages_stay_fast(start_beacon: MakeBeacon) -> None:
-    beacon = start_beacon(config=probe.CONFIG, PROBE_TINY_POOL=1, **ROOMY)
+    beacon = start_beacon(config=probe.CONFIG, PROBE_TINY_POOL=1)
     (pid,) = beacon.worker_pids()
     browser = beacon.log_in("alice")
     calm = p95_page_s(beacon, browser)

@@ -15,7 +15,6 @@ from tests.live import probe
 from tests.live.fleet import Fleet, Reader, fleet_of
 from tests.live.raw import Credential
 
-ROOMY = {"MAX_STREAMS_PER_USER": 10_000, "CONNECT_RATE_PER_USER": 100_000, "PUBLISH_RATE_PER_USER": 100_000}
 SOON_S = 1.0
 INSERT = """
 import sqlite3, sys, time
@@ -30,7 +29,7 @@ print(at)
 @pytest.fixture(scope="module")
 def beacon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Beacon]:
     """Two workers."""
-    running = Beacon(tmp_path_factory.mktemp("prompt"), config=probe.CONFIG, WORKERS=2, **ROOMY)
+    running = Beacon(tmp_path_factory.mktemp("prompt"), config=probe.CONFIG, WORKERS=2)
     running.start()
     yield running
     running.end()

@@ -14,7 +14,6 @@ from tests.live import probe
 from tests.live.conftest import MakeBeacon
 from tests.live.fleet import Fleet, Reader, fleet_of
 
-ROOMY = {"MAX_STREAMS_PER_USER": 10_000, "CONNECT_RATE_PER_USER": 100_000, "PUBLISH_RATE_PER_USER": 100_000}
 READERS, STALLED = 300, 50
 EVENT_BYTES = 1_024
 # What one reader that stands still may cost: the rest of a chunk, and a frame.
@@ -68,7 +67,7 @@ def open_and_stall(beacon: Beacon, fleet: Fleet, others: int, stalled: int) -> t
 
 
 def test_fifty_that_do_not_read_hold_up_nobody_cost_little_and_end_up_complete(start_beacon: MakeBeacon) -> None:
-    beacon = start_beacon(config=probe.CONFIG, **ROOMY)
+    beacon = start_beacon(config=probe.CONFIG)
     fill_the_ring(beacon)
     (pid,) = beacon.worker_pids()
     with fleet_of(beacon) as fleet:
@@ -99,7 +98,7 @@ def test_fifty_that_do_not_read_hold_up_nobody_cost_little_and_end_up_complete(s
 
 @pytest.mark.long
 def test_half_a_minute_without_progress_ends_a_stream_and_its_cursor_brings_all(start_beacon: MakeBeacon) -> None:
-    beacon = start_beacon(config=probe.CONFIG, **ROOMY)
+    beacon = start_beacon(config=probe.CONFIG)
     (pid,) = beacon.worker_pids()
     with fleet_of(beacon) as fleet:
         reading, still = open_and_stall(beacon, fleet, 10, 10)
@@ -121,7 +120,7 @@ def test_half_a_minute_without_progress_ends_a_stream_and_its_cursor_brings_all(
 @pytest.mark.long
 def test_a_reader_that_takes_a_little_now_and_then_is_not_closed(start_beacon: MakeBeacon) -> None:
     """Slow is not still: as long as bytes go out, the stream stays."""
-    beacon = start_beacon(config=probe.CONFIG, **ROOMY)
+    beacon = start_beacon(config=probe.CONFIG)
     (pid,) = beacon.worker_pids()
     with fleet_of(beacon) as fleet:
         (fast,), (slow,) = open_and_stall(beacon, fleet, 1, 1)
