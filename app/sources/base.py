@@ -1,16 +1,20 @@
 """What every kind of source answers, whatever it speaks: one look, one job's fate, what it can do.
 
-Adding a kind is one file with a class that fits `Source`. A source never writes to its service while
-it looks, raises nothing but `SourceError`, and says so where it does not know.
+Adding a kind is one file with a class that fits `Source` and a `KIND` that describes it (docs/sources.md). A source
+never writes to its service while it looks, raises nothing but `SourceError`, and says so where it does not know.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
+
+from pydantic import BaseModel, ConfigDict
 
 Action = Literal["retry-job", "delete-job", "purge-queue", "restart-service"]
 ACTIONS: tuple[Action, ...] = ("retry-job", "delete-job", "purge-queue", "restart-service")
+# What a person may look at beyond counts and ids, where the source has it.
+View = Literal["workers", "stuck", "detail"]
 
 # For how long a job that has finished can still be seen: seconds in the lists, by asking for its id, or not at all.
 FinishedVisible = float | Literal["lookup"] | None
@@ -54,6 +58,16 @@ class Oddity:
     job_ids: tuple[str, ...]
 
 
+class Worker(NamedTuple):
+    """A process of the service that takes jobs. `seen_at`: its newest heartbeat; None where it has none."""
+
+    id: str
+    state: Literal["busy", "idle", "suspended", "dead"]
+    queues: tuple[str, ...] = ()
+    job_id: str | None = None
+    seen_at: datetime | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Look:
     """One answer of a service.
@@ -61,6 +75,8 @@ class Look:
     `listings` are in the order in which jobs flow, which is the order in which they were read: unfinished
     states first, so that a job that moves on meanwhile is met again further down. `one_revision` says that
     counts and lists belong to the same moment; otherwise they must not be compared with each other.
+    `workers` is None where the source cannot tell; no workers at all are an empty tuple. `health`: the service's own
+    word for how it is.
     """
 
     counts: Mapping[str, int]
@@ -71,6 +87,8 @@ class Look:
     revision: str | None = None
     one_revision: bool = False
     oddities: tuple[Oddity, ...] = ()
+    workers: tuple[Worker, ...] | None = None
+    health: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,18 +105,40 @@ class JobFate:
 
 
 @dataclass(frozen=True, slots=True)
+class JobDetail:
+    """What a service tells of one job to a person who asks. Never its arguments: they may hold anything."""
+
+    job: Job
+    description: str | None = None
+    enqueued_at: datetime | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    worker: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StuckJob:
+    """A job that its service, or Beacon by its workers, takes for stuck, and why."""
+
+    job: Job
+    reason: str
+    since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a source can do. `refusals` says why it cannot do an action; any other action it can."""
+    """What a source can do. `refusals` says why it cannot do an action or a view; whatever it does not name it can."""
 
     finished_visible_for_s: FinishedVisible
-    refusals: Mapping[Action, str] = field(default_factory=dict)
+    refusals: Mapping[Action | View, str] = field(default_factory=dict)
 
-    def why_not(self, action: Action) -> str | None:
-        return self.refusals.get(action)
+    def why_not(self, what: Action | View) -> str | None:
+        return self.refusals.get(what)
 
 
 class Source(Protocol):
-    """One watched service as the poller's thread uses it: one caller at a time."""
+    """One watched service. The poller's thread uses one, a request that asks for details makes its own."""
 
     @property
     def capabilities(self) -> Capabilities: ...
@@ -110,3 +150,45 @@ class Source(Protocol):
     def look_up(self, job_id: str) -> JobFate:
         """What became of one job. Never raises: no answer is `cannot-tell`."""
         ...
+
+    def detail(self, job_id: str) -> JobDetail | None:
+        """One job for a person; None where the service does not know it. Raises `SourceError`."""
+        ...
+
+    def stuck(self) -> Sequence[StuckJob]:
+        """Jobs that do not move though they should. Raises `SourceError`."""
+        ...
+
+    def close(self) -> None:
+        """Give connections back. Whoever built the source calls it once, after its last use."""
+        ...
+
+
+class Options(BaseModel):
+    """What a kind can be told of a service besides id, name and address; a kind's own fields extend it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Address(NamedTuple):
+    """Where a service is, as pages may show it, and the password that none of them ever does."""
+
+    url: str
+    password: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of source, for configuration and for people who choose one.
+
+    `about` is one sentence; `url_example` stands in forms and errors. `check_url(url)` gives the address apart from its
+    password, or raises `ValueError` with what was expected. `build(address, options, job_list_bound)` connects to
+    nothing yet.
+    """
+
+    name: str
+    about: str
+    url_example: str
+    check_url: Callable[[str], Address]
+    options: type[Options]
+    build: Callable[[Address, Any, int], Source]
