@@ -1,0 +1,103 @@
+"""What one stretch of reading from Redis may take: time, bytes, and the event loop. For `app/sources/redis.py`."""
+
+import contextlib
+import socket
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from app.offloop import Pace
+
+CONNECT_S = 2.0
+
+
+class TooMuch(Exception):
+    """More bytes came than a stretch of reading may take."""
+
+
+class Budget:
+    """What a stretch of reading may still take, and whether that is why it ended."""
+
+    def __init__(self, answer_s: float) -> None:
+        self._answer_s = answer_s
+        self._seconds, self._ends, self._max_bytes, self._bytes = 0.0, 0.0, 0, 0
+        self._late: str | None = None
+        self.pace = Pace()
+
+    def renew(self, seconds: float, max_bytes: int) -> None:
+        self._seconds, self._ends = seconds, time.monotonic() + seconds
+        self._max_bytes, self._bytes, self._late = max_bytes, max_bytes, None
+
+    def wait_s(self) -> float:
+        """For how long the next byte may be waited for."""
+        left = self._ends - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        return min(left, self._answer_s)
+
+    def took(self, count: int) -> None:
+        self._bytes -= count
+        if self._bytes < 0:
+            raise TooMuch
+
+    @contextlib.contextmanager
+    def noting(self, what: str, seconds: float) -> Iterator[None]:
+        """Remembers what was being waited for where that took too long: redis-py's exception does not tell."""
+        try:
+            yield
+        except TimeoutError:
+            self._late = f"did not {what} within {seconds:g} s"
+            raise
+
+    def why_over(self) -> str | None:
+        if self._bytes < 0:
+            return f"answered with more than {self._max_bytes / (1024 * 1024):g} MiB"
+        if time.monotonic() >= self._ends:
+            return f"did not finish answering within {self._seconds:g} s"
+        return self._late
+
+    def answering(self) -> contextlib.AbstractContextManager[None]:
+        return self.noting("answer", self._answer_s)
+
+    def connecting(self) -> contextlib.AbstractContextManager[None]:
+        return self.noting("take a connection", CONNECT_S)
+
+
+class BoundedSocket:
+    """A connected socket that reads and writes within a budget, and breathes."""
+
+    def __init__(self, connected: socket.socket, budget: Budget) -> None:
+        self._socket, self._budget = connected, budget
+
+    def recv_into(self, buffer: bytearray) -> int:
+        # Where bytes are always there already, reading never waits, and so never lets others run.
+        self._budget.pace()
+        self._socket.settimeout(self._budget.wait_s())
+        with self._budget.answering():
+            count = self._socket.recv_into(buffer)
+        self._budget.took(count)
+        return count
+
+    def sendall(self, data: bytes) -> None:
+        self._socket.settimeout(self._budget.wait_s())
+        with self._budget.answering():
+            self._socket.sendall(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._socket, name)
+
+
+def bounded(connecting: Any) -> Any:
+    """redis-py's connection of one kind, over such a socket."""
+
+    class BoundedConnection(connecting):  # type: ignore[misc] # mypy cannot follow a base that varies
+        def __init__(self, *, budget: Budget, **kwargs: Any) -> None:
+            self._budget = budget
+            super().__init__(**kwargs)
+
+        def _connect(self) -> BoundedSocket:
+            self.socket_connect_timeout = min(CONNECT_S, self._budget.wait_s())
+            with self._budget.connecting():
+                return BoundedSocket(super()._connect(), self._budget)
+
+    return BoundedConnection
