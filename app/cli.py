@@ -6,8 +6,10 @@ import os
 import socket
 import sqlite3
 import sys
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import click
 from flask import Flask
@@ -24,6 +26,8 @@ from app.eventlog.append import BadEvent, NewEvent, append
 from app.eventlog.audience import CONTROL, EVERYONE, ROLES
 from app.reconciliation import registry
 from app.rollout import store
+from app.sources import kinds
+from app.sources.entry import DEFAULT_KIND
 
 MISTAKES = (
     ConfigError,
@@ -179,13 +183,42 @@ def service() -> None:
 @click.argument("service_id")
 @click.argument("url")
 @click.option("--name", help="shown on the dashboard; the id without")
-@click.option("--kind", default="palantir", show_default=True)
-def service_add(service_id: str, url: str, name: str | None, kind: str) -> None:
+@click.option("--kind", default=DEFAULT_KIND, show_default=True, help=f"one of {', '.join(kinds.names())}")
+@click.option("--password-stdin", is_flag=True, help="read the password of the service from standard input")
+@click.option("--password-env", help="take the password from this variable of the environment of the server")
+@click.option(
+    "--option", "options", multiple=True, metavar="KEY=VALUE", help="of this kind; VALUE as in TOML, or a word"
+)
+def service_add(
+    service_id: str,
+    url: str,
+    name: str | None,
+    kind: str,
+    password_stdin: bool,
+    password_env: str | None,
+    options: tuple[str, ...],
+) -> None:
     """Watch the job service at URL under SERVICE_ID."""
+    given: dict[str, Any] = {**dict(map(_option, options)), "id": service_id, "name": name or service_id}
+    if password_stdin:
+        given["password"] = sys.stdin.readline().rstrip("\n")
+    if password_env:
+        given["password_env"] = password_env
     with application(), write() as session:
-        registry.add(session, id=service_id, name=name or service_id, kind=kind, url=url)
-        chain.record(session, chain.Entry(operator(), "service-add", service_id, after={"kind": kind, "url": url}))
+        row = registry.add(session, **{**given, "kind": kind, "url": url})
+        after = {"kind": row.kind, "url": row.url, "options": json.loads(row.options_json)}
+        chain.record(session, chain.Entry(operator(), "service-add", service_id, after=after))
     click.echo(f"watching {service_id}")
+
+
+def _option(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise click.UsageError(f"--option {key}: expected KEY=VALUE")
+    try:
+        return key, tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key, value  # a word needs no quotes
 
 
 @service.command("list")

@@ -71,6 +71,8 @@ def _moved(session: Session, check: Unchanged) -> bool:
         "failing_since": None,
         "waited_ms": None,
         "reason": verdict.reason,
+        "health": look.health,
+        "workers_json": rows.workers_text(look.workers),
     }
     if verdict.last_verified_at is not None:
         times["last_verified_at"] = utc_text(verdict.last_verified_at)

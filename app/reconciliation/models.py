@@ -10,7 +10,11 @@ from app.db import Base
 
 
 class Service(Base):
-    """A watched job service. Rows stay when it is no longer watched, because the record names it."""
+    """A watched job service. Rows stay when it is no longer watched, because the record names it.
+
+    `url` never holds a password, so that whatever shows it cannot show one. `password` is read by who builds the source
+    and by nobody else; `password_env` names a variable of the environment to take it from instead.
+    """
 
     __tablename__ = "service"
     __table_args__ = (sa.CheckConstraint("origin IN ('file', 'admin')", name="origin"),)
@@ -20,6 +24,8 @@ class Service(Base):
     kind: Mapped[str] = mapped_column(sa.Text)
     url: Mapped[str] = mapped_column(sa.Text)
     options_json: Mapped[str] = mapped_column(sa.Text, server_default="{}")
+    password: Mapped[str | None] = mapped_column(sa.Text, deferred=True)
+    password_env: Mapped[str | None] = mapped_column(sa.Text)
     origin: Mapped[str] = mapped_column(sa.Text)
     registered_at: Mapped[str] = mapped_column(sa.Text)
     removed_at: Mapped[str | None] = mapped_column(sa.Text)
@@ -29,9 +35,10 @@ class ServiceState(Base):
     """What is believed of a service.
 
     `status` and `payload_json` are those of its newest `reconciliation.update`; none before the first one.
-    `checked_at` and `latency_ms` are of the newest check that was answered, `last_poll_at`, `reason` and
-    `waited_ms` of the newest attempt. `heard_at`: when the newest look began whose job ids were believed.
-    `version` grows whenever the belief changes: what was computed from an older one is not written.
+    `checked_at` and `latency_ms` are of the newest check that was answered, as are `health` (the service's own word)
+    and `workers_json` (null where it cannot be told); `last_poll_at`, `reason` and `waited_ms` of the newest attempt.
+    `heard_at`: when the newest look began whose job ids were believed. `version` grows whenever the belief changes:
+    what was computed from an older one is not written.
     """
 
     __tablename__ = "service_state"
@@ -54,6 +61,8 @@ class ServiceState(Base):
     as_of: Mapped[str | None] = mapped_column(sa.Text)
     revision: Mapped[str | None] = mapped_column(sa.Text)
     counts_only: Mapped[bool] = mapped_column(server_default=sa.false())
+    health: Mapped[str | None] = mapped_column(sa.Text)
+    workers_json: Mapped[str | None] = mapped_column(sa.Text)
 
 
 class KnownJob(Base):

@@ -32,7 +32,7 @@ def record_check(
             rows.write_belief(session, row, verdict.belief, heard, breathe)
         rows.write_items(session, service_id, verdict.opened)
         rows.close_items(session, service_id, verdict.closed, verdict.at)
-        rows.note_answer(row, verdict)
+        rows.note_answer(row, verdict, heard.look)
         row.version += 1
         if verdict.changed or verdict.status == "stale":
             rows.write_sample(session, service_id, verdict, verdict.status, ok=True)

@@ -2,24 +2,25 @@
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 from flask import current_app
 from pydantic import ValidationError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, undefer
 
 from app.clock import utc_text
 from app.db import read
 from app.reconciliation.models import KnownJob, OpenItem, Service, ServiceState
 from app.reconciliation.observe import WatchedService
-from app.sources.base import FinishedVisible, Source
-from app.sources.file import ServiceEntry
-from app.sources.palantir import PalantirSource
+from app.sources.base import Address, Source
+from app.sources.entry import ServiceEntry, build, parse_entry
 
 NAMES_KEPT_S = 5.0
+# Kind, address, options, password and its variable: a source is built anew where one of them changed.
+_Settings = tuple[str, str, str, str | None, str | None]
 
 
 class BadService(ValueError):
@@ -28,14 +29,16 @@ class BadService(ValueError):
 
 def watched(session: Session) -> list[Service]:
     """Every service that is watched now, by name."""
-    return list(
-        session.scalars(sa.select(Service).where(Service.removed_at.is_(None)).order_by(Service.name, Service.id))
-    )
+    return list(session.scalars(_watched()))
+
+
+def _watched() -> sa.Select[Service]:
+    return sa.select(Service).where(Service.removed_at.is_(None)).order_by(Service.name, Service.id)
 
 
 def add(session: Session, *, id: str, name: str, kind: str, url: str, **options: Any) -> Service:  # noqa: A002 -- the field's name
     """Watch a service that is not watched yet. Raises `BadService`."""
-    entry = _entry(id=id, name=name, kind=kind, url=url, **options)
+    entry = _entry({"id": id, "name": name, "kind": kind, "url": url, **options})
     row = session.get(Service, entry.id)
     if row is not None and row.removed_at is None:
         raise BadService(f"a service {entry.id} is watched already; beacon service list shows all")
@@ -44,7 +47,7 @@ def add(session: Session, *, id: str, name: str, kind: str, url: str, **options:
 
 def put(session: Session, *, id: str, name: str, kind: str, url: str, **options: Any) -> Service:  # noqa: A002 -- the field's name
     """Watch a service, or change how. What is known of it stays, unless it becomes another kind of service."""
-    return _write(session, _entry(id=id, name=name, kind=kind, url=url, **options), "admin")
+    return _write(session, _entry({"id": id, "name": name, "kind": kind, "url": url, **options}), "admin")
 
 
 def remove(session: Session, service_id: str, by: str) -> None:
@@ -82,17 +85,16 @@ class Sources:
 
     def __init__(self, job_list_bound: int) -> None:
         self._bound = job_list_bound
-        self._built: dict[str, tuple[tuple[str, str, str], WatchedService]] = {}
+        self._built: dict[str, tuple[_Settings, WatchedService]] = {}
 
     def watched(self) -> list[WatchedService]:
         with read() as session:
-            services = watched(session)
-        # A row of a kind that this version does not know must not keep the others from being polled.
-        self._built = {row.id: self._service(row) for row in services if row.kind in KINDS}
+            rows = session.scalars(_watched().options(undefer(Service.password)))
+            self._built = {row.id: self._service(row) for row in rows}
         return [service for _, service in self._built.values()]
 
-    def _service(self, row: Service) -> tuple[tuple[str, str, str], WatchedService]:
-        settings = (row.kind, row.url, row.options_json)
+    def _service(self, row: Service) -> tuple[_Settings, WatchedService]:
+        settings = (row.kind, row.url, row.options_json, row.password, row.password_env)
         built = self._built.get(row.id)
         if built is not None and built[0] == settings:
             return built
@@ -100,15 +102,9 @@ class Sources:
 
 
 def build_source(row: Service, job_list_bound: int) -> Source:
-    return KINDS[row.kind](row.url, json.loads(row.options_json), job_list_bound)
-
-
-def _palantir(url: str, options: Mapping[str, Any], job_list_bound: int) -> Source:
-    return PalantirSource(url, job_list_bound, _visible(options.get("finished_visible_for_s", "lookup")))
-
-
-# A new kind of source is one line here, and a file in app/sources.
-KINDS: dict[str, Callable[[str, Mapping[str, Any], int], Source]] = {"palantir": _palantir}
+    """Connects to nothing yet. One that cannot be used here says so when it is asked."""
+    address = Address(row.url, row.password)
+    return build(row.kind, address, json.loads(row.options_json), row.password_env, job_list_bound)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,19 +113,14 @@ class _Names:
     until: float
 
 
-def _visible(option: float | str) -> FinishedVisible:
-    if option == "none":
-        return None
-    return "lookup" if isinstance(option, str) else float(option)
-
-
-def _entry(**given: Any) -> ServiceEntry:
+def _entry(given: Mapping[str, Any]) -> ServiceEntry:
     try:
-        return ServiceEntry.model_validate(given)
+        return parse_entry(given)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"]) or "service"
-        raise BadService(f"{field}: {first['msg'].removeprefix('Value error, ')}") from error
+        # Not from the error: it holds what was given, and that may hold a password.
+        raise BadService(f"{field}: {first['msg'].removeprefix('Value error, ')}") from None
 
 
 def _write(session: Session, entry: ServiceEntry, origin: str) -> Service:
@@ -141,8 +132,9 @@ def _write(session: Session, entry: ServiceEntry, origin: str) -> Service:
         row.registered_at, row.removed_at = utc_text(), None
     elif row.kind != entry.kind:
         _forget(session, entry.id, origin)
-    row.name, row.kind, row.url, row.origin = entry.name or entry.id, entry.kind, entry.url, origin
-    row.options_json = json.dumps({"finished_visible_for_s": entry.finished_visible_for_s})
+    row.name, row.kind, row.url, row.origin = entry.name, entry.kind, entry.url, origin
+    row.password, row.password_env = entry.password, entry.password_env
+    row.options_json = entry.options.model_dump_json()
     session.flush()
     return row
 

@@ -19,13 +19,13 @@ from app.eventlog.payloads import Status
 from app.reconciliation import queries, rows
 from app.reconciliation.accept import MAX_REASON_CHARS, accept
 from app.reconciliation.models import DiscrepancyEvent, ServiceState
+from app.sources.kinds import health_path
 
 bp = Blueprint("reconciliation", __name__)
 
 MAX_LIMIT = 500
 MAX_PAGE = 1_000_000
 MAX_IDS = 10_000
-HEALTH_PATHS = {"palantir": "/api/v1/health"}
 
 
 def _start(text: object) -> str | None:
@@ -148,7 +148,7 @@ def _registered(found: queries.Watched) -> dict[str, Any]:
         "id": service.id,
         "name": service.name,
         "type": service.kind,
-        "healthEndpoint": service.url + HEALTH_PATHS.get(service.kind, ""),
+        "healthEndpoint": service.url + health_path(service.kind),
         "registeredAt": service.registered_at,
         "metadata": {"origin": service.origin, **_camel(json.loads(service.options_json))},
         "health": _health(state),
@@ -165,7 +165,7 @@ def _health(state: ServiceState | None) -> str:
     """Of the health endpoint, which is part of every poll."""
     if state is None or state.last_poll_at is None:
         return "unknown"
-    return "failing" if state.failing_since else "ok"
+    return "failing" if state.failing_since else state.health or "ok"
 
 
 def _discrepancy(row: DiscrepancyEvent) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -15,8 +15,11 @@ from app.eventlog.payloads import ReconciliationUpdate
 from app.reconciliation.findings import bounded_ids
 from app.reconciliation.models import CheckSample, DiscrepancyEvent, KnownJob, OpenItem, Service, ServiceState
 from app.reconciliation.state import Belief, Closing, Heard, Item, Known, Verdict, slices
+from app.sources.base import Look, Worker
 
 ROWS = 500  # in one statement
+MAX_WORKERS = 500
+_WORKER_ORDER = {"dead": 0, "busy": 1, "suspended": 2, "idle": 3}
 # Rows written in bulk are never looked at again through the session that wrote them.
 _UNSYNCED = {"synchronize_session": False}
 
@@ -181,13 +184,22 @@ def tell(session: Session, row: ServiceState, known: Known, verdict: Verdict) ->
     return NewEvent("reconciliation.update", told)
 
 
-def note_answer(row: ServiceState, verdict: Verdict) -> None:
-    """The times of a check that was answered."""
+def note_answer(row: ServiceState, verdict: Verdict, look: Look) -> None:
+    """The times of a check that was answered, and what it said of the service itself."""
     row.checked_at = row.last_poll_at = row.last_answer_at = utc_text(verdict.checked_at)
     row.last_verified_at = _text(verdict.last_verified_at)
     row.latency_ms = verdict.latency_ms
     row.failing_since = row.waited_ms = None
     row.reason = verdict.reason
+    row.health, row.workers_json = look.health, workers_text(look.workers)
+
+
+def workers_text(workers: Sequence[Worker] | None) -> str | None:
+    """For the page of the service: at most `MAX_WORKERS`, those that need a look first."""
+    if workers is None:
+        return None
+    shown = sorted(workers, key=lambda worker: (_WORKER_ORDER[worker.state], worker.id))[:MAX_WORKERS]
+    return json.dumps([worker._asdict() | {"seen_at": _text(worker.seen_at)} for worker in shown], ensure_ascii=False)
 
 
 def _payload(service_id: str, known: Known, verdict: Verdict, event_id: str) -> ReconciliationUpdate:

@@ -14,7 +14,8 @@ from app.reconciliation import registry
 from app.reconciliation.explain import PublishedEvents
 from app.reconciliation.models import prune_samples
 from app.reconciliation.observe import Observer, WatchedService
-from app.sources.file import ServiceEntry, read_services_file
+from app.sources.entry import ServiceEntry
+from app.sources.file import read_services_file
 from app.sources.lease import Lease
 from app.sources.poller import Poller
 

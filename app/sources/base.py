@@ -15,6 +15,7 @@ Action = Literal["retry-job", "delete-job", "purge-queue", "restart-service"]
 ACTIONS: tuple[Action, ...] = ("retry-job", "delete-job", "purge-queue", "restart-service")
 # What a person may look at beyond counts and ids, where the source has it.
 View = Literal["workers", "stuck", "detail"]
+VIEWS: tuple[View, ...] = ("workers", "stuck", "detail")
 
 # For how long a job that has finished can still be seen: seconds in the lists, by asking for its id, or not at all.
 FinishedVisible = float | Literal["lookup"] | None
@@ -160,7 +161,7 @@ class Source(Protocol):
         ...
 
     def close(self) -> None:
-        """Give connections back. Whoever built the source calls it once, after its last use."""
+        """Give connections back, after the last use. Not called while anything else of it runs."""
         ...
 
 
@@ -183,7 +184,7 @@ class Kind:
 
     `about` is one sentence; `url_example` stands in forms and errors. `check_url(url)` gives the address apart from its
     password, or raises `ValueError` with what was expected. `build(address, options, job_list_bound)` connects to
-    nothing yet.
+    nothing yet. `health_path` comes behind the address where a service has a health endpoint.
     """
 
     name: str
@@ -192,3 +193,4 @@ class Kind:
     check_url: Callable[[str], Address]
     options: type[Options]
     build: Callable[[Address, Any, int], Source]
+    health_path: str = ""

@@ -3,39 +3,15 @@
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
+from pydantic import ValidationError
 
 from app.config import ConfigError
+from app.sources.entry import DEFAULT_KIND, ServiceEntry, keys_of, parse_entry
 
 TABLE = "service"
 _HEADER = re.compile(r"^\s*\[\[\s*service\s*\]\]")
-
-
-class ServiceEntry(BaseModel):
-    """One service as a person configures it, in the file or in the browser."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    id: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
-    name: Annotated[str, StringConstraints(min_length=1, max_length=100, strip_whitespace=True)] = ""
-    kind: Literal["palantir"] = "palantir"
-    url: Annotated[str, StringConstraints(max_length=2_000)]
-    finished_visible_for_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["lookup", "none"] = "lookup"
-
-    @field_validator("url")
-    @classmethod
-    def _plain_http(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("expected an address like http://host:port")
-        if "@" in parts.netloc:  # the address is shown on pages
-            raise ValueError("expected an address without a user name or password")
-        if parts.query or parts.fragment:
-            raise ValueError("expected an address without ? or #")
-        return url.rstrip("/")
 
 
 class ServicesFileError(ConfigError):
@@ -72,18 +48,18 @@ def parse_services(text: str) -> list[ServiceEntry]:
 
 def _entry(text: str, index: int, table: Any) -> ServiceEntry:
     try:
-        return ServiceEntry.model_validate(table)
+        return parse_entry(table)
     except ValidationError as error:
         first = error.errors()[0]
         key = str(first["loc"][0]) if first["loc"] else TABLE
-        raise _fault(text, index, key, _expected(first["type"], str(first["msg"]))) from error
+        raise _fault(text, index, key, _expected(table, first["type"], str(first["msg"]))) from None
 
 
-def _expected(kind: str, message: str) -> str:
-    if kind == "missing":
+def _expected(table: Any, fault: str, message: str) -> str:
+    if fault == "missing":
         return "is missing"
-    if kind == "extra_forbidden":
-        return f"unknown key; expected one of {', '.join(ServiceEntry.model_fields)}"
+    if fault == "extra_forbidden":
+        return f"unknown key; expected one of {', '.join(keys_of(table.get('kind', DEFAULT_KIND)))}"
     return message.removeprefix("Value error, ")
 
 

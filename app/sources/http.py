@@ -35,12 +35,16 @@ class Answer:
 class HttpClient:
     """GETs below one address, with connections kept between them. For one thread at a time."""
 
-    def __init__(self, base_url: str, answer_s: float = ANSWER_S, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(
+        self, base_url: str, answer_s: float = ANSWER_S, max_bytes: int = MAX_BYTES, *, token: str | None = None
+    ) -> None:
         self._base = base_url.rstrip("/")
         self._answer_s, self._max_bytes = answer_s, max_bytes
         self._session = requests.Session()
         self._session.trust_env = False  # neither a proxy nor credentials from this machine's own files
         self._session.headers = requests.structures.CaseInsensitiveDict(_HEADERS)
+        if token is not None:
+            self._session.headers["Authorization"] = f"Bearer {token}"
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, _Adapter())
 

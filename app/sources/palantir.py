@@ -1,82 +1,45 @@
 """A job service that speaks the Palantir HTTP API."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Annotated, Any, TypeVar
-from urllib.parse import quote
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Literal
+from urllib.parse import quote, urlsplit
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import Field
 
 from app.sources.base import (
-    MAX_JOB_ID_CHARS,
+    Address,
     Capabilities,
     FinishedVisible,
     Job,
+    JobDetail,
     JobFate,
+    Kind,
     Listing,
     Look,
+    Options,
     SourceError,
+    StuckJob,
 )
 from app.sources.http import HttpClient
+from app.sources.palantir_api import (
+    PAGE,
+    A,
+    CountsAnswer,
+    GoneAnswer,
+    HealthAnswer,
+    JobAnswer,
+    PageAnswer,
+    StuckAnswer,
+    in_flow_order,
+    is_finished,
+    parse,
+)
 
-PAGE = 1_000
 # A whole look is many requests: it too must end before its service would count as silent.
 LOOK_S = 15.0
 LOOK_UP_STATUSES = frozenset({200, 404, 410})
-
-# In the order in which jobs flow. A state that is in neither list is taken for unfinished: a job must not
-# leave the known set only because its service uses a word that we do not know.
-UNFINISHED = ("scheduled", "deferred", "queued", "running", "retrying")
-FINISHED = frozenset(
-    {
-        *("succeeded", "success", "successful", "completed", "complete", "done", "finished"),
-        *("failed", "failure", "error", "errored", "dead", "aborted", "stopped", "rejected", "timed_out"),
-        *("deleted", "removed", "purged", "cancelled", "canceled", "revoked", "skipped", "expired", "archived"),
-    }
-)
-
-Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_JOB_ID_CHARS, pattern=r"^[^\x00-\x1f\x7f]+$")]
-State = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,40}$")]
-Number = Annotated[int, Field(ge=0, le=2**53)]
-Revision = int | Annotated[str, StringConstraints(max_length=200)]
-
-
-class _Answer(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-
-A = TypeVar("A", bound=_Answer)
-
-
-class _Health(_Answer):
-    status: Annotated[str, StringConstraints(max_length=100)] = "ok"
-    instance_id: Annotated[str, StringConstraints(max_length=200)] | None = Field(None, alias="instanceId")
-
-
-class _Counts(_Answer):
-    counts: dict[State, Number] = Field(max_length=40)
-    as_of: AwareDatetime | None = Field(None, alias="asOf")
-    revision: Revision | None = None
-
-
-class _Job(_Answer):
-    id: Id
-    state: State
-    queue: Annotated[str, StringConstraints(max_length=200)] | None = None
-    attempt: Number | None = None
-
-    def job(self) -> Job:
-        return Job(self.id, self.state, self.queue, self.attempt)
-
-
-class _Page(_Answer):
-    jobs: list[_Job] = Field(max_length=PAGE)
-    next: Id | None = None
-    revision: Revision | None = None
-
-
-class _Gone(_Answer):
-    state: State
+NO_WORKERS = "the Palantir HTTP API does not tell of its workers"
 
 
 class PalantirSource:
@@ -93,7 +56,7 @@ class PalantirSource:
     ) -> None:
         self._http = http or HttpClient(url)
         self._bound, self._look_s = job_list_bound, look_s
-        self._capabilities = Capabilities(finished_visible_for_s)
+        self._capabilities = Capabilities(finished_visible_for_s, {"workers": NO_WORKERS})
 
     @property
     def capabilities(self) -> Capabilities:
@@ -101,13 +64,14 @@ class PalantirSource:
 
     def look(self) -> Look:
         reading = _Reading(self._http, self._bound, self._look_s)
-        health = reading.get("/api/v1/health", _Health)
-        counts = reading.get("/api/v1/jobs/counts", _Counts)
+        health = reading.get("/api/v1/health", HealthAnswer)
+        counts = reading.get("/api/v1/jobs/counts", CountsAnswer)
         listings = tuple(reading.listing(state) for state in in_flow_order(counts.counts))
         return Look(
             counts=counts.counts,
             listings=listings,
             latency_ms=reading.latency_ms,
+            health=health.status,
             instance_id=health.instance_id,
             as_of=counts.as_of,
             revision=None if counts.revision is None else str(counts.revision),
@@ -120,10 +84,26 @@ class PalantirSource:
             if answer.status == 404:
                 return JobFate("unknown")
             if answer.status == 410:
-                return JobFate("finished", end_state=_parse(_Gone, answer.json).state)
-            return _fate(_parse(_Job, answer.json).job(), job_id)
+                return JobFate("finished", end_state=parse(GoneAnswer, answer.json).state)
+            return _fate(parse(JobAnswer, answer.json).job(), job_id)
         except SourceError:
             return JobFate("cannot-tell")
+
+    def detail(self, job_id: str) -> JobDetail | None:
+        answer = self._http.get(f"/api/v1/jobs/{quote(job_id, safe='')}", expect=LOOK_UP_STATUSES)
+        if answer.status == 404:
+            return None
+        if answer.status == 410:
+            return JobDetail(Job(job_id, parse(GoneAnswer, answer.json).state))
+        return parse(JobAnswer, answer.json).detail()
+
+    def stuck(self) -> Sequence[StuckJob]:
+        found = parse(StuckAnswer, self._http.get("/api/v1/jobs/stuck").json)
+        limit = f" for more than {found.threshold_s:g} s" if found.threshold_s is not None else ""
+        return [StuckJob(job.job(), f"{job.state}{limit}", job.started_at) for job in found.jobs]
+
+    def close(self) -> None:
+        self._http.close()
 
 
 class _Reading:
@@ -142,7 +122,7 @@ class _Reading:
         left = self._began + self._seconds - time.monotonic()
         if left <= 0:
             raise SourceError(f"did not finish answering within {self._seconds:g} s")
-        return _parse(model, self._http.get(path, params, within_s=left).json)
+        return parse(model, self._http.get(path, params, within_s=left).json)
 
     def listing(self, state: str) -> Listing:
         """All jobs of `state`, or none where there are more than the bound: then only their count is known."""
@@ -155,10 +135,10 @@ class _Reading:
                 return Listing(state, finished, {}, complete=False)
         return Listing(state, finished, jobs)
 
-    def _pages(self, state: str) -> Iterator[_Page]:
+    def _pages(self, state: str) -> Iterator[PageAnswer]:
         after = ""
         while True:
-            page = self.get("/api/v1/jobs", _Page, {"state": state, "after": after, "limit": PAGE})
+            page = self.get("/api/v1/jobs", PageAnswer, {"state": state, "after": after, "limit": PAGE})
             self.revisions.add(page.revision)
             yield page
             if page.next is None:
@@ -166,23 +146,6 @@ class _Reading:
             if page.next <= after or not page.jobs:
                 raise SourceError("answered a list of jobs that does not end")
             after = page.next
-
-
-def is_finished(state: str) -> bool:
-    return state.lower() in FINISHED
-
-
-def in_flow_order(states: Iterable[str]) -> list[str]:
-    """Unfinished ones first, unknown words after the known ones, finished last: as a job moves, so it is read.
-
-    `queued` and `running` are read even where the counts leave them out.
-    """
-
-    def place(state: str) -> tuple[bool, int, str]:
-        known = UNFINISHED.index(state.lower()) if state.lower() in UNFINISHED else len(UNFINISHED)
-        return is_finished(state), known, state
-
-    return sorted({"queued", "running", *states}, key=place)
 
 
 def _fate(job: Job, asked: str) -> JobFate:
@@ -193,10 +156,35 @@ def _fate(job: Job, asked: str) -> JobFate:
     return JobFate("found", job=job)
 
 
-def _parse(model: type[A], found: Any) -> A:
-    try:
-        return model.model_validate(found)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "answer"
-        raise SourceError(f"answered something else than the Palantir API: {place[:80]}: {first['msg']}") from error
+class PalantirOptions(Options):
+    finished_visible_for_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["lookup", "none"] = "lookup"
+
+    @property
+    def visible(self) -> FinishedVisible:
+        return None if self.finished_visible_for_s == "none" else self.finished_visible_for_s
+
+
+def _plain_http(url: str) -> Address:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("expected an address like http://host:port")
+    if "@" in parts.netloc:  # the address is shown on pages
+        raise ValueError("expected an address without a user name or password; password_env names a token")
+    if parts.query or parts.fragment:
+        raise ValueError("expected an address without ? or #")
+    return Address(url.rstrip("/"))
+
+
+def _build(address: Address, options: PalantirOptions, bound: int) -> PalantirSource:
+    return PalantirSource(address.url, bound, options.visible, http=HttpClient(address.url, token=address.password))
+
+
+KIND = Kind(
+    name="palantir",
+    about="A job service that speaks the Palantir HTTP API",
+    url_example="http://127.0.0.1:9001",
+    check_url=_plain_http,
+    options=PalantirOptions,
+    build=_build,
+    health_path="/api/v1/health",
+)

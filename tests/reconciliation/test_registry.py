@@ -7,7 +7,8 @@ from flask import Flask
 
 from app.db import read, write
 from app.reconciliation import queries, registry
-from app.sources.file import ServiceEntry
+from app.sources.base import SourceError
+from app.sources.entry import ServiceEntry, parse_entry
 from app.sources.palantir import PalantirSource
 from tests.reconciliation.desk import SERVICE, Desk
 from tests.reconciliation.values import look
@@ -26,7 +27,7 @@ def change(what: Any, *args: Any, **named: Any) -> None:
 
 
 def entry(service_id: str, **more: Any) -> ServiceEntry:
-    return ServiceEntry(id=service_id, url=URL, **more)
+    return parse_entry({"id": service_id, "url": URL, **more})
 
 
 def test_services_are_listed_by_name(desk: Desk) -> None:
@@ -128,4 +129,7 @@ def test_a_kind_that_this_version_does_not_know_does_not_stop_the_others(desk: D
     with write() as session:
         row = registry.add(session, id="odd", name="Odd", kind="palantir", url=URL)
         row.kind = "from-the-future"
-    assert [service.id for service in registry.Sources(10).watched()] == [SERVICE]
+    services = {service.id: service for service in registry.Sources(10).watched()}
+    assert set(services) == {SERVICE, "odd"}
+    with pytest.raises(SourceError, match="is of the kind from-the-future, which is not installed here"):
+        services["odd"].source.look()

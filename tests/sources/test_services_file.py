@@ -6,6 +6,7 @@ import pytest
 
 from app.config import ConfigError
 from app.sources.file import parse_services, read_services_file
+from app.sources.palantir import PalantirOptions
 
 GOOD = """
 # two of them
@@ -24,8 +25,11 @@ finished_visible_for_s = 600
 def test_every_service_of_the_file_is_read_in_order() -> None:
     mail, billing = parse_services(GOOD)
     assert (mail.id, mail.name, mail.kind, mail.url) == ("mail", "Mail", "palantir", "http://127.0.0.1:9001")
-    assert mail.finished_visible_for_s == "lookup"
-    assert (billing.url, billing.finished_visible_for_s) == ("https://billing.example/base", 600)
+    assert mail.options == PalantirOptions(finished_visible_for_s="lookup")
+    assert (billing.url, billing.options) == (
+        "https://billing.example/base",
+        PalantirOptions(finished_visible_for_s=600),
+    )
 
 
 def test_an_empty_file_names_no_service() -> None:

@@ -1,0 +1,112 @@
+"""What a Palantir HTTP job service answers (docs/palantir-api.md), and which of its states come after which."""
+
+from collections.abc import Iterable
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from app.sources.base import MAX_JOB_ID_CHARS, Job, JobDetail, SourceError
+
+PAGE = 1_000
+MAX_STUCK = 1_000
+MAX_ERROR_CHARS = 2_000
+# In the order in which jobs flow. A state that is in neither list is taken for unfinished: a job must not
+# leave the known set only because its service uses a word that we do not know.
+UNFINISHED = ("scheduled", "deferred", "queued", "running", "retrying")
+FINISHED = frozenset(
+    {
+        *("succeeded", "success", "successful", "completed", "complete", "done", "finished"),
+        *("failed", "failure", "error", "errored", "dead", "aborted", "stopped", "rejected", "timed_out"),
+        *("deleted", "removed", "purged", "cancelled", "canceled", "revoked", "skipped", "expired", "archived"),
+    }
+)
+
+Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_JOB_ID_CHARS, pattern=r"^[^\x00-\x1f\x7f]+$")]
+State = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,40}$")]
+Number = Annotated[int, Field(ge=0, le=2**53)]
+Revision = int | Annotated[str, StringConstraints(max_length=200)]
+
+
+class Answer(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+A = TypeVar("A", bound=Answer)
+
+
+class HealthAnswer(Answer):
+    status: Annotated[str, StringConstraints(max_length=100)] = "ok"
+    instance_id: Annotated[str, StringConstraints(max_length=200)] | None = Field(None, alias="instanceId")
+
+
+class CountsAnswer(Answer):
+    counts: dict[State, Number] = Field(max_length=40)
+    as_of: AwareDatetime | None = Field(None, alias="asOf")
+    revision: Revision | None = None
+
+
+class JobAnswer(Answer):
+    id: Id
+    state: State
+    queue: Annotated[str, StringConstraints(max_length=200)] | None = None
+    attempt: Number | None = None
+
+    enqueued_at: AwareDatetime | None = Field(None, alias="enqueuedAt")
+    started_at: AwareDatetime | None = Field(None, alias="startedAt")
+    finished_at: AwareDatetime | None = Field(None, alias="finishedAt")
+    worker: Annotated[str, StringConstraints(max_length=200)] | None = None
+    error: str | None = None
+
+    def job(self) -> Job:
+        return Job(self.id, self.state, self.queue, self.attempt)
+
+    def detail(self) -> JobDetail:
+        return JobDetail(
+            self.job(),
+            enqueued_at=self.enqueued_at,
+            started_at=self.started_at,
+            ended_at=self.finished_at,
+            worker=self.worker,
+            error=self.error[:MAX_ERROR_CHARS] if self.error else None,
+        )
+
+
+class PageAnswer(Answer):
+    jobs: list[JobAnswer] = Field(max_length=PAGE)
+    next: Id | None = None
+    revision: Revision | None = None
+
+
+class StuckAnswer(Answer):
+    jobs: list[JobAnswer] = Field(max_length=MAX_STUCK)
+    threshold_s: Annotated[float, Field(ge=0)] | None = Field(None, alias="thresholdS")
+
+
+class GoneAnswer(Answer):
+    state: State
+
+
+def is_finished(state: str) -> bool:
+    return state.lower() in FINISHED
+
+
+def in_flow_order(states: Iterable[str]) -> list[str]:
+    """Unfinished ones first, unknown words after the known ones, finished last: as a job moves, so it is read.
+
+    `queued` and `running` are read even where the counts leave them out.
+    """
+
+    def place(state: str) -> tuple[bool, int, str]:
+        known = UNFINISHED.index(state.lower()) if state.lower() in UNFINISHED else len(UNFINISHED)
+        return is_finished(state), known, state
+
+    return sorted({"queued", "running", *states}, key=place)
+
+
+def parse(model: type[A], found: Any) -> A:
+    try:
+        return model.model_validate(found)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "answer"
+        raise SourceError(f"answered something else than the Palantir API: {place[:80]}: {first['msg']}") from error

@@ -1,0 +1,76 @@
+"""One service as a person configures it: checked by its kind, and its password apart from its address."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from app.sources import entry, kinds
+from app.sources.base import Address, Source, SourceError
+from app.sources.palantir import PalantirOptions
+
+URL = "http://127.0.0.1:9"
+
+
+def first_error(given: dict[str, Any]) -> tuple[str, str]:
+    with pytest.raises(ValidationError) as caught:
+        entry.parse_entry(given)
+    error = caught.value.errors()[0]
+    return ".".join(map(str, error["loc"])), error["msg"]
+
+
+def test_an_entry_has_the_options_of_its_kind() -> None:
+    found = entry.parse_entry({"id": "mail", "url": URL + "/", "finished_visible_for_s": 60})
+    assert (found.name, found.kind, found.url) == ("mail", "palantir", URL)
+    assert found.options == PalantirOptions(finished_visible_for_s=60)
+
+
+def test_an_unknown_kind_names_those_that_are_there() -> None:
+    key, said = first_error({"id": "mail", "url": URL, "kind": "oracle"})
+    assert key == "kind"
+    assert said.startswith("expected one of palantir, rq, celery")
+
+
+def test_an_option_of_no_kind_is_placed_at_its_key() -> None:
+    assert first_error({"id": "mail", "url": URL, "ports": 1})[0] == "ports"
+
+
+def test_an_error_never_repeats_an_address_which_may_hold_a_password() -> None:
+    with pytest.raises(ValidationError) as caught:
+        entry.parse_entry({"id": "mail", "url": "http://ann:sesame@host"})
+    assert "sesame" not in str(caught.value)
+
+
+def test_an_entry_does_not_show_its_password() -> None:
+    found = entry.parse_entry({"id": "mail", "url": URL, "password": "sesame"})
+    assert found.password == "sesame"
+    assert "sesame" not in repr(found)
+
+
+def test_a_password_comes_from_the_environment_where_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAIL_TOKEN", "sesame")
+    seen: list[Address] = []
+    kind = kinds.kind("palantir")
+
+    def build(address: Address, options: Any, bound: int) -> Source:
+        seen.append(address)
+        return kind.build(address, options, bound)
+
+    monkeypatch.setattr(entry, "kind", lambda _: replace(kind, build=build))
+    entry.build("palantir", Address(URL), {}, "MAIL_TOKEN", 10)
+    assert seen == [Address(URL, "sesame")]
+
+
+def test_a_missing_variable_makes_the_service_stale_and_says_which() -> None:
+    source = entry.build("palantir", Address(URL), {}, "NO_SUCH_VARIABLE", 10)
+    with pytest.raises(SourceError, match="environment variable NO_SUCH_VARIABLE, which is not set"):
+        source.look()
+    assert source.look_up("a").kind == "cannot-tell"
+    assert "NO_SUCH_VARIABLE" in (source.capabilities.why_not("retry-job") or "")
+
+
+def test_settings_of_another_version_make_the_service_stale_and_say_so() -> None:
+    source = entry.build("palantir", Address(URL), {"speed": 9}, None, 10)
+    with pytest.raises(SourceError, match="settings that cannot be used here: speed"):
+        source.look()

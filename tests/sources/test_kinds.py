@@ -1,0 +1,62 @@
+"""The kinds of sources that can be configured, and those that other packages bring."""
+
+from importlib.metadata import EntryPoint
+from typing import Any
+
+import pytest
+
+from app.sources import kinds, palantir
+
+THIRD_PARTY = "tests.sources.test_kinds"
+KIND = palantir.KIND.__class__(
+    name="sidekiq",
+    about="Brought by another package",
+    url_example="redis://127.0.0.1",
+    check_url=palantir.KIND.check_url,
+    options=palantir.KIND.options,
+    build=palantir.KIND.build,
+)
+NOT_A_KIND = "sidekiq"
+
+
+@pytest.fixture
+def bring(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """`bring("KIND")`: another package is installed whose entry point is this object."""
+
+    def install(name: str) -> None:
+        points = [EntryPoint("sidekiq", f"{THIRD_PARTY}:{name}", kinds.GROUP)]
+        monkeypatch.setattr(kinds, "entry_points", lambda group: points if group == kinds.GROUP else [])
+
+    _forget()
+    yield install
+    _forget()
+
+
+def test_beacons_own_come_first() -> None:
+    assert kinds.names()[:3] == ["palantir", "rq", "celery"]
+
+
+def test_one_of_another_package_is_a_kind_like_every_other(bring: Any) -> None:
+    bring("KIND")
+    assert kinds.names()[3:] == ["sidekiq"]
+    assert kinds.kind("sidekiq") is KIND
+
+
+@pytest.mark.parametrize("broken", ["NOT_A_KIND", "nothing_of_that_name"])
+def test_one_that_cannot_be_loaded_is_left_out_and_said(
+    bring: Any, caplog: pytest.LogCaptureFixture, broken: str
+) -> None:
+    bring(broken)
+    assert kinds.names() == ["palantir", "rq", "celery"]
+    assert "the kind of source sidekiq" in caplog.text
+
+
+def test_an_unknown_one_is_said_with_those_that_are_there() -> None:
+    with pytest.raises(kinds.UnknownKind, match="expected one of palantir, rq, celery"):
+        kinds.kind("oracle")
+    assert kinds.health_path("oracle") == ""
+
+
+def _forget() -> None:
+    kinds.kind.cache_clear()
+    kinds._brought.cache_clear()

@@ -1,0 +1,55 @@
+"""`beacon service add`: options of every kind, and passwords that show up nowhere."""
+
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from app.cli import cli
+from tests.test_cli import Beacon, beacon, instance
+
+__all__ = ["beacon", "instance"]  # fixtures
+
+URL = "http://127.0.0.1:9"
+
+
+def rows(database: Path, query: str) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(database)) as connection:
+        return connection.execute(query).fetchall()
+
+
+def test_options_are_read_as_toml_or_as_a_word(beacon: Beacon, instance: Path, database: Path) -> None:
+    added = beacon("service", "add", "a", URL, "--option", "finished_visible_for_s=60.5")
+    assert added.stdout == "watching a\n"
+    beacon("service", "add", "b", URL, "--option", "finished_visible_for_s=none")
+    found = [json.loads(text) for (text,) in rows(database, "SELECT options_json FROM service ORDER BY id")]
+    assert found == [{"finished_visible_for_s": 60.5}, {"finished_visible_for_s": "none"}]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--option", "finished_visible_for_s"], "expected KEY=VALUE"),
+        (["--option", "speed=9"], "speed: Extra inputs are not permitted"),
+        (["--kind", "oracle"], "kind: expected one of palantir, rq, celery"),
+        (["--password-env", "not a name"], "password_env: "),
+    ],
+)
+@pytest.mark.usefixtures("instance")
+def test_what_cannot_be_used_is_said_in_words(arguments: list[str], said: str) -> None:
+    refused = CliRunner().invoke(cli, ["service", "add", "a", URL, *arguments])
+    assert refused.exit_code != 0
+    assert said in f"{refused.exception} {refused.output}"
+
+
+def test_a_password_is_kept_for_the_poller_and_shown_nowhere(beacon: Beacon, database: Path) -> None:
+    beacon("service", "add", "a", URL, "--password-stdin", stdin="sesame\n")
+    assert rows(database, "SELECT password FROM service") == [("sesame",)]
+    told = beacon("service", "list").stdout + beacon("doctor").stdout
+    assert "sesame" not in told
+    [(after,)] = rows(database, "SELECT after_state_json FROM command_audit WHERE action_type = 'service-add'")
+    assert json.loads(after) == {"kind": "palantir", "url": URL, "options": {"finished_visible_for_s": "lookup"}}
