@@ -148,7 +148,7 @@ class Observer:
         with read() as session:
             ended = explained(session, self._explains, service.id, {*absent, *items}, since)
         evidence = replace(evidence, explained=ended)
-        asked = _some([job_id for job_id in absent if reconcile.needs_look_up(known, evidence, job_id)], LOOK_UPS)
+        asked = _some([job_id for job_id in absent if reconcile.needs_look_up(evidence, job_id)], LOOK_UPS)
         if evidence.finished_visible is not None:
             lost = [job_id for job_id in items if heard.find(job_id) is None]
             asked += _some(lost, min(ITEM_LOOK_UPS, LOOK_UPS - len(asked)))

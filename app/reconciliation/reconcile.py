@@ -65,11 +65,14 @@ def suspects(known: Known, heard: Heard, breathe: Breathe = _no_pause) -> list[s
     return absent
 
 
-def needs_look_up(known: Known, evidence: Evidence, job_id: str) -> bool:
-    """Whether only the service can say what became of a job that neither look shows."""
+def needs_look_up(evidence: Evidence, job_id: str) -> bool:
+    """Whether the service is asked what became of a job that neither look shows.
+
+    Also where it would still be visible had it finished: a worker may hold it in its hands, in no list yet.
+    """
     if evidence.finished_visible is None or evidence.second is None or job_id in evidence.explained:
         return False
-    return evidence.second.find(job_id) is None and not _still_visible(known, evidence.second, evidence, job_id)
+    return evidence.second.find(job_id) is None
 
 
 def reconcile(known: Known, heard: Heard, evidence: Evidence, now: datetime, breathe: Breathe = _no_pause) -> Verdict:

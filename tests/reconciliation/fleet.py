@@ -91,7 +91,7 @@ def observe(fleet: Fleet, known: Known, visible: FinishedVisible, moves: Iterato
     if absent:
         second = fleet.look(moves, forward_only=visible != "lookup")
         evidence = Evidence(visible, second)
-        asked = [job_id for job_id in absent if rules.needs_look_up(known, evidence, job_id)]
+        asked = [job_id for job_id in absent if rules.needs_look_up(evidence, job_id)]
         evidence = Evidence(visible, second, {job_id: fleet.look_up(job_id) for job_id in asked})
     verdict = rules.reconcile(known, heard, evidence, at(fleet.now))
     assert verdict.belief is not None

@@ -149,14 +149,24 @@ class TestLookUp:
         assert belief is not None
         assert (belief.unseen, belief.put) == ({}, (job("a"),))
 
-    @pytest.mark.parametrize(("visible", "asked"), [("lookup", True), (60.0, False), (6.0, True), (None, False)])
-    def test_only_what_nothing_else_can_answer_is_asked(self, visible: float | str | None, asked: bool) -> None:
-        assert rules.needs_look_up(known("a"), evidence(visible), "a") is asked
+    def test_a_job_between_two_lists_is_no_discrepancy(self) -> None:
+        """Taken from its queue, not yet noted as started: both looks miss it, only its service knows."""
+        fates = {"a": JobFate("found", Job("a", "queued", "mail", 1))}
+        verdict = rules.reconcile(known("a"), heard(look(), 5), evidence(60.0, fates=fates), at(6))
+        assert verdict.status == "verified"
+        assert verdict.belief is not None
+        assert list(verdict.belief.jobs) == ["a"]
+
+    @pytest.mark.parametrize(("visible", "asked"), [("lookup", True), (60.0, True), (6.0, True), (None, False)])
+    def test_a_job_that_is_nowhere_is_asked_for_where_its_source_can_answer(
+        self, visible: float | str | None, asked: bool
+    ) -> None:
+        assert rules.needs_look_up(evidence(visible), "a") is asked
 
     def test_explained_and_found_jobs_are_not_asked_for(self) -> None:
-        assert not rules.needs_look_up(known("a"), evidence("lookup", explained=frozenset({"a"})), "a")
-        assert not rules.needs_look_up(known("a"), evidence("lookup", heard(look(queued=["a"]), 6)), "a")
-        assert not rules.needs_look_up(known("a"), Evidence("lookup", None), "a")
+        assert not rules.needs_look_up(evidence("lookup", explained=frozenset({"a"})), "a")
+        assert not rules.needs_look_up(evidence("lookup", heard(look(queued=["a"]), 6)), "a")
+        assert not rules.needs_look_up(Evidence("lookup", None), "a")
 
 
 class TestUnaccounted:

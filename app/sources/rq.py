@@ -1,0 +1,153 @@
+"""RQ on Redis or Valkey: every queue and registry, the workers, and what RQ itself would not notice."""
+
+import time
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints
+
+from app.offloop import Pace
+from app.sources.base import (
+    Address,
+    Capabilities,
+    FinishedVisible,
+    JobDetail,
+    JobFate,
+    Kind,
+    Look,
+    Options,
+    SourceError,
+    StuckJob,
+    Worker,
+)
+from app.sources.redis import RedisServer, check_url
+from app.sources.rq_jobs import detail_of, fate_of, stuck_jobs
+from app.sources.rq_oddities import CURRENT, HEARTBEAT, QUEUES, STATE, Oddities, is_alive, moment, orphans
+from app.sources.rq_places import tally
+from app.sources.rq_snapshot import MAX_QUEUES, Snapshot, read_snapshot
+
+# A worker of several queues takes a job from its queue a moment before it notes that it has it.
+IN_HAND_S = 0.7
+_ASK_AGAIN_S = 0.1
+LOOK_UP_S = 5.0
+_LOST_KEPT = 10_000
+_STATES: dict[str, Literal["busy", "suspended"]] = {"busy": "busy", "suspended": "suspended"}
+
+
+class RqOptions(Options):
+    """`queues`: which to watch; none named means all. `finished_visible_for_s`: RQ's `result_ttl`, "none" where it is
+    0 for any job: then one that finished and one that was lost look alike."""
+
+    queues: tuple[Annotated[str, StringConstraints(min_length=1, max_length=200)], ...] = Field(
+        (), max_length=MAX_QUEUES
+    )
+    finished_visible_for_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["none"] = 500.0
+
+    @property
+    def visible(self) -> FinishedVisible:
+        return None if self.finished_visible_for_s == "none" else self.finished_visible_for_s
+
+
+class RqSource:
+    """One look is one MULTI, and a second one where something looks wrong for the first time."""
+
+    def __init__(self, server: RedisServer, options: RqOptions, job_list_bound: int) -> None:
+        self._server, self._queues, self._bound = server, options.queues, job_list_bound
+        self._capabilities = Capabilities(options.visible)
+        self._oddities = Oddities(options.queues, job_list_bound)
+        self._looked_at = 0.0
+        self._lost: set[str] = set()
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self._capabilities
+
+    def look(self) -> Look:
+        with self._server.reading() as client:
+            began = time.monotonic()
+            snapshot = read_snapshot(client, self._queues, self._bound)
+            latency_ms = round((time.monotonic() - began) * 1000)
+            counted = tally(snapshot, Pace())
+            oddities = self._oddities.find(client, snapshot, counted)
+        self._looked_at = time.monotonic()
+        return Look(
+            counts=counted.counts,
+            listings=counted.listings,
+            latency_ms=latency_ms,
+            one_revision=True,
+            oddities=oddities,
+            workers=_workers(snapshot),
+            health=_health(snapshot),
+        )
+
+    def look_up(self, job_id: str) -> JobFate:
+        """`unknown` only of a job that exists, is nowhere, and is in no worker's hands: it will never run.
+
+        One that does not exist may have finished long ago or been deleted; RQ does not remember.
+        """
+        try:
+            with self._server.reading(LOOK_UP_S) as client:
+                fate = fate_of(client, job_id)
+                while fate.kind == "unknown" and job_id not in self._lost and self._may_be_in_hand():
+                    time.sleep(_ASK_AGAIN_S)
+                    fate = fate_of(client, job_id)
+        except SourceError:
+            return JobFate("cannot-tell")
+        self._remember(job_id, lost=fate.kind == "unknown")
+        return fate
+
+    def detail(self, job_id: str) -> JobDetail | None:
+        with self._server.reading(LOOK_UP_S) as client:
+            return detail_of(client, job_id)
+
+    def stuck(self) -> Sequence[StuckJob]:
+        with self._server.reading() as client:
+            snapshot = read_snapshot(client, self._queues, self._bound)
+            jobs = next(listing.jobs for listing in tally(snapshot, Pace()).listings if listing.state == "started")
+            return stuck_jobs(client, list(jobs.values()), orphans(client, snapshot), snapshot.at)
+
+    def close(self) -> None:
+        self._server.close()
+
+    def _may_be_in_hand(self) -> bool:
+        return time.monotonic() < self._looked_at + IN_HAND_S
+
+    def _remember(self, job_id: str, *, lost: bool) -> None:
+        if not lost or len(self._lost) >= _LOST_KEPT:
+            self._lost.discard(job_id)
+        else:
+            self._lost.add(job_id)
+
+
+def _workers(snapshot: Snapshot) -> tuple[Worker, ...]:
+    return tuple(_worker(name, fields, suspended=snapshot.suspended) for name, fields in snapshot.workers.items())
+
+
+def _worker(name: str, fields: Sequence[str | None], *, suspended: bool) -> Worker:
+    state: Literal["busy", "idle", "suspended", "dead"] = _STATES.get(fields[STATE] or "", "idle")
+    if suspended and state == "idle":
+        state = "suspended"
+    if not is_alive(fields):
+        state = "dead"
+    queues = tuple(queue for queue in (fields[QUEUES] or "").split(",") if queue)
+    return Worker(name[:200], state, queues, fields[CURRENT], moment(fields[HEARTBEAT]))
+
+
+def _health(snapshot: Snapshot) -> str:
+    alive = sum(map(is_alive, snapshot.workers.values()))
+    said = f"{alive:,} worker{'' if alive == 1 else 's'}" if alive else "no workers"
+    return f"{said}, suspended" if snapshot.suspended else said
+
+
+def _build(address: Address, options: Any, job_list_bound: int) -> RqSource:
+    return RqSource(RedisServer(address), options, job_list_bound)
+
+
+KIND = Kind(
+    name="rq",
+    about="Queues of RQ (Python) on Redis or Valkey.",
+    url_example="redis://host:6379/0",
+    check_url=check_url,
+    options=RqOptions,
+    build=_build,
+)

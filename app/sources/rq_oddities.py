@@ -1,0 +1,130 @@
+"""What is wrong with RQ's own data: ids without a job, jobs in two places, started jobs without a worker.
+
+A busy queue changes between two commands, so what is met for the first time is looked at once more before it is told:
+then all of it stands in one MULTI.
+"""
+
+import time
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Literal
+
+import redis
+from rq import Worker
+from rq.job import Job as RqJob
+
+from app.offloop import Pace
+from app.sources.base import Oddity
+from app.sources.rq_answers import Batch
+from app.sources.rq_places import Tally, tally, to_check
+from app.sources.rq_snapshot import WORKER_FIELDS, Snapshot, Started, read_snapshot
+
+CONFIRM_AFTER_S = 0.25
+# How many are looked at once more in one go. The others wait for the next look; a screen shows a few hundred.
+MAX_FRESH = 2_000
+_EXISTS_AT_ONCE = 500
+STATE, QUEUES, CURRENT, HEARTBEAT, _BIRTH, _DEATH = range(len(WORKER_FIELDS))
+
+Suspect = tuple[Literal["dangling", "duplicate", "orphaned"], str]
+
+
+class Oddities:
+    """Remembers what it has told, so that only what is new is looked at twice."""
+
+    def __init__(self, queues: Sequence[str], bound: int) -> None:
+        self._queues, self._bound = queues, bound
+        self._told: set[Suspect] = set()
+
+    def find(self, client: redis.Redis, snapshot: Snapshot, counted: Tally) -> tuple[Oddity, ...]:
+        found = _suspects(client, snapshot, counted, _without_job(client, snapshot))
+        fresh = set(sorted(found - self._told)[:MAX_FRESH])
+        told = found & self._told
+        if fresh:
+            time.sleep(CONFIRM_AFTER_S)
+            told |= fresh & self._again(client, [job_id for kind, job_id in fresh if kind == "dangling"])
+        self._told = told
+        kinds = sorted({kind for kind, _ in told})
+        return tuple(Oddity(kind, tuple(sorted(i for k, i in told if k == kind))) for kind in kinds)
+
+    def _again(self, client: redis.Redis, dangling: list[str]) -> set[Suspect]:
+        snapshot = read_snapshot(client, self._queues, self._bound, ask=dangling)
+        still = {job_id for _, ids in to_check(snapshot) for job_id in ids} & snapshot.gone
+        return _suspects(client, snapshot, tally(snapshot, Pace()), still)
+
+
+def orphans(client: redis.Redis, snapshot: Snapshot) -> set[str]:
+    """Started jobs that no living worker works on, by RQ's own signs of life.
+
+    A worker's key expires when it has not been heard of for its time, and an execution's score is when RQ gives it up.
+    """
+    live = {name for name, fields in snapshot.workers.items() if is_alive(fields)}
+    busy_with = {snapshot.workers[name][CURRENT] for name in live}
+    left = [started for started in snapshot.started if started.job_id not in busy_with]
+    given_up = {started.job_id for started in left if 0 <= started.until <= snapshot.at}
+    return given_up | _without_worker(client, [started for started in left if started.job_id not in given_up])
+
+
+def is_alive(fields: Sequence[str | None]) -> bool:
+    return fields[_BIRTH] is not None and fields[_DEATH] is None
+
+
+def _suspects(client: redis.Redis, snapshot: Snapshot, counted: Tally, dangling: Iterable[str]) -> set[Suspect]:
+    found: set[Suspect] = {("dangling", job_id) for job_id in dangling}
+    found |= {("duplicate", job_id) for job_id in counted.doubled}
+    return found | {("orphaned", job_id) for job_id in orphans(client, snapshot)}
+
+
+def _without_job(client: redis.Redis, snapshot: Snapshot) -> set[str]:
+    """Ids whose job does not exist, asked in hundreds: only where one is short are its halves asked."""
+    ids = list(dict.fromkeys(job_id for _, ids in to_check(snapshot) for job_id in ids))
+    asked = [ids[start : start + _EXISTS_AT_ONCE] for start in range(0, len(ids), _EXISTS_AT_ONCE)]
+    gone: set[str] = set()
+    pace = Pace()
+    while asked:
+        batch = Batch(client)
+        now, asked = asked[:20], asked[20:]
+        for some in now:
+            batch.add("EXISTS", *map(RqJob.key_for, some))
+            pace()
+        for some, count in zip(now, batch.run(), strict=True):
+            if count == 0 or (count < len(some) and len(some) == 1):
+                gone.update(some)
+            elif count < len(some):
+                half = len(some) // 2
+                asked += [some[:half], some[half:]]
+    return gone
+
+
+def _without_worker(client: redis.Redis, left: Sequence[Started]) -> set[str]:
+    """Executions whose worker is gone, has died, or was born again under its name since."""
+    executions = Batch(client)
+    for started in left:
+        executions.add("HMGET", f"rq:execution:{started.key}", "worker_name", "created_at")
+    known = [
+        (started.job_id, name.decode(errors="replace"), float(created))
+        for started, (name, created) in zip(left, executions.run() if left else [], strict=True)
+        if name and created
+    ]
+    workers = Batch(client)
+    for _, name, _ in known:
+        workers.add("HMGET", Worker.redis_worker_namespace_prefix + name, "birth", "death")
+    answers = workers.run() if known else []
+    return {
+        job_id
+        for (job_id, _, created), (birth, death) in zip(known, answers, strict=True)
+        if birth is None or death is not None or born(birth.decode(errors="replace")) > created
+    }
+
+
+def born(text: str) -> float:
+    """RQ's way to write a moment, in seconds; 0 for anything else."""
+    at = moment(text)
+    return at.timestamp() if at else 0.0
+
+
+def moment(text: str | None) -> datetime | None:
+    try:
+        at = datetime.fromisoformat(text or "")
+    except ValueError:
+        return None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)

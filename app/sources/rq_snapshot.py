@@ -1,0 +1,206 @@
+"""Everything that RQ keeps of its jobs, as it stood at one moment: read in one MULTI, without a single write.
+
+RQ's own classes clean up, retry and delete while they count or list, so only the names of its keys are taken from it.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import redis
+from rq import Queue, Worker
+from rq.intermediate_queue import IntermediateQueue
+from rq.job import Job as RqJob
+from rq.registry import (
+    CanceledJobRegistry,
+    DeferredJobRegistry,
+    FailedJobRegistry,
+    FinishedJobRegistry,
+    ScheduledJobRegistry,
+    StartedJobRegistry,
+)
+from rq.suspension import WORKERS_SUSPENDED
+
+from app.offloop import Pace
+from app.sources.base import SourceError
+from app.sources.rq_answers import Batch, fields_of, job_id_of, members, number, parts, score, seconds, text
+
+# In the order in which jobs flow. What a worker has taken and not yet started counts as queued, as it does for RQ.
+REGISTRIES = {
+    "scheduled": ScheduledJobRegistry.key_template,
+    "deferred": DeferredJobRegistry.key_template,
+    "started": StartedJobRegistry.key_template,
+    "finished": FinishedJobRegistry.key_template,
+    "failed": FailedJobRegistry.key_template,
+    "canceled": CanceledJobRegistry.key_template,
+}
+FLOW = ("scheduled", "deferred", "queued", "started", "finished", "failed", "canceled")
+FINISHED = frozenset({"finished", "failed", "canceled"})
+# Their entries outlive the jobs until RQ next cleans up: the score says when a job ends to exist.
+EXPIRING = frozenset({"finished", "failed"})
+# So much may the clocks of workers, which write the scores, differ from the server's, which lets keys expire.
+CLOCKS_DIFFER_S = 60.0
+MAX_QUEUES = 1_000
+MAX_WORKERS = 5_000
+WORKER_FIELDS = ("state", "queues", "current_job", "last_heartbeat", "birth", "death")
+
+
+class Place(NamedTuple):
+    """One list or sorted set of job ids. `taken`: the list of what workers have taken from the queue."""
+
+    state: str
+    queue: str
+    key: str
+    is_list: bool = False
+    taken: bool = False
+
+
+class Started(NamedTuple):
+    """One execution of a job; `until`: when RQ gives it up unless its worker says that it goes on."""
+
+    job_id: str
+    key: str
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """`ids` lacks the places of a state that holds more than the bound. `gone`: asked-for jobs that do not exist.
+
+    `expiring`: which part of a place's ids may stand for jobs that have ended to exist, as they should.
+    `workers` holds the fields of each, None where only its name is left.
+    """
+
+    at: float
+    counts: Mapping[Place, int]
+    ids: Mapping[Place, Sequence[str]]
+    expiring: Mapping[Place, slice]
+    started: Sequence[Started]
+    workers: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
+    suspended: bool = False
+    gone: frozenset[str] = frozenset()
+
+
+def places_of(queue: str) -> list[Place]:
+    key = Queue.redis_queue_namespace_prefix + queue
+    lists = [
+        Place("queued", queue, key, is_list=True),
+        Place("queued", queue, IntermediateQueue.get_intermediate_queue_key(key), is_list=True, taken=True),
+    ]
+    return lists + [Place(state, queue, template.format(queue)) for state, template in REGISTRIES.items()]
+
+
+def read_snapshot(client: redis.Redis, queues: Sequence[str], bound: int, ask: Iterable[str] = ()) -> Snapshot:
+    """`queues`: which to read, all that RQ knows where it is empty. `ask`: jobs of which to say whether they exist."""
+    first = Batch(client)
+    first.add("TIME")
+    first.add("SMEMBERS", Worker.redis_workers_keys)
+    if not queues:
+        first.add("SMEMBERS", Queue.redis_queues_keys)
+    now, workers, *found = first.run()
+    names = list(queues) or sorted(_name(key, Queue.redis_queue_namespace_prefix) for key in members(*found))
+    worker_keys = sorted(text(key) for key in members(workers))
+    if len(names) > MAX_QUEUES or len(worker_keys) > MAX_WORKERS:
+        raise SourceError(f"has more than {MAX_QUEUES:,} queues or {MAX_WORKERS:,} workers")
+    places = [place for name in names for place in places_of(name)]
+    counts = Batch(client)
+    for place in places:
+        counts.add("LLEN" if place.is_list else "ZCARD", place.key)
+    listed = _within(dict(zip(places, (number(n) for n in counts.run()), strict=True)), bound)
+    return _Moment(client, seconds(now), bound).read(places, listed, worker_keys, list(ask))
+
+
+class _Moment:
+    """The MULTI: what is asked, in the order in which it is taken from the answers."""
+
+    def __init__(self, client: redis.Redis, now: float, bound: int) -> None:
+        self._batch = Batch(client, at_once=True)
+        self._now, self._bound, self._pace = now, bound, Pace()
+
+    def read(self, places: list[Place], listed: set[str], workers: list[str], ask: list[str]) -> Snapshot:
+        batch = self._batch
+        batch.add("TIME")
+        batch.add("EXISTS", WORKERS_SUSPENDED)
+        for place in places:
+            self._ask_place(place, listed=place.state in listed)
+        for key in workers:
+            batch.add("HMGET", key, *WORKER_FIELDS)
+        for job_id in ask:
+            batch.add("EXISTS", RqJob.key_for(job_id))
+        answers = iter(batch.run())
+        at, suspended = seconds(next(answers)), bool(next(answers))
+        counts: dict[Place, int] = {}
+        ids: dict[Place, list[str]] = {}
+        expiring: dict[Place, slice] = {}
+        started: list[Started] = []
+        for place in places:
+            counts[place] = number(next(answers))
+            if place.state not in listed:
+                continue
+            if place.state in EXPIRING:
+                kept = number(next(answers))
+                expiring[place] = slice(kept, kept + number(next(answers)))
+            entries = next(answers)
+            if place.state == "started":
+                executions = _executions(place, entries)
+                started += executions
+                ids[place] = [execution.job_id for execution in executions]
+            else:
+                ids[place] = self._texts(place, entries)
+        still = _within(counts, self._bound)
+        return Snapshot(
+            at=at,
+            counts=counts,
+            ids={place: found for place, found in ids.items() if place.state in still},
+            expiring=expiring,
+            started=started,
+            workers={_name_of_worker(key): fields_of(next(answers)) for key in workers},
+            suspended=suspended,
+            gone=frozenset(job_id for job_id in ask if not next(answers)),
+        )
+
+    def _ask_place(self, place: Place, *, listed: bool) -> None:
+        batch, key = self._batch, place.key
+        batch.add("LLEN" if place.is_list else "ZCARD", key)
+        if not listed:
+            return
+        if place.state in EXPIRING:
+            # A sorted set comes in the order of its scores: first what is kept for ever, then what expires soonest.
+            batch.add("ZCOUNT", key, "-inf", "(0")
+            batch.add("ZCOUNT", key, 0, self._now + CLOCKS_DIFFER_S)
+        scores = ["WITHSCORES"] if place.state == "started" else []
+        batch.add("LRANGE" if place.is_list else "ZRANGE", key, 0, self._bound, *scores)
+
+    def _texts(self, place: Place, entries: Any) -> list[str]:
+        found: list[str] = []
+        for part in parts(members(entries)):
+            found += [job_id_of(entry, place.key) for entry in part]
+            self._pace()
+        return found
+
+
+def _within(counts: Mapping[Place, int], bound: int) -> set[str]:
+    """The states that hold no more jobs than may be listed."""
+    totals: dict[str, int] = {}
+    for place, count in counts.items():
+        totals[place.state] = totals.get(place.state, 0) + count
+    return {state for state, total in totals.items() if total <= bound}
+
+
+def _executions(place: Place, entries: Any) -> list[Started]:
+    flat = members(entries)
+    made: list[Started] = []
+    for entry, until in zip(flat[::2], flat[1::2], strict=True):
+        key = text(entry)
+        # `job:execution`; entries of RQ before 2.0 are jobs alone.
+        job_id = key.rpartition(":")[0] or key
+        made.append(Started(job_id_of(job_id.encode(), place.key), key, score(until)))
+    return made
+
+
+def _name(key: Any, prefix: str) -> str:
+    return text(key).removeprefix(prefix)
+
+
+def _name_of_worker(key: str) -> str:
+    return key.removeprefix(Worker.redis_worker_namespace_prefix)
