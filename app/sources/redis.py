@@ -30,9 +30,9 @@ from app.sources.redis_bounds import CONNECT_S, Budget, TooMuch, bounded
 
 ANSWER_S = 5.0
 LOOK_S = 15.0
-MAX_BYTES = 64 * 1024 * 1024
+MAX_BYTES = 8 * 1024 * 1024
 # What hiredis parses in one go; with the breath after each it keeps the loop for a fraction of a millisecond.
-_READ_BYTES = 32 * 1024
+_READ_BYTES = 16 * 1024
 EXPECTED = "expected an address like redis://host:6379/0, rediss://host:6379/0 or unix:///path/to/socket?db=0"
 
 

@@ -20,7 +20,7 @@ from app.sources.base import (
     StuckJob,
     Worker,
 )
-from app.sources.redis import RedisServer, check_url
+from app.sources.redis import MAX_BYTES, RedisServer, check_url
 from app.sources.rq_jobs import detail_of, fate_of, stuck_jobs
 from app.sources.rq_oddities import CURRENT, HEARTBEAT, QUEUES, STATE, Oddities, is_alive, moment, orphans
 from app.sources.rq_places import tally
@@ -140,7 +140,9 @@ def _health(snapshot: Snapshot) -> str:
 
 
 def _build(address: Address, options: Any, job_list_bound: int) -> RqSource:
-    return RqSource(RedisServer(address), options, job_list_bound)
+    # All seven states full, with ids of usual length, and all of it read twice, take 700 bytes for each of the bound.
+    server = RedisServer(address, max_bytes=MAX_BYTES + 1_000 * job_list_bound)
+    return RqSource(server, options, job_list_bound)
 
 
 KIND = Kind(

@@ -66,9 +66,11 @@ def fields_of(values: Any) -> list[str | None]:
 
 
 def members(values: Any) -> Sequence[Any]:
-    if not isinstance(values, list | set | tuple):
+    if isinstance(values, set):
+        return list(values)
+    if not isinstance(values, list):
         raise no_rq()
-    return list(values)
+    return values
 
 
 def number(value: Any) -> int:

@@ -15,7 +15,7 @@ from rq.job import Job as RqJob
 
 from app.offloop import Pace
 from app.sources.base import Oddity
-from app.sources.rq_answers import Batch
+from app.sources.rq_answers import Batch, score, text
 from app.sources.rq_places import Tally, tally, to_check
 from app.sources.rq_snapshot import WORKER_FIELDS, Snapshot, Started, read_snapshot
 
@@ -23,6 +23,7 @@ CONFIRM_AFTER_S = 0.25
 # How many are looked at once more in one go. The others wait for the next look; a screen shows a few hundred.
 MAX_FRESH = 2_000
 _EXISTS_AT_ONCE = 500
+_COMMANDS_AT_ONCE = 3  # redis-py packs what goes out together without a breath
 STATE, QUEUES, CURRENT, HEARTBEAT, _BIRTH, _DEATH = range(len(WORKER_FIELDS))
 
 Suspect = tuple[Literal["dangling", "duplicate", "orphaned"], str]
@@ -76,13 +77,14 @@ def _suspects(client: redis.Redis, snapshot: Snapshot, counted: Tally, dangling:
 
 def _without_job(client: redis.Redis, snapshot: Snapshot) -> set[str]:
     """Ids whose job does not exist, asked in hundreds: only where one is short are its halves asked."""
-    ids = list(dict.fromkeys(job_id for _, ids in to_check(snapshot) for job_id in ids))
-    asked = [ids[start : start + _EXISTS_AT_ONCE] for start in range(0, len(ids), _EXISTS_AT_ONCE)]
+    asked: list[Sequence[str]] = []
+    for _, ids in to_check(snapshot):
+        asked += [ids[start : start + _EXISTS_AT_ONCE] for start in range(0, len(ids), _EXISTS_AT_ONCE)]
     gone: set[str] = set()
     pace = Pace()
     while asked:
         batch = Batch(client)
-        now, asked = asked[:20], asked[20:]
+        now, asked = asked[:_COMMANDS_AT_ONCE], asked[_COMMANDS_AT_ONCE:]
         for some in now:
             batch.add("EXISTS", *map(RqJob.key_for, some))
             pace()
@@ -101,7 +103,7 @@ def _without_worker(client: redis.Redis, left: Sequence[Started]) -> set[str]:
     for started in left:
         executions.add("HMGET", f"rq:execution:{started.key}", "worker_name", "created_at")
     known = [
-        (started.job_id, name.decode(errors="replace"), float(created))
+        (started.job_id, text(name), score(created))
         for started, (name, created) in zip(left, executions.run() if left else [], strict=True)
         if name and created
     ]
@@ -112,19 +114,19 @@ def _without_worker(client: redis.Redis, left: Sequence[Started]) -> set[str]:
     return {
         job_id
         for (job_id, _, created), (birth, death) in zip(known, answers, strict=True)
-        if birth is None or death is not None or born(birth.decode(errors="replace")) > created
+        if birth is None or death is not None or born(text(birth)) > created
     }
 
 
-def born(text: str) -> float:
+def born(written: str) -> float:
     """RQ's way to write a moment, in seconds; 0 for anything else."""
-    at = moment(text)
+    at = moment(written)
     return at.timestamp() if at else 0.0
 
 
-def moment(text: str | None) -> datetime | None:
+def moment(written: str | None) -> datetime | None:
     try:
-        at = datetime.fromisoformat(text or "")
+        at = datetime.fromisoformat(written or "")
     except ValueError:
         return None
     return at if at.tzinfo else at.replace(tzinfo=UTC)

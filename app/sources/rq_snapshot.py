@@ -23,7 +23,7 @@ from rq.suspension import WORKERS_SUSPENDED
 
 from app.offloop import Pace
 from app.sources.base import SourceError
-from app.sources.rq_answers import Batch, fields_of, job_id_of, members, number, parts, score, seconds, text
+from app.sources.rq_answers import PART, Batch, fields_of, job_id_of, members, number, score, seconds, text
 
 # In the order in which jobs flow. What a worker has taken and not yet started counts as queued, as it does for RQ.
 REGISTRIES = {
@@ -173,7 +173,9 @@ class _Moment:
 
     def _texts(self, place: Place, entries: Any) -> list[str]:
         found: list[str] = []
-        for part in parts(members(entries)):
+        for start in range(0, len(members(entries)), PART):
+            part = entries[start : start + PART]
+            entries[start : start + PART] = [None] * len(part)  # freed bit by bit: all of it at once takes 5 ms
             found += [job_id_of(entry, place.key) for entry in part]
             self._pace()
         return found

@@ -1,0 +1,82 @@
+"""A real Valkey with real RQ workers, for tests that break things from outside."""
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Self
+
+from rq import Queue
+
+from app.sources.base import Look
+from app.sources.rq import KIND, RqSource
+from tests.beacon_process import wait_for
+from tests.services.valkey import Valkey
+
+
+class Scene:
+    """`worker` starts one, `queue` is where a test puts its jobs; both go with the block."""
+
+    def __init__(self) -> None:
+        self.valkey = Valkey()
+        self._workers: list[subprocess.Popen[bytes]] = []
+
+    def __enter__(self) -> Self:
+        self.valkey.start()
+        # RQ keeps pickled bytes, so its own hands must not decode.
+        self.redis = self.valkey.client(text=False)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        while self._workers:
+            self.kill(self._workers[0])
+        self.valkey.remove()
+
+    def queue(self, name: str = "mail") -> Queue:
+        return Queue(name, connection=self.redis)
+
+    def source(self, bound: int = 10_000, **options: Any) -> RqSource:
+        made = KIND.build(KIND.check_url(self.valkey.url), KIND.options(**options), bound)
+        assert isinstance(made, RqSource)
+        return made
+
+    def worker(self, *queues: str, name: str = "", options: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
+        """Returns once it is registered."""
+        name = name or f"worker{len(self._workers)}"
+        command = [sys.executable, "-m", "rq.cli", "worker", "--url", self.valkey.url, "--name", name, "--quiet"]
+        log = subprocess.DEVNULL
+        process = subprocess.Popen([*command, *options, *(queues or ("mail",))], stdout=log, stderr=log)
+        self._workers.append(process)
+        wait_for(lambda: self.redis.exists(f"rq:worker:{name}"), "the worker to register", 60)
+        return process
+
+    def kill(self, worker: subprocess.Popen[bytes]) -> None:
+        """SIGKILL to it and to what it forked for its job, as when a machine dies."""
+        # Stopped first, so that it cannot fork another one between the look and the kill.
+        worker.send_signal(signal.SIGSTOP)
+        for child in _children(worker.pid):
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+        worker.kill()
+        worker.wait(20)
+        self._workers.remove(worker)
+
+    def wait_until_started(self, job_id: str) -> None:
+        """The worker has noted everything that it notes at the start of a job."""
+        wait_for(lambda: self.redis.hget(f"rq:job:{job_id}", "status") == b"started", f"{job_id} to start", 60)
+
+
+def ids(look: Look, state: str) -> list[str]:
+    return next(sorted(listing.jobs) for listing in look.listings if listing.state == state)
+
+
+def oddities(look: Look) -> dict[str, list[str]]:
+    return {oddity.kind: list(oddity.job_ids) for oddity in look.oddities}
+
+
+def _children(pid: int) -> list[int]:
+    with suppress(OSError):
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return []

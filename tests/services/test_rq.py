@@ -1,0 +1,332 @@
+"""RQ as a source: what one look says of a real queue, its registries and its real workers."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from rq import Queue
+from rq.job import Job as RqJob
+
+from app.sources.base import Job, JobFate, Oddity, SourceError
+from app.sources.rq import KIND, RqSource
+from app.sources.rq_oddities import CONFIRM_AFTER_S
+from tests.beacon_process import ROOT, wait_for
+from tests.services.rq_scene import Scene, ids, oddities
+
+# Whatever Beacon may send. Everything else could change something.
+READS = {
+    *("MULTI", "EXEC", "TIME", "EXISTS", "SMEMBERS", "LLEN", "ZCARD", "ZCOUNT", "LRANGE", "ZRANGE", "HMGET"),
+    *("LPOS", "ZSCORE", "XREVRANGE", "HGET", "CLIENT", "SELECT"),
+}
+
+
+@pytest.fixture
+def scene() -> Iterator[Scene]:
+    with Scene() as made:
+        yield made
+
+
+@pytest.fixture
+def queue(scene: Scene) -> Queue:
+    return scene.queue()
+
+
+@pytest.fixture
+def source(scene: Scene) -> Iterator[RqSource]:
+    made = scene.source()
+    yield made
+    made.close()
+
+
+def put(queue: Queue, *job_ids: str) -> None:
+    for job_id in job_ids:
+        queue.enqueue("time.sleep", 0, job_id=job_id)
+
+
+class TestLook:
+    def test_an_empty_server_has_no_jobs_and_no_workers(self, source: RqSource) -> None:
+        look = source.look()
+        assert set(look.counts.values()) == {0}
+        assert (look.workers, look.health, look.oddities) == ((), "no workers", ())
+
+    def test_every_registry_is_heard(self, scene: Scene, queue: Queue, source: RqSource) -> None:
+        queue.enqueue("time.sleep", 0, job_id="done")
+        queue.enqueue("int", "x", job_id="broken")
+        scene.worker("mail", options=("--burst",)).wait(60)
+        put(queue, "waiting", "dropped")
+        queue.fetch_job("dropped").cancel()  # type: ignore[union-attr]
+        queue.enqueue("time.sleep", 0, job_id="behind", depends_on="waiting")
+        queue.enqueue_in(_an_hour(), "time.sleep", 0, job_id="later")
+        look = source.look()
+        found = {state: ids(look, state) for state in look.counts if look.counts[state]}
+        assert found == {
+            "scheduled": ["later"],
+            "deferred": ["behind"],
+            "queued": ["waiting"],
+            "finished": ["done"],
+            "failed": ["broken"],
+            "canceled": ["dropped"],
+        }
+        assert look.one_revision
+        assert oddities(look) == {}
+
+    def test_a_worker_and_its_job_are_told(self, scene: Scene, queue: Queue, source: RqSource) -> None:
+        queue.enqueue("time.sleep", 600, job_id="long")
+        scene.worker("mail", name="anna")
+        scene.wait_until_started("long")
+        look = source.look()
+        assert ids(look, "started") == ["long"]
+        assert look.workers is not None
+        (worker,) = look.workers
+        assert (worker.id, worker.state, worker.queues, worker.job_id) == ("anna", "busy", ("mail",), "long")
+        assert worker.seen_at is not None
+        assert look.health == "1 worker"
+
+    def test_only_the_named_queues_are_watched(self, scene: Scene, source: RqSource) -> None:
+        put(scene.queue("mail"), "a")
+        put(scene.queue("pictures"), "b")
+        assert ids(source.look(), "queued") == ["a", "b"]
+        assert ids(scene.source(queues=("pictures",)).look(), "queued") == ["b"]
+
+    def test_a_taken_job_counts_as_queued_until_it_is_started(
+        self, scene: Scene, queue: Queue, source: RqSource
+    ) -> None:
+        put(queue, "a", "b")
+        scene.redis.lmove("rq:queue:mail", "rq:queue:mail:intermediate", "LEFT", "RIGHT")
+        assert (ids(source.look(), "queued"), source.look().counts["queued"]) == (["a", "b"], 2)
+        scene.redis.zadd("rq:wip:mail", {"a:1": time.time() + 60})
+        look = source.look()
+        assert (ids(look, "queued"), ids(look, "started"), oddities(look)) == (["b"], ["a"], {})
+        assert (look.counts["queued"], look.counts["started"]) == (1, 1)
+
+    def test_two_executions_of_a_job_are_one_job(self, scene: Scene, queue: Queue, source: RqSource) -> None:
+        put(queue, "a")
+        scene.redis.delete("rq:queue:mail")
+        scene.redis.zadd("rq:wip:mail", {"a:1": time.time() + 60, "a:2": time.time() + 60})
+        look = source.look()
+        assert (ids(look, "started"), look.counts["started"], oddities(look)) == (["a"], 1, {})
+
+    def test_a_job_that_is_enqueued_again_under_its_id_is_no_duplicate(
+        self, scene: Scene, queue: Queue, source: RqSource
+    ) -> None:
+        put(queue, "nightly")
+        scene.worker("mail", options=("--burst",)).wait(60)
+        put(queue, "nightly")
+        look = source.look()
+        assert (ids(look, "queued"), ids(look, "finished"), look.counts["finished"]) == (["nightly"], [], 0)
+        assert oddities(look) == {}
+
+    def test_beyond_the_bound_there_are_counts_only(self, scene: Scene, queue: Queue) -> None:
+        put(queue, "a", "b", "c")
+        (queued,) = (one for one in scene.source(bound=2).look().listings if one.state == "queued")
+        assert (queued.complete, queued.jobs) == (False, {})
+        assert scene.source(bound=2).look().counts["queued"] == 3
+        assert len(ids(scene.source(bound=3).look(), "queued")) == 3
+
+    def test_results_that_expired_are_not_missed_before_rq_cleans_up(
+        self, scene: Scene, queue: Queue, source: RqSource
+    ) -> None:
+        queue.enqueue("time.sleep", 0, job_id="short", result_ttl=1)
+        scene.worker("mail", options=("--burst",)).wait(60)
+        wait_for(lambda: not scene.redis.exists("rq:job:short"), "the result to expire")
+        assert scene.redis.zcard("rq:finished:mail") == 1
+        assert oddities(source.look()) == {}
+
+    def test_other_data_under_a_key_of_rq_is_named(self, scene: Scene, queue: Queue, source: RqSource) -> None:
+        put(queue, "a")
+        scene.redis.set("rq:failed:mail", "mine")
+        with pytest.raises(SourceError, match=r"^has other data under rq:failed:mail than RQ keeps there$"):
+            source.look()
+        scene.redis.delete("rq:failed:mail")
+        scene.redis.rpush("rq:queue:mail", b"\x00")
+        with pytest.raises(SourceError, match=r"^has other data under rq:queue:mail than job ids$"):
+            source.look()
+
+
+class TestOddities:
+    def test_ids_whose_job_is_gone_are_found_among_thousands(
+        self, scene: Scene, queue: Queue, source: RqSource
+    ) -> None:
+        pipe = scene.redis.pipeline()
+        made = [f"job{n:04}" for n in range(3_000)]
+        for job_id in made:
+            pipe.hset(RqJob.key_for(job_id), "status", "queued")
+        pipe.rpush("rq:queue:mail", *made)
+        pipe.sadd("rq:queues", "rq:queue:mail")
+        pipe.execute()
+        lost = [made[0], made[777], made[778], made[2_999]]
+        scene.redis.delete(*map(RqJob.key_for, lost))
+        assert oddities(source.look()) == {"dangling": lost}
+
+    @pytest.mark.parametrize("state", ["scheduled", "deferred", "failed", "finished"])
+    def test_a_registry_is_checked_too(self, scene: Scene, source: RqSource, state: str) -> None:
+        scene.redis.sadd("rq:queues", "rq:queue:mail")
+        scene.redis.zadd(f"rq:{state}:mail", {"lost": time.time() + 3_600, "kept": -1})
+        scene.redis.hset(RqJob.key_for("kept"), "status", state)
+        assert oddities(source.look()) == {"dangling": ["lost"]}
+
+    def test_an_id_in_two_queues_is_a_duplicate(self, scene: Scene, queue: Queue, source: RqSource) -> None:
+        put(queue, "a")
+        scene.queue("other").push_job_id("a")
+        scene.redis.sadd("rq:queues", "rq:queue:other")
+        look = source.look()
+        assert (oddities(look), look.counts["queued"]) == ({"duplicate": ["a"]}, 1)
+
+    def test_an_id_twice_in_a_queue_is_a_duplicate_that_the_counts_show(
+        self, scene: Scene, queue: Queue, source: RqSource
+    ) -> None:
+        put(queue, "a", "b")
+        queue.push_job_id("a")
+        look = source.look()
+        assert (oddities(look), look.counts["queued"], ids(look, "queued")) == ({"duplicate": ["a"]}, 3, ["a", "b"])
+
+    def test_what_was_told_once_is_told_without_a_second_look(
+        self, scene: Scene, queue: Queue, source: RqSource
+    ) -> None:
+        put(queue, "a")
+        scene.redis.delete(RqJob.key_for("a"))
+        assert source.look().oddities == source.look().oddities == (Oddity("dangling", ("a",)),)
+        with scene.valkey.monitored() as heard:
+            source.look()
+        assert heard.of("")["MULTI"] == 1
+
+    def test_a_worker_that_goes_on_is_no_orphanage(self, scene: Scene, queue: Queue, source: RqSource) -> None:
+        """However late its heartbeat: the score is over, but it says itself what it works on."""
+        queue.enqueue("time.sleep", 600, job_id="long")
+        scene.worker("mail", name="anna")
+        scene.wait_until_started("long")
+        (key,) = scene.redis.zrange("rq:wip:mail", 0, -1)
+        scene.redis.zadd("rq:wip:mail", {key: time.time() - 1})
+        assert oddities(source.look()) == {}
+
+    @pytest.mark.parametrize("sign", ["key gone", "died", "born again", "given up"])
+    def test_a_started_job_without_its_worker_is_orphaned(
+        self, scene: Scene, queue: Queue, source: RqSource, sign: str
+    ) -> None:
+        queue.enqueue("time.sleep", 600, job_id="long")
+        worker = scene.worker("mail", name="anna")
+        scene.wait_until_started("long")
+        assert (oddities(source.look()), source.stuck()) == ({}, [])
+        scene.kill(worker)
+        scene.redis.hdel("rq:worker:anna", "current_job")
+        if sign == "key gone":
+            scene.redis.delete("rq:worker:anna")
+        elif sign == "died":
+            scene.redis.hset("rq:worker:anna", "death", "2026-01-01T00:00:00.000000Z")
+        elif sign == "born again":
+            scene.redis.hset("rq:worker:anna", "birth", "2999-01-01T00:00:00.000000Z")
+        else:
+            (key,) = scene.redis.zrange("rq:wip:mail", 0, -1)
+            scene.redis.zadd("rq:wip:mail", {key: time.time() - 1})
+        assert oddities(source.look()) == {"orphaned": ["long"]}
+        (stuck,) = source.stuck()
+        assert (stuck.job.id, stuck.reason) == ("long", "its worker is gone")
+
+
+class TestOneJob:
+    def test_its_fate_is_told_from_where_it_is(self, scene: Scene, queue: Queue, source: RqSource) -> None:
+        put(queue, "done")
+        queue.enqueue("int", "x", job_id="broken")
+        scene.worker("mail", options=("--burst",)).wait(60)
+        put(queue, "waiting")
+        assert source.look_up("waiting") == JobFate("found", Job("waiting", "queued", "mail"))
+        assert source.look_up("done") == JobFate("finished", end_state="finished")
+        assert source.look_up("broken") == JobFate("finished", end_state="failed")
+        assert source.look_up("never heard of") == JobFate("cannot-tell")
+
+    def test_a_job_that_is_nowhere_is_unknown_once_no_worker_can_hold_it(
+        self, scene: Scene, queue: Queue, source: RqSource
+    ) -> None:
+        put(queue, "a")
+        scene.redis.delete("rq:queue:mail")
+        source.look()
+        began = time.monotonic()
+        assert source.look_up("a") == JobFate("unknown")
+        assert time.monotonic() - began > CONFIRM_AFTER_S
+
+    def test_a_silent_server_cannot_tell(self, scene: Scene, source: RqSource) -> None:
+        scene.valkey.stop()
+        assert source.look_up("a") == JobFate("cannot-tell")
+
+    def test_details_hold_no_arguments_and_the_last_line_of_the_error(
+        self, scene: Scene, queue: Queue, source: RqSource
+    ) -> None:
+        queue.enqueue("int", "secret", job_id="broken")
+        scene.worker("mail", name="anna", options=("--burst",)).wait(60)
+        detail = source.detail("broken")
+        assert detail is not None
+        assert (detail.job, detail.description, detail.worker) == (Job("broken", "failed", "mail"), "int(…)", "anna")
+        assert detail.error == "ValueError: invalid literal for int() with base 10: 'secret'"
+        assert None not in (detail.enqueued_at, detail.started_at, detail.ended_at)
+        assert source.detail("never heard of") is None
+
+    def test_a_job_that_runs_longer_than_it_may_is_stuck(self, scene: Scene, queue: Queue, source: RqSource) -> None:
+        queue.enqueue("time.sleep", 600, job_id="long", job_timeout=60)
+        scene.worker("mail")
+        scene.wait_until_started("long")
+        scene.redis.hset("rq:job:long", "started_at", "2026-01-01T00:00:00.000000Z")
+        (stuck,) = source.stuck()
+        assert (stuck.job.id, stuck.reason.endswith("s longer than it may")) == ("long", True)
+
+
+class TestManners:
+    def test_nothing_is_ever_written(self, scene: Scene, queue: Queue, source: RqSource) -> None:
+        put(queue, *(f"job{n}" for n in range(20)))
+        queue.enqueue("int", "x", job_id="broken")
+        with scene.valkey.monitored() as heard:
+            scene.worker("mail", options=("--burst",))
+            wait_for(lambda: source.look().counts["queued"] == 0, "the jobs to be done", 60)
+            source.look_up("broken")
+            source.detail("broken")
+            source.stuck()
+        assert "HSET" in heard.of("")
+        assert set(heard.of("beacon")) <= READS
+
+    def test_a_hundred_thousand_ids_hold_the_loop_for_less_than_ten_milliseconds(self, scene: Scene) -> None:
+        for start in range(0, 100_000, 10_000):
+            pipe = scene.redis.pipeline(transaction=False)
+            made = [f"{n:036}" for n in range(start, start + 10_000)]
+            for job_id in made:
+                pipe.hset(RqJob.key_for(job_id), "status", "queued")
+            pipe.rpush("rq:queue:mail", *made)
+            pipe.execute()
+        scene.redis.sadd("rq:queues", "rq:queue:mail")
+        command = [sys.executable, "-m", "tests.services.loop_probe", scene.valkey.url, "200000"]
+        told = json.loads(subprocess.check_output(command, cwd=ROOT, text=True, timeout=120))
+        assert told["listed"] == 100_000
+        assert told["held_ms"] < 10, told
+
+    def test_a_slow_server_is_given_up(self, scene: Scene, source: RqSource) -> None:
+        source.look()
+        scene.valkey.freeze()
+        began = time.monotonic()
+        with pytest.raises(SourceError, match=r"^did not answer within 5 s$"):
+            source.look()
+        assert 4.5 < time.monotonic() - began < 15
+        scene.valkey.thaw()
+        assert source.look().health == "no workers"
+
+    def test_a_password_is_asked_for_and_never_told(self, scene: Scene, tmp_path: Path) -> None:
+        scene.redis.config_set("requirepass", "hunter2")
+        address = KIND.check_url(f"redis://:wrong@127.0.0.1:{scene.valkey.port}/0")
+        with pytest.raises(SourceError) as refused:
+            KIND.build(address, KIND.options(), 10).look()
+        assert refused.value.reason == "asks for a password, or refuses the one it was given"
+        assert "wrong" not in address.url
+        right = KIND.check_url(f"redis://:hunter2@127.0.0.1:{scene.valkey.port}/0")
+        assert KIND.build(right, KIND.options(), 10).look().health == "no workers"
+        scene.redis.execute_command("AUTH", "hunter2")  # type: ignore[no-untyped-call]
+
+    def test_a_socket_file_will_do(self, scene: Scene, queue: Queue) -> None:
+        put(queue, "a")
+        source = KIND.build(KIND.check_url(f"unix://{scene.valkey.socket}?db=0"), KIND.options(), 10)
+        assert source.look().counts["queued"] == 1
+
+
+def _an_hour() -> timedelta:
+    return timedelta(hours=1)
