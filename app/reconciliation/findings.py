@@ -87,9 +87,9 @@ def count_mismatches(look: Look) -> list[str]:
     if not look.one_revision:
         return []
     pairs = [
-        (listing.state, look.counts.get(listing.state, 0), len(listing.jobs))
+        (listing.state, look.counts[listing.state], len(listing.jobs))
         for listing in look.listings
-        if listing.complete
+        if listing.complete and listing.state in look.counts
     ]
     wrong = [
         f"{state}: {counted:,} counted, {listed:,} listed" for state, counted, listed in pairs if counted != listed
