@@ -1,0 +1,214 @@
+"""Celery over Redis: its queues, what workers took, and where a result backend keeps results, how tasks ended.
+
+**Reading writes nothing.** Queues and `unacked` are read in one `MULTI`, results with `GETRANGE`; what workers
+announce comes by subscription. The one exception are the questions to workers. They touch no task, and
+`inspect = false` switches them off; `celery_pidbox.py` says which commands they are.
+
+**When a vanished task is missing.** Only with a result backend, and only if two looks, every connected worker and,
+read last, its result know nothing of it. Where a worker did not answer, left while it may have been finishing the
+task, or may have left unheard, nobody can tell. So tasks must leave a result. One published with `ignore_result` is
+let go when it is gone; one that ends by `Ignore` or `Reject`, or whose worker alone ignores results, would be called
+missing. Where tasks do that, leave `result_backend` off: then whatever vanishes is unaccounted.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+
+from redis.connection import parse_url
+
+from app.sources.base import (
+    Action,
+    Address,
+    Capabilities,
+    Job,
+    JobDetail,
+    JobFate,
+    Kind,
+    Listing,
+    Look,
+    Oddity,
+    SourceError,
+    StuckJob,
+    View,
+)
+from app.sources.celery_broker import Broker, Snapshot
+from app.sources.celery_options import CeleryOptions
+from app.sources.celery_pidbox import Pidbox
+from app.sources.celery_reads import Reads
+from app.sources.celery_results import ENDS, Results
+from app.sources.celery_roster import ROSTER_FRESH_S, Roster
+from app.sources.celery_search import Search
+from app.sources.celery_shown import detail_of, stuck_of, workers_of
+from app.sources.celery_trail import Trail
+from app.sources.celery_watch import Watch
+from app.sources.redis import RedisServer, check_url
+
+REFUSALS: dict[Action | View, str] = {
+    "retry-job": "Celery keeps no arguments of a task that has ended, so nobody can send it again from here",
+    "delete-job": "Celery cannot take one task out of a queue; with celery control revoke its worker will skip it",
+    "restart-service": "Workers take a restart only with worker_pool_restarts on, and not every pool can do it; "
+    "restart them where they run",
+}
+NOT_ASKED = "inspect is off for this service, so its workers are not asked"
+
+
+class CelerySource:
+    """Tasks are `queued` (in a list), `reserved` (taken, not acknowledged) or `running` (as workers say)."""
+
+    def __init__(self, address: Address, options: CeleryOptions, job_list_bound: int) -> None:
+        def connect() -> RedisServer:
+            return RedisServer(address)
+
+        prefix = options.global_keyprefix
+        self._visibility_timeout_s = options.visibility_timeout_s
+        self._broker = Broker(options.queues, options.priority_steps, options.separator, prefix, job_list_bound)
+        server = connect()
+        self._reads = Reads(server, _backend(server, address, options), self._broker, Results(options.result_keyprefix))
+        self._watch: Watch | None = None
+        if options.inspect:
+            self._watch = Watch(connect, Pidbox(_database(address), prefix))
+        self._trail = Trail()
+        kept_s = options.finished_visible_for_s
+        self._search = Search(self._reads, self._broker, self._trail, self._watch, kept_s)
+        refusals = REFUSALS if options.inspect else {**REFUSALS, "workers": NOT_ASKED}
+        self._capabilities = Capabilities("lookup" if self._reads.keeps_results else None, refusals)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self._capabilities
+
+    def look(self) -> Look:
+        began = time.monotonic()
+        roster = self._watch.roster() if self._watch else Roster()
+        snapshot, seen_at = self._reads.snapshot(), time.time()
+        running = self._running(roster, snapshot) if seen_at - roster.at < ROSTER_FRESH_S else {}
+        ended = self._follow(snapshot, running, seen_at)
+        listings = _listings(snapshot, running, ended if self._reads.keeps_results else None)
+        taken = {task_id: taken.at for task_id, taken in snapshot.taken.items() if taken.at is not None}
+        orphans = roster.orphans(taken)
+        return Look(
+            counts=_counts(snapshot, running),
+            listings=listings,
+            latency_ms=round((time.monotonic() - began) * 1000),
+            instance_id=snapshot.instance_id,
+            as_of=snapshot.as_of,
+            one_revision=True,
+            oddities=_oddities(snapshot, self._trail.unbacked(snapshot), orphans),
+            workers=workers_of(roster, orphans, seen_at),
+        )
+
+    def look_up(self, job_id: str) -> JobFate:
+        if not self._reads.keeps_results:
+            return JobFate("cannot-tell")
+        try:
+            return self._search.fate(job_id)
+        except SourceError:
+            return JobFate("cannot-tell")
+
+    def detail(self, job_id: str) -> JobDetail | None:
+        return detail_of(job_id, self._reads.snapshot(), self._reads.ended(job_id))
+
+    def stuck(self) -> Sequence[StuckJob]:
+        snapshot = self._reads.snapshot()
+        if not snapshot.complete:
+            raise SourceError("has more tasks than Beacon lists, so it is not known which are stuck")
+        return stuck_of(snapshot, self._visibility_timeout_s, time.time())
+
+    def close(self) -> None:
+        if self._watch is not None:
+            self._watch.close()
+        self._reads.close()
+
+    def _running(self, roster: Roster, snapshot: Snapshot) -> dict[str, Job]:
+        """Tasks that workers said they run, unless they stand in a queue again by now."""
+        return {
+            task_id: Job(task_id, "running", task.route, _attempt(snapshot, task_id))
+            for task_id, (_, task) in roster.running().items()
+            if task_id not in snapshot.queued and self._broker.leads_here(task.route)
+        }
+
+    def _follow(self, snapshot: Snapshot, running: dict[str, Job], at: float) -> dict[str, Job]:
+        """Bring what is remembered up to date; the tasks that have just ended. Takes those out of `running`."""
+        gone = self._trail.follow(snapshot, at)
+        elsewhere = [task_id for task_id in {*gone, *running} if task_id not in snapshot]
+        states = self._reads.states(elsewhere)
+        ends = {task_id: ENDS[state] for task_id, state in states.items() if state in ENDS}
+        for task_id in ends:
+            running.pop(task_id, None)
+        self._trail.end(ends, at)
+        self._trail.saw_running(running.values(), at)
+        left = [task_id for task_id in gone if task_id not in ends and task_id not in running]
+        self._let_go(left, at)
+        self._search.begin(self._trail.gone(left, at))
+        if left and self._watch is not None:
+            self._watch.want()
+        return self._trail.ended()
+
+    def _let_go(self, left: list[str], at: float) -> None:
+        """What leaves no result is not waited for; without a backend nothing does."""
+        for task_id in left:
+            step = self._trail.step(task_id)
+            if not self._reads.keeps_results:
+                self._trail.forget(task_id)
+            elif step is not None and not step.keeps_result:
+                self._trail.end({task_id: "gone"}, at)
+
+
+def _listings(snapshot: Snapshot, running: Mapping[str, Job], ended: Mapping[str, Job] | None) -> tuple[Listing, ...]:
+    queued = {i: Job(i, "queued", queue, message.attempt) for i, (queue, message) in snapshot.queued.items()}
+    reserved = {
+        i: Job(i, "reserved", taken.message.route, taken.message.attempt)
+        for i, taken in snapshot.taken.items()
+        if i not in running
+    }
+    unfinished = (
+        Listing("queued", False, queued, snapshot.complete),
+        Listing("reserved", False, reserved, snapshot.complete),
+        Listing("running", False, running),
+    )
+    return unfinished if ended is None else (*unfinished, Listing("ended", True, ended))
+
+
+def _counts(snapshot: Snapshot, running: Mapping[str, Job]) -> dict[str, int]:
+    late = sum(task_id in snapshot.taken for task_id in running)  # acknowledged late: taken and running at once
+    return {**snapshot.counts, "reserved": snapshot.counts["reserved"] - late, "running": len(running)}
+
+
+def _oddities(snapshot: Snapshot, unbacked: Sequence[str], orphans: set[str]) -> tuple[Oddity, ...]:
+    unindexed = [task_id for task_id, taken in snapshot.taken.items() if taken.at is None]
+    found = (
+        Oddity("dangling", tuple(sorted({*unbacked, *unindexed}))),
+        Oddity("duplicate", snapshot.twice),
+        Oddity("orphaned", tuple(sorted(orphans))),
+    )
+    return tuple(oddity for oddity in found if oddity.job_ids)
+
+
+def _attempt(snapshot: Snapshot, task_id: str) -> int | None:
+    taken = snapshot.taken.get(task_id)
+    return taken.message.attempt if taken else None
+
+
+def _backend(server: RedisServer, address: Address, options: CeleryOptions) -> RedisServer | None:
+    if isinstance(options.result_backend, str):
+        own = check_url(options.result_backend)
+        return RedisServer(Address(own.url, address.password))
+    return server if options.result_backend else None
+
+
+def _database(address: Address) -> int:
+    return int(parse_url(address.url).get("db", 0))  # type: ignore[no-untyped-call]
+
+
+def _build(address: Address, options: CeleryOptions, bound: int) -> CelerySource:
+    return CelerySource(address, options, bound)
+
+
+KIND = Kind(
+    name="celery",
+    about="Celery with a Redis or Valkey broker",
+    url_example="redis://127.0.0.1:6379/0",
+    check_url=check_url,
+    options=CeleryOptions,
+    build=_build,
+)

@@ -1,0 +1,89 @@
+"""What kombu's messages in Redis tell of a task: its id, its name, its way. Pure.
+
+A message is JSON. Its arguments stand in `body`, encoded once more, and stay there: nothing here opens them.
+"""
+
+import json
+from typing import Any, NamedTuple
+
+from app.sources.base import MAX_JOB_ID_CHARS
+
+# How kombu separates a queue's name from a priority, and which priorities have a list of their own.
+SEPARATOR = "\x06\x16"
+PRIORITY_STEPS = (0, 3, 6, 9)
+MAX_NAME_CHARS = 200
+
+
+class Message(NamedTuple):
+    """One message of one task. Two messages with the same `id` and `turn` are the same work twice.
+
+    `turn` differs where Celery publishes an id again on purpose: for a retry, or a replacement. `keeps_result` is
+    False where the task was published with `ignore_result`: then nothing will ever tell that it ended.
+    """
+
+    id: str
+    task: str
+    route: str
+    turn: tuple[str, int, int]
+    keeps_result: bool
+    eta: str | None
+
+    @property
+    def attempt(self) -> int:
+        return self.turn[1] + 1
+
+
+def of_queue(raw: bytes) -> Message | None:
+    """None for what is no task's message: it is counted, and cannot be listed."""
+    return _message(_json(raw))
+
+
+def of_unacked(raw: bytes) -> Message | None:
+    """Of an entry of `unacked`: `[message, exchange, routing key]`."""
+    entry = _json(raw)
+    return _message(entry[0]) if isinstance(entry, list) and entry else None
+
+
+def is_usable_id(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= MAX_JOB_ID_CHARS and value.isprintable()
+
+
+def keys_of(queue: str, steps: tuple[int, ...], separator: str, prefix: str) -> list[str]:
+    """The lists of one queue, one for each priority step; the first step's has the queue's own name."""
+    return [prefix + (f"{queue}{separator}{step}" if step else queue) for step in steps]
+
+
+def _message(message: Any) -> Message | None:
+    if not isinstance(message, dict):
+        return None
+    headers, properties = _part(message, "headers"), _part(message, "properties")
+    # Messages of Celery's first protocol have their id here only.
+    task_id = headers.get("id") or properties.get("correlation_id")
+    if not is_usable_id(task_id):
+        return None
+    task, eta = headers.get("task"), headers.get("eta")
+    name = task[:MAX_NAME_CHARS] if isinstance(task, str) else ""
+    return Message(
+        id=str(task_id),
+        task=name,
+        route=str(_part(properties, "delivery_info").get("routing_key") or ""),
+        turn=(name, _number(headers.get("retries")), _number(headers.get("replaced_task_nesting"))),
+        keeps_result=headers.get("ignore_result") is not True,
+        eta=eta if isinstance(eta, str) else None,
+    )
+
+
+def _part(whole: dict[str, Any], name: str) -> dict[str, Any]:
+    part = whole.get(name)
+    return part if isinstance(part, dict) else {}
+
+
+def _number(value: object) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _json(raw: bytes) -> Any:
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError):
+        return None

@@ -1,0 +1,89 @@
+"""How tasks ended, from the result backend: the state alone, from the first bytes of each result.
+
+A result may be megabytes, or a pickle. Celery writes the state first whatever the serializer, so neither is read.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from app.offloop import breathe
+
+if TYPE_CHECKING:
+    import redis
+
+META = "celery-task-meta-"
+# Celery's words for an end, as job states. Any other state, a task's own among them, is no end.
+ENDS = {"SUCCESS": "succeeded", "FAILURE": "failed", "REVOKED": "revoked"}
+UNREADABLE = "unreadable"
+_HEAD_BYTES = 96
+_AT_ONCE = 200
+# JSON, YAML, MessagePack and pickle differ in what stands between the two words.
+_STATE = re.compile(rb"status[^A-Za-z]{1,12}([A-Z][A-Z_]{2,60})")
+_MAX_DETAIL_BYTES = 1024 * 1024
+MAX_ERROR_CHARS = 500
+
+
+class Ended(NamedTuple):
+    """What a result tells a person; not the result itself."""
+
+    state: str
+    ended_at: datetime | None = None
+    error: str | None = None
+
+
+class Results:
+    """Reads the keys that Celery's Redis result backend writes, with a client that is lent for each call."""
+
+    def __init__(self, keyprefix: str = "") -> None:
+        # As Celery joins them.
+        joint = "" if not keyprefix or keyprefix[-1] in ":_-." else "_"
+        self._prefix = f"{keyprefix}{joint}{META}"
+
+    def states(self, client: "redis.Redis", task_ids: Sequence[str]) -> dict[str, str]:
+        """The state of each task that has one."""
+        found: dict[str, str] = {}
+        for start in range(0, len(task_ids), _AT_ONCE):
+            part = task_ids[start : start + _AT_ONCE]
+            with client.pipeline(transaction=False) as pipe:
+                for task_id in part:
+                    pipe.getrange(self._prefix + task_id, 0, _HEAD_BYTES - 1)
+                heads = pipe.execute()
+            found.update((task_id, state_of(head)) for task_id, head in zip(part, heads, strict=True) if head)
+            breathe()
+        return found
+
+    def ended(self, client: "redis.Redis", task_id: str) -> Ended | None:
+        """For one person who asks; None where there is no result."""
+        key = self._prefix + task_id
+        raw: Any = client.getrange(key, 0, _MAX_DETAIL_BYTES)
+        if not raw:
+            return None
+        state = state_of(bytes(raw[:_HEAD_BYTES]))
+        try:
+            meta = json.loads(raw)
+        except (ValueError, RecursionError):
+            return Ended(state)
+        if not isinstance(meta, dict):
+            return Ended(state)
+        return Ended(state, _time(meta.get("date_done")), _last_line(meta.get("traceback")))
+
+
+def state_of(head: bytes) -> str:
+    match = _STATE.search(head)
+    return match[1].decode() if match else UNREADABLE
+
+
+def _time(text: Any) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+    return moment if moment is not None and moment.tzinfo is not None else None
+
+
+def _last_line(traceback: Any) -> str | None:
+    lines = traceback.strip().splitlines() if isinstance(traceback, str) else []
+    return lines[-1][:MAX_ERROR_CHARS] if lines else None

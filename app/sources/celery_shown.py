@@ -1,0 +1,77 @@
+"""What a person sees of a Celery service besides counts and ids: its workers, one task, tasks that do not move."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from app.sources.base import Job, JobDetail, StuckJob, Worker
+from app.sources.celery_broker import Snapshot
+from app.sources.celery_messages import Message
+from app.sources.celery_results import ENDS, Ended
+from app.sources.celery_roster import ROSTER_FRESH_S, Answer, Roster
+
+
+def workers_of(roster: Roster, orphans: set[str], now: float) -> tuple[Worker, ...] | None:
+    """None where nobody answered though somebody may be there. One that is silent stands with its last answer."""
+    if now - roster.at > ROSTER_FRESH_S or not (roster.answered or roster.settled):
+        return None
+    alive = [_worker(name, answer) for name, answer in sorted(roster.answers.items())]
+    dead = {gone.worker: gone.at for gone in roster.departures if gone.killed and not orphans.isdisjoint(gone.held)}
+    return (
+        *alive,
+        *(Worker(name, "dead", seen_at=_moment(at)) for name, at in dead.items() if name not in roster.answers),
+    )
+
+
+def detail_of(task_id: str, snapshot: Snapshot, ended: Ended | None) -> JobDetail | None:
+    """Of where its message is, and of its result; None where neither is."""
+    taken, (queue, waiting) = snapshot.taken.get(task_id), snapshot.queued.get(task_id, ("", None))
+    message = taken.message if taken else waiting
+    if message is None and ended is None:
+        return None
+    if message is None or (ended is not None and ended.state in ENDS):
+        state = ENDS.get(ended.state, ended.state.lower()) if ended else ""
+    else:
+        state = "reserved" if taken else "queued"
+    place = message.route if message and taken else queue or None
+    return JobDetail(
+        Job(task_id, state, place, message.attempt if message else None),
+        description=_description(message),
+        started_at=None,
+        ended_at=ended.ended_at if ended else None,
+        error=ended.error if ended else None,
+    )
+
+
+def stuck_of(snapshot: Snapshot, visibility_timeout_s: float, now: float) -> Sequence[StuckJob]:
+    """Taken for longer than Celery waits before another worker gets a task, unless it is for later."""
+    reason = f"taken by a worker and not acknowledged for more than {visibility_timeout_s:g} s"
+    return [
+        StuckJob(Job(task_id, "reserved", taken.message.route, taken.message.attempt), reason, _moment(taken.at))
+        for task_id, taken in snapshot.taken.items()
+        if taken.at is not None and now - taken.at > visibility_timeout_s and not _waits(taken.message, now)
+    ]
+
+
+def _waits(message: Message, now: float) -> bool:
+    try:
+        eta = datetime.fromisoformat(message.eta) if message.eta else None
+    except ValueError:
+        return False
+    if eta is None:
+        return False
+    return (eta if eta.tzinfo else eta.replace(tzinfo=UTC)).timestamp() > now
+
+
+def _description(message: Message | None) -> str | None:
+    if message is None or not message.task:
+        return None
+    return f"{message.task}, due {message.eta}" if message.eta else message.task
+
+
+def _worker(name: str, answer: Answer) -> Worker:
+    first = next(iter(answer.active), None)
+    return Worker(name, "busy" if first else "idle", job_id=first, seen_at=_moment(answer.at))
+
+
+def _moment(at: float) -> datetime:
+    return datetime.fromtimestamp(at, UTC)
