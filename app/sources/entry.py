@@ -1,18 +1,23 @@
 """One service as a person configures it, in the file, the browser or the shell; checked by its kind."""
 
+import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from app.sources.base import Address, Kind, Options, Source
-from app.sources.kinds import UnknownKind, kind
+from app.sources.kinds import UnknownKind, UnloadableKind, kind
 from app.sources.unusable import Unusable
 
+log = logging.getLogger(__name__)
+
 DEFAULT_KIND = "palantir"
+OWN_VARIABLES = "BEACON_"
+T = TypeVar("T")
 
 
 class _Named(BaseModel):
@@ -42,13 +47,20 @@ class ServiceEntry:
 
 
 def parse_entry(given: Mapping[str, Any]) -> ServiceEntry:
-    """Raises `ValidationError`, each error placed at its key."""
-    named = _Named.model_validate(given)
-    chosen = _kind(named.kind)
-    address = _address(chosen, named.url)
+    """Raises `ValidationError` with everything that is wrong, each error placed at its key; none repeats a value."""
+    checked = _Checked()
+    named = checked.try_(lambda: _Named.model_validate(given))
+    chosen = checked.try_(lambda: _kind(named.kind if named else _asked(given)))
+    if chosen is None or not isinstance(given, Mapping):
+        raise checked.error()
     rest = {key: value for key, value in given.items() if key not in _Named.model_fields}
-    options = chosen.options.model_validate(rest)
-    password = named.password or address.password
+    options = checked.try_(lambda: chosen.options.model_validate(rest))
+    address = checked.try_(lambda: _address(chosen, named.url)) if named else None
+    if named is None or address is None or options is None:
+        raise checked.error()
+    password = checked.try_(lambda: _one_password(named, address))
+    if checked.faults:
+        raise checked.error()
     return ServiceEntry(
         named.id, named.name or named.id, named.kind, address.url, options, password, named.password_env
     )
@@ -64,35 +76,75 @@ def keys_of(kind_name: str) -> list[str]:
 
 def build(kind_name: str, address: Address, options: Mapping[str, Any], password_env: str | None, bound: int) -> Source:
     """The source of a service as it was kept. One that cannot be made here is never heard, and says why."""
+    if password_env is not None and password_env not in os.environ:
+        return Unusable(f"needs its password in the environment variable {password_env}, which is not set")
+    password = address.password if password_env is None else os.environ[password_env]
     try:
         chosen = kind(kind_name)
-        password = address.password if password_env is None else os.environ[password_env]
         return chosen.build(address._replace(password=password), chosen.options.model_validate(options), bound)
+    except UnloadableKind as error:
+        return Unusable(f"is of a kind that cannot be used here: {error}")
     except UnknownKind:
         return Unusable(f"is of the kind {kind_name}, which is not installed here")
-    except KeyError:
-        return Unusable(f"needs its password in the environment variable {password_env}, which is not set")
     except ValidationError as error:
         first = error.errors()[0]
         return Unusable(f"has settings that cannot be used here: {'.'.join(map(str, first['loc']))}: {first['msg']}")
+    except Exception as error:  # noqa: BLE001 -- a mistake in one kind must not keep all others from being watched
+        # Only its type: what it says may hold the password.
+        log.error("a source of the kind %s cannot be built: %s", kind_name, type(error).__name__)
+        return Unusable(f"is of the kind {kind_name}, which failed to make its source ({type(error).__name__})")
 
 
-def _kind(name: str) -> Kind:
+class _Checked:
+    """Gathers what is wrong, so that a person hears all of it at once; what was given is left out, for its secrets."""
+
+    def __init__(self) -> None:
+        self.faults: list[InitErrorDetails] = []
+
+    def try_(self, step: Callable[[], T]) -> T | None:
+        try:
+            return step()
+        except ValidationError as error:
+            self.faults += [_fault(item["type"], item["msg"], item["loc"]) for item in error.errors()]
+            return None
+
+    def error(self) -> ValidationError:
+        return ValidationError.from_exception_data("service", self.faults)
+
+
+def _asked(given: Any) -> Any:
+    return given.get("kind", DEFAULT_KIND) if isinstance(given, Mapping) else DEFAULT_KIND
+
+
+def _kind(name: Any) -> Kind:
     try:
-        return kind(name)
+        return kind(name if isinstance(name, str) else "")
     except UnknownKind as error:
-        raise _at("kind", name, str(error)) from error
+        raise _at("kind", str(error)) from error
 
 
 def _address(chosen: Kind, url: str) -> Address:
     try:
         return chosen.check_url(url)
     except ValueError as error:
-        raise _at("url", url, str(error)) from error
+        # Without its cause, which may repeat the address and with it a password.
+        raise _at("url", str(error)) from None
 
 
-def _at(key: str, given: str, message: str) -> ValidationError:
-    # The message is data: it may hold braces.
-    fault = PydanticCustomError("configuration", "{message}", {"message": message})
-    shown = given if key == "kind" else ""  # an address may hold a password
-    return ValidationError.from_exception_data("service", [InitErrorDetails(type=fault, loc=(key,), input=shown)])
+def _one_password(named: _Named, address: Address) -> str | None:
+    if named.password_env is not None:
+        if named.password is not None or address.password is not None:
+            raise _at("password_env", "expected either a password or the name of a variable that holds it, not both")
+        if named.password_env.startswith(OWN_VARIABLES):  # whoever may name a service may not send those to it
+            raise _at("password_env", f"expected another name than {OWN_VARIABLES}…: those are Beacon's own settings")
+    return named.password or address.password
+
+
+def _at(key: str, message: str) -> ValidationError:
+    return ValidationError.from_exception_data("service", [_fault("configuration", message, (key,))])
+
+
+def _fault(fault: str, message: str, place: tuple[int | str, ...]) -> InitErrorDetails:
+    # The message is data: it may hold braces. The type says more than "custom", hence its own name.
+    said = {"message": message.removeprefix("Value error, ")}
+    return InitErrorDetails(type=PydanticCustomError(fault, "{message}", said), loc=place, input=None)

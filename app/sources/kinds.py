@@ -5,6 +5,8 @@ Another package adds one with an entry point of the group `beacon.sources`, whos
 
 import importlib
 import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import entry_points
 
@@ -21,21 +23,31 @@ class UnknownKind(ValueError):
     """Nothing of that name is installed; the text says what is."""
 
 
+class UnloadableKind(UnknownKind):
+    """It is installed and cannot be loaded; the text says why."""
+
+
 def names() -> list[str]:
     """Of all kinds, Beacon's own first."""
-    return [*_OWN, *sorted(set(_brought()) - set(_OWN))]
+    return [*_OWN, *sorted(set(_brought().kinds) - set(_OWN))]
+
+
+def broken() -> Mapping[str, str]:
+    """Those that are installed and cannot be loaded, and why."""
+    own = {name: found for name in _OWN if isinstance(found := _own(name), str)}
+    return own | _brought().broken
 
 
 @cache
 def kind(name: str) -> Kind:
     """Raises `UnknownKind`."""
-    if name in _OWN:
-        own: Kind = importlib.import_module(_OWN[name]).KIND
-        return own
-    brought = _brought().get(name)
-    if brought is None:
-        raise UnknownKind(f"expected one of {', '.join(names())}")
-    return brought
+    found = _own(name) if name in _OWN else _brought().kinds.get(name)
+    if isinstance(found, Kind):
+        return found
+    why = broken().get(name)
+    if why is not None:
+        raise UnloadableKind(f"{name} is installed and cannot be loaded: {why}")
+    raise UnknownKind(f"expected one of {', '.join(names())}")
 
 
 def health_path(name: str) -> str:
@@ -46,17 +58,39 @@ def health_path(name: str) -> str:
         return ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Brought:
+    kinds: dict[str, Kind] = field(default_factory=dict)
+    broken: dict[str, str] = field(default_factory=dict)
+
+
 @cache
-def _brought() -> dict[str, Kind]:
+def _own(name: str) -> Kind | str:
+    """The kind, or why its library cannot be used here."""
+    try:
+        own: Kind = importlib.import_module(_OWN[name]).KIND
+    except Exception as error:
+        log.exception("the kind of source %s cannot be loaded", name)
+        return _why(error)
+    return own
+
+
+@cache
+def _brought() -> _Brought:
     """One that cannot be loaded is logged and left out: the others must not suffer from it."""
-    found: dict[str, Kind] = {}
+    found = _Brought()
     for point in entry_points(group=GROUP):
         try:
             loaded = point.load()
             if not isinstance(loaded, Kind):
                 raise TypeError(f"{point.value} is no Kind")
-        except Exception:
+        except Exception as error:
             log.exception("the kind of source %s (%s) cannot be loaded", point.name, point.value)
+            found.broken[point.name] = _why(error)
             continue
-        found[loaded.name] = loaded
+        found.kinds[loaded.name] = loaded
     return found
+
+
+def _why(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:200]

@@ -74,3 +74,44 @@ def test_settings_of_another_version_make_the_service_stale_and_say_so() -> None
     source = entry.build("palantir", Address(URL), {"speed": 9}, None, 10)
     with pytest.raises(SourceError, match="settings that cannot be used here: speed"):
         source.look()
+
+
+def test_everything_that_is_wrong_is_said_at_once() -> None:
+    with pytest.raises(ValidationError) as caught:
+        entry.parse_entry({"id": "mail", "url": "gopher://x", "speed": 9, "finished_visible_for_s": -1})
+    assert {error["loc"][0] for error in caught.value.errors()} == {"url", "speed", "finished_visible_for_s"}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"id": "mail", "password": "sesame"},
+        {"id": "mail", "url": URL, "password": ["sesame"]},
+        {"id": "mail", "url": URL, "password": "sesame", "password_env": "MAIL_TOKEN"},
+        {"id": "mail", "url": "redis://:sesame@host/0", "kind": "rq", "password_env": "MAIL_TOKEN"},
+        {"id": "mail", "url": URL, "password": "sesame", "password_env": "BEACON_SECRET_KEY"},
+        {"id": "mail", "url": "redis://:sesame@host:port/0", "kind": "rq"},
+    ],
+)
+def test_no_error_repeats_a_password(given: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError) as caught:
+        entry.parse_entry(given)
+    assert "sesame" not in f"{caught.value} {caught.value.errors()} {caught.value.__cause__}"
+
+
+def test_the_settings_of_beacon_are_no_passwords_of_services() -> None:
+    """Whoever may name a service would otherwise have them sent to it."""
+    assert first_error({"id": "mail", "url": URL, "password_env": "BEACON_SECRET_KEY"})[0] == "password_env"
+
+
+def test_a_kind_that_fails_to_build_makes_its_service_stale_and_tells_no_secret(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def build(address: Address, options: Any, bound: int) -> Source:
+        raise KeyError(address.password)
+
+    monkeypatch.setattr(entry, "kind", lambda _: replace(kinds.kind("palantir"), build=build))
+    source = entry.build("palantir", Address(URL, "sesame"), {}, None, 10)
+    with pytest.raises(SourceError, match=r"failed to make its source \(KeyError\)"):
+        source.look()
+    assert "sesame" not in caplog.text

@@ -49,6 +49,23 @@ def test_one_that_cannot_be_loaded_is_left_out_and_said(
     bring(broken)
     assert kinds.names() == ["palantir", "rq", "celery"]
     assert "the kind of source sidekiq" in caplog.text
+    assert set(kinds.broken()) == {"sidekiq"}
+    with pytest.raises(
+        kinds.UnloadableKind, match=r"sidekiq is installed and cannot be loaded: (Type|Attribute)Error: "
+    ):
+        kinds.kind("sidekiq")
+
+
+def test_one_of_our_own_whose_library_is_missing_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(kinds._OWN, "rq", "app.sources.no_such_module")
+    _forget()
+    try:
+        assert set(kinds.broken()) == {"rq"}
+        with pytest.raises(kinds.UnloadableKind, match="rq is installed and cannot be loaded: ModuleNotFoundError"):
+            kinds.kind("rq")
+        assert kinds.kind("palantir") is palantir.KIND
+    finally:
+        _forget()
 
 
 def test_an_unknown_one_is_said_with_those_that_are_there() -> None:
@@ -60,3 +77,4 @@ def test_an_unknown_one_is_said_with_those_that_are_there() -> None:
 def _forget() -> None:
     kinds.kind.cache_clear()
     kinds._brought.cache_clear()
+    kinds._own.cache_clear()
