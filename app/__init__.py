@@ -22,8 +22,7 @@ from app.notifications import notify, widget
 from app.notifications import prune as notification_prune
 from app.notifications import routes as notification_routes
 from app.ops import client_errors, headers, health, metrics
-from app.reconciliation import registry, watch
-from app.reconciliation import routes as reconciliation_routes
+from app.reconciliation import discrepancy_routes, job_routes, registry, service_routes, watch
 from app.rollout import flags, store
 from app.rollout import routes as rollout_routes
 from app.rollout.follow import Follower
@@ -56,7 +55,9 @@ def create_app(settings: Settings | None = None) -> Flask:
         accounts_routes.bp,
         user_routes.bp,
         token_routes.bp,
-        reconciliation_routes.bp,
+        discrepancy_routes.bp,
+        service_routes.bp,
+        job_routes.bp,
         eventlog_routes.bp,
         stream_routes.bp,
         rollout_routes.bp,

@@ -1,30 +1,50 @@
 """Which services are watched, where that is written down, and the `Source` that each of them gets."""
 
 import json
+import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
 from flask import current_app
 from pydantic import ValidationError
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, undefer
 
 from app.clock import utc_text
 from app.db import read
+from app.offloop import breathe
 from app.reconciliation.models import KnownJob, OpenItem, Service, ServiceState
 from app.reconciliation.observe import WatchedService
-from app.sources.base import Address, Source
+from app.sources.base import Address, Capabilities, Source
 from app.sources.entry import ServiceEntry, build, parse_entry
+from app.sources.unusable import Unusable
+
+log = logging.getLogger(__name__)
 
 NAMES_KEPT_S = 5.0
+FORGOTTEN_AT_ONCE = 1_000  # rows, between two breaths
 # Kind, address, options, password and its variable: a source is built anew where one of them changed.
 _Settings = tuple[str, str, str, str | None, str | None]
 
 
 class BadService(ValueError):
-    """The service cannot be watched as asked; the text says what was expected."""
+    """The service cannot be watched as asked; the text says what was expected, `errors` the same for each field."""
+
+    def __init__(self, text: str, errors: Mapping[str, str] | None = None) -> None:
+        super().__init__(text)
+        self.errors = dict(errors or {})
+
+
+class Taken(BadService):
+    """There is a service of this id already."""
+
+
+class NotWatched(BadService):
+    """There is no such service."""
 
 
 def watched(session: Session) -> list[Service]:
@@ -38,32 +58,47 @@ def _watched() -> sa.Select[Service]:
 
 def add(session: Session, *, id: str, name: str, kind: str, url: str, **options: Any) -> Service:  # noqa: A002 -- the field's name
     """Watch a service that is not watched yet. Raises `BadService`."""
-    entry = _entry({"id": id, "name": name, "kind": kind, "url": url, **options})
+    return watch(session, parsed({"id": id, "name": name, "kind": kind, "url": url, **options}))
+
+
+def watch(session: Session, entry: ServiceEntry) -> Service:
+    """Like `add`, for what is parsed. Raises `Taken`."""
     row = session.get(Service, entry.id)
+    text = f"a service {entry.id} is watched already; beacon service list shows all"
     if row is not None and row.removed_at is None:
-        raise BadService(f"a service {entry.id} is watched already; beacon service list shows all")
-    return _write(session, entry, "admin")
+        raise Taken(text, {"id": "is taken; choose another one"})
+    try:
+        return write_row(session, entry, "admin")
+    except IntegrityError as error:  # on PostgreSQL two may ask at once
+        raise Taken(text, {"id": "is taken; choose another one"}) from error
 
 
 def put(session: Session, *, id: str, name: str, kind: str, url: str, **options: Any) -> Service:  # noqa: A002 -- the field's name
     """Watch a service, or change how. What is known of it stays, unless it becomes another kind of service."""
-    return _write(session, _entry({"id": id, "name": name, "kind": kind, "url": url, **options}), "admin")
+    return write_row(session, parsed({"id": id, "name": name, "kind": kind, "url": url, **options}), "admin")
 
 
 def remove(session: Session, service_id: str, by: str) -> None:
-    """Watch it no longer. What was believed is forgotten; what was recorded stays. Raises `BadService`."""
+    """Watch it no longer. What was believed is forgotten; what was recorded stays. Raises `NotWatched`."""
+    row = find(session, service_id)
+    row.removed_at = utc_text()
+    row.password = None
+    _forget(session, service_id, by, "the service is no longer watched")
+
+
+def find(session: Session, service_id: str) -> Service:
+    """A service that is watched. Raises `NotWatched`."""
     row = session.get(Service, service_id)
     if row is None or row.removed_at is not None:
-        raise BadService(f"no service {service_id} is watched; beacon service list shows all")
-    row.removed_at = utc_text()
-    _forget(session, service_id, by)
+        raise NotWatched(f"no service {service_id} is watched; beacon service list shows all")
+    return row
 
 
 def sync_from_file(session: Session, entries: Iterable[ServiceEntry]) -> None:
     """Watch what the file names, and of what it named before nothing else. Others, added by people, stay."""
     named = {entry.id: entry for entry in entries}
     for entry in named.values():
-        _write(session, entry, "file")
+        write_row(session, entry, "file", "the services file")
     for row in watched(session):
         if row.origin == "file" and row.id not in named:
             remove(session, row.id, "the services file")
@@ -103,8 +138,25 @@ class Sources:
 
 def build_source(row: Service, job_list_bound: int) -> Source:
     """Connects to nothing yet. One that cannot be used here says so when it is asked."""
+    return source_maker(row, job_list_bound)()
+
+
+def source_maker(row: Service, job_list_bound: int) -> Callable[[], Source]:
+    """Makes a source of one's own, later and elsewhere: all of the row that it needs is read now."""
     address = Address(row.url, row.password)
-    return build(row.kind, address, json.loads(row.options_json), row.password_env, job_list_bound)
+    return partial(build, row.kind, address, json.loads(row.options_json), row.password_env, job_list_bound)
+
+
+def capabilities_of(row: Service) -> Capabilities:
+    """What its source can do; neither its password nor the service itself is needed for that."""
+    source = build(row.kind, Address(row.url), json.loads(row.options_json), row.password_env, 1)
+    try:
+        return source.capabilities
+    except Exception as error:  # noqa: BLE001 -- one that a person wrote last night must not hide all others
+        log.error("a source of the kind %s cannot say what it can do: %s", row.kind, type(error).__name__)
+        return Unusable("cannot say what it can do").capabilities
+    finally:
+        source.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,17 +165,24 @@ class _Names:
     until: float
 
 
-def _entry(given: Mapping[str, Any]) -> ServiceEntry:
+def parsed(given: Mapping[str, Any]) -> ServiceEntry:
+    """What a person gave, checked by its kind. Raises `BadService`."""
     try:
         return parse_entry(given)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "service"
-        # Not from the error: it holds what was given, and that may hold a password.
-        raise BadService(f"{field}: {first['msg'].removeprefix('Value error, ')}") from None
+        errors = faults(error)
+        raise BadService("; ".join(f"{name}: {said}" for name, said in errors.items()), errors) from None
 
 
-def _write(session: Session, entry: ServiceEntry, origin: str) -> Service:
+def faults(error: ValidationError) -> dict[str, str]:
+    """What is wrong, by field; of one that may be several things, what each of them expects."""
+    found: dict[str, list[str]] = {}
+    for item in error.errors():
+        found.setdefault(str(item["loc"][0]) if item["loc"] else "service", []).append(item["msg"])
+    return {name: "; or: ".join(dict.fromkeys(said)) for name, said in found.items()}
+
+
+def write_row(session: Session, entry: ServiceEntry, origin: str, by: str = "an administrator") -> Service:
     row = session.get(Service, entry.id)
     if row is None:
         row = Service(id=entry.id, registered_at=utc_text(), kind=entry.kind)
@@ -131,7 +190,7 @@ def _write(session: Session, entry: ServiceEntry, origin: str) -> Service:
     elif row.removed_at is not None:
         row.registered_at, row.removed_at = utc_text(), None
     elif row.kind != entry.kind:
-        _forget(session, entry.id, origin)
+        _forget(session, entry.id, by, f"the service became one of the kind {entry.kind}")
     row.name, row.kind, row.url, row.origin = entry.name, entry.kind, entry.url, origin
     row.password, row.password_env = entry.password, entry.password_env
     row.options_json = entry.options.model_dump_json()
@@ -139,9 +198,12 @@ def _write(session: Session, entry: ServiceEntry, origin: str) -> Service:
     return row
 
 
-def _forget(session: Session, service_id: str, by: str) -> None:
-    session.execute(sa.delete(KnownJob).where(KnownJob.service_id == service_id))
+def _forget(session: Session, service_id: str, by: str, why: str) -> None:
+    mine = sa.select(KnownJob.job_id).where(KnownJob.service_id == service_id).limit(FORGOTTEN_AT_ONCE)
+    some = sa.delete(KnownJob).where(KnownJob.service_id == service_id, KnownJob.job_id.in_(mine))
+    while session.connection().execute(some).rowcount:
+        breathe()
     session.execute(sa.delete(ServiceState).where(ServiceState.service_id == service_id))
     closing = {"closed_at": utc_text(), "closed_how": "accepted", "closed_by": by}
     still_open = sa.update(OpenItem).where(OpenItem.service_id == service_id, OpenItem.closed_at.is_(None))
-    session.execute(still_open.values(**closing, close_reason="the service is no longer watched"))
+    session.execute(still_open.values(**closing, close_reason=why))

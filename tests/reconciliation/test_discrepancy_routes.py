@@ -142,7 +142,8 @@ def test_a_registered_service_is_unknown_until_it_was_looked_at(believing: Flask
     assert found["healthEndpoint"] == "http://127.0.0.1:1/api/v1/health"
     assert (found["health"], found["status"], found["lastVerifiedAt"]) == ("unknown", None, None)
     assert set(found) == {
-        *("id", "name", "type", "healthEndpoint", "registeredAt", "metadata", "health", "status", "lastVerifiedAt")
+        *("id", "name", "type", "healthEndpoint", "registeredAt", "metadata", "health", "status", "lastVerifiedAt"),
+        "capabilities",
     }
 
 

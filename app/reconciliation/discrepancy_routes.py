@@ -1,4 +1,4 @@
-"""What callers ask about services and discrepancies, and the one thing they may decide: to accept."""
+"""The record of discrepancies, and the one thing that people may decide about it: to accept."""
 
 import json
 from datetime import UTC, date, datetime, time, timedelta
@@ -8,7 +8,6 @@ from urllib.parse import quote
 from flask import Blueprint, jsonify, redirect, request
 from flask.typing import ResponseReturnValue
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
-from pydantic.alias_generators import to_camel
 from werkzeug.wrappers import Response
 
 from app.accounts.access import actor, require
@@ -18,8 +17,7 @@ from app.errors import Problem, bad_input
 from app.eventlog.payloads import Status
 from app.reconciliation import queries, rows
 from app.reconciliation.accept import MAX_REASON_CHARS, accept
-from app.reconciliation.models import DiscrepancyEvent, ServiceState
-from app.sources.kinds import health_path
+from app.reconciliation.models import DiscrepancyEvent
 
 bp = Blueprint("reconciliation", __name__)
 
@@ -83,12 +81,6 @@ class Acceptance(BaseModel):
         return self
 
 
-@bp.get("/services/registered")
-@require("viewer", scope="read")
-def registered() -> ResponseReturnValue:
-    return jsonify([_registered(found) for found in queries.services(db.session())])
-
-
 @bp.get("/reconciliation/discrepancies")
 @require("viewer", scope="read")
 def discrepancies() -> ResponseReturnValue:
@@ -140,32 +132,6 @@ def _checked(model: type[Any], given: Any) -> Any:
         return model.model_validate(given)
     except ValidationError as error:
         raise bad_input(error) from error
-
-
-def _registered(found: queries.Watched) -> dict[str, Any]:
-    service, state = found.service, found.state
-    return {
-        "id": service.id,
-        "name": service.name,
-        "type": service.kind,
-        "healthEndpoint": service.url + health_path(service.kind),
-        "registeredAt": service.registered_at,
-        "metadata": {"origin": service.origin, **_camel(json.loads(service.options_json))},
-        "health": _health(state),
-        "status": state.status if state else None,
-        "lastVerifiedAt": state.last_verified_at if state else None,
-    }
-
-
-def _camel(options: dict[str, Any]) -> dict[str, Any]:
-    return {to_camel(name): value for name, value in options.items()}
-
-
-def _health(state: ServiceState | None) -> str:
-    """Of the health endpoint, which is part of every poll."""
-    if state is None or state.last_poll_at is None:
-        return "unknown"
-    return "failing" if state.failing_since else state.health or "ok"
 
 
 def _discrepancy(row: DiscrepancyEvent) -> dict[str, Any]:

@@ -1,0 +1,110 @@
+"""What people change of the services: each change checked, written and audited in one transaction.
+
+Nothing that the audit keeps, or that is raised, holds a password: it is said whether there is one, and where it comes
+from.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from app.audit import chain
+from app.reconciliation import registry
+from app.reconciliation.models import DiscrepancyEvent, KnownJob, OpenItem, Service
+from app.sources.entry import ServiceEntry
+
+SECRETS = ("password", "password_env")
+
+
+class RuledByFile(registry.BadService):
+    """The services file names it: a change made elsewhere would be undone at the next start."""
+
+    def __init__(self, service_id: str) -> None:
+        super().__init__(f"the services file names {service_id}, and the file rules: change it there and restart")
+
+
+def add(session: Session, given: Mapping[str, Any], by: str) -> Service:
+    """Watch a service. Raises `BadService`, `Taken`."""
+    row = registry.watch(session, registry.parsed(given))
+    chain.record(session, chain.Entry(by, "service-add", row.id, after=told(row)))
+    return row
+
+
+def change(session: Session, service_id: str, given: Mapping[str, Any], by: str) -> Service:
+    """Change what `given` names; None puts a key back to what it is without. Raises `BadService`, `NotWatched`."""
+    row = _ours(session, service_id)
+    entry = _changed(row, given)
+    before, secrets = told(row), (row.password, row.password_env)
+    registry.write_row(session, entry, "admin", by)
+    after = told(row)
+    changed = [name for name, value in after.items() if before[name] != value]
+    if secrets != (row.password, row.password_env) and "password" not in changed:
+        changed.append("password")
+    if changed:
+        entry_ = chain.Entry(by, "service-change", row.id, before=before, after=after, params={"changed": changed})
+        chain.record(session, entry_)
+    return row
+
+
+def remove(session: Session, service_id: str, by: str) -> None:
+    """Watch it no longer. Raises `NotWatched`, `RuledByFile`."""
+    row = _ours(session, service_id)
+    before = told(row)
+    registry.remove(session, service_id, by)
+    chain.record(session, chain.Entry(by, "service-remove", service_id, before=before))
+
+
+def told(row: Service) -> dict[str, Any]:
+    """A service for the audit: of its password, whether there is one and where it comes from."""
+    return {
+        "name": row.name,
+        "kind": row.kind,
+        "url": row.url,
+        "options": json.loads(row.options_json),
+        "password": password_from(row),
+    }
+
+
+def password_from(row: Service) -> str | None:
+    if row.password_env is not None:
+        return f"from the environment variable {row.password_env}"
+    return None if row.password is None else "kept"
+
+
+def weight(session: Session, service_id: str) -> dict[str, int]:
+    """What hangs on a service, for whoever is about to remove it."""
+
+    def count(column: sa.orm.InstrumentedAttribute[Any], *wanted: sa.ColumnElement[bool]) -> int:
+        return session.scalar(sa.select(sa.func.count()).where(column == service_id, *wanted)) or 0
+
+    return {
+        "known": count(KnownJob.service_id),
+        "open": count(OpenItem.service_id, OpenItem.closed_at.is_(None)),
+        "recorded": count(DiscrepancyEvent.service),
+    }
+
+
+def _ours(session: Session, service_id: str) -> Service:
+    row = registry.find(session, service_id)
+    if row.origin == "file":
+        raise RuledByFile(service_id)
+    return row
+
+
+def _changed(row: Service, given: Mapping[str, Any]) -> ServiceEntry:
+    if given.get("id", row.id) != row.id:
+        text = "cannot be changed: remove the service and add it under its new id"
+        raise registry.BadService(f"id: {text}", {"id": text})
+    kept: dict[str, Any] = {"id": row.id, "name": row.name, "kind": row.kind, "url": row.url}
+    if given.get("kind", row.kind) == row.kind:  # another kind has other options
+        kept |= json.loads(row.options_json)
+    wanted = {name: value for name, value in {**kept, **given}.items() if value is not None}
+    entry = registry.parsed(wanted)
+    if entry.password is not None or entry.password_env is not None:
+        return entry
+    unnamed = {name: getattr(row, name) for name in SECRETS if name not in given}
+    return replace(entry, **unnamed)

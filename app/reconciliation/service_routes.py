@@ -1,0 +1,126 @@
+"""`/services`: which are watched and how they are; administrators add, change, remove them. Its page: dashboard."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+from urllib.parse import quote
+
+from flask import Blueprint, jsonify, request
+from flask.typing import ResponseReturnValue
+from pydantic.alias_generators import to_camel
+
+from app.accounts.access import actor, require
+from app.clock import parse_utc, utc_now
+from app.config import current_settings
+from app.db import db, write
+from app.errors import Problem
+from app.offloop import paced
+from app.reconciliation import queries, registration, registry
+from app.reconciliation.models import Service, ServiceState
+from app.sources.base import ACTIONS, VIEWS
+from app.sources.kinds import health_path
+
+bp = Blueprint("services", __name__)
+
+AGED_AFTER_INTERVALS = 3
+# Of a service that does not answer, attempts are up to a minute apart.
+FAILING_AGED_AFTER = timedelta(minutes=2)
+
+
+@bp.get("/services/registered")
+@require("viewer", scope="read")
+def registered() -> ResponseReturnValue:
+    found = queries.services(db.session())
+    db.session.remove()  # making many sources takes a while, and connections are few
+    return jsonify([as_json(one) for one in paced(found)])
+
+
+@bp.post("/services")
+@require("admin", scope="admin")
+def add() -> ResponseReturnValue:
+    """The keys of the services file. `201` and the service as `/services/registered` shows it; `409` for a taken id."""
+    given = _posted()
+    with in_words(), write() as session:
+        row = registration.add(session, given, actor().name)
+    return jsonify(as_json(queries.Watched(row, None))), 201, {"Location": f"/services/{quote(row.id, safe='')}"}
+
+
+@bp.patch("/services/<service_id>")
+@require("admin", scope="admin")
+def change(service_id: str) -> ResponseReturnValue:
+    """What is not named stays; null removes a key, and with it a password."""
+    given = _posted()
+    with in_words(), write() as session:
+        registration.change(session, service_id, given, actor().name)
+        found = queries.service(session, service_id)
+    assert found is not None  # noqa: S101 -- it was changed a moment ago, in the same transaction
+    return jsonify(as_json(found))
+
+
+@bp.delete("/services/<service_id>")
+@require("admin", scope="admin")
+def remove(service_id: str) -> ResponseReturnValue:
+    with in_words(), write() as session:
+        registration.remove(session, service_id, actor().name)
+    return "", 204
+
+
+@contextmanager
+def in_words() -> Iterator[None]:
+    """What the registration refuses, as an answer."""
+    try:
+        yield
+    except registry.NotWatched:
+        raise Problem(404, "No such service", "Beacon watches no service of this id.") from None
+    except registration.RuledByFile as error:
+        raise Problem(409, "The services file rules", f"{error}.", reason="file") from None
+    except registry.Taken as error:
+        raise Problem(409, "Id taken", "There is a service of this id already.", errors=error.errors) from None
+    except registry.BadService as error:
+        raise Problem(400, "Bad input", f"{error}", errors=error.errors) from None
+
+
+def as_json(found: queries.Watched) -> dict[str, Any]:
+    service, state = found.service, found.state
+    return {
+        "id": service.id,
+        "name": service.name,
+        "type": service.kind,
+        "healthEndpoint": service.url + health_path(service.kind),
+        "registeredAt": service.registered_at,
+        "metadata": {"origin": service.origin, **_camel(json.loads(service.options_json))},
+        "health": health(state),
+        "status": state.status if state else None,
+        "lastVerifiedAt": state.last_verified_at if state else None,
+        "capabilities": _capabilities(service),
+    }
+
+
+def health(state: ServiceState | None) -> str:
+    """Of the health endpoint, which is part of every poll; one that is long ago says nothing of now."""
+    if state is None or state.last_poll_at is None:
+        return "unknown"
+    usual = timedelta(seconds=current_settings().poll_interval_s * AGED_AFTER_INTERVALS)
+    lasts = FAILING_AGED_AFTER + usual if state.failing_since else usual
+    if utc_now() - parse_utc(state.last_poll_at) > lasts:
+        return "unknown"
+    return "failing" if state.failing_since else state.health or "ok"
+
+
+def _capabilities(service: Service) -> dict[str, str | None]:
+    """Null for what the source can do, else why it cannot: what clients show disabled."""
+    able = registry.capabilities_of(service)
+    return {what: able.why_not(what) for what in (*ACTIONS, *VIEWS)}
+
+
+def _posted() -> dict[str, Any]:
+    given = request.get_json()
+    if not isinstance(given, dict):
+        raise Problem(400, "Bad input", "expected a JSON object with the keys of the services file")
+    return given
+
+
+def _camel(options: dict[str, Any]) -> dict[str, Any]:
+    return {to_camel(name): value for name, value in options.items()}
