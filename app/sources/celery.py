@@ -49,6 +49,8 @@ REFUSALS: dict[Action | View, str] = {
     "restart-service": "Workers take a restart only with worker_pool_restarts on, and not every pool can do it; "
     "restart them where they run",
 }
+# Of one round of answers from all workers; tasks that they hold come with their arguments.
+ANSWERS_BYTES = 16 * 1024 * 1024
 NOT_ASKED = "inspect is off for this service, so its workers are not asked"
 
 
@@ -56,17 +58,17 @@ class CelerySource:
     """Tasks are `queued` (in a list), `reserved` (taken, not acknowledged) or `running` (as workers say)."""
 
     def __init__(self, address: Address, options: CeleryOptions, job_list_bound: int) -> None:
-        def connect() -> RedisServer:
-            return RedisServer(address)
+        def ask() -> RedisServer:
+            return RedisServer(address, max_bytes=ANSWERS_BYTES)
 
         prefix = options.global_keyprefix
         self._visibility_timeout_s = options.visibility_timeout_s
         self._broker = Broker(options.queues, options.priority_steps, options.separator, prefix, job_list_bound)
-        server = connect()
+        server = RedisServer(address)
         self._reads = Reads(server, _backend(server, address, options), self._broker, Results(options.result_keyprefix))
         self._watch: Watch | None = None
         if options.inspect:
-            self._watch = Watch(connect, Pidbox(_database(address), prefix))
+            self._watch = Watch(ask, Pidbox(_database(address), prefix))
         self._trail = Trail()
         kept_s = options.finished_visible_for_s
         self._search = Search(self._reads, self._broker, self._trail, self._watch, kept_s)

@@ -1,0 +1,192 @@
+"""A healthy Celery that is busy: not one false word about it, and not one write into it."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+
+import pytest
+from flask import Flask
+
+from app.config import Settings
+from app.sources.base import SourceError
+from app.sources.celery_pidbox import ANSWER_S
+from tests.beacon_process import wait_for
+from tests.services.celery_scene import Fleet, Watching, application, source_of, watching
+from tests.services.valkey import Valkey
+
+READS = {"MULTI", "EXEC", "INFO", "TIME", "LLEN", "HLEN", "LRANGE", "HGETALL", "ZRANGE", "GETRANGE"}
+CONNECTS = {"CLIENT", "SELECT", "HELLO", "AUTH"}
+# Of the questions to workers: no task queue is under any of these, and `beacon.…` is Beacon's own list.
+ASKS = {"PUBLISH", "PSUBSCRIBE", "BRPOP", "DEL"}
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """On SQLite: nothing here is about the database."""
+    return Settings(instance_dir=tmp_path / "instance", secret_key="for the tests only")
+
+
+@pytest.fixture
+def celery_app(settings: Settings, database: Path) -> Iterator[Flask]:
+    with application(settings) as made:
+        yield made
+
+
+@pytest.fixture
+def valkey() -> Iterator[Valkey]:
+    with Valkey() as made:
+        yield made
+
+
+def all_ended(fleet: Fleet, ids: list[str]) -> bool:
+    keys = [f"celery-task-meta-{task_id}" for task_id in ids]
+    heads = fleet.redis.mget(keys)
+    return all(raw and (b'"SUCCESS"' in raw[:40] or b'"FAILURE"' in raw[:40]) for raw in heads)
+
+
+def keep_busy(fleet: Fleet, beacon: Watching, polls: int, most_s: float) -> list[str]:
+    """Tasks of every kind, always more than the workers have done, until Beacon has looked so often."""
+    ids: list[str] = []
+    deadline = time.monotonic() + most_s
+    while beacon.looks < polls:
+        assert time.monotonic() < deadline
+        if fleet.redis.llen("celery") < 300:
+            ids += fleet.send_many("add", 100, 1, 1)
+            ids += fleet.send_many("nap", 20, 0.02) + fleet.send_many("late_nap", 20, 0.02)
+            ids += [fleet.send("try_again", 0.05), fleet.send("fail"), fleet.send("add", 1, 1, countdown=2)]
+            ids += [fleet.send("nap", 1.5), fleet.send("add", 2, 2, priority=6)]
+            fleet.send("untold", ignore_result=True)
+        time.sleep(0.05)
+    return ids
+
+
+def run_healthy(celery_app: Flask, valkey: Valkey, polls: int, most_s: float, interval_s: float) -> None:
+    fleet = Fleet(valkey)
+    try:
+        fleet.worker("one", concurrency=2)
+        fleet.worker("two", pool="solo")
+        with watching(celery_app, valkey, interval_s, result_backend=True) as beacon:
+            ids = keep_busy(fleet, beacon, polls, most_s)
+            wait_for(lambda: all_ended(fleet, ids), "all tasks to end", 120)
+            wait_for(lambda: beacon.book.known == {}, "Beacon to know that nothing is left", 30)
+            wrong = [event for event in beacon.book.events() if event["status"] == "discrepancy"]
+            assert wrong == []
+            assert (beacon.book.items, beacon.book.closed) == ({}, {})
+            print(f"{len(ids)} tasks, {beacon.looks} polls, slowest observation {max(beacon.took_s):.2f} s")  # noqa: T201
+    finally:
+        fleet.close()
+
+
+def test_a_busy_healthy_celery_has_no_discrepancy(celery_app: Flask, valkey: Valkey) -> None:
+    run_healthy(celery_app, valkey, polls=40, most_s=120, interval_s=0.25)
+
+
+@pytest.mark.long
+def test_half_an_hour_of_polls_of_a_busy_healthy_celery_has_no_discrepancy(celery_app: Flask, valkey: Valkey) -> None:
+    run_healthy(celery_app, valkey, polls=360, most_s=1_200, interval_s=0.25)
+
+
+def test_without_a_result_backend_what_vanished_is_unaccounted_and_nothing_is_wrong(
+    celery_app: Flask, valkey: Valkey
+) -> None:
+    fleet = Fleet(valkey, backend=False)
+    try:
+        with watching(celery_app, valkey, 0.5) as beacon:
+            lost, kept = fleet.send("add", 1, 1), fleet.send("add", 1, 1)
+            beacon.until_known({lost: "queued", kept: "queued"})
+            fleet.redis.lrem("celery", 1, fleet.message(lost))
+            wait_for(lambda: beacon.findings() == {"unaccounted": [lost]}, "the lost task to be unaccounted", 10)
+            assert beacon.book.told["status"] == "verified"
+    finally:
+        fleet.close()
+
+
+@pytest.mark.parametrize("inspect", [True, False])
+def test_beacon_writes_nothing_but_its_questions_to_workers(celery_app: Flask, valkey: Valkey, inspect: bool) -> None:
+    fleet = Fleet(valkey)
+    try:
+        fleet.worker(concurrency=1)
+        with (
+            valkey.monitored() as heard,
+            watching(celery_app, valkey, 0.3, result_backend=True, inspect=inspect) as beacon,
+        ):
+            fleet.send("add", 1, 1)
+            fleet.send("nap", 2)
+            for _ in range(5):
+                beacon.next_look()
+        commands = set(heard.of("beacon"))
+        assert READS - {"GETRANGE"} <= commands
+        assert commands <= READS | CONNECTS | (ASKS if inspect else set())
+        assert fleet.redis.keys("beacon.*") == []
+    finally:
+        fleet.close()
+
+
+def test_a_slow_worker_delays_no_look_and_its_late_answers_are_taken_away(celery_app: Flask, valkey: Valkey) -> None:
+    fleet = Fleet(valkey)
+    try:
+        worker = fleet.worker(pool="solo")
+        worker.freeze()
+        with watching(celery_app, valkey, 0.3, result_backend=True, inspect=True, expect_workers=False) as beacon:
+            for _ in range(6):
+                beacon.next_look()
+            assert beacon.workers is None
+            assert median(beacon.took_s) < ANSWER_S / 2, "no look waits for answers"
+            worker.thaw()
+            wait_for(lambda: beacon.workers == {worker.name: "idle"}, "the worker to answer", 20)
+        assert fleet.redis.keys("beacon.*") == []
+    finally:
+        fleet.close()
+
+
+def test_details_tell_no_argument_and_the_last_line_of_an_error(valkey: Valkey) -> None:
+    fleet = Fleet(valkey)
+    source = source_of(valkey, result_backend=True, inspect=False)
+    try:
+        waiting = fleet.send("add", 4711, 4712)
+        told = source.detail(waiting)
+        assert told is not None
+        assert (told.job.state, told.job.queue) == ("queued", "celery")
+        assert told.description == "tests.services.celery_tasks.add"
+        assert "4711" not in repr(told)
+        failed = fleet.send("fail")
+        fleet.worker(pool="solo")
+        wait_for(lambda: all_ended(fleet, [failed, waiting]), "the tasks to end", 20)
+        told = source.detail(failed)
+        assert told is not None
+        assert (told.job.state, told.error) == ("failed", "ValueError: no such customer")
+        assert told.ended_at is not None
+        assert source.detail("never-there") is None
+    finally:
+        source.close()
+        fleet.close()
+
+
+def test_a_task_taken_for_longer_than_celery_waits_is_stuck_unless_it_is_for_later(valkey: Valkey) -> None:
+    fleet = Fleet(valkey)
+    source = source_of(valkey, result_backend=True, inspect=False, visibility_timeout_s=0.5)
+    try:
+        fleet.worker(concurrency=1)
+        stuck, later = fleet.send("late_nap", 300), fleet.send("add", 1, 1, countdown=300)
+        wait_for(lambda: fleet.redis.hlen("unacked") == 2, "both to be taken", 20)
+        [found] = wait_for(lambda: source.stuck(), "one to be stuck", 10)
+        assert found.job.id == stuck != later
+    finally:
+        source.close()
+        fleet.close()
+
+
+def test_beyond_the_bound_there_are_counts_only(valkey: Valkey) -> None:
+    fleet = Fleet(valkey)
+    source = source_of(valkey, bound=10, result_backend=True, inspect=False)
+    try:
+        fleet.send_many("add", 11, 1, 1)
+        look = source.look()
+        assert look.counts["queued"] == 11
+        assert [part.complete for part in look.listings if part.state == "queued"] == [False]
+        with pytest.raises(SourceError, match="more tasks than Beacon lists"):
+            source.stuck()
+    finally:
+        source.close()
+        fleet.close()
