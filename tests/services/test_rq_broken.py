@@ -1,0 +1,165 @@
+"""What is broken in a real RQ from outside: a real Beacon names it, ids included, and takes it back once it is mended.
+
+Each within one interval and two seconds.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from app.db import write
+from app.reconciliation import registry
+from tests.beacon_process import Beacon, wait_for
+from tests.services.rq_scene import Scene
+
+INTERVAL_S = 2.0
+WITHIN_S = INTERVAL_S + 2
+START_S = 30.0
+
+
+class Watched:
+    """A Beacon that watches the scene as the service `jobs`."""
+
+    def __init__(self, beacon: Beacon, scene: Scene) -> None:
+        self.beacon, self.scene = beacon, scene
+
+    def told(self) -> dict[str, Any]:
+        rows = self.beacon.sql("SELECT payload_json FROM service_state WHERE service_id = 'jobs'")
+        payload: dict[str, Any] = json.loads(rows[0][0]) if rows and rows[0][0] else {}
+        return payload
+
+    def findings(self) -> dict[str, list[str]]:
+        return {one["kind"]: one["jobIds"] for one in self.told().get("findings") or []}
+
+    def verified(self, within_s: float = WITHIN_S) -> None:
+        def is_so() -> bool:
+            return self.told().get("status") == "verified" and self.findings() == {}
+
+        self._wait(is_so, "verified", within_s)
+
+    def finds(self, **findings: list[str]) -> None:
+        """Exactly these, by kind; `_` stands for `-`."""
+        expected = {kind.replace("_", "-"): ids for kind, ids in findings.items()}
+        self._wait(lambda: self.findings() == expected, f"{expected}", WITHIN_S)
+        assert self.told()["status"] == "discrepancy"
+
+    def knows(self, *job_ids: str) -> None:
+        """Has seen these jobs, so that it can miss them."""
+
+        def seen() -> bool:
+            rows = self.beacon.sql("SELECT job_id FROM known_job WHERE service_id = 'jobs'")
+            return set(job_ids) <= {str(row[0]) for row in rows}
+
+        self._wait(seen, f"{job_ids} to be known", START_S)
+
+    def _wait(self, holds: Callable[[], bool], what: str, within_s: float) -> None:
+        try:
+            wait_for(holds, what, within_s)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; told {self.told()}; {self.beacon.log_text()[-1500:]}") from None
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Scene, Beacon]]:
+    with Scene() as scene:
+        beacon = Beacon(tmp_path_factory.mktemp("beacon"), POLL_INTERVAL_S=INTERVAL_S)
+        with beacon.app.app_context(), write() as session:
+            registry.add(session, id="jobs", name="Jobs", kind="rq", url=scene.valkey.url)
+        with beacon:
+            yield scene, beacon
+
+
+@pytest.fixture
+def watched(place: tuple[Scene, Beacon]) -> Iterator[Watched]:
+    """Verified when a test begins and when it ends."""
+    made = Watched(place[1], place[0])
+    made.verified(START_S)
+    yield made
+    made.verified(START_S)
+
+
+def put(watched: Watched, *job_ids: str) -> None:
+    for job_id in job_ids:
+        watched.scene.queue().enqueue("time.sleep", 600, job_id=job_id)
+    watched.knows(*job_ids)
+
+
+def drain(watched: Watched, *job_ids: str) -> None:
+    """Done by a worker, so that nothing of the test is left over."""
+    for job_id in job_ids:
+        job = watched.scene.queue().fetch_job(job_id)
+        assert job is not None
+        job.cancel()
+
+
+def test_a_job_whose_hash_is_deleted_is_dangling_until_it_is_back(watched: Watched) -> None:
+    put(watched, "a", "b")
+    kept = watched.scene.redis.dump("rq:job:a")
+    watched.scene.redis.delete("rq:job:a")
+    watched.finds(dangling=["a"])
+    watched.scene.redis.restore("rq:job:a", 0, kept)
+    watched.verified()
+    drain(watched, "a", "b")
+
+
+def test_a_lost_list_entry_is_a_missing_job_until_it_is_back(watched: Watched) -> None:
+    put(watched, "c", "d")
+    watched.scene.redis.lrem("rq:queue:mail", 1, "c")
+    watched.finds(missing=["c"])
+    watched.scene.redis.lpush("rq:queue:mail", "c")
+    watched.verified()
+    drain(watched, "c", "d")
+
+
+def test_a_job_that_vanishes_without_a_trace_is_missing(watched: Watched) -> None:
+    """Its result would have stayed for 500 s."""
+    put(watched, "e")
+    kept = watched.scene.redis.dump("rq:job:e")
+    watched.scene.redis.delete("rq:job:e", "rq:queue:mail")
+    watched.finds(missing=["e"])
+    watched.scene.redis.restore("rq:job:e", 0, kept)
+    watched.scene.redis.rpush("rq:queue:mail", "e")
+    watched.verified()
+    drain(watched, "e")
+
+
+def test_numbers_that_do_not_fit_the_ids_are_a_count_mismatch(watched: Watched) -> None:
+    put(watched, "f")
+    watched.scene.redis.rpush("rq:queue:mail", "f")
+    watched.finds(count_mismatch=[], duplicate=["f"])
+    assert watched.told()["reason"] == "queued: 2 counted, 1 listed"
+    watched.scene.redis.lrem("rq:queue:mail", -1, "f")
+    watched.verified()
+    drain(watched, "f")
+
+
+def test_a_killed_worker_leaves_an_orphan_until_rq_gives_it_up(watched: Watched) -> None:
+    scene = watched.scene
+    scene.queue().enqueue("time.sleep", 600, job_id="g")
+    worker = scene.worker("mail", name="anna")
+    scene.wait_until_started("g")
+    watched.knows("g")
+    watched.verified(START_S)
+    scene.kill(worker)
+    # RQ believes in a worker for a minute after its last sign of life. That minute is over here.
+    scene.redis.pexpire("rq:worker:anna", 1)
+    watched.finds(orphaned=["g"])
+    (key,) = scene.redis.zrange("rq:wip:mail", 0, -1)
+    scene.redis.zadd("rq:wip:mail", {key: time.time() - 1})
+    scene.queue().started_job_registry.cleanup()  # what another worker does every ten minutes
+    watched.verified()
+
+
+def test_a_server_that_stops_or_stalls_makes_the_service_stale_and_no_more(watched: Watched) -> None:
+    stale_within_s = 3 * INTERVAL_S + 2
+    put(watched, "h")
+    watched.scene.valkey.freeze()
+    wait_for(lambda: watched.told()["status"] == "stale", "a stale service", stale_within_s + 5)
+    assert watched.told()["reason"] == "did not answer within 5 s"
+    assert watched.findings() == {}
+    watched.scene.valkey.thaw()
+    watched.verified(START_S)
+    drain(watched, "h")
