@@ -20,8 +20,8 @@ ENDS = {"SUCCESS": "succeeded", "FAILURE": "failed", "REVOKED": "revoked"}
 UNREADABLE = "unreadable"
 _HEAD_BYTES = 96
 _AT_ONCE = 200
-# JSON, YAML, MessagePack and pickle differ in what stands between the two words.
-_STATE = re.compile(rb"status[^A-Za-z]{1,12}([A-Z][A-Z_]{2,60})")
+# JSON, YAML, MessagePack and pickle differ in the few bytes before, and between the two words.
+_STATE = re.compile(rb"\A.{0,24}?status.{1,12}?([A-Z][A-Z_]{2,60})", re.DOTALL)
 _MAX_DETAIL_BYTES = 1024 * 1024
 MAX_ERROR_CHARS = 500
 

@@ -1,0 +1,189 @@
+"""The parts of the Celery source that need no server: messages, results, options; and servers that answer nonsense."""
+
+import base64
+import json
+import pickle
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from socketserver import BaseRequestHandler, ThreadingTCPServer
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from app.sources.base import Address, SourceError
+from app.sources.celery import KIND
+from app.sources.celery_messages import keys_of, of_queue, of_unacked
+from app.sources.celery_options import CeleryOptions
+from app.sources.celery_pidbox import announcement
+from app.sources.celery_results import UNREADABLE, state_of
+
+
+def message(**changes: Any) -> dict[str, Any]:
+    headers = {"id": "a1", "task": "mail.send", "retries": 0, "argsrepr": "('secret',)", **changes}
+    body = base64.b64encode(b'[["secret"], {}, {}]').decode()
+    return {"headers": headers, "body": body, "properties": {"delivery_info": {"routing_key": "celery"}}}
+
+
+def raw(value: Any) -> bytes:
+    return json.dumps(value).encode()
+
+
+class TestMessages:
+    def test_a_message_tells_id_task_and_way_and_nothing_of_its_arguments(self) -> None:
+        told = of_queue(raw(message()))
+        assert told is not None
+        assert (told.id, told.task, told.route, told.attempt) == ("a1", "mail.send", "celery", 1)
+        assert "secret" not in repr(told)
+        assert of_unacked(raw([message(), "", "celery"])) == told
+
+    def test_a_message_of_the_first_protocol_is_known_by_its_correlation_id(self) -> None:
+        old = {"headers": {}, "properties": {"correlation_id": "old"}, "body": ""}
+        told = of_queue(raw(old))
+        assert told is not None
+        assert told.id == "old"
+
+    @pytest.mark.parametrize(
+        "garbage",
+        [b"", b"\xff", b"[]", b"null", b"{}", b"[" * 100_000, raw(message(id=7)), raw(message(id="x" * 500))],
+    )
+    def test_what_is_no_message_is_nothing(self, garbage: bytes) -> None:
+        assert of_queue(garbage) is None
+        assert of_unacked(garbage) is None
+
+    def test_a_retry_and_a_replacement_are_other_turns_of_the_same_task(self) -> None:
+        told = [of_queue(raw(message(**c))) for c in ({}, {}, {"retries": 1}, {"replaced_task_nesting": 1})]
+        assert len({one.turn for one in told if one}) == 3
+
+    def test_a_task_that_ignores_its_result_is_known_for_it(self) -> None:
+        told = of_queue(raw(message(ignore_result=True)))
+        assert told is not None
+        assert not told.keeps_result
+
+    def test_each_priority_step_but_the_first_has_a_list_of_its_own(self) -> None:
+        assert keys_of("mail", (0, 3), "\x06\x16", "p:") == ["p:mail", "p:mail\x06\x163"]
+
+
+class TestResults:
+    @pytest.mark.parametrize("state", ["SUCCESS", "FAILURE", "REVOKED", "RETRY", "STARTED", "MY_OWN"])
+    def test_the_state_is_read_from_the_first_bytes_whatever_the_serializer(self, state: str) -> None:
+        meta = {"status": state, "result": "x" * 1_000}
+        assert state_of(json.dumps(meta).encode()[:96]) == state
+        for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
+            assert state_of(pickle.dumps(meta, protocol)[:96]) == state
+
+    @pytest.mark.parametrize("head", [b"", b"\x1f\x8b\x08 compressed", b'{"status": "odd", "result": "SUCCESS"}'])
+    def test_what_tells_no_state_is_unreadable(self, head: bytes) -> None:
+        assert state_of(head) == UNREADABLE
+
+
+class TestAnnouncements:
+    def test_a_beat_tells_kind_name_and_process(self) -> None:
+        body = base64.b64encode(raw({"type": "worker-heartbeat", "hostname": "one@x", "pid": 7})).decode()
+        assert announcement(raw({"body": body})) == ("worker-heartbeat", "one@x", 7)
+
+    @pytest.mark.parametrize("said", [1, b"", b"{}", raw({"body": "!"}), raw({"body": "W10="}), raw({"body": 1})])
+    def test_anything_else_is_none(self, said: object) -> None:
+        assert announcement(said) is None
+
+
+class TestOptions:
+    def test_the_defaults_are_celerys(self) -> None:
+        options = CeleryOptions()
+        assert (options.queues, options.priority_steps, options.result_backend) == (("celery",), (0, 3, 6, 9), False)
+        assert CeleryOptions.model_validate_json(options.model_dump_json()) == options
+
+    @pytest.mark.parametrize(
+        ("wrong", "expected"),
+        [
+            ({"queues": []}, "at least 1 item"),
+            ({"queues": ["a", "a"]}, "each queue once"),
+            ({"priority_steps": [3, 0]}, "rising order"),
+            ({"result_backend": "redis://:secret@localhost/1"}, "without a password"),
+            ({"result_backend": "http://localhost"}, "expected an address like redis://"),
+            ({"finished_visible_for_s": 0}, "greater than 0"),
+            ({"visibilty_timeout": 1}, "Extra inputs"),
+        ],
+    )
+    def test_what_is_wrong_is_said_without_repeating_a_password(self, wrong: dict[str, Any], expected: str) -> None:
+        with pytest.raises(ValidationError) as caught:
+            CeleryOptions.model_validate(wrong)
+        messages = [error["msg"] for error in caught.value.errors()]
+        assert any(expected in text for text in messages), messages
+        assert not any("secret" in text for text in messages)
+
+    def test_what_it_cannot_do_comes_with_a_reason(self) -> None:
+        source = KIND.build(Address("redis://127.0.0.1:1/0"), CeleryOptions(inspect=False), 10)
+        for action in ("retry-job", "delete-job", "restart-service", "workers"):
+            assert source.capabilities.why_not(action)
+        assert source.capabilities.why_not("purge-queue") is None
+        assert source.capabilities.finished_visible_for_s is None
+
+
+def answer(what: bytes, *, again: bool = False) -> Callable[[BaseRequestHandler, threading.Event], None]:
+    def handle(connection: BaseRequestHandler, ended: threading.Event) -> None:
+        connection.request.recv(65536)
+        connection.request.sendall(what)
+        while again and not ended.is_set():
+            connection.request.sendall(what)
+
+    return handle
+
+
+def silence(connection: BaseRequestHandler, ended: threading.Event) -> None:
+    ended.wait(60)
+
+
+@contextmanager
+def server(handle: Callable[[BaseRequestHandler, threading.Event], None]) -> Iterator[str]:
+    ended = threading.Event()
+
+    class Handler(BaseRequestHandler):
+        def handle(self) -> None:
+            try:
+                handle(self, ended)
+            except OSError:
+                """The client has heard enough."""
+
+    with ThreadingTCPServer(("127.0.0.1", 0), Handler) as made:
+        made.daemon_threads = True
+        thread = threading.Thread(target=made.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        try:
+            yield f"redis://127.0.0.1:{made.server_address[1]}/0"
+        finally:
+            ended.set()
+            made.shutdown()
+            thread.join(10)
+
+
+@pytest.mark.parametrize(
+    ("handle", "reason"),
+    [
+        (answer(b"HTTP/1.1 500 Internal Server Error\r\n\r\n"), "answered something that is not the Redis protocol"),
+        (answer(b"$100\r\nhalf"), "closed the connection before its answer was complete"),
+        (answer(b"-LOADING Redis is loading the dataset in memory\r\n" * 20), "is still loading its data"),
+        (answer(b""), "closed the connection before its answer was complete"),
+        (silence, "did not answer within"),
+    ],
+)
+def test_a_hostile_server_is_a_reason_and_nothing_else(handle: Any, reason: str) -> None:
+    with server(handle) as url:
+        source = KIND.build(Address(url), CeleryOptions(result_backend=True), 10)
+        try:
+            began = time.monotonic()
+            with pytest.raises(SourceError, match=reason):
+                source.look()
+            assert time.monotonic() - began < 20
+            assert source.look_up("a").kind == "cannot-tell"
+        finally:
+            source.close()
+
+
+def test_importing_the_kind_does_not_import_celery() -> None:
+    code = "import sys, app.sources.celery; assert not {'celery', 'kombu'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
