@@ -89,6 +89,7 @@ class Tile:
     """One service. `aged`: the state was true once, but nobody has looked for three intervals.
 
     `findings` changes with what is found wrong: a page that lists it in full knows when to load its list again.
+    `counts_only` names the states of which only the number is known.
     """
 
     service_id: str
@@ -104,6 +105,7 @@ class Tile:
     missing: Ids = NO_IDS
     findings: str = ""
     aged: bool = False
+    counts_only: str = ""
 
     @property
     def href(self) -> str:
@@ -166,6 +168,7 @@ class Tile:
             Ids.of(details["missingJobIds"]) if details else NO_IDS,
             _signature(payload),
             aged,
+            ", ".join(wording.label(state) for state in payload.get("countsOnly") or ()),
         )
 
 

@@ -26,7 +26,7 @@ _STATE_LABELS = {"queued": "waiting", "succeeded": "done"}
 
 _FINDING_WORDS = {
     "missing": "missing",
-    "extra": "not known to Beacon",
+    "extra": "published as finished and still there",
     "unaccounted": "unaccounted for",
     "dangling": "listed but without a job",
     "duplicate": "in two states at once",
@@ -82,6 +82,7 @@ def findings_in_words(findings: Sequence[Mapping[str, Any]]) -> str:
     parts = []
     for finding in findings:
         words = _FINDING_WORDS.get(finding["kind"], finding["kind"])
+        words += f", {finding['count']:,} times" if finding.get("count") else ""
         parts.append(f"{len(finding['jobIds']):,} {words}" if finding["jobIds"] else words)
     return ", ".join(parts)
 

@@ -45,11 +45,15 @@ class Payload(BaseModel):
 
 
 class Finding(Payload):
-    """Something about named jobs that a person should know. `since`: when it was first seen."""
+    """Something about named jobs that a person should know. `since`: when it was first seen.
+
+    `count`, of `flapping` only: how often the state came and went until this was told.
+    """
 
     kind: FindingKind
     job_ids: list[str]
     since: AwareDatetime
+    count: int | None = Field(None, ge=1)
 
 
 class DiscrepancyDetails(Payload):
@@ -68,10 +72,19 @@ class LastDiscrepancy(Payload):
     closed_at: AwareDatetime | None = None
 
 
+class LastFlapping(Payload):
+    """When the service flapped last, and how often its state came and went. `calm_at`: since when it no longer does."""
+
+    since: AwareDatetime
+    count: int = Field(ge=1)
+    calm_at: AwareDatetime | None = None
+
+
 class ReconciliationUpdate(Payload):
     """A service's state after a check that changed something. Stale: `counts` is empty, `latency_ms` the time waited.
 
-    `reason` says in words why a service is stale; `previous_status` what it was before this change.
+    `reason` says in words why a service is stale; `previous_status` what it was before this change. `counts_only`: the
+    states of which there are more jobs than are listed, so that only their number is known.
     """
 
     event_id: str
@@ -85,6 +98,8 @@ class ReconciliationUpdate(Payload):
     findings: list[Finding] | None = None
     last_verified_at: AwareDatetime | None = None
     last_discrepancy: LastDiscrepancy | None = None
+    last_flapping: LastFlapping | None = None
+    counts_only: list[str] | None = None
     previous_status: Status | None = None
     reason: str | None = None
 

@@ -8,16 +8,19 @@ from typing import Protocol
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from app import offloop
 from app.clock import utc_text
 from app.eventlog import read as log
 from app.eventlog.models import EventRow
 
 ENDED = ("job.finished", "job.failed")
+# A job that is queued again after its end has not ended.
+AGAIN = "job.queued"
 # A job may be published as finished just before a look that still shows it as running.
 SLACK = timedelta(seconds=10)
-WINDOW = 2_000
+WINDOW = 1_000
 # How far back the log is read, whatever was published since: 100,000 events.
-MAX_WINDOWS = 50
+MAX_WINDOWS = 100
 
 
 class Explains(Protocol):
@@ -33,10 +36,12 @@ class PublishedEvents:
 
     def ended(self, session: Session, service_id: str, job_ids: Collection[str], since: datetime) -> set[str]:
         wanted, found = set(job_ids), set[str]()
-        for text in _published(session, utc_text(since - SLACK)):
+        for kind, text in _published(session, utc_text(since - SLACK)):
             job_id = _job_id(text, service_id)
             if job_id in wanted:
-                found.add(job_id)
+                wanted.discard(job_id)  # what was published last counts
+                if kind != AGAIN:
+                    found.add(job_id)
         return found
 
 
@@ -48,18 +53,20 @@ def explained(
     return frozenset().union(*(one.ended(session, service_id, job_ids, since) for one in explains))
 
 
-def _published(session: Session, since: str) -> Iterator[str]:
-    """The payloads of such events, read backwards in windows of ids: neither type nor time has an index."""
+def _published(session: Session, since: str) -> Iterator[tuple[str, str]]:
+    """Type and payload, the newest first, read backwards in windows of ids: neither type nor time has an index."""
     end = log.head(session)
     for _ in range(MAX_WINDOWS):
         start = end - WINDOW
-        window = sa.select(EventRow.data_json).where(EventRow.id > start, EventRow.id <= end)
-        yield from session.scalars(window.where(EventRow.type.in_(ENDED), EventRow.created_at >= since))
+        window = sa.select(EventRow.type, EventRow.data_json).where(EventRow.id > start, EventRow.id <= end)
+        said = window.where(EventRow.type.in_((*ENDED, AGAIN)), EventRow.created_at >= since)
+        yield from ((kind, text) for kind, text in session.execute(said.order_by(EventRow.id.desc())))
         oldest = sa.select(EventRow.created_at).where(EventRow.id > start, EventRow.id <= end)
         first = session.scalar(oldest.order_by(EventRow.id).limit(1))
         if start <= 0 or (first is not None and first < since):
             return
         end = start
+        offloop.breathe()
 
 
 def _job_id(text: str, service_id: str) -> str | None:

@@ -12,7 +12,7 @@ from app.sources.base import Look
 DISCREPANT: frozenset[FindingKind] = frozenset(
     {"missing", "extra", "dangling", "duplicate", "orphaned", "count-mismatch"}
 )
-_OF_ITEMS: frozenset[FindingKind] = frozenset({"missing", "unaccounted"})
+_OF_ITEMS: frozenset[FindingKind] = frozenset({"missing", "extra", "unaccounted"})
 # An event holds 64 KiB at most: seven lists of ids at worst, and room for the rest. Figures tell how many there are.
 IDS_BYTES = 8_000
 MAX_MISMATCHES = 3
@@ -47,11 +47,17 @@ def kept(told: ReconciliationUpdate | None) -> Found:
     return {finding.kind: list(finding.job_ids) for finding in findings if finding.kind not in _OF_ITEMS}
 
 
-def as_findings(found: Found, told: ReconciliationUpdate | None, now: datetime) -> tuple[Finding, ...]:
+def as_findings(found: Found, told: ReconciliationUpdate | None, now: datetime, flaps: int = 0) -> tuple[Finding, ...]:
     """For the payload; a kind that was told of before keeps its `since`."""
     since = {finding.kind: finding.since for finding in (told.findings if told else None) or []}
     return tuple(
-        Finding(kind=kind, job_ids=bounded_ids(ids), since=since.get(kind, now)) for kind, ids in sorted(found.items())
+        Finding(
+            kind=kind,
+            job_ids=bounded_ids(ids),
+            since=since.get(kind, now),
+            count=flaps if kind == "flapping" and flaps else None,
+        )
+        for kind, ids in sorted(found.items())
     )
 
 
@@ -64,7 +70,8 @@ def details_of(found: Found, present: int) -> DiscrepancyDetails | None:
     if not is_discrepant(found):
         return None
     missing = found.get("missing", [])
-    return DiscrepancyDetails(expected=present + len(missing), actual=present, missing_job_ids=missing)
+    expected = max(0, present + len(missing) - len(found.get("extra", [])))
+    return DiscrepancyDetails(expected=expected, actual=present, missing_job_ids=missing)
 
 
 def last_discrepancy(
@@ -80,6 +87,11 @@ def last_discrepancy(
     if status == "verified" and last and is_open:
         return last.model_copy(update={"closed_at": now})
     return last
+
+
+def counts_only(look: Look) -> tuple[str, ...]:
+    """The states whose lists a bound cut."""
+    return tuple(sorted(listing.state for listing in look.listings if not listing.complete))
 
 
 def count_mismatches(look: Look) -> list[str]:

@@ -28,6 +28,7 @@ class Unchanged:
     version: int
     verdict: Verdict
     heard: Heard
+    log_cursor: int = 0
 
 
 class VerifiedGatherer:
@@ -73,6 +74,7 @@ def _moved(session: Session, check: Unchanged) -> bool:
         "reason": verdict.reason,
         "health": look.health,
         "workers_json": rows.workers_text(look.workers),
+        "log_cursor": check.log_cursor,
     }
     if verdict.last_verified_at is not None:
         times["last_verified_at"] = utc_text(verdict.last_verified_at)

@@ -3,35 +3,62 @@
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
-from app.reconciliation.state import CloseHow, Closing, Evidence, Heard, Item, ItemKind, Known
+from app.reconciliation.state import (
+    Breathe,
+    CloseHow,
+    Closing,
+    Evidence,
+    Heard,
+    Item,
+    ItemKey,
+    ItemKind,
+    Known,
+    no_pause,
+    slices,
+)
 
 EXPIRES = timedelta(days=1)
 # A source that cannot tell finished from vanished may leave thousands of these an hour: the oldest go first.
 MAX_UNACCOUNTED = 1_000
 
 
-def opened_items(known: Known, rulings: Mapping[str, str], now: datetime) -> list[Item]:
+def opened_items(known: Known, rulings: Mapping[str, str], now: datetime, breathe: Breathe = no_pause) -> list[Item]:
     kinds: tuple[ItemKind, ...] = ("missing", "unaccounted")
     items: list[Item] = []
     for kind in kinds:
-        ruled = [known.jobs[job_id] for job_id, ruling in rulings.items() if ruling == kind]
+        ruled = [job_id for job_id, ruling in rulings.items() if ruling == kind]
         bound = len(ruled) if kind == "missing" else MAX_UNACCOUNTED
-        items += [Item(job.id, kind, now, job.state, job.queue) for job in ruled[:bound]]
-    return [item for item in items if item.key not in known.items]
+        for ids in slices(ruled[:bound]):
+            jobs = [known.job(job_id) for job_id in ids if (job_id, kind) not in known.items]
+            items += [Item(job.id, kind, now, job.state, job.queue) for job in jobs]
+            breathe()
+    return items
 
 
 def closed_items(
-    known: Known, heard: Heard, evidence: Evidence, opened: Iterable[Item], now: datetime
+    known: Known, heard: Heard, evidence: Evidence, opened: Iterable[Item], now: datetime, breathe: Breathe = no_pause
 ) -> list[Closing]:
-    ends = ((item, _close_how(item, heard, evidence, now)) for item in known.items.values())
-    closed = [Closing(item, how) for item, how in ends if how is not None]
+    closed: list[Closing] = []
+    for items in slices(known.items.values()):
+        ends = ((item, _close_how(known, item, heard, evidence, now)) for item in items)
+        closed += [Closing(item, how) for item, how in ends if how is not None]
+        breathe()
     left = [item for item in still_open(known, opened, closed) if item.kind == "unaccounted"]
     left.sort(key=lambda item: item.since)
     overflow = left[: max(0, len(left) - MAX_UNACCOUNTED)]
     return closed + [Closing(item, "expired") for item in overflow if item.key in known.items]
 
 
-def _close_how(item: Item, heard: Heard, evidence: Evidence, now: datetime) -> CloseHow | None:
+def after(known: Known, opened: Iterable[Item], closed: Iterable[Closing]) -> Mapping[ItemKey, Item]:
+    """The open items once these were opened and closed."""
+    if not opened and not closed:
+        return known.items
+    return {item.key: item for item in still_open(known, opened, closed)}
+
+
+def _close_how(known: Known, item: Item, heard: Heard, evidence: Evidence, now: datetime) -> CloseHow | None:
+    if item.kind == "extra":
+        return _close_extra(known, item, heard, now)
     second, fate = evidence.second, evidence.fates.get(item.job_id)
     shown = (second.find(item.job_id) if second else None) or heard.find(item.job_id)
     if shown is not None:
@@ -39,6 +66,18 @@ def _close_how(item: Item, heard: Heard, evidence: Evidence, now: datetime) -> C
     if fate is not None and fate.kind == "found":
         return "reappeared"
     if item.job_id in evidence.explained or (fate is not None and fate.kind == "finished"):
+        return "finished"
+    return "expired" if now - item.since >= EXPIRES else None
+
+
+def _close_extra(known: Known, item: Item, heard: Heard, now: datetime) -> CloseHow | None:
+    """Its service no longer shows it, or took it up again. Nothing follows from a list that was cut."""
+    notice, shown = known.notices.get(item.job_id), heard.find(item.job_id)
+    if notice is not None and notice.is_alive:
+        return "requeued"
+    if shown is not None:
+        return "finished" if shown[1] else None
+    if heard.unfinished_complete:
         return "finished"
     return "expired" if now - item.since >= EXPIRES else None
 

@@ -2,19 +2,40 @@
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app import offloop
-from app.clock import parse_utc
+from app.clock import parse_utc, utc_text
 from app.db import now_epoch
 from app.eventlog.payloads import ReconciliationUpdate
+from app.reconciliation import flapping
 from app.reconciliation.models import KnownJob, OpenItem, ServiceState
-from app.reconciliation.state import Item, ItemKey, ItemKind, Known
+from app.reconciliation.state import Item, ItemKey, ItemKind, Known, no_pause
 from app.sources.base import Job
 
-PAGE = 2_000
+# Rows fetched in one go, which is what the streams of this process wait for.
+PAGE = 1_000
+_KINDS: dict[str, ItemKind] = {"missing": "missing", "extra": "extra"}
+
+
+# Columns and not classes: the mapper's part would cost as much again.
+_job = KnownJob.__table__.c
+_item = OpenItem.__table__.c
+_ITEM = (_item.job_id, _item.kind, _item.since, _item.last_state, _item.queue)
+
+
+class Jobs(NamedTuple):
+    """The known jobs of a service, when each of the unseen was seen, and which were published as ended."""
+
+    jobs: Mapping[str, Job]
+    unseen: Mapping[str, datetime]
+    ended: Mapping[str, int]
+
+
+NO_JOBS = Jobs({}, {}, {})
 
 
 def database_now(session: Session) -> datetime:
@@ -26,16 +47,20 @@ def known_of(
     session: Session,
     service_id: str,
     row: ServiceState | None,
-    jobs: Mapping[str, Job] | None = None,
-    unseen: Mapping[str, datetime] | None = None,
+    jobs: Jobs = NO_JOBS,
+    items: Mapping[ItemKey, Item] | None = None,
+    breathe: Callable[[], None] = no_pause,
 ) -> Known:
     """Everything known of the service. Without `jobs`: for verdicts that look at none (silence, acceptance)."""
-    items = open_items(session, service_id)
+    items = open_items(session, service_id, breathe) if items is None else items
     if row is None:
-        return Known(jobs=jobs or {}, unseen=unseen or {}, items=items)
+        return Known(*jobs, items=items)
+    flaps = flapping.from_text(row.flapping_json)
     return Known(
-        jobs=jobs or {},
-        unseen=unseen or {},
+        *jobs,
+        log_cursor=row.log_cursor,
+        flaps=flaps,
+        named=_named(session, service_id, flaps.since) if flaps.since else frozenset(),
         heard_at=moment(row.heard_at),
         instance_id=row.instance_id,
         as_of=moment(row.as_of),
@@ -45,37 +70,52 @@ def known_of(
     )
 
 
-def known_jobs(
-    session: Session, service_id: str, breathe: Callable[[], None] = offloop.breathe
-) -> tuple[dict[str, Job], dict[str, datetime]]:
+def known_jobs(session: Session, service_id: str, breathe: Callable[[], None] = offloop.breathe) -> Jobs:
     """Read in pages: a fetch of all rows at once would stop the streams of this process."""
     jobs: dict[str, Job] = {}
     unseen: dict[str, datetime] = {}
-    columns = (KnownJob.job_id, KnownJob.state, KnownJob.queue, KnownJob.attempt, KnownJob.seen_at)
+    ended: dict[str, int] = {}
+    columns = (_job.job_id, _job.state, _job.queue, _job.attempt, _job.seen_at, _job.ended_id)
     after = ""
     while True:
-        page = sa.select(*columns).where(KnownJob.service_id == service_id, KnownJob.job_id > after)
-        rows = session.execute(page.order_by(KnownJob.job_id).limit(PAGE)).all()
-        for job_id, state, queue, attempt, seen_at in rows:
+        page = sa.select(*columns).where(_job.service_id == service_id, _job.job_id > after)
+        rows = session.execute(page.order_by(_job.job_id).limit(PAGE)).all()
+        for job_id, state, queue, attempt, seen_at, ended_id in rows:
             jobs[job_id] = Job(job_id, state, queue, attempt)
             if seen_at is not None:
                 unseen[job_id] = parse_utc(seen_at)
+            if ended_id is not None:
+                ended[job_id] = ended_id
         if len(rows) < PAGE:
-            return jobs, unseen
+            return Jobs(jobs, unseen, ended)
         after = rows[-1].job_id
         breathe()
 
 
-def open_items(session: Session, service_id: str) -> dict[ItemKey, Item]:
-    rows = session.scalars(sa.select(OpenItem).where(OpenItem.service_id == service_id, OpenItem.closed_at.is_(None)))
-    items = (_item(row) for row in rows)
-    return {item.key: item for item in items}
+def open_items(session: Session, service_id: str, breathe: Callable[[], None] = no_pause) -> dict[ItemKey, Item]:
+    """Columns and no objects, in parts: after a great loss there are as many as there were jobs."""
+    items: dict[ItemKey, Item] = {}
+    mine = sa.select(*_ITEM).where(_item.service_id == service_id, _item.closed_at.is_(None))
+    with session.execute(mine.order_by(_item.job_id, _item.kind)) as rows:
+        for part in rows.partitions(PAGE):
+            found = (_read(row) for row in part)
+            items.update((item.key, item) for item in found)
+            breathe()
+    return items
 
 
 def moment(text: str | None) -> datetime | None:
     return None if text is None else parse_utc(text)
 
 
-def _item(row: OpenItem) -> Item:
-    kind: ItemKind = "missing" if row.kind == "missing" else "unaccounted"
+def _read(row: sa.Row[*tuple[Any, ...]]) -> Item:
+    kind = _KINDS.get(row.kind, "unaccounted")
     return Item(row.job_id, kind, parse_utc(row.since), row.last_state, row.queue)
+
+
+def _named(session: Session, service_id: str, since: datetime) -> frozenset[ItemKey]:
+    """What was declared since the service began to flap: seen again, it is no news."""
+    told = sa.select(_item.job_id, _item.kind).where(
+        _item.service_id == service_id, _item.kind.in_(sorted(_KINDS)), _item.since >= utc_text(since)
+    )
+    return frozenset((job_id, _KINDS[kind]) for job_id, kind in session.execute(told.distinct()))

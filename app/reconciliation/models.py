@@ -38,7 +38,8 @@ class ServiceState(Base):
     `checked_at` and `latency_ms` are of the newest check that was answered, as are `health` (the service's own word)
     and `workers_json` (null where it cannot be told); `last_poll_at`, `reason` and `waited_ms` of the newest attempt.
     `heard_at`: when the newest look began whose job ids were believed. `version` grows whenever the belief changes:
-    what was computed from an older one is not written.
+    what was computed from an older one is not written. `log_cursor`: the newest event of the log whose word on jobs is
+    part of the belief. `flapping_json`: how often the state came and went (`app.reconciliation.flapping`).
     """
 
     __tablename__ = "service_state"
@@ -63,11 +64,14 @@ class ServiceState(Base):
     counts_only: Mapped[bool] = mapped_column(server_default=sa.false())
     health: Mapped[str | None] = mapped_column(sa.Text)
     workers_json: Mapped[str | None] = mapped_column(sa.Text)
+    log_cursor: Mapped[int] = mapped_column(sa.BigInteger, server_default="0")
+    flapping_json: Mapped[str | None] = mapped_column(sa.Text)
 
 
 class KnownJob(Base):
     """An unfinished job. `seen_at` is null while the newest believed look still showed it, as it does for
-    nearly all: so a poll that changed nothing writes none of these rows."""
+    nearly all: so a poll that changed nothing writes none of these rows. `ended_id`: the event that said that it has
+    ended, where a later look still showed it."""
 
     __tablename__ = "known_job"
 
@@ -77,15 +81,18 @@ class KnownJob(Base):
     queue: Mapped[str | None] = mapped_column(sa.Text)
     attempt: Mapped[int | None] = mapped_column(sa.BigInteger)
     seen_at: Mapped[str | None] = mapped_column(sa.Text)
+    ended_id: Mapped[int | None] = mapped_column(sa.BigInteger)
 
 
 class OpenItem(Base):
-    """A job that was declared missing or unaccounted, until something closes it."""
+    """A job that was declared missing, extra or unaccounted, until something closes it."""
 
     __tablename__ = "open_item"
     __table_args__ = (
-        sa.CheckConstraint("kind IN ('missing', 'unaccounted')", name="kind"),
-        sa.CheckConstraint("closed_how IN ('reappeared', 'finished', 'accepted', 'expired')", name="closed_how"),
+        sa.CheckConstraint("kind IN ('missing', 'extra', 'unaccounted')", name="kind"),
+        sa.CheckConstraint(
+            "closed_how IN ('reappeared', 'finished', 'requeued', 'accepted', 'expired')", name="closed_how"
+        ),
         sa.CheckConstraint("(closed_at IS NULL) = (closed_how IS NULL)", name="closed"),
         sa.Index(
             "uq_open_item_open",

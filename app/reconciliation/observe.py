@@ -8,20 +8,21 @@ the next one, unaccounted for until then.
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from app import offloop
 from app.db import read
-from app.reconciliation import reconcile, rows
+from app.reconciliation import items, reconcile, rows
 from app.reconciliation.explain import Explains, explained
 from app.reconciliation.gather import Unchanged, VerifiedGatherer
-from app.reconciliation.load import database_now, known_jobs, known_of
+from app.reconciliation.lifecycle import Lifecycle, News
+from app.reconciliation.load import Jobs, database_now, known_jobs, known_of
 from app.reconciliation.models import ServiceState
 from app.reconciliation.record import record_check, record_silence
-from app.reconciliation.state import Evidence, Heard, Known, Verdict
-from app.sources.base import JobFate, Source, SourceError
+from app.reconciliation.state import SLICE, Evidence, Heard, Item, ItemKey, Known, Verdict, slices
+from app.sources.base import Job, JobFate, Source, SourceError
 from app.sources.lease import Claim, Lease
 from app.sources.poller import Outcome
 
@@ -53,6 +54,15 @@ class _Base:
     version: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Cached:
+    """What need not be read again while the belief is at `version`."""
+
+    jobs: Jobs
+    items: Mapping[ItemKey, Item]
+    version: int
+
+
 class Observer:
     """Fits `app.sources.poller.Observer`. Called from one loop per service, inside an application context."""
 
@@ -64,25 +74,33 @@ class Observer:
         *,
         breathe: Callable[[], None] = offloop.breathe,
         second_look_after_s: float = SECOND_LOOK_AFTER_S,
+        lifecycle: Lifecycle | None = None,
     ) -> None:
         self._lease, self._explains, self._breathe = lease, explains, breathe
         self._stale_after = timedelta(seconds=interval_s * STALE_AFTER_INTERVALS)
         self._second_look_after_s = second_look_after_s
         self._gatherer = VerifiedGatherer()
-        # The jobs of the newest belief, so that they are read from the database once and not at every poll.
-        self._cached: dict[str, _Base] = {}
+        self._lifecycle = lifecycle or Lifecycle(breathe)
+        # The newest belief, so that it is read from the database once and not at every poll.
+        self._cached: dict[str, _Cached] = {}
 
     def observe(self, service: WatchedService) -> Outcome:
         claim = self._lease.claim()
+        news = self._lifecycle.news(service.id)  # before the look: it must be able to show what was published
         clock = _Clock()
         try:
             heard = _look(service.source, clock)
         except SourceError as error:
             return self._silence(claim, service.id, (error.reason, clock.waited_ms))
+        before = self._cached.get(service.id)
         try:
-            self._believe(claim, service, heard, clock)
+            self._believe(claim, service, heard, clock, news)
         except rows.NotWatched:
             self._cached.pop(service.id, None)
+            self._lifecycle.forget(service.id)
+        held = _held(heard, before)
+        del heard, before
+        self._let_go(held)
         return Outcome(answered=True)
 
     def note_silence(self, service: WatchedService) -> Outcome:
@@ -98,40 +116,47 @@ class Observer:
             left = None
         return Outcome(answered=False, silent_in_s=None if left is None else left.total_seconds())
 
-    def _believe(self, claim: Claim, service: WatchedService, heard: Heard, clock: "_Clock") -> None:
-        base = self._base(service.id)
+    def _believe(self, claim: Claim, service: WatchedService, heard: Heard, clock: "_Clock", news: News) -> None:
+        base = self._base(service.id, news)
         evidence = self._evidence(service, base.known, heard, clock)
         for attempt in range(ATTEMPTS):
             verdict = reconcile.reconcile(base.known, heard, evidence, clock.now(), self._breathe)
             try:
                 self._record(claim, service.id, base, verdict, heard)
+                self._lifecycle.applied(service.id, base.known.log_cursor if verdict.belief is not None else 0)
                 return
             except rows.Outdated:
                 if attempt == ATTEMPTS - 1:
                     raise
-                base = self._base(service.id)
+                base = self._base(service.id, news)
 
-    def _base(self, service_id: str) -> _Base:
+    def _base(self, service_id: str, news: News) -> _Base:
         with read() as session:
             row = session.get(ServiceState, service_id)
             version = row.version if row else 0
             cached = self._cached.get(service_id)
             if cached is not None and cached.version == version:
-                jobs, unseen = cached.known.jobs, cached.known.unseen
+                jobs, open_items = cached.jobs, cached.items
+                known = known_of(session, service_id, row, jobs, open_items)
             else:
-                jobs, unseen = known_jobs(session, service_id, self._breathe)
-            return _Base(known_of(session, service_id, row, jobs, unseen), version)
+                jobs = known_jobs(session, service_id, self._breathe)
+                known = known_of(session, service_id, row, jobs, breathe=self._breathe)
+            return _Base(news.onto(known), version)
 
     def _record(self, claim: Claim, service_id: str, base: _Base, verdict: Verdict, heard: Heard) -> None:
-        belief, version = verdict.belief, base.version
-        is_new = verdict.changed or belief is None or bool(belief.put or belief.gone)
-        if is_new:
+        belief, known, version = verdict.belief, base.known, base.version
+        is_news = verdict.changed or verdict.hushed or verdict.flaps != known.flaps
+        if is_news or belief is None or belief.put or belief.gone or verdict.opened or verdict.closed:
             self._cached.pop(service_id, None)
-            version = record_check(claim, service_id, base.known, version, verdict, heard, self._breathe)
+            version = record_check(claim, service_id, known, version, verdict, heard)
         if belief is not None:
-            self._cached[service_id] = _Base(Known(jobs=belief.jobs, unseen=belief.unseen), version)
-        if not verdict.changed and verdict.status != "stale":
-            self._gatherer.add(Unchanged(claim, service_id, version, verdict, heard))
+            jobs = Jobs(belief.jobs, belief.unseen, belief.ended)
+            open_items = items.after(known, verdict.opened, verdict.closed)
+            self._cached[service_id] = _Cached(jobs, open_items, version)
+        if not verdict.changed and not verdict.hushed and verdict.status != "stale":
+            lists = replace(heard, look=replace(heard.look, listings=()))  # it waits, and they are large
+            check = replace(verdict, belief=None)
+            self._gatherer.add(Unchanged(claim, service_id, version, check, lists, known.log_cursor))
 
     def _evidence(self, service: WatchedService, known: Known, heard: Heard, clock: "_Clock") -> Evidence:
         evidence = Evidence(service.source.capabilities.finished_visible_for_s)
@@ -142,17 +167,31 @@ class Observer:
             absent = reconcile.suspects(known, heard, self._breathe)
         if absent:
             evidence = replace(evidence, second=self._second_look(service.source, known, heard, clock))
-        items = {item.job_id for item in known.items.values()}
+        declared = {item.job_id for item in known.items.values() if item.kind != "extra"}
         since = min((at for job_id in absent if (at := known.seen_at(job_id))), default=heard.began)
         since = min(since, known.heard_at or since)
         with read() as session:
-            ended = explained(session, self._explains, service.id, {*absent, *items}, since)
+            ended = explained(session, self._explains, service.id, {*absent, *declared}, since)
         evidence = replace(evidence, explained=ended)
-        asked = _some([job_id for job_id in absent if reconcile.needs_look_up(evidence, job_id)], LOOK_UPS)
+        asked = _some(self._unanswered(evidence, absent), LOOK_UPS)
         if evidence.finished_visible is not None:
-            lost = [job_id for job_id in items if heard.find(job_id) is None]
+            lost = [job_id for job_id in declared if heard.find(job_id) is None]
             asked += _some(lost, min(ITEM_LOOK_UPS, LOOK_UPS - len(asked)))
         return replace(evidence, fates=_fates(service.source, asked))
+
+    def _let_go(self, held: list[list[Job]]) -> None:
+        """Free in slices what nobody else holds any more: a hundred thousand jobs in one go would take 15 ms."""
+        for jobs in held:
+            while jobs:
+                del jobs[-SLICE:]
+                self._breathe()
+
+    def _unanswered(self, evidence: Evidence, absent: Iterable[str]) -> list[str]:
+        found: list[str] = []
+        for ids in slices(absent):
+            found += [job_id for job_id in ids if reconcile.needs_look_up(evidence, job_id)]
+            self._breathe()
+        return found
 
     def _second_look(self, source: Source, known: Known, first: Heard, clock: "_Clock") -> Heard | None:
         """Within a second of the first one. None where it says nothing: not answered, or by another instance."""
@@ -196,6 +235,12 @@ def _look(source: Source, clock: _Clock) -> Heard:
 def _some(job_ids: list[str], most: int) -> list[str]:
     """By chance, so that ids which the service cannot answer for do not keep the others waiting."""
     return job_ids if len(job_ids) <= most else random.sample(job_ids, most)
+
+
+def _held(heard: Heard, before: _Cached | None) -> list[list[Job]]:
+    """The jobs of a look and of the belief before it."""
+    held = [list(listing.jobs.values()) for listing in heard.look.listings]
+    return [*held, list(before.jobs.jobs.values())] if before else held
 
 
 def _fates(source: Source, job_ids: Sequence[str]) -> dict[str, JobFate]:

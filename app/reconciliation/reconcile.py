@@ -15,25 +15,31 @@ it stays in the known set and is shown as unaccounted meanwhile. Where a bound c
 concluded from absence: the job is let go, counts only.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
 from datetime import datetime
+from itertools import chain
 from typing import Literal
 
-from app.reconciliation import findings
+from app.reconciliation import extras, findings, news
 from app.reconciliation.findings import Found
 from app.reconciliation.items import closed_items, opened_items, still_open
-from app.reconciliation.state import Belief, Closing, Evidence, Heard, Item, Known, Verdict, slices
+from app.reconciliation.state import (
+    Belief,
+    Breathe,
+    Closing,
+    Evidence,
+    Heard,
+    Item,
+    Known,
+    Verdict,
+    no_pause,
+    slices,
+)
 from app.sources.base import Job
 
 REWOUND = "went back in time: it reports an older state than Beacon has seen"
 
 Ruling = Literal["left", "here", "pending", "missing", "unaccounted"]
-Breathe = Callable[[], None]
-
-
-def _no_pause() -> None:
-    """What `breathe` is where nobody waits."""
 
 
 def is_rewound(known: Known, heard: Heard) -> bool:
@@ -52,10 +58,10 @@ def can_judge(heard: Heard, evidence: Evidence) -> bool:
     return heard.unfinished_complete and (heard.finished_complete or evidence.finished_visible == "lookup")
 
 
-def suspects(known: Known, heard: Heard, breathe: Breathe = _no_pause) -> list[str]:
-    """Known jobs that the look shows nowhere."""
+def suspects(known: Known, heard: Heard, breathe: Breathe = no_pause) -> list[str]:
+    """Known jobs, and those that were published, which the look shows nowhere."""
     absent: list[str] = []
-    for part in slices(known.jobs):
+    for part in slices(chain(known.jobs, known.heralded())):
         left = part
         for listing in heard.look.listings:
             jobs = listing.jobs
@@ -75,16 +81,17 @@ def needs_look_up(evidence: Evidence, job_id: str) -> bool:
     return evidence.second.find(job_id) is None
 
 
-def reconcile(known: Known, heard: Heard, evidence: Evidence, now: datetime, breathe: Breathe = _no_pause) -> Verdict:
+def reconcile(known: Known, heard: Heard, evidence: Evidence, now: datetime, breathe: Breathe = no_pause) -> Verdict:
     """The verdict on a look that was answered."""
     if is_rewound(known, heard):
         found: Found = {**findings.of_items(known.items.values()), "rewound": []}
         return _stale(known, found, heard.look.latency_ms, REWOUND, now)
     rulings = _rulings(known, heard, evidence, breathe)
     jobs, twice = _unfinished(heard, breathe)
-    belief = _belief(known, evidence, rulings, jobs, breathe)
-    opened = opened_items(known, rulings, now)
-    closed = closed_items(known, heard, evidence, opened, now)
+    extra = extras.follow(known, heard, now)
+    belief = _belief(known, evidence, rulings, jobs, extra.marks, breathe)
+    opened = [*opened_items(known, rulings, now, breathe), *extra.opened]
+    closed = closed_items(known, heard, evidence, opened, now, breathe)
     pending = [job_id for job_id, ruling in rulings.items() if ruling == "pending"]
     found = {**findings.of_items(still_open(known, opened, closed), pending), **findings.of_look(heard.look, twice)}
     verdict = Verdict(
@@ -96,11 +103,12 @@ def reconcile(known: Known, heard: Heard, evidence: Evidence, now: datetime, bre
         details=findings.details_of(found, len(belief.jobs)),
         reason="; ".join(findings.count_mismatches(heard.look)) or None,
         last_verified_at=known.last_verified_at if findings.is_discrepant(found) else now,
+        counts_only=findings.counts_only(heard.look),
         belief=belief,
         opened=tuple(opened),
         closed=tuple(closed),
     )
-    return _compared(known, verdict, found)
+    return news.compared(known, verdict, found)
 
 
 def stale(known: Known, waited_ms: int, reason: str, now: datetime) -> Verdict:
@@ -118,10 +126,11 @@ def accept(known: Known, items: Iterable[Item], present: int, now: datetime) -> 
         return None
     closed = tuple(Closing(item, "accepted") for item in items)
     found: Found = {**findings.of_items(still_open(known, (), closed)), **findings.kept(told)}
-    is_stale = told.status == "stale"
+    is_stale, flaps = told.status == "stale", "flapping" in found
     discrepant = findings.is_discrepant(found) and not is_stale
     verdict = Verdict(
-        status="stale" if is_stale else "discrepancy" if discrepant else "verified",
+        # One that flaps is not verified because it looks fine at the moment.
+        status=told.status if is_stale or flaps else "discrepancy" if discrepant else "verified",
         at=now,
         checked_at=told.checked_at,
         latency_ms=told.latency_ms,
@@ -129,9 +138,12 @@ def accept(known: Known, items: Iterable[Item], present: int, now: datetime) -> 
         details=findings.details_of(found, present) if discrepant else None,
         reason=told.reason,
         last_verified_at=known.last_verified_at,
+        last_flapping=told.last_flapping,
+        counts_only=tuple(told.counts_only or ()),
+        flaps=known.flaps,
         closed=closed,
     )
-    return _compared(known, verdict, found)
+    return news.judged(known, verdict, found)
 
 
 def _stale(known: Known, found: Found, waited_ms: int, reason: str, now: datetime) -> Verdict:
@@ -144,33 +156,18 @@ def _stale(known: Known, found: Found, waited_ms: int, reason: str, now: datetim
         reason=reason,
         last_verified_at=known.last_verified_at,
     )
-    return _compared(known, verdict, found)
-
-
-def _compared(known: Known, verdict: Verdict, found: Found) -> Verdict:
-    """The verdict beside what was told last: whether it is news, and whether it is news of another state."""
-    told = known.told
-    moved = any(item.kind == "missing" for item in (*verdict.opened, *(done.item for done in verdict.closed)))
-    turned = told is None or told.status != verdict.status or moved
-    if told is not None and verdict.status != "stale" and not turned:
-        before = {kind: ids for kind, ids in findings.kept(told).items() if kind in findings.DISCREPANT}
-        turned = before != {k: findings.bounded_ids(found[k]) for k in findings.DISCREPANT - {"missing"} if k in found}
-    same = told is not None and told.counts == verdict.counts and told.reason == verdict.reason
-    missing = found.get("missing", [])
-    return replace(
-        verdict,
-        findings=findings.as_findings(found, told, verdict.at),
-        last_discrepancy=findings.last_discrepancy(told, verdict.status, missing, verdict.at),
-        turned=turned,
-        changed=turned or not same or not findings.same(found, told),
-    )
+    return news.compared(known, verdict, found)
 
 
 def _rulings(known: Known, heard: Heard, evidence: Evidence, breathe: Breathe) -> dict[str, Ruling]:
     absent = suspects(known, heard, breathe)
     if not can_judge(heard, evidence):
         return dict.fromkeys(absent, "left")
-    return {job_id: _judge(known, heard, evidence, job_id) for job_id in absent}
+    rulings: dict[str, Ruling] = {}
+    for ids in slices(absent):
+        rulings.update((job_id, _judge(known, heard, evidence, job_id)) for job_id in ids)
+        breathe()
+    return rulings
 
 
 def _judge(known: Known, heard: Heard, evidence: Evidence, job_id: str) -> Ruling:
@@ -200,15 +197,20 @@ def _still_visible(known: Known, last: Heard, evidence: Evidence, job_id: str) -
 
 
 def _belief(
-    known: Known, evidence: Evidence, rulings: Mapping[str, Ruling], jobs: dict[str, Job], breathe: Breathe
+    known: Known,
+    evidence: Evidence,
+    rulings: Mapping[str, Ruling],
+    jobs: dict[str, Job],
+    marks: Mapping[str, int],
+    breathe: Breathe,
 ) -> Belief:
     """`jobs`, the unfinished ones that the look shows, and those that are known to be there all the same."""
     unseen: dict[str, datetime] = {}
     for job_id, ruling in rulings.items():
         if ruling == "here":
-            jobs[job_id] = _found_later(evidence, job_id) or known.jobs[job_id]
+            jobs[job_id] = _found_later(evidence, job_id) or known.job(job_id)
         elif ruling == "pending":
-            jobs[job_id] = known.jobs[job_id]
+            jobs[job_id] = known.job(job_id)
             if (seen := known.seen_at(job_id)) is not None:
                 unseen[job_id] = seen
     put: list[Job] = []
@@ -219,13 +221,16 @@ def _belief(
     for ids in slices(known.jobs):
         gone += [job_id for job_id in ids if job_id not in jobs]
         breathe()
-    put += _resighted(known, jobs, unseen)
-    return Belief(jobs, unseen, tuple(put), tuple(gone))
+    put += _remarked(known, jobs, unseen, marks)
+    return Belief(jobs, unseen, tuple(put), tuple(gone), marks)
 
 
-def _resighted(known: Known, jobs: Mapping[str, Job], unseen: Mapping[str, datetime]) -> list[Job]:
-    """The same jobs as before, of which only the moment changed at which they were seen."""
-    moved = [job_id for job_id in {*unseen, *known.unseen} if known.unseen.get(job_id) != unseen.get(job_id)]
+def _remarked(
+    known: Known, jobs: Mapping[str, Job], unseen: Mapping[str, datetime], marks: Mapping[str, int]
+) -> list[Job]:
+    """The same jobs as before, of which only changed when they were seen, or what was published of them."""
+    moved = {job_id for job_id in {*unseen, *known.unseen} if known.unseen.get(job_id) != unseen.get(job_id)}
+    moved |= {job_id for job_id in {*marks, *known.ended} if known.ended.get(job_id) != marks.get(job_id)}
     return [jobs[job_id] for job_id in moved if job_id in jobs and jobs[job_id] == known.jobs.get(job_id)]
 
 

@@ -1,44 +1,103 @@
 """From verdicts to the record: everything of one verdict in one commit under the lease, or nothing.
 
+Where thousands of known jobs came or went, their rows are written beforehand in transactions of their own (`stage`),
+because every other writer waits for each. What a process that ends in between leaves behind claims nothing: jobs that
+were really seen, and fewer of those that are known to have finished.
+
 Locks are taken in one order everywhere: lease row, state row, audit, event.
 """
 
-from collections.abc import Callable
+import contextlib
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
+
+from sqlalchemy.orm import Session
 
 from app.clock import parse_utc, utc_text
 from app.db import write
 from app.eventlog.append import append
-from app.reconciliation import reconcile, rows
+from app.reconciliation import flapping, reconcile, rows
 from app.reconciliation.load import database_now, known_of
 from app.reconciliation.models import ServiceState
-from app.reconciliation.state import Heard, Known, Verdict
+from app.reconciliation.state import Belief, Heard, Item, Known, Verdict, slices
 from app.sources.lease import Claim
 
-Breathe = Callable[[], None]
+# Between two transactions of many: for those who wait to write.
+TURN_S = 0.002
 
 
-def record_check(
-    claim: Claim, service_id: str, known: Known, version: int, verdict: Verdict, heard: Heard, breathe: Breathe
-) -> int:
+def record_check(claim: Claim, service_id: str, known: Known, version: int, verdict: Verdict, heard: Heard) -> int:
     """Write what a look that was answered changed; the version of the belief from now on.
 
-    Raises `LeaseLost`, `rows.Outdated`, `rows.NotWatched`; then nothing is written.
+    Raises `LeaseLost`, `rows.Outdated`, `rows.NotWatched`; then nothing is written of the verdict.
     """
+    verdict = _stage(claim, service_id, version, verdict)
     with write() as session:
         claim.guard(session)
         row = rows.locked_state(session, service_id, version)
         if verdict.belief is not None:
-            rows.write_belief(session, row, verdict.belief, heard, breathe)
+            rows.forget_jobs(session, service_id, verdict.belief.gone)
+            rows.put_jobs(session, service_id, verdict.belief, verdict.belief.put)
+            rows.note_moment(row, heard)
+            row.log_cursor = max(row.log_cursor, known.log_cursor)
         rows.write_items(session, service_id, verdict.opened)
         rows.close_items(session, service_id, verdict.closed, verdict.at)
         rows.note_answer(row, verdict, heard.look)
         row.version += 1
-        if verdict.changed or verdict.status == "stale":
+        if verdict.changed or verdict.hushed or verdict.status == "stale":
             rows.write_sample(session, service_id, verdict, verdict.status, ok=True)
         if verdict.changed:
             append(session, [rows.tell(session, row, known, verdict)])
         return row.version
+
+
+def _stage(claim: Claim, service_id: str, version: int, verdict: Verdict) -> Verdict:
+    """The verdict, of which as much is left to write as fits into one short transaction.
+
+    A job that was declared leaves the known ones in the transaction that opens its item: it is in one of both, always.
+    """
+    belief = verdict.belief
+    if belief is None or len(belief.put) + len(belief.gone) + len(verdict.opened) <= rows.ROWS:
+        return verdict
+    declared = {item.job_id for item in verdict.opened if item.kind != "extra"}
+    staging = _Staging(claim, service_id, version)
+    staging.put(belief)
+    staging.forget(job_id for job_id in belief.gone if job_id not in declared)
+    staging.declare(verdict.opened)
+    return replace(verdict, belief=replace(belief, put=(), gone=()), opened=(), closed=verdict.closed)
+
+
+class _Staging:
+    """Rows of one verdict in short transactions, each under the lease and at the version that was judged."""
+
+    def __init__(self, claim: Claim, service_id: str, version: int) -> None:
+        self._claim, self._service_id, self._version = claim, service_id, version
+
+    def put(self, belief: Belief) -> None:
+        for jobs in slices(belief.put, rows.ROWS):
+            with self._turn() as session:
+                rows.put_jobs(session, self._service_id, belief, jobs)
+
+    def forget(self, job_ids: Iterable[str]) -> None:
+        for ids in slices(job_ids, rows.ROWS):
+            with self._turn() as session:
+                rows.forget_jobs(session, self._service_id, ids)
+
+    def declare(self, opened: Iterable[Item]) -> None:
+        for items in slices(opened, rows.ROWS):
+            with self._turn() as session:
+                rows.forget_jobs(session, self._service_id, [item.job_id for item in items if item.kind != "extra"])
+                rows.write_items(session, self._service_id, items)
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[Session]:
+        with write() as session:
+            self._claim.guard(session)
+            rows.locked_state(session, self._service_id, self._version)
+            yield session
+        time.sleep(TURN_S)
 
 
 def record_silence(
@@ -63,6 +122,8 @@ def record_silence(
         is_stale = left <= timedelta(0)
         if failure is not None:
             rows.write_sample(session, service_id, verdict, "stale" if is_stale else row.status, ok=False)
+        if is_stale:
+            row.flapping_json = flapping.to_text(verdict.flaps)
         if is_stale and verdict.changed:
             row.version += 1
             append(session, [rows.tell(session, row, known, verdict)])

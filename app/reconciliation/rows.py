@@ -3,8 +3,9 @@
 import hashlib
 import json
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import cast
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -12,18 +13,23 @@ from sqlalchemy.orm import Session
 from app.clock import utc_text
 from app.eventlog.append import NewEvent
 from app.eventlog.payloads import ReconciliationUpdate
+from app.reconciliation import flapping
 from app.reconciliation.findings import bounded_ids
 from app.reconciliation.models import CheckSample, DiscrepancyEvent, KnownJob, OpenItem, Service, ServiceState
 from app.reconciliation.state import Belief, Closing, Heard, Item, Known, Verdict, slices
-from app.sources.base import Look, Worker
+from app.sources.base import Job, Look, Worker
 
-ROWS = 500  # in one statement
+# In one statement, and where there are more of them in one transaction: some milliseconds on the event loop, which
+# nobody else may use meanwhile, because whoever wrote would wait for this very transaction.
+ROWS = 500
 MAX_WORKERS = 500
 _WORKER_ORDER = {"dead": 0, "busy": 1, "suspended": 2, "idle": 3}
 # Rows written in bulk are never looked at again through the session that wrote them.
-_UNSYNCED = {"synchronize_session": False}
-
-Breathe = Callable[[], None]
+_job, _item = cast(sa.Table, KnownJob.__table__), cast(sa.Table, OpenItem.__table__)
+_FORGET = sa.delete(_job).where(
+    _job.c.service_id == sa.bindparam("service"), _job.c.job_id.in_(sa.bindparam("ids", expanding=True))
+)
+_PUT = sa.insert(_job)
 
 
 class Outdated(Exception):
@@ -61,27 +67,33 @@ def locked_state(session: Session, service_id: str, version: int | None = None) 
     return row
 
 
-def write_belief(session: Session, row: ServiceState, belief: Belief, heard: Heard, breathe: Breathe) -> None:
-    """The differences of the known set, and of which moment of the service it is."""
-    gone_or_put = [*belief.gone, *(job.id for job in belief.put)]
-    for ids in slices(gone_or_put, ROWS):
-        mine = KnownJob.service_id == row.service_id
-        session.execute(sa.delete(KnownJob).where(mine, KnownJob.job_id.in_(ids)), execution_options=_UNSYNCED)
-        breathe()
-    for jobs in slices(belief.put, ROWS):
+def forget_jobs(session: Session, service_id: str, job_ids: Iterable[str]) -> None:
+    connection = session.connection()
+    for ids in slices(job_ids, ROWS):
+        connection.execute(_FORGET, {"service": service_id, "ids": ids})
+
+
+def put_jobs(session: Session, service_id: str, belief: Belief, jobs: Iterable[Job]) -> None:
+    connection = session.connection()
+    for part in slices(jobs, ROWS):
+        connection.execute(_FORGET, {"service": service_id, "ids": [job.id for job in part]})
         rows = [
             {
-                "service_id": row.service_id,
+                "service_id": service_id,
                 "job_id": job.id,
                 "state": job.state,
                 "queue": job.queue,
                 "attempt": job.attempt,
                 "seen_at": _text(belief.unseen.get(job.id)),
+                "ended_id": belief.ended.get(job.id),
             }
-            for job in jobs
+            for job in part
         ]
-        session.execute(sa.insert(KnownJob), rows)
-        breathe()
+        connection.execute(_PUT, rows)
+
+
+def note_moment(row: ServiceState, heard: Heard) -> None:
+    """Of which moment of the service the known jobs are."""
     row.heard_at = utc_text(heard.began)
     row.instance_id, row.revision = heard.look.instance_id, heard.look.revision
     row.as_of = _text(heard.look.as_of)
@@ -102,7 +114,7 @@ def write_items(session: Session, service_id: str, opened: Iterable[Item]) -> No
         for item in opened
     ]
     if rows:
-        session.execute(sa.insert(OpenItem), rows)
+        session.connection().execute(sa.insert(_item), rows)
 
 
 def close_items(
@@ -179,6 +191,7 @@ def tell(session: Session, row: ServiceState, known: Known, verdict: Verdict) ->
                 discrepancy_details_json=json.dumps(details, ensure_ascii=False) if details else None,
             )
         )
+    row.flapping_json = flapping.to_text(verdict.flaps)
     row.status = verdict.status
     row.payload_json = json.dumps(told.wire(), ensure_ascii=False)
     return NewEvent("reconciliation.update", told)
@@ -191,6 +204,7 @@ def note_answer(row: ServiceState, verdict: Verdict, look: Look) -> None:
     row.latency_ms = verdict.latency_ms
     row.failing_since = row.waited_ms = None
     row.reason = verdict.reason
+    row.flapping_json = flapping.to_text(verdict.flaps)
     row.health, row.workers_json = look.health, workers_text(look.workers)
 
 
@@ -218,6 +232,8 @@ def _payload(service_id: str, known: Known, verdict: Verdict, event_id: str) -> 
         findings=list(verdict.findings) or None,
         last_verified_at=verdict.last_verified_at,
         last_discrepancy=verdict.last_discrepancy,
+        last_flapping=verdict.last_flapping,
+        counts_only=list(verdict.counts_only) or None,
         previous_status=known.told.status if known.told else None,
         reason=verdict.reason,
     )

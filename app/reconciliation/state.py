@@ -1,27 +1,43 @@
 """Plain values of one reconciliation: what was known, what was heard, what to think of it."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
 from typing import Literal, TypeVar
 
-from app.eventlog.payloads import DiscrepancyDetails, Finding, LastDiscrepancy, ReconciliationUpdate, Status
+from app.eventlog.payloads import (
+    DiscrepancyDetails,
+    Finding,
+    LastDiscrepancy,
+    LastFlapping,
+    ReconciliationUpdate,
+    Status,
+)
+from app.reconciliation.flapping import NEVER, Flaps
 from app.sources.base import FinishedVisible, Job, JobFate, Look
 
-ItemKind = Literal["missing", "unaccounted"]
-CloseHow = Literal["reappeared", "finished", "accepted", "expired"]
+ItemKind = Literal["missing", "extra", "unaccounted"]
+CloseHow = Literal["reappeared", "finished", "requeued", "accepted", "expired"]
+# What a service published last of a job. `ended`: it failed, or events contradict each other; it is gone for a reason,
+# and nothing follows from its being there.
+Said = Literal["queued", "started", "finished", "ended"]
 ItemKey = tuple[str, ItemKind]
 
 # Jobs looked at in one go: with a pause between, the streams of this process feel at most some milliseconds.
 SLICE = 2_000
 
 T = TypeVar("T")
+Breathe = Callable[[], None]
+
+
+def no_pause() -> None:
+    """What `breathe` is where nobody waits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A job that was declared missing or unaccounted and has not been closed."""
+    """A job that was declared missing, extra or unaccounted and has not been closed."""
 
     job_id: str
     kind: ItemKind
@@ -41,15 +57,36 @@ class Closing:
 
 
 @dataclass(frozen=True, slots=True)
+class Notice:
+    """What a service published last of one job. `id` is the event's, `at` when the log took it: both are Beacon's."""
+
+    said: Said
+    id: int
+    at: datetime
+    queue: str | None = None
+
+    @property
+    def is_alive(self) -> bool:
+        return self.said in ("queued", "started")
+
+
+@dataclass(frozen=True, slots=True)
 class Known:
     """What is believed of a service before a look.
 
     `jobs` are the unfinished ones. Each was last seen at `heard_at`, when the look that showed it began, or
-    at its time in `unseen`. `told` is what the newest event said.
+    at its time in `unseen`. `ended`: jobs that a look showed unfinished after their service had published their end,
+    each with the id of that event. `notices`: what was published since the last look, up to the event `log_cursor`.
+    `told` is what the newest event said; `named`, while the service flaps, the items it named since that began.
     """
 
     jobs: Mapping[str, Job] = field(default_factory=dict)
     unseen: Mapping[str, datetime] = field(default_factory=dict)
+    ended: Mapping[str, int] = field(default_factory=dict)
+    notices: Mapping[str, Notice] = field(default_factory=dict)
+    log_cursor: int = 0
+    flaps: Flaps = NEVER
+    named: frozenset[ItemKey] = frozenset()
     heard_at: datetime | None = None
     instance_id: str | None = None
     as_of: datetime | None = None
@@ -58,7 +95,21 @@ class Known:
     last_verified_at: datetime | None = None
 
     def seen_at(self, job_id: str) -> datetime | None:
+        if job_id not in self.jobs and (notice := self.notices.get(job_id)) is not None:
+            return notice.at
         return self.unseen.get(job_id) or self.heard_at
+
+    def heralded(self) -> list[str]:
+        """Jobs that were published and that no look has shown yet."""
+        return [job_id for job_id, notice in self.notices.items() if notice.is_alive and job_id not in self.jobs]
+
+    def job(self, job_id: str) -> Job:
+        """The job as it was seen or published last."""
+        seen, notice = self.jobs.get(job_id), self.notices.get(job_id)
+        if notice is None or not notice.is_alive:
+            return self.jobs[job_id]
+        state = "running" if notice.said == "started" else seen.state if seen else "queued"
+        return Job(job_id, state, seen.queue if seen else notice.queue, seen.attempt if seen else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +157,9 @@ class Belief:
 
     jobs: Mapping[str, Job]
     unseen: Mapping[str, datetime]
-    put: tuple[Job, ...]
-    gone: tuple[str, ...]
+    put: Sequence[Job]
+    gone: Sequence[str]
+    ended: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +167,8 @@ class Verdict:
     """What to think of a service.
 
     `belief` is None where nothing that was heard is believed (stale), or nothing was (an acceptance).
-    `changed`: an event is due; `turned`: the change is one of state, to be kept for ever.
+    `changed`: an event is due; `turned`: the change is one of state, to be kept for ever. `hushed`: it differs from
+    what was told, and is kept to ourselves because the service flaps.
     """
 
     status: Status
@@ -128,11 +181,15 @@ class Verdict:
     reason: str | None = None
     last_verified_at: datetime | None = None
     last_discrepancy: LastDiscrepancy | None = None
+    last_flapping: LastFlapping | None = None
+    counts_only: tuple[str, ...] = ()
+    flaps: Flaps = NEVER
     belief: Belief | None = None
     opened: tuple[Item, ...] = ()
     closed: tuple[Closing, ...] = ()
     changed: bool = False
     turned: bool = False
+    hushed: bool = False
 
 
 def slices(things: Iterable[T], size: int = SLICE) -> Iterator[list[T]]:

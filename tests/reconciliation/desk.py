@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -9,6 +10,7 @@ import sqlalchemy as sa
 from app.db import db, now_epoch, read, write
 from app.eventlog.models import EventRow
 from app.reconciliation.explain import PublishedEvents
+from app.reconciliation.lifecycle import Lifecycle
 from app.reconciliation.models import CheckSample, DiscrepancyEvent, KnownJob, OpenItem, ServiceState
 from app.reconciliation.observe import Observer, WatchedService
 from app.sources.base import Capabilities, FinishedVisible, JobFate, Look, SourceError
@@ -112,7 +114,10 @@ class Desk(Book):
 
     def restart(self) -> None:
         """A new process: nothing is remembered but what stands in the database."""
-        self.observer = Observer(self.lease, INTERVAL_S, [PublishedEvents()], second_look_after_s=0)
+        published = Lifecycle(settles=timedelta(0), read_every_s=0)
+        self.observer = Observer(
+            self.lease, INTERVAL_S, [PublishedEvents()], second_look_after_s=0, lifecycle=published
+        )
 
     def observe(self, *steps: Step) -> Outcome:
         self.source.steps = list(steps) or self.source.steps

@@ -98,5 +98,5 @@ def observe(fleet: Fleet, known: Known, visible: FinishedVisible, moves: Iterato
     open_now = dict(known.items) | {item.key: item for item in verdict.opened}
     for done in verdict.closed:
         del open_now[done.item.key]
-    after = Known(verdict.belief.jobs, verdict.belief.unseen, heard.began, "one", None, open_now)
+    after = Known(verdict.belief.jobs, verdict.belief.unseen, heard_at=heard.began, instance_id="one", items=open_now)
     return after, verdict

@@ -50,7 +50,7 @@ def test_a_closed_item_does_not_stand_in_the_way_of_a_new_one(desk: Desk) -> Non
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"kind": "extra"},
+        {"kind": "odd"},
         {"closed_at": "then"},
         {"closed_at": "then", "closed_how": "forgotten"},
         {"closed_how": "expired"},
@@ -71,8 +71,8 @@ def test_many_known_jobs_are_read_in_pages_with_pauses(desk: Desk) -> None:
         pauses += 1
 
     with read() as session:
-        jobs, unseen = load.known_jobs(session, SERVICE, breathe)
-    assert (list(jobs), unseen, pauses) == (ids, {}, 2)
+        found = load.known_jobs(session, SERVICE, breathe)
+    assert (list(found.jobs), found.unseen, pauses) == (ids, {}, 2)
 
 
 def test_a_job_that_waits_for_its_look_up_keeps_when_it_was_seen(desk: Desk) -> None:

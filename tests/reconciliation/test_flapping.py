@@ -1,0 +1,205 @@
+"""A state that comes and goes: told once, hushed until it is calm, and never a new discrepancy lost."""
+
+from datetime import timedelta
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.db import write
+from app.eventlog.payloads import Status
+from app.reconciliation import flapping
+from app.reconciliation.accept import accept
+from app.reconciliation.flapping import CALM, MOST, NEVER, WINDOW, Flaps, Turn, follow, from_text, to_text
+from app.reconciliation.models import ServiceState
+from app.sources.base import SourceError
+from tests.reconciliation.desk import SERVICE, Desk
+from tests.reconciliation.values import at, look
+
+GOOD = look(queued=["a", "b"])
+ODD = look(queued=["a", "b"], counts={"queued": 3, "running": 0, "succeeded": 0, "failed": 0})
+STATUSES: st.SearchStrategy[Status] = st.sampled_from(["verified", "verified", "stale", "discrepancy", "discrepancy"])
+WALKS = st.lists(st.tuples(st.sampled_from([1, 5, 20, 59, 60, 61, 299, 300, 301]), STATUSES), max_size=60)
+
+
+def walk(*statuses: Status, step_s: float = 5) -> Flaps:
+    flaps = NEVER
+    for n, status in enumerate(statuses):
+        flaps = follow(flaps, Turn(at(n * step_s), status))
+    return flaps
+
+
+class TestRule:
+    def test_three_times_are_not_flapping_and_the_fourth_is(self) -> None:
+        three = walk(*["verified", "discrepancy"] * MOST)
+        assert three.since is None
+        four = walk(*["verified", "discrepancy"] * (MOST + 1))
+        assert (four.since, four.count, four.worst) == (at(5), MOST + 1, "discrepancy")
+
+    def test_arrivals_of_different_states_are_counted_apart(self) -> None:
+        assert walk("verified", *["stale", "discrepancy"] * MOST).since is None
+        assert walk("verified", *["stale", "discrepancy"] * MOST, "stale").since is not None
+
+    def test_five_minutes_apart_is_not_often(self) -> None:
+        assert walk(*["verified", "discrepancy"] * 20, step_s=60).since is None
+
+    @pytest.mark.parametrize(("seconds", "flaps"), [(299, True), (300, False)])
+    def test_it_ends_five_minutes_after_the_last_turn(self, seconds: float, flaps: bool) -> None:
+        before = walk(*["verified", "discrepancy"] * 4)
+        after = follow(before, Turn(at(35 + seconds), "discrepancy"))
+        assert (after.since is not None) is flaps
+
+    def test_it_is_the_same_after_a_change_of_the_poller(self) -> None:
+        flaps = follow(walk(*["verified", "discrepancy"] * 4), Turn(at(40), "verified", "f", frozenset({"missing"})))
+        assert from_text(to_text(flaps)) == flaps
+
+    @settings(max_examples=300, deadline=None)
+    @given(WALKS)
+    def test_it_flaps_as_the_definition_says(self, steps: list[tuple[int, Status]]) -> None:
+        now, flaps, turns, flapping_since_turn = 0.0, NEVER, list[tuple[float, Status]](), None
+        status: Status | None = None
+        for wait, following in steps:
+            now += wait
+            if flapping_since_turn is not None and now - turns[-1][0] >= CALM.total_seconds():
+                flapping_since_turn, turns = None, []
+            if status is not None and following != status:
+                turns.append((now, following))
+                recent = [one for when, one in turns if now - when < WINDOW.total_seconds() and one == following]
+                if flapping_since_turn is None and following != "verified" and len(recent) > MOST:
+                    flapping_since_turn = now
+            status = following
+            flaps = follow(flaps, Turn(at(now), following))
+            assert (flaps.since is not None) is (flapping_since_turn is not None)
+            assert flaps.status == following
+            if flaps.since is not None:
+                assert flaps.count > MOST
+                assert flaps.worst != "verified"
+                assert not flapping.is_worse(following, flaps.worst)
+            assert len(flaps.turns) <= 6 * MOST
+            assert len(to_text(flaps)) < 4_000
+
+
+def toggle(desk: Desk, times: int) -> None:
+    for _ in range(times):
+        desk.observe(ODD)
+        desk.observe(GOOD)
+
+
+def pass_turns(seconds: float) -> None:
+    """Move what is remembered of the service's turns into the past."""
+    with write() as session:
+        row = session.get(ServiceState, SERVICE)
+        assert row is not None
+        flaps = from_text(row.flapping_json)
+        turns = tuple(
+            Turn(turn.at - timedelta(seconds=seconds), turn.status, turn.figures, turn.kinds) for turn in flaps.turns
+        )
+        row.flapping_json = to_text(Flaps(flaps.status, turns, flaps.since, flaps.count, flaps.worst))
+
+
+def findings(desk: Desk) -> dict[str, int | None]:
+    return {found["kind"]: found.get("count") for found in desk.told["findings"]}
+
+
+class TestTold:
+    @pytest.fixture
+    def restless(self, desk: Desk) -> Desk:
+        """It has just been said that the service flaps."""
+        desk.observe(GOOD)
+        toggle(desk, MOST)
+        desk.observe(ODD)
+        assert findings(desk) == {"count-mismatch": None, "flapping": MOST + 1}
+        return desk
+
+    def test_it_is_said_once_and_then_nothing_of_the_toggling(self, restless: Desk) -> None:
+        events, record = len(restless.events()), len(restless.record)
+        restless.observe(GOOD)
+        toggle(restless, 10)
+        restless.observer.tick()
+        assert (len(restless.events()), len(restless.record)) == (events, record)
+
+    def test_meanwhile_it_is_never_shown_as_verified(self, restless: Desk) -> None:
+        for _ in range(4):
+            restless.observe(GOOD)
+            restless.observer.tick()
+            assert restless.told["status"] == restless.state.status == "discrepancy"
+            assert not [e for e in restless.events()[-1:] if e["status"] == "verified"]
+
+    def test_it_goes_on_under_another_poller(self, restless: Desk) -> None:
+        events = len(restless.events())
+        restless.restart()
+        toggle(restless, 3)
+        assert len(restless.events()) == events
+
+    def test_once_it_is_calm_one_update_says_so_with_the_total(self, restless: Desk) -> None:
+        toggle(restless, 3)
+        events = len(restless.events())
+        pass_turns(301)
+        restless.observe(GOOD)
+        restless.observe(GOOD)
+        assert len(restless.events()) == events + 1
+        assert restless.told["status"] == "verified"
+        assert "findings" not in restless.told
+        assert restless.told["lastFlapping"]["count"] == MOST + 1 + 2
+        assert "calmAt" in restless.told["lastFlapping"]
+
+    def test_a_calm_that_is_still_wrong_says_what_is_wrong(self, restless: Desk) -> None:
+        pass_turns(301)
+        restless.observe(ODD)
+        assert findings(restless) == {"count-mismatch": None}
+        assert restless.told["status"] == "discrepancy"
+
+    def test_a_job_that_vanishes_meanwhile_is_told_at_once(self, restless: Desk) -> None:
+        record = len(restless.record)
+        restless.observe(look(queued=["a"]))
+        assert restless.told["discrepancyDetails"]["missingJobIds"] == ["b"]
+        assert len(restless.record) == record + 1
+        events = len(restless.events())
+        for _ in range(3):
+            restless.observe(GOOD)
+            restless.observe(look(queued=["a"]))
+        assert len(restless.events()) == events
+
+    def test_another_kind_of_trouble_is_told_at_once(self, restless: Desk) -> None:
+        restless.observe(look(queued=["a", "b"], running=["b"]))
+        assert "duplicate" in findings(restless)
+
+    def test_new_figures_are_told_between_the_turns(self, restless: Desk) -> None:
+        events = len(restless.events())
+        restless.observe(GOOD)
+        restless.observe(look(queued=["a", "b", "c", "d"]))
+        restless.observe(look(queued=["a", "b", "c", "d"]))
+        assert len(restless.events()) == events + 1
+        assert (restless.told["counts"]["queued"], restless.told["status"]) == (4, "discrepancy")
+
+    def test_an_operator_who_accepts_does_not_make_it_verified(self, restless: Desk) -> None:
+        restless.observe(look(queued=["a"]))
+        with write() as session:
+            accept(session, SERVICE, {"b"}, "bob", "deleted by hand")
+        assert restless.told["status"] == "discrepancy"
+        assert "flapping" in findings(restless)
+
+
+def test_a_service_that_answers_by_turns_is_stale_until_it_is_calm(desk: Desk) -> None:
+    desk.observe(GOOD)
+    for _ in range(MOST + 1):
+        desk.pass_time(20)
+        desk.observe(SourceError("answered 500"))
+        desk.observe(GOOD)
+    assert (desk.told["status"], desk.told["counts"], findings(desk)) == ("stale", {}, {"flapping": MOST + 1})
+    events = len(desk.events())
+    for _ in range(3):
+        desk.observe(GOOD)
+        desk.pass_time(20)
+        desk.observe(SourceError("answered 500"))
+    assert len(desk.events()) == events
+    assert desk.told["reason"] == "answered 500"
+
+
+def test_what_is_remembered_of_turns_stands_in_the_row(desk: Desk) -> None:
+    desk.observe(GOOD)
+    desk.observe(ODD)
+    with write() as session:
+        text = session.scalar(sa.select(ServiceState.flapping_json))
+    assert [turn.status for turn in from_text(text).turns] == ["discrepancy"]
