@@ -15,9 +15,12 @@ import redis
 from redis.backoff import NoBackoff
 from redis.connection import Connection, ConnectionPool, SSLConnection, UnixDomainSocketConnection, parse_url
 from redis.exceptions import (
+    AskError,
     AuthenticationError,
     AuthenticationWrongNumberOfArgsError,
     BusyLoadingError,
+    ClusterDownError,
+    MasterDownError,
     NoPermissionError,
     RedisError,
     ResponseError,
@@ -132,14 +135,14 @@ _SENTENCES: tuple[tuple[type[BaseException], str], ...] = (
     (AuthenticationError, "asks for a password, or refuses the one it was given"),
     (NoPermissionError, "does not let this user read what Beacon needs"),
     (BusyLoadingError, "is still loading its data"),
+    (AskError, "is part of a cluster, which Beacon cannot read"),
+    (MasterDownError, "has lost its primary"),
+    (ClusterDownError, "is part of a cluster that is down"),
 )
 _REFUSALS = {
     "NOAUTH": "asks for a password",
     "WRONGPASS": "refuses the user name or the password",
     "DENIED": "takes no connections from other machines",
-    "MOVED": "is part of a cluster, which Beacon cannot read",
-    "CLUSTERDOWN": "is part of a cluster that is down",
-    "MASTERDOWN": "has lost its primary",
     "MISCONF": "reports that it cannot save its data",
     "WRONGTYPE": "has other data under a key that Beacon reads",
     "BUSY": "is busy with a script",

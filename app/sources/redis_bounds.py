@@ -1,6 +1,7 @@
 """What one stretch of reading from Redis may take: time, bytes, and the event loop. For `app/sources/redis.py`."""
 
 import contextlib
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -9,6 +10,10 @@ from typing import Any
 from app.offloop import Pace
 
 CONNECT_S = 2.0
+# The head of a long list or map in an answer; an entry takes no less than `_\r\n`.
+_LIST = re.compile(rb"\n[*%~>](\d{5,20})")
+_LEAST_ENTRY = 3
+_TAIL = 24
 
 
 class TooMuch(Exception):
@@ -34,6 +39,11 @@ class Budget:
         if left <= 0:
             raise TimeoutError
         return min(left, self._answer_s)
+
+    def can_take(self, count: int) -> None:
+        if count > self._max_bytes:
+            self._bytes = -1
+            raise TooMuch
 
     def took(self, count: int) -> None:
         self._bytes -= count
@@ -68,6 +78,7 @@ class BoundedSocket:
 
     def __init__(self, connected: socket.socket, budget: Budget) -> None:
         self._socket, self._budget = connected, budget
+        self._tail = b"\n"
 
     def recv_into(self, buffer: bytearray) -> int:
         # Where bytes are always there already, reading never waits, and so never lets others run.
@@ -76,7 +87,14 @@ class BoundedSocket:
         with self._budget.answering():
             count = self._socket.recv_into(buffer)
         self._budget.took(count)
+        self._refuse_empty_promises(bytes(buffer[:count]))
         return count
+
+    def _refuse_empty_promises(self, came: bytes) -> None:
+        """The parser makes room for a list as soon as its length is said, for all of 2³¹ entries if need be."""
+        for length in _LIST.findall(self._tail + came):
+            self._budget.can_take(int(length) * _LEAST_ENTRY)
+        self._tail = came[-_TAIL:]
 
     def sendall(self, data: bytes) -> None:
         self._socket.settimeout(self._budget.wait_s())

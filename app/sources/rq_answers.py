@@ -24,7 +24,10 @@ class Batch:
 
     def run(self) -> list[Any]:
         """Raises `SourceError` where a key holds something of another type than RQ keeps there."""
-        answers = self._pipe.execute(raise_on_error=False)
+        try:
+            answers = self._pipe.execute(raise_on_error=False)
+        except (TypeError, ValueError, LookupError, AttributeError):
+            raise no_rq() from None  # redis-py rewrites some answers, and trusts that they are what they should be
         for key, answer in zip(self._asked, answers, strict=True):
             if isinstance(answer, ResponseError) and str(answer).split(": ", 1)[-1].startswith("WRONGTYPE"):
                 raise SourceError(f"has other data under {key[:200]} than RQ keeps there")

@@ -1,0 +1,122 @@
+"""A busy, healthy RQ with its default result time: not one false discrepancy, however often it is looked at."""
+
+import random
+import threading
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from rq import Retry
+
+from app.config import Settings
+from app.db import write
+from app.reconciliation import registry
+from app.reconciliation.explain import PublishedEvents
+from app.reconciliation.observe import Observer, WatchedService
+from app.sources.lease import Lease
+from tests.reconciliation.desk import INTERVAL_S, SERVICE, Book
+from tests.services.rq_scene import Scene
+from tests.services.test_rq import READS
+
+QUEUES = ("mail", "pictures", "reports")
+BACKLOG = 150
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """On SQLite: this is about RQ."""
+    return Settings(instance_dir=tmp_path, secret_key="for the tests only")
+
+
+@pytest.fixture
+def book(app: Flask) -> Iterator[Book]:
+    with app.app_context():
+        with write() as session:
+            registry.add(session, id=SERVICE, name="Mail", kind="rq", url="redis://127.0.0.1:1")
+        yield Book()
+
+
+class Traffic:
+    """Jobs of every sort, put into several queues from another thread, so that some always wait."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._scene, self._over = scene, threading.Event()
+        self._random = random.Random(7)
+        self.put = 0
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> "Traffic":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join(30)
+        assert not self._thread.is_alive()
+
+    def _run(self) -> None:
+        queues = [self._scene.queue(name) for name in QUEUES]
+        while not self._over.wait(0.02):
+            for queue in queues:
+                while queue.count < BACKLOG // len(QUEUES) and not self._over.is_set():
+                    self._put(self._random.choice(queues))
+
+    def _put(self, queue: object) -> None:
+        self.put += 1
+        name, draw = f"job{self.put}", self._random.random()
+        enqueue = queue.enqueue  # type: ignore[attr-defined] # RQ's own is hard to name
+        if draw < 0.1:
+            enqueue("int", "x", job_id=name)
+        elif draw < 0.2:
+            enqueue("int", "x", job_id=name, retry=Retry(max=2))
+        elif draw < 0.3:
+            enqueue("time.sleep", 0, job_id=f"{name}first")
+            enqueue("time.sleep", 0, job_id=name, depends_on=f"{name}first")
+        elif draw < 0.4:
+            queue.enqueue_in(timedelta(seconds=1), "time.sleep", 0, job_id=name)  # type: ignore[attr-defined]
+        else:
+            enqueue("time.sleep", 0, job_id=self._ended() if draw < 0.5 else name)
+
+    def _ended(self) -> str:
+        """A job that has ended, to be enqueued again under its id, as nightly jobs are; or a new one."""
+        for job_id in self._scene.redis.zrange("rq:finished:reports", -5, -1):
+            if self._scene.redis.hget(b"rq:job:" + job_id, "status") == b"finished":
+                return str(job_id.decode())
+        return f"new{self.put}"
+
+
+def look_again_and_again(book: Book, looks: int) -> None:
+    lease = Lease()
+    assert lease.try_acquire()
+    observer = Observer(lease, INTERVAL_S, [PublishedEvents()])
+    with Scene() as scene, scene.valkey.monitored() as heard:
+        # One queue is taken from through the intermediate list, several are popped straight off their lists.
+        scene.worker("mail", name="one", options=("--with-scheduler",))
+        scene.worker(*QUEUES, name="all", options=("-w", "rq.SimpleWorker"))
+        scene.worker("reports", "pictures", name="two", options=("-w", "rq.SimpleWorker", "--with-scheduler"))
+        service = WatchedService(SERVICE, scene.source(bound=100_000))
+        with Traffic(scene) as traffic:
+            for count in range(looks):
+                assert lease.renew()  # as the poller does, over and over
+                assert observer.observe(service).answered
+                told = book.told
+                assert (told["status"], told.get("findings") or []) == ("verified", []), (count, told["findings"])
+                time.sleep(0.05)  # a moment for the jobs to move
+        done = service.source.look().counts["finished"]
+        service.source.close()
+    assert done > looks
+    assert traffic.put > looks
+    assert set(heard.of("beacon")) <= READS
+    assert book.items == {}
+
+
+def test_forty_looks_at_a_busy_rq_find_nothing_wrong(book: Book) -> None:
+    look_again_and_again(book, 40)
+
+
+@pytest.mark.long
+def test_half_an_hour_of_looks_at_a_busy_rq_find_nothing_wrong(book: Book) -> None:
+    look_again_and_again(book, 360)
