@@ -85,7 +85,7 @@ class CelerySource:
         snapshot, seen_at = self._reads.snapshot(), time.time()
         running = self._running(roster, snapshot) if seen_at - roster.at < ROSTER_FRESH_S else {}
         ended = self._follow(snapshot, running, seen_at)
-        listings = _listings(snapshot, running, ended if self._reads.keeps_results else None)
+        listings = self._listings(snapshot, running, ended)
         taken = {task_id: taken.at for task_id, taken in snapshot.taken.items() if taken.at is not None}
         orphans = roster.orphans(taken)
         return Look(
@@ -129,6 +129,17 @@ class CelerySource:
             if task_id not in snapshot.queued and self._broker.leads_here(task.route)
         }
 
+    def _listings(
+        self, snapshot: Snapshot, running: Mapping[str, Job], ended: Mapping[str, Job]
+    ) -> tuple[Listing, ...]:
+        reserved = self._trail.jobs(task_id for task_id in snapshot.taken if task_id not in running)
+        unfinished = (
+            Listing("queued", False, self._trail.jobs(snapshot.queued), snapshot.complete),
+            Listing("reserved", False, reserved, snapshot.complete),
+            Listing("running", False, running),
+        )
+        return (*unfinished, Listing("ended", True, ended)) if self._reads.keeps_results else unfinished
+
     def _follow(self, snapshot: Snapshot, running: dict[str, Job], at: float) -> dict[str, Job]:
         """Bring what is remembered up to date; the tasks that have just ended. Takes those out of `running`."""
         gone = self._trail.follow(snapshot, at)
@@ -154,21 +165,6 @@ class CelerySource:
                 self._trail.forget(task_id)
             elif step is not None and not step.keeps_result:
                 self._trail.end({task_id: "gone"}, at)
-
-
-def _listings(snapshot: Snapshot, running: Mapping[str, Job], ended: Mapping[str, Job] | None) -> tuple[Listing, ...]:
-    queued = {i: Job(i, "queued", queue, message.attempt) for i, (queue, message) in snapshot.queued.items()}
-    reserved = {
-        i: Job(i, "reserved", taken.message.route, taken.message.attempt)
-        for i, taken in snapshot.taken.items()
-        if i not in running
-    }
-    unfinished = (
-        Listing("queued", False, queued, snapshot.complete),
-        Listing("reserved", False, reserved, snapshot.complete),
-        Listing("running", False, running),
-    )
-    return unfinished if ended is None else (*unfinished, Listing("ended", True, ended))
 
 
 def _counts(snapshot: Snapshot, running: Mapping[str, Job]) -> dict[str, int]:

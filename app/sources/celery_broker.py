@@ -1,7 +1,7 @@
 """Every task that Redis holds of a Celery service at one moment: one `MULTI`, within a bound, without a write."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,10 @@ from app.sources.celery_messages import Message, keys_of, of_queue, of_unacked
 
 if TYPE_CHECKING:
     import redis
+
+Turns = Counter[tuple[str, tuple[str, int, int]]]
+# Longer messages are read anew each time: their bytes are not worth keeping.
+KEPT_BYTES = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,8 @@ class Broker:
         self._unacked, self._index = f"{prefix}unacked", f"{prefix}unacked_index"
         self._bound = bound
         self._routes = set(queues)
+        # Messages as they were read before, by their own bytes: most are there again at the next look.
+        self._read_before: dict[bytes, Message] = {}
 
     def leads_here(self, route: str) -> bool:
         return route in self._routes
@@ -71,9 +77,11 @@ class Broker:
             return Snapshot(*_server(client.info("server"), client.time()), complete=False, counts=counts)
         raw = self._read(client)
         made = Snapshot(raw.instance_id, raw.as_of)
-        turns: Counter[tuple[str, tuple[str, int, int]]] = Counter()
-        unread_queued = self._sort_queued(raw, made, turns)
-        unread_taken = self._sort_taken(raw, made, turns)
+        turns: Turns = Counter()
+        known: dict[bytes, Message] = {}
+        unread_queued = self._sort_queued(raw, made, turns, known)
+        unread_taken = self._sort_taken(raw, made, turns, known)
+        self._read_before = known
         # A retry is published before the attempt that asked for it is acknowledged: the task counts where it is.
         made.queued = {task_id: queued for task_id, queued in made.queued.items() if task_id not in made.taken}
         made.counts = {"queued": len(made.queued) + unread_queued, "reserved": len(made.taken) + unread_taken}
@@ -81,11 +89,19 @@ class Broker:
         made.index = frozenset(_text(tag) for tag in raw.index)
         return made
 
-    def _sort_queued(self, raw: _Raw, made: Snapshot, turns: Counter[tuple[str, tuple[str, int, int]]]) -> int:
+    def _message(
+        self, entry: bytes, known: dict[bytes, Message], parse: Callable[[bytes], Message | None]
+    ) -> Message | None:
+        message = self._read_before.get(entry) or parse(entry)
+        if message is not None and len(entry) <= KEPT_BYTES:
+            known[entry] = message
+        return message
+
+    def _sort_queued(self, raw: _Raw, made: Snapshot, turns: Turns, known: dict[bytes, Message]) -> int:
         unreadable = 0
         for (queue, _), entries in zip(self._lists, raw.lists, strict=True):
             for entry in paced(entries):
-                message = of_queue(entry)
+                message = self._message(entry, known, of_queue)
                 if message is None:
                     unreadable += 1
                     continue
@@ -94,10 +110,10 @@ class Broker:
                 self._routes.add(message.route)
         return unreadable
 
-    def _sort_taken(self, raw: _Raw, made: Snapshot, turns: Counter[tuple[str, tuple[str, int, int]]]) -> int:
+    def _sort_taken(self, raw: _Raw, made: Snapshot, turns: Turns, known: dict[bytes, Message]) -> int:
         unreadable = 0
         for tag, entry in paced(raw.unacked.items()):
-            message = of_unacked(entry)
+            message = self._message(entry, known, of_unacked)
             if message is None:
                 unreadable += 1
             elif self.leads_here(message.route):

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from app.offloop import paced
 from app.sources.base import Job
 from app.sources.celery_broker import Snapshot
 
@@ -30,6 +31,10 @@ class Trail:
     def step(self, task_id: str) -> Step | None:
         return self._steps.get(task_id)
 
+    def jobs(self, task_ids: Iterable[str]) -> dict[str, Job]:
+        """Of tasks that the newest look showed."""
+        return {task_id: self._steps[task_id].job for task_id in paced(task_ids)}
+
     def ended(self) -> dict[str, Job]:
         return {task_id: job for task_id, (job, _) in self._ended.items()}
 
@@ -38,13 +43,16 @@ class Trail:
         if not snapshot.complete:
             self._steps, self._tags = {}, {}
             return []
-        for task_id, (queue, message) in snapshot.queued.items():
-            self._put(Job(task_id, "queued", queue, message.attempt), at, message.keeps_result)
-        for task_id, taken in snapshot.taken.items():
+        for queue, message in paced(snapshot.queued.values()):
+            self._put(Job(message.id, "queued", queue, message.attempt), at, message.keeps_result)
+        for taken in paced(snapshot.taken.values()):
             message = taken.message
-            self._put(Job(task_id, "reserved", message.route, message.attempt), at, message.keeps_result)
+            self._put(Job(message.id, "reserved", message.route, message.attempt), at, message.keeps_result)
         self._ended = {i: kept for i, kept in self._ended.items() if at - kept[1] < ENDED_SHOWN_S and i not in snapshot}
-        return [task_id for task_id in self._steps if task_id not in snapshot]
+        gone = [task_id for task_id in self._steps if task_id not in snapshot]
+        for task_id in gone[: max(0, len(gone) - MAX_REMEMBERED)]:
+            del self._steps[task_id]
+        return gone[-MAX_REMEMBERED:]
 
     def saw_running(self, jobs: Iterable[Job], at: float) -> None:
         for job in jobs:
@@ -86,7 +94,9 @@ class Trail:
         return tuple(i for i in left.values() if i not in snapshot and i not in self._ended)
 
     def _put(self, job: Job, at: float, keeps_result: bool) -> None:
-        self._steps[job.id] = Step(job, at, keeps_result)
+        step = self._steps.get(job.id)
+        if step is not None and step.job == job:  # thousands at every look: no new ones for the collector to walk
+            step.at, step.gone_since = at, None
+        else:
+            self._steps[job.id] = Step(job, at, keeps_result)
         self._ended.pop(job.id, None)
-        if len(self._steps) > MAX_REMEMBERED:
-            del self._steps[next(iter(self._steps))]
