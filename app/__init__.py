@@ -10,7 +10,7 @@ from app import assets, compression, errors, rates
 from app.accounts import access, sessions, token_routes, user_routes
 from app.accounts import routes as accounts_routes
 from app.config import Settings, load_settings, prepare_instance_dir
-from app.dashboard import fragments, notification_page, preferences, trends
+from app.dashboard import admin_services, fragments, notification_page, preferences, trends
 from app.dashboard import routes as dashboard_routes
 from app.db import configure_engine, db, engine_options, engine_url, read
 from app.eventlog import append
@@ -65,6 +65,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         widget.bp,
         notification_page.bp,
         dashboard_routes.bp,
+        admin_services.bp,
         preferences.bp,
         health.bp,
         metrics.bp,

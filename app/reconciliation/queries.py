@@ -3,12 +3,18 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Literal
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from app.clock import parse_utc, utc_now
 from app.reconciliation.models import DiscrepancyEvent, OpenItem, Service, ServiceState
+
+AGED_AFTER_INTERVALS = 3
+# Of a service that does not answer, attempts are up to a minute apart.
+FAILING_AGED_AFTER = timedelta(minutes=2)
 
 SortBy = Literal["timestamp", "service", "status", "latencyMs"]
 SORTABLE: dict[SortBy, sa.orm.InstrumentedAttribute[Any]] = {
@@ -59,6 +65,17 @@ def open_items(session: Session, service_id: str) -> Sequence[OpenItem]:
     """Missing jobs first, each kind oldest first."""
     mine = sa.select(OpenItem).where(OpenItem.service_id == service_id, OpenItem.closed_at.is_(None))
     return session.scalars(mine.order_by(OpenItem.kind, OpenItem.since, OpenItem.job_id)).all()
+
+
+def health(state: ServiceState | None, poll_interval_s: float) -> str:
+    """Of the health endpoint, which is part of every poll; one that is long ago says nothing of now."""
+    if state is None or state.last_poll_at is None:
+        return "unknown"
+    usual = timedelta(seconds=poll_interval_s * AGED_AFTER_INTERVALS)
+    lasts = FAILING_AGED_AFTER + usual if state.failing_since else usual
+    if utc_now() - parse_utc(state.last_poll_at) > lasts:
+        return "unknown"
+    return "failing" if state.failing_since else state.health or "ok"
 
 
 def discrepancies(

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
 
@@ -12,21 +11,16 @@ from flask.typing import ResponseReturnValue
 from pydantic.alias_generators import to_camel
 
 from app.accounts.access import actor, require
-from app.clock import parse_utc, utc_now
 from app.config import current_settings
 from app.db import db, write
 from app.errors import Problem
 from app.offloop import paced
 from app.reconciliation import queries, registration, registry
-from app.reconciliation.models import Service, ServiceState
+from app.reconciliation.models import Service
 from app.sources.base import ACTIONS, VIEWS
 from app.sources.kinds import health_path
 
 bp = Blueprint("services", __name__)
-
-AGED_AFTER_INTERVALS = 3
-# Of a service that does not answer, attempts are up to a minute apart.
-FAILING_AGED_AFTER = timedelta(minutes=2)
 
 
 @bp.get("/services/registered")
@@ -91,22 +85,11 @@ def as_json(found: queries.Watched) -> dict[str, Any]:
         "healthEndpoint": service.url + health_path(service.kind),
         "registeredAt": service.registered_at,
         "metadata": {"origin": service.origin, **_camel(json.loads(service.options_json))},
-        "health": health(state),
+        "health": queries.health(state, current_settings().poll_interval_s),
         "status": state.status if state else None,
         "lastVerifiedAt": state.last_verified_at if state else None,
         "capabilities": _capabilities(service),
     }
-
-
-def health(state: ServiceState | None) -> str:
-    """Of the health endpoint, which is part of every poll; one that is long ago says nothing of now."""
-    if state is None or state.last_poll_at is None:
-        return "unknown"
-    usual = timedelta(seconds=current_settings().poll_interval_s * AGED_AFTER_INTERVALS)
-    lasts = FAILING_AGED_AFTER + usual if state.failing_since else usual
-    if utc_now() - parse_utc(state.last_poll_at) > lasts:
-        return "unknown"
-    return "failing" if state.failing_since else state.health or "ok"
 
 
 def _capabilities(service: Service) -> dict[str, str | None]:

@@ -17,6 +17,11 @@ log = logging.getLogger(__name__)
 
 DEFAULT_KIND = "palantir"
 OWN_VARIABLES = "BEACON_"
+# Said instead of a pattern, which not everybody reads.
+_PATTERNS = {
+    "id": "expected at most 64 small letters, digits, . _ and -, the first a letter or digit",
+    "password_env": "expected the name of a variable of the environment, like MAIL_PASSWORD",
+}
 T = TypeVar("T")
 
 
@@ -146,5 +151,7 @@ def _at(key: str, message: str) -> ValidationError:
 
 def _fault(fault: str, message: str, place: tuple[int | str, ...]) -> InitErrorDetails:
     # The message is data: it may hold braces. The type says more than "custom", hence its own name.
+    if fault == "string_pattern_mismatch":
+        message = _PATTERNS.get(str(place[0]), message)
     said = {"message": message.removeprefix("Value error, ")}
     return InitErrorDetails(type=PydanticCustomError(fault, "{message}", said), loc=place, input=None)

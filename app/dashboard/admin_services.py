@@ -1,0 +1,169 @@
+"""`/admin/services`: administrators add, change and remove services with plain forms. Programs use `/services`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import quote
+
+from flask import Blueprint, Response, make_response, redirect, render_template, request
+from flask.typing import ResponseReturnValue
+
+from app.accounts.access import actor, require
+from app.config import current_settings
+from app.dashboard import queries
+from app.dashboard.contexts import Tile
+from app.dashboard.frame import aged_after, frame
+from app.db import db, write
+from app.errors import Problem
+from app.reconciliation import queries as reconciliation
+from app.reconciliation import registration, registry, service_form
+from app.reconciliation.models import Service
+from app.reconciliation.queries import Watched
+from app.reconciliation.service_routes import in_words
+
+bp = Blueprint("admin_services", __name__)
+
+PATH = "/admin/services"
+NONE: Mapping[str, str] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One service of the table. `why` belongs to a state or health that is not as it should be."""
+
+    service: Service
+    tile: Tile
+    state: str
+    word: str
+    health: str
+    why: str | None
+    verified_at: str | None
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it can be changed here: the services file rules what it names."""
+        return self.service.origin != "file"
+
+
+@bp.get(PATH)
+@require("admin")
+def index() -> ResponseReturnValue:
+    return _list(request.args.get("kind", ""), NONE, NONE)
+
+
+@bp.post(PATH)
+@require("admin")
+def add() -> ResponseReturnValue:
+    kind = request.form.get("kind", "")
+    given = service_form.given_of(service_form.kind_named(kind), request.form, is_new=True)
+    try:
+        with write() as session:
+            row = registration.add(session, given, actor().name)
+    except registry.BadService as error:
+        status = 409 if isinstance(error, registry.Taken) else 400
+        return _list(kind, service_form.echo(request.form), error.errors, status)
+    return redirect(f"{PATH}#service-{quote(row.id)}", 303)
+
+
+@bp.get(f"{PATH}/<service_id>")
+@require("admin")
+def edit(service_id: str) -> ResponseReturnValue:
+    return _edit(service_id, None, NONE)
+
+
+@bp.post(f"{PATH}/<service_id>")
+@require("admin")
+def change(service_id: str) -> ResponseReturnValue:
+    kind = service_form.kind_named(_service(service_id).kind)
+    given = service_form.given_of(kind, request.form, is_new=False)
+    try:
+        with in_words(), write() as session:
+            registration.change(session, service_id, given, actor().name)
+    except Problem as problem:
+        if problem.status != 400:
+            raise
+        return _edit(service_id, service_form.echo(request.form), problem.members.get("errors", NONE), 400)
+    return redirect(f"{PATH}#service-{quote(service_id)}", 303)
+
+
+@bp.get(f"{PATH}/<service_id>/remove")
+@require("admin")
+def review(service_id: str) -> ResponseReturnValue:
+    """What is forgotten and what stays, before anything is."""
+    row = _service(service_id)
+    weight = registration.weight(db.session(), service_id)
+    return _page("admin/service_remove.html", service=row, weight=weight, password=registration.password_from(row))
+
+
+@bp.post(f"{PATH}/<service_id>/remove")
+@require("admin")
+def remove(service_id: str) -> ResponseReturnValue:
+    with in_words(), write() as session:
+        registration.remove(session, service_id, actor().name)
+    return redirect(PATH, 303)
+
+
+def _list(kind_name: str, typed: Mapping[str, str], errors: Mapping[str, str], status: int = 200) -> Response:
+    kind = service_form.kind_named(kind_name)
+    fields = service_form.fields(kind, typed, errors, is_new=True) if kind else []
+    return _page(
+        "admin/services.html",
+        status,
+        rows=_rows(),
+        kind=kind,
+        kind_name=kind_name,
+        choices=service_form.choices(),
+        fields=fields,
+        elsewhere=_elsewhere(fields, errors),
+    )
+
+
+def _edit(service_id: str, typed: Mapping[str, str] | None, errors: Mapping[str, str], status: int = 200) -> Response:
+    row = _service(service_id)
+    kind = service_form.kind_named(row.kind)
+    shown = service_form.typed_of(row) if typed is None else typed
+    fields = service_form.fields(kind, shown, errors, is_new=False) if kind else []
+    return _page(
+        "admin/service.html",
+        status,
+        service=row,
+        kind=kind,
+        fields=fields,
+        elsewhere=_elsewhere(fields, errors),
+        password=registration.password_from(row),
+    )
+
+
+def _elsewhere(fields: list[service_form.Field], errors: Mapping[str, str]) -> dict[str, str]:
+    """What is wrong and belongs to no field that is shown."""
+    shown = {field.name for field in fields}
+    return {name: said for name, said in errors.items() if name not in shown}
+
+
+def _rows() -> list[Row]:
+    tiles = {tile.service_id: tile for tile in queries.tiles(db.session(), aged_after())}
+    return [_row(watched, tiles[watched.service.id]) for watched in reconciliation.services(db.session())]
+
+
+def _row(watched: Watched, tile: Tile) -> Row:
+    state = watched.state
+    shown = ("stale", "Stale") if tile.aged else (tile.state, tile.word)
+    health = reconciliation.health(state, current_settings().poll_interval_s)
+    why = state.reason if state and (state.failing_since or tile.state == "stale") else None
+    return Row(watched.service, tile, *shown, health, why, state.last_verified_at if state else None)
+
+
+def _service(service_id: str) -> Service:
+    with in_words():
+        return registry.find(db.session(), service_id)
+
+
+def _page(template: str, status: int = 200, **context: Any) -> Response:
+    cursor = queries.cursor(db.session())
+    # Never loads itself again: that would take away what somebody types.
+    around = replace(frame("admin", actor(), cursor), refresh_s=None)
+    response = make_response(render_template(template, frame=around, **context), status)
+    response.headers["Beacon-Cursor"] = str(cursor)
+    response.headers["Cache-Control"] = "private, no-cache"
+    response.headers["Vary"] = "Accept, HX-Request, Cookie"
+    return response

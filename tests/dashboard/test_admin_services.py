@@ -1,0 +1,252 @@
+"""`/admin/services` as plain HTML: the table, the forms made from each kind, what is wrong beside its field."""
+
+import html
+import re
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from app.audit.models import AuditRow
+from app.db import read, write
+from app.reconciliation import registration, registry, service_form
+from app.reconciliation.models import Service
+from app.sources import kinds
+from app.sources.base import SourceError
+from app.sources.entry import parse_entry
+from tests.cast import ADA, ALICE, BOB, PIA, csrf_token, logged_in
+from tests.reconciliation.desk import Desk
+from tests.reconciliation.values import look
+
+URL = "http://127.0.0.1:9"
+PAGE = "/admin/services"
+
+
+class Browser:
+    """Ada's, with scripts off."""
+
+    def __init__(self, app: Flask) -> None:
+        self.app, self.client = app, logged_in(app, ADA)
+
+    def get(self, path: str = PAGE) -> str:
+        response = self.client.get(path, headers={"Accept": "text/html"})
+        assert response.status_code == 200, response.text
+        return response.text
+
+    def send(self, path: str, **form: str) -> TestResponse:
+        sent = {"csrf_token": csrf_token(self.client, PAGE), **form}
+        return self.client.post(path, data=sent, headers={"Accept": "text/html"})
+
+    def row(self, service_id: str) -> Service:
+        with self.app.app_context(), read() as session:
+            query = sa.select(Service).options(sa.orm.undefer(Service.password)).where(Service.id == service_id)
+            return session.scalars(query).one()
+
+
+@pytest.fixture
+def ada(cast: Flask) -> Browser:
+    with cast.app_context(), write() as session:
+        registry.add(session, id="mail", name="Mail & more", kind="palantir", url=URL, password="sesame")
+    return Browser(cast)
+
+
+def words(text: str) -> str:
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", text)).split())
+
+
+def test_the_table_names_each_service_with_its_state_and_no_password(ada: Browser) -> None:
+    with ada.app.app_context():
+        desk = Desk("mail")
+        desk.observe(look(queued=["a"]))
+    text = ada.get()
+    for part in ("Mail &amp; more", "palantir", URL, "#i-verified", "Verified", ">ok<", "a person"):
+        assert part in text, part
+    assert "sesame" not in text
+    with ada.app.app_context():
+        desk.observe(SourceError("answered 500"))
+    assert 'title="the service answered 500">failing<' in ada.get()
+
+
+def test_before_anything_is_watched_the_page_says_what_to_do(cast: Flask) -> None:
+    assert "No service is watched yet. Add the first one below" in words(Browser(cast).get())
+
+
+@pytest.mark.parametrize("person", [ALICE, BOB, PIA])
+def test_others_get_a_page_that_says_what_they_would_need(cast: Flask, person: Any) -> None:
+    client = logged_in(cast, person)
+    for path in (PAGE, f"{PAGE}/mail", f"{PAGE}/mail/remove"):
+        response = client.get(path, headers={"Accept": "text/html"})
+        assert response.status_code == 403
+        assert f"This needs the role admin; you are {person.role}." in response.text
+    assert f'href="{PAGE}"' not in client.get("/").text
+    sent = {"csrf_token": csrf_token(client, "/"), "id": "new", "url": URL}
+    assert client.post(PAGE, data=sent).status_code == 403
+
+
+def test_the_menu_of_an_administrator_leads_here(ada: Browser) -> None:
+    assert f'href="{PAGE}"' in ada.get("/")
+
+
+@pytest.mark.parametrize("kind", ["palantir", "rq", "celery"])
+def test_the_form_has_a_field_for_every_key_of_the_kind(ada: Browser, kind: str) -> None:
+    text = ada.get(f"{PAGE}?kind={kind}")
+    named = set(re.findall(r' name="([a-z_]+)"', text.split('class="service-form"')[1].split("</form>")[0]))
+    chosen = kinds.kind(kind)
+    ours = {"csrf_token", "kind", "id", "name", "url", "password", "password_env"}
+    assert named == {*ours, *chosen.options.model_fields}
+    assert f'name="kind" value="{kind}"' in text
+    assert f'placeholder="{chosen.url_example}"' in text
+
+
+@pytest.mark.parametrize("kind", ["palantir", "rq", "celery"])
+def test_a_form_that_is_sent_as_it_came_means_the_usual_settings(ada: Browser, kind: str) -> None:
+    chosen = kinds.kind(kind)
+    fields = service_form.fields(chosen, {}, {}, is_new=True)
+    ticked = {field.name: "on" for field in fields if field.shape == "checkbox" and field.value}
+    blank = {field.name: "" for field in fields if field.shape != "checkbox"}
+    sent = ada.send(PAGE, **{**blank, **ticked, "kind": kind, "id": "new", "url": chosen.url_example})
+    assert (sent.status_code, sent.headers["Location"]) == (303, f"{PAGE}#service-new"), words(sent.text)[:500]
+    row = ada.row("new")
+    assert (row.name, row.kind, row.origin, row.password) == ("new", kind, "admin", None)
+    assert row.options_json == chosen.options().model_dump_json()
+
+
+@pytest.mark.parametrize("kind", ["palantir", "rq", "celery"])
+def test_a_service_that_is_saved_as_it_is_shown_stays_as_it_is(ada: Browser, kind: str) -> None:
+    chosen = kinds.kind(kind)
+    with ada.app.app_context(), write() as session:
+        row = registry.add(session, id="new", name="New", kind=kind, url=chosen.url_example, password="sesame")
+        typed = service_form.typed_of(row)
+    shown = {field.name: field.value for field in service_form.fields(chosen, typed, {}, is_new=False)}
+    boxes = {f.name for f in service_form.fields(chosen, typed, {}, is_new=False) if f.shape == "checkbox"}
+    sent = {name: value for name, value in shown.items() if name not in boxes or value}
+    before = ada.row("new")
+    assert ada.send(f"{PAGE}/new", **sent).status_code == 303
+    after = ada.row("new")
+    for name in ("name", "kind", "url", "options_json", "password", "password_env", "registered_at"):
+        assert getattr(after, name) == getattr(before, name), name
+
+
+def test_lists_numbers_and_words_arrive_as_the_kind_wants_them(ada: Browser) -> None:
+    sent = ada.send(
+        PAGE,
+        kind="rq",
+        id="jobs",
+        url="redis://127.0.0.1:1/0",
+        queues="mail\r\n  out \r\n\r\n",
+        finished_visible_for_s="none",
+    )
+    assert sent.status_code == 303
+    assert ada.row("jobs").options_json == '{"queues":["mail","out"],"finished_visible_for_s":"none"}'
+    assert "mail\nout</textarea>" in ada.get(f"{PAGE}/jobs")
+
+
+def test_bad_input_keeps_what_was_typed_but_the_password_and_stands_beside_its_field(ada: Browser) -> None:
+    sent = ada.send(
+        PAGE,
+        kind="palantir",
+        id="Not An Id",
+        name="<b>",
+        url=URL,
+        password="open sesame",
+        finished_visible_for_s="soon",
+    )
+    assert sent.status_code == 400
+    assert "open sesame" not in sent.text
+    for value in ("Not An Id", "&lt;b&gt;", URL, "soon"):
+        assert f'value="{value}"' in sent.text, value
+    assert re.search(r'id="field-id"[^>]*aria-describedby="about-id wrong-id" aria-invalid="true"', sent.text)
+    assert 'id="wrong-id"' in sent.text
+    assert 'id="wrong-finished_visible_for_s"' in sent.text
+    assert "Nothing was changed: 2 things are wrong." in words(sent.text)
+
+
+def test_a_taken_id_is_said_beside_the_id(ada: Browser) -> None:
+    sent = ada.send(PAGE, kind="palantir", id="mail", url="http://127.0.0.1:8")
+    assert sent.status_code == 409
+    assert re.search(r'id="wrong-id"[^>]*>is taken', sent.text)
+    assert 'value="http://127.0.0.1:8"' in sent.text
+
+
+def test_a_kind_that_cannot_be_loaded_is_shown_disabled_with_the_reason(
+    ada: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(kinds._OWN, "rq", "app.sources.no_such_module")
+    for kept in (kinds.kind, kinds._own):
+        kept.cache_clear()
+    try:
+        text = ada.get(f"{PAGE}?kind=rq")
+        assert 'aria-disabled="true">rq<' in text
+        assert "cannot be used here: ModuleNotFoundError" in words(text)
+        assert "There is no usable kind “rq”" in words(text)
+        assert ada.send(PAGE, kind="rq", id="new", url="redis://127.0.0.1").status_code == 400
+    finally:
+        for kept in (kinds.kind, kinds._own):
+            kept.cache_clear()
+
+
+def test_an_edit_changes_what_was_changed_and_keeps_the_password_or_removes_it(ada: Browser) -> None:
+    text = ada.get(f"{PAGE}/mail")
+    assert "Its password: kept" in words(text)
+    assert "sesame" not in text
+    assert ada.send(f"{PAGE}/mail", name="Post", url=URL, password="").status_code == 303
+    assert (ada.row("mail").name, ada.row("mail").password) == ("Post", "sesame")
+    bad = ada.send(f"{PAGE}/mail", name="Letters", url="gopher://x", password="open")
+    assert bad.status_code == 400
+    assert 'value="Letters"' in bad.text
+    assert 'id="wrong-url"' in bad.text
+    assert ada.send(f"{PAGE}/mail", name="Post", url=URL, remove_password="on").status_code == 303
+    assert ada.row("mail").password is None
+
+
+def test_what_the_file_names_is_shown_and_cannot_be_changed(ada: Browser) -> None:
+    with ada.app.app_context(), write() as session:
+        registry.sync_from_file(session, [parse_entry({"id": "filed", "url": URL})])
+    text = ada.get(f"{PAGE}/filed")
+    assert 'disabled aria-describedby="file-rules"' in text
+    assert f"{PAGE}/filed/remove" not in ada.get()
+    for path in (f"{PAGE}/filed", f"{PAGE}/filed/remove"):
+        assert ada.send(path, name="X", url=URL).status_code == 409
+    assert "disabled>Remove filed" in ada.get(f"{PAGE}/filed/remove")
+    assert ada.row("filed").name == "filed"
+
+
+def test_removing_names_what_is_forgotten_and_what_stays_and_then_does_it(ada: Browser) -> None:
+    with ada.app.app_context():
+        desk = Desk("mail")
+        desk.observe(look(queued=["a", "b", "c"]))
+        desk.observe(look(queued=["a", "b"]))
+    text = words(ada.get(f"{PAGE}/mail/remove"))
+    for part in ("2 known jobs", "its password (kept)", "1 open item is closed", "2 changes of its state", "the audit"):
+        assert part in text, part
+    assert ada.send(f"{PAGE}/mail/remove").headers["Location"] == PAGE
+    assert "Mail" not in words(ada.get().split("<main")[1].split('id="add"')[0])
+    assert ada.send(f"{PAGE}/mail/remove").status_code == 404
+    with ada.app.app_context(), read() as session:
+        kinds_of = list(session.scalars(sa.select(AuditRow.action_type).where(AuditRow.actor == "ada")))
+    assert kinds_of == ["service-remove"]
+
+
+def test_a_form_without_its_token_changes_nothing(ada: Browser) -> None:
+    client: FlaskClient = ada.client
+    for path in (PAGE, f"{PAGE}/mail", f"{PAGE}/mail/remove"):
+        assert client.post(path, data={"id": "new", "url": URL}).status_code == 400
+    assert ada.row("mail").removed_at is None
+
+
+def test_the_page_never_loads_itself_again_under_somebody_who_types(ada: Browser) -> None:
+    assert "http-equiv" not in ada.get(f"{PAGE}?refresh=10")
+
+
+def test_nothing_in_these_pages_is_inline(ada: Browser) -> None:
+    for path in (PAGE, f"{PAGE}?kind=celery", f"{PAGE}/mail", f"{PAGE}/mail/remove"):
+        assert not re.search(r'<style|\sstyle="|\son\w+="|<script(?![^>]*\ssrc=)', ada.get(path))
+
+
+def test_a_password_is_told_by_where_it_comes_from(ada: Browser) -> None:
+    with ada.app.app_context(), write() as session:
+        registration.change(session, "mail", {"password_env": "MAIL_TOKEN"}, "test")
+    assert "Its password: from the environment variable MAIL_TOKEN" in words(ada.get(f"{PAGE}/mail"))
