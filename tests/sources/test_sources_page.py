@@ -1,0 +1,101 @@
+"""docs/sources.md is true: its file is read, its kind is installed and watched, and its tables name what there is."""
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from flask import Flask
+
+from app.db import write
+from app.reconciliation import registry, service_form
+from app.reconciliation.explain import PublishedEvents
+from app.reconciliation.observe import Observer
+from app.sources import kinds
+from app.sources.base import ACTIONS, VIEWS
+from app.sources.entry import build, parse_entry
+from app.sources.file import parse_services
+from app.sources.lease import Lease
+from tests.reconciliation.desk import Book
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "sources.md").read_text()
+OWN = ("palantir", "rq", "celery")
+
+
+def block(language: str, holding: str) -> str:
+    [found] = [text for text in re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL) if holding in text]
+    return found
+
+
+@pytest.fixture
+def spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The kind of the page, installed as a package would be; the folder that it watches."""
+    site = tmp_path / "site"
+    about = site / "spool-1.0.dist-info"
+    about.mkdir(parents=True)
+    (site / "spool.py").write_text(block("python", "class SpoolSource"))
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: spool\nVersion: 1.0\n")
+    group, point = re.findall(r'entry-points\."(.+)"\]\n(.+)\n', block("toml", "entry-points"))[0]
+    (about / "entry_points.txt").write_text(f"[{group}]\n{point.replace(chr(34), '')}\n")
+    monkeypatch.syspath_prepend(str(site))
+    _forget()
+    folder = tmp_path / "jobs"
+    for state in ("queued", "running", "done"):
+        (folder / state).mkdir(parents=True)
+    yield folder
+    sys.modules.pop("spool", None)
+    _forget()
+
+
+def _forget() -> None:
+    for kept in (kinds.kind, kinds._own, kinds._brought):
+        kept.cache_clear()
+
+
+def test_the_file_of_the_page_can_be_used() -> None:
+    entries = parse_services(block("toml", "[[service]]"))
+    assert [entry.kind for entry in entries] == list(OWN)
+
+
+def test_the_kind_of_the_page_is_installed_watched_and_names_what_vanished(cast: Flask, spool: Path) -> None:
+    for job_id in ("a", "b", "c"):
+        (spool / "queued" / job_id).touch()
+    with cast.app_context():
+        with write() as session:
+            registry.add(session, id="files", name="Files", kind="spool", url=f"file://{spool}")
+        lease = Lease()
+        assert lease.try_acquire()
+        observer = Observer(lease, 5.0, [PublishedEvents()], second_look_after_s=0)
+        [service] = registry.Sources(10).watched()
+        assert observer.observe(service).answered
+        book = Book("files")
+        assert (book.told["status"], book.known) == ("verified", dict.fromkeys("abc", "queued"))
+        (spool / "queued" / "a").rename(spool / "done" / "a")
+        (spool / "queued" / "b").unlink()
+        assert observer.observe(service).answered
+        assert (book.told["status"], book.items) == ("discrepancy", {"b": "missing"})
+        assert book.known == {"c": "queued"}
+
+
+def test_its_form_makes_itself_from_its_options(spool: Path) -> None:
+    fields = {field.name: field for field in service_form.fields(kinds.kind("spool"), {}, {}, is_new=True)}
+    assert (fields["slow_after_s"].shape, fields["slow_after_s"].label) == ("number", "Slow after (seconds)")
+    assert parse_entry({"id": "files", "kind": "spool", "url": "file:///x", "slow_after_s": "60"}).options
+
+
+@pytest.mark.parametrize("kind", OWN)
+def test_every_key_of_a_kind_stands_in_its_table(kind: str) -> None:
+    keys = PAGE.split("### Keys of one kind")[1].split("## What each kind can do")[0]
+    mine = re.search(rf"\| `{kind}` \|.*?(?=\n\| `\w+` \||\n\n)", keys, re.DOTALL)
+    assert mine is not None
+    missing = [name for name in kinds.kind(kind).options.model_fields if f"`{name}`" not in mine[0]]
+    assert missing == []
+
+
+@pytest.mark.parametrize("kind", OWN)
+def test_the_table_says_what_a_kind_can_do(kind: str) -> None:
+    chosen = kinds.kind(kind)
+    able = build(kind, chosen.check_url(chosen.url_example), {}, None, 10).capabilities
+    cells = ["no" if able.why_not(what) else "yes" for what in (*ACTIONS, *VIEWS)]
+    assert f"| `{kind}` | {' | '.join(cells)} |" in PAGE
