@@ -6,19 +6,16 @@ import os
 import socket
 import sqlite3
 import sys
-import tomllib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
 
 import click
-from flask import Flask
 from sqlalchemy.exc import SQLAlchemyError
 
-from app import create_app, demo, doctor, logs, setup
+from app import create_app, demo, doctor, setup
 from app.accounts import people, tokens
 from app.accounts.models import ApiToken
 from app.audit import chain
+from app.cli_services import service
+from app.command import application, operator
 from app.config import ConfigError, Settings, load_settings
 from app.db import DatabaseUnavailable, db, read, write
 from app.eventlog import payloads
@@ -26,8 +23,6 @@ from app.eventlog.append import BadEvent, NewEvent, append
 from app.eventlog.audience import CONTROL, EVERYONE, ROLES
 from app.reconciliation import registry
 from app.rollout import store
-from app.sources import kinds
-from app.sources.entry import DEFAULT_KIND
 
 MISTAKES = (
     ConfigError,
@@ -174,58 +169,7 @@ def token_list() -> None:
             click.echo(f"{row.id}\t{row.user.name}\t{row.scopes}\t{state}")
 
 
-@cli.group()
-def service() -> None:
-    """Watched job services: add, list."""
-
-
-@service.command("add")
-@click.argument("service_id")
-@click.argument("url")
-@click.option("--name", help="shown on the dashboard; the id without")
-@click.option("--kind", default=DEFAULT_KIND, show_default=True, help=f"one of {', '.join(kinds.names())}")
-@click.option("--password-stdin", is_flag=True, help="read the password of the service from standard input")
-@click.option("--password-env", help="take the password from this variable of the environment of the server")
-@click.option(
-    "--option", "options", multiple=True, metavar="KEY=VALUE", help="of this kind; VALUE as in TOML, or a word"
-)
-def service_add(
-    service_id: str,
-    url: str,
-    name: str | None,
-    kind: str,
-    password_stdin: bool,
-    password_env: str | None,
-    options: tuple[str, ...],
-) -> None:
-    """Watch the job service at URL under SERVICE_ID."""
-    given: dict[str, Any] = {**dict(map(_option, options)), "id": service_id, "name": name or service_id}
-    if password_stdin:
-        given["password"] = sys.stdin.readline().rstrip("\n")
-    if password_env:
-        given["password_env"] = password_env
-    with application(), write() as session:
-        row = registry.add(session, **{**given, "kind": kind, "url": url})
-        after = {"kind": row.kind, "url": row.url, "options": json.loads(row.options_json)}
-        chain.record(session, chain.Entry(operator(), "service-add", service_id, after=after))
-    click.echo(f"watching {service_id}")
-
-
-def _option(text: str) -> tuple[str, Any]:
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise click.UsageError(f"--option {key}: expected KEY=VALUE")
-    try:
-        return key, tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        return key, value  # a word needs no quotes
-
-
-@service.command("list")
-def service_list() -> None:
-    with application(), read() as session:
-        for row in registry.watched(session):
-            click.echo(f"{row.id}\t{row.kind}\t{row.url}\t{row.name}")
+cli.add_command(service)
 
 
 @cli.command()
@@ -289,26 +233,6 @@ def audit_verify() -> None:
         click.echo(f"broken: {found.broken}; {found.count} entries before it hold")
         sys.exit(1)
     click.echo(f"ok: {found.count} entries, head {found.head}")
-
-
-@contextmanager
-def application() -> Iterator[Flask]:
-    """The application on an up-to-date database, for a command that reads or writes it."""
-    logs.configure()
-    settings = load_settings()
-    app = create_app(settings)
-    if settings.is_sqlite:
-        setup.migrate(app, settings)
-    with app.app_context():
-        yield app
-
-
-def operator() -> str:
-    """Who the audit names for what is typed on the server itself."""
-    try:
-        return f"cli:{getpass.getuser()}"
-    except (KeyError, OSError):  # containers run under ids that have no name
-        return f"cli:{os.getuid()}"
 
 
 def check_port(settings: Settings) -> None:

@@ -52,4 +52,38 @@ def test_a_password_is_kept_for_the_poller_and_shown_nowhere(beacon: Beacon, dat
     told = beacon("service", "list").stdout + beacon("doctor").stdout
     assert "sesame" not in told
     [(after,)] = rows(database, "SELECT after_state_json FROM command_audit WHERE action_type = 'service-add'")
-    assert json.loads(after) == {"kind": "palantir", "url": URL, "options": {"finished_visible_for_s": "lookup"}}
+    assert json.loads(after) == {
+        "name": "a",
+        "kind": "palantir",
+        "url": URL,
+        "options": {"finished_visible_for_s": "lookup"},
+        "password": "kept",
+    }
+
+
+def test_a_service_is_changed_and_removed_and_what_was_not_named_stays(beacon: Beacon, database: Path) -> None:
+    beacon("service", "add", "a", URL, "--password-stdin", "--option", "finished_visible_for_s=60", stdin="sesame\n")
+    assert beacon("service", "change", "a", "name=Post Office").stdout == "changed a\n"
+    kept = "SELECT name, password, options_json FROM service"
+    assert rows(database, kept) == [("Post Office", "sesame", '{"finished_visible_for_s":60.0}')]
+    beacon("service", "change", "a", "finished_visible_for_s=", "--password-stdin", stdin="\n")
+    assert rows(database, kept) == [("Post Office", None, '{"finished_visible_for_s":"lookup"}')]
+    assert beacon("service", "remove", "a").stdout == "no longer watching a\n"
+    assert beacon("service", "list").stdout == ""
+    actions = rows(database, "SELECT action_type FROM command_audit ORDER BY seq")
+    assert actions == [("service-add",), ("service-change",), ("service-change",), ("service-remove",)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["change", "nobody", "name=x"], "no service nobody is watched"),
+        (["remove", "nobody"], "no service nobody is watched"),
+        (["change", "a", "name"], "expected KEY=VALUE"),
+    ],
+)
+@pytest.mark.usefixtures("instance")
+def test_what_cannot_be_changed_is_said_in_words(arguments: list[str], said: str) -> None:
+    refused = CliRunner().invoke(cli, ["service", *arguments])
+    assert refused.exit_code != 0
+    assert said in f"{refused.exception} {refused.output}"

@@ -1,0 +1,89 @@
+"""`beacon service`: the watched services from the shell, with the keys of the services file."""
+
+import sys
+from typing import Any
+
+import click
+
+from app.command import application, operator
+from app.db import read, write
+from app.reconciliation import registration, registry
+from app.reconciliation.service_form import toml_or_word
+from app.sources import kinds
+from app.sources.entry import DEFAULT_KIND
+
+
+@click.group()
+def service() -> None:
+    """Watched job services: add, change, remove, list."""
+
+
+@service.command("add")
+@click.argument("service_id")
+@click.argument("url")
+@click.option("--name", help="shown on the dashboard; the id without")
+@click.option("--kind", default=DEFAULT_KIND, show_default=True, help=f"one of {', '.join(kinds.names())}")
+@click.option("--password-stdin", is_flag=True, help="read the password of the service from standard input")
+@click.option("--password-env", help="take the password from this variable of the environment of the server")
+@click.option(
+    "--option", "options", multiple=True, metavar="KEY=VALUE", help="of this kind; VALUE as in TOML, or a word"
+)
+def add(
+    service_id: str,
+    url: str,
+    name: str | None,
+    kind: str,
+    password_stdin: bool,
+    password_env: str | None,
+    options: tuple[str, ...],
+) -> None:
+    """Watch the job service at URL under SERVICE_ID."""
+    given: dict[str, Any] = {**dict(map(_option, options)), "id": service_id, "name": name or service_id}
+    if password_stdin:
+        given["password"] = _first_line()
+    if password_env:
+        given["password_env"] = password_env
+    with application(), write() as session:
+        registration.add(session, {**given, "kind": kind, "url": url}, operator())
+    click.echo(f"watching {service_id}")
+
+
+@service.command("change")
+@click.argument("service_id")
+@click.argument("options", nargs=-1, metavar="KEY=VALUE...")
+@click.option("--password-stdin", is_flag=True, help="read a new password from standard input; an empty one removes it")
+def change(service_id: str, options: tuple[str, ...], password_stdin: bool) -> None:
+    """Change keys of a service (name, url, password_env, options); KEY= puts one back to what is so without it."""
+    given: dict[str, Any] = {key: None if value == "" else value for key, value in map(_option, options)}
+    if password_stdin:
+        given["password"] = _first_line() or None
+    with application(), write() as session:
+        registration.change(session, service_id, given, operator())
+    click.echo(f"changed {service_id}")
+
+
+@service.command("remove")
+@click.argument("service_id")
+def remove(service_id: str) -> None:
+    """Watch it no longer: what is believed of it is forgotten, the record stays."""
+    with application(), write() as session:
+        registration.remove(session, service_id, operator())
+    click.echo(f"no longer watching {service_id}")
+
+
+@service.command("list")
+def list_() -> None:
+    with application(), read() as session:
+        for row in registry.watched(session):
+            click.echo(f"{row.id}\t{row.kind}\t{row.url}\t{row.name}")
+
+
+def _option(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise click.UsageError(f"{key}: expected KEY=VALUE")
+    return key, toml_or_word(value)
+
+
+def _first_line() -> str:
+    return sys.stdin.readline().rstrip("\n")

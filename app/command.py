@@ -1,0 +1,31 @@
+"""What every command that touches the database needs: the application, and who the audit names."""
+
+import getpass
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from flask import Flask
+
+from app import create_app, logs, setup
+from app.config import load_settings
+
+
+@contextmanager
+def application() -> Iterator[Flask]:
+    """The application on an up-to-date database, for a command that reads or writes it."""
+    logs.configure()
+    settings = load_settings()
+    app = create_app(settings)
+    if settings.is_sqlite:
+        setup.migrate(app, settings)
+    with app.app_context():
+        yield app
+
+
+def operator() -> str:
+    """Who the audit names for what is typed on the server itself."""
+    try:
+        return f"cli:{getpass.getuser()}"
+    except (KeyError, OSError):  # containers run under ids that have no name
+        return f"cli:{os.getuid()}"
