@@ -15,9 +15,8 @@ from rq.results import Result
 from app.sources.base import Job, JobDetail, JobFate, StuckJob
 from app.sources.rq_answers import Batch
 from app.sources.rq_oddities import moment
-from app.sources.rq_snapshot import FINISHED, Place, places_of
+from app.sources.rq_snapshot import ENDED, FINISHED, Place, places_of
 
-_ENDED = FINISHED | {"stopped"}
 _FIELDS = ("status", "origin", "description", "enqueued_at", "started_at", "ended_at", "worker_name")
 MAX_TEXT = 500
 MAX_TRACEBACK = 1_000_000
@@ -30,8 +29,8 @@ def fate_of(client: redis.Redis, job_id: str) -> JobFate:
     if status is None:
         return JobFate("cannot-tell")
     state = _place_of(client, job_id, origin or "")
-    if state in FINISHED or (state is None and status in _ENDED):
-        return JobFate("finished", end_state=status if status in _ENDED else state)
+    if state in FINISHED or (state is None and status in ENDED):
+        return JobFate("finished", end_state=status if status in ENDED else state)
     return JobFate("found", Job(job_id, state, origin)) if state else JobFate("unknown")
 
 

@@ -17,7 +17,7 @@ from app.offloop import Pace
 from app.sources.base import Oddity
 from app.sources.rq_answers import Batch, score, text
 from app.sources.rq_places import Tally, tally, to_check
-from app.sources.rq_snapshot import WORKER_FIELDS, Snapshot, Started, read_snapshot
+from app.sources.rq_snapshot import ENDED, WORKER_FIELDS, Snapshot, Started, read_snapshot
 
 CONFIRM_AFTER_S = 0.25
 # How many are looked at once more in one go. The others wait for the next look; a screen shows a few hundred.
@@ -62,7 +62,8 @@ def orphans(client: redis.Redis, snapshot: Snapshot) -> set[str]:
     busy_with = {snapshot.workers[name][CURRENT] for name in live}
     left = [started for started in snapshot.started if started.job_id not in busy_with]
     given_up = {started.job_id for started in left if 0 <= started.until <= snapshot.at}
-    return given_up | _without_worker(client, [started for started in left if started.job_id not in given_up])
+    alone = given_up | _without_worker(client, [started for started in left if started.job_id not in given_up])
+    return alone - _ended(client, sorted(alone))
 
 
 def is_alive(fields: Sequence[str | None]) -> bool:
@@ -116,6 +117,15 @@ def _without_worker(client: redis.Redis, left: Sequence[Started]) -> set[str]:
         for (job_id, _, created), (birth, death) in zip(known, answers, strict=True)
         if birth is None or death is not None or born(text(birth)) > created
     }
+
+
+def _ended(client: redis.Redis, job_ids: Sequence[str]) -> set[str]:
+    """Jobs that ended and left their execution behind: RQ 2.12 does where a dependent arrives while one finishes."""
+    batch = Batch(client)
+    for job_id in job_ids:
+        batch.add("HGET", RqJob.key_for(job_id), "status")
+    answers = batch.run() if job_ids else []
+    return {job_id for job_id, status in zip(job_ids, answers, strict=True) if status and text(status) in ENDED}
 
 
 def born(written: str) -> float:

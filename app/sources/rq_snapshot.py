@@ -36,6 +36,7 @@ REGISTRIES = {
 }
 FLOW = ("scheduled", "deferred", "queued", "started", "finished", "failed", "canceled")
 FINISHED = frozenset({"finished", "failed", "canceled"})
+ENDED = FINISHED | {"stopped"}  # what a job says of itself; stopped ones stand among the failed
 # Their entries outlive the jobs until RQ next cleans up: the score says when a job ends to exist.
 EXPIRING = frozenset({"finished", "failed"})
 # So much may the clocks of workers, which write the scores, differ from the server's, which lets keys expire.

@@ -227,6 +227,12 @@ class TestOddities:
         (stuck,) = source.stuck()
         assert (stuck.job.id, stuck.reason) == ("long", "its worker is gone")
 
+    def test_an_execution_that_rq_left_behind_is_no_orphan(self, scene: Scene, queue: Queue, source: RqSource) -> None:
+        put(queue, "done")
+        scene.worker("mail", options=("--burst",)).wait(60)
+        scene.redis.zadd("rq:wip:mail", {"done:1": time.time() - 1})
+        assert oddities(source.look()) == {}
+
 
 class TestOneJob:
     def test_its_fate_is_told_from_where_it_is(self, scene: Scene, queue: Queue, source: RqSource) -> None:
