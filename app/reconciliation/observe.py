@@ -7,6 +7,7 @@ the next one, unaccounted for until then.
 
 import logging
 import random
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from datetime import datetime, timedelta
 
 from app import offloop
 from app.db import read
-from app.reconciliation import items, reconcile, rows
+from app.reconciliation import items, reconcile, rows, sweeping
 from app.reconciliation.explain import Explains, explained
 from app.reconciliation.gather import Unchanged, VerifiedGatherer
 from app.reconciliation.lifecycle import Lifecycle, News
@@ -34,6 +35,8 @@ LOOK_UP_S = 5.0
 # Open items asked for by id in one observation.
 ITEM_LOOK_UPS = 5
 STALE_AFTER_INTERVALS = 3
+# Loops that read or write the belief at a time: the others' connections stay free for pages and for the lease.
+AT_DATABASE = 3
 # How often a verdict is made anew because the belief changed while it was made.
 ATTEMPTS = 3
 
@@ -79,12 +82,22 @@ class Observer:
         self._lease, self._explains, self._breathe = lease, explains, breathe
         self._stale_after = timedelta(seconds=interval_s * STALE_AFTER_INTERVALS)
         self._second_look_after_s = second_look_after_s
+        self._at_database = threading.Semaphore(AT_DATABASE)
         self._gatherer = VerifiedGatherer()
         self._lifecycle = lifecycle or Lifecycle(breathe)
         # The newest belief, so that it is read from the database once and not at every poll.
         self._cached: dict[str, _Cached] = {}
 
     def observe(self, service: WatchedService) -> Outcome:
+        with sweeping.kept_away(self._size(service.id)):
+            return self._observe(service)
+
+    def _size(self, service_id: str) -> int:
+        """How many jobs are known; where that is not known either, it may be a large service."""
+        cached = self._cached.get(service_id)
+        return sweeping.LARGE if cached is None else len(cached.jobs.jobs)
+
+    def _observe(self, service: WatchedService) -> Outcome:
         claim = self._lease.claim()
         news = self._lifecycle.news(service.id)  # before the look: it must be able to show what was published
         clock = _Clock()
@@ -131,7 +144,7 @@ class Observer:
                 base = self._base(service.id, news)
 
     def _base(self, service_id: str, news: News) -> _Base:
-        with read() as session:
+        with self._at_database, read() as session:
             row = session.get(ServiceState, service_id)
             version = row.version if row else 0
             cached = self._cached.get(service_id)
@@ -148,11 +161,13 @@ class Observer:
         is_news = verdict.changed or verdict.hushed or verdict.flaps != known.flaps
         if is_news or belief is None or belief.put or belief.gone or verdict.opened or verdict.closed:
             self._cached.pop(service_id, None)
-            version = record_check(claim, service_id, known, version, verdict, heard)
+            with self._at_database:
+                version = record_check(claim, service_id, known, version, verdict, heard)
         if belief is not None:
             jobs = Jobs(belief.jobs, belief.unseen, belief.ended)
             open_items = items.after(known, verdict.opened, verdict.closed)
             self._cached[service_id] = _Cached(jobs, open_items, version)
+            sweeping.freeze_new(len(belief.put))
         if not verdict.changed and not verdict.hushed and verdict.status != "stale":
             lists = replace(heard, look=replace(heard.look, listings=()))  # it waits, and they are large
             check = replace(verdict, belief=None)

@@ -213,16 +213,27 @@ def _belief(
             jobs[job_id] = known.job(job_id)
             if (seen := known.seen_at(job_id)) is not None:
                 unseen[job_id] = seen
-    put: list[Job] = []
-    for part in slices(jobs.items()):
-        put += [job for job_id, job in part if known.jobs.get(job_id) != job]
-        breathe()
+    put = _changed(known, jobs, breathe)
     gone: list[str] = []
     for ids in slices(known.jobs):
         gone += [job_id for job_id in ids if job_id not in jobs]
         breathe()
     put += _remarked(known, jobs, unseen, marks)
     return Belief(jobs, unseen, tuple(put), tuple(gone), marks)
+
+
+def _changed(known: Known, jobs: dict[str, Job], breathe: Breathe) -> list[Job]:
+    """The jobs that are not as they were known. The others become the very objects that were: those are frozen."""
+    changed: list[Job] = []
+    for part in slices(jobs.items()):
+        for job_id, job in part:
+            before = known.jobs.get(job_id)
+            if before == job:
+                jobs[job_id] = before
+            else:
+                changed.append(job)
+        breathe()
+    return changed
 
 
 def _remarked(

@@ -23,6 +23,8 @@ JITTER = 0.1
 MAX_BACK_OFF_S = 60.0
 STOP_S = 5.0
 SHORTEST_REST_S = 0.05
+# Between the first polls of services that begin together: hundreds at once would keep even the lease's renewal waiting.
+BEGIN_EVERY_S = 0.025
 
 
 class Watched(Protocol):
@@ -149,12 +151,15 @@ class Poller(Generic[W]):
                 loop.end()
             if loop.ended:
                 del self._loops[service_id]
+        after_s = 0.0
         for service_id, service in wanted.items():
             if service_id in self._loops:
                 self._loops[service_id].service = service
             else:
-                self._loops[service_id] = _Loop(service, self._observer, self._interval_s, self._context)
-                self._loops[service_id].start()
+                loop = _Loop(service, self._observer, self._interval_s, self._context)
+                self._loops[service_id] = loop
+                loop.start(after_s)
+                after_s += BEGIN_EVERY_S
 
     def _give_up(self) -> None:
         for loop in self._loops.values():
@@ -185,9 +190,11 @@ class _Loop(Generic[W]):
         self._wake = threading.Event()
         self._ending = False
         self._failures = 0
+        self._after_s = 0.0
         self._thread = threading.Thread(target=self._run, name=f"beacon-poll-{service.id}", daemon=True)
 
-    def start(self) -> None:
+    def start(self, after_s: float = 0.0) -> None:
+        self._after_s = after_s
         self._thread.start()
 
     def end(self) -> None:
@@ -206,6 +213,7 @@ class _Loop(Generic[W]):
 
     def _run(self) -> None:
         try:
+            self._wake.wait(self._after_s)
             while not self._ending:
                 self._wake.clear()
                 outcome = self._attempt(self._observer.observe)

@@ -4,11 +4,13 @@ from bench.figures import (
     churn,
     fan_out,
     flag,
+    fleet,
     house,
     idle,
     insert,
     memory,
     page,
+    reconcile,
     resume,
     saturation,
     scale,
@@ -30,5 +32,7 @@ ALL = [
         churn,
         stalled,
         flag,
+        reconcile,
+        fleet,
     )
 ]

@@ -1,7 +1,7 @@
 """Beacon with all of its features on: tokens, audiences, the log in SQLite, publishing over HTTP."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from app.accounts import people
 from app.accounts.models import User
@@ -30,11 +30,12 @@ class Ours(Server):
     """`beacon` is the deployment: gunicorn's master and one worker."""
 
     name = "ours"
+    settings: ClassVar[dict[str, Any]] = SETTINGS
     path = "/api/stream/events"
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        self.beacon = Beacon(folder, **SETTINGS)
+        self.beacon = Beacon(folder, **self.settings)
         self.port = self.beacon.port
         self._headers = [f"Authorization: Bearer {token}" for token in self._reader_tokens()]
 

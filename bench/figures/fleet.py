@@ -1,0 +1,47 @@
+"""200 services of 500 jobs, polled every 5 s by one worker: its CPU."""
+
+import time
+
+import sqlalchemy as sa
+
+from app.db import read
+from app.reconciliation.models import CheckSample
+from bench.figure import Figure, Medians, Reading, Row, at_most, cells, ours
+from bench.figures.reconcile import Watching
+from bench.peers.server import Server
+from bench.processes import cpu_s
+
+WARM_S = 12.0
+AIM_PERCENT = 30.0
+
+
+class Fleet(Watching):
+    jobs, services = 500, 200
+
+    def polls(self) -> int:
+        """How many were recorded so far."""
+        with self.beacon.app.app_context(), read() as session:
+            return session.scalar(sa.select(sa.func.count()).select_from(CheckSample)) or 0
+
+
+def measure(server: Server, quick: bool) -> Reading:
+    assert isinstance(server, Fleet)
+    time.sleep(WARM_S)
+    polls, before, began = server.polls(), cpu_s(server.worker), time.monotonic()
+    time.sleep(10 if quick else 30)
+    used, seconds = cpu_s(server.worker) - before, time.monotonic() - began
+    return Reading({"percent": used / seconds * 100, "polls_per_s": (server.polls() - polls) / seconds}, ())
+
+
+def rows(medians: Medians) -> list[Row]:
+    return [
+        Row(
+            "worker's CPU, 200 services x 500 jobs every 5 s",
+            cells(medians, lambda v: f"{v['percent']:.1f} % ({v['polls_per_s']:.0f} polls/s)"),
+            f"< {AIM_PERCENT:.0f} % of a core",
+            at_most(ours(medians, "percent"), AIM_PERCENT),
+        )
+    ]
+
+
+FIGURE = Figure("fleet", __doc__ or "", (Fleet,), measure, rows)

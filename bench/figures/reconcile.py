@@ -1,0 +1,124 @@
+"""100,000 jobs of one service: what judging them costs, and what others feel of a server that polls them."""
+
+import json
+import subprocess
+import threading
+import time
+from pathlib import Path
+from typing import Any, ClassVar
+
+import requests
+
+from app.db import write
+from app.reconciliation import registry
+from bench.figure import Figure, Medians, Reading, Row, at_most, both, cells, ours, quantile
+from bench.figures.page import p99_ms
+from bench.peers.ours import VENV_PYTHON, Ours
+from bench.peers.server import ROOT, Server
+from tests.beacon_process import free_port
+
+JOBS = 100_000
+SIZES = (JOBS, 300_000, 1_000_000)
+HEARTBEAT_S = 1.0
+LOADS = 200
+WARM_S = 15.0  # the first look writes all of them
+
+
+class Watching(Ours):
+    """Beacon beside a service of 100,000 jobs, all of them listed."""
+
+    jobs, services = JOBS, 1
+    settings: ClassVar[dict[str, Any]] = {
+        **Ours.settings,
+        "HEARTBEAT_S": HEARTBEAT_S,
+        "POLL_INTERVAL_S": 5,
+        "JOB_LIST_BOUND": 2 * JOBS,
+    }
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.upstream = free_port()
+
+    def start(self) -> None:
+        command = [VENV_PYTHON, "-m", "bench.job_service", str(self.upstream), str(self.jobs)]
+        self.upstream_pid = self._spawn(command, self.upstream, PYTHONPATH=str(ROOT))
+        with self.beacon.app.app_context(), write() as session:
+            for n in range(self.services):
+                url = f"http://127.0.0.1:{self.upstream}/{n}"
+                registry.add(session, id=f"s{n}", name=f"Service {n}", kind="palantir", url=url)
+        super().start()
+
+    def stop(self) -> None:
+        super().stop()
+        Server.stop(self)
+
+
+def measure(server: Server, quick: bool) -> Reading:
+    assert isinstance(server, Watching)
+    values = judged(SIZES[:1] if quick else SIZES)
+    browser = server.beacon.log_in("alice")
+    time.sleep(WARM_S)
+    beats = Beats(server)
+    values["page_ms"] = p99_ms(browser, server.beacon.url, LOADS // 5 if quick else LOADS)
+    values["beat_ms"] = beats.late_ms()
+    return Reading(values, ())
+
+
+def judged(sizes: tuple[int, ...]) -> dict[str, float]:
+    """In a process of its own, with nobody else on its loop."""
+    command = [VENV_PYTHON, "-m", "bench.reconciling", *map(str, sizes)]
+    lines = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
+    values = {}
+    for line in map(json.loads, lines):
+        values[f"cpu_{line['jobs']}"], values[f"slice_{line['jobs']}"] = line["cpu_ms"], line["slice_ms"]
+    return values
+
+
+class Beats:
+    """One stream whose heartbeats are timed."""
+
+    def __init__(self, server: Watching) -> None:
+        token = server.beacon.token("alice", "stream")
+        self._answer = requests.get(
+            f"{server.beacon.url}{server.path}",
+            headers={"Authorization": f"Bearer {token}"},
+            stream=True,
+            timeout=30,
+        )
+        self._at: list[float] = []
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def late_ms(self) -> float:
+        """The p99 of how far the time between two heartbeats was from what it should be."""
+        gaps = [abs(late - early - HEARTBEAT_S) for early, late in zip(self._at, self._at[1:], strict=False)]
+        return quantile(gaps, 0.99) * 1000
+
+    def _read(self) -> None:
+        for line in self._answer.iter_lines(chunk_size=1):
+            if line == b"event: heartbeat":
+                self._at.append(time.monotonic())
+
+
+def rows(medians: Medians) -> list[Row]:
+    first = both(at_most(ours(medians, f"cpu_{JOBS}"), 250), at_most(ours(medians, f"slice_{JOBS}"), 10))
+    sizes = [size for size in SIZES if ours(medians, f"cpu_{size}") is not None]
+    return [
+        Row(
+            "CPU and longest slice, " + ", ".join(f"{size:,}" for size in sizes) + " jobs reconciled",
+            cells(
+                medians,
+                lambda v: ", ".join(f"{v[f'cpu_{size}']:.0f} ms ({v[f'slice_{size}']:.1f})" for size in sizes),
+            ),
+            "< 250 ms (10) at 100,000, linear",
+            first,
+        ),
+        Row(
+            "a page's p99, a heartbeat's p99, beside polls of 100,000 jobs",
+            cells(medians, lambda v: f"{v['page_ms']:.0f} ms, {v['beat_ms']:.0f} ms"),
+            "(printed)",
+            None,
+        ),
+    ]
+
+
+FIGURE = Figure("reconcile", __doc__ or "", (Watching,), measure, rows)
