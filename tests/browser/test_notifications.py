@@ -153,6 +153,42 @@ def test_the_page_works_without_scripts(beacon: Beacon, visit: Visit) -> None:
     expect(row).not_to_have_attribute("data-unread", "")
 
 
+def test_the_open_page_takes_new_ones_and_holds_them_while_somebody_reads(beacon: Beacon, visit: Visit) -> None:
+    clear(beacon, "charlie")
+    notice(beacon.app, "user:charlie", "page:0", "Was there before")
+    tab = connected(visit(beacon, "charlie", "/notifications"))
+    page = tab.page
+    tab.mark()
+    rows, new = page.locator("tr[data-notice]"), page.locator("#notifications-new")
+    before = rows.count()
+    notice(beacon.app, "user:charlie", "page:1", "Came by itself")
+    expect(rows.first).to_contain_text("Came by itself", timeout=WITHIN_MS)
+    rows.first.get_by_role("button", name="Mark read").focus()
+    for number in (2, 3):
+        notice(beacon.app, "user:charlie", f"page:{number}", f"Waits {number}")
+    expect(new).to_have_text("2 new", timeout=WITHIN_MS)
+    expect(rows).to_have_count(before + 1)
+    expect(rows.first.get_by_role("button", name="Mark read")).to_be_focused()
+    new.click()
+    expect(rows.first).to_contain_text("Waits 3", timeout=WITHIN_MS)
+    expect(new).to_be_hidden()
+    select_text(page)
+    notice(beacon.app, "user:charlie", "page:4", "Waits for the selection")
+    expect(new).to_have_text("1 new", timeout=WITHIN_MS)
+    page.evaluate("getSelection().removeAllRanges()")
+    expect(rows.first).to_contain_text("Waits for the selection", timeout=WITHIN_MS)
+    expect(new).to_be_hidden()
+    clear(beacon, "charlie")
+    expect(page.locator("tr[data-notice][data-unread]")).to_have_count(0, timeout=WITHIN_MS)
+    expect(page.get_by_role("button", name="Mark all read").first).to_be_disabled()
+    assert not tab.was_reloaded
+
+
+def select_text(page: Page) -> None:
+    """As somebody does who copies a title."""
+    page.evaluate("getSelection().selectAllChildren(document.querySelector('tr[data-notice] .notice-title'))")
+
+
 def test_a_discrepancy_that_lasts_and_its_end_are_noticed(
     start_beacon: MakeBeacon, start_service: StartService, visit: Visit
 ) -> None:

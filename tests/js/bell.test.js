@@ -1,7 +1,7 @@
 // @ts-check
 import assert from "node:assert/strict";
 import { mock, test } from "node:test";
-import { countWords, newsIds, namesNotifications, tokenFrom, untilWords } from "../../static/js/bell.js";
+import { countWords, leading, newsIds, namesNotifications, tokenFrom, untilWords } from "../../static/js/bell.js";
 import { Refetch } from "../../static/js/refetch.js";
 
 test("only events about notifications name them", () => {
@@ -53,4 +53,11 @@ test("asked often, it looks once, and once more when it was asked meanwhile", as
   mock.timers.tick(500);
   assert.equal(looks, 2);
   mock.timers.reset();
+});
+
+test("what stands before the first known row is new, whatever came and went below", () => {
+  const shown = new Set(["3", "2", "1"]);
+  assert.equal(leading(shown, ["5", "4", "3", "2"]), 2);
+  assert.equal(leading(shown, ["3", "1", "0"]), 0);
+  assert.equal(leading(new Set(), ["2", "1"]), 2);
 });
