@@ -4,6 +4,8 @@ import { HELLO_WITHIN_MS, SILENCE_MS } from "./policy.js";
 import { FrameParser } from "./sse.js";
 
 const ADDRESS = "/api/stream/events?as=html";
+/** A heartbeat may come so late without meaning anything. */
+const LATE_MS = 2_000;
 
 /**
  * @typedef {import("./sse.js").Frame} Frame
@@ -24,6 +26,7 @@ export class Stream {
   #control = new AbortController();
   #lastFrameAt = Date.now();
   #silenceMs = SILENCE_MS;
+  #heartbeatMs = SILENCE_MS;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
 
@@ -52,9 +55,9 @@ export class Stream {
     this.#control.abort(new Ended("closed"));
   }
 
-  /** Timers stand still while a computer sleeps: whoever wakes asks here whether the stream was heard of lately. */
-  checkSilence() {
-    if (Date.now() - this.#lastFrameAt > this.#silenceMs) this.#control.abort(new Ended("silence"));
+  /** Whether a heartbeat is missing. A computer that slept may have lost its stream without a word. */
+  get isOverdue() {
+    return Date.now() - this.#lastFrameAt > this.#heartbeatMs + LATE_MS;
   }
 
   /**
@@ -89,7 +92,8 @@ export class Stream {
     for await (const frame of framesOf(response)) {
       if (frame.event === "hello") {
         greeted = true;
-        this.#silenceMs = Math.max(SILENCE_MS, 2_000 * (JSON.parse(frame.data).heartbeatS ?? 0));
+        this.#heartbeatMs = 1_000 * (JSON.parse(frame.data).heartbeatS ?? 0) || SILENCE_MS;
+        this.#silenceMs = Math.max(SILENCE_MS, 2 * this.#heartbeatMs);
       }
       this.#lastFrameAt = Date.now();
       if (greeted) this.#expectWithin(this.#silenceMs, "silence");
