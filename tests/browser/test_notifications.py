@@ -1,11 +1,7 @@
 """Notifications, messages and toasts as people meet them."""
 
-import threading
 import time
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-import pytest
 import requests
 from playwright.sync_api import Page, expect
 
@@ -208,78 +204,3 @@ def test_a_discrepancy_that_lasts_and_its_end_are_noticed(
     requests.post(f"{beacon.url}/services/mail/discrepancies/accept", json=accept, headers=with_token, timeout=10)
     wait_unread(tab, "2 unread")
     assert titles(beacon.app)[-1] == "Mail is verified again"
-
-
-class _Host(BaseHTTPRequestHandler):
-    """A page of another site that embeds the widget and answers when it asks for a token."""
-
-    page = b""
-
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", "text/html")
-        self.end_headers()
-        self.wfile.write(self.page)
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- the base class's name
-        pass
-
-
-@pytest.fixture
-def host() -> Iterator[ThreadingHTTPServer]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Host)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
-
-
-def embedding(page: Page, beacon: Beacon, host: ThreadingHTTPServer, token: str) -> str:
-    """Open the host's page: on `localhost`, which is another site than 127.0.0.1."""
-    origin = f"http://localhost:{host.server_port}"
-    _Host.page = f"""<!doctype html><title>Host</title><iframe id="w" title="w" src="{beacon.url}/widgets/notifications"
-        width="380" height="500"></iframe><script>
-        addEventListener("message", (event) => {{
-          if (event.origin === "{beacon.url}" && event.data.type === "beacon:widget-ready" && "{token}")
-            event.source.postMessage({{ type: "beacon:widget-token", token: "{token}" }}, "{beacon.url}");
-        }});</script>""".encode()
-    page.goto(origin)
-    return origin
-
-
-def test_the_widget_on_another_site_shows_what_its_token_names(
-    start_beacon: MakeBeacon, host: ThreadingHTTPServer, visit: Visit
-) -> None:
-    origin = f"http://localhost:{host.server_port}"
-    beacon = start_beacon(WIDGET_ORIGINS=origin)
-    notice(beacon.app, "user:alice", title="Only for Alice")
-    asked = requests.post(
-        f"{beacon.url}/api/widgets/token", json={"user": "alice"}, headers=beacon.bearer("ada", "admin"), timeout=10
-    )
-    expected = [r"request to http://localhost", r"401", r"favicon", r"request to http://127"]
-    tab = visit(beacon, "charlie", None, allow=expected)
-    embedding(tab.page, beacon, host, asked.json()["token"])
-    widget = tab.page.frame_locator("#w")
-    expect(widget.locator(".notice-title", has_text="Only for Alice")).to_be_visible(timeout=WITHIN_MS)
-    widget.get_by_role("button", name="Mark all read").click()
-    expect(widget.get_by_role("button", name="Mark all read")).to_be_disabled(timeout=WITHIN_MS)
-    embedding(tab.page, beacon, host, "")
-    expect(tab.page.frame_locator("#w").get_by_role("link", name="Open Beacon")).to_be_visible()
-    expect(tab.page.frame_locator("#w").locator(".notice-title")).to_have_count(0)
-
-
-def test_the_widget_is_not_shown_on_a_site_that_is_not_named(
-    beacon: Beacon, host: ThreadingHTTPServer, visit: Visit
-) -> None:
-    tab = visit(beacon, "alice", None, allow=[r"frame-ancestors", r"request to http://localhost", r"favicon"])
-    embedding(tab.page, beacon, host, "")
-    expect(tab.page.frame_locator("#w").get_by_role("link", name="Open Beacon")).to_have_count(0)
-
-
-def test_on_its_own_site_the_session_fills_the_widget(beacon: Beacon, visit: Visit) -> None:
-    notice(beacon.app, "user:alice", "widget:own", "In my own widget")
-    alice = visit(beacon, "alice", "/widgets/notifications")
-    expect(alice.page.locator(".notice-title", has_text="In my own widget")).to_be_visible(timeout=WITHIN_MS)
-    charlie = visit(beacon, "charlie", "/widgets/notifications")
-    expect(charlie.page.get_by_role("link", name="All notifications")).to_be_visible(timeout=WITHIN_MS)
-    expect(charlie.page.locator(".notice-title", has_text="In my own widget")).to_have_count(0)
