@@ -13,7 +13,7 @@ PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobil
 LONG = "a-job-with-a-name-that-nobody-would-type-" * 4
 
 FOCUSABLE = """() => {
-  const all = document.querySelectorAll("a[href], button:enabled, input:enabled:not([type=hidden]), summary");
+  const all = document.querySelectorAll("a[href], button:enabled, input:enabled:not([type=hidden]), summary, [tabindex='0']");
   const reachable = [...all].filter((one) => one.checkVisibility());
   reachable.forEach((one, at) => { one.dataset.at = at; });
   return reachable.map((one) => `${one.dataset.at} ${one.outerHTML.slice(0, 120)}`);

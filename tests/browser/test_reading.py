@@ -111,13 +111,13 @@ def test_the_search_form_its_errors_and_the_heads_work_without_scripts_and_back_
     page = tab.page
     page.get_by_label("Search the changes").fill('state:failed "queue q"')
     page.get_by_role("button", name="Search").click()
-    assert page.url == f"{beacon.url}/?q=state%3Afailed+%22queue+q%22"
+    assert page.url == f"{beacon.url}/?q=state%3Afailed+%22queue+q%22#changes-title"
     assert page.locator(f"#change-{ids[0]}").count() == 1
     assert page.locator(f"#change-{ids[1]}").count() == 0
     page.get_by_role("link", name="Service", exact=True).click()
     expect(page.locator("th[aria-sort]")).to_have_text("Service ↑")
     page.go_back()
-    assert page.url == f"{beacon.url}/?q=state%3Afailed+%22queue+q%22"
+    assert page.url == f"{beacon.url}/?q=state%3Afailed+%22queue+q%22#changes-title"
     page.get_by_label("Search the changes").fill("colour:red")
     page.get_by_role("button", name="Search").click()
     expect(page.locator("#q-errors")).to_contain_text("There is no filter “colour:”")
