@@ -1,13 +1,10 @@
 """Tabs that Chromium hides, freezes and keeps in its back-forward cache: each is right again when it is looked at."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from time import monotonic
 
-import pytest
-
-from scripts.bootstrap import skip_browser
 from tests.beacon_process import Beacon, wait_for
+from tests.browser.conftest import StartChromium
+from tests.browser.fault_proxy import FaultProxy
 from tests.browser.plain_chromium import PlainChromium, PlainTab
 from tests.prometheus_text import numbers, total
 
@@ -15,14 +12,6 @@ WAKING_S = 1.0
 SLOW_S = 0.5  # what this machine's other work may add
 HELD = "navigator.locks.query().then(({ held, pending }) => JSON.stringify([held.length, pending.length]))"
 NOTE_RETURNS = "addEventListener('pageshow', (event) => { window.returned = event.persisted; })"
-
-
-@pytest.fixture
-def chromium(tmp_path: Path) -> Iterator[PlainChromium]:
-    if skip_browser():
-        pytest.skip("BEACON_SKIP_BROWSER=1")
-    with PlainChromium(tmp_path / "profile") as running:
-        yield running
 
 
 def follow(chromium: PlainChromium, beacon: Beacon, number: int, *, windows: bool = False) -> list[PlainTab]:
@@ -151,3 +140,31 @@ def test_who_goes_back_after_logging_out_is_told_so(beacon: Beacon, chromium: Pl
     tab.wait("window.returned === true")
     tab.wait_state("offline", WAKING_S + SLOW_S)
     assert "Signed out" in tab.run("document.getElementById('connection').textContent")
+
+
+def test_timers_that_run_once_a_minute_break_nothing_and_cost_a_hidden_leader_its_place_only_without_a_stream(
+    beacon: Beacon, start_chromium: StartChromium
+) -> None:
+    """What Chromium does with a tab that was hidden for five minutes, here after a second."""
+    chromium = start_chromium("--enable-features=IntensiveWakeUpThrottling:grace_period_seconds/1")
+    with FaultProxy(beacon.port) as proxy:
+        chromium.log_in(beacon, "alice", proxy.url)
+        leader = chromium.open(proxy.url)
+        leader.wait_role("leader")
+        follower = chromium.open(proxy.url)
+        follower.wait_state("connected")
+        leader.run("window.beats = 0; window.began = Date.now(); setInterval(() => { window.beats += 1; }, 100); 1")
+        throttled = monotonic() + 6
+        while monotonic() < throttled:
+            follower.wait_change(publish(beacon, "past.the.throttle")[0], 2)
+        beats = leader.run("window.beats / ((Date.now() - window.began) / 100)")
+        assert beats < 0.5, "its timers were not throttled"
+        assert (leader.streams, follower.streams) == (1, 0)
+        proxy.cut()
+        lost = monotonic()
+        follower.wait_role("leader", 2 + SLOW_S)
+        follower.wait_state("connected", 2)
+        assert monotonic() - lost < 2 + 2 * SLOW_S
+        for tab in (leader, follower):
+            tab.wait_change(publish(beacon, "after.the.loss")[0])
+            tab.wait_right(beacon, "alice")
