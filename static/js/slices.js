@@ -5,8 +5,8 @@
  * the last of them is shown.
  */
 
-/** Characters that go into one write: eight tiles or some sixty rows, a few hundredths of a second where it is slow. */
-const SLICE_LENGTH = 32_768;
+/** Characters that go into one write: four tiles or some thirty rows. Twice as many make tasks of 100 ms. */
+const SLICE_LENGTH = 16_384;
 
 /**
  * Only fragments go together: what is acted on has its own turn. Pure.
