@@ -13,7 +13,7 @@ from app.db import db
 from app.errors import Problem, wants_page
 from app.notifications import draft
 from app.notifications import queries as notifications
-from app.notifications.asked import PageQuery
+from app.notifications.asked import USUAL_LIMIT, PageQuery
 from app.notifications.draft import Draft
 from app.notifications.flash import MAX_CHARS
 from app.notifications.queries import SEVERITY_WORDS, Filter
@@ -87,5 +87,7 @@ def _address(asked: PageQuery, page: int) -> str:
     given: dict[str, Any] = {"q": asked.q, "severity": asked.severity, "service": asked.service, "show": asked.show}
     if page > 1:
         given["page"] = page
+    if asked.limit != USUAL_LIMIT:
+        given["limit"] = asked.limit
     query = urlencode({name: value for name, value in given.items() if value})
     return f"/notifications?{query}" if query else "/notifications"

@@ -12,6 +12,7 @@ from app.notifications.flash import MAX_CHARS
 
 MAX_IDS = 1_000
 MAX_PAGE = 100_000
+USUAL_LIMIT = 50
 MAX_MUTE = timedelta(days=30)
 MAX_ID = 2**53
 # What the forms offer, in minutes; programs name any moment.
@@ -81,7 +82,7 @@ class PageQuery(BaseModel):
     service: Annotated[str, StringConstraints(max_length=200), AfterValidator(_storable)] = ""
     show: Literal["", "unread"] = ""
     page: int = Field(1, ge=1, le=MAX_PAGE)
-    limit: int = Field(50, ge=1, le=500)
+    limit: int = Field(USUAL_LIMIT, ge=1, le=500)
 
 
 def posted(**minutes: str) -> dict[str, Any]:

@@ -258,6 +258,20 @@ def test_the_open_page_takes_new_ones_and_holds_them_while_somebody_reads(beacon
     assert not tab.was_reloaded
 
 
+def test_a_later_page_stays_as_it_is_and_leads_to_what_is_new(beacon: Beacon, visit: Visit) -> None:
+    for number in range(2):
+        notice(beacon.app, "user:pia", f"later:{number}", f"Earlier {number}")
+    page = connected(visit(beacon, "pia", "/notifications?q=earlier&limit=1&page=2")).page
+    expect(page.locator("tr[data-notice]")).to_contain_text("Earlier 0")
+    notice(beacon.app, "user:pia", "later:2", "Earlier 2")
+    new = page.locator("#notifications-new")
+    expect(new).to_have_text("1 new", timeout=WITHIN_MS)
+    expect(page.locator("tr[data-notice]")).to_contain_text("Earlier 0")
+    new.click()
+    expect(page).to_have_url(f"{beacon.url}/notifications?q=earlier&limit=1")
+    expect(page.locator("tr[data-notice]")).to_contain_text("Earlier 2")
+
+
 def select_text(page: Page) -> None:
     """As somebody does who copies a title."""
     page.evaluate("getSelection().selectAllChildren(document.querySelector('tr[data-notice] .notice-title'))")

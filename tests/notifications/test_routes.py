@@ -259,6 +259,16 @@ class TestPage:
         assert found("limit=1&page=2") == ["Mail is slow"]
         assert client.get("/notifications?severity=x", headers=reads).status_code == 400
 
+    def test_other_pages_keep_the_whole_view(self, cast: Flask) -> None:
+        for number in range(3):
+            scene.notice(cast, "everyone", f"page:{number}")
+        page = (
+            logged_in(cast, ALICE).get("/notifications?q=command&limit=1&page=2", headers={"Accept": "text/html"}).text
+        )
+        assert 'href="/notifications?q=command&amp;limit=1">Newer</a>' in page
+        assert 'href="/notifications?q=command&amp;page=3&amp;limit=1">Older</a>' in page
+        assert 'id="notifications-new" href="/notifications?q=command&amp;limit=1" hidden' in page
+
     def test_it_works_by_plain_forms(self, cast: Flask) -> None:
         scene.notice(cast, "user:alice")
         alice = logged_in(cast, ALICE)
