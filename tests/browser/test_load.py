@@ -26,6 +26,7 @@ TABS = 8
 RATE = 100
 SERVICES = 12
 LONGEST_TASK_MS = 100
+SHOWN_WITHIN_MS = 180_000  # late is measured elsewhere; here nothing may be lost
 SLOWEST_KEY_MS = 200  # what a person takes for at once
 JOBS = ("job.queued", "job.started", "job.finished", "job.failed")
 
@@ -199,4 +200,4 @@ def test_a_thousand_events_at_once_freeze_no_tab(start_beacon: MakeBeacon, servi
 
 def wait_shown(tabs: list[Tab], last: int) -> None:
     for tab in tabs:
-        tab.page.wait_for_function("(id) => window.seen.rows.at(-1) >= id", arg=last, timeout=60_000)
+        tab.page.wait_for_function("(id) => window.seen.rows.at(-1) >= id", arg=last, timeout=SHOWN_WITHIN_MS)
