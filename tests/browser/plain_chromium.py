@@ -19,6 +19,7 @@ from tests.beacon_process import Beacon, wait_for
 from tests.browser.tab import listed_ids
 
 ANSWER_S = 20.0
+PATIENCE_S = 20.0  # for what has no promised time; a busy machine takes long to load a page
 ARGUMENTS = ["--headless=new", "--remote-debugging-pipe", "--no-first-run", "--disable-background-networking"]
 LISTED = "[...document.querySelectorAll('#changes > [data-id]')].map((row) => Number(row.dataset.id))"
 EVENTS = "/api/stream/events"
@@ -127,7 +128,7 @@ class PlainTab:
         assert "exceptionDetails" not in answer, f"{expression}: {answer['exceptionDetails']}"
         return answer["result"].get("value")
 
-    def wait(self, expression: str, within_s: float = 10.0) -> Any:
+    def wait(self, expression: str, within_s: float = PATIENCE_S) -> Any:
         """Until the expression holds; a page that is being replaced holds nothing."""
 
         def look() -> Any:
@@ -167,20 +168,20 @@ class PlainTab:
     def close(self) -> None:
         self._browser.send("Target.closeTarget", targetId=self._target)
 
-    def wait_state(self, state: str, within_s: float = 10.0) -> None:
+    def wait_state(self, state: str, within_s: float = PATIENCE_S) -> None:
         self.wait(f"document.documentElement.dataset.connection === '{state}'", within_s)
 
-    def wait_role(self, role: str, within_s: float = 10.0) -> None:
+    def wait_role(self, role: str, within_s: float = PATIENCE_S) -> None:
         self.wait(f"document.documentElement.dataset.role === '{role}'", within_s)
 
-    def wait_change(self, event_id: int, within_s: float = 10.0) -> None:
+    def wait_change(self, event_id: int, within_s: float = PATIENCE_S) -> None:
         self.wait(f"document.getElementById('change-{event_id}') !== null", within_s)
 
     def change_ids(self) -> list[int]:
         ids: list[int] = self.run(LISTED)
         return ids
 
-    def wait_right(self, beacon: Beacon, user: str, within_s: float = 10.0) -> None:
+    def wait_right(self, beacon: Beacon, user: str, within_s: float = PATIENCE_S) -> None:
         """The list shows the newest changes of the log, each once, newest first."""
         wait_for(lambda: self.change_ids() == listed_ids(beacon, user), "the list as in the log", within_s)
 
