@@ -56,7 +56,7 @@ def _answer(typed: Draft) -> Response:
     else:
         page = render_template(
             "notifications/index.html",
-            frame=frame("notifications", who, cursor),
+            frame=frame("notifications", who, cursor, has_form=who.has_role("operator")),
             items=items,
             asked=asked,
             meta=meta,

@@ -20,6 +20,7 @@ class Summary:
     words: str
     title: str
     oldest_check: str | None = None
+    wrong: int = 0
 
     @classmethod
     def of(cls, tiles: Sequence[Tile]) -> Self:
@@ -31,6 +32,7 @@ class Summary:
             _sentence(counted, len(tiles)),
             f"● {wrong} wrong · Beacon" if wrong else "Beacon",
             oldest if tiles and counted["verified"] == len(tiles) else None,
+            wrong,
         )
 
 
