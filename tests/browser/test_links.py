@@ -63,7 +63,7 @@ class Publisher:
     def wait_more(self, tab: PlainTab, number: int = 5) -> None:
         """So many more events, and the last of them on this tab's list."""
         wanted = len(self.ids) + number
-        wait_for(lambda: len(self.ids) >= wanted, f"{number} more events")
+        wait_for(lambda: len(self.ids) >= wanted, f"{number} more events", within_s=60)
         if tab.run("document.getElementById('changes') !== null && location.pathname === '/'"):
             tab.wait_change(self.ids[-1])
 
