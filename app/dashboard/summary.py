@@ -20,7 +20,6 @@ class Summary:
     words: str
     title: str
     oldest_check: str | None = None
-    wrong: int = 0
 
     @classmethod
     def of(cls, tiles: Sequence[Tile]) -> Self:
@@ -32,7 +31,6 @@ class Summary:
             _sentence(counted, len(tiles)),
             f"● {wrong} wrong · Beacon" if wrong else "Beacon",
             oldest if tiles and counted["verified"] == len(tiles) else None,
-            wrong,
         )
 
 
