@@ -14,6 +14,8 @@ _BLOCK = re.compile(r"^[ \t]*/\*.*?\*/[ \t]*\n", re.MULTILINE | re.DOTALL)
 _LINE = re.compile(r"^[ \t]*//.*\n", re.MULTILINE)
 _INDENT = re.compile(r"^[ \t]+|\n(?=\n)", re.MULTILINE)
 _CSS_COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
+# Blanks that mean nothing in a sheet, outside of strings. Before a colon they do: `main :hover`.
+_CSS_BLANKS = re.compile(r"""("[^"]*"|'[^']*')|\s*([{};,])\s*|(:)\s+""")
 
 _IMPORT = re.compile(r'^import (?:\{([^}]*)\} from )?"\./([\w-]+)\.js";\n', re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=(?:async )?(?:function\*?|class|const) (\w+))", re.MULTILINE)
@@ -34,7 +36,7 @@ def modules(folder: Path, entry: str) -> list[str]:
 
 def sheet(paths: Iterable[Path]) -> str:
     """The sheets in their order; what they say does not depend on where they lie."""
-    return "".join(_INDENT.sub("", _CSS_COMMENT.sub("", path.read_text())) for path in paths)
+    return "".join(_CSS_BLANKS.sub(r"\1\2\3", _CSS_COMMENT.sub("", path.read_text())).strip() for path in paths)
 
 
 def _visit(folder: Path, name: str, order: list[str], above: tuple[str, ...]) -> None:

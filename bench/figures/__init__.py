@@ -2,7 +2,9 @@
 
 from bench.figures import (
     churn,
+    dom,
     fan_out,
+    first_load,
     flag,
     fleet,
     house,
@@ -34,5 +36,7 @@ ALL = [
         flag,
         reconcile,
         fleet,
+        dom,
+        first_load,
     )
 ]

@@ -1,7 +1,11 @@
 // @ts-check
-/** The tab's name carries the state: most tabs are in the background. */
+/** The tab's name and icon carry the state: most tabs are in the background. */
 
 const name = document.title.replace(/^[●◌] [^·]* · /, "");
+const WRONG = '<circle cx="8" cy="8" r="7.5" fill="#d5294f"/><path d="M8 3.5V9m0 2.5v1" stroke="#fff" stroke-width="2"/>';
+const OFFLINE = '<path d="m3.5 3.5 9 9m0-9-9 9" stroke="#8a949c" stroke-width="2.5"/>';
+/** @type {string | undefined} */
+let calm;
 let wrong = 0;
 let offline = false;
 
@@ -20,4 +24,22 @@ export function setOffline(isOffline) {
 function show() {
   const title = offline ? `◌ offline · ${name}` : wrong ? `● ${wrong} wrong · ${name}` : name;
   if (document.title !== title) document.title = title;
+  showIcon(offline ? OFFLINE : wrong ? WRONG : null);
+}
+
+/** @param {string | null} shapes  null: as the page came */
+function showIcon(shapes) {
+  const link = /** @type {HTMLLinkElement | null} */ (document.querySelector("link[rel=icon]"));
+  if (!link) return;
+  calm ??= link.href;
+  const href = shapes ? picture(shapes) : calm;
+  if (link.href !== href) link.href = href;
+}
+
+/**
+ * Within its own address: a picture could not be fetched any more when there is no network to show.
+ * @param {string} shapes
+ */
+function picture(shapes) {
+  return `data:image/svg+xml,${encodeURIComponent(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16">${shapes}</svg>`)}`;
 }

@@ -1,6 +1,7 @@
 """A job service loses jobs without a word: Beacon names them until an operator has said why that is in order."""
 
 import json
+import re
 from typing import Any
 
 from playwright.sync_api import expect
@@ -35,6 +36,8 @@ def test_three_lost_jobs_are_named_on_the_screen_in_the_table_and_in_the_log_unt
     expect(dashboard.tile("mail")).to_contain_text("12 ≠ 9")
     expect(dashboard.page.locator("#summary")).to_contain_text("1 in discrepancy")
     assert dashboard.page.title() == "● 1 wrong · Beacon"
+    icon = dashboard.page.locator("link[rel=icon]")
+    expect(icon).to_have_attribute("href", re.compile(r"^data:image/svg\+xml,.*d5294f"))
     assert missing_in_table(beacon)[-1] == lost
     assert missing_in_log(beacon, seen) == lost
 
@@ -66,6 +69,7 @@ def test_three_lost_jobs_are_named_on_the_screen_in_the_table_and_in_the_log_unt
     wait_for_polls(beacon, 2)
     assert statuses(beacon) == ["verified", "discrepancy", "verified"]
     assert dashboard.page.title() == "Beacon"
+    expect(icon).to_have_attribute("href", re.compile(r"/favicon\.svg$"))
     dashboard.wait_right()
     assert not dashboard.was_reloaded
     [(actor, target, params)] = beacon.sql(

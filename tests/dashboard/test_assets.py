@@ -57,7 +57,21 @@ def test_the_page_gets_every_module_and_sheet_in_one_file_each(bare: Flask) -> N
     assert b"@param" not in script
     for path in (FOLDER / "css").glob("*.css"):
         rules = re.sub(r"/\*.*?\*/", "", path.read_text(), flags=re.DOTALL)
-        assert re.findall(r"[^\s{}]+\s*\{", rules)[0] in sheet.decode()
+        assert re.sub(r"\s", "", re.findall(r"[^\s{}]+\s*\{", rules)[0]) in sheet.decode()
+
+
+def test_a_sheet_loses_its_comments_and_blanks_and_none_of_its_meaning(tmp_path: Path) -> None:
+    (tmp_path / "a.css").write_text(
+        """/* why */
+main :hover,
+a:not(.b) > i { content: "a; b: { c, d }"; margin: 0 calc(1px + 2px); }
+@media (min-width: 64em) and (pointer: fine) { b::after { content: ', '; } }
+"""
+    )
+    assert linking.sheet([tmp_path / "a.css"]) == (
+        """main :hover,a:not(.b) > i{content:"a; b: { c, d }";margin:0 calc(1px + 2px);}"""
+        """@media (min-width:64em) and (pointer:fine){b::after{content:', ';}}"""
+    )
 
 
 def test_linked_modules_run_as_they_do_by_themselves(tmp_path: Path) -> None:
