@@ -69,7 +69,9 @@ def test_the_formula_gives_the_known_extremes() -> None:
     assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)
 
 
-@pytest.mark.parametrize("sheet", sorted(path.name for path in CSS.glob("*.css") if path.name != "tokens.css"))
+@pytest.mark.parametrize(
+    "sheet", sorted(path.relative_to(CSS).as_posix() for path in CSS.rglob("*.css") if path.name != "tokens.css")
+)
 def test_a_feature_names_no_colour_and_no_pixel_of_its_own(sheet: str) -> None:
     rules = re.sub(r"/\*.*?\*/", "", (CSS / sheet).read_text(), flags=re.DOTALL)
     values = " ".join(re.findall(r":([^;{}]+);", rules))
@@ -77,7 +79,7 @@ def test_a_feature_names_no_colour_and_no_pixel_of_its_own(sheet: str) -> None:
     assert not re.search(r"\b[1-9][\d.]*px\b", rules)
 
 
-@pytest.mark.parametrize("sheet", sorted(path.name for path in CSS.glob("*.css")))
+@pytest.mark.parametrize("sheet", sorted(path.relative_to(CSS).as_posix() for path in CSS.rglob("*.css")))
 def test_every_token_that_is_used_exists(sheet: str) -> None:
     defined = set(re.findall(r"--([\w-]+):", TOKENS))
     assert set(re.findall(r"var\(--([\w-]+)\)", (CSS / sheet).read_text())) <= defined
