@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import requests
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from app.clock import utc_now, utc_text
 from app.db import write
 from app.reconciliation.models import CheckSample
 from scripts.bootstrap import find_chromium
 from tests.beacon_process import Beacon, wait_for
+from tests.dashboard.test_weight import fill
 from tests.demo_process import DemoService, start_demo
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -31,11 +32,14 @@ DEVICES: dict[str, dict[str, Any]] = {
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 PAGES = {
     "dashboard": "/",
-    "search": '/?q=state:failed+queue:mail+"pdf"',
+    "search": '/?q=state:failed+"in+queue"#changes-title',
     "service": "/services/mail",
     "notifications": "/notifications",
     "login": "/login",
 }
+# A wall grows the same layout; taken of the dashboard alone.
+WALL: dict[str, Any] = {"viewport": {"width": 1920, "height": 1080}}
+MANY = 200
 # Taken once an operator has told everybody something; `panel` is the dashboard with the bell's panel open.
 NOTICED = {"panel": "/", "notifications": "/notifications"}
 FLASH = {"severity": "warning", "text": "Mail is redeployed at a quarter past: expect a few restarts"}
@@ -67,6 +71,7 @@ def main() -> None:
         sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=sandbox)
         _take_all(browser, beacon)
+        _take_many(browser, stack.enter_context(_many(folder)))
         browser.close()
 
 
@@ -112,13 +117,36 @@ def _wait_status(beacon: Beacon, status: str, number: int) -> None:
 
 def _take_all(browser: Browser, beacon: Beacon) -> None:
     (DOCS / "screens").mkdir(parents=True, exist_ok=True)
-    cookies = [
-        {"name": cookie.name, "value": cookie.value or "", "url": beacon.url} for cookie in beacon.log_in("bob").cookies
-    ]
+    cookies = _cookies(beacon)
     _take_each(browser, beacon, PAGES, cookies)
     _wait_noticed(beacon)
     _take_each(browser, beacon, NOTICED, cookies)
+    _take_wall(browser, beacon, cookies)
     (DOCS / "dashboard.png").write_bytes((DOCS / "screens" / "dashboard-desktop-light.png").read_bytes())
+
+
+def _cookies(beacon: Beacon) -> list[dict[str, str]]:
+    found = beacon.log_in("bob").cookies
+    return [{"name": cookie.name, "value": cookie.value or "", "url": beacon.url} for cookie in found]
+
+
+def _take_wall(browser: Browser, beacon: Beacon, cookies: list[dict[str, str]]) -> None:
+    with _context(browser, "dark", WALL, cookies) as context:
+        _take(context.new_page(), beacon.url, DOCS / "screens" / "dashboard-wall-dark.png")
+
+
+def _many(folder: Path) -> Beacon:
+    """Many services as they were found; none is asked while the picture is taken."""
+    beacon = Beacon(folder / "many", POLL_INTERVAL_S=3600, ENVIRONMENT_NAME="production")
+    fill(beacon.app, MANY)
+    return beacon
+
+
+def _take_many(browser: Browser, beacon: Beacon) -> None:
+    """From 24 services on the verified ones are lines: the last of the wrong ones, and the lines under them."""
+    with _context(browser, "light", DEVICES["desktop"], _cookies(beacon)) as context:
+        page = context.new_page()
+        _take(page, beacon.url, DOCS / "screens" / "many-desktop-light.png", past=".tiles-quiet")
 
 
 def _wait_noticed(beacon: Beacon) -> None:
@@ -134,20 +162,30 @@ def _take_each(browser: Browser, beacon: Beacon, pages: Mapping[str, str], cooki
     for device, options in DEVICES.items():
         for scheme in SCHEMES:
             for name, path in pages.items():
-                context = browser.new_context(color_scheme=scheme, locale="en-GB", timezone_id="UTC", **options)
-                if name != "login":
-                    context.add_cookies(cookies)  # type: ignore[arg-type]  # a TypedDict, of which this is the shape
-                _take(context.new_page(), beacon.url + path, DOCS / "screens" / f"{name}-{device}-{scheme}.png")
-                context.close()
+                with _context(browser, scheme, options, [] if name == "login" else cookies) as context:
+                    _take(context.new_page(), beacon.url + path, DOCS / "screens" / f"{name}-{device}-{scheme}.png")
 
 
-def _take(page: Page, address: str, file: Path) -> None:
+@contextmanager
+def _context(
+    browser: Browser, scheme: Literal["light", "dark"], options: dict[str, Any], cookies: list[dict[str, str]]
+) -> Iterator[BrowserContext]:
+    context = browser.new_context(color_scheme=scheme, locale="en-GB", timezone_id="UTC", **options)
+    context.add_cookies(cookies)  # type: ignore[arg-type]  # a TypedDict, of which this is the shape
+    yield context
+    context.close()
+
+
+def _take(page: Page, address: str, file: Path, past: str | None = None) -> None:
+    """Of the top of the page, or from half a screen above `past` on."""
     page.goto(address)
     if page.locator("#connection").count():
         page.wait_for_selector("html[data-connection=connected]")
     if file.name.startswith("panel-"):
         page.locator("#bell").click()
         page.wait_for_selector("#panel .notice")
+    if past:
+        page.locator(past).evaluate("one => scrollTo(0, one.getBoundingClientRect().top + scrollY - innerHeight / 2)")
     page.screenshot(path=file)
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from urllib.parse import urlencode
 
 from flask import request
 
@@ -14,6 +15,7 @@ from app.rollout.flags import Flag, is_enabled
 AGED_AFTER_INTERVALS = 3
 LATE_AFTER_INTERVALS = 2
 REFRESH_S = range(5, 301)
+REFRESH_OFFERED_S = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +23,9 @@ class Frame:
     """`cursor` is read before the page's data: an event committed in between is seen twice, never missed.
 
     `now` is the server's clock, so that ages do not depend on the reader's. `refresh_s` is what a page
-    without scripts reloads after, or None. `session` names the login in every answer, so that a page notices when
-    its browser has changed hands.
+    without scripts reloads after, or None; `refresh_href` turns that on or off and keeps what else the address asks
+    for, and is None where a reload would take what somebody types. `session` names the login in every answer, so that
+    a page notices when its browser has changed hands.
     """
 
     page: str
@@ -35,11 +38,13 @@ class Frame:
     aged_after_s: float
     late_after_s: float
     refresh_s: int | None
+    refresh_href: str | None
     session: str
 
 
-def frame(page: str, who: Actor, cursor: int) -> Frame:
+def frame(page: str, who: Actor, cursor: int, *, has_form: bool = False) -> Frame:
     current = current_settings()
+    refresh_s = None if has_form else _refresh_s()
     return Frame(
         page,
         who.name,
@@ -50,7 +55,8 @@ def frame(page: str, who: Actor, cursor: int) -> Frame:
         current.fallback_poll_s,
         current.poll_interval_s * AGED_AFTER_INTERVALS,
         current.poll_interval_s * LATE_AFTER_INTERVALS,
-        _refresh_s(),
+        refresh_s,
+        None if has_form else _refresh_href(refresh_s),
         tokens.opaque(who.login_id) if who.login_id else "",
     )
 
@@ -62,3 +68,9 @@ def aged_after() -> timedelta:
 def _refresh_s() -> int | None:
     asked = request.args.get("refresh", type=int)
     return asked if asked in REFRESH_S else None
+
+
+def _refresh_href(refresh_s: int | None) -> str:
+    others = [(name, value) for name, value in request.args.items(multi=True) if name != "refresh"]
+    pairs = others if refresh_s else [*others, ("refresh", REFRESH_OFFERED_S)]
+    return f"{request.path}?{urlencode(pairs)}" if pairs else request.path

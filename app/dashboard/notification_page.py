@@ -3,17 +3,20 @@
 from typing import Any
 from urllib.parse import urlencode
 
-from flask import Blueprint, Response, jsonify, make_response, render_template, request
+from flask import Blueprint, Response, jsonify, make_response, redirect, render_template, request
+from flask.typing import ResponseReturnValue
 
 from app.accounts.access import actor, require
 from app.dashboard import queries
 from app.dashboard.frame import frame
 from app.db import db
-from app.errors import wants_page
+from app.errors import Problem, wants_page
+from app.notifications import draft
 from app.notifications import queries as notifications
-from app.notifications.asked import PageQuery
+from app.notifications.asked import USUAL_LIMIT, PageQuery
+from app.notifications.draft import Draft
 from app.notifications.flash import MAX_CHARS
-from app.notifications.queries import Filter
+from app.notifications.queries import SEVERITY_WORDS, Filter
 from app.reconciliation import registry
 
 bp = Blueprint("notification_page", __name__)
@@ -22,17 +25,33 @@ bp = Blueprint("notification_page", __name__)
 @bp.get("/notifications")
 @require("viewer", scope=("read", "widget"))
 def index() -> Response:
-    """A page for people; `{data, meta}` for programs."""
-    who, session = actor(), db.session()
+    """A page for people; `{data, meta}` for programs. A token gets no page: there is more on it than notifications."""
+    return _answer(draft.EMPTY)
+
+
+@bp.post("/notifications")
+@require("operator")
+def tell_everybody() -> ResponseReturnValue:
+    """The page's form for an operator's message; programs post to `/api/flash`."""
+    refused = draft.send(actor())
+    if refused is not None and not wants_page():
+        raise Problem(refused.status, "Not sent", refused.wrong)
+    if refused is not None:
+        return _answer(refused)
+    asked = _asked()
+    return redirect(_address(asked, asked.page), 303)
+
+
+def _answer(typed: Draft) -> Response:
+    who, session, asked = actor(), db.session(), _asked()
     cursor = queries.cursor(session)
-    asked = PageQuery.model_validate(request.args.to_dict())
     wanted = Filter(asked.q, asked.severity, asked.service, asked.show == "unread")
     items, total = notifications.search(session, who, wanted, asked.page, asked.limit)
     unread = notifications.unread_count(session, who)
     pages = -(-total // asked.limit)
     meta = {"page": asked.page, "limit": asked.limit, "total": total, "totalPages": pages, "unread": unread}
     response: Response
-    if not wants_page():
+    if who.scopes is not None or not wants_page():
         response = jsonify(data=[item.as_json() for item in items], meta=meta)
     else:
         page = render_template(
@@ -45,15 +64,22 @@ def index() -> Response:
             mutes=notifications.mutes_of(session, who),
             may_send=who.has_role("operator"),
             max_chars=MAX_CHARS,
+            severity_words=SEVERITY_WORDS,
+            draft=typed,
             here=_address(asked, asked.page),
+            first=_address(asked, 1),
             newer=_address(asked, asked.page - 1) if asked.page > 1 else None,
             older=_address(asked, asked.page + 1) if asked.page < pages else None,
         )
-        response = make_response(page)
+        response = make_response(page, typed.status)
     response.headers["Beacon-Cursor"] = str(cursor)
     response.headers["Cache-Control"] = "private, no-cache"
     response.headers["Vary"] = "Accept, HX-Request, Cookie"
     return response
+
+
+def _asked() -> PageQuery:
+    return PageQuery.model_validate(request.args.to_dict())
 
 
 def _address(asked: PageQuery, page: int) -> str:
@@ -61,5 +87,7 @@ def _address(asked: PageQuery, page: int) -> str:
     given: dict[str, Any] = {"q": asked.q, "severity": asked.severity, "service": asked.service, "show": asked.show}
     if page > 1:
         given["page"] = page
+    if asked.limit != USUAL_LIMIT:
+        given["limit"] = asked.limit
     query = urlencode({name: value for name, value in given.items() if value})
     return f"/notifications?{query}" if query else "/notifications"

@@ -61,15 +61,16 @@ def service(service_id: str) -> Response:
     found = queries.service(db.session(), service_id, aged_after())
     if found is None:
         raise Problem(404, "No such service", "Beacon watches no service of this id; the dashboard lists all of them.")
+    may_accept = who.has_role("operator")
     return _page(
         "dashboard/service.html",
         cursor,
-        frame=frame("service", who, cursor),
+        frame=frame("service", who, cursor, has_form=may_accept and bool(found.items)),
         service=found,
         tile=found.tile,
         board=Board.of([found.tile], trends.current(db.session())),
         items=found.items,
-        may_accept=who.has_role("operator"),
+        may_accept=may_accept,
     )
 
 

@@ -10,11 +10,13 @@ import sqlalchemy as sa
 from flask import Flask, current_app
 from sqlalchemy.orm import Session
 
-from app.clock import utc_now, utc_text
+from app.clock import parse_utc, utc_now, utc_text
 from app.dashboard import wording
+from app.dashboard.turns import Turn, Turns
 from app.reconciliation.models import CheckSample
 
 POINTS = 60
+MARKS = 4  # at most, the newest: more would hide the line
 WIDTH, HEIGHT, MARGIN = 120, 24, 2
 # What somebody may ask of a trend first.
 _TELLING = ("failed", "queued", "running")
@@ -26,13 +28,23 @@ Counts = Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
+class Mark:
+    """A change made on purpose: a dashed line at `x`, and a word."""
+
+    x: float
+    word: str
+
+
+@dataclass(frozen=True, slots=True)
 class Trend:
-    """A sparkline: its sentence, its lines as SVG paths (a gap where nothing was known) and its last point."""
+    """A sparkline: its sentence, its lines as SVG paths (a gap where nothing was known), its last point, and what was
+    changed on purpose meanwhile."""
 
     words: str
     sentence: str
     lines: tuple[str, ...]
     last: tuple[float, float] | None
+    marks: tuple[Mark, ...] = ()
 
     @property
     def is_empty(self) -> bool:
@@ -42,8 +54,9 @@ class Trend:
 NO_TREND = Trend("no history yet", "No history yet", (), None)
 
 
-def trend(history: Sequence[Counts | None]) -> Trend:
-    """From the counts of consecutive minutes, oldest first; None where no check was answered. Pure."""
+def trend(history: Sequence[Counts | None], turns: Sequence[tuple[int, str]] = ()) -> Trend:
+    """From the counts of consecutive minutes, oldest first; None where no check was answered. `turns` are words by how
+    many minutes ago. Pure."""
     known = [counts for counts in history if counts is not None]
     if not known:
         return NO_TREND
@@ -51,7 +64,16 @@ def trend(history: Sequence[Counts | None]) -> Trend:
     values = [None if counts is None else counts.get(state, 0) for counts in history]
     top = max(value for value in values if value is not None)
     words = _words(wording.label(state), values)
-    return Trend(words, f"{words}; at most {top:,} in the last hour.", tuple(_lines(values, top)), _last(values, top))
+    kept = turns[-MARKS:]
+    marks = tuple(Mark(_place(len(values) - 1 - ago, 0, len(values), top)[0], word) for ago, word in kept)
+    sentence = f"{words}; at most {top:,} in the last hour.{_changes(kept)}"
+    return Trend(words, sentence, tuple(_lines(values, top)), _last(values, top), marks)
+
+
+def _changes(turns: Sequence[tuple[int, str]]) -> str:
+    """` Changes: deploy done 12 min ago, rollout 25 % 3 min ago.`"""
+    said = ", ".join(f"{word} {ago} min ago" for ago, word in turns)
+    return f" Changes: {said}." if said else ""
 
 
 def _words(label: str, values: Sequence[int | None]) -> str:
@@ -96,6 +118,7 @@ class Trends:
 
     def __init__(self) -> None:
         self._minutes: dict[str, dict[str, Counts]] = {}
+        self._turns = Turns()
         self._lock = threading.Lock()
 
     def of(self, session: Session, now: datetime | None = None) -> dict[str, Trend]:
@@ -106,7 +129,11 @@ class Trends:
         with self._lock:
             self._minutes = {key: counts for key, counts in self._minutes.items() if key in found}
         services = {service for counts in found.values() for service in counts}
-        return {service: trend([counts.get(service) for counts in found.values()]) for service in services}
+        turns = self._turns.of(session, now)
+        return {
+            service: trend([counts.get(service) for counts in found.values()], _turns(turns, service, now))
+            for service in services
+        }
 
     def _minute(self, session: Session, minute: datetime, now: datetime) -> dict[str, Counts]:
         key = utc_text(minute)
@@ -117,6 +144,13 @@ class Trends:
                 with self._lock:
                     self._minutes[key] = known
         return known
+
+
+def _turns(turns: Sequence[Turn], service: str, now: datetime) -> list[tuple[int, str]]:
+    """Those that may have touched this service, by how many minutes ago."""
+    mine = [turn for turn in turns if turn.service in ("", service)]
+    ages = [(int((now - parse_utc(turn.at)).total_seconds() // 60), turn.word) for turn in mine]
+    return [(age, word) for age, word in ages if 0 <= age < POINTS]
 
 
 def _last_checks(session: Session, start: str, end: str) -> Iterator[tuple[str, Counts]]:

@@ -12,8 +12,12 @@ from app.notifications.flash import MAX_CHARS
 
 MAX_IDS = 1_000
 MAX_PAGE = 100_000
+USUAL_LIMIT = 50
 MAX_MUTE = timedelta(days=30)
 MAX_ID = 2**53
+# What the forms offer, in minutes; programs name any moment.
+MUTE_CHOICES = ((60, "1 hour"), (480, "8 hours"), (1_440, "1 day"), (10_080, "1 week"))
+FLASH_CHOICES = ((15, "15 minutes"), (60, "1 hour"), (480, "8 hours"), (1_440, "1 day"))
 
 
 def _storable(text: str) -> str:
@@ -23,7 +27,10 @@ def _storable(text: str) -> str:
     return text
 
 
-_Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1), AfterValidator(_storable)]
+# The length before the rest: after a function of ours, pydantic would count "items".
+_Text = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_CHARS), AfterValidator(_storable)
+]
 NumberId = Annotated[int, Field(ge=1, le=MAX_ID)]
 
 
@@ -61,7 +68,7 @@ class Message(_Asked):
     """An operator's message."""
 
     severity: Severity
-    text: Annotated[_Text, StringConstraints(max_length=MAX_CHARS)]
+    text: _Text
     expires_at: AwareDatetime = Field(alias="expiresAt")
 
 
@@ -75,7 +82,7 @@ class PageQuery(BaseModel):
     service: Annotated[str, StringConstraints(max_length=200), AfterValidator(_storable)] = ""
     show: Literal["", "unread"] = ""
     page: int = Field(1, ge=1, le=MAX_PAGE)
-    limit: int = Field(50, ge=1, le=500)
+    limit: int = Field(USUAL_LIMIT, ge=1, le=500)
 
 
 def posted(**minutes: str) -> dict[str, Any]:

@@ -13,8 +13,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
+from flask import current_app
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
+from werkzeug.exceptions import HTTPException
 
 from app.clock import utc_now, utc_text
 from app.eventlog.append import NewEvent, PreparedEvent
@@ -130,6 +132,19 @@ def _write_watch(session: Session, row: WatchRow | None, watch: Watch | None) ->
     session.flush()
 
 
+def _rollout(_session: Session, data: Mapping[str, Any]) -> list[Notice]:
+    return [rules.rollout(data, uuid.uuid4().hex, _page("/rollout"))]
+
+
+def _page(path: str) -> str | None:
+    """A link leads to a page that this Beacon has, or there is none."""
+    try:
+        current_app.url_map.bind("").match(path)
+    except HTTPException:
+        return None
+    return path
+
+
 def _name(session: Session, service: str) -> str:
     return session.scalar(sa.select(Service.name).where(Service.id == service)) or service
 
@@ -140,5 +155,5 @@ RULES: dict[str, Rule] = {
     "reconciliation.update": _update,
     "reconciliation.verified": _verified,
     "flash.message": lambda _session, data: [rules.flash(data)],
-    "flag.changed": lambda _session, data: [rules.rollout(data, uuid.uuid4().hex)],
+    "flag.changed": _rollout,
 }

@@ -1,6 +1,5 @@
 """The panel, what a person does in it, and an operator's message."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,14 +24,14 @@ class Notices:
 
 
 @bp.app_context_processor
-def notices() -> dict[str, Callable[[], Notices]]:
+def notices() -> dict[str, Any]:
     """Asked only by pages that have a viewer: a problem's page must not ask the database."""
 
     def look() -> Notices:
         who, session = actor(), db.session()
         return Notices(queries.unread_count(session, who), queries.flashes(session, who))
 
-    return {"notices": look}
+    return {"notices": look, "mute_choices": asked.MUTE_CHOICES, "flash_choices": asked.FLASH_CHOICES}
 
 
 @bp.get("/notifications/panel")

@@ -102,12 +102,12 @@ def flash(data: Mapping[str, Any]) -> Notice:
     return Notice(f"flash:{data['id']}", data["severity"], MESSAGE, title, data["text"])
 
 
-def rollout(data: Mapping[str, Any], change_id: str) -> Notice:
+def rollout(data: Mapping[str, Any], change_id: str, link: str | None) -> Notice:
     """A change of a flag has no id of its own before it is in the log: `change_id` is made for it."""
     on = data["enabled"]
     title = f"{data['flag']} is on for {data['percentage']} %" if on else f"{data['flag']} is switched off"
     body = f"{data['actor']}: {data['reason']}"
-    return Notice(f"rollout:{change_id}", "info" if on else "warning", ROLLOUT, title, body)
+    return Notice(f"rollout:{change_id}", "info" if on else "warning", ROLLOUT, title, body, link)
 
 
 def _both_sides(name: str, payload: Mapping[str, Any]) -> str:

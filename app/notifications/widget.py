@@ -31,8 +31,12 @@ class TokenFor(BaseModel):
 @bp.get("/widgets/notifications")
 def shell() -> Response:
     """An empty shell, the same for everybody; it sets no cookie."""
-    origins = current_settings().widget_origins
-    response = make_response(render_template("notifications/widget.html", origins=origins))
+    current = current_settings()
+    origins = current.widget_origins
+    page = render_template(
+        "notifications/widget.html", origins=origins, poll_s=current.fallback_poll_s, token_s=tokens.WIDGET_TOKEN_S
+    )
+    response = make_response(page)
     response.headers["Content-Security-Policy"] = policy("'self'", *origins)
     response.headers["Cache-Control"] = "no-cache"
     return response

@@ -2,7 +2,9 @@
 
 from bench.figures import (
     churn,
+    dom,
     fan_out,
+    first_load,
     flag,
     house,
     idle,
@@ -30,5 +32,7 @@ ALL = [
         churn,
         stalled,
         flag,
+        dom,
+        first_load,
     )
 ]

@@ -10,11 +10,10 @@ import { ago, clock, moment, zone } from "./times.js";
  * @param {ParentNode} root
  */
 export function localise(root) {
-  for (const time of timesOf(root, "time[data-clock]")) write(time, clock(dateOf(time)), moment(dateOf(time)));
-  for (const time of timesOf(root, "time[data-moment]")) write(time, moment(dateOf(time)), time.dateTime);
-  for (const time of timesOf(root, "time[data-until]")) write(time, untilWords(dateOf(time), new Date(serverNow())), moment(dateOf(time)));
-  const name = zone(new Date());
-  for (const place of root.querySelectorAll("[data-zone]")) place.textContent = name;
+  for (const time of timesOf(root, "time[data-clock]")) write(time, clock(dateOf(time)), moment);
+  for (const time of timesOf(root, "time[data-moment]")) write(time, moment(dateOf(time)), () => time.dateTime);
+  for (const time of timesOf(root, "time[data-until]")) write(time, untilWords(dateOf(time), new Date(serverNow())), moment);
+  for (const place of root.querySelectorAll("[data-zone]")) place.textContent = zone(new Date());
   tick(root);
 }
 
@@ -22,7 +21,7 @@ export function localise(root) {
 export function tick(root) {
   const now = serverNow();
   for (const time of timesOf(root, "time[data-age]")) {
-    write(time, ago(now - dateOf(time).getTime()), moment(dateOf(time)));
+    write(time, ago(now - dateOf(time).getTime()), moment);
   }
 }
 
@@ -55,13 +54,19 @@ function dateOf(time) {
   return new Date(time.dateTime);
 }
 
+/** The moment that the title of an element was made from: all of them are looked at each second. */
+/** @type {WeakMap<Element, string>} */
+const titled = new WeakMap();
+
 /**
  * Only what differs: a write that changes nothing still costs the browser a layout.
  * @param {HTMLTimeElement} time
  * @param {string} text
- * @param {string} title
+ * @param {(date: Date) => string} title
  */
 function write(time, text, title) {
   if (time.textContent !== text) time.textContent = text;
-  if (time.title !== title) time.title = title;
+  if (titled.get(time) === time.dateTime) return;
+  titled.set(time, time.dateTime);
+  time.title = title(dateOf(time));
 }

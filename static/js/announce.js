@@ -3,17 +3,29 @@
 
 const PAUSE_MS = 1_000;
 
+/** @typedef {string | (() => string)} Sentence  made when it is said, where what it tells of may have changed by then */
+
+/** @type {Map<string, Sentence>} */
+const waiting = new Map();
+
 /** @type {ReturnType<typeof setTimeout> | undefined} */
 let timer;
 
 /**
- * Only the last of what happens within a second is said: a connection that comes back at once is no news.
- * @param {string} sentence
+ * Only the last of what happens to one thing within a second is said: a connection that comes back at once is no news.
+ * @param {Sentence} sentence
+ * @param {string} [about]  what it tells of: each thing has its own last sentence
  */
-export function announce(sentence) {
-  clearTimeout(timer);
-  timer = setTimeout(() => {
-    const place = document.getElementById("announcements");
-    if (place && place.textContent !== sentence) place.textContent = sentence;
-  }, PAUSE_MS);
+export function announce(sentence, about = "connection") {
+  waiting.set(about, sentence);
+  timer ??= setTimeout(speak, PAUSE_MS);
+}
+
+function speak() {
+  const all = [...waiting.values()].map((sentence) => (typeof sentence === "string" ? sentence : sentence()));
+  waiting.clear();
+  timer = undefined;
+  const text = all.filter(Boolean).join(" ");
+  const place = document.getElementById("announcements");
+  if (place && text && place.textContent !== text) place.textContent = text;
 }

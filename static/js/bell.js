@@ -30,6 +30,16 @@ export function newsIds(said, items, since) {
 }
 
 /**
+ * How many stand before the first that is shown already: those are new, whatever else has come and gone below.
+ * @param {ReadonlySet<string>} shown
+ * @param {string[]} fresh  newest first
+ */
+export function leading(shown, fresh) {
+  const known = fresh.findIndex((id) => shown.has(id));
+  return known < 0 ? fresh.length : known;
+}
+
+/**
  * A message's end as its reader says it: the day only where it is another one.
  * @param {Date} end
  * @param {Date} now

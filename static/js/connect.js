@@ -35,8 +35,10 @@ export function connect(prepare, note) {
   const banner = new Banner(place("banner"), pollMs, () => share.reconnect());
   const heardBuild = onNewBuild(banner, note);
   live.listen({ note, status: (told) => share.told(told), frame: (frame) => share.frame(frame), build: (build) => share.build(build) });
-  showStatus(banner);
-  bindDetail(place("connection-detail"), pollMs, { reconnect: () => share.reconnect(), pause: () => togglePause(delivery, note) });
+  showStatus(banner, note);
+  const pause = () => togglePause(delivery, note);
+  bindDetail(place("connection-detail"), pollMs, { reconnect: () => share.reconnect(), pause });
+  document.addEventListener("beacon:pause-toggle", pause);
   share.start(heardBuild);
 }
 
@@ -57,14 +59,18 @@ function place(id) {
   return found;
 }
 
-/** @param {Banner} banner */
-function showStatus(banner) {
+/**
+ * @param {Banner} banner
+ * @param {(message: string) => void} note
+ */
+function showStatus(banner, note) {
   const badge = place("connection");
   connectionStatus.subscribe((now, before) => {
     document.documentElement.dataset.connection = now.state;
     document.documentElement.dataset.role = now.role;
     showConnection(badge, now);
     setOffline(now.state === "offline");
+    if (now === before || now.state !== before.state || now.reason !== before.reason) note(`${now.state} (${now.reason})`);
     if (now.reason === "other-user" && before.reason !== "other-user") nameOtherUser(banner);
     document.dispatchEvent(new CustomEvent("beacon:connection", { detail: now }));
   });
@@ -89,7 +95,7 @@ async function nameOtherUser(banner) {
  * @param {Delivery} delivery
  * @param {(message: string) => void} note
  */
-export function togglePause(delivery, note) {
+function togglePause(delivery, note) {
   const paused = !connectionStatus.value.paused;
   note(paused ? "paused by the reader" : "resumed by the reader");
   connectionStatus.set({ paused });

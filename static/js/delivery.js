@@ -1,4 +1,5 @@
 // @ts-check
+import { breath, joined, together } from "./slices.js";
 import { split } from "./urgent.js";
 
 /**
@@ -9,18 +10,24 @@ import { split } from "./urgent.js";
 /** Frames that wait while the page is paused; beyond that its regions are loaded again instead. */
 export const HELD_BOUND = 500;
 
-/** @typedef {import("./sse.js").Frame} Frame */
+/** @type {Frame} */
+const TOO_MUCH = { event: "reset", data: '{"reason":"more came during the pause than is kept"}', id: null, retry: null };
+
+/**
+ * @typedef {import("./sse.js").Frame} Frame
+ * @typedef {{ frame: Frame, resolve: () => void, reject: (error: unknown) => void }} Turn
+ */
 
 export class Delivery {
   #feed;
   #refetch;
   #watch;
-  /** @type {Promise<void>} */
-  #work = Promise.resolve();
+  /** @type {Turn[]} */
+  #turns = [];
+  #working = false;
   /** @type {Frame[] | null} */
   #held = null;
   #overflowed = false;
-  #attempt = 0;
 
   /**
    * @param {number} cursor  the id up to which the page shows everything
@@ -46,7 +53,7 @@ export class Delivery {
     if (frame.event !== "reset" && id <= this.received) return Promise.resolve();
     this.received = id;
     if (this.#held) return this.#hold(this.#held, frame);
-    return this.#inTurn(() => this.#deliver(frame));
+    return this.#inTurn(frame);
   }
 
   /** From here on nothing on the page changes; what people must hear of at once still comes through. */
@@ -60,8 +67,8 @@ export class Delivery {
     const overflowed = this.#overflowed;
     this.#held = null;
     this.#overflowed = false;
-    if (overflowed) await this.#inTurn(() => this.#startOver("more came during the pause than is kept"));
-    await Promise.all(held.map((frame) => this.#inTurn(() => this.#deliver(frame))));
+    if (overflowed) await this.#inTurn(TOO_MUCH);
+    await Promise.all(held.map((frame) => this.#inTurn(frame)));
   }
 
   /**
@@ -85,51 +92,86 @@ export class Delivery {
 
   /** @param {Frame} frame */
   #showNow(frame) {
-    const shown = this.#work.then(() => this.#feed.write(frame));
-    this.#work = shown.catch((error) => this.#watch.note(`event ${frame.id} during a pause: ${error}`));
+    this.#feed.write(frame).catch((error) => this.#watch.note(`event ${frame.id} during a pause: ${error}`));
   }
 
   /**
-   * One after the other. Where one fails for good, those behind it were taken on the strength of it and fail too:
-   * whoever brought them begins again after the cursor.
-   * @param {() => Promise<void>} step
+   * @param {Frame} frame
+   * @returns {Promise<void>}
    */
-  #inTurn(step) {
-    const attempt = this.#attempt;
-    const turn = this.#work.then(async () => {
-      if (attempt !== this.#attempt) throw new Error("what came before it could not be shown");
-      try {
-        await step();
-      } catch (error) {
-        this.#attempt += 1;
-        this.received = this.cursor;
-        throw error;
-      }
+  #inTurn(frame) {
+    return new Promise((resolve, reject) => {
+      this.#turns.push({ frame, resolve, reject });
+      if (!this.#working) this.#work();
     });
-    this.#work = turn.catch(() => {}); // whoever sent it hears of it; the next one has its own turn
-    return turn;
   }
 
-  /** @param {Frame} frame */
-  async #deliver(frame) {
-    const id = Number(frame.id);
-    if (frame.event === "reset") {
-      await this.#startOver(`reset (${JSON.parse(frame.data).reason})`);
-    } else if (id > this.cursor) {
-      if (frame.event === "") await this.#show(frame);
-      else signal(frame);
-      this.cursor = Math.max(this.cursor, id); // showing it may have moved the cursor further
+  /**
+   * One slice after the other. Where one fails for good, those behind it were taken on the strength of it and fail too:
+   * whoever brought them begins again after the cursor.
+   */
+  async #work() {
+    this.#working = true;
+    while (this.#turns.length > 0) {
+      const slice = this.#turns.splice(0, together(framesOf(this.#turns)));
+      try {
+        await this.#deliver(slice.map(({ frame }) => frame));
+        for (const { resolve } of slice) resolve();
+      } catch (error) {
+        this.received = this.cursor;
+        for (const { reject } of [...slice, ...this.#turns.splice(0)]) reject(error);
+      }
+      await breath();
     }
+    this.#working = false;
   }
 
-  /** @param {Frame} frame */
-  async #show(frame) {
+  /** @param {Frame[]} slice */
+  async #deliver(slice) {
+    const [first] = slice;
+    if (first?.event === "reset") {
+      await this.#startOver(`reset (${JSON.parse(first.data).reason})`);
+      return;
+    }
+    const frames = slice.filter(({ id }) => Number(id) > this.cursor);
+    if (first?.event === "") await this.#show(frames);
+    else frames.forEach(signal);
+    this.#moveTo(frames.at(-1));
+  }
+
+  /** @param {Frame | undefined} frame */
+  #moveTo(frame) {
+    this.cursor = Math.max(this.cursor, Number(frame?.id ?? 0)); // showing it may have moved the cursor further
+  }
+
+  /** @param {Frame[]} frames */
+  async #show(frames) {
+    const [first, ...others] = frames;
+    if (!first) return;
     try {
-      await this.#feed.write(frame);
+      await this.#feed.write(joined(frames));
     } catch (error) {
-      this.#watch.poison?.(error, frame);
-      await this.#startOver(`event ${frame.id} could not be shown (${error})`);
+      if (others.length > 0) await this.#showEach(frames); // all but one of them can be shown
+      else await this.#makeUpFor(first, error);
     }
+  }
+
+  /** @param {Frame[]} frames */
+  async #showEach(frames) {
+    for (const frame of frames) {
+      if (Number(frame.id) <= this.cursor) continue;
+      await this.#show([frame]);
+      this.#moveTo(frame);
+    }
+  }
+
+  /**
+   * @param {Frame} frame
+   * @param {unknown} error
+   */
+  async #makeUpFor(frame, error) {
+    this.#watch.poison?.(error, frame);
+    await this.#startOver(`event ${frame.id} could not be shown (${error})`);
   }
 
   /**
@@ -141,6 +183,14 @@ export class Delivery {
     this.cursor = await this.#refetch();
     this.received = Math.max(this.received, this.cursor);
   }
+}
+
+/**
+ * @param {Turn[]} turns
+ * @returns {Generator<Frame>}
+ */
+function* framesOf(turns) {
+  for (const { frame } of turns) yield frame;
 }
 
 /**

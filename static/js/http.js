@@ -1,5 +1,8 @@
 // @ts-check
-import { heardServerTime } from "./clock.js";
+import { heardServerTime, serverNow } from "./clock.js";
+
+/** A timer that is set to more than 24 days fires at once. */
+const LONGEST_WAIT_MS = 24 * 3_600_000;
 
 /** An answer that is not what was asked for. `reason` is the problem's own member, or a word for what came. */
 export class Refused extends Error {
@@ -9,7 +12,7 @@ export class Refused extends Error {
    * @param {number} [retryAfterMs]
    */
   constructor(reason, status, retryAfterMs) {
-    super(`${status} ${reason}`);
+    super(status ? `${status} ${reason}` : reason);
     this.reason = reason;
     this.status = status;
     this.retryAfterMs = retryAfterMs;
@@ -30,8 +33,9 @@ export class OtherUser extends Error {
  * @param {string} type
  */
 export async function fetchChecked(address, options, type) {
-  const response = await fetch(address, { cache: "no-store", credentials: "same-origin", redirect: "error", ...options });
+  const response = await fetch(address, { cache: "no-store", credentials: "same-origin", redirect: "manual", ...options });
   heardServerTime(Date.parse(response.headers.get("Date") ?? ""));
+  if (response.type === "opaqueredirect") throw new Refused("redirect", 0);
   if (!response.ok) throw await refusal(response);
   if (!(response.headers.get("Content-Type") ?? "").startsWith(type)) {
     throw new Refused("wrong-type", response.status);
@@ -42,7 +46,16 @@ export async function fetchChecked(address, options, type) {
 /** @param {Response} response */
 async function refusal(response) {
   const problem = await response.json().catch(() => ({}));
-  const seconds = Number(response.headers.get("Retry-After") ?? Number.NaN);
-  const retryAfterMs = Number.isFinite(seconds) ? seconds * 1_000 : undefined;
-  return new Refused(String(problem.reason ?? "refused"), response.status, retryAfterMs);
+  return new Refused(String(problem.reason ?? "refused"), response.status, retryAfter(response.headers.get("Retry-After")));
+}
+
+/**
+ * Seconds, or a date as some proxies write it.
+ * @param {string | null} text
+ * @returns {number | undefined}  milliseconds
+ */
+export function retryAfter(text) {
+  if (!text) return undefined;
+  const ms = Number.isFinite(Number(text)) ? Number(text) * 1_000 : Date.parse(text) - serverNow();
+  return Number.isFinite(ms) && ms >= 0 ? Math.min(ms, LONGEST_WAIT_MS) : undefined;
 }

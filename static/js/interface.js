@@ -1,8 +1,13 @@
 // @ts-check
 import { trimLists } from "./changes.js";
 import { serverNow } from "./clock.js";
+import { addCopies, watchCopies } from "./copy.js";
+import { markCut, watchCut } from "./cut.js";
+import { noteFigures } from "./figures.js";
 import { isStale } from "./freshness.js";
 import { dirtyRegions, guard, releaseRegions } from "./guard.js";
+import { watchHands } from "./hands.js";
+import { watchMenu } from "./menu.js";
 import { forget, release, watchNews } from "./news.js";
 import { refetchRegions } from "./regions.js";
 import { reportError } from "./report.js";
@@ -16,22 +21,34 @@ const LETTING_GO = ["focusout", "selectionchange", "close", "toggle"];
 export function watchInterface(prepare) {
   document.addEventListener("htmx:before:swap", (event) => {
     const tasks = /** @type {CustomEvent} */ (event).detail.tasks;
-    for (const task of tasks) keepTrends(task.fragment);
+    for (const { fragment } of tasks) {
+      keepTrends(fragment);
+      addCopies(fragment);
+      noteFigures(fragment);
+    }
     guard(tasks);
   });
   document.addEventListener("htmx:after:settle", (event) => touched(/** @type {CustomEvent} */ (event).detail.task?.target));
   document.addEventListener("beacon:rows", trimLists);
-  document.addEventListener("beacon:regions", forget);
+  document.addEventListener("beacon:regions", () => {
+    forget();
+    addCopies(document);
+  });
   const letGo = () => releaseRegions((wanted) => refetchRegions(prepare, wanted)).catch((error) => reportError(error, "swap"));
   for (const name of LETTING_GO) document.addEventListener(name, () => setTimeout(letGo), { capture: true });
   watchNews();
   watchTrends();
+  watchHands();
+  watchCopies();
+  watchCut();
+  watchMenu();
   setInterval(settle, 1_000);
 }
 
 function settle() {
   release();
   layOut();
+  markCut();
   const connection = document.documentElement.dataset.connection ?? "none";
   for (const region of regions()) {
     const held = dirtyRegions().has(region.dataset.region ?? "");

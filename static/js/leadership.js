@@ -7,6 +7,9 @@
 export const PING_EVERY_MS = 500;
 export const ANSWER_WITHIN_MS = 1_000;
 export const ASLEEP_AFTER_MS = 60_000;
+/** A page that was out of sight, or whose computer slept, for less has missed no timer that matters. */
+export const ABSENT_MS = 5_000;
+const HIDDEN_ABSENT_MS = 75_000;
 /** A page that lets its own timer wait for so long slept itself, and must not blame the leader. */
 const OVERSLEPT_MS = 1_500;
 
@@ -53,6 +56,25 @@ export function answered(watch, leader) {
  */
 export function isGap(received, after) {
   return after > received;
+}
+
+/**
+ * Each leader's term is later than any that was heard of, even where the computer's clock was set back: followers take
+ * nothing from an earlier one.
+ * @param {number} known
+ * @param {number} now
+ */
+export function nextTerm(known, now) {
+  return Math.max(now, known + 1);
+}
+
+/**
+ * Whether the time between two ticks of a second says that the computer slept. Hidden tabs tick once a minute.
+ * @param {number} ms
+ * @param {boolean} visible
+ */
+export function hasSlept(ms, visible) {
+  return ms > (visible ? ABSENT_MS : HIDDEN_ABSENT_MS);
 }
 
 /**

@@ -1,5 +1,6 @@
 // @ts-check
-import { OtherUser, Refused } from "./http.js";
+import { Bye, isTrouble, pollEnded, streamEnded } from "./endings.js";
+import { OtherUser } from "./http.js";
 import { decide, initialModel } from "./policy.js";
 import { pollAll } from "./poll.js";
 import { Ended, Stream } from "./stream.js";
@@ -9,19 +10,6 @@ const KEPT_ERRORS = 10;
 
 /** @type {Hearer} */
 const NOBODY = { note() {}, status() {}, frame() {}, build() {} };
-
-/** The server said that it closes, and why. */
-class Bye extends Error {
-  /**
-   * @param {string} reason
-   * @param {number | null} retryMs
-   */
-  constructor(reason, retryMs) {
-    super(`bye: ${reason}`);
-    this.reason = reason;
-    this.retryMs = retryMs;
-  }
-}
 
 /**
  * The owner of the connection: the one place that opens streams and polls. Whether this tab is the one that does so is
@@ -56,6 +44,9 @@ export class Live {
   #retryMs = null; // what the server last asked for
   /** @type {number | null} */
   #nextAttemptAt = null;
+  #notBefore = 0; // a refusal named this moment
+  /** @type {AbortController | null} */
+  #catchUp = null;
   /** @type {readonly import("./status.js").Trouble[]} */
   #errors = [];
 
@@ -93,6 +84,12 @@ export class Live {
     this.#close();
   }
 
+  /** Nothing is under way any more: what a frozen page has open would only fail when it thaws. */
+  sleep() {
+    this.letGo();
+    this.#catchUp?.abort();
+  }
+
   /** A person asked for the stream. */
   reconnect() {
     this.#ifActive({ kind: "asked" });
@@ -100,8 +97,7 @@ export class Live {
 
   /** Timers stand still while a computer sleeps: whoever wakes looks at once. */
   wake() {
-    this.#stream?.checkSilence();
-    this.#ifActive({ kind: "woke" });
+    this.#ifActive({ kind: "woke", overdue: this.#stream?.isOverdue ?? false, barred: Date.now() < this.#notBefore });
   }
 
   /**
@@ -109,8 +105,9 @@ export class Live {
    * @returns {Promise<boolean>} whether it worked
    */
   async catchUp() {
+    const { signal } = (this.#catchUp = new AbortController());
     try {
-      await pollAll(() => this.#delivery.received, (frame) => this.#takePolled(frame), new AbortController().signal);
+      await pollAll(() => this.#delivery.received, (frame) => this.#takePolled(frame), signal);
       return true;
     } catch (error) {
       this.#hearer.note(`catching up: ${error}`);
@@ -134,7 +131,6 @@ export class Live {
     if (open !== undefined) this.#schedule("open", open);
     if (poll !== undefined) this.#schedule("poll", poll);
     const changed = model.state !== before.state || model.reason !== before.reason || happening.kind === "start";
-    if (changed) this.#hearer.note(`${model.state} (${model.reason})`);
     if (changed || open !== undefined || model.failures !== before.failures) this.#tell();
   }
 
@@ -164,23 +160,14 @@ export class Live {
       if (this.#stream !== stream) return; // let go on purpose: nobody waits for it any more
       this.#stream = null;
       this.#noteError("stream", error);
-      this.#happened(this.#streamEnded(error));
+      this.#ended(streamEnded(error));
     }
   }
 
-  /**
-   * @param {unknown} error
-   * @returns {Happening}
-   */
-  #streamEnded(error) {
-    if (error instanceof OtherUser) return { kind: "other-user" };
-    if (error instanceof Bye) return { kind: "bye", reason: error.reason, retryMs: error.retryMs };
-    if (error instanceof Ended) return { kind: "failed", reason: error.reason };
-    if (!(error instanceof Refused)) return { kind: "failed", reason: "lost" };
-    if (error.status === 401) return { kind: "signed-out" };
-    if (error.status === 403 && error.reason === "flag-off") return { kind: "flag-off" };
-    const reason = error.reason === "wrong-type" ? "wrong-type" : "refused";
-    return { kind: "failed", reason, retryAfterMs: error.retryAfterMs };
+  /** @param {Happening} happening */
+  #ended(happening) {
+    if (happening.kind === "failed") this.#notBefore = Date.now() + (happening.retryAfterMs ?? 0);
+    this.#happened(happening);
   }
 
   /**
@@ -265,6 +252,7 @@ export class Live {
   #noteError(what, error) {
     const text = `${what}: ${error instanceof Error ? error.message : error}`;
     this.#hearer.note(text);
+    if (!isTrouble(error)) return;
     this.#errors = [...this.#errors, { at: Date.now(), text }].slice(-KEPT_ERRORS);
   }
 
@@ -272,16 +260,6 @@ export class Live {
     const { state, reason, failures } = this.#model;
     this.#hearer.status({ state, reason, failures, nextAttemptAt: this.#nextAttemptAt, errors: this.#errors });
   }
-}
-
-/**
- * @param {unknown} error
- * @returns {{ kind: "signed-out" } | { kind: "other-user" } | { kind: "poll-failed", retryAfterMs: number | undefined }}
- */
-function pollEnded(error) {
-  if (error instanceof OtherUser) return { kind: "other-user" };
-  if (error instanceof Refused && error.status === 401) return { kind: "signed-out" };
-  return { kind: "poll-failed", retryAfterMs: error instanceof Refused ? error.retryAfterMs : undefined };
 }
 
 /**

@@ -1,5 +1,5 @@
 // @ts-check
-import { isReading } from "./use.js";
+import { isReading, watchUse } from "./use.js";
 import { Waiting } from "./waiting.js";
 
 /** The bar above the list of changes: new rows wait behind "3 new" while somebody reads, or where rows do not enter. */
@@ -49,6 +49,7 @@ export function watchNews() {
     enter(target);
     target.closest("section")?.scrollIntoView({ block: "start" });
   });
+  watchUse();
   for (const name of ["scroll", "selectionchange", "focusout", "input"]) {
     document.addEventListener(name, () => setTimeout(release), { passive: true });
   }

@@ -2,6 +2,7 @@
 import { removeFlashes, startFlashes } from "./flash.js";
 import { fetchChecked } from "./http.js";
 import { countWords, JITTER_MS, namesNotifications, newsIds } from "./bell.js";
+import { startNoticeList } from "./noticelist.js";
 import { Refetch } from "./refetch.js";
 import { showToast } from "./toast.js";
 
@@ -20,6 +21,7 @@ export function startNotifications(prepare) {
   const panel = document.getElementById("panel");
   const refetch = new Refetch(() => look(prepare), JITTER_MS);
   startFlashes(send);
+  startNoticeList(prepare);
   if (!panel) return;
   document.addEventListener("beacon:signal", (event) => {
     if (namesNotifications(/** @type {CustomEvent} */ (event).detail)) refetch.soon();
@@ -111,7 +113,6 @@ function log(fresh) {
   const items = unread.map((item) => ({ id: item.dataset.notice ?? "", at: item.querySelector("time")?.dateTime ?? "" }));
   const news = newsIds(said, items, document.body.dataset.now ?? "");
   if (!place || news.length === 0) return;
-  document.getElementById("notifications-new")?.removeAttribute("hidden");
   for (const id of news.reverse()) {
     said.add(id);
     const line = document.createElement("p");

@@ -29,7 +29,7 @@ const DEFAULT_RETRY_MS = 1_000;
  *   | { kind: "failed", reason: string, retryAfterMs?: number | undefined }
  *   | { kind: "flag-off" } | { kind: "bye", reason: string, retryMs?: number | null }
  *   | { kind: "polled", stream: string } | { kind: "poll-failed", retryAfterMs?: number | undefined }
- *   | { kind: "no-network" } | { kind: "network" } | { kind: "woke" } | { kind: "asked" }
+ *   | { kind: "no-network" } | { kind: "network" } | { kind: "woke", overdue?: boolean, barred?: boolean } | { kind: "asked" }
  *   | { kind: "signed-out" } | { kind: "other-user" }} Happening
  *
  * @typedef {object} Decision  a number: do it in so many milliseconds; null: do not; absent: leave as it is
@@ -59,7 +59,7 @@ export function decide(model, happening, random) {
     case "poll-failed": return pollFailed(model, happening.retryAfterMs ?? 0, random);
     case "no-network": return { model: { ...model, state: "offline", reason: "no-network" }, open: null, poll: null, close: true };
     case "network": return network(model);
-    case "woke": return woke(model);
+    case "woke": return woke(model, happening);
     case "asked": return asked(model);
     default: return over(model, happening.kind);
   }
@@ -107,7 +107,7 @@ function start(happening, random) {
 function failed(before, happening, random) {
   const model = { ...before, failures: before.failures + 1 };
   const delay = ATTEMPT_DELAYS_MS[model.failures - 1] ?? BACKGROUND_ATTEMPT_MS;
-  const open = Math.max(jittered(delay, random), happening.retryAfterMs ?? 0);
+  const open = Math.max(Math.min(jittered(delay, random), BACKGROUND_ATTEMPT_MS), happening.retryAfterMs ?? 0);
   if (model.failures <= ATTEMPT_DELAYS_MS.length) {
     return { model: { ...model, state: "reconnecting", reason: happening.reason }, open, poll: 0 };
   }
@@ -148,7 +148,7 @@ function bye(model, { reason, retryMs }, random) {
 function polled(before, stream, random) {
   if (before.state === "connected") return { model: before }; // it was under way when the stream came back
   const model = { ...before, pollFailed: false, streamAllowed: stream === "on" };
-  const again = jittered(model.pollMs, random);
+  const again = nextPoll(model, random);
   if (stream !== "on") return withoutStream(model, again);
   if (model.reason === "flag-off") {
     return { model: { ...model, state: "reconnecting", reason: "switched-on" }, open: 0, poll: null };
@@ -168,7 +168,16 @@ function pollFailed(before, retryAfterMs, random) {
   if (before.state === "connected") return { model: before };
   const model = { ...before, pollFailed: true };
   if (model.state === "reconnecting") return { model };
-  return { model: { ...model, state: "offline" }, poll: Math.max(jittered(model.pollMs, random), retryAfterMs) };
+  return { model: { ...model, state: "offline" }, poll: Math.max(nextPoll(model, random), retryAfterMs) };
+}
+
+/**
+ * A server that is back is found within the interval and two seconds: its jitter may take one of them.
+ * @param {Model} model
+ * @param {number} random
+ */
+function nextPoll({ pollMs }, random) {
+  return Math.min(jittered(pollMs, random), pollMs + 1_000);
 }
 
 /**
@@ -183,13 +192,17 @@ function network(before) {
 }
 
 /**
- * The computer slept, or the page was out of sight: what waits for a timer is done now.
+ * The computer slept, or the page was out of sight: what waits for a timer is done now, but what the server asked to
+ * wait for. A stream that owes a heartbeat (`overdue`) is not waited for: it may have died without a word.
  * @param {Model} model
+ * @param {Extract<Happening, { kind: "woke" }>} happening
  * @returns {Decision}
  */
-function woke(model) {
-  if (model.state === "connected" || model.reason === "no-network") return { model };
-  return model.streamAllowed ? { model, open: 0, poll: 0 } : { model, poll: 0 };
+function woke(model, { overdue, barred }) {
+  if (model.reason === "no-network") return { model };
+  if (model.state !== "connected") return model.streamAllowed && !barred ? { model, open: 0, poll: 0 } : { model, poll: 0 };
+  if (!overdue) return { model };
+  return { model: { ...model, state: "reconnecting", reason: "woke" }, open: 0, poll: 0, close: true };
 }
 
 /**

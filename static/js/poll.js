@@ -1,6 +1,6 @@
 // @ts-check
 import { fetchChecked, Refused } from "./http.js";
-import { framesOf } from "./stream.js";
+import { chunksOf, takeAll } from "./stream.js";
 
 /** As many frames as one answer holds: after so many there may be more. */
 const FULL = 500;
@@ -32,10 +32,12 @@ async function pollOnce(after, take, signal) {
   const response = await fetchChecked(address, options, "text/event-stream");
   let stream = "";
   let count = 0;
-  for await (const frame of framesOf(response)) {
-    if (frame.event === "hello") stream = JSON.parse(frame.data).stream;
-    else if (frame.event === "" || frame.event === "signal") count += 1;
-    await take(frame);
+  for await (const frames of chunksOf(response)) {
+    await takeAll(frames, async (frame) => {
+      if (frame.event === "hello") stream = JSON.parse(frame.data).stream;
+      else if (frame.event === "" || frame.event === "signal") count += 1;
+      await take(frame);
+    });
   }
   if (!stream) throw new Refused("no-hello", response.status);
   return { stream, count };

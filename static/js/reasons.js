@@ -20,6 +20,7 @@ const REASONS = {
   "switched-on": "Live updates were switched on for you.",
   exhausted: "The live connection cannot be had; the page asks for changes every few seconds.",
   asked: "Trying again, as you asked.",
+  woke: "This page is awake again and catches up.",
   "no-network": "This computer has no network. What you see is from before.",
   network: "The network is back; catching up.",
   "signed-out": "You are signed out. What you see is from before.",

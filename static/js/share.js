@@ -1,6 +1,6 @@
 // @ts-check
 import { isOver } from "./policy.js";
-import { answered, ASLEEP_AFTER_MS, isGap, look, newWatch, PING_EVERY_MS } from "./leadership.js";
+import { ABSENT_MS, answered, ASLEEP_AFTER_MS, hasSlept, isGap, look, newWatch, nextTerm, PING_EVERY_MS } from "./leadership.js";
 import { connectionStatus } from "./status.js";
 import { Tabs } from "./tabs.js";
 
@@ -17,8 +17,6 @@ import { Tabs } from "./tabs.js";
 /** Frames that wait while this tab fetches what it missed; what is beyond it fetches too. */
 const WAITING_BOUND = 500;
 const LET_GO_AFTER_MS = 1_000;
-/** A page that was out of sight, or whose computer slept, for less has missed no timer that matters. */
-const ABSENT_MS = 5_000;
 
 export class Share {
   #live;
@@ -63,7 +61,7 @@ export class Share {
     this.#onBuild = onBuild;
     document.addEventListener("visibilitychange", () => this.#seen());
     document.addEventListener("freeze", () => this.#sleep("frozen"));
-    document.addEventListener("resume", () => this.#rise());
+    document.addEventListener("resume", () => this.#resume());
     // A page that is left lets go of all it holds; one that comes back out of the browser's cache begins again.
     addEventListener("pagehide", () => this.#sleep("left"));
     addEventListener("pageshow", (event) => event.persisted && this.#rise());
@@ -131,7 +129,7 @@ export class Share {
 
   #lead() {
     this.#leads = true;
-    this.#term = Date.now();
+    this.#term = nextTerm(this.#term, Date.now());
     this.#passedOn = this.#delivery.received;
     this.#note("this tab holds the stream for all tabs of this browser");
     connectionStatus.set({ role: "leader" });
@@ -170,6 +168,7 @@ export class Share {
       this.#tabs?.post({ kind: "pong", term: this.#term, leader });
     }
     if (message.kind === "reconnect") this.#live.reconnect();
+    if (message.kind === "woke") this.#live.wake();
   }
 
   /** @param {any} message */
@@ -258,8 +257,14 @@ export class Share {
     this.#absentSince ||= Date.now();
     this.#leads = false;
     this.#tabs?.leave();
-    this.#live.letGo();
+    this.#live.sleep();
     connectionStatus.set({ role: "asleep", nextAttemptAt: null });
+  }
+
+  /** Thawed: it takes part again, and if it is still out of sight, the time until it lets go begins anew. */
+  #resume() {
+    this.#rise();
+    this.#seen();
   }
 
   /** Back in sight: what was missed is fetched at once, whoever holds the stream. */
@@ -278,14 +283,16 @@ export class Share {
   /** A clock that jumps is a computer that slept: no other event tells of it. */
   #tick() {
     const now = Date.now();
-    if (now - this.#tickedAt > ABSENT_MS) this.#wake();
+    if (hasSlept(now - this.#tickedAt, isVisible())) this.#wake();
     this.#tickedAt = now;
   }
 
   #wake() {
     this.#note("awake again");
     this.#live.wake();
-    if (!this.#leads && this.#tabs?.joined) this.#catchUp();
+    if (this.#leads || !this.#tabs?.joined) return;
+    this.#tabs.post({ kind: "woke" }); // the leader may be out of sight, where its own timers run late
+    this.#catchUp();
   }
 }
 

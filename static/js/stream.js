@@ -4,6 +4,8 @@ import { HELLO_WITHIN_MS, SILENCE_MS } from "./policy.js";
 import { FrameParser } from "./sse.js";
 
 const ADDRESS = "/api/stream/events?as=html";
+/** A heartbeat may come so late without meaning anything. */
+const LATE_MS = 2_000;
 
 /**
  * @typedef {import("./sse.js").Frame} Frame
@@ -24,6 +26,7 @@ export class Stream {
   #control = new AbortController();
   #lastFrameAt = Date.now();
   #silenceMs = SILENCE_MS;
+  #heartbeatMs = SILENCE_MS;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
 
@@ -52,9 +55,9 @@ export class Stream {
     this.#control.abort(new Ended("closed"));
   }
 
-  /** Timers stand still while a computer sleeps: whoever wakes asks here whether the stream was heard of lately. */
-  checkSilence() {
-    if (Date.now() - this.#lastFrameAt > this.#silenceMs) this.#control.abort(new Ended("silence"));
+  /** Whether a heartbeat is missing. A computer that slept may have lost its stream without a word. */
+  get isOverdue() {
+    return Date.now() - this.#lastFrameAt > this.#heartbeatMs + LATE_MS;
   }
 
   /**
@@ -86,14 +89,17 @@ export class Stream {
    */
   async #frames(response, take) {
     let greeted = false;
-    for await (const frame of framesOf(response)) {
-      if (frame.event === "hello") {
-        greeted = true;
-        this.#silenceMs = Math.max(SILENCE_MS, 2_000 * (JSON.parse(frame.data).heartbeatS ?? 0));
-      }
-      this.#lastFrameAt = Date.now();
-      if (greeted) this.#expectWithin(this.#silenceMs, "silence");
-      await take(frame);
+    for await (const frames of chunksOf(response)) {
+      await takeAll(frames, async (frame) => {
+        if (frame.event === "hello") {
+          greeted = true;
+          this.#heartbeatMs = 1_000 * (JSON.parse(frame.data).heartbeatS ?? 0) || SILENCE_MS;
+          this.#silenceMs = Math.max(SILENCE_MS, 2 * this.#heartbeatMs);
+        }
+        this.#lastFrameAt = Date.now();
+        if (greeted) this.#expectWithin(this.#silenceMs, "silence");
+        await take(frame);
+      });
     }
   }
 
@@ -108,10 +114,22 @@ export class Stream {
 }
 
 /**
- * @param {Response} response
- * @returns {AsyncGenerator<Frame>}
+ * What came in one piece is taken in one go, so that it can be shown together; nothing more is read until all of it is.
+ * @param {Frame[]} frames
+ * @param {Take} take
  */
-export async function* framesOf(response) {
+export async function takeAll(frames, take) {
+  const taken = frames.map(take);
+  for (const one of taken) one.catch(() => {}); // the first one that failed is told below
+  for (const one of taken) await one;
+}
+
+/**
+ * The frames of a response, as the pieces of its body complete them.
+ * @param {Response} response
+ * @returns {AsyncGenerator<Frame[]>}
+ */
+export async function* chunksOf(response) {
   if (!response.body) throw new Refused("no-body", response.status);
   const reader = response.body.getReader();
   const parser = new FrameParser();
@@ -119,7 +137,7 @@ export async function* framesOf(response) {
     for (;;) {
       const { done, value } = await reader.read();
       if (done) return;
-      yield* parser.push(value);
+      yield parser.push(value);
     }
   } finally {
     reader.cancel().catch(() => {}); // the other end may be gone already

@@ -1,10 +1,17 @@
 // @ts-check
 import { announce } from "./announce.js";
-import { summarise } from "./summary.js";
+import { areBelow } from "./hands.js";
+import { changedInWords, summarise } from "./summary.js";
 import { setWrong } from "./title.js";
 
 /** Rows of the strip before the rest is held back. */
 const SHOWN = 5;
+
+/** @type {Set<string> | undefined} the rows that stand in the strip; undefined until it was looked at once */
+let standing;
+
+/** @type {Map<string, string> | undefined} the state of each service as it was last said */
+let said;
 
 /**
  * The sentence above the tiles, made from the tiles on the screen: no event knows all services.
@@ -13,17 +20,68 @@ const SHOWN = 5;
 export function updateStrip() {
   const line = document.getElementById("summary");
   if (!line) return;
-  const tiles = /** @type {HTMLElement[]} */ ([...document.querySelectorAll("#tiles > .tile")]);
-  const { state, words, wrong } = summarise(tiles.map(stateOf));
+  const { state, words, wrong } = summarise(tiles().map(stateOf));
   setWrong(wrong);
+  sayChanges();
+  holdNew();
   holdBack();
-  showOldest(line, state === "verified" ? tiles : []);
+  showOldest(line, state === "verified" ? tiles() : []);
   const place = line.querySelector(".summary-words");
   if (!place || place.textContent === words) return;
   place.textContent = words;
   line.dataset.state = state;
   line.querySelector("use")?.setAttribute("href", `#i-${state}`);
-  announce(words);
+}
+
+/** Which service changed, and to what: the counts are for the eye. A blip of less than a second is not said. */
+function sayChanges() {
+  const before = (said ??= states());
+  if (!changedInWords(before, states())) return;
+  announce(() => {
+    const now = states();
+    said = now;
+    return changedInWords(before, now);
+  }, "services");
+}
+
+function states() {
+  return new Map(tiles().map((tile) => [tile.querySelector(".tile-name")?.textContent ?? "", stateOf(tile)]));
+}
+
+/** @returns {HTMLElement[]} */
+function tiles() {
+  return [...document.querySelectorAll("#tiles > .tile")].filter((tile) => tile instanceof HTMLElement);
+}
+
+/** What has gone wrong since waits while the reader's hands are below: the line says so, and the strip opens when they leave. */
+function holdNew() {
+  const strip = document.querySelector(".strip");
+  const button = document.getElementById("strip-new");
+  if (!strip || !button) return;
+  const wrong = wrongRows(strip);
+  const stood = standing ?? new Set(wrong.map((row) => row.id));
+  const fresh = wrong.filter((row) => !stood.has(row.id));
+  const held = fresh.length > 0 && areBelow(strip) ? fresh : [];
+  for (const row of strip.querySelectorAll(".strip-row")) row.toggleAttribute("data-held", held.includes(row));
+  standing = new Set(wrong.filter((row) => !held.includes(row)).map((row) => row.id));
+  button.hidden = held.length === 0;
+  button.textContent = held.length === 1 ? "1 new problem" : `${held.length} new problems`;
+  button.onclick = () => open(held);
+}
+
+/** @param {Element[]} rows */
+function open(rows) {
+  for (const row of rows) standing?.add(row.id);
+  updateStrip();
+  rows.find((row) => row.checkVisibility())?.querySelector("a")?.focus();
+}
+
+/**
+ * Worst first.
+ * @param {Element} strip
+ */
+function wrongRows(strip) {
+  return ["discrepancy", "stale"].flatMap((state) => [...strip.querySelectorAll(`.strip-row[data-state=${state}]`)]);
 }
 
 /** The worst few, and how many more: a bad day must not push the tiles off the screen. */
@@ -31,12 +89,12 @@ function holdBack() {
   const list = document.getElementById("strip-rows");
   const more = document.getElementById("strip-more");
   if (!list || !more) return;
-  const beyond = ["discrepancy", "stale"].flatMap((state) => [...list.querySelectorAll(`[data-state=${state}]`)]).slice(SHOWN);
+  const beyond = wrongRows(list).filter((row) => !row.hasAttribute("data-held")).slice(SHOWN);
   for (const row of list.children) row.toggleAttribute("data-beyond", beyond.includes(row));
-  const open = list.hasAttribute("data-open");
+  const isOpen = list.hasAttribute("data-open");
   more.hidden = beyond.length === 0;
-  more.textContent = open ? "Show fewer" : `${beyond.length} more`;
-  more.setAttribute("aria-expanded", String(open));
+  more.textContent = isOpen ? "Show fewer" : `${beyond.length} more`;
+  more.setAttribute("aria-expanded", String(isOpen));
   more.onclick = () => {
     list.toggleAttribute("data-open");
     holdBack();
@@ -50,10 +108,10 @@ function stateOf(tile) {
 
 /**
  * @param {HTMLElement} line
- * @param {HTMLElement[]} tiles
+ * @param {HTMLElement[]} among
  */
-function showOldest(line, tiles) {
-  const checks = tiles.map((tile) => tile.querySelector(".check time")?.getAttribute("datetime") ?? "").filter(Boolean);
+function showOldest(line, among) {
+  const checks = among.map((tile) => tile.querySelector(".check time")?.getAttribute("datetime") ?? "").filter(Boolean);
   const oldest = checks.sort()[0];
   const place = line.querySelector(".summary-oldest");
   if (!oldest) place?.remove();
@@ -67,7 +125,7 @@ function addOldest(line) {
   const time = document.createElement("time");
   time.dataset.age = "";
   place.append(", oldest ", time);
-  line.append(place);
+  line.querySelector(".summary-words")?.after(place);
   return place;
 }
 

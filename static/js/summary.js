@@ -26,3 +26,34 @@ function sentence(total, count) {
   const parts = Object.entries(WORDS).filter(([state]) => count(state) > 0).map(([state, words]) => `${count(state)} ${words}`);
   return `${total} ${total === 1 ? "service" : "services"}: ${parts.join(", ")}`;
 }
+
+/** So many names are said; nobody listens to more. */
+const NAMED = 3;
+
+/**
+ * Who changed, and to what, worst first: "Mail is in discrepancy. Search and Thumbnails are stale." Never a count.
+ * A service that is new is only spoken of when something is wrong with it.
+ * @param {ReadonlyMap<string, string>} before  states by name
+ * @param {ReadonlyMap<string, string>} now
+ * @returns {string}
+ */
+export function changedInWords(before, now) {
+  const changed = [...now].filter(([name, state]) => state !== (before.get(name) ?? quiet(state)));
+  const sentences = Object.entries(WORDS).map(([state, words]) => {
+    const names = changed.filter(([, one]) => one === state).map(([name]) => name);
+    return names.length > 0 ? `${who(names)} ${words}.` : "";
+  });
+  return sentences.filter(Boolean).join(" ");
+}
+
+/** @param {string} state */
+function quiet(state) {
+  return state === "discrepancy" || state === "stale" ? "verified" : state;
+}
+
+/** @param {string[]} names */
+function who(names) {
+  if (names.length === 1) return `${names[0]} is`;
+  const said = names.length > NAMED ? [...names.slice(0, NAMED), "others"] : names;
+  return `${said.slice(0, -1).join(", ")} and ${said.at(-1)} are`;
+}

@@ -15,9 +15,14 @@ export function ago(ms) {
   return "";
 }
 
+/** Made once: a formatter costs a hundred times what it formats, and a list is full of times. */
+const CLOCK = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+const DAY = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric" });
+const ZONE = new Intl.DateTimeFormat("en-GB", { timeZoneName: "short" });
+
 /** @param {Date} date */
 export function clock(date) {
-  return date.toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+  return CLOCK.format(date);
 }
 
 /**
@@ -25,12 +30,10 @@ export function clock(date) {
  * @param {Date} date
  */
 export function moment(date) {
-  const day = date.toLocaleDateString("en-GB", { day: "numeric", month: "short", year: "numeric" });
-  return `${day}, ${clock(date)} ${zone(date)}`;
+  return `${DAY.format(date)}, ${clock(date)} ${zone(date)}`;
 }
 
 /** @param {Date} date */
 export function zone(date) {
-  const parts = new Intl.DateTimeFormat("en-GB", { timeZoneName: "short" }).formatToParts(date);
-  return parts.find((part) => part.type === "timeZoneName")?.value ?? "";
+  return ZONE.formatToParts(date).find((part) => part.type === "timeZoneName")?.value ?? "";
 }

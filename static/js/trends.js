@@ -25,9 +25,9 @@ export function keepTrends(fragment) {
 async function load() {
   if (document.hidden) return;
   const options = { headers: { Accept: "text/html" }, signal: AbortSignal.timeout(TIMEOUT_MS) };
-  const response = await fetchChecked("/trends", options, "text/html").catch(() => null);
-  if (!response) return;
-  const page = new DOMParser().parseFromString(await response.text(), "text/html");
+  const text = await fetchChecked("/trends", options, "text/html").then((response) => response.text()).catch(() => null);
+  if (text === null) return; // the end of the time may come in the middle of the answer, too
+  const page = new DOMParser().parseFromString(text, "text/html");
   for (const fresh of page.querySelectorAll("[id^=trend-]")) {
     document.getElementById(fresh.id)?.replaceChildren(...fresh.childNodes);
   }

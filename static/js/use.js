@@ -13,9 +13,29 @@ export function inUse(element) {
  * @param {Element} list
  */
 export function isReading(list) {
+  return isScrolledInto(list.closest("table") ?? list) || inUse(list.closest("[data-region]") ?? list);
+}
+
+/**
+ * To ask where something lies, or whether anything is selected, makes the browser lay the whole page out: for each event
+ * of a busy stream that is most of its work. So both are remembered until the reader does something, or things have moved.
+ */
+const LOOK_EVERY_MS = 1_000;
+let looked = { at: -Infinity, into: false };
+let selects = false;
+
+export function watchUse() {
+  document.addEventListener("scroll", () => { looked = { at: -Infinity, into: false }; }, { passive: true });
+  document.addEventListener("selectionchange", () => { selects = getSelection()?.isCollapsed === false; });
+}
+
+/** @param {Element} table */
+function isScrolledInto(table) {
+  const now = performance.now();
+  if (now - looked.at < LOOK_EVERY_MS) return looked.into;
   const bar = document.querySelector(".bar")?.getBoundingClientRect().bottom ?? 0;
-  const table = list.closest("table") ?? list;
-  return (scrollY > 0 && table.getBoundingClientRect().top < bar) || inUse(list.closest("[data-region]") ?? list);
+  looked = { at: now, into: scrollY > 0 && table.getBoundingClientRect().top < bar };
+  return looked.into;
 }
 
 /** @param {Element} element */
@@ -26,8 +46,7 @@ function hasFocus(element) {
 
 /** @param {Element} element */
 function hasSelection(element) {
-  const selection = getSelection();
-  return selection !== null && !selection.isCollapsed && selection.containsNode(element, true);
+  return selects && getSelection()?.containsNode(element, true) === true;
 }
 
 /** @param {Element} element */

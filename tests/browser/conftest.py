@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
 from scripts.bootstrap import NO_CHROMIUM, find_chromium, skip_browser
 from tests.beacon_process import Beacon, servers
+from tests.browser.plain_chromium import PlainChromium
 from tests.browser.tab import HEAR, Tab, Trouble
 from tests.demo_process import DemoService, start_demo
 
 MakeBeacon = Callable[..., Beacon]
 StartService = Callable[[], DemoService]
 Visit = Callable[..., Tab]
+StartChromium = Callable[..., PlainChromium]
 
 POLL_S = 1.0
 FALLBACK_POLL_S = 0.3
@@ -50,6 +53,20 @@ def browser() -> Iterator[Browser]:
         launched = playwright.chromium.launch(executable_path=chromium, args=arguments)
         yield launched
         launched.close()
+
+
+@pytest.fixture
+def start_chromium(tmp_path: Path) -> Iterator[StartChromium]:
+    """`start_chromium("--an-argument")`: a browser as people have it, with a profile of its own."""
+    if skip_browser():
+        pytest.skip("BEACON_SKIP_BROWSER=1")
+    with ExitStack() as running:
+        yield lambda *arguments: running.enter_context(PlainChromium(tmp_path / "profile", *arguments))
+
+
+@pytest.fixture
+def chromium(start_chromium: StartChromium) -> PlainChromium:
+    return start_chromium()
 
 
 @pytest.fixture(scope="module")

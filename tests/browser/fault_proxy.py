@@ -2,6 +2,7 @@
 
 import socket
 import threading
+from collections import deque
 from contextlib import suppress
 from typing import Literal, Self
 
@@ -11,8 +12,14 @@ Mode = Literal["pass", "cut-after-hello", "say-nothing", "hold", "login-page"]
 SILENT = ("hold", "say-nothing")  # a stream that opened in one of them says nothing in the other either
 
 
+def refusal(status: str, *headers: str) -> bytes:
+    """What a server or somebody before it answers instead of a stream."""
+    return "\r\n".join([f"HTTP/1.1 {status}", "Content-Length: 0", "Connection: close", *headers, "", ""]).encode()
+
+
 class FaultProxy:
-    """One request a connection, so that each is judged by its own path. `swap` replaces bytes of streams."""
+    """One request a connection, so that each is judged by its own path. `swap` replaces bytes of streams, `answers` are
+    what the next requests for a stream get."""
 
     def __init__(self, port: int) -> None:
         self._upstream = port
@@ -20,6 +27,7 @@ class FaultProxy:
         self._streams: list[socket.socket] = []
         self.mode: Mode = "pass"
         self.swap: tuple[bytes, bytes] | None = None
+        self.answers: deque[bytes] = deque()
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
 
     def __enter__(self) -> Self:
@@ -35,6 +43,12 @@ class FaultProxy:
         while self._streams:
             _close(self._streams.pop())
 
+    def say(self, frame: str) -> None:
+        """Words that every open stream gets beside the server's own."""
+        for client in self._streams:
+            with suppress(OSError):
+                client.sendall(frame.encode())
+
     def _accept(self) -> None:
         with suppress(OSError):
             while True:
@@ -47,7 +61,9 @@ class FaultProxy:
             streams = head.startswith(STREAM)
             if streams:
                 self._streams.append(client)
-            if streams and self.mode == "login-page":
+            if streams and self.answers:
+                client.sendall(self.answers.popleft())
+            elif streams and self.mode == "login-page":
                 client.sendall(HEAD.replace(b"event-stream", b"html") + b"<h1>Log in to the guest network</h1>")
             elif streams and self.mode == "say-nothing":
                 client.sendall(HEAD)

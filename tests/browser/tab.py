@@ -189,13 +189,13 @@ class Tab:
         self.asked.append(request.url)
 
 
-def listed_ids(beacon: Beacon, user: str) -> list[int]:
+def listed_ids(beacon: Beacon, user: str, limit: int = LIST_LENGTH) -> list[int]:
     """The newest changes that this viewer's list should show, from the table itself."""
     unlisted = ", ".join(f"'{name}'" for name in sorted(UNLISTED_TYPES))
     rows: list[tuple[Any, ...]] = beacon.sql(
         f"SELECT id FROM event WHERE type NOT IN ({unlisted}) AND audience IN ('everyone', 'role:viewer', ?)"
         " ORDER BY id DESC LIMIT ?",
         f"user:{user}",
-        LIST_LENGTH,
+        limit,
     )
     return [row[0] for row in rows]

@@ -4,14 +4,27 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from tests.beacon_process import Beacon
 from tests.browser.conftest import Visit
+from tests.browser.tab import Tab
 
 AXE = Path(__file__).resolve().parents[2] / "node_modules" / "axe-core" / "axe.min.js"
-PAGES = ("/", "/?q=colour:red&sort=service", "/services/mail", "/notifications", "/login", "/services/nobody")
+PAGES = (
+    "/",
+    "/?q=colour:red&sort=service",
+    "/services/mail",
+    "/notifications",
+    "/widgets/notifications",
+    "/login",
+    "/services/nobody",
+)
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+TOASTS = """async () => {
+  const { showToast } = await import(`/static/${document.body.dataset.build}/js/toast.js`);
+  for (const severity of ["success", "warning", "error"]) showToast({ severity, text: "of a test", sticky: true });
+}"""
 RUN = """async () => {
   const { violations } = await axe.run(document, { resultTypes: ["violations"] });
   return violations
@@ -27,6 +40,9 @@ def busy(beacon: Beacon) -> Beacon:
     return beacon
 
 
+PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
+
+
 @pytest.mark.parametrize("path", PAGES)
 def test_axe_finds_nothing_serious_light_and_dark(busy: Beacon, visit: Visit, path: str) -> None:
     user = None if path == "/login" else "bob"
@@ -39,6 +55,49 @@ def test_axe_finds_nothing_serious_light_and_dark(busy: Beacon, visit: Visit, pa
     if path == "/":
         tab.page.keyboard.press("?")
         assert serious(tab.page) == []
+
+
+def test_axe_finds_nothing_serious_on_a_phone(busy: Beacon, visit: Visit) -> None:
+    for path in ("/", "/services/mail", "/notifications"):
+        tab = ready(visit(busy, "bob", path, bypass_csp=True, **PHONE))
+        assert serious(tab.page) == [], path
+        tab.page.locator("#menu summary").tap()
+        assert serious(tab.page) == [], path
+
+
+def test_axe_finds_nothing_serious_in_what_opens_and_what_is_said(busy: Beacon, visit: Visit) -> None:
+    """Results of a search, the popover of the badge, the panel, toasts, a page offline and a page that died."""
+    tab = ready(visit(busy, "bob", "/?q=state:failed", bypass_csp=True, allow=["ERR_INTERNET_DISCONNECTED"]))
+    page = tab.page
+    assert page.locator("#changes > [data-id]").count() > 0
+    assert serious(page) == []
+    page.locator(".badge-button").click()
+    expect(page.locator("#connection-detail")).to_be_visible()
+    assert serious(page) == []
+    page.keyboard.press("Escape")
+    page.locator("#bell").click()
+    expect(page.locator("#panel .notices")).to_be_visible()
+    assert serious(page) == []
+    page.locator("#panel-close").click()
+    page.evaluate(TOASTS)
+    expect(page.locator(".toast")).to_have_count(3)
+    page.evaluate("document.getElementById('dead').hidden = false")
+    page.context.set_offline(True)
+    expect(page.locator("#banner")).to_be_visible()
+    assert serious(page) == []
+
+
+def test_axe_finds_nothing_serious_in_the_widget_and_in_errors(busy: Beacon, visit: Visit) -> None:
+    for path, user in (("/widgets/notifications", "bob"), ("/services/nobody", "bob"), ("/audit", None)):
+        tab = visit(busy, user, path, bypass_csp=True, allow=["404", "401", "403"])
+        tab.page.add_script_tag(path=str(AXE))
+        assert serious(tab.page) == [], path
+
+
+def ready(tab: Tab) -> Tab:
+    tab.wait_state("connected")
+    tab.page.add_script_tag(path=str(AXE))
+    return tab
 
 
 def serious(page: Page) -> list[Any]:

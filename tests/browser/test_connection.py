@@ -17,7 +17,8 @@ DELAYS_S = (1, 2, 4, 8, 16)
 CHECKER = """() => {
   window.checked = [];
   const look = () => {
-    for (const row of document.querySelectorAll("#changes > [data-id]")) {
+    const rows = [...document.querySelectorAll("#changes > [data-id]")].reverse();  // the oldest first, as they came
+    for (const row of rows) {
       if (!window.checked.includes(row.dataset.id)) window.checked.push(row.dataset.id);
     }
   };

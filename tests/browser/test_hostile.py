@@ -70,7 +70,7 @@ def test_a_hostile_service_is_shown_as_text_everywhere(
     assert_harmless(tab)
     tab.page.get_by_role("link", name=f"Review {title}").click()
     boxes = tab.page.locator("#open-items input[type=checkbox]")
-    assert boxes.count() == len(lost)
+    expect(boxes).to_have_count(len(lost))
     expect(tab.page.get_by_role("heading", level=1)).to_have_text(title)
     assert_harmless(tab)
     tab.page.get_by_label("Why these are in order").fill(f"</p><script>{RUN}</script>")

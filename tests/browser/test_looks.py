@@ -13,11 +13,18 @@ PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobil
 LONG = "a-job-with-a-name-that-nobody-would-type-" * 4
 
 FOCUSABLE = """() => {
-  const all = document.querySelectorAll("a[href], button:enabled, input:enabled:not([type=hidden]), summary");
+  const wanted = "a[href], button:enabled, input:enabled:not([type=hidden]), summary, [tabindex='0']";
+  const all = document.querySelectorAll(wanted);
   const reachable = [...all].filter((one) => one.checkVisibility());
   reachable.forEach((one, at) => { one.dataset.at = at; });
   return reachable.map((one) => `${one.dataset.at} ${one.outerHTML.slice(0, 120)}`);
 }"""
+WALL_PARTS = ["html", ".tile-name", ".figure dd", ".bar", ".strip-summary", "#changes td", ".bar .icon"]
+# The size of type and the height of each part.
+SIZES = """(names) => Object.fromEntries(names.map((name) => {
+  const one = document.querySelector(name);
+  return [name, [parseFloat(getComputedStyle(one).fontSize), one.getBoundingClientRect().height]];
+}))"""
 FOCUSED = """() => {
   const one = document.activeElement;
   const box = one.getBoundingClientRect();
@@ -118,6 +125,81 @@ def test_only_production_fills_its_badge(beacon: Beacon, start_beacon: MakeBeaco
         badge = visit(server, None, "/login").page.locator(".environment")
         expect(badge).to_have_text(name)
         expect(badge).to_have_css("background-color", colour)
+
+
+def test_a_phone_has_its_links_in_a_menu_that_a_tap_beside_it_or_escape_closes(beacon: Beacon, visit: Visit) -> None:
+    tab = visit(beacon, "alice", **PHONE)
+    tab.wait_state("connected")
+    page = tab.page
+    expect(page.locator(".bar-links")).to_be_hidden()
+    opener, link = page.locator("#menu summary"), page.get_by_role("link", name="Dashboard")
+    expect(link).to_be_hidden()
+    for close in (
+        lambda: page.locator("#main").tap(position={"x": 20, "y": 600}),
+        lambda: page.keyboard.press("Escape"),
+    ):
+        opener.tap()
+        expect(link).to_be_visible()
+        expect(page.get_by_role("button", name="Log out")).to_be_visible()
+        opener.focus()
+        close()
+        expect(link).to_be_hidden()
+    opener.tap()
+    page.locator("#menu").get_by_role("link", name="Notifications").tap()
+    page.wait_for_url("**/notifications")
+
+
+def test_the_menu_of_a_phone_works_without_scripts(beacon: Beacon, visit: Visit) -> None:
+    page = visit(beacon, "alice", "/services/mail", java_script_enabled=False, **PHONE).page
+    page.locator("#menu summary").tap()
+    page.get_by_role("link", name="Dashboard").tap()
+    page.wait_for_url(f"{beacon.url}/")
+    page.locator("#menu summary").tap()
+    page.get_by_role("button", name="Log out").tap()
+    page.wait_for_url(f"{beacon.url}/login")
+
+
+def test_on_a_phone_a_row_has_two_lines_and_nothing_is_wider_than_360_pixels(troubled: Beacon, visit: Visit) -> None:
+    tab = visit(troubled, "bob", **{**PHONE, "viewport": {"width": 360, "height": 740}})
+    tab.wait_state("connected")
+    assert tab.page.evaluate("document.documentElement.scrollWidth") == 360
+    rows = tab.page.locator("#changes > [data-id]")
+    assert rows.evaluate_all("all => all.every((row) => row.offsetHeight <= 64)")
+    line = "cells => cells.map((cell) => cell.getBoundingClientRect().top)"
+    state, subject, time, words = (
+        rows.first.locator(f".{name}").evaluate_all(line)[0] for name in ("is", "what", "at", "words")
+    )
+    assert abs(state - subject) < 12
+    assert abs(time - words) < 12
+    assert time > subject + 12
+
+
+def test_on_a_wall_the_same_layout_grows(beacon: Beacon, visit: Visit) -> None:
+    tab = visit(beacon, "alice", viewport={"width": 1280, "height": 800})
+    tab.wait_state("connected")
+    desk = tab.page.evaluate(SIZES, WALL_PARTS)
+    tab.page.set_viewport_size({"width": 1920, "height": 1080})
+    wall = tab.page.evaluate(SIZES, WALL_PARTS)
+    assert (desk["html"][0], wall["html"][0]) == (16, 20)
+    assert all(wall[name][0] == desk[name][0] * 1.25 for name in desk)
+    assert all(wall[name][1] > desk[name][1] for name in desk)
+    assert tab.page.evaluate("document.documentElement.scrollWidth") == 1920
+
+
+@pytest.mark.parametrize("width", [360, 800, 1280, 1920])
+def test_what_opens_from_the_badge_does_not_cover_the_banners_button(beacon: Beacon, visit: Visit, width: int) -> None:
+    tab = visit(beacon, "alice", viewport={"width": width, "height": 800}, allow=["ERR_INTERNET_DISCONNECTED"])
+    tab.wait_state("connected")
+    tab.page.context.set_offline(True)
+    button = tab.page.locator("#banner").get_by_role("button")
+    expect(button).to_be_visible()
+    tab.page.locator(".badge-button").click()
+    detail = tab.page.locator("#connection-detail")
+    expect(detail).to_be_visible()
+    one, other = detail.bounding_box(), button.bounding_box()
+    assert one is not None
+    assert other is not None
+    assert one["y"] >= other["y"] + other["height"]
 
 
 def press_until(page: Page, done: Callable[[], bool]) -> None:

@@ -1,20 +1,57 @@
 """Notifications, messages and toasts as people meet them."""
 
-import threading
+import re
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from datetime import datetime
 
 import pytest
 import requests
 from playwright.sync_api import Page, expect
 
 from tests.beacon_process import Beacon
-from tests.browser.conftest import MakeBeacon, StartService, Visit
+from tests.browser.conftest import FALLBACK_POLL_S, Visit, end
 from tests.browser.tab import Tab
+from tests.demo_process import DemoService
 from tests.notifications.scene import in_minutes, notice, titles
 
 WITHIN_MS = 5_000
+# What is read aloud by itself: titles of notifications, messages, states; never how many there are.
+LIVE = "[aria-live], [role=log], [role=status], [role=alert]"
+# Notes when each message reached the screen, on the clock that this machine's processes share.
+NOTE_FLASHES = """() => {
+  window.flashes = {};
+  new MutationObserver(() => {
+    for (const flash of document.querySelectorAll(".flash")) {
+      window.flashes[flash.id] ??= (performance.timeOrigin + performance.now()) / 1000;
+    }
+  }).observe(document.body, { childList: true, subtree: true });
+}"""
+# Looks are spread over half a second, which these tests would wait for again and again.
+AT_ONCE = "Math.random = () => 0"
+
+
+@pytest.fixture(scope="module")
+def beacon(tmp_path_factory: pytest.TempPathFactory, service: DemoService) -> Iterator[Beacon]:
+    """Shared by the module; it polls often, because a discrepancy has to last three polls."""
+    running = Beacon(tmp_path_factory.mktemp("beacon"), POLL_INTERVAL_S=0.2, FALLBACK_POLL_S=FALLBACK_POLL_S)
+    running.watch("mail", service.url, "Mail")
+    running.start()
+    yield running
+    end(running)
+
+
+@pytest.fixture
+def visit(visit: Visit) -> Visit:
+    """Tabs that look again at once when they are told to."""
+
+    def open_tab(beacon: Beacon, user: str, path: str = "/", **options: object) -> Tab:
+        tab = visit(beacon, user, None, **options)
+        tab.page.context.add_init_script(AT_ONCE)
+        tab.goto(path)
+        return tab
+
+    return open_tab
 
 
 def send_flash(beacon: Beacon, text: str, severity: str = "warning", minutes: float = 30) -> str:
@@ -42,21 +79,24 @@ def wait_unread(tab: Tab, words: str) -> None:
 
 def test_a_message_is_on_every_streaming_screen_in_under_a_second(beacon: Beacon, visit: Visit) -> None:
     alice, charlie = connected(visit(beacon, "alice")), connected(visit(beacon, "charlie", "/notifications"))
-    sent = time.monotonic()
+    for tab in (alice, charlie):
+        tab.page.evaluate(NOTE_FLASHES)
+    sent = time.time()
     flash_id = send_flash(beacon, "Deploy at three")
     for tab in (alice, charlie):
         bar = tab.page.locator(f"#flash-{flash_id}")
-        expect(bar).to_contain_text("Deploy at three", timeout=1_000)
+        expect(bar).to_contain_text("Deploy at three", timeout=WITHIN_MS)
+        assert tab.page.evaluate("(id) => window.flashes[id]", f"flash-{flash_id}") - sent < 1.0
         expect(bar).to_contain_text("bob")
-        expect(bar.locator("time")).to_have_text(time.strftime("%H:%M", time.localtime(time.time() + 1800)))
-    assert time.monotonic() - sent < 1.0
+        [(ends,)] = beacon.sql("SELECT expires_at FROM flash_message WHERE id = ?", flash_id)
+        local = datetime.fromisoformat(ends).astimezone()
+        assert local.timestamp() == pytest.approx(sent + 30 * 60, abs=10)
+        expect(bar.locator("time")).to_have_text(re.compile(rf"{local:%H:%M}$"))  # perhaps it is tomorrow
     second = alice.beside("/notifications")
     alice.page.get_by_role("button", name="Dismiss the message of bob").click()
     for tab in (alice, second):
         expect(tab.page.locator(f"#flash-{flash_id}")).to_have_count(0, timeout=WITHIN_MS)
     expect(charlie.page.locator(f"#flash-{flash_id}")).to_be_visible()
-    late = visit(beacon, "charlie", java_script_enabled=False)
-    expect(late.page.locator(f"#flash-{flash_id}")).to_be_visible()
 
 
 def test_a_message_goes_when_it_ends(beacon: Beacon, visit: Visit) -> None:
@@ -80,6 +120,7 @@ def test_the_bell_counts_and_what_is_read_in_one_tab_is_read_in_the_other(beacon
     panel = tab.page.locator("#panel")
     expect(panel.locator("[data-notice][data-unread]")).to_have_count(2)
     expect(tab.page.get_by_role("log")).to_contain_text("Command 1 ended")
+    expect(tab.page.locator(LIVE).filter(has_text="2 unread")).to_have_count(0)
     panel.get_by_role("button", name="Mark all read").click()
     for each in (tab, other):
         wait_unread(each, "")
@@ -139,29 +180,107 @@ def test_a_failure_of_my_own_action_stays_and_interrupts(beacon: Beacon, visit: 
 
 
 def test_the_page_works_without_scripts(beacon: Beacon, visit: Visit) -> None:
-    clear(beacon, "alice")
-    notice(beacon.app, "user:alice", "plain:1", "Without scripts")
-    tab = visit(beacon, "alice", java_script_enabled=False)
+    clear(beacon, "charlie")
+    flash_id = send_flash(beacon, "Also without scripts")
+    notice(beacon.app, "user:charlie", "plain:1", "Without scripts")
+    tab = visit(beacon, "charlie", java_script_enabled=False)
+    flash = tab.page.locator(f"#flash-{flash_id}")
+    expect(flash).to_be_visible()
     tab.page.locator("#bell").click()
     assert tab.page.url == f"{beacon.url}/notifications"
     tab.page.get_by_role("searchbox").fill("without")
     tab.page.get_by_role("button", name="Filter").click()
     assert "q=without" in tab.page.url
-    row = tab.page.locator("tr", has_text="Without scripts")
+    row = tab.page.locator("tr", has_text="Without scripts").first
     row.get_by_role("button", name="Mark read").click()
     assert "q=without" in tab.page.url
     expect(row).not_to_have_attribute("data-unread", "")
+    flash.get_by_role("button", name="Dismiss the message of bob").click()
+    expect(flash).to_have_count(0)
+    assert "q=without" in tab.page.url
 
 
-def test_a_discrepancy_that_lasts_and_its_end_are_noticed(
-    start_beacon: MakeBeacon, start_service: StartService, visit: Visit
-) -> None:
-    service = start_service()
+def test_what_an_operator_typed_is_kept_when_it_cannot_be_sent(beacon: Beacon, visit: Visit) -> None:
+    page = visit(beacon, "bob", "/notifications", allow=[r"status of 400"]).page
+    message = page.get_by_role("textbox", name="Message")
+    message.fill("  ")
+    page.locator("#send").get_by_label("Severity").select_option("critical")
+    page.get_by_role("button", name="Send").click()
+    expect(page.get_by_role("alert").filter(has_text="The message is empty")).to_be_visible()
+    expect(message).to_be_focused()
+    expect(message).to_have_value("  ")
+    message.fill("Everything stops at noon")
+    page.get_by_role("button", name="Send").click()
+    flash = page.locator(".flash", has_text="Everything stops at noon")
+    expect(flash).to_have_attribute("data-state", "critical")
+    expect(message).to_have_value("")
+
+
+def test_a_page_that_polls_shows_a_message_with_its_next_poll(beacon: Beacon, visit: Visit) -> None:
+    beacon.set_rollout(0)
+    try:
+        tab = visit(beacon, "alice")
+        tab.wait_state("polling")
+        flash_id = send_flash(beacon, "For those who poll")
+        expect(tab.page.locator(f"#flash-{flash_id}")).to_be_visible(timeout=1_000 * FALLBACK_POLL_S + 1_000)
+    finally:
+        beacon.set_rollout(100)
+
+
+def test_the_open_page_takes_new_ones_and_holds_them_while_somebody_reads(beacon: Beacon, visit: Visit) -> None:
+    clear(beacon, "charlie")
+    notice(beacon.app, "user:charlie", "page:0", "Was there before")
+    tab = connected(visit(beacon, "charlie", "/notifications"))
+    page = tab.page
+    tab.mark()
+    rows, new = page.locator("tr[data-notice]"), page.locator("#notifications-new")
+    before = rows.count()
+    notice(beacon.app, "user:charlie", "page:1", "Came by itself")
+    expect(rows.first).to_contain_text("Came by itself", timeout=WITHIN_MS)
+    rows.first.get_by_role("button", name="Mark read").focus()
+    for number in (2, 3):
+        notice(beacon.app, "user:charlie", f"page:{number}", f"Waits {number}")
+    expect(new).to_have_text("2 new", timeout=WITHIN_MS)
+    expect(rows).to_have_count(before + 1)
+    expect(rows.first.get_by_role("button", name="Mark read")).to_be_focused()
+    new.click()
+    expect(rows.first).to_contain_text("Waits 3", timeout=WITHIN_MS)
+    expect(new).to_be_hidden()
+    select_text(page)
+    notice(beacon.app, "user:charlie", "page:4", "Waits for the selection")
+    expect(new).to_have_text("1 new", timeout=WITHIN_MS)
+    page.evaluate("getSelection().removeAllRanges()")
+    expect(rows.first).to_contain_text("Waits for the selection", timeout=WITHIN_MS)
+    expect(new).to_be_hidden()
+    clear(beacon, "charlie")
+    expect(page.locator("tr[data-notice][data-unread]")).to_have_count(0, timeout=WITHIN_MS)
+    expect(page.get_by_role("button", name="Mark all read").first).to_be_disabled()
+    assert not tab.was_reloaded
+
+
+def test_a_later_page_stays_as_it_is_and_leads_to_what_is_new(beacon: Beacon, visit: Visit) -> None:
+    for number in range(2):
+        notice(beacon.app, "user:pia", f"later:{number}", f"Earlier {number}")
+    page = connected(visit(beacon, "pia", "/notifications?q=earlier&limit=1&page=2")).page
+    expect(page.locator("tr[data-notice]")).to_contain_text("Earlier 0")
+    notice(beacon.app, "user:pia", "later:2", "Earlier 2")
+    new = page.locator("#notifications-new")
+    expect(new).to_have_text("1 new", timeout=WITHIN_MS)
+    expect(page.locator("tr[data-notice]")).to_contain_text("Earlier 0")
+    new.click()
+    expect(page).to_have_url(f"{beacon.url}/notifications?q=earlier&limit=1")
+    expect(page.locator("tr[data-notice]")).to_contain_text("Earlier 2")
+
+
+def select_text(page: Page) -> None:
+    """As somebody does who copies a title."""
+    page.evaluate("getSelection().selectAllChildren(document.querySelector('tr[data-notice] .notice-title'))")
+
+
+def test_a_discrepancy_that_lasts_and_its_end_are_noticed(beacon: Beacon, service: DemoService, visit: Visit) -> None:
     service.create_jobs({"state": "queued"}, {"state": "queued"})
-    beacon = start_beacon(POLL_INTERVAL_S=0.5)
-    beacon.watch("mail", service.url, "Mail")
     tab = visit(beacon, "alice")
-    expect(tab.tile("mail")).to_have_attribute("data-state", "verified", timeout=10_000)
+    expect(tab.figure("mail", "queued")).to_have_text("2", timeout=10_000)
     clear(beacon, "alice")
     wait_unread(tab, "")
     service.lose(1)
@@ -172,78 +291,7 @@ def test_a_discrepancy_that_lasts_and_its_end_are_noticed(
     requests.post(f"{beacon.url}/services/mail/discrepancies/accept", json=accept, headers=with_token, timeout=10)
     wait_unread(tab, "2 unread")
     assert titles(beacon.app)[-1] == "Mail is verified again"
-
-
-class _Host(BaseHTTPRequestHandler):
-    """A page of another site that embeds the widget and answers when it asks for a token."""
-
-    page = b""
-
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", "text/html")
-        self.end_headers()
-        self.wfile.write(self.page)
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- the base class's name
-        pass
-
-
-@pytest.fixture
-def host() -> Iterator[ThreadingHTTPServer]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Host)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server
-    server.shutdown()
-    server.server_close()
-
-
-def embedding(page: Page, beacon: Beacon, host: ThreadingHTTPServer, token: str) -> str:
-    """Open the host's page: on `localhost`, which is another site than 127.0.0.1."""
-    origin = f"http://localhost:{host.server_port}"
-    _Host.page = f"""<!doctype html><title>Host</title><iframe id="w" title="w" src="{beacon.url}/widgets/notifications"
-        width="380" height="500"></iframe><script>
-        addEventListener("message", (event) => {{
-          if (event.origin === "{beacon.url}" && event.data.type === "beacon:widget-ready" && "{token}")
-            event.source.postMessage({{ type: "beacon:widget-token", token: "{token}" }}, "{beacon.url}");
-        }});</script>""".encode()
-    page.goto(origin)
-    return origin
-
-
-def test_the_widget_on_another_site_shows_what_its_token_names(
-    start_beacon: MakeBeacon, host: ThreadingHTTPServer, visit: Visit
-) -> None:
-    origin = f"http://localhost:{host.server_port}"
-    beacon = start_beacon(WIDGET_ORIGINS=origin)
-    notice(beacon.app, "user:alice", title="Only for Alice")
-    asked = requests.post(
-        f"{beacon.url}/api/widgets/token", json={"user": "alice"}, headers=beacon.bearer("ada", "admin"), timeout=10
-    )
-    expected = [r"request to http://localhost", r"401", r"favicon", r"request to http://127"]
-    tab = visit(beacon, "charlie", None, allow=expected)
-    embedding(tab.page, beacon, host, asked.json()["token"])
-    widget = tab.page.frame_locator("#w")
-    expect(widget.locator(".notice-title", has_text="Only for Alice")).to_be_visible(timeout=WITHIN_MS)
-    widget.get_by_role("button", name="Mark all read").click()
-    expect(widget.get_by_role("button", name="Mark all read")).to_be_disabled(timeout=WITHIN_MS)
-    embedding(tab.page, beacon, host, "")
-    expect(tab.page.frame_locator("#w").get_by_role("link", name="Open Beacon")).to_be_visible()
-    expect(tab.page.frame_locator("#w").locator(".notice-title")).to_have_count(0)
-
-
-def test_the_widget_is_not_shown_on_a_site_that_is_not_named(
-    beacon: Beacon, host: ThreadingHTTPServer, visit: Visit
-) -> None:
-    tab = visit(beacon, "alice", None, allow=[r"frame-ancestors", r"request to http://localhost", r"favicon"])
-    embedding(tab.page, beacon, host, "")
-    expect(tab.page.frame_locator("#w").get_by_role("link", name="Open Beacon")).to_have_count(0)
-
-
-def test_on_its_own_site_the_session_fills_the_widget(beacon: Beacon, visit: Visit) -> None:
-    notice(beacon.app, "user:alice", "widget:own", "In my own widget")
-    alice = visit(beacon, "alice", "/widgets/notifications")
-    expect(alice.page.locator(".notice-title", has_text="In my own widget")).to_be_visible(timeout=WITHIN_MS)
-    charlie = visit(beacon, "charlie", "/widgets/notifications")
-    expect(charlie.page.get_by_role("link", name="All notifications")).to_be_visible(timeout=WITHIN_MS)
-    expect(charlie.page.locator(".notice-title", has_text="In my own widget")).to_have_count(0)
+    tab.page.locator("#bell").click()
+    cause = tab.page.locator("#panel").get_by_role("link", name="Mail: discrepancy for 3 polls")
+    cause.click()
+    expect(tab.page).to_have_url(f"{beacon.url}/services/mail#open-items")

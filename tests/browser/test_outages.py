@@ -1,6 +1,8 @@
 """What a page shows while something is away, and that nothing is lost or doubled when it is back."""
 
+import re
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,9 +11,13 @@ from playwright.sync_api import expect
 
 from tests.beacon_process import Beacon, wait_for
 from tests.browser.conftest import POLL_S, MakeBeacon, Visit
+from tests.browser.fault_proxy import FaultProxy
+from tests.browser.tab import Tab
 from tests.demo_process import DemoService
 
 AWAY = r"Failed to load resource"  # what Chromium itself says of every request that fails
+
+PROXIED = r"request to http://127\.0\.0\.1"
 
 
 def publish(beacon: Beacon, name: str, number: int) -> list[int]:
@@ -73,6 +79,67 @@ def test_a_server_that_stays_away_shows_as_offline_and_is_found_again(start_beac
     assert tab.asked_for("/api/events/frames") == polls, "it polls beside its stream"
     assert not tab.page.title().startswith("◌")
     assert not tab.was_reloaded
+
+
+@pytest.mark.parametrize("state", ["polling", "offline"])
+def test_a_restarted_server_is_back_on_the_stream_within_the_polling_interval_and_two_seconds(
+    start_beacon: MakeBeacon, visit: Visit, state: str
+) -> None:
+    fallback_s = 1.0
+    beacon = start_beacon(FALLBACK_POLL_S=fallback_s)
+    with FaultProxy(beacon.port) as proxy:
+        tab = visit(beacon, "alice", None, allow=[AWAY, PROXIED])
+        tab.page.clock.install()
+        tab.page.goto(proxy.url)
+        tab.wait_state("connected")
+        proxy.mode = "cut-after-hello"
+        proxy.cut()
+        run_until(tab, "polling")
+        if state == "offline":
+            beacon.kill()
+            run_until(tab, "offline")
+            expect(tab.badge).to_have_attribute("title", "The server cannot be reached; trying on.")
+        else:
+            expect(tab.badge).to_have_attribute("title", re.compile("cannot be had"))
+            beacon.kill()
+        insert_by_hand(beacon, "while.down", 3)
+        proxy.mode = "pass"
+        beacon.start()
+        ready = time.monotonic()
+        tab.wait_state("connected", within_s=fallback_s + 2)
+        assert time.monotonic() - ready <= fallback_s + 2
+        tab.wait_right()
+        expect(tab.page.locator("#banner")).to_be_hidden()
+
+
+def run_until(tab: Tab, state: str) -> None:
+    """The page's clock runs until it has tried and waited enough."""
+    for _ in range(60):
+        tab.page.wait_for_timeout(50)  # the network's own time
+        if tab.page.locator("html").get_attribute("data-connection") == state:
+            return
+        tab.page.clock.run_for(1_000)
+    raise AssertionError(f"never {state}")
+
+
+def test_without_a_network_the_page_is_offline_at_once_says_so_and_is_right_within_a_second_of_its_return(
+    beacon: Beacon, visit: Visit
+) -> None:
+    tab = visit(beacon, "alice", allow=[AWAY])
+    tab.wait_state("connected")
+    tab.page.context.set_offline(True)
+    tab.wait_state("offline", within_s=1)
+    expect(tab.badge).to_have_attribute("title", "This computer has no network. What you see is from before.")
+    expect(tab.page.locator("#banner")).to_contain_text("This computer has no network")
+    ids = publish(beacon, "while.offline", 60)
+    asked = len(tab.asked)
+    tab.page.context.set_offline(False)
+    back = time.monotonic()
+    tab.wait_change(ids[-1])
+    tab.wait_state("connected")
+    assert time.monotonic() - back < 1.5  # 0.5: this machine has other work too
+    tab.wait_right()
+    assert not [url for url in tab.asked[asked:] if "/api/events/frames" in url], "the stream alone brings it all"
 
 
 @pytest.mark.parametrize("streaming", [100, 0])

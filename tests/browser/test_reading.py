@@ -1,7 +1,7 @@
 """Nothing moves under a reader's hands; filter, sort and search live in the address."""
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Locator, expect
 
 from tests.beacon_process import Beacon
 from tests.browser.conftest import Visit
@@ -111,15 +111,123 @@ def test_the_search_form_its_errors_and_the_heads_work_without_scripts_and_back_
     page = tab.page
     page.get_by_label("Search the changes").fill('state:failed "queue q"')
     page.get_by_role("button", name="Search").click()
-    assert page.url == f"{beacon.url}/?q=state%3Afailed+%22queue+q%22"
+    assert page.url == f"{beacon.url}/?q=state%3Afailed+%22queue+q%22#changes-title"
     assert page.locator(f"#change-{ids[0]}").count() == 1
     assert page.locator(f"#change-{ids[1]}").count() == 0
     page.get_by_role("link", name="Service", exact=True).click()
     expect(page.locator("th[aria-sort]")).to_have_text("Service ↑")
     page.go_back()
-    assert page.url == f"{beacon.url}/?q=state%3Afailed+%22queue+q%22"
+    assert page.url == f"{beacon.url}/?q=state%3Afailed+%22queue+q%22#changes-title"
     page.get_by_label("Search the changes").fill("colour:red")
     page.get_by_role("button", name="Search").click()
     expect(page.locator("#q-errors")).to_contain_text("There is no filter “colour:”")
     page.get_by_role("link", name="Show all").click()
     expect(page.locator("#q")).to_have_value("")
+
+
+def test_an_open_dialog_stays_and_the_page_under_it_goes_on(beacon: Beacon, service: DemoService, visit: Visit) -> None:
+    tab = filled(beacon, visit)
+    tab.page.keyboard.press("?")
+    expect(tab.page.locator("#help")).to_be_visible()
+    [new] = broadcast(beacon)
+    before = tab.figure("mail", "running").inner_text()
+    service.create_jobs({"state": "running"})
+    expect(tab.figure("mail", "running")).not_to_have_text(before)
+    tab.wait_change(new)
+    expect(tab.page.locator("#help")).to_be_visible()
+    assert tab.page.evaluate("document.querySelector('#help').contains(document.activeElement)")
+    tab.page.keyboard.press("Escape")
+    tab.page.get_by_label("Search the changes").click()  # the page is not left inert
+    expect(tab.page.get_by_label("Search the changes")).to_be_focused()
+
+
+def test_a_focused_row_keeps_its_place_and_its_focus_while_updates_flow(beacon: Beacon, visit: Visit) -> None:
+    beacon.publish([{"type": "test.reading", "data": {"service": "mail", "n": n}} for n in range(3)])
+    tab = visit(beacon, "alice")
+    tab.wait_state("connected")
+    link = tab.page.locator("#changes a").first
+    link.focus()
+    tab.page.evaluate("window.row = document.activeElement.closest('tr')")
+    place = link.bounding_box()
+    before = tab.change_ids()
+    for _ in range(5):
+        ids = broadcast(beacon, 20)
+    expect(tab.page.locator("#news-link")).to_have_text("100 new")
+    assert tab.change_ids() == before
+    assert link.bounding_box() == place
+    assert tab.page.evaluate("window.row.isConnected && window.row.contains(document.activeElement)")
+    tab.page.evaluate("document.activeElement.blur()")
+    tab.wait_change(ids[-1])
+    tab.wait_right()
+
+
+LONG = "the lamb on the roof " * 7
+
+
+@pytest.mark.parametrize("how", ["click", "Enter"])
+def test_cut_text_opens_whole_and_closes_again(beacon: Beacon, visit: Visit, how: str) -> None:
+    [event_id] = beacon.publish([{"type": "test.long", "data": {"text": LONG}}])
+    tab = visit(beacon, "alice", viewport={"width": 900, "height": 800})
+    tab.wait_change(event_id)
+    text = tab.page.locator(f"#change-{event_id} .cut")
+    expect(text).to_have_attribute("aria-expanded", "false")
+    height = height_of(text)
+    for expanded in ("true", "false"):
+        if how == "click":
+            text.click()
+        else:
+            text.press("Enter")
+        expect(text).to_have_attribute("aria-expanded", expanded)
+        assert (height_of(text) > height) is (expanded == "true")
+
+
+def test_text_that_fits_is_no_button(beacon: Beacon, visit: Visit) -> None:
+    [event_id] = beacon.publish([{"type": "test.short", "data": {"n": 1}}])
+    tab = visit(beacon, "alice")
+    tab.wait_change(event_id)
+    text = tab.page.locator(f"#change-{event_id} .cut")
+    text.click()
+    assert text.evaluate("one => one.getAttributeNames()") == ["class", "title"]
+
+
+def test_an_id_is_copied_whole_by_its_button(beacon: Beacon, visit: Visit) -> None:
+    tab = visit(beacon, "alice", permissions=["clipboard-read", "clipboard-write"])
+    tab.wait_state("connected")
+    [event_id] = beacon.publish(
+        [{"type": "job.failed", "data": {"service": "mail", "jobId": "job_0123456789abcdef0123456789"}}]
+    )
+    tab.wait_change(event_id)
+    row = tab.page.locator(f"#change-{event_id}")
+    shown = row.locator(".id").bounding_box()
+    assert shown is not None
+    assert shown["width"] < 120
+    expect(row.locator(".id")).to_have_attribute("title", "job_0123456789abcdef0123456789")
+    button = row.get_by_role("button", name="Copy job_0123456789abcdef0123456789")
+    button.press("Enter")
+    expect(button).to_have_attribute("data-copied", "true")
+    assert tab.page.evaluate("navigator.clipboard.readText()") == "job_0123456789abcdef0123456789"
+    expect(button).not_to_have_attribute("data-copied", "true")
+
+
+def test_without_a_clipboard_there_is_no_copy_button(beacon: Beacon, visit: Visit) -> None:
+    [event_id] = beacon.publish([{"type": "job.failed", "data": {"service": "mail", "jobId": "job_0123456789abcdef"}}])
+    tab = visit(beacon, "alice", None)
+    tab.page.add_init_script("Object.defineProperty(Navigator.prototype, 'clipboard', { value: undefined })")
+    tab.goto()
+    tab.wait_change(event_id)
+    tab.wait_state("connected")
+    expect(tab.page.locator(".copy")).to_have_count(0)
+
+
+def test_a_refresh_keeps_the_search_that_the_page_shows(beacon: Beacon, visit: Visit) -> None:
+    tab = visit(beacon, "alice", "/?q=type%3Atest&sort=service", java_script_enabled=False)
+    tab.page.get_by_role("link", name="Refresh every 10 s").click()
+    assert tab.page.url == f"{beacon.url}/?q=type%3Atest&sort=service&refresh=10"
+    tab.page.get_by_role("link", name="Stop refreshing").click()
+    assert tab.page.url == f"{beacon.url}/?q=type%3Atest&sort=service"
+
+
+def height_of(text: Locator) -> float:
+    box = text.bounding_box()
+    assert box is not None
+    return box["height"]

@@ -1,5 +1,6 @@
 """One stream for all tabs of a browser, whichever of them goes away, and never one for two people."""
 
+import re
 import time
 
 from playwright.sync_api import expect
@@ -15,6 +16,12 @@ HIDE = """(state) => {
   document.dispatchEvent(new Event("visibilitychange"));
 }"""
 BLOCK = "(ms) => setTimeout(() => { for (const end = Date.now() + ms; Date.now() < end;); })"
+EAVESDROP = """() => {
+  window.overheard = [];
+  const { session, build } = document.body.dataset;
+  const channel = new BroadcastChannel(`beacon ${session} ${build}`);
+  channel.addEventListener("message", (event) => window.overheard.push(JSON.stringify(event.data)));
+}"""
 WITHOUT_LOCKS = "delete Navigator.prototype.locks"
 
 
@@ -60,6 +67,31 @@ def test_eight_tabs_follow_one_stream_and_a_closed_leader_is_replaced_within_a_s
         tab.wait_right()
     assert streams(rest) == 1
     assert leader_of(rest) in rest
+
+
+def test_the_channel_carries_frames_and_states_and_never_a_token(beacon: Beacon, visit: Visit) -> None:
+    first = visit(beacon, "alice", None, hear=True)
+    said: list[str] = []
+    first.goto()
+    first.wait_state("connected")
+    other = first.beside()
+    other.page.on("console", lambda message: said.append(message.text))
+    other.wait_state("connected")
+    other.page.evaluate(EAVESDROP)
+    event_id = publish(beacon, "overheard")
+    other.wait_change(event_id)
+    first.page.context.set_offline(True)
+    other.wait_state("offline")
+    first.page.context.set_offline(False)
+    other.wait_state("connected")
+    overheard = other.page.evaluate("window.overheard.join('\\n')")
+    assert {"frame", "state"} <= set(other.page.evaluate("window.overheard.map((one) => JSON.parse(one).kind)"))
+    tokens = re.findall(r'"token":\s*"([^"]+)"', first.heard())
+    assert tokens
+    assert not [token for token in tokens if token in overheard]
+    # A tab that follows tells its console of each change, as the one that leads does.
+    for state in ("offline (no-network)", "connected (live)"):
+        assert any(re.match(rf"\[SSE\] \d{{4}}-\S+ {re.escape(state)}$", line) for line in said), said
 
 
 def test_a_leader_that_does_not_answer_is_replaced_within_two_seconds_and_comes_back_as_a_follower(

@@ -7,12 +7,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from flask import Flask
 
-from app.clock import utc_text
+from app.clock import utc_now, utc_text
 from app.dashboard.contexts import DENSE_FROM, Board, Tile
 from app.dashboard.trends import HEIGHT, MARGIN, NO_TREND, POINTS, WIDTH, Trends, trend
+from app.dashboard.turns import Turns
 from app.db import db, write
+from app.eventlog.append import NewEvent
 from app.reconciliation.models import CheckSample
-from tests.cast import ALICE, logged_in
+from tests.cast import ALICE, logged_in, publish
 from tests.dashboard.payloads import discrepancy, update
 from tests.dashboard.test_pages import watch
 
@@ -89,8 +91,7 @@ def test_a_minute_that_is_over_is_read_once(app: Flask) -> None:
 
 def test_a_tile_shows_its_hour_and_the_partial_the_same(cast: Flask) -> None:
     watch(cast, "mail", update())
-    with cast.app_context(), write() as session:
-        session.add(CheckSample(service_id="mail", at=utc_text(), ok=True, latency_ms=1, counts_json='{"failed": 3}'))
+    add_now(cast, "mail")
     client = logged_in(cast, ALICE)
     for path in ("/", "/services/mail", "/trends"):
         text = client.get(path).text
@@ -105,3 +106,52 @@ def test_of_many_services_the_verified_ones_are_lines_without_a_graph() -> None:
     few, many = Board.of(tiles, trends), Board.of([*tiles, wrong], trends)
     assert (few.dense, len(few.trends)) == (False, DENSE_FROM - 1)
     assert (many.dense, many.quiet, set(many.trends)) == (True, DENSE_FROM - 1, {"wrong"})
+
+
+def test_what_was_changed_on_purpose_is_marked_at_its_minute_and_said() -> None:
+    found = trend(failed(*range(POINTS)), [(59, "deploy done"), (0, "rollout 25 %")])
+    assert [(mark.x, mark.word) for mark in found.marks] == [(MARGIN, "deploy done"), (WIDTH - MARGIN, "rollout 25 %")]
+    assert found.sentence.endswith("Changes: deploy done 59 min ago, rollout 25 % 0 min ago.")
+
+
+def test_only_the_newest_changes_are_marked() -> None:
+    found = trend(failed(1, 2), [(ago, f"step {ago}") for ago in range(9, -1, -1)])
+    assert [mark.word for mark in found.marks] == ["step 3", "step 2", "step 1", "step 0"]
+
+
+def test_rollout_steps_and_deploys_of_the_log_are_marked_where_they_belong(cast: Flask) -> None:
+    for service in ("mail", "invoices"):
+        watch(cast, service, update(service))
+        add_now(cast, service)
+    flag = {"flag": "enable_sse_streaming", "enabled": True, "percentage": 25, "actor": "pia", "reason": "a try"}
+    publish(
+        cast,
+        NewEvent("deploy.done", {"service": "invoices", "version": "4.12"}),
+        NewEvent("deploy.secret", {}, audience="role:admin"),
+        NewEvent("flag.changed", flag),
+        NewEvent("flag.changed", {**flag, "enabled": False}),
+        NewEvent("deployment.other", {}),
+    )
+    client = logged_in(cast, ALICE)
+    for _ in range(2):  # the second look reads only what is new, and still knows the rest
+        page = client.get("/trends").text
+        marks = {key: re.findall(r'class="mark"[^>]*><title>([^<]+)', text) for key, text in by_service(page).items()}
+        rollout = ["rollout 25 %", "rollout off"]
+        assert marks == {"mail": rollout, "invoices": ["deploy done", *rollout]}
+
+
+def test_an_hour_later_a_change_is_forgotten(app: Flask) -> None:
+    with app.app_context():
+        publish(app, NewEvent("deploy.done", {}))
+        turns, now = Turns(), utc_now()
+        assert [turn.word for turn in turns.of(db.session(), now)] == ["deploy done"]
+        assert turns.of(db.session(), now + timedelta(minutes=61)) == ()
+
+
+def by_service(page: str) -> dict[str, str]:
+    return dict(re.findall(r'<div id="trend-(\w+)">(.*?)</div>', page, re.DOTALL))
+
+
+def add_now(app: Flask, service: str) -> None:
+    with app.app_context(), write() as session:
+        session.add(CheckSample(service_id=service, at=utc_text(), ok=True, latency_ms=1, counts_json='{"failed": 3}'))

@@ -1,7 +1,8 @@
 // @ts-check
 import assert from "node:assert/strict";
 import { mock, test } from "node:test";
-import { countWords, newsIds, namesNotifications, tokenFrom, untilWords } from "../../static/js/bell.js";
+import { countWords, leading, newsIds, namesNotifications, tokenFrom, untilWords } from "../../static/js/bell.js";
+import { askable, isEnding, waitMs } from "../../static/js/widget/decide.js";
 import { Refetch } from "../../static/js/refetch.js";
 
 test("only events about notifications name them", () => {
@@ -53,4 +54,20 @@ test("asked often, it looks once, and once more when it was asked meanwhile", as
   mock.timers.tick(500);
   assert.equal(looks, 2);
   mock.timers.reset();
+});
+
+test("what stands before the first known row is new, whatever came and went below", () => {
+  const shown = new Set(["3", "2", "1"]);
+  assert.equal(leading(shown, ["5", "4", "3", "2"]), 2);
+  assert.equal(leading(shown, ["3", "1", "0"]), 0);
+  assert.equal(leading(new Set(), ["2", "1"]), 2);
+});
+
+test("the widget renews its token before it ends, asks only who is around it, and waits as long as it was told to", () => {
+  assert.deepEqual([0, 479_999, 480_000].map((now) => isEnding(0, now, 600_000)), [false, false, true]);
+  const origins = ["https://a.example", "https://b.example"];
+  assert.deepEqual(askable(origins, "https://b.example"), ["https://b.example"]);
+  assert.deepEqual(askable(origins, "https://c.example"), []);
+  assert.deepEqual(askable(origins, undefined), origins);
+  assert.deepEqual([undefined, 1_000, 30_000].map((asked) => waitMs(5_000, asked)), [5_000, 5_000, 30_000]);
 });

@@ -14,8 +14,9 @@ function screen({ cursor = 10, fails = new Set([0]), pageCursor = 0 } = {}) {
     /** @param {import("../../static/js/sse.js").Frame} one */
     async write(one) {
       await new Promise((resolve) => { setImmediate(resolve); });
-      if (fails.has(Number(one.id))) throw new Error("bad selector");
-      shown.push(one.id ?? "");
+      const ids = one.data.match(/\d+/g) ?? [];
+      if (ids.some((id) => fails.has(Number(id)))) throw new Error("bad selector");
+      shown.push(...ids);
     },
   };
   const refetch = async () => {
@@ -126,6 +127,40 @@ test("where neither a frame nor the page can be had, those behind it are not sho
   away = false;
   for (const id of [11, 12]) await delivery.take(frame(id));
   assert.deepEqual(shown, ["page", "12"]);
+});
+
+test("what came meanwhile is shown in one go, as much as a slice holds", async () => {
+  /** @type {string[]} */
+  const written = [];
+  const feed = {
+    /** @param {import("../../static/js/sse.js").Frame} one */
+    async write(one) {
+      written.push(`${one.id}: ${one.data.length}`);
+    },
+  };
+  const delivery = new Delivery(10, feed, async () => 0, { note: () => {} });
+  const half = "x".repeat(8_000);
+  await Promise.all([11, 12, 13, 14].map((id) => delivery.take(frame(id, { data: half }))));
+  assert.deepEqual(written, ["11: 8000", "13: 16001", "14: 8000"]); // the first one waits for nobody
+  assert.equal(delivery.cursor, 14);
+});
+
+test("one frame among many that cannot be shown costs only itself", async () => {
+  const { shown, delivery } = screen({ fails: new Set([13]), pageCursor: 13 });
+  await Promise.all([11, 12, 13, 14, 15].map((id) => delivery.take(frame(id))));
+  assert.deepEqual(shown, ["11", "12", "page", "14", "15"]);
+});
+
+test("between two slices others have their turn", async () => {
+  const { delivery } = screen();
+  let turns = 0;
+  setImmediate(function again() {
+    turns += 1;
+    if (delivery.cursor < 14) setImmediate(again);
+  });
+  const large = "<p>1</p>".padEnd(15_000);
+  await Promise.all([11, 12, 13, 14].map((id) => delivery.take(frame(id, { data: large }))));
+  assert.ok(turns >= 4);
 });
 
 test("an operator's message is shown during a hold, and its row waits with the others", async () => {

@@ -1,7 +1,7 @@
 // @ts-check
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ANSWER_WITHIN_MS, answered, isGap, look, newWatch, PING_EVERY_MS, shareName } from "../../static/js/leadership.js";
+import { ANSWER_WITHIN_MS, answered, hasSlept, isGap, look, newWatch, nextTerm, PING_EVERY_MS, shareName } from "../../static/js/leadership.js";
 
 /** Looks at every ping's time from `from` on, until the lock is stolen. @param {number} from @param {number} until */
 function stolenAt(from, until) {
@@ -51,4 +51,13 @@ test("a frame follows if this tab has what went before it, and more is no harm",
 test("another login and another build share nothing", () => {
   const names = [shareName("a", "1"), shareName("b", "1"), shareName("a", "2")];
   assert.equal(new Set(names).size, 3);
+});
+
+test("a term is later than every one before, even where the clock was set back", () => {
+  assert.deepEqual([nextTerm(0, 5_000), nextTerm(5_000, 9_000), nextTerm(9_000, 4_000)], [5_000, 9_000, 9_001]);
+});
+
+test("a computer slept when a tick is late, and a hidden tab's tick of a minute is not late", () => {
+  assert.deepEqual([hasSlept(1_100, true), hasSlept(6_000, true)], [false, true]);
+  assert.deepEqual([hasSlept(61_000, false), hasSlept(120_000, false)], [false, true]);
 });

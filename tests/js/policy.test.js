@@ -180,6 +180,35 @@ test("waking does at once what waits for a timer, and nothing beside a stream", 
   assert.equal(after({ ...START, streamOn: false }, { kind: "woke" }).open, undefined);
 });
 
+test("waking does not wait for a stream that owes a heartbeat, and calls it no failure", () => {
+  const { model, open, poll, close } = after(START, HELLO, PROOF, { kind: "woke", overdue: true });
+  assert.deepEqual([model.state, model.reason, model.failures, open, poll, close], ["reconnecting", "woke", 0, 0, 0, true]);
+  assert.equal(after(START, HELLO, PROOF, { kind: "no-network" }, { kind: "woke", overdue: true }).open, undefined);
+});
+
+test("waking polls, but does not open before the moment that the server named", () => {
+  const refused = after(START, { kind: "failed", reason: "refused", retryAfterMs: 60_000 });
+  const { open, poll } = decide(refused.model, { kind: "woke", barred: true }, MIDDLE);
+  assert.deepEqual([open, poll], [undefined, 0]);
+});
+
+test("a background attempt waits 30 seconds at most, a poll its interval and a second", () => {
+  const exhausted = after(START, LOST, LOST, LOST, LOST, LOST, POLLED);
+  assert.equal(decide(exhausted.model, LOST, 1).open, 30_000);
+  assert.equal(decide(exhausted.model, LOST, 0).open, 24_000);
+  const slow = after({ ...START, streamOn: false, pollMs: 20_000 });
+  assert.equal(decide(slow.model, POLL_FAILED, 1).poll, 21_000);
+  assert.equal(decide(slow.model, POLL_FAILED, 0).poll, 16_000);
+});
+
+test("a heartbeat from a server without its database is no failure, and the next good one clears it", () => {
+  /** @type {Happening} */
+  const degraded = { kind: "heartbeat", degraded: true };
+  const { model } = after(START, LOST, HELLO, degraded);
+  assert.deepEqual([model.state, model.reason, model.failures], ["connected", "degraded", 0]);
+  assert.equal(decide(model, { kind: "heartbeat", degraded: false }, MIDDLE).model.reason, "live");
+});
+
 test("a person's Reconnect tries at once, and one more failure leads back to polling", () => {
   const exhausted = after(START, LOST, LOST, LOST, LOST, LOST, POLLED, LOST);
   const { model, open } = decide(exhausted.model, { kind: "asked" }, MIDDLE);

@@ -3,14 +3,17 @@
 import threading
 
 import pytest
+import sqlalchemy as sa
 from flask import Flask
 from sqlalchemy.orm import Session
+from werkzeug.routing import Map
 
 from app import create_app
 from app.config import Settings
-from app.db import db, write
+from app.db import db, read, write
 from app.eventlog.append import NewEvent, append
 from app.notifications import notify
+from app.notifications.models import Notification
 from app.rollout import store
 from app.rollout.flags import Flag
 from tests.notifications import scene
@@ -56,6 +59,28 @@ def test_every_change_of_the_rollout_tells_people(cast: Flask) -> None:
         with cast.app_context(), write() as session:
             store.change(session, Flag.SSE_STREAMING, "pia", "step by step", percentage)
     assert scene.titles(cast) == ["enable_sse_streaming is on for 10 %", "enable_sse_streaming is on for 50 %"]
+
+
+def links(app: Flask) -> list[str | None]:
+    with app.app_context(), read() as session:
+        return list(session.scalars(sa.select(Notification.link).order_by(Notification.id)))
+
+
+def test_a_change_of_the_rollout_links_to_its_page_as_soon_as_there_is_one(settings: Settings, cast: Flask) -> None:
+    def change(app: Flask, percentage: int) -> None:
+        with app.app_context(), write() as session:
+            store.change(session, Flag.SSE_STREAMING, "pia", "step by step", percentage)
+
+    without, with_page = create_app(settings), create_app(settings)
+    without.url_map = Map([rule.empty() for rule in without.url_map.iter_rules() if rule.rule != "/rollout"])
+    if not any(rule.rule == "/rollout" for rule in with_page.url_map.iter_rules()):
+        with_page.add_url_rule("/rollout", "rollout_page", str)
+    change(without, 10)
+    change(with_page, 20)
+    assert links(cast) == [None, "/rollout"]
+    for app in (without, with_page):
+        with app.app_context():
+            db.engine.dispose()
 
 
 def test_a_cause_that_is_rolled_back_leaves_nothing(cast: Flask) -> None:

@@ -3,13 +3,16 @@
 from datetime import timedelta
 
 import pytest
+import sqlalchemy as sa
 from flask import Flask
+from werkzeug.test import TestResponse
 
 from app.audit import chain
 from app.clock import utc_now, utc_text
 from app.db import read, write
 from app.notifications import prune
-from app.notifications.models import FlashRow, Notification
+from app.notifications.asked import MUTE_CHOICES
+from app.notifications.models import Dismissal, FlashRow, Notification, ReadMark
 from tests.cast import ALICE, BOB, CHARLIE, Person, headers_of, join, logged_in
 from tests.notifications import scene
 from tests.notifications.scene import csrf, in_minutes, post
@@ -99,6 +102,61 @@ class TestFlash:
         assert "Deploy at three" in bob.get("/").text
 
 
+class TestForm:
+    """The form on the page, as it is without scripts."""
+
+    def send(self, app: Flask, person: Person = BOB, **fields: str) -> TestResponse:
+        browser = logged_in(app, person)
+        form = {"csrf_token": csrf(browser), **FLASH, "minutes": "60", **fields}
+        return browser.post("/notifications?q=mail", data=form, headers={"Accept": "text/html"})
+
+    def test_it_sends_and_leads_back_to_the_same_view(self, cast: Flask) -> None:
+        sent = self.send(cast)
+        assert (sent.status_code, sent.headers["Location"]) == (303, "/notifications?q=mail")
+        assert len(scene.events(cast, "flash.message")) == 1
+
+    @pytest.mark.parametrize(
+        ("fields", "words"),
+        [
+            ({"text": "  "}, "The message is empty: write what everybody should know."),
+            ({"text": "x" * 301}, "The message is too long: at most 300 characters."),
+            ({"text": "a\0b"}, "The message holds a character that cannot be shown."),
+            ({"minutes": "0"}, "Choose how long it is shown."),
+            ({"minutes": "soon"}, "Choose how long it is shown."),
+            ({"minutes": "999999"}, "Not sent: a message ends in the future, within 7 days."),
+            ({"severity": "loud"}, "Choose how severe it is."),
+        ],
+    )
+    def test_what_is_wrong_is_said_and_what_was_typed_is_kept(
+        self, cast: Flask, fields: dict[str, str], words: str
+    ) -> None:
+        refused = self.send(cast, **fields)
+        assert refused.status_code == 400
+        assert f'role="alert" data-state="error">{words}</p>' in refused.text
+        assert f'value="{fields.get("text", FLASH["text"])}" aria-describedby="send-wrong"' in refused.text
+        assert ('aria-invalid="true"' in refused.text) == ("text" in fields)
+        assert f'value="{fields.get("severity", "warning")}" selected' in refused.text or "severity" in fields
+        assert 'action="/notifications?q=mail"' in refused.text
+        assert scene.events(cast, "flash.message") == []
+
+    def test_a_viewer_cannot(self, cast: Flask) -> None:
+        assert self.send(cast, ALICE).status_code == 403
+
+    def test_one_too_many_is_kept_for_later(self, cast: Flask) -> None:
+        headers = headers_of(cast, BOB, "command")
+        for _ in range(20):
+            body = {**FLASH, "expiresAt": in_minutes(5)}
+            assert cast.test_client().post("/api/flash", json=body, headers=headers).status_code == 201
+        refused = self.send(cast)
+        assert refused.status_code == 409
+        assert "20 messages are shown already" in refused.text
+        assert 'value="Deploy at three" aria-describedby' in refused.text
+
+    def test_a_program_that_posts_there_gets_a_problem(self, cast: Flask) -> None:
+        refused = post(logged_in(cast, BOB), "/notifications", {**FLASH, "text": ""})
+        assert (refused.status_code, refused.content_type) == (400, "application/problem+json")
+
+
 class TestReading:
     def test_marks_are_each_persons_own_and_the_other_tabs_hear(self, cast: Flask) -> None:
         scene.notice(cast, "everyone")
@@ -156,6 +214,32 @@ class TestMuting:
         scene.watch(cast)
         assert post(logged_in(cast, ALICE), "/notifications/mute", body).status_code == status
 
+    def test_the_page_says_until_when_and_undoes_it(self, cast: Flask) -> None:
+        scene.watch(cast)
+        alice, charlie = logged_in(cast, ALICE), logged_in(cast, CHARLIE)
+        page = alice.get("/notifications", headers={"Accept": "text/html"}).text
+        assert [words for _, words in MUTE_CHOICES if f">{words}</option>" in page] == [
+            "1 hour",
+            "8 hours",
+            "1 day",
+            "1 week",
+        ]
+        form = {"csrf_token": csrf(alice), "service": "mail", "minutes": "60"}
+        alice.post("/notifications/mute", data=form, headers={"Accept": "text/html"})
+        assert "muted until <time" in alice.get("/notifications", headers={"Accept": "text/html"}).text
+        assert "muted until <time" not in charlie.get("/notifications", headers={"Accept": "text/html"}).text
+        alice.post("/notifications/mute", data={**form, "minutes": "0"}, headers={"Accept": "text/html"})
+        assert "muted until <time" not in alice.get("/notifications", headers={"Accept": "text/html"}).text
+
+    def test_what_a_muted_service_causes_is_listed_and_marked(self, cast: Flask) -> None:
+        scene.watch(cast)
+        post(logged_in(cast, ALICE), "/notifications/mute", {"service": "mail", "until": in_minutes(60)})
+        scene.notice(cast, "everyone", service="mail")
+        [item] = cast.test_client().get("/notifications", headers=headers_of(cast, ALICE, "read")).json["data"]
+        assert (item["muted"], item["read"]) == (True, False)
+        [heard] = cast.test_client().get("/notifications", headers=headers_of(cast, CHARLIE, "read")).json["data"]
+        assert heard["muted"] is False
+
 
 class TestPage:
     def test_the_address_finds(self, cast: Flask) -> None:
@@ -174,6 +258,16 @@ class TestPage:
         assert found("severity=warning") == found("service=mail") == ["Mail is slow"]
         assert found("limit=1&page=2") == ["Mail is slow"]
         assert client.get("/notifications?severity=x", headers=reads).status_code == 400
+
+    def test_other_pages_keep_the_whole_view(self, cast: Flask) -> None:
+        for number in range(3):
+            scene.notice(cast, "everyone", f"page:{number}")
+        page = (
+            logged_in(cast, ALICE).get("/notifications?q=command&limit=1&page=2", headers={"Accept": "text/html"}).text
+        )
+        assert 'href="/notifications?q=command&amp;limit=1">Newer</a>' in page
+        assert 'href="/notifications?q=command&amp;page=3&amp;limit=1">Older</a>' in page
+        assert 'id="notifications-new" href="/notifications?q=command&amp;limit=1" hidden' in page
 
     def test_it_works_by_plain_forms(self, cast: Flask) -> None:
         scene.notice(cast, "user:alice")
@@ -201,3 +295,19 @@ def test_old_ones_go_with_their_marks(cast: Flask) -> None:
     with cast.app_context():
         prune.prune(7)
     assert scene.titles(cast) == ["newer"]
+    with cast.app_context(), read() as session:
+        assert list(session.scalars(sa.select(ReadMark.notification_id))) == [2]
+
+
+def test_old_messages_go_with_whoever_has_put_them_away(cast: Flask) -> None:
+    bob = logged_in(cast, BOB)
+    old, newer = (post(bob, "/api/flash", {**FLASH, "expiresAt": in_minutes(5)}).json["id"] for _ in range(2))
+    for flash_id in (old, newer):
+        assert post(bob, "/notifications/dismiss", {"id": flash_id}).status_code == 200
+    with cast.app_context(), write() as session:
+        session.get_one(FlashRow, old).expires_at = "2026-01-01T00:00:00.000Z"
+    with cast.app_context():
+        prune.prune(7)
+    with cast.app_context(), read() as session:
+        assert list(session.scalars(sa.select(FlashRow.id))) == [newer]
+        assert list(session.scalars(sa.select(Dismissal.flash_id))) == [newer]

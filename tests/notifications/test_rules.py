@@ -85,7 +85,7 @@ def test_a_message_and_a_change_of_the_rollout() -> None:
     message = rules.flash({"id": "f1", "severity": "warning", "text": "Deploy at 3", "actor": "bob"})
     assert (message.cause, message.severity, message.title) == ("flash:f1", "warning", "Message from bob")
     change = {"flag": "enable_sse_streaming", "enabled": True, "percentage": 25, "actor": "pia", "reason": "looks well"}
-    on, off = rules.rollout(change, "1"), rules.rollout({**change, "enabled": False}, "2")
+    on, off = rules.rollout(change, "1", "/rollout"), rules.rollout({**change, "enabled": False}, "2", None)
     assert (on.title, on.severity) == ("enable_sse_streaming is on for 25 %", "info")
     assert (off.title, off.severity) == ("enable_sse_streaming is switched off", "warning")
-    assert on.body == "pia: looks well"
+    assert (on.body, on.link, off.link, message.link) == ("pia: looks well", "/rollout", None, None)

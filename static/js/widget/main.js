@@ -1,21 +1,33 @@
 // @ts-check
 import { localise, tick } from "../ages.js";
-import { heardServerTime } from "../clock.js";
 import { tokenFrom } from "../bell.js";
+import { serverNow } from "../clock.js";
+import { fetchChecked, Refused } from "../http.js";
 import { Refetch } from "../refetch.js";
+import { askable, isEnding, waitMs } from "./decide.js";
+import { showFailure, showFresh, showNothing } from "./fresh.js";
 
 /**
  * The panel inside another page. On the same site the login session fills it; otherwise the page around it may hand
  * over a token by `postMessage({type: "beacon:widget-token", token})`, which is kept here, in memory, and nowhere else.
+ * It polls: a widget's token opens no stream. So it says when it has asked last, and that it cannot reach Beacon.
  */
 
 const CONTENT = "/widgets/notifications/content";
-const EVERY_MS = 10_000;
-const origins = (document.body.dataset.origins ?? "").split(" ").filter(Boolean);
+const TIMEOUT_MS = 10_000;
+const page = document.body.dataset;
+const pollMs = Number(page.pollS) * 1_000;
+const lifeMs = Number(page.tokenS) * 1_000;
+const origins = (page.origins ?? "").split(" ").filter(Boolean);
 const body = /** @type {HTMLElement} */ (document.getElementById("widget-body"));
 const shell = /** @type {HTMLElement} */ (body.firstElementChild);
 
 let token = "";
+let handedMs = 0;
+let shown = "";
+let isSignedOut = false;
+/** @type {number | undefined} */
+let retryAfterMs;
 const refetch = new Refetch(look, 0);
 
 /** @param {Record<string, string>} headers */
@@ -24,33 +36,75 @@ function withToken(headers) {
 }
 
 async function look() {
-  const options = { headers: withToken({ Accept: "*/*" }), signal: AbortSignal.timeout(EVERY_MS) };
-  const response = await fetch(CONTENT, { cache: "no-store", redirect: "error", ...options });
-  heardServerTime(Date.parse(response.headers.get("Date") ?? ""));
-  if (response.status === 401 || response.status === 403) signedOut();
-  else if (response.ok) show(await response.text());
+  const used = token;
+  try {
+    const options = { headers: withToken({ Accept: "*/*" }), signal: AbortSignal.timeout(TIMEOUT_MS) };
+    const text = await (await fetchChecked(CONTENT, options, "text/html")).text();
+    if (used === token) show(text);
+  } catch (error) {
+    if (used === token) failed(error);
+  }
 }
 
-/** A token that has ended is no use: the page around may hand over another one. */
+/** @param {unknown} error */
+function failed(error) {
+  retryAfterMs = error instanceof Refused ? error.retryAfterMs : undefined;
+  if (error instanceof Refused && (error.status === 401 || error.status === 403)) signedOut();
+  else showFailure();
+}
+
+/** A token that has ended is no use, and what it showed is nobody's to see: the page around may hand over another. */
 function signedOut() {
-  token = "";
+  token = shown = "";
+  isSignedOut = true;
+  showNothing();
   if (!shell.isConnected) body.replaceChildren(shell);
-  askForToken();
+  ask();
 }
 
-function askForToken() {
+function ask() {
   if (window.parent === window) return;
-  for (const origin of origins) window.parent.postMessage({ type: "beacon:widget-ready" }, origin);
+  const addressees = askable(origins, location.ancestorOrigins?.[0]);
+  for (const origin of addressees) window.parent.postMessage({ type: "beacon:widget-ready" }, origin);
 }
 
 /** @param {string} text */
 function show(text) {
+  retryAfterMs = undefined;
+  isSignedOut = false;
   const fresh = new DOMParser().parseFromString(text, "text/html").querySelector(".notices");
   if (!(fresh instanceof HTMLElement)) return;
+  const content = fresh.innerHTML;
+  if (content !== shown && isSelected()) return; // what is being copied stays, and grows older
+  if (content === shown) keep(fresh);
+  else replace(fresh);
+  shown = content;
+  showFresh(serverNow());
+}
+
+/**
+ * Nobody loses the focus over what is as it was; the session may be another one, though.
+ * @param {HTMLElement} fresh
+ */
+function keep(fresh) {
+  const notices = /** @type {HTMLElement | null} */ (body.querySelector(".notices"));
+  if (notices) notices.dataset.csrf = fresh.dataset.csrf ?? "";
+}
+
+/** @param {HTMLElement} fresh */
+function replace(fresh) {
+  const hadFocus = body.contains(document.activeElement);
+  const focused = hadFocus ? document.activeElement?.id : "";
   localise(fresh);
-  const focused = body.contains(document.activeElement) ? document.activeElement?.id : "";
   body.replaceChildren(document.adoptNode(fresh));
-  if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
+  if (!hadFocus) return;
+  const place = focused ? document.getElementById(focused) : null;
+  (place && !place.matches(":disabled") ? place : body).focus({ preventScroll: true });
+}
+
+function isSelected() {
+  const selection = getSelection();
+  return selection !== null && !selection.isCollapsed && selection.containsNode(body, true);
 }
 
 /** @param {SubmitEvent} event */
@@ -60,23 +114,40 @@ async function submitted(event) {
   const notices = /** @type {HTMLElement | null} */ (body.querySelector(".notices"));
   const headers = withToken({ Accept: "application/json", "X-CSRFToken": notices?.dataset.csrf ?? "" });
   const fields = new URLSearchParams([...new FormData(form, event.submitter)].map(([name, value]) => [name, String(value)]));
-  const answer = await fetch(form.getAttribute("action") ?? "", { method: "POST", headers, body: fields, redirect: "error" }).catch(() => null);
-  const status = document.getElementById("widget-status");
-  if (status) status.textContent = answer?.ok ? "Marked as read." : "That did not reach the server. Try again.";
+  const options = { method: "POST", headers, body: fields, signal: AbortSignal.timeout(TIMEOUT_MS) };
+  const words = await fetchChecked(form.getAttribute("action") ?? "", options, "application/json")
+    .then(() => "Marked as read.", () => "That did not reach the server. Try again.");
+  say(words);
   await refetch.now();
+}
+
+/** @param {string} words */
+function say(words) {
+  /** @type {HTMLElement} */ (document.getElementById("widget-status")).textContent = words;
+}
+
+/** Whoever was refused need not ask again until there is something new to ask with; the page around may be ready now. */
+async function turn() {
+  if (document.visibilityState === "visible") {
+    if (isSignedOut) ask();
+    else await refetch.now();
+    if (token && isEnding(handedMs, Date.now(), lifeMs)) ask();
+  }
+  setTimeout(() => turn().catch(() => {}), waitMs(pollMs, retryAfterMs));
 }
 
 window.addEventListener("message", (event) => {
   const given = tokenFrom(event, origins, window.parent);
-  if (given === null || window.parent === window) return;
+  if (given === null || given === token || window.parent === window) return;
   token = given;
+  handedMs = Date.now();
   refetch.now().catch(() => {});
+});
+document.addEventListener("visibilitychange", () => {
+  if (document.visibilityState === "visible") refetch.now().catch(() => {}); // perhaps from having logged in
 });
 body.addEventListener("submit", (event) => {
   submitted(event).catch(() => {});
 });
-setInterval(() => {
-  if (document.visibilityState === "visible" && !shell.isConnected) refetch.soon();
-}, EVERY_MS);
 setInterval(() => tick(document), 1_000);
-refetch.now().catch(() => {});
+turn().catch(() => {});

@@ -1,0 +1,65 @@
+"""What was changed on purpose in the last hour, to be marked in the graphs: rollout steps and deploys.
+
+Only what everyone may see: a graph knows no viewer."""
+
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy.orm import Session
+
+from app.clock import utc_text
+from app.eventlog import read as log
+from app.eventlog.audience import EVERYONE
+from app.eventlog.read import Event
+
+# The log has no index by time or type: a worker looks at what came since its last look, and at no more than this.
+LOOKED_AT = 2_000
+KEPT = timedelta(hours=1)
+DEPLOY = "deploy."
+MAX_WORD = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A change in a few words; `service` is empty where it may have touched all of them."""
+
+    at: str
+    word: str
+    service: str = ""
+
+    @classmethod
+    def of(cls, event: Event) -> "Turn":
+        service = event.data.get("service")
+        return cls(event.timestamp, _word(event)[:MAX_WORD], service if isinstance(service, str) else "")
+
+
+def _word(event: Event) -> str:
+    if event.type != "flag.changed":
+        return event.type.replace(".", " ")
+    return f"rollout {event.data['percentage']} %" if event.data["enabled"] else "rollout off"
+
+
+class Turns:
+    """The turns that this worker has seen in the log, for as long as a graph shows them."""
+
+    def __init__(self) -> None:
+        self._cursor = 0
+        self._turns: tuple[Turn, ...] = ()
+        self._lock = threading.Lock()
+
+    def of(self, session: Session, now: datetime) -> tuple[Turn, ...]:
+        with self._lock:
+            cursor, known = self._cursor, self._turns
+        rows = log.fetch(session, max(cursor, log.head(session) - LOOKED_AT), {EVERYONE}, LOOKED_AT)
+        oldest = utc_text(now - KEPT)
+        turns = tuple(turn for turn in (*known, *map(Turn.of, _told(rows))) if turn.at > oldest)
+        with self._lock:
+            if self._cursor == cursor:  # otherwise another request was faster, and has kept the same
+                self._cursor, self._turns = rows.cursor, turns
+        return turns
+
+
+def _told(rows: log.Rows) -> Iterable[Event]:
+    return log.readable(row for row in rows.rows if row.type == "flag.changed" or row.type.startswith(DEPLOY))

@@ -1,0 +1,60 @@
+// @ts-check
+import { OtherUser, Refused } from "./http.js";
+import { Ended } from "./stream.js";
+
+/**
+ * What the end of a stream or of a poll means for the connection. Pure.
+ *
+ * @typedef {import("./policy.js").Happening} Happening
+ */
+
+/** The server said that it closes, and why. */
+export class Bye extends Error {
+  /**
+   * @param {string} reason
+   * @param {number | null} retryMs
+   */
+  constructor(reason, retryMs) {
+    super(`bye: ${reason}`);
+    this.reason = reason;
+    this.retryMs = retryMs;
+  }
+}
+
+/**
+ * @param {unknown} error
+ * @returns {Happening}
+ */
+export function streamEnded(error) {
+  if (error instanceof OtherUser) return { kind: "other-user" };
+  if (error instanceof Bye) return { kind: "bye", reason: error.reason, retryMs: error.retryMs };
+  if (error instanceof Ended) return { kind: "failed", reason: error.reason };
+  if (!(error instanceof Refused)) return { kind: "failed", reason: "lost" };
+  if (error.status === 401) return { kind: "signed-out" };
+  if (isFlagOff(error)) return { kind: "flag-off" };
+  const reason = error.reason === "wrong-type" || error.reason === "redirect" ? "wrong-type" : "refused";
+  return { kind: "failed", reason, retryAfterMs: error.retryAfterMs };
+}
+
+/**
+ * @param {unknown} error
+ * @returns {{ kind: "signed-out" } | { kind: "other-user" } | { kind: "poll-failed", retryAfterMs: number | undefined }}
+ */
+export function pollEnded(error) {
+  if (error instanceof OtherUser) return { kind: "other-user" };
+  if (error instanceof Refused && error.status === 401) return { kind: "signed-out" };
+  return { kind: "poll-failed", retryAfterMs: error instanceof Refused ? error.retryAfterMs : undefined };
+}
+
+/**
+ * Whether it belongs among the errors that people can look at: a goodbye and a flag that is off are how things should go.
+ * @param {unknown} error
+ */
+export function isTrouble(error) {
+  return !(error instanceof Bye) && !isFlagOff(error);
+}
+
+/** @param {unknown} error */
+function isFlagOff(error) {
+  return error instanceof Refused && error.status === 403 && error.reason === "flag-off";
+}

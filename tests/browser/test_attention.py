@@ -1,0 +1,153 @@
+"""The attention strip and the figures: they tell at once, and move nothing from under a hand."""
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.beacon_process import Beacon, wait_for
+from tests.browser.conftest import MakeBeacon, Visit
+from tests.browser.tab import Tab
+from tests.dashboard.test_weight import fill
+from tests.demo_process import DemoService
+
+WITHIN_MS = 15_000
+
+# Whether some figure of this state was ever tinted, and for how long the animation was to run.
+WATCH_TINT = """(state) => {
+  window.tinted = new Promise((found) => {
+    const look = () => {
+      const one = document.getAnimations().find(({ effect }) => effect.target.closest(`[data-figure=${state}]`));
+      if (one) found([one.effect.getTiming().duration, Object.keys(one.effect.getKeyframes()[0]).sort()]);
+      else requestAnimationFrame(look);
+    };
+    look();
+  });
+}"""
+
+
+@pytest.fixture
+def quiet(beacon: Beacon, service: DemoService) -> Iterator[DemoService]:
+    """Mail, verified before the test and after it."""
+    settle(beacon)
+    yield service
+    service.fault("none")
+    settle(beacon)
+
+
+def settle(beacon: Beacon) -> None:
+    wait_for(lambda: state(beacon) == "verified", "Mail to be verified", within_s=20)
+
+
+def state(beacon: Beacon) -> str:
+    rows = beacon.sql("SELECT status FROM service_state WHERE service_id = 'mail'")
+    return str(rows[0][0]) if rows else "unknown"
+
+
+def opened(beacon: Beacon, visit: Visit) -> Tab:
+    tab = visit(beacon, "alice", viewport={"width": 1280, "height": 800})
+    tab.wait_state("connected")
+    expect(tab.tile("mail")).to_have_attribute("data-state", "verified", timeout=WITHIN_MS)
+    return tab
+
+
+def top_of_tile(tab: Tab) -> float:
+    box = tab.tile("mail").bounding_box()
+    assert box is not None
+    return box["y"]
+
+
+def expect_held(tab: Tab) -> None:
+    expect(tab.tile("mail")).to_have_attribute("data-state", "stale", timeout=WITHIN_MS)
+    expect(tab.page.locator("#summary")).to_contain_text("1 stale")
+    expect(tab.page.locator("#strip-new")).to_have_text("1 new problem")
+    expect(tab.page.locator("#strip-mail")).to_be_hidden()
+
+
+def expect_open(tab: Tab) -> None:
+    expect(tab.page.locator("#strip-mail")).to_be_visible(timeout=5_000)
+    expect(tab.page.locator("#strip-new")).to_be_hidden()
+
+
+def test_the_strip_opens_at_once_when_no_hand_is_below(beacon: Beacon, quiet: DemoService, visit: Visit) -> None:
+    tab = opened(beacon, visit)
+    quiet.fault("error")
+    expect(tab.page.locator("#strip-mail")).to_be_visible(timeout=WITHIN_MS)
+    expect(tab.page.locator("#strip-new")).to_be_hidden()
+
+
+def test_the_strip_waits_while_the_pointer_is_below_and_opens_when_it_leaves(
+    beacon: Beacon, quiet: DemoService, visit: Visit
+) -> None:
+    tab = opened(beacon, visit)
+    tab.tile("mail").hover()
+    before = top_of_tile(tab)
+    quiet.fault("error")
+    expect_held(tab)
+    assert top_of_tile(tab) == before
+    tab.page.mouse.move(640, 10)
+    expect_open(tab)
+    assert top_of_tile(tab) > before
+
+
+def test_the_strip_waits_for_the_focus_as_well(beacon: Beacon, quiet: DemoService, visit: Visit) -> None:
+    tab = opened(beacon, visit)
+    tab.page.locator("#q").focus()
+    before = top_of_tile(tab)
+    quiet.fault("error")
+    expect_held(tab)
+    assert top_of_tile(tab) == before
+    tab.page.evaluate("document.activeElement.blur()")
+    expect_open(tab)
+
+
+def test_a_click_on_the_line_opens_the_strip_and_leads_to_the_problem(
+    beacon: Beacon, quiet: DemoService, visit: Visit
+) -> None:
+    tab = opened(beacon, visit)
+    tab.tile("mail").hover()
+    quiet.fault("error")
+    expect_held(tab)
+    tab.page.locator("#strip-new").press("Enter")  # the pointer stays where it is
+    expect_open(tab)
+    expect(tab.page.locator("#strip-mail .strip-service")).to_be_focused()
+
+
+def test_who_listens_hears_the_service_and_its_state_and_no_number(
+    beacon: Beacon, quiet: DemoService, visit: Visit
+) -> None:
+    tab = opened(beacon, visit)
+    quiet.fault("error")
+    expect(tab.page.locator("#announcements")).to_have_text("Mail is stale.", timeout=WITHIN_MS)
+    quiet.fault("none")
+    expect(tab.page.locator("#announcements")).to_have_text("Mail is verified.", timeout=WITHIN_MS)
+
+
+def test_a_changed_figure_is_tinted_for_a_second_and_nothing_moves(
+    beacon: Beacon, quiet: DemoService, visit: Visit
+) -> None:
+    tab = opened(beacon, visit)
+    before = tab.tile("mail").bounding_box()
+    tab.page.evaluate(WATCH_TINT, "queued")
+    quiet.create_jobs({"state": "queued"}, {"state": "queued"})  # the only ones in this module
+    duration, properties = tab.page.evaluate("window.tinted")
+    assert duration == 1_000
+    assert properties == ["backgroundColor", "composite", "computedOffset", "easing", "offset"]
+    expect(tab.figure("mail", "queued")).to_have_text("2")
+    assert tab.tile("mail").bounding_box() == before
+
+
+def test_of_two_hundred_services_the_verified_ones_are_lines_and_the_wrong_ones_stay_tiles(
+    start_beacon: MakeBeacon, visit: Visit
+) -> None:
+    beacon = start_beacon(POLL_INTERVAL_S=3600)
+    fill(beacon.app, 200)
+    tab = visit(beacon, "alice", viewport={"width": 1280, "height": 800})
+    tab.wait_state("connected")
+    expect(tab.page.locator(".tiles-quiet")).to_have_text("183 verified")
+    heights = "all => [...new Set(all.map((one) => one.offsetHeight))]"
+    [line] = tab.page.locator(".tile[data-state=verified]").evaluate_all(heights)
+    [tile] = tab.page.locator(".tile[data-state=discrepancy]").evaluate_all(heights)
+    assert line <= 40 < 100 < tile
+    expect(tab.page.locator(".strip-row:visible")).to_have_count(5)
+    expect(tab.page.locator("#strip-more")).to_have_text("12 more")

@@ -1,0 +1,53 @@
+"""Every region says how fresh it is, and ages go on when nobody answers any more."""
+
+from datetime import datetime
+
+from playwright.sync_api import expect
+
+from tests.beacon_process import Beacon, wait_for
+from tests.browser.conftest import MakeBeacon, Visit
+from tests.demo_process import DemoService
+
+REGIONS = """() => Object.fromEntries([...document.querySelectorAll("[data-region]:not(#flashes)")]
+  .map(({ dataset }) => [dataset.region, [dataset.isStale, dataset.lastUpdatedAt]]))"""
+
+
+def test_each_region_says_when_it_was_updated_and_that_it_is_not_stale(beacon: Beacon, visit: Visit) -> None:
+    tab = visit(beacon, "alice")
+    tab.wait_state("connected")
+    tab.page.wait_for_function(f"() => Object.values(({REGIONS})()).every(([stale]) => stale === 'false')")
+    first = tab.page.evaluate(REGIONS)
+    assert set(first) == {"strip", "tiles", "changes"}
+    tab.wait_change(beacon.publish([{"type": "test.fresh", "data": {}}])[0])
+    tab.page.wait_for_function(f"(before) => ({REGIONS})().changes[1] !== before", arg=first["changes"][1])
+    before, after = (
+        datetime.fromisoformat(at) for at in (first["changes"][1], tab.page.evaluate(REGIONS)["changes"][1])
+    )
+    assert after > before
+
+
+def test_without_a_server_ages_go_on_and_tiles_stop_claiming_what_was(
+    start_beacon: MakeBeacon, service: DemoService, visit: Visit
+) -> None:
+    beacon = start_beacon(POLL_INTERVAL_S=1, FALLBACK_POLL_S=0.3)
+    beacon.watch("mail", service.url, "Mail")
+    wait_for(
+        lambda: beacon.sql("SELECT count(*) FROM service_state WHERE status = 'verified'")[0][0], "Mail to be verified"
+    )
+    tab = visit(beacon, "alice", allow=["Failed to load resource", "net::ERR"])
+    tab.wait_state("connected")
+    expect(tab.tile("mail")).to_have_attribute("data-state", "verified")
+    beacon.kill()
+    age = tab.page.locator("#check-mail time")
+    tile = tab.tile("mail")
+    expect(tile).to_have_attribute("data-late", "", timeout=15_000)
+    expect(tile).to_have_attribute("data-aged", "", timeout=15_000)
+    expect(tile.locator(".tile-aged")).to_be_visible()
+    expect(tile.locator(".tile-now")).to_be_hidden()
+    expect(tile.locator("[data-figure=queued] dd span")).to_be_hidden()
+    expect(tab.page.locator("[data-region=tiles]")).to_have_attribute("data-is-stale", "true")
+    expect(tab.page.locator("#summary")).to_contain_text("1 stale")
+    seen = {age.inner_text()}
+    for _ in range(2):
+        wait_for(lambda: age.inner_text() not in seen, "another age")
+        seen.add(age.inner_text())
