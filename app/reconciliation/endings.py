@@ -59,7 +59,8 @@ def closings(session: Session, moments: Collection[tuple[str, str]]) -> Mapping[
     if not moments:
         return {}
     found: dict[tuple[str, str], tuple[Closing, ...]] = {}
-    at_once = sa.tuple_(OpenItem.service_id, OpenItem.closed_at).in_(sorted(moments))
+    # One condition each: SQLite uses no index for a list of pairs.
+    at_once = sa.or_(*(sa.and_(OpenItem.service_id == one, OpenItem.closed_at == at) for one, at in sorted(moments)))
     columns = (OpenItem.service_id, OpenItem.closed_at)
     for service, at, *one in session.execute(_alike(columns, at_once, OpenItem.kind != "unaccounted")):
         if at is not None:

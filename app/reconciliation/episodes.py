@@ -5,7 +5,7 @@ and have no row there: those of one look are one episode here. Read by key, both
 on how much lies before it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -181,6 +181,7 @@ def _told(session: Session, found: list[Episode], most_ids: int | None) -> list[
     next_rows = endings(session, [one.id for one in found if one.status != "unaccounted"])
     gone = removals(session, {one.service for one in found})
     closed = closings(session, {(one.service, next_rows[one.id].at) for one in found if one.id in next_rows})
+    extra = _extra(session, {one.at for one in found if one.status == "discrepancy"})
     told = []
     for one in found:
         if one.status == "unaccounted":
@@ -188,19 +189,23 @@ def _told(session: Session, found: list[Episode], most_ids: int | None) -> list[
             continue
         ending = next_rows.get(one.id) or gone.get(one.service)
         done = closed.get((one.service, ending.at), ()) if ending else ()
-        extra = _ids(session, one, "extra", most_ids) if one.status == "discrepancy" else ()
-        told.append(replace(one, ending=ending, closings=done, job_ids=extra, jobs=len(extra)))
+        ids = tuple(extra.get((one.service, one.at), ()))
+        told.append(replace(one, ending=ending, closings=done, job_ids=ids, jobs=len(ids)))
     return told
 
 
 def _group_told(session: Session, one: Episode, most_ids: int | None) -> Episode:
     number, last, done = group_closings(session, one.service, one.at)
     ending = Ending(last, "closed") if last else None
-    ids = _ids(session, one, "unaccounted", most_ids)
-    return replace(one, jobs=number, ending=ending, closings=done, job_ids=ids)
+    mine = (OpenItem.kind == "unaccounted", OpenItem.since == one.at, OpenItem.service_id == one.service)
+    ids = session.scalars(sa.select(OpenItem.job_id).where(*mine).order_by(OpenItem.job_id).limit(most_ids))
+    return replace(one, jobs=number, ending=ending, closings=done, job_ids=tuple(ids))
 
 
-def _ids(session: Session, one: Episode, kind: str, most: int | None) -> tuple[str, ...]:
-    """The jobs that became items of this kind in that look."""
-    mine = (OpenItem.kind == kind, OpenItem.since == one.at, OpenItem.service_id == one.service)
-    return tuple(session.scalars(sa.select(OpenItem.job_id).where(*mine).order_by(OpenItem.job_id).limit(most)))
+def _extra(session: Session, moments: Collection[str]) -> dict[tuple[str, str], list[str]]:
+    """By service and moment: the jobs that this look found shown as unfinished though they were published as ended."""
+    found: dict[tuple[str, str], list[str]] = {}
+    query = sa.select(OpenItem.service_id, OpenItem.since, OpenItem.job_id).where(OpenItem.kind == "extra")
+    for service, since, job_id in session.execute(query.where(OpenItem.since.in_(moments)).order_by(OpenItem.job_id)):
+        found.setdefault((service, since), []).append(job_id)
+    return found
