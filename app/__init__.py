@@ -10,7 +10,16 @@ from app import assets, compression, errors, rates
 from app.accounts import access, sessions, token_routes, user_routes
 from app.accounts import routes as accounts_routes
 from app.config import Settings, load_settings, prepare_instance_dir
-from app.dashboard import admin_services, fragments, notification_page, preferences, trends
+from app.dashboard import (
+    admin_services,
+    cost,
+    discrepancy_page,
+    fragments,
+    notification_page,
+    preferences,
+    service_page,
+    trends,
+)
 from app.dashboard import routes as dashboard_routes
 from app.db import configure_engine, db, engine_options, engine_url, read
 from app.eventlog import append
@@ -22,6 +31,7 @@ from app.notifications import notify, widget
 from app.notifications import prune as notification_prune
 from app.notifications import routes as notification_routes
 from app.ops import client_errors, headers, health, metrics
+from app.ops.lag import DeliveryLag
 from app.reconciliation import discrepancy_routes, job_routes, registry, service_routes, watch
 from app.rollout import flags, store
 from app.rollout import routes as rollout_routes
@@ -30,6 +40,7 @@ from app.stream import routes as stream_routes
 from app.stream.handoff import HandOff
 from app.stream.hub import Hub
 from app.stream.shapes import html_shape
+from app.stream.viewers import viewers
 
 FLAG_RETRY_S = 1.0
 ROOT = Path(__file__).resolve().parent.parent
@@ -64,6 +75,9 @@ def create_app(settings: Settings | None = None) -> Flask:
         notification_routes.bp,
         widget.bp,
         notification_page.bp,
+        discrepancy_page.bp,
+        service_page.bp,
+        cost.bp,
         dashboard_routes.bp,
         admin_services.bp,
         preferences.bp,
@@ -101,6 +115,7 @@ def _live(app: Flask, settings: Settings) -> None:
     client_errors.init_app(app)
     trends.init_app(app)
     metrics.init_app(app, live, lambda: hub.counters)  # the first part: it stops, and counts, after the others
+    cost.init_app(app, viewers, DeliveryLag(app.extensions["beacon_metrics"].text).mean_s)
 
     def read_rollouts() -> dict[str, flags.Rollout]:
         with app.app_context(), read() as session:

@@ -34,6 +34,7 @@ PAGES = {
     "dashboard": "/",
     "search": '/?q=state:failed+"in+queue"#changes-title',
     "service": "/services/mail",
+    "discrepancies": "/discrepancies",
     "notifications": "/notifications",
     "login": "/login",
 }

@@ -57,8 +57,9 @@ class Ids:
     more: int = 0
 
     @classmethod
-    def of(cls, ids: Sequence[str]) -> Self:
-        return cls(tuple(ids[:MAX_IDS]), max(0, len(ids) - MAX_IDS))
+    def of(cls, ids: Sequence[str], total: int = 0) -> Self:
+        """`total` where there are more than are at hand."""
+        return cls(tuple(ids[:MAX_IDS]), max(0, max(len(ids), total) - MAX_IDS))
 
     @property
     def total(self) -> int:

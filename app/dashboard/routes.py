@@ -10,7 +10,6 @@ from app.dashboard.frame import aged_after, frame
 from app.dashboard.listing import asked
 from app.dashboard.summary import Summary
 from app.db import db
-from app.errors import Problem
 from app.reconciliation import registry
 
 bp = Blueprint("dashboard", __name__)
@@ -51,27 +50,6 @@ def trend_lines() -> Response:
     tiles = queries.tiles(db.session(), aged_after())
     board = Board.of(tiles, trends.current(db.session()))
     return _page("dashboard/trends.html", queries.cursor(db.session()), board=board)
-
-
-@bp.get("/services/<service_id>")
-@require("viewer")
-def service(service_id: str) -> Response:
-    who = actor()
-    cursor = queries.cursor(db.session())
-    found = queries.service(db.session(), service_id, aged_after())
-    if found is None:
-        raise Problem(404, "No such service", "Beacon watches no service of this id; the dashboard lists all of them.")
-    may_accept = who.has_role("operator")
-    return _page(
-        "dashboard/service.html",
-        cursor,
-        frame=frame("service", who, cursor, has_form=may_accept and bool(found.items)),
-        service=found,
-        tile=found.tile,
-        board=Board.of([found.tile], trends.current(db.session())),
-        items=found.items,
-        may_accept=may_accept,
-    )
 
 
 def _page(template: str, cursor: int, **context: object) -> Response:

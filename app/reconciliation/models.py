@@ -103,6 +103,8 @@ class OpenItem(Base):
             sqlite_where=sa.text("closed_at IS NULL"),
             postgresql_where=sa.text("closed_at IS NULL"),
         ),
+        sa.Index("ix_open_item_closed_at", "service_id", "closed_at"),
+        sa.Index("ix_open_item_since", "kind", "since", "service_id"),
     )
 
     id: Mapped[str] = mapped_column(sa.Text, primary_key=True)

@@ -1,7 +1,7 @@
 // @ts-check
 import { untilWords } from "./bell.js";
 import { serverNow } from "./clock.js";
-import { ago, clock, moment, zone } from "./times.js";
+import { ago, clock, moment, stamp, zone } from "./times.js";
 
 /** Times that tick without the server, and tiles that stop claiming to be fresh when nothing confirms them. */
 
@@ -11,6 +11,7 @@ import { ago, clock, moment, zone } from "./times.js";
  */
 export function localise(root) {
   for (const time of timesOf(root, "time[data-clock]")) write(time, clock(dateOf(time)), moment);
+  for (const time of timesOf(root, "time[data-stamp]")) write(time, stamp(dateOf(time)), moment);
   for (const time of timesOf(root, "time[data-moment]")) write(time, moment(dateOf(time)), () => time.dateTime);
   for (const time of timesOf(root, "time[data-until]")) write(time, untilWords(dateOf(time), new Date(serverNow())), moment);
   for (const place of root.querySelectorAll("[data-zone]")) place.textContent = zone(new Date());

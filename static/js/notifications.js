@@ -2,7 +2,6 @@
 import { removeFlashes, startFlashes } from "./flash.js";
 import { fetchChecked } from "./http.js";
 import { countWords, JITTER_MS, namesNotifications, newsIds } from "./bell.js";
-import { startNoticeList } from "./noticelist.js";
 import { Refetch } from "./refetch.js";
 import { showToast } from "./toast.js";
 
@@ -21,7 +20,6 @@ export function startNotifications(prepare) {
   const panel = document.getElementById("panel");
   const refetch = new Refetch(() => look(prepare), JITTER_MS);
   startFlashes(send);
-  startNoticeList(prepare);
   if (!panel) return;
   document.addEventListener("beacon:signal", (event) => {
     if (namesNotifications(/** @type {CustomEvent} */ (event).detail)) refetch.soon();

@@ -43,3 +43,15 @@ export async function refetchFollower(tile, prepare) {
   if (!region || region.dataset.findings === tile.dataset.findings || inUse(region)) return;
   await refetchRegions(prepare, (name) => name === region.dataset.region);
 }
+
+/**
+ * The scripts of single pages ask by an event (pages/reload.js).
+ * @param {(root: ParentNode) => void} prepare
+ */
+export function watchReload(prepare) {
+  document.addEventListener("beacon:reload", (event) => {
+    const { before, wants, resolve, reject } = /** @type {CustomEvent} */ (event).detail;
+    const both = (/** @type {ParentNode} */ page) => [prepare, before].forEach((one) => one(page));
+    refetchRegions(both, wants).then(resolve, reject);
+  });
+}

@@ -18,11 +18,17 @@ export function ago(ms) {
 /** Made once: a formatter costs a hundred times what it formats, and a list is full of times. */
 const CLOCK = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
 const DAY = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", year: "numeric" });
+const STAMP = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
 const ZONE = new Intl.DateTimeFormat("en-GB", { timeZoneName: "short" });
 
 /** @param {Date} date */
 export function clock(date) {
   return CLOCK.format(date);
+}
+
+/** @param {Date} date */
+export function stamp(date) {
+  return STAMP.format(date);
 }
 
 /**

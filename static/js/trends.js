@@ -1,13 +1,12 @@
 // @ts-check
-import { fetchChecked } from "./http.js";
+import { askNowAndThen } from "./nowandthen.js";
 
 /** Sparklines: no event tells of a minute that is over, so a page that somebody looks at asks for them once a minute. */
 
 const EVERY_MS = 60_000;
-const TIMEOUT_MS = 10_000;
 
 export function watchTrends() {
-  if (document.querySelector(".tile-trend")) setInterval(load, EVERY_MS);
+  if (document.querySelector(".tile-trend")) askNowAndThen("/trends", EVERY_MS, show);
 }
 
 /**
@@ -21,14 +20,12 @@ export function keepTrends(fragment) {
   }
 }
 
-/** A failure shows by itself: the line no longer reaches to now, and the connection says why. */
-async function load() {
-  if (document.hidden) return;
-  const options = { headers: { Accept: "text/html" }, signal: AbortSignal.timeout(TIMEOUT_MS) };
-  const text = await fetchChecked("/trends", options, "text/html").then((response) => response.text()).catch(() => null);
-  if (text === null) return; // the end of the time may come in the middle of the answer, too
-  const page = new DOMParser().parseFromString(text, "text/html");
-  for (const fresh of page.querySelectorAll("[id^=trend-]")) {
+/**
+ * A failure shows by itself: the line no longer reaches to now, and the connection says why.
+ * @param {HTMLElement | null} body
+ */
+function show(body) {
+  for (const fresh of body?.querySelectorAll("[id^=trend-]") ?? []) {
     document.getElementById(fresh.id)?.replaceChildren(...fresh.childNodes);
   }
 }

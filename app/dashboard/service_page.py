@@ -1,0 +1,80 @@
+"""`/services/{id}`: is what I see true, what differs and what is known of it, how it was, and who works on it."""
+
+from flask import Blueprint, Response, make_response, render_template, request
+
+from app.accounts.access import actor, require
+from app.clock import utc_text
+from app.config import current_settings
+from app.dashboard import history, queries, trends
+from app.dashboard.contexts import Board, service_href
+from app.dashboard.frame import aged_after, frame
+from app.dashboard.service_view import ServiceView, view
+from app.db import db
+from app.errors import Problem
+from app.reconciliation import queries as reconciliation
+from app.reconciliation.stuck import stuck_jobs
+
+bp = Blueprint("service_page", __name__)
+
+WORKERS = 25
+
+
+@bp.get("/services/<service_id>")
+@require("viewer")
+def index(service_id: str) -> Response:
+    who, session = actor(), db.session()
+    cursor = queries.cursor(session)
+    found = view(session, _watched(service_id), who.viewer, aged_after())
+    may_accept = who.has_role("operator")
+    return _answer(
+        "dashboard/service.html",
+        cursor,
+        frame=frame("service", who, cursor, has_form=may_accept and found.has_form),
+        service=found,
+        tile=found.tile,
+        board=Board.of([found.tile], trends.current(session)),
+        history=history.history(session, service_id, history.span_of(request.args.get("history"))),
+        spans=history.SPANS,
+        may_accept=may_accept,
+        chosen=request.args.get("chosen") != "none",
+        workers_shown=None if request.args.get("workers") == "all" else WORKERS,
+        list_bound=current_settings().job_list_bound,
+        address=lambda **changed: _address(found, **changed),
+    )
+
+
+@bp.get("/services/<service_id>/stuck")
+@require("viewer")
+def stuck(service_id: str) -> Response:
+    """Asked by the page once it stands, so that a service which takes its time delays nothing; a page of its own for
+    whoever follows the link."""
+    who, watched = actor(), _watched(service_id)
+    cursor, name = queries.cursor(db.session()), watched.service.name
+    is_part = request.headers.get("HX-Request") == "true"
+    page = None if is_part else frame("service", who, cursor)
+    told = stuck_jobs(watched.service, name, current_settings().job_list_bound)
+    template = "dashboard/_service_stuck.html" if is_part else "dashboard/stuck.html"
+    return _answer(template, cursor, frame=page, told=told, name=name, href=service_href(service_id), utc_text=utc_text)
+
+
+def _watched(service_id: str) -> reconciliation.Watched:
+    found = reconciliation.service(db.session(), service_id)
+    if found is None:
+        raise Problem(404, "No such service", "Beacon watches no service of this id; the dashboard lists all of them.")
+    return found
+
+
+def _address(found: ServiceView, **changed: str) -> str:
+    """The same view with something changed; what is as usual is left out."""
+    usual = {"history": "hour", "workers": "some", "chosen": "all"}
+    given = {name: request.args.get(name, "") for name in usual} | changed
+    pairs = [f"{name}={value}" for name, value in given.items() if value.isalpha() and value != usual[name]]
+    return f"{found.tile.href}?{'&'.join(pairs)}" if pairs else found.tile.href
+
+
+def _answer(template: str, cursor: int, **context: object) -> Response:
+    response = make_response(render_template(template, **context))
+    response.headers["Beacon-Cursor"] = str(cursor)
+    response.headers["Cache-Control"] = "private, no-cache"
+    response.headers["Vary"] = "Accept, HX-Request, Cookie"
+    return response

@@ -1,0 +1,164 @@
+"""A service as its page shows it: both sides of every difference, and what is known of each job that is named."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.dashboard import queries, wording
+from app.dashboard.contexts import Ids, Tile
+from app.eventlog.audience import Viewer
+from app.eventlog.read import Event
+from app.reconciliation import differences, hearsay, registry, service_routes
+from app.reconciliation.differences import Items
+from app.reconciliation.models import KnownJob, OpenItem
+from app.reconciliation.queries import Watched
+
+ITEMS = 100
+FINDING_IDS = 25
+# What a person can do about each, where Beacon itself can do nothing.
+ADVICE = {
+    "extra": "Closes by itself once the service no longer shows them as unfinished.",
+    "dangling": "Remove the ids from the service's own lists; nothing will ever run them.",
+    "duplicate": "Look in the service which of its lists is right; they may run twice.",
+    "orphaned": "Their worker is dead: the service has to put them back, or they stand still.",
+    "count-mismatch": "The service contradicts itself; look at its own counts.",
+    "flapping": "Said once, until it has been calm for five minutes.",
+    "rewound": "The service went back in time. Accept that, or wait until it has caught up.",
+}
+_ITEM_KINDS = ("missing", "unaccounted")
+_SAID = {"queued": "queued", "started": "started", "finished": "finished", "failed": "failed"}
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One thing that was published of a job."""
+
+    word: str
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRow:
+    """A job that is missing or unaccounted for, and what Beacon knows of it."""
+
+    job_id: str
+    kind: str
+    word: str
+    since: str
+    known: str
+    said: tuple[Said, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FindingRow:
+    """Something that the service's own data says; `ids` with what Beacon knows of each, as far as they are shown."""
+
+    kind: str
+    word: str
+    since: str
+    ids: Ids
+    known: Mapping[str, str]
+    advice: str
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """`all` is None where it cannot be told; `why_not` says why."""
+
+    all: Sequence[Mapping[str, Any]] | None
+    why_not: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceView:
+    tile: Tile
+    kind: str
+    address: str
+    health: str
+    registered_at: str
+    items: list[OpenRow]
+    numbers: Items
+    findings: list[FindingRow]
+    workers: Workers
+    counts_only: tuple[str, ...] | None
+    """The states of which only the number is known; empty where it is not known which. None: all jobs are listed."""
+
+    @property
+    def is_rewound(self) -> bool:
+        return any(finding.kind == "rewound" for finding in self.findings)
+
+    @property
+    def has_form(self) -> bool:
+        return bool(self.items) or self.is_rewound
+
+    @property
+    def open_words(self) -> str:
+        """`3 missing, 1 unaccounted for`"""
+        numbers = self.numbers.numbers.items()
+        return ", ".join(f"{number:,} {wording.finding_word(kind)}" for kind, number in sorted(numbers))
+
+
+def view(session: Session, watched: Watched, viewer: Viewer, aged_after: timedelta) -> ServiceView:
+    service, state, payload = watched.service, watched.state, watched.payload or {}
+    items = differences.open_items(session, service.id, ITEMS)
+    findings = [one for one in payload.get("findings") or [] if one["kind"] not in (*_ITEM_KINDS, *items.numbers)]
+    ids = [item.job_id for item in items.shown]
+    named = {job_id for finding in findings for job_id in finding["jobIds"][:FINDING_IDS]}
+    known = differences.known_jobs(session, service.id, {*ids, *named})
+    said = hearsay.of_jobs(session, viewer, service.id, ids)
+    return ServiceView(
+        queries.tile_of(watched, aged_after),
+        service.kind,
+        service.url,
+        service_routes.health(state),
+        service.registered_at,
+        [_open_row(item, known.get(item.job_id), said.get(item.job_id, [])) for item in items.shown],
+        items,
+        [_finding(one, known) for one in findings],
+        _workers(watched),
+        _counts_only(watched, payload),
+    )
+
+
+def _open_row(item: OpenItem, job: KnownJob | None, said: Sequence[Event]) -> OpenRow:
+    queue = f" in queue {item.queue}" if item.queue else ""
+    attempt = f", attempt {job.attempt}" if job and job.attempt is not None else ""
+    known = f"was {item.last_state}{queue}{attempt} when it was last seen"
+    word = wording.finding_word(item.kind).capitalize()
+    told = tuple(Said(_SAID[event.type.removeprefix("job.")], event.timestamp) for event in said)
+    return OpenRow(item.job_id, item.kind, word, item.since, known, told)
+
+
+def _finding(finding: Mapping[str, Any], known: Mapping[str, KnownJob]) -> FindingRow:
+    kind, ids = finding["kind"], finding["jobIds"]
+    word = wording.finding_word(kind)
+    if kind == "flapping" and finding.get("count"):
+        word = f"{word}, {finding['count']:,} times"
+    shown = ids[:FINDING_IDS]
+    words = {job_id: _known_words(known[job_id]) for job_id in shown if job_id in known}
+    rest = Ids(tuple(shown), len(ids) - len(shown))
+    return FindingRow(kind, word.capitalize(), finding["since"], rest, words, ADVICE.get(kind, ""))
+
+
+def _known_words(job: KnownJob) -> str:
+    queue = f" in queue {job.queue}" if job.queue else ""
+    attempt = f", attempt {job.attempt}" if job.attempt is not None else ""
+    return f"{job.state}{queue}{attempt}"
+
+
+def _workers(watched: Watched) -> Workers:
+    text = watched.state.workers_json if watched.state else None
+    if text is not None:
+        return Workers(json.loads(text))
+    why_not = registry.capabilities_of(watched.service).why_not("workers")
+    return Workers(None, why_not or "the service has not told of its workers yet")
+
+
+def _counts_only(watched: Watched, payload: Mapping[str, Any]) -> tuple[str, ...] | None:
+    if watched.state is None or not watched.state.counts_only:
+        return None
+    return tuple(wording.label(state) for state in payload.get("countsOnly") or [])

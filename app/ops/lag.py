@@ -1,0 +1,38 @@
+"""How late deliveries were in the last minute, by all workers of this host: from the metrics that exist anyway."""
+
+import re
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+from app.ops.exported import LAG
+
+WINDOW_S = 60.0
+_FIGURE = re.compile(rf"^{LAG}_(sum|count) (\S+)$".encode(), re.MULTILINE)
+
+
+class DeliveryLag:
+    """`text` is what `/metrics` answers. Looked at now and then: the mean is of what came between the looks."""
+
+    def __init__(self, text: Callable[[], bytes], clock: Callable[[], float] = time.monotonic) -> None:
+        self._text, self._clock = text, clock
+        self._looks: deque[tuple[float, float, float]] = deque()
+        self._lock = threading.Lock()
+
+    def mean_s(self) -> float | None:
+        """None where nothing was delivered, or the metrics cannot be read."""
+        try:
+            figures = {name: float(value) for name, value in _FIGURE.findall(self._text())}
+        except OSError:
+            return None
+        now, sum_s, count = self._clock(), figures.get(b"sum", 0.0), figures.get(b"count", 0.0)
+        with self._lock:
+            if self._looks and count < self._looks[-1][2]:
+                self._looks.clear()  # the folder was begun anew
+            self._looks.append((now, sum_s, count))
+            # The newest look that is older than the window stays: it is where the window begins.
+            while len(self._looks) > 1 and self._looks[1][0] <= now - WINDOW_S:
+                self._looks.popleft()
+            _, first_s, first = self._looks[0]
+        return (sum_s - first_s) / (count - first) if count > first else None

@@ -1,0 +1,37 @@
+"""What the page of a service lists: its open items, as many as fit, and what is known of jobs that are named."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from app.reconciliation.models import KnownJob, OpenItem
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """`numbers` by kind are of all that are open, also where not all are shown."""
+
+    shown: Sequence[OpenItem]
+    numbers: Mapping[str, int]
+
+    @property
+    def total(self) -> int:
+        return sum(self.numbers.values())
+
+
+def open_items(session: Session, service_id: str, limit: int) -> Items:
+    """Missing jobs before those that are unaccounted for, each kind oldest first."""
+    mine = (OpenItem.service_id == service_id, OpenItem.closed_at.is_(None))
+    count = sa.select(OpenItem.kind, sa.func.count()).where(*mine).group_by(OpenItem.kind)
+    numbers = dict(session.execute(count).all())
+    query = sa.select(OpenItem).where(*mine).order_by(OpenItem.kind, OpenItem.since, OpenItem.job_id)
+    return Items(session.scalars(query.limit(limit)).all() if numbers else [], numbers)
+
+
+def known_jobs(session: Session, service_id: str, job_ids: Collection[str]) -> Mapping[str, KnownJob]:
+    if not job_ids:
+        return {}
+    query = sa.select(KnownJob).where(KnownJob.service_id == service_id, KnownJob.job_id.in_(job_ids))
+    return {row.job_id: row for row in session.scalars(query)}

@@ -1,0 +1,30 @@
+// @ts-check
+import { JITTER_MS, leading, namesNotifications } from "../bell.js";
+import { HeldList } from "./heldlist.js";
+
+/** The page of notifications: its own script. */
+
+const REGIONS = new Set(["notifications", "notifications-head", "notifications-pages", "mutes"]);
+
+/** @type {import("./heldlist.js").Kind} */
+const NOTICES = {
+  link: "notifications-new",
+  list: (root) => root.querySelector("[data-region=notifications]"),
+  wants: (region) => REGIONS.has(region),
+  isLater: (list) => Number(list.dataset.page) > 1,
+  newOn: (shown, fresh) => {
+    if (NOTICES.isLater(shown)) return Math.max(0, Number(fresh.dataset.total) - Number(shown.dataset.total));
+    return leading(new Set(ids(shown)), ids(fresh));
+  },
+};
+
+const held = new HeldList(NOTICES, JITTER_MS);
+document.addEventListener("beacon:signal", (event) => {
+  if (namesNotifications(/** @type {CustomEvent} */ (event).detail)) held.soon();
+});
+
+/** @param {Element} list */
+function ids(list) {
+  const rows = /** @type {NodeListOf<HTMLElement>} */ (list.querySelectorAll("[data-notice]"));
+  return [...rows].map((row) => row.dataset.notice ?? "");
+}

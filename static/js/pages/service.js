@@ -1,0 +1,15 @@
+// @ts-check
+import { reload } from "./reload.js";
+
+/**
+ * The page of one service: its own script, for what no event tells of. A minute of checks that is over, workers that were
+ * heard: asked for once a minute while somebody looks at the page.
+ */
+
+const EVERY_MS = 60_000;
+const REGIONS = new Set(["facts", "bound", "history", "workers"]);
+
+setInterval(() => {
+  if (document.hidden || document.documentElement.dataset.connection === "paused") return;
+  reload(() => {}, (region) => REGIONS.has(region)).catch(() => {}); // the connection says what is wrong
+}, EVERY_MS);

@@ -1,0 +1,109 @@
+"""The page of discrepancies in a browser: rows that come in while one reads, the keyboard, a phone, no scripts."""
+
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.beacon_process import Beacon, wait_for
+from tests.browser.conftest import Visit
+from tests.browser.test_axe import AXE, serious
+from tests.dashboard.record_scene import at, happened, item, put
+from tests.demo_process import DemoService
+
+PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
+
+
+@pytest.fixture(scope="module")
+def record(beacon: Beacon) -> Beacon:
+    """Ninety rows from before, of the service that the module watches."""
+    rows = [happened("mail", "discrepancy", at(n % 60, n // 60), [f"old-job-{n:04}"]) for n in range(90)]
+    put(beacon.app, *rows, item("mail", "old-unaccounted", "unaccounted", at(5)))
+    wait_for(lambda: beacon.sql("SELECT count(*) FROM service_state WHERE status = 'verified'")[0][0], "the first look")
+    return beacon
+
+
+def first_rows(page: Page) -> list[str]:
+    found: list[str] = page.locator("#record [data-row]").evaluate_all("all => all.map((row) => row.dataset.row)")
+    return found
+
+
+def test_a_discrepancy_enters_by_itself_and_closes_by_itself(
+    record: Beacon, service: DemoService, visit: Visit
+) -> None:
+    service.create_jobs(*[{"state": "queued"} for _ in range(3)])
+    tab = visit(record, "alice", "/discrepancies?service=mail")
+    tab.wait_state("connected")
+    tab.mark()
+    wait_for(lambda: record.sql("SELECT count(*) FROM known_job")[0][0] >= 3, "the jobs to be known")
+    [lost] = service.lose(1)
+    row = tab.page.locator("#record tr[data-open]", has=tab.page.locator(f"code[title='{lost}']"))
+    expect(row).to_be_visible(timeout=15_000)
+    expect(row).to_contain_text("Open")
+    operator = visit(record, "bob", "/services/mail")
+    operator.page.get_by_label("Why these are in order").fill("a test closes it")
+    operator.page.get_by_role("button", name="Accept the service's version").click()
+    closed = tab.page.locator("#record tr:not([data-open])", has=tab.page.locator(f"code[title='{lost}']"))
+    expect(closed).to_contain_text("1 accepted by bob: a test closes it", timeout=15_000)
+    assert not tab.was_reloaded
+
+
+def test_rows_wait_behind_a_number_while_somebody_reads(record: Beacon, service: DemoService, visit: Visit) -> None:
+    service.create_jobs(*[{"state": "queued"} for _ in range(3)])
+    tab = visit(record, "alice", "/discrepancies")
+    tab.wait_state("connected")
+    known = "SELECT count(*) FROM known_job"
+    before = record.sql(known)[0][0]
+    wait_for(lambda: record.sql(known)[0][0] >= max(3, before), "the jobs to be known")
+    shown = first_rows(tab.page)
+    tab.page.mouse.wheel(0, 900)
+    tab.page.wait_for_function("scrollY > 400")
+    service.lose(1)
+    link = tab.page.locator("#record-new")
+    expect(link).to_have_text(re.compile(r"\d+ new"), timeout=15_000)
+    assert first_rows(tab.page) == shown
+    link.click()
+    expect(link).to_be_hidden()
+    assert first_rows(tab.page) != shown
+
+
+def test_without_scripts_filters_pages_and_exports_are_links_and_a_form(record: Beacon, visit: Visit) -> None:
+    page = visit(record, "alice", "/discrepancies", java_script_enabled=False).page
+    page.get_by_label("Kind").select_option("missing")
+    page.get_by_label("Search").fill("id:old-job")
+    page.get_by_role("button", name="Filter").click()
+    assert "kind=missing" in page.url
+    first = first_rows(page)
+    page.get_by_role("link", name="Older").click()
+    assert set(first).isdisjoint(first_rows(page))
+    page.get_by_role("link", name="Newest").click()
+    assert first_rows(page) == first
+    with page.expect_download() as download:
+        page.get_by_role("link", name="CSV").click()
+    lines = Path(download.value.path()).read_text().splitlines()
+    assert len([line for line in lines if "old-job" in line]) == 90
+    assert download.value.suggested_filename.endswith(".csv")
+
+
+def test_a_copied_address_shows_the_same_and_back_works(record: Beacon, visit: Visit) -> None:
+    tab = visit(record, "alice", "/discrepancies?kind=missing&order=asc&q=id%3Aold-job")
+    first = first_rows(tab.page)
+    tab.page.get_by_role("link", name="Service", exact=True).click()
+    assert "sort=service" in tab.page.url
+    tab.page.go_back()
+    assert first_rows(tab.page) == first
+    assert (
+        visit(record, "charlie", tab.page.url.removeprefix(record.url)).page.locator("#q").input_value() == "id:old-job"
+    )
+
+
+def test_on_a_phone_nothing_is_wider_than_the_screen_and_axe_finds_nothing(record: Beacon, visit: Visit) -> None:
+    for options in (PHONE, {}):
+        for path in ("/discrepancies", "/discrepancies?q=colour:red"):
+            tab = visit(record, "bob", path, bypass_csp=True, **options)
+            tab.wait_state("connected")
+            if options:
+                assert tab.page.evaluate("document.documentElement.scrollWidth") == 360
+            tab.page.add_script_tag(path=str(AXE))
+            assert serious(tab.page) == []

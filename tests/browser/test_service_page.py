@@ -1,0 +1,94 @@
+"""The page of a service in a browser: it follows the stream, asks for stuck jobs by itself, works without scripts."""
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.beacon_process import Beacon, wait_for
+from tests.browser.conftest import Visit
+from tests.browser.test_axe import AXE, serious
+from tests.demo_process import DemoService
+
+PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
+
+
+@pytest.fixture(scope="module")
+def troubled(beacon: Beacon, service: DemoService) -> Beacon:
+    """Two hundred jobs are lost, one is stuck."""
+    service.create_jobs(*[{"id": f"a-job-with-a-long-name-{n:04}", "state": "queued"} for n in range(202)])
+    wait_for(lambda: beacon.sql("SELECT count(*) FROM known_job")[0][0] >= 202, "the jobs to be known")
+    service.lose(200)
+    wait_for(lambda: beacon.sql("SELECT count(*) FROM open_item")[0][0] == 200, "the loss to be noticed", within_s=20)
+    service.create_jobs({"id": "stuck-for-long", "state": "running", "ageS": 86_400})
+    return beacon
+
+
+def test_stuck_jobs_come_by_themselves_and_again_when_asked(troubled: Beacon, visit: Visit) -> None:
+    tab = visit(troubled, "alice", "/services/mail")
+    stuck = tab.page.locator("#stuck")
+    expect(stuck.locator("code[title=stuck-for-long]")).to_be_visible(timeout=10_000)
+    expect(stuck.locator("[data-age]").last).to_contain_text("ago")
+    with tab.page.expect_response("**/services/mail/stuck") as answer:
+        tab.page.get_by_role("link", name="Ask again").click()
+    assert answer.value.status == 200
+    assert tab.page.url.endswith("/services/mail")
+
+
+def test_two_hundred_lost_jobs_are_counted_shown_as_far_as_they_fit_and_both_sides_named(
+    troubled: Beacon, visit: Visit
+) -> None:
+    tab = visit(troubled, "alice", "/services/mail")
+    sides = tab.page.locator("#open-items .sides")
+    expect(sides).to_contain_text("Mail reports")
+    expect(sides).to_contain_text("200 missing")
+    assert tab.page.locator("#open-items input[name=jobIds]").count() == 100
+    expect(tab.page.locator("#open-items .scope")).to_contain_text("The first 100 of 200 that are open.")
+    expect(tab.page.get_by_role("button", name="Accept all 200")).to_be_disabled()
+
+
+def test_the_graph_says_its_sentence_and_its_span_is_a_link(troubled: Beacon, visit: Visit) -> None:
+    page = visit(troubled, "alice", "/services/mail", java_script_enabled=False).page
+    sentence = page.locator(".history-words").inner_text()
+    assert "checks answered in the last hour" in sentence
+    assert page.locator(".graph > title").text_content() == sentence
+    page.get_by_role("link", name="Last day").click()
+    assert page.url.endswith("/services/mail?history=day")
+    assert "in the last day" in page.locator(".history-words").inner_text()
+    page.get_by_role("link", name="Ask it").click()
+    expect(page.locator("code[title=stuck-for-long]")).to_be_visible()
+    page.get_by_role("link", name="Back to Mail").click()
+    assert page.url.endswith("/services/mail")
+
+
+def test_axe_finds_nothing_and_a_phone_shows_all_of_it(troubled: Beacon, visit: Visit) -> None:
+    for options in (PHONE, {}):
+        tab = visit(troubled, "bob", "/services/mail", bypass_csp=True, **options)
+        tab.wait_state("connected")
+        expect(tab.page.locator("#stuck .scope")).to_be_visible(timeout=10_000)
+        if options:
+            assert tab.page.evaluate("document.documentElement.scrollWidth") == 360
+        tab.page.add_script_tag(path=str(AXE))
+        assert serious(tab.page) == []
+
+
+def test_accepting_all_closes_what_was_never_shown(troubled: Beacon, visit: Visit) -> None:
+    watcher, operator = visit(troubled, "alice", "/services/mail"), visit(troubled, "bob", "/services/mail")
+    watcher.wait_state("connected")
+    watcher.mark()
+    operator.page.get_by_label("Why all 200 are in order").fill("the queue was moved")
+    operator.page.get_by_role("button", name="Accept all 200").click()
+    expect(operator.page.locator("#open-items")).to_contain_text("Nothing is open")
+    expect(watcher.page.locator("#open-items")).to_contain_text("Nothing is open", timeout=10_000)
+    assert not watcher.was_reloaded
+
+
+def test_the_footer_counts_the_open_streams_of_everybody(troubled: Beacon, visit: Visit) -> None:
+    for user in ("alice", "charlie"):
+        visit(troubled, user, "/services/mail").wait_state("connected")
+    page = visit(troubled, "bob", "/", java_script_enabled=False).page
+
+    def look() -> bool:
+        page.reload()
+        return "2 open streams" in page.locator("#cost").inner_text()
+
+    wait_for(look, "the workers to have told of two streams", every_s=0.3)
+    assert "0 polls" not in page.locator("#cost").inner_text()

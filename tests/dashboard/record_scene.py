@@ -1,0 +1,61 @@
+"""Rows of the record and items as `record` leaves them, put down by a test."""
+
+import json
+from collections.abc import Sequence
+from itertools import count
+
+from flask import Flask
+
+from app.clock import utc_text
+from app.db import write
+from app.reconciliation.models import DiscrepancyEvent, OpenItem, Service
+
+_NUMBERS = count()
+
+
+def at(minute: int, hour: int = 12) -> str:
+    return f"2026-11-21T{hour:02}:{minute:02}:00.000Z"
+
+
+def watched(app: Flask, *services: str) -> None:
+    with app.app_context(), write() as session:
+        for name in services:
+            session.add(
+                Service(
+                    id=name,
+                    name=name.title(),
+                    kind="palantir",
+                    url="http://x",
+                    origin="admin",
+                    registered_at=utc_text(),
+                )
+            )
+
+
+def put(app: Flask, *rows: DiscrepancyEvent | OpenItem) -> None:
+    with app.app_context(), write() as session:
+        session.add_all(rows)
+
+
+def happened(service: str, status: str, when: str, missing: Sequence[str] = (), **details: int) -> DiscrepancyEvent:
+    """A change of state; `expected` and `actual` where both sides differ."""
+    said = {"expected": 14, "actual": 14 - len(missing), "missingJobIds": list(missing), **details}
+    return DiscrepancyEvent(
+        id=f"{next(_NUMBERS):032x}",
+        timestamp=when,
+        service=service,
+        status=status,
+        counts_json="{}",
+        checksum="c",
+        latency_ms=9,
+        discrepancy_details_json=json.dumps(said) if status == "discrepancy" else None,
+    )
+
+
+def item(service: str, job_id: str, kind: str, since: str, **closed: str) -> OpenItem:
+    """`at`, `how`, `by` and `why` where it was closed."""
+    row = OpenItem(id=f"i{next(_NUMBERS)}", service_id=service, job_id=job_id, kind=kind, since=since)
+    row.last_state, row.queue = "running", "out"
+    row.closed_at, row.closed_how = closed.get("at"), closed.get("how")
+    row.closed_by, row.close_reason = closed.get("by"), closed.get("why")
+    return row

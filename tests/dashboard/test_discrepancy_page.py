@@ -1,0 +1,244 @@
+"""The record of discrepancies: open first, filtered by its address, read by key, exported whole."""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterator
+
+import pytest
+import sqlalchemy as sa
+from flask import Flask
+from flask.testing import FlaskClient
+
+from app.dashboard import record_reading
+from app.db import db, write
+from app.reconciliation.models import DiscrepancyEvent, Service
+from tests.cast import ALICE, headers_of, logged_in
+from tests.dashboard.record_scene import at, happened, item, put, watched
+
+HTML = {"Accept": "text/html"}
+
+
+@pytest.fixture
+def scene(cast: Flask) -> Flask:
+    """Mail lost two jobs, an operator accepted them; it does not answer now. Of search one job is unaccounted for."""
+    watched(cast, "mail", "search")
+    closed = {"at": at(5), "how": "accepted", "by": "bob", "why": "deleted by hand"}
+    lost = ["job_lost_1", "job_lost_2"]
+    put(
+        cast,
+        happened("mail", "verified", at(0)),
+        happened("mail", "discrepancy", at(1), lost),
+        *(item("mail", job, "missing", at(1), **closed) for job in lost),
+        happened("mail", "verified", at(5)),
+        happened("mail", "stale", at(7)),
+        happened("search", "verified", at(2)),
+        item("search", "gone_1", "unaccounted", at(3)),
+        happened("search", "discrepancy", at(30), [], expected=9, actual=12),
+        happened("search", "verified", at(40)),
+    )
+    return cast
+
+
+def text_of(client: FlaskClient, query: str = "") -> str:
+    answer = client.get(f"/discrepancies{query}", headers=HTML)
+    assert answer.status_code == 200, answer.text
+    return answer.text
+
+
+def rows_of(text: str) -> list[str]:
+    """What stands in each row, tags taken out."""
+    found = re.findall(r"<tr data-row=.*?</tr>", text, re.DOTALL)
+    return [" ".join(re.sub(r"<[^>]+>", " ", row).split()) for row in found]
+
+
+def states_of(text: str) -> list[str]:
+    return [
+        " ".join(re.findall(r"(Stale|Discrepancy|Unaccounted for|Verified|Mail|Search)", row)) for row in rows_of(text)
+    ]
+
+
+def test_what_is_open_stands_first_and_says_so(scene: Flask) -> None:
+    rows = rows_of(text_of(logged_in(scene, ALICE)))
+    assert [("Open" in row) for row in rows] == [True, True, False, False]
+    assert "Stale Mail" in rows[0]
+    assert "Unaccounted for Search 1 job unaccounted for: go ne_1" in rows[1]
+    assert "Discrepancy Search Beacon knows 9 jobs, Search reports 12" in rows[2]
+    assert "Discrepancy Mail Beacon knows 14 jobs, Mail reports 12; missing:" in rows[3]
+
+
+def test_a_row_names_the_jobs_and_says_how_when_by_whom_and_why_it_ended(scene: Flask) -> None:
+    text = text_of(logged_in(scene, ALICE), "?service=mail&kind=missing")
+    [row] = rows_of(text)
+    assert 'title="job_lost_1"' in text
+    assert row.endswith("2026-11-21 12:05:00 · 2 accepted by bob: deleted by hand")
+    assert "verified again" in text
+
+
+@pytest.mark.parametrize(
+    ("query", "wanted"),
+    [
+        ("?service=mail", ["Stale Mail", "Discrepancy Mail Mail"]),
+        ("?status=verified", ["Verified Search", "Verified Mail", "Verified Search", "Verified Mail"]),
+        ("?status=stale", ["Stale Mail"]),
+        ("?show=open", ["Stale Mail", "Unaccounted for Search"]),
+        ("?show=closed&status=discrepancy", ["Discrepancy Search Search", "Discrepancy Mail Mail"]),
+        ("?kind=missing", ["Discrepancy Mail Mail"]),
+        ("?kind=extra", []),
+        ("?kind=unaccounted", ["Unaccounted for Search"]),
+        ("?kind=other", ["Discrepancy Search Search"]),
+        ("?from=2026-11-21T12:06", ["Stale Mail", "Discrepancy Search Search"]),
+        ("?to=2026-11-20", []),
+        ("?from=2026-11-21&to=2026-11-21&status=stale", ["Stale Mail"]),
+        ("?q=id:lost_2", ["Discrepancy Mail Mail"]),
+        ("?q=state:stale", ["Stale Mail", "Unaccounted for Search"]),
+        ('?q="deleted by hand" -service:search', ["Discrepancy Mail Mail"]),
+        (
+            "?sort=service",
+            ["Discrepancy Mail Mail", "Stale Mail", "Unaccounted for Search", "Discrepancy Search Search"],
+        ),
+        ("?order=asc&status=stale", ["Stale Mail"]),
+    ],
+)
+def test_the_address_says_what_is_shown(scene: Flask, query: str, wanted: list[str]) -> None:
+    assert [re.sub(r" unaccounted.*", "", one) for one in states_of(text_of(logged_in(scene, ALICE), query))] == wanted
+
+
+def test_what_cannot_be_understood_is_said_under_the_box_and_the_rest_is_shown(scene: Flask) -> None:
+    text = text_of(logged_in(scene, ALICE), "?q=colour:red&from=yesterday&status=nonsense&after=garbage")
+    assert "There is no filter" in text
+    assert "“from”: expected a day or a moment" in text
+    assert 'aria-invalid="true"' in text
+    assert len(rows_of(text)) == 4
+
+
+def test_nothing_wrong_and_nothing_found_say_what_to_do(cast: Flask, scene: Flask) -> None:
+    client = logged_in(scene, ALICE)
+    assert "Nothing fits." in text_of(client, "?q=id:nobody")
+
+
+def test_an_empty_record_explains_itself(cast: Flask) -> None:
+    assert "Nothing was ever wrong" in text_of(logged_in(cast, ALICE))
+
+
+def test_a_service_that_is_no_longer_watched_has_nothing_open(scene: Flask) -> None:
+    with scene.app_context(), write() as session:
+        session.execute(sa.update(Service).where(Service.id == "mail").values(removed_at=at(50)))
+    [row] = rows_of(text_of(logged_in(scene, ALICE), "?status=stale"))
+    assert row.endswith("2026-11-21 12:50:00 · no longer watched")
+
+
+@pytest.fixture
+def long(cast: Flask) -> Flask:
+    """A hundred and thirty discrepancies of two services, many at the same moment, jobs unaccounted for in between."""
+    watched(cast, "mail", "search")
+    moments = [at(number % 60, 10 + number // 60) for number in range(65)]
+    put(
+        cast,
+        *(happened("mail", "discrepancy", when, [f"mail_{n}"]) for n, when in enumerate(moments)),
+        *(happened("search", "discrepancy", when, [f"search_{n}"]) for n, when in enumerate(moments)),
+        *(item("mail", f"u_{n}", "unaccounted", when) for n, when in enumerate(moments) if n % 3 == 0),
+    )
+    return cast
+
+
+def pages(client: FlaskClient, query: str) -> Iterator[list[str]]:
+    """The rows of each page, by following the links."""
+    address = f"/discrepancies{query}"
+    for _ in range(20):
+        text = client.get(address, headers=HTML).text
+        yield re.findall(r'data-row="([^"]+)"', text)
+        older = re.search(r'class="button" href="([^"]+)">(?:Older|Look further back)<', text)
+        if older is None:
+            return
+        address = older[1].replace("&amp;", "&")
+    raise AssertionError("the pages have no end")
+
+
+@pytest.mark.parametrize(
+    "query", ["", "?order=asc", "?sort=service", "?sort=service&order=desc", "?show=closed", "?q=id:9"]
+)
+def test_the_pages_hold_every_row_once(long: Flask, query: str) -> None:
+    found = list(pages(logged_in(long, ALICE), query))
+    rows = [row for page in found for row in page]
+    assert len(rows) == len(set(rows))
+    assert all(len(page) <= record_reading.LIMIT for page in found)
+    assert len(rows) == {"": 152, "?show=closed": 128, "?q=id:9": 14}.get(query, 152)
+
+
+def test_rows_that_come_in_push_nothing_from_page_to_page(long: Flask) -> None:
+    client = logged_in(long, ALICE)
+    walk = pages(client, "")
+    first = next(walk)
+    put(long, *(happened("mail", "discrepancy", at(0, 13), ["later"]) for _ in range(60)))
+    rows = [*first, *(row for page in walk for row in page)]
+    assert len(rows) == len(set(rows))
+    assert len(rows) >= 151
+
+
+def test_a_search_that_finds_little_stops_and_goes_on_from_there(long: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record_reading, "SEARCHED", 20)
+    client = logged_in(long, ALICE)
+    assert "20 rows were searched so far" in text_of(client, "?q=id:mail_1")
+    rows = [row for page in pages(client, "?q=id:mail_1+-id:mail_11") for row in page]
+    assert len(rows) == 10
+
+
+def test_a_deep_page_takes_no_longer_than_the_first(cast: Flask) -> None:
+    """By what the database does: it goes straight to the key."""
+    watched(cast, "mail")
+    with cast.app_context():
+        query = "SELECT * FROM discrepancy_event WHERE status IN ('stale') AND (timestamp, id) < ('b', 'c')"
+        plan = sa.text(f"EXPLAIN QUERY PLAN {query} ORDER BY timestamp DESC, id DESC LIMIT 51")
+        steps = [row[3] for row in db.session.execute(plan)]
+    assert any("ix_discrepancy_event_timestamp" in step and "<" in step for step in steps), steps
+    assert not any("TEMP B-TREE" in step for step in steps), steps
+
+
+def test_csv_is_the_whole_filter_and_no_spreadsheet_runs_it(scene: Flask) -> None:
+    hostile = ["=1+1", "+2", "-3", "@cmd", "\tx", "\ry"]
+    put(scene, *(happened("mail", "discrepancy", at(41 + number), [name]) for number, name in enumerate(hostile)))
+    answer = logged_in(scene, ALICE).get("/discrepancies?format=csv&status=discrepancy", headers=HTML)
+    assert answer.content_type == "text/csv; charset=utf-8"
+    assert re.fullmatch(
+        r'attachment; filename="discrepancies-\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ\.csv"',
+        answer.headers["Content-Disposition"],
+    )
+    rows = list(csv.DictReader(io.StringIO(answer.get_data().decode(), newline="")))
+    assert len(rows) == 8
+    assert [row["jobIds"] for row in rows][:6] == [f"'{name}" for name in reversed(hostile)]
+    accepted = rows[-1]
+    assert (accepted["jobs"], accepted["closed"], accepted["open"]) == ("2", "2 accepted by bob: deleted by hand", "no")
+
+
+def test_ndjson_holds_an_object_a_line_and_more_than_a_page(long: Flask) -> None:
+    answer = long.test_client().get("/discrepancies?format=ndjson", headers=headers_of(long, ALICE, "read"))
+    assert answer.content_type == "application/x-ndjson"
+    rows = [json.loads(line) for line in answer.text.splitlines()]
+    assert len(rows) == 152
+    assert {row["kind"] for row in rows} == {"missing", "unaccounted"}
+    assert [row["timestamp"] for row in rows] == sorted((row["timestamp"] for row in rows), reverse=True)
+
+
+def test_a_token_gets_ndjson_and_no_page(scene: Flask) -> None:
+    answer = scene.test_client().get("/discrepancies", headers={**headers_of(scene, ALICE, "read"), **HTML})
+    assert answer.content_type == "application/x-ndjson"
+    refused = scene.test_client().get("/discrepancies", headers=headers_of(scene, ALICE, "stream"))
+    assert refused.status_code == 403
+
+
+@pytest.mark.parametrize("query", ["?format=xml", "?format=csv&from=yesterday"])
+def test_an_export_that_cannot_be_what_was_asked_is_refused(scene: Flask, query: str) -> None:
+    assert logged_in(scene, ALICE).get(f"/discrepancies{query}").status_code == 400
+
+
+def test_a_slow_reader_of_an_export_holds_no_connection(long: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record_reading, "AT_ONCE", 10)
+    answer = logged_in(long, ALICE).get("/discrepancies?format=ndjson", buffered=False)
+    pieces = answer.iter_encoded()
+    assert next(pieces)
+    with long.app_context():
+        assert db.engine.pool.checkedout() == 0  # type: ignore[attr-defined]  # of the pool that is used
+        assert db.session.scalar(sa.select(sa.func.count()).select_from(DiscrepancyEvent)) == 130
+    assert sum(piece.count(b"\n") for piece in pieces) > 0

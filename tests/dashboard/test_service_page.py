@@ -1,0 +1,243 @@
+"""The page of a service: both sides, what is known of each job, its checks as a graph, workers, stuck jobs."""
+
+import json
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from app.clock import utc_now, utc_text
+from app.dashboard import history, service_view
+from app.dashboard.history import Bucket, drawn
+from app.db import write
+from app.eventlog.append import NewEvent
+from app.reconciliation import registry
+from app.reconciliation.models import CheckSample, KnownJob, OpenItem, ServiceState
+from tests.cast import ALICE, BOB, CHARLIE, csrf_token, logged_in, publish
+from tests.dashboard.payloads import discrepancy, update
+from tests.dashboard.test_pages import page, watch
+from tests.demo_process import DemoService, start_demo
+from tests.sources.upstream import Upstream
+
+NOW = datetime(2026, 11, 21, 12, 3, 5, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoService]:
+    running = start_demo(tmp_path_factory.mktemp("demo"))
+    yield running
+    running.stop()
+
+
+def believe(app: Flask, **members: Any) -> None:
+    """Change what is believed of Mail."""
+    with app.app_context(), write() as session:
+        state = session.get(ServiceState, "mail")
+        assert state is not None
+        for name, value in members.items():
+            setattr(state, name, value)
+
+
+def words_of(text: str) -> str:
+    return " ".join(re.sub(r"<[^>]+>", " ", text).split())
+
+
+def test_both_sides_are_named_with_what_is_open(cast: Flask) -> None:
+    watch(cast, "mail", discrepancy("job_1"), "job_1", "job_2")
+    assert "Beacon knows 14 jobs, Mail reports 12: 2 missing." in words_of(page(cast, ALICE, "/services/mail"))
+
+
+def test_what_was_published_of_a_job_stands_beside_it_for_those_who_may_see_it(cast: Flask) -> None:
+    watch(cast, "mail", discrepancy("job_1"), "job_1")
+    said = {"service": "mail", "jobId": "job_1"}
+    publish(
+        cast,
+        NewEvent("job.started", said),
+        NewEvent("job.failed", said, "user:alice"),
+        NewEvent("job.finished", {**said, "service": "other"}),
+    )
+    assert "published as failed" in words_of(page(cast, ALICE, "/services/mail"))
+    others = words_of(page(cast, CHARLIE, "/services/mail"))
+    assert "published as started" in others
+    assert "published as failed" not in others
+    assert "finished" not in others
+
+
+def test_what_the_service_itself_shows_wrong_is_listed_with_what_is_known_and_what_to_do(cast: Flask) -> None:
+    since = "2026-11-21T12:00:00.000Z"
+    findings = [
+        {"kind": "orphaned", "jobIds": ["job_on_dead"], "since": since},
+        {"kind": "flapping", "jobIds": [], "since": since, "count": 5},
+    ]
+    watch(cast, "mail", discrepancy(findings=findings))
+    with cast.app_context(), write() as session:
+        session.add(KnownJob(service_id="mail", job_id="job_on_dead", state="running", queue="out", attempt=2))
+    text = words_of(page(cast, ALICE, "/services/mail"))
+    assert "Running on a dead worker" in text
+    assert "running in queue out, attempt 2" in text
+    assert "the service has to put them back" in text
+    assert "Coming and going, 5 times" in text
+
+
+def test_more_items_than_fit_are_counted_and_can_be_accepted_together(
+    cast: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service_view, "ITEMS", 3)
+    watch(cast, "mail", discrepancy("a"), *(f"job_{n}" for n in range(7)))
+    client = logged_in(cast, BOB)
+    text = client.get("/services/mail").text
+    assert len(re.findall(r'name="jobIds"', text)) == 3
+    assert "The first 3 of 7 that are open." in words_of(text)
+    form = {"csrf_token": csrf_token(client, "/services/mail"), "all": "true", "reason": "deleted by hand"}
+    answer = client.post("/services/mail/discrepancies/accept", data=form)
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/services/mail")
+    with cast.app_context(), write() as session:
+        assert {row.closed_how for row in session.query(OpenItem)} == {"accepted"}
+
+
+def test_a_link_chooses_none_so_that_one_is_quickly_accepted(cast: Flask) -> None:
+    watch(cast, "mail", discrepancy("a"), "a", "b")
+    chosen = r'name="jobIds"[^>]* checked>'
+    assert len(re.findall(chosen, page(cast, BOB, "/services/mail"))) == 2
+    text = page(cast, BOB, "/services/mail?chosen=none&history=day")
+    assert not re.findall(chosen, text)
+    assert 'href="/services/mail?history=day#open-items">Choose all' in text
+
+
+def test_no_action_is_offered_that_does_not_exist(cast: Flask) -> None:
+    watch(cast, "mail", discrepancy("a"), "a")
+    buttons = re.findall(r"<button[^>]*>(.*?)</button>", page(cast, BOB, "/services/mail"), re.DOTALL)
+    assert not [one for one in buttons if re.search(r"retry|delete|purge|restart", one, re.IGNORECASE)]
+
+
+@pytest.mark.parametrize(("states", "said"), [(["failed"], "Counts only for failed."), (None, "Counts only .")])
+def test_counts_only_is_said_with_the_bound(cast: Flask, states: list[str] | None, said: str) -> None:
+    watch(cast, "mail", update(countsOnly=states))
+    believe(cast, counts_only=True)
+    text = words_of(page(cast, ALICE, "/services/mail"))
+    assert said.replace(" .", ".") in text
+    assert "more jobs than the 10,000 of a state" in text
+
+
+def test_workers_stand_with_the_dead_first_and_unknown_is_not_none(cast: Flask) -> None:
+    watch(cast, "mail", update())
+    assert "Cannot be told: the Palantir HTTP API does not tell of its workers." in page(cast, ALICE, "/services/mail")
+    believe(cast, workers_json="[]")
+    assert "Mail has no worker" in page(cast, ALICE, "/services/mail")
+    workers = [{"id": f"w{n}", "state": "busy", "queues": ["q"], "job_id": "j", "seen_at": None} for n in range(30)]
+    believe(cast, workers_json=json.dumps([{**workers[0], "id": "gone", "state": "dead"}, *workers]))
+    text = words_of(page(cast, ALICE, "/services/mail"))
+    assert "Dead gone q" in text
+    assert "25 of 31" in text
+    assert "w29" in page(cast, ALICE, "/services/mail?workers=all")
+
+
+def test_facts_are_told_and_a_password_never(cast: Flask) -> None:
+    with cast.app_context(), write() as session:
+        registry.add(session, id="q", name="Q", kind="rq", url="redis://:hidden-word@127.0.0.1:1/0", queues=["default"])
+    text = page(cast, BOB, "/services/q")
+    assert "hidden-word" not in text
+    assert "redis://" in text
+    for said in ("Kind: rq", "Health: unknown", "Watched since"):
+        assert said.replace(":", "") in words_of(text).replace(":", "")
+
+
+def buckets(*states: str | None) -> list[Bucket]:
+    found = [Bucket(utc_text(NOW + timedelta(minutes=minute))) for minute in range(len(states))]
+    for bucket, state in zip(found, states, strict=True):
+        if state:
+            bucket.add(state != "stale", state, 12, 10.0, 40)
+    return found
+
+
+def test_the_graph_has_a_gap_where_nothing_was_known_and_none_of_its_lines_crosses_it() -> None:
+    graph = drawn("hour", buckets("verified", "verified", None, "stale", "verified", "discrepancy"))
+    assert len(graph.lines) == 2
+    assert [part.state for part in graph.band] == ["verified", "stale", "verified", "discrepancy"]
+    assert graph.band[1].x == graph.band[0].width + history.WIDTH / 6
+    assert graph.sentence == (
+        "48 of 60 checks answered in the last hour; 10 ms on average, at most 40 ms; in discrepancy for 1 min;"
+        " stale for 1 min; nothing known for 1 min."
+    )
+
+
+def test_a_graph_of_nothing_says_so() -> None:
+    assert drawn("day", buckets(None, None)).sentence == "No check in the last day."
+
+
+@pytest.mark.parametrize(("span", "checks", "share"), [("hour", 3, 3 / 60), ("day", 6, 5 / 144)])
+def test_the_checks_of_a_span_are_all_in_its_graph(cast: Flask, span: history.Span, checks: int, share: float) -> None:
+    watch(cast, "mail", update())
+    ages = [timedelta(minutes=minute) for minute in (1, 5, 58, 61, 600, 1425, 1445)]
+    with cast.app_context(), write() as session:
+        for age in ages:
+            row = CheckSample(service_id="mail", at=utc_text(NOW - age), ok=True, status="verified", latency_ms=7)
+            row.counts_json = "{}"
+            session.add(row)
+        graph = history.history(session, "mail", span, NOW)
+    assert graph.sentence.startswith(f"{checks} of {checks} checks answered in the last {span}; 7 ms on average")
+    assert sum(part.width for part in graph.band) == pytest.approx(share * history.WIDTH, abs=1)
+
+
+def test_the_address_says_over_which_span(cast: Flask) -> None:
+    watch(cast, "mail", update())
+    assert 'id="history-hour" href="/services/mail" aria-current="true"' in page(cast, ALICE, "/services/mail")
+    text = page(cast, ALICE, "/services/mail?history=day")
+    assert 'id="history-day" href="/services/mail?history=day" aria-current="true"' in text
+
+
+def test_stuck_jobs_come_from_the_service_as_a_part_and_as_a_page(cast: Flask, demo: DemoService) -> None:
+    demo.reset()
+    job = demo.create_job(state="running", ageS=86_400)["id"]
+    with cast.app_context(), write() as session:
+        registry.add(session, id="mail", name="Mail", kind="palantir", url=demo.url)
+    client = logged_in(cast, ALICE)
+    part = client.get("/services/mail/stuck", headers={"HX-Request": "true"}).text
+    assert "<html" not in part
+    assert f'title="{job}"' in part
+    whole = client.get("/services/mail/stuck").text
+    assert "<html" in whole
+    assert f'title="{job}"' in whole
+
+
+def test_the_page_itself_asks_the_service_nothing_so_that_one_that_hangs_delays_it_not(cast: Flask) -> None:
+    upstream = Upstream()
+    try:
+        with cast.app_context(), write() as session:
+            registry.add(session, id="mail", name="Mail", kind="palantir", url=upstream.url)
+        text = page(cast, ALICE, "/services/mail")
+        assert upstream.asked == []
+    finally:
+        upstream.close()
+    assert 'hx-get="/services/mail/stuck" hx-trigger="load"' in text
+    assert '<a href="/services/mail/stuck">Ask it</a>' in text
+
+
+def test_a_service_that_is_away_is_said_to_be(cast: Flask) -> None:
+    watch(cast, "mail", update())
+    with cast.app_context(), write() as session:
+        registry.put(session, id="mail", name="Mail", kind="palantir", url="http://127.0.0.1:1")
+    part = words_of(logged_in(cast, ALICE).get("/services/mail/stuck", headers={"HX-Request": "true"}).text)
+    assert re.match(r"Mail \w+ .*\. Asked", part)
+    assert "Ask again" in part
+
+
+def test_the_footer_says_what_beacon_costs_and_unknown_is_not_zero(cast: Flask) -> None:
+    text = words_of(page(cast, ALICE))
+    assert "Beacon: 0 polls a minute, the last in — ms · 0 open streams · delivered in — ms" in text
+
+
+def test_the_footer_counts_the_polls_of_a_minute(cast: Flask) -> None:
+    with cast.app_context(), write() as session:
+        for age, latency in ((5, 31), (20, 30), (90, 29)):
+            row = CheckSample(
+                service_id="x", at=utc_text(utc_now() - timedelta(seconds=age)), ok=True, latency_ms=latency
+            )
+            row.counts_json = "{}"
+            session.add(row)
+    answer = logged_in(cast, ALICE).get("/cost")
+    assert words_of(answer.text).startswith("Beacon: 2 polls a minute, the last in 31 ms")
+    assert cast.test_client().get("/cost").status_code == 401
