@@ -138,7 +138,7 @@ def test_markup_arrives_on_a_page_as_text(alice: Person, listen: Listen, publish
     stream = listen(alice, f"{MAIN}?as=html")
     frame = stream.event(publish("job.failed", {"service": MARKUP, "jobId": MARKUP, "queue": MARKUP}))
     assert "<script" not in frame.data
-    assert "49" not in frame.data.replace(str(frame.id), "")
+    assert "{{ 7*7 }}" in frame.data  # as it was written, worked out by nobody
     assert frame.data.count("<hx-partial") == frame.data.count("</hx-partial>")
 
 
