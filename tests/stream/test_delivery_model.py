@@ -26,7 +26,7 @@ from app.stream.catchup import CatchUp
 from app.stream.feed import Feed, Rhythm
 from app.stream.hub import Hub
 from app.stream.pulse import SLOW_S, TICK_S, Pulse
-from app.stream.replay import Replay
+from app.stream.replay import LogAway, Replay
 from app.stream.ring import Ring
 from app.stream.rounds import Rounds
 from app.stream.subscriber import Reader
@@ -374,7 +374,7 @@ class Delivery(RuleBasedStateMachine):
         wire.is_queued = False
         try:
             self.catchup._turn(wire)
-        except OSError:
+        except LogAway:
             self.catchup.add(wire)
 
     def break_off(self, place: int) -> None:
