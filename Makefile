@@ -46,4 +46,5 @@ lock: ## bring the lock files up to date with requirements/*.in and package.json
 	@$(BOOTSTRAP) check
 	@$(PYTHON) -m venv .cache/uv && .cache/uv/bin/pip install --quiet --disable-pip-version-check uv==0.13.8
 	@for name in runtime dev bench; do .cache/uv/bin/uv pip compile $(UV_OPTIONS) requirements/$$name.in -o requirements/$$name.lock; done
-	@PATH="$$PWD/.venv/bin:$$PATH" npm install --package-lock-only --ignore-scripts --no-audit --no-fund
+	@for folder in . requirements/unleash; do (PATH="$$PWD/.venv/bin:$$PATH"; cd $$folder && \
+		npm install --package-lock-only --ignore-scripts --no-audit --no-fund); done

@@ -1,6 +1,6 @@
 """Beacon: a live operations dashboard that never claims to be fresher or truer than it is."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from flask import Flask
@@ -21,7 +21,7 @@ from app.dashboard import (
     trends,
 )
 from app.dashboard import routes as dashboard_routes
-from app.db import configure_engine, db, engine_options, engine_url, read
+from app.db import configure_engine, db, engine_options, engine_url
 from app.eventlog import append
 from app.eventlog import routes as eventlog_routes
 from app.eventlog.payloads import MAX_BODY_BYTES
@@ -33,9 +33,12 @@ from app.notifications import routes as notification_routes
 from app.ops import client_errors, headers, health, metrics
 from app.ops.lag import DeliveryLag
 from app.reconciliation import discrepancy_routes, job_routes, registry, service_routes, watch
-from app.rollout import flags, store
+from app.rollout import flags
 from app.rollout import routes as rollout_routes
 from app.rollout.follow import Follower
+from app.rollout.held import Reporter
+from app.rollout.provider import Embedded
+from app.rollout.unleash import Unleash
 from app.stream import routes as stream_routes
 from app.stream.handoff import HandOff
 from app.stream.hub import Hub
@@ -117,19 +120,34 @@ def _live(app: Flask, settings: Settings) -> None:
     metrics.init_app(app, live, lambda: hub.counters)  # the first part: it stops, and counts, after the others
     cost.init_app(app, viewers, DeliveryLag(app.extensions["beacon_metrics"].text).mean_s)
 
-    def read_rollouts() -> dict[str, flags.Rollout]:
-        with app.app_context(), read() as session:
-            return store.every(session)
-
-    follower = Follower(asked, read_rollouts, hub.ask_flag)
+    follower = Follower(asked, _rollouts(app, settings, asked, live), hub.ask_flag)
     live.tail.listen(follower.listen)
     live.tail.listen(hub.deliver)
     live.add(Every(FLAG_RETRY_S, follower.retry))
+    live.add(reporter := Reporter(app, asked))
+    live.add(Every(FLAG_RETRY_S, reporter.report))
     live.add(watch.poller(app, settings))
     append.derive_with(app, notify.derive)
     live.add(Every(PRUNE_EVERY_S, _prune_notifications(app, settings.event_retention_days)))
     # Flask's own way to put something around itself.
     app.wsgi_app = HandOff(app.wsgi_app, lambda: live.engine.wires)  # type: ignore[method-assign]
+
+
+def _rollouts(
+    app: Flask, settings: Settings, asked: flags.Flags, live: Live
+) -> Callable[[], Mapping[str, flags.Rollout] | str | None]:
+    """Where the flags come from: a real Unleash where one is named, otherwise our own database."""
+    provider: Embedded | Unleash = Embedded()
+    if settings.unleash_url:
+        provider = Unleash(app, settings, asked)
+        live.add(provider.feed)
+    app.extensions["beacon_rollout"] = provider
+
+    def load() -> Mapping[str, flags.Rollout] | str | None:
+        with app.app_context():
+            return provider.load()
+
+    return load
 
 
 def _prune_notifications(app: Flask, retention_days: float) -> Callable[[], None]:

@@ -23,11 +23,14 @@ from app.eventlog.append import BadEvent, NewEvent, append
 from app.eventlog.audience import CONTROL, EVERYONE, ROLES
 from app.reconciliation import registry
 from app.rollout import store
+from app.rollout.provider import Moved, Refused, provider
 
 MISTAKES = (
     ConfigError,
     people.BadInput,
     store.BadRollout,
+    Moved,
+    Refused,
     registry.BadService,
     DatabaseUnavailable,
     demo.CannotStart,
@@ -214,8 +217,8 @@ def rollout_get(flag: str) -> None:
 @click.option("--enable/--disable", "enabled", default=None, help="the kill switch; keeps the percentage")
 def rollout_set(percentage: int, flag: str, reason: str, enabled: bool | None) -> None:
     """Set the percentage of a flag; every worker follows within a second."""
-    with application(), write() as session:
-        now = store.change(session, store.flag_named(flag), operator(), reason, percentage, enabled)
+    with application():
+        now = provider().change(store.flag_named(flag), operator(), reason, percentage, enabled).nominal
     click.echo(f"{flag}: {now.percentage} %, {'enabled' if now.enabled else 'switched off'}")
 
 

@@ -5,7 +5,7 @@ import re
 import secrets
 import time
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from flask import current_app
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -44,6 +44,15 @@ class Settings(BaseSettings):
     job_list_bound: int = Field(default=10_000, ge=1)
     drain_s: float = Field(default=20, ge=0, le=300)
     environment_name: str = "development"
+    unleash_url: str = ""
+    unleash_api_token: str = Field(default="", repr=False)
+    unleash_admin_token: str = Field(default="", repr=False)
+    unleash_environment: str = ""
+    guardrail_mode: Literal["hold", "step-back", "off"] = "hold"
+    guardrail_max_failures: float = Field(default=0.05, ge=0, le=1)
+    guardrail_max_lag_s: float = Field(default=2, gt=0)
+    guardrail_window_s: int = Field(default=300, ge=60, le=86_400)
+    guardrail_min_attempts: int = Field(default=30, ge=1)
     widget_origins: Annotated[tuple[str, ...], NoDecode] = ()
     flag_overrides: dict[str, bool] = Field(default_factory=dict)
 
@@ -70,6 +79,29 @@ class Settings(BaseSettings):
                 "at least 2 are needed, because a browser may open its next stream before the last one has ended"
             )
         return value
+
+    @field_validator("unleash_url")
+    @classmethod
+    def _unleash(cls, value: str) -> str:
+        """With or without the /api that Unleash's own clients want."""
+        value = value.rstrip("/").removesuffix("/api")
+        if value and not re.fullmatch(r"https?://[^/\s@?#]+(/[^\s?#]*)?", value):
+            raise ValueError("expected the address of Unleash, like https://unleash.example.com, without credentials")
+        return value
+
+    @model_validator(mode="after")
+    def _complete_unleash(self) -> Self:
+        """A backend token names its environment: project:environment.secret."""
+        if not self.unleash_url:
+            return self
+        if not self.unleash_api_token:
+            raise ValueError("UNLEASH_URL needs BEACON_UNLEASH_API_TOKEN, a backend token of that Unleash")
+        if not self.unleash_environment:
+            named = re.match(r"[^:.]+:([^:.]+)\.", self.unleash_api_token)
+            if named is None:
+                raise ValueError("set BEACON_UNLEASH_ENVIRONMENT: BEACON_UNLEASH_API_TOKEN does not name one")
+            self.unleash_environment = named[1]
+        return self
 
     @model_validator(mode="after")
     def _derive(self) -> Self:

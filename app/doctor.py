@@ -12,11 +12,13 @@ from app import descriptors, setup
 from app.config import Settings
 from app.db import now_epoch, read
 from app.reconciliation import registry
-from app.rollout.flags import Flag
+from app.rollout.configuration import Flag
+from app.rollout.unleash import Unleash
 from app.sources.file import read_services_file
 
 MAX_CLOCK_DIFFERENCE_S = 1.0
 # Read by `make test`, not by Beacon.
+UNLEASH_TOKENS = ("unleash_api_token", "unleash_admin_token")
 NOT_SETTINGS = {"BEACON_SKIP_BROWSER"}
 
 
@@ -47,10 +49,11 @@ def examine(app: Flask, settings: Settings) -> list[Finding]:
 
 def settings_lines(settings: Settings) -> list[str]:
     """`BEACON_NAME = value` for every setting; secrets are never shown."""
-    shown = settings.model_dump(exclude={"secret_key", "database_url", "flag_overrides"})
+    shown = settings.model_dump(exclude={"secret_key", "database_url", "flag_overrides", *UNLEASH_TOKENS})
     lines = [f"BEACON_{name.upper()} = {value}" for name, value in shown.items()]
     lines.append(f"BEACON_DATABASE_URL = {_without_password(settings.database_url)}")
     lines.append("BEACON_SECRET_KEY = (set)")
+    lines += [f"BEACON_{name.upper()} = (set)" for name in UNLEASH_TOKENS if getattr(settings, name)]
     lines += [
         f"BEACON_FLAG_{name.upper()} = {'on' if value else 'off'}" for name, value in settings.flag_overrides.items()
     ]
@@ -112,11 +115,24 @@ def _names() -> Finding:
 
 
 def _flags(app: Flask) -> Finding:
-    overrides = app.extensions["beacon_flags"].overrides
+    overrides, ok, where = app.extensions["beacon_flags"].overrides, True, "embedded"
+    provider = app.extensions["beacon_rollout"]
+    if isinstance(provider, Unleash):
+        ok, where = _unleash(provider)
     if not overrides:
-        return Finding("flags", True, f"embedded, {len(Flag)} declared")
+        return Finding("flags", ok, f"{where}, {len(Flag)} declared")
     shown = ", ".join(f"{name} {'on' if value else 'off'}" for name, value in overrides.items())
-    return Finding("flags", True, f"embedded, overridden for everyone: {shown}")
+    return Finding("flags", ok, f"{where}, overridden for everyone: {shown}")
+
+
+def _unleash(provider: Unleash) -> tuple[bool, str]:
+    """One question to the real server: whether it answers, and knows what Beacon asks it for."""
+    failure, missing = provider.examine()
+    if failure is not None:
+        return False, f"Unleash: {failure}; check BEACON_UNLEASH_URL and BEACON_UNLEASH_API_TOKEN"
+    if missing:
+        return False, f"Unleash answers and has no {', '.join(missing)}: create it there with one gradual rollout"
+    return True, f"Unleash answers; {provider.admin_words}"
 
 
 def _without_password(url: str) -> str:

@@ -25,6 +25,8 @@ RUNTIME_LOCK = ROOT / "requirements" / "runtime.lock"
 DEV_LOCK = ROOT / "requirements" / "dev.lock"
 PEERS = ROOT / ".cache" / "peers"
 PEERS_LOCK = ROOT / "requirements" / "bench.lock"
+UNLEASH = ROOT / ".cache" / "unleash"
+UNLEASH_INPUTS = ROOT / "requirements" / "unleash"
 NODE_MODULES = ROOT / "node_modules"
 NODE_STAMP = NODE_MODULES / ".beacon"
 NODE_INPUTS = [ROOT / "package.json", ROOT / "package-lock.json", ROOT / ".npmrc"]
@@ -63,6 +65,8 @@ def main(goal: str) -> None:
         environment(dev=goal not in ("run", "bench"))
         if goal in ("check", "test"):
             node_modules()
+        if goal == "test":
+            unleash()
         if goal == "bench":
             peers()
         if goal == "test" and not skip_browser():
@@ -175,10 +179,30 @@ def node_modules() -> None:
     if NODE_STAMP.exists() and NODE_STAMP.read_text() == want:
         return
     say("installing the JavaScript checkers into node_modules; the next time this is skipped")
-    path = os.pathsep.join([str(BIN), os.environ.get("PATH", os.defpath)])
-    npm_ci = [str(BIN / "npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
-    run("npm ci", npm_ci, env=dict(os.environ, PATH=path))
+    npm_ci(ROOT)
     NODE_STAMP.write_text(want)
+
+
+def unleash() -> None:
+    """A real Unleash server, apart from node_modules: 200 MB that only the tests need."""
+    inputs = [UNLEASH_INPUTS / name for name in ("package.json", "package-lock.json", ".npmrc")]
+    want = " ".join(map(digest, inputs))
+    stamp = UNLEASH / ".beacon"
+    if stamp.exists() and stamp.read_text() == want:
+        return
+    say("installing an Unleash server for the tests; the next time this is skipped")
+    stamp.unlink(missing_ok=True)
+    UNLEASH.mkdir(parents=True, exist_ok=True)
+    for path in inputs:
+        shutil.copy(str(path), str(UNLEASH))
+    npm_ci(UNLEASH, "--omit=optional")
+    stamp.write_text(want)
+
+
+def npm_ci(folder: Path, *options: str) -> None:
+    path = os.pathsep.join([str(BIN), os.environ.get("PATH", os.defpath)])
+    quiet = ["--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+    run("npm ci", [str(BIN / "npm"), "ci", *quiet, *options], env=dict(os.environ, PATH=path), cwd=folder)
 
 
 def chromium() -> None:
@@ -208,12 +232,12 @@ def skip_browser() -> bool:
     return os.environ.get("BEACON_SKIP_BROWSER") == "1"
 
 
-def run(what: str, command: "list[str]", env: "dict[str, str] | None" = None) -> None:
+def run(what: str, command: "list[str]", env: "dict[str, str] | None" = None, cwd: Path = ROOT) -> None:
     """Quiet when it works; when it fails, one sentence and what the command said last."""
     done = subprocess.run(
         command,
         check=False,
-        cwd=ROOT,
+        cwd=cwd,
         env=env,
         text=True,
         stdin=subprocess.DEVNULL,

@@ -1,7 +1,7 @@
 """`/healthz`: the process answers. `/readyz`: it can take traffic, with the state of each part."""
 
 import sqlalchemy as sa
-from flask import Blueprint, jsonify
+from flask import Blueprint, current_app, jsonify
 from flask.typing import ResponseReturnValue
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -25,6 +25,10 @@ def readyz() -> ResponseReturnValue:
         "streams": "draining" if now.hub.draining else "ok",
     }
     ready = all(state == "ok" for state in parts.values())
+    # Known flags go on without Unleash: said, but no reason to take no traffic.
+    provider = current_app.extensions["beacon_rollout"]
+    if provider.mode != "embedded":
+        parts["flags"] = provider.note() or "ok"
     return jsonify(status="ready" if ready else "not ready", parts=parts), 200 if ready else 503
 
 

@@ -1,15 +1,12 @@
 """The only module that knows UnleashClient: declared flags, asked for a user by a typed helper.
 
-In the embedded mode the client evaluates the rollout kept in our database. It is the engine of a real
-Unleash server with the same buckets, so who is in at 10 % is still in at 50 %, in either mode.
+In both modes the client evaluates a configuration that we hand it: ours, or what a real Unleash server sent. It is the
+same engine with the same buckets, so who is in at 10 % is still in at 50 %, in either mode. Its own fetching stays
+off (`feed.py` says why).
 """
 
-import json
-import logging
 import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from flask import current_app
@@ -18,60 +15,56 @@ from UnleashClient.clients.unleash_client import UnleashClient
 from UnleashClient.constants import FEATURES_URL
 from UnleashClient.utils import InstanceAllowType
 
+from app.config import ConfigError
 from app.eventlog.read import Event
+from app.rollout import configuration
+from app.rollout.configuration import DEFAULTS, Flag, Rollout
 
-log = logging.getLogger(__name__)
+__all__ = ["DEFAULTS", "Flag", "Flags", "Rollout", "changed", "evaluator", "is_enabled"]
 
 MAX_ANSWERS = 10_000
 
 
-class Flag(StrEnum):
-    """Every flag there is; a name that is not here cannot be asked for or set."""
-
-    SSE_STREAMING = "enable_sse_streaming"
-
-
-@dataclass(frozen=True, slots=True)
-class Rollout:
-    """Where a flag stands. `enabled` is the kill switch; `percentage` of the users is in while it is on."""
-
-    enabled: bool = True
-    percentage: int = 0
-
-
 class Flags:
-    """Evaluates flags in this process; `load` takes the rollouts as they now stand."""
+    """Evaluates flags in this process; `load` takes the configuration as it now stands."""
 
     def __init__(self, overrides: Mapping[str, bool]) -> None:
-        self.overrides = {name: value for name, value in overrides.items() if name in set(Flag)}
-        for name in sorted(overrides.keys() - self.overrides.keys()):
-            log.warning("BEACON_FLAG_%s names no flag; there is %s", name.upper(), ", ".join(Flag))
+        unknown = sorted(overrides.keys() - set(Flag))
+        if unknown:
+            names = ", ".join(f"BEACON_FLAG_{name.upper()}" for name in unknown)
+            raise ConfigError(f"{names} names no flag; there is {', '.join(Flag)}")
+        self.overrides = dict(overrides)
+        self.held: str | None = None
         self._cache = _Memory()
         self._client: UnleashClient | None = None
         self._lock = threading.Lock()
         # What was answered since the last load: the same user gets the same answer, and a restart has thousands ask.
         self._answers: dict[tuple[Flag, str], bool] = {}
 
-    def load(self, rollouts: Mapping[str, Rollout]) -> None:
-        features = [_feature(flag, rollouts.get(flag, Rollout())) for flag in Flag]
-        self._cache.set(FEATURES_URL, json.dumps({"version": 2, "features": features}))
+    def load(self, now: Mapping[str, Rollout] | str | None) -> None:
+        """Rollouts, or a configuration as text; None, where nothing is known, leaves what holds."""
+        if now is None:
+            return
+        text = now if isinstance(now, str) else configuration.of_rollouts(now)
         with self._lock:
+            self._cache.set(FEATURES_URL, text)
             if self._client is None:
-                self._client = _embedded_client(self._cache)
+                self._client = _client(self._cache)
             else:
                 _reload(self._client)
             self._answers = {}
+            self.held = text
 
     def is_enabled(self, flag: Flag, user: str) -> bool:
-        """Whether `flag` is on for the user of this name; off until the rollouts have been loaded."""
+        """Whether `flag` is on for the user of this name; its default until a configuration has been loaded."""
         if flag in self.overrides:
             return self.overrides[flag]
         client, answers = self._client, self._answers
         if client is None:
-            return False
+            return DEFAULTS[flag]
         answer = answers.get((flag, user))
         if answer is None:
-            answer = bool(client.is_enabled(flag.value, {"userId": user}))
+            answer = _ask(client, flag, user)
             if len(answers) >= MAX_ANSWERS:
                 answers.clear()
             answers[flag, user] = answer
@@ -84,18 +77,23 @@ def is_enabled(flag: Flag | str, user: str) -> bool:
     return flags.is_enabled(Flag(flag), user)
 
 
+def evaluator(text: str) -> Callable[[Flag, str], bool]:
+    """Asks a configuration that does not hold: what would be."""
+    cache = _Memory()
+    cache.set(FEATURES_URL, text)
+    client = _client(cache)
+    return lambda flag, user: _ask(client, flag, user)
+
+
 def changed(events: Sequence[Event]) -> bool:
     return any(event.type == "flag.changed" for event in events)
 
 
-def _feature(flag: Flag, rollout: Rollout) -> dict[str, Any]:
-    """A flag in the words of Unleash's client API. `groupId` and `stickiness` make the buckets."""
-    parameters = {"rollout": str(rollout.percentage), "stickiness": "userId", "groupId": flag.value}
-    strategy = {"name": "flexibleRollout", "parameters": parameters, "constraints": []}
-    return {"name": flag.value, "type": "release", "enabled": rollout.enabled, "strategies": [strategy]}
+def _ask(client: UnleashClient, flag: Flag, user: str) -> bool:
+    return bool(client.is_enabled(flag.value, {"userId": user}, lambda *_: DEFAULTS[flag]))
 
 
-def _embedded_client(cache: BaseCache) -> UnleashClient:
+def _client(cache: BaseCache) -> UnleashClient:
     """Evaluates what is in `cache`. It is never initialised: it starts no thread and calls nobody."""
     return UnleashClient(
         url="http://embedded.invalid/api",
@@ -113,7 +111,7 @@ def _reload(client: UnleashClient) -> None:
 
 
 class _Memory(BaseCache):
-    """UnleashClient's cache, holding our own rollouts instead of what a server sent."""
+    """UnleashClient's cache, holding what we put there instead of what it fetched."""
 
     bootstrapped = True
 
@@ -133,4 +131,4 @@ class _Memory(BaseCache):
         return key in self._values
 
     def destroy(self) -> None:
-        """The rollouts are ours: the client may not empty them."""
+        """The configuration is ours: the client may not empty it."""

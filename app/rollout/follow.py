@@ -1,10 +1,11 @@
 """Keeps the flags of one process as the database has them: whenever the log says that one changed."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from app.eventlog.read import Event
-from app.rollout.flags import Flags, Rollout, changed
+from app.rollout.configuration import Rollout
+from app.rollout.flags import Flags, changed
 
 
 class Follower:
@@ -14,7 +15,10 @@ class Follower:
     """
 
     def __init__(
-        self, flags: Flags, read_rollouts: Callable[[], dict[str, Rollout]], on_late: Callable[[], None]
+        self,
+        flags: Flags,
+        read_rollouts: Callable[[], Mapping[str, Rollout] | str | None],
+        on_late: Callable[[], None],
     ) -> None:
         self._flags, self._read_rollouts, self._on_late = flags, read_rollouts, on_late
         self._is_stale = True

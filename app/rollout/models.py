@@ -1,4 +1,4 @@
-"""The rollout of each flag, as it stands; its history is in the log and the audit."""
+"""The rollout of each flag and what belongs to it; the history is in the log and the audit."""
 
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -6,6 +6,8 @@ from app.db import Base
 
 
 class FlagRow(Base):
+    """Where a flag stands and who put it there. In the Unleash mode: as it was last seen there."""
+
     __tablename__ = "flag"
 
     name: Mapped[str] = mapped_column(primary_key=True)
@@ -14,3 +16,88 @@ class FlagRow(Base):
     actor: Mapped[str]
     reason: Mapped[str]
     changed_at: Mapped[str]
+
+
+class KeptRow(Base):
+    """The newest configuration that Unleash sent to any worker: a restart without Unleash knows it."""
+
+    __tablename__ = "flag_configuration"
+
+    source: Mapped[str] = mapped_column(primary_key=True)
+    revision: Mapped[int]
+    version: Mapped[str]
+    state_json: Mapped[str]
+    kept_at: Mapped[str]
+
+
+class IntentRow(Base):
+    """A change that Beacon is making in Unleash. Whoever sees it arrive there knows whose it is, and why."""
+
+    __tablename__ = "flag_intent"
+
+    flag: Mapped[str] = mapped_column(primary_key=True)
+    enabled: Mapped[bool]
+    percentage: Mapped[int]
+    actor: Mapped[str]
+    reason: Mapped[str]
+    at: Mapped[float]
+
+
+class HeldRow(Base):
+    """Which configuration a worker holds. It counts only while `seen` (seconds since 1970) is young."""
+
+    __tablename__ = "flag_held"
+
+    worker: Mapped[str] = mapped_column(primary_key=True)
+    version: Mapped[str]
+    nominal_json: Mapped[str]
+    seen: Mapped[float]
+
+
+class PollingRow(Base):
+    """Somebody who polls, and when they did last (seconds since 1970)."""
+
+    __tablename__ = "polling_presence"
+
+    user: Mapped[str] = mapped_column(primary_key=True)
+    seen: Mapped[float] = mapped_column(index=True)
+
+
+class PlanRow(Base):
+    """The staged plan of a flag. `since`: when its step was reached or it was last resumed, less what was held then."""
+
+    __tablename__ = "rollout_plan"
+
+    flag: Mapped[str] = mapped_column(primary_key=True)
+    steps_json: Mapped[str]
+    step: Mapped[int]
+    since: Mapped[float]
+    paused_at: Mapped[float | None]
+    actor: Mapped[str]
+    reason: Mapped[str]
+
+
+class GuardRow(Base):
+    """The guardrail of a flag while it blocks increases."""
+
+    __tablename__ = "guardrail"
+
+    flag: Mapped[str] = mapped_column(primary_key=True)
+    since: Mapped[float]
+    reason: Mapped[str]
+
+
+class ReportRow(Base):
+    """What browsers of one cohort reported within one minute, added up. Histograms count by upper bound."""
+
+    __tablename__ = "client_report"
+
+    minute: Mapped[int] = mapped_column(primary_key=True)
+    cohort: Mapped[str] = mapped_column(primary_key=True)
+    reports: Mapped[int]
+    attempts: Mapped[int]
+    failures: Mapped[int]
+    fallbacks: Mapped[int]
+    reconnects: Mapped[int]
+    hello_json: Mapped[str]
+    lag_json: Mapped[str]

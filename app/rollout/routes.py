@@ -6,11 +6,14 @@ from flask import Blueprint, Response, current_app, jsonify, request
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from app.accounts.access import actor, require
-from app.db import db, write
-from app.errors import Problem
-from app.rollout import store
-from app.rollout.flags import Flag, Flags
-from app.rollout.store import MAX_REASON, Expected, Standing
+from app.clock import parse_utc, utc_now
+from app.db import db
+from app.errors import Problem, retry_after
+from app.rollout import held, store
+from app.rollout.configuration import Flag
+from app.rollout.flags import Flags
+from app.rollout.provider import Moved, Refused, View, provider
+from app.rollout.store import MAX_REASON, Expected
 
 bp = Blueprint("rollout", __name__)
 
@@ -67,13 +70,15 @@ class Setting(BaseModel):
 @bp.get("/api/rollout/<flag>")
 @require("viewer", scope=("read", "rollout"))
 def standing(flag: str) -> Response:
-    """`{flag, enabled, percentage, mode, workers, actor, changedAt, override?}`.
+    """`{flag, enabled, percentage, mode, workers, actor, changedAt, override?, note?, whyNot?, link?}`.
 
-    `actor` and `changedAt` are null for a flag that nobody touched yet. `workers` is null: who follows is not
-    counted. `override` is `on` or `off` where `BEACON_FLAG_…` decides for everyone, whatever the rollout says.
+    `actor` and `changedAt` are null for a flag that nobody touched yet. `workers` is `{holding, total}`: how many of
+    those that run hold what is shown; null where none runs. `override` is `on` or `off` where `BEACON_FLAG_…` decides
+    for everyone, whatever the rollout says. With Unleash `percentage` is null where no single number says it; `whyNot`
+    is why it can be changed only there, at `link`; `note` what is wrong with the way there.
     """
     named = _named(flag)
-    return jsonify(_shown(named, store.standing(db.session(), named)))
+    return jsonify(_shown(named, provider().view(db.session(), named)))
 
 
 @bp.put("/api/rollout/<flag>")
@@ -88,11 +93,11 @@ def change(flag: str) -> Response:
     seen = wanted.expected
     expected = None if seen is None else Expected(seen.percentage, seen.enabled)
     try:
-        with write() as session:
-            store.change(session, named, actor().name, wanted.reason, wanted.percentage, wanted.enabled, expected)
-            now = store.standing(session, named)
-    except store.Moved as error:
+        now = provider().change(named, actor().name, wanted.reason, wanted.percentage, wanted.enabled, expected)
+    except Moved as error:
         raise _moved(named, error.now) from error
+    except Refused as error:
+        raise _refused(error) from error
     return jsonify(_shown(named, now))
 
 
@@ -103,22 +108,43 @@ def _named(flag: str) -> Flag:
         raise Problem(404, "No such flag", f"The flags are {', '.join(Flag)}.") from error
 
 
-def _moved(flag: Flag, now: Standing) -> Problem:
-    state = "on" if now.rollout.enabled else "switched off"
-    detail = f"{flag} is at {now.rollout.percentage} % and {state} by now: look again, then decide."
+def _moved(flag: Flag, now: View) -> Problem:
+    state = "on" if now.nominal.enabled else "switched off"
+    where = now.nominal.why or f"at {now.nominal.percentage} %"
+    by = f", changed by {now.actor} {_ago(now.changed_at)}" if now.actor and now.changed_at else ""
+    detail = f"{flag} is {where} and {state} by now{by}: look again, then decide."
     return Problem(409, "Changed meanwhile", detail, current=_shown(flag, now))
 
 
-def _shown(flag: Flag, now: Standing) -> dict[str, Any]:
+def _refused(error: Refused) -> Problem:
+    members: dict[str, Any] = {"reason": error.reason, **({"link": error.link} if error.link else {})}
+    headers = retry_after(1, 5) if error.status == 503 else None
+    return Problem(error.status, "Not changed", str(error), headers=headers, **members)
+
+
+def _ago(at: str) -> str:
+    minutes = int((utc_now() - parse_utc(at)).total_seconds() // 60)
+    if minutes < 1:
+        return "less than a minute ago"
+    if minutes == 1:
+        return "a minute ago"
+    return f"{minutes} minutes ago" if minutes < 120 else f"on {at[:16].replace('T', ' at ')} UTC"
+
+
+def _shown(flag: Flag, now: View) -> dict[str, Any]:
+    found = held.holding(db.session(), flag, now.nominal)
+    source = provider()
     shown = {
         "flag": flag,
-        "enabled": now.rollout.enabled,
-        "percentage": now.rollout.percentage,
-        "mode": "embedded",
-        "workers": None,
+        "enabled": now.nominal.enabled,
+        "percentage": now.nominal.percentage,
+        "mode": source.mode,
+        "workers": None if found is None else {"holding": found.holding, "total": found.total},
         "actor": now.actor,
         "changedAt": now.changed_at,
     }
+    more = {"note": source.note(), "whyNot": now.why_not, "link": now.link}
+    shown |= {name: value for name, value in more.items() if value is not None}
     flags: Flags = current_app.extensions["beacon_flags"]
     override = flags.overrides.get(flag)
     return shown if override is None else {**shown, "override": "on" if override else "off"}

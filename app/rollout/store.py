@@ -9,7 +9,7 @@ from app.audit import chain
 from app.clock import utc_text
 from app.eventlog.append import NewEvent, append
 from app.eventlog.payloads import FlagChanged
-from app.rollout.flags import Flag, Rollout
+from app.rollout.configuration import Flag, Rollout
 from app.rollout.models import FlagRow
 
 MAX_REASON = 500
@@ -59,10 +59,24 @@ def standing(session: Session, flag: Flag) -> Standing:
     return Standing(Rollout()) if row is None else Standing(_rollout(row), row.actor, row.changed_at)
 
 
+def reasoned(session: Session, flag: Flag) -> tuple[Standing, str]:
+    """Where it stands, and why."""
+    row = session.get(FlagRow, flag)
+    return standing(session, flag), "" if row is None else row.reason
+
+
 def every(session: Session) -> dict[str, Rollout]:
     """Where each flag stands; one without a row was never touched and is at 0 %."""
     kept = {row.name: _rollout(row) for row in session.scalars(sa.select(FlagRow))}
     return {flag: kept.get(flag, Rollout()) for flag in Flag}
+
+
+def check(reason: str, percentage: int | None) -> None:
+    """Raises `BadRollout`."""
+    if percentage is not None and not 0 <= percentage <= 100:
+        raise BadRollout("a percentage is a whole number from 0 to 100")
+    if not reason.strip() or len(reason) > MAX_REASON:
+        raise BadRollout(f"a reason has 1 to {MAX_REASON} characters: people will want to know why")
 
 
 def change(
@@ -78,26 +92,64 @@ def change(
 
     Raises `BadRollout`, and `Moved` where the flag is not as `expected`; nothing is changed then.
     """
-    if percentage is not None and not 0 <= percentage <= 100:
-        raise BadRollout("a percentage is a whole number from 0 to 100")
-    if not reason.strip() or len(reason) > MAX_REASON:
-        raise BadRollout(f"a reason has 1 to {MAX_REASON} characters: people will want to know why")
+    check(reason, percentage)
     before = _locked(session, flag, expected)
     after = Rollout(
         before.enabled if enabled is None else enabled, before.percentage if percentage is None else percentage
     )
-    session.merge(FlagRow(name=flag, **_figures(after), actor=actor, reason=reason, changed_at=utc_text()))
-    entry = chain.Entry(actor, "rollout-set", flag, before=_figures(before), after=_figures(after))
-    chain.record(session, entry)
-    payload = FlagChanged(flag=flag, enabled=after.enabled, percentage=after.percentage, actor=actor, reason=reason)
-    append(session, [NewEvent("flag.changed", payload)])
+    move(session, flag, after, actor, reason)
+    audited(session, flag, actor, reason, before, after)
+    told(session, flag, after, actor, reason)
     return after
 
 
-def _locked(session: Session, flag: Flag, expected: Expected | None) -> Rollout:
-    """Where the flag stands, and stays until this transaction ends; its row may not be there to be locked yet."""
+def move(session: Session, flag: Flag, after: Rollout, actor: str, reason: str, at: str | None = None) -> None:
+    """The row alone: first of what a change writes."""
+    session.merge(FlagRow(name=flag, **_figures(after), actor=actor, reason=reason, changed_at=at or utc_text()))
+
+
+def audited(
+    session: Session,
+    flag: Flag,
+    actor: str,
+    reason: str,
+    before: Rollout,
+    after: Rollout,
+    *,
+    failed: str | None = None,
+    action: str = "rollout-set",
+) -> None:
+    """The entry of a change; `failed` says why one that was tried did not come about."""
+    chain.record(
+        session,
+        chain.Entry(
+            actor,
+            action,
+            flag,
+            outcome="failure" if failed else "success",
+            before=_figures(before),
+            after=_figures(after),
+            params={"reason": reason},
+            logs=[failed] if failed else [],
+        ),
+    )
+
+
+def told(session: Session, flag: Flag, after: Rollout, actor: str, reason: str) -> None:
+    """The event: last of what a change writes."""
+    payload = FlagChanged(flag=flag, enabled=after.enabled, percentage=after.percentage, actor=actor, reason=reason)
+    append(session, [NewEvent("flag.changed", payload)])
+
+
+def lock(session: Session) -> None:
+    """Nobody else moves a flag until this transaction ends: its row may not be there to be locked yet."""
     if session.get_bind().dialect.name == "postgresql":
         session.execute(sa.text("SELECT pg_advisory_xact_lock(4207003)"))
+
+
+def _locked(session: Session, flag: Flag, expected: Expected | None) -> Rollout:
+    """Where the flag stands, and stays."""
+    lock(session)
     now = standing(session, flag)
     if expected is not None and not expected.is_met_by(now.rollout):
         raise Moved(now)

@@ -3,7 +3,8 @@
 import pytest
 from flask import Flask
 
-from app.config import Settings
+from app import create_app
+from app.config import ConfigError, Settings
 from app.db import db, read, write
 from app.eventlog.append import NewEvent
 from app.rollout import flags, store
@@ -81,8 +82,10 @@ def test_an_override_needs_no_rollout_at_all() -> None:
     assert Flags({"enable_sse_streaming": True}).is_enabled(Flag.SSE_STREAMING, "alice")
 
 
-def test_an_override_of_an_undeclared_flag_is_left_out() -> None:
-    assert Flags({"other": True}).overrides == {}
+def test_an_override_of_an_undeclared_flag_is_an_error_at_start(settings: Settings) -> None:
+    settings.flag_overrides = {"other": True}
+    with pytest.raises(ConfigError, match=r"^BEACON_FLAG_OTHER names no flag; there is enable_sse_streaming$"):
+        create_app(settings)
 
 
 def test_only_declared_flags_can_be_asked_for(app: Flask) -> None:

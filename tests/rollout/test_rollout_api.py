@@ -231,5 +231,5 @@ class TestExpected:
                 store.change(session, Flag.SSE_STREAMING, "ada", "first", 70)
             return begin(*args)
 
-        monkeypatch.setattr("app.rollout.routes.write", late)
+        monkeypatch.setattr("app.rollout.provider.write", late)
         assert problem(desk.put(percentage=5, expected=0), 409)["current"]["percentage"] == 70

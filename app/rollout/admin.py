@@ -1,0 +1,142 @@
+"""Unleash's Admin API: the one gradual rollout of a flag, looked at and moved, and who moved it last.
+
+A change is a JSON Patch whose `test` names what was looked at, so that somebody else's change is noticed. Only the
+percentage is touched: a PUT would wipe the constraints and variants that it does not repeat.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import requests
+
+from app.rollout import configuration
+from app.rollout.configuration import Flag
+from app.rollout.provider import Refused
+
+TIMEOUT_S = 3.0
+
+
+class Away(Refused):
+    """Unleash did not answer, so nobody knows: the change may have been made."""
+
+    def __init__(self, sentence: str, link: str) -> None:
+        super().__init__(sentence, "unleash-away", link, 503)
+
+
+class TestFailed(Exception):
+    """It no longer stands where it was looked at; nothing was changed."""
+
+    __test__ = False  # no test class, whatever its name
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Where a flag stands in Unleash. `why_not`: why Beacon cannot set its percentage."""
+
+    enabled: bool
+    percentage: int | None
+    strategy: str | None
+    raw: str | None
+    why_not: str | None
+
+
+class Admin:
+    """One environment of one Unleash. Every method raises `Refused`, or `Away` where it does not answer."""
+
+    def __init__(self, url: str, token: str, environment: str) -> None:
+        self._url, self._token, self._environment = url, token, environment
+
+    @property
+    def is_possible(self) -> bool:
+        return bool(self._token)
+
+    def link(self, project: str, flag: Flag) -> str:
+        """Unleash's own page of the flag."""
+        return f"{self._url}/projects/{quote(project, safe='')}/features/{quote(flag, safe='')}"
+
+    def look(self, project: str, flag: Flag) -> Look:
+        found = self._ask("GET", project, flag, "")
+        strategies = found.get("strategies") or []
+        percentage, why = configuration.share(strategies)
+        if why is not None:
+            return Look(bool(found.get("enabled")), None, None, None, why)
+        (strategy,) = strategies
+        raw = strategy["parameters"]["rollout"]
+        return Look(bool(found.get("enabled")), percentage, str(strategy["id"]), raw, None)
+
+    def set_percentage(self, project: str, flag: Flag, look: Look, percentage: int) -> None:
+        """Raises `TestFailed` where it no longer stands as looked at."""
+        patch = [
+            {"op": "test", "path": "/name", "value": "flexibleRollout"},
+            {"op": "test", "path": "/parameters/rollout", "value": look.raw},
+            {"op": "replace", "path": "/parameters/rollout", "value": str(percentage)},
+        ]
+        self._ask("PATCH", project, flag, f"/strategies/{look.strategy}", patch)
+
+    def switch(self, project: str, flag: Flag, *, on: bool) -> None:
+        """The environment on or off: the kill switch. What the strategy holds is kept."""
+        self._ask("POST", project, flag, "/on" if on else "/off")
+
+    def last_change(self, flag: Flag) -> tuple[str, str] | None:
+        """Who changed the flag last in this environment, and when; None where that cannot be read."""
+        try:
+            answer = self._request("GET", f"/api/admin/events/{quote(flag, safe='')}")
+            events = answer.json()["events"] if answer.ok else []
+            mine = [event for event in events if event.get("environment") in (None, self._environment)]
+            return str(mine[0]["createdBy"]), str(mine[0]["createdAt"])
+        except (requests.RequestException, ValueError, LookupError, TypeError, AttributeError):
+            return None
+
+    def _ask(self, method: str, project: str, flag: Flag, end: str, body: Any = None) -> dict[str, Any]:
+        link = self.link(project, flag)
+        if not self._token:
+            raise Refused(
+                "Beacon has no admin token of Unleash (BEACON_UNLEASH_ADMIN_TOKEN): change it there.",
+                "unleash-no-token",
+                link,
+            )
+        place = f"{quote(project, safe='')}/features/{quote(flag, safe='')}/environments/{self._quoted}"
+        try:
+            answer = self._request(method, f"/api/admin/projects/{place}{end}", body)
+            if answer.ok:
+                return dict(answer.json()) if answer.content else {}
+        except requests.RequestException as error:
+            raise Away("Unleash does not answer; look again before you repeat it.", link) from error
+        except ValueError as error:
+            raise Away("Unleash's answer cannot be read; look again before you repeat it.", link) from error
+        raise self._refusal(answer, flag, link)
+
+    def _refusal(self, answer: requests.Response, flag: Flag, link: str) -> Exception:
+        """Unleash says 500 where a `test` failed, and names the permission where an approval is needed."""
+        text, environment = answer.text[:10_000], self._environment
+        if "TEST_OPERATION_FAILED" in text or "Test operation failed" in text:
+            return TestFailed()
+        if answer.status_code == 401:
+            return Refused("Unleash refuses BEACON_UNLEASH_ADMIN_TOKEN: correct it.", "unleash-bad-token", link)
+        if answer.status_code == 403 and "SKIP_CHANGE_REQUEST" in text:
+            sentence = f"Changes of {environment} need an approval in Unleash: request the change there."
+            return Refused(sentence, "unleash-approval", link)
+        if answer.status_code == 403:
+            sentence = f"BEACON_UNLEASH_ADMIN_TOKEN may not change {flag} in {environment}."
+            return Refused(sentence, "unleash-forbidden", link)
+        if answer.status_code == 404:
+            sentence = f"Unleash has no {flag} in {environment}, or its rollout was removed just now."
+            return Refused(sentence, "unleash-missing", link, 409)
+        return Away(f"Unleash answers {answer.status_code}; look again before you repeat it.", link)
+
+    @property
+    def _quoted(self) -> str:
+        return quote(self._environment, safe="")
+
+    def _request(self, method: str, path: str, body: Any = None) -> requests.Response:
+        with requests.Session() as session:
+            session.trust_env = False
+            return session.request(
+                method,
+                self._url + path,
+                json=body,
+                headers={"Authorization": self._token, "Accept": "application/json"},
+                timeout=TIMEOUT_S,
+                allow_redirects=False,
+            )

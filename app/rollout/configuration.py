@@ -1,0 +1,145 @@
+"""What the flags are evaluated from: JSON in the words of Unleash's client API, in either mode. Pure.
+
+In the embedded mode the text is made of the rollouts in our database, in the Unleash mode it is what the server sent.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class Flag(StrEnum):
+    """Every flag there is; a name that is not here cannot be asked for or set."""
+
+    SSE_STREAMING = "enable_sse_streaming"
+
+
+DEFAULTS: Mapping[Flag, bool] = {Flag.SSE_STREAMING: False}
+"""What holds before anything is known of a flag, and where Unleash has never heard of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """Where a flag stands. `enabled` is the kill switch; `percentage` of the users is in while it is on."""
+
+    enabled: bool = True
+    percentage: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Nominal:
+    """Where a configuration puts a flag. `percentage` is None where no single number says it, and `why` tells."""
+
+    enabled: bool
+    percentage: int | None
+    why: str | None = None
+
+    @property
+    def words(self) -> str:
+        """Equal for two configurations if and only if people would be told the same of them."""
+        return f"{'on' if self.enabled else 'off'} {self.percentage if self.why is None else self.why}"
+
+
+class Unreadable(ValueError):
+    """The text is no configuration."""
+
+
+def of_rollouts(rollouts: Mapping[str, Rollout]) -> str:
+    features = [_feature(flag, rollouts.get(flag, Rollout())) for flag in Flag]
+    return json.dumps({"version": 2, "features": features})
+
+
+def checked(text: str) -> str:
+    """`text` if it is a configuration; raises `Unreadable`."""
+    try:
+        found = json.loads(text)
+        if all(isinstance(feature["name"], str) for feature in found["features"]):
+            return text
+    except (ValueError, RecursionError, KeyError, TypeError):
+        pass
+    raise Unreadable("the answer is no list of flags")
+
+
+def version(text: str) -> str:
+    """Changes whenever anything does that decides about a declared flag, and with nothing else."""
+    found = json.loads(text)
+    kept = [
+        {name: feature.get(name) for name in ("name", "enabled", "strategies", "dependencies")}
+        for feature in _features(found)
+    ]
+    segments = found.get("segments") or []
+    canonical = json.dumps([kept, segments], sort_keys=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+def revision(text: str) -> int:
+    """Unleash's own count of changes; 0 where it gives none."""
+    found = json.loads(text).get("meta")
+    number = found.get("revisionId") if isinstance(found, dict) else None
+    return number if isinstance(number, int) else 0
+
+
+def project(text: str, flag: Flag) -> str | None:
+    """The project of Unleash in which the flag lives."""
+    feature = _find(json.loads(text), flag)
+    return None if feature is None else str(feature.get("project") or "default")
+
+
+def nominal(text: str, flag: Flag) -> Nominal:
+    feature = _find(json.loads(text), flag)
+    if feature is None:
+        return Nominal(enabled=DEFAULTS[flag], percentage=None, why="Unleash has no flag of this name")
+    enabled, strategies = bool(feature.get("enabled")), feature.get("strategies") or []
+    percentage, why = share(strategies)
+    return Nominal(enabled, percentage, why)
+
+
+def share(strategies: list[dict[str, Any]]) -> tuple[int | None, str | None]:
+    """The one percentage that these strategies mean, or why there is none."""
+    if len(strategies) != 1:
+        number = len(strategies) or "no"
+        return None, f"it has {number} strategies; Beacon sets the percentage of exactly one gradual rollout"
+    (strategy,) = strategies
+    if strategy.get("name") != "flexibleRollout":
+        return None, f"its strategy is {strategy.get('name')}; Beacon sets the percentage of a gradual rollout"
+    if strategy.get("disabled"):
+        return None, "its strategy is disabled in Unleash"
+    try:
+        return int(strategy["parameters"]["rollout"]), None
+    except (KeyError, TypeError, ValueError):
+        return None, "its gradual rollout has no percentage"
+
+
+def put_at(text: str, flag: Flag, percentage: int, enabled: bool) -> str:
+    """The same configuration with the flag moved: what would hold if somebody set it so."""
+    found = json.loads(text)
+    feature = _find(found, flag)
+    if feature is not None:
+        feature["enabled"] = enabled
+        for strategy in feature.get("strategies") or []:
+            if strategy.get("name") == "flexibleRollout":
+                strategy["parameters"] = {**strategy.get("parameters", {}), "rollout": str(percentage)}
+    return json.dumps(found)
+
+
+def _feature(flag: Flag, rollout: Rollout) -> dict[str, Any]:
+    """`groupId` and `stickiness` make the buckets: as Unleash fills them in for a new gradual rollout."""
+    parameters = {"rollout": str(rollout.percentage), "stickiness": "userId", "groupId": flag.value}
+    strategy = {"name": "flexibleRollout", "parameters": parameters, "constraints": []}
+    return {"name": flag.value, "type": "release", "enabled": rollout.enabled, "strategies": [strategy]}
+
+
+def _features(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """Those that are declared, in a steady order."""
+    return sorted((feature for feature in found["features"] if feature["name"] in set(Flag)), key=_name)
+
+
+def _name(feature: dict[str, Any]) -> str:
+    return str(feature["name"])
+
+
+def _find(found: dict[str, Any], flag: Flag) -> dict[str, Any] | None:
+    return next((feature for feature in found["features"] if feature["name"] == flag), None)

@@ -1,0 +1,120 @@
+"""Asks Unleash every second what the flags are now, and says when it does not answer.
+
+UnleashClient could fetch by itself, but tells nobody whether a fetch succeeded, logs a traceback for every one that did
+not, and piles up jobs behind a server that hangs. So it only evaluates; this thread fetches what it evaluates.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+
+import requests
+
+from app.clock import utc_text
+from app.rollout import configuration
+
+log = logging.getLogger(__name__)
+
+REFRESH_S = 1.0
+# To connect, and between two pieces of the answer.
+TIMEOUT_S = 2.0
+# From the question to the end of the answer, whatever comes in between.
+DEADLINE_S = 5.0
+MAX_BYTES = 8 * 1024 * 1024
+# While it lasts, a failure is told to the log so often and no more.
+REPEAT_LOG_S = 600.0
+
+
+class Feed:
+    """A part of a worker's live half. `on_news` gets every new text, again each second until it has taken it."""
+
+    def __init__(self, url: str, token: str, on_news: Callable[[str], None]) -> None:
+        self._url, self._on_news = f"{url}/api/client/features", on_news
+        self._headers = {"Authorization": token, "UNLEASH-APPNAME": "beacon", "Accept": "application/json"}
+        self._etag = ""
+        self._session = requests.Session()
+        # The environment's proxies and credentials are not meant for it.
+        self._session.trust_env = False
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._failing_since: str | None = None
+        self._logged_at = 0.0
+        self.failure: str | None = None
+
+    @property
+    def failing_since(self) -> str | None:
+        return self._failing_since
+
+    def start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="unleash", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join(timeout=TIMEOUT_S + 0.5)
+        self._session.close()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            began = time.monotonic()
+            self.look()
+            self._stopping.wait(max(0.05, began + REFRESH_S - time.monotonic()))
+
+    def look(self) -> None:
+        """Ask once. Never raises."""
+        try:
+            text, etag = self._fetch()
+            if text is not None:
+                self._on_news(configuration.checked(text))
+                self._etag = etag
+        except requests.Timeout:
+            self._failed("it does not answer in time")
+        except requests.ConnectionError:
+            self._failed("it cannot be reached")
+        except (requests.RequestException, configuration.Unreadable, _Refusal) as error:
+            self._failed(str(error))
+        except Exception:  # whatever came of the news (the database is away): it is asked for again
+            log.exception("what Unleash sent could not be kept; it is tried again in %s s", REFRESH_S)
+        else:
+            self._answered()
+
+    def _fetch(self) -> tuple[str | None, str]:
+        """The text and its tag; no text where nothing has changed since the last one that was taken."""
+        headers = {**self._headers, "If-None-Match": self._etag} if self._etag else self._headers
+        deadline = time.monotonic() + DEADLINE_S
+        response = self._session.get(self._url, headers=headers, timeout=TIMEOUT_S, stream=True, allow_redirects=False)
+        with closing(response):
+            if response.status_code == 304:
+                return None, self._etag
+            if response.status_code in (401, 403):
+                raise _Refusal(f"it refuses UNLEASH_API_TOKEN ({response.status_code})")
+            if response.status_code != 200:
+                raise _Refusal(f"it answers {response.status_code}")
+            body = bytearray()
+            for piece in response.iter_content(65_536):
+                body += piece
+                if len(body) > MAX_BYTES:
+                    raise _Refusal(f"its answer is longer than {MAX_BYTES} bytes")
+                if time.monotonic() > deadline:
+                    raise requests.Timeout
+        return body.decode("utf-8", "replace"), response.headers.get("ETag", "")
+
+    def _answered(self) -> None:
+        if self._failing_since is not None:
+            log.warning("Unleash answers again")
+        self._failing_since = self.failure = None
+
+    def _failed(self, why: str) -> None:
+        now = time.monotonic()
+        if self.failure != why or now - self._logged_at >= REPEAT_LOG_S:
+            log.warning("Unleash: %s; the last known flags apply", why)
+            self._logged_at = now
+        self.failure = why
+        self._failing_since = self._failing_since or utc_text()
+
+
+class _Refusal(Exception):
+    """An answer that is none; the text says why."""

@@ -1,0 +1,110 @@
+"""Where the rollout is kept: in our database, or in a real Unleash. The same questions and changes for both."""
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from flask import current_app
+from sqlalchemy.orm import Session
+
+from app.db import read, write
+from app.rollout import configuration, store
+from app.rollout.configuration import Flag, Nominal, Rollout
+from app.rollout.store import Expected, Standing
+
+Mode = Literal["embedded", "unleash"]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Where a flag stands, as people are told. `why_not`: why Beacon may not change it; `link`: where it can be."""
+
+    nominal: Nominal
+    actor: str | None = None
+    changed_at: str | None = None
+    why_not: str | None = None
+    link: str | None = None
+
+
+class Moved(Exception):
+    """The flag no longer stands where it was seen, but at `now`; nothing was changed."""
+
+    def __init__(self, now: View) -> None:
+        super().__init__("changed meanwhile")
+        self.now = now
+
+
+class Refused(Exception):
+    """The change cannot be made, and nothing was changed; `link` leads to where it can."""
+
+    def __init__(self, sentence: str, reason: str, link: str | None = None, status: int = 403) -> None:
+        super().__init__(sentence)
+        self.reason, self.link, self.status = reason, link, status
+
+
+class Provider(Protocol):
+    mode: Mode
+
+    def load(self) -> dict[str, Rollout] | str | None:
+        """What the flags are evaluated from, as the database has it; None where it has nothing."""
+        ...
+
+    def view(self, session: Session, flag: Flag) -> View: ...
+
+    def change(
+        self,
+        flag: Flag,
+        actor: str,
+        reason: str,
+        percentage: int | None = None,
+        enabled: bool | None = None,
+        expected: Expected | None = None,
+    ) -> View:
+        """Set what is given and keep the rest; audited. Raises `Moved`, `Refused` and `store.BadRollout`."""
+        ...
+
+    def note(self) -> str | None:
+        """What people should know about where the flags come from; None where all is well."""
+        ...
+
+
+class Embedded:
+    """The rollout in our own database; must be asked inside the application's context."""
+
+    mode: Mode = "embedded"
+
+    def load(self) -> dict[str, Rollout]:
+        with read() as session:
+            return store.every(session)
+
+    def view(self, session: Session, flag: Flag) -> View:
+        return _view(store.standing(session, flag))
+
+    def change(
+        self,
+        flag: Flag,
+        actor: str,
+        reason: str,
+        percentage: int | None = None,
+        enabled: bool | None = None,
+        expected: Expected | None = None,
+    ) -> View:
+        try:
+            with write() as session:
+                store.change(session, flag, actor, reason, percentage, enabled, expected)
+                return _view(store.standing(session, flag))
+        except store.Moved as error:
+            raise Moved(_view(error.now)) from error
+
+    def note(self) -> None:
+        return None
+
+
+def provider() -> Provider:
+    """Of the current application."""
+    found: Provider = current_app.extensions["beacon_rollout"]
+    return found
+
+
+def _view(now: Standing) -> View:
+    rollout = configuration.Nominal(now.rollout.enabled, now.rollout.percentage)
+    return View(rollout, now.actor, now.changed_at)

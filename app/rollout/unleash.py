@@ -1,0 +1,158 @@
+"""The rollout in a real Unleash: seen through what its workers keep, changed through its Admin API."""
+
+import threading
+
+from flask import Flask
+from sqlalchemy.orm import Session
+
+from app.clock import utc_text
+from app.config import Settings
+from app.db import db, read, write
+from app.rollout import configuration, kept, store
+from app.rollout.admin import Admin, Look, TestFailed
+from app.rollout.configuration import Flag, Nominal, Rollout
+from app.rollout.feed import Feed
+from app.rollout.flags import Flags
+from app.rollout.provider import Mode, Moved, Refused, View
+from app.rollout.store import Expected
+
+
+class Unleash:
+    """One worker's. `feed` is its part of the live half."""
+
+    mode: Mode = "unleash"
+
+    def __init__(self, app: Flask, settings: Settings, flags: Flags) -> None:
+        self._app, self._settings, self._flags = app, settings, flags
+        self._admin = Admin(settings.unleash_url, settings.unleash_admin_token, settings.unleash_environment)
+        self._keeper = kept.Keeper(self._author)
+        self._keeping = threading.Lock()
+        self.feed = Feed(settings.unleash_url, settings.unleash_api_token, self._keep)
+
+    def examine(self) -> tuple[str | None, list[str]]:
+        """For the doctor: ask once and keep nothing. What is wrong; the flags that Unleash has never heard of."""
+        seen: list[str] = []
+        probe = Feed(self._settings.unleash_url, self._settings.unleash_api_token, seen.append)
+        probe.look()
+        return probe.failure, [flag for text in seen for flag in Flag if configuration.project(text, flag) is None]
+
+    @property
+    def admin_words(self) -> str:
+        return (
+            "changes go through its Admin API" if self._admin.is_possible else "no admin token: changes are made there"
+        )
+
+    def load(self) -> str | None:
+        return kept.newest()
+
+    def note(self) -> str | None:
+        """Asked by health checks too: it touches neither Unleash nor the database."""
+        failure, since = self.feed.failure, self.feed.failing_since
+        if failure is None:
+            return None
+        applies = "declared defaults apply" if self._flags.held is None else "the last known flags apply"
+        return f"Unleash: {failure} (since {since}); {applies}"
+
+    def view(self, session: Session, flag: Flag) -> View:
+        text = kept.newest()
+        project = self._project(text, flag)
+        link = self._admin.link(project, flag)
+        if text is None:
+            return View(Nominal(configuration.DEFAULTS[flag], None, "nothing came from Unleash yet"), link=link)
+        nominal, standing = configuration.nominal(text, flag), store.standing(session, flag)
+        actor, at = standing.actor, standing.changed_at
+        ours = kept.intended(session, flag)
+        if ours is not None:  # on its way back to us: the workers do not hold it yet
+            nominal, actor, at = Nominal(ours.enabled, ours.percentage), ours.actor, None
+        why_not = nominal.why
+        if not self._admin.is_possible:
+            why_not = "Beacon has no admin token of Unleash (BEACON_UNLEASH_ADMIN_TOKEN): change it there."
+        return View(nominal, actor, at, why_not, link)
+
+    def change(
+        self,
+        flag: Flag,
+        actor: str,
+        reason: str,
+        percentage: int | None = None,
+        enabled: bool | None = None,
+        expected: Expected | None = None,
+    ) -> View:
+        store.check(reason, percentage)
+        db.session.remove()  # what follows waits for Unleash, and must not hold a connection
+        project = self._project(kept.newest(), flag)
+        look = self._admin.look(project, flag)
+        before = self._standing(look, flag, project, needs_percentage=percentage is not None)
+        if expected is not None and not expected.is_met_by(before):
+            raise Moved(self._moved(flag, look, project))
+        after = Rollout(
+            before.enabled if enabled is None else enabled, before.percentage if percentage is None else percentage
+        )
+        self._make(project, flag, look, before, after, actor, reason)
+        shown = look.percentage if percentage is None else percentage
+        nominal = Nominal(after.enabled, shown, None if shown is not None else look.why_not)
+        return View(nominal, actor, utc_text(), link=self._admin.link(project, flag))
+
+    def _make(
+        self, project: str, flag: Flag, look: Look, before: Rollout, after: Rollout, actor: str, reason: str
+    ) -> None:
+        """Said beforehand, so that whoever sees it arrive knows whose it is; audited as it came out."""
+        with write() as session:
+            kept.intend(session, flag, after, actor, reason)
+        try:
+            self._apply(project, flag, look, before, after)
+        except (Refused, TestFailed) as error:
+            why = str(error) or "somebody else changed it first"
+            with write() as session:
+                kept.forget_intent(session, flag)
+                store.audited(session, flag, actor, reason, before, after, failed=why)
+            if isinstance(error, Refused):
+                raise
+            raise Moved(self._moved(flag, self._admin.look(project, flag), project)) from error
+        with write() as session:
+            store.audited(session, flag, actor, reason, before, after)
+            if before == after:  # nothing comes back from Unleash
+                kept.forget_intent(session, flag)
+                store.move(session, flag, after, actor, reason)
+                store.told(session, flag, after, actor, reason)
+
+    def _apply(self, project: str, flag: Flag, look: Look, before: Rollout, after: Rollout) -> None:
+        """Off comes first and on comes last, so that nobody is in between who should not be."""
+        if before.enabled and not after.enabled:
+            self._admin.switch(project, flag, on=False)
+        if before.percentage != after.percentage:
+            self._admin.set_percentage(project, flag, look, after.percentage)
+        if after.enabled and not before.enabled:
+            self._admin.switch(project, flag, on=True)
+
+    def _standing(self, look: Look, flag: Flag, project: str, *, needs_percentage: bool) -> Rollout:
+        """The kill switch works whatever the strategies are."""
+        if look.percentage is not None:
+            return Rollout(look.enabled, look.percentage)
+        if needs_percentage:
+            link = self._admin.link(project, flag)
+            raise Refused(f"Beacon may not set it: {look.why_not}.", "unleash-strategies", link, 409)
+        with read() as session:
+            return Rollout(look.enabled, store.standing(session, flag).rollout.percentage)
+
+    def _moved(self, flag: Flag, look: Look, project: str) -> View:
+        who = self._admin.last_change(flag)
+        nominal = Nominal(look.enabled, look.percentage, look.why_not)
+        name, at = who or (None, None)
+        return View(nominal, name, at, look.why_not, self._admin.link(project, flag))
+
+    def _author(self, flag: Flag) -> kept.Author:
+        who = self._admin.last_change(flag) if self._admin.is_possible else None
+        return kept.Author("Unleash") if who is None else kept.Author(f"{who[0]} (Unleash)", who[1])
+
+    def _keep(self, text: str) -> None:
+        """A kill switch must not wait for a database that is away: this worker then goes ahead of the log."""
+        with self._keeping, self._app.app_context():
+            try:
+                self._keeper.keep(text)
+            except Exception:
+                self._flags.load(text)
+                raise
+
+    def _project(self, text: str | None, flag: Flag) -> str:
+        return (None if text is None else configuration.project(text, flag)) or "default"
