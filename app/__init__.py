@@ -37,12 +37,14 @@ from app.rollout import flags
 from app.rollout import routes as rollout_routes
 from app.rollout.follow import Follower
 from app.rollout.held import Reporter
+from app.rollout.online import FLUSH_EVERY_S, Online
 from app.rollout.provider import Embedded
 from app.rollout.unleash import Unleash
 from app.stream import routes as stream_routes
 from app.stream.handoff import HandOff
 from app.stream.hub import Hub
 from app.stream.shapes import html_shape
+from app.stream.viewers import names as streaming_names
 from app.stream.viewers import viewers
 
 FLAG_RETRY_S = 1.0
@@ -124,6 +126,8 @@ def _live(app: Flask, settings: Settings) -> None:
     live.tail.listen(follower.listen)
     live.tail.listen(hub.deliver)
     live.add(Every(FLAG_RETRY_S, follower.retry))
+    app.extensions["beacon_online"] = online = Online(app, streaming_names)
+    live.add(Every(FLUSH_EVERY_S, online.flush))
     live.add(reporter := Reporter(app, asked))
     live.add(Every(FLAG_RETRY_S, reporter.report))
     live.add(watch.poller(app, settings))

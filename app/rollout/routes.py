@@ -12,6 +12,8 @@ from app.errors import Problem, retry_after
 from app.rollout import held, store
 from app.rollout.configuration import Flag
 from app.rollout.flags import Flags
+from app.rollout.online import online
+from app.rollout.preview import MAX_NAMES, preview
 from app.rollout.provider import Moved, Refused, View, provider
 from app.rollout.store import MAX_REASON, Expected
 
@@ -99,6 +101,41 @@ def change(flag: str) -> Response:
     except Refused as error:
         raise _refused(error) from error
     return jsonify(_shown(named, now))
+
+
+@bp.get("/api/rollout/<flag>/preview")
+@require("product", scope=("read", "rollout"))
+def who_would_switch(flag: str) -> Response:
+    """`{flag, percentage, enabled, online, comes, goes, comesTotal, goesTotal}` for `percentage=` (and `enabled=`).
+
+    Of the people online now (streaming, or polling in the last minute), by name: who would be in and is not, who is in
+    and would not be. At most 200 names each way; the totals are of all.
+    """
+    named = _named(flag)
+    percentage = _asked_percentage()
+    kept = provider().view(db.session(), named).nominal.enabled
+    enabled = {"true": True, "false": False}.get(request.args.get("enabled", ""), kept)
+    db.session.remove()  # asking takes many turns of the loop, and connections are few
+    people = online().everybody()
+    found = preview(current_app.extensions["beacon_flags"], named, people, percentage, enabled)
+    return jsonify(
+        flag=named,
+        percentage=percentage,
+        enabled=enabled,
+        online=found.online,
+        comes=found.comes[:MAX_NAMES],
+        goes=found.goes[:MAX_NAMES],
+        comesTotal=len(found.comes),
+        goesTotal=len(found.goes),
+    )
+
+
+def _asked_percentage() -> int:
+    text = request.args.get("percentage", "")
+    if not (text.isascii() and text.isdecimal() and len(text) <= 3 and int(text) <= 100):
+        wanted = "a whole number from 0 to 100"
+        raise Problem(400, "Bad percentage", f"percentage is {wanted}.", errors={"percentage": wanted})
+    return int(text)
 
 
 def _named(flag: str) -> Flag:

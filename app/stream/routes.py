@@ -14,6 +14,7 @@ from app.lifecycle import live
 from app.logs import sse_line
 from app.offloop import paced
 from app.rollout.flags import Flag, is_enabled
+from app.rollout.online import online
 from app.stream import control, gate, shapes, sse, topics
 from app.stream.admission import Seat
 from app.stream.control import Opening
@@ -57,6 +58,7 @@ def sse_stream() -> Response:
 def frames() -> Response:
     """What a stream would have sent since `after`, as a finite answer; never gated by the flag."""
     admitted = gate.identify(request.args.get("after"), scope=("read", "stream"))
+    online().note_poll(admitted.who.name)
     html = _html_shape()
     audiences = admitted.who.viewer.audiences
     found = log.fetch(db.session(), admitted.start.after, audiences, MAX_POLLED_FRAMES, MAX_POLLED_CHARS)

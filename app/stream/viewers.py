@@ -9,6 +9,14 @@ from app.stream.presence import EXPIRE_S
 
 
 def viewers(session: Session) -> int:
+    return session.scalar(sa.select(sa.func.coalesce(sa.func.sum(PresenceRow.count), 0)).where(_alive())) or 0
+
+
+def names(session: Session) -> set[str]:
+    """Whoever has a stream open."""
+    return set(session.scalars(sa.select(PresenceRow.user).where(_alive(), PresenceRow.count > 0)))
+
+
+def _alive() -> sa.ColumnElement[bool]:
     now = now_epoch()
-    alive = PresenceRow.seen.between(now - EXPIRE_S, now + EXPIRE_S)
-    return session.scalar(sa.select(sa.func.coalesce(sa.func.sum(PresenceRow.count), 0)).where(alive)) or 0
+    return PresenceRow.seen.between(now - EXPIRE_S, now + EXPIRE_S)

@@ -1,0 +1,75 @@
+"""A staged plan: percentages that only grow, each held for a time. What is due now, and nothing else. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    percentage: int
+    hold_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`step` is the one that was reached, -1 before the first; `since` when. Paused time does not count as held."""
+
+    steps: tuple[Step, ...]
+    step: int
+    since: float
+    paused_at: float | None = None
+
+    @property
+    def is_over(self) -> bool:
+        return self.step >= len(self.steps) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """The plan from now on, and the percentage to set (None: leave it)."""
+
+    plan: Plan
+    percentage: int | None = None
+    ended: str | None = None
+
+
+def problem(steps: Sequence[Step]) -> str | None:
+    """Why these are no plan."""
+    if not 1 <= len(steps) <= 20:
+        return "a plan has 1 to 20 steps"
+    percentages = [step.percentage for step in steps]
+    if any(later <= earlier for earlier, later in pairwise(percentages)):
+        return "each step is higher than the one before it"
+    return None
+
+
+def due(plan: Plan, now: float, percentage: int, *, blocked: bool) -> Due:
+    """What the plan wants at `now` from a flag at `percentage`; `blocked`: the guardrail lets nothing grow.
+
+    Whoever moves the flag by hand ends the plan: it goes on from where it put the flag, or not at all. A clock that
+    was stopped for hours still brings one step at a time.
+    """
+    if plan.paused_at is not None:
+        return Due(plan)
+    if plan.step >= 0 and percentage != plan.steps[plan.step].percentage:
+        return Due(plan, ended=f"the flag was set to {percentage} % by hand")
+    if plan.step >= 0 and plan.is_over:
+        return Due(plan, ended="the last step was reached")
+    if plan.step >= 0 and now < plan.since + plan.steps[plan.step].hold_s:
+        return Due(plan)
+    if blocked:
+        return Due(plan)
+    following = plan.steps[plan.step + 1]
+    if following.percentage < percentage:
+        return Due(plan, ended=f"the flag is at {percentage} % already; a plan lowers nothing")
+    return Due(replace(plan, step=plan.step + 1, since=now), following.percentage)
+
+
+def paused(plan: Plan, now: float) -> Plan:
+    return plan if plan.paused_at is not None else replace(plan, paused_at=now)
+
+
+def resumed(plan: Plan, now: float) -> Plan:
+    """What was held before the pause counts."""
+    return plan if plan.paused_at is None else replace(plan, since=plan.since + now - plan.paused_at, paused_at=None)

@@ -1,0 +1,71 @@
+"""The guardrail holds or steps back on evidence, and never raises anything."""
+
+from typing import Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from app.rollout.guardrail import BOUNDS_MS, Limits, Verdict, Window, bucket, judge, quantile_s
+
+LIMITS = Limits("step-back", max_failures=0.05, max_lag_s=2, min_attempts=30)
+WELL = Window(attempts=100, failures=0, fallbacks=0, lag_s=0.1)
+
+
+def judged(
+    window: Window, mode: Literal["hold", "step-back", "off"] = "step-back", before: tuple[int, ...] = (0, 10)
+) -> Verdict:
+    return judge(Limits(mode, 0.05, 2, 30), window, 50, before)
+
+
+@pytest.mark.parametrize("window", [WELL, Window(100, 5, 5, 2.0), Window(0, 0, 0, None)])
+def test_what_stays_within_the_limits_goes_on(window: Window) -> None:
+    assert judged(window) == Verdict("go")
+
+
+@pytest.mark.parametrize(
+    ("window", "said"),
+    [
+        (Window(100, 6, 0, 0.1), "6 of 100 attempts to connect failed; at most 5% may"),
+        (Window(100, 0, 6, 0.1), "6 of 100 fell back to polling; at most 5% may"),
+        (Window(30, 0, 0, 3.0), "p95 of the delivery lag is 3 s; at most 2 s may be"),
+    ],
+)
+def test_each_limit_steps_back_to_the_percentage_before_with_its_reason(window: Window, said: str) -> None:
+    assert judged(window) == Verdict("step-back", said, 10)
+    assert judged(window, "hold") == Verdict("hold", said)
+    assert judged(window, "off") == Verdict("go")
+
+
+def test_a_tiny_sample_trips_nothing() -> None:
+    assert judged(Window(29, 29, 29, 30.0)) == Verdict("go")
+
+
+def test_where_nothing_lower_came_before_it_holds() -> None:
+    assert judged(Window(100, 50, 0, None), before=(100, 75)).action == "hold"
+    assert judged(Window(100, 50, 0, None), before=()).action == "hold"
+
+
+@given(
+    some.builds(Window, *[some.integers(0, 10_000)] * 3, some.none() | some.floats(0, 100)),
+    some.integers(0, 100),
+    some.lists(some.integers(0, 100)),
+)
+def test_no_evidence_ever_raises_a_percentage(window: Window, now: int, before: list[int]) -> None:
+    verdict = judge(LIMITS, window, now, before)
+    assert verdict.percentage is None or verdict.percentage < now
+
+
+@given(some.lists(some.floats(0, 60_000), min_size=1), some.floats(0.01, 1))
+def test_a_quantile_is_never_told_as_less_than_it_was_up_to_the_last_bound(values: list[float], share: float) -> None:
+    histogram: dict[str, int] = {}
+    for value in values:
+        histogram[bucket(value)] = histogram.get(bucket(value), 0) + 1
+    told = quantile_s(histogram, share)
+    assert told is not None
+    below = sum(value <= told * 1_000 for value in values)
+    assert below >= share * len(values) - 1e-6 or told == BOUNDS_MS[-1] / 1_000
+
+
+def test_without_measurements_there_is_no_quantile() -> None:
+    assert quantile_s({}, 0.95) is None

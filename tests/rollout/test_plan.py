@@ -1,0 +1,67 @@
+"""A staged plan takes one step at a time, upwards, and gives way to people and to the guardrail."""
+
+import pytest
+
+from app.rollout.plan import Due, Plan, Step, due, paused, problem, resumed
+
+STEPS = (Step(10, 60), Step(50, 120), Step(100, 0))
+NEW = Plan(STEPS, -1, 0)
+
+
+def test_it_goes_step_by_step_and_ends() -> None:
+    first = due(NEW, 1_000, 0, blocked=False)
+    assert (first.percentage, first.plan.step) == (10, 0)
+    assert due(first.plan, 1_059, 10, blocked=False) == Due(first.plan)
+    second = due(first.plan, 1_060, 10, blocked=False)
+    assert second.percentage == 50
+    third = due(second.plan, 1_180, 50, blocked=False)
+    assert third.percentage == 100
+    assert due(third.plan, 1_181, 100, blocked=False).ended == "the last step was reached"
+
+
+def test_after_a_long_stop_one_step_comes_at_a_time() -> None:
+    late = due(due(NEW, 0, 0, blocked=False).plan, 1_000_000, 10, blocked=False)
+    assert late.percentage == 50
+    assert due(late.plan, 1_000_001, 50, blocked=False).percentage is None
+
+
+def test_the_guardrail_holds_it_and_it_goes_on_afterwards() -> None:
+    first = due(NEW, 0, 0, blocked=False).plan
+    assert due(first, 500, 10, blocked=True) == Due(first)
+    assert due(first, 501, 10, blocked=False).percentage == 50
+
+
+@pytest.mark.parametrize("percentage", [0, 9, 11, 100])
+def test_a_flag_that_was_moved_by_hand_ends_it_and_is_left_alone(percentage: int) -> None:
+    first = due(NEW, 0, 0, blocked=False).plan
+    found = due(first, 500, percentage, blocked=False)
+    assert found.percentage is None
+    assert found.ended == f"the flag was set to {percentage} % by hand"
+
+
+def test_it_lowers_nothing() -> None:
+    found = due(NEW, 0, 75, blocked=False)
+    assert found.percentage is None
+    assert found.ended is not None
+
+
+def test_paused_time_does_not_count_as_held() -> None:
+    first = due(NEW, 0, 0, blocked=False).plan
+    stopped = paused(first, 50)
+    assert due(stopped, 10_000, 10, blocked=False) == Due(stopped)
+    assert paused(stopped, 60) == stopped
+    going = resumed(stopped, 10_000)
+    assert due(going, 10_009, 10, blocked=False).percentage is None
+    assert due(going, 10_010, 10, blocked=False).percentage == 50
+    assert resumed(going, 20_000) == going
+
+
+@pytest.mark.parametrize(
+    "steps", [(), (Step(10, 1), Step(10, 1)), (Step(50, 1), Step(10, 1)), tuple(Step(n, 1) for n in range(21))]
+)
+def test_what_is_no_plan_is_said(steps: tuple[Step, ...]) -> None:
+    assert problem(steps)
+
+
+def test_a_plan_is_one() -> None:
+    assert problem(STEPS) is None

@@ -1,0 +1,86 @@
+"""Who of the people online would switch, by name, both ways."""
+
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from flask import Flask
+
+from app.db import now_epoch, write
+from app.rollout.configuration import Flag
+from app.rollout.models import PollingRow
+from app.stream.models import PresenceRow
+from tests.cast import ALICE, BOB, CHARLIE, PIA, Person, headers_of
+from tests.rollout.test_rollout_api import URL, problem
+from tests.waiting import eventually
+
+
+def preview(app: Flask, person: Person = PIA, **query: Any) -> Any:
+    scopes = ("rollout",) if person is PIA else ("read",)
+    return app.test_client().get(f"{URL}/preview", query_string=query, headers=headers_of(app, person, *scopes))
+
+
+def polls(app: Flask, *people: Person) -> None:
+    for person in people:
+        answer = app.test_client().get("/api/events/frames?after=0", headers=headers_of(app, person))
+        assert answer.status_code == 200, answer.text
+
+
+def put(app: Flask, percentage: int) -> None:
+    body = {"percentage": percentage, "reason": "for the test"}
+    assert app.test_client().put(URL, json=body, headers=headers_of(app, PIA, "rollout")).status_code == 200
+    flags = app.extensions["beacon_flags"]
+    eventually(lambda: f'"rollout": "{percentage}"' in (flags.held or ""))
+
+
+def test_whoever_polls_is_named_both_ways(live_app: Flask) -> None:
+    polls(live_app, ALICE, BOB)
+    down = preview(live_app, percentage=0).get_json()
+    assert (down["goes"], down["comes"], down["online"]) == (["alice", "bob"], [], 2)
+    put(live_app, 0)
+    up = preview(live_app, percentage=100).get_json()
+    assert (up["comes"], up["goes"], up["comesTotal"], up["goesTotal"]) == (["alice", "bob"], [], 2, 0)
+
+
+def test_whoever_streams_counts_and_whoever_left_does_not(live_app: Flask) -> None:
+    with live_app.app_context(), write() as session:
+        now = session.scalar(now_of())
+        session.add(PresenceRow(worker="other", user="charlie", count=1, seen=now))
+        session.add(PresenceRow(worker="dead", user="zoe", count=1, seen=now - 30))
+        session.add(PollingRow(user="yan", seen=now - 61))
+    assert preview(live_app, percentage=0).get_json()["goes"] == [CHARLIE.name]
+
+
+def test_the_names_are_those_that_then_are_in(live_app: Flask) -> None:
+    with live_app.app_context(), write() as session:
+        now = session.scalar(now_of())
+        session.add_all(PollingRow(user=f"user{number}", seen=now) for number in range(300))
+    put(live_app, 10)
+    shown = preview(live_app, percentage=50).get_json()
+    flags = live_app.extensions["beacon_flags"]
+    people = [f"user{number}" for number in range(300)]
+    before = {user for user in people if flags.is_enabled(Flag.SSE_STREAMING, user)}
+    put(live_app, 50)
+    after = {user for user in people if flags.is_enabled(Flag.SSE_STREAMING, user)}
+    assert (set(shown["comes"]), shown["goes"]) == (after - before, [])
+
+
+def test_at_most_200_names_and_the_number_of_all(live_app: Flask) -> None:
+    with live_app.app_context(), write() as session:
+        now = session.scalar(now_of())
+        session.add_all(PollingRow(user=f"user{number:03}", seen=now) for number in range(250))
+    shown = preview(live_app, percentage=0).get_json()
+    assert (len(shown["goes"]), shown["goesTotal"]) == (200, 250)
+
+
+@pytest.mark.parametrize("percentage", ["", "-1", "101", "5.0", "x", "٣", "1000"])
+def test_a_bad_percentage_is_named(live_app: Flask, percentage: str) -> None:
+    assert list(problem(preview(live_app, percentage=percentage), 400)["errors"]) == ["percentage"]
+
+
+def test_names_are_for_those_who_may_set_it(live_app: Flask) -> None:
+    assert problem(preview(live_app, ALICE, percentage=5), 403)["reason"] == "role"
+
+
+def now_of() -> sa.Select[float]:
+    return sa.select(now_epoch())
