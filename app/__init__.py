@@ -33,13 +33,16 @@ from app.notifications import routes as notification_routes
 from app.ops import client_errors, headers, health, metrics
 from app.ops.lag import DeliveryLag
 from app.reconciliation import discrepancy_routes, job_routes, registry, service_routes, watch
-from app.rollout import flags
+from app.rollout import flags, plan_routes
 from app.rollout import routes as rollout_routes
 from app.rollout.follow import Follower
 from app.rollout.held import Reporter
 from app.rollout.online import FLUSH_EVERY_S, Online
 from app.rollout.provider import Embedded
+from app.rollout.reports import Turnstile
 from app.rollout.unleash import Unleash
+from app.rollout.watch import LOOK_EVERY_S, Watch
+from app.sources.lease import Lease
 from app.stream import routes as stream_routes
 from app.stream.handoff import HandOff
 from app.stream.hub import Hub
@@ -77,6 +80,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         eventlog_routes.bp,
         stream_routes.bp,
         rollout_routes.bp,
+        plan_routes.bp,
         notification_routes.bp,
         widget.bp,
         notification_page.bp,
@@ -128,6 +132,9 @@ def _live(app: Flask, settings: Settings) -> None:
     live.add(Every(FLAG_RETRY_S, follower.retry))
     app.extensions["beacon_online"] = online = Online(app, streaming_names)
     live.add(Every(FLUSH_EVERY_S, online.flush))
+    app.extensions["beacon_report_turnstile"] = Turnstile()
+    watching = Watch(app, settings, app.extensions["beacon_rollout"], Lease("rollout"))
+    live.add(Every(LOOK_EVERY_S, watching.look))
     live.add(reporter := Reporter(app, asked))
     live.add(Every(FLAG_RETRY_S, reporter.report))
     live.add(watch.poller(app, settings))

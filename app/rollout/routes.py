@@ -9,7 +9,7 @@ from app.accounts.access import actor, require
 from app.clock import parse_utc, utc_now
 from app.db import db
 from app.errors import Problem, retry_after
-from app.rollout import held, store
+from app.rollout import held, store, watch
 from app.rollout.configuration import Flag
 from app.rollout.flags import Flags
 from app.rollout.online import online
@@ -79,8 +79,8 @@ def standing(flag: str) -> Response:
     for everyone, whatever the rollout says. With Unleash `percentage` is null where no single number says it; `whyNot`
     is why it can be changed only there, at `link`; `note` what is wrong with the way there.
     """
-    named = _named(flag)
-    return jsonify(_shown(named, provider().view(db.session(), named)))
+    which = named(flag)
+    return jsonify(_shown(which, provider().view(db.session(), which)))
 
 
 @bp.put("/api/rollout/<flag>")
@@ -91,16 +91,17 @@ def change(flag: str) -> Response:
     `enabled: false` is the kill switch: the percentage is kept for turning on again. `expected` is the percentage
     that the caller saw, or `{percentage?, enabled?}`: `409`, with where it stands as `current`, once that has changed.
     """
-    named, wanted = _named(flag), Setting.model_validate(request.get_json())
+    which, wanted = named(flag), Setting.model_validate(request.get_json())
     seen = wanted.expected
     expected = None if seen is None else Expected(seen.percentage, seen.enabled)
+    _check_guardrail(which, wanted)
     try:
-        now = provider().change(named, actor().name, wanted.reason, wanted.percentage, wanted.enabled, expected)
+        now = provider().change(which, actor().name, wanted.reason, wanted.percentage, wanted.enabled, expected)
     except Moved as error:
-        raise _moved(named, error.now) from error
+        raise _moved(which, error.now) from error
     except Refused as error:
         raise _refused(error) from error
-    return jsonify(_shown(named, now))
+    return jsonify(_shown(which, now))
 
 
 @bp.get("/api/rollout/<flag>/preview")
@@ -111,15 +112,15 @@ def who_would_switch(flag: str) -> Response:
     Of the people online now (streaming, or polling in the last minute), by name: who would be in and is not, who is in
     and would not be. At most 200 names each way; the totals are of all.
     """
-    named = _named(flag)
+    which = named(flag)
     percentage = _asked_percentage()
-    kept = provider().view(db.session(), named).nominal.enabled
+    kept = provider().view(db.session(), which).nominal.enabled
     enabled = {"true": True, "false": False}.get(request.args.get("enabled", ""), kept)
     db.session.remove()  # asking takes many turns of the loop, and connections are few
     people = online().everybody()
-    found = preview(current_app.extensions["beacon_flags"], named, people, percentage, enabled)
+    found = preview(current_app.extensions["beacon_flags"], which, people, percentage, enabled)
     return jsonify(
-        flag=named,
+        flag=which,
         percentage=percentage,
         enabled=enabled,
         online=found.online,
@@ -130,6 +131,16 @@ def who_would_switch(flag: str) -> Response:
     )
 
 
+def _check_guardrail(flag: Flag, wanted: Setting) -> None:
+    """While it holds, nothing grows; taking back is always possible."""
+    session = db.session()
+    now, why = provider().view(session, flag).nominal, watch.blocked_by(session, flag)
+    grows = (wanted.percentage or 0) > (now.percentage or 0) or (wanted.enabled is True and not now.enabled)
+    if why is not None and grows:
+        detail = f"The guardrail lets {flag} not grow now: {why}."
+        raise Problem(409, "Held by the guardrail", detail, reason="guardrail")
+
+
 def _asked_percentage() -> int:
     text = request.args.get("percentage", "")
     if not (text.isascii() and text.isdecimal() and len(text) <= 3 and int(text) <= 100):
@@ -138,7 +149,7 @@ def _asked_percentage() -> int:
     return int(text)
 
 
-def _named(flag: str) -> Flag:
+def named(flag: str) -> Flag:
     try:
         return store.flag_named(flag)
     except store.BadRollout as error:
