@@ -29,6 +29,7 @@ from app.sources.base import (
     Oddity,
     SourceError,
     StuckJob,
+    TakesNoOrders,
     View,
 )
 from app.sources.celery_broker import Broker, Snapshot
@@ -54,7 +55,7 @@ ANSWERS_BYTES = 16 * 1024 * 1024
 NOT_ASKED = "inspect is off for this service, so its workers are not asked"
 
 
-class CelerySource:
+class CelerySource(TakesNoOrders):
     """Tasks are `queued` (in a list), `reserved` (taken, not acknowledged) or `running` (as workers say)."""
 
     def __init__(self, address: Address, options: CeleryOptions, job_list_bound: int) -> None:

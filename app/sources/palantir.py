@@ -20,6 +20,7 @@ from app.sources.base import (
     Options,
     SourceError,
     StuckJob,
+    TakesNoOrders,
 )
 from app.sources.http import HttpClient
 from app.sources.palantir_api import (
@@ -42,7 +43,7 @@ LOOK_UP_STATUSES = frozenset({200, 404, 410})
 NO_WORKERS = "the Palantir HTTP API does not tell of its workers"
 
 
-class PalantirSource:
+class PalantirSource(TakesNoOrders):
     """Health, counts, then the jobs of each state in flow order; one id where a job's fate is asked."""
 
     def __init__(

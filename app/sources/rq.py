@@ -18,6 +18,7 @@ from app.sources.base import (
     Options,
     SourceError,
     StuckJob,
+    TakesNoOrders,
     Worker,
 )
 from app.sources.redis import MAX_BYTES, RedisServer, check_url
@@ -48,7 +49,7 @@ class RqOptions(Options):
         return None if self.finished_visible_for_s == "none" else self.finished_visible_for_s
 
 
-class RqSource:
+class RqSource(TakesNoOrders):
     """One look is one MULTI, and a second one where something looks wrong for the first time."""
 
     def __init__(self, server: RedisServer, options: RqOptions, job_list_bound: int) -> None:
