@@ -1,4 +1,4 @@
-"""One bounded HTTP GET of JSON: nothing that an upstream does can hold a poll for longer than its deadline.
+"""One bounded HTTP request for JSON: nothing that an upstream does can hold a poll for longer than its deadline.
 
 The library's time-outs count each wait for a byte, so a server that sends one byte a second beats them for
 ever, in the headers as well as in the body. Hence the deadline here shuts the connection's socket down.
@@ -10,14 +10,14 @@ import socket
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-from app.sources.base import SourceError
+from app.sources.base import NotSent, SourceError, Unsure
 
 CONNECT_S = 2.0
 ANSWER_S = 5.0
@@ -33,7 +33,7 @@ class Answer:
 
 
 class HttpClient:
-    """GETs below one address, with connections kept between them. For one thread at a time."""
+    """Asks below one address, with connections kept between questions. For one thread at a time."""
 
     def __init__(
         self, base_url: str, answer_s: float = ANSWER_S, max_bytes: int = MAX_BYTES, *, token: str | None = None
@@ -58,19 +58,41 @@ class HttpClient:
     ) -> Answer:
         """The JSON at `path`. Another status than expected, or anything but JSON, raises `SourceError`."""
         seconds = self._answer_s if within_s is None else min(self._answer_s, within_s)
+        status, body = self._ask("GET", path, seconds, expect=expect, params=params)
+        return Answer(status, _parse(body))
+
+    def send(self, method: str, path: str, seconds: float, *, key: str, json: object = None) -> Answer:
+        """A request that changes something, once. Whatever status it has is an answer; `json` is None without any.
+
+        Raises `NotSent` where not a byte of it left, `Unsure` where it may have been carried out.
+        """
+        headers = {"Idempotency-Key": key}
+        try:
+            status, body = self._ask(method, path, seconds, expect=None, headers=headers, json=json)
+        except SourceError as error:
+            raise (Unsure if _current.sent else NotSent)(error.reason) from error
+        try:
+            return Answer(status, _parse(body))
+        except SourceError:
+            return Answer(status, None)
+
+    def _ask(
+        self, method: str, path: str, seconds: float, *, expect: frozenset[int] | None, **what: Any
+    ) -> tuple[int, bytes]:
         deadline = _Deadline(seconds)
         with deadline, _in_words(deadline, seconds):
-            response = self._session.get(
+            response = self._session.request(
+                method,
                 self._base + path,
-                params=params,
                 timeout=(min(CONNECT_S, seconds), seconds),
                 allow_redirects=False,
                 stream=True,
+                **what,
             )
             with response:
-                _check_status(response.status_code, expect)
-                body = self._body(response, deadline)
-        return Answer(response.status_code, _parse(body))
+                if expect is not None:
+                    _check_status(response.status_code, expect)
+                return response.status_code, self._body(response, deadline)
 
     def close(self) -> None:
         self._session.close()
@@ -108,7 +130,7 @@ class _Deadline:
         self._socket = connected
 
     def __enter__(self) -> None:
-        _current.deadline = self
+        _current.deadline, _current.sent = self, False
         self._timer.start()
 
     def __exit__(self, *_: object) -> None:
@@ -130,6 +152,7 @@ class _Deadline:
 
 class _Current(threading.local):
     deadline: _Deadline | None = None
+    sent: bool = False  # whether anything of the newest request may have left
 
 
 _current = _Current()
@@ -140,16 +163,28 @@ def _watch(connected: socket.socket | None) -> None:
         _current.deadline.watch(connected)
 
 
-class _Connection(HTTPConnection):
-    def getresponse(self) -> urllib3.response.HTTPResponse:  # type: ignore[override] # urllib3's own type
+class _Noted:
+    """A connection whose socket the deadline reaches, and which notes its first byte."""
+
+    sock: socket.socket | None
+
+    def send(self, data: Any) -> None:
+        if self.sock is None:
+            self.connect()  # type: ignore[attr-defined] # the connection's own
+        _current.sent = True
+        super().send(data)  # type: ignore[misc] # as above
+
+    def getresponse(self) -> urllib3.response.HTTPResponse:
         _watch(self.sock)
-        return super().getresponse()
+        return cast(urllib3.response.HTTPResponse, super().getresponse())  # type: ignore[misc] # as above
 
 
-class _SecureConnection(HTTPSConnection):
-    def getresponse(self) -> urllib3.response.HTTPResponse:  # type: ignore[override] # urllib3's own type
-        _watch(self.sock)
-        return super().getresponse()
+class _Connection(_Noted, HTTPConnection):  # type: ignore[misc] # urllib3's own types
+    pass
+
+
+class _SecureConnection(_Noted, HTTPSConnection):  # type: ignore[misc] # urllib3's own types
+    pass
 
 
 class _Pool(urllib3.HTTPConnectionPool):

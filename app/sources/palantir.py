@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 from urllib.parse import quote, urlsplit
 
@@ -10,6 +11,8 @@ from pydantic import Field
 from app.sources.base import (
     Address,
     Capabilities,
+    Done,
+    Filter,
     FinishedVisible,
     Job,
     JobDetail,
@@ -18,11 +21,13 @@ from app.sources.base import (
     Listing,
     Look,
     Options,
+    Order,
+    Selection,
     SourceError,
     StuckJob,
-    TakesNoOrders,
 )
 from app.sources.http import HttpClient
+from app.sources.palantir_acts import Acts
 from app.sources.palantir_api import (
     PAGE,
     A,
@@ -43,7 +48,7 @@ LOOK_UP_STATUSES = frozenset({200, 404, 410})
 NO_WORKERS = "the Palantir HTTP API does not tell of its workers"
 
 
-class PalantirSource(TakesNoOrders):
+class PalantirSource:
     """Health, counts, then the jobs of each state in flow order; one id where a job's fate is asked."""
 
     def __init__(
@@ -56,6 +61,7 @@ class PalantirSource(TakesNoOrders):
         http: HttpClient | None = None,
     ) -> None:
         self._http = http or HttpClient(url)
+        self._acts = Acts(self._http)
         self._bound, self._look_s = job_list_bound, look_s
         self._capabilities = Capabilities(finished_visible_for_s, {"workers": NO_WORKERS})
 
@@ -103,6 +109,17 @@ class PalantirSource(TakesNoOrders):
         limit = f" for more than {found.threshold_s:g} s" if found.threshold_s is not None else ""
         return [StuckJob(job.job(), f"{job.state}{limit}", job.started_at) for job in found.jobs]
 
+    def act(self, order: Order) -> Done:
+        return self._acts.act(order)
+
+    def settle(self, order: Order, asked_at: datetime) -> Done | None:
+        return self._acts.settle(order, asked_at)
+
+    def select(self, wanted: Filter, limit: int) -> Selection:
+        reading, as_of = _Reading(self._http, self._bound, self._look_s), datetime.now(UTC)
+        found = [job.id for page in reading.pages(wanted.state) for job in page.jobs if _fits(job, wanted)]
+        return Selection(as_of, len(found), tuple(found[:limit]))
+
     def close(self) -> None:
         self._http.close()
 
@@ -129,14 +146,14 @@ class _Reading:
         """All jobs of `state`, or none where there are more than the bound: then only their count is known."""
         jobs: dict[str, Job] = {}
         finished = is_finished(state)
-        for page in self._pages(state):
+        for page in self.pages(state):
             # The list's own word for the state is not trusted: a moving job may already carry the next one.
             jobs.update((job.id, Job(job.id, state, job.queue, job.attempt)) for job in page.jobs)
             if len(jobs) > self._bound:
                 return Listing(state, finished, {}, complete=False)
         return Listing(state, finished, jobs)
 
-    def _pages(self, state: str) -> Iterator[PageAnswer]:
+    def pages(self, state: str) -> Iterator[PageAnswer]:
         after = ""
         while True:
             page = self.get("/api/v1/jobs", PageAnswer, {"state": state, "after": after, "limit": PAGE})
@@ -147,6 +164,21 @@ class _Reading:
             if page.next <= after or not page.jobs:
                 raise SourceError("answered a list of jobs that does not end")
             after = page.next
+
+
+def _fits(job: JobAnswer, wanted: Filter) -> bool:
+    if wanted.queue is not None and job.queue != wanted.queue:
+        return False
+    return wanted.older_than is None or _since(job, wanted) < wanted.older_than
+
+
+def _since(job: JobAnswer, wanted: Filter) -> datetime:
+    """Since when it is in that state; a state of unknown name counts from when it was queued."""
+    since = job.finished_at if is_finished(wanted.state) else None
+    since = since or (job.started_at if wanted.state == "running" else None) or job.enqueued_at
+    if since is None:
+        raise SourceError("does not tell how old its jobs are")
+    return since
 
 
 def _fate(job: Job, asked: str) -> JobFate:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
 from app.sources.base import MAX_JOB_ID_CHARS, Job, JobDetail, SourceError
 
@@ -27,6 +27,10 @@ Number = Annotated[int, Field(ge=0, le=2**53)]
 Revision = int | Annotated[str, StringConstraints(max_length=200)]
 
 
+def _shortened(text: Any) -> Any:
+    return text[:MAX_ERROR_CHARS] if isinstance(text, str) else text
+
+
 class Answer(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -37,6 +41,7 @@ A = TypeVar("A", bound=Answer)
 class HealthAnswer(Answer):
     status: Annotated[str, StringConstraints(max_length=100)] = "ok"
     instance_id: Annotated[str, StringConstraints(max_length=200)] | None = Field(None, alias="instanceId")
+    started_at: AwareDatetime | None = Field(None, alias="startedAt")
 
 
 class CountsAnswer(Answer):
@@ -84,6 +89,17 @@ class StuckAnswer(Answer):
 
 class GoneAnswer(Answer):
     state: State
+
+
+class PurgedAnswer(Answer):
+    purged: Number
+    job_ids: list[Id] | None = Field(None, alias="jobIds")
+
+
+class RefusedAnswer(Answer):
+    """Why not: whatever has a status of 400 and more may say so."""
+
+    error: Annotated[str, BeforeValidator(_shortened)] | None = None
 
 
 def is_finished(state: str) -> bool:

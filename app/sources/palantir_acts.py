@@ -1,0 +1,190 @@
+"""Orders to a service that speaks the Palantir HTTP API: what each asks, what its answer means, what can be read later.
+
+The service remembers an `Idempotency-Key`, so that an order that reaches it twice is carried out once.
+"""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import quote
+
+from app.sources.base import Done, NotSent, Order, SourceError, Unsure
+from app.sources.http import Answer, HttpClient
+from app.sources.palantir_api import (
+    PAGE,
+    CountsAnswer,
+    GoneAnswer,
+    HealthAnswer,
+    JobAnswer,
+    PageAnswer,
+    PurgedAnswer,
+    RefusedAnswer,
+    parse,
+)
+
+ACT_S = 10.0
+# What clocks that were put side by side, and times that were cut to milliseconds, may still differ by.
+CLOCKS_DIFFER = timedelta(seconds=0.5)
+_JOB_STATUSES = frozenset({200, 404, 410})
+# A server that says one of these may have done it all the same, or a proxy before it cannot know.
+_SURE_FROM, _SURE_BELOW = 200, 500
+
+
+class Acts:
+    """For one thread at a time, as its client is."""
+
+    def __init__(self, http: HttpClient) -> None:
+        self._http = http
+
+    def act(self, order: Order) -> Done:
+        seconds = seconds_left(order, ACT_S)
+        method, path, body = _request(order)
+        answer = self._http.send(method, path, seconds, key=order.key, json=body)
+        if not _SURE_FROM <= answer.status < _SURE_BELOW:
+            raise Unsure(f"answered {answer.status}{_because(answer)}")
+        return _done(order, answer) if answer.status < 300 else _not_done(order, answer)
+
+    def settle(self, order: Order, asked_at: datetime) -> Done | None:
+        match order.action:
+            case "retry-job":
+                return self._settle_retry(order, asked_at)
+            case "delete-job":
+                return self._settle_delete(order)
+            case "purge-queue":
+                return self._settle_purge(order, asked_at)
+            case "restart-service":
+                return self._settle_restart(order, asked_at)
+
+    def _settle_retry(self, order: Order, asked_at: datetime) -> Done | None:
+        """A retry queues the job anew: it has waited since then, or has moved on from there."""
+        answer = self._job(order.target)
+        if answer.status != 200:
+            return _absent(answer)
+        job = parse(JobAnswer, answer.json)
+        if job.enqueued_at is None or job.enqueued_at < self._as_theirs(asked_at):
+            return None
+        return Done("done", f"It was queued again, and is {job.state} now.", {"state": job.state})
+
+    def _settle_delete(self, order: Order) -> Done | None:
+        answer = self._job(order.target)
+        if answer.status == 200:
+            return None
+        if answer.status == 410 and parse(GoneAnswer, answer.json).state.lower() in ("deleted", "removed"):
+            return Done("done", "It was deleted.", {"state": "deleted"})
+        return _absent(answer)
+
+    def _settle_purge(self, order: Order, asked_at: datetime) -> Done | None:
+        """Nothing is queued that was queued then. Whether the purge took all of it cannot be told, and is not said."""
+        before = self._as_theirs(asked_at)
+        after = ""
+        while True:
+            query: Mapping[str, str | int] = {"state": "queued", "after": after, "limit": PAGE}
+            page = parse(PageAnswer, self._http.get("/api/v1/jobs", query).json)
+            mine = [job for job in page.jobs if job.queue in (order.target, None)]
+            if any(job.queue is None or job.enqueued_at is None or job.enqueued_at < before for job in mine):
+                return None
+            if page.next is None:
+                return Done("done", f"Nothing that was queued in {order.target} by then is queued any more.")
+            if page.next <= after:
+                raise SourceError("answered a list of jobs that does not end")
+            after = page.next
+
+    def _settle_restart(self, order: Order, asked_at: datetime) -> Done | None:
+        health = parse(HealthAnswer, self._http.get("/api/v1/health").json)
+        started = health.started_at is not None and health.started_at >= self._as_theirs(asked_at)
+        other = None not in (order.instance_id, health.instance_id) and order.instance_id != health.instance_id
+        if not (started or other):
+            return None
+        return Done("done", "It has been started anew.", {"instanceId": health.instance_id})
+
+    def _job(self, job_id: str) -> Answer:
+        return self._http.get(f"/api/v1/jobs/{quote(job_id, safe='')}", expect=_JOB_STATUSES)
+
+    def _as_theirs(self, moment: datetime) -> datetime:
+        """A moment of our clock as the service's clock showed it, and a little before."""
+        counts = parse(CountsAnswer, self._http.get("/api/v1/jobs/counts").json)
+        ahead = timedelta(0) if counts.as_of is None else counts.as_of - datetime.now(UTC)
+        return moment + ahead - CLOCKS_DIFFER
+
+
+def seconds_left(order: Order, at_most: float) -> float:
+    """For how long the answer may be waited for. Raises `NotSent` once it is too late."""
+    if order.not_after is None:
+        return at_most
+    left = (order.not_after - datetime.now(UTC)).total_seconds()
+    if left <= 0:
+        raise NotSent("was not asked: it was too late")
+    return min(left, at_most)
+
+
+def _request(order: Order) -> tuple[str, str, object]:
+    name = quote(order.target, safe="")
+    match order.action:
+        case "retry-job":
+            return "POST", f"/api/v1/jobs/{name}/retry", None
+        case "delete-job":
+            return "DELETE", f"/api/v1/jobs/{name}", None
+        case "purge-queue":
+            body = None if order.at_most is None else {"expectedCount": order.at_most}
+            return "POST", f"/api/v1/queues/{name}/purge", body
+        case "restart-service":
+            return "POST", "/api/v1/service/restart", None
+
+
+def _done(order: Order, answer: Answer) -> Done:
+    try:
+        return _told(order, {} if answer.status == 204 else answer.json)
+    except SourceError as error:  # that it was done is not to be concluded from an answer in another language
+        raise Unsure(error.reason) from error
+
+
+def _told(order: Order, body: Any) -> Done:
+    match order.action:
+        case "retry-job":
+            state = parse(JobAnswer, body).state
+            return Done("done", f"It is {state}.", {"state": state})
+        case "delete-job":
+            parse(RefusedAnswer, body)  # any object: what a service says of a job that is gone is its own affair
+            return Done("done", "It was deleted.", {"state": "deleted"})
+        case "purge-queue":
+            gone = parse(PurgedAnswer, body)
+            effect = {"purged": gone.purged} | ({} if gone.job_ids is None else {"jobIds": gone.job_ids})
+            return Done("done", f"{gone.purged:,} jobs were purged from {order.target}.", effect)
+        case "restart-service":
+            run = parse(HealthAnswer, body).instance_id
+            return Done("done", "It was restarted.", {} if run is None else {"instanceId": run})
+
+
+def _not_done(order: Order, answer: Answer) -> Done:
+    if answer.status in (404, 410) and order.action in ("retry-job", "delete-job"):
+        with suppress(SourceError):
+            return _absent(answer)
+    return Done("refused", _refusal(answer))
+
+
+def _absent(answer: Answer) -> Done:
+    if answer.status == 404:
+        parse(RefusedAnswer, answer.json)  # a 404 of something that is not the API says nothing of a job
+        return Done("absent", "There is no such job, and never was.")
+    state = parse(GoneAnswer, answer.json).state
+    return Done("absent", f"It is gone: {state}.", {"state": state})
+
+
+def _refusal(answer: Answer) -> str:
+    if answer.status < 400:
+        return f"It answered {answer.status}, a redirect, which Beacon does not follow."
+    said = _said(answer)
+    return said or f"It answered {answer.status}."
+
+
+def _because(answer: Answer) -> str:
+    said = _said(answer)
+    return f": {said}" if said else ""
+
+
+def _said(answer: Answer) -> str | None:
+    try:
+        return parse(RefusedAnswer, answer.json).error
+    except SourceError:
+        return None
