@@ -30,7 +30,7 @@ def login() -> ResponseReturnValue:
     except people.TooBusy:
         return _refused(name, "Too many people are logging in just now. Try again in a moment.", 503)
     if user is None or not is_right:
-        throttle.note_failure(name, address)
+        throttle.note_failure(name, address, is_known=user is not None)
         return _refused(name, "Wrong name or password.", 401)
     sessions.begin(user)
     return redirect(_next(), 303)

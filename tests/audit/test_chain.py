@@ -13,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.audit import chain
-from app.audit.chain import FIRST, SEALED, Entry, Verified
+from app.audit import verify as verifying
+from app.audit.chain import FIRST, SEALED, SEALED_IF_KEPT, Entry
 from app.audit.models import AuditRow
+from app.audit.verify import Expected, Verified, verify
 from app.db import db, read, write
 
 COUNT = 5
@@ -47,8 +49,7 @@ def intruder(database: Path) -> Iterator[sqlite3.Connection]:
 
 
 def verified() -> Verified:
-    with read() as session:
-        return chain.verify(session)
+    return verify()
 
 
 def test_an_empty_chain_holds() -> None:
@@ -58,7 +59,7 @@ def test_an_empty_chain_holds() -> None:
 def test_entries_are_dense_and_each_seals_the_one_before(entries: list[AuditRow]) -> None:
     assert [entry.seq for entry in entries] == [1, 2, 3, 4, 5]
     assert [entry.prev_hash for entry in entries] == [FIRST, *(entry.hash for entry in entries[:-1])]
-    assert verified() == Verified(COUNT, entries[-1].hash)
+    assert verified() == Verified(COUNT, entries[-1].hash, seq=COUNT)
 
 
 def test_an_entry_is_stored_as_it_was_given() -> None:
@@ -87,7 +88,7 @@ def test_what_was_rolled_back_is_not_in_the_chain() -> None:
     assert verified().count == 1
 
 
-@pytest.mark.parametrize("column", [name for name in SEALED if name != "seq"])
+@pytest.mark.parametrize("column", [*(name for name in SEALED if name != "seq"), *SEALED_IF_KEPT])
 def test_every_column_is_sealed(entries: list[AuditRow], intruder: sqlite3.Connection, column: str) -> None:
     changed = {"outcome": "failure", "stage": "accepted"}.get(column, "tampered")
     intruder.execute(f"UPDATE command_audit SET {column} = ? WHERE seq = 3", (changed,))
@@ -141,9 +142,63 @@ def test_tampering_is_named_at_the_first_entry_that_does_not_hold(
     assert place in found.broken
 
 
-def test_a_long_chain_is_read_in_pages(entries: list[AuditRow]) -> None:
+def test_a_long_chain_is_read_in_pages(entries: list[AuditRow], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verifying, "PAGE", 2)
+    told: list[tuple[int, int]] = []
+    assert verify(lambda *done: told.append(done)) == Verified(COUNT, entries[-1].hash, seq=COUNT)
+    assert told == [(2, 5), (4, 5), (5, 5)]
+
+
+def test_an_entry_from_before_addresses_were_kept_holds_and_gets_none(
+    entries: list[AuditRow], intruder: sqlite3.Connection
+) -> None:
+    assert [entry.origin for entry in entries] == [None] * COUNT
+    intruder.execute("UPDATE command_audit SET origin = '203.0.113.9' WHERE seq = 4")
+    assert "seq 4" in (verified().broken or "")
+
+
+def test_text_kept_as_bytes_is_named_though_it_reads_the_same(
+    entries: list[AuditRow], intruder: sqlite3.Connection
+) -> None:
+    intruder.execute("UPDATE command_audit SET target = CAST(target AS BLOB) WHERE seq = 2")
+    assert "seq 2" in (verified().broken or "")
+
+
+def test_one_byte_changed_in_the_file_is_named(entries: list[AuditRow], app: Flask, database: Path) -> None:
+    """Past the database altogether: the bytes of one entry on the disk."""
+    db.engine.dispose()
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    content = database.read_bytes()
+    place = content.index(entries[2].id.encode() + entries[2].timestamp.encode()) + len(entries[2].id) + 3
+    database.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+    found = verified()
+    assert (found.count, found.broken) == (2, f"entry {entries[2].id} (seq 3): its content is not what was sealed")
+
+
+def test_a_removed_tail_is_noticed_against_an_exported_head(
+    entries: list[AuditRow], intruder: sqlite3.Connection
+) -> None:
+    head = Expected(entries[-1].hash, COUNT)
+    assert verify(expected=head).broken is None
+    intruder.execute("DELETE FROM command_audit WHERE seq > 3")
+    assert verified() == Verified(3, entries[2].hash, seq=3)  # by itself the rest holds
+    for expected in (head, Expected(entries[-1].hash)):
+        assert "its tail, which ends at seq 3, was removed" in (verify(expected=expected).broken or "")
+
+
+def test_a_chain_made_anew_is_noticed_against_an_exported_head(entries: list[AuditRow]) -> None:
+    assert "made anew" in (verify(expected=Expected("f" * 64, 2)).broken or "")
+
+
+def test_the_time_of_the_chain_is_not_set_back(entries: list[AuditRow], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chain, "utc_text", lambda: "2001-01-01T00:00:00.000Z")
+    with write() as session:
+        key = chain.record(session, Entry("bob", "x", "y"))
     with read() as session:
-        assert [row.seq for row in chain._rows(session, page=2)] == [1, 2, 3, 4, 5]
+        row = session.get(AuditRow, key)
+        assert row is not None
+        assert row.timestamp == entries[-1].timestamp
 
 
 PART = st.none() | st.text(max_size=5)

@@ -8,8 +8,8 @@ import sqlalchemy as sa
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from app.audit import chain
 from app.audit.models import AuditRow
+from app.audit.verify import verify
 from app.clock import utc_now, utc_text
 from app.config import current_settings
 from app.db import read, write
@@ -53,7 +53,7 @@ def row_of(app: Flask, service_id: str) -> Service:
 
 def audited(app: Flask) -> list[tuple[str, str, str, Any, Any]]:
     with app.app_context(), read() as session:
-        assert chain.verify(session).broken is None
+        assert verify().broken is None
         rows = session.scalars(sa.select(AuditRow).where(AuditRow.action_type.like("service-%")).order_by(AuditRow.seq))
         return [
             (row.action_type, row.actor, row.target, *map(_read, (row.before_state_json, row.after_state_json)))

@@ -1,0 +1,163 @@
+"""Retention: entries go only under a checkpoint that is itself in the chain, and the rest still verifies."""
+
+import json
+import logging
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from flask import Flask
+
+from app.audit import chain, checkpoint
+from app.audit.models import AuditRow
+from app.audit.verify import Expected, verify
+from app.db import db, read, write
+
+FAR = "2999-01-01T00:00:00.000Z"
+
+
+@pytest.fixture(autouse=True)
+def _context(app: Flask) -> Iterator[None]:
+    with app.app_context():
+        yield
+
+
+@pytest.fixture
+def entries() -> list[AuditRow]:
+    for number in range(6):
+        with write() as session:
+            chain.record(session, chain.Entry("bob", "retry-job", f"mail/{number}"))
+    with read() as session:
+        return list(session.scalars(db.select(AuditRow).order_by(AuditRow.seq)))
+
+
+@pytest.fixture
+def outsider(database: Path) -> Iterator[sqlite3.Connection]:
+    """Another program with SQLite's own defaults."""
+    with closing(sqlite3.connect(database, isolation_level=None)) as connection:
+        yield connection
+
+
+def seqs() -> list[int]:
+    with read() as session:
+        return list(session.scalars(db.select(AuditRow.seq).order_by(AuditRow.seq)))
+
+
+def sealed() -> None:
+    checkpoint.seal_before(FAR, "ada")
+
+
+def test_what_a_checkpoint_covers_goes_and_the_rest_verifies_from_it(
+    entries: list[AuditRow], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(checkpoint, "STEP", 2)
+    caplog.set_level(logging.INFO)
+    sealed()
+    assert checkpoint.sweep() == 6
+    assert seqs() == [7]
+    found = verify()
+    assert (found.count, found.since, found.broken) == (1, 6, None)
+    with read() as session:
+        row = session.scalars(db.select(AuditRow)).one()
+    params = json.loads(row.command_params_json or "")
+    assert params == {"throughSeq": 6, "throughHash": entries[-1].hash, "entries": 6}
+    assert f"audit head seq=7 hash={row.hash}" in caplog.text
+
+
+def test_a_sweep_that_was_cut_off_leaves_a_chain_that_holds_and_is_finished_later(
+    entries: list[AuditRow], outsider: sqlite3.Connection
+) -> None:
+    sealed()
+    outsider.execute("DELETE FROM command_audit WHERE seq <= 4")
+    assert (verify().count, verify().broken) == (3, None)
+    assert checkpoint.sweep() == 2
+    assert verify().broken is None
+
+
+def test_a_second_checkpoint_covers_the_first(entries: list[AuditRow]) -> None:
+    sealed()
+    checkpoint.sweep()
+    with write() as session:
+        chain.record(session, chain.Entry("bob", "x", "y"))
+    sealed()
+    assert checkpoint.sweep() == 2
+    found = verify()
+    assert (found.count, found.since, found.broken) == (1, 8, None)
+
+
+def test_without_a_checkpoint_nothing_can_be_deleted(entries: list[AuditRow], outsider: sqlite3.Connection) -> None:
+    with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+        outsider.execute("DELETE FROM command_audit WHERE seq = 1")
+
+
+def test_what_no_checkpoint_covers_stays(entries: list[AuditRow], outsider: sqlite3.Connection) -> None:
+    sealed()
+    with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+        outsider.execute("DELETE FROM command_audit")
+    assert seqs() == [1, 2, 3, 4, 5, 6, 7]
+
+
+@pytest.mark.parametrize(
+    "values", ["(6, 5, 'no such hash')", "(6, 5, (SELECT hash FROM command_audit WHERE seq = 5))", "(99, 6, 'x')"]
+)
+def test_a_checkpoint_that_no_entry_seals_is_refused(
+    entries: list[AuditRow], outsider: sqlite3.Connection, values: str
+) -> None:
+    with pytest.raises(sqlite3.IntegrityError, match="seals this checkpoint"):
+        outsider.execute(f"INSERT INTO audit_checkpoint (seq, through_seq, through_hash) VALUES {values}")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE audit_checkpoint SET through_seq = 7",
+        "DELETE FROM audit_checkpoint",
+        "INSERT OR REPLACE INTO audit_checkpoint SELECT seq, through_seq, through_hash FROM audit_checkpoint",
+    ],
+)
+def test_a_checkpoint_is_append_only(entries: list[AuditRow], outsider: sqlite3.Connection, statement: str) -> None:
+    sealed()
+    with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+        outsider.execute(statement)
+
+
+@pytest.mark.parametrize("verb", ["INSERT", "INSERT OR REPLACE"])
+def test_what_a_checkpoint_let_go_does_not_come_back_as_something_else(
+    entries: list[AuditRow], outsider: sqlite3.Connection, verb: str
+) -> None:
+    sealed()
+    checkpoint.sweep()
+    columns = "(id, actor, action_type, target, outcome, seq, prev_hash, hash)"
+    with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+        outsider.execute(f"{verb} INTO command_audit {columns} VALUES ('f', 'a', 'b', 'c', 'success', 3, 'p', 'h')")
+
+
+def test_a_start_that_no_checkpoint_explains_is_broken(entries: list[AuditRow], outsider: sqlite3.Connection) -> None:
+    outsider.execute("DROP TRIGGER command_audit_no_delete")
+    outsider.execute("DELETE FROM command_audit WHERE seq <= 2")
+    assert "seq 3 is the first entry and no checkpoint covers" in (verify().broken or "")
+
+
+def test_a_head_from_before_the_checkpoint_is_still_met(entries: list[AuditRow]) -> None:
+    sealed()
+    checkpoint.sweep()
+    assert verify(expected=Expected(entries[-1].hash, 6)).broken is None
+
+
+def test_retention_lets_go_once_and_not_at_every_look(
+    entries: list[AuditRow], outsider: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert checkpoint.keep(30, "beacon") == 0
+    monkeypatch.setattr(checkpoint, "SLACK", checkpoint.SLACK * 0)
+    assert checkpoint.keep(0, "beacon") == 6
+    assert verify().broken is None
+    monkeypatch.undo()
+    assert checkpoint.keep(0.5, "beacon") == 0
+    assert seqs() == [7]
+
+
+def test_nothing_to_let_go_is_said(entries: list[AuditRow]) -> None:
+    with pytest.raises(checkpoint.NothingToGo):
+        checkpoint.seal_before("2001-01-01", "ada")
