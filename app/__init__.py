@@ -9,6 +9,10 @@ from flask_migrate import Migrate
 from app import assets, compression, errors, rates
 from app.accounts import access, sessions, token_routes, user_routes
 from app.accounts import routes as accounts_routes
+from app.commands import prune as command_prune
+from app.commands import routes as command_routes
+from app.commands.removed import RemovedByCommands
+from app.commands.runner import Runner, pokes
 from app.config import Settings, load_settings, prepare_instance_dir
 from app.dashboard import (
     admin_services,
@@ -69,6 +73,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         discrepancy_routes.bp,
         service_routes.bp,
         job_routes.bp,
+        command_routes.bp,
         eventlog_routes.bp,
         stream_routes.bp,
         rollout_routes.bp,
@@ -125,17 +130,37 @@ def _live(app: Flask, settings: Settings) -> None:
     live.tail.listen(follower.listen)
     live.tail.listen(hub.deliver)
     live.add(Every(FLAG_RETRY_S, follower.retry))
-    live.add(watch.poller(app, settings))
+    poller = watch.poller(app, settings, [RemovedByCommands()])
+    live.add(poller)
+    _commands(app, live, settings.job_list_bound, poller.poke)
     append.derive_with(app, notify.derive)
     live.add(Every(PRUNE_EVERY_S, _prune_notifications(app, settings.event_retention_days)))
+    live.add(Every(PRUNE_EVERY_S, _prune_commands(app, settings.event_retention_days)))
     # Flask's own way to put something around itself.
     app.wsgi_app = HandOff(app.wsgi_app, lambda: live.engine.wires)  # type: ignore[method-assign]
+
+
+def _commands(app: Flask, live: Live, job_list_bound: int, poke: Callable[[str], None]) -> None:
+    """Added after the poller, so that it stops before it: what ends last may still be looked at."""
+    runner = Runner(app, job_list_bound)
+    live.tail.listen(runner.listen)
+    live.tail.listen(pokes(poke))
+    live.add(runner)
+    live.drain_too(runner)
 
 
 def _prune_notifications(app: Flask, retention_days: float) -> Callable[[], None]:
     def run() -> None:
         with app.app_context():
             notification_prune.prune(retention_days)
+
+    return run
+
+
+def _prune_commands(app: Flask, retention_days: float) -> Callable[[], None]:
+    def run() -> None:
+        with app.app_context():
+            command_prune.prune(retention_days)
 
     return run
 

@@ -1,4 +1,4 @@
-"""What else says that a job has ended: events that services publish; commands join with a class of their own."""
+"""What else says that a job has ended: published events; commands join from outside, with a class of their own."""
 
 import json
 from collections.abc import Collection, Iterator, Sequence
