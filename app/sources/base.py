@@ -7,7 +7,7 @@ Only `act` changes anything, and it does so at most once.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple, NoReturn, Protocol
 
 from pydantic import BaseModel, ConfigDict
@@ -170,6 +170,13 @@ class Order:
     not_after: datetime | None = None
     at_most: int | None = None
     instance_id: str | None = None
+
+    def seconds_left(self, at_most: float) -> float:
+        """For how long an answer may be waited for. Raises `NotSent` once it is too late to ask."""
+        left = at_most if self.not_after is None else (self.not_after - datetime.now(UTC)).total_seconds()
+        if left <= 0:
+            raise NotSent("was not asked: it was too late")
+        return min(left, at_most)
 
 
 @dataclass(frozen=True, slots=True)

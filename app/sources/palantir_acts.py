@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
-from app.sources.base import Done, NotSent, Order, SourceError, Unsure
+from app.sources.base import Done, Order, SourceError, Unsure
 from app.sources.http import Answer, HttpClient
 from app.sources.palantir_api import (
     PAGE,
@@ -38,7 +38,7 @@ class Acts:
         self._http = http
 
     def act(self, order: Order) -> Done:
-        seconds = seconds_left(order, ACT_S)
+        seconds = order.seconds_left(ACT_S)
         method, path, body = _request(order)
         answer = self._http.send(method, path, seconds, key=order.key, json=body)
         if not _SURE_FROM <= answer.status < _SURE_BELOW:
@@ -106,16 +106,6 @@ class Acts:
         counts = parse(CountsAnswer, self._http.get("/api/v1/jobs/counts").json)
         ahead = timedelta(0) if counts.as_of is None else counts.as_of - datetime.now(UTC)
         return moment + ahead - CLOCKS_DIFFER
-
-
-def seconds_left(order: Order, at_most: float) -> float:
-    """For how long the answer may be waited for. Raises `NotSent` once it is too late."""
-    if order.not_after is None:
-        return at_most
-    left = (order.not_after - datetime.now(UTC)).total_seconds()
-    if left <= 0:
-        raise NotSent("was not asked: it was too late")
-    return min(left, at_most)
 
 
 def _request(order: Order) -> tuple[str, str, object]:
