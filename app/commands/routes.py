@@ -45,7 +45,10 @@ def run() -> ResponseReturnValue:
         asked = Asked.model_validate(request.get_json())
     except ValidationError as error:
         raise bad_input(error) from error
-    taken = accept.take_on(asked, actor().name, request.remote_addr)
+    who = actor().name
+    # A request that held one connection and waited for another would, with enough others, wait for itself.
+    db.session.remove()
+    taken = accept.take_on(asked, who, request.remote_addr)
     answer = jsonify(commandId=taken.command_id, phase=taken.phase)
     answer.headers["Location"] = f"/commands/{quote(taken.command_id, safe='')}"
     return answer, 202

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from app.commands import refusals
 from app.commands.asked import Asked
 from app.config import current_settings
-from app.db import db, read
+from app.db import read
 from app.errors import Problem, retry_after
 from app.reconciliation import registry
 from app.reconciliation.models import KnownJob
@@ -48,7 +48,6 @@ def resolve(asked: Asked) -> Scope:
         if why_not is not None:
             raise refusals.cannot(why_not)
         make = registry.source_maker(row, current_settings().job_list_bound)
-    db.session.remove()
     if asked.action_type == "restart-service":
         return Scope((Thing(asked.service, "service"),), asked.words)
     if asked.action_type == "purge-queue":

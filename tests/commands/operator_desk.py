@@ -51,15 +51,15 @@ class OperatorDesk:
         command_id: str = answer.get_json()["commandId"]
         return command_id
 
-    def see(self, command_id: str) -> dict[str, Any]:
-        answer = self.client.get(f"/commands/{command_id}", headers=self.headers(ALICE))
+    def see(self, command_id: str, by: Person = ALICE) -> dict[str, Any]:
+        answer = self.client.get(f"/commands/{command_id}", headers=self.headers(by))
         assert answer.status_code == 200, answer.text
         found: dict[str, Any] = answer.get_json()
         return found
 
-    def ended(self, command_id: str, within_s: float = 30.0) -> dict[str, Any]:
-        eventually(lambda: self.see(command_id)["phase"] in ENDED, within_s)
-        return self.see(command_id)
+    def ended(self, command_id: str, within_s: float = 30.0, by: Person = ALICE) -> dict[str, Any]:
+        eventually(lambda: self.see(command_id, by)["phase"] in ENDED, within_s)
+        return self.see(command_id, by)
 
     def run(self, action: str, target: str | None = None, **more: Any) -> dict[str, Any]:
         """Give a command and wait for its end."""
