@@ -132,7 +132,7 @@ class Acts:
         done = _done(order, self._ledger.run(order, DELETE, self._broker.keys(), order.target, MAX_PURGED))
         if done.outcome != "absent":
             return done
-        with before_asking(self._server) as client:  # nothing was changed, so nothing is lost if this fails
+        with before_asking(self._server, order) as client:  # nothing was changed, so nothing is lost if this fails
             taken = order.target in self._broker.snapshot(client).taken
         return Done("refused", TAKEN) if taken else done
 

@@ -61,14 +61,18 @@ class HttpClient:
         status, body = self._ask("GET", path, seconds, expect=expect, params=params)
         return Answer(status, _parse(body))
 
-    def send(self, method: str, path: str, seconds: float, *, key: str, json: object = None) -> Answer:
-        """A request that changes something, once. Whatever status it has is an answer; `json` is None without any.
+    def send(
+        self, method: str, path: str, seconds: float, *, key: str, json: object = None, begin_s: float = CONNECT_S
+    ) -> Answer:
+        """A request that changes something, once, begun within `begin_s`.
+
+        Whatever status the answer has, it is one; its `json` is None without any.
 
         Raises `NotSent` where not a byte of it left, `Unsure` where it may have been carried out.
         """
         headers = {"Idempotency-Key": key}
         try:
-            status, body = self._ask(method, path, seconds, expect=None, headers=headers, json=json)
+            status, body = self._ask(method, path, seconds, expect=None, begin_s=begin_s, headers=headers, json=json)
         except SourceError as error:
             raise (Unsure if _current.sent else NotSent)(error.reason) from error
         try:
@@ -77,14 +81,21 @@ class HttpClient:
             return Answer(status, None)
 
     def _ask(
-        self, method: str, path: str, seconds: float, *, expect: frozenset[int] | None, **what: Any
+        self,
+        method: str,
+        path: str,
+        seconds: float,
+        *,
+        expect: frozenset[int] | None,
+        begin_s: float = CONNECT_S,
+        **what: Any,
     ) -> tuple[int, bytes]:
         deadline = _Deadline(seconds)
         with deadline, _in_words(deadline, seconds):
             response = self._session.request(
                 method,
                 self._base + path,
-                timeout=(min(CONNECT_S, seconds), seconds),
+                timeout=(min(CONNECT_S, begin_s, seconds), seconds),
                 allow_redirects=False,
                 stream=True,
                 **what,

@@ -27,7 +27,7 @@ from app.sources.base import (
     StuckJob,
 )
 from app.sources.http import HttpClient
-from app.sources.palantir_acts import Acts
+from app.sources.palantir_acts import ACT_S, Acts
 from app.sources.palantir_api import (
     PAGE,
     A,
@@ -58,10 +58,11 @@ class PalantirSource:
         finished_visible_for_s: FinishedVisible = "lookup",
         *,
         look_s: float = LOOK_S,
+        act_s: float = ACT_S,
         http: HttpClient | None = None,
     ) -> None:
         self._http = http or HttpClient(url)
-        self._acts = Acts(self._http)
+        self._acts = Acts(self._http, act_s)
         self._bound, self._look_s = job_list_bound, look_s
         self._capabilities = Capabilities(finished_visible_for_s, {"workers": NO_WORKERS})
 

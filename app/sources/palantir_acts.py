@@ -34,13 +34,13 @@ _SURE_FROM, _SURE_BELOW = 200, 500
 class Acts:
     """For one thread at a time, as its client is."""
 
-    def __init__(self, http: HttpClient) -> None:
-        self._http = http
+    def __init__(self, http: HttpClient, act_s: float = ACT_S) -> None:
+        self._http, self._act_s = http, act_s
 
     def act(self, order: Order) -> Done:
-        seconds = order.seconds_left(ACT_S)
+        begin_s = order.seconds_left(self._act_s)
         method, path, body = _request(order)
-        answer = self._http.send(method, path, seconds, key=order.key, json=body)
+        answer = self._http.send(method, path, self._act_s, key=order.key, json=body, begin_s=begin_s)
         if not _SURE_FROM <= answer.status < _SURE_BELOW:
             raise Unsure(f"answered {answer.status}{_because(answer)}")
         return _done(order, answer) if answer.status < 300 else _not_done(order, answer)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,6 +15,7 @@ from app.sources.base import Done, Filter, Order, Selection, SourceError
 from app.sources.redis import RedisServer
 from app.sources.redis_acts import Ledger, Told, before_asking
 from app.sources.rq_answers import Batch
+from app.sources.rq_jobs import fate_of
 from app.sources.rq_oddities import is_alive, moment
 from app.sources.rq_places import tally
 from app.sources.rq_scripts import DELETE, PURGE, RESTART, RETRY
@@ -46,7 +48,17 @@ class Acts:
 
     def settle(self, order: Order, asked_at: datetime) -> Done | None:
         found = self._ledger.find(order, asked_at)
-        return None if found is None else _in_words(order, found)
+        if found is None:
+            return None
+        done = _in_words(order, found)
+        return self._as_it_is_now(order, done) if done.outcome == "done" and order.action == "retry-job" else done
+
+    def _as_it_is_now(self, order: Order, done: Done) -> Done:
+        """That it was queued is in the kept answer; where it has got to since then is in the job."""
+        with self._server.reading() as client:
+            fate = fate_of(client, order.target)
+        state = fate.job.state if fate.job else fate.end_state or "gone"
+        return replace(done, detail=f"It was queued again, and is {state} now.", effect={**done.effect, "state": state})
 
     def select(self, wanted: Filter, limit: int) -> Selection:
         """From one moment, as a look has it, so that it agrees with what is shown."""
@@ -64,7 +76,7 @@ class Acts:
         return Selection(datetime.fromtimestamp(snapshot.at, UTC), total, tuple(ids[:limit]))
 
     def _of_job(self, order: Order) -> Done:
-        origin = self._origin(order.target)
+        origin = self._origin(order)
         if origin is None:
             earlier = self._ledger.earlier(order)  # perhaps because it was deleted for this very order
             return _in_words(order, earlier) if earlier else _ABSENT
@@ -88,7 +100,7 @@ class Acts:
         return _done(order, self._ledger.run(order, PURGE, keys, at_most, MAX_PURGED, IDS_KEPT))
 
     def _restart(self, order: Order) -> Done:
-        with before_asking(self._server) as client:
+        with before_asking(self._server, order) as client:
             workers = read_snapshot(client, self._queues, 0).workers
         names = [name for name, fields in workers.items() if is_alive(fields)]
         if not names:
@@ -96,10 +108,10 @@ class Acts:
         channels = [PUBSUB_CHANNEL_TEMPLATE % name for name in names]
         return _done(order, self._ledger.run(order, RESTART, [], _SHUTDOWN, *channels, *names))
 
-    def _origin(self, job_id: str) -> str | None:
-        with before_asking(self._server) as client:
+    def _origin(self, order: Order) -> str | None:
+        with before_asking(self._server, order) as client:
             batch = Batch(client)
-            batch.add("HMGET", RqJob.key_for(job_id), "status", "origin")
+            batch.add("HMGET", RqJob.key_for(order.target), "status", "origin")
             status, origin = batch.run()[0]
         return None if status is None else bytes(origin or b"").decode(errors="replace")
 

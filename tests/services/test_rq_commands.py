@@ -316,9 +316,21 @@ class TestOnce:
         asked_at = act_through(scene, "answer", wanted)
         with scene.valkey.monitored() as heard:
             settled = source.settle(wanted, asked_at)
-        assert set(heard.of("beacon")) <= {"GET", "CLIENT", "SELECT"}
+        assert set(heard.of("beacon")) <= {"GET", *READS}
         assert settled is not None
-        assert (settled.outcome, settled) == ("done", source.act(wanted))
+        again = source.act(wanted)
+        assert (settled.outcome, settled.effect) == ("done", again.effect)
+
+    def test_a_retry_that_has_run_since_is_settled_as_done_with_where_it_is_now(
+        self, scene: Scene, queue: Queue, source: RqSource
+    ) -> None:
+        fail(scene, queue, "f")
+        wanted = order("retry-job", "f")
+        asked_at = act_through(scene, "answer", wanted)
+        scene.worker("mail", options=("--burst",)).wait(60)
+        settled = source.settle(wanted, asked_at)
+        assert settled is not None
+        assert (settled.outcome, settled.effect["state"]) == ("done", "failed")
 
     def test_a_restart_whose_answer_was_lost_is_settled_too(self, scene: Scene, source: RqSource) -> None:
         worker = scene.worker(name="anna")
