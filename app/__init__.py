@@ -9,6 +9,8 @@ from flask_migrate import Migrate
 from app import assets, compression, errors, rates
 from app.accounts import access, sessions, token_routes, user_routes
 from app.accounts import routes as accounts_routes
+from app.audit import routes as audit_routes
+from app.audit import upkeep
 from app.commands import prune as command_prune
 from app.commands import routes as command_routes
 from app.commands.removed import RemovedByCommands
@@ -16,6 +18,7 @@ from app.commands.runner import Runner, pokes
 from app.config import Settings, load_settings, prepare_instance_dir
 from app.dashboard import (
     admin_services,
+    audit_page,
     cost,
     discrepancy_page,
     fragments,
@@ -81,6 +84,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         widget.bp,
         notification_page.bp,
         discrepancy_page.bp,
+        audit_page.bp,
         service_page.bp,
         cost.bp,
         dashboard_routes.bp,
@@ -90,6 +94,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         metrics.bp,
     ):
         app.register_blueprint(blueprint)
+    audit_routes.init_app(app)
     return app
 
 
@@ -136,6 +141,8 @@ def _live(app: Flask, settings: Settings) -> None:
     append.derive_with(app, notify.derive)
     live.add(Every(PRUNE_EVERY_S, _prune_notifications(app, settings.event_retention_days)))
     live.add(Every(PRUNE_EVERY_S, _prune_commands(app, settings.event_retention_days)))
+    for interval_s, call in upkeep.tasks(app, settings):
+        live.add(Every(interval_s, call))
     # Flask's own way to put something around itself.
     app.wsgi_app = HandOff(app.wsgi_app, lambda: live.engine.wires)  # type: ignore[method-assign]
 

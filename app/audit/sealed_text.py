@@ -67,7 +67,7 @@ def _sound_postgres(_element: _Sound, _compiler: Any, **_kw: Any) -> str:
     return "true"
 
 
-def page(after: int, limit: int) -> sa.Select[Any]:
+def page(after: int, limit: int) -> sa.Select[*tuple[Any, ...]]:
     """Entries behind `after`: id, seq, prev_hash, hash, whether stored soundly, what their hash is made of."""
     columns = [getattr(AuditRow, name) for name in SEALED]
     text: Any = _Part(columns[0])

@@ -3,7 +3,7 @@
 The database puts the sealed text together and hashlib hashes it, both in C: Python compares lists.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import pairwise
@@ -61,6 +61,17 @@ Progress = Callable[[int, int], None]
 
 
 def verify(progress: Progress = lambda _done, _all: None, expected: Expected | None = None) -> Verified:
+    """`steps` to their end."""
+    reading = steps(expected)
+    while True:
+        try:
+            progress(*next(reading))
+        except StopIteration as end:
+            found: Verified = end.value
+            return found
+
+
+def steps(expected: Expected | None = None) -> Generator[tuple[int, int], None, Verified]:
     """Read the chain from its start, or from its checkpoint, to its end or to the first entry that does not hold.
 
     Page by page: each is one look, so that no writer's log grows behind a long one. What is appended meanwhile is
@@ -81,7 +92,7 @@ def verify(progress: Progress = lambda _done, _all: None, expected: Expected | N
         found, broken = raw.look(read_on)
         if broken:
             return Verified(place.count, place.hash, broken, place.seq, since)
-        progress(place.count, max(last - since, place.count))
+        yield place.count, max(last - since, place.count)
         if found < size:
             break
         breathe()

@@ -1,0 +1,105 @@
+"""The page of the audit in a browser: live, held while one reads, verified by a button; with scripts or without."""
+
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from app.audit import chain
+from app.db import write
+from tests.beacon_process import Beacon
+from tests.browser.conftest import Visit
+from tests.browser.test_axe import AXE, serious
+
+PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
+
+
+def record(beacon: Beacon, number: int, actor: str = "carol") -> None:
+    with beacon.app.app_context(), write() as session:
+        for n in range(number):
+            entry = chain.Entry(actor, "retry-job", f"mail/{n}", before={"failed": n}, after={"failed": n + 1})
+            chain.record(session, entry)
+
+
+@pytest.fixture(scope="module")
+def audited(beacon: Beacon) -> Beacon:
+    record(beacon, 120)
+    return beacon
+
+
+def seqs(page: Page) -> list[str]:
+    found: list[str] = page.locator("#audit [data-seq]").evaluate_all("all => all.map((row) => row.dataset.seq)")
+    return found
+
+
+def test_an_entry_enters_by_itself(audited: Beacon, visit: Visit) -> None:
+    tab = visit(audited, "alice", "/audit?actor=erin")
+    tab.wait_state("connected")
+    tab.mark()
+    record(audited, 1, "erin")
+    expect(tab.page.locator("#audit [data-seq]")).to_have_count(1, timeout=15_000)
+    assert not tab.was_reloaded
+
+
+def test_entries_wait_behind_a_number_while_somebody_reads(audited: Beacon, visit: Visit) -> None:
+    tab = visit(audited, "alice", "/audit")
+    tab.wait_state("connected")
+    tab.page.mouse.wheel(0, 900)
+    tab.page.wait_for_function("scrollY > 400")
+    shown = seqs(tab.page)
+    record(audited, 3)
+    link = tab.page.locator("#audit-new")
+    expect(link).to_have_text(re.compile(r"\d+ new"), timeout=15_000)
+    assert seqs(tab.page) == shown
+    link.click()
+    expect(link).to_be_hidden()
+    assert seqs(tab.page) != shown
+
+
+def test_the_button_says_what_was_found(audited: Beacon, visit: Visit) -> None:
+    tab = visit(audited, "alice", "/audit")
+    tab.wait_state("connected")
+    tab.page.get_by_role("button", name="Verify the whole chain").click()
+    expect(tab.page.locator("#verified")).to_have_text(
+        re.compile(r"ok: \d+ entries, head [0-9a-f]{64}"), timeout=20_000
+    )
+
+
+def test_before_and_after_open_with_the_keyboard(audited: Beacon, visit: Visit) -> None:
+    page = visit(audited, "alice", "/audit?actor=carol&target=mail/7").page
+    page.locator("#audit summary").first.focus()
+    page.keyboard.press("Enter")
+    row = page.locator("#audit .sides [data-differs]").first
+    expect(row).to_be_visible()
+    assert row.inner_text().split() == ["failed", "7", "8"]
+
+
+def test_without_scripts_filters_pages_exports_and_the_button_work(audited: Beacon, visit: Visit) -> None:
+    # The lines of the reading are plain text, which names no icon: the browser asks for its own.
+    page = visit(audited, "alice", "/audit", java_script_enabled=False, allow=["404"]).page
+    page.get_by_label("Who").fill("carol")
+    page.get_by_role("button", name="Filter").click()
+    assert "actor=carol" in page.url
+    first = seqs(page)
+    page.get_by_role("link", name="Next").click()
+    assert set(first).isdisjoint(seqs(page))
+    page.get_by_role("link", name="Back").click()
+    assert seqs(page) == first
+    with page.expect_download() as download:
+        page.get_by_role("link", name="CSV").click()
+    assert "(head)" in Path(download.value.path()).read_text().splitlines()[-1]
+    page.get_by_role("button", name="Verify the whole chain").click()
+    expect(page.locator("body")).to_contain_text(re.compile(r"ok: \d+ entries"), timeout=20_000)
+
+
+def test_on_a_phone_nothing_is_wider_than_the_screen_and_axe_finds_nothing(audited: Beacon, visit: Visit) -> None:
+    for options in (PHONE, {}, {"color_scheme": "dark"}):
+        for path in ("/audit?actor=carol", "/audit?outcome=maybe"):
+            tab = visit(audited, "bob", path, bypass_csp=True, **options)
+            tab.wait_state("connected")
+            tab.page.locator("#audit summary").first.click()
+            if options == PHONE:
+                assert tab.page.evaluate("document.documentElement.scrollWidth") == 360
+            tab.page.add_script_tag(path=str(AXE))
+            assert serious(tab.page) == []
