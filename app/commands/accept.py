@@ -166,7 +166,7 @@ def _refuse(session: Session, command_id: str | None) -> None:
 
 
 def _insert(session: Session, model: type[Any], rows: Sequence[dict[str, Any]]) -> int:
-    """How many of `rows` met no conflict."""
+    """How many of `rows` met no conflict: returned and counted, because drivers do not agree on `rowcount` here."""
     dialect = sqlite if session.get_bind().dialect.name == "sqlite" else postgresql
     statement = dialect.insert(model.__table__).values(list(rows)).on_conflict_do_nothing()
-    return cast(sa.CursorResult[Any], session.connection().execute(statement)).rowcount
+    return len(session.connection().execute(statement.returning(sa.literal(1))).all())

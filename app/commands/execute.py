@@ -56,7 +56,7 @@ class Execution:
                 return
             source = self._source(row.service_id)
             if source is None:
-                self._end_without(row, f"The service {row.service_id} is no longer watched. Nothing was asked.")
+                self._end_without(row, f"The service {row.service_id} is no longer watched.", "error")
                 return
             try:
                 _Run(self, row, source).go()
@@ -78,13 +78,13 @@ class Execution:
             self._end_without(row, f"Given up: it was begun {MOST_TAKES} times and broke off each time.")
         return late or row.fence > MOST_TAKES
 
-    def _end_without(self, row: CommandRow, why: str) -> None:
+    def _end_without(self, row: CommandRow, why: str, phase: str = "timeout") -> None:
+        """Nothing more is asked, and what was asked is not read."""
         for asking in steps.unsettled(self.claim):
             answer = Answer(asking.place, "timeout", "Nobody knows whether it was done.")
             steps.record(self.claim, answer)
         steps.give_up(self.claim, why)
-        phase = "error" if row.done else "timeout"
-        steps.finish(self.claim, phase, False, json.loads(row.before_json or "{}"), {}, why)
+        steps.finish(self.claim, "error" if row.done else phase, False, json.loads(row.before_json or "{}"), {}, why)
 
     def _source(self, service_id: str) -> Source | None:
         with read() as session:
