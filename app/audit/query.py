@@ -29,6 +29,7 @@ _SEARCHED = (
 )  # fmt: skip
 # A search reads the entries themselves: so many at a time, and for no longer than this.
 WINDOW = 5_000
+LONG = 200_000
 SEARCH_S = 1.0
 
 
@@ -99,7 +100,14 @@ def read(
         span = Span(span.low, span.high - offset) if descending else Span(span.low + offset, span.high)
         offset = 0
     order = [column.desc() if descending else column.asc() for column in _order(asked)]
-    chosen = sa.select(AuditRow.seq).where(*_within(span), *where).order_by(*order).limit(limit)
+    # Of a long span sorted by anything else, walk the index that is in that order, not the span.
+    is_long = not asked.sorts_by_time and span.high - span.low > LONG
+    chosen = (
+        sa.select(AuditRow.seq)
+        .where(*_within(span, AuditRow.seq + 0 if is_long else AuditRow.seq), *where)
+        .order_by(*order)
+        .limit(limit)
+    )
     chosen = chosen.offset(offset) if offset else chosen
     rows = sa.select(*_columns()).where(AuditRow.seq.in_(chosen)).order_by(*order)
     return [dict(zip(COLUMNS, row, strict=True)) for row in fetch(rows)]
@@ -110,7 +118,8 @@ def matching(asked: AuditQuery) -> list[Condition]:
     where: list[Condition] = [column == value for column, value in named if value is not None]
     if asked.outcome is not None:
         # Nearly all have the same outcome: beside another filter its index is the wrong one to walk through.
-        outcome: Any = AuditRow.outcome.concat("") if where else AuditRow.outcome
+        is_usual = asked.outcome == "success" and not asked.sorts_by_time
+        outcome: Any = AuditRow.outcome.concat("") if where or is_usual else AuditRow.outcome
         where.append(outcome == asked.outcome)
     return where
 
@@ -185,8 +194,8 @@ def key(asked: AuditQuery, row: dict[str, Any]) -> tuple[str | int, ...]:
     return (row[_SORTED[asked.sort_by].key], row["seq"])
 
 
-def _within(span: Span) -> list[Condition]:
-    return [AuditRow.seq >= span.low, AuditRow.seq <= span.high]
+def _within(span: Span, seq: Any = AuditRow.seq) -> list[Condition]:
+    return [seq >= span.low, seq <= span.high]
 
 
 def _from(asked: AuditQuery, place: Place | None, *, descending: bool) -> list[Condition]:

@@ -8,8 +8,8 @@ import psycopg
 import pytest
 from flask import Flask
 
-from app.audit import chain
-from app.audit.verify import verify
+from app.audit import chain, checkpoint
+from app.audit.verify import Expected, verify
 from app.config import Settings
 from app.db import read, write
 from app.eventlog import read as log
@@ -120,6 +120,45 @@ def test_the_audit_chain_holds_under_writers_at_once(app: Flask) -> None:
     with app.app_context():
         found = verify()
     assert (found.count, found.broken) == (8, None)
+
+
+def test_old_entries_of_the_audit_go_only_under_a_checkpoint(app: Flask, outsider: psycopg.Connection) -> None:
+    with app.app_context():
+        for n in range(4):
+            with write() as session:
+                chain.record(session, chain.Entry("test", "try", f"ü-{n}", params={"n": None, "path": "a\\b"}))
+        before = verify()
+        assert (before.count, before.broken) == (4, None)
+        made = checkpoint.seal_before("2999-01-01", "test")
+        for statement in (
+            "DELETE FROM command_audit",
+            "INSERT INTO audit_checkpoint VALUES (4, 3, 'x')",
+            "UPDATE audit_checkpoint SET through_seq = 5",
+            "DELETE FROM audit_checkpoint",
+            "TRUNCATE audit_checkpoint",
+        ):
+            with pytest.raises(psycopg.errors.RaiseException):
+                outsider.execute(statement.encode())
+        assert checkpoint.sweep() == 4
+        found = verify(expected=Expected(before.head, 4))
+        assert (found.count, found.since, found.broken, made.through_hash) == (1, 4, None, before.head)
+        with pytest.raises(psycopg.errors.RaiseException):
+            outsider.execute(
+                "INSERT INTO command_audit (id, actor, action_type, target, outcome, seq, prev_hash, hash)"
+                " VALUES ('x', 'a', 'b', 'c', 'success', 2, 'p', 'h')"
+            )
+
+
+def test_pages_of_the_audit_are_read_on_postgresql_too(app: Flask) -> None:
+    join(app, ALICE)
+    headers = headers_of(app, ALICE, "read")
+    address = "/reconciliation/audit?limit=1"
+    first = app.test_client().get(address, headers=headers).get_json()
+    second = app.test_client().get(f"{address}&cursor={first['meta']['next']}", headers=headers).get_json()
+    assert [page["data"][0]["actionType"] for page in (first, second)] == ["token-create", "user-add"]
+    for query in ("q=ALICE", "actor=test&outcome=success", "sortBy=actor", "startDate=2001-01-01&endDate=2999-01-01"):
+        found = app.test_client().get(f"/reconciliation/audit?{query}", headers=headers).get_json()
+        assert len(found["data"]) == 2, query
 
 
 def test_a_server_that_crashes_leaves_streams_open_and_all_goes_on_when_it_is_back(
