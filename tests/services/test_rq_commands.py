@@ -54,7 +54,7 @@ def put(queue: Queue, *job_ids: str, **options: Any) -> None:
 
 
 def states(scene: Scene) -> list[bytes]:
-    return [scene.redis.hget(key, "state") for key in scene.redis.keys("rq:worker:*")]
+    return [scene.redis.hget(key, "state") or b"" for key in scene.redis.keys("rq:worker:*")]
 
 
 def fail(scene: Scene, queue: Queue, *job_ids: str) -> None:
@@ -251,14 +251,16 @@ class TestPurge:
 
 class TestRestart:
     def test_every_worker_ends_after_its_job_and_its_supervisor_starts_it(
-        self, scene: Scene, queue: Queue, source: RqSource
+        self, scene: Scene, queue: Queue, source: RqSource, tmp_path: Any
     ) -> None:
-        queue.enqueue("time.sleep", 1, job_id="a")
+        may_end = tmp_path / "may end"
+        queue.enqueue("os.system", f"until [ -e '{may_end}' ]; do sleep 0.1; done", job_id="a")
         workers = [scene.worker(name=name) for name in ("anna", "berta")]
         scene.wait_until_started("a")
         wait_for(lambda: sorted(states(scene)) == [b"busy", b"idle"], "the other worker to be ready", 60)
         done = source.act(order("restart-service", "mail"))
         assert (done.outcome, sorted(done.effect["workers"])) == ("done", ["anna", "berta"])
+        may_end.touch()
         assert [worker.wait(60) for worker in workers] == [0, 0]
         assert ids(source.look(), "finished") == ["a"]
 
