@@ -18,11 +18,11 @@ class _Part(GenericFunction[str]):
     inherit_cache = True
 
 
-class _Bytes(GenericFunction[bytes]):
-    """A text as its bytes."""
+class _Whole(GenericFunction[bytes]):
+    """All columns as they are sealed, one behind the other, as bytes; those of `SEALED_IF_KEPT` come last."""
 
     type = sa.LargeBinary()
-    name = "audit_bytes"
+    name = "audit_whole"
     inherit_cache = True
 
 
@@ -46,14 +46,32 @@ def _part_postgres(element: _Part, compiler: Any, **kw: Any) -> str:
     return f"coalesce((octet_length({column}::text) + 1) || ':=' || {column}::text, '1:-')"
 
 
-@compiles(_Bytes, "sqlite")
-def _bytes_sqlite(element: _Bytes, compiler: Any, **kw: Any) -> str:
-    return f"CAST({compiler.process(element.clauses, **kw)} AS BLOB)"
+@compiles(_Whole, "sqlite")
+def _whole_sqlite(element: _Whole, compiler: Any, **kw: Any) -> str:
+    """One printf is half again as fast as thirty concatenations; it ends a text at a NUL, which its length tells."""
+    forms, values = [], []
+    for column in element.clauses:
+        name = compiler.process(column, **kw)
+        if column.key in SEALED_IF_KEPT:
+            forms.append("%s")
+            values.append(f"iif({name} IS NULL, '', {compiler.process(_Part(column), **kw)})")
+        elif column.nullable:
+            forms.append("%s")
+            values.append(compiler.process(_Part(column), **kw))
+        else:
+            forms.append("%d:=%s")
+            values += [f"length(CAST({name} AS BLOB)) + 1", name]
+    return f"CAST(printf('{''.join(forms)}', {', '.join(values)}) AS BLOB)"
 
 
-@compiles(_Bytes, "postgresql")
-def _bytes_postgres(element: _Bytes, compiler: Any, **kw: Any) -> str:
-    return f"convert_to({compiler.process(element.clauses, **kw)}, 'UTF8')"
+@compiles(_Whole, "postgresql")
+def _whole_postgres(element: _Whole, compiler: Any, **kw: Any) -> str:
+    parts = []
+    for column in element.clauses:
+        part = compiler.process(_Part(column), **kw)
+        name = compiler.process(column, **kw)
+        parts.append(f"CASE WHEN {name} IS NULL THEN '' ELSE {part} END" if column.key in SEALED_IF_KEPT else part)
+    return f"convert_to({' || '.join(parts)}, 'UTF8')"
 
 
 @compiles(_Sound, "sqlite")
@@ -69,14 +87,7 @@ def _sound_postgres(_element: _Sound, _compiler: Any, **_kw: Any) -> str:
 
 def page(after: int, limit: int) -> sa.Select[*tuple[Any, ...]]:
     """Entries behind `after`: id, seq, prev_hash, hash, whether stored soundly, what their hash is made of."""
-    columns = [getattr(AuditRow, name) for name in SEALED]
-    text: Any = _Part(columns[0])
-    for column in columns[1:]:
-        text = text.op("||")(_Part(column))
-    for name in SEALED_IF_KEPT:
-        kept = getattr(AuditRow, name)
-        text = text.op("||")(sa.case((kept.is_(None), sa.literal_column("''")), else_=_Part(kept)))
-        columns.append(kept)
+    columns = [AuditRow.__table__.c[name] for name in (*SEALED, *SEALED_IF_KEPT)]
     sound = _Sound(*[column for column in columns if column.key != "seq"])
-    chosen = sa.select(AuditRow.id, AuditRow.seq, AuditRow.prev_hash, AuditRow.hash, sound, _Bytes(text))
+    chosen = sa.select(AuditRow.id, AuditRow.seq, AuditRow.prev_hash, AuditRow.hash, sound, _Whole(*columns))
     return chosen.where(AuditRow.seq > after).order_by(AuditRow.seq).limit(limit)
