@@ -3,10 +3,14 @@
 import sys
 import time
 from datetime import timedelta
+from typing import get_args
 
 import click
 
+from app import pieces
 from app.audit import checkpoint as checkpoints
+from app.audit import export
+from app.audit.asked import AuditQuery
 from app.audit.verify import Expected, verify
 from app.clock import parse_utc, utc_now, utc_text
 from app.command import application, operator
@@ -16,7 +20,7 @@ REDRAW_S = 0.1
 
 @click.group()
 def audit() -> None:
-    """The audit: verify, checkpoint."""
+    """The audit: verify, checkpoint, export."""
 
 
 @audit.command("verify")
@@ -60,6 +64,15 @@ def checkpoint(before: str | None, days: float | None, keep: bool) -> None:
     click.echo(
         f"checkpoint {made.seq}: entries through seq {made.through_seq}, hash {made.through_hash}; {gone} deleted"
     )
+
+
+@audit.command("export")
+@click.option("--format", "form", type=click.Choice(get_args(pieces.Format)), default="ndjson", show_default=True)
+def export_(form: pieces.Format) -> None:
+    """Write the whole audit to standard output, oldest first; its last line is the head."""
+    with application() as app:
+        for piece in export.lines_of(app, AuditQuery(sortOrder="asc"), form):
+            click.echo(piece, nl=False)
 
 
 class Bar:

@@ -35,6 +35,7 @@ PAGES = {
     "search": '/?q=state:failed+"in+queue"#changes-title',
     "service": "/services/mail",
     "discrepancies": "/discrepancies",
+    "audit": "/audit",
     "notifications": "/notifications",
     "login": "/login",
 }
