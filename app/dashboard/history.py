@@ -62,8 +62,12 @@ class Bucket:
         self.answered += number
 
     @property
+    def was_checked(self) -> bool:
+        return self.answered + self.failed > 0
+
+    @property
     def state(self) -> str | None:
-        """The worst of them; None where nothing was checked."""
+        """The worst of them; None where nothing was checked, or where the check left no state."""
         return next((state for state in _WORST if state in self.states), None)
 
 
@@ -89,7 +93,7 @@ class History:
 
     @property
     def is_empty(self) -> bool:
-        return not self.band
+        return not (self.band or self.lines)
 
 
 def span_of(text: str | None) -> Span:
@@ -176,8 +180,8 @@ def _sentence(span: Span, buckets: Sequence[Bucket]) -> str:
         number = sum(bucket.state == state for bucket in buckets)
         if number:
             parts.append(f"{words} for {_long(span, number)}")
-    first = next(place for place, bucket in enumerate(buckets) if bucket.state)
-    unknown = sum(bucket.state is None for bucket in buckets[first:-1])
+    first = next(place for place, bucket in enumerate(buckets) if bucket.was_checked)
+    unknown = sum(not bucket.was_checked for bucket in buckets[first:-1])
     if unknown:
         parts.append(f"nothing known for {_long(span, unknown)}")
     return "; ".join(parts) + "."

@@ -8,11 +8,13 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from app.config import current_settings
 from app.dashboard import queries, wording
 from app.dashboard.contexts import Ids, Tile
 from app.eventlog.audience import Viewer
 from app.eventlog.read import Event
-from app.reconciliation import differences, hearsay, registry, service_routes
+from app.reconciliation import differences, hearsay, registry
+from app.reconciliation import queries as reconciliation
 from app.reconciliation.differences import Items
 from app.reconciliation.models import KnownJob, OpenItem
 from app.reconciliation.queries import Watched
@@ -114,7 +116,7 @@ def view(session: Session, watched: Watched, viewer: Viewer, aged_after: timedel
         queries.tile_of(watched, aged_after),
         service.kind,
         service.url,
-        service_routes.health(state),
+        reconciliation.health(state, current_settings().poll_interval_s),
         service.registered_at,
         [_open_row(item, known.get(item.job_id), said.get(item.job_id, [])) for item in items.shown],
         items,

@@ -164,6 +164,16 @@ def test_the_graph_has_a_gap_where_nothing_was_known_and_none_of_its_lines_cross
     )
 
 
+def test_checks_that_left_no_state_are_told_by_their_times_alone() -> None:
+    """Rows from before the state was kept."""
+    found = buckets("verified", None, "verified")
+    found[0].states.clear()
+    graph = drawn("hour", found)
+    assert (len(graph.lines), len(graph.band), graph.is_empty) == (2, 1, False)
+    assert "24 of 24 checks answered" in graph.sentence
+    assert "nothing known for 1 min" in graph.sentence
+
+
 def test_a_graph_of_nothing_says_so() -> None:
     assert drawn("day", buckets(None, None)).sentence == "No check in the last day."
 
