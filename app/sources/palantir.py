@@ -34,6 +34,7 @@ from app.sources.palantir_api import (
     in_flow_order,
     is_finished,
     parse,
+    parse_body,
 )
 
 # A whole look is many requests: it too must end before its service would count as silent.
@@ -122,7 +123,7 @@ class _Reading:
         left = self._began + self._seconds - time.monotonic()
         if left <= 0:
             raise SourceError(f"did not finish answering within {self._seconds:g} s")
-        return parse(model, self._http.get(path, params, within_s=left).json)
+        return parse_body(model, self._http.fetch(path, params, within_s=left).bytes)
 
     def listing(self, state: str) -> Listing:
         """All jobs of `state`, or none where there are more than the bound: then only their count is known."""
@@ -130,7 +131,7 @@ class _Reading:
         finished = is_finished(state)
         for page in self._pages(state):
             # The list's own word for the state is not trusted: a moving job may already carry the next one.
-            jobs.update((job.id, Job(job.id, state, job.queue, job.attempt)) for job in page.jobs)
+            jobs |= {(i := job["id"]): Job(i, state, job.get("queue"), job.get("attempt")) for job in page.jobs}
             if len(jobs) > self._bound:
                 return Listing(state, finished, {}, complete=False)
         return Listing(state, finished, jobs)
