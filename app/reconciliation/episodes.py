@@ -57,8 +57,9 @@ START = Position()
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """`details_json` is as the record keeps it; `job_ids` are those that are extra, or unaccounted for: at most so many
-    as were asked for, of `jobs`. `ending` is None while it is open."""
+    """`details_json` is as the record keeps it; `job_ids` are those that are extra, or unaccounted for, or of a service
+    that is stale now those that were missing or extra before: at most so many as were asked for, of `jobs`. `ending` is
+    None while it is open."""
 
     key: Key
     id: str
@@ -200,6 +201,8 @@ def _told(session: Session, found: list[Episode], most_ids: int | None) -> list[
     extra = _extra(session, {one.at for one in found if one.status == "discrepancy"})
     breathe()
     unaccounted = groups(session, {one.at for one in found if one.status == "unaccounted"}, most_ids)
+    silent = {one.service for one in found if one.status == "stale" and one.id not in next_rows} - gone.keys()
+    still = _still_open(session, silent)
     told = []
     for one in found:
         if one.status == "unaccounted":
@@ -209,8 +212,9 @@ def _told(session: Session, found: list[Episode], most_ids: int | None) -> list[
             continue
         ending = next_rows.get(one.id) or gone.get(one.service)
         done = closed.get((one.service, ending.at), ()) if ending else ()
-        ids = tuple(extra.get((one.service, one.at), ()))
-        told.append(replace(one, ending=ending, closings=done, job_ids=ids, jobs=len(ids)))
+        is_silent = one.status == "stale" and ending is None
+        named = still.get(one.service, ()) if is_silent else extra.get((one.service, one.at), ())
+        told.append(replace(one, ending=ending, closings=done, job_ids=tuple(named), jobs=len(named)))
     return told
 
 
@@ -220,4 +224,15 @@ def _extra(session: Session, moments: Collection[str]) -> dict[tuple[str, str], 
     query = sa.select(OpenItem.service_id, OpenItem.since, OpenItem.job_id).where(OpenItem.kind == "extra")
     for service, since, job_id in session.execute(query.where(OpenItem.since.in_(moments)).order_by(OpenItem.job_id)):
         found.setdefault((service, since), []).append(job_id)
+    return found
+
+
+def _still_open(session: Session, services: Collection[str]) -> dict[str, list[str]]:
+    """By service: the jobs that were missing or extra when it stopped answering. Nothing has said otherwise since."""
+    found: dict[str, list[str]] = {}
+    if services:
+        query = sa.select(OpenItem.service_id, OpenItem.job_id).where(OpenItem.service_id.in_(services))
+        mine = query.where(OpenItem.closed_at.is_(None), OpenItem.kind != "unaccounted")
+        for service, job_id in session.execute(mine.order_by(OpenItem.service_id, OpenItem.job_id).distinct()):
+            found.setdefault(service, []).append(job_id)
     return found

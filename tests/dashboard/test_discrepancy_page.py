@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from flask import Flask
 from flask.testing import FlaskClient
 
-from app.dashboard import record_reading
+from app.dashboard import record_export, record_reading
 from app.dashboard.record_asked import Place
 from app.db import db, write
 from app.reconciliation.episodes import Position
@@ -114,6 +114,23 @@ def test_what_cannot_be_understood_is_said_under_the_box_and_the_rest_is_shown(s
     assert "“from”: expected a day or a moment" in text
     assert 'aria-invalid="true"' in text
     assert len(rows_of(text)) == 4
+
+
+def test_jobs_that_were_missing_when_a_service_stopped_answering_stay_open_with_it(cast: Flask) -> None:
+    watched(cast, "mail")
+    put(
+        cast,
+        happened("mail", "discrepancy", at(1), ["job_lost_1"]),
+        item("mail", "job_lost_1", "missing", at(1)),
+        happened("mail", "stale", at(2)),
+    )
+    client = logged_in(cast, ALICE)
+    [row] = rows_of(text_of(client, "?show=open"))
+    assert "believed; 1 job was wrong before: job_lo st_1 Open" in row
+    [told] = client.get("/discrepancies?format=ndjson&show=open").text.splitlines()
+    assert json.loads(told)["jobIds"] == ["job_lost_1"]
+    put(cast, happened("mail", "verified", at(3)))
+    assert "wrong before" not in rows_of(text_of(client, "?status=stale"))[0]
 
 
 def test_nothing_wrong_and_nothing_found_say_what_to_do(cast: Flask, scene: Flask) -> None:
@@ -244,6 +261,24 @@ def test_csv_is_the_whole_filter_and_no_spreadsheet_runs_it(scene: Flask) -> Non
     assert [row["jobIds"] for row in rows][:6] == [f"'{name}" for name in reversed(hostile)]
     accepted = rows[-1]
     assert (accepted["jobs"], accepted["closed"], accepted["open"]) == ("2", "2 accepted by bob: deleted by hand", "no")
+
+
+@pytest.mark.parametrize(
+    ("said", "written"),
+    [
+        (" =1+1", "' =1+1"),
+        ("\u00a0\u200b\ufeff@cmd", "'\u00a0\u200b\ufeff@cmd"),
+        ("\uff1d1+1", "'\uff1d1+1"),
+        ("\n=1", "'\n'=1"),
+        ("gone; =HYPERLINK(1)", "gone; '=HYPERLINK(1)"),
+        ("job-17+a=b@c", "job-17+a=b@c"),
+        ("", ""),
+        (-3, -3),
+        (True, "yes"),
+    ],
+)
+def test_no_cell_begins_a_formula_behind_what_is_trimmed_or_in_another_list_separator(said: Any, written: Any) -> None:
+    assert record_export.harmless(said) == written
 
 
 def test_ndjson_holds_an_object_a_line_and_more_than_a_page(long: Flask) -> None:

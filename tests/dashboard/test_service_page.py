@@ -18,6 +18,7 @@ from app.reconciliation import registry
 from app.reconciliation.models import CheckSample, KnownJob, OpenItem, ServiceState
 from tests.cast import ALICE, BOB, CHARLIE, csrf_token, logged_in, publish
 from tests.dashboard.payloads import discrepancy, update
+from tests.dashboard.record_scene import item, put
 from tests.dashboard.test_pages import page, watch
 from tests.demo_process import DemoService, start_demo
 from tests.sources.upstream import Upstream
@@ -98,6 +99,25 @@ def test_more_items_than_fit_are_counted_and_can_be_accepted_together(
         assert {row.closed_how for row in session.query(OpenItem)} == {"accepted"}
 
 
+def test_missing_jobs_come_first_however_many_of_the_other_kinds_there_are(
+    cast: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service_view, "ITEMS", 3)
+    watch(cast, "mail", discrepancy("lost"), "lost")
+    kinds = [("unaccounted", "u"), *(("extra", f"x{n}") for n in range(5))]
+    put(cast, *(item("mail", job_id, kind, "2026-11-21T12:00:00.000Z") for kind, job_id in kinds))
+    shown = re.findall(r'name="jobIds" value="(\w+)"', page(cast, BOB, "/services/mail"))
+    assert shown == ["lost", "x0", "x1"]
+
+
+def test_what_was_open_when_a_service_stopped_answering_is_said_of_then(cast: Flask) -> None:
+    watch(cast, "mail", update(status="stale", counts={}, reason="answered 500"), "lost")
+    believe(cast, last_answer_at="2026-11-21T12:02:00.000Z")
+    text = words_of(page(cast, ALICE, "/services/mail"))
+    assert "Answered 500: 1 missing before." in text
+    assert "What stands below is of its last answer, 12:02:00 UTC" in text
+
+
 def test_a_link_chooses_none_so_that_one_is_quickly_accepted(cast: Flask) -> None:
     watch(cast, "mail", discrepancy("a"), "a", "b")
     chosen = r'name="jobIds"[^>]* checked>'
@@ -159,8 +179,8 @@ def test_the_graph_has_a_gap_where_nothing_was_known_and_none_of_its_lines_cross
     assert [part.state for part in graph.band] == ["verified", "stale", "verified", "discrepancy"]
     assert graph.band[1].x == graph.band[0].width + history.WIDTH / 6
     assert graph.sentence == (
-        "48 of 60 checks answered in the last hour; 10 ms on average, at most 40 ms; in discrepancy for 1 min;"
-        " stale for 1 min; nothing known for 1 min."
+        "48 of 60 checks answered in the last hour; 10 ms on average, at most 40 ms; in discrepancy for up to"
+        " 1 min; stale for up to 1 min; nothing known for 1 min."
     )
 
 
