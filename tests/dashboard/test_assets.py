@@ -106,5 +106,5 @@ def test_comments_behind_statements_go_and_what_only_looks_like_one_stays(tmp_pa
     assert "why" not in text
     assert "all" not in text
     plain = [NODE, "-e", f"{text}console.log(JSON.stringify($main.e))"]
-    told = subprocess.run(plain, capture_output=True, text=True, check=True)  # noqa: S603 -- the text made here
+    told = subprocess.run(plain, capture_output=True, text=True, check=True)
     assert json.loads(told.stdout) == ["x; // y", "z, // 1", "u{ // v", "; [/]{2}"]
