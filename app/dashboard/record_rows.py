@@ -93,11 +93,16 @@ class RecordRow:
 
     def _what(self) -> str:
         if self.missing:
-            return "; missing:"
+            return f"; {self._number()} missing:"
         if self.episode.job_ids:
-            return f"; {wording.finding_word('extra')}:"
+            return f"; {self._number()} {wording.finding_word('extra')}:"
         findings = wording.findings_in_words(self.current.get("findings") or [])
         return f"; {findings}" if findings else ""
+
+    def _number(self) -> str:
+        # The record names as many of the missing as an event holds: both sides tell how many there are.
+        gap = int(self.details.get("expected", 0)) - int(self.details.get("actual", 0)) if self.missing else 0
+        return f"{max(gap, len(self.missing) or self.episode.jobs):,}"
 
     def _before(self) -> str:
         """Of a service that does not answer: nobody has said that its jobs are in order."""

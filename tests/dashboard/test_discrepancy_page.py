@@ -68,7 +68,7 @@ def test_what_is_open_stands_first_and_says_so(scene: Flask) -> None:
     assert "Stale Mail" in rows[0]
     assert "Unaccounted for Search 1 job unaccounted for: go ne_1" in rows[1]
     assert "Discrepancy Search Beacon knows 9 jobs, Search reports 12" in rows[2]
-    assert "Discrepancy Mail Beacon knows 14 jobs, Mail reports 12; missing:" in rows[3]
+    assert "Discrepancy Mail Beacon knows 14 jobs, Mail reports 12; 2 missing:" in rows[3]
 
 
 def test_a_row_names_the_jobs_and_says_how_when_by_whom_and_why_it_ended(scene: Flask) -> None:
