@@ -9,9 +9,11 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-# At the beginning of a line only: what looks like a comment inside a string or a pattern stays.
+# At the beginning of a line: what looks like a comment inside a string or a pattern stays.
 _BLOCK = re.compile(r"^[ \t]*/\*.*?\*/[ \t]*\n", re.MULTILINE | re.DOTALL)
 _LINE = re.compile(r"^[ \t]*//.*\n", re.MULTILINE)
+# Behind the end of a statement or part of one; with a quote in it, it might be the inside of a text.
+_TAIL = re.compile(r"(?<=[;{},(\[)]) +//[^'\"`\n]*$", re.MULTILINE)
 _INDENT = re.compile(r"^[ \t]+|\n(?=\n)", re.MULTILINE)
 _CSS_COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 # Blanks that mean nothing in a sheet, outside of strings. Before a colon they do: `main :hover`.
@@ -69,4 +71,4 @@ def _variable(name: str) -> str:
 
 
 def _bare(text: str) -> str:
-    return _INDENT.sub("", _LINE.sub("", _BLOCK.sub("", text)))
+    return _TAIL.sub("", _INDENT.sub("", _LINE.sub("", _BLOCK.sub("", text))))

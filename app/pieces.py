@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, Literal
@@ -12,8 +13,13 @@ from app.clock import utc_text
 
 Format = Literal["csv", "ndjson"]
 TYPES: dict[Format, str] = {"csv": "text/csv; charset=utf-8", "ndjson": "application/x-ndjson"}
-# What a spreadsheet takes for the beginning of a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+# What a spreadsheet takes for the beginning of a formula: full-width signs in some languages, and what stands behind
+# something that it trims or does not show.
+_UNSEEN = r"[\s\x00-\x1f\x7f-\xa0\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u2064\u2066-\u206f\ufeff]{0,20}"
+_SIGN = r"[=+\-@\u2212\ufb29\ufe62\ufe63\ufe66\ufe6b\uff0b\uff0d\uff1d\uff20]"
+_FORMULA = re.compile(rf"[\t\r\n]|{_UNSEEN}{_SIGN}")
+# Where the list separator is no comma, a new cell begins here.
+_NEXT_CELL = re.compile(rf"([;\t\r\n]{_UNSEEN})(?={_SIGN})")
 
 
 def answer(lines: Iterator[str], form: Format, name: str, at_once: int) -> Response:
@@ -33,7 +39,10 @@ def csv_line(values: Iterable[Any]) -> str:
 def harmless(value: Any) -> Any:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+    if not isinstance(value, str):
+        return value
+    text = _NEXT_CELL.sub(r"\1'", value)
+    return f"'{text}" if _FORMULA.match(text) else text
 
 
 def in_pieces(lines: Iterator[str], at_once: int) -> Iterator[bytes]:

@@ -9,7 +9,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,9 +18,10 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from app.clock import utc_now, utc_text
 from app.db import write
-from app.reconciliation.models import CheckSample
+from app.reconciliation.models import CheckSample, DiscrepancyEvent, OpenItem
 from scripts.bootstrap import find_chromium
 from tests.beacon_process import Beacon, wait_for
+from tests.dashboard.record_scene import happened, item
 from tests.dashboard.test_weight import fill
 from tests.demo_process import DemoService, start_demo
 
@@ -97,7 +98,25 @@ def _remember(beacon: Beacon) -> None:
                 failed = max(0, counts["failed"] + round((5 + place) * math.sin((ago + 9 * place) / 8)))
                 text = json.dumps({"failed": failed, "queued": counts["queued"] + ago % 7})
                 at = utc_text(now - timedelta(minutes=ago))
-                session.add(CheckSample(service_id=service, at=at, ok=True, latency_ms=9, counts_json=text))
+                latency = round(22 + 9 * math.sin((ago + 5 * place) / 6) + ago % 5)
+                row = CheckSample(service_id=service, at=at, ok=True, status="verified", latency_ms=latency)
+                row.counts_json = text
+                session.add(row)
+        session.add_all(_endings(now))
+
+
+def _endings(now: datetime) -> list[DiscrepancyEvent | OpenItem]:
+    """Two nights of the record that are over: accepted by a person, and mended by itself."""
+    begun, over = (utc_text(now - timedelta(hours=hours)) for hours in (9, 8))
+    lost = ["thumb_90cc41e7d2b8", "thumb_17f0aa35c9e4"]
+    closed = {"at": over, "how": "accepted", "by": "bob", "why": "deleted by hand during the migration"}
+    return [
+        happened("thumbnails", "discrepancy", begun, lost, expected=1214, actual=1212),
+        *(item("thumbnails", job, "missing", begun, **closed) for job in lost),
+        happened("thumbnails", "verified", over),
+        happened("search", "stale", utc_text(now - timedelta(minutes=30))),
+        happened("search", "verified", utc_text(now - timedelta(minutes=20))),
+    ]
 
 
 def _happen(beacon: Beacon, services: dict[str, DemoService]) -> None:
@@ -105,7 +124,7 @@ def _happen(beacon: Beacon, services: dict[str, DemoService]) -> None:
     _wait_status(beacon, "verified", len(services))
     for event in EVENTS:
         beacon.publish([event])
-    services["search"].fault("refuse")
+    services["search"].fault("refuse", seconds=3600)
     _wait_status(beacon, "stale", 1)
     services["mail"].lose(3)
     _wait_status(beacon, "discrepancy", 1)

@@ -10,6 +10,7 @@ from app.dashboard.frame import frame
 from app.dashboard.record_asked import FIRST, KINDS, SHOWN, STATUSES, Asked, asked
 from app.db import db
 from app.errors import Problem, wants_page
+from app.offloop import breathe, paced
 from app.reconciliation import episodes, registry
 
 bp = Blueprint("discrepancy_page", __name__)
@@ -44,10 +45,12 @@ def _page(wanted: Asked) -> Response:
     who, session = actor(), db.session()
     cursor = queries.cursor(session)
     found = record_reading.page(session, wanted, registry.name_of)
+    breathe()
     page = render_template(
         "discrepancies/index.html",
         frame=frame("discrepancies", who, cursor),
         found=found,
+        paced=paced,  # fifty rows are more than a slice of the loop
         head_of_record=episodes.head(session),
         asked=wanted,
         is_first=wanted.place == FIRST,

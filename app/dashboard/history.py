@@ -62,8 +62,12 @@ class Bucket:
         self.answered += number
 
     @property
+    def was_checked(self) -> bool:
+        return self.answered + self.failed > 0
+
+    @property
     def state(self) -> str | None:
-        """The worst of them; None where nothing was checked."""
+        """The worst of them; None where nothing was checked, or where the check left no state."""
         return next((state for state in _WORST if state in self.states), None)
 
 
@@ -89,7 +93,7 @@ class History:
 
     @property
     def is_empty(self) -> bool:
-        return not self.band
+        return not (self.band or self.lines)
 
 
 def span_of(text: str | None) -> Span:
@@ -159,7 +163,7 @@ def _band(span: Span, buckets: Sequence[Bucket], step: float) -> Iterator[Stretc
         places = [place for place, _ in some]
         if state is not None:
             word = wording.STATE_WORDS[state]
-            words = f"{word} {_long(span, len(places))}"
+            words = f"{word}{'' if state == 'verified' else ', up to'} {_long(span, len(places))}"
             yield Stretch(round(places[0] * step, 1), round(len(places) * step, 1), state, words)
 
 
@@ -173,11 +177,11 @@ def _sentence(span: Span, buckets: Sequence[Bucket]) -> str:
         mean = sum(bucket.mean_ms * bucket.answered for bucket in buckets) / answered
         parts.append(f"{mean:,.0f} ms on average, at most {max(bucket.most_ms for bucket in buckets):,} ms")
     for state, words in _DOING.items():
-        number = sum(bucket.state == state for bucket in buckets)
-        if number:
-            parts.append(f"{words} for {_long(span, number)}")
-    first = next(place for place, bucket in enumerate(buckets) if bucket.state)
-    unknown = sum(bucket.state is None for bucket in buckets[first:-1])
+        number = sum(state in bucket.states for bucket in buckets)
+        if number:  # one bad check of a minute says nothing of the others
+            parts.append(f"{words} for up to {_long(span, number)}")
+    first = next(place for place, bucket in enumerate(buckets) if bucket.was_checked)
+    unknown = sum(not bucket.was_checked for bucket in buckets[first:-1])
     if unknown:
         parts.append(f"nothing known for {_long(span, unknown)}")
     return "; ".join(parts) + "."

@@ -1,12 +1,12 @@
 """What is wrong with a service, by kind: from open items and from what one look shows by itself. Pure."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from app.eventlog.payloads import DiscrepancyDetails, Finding, FindingKind, LastDiscrepancy, ReconciliationUpdate
-from app.reconciliation.state import Item
-from app.sources.base import Look
+from app.reconciliation.state import Breathe, Item, in_order, no_pause, slices
+from app.sources.base import Job, Look
 
 # Kinds that put a service into discrepancy. The others are shown, and no more.
 DISCREPANT: frozenset[FindingKind] = frozenset(
@@ -20,18 +20,20 @@ MAX_MISMATCHES = 3
 Found = dict[FindingKind, list[str]]
 
 
-def of_items(items: Iterable[Item], pending: Iterable[str] = ()) -> Found:
+def of_items(items: Iterable[Item], pending: Sequence[Job] = (), breathe: Breathe = no_pause) -> Found:
     """Open items by kind, oldest first; `pending` jobs are unaccounted for until the service was asked."""
     found: Found = {}
-    for item in sorted(items, key=lambda item: (item.since, item.job_id)):
-        found.setdefault(item.kind, []).append(item.job_id)
-    waiting = sorted(pending)
+    for part in slices(in_order(items, lambda item: (item.since, item.job_id), breathe)):
+        for item in part:
+            found.setdefault(item.kind, []).append(item.job_id)
+        breathe()
+    waiting = [job.id for job in in_order(pending, lambda job: job.id, breathe)]
     if waiting:
         found.setdefault("unaccounted", []).extend(waiting)
     return found
 
 
-def of_look(look: Look, twice: Sequence[str]) -> Found:
+def of_look(look: Look, twice: Collection[str]) -> Found:
     """What the look alone shows; `twice`: ids in two lists, which of different revisions only means that they moved."""
     found: Found = {oddity.kind: sorted(oddity.job_ids) for oddity in look.oddities if oddity.job_ids}
     if count_mismatches(look):

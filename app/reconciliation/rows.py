@@ -5,7 +5,7 @@ import json
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import cast
+from typing import Any, cast
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -26,6 +26,7 @@ MAX_WORKERS = 500
 _WORKER_ORDER = {"dead": 0, "busy": 1, "suspended": 2, "idle": 3}
 # Rows written in bulk are never looked at again through the session that wrote them.
 _job, _item = cast(sa.Table, KnownJob.__table__), cast(sa.Table, OpenItem.__table__)
+_sample = cast(sa.Table, CheckSample.__table__)
 _FORGET = sa.delete(_job).where(
     _job.c.service_id == sa.bindparam("service"), _job.c.job_id.in_(sa.bindparam("ids", expanding=True))
 )
@@ -157,17 +158,23 @@ def close_items(
 
 
 def write_sample(session: Session, service_id: str, verdict: Verdict, status: str | None, *, ok: bool) -> None:
+    write_samples(session, [sample(service_id, verdict, status, ok=ok)])
+
+
+def write_samples(session: Session, samples: Sequence[Mapping[str, Any]]) -> None:
+    session.connection().execute(sa.insert(_sample), samples)
+
+
+def sample(service_id: str, verdict: Verdict, status: str | None, *, ok: bool) -> dict[str, Any]:
     """The figures of one poll. `status` is the service's after it, which a first failure does not change."""
-    session.add(
-        CheckSample(
-            service_id=service_id,
-            at=utc_text(verdict.checked_at),
-            ok=ok,
-            status=status,
-            latency_ms=verdict.latency_ms,
-            counts_json=canonical(verdict.counts),
-        )
-    )
+    return {
+        "service_id": service_id,
+        "at": utc_text(verdict.checked_at),
+        "ok": ok,
+        "status": status,
+        "latency_ms": verdict.latency_ms,
+        "counts_json": canonical(verdict.counts),
+    }
 
 
 def tell(session: Session, row: ServiceState, known: Known, verdict: Verdict) -> NewEvent:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 from urllib.parse import quote, urlsplit
 
 from pydantic import Field
@@ -37,11 +37,14 @@ from app.sources.palantir_api import (
     JobAnswer,
     PageAnswer,
     StuckAnswer,
+    WholePageAnswer,
     in_flow_order,
     is_finished,
     parse,
+    parse_body,
 )
 
+P = TypeVar("P", PageAnswer, WholePageAnswer)
 # A whole look is many requests: it too must end before its service would count as silent.
 LOOK_S = 15.0
 LOOK_UP_STATUSES = frozenset({200, 404, 410})
@@ -118,7 +121,9 @@ class PalantirSource:
 
     def select(self, wanted: Filter, limit: int) -> Selection:
         reading, as_of = _Reading(self._http, self._bound, self._look_s), datetime.now(UTC)
-        found = [job.id for page in reading.pages(wanted.state) for job in page.jobs if _fits(job, wanted)]
+        found = [
+            job.id for page in reading.pages(wanted.state, WholePageAnswer) for job in page.jobs if _fits(job, wanted)
+        ]
         return Selection(as_of, len(found), tuple(found[:limit]))
 
     def close(self) -> None:
@@ -141,23 +146,23 @@ class _Reading:
         left = self._began + self._seconds - time.monotonic()
         if left <= 0:
             raise SourceError(f"did not finish answering within {self._seconds:g} s")
-        return parse(model, self._http.get(path, params, within_s=left).json)
+        return parse_body(model, self._http.fetch(path, params, within_s=left).bytes)
 
     def listing(self, state: str) -> Listing:
         """All jobs of `state`, or none where there are more than the bound: then only their count is known."""
         jobs: dict[str, Job] = {}
         finished = is_finished(state)
-        for page in self.pages(state):
+        for page in self.pages(state, PageAnswer):
             # The list's own word for the state is not trusted: a moving job may already carry the next one.
-            jobs.update((job.id, Job(job.id, state, job.queue, job.attempt)) for job in page.jobs)
+            jobs |= {(i := job["id"]): Job(i, state, job.get("queue"), job.get("attempt")) for job in page.jobs}
             if len(jobs) > self._bound:
                 return Listing(state, finished, {}, complete=False)
         return Listing(state, finished, jobs)
 
-    def pages(self, state: str) -> Iterator[PageAnswer]:
+    def pages(self, state: str, model: type[P]) -> Iterator[P]:
         after = ""
         while True:
-            page = self.get("/api/v1/jobs", PageAnswer, {"state": state, "after": after, "limit": PAGE})
+            page = self.get("/api/v1/jobs", model, {"state": state, "after": after, "limit": PAGE})
             self.revisions.add(page.revision)
             yield page
             if page.next is None:

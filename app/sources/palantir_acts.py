@@ -17,9 +17,9 @@ from app.sources.palantir_api import (
     GoneAnswer,
     HealthAnswer,
     JobAnswer,
-    PageAnswer,
     PurgedAnswer,
     RefusedAnswer,
+    WholePageAnswer,
     parse,
 )
 
@@ -40,7 +40,7 @@ class Acts:
     def act(self, order: Order) -> Done:
         begin_s = order.seconds_left(self._act_s)
         method, path, body = _request(order)
-        answer = self._http.send(method, path, self._act_s, key=order.key, json=body, begin_s=begin_s)
+        answer = self._http.send(method, path, self._act_s, key=order.key, body=body, begin_s=begin_s)
         if not _SURE_FROM <= answer.status < _SURE_BELOW:
             raise Unsure(f"answered {answer.status}{_because(answer)}")
         return _done(order, answer) if answer.status < 300 else _not_done(order, answer)
@@ -80,7 +80,7 @@ class Acts:
         after = ""
         while True:
             query: Mapping[str, str | int] = {"state": "queued", "after": after, "limit": PAGE}
-            page = parse(PageAnswer, self._http.get("/api/v1/jobs", query).json)
+            page = parse(WholePageAnswer, self._http.get("/api/v1/jobs", query).json)
             mine = [job for job in page.jobs if job.queue in (order.target, None)]
             if any(job.queue is None or job.enqueued_at is None or job.enqueued_at < before for job in mine):
                 return None

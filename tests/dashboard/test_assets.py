@@ -1,3 +1,4 @@
+import json
 import re
 import subprocess
 import sys
@@ -95,3 +96,15 @@ def test_what_cannot_be_linked_is_said(tmp_path: Path, text: str) -> None:
     (tmp_path / "main.js").write_text(text)
     with pytest.raises(ValueError, match=r"main\.js"):
         linking.script(tmp_path, "main")
+
+
+def test_comments_behind_statements_go_and_what_only_looks_like_one_stays(tmp_path: Path) -> None:
+    texts = ['const a = "x; // y"', "const b = `z, // ${1}`", "const c = 'u{ // v'", "const d = /; [/]{2}/"]
+    lines = [f"{text}; // why" for text in texts]
+    (tmp_path / "main.js").write_text("\n".join([*lines, "export const e = [a, b, c, d.source]; // all", ""]))
+    text = linking.script(tmp_path, "main")
+    assert "why" not in text
+    assert "all" not in text
+    plain = [NODE, "-e", f"{text}console.log(JSON.stringify($main.e))"]
+    told = subprocess.run(plain, capture_output=True, text=True, check=True)
+    assert json.loads(told.stdout) == ["x; // y", "z, // 1", "u{ // v", "; [/]{2}"]
