@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "ops": {"stream", "eventlog", "accounts"},
     "commands": {"sources", "reconciliation", "eventlog", "audit", "accounts"},
     "notifications": {"commands", "reconciliation", "eventlog", "audit", "accounts", "ops"},
-    "dashboard": {"notifications", "reconciliation", "eventlog", "audit", "accounts", "rollout"},
+    "dashboard": {"notifications", "commands", "reconciliation", "eventlog", "audit", "accounts", "rollout"},
 }
 # The log itself, without its routes, knows nobody.
 LOG_ITSELF = {

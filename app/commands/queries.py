@@ -16,13 +16,14 @@ RESULTS = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which commands; all parts must fit."""
+    """Which commands; all parts must fit. `q`: somewhere in what was asked for, by whom, or in its logs."""
 
     phase: str | None = None
     action: str | None = None
     service: str | None = None
     actor: str | None = None
     target: str | None = None
+    q: str | None = None
 
 
 def page(
@@ -38,6 +39,9 @@ def page(
         CommandRow.target: wanted.target,
     }
     query = query.where(*(column == value for column, value in parts.items() if value is not None))
+    if wanted.q is not None:
+        texts = (CommandRow.asked_json, CommandRow.target, CommandRow.actor, CommandRow.logs_json)
+        query = query.where(sa.or_(*(text.icontains(wanted.q, autoescape=True) for text in texts)))
     if before is not None:
         query = query.where(sa.tuple_(CommandRow.created_at, CommandRow.id) < before)
     newest = query.order_by(CommandRow.created_at.desc(), CommandRow.id.desc()).limit(limit + 1)

@@ -1,16 +1,18 @@
-"""`/commands/run`, `/commands` and `/commands/{id}`."""
+"""`/commands/run`; what programs get of `/commands` and `/commands/{id}`, which are pages too (`command_pages`)."""
 
+from collections.abc import Sequence
 from typing import Annotated
 from urllib.parse import quote
 
 from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from sqlalchemy.orm import Session
 
 from app.accounts.access import actor, require
 from app.commands import accept, queries
 from app.commands.asked import Asked
-from app.commands.models import PHASES
+from app.commands.models import PHASES, CommandRow
 from app.db import db
 from app.errors import Problem, bad_input
 from app.sources.base import ACTIONS
@@ -24,8 +26,9 @@ Word = Annotated[str, StringConstraints(max_length=200)]
 class ListQuery(BaseModel):
     """Unknown parameters are nobody's mistake here, and ignored. `before`: `meta.next` of the page before."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, populate_by_name=True)
 
+    q: Word | None = None
     phase: Annotated[str, StringConstraints(pattern=f"^({'|'.join(PHASES)})$")] | None = None
     action: Annotated[str, StringConstraints(pattern=f"^({'|'.join(ACTIONS)})$")] | None = Field(
         None, alias="actionType"
@@ -54,26 +57,30 @@ def run() -> ResponseReturnValue:
     return answer, 202
 
 
-@bp.get("/commands")
-@require("viewer", scope="read")
 def listed() -> ResponseReturnValue:
     """The newest first; `meta.next` is the `before` of the next page."""
     asked = ListQuery.model_validate({name: value for name, value in request.args.items() if value})
-    wanted = queries.Filter(asked.phase, asked.action, asked.service, asked.actor, asked.target)
+    rows, after = page_of(db.session(), asked)
+    return jsonify(data=[queries.summary(row) for row in rows], meta={"limit": asked.limit, "next": after})
+
+
+def page_of(session: Session, asked: ListQuery) -> tuple[Sequence[CommandRow], str | None]:
+    """The commands that were asked for, and the `before` of the next page."""
+    wanted = queries.Filter(asked.phase, asked.action, asked.service, asked.actor, asked.target, asked.q)
     created_at, _, command_id = (asked.before or "").partition("_")
     key = (created_at, command_id) if asked.before else None
-    rows, after = queries.page(db.session(), wanted, key, asked.limit)
-    return jsonify(
-        data=[queries.summary(row) for row in rows],
-        meta={"limit": asked.limit, "next": f"{after[0]}_{after[1]}" if after else None},
-    )
+    rows, after = queries.page(session, wanted, key, asked.limit)
+    return rows, f"{after[0]}_{after[1]}" if after else None
 
 
-@bp.get("/commands/<command_id>")
-@require("viewer", scope="read")
-def one(command_id: str) -> ResponseReturnValue:
-    row = queries.find(db.session(), command_id)
+def found(session: Session, command_id: str) -> CommandRow:
+    row = queries.find(session, command_id)
     if row is None:
         raise Problem(404, "No such command", "Beacon knows no command of this id; they are kept for a few days.")
+    return row
+
+
+def one(command_id: str) -> ResponseReturnValue:
+    row = found(db.session(), command_id)
     after = request.args.get("resultsAfter", -1, type=int)
     return jsonify(queries.full(row, queries.results(db.session(), command_id, min(max(after, -1), 1_000_000))))

@@ -60,7 +60,7 @@ def resolve(asked: Asked) -> Scope:
 
 def _queue(asked: Asked, make: Callable[[], Source]) -> Scope:
     queue = asked.target or ""
-    found = _asked_of(make, lambda source: source.select(Filter("queued", queue), 0))
+    found = asked_of(make, lambda source: source.select(Filter("queued", queue), 0))
     _check_growth(asked, found.total)
     return Scope((Thing(queue, f"queue:{queue}", queue),), queue, at_most=asked.expected_count)
 
@@ -69,7 +69,7 @@ def _filtered(asked: Asked, make: Callable[[], Source]) -> Scope:
     wanted = asked.filter
     assert wanted is not None  # noqa: S101 -- the caller has looked
     which = Filter(wanted.state, wanted.queue, wanted.older_than)
-    found = _asked_of(make, lambda source: source.select(which, MAX_ITEMS))
+    found = asked_of(make, lambda source: source.select(which, MAX_ITEMS))
     _check_growth(asked, found.total)
     if found.total > len(found.job_ids):
         raise refusals.too_many_jobs(found.total, MAX_ITEMS)
@@ -101,7 +101,7 @@ def _queues(service_id: str, ids: list[str] | tuple[str, ...]) -> dict[str, str 
     return found
 
 
-def _asked_of(make: Callable[[], Source], question: Callable[[Source], T]) -> T:
+def asked_of(make: Callable[[], Source], question: Callable[[Source], T]) -> T:
     try:
         return ask(make, question)
     except TooMany:

@@ -1,0 +1,136 @@
+"""`/commands` and `/commands/{id}`: who gave which command, what became of it, and what was seen. JSON for programs."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from flask import Blueprint, Response, make_response, render_template, request
+from flask.typing import ResponseReturnValue
+from pydantic import ValidationError
+
+from app.accounts.access import actor, require
+from app.clock import parse_utc
+from app.commands import queries as commands
+from app.commands import routes
+from app.commands.models import CommandRow
+from app.commands.routes import ListQuery
+from app.dashboard import queries
+from app.dashboard.acting import PHASES, VERBS, CommandView
+from app.dashboard.frame import frame
+from app.db import db
+from app.errors import wants_page
+from app.reconciliation import registry
+
+bp = Blueprint("command_pages", __name__)
+
+FILTERS = ("q", "phase", "action", "service", "actor")
+ITEMS = {
+    "waiting": ("queued", "Waiting"),
+    "running": ("running", "Running"),
+    "unknown": ("timeout", "Being settled"),
+    "done": ("success", "Done"),
+    "refused": ("error", "Refused"),
+    "absent": ("error", "Not there"),
+    "failed": ("error", "Failed"),
+    "timeout": ("timeout", "No answer"),
+}
+
+
+@bp.get("/commands")
+@require("viewer", scope="read")
+def index() -> ResponseReturnValue:
+    """A page for people, `{data, meta}` for programs: the newest first, as its address asks for them."""
+    if actor().scopes is not None or not wants_page():
+        return routes.listed()
+    given = {name: request.args.get(name, "").strip() for name in FILTERS if request.args.get(name, "").strip()}
+    wanted, errors = _wanted({**given, "before": request.args.get("before", "")})
+    who, session = actor(), db.session()
+    cursor = queries.cursor(session)
+    rows, older = routes.page_of(session, wanted)
+    return _answer(
+        "commands/index.html",
+        cursor,
+        frame=frame("commands", who, cursor),
+        rows=[(row, CommandView.of(row), registry.name_of(row.service_id)) for row in rows],
+        given=given,
+        errors=errors,
+        is_first=wanted.before is None,
+        here=_address(given),
+        older=_address(given, before=older) if older else None,
+        phases=PHASES,
+        actions=VERBS,
+        services=registry.watched(session),
+    )
+
+
+@bp.get("/commands/<command_id>")
+@require("viewer", scope="read")
+def one(command_id: str) -> ResponseReturnValue:
+    if actor().scopes is not None or not wants_page():
+        return routes.one(command_id)
+    who, session = actor(), db.session()
+    cursor = queries.cursor(session)
+    row = routes.found(session, command_id)
+    after = min(max(request.args.get("resultsAfter", -1, type=int), -1), 1_000_000)
+    told = commands.full(row, commands.results(session, row.id, after))
+    return _answer(
+        "commands/command.html",
+        cursor,
+        frame=frame("commands", who, cursor),
+        row=row,
+        command=CommandView.of(row),
+        told=told,
+        name=registry.name_of(row.service_id),
+        items=ITEMS,
+        took=_took(row),
+        sides=_sides(told["before"] or {}, told["after"] or {}),
+    )
+
+
+def _wanted(given: Mapping[str, str]) -> tuple[ListQuery, list[str]]:
+    """What makes no sense is said, and not asked."""
+    asked = {name: value for name, value in given.items() if value}
+    try:
+        return ListQuery.model_validate(asked), []
+    except ValidationError as error:
+        wrong = {str(item["loc"][0]) for item in error.errors()}
+        left = {name: value for name, value in asked.items() if name not in wrong and name != "action"}
+        if "actionType" not in wrong and "action" in asked:
+            left["actionType"] = asked["action"]
+        names = sorted("action" if name == "actionType" else name for name in wrong)
+        return ListQuery.model_validate(left), [f"“{name}” is none that there is; it was left out." for name in names]
+
+
+def _address(given: Mapping[str, str], **more: str) -> str:
+    query = urlencode({**given, **more})
+    return f"/commands?{query}" if query else "/commands"
+
+
+def _took(row: CommandRow) -> str:
+    if not row.ended_at:
+        return ""
+    seconds = (_at(row.ended_at) - _at(row.created_at)).total_seconds()
+    return f"{max(0.0, seconds):,.1f} s"
+
+
+def _at(text: str) -> datetime:
+    return parse_utc(text)
+
+
+def _sides(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """What changed, and what single things were: counts by state beside each other."""
+    was, now = before.get("counts") or {}, after.get("counts") or {}
+    found = [(state, f"{was.get(state, 0):,}", f"{now.get(state, 0):,}") for state in {**was, **now} if now]
+    for name, word in (("state", "the job"), ("instanceId", "instance")):
+        if before.get(name) or after.get(name):
+            found.append((word, str(before.get(name) or "—"), str(after.get(name) or "—")))
+    return [side for side in found if side[1] != side[2]]
+
+
+def _answer(template: str, cursor: int, **context: object) -> Response:
+    response = make_response(render_template(template, **context))
+    response.headers["Beacon-Cursor"] = str(cursor)
+    response.headers["Cache-Control"] = "private, no-cache"
+    response.headers["Vary"] = "Accept, HX-Request, Cookie"
+    return response
