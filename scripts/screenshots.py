@@ -35,6 +35,10 @@ PAGES = {
     "dashboard": "/",
     "search": '/?q=state:failed+"in+queue"#changes-title',
     "service": "/services/mail",
+    "jobs": "/services/mail/jobs?state=failed",
+    "review": "/services/thumbnails/commands/review?do=purge-queue&queue=default",
+    "commands": "/commands",
+    "command": "/commands/night-thumbs-retry",
     "discrepancies": "/discrepancies",
     "audit": "/audit",
     "notifications": "/notifications",
@@ -124,11 +128,31 @@ def _happen(beacon: Beacon, services: dict[str, DemoService]) -> None:
     _wait_status(beacon, "verified", len(services))
     for event in EVENTS:
         beacon.publish([event])
+    _command(beacon, services)
     services["search"].fault("refuse", seconds=3600)
     _wait_status(beacon, "stale", 1)
     services["mail"].lose(3)
     _wait_status(beacon, "discrepancy", 1)
     beacon.publish([{"type": "job.failed", "data": {"service": "thumbnails", "jobId": "thumb_5c0a81f39d2e"}}])
+
+
+def _command(beacon: Beacon, services: dict[str, DemoService]) -> None:
+    """Somebody was up: seven jobs retried, one deleted, one that cannot be retried."""
+
+    def jobs(service: str, state: str, number: int) -> list[str]:
+        return [job["id"] for job in services[service].get("/api/v1/jobs", state=state).json()["jobs"][:number]]
+
+    _give(beacon, "night-thumbs-retry", "retry-job", "thumbnails", targets=jobs("thumbnails", "failed", 7))
+    _give(beacon, "night-mail-delete", "delete-job", "mail", target=jobs("mail", "failed", 1)[0])
+    _give(beacon, "night-mail-retry", "retry-job", "mail", target=jobs("mail", "queued", 1)[0])
+    ended = "SELECT count(*) FROM command WHERE ended_at IS NOT NULL"
+    wait_for(lambda: beacon.sql(ended)[0][0] == 3, "the commands to end", within_s=30)
+
+
+def _give(beacon: Beacon, command_id: str, action: str, service: str, **scope: Any) -> None:
+    body = {"commandId": command_id, "actionType": action, "service": service, **scope}
+    headers = beacon.bearer("bob", "command")
+    requests.post(f"{beacon.url}/commands/run", json=body, headers=headers, timeout=10).raise_for_status()
 
 
 def _wait_status(beacon: Beacon, status: str, number: int) -> None:

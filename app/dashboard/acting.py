@@ -1,7 +1,7 @@
 """What the reader may do to a service, and why not; a command as fragments and pages show it."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import quote
@@ -60,9 +60,15 @@ class Acting:
         return [(", ".join(verbs), why) for why, verbs in said.items()]
 
 
+def _line(logs: Sequence[str], failed: int) -> str:
+    """The newest line of a log; where something failed, the service's own reason before what was seen."""
+    said = [line for line in logs[-2 if failed else -1 :] if not line.startswith("asking ")]
+    return " · ".join(said)
+
+
 @dataclass(frozen=True, slots=True)
 class CommandView:
-    """A command as it is now; the same for everyone, whether rendered or pushed. `line`: its newest log line."""
+    """A command as it is now; the same for everyone, whether rendered or pushed. `line`: what was said of it last."""
 
     id: str
     phase: str
@@ -78,15 +84,13 @@ class CommandView:
 
     @classmethod
     def of(cls, row: CommandRow) -> Self:
-        lines = telling.logs_of(row)
-        line = lines[-1] if lines else ""
         about = (row.id, row.phase, row.action, row.service_id, row.target, row.actor)
+        line = _line(telling.logs_of(row), row.failed)
         return cls(*about, row.verified, row.total, row.done, row.failed, line)
 
     @classmethod
     def from_payload(cls, data: Mapping[str, Any]) -> Self:
         progress = data.get("progress") or {}
-        logs = data["logs"]
         return cls(
             data["commandId"],
             data["phase"],
@@ -98,7 +102,7 @@ class CommandView:
             progress.get("total", 1),
             progress.get("done", 0),
             progress.get("failed", 0),
-            logs[-1] if logs else "",
+            _line(data["logs"], progress.get("failed", 0)),
         )
 
     @property

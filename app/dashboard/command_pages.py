@@ -1,7 +1,6 @@
 """`/commands` and `/commands/{id}`: who gave which command, what became of it, and what was seen. JSON for programs."""
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -110,12 +109,8 @@ def _address(given: Mapping[str, str], **more: str) -> str:
 def _took(row: CommandRow) -> str:
     if not row.ended_at:
         return ""
-    seconds = (_at(row.ended_at) - _at(row.created_at)).total_seconds()
+    seconds = (parse_utc(row.ended_at) - parse_utc(row.created_at)).total_seconds()
     return f"{max(0.0, seconds):,.1f} s"
-
-
-def _at(text: str) -> datetime:
-    return parse_utc(text)
 
 
 def _sides(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[str, str, str]]:
@@ -123,8 +118,8 @@ def _sides(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[st
     was, now = before.get("counts") or {}, after.get("counts") or {}
     found = [(state, f"{was.get(state, 0):,}", f"{now.get(state, 0):,}") for state in {**was, **now} if now]
     for name, word in (("state", "the job"), ("instanceId", "instance")):
-        if before.get(name) or after.get(name):
-            found.append((word, str(before.get(name) or "—"), str(after.get(name) or "—")))
+        if after.get(name):
+            found.append((word, str(before.get(name) or "—"), str(after[name])))
     return [side for side in found if side[1] != side[2]]
 
 

@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 
 from app.audit import chain
 from app.db import write
-from tests.beacon_process import Beacon
+from tests.beacon_process import Beacon, wait_for
 from tests.browser.conftest import Visit
 from tests.browser.test_axe import AXE, serious
 
@@ -46,7 +46,7 @@ def test_entries_wait_behind_a_number_while_somebody_reads(audited: Beacon, visi
     tab = visit(audited, "alice", "/audit")
     tab.wait_state("connected")
     tab.page.mouse.wheel(0, 900)
-    tab.page.wait_for_function("scrollY > 400")
+    wait_for(lambda: tab.page.evaluate("scrollY") > 400, "the page to be scrolled")
     shown = seqs(tab.page)
     record(audited, 3)
     link = tab.page.locator("#audit-new")
