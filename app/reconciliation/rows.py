@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, cast
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from app.clock import utc_text
@@ -30,7 +31,16 @@ _sample = cast(sa.Table, CheckSample.__table__)
 _FORGET = sa.delete(_job).where(
     _job.c.service_id == sa.bindparam("service"), _job.c.job_id.in_(sa.bindparam("ids", expanding=True))
 )
-_PUT = sa.insert(_job)
+
+
+def _put(dialect: Any) -> sa.Executable:
+    """Over the row that is there, which takes half of what it takes to delete and to insert it."""
+    insert = dialect.insert(_job)
+    values = {column.name: insert.excluded[column.name] for column in _job.c if not column.primary_key}
+    return cast(sa.Executable, insert.on_conflict_do_update(index_elements=_job.primary_key.columns, set_=values))
+
+
+_PUT = {dialect.dialect.name: _put(dialect) for dialect in (sqlite, postgresql)}
 
 
 class Outdated(Exception):
@@ -77,7 +87,6 @@ def forget_jobs(session: Session, service_id: str, job_ids: Iterable[str]) -> No
 def put_jobs(session: Session, service_id: str, belief: Belief, jobs: Iterable[Job]) -> None:
     connection = session.connection()
     for part in slices(jobs, ROWS):
-        connection.execute(_FORGET, {"service": service_id, "ids": [job.id for job in part]})
         rows = [
             {
                 "service_id": service_id,
@@ -90,7 +99,7 @@ def put_jobs(session: Session, service_id: str, belief: Belief, jobs: Iterable[J
             }
             for job in part
         ]
-        connection.execute(_PUT, rows)
+        connection.execute(_PUT[connection.dialect.name], rows)
 
 
 def note_moment(row: ServiceState, heard: Heard) -> None:
