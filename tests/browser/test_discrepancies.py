@@ -115,7 +115,7 @@ def test_rows_wait_behind_a_number_while_somebody_reads(record: Beacon, service:
     wait_for(lambda: record.sql(known)[0][0] >= max(3, before), "the jobs to be known")
     shown = first_rows(tab.page)
     tab.page.mouse.wheel(0, 900)
-    tab.page.wait_for_function("scrollY > 400")
+    tab.page.wait_for_function("() => scrollY > 400")
     service.lose(1)
     link = tab.page.locator("#record-new")
     expect(link).to_have_text(re.compile(r"\d+ new"), timeout=15_000)
