@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-# Whole lines, types, and what follows the end of a statement: what looks like a comment inside a string or a pattern stays.
+# Whole lines, types, and what follows a statement: what looks like a comment inside a string or a pattern stays.
 _BLOCK = re.compile(r"^[ \t]*/\*.*?\*/[ \t]*\n", re.MULTILINE | re.DOTALL)
 _LINE = re.compile(r"^[ \t]*//.*\n", re.MULTILINE)
 _TYPE = re.compile(r"/\*\* @(?:type|param) [^*]*\*/ ")

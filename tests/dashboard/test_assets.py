@@ -92,7 +92,8 @@ def test_linked_modules_run_as_they_do_by_themselves(tmp_path: Path) -> None:
 def test_what_the_modules_lose_is_comments_alone() -> None:
     script = """
         const { tokenize } = require("espree");
-        const tokens = (text) => tokenize(text, { ecmaVersion: "latest", sourceType: "module" }).map(({ value }) => value);
+        const language = { ecmaVersion: "latest", sourceType: "module" };
+        const tokens = (text) => tokenize(text, language).map(({ value }) => value);
         const both = JSON.parse(require("node:fs").readFileSync(0, "utf8"));
         for (const [name, [whole, bare]] of Object.entries(both)) {
           require("node:assert").deepEqual(tokens(bare), tokens(whole), name);
