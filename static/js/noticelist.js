@@ -2,6 +2,7 @@
 import { JITTER_MS, leading, namesNotifications } from "./bell.js";
 import { Refetch } from "./refetch.js";
 import { refetchRegions } from "./regions.js";
+import { connectionStatus } from "./status.js";
 import { isReading } from "./use.js";
 
 /**
@@ -27,7 +28,7 @@ export function startNoticeList(prepare) {
     forced = true;
     refetch.now().then(() => scrollTo({ top: 0 })).catch(() => {});
   });
-  for (const name of ["scroll", "selectionchange", "focusout", "input"]) {
+  for (const name of ["scroll", "selectionchange", "focusout", "input", "beacon:connection"]) {
     document.addEventListener(name, () => setTimeout(() => release(refetch)), { passive: true });
   }
 }
@@ -53,7 +54,7 @@ async function look(prepare) {
 
 function mustHold() {
   const shown = table(document);
-  return shown !== null && (isLater() || isReading(shown));
+  return shown !== null && (connectionStatus.value.paused || isLater() || isReading(shown));
 }
 
 function isLater() {

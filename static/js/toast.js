@@ -30,7 +30,7 @@ export function showToast({ severity, text, sticky = false }) {
   const countdown = sticky || isFailure ? null : new Countdown(STAYS_MS, remove);
   box.append(icon(severity), words, closeButton(remove));
   watchAttention(box, countdown);
-  place(isFailure).append(box);
+  regionFor(isFailure).append(box);
   makeRoom();
   countdown?.run();
   return remove;
@@ -59,13 +59,15 @@ function makeRoom() {
   }
 }
 
+/** There from the start: what comes into the page together with its live region is not always read aloud. */
+const regions = document.getElementById("toasts") ?? makeCorner();
+
 /**
  * Two live regions, because only a failure may interrupt whoever listens.
  * @param {boolean} isFailure
  */
-function place(isFailure) {
-  const corner = document.getElementById("toasts") ?? makeCorner();
-  return /** @type {HTMLElement} */ (corner.querySelector(isFailure ? "[role=alert]" : "[role=status]"));
+function regionFor(isFailure) {
+  return /** @type {HTMLElement} */ (regions.querySelector(isFailure ? "[role=alert]" : "[role=status]"));
 }
 
 function makeCorner() {

@@ -1,5 +1,6 @@
 // @ts-check
 import { fetchChecked } from "./http.js";
+import { connectionStatus } from "./status.js";
 
 /** Sparklines: no event tells of a minute that is over, so a page that somebody looks at asks for them once a minute. */
 
@@ -23,7 +24,7 @@ export function keepTrends(fragment) {
 
 /** A failure shows by itself: the line no longer reaches to now, and the connection says why. */
 async function load() {
-  if (document.hidden) return;
+  if (document.hidden || connectionStatus.value.paused) return;
   const options = { headers: { Accept: "text/html" }, signal: AbortSignal.timeout(TIMEOUT_MS) };
   const text = await fetchChecked("/trends", options, "text/html").then((response) => response.text()).catch(() => null);
   if (text === null) return; // the end of the time may come in the middle of the answer, too

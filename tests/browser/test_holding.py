@@ -8,6 +8,7 @@ from tests.browser.conftest import Visit
 from tests.browser.tab import LIST_LENGTH, Tab
 from tests.cast import publish
 from tests.dashboard.payloads import update
+from tests.notifications.scene import notice
 
 
 def rows(beacon: Beacon, number: int) -> list[int]:
@@ -52,3 +53,27 @@ def test_a_long_pause_that_ends_while_the_page_cannot_be_loaded_loses_nothing(be
     tab.page.unroute(away)
     rows(beacon, 1)
     tab.wait_right()
+
+
+def test_the_page_of_notifications_stands_still_during_a_pause(beacon: Beacon, visit: Visit) -> None:
+    tab = visit(beacon, "alice", "/notifications", hear=True)
+    tab.wait_state("connected")
+    tab.page.keyboard.press("r")
+    expect(tab.badge).to_have_text("Paused")
+    with tab.page.expect_response(lambda answer: answer.url == tab.beacon.url + "/notifications"):
+        notice(beacon.app, "everyone", "test:holding", "Found by hand")
+    expect(tab.page.locator("#notifications-new")).to_have_text("1 new")
+    expect(tab.page.locator("tr[data-notice]", has_text="Found by hand")).to_have_count(0)
+    tab.page.keyboard.press("r")
+    expect(tab.page.locator("tr[data-notice]", has_text="Found by hand")).to_be_visible()
+
+
+def test_a_panel_that_cannot_be_loaded_says_so_and_loads_by_itself(beacon: Beacon, visit: Visit) -> None:
+    tab = visit(beacon, "alice", allow=["503"])
+    tab.wait_state("connected")
+    address = "**/notifications/panel"
+    tab.page.route(address, lambda route: route.fulfill(status=503, body="{}", content_type="application/json"))
+    tab.page.keyboard.press("n")
+    expect(tab.page.locator("#panel-body")).to_contain_text("cannot be loaded just now")
+    tab.page.unroute(address)
+    expect(tab.page.locator("#panel-body .notices")).to_be_visible(timeout=20_000)
