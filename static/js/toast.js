@@ -59,7 +59,7 @@ function makeRoom() {
   }
 }
 
-/** There from the start: what comes into the page together with its live region is not always read aloud. */
+/** There from the start: what comes into the page together with a polite region is not always read aloud. */
 const regions = document.getElementById("toasts") ?? makeCorner();
 
 /**
@@ -67,20 +67,28 @@ const regions = document.getElementById("toasts") ?? makeCorner();
  * @param {boolean} isFailure
  */
 function regionFor(isFailure) {
-  return /** @type {HTMLElement} */ (regions.querySelector(isFailure ? "[role=alert]" : "[role=status]"));
+  const role = isFailure ? "alert" : "status";
+  return regions.querySelector(`[role=${role}]`) ?? makeRegion(regions, role);
 }
 
 function makeCorner() {
   const corner = element("div", "toasts");
   corner.id = "toasts";
-  for (const role of ["status", "alert"]) {
-    const region = element("div", "toast-region");
-    region.setAttribute("role", role);
-    region.setAttribute("aria-atomic", "false");
-    corner.append(region);
-  }
+  makeRegion(corner, "status");
   document.body.append(corner);
   return corner;
+}
+
+/**
+ * @param {HTMLElement} corner
+ * @param {string} role
+ */
+function makeRegion(corner, role) {
+  const region = element("div", "toast-region");
+  region.setAttribute("role", role);
+  region.setAttribute("aria-atomic", "false");
+  corner.append(region);
+  return region;
 }
 
 /** @param {() => void} remove */
