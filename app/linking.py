@@ -9,11 +9,12 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-# Whole lines, types, and what follows a statement: what looks like a comment inside a string or a pattern stays.
+# Whole lines, types, and what follows a statement: what looks like a comment inside a string or a pattern stays. With a
+# quote in it, it might be the inside of a text.
 _BLOCK = re.compile(r"^[ \t]*/\*.*?\*/[ \t]*\n", re.MULTILINE | re.DOTALL)
 _LINE = re.compile(r"^[ \t]*//.*\n", re.MULTILINE)
 _TYPE = re.compile(r"/\*\* @(?:type|param) [^*]*\*/ ")
-_TRAILING = re.compile(r"(?<=[;{},)]) // .*$", re.MULTILINE)
+_TRAILING = re.compile(r"(?<=[;{},(\[)]) +//(?:[^'\"`\n]|\b'\b)*$", re.MULTILINE)
 _INDENT = re.compile(r"^[ \t]+|\n(?=\n)", re.MULTILINE)
 _CSS_COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 # Blanks that mean nothing in a sheet, outside of strings. Before a colon they do: `main :hover`.

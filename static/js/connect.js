@@ -26,7 +26,7 @@ const pollMs = Number(page.pollS) * 1_000;
  * @param {(message: string) => void} note
  */
 export function connect(prepare, note) {
-  if (!canFollow()) return; // the page keeps its "Not live" and its link to a refresh
+  if (!canFollow()) return; // the page keeps saying that it is not live, and its link to a refresh
   const feed = new Feed(/** @type {any} */ (window).htmx);
   const watch = { note, poison: (/** @type {unknown} */ error) => poisoned(error) };
   const delivery = new Delivery(Number(page.cursor), feed, () => refetchRegions(prepare), watch);

@@ -50,7 +50,7 @@ export function describe({ state, reason, paused, broken }) {
   if (broken) return { look: "error", word: "Display error", sentence: `Some events could not be shown and the page was loaded again instead. ${sentence}` };
   if (paused && state === "connected") return { look: "paused", word: "Paused", sentence: "You paused this tab: what comes in is kept until you resume." };
   const word = `${REASON_WORDS[reason] ?? WORDS[state] ?? state}${paused && state === "polling" ? ", paused" : ""}`; // else a list that stands still would look up to date
-  return { look: reason === "degraded" ? "reconnecting" : state, word, sentence }; // a stream without news is not what "connected" promises
+  return { look: reason === "degraded" ? "reconnecting" : state, word, sentence }; // a stream without news is not what being connected promises
 }
 
 /**
