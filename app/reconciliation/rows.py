@@ -23,6 +23,7 @@ from app.sources.base import Job, Look, Worker
 # In one statement, and where there are more of them in one transaction: some milliseconds on the event loop, which
 # nobody else may use meanwhile, because whoever wrote would wait for this very transaction.
 ROWS = 500
+ITEMS = 150  # each has its place in five indexes
 MAX_WORKERS = 500
 _WORKER_ORDER = {"dead": 0, "busy": 1, "suspended": 2, "idle": 3}
 # Rows written in bulk are never looked at again through the session that wrote them.
@@ -194,7 +195,8 @@ def tell(session: Session, row: ServiceState, known: Known, verdict: Verdict) ->
     event_id = uuid.uuid4().hex
     told = _payload(row.service_id, known, verdict, event_id)
     if verdict.turned:
-        details = verdict.details.wire() if verdict.details else None
+        # Written as text at once: it may name a hundred thousand ids.
+        details = verdict.details.model_dump_json(by_alias=True, exclude_none=True) if verdict.details else None
         session.add(
             DiscrepancyEvent(
                 id=event_id,
@@ -204,7 +206,7 @@ def tell(session: Session, row: ServiceState, known: Known, verdict: Verdict) ->
                 counts_json=canonical(verdict.counts),
                 checksum=told.checksum,
                 latency_ms=verdict.latency_ms,
-                discrepancy_details_json=json.dumps(details, ensure_ascii=False) if details else None,
+                discrepancy_details_json=details,
             )
         )
     row.flapping_json = flapping.to_text(verdict.flaps)

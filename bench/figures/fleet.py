@@ -11,7 +11,8 @@ from bench.figures.reconcile import Watching
 from bench.peers.server import Server
 from bench.processes import cpu_s
 
-WARM_S = 12.0
+WARM_WITHIN_S = 60.0
+SETTLE_S = 5.0
 AIM_PERCENT = 30.0
 
 
@@ -23,10 +24,23 @@ class Fleet(Watching):
         with self.beacon.app.app_context(), read() as session:
             return session.scalar(sa.select(sa.func.count()).select_from(CheckSample)) or 0
 
+    def wait_for_all(self) -> None:
+        """Until each service was polled: the first look of each writes all of its jobs."""
+        deadline = time.monotonic() + WARM_WITHIN_S
+        while (polled := self._polled()) < self.services:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{polled} of {self.services} services were polled within {WARM_WITHIN_S:.0f} s")
+            time.sleep(0.5)
+
+    def _polled(self) -> int:
+        with self.beacon.app.app_context(), read() as session:
+            return session.scalar(sa.select(sa.func.count(CheckSample.service_id.distinct()))) or 0
+
 
 def measure(server: Server, quick: bool) -> Reading:
     assert isinstance(server, Fleet)
-    time.sleep(WARM_S)
+    server.wait_for_all()
+    time.sleep(SETTLE_S)
     polls, before, began = server.polls(), cpu_s(server.worker), time.monotonic()
     time.sleep(10 if quick else 30)
     used, seconds = cpu_s(server.worker) - before, time.monotonic() - began
