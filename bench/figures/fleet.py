@@ -2,16 +2,11 @@
 
 import time
 
-import sqlalchemy as sa
-
-from app.db import read
-from app.reconciliation.models import CheckSample
 from bench.figure import Figure, Medians, Reading, Row, at_most, cells, ours
 from bench.figures.reconcile import Watching
 from bench.peers.server import Server
 from bench.processes import cpu_s
 
-WARM_WITHIN_S = 60.0
 SETTLE_S = 5.0
 AIM_PERCENT = 30.0
 
@@ -19,27 +14,10 @@ AIM_PERCENT = 30.0
 class Fleet(Watching):
     jobs, services = 500, 200
 
-    def polls(self) -> int:
-        """How many were recorded so far."""
-        with self.beacon.app.app_context(), read() as session:
-            return session.scalar(sa.select(sa.func.count()).select_from(CheckSample)) or 0
-
-    def wait_for_all(self) -> None:
-        """Until each service was polled: the first look of each writes all of its jobs."""
-        deadline = time.monotonic() + WARM_WITHIN_S
-        while (polled := self._polled()) < self.services:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"{polled} of {self.services} services were polled within {WARM_WITHIN_S:.0f} s")
-            time.sleep(0.5)
-
-    def _polled(self) -> int:
-        with self.beacon.app.app_context(), read() as session:
-            return session.scalar(sa.select(sa.func.count(CheckSample.service_id.distinct()))) or 0
-
 
 def measure(server: Server, quick: bool) -> Reading:
     assert isinstance(server, Fleet)
-    server.wait_for_all()
+    server.watch()
     time.sleep(SETTLE_S)
     polls, before, began = server.polls(), cpu_s(server.worker), time.monotonic()
     time.sleep(10 if quick else 30)
