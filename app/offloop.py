@@ -5,9 +5,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 from urllib.parse import quote
+from weakref import WeakKeyDictionary
 
 from gevent import get_hub
+from gevent.hub import Hub
 from gevent.monkey import is_module_patched
+from gevent.threadpool import ThreadPool
 
 # gevent runs up to 50 callbacks, each a slice of somebody's work, before it looks at a socket after `sleep(0)`. A timer
 # that is already due costs 2 µs and has every waiting socket looked at in the next turn.
@@ -57,10 +60,22 @@ def paced(items: Iterable[T]) -> Iterator[T]:
             pace.rest()
 
 
+# gevent looks names up on the threads of the hub's own pool, ten of them: a name server that does not answer holds each
+# for seconds, and whoever logs in or opens a stream would wait for all lookups of all services. Hence a pool beside it.
+_CALLS_AT_ONCE = 8
+_pools: WeakKeyDictionary[Hub, ThreadPool] = WeakKeyDictionary()
+
+
+def _pool(hub: Hub) -> ThreadPool:
+    if hub not in _pools:
+        _pools[hub] = ThreadPool(_CALLS_AT_ONCE, hub)
+    return _pools[hub]
+
+
 def call(function: Callable[..., Any], *args: Any) -> Any:
     """The result of `function`, computed on a native thread where this one is an event loop."""
     if is_module_patched("threading"):
-        return get_hub().threadpool.apply(function, args)
+        return _pool(get_hub()).apply(function, args)
     return function(*args)
 
 

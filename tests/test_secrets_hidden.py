@@ -42,6 +42,7 @@ KEPT = {("service", "password")}
 def registered(cast: Flask, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Flask:
     """A service for each way to give a password; each was polled once, in vain, with everything logged."""
     caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, "urllib3")  # an entry point that ran before has told it to be quiet
     monkeypatch.setenv("MAIL_TOKEN", f"{SECRET}-env")
     sent = [
         {"id": "plain", "url": "http://127.0.0.1:1", "password": f"{SECRET}-field"},

@@ -127,7 +127,7 @@ def belief(
     size = len(known.jobs) - len(gone) + _fresh(known, put, breathe)
     unseen = _unseen(known, kept, breathe)
     moved = _moved(known.unseen, unseen, breathe)
-    moved |= _moved(known.ended, marks, breathe)
+    moved.update(_moved(known.ended, marks, breathe))
     if moved:
         put += _unchanged(known, moved, chain(gone, [job.id for job in put]), breathe)
     return Belief(known.jobs, unseen, tuple(put), tuple(gone), marks, size)
@@ -161,11 +161,11 @@ def _unseen(known: Known, kept: Kept, breathe: Breathe) -> dict[str, datetime]:
     return unseen
 
 
-def _moved(before: Mapping[str, object], after: Mapping[str, object], breathe: Breathe) -> set[str]:
-    """The ids of which only one side knows, or something else than the other."""
-    moved: set[str] = set()
+def _moved(before: Mapping[str, object], after: Mapping[str, object], breathe: Breathe) -> dict[str, None]:
+    """The ids of which only one side knows, or something else than the other; in their order, as their rows lie."""
+    moved: dict[str, None] = {}
     for ids in slices(chain(before, after)):
-        moved.update(job_id for job_id in ids if before.get(job_id) != after.get(job_id))
+        moved.update((job_id, None) for job_id in ids if before.get(job_id) != after.get(job_id))
         breathe()
     return moved
 

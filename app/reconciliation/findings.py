@@ -1,8 +1,9 @@
 """What is wrong with a service, by kind: from open items and from what one look shows by itself. Pure."""
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import chain
 
 from app.eventlog.payloads import DiscrepancyDetails, Finding, FindingKind, LastDiscrepancy, ReconciliationUpdate
 from app.reconciliation.state import Breathe, Item, in_order, no_pause, slices
@@ -73,7 +74,8 @@ def details_of(found: Found, present: int) -> DiscrepancyDetails | None:
         return None
     missing = found.get("missing", [])
     expected = max(0, present + len(missing) - len(found.get("extra", [])))
-    return DiscrepancyDetails(expected=expected, actual=present, missing_job_ids=missing)
+    # Not looked through once more: there may be a hundred thousand, and each was checked when it was heard.
+    return DiscrepancyDetails.model_construct(expected=expected, actual=present, missing_job_ids=missing)
 
 
 def last_discrepancy(
@@ -84,7 +86,7 @@ def last_discrepancy(
     is_open = last is not None and last.closed_at is None
     if status == "discrepancy":
         named = list(last.missing_job_ids) if last and is_open else []
-        ids = bounded_ids(dict.fromkeys([*named, *missing]))
+        ids = bounded_ids(_once(chain(named, missing)))
         return LastDiscrepancy(at=last.at if last and is_open else now, missing_job_ids=ids)
     if status == "verified" and last and is_open:
         return last.model_copy(update={"closed_at": now})
@@ -120,6 +122,14 @@ def bounded_ids(ids: Iterable[str], budget: int = IDS_BYTES) -> list[str]:
             break
         taken.append(job_id)
     return taken
+
+
+def _once(ids: Iterable[str]) -> Iterator[str]:
+    met: set[str] = set()
+    for job_id in ids:
+        if job_id not in met:
+            met.add(job_id)
+            yield job_id
 
 
 def same(left: Mapping[FindingKind, Sequence[str]], told: ReconciliationUpdate | None) -> bool:

@@ -9,13 +9,14 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from itertools import chain
 
 from app import offloop
 from app.db import read
-from app.reconciliation import items, reconcile, rows, sweeping
+from app.reconciliation import comparing, items, reconcile, rows, sweeping
 from app.reconciliation.explain import Explains, explained
 from app.reconciliation.gather import Unchanged, VerifiedGatherer
 from app.reconciliation.kept import Base, KeptBeliefs
@@ -90,9 +91,9 @@ class Observer:
         except rows.NotWatched:
             self._kept.forget(service.id)
             self._lifecycle.forget(service.id)
-        held = [list(listing.jobs.values()) for listing in heard.look.listings]
+        tables = [listing.jobs for listing in heard.look.listings]
         del heard
-        self._let_go(held)
+        self._let_go(tables)
         return Outcome(answered=True)
 
     def note_silence(self, service: WatchedService) -> Outcome:
@@ -157,21 +158,41 @@ class Observer:
             absent = reconcile.suspects(known, heard, self._breathe)
         if absent:
             evidence = replace(evidence, second=self._second_look(service.source, known, heard, clock))
-        declared = {item.job_id for item in known.items.values() if item.kind != "extra"}
-        since = min((at for job_id in absent if (at := known.seen_at(job_id))), default=heard.began)
-        since = min(since, known.heard_at or since)
-        with read() as session:
-            ended = explained(session, self._explains, service.id, {*absent, *declared}, since)
-        evidence = replace(evidence, explained=ended)
+        declared = self._declared(known)
+        evidence = replace(evidence, explained=self._explained(service.id, known, heard, absent, declared))
         asked = _some(self._unanswered(evidence, absent), LOOK_UPS)
         if evidence.finished_visible is not None:
-            lost = [job_id for job_id in declared if heard.find(job_id) is None]
+            lost = comparing.in_none(declared, heard.look.listings, self._breathe)
             asked += _some(lost, min(ITEM_LOOK_UPS, LOOK_UPS - len(asked)))
         return replace(evidence, fates=_fates(service.source, asked))
 
-    def _let_go(self, held: list[list[Job]]) -> None:
+    def _declared(self, known: Known) -> list[str]:
+        declared: list[str] = []
+        for part in slices(known.items.values()):
+            declared += [item.job_id for item in part if item.kind != "extra"]
+            self._breathe()
+        return declared
+
+    def _explained(
+        self, service_id: str, known: Known, heard: Heard, absent: list[str], declared: list[str]
+    ) -> frozenset[str]:
+        """Those of them that are known to have ended since they were seen."""
+        asked: set[str] = set()
+        since = min(heard.began, known.heard_at or heard.began)
+        for ids in slices(chain(absent, declared)):
+            asked.update(ids)
+            self._breathe()
+        for ids in slices(absent):
+            since = min([since, *(at for job_id in ids if (at := known.seen_at(job_id)))])
+            self._breathe()
+        with read() as session:
+            return explained(session, self._explains, service_id, asked, since)
+
+    def _let_go(self, tables: list[Mapping[str, Job]]) -> None:
         """Free in slices what nobody else holds any more: a hundred thousand jobs in one go would take 15 ms."""
-        for jobs in held:
+        while tables:
+            jobs = list(tables.pop().values())  # its table goes, its jobs stay
+            self._breathe()
             while jobs:
                 del jobs[-SLICE:]
                 self._breathe()

@@ -1,7 +1,12 @@
 // @ts-check
+import { Refused } from "./http.js";
+
+/** A look that failed is made up for after about so long: no event may come that asks for another one. */
+const RETRY_MS = 5_000;
+
 /**
  * Looks again a little after it was asked to: however often within that time, it looks once; asked while it looks,
- * once more. A look that fails is tried again by the next one who asks.
+ * once more. A look that fails is tried again, but for one that needs a login first.
  */
 export class Refetch {
   #look;
@@ -22,7 +27,7 @@ export class Refetch {
 
   soon() {
     if (this.#looking) this.#again = true;
-    else this.#timer ??= setTimeout(() => this.now(), Math.random() * this.#spreadMs);
+    else this.#after(Math.random() * this.#spreadMs);
   }
 
   async now() {
@@ -33,10 +38,22 @@ export class Refetch {
       return;
     }
     this.#looking = true;
-    await this.#look().catch(() => {}); // what is shown stays; the connection's own state says what is wrong
+    await this.#look().catch((error) => this.#failed(error)); // what is shown stays; the connection's own state says what is wrong
     this.#looking = false;
     if (!this.#again) return;
     this.#again = false;
     this.soon();
+  }
+
+  /** @param {unknown} error */
+  #failed(error) {
+    if (error instanceof Refused && error.status === 401) return;
+    const asked = error instanceof Refused ? (error.retryAfterMs ?? 0) : 0;
+    this.#after(Math.max(asked, RETRY_MS * (0.8 + 0.4 * Math.random())));
+  }
+
+  /** @param {number} ms */
+  #after(ms) {
+    this.#timer ??= setTimeout(() => this.now(), ms);
   }
 }

@@ -30,7 +30,7 @@ export function showToast({ severity, text, sticky = false }) {
   const countdown = sticky || isFailure ? null : new Countdown(STAYS_MS, remove);
   box.append(icon(severity), words, closeButton(remove));
   watchAttention(box, countdown);
-  place(isFailure).append(box);
+  regionFor(isFailure).append(box);
   makeRoom();
   countdown?.run();
   return remove;
@@ -59,26 +59,36 @@ function makeRoom() {
   }
 }
 
+/** There from the start: what comes into the page together with a polite region is not always read aloud. */
+const regions = document.getElementById("toasts") ?? makeCorner();
+
 /**
  * Two live regions, because only a failure may interrupt whoever listens.
  * @param {boolean} isFailure
  */
-function place(isFailure) {
-  const corner = document.getElementById("toasts") ?? makeCorner();
-  return /** @type {HTMLElement} */ (corner.querySelector(isFailure ? "[role=alert]" : "[role=status]"));
+function regionFor(isFailure) {
+  const role = isFailure ? "alert" : "status";
+  return regions.querySelector(`[role=${role}]`) ?? makeRegion(regions, role);
 }
 
 function makeCorner() {
   const corner = element("div", "toasts");
   corner.id = "toasts";
-  for (const role of ["status", "alert"]) {
-    const region = element("div", "toast-region");
-    region.setAttribute("role", role);
-    region.setAttribute("aria-atomic", "false");
-    corner.append(region);
-  }
+  makeRegion(corner, "status");
   document.body.append(corner);
   return corner;
+}
+
+/**
+ * @param {HTMLElement} corner
+ * @param {string} role
+ */
+function makeRegion(corner, role) {
+  const region = element("div", "toast-region");
+  region.setAttribute("role", role);
+  region.setAttribute("aria-atomic", "false");
+  corner.append(region);
+  return region;
 }
 
 /** @param {() => void} remove */

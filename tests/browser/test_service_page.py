@@ -112,4 +112,4 @@ def test_the_footer_counts_the_open_streams_of_everybody(troubled: Beacon, visit
         return "2 open streams" in page.locator("#cost").inner_text()
 
     wait_for(look, "the workers to have told of two streams", every_s=0.3)
-    assert "0 polls" not in page.locator("#cost").inner_text()
+    assert ": 0 polls" not in page.locator("#cost").inner_text()

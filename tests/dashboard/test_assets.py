@@ -89,6 +89,21 @@ def test_linked_modules_run_as_they_do_by_themselves(tmp_path: Path) -> None:
     assert done.stdout == "1 3 //\n"
 
 
+def test_what_the_modules_lose_is_comments_alone() -> None:
+    script = """
+        const { tokenize } = require("espree");
+        const language = { ecmaVersion: "latest", sourceType: "module" };
+        const tokens = (text) => tokenize(text, language).map(({ value }) => value);
+        const both = JSON.parse(require("node:fs").readFileSync(0, "utf8"));
+        for (const [name, [whole, bare]] of Object.entries(both)) {
+          require("node:assert").deepEqual(tokens(bare), tokens(whole), name);
+        }"""
+    sources = {path.name: path.read_text() for path in (FOLDER / "js").glob("*.js")}
+    both = {name: [text, linking.bare(text)] for name, text in sources.items()}
+    subprocess.run([NODE, "-e", script], input=json.dumps(both), check=True, text=True, cwd=FOLDER.parent)
+    assert not [name for name, (_, bare) in both.items() if re.search(r"/\*|(?<!:)//(?! eslint)", bare)]
+
+
 @pytest.mark.parametrize(
     "text", ['import x from "./a.js";\n', "export default 1;\n", 'import { a } from "./main.js";\n']
 )

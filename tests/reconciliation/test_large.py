@@ -135,7 +135,7 @@ def test_a_great_loss_is_declared_in_short_transactions_and_told_once(desk: Desk
     desk.observe(look(queued=ids(MANY)))
     with transactions() as sizes:
         desk.observe(look())
-    assert (sum(sizes), max(sizes)) == (MANY, rows.ROWS)
+    assert (sum(sizes), max(sizes)) == (MANY, rows.ITEMS)
     assert (len(desk.items), desk.known) == (MANY, {})
     assert desk.told["discrepancyDetails"]["expected"] == MANY
     assert [row.status for row in desk.record] == ["verified", "discrepancy"]
