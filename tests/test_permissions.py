@@ -69,6 +69,7 @@ TABLE: Mapping[str, Who] = {
     "PATCH /services/<service_id>": "admin",
     "DELETE /services/<service_id>": "admin",
     "GET /services/<service_id>": "viewer",
+    "GET /services/<service_id>/commands": "viewer",
     "POST /services/<service_id>/commands": "operator",
     "GET /services/<service_id>/commands/review": "operator",
     "POST /services/<service_id>/discrepancies/accept": "operator",

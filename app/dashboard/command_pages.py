@@ -42,11 +42,22 @@ def index() -> ResponseReturnValue:
     """A page for people, `{data, meta}` for programs: the newest first, as its address asks for them."""
     if actor().scopes is not None or not wants_page():
         return routes.listed()
-    given = {name: request.args.get(name, "").strip() for name in FILTERS if request.args.get(name, "").strip()}
+    return _list({name: text for name in FILTERS if (text := request.args.get(name, "").strip())})
+
+
+@bp.get("/services/<service_id>/commands")
+@require("viewer")
+def of_service(service_id: str) -> ResponseReturnValue:
+    """What a review that was posted there leaves in the address bar: loaded again, it is what was given so far."""
+    return _list({"service": service_id[:200]})
+
+
+def _list(given: dict[str, str]) -> Response:
     wanted, errors = _wanted({**given, "before": request.args.get("before", "")})
     who, session = actor(), db.session()
     cursor = queries.cursor(session)
     rows, older = routes.page_of(session, wanted)
+    newest = rows if wanted.before is None else routes.page_of(session, wanted.model_copy(update={"before": None}))[0]
     return _answer(
         "commands/index.html",
         cursor,
@@ -55,6 +66,7 @@ def index() -> ResponseReturnValue:
         given=given,
         errors=errors,
         is_first=wanted.before is None,
+        head=newest[0].id if newest else "",
         here=_address(given),
         older=_address(given, before=older) if older else None,
         phases=PHASES,

@@ -224,6 +224,10 @@ def test_the_list_is_what_its_address_asks_for(idle: OperatorDesk) -> None:
     assert listed("") == listed("?phase=queued&action=retry-job&service=mail&actor=bob") == both
     assert listed(f"?q={jobs[0].upper()}") == ["intent-0000"]
     assert listed("?phase=error") == listed("?actor=alice") == listed("?q=%25") == []
+    assert (
+        'data-later data-head="intent-0001"' in reader.get("/commands?before=2000-01-01T00:00:00.000Z_intent-0001").text
+    )
+    assert re.findall(r'data-row="([^"]+)"', reader.get("/services/mail/commands").text) == both
     wrong = reader.get("/commands?phase=sideways&actor=bob")
     assert "“phase” is none that there is" in words(wrong)
     assert re.findall(r'data-row="([^"]+)"', wrong.text) == both

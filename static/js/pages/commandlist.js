@@ -11,7 +11,7 @@ const COMMANDS = {
   list: (root) => root.querySelector("#commands"),
   wants: (region) => region.startsWith("commands"),
   isLater: (list) => list.hasAttribute("data-later"),
-  newOn: (shown, fresh) => (COMMANDS.isLater(shown) ? Number(rows(fresh)[0] !== rows(shown)[0] && fresh.dataset.rows !== shown.dataset.rows) : rows(fresh).filter((row) => !rows(shown).includes(row)).length),
+  newOn: (shown, fresh) => (COMMANDS.isLater(shown) ? Number(fresh.dataset.head !== shown.dataset.head) : rows(fresh).filter((row) => !rows(shown).includes(row)).length),
 };
 
 const held = new HeldList(COMMANDS, JITTER_MS);
