@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
-from flask import Blueprint, Response, make_response, render_template, request
+from flask import Blueprint, Response, request
 from flask.typing import ResponseReturnValue
 from pydantic import ValidationError
 
@@ -16,7 +16,7 @@ from app.commands.models import CommandRow
 from app.commands.routes import ListQuery
 from app.dashboard import queries
 from app.dashboard.acting import PHASES, VERBS, CommandView
-from app.dashboard.frame import frame
+from app.dashboard.frame import frame, rendered
 from app.db import db
 from app.errors import wants_page
 from app.reconciliation import registry
@@ -58,7 +58,7 @@ def _list(given: dict[str, str]) -> Response:
     cursor = queries.cursor(session)
     rows, older = routes.page_of(session, wanted)
     newest = rows if wanted.before is None else routes.page_of(session, wanted.model_copy(update={"before": None}))[0]
-    return _answer(
+    return rendered(
         "commands/index.html",
         cursor,
         frame=frame("commands", who, cursor),
@@ -85,7 +85,7 @@ def one(command_id: str) -> ResponseReturnValue:
     row = routes.found(session, command_id)
     after = min(max(request.args.get("resultsAfter", -1, type=int), -1), 1_000_000)
     told = commands.full(row, commands.results(session, row.id, after))
-    return _answer(
+    return rendered(
         "commands/command.html",
         cursor,
         frame=frame("commands", who, cursor),
@@ -133,11 +133,3 @@ def _sides(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[st
         if after.get(name):
             found.append((word, str(before.get(name) or "—"), str(after[name])))
     return [side for side in found if side[1] != side[2]]
-
-
-def _answer(template: str, cursor: int, **context: object) -> Response:
-    response = make_response(render_template(template, **context))
-    response.headers["Beacon-Cursor"] = str(cursor)
-    response.headers["Cache-Control"] = "private, no-cache"
-    response.headers["Vary"] = "Accept, HX-Request, Cookie"
-    return response

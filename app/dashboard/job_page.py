@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from flask import Blueprint, Response, make_response, render_template, request
+from flask import Blueprint, request
 from flask.typing import ResponseReturnValue
 
 from app.accounts.access import actor, require
@@ -12,7 +12,7 @@ from app.commands.scope import MAX_ITEMS
 from app.dashboard import queries, wording
 from app.dashboard.acting import RETRIED, Acting, CommandView
 from app.dashboard.contexts import service_href
-from app.dashboard.frame import frame
+from app.dashboard.frame import frame, rendered
 from app.db import db
 from app.errors import Problem, wants_page
 from app.reconciliation import differences, job_routes
@@ -54,7 +54,8 @@ def index(service_id: str) -> ResponseReturnValue:
     }
     found, why = _found(service_id, state, queue, page)
     rows = _rows(service_id, found.job_ids[(page - 1) * PAGE :])
-    return _answer(
+    return rendered(
+        "dashboard/jobs.html",
         cursor,
         **context,
         state=state,
@@ -98,11 +99,3 @@ def _rows(service_id: str, job_ids: tuple[str, ...]) -> list[Row]:
 def _address(service_id: str, state: str, queue: str, page: int) -> str:
     pairs = {"state": state, **({"queue": queue} if queue else {}), **({"page": page} if page > 1 else {})}
     return f"{service_href(service_id)}/jobs?{urlencode(pairs)}"
-
-
-def _answer(cursor: int, **context: object) -> Response:
-    response = make_response(render_template("dashboard/jobs.html", **context))
-    response.headers["Beacon-Cursor"] = str(cursor)
-    response.headers["Cache-Control"] = "private, no-cache"
-    response.headers["Vary"] = "Accept, HX-Request, Cookie"
-    return response

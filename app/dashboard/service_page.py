@@ -1,6 +1,6 @@
 """`/services/{id}`: is what I see true, what differs and what is known of it, how it was, and who works on it."""
 
-from flask import Blueprint, Response, make_response, render_template, request
+from flask import Blueprint, Response, request
 
 from app.accounts.access import actor, require
 from app.clock import utc_text
@@ -9,7 +9,7 @@ from app.config import current_settings
 from app.dashboard import history, queries, trends
 from app.dashboard.acting import Acting, CommandView
 from app.dashboard.contexts import Board, service_href
-from app.dashboard.frame import aged_after, frame
+from app.dashboard.frame import aged_after, frame, rendered
 from app.dashboard.service_view import ServiceView, view
 from app.db import db
 from app.errors import Problem
@@ -29,7 +29,7 @@ def index(service_id: str) -> Response:
     cursor = queries.cursor(session)
     found = view(session, _watched(service_id), who.viewer, aged_after())
     may_accept = who.has_role("operator")
-    return _answer(
+    return rendered(
         "dashboard/service.html",
         cursor,
         frame=frame("service", who, cursor, has_form=may_accept and found.has_form),
@@ -61,7 +61,7 @@ def stuck(service_id: str) -> Response:
     acting = Acting.of(who, watched.service)
     told = stuck_jobs(watched.service, name, current_settings().job_list_bound)
     template = "dashboard/_service_stuck.html" if is_part else "dashboard/stuck.html"
-    return _answer(
+    return rendered(
         template,
         cursor,
         frame=page,
@@ -92,11 +92,3 @@ def _address(found: ServiceView, **changed: str) -> str:
     given = {name: request.args.get(name, "") for name in usual} | changed
     pairs = [f"{name}={value}" for name, value in given.items() if value.isalpha() and value != usual[name]]
     return f"{found.tile.href}?{'&'.join(pairs)}" if pairs else found.tile.href
-
-
-def _answer(template: str, cursor: int, **context: object) -> Response:
-    response = make_response(render_template(template, **context))
-    response.headers["Beacon-Cursor"] = str(cursor)
-    response.headers["Cache-Control"] = "private, no-cache"
-    response.headers["Vary"] = "Accept, HX-Request, Cookie"
-    return response

@@ -140,7 +140,7 @@ def test_lists_numbers_and_words_arrive_as_the_kind_wants_them(ada: Browser) -> 
         finished_visible_for_s="none",
     )
     assert sent.status_code == 303
-    assert ada.row("jobs").options_json == '{"queues":["mail","out"],"finished_visible_for_s":"none"}'
+    assert ada.row("jobs").options_json == '{"queues":["mail","out"],"finished_visible_for_s":"none","supervised":false}'
     assert "mail\nout</textarea>" in ada.get(f"{PAGE}/jobs")
 
 
@@ -227,7 +227,7 @@ def test_removing_names_what_is_forgotten_and_what_stays_and_then_does_it(ada: B
     assert ada.send(f"{PAGE}/mail/remove").status_code == 404
     with ada.app.app_context(), read() as session:
         kinds_of = list(session.scalars(sa.select(AuditRow.action_type).where(AuditRow.actor == "ada")))
-    assert kinds_of == ["service-remove"]
+    assert kinds_of == ["login", "service-remove"]
 
 
 def test_a_form_without_its_token_changes_nothing(ada: Browser) -> None:
