@@ -140,7 +140,9 @@ def test_lists_numbers_and_words_arrive_as_the_kind_wants_them(ada: Browser) -> 
         finished_visible_for_s="none",
     )
     assert sent.status_code == 303
-    assert ada.row("jobs").options_json == '{"queues":["mail","out"],"finished_visible_for_s":"none","supervised":false}'
+    assert (
+        ada.row("jobs").options_json == '{"queues":["mail","out"],"finished_visible_for_s":"none","supervised":false}'
+    )
     assert "mail\nout</textarea>" in ada.get(f"{PAGE}/jobs")
 
 
