@@ -26,6 +26,7 @@ def record(beacon: Beacon) -> Beacon:
 
 
 def first_rows(page: Page) -> list[str]:
+    page.wait_for_load_state("domcontentloaded")  # a click ends when the next page begins
     found: list[str] = page.locator("#record [data-row]").evaluate_all("all => all.map((row) => row.dataset.row)")
     return found
 
