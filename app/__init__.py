@@ -4,7 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from flask import Flask
-from flask_migrate import Migrate
 
 from app import assets, compression, errors, rates
 from app.accounts import access, sessions, token_routes, user_routes
@@ -108,8 +107,6 @@ def _database(app: Flask) -> None:
     db.init_app(app)
     with app.app_context():
         configure_engine(db.engine)
-    # Batch mode would recreate tables and lose their triggers.
-    Migrate(app, db, directory=str(ROOT / "migrations"), render_as_batch=False)
 
 
 def _people(app: Flask) -> None:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -101,7 +102,7 @@ class Beacon:
                 stderr=log,
                 start_new_session=True,
             )
-        wait_for(self.is_ready, f"a ready server; its log: {self.log_text()[-2000:]}", START_S)
+        wait_for(self.is_ready, f"a ready server; its log: {self.log_text()[-2000:]}", START_S, every_s=0.05)
 
     def stop(self, sig: int = signal.SIGTERM, within_s: float = 20.0) -> None:
         process = self._process
@@ -173,6 +174,15 @@ class Beacon:
         assert answer.status_code == 201, answer.text
         ids: list[int] = answer.json()["ids"]
         return ids
+
+    def say(self, text: str, severity: str = "warning", minutes: float = 30) -> str:
+        """An operator's message to everyone; says its id."""
+        ends = datetime.now(UTC) + timedelta(minutes=minutes)
+        message = {"text": text, "severity": severity, "expiresAt": ends.isoformat()}
+        headers = self.bearer("bob", "command")
+        answer = requests.post(f"{self.url}/api/flash", json=message, headers=headers, timeout=10)
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["id"])
 
     def log_in(self, user: str) -> requests.Session:
         """A browser's session: the form with its CSRF token, as a person would send it."""

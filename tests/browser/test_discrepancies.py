@@ -26,6 +26,7 @@ def record(beacon: Beacon) -> Beacon:
 
 
 def first_rows(page: Page) -> list[str]:
+    page.wait_for_load_state("domcontentloaded")  # a click ends when the next page begins
     found: list[str] = page.locator("#record [data-row]").evaluate_all("all => all.map((row) => row.dataset.row)")
     return found
 
@@ -156,11 +157,12 @@ def test_a_copied_address_shows_the_same_and_back_works(record: Beacon, visit: V
 
 
 def test_on_a_phone_nothing_is_wider_than_the_screen_and_axe_finds_nothing(record: Beacon, visit: Visit) -> None:
-    for options in (PHONE, {}, {"color_scheme": "dark"}):
+    for options in (PHONE, {}):
+        tab = visit(record, "bob", None, bypass_csp=True, **options)
         for path in ("/discrepancies", "/discrepancies?q=colour:red"):
-            tab = visit(record, "bob", path, bypass_csp=True, **options)
+            tab.goto(path)
             tab.wait_state("connected")
             if options is PHONE:
                 assert tab.page.evaluate("document.documentElement.scrollWidth") == 360
             tab.page.add_script_tag(path=str(AXE))
-            assert serious(tab.page) == []
+            assert serious(tab.page) == [], (path, options)

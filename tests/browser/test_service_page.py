@@ -62,7 +62,7 @@ def test_the_graph_says_its_sentence_and_its_span_is_a_link(troubled: Beacon, vi
 
 
 def test_axe_finds_nothing_and_a_phone_shows_all_of_it(troubled: Beacon, visit: Visit) -> None:
-    for options in (PHONE, {}, {"color_scheme": "dark"}):
+    for options in (PHONE, {}):
         tab = visit(troubled, "bob", "/services/mail", bypass_csp=True, **options)
         tab.wait_state("connected")
         expect(tab.page.locator("#stuck .scope")).to_be_visible(timeout=10_000)
