@@ -12,7 +12,7 @@ _SECRET = re.compile(
     re.IGNORECASE,
 )
 # A password within an address, and a token of Beacon's own wherever it stands.
-_IN_ADDRESS = re.compile(r"(?<=://)([^/\s:@]*):([^/\s@]+)@")
+_IN_ADDRESS = re.compile(r"(?<=://)([^/\s:@]*):([^/\s]+)@")
 _OWN_TOKEN = re.compile(r"\bbcn_[A-Za-z0-9_-]{16,}")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 # What is said of a secret without telling it.
