@@ -29,7 +29,7 @@ from app.sources.lease import Lease  # noqa: E402
 from app.sources.palantir import PalantirSource  # noqa: E402
 
 BOUND = 1_000_000
-STEADY = 5
+STEADY = 3
 
 
 class Turns:
