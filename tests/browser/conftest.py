@@ -15,6 +15,7 @@ from tests.beacon_process import Beacon, servers
 from tests.browser.plain_chromium import PlainChromium
 from tests.browser.tab import HEAR, Tab, Trouble
 from tests.demo_process import DemoService, start_demo
+from tests.nursery import Nursery
 
 MakeBeacon = Callable[..., Beacon]
 StartService = Callable[[], DemoService]
@@ -61,6 +62,15 @@ def browser() -> Iterator[Browser]:
         launched = playwright.chromium.launch(executable_path=chromium, args=arguments)
         yield launched
         launched.close()
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _nursery() -> Iterator[None]:
+    """How a server starts is tested elsewhere."""
+    Beacon.nursery = Nursery()
+    yield
+    Beacon.nursery.close()
+    Beacon.nursery = None
 
 
 @pytest.fixture
