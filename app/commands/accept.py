@@ -22,7 +22,7 @@ from app.reconciliation.models import Service
 
 MOST_A_USER = 5
 MOST_A_SERVICE = 20
-ROWS = 500
+ROWS = 200
 
 
 @dataclass(frozen=True, slots=True)

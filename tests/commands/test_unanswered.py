@@ -33,7 +33,10 @@ class Remembers(Script):
 
 
 class TestNobodyAnswers:
-    def test_an_order_that_never_arrived_is_known_not_to_have_been_done(self, scene: Scene) -> None:
+    def test_an_order_that_never_arrived_is_known_not_to_have_been_done(
+        self, scene: Scene, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(execute, "SETTLE_S", 20.0)  # however slow the machine: it ends with the answer
         scene.script = Remembers(acts=[Unsure("closed the connection")])
         command_id = scene.give("j1")
         assert scene.run(command_id) == "error"
