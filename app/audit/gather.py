@@ -50,8 +50,8 @@ def network(address: str) -> str:
     return str(ipaddress.ip_network((found, 64), strict=False))
 
 
-def note(session: Session, attempt: Attempt, times: int = 1) -> None:
-    """Inside `db.write()`: the first of its minute becomes an entry, the others are counted."""
+def note(session: Session, attempt: Attempt, times: int = 1, full: chain.Entry | None = None) -> None:
+    """Inside `db.write()`: the first of its minute becomes an entry, `full` where that tells more, the others count."""
     if session.get_bind().dialect.name == "postgresql":
         session.execute(sa.text("SELECT pg_advisory_xact_lock(4207001)"))  # the chain's own: one writer of both
     minute = utc_text()[:16]
@@ -64,7 +64,7 @@ def note(session: Session, attempt: Attempt, times: int = 1) -> None:
         return
     values = dict(zip(("action_type", "actor", "target", "origin"), _key(attempt), strict=True))
     session.add(Gathered(**values, minute=minute, count=times - 1))
-    chain.record(session, _entry(attempt))
+    chain.record(session, full or _entry(attempt))
 
 
 def tell(now: str | None = None) -> int:

@@ -1,8 +1,7 @@
 """Taking a command on, once for its id: its rows, its audit entry and its event in one commit."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -15,13 +14,15 @@ from app.commands.asked import Asked
 from app.commands.models import CommandRow, ItemRow
 from app.commands.scope import Scope, resolve
 from app.db import read, write
+from app.errors import Problem
 from app.eventlog.append import append
+from app.offloop import breathe
+from app.reconciliation.load import database_now
 from app.reconciliation.models import Service
 
 MOST_A_USER = 5
 MOST_A_SERVICE = 20
-ROWS = 500
-_item = cast(sa.Table, ItemRow.__table__)
+ROWS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,18 +33,22 @@ class Taken:
 
 def take_on(asked: Asked, actor: str, address: str | None = None) -> Taken:
     """The command and its phase now, whether it was taken on just now or before. Raises `Refused` and `Problem`."""
-    earlier = _earlier(asked, actor)
-    if earlier is not None:
-        return earlier
     try:
-        return _claim(asked, resolve(asked), actor, address)
-    except refusals.Refused as refused:
+        return _earlier(asked, actor) or _first(asked, actor)
+    except Problem as problem:
+        refusals.record(problem, asked, actor, address)
+        raise
+
+
+def _first(asked: Asked, actor: str) -> Taken:
+    try:
+        return _claim(asked, resolve(asked), actor)
+    except refusals.Refused:
         # The same command may have been taken on meanwhile, and may be what this one stumbled over.
         earlier = _earlier(asked, actor)
-        if earlier is not None:
-            return earlier
-        refusals.record(refused, asked, actor)
-        raise
+        if earlier is None:
+            raise
+        return earlier
 
 
 def _earlier(asked: Asked, actor: str) -> Taken | None:
@@ -60,13 +65,13 @@ def _known(session: Session, asked: Asked, actor: str) -> Taken | None:
     return Taken(row.id, row.phase)
 
 
-def _claim(asked: Asked, scope: Scope, actor: str, address: str | None) -> Taken:
+def _claim(asked: Asked, scope: Scope, actor: str) -> Taken:
     """One statement decides who is first. Whatever is refused after it takes it back with the transaction."""
     with write() as session:
         if session.get_bind().dialect.name == "postgresql":
             # What is counted here must still be so at the commit; SQLite's write() has one writer anyway.
             session.execute(sa.text("SELECT pg_advisory_xact_lock(4207005)"))
-        if not _insert(session, CommandRow, [_row(asked, scope, actor)]):
+        if not _insert(session, _row(asked, scope, actor, utc_text(database_now(session)))):
             known = _known(session, asked, actor)
             assert known is not None  # noqa: S101 -- the insert has just met it
             return known
@@ -84,14 +89,15 @@ def _claim(asked: Asked, scope: Scope, actor: str, address: str | None) -> Taken
             target,
             stage="accepted",
             command_id=row.id,
-            params={**params, "address": address} if address else params,
+            params=params,
         )
         row.accepted_audit_id = chain.record(session, entry)
         append(session, [telling.event(row)])
         return Taken(row.id, row.phase)
 
 
-def _row(asked: Asked, scope: Scope, actor: str) -> dict[str, Any]:
+def _row(asked: Asked, scope: Scope, actor: str, at: str) -> dict[str, Any]:
+    """`at`: by the database's clock, as whoever takes it asks how old it is."""
     return {
         "id": asked.command_id,
         "body_hash": asked.hash,
@@ -101,7 +107,7 @@ def _row(asked: Asked, scope: Scope, actor: str) -> dict[str, Any]:
         "target": scope.words,
         "actor": actor,
         "phase": "queued",
-        "created_at": utc_text(),
+        "created_at": at,
         "total": len(scope.things),
         "at_most": scope.at_most,
     }
@@ -131,32 +137,28 @@ def _check_overlap(session: Session, asked: Asked, scope: Scope) -> None:
 
 def _hold(session: Session, asked: Asked, scope: Scope) -> None:
     """One open item for each thing, by the unique index: what is missing afterwards belongs to another command."""
-    things = list(enumerate(scope.things))
-    for start in range(0, len(things), ROWS):
-        part = things[start : start + ROWS]
-        rows = [
-            {
-                "command_id": asked.command_id,
-                "place": place,
-                "service_id": asked.service,
-                "action": asked.action_type,
-                "target": thing.target,
-                "queue": thing.queue,
-                "hold": thing.hold,
-                "held": True,
-                "state": "waiting",
-            }
-            for place, thing in part
-        ]
-        if _insert(session, ItemRow, rows) < len(rows):
-            holds = [thing.hold for _, thing in part]
-            taken = sa.select(_item.c.command_id).where(
-                _item.c.service_id == asked.service,
-                _item.c.held,
-                _item.c.hold.in_(holds),
-                _item.c.command_id != asked.command_id,
-            )
-            _refuse(session, session.scalar(taken.limit(1)))
+    common = {"command_id": asked.command_id, "service_id": asked.service, "action": asked.action_type}
+    waits = {**common, "held": True, "state": "waiting"}
+    rows = [
+        {**waits, "place": place, "target": thing.target, "queue": thing.queue, "hold": thing.hold}
+        for place, thing in enumerate(scope.things)
+    ]
+    # Many sets of values for one statement: as one statement with many values it takes half a second to compile.
+    statement = _unless_there(session, ItemRow)
+    for start in range(0, len(rows), ROWS):
+        session.connection().execute(statement, rows[start : start + ROWS])
+        breathe()
+    mine = sa.select(sa.func.count()).select_from(ItemRow).where(ItemRow.command_id == asked.command_id)
+    if session.scalar(mine) == len(rows):
+        return
+    for start in range(0, len(rows), ROWS):
+        taken = sa.select(ItemRow.command_id).where(
+            ItemRow.service_id == asked.service,
+            ItemRow.held,
+            ItemRow.hold.in_([thing.hold for thing in scope.things[start : start + ROWS]]),
+            ItemRow.command_id != asked.command_id,
+        )
+        _refuse(session, session.scalar(taken.limit(1)))
 
 
 def _refuse(session: Session, command_id: str | None) -> None:
@@ -165,8 +167,12 @@ def _refuse(session: Session, command_id: str | None) -> None:
         raise refusals.overlapping(command_id, f"{other.action} of {other.target} by {other.actor}")
 
 
-def _insert(session: Session, model: type[Any], rows: Sequence[dict[str, Any]]) -> int:
-    """How many of `rows` met no conflict: returned and counted, because drivers do not agree on `rowcount` here."""
+def _insert(session: Session, row: dict[str, Any]) -> bool:
+    """Whether the id was free: returned by the statement, because drivers do not agree on `rowcount` here."""
+    statement = _unless_there(session, CommandRow).values(row).returning(CommandRow.id)
+    return session.connection().execute(statement).one_or_none() is not None
+
+
+def _unless_there(session: Session, model: type[Any]) -> Any:
     dialect = sqlite if session.get_bind().dialect.name == "sqlite" else postgresql
-    statement = dialect.insert(model.__table__).values(list(rows)).on_conflict_do_nothing()
-    return len(session.connection().execute(statement.returning(sa.literal(1))).all())
+    return dialect.insert(model.__table__).on_conflict_do_nothing()

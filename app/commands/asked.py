@@ -21,7 +21,7 @@ def _printable(text: str) -> str:
 
 CommandId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{7,63}$")]
 Target = Annotated[str, StringConstraints(min_length=1, max_length=MAX_JOB_ID_CHARS), AfterValidator(_printable)]
-Word = Annotated[str, StringConstraints(min_length=1, max_length=100)]
+Word = Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(_printable)]
 
 
 class _Model(BaseModel):
@@ -47,7 +47,7 @@ class Asked(_Model):
 
     command_id: CommandId
     action_type: Action
-    service: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    service: Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_printable)]
     target: Target | None = None
     targets: list[Target] | None = Field(None, min_length=1, max_length=MAX_TARGETS)
     filter: WantedFilter | None = None

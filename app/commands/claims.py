@@ -4,7 +4,8 @@ A runner may be stopped for minutes and go on in the middle of a function. So ev
 begins with `Claim.guard`: whoever came too late changes nothing, and asks no service for anything.
 """
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -19,8 +20,9 @@ from app.eventlog.append import append
 from app.reconciliation.load import database_now
 
 LEASE_S = 9.0
-# Begun so often by runners that then died: something in it kills them.
-MOST_TAKES = 10
+LOOKED_AT = 200
+# Taken so often from runners that had died: something in it kills them.
+MOST_CRASHES = 10
 
 
 class Lost(Exception):
@@ -34,6 +36,7 @@ class Claim:
     command_id: str
     runner: str
     fence: int
+    service_id: str = ""
 
     def guard(self, session: Session) -> CommandRow:
         """The command's row, locked, with a fresh lease: the first statement of every transaction. Raises `Lost`."""
@@ -52,11 +55,24 @@ class Claim:
         return _changed(session, mine.values(lease_until=now_epoch() + LEASE_S))
 
 
-def free(limit: int) -> list[str]:
-    """Commands that wait for a runner, the oldest first: queued ones, and those whose runner is gone."""
-    waiting = sa.select(CommandRow.id).where(CommandRow.ended_at.is_(None), CommandRow.lease_until <= now_epoch())
+def free(limit: int, shares: Mapping[str, int] | None = None, share: int = 1_000_000) -> list[str]:
+    """Commands that wait for a runner, the oldest first: queued ones, and those whose runner is gone.
+
+    `shares`: how many of each service run here already. None gets more than `share`: one that is dead starves no other.
+    """
+    taken = Counter(shares)
+    crowded = [service_id for service_id, count in taken.items() if count >= share]
+    waiting = sa.select(CommandRow.id, CommandRow.service_id).where(
+        CommandRow.ended_at.is_(None), CommandRow.lease_until <= now_epoch(), CommandRow.service_id.not_in(crowded)
+    )
+    found: list[str] = []
     with read() as session:
-        return list(session.scalars(waiting.order_by(CommandRow.created_at, CommandRow.id).limit(limit)))
+        rows = session.execute(waiting.order_by(CommandRow.created_at, CommandRow.id).limit(LOOKED_AT)).all()
+    for command_id, service_id in rows:
+        if taken[service_id] < share and len(found) < limit:
+            taken[service_id] += 1
+            found.append(command_id)
+    return found
 
 
 def take(command_id: str, runner: str) -> Claim | None:
@@ -72,7 +88,7 @@ def take(command_id: str, runner: str) -> Claim | None:
         else:
             _take_over(session, row)
         append(session, [telling.event(row)])
-        return Claim(command_id, runner, fence)
+        return Claim(command_id, runner, fence, row.service_id)
 
 
 def renew(claims: Iterable[Claim]) -> None:
@@ -87,7 +103,7 @@ def hand_over(claim: Claim, why: str) -> None:
     with write() as session:
         row = claim.guard(session)
         unsure = _unsure(session, claim.command_id)
-        row.lease_until, row.fence = 0.0, row.fence + 1
+        row.lease_until, row.runner = 0.0, None  # nobody's: in order, so that the next take is no take-over
         if unsure:
             row.phase = "unknown"
         telling.log(row, [why])
@@ -98,7 +114,12 @@ def _take(command_id: str, runner: str) -> sa.Executable:
     free_one = sa.update(CommandRow).where(
         CommandRow.id == command_id, CommandRow.ended_at.is_(None), CommandRow.lease_until <= now_epoch()
     )
-    values = {"runner": runner, "fence": CommandRow.fence + 1, "lease_until": now_epoch() + LEASE_S}
+    values = {
+        "runner": runner,
+        "fence": CommandRow.fence + 1,
+        "crashes": CommandRow.crashes + sa.case((CommandRow.runner.is_(None), 0), else_=1),
+        "lease_until": now_epoch() + LEASE_S,
+    }
     return free_one.values(values).returning(CommandRow.fence).execution_options(synchronize_session=False)
 
 

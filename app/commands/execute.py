@@ -9,16 +9,17 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
-from app.clock import parse_utc, utc_now
+from app.clock import utc_now
 from app.commands import observe, steps
-from app.commands.claims import MOST_TAKES, Claim, Lost, hand_over
+from app.commands.claims import MOST_CRASHES, Claim, Lost, hand_over
+from app.commands.insist import FLEETING, insist
 from app.commands.models import CommandRow
-from app.commands.steps import Answer, Asking
+from app.commands.steps import Answer, Asking, State
 from app.db import read
 from app.reconciliation import registry
 from app.sources.base import Action, NotSent, Order, Source, SourceError
@@ -30,11 +31,17 @@ START_S = 6.0
 CALL_S: dict[Action, float] = {"retry-job": 15.0, "delete-job": 15.0, "purge-queue": 30.0, "restart-service": 30.0}
 # A command that nobody took for so long is not what its person wants any more.
 QUEUED_S = 300.0
+# A look at how things are, before anything is asked.
+BEFORE_S = 30.0
 SETTLE_S = 60.0
 SETTLE_EVERY_S = 0.5
 RETRY_AFTER_S = 0.5
 TELL_EVERY_S = 0.5
+# So many things in a row without an answer: the thousands behind them would hold their targets for days.
+SILENT = 3
+GIVES_UP = "The service does not answer: the rest was not asked."
 LEAVES = "its worker leaves; another one goes on"
+T = TypeVar("T")
 
 
 class HandedOver(Exception):
@@ -69,22 +76,28 @@ class Execution:
             log.exception("command %s broke off", self.claim.command_id)
 
     def _is_vain(self, row: CommandRow) -> bool:
-        late = row.fence == 1 and utc_now() - parse_utc(row.created_at) > timedelta(seconds=QUEUED_S)
-        if late:
-            self._end_without(
-                row, "Nobody could take it in time. Nothing was asked; send it anew if you still want it."
-            )
-        elif row.fence > MOST_TAKES:
-            self._end_without(row, f"Given up: it was begun {MOST_TAKES} times and broke off each time.")
-        return late or row.fence > MOST_TAKES
+        if row.crashes >= MOST_CRASHES:
+            self._end_without(row, f"Given up: it was begun {MOST_CRASHES} times and broke off each time.", "timeout")
+            return True
+        # Also one that was taken and never begun: its person may have done something else the next morning.
+        if row.acted_at is not None or steps.age(row) <= QUEUED_S or steps.unsettled(self.claim):
+            return False
+        why = "Nobody could take it in time. Nothing was asked; send it anew if you still want it."
+        self._end_without(row, why, "timeout")
+        return True
 
-    def _end_without(self, row: CommandRow, why: str, phase: str = "timeout") -> None:
+    def _end_without(self, row: CommandRow, why: str, phase: str) -> None:
         """Nothing more is asked, and what was asked is not read."""
-        for asking in steps.unsettled(self.claim):
+        unsettled = steps.unsettled(self.claim)
+        for asking in unsettled:
             answer = Answer(asking.place, "timeout", "Nobody knows whether it was done.")
             steps.record(self.claim, answer)
         steps.give_up(self.claim, why)
-        steps.finish(self.claim, "error" if row.done else phase, False, json.loads(row.before_json or "{}"), {}, why)
+        if unsettled:
+            phase = "timeout"
+        elif row.done:
+            phase = "error"
+        steps.finish(self.claim, phase, False, json.loads(row.before_json or "{}"), {}, why)
 
     def _source(self, service_id: str) -> Source | None:
         with read() as session:
@@ -106,36 +119,67 @@ class _Run:
         self._is_one = row.total == 1
 
     def go(self) -> None:
-        for asking in steps.unsettled(self._claim):
-            self._settle(asking, asking.place, "It is not known whether that was done.")
+        self._settle_all("It is not known whether that was done.")
         if self._row.before_json is None:
-            self._before = observe.before(self._source, self._row)
+            self._before = self._timely(BEFORE_S, lambda: observe.before(self._source, self._row))
             steps.begin(self._claim, self._before)
         self._ask_all()
-        observe.conclude(self._claim, self._source, self._before, self._order_of)
+        seconds = observe.longest_s(self._row)
+        self._timely(seconds, lambda: observe.conclude(self._claim, self._source, self._before, self._order_of))
 
     def _ask_all(self) -> None:
         asking: Asking | None = None
         answer: Answer | None = None
+        silent = 0
         while True:
-            started = utc_now()  # before the commit, so that the call may begin earlier than it must, never later
-            lines = self._lines(asking, answer)
-            asking = steps.step(self._claim, answer, CALL_S[self._action], lines, tell=self._is_due())
+            asking, not_after = self._step(asking, answer)
             if asking is None:
                 return
-            answer = self._ask(asking, started + timedelta(seconds=START_S))
+            answer = self._ask(asking, not_after)
+            heard, unheard = answer.state != "failed", ""
             if answer.state == "unknown":
-                self._settle(asking, answer.place, answer.detail)
-                answer = None
+                unheard = self._settle(asking, answer.detail)
+                heard, answer = unheard == "done", None
+            silent = 0 if heard else silent + 1
+            if (unheard == "timeout" or silent >= SILENT) and steps.is_left(self._claim):
+                self._give_up(answer)
+                return
             if self._leaving.is_set():
                 self._leave(answer)
+                answer = None
+
+    def _step(self, asking: Asking | None, answer: Answer | None) -> tuple[Asking | None, datetime]:
+        """What is asked next, and until when that may begin."""
+        started = utc_now()  # before the commit, so that the call may begin earlier than it must, never later
+        lines = self._lines(asking, answer)
+        try:
+            found = steps.step(self._claim, answer, CALL_S[self._action], lines, tell=self._is_due())
+        except FLEETING:
+            if answer is None:
+                raise
+            self._record(answer)
+            # Perhaps that commit came through, with the next thing marked as asked: it is read then, like any other.
+            self._settle_all("It is not known whether that was asked.")
+            return self._step(None, None)
+        return found, started + timedelta(seconds=START_S)
+
+    def _record(self, answer: Answer) -> None:
+        insist(lambda: steps.record(self._claim, answer))
+
+    def _give_up(self, answer: Answer | None) -> None:
+        if answer is not None:
+            self._record(answer)
+        steps.give_up(self._claim, GIVES_UP)
 
     def _leave(self, answer: Answer | None) -> None:
         if answer is not None:
-            steps.record(self._claim, answer)
+            self._record(answer)
         if steps.is_left(self._claim):
-            hand_over(self._claim, LEAVES)
-            raise HandedOver(LEAVES)
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        hand_over(self._claim, LEAVES)
+        raise HandedOver(LEAVES)
 
     def _ask(self, asking: Asking, not_after: datetime) -> Answer:
         order = self._order_of(asking, not_after)
@@ -155,25 +199,35 @@ class _Run:
                 log.exception("a source failed in a way of its own")
                 return Answer(asking.place, "unknown", "Beacon broke off: it is not known whether that was done.")
 
-    def _settle(self, asking: Asking, place: int, detail: str) -> None:
+    def _settle_all(self, detail: str) -> None:
+        for asking in steps.unsettled(self._claim):
+            self._settle(asking, detail)
+
+    def _settle(self, asking: Asking, detail: str) -> State:
         """Read until the service shows what became of it. That it was not done counts once it no longer can be."""
-        final_at = time.monotonic() + steps.unknown(self._claim, Answer(place, "unknown", detail))
-        gives_up_at = max(final_at, time.monotonic()) + SETTLE_S
-        order, why = self._order_of(asking), "its service does not tell"
+        left = steps.unknown(self._claim, Answer(asking.place, "unknown", detail))
+        final_at = time.monotonic() + left
+        # By this host's clock: from then on an order that never arrived can be known not to arrive any more.
+        order = self._order_of(asking, utc_now() + timedelta(seconds=left))
+        gives_up_at, why = final_at + SETTLE_S, "its service does not tell"
         while time.monotonic() < gives_up_at:
+            said = None
             try:
                 said = self._timely(CALL_S[self._action], lambda: self._source.settle(order, asking.asked_at))
             except SourceError as error:
-                said, why = None, f"the service {error.reason}"
+                why = f"the service {error.reason}"
+            except Exception:  # a mistake in a kind of source
+                log.exception("a source failed in a way of its own")
+                why = "Beacon could not read its answer"
             if said is not None and (said.outcome == "done" or time.monotonic() >= final_at):
-                steps.record(self._claim, Answer.of(place, said))
-                return
+                self._record(Answer.of(asking.place, said))
+                return said.outcome
             if self._leaving.wait(SETTLE_EVERY_S):
-                hand_over(self._claim, LEAVES)
-                raise HandedOver(LEAVES)
-        steps.record(self._claim, Answer(place, "timeout", f"Nobody knows whether it was done: {why}."))
+                self._hand_over()
+        self._record(Answer(asking.place, "timeout", f"Nobody knows whether it was done: {why}."))
+        return "timeout"
 
-    def _timely(self, seconds: float, call: Any) -> Any:
+    def _timely(self, seconds: float, call: Callable[[], T]) -> T:
         """What takes longer no longer has its lease renewed: another runner then settles it."""
         self._execution.busy_until = time.monotonic() + seconds
         try:
@@ -182,11 +236,11 @@ class _Run:
             self._execution.busy_until = float("inf")
 
     def _order_of(self, asking: Asking, not_after: datetime | None = None) -> Order:
-        """Whoever asks: the same key for the same thing."""
+        """Whoever asks: the same key for the same thing. An id that its sender uses again next week is another key."""
         return Order(
             self._action,
             asking.target,
-            f"beacon-{self._claim.command_id}-{asking.place}",
+            f"beacon-{self._row.accepted_audit_id or self._claim.command_id}-{asking.place}",
             queue=asking.queue,
             not_after=not_after,
             at_most=self._row.at_most,

@@ -9,7 +9,8 @@ PHASES = ("queued", "running", "unknown", "success", "error", "timeout")
 OPEN = ("queued", "running", "unknown")
 STATES = ("waiting", "running", "unknown", "done", "refused", "absent", "failed", "timeout")
 _OPEN = sa.text("ended_at IS NULL")
-_HELD = sa.text("held")
+# As SQLAlchemy writes it in queries: SQLite uses a partial index only for a condition in the same words.
+_HELD, _HELD_SQLITE = sa.text("held"), sa.text("held = 1")
 
 
 def _one_of(column: str, values: tuple[str, ...]) -> str:
@@ -19,8 +20,9 @@ def _one_of(column: str, values: tuple[str, ...]) -> str:
 class CommandRow(Base):
     """What somebody asked for, remembered by the id that they chose.
 
-    `fence` grows whenever another runner takes it, `lease_until` (seconds since 1970, the database's) says how long
-    the runner has it. `acted_at`: when the newest answer of the service was recorded.
+    `fence` grows whenever another runner takes it, `crashes` where the one before had not handed it over; `lease_until`
+    (seconds since 1970, the database's) says how long the runner has it. `acted_at`: when the newest answer of the
+    service was recorded.
     """
 
     __tablename__ = "command"
@@ -48,6 +50,7 @@ class CommandRow(Base):
     at_most: Mapped[int | None]
     runner: Mapped[str | None] = mapped_column(sa.Text)
     fence: Mapped[int] = mapped_column(server_default="0")
+    crashes: Mapped[int] = mapped_column(server_default="0")
     lease_until: Mapped[float] = mapped_column(sa.Double, server_default="0")
     acted_at: Mapped[float | None] = mapped_column(sa.Double)
     logs_json: Mapped[str] = mapped_column(sa.Text, server_default="[]")
@@ -69,7 +72,14 @@ class ItemRow(Base):
     __tablename__ = "command_item"
     __table_args__ = (
         sa.CheckConstraint(_one_of("state", STATES), name="state"),
-        sa.Index("uq_command_item_held", "service_id", "hold", unique=True, sqlite_where=_HELD, postgresql_where=_HELD),
+        sa.Index(
+            "uq_command_item_held",
+            "service_id",
+            "hold",
+            unique=True,
+            sqlite_where=_HELD_SQLITE,
+            postgresql_where=_HELD,
+        ),
         sa.Index("ix_command_item_asked_at", "service_id", "asked_at"),
     )
 

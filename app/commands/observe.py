@@ -1,6 +1,7 @@
 """Success means observed: what the service shows before and after, by reading it and by the poller's next look."""
 
 import json
+import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -18,9 +19,15 @@ from app.db import now_epoch, read
 from app.reconciliation.models import ServiceState
 from app.sources.base import Order, Source, SourceError
 
-# Reading what was done: all of it together, and again and again where it does not show yet.
+log = logging.getLogger(__name__)
+
+# Reading what was done: so long for each thing, then so long again and again what does not show yet.
+EACH_S = 0.1
 CONFIRM_S = 10.0
 RESTART_S = 20.0
+PAGE = 100
+# For the reads that are bounds of the source itself.
+SPARE_S = 60.0
 CONFIRM_EVERY_S = 0.2
 RECONCILED_S = 5.0
 LOOK_S = 0.05
@@ -47,9 +54,11 @@ def conclude(claim: Claim, source: Source, was: Mapping[str, Any], order_of: Cal
     counts = _reconciled(row)
     took_s = _database_now() - (row.acted_at or 0.0)
     after: dict[str, Any] = {"counts": counts, "done": row.done, "failed": row.failed}
-    if row.total == 1 and row.action in ("retry-job", "delete-job"):
-        after["state"] = _state_of(source, _only_target(row.id))
     after |= _effect(row) if row.total == 1 else {}
+    if row.total == 1 and row.action in ("retry-job", "delete-job"):
+        seen = _state_of(source, _only_target(row.id))
+        if seen is not None:  # what was read counts, not what the service said that it would do
+            after["state"] = seen
     verified = is_confirmed and row.done > 0
     said = _words(row, was, after, verified, took_s)
     steps.finish(claim, _phase(row), verified, was, after, said)
@@ -61,31 +70,47 @@ def _phase(row: CommandRow) -> str:
     return "timeout" if row.total == 1 and _only_state(row.id) == "timeout" else "error"
 
 
+def longest_s(row: CommandRow) -> float:
+    """When looking at what came of it is overdue: whoever still has it then hangs."""
+    return _confirm_s(row) + EACH_S * row.total + RECONCILED_S + SPARE_S
+
+
+def _confirm_s(row: CommandRow) -> float:
+    return RESTART_S if row.action == "restart-service" else CONFIRM_S
+
+
 def _confirm(claim: Claim, source: Source, row: CommandRow, order_of: Callable[[Asking], Order]) -> bool:
-    """Whether reading showed all that was done."""
-    left = steps.unconfirmed(claim)
-    deadline = time.monotonic() + (RESTART_S if row.action == "restart-service" else CONFIRM_S)
-    seen: list[int] = []
-    while left:
-        found = {asking.place for asking in left if _shows(source, order_of(asking), asking.asked_at, deadline)}
-        seen += found
-        left = [asking for asking in left if asking.place not in found]
-        if time.monotonic() >= deadline:
-            break
-        if left:
-            time.sleep(CONFIRM_EVERY_S)
-    if seen:
-        steps.confirm(claim, seen)
+    """Whether reading showed all that was done: each thing once, then again what does not show yet."""
+    left = _pass(claim, source, order_of, time.monotonic() + _confirm_s(row) + EACH_S * row.total)
+    deadline = time.monotonic() + _confirm_s(row)
+    while left and time.monotonic() < deadline:
+        time.sleep(CONFIRM_EVERY_S)
+        left = _pass(claim, source, order_of, deadline)
     return not left
+
+
+def _pass(claim: Claim, source: Source, order_of: Callable[[Asking], Order], deadline: float) -> int:
+    """How many do not show. What was seen is remembered page by page, and whoever lost the command stops at that."""
+    left, after = 0, -1
+    while page := steps.unconfirmed(claim, after, PAGE):
+        seen = [asking.place for asking in page if _shows(source, order_of(asking), asking.asked_at, deadline)]
+        if seen:
+            steps.confirm(claim, seen)
+        left += len(page) - len(seen)
+        after = page[-1].place
+    return left
 
 
 def _shows(source: Source, order: Order, asked_at: datetime, deadline: float) -> bool:
     if time.monotonic() >= deadline:
         return False
-    with suppress(SourceError):
-        said = source.settle(order, asked_at)
-        return said is not None and said.outcome == "done"
-    return False
+    try:
+        return source.shows(order, asked_at)
+    except SourceError:
+        return False
+    except Exception:  # a mistake in a kind of source: then it was not seen
+        log.exception("a source failed in a way of its own")
+        return False
 
 
 def _reconciled(row: CommandRow) -> dict[str, int] | None:

@@ -10,7 +10,7 @@ from app.db import write
 from app.offloop import breathe
 
 LEAST_DAYS = 2.0
-AT_ONCE = 20
+AT_ONCE = 2
 
 
 def prune(retention_days: float) -> None:

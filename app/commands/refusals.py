@@ -3,7 +3,7 @@
 from typing import Any
 from urllib.parse import quote
 
-from app.audit import chain
+from app.audit import chain, gather
 from app.commands.asked import Asked
 from app.db import write
 from app.errors import Problem, retry_after
@@ -56,21 +56,23 @@ def too_many_commands(whose: str, most: int) -> Refused:
     return Refused(429, "Too many commands", detail, "limit", headers=retry_after(2, 5))
 
 
-def record(refused: Refused, asked: Asked, actor: str) -> None:
-    """A failure in the audit. Not of those that only come too fast: a loop would fill the record with them."""
-    if refused.status == 429:
-        return
+def record(problem: Problem, asked: Asked, actor: str, address: str | None) -> None:
+    """A failure in the audit: the first of its minute in full, the others counted, so that no loop can fill it."""
+    target = audit_target(asked.service, asked.words)
+    reason = problem.members.get("reason", problem.title)
+    entry = chain.Entry(
+        actor,
+        asked.action_type,
+        target,
+        outcome="failure",
+        command_id=asked.command_id,
+        params=asked.model_dump(mode="json", by_alias=True, exclude_none=True),
+        logs=[f"refused ({problem.status} {reason}): {problem.detail}"],
+        origin=address,
+    )
+    attempt = gather.Attempt(asked.action_type, actor, target, gather.network(address or ""))
     with write() as session:
-        entry = chain.Entry(
-            actor,
-            asked.action_type,
-            audit_target(asked.service, asked.words),
-            outcome="failure",
-            command_id=asked.command_id,
-            params=asked.model_dump(mode="json", by_alias=True, exclude_none=True),
-            logs=[f"refused ({refused.status} {refused.reason}): {refused.detail}"],
-        )
-        chain.record(session, entry)
+        gather.note(session, attempt, full=entry)
 
 
 def audit_target(service_id: str, words: str) -> str:

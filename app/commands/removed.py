@@ -20,19 +20,20 @@ class RemovedByCommands:
     """Fits `app.reconciliation.explain.Explains`."""
 
     def ended(self, session: Session, service_id: str, job_ids: Collection[str], since: datetime) -> set[str]:
-        items = sa.select(ItemRow).where(
+        columns = (ItemRow.service_id, ItemRow.action, ItemRow.target, ItemRow.effect_json)
+        items = sa.select(*columns).where(
             ItemRow.service_id == service_id,
             ItemRow.asked_at >= (since - SLACK).timestamp(),
             ItemRow.action.in_(("delete-job", "purge-queue")),
             ItemRow.state.in_(_MAY_HAVE),
         )
         found: set[str] = set()
-        for item in session.scalars(items).all():
+        for item in session.execute(items).all():
             found |= {item.target} if item.action == "delete-job" else _purged(session, item, job_ids)
         return found.intersection(job_ids)
 
 
-def _purged(session: Session, item: ItemRow, job_ids: Collection[str]) -> set[str]:
+def _purged(session: Session, item: sa.Row[str, str, str, str | None], job_ids: Collection[str]) -> set[str]:
     """The ids that the service named; else every job that was known to wait in that queue."""
     named = json.loads(item.effect_json).get("jobIds") if item.effect_json else None
     if isinstance(named, list):

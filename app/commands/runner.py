@@ -7,6 +7,7 @@ import secrets
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from flask import Flask
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 LOOK_S = 1.0
 RENEW_EVERY_S = 2.0
 RUN_AT_ONCE = 16
+RUN_FOR_A_SERVICE = 6
 STOP_S = 2.0
 ENDED = ("success", "error", "timeout")
 
@@ -114,7 +116,8 @@ class Runner:
         room = RUN_AT_ONCE - len(self._alive())
         if self._draining.is_set() or room <= 0:
             return
-        for command_id in claims.free(room):
+        shares = Counter(execution.claim.service_id for execution in self._alive())
+        for command_id in claims.free(room, shares, RUN_FOR_A_SERVICE):
             if self._draining.is_set():
                 return
             claim = claims.take(command_id, self.name)

@@ -1,7 +1,8 @@
 """What a command will touch, thing by thing: as its service says it now, and no more than the person has seen."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 import sqlalchemy as sa
@@ -14,10 +15,12 @@ from app.errors import Problem, retry_after
 from app.reconciliation import registry
 from app.reconciliation.models import KnownJob
 from app.sources.asking import TooMany, TooSlow, ask
-from app.sources.base import Filter, Source, SourceError
+from app.sources.base import CannotTell, Filter, Selection, Source, SourceError
 
 MAX_ITEMS = 5_000
 IDS_AT_ONCE = 500
+# Times are cut to whole seconds on their way, and clocks that were put side by side still differ.
+TOLD_LATER = timedelta(seconds=1)
 T = TypeVar("T")
 
 
@@ -69,16 +72,29 @@ def _filtered(asked: Asked, make: Callable[[], Source]) -> Scope:
     wanted = asked.filter
     assert wanted is not None  # noqa: S101 -- the caller has looked
     which = Filter(wanted.state, wanted.queue, wanted.older_than)
-    found = asked_of(make, lambda source: source.select(which, MAX_ITEMS))
+    found, then = asked_of(make, lambda source: _now_and_then(source, which, asked.as_of))
     _check_growth(asked, found.total)
     if found.total > len(found.job_ids):
         raise refusals.too_many_jobs(found.total, MAX_ITEMS)
-    if not found.job_ids:
+    if not then.job_ids:
         raise refusals.nothing_there()
-    queues: dict[str, str | None] = dict.fromkeys(found.job_ids, wanted.queue)
+    queues: dict[str, str | None] = dict.fromkeys(then.job_ids, wanted.queue)
     if wanted.queue is None:
-        queues = _queues(asked.service, found.job_ids)
-    return Scope(_jobs(found.job_ids, queues), f"{found.total:,} {asked.words}")
+        queues = _queues(asked.service, then.job_ids)
+    return Scope(_jobs(then.job_ids, queues), f"{then.total:,} {asked.words}")
+
+
+def _now_and_then(source: Source, which: Filter, as_of: datetime | None) -> tuple[Selection, Selection]:
+    """What there is now, and of it what the person can have seen: as many may have gone since then as have come."""
+    found = source.select(which, MAX_ITEMS)
+    if as_of is None:
+        return found, found
+    seen = as_of + TOLD_LATER
+    earliest = seen if which.older_than is None else min(seen, which.older_than)
+    try:
+        return found, source.select(replace(which, older_than=earliest), MAX_ITEMS)
+    except CannotTell:
+        return found, found
 
 
 def _check_growth(asked: Asked, actual: int) -> None:

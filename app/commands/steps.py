@@ -10,8 +10,9 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.audit import chain
-from app.clock import utc_text
-from app.commands import refusals, telling
+from app.audit.models import AuditRow
+from app.clock import parse_utc, utc_text
+from app.commands import refusals, telling, touched
 from app.commands.claims import Claim
 from app.commands.models import CommandRow, ItemRow
 from app.db import now_epoch, read, write
@@ -20,6 +21,7 @@ from app.reconciliation.load import database_now
 from app.sources.base import Done
 
 State = Literal["unknown", "done", "refused", "absent", "failed", "timeout"]
+UNSETTLED = ("running", "unknown")
 _OUTCOMES: dict[str, Literal["success", "failure", "timeout"]] = {
     "success": "success",
     "error": "failure",
@@ -57,6 +59,12 @@ def load(claim: Claim) -> CommandRow:
         return session.get_one(CommandRow, claim.command_id)
 
 
+def age(row: CommandRow) -> float:
+    """For how many seconds it is known: by the database's clock, as whoever runs it may have another one."""
+    with read() as session:
+        return (database_now(session) - parse_utc(row.created_at)).total_seconds()
+
+
 def begin(claim: Claim, before: Mapping[str, Any]) -> None:
     """Remember how things were before anything is asked."""
     with write() as session:
@@ -68,7 +76,7 @@ def unsettled(claim: Claim) -> list[Asking]:
     """What was asked and is not known to have been answered."""
     with read() as session:
         mine = sa.select(ItemRow).where(ItemRow.command_id == claim.command_id)
-        rows = session.scalars(mine.where(ItemRow.state.in_(("running", "unknown"))).order_by(ItemRow.place))
+        rows = session.scalars(mine.where(ItemRow.state.in_(UNSETTLED)).order_by(ItemRow.place))
         return [_asking(row) for row in rows]
 
 
@@ -79,8 +87,8 @@ def step(claim: Claim, answer: Answer | None, call_s: float, lines: Sequence[str
     """
     with write() as session:
         row = claim.guard(session)
-        if answer is not None:
-            _write(session, row, answer)
+        if answer is not None and not _write(session, row, answer):
+            lines = []
         asking = _next(session, row, -1 if answer is None else answer.place, call_s)
         telling.log(row, lines)
         if asking is not None and row.total == 1:
@@ -105,10 +113,11 @@ def unknown(claim: Claim, answer: Answer) -> float:
 
 
 def record(claim: Claim, answer: Answer) -> None:
-    """Remember an answer by itself."""
+    """Remember an answer by itself; once, however often it is told."""
     with write() as session:
         row = claim.guard(session)
-        _write(session, row, answer)
+        if not _write(session, row, answer):
+            return
         row.phase = "running"
         telling.log(row, [answer.detail])
         append(session, [telling.event(row)])
@@ -121,21 +130,21 @@ def is_left(claim: Claim) -> bool:
         return session.scalar(mine.limit(1)) is not None
 
 
-def unconfirmed(claim: Claim) -> list[Asking]:
-    """What was done, and was not seen yet by reading."""
+def unconfirmed(claim: Claim, after: int, limit: int) -> list[Asking]:
+    """What was done, and was not seen yet by reading: a page of it, behind that place."""
+    columns = (ItemRow.place, ItemRow.target, ItemRow.queue, ItemRow.asked_at, ItemRow.deadline)
+    done = sa.select(*columns).where(ItemRow.command_id == claim.command_id, ItemRow.state == "done")
+    left = done.where(ItemRow.confirmed.is_(None), ItemRow.place > after).order_by(ItemRow.place)
     with read() as session:
-        mine = sa.select(ItemRow).where(ItemRow.command_id == claim.command_id, ItemRow.state == "done")
-        rows = session.scalars(mine.where(ItemRow.confirmed.is_(None)).order_by(ItemRow.place))
-        return [_asking(row) for row in rows]
+        return [_asking(row) for row in session.execute(left.limit(limit))]
 
 
 def confirm(claim: Claim, places: Sequence[int]) -> None:
+    """A page of them."""
     with write() as session:
         claim.guard(session)
-        for start in range(0, len(places), 500):
-            some = ItemRow.place.in_(places[start : start + 500])
-            seen = sa.update(ItemRow).where(ItemRow.command_id == claim.command_id, some).values(confirmed=True)
-            session.execute(seen, execution_options={"synchronize_session": False})
+        mine = sa.update(ItemRow).where(ItemRow.command_id == claim.command_id, ItemRow.place.in_(places))
+        session.execute(mine.values(confirmed=True), execution_options={"synchronize_session": False})
 
 
 def give_up(claim: Claim, detail: str) -> None:
@@ -161,23 +170,32 @@ def finish(
         telling.log(row, [line])
         mine = sa.update(ItemRow).where(ItemRow.command_id == row.id).values(held=False)
         session.execute(mine, execution_options={"synchronize_session": False})
-        entry = chain.Entry(
-            row.actor,
-            row.action,
-            refusals.audit_target(row.service_id, row.target),
-            outcome=_OUTCOMES[phase],
-            command_id=row.id,
-            before=before,
-            after=after,
-            params=json.loads(row.asked_json),
-            logs=telling.logs_of(row),
-        )
-        row.audit_id = chain.record(session, entry)
+        row.audit_id = chain.record(session, _result(session, row, before, after))
         append(session, [telling.event(row)])
 
 
-def _write(session: Session, row: CommandRow, answer: Answer) -> None:
+def _result(session: Session, row: CommandRow, before: Mapping[str, Any], after: Mapping[str, Any]) -> chain.Entry:
+    """From where it came is known of its being taken on alone: no request is served here."""
+    accepted = sa.select(AuditRow.origin).where(AuditRow.id == row.accepted_audit_id)
+    return chain.Entry(
+        row.actor,
+        row.action,
+        refusals.audit_target(row.service_id, row.target),
+        outcome=_OUTCOMES[row.phase],
+        command_id=row.id,
+        before=before,
+        after=after,
+        params={**json.loads(row.asked_json), **touched.named(session, row)},
+        logs=telling.logs_of(row),
+        origin=session.scalar(accepted),
+    )
+
+
+def _write(session: Session, row: CommandRow, answer: Answer) -> bool:
+    """Whether it was not remembered already: of what waits for no answer another one counts nothing."""
     item = session.get_one(ItemRow, (row.id, answer.place))
+    if item.state not in UNSETTLED:
+        return False
     item.state, item.detail = answer.state, answer.detail[:1_000]
     if answer.effect:
         item.effect_json = json.dumps(dict(answer.effect), ensure_ascii=False, default=str)
@@ -187,6 +205,7 @@ def _write(session: Session, row: CommandRow, answer: Answer) -> None:
     else:
         row.failed += 1
     session.flush()
+    return True
 
 
 def _next(session: Session, row: CommandRow, after: int, call_s: float) -> Asking | None:
@@ -200,6 +219,6 @@ def _next(session: Session, row: CommandRow, after: int, call_s: float) -> Askin
     return _asking(item)
 
 
-def _asking(row: ItemRow) -> Asking:
+def _asking(row: ItemRow | sa.Row[int, str, str | None, float | None, float | None]) -> Asking:
     asked_at, deadline = (datetime.fromtimestamp(at or 0.0, UTC) for at in (row.asked_at, row.deadline))
     return Asking(row.place, row.target, row.queue, asked_at, deadline)

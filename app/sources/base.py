@@ -37,6 +37,10 @@ class NotSent(SourceError):
     """Certainly nothing was asked: there was no connection, or it was too late before the first byte."""
 
 
+class CannotTell(SourceError):
+    """It was heard, and does not tell this of its jobs however often it is asked."""
+
+
 class Unsure(SourceError):
     """It was asked and not answered: done or not, only `settle` may tell."""
 
@@ -236,8 +240,18 @@ class Source(Protocol):
         """
         ...
 
+    def shows(self, order: Order, asked_at: datetime) -> bool:
+        """Whether an order that was done can be seen in what it changed; that somebody said so is not enough.
+
+        False where that cannot be told, or not yet. Raises `SourceError`.
+        """
+        ...
+
     def select(self, wanted: Filter, limit: int) -> Selection:
-        """The jobs of a filter, counted, and the ids of up to `limit` of them. Raises `SourceError`."""
+        """The jobs of a filter, counted, and the ids of up to `limit` of them.
+
+        Raises `SourceError`, and `CannotTell` where it does not know since when its jobs are in that state.
+        """
         ...
 
     def close(self) -> None:
@@ -253,6 +267,9 @@ class TakesNoOrders:
 
     def settle(self, order: Order, asked_at: datetime) -> Done | None:  # noqa: ARG002 -- it was never done
         return Done("refused", f"This source takes no {order.action}.")
+
+    def shows(self, order: Order, asked_at: datetime) -> bool:  # noqa: ARG002 -- there is nothing to see
+        return False
 
     def select(self, wanted: Filter, limit: int) -> NoReturn:  # noqa: ARG002 -- there is nothing to choose for
         raise SourceError("takes no commands, so its jobs cannot be chosen for one")

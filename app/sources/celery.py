@@ -129,6 +129,9 @@ class CelerySource:
     def settle(self, order: Order, asked_at: datetime) -> Done | None:
         return self._acts.settle(order, asked_at)
 
+    def shows(self, order: Order, asked_at: datetime) -> bool:
+        return self._acts.shows(order, asked_at)
+
     def select(self, wanted: Filter, limit: int) -> Selection:
         return self._acts.select(wanted, limit)
 

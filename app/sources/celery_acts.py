@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from app.sources.base import Done, Filter, Order, Selection, SourceError
+from app.sources.base import CannotTell, Done, Filter, Order, Selection
 from app.sources.celery_broker import Broker, Snapshot
 from app.sources.redis import RedisServer
 from app.sources.redis_acts import Ledger, Told, before_asking
@@ -106,6 +106,20 @@ class Acts:
         found = self._ledger.find(order, asked_at)
         return None if found is None else _in_words(order, found)
 
+    def shows(self, order: Order, asked_at: datetime) -> bool:
+        """The kept answer names what was done; seen it is in the queues."""
+        found = self._ledger.find(order, asked_at)
+        if found is None or found.word != "done":
+            return False
+        with self._server.reading() as client:
+            snapshot = self._broker.snapshot(client)
+            if order.action == "delete-job":
+                return snapshot.complete and order.target not in snapshot
+            job_ids = found.effect.get("jobIds")
+            if isinstance(job_ids, list) and snapshot.complete:
+                return snapshot.queued.keys().isdisjoint(job_ids)
+            return not any(client.llen(key) for key in self._broker.keys(order.target))
+
     def select(self, wanted: Filter, limit: int) -> Selection:
         """`total` counts messages, as a purge does: also those that nobody can read."""
         with self._server.reading() as client:
@@ -116,7 +130,7 @@ class Acts:
                 total = len(ids) if snapshot.complete else snapshot.counts["reserved"]
                 return Selection(as_of, total, tuple(ids[:limit]))
             if wanted.state != "queued" or wanted.older_than is not None:
-                raise SourceError(f"does not tell which tasks are {wanted.state[:40]}, or since when they wait")
+                raise CannotTell(f"does not tell which tasks are {wanted.state[:40]}, or since when they wait")
             total = sum(client.llen(key) for key in self._broker.keys(wanted.queue))
         ids = [task_id for task_id, (queue, _) in snapshot.queued.items() if wanted.queue in (None, queue)]
         return Selection(as_of, total, tuple(ids[:limit]))

@@ -27,6 +27,8 @@ class Deadline:
     def watch(self, connected: socket.socket | None) -> None:
         self._socket = connected
         self._close_twin()
+        if self.passed:  # the cut came before there was anything to cut
+            self.cut()
 
     def watch_twin(self, connected: socket.socket) -> None:
         """For one that TLS is about to take over: only a descriptor of our own still reaches it then."""

@@ -7,16 +7,14 @@ without what `requests` puts around it: that costs more than the request, and a 
 
 import contextlib
 import json
-import socket
-import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from datetime import datetime
+from typing import Any
 from urllib.parse import urlencode
 
 import urllib3
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
-from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import (
     ConnectTimeoutError,
     HTTPError,
@@ -28,6 +26,7 @@ from urllib3.exceptions import (
 
 from app.sources.base import NotSent, SourceError, Unsure
 from app.sources.deadline import Deadline
+from app.sources.http_wire import Pool, SecurePool, current
 
 CONNECT_S = 2.0
 ANSWER_S = 5.0
@@ -90,9 +89,17 @@ class HttpClient:
         return self._exchange("GET", target, seconds, expect=expect)
 
     def send(
-        self, method: str, path: str, seconds: float, *, key: str, body: object = None, begin_s: float = CONNECT_S
+        self,
+        method: str,
+        path: str,
+        seconds: float,
+        *,
+        key: str,
+        body: object = None,
+        begin_s: float = CONNECT_S,
+        not_after: datetime | None = None,
     ) -> Answer:
-        """A request that changes something, once, begun within `begin_s`.
+        """A request that changes something, once: connected within `begin_s`, its first byte not after `not_after`.
 
         Whatever status the answer has, it is one; its `json` is None without any.
 
@@ -103,9 +110,11 @@ class HttpClient:
         if body is not None:
             headers["Content-Type"], data = "application/json", json.dumps(body).encode()
         try:
-            said = self._exchange(method, path, seconds, begin_s=begin_s, headers=headers, body=data)
+            said = self._exchange(
+                method, path, seconds, begin_s=begin_s, not_after=not_after, headers=headers, body=data
+            )
         except SourceError as error:
-            raise (Unsure if _current.sent else NotSent)(error.reason) from error
+            raise (Unsure if current.sent else NotSent)(error.reason) from error
         try:
             return Answer(said.status, parsed(said.bytes))
         except SourceError:
@@ -123,11 +132,12 @@ class HttpClient:
         *,
         expect: frozenset[int] | None = None,
         begin_s: float = CONNECT_S,
+        not_after: datetime | None = None,
         headers: Mapping[str, str] = NO_HEADERS,
         body: bytes | None = None,
     ) -> Body:
         deadline = Deadline(seconds)
-        with deadline, _current.at(deadline), _in_words(deadline, seconds):
+        with deadline, current.at(deadline, not_after), _in_words(deadline, seconds):
             pool = self._pool = self._pool or self._connected()
             response = pool.urlopen(
                 method,
@@ -152,8 +162,8 @@ class HttpClient:
         if parts.host is None or parts.scheme not in ("http", "https"):
             raise LocationValueError(self._base)
         if parts.scheme == "http":
-            return _Pool(parts.host, parts.port, maxsize=1)
-        return _SecurePool(parts.host, parts.port, maxsize=1, ca_certs=DEFAULT_CA_BUNDLE_PATH)
+            return Pool(parts.host, parts.port, maxsize=1)
+        return SecurePool(parts.host, parts.port, maxsize=1, ca_certs=DEFAULT_CA_BUNDLE_PATH)
 
     def _body(self, response: urllib3.BaseHTTPResponse, deadline: Deadline) -> bytes:
         declared = response.headers.get("Content-Length", "")
@@ -178,61 +188,6 @@ def parsed(body: bytes) -> Any:
         return json.loads(body)
     except (ValueError, RecursionError) as error:
         raise SourceError("answered something that is not JSON") from error
-
-
-class _Current(threading.local):
-    """The request that this thread makes: connections are made deep inside the library."""
-
-    deadline: Deadline | None = None
-    sent: bool = False  # whether anything of the newest request may have left
-
-    @contextlib.contextmanager
-    def at(self, deadline: Deadline) -> Iterator[None]:
-        self.deadline, self.sent = deadline, False
-        try:
-            yield
-        finally:
-            self.deadline = None
-
-
-_current = _Current()
-
-
-class _Noted:
-    """A connection whose socket the deadline reaches, and which notes its first byte."""
-
-    sock: socket.socket | None
-
-    def send(self, data: Any) -> None:
-        if self.sock is None:
-            self.connect()  # type: ignore[attr-defined] # the connection's own
-        _current.sent = True
-        super().send(data)  # type: ignore[misc] # as above
-
-    def getresponse(self) -> urllib3.response.HTTPResponse:
-        if _current.deadline is not None:
-            _current.deadline.watch(self.sock)
-        return cast(urllib3.response.HTTPResponse, super().getresponse())  # type: ignore[misc] # as above
-
-
-class _Connection(_Noted, HTTPConnection):  # type: ignore[misc] # urllib3's own types
-    pass
-
-
-class _SecureConnection(_Noted, HTTPSConnection):  # type: ignore[misc] # urllib3's own types
-    def _new_conn(self) -> socket.socket:
-        connected = super()._new_conn()
-        if _current.deadline is not None:
-            _current.deadline.watch_twin(connected)  # a handshake can drip as well
-        return connected
-
-
-class _Pool(urllib3.HTTPConnectionPool):
-    ConnectionCls = _Connection
-
-
-class _SecurePool(urllib3.HTTPSConnectionPool):
-    ConnectionCls = _SecureConnection
 
 
 def _check_status(status: int, expect: frozenset[int]) -> None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Literal, TypeVar
 from urllib.parse import quote, urlsplit
@@ -10,6 +11,7 @@ from pydantic import Field
 
 from app.sources.base import (
     Address,
+    CannotTell,
     Capabilities,
     Done,
     Filter,
@@ -119,8 +121,13 @@ class PalantirSource:
     def settle(self, order: Order, asked_at: datetime) -> Done | None:
         return self._acts.settle(order, asked_at)
 
+    def shows(self, order: Order, asked_at: datetime) -> bool:
+        return self._acts.shows(order, asked_at)
+
     def select(self, wanted: Filter, limit: int) -> Selection:
         reading, as_of = _Reading(self._http, self._bound, self._look_s), datetime.now(UTC)
+        if wanted.older_than is not None:
+            wanted = replace(wanted, older_than=self._acts.as_theirs(wanted.older_than))
         found = [
             job.id for page in reading.pages(wanted.state, WholePageAnswer) for job in page.jobs if _fits(job, wanted)
         ]
@@ -183,7 +190,7 @@ def _since(job: JobAnswer, wanted: Filter) -> datetime:
     since = job.finished_at if is_finished(wanted.state) else None
     since = since or (job.started_at if wanted.state == "running" else None) or job.enqueued_at
     if since is None:
-        raise SourceError("does not tell how old its jobs are")
+        raise CannotTell("does not tell how old its jobs are")
     return since
 
 

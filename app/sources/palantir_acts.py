@@ -3,6 +3,7 @@
 The service remembers an `Idempotency-Key`, so that an order that reaches it twice is carried out once.
 """
 
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -26,6 +27,8 @@ from app.sources.palantir_api import (
 ACT_S = 10.0
 # What clocks that were put side by side, and times that were cut to milliseconds, may still differ by.
 CLOCKS_DIFFER = timedelta(seconds=0.5)
+# Thousands of jobs may be read one after the other; clocks do not come apart meanwhile.
+COMPARE_EVERY_S = 5.0
 _JOB_STATUSES = frozenset({200, 404, 410})
 # A server that says one of these may have done it all the same, or a proxy before it cannot know.
 _SURE_FROM, _SURE_BELOW = 200, 500
@@ -36,11 +39,14 @@ class Acts:
 
     def __init__(self, http: HttpClient, act_s: float = ACT_S) -> None:
         self._http, self._act_s = http, act_s
+        self._ahead, self._compared_at = timedelta(0), -COMPARE_EVERY_S
 
     def act(self, order: Order) -> Done:
         begin_s = order.seconds_left(self._act_s)
         method, path, body = _request(order)
-        answer = self._http.send(method, path, self._act_s, key=order.key, body=body, begin_s=begin_s)
+        answer = self._http.send(
+            method, path, self._act_s, key=order.key, body=body, begin_s=begin_s, not_after=order.not_after
+        )
         if not _SURE_FROM <= answer.status < _SURE_BELOW:
             raise Unsure(f"answered {answer.status}{_because(answer)}")
         return _done(order, answer) if answer.status < 300 else _not_done(order, answer)
@@ -56,13 +62,18 @@ class Acts:
             case "restart-service":
                 return self._settle_restart(order, asked_at)
 
+    def shows(self, order: Order, asked_at: datetime) -> bool:
+        """Settling reads the job, the queue or the run itself: what it finds there has been seen."""
+        said = self.settle(order, asked_at)
+        return said is not None and said.outcome == "done"
+
     def _settle_retry(self, order: Order, asked_at: datetime) -> Done | None:
         """A retry queues the job anew: it has waited since then, or has moved on from there."""
         answer = self._job(order.target)
         if answer.status != 200:
             return _absent(answer)
         job = parse(JobAnswer, answer.json)
-        if job.enqueued_at is None or job.enqueued_at < self._as_theirs(asked_at):
+        if job.enqueued_at is None or job.enqueued_at < self._a_little_before(asked_at):
             return None
         return Done("done", f"It was queued again, and is {job.state} now.", {"state": job.state})
 
@@ -76,7 +87,7 @@ class Acts:
 
     def _settle_purge(self, order: Order, asked_at: datetime) -> Done | None:
         """Nothing is queued that was queued then. Whether the purge took all of it cannot be told, and is not said."""
-        before = self._as_theirs(asked_at)
+        before = self._a_little_before(asked_at)
         after = ""
         while True:
             query: Mapping[str, str | int] = {"state": "queued", "after": after, "limit": PAGE}
@@ -92,20 +103,27 @@ class Acts:
 
     def _settle_restart(self, order: Order, asked_at: datetime) -> Done | None:
         health = parse(HealthAnswer, self._http.get("/api/v1/health").json)
-        started = health.started_at is not None and health.started_at >= self._as_theirs(asked_at)
-        other = None not in (order.instance_id, health.instance_id) and order.instance_id != health.instance_id
-        if not (started or other):
+        if health.started_at is not None:  # the id that Beacon knew may be of a run before the last one
+            done = health.started_at >= self._a_little_before(asked_at)
+        else:
+            done = None not in (order.instance_id, health.instance_id) and order.instance_id != health.instance_id
+        if not done:
             return None
         return Done("done", "It has been started anew.", {"instanceId": health.instance_id})
 
     def _job(self, job_id: str) -> Answer:
         return self._http.get(f"/api/v1/jobs/{quote(job_id, safe='')}", expect=_JOB_STATUSES)
 
-    def _as_theirs(self, moment: datetime) -> datetime:
-        """A moment of our clock as the service's clock showed it, and a little before."""
-        counts = parse(CountsAnswer, self._http.get("/api/v1/jobs/counts").json)
-        ahead = timedelta(0) if counts.as_of is None else counts.as_of - datetime.now(UTC)
-        return moment + ahead - CLOCKS_DIFFER
+    def _a_little_before(self, moment: datetime) -> datetime:
+        return self.as_theirs(moment) - CLOCKS_DIFFER
+
+    def as_theirs(self, moment: datetime) -> datetime:
+        """A moment of our clock as the service's clock showed it."""
+        if time.monotonic() >= self._compared_at + COMPARE_EVERY_S:
+            counts = parse(CountsAnswer, self._http.get("/api/v1/jobs/counts").json)
+            self._ahead = timedelta(0) if counts.as_of is None else counts.as_of - datetime.now(UTC)
+            self._compared_at = time.monotonic()
+        return moment + self._ahead
 
 
 def _request(order: Order) -> tuple[str, str, object]:

@@ -11,14 +11,15 @@ from rq.job import Job as RqJob
 from rq.utils import utcformat
 
 from app.offloop import Pace
-from app.sources.base import Done, Filter, Order, Selection, SourceError
+from app.sources.base import CannotTell, Done, Filter, Order, Selection, SourceError
 from app.sources.redis import RedisServer
 from app.sources.redis_acts import Ledger, Told, before_asking
 from app.sources.rq_answers import Batch
 from app.sources.rq_jobs import fate_of
-from app.sources.rq_oddities import is_alive, moment
+from app.sources.rq_oddities import QUEUES, is_alive, moment
 from app.sources.rq_places import tally
 from app.sources.rq_scripts import DELETE, PURGE, RESTART, RETRY
+from app.sources.rq_seen import is_seen
 from app.sources.rq_snapshot import Place, Snapshot, places_of, read_snapshot
 
 # A script keeps the server from everything else, a few tenths of a second for so many jobs.
@@ -53,6 +54,14 @@ class Acts:
         done = _in_words(order, found)
         return self._as_it_is_now(order, done) if done.outcome == "done" and order.action == "retry-job" else done
 
+    def shows(self, order: Order, asked_at: datetime) -> bool:
+        """The kept answer names what was done; seen it is in RQ's own data."""
+        found = self._ledger.find(order, asked_at)
+        if found is None or _in_words(order, found).outcome != "done":
+            return False
+        with self._server.reading() as client:
+            return is_seen(client, order, found.effect, asked_at)
+
     def _as_it_is_now(self, order: Order, done: Done) -> Done:
         """That it was queued is in the kept answer; where it has got to since then is in the job."""
         with self._server.reading() as client:
@@ -70,7 +79,7 @@ class Acts:
             ids = [job.id for job in listing.jobs.values() if wanted.queue in (None, job.queue)]
             if wanted.older_than is not None:
                 if not listing.complete:
-                    raise SourceError(f"has more than {self._bound:,} jobs {wanted.state}: their ages are not read")
+                    raise CannotTell(f"has more than {self._bound:,} jobs {wanted.state}: their ages are not read")
                 ids = _older(Batch(client), ids, wanted.state, wanted.older_than)
         total = len(ids) if listing.complete else _counted(snapshot, wanted)
         return Selection(datetime.fromtimestamp(snapshot.at, UTC), total, tuple(ids[:limit]))
@@ -102,9 +111,9 @@ class Acts:
     def _restart(self, order: Order) -> Done:
         with before_asking(self._server, order) as client:
             workers = read_snapshot(client, self._queues, 0).workers
-        names = [name for name, fields in workers.items() if is_alive(fields)]
+        names = [name for name, fields in workers.items() if is_alive(fields) and self._serves(fields)]
         if not names:
-            return Done("refused", "It has no workers that could be told to end.")
+            return Done("refused", "The watched queues have no workers that could be told to end.")
         channels = [PUBSUB_CHANNEL_TEMPLATE % name for name in names]
         return _done(order, self._ledger.run(order, RESTART, [], _SHUTDOWN, *channels, *names))
 
@@ -114,6 +123,9 @@ class Acts:
             batch.add("HMGET", RqJob.key_for(order.target), "status", "origin")
             status, origin = batch.run()[0]
         return None if status is None else bytes(origin or b"").decode(errors="replace")
+
+    def _serves(self, worker: Sequence[str | None]) -> bool:
+        return any(self._watches(queue) for queue in (worker[QUEUES] or "").split(","))
 
     def _watches(self, queue: str) -> bool:
         return not self._queues or queue in self._queues
@@ -140,6 +152,8 @@ def _in_words(order: Order, told: Told) -> Done:
         return Done("absent", "There is no such queue.") if order.action == "purge-queue" else _ABSENT
     if told.word != "done":
         return Done("refused", _WHY_NOT[told.word](*told.about))
+    if order.action == "restart-service" and not told.effect.get("told"):
+        return Done("refused", "No worker heard it, so none will end.")
     return Done("done", _DONE[order.action](told.effect), told.effect)
 
 

@@ -33,6 +33,7 @@ def upgrade() -> None:
         sa.Column("at_most", sa.Integer),
         sa.Column("runner", sa.Text),
         sa.Column("fence", sa.Integer, nullable=False, server_default="0"),
+        sa.Column("crashes", sa.Integer, nullable=False, server_default="0"),
         sa.Column("lease_until", sa.Double, nullable=False, server_default="0"),
         sa.Column("acted_at", sa.Double),
         sa.Column("logs_json", sa.Text, nullable=False, server_default="[]"),
@@ -75,14 +76,13 @@ def _items() -> None:
         ),
         sa.CheckConstraint(_STATES, name="ck_command_item_state"),
     )
-    held = sa.text("held")
     op.create_index(
         "uq_command_item_held",
         "command_item",
         ["service_id", "hold"],
         unique=True,
-        sqlite_where=held,
-        postgresql_where=held,
+        sqlite_where=sa.text("held = 1"),  # as queries write it: no other words let SQLite use the index
+        postgresql_where=sa.text("held"),
     )
     op.create_index("ix_command_item_asked_at", "command_item", ["service_id", "asked_at"])
 

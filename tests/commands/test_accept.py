@@ -2,12 +2,14 @@
 
 import json
 import threading
+from datetime import timedelta
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from app.audit.models import AuditRow
+from app.audit.models import AuditRow, Gathered
+from app.clock import utc_now, utc_text
 from app.commands import accept
 from app.commands.models import CommandRow, ItemRow
 from app.db import read
@@ -95,7 +97,7 @@ def test_what_touches_the_same_thing_waits_with_a_link_to_the_other(
     idle.demo.create_job(state="failed", queue="mail")
     given: list[str] = []
     for action, target, more in (first, second):
-        seen = {"expectedCount": 9, "asOf": NOW} if action == "purge-queue" or "filter" in more else {}
+        seen = {"expectedCount": 9, "asOf": utc_text()} if action == "purge-queue" or "filter" in more else {}
         body = idle.body(action, target, **more, **seen)
         answer = idle.send(body, ADA)
         given.append(body["commandId"])
@@ -123,8 +125,18 @@ def test_a_filter_that_finds_more_than_was_seen_is_refused(idle: OperatorDesk) -
     idle.demo.create_jobs(*[{"state": "failed"}] * 3)
     body = idle.body("retry-job", filter={"state": "failed"}, expectedCount=2, asOf=NOW)
     assert idle.send(body).get_json()["reason"] == "grown"
-    less = idle.body("retry-job", filter={"state": "failed"}, expectedCount=5, asOf=NOW)
+    less = idle.body("retry-job", filter={"state": "failed"}, expectedCount=5, asOf=utc_text())
     assert idle.send(less).status_code == 202
+
+
+def test_of_a_filter_only_what_was_there_then_is_touched(idle: OperatorDesk) -> None:
+    """As many have gone since then as have come: the count alone does not tell."""
+    old, _ = idle.demo.create_jobs({"state": "failed", "ageS": 600}, {"state": "failed"})
+    seen_at = utc_text(utc_now() - timedelta(minutes=5))
+    command_id = idle.give("retry-job", filter={"state": "failed"}, expectedCount=2, asOf=seen_at)
+    with idle.app.app_context(), read() as session:
+        targets = session.scalars(sa.select(ItemRow.target).where(ItemRow.command_id == command_id))
+        assert list(targets) == [old["id"]]
 
 
 def test_a_filter_that_finds_nothing_has_nothing_to_do(idle: OperatorDesk) -> None:
@@ -141,7 +153,7 @@ def test_a_service_that_does_not_answer_is_not_told_to_purge(idle: OperatorDesk)
 
 def test_the_same_filter_again_is_answered_although_its_jobs_have_moved_on(idle: OperatorDesk) -> None:
     [job] = idle.demo.create_jobs({"state": "failed"})
-    body = idle.body("retry-job", filter={"state": "failed"}, expectedCount=1, asOf=NOW)
+    body = idle.body("retry-job", filter={"state": "failed"}, expectedCount=1, asOf=utc_text())
     assert idle.send(body).status_code == 202
     idle.demo.move(job["id"], "queued")
     assert idle.send(body).status_code == 202
@@ -155,7 +167,29 @@ def test_a_user_has_at_most_five_and_a_service_twenty(idle: OperatorDesk) -> Non
     assert int(answer.headers["Retry-After"]) >= 1
     assert idle.send(idle.body("retry-job", "j0")).status_code == 429
     assert idle.send(idle.body("retry-job", "j9"), ADA).status_code == 202
-    assert refusals(idle) == []
+    assert [json.loads(row.logs_json or "")[0][:19] for row in refusals(idle)] == ["refused (429 limit)"] * 2
+
+
+def test_what_is_tried_again_and_again_is_recorded_once_and_counted(idle: OperatorDesk) -> None:
+    first = idle.give("retry-job", "j1")
+    for _ in range(5):
+        assert idle.send(idle.body("delete-job", "j1")).status_code == 409
+    # Two where a minute ended in between.
+    assert len(refusals(idle)) in (1, 2)
+    with idle.app.app_context(), read() as session:
+        again = session.scalar(sa.select(sa.func.sum(Gathered.count)))
+    assert len(refusals(idle)) + (again or 0) == 5
+    assert first not in [row.command_id for row in refusals(idle)]
+
+
+def test_every_kind_of_refusal_is_recorded_with_its_reason_and_from_where(idle: OperatorDesk) -> None:
+    body = idle.body("retry-job", "j1")
+    assert idle.send(body).status_code == 202
+    assert idle.send({**body, "target": "j2"}).status_code == 422
+    idle.demo.fault("error")
+    assert idle.send(idle.body("purge-queue", "mail", expectedCount=4, asOf=NOW)).status_code == 502
+    told = [(json.loads(row.logs_json or "")[0].split(":")[0], row.origin) for row in refusals(idle)]
+    assert told == [("refused (422 command-id)", "127.0.0.1"), ("refused (502 service)", "127.0.0.1")]
 
 
 BAD = [
@@ -163,6 +197,7 @@ BAD = [
     ({"commandId": "../../etc/passwd"}, "commandId"),
     ({"actionType": "drop-table"}, "actionType"),
     ({"target": "a\nb"}, "target"),
+    ({"service": "a\0b"}, "service"),
     ({"target": "x" * 201}, "target"),
     ({"target": None}, "body"),
     ({"targets": ["j1"]}, "body"),

@@ -1,114 +1,20 @@
 """A command whose service or runner misbehaves: what is not known is said, and nothing is asked twice."""
 
-import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from flask import Flask
 
 from app.clock import utc_now
-from app.commands import accept, claims, execute, observe, steps
-from app.commands.asked import Asked
+from app.commands import claims, execute, steps
 from app.commands.claims import Claim, Lost
-from app.commands.execute import Execution
 from app.commands.models import CommandRow, ItemRow
 from app.commands.removed import RemovedByCommands
 from app.db import now_epoch, read, write
 from app.reconciliation import registry
 from app.reconciliation.models import KnownJob
-from app.sources.base import Capabilities, Done, NotSent, Order, SourceError, Unsure
-from tests.commands.operator_desk import new_id
-
-Said = Done | Exception | None
-
-
-@dataclass
-class Script:
-    """A service that answers what it is told, the last word again and again."""
-
-    acts: list[Said] = field(default_factory=lambda: [Done("done", "It is queued.")])
-    settles: list[Said] = field(default_factory=lambda: [None])
-    asked: list[Order] = field(default_factory=list)
-    read_at: list[datetime] = field(default_factory=list)
-    capabilities: Capabilities = field(default_factory=lambda: Capabilities("lookup", {"detail": "it does not tell"}))
-    on_act: Callable[[], None] = lambda: None
-
-    def act(self, order: Order) -> Done:
-        self.asked.append(order)
-        self.on_act()
-        said = self._next(self.acts)
-        assert said is not None
-        return said
-
-    def settle(self, order: Order, asked_at: datetime) -> Done | None:
-        self.read_at.append(utc_now())
-        return self._next(self.settles)
-
-    def close(self) -> None:
-        """Nothing was opened."""
-
-    @staticmethod
-    def _next(steps: list[Said]) -> Done | None:
-        said = steps.pop(0) if len(steps) > 1 else steps[0]
-        if isinstance(said, Exception):
-            raise said
-        return said
-
-
-class Scene:
-    def __init__(self) -> None:
-        self.script = Script()
-        self.leaving = threading.Event()
-
-    def give(self, *targets: str, action: str = "retry-job") -> str:
-        body = {"commandId": new_id(), "actionType": action, "service": "mail", "targets": list(targets)}
-        return accept.take_on(Asked.model_validate(body), "bob").command_id
-
-    def run(self, command_id: str, runner: str = "r1") -> str:
-        """By a runner of that name, to its end or to where it breaks off; the phase then."""
-        claim = claims.take(command_id, runner)
-        assert claim is not None
-        Execution(claim, 100, self.leaving).run()
-        return self.phase(command_id)
-
-    def lapse(self, command_id: str) -> None:
-        """The lease ran out, and every deadline with it."""
-        with write() as session:
-            session.execute(sa.update(CommandRow).values(lease_until=now_epoch() - 1))
-            session.execute(sa.update(ItemRow).where(ItemRow.asked_at.is_not(None)).values(deadline=now_epoch() - 1))
-
-    def phase(self, command_id: str) -> str:
-        with read() as session:
-            return session.get_one(CommandRow, command_id).phase
-
-    def states(self, command_id: str) -> dict[str, str]:
-        with read() as session:
-            rows = session.scalars(sa.select(ItemRow).where(ItemRow.command_id == command_id))
-            return {row.target: row.state for row in rows}
-
-    def logs(self, command_id: str) -> str:
-        with read() as session:
-            return session.get_one(CommandRow, command_id).logs_json
-
-
-@pytest.fixture
-def scene(cast: Flask, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
-    """In an application context, with a service whose words the test writes, and a minute that takes a second."""
-    made = Scene()
-    monkeypatch.setattr(registry, "source_maker", lambda row, bound: lambda: made.script)
-    monkeypatch.setattr(execute, "SETTLE_S", 0.5)
-    monkeypatch.setattr(execute, "SETTLE_EVERY_S", 0.02)
-    monkeypatch.setattr(execute, "RETRY_AFTER_S", 0.02)
-    monkeypatch.setattr(execute, "CALL_S", dict.fromkeys(execute.CALL_S, 0.3))
-    monkeypatch.setattr(observe, "CONFIRM_S", 0.3)
-    with cast.app_context():
-        with write() as session:
-            registry.add(session, id="mail", name="Mail", kind="palantir", url="http://127.0.0.1:1")
-        yield made
+from app.sources.base import Done, NotSent, SourceError, Unsure
+from tests.commands.scripted import Scene
 
 
 def test_an_answer_that_was_lost_is_found_by_reading(scene: Scene) -> None:
@@ -222,7 +128,7 @@ def test_a_command_that_nobody_took_in_time_is_not_carried_out_later(scene: Scen
 
 
 def test_a_command_that_kills_its_runners_is_given_up(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(execute, "MOST_TAKES", 3)
+    monkeypatch.setattr(execute, "MOST_CRASHES", 3)
     command_id = scene.give("j1")
     for number in range(3):
         assert claims.take(command_id, f"r{number}") is not None

@@ -4,6 +4,7 @@ import json
 
 import sqlalchemy as sa
 
+from app.clock import utc_text
 from app.db import read
 from app.notifications.models import Notification
 from tests.commands.operator_desk import NOW, OperatorDesk
@@ -30,12 +31,14 @@ def test_a_job_is_deleted_and_is_not_missing_afterwards(desk: OperatorDesk) -> N
 
 
 def test_a_queue_is_purged_of_as_many_jobs_as_were_seen(desk: OperatorDesk) -> None:
-    desk.demo.create_jobs(*[{"state": "queued", "queue": "mail"}] * 3, {"state": "queued", "queue": "other"})
+    made = desk.demo.create_jobs(*[{"state": "queued", "queue": "mail"}] * 3, {"state": "queued", "queue": "other"})
     desk.is_watched()
     command = desk.run("purge-queue", "mail", expectedCount=3, asOf=NOW)
     assert (command["phase"], command["verified"]) == ("success", True)
     assert desk.demo.counts()["counts"]["queued"] == 1
     assert command["after"]["purged"] == 3
+    named = json.loads(desk.audit(command["commandId"])[-1].command_params_json or "")["jobIds"]
+    assert sorted(named) == sorted(job["id"] for job in made[:3])
     assert "discrepancy" not in [update["status"] for update in desk.events("reconciliation.update")]
 
 
@@ -74,6 +77,8 @@ def test_a_command_leaves_two_entries_in_the_audit_and_one_notification(desk: Op
     assert json.loads(result.after_state_json or "")["state"] == "queued"
     assert json.loads(result.command_params_json or "")["params"] == {"reason": "the relay is back"}
     assert command["auditId"] == result.id
+    assert accepted.origin == result.origin == "127.0.0.1"
+    assert "address" not in json.loads(accepted.command_params_json or "")
     with desk.app.app_context(), read() as session:
         assert session.scalar(sa.select(sa.func.count()).select_from(Notification)) == 1
 
@@ -118,13 +123,15 @@ def test_of_many_jobs_each_has_its_result_and_one_failure_makes_an_error(desk: O
 
 def test_all_jobs_of_a_filter_are_done_and_no_others(desk: OperatorDesk) -> None:
     desk.demo.create_jobs(*[{"state": "failed", "queue": "mail"}] * 30, {"state": "failed", "queue": "other"})
-    wanted = {"filter": {"state": "failed", "queue": "mail"}, "expectedCount": 30, "asOf": NOW}
+    wanted = {"filter": {"state": "failed", "queue": "mail"}, "expectedCount": 30, "asOf": utc_text()}
     command = desk.run("retry-job", **wanted)
     assert (command["phase"], command["verified"]) == ("success", True)
     assert command["target"] == "30 failed jobs in mail"
     counts = desk.demo.counts()["counts"]
     assert (counts["failed"], counts["queued"]) == (1, 30)
     assert len({call["idempotencyKey"] for call in desk.demo.calls()}) == 30
+    named = json.loads(desk.audit(command["commandId"])[-1].command_params_json or "")["jobIds"]
+    assert sorted(named) == sorted(result["target"] for result in command["results"])
 
 
 def test_the_service_is_looked_at_at_once_and_not_at_the_next_poll(desk: OperatorDesk) -> None:

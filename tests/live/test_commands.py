@@ -156,6 +156,18 @@ def test_a_delete_whose_worker_died_before_the_answer_was_recorded_is_settled_by
     assert demo.get(f"/api/v1/jobs/{job}").status_code == 410
 
 
+def test_a_purge_whose_worker_died_before_the_answer_was_recorded_is_settled_by_reading(
+    start_beacon: MakeBeacon, demo: DemoService, tmp_path: Path
+) -> None:
+    beacon = operated(start_beacon, demo, tmp_path, "acted:kill")
+    demo.create_jobs(*[{"state": "queued", "queue": "mail", "ageS": 60}] * 3)
+    seen = {"expectedCount": 3, "asOf": "2026-11-21T12:03:05Z"}
+    command = ended(beacon, give(beacon, body("purge-queue", "mail", **seen)))
+    assert (command["phase"], command["verified"]) == ("success", True)
+    assert len(demo.calls()) == 1
+    assert demo.counts()["counts"]["queued"] == 0
+
+
 def test_a_bulk_command_goes_on_where_its_killed_worker_stopped(
     start_beacon: MakeBeacon, demo: DemoService, tmp_path: Path
 ) -> None:

@@ -57,6 +57,23 @@ def result_of(fleet: Fleet, task_id: str) -> bytes | None:
     return found
 
 
+class TestSeen:
+    """That it was done is kept under its key; that it can be seen is read from the queues."""
+
+    @pytest.mark.parametrize("action", ["delete-job", "purge-queue"])
+    def test_what_was_removed_and_is_there_again_is_not_seen_to_be_gone(
+        self, fleet: Fleet, source: CelerySource, action: str
+    ) -> None:
+        task = fleet.send("add", 1, 2)
+        raw = fleet.redis.lindex("celery", 0)
+        wanted = order(action, task if action == "delete-job" else "celery")
+        assert not source.shows(wanted, now())
+        source.act(wanted)
+        assert source.shows(wanted, now())
+        fleet.redis.lpush("celery", raw)
+        assert not source.shows(wanted, now())
+
+
 class TestPurge:
     def test_one_queue_loses_all_its_priorities_and_no_other_loses_anything(
         self, fleet: Fleet, source: CelerySource

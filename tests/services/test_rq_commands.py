@@ -264,6 +264,35 @@ class TestRestart:
         assert [worker.wait(60) for worker in workers] == [0, 0]
         assert ids(source.look(), "finished") == ["a"]
 
+    def test_it_is_seen_once_every_worker_that_was_told_has_ended(
+        self, scene: Scene, queue: Queue, source: RqSource, tmp_path: Any
+    ) -> None:
+        may_end = tmp_path / "may end"
+        queue.enqueue("os.system", f"until [ -e '{may_end}' ]; do sleep 0.1; done", job_id="a")
+        worker = scene.worker(name="anna")
+        scene.wait_until_started("a")
+        wanted, asked_at = order("restart-service", "mail"), now()
+        assert source.act(wanted).outcome == "done"
+        assert not source.shows(wanted, asked_at), "it was told, and works on"
+        may_end.touch()
+        assert worker.wait(60) == 0
+        assert source.shows(wanted, asked_at)
+
+    def test_workers_of_other_queues_go_on(self, scene: Scene) -> None:
+        watching = scene.source(queues=("mail",), supervised=True)
+        worker = scene.worker("print", name="anna")
+        wait_for(lambda: states(scene) == [b"idle"], "the worker to be ready", 60)
+        assert watching.act(order("restart-service", "mail")).outcome == "refused"
+        assert worker.poll() is None
+
+    def test_workers_that_do_not_listen_are_not_told_to_end(self, scene: Scene, source: RqSource) -> None:
+        born = {"birth": "2026-01-01T00:00:00.000000Z", "queues": "mail", "state": "idle"}
+        scene.redis.hset("rq:worker:ghost", mapping=born)
+        scene.redis.sadd("rq:workers", "rq:worker:ghost")
+        wanted = order("restart-service", "mail")
+        assert source.act(wanted).outcome == "refused"
+        assert not source.shows(wanted, now())
+
     def test_without_workers_it_is_refused(self, source: RqSource) -> None:
         assert source.act(order("restart-service", "mail")).outcome == "refused"
 
@@ -364,6 +393,30 @@ class TestOnce:
         assert done.outcome == "refused"
         assert wanted.not_after is not None
         assert now() > wanted.not_after + CLOCKS_DRIFT
+
+
+class TestSeen:
+    """That it was done is kept under its key; that it can be seen is read from RQ's own data."""
+
+    def test_a_retried_job_is_seen_where_it_is_now(self, scene: Scene, queue: Queue, source: RqSource) -> None:
+        fail(scene, queue, "f")
+        asked_at = now()
+        assert not source.shows(ORDERS[0], asked_at)
+        source.act(ORDERS[0])
+        assert source.shows(ORDERS[0], asked_at)
+        scene.redis.delete("rq:job:f")
+        assert not source.shows(ORDERS[0], asked_at)
+
+    @pytest.mark.parametrize("wanted", ORDERS[1:], ids=lambda wanted: wanted.action)
+    def test_what_was_removed_and_is_there_again_is_not_seen_to_be_gone(
+        self, queue: Queue, source: RqSource, wanted: Order
+    ) -> None:
+        put(queue, "q")
+        assert not source.shows(wanted, now())
+        source.act(wanted)
+        assert source.shows(wanted, now())
+        put(queue, "q")
+        assert not source.shows(wanted, now())
 
 
 class TestNotDone:

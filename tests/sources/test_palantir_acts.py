@@ -159,6 +159,25 @@ class TestNotSent:
             source.act(order("delete-job", "a", not_after=now()))
         assert demo.calls() == []
 
+    @pytest.mark.parametrize("not_after", [None, timedelta(seconds=0.2)])
+    def test_a_name_that_is_looked_up_for_too_long_asked_nothing(
+        self, service: Upstream, monkeypatch: pytest.MonkeyPatch, not_after: timedelta | None
+    ) -> None:
+        """The resolver has no bound of its own, and a process may be frozen between its decision and its first byte."""
+        real, began = socket.getaddrinfo, now()
+        overdue = began + timedelta(seconds=0.3)
+
+        def slow(*args: Any, **more: Any) -> Any:
+            wait_for(lambda: now() > overdue, "the deadline to be over", 20)
+            return real(*args, **more)
+
+        monkeypatch.setattr(socket, "getaddrinfo", slow)
+        latest = None if not_after is None else began + not_after
+        act_s = 0.2 if latest is None else 10.0
+        with pytest.raises(NotSent, match="did not answer" if latest is None else "too late"):
+            PalantirSource(service.url, 10, act_s=act_s).act(order("delete-job", "a", not_after=latest))
+        assert service.asked == []
+
     def test_that_an_earlier_question_left_does_not_count(self, demo: DemoService, tmp_path: Any) -> None:
         own = start_demo(tmp_path)
         try:
@@ -262,6 +281,18 @@ class TestSettled:
             done = self.settled(demo, source, known, asked_at)
             assert done is not None
             assert (done.outcome, done.effect["instanceId"]) == ("done", run_of(demo))
+
+    def test_a_restart_is_not_seen_in_the_id_of_an_earlier_run(self, service: Upstream) -> None:
+        """What Beacon knew last may be the run before this one: when it was started is what counts."""
+        asked_at = now()
+        service.json("/api/v1/jobs/counts", {"counts": {}})
+        health = {"instanceId": "two", "startedAt": (asked_at - timedelta(minutes=5)).isoformat()}
+        service.json("/api/v1/health", health)
+        asking = PalantirSource(service.url, 10)
+        assert asking.settle(order("restart-service", "mail", instance_id="one"), asked_at) is None
+        service.json("/api/v1/health", {"instanceId": "two"})
+        told = asking.settle(order("restart-service", "mail", instance_id="one"), asked_at)
+        assert told is not None, "without a time the id is all there is"
 
     def test_a_job_that_vanished_otherwise_is_absent(self, demo: DemoService, source: PalantirSource) -> None:
         demo.create_job(id="a", state="queued")
