@@ -20,7 +20,9 @@ from app.db import db, write
 from app.eventlog import read as log
 from app.rollout.flags import Flag
 from app.rollout.models import FlagRow
+from tests.beacon_process import Beacon
 from tests.cast import CAST, join
+from tests.nursery import Nursery
 
 
 class CompiledTemplates(BytecodeCache):
@@ -133,6 +135,21 @@ def live_app(cast: Flask) -> Flask:
         session.add(FlagRow(name=Flag.SSE_STREAMING, enabled=True, percentage=100, **row))
     cast.extensions["beacon_live"].start()
     return cast
+
+
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    made = Nursery()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def forked_servers(nursery: Nursery) -> Iterator[None]:
+    """For modules that start many servers and are about something else than how they start."""
+    Beacon.nursery = nursery
+    yield
+    Beacon.nursery = None
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ from tests.beacon_process import Beacon, servers
 from tests.browser.plain_chromium import PlainChromium
 from tests.browser.tab import HEAR, Tab, Trouble
 from tests.demo_process import DemoService, start_demo
-from tests.nursery import Nursery
 
 MakeBeacon = Callable[..., Beacon]
 StartService = Callable[[], DemoService]
@@ -64,13 +63,9 @@ def browser() -> Iterator[Browser]:
         launched.close()
 
 
-@pytest.fixture(scope="package", autouse=True)
-def _nursery() -> Iterator[None]:
+@pytest.fixture(scope="module", autouse=True)
+def _forked(forked_servers: None) -> None:
     """How a server starts is tested elsewhere."""
-    Beacon.nursery = Nursery()
-    yield
-    Beacon.nursery.close()
-    Beacon.nursery = None
 
 
 @pytest.fixture
