@@ -113,7 +113,7 @@ def _lines() -> Iterator[str]:
 
 
 def _page(rows: list[dict[str, Any]], meta: dict[str, Any]) -> str:
-    return json.dumps({"data": export.as_entries(rows), "meta": meta}, sort_keys=True) + "\n"
+    return json.dumps({"data": export.as_entries(rows), "meta": meta}, separators=(",", ":")) + "\n"
 
 
 def _asked() -> AuditQuery:

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from flask import Flask
 
 from app.audit import chain, checkpoint
 from app.audit import verify as verifying
 from app.audit.models import AuditRow
 from app.audit.verify import Expected, verify
+from app.cli import cli
 from app.clock import utc_now, utc_text
 from app.db import db, read, write
 
@@ -158,6 +160,18 @@ def test_a_head_that_went_under_a_checkpoint_is_too_old_and_no_alarm(entries: li
     assert found.untold == (
         "the head at seq 3 is too old to be held against this chain: entries through 6 went under checkpoint 7"
     )
+
+
+def test_the_command_says_of_a_head_too_old_that_it_cannot_tell(
+    entries: list[AuditRow], database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BEACON_INSTANCE_DIR", str(database.parent))
+    monkeypatch.setattr("app.logs.configure", lambda: None)
+    sealed()
+    checkpoint.sweep()
+    said = CliRunner().invoke(cli, ["audit", "verify", "--head", entries[2].hash, "--seq", "3"])
+    assert said.exit_code == 3
+    assert said.stdout.startswith("cannot tell: the head at seq 3 is too old to be held against this chain")
 
 
 def test_of_a_head_without_its_place_both_are_named(entries: list[AuditRow]) -> None:

@@ -86,6 +86,7 @@ def test_an_entry_has_the_shape_of_the_contract(api: Api) -> None:
         *("id", "seq", "timestamp", "actor", "actionType", "target", "stage", "outcome", "beforeState", "afterState"),
         *("commandParams", "logs", "prevHash", "hash", "origin"),
     }
+    assert [*entry][:5] == ["id", "seq", "timestamp", "actor", "actionType"]
     assert (entry["beforeState"], entry["afterState"]) == ({"failed": 0, "same": 1}, {"failed": 1, "same": 1})
     assert (entry["actor"], entry["outcome"], entry["stage"]) == ("bob", "failure", "result")
 
