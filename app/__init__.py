@@ -144,6 +144,7 @@ def _live(app: Flask, settings: Settings) -> None:
     append.derive_with(app, notify.derive)
     live.add(Every(PRUNE_EVERY_S, _prune_notifications(app, settings.event_retention_days)))
     live.add(Every(PRUNE_EVERY_S, _prune_commands(app, settings.event_retention_days)))
+    live.add(upkeep.AtTheEnd(app))
     for interval_s, call in upkeep.tasks(app, settings):
         live.add(Every(interval_s, call))
     # Flask's own way to put something around itself.

@@ -27,7 +27,8 @@ def audit() -> None:
 @click.option("--head", metavar="HASH", help="a head from an export: that its tail is still there is verified too")
 @click.option("--seq", type=click.IntRange(0), help="the entry whose hash --head is")
 def verify_(head: str | None, seq: int | None) -> None:
-    """Read the whole chain; exit status 1 and the first broken entry where it does not hold."""
+    """Read the whole chain; exit status 1 and the first broken entry where it does not hold, 3 where --head
+    cannot be held against it any more."""
     if seq is not None and head is None:
         raise click.UsageError("--seq says where --head belongs: give both")
     with application():
@@ -37,6 +38,9 @@ def verify_(head: str | None, seq: int | None) -> None:
     if found.broken:
         click.echo(f"broken: {found.broken}; {found.count} entries before it hold")
         sys.exit(1)
+    if found.untold:
+        click.echo(f"cannot tell: {found.untold}; {found.count} entries hold")
+        sys.exit(3)
     click.echo(f"ok: {found.count} entries, head {found.head}")
     if found.since:
         click.echo(f"entries through seq {found.since} have gone under a checkpoint", err=True)
@@ -60,7 +64,7 @@ def checkpoint(before: str | None, days: float | None, keep: bool) -> None:
         except checkpoints.NothingToGo as error:
             click.echo(str(error))
             return
-        gone = 0 if keep else checkpoints.sweep()
+        gone = 0 if keep else checkpoints.sweep(checkpoints.STEP_ALONE)
     click.echo(
         f"checkpoint {made.seq}: entries through seq {made.through_seq}, hash {made.through_hash}; {gone} deleted"
     )

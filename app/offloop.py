@@ -60,23 +60,32 @@ def paced(items: Iterable[T]) -> Iterator[T]:
             pace.rest()
 
 
+class Threads:
+    """A few native threads of one purpose: who waits for them does not wait for those of another."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._pools: WeakKeyDictionary[Hub, ThreadPool] = WeakKeyDictionary()
+
+    def call(self, function: Callable[..., Any], *args: Any) -> Any:
+        """The result of `function`, computed on one of them where this thread is an event loop."""
+        if not is_module_patched("threading"):
+            return function(*args)
+        hub = get_hub()
+        if hub not in self._pools:
+            self._pools[hub] = ThreadPool(self._most, hub)
+        return self._pools[hub].apply(function, args)
+
+
 # gevent looks names up on the threads of the hub's own pool, ten of them: a name server that does not answer holds each
 # for seconds, and whoever logs in or opens a stream would wait for all lookups of all services. Hence a pool beside it.
 _CALLS_AT_ONCE = 8
-_pools: WeakKeyDictionary[Hub, ThreadPool] = WeakKeyDictionary()
-
-
-def _pool(hub: Hub) -> ThreadPool:
-    if hub not in _pools:
-        _pools[hub] = ThreadPool(_CALLS_AT_ONCE, hub)
-    return _pools[hub]
+_common = Threads(_CALLS_AT_ONCE)
 
 
 def call(function: Callable[..., Any], *args: Any) -> Any:
-    """The result of `function`, computed on a native thread where this one is an event loop."""
-    if is_module_patched("threading"):
-        return _pool(get_hub()).apply(function, args)
-    return function(*args)
+    """The result of `function`, computed on a native thread where this one is an event loop; short calls only."""
+    return _common.call(function, *args)
 
 
 def checkpoint(path: str) -> None:

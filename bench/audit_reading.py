@@ -15,7 +15,7 @@ from typing import Any  # noqa: E402
 
 from app import create_app  # noqa: E402
 from app.audit import export, query, raw  # noqa: E402
-from app.audit.asked import AuditQuery  # noqa: E402
+from app.audit.asked import AuditQuery, Place  # noqa: E402
 from app.audit.totals import Totals  # noqa: E402
 from app.audit.verify import verify  # noqa: E402
 from app.config import Settings  # noqa: E402
@@ -64,8 +64,15 @@ def main(folder: Path) -> None:
         for asked in PAGES:
             found = _page(asked, totals)[0]
             pages[str(asked)] = _median_ms(asked, totals)
+            middle = Place((found.head[0] // 2,)).text()
+            pages[f"{asked} deep"] = _median_ms({**asked, "cursor": middle}, totals)
             if found.next:
-                pages[f"{asked} next"] = _median_ms({**asked, "cursor": found.next.text()}, totals)
+                following = {**asked, "cursor": found.next.text()}
+                pages[f"{asked} next"] = _median_ms(following, totals)
+                before = _page(following, totals)[0].previous
+                assert before is not None
+                pages[f"{asked} previous"] = _median_ms({**asked, "cursor": before.text()}, totals)
+        pages["by number"] = _median_ms({"page": found.head[0] // 100}, totals)
         lag = Lag()
         filters = {str(asked): _page(asked, Totals())[1] for asked in FILTERS}
         lag_ms = lag.stop_ms()

@@ -16,7 +16,7 @@ from app import doctor
 from app.config import ConfigError, current_settings
 from app.db import write
 from app.eventlog.append import NewEvent
-from app.reconciliation import registry, service_form
+from app.reconciliation import registration, registry, service_form
 from app.reconciliation.explain import PublishedEvents
 from app.reconciliation.observe import Observer
 from app.sources.file import parse_services
@@ -59,7 +59,7 @@ def registered(cast: Flask, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogC
     assert changed.status_code == 200
     with cast.app_context():
         with write() as session:
-            registry.sync_from_file(session, parse_services(FILE))
+            registration.sync_from_file(session, parse_services(FILE))
         _poll()
     publish(cast, NewEvent("job.failed", {"service": "plain", "jobId": "a"}))
     return cast

@@ -100,19 +100,24 @@ def check(who: Actor, role: str, scope: str | tuple[str, ...] | None) -> None:
     scopes = (scope,) if isinstance(scope, str) else scope or ()
     if who.scopes is not None and who.scopes.isdisjoint(scopes):
         needed = f"a token with scope {' or '.join(scopes)}" if scopes else "a login session, not a token"
-        raise _refusal(who, f"This needs {needed}.", "scope")
+        raise refuse(who, f"This needs {needed}.", "scope")
     if not who.has_role(role):
-        raise _refusal(who, f"This needs the role {role}; you are {who.role}.", "role")
+        raise refuse(who, f"This needs the role {role}; you are {who.role}.", "role")
 
 
-def _refusal(who: Actor, detail: str, reason: str) -> Problem:
-    """The audit knows who tried to change something and may not; looking is no attempt."""
+def refuse(who: Actor, detail: str, reason: str) -> Problem:
+    """The 403 to raise. The audit knows who tried to change something and may not; looking is no attempt."""
     if request.method not in SAFE:
         wanted = f"{request.method} {request.url_rule or request.path}"
         origin = gather.network(request.remote_addr or "")
-        attempts: gather.Attempts = current_app.extensions["beacon_attempts"]
-        attempts.note(gather.Attempt("refused", who.name, wanted, origin, who.role))
+        attempts().note(gather.Attempt("refused", who.name, wanted, origin, who.role))
     return Problem(403, "Not allowed", detail, reason=reason)
+
+
+def attempts() -> gather.Attempts:
+    """What this process refused and only counts between two writes."""
+    found: gather.Attempts = current_app.extensions["beacon_attempts"]
+    return found
 
 
 def changes_nothing(view: Callable[P, R]) -> Callable[P, R]:

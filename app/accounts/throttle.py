@@ -4,7 +4,8 @@ from datetime import timedelta
 
 import sqlalchemy as sa
 
-from app.accounts.models import FailedLogin
+from app.accounts.models import FailedLogin, User
+from app.accounts.people import NAME
 from app.audit import gather
 from app.clock import utc_now, utc_text
 from app.db import db, write
@@ -38,6 +39,13 @@ def note_failure(name: str, address: str, *, is_known: bool) -> None:
         gather.note(
             session, gather.Attempt("login-failed", "anonymous", name if is_known else NOBODY, gather.network(address))
         )
+
+
+def note_blocked(attempts: gather.Attempts, name: str, address: str) -> None:
+    """That somebody goes on guessing, though nothing is checked any more; written at most once a second."""
+    known = db.session().scalar(sa.select(User.name).where(User.name == name)) if NAME.fullmatch(name) else None
+    db.session.remove()  # writing may have to wait, and connections are few
+    attempts.note(gather.Attempt("login-throttled", "anonymous", known or NOBODY, gather.network(address)))
 
 
 def _minute(ago: int) -> str:

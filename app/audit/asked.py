@@ -16,7 +16,7 @@ MAX_LIMIT = 500
 MAX_PAGE = 1_000_000
 Outcome = Literal["success", "failure", "timeout"]
 SortBy = Literal["timestamp", "seq", "actor", "actionType", "target", "outcome"]
-FILTERS = ("actionType", "target", "actor", "outcome", "startDate", "endDate", "q")
+FILTERS = ("actionType", "target", "actor", "outcome", "commandId", "startDate", "endDate", "q")
 _USUAL = {"sortBy": "timestamp", "sortOrder": "desc", "limit": "50"}
 
 
@@ -62,6 +62,8 @@ class Place:
             sound = isinstance(backwards, bool) and type(seq) is int and abs(seq) < 2**62 and len(words) <= 1
             if not sound or not all(isinstance(word, str) for word in words):
                 raise ValueError
+            for word in words:
+                _sayable(word)
         except (ValueError, TypeError, RecursionError) as error:
             raise ValueError("expected meta.next or meta.previous of an earlier answer") from error
         return cls(tuple(key), backwards)
@@ -89,6 +91,7 @@ class AuditQuery(BaseModel):
     action_type: Text = Field(None, alias="actionType")
     target: Text = None
     actor: Text = None
+    command_id: Text = Field(None, alias="commandId")
     outcome: Outcome | None = None
     start: Annotated[str | None, BeforeValidator(_start)] = Field(None, alias="startDate")
     end: Annotated[str | None, BeforeValidator(_end)] = Field(None, alias="endDate")

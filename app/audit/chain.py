@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import logging
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -13,9 +15,13 @@ from sqlalchemy.orm import Session
 
 from app.audit import redact
 from app.audit.models import AuditRow
-from app.clock import utc_text
+from app.clock import utc_now, utc_text
+
+log = logging.getLogger(__name__)
 
 FIRST = "0" * 64
+# So far the last entry may be ahead of the clock, and the chain's time stands still until that has caught up.
+AHEAD = timedelta(minutes=10)
 # What the hash covers, in this order; each part is preceded by its length, so that no two entries look alike.
 SEALED = (
     "id",
@@ -68,14 +74,11 @@ class Head:
 def record(session: Session, entry: Entry) -> str:
     """Add `entry` to the chain inside `db.write()` and return its id; after state rows, before the event."""
     session.flush()
-    if session.get_bind().dialect.name == "postgresql":
-        # One writer of the chain at a time; SQLite's write() has only one anyway.
-        session.execute(sa.text("SELECT pg_advisory_xact_lock(4207001)"))
+    lock(session)
     last = head(session)
     row = AuditRow(
         id=uuid.uuid4().hex,
-        # Clocks are set back; the chain's time is not, so that its order is the order of time too.
-        timestamp=max(utc_text(), last.timestamp),
+        timestamp=_time_after(last),
         actor=redact.text(entry.actor),
         action_type=entry.action_type,
         target=redact.text(entry.target),
@@ -94,6 +97,25 @@ def record(session: Session, entry: Entry) -> str:
     session.add(row)
     session.flush()
     return row.id
+
+
+def lock(session: Session) -> None:
+    """One writer of the chain at a time; SQLite's write() has only one anyway. Take no row's lock before it that
+    somebody takes behind it."""
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(sa.text("SELECT pg_advisory_xact_lock(4207001)"))
+
+
+def _time_after(last: Head) -> str:
+    """Clocks are set back; the chain's time is not, so that its order is the order of time too.
+
+    Only a clock that was far ahead once, or a row that somebody wrote by hand, does not decide the time of all others.
+    """
+    now, then = utc_now(), str(last.timestamp)
+    if then > utc_text(now + AHEAD):
+        log.warning("audit entry seq=%s has a time to come, %.40s: the next one has the clock's again", last.seq, then)
+        return utc_text(now)
+    return max(utc_text(now), then)
 
 
 def seal(row: AuditRow | sa.Row[Any]) -> str:

@@ -16,6 +16,8 @@ from app.db import db
 from app.offloop import breathe, paced
 
 AT_ONCE = 500
+# Of one piece: an entry of a command on thousands of jobs is long.
+PIECE_BYTES = 2_097_152
 HEAD = (
     "seq", "timestamp", "actor", "actionType", "target", "stage", "outcome", "commandId", "origin", "beforeState",
     "afterState", "commandParams", "logs", "id", "prevHash", "hash",
@@ -48,6 +50,11 @@ def as_json(row: dict[str, Any]) -> dict[str, Any]:
     return {name: _told(value) for name, value in entry.items()}
 
 
+def as_entries(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of commands on thousands of jobs this takes a while: `raw.beside` the loop."""
+    return [as_json(row) for row in rows]
+
+
 def answer(app: Flask, asked: AuditQuery, form: pieces.Format) -> Response:
     span, head = raw.look(lambda fetch: query.span_of(fetch, asked))
     lines = {"csv": _csv, "ndjson": _ndjson}[form](_entries(app, asked, span), head)
@@ -64,22 +71,33 @@ def lines_of(app: Flask, asked: AuditQuery, form: pieces.Format) -> Iterator[byt
 
 
 def _entries(app: Flask, asked: AuditQuery, span: query.Span) -> Iterator[dict[str, Any]]:
-    words, place = (asked.q or "").casefold().split(), None
+    place: Place | None = None
     while True:
         with app.app_context():
-            rows = _piece(asked, span, place)
+            rows, place = _piece(asked, span, place)
             db.session.remove()
-        for row in paced(rows):
-            if all(any(word in str(value).casefold() for value in row.values()) for word in words):
-                yield as_json(row)
-        if len(rows) < AT_ONCE:
+        yield from paced(raw.beside(as_entries, rows))
+        if place is None:
             return
-        place = Place(query.key(asked, rows[-1]))
         breathe()
 
 
-def _piece(asked: AuditQuery, span: query.Span, place: Place | None) -> list[dict[str, Any]]:
-    return raw.look(lambda fetch: query.read(fetch, asked, span, place, AT_ONCE))
+def _piece(asked: AuditQuery, span: query.Span, place: Place | None) -> tuple[list[dict[str, Any]], Place | None]:
+    """The next entries and where to go on: None at the end. A search looks through one window, and may find nothing."""
+
+    def read_on(fetch: raw.Fetch) -> tuple[list[dict[str, Any]], Place | None]:
+        budget = raw.Budget(PIECE_BYTES, _weight)
+        if asked.q:
+            return query.hits(fetch, asked, span, place, AT_ONCE, budget)[:2]
+        rows = query.read(fetch, asked, span, place, AT_ONCE, budget=budget)
+        goes_on = len(rows) == AT_ONCE or budget.is_spent
+        return rows, Place(query.key(asked, rows[-1])) if goes_on else None
+
+    return raw.look(read_on, waits=True)
+
+
+def _weight(row: raw.Row) -> int:
+    return sum(len(value) for value in row if isinstance(value, (str, bytes)))
 
 
 def _csv(entries: Iterator[dict[str, Any]], head: tuple[int, str]) -> Iterator[str]:

@@ -4,6 +4,7 @@ So a stranger at the login, or a program that is refused all day, adds two entri
 """
 
 import ipaddress
+import logging
 import threading
 import time
 from collections import Counter
@@ -11,12 +12,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.audit import chain, redact
 from app.audit.models import Gathered
 from app.clock import utc_text
 from app.db import DatabaseUnavailable, read, write
+
+log = logging.getLogger(__name__)
 
 # In one minute, of one kind: from then on they are counted together.
 GROUPS = 60
@@ -52,12 +56,11 @@ def network(address: str) -> str:
 
 def note(session: Session, attempt: Attempt, times: int = 1, full: chain.Entry | None = None) -> None:
     """Inside `db.write()`: the first of its minute becomes an entry, `full` where that tells more, the others count."""
-    if session.get_bind().dialect.name == "postgresql":
-        session.execute(sa.text("SELECT pg_advisory_xact_lock(4207001)"))  # the chain's own: one writer of both
+    chain.lock(session)  # one writer of both
     minute = utc_text()[:16]
     row = session.get(Gathered, (*_key(attempt), minute))
     if row is None and _groups(session, attempt.action_type, minute) >= GROUPS:
-        attempt = Attempt(attempt.action_type, OTHERS, OTHERS, OTHERS)
+        attempt, full = Attempt(attempt.action_type, OTHERS, OTHERS, OTHERS), None
         row = session.get(Gathered, (*_key(attempt), minute))
     if row is not None:
         row.count += times
@@ -76,7 +79,8 @@ def tell(now: str | None = None) -> int:
             return 0
     told = 0
     with write() as session:
-        for row in session.scalars(over.with_for_update(skip_locked=True)).all():
+        chain.lock(session)  # before the rows, as `note` does: in the opposite order each would wait for the other
+        for row in session.scalars(over).all():
             session.delete(row)
             if row.count:
                 attempt = Attempt(row.action_type, row.actor, row.target, row.origin)
@@ -106,23 +110,32 @@ class Attempts:
 
     def flush(self) -> None:
         """What only was counted; then the minutes that are over."""
+        self.write_pending()
+        tell()
+
+    def write_pending(self) -> None:
+        """What only was counted. Where the database takes none, the rest waits for the next turn."""
         with self._lock:
             waiting = list(self._pending)
         for attempt in waiting:
-            self._write(attempt)
-        tell()
+            if not self._write(attempt):
+                return
 
-    def _write(self, attempt: Attempt) -> None:
+    def _write(self, attempt: Attempt) -> bool:
+        """Whether it is written. If not, the flush tries again: who was refused hears that, not a 503."""
         with self._lock:
             times = self._pending.pop(attempt, 0)
         if not times:
-            return
+            return True
         try:
             with write() as session:
                 note(session, attempt, times)
-        except DatabaseUnavailable:
+        except (DatabaseUnavailable, SQLAlchemyError) as error:
+            log.warning("a refusal waits to be recorded: %s", type(error).__name__)
             with self._lock:
-                self._pending[attempt] += times  # the flush tries again; who was refused hears that, not a 503
+                self._pending[attempt] += times
+            return False
+        return True
 
 
 def _key(attempt: Attempt) -> tuple[str, str, str, str]:

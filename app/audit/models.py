@@ -5,6 +5,9 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db import Base
 
+# Most entries belong to no command, and are not in its index.
+_OF_COMMANDS = sa.text("command_id IS NOT NULL")
+
 
 class AuditRow(Base):
     __tablename__ = "command_audit"
@@ -15,6 +18,9 @@ class AuditRow(Base):
         sa.Index("ix_command_audit_target", "target", "seq", "actor", "action_type", "outcome"),
         sa.Index("ix_command_audit_outcome", "outcome", "seq", "actor", "action_type", "target"),
         sa.Index("ix_command_audit_timestamp", "timestamp", "seq"),
+        sa.Index(
+            "ix_command_audit_command_id", "command_id", "seq", sqlite_where=_OF_COMMANDS, postgresql_where=_OF_COMMANDS
+        ),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)

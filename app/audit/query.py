@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from app.audit.asked import AuditQuery, Place
 from app.audit.models import AuditRow
-from app.audit.raw import Fetch
+from app.audit.raw import Budget, Fetch, Rows
 from app.audit.totals import MOST, Totals
 
 Condition = sa.ColumnElement[bool]
@@ -90,7 +90,13 @@ def ends(fetch: Fetch) -> tuple[int, tuple[int, str]]:
 
 
 def read(
-    fetch: Fetch, asked: AuditQuery, span: Span, place: Place | None, limit: int, offset: int = 0
+    fetch: Fetch,
+    asked: AuditQuery,
+    span: Span,
+    place: Place | None,
+    limit: int,
+    offset: int = 0,
+    budget: Budget | None = None,
 ) -> list[dict[str, Any]]:
     """Entries in the order that is asked for, behind `place`, or before it in the opposite order."""
     descending = asked.descending != (place is not None and place.backwards)
@@ -110,11 +116,20 @@ def read(
     )
     chosen = chosen.offset(offset) if offset else chosen
     rows = sa.select(*_columns()).where(AuditRow.seq.in_(chosen)).order_by(*order)
-    return [dict(zip(COLUMNS, row, strict=True)) for row in fetch(rows)]
+    return _named(fetch(rows, budget))
+
+
+def _named(rows: Rows) -> list[dict[str, Any]]:
+    return [dict(zip(COLUMNS, row, strict=True)) for row in rows]
 
 
 def matching(asked: AuditQuery) -> list[Condition]:
-    named = ((AuditRow.actor, asked.actor), (AuditRow.action_type, asked.action_type), (AuditRow.target, asked.target))
+    named = (
+        (AuditRow.command_id, asked.command_id),
+        (AuditRow.actor, asked.actor),
+        (AuditRow.action_type, asked.action_type),
+        (AuditRow.target, asked.target),
+    )
     where: list[Condition] = [column == value for column, value in named if value is not None]
     if asked.outcome is not None:
         # Nearly all have the same outcome: beside another filter its index is the wrong one to walk through.
@@ -126,7 +141,7 @@ def matching(asked: AuditQuery) -> list[Condition]:
 
 def key_of(asked: AuditQuery, span: Span) -> tuple[Any, ...]:
     """Names what `totals` counts."""
-    return (asked.actor, asked.action_type, asked.target, asked.outcome, span.low, asked.end)
+    return (asked.command_id, asked.actor, asked.action_type, asked.target, asked.outcome, span.low, asked.end)
 
 
 def span_of(fetch: Fetch, asked: AuditQuery) -> tuple[Span, tuple[int, str]]:
@@ -153,26 +168,34 @@ def _searched(fetch: Fetch, asked: AuditQuery, span: Span, head: tuple[int, str]
     place, ends_at = asked.place, time.monotonic() + SEARCH_S
     rows: list[dict[str, Any]] = []
     looked_at = 0
-    descending = asked.descending
-    order = AuditRow.seq.desc() if descending else AuditRow.seq.asc()
-    words = _words(asked.q or "")
     while True:
-        where = [*_within(span), *matching(asked), *_from(asked, place, descending=descending)]
-        window = sa.select(AuditRow.seq).where(*where).order_by(order).limit(WINDOW)
-        hits = sa.select(*_columns()).where(AuditRow.seq.in_(window), *words).order_by(order).limit(asked.limit + 1)
-        rows += [dict(zip(COLUMNS, row, strict=True)) for row in fetch(hits)]
+        some, place, count = hits(fetch, asked, span, place, asked.limit + 1 - len(rows))
+        rows, looked_at = rows + some, looked_at + count
         if len(rows) > asked.limit:
             rows = rows[: asked.limit]
             return Found(rows, len(rows), total_is_minimum=True, next=Place((rows[-1]["seq"],)), head=head)
-        seqs = window.subquery()
-        edge = sa.func.min(seqs.c.seq) if descending else sa.func.max(seqs.c.seq)
-        [(read_now, last)] = fetch(sa.select(sa.func.count(), edge).select_from(seqs))
-        looked_at += read_now
-        if read_now < WINDOW:
+        if place is None:
             return Found(rows, len(rows), total_is_minimum=asked.place is not None, head=head)
-        place = Place((last,))
         if time.monotonic() >= ends_at:
             return Found(rows, len(rows), total_is_minimum=True, next=place, looked_at=looked_at, head=head)
+
+
+def hits(
+    fetch: Fetch, asked: AuditQuery, span: Span, place: Place | None, limit: int, budget: Budget | None = None
+) -> tuple[list[dict[str, Any]], Place | None, int]:
+    """What the next window of a search holds, where to go on (None: it was the last), and how many were looked at."""
+    descending = asked.descending
+    order = AuditRow.seq.desc() if descending else AuditRow.seq.asc()
+    where = [*_within(span), *matching(asked), *_from(asked, place, descending=descending)]
+    window = sa.select(AuditRow.seq).where(*where).order_by(order).limit(WINDOW)
+    fits = sa.select(*_columns()).where(AuditRow.seq.in_(window), *_words(asked.q or "")).order_by(order).limit(limit)
+    rows = _named(fetch(fits, budget))
+    if len(rows) == limit or (budget is not None and budget.is_spent):
+        return rows, Place((rows[-1]["seq"],)), 0
+    seqs = window.subquery()
+    edge = sa.func.min(seqs.c.seq) if descending else sa.func.max(seqs.c.seq)
+    [(count, last)] = fetch(sa.select(sa.func.count(), edge).select_from(seqs))
+    return rows, Place((last,)) if count == WINDOW else None, count
 
 
 def _words(text: str) -> list[Condition]:

@@ -4,9 +4,10 @@ Everybody who may log in may read all of it: what Beacon is trusted with is done
 an entry can be sealed again only by who sees all of its columns.
 """
 
+import json
 import threading
 from collections.abc import Iterator
-from typing import cast, get_args
+from typing import Any, cast, get_args
 
 from flask import Blueprint, Flask, Response, current_app, jsonify, request, stream_with_context
 from flask.typing import ResponseReturnValue
@@ -58,7 +59,7 @@ def entries() -> ResponseReturnValue:
         "previous": found.previous.text() if found.previous else None,
         "head": {"seq": found.head[0], "hash": found.head[1]},
     }
-    return jsonify(data=[export.as_json(row) for row in found.rows], meta=meta)
+    return Response(raw.beside(_page, found.rows, meta), mimetype="application/json")
 
 
 @bp.get("/audit/head")
@@ -76,10 +77,14 @@ def verify() -> Response:
     if not _verifying.acquire(blocking=False):
         detail = "Somebody has the chain verified just now. Try again when that is over."
         raise Problem(409, "Already verifying", detail, headers=retry_after(3, 10))
-    db.session.remove()
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    response = Response(stream_with_context(_lines()), content_type="text/plain; charset=utf-8", headers=headers)
-    response.call_on_close(_verifying.release)
+    try:
+        db.session.remove()
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        response = Response(stream_with_context(_lines()), content_type="text/plain; charset=utf-8", headers=headers)
+        response.call_on_close(_verifying.release)
+    except BaseException:
+        _verifying.release()  # nobody else will
+        raise
     return response
 
 
@@ -105,6 +110,10 @@ def _lines() -> Iterator[str]:
         yield f"broken: {found.broken}; {found.count} entries before it hold; {when}\n"
     else:
         yield f"ok: {found.count} entries, head {found.head}, seq {found.seq}; {when}\n"
+
+
+def _page(rows: list[dict[str, Any]], meta: dict[str, Any]) -> str:
+    return json.dumps({"data": export.as_entries(rows), "meta": meta}, separators=(",", ":")) + "\n"
 
 
 def _asked() -> AuditQuery:

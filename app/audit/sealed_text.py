@@ -91,3 +91,8 @@ def page(after: int, limit: int) -> sa.Select[*tuple[Any, ...]]:
     sound = _Sound(*[column for column in columns if column.key != "seq"])
     chosen = sa.select(AuditRow.id, AuditRow.seq, AuditRow.prev_hash, AuditRow.hash, sound, _Whole(*columns))
     return chosen.where(AuditRow.seq > after).order_by(AuditRow.seq).limit(limit)
+
+
+def weight(row: tuple[Any, ...]) -> int:
+    """Of a row of `page`: the bytes of its sealed text."""
+    return len(row[-1])

@@ -21,6 +21,19 @@ def tasks(app: Flask, settings: Settings) -> Iterator[tuple[float, Callable[[], 
         yield HEAD_EVERY_S, _within(app, lambda: checkpoint.keep(settings.audit_retention_days, ACTOR))
 
 
+class AtTheEnd:
+    """What a worker that ends has only counted is written before it is gone."""
+
+    def __init__(self, app: Flask) -> None:
+        self._call = _within(app, app.extensions["beacon_attempts"].write_pending)
+
+    def start(self) -> None:
+        """Nothing runs before the end."""
+
+    def stop(self) -> None:
+        self._call()
+
+
 def _within(app: Flask, call: Callable[[], object]) -> Callable[[], None]:
     def run() -> None:
         with app.app_context():

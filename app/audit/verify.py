@@ -3,24 +3,23 @@
 The database puts the sealed text together and hashlib hashes it, both in C: Python compares lists.
 """
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import pairwise
 from operator import methodcaller
 from typing import Any
 
-import sqlalchemy as sa
-
-from app.audit import raw, sealed_text
+from app.audit import anchor, raw, sealed_text
 from app.audit.chain import FIRST
-from app.audit.models import AuditRow, Checkpoint
 from app.db import db
 from app.offloop import breathe
 
 PAGE = 5_000
+PAGE_BYTES = 8_388_608
 # Of PostgreSQL, whose rows are taken apart on the event loop.
 PAGE_ON_LOOP = 500
+BYTES_ON_LOOP = 1_048_576
 _hex = methodcaller("hexdigest")
 
 
@@ -28,7 +27,8 @@ _hex = methodcaller("hexdigest")
 class Verified:
     """The outcome: how many entries hold, the last of them and its hash, the first that does not hold and why.
 
-    `since`: entries through this one have gone under a checkpoint.
+    `since`: entries through this one have gone under a checkpoint. `untold`: why the chain, which holds by itself,
+    could not be held against the head that was expected.
     """
 
     count: int
@@ -36,6 +36,7 @@ class Verified:
     broken: str | None = None
     seq: int = 0
     since: int = 0
+    untold: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +45,6 @@ class Expected:
 
     hash: str
     seq: int | None = None
-
-
-@dataclass(slots=True)
-class _Place:
-    """How far the reading has come."""
-
-    count: int
-    seq: int
-    hash: str
-    met: bool = False
 
 
 Progress = Callable[[int, int], None]
@@ -75,89 +66,105 @@ def steps(expected: Expected | None = None) -> Generator[tuple[int, int], None, 
     """Read the chain from its start, or from its checkpoint, to its end or to the first entry that does not hold.
 
     Page by page: each is one look, so that no writer's log grows behind a long one. What is appended meanwhile is
-    read too. Needs an app context.
+    read too, and what a checkpoint lets go meanwhile is not missed. Needs an app context.
     """
-    first, last, checkpoints = raw.look(_ends)
-    place, since, wrong = _begin(first, checkpoints, expected)
-    if wrong:
-        return Verified(0, place.hash, wrong, place.seq, since)
-    through = {checkpoint[1]: checkpoint[2] for checkpoint in checkpoints}
-    size = PAGE if db.engine.dialect.name == "sqlite" else PAGE_ON_LOOP
-
-    def read_on(fetch: raw.Fetch) -> tuple[int, str | None]:
-        rows = fetch(sealed_text.page(place.seq, size))
-        return len(rows), _read(rows, place, through, expected)
-
+    reading = _Reading(expected)
     while True:
-        found, broken = raw.look(read_on)
-        if broken:
-            return Verified(place.count, place.hash, broken, place.seq, since)
-        yield place.count, max(last - since, place.count)
-        if found < size:
-            break
+        found, broken = raw.look(reading.page, waits=True)
+        if broken or not found:
+            return reading.outcome(broken)
+        yield reading.count, max(reading.last - reading.since, reading.count)
         breathe()
-    return Verified(place.count, place.hash, _missing(place, expected), place.seq, since)
 
 
-def _ends(fetch: raw.Fetch) -> tuple[tuple[Any, ...] | None, int, raw.Rows]:
-    first = fetch(sa.select(AuditRow.seq, AuditRow.prev_hash).order_by(AuditRow.seq).limit(1))
-    [(last,)] = fetch(sa.select(sa.func.coalesce(sa.func.max(AuditRow.seq), 0)))
-    named = sa.select(Checkpoint.seq, Checkpoint.through_seq, Checkpoint.through_hash)
-    return (first[0] if first else None), last, fetch(named.order_by(Checkpoint.seq))
+class _Reading:
+    """How far it has come, and what it must meet yet."""
 
+    def __init__(self, expected: Expected | None) -> None:
+        self._expected = expected
+        self._size, self._bytes = PAGE, PAGE_BYTES
+        if db.engine.dialect.name != "sqlite":
+            self._size, self._bytes = PAGE_ON_LOOP, BYTES_ON_LOOP
+        self._anchor: anchor.Anchor | None = None
+        self.count, self._seq, self._hash = 0, 0, FIRST
+        self.last = self.since = 0
+        self._is_met = _is(expected, 0, FIRST)
 
-def _begin(
-    first: tuple[Any, ...] | None, checkpoints: Sequence[tuple[Any, ...]], expected: Expected | None
-) -> tuple[_Place, int, str | None]:
-    """Where the reading begins. Entries may be gone only under a checkpoint, and then its hash must be met."""
-    if first is None:
-        wrong = "the checkpoints name entries, and there is none" if checkpoints else None
-        return _Place(0, 0, FIRST, met=expected is not None and expected.hash == FIRST), 0, wrong
-    seq, prev_hash = first
-    if seq == 1:
-        return _Place(0, 0, FIRST, met=expected is not None and expected.hash == FIRST), 0, None
-    before = seq - 1
-    covering = [checkpoint for checkpoint in checkpoints if checkpoint[1] >= before]
-    if not covering:
-        return _Place(0, 0, FIRST), 0, f"seq {seq} is the first entry and no checkpoint covers those before it"
-    if any(through == before and hash_ != prev_hash for _, through, hash_ in covering):
-        return _Place(0, before, prev_hash), before, f"seq {seq} does not seal what its checkpoint names"
-    return _Place(0, before, prev_hash, met=_is(expected, before, prev_hash)), before, None
+    def page(self, fetch: raw.Fetch) -> tuple[int, str | None]:
+        """Take the next page in: how many entries it had, and what is wrong with the first that does not hold."""
+        rows = fetch(sealed_text.page(self._seq, self._size), raw.Budget(self._bytes, sealed_text.weight))
+        if self._anchor is None or (rows and rows[0][1] != self._seq + 1):
+            wrong = self._begin(fetch, rows)
+            if wrong:
+                return 0, wrong
+        broken = self._read(rows) if rows else None
+        if broken is None and self._anchor is not None:
+            broken = self._anchor.unmet(fetch, self._seq, at_end=not rows)
+        return len(rows), broken
 
+    def outcome(self, broken: str | None) -> Verified:
+        untold = None
+        if not broken and self._expected is not None and not self._is_met:
+            broken, untold = self._missing(self._expected)
+        return Verified(self.count, self._hash, broken, self._seq, self.since, untold)
 
-def _read(rows: raw.Rows, place: _Place, through: dict[int, str], expected: Expected | None) -> str | None:
-    """Take one page in; what is wrong with its first entry that does not hold."""
-    if not rows:
+    def _begin(self, fetch: raw.Fetch, rows: raw.Rows) -> str | None:
+        """At the first page, and again where entries in front of the next one have gone since the page before."""
+        first = (rows[0][1], rows[0][2]) if rows else None
+        found = anchor.find(fetch, first, self._seq)
+        if isinstance(found, str):
+            return found
+        if self._anchor is None:
+            self.last = found.last
+        self._anchor = found
+        if found.since > self._seq:
+            self.since = self._seq = found.since
+            self._hash = found.hash
+            self._is_met = self._is_met or _is(self._expected, self._seq, self._hash)
         return None
-    keys, seqs, prevs, hashes, sound, texts = zip(*rows, strict=True)
-    sealed = list(map(_hex, map(sha256, texts)))
-    whole = (
-        seqs == tuple(range(place.seq + 1, place.seq + 1 + len(rows)))
-        and prevs == (place.hash, *hashes[:-1])
-        and list(hashes) == sealed
-        and all(sound)
-    )
-    good = len(rows)
-    broken = None
-    if not whole:
-        good, why = next(_wrong(place, seqs, prevs, hashes, sealed, sound))
-        broken = f"entry {keys[good]} (seq {seqs[good]}): {why}"
-    for seq in through.keys() & set(seqs[:good]):
-        if hashes[seq - place.seq - 1] != through[seq] and broken is None:
-            good, broken = (
-                seq - place.seq - 1,
-                f"entry {keys[seq - place.seq - 1]} (seq {seq}): not what a checkpoint names",
-            )
-    if expected is not None:
-        place.met = place.met or any(_is(expected, seq, hash_) for seq, hash_ in zip(seqs[:good], hashes, strict=False))
-    if good:
-        place.count, place.seq, place.hash = place.count + good, seqs[good - 1], hashes[good - 1]
-    return broken
+
+    def _read(self, rows: raw.Rows) -> str | None:
+        keys, seqs, prevs, hashes, sound, texts = zip(*rows, strict=True)
+        sealed = list(map(_hex, map(sha256, texts)))
+        whole = (
+            seqs == tuple(range(self._seq + 1, self._seq + 1 + len(rows)))
+            and prevs == (self._hash, *hashes[:-1])
+            and list(hashes) == sealed
+            and all(sound)
+        )
+        good, why = len(rows), None
+        if not whole:
+            good, why = next(_wrong((self._seq, self._hash), seqs, prevs, hashes, sealed, sound))
+        named = self._anchor.named if self._anchor else {}
+        for seq in sorted(named.keys() & set(seqs[:good])):
+            if hashes[seq - self._seq - 1] != named[seq]:
+                good, why = seq - self._seq - 1, "not what a checkpoint names"
+                break
+        broken = None if why is None else f"entry {keys[good]} (seq {seqs[good]}): {why}"
+        if self._expected is not None and not self._is_met:
+            self._is_met = any(_is(self._expected, *one) for one in zip(seqs[:good], hashes, strict=False))
+        if good:
+            self.count, self._seq, self._hash = self.count + good, seqs[good - 1], hashes[good - 1]
+        return broken
+
+    def _missing(self, expected: Expected) -> tuple[str | None, str | None]:
+        """Of a head that was not met: what is broken, or why nobody can tell."""
+        tail = f"its tail, which ends at seq {self._seq}, was removed"
+        went = f"entries through {self.since} went under checkpoint {self._anchor.under if self._anchor else 0}"
+        if expected.seq is None:
+            if self.since:
+                return None, f"the head {expected.hash} is not in the chain: it is older than that ({went}), or {tail}"
+            return f"the head {expected.hash} is not in the chain: {tail}", None
+        if expected.seq < self.since:
+            return None, f"the head at seq {expected.seq} is too old to be held against this chain: {went}"
+        if self._seq >= expected.seq:
+            return f"seq {expected.seq} has another hash than {expected.hash}: the chain was made anew", None
+        return f"the head {expected.hash} at seq {expected.seq} is not in the chain: {tail}", None
 
 
-def _wrong(place: _Place, seqs: Any, prevs: Any, hashes: Any, sealed: Any, sound: Any) -> Any:
-    """Each entry that does not hold, and why."""
-    before = [(place.seq, place.hash), *zip(seqs, hashes, strict=True)]
+def _wrong(place: tuple[int, str], seqs: Any, prevs: Any, hashes: Any, sealed: Any, sound: Any) -> Any:
+    """Each entry behind `place` that does not hold, and why."""
+    before = [place, *zip(seqs, hashes, strict=True)]
     for index, ((seq, hash_), _) in enumerate(pairwise(before)):
         if seqs[index] != seq + 1:
             yield index, f"expected seq {seq + 1}: an entry is missing before it"
@@ -169,12 +176,3 @@ def _wrong(place: _Place, seqs: Any, prevs: Any, hashes: Any, sealed: Any, sound
 
 def _is(expected: Expected | None, seq: int, hash_: str) -> bool:
     return expected is not None and hash_ == expected.hash and expected.seq in (None, seq)
-
-
-def _missing(place: _Place, expected: Expected | None) -> str | None:
-    if expected is None or place.met:
-        return None
-    if expected.seq is not None and place.seq >= expected.seq:
-        return f"seq {expected.seq} has another hash than {expected.hash}: the chain was made anew"
-    where = f" at seq {expected.seq}" if expected.seq is not None else ""
-    return f"the head {expected.hash}{where} is not in the chain: its tail, which ends at seq {place.seq}, was removed"

@@ -84,7 +84,7 @@ def _page(asked: Address) -> Response:
         frame=around,
         asked=asked,
         found=found,
-        rows=[Row.of(export.as_json(row)) for row in found.rows],
+        rows=raw.beside(_rows, found.rows),
         is_first=asked.query.place is None and asked.query.page == 1,
         older=asked.to(cursor=found.next.text()) if found.next else None,
         newer=asked.to(cursor=found.previous.text()) if found.previous else None,
@@ -96,6 +96,10 @@ def _page(asked: Address) -> Response:
     response.headers["Cache-Control"] = "private, no-cache"
     response.headers["Vary"] = "Accept, HX-Request, Cookie"
     return response
+
+
+def _rows(rows: list[dict[str, Any]]) -> list[Row]:
+    return [Row.of(entry) for entry in export.as_entries(rows)]
 
 
 def _column(asked: Address, name: str, label: str) -> Column:

@@ -10,7 +10,7 @@ from flask import Flask
 from app.clock import utc_now, utc_text
 from app.config import Settings
 from app.db import write
-from app.reconciliation import registry
+from app.reconciliation import registration, registry
 from app.reconciliation.explain import Explains, PublishedEvents
 from app.reconciliation.models import prune_samples
 from app.reconciliation.observe import Observer, WatchedService
@@ -48,7 +48,7 @@ class _Services:
     def watched(self) -> Sequence[WatchedService]:
         if self._entries is not None:
             with write() as session:
-                registry.sync_from_file(session, self._entries)
+                registration.sync_from_file(session, self._entries)
             self._entries = None
         return self._sources.watched()
 

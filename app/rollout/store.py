@@ -87,7 +87,8 @@ def change(
         before.enabled if enabled is None else enabled, before.percentage if percentage is None else percentage
     )
     session.merge(FlagRow(name=flag, **_figures(after), actor=actor, reason=reason, changed_at=utc_text()))
-    entry = chain.Entry(actor, "rollout-set", flag, before=_figures(before), after=_figures(after))
+    told = {"reason": reason}
+    entry = chain.Entry(actor, "rollout-set", flag, before=_figures(before), after=_figures(after), params=told)
     chain.record(session, entry)
     payload = FlagChanged(flag=flag, enabled=after.enabled, percentage=after.percentage, actor=actor, reason=reason)
     append(session, [NewEvent("flag.changed", payload)])

@@ -22,6 +22,10 @@ def upgrade() -> None:
     op.add_column("command_audit", sa.Column("origin", sa.Text))
     for name, columns in INDEXES.items():
         op.create_index(name, "command_audit", columns)
+    # Most entries belong to no command, and are not in it.
+    some = sa.text("command_id IS NOT NULL")
+    columns = ["command_id", "seq"]
+    op.create_index("ix_command_audit_command_id", "command_audit", columns, sqlite_where=some, postgresql_where=some)
     op.create_table(
         "audit_checkpoint",
         sa.Column("seq", sa.BigInteger().with_variant(sa.Integer, "sqlite"), autoincrement=False, nullable=False),
@@ -57,6 +61,12 @@ RULES = {
         """CREATE TRIGGER command_audit_no_return BEFORE INSERT ON command_audit
            WHEN EXISTS (SELECT 1 FROM audit_checkpoint WHERE through_seq >= NEW.seq)
            BEGIN SELECT RAISE(ABORT, 'command_audit is append-only'); END""",
+        # One stray row far ahead would leave no place for the others.
+        """CREATE TRIGGER command_audit_follows BEFORE INSERT ON command_audit
+           WHEN NEW.seq IS NOT 1 + coalesce((SELECT max(seq) FROM command_audit), 0)
+             OR NEW.prev_hash IS NOT
+                coalesce((SELECT hash FROM command_audit ORDER BY seq DESC LIMIT 1), NEW.prev_hash)
+           BEGIN SELECT RAISE(ABORT, 'command_audit is append-only: an entry follows the last one'); END""",
         """CREATE TRIGGER audit_checkpoint_sealed BEFORE INSERT ON audit_checkpoint
            WHEN NOT EXISTS (
              SELECT 1 FROM command_audit AS entry
@@ -96,6 +106,17 @@ RULES = {
            END $$""",
         """CREATE TRIGGER command_audit_no_return BEFORE INSERT ON command_audit
            FOR EACH ROW EXECUTE FUNCTION command_audit_no_return()""",
+        """CREATE FUNCTION command_audit_follows() RETURNS trigger LANGUAGE plpgsql AS $$
+           DECLARE last record;
+           BEGIN
+             SELECT seq, hash INTO last FROM command_audit ORDER BY seq DESC LIMIT 1;
+             IF NEW.seq <> 1 + coalesce(last.seq, 0) OR NEW.prev_hash <> coalesce(last.hash, NEW.prev_hash) THEN
+               RAISE EXCEPTION 'command_audit is append-only: an entry follows the last one';
+             END IF;
+             RETURN NEW;
+           END $$""",
+        """CREATE TRIGGER command_audit_follows BEFORE INSERT ON command_audit
+           FOR EACH ROW EXECUTE FUNCTION command_audit_follows()""",
         """CREATE FUNCTION audit_checkpoint_sealed() RETURNS trigger LANGUAGE plpgsql AS $$
            BEGIN
              IF NOT EXISTS (

@@ -3,16 +3,22 @@
 import json
 import logging
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from flask import Flask
 
 from app.audit import chain, checkpoint
+from app.audit import verify as verifying
 from app.audit.models import AuditRow
 from app.audit.verify import Expected, verify
+from app.cli import cli
+from app.clock import utc_now, utc_text
 from app.db import db, read, write
 
 FAR = "2999-01-01T00:00:00.000Z"
@@ -144,6 +150,81 @@ def test_a_head_from_before_the_checkpoint_is_still_met(entries: list[AuditRow])
     sealed()
     checkpoint.sweep()
     assert verify(expected=Expected(entries[-1].hash, 6)).broken is None
+
+
+def test_a_head_that_went_under_a_checkpoint_is_too_old_and_no_alarm(entries: list[AuditRow]) -> None:
+    sealed()
+    checkpoint.sweep()
+    found = verify(expected=Expected(entries[2].hash, 3))
+    assert found.broken is None
+    assert found.untold == (
+        "the head at seq 3 is too old to be held against this chain: entries through 6 went under checkpoint 7"
+    )
+
+
+def test_the_command_says_of_a_head_too_old_that_it_cannot_tell(
+    entries: list[AuditRow], database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BEACON_INSTANCE_DIR", str(database.parent))
+    monkeypatch.setattr("app.logs.configure", lambda: None)
+    sealed()
+    checkpoint.sweep()
+    said = CliRunner().invoke(cli, ["audit", "verify", "--head", entries[2].hash, "--seq", "3"])
+    assert said.exit_code == 3
+    assert said.stdout.startswith("cannot tell: the head at seq 3 is too old to be held against this chain")
+
+
+def test_of_a_head_without_its_place_both_are_named(entries: list[AuditRow]) -> None:
+    sealed()
+    checkpoint.sweep()
+    found = verify(expected=Expected(entries[2].hash))
+    assert found.broken is None
+    assert "entries through 6 went under checkpoint 7" in (found.untold or "")
+    assert "its tail, which ends at seq 7, was removed" in (found.untold or "")
+
+
+@pytest.mark.parametrize("after", [0, 1, 2])
+def test_what_a_sweep_takes_while_the_chain_is_read_is_not_missed(
+    entries: list[AuditRow], monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    """Sealed and swept behind the back of a reading that has come through page `after`."""
+    monkeypatch.setattr(verifying, "PAGE", 2)
+    reading = verifying.steps()
+    for _ in range(after):
+        next(reading)
+    sealed()
+    checkpoint.sweep()
+    *_, found = _to_the_end(reading)
+    assert (found.broken, found.since, found.seq) == (None, 6, 7)
+
+
+def _to_the_end(reading: Generator[tuple[int, int], None, verifying.Verified]) -> Iterator[Any]:
+    """What a generator returns comes last."""
+    yield (yield from reading)
+
+
+def test_entries_that_go_without_a_checkpoint_while_the_chain_is_read_are_named(
+    entries: list[AuditRow], outsider: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verifying, "PAGE", 2)
+    reading = verifying.steps()
+    next(reading)
+    outsider.execute("DROP TRIGGER command_audit_no_delete")
+    outsider.execute("DELETE FROM command_audit WHERE seq <= 4")
+    *_, found = _to_the_end(reading)
+    assert "seq 5 is the first entry and no checkpoint covers" in (found.broken or "")
+
+
+def test_workers_that_keep_at_once_seal_one_checkpoint(
+    entries: list[AuditRow], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second has looked before the first sealed, and comes to write after it."""
+    monkeypatch.setattr(checkpoint, "SLACK", checkpoint.SLACK * 0)
+    worth = utc_text(utc_now() + timedelta(seconds=1))
+    checkpoint.seal_before(worth, "beacon", entries[-1].timestamp + "~")
+    with pytest.raises(checkpoint.NothingToGo):
+        checkpoint.seal_before(worth, "beacon", entries[-1].timestamp)
+    assert seqs() == [1, 2, 3, 4, 5, 6, 7]
 
 
 def test_retention_lets_go_once_and_not_at_every_look(

@@ -1,12 +1,15 @@
 """Logins and refusals in the audit: who, from where; however often somebody tries, a minute has two entries."""
 
 import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 from flask import Flask
 
-from app.audit import gather
+from app.audit import gather, upkeep
 from app.audit.gather import Attempt, Attempts, network
 from app.audit.models import AuditRow, Gathered
 from app.audit.verify import verify
@@ -101,6 +104,30 @@ def test_what_an_administrator_may_is_no_refusal(cast: Flask) -> None:
     headers = headers_of(cast, ADA, "admin")
     cast.test_client().post("/services", json={}, headers=headers)
     assert entries(cast, "refused") == []
+
+
+def test_who_is_refused_hears_that_also_where_it_cannot_be_recorded_and_it_is_recorded_later(
+    cast: Flask, database: Path
+) -> None:
+    headers = headers_of(cast, ALICE, "read")
+    with closing(sqlite3.connect(database, isolation_level=None)) as connection:
+        connection.execute("ALTER TABLE audit_gathered RENAME TO away")
+        assert cast.test_client().post("/api/flash", json={}, headers=headers).status_code == 403
+        assert entries(cast, "refused") == []
+        connection.execute("ALTER TABLE away RENAME TO audit_gathered")
+    with cast.app_context():
+        cast.extensions["beacon_attempts"].flush()
+    assert len(entries(cast, "refused")) == 1
+
+
+def test_a_worker_that_ends_writes_what_it_only_counted(cast: Flask) -> None:
+    attempt = Attempt("refused", "alice", "POST /x", "127.0.0.1", "viewer")
+    with cast.app_context():
+        for _ in range(5):
+            cast.extensions["beacon_attempts"].note(attempt)
+    assert counted(cast) == [0]
+    upkeep.AtTheEnd(cast).stop()
+    assert counted(cast) == [4]
 
 
 def test_what_was_only_counted_is_written_by_the_flush(cast: Flask) -> None:

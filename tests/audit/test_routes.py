@@ -4,6 +4,10 @@ import csv
 import io
 import json
 import re
+import sqlite3
+import threading
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +15,8 @@ import sqlalchemy as sa
 from flask import Flask
 from flask.testing import FlaskClient
 
-from app.audit import chain, query, totals
+from app.audit import chain, export, query, raw, routes, totals
+from app.audit.asked import Place
 from app.audit.models import AuditRow
 from app.db import db, read, write
 from tests.cast import ADA, ALICE, csrf_token, headers_of, logged_in
@@ -34,6 +39,7 @@ def scene(cast: Flask) -> Flask:
                     before={"failed": number, "same": 1},
                     after={"failed": number + 1, "same": 1},
                     params={"why": f"=note-{number}"},
+                    command_id="c1" if number % 50 == 7 else None,
                 ),
             )
     return cast
@@ -80,6 +86,7 @@ def test_an_entry_has_the_shape_of_the_contract(api: Api) -> None:
         *("id", "seq", "timestamp", "actor", "actionType", "target", "stage", "outcome", "beforeState", "afterState"),
         *("commandParams", "logs", "prevHash", "hash", "origin"),
     }
+    assert [*entry][:5] == ["id", "seq", "timestamp", "actor", "actionType"]
     assert (entry["beforeState"], entry["afterState"]) == ({"failed": 0, "same": 1}, {"failed": 1, "same": 1})
     assert (entry["actor"], entry["outcome"], entry["stage"]) == ("bob", "failure", "result")
 
@@ -91,6 +98,8 @@ FILTERS = [
     ({"target": "mail", "outcome": "failure"}, (AuditRow.target == "mail", AuditRow.outcome == "failure")),
     ({"outcome": "success"}, (AuditRow.outcome == "success",)),
     ({"actor": "ada", "target": "search"}, (AuditRow.actor == "ada", AuditRow.target == "search")),
+    ({"commandId": "c1"}, (AuditRow.command_id == "c1",)),
+    ({"commandId": "c1", "outcome": "success"}, (AuditRow.command_id == "c1", AuditRow.outcome == "success")),
     ({"actor": "nobody"}, (AuditRow.actor == "nobody",)),
     ({"q": "note-19"}, (AuditRow.command_params_json.contains("note-19"),)),
     ({"q": "NOTE-1 mail"}, (AuditRow.command_params_json.contains("note-1"), AuditRow.target == "mail")),
@@ -167,6 +176,7 @@ def test_a_span_of_time_is_found(api: Api) -> None:
     "wrong",
     [
         {"page": 0}, {"limit": 501}, {"sortBy": "hash"}, {"outcome": "maybe"}, {"startDate": "yesterday"},
+        {"cursor": Place(("\ud800", 5)).text(), "sortBy": "actor"}, {"cursor": Place(("a\0b", 5)).text()},
         {"cursor": "nonsense"}, {"cursor": "W10"}, {"actor": "a\0b"}, {"format": "xml"},
     ],
 )  # fmt: skip
@@ -181,6 +191,35 @@ def test_a_search_that_finds_little_stops_and_goes_on_from_there(api: Api, monke
     monkeypatch.setattr(query, "SEARCH_S", 0)
     assert api.get(q="note-3")["data"] == []
     assert len(walked(api, q="note-3")) == 11
+
+
+@pytest.mark.parametrize("asked", [{"q": "note-3"}, {"q": "success"}, {"q": "NOTE-1 mail", "actor": "ada"}])
+@pytest.mark.parametrize("order", ["asc", "desc"])
+def test_a_searched_export_is_what_the_pages_show(
+    api: Api, monkeypatch: pytest.MonkeyPatch, asked: dict[str, str], order: str
+) -> None:
+    monkeypatch.setattr(query, "WINDOW", 20)
+    answer = api.raw(**asked, sortOrder=order, format="ndjson")
+    exported = [json.loads(line)["seq"] for line in answer.text.splitlines()[:-1]]
+    assert exported == walked(api, **asked, sortOrder=order)
+
+
+@pytest.mark.parametrize("asked", [{}, {"q": "note"}, {"sortBy": "actor"}])
+def test_an_export_in_many_small_pieces_holds_every_entry_once(
+    api: Api, monkeypatch: pytest.MonkeyPatch, asked: dict[str, str]
+) -> None:
+    whole = api.raw(**asked, format="ndjson").text
+    monkeypatch.setattr(export, "PIECE_BYTES", 1)
+    assert api.raw(**asked, format="ndjson").text == whole
+
+
+def test_a_search_too_many_is_told_when_to_come_back(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    turns = threading.BoundedSemaphore(1)
+    monkeypatch.setattr(raw, "_turns", turns)
+    with turns:
+        answer = api.raw(q="x")
+        assert (answer.status_code, int(answer.headers["Retry-After"]) > 0) == (503, True)
+    assert api.raw(q="x").status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/reconciliation/audit", "/audit"])
@@ -260,6 +299,30 @@ def test_the_button_tells_how_far_it_is_and_what_was_found(scene: Flask) -> None
     count = len(expected(scene))
     assert lines[0] == f"{count} of {count}"
     assert re.fullmatch(rf"ok: {count} entries, head [0-9a-f]{{64}}, seq {count}; \S+Z", lines[-1])
+
+
+def test_the_button_names_the_entry_that_does_not_hold(scene: Flask, database: Path) -> None:
+    with closing(sqlite3.connect(database, isolation_level=None)) as intruder:
+        intruder.execute("DROP TRIGGER command_audit_no_update")
+        intruder.execute("UPDATE command_audit SET actor = 'somebody else' WHERE seq = 12")
+    client = logged_in(scene, ALICE)
+    answer = client.post("/audit/verify", data={"csrf_token": csrf_token(client, "/")}, buffered=True)
+    [last] = answer.text.splitlines()
+    said = r"broken: entry [0-9a-f]{32} \(seq 12\): its content is not what was sealed; 11 entries before it hold; \S+Z"
+    assert re.fullmatch(said, last)
+
+
+def test_a_reading_that_cannot_begin_leaves_the_button_to_others(scene: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = logged_in(scene, ALICE)
+    token = csrf_token(client, "/")
+
+    def fails(_lines: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(routes, "stream_with_context", fails)
+    assert client.post("/audit/verify", data={"csrf_token": token}).status_code == 500
+    monkeypatch.undo()
+    assert client.post("/audit/verify", data={"csrf_token": token}, buffered=True).status_code == 200
 
 
 def test_one_reading_at_a_time_and_one_that_was_left_is_over(scene: Flask) -> None:

@@ -206,7 +206,7 @@ def test_an_edit_changes_what_was_changed_and_keeps_the_password_or_removes_it(a
 
 def test_what_the_file_names_is_shown_and_cannot_be_changed(ada: Browser) -> None:
     with ada.app.app_context(), write() as session:
-        registry.sync_from_file(session, [parse_entry({"id": "filed", "url": URL})])
+        registration.sync_from_file(session, [parse_entry({"id": "filed", "url": URL})])
     text = ada.get(f"{PAGE}/filed")
     assert 'disabled aria-describedby="file-rules"' in text
     assert f"{PAGE}/filed/remove" not in ada.get()

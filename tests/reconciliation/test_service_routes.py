@@ -13,7 +13,7 @@ from app.audit.verify import verify
 from app.clock import utc_now, utc_text
 from app.config import current_settings
 from app.db import read, write
-from app.reconciliation import registry
+from app.reconciliation import registration
 from app.reconciliation.models import Service, ServiceState
 from app.sources.base import ACTIONS, VIEWS, SourceError
 from app.sources.entry import parse_entry
@@ -168,7 +168,7 @@ def test_a_taken_id_is_a_conflict_and_nothing_changes(api: Api) -> None:
 @pytest.mark.parametrize(("method", "body"), [("PATCH", {"name": "X"}), ("DELETE", None)])
 def test_what_the_file_names_is_changed_in_the_file_only(api: Api, method: str, body: Any) -> None:
     with api.app.app_context(), write() as session:
-        registry.sync_from_file(session, [parse_entry({"id": "filed", "url": URL})])
+        registration.sync_from_file(session, [parse_entry({"id": "filed", "url": URL})])
     answer = api.send(method, "/services/filed", body)
     assert (answer.status_code, answer.get_json()["reason"]) == (409, "file")
     assert "the file rules" in answer.get_json()["detail"]

@@ -1,14 +1,17 @@
 """The rules that the database keeps, and the log over it, on a real PostgreSQL."""
 
+import json
 import threading
 import time
 from collections.abc import Iterator
 
 import psycopg
 import pytest
+import sqlalchemy as sa
 from flask import Flask
 
-from app.audit import chain, checkpoint
+from app.audit import chain, checkpoint, gather
+from app.audit.models import AuditRow
 from app.audit.verify import Expected, verify
 from app.config import Settings
 from app.db import read, write
@@ -49,6 +52,16 @@ def streaming(app: Flask) -> Flask:
         "UPDATE command_audit SET actor = 'nobody'",
         "DELETE FROM command_audit",
         "TRUNCATE command_audit",
+        "INSERT INTO command_audit SELECT * FROM command_audit ON CONFLICT (id) DO UPDATE SET actor = 'nobody'",
+        "INSERT INTO command_audit SELECT * FROM command_audit ON CONFLICT (seq) DO UPDATE SET actor = 'nobody'",
+        (
+            "INSERT INTO command_audit (id, actor, action_type, target, outcome, seq, prev_hash, hash)"
+            " SELECT 'x', 'a', 'b', 'c', 'success', 9223372036854775807, hash, 'h' FROM command_audit LIMIT 1"
+        ),
+        (
+            "INSERT INTO command_audit (id, actor, action_type, target, outcome, seq, prev_hash, hash)"
+            " SELECT 'x', 'a', 'b', 'c', 'success', max(seq) + 1, 'made up', 'h' FROM command_audit"
+        ),
         "UPDATE discrepancy_event SET service = 'other'",
         "DELETE FROM discrepancy_event",
         "TRUNCATE discrepancy_event",
@@ -120,6 +133,49 @@ def test_the_audit_chain_holds_under_writers_at_once(app: Flask) -> None:
     with app.app_context():
         found = verify()
     assert (found.count, found.broken) == (8, None)
+
+
+def test_attempts_are_gathered_and_told_when_their_minute_is_over(app: Flask) -> None:
+    attempt = gather.Attempt("refused", "alice", "POST /x", "127.0.0.1", "viewer")
+
+    def note() -> None:
+        with app.app_context(), write() as session:
+            gather.note(session, attempt)
+
+    writers = [threading.Thread(target=note) for _ in range(6)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(10)
+    with app.app_context():
+        assert gather.tell("2999-01-01T00:00:00.000Z") in (1, 2)  # the minute may have turned
+        assert gather.tell("2999-01-01T00:00:00.000Z") == 0
+        assert verify().broken is None
+        with read() as session:
+            told = session.scalars(sa.select(AuditRow.command_params_json)).all()
+    times = [json.loads(text or "{}").get("again", 1) for text in told]
+    assert sum(times) == len(writers)
+
+
+def test_noting_and_telling_do_not_wait_for_each_other(app: Flask, outsider: psycopg.Connection) -> None:
+    """What `note` does, stopped halfway, while another worker tells what was gathered."""
+    row = "('refused', 'alice', 'POST /x', '127.0.0.1', '2020-01-01T00:00', 3)"
+    outsider.execute(f"INSERT INTO audit_gathered VALUES {row}".encode())
+    told: list[int] = []
+
+    def tell() -> None:
+        with app.app_context():
+            told.append(gather.tell())
+
+    teller = threading.Thread(target=tell)
+    with outsider.transaction():
+        outsider.execute("SELECT pg_advisory_xact_lock(4207001)")
+        teller.start()
+        wait_for(lambda: _is_waiting(app), "the teller to wait for the lock of the chain")
+        outsider.execute("SET LOCAL lock_timeout = 500")
+        outsider.execute("UPDATE audit_gathered SET count = count + 1")
+    teller.join(10)
+    assert told == [1]
 
 
 def test_old_entries_of_the_audit_go_only_under_a_checkpoint(app: Flask, outsider: psycopg.Connection) -> None:
