@@ -18,6 +18,9 @@ SOON_MS = 20_000
 FAILED = "/services/mail/jobs?state=failed"
 LOST = re.compile(r"^\s*No answer.? It may have been taken on. Press again: it is done once.")
 OFFLINE = ["ERR_INTERNET_DISCONNECTED", "ERR_FAILED", "Failed to load resource"]
+# What a `reset` does, without the gap that it needs.
+START_OVER = """() => new Promise((resolve, reject) => document.dispatchEvent(
+  new CustomEvent("beacon:reload", { detail: { before: () => {}, wants: () => true, resolve, reject } })))"""
 
 
 @pytest.fixture(autouse=True)
@@ -200,6 +203,20 @@ def test_an_answer_that_breaks_off_still_leads_to_the_command(
     page.locator(".bulk").get_by_role("button", name="Retry").click()
     page.wait_for_url("**/commands/*")
     assert command_ids(beacon, job) == [page.url.rpartition("/")[2]]
+
+
+def test_what_starts_over_shows_the_jobs_of_now(beacon: Beacon, service: DemoService, visit: Visit) -> None:
+    """As after a gap in the stream, when nobody knows what was missed."""
+    gone, left, new = *failed_jobs(service, 2), "job_that_came"
+    tab = visit(beacon, "bob", FAILED)
+    tab.wait_state("connected")
+    service.move(gone, "queued")
+    service.create_jobs({"id": new, "state": "failed"})
+    tab.page.evaluate(START_OVER)
+    expect(row_of(tab.page, gone)).to_have_count(0)
+    row_of(tab.page, new).get_by_role("checkbox").check()
+    expect(tab.page.locator("[data-selected]")).to_have_text("this 1 selected")
+    expect(row_of(tab.page, left).get_by_role("button", name="Retry")).to_be_enabled()
 
 
 def test_a_delete_asks_by_name_and_cancel_has_the_focus(beacon: Beacon, service: DemoService, visit: Visit) -> None:
