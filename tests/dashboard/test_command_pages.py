@@ -129,6 +129,27 @@ def test_a_purge_wants_the_name_and_keeps_the_count_that_was_seen(idle: Operator
     assert len(idle.events()) == 1
 
 
+def test_an_address_of_a_review_is_not_believed_what_was_seen_typed_or_meant(idle: OperatorDesk) -> None:
+    idle.demo.create_jobs(*[{"state": "queued", "queue": "out"}] * 3)
+    made_up = "typed=out&expectedCount=9999999&asOf=2020-01-01T00:00:00Z&commandId=intent-of-before"
+    review = Reader(idle).get(f"/services/mail/commands/review?do=purge-queue&queue=out&{made_up}")
+    assert "Purge 3 jobs from out?" in words(review)
+    assert 'value="" required' in review.text
+    told = fields(review)
+    assert (told["expectedCount"], told["asOf"][:4] > "2020", told["commandId"] != "intent-of-before") == (
+        "3",
+        True,
+        True,
+    )
+
+
+def test_a_review_says_of_which_day_its_count_is(idle: OperatorDesk) -> None:
+    idle.demo.create_jobs({"state": "failed"})
+    form = {"do": "delete-job", "scope": "filter", "state": "failed", "expectedCount": "1"}
+    review = Reader(idle).press(**form, asOf="2026-11-20T23:59:58Z")
+    assert "as of 2026-11-20 23:59:58" in words(review)
+
+
 def test_a_restart_wants_the_name_of_the_service(idle: OperatorDesk) -> None:
     reader = Reader(idle)
     review = reader.get("/services/mail/commands/review?do=restart-service")
