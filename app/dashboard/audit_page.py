@@ -24,6 +24,7 @@ _FIRST_ASC = ("actor", "actionType", "target", "outcome")
 # More is in the export; a page of fifty entries stays light.
 MAX_CELL = 2_000
 MAX_LINES = 100
+NOT_TOLD = "—"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,19 @@ class Row:
             tuple((name, _text(value)) for name, value in list(_members(entry["commandParams"]).items())[:MAX_LINES]),
         )
 
+    @property
+    def gist(self) -> str:
+        """What stands there until somebody opens it: the first thing that changed, else what was asked for. What was
+        only told of one side says less than what was told of both."""
+        found = [side for side in self.sides if side.differs]
+        if found:
+            changed = min(found, key=lambda side: (side.after == NOT_TOLD, side.before == NOT_TOLD))
+            return f"{changed.name or 'value'}: {changed.before} → {changed.after}"
+        if self.params:
+            name, value = self.params[0]
+            return f"{name or 'params'}: {value}"
+        return "Nothing changed" if self.sides else f"Entry {self.entry['seq']}"
+
 
 @bp.get("/audit")
 @require("viewer", scope="read")
@@ -79,13 +93,16 @@ def _page(asked: Address) -> Response:
     db.session.remove()  # a long search holds no connection of the pool
     counts = routes.totals()
     found = raw.look(lambda fetch: query.page(fetch, asked.query, counts))
+    is_first = asked.query.place is None and asked.query.page == 1
     page = render_template(
         "audit/index.html",
         frame=around,
         asked=asked,
         found=found,
         rows=raw.beside(_rows, found.rows),
-        is_first=asked.query.place is None and asked.query.page == 1,
+        is_first=is_first,
+        said=_said(asked, found, is_first=is_first),
+        fitting=_fitting(asked, found),
         older=asked.to(cursor=found.next.text()) if found.next else None,
         newer=asked.to(cursor=found.previous.text()) if found.previous else None,
         column=lambda name, label: _column(asked, name, label),
@@ -102,14 +119,33 @@ def _rows(rows: list[dict[str, Any]]) -> list[Row]:
     return [Row.of(entry) for entry in export.as_entries(rows)]
 
 
+def _said(asked: Address, found: query.Found, *, is_first: bool) -> str:
+    """How many there are. A search does not know that: it stops once a page is full."""
+    if found.looked_at:
+        return f"{found.looked_at:,} entries were searched so far."
+    number = found.total
+    entries = "entry" if number == 1 else "entries"
+    if not asked.query.q or (is_first and found.next is None):
+        return f"{number:,}{'+' if found.total_is_minimum else ''} {entries}"
+    return f"{number:,} {entries} on this page" + ("" if found.next else ", the last one")
+
+
+def _fitting(asked: Address, found: query.Found) -> int | None:
+    """Grows by what is new of that which was asked for; None where that is not known."""
+    if not asked.is_filtered:
+        return found.head[0]
+    return None if found.total_is_minimum else found.total
+
+
 def _column(asked: Address, name: str, label: str) -> Column:
-    """A second click on the sorted column turns its order round."""
+    """A second click on the sorted column turns its order round. A search is in the order of time, whatever else."""
     now = asked.query
     mine = name == ("timestamp" if now.sorts_by_time else now.sort_by)
     order = ("asc" if now.descending else "desc") if mine else ("asc" if name in _FIRST_ASC else "desc")
     aria = f"{now.sort_order}ending" if mine else None
     arrow = "" if not mine else "↓" if now.descending else "↑"
-    return Column(label, asked.to(sortBy=name, sortOrder=order), aria, arrow)
+    sorts = now.q is None or name == "timestamp"
+    return Column(label, asked.to(sortBy=name, sortOrder=order) if sorts else "", aria, arrow)
 
 
 def _members(value: Any) -> Mapping[str, Any]:
@@ -126,7 +162,7 @@ def _sides(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Side]:
 
 
 def _of(members: Mapping[str, Any], name: str) -> str:
-    return _text(members[name]) if name in members else "—"
+    return _text(members[name]) if name in members else NOT_TOLD
 
 
 def _text(value: Any) -> str:

@@ -75,7 +75,9 @@ def press(service_id: str) -> ResponseReturnValue:
 @bp.get("/services/<service_id>/commands/review")
 @require("operator")
 def review(service_id: str) -> ResponseReturnValue:
-    return _review(Pressed.of(service_id, request.args))
+    """An address says what to look at. What only a reader can have seen, typed or meant is not taken from it."""
+    one = Pressed.of(service_id, request.args)
+    return _review(replace(one, expected_count=None, as_of=None, typed="", given_id=""))
 
 
 def _taken(one: Pressed) -> ResponseReturnValue:

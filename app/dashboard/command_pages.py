@@ -4,18 +4,21 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
+import sqlalchemy as sa
 from flask import Blueprint, Response, request
 from flask.typing import ResponseReturnValue
 from pydantic import ValidationError
+from sqlalchemy.orm import Session
 
 from app.accounts.access import actor, require
 from app.clock import parse_utc
 from app.commands import queries as commands
 from app.commands import routes
-from app.commands.models import CommandRow
+from app.commands.models import CommandRow, ItemRow
 from app.commands.routes import ListQuery
-from app.dashboard import queries
+from app.dashboard import command_words, queries
 from app.dashboard.acting import PHASES, VERBS, CommandView
+from app.dashboard.contexts import UNKNOWN
 from app.dashboard.frame import frame, rendered
 from app.db import db
 from app.errors import wants_page
@@ -94,6 +97,7 @@ def one(command_id: str) -> ResponseReturnValue:
         told=told,
         name=registry.name_of(row.service_id),
         items=ITEMS,
+        ended=command_words.ended(row, unheard=_is_unheard(session, row.id)) if row.ended_at else None,
         took=_took(row),
         sides=_sides(told["before"] or {}, told["after"] or {}),
     )
@@ -118,6 +122,11 @@ def _address(given: Mapping[str, str], **more: str) -> str:
     return f"/commands?{query}" if query else "/commands"
 
 
+def _is_unheard(session: Session, command_id: str) -> bool:
+    mine = sa.select(ItemRow.place).where(ItemRow.command_id == command_id, ItemRow.state == "timeout")
+    return session.scalar(mine.limit(1)) is not None
+
+
 def _took(row: CommandRow) -> str:
     if not row.ended_at:
         return ""
@@ -126,10 +135,14 @@ def _took(row: CommandRow) -> str:
 
 
 def _sides(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """What changed, and what single things were: counts by state beside each other."""
-    was, now = before.get("counts") or {}, after.get("counts") or {}
-    found = [(state, f"{was.get(state, 0):,}", f"{now.get(state, 0):,}") for state in {**was, **now} if now]
+    """What changed, and what single things were: counts by state beside each other, unknown ones as such."""
+    was, now = before.get("counts"), after.get("counts")
+    found = [(state, _count(was, state), _count(now, state)) for state in {**(was or {}), **(now or {})} if now]
     for name, word in (("state", "the job"), ("instanceId", "instance")):
         if after.get(name):
-            found.append((word, str(before.get(name) or "—"), str(after[name])))
+            found.append((word, str(before.get(name) or UNKNOWN), str(after[name])))
     return [side for side in found if side[1] != side[2]]
+
+
+def _count(counts: Mapping[str, int] | None, state: str) -> str:
+    return f"{counts.get(state, 0):,}" if counts else UNKNOWN

@@ -1,6 +1,8 @@
 """`/services/{id}/jobs`: the jobs of one state, as the service tells them, to act on one, some or all of them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlencode
 
 from flask import Blueprint, request
@@ -11,7 +13,7 @@ from app.commands import seen
 from app.commands.scope import MAX_ITEMS
 from app.dashboard import queries, wording
 from app.dashboard.acting import RETRIED, Acting, CommandView
-from app.dashboard.contexts import service_href
+from app.dashboard.contexts import NO_COUNTS, service_href
 from app.dashboard.frame import frame, rendered
 from app.db import db
 from app.errors import Problem, wants_page
@@ -42,14 +44,13 @@ def index(service_id: str) -> ResponseReturnValue:
     watched = reconciliation.service(session, service_id)
     if watched is None:
         raise Problem(404, "No such service", "Beacon watches no service of this id; the dashboard lists all of them.")
-    counts = (watched.payload or {}).get("counts") or {}
     state, queue = request.args.get("state") or USUAL, request.args.get("queue", "").strip()
     page = min(max(request.args.get("page", 1, type=int), 1), MAX_ITEMS // PAGE)
     context = {
         "frame": frame("service", who, cursor, has_form=True),
         "acting": Acting.of(who, watched.service),
         "href": service_href(service_id),
-        "states": [(name, wording.label(name), number) for name, number in wording.in_order({USUAL: 0, **counts})],
+        "states": _states(watched.payload),
         "queues": seen.queues(session, service_id),
     }
     found, why = _found(service_id, state, queue, page)
@@ -71,6 +72,14 @@ def index(service_id: str) -> ResponseReturnValue:
         older=_address(service_id, state, queue, page + 1) if page * PAGE < min(found.total, MAX_ITEMS) else None,
         address=lambda name: _address(service_id, name, queue, 1),
     )
+
+
+def _states(payload: Mapping[str, Any] | None) -> list[tuple[str, str, int | None]]:
+    """Name, word and number of each state; without a number where nobody knows it: not yet, or not just now."""
+    if payload is None or payload["status"] == "stale":
+        return [(name, wording.label(name), None) for name in NO_COUNTS]
+    counts = {USUAL: 0, **payload["counts"]}
+    return [(name, wording.label(name), number) for name, number in wording.in_order(counts)]
 
 
 def _found(service_id: str, state: str, queue: str, page: int) -> tuple[seen.Seen, str]:

@@ -1,6 +1,4 @@
 // @ts-check
-import { Refused } from "./http.js";
-
 /** A look that failed is made up for after about so long: no event may come that asks for another one. */
 const RETRY_MS = 5_000;
 
@@ -45,11 +43,14 @@ export class Refetch {
     this.soon();
   }
 
-  /** @param {unknown} error */
-  #failed(error) {
-    if (error instanceof Refused && error.status === 401) return;
-    const asked = error instanceof Refused ? (error.retryAfterMs ?? 0) : 0;
-    this.#after(Math.max(asked, RETRY_MS * (0.8 + 0.4 * Math.random())));
+  /**
+   * Told apart by what a `Refused` carries, not by its class: the script of a single page has modules of its own, and what
+   * app.js throws is never of the class that they know.
+   * @param {{ status?: number, retryAfterMs?: number }} error
+   */
+  #failed({ status, retryAfterMs }) {
+    if (status === 401) return;
+    this.#after(Math.max(retryAfterMs ?? 0, RETRY_MS * (0.8 + 0.4 * Math.random())));
   }
 
   /** @param {number} ms */

@@ -6,7 +6,7 @@ import { Countdown } from "./countdown.js";
  * leaves after six seconds, but not while it is hovered or focused; a failure stays until it is closed.
  *
  * @typedef {"info" | "success" | "warning" | "error"} Severity
- * @typedef {{ severity: Severity, text: string, sticky?: boolean }} Toast
+ * @typedef {{ severity: Severity, text: string, word?: string, sticky?: boolean }} Toast
  */
 
 const MOST = 3;
@@ -17,15 +17,15 @@ const WORDS = { info: "Message", success: "Done", warning: "Warning", error: "Fa
 
 /**
  * Shows a message; the answer takes it away.
- * @param {Toast} toast  `sticky` keeps it until it is closed; a failure is always kept
+ * @param {Toast} toast  `sticky` keeps it until it is closed; a failure is always kept; `word` says more than the severity
  * @returns {() => void}
  */
-export function showToast({ severity, text, sticky = false }) {
+export function showToast({ severity, text, word = WORDS[severity], sticky = false }) {
   const isFailure = severity === "error";
   const box = element("div", "toast");
   box.dataset.state = severity;
   const words = element("p", "toast-words");
-  words.append(element("strong", "", WORDS[severity]), ` ${text}`);
+  words.append(element("strong", "", word), ` ${text}`);
   const remove = () => box.remove(); // a timer that ends later finds nothing to take away
   const countdown = sticky || isFailure ? null : new Countdown(STAYS_MS, remove);
   box.append(icon(severity), words, closeButton(remove));

@@ -1,6 +1,8 @@
 """The page of the audit in a browser: live, held while one reads, verified by a button; with scripts or without."""
 
 import re
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -9,10 +11,18 @@ from playwright.sync_api import Page, expect
 from app.audit import chain
 from app.db import write
 from tests.beacon_process import Beacon, wait_for
-from tests.browser.conftest import Visit
+from tests.browser.conftest import MakeBeacon, Visit
 from tests.browser.test_axe import AXE, serious
 
 PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
+
+# Whether the bar was to be seen, and what of the outcome is read aloud.
+NOTE_READING = """() => {
+  const [bar, words] = ["verify-progress", "verified"].map((id) => document.getElementById(id));
+  Object.assign(window, { seen: false, said: [] });
+  new MutationObserver(() => { window.seen ||= !bar.hidden; }).observe(bar, { attributes: true });
+  new MutationObserver(() => window.said.push(words.textContent)).observe(words, { childList: true });
+}"""
 
 
 def record(beacon: Beacon, number: int, actor: str = "carol") -> None:
@@ -64,6 +74,41 @@ def test_the_button_says_what_was_found(audited: Beacon, visit: Visit) -> None:
     expect(tab.page.locator("#verified")).to_have_text(
         re.compile(r"ok: \d+ entries, head [0-9a-f]{64}"), timeout=20_000
     )
+
+
+def test_the_reading_shows_how_far_it_is_and_is_read_aloud_at_its_beginning_and_end(
+    audited: Beacon, visit: Visit
+) -> None:
+    page = visit(audited, "alice", "/audit").page
+    page.evaluate(NOTE_READING)
+    page.get_by_role("button", name="Verify the whole chain").click()
+    expect(page.locator("#verified .state")).to_have_text("Verified", timeout=20_000)
+    expect(page.locator("#verify-progress")).to_be_hidden()
+    seen, said = page.evaluate("[window.seen, window.said]")
+    number = re.findall(r"ok: (\d+) entries", page.locator("#verified").inner_text())[0]
+    assert seen
+    assert page.locator("#verify-progress").evaluate("bar => [bar.value, bar.max]") == [int(number)] * 2
+    assert [words.partition(" ok:")[0].strip() for words in said] == ["Verifying…", "Verified"]
+
+
+def test_a_chain_that_was_broken_in_its_file_interrupts_and_names_the_entry(
+    start_beacon: MakeBeacon, visit: Visit
+) -> None:
+    beacon = start_beacon()
+    record(beacon, 3)
+    with closing(sqlite3.connect(beacon.database, isolation_level=None)) as intruder:
+        guards = "SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'command_audit'"
+        for (name,) in intruder.execute(guards).fetchall():
+            intruder.execute(f"DROP TRIGGER {name}")
+        intruder.execute("UPDATE command_audit SET actor = 'nobody' WHERE target = 'mail/1'")
+        [(seq,)] = intruder.execute("SELECT seq FROM command_audit WHERE target = 'mail/1'").fetchall()
+    page = visit(beacon, "alice", "/audit").page
+    page.get_by_role("button", name="Verify the whole chain").click()
+    wrong = page.get_by_role("alert").filter(has_text="Broken")
+    expect(wrong).to_contain_text(re.compile(rf"Broken entry \S+ \(seq {seq}\): "), timeout=20_000)
+    expect(wrong).to_have_attribute("data-state", "error")
+    expect(wrong.locator(".icon")).to_be_visible()
+    expect(page.locator("#verified")).to_be_empty()
 
 
 def test_before_and_after_open_with_the_keyboard(audited: Beacon, visit: Visit) -> None:

@@ -16,6 +16,11 @@ from tests.demo_process import DemoService
 PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
 SOON_MS = 20_000
 FAILED = "/services/mail/jobs?state=failed"
+LOST = re.compile(r"^\s*No answer.? It may have been taken on. Press again: it is done once.")
+OFFLINE = ["ERR_INTERNET_DISCONNECTED", "ERR_FAILED", "Failed to load resource"]
+# What a `reset` does, without the gap that it needs.
+START_OVER = """() => new Promise((resolve, reject) => document.dispatchEvent(
+  new CustomEvent("beacon:reload", { detail: { before: () => {}, wants: () => true, resolve, reject } })))"""
 
 
 @pytest.fixture(autouse=True)
@@ -71,16 +76,11 @@ def test_a_second_click_is_no_second_command(beacon: Beacon, service: DemoServic
     assert calls(service) == [f"POST /api/v1/jobs/{job}/retry"]
 
 
-def test_what_was_pressed_offline_is_the_same_command_when_it_is_pressed_again(
-    beacon: Beacon, service: DemoService, visit: Visit
-) -> None:
-    """The request reaches Beacon; its answer does not come back."""
-    [job] = failed_jobs(service)
-    tab = visit(beacon, "bob", FAILED, allow=["ERR_INTERNET_DISCONNECTED", "ERR_FAILED", "Failed to load resource"])
-    tab.wait_state("connected")
+def lose_the_first_answer(page: Page) -> list[str]:
+    """The first press reaches Beacon, its answer does not come back. The ids of all presses, as they are sent."""
     sent: list[str] = []
 
-    def lose_the_answer(route: Any) -> None:
+    def pass_on(route: Any) -> None:
         sent.append(re.findall(r'name="commandId"\r\n\r\n([^\r]+)', route.request.post_data or "")[0])
         if len(sent) == 1:
             route.fetch()
@@ -88,20 +88,135 @@ def test_what_was_pressed_offline_is_the_same_command_when_it_is_pressed_again(
         else:
             route.continue_()
 
-    tab.page.route("**/services/mail/commands", lose_the_answer)
-    button = row_of(tab.page, job).get_by_role("button", name="Retry")
+    page.route("**/services/mail/commands", pass_on)
+    return sent
+
+
+def test_what_was_pressed_offline_is_the_same_command_when_it_is_pressed_again(
+    beacon: Beacon, service: DemoService, visit: Visit
+) -> None:
+    """The request reaches Beacon; its answer does not come back, and the pause hides what becomes of it."""
+    [job] = failed_jobs(service)
+    tab = visit(beacon, "bob", FAILED, allow=OFFLINE)
+    tab.wait_state("connected")
+    tab.page.keyboard.press("r")
+    expect(tab.badge).to_have_text("Paused")
+    sent = lose_the_first_answer(tab.page)
+    row = row_of(tab.page, job)
+    button = row.get_by_role("button", name="Retry")
     button.click()
-    expect(tab.page.locator("[role=alert] .toast[data-state=error]")).to_contain_text("Press again")
+    expect(tab.page.locator("[role=alert] .toast[data-state=error]")).to_contain_text(LOST)
+    expect(row.locator(".acted")).to_have_text("no answer")
     tab.page.context.set_offline(True)
     tab.wait_state("offline")
     tab.page.context.set_offline(False)
     tab.wait_state("connected", 20)
     button.click()
     wait_for(lambda: len(sent) == 2, "the second press to be sent")
-    expect(row_of(tab.page, job).locator("[data-phase=success]")).to_be_visible(timeout=SOON_MS)
+    tab.page.keyboard.press("r")
+    expect(row.locator("[data-phase=success]")).to_be_visible(timeout=SOON_MS)
     assert sent[0] == sent[1]
     assert command_ids(beacon, job) == [sent[0]]
     assert calls(service) == [f"POST /api/v1/jobs/{job}/retry"]
+
+
+def test_once_its_end_was_seen_a_lost_answer_is_waited_for_no_more(
+    beacon: Beacon, service: DemoService, visit: Visit
+) -> None:
+    [job] = failed_jobs(service)
+    tab = visit(beacon, "bob", FAILED, allow=OFFLINE)
+    tab.wait_state("connected")
+    sent = lose_the_first_answer(tab.page)
+    row = row_of(tab.page, job)
+    row.get_by_role("button", name="Retry").click()
+    expect(row.locator("[data-phase=success]")).to_be_visible(timeout=SOON_MS)
+    service.move(job, "failed")
+    row.get_by_role("button", name="Retry").click()
+    wait_for(
+        lambda: calls(service) == [f"POST /api/v1/jobs/{job}/retry"] * 2, "the job to be retried anew", SOON_MS / 1_000
+    )
+    assert sorted(command_ids(beacon, job)) == sorted(set(sent))
+
+
+def test_who_was_away_at_the_end_is_told_of_it_and_can_press_anew(
+    beacon: Beacon, service: DemoService, visit: Visit
+) -> None:
+    [job] = failed_jobs(service)
+    tab = visit(beacon, "bob", FAILED, allow=OFFLINE)
+    tab.wait_state("connected")
+    tab.page.keyboard.press("r")
+    expect(tab.badge).to_have_text("Paused")
+    sent = lose_the_first_answer(tab.page)
+    row_of(tab.page, job).get_by_role("button", name="Retry").click()
+    expect(tab.page.locator(".toast[data-state=error]")).to_contain_text("No answer")
+    ended = "SELECT count(*) FROM command WHERE id = ? AND ended_at IS NOT NULL"
+    wait_for(lambda: beacon.sql(ended, sent[0])[0][0], "the end of the first", SOON_MS / 1_000)
+    service.move(job, "failed")
+    tab.goto(FAILED)
+    tab.wait_state("connected")
+    row = row_of(tab.page, job)
+    row.get_by_role("button", name="Retry").click()
+    expect(row.locator(".acted")).to_contain_text("Over already")
+    expect(row.get_by_role("link", name="look at it")).to_have_attribute("href", f"/commands/{sent[0]}")
+    row.get_by_role("button", name="Retry").click()
+    wait_for(
+        lambda: calls(service) == [f"POST /api/v1/jobs/{job}/retry"] * 2, "the job to be retried anew", SOON_MS / 1_000
+    )
+    assert (sent[0] == sent[1], sent[2] == sent[1]) == (True, False)
+
+
+@pytest.mark.parametrize("what", ["review", "bulk"])
+def test_what_was_first_pressed_offline_can_be_pressed_again(
+    beacon: Beacon, service: DemoService, visit: Visit, what: str
+) -> None:
+    [job] = failed_jobs(service)
+    service.create_jobs({"state": "queued", "queue": "out"})
+    review = "/services/mail/commands/review?do=purge-queue&queue=out"
+    page = visit(beacon, "bob", review if what == "review" else FAILED, allow=OFFLINE).page
+    if what == "review":
+        page.get_by_label("Type out to confirm").fill("out")
+        button, said = page.get_by_role("button", name="Purge 1 job from out"), page.locator("#refused")
+    else:
+        page.get_by_label("all 1 on this page").check()
+        button = page.locator(".bulk").get_by_role("button", name="Retry")
+        said = page.locator("[role=alert] .toast[data-state=error]")
+    page.context.set_offline(True)
+    button.click()
+    expect(said).to_contain_text(LOST)
+    page.context.set_offline(False)
+    button.click()
+    page.wait_for_url("**/commands/*")
+    done = "POST /api/v1/queues/out/purge" if what == "review" else f"POST /api/v1/jobs/{job}/retry"
+    wait_for(lambda: calls(service) == [done], "what was pressed", SOON_MS / 1_000)
+
+
+def test_an_answer_that_breaks_off_still_leads_to_the_command(
+    beacon: Beacon, service: DemoService, visit: Visit
+) -> None:
+    [job] = failed_jobs(service)
+    page = visit(beacon, "bob", FAILED).page
+    page.route(
+        "**/services/mail/commands",
+        lambda route: route.fulfill(status=route.fetch().status, content_type="application/json", body='{"comm'),
+    )
+    page.get_by_label("all 1 on this page").check()
+    page.locator(".bulk").get_by_role("button", name="Retry").click()
+    page.wait_for_url("**/commands/*")
+    assert command_ids(beacon, job) == [page.url.rpartition("/")[2]]
+
+
+def test_what_starts_over_shows_the_jobs_of_now(beacon: Beacon, service: DemoService, visit: Visit) -> None:
+    """As after a gap in the stream, when nobody knows what was missed."""
+    gone, left, new = *failed_jobs(service, 2), "job_that_came"
+    tab = visit(beacon, "bob", FAILED)
+    tab.wait_state("connected")
+    service.move(gone, "queued")
+    service.create_jobs({"id": new, "state": "failed"})
+    tab.page.evaluate(START_OVER)
+    expect(row_of(tab.page, gone)).to_have_count(0)
+    row_of(tab.page, new).get_by_role("checkbox").check()
+    expect(tab.page.locator("[data-selected]")).to_have_text("this 1 selected")
+    expect(row_of(tab.page, left).get_by_role("button", name="Retry")).to_be_enabled()
 
 
 def test_a_delete_asks_by_name_and_cancel_has_the_focus(beacon: Beacon, service: DemoService, visit: Visit) -> None:

@@ -8,6 +8,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from app.commands.models import CommandRow
 from app.db import write
 from app.reconciliation import registry
 from tests.cast import ALICE, BOB, Person, csrf_token, headers_of, logged_in
@@ -127,6 +128,27 @@ def test_a_purge_wants_the_name_and_keeps_the_count_that_was_seen(idle: Operator
     assert done.status_code == 303
     assert reader.press(**fields(again), typed="out").location == done.location
     assert len(idle.events()) == 1
+
+
+def test_an_address_of_a_review_is_not_believed_what_was_seen_typed_or_meant(idle: OperatorDesk) -> None:
+    idle.demo.create_jobs(*[{"state": "queued", "queue": "out"}] * 3)
+    made_up = "typed=out&expectedCount=9999999&asOf=2020-01-01T00:00:00Z&commandId=intent-of-before"
+    review = Reader(idle).get(f"/services/mail/commands/review?do=purge-queue&queue=out&{made_up}")
+    assert "Purge 3 jobs from out?" in words(review)
+    assert 'value="" required' in review.text
+    told = fields(review)
+    assert (told["expectedCount"], told["asOf"][:4] > "2020", told["commandId"] != "intent-of-before") == (
+        "3",
+        True,
+        True,
+    )
+
+
+def test_a_review_says_of_which_day_its_count_is(idle: OperatorDesk) -> None:
+    idle.demo.create_jobs({"state": "failed"})
+    form = {"do": "delete-job", "scope": "filter", "state": "failed", "expectedCount": "1"}
+    review = Reader(idle).press(**form, asOf="2026-11-20T23:59:58Z")
+    assert "as of 2026-11-20 23:59:58" in words(review)
 
 
 def test_a_restart_wants_the_name_of_the_service(idle: OperatorDesk) -> None:
@@ -253,6 +275,29 @@ def test_a_service_that_does_not_answer_says_so_instead_of_an_empty_list(cast: F
     assert page.status_code == 200
     assert "refused the connection" in words(page)
     assert "has no failed job" not in words(page)
+
+
+def test_counts_that_nobody_knows_are_not_shown_as_none(idle: OperatorDesk) -> None:
+    job, reader = failed_job(idle), Reader(idle)
+    page = reader.get("/services/mail/jobs").text
+    tabs = page.split('aria-label="State"', 1)[1].split("</nav>", 1)[0]
+    assert "Failed" in tabs
+    assert not re.search(r"\d</span>", tabs)
+    reader.press(accept=JSON, do=f"retry-job:{job}", commandId="intent-0001")
+    with idle.app.app_context(), write() as session:
+        row = session.get_one(CommandRow, "intent-0001")
+        row.before_json, row.after_json = '{"counts": null}', '{"counts": {"failed": 11}}'
+    assert "failed — 11" in words(reader.get("/commands/intent-0001"))
+
+
+def test_a_command_that_did_nothing_does_not_claim_a_look(desk: OperatorDesk) -> None:
+    job, reader = failed_job(desk), Reader(desk)
+    desk.is_watched()
+    desk.demo.move(job, "running")
+    ended = desk.run("retry-job", job)
+    page = words(reader.get(f"/commands/{ended['commandId']}"))
+    assert "Nothing done Nothing was done, so there was nothing to look for; " in page
+    assert "Beacon looked" not in page
 
 
 def test_hostile_names_are_text(idle: OperatorDesk) -> None:

@@ -1,7 +1,9 @@
 // @ts-check
 import { showToast } from "../toast.js";
 import { confirmed } from "./confirm.js";
-import { answered, intentId } from "./intent.js";
+import { buttonsAround, complain, link, placeOf, showDoing } from "./doing.js";
+import { answered, intentId, settled } from "./intent.js";
+import { pressOf } from "./press.js";
 import { watchReview } from "./review.js";
 import { watchScope } from "./scope.js";
 
@@ -9,13 +11,15 @@ import { watchScope } from "./scope.js";
  * Buttons that give commands: what was pressed shows at once, what was observed follows by the stream. Without this
  * script the same forms lead to the same place.
  *
- * @typedef {{ form: HTMLFormElement, button: HTMLElement | null, body: FormData, key: string, action: string, target: string }} Press
- * @typedef {{ commandId: string, link: string }} Taken
+ * @typedef {import("./press.js").Press} Press
+ * @typedef {{ phase?: string, link?: string, detail?: string }} Told
  */
 
 const TIMEOUT_MS = 20_000;
-const DOING = /** @type {Record<string, string>} */ ({ "retry-job": "retrying…", "delete-job": "deleting…" });
 const ENDED = new Set(["success", "error", "timeout"]);
+/** Whether it was taken on is not known: nothing is said to have failed. */
+const LOST = { word: "No answer", text: "It may have been taken on. Press again: it is done once." };
+const SIGNED_OUT = "You are not logged in any more. Log in again in another tab, then press again.";
 
 /** What is on its way: a second press of it is none. @type {Set<string>} */
 const under = new Set();
@@ -29,27 +33,13 @@ document.addEventListener("submit", (event) => {
   if (press.body.has("look") || needsReview(press)) return; // a page of the server's
   event.preventDefault();
   if (press.button?.getAttribute("aria-disabled") === "true") return; // it is being done
-  give(press).catch(() => failed(press, "That did not reach the service. Press again: it is done once, however often it is sent."));
+  give(press);
 });
 document.addEventListener("htmx:before:swap", (event) => {
   for (const { fragment } of /** @type {{ fragment: DocumentFragment }[]} */ (/** @type {CustomEvent} */ (event).detail.tasks)) tellEnd(fragment);
 });
 watchScope();
 watchReview();
-
-/**
- * @param {HTMLFormElement} form
- * @param {HTMLElement | null} button
- * @returns {Press}
- */
-function pressOf(form, button) {
-  const body = new FormData(form, button);
-  const [action = "", ...rest] = String(body.get("do") ?? "").split(":");
-  const told = [...body].filter(([name]) => name !== "csrf_token" && name !== "nonce" && name !== "commandId");
-  if (rest.length > 0) body.delete("jobIds"); // the row's own button means its row
-  if (body.get("scope") !== "page" || rest.length > 0) body.delete("pageIds");
-  return { form, button, body, key: `${form.action} ${JSON.stringify(told)}`, action, target: rest.join(":") };
-}
 
 /** @param {Press} press */
 function needsReview({ form, action, target }) {
@@ -77,26 +67,45 @@ async function send(press) {
   press.body.set("commandId", id);
   mine.set(id, press.target);
   const done = showDoing(press, id);
-  const response = await fetch(press.form.action, { method: "POST", body: press.body, headers: { Accept: "application/json" }, redirect: "manual", signal: AbortSignal.timeout(TIMEOUT_MS) });
-  const told = await response.json().catch(() => ({}));
-  if (response.status === 202) {
-    answered(press.key);
-    taken(press, told);
+  const request = { method: "POST", body: press.body, headers: { Accept: "application/json" }, signal: AbortSignal.timeout(TIMEOUT_MS) };
+  const response = await fetch(press.form.action, { ...request, redirect: "manual" }).catch(() => null);
+  if (response === null) {
+    done("no answer");
+    if (mine.has(id)) complain(press, LOST); // else the stream has told its end
     return;
   }
-  if (response.status >= 400 && response.status < 500) answered(press.key); // nothing was done; pressing again is another try
-  mine.delete(id);
-  done(false);
-  if (response.type === "opaqueredirect") failed(press, "You are not logged in any more. Log in again in another tab, then press again.");
-  else failed(press, String(told.detail ?? `The answer was ${response.status}.`), told.link);
+  const told = /** @type {Told} */ (await response.json().catch(() => ({})));
+  if (response.status === 202) taken(press, id, told, done);
+  else refused(press, id, response, told, done);
 }
 
 /**
  * @param {Press} press
- * @param {Taken} told
+ * @param {string} id
+ * @param {Told} told  nothing, where the answer broke off behind its head
+ * @param {ReturnType<typeof showDoing>} done
  */
-function taken({ form, target }, { link }) {
-  if ("review" in form.dataset || target === "") location.assign(link);
+function taken({ form, button, key, target }, id, told, done) {
+  answered(key);
+  const address = told.link ?? `/commands/${encodeURIComponent(id)}`;
+  if ("review" in form.dataset || target === "" || !placeOf(button)) location.assign(address);
+  else if (ENDED.has(told.phase ?? "")) done("Over already: ", link(address, "look at it"), ", or press again.");
+}
+
+/**
+ * @param {Press} press
+ * @param {string} id
+ * @param {Response} response
+ * @param {Told} told
+ * @param {ReturnType<typeof showDoing>} done
+ */
+function refused(press, id, response, told, done) {
+  const isRefused = response.status < 500; // what stands between here and Beacon does not know what became of it
+  if (isRefused) mine.delete(id);
+  if (response.status >= 400 && isRefused) answered(press.key); // nothing was done; pressing again is another try
+  done(isRefused ? "refused" : "no answer");
+  if (response.type === "opaqueredirect") complain(press, { text: SIGNED_OUT });
+  else complain(press, { text: told.detail ?? `The answer was ${response.status}.` }, told.link);
 }
 
 /** @param {Press} press */
@@ -106,64 +115,20 @@ function loss({ form, target }) {
 }
 
 /**
- * In the row, at once; the stream writes into the same place from then on.
- * @param {Press} press
- * @param {string} id
- * @returns {(keep: boolean) => void}
- */
-function showDoing({ form, button, action }, id) {
-  const row = button?.closest("tr");
-  const buttons = row ? /** @type {NodeListOf<HTMLButtonElement>} */ (row.querySelectorAll(".act-on")) : [button].filter((one) => one instanceof HTMLButtonElement);
-  const place = /** @type {HTMLElement | null} */ (row?.querySelector(".acted") ?? null);
-  if (place) {
-    place.id = `command-${id}`;
-    place.textContent = DOING[action] ?? "sending…";
-  } else form.setAttribute("aria-busy", "true");
-  for (const one of buttons) one.setAttribute("aria-disabled", "true");
-  return (keep) => {
-    for (const one of buttons) one.removeAttribute("aria-disabled");
-    form.removeAttribute("aria-busy");
-    if (place && !keep) place.replaceChildren();
-  };
-}
-
-/**
- * @param {Press} press
- * @param {string} detail
- * @param {string} [link]
- */
-function failed({ form, button }, detail, link) {
-  form.removeAttribute("aria-busy");
-  for (const one of button?.closest("tr")?.querySelectorAll(".act-on") ?? []) one.removeAttribute("aria-disabled");
-  const place = button?.closest("tr")?.querySelector(".acted");
-  if (place && place.querySelector("[data-phase]") === null) place.textContent = "not sent";
-  const box = "review" in form.dataset ? document.getElementById("refused") : null;
-  if (!box) {
-    showToast({ severity: "error", text: detail });
-    return;
-  }
-  box.replaceChildren(detail);
-  if (link) {
-    const other = document.createElement("a");
-    other.href = link;
-    other.textContent = "Look at it";
-    box.append(" ", other);
-  }
-  box.hidden = false;
-}
-
-/**
- * The end of my own command: said aloud where it failed.
+ * The end of my own command: said aloud where it failed. Of any command, that nobody waits for its answer any more.
  * @param {DocumentFragment} fragment
  */
 function tellEnd(fragment) {
   for (const one of /** @type {NodeListOf<HTMLElement>} */ (fragment.querySelectorAll("[data-command]"))) {
     const id = one.dataset.command ?? "";
-    if (!mine.has(id) || !ENDED.has(one.dataset.phase ?? "")) continue;
+    if (!ENDED.has(one.dataset.phase ?? "")) continue;
+    settled(id);
+    if (!mine.has(id)) continue;
     const target = mine.get(id);
     mine.delete(id);
     const words = one.querySelector(".command-said")?.textContent ?? "";
     showToast({ severity: one.dataset.phase === "success" ? "success" : "error", text: target && !words.includes(target) ? `${target}: ${words}` : words });
-    for (const button of document.getElementById(`command-${id}`)?.closest("tr")?.querySelectorAll(".act-on") ?? []) button.removeAttribute("aria-disabled");
+    const place = document.getElementById(`command-${id}`);
+    if (place) for (const button of buttonsAround(place)) button.removeAttribute("aria-disabled");
   }
 }

@@ -3,20 +3,24 @@
 
 const EVERY_MS = 3_000;
 const TIMEOUT_MS = 10_000;
+/** What belongs to this review alone: only how many there are now is asked. */
+const KEPT = ["csrf_token", "commandId", "confirmed", "typed", "expectedCount", "asOf"];
 
 export function watchReview() {
   const form = /** @type {HTMLFormElement | null} */ (document.querySelector("form[data-review][data-seen]"));
   if (!form) return;
-  const look = () => {
-    if (!document.hidden) count(form).catch(() => {}); // the connection's badge says what is wrong
-  };
-  setInterval(look, EVERY_MS);
+  let looking = false;
+  setInterval(() => {
+    if (document.hidden || looking) return; // a service that is slow is asked once at a time
+    looking = true;
+    count(form).catch(() => {}).finally(() => { looking = false; }); // the connection's badge says what is wrong
+  }, EVERY_MS);
 }
 
 /** @param {HTMLFormElement} form */
 async function count(form) {
   const asked = new FormData(form);
-  for (const name of ["csrf_token", "commandId", "confirmed", "typed"]) asked.delete(name);
+  for (const name of KEPT) asked.delete(name);
   const query = new URLSearchParams([...asked].map(([name, value]) => [name, String(value)]));
   const options = { headers: { Accept: "text/html" }, signal: AbortSignal.timeout(TIMEOUT_MS) };
   const answer = await fetch(`${form.action}/review?${query}`, options);

@@ -1,20 +1,23 @@
 // @ts-check
-/** Which jobs are meant, in words: "these 7 selected" follows what is ticked. */
+/** Which jobs are meant, in words: "these 7 selected" follows what is ticked, in whatever list stands there now. */
 
 export function watchScope() {
-  const place = document.querySelector("[data-selected]");
-  const form = place?.closest("form");
-  if (!place || !form) return;
-  const show = () => {
-    const number = form.querySelectorAll("input[name=jobIds]:checked").length;
-    place.textContent = number === 0 ? "those selected" : number === 1 ? "this 1 selected" : `these ${number} selected`;
-  };
-  form.addEventListener("change", (event) => {
-    if (event.target instanceof HTMLInputElement && event.target.name === "jobIds") {
-      const selected = /** @type {HTMLInputElement | null} */ (form.querySelector("input[name=scope][value=selected]"));
+  document.addEventListener("change", (event) => {
+    const box = event.target;
+    if (box instanceof HTMLInputElement && box.name === "jobIds") {
+      const selected = /** @type {HTMLInputElement | null} */ (box.form?.querySelector("input[name=scope][value=selected]") ?? null);
       if (selected) selected.checked = true;
     }
     show();
   });
+  document.addEventListener("beacon:regions", show);
   show();
+}
+
+function show() {
+  const place = document.querySelector("[data-selected]");
+  if (!place) return;
+  const number = place.closest("form")?.querySelectorAll("input[name=jobIds]:checked").length ?? 0;
+  const words = number === 0 ? "those selected" : number === 1 ? "this 1 selected" : `these ${number} selected`;
+  if (place.textContent !== words) place.textContent = words;
 }
