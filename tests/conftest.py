@@ -62,11 +62,13 @@ def _fresh_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log, "unreadable", log.Unreadable())
 
 
-@pytest.fixture(autouse=True)
-def _cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="session", autouse=True)
+def _cheap_passwords() -> Iterator[None]:
     """Real password hashes take 50 ms each, on purpose."""
     cheap = partial(generate_password_hash, method="pbkdf2:sha256:1")
-    monkeypatch.setattr(people, "generate_password_hash", cheap)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(people, "generate_password_hash", cheap)
+        yield
 
 
 @pytest.fixture(scope="session")

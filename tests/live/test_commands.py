@@ -16,8 +16,6 @@ from tests.beacon_process import Beacon, wait_for
 from tests.demo_process import DemoService, start_demo
 from tests.live.conftest import MakeBeacon
 
-pytestmark = pytest.mark.usefixtures("forked_servers")
-
 CONFIG = Path(__file__).with_name("command_conf.py")
 ENDED = ("success", "error", "timeout")
 AT_ONCE = 50
