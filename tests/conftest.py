@@ -20,7 +20,9 @@ from app.db import db, write
 from app.eventlog import read as log
 from app.rollout.flags import Flag
 from app.rollout.models import FlagRow
+from tests.beacon_process import Beacon
 from tests.cast import CAST, join
+from tests.nursery import Nursery
 
 
 class CompiledTemplates(BytecodeCache):
@@ -60,11 +62,13 @@ def _fresh_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log, "unreadable", log.Unreadable())
 
 
-@pytest.fixture(autouse=True)
-def _cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="session", autouse=True)
+def _cheap_passwords() -> Iterator[None]:
     """Real password hashes take 50 ms each, on purpose."""
     cheap = partial(generate_password_hash, method="pbkdf2:sha256:1")
-    monkeypatch.setattr(people, "generate_password_hash", cheap)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(people, "generate_password_hash", cheap)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -133,6 +137,21 @@ def live_app(cast: Flask) -> Flask:
         session.add(FlagRow(name=Flag.SSE_STREAMING, enabled=True, percentage=100, **row))
     cast.extensions["beacon_live"].start()
     return cast
+
+
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    made = Nursery()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def forked_servers(nursery: Nursery) -> Iterator[None]:
+    """For modules that start many servers and are about something else than how they start."""
+    Beacon.nursery = nursery
+    yield
+    Beacon.nursery = None
 
 
 @pytest.fixture

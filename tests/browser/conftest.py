@@ -63,6 +63,11 @@ def browser() -> Iterator[Browser]:
         launched.close()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _forked(forked_servers: None) -> None:
+    """How a server starts is tested elsewhere."""
+
+
 @pytest.fixture
 def start_chromium(tmp_path: Path) -> Iterator[StartChromium]:
     """`start_chromium("--an-argument")`: a browser as people have it, with a profile of its own."""

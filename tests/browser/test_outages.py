@@ -101,7 +101,8 @@ def test_a_restarted_server_is_back_on_the_stream_within_the_polling_interval_an
             expect(tab.badge).to_have_attribute("title", "The server cannot be reached; trying on.")
         else:
             expect(tab.badge).to_have_attribute("title", re.compile("cannot be had"))
-            beacon.kill()
+            with tab.page.expect_event("requestfailed"):  # what is back before anybody asks was never away
+                beacon.kill()
         insert_by_hand(beacon, "while.down", 3)
         proxy.mode = "pass"
         beacon.start()
