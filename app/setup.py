@@ -9,10 +9,11 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from flask import Flask
 
+from app import ROOT
 from app.config import Settings
 from app.db import db
 
-MIGRATIONS = str(Path(__file__).resolve().parent.parent / "migrations")
+MIGRATIONS = str(ROOT / "migrations")
 
 
 def migrate(app: Flask, settings: Settings) -> None:

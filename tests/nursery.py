@@ -1,7 +1,8 @@
 """A process that has imported Beacon and forks into gunicorn: a server then starts for a fifth of the processor time.
 
-What runs is the same gunicorn with the same configuration; only the imports are done once for many servers. Tests
-about starting, stopping or restarting a server start it as people do, with `python -m gunicorn`.
+What runs is the same gunicorn with the same configuration; only the imports are done once for many servers. Tests in
+`browser` and `live` use it; `live/test_make_run.py` starts a server as people do, and the contract's own servers are
+started with `python -m gunicorn`.
 """
 
 import json
