@@ -138,8 +138,9 @@ def _words(row: CommandRow, was: Mapping[str, Any], after: Mapping[str, Any], ve
         parts.append(f"{row.done:,} of {row.total:,} done" + (f", {row.failed:,} failed" if row.failed else ""))
     elif after.get("state"):
         parts.append(f"job {row.target} {after['state']}")
-    parts.append(f"verified {took_s:.1f} s later" if verified else "not verified")
-    return ", ".join(parts)
+    if row.done:  # of what was not done there is nothing to look for
+        parts.append(f"verified {took_s:.1f} s later" if verified else "not verified")
+    return ", ".join(parts) or "nothing was seen to change"
 
 
 def _changes(was: Mapping[str, int] | None, now: Mapping[str, int] | None) -> list[str]:

@@ -69,6 +69,7 @@ def test_a_delete_that_was_certainly_not_asked_is_not_tried_again(scene: Scene) 
     assert scene.run(command_id) == "error"
     assert len(scene.script.asked) == 1
     assert "Nothing was asked: the service refused the connection." in scene.logs(command_id)
+    assert "verified" not in scene.logs(command_id)
 
 
 def test_done_without_being_seen_is_a_success_that_is_not_verified(scene: Scene) -> None:

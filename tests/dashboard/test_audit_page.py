@@ -88,3 +88,8 @@ def test_on_a_later_page_only_what_fits_is_new(cast: Flask, reader: FlaskClient)
 
 def test_the_days_of_the_filter_say_that_they_are_utc(reader: FlaskClient) -> None:
     assert re.findall(r"<label>((?:From|To)[^<]*) <input", page(reader, "/audit")) == ["From (UTC)", "To (UTC)"]
+
+
+def test_the_form_keeps_the_command_that_an_address_asked_for(reader: FlaskClient) -> None:
+    assert 'name="commandId" value="c1"' in page(reader, "/audit?commandId=c1")
+    assert 'name="commandId"' not in page(reader, "/audit")
