@@ -1,5 +1,6 @@
 """What every test may ask for: settings, an application on a fresh database, its live half, a client."""
 
+import filecmp
 import os
 import shutil
 import sqlite3
@@ -10,7 +11,6 @@ from pathlib import Path
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from jinja2.bccache import Bucket, BytecodeCache
 from werkzeug.security import generate_password_hash
 
 from app import create_app, setup
@@ -23,23 +23,9 @@ from app.rollout.models import FlagRow
 from tests.beacon_process import Beacon
 from tests.cast import CAST, join
 from tests.nursery import Nursery
+from tests.once import CompiledTemplates, make_once
 
-
-class CompiledTemplates(BytecodeCache):
-    """Each test has an application of its own; their templates are the same, and are compiled once."""
-
-    def __init__(self) -> None:
-        self._code: dict[str, bytes] = {}
-
-    def load_bytecode(self, bucket: Bucket) -> None:
-        if bucket.key in self._code:
-            bucket.bytecode_from_string(self._code[bucket.key])
-
-    def dump_bytecode(self, bucket: Bucket) -> None:
-        self._code[bucket.key] = bucket.bytecode_to_string()
-
-
-Flask.jinja_options = {**Flask.jinja_options, "bytecode_cache": CompiledTemplates()}
+make_once(CompiledTemplates())
 
 
 @pytest.fixture(autouse=True)
@@ -85,6 +71,19 @@ def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def peopled_database(migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with everyone of `tests/cast.py` in it."""
+    settings = Settings(instance_dir=tmp_path_factory.mktemp("peopled"), secret_key="template")
+    path = database_path(settings)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    shutil.copyfile(migrated_database, path)
+    made = create_app(settings)
+    join(made, *CAST)
+    _close_database(made)
+    return path
+
+
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """Short heartbeats, room for a test that opens many streams as one person, and a folder of its own."""
@@ -122,9 +121,12 @@ def client(app: Flask) -> FlaskClient:
 
 
 @pytest.fixture
-def cast(app: Flask) -> Flask:
+def cast(app: Flask, settings: Settings, migrated_database: Path, peopled_database: Path) -> Flask:
     """The application with everyone of `tests/cast.py` in it."""
-    join(app, *CAST)
+    if _is_untouched(database_path(settings), migrated_database):
+        shutil.copyfile(peopled_database, database_path(settings))
+    else:
+        join(app, *CAST)
     return app
 
 
@@ -173,6 +175,12 @@ def move_database(database: Path) -> Callable[[], Callable[[], None]]:
 
 def database_path(settings: Settings) -> Path:
     return Path(settings.database_url.removeprefix("sqlite:///"))
+
+
+def _is_untouched(path: Path, template: Path) -> bool:
+    """A copy of the template that nobody has opened: what is open has a write-ahead log."""
+    is_open = path.with_name(path.name + "-wal").exists()
+    return path.exists() and not is_open and filecmp.cmp(path, template, shallow=False)
 
 
 def _close_database(made: Flask) -> None:

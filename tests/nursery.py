@@ -8,9 +8,11 @@ started with `python -m gunicorn`.
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -80,15 +82,24 @@ def main() -> None:
 
     monkey.patch_all()  # as gunicorn.conf.py does, and before the same imports
     import gunicorn.app.wsgiapp
+    from jinja2 import FileSystemBytecodeCache
 
     import app  # noqa: F401 -- this is what takes its time
+    from tests.once import make_once
 
+    templates = tempfile.mkdtemp()
+    make_once(FileSystemBytecodeCache(templates))
+    _fork_servers(gunicorn.app.wsgiapp.run)
+    shutil.rmtree(templates)  # not in a `finally`: a server that ends would come by there
+
+
+def _fork_servers(run: Callable[[], None]) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # servers that end are buried by the kernel
     # Neither gevent nor buffers: the children get this process as it is.
     for line in _lines(sys.stdin.fileno()):
         pid = _fork()
         if pid == 0:
-            _become_a_server(json.loads(line), gunicorn.app.wsgiapp.run)
+            _become_a_server(json.loads(line), run)
         os.write(1, f"{pid}\n".encode())
 
 
