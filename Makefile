@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BOOTSTRAP = $(PYTHON) scripts/bootstrap.py
 # Most tests wait for servers and browsers, so their files run side by side; a file's own tests share what it started.
-SIDE_BY_SIDE = -n 3 --dist loadfile --no-loadscope-reorder
+SIDE_BY_SIDE = -n 4 --dist loadfile --no-loadscope-reorder
 PYTEST = .venv/bin/python -m pytest -p scripts.pytest_order
 # One lock for every Python and platform, and no registry's address in it.
 UV_OPTIONS = --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \

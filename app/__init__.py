@@ -4,17 +4,26 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from flask import Flask
-from flask_migrate import Migrate
 
 from app import assets, compression, errors, rates
 from app.accounts import access, sessions, token_routes, user_routes
 from app.accounts import routes as accounts_routes
+from app.audit import routes as audit_routes
+from app.audit import upkeep
+from app.commands import prune as command_prune
+from app.commands import routes as command_routes
+from app.commands.removed import RemovedByCommands
+from app.commands.runner import Runner, pokes
 from app.config import Settings, load_settings, prepare_instance_dir
 from app.dashboard import (
     admin_services,
+    audit_page,
+    command_forms,
+    command_pages,
     cost,
     discrepancy_page,
     fragments,
+    job_page,
     notification_page,
     preferences,
     service_page,
@@ -77,6 +86,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         discrepancy_routes.bp,
         service_routes.bp,
         job_routes.bp,
+        command_routes.bp,
         eventlog_routes.bp,
         stream_routes.bp,
         rollout_routes.bp,
@@ -85,6 +95,10 @@ def create_app(settings: Settings | None = None) -> Flask:
         widget.bp,
         notification_page.bp,
         discrepancy_page.bp,
+        audit_page.bp,
+        command_pages.bp,
+        command_forms.bp,
+        job_page.bp,
         service_page.bp,
         cost.bp,
         dashboard_routes.bp,
@@ -94,6 +108,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         metrics.bp,
     ):
         app.register_blueprint(blueprint)
+    audit_routes.init_app(app)
     return app
 
 
@@ -101,8 +116,6 @@ def _database(app: Flask) -> None:
     db.init_app(app)
     with app.app_context():
         configure_engine(db.engine)
-    # Batch mode would recreate tables and lose their triggers.
-    Migrate(app, db, directory=str(ROOT / "migrations"), render_as_batch=False)
 
 
 def _people(app: Flask) -> None:
@@ -137,9 +150,15 @@ def _live(app: Flask, settings: Settings) -> None:
     live.add(Every(LOOK_EVERY_S, watching.look))
     live.add(reporter := Reporter(app, asked))
     live.add(Every(FLAG_RETRY_S, reporter.report))
-    live.add(watch.poller(app, settings))
+    poller = watch.poller(app, settings, [RemovedByCommands()])
+    live.add(poller)
+    _commands(app, live, settings.job_list_bound, poller.poke)
     append.derive_with(app, notify.derive)
     live.add(Every(PRUNE_EVERY_S, _prune_notifications(app, settings.event_retention_days)))
+    live.add(Every(PRUNE_EVERY_S, _prune_commands(app, settings.event_retention_days)))
+    live.add(upkeep.AtTheEnd(app))
+    for interval_s, call in upkeep.tasks(app, settings):
+        live.add(Every(interval_s, call))
     # Flask's own way to put something around itself.
     app.wsgi_app = HandOff(app.wsgi_app, lambda: live.engine.wires)  # type: ignore[method-assign]
 
@@ -161,10 +180,27 @@ def _rollouts(
     return load
 
 
+def _commands(app: Flask, live: Live, job_list_bound: int, poke: Callable[[str], None]) -> None:
+    """Added after the poller, so that it stops before it: what ends last may still be looked at."""
+    runner = Runner(app, job_list_bound)
+    live.tail.listen(runner.listen)
+    live.tail.listen(pokes(poke))
+    live.add(runner)
+    live.drain_too(runner)
+
+
 def _prune_notifications(app: Flask, retention_days: float) -> Callable[[], None]:
     def run() -> None:
         with app.app_context():
             notification_prune.prune(retention_days)
+
+    return run
+
+
+def _prune_commands(app: Flask, retention_days: float) -> Callable[[], None]:
+    def run() -> None:
+        with app.app_context():
+            command_prune.prune(retention_days)
 
     return run
 

@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app import create_app, demo, doctor, setup
 from app.accounts import people, tokens
 from app.accounts.models import ApiToken
-from app.audit import chain
+from app.cli_audit import audit
 from app.cli_services import service
 from app.command import application, operator
 from app.config import ConfigError, Settings, load_settings
@@ -222,20 +222,7 @@ def rollout_set(percentage: int, flag: str, reason: str, enabled: bool | None) -
     click.echo(f"{flag}: {now.percentage} %, {'enabled' if now.enabled else 'switched off'}")
 
 
-@cli.group()
-def audit() -> None:
-    """The audit: verify."""
-
-
-@audit.command("verify")
-def audit_verify() -> None:
-    """Read the whole chain; exit status 1 and the first broken entry where it does not hold."""
-    with application(), read() as session:
-        found = chain.verify(session)
-    if found.broken:
-        click.echo(f"broken: {found.broken}; {found.count} entries before it hold")
-        sys.exit(1)
-    click.echo(f"ok: {found.count} entries, head {found.head}")
+cli.add_command(audit)
 
 
 def check_port(settings: Settings) -> None:

@@ -38,6 +38,7 @@ class Settings(BaseSettings):
     connect_rate_per_user: int = Field(default=20, ge=1)
     publish_rate_per_user: int = Field(default=200, ge=1)
     event_retention_days: float = Field(default=7, gt=0)
+    audit_retention_days: float = Field(default=0, ge=0)
     workers: int = Field(default=1, ge=1, le=64)
     bind: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)

@@ -20,7 +20,7 @@ from app.accounts.models import User
 from app.config import Settings
 from app.db import write
 from app.eventlog.audience import ROLES
-from app.reconciliation import registry
+from app.reconciliation import registration, registry
 from app.rollout import store
 from app.rollout.flags import Flag
 from app.rollout.models import FlagRow
@@ -89,7 +89,8 @@ def _prepare(folder: Path, url: str) -> dict[str, str]:
         for role, password in logins.items():
             if session.scalar(sa.select(User).where(User.name == role)) is None:
                 people.add(session, role, role, password, "demo")
-        registry.put(session, id=SERVICE, name="Demo jobs", kind="palantir", url=url)
+        entry = registry.parsed({"id": SERVICE, "name": "Demo jobs", "kind": "palantir", "url": url})
+        registration.put(session, entry, "demo")
         if session.get(FlagRow, Flag.SSE_STREAMING) is None:
             store.change(session, Flag.SSE_STREAMING, "demo", "the demo streams to everyone", 100)
     return logins

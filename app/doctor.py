@@ -37,7 +37,7 @@ def examine(app: Flask, settings: Settings) -> list[Finding]:
             return [Finding("database", False, words), _descriptors(settings)]
         checks: tuple[Callable[[], Finding], ...] = (
             lambda: Finding("database", True, _without_password(settings.database_url)),
-            lambda: _migrations(app),
+            _migrations,
             _clock,
             lambda: _descriptors(settings),
             lambda: _sources(settings),
@@ -67,8 +67,8 @@ def _guarded(check: Callable[[], Finding]) -> Finding:
         return Finding("database", False, f"{str(error).splitlines()[0]}; run beacon migrate")
 
 
-def _migrations(app: Flask) -> Finding:
-    current, newest = setup.current_revision(), setup.newest_revision(app)
+def _migrations() -> Finding:
+    current, newest = setup.current_revision(), setup.newest_revision()
     words = f"at {current}" if current == newest else f"at {current}, needs {newest}: run beacon migrate"
     return Finding("migrations", current == newest, words)
 

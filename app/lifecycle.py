@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Collection
 from typing import Protocol
 
@@ -40,6 +41,13 @@ class Part(Protocol):
     def stop(self) -> None: ...
 
 
+class Drains(Protocol):
+    """A part whose work must not be cut off: first `drain` is called, then `wait` until a moment (monotonic)."""
+
+    def drain(self) -> None: ...
+    def wait(self, ends: float) -> None: ...
+
+
 class Live:
     """Tail, hub and whatever else was added; `start` and `stop` are idempotent and belong to the server's hooks."""
 
@@ -60,6 +68,8 @@ class Live:
         if settings.is_sqlite:
             path = settings.database_url.removeprefix("sqlite:///")
             self._parts.append(Every(CHECKPOINT_EVERY_S, lambda: offloop.checkpoint(path)))
+        self._drains: list[Drains] = []
+        self._drain_s = settings.drain_s
         self.started = False
         self._stopping = threading.Event()
 
@@ -70,6 +80,10 @@ class Live:
     def add(self, part: Part) -> None:
         """Parts start in the order in which they were added, and stop in the opposite one."""
         self._parts.append(part)
+
+    def drain_too(self, part: Drains) -> None:
+        """One that a worker which ends waits for, together with the streams and no longer than for them."""
+        self._drains.append(part)
 
     def begin(self) -> None:
         """Start, now or as soon as the database answers; until then the worker is not ready and takes no streams.
@@ -102,8 +116,14 @@ class Live:
 
     def drain(self) -> None:
         """Say goodbye in order: readiness off, streams told one after the other, within `DRAIN_S`."""
-        if self.started:
-            self.engine.drain()
+        if not self.started:
+            return
+        ends = time.monotonic() + self._drain_s
+        for part in self._drains:
+            part.drain()
+        self.engine.drain()
+        for part in self._drains:
+            part.wait(ends)
 
     def is_degraded(self) -> bool:
         """True while the log cannot be read."""

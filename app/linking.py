@@ -9,9 +9,12 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-# At the beginning of a line only: what looks like a comment inside a string or a pattern stays.
+# Whole lines, types, and what follows a statement: what looks like a comment inside a string or a pattern stays. With a
+# quote in it, it might be the inside of a text.
 _BLOCK = re.compile(r"^[ \t]*/\*.*?\*/[ \t]*\n", re.MULTILINE | re.DOTALL)
 _LINE = re.compile(r"^[ \t]*//.*\n", re.MULTILINE)
+_TYPE = re.compile(r"/\*\* @(?:type|param) [^*]*\*/ ")
+_TRAILING = re.compile(r"(?<=[;{},(\[)]) +//(?:[^'\"`\n]|\b'\b)*$", re.MULTILINE)
 _INDENT = re.compile(r"^[ \t]+|\n(?=\n)", re.MULTILINE)
 _CSS_COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 # Blanks that mean nothing in a sheet, outside of strings. Before a colon they do: `main :hover`.
@@ -56,7 +59,7 @@ def _wrapped(name: str, folder: Path) -> str:
     left = _LEFT.search(body)
     if left:
         raise ValueError(f"{name}.js: cannot link {left[0]!r}")
-    return f"const {_variable(name)} = (() => {{\n{_bare(body)}return {{ {', '.join(exported)} }};\n}})();\n"
+    return f"const {_variable(name)} = (() => {{\n{bare(body)}return {{ {', '.join(exported)} }};\n}})();\n"
 
 
 def _destructured(found: re.Match[str]) -> str:
@@ -68,5 +71,8 @@ def _variable(name: str) -> str:
     return f"${name.replace('-', '_')}"
 
 
-def _bare(text: str) -> str:
-    return _INDENT.sub("", _LINE.sub("", _BLOCK.sub("", text)))
+def bare(text: str) -> str:
+    """A module without its comments and blanks."""
+    for comment in (_BLOCK, _LINE, _TYPE, _TRAILING):
+        text = comment.sub("", text)
+    return _INDENT.sub("", text)

@@ -5,9 +5,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 from urllib.parse import quote
+from weakref import WeakKeyDictionary
 
 from gevent import get_hub
+from gevent.hub import Hub
 from gevent.monkey import is_module_patched
+from gevent.threadpool import ThreadPool
 
 # gevent runs up to 50 callbacks, each a slice of somebody's work, before it looks at a socket after `sleep(0)`. A timer
 # that is already due costs 2 µs and has every waiting socket looked at in the next turn.
@@ -57,11 +60,32 @@ def paced(items: Iterable[T]) -> Iterator[T]:
             pace.rest()
 
 
+class Threads:
+    """A few native threads of one purpose: who waits for them does not wait for those of another."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._pools: WeakKeyDictionary[Hub, ThreadPool] = WeakKeyDictionary()
+
+    def call(self, function: Callable[..., Any], *args: Any) -> Any:
+        """The result of `function`, computed on one of them where this thread is an event loop."""
+        if not is_module_patched("threading"):
+            return function(*args)
+        hub = get_hub()
+        if hub not in self._pools:
+            self._pools[hub] = ThreadPool(self._most, hub)
+        return self._pools[hub].apply(function, args)
+
+
+# gevent looks names up on the threads of the hub's own pool, ten of them: a name server that does not answer holds each
+# for seconds, and whoever logs in or opens a stream would wait for all lookups of all services. Hence a pool beside it.
+_CALLS_AT_ONCE = 8
+_common = Threads(_CALLS_AT_ONCE)
+
+
 def call(function: Callable[..., Any], *args: Any) -> Any:
-    """The result of `function`, computed on a native thread where this one is an event loop."""
-    if is_module_patched("threading"):
-        return get_hub().threadpool.apply(function, args)
-    return function(*args)
+    """The result of `function`, computed on a native thread where this one is an event loop; short calls only."""
+    return _common.call(function, *args)
 
 
 def checkpoint(path: str) -> None:

@@ -27,9 +27,11 @@ class Service:
 
     @cache  # noqa: B019 -- it lives as long as the process
     def answer(self, target: str) -> tuple[bytes, bytes]:
-        """What comes before and behind the revision."""
+        """What comes before and behind the revision. A single job, asked for once it is lost, is never there."""
         parts = urlsplit(target)
         path, query = parts.path.split("/api/v1", 1)[1], parse_qs(parts.query)
+        if path.count("/") > 1 and path != "/jobs/counts":
+            return b"HTTP/1.1 404 Not Found\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}", b""
         body = json.dumps(self._body(path, query)).replace(f'"{REVISION.decode()}"', REVISION.decode()).encode()
         head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
         before, _, behind = (head + body).partition(REVISION)

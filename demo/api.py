@@ -27,6 +27,14 @@ class JobQuery(BaseModel):
     limit: int = Field(default=500, ge=1, le=1000)
 
 
+class Purge(BaseModel):
+    """The body of a purge, which may be left out: with more jobs than expected nothing is purged."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    expected_count: int | None = Field(default=None, alias="expectedCount", ge=0)
+
+
 class CommandHeaders(BaseModel):
     """The headers of a command that mean something here."""
 
@@ -113,8 +121,13 @@ def delete_job(job_id: str) -> tuple[Body, int]:
 
 @bp.post("/queues/<name>/purge")
 def purge_queue(name: str) -> tuple[Body, int]:
+    wanted = Purge.model_validate_json(request.get_data() or "{}")
+
     def execute(store: Store) -> Answer:
-        gone = store.remove(store.in_queue(name, "queued"), "purged")
+        found = store.in_queue(name, "queued")
+        if wanted.expected_count is not None and len(found) > wanted.expected_count:
+            return Answer(409, {"error": f"{name} holds {len(found)} jobs, more than {wanted.expected_count}."})
+        gone = store.remove(found, "purged")
         return _ok({"purged": len(gone), "jobIds": [tombstone.id for tombstone in gone]})
 
     return _once(execute)

@@ -15,8 +15,10 @@ SLOW_FOLDERS = ["contract", "services", "live", "browser"]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    # Side by side what is slow comes first, or one process would end with it while the others wait.
-    items.sort(key=slowness, reverse="PYTEST_XDIST_WORKER" in os.environ)
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        mix(items)
+    else:
+        items.sort(key=slowness)
     if skip_browser() or not find_chromium():
         away = [item for item in items if folder(item) == "browser"]
         items[:] = [item for item in items if folder(item) != "browser"]
@@ -31,6 +33,19 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if browser_missed():
         terminalreporter.write_line(NO_CHROMIUM, red=True)
+
+
+def mix(items: list[pytest.Item]) -> None:
+    """Side by side what is slow comes first, or one process would end with it while the others wait.
+
+    Its folders take turns: browsers keep the processor busy, and what is live or a service mostly waits.
+    """
+    files: dict[str, list[Path]] = {name: [] for name in SLOW_FOLDERS}
+    for item in items:
+        if slowness(item) and item.path not in files[folder(item)]:
+            files[folder(item)].append(item.path)
+    turn = {path: at / len(paths) for paths in files.values() for at, path in enumerate(paths)}
+    items.sort(key=lambda item: turn.get(item.path, 1.0))
 
 
 def slowness(item: pytest.Item) -> int:

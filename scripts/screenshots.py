@@ -9,7 +9,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,9 +18,10 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from app.clock import utc_now, utc_text
 from app.db import write
-from app.reconciliation.models import CheckSample
+from app.reconciliation.models import CheckSample, DiscrepancyEvent, OpenItem
 from scripts.bootstrap import find_chromium
 from tests.beacon_process import Beacon, wait_for
+from tests.dashboard.record_scene import happened, item
 from tests.dashboard.test_weight import fill
 from tests.demo_process import DemoService, start_demo
 
@@ -34,7 +35,12 @@ PAGES = {
     "dashboard": "/",
     "search": '/?q=state:failed+"in+queue"#changes-title',
     "service": "/services/mail",
+    "jobs": "/services/mail/jobs?state=failed",
+    "review": "/services/thumbnails/commands/review?do=purge-queue&queue=default",
+    "commands": "/commands",
+    "command": "/commands/night-thumbs-retry",
     "discrepancies": "/discrepancies",
+    "audit": "/audit",
     "notifications": "/notifications",
     "login": "/login",
 }
@@ -96,7 +102,25 @@ def _remember(beacon: Beacon) -> None:
                 failed = max(0, counts["failed"] + round((5 + place) * math.sin((ago + 9 * place) / 8)))
                 text = json.dumps({"failed": failed, "queued": counts["queued"] + ago % 7})
                 at = utc_text(now - timedelta(minutes=ago))
-                session.add(CheckSample(service_id=service, at=at, ok=True, latency_ms=9, counts_json=text))
+                latency = round(22 + 9 * math.sin((ago + 5 * place) / 6) + ago % 5)
+                row = CheckSample(service_id=service, at=at, ok=True, status="verified", latency_ms=latency)
+                row.counts_json = text
+                session.add(row)
+        session.add_all(_endings(now))
+
+
+def _endings(now: datetime) -> list[DiscrepancyEvent | OpenItem]:
+    """Two nights of the record that are over: accepted by a person, and mended by itself."""
+    begun, over = (utc_text(now - timedelta(hours=hours)) for hours in (9, 8))
+    lost = ["thumb_90cc41e7d2b8", "thumb_17f0aa35c9e4"]
+    closed = {"at": over, "how": "accepted", "by": "bob", "why": "deleted by hand during the migration"}
+    return [
+        happened("thumbnails", "discrepancy", begun, lost, expected=1214, actual=1212),
+        *(item("thumbnails", job, "missing", begun, **closed) for job in lost),
+        happened("thumbnails", "verified", over),
+        happened("search", "stale", utc_text(now - timedelta(minutes=30))),
+        happened("search", "verified", utc_text(now - timedelta(minutes=20))),
+    ]
 
 
 def _happen(beacon: Beacon, services: dict[str, DemoService]) -> None:
@@ -104,11 +128,31 @@ def _happen(beacon: Beacon, services: dict[str, DemoService]) -> None:
     _wait_status(beacon, "verified", len(services))
     for event in EVENTS:
         beacon.publish([event])
-    services["search"].fault("refuse")
+    _command(beacon, services)
+    services["search"].fault("refuse", seconds=3600)
     _wait_status(beacon, "stale", 1)
     services["mail"].lose(3)
     _wait_status(beacon, "discrepancy", 1)
     beacon.publish([{"type": "job.failed", "data": {"service": "thumbnails", "jobId": "thumb_5c0a81f39d2e"}}])
+
+
+def _command(beacon: Beacon, services: dict[str, DemoService]) -> None:
+    """Somebody was up: seven jobs retried, one deleted, one that cannot be retried."""
+
+    def jobs(service: str, state: str, number: int) -> list[str]:
+        return [job["id"] for job in services[service].get("/api/v1/jobs", state=state).json()["jobs"][:number]]
+
+    _give(beacon, "night-thumbs-retry", "retry-job", "thumbnails", targets=jobs("thumbnails", "failed", 7))
+    _give(beacon, "night-mail-delete", "delete-job", "mail", target=jobs("mail", "failed", 1)[0])
+    _give(beacon, "night-mail-retry", "retry-job", "mail", target=jobs("mail", "queued", 1)[0])
+    ended = "SELECT count(*) FROM command WHERE ended_at IS NOT NULL"
+    wait_for(lambda: beacon.sql(ended)[0][0] == 3, "the commands to end", within_s=30)
+
+
+def _give(beacon: Beacon, command_id: str, action: str, service: str, **scope: Any) -> None:
+    body = {"commandId": command_id, "actionType": action, "service": service, **scope}
+    headers = beacon.bearer("bob", "command")
+    requests.post(f"{beacon.url}/commands/run", json=body, headers=headers, timeout=10).raise_for_status()
 
 
 def _wait_status(beacon: Beacon, status: str, number: int) -> None:

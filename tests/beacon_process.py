@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -25,6 +26,7 @@ from app.eventlog.read import head
 from app.reconciliation import registry
 from app.rollout import store
 from app.rollout.flags import Flag
+from tests.nursery import Forked, Nursery
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = ROOT / "gunicorn.conf.py"
@@ -59,6 +61,7 @@ class Beacon:
     """Started by `with Beacon(folder) as beacon`; `environment` holds further settings without their prefix."""
 
     SCHEME = "http"
+    nursery: Nursery | None = None  # where there is one, servers are forked from it
 
     def __init__(self, folder: Path, *, streaming: int = 100, config: Path = CONFIG, **environment: Any) -> None:
         self.folder = folder
@@ -74,7 +77,7 @@ class Beacon:
             **{f"BEACON_{name}": str(value) for name, value in ROOMY.items()},
             **{f"BEACON_{name}": str(value) for name, value in environment.items()},
         }
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | Forked | None = None
         self._tokens: dict[tuple[str, ...], str] = {}
         self._browsers: list[requests.Session] = []
         self.app = self._prepare(streaming)
@@ -92,16 +95,20 @@ class Beacon:
 
     def start(self) -> None:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("BEACON_")}
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "gunicorn", "--config", str(self._config)],
-                cwd=ROOT,
-                env={**environment, **self._environment},
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        wait_for(self.is_ready, f"a ready server; its log: {self.log_text()[-2000:]}", START_S)
+        environment |= self._environment
+        if self.nursery:
+            self._process = self.nursery.start(self._config, environment, self.log)
+        else:
+            with self.log.open("ab") as log:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "gunicorn", "--config", str(self._config)],
+                    cwd=ROOT,
+                    env=environment,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
+        wait_for(self.is_ready, f"a ready server; its log: {self.log_text()[-2000:]}", START_S, every_s=0.05)
 
     def stop(self, sig: int = signal.SIGTERM, within_s: float = 20.0) -> None:
         process = self._process
@@ -173,6 +180,15 @@ class Beacon:
         assert answer.status_code == 201, answer.text
         ids: list[int] = answer.json()["ids"]
         return ids
+
+    def say(self, text: str, severity: str = "warning", minutes: float = 30) -> str:
+        """An operator's message to everyone; says its id."""
+        ends = datetime.now(UTC) + timedelta(minutes=minutes)
+        message = {"text": text, "severity": severity, "expiresAt": ends.isoformat()}
+        headers = self.bearer("bob", "command")
+        answer = requests.post(f"{self.url}/api/flash", json=message, headers=headers, timeout=10)
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["id"])
 
     def log_in(self, user: str) -> requests.Session:
         """A browser's session: the form with its CSRF token, as a person would send it."""

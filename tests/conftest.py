@@ -1,5 +1,6 @@
 """What every test may ask for: settings, an application on a fresh database, its live half, a client."""
 
+import filecmp
 import os
 import shutil
 import sqlite3
@@ -19,7 +20,12 @@ from app.db import db, write
 from app.eventlog import read as log
 from app.rollout.flags import Flag
 from app.rollout.models import FlagRow
+from tests.beacon_process import Beacon
 from tests.cast import CAST, join
+from tests.nursery import Nursery
+from tests.once import CompiledTemplates, make_once
+
+make_once(CompiledTemplates())
 
 
 @pytest.fixture(autouse=True)
@@ -42,11 +48,13 @@ def _fresh_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log, "unreadable", log.Unreadable())
 
 
-@pytest.fixture(autouse=True)
-def _cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="session", autouse=True)
+def _cheap_passwords() -> Iterator[None]:
     """Real password hashes take 50 ms each, on purpose."""
     cheap = partial(generate_password_hash, method="pbkdf2:sha256:1")
-    monkeypatch.setattr(people, "generate_password_hash", cheap)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(people, "generate_password_hash", cheap)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -60,6 +68,19 @@ def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.close()
+    return path
+
+
+@pytest.fixture(scope="session")
+def peopled_database(migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with everyone of `tests/cast.py` in it."""
+    settings = Settings(instance_dir=tmp_path_factory.mktemp("peopled"), secret_key="template")
+    path = database_path(settings)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    shutil.copyfile(migrated_database, path)
+    made = create_app(settings)
+    join(made, *CAST)
+    _close_database(made)
     return path
 
 
@@ -100,9 +121,12 @@ def client(app: Flask) -> FlaskClient:
 
 
 @pytest.fixture
-def cast(app: Flask) -> Flask:
+def cast(app: Flask, settings: Settings, migrated_database: Path, peopled_database: Path) -> Flask:
     """The application with everyone of `tests/cast.py` in it."""
-    join(app, *CAST)
+    if _is_untouched(database_path(settings), migrated_database):
+        shutil.copyfile(peopled_database, database_path(settings))
+    else:
+        join(app, *CAST)
     return app
 
 
@@ -115,6 +139,21 @@ def live_app(cast: Flask) -> Flask:
         session.add(FlagRow(name=Flag.SSE_STREAMING, enabled=True, percentage=100, **row))
     cast.extensions["beacon_live"].start()
     return cast
+
+
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    made = Nursery()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def forked_servers(nursery: Nursery) -> Iterator[None]:
+    """For modules that start many servers and are about something else than how they start."""
+    Beacon.nursery = nursery
+    yield
+    Beacon.nursery = None
 
 
 @pytest.fixture
@@ -136,6 +175,12 @@ def move_database(database: Path) -> Callable[[], Callable[[], None]]:
 
 def database_path(settings: Settings) -> Path:
     return Path(settings.database_url.removeprefix("sqlite:///"))
+
+
+def _is_untouched(path: Path, template: Path) -> bool:
+    """A copy of the template that nobody has opened: what is open has a write-ahead log."""
+    is_open = path.with_name(path.name + "-wal").exists()
+    return path.exists() and not is_open and filecmp.cmp(path, template, shallow=False)
 
 
 def _close_database(made: Flask) -> None:

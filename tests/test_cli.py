@@ -216,6 +216,31 @@ class TestAudit:
         assert verified.exit_code == 1
         assert verified.stdout.startswith(f"broken: entry {key} (seq 2)")
 
+    def test_a_removed_tail_is_noticed_against_the_head_of_an_export(self, beacon: Beacon, instance: Path) -> None:
+        for percentage in ("1", "2", "3"):
+            beacon("rollout", "set", percentage)
+        lines = [json.loads(line) for line in beacon("audit", "export").stdout.splitlines()]
+        assert [line["seq"] for line in lines[:-1]] == [1, 2, 3]
+        head = lines[-1]["head"]
+        asked = ("audit", "verify", "--head", head["hash"], "--seq", str(head["seq"]))
+        assert beacon(*asked).exit_code == 0
+        with closing(sqlite3.connect(instance / "beacon.db")) as connection:
+            connection.execute("DROP TRIGGER command_audit_no_delete")
+            connection.execute("DELETE FROM command_audit WHERE seq = 3")
+            connection.commit()
+        assert beacon("audit", "verify").exit_code == 0
+        verified = beacon(*asked)
+        assert (verified.exit_code, "was removed" in verified.stdout) == (1, True)
+
+    def test_a_checkpoint_lets_old_entries_go(self, beacon: Beacon) -> None:
+        beacon("rollout", "set", "1")
+        assert beacon("audit", "checkpoint", "--before", "2001-01-01").stdout.startswith(
+            "no entry of the audit is older"
+        )
+        assert "entries through seq 1" in beacon("audit", "checkpoint", "--before", "2999-01-01").stdout
+        assert beacon("audit", "verify").stdout.startswith("ok: 1 entries")
+        assert beacon("audit", "checkpoint").exit_code == 2
+
 
 class TestDoctor:
     def test_it_checks_everything_and_lists_settings_without_secrets(

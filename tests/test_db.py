@@ -173,7 +173,7 @@ def test_migrating_twice_changes_nothing(app: Flask, settings: Settings) -> None
         before = setup.current_revision()
     setup.migrate(app, settings)
     with app.app_context():
-        assert setup.current_revision() == before == setup.newest_revision(app)
+        assert setup.current_revision() == before == setup.newest_revision()
 
 
 def test_the_database_file_is_its_owners_alone(tmp_path: Path) -> None:

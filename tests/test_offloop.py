@@ -1,6 +1,8 @@
 """Long work in slices that breathes: nobody waits for longer than one slice; slow work on a real thread."""
 
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -125,6 +127,26 @@ def test_a_call_gives_its_result_and_its_error() -> None:
 
 def test_without_an_event_loop_a_call_stays_on_its_thread() -> None:
     assert offloop.call(threading.get_ident) == threading.get_ident()
+
+
+def test_names_that_cannot_be_looked_up_hold_up_no_call() -> None:
+    """gevent looks names up on its own pool of threads: here all of them wait as for a name server that is away."""
+    code = """
+from gevent import monkey
+monkey.patch_all()
+import os
+import gevent
+from app import offloop
+pool, (answers, server) = gevent.get_hub().threadpool, os.pipe()
+lookups = [gevent.spawn(pool.apply, os.read, (answers, 1)) for _ in range(2 * pool.maxsize)]
+while pool.size < pool.maxsize:
+    gevent.sleep(0.001)
+assert offloop.call(divmod, 7, 2) == (3, 1)
+assert not any(lookup.ready() for lookup in lookups)
+os.write(server, bytes(len(lookups)))
+gevent.joinall(lookups)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=20)
 
 
 def test_a_checkpoint_moves_the_log_into_the_database_file(tmp_path: Path) -> None:

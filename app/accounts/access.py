@@ -11,6 +11,7 @@ from flask_wtf.csrf import CSRFError, CSRFProtect
 
 from app.accounts import tokens
 from app.accounts.models import User
+from app.audit import gather
 from app.db import db
 from app.errors import Problem
 from app.eventlog.audience import Viewer
@@ -20,6 +21,7 @@ csrf = CSRFProtect()
 P = ParamSpec("P")
 R = TypeVar("R")
 
+SAFE = ("GET", "HEAD", "OPTIONS", "TRACE")
 _CHANGE_NOTHING: set[Callable[..., Any]] = set()
 
 # What each role may do beyond seeing; admin may do everything.
@@ -98,9 +100,24 @@ def check(who: Actor, role: str, scope: str | tuple[str, ...] | None) -> None:
     scopes = (scope,) if isinstance(scope, str) else scope or ()
     if who.scopes is not None and who.scopes.isdisjoint(scopes):
         needed = f"a token with scope {' or '.join(scopes)}" if scopes else "a login session, not a token"
-        raise Problem(403, "Not allowed", f"This needs {needed}.", reason="scope")
+        raise refuse(who, f"This needs {needed}.", "scope")
     if not who.has_role(role):
-        raise Problem(403, "Not allowed", f"This needs the role {role}; you are {who.role}.", reason="role")
+        raise refuse(who, f"This needs the role {role}; you are {who.role}.", "role")
+
+
+def refuse(who: Actor, detail: str, reason: str) -> Problem:
+    """The 403 to raise. The audit knows who tried to change something and may not; looking is no attempt."""
+    if request.method not in SAFE:
+        wanted = f"{request.method} {request.url_rule or request.path}"
+        origin = gather.network(request.remote_addr or "")
+        attempts().note(gather.Attempt("refused", who.name, wanted, origin, who.role))
+    return Problem(403, "Not allowed", detail, reason=reason)
+
+
+def attempts() -> gather.Attempts:
+    """What this process refused and only counts between two writes."""
+    found: gather.Attempts = current_app.extensions["beacon_attempts"]
+    return found
 
 
 def changes_nothing(view: Callable[P, R]) -> Callable[P, R]:
@@ -119,12 +136,13 @@ def init_app(app: Flask) -> None:
     app.config["WTF_CSRF_CHECK_DEFAULT"] = False
     app.config["WTF_CSRF_TIME_LIMIT"] = None  # as long as the session: a page left open overnight must still work
     csrf.init_app(app)
+    app.extensions["beacon_attempts"] = gather.Attempts()
     app.before_request(_check_csrf)
 
 
 def _check_csrf() -> None:
     """Browsers send cookies by themselves, so a cookie alone must not change anything; bearer tokens may."""
-    if request.method in ("GET", "HEAD", "OPTIONS", "TRACE") or bearer_text() is not None:
+    if request.method in SAFE or bearer_text() is not None:
         return
     if current_app.view_functions.get(request.endpoint or "") in _CHANGE_NOTHING:
         return

@@ -113,7 +113,8 @@ def add_token(session: Session, name: str, scopes: list[str], days: float | None
         raise BadInput(f"--days is more than 0 and at most {MAX_TOKEN_DAYS}; without it a token never expires")
     user = find(session, name)
     row, text = tokens.create(session, user, scopes, days)
-    chain.record(session, chain.Entry(by, "token-create", name, after={"token": row.id, "scopes": row.scopes}))
+    made = {"token": row.id, "scopes": row.scopes, "expiresAt": row.expires_at}
+    chain.record(session, chain.Entry(by, "token-create", name, after=made))
     return row, text
 
 

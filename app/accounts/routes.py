@@ -5,7 +5,7 @@ from flask import Blueprint, Response, jsonify, redirect, render_template, reque
 from flask.typing import ResponseReturnValue
 
 from app.accounts import people, sessions, throttle, tokens
-from app.accounts.access import actor, actor_or_none, require
+from app.accounts.access import actor, actor_or_none, attempts, require
 from app.accounts.models import LoginSession, User
 from app.db import db
 from app.errors import Problem
@@ -22,6 +22,7 @@ def login() -> ResponseReturnValue:
     name, password = request.form.get("username", "").strip(), request.form.get("password", "")
     address = request.remote_addr or ""
     if throttle.is_blocked(name, address):
+        throttle.note_blocked(attempts(), name, address)
         return _refused(name, "Too many failed logins. Wait five minutes, then try again.", 429)
     user = db.session.scalar(sa.select(User).where(User.name == name)) if people.NAME.fullmatch(name) else None
     db.session.remove()  # checking a password may take a while, and connections are few
@@ -30,7 +31,7 @@ def login() -> ResponseReturnValue:
     except people.TooBusy:
         return _refused(name, "Too many people are logging in just now. Try again in a moment.", 503)
     if user is None or not is_right:
-        throttle.note_failure(name, address)
+        throttle.note_failure(name, address, is_known=user is not None)
         return _refused(name, "Wrong name or password.", 401)
     sessions.begin(user)
     return redirect(_next(), 303)

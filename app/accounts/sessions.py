@@ -9,6 +9,7 @@ from flask_login import LoginManager, login_user
 from app.accounts import tokens
 from app.accounts.access import actor_or_none
 from app.accounts.models import LoginSession, User
+from app.audit import chain
 from app.clock import utc_now, utc_text
 from app.db import db, write
 from app.errors import wants_page
@@ -38,6 +39,7 @@ def begin(user: User) -> None:
     )
     with write() as transaction:
         transaction.add(row)
+        chain.record(transaction, chain.Entry(user.name, "login", user.name))
     session.clear()
     session.permanent = True
     session["login"] = row.id
@@ -51,6 +53,7 @@ def end(login_id: str) -> None:
         if row is None or row.ended_at:
             return
         row.ended_at = utc_text()
+        chain.record(transaction, chain.Entry(row.user.name, "logout", row.user.name))
         append(transaction, [NewEvent("control.session_ended", SessionEnded(session=login_id), "control")])
 
 

@@ -84,11 +84,11 @@ def _check_reach(who: Actor, owner: str, scopes: set[str]) -> None:
     if who.administers:
         return
     if owner != who.name:
-        raise Problem(403, "Not allowed", "Only an administrator makes tokens for others.", reason="role")
+        raise access.refuse(who, "Only an administrator makes tokens for others.", "role")
     beyond = sorted(scopes - access.usable_scopes(who.role))
     if beyond:
         detail = f"The role {who.role} cannot use the scope {beyond[0]}; ask an administrator for such a token."
-        raise Problem(403, "Not allowed", detail, reason="scope")
+        raise access.refuse(who, detail, "scope")
 
 
 def _check_owner(row: ApiToken | None, who: Actor) -> None:

@@ -2,18 +2,26 @@
 
 import hashlib
 import json
+import logging
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, Literal
 
 import sqlalchemy as sa
+from flask import has_request_context, request
 from sqlalchemy.orm import Session
 
+from app.audit import redact
 from app.audit.models import AuditRow
-from app.clock import utc_text
+from app.clock import utc_now, utc_text
+
+log = logging.getLogger(__name__)
 
 FIRST = "0" * 64
+# So far the last entry may be ahead of the clock, and the chain's time stands still until that has caught up.
+AHEAD = timedelta(minutes=10)
 # What the hash covers, in this order; each part is preceded by its length, so that no two entries look alike.
 SEALED = (
     "id",
@@ -33,9 +41,13 @@ SEALED = (
 )
 
 
+# Sealed behind the others where there is one: so entries from before it was kept hold as they are.
+SEALED_IF_KEPT = ("origin",)
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What to record. `before`, `after`, `params` hold no secrets: the caller leaves them out."""
+    """What to record. `origin` is where it came from: without one, the address of the request that is served."""
 
     actor: str
     action_type: str
@@ -47,30 +59,29 @@ class Entry:
     after: Mapping[str, Any] | None = None
     params: Mapping[str, Any] | None = None
     logs: list[str] = field(default_factory=list)
+    origin: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Verified:
-    """The outcome of reading the chain from its start: how many entries hold, its head, the first that does not."""
+class Head:
+    """The end of the chain; of an empty one, what its first entry will seal."""
 
-    count: int
-    head: str
-    broken: str | None = None
+    seq: int
+    hash: str
+    timestamp: str
 
 
 def record(session: Session, entry: Entry) -> str:
     """Add `entry` to the chain inside `db.write()` and return its id; after state rows, before the event."""
     session.flush()
-    if session.get_bind().dialect.name == "postgresql":
-        # One writer of the chain at a time; SQLite's write() has only one anyway.
-        session.execute(sa.text("SELECT pg_advisory_xact_lock(4207001)"))
-    last = session.execute(sa.select(AuditRow.seq, AuditRow.hash).order_by(AuditRow.seq.desc()).limit(1)).one_or_none()
+    lock(session)
+    last = head(session)
     row = AuditRow(
         id=uuid.uuid4().hex,
-        timestamp=utc_text(),
-        actor=entry.actor,
+        timestamp=_time_after(last),
+        actor=redact.text(entry.actor),
         action_type=entry.action_type,
-        target=entry.target,
+        target=redact.text(entry.target),
         outcome=entry.outcome,
         stage=entry.stage,
         command_id=entry.command_id,
@@ -78,8 +89,9 @@ def record(session: Session, entry: Entry) -> str:
         after_state_json=_text(entry.after),
         command_params_json=_text(entry.params),
         logs_json=_text(entry.logs or None),
-        seq=last.seq + 1 if last else 1,
-        prev_hash=last.hash if last else FIRST,
+        origin=redact.text(entry.origin or _address() or "") or None,
+        seq=last.seq + 1,
+        prev_hash=last.hash,
     )
     row.hash = seal(row)
     session.add(row)
@@ -87,46 +99,45 @@ def record(session: Session, entry: Entry) -> str:
     return row.id
 
 
+def lock(session: Session) -> None:
+    """One writer of the chain at a time; SQLite's write() has only one anyway. Take no row's lock before it that
+    somebody takes behind it."""
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(sa.text("SELECT pg_advisory_xact_lock(4207001)"))
+
+
+def _time_after(last: Head) -> str:
+    """Clocks are set back; the chain's time is not, so that its order is the order of time too.
+
+    Only a clock that was far ahead once, or a row that somebody wrote by hand, does not decide the time of all others.
+    """
+    now, then = utc_now(), str(last.timestamp)
+    if then > utc_text(now + AHEAD):
+        log.warning("audit entry seq=%s has a time to come, %.40s: the next one has the clock's again", last.seq, then)
+        return utc_text(now)
+    return max(utc_text(now), then)
+
+
 def seal(row: AuditRow | sa.Row[Any]) -> str:
     """The hash of an entry: over the text as it is stored, never serialised anew."""
     digest = hashlib.sha256()
-    for name in SEALED:
+    kept = [name for name in SEALED_IF_KEPT if getattr(row, name) is not None]
+    for name in (*SEALED, *kept):
         value = getattr(row, name)
         part = b"-" if value is None else b"=" + str(value).encode()
         digest.update(f"{len(part)}:".encode() + part)
     return digest.hexdigest()
 
 
-def verify(session: Session) -> Verified:
-    """Read the chain from its start to the first entry that does not hold."""
-    count, head = 0, FIRST
-    for row in _rows(session):
-        broken = _broken(row, count + 1, head)
-        if broken:
-            return Verified(count, head, f"entry {row.id} (seq {row.seq}): {broken}")
-        count, head = count + 1, row.hash
-    return Verified(count, head)
+def head(session: Session) -> Head:
+    newest = sa.select(AuditRow.seq, AuditRow.hash, AuditRow.timestamp).order_by(AuditRow.seq.desc()).limit(1)
+    row = session.execute(newest).one_or_none()
+    return Head(0, FIRST, "") if row is None else Head(row.seq, row.hash, row.timestamp)
 
 
-def _rows(session: Session, page: int = 1_000) -> Iterator[sa.Row[Any]]:
-    columns = [getattr(AuditRow, name) for name in (*SEALED, "hash")]
-    seq: int | None = None
-    while True:
-        query = sa.select(*columns).order_by(AuditRow.seq).limit(page)
-        rows = session.execute(query if seq is None else query.where(AuditRow.seq > seq)).all()
-        if not rows:
-            return
-        yield from rows
-        seq = rows[-1].seq
-
-
-def _broken(row: sa.Row[Any], seq: int, prev_hash: str) -> str | None:
-    if row.seq != seq:
-        return f"expected seq {seq}: an entry is missing before it"
-    if row.prev_hash != prev_hash:
-        return "does not seal the entry before it"
-    return None if seal(row) == row.hash else "its content is not what was sealed"
+def _address() -> str | None:
+    return request.remote_addr if has_request_context() else None
 
 
 def _text(value: Any) -> str | None:
-    return None if value is None else json.dumps(value, sort_keys=True, ensure_ascii=False)
+    return None if value is None else json.dumps(redact.redact(value), sort_keys=True, ensure_ascii=False)

@@ -1,12 +1,27 @@
-"""The `command_audit` table. Its triggers refuse every update and delete."""
+"""The audit's tables. Their triggers refuse every update, and every delete that no checkpoint covers."""
 
+import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db import Base
 
+# Most entries belong to no command, and are not in its index.
+_OF_COMMANDS = sa.text("command_id IS NOT NULL")
+
 
 class AuditRow(Base):
     __tablename__ = "command_audit"
+    # Each holds all that can be filtered by: whatever is asked for is counted and found in one of them.
+    __table_args__ = (
+        sa.Index("ix_command_audit_actor", "actor", "seq", "action_type", "target", "outcome"),
+        sa.Index("ix_command_audit_action_type", "action_type", "seq", "actor", "target", "outcome"),
+        sa.Index("ix_command_audit_target", "target", "seq", "actor", "action_type", "outcome"),
+        sa.Index("ix_command_audit_outcome", "outcome", "seq", "actor", "action_type", "target"),
+        sa.Index("ix_command_audit_timestamp", "timestamp", "seq"),
+        sa.Index(
+            "ix_command_audit_command_id", "command_id", "seq", sqlite_where=_OF_COMMANDS, postgresql_where=_OF_COMMANDS
+        ),
+    )
 
     id: Mapped[str] = mapped_column(primary_key=True)
     timestamp: Mapped[str]
@@ -23,3 +38,27 @@ class AuditRow(Base):
     command_id: Mapped[str | None]
     prev_hash: Mapped[str]
     hash: Mapped[str]
+    origin: Mapped[str | None]
+
+
+class Checkpoint(Base):
+    """That entries through `through_seq` may go: `seq` is the entry of the chain that says so."""
+
+    __tablename__ = "audit_checkpoint"
+
+    seq: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    through_seq: Mapped[int]
+    through_hash: Mapped[str]
+
+
+class Gathered(Base):
+    """What happened again within its minute: told in one entry when the minute is over."""
+
+    __tablename__ = "audit_gathered"
+
+    action_type: Mapped[str] = mapped_column(primary_key=True)
+    actor: Mapped[str] = mapped_column(primary_key=True)
+    target: Mapped[str] = mapped_column(primary_key=True)
+    origin: Mapped[str] = mapped_column(primary_key=True)
+    minute: Mapped[str] = mapped_column(primary_key=True)
+    count: Mapped[int]

@@ -5,14 +5,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
-from flask import Blueprint, Response, make_response, redirect, render_template, request
+from flask import Blueprint, Response, redirect, request
 from flask.typing import ResponseReturnValue
 
 from app.accounts.access import actor, require
 from app.config import current_settings
 from app.dashboard import queries
 from app.dashboard.contexts import Tile
-from app.dashboard.frame import aged_after, frame
+from app.dashboard.frame import aged_after, frame, rendered
 from app.db import db, write
 from app.errors import Problem
 from app.reconciliation import queries as reconciliation
@@ -162,8 +162,4 @@ def _page(template: str, status: int = 200, **context: Any) -> Response:
     cursor = queries.cursor(db.session())
     # Never loads itself again: that would take away what somebody types.
     around = replace(frame("admin", actor(), cursor), refresh_s=None)
-    response = make_response(render_template(template, frame=around, **context), status)
-    response.headers["Beacon-Cursor"] = str(cursor)
-    response.headers["Cache-Control"] = "private, no-cache"
-    response.headers["Vary"] = "Accept, HX-Request, Cookie"
-    return response
+    return rendered(template, cursor, status, frame=around, **context)

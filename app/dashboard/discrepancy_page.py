@@ -2,14 +2,15 @@
 
 from typing import Literal, cast, get_args
 
-from flask import Blueprint, Flask, Response, current_app, make_response, render_template, request
+from flask import Blueprint, Flask, Response, current_app, request
 
 from app.accounts.access import actor, require
 from app.dashboard import queries, record_export, record_reading
-from app.dashboard.frame import frame
+from app.dashboard.frame import frame, rendered
 from app.dashboard.record_asked import FIRST, KINDS, SHOWN, STATUSES, Asked, asked
 from app.db import db
 from app.errors import Problem, wants_page
+from app.offloop import breathe, paced
 from app.reconciliation import episodes, registry
 
 bp = Blueprint("discrepancy_page", __name__)
@@ -44,10 +45,13 @@ def _page(wanted: Asked) -> Response:
     who, session = actor(), db.session()
     cursor = queries.cursor(session)
     found = record_reading.page(session, wanted, registry.name_of)
-    page = render_template(
+    breathe()
+    return rendered(
         "discrepancies/index.html",
+        cursor,
         frame=frame("discrepancies", who, cursor),
         found=found,
+        paced=paced,  # fifty rows are more than a slice of the loop
         head_of_record=episodes.head(session),
         asked=wanted,
         is_first=wanted.place == FIRST,
@@ -57,8 +61,3 @@ def _page(wanted: Asked) -> Response:
         kinds=KINDS,
         shown=SHOWN,
     )
-    response = make_response(page)
-    response.headers["Beacon-Cursor"] = str(cursor)
-    response.headers["Cache-Control"] = "private, no-cache"
-    response.headers["Vary"] = "Accept, HX-Request, Cookie"
-    return response

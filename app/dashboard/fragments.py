@@ -8,6 +8,7 @@ import re
 
 from flask import current_app
 
+from app.dashboard.acting import CommandView
 from app.dashboard.changes import SIGNAL_TYPES, ChangeRow, NameOf
 from app.dashboard.contexts import Check, Tile, dom_key
 from app.eventlog.read import Event
@@ -28,6 +29,8 @@ def render(event: Event, name_of: NameOf = str) -> str | None:
     change = ChangeRow.from_event(event, name_of)
     if event.type == "flash.message":
         return _render("notifications/_push_flash.html", change=change, flash=_flash(event))
+    if event.type == "command.status":
+        return _render("commands/_push.html", change=change, command=CommandView.from_payload(event.data))
     if event.type != "reconciliation.update":
         return _render("dashboard/_push_change.html", change=change)
     service = event.data["service"]

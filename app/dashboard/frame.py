@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from urllib.parse import urlencode
 
-from flask import request
+from flask import Response, make_response, render_template, request
 
 from app.accounts import tokens
 from app.accounts.access import Actor
@@ -74,3 +74,15 @@ def _refresh_href(refresh_s: int | None) -> str:
     others = [(name, value) for name, value in request.args.items(multi=True) if name != "refresh"]
     pairs = others if refresh_s else [*others, ("refresh", REFRESH_OFFERED_S)]
     return f"{request.path}?{urlencode(pairs)}" if pairs else request.path
+
+
+def rendered(template: str, cursor: int, status: int = 200, /, **context: object) -> Response:
+    """A page or a part of one, as of `cursor`: programs and people ask for the same address, and none is kept."""
+    return answered(make_response(render_template(template, **context), status), cursor)
+
+
+def answered(response: Response, cursor: int) -> Response:
+    response.headers["Beacon-Cursor"] = str(cursor)
+    response.headers["Cache-Control"] = "private, no-cache"
+    response.headers["Vary"] = "Accept, HX-Request, Cookie"
+    return response

@@ -163,7 +163,7 @@ def _band(span: Span, buckets: Sequence[Bucket], step: float) -> Iterator[Stretc
         places = [place for place, _ in some]
         if state is not None:
             word = wording.STATE_WORDS[state]
-            words = f"{word} {_long(span, len(places))}"
+            words = f"{word}{'' if state == 'verified' else ', up to'} {_long(span, len(places))}"
             yield Stretch(round(places[0] * step, 1), round(len(places) * step, 1), state, words)
 
 
@@ -177,9 +177,9 @@ def _sentence(span: Span, buckets: Sequence[Bucket]) -> str:
         mean = sum(bucket.mean_ms * bucket.answered for bucket in buckets) / answered
         parts.append(f"{mean:,.0f} ms on average, at most {max(bucket.most_ms for bucket in buckets):,} ms")
     for state, words in _DOING.items():
-        number = sum(bucket.state == state for bucket in buckets)
-        if number:
-            parts.append(f"{words} for {_long(span, number)}")
+        number = sum(state in bucket.states for bucket in buckets)
+        if number:  # one bad check of a minute says nothing of the others
+            parts.append(f"{words} for up to {_long(span, number)}")
     first = next(place for place, bucket in enumerate(buckets) if bucket.was_checked)
     unknown = sum(not bucket.was_checked for bucket in buckets[first:-1])
     if unknown:

@@ -8,7 +8,7 @@ from flask.typing import ResponseReturnValue
 
 from app.accounts.access import actor, require
 from app.dashboard import queries
-from app.dashboard.frame import frame
+from app.dashboard.frame import answered, frame
 from app.db import db
 from app.errors import Problem, wants_page
 from app.notifications import draft
@@ -72,10 +72,7 @@ def _answer(typed: Draft) -> Response:
             older=_address(asked, asked.page + 1) if asked.page < pages else None,
         )
         response = make_response(page, typed.status)
-    response.headers["Beacon-Cursor"] = str(cursor)
-    response.headers["Cache-Control"] = "private, no-cache"
-    response.headers["Vary"] = "Accept, HX-Request, Cookie"
-    return response
+    return answered(response, cursor)
 
 
 def _asked() -> PageQuery:

@@ -3,16 +3,12 @@
 Between two pieces nothing is held, no connection above all.
 """
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Iterator
-from itertools import islice
-from typing import Any, Literal
 
 from flask import Flask, Response
 
-from app.clock import utc_text
+from app import pieces
 from app.dashboard import record_reading
 from app.dashboard.changes import NameOf
 from app.dashboard.record_asked import Asked
@@ -21,23 +17,17 @@ from app.dashboard.record_rows import RecordRow, closing_words
 from app.db import read
 from app.reconciliation.episodes import Position, Wanted
 
-Format = Literal["csv", "ndjson"]
-TYPES: dict[Format, str] = {"csv": "text/csv; charset=utf-8", "ndjson": "application/x-ndjson"}
+Format = pieces.Format
 HEAD = (
     "timestamp", "service", "status", "kind", "expected", "actual", "jobs", "jobIds", "open", "endedAt", "endedHow",
     "closed",
 )  # fmt: skip
-# What a spreadsheet takes for the beginning of a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def answer(app: Flask, asked: Asked, form: Format, name_of: NameOf) -> Response:
     rows = record_reading.everything(asked, _reader(app, name_of))
     lines = {"csv": _csv, "ndjson": _ndjson}[form](rows)
-    # `2026-11-21T12-03-05Z`: no colon, which some file systems refuse.
-    name = f"discrepancies-{utc_text()[:19].replace(':', '-')}Z.{form}"
-    headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "private, no-store"}
-    return Response(_in_pieces(lines), content_type=TYPES[form], headers=headers)
+    return pieces.answer(lines, form, "discrepancies", AT_ONCE)
 
 
 def _reader(app: Flask, name_of: NameOf) -> record_reading.Read:
@@ -49,32 +39,14 @@ def _reader(app: Flask, name_of: NameOf) -> record_reading.Read:
 
 
 def _csv(rows: Iterable[RecordRow]) -> Iterator[str]:
-    yield _line(HEAD)
+    yield pieces.csv_line(HEAD)
     for row in rows:
         one = row.as_json()
         ended = "; ".join(closing_words(done) for done in row.episode.closings)
         told = {**one, "jobs": len(one["jobIds"]), "jobIds": " ".join(one["jobIds"]), "closed": ended}
-        yield _line(told[name] for name in HEAD)
-
-
-def _line(values: Iterable[Any]) -> str:
-    text = io.StringIO()
-    csv.writer(text).writerow(_harmless(value) for value in values)
-    return text.getvalue()
-
-
-def _harmless(value: Any) -> Any:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+        yield pieces.csv_line(told[name] for name in HEAD)
 
 
 def _ndjson(rows: Iterable[RecordRow]) -> Iterator[str]:
     for row in rows:
         yield json.dumps(row.as_json(), ensure_ascii=False) + "\n"
-
-
-def _in_pieces(lines: Iterator[str]) -> Iterator[bytes]:
-    """Half a surrogate pair has no bytes: it must not end the rest."""
-    while some := list(islice(lines, AT_ONCE)):
-        yield "".join(some).encode("utf-8", "replace")

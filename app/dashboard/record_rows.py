@@ -85,7 +85,7 @@ class RecordRow:
         if status == "unaccounted":
             return f"{wording.jobs(self.episode.jobs)} {wording.finding_word('unaccounted')}:"
         if status == "stale":
-            return str(self.current.get("reason") or "gave no answer that could be believed")
+            return f"{self.current.get('reason') or 'gave no answer that could be believed'}{self._before()}"
         if status == "verified":
             return "agrees with what Beacon knows"
         said = wording.both_sides(self.name, self.details) if self.details else "differs from what Beacon knows"
@@ -93,11 +93,21 @@ class RecordRow:
 
     def _what(self) -> str:
         if self.missing:
-            return "; missing:"
+            return f"; {self._number()} missing:"
         if self.episode.job_ids:
-            return f"; {wording.finding_word('extra')}:"
+            return f"; {self._number()} {wording.finding_word('extra')}:"
         findings = wording.findings_in_words(self.current.get("findings") or [])
         return f"; {findings}" if findings else ""
+
+    def _number(self) -> str:
+        # The record names as many of the missing as an event holds: both sides tell how many there are.
+        gap = int(self.details.get("expected", 0)) - int(self.details.get("actual", 0)) if self.missing else 0
+        return f"{max(gap, len(self.missing) or self.episode.jobs):,}"
+
+    def _before(self) -> str:
+        """Of a service that does not answer: nobody has said that its jobs are in order."""
+        number = len(self.all_ids)
+        return f"; {wording.jobs(number)} {'was' if number == 1 else 'were'} wrong before:" if number else ""
 
     @property
     def ended(self) -> str:

@@ -1,12 +1,12 @@
 """The pages that people look at."""
 
-from flask import Blueprint, Response, make_response, render_template, request
+from flask import Blueprint, Response, request
 
 from app.accounts.access import actor, require
 from app.config import current_settings
 from app.dashboard import queries, trends
 from app.dashboard.contexts import Board, beyond_strip
-from app.dashboard.frame import aged_after, frame
+from app.dashboard.frame import aged_after, frame, rendered
 from app.dashboard.listing import asked
 from app.dashboard.summary import Summary
 from app.db import db
@@ -31,7 +31,7 @@ def index() -> Response:
     tiles = queries.tiles(db.session(), aged_after())
     wanted = asked(request.args)
     found = queries.search(db.session(), who.viewer, wanted, CHANGES, registry.name_of)
-    return _page(
+    return rendered(
         "dashboard/index.html",
         cursor,
         frame=frame("dashboard", who, cursor),
@@ -49,12 +49,4 @@ def trend_lines() -> Response:
     """The sparklines alone, which open pages ask for once a minute: no event tells of a minute that is over."""
     tiles = queries.tiles(db.session(), aged_after())
     board = Board.of(tiles, trends.current(db.session()))
-    return _page("dashboard/trends.html", queries.cursor(db.session()), board=board)
-
-
-def _page(template: str, cursor: int, **context: object) -> Response:
-    response = make_response(render_template(template, **context))
-    response.headers["Beacon-Cursor"] = str(cursor)
-    response.headers["Cache-Control"] = "private, no-cache"
-    response.headers["Vary"] = "Accept, HX-Request, Cookie"
-    return response
+    return rendered("dashboard/trends.html", queries.cursor(db.session()), board=board)

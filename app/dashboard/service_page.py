@@ -1,13 +1,15 @@
 """`/services/{id}`: is what I see true, what differs and what is known of it, how it was, and who works on it."""
 
-from flask import Blueprint, Response, make_response, render_template, request
+from flask import Blueprint, Response, request
 
 from app.accounts.access import actor, require
 from app.clock import utc_text
+from app.commands import seen
 from app.config import current_settings
 from app.dashboard import history, queries, trends
+from app.dashboard.acting import Acting, CommandView
 from app.dashboard.contexts import Board, service_href
-from app.dashboard.frame import aged_after, frame
+from app.dashboard.frame import aged_after, frame, rendered
 from app.dashboard.service_view import ServiceView, view
 from app.db import db
 from app.errors import Problem
@@ -17,6 +19,7 @@ from app.reconciliation.stuck import stuck_jobs
 bp = Blueprint("service_page", __name__)
 
 WORKERS = 25
+STUCK = 100
 
 
 @bp.get("/services/<service_id>")
@@ -26,7 +29,7 @@ def index(service_id: str) -> Response:
     cursor = queries.cursor(session)
     found = view(session, _watched(service_id), who.viewer, aged_after())
     may_accept = who.has_role("operator")
-    return _answer(
+    return rendered(
         "dashboard/service.html",
         cursor,
         frame=frame("service", who, cursor, has_form=may_accept and found.has_form),
@@ -36,6 +39,9 @@ def index(service_id: str) -> Response:
         history=history.history(session, service_id, history.span_of(request.args.get("history"))),
         spans=history.SPANS,
         may_accept=may_accept,
+        acting=Acting.of(who, _watched(service_id).service),
+        under_way=_under_way(service_id, [item.job_id for item in found.items]),
+        queues=seen.queues(session, service_id),
         chosen=request.args.get("chosen") != "none",
         workers_shown=None if request.args.get("workers") == "all" else WORKERS,
         list_bound=current_settings().job_list_bound,
@@ -52,9 +58,25 @@ def stuck(service_id: str) -> Response:
     cursor, name = queries.cursor(db.session()), watched.service.name
     is_part = request.headers.get("HX-Request") == "true"
     page = None if is_part else frame("service", who, cursor)
+    acting = Acting.of(who, watched.service)
     told = stuck_jobs(watched.service, name, current_settings().job_list_bound)
     template = "dashboard/_service_stuck.html" if is_part else "dashboard/stuck.html"
-    return _answer(template, cursor, frame=page, told=told, name=name, href=service_href(service_id), utc_text=utc_text)
+    return rendered(
+        template,
+        cursor,
+        frame=page,
+        told=told,
+        name=name,
+        href=service_href(service_id),
+        utc_text=utc_text,
+        acting=acting,
+        under_way=_under_way(service_id, [one.job.id for one in told.jobs[:STUCK]]),
+    )
+
+
+def _under_way(service_id: str, job_ids: list[str]) -> dict[str, CommandView]:
+    found = seen.under_way(db.session(), service_id, job_ids)
+    return {job_id: CommandView.of(row) for job_id, row in found.items()}
 
 
 def _watched(service_id: str) -> reconciliation.Watched:
@@ -70,11 +92,3 @@ def _address(found: ServiceView, **changed: str) -> str:
     given = {name: request.args.get(name, "") for name in usual} | changed
     pairs = [f"{name}={value}" for name, value in given.items() if value.isalpha() and value != usual[name]]
     return f"{found.tile.href}?{'&'.join(pairs)}" if pairs else found.tile.href
-
-
-def _answer(template: str, cursor: int, **context: object) -> Response:
-    response = make_response(render_template(template, **context))
-    response.headers["Beacon-Cursor"] = str(cursor)
-    response.headers["Cache-Control"] = "private, no-cache"
-    response.headers["Vary"] = "Accept, HX-Request, Cookie"
-    return response

@@ -88,6 +88,7 @@ class ServiceView:
     workers: Workers
     counts_only: tuple[str, ...] | None
     """The states of which only the number is known; empty where it is not known which. None: all jobs are listed."""
+    answered_at: str | None
 
     @property
     def is_rewound(self) -> bool:
@@ -123,6 +124,7 @@ def view(session: Session, watched: Watched, viewer: Viewer, aged_after: timedel
         [_finding(one, known) for one in findings],
         _workers(watched),
         _counts_only(watched, payload),
+        state.last_answer_at if state else None,
     )
 
 

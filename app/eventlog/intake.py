@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from app.accounts import access
 from app.errors import Problem
 from app.eventlog import batch, payloads
 from app.eventlog.append import BadEvent, NewEvent, PreparedEvent, prepare
@@ -52,7 +53,7 @@ class _Intake:
     def __init__(self) -> None:
         self._events: list[PreparedEvent] = []
         self._errors: dict[str, str] = {}
-        self._forbidden: Problem | None = None
+        self._forbidden: str | None = None
         self._bad: Problem | None = None
 
     def take(self, place: int, value: Any) -> None:
@@ -68,9 +69,10 @@ class _Intake:
         if self._errors:
             field, expected = next(iter(self._errors.items()))
             raise Problem(400, "Bad input", f"{field}: {expected}", errors=self._errors)
-        problem = self._forbidden or self._bad
-        if problem is not None:
-            raise problem
+        if self._forbidden:
+            raise access.refuse(access.actor(), self._forbidden, "own-type")
+        if self._bad is not None:
+            raise self._bad
         if not self._events:
             raise Problem(400, "Bad input", f"send 1 to {MAX_BATCH} events, not 0")
         return self._events
@@ -96,14 +98,12 @@ def _named(error: ValidationError, place: int) -> dict[str, str]:
     return {".".join(map(str, (place, *item["loc"]))): item["msg"] for item in error.errors()}
 
 
-def _forbidden(item: Published, place: int) -> Problem | None:
+def _forbidden(item: Published, place: int) -> str | None:
     if payloads.is_own(item.type):
-        detail = f"events[{place}]: {item.type[:100]} is one of Beacon's own types; publishers may not send it"
-    elif item.audience == CONTROL:
-        detail = f"events[{place}]: the audience control is Beacon's own"
-    else:
-        return None
-    return Problem(403, "Not allowed", detail, reason="own-type")
+        return f"events[{place}]: {item.type[:100]} is one of Beacon's own types; publishers may not send it"
+    if item.audience == CONTROL:
+        return f"events[{place}]: the audience control is Beacon's own"
+    return None
 
 
 def _refusal(error: BadEvent) -> Problem:

@@ -115,12 +115,24 @@ class ReconciliationVerified(Payload):
     services: dict[str, Check]
 
 
+class CommandProgress(Payload):
+    """Of how many things a command has acted on how many, and how many of those failed."""
+
+    total: int = Field(ge=0)
+    done: int = Field(ge=0)
+    failed: int = Field(ge=0)
+
+
 class CommandStatus(Payload):
     command_id: str
     service: str
     phase: Literal["queued", "running", "success", "error", "timeout", "unknown"]
     logs: list[str]
     verified: bool | None = None
+    action_type: str | None = None
+    target: str | None = None
+    actor: str | None = None
+    progress: CommandProgress | None = None
 
 
 class NotificationCreated(Payload):

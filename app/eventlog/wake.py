@@ -8,8 +8,6 @@ from collections.abc import Callable
 from typing import Protocol
 from urllib.parse import quote
 
-import psycopg
-
 LOOK_S = 0.02
 # Where events have just come, more are likely to come.
 BUSY_LOOK_S = 0.01
@@ -78,6 +76,8 @@ class PostgresWake:
     """`LISTEN` on a connection of its own; a trigger notifies for every insert, also for those by hand."""
 
     def __init__(self, conninfo: str) -> None:
+        import psycopg  # a tenth of all that a server on SQLite would import
+
         self._connection = psycopg.connect(conninfo, autocommit=True, connect_timeout=3)
         self._connection.execute(f"LISTEN {CHANNEL}")
 

@@ -11,6 +11,7 @@ import logging
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from flask import current_app
@@ -136,6 +137,14 @@ def _rollout(_session: Session, data: Mapping[str, Any]) -> list[Notice]:
     return [rules.rollout(data, uuid.uuid4().hex, _page("/rollout"))]
 
 
+def _command(session: Session, data: Mapping[str, Any]) -> list[Notice]:
+    """The end of a command is told to whoever gave it."""
+    if data["phase"] not in rules.COMMAND_ENDS or not data.get("actor"):
+        return []
+    link = _page(f"/commands/{quote(data['commandId'], safe='')}")
+    return [rules.command(data, _name(session, data["service"]), link)]
+
+
 def _page(path: str) -> str | None:
     """A link leads to a page that this Beacon has, or there is none."""
     try:
@@ -149,11 +158,11 @@ def _name(session: Session, service: str) -> str:
     return session.scalar(sa.select(Service.name).where(Service.id == service)) or service
 
 
-# An event type is one line here and a rule in rules.py. A command's end, told to whoever gave it, belongs here too
-# once there are commands.
+# An event type is one line here and a rule in rules.py.
 RULES: dict[str, Rule] = {
     "reconciliation.update": _update,
     "reconciliation.verified": _verified,
     "flash.message": lambda _session, data: [rules.flash(data)],
     "flag.changed": _rollout,
+    "command.status": _command,
 }

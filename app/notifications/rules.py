@@ -13,7 +13,8 @@ from app.eventlog.payloads import Severity
 POLLS = 3
 MAX_IDS = 3
 
-SERVICE, MESSAGE, ROLLOUT = "service", "message", "rollout"
+SERVICE, MESSAGE, ROLLOUT, COMMAND = "service", "message", "rollout", "command"
+COMMAND_ENDS = {"success": "succeeded", "error": "failed", "timeout": "timed out"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,17 @@ def rollout(data: Mapping[str, Any], change_id: str, link: str | None) -> Notice
     title = f"{data['flag']} is on for {data['percentage']} %" if on else f"{data['flag']} is switched off"
     body = f"{data['actor']}: {data['reason']}"
     return Notice(f"rollout:{change_id}", "info" if on else "warning", ROLLOUT, title, body, link)
+
+
+def command(data: Mapping[str, Any], name: str, link: str | None) -> Notice:
+    """The end of a command, for whoever gave it."""
+    phase, logs = data["phase"], data["logs"]
+    what = data["actionType"] if data["target"] == data["service"] else f"{data['actionType']} of {data['target']}"
+    title = f"{name}: {what} {COMMAND_ENDS[phase]}"
+    severity: Severity = "info" if phase == "success" else "warning"
+    body = logs[-1] if logs else ""
+    cause, audience = f"command:{data['commandId']}", f"user:{data['actor']}"
+    return Notice(cause, severity, COMMAND, title, body, link, data["service"], audience)
 
 
 def _both_sides(name: str, payload: Mapping[str, Any]) -> str:

@@ -22,11 +22,12 @@ class Items:
 
 
 def open_items(session: Session, service_id: str, limit: int) -> Items:
-    """Missing jobs before those that are unaccounted for, each kind oldest first."""
+    """Missing jobs before those that are still there, and these before unaccounted ones; each kind oldest first."""
     mine = (OpenItem.service_id == service_id, OpenItem.closed_at.is_(None))
     count = sa.select(OpenItem.kind, sa.func.count()).where(*mine).group_by(OpenItem.kind)
     numbers = dict(session.execute(count).all())
-    query = sa.select(OpenItem).where(*mine).order_by(OpenItem.kind, OpenItem.since, OpenItem.job_id)
+    order = sa.case((OpenItem.kind == "missing", 0), (OpenItem.kind == "extra", 1), else_=2)
+    query = sa.select(OpenItem).where(*mine).order_by(order, OpenItem.since, OpenItem.job_id)
     return Items(session.scalars(query.limit(limit)).all() if numbers else [], numbers)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, aliased
 
+from app.offloop import breathe, paced
 from app.reconciliation.models import DiscrepancyEvent, OpenItem, Service
 
 
@@ -68,17 +69,55 @@ def closings(session: Session, moments: Collection[tuple[str, str]]) -> Mapping[
     return found
 
 
-def group_closings(session: Session, service: str, since: str) -> tuple[int, str | None, tuple[Closing, ...]]:
-    """Jobs that one look found unaccounted for: how many, when the last was closed (None while one is open), how."""
-    mine = (OpenItem.kind == "unaccounted", OpenItem.since == since, OpenItem.service_id == service)
-    figures = sa.select(sa.func.count(), sa.func.count(OpenItem.closed_at), sa.func.max(OpenItem.closed_at))
-    number, closed, last = session.execute(figures.where(*mine)).one()
-    done = tuple(Closing(*one) for one in session.execute(_alike((), *mine, OpenItem.closed_at.is_not(None))))
-    return number, last if number == closed else None, done
+@dataclass(slots=True)
+class Group:
+    """Jobs of a service that one look found unaccounted for. `last`: when one of them was closed last."""
+
+    number: int = 0
+    open: int = 0
+    last: str | None = None
+    closings: tuple[Closing, ...] = ()
+    job_ids: tuple[str, ...] = ()
+
+    @property
+    def ending(self) -> Ending | None:
+        return Ending(self.last, "closed") if self.last and not self.open else None
 
 
-def _alike(columns: tuple[Any, ...], *wanted: sa.ColumnElement[bool]) -> sa.Select[Any]:
+def groups(session: Session, moments: Collection[str], most_ids: int | None) -> dict[tuple[str, str], Group]:
+    """By service and moment; each with at most so many of its ids. All groups at once: a search reads thousands."""
+    if not moments:
+        return {}
+    mine = (OpenItem.kind == "unaccounted", OpenItem.since.in_(sorted(moments)))
+    columns = (OpenItem.service_id, OpenItem.since)
+    found: dict[tuple[str, str], Group] = {}
+    figures = _alike((*columns, sa.func.max(OpenItem.closed_at)), *mine, grouped=columns)
+    for service, since, last, kind, how, number, by, reason in session.execute(figures):
+        group = found.setdefault((service, since), Group())
+        group.number += number
+        if how is None:
+            group.open += number
+            continue
+        group.last = max(last, group.last or last)
+        group.closings = (*group.closings, Closing(kind, how, number, by, reason))
+    breathe()
+    place = sa.func.row_number().over(partition_by=columns, order_by=OpenItem.job_id).label("place")
+    each = sa.select(*columns, OpenItem.job_id, place).where(*mine).subquery()
+    named = sa.select(each.c.service_id, each.c.since, each.c.job_id).order_by(each.c.place)
+    some = named if most_ids is None else named.where(each.c.place <= most_ids)
+    ids: dict[tuple[str, str], list[str]] = {}
+    for service, since, job_id in paced(session.execute(some).all()):
+        ids.setdefault((service, since), []).append(job_id)
+    for key, group in found.items():
+        group.job_ids = tuple(ids.get(key, ()))
+    return found
+
+
+def _alike(
+    columns: tuple[Any, ...], *wanted: sa.ColumnElement[bool], grouped: tuple[Any, ...] | None = None
+) -> sa.Select[Any]:
     alike = (OpenItem.kind, OpenItem.closed_how)
     who = (OpenItem.closed_by, OpenItem.close_reason)
+    keys = (*(columns if grouped is None else grouped), *alike)
     query = sa.select(*columns, *alike, sa.func.count(), *who).where(*wanted)
-    return query.group_by(*columns, *alike, *who).order_by(*columns, *alike)
+    return query.group_by(*keys, *who).order_by(*keys)

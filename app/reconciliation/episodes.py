@@ -10,14 +10,16 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
-from app.reconciliation.endings import Closing, Ending, closings, endings, group_closings, removals
+from app.offloop import breathe
+from app.reconciliation.endings import Closing, Ending, Group, closings, endings, groups, removals
 from app.reconciliation.models import DiscrepancyEvent, OpenItem, Service
 
 SortBy = Literal["time", "service"]
 Key = tuple[str, ...]
 WRONG = ("discrepancy", "stale")
+STATUSES = (*WRONG, "verified")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,11 @@ class Wanted:
     sort: SortBy = "time"
     descending: bool = True
 
+    @property
+    def by_name(self) -> bool:
+        """Of one service there is nothing to order by name: the index of its times serves."""
+        return self.sort == "service" and self.service is None
+
 
 @dataclass(frozen=True, slots=True)
 class Position:
@@ -50,8 +57,9 @@ START = Position()
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """`details_json` is as the record keeps it; `job_ids` are those that are extra, or unaccounted for: at most so many
-    as were asked for, of `jobs`. `ending` is None while it is open."""
+    """`details_json` is as the record keeps it; `job_ids` are those that are extra, or unaccounted for, or of a service
+    that is stale now those that were missing or extra before: at most so many as were asked for, of `jobs`. `ending` is
+    None while it is open."""
 
     key: Key
     id: str
@@ -68,8 +76,9 @@ class Episode:
 def read_on(session: Session, wanted: Wanted, after: Position, limit: int, most_ids: int | None) -> list[Episode]:
     """The next episodes; fewer than `limit` at the end."""
     events = _events(session, wanted, after.events, limit) if wanted.statuses else []
-    groups = _groups(session, wanted, after.groups, limit) if wanted.unaccounted else []
-    return _told(session, _merged(events, groups, wanted)[:limit], most_ids)
+    breathe()
+    looks = _groups(session, wanted, after.groups, limit) if wanted.unaccounted else []
+    return _told(session, _merged(events, looks, wanted)[:limit], most_ids)
 
 
 def behind(position: Position, episode: Episode) -> Position:
@@ -111,8 +120,8 @@ def _merged(events: list[Episode], groups: list[Episode], wanted: Wanted) -> lis
 
 def _events(session: Session, wanted: Wanted, after: Key | None, limit: int) -> list[Episode]:
     row = DiscrepancyEvent
-    columns = [row.service, row.timestamp, row.id] if wanted.sort == "service" else [row.timestamp, row.id]
-    conditions = [row.status.in_(wanted.statuses), *_within(row.service, row.timestamp, wanted)]
+    columns = [row.service, row.timestamp, row.id] if wanted.by_name else [row.timestamp, row.id]
+    conditions = [_has_status(wanted.statuses), *_within(row.service, row.timestamp, wanted)]
     if wanted.is_open is not None:
         newest = row.id.in_(open_ids(session))
         conditions.append(newest if wanted.is_open else ~newest)
@@ -130,13 +139,24 @@ def _events(session: Session, wanted: Wanted, after: Key | None, limit: int) -> 
     ]
 
 
+def _has_status(statuses: tuple[str, ...]) -> sa.ColumnElement[bool]:
+    """One is found by its index. For several SQLite would take that index too, and sort all that it finds: what is no
+    condition of equality leaves it the index of the order that is asked for."""
+    status = DiscrepancyEvent.status
+    return (
+        status == statuses[0] if len(statuses) == 1 else status.not_in([one for one in STATUSES if one not in statuses])
+    )
+
+
 def _groups(session: Session, wanted: Wanted, after: Key | None, limit: int) -> list[Episode]:
-    by_name = wanted.sort == "service"
+    by_name = wanted.by_name
     columns = [OpenItem.service_id, OpenItem.since] if by_name else [OpenItem.since, OpenItem.service_id]
     conditions = [OpenItem.kind == "unaccounted", *_within(OpenItem.service_id, OpenItem.since, wanted)]
-    if wanted.is_open is not None:
-        still = _has_open()
-        conditions.append(still if wanted.is_open else ~still)
+    if wanted.is_open:
+        conditions.append(OpenItem.closed_at.is_(None))
+    elif wanted.is_open is False:
+        # Looked for first: a question for each item would read its whole group each time.
+        conditions.append(sa.tuple_(OpenItem.service_id, OpenItem.since).not_in(_open_groups(session)))
     query = sa.select(columns[0], columns[1]).where(*conditions, *_behind(columns, wanted, after)).distinct()
     found = []
     for first, second in session.execute(query.order_by(*_order(columns, wanted)).limit(limit)):
@@ -145,15 +165,10 @@ def _groups(session: Session, wanted: Wanted, after: Key | None, limit: int) -> 
     return found
 
 
-def _has_open() -> sa.ColumnElement[bool]:
-    """Whether any job of an item's group is still unaccounted for."""
-    other = aliased(OpenItem)
-    return sa.exists().where(
-        other.kind == "unaccounted",
-        other.since == OpenItem.since,
-        other.service_id == OpenItem.service_id,
-        other.closed_at.is_(None),
-    )
+def _open_groups(session: Session) -> list[tuple[str, str]]:
+    query = sa.select(OpenItem.service_id, OpenItem.since).distinct()
+    still = (OpenItem.kind == "unaccounted", OpenItem.closed_at.is_(None))
+    return [(service, since) for service, since in session.execute(query.where(*still))]
 
 
 def _behind(columns: Sequence[Any], wanted: Wanted, after: Key | None) -> list[sa.ColumnElement[bool]]:
@@ -177,29 +192,30 @@ def _within(service: Any, at: Any, wanted: Wanted) -> list[sa.ColumnElement[bool
 
 
 def _told(session: Session, found: list[Episode], most_ids: int | None) -> list[Episode]:
-    """With what the other rows say of them."""
+    """With what the other rows say of them; a breath after each question keeps the loop free."""
     next_rows = endings(session, [one.id for one in found if one.status != "unaccounted"])
+    breathe()
     gone = removals(session, {one.service for one in found})
     closed = closings(session, {(one.service, next_rows[one.id].at) for one in found if one.id in next_rows})
+    breathe()
     extra = _extra(session, {one.at for one in found if one.status == "discrepancy"})
+    breathe()
+    unaccounted = groups(session, {one.at for one in found if one.status == "unaccounted"}, most_ids)
+    silent = {one.service for one in found if one.status == "stale" and one.id not in next_rows} - gone.keys()
+    still = _still_open(session, silent)
     told = []
     for one in found:
         if one.status == "unaccounted":
-            told.append(_group_told(session, one, most_ids))
+            of = unaccounted.get((one.service, one.at), Group())
+            ids = of.job_ids
+            told.append(replace(one, jobs=of.number, ending=of.ending, closings=of.closings, job_ids=ids))
             continue
         ending = next_rows.get(one.id) or gone.get(one.service)
         done = closed.get((one.service, ending.at), ()) if ending else ()
-        ids = tuple(extra.get((one.service, one.at), ()))
-        told.append(replace(one, ending=ending, closings=done, job_ids=ids, jobs=len(ids)))
+        is_silent = one.status == "stale" and ending is None
+        named = still.get(one.service, ()) if is_silent else extra.get((one.service, one.at), ())
+        told.append(replace(one, ending=ending, closings=done, job_ids=tuple(named), jobs=len(named)))
     return told
-
-
-def _group_told(session: Session, one: Episode, most_ids: int | None) -> Episode:
-    number, last, done = group_closings(session, one.service, one.at)
-    ending = Ending(last, "closed") if last else None
-    mine = (OpenItem.kind == "unaccounted", OpenItem.since == one.at, OpenItem.service_id == one.service)
-    ids = session.scalars(sa.select(OpenItem.job_id).where(*mine).order_by(OpenItem.job_id).limit(most_ids))
-    return replace(one, jobs=number, ending=ending, closings=done, job_ids=tuple(ids))
 
 
 def _extra(session: Session, moments: Collection[str]) -> dict[tuple[str, str], list[str]]:
@@ -208,4 +224,15 @@ def _extra(session: Session, moments: Collection[str]) -> dict[tuple[str, str], 
     query = sa.select(OpenItem.service_id, OpenItem.since, OpenItem.job_id).where(OpenItem.kind == "extra")
     for service, since, job_id in session.execute(query.where(OpenItem.since.in_(moments)).order_by(OpenItem.job_id)):
         found.setdefault((service, since), []).append(job_id)
+    return found
+
+
+def _still_open(session: Session, services: Collection[str]) -> dict[str, list[str]]:
+    """By service: the jobs that were missing or extra when it stopped answering. Nothing has said otherwise since."""
+    found: dict[str, list[str]] = {}
+    if services:
+        query = sa.select(OpenItem.service_id, OpenItem.job_id).where(OpenItem.service_id.in_(services))
+        mine = query.where(OpenItem.closed_at.is_(None), OpenItem.kind != "unaccounted")
+        for service, job_id in session.execute(mine.order_by(OpenItem.service_id, OpenItem.job_id).distinct()):
+            found.setdefault(service, []).append(job_id)
     return found

@@ -1,4 +1,4 @@
-"""What else says that a job has ended: events that services publish; commands join with a class of their own."""
+"""What else says that a job has ended: published events; commands join from outside, with a class of their own."""
 
 import json
 from collections.abc import Collection, Iterator, Sequence
@@ -35,11 +35,11 @@ class PublishedEvents:
     """`job.finished` and `job.failed` in the log: a job that failed has not vanished either."""
 
     def ended(self, session: Session, service_id: str, job_ids: Collection[str], since: datetime) -> set[str]:
-        wanted, found = set(job_ids), set[str]()
+        told, found = set[str](), set[str]()
         for kind, text in _published(session, utc_text(since - SLACK)):
             job_id = _job_id(text, service_id)
-            if job_id in wanted:
-                wanted.discard(job_id)  # what was published last counts
+            if job_id is not None and job_id in job_ids and job_id not in told:
+                told.add(job_id)  # what was published last counts
                 if kind != AGAIN:
                     found.add(job_id)
         return found

@@ -1,12 +1,13 @@
 """What is wrong with a service, by kind: from open items and from what one look shows by itself. Pure."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import chain
 
 from app.eventlog.payloads import DiscrepancyDetails, Finding, FindingKind, LastDiscrepancy, ReconciliationUpdate
-from app.reconciliation.state import Item
-from app.sources.base import Look
+from app.reconciliation.state import Breathe, Item, in_order, no_pause, slices
+from app.sources.base import Job, Look
 
 # Kinds that put a service into discrepancy. The others are shown, and no more.
 DISCREPANT: frozenset[FindingKind] = frozenset(
@@ -20,18 +21,20 @@ MAX_MISMATCHES = 3
 Found = dict[FindingKind, list[str]]
 
 
-def of_items(items: Iterable[Item], pending: Iterable[str] = ()) -> Found:
+def of_items(items: Iterable[Item], pending: Sequence[Job] = (), breathe: Breathe = no_pause) -> Found:
     """Open items by kind, oldest first; `pending` jobs are unaccounted for until the service was asked."""
     found: Found = {}
-    for item in sorted(items, key=lambda item: (item.since, item.job_id)):
-        found.setdefault(item.kind, []).append(item.job_id)
-    waiting = sorted(pending)
+    for part in slices(in_order(items, lambda item: (item.since, item.job_id), breathe)):
+        for item in part:
+            found.setdefault(item.kind, []).append(item.job_id)
+        breathe()
+    waiting = [job.id for job in in_order(pending, lambda job: job.id, breathe)]
     if waiting:
         found.setdefault("unaccounted", []).extend(waiting)
     return found
 
 
-def of_look(look: Look, twice: Sequence[str]) -> Found:
+def of_look(look: Look, twice: Collection[str]) -> Found:
     """What the look alone shows; `twice`: ids in two lists, which of different revisions only means that they moved."""
     found: Found = {oddity.kind: sorted(oddity.job_ids) for oddity in look.oddities if oddity.job_ids}
     if count_mismatches(look):
@@ -71,7 +74,8 @@ def details_of(found: Found, present: int) -> DiscrepancyDetails | None:
         return None
     missing = found.get("missing", [])
     expected = max(0, present + len(missing) - len(found.get("extra", [])))
-    return DiscrepancyDetails(expected=expected, actual=present, missing_job_ids=missing)
+    # Not looked through once more: there may be a hundred thousand, and each was checked when it was heard.
+    return DiscrepancyDetails.model_construct(expected=expected, actual=present, missing_job_ids=missing)
 
 
 def last_discrepancy(
@@ -82,7 +86,7 @@ def last_discrepancy(
     is_open = last is not None and last.closed_at is None
     if status == "discrepancy":
         named = list(last.missing_job_ids) if last and is_open else []
-        ids = bounded_ids(dict.fromkeys([*named, *missing]))
+        ids = bounded_ids(_once(chain(named, missing)))
         return LastDiscrepancy(at=last.at if last and is_open else now, missing_job_ids=ids)
     if status == "verified" and last and is_open:
         return last.model_copy(update={"closed_at": now})
@@ -118,6 +122,14 @@ def bounded_ids(ids: Iterable[str], budget: int = IDS_BYTES) -> list[str]:
             break
         taken.append(job_id)
     return taken
+
+
+def _once(ids: Iterable[str]) -> Iterator[str]:
+    met: set[str] = set()
+    for job_id in ids:
+        if job_id not in met:
+            met.add(job_id)
+            yield job_id
 
 
 def same(left: Mapping[FindingKind, Sequence[str]], told: ReconciliationUpdate | None) -> bool:

@@ -2,6 +2,7 @@
 
 import threading
 from dataclasses import dataclass
+from typing import Any, cast
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -12,8 +13,16 @@ from app.eventlog.append import NewEvent, append
 from app.eventlog.payloads import Check, ReconciliationVerified
 from app.reconciliation import rows
 from app.reconciliation.models import ServiceState
-from app.reconciliation.state import Heard, Verdict
+from app.reconciliation.state import Heard, Verdict, slices
 from app.sources.lease import Claim
+
+_state = cast(sa.Table, ServiceState.__table__)
+# One statement for all services of a second, each with its own times.
+_MOVE = (
+    sa.update(_state)
+    .where(_state.c.service_id == sa.bindparam("service"))
+    .values(last_verified_at=sa.func.coalesce(sa.bindparam("verified"), _state.c.last_verified_at))
+)
 
 # An event holds 64 KiB; a check takes at most some 140 bytes of it.
 CHECKS_AN_EVENT = 400
@@ -42,25 +51,45 @@ class VerifiedGatherer:
         with self._lock:
             self._waiting[check.service_id] = check
 
-    def flush(self, claim: Claim) -> None:
-        """One commit under the lease. Where it fails the checks are lost: ages then stay older than they are."""
+    def flush(self, claim: Claim) -> list[str]:
+        """One commit under the lease; the services whose belief is another one by now, of which nothing is told.
+
+        Where it fails the checks are lost: ages then stay older than they are.
+        """
         with self._lock:
             waiting, self._waiting = self._waiting, {}
         # A check made under an earlier claim says nothing about the time since.
-        mine = [check for check in waiting.values() if check.claim == claim]
+        mine = sorted((check for check in waiting.values() if check.claim == claim), key=lambda check: check.service_id)
         if not mine:
-            return
+            return []
         with write() as session:
             claim.guard(session)
-            moved = [check for check in sorted(mine, key=lambda check: check.service_id) if _moved(session, check)]
+            versions = _locked_versions(session, mine)
+            moved = [check for check in mine if versions.get(check.service_id) == check.version]
+            for part in slices(moved, rows.ROWS):
+                session.connection().execute(_MOVE, [_times(check) for check in part])
+                rows.write_samples(session, [_sample(check) for check in part])
             append(session, _events(moved))
+        told = {check.service_id for check in moved}
+        return [check.service_id for check in mine if check.service_id not in told]
 
 
-def _moved(session: Session, check: Unchanged) -> bool:
-    """Move the service's times, unless its belief has changed since or a later check was written."""
+def _locked_versions(session: Session, checks: list[Unchanged]) -> dict[str, int]:
+    """Of which version each service's belief is, and stays until the commit. A later check has a later version."""
+    versions: dict[str, int] = {}
+    for part in slices(checks, rows.ROWS):
+        mine = _state.c.service_id.in_([check.service_id for check in part])
+        locked = sa.select(_state.c.service_id, _state.c.version).where(mine).order_by(_state.c.service_id)
+        versions.update((row.service_id, row.version) for row in session.execute(locked.with_for_update()))
+    return versions
+
+
+def _times(check: Unchanged) -> dict[str, Any]:
     verdict, look = check.verdict, check.heard.look
     at = utc_text(verdict.checked_at)
-    times: dict[str, str | int | None] = {
+    return {
+        "service": check.service_id,
+        "verified": utc_text(verdict.last_verified_at) if verdict.last_verified_at else None,
         "checked_at": at,
         "last_poll_at": at,
         "last_answer_at": at,
@@ -76,18 +105,10 @@ def _moved(session: Session, check: Unchanged) -> bool:
         "workers_json": rows.workers_text(look.workers),
         "log_cursor": check.log_cursor,
     }
-    if verdict.last_verified_at is not None:
-        times["last_verified_at"] = utc_text(verdict.last_verified_at)
-    statement = (
-        sa.update(ServiceState)
-        .where(ServiceState.service_id == check.service_id, ServiceState.version == check.version)
-        .values(times)
-        .returning(ServiceState.service_id)
-    )
-    done = session.execute(statement, execution_options={"synchronize_session": False}).scalar_one_or_none()
-    if done is not None:
-        rows.write_sample(session, check.service_id, verdict, verdict.status, ok=True)
-    return done is not None
+
+
+def _sample(check: Unchanged) -> dict[str, Any]:
+    return rows.sample(check.service_id, check.verdict, check.verdict.status, ok=True)
 
 
 def _events(checks: list[Unchanged]) -> list[NewEvent]:

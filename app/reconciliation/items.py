@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
+from itertools import chain
 
 from app.reconciliation.state import (
     Breathe,
@@ -26,7 +27,10 @@ def opened_items(known: Known, rulings: Mapping[str, str], now: datetime, breath
     kinds: tuple[ItemKind, ...] = ("missing", "unaccounted")
     items: list[Item] = []
     for kind in kinds:
-        ruled = [job_id for job_id, ruling in rulings.items() if ruling == kind]
+        ruled: list[str] = []
+        for part in slices(rulings.items()):
+            ruled += [job_id for job_id, ruling in part if ruling == kind]
+            breathe()
         bound = len(ruled) if kind == "missing" else MAX_UNACCOUNTED
         for ids in slices(ruled[:bound]):
             jobs = [known.job(job_id) for job_id in ids if (job_id, kind) not in known.items]
@@ -43,17 +47,31 @@ def closed_items(
         ends = ((item, _close_how(known, item, heard, evidence, now)) for item in items)
         closed += [Closing(item, how) for item, how in ends if how is not None]
         breathe()
-    left = [item for item in still_open(known, opened, closed) if item.kind == "unaccounted"]
-    left.sort(key=lambda item: item.since)
+    left = _of_kind("unaccounted", still_open(known, opened, closed, breathe), breathe)
+    left.sort(key=lambda item: item.since)  # few: there is a bound
     overflow = left[: max(0, len(left) - MAX_UNACCOUNTED)]
     return closed + [Closing(item, "expired") for item in overflow if item.key in known.items]
 
 
-def after(known: Known, opened: Iterable[Item], closed: Iterable[Closing]) -> Mapping[ItemKey, Item]:
+def after(
+    known: Known, opened: Iterable[Item], closed: Iterable[Closing], breathe: Breathe = no_pause
+) -> Mapping[ItemKey, Item]:
     """The open items once these were opened and closed."""
     if not opened and not closed:
         return known.items
-    return {item.key: item for item in still_open(known, opened, closed)}
+    left: dict[ItemKey, Item] = {}
+    for items in slices(still_open(known, opened, closed, breathe)):
+        left.update((item.key, item) for item in items)
+        breathe()
+    return left
+
+
+def _of_kind(kind: ItemKind, items: Iterable[Item], breathe: Breathe) -> list[Item]:
+    found: list[Item] = []
+    for part in slices(items):
+        found += [item for item in part if item.kind == kind]
+        breathe()
+    return found
 
 
 def _close_how(known: Known, item: Item, heard: Heard, evidence: Evidence, now: datetime) -> CloseHow | None:
@@ -82,6 +100,15 @@ def _close_extra(known: Known, item: Item, heard: Heard, now: datetime) -> Close
     return "expired" if now - item.since >= EXPIRES else None
 
 
-def still_open(known: Known, opened: Iterable[Item], closed: Iterable[Closing]) -> list[Item]:
-    ended = {closing.item.key for closing in closed}
-    return [item for item in (*known.items.values(), *opened) if item.key not in ended]
+def still_open(
+    known: Known, opened: Iterable[Item], closed: Iterable[Closing], breathe: Breathe = no_pause
+) -> list[Item]:
+    ended: set[ItemKey] = set()
+    for closings in slices(closed):
+        ended.update(closing.item.key for closing in closings)
+        breathe()
+    left: list[Item] = []
+    for items in slices(chain(known.items.values(), opened)):
+        left += [item for item in items if item.key not in ended]
+        breathe()
+    return left

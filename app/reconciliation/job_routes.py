@@ -56,10 +56,10 @@ def stuck() -> ResponseReturnValue:
     return jsonify(service=service_id, jobs=[_stuck(one) for one in found], askedAt=asked_at)
 
 
-@bp.get("/services/<service_id>/jobs")
-@require("viewer", scope="read")
 def of_service(service_id: str) -> ResponseReturnValue:
-    """The unfinished jobs that Beacon knows, by id; `meta.counts` is what the service counts, finished ones too."""
+    """`/services/{id}/jobs` for programs: the unfinished jobs that Beacon knows, by id.
+
+    `meta.counts` is what the service counts, finished ones too."""
     asked = JobsQuery.model_validate({name: value for name, value in request.args.items() if value})
     watched = _watched(service_id)
     found = jobs.page(db.session(), service_id, asked.state, asked.after, asked.limit)

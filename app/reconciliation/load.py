@@ -1,7 +1,8 @@
 """What is known of a service, from its rows."""
 
+import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -9,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from app import offloop
 from app.clock import parse_utc, utc_text
-from app.db import now_epoch
+from app.db import now_epoch, read
 from app.eventlog.payloads import ReconciliationUpdate
 from app.reconciliation import flapping
 from app.reconciliation.models import KnownJob, OpenItem, ServiceState
@@ -18,6 +19,7 @@ from app.sources.base import Job
 
 # Rows fetched in one go, which is what the streams of this process wait for.
 PAGE = 1_000
+ASKED_EVERY_MS = 1_000
 _KINDS: dict[str, ItemKind] = {"missing": "missing", "extra": "extra"}
 
 
@@ -30,7 +32,7 @@ _ITEM = (_item.job_id, _item.kind, _item.since, _item.last_state, _item.queue)
 class Jobs(NamedTuple):
     """The known jobs of a service, when each of the unseen was seen, and which were published as ended."""
 
-    jobs: Mapping[str, Job]
+    jobs: dict[str, Job]
     unseen: Mapping[str, datetime]
     ended: Mapping[str, int]
 
@@ -41,6 +43,35 @@ NO_JOBS = Jobs({}, {}, {})
 def database_now(session: Session) -> datetime:
     """The one clock that all processes share: when a job was seen may have been written on another host."""
     return datetime.fromtimestamp(session.execute(sa.select(now_epoch())).scalar_one(), UTC)
+
+
+class DatabaseTime:
+    """That clock, asked once a second for all services and carried on by this machine's monotonic one."""
+
+    def __init__(self) -> None:
+        self._asked: Clock | None = None
+
+    def now(self) -> datetime:
+        asked = self._asked
+        if asked is None or asked.waited_ms >= ASKED_EVERY_MS:
+            with read() as session:
+                asked = self._asked = Clock(database_now(session))
+        return asked.now()
+
+
+class Clock:
+    """A moment, carried on by the monotonic clock: it never goes back."""
+
+    def __init__(self, start: datetime) -> None:
+        self._start = start
+        self._monotonic = time.monotonic()
+
+    def now(self) -> datetime:
+        return self._start + timedelta(seconds=time.monotonic() - self._monotonic)
+
+    @property
+    def waited_ms(self) -> int:
+        return round((time.monotonic() - self._monotonic) * 1000)
 
 
 def known_of(

@@ -105,6 +105,15 @@ class OpenItem(Base):
         ),
         sa.Index("ix_open_item_closed_at", "service_id", "closed_at"),
         sa.Index("ix_open_item_since", "kind", "since", "service_id"),
+        sa.Index("ix_open_item_service", "kind", "service_id", "since"),
+        sa.Index(
+            "ix_open_item_still",
+            "kind",
+            "since",
+            "service_id",
+            sqlite_where=sa.text("closed_at IS NULL"),
+            postgresql_where=sa.text("closed_at IS NULL"),
+        ),
     )
 
     id: Mapped[str] = mapped_column(sa.Text, primary_key=True)
@@ -147,6 +156,8 @@ class DiscrepancyEvent(Base):
         sa.CheckConstraint("status IN ('verified', 'stale', 'discrepancy')", name="status"),
         sa.Index("ix_discrepancy_event_timestamp", "timestamp", "id"),
         sa.Index("ix_discrepancy_event_service", "service", "timestamp", "id"),
+        sa.Index("ix_discrepancy_event_status", "status", "timestamp", "id"),
+        sa.Index("ix_discrepancy_event_each", "status", "service", "timestamp", "id"),
     )
 
     id: Mapped[str] = mapped_column(sa.Text, primary_key=True)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import chain
 from zlib import crc32
 
 from app.eventlog.payloads import LastFlapping, ReconciliationUpdate
@@ -29,7 +30,7 @@ def compared(known: Known, verdict: Verdict, found: Found) -> Verdict:
 
 def judged(known: Known, verdict: Verdict, found: Found) -> Verdict:
     told = known.told
-    moved = any(item.kind in _DECLARED for item in (*verdict.opened, *(done.item for done in verdict.closed)))
+    moved = any(item.kind in _DECLARED for item in chain(verdict.opened, (done.item for done in verdict.closed)))
     turned = told is None or told.status != verdict.status or moved
     if told is not None and verdict.status != "stale" and not turned:
         before = {kind: ids for kind, ids in findings.kept(told).items() if kind in findings.DISCREPANT}

@@ -11,18 +11,19 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
+from itertools import chain
 
 from app import offloop
 from app.db import read
-from app.reconciliation import items, reconcile, rows, sweeping
+from app.reconciliation import comparing, items, reconcile, rows, sweeping
 from app.reconciliation.explain import Explains, explained
 from app.reconciliation.gather import Unchanged, VerifiedGatherer
+from app.reconciliation.kept import Base, KeptBeliefs
 from app.reconciliation.lifecycle import Lifecycle, News
-from app.reconciliation.load import Jobs, database_now, known_jobs, known_of
-from app.reconciliation.models import ServiceState
+from app.reconciliation.load import Clock, DatabaseTime, Jobs
 from app.reconciliation.record import record_check, record_silence
-from app.reconciliation.state import SLICE, Evidence, Heard, Item, ItemKey, Known, Verdict, slices
+from app.reconciliation.state import SLICE, Evidence, Heard, Known, Verdict, slices
 from app.sources.base import Job, JobFate, Source, SourceError
 from app.sources.lease import Claim, Lease
 from app.sources.poller import Outcome
@@ -49,23 +50,6 @@ class WatchedService:
     source: Source
 
 
-@dataclass(frozen=True, slots=True)
-class _Base:
-    """The belief that a verdict is made from."""
-
-    known: Known
-    version: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Cached:
-    """What need not be read again while the belief is at `version`."""
-
-    jobs: Jobs
-    items: Mapping[ItemKey, Item]
-    version: int
-
-
 class Observer:
     """Fits `app.sources.poller.Observer`. Called from one loop per service, inside an application context."""
 
@@ -85,52 +69,50 @@ class Observer:
         self._at_database = threading.Semaphore(AT_DATABASE)
         self._gatherer = VerifiedGatherer()
         self._lifecycle = lifecycle or Lifecycle(breathe)
-        # The newest belief, so that it is read from the database once and not at every poll.
-        self._cached: dict[str, _Cached] = {}
+        self._time = DatabaseTime()
+        self._kept = KeptBeliefs(breathe)
 
     def observe(self, service: WatchedService) -> Outcome:
-        with sweeping.kept_away(self._size(service.id)):
+        size = self._kept.size(service.id)
+        # Where it is not known how many jobs there are, it may be a large service.
+        with sweeping.kept_away(sweeping.LARGE if size is None else size):
             return self._observe(service)
-
-    def _size(self, service_id: str) -> int:
-        """How many jobs are known; where that is not known either, it may be a large service."""
-        cached = self._cached.get(service_id)
-        return sweeping.LARGE if cached is None else len(cached.jobs.jobs)
 
     def _observe(self, service: WatchedService) -> Outcome:
         claim = self._lease.claim()
         news = self._lifecycle.news(service.id)  # before the look: it must be able to show what was published
-        clock = _Clock()
+        clock = Clock(self._time.now())
         try:
             heard = _look(service.source, clock)
         except SourceError as error:
             return self._silence(claim, service.id, (error.reason, clock.waited_ms))
-        before = self._cached.get(service.id)
         try:
             self._believe(claim, service, heard, clock, news)
         except rows.NotWatched:
-            self._cached.pop(service.id, None)
+            self._kept.forget(service.id)
             self._lifecycle.forget(service.id)
-        held = _held(heard, before)
-        del heard, before
-        self._let_go(held)
+        tables = [listing.jobs for listing in heard.look.listings]
+        del heard
+        self._let_go(tables)
         return Outcome(answered=True)
 
     def note_silence(self, service: WatchedService) -> Outcome:
         return self._silence(self._lease.claim(), service.id, None)
 
     def tick(self) -> None:
-        self._gatherer.flush(self._lease.claim())
+        for service_id in self._gatherer.flush(self._lease.claim()):
+            self._kept.doubt(service_id)
 
     def _silence(self, claim: Claim, service_id: str, failure: tuple[str, int] | None) -> Outcome:
+        self._kept.doubt(service_id)
         try:
             left = record_silence(claim, service_id, self._stale_after, failure)
         except rows.NotWatched:
             left = None
         return Outcome(answered=False, silent_in_s=None if left is None else left.total_seconds())
 
-    def _believe(self, claim: Claim, service: WatchedService, heard: Heard, clock: "_Clock", news: News) -> None:
-        base = self._base(service.id, news)
+    def _believe(self, claim: Claim, service: WatchedService, heard: Heard, clock: Clock, news: News) -> None:
+        base = self._kept.base(claim, service.id, news) or self._read(service.id, news)
         evidence = self._evidence(service, base.known, heard, clock)
         for attempt in range(ATTEMPTS):
             verdict = reconcile.reconcile(base.known, heard, evidence, clock.now(), self._breathe)
@@ -141,39 +123,33 @@ class Observer:
             except rows.Outdated:
                 if attempt == ATTEMPTS - 1:
                     raise
-                base = self._base(service.id, news)
+                base = self._read(service.id, news)
 
-    def _base(self, service_id: str, news: News) -> _Base:
-        with self._at_database, read() as session:
-            row = session.get(ServiceState, service_id)
-            version = row.version if row else 0
-            cached = self._cached.get(service_id)
-            if cached is not None and cached.version == version:
-                jobs, open_items = cached.jobs, cached.items
-                known = known_of(session, service_id, row, jobs, open_items)
-            else:
-                jobs = known_jobs(session, service_id, self._breathe)
-                known = known_of(session, service_id, row, jobs, breathe=self._breathe)
-            return _Base(news.onto(known), version)
+    def _read(self, service_id: str, news: News) -> Base:
+        with self._at_database:
+            return self._kept.read(service_id, news)
 
-    def _record(self, claim: Claim, service_id: str, base: _Base, verdict: Verdict, heard: Heard) -> None:
+    def _record(self, claim: Claim, service_id: str, base: Base, verdict: Verdict, heard: Heard) -> None:
         belief, known, version = verdict.belief, base.known, base.version
         is_news = verdict.changed or verdict.hushed or verdict.flaps != known.flaps
         if is_news or belief is None or belief.put or belief.gone or verdict.opened or verdict.closed:
-            self._cached.pop(service_id, None)
+            self._kept.forget(service_id)
             with self._at_database:
                 version = record_check(claim, service_id, known, version, verdict, heard)
-        if belief is not None:
-            jobs = Jobs(belief.jobs, belief.unseen, belief.ended)
-            open_items = items.after(known, verdict.opened, verdict.closed)
-            self._cached[service_id] = _Cached(jobs, open_items, version)
-            sweeping.freeze_new(len(belief.put))
+            if belief is not None:
+                belief.onto(base.jobs.jobs, self._breathe)
+                jobs = Jobs(base.jobs.jobs, belief.unseen, belief.ended)
+                open_items = items.after(known, verdict.opened, verdict.closed, self._breathe)
+                self._kept.keep(service_id, jobs, open_items, version)
+                sweeping.freeze_new(len(belief.put))
+        else:
+            self._kept.keep_unchanged(claim, service_id, base, verdict, heard)
         if not verdict.changed and not verdict.hushed and verdict.status != "stale":
             lists = replace(heard, look=replace(heard.look, listings=()))  # it waits, and they are large
             check = replace(verdict, belief=None)
             self._gatherer.add(Unchanged(claim, service_id, version, check, lists, known.log_cursor))
 
-    def _evidence(self, service: WatchedService, known: Known, heard: Heard, clock: "_Clock") -> Evidence:
+    def _evidence(self, service: WatchedService, known: Known, heard: Heard, clock: Clock) -> Evidence:
         evidence = Evidence(service.source.capabilities.finished_visible_for_s)
         if reconcile.is_rewound(known, heard):
             return evidence
@@ -182,21 +158,41 @@ class Observer:
             absent = reconcile.suspects(known, heard, self._breathe)
         if absent:
             evidence = replace(evidence, second=self._second_look(service.source, known, heard, clock))
-        declared = {item.job_id for item in known.items.values() if item.kind != "extra"}
-        since = min((at for job_id in absent if (at := known.seen_at(job_id))), default=heard.began)
-        since = min(since, known.heard_at or since)
-        with read() as session:
-            ended = explained(session, self._explains, service.id, {*absent, *declared}, since)
-        evidence = replace(evidence, explained=ended)
+        declared = self._declared(known)
+        evidence = replace(evidence, explained=self._explained(service.id, known, heard, absent, declared))
         asked = _some(self._unanswered(evidence, absent), LOOK_UPS)
         if evidence.finished_visible is not None:
-            lost = [job_id for job_id in declared if heard.find(job_id) is None]
+            lost = comparing.in_none(declared, heard.look.listings, self._breathe)
             asked += _some(lost, min(ITEM_LOOK_UPS, LOOK_UPS - len(asked)))
         return replace(evidence, fates=_fates(service.source, asked))
 
-    def _let_go(self, held: list[list[Job]]) -> None:
+    def _declared(self, known: Known) -> list[str]:
+        declared: list[str] = []
+        for part in slices(known.items.values()):
+            declared += [item.job_id for item in part if item.kind != "extra"]
+            self._breathe()
+        return declared
+
+    def _explained(
+        self, service_id: str, known: Known, heard: Heard, absent: list[str], declared: list[str]
+    ) -> frozenset[str]:
+        """Those of them that are known to have ended since they were seen."""
+        asked: set[str] = set()
+        since = min(heard.began, known.heard_at or heard.began)
+        for ids in slices(chain(absent, declared)):
+            asked.update(ids)
+            self._breathe()
+        for ids in slices(absent):
+            since = min([since, *(at for job_id in ids if (at := known.seen_at(job_id)))])
+            self._breathe()
+        with read() as session:
+            return explained(session, self._explains, service_id, asked, since)
+
+    def _let_go(self, tables: list[Mapping[str, Job]]) -> None:
         """Free in slices what nobody else holds any more: a hundred thousand jobs in one go would take 15 ms."""
-        for jobs in held:
+        while tables:
+            jobs = list(tables.pop().values())  # its table goes, its jobs stay
+            self._breathe()
             while jobs:
                 del jobs[-SLICE:]
                 self._breathe()
@@ -208,7 +204,7 @@ class Observer:
             self._breathe()
         return found
 
-    def _second_look(self, source: Source, known: Known, first: Heard, clock: "_Clock") -> Heard | None:
+    def _second_look(self, source: Source, known: Known, first: Heard, clock: Clock) -> Heard | None:
         """Within a second of the first one. None where it says nothing: not answered, or by another instance."""
         time.sleep(self._second_look_after_s)
         try:
@@ -219,23 +215,7 @@ class Observer:
         return second if same and not reconcile.is_rewound(known, second) else None
 
 
-class _Clock:
-    """The database's time, asked once and carried on by this machine's monotonic clock."""
-
-    def __init__(self) -> None:
-        with read() as session:
-            self._start: datetime = database_now(session)
-        self._monotonic = time.monotonic()
-
-    def now(self) -> datetime:
-        return self._start + timedelta(seconds=time.monotonic() - self._monotonic)
-
-    @property
-    def waited_ms(self) -> int:
-        return round((time.monotonic() - self._monotonic) * 1000)
-
-
-def _look(source: Source, clock: _Clock) -> Heard:
+def _look(source: Source, clock: Clock) -> Heard:
     began = clock.now()
     try:
         look = source.look()
@@ -250,12 +230,6 @@ def _look(source: Source, clock: _Clock) -> Heard:
 def _some(job_ids: list[str], most: int) -> list[str]:
     """By chance, so that ids which the service cannot answer for do not keep the others waiting."""
     return job_ids if len(job_ids) <= most else random.sample(job_ids, most)
-
-
-def _held(heard: Heard, before: _Cached | None) -> list[list[Job]]:
-    """The jobs of a look and of the belief before it."""
-    held = [list(listing.jobs.values()) for listing in heard.look.listings]
-    return [*held, list(before.jobs.jobs.values())] if before else held
 
 
 def _fates(source: Source, job_ids: Sequence[str]) -> dict[str, JobFate]:

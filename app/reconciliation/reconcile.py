@@ -15,16 +15,16 @@ it stays in the known set and is shown as unaccounted meanwhile. Where a bound c
 concluded from absence: the job is let go, counts only.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import chain
 from typing import Literal
 
-from app.reconciliation import extras, findings, news
+from app.reconciliation import comparing, extras, findings, news
+from app.reconciliation.comparing import Kept
 from app.reconciliation.findings import Found
 from app.reconciliation.items import closed_items, opened_items, still_open
 from app.reconciliation.state import (
-    Belief,
     Breathe,
     Closing,
     Evidence,
@@ -60,15 +60,7 @@ def can_judge(heard: Heard, evidence: Evidence) -> bool:
 
 def suspects(known: Known, heard: Heard, breathe: Breathe = no_pause) -> list[str]:
     """Known jobs, and those that were published, which the look shows nowhere."""
-    absent: list[str] = []
-    for part in slices(chain(known.jobs, known.heralded())):
-        left = part
-        for listing in heard.look.listings:
-            jobs = listing.jobs
-            left = [job_id for job_id in left if job_id not in jobs]
-        absent += left
-        breathe()
-    return absent
+    return comparing.in_none(chain(known.jobs, known.heralded()), heard.look.listings, breathe)
 
 
 def needs_look_up(evidence: Evidence, job_id: str) -> bool:
@@ -86,21 +78,22 @@ def reconcile(known: Known, heard: Heard, evidence: Evidence, now: datetime, bre
     if is_rewound(known, heard):
         found: Found = {**findings.of_items(known.items.values()), "rewound": []}
         return _stale(known, found, heard.look.latency_ms, REWOUND, now)
-    rulings = _rulings(known, heard, evidence, breathe)
-    jobs, twice = _unfinished(heard, breathe)
+    changes = comparing.changes(known, heard, breathe)
+    rulings = _rulings(known, heard, evidence, changes.unlisted, breathe)
     extra = extras.follow(known, heard, now)
-    belief = _belief(known, evidence, rulings, jobs, extra.marks, breathe)
+    kept = _kept(known, evidence, rulings, breathe)
+    belief = comparing.belief(known, changes, kept, extra.marks, breathe)
     opened = [*opened_items(known, rulings, now, breathe), *extra.opened]
     closed = closed_items(known, heard, evidence, opened, now, breathe)
-    pending = [job_id for job_id, ruling in rulings.items() if ruling == "pending"]
-    found = {**findings.of_items(still_open(known, opened, closed), pending), **findings.of_look(heard.look, twice)}
+    still = still_open(known, opened, closed, breathe)
+    found = {**findings.of_items(still, kept.pending, breathe), **findings.of_look(heard.look, changes.twice)}
     verdict = Verdict(
         status="discrepancy" if findings.is_discrepant(found) else "verified",
         at=now,
         checked_at=now,
         latency_ms=heard.look.latency_ms,
         counts=dict(heard.look.counts),
-        details=findings.details_of(found, len(belief.jobs)),
+        details=findings.details_of(found, belief.size),
         reason="; ".join(findings.count_mismatches(heard.look)) or None,
         last_verified_at=known.last_verified_at if findings.is_discrepant(found) else now,
         counts_only=findings.counts_only(heard.look),
@@ -159,13 +152,17 @@ def _stale(known: Known, found: Found, waited_ms: int, reason: str, now: datetim
     return news.compared(known, verdict, found)
 
 
-def _rulings(known: Known, heard: Heard, evidence: Evidence, breathe: Breathe) -> dict[str, Ruling]:
-    absent = suspects(known, heard, breathe)
-    if not can_judge(heard, evidence):
-        return dict.fromkeys(absent, "left")
+def _rulings(
+    known: Known, heard: Heard, evidence: Evidence, unlisted: Sequence[str], breathe: Breathe
+) -> dict[str, Ruling]:
+    """On what the look shows nowhere; `unlisted`: the known jobs that it does not show as unfinished."""
+    absent = comparing.in_none(unlisted, comparing.finished(heard), breathe)
+    absent += comparing.in_none(known.heralded(), heard.look.listings, breathe)
+    judges = can_judge(heard, evidence)
     rulings: dict[str, Ruling] = {}
     for ids in slices(absent):
-        rulings.update((job_id, _judge(known, heard, evidence, job_id)) for job_id in ids)
+        for job_id in ids:
+            rulings[job_id] = _judge(known, heard, evidence, job_id) if judges else "left"
         breathe()
     return rulings
 
@@ -196,74 +193,15 @@ def _still_visible(known: Known, last: Heard, evidence: Evidence, job_id: str) -
     return (last.ended - seen).total_seconds() < visible
 
 
-def _belief(
-    known: Known,
-    evidence: Evidence,
-    rulings: Mapping[str, Ruling],
-    jobs: dict[str, Job],
-    marks: Mapping[str, int],
-    breathe: Breathe,
-) -> Belief:
-    """`jobs`, the unfinished ones that the look shows, and those that are known to be there all the same."""
-    unseen: dict[str, datetime] = {}
-    for job_id, ruling in rulings.items():
-        if ruling == "here":
-            jobs[job_id] = _found_later(evidence, job_id) or known.job(job_id)
-        elif ruling == "pending":
-            jobs[job_id] = known.job(job_id)
-            if (seen := known.seen_at(job_id)) is not None:
-                unseen[job_id] = seen
-    put = _changed(known, jobs, breathe)
-    gone: list[str] = []
-    for ids in slices(known.jobs):
-        gone += [job_id for job_id in ids if job_id not in jobs]
+def _kept(known: Known, evidence: Evidence, rulings: Mapping[str, Ruling], breathe: Breathe) -> Kept:
+    """The jobs that the look shows nowhere and that are known to be there, or may be."""
+    here: list[Job] = []
+    pending: list[Job] = []
+    for part in slices(rulings.items()):
+        here += [_found_later(evidence, id_) or known.job(id_) for id_, ruling in part if ruling == "here"]
+        pending += [known.job(id_) for id_, ruling in part if ruling == "pending"]
         breathe()
-    put += _remarked(known, jobs, unseen, marks)
-    return Belief(jobs, unseen, tuple(put), tuple(gone), marks)
-
-
-def _changed(known: Known, jobs: dict[str, Job], breathe: Breathe) -> list[Job]:
-    """The jobs that are not as they were known. The others become the very objects that were: those are frozen."""
-    changed: list[Job] = []
-    for part in slices(jobs.items()):
-        for job_id, job in part:
-            before = known.jobs.get(job_id)
-            if before == job:
-                jobs[job_id] = before
-            else:
-                changed.append(job)
-        breathe()
-    return changed
-
-
-def _remarked(
-    known: Known, jobs: Mapping[str, Job], unseen: Mapping[str, datetime], marks: Mapping[str, int]
-) -> list[Job]:
-    """The same jobs as before, of which only changed when they were seen, or what was published of them."""
-    moved = {job_id for job_id in {*unseen, *known.unseen} if known.unseen.get(job_id) != unseen.get(job_id)}
-    moved |= {job_id for job_id in {*marks, *known.ended} if known.ended.get(job_id) != marks.get(job_id)}
-    return [jobs[job_id] for job_id in moved if job_id in jobs and jobs[job_id] == known.jobs.get(job_id)]
-
-
-def _unfinished(heard: Heard, breathe: Breathe) -> tuple[dict[str, Job], list[str]]:
-    """The jobs as they were read last, and the ids that stand in two lists.
-
-    A job that moved on while the lists were read counts where it arrived.
-    """
-    jobs: dict[str, Job] = {}
-    met: set[str] = set()
-    twice: list[str] = []
-    for listing in heard.look.listings:
-        for part in slices(listing.jobs.items()):
-            again = [job_id for job_id, _ in part if job_id in met]
-            twice += again
-            met.update(job_id for job_id, _ in part)
-            if not listing.finished:
-                jobs.update(part)
-            for job_id in again if listing.finished else ():
-                jobs.pop(job_id, None)
-            breathe()
-    return jobs, twice
+    return Kept(here, pending)
 
 
 def _found_later(evidence: Evidence, job_id: str) -> Job | None:

@@ -86,7 +86,7 @@ class _Staging:
                 rows.forget_jobs(session, self._service_id, ids)
 
     def declare(self, opened: Iterable[Item]) -> None:
-        for items in slices(opened, rows.ROWS):
+        for items in slices(opened, rows.ITEMS):
             with self._turn() as session:
                 rows.forget_jobs(session, self._service_id, [item.job_id for item in items if item.kind != "extra"])
                 rows.write_items(session, self._service_id, items)

@@ -5,7 +5,7 @@ from.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from app.reconciliation import registry
 from app.reconciliation.models import DiscrepancyEvent, KnownJob, OpenItem, Service
 from app.sources.entry import ServiceEntry
 
+THE_FILE = "the services file"
 SECRETS = ("password", "password_env")
 
 
@@ -38,24 +39,66 @@ def change(session: Session, service_id: str, given: Mapping[str, Any], by: str)
     """Change what `given` names; None puts a key back to what it is without. Raises `BadService`, `NotWatched`."""
     row = _ours(session, service_id)
     entry = _changed(row, given)
-    before, secrets = told(row), (row.password, row.password_env)
-    registry.write_row(session, entry, "admin", by)
-    after = told(row)
-    changed = [name for name, value in after.items() if before[name] != value]
-    if secrets != (row.password, row.password_env) and "password" not in changed:
-        changed.append("password")
-    if changed:
-        entry_ = chain.Entry(by, "service-change", row.id, before=before, after=after, params={"changed": changed})
-        chain.record(session, entry_)
+    _record(session, [_rewritten(session, row, entry, "admin", by)])
     return row
+
+
+def put(session: Session, entry: ServiceEntry, by: str) -> None:
+    """Watch a service, or change how; what is known of it stays."""
+    _record(session, [_put(session, entry, "admin", by)])
 
 
 def remove(session: Session, service_id: str, by: str) -> None:
     """Watch it no longer. Raises `NotWatched`, `RuledByFile`."""
-    row = _ours(session, service_id)
+    _record(session, [_removed(session, _ours(session, service_id), by)])
+
+
+def sync_from_file(session: Session, entries: Iterable[ServiceEntry]) -> None:
+    """Watch what the file names, and of what it named before nothing else. Others, added by people, stay.
+
+    Only what differs is an entry: every start reads the file.
+    """
+    named = {entry.id: entry for entry in entries}
+    done = [_put(session, entry, "file", THE_FILE) for entry in named.values()]
+    gone = [row for row in registry.watched(session) if row.origin == "file" and row.id not in named]
+    done += [_removed(session, row, THE_FILE) for row in gone]
+    _record(session, done)
+
+
+def _record(session: Session, done: Iterable[chain.Entry | None]) -> None:
+    """After all rows: whoever holds the chain waits for none of them."""
+    for entry in done:
+        if entry is not None:
+            chain.record(session, entry)
+
+
+def _put(session: Session, entry: ServiceEntry, origin: str, by: str) -> chain.Entry | None:
+    row = session.get(Service, entry.id)
+    if row is not None and row.removed_at is None:
+        return _rewritten(session, row, entry, origin, by)
+    row = registry.write_row(session, entry, origin, by)
+    return chain.Entry(by, "service-add", row.id, after=told(row))
+
+
+def _rewritten(session: Session, row: Service, entry: ServiceEntry, origin: str, by: str) -> chain.Entry | None:
+    """None where nothing differs."""
+    before, secrets, ruled_by = told(row), (row.password, row.password_env), row.origin
+    registry.write_row(session, entry, origin, by)
+    after = told(row)
+    changed = [name for name, value in after.items() if before[name] != value]
+    if secrets != (row.password, row.password_env) and "password" not in changed:
+        changed.append("password")
+    if ruled_by != row.origin:
+        changed.append("origin")
+    if not changed:
+        return None
+    return chain.Entry(by, "service-change", row.id, before=before, after=after, params={"changed": changed})
+
+
+def _removed(session: Session, row: Service, by: str) -> chain.Entry:
     before = told(row)
-    registry.remove(session, service_id, by)
-    chain.record(session, chain.Entry(by, "service-remove", service_id, before=before))
+    registry.remove(session, row.id, by)
+    return chain.Entry(by, "service-remove", row.id, before=before)
 
 
 def told(row: Service) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -92,16 +92,6 @@ def find(session: Session, service_id: str) -> Service:
     if row is None or row.removed_at is not None:
         raise NotWatched(f"no service {service_id} is watched; beacon service list shows all")
     return row
-
-
-def sync_from_file(session: Session, entries: Iterable[ServiceEntry]) -> None:
-    """Watch what the file names, and of what it named before nothing else. Others, added by people, stay."""
-    named = {entry.id: entry for entry in entries}
-    for entry in named.values():
-        write_row(session, entry, "file", "the services file")
-    for row in watched(session):
-        if row.origin == "file" and row.id not in named:
-            remove(session, row.id, "the services file")
 
 
 def name_of(service_id: str) -> str:

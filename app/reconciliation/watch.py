@@ -10,8 +10,8 @@ from flask import Flask
 from app.clock import utc_now, utc_text
 from app.config import Settings
 from app.db import write
-from app.reconciliation import registry
-from app.reconciliation.explain import PublishedEvents
+from app.reconciliation import registration, registry
+from app.reconciliation.explain import Explains, PublishedEvents
 from app.reconciliation.models import prune_samples
 from app.reconciliation.observe import Observer, WatchedService
 from app.sources.entry import ServiceEntry
@@ -27,11 +27,14 @@ PRUNE_AT_ONCE = 1_000
 MAX_PRUNES = 30
 
 
-def poller(app: Flask, settings: Settings) -> Poller[WatchedService]:
-    """Opens nothing but the services file. Raises `ConfigError` where that cannot be used."""
+def poller(app: Flask, settings: Settings, explains: Sequence[Explains] = ()) -> Poller[WatchedService]:
+    """Opens nothing but the services file. Raises `ConfigError` where that cannot be used.
+
+    `explains`: what explains vanished jobs, beside what services publish.
+    """
     entries = read_services_file(settings.sources_file) if settings.sources_file else None
     lease = Lease()
-    observer = _Housekeeping(lease, settings.poll_interval_s, [PublishedEvents()])
+    observer = _Housekeeping(lease, settings.poll_interval_s, [PublishedEvents(), *explains])
     services = _Services(registry.Sources(settings.job_list_bound), entries)
     return Poller(lease, services.watched, observer, settings.poll_interval_s, context=app.app_context)
 
@@ -45,7 +48,7 @@ class _Services:
     def watched(self) -> Sequence[WatchedService]:
         if self._entries is not None:
             with write() as session:
-                registry.sync_from_file(session, self._entries)
+                registration.sync_from_file(session, self._entries)
             self._entries = None
         return self._sources.watched()
 

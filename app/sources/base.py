@@ -1,13 +1,14 @@
-"""What every kind of source answers, whatever it speaks: one look, one job's fate, what it can do.
+"""What every kind of source answers, whatever it speaks: one look, one job's fate, what it can do, and doing it.
 
 Adding a kind is one file with a class that fits `Source` and a `KIND` that describes it (docs/sources.md). A source
 never writes to its service while it looks, raises nothing but `SourceError`, and says so where it does not know.
+Only `act` changes anything, and it does so at most once.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, Literal, NamedTuple, Protocol
+from datetime import UTC, datetime
+from typing import Any, Literal, NamedTuple, NoReturn, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
@@ -30,6 +31,18 @@ class SourceError(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class NotSent(SourceError):
+    """Certainly nothing was asked: there was no connection, or it was too late before the first byte."""
+
+
+class CannotTell(SourceError):
+    """It was heard, and does not tell this of its jobs however often it is asked."""
+
+
+class Unsure(SourceError):
+    """It was asked and not answered: done or not, only `settle` may tell."""
 
 
 class Job(NamedTuple):
@@ -128,6 +141,62 @@ class StuckJob:
 
 
 @dataclass(frozen=True, slots=True)
+class Filter:
+    """Jobs of one state. `older_than`: in that state since before then."""
+
+    state: str
+    queue: str | None = None
+    older_than: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What a filter finds at `as_of`: how many in all, and the ids of the first of them, as many as were asked for."""
+
+    as_of: datetime
+    total: int
+    job_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One thing to do. `target`: the id of a job, the name of a queue, or that of the service for a restart.
+
+    `key` is the same whenever the same thing is asked again: a service that remembers keys does it once. After
+    `not_after` nothing may be asked any more. `at_most`: how many jobs a purge may find; with more it is refused.
+    `instance_id`: the run of the service (as in `Look`) that a restart is to end, where that is known.
+    """
+
+    action: Action
+    target: str
+    key: str
+    queue: str | None = None
+    not_after: datetime | None = None
+    at_most: int | None = None
+    instance_id: str | None = None
+
+    def seconds_left(self, at_most: float) -> float:
+        """For how long an answer may be waited for. Raises `NotSent` once it is too late to ask."""
+        left = at_most if self.not_after is None else (self.not_after - datetime.now(UTC)).total_seconds()
+        if left <= 0:
+            raise NotSent("was not asked: it was too late")
+        return min(left, at_most)
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The service's answer. `refused`: nothing was changed, for the reason in `detail`; `absent`: there is no such job.
+
+    `detail` is a sentence for people. `effect` is what changed: `state` of a job, `purged` (a number), `jobIds` that a
+    purge removed, `instanceId` after a restart, `workers` that were told to end.
+    """
+
+    outcome: Literal["done", "refused", "absent"]
+    detail: str
+    effect: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Capabilities:
     """What a source can do. `refusals` says why it cannot do an action or a view; whatever it does not name it can."""
 
@@ -160,9 +229,50 @@ class Source(Protocol):
         """Jobs that do not move though they should. Raises `SourceError`."""
         ...
 
+    def act(self, order: Order) -> Done:
+        """Ask for it once, within a bound of time. Raises `NotSent` or `Unsure`; tries nothing a second time."""
+        ...
+
+    def settle(self, order: Order, asked_at: datetime) -> Done | None:
+        """By reading alone: what became of an order that `act` was unsure of, or that nobody saw answered.
+
+        None where that cannot be told, or not yet. Raises `SourceError`.
+        """
+        ...
+
+    def shows(self, order: Order, asked_at: datetime) -> bool:
+        """Whether an order that was done can be seen in what it changed; that somebody said so is not enough.
+
+        False where that cannot be told, or not yet. Raises `SourceError`.
+        """
+        ...
+
+    def select(self, wanted: Filter, limit: int) -> Selection:
+        """The jobs of a filter, counted, and the ids of up to `limit` of them.
+
+        Raises `SourceError`, and `CannotTell` where it does not know since when its jobs are in that state.
+        """
+        ...
+
     def close(self) -> None:
         """Give connections back, after the last use. Not called while anything else of it runs."""
         ...
+
+
+class TakesNoOrders:
+    """For sources that refuse every action: what they have to say where they are asked nevertheless."""
+
+    def act(self, order: Order) -> Done:
+        return Done("refused", f"This source takes no {order.action}.")
+
+    def settle(self, order: Order, asked_at: datetime) -> Done | None:  # noqa: ARG002 -- it was never done
+        return Done("refused", f"This source takes no {order.action}.")
+
+    def shows(self, order: Order, asked_at: datetime) -> bool:  # noqa: ARG002 -- there is nothing to see
+        return False
+
+    def select(self, wanted: Filter, limit: int) -> NoReturn:  # noqa: ARG002 -- there is nothing to choose for
+        raise SourceError("takes no commands, so its jobs cannot be chosen for one")
 
 
 class Options(BaseModel):

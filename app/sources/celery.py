@@ -1,8 +1,8 @@
 """Celery over Redis: its queues, what workers took, and where a result backend keeps results, how tasks ended.
 
-**Reading writes nothing.** Queues and `unacked` are read in one `MULTI`, results with `GETRANGE`; what workers
-announce comes by subscription. The one exception are the questions to workers. They touch no task, and
-`inspect = false` switches them off; `celery_pidbox.py` says which commands they are.
+**Reading writes nothing**; `act` alone does (`celery_acts.py`). Queues and `unacked` are read in one `MULTI`, results
+with `GETRANGE`; what workers announce comes by subscription. The one exception are the questions to workers. They touch
+no task, and `inspect = false` switches them off; `celery_pidbox.py` says which commands they are.
 
 **When a vanished task is missing.** Only with a result backend, and only if two looks, every connected worker and,
 read last, its result know nothing of it. Where a worker did not answer, left while it may have been finishing the
@@ -13,6 +13,7 @@ missing. Where tasks do that, leave `result_backend` off: then whatever vanishes
 
 import time
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 from redis.connection import parse_url
 
@@ -20,6 +21,8 @@ from app.sources.base import (
     Action,
     Address,
     Capabilities,
+    Done,
+    Filter,
     Job,
     JobDetail,
     JobFate,
@@ -27,10 +30,13 @@ from app.sources.base import (
     Listing,
     Look,
     Oddity,
+    Order,
+    Selection,
     SourceError,
     StuckJob,
     View,
 )
+from app.sources.celery_acts import Acts
 from app.sources.celery_broker import Broker, Snapshot
 from app.sources.celery_options import CeleryOptions
 from app.sources.celery_pidbox import Pidbox
@@ -45,7 +51,6 @@ from app.sources.redis import RedisServer, check_url
 
 REFUSALS: dict[Action | View, str] = {
     "retry-job": "Celery keeps no arguments of a task that has ended, so nobody can send it again from here",
-    "delete-job": "Celery cannot take one task out of a queue; with celery control revoke its worker will skip it",
     "restart-service": "Workers take a restart only with worker_pool_restarts on, and not every pool can do it; "
     "restart them where they run",
 }
@@ -66,6 +71,7 @@ class CelerySource:
         self._broker = Broker(options.queues, options.priority_steps, options.separator, prefix, job_list_bound)
         server = RedisServer(address)
         self._reads = Reads(server, _backend(server, address, options), self._broker, Results(options.result_keyprefix))
+        self._acts = Acts(server, self._broker, prefix)
         self._watch: Watch | None = None
         if options.inspect:
             self._watch = Watch(ask, Pidbox(_database(address), prefix))
@@ -115,6 +121,19 @@ class CelerySource:
         if not snapshot.complete:
             raise SourceError("has more tasks than Beacon lists, so it is not known which are stuck")
         return stuck_of(snapshot, self._visibility_timeout_s, time.time())
+
+    def act(self, order: Order) -> Done:
+        why_not = self._capabilities.why_not(order.action)
+        return Done("refused", why_not) if why_not else self._acts.act(order)
+
+    def settle(self, order: Order, asked_at: datetime) -> Done | None:
+        return self._acts.settle(order, asked_at)
+
+    def shows(self, order: Order, asked_at: datetime) -> bool:
+        return self._acts.shows(order, asked_at)
+
+    def select(self, wanted: Filter, limit: int) -> Selection:
+        return self._acts.select(wanted, limit)
 
     def close(self) -> None:
         if self._watch is not None:

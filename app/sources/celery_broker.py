@@ -67,6 +67,10 @@ class Broker:
         # Messages as they were read before, by their own bytes: most are there again at the next look.
         self._read_before: dict[bytes, Message] = {}
 
+    def keys(self, queue: str | None = None) -> list[str]:
+        """The lists of one watched queue, or of all of them."""
+        return [key for name, key in self._lists if queue in (None, name)]
+
     def leads_here(self, route: str) -> bool:
         return route in self._routes
 

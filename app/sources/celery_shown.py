@@ -11,8 +11,8 @@ from app.sources.celery_roster import ROSTER_FRESH_S, Answer, Roster
 
 
 def workers_of(roster: Roster, orphans: set[str], now: float) -> tuple[Worker, ...] | None:
-    """None where nobody answered though somebody may be there. One that is silent stands with its last answer."""
-    if now - roster.at > ROSTER_FRESH_S or not (roster.answered or roster.settled):
+    """None where nobody ever answered though somebody may be there. One that is silent stands with its last answer."""
+    if now - roster.at > ROSTER_FRESH_S or not (roster.answers or roster.settled):
         return None
     alive = [_worker(name, answer) for name, answer in sorted(roster.answers.items())]
     dead = {gone.worker: gone.at for gone in roster.departures if gone.killed and not orphans.isdisjoint(gone.held)}

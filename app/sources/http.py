@@ -1,29 +1,40 @@
-"""One bounded HTTP GET of JSON: nothing that an upstream does can hold a poll for longer than its deadline.
+"""One bounded HTTP request for JSON: nothing that an upstream does can hold a poll for longer than its deadline.
 
 The library's time-outs count each wait for a byte, so a server that sends one byte a second beats them for
-ever, in the headers as well as in the body. Hence the deadline here shuts the connection's socket down.
+ever, in the headers as well as in the body. Hence the deadline shuts the connection's socket down. urllib3 is used
+without what `requests` puts around it: that costs more than the request, and a poll is several of them.
 """
 
 import contextlib
 import json
-import socket
-import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
+from urllib.parse import urlencode
 
-import requests
 import urllib3
-from requests.adapters import HTTPAdapter
-from urllib3.connection import HTTPConnection, HTTPSConnection
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    LocationValueError,
+    NameResolutionError,
+    NewConnectionError,
+    SSLError,
+)
 
-from app.sources.base import SourceError
+from app.sources.base import NotSent, SourceError, Unsure
+from app.sources.deadline import Deadline
+from app.sources.http_wire import Pool, SecurePool, current
 
 CONNECT_S = 2.0
 ANSWER_S = 5.0
 MAX_BYTES = 8 * 1024 * 1024
 _CHUNK = 64 * 1024
 _HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "beacon"}
+_OK = frozenset({200})
+NO_HEADERS: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,56 +43,135 @@ class Answer:
     json: Any
 
 
+@dataclass(frozen=True, slots=True)
+class Body:
+    """An answer that nobody has looked into yet."""
+
+    status: int
+    bytes: bytes
+
+
 class HttpClient:
-    """GETs below one address, with connections kept between them. For one thread at a time."""
+    """Asks below one address, with a connection kept between questions. For one thread at a time."""
 
     def __init__(
         self, base_url: str, answer_s: float = ANSWER_S, max_bytes: int = MAX_BYTES, *, token: str | None = None
     ) -> None:
         self._base = base_url.rstrip("/")
         self._answer_s, self._max_bytes = answer_s, max_bytes
-        self._session = requests.Session()
-        self._session.trust_env = False  # neither a proxy nor credentials from this machine's own files
-        self._session.headers = requests.structures.CaseInsensitiveDict(_HEADERS)
-        if token is not None:
-            self._session.headers["Authorization"] = f"Bearer {token}"
-        for scheme in ("http://", "https://"):
-            self._session.mount(scheme, _Adapter())
+        self._headers = _HEADERS if token is None else {**_HEADERS, "Authorization": f"Bearer {token}"}
+        self._pool: urllib3.HTTPConnectionPool | None = None
+        self._prefix = ""
 
     def get(
         self,
         path: str,
         params: Mapping[str, str | int] | None = None,
         *,
-        expect: frozenset[int] = frozenset({200}),
+        expect: frozenset[int] = _OK,
         within_s: float | None = None,
     ) -> Answer:
         """The JSON at `path`. Another status than expected, or anything but JSON, raises `SourceError`."""
+        body = self.fetch(path, params, expect=expect, within_s=within_s)
+        return Answer(body.status, parsed(body.bytes))
+
+    def fetch(
+        self,
+        path: str,
+        params: Mapping[str, str | int] | None = None,
+        *,
+        expect: frozenset[int] = _OK,
+        within_s: float | None = None,
+    ) -> Body:
+        """The bytes at `path`. Another status than expected raises `SourceError`."""
         seconds = self._answer_s if within_s is None else min(self._answer_s, within_s)
-        deadline = _Deadline(seconds)
-        with deadline, _in_words(deadline, seconds):
-            response = self._session.get(
-                self._base + path,
-                params=params,
-                timeout=(min(CONNECT_S, seconds), seconds),
-                allow_redirects=False,
-                stream=True,
+        target = path + (f"?{urlencode(params)}" if params else "")
+        return self._exchange("GET", target, seconds, expect=expect)
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        seconds: float,
+        *,
+        key: str,
+        body: object = None,
+        begin_s: float = CONNECT_S,
+        not_after: datetime | None = None,
+    ) -> Answer:
+        """A request that changes something, once: connected within `begin_s`, its first byte not after `not_after`.
+
+        Whatever status the answer has, it is one; its `json` is None without any.
+
+        Raises `NotSent` where not a byte of it left, `Unsure` where it may have been carried out.
+        """
+        headers = {"Idempotency-Key": key}
+        data = None
+        if body is not None:
+            headers["Content-Type"], data = "application/json", json.dumps(body).encode()
+        try:
+            said = self._exchange(
+                method, path, seconds, begin_s=begin_s, not_after=not_after, headers=headers, body=data
             )
-            with response:
-                _check_status(response.status_code, expect)
-                body = self._body(response, deadline)
-        return Answer(response.status_code, _parse(body))
+        except SourceError as error:
+            raise (Unsure if current.sent else NotSent)(error.reason) from error
+        try:
+            return Answer(said.status, parsed(said.bytes))
+        except SourceError:
+            return Answer(said.status, None)
 
     def close(self) -> None:
-        self._session.close()
+        if self._pool is not None:
+            self._pool.close()
 
-    def _body(self, response: requests.Response, deadline: "_Deadline") -> bytes:
+    def _exchange(
+        self,
+        method: str,
+        target: str,
+        seconds: float,
+        *,
+        expect: frozenset[int] | None = None,
+        begin_s: float = CONNECT_S,
+        not_after: datetime | None = None,
+        headers: Mapping[str, str] = NO_HEADERS,
+        body: bytes | None = None,
+    ) -> Body:
+        deadline = Deadline(seconds)
+        with deadline, current.at(deadline, not_after), _in_words(deadline, seconds):
+            pool = self._pool = self._pool or self._connected()
+            response = pool.urlopen(
+                method,
+                self._prefix + target,
+                body=body,
+                headers={**self._headers, **headers},
+                timeout=urllib3.Timeout(connect=min(CONNECT_S, begin_s, seconds), read=seconds),
+                retries=False,
+                redirect=False,
+                preload_content=False,
+                decode_content=False,
+            )
+            with contextlib.closing(response):
+                if expect is not None:
+                    _check_status(response.status, expect)
+                return Body(response.status, self._body(response, deadline))
+
+    def _connected(self) -> urllib3.HTTPConnectionPool:
+        """One kept connection, whose socket the deadline can reach; it is opened by the first request."""
+        parts = urllib3.util.parse_url(self._base)
+        self._prefix = parts.path or ""
+        if parts.host is None or parts.scheme not in ("http", "https"):
+            raise LocationValueError(self._base)
+        if parts.scheme == "http":
+            return Pool(parts.host, parts.port, maxsize=1)
+        return SecurePool(parts.host, parts.port, maxsize=1, ca_certs=DEFAULT_CA_BUNDLE_PATH)
+
+    def _body(self, response: urllib3.BaseHTTPResponse, deadline: Deadline) -> bytes:
         declared = response.headers.get("Content-Length", "")
         if declared.isdecimal() and int(declared[:20]) > self._max_bytes:
             raise SourceError(self._too_large())
         body = bytearray()
         # read1 gives what has come; read would wait for a full chunk however slowly it drips
-        while chunk := response.raw.read1(_CHUNK, decode_content=False):
+        while chunk := response.read1(_CHUNK, decode_content=False):
             body += chunk
             if len(body) > self._max_bytes:
                 raise SourceError(self._too_large())
@@ -93,82 +183,11 @@ class HttpClient:
         return f"answered with more than {self._max_bytes // (1024 * 1024)} MiB"
 
 
-class _Deadline:
-    """Shuts the request's socket down when its time is over, whatever is being waited for just then."""
-
-    def __init__(self, seconds: float) -> None:
-        self._timer = threading.Timer(seconds, self._cut)
-        self._timer.daemon = True
-        self._lock = threading.Lock()
-        self._socket: socket.socket | None = None
-        self._over = False
-        self.passed = False
-
-    def watch(self, connected: socket.socket | None) -> None:
-        self._socket = connected
-
-    def __enter__(self) -> None:
-        _current.deadline = self
-        self._timer.start()
-
-    def __exit__(self, *_: object) -> None:
-        # Once over, a kept connection may serve the next request: it must not be cut any more.
-        with self._lock:
-            self._over = True
-        self._timer.cancel()
-        _current.deadline = None
-
-    def _cut(self) -> None:
-        with self._lock:
-            if self._over:
-                return
-            self.passed = True
-            if self._socket is not None:
-                with contextlib.suppress(OSError):
-                    self._socket.shutdown(socket.SHUT_RDWR)
-
-
-class _Current(threading.local):
-    deadline: _Deadline | None = None
-
-
-_current = _Current()
-
-
-def _watch(connected: socket.socket | None) -> None:
-    if _current.deadline is not None:
-        _current.deadline.watch(connected)
-
-
-class _Connection(HTTPConnection):
-    def getresponse(self) -> urllib3.response.HTTPResponse:  # type: ignore[override] # urllib3's own type
-        _watch(self.sock)
-        return super().getresponse()
-
-
-class _SecureConnection(HTTPSConnection):
-    def getresponse(self) -> urllib3.response.HTTPResponse:  # type: ignore[override] # urllib3's own type
-        _watch(self.sock)
-        return super().getresponse()
-
-
-class _Pool(urllib3.HTTPConnectionPool):
-    ConnectionCls = _Connection
-
-
-class _SecurePool(urllib3.HTTPSConnectionPool):
-    ConnectionCls = _SecureConnection
-
-
-class _Adapter(HTTPAdapter):
-    """One kept connection, whose socket the deadline can reach."""
-
-    def __init__(self) -> None:
-        super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+def parsed(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise SourceError("answered something that is not JSON") from error
 
 
 def _check_status(status: int, expect: frozenset[int]) -> None:
@@ -179,37 +198,31 @@ def _check_status(status: int, expect: frozenset[int]) -> None:
     raise SourceError(f"answered {status}")
 
 
-def _parse(body: bytes) -> Any:
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise SourceError("answered something that is not JSON") from error
-
-
 @contextlib.contextmanager
-def _in_words(deadline: _Deadline, seconds: float) -> Iterator[None]:
+def _in_words(deadline: Deadline, seconds: float) -> Iterator[None]:
     """Whatever goes wrong on the way, as a sentence for the screen."""
     late = f"did not answer within {seconds:g} s"
     try:
         yield
     except SourceError:
         raise
-    except requests.ConnectTimeout as error:
+    except NewConnectionError as error:  # before its base class, which is a time-out
+        raise SourceError(late if deadline.passed else _why(error)) from error
+    except ConnectTimeoutError as error:
         raise SourceError(f"did not take a connection within {min(CONNECT_S, seconds):g} s") from error
-    except (requests.Timeout, TimeoutError, urllib3.exceptions.TimeoutError) as error:
+    except (TimeoutError, urllib3.exceptions.TimeoutError) as error:
         raise SourceError(late) from error
-    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+    except (HTTPError, OSError, ValueError) as error:
         raise SourceError(late if deadline.passed else _why(error)) from error
 
 
 def _why(error: BaseException) -> str:
-    if isinstance(error, requests.exceptions.SSLError):
+    if isinstance(error, SSLError):
         return "has a certificate that cannot be trusted"
-    text = str(error)
-    if "NameResolutionError" in text or "Failed to resolve" in text:
+    if isinstance(error, NameResolutionError):
         return "has an address whose name cannot be resolved"
-    if "Connection refused" in text:
+    if "Connection refused" in str(error):
         return "refused the connection"
-    if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
+    if isinstance(error, LocationValueError):
         return "has an address that cannot be used"
     return "closed the connection before its answer was complete"

@@ -2,14 +2,19 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Literal
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Annotated, Literal, TypeVar
 from urllib.parse import quote, urlsplit
 
 from pydantic import Field
 
 from app.sources.base import (
     Address,
+    CannotTell,
     Capabilities,
+    Done,
+    Filter,
     FinishedVisible,
     Job,
     JobDetail,
@@ -18,10 +23,13 @@ from app.sources.base import (
     Listing,
     Look,
     Options,
+    Order,
+    Selection,
     SourceError,
     StuckJob,
 )
 from app.sources.http import HttpClient
+from app.sources.palantir_acts import ACT_S, Acts
 from app.sources.palantir_api import (
     PAGE,
     A,
@@ -31,11 +39,14 @@ from app.sources.palantir_api import (
     JobAnswer,
     PageAnswer,
     StuckAnswer,
+    WholePageAnswer,
     in_flow_order,
     is_finished,
     parse,
+    parse_body,
 )
 
+P = TypeVar("P", PageAnswer, WholePageAnswer)
 # A whole look is many requests: it too must end before its service would count as silent.
 LOOK_S = 15.0
 LOOK_UP_STATUSES = frozenset({200, 404, 410})
@@ -52,9 +63,11 @@ class PalantirSource:
         finished_visible_for_s: FinishedVisible = "lookup",
         *,
         look_s: float = LOOK_S,
+        act_s: float = ACT_S,
         http: HttpClient | None = None,
     ) -> None:
         self._http = http or HttpClient(url)
+        self._acts = Acts(self._http, act_s)
         self._bound, self._look_s = job_list_bound, look_s
         self._capabilities = Capabilities(finished_visible_for_s, {"workers": NO_WORKERS})
 
@@ -102,6 +115,24 @@ class PalantirSource:
         limit = f" for more than {found.threshold_s:g} s" if found.threshold_s is not None else ""
         return [StuckJob(job.job(), f"{job.state}{limit}", job.started_at) for job in found.jobs]
 
+    def act(self, order: Order) -> Done:
+        return self._acts.act(order)
+
+    def settle(self, order: Order, asked_at: datetime) -> Done | None:
+        return self._acts.settle(order, asked_at)
+
+    def shows(self, order: Order, asked_at: datetime) -> bool:
+        return self._acts.shows(order, asked_at)
+
+    def select(self, wanted: Filter, limit: int) -> Selection:
+        reading, as_of = _Reading(self._http, self._bound, self._look_s), datetime.now(UTC)
+        if wanted.older_than is not None:
+            wanted = replace(wanted, older_than=self._acts.as_theirs(wanted.older_than))
+        found = [
+            job.id for page in reading.pages(wanted.state, WholePageAnswer) for job in page.jobs if _fits(job, wanted)
+        ]
+        return Selection(as_of, len(found), tuple(found[:limit]))
+
     def close(self) -> None:
         self._http.close()
 
@@ -122,23 +153,23 @@ class _Reading:
         left = self._began + self._seconds - time.monotonic()
         if left <= 0:
             raise SourceError(f"did not finish answering within {self._seconds:g} s")
-        return parse(model, self._http.get(path, params, within_s=left).json)
+        return parse_body(model, self._http.fetch(path, params, within_s=left).bytes)
 
     def listing(self, state: str) -> Listing:
         """All jobs of `state`, or none where there are more than the bound: then only their count is known."""
         jobs: dict[str, Job] = {}
         finished = is_finished(state)
-        for page in self._pages(state):
+        for page in self.pages(state, PageAnswer):
             # The list's own word for the state is not trusted: a moving job may already carry the next one.
-            jobs.update((job.id, Job(job.id, state, job.queue, job.attempt)) for job in page.jobs)
+            jobs |= {(i := job["id"]): Job(i, state, job.get("queue"), job.get("attempt")) for job in page.jobs}
             if len(jobs) > self._bound:
                 return Listing(state, finished, {}, complete=False)
         return Listing(state, finished, jobs)
 
-    def _pages(self, state: str) -> Iterator[PageAnswer]:
+    def pages(self, state: str, model: type[P]) -> Iterator[P]:
         after = ""
         while True:
-            page = self.get("/api/v1/jobs", PageAnswer, {"state": state, "after": after, "limit": PAGE})
+            page = self.get("/api/v1/jobs", model, {"state": state, "after": after, "limit": PAGE})
             self.revisions.add(page.revision)
             yield page
             if page.next is None:
@@ -146,6 +177,21 @@ class _Reading:
             if page.next <= after or not page.jobs:
                 raise SourceError("answered a list of jobs that does not end")
             after = page.next
+
+
+def _fits(job: JobAnswer, wanted: Filter) -> bool:
+    if wanted.queue is not None and job.queue != wanted.queue:
+        return False
+    return wanted.older_than is None or _since(job, wanted) < wanted.older_than
+
+
+def _since(job: JobAnswer, wanted: Filter) -> datetime:
+    """Since when it is in that state; a state of unknown name counts from when it was queued."""
+    since = job.finished_at if is_finished(wanted.state) else None
+    since = since or (job.started_at if wanted.state == "running" else None) or job.enqueued_at
+    if since is None:
+        raise CannotTell("does not tell how old its jobs are")
+    return since
 
 
 def _fate(job: Job, asked: str) -> JobFate:

@@ -1,11 +1,13 @@
 """What a Palantir HTTP job service answers (docs/palantir-api.md), and which of its states come after which."""
 
 from collections.abc import Iterable
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NotRequired, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
+from typing_extensions import TypedDict  # before Python 3.12 pydantic cannot read the standard library's
 
 from app.sources.base import MAX_JOB_ID_CHARS, Job, JobDetail, SourceError
+from app.sources.http import parsed
 
 PAGE = 1_000
 MAX_STUCK = 1_000
@@ -23,8 +25,13 @@ FINISHED = frozenset(
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_JOB_ID_CHARS, pattern=r"^[^\x00-\x1f\x7f]+$")]
 State = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,40}$")]
+QueueName = Annotated[str, StringConstraints(max_length=200)]
 Number = Annotated[int, Field(ge=0, le=2**53)]
 Revision = int | Annotated[str, StringConstraints(max_length=200)]
+
+
+def _shortened(text: Any) -> Any:
+    return text[:MAX_ERROR_CHARS] if isinstance(text, str) else text
 
 
 class Answer(BaseModel):
@@ -37,6 +44,7 @@ A = TypeVar("A", bound=Answer)
 class HealthAnswer(Answer):
     status: Annotated[str, StringConstraints(max_length=100)] = "ok"
     instance_id: Annotated[str, StringConstraints(max_length=200)] | None = Field(None, alias="instanceId")
+    started_at: AwareDatetime | None = Field(None, alias="startedAt")
 
 
 class CountsAnswer(Answer):
@@ -48,7 +56,7 @@ class CountsAnswer(Answer):
 class JobAnswer(Answer):
     id: Id
     state: State
-    queue: Annotated[str, StringConstraints(max_length=200)] | None = None
+    queue: QueueName | None = None
     attempt: Number | None = None
 
     enqueued_at: AwareDatetime | None = Field(None, alias="enqueuedAt")
@@ -71,7 +79,24 @@ class JobAnswer(Answer):
         )
 
 
+class ListedJob(TypedDict):
+    """What a look needs of a job. A dictionary, because thousands are made at every poll; the rest is not looked at."""
+
+    id: Id
+    state: State
+    queue: NotRequired[QueueName | None]
+    attempt: NotRequired[Number | None]
+
+
 class PageAnswer(Answer):
+    jobs: list[ListedJob] = Field(max_length=PAGE)
+    next: Id | None = None
+    revision: Revision | None = None
+
+
+class WholePageAnswer(Answer):
+    """For whoever has to look at more of each job than a look does."""
+
     jobs: list[JobAnswer] = Field(max_length=PAGE)
     next: Id | None = None
     revision: Revision | None = None
@@ -84,6 +109,17 @@ class StuckAnswer(Answer):
 
 class GoneAnswer(Answer):
     state: State
+
+
+class PurgedAnswer(Answer):
+    purged: Number
+    job_ids: list[Id] | None = Field(None, alias="jobIds")
+
+
+class RefusedAnswer(Answer):
+    """Why not: whatever has a status of 400 and more may say so."""
+
+    error: Annotated[str, BeforeValidator(_shortened)] | None = None
 
 
 def is_finished(state: str) -> bool:
@@ -110,3 +146,11 @@ def parse(model: type[A], found: Any) -> A:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "answer"
         raise SourceError(f"answered something else than the Palantir API: {place[:80]}: {first['msg']}") from error
+
+
+def parse_body(model: type[A], body: bytes) -> A:
+    """Checked while it is parsed, which takes a quarter of the time. What is refused that way gets a second look."""
+    try:
+        return model.model_validate_json(body)
+    except ValidationError:
+        return parse(model, parsed(body))

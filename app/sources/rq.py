@@ -2,25 +2,33 @@
 
 import time
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
 from app.offloop import Pace
 from app.sources.base import (
+    Action,
     Address,
     Capabilities,
+    Done,
+    Filter,
     FinishedVisible,
     JobDetail,
     JobFate,
     Kind,
     Look,
     Options,
+    Order,
+    Selection,
     SourceError,
     StuckJob,
+    View,
     Worker,
 )
 from app.sources.redis import MAX_BYTES, RedisServer, check_url
+from app.sources.rq_acts import Acts
 from app.sources.rq_jobs import detail_of, fate_of, stuck_jobs
 from app.sources.rq_oddities import CURRENT, HEARTBEAT, QUEUES, STATE, Oddities, is_alive, moment, orphans
 from app.sources.rq_places import tally
@@ -31,17 +39,22 @@ IN_HAND_S = 0.7
 _ASK_AGAIN_S = 0.1
 LOOK_UP_S = 5.0
 _LOST_KEPT = 10_000
+NOT_SUPERVISED = (
+    "RQ can tell its workers to end, not to start again; set supervised for this service if a supervisor does that"
+)
 _STATES: dict[str, Literal["busy", "suspended"]] = {"busy": "busy", "suspended": "suspended"}
 
 
 class RqOptions(Options):
     """`queues`: which to watch; none named means all. `finished_visible_for_s`: RQ's `result_ttl`, "none" where it is
-    0 for any job: then one that finished and one that was lost look alike."""
+    0 for any job: then one that finished and one that was lost look alike. `supervised`: whatever started the workers
+    starts them again when they end, so that telling them to end is a restart."""
 
     queues: tuple[Annotated[str, StringConstraints(min_length=1, max_length=200)], ...] = Field(
         (), max_length=MAX_QUEUES
     )
     finished_visible_for_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["none"] = 500.0
+    supervised: bool = False
 
     @property
     def visible(self) -> FinishedVisible:
@@ -53,7 +66,9 @@ class RqSource:
 
     def __init__(self, server: RedisServer, options: RqOptions, job_list_bound: int) -> None:
         self._server, self._queues, self._bound = server, options.queues, job_list_bound
-        self._capabilities = Capabilities(options.visible)
+        refusals: dict[Action | View, str] = {} if options.supervised else {"restart-service": NOT_SUPERVISED}
+        self._capabilities = Capabilities(options.visible, refusals)
+        self._acts = Acts(server, options.queues, job_list_bound)
         self._oddities = Oddities(options.queues, job_list_bound)
         self._looked_at = 0.0
         self._lost: set[str] = set()
@@ -105,6 +120,19 @@ class RqSource:
             snapshot = read_snapshot(client, self._queues, self._bound)
             jobs = next(listing.jobs for listing in tally(snapshot, Pace()).listings if listing.state == "started")
             return stuck_jobs(client, list(jobs.values()), orphans(client, snapshot), snapshot.at)
+
+    def act(self, order: Order) -> Done:
+        why_not = self._capabilities.why_not(order.action)
+        return Done("refused", why_not) if why_not else self._acts.act(order)
+
+    def settle(self, order: Order, asked_at: datetime) -> Done | None:
+        return self._acts.settle(order, asked_at)
+
+    def shows(self, order: Order, asked_at: datetime) -> bool:
+        return self._acts.shows(order, asked_at)
+
+    def select(self, wanted: Filter, limit: int) -> Selection:
+        return self._acts.select(wanted, limit)
 
     def close(self) -> None:
         self._server.close()

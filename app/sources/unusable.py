@@ -2,10 +2,10 @@
 
 from typing import NoReturn
 
-from app.sources.base import ACTIONS, VIEWS, Capabilities, JobFate, SourceError
+from app.sources.base import ACTIONS, VIEWS, Capabilities, JobFate, SourceError, TakesNoOrders
 
 
-class Unusable:
+class Unusable(TakesNoOrders):
     def __init__(self, reason: str) -> None:
         self._reason = reason
 

@@ -1,6 +1,7 @@
 """All figures, in the order of the table. They are measured and printed, never asserted: machines are noisy."""
 
 from bench.figures import (
+    audit,
     churn,
     dom,
     fan_out,
@@ -38,5 +39,6 @@ ALL = [
         fleet,
         dom,
         first_load,
+        audit,
     )
 ]

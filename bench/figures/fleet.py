@@ -2,31 +2,23 @@
 
 import time
 
-import sqlalchemy as sa
-
-from app.db import read
-from app.reconciliation.models import CheckSample
 from bench.figure import Figure, Medians, Reading, Row, at_most, cells, ours
 from bench.figures.reconcile import Watching
 from bench.peers.server import Server
 from bench.processes import cpu_s
 
-WARM_S = 12.0
+SETTLE_S = 5.0
 AIM_PERCENT = 30.0
 
 
 class Fleet(Watching):
     jobs, services = 500, 200
 
-    def polls(self) -> int:
-        """How many were recorded so far."""
-        with self.beacon.app.app_context(), read() as session:
-            return session.scalar(sa.select(sa.func.count()).select_from(CheckSample)) or 0
-
 
 def measure(server: Server, quick: bool) -> Reading:
     assert isinstance(server, Fleet)
-    time.sleep(WARM_S)
+    server.watch()
+    time.sleep(SETTLE_S)
     polls, before, began = server.polls(), cpu_s(server.worker), time.monotonic()
     time.sleep(10 if quick else 30)
     used, seconds = cpu_s(server.worker) - before, time.monotonic() - began

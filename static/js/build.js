@@ -1,4 +1,6 @@
 // @ts-check
+import { connectionStatus } from "./status.js";
+
 /** A newer build is taken when nobody looks and nothing would be lost. */
 
 /** One reload for each build: behind a proxy two of them may answer by turns. */
@@ -7,7 +9,7 @@ const TAKEN = "beacon-build";
 /** @param {string} build */
 export function takeWhenHidden(build) {
   const look = () => {
-    if (document.visibilityState !== "hidden" || isTyped() || wasTaken(build)) return;
+    if (document.visibilityState !== "hidden" || isKept() || wasTaken(build)) return;
     sessionStorage.setItem(TAKEN, build);
     location.reload();
   };
@@ -18,6 +20,12 @@ export function takeWhenHidden(build) {
 /** @param {string} build */
 function wasTaken(build) {
   return sessionStorage.getItem(TAKEN) === build;
+}
+
+/** A server that is away would leave an error of the browser's own; a pause is there to keep what stands. */
+function isKept() {
+  const { state, paused } = connectionStatus.value;
+  return paused || (state !== "connected" && state !== "polling") || isTyped();
 }
 
 /** Whether a reload would take something from its reader: text, a choice, an open dialog. */

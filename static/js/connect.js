@@ -26,7 +26,7 @@ const pollMs = Number(page.pollS) * 1_000;
  * @param {(message: string) => void} note
  */
 export function connect(prepare, note) {
-  if (!canFollow()) return; // the page keeps its "Not live" and its link to a refresh
+  if (!canFollow()) return; // the page keeps saying that it is not live, and its link to a refresh
   const feed = new Feed(/** @type {any} */ (window).htmx);
   const watch = { note, poison: (/** @type {unknown} */ error) => poisoned(error) };
   const delivery = new Delivery(Number(page.cursor), feed, () => refetchRegions(prepare), watch);
@@ -36,7 +36,7 @@ export function connect(prepare, note) {
   const heardBuild = onNewBuild(banner, note);
   live.listen({ note, status: (told) => share.told(told), frame: (frame) => share.frame(frame), build: (build) => share.build(build) });
   showStatus(banner, note);
-  const pause = () => togglePause(delivery, note);
+  const pause = () => togglePause(delivery, share, note);
   bindDetail(place("connection-detail"), pollMs, { reconnect: () => share.reconnect(), pause });
   document.addEventListener("beacon:pause-toggle", pause);
   share.start(heardBuild);
@@ -68,6 +68,7 @@ function showStatus(banner, note) {
   connectionStatus.subscribe((now, before) => {
     document.documentElement.dataset.connection = now.state;
     document.documentElement.dataset.role = now.role;
+    document.documentElement.toggleAttribute("data-paused", now.paused);
     showConnection(badge, now);
     setOffline(now.state === "offline");
     if (now === before || now.state !== before.state || now.reason !== before.reason) note(`${now.state} (${now.reason})`);
@@ -93,14 +94,21 @@ async function nameOtherUser(banner) {
 /**
  * Holds what comes in, in this tab alone: the connection, the ages and what people must hear of at once go on.
  * @param {Delivery} delivery
+ * @param {Share} share
  * @param {(message: string) => void} note
  */
-function togglePause(delivery, note) {
+function togglePause(delivery, share, note) {
   const paused = !connectionStatus.value.paused;
   note(paused ? "paused by the reader" : "resumed by the reader");
   connectionStatus.set({ paused });
-  if (paused) delivery.hold();
-  else delivery.release().catch((error) => note(`resuming: ${error}`));
+  if (paused) {
+    delivery.hold();
+    return;
+  }
+  delivery.release().catch((error) => {
+    note(`resuming: ${error}`);
+    share.again(); // what was held is lost
+  });
 }
 
 /**

@@ -30,8 +30,8 @@ export function watchInterface(prepare) {
   });
   document.addEventListener("htmx:after:settle", (event) => touched(/** @type {CustomEvent} */ (event).detail.task?.target));
   document.addEventListener("beacon:rows", trimLists);
-  document.addEventListener("beacon:regions", () => {
-    forget();
+  document.addEventListener("beacon:regions", (event) => {
+    if (/** @type {CustomEvent} */ (event).detail.includes("changes")) forget(); // with any other region, rows go on waiting
     addCopies(document);
   });
   const letGo = () => releaseRegions((wanted) => refetchRegions(prepare, wanted)).catch((error) => reportError(error, "swap"));

@@ -4,8 +4,8 @@
  * minute, so it is always a visible tab that asks: a leader is judged by its answers, never by its own promises.
  */
 
-export const PING_EVERY_MS = 500;
-export const ANSWER_WITHIN_MS = 1_000;
+export const PING_EVERY_MS = 400;
+export const ANSWER_WITHIN_MS = 800;
 export const ASLEEP_AFTER_MS = 60_000;
 /** A page that was out of sight, or whose computer slept, for less has missed no timer that matters. */
 export const ABSENT_MS = 5_000;

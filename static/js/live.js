@@ -60,7 +60,7 @@ export class Live {
     this.#delivery = delivery;
     this.#session = session;
     addEventListener("offline", () => this.#ifActive({ kind: "no-network" }));
-    addEventListener("online", () => this.#ifActive({ kind: "network" }));
+    addEventListener("online", () => this.#ifActive({ kind: "network", barred: this.#isBarred }));
   }
 
   /** @param {Hearer} hearer */
@@ -97,7 +97,11 @@ export class Live {
 
   /** Timers stand still while a computer sleeps: whoever wakes looks at once. */
   wake() {
-    this.#ifActive({ kind: "woke", overdue: this.#stream?.isOverdue ?? false, barred: Date.now() < this.#notBefore });
+    this.#ifActive({ kind: "woke", overdue: this.#stream?.isOverdue ?? false, barred: this.#isBarred });
+  }
+
+  get #isBarred() {
+    return Date.now() < this.#notBefore;
   }
 
   /**

@@ -18,7 +18,7 @@ const said = new Set();
 /** @param {Prepare} prepare  runs on new content before it is shown */
 export function startNotifications(prepare) {
   const panel = document.getElementById("panel");
-  const refetch = new Refetch(() => look(prepare), JITTER_MS);
+  const refetch = new Refetch(() => look(prepare).catch(notLoaded), JITTER_MS);
   startFlashes(send);
   if (!panel) return;
   document.addEventListener("beacon:signal", (event) => {
@@ -87,6 +87,16 @@ async function look(prepare) {
   removeFlashes((fresh.dataset.dismissed ?? "").split(" ").filter(Boolean));
   log(fresh);
   replaceContent(body, fresh);
+}
+
+/**
+ * A panel that has something to show keeps it.
+ * @param {unknown} error
+ */
+function notLoaded(error) {
+  const place = document.querySelector("#panel-body > .empty");
+  if (place) place.textContent = "Your notifications cannot be loaded just now. The page goes on trying.";
+  throw error;
 }
 
 /** @param {number} unread */

@@ -1,5 +1,6 @@
 // @ts-check
 import { fetchChecked } from "./http.js";
+import { connectionStatus } from "./status.js";
 
 const TIMEOUT_MS = 10_000;
 
@@ -12,7 +13,7 @@ const TIMEOUT_MS = 10_000;
  */
 export function askNowAndThen(address, everyMs, show) {
   setInterval(async () => {
-    if (document.hidden) return;
+    if (document.hidden || connectionStatus.value.paused) return;
     const options = { headers: { Accept: "text/html" }, signal: AbortSignal.timeout(TIMEOUT_MS) };
     // The end of the time may come in the middle of the answer, too.
     const text = await fetchChecked(address, options, "text/html").then((response) => response.text()).catch(() => null);

@@ -11,6 +11,8 @@ export const SILENCE_MS = 30_000;
 /** So many goodbyes without a single event or heartbeat in between are a loop, not a courtesy. */
 const GOODBYES_BEFORE_FAILURE = 3;
 const DEFAULT_RETRY_MS = 1_000;
+/** The longest of the attempts' own waits: whoever is told to wait longer asks on meanwhile, like a page that polls. */
+const LONG_MS = 20_000;
 
 /**
  * @typedef {"connected" | "reconnecting" | "polling" | "offline"} State
@@ -29,7 +31,7 @@ const DEFAULT_RETRY_MS = 1_000;
  *   | { kind: "failed", reason: string, retryAfterMs?: number | undefined }
  *   | { kind: "flag-off" } | { kind: "bye", reason: string, retryMs?: number | null }
  *   | { kind: "polled", stream: string } | { kind: "poll-failed", retryAfterMs?: number | undefined }
- *   | { kind: "no-network" } | { kind: "network" } | { kind: "woke", overdue?: boolean, barred?: boolean } | { kind: "asked" }
+ *   | { kind: "no-network" } | { kind: "network", barred?: boolean } | { kind: "woke", overdue?: boolean, barred?: boolean } | { kind: "asked" }
  *   | { kind: "signed-out" } | { kind: "other-user" }} Happening
  *
  * @typedef {object} Decision  a number: do it in so many milliseconds; null: do not; absent: leave as it is
@@ -58,7 +60,7 @@ export function decide(model, happening, random) {
     case "polled": return polled(model, happening.stream, random);
     case "poll-failed": return pollFailed(model, happening.retryAfterMs ?? 0, random);
     case "no-network": return { model: { ...model, state: "offline", reason: "no-network" }, open: null, poll: null, close: true };
-    case "network": return network(model);
+    case "network": return network(model, happening);
     case "woke": return woke(model, happening);
     case "asked": return asked(model);
     default: return over(model, happening.kind);
@@ -108,10 +110,11 @@ function failed(before, happening, random) {
   const model = { ...before, failures: before.failures + 1 };
   const delay = ATTEMPT_DELAYS_MS[model.failures - 1] ?? BACKGROUND_ATTEMPT_MS;
   const open = Math.max(Math.min(jittered(delay, random), BACKGROUND_ATTEMPT_MS), happening.retryAfterMs ?? 0);
-  if (model.failures <= ATTEMPT_DELAYS_MS.length) {
+  if (model.failures <= ATTEMPT_DELAYS_MS.length && open <= LONG_MS) {
     return { model: { ...model, state: "reconnecting", reason: happening.reason }, open, poll: 0 };
   }
-  return { model: { ...model, state: model.pollFailed ? "offline" : "polling", reason: "exhausted" }, open, poll: 0 };
+  const reason = model.failures <= ATTEMPT_DELAYS_MS.length ? happening.reason : "exhausted";
+  return { model: { ...model, state: model.pollFailed ? "offline" : "polling", reason }, open, poll: 0 };
 }
 
 /**
@@ -181,11 +184,13 @@ function nextPoll({ pollMs }, random) {
 }
 
 /**
+ * Whatever waits for a timer was waiting for this, but what the server asked to wait for.
  * @param {Model} before
+ * @param {Extract<Happening, { kind: "network" }>} happening
  * @returns {Decision}
  */
-function network(before) {
-  if (before.reason !== "no-network") return { model: before };
+function network(before, { barred }) {
+  if (before.state === "connected" || (barred && before.reason !== "no-network")) return { model: before };
   const model = { ...before, failures: 0, goodbyes: 0 };
   if (!model.streamAllowed) return { model: { ...model, reason: "flag-off" }, poll: 0 };
   return { model: { ...model, state: "reconnecting", reason: "network" }, open: 0, poll: null };

@@ -1,4 +1,6 @@
 // @ts-check
+import { isOver } from "./policy.js";
+
 /** The connection's state in words. Pure. */
 
 /** What each reason means, in a sentence. */
@@ -47,8 +49,8 @@ export function describe({ state, reason, paused, broken }) {
   const sentence = reasonOf(state, reason);
   if (broken) return { look: "error", word: "Display error", sentence: `Some events could not be shown and the page was loaded again instead. ${sentence}` };
   if (paused && state === "connected") return { look: "paused", word: "Paused", sentence: "You paused this tab: what comes in is kept until you resume." };
-  const word = REASON_WORDS[reason] ?? WORDS[state] ?? state;
-  return { look: reason === "degraded" ? "reconnecting" : state, word, sentence }; // a stream without news is not what "connected" promises
+  const word = `${REASON_WORDS[reason] ?? WORDS[state] ?? state}${paused && state === "polling" ? ", paused" : ""}`; // else a list that stands still would look up to date
+  return { look: reason === "degraded" ? "reconnecting" : state, word, sentence }; // a stream without news is not what being connected promises
 }
 
 /**
@@ -62,11 +64,21 @@ function reasonOf(state, reason) {
 
 /**
  * How this tab comes by its events.
- * @param {Pick<Status, "state" | "role" | "paused">} status
+ * @param {Pick<Status, "state" | "role" | "paused"> & { reason?: string }} status
  * @param {number} pollMs
  */
-export function modeOf({ state, role, paused }, pollMs) {
-  const way = state === "connected" ? "Live stream" : `Asking every ${pollMs / 1_000} s`;
+export function modeOf({ state, reason = "", role, paused }, pollMs) {
   const shared = { leader: ", for all tabs of this browser", follower: ", through another tab", alone: "", asleep: "" }[role];
-  return `${way}${shared}${paused ? "; paused here" : ""}`;
+  return `${wayOf(state, reason, pollMs)}${shared}${paused ? "; paused here" : ""}`;
+}
+
+/**
+ * @param {string} state
+ * @param {string} reason
+ * @param {number} pollMs
+ */
+function wayOf(state, reason, pollMs) {
+  if (state === "connected") return "Live stream";
+  if (state === "reconnecting") return "Asking once with each attempt";
+  return reason === "no-network" || isOver(reason) ? "Asking nobody" : `Asking every ${pollMs / 1_000} s`;
 }

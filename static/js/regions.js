@@ -21,14 +21,20 @@ export async function refetchRegions(prepare, wanted = () => true) {
   if (!Number.isSafeInteger(cursor)) throw new Error("the answer is not a page of Beacon");
   if (page.body.dataset.session !== document.body.dataset.session) throw new OtherUser();
   prepare(page);
+  /** @type {string[]} */
+  const replaced = [];
   for (const region of document.querySelectorAll("[data-region]")) {
     const name = /** @type {HTMLElement} */ (region).dataset.region ?? "";
     const fresh = page.querySelector(`[data-region="${CSS.escape(name)}"]`);
     if (!fresh || !wanted(name)) continue;
-    if (inUse(region)) markDirty(region);
-    else region.replaceWith(document.adoptNode(fresh));
+    if (inUse(region)) {
+      markDirty(region);
+    } else {
+      region.replaceWith(document.adoptNode(fresh));
+      replaced.push(name);
+    }
   }
-  document.dispatchEvent(new CustomEvent("beacon:regions"));
+  document.dispatchEvent(new CustomEvent("beacon:regions", { detail: replaced }));
   return cursor;
 }
 

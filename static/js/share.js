@@ -76,6 +76,12 @@ export class Share {
     else this.#tabs.post({ kind: "reconnect" });
   }
 
+  /** Frames were taken and never shown: they have to come once more. */
+  again() {
+    if (this.#leads || !this.#tabs) this.#live.reconnect();
+    else this.#catchUp();
+  }
+
   /**
    * What this tab's own wire says.
    * @param {import("./live.js").Told} told

@@ -6,7 +6,7 @@ import { Countdown } from "./countdown.js";
  * leaves after six seconds, but not while it is hovered or focused; a failure stays until it is closed.
  *
  * @typedef {"info" | "success" | "warning" | "error"} Severity
- * @typedef {{ severity: Severity, text: string, sticky?: boolean }} Toast
+ * @typedef {{ severity: Severity, text: string, word?: string, sticky?: boolean }} Toast
  */
 
 const MOST = 3;
@@ -17,20 +17,20 @@ const WORDS = { info: "Message", success: "Done", warning: "Warning", error: "Fa
 
 /**
  * Shows a message; the answer takes it away.
- * @param {Toast} toast  `sticky` keeps it until it is closed; a failure is always kept
+ * @param {Toast} toast  `sticky` keeps it until it is closed; a failure is always kept; `word` says more than the severity
  * @returns {() => void}
  */
-export function showToast({ severity, text, sticky = false }) {
+export function showToast({ severity, text, word = WORDS[severity], sticky = false }) {
   const isFailure = severity === "error";
   const box = element("div", "toast");
   box.dataset.state = severity;
   const words = element("p", "toast-words");
-  words.append(element("strong", "", WORDS[severity]), ` ${text}`);
+  words.append(element("strong", "", word), ` ${text}`);
   const remove = () => box.remove(); // a timer that ends later finds nothing to take away
   const countdown = sticky || isFailure ? null : new Countdown(STAYS_MS, remove);
   box.append(icon(severity), words, closeButton(remove));
   watchAttention(box, countdown);
-  place(isFailure).append(box);
+  regionFor(isFailure).append(box);
   makeRoom();
   countdown?.run();
   return remove;
@@ -59,26 +59,36 @@ function makeRoom() {
   }
 }
 
+/** There from the start: what comes into the page together with a polite region is not always read aloud. */
+const regions = document.getElementById("toasts") ?? makeCorner();
+
 /**
  * Two live regions, because only a failure may interrupt whoever listens.
  * @param {boolean} isFailure
  */
-function place(isFailure) {
-  const corner = document.getElementById("toasts") ?? makeCorner();
-  return /** @type {HTMLElement} */ (corner.querySelector(isFailure ? "[role=alert]" : "[role=status]"));
+function regionFor(isFailure) {
+  const role = isFailure ? "alert" : "status";
+  return regions.querySelector(`[role=${role}]`) ?? makeRegion(regions, role);
 }
 
 function makeCorner() {
   const corner = element("div", "toasts");
   corner.id = "toasts";
-  for (const role of ["status", "alert"]) {
-    const region = element("div", "toast-region");
-    region.setAttribute("role", role);
-    region.setAttribute("aria-atomic", "false");
-    corner.append(region);
-  }
+  makeRegion(corner, "status");
   document.body.append(corner);
   return corner;
+}
+
+/**
+ * @param {HTMLElement} corner
+ * @param {string} role
+ */
+function makeRegion(corner, role) {
+  const region = element("div", "toast-region");
+  region.setAttribute("role", role);
+  region.setAttribute("aria-atomic", "false");
+  corner.append(region);
+  return region;
 }
 
 /** @param {() => void} remove */

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page, Request, Response, expect
 
 from app.dashboard.changes import UNLISTED_TYPES
-from tests.beacon_process import Beacon
+from tests.beacon_process import Beacon, wait_for
 
 LIST_LENGTH = 50
 
@@ -136,15 +136,16 @@ class Tab:
 
     def wait_right(self, within_s: float = 15.0) -> None:
         """The list shows the newest changes of the log, each once, newest first."""
-        script = """(ids) => {
-            const rows = [...document.querySelectorAll("#changes > [data-id]")];
-            return JSON.stringify(rows.map((row) => Number(row.dataset.id))) === JSON.stringify(ids);
-        }"""
-        listed = listed_ids(self.beacon, self.user)
+
+        def look() -> bool:
+            return self.change_ids() == listed_ids(self.beacon, self.user)
+
         try:
-            self.page.wait_for_function(script, arg=listed, timeout=within_s * 1000)
-        except Exception as error:
-            raise AssertionError(f"the page lists {self.change_ids()} and the log {listed}") from error
+            wait_for(look, "the page to list what the log does", within_s, every_s=0.05)
+        except AssertionError as error:
+            raise AssertionError(
+                f"the page lists {self.change_ids()} and the log {listed_ids(self.beacon, self.user)}"
+            ) from error
 
     def tile(self, service: str) -> Locator:
         return self.page.locator(f"#tile-{service}")

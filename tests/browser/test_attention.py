@@ -1,12 +1,10 @@
 """The attention strip and the figures: they tell at once, and move nothing from under a hand."""
 
-from collections.abc import Iterator
-
 import pytest
 from playwright.sync_api import expect
 
 from tests.beacon_process import Beacon, wait_for
-from tests.browser.conftest import MakeBeacon, Visit
+from tests.browser.conftest import MakeBeacon, StartService, Visit
 from tests.browser.tab import Tab
 from tests.dashboard.test_weight import fill
 from tests.demo_process import DemoService
@@ -27,16 +25,23 @@ WATCH_TINT = """(state) => {
 
 
 @pytest.fixture
-def quiet(beacon: Beacon, service: DemoService) -> Iterator[DemoService]:
-    """Mail, verified before the test and after it."""
-    settle(beacon)
-    yield service
-    service.fault("none")
-    settle(beacon)
+def service(start_service: StartService) -> DemoService:
+    return start_service()
 
 
-def settle(beacon: Beacon) -> None:
+@pytest.fixture
+def beacon(start_beacon: MakeBeacon, service: DemoService) -> Beacon:
+    """Each test's own: a service that several of them made fall silent would flap, and say so only once."""
+    beacon = start_beacon(POLL_INTERVAL_S=1, FALLBACK_POLL_S=0.3)
+    beacon.watch("mail", service.url, "Mail")
+    return beacon
+
+
+@pytest.fixture
+def quiet(beacon: Beacon, service: DemoService) -> DemoService:
+    """Mail, verified before the test."""
     wait_for(lambda: state(beacon) == "verified", "Mail to be verified", within_s=20)
+    return service
 
 
 def state(beacon: Beacon) -> str:

@@ -73,6 +73,8 @@ def test_the_keyboard_reaches_every_link_button_and_field_and_shows_where_it_is(
 ) -> None:
     tab = visit(troubled, "bob", path, **(PHONE if phone else {}))
     tab.wait_state("connected")
+    if path == "/services/mail":
+        expect(tab.page.locator("#stuck-again")).to_be_visible()  # comes by itself, and would be one more to reach
     wanted = tab.page.evaluate(FOCUSABLE)
     assert len(wanted) > 5
     reached = []

@@ -13,7 +13,7 @@ from tests.beacon_process import Beacon
 from tests.browser.conftest import FALLBACK_POLL_S, Visit, end
 from tests.browser.tab import Tab
 from tests.demo_process import DemoService
-from tests.notifications.scene import in_minutes, notice, titles
+from tests.notifications.scene import notice, titles
 
 WITHIN_MS = 5_000
 # What is read aloud by itself: titles of notifications, messages, states; never how many there are.
@@ -54,13 +54,6 @@ def visit(visit: Visit) -> Visit:
     return open_tab
 
 
-def send_flash(beacon: Beacon, text: str, severity: str = "warning", minutes: float = 30) -> str:
-    body = {"severity": severity, "text": text, "expiresAt": in_minutes(minutes)}
-    sent = requests.post(f"{beacon.url}/api/flash", json=body, headers=beacon.bearer("bob", "command"), timeout=10)
-    assert sent.status_code == 201, sent.text
-    return str(sent.json()["id"])
-
-
 def clear(beacon: Beacon, *users: str) -> None:
     """Everything read: the module shares one server."""
     for user in users:
@@ -82,7 +75,7 @@ def test_a_message_is_on_every_streaming_screen_in_under_a_second(beacon: Beacon
     for tab in (alice, charlie):
         tab.page.evaluate(NOTE_FLASHES)
     sent = time.time()
-    flash_id = send_flash(beacon, "Deploy at three")
+    flash_id = beacon.say("Deploy at three")
     for tab in (alice, charlie):
         bar = tab.page.locator(f"#flash-{flash_id}")
         expect(bar).to_contain_text("Deploy at three", timeout=WITHIN_MS)
@@ -101,7 +94,7 @@ def test_a_message_is_on_every_streaming_screen_in_under_a_second(beacon: Beacon
 
 def test_a_message_goes_when_it_ends(beacon: Beacon, visit: Visit) -> None:
     tab = connected(visit(beacon, "alice"))
-    flash_id = send_flash(beacon, "Only a moment", "critical", minutes=1.5 / 60)
+    flash_id = beacon.say("Only a moment", "critical", minutes=1.5 / 60)
     bar = tab.page.locator(f"#flash-{flash_id}")
     expect(bar).to_be_visible(timeout=1_000)
     expect(bar).to_have_count(0, timeout=WITHIN_MS)
@@ -181,7 +174,7 @@ def test_a_failure_of_my_own_action_stays_and_interrupts(beacon: Beacon, visit: 
 
 def test_the_page_works_without_scripts(beacon: Beacon, visit: Visit) -> None:
     clear(beacon, "charlie")
-    flash_id = send_flash(beacon, "Also without scripts")
+    flash_id = beacon.say("Also without scripts")
     notice(beacon.app, "user:charlie", "plain:1", "Without scripts")
     tab = visit(beacon, "charlie", java_script_enabled=False)
     flash = tab.page.locator(f"#flash-{flash_id}")
@@ -221,7 +214,7 @@ def test_a_page_that_polls_shows_a_message_with_its_next_poll(beacon: Beacon, vi
     try:
         tab = visit(beacon, "alice")
         tab.wait_state("polling")
-        flash_id = send_flash(beacon, "For those who poll")
+        flash_id = beacon.say("For those who poll")
         expect(tab.page.locator(f"#flash-{flash_id}")).to_be_visible(timeout=1_000 * FALLBACK_POLL_S + 1_000)
     finally:
         beacon.set_rollout(100)

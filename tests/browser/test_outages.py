@@ -5,6 +5,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import expect
@@ -15,6 +16,7 @@ from tests.browser.fault_proxy import FaultProxy
 from tests.browser.tab import Tab
 from tests.demo_process import DemoService
 
+POLL = "/api/events/frames"
 AWAY = r"Failed to load resource"  # what Chromium itself says of every request that fails
 
 PROXIED = r"request to http://127\.0\.0\.1"
@@ -73,10 +75,10 @@ def test_a_server_that_stays_away_shows_as_offline_and_is_found_again(start_beac
     beacon.start()
     tab.wait_state("connected", within_s=15)
     tab.wait_right()
-    polls = tab.asked_for("/api/events/frames")
+    polls = tab.asked_for(POLL)
     tab.page.clock.run_for(5_000)
     tab.wait_change(publish(beacon, "after.restart", 1)[0])
-    assert tab.asked_for("/api/events/frames") == polls, "it polls beside its stream"
+    assert tab.asked_for(POLL) == polls, "it polls beside its stream"
     assert not tab.page.title().startswith("◌")
     assert not tab.was_reloaded
 
@@ -101,7 +103,9 @@ def test_a_restarted_server_is_back_on_the_stream_within_the_polling_interval_an
             expect(tab.badge).to_have_attribute("title", "The server cannot be reached; trying on.")
         else:
             expect(tab.badge).to_have_attribute("title", re.compile("cannot be had"))
-            beacon.kill()
+            # What is back before anybody asks was never away; an attempt at the stream may still fail meanwhile.
+            with tab.page.expect_event("requestfailed", lambda request: urlsplit(request.url).path == POLL):
+                beacon.kill()
         insert_by_hand(beacon, "while.down", 3)
         proxy.mode = "pass"
         beacon.start()
@@ -139,7 +143,7 @@ def test_without_a_network_the_page_is_offline_at_once_says_so_and_is_right_with
     tab.wait_state("connected")
     assert time.monotonic() - back < 1.5  # 0.5: this machine has other work too
     tab.wait_right()
-    assert not [url for url in tab.asked[asked:] if "/api/events/frames" in url], "the stream alone brings it all"
+    assert not [url for url in tab.asked[asked:] if POLL in url], "the stream alone brings it all"
 
 
 @pytest.mark.parametrize("streaming", [100, 0])

@@ -1,8 +1,5 @@
 """A pause holds the swaps of one tab, and nothing else."""
 
-from datetime import UTC, datetime, timedelta
-
-import requests
 from playwright.sync_api import expect
 
 from tests.beacon_process import Beacon, wait_for
@@ -48,11 +45,7 @@ def test_a_pause_stops_neither_ages_nor_an_operators_message(beacon: Beacon, vis
     tab = paused(beacon, visit)
     age = tab.page.evaluate(AGE)
     assert "ago" in age
-    ends = datetime.now(UTC) + timedelta(minutes=5)
-    message = {"text": "We restart at noon.", "severity": "warning", "expiresAt": ends.isoformat()}
-    headers = {**beacon.bearer("bob", "command"), "Content-Type": "application/json"}
-    answer = requests.post(f"{beacon.url}/api/flash", json=message, headers=headers, timeout=10)
-    assert answer.status_code < 300, answer.text
+    beacon.say("We restart at noon.")
     expect(tab.page.get_by_text("We restart at noon.")).to_be_visible()
     expect(tab.badge).to_have_text("Paused")
     wait_for(lambda: tab.page.evaluate(AGE) != age, "the age to go on")

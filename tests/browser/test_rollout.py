@@ -10,7 +10,7 @@ from tests.browser.conftest import FALLBACK_POLL_S, MakeBeacon, Visit
 from tests.browser.tab import Load
 from tests.demo_process import DemoService
 
-LOADS = 4
+LOADS = 2  # after one that warms the server up
 
 
 def test_without_the_flag_no_stream_is_requested_and_the_page_follows_by_polling(

@@ -28,6 +28,14 @@ def show(page: Page, severity: str, text: str) -> None:
     expect(page.locator(".toast", has_text=text)).to_be_visible()
 
 
+def test_the_polite_region_stands_before_the_first_toast(beacon: Beacon, visit: Visit) -> None:
+    """What comes into the page together with its live region is not always read aloud; an alert is."""
+    page = opened(beacon, visit).page
+    expect(page.locator("#toasts > [role=status]")).to_have_count(1)
+    expect(page.locator("#toasts > [role=status]")).to_be_empty()
+    expect(page.get_by_role("alert")).to_have_count(0)
+
+
 def test_information_leaves_after_six_seconds_and_a_failure_stays(beacon: Beacon, visit: Visit) -> None:
     page = opened(beacon, visit).page
     page.mouse.move(5, 5)

@@ -11,6 +11,8 @@ ANNOUNCED = "document.getElementById('banner').textContent.includes('Beacon was 
 STANDS = "window.marked === true"
 TAKEN = "window.marked !== true && document.readyState === 'complete'"
 
+PAUSE = "document.dispatchEvent(new CustomEvent('beacon:pause-toggle'))"
+
 
 def hide(chromium: PlainChromium, tab: PlainTab, front: PlainTab) -> None:
     front.show()
@@ -36,8 +38,9 @@ def announced(chromium: PlainChromium, beacon: Beacon, proxy: FaultProxy) -> tup
     [
         ("document.getElementById('q').value = 'half a wo'", "document.getElementById('q').value = ''"),
         ("document.getElementById('help').showModal()", "document.getElementById('help').close()"),
+        (PAUSE, PAUSE),
     ],
-    ids=["half-typed text", "open dialog"],
+    ids=["half-typed text", "open dialog", "pause"],
 )
 def test_what_is_half_done_keeps_the_old_build_until_it_is_cleared(
     beacon: Beacon, chromium: PlainChromium, write: str, clear: str
@@ -53,6 +56,20 @@ def test_what_is_half_done_keeps_the_old_build_until_it_is_cleared(
         hide(chromium, tab, front)
         tab.wait(TAKEN)
         tab.wait_state("connected")
+
+
+def test_a_build_is_not_taken_from_a_server_that_is_away(beacon: Beacon, chromium: PlainChromium) -> None:
+    with FaultProxy(beacon.port) as proxy:
+        tab, front = announced(chromium, beacon, proxy)
+        tab.run("dispatchEvent(new Event('offline'))")
+        tab.wait_state("offline")
+        hide(chromium, tab, front)
+        tab.show()
+        assert tab.run(STANDS)
+        tab.run("dispatchEvent(new Event('online'))")
+        tab.wait_state("connected")
+        hide(chromium, tab, front)
+        tab.wait(TAKEN)
 
 
 def test_a_build_that_is_announced_again_after_it_was_taken_is_not_taken_twice(

@@ -140,7 +140,9 @@ def test_lists_numbers_and_words_arrive_as_the_kind_wants_them(ada: Browser) -> 
         finished_visible_for_s="none",
     )
     assert sent.status_code == 303
-    assert ada.row("jobs").options_json == '{"queues":["mail","out"],"finished_visible_for_s":"none"}'
+    assert (
+        ada.row("jobs").options_json == '{"queues":["mail","out"],"finished_visible_for_s":"none","supervised":false}'
+    )
     assert "mail\nout</textarea>" in ada.get(f"{PAGE}/jobs")
 
 
@@ -204,7 +206,7 @@ def test_an_edit_changes_what_was_changed_and_keeps_the_password_or_removes_it(a
 
 def test_what_the_file_names_is_shown_and_cannot_be_changed(ada: Browser) -> None:
     with ada.app.app_context(), write() as session:
-        registry.sync_from_file(session, [parse_entry({"id": "filed", "url": URL})])
+        registration.sync_from_file(session, [parse_entry({"id": "filed", "url": URL})])
     text = ada.get(f"{PAGE}/filed")
     assert 'disabled aria-describedby="file-rules"' in text
     assert f"{PAGE}/filed/remove" not in ada.get()
@@ -227,7 +229,7 @@ def test_removing_names_what_is_forgotten_and_what_stays_and_then_does_it(ada: B
     assert ada.send(f"{PAGE}/mail/remove").status_code == 404
     with ada.app.app_context(), read() as session:
         kinds_of = list(session.scalars(sa.select(AuditRow.action_type).where(AuditRow.actor == "ada")))
-    assert kinds_of == ["service-remove"]
+    assert kinds_of == ["login", "service-remove"]
 
 
 def test_a_form_without_its_token_changes_nothing(ada: Browser) -> None:

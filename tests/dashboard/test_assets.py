@@ -1,3 +1,4 @@
+import json
 import re
 import subprocess
 import sys
@@ -88,6 +89,21 @@ def test_linked_modules_run_as_they_do_by_themselves(tmp_path: Path) -> None:
     assert done.stdout == "1 3 //\n"
 
 
+def test_what_the_modules_lose_is_comments_alone() -> None:
+    script = """
+        const { tokenize } = require("espree");
+        const language = { ecmaVersion: "latest", sourceType: "module" };
+        const tokens = (text) => tokenize(text, language).map(({ value }) => value);
+        const both = JSON.parse(require("node:fs").readFileSync(0, "utf8"));
+        for (const [name, [whole, bare]] of Object.entries(both)) {
+          require("node:assert").deepEqual(tokens(bare), tokens(whole), name);
+        }"""
+    sources = {path.name: path.read_text() for path in (FOLDER / "js").glob("*.js")}
+    both = {name: [text, linking.bare(text)] for name, text in sources.items()}
+    subprocess.run([NODE, "-e", script], input=json.dumps(both), check=True, text=True, cwd=FOLDER.parent)
+    assert not [name for name, (_, bare) in both.items() if re.search(r"/\*|(?<!:)//(?! eslint)", bare)]
+
+
 @pytest.mark.parametrize(
     "text", ['import x from "./a.js";\n', "export default 1;\n", 'import { a } from "./main.js";\n']
 )
@@ -95,3 +111,15 @@ def test_what_cannot_be_linked_is_said(tmp_path: Path, text: str) -> None:
     (tmp_path / "main.js").write_text(text)
     with pytest.raises(ValueError, match=r"main\.js"):
         linking.script(tmp_path, "main")
+
+
+def test_comments_behind_statements_go_and_what_only_looks_like_one_stays(tmp_path: Path) -> None:
+    texts = ['const a = "x; // y"', "const b = `z, // ${1}`", "const c = 'u{ // v'", "const d = /; [/]{2}/"]
+    lines = [f"{text}; // why" for text in texts]
+    (tmp_path / "main.js").write_text("\n".join([*lines, "export const e = [a, b, c, d.source]; // all", ""]))
+    text = linking.script(tmp_path, "main")
+    assert "why" not in text
+    assert "all" not in text
+    plain = [NODE, "-e", f"{text}console.log(JSON.stringify($main.e))"]
+    told = subprocess.run(plain, capture_output=True, text=True, check=True)
+    assert json.loads(told.stdout) == ["x; // y", "z, // 1", "u{ // v", "; [/]{2}"]

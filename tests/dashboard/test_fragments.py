@@ -58,12 +58,19 @@ class TestFragments:
     def test_what_a_page_only_acts_on_is_no_fragment(self, type_: str) -> None:
         assert fragments.render(event(type_, {})) is None
 
+    def test_a_command_is_a_change_and_says_so_where_it_was_given(self) -> None:
+        data = {"commandId": "c.1", "service": "mail", "phase": "running", "logs": ["asked"], "actionType": "retry-job"}
+        text = fragments.render(event("command.status", data))
+        assert targets(text) == [("hx-partial", "#command-x-632e31"), ("hx-upsert", "#changes")]
+        assert text is not None
+        assert "retrying…" in text
+        assert "asked" in text
+
     @pytest.mark.parametrize(
         ("type_", "data", "words"),
         [
             ("test.broadcast", {"text": "hello", "n": 3}, "text hello · n 3"),
             ("job.failed", {"service": "mail", "jobId": "job_1", "queue": "out"}, "in queue out"),
-            ("command.status", {"commandId": "c", "service": "mail", "phase": "running", "logs": ["asked"]}, "asked"),
         ],
     )
     def test_every_other_event_is_a_change(self, type_: str, data: dict[str, Any], words: str) -> None:

@@ -152,6 +152,22 @@ test("Retry-After is obeyed by attempts and polls", () => {
   assert.equal(decide(model, { kind: "poll-failed", retryAfterMs: 9_000 }, MIDDLE).poll, 9_000);
 });
 
+test("whoever is told to wait for long polls meanwhile, and the first attempt after it counts as before", () => {
+  /** @type {Happening} */
+  const refused = { kind: "failed", reason: "refused", retryAfterMs: 600_000 };
+  const { model, open, poll } = after(START, refused);
+  assert.deepEqual([model.state, model.reason, model.failures, open, poll], ["polling", "refused", 1, 600_000, 0]);
+  assert.equal(decide(model, POLLED, MIDDLE).poll, 5_000);
+  assert.equal(decide(model, LOST, MIDDLE).model.state, "reconnecting");
+});
+
+test("the network's return opens at once, too, where a person has tried without it", () => {
+  const { model, open } = after(START, { kind: "no-network" }, { kind: "asked" }, LOST, { kind: "network" });
+  assert.deepEqual([model.state, model.failures, open], ["reconnecting", 0, 0]);
+  assert.equal(after(START, { kind: "failed", reason: "refused", retryAfterMs: 60_000 }, { kind: "network", barred: true }).open, undefined);
+  assert.equal(after(START, HELLO, { kind: "network" }).open, undefined);
+});
+
 test("the network's return opens at once with the failures forgotten", () => {
   const { model, open } = after(START, LOST, LOST, { kind: "no-network" }, { kind: "network" });
   assert.deepEqual([model.state, model.failures, open], ["reconnecting", 0, 0]);

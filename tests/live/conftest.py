@@ -17,6 +17,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.live)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _forked(forked_servers: None) -> None:
+    """How a server starts is tested by `make run`, in test_make_run.py."""
+
+
 @pytest.fixture(scope="module")
 def beacon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Beacon]:
     """One worker that the tests of a module share; they look only at what they published themselves."""

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from app.audit import chain
+from app.audit.verify import verify
 from app.clock import utc_now, utc_text
 from app.db import read, write
 from app.notifications import prune
@@ -37,7 +37,7 @@ class TestFlash:
         assert sent.json["id"] in told
         assert scene.titles(cast) == ["Message from bob"]
         with cast.app_context(), read() as session:
-            assert chain.verify(session).broken is None
+            assert verify().broken is None
             row = session.get(FlashRow, sent.json["id"])
             assert row is not None
             assert (row.actor, row.text, row.severity) == ("bob", "Deploy at three", "warning")

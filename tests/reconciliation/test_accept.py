@@ -7,8 +7,8 @@ import sqlalchemy as sa
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from app.audit import chain
 from app.audit.models import AuditRow
+from app.audit.verify import verify
 from app.db import read
 from app.reconciliation.models import OpenItem
 from tests.cast import ADA, ALICE, BOB, PIA, Person, csrf_token, headers_of, log_in
@@ -62,7 +62,7 @@ def test_who_accepted_and_why_is_kept_and_audited(lost: Flask) -> None:
         assert (entry.actor, entry.target, entry.outcome) == ("bob", SERVICE, "success")
         assert entry.before_state_json == '{"missing": ["a"]}'
         assert REASON in (entry.command_params_json or "")
-        assert chain.verify(session).broken is None
+        assert verify().broken is None
 
 
 def test_a_second_press_closes_nothing_and_tells_nobody(lost: Flask) -> None:

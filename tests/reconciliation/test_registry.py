@@ -6,7 +6,7 @@ import pytest
 from flask import Flask
 
 from app.db import read, write
-from app.reconciliation import queries, registry
+from app.reconciliation import queries, registration, registry
 from app.sources.base import SourceError
 from app.sources.entry import ServiceEntry, parse_entry
 from app.sources.palantir import PalantirSource
@@ -91,9 +91,9 @@ def test_what_is_not_watched_cannot_be_removed(desk: Desk, service_id: str) -> N
 
 
 def test_the_file_adds_changes_and_removes_its_own_and_leaves_others_alone(desk: Desk) -> None:
-    change(registry.sync_from_file, [entry("one"), entry("two")])
+    change(registration.sync_from_file, [entry("one"), entry("two")])
     assert ids() == [SERVICE, "one", "two"]
-    change(registry.sync_from_file, [entry("two", name="Zwei"), entry("three")])
+    change(registration.sync_from_file, [entry("two", name="Zwei"), entry("three")])
     with read() as session:
         assert {row.id: (row.name, row.origin) for row in registry.watched(session)} == {
             SERVICE: ("Mail", "admin"),

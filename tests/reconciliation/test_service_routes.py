@@ -8,12 +8,12 @@ import sqlalchemy as sa
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from app.audit import chain
 from app.audit.models import AuditRow
+from app.audit.verify import verify
 from app.clock import utc_now, utc_text
 from app.config import current_settings
 from app.db import read, write
-from app.reconciliation import registry
+from app.reconciliation import registration
 from app.reconciliation.models import Service, ServiceState
 from app.sources.base import ACTIONS, VIEWS, SourceError
 from app.sources.entry import parse_entry
@@ -53,7 +53,7 @@ def row_of(app: Flask, service_id: str) -> Service:
 
 def audited(app: Flask) -> list[tuple[str, str, str, Any, Any]]:
     with app.app_context(), read() as session:
-        assert chain.verify(session).broken is None
+        assert verify().broken is None
         rows = session.scalars(sa.select(AuditRow).where(AuditRow.action_type.like("service-%")).order_by(AuditRow.seq))
         return [
             (row.action_type, row.actor, row.target, *map(_read, (row.before_state_json, row.after_state_json)))
@@ -168,7 +168,7 @@ def test_a_taken_id_is_a_conflict_and_nothing_changes(api: Api) -> None:
 @pytest.mark.parametrize(("method", "body"), [("PATCH", {"name": "X"}), ("DELETE", None)])
 def test_what_the_file_names_is_changed_in_the_file_only(api: Api, method: str, body: Any) -> None:
     with api.app.app_context(), write() as session:
-        registry.sync_from_file(session, [parse_entry({"id": "filed", "url": URL})])
+        registration.sync_from_file(session, [parse_entry({"id": "filed", "url": URL})])
     answer = api.send(method, "/services/filed", body)
     assert (answer.status_code, answer.get_json()["reason"]) == (409, "file")
     assert "the file rules" in answer.get_json()["detail"]

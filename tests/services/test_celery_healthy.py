@@ -79,7 +79,7 @@ def run_healthy(celery_app: Flask, valkey: Valkey, polls: int, most_s: float, in
 
 
 def test_a_busy_healthy_celery_has_no_discrepancy(celery_app: Flask, valkey: Valkey) -> None:
-    run_healthy(celery_app, valkey, polls=40, most_s=120, interval_s=0.25)
+    run_healthy(celery_app, valkey, polls=24, most_s=120, interval_s=0.25)
 
 
 @pytest.mark.long

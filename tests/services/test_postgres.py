@@ -1,14 +1,18 @@
 """The rules that the database keeps, and the log over it, on a real PostgreSQL."""
 
+import json
 import threading
 import time
 from collections.abc import Iterator
 
 import psycopg
 import pytest
+import sqlalchemy as sa
 from flask import Flask
 
-from app.audit import chain
+from app.audit import chain, checkpoint, gather
+from app.audit.models import AuditRow
+from app.audit.verify import Expected, verify
 from app.config import Settings
 from app.db import read, write
 from app.eventlog import read as log
@@ -48,6 +52,16 @@ def streaming(app: Flask) -> Flask:
         "UPDATE command_audit SET actor = 'nobody'",
         "DELETE FROM command_audit",
         "TRUNCATE command_audit",
+        "INSERT INTO command_audit SELECT * FROM command_audit ON CONFLICT (id) DO UPDATE SET actor = 'nobody'",
+        "INSERT INTO command_audit SELECT * FROM command_audit ON CONFLICT (seq) DO UPDATE SET actor = 'nobody'",
+        (
+            "INSERT INTO command_audit (id, actor, action_type, target, outcome, seq, prev_hash, hash)"
+            " SELECT 'x', 'a', 'b', 'c', 'success', 9223372036854775807, hash, 'h' FROM command_audit LIMIT 1"
+        ),
+        (
+            "INSERT INTO command_audit (id, actor, action_type, target, outcome, seq, prev_hash, hash)"
+            " SELECT 'x', 'a', 'b', 'c', 'success', max(seq) + 1, 'made up', 'h' FROM command_audit"
+        ),
         "UPDATE discrepancy_event SET service = 'other'",
         "DELETE FROM discrepancy_event",
         "TRUNCATE discrepancy_event",
@@ -116,9 +130,91 @@ def test_the_audit_chain_holds_under_writers_at_once(app: Flask) -> None:
         writer.start()
     for writer in writers:
         writer.join(10)
-    with app.app_context(), read() as session:
-        found = chain.verify(session)
+    with app.app_context():
+        found = verify()
     assert (found.count, found.broken) == (8, None)
+
+
+def test_attempts_are_gathered_and_told_when_their_minute_is_over(app: Flask) -> None:
+    attempt = gather.Attempt("refused", "alice", "POST /x", "127.0.0.1", "viewer")
+
+    def note() -> None:
+        with app.app_context(), write() as session:
+            gather.note(session, attempt)
+
+    writers = [threading.Thread(target=note) for _ in range(6)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(10)
+    with app.app_context():
+        assert gather.tell("2999-01-01T00:00:00.000Z") in (1, 2)  # the minute may have turned
+        assert gather.tell("2999-01-01T00:00:00.000Z") == 0
+        assert verify().broken is None
+        with read() as session:
+            told = session.scalars(sa.select(AuditRow.command_params_json)).all()
+    times = [json.loads(text or "{}").get("again", 1) for text in told]
+    assert sum(times) == len(writers)
+
+
+def test_noting_and_telling_do_not_wait_for_each_other(app: Flask, outsider: psycopg.Connection) -> None:
+    """What `note` does, stopped halfway, while another worker tells what was gathered."""
+    row = "('refused', 'alice', 'POST /x', '127.0.0.1', '2020-01-01T00:00', 3)"
+    outsider.execute(f"INSERT INTO audit_gathered VALUES {row}".encode())
+    told: list[int] = []
+
+    def tell() -> None:
+        with app.app_context():
+            told.append(gather.tell())
+
+    teller = threading.Thread(target=tell)
+    with outsider.transaction():
+        outsider.execute("SELECT pg_advisory_xact_lock(4207001)")
+        teller.start()
+        wait_for(lambda: _is_waiting(app), "the teller to wait for the lock of the chain")
+        outsider.execute("SET LOCAL lock_timeout = 500")
+        outsider.execute("UPDATE audit_gathered SET count = count + 1")
+    teller.join(10)
+    assert told == [1]
+
+
+def test_old_entries_of_the_audit_go_only_under_a_checkpoint(app: Flask, outsider: psycopg.Connection) -> None:
+    with app.app_context():
+        for n in range(4):
+            with write() as session:
+                chain.record(session, chain.Entry("test", "try", f"ü-{n}", params={"n": None, "path": "a\\b"}))
+        before = verify()
+        assert (before.count, before.broken) == (4, None)
+        made = checkpoint.seal_before("2999-01-01", "test")
+        for statement in (
+            "DELETE FROM command_audit",
+            "INSERT INTO audit_checkpoint VALUES (4, 3, 'x')",
+            "UPDATE audit_checkpoint SET through_seq = 5",
+            "DELETE FROM audit_checkpoint",
+            "TRUNCATE audit_checkpoint",
+        ):
+            with pytest.raises(psycopg.errors.RaiseException):
+                outsider.execute(statement.encode())
+        assert checkpoint.sweep() == 4
+        found = verify(expected=Expected(before.head, 4))
+        assert (found.count, found.since, found.broken, made.through_hash) == (1, 4, None, before.head)
+        with pytest.raises(psycopg.errors.RaiseException):
+            outsider.execute(
+                "INSERT INTO command_audit (id, actor, action_type, target, outcome, seq, prev_hash, hash)"
+                " VALUES ('x', 'a', 'b', 'c', 'success', 2, 'p', 'h')"
+            )
+
+
+def test_pages_of_the_audit_are_read_on_postgresql_too(app: Flask) -> None:
+    join(app, ALICE)
+    headers = headers_of(app, ALICE, "read")
+    address = "/reconciliation/audit?limit=1"
+    first = app.test_client().get(address, headers=headers).get_json()
+    second = app.test_client().get(f"{address}&cursor={first['meta']['next']}", headers=headers).get_json()
+    assert [page["data"][0]["actionType"] for page in (first, second)] == ["token-create", "user-add"]
+    for query in ("q=ALICE", "actor=test&outcome=success", "sortBy=actor", "startDate=2001-01-01&endDate=2999-01-01"):
+        found = app.test_client().get(f"/reconciliation/audit?{query}", headers=headers).get_json()
+        assert len(found["data"]) == 2, query
 
 
 def test_a_server_that_crashes_leaves_streams_open_and_all_goes_on_when_it_is_back(

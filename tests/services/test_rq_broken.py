@@ -3,6 +3,7 @@
 Each within one interval and two seconds.
 """
 
+import itertools
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -18,16 +19,17 @@ from tests.services.rq_scene import Scene
 INTERVAL_S = 2.0
 WITHIN_S = INTERVAL_S + 2
 START_S = 30.0
+NUMBERS = itertools.count()
 
 
 class Watched:
-    """A Beacon that watches the scene as the service `jobs`."""
+    """A Beacon that watches the scene as the service `name`."""
 
-    def __init__(self, beacon: Beacon, scene: Scene) -> None:
-        self.beacon, self.scene = beacon, scene
+    def __init__(self, beacon: Beacon, scene: Scene, name: str) -> None:
+        self.beacon, self.scene, self.name = beacon, scene, name
 
     def told(self) -> dict[str, Any]:
-        rows = self.beacon.sql("SELECT payload_json FROM service_state WHERE service_id = 'jobs'")
+        rows = self.beacon.sql(f"SELECT payload_json FROM service_state WHERE service_id = '{self.name}'")
         payload: dict[str, Any] = json.loads(rows[0][0]) if rows and rows[0][0] else {}
         return payload
 
@@ -50,7 +52,7 @@ class Watched:
         """Has seen these jobs, so that it can miss them."""
 
         def seen() -> bool:
-            rows = self.beacon.sql("SELECT job_id FROM known_job WHERE service_id = 'jobs'")
+            rows = self.beacon.sql(f"SELECT job_id FROM known_job WHERE service_id = '{self.name}'")
             return set(job_ids) <= {str(row[0]) for row in rows}
 
         self._wait(seen, f"{job_ids} to be known", START_S)
@@ -64,21 +66,20 @@ class Watched:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Scene, Beacon]]:
-    with Scene() as scene:
-        beacon = Beacon(tmp_path_factory.mktemp("beacon"), POLL_INTERVAL_S=INTERVAL_S)
-        with beacon.app.app_context(), write() as session:
-            registry.add(session, id="jobs", name="Jobs", kind="rq", url=scene.valkey.url)
-        with beacon:
-            yield scene, beacon
+    with Scene() as scene, Beacon(tmp_path_factory.mktemp("beacon"), POLL_INTERVAL_S=INTERVAL_S) as beacon:
+        yield scene, beacon
 
 
 @pytest.fixture
-def watched(place: tuple[Scene, Beacon]) -> Iterator[Watched]:
-    """Verified when a test begins and when it ends."""
-    made = Watched(place[1], place[0])
+def watched(place: tuple[Scene, Beacon]) -> Watched:
+    """Verified when a test begins. A service of its own: one that is broken again and again flaps."""
+    scene, beacon = place
+    name = f"jobs{next(NUMBERS)}"
+    with beacon.app.app_context(), write() as session:
+        registry.add(session, id=name, name="Jobs", kind="rq", url=scene.valkey.url)
+    made = Watched(beacon, scene, name)
     made.verified(START_S)
-    yield made
-    made.verified(START_S)
+    return made
 
 
 def put(watched: Watched, *job_ids: str) -> None:

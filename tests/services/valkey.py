@@ -100,7 +100,7 @@ class Heard:
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
-        self._names: dict[str, str] = {}
+        self._names = {"lua:": "lua"}  # what scripts do
         self.commands: dict[str, dict[str, int]] = {}
         self._monitor = client.monitor()
         self._monitor.__enter__()

@@ -395,7 +395,7 @@ class TestWhereSeveralWorkersServeAndTheDatabaseTakesNoWrites:
             began = time.monotonic()
             for n in range(20):
                 worker.admit(f"user-{n}")
-            assert time.monotonic() - began < 2 * 0.3
+            assert time.monotonic() - began < 5 * 0.3  # not twenty times
 
     def test_those_who_wait_together_fail_together(self, hire: Hire, database: Path) -> None:
         worker = hire(workers=2)

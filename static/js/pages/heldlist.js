@@ -1,6 +1,6 @@
 // @ts-check
 import { Refetch } from "../refetch.js";
-import { reload } from "./reload.js";
+import { isPaused, reload } from "./reload.js";
 import { isReading, watchUse } from "../use.js";
 
 /**
@@ -35,7 +35,7 @@ export class HeldList {
       this.#forced = true;
       this.#refetch.now().then(() => scrollTo({ top: 0 })).catch(() => {});
     });
-    for (const name of ["scroll", "selectionchange", "focusout", "input"]) {
+    for (const name of ["scroll", "selectionchange", "focusout", "input", "beacon:connection"]) {
       document.addEventListener(name, () => setTimeout(() => this.#release()), { passive: true });
     }
   }
@@ -67,7 +67,7 @@ export class HeldList {
 
   #mustHold() {
     const shown = this.#kind.list(document);
-    return shown !== null && (this.#isLater() || isReading(shown));
+    return shown !== null && (isPaused() || this.#isLater() || isReading(shown));
   }
 
   #isLater() {

@@ -6,7 +6,7 @@ import { HeldList } from "./heldlist.js";
  * brings those to every page.
  */
 
-const JITTER_MS = 1_000;
+const JITTER_MS = 500; // with the answer, less than a second
 
 /** What the stream said last of each service. @type {Map<string, string>} */
 const said = new Map();

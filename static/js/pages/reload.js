@@ -11,3 +11,6 @@ export function reload(before, wants) {
     document.dispatchEvent(new CustomEvent("beacon:reload", { detail: { before, wants, resolve, reject } }));
   });
 }
+
+/** Whether its reader holds what this page shows. */
+export const isPaused = () => document.documentElement.hasAttribute("data-paused");

@@ -1,5 +1,5 @@
 // @ts-check
-import { reload } from "./reload.js";
+import { isPaused, reload } from "./reload.js";
 
 /**
  * The page of one service: its own script, for what no event tells of. A minute of checks that is over, workers that were
@@ -10,6 +10,6 @@ const EVERY_MS = 60_000;
 const REGIONS = new Set(["facts", "bound", "history", "workers"]);
 
 setInterval(() => {
-  if (document.hidden || document.documentElement.dataset.connection === "paused") return;
+  if (document.hidden || isPaused()) return;
   reload(() => {}, (region) => REGIONS.has(region)).catch(() => {}); // the connection says what is wrong
 }, EVERY_MS);

@@ -1,0 +1,78 @@
+"""Where the reading of the chain begins: at its first entry, or behind what a checkpoint of the chain let go.
+
+The table of checkpoints is no proof: whoever could delete entries could write into it too. Each checkpoint must be
+met as an entry of the chain, and what it names must be what that entry seals.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from app.audit.chain import FIRST
+from app.audit.checkpoint import ACTION
+from app.audit.models import AuditRow, Checkpoint
+from app.audit.raw import Fetch
+
+
+@dataclass(slots=True)
+class Anchor:
+    """Entries through `since` have gone under the checkpoint `under`; the first that is left seals `hash`.
+
+    `named`: the hash that entries must have which a checkpoint covers and nobody deleted yet. `owed`: what the entries
+    must say that are checkpoints, until they are met.
+    """
+
+    since: int
+    hash: str
+    under: int
+    last: int
+    named: dict[int, str]
+    owed: dict[int, tuple[int, str]]
+
+    def unmet(self, fetch: Fetch, through: int, *, at_end: bool) -> str | None:
+        """What is wrong with a checkpoint, once the chain holds through the entry `through`."""
+        for seq in sorted(self.owed):
+            if seq > through and not at_end:
+                return None
+            wanted = self.owed.pop(seq)
+            found = fetch(sa.select(AuditRow.action_type, AuditRow.command_params_json).where(AuditRow.seq == seq))
+            if not any(action == ACTION and _says(params) == wanted for action, params in found):
+                return f"the checkpoint {seq} is not in the chain"
+        return None
+
+
+def find(fetch: Fetch, first: tuple[int, str] | None, read: int) -> Anchor | str:
+    """Where reading goes on whose next entry is `first` (its seq, what it seals) after the entry `read`; or why not."""
+    named = sa.select(Checkpoint.seq, Checkpoint.through_seq, Checkpoint.through_hash).order_by(Checkpoint.seq)
+    checkpoints = fetch(named)
+    [(oldest, last)] = fetch(sa.select(sa.func.min(AuditRow.seq), sa.func.max(AuditRow.seq)))
+    if oldest is not None and oldest < 1:
+        return f"seq {oldest} is in front of the first entry"
+    if first is None:
+        return "the checkpoints name entries, and there is none" if checkpoints else _made([], 0, FIRST, 0, last or 0)
+    seq, prev_hash = first
+    if seq == read + 1 or seq != oldest:
+        # Nothing is gone, or it is from between others: the reading itself names that.
+        return _made(checkpoints, read, FIRST, 0, last)
+    covering = [one for one in checkpoints if one[1] >= seq - 1 and one[0] >= seq]
+    if not covering:
+        return f"seq {seq} is the first entry and no checkpoint covers those before it"
+    if any(through == seq - 1 and hash_ != prev_hash for _, through, hash_ in covering):
+        return f"seq {seq} does not seal what its checkpoint names"
+    return _made(checkpoints, seq - 1, prev_hash, covering[0][0], last)
+
+
+def _made(checkpoints: list[tuple[Any, ...]], since: int, hash_: str, under: int, last: int) -> Anchor:
+    named = {through: sealed for _, through, sealed in checkpoints}
+    owed = {seq: (through, sealed) for seq, through, sealed in checkpoints if seq > since}
+    return Anchor(since, hash_, under, last, named, owed)
+
+
+def _says(params: Any) -> tuple[Any, Any] | None:
+    try:
+        said = json.loads(params)
+    except (TypeError, ValueError, RecursionError):
+        return None
+    return (said.get("throughSeq"), said.get("throughHash")) if isinstance(said, dict) else None

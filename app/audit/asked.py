@@ -1,0 +1,139 @@
+"""The audit as an address asks for it: `?actor=bob&outcome=failure&startDate=2026-11-21&q=mail`."""
+
+import json
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Annotated, Literal, Self
+from urllib.parse import urlencode
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from app.clock import parse_utc, utc_text
+
+MAX_LIMIT = 500
+MAX_PAGE = 1_000_000
+Outcome = Literal["success", "failure", "timeout"]
+SortBy = Literal["timestamp", "seq", "actor", "actionType", "target", "outcome"]
+FILTERS = ("actionType", "target", "actor", "outcome", "commandId", "startDate", "endDate", "q")
+_USUAL = {"sortBy": "timestamp", "sortOrder": "desc", "limit": "50"}
+
+
+def _start(text: object) -> str | None:
+    return _moment(text, timedelta(0))
+
+
+def _end(text: object) -> str | None:
+    """A day without a time means the whole of it."""
+    return _moment(text, timedelta(days=1))
+
+
+def _moment(text: object, day: timedelta) -> str | None:
+    if text in (None, ""):
+        return None
+    try:
+        if len(str(text)) == len("2026-11-21"):
+            return utc_text(datetime.combine(date.fromisoformat(str(text)), time(tzinfo=UTC)) + day)
+        # A plus sign that was not escaped arrives as a blank.
+        return utc_text(parse_utc(str(text).replace(" ", "+")))
+    except (ValueError, OverflowError) as error:
+        raise ValueError("expected a day or a moment, like 2026-11-21 or 2026-11-21T12:00:00Z") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place between two entries: behind (or, read backwards, before) the one with this key."""
+
+    key: tuple[str | int, ...]
+    backwards: bool = False
+
+    def text(self) -> str:
+        plain = json.dumps([self.backwards, *self.key], separators=(",", ":"))
+        return urlsafe_b64encode(plain.encode()).decode().rstrip("=")
+
+    @classmethod
+    def of(cls, text: object) -> Self | None:
+        if text in (None, ""):
+            return None
+        try:
+            backwards, *key = json.loads(urlsafe_b64decode(str(text) + "=" * (-len(str(text)) % 4)))
+            *words, seq = key
+            sound = isinstance(backwards, bool) and type(seq) is int and abs(seq) < 2**62 and len(words) <= 1
+            if not sound or not all(isinstance(word, str) for word in words):
+                raise ValueError
+            for word in words:
+                _sayable(word)
+        except (ValueError, TypeError, RecursionError) as error:
+            raise ValueError("expected meta.next or meta.previous of an earlier answer") from error
+        return cls(tuple(key), backwards)
+
+
+def _sayable(text: object) -> object:
+    """No column holds a NUL or half a surrogate pair, and a database would not take it as a question."""
+    if isinstance(text, str) and ("\0" in text or text != text.encode("utf-8", "replace").decode()):
+        raise ValueError("expected text without control characters")
+    return text or None
+
+
+Text = Annotated[str | None, BeforeValidator(_sayable), Field(max_length=1_000)]
+
+
+class AuditQuery(BaseModel):
+    """What is asked. Unknown parameters are nobody's mistake here, and ignored."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, arbitrary_types_allowed=True)
+
+    page: int = Field(1, ge=1, le=MAX_PAGE)
+    limit: int = Field(50, ge=1, le=MAX_LIMIT)
+    sort_by: SortBy = Field("timestamp", alias="sortBy")
+    sort_order: Literal["asc", "desc"] = Field("desc", alias="sortOrder")
+    action_type: Text = Field(None, alias="actionType")
+    target: Text = None
+    actor: Text = None
+    command_id: Text = Field(None, alias="commandId")
+    outcome: Outcome | None = None
+    start: Annotated[str | None, BeforeValidator(_start)] = Field(None, alias="startDate")
+    end: Annotated[str | None, BeforeValidator(_end)] = Field(None, alias="endDate")
+    q: Annotated[str | None, BeforeValidator(_sayable), Field(max_length=200)] = None
+    place: Annotated[Place | None, BeforeValidator(Place.of)] = Field(None, alias="cursor")
+
+    @property
+    def sorts_by_time(self) -> bool:
+        """A search reads in the order of time, whatever else was asked."""
+        return self.sort_by in ("timestamp", "seq") or self.q is not None
+
+    @property
+    def descending(self) -> bool:
+        return self.sort_order == "desc"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A query as it was typed: what of it is understood, and in sentences what is not."""
+
+    given: Mapping[str, str]
+    query: AuditQuery
+    errors: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, typed: Mapping[str, str]) -> Self:
+        given = {name: value.strip() for name, value in typed.items() if value.strip()}
+        try:
+            return cls(given, AuditQuery.model_validate(given))
+        except ValidationError as error:
+            wrong = {str(item["loc"][0]): item["msg"].removeprefix("Value error, ") for item in error.errors()}
+        rest = {name: value for name, value in given.items() if name not in wrong}
+        errors = tuple(f"“{name}”: {why}." for name, why in wrong.items())
+        return cls(given, AuditQuery.model_validate(rest), errors)
+
+    @property
+    def is_filtered(self) -> bool:
+        return any(name in self.given for name in FILTERS)
+
+    def to(self, path: str = "/audit", **changed: str | None) -> str:
+        """The same view, with what is `changed`; from its first page on unless a cursor is given."""
+        kept = {name: value for name, value in self.given.items() if name in (*FILTERS, *_USUAL, "refresh")}
+        pairs = {**kept, **changed}
+        query = urlencode({name: value for name, value in pairs.items() if value and _USUAL.get(name) != value})
+        return f"{path}?{query}" if query else path

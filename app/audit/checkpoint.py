@@ -1,0 +1,102 @@
+"""Retention: an entry of the chain says what may go, and only then do the database's triggers let it."""
+
+import contextlib
+import logging
+import time
+from datetime import timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from app.audit import chain
+from app.audit.models import AuditRow, Checkpoint
+from app.clock import utc_now, utc_text
+from app.db import read, write
+
+log = logging.getLogger(__name__)
+
+ACTION = "audit-checkpoint"
+# A worker deletes on its event loop, 2 ms for so many; a program that serves nobody takes more at a time.
+STEP = 50
+STEP_ALONE = 500
+PAUSE_S = 0.01
+# The oldest entry is kept so much longer: otherwise every look of the maintenance would seal a checkpoint of its own.
+SLACK = timedelta(days=1)
+
+
+class NothingToGo(ValueError):
+    """No entry is older than that, or none behind it would be left."""
+
+
+def keep(retention_days: float, by: str) -> int:
+    """Let go of what is older, where it is worth a checkpoint; how many went. Safe to run on every worker."""
+    cutoff = utc_now() - timedelta(days=retention_days)
+    worth = utc_text(cutoff - SLACK)
+    with read() as session:
+        is_worth_it = _is_worth_it(session, worth)
+    if is_worth_it:
+        # Another worker may have come first: it looks again under the lock of the chain.
+        with contextlib.suppress(NothingToGo):
+            seal_before(utc_text(cutoff), by, worth)
+    return sweep()
+
+
+def _is_worth_it(session: Session, worth: str) -> bool:
+    covered = sa.select(sa.func.coalesce(sa.func.max(Checkpoint.through_seq), 0)).scalar_subquery()
+    left = sa.select(AuditRow.timestamp).where(AuditRow.seq > covered).order_by(AuditRow.seq).limit(1)
+    oldest = session.scalar(left)
+    return oldest is not None and oldest < worth
+
+
+def seal_before(moment: str, by: str, worth: str | None = None) -> Checkpoint:
+    """Write the checkpoint of all entries before `moment`; with `worth`, only if one before that is not covered yet.
+
+    Raises `NothingToGo`.
+    """
+    with write() as session:
+        chain.lock(session)
+        before = sa.select(AuditRow.seq, AuditRow.hash).where(AuditRow.timestamp < moment)
+        through = session.execute(
+            before.order_by(AuditRow.timestamp.desc(), AuditRow.seq.desc()).limit(1)
+        ).one_or_none()
+        first = session.scalar(sa.select(sa.func.min(AuditRow.seq)))
+        if through is None or first is None or (worth is not None and not _is_worth_it(session, worth)):
+            raise NothingToGo(f"no entry of the audit is older than {moment}")
+        covered = {"throughSeq": through.seq, "throughHash": through.hash, "entries": through.seq - first + 1}
+        key = chain.record(session, chain.Entry(by, ACTION, "audit", params=covered))
+        row = session.get(AuditRow, key)
+        assert row is not None  # noqa: S101 -- it was written just now
+        made = Checkpoint(seq=row.seq, through_seq=through.seq, through_hash=through.hash)
+        session.add(made)
+        session.flush()
+    log_head()
+    return made
+
+
+def sweep(at_once: int | None = None) -> int:
+    """Delete what a checkpoint covers, oldest first and in small steps; goes on where an earlier sweep was cut off."""
+    gone = 0
+    while step := _step(at_once or STEP):
+        gone += step
+        time.sleep(PAUSE_S)
+    return gone
+
+
+def log_head() -> None:
+    """The head into the log, which is kept elsewhere: whoever removes the tail of the chain cannot remove that."""
+    with read() as session:
+        head = chain.head(session)
+    if head.seq:
+        log.info("audit head seq=%s hash=%s", head.seq, head.hash)
+
+
+def _step(at_once: int) -> int:
+    with read() as session:
+        through = session.scalar(sa.select(sa.func.max(Checkpoint.through_seq)))
+        oldest = session.scalar(sa.select(sa.func.min(AuditRow.seq)))
+    if through is None or oldest is None or oldest > through:
+        return 0
+    with write() as session:
+        last = min(through, oldest + at_once - 1)
+        deleted = session.execute(sa.delete(AuditRow).where(AuditRow.seq <= last))
+        return int(deleted.rowcount)  # type: ignore[attr-defined]  # a DELETE's result is a CursorResult

@@ -1,0 +1,153 @@
+"""What can be tried again and again: the first of a minute is an entry at once, the others are one when it is over.
+
+So a stranger at the login, or a program that is refused all day, adds two entries a minute and not thousands.
+"""
+
+import ipaddress
+import logging
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from app.audit import chain, redact
+from app.audit.models import Gathered
+from app.clock import utc_text
+from app.db import DatabaseUnavailable, read, write
+
+log = logging.getLogger(__name__)
+
+# In one minute, of one kind: from then on they are counted together.
+GROUPS = 60
+OTHERS = "(others)"
+# So often this process writes of one and the same; between two writes it only counts.
+EVERY_S = 1.0
+MAX_KNOWN = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """Who tried what on what, and from where; all of them are short."""
+
+    action_type: str
+    actor: str
+    target: str
+    origin: str
+    role: str | None = None
+
+
+def network(address: str) -> str:
+    """Whoever has one address of version 6 has the 2⁶⁴ around it too: they count as one."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return address[:64]
+    if not isinstance(found, ipaddress.IPv6Address):
+        return str(found)
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return str(ipaddress.ip_network((found, 64), strict=False))
+
+
+def note(session: Session, attempt: Attempt, times: int = 1, full: chain.Entry | None = None) -> None:
+    """Inside `db.write()`: the first of its minute becomes an entry, `full` where that tells more, the others count."""
+    chain.lock(session)  # one writer of both
+    minute = utc_text()[:16]
+    row = session.get(Gathered, (*_key(attempt), minute))
+    if row is None and _groups(session, attempt.action_type, minute) >= GROUPS:
+        attempt, full = Attempt(attempt.action_type, OTHERS, OTHERS, OTHERS), None
+        row = session.get(Gathered, (*_key(attempt), minute))
+    if row is not None:
+        row.count += times
+        return
+    values = dict(zip(("action_type", "actor", "target", "origin"), _key(attempt), strict=True))
+    session.add(Gathered(**values, minute=minute, count=times - 1))
+    chain.record(session, full or _entry(attempt))
+
+
+def tell(now: str | None = None) -> int:
+    """One entry for what came again in each minute that is over; how many. Safe to run on every worker."""
+    minute = (now or utc_text())[:16]
+    over = sa.select(Gathered).where(Gathered.minute < minute).order_by(Gathered.minute).limit(GROUPS)
+    with read() as session:
+        if session.scalar(sa.select(sa.func.count()).select_from(over.subquery())) == 0:
+            return 0
+    told = 0
+    with write() as session:
+        chain.lock(session)  # before the rows, as `note` does: in the opposite order each would wait for the other
+        for row in session.scalars(over).all():
+            session.delete(row)
+            if row.count:
+                attempt = Attempt(row.action_type, row.actor, row.target, row.origin)
+                chain.record(session, _entry(attempt, {"again": row.count, "minute": f"{row.minute}Z"}))
+                told += 1
+    return told
+
+
+class Attempts:
+    """What this process was asked and refused: of one and the same it writes once a second, however often it comes."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._wrote: dict[Attempt, float] = {}
+        self._pending: Counter[Attempt] = Counter()
+
+    def note(self, attempt: Attempt) -> None:
+        now = time.monotonic()
+        with self._lock:
+            self._pending[attempt] += 1
+            if now - self._wrote.get(attempt, -EVERY_S) < EVERY_S:
+                return
+            if len(self._wrote) >= MAX_KNOWN:
+                self._wrote.clear()
+            self._wrote[attempt] = now
+        self._write(attempt)
+
+    def flush(self) -> None:
+        """What only was counted; then the minutes that are over."""
+        self.write_pending()
+        tell()
+
+    def write_pending(self) -> None:
+        """What only was counted. Where the database takes none, the rest waits for the next turn."""
+        with self._lock:
+            waiting = list(self._pending)
+        for attempt in waiting:
+            if not self._write(attempt):
+                return
+
+    def _write(self, attempt: Attempt) -> bool:
+        """Whether it is written. If not, the flush tries again: who was refused hears that, not a 503."""
+        with self._lock:
+            times = self._pending.pop(attempt, 0)
+        if not times:
+            return True
+        try:
+            with write() as session:
+                note(session, attempt, times)
+        except (DatabaseUnavailable, SQLAlchemyError) as error:
+            log.warning("a refusal waits to be recorded: %s", type(error).__name__)
+            with self._lock:
+                self._pending[attempt] += times
+            return False
+        return True
+
+
+def _key(attempt: Attempt) -> tuple[str, str, str, str]:
+    return attempt.action_type, redact.text(attempt.actor), redact.text(attempt.target), redact.text(attempt.origin)
+
+
+def _entry(attempt: Attempt, params: dict[str, Any] | None = None) -> chain.Entry:
+    action, actor, target, origin = _key(attempt)
+    told = {**({"role": attempt.role} if attempt.role else {}), **(params or {})}
+    return chain.Entry(actor, action, target, "failure", params=told or None, origin=origin)
+
+
+def _groups(session: Session, action_type: str, minute: str) -> int:
+    mine = sa.select(sa.func.count()).where(Gathered.action_type == action_type, Gathered.minute == minute)
+    return session.scalar(mine) or 0

@@ -1,0 +1,64 @@
+"""Secrets never enter the audit: whatever a caller hands over goes through here."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+HIDDEN = "(hidden)"
+MAX_DEPTH = 20
+_SECRET = re.compile(
+    r"password(?!_env)|passwd|passphrase|passcode|pass\d*$|(^|_)(pwd|jwt|t?otp|signature)s?\d*(_|$)"
+    r"|secret|credential|authorization|cookie|api_?key|private_?key|access_?key|bearer"
+    r"|(^|_)(token|auth|dsn)\d*$|token_?(value|text|hash)|session_?id$",
+    re.IGNORECASE,
+)
+# A password within an address, which a port with a path behind it is not; an @ or a slash within one is part of it.
+_IN_ADDRESS = re.compile(r"(?<=://)([^/\s:@\[]*):(?!\d{1,5}(?:[/?#\s]|$))(?:[^/\s]+|\S{1,200})@")
+# A token of Beacon's own wherever it stands, what is sent with a request, and what is assigned to a telling name.
+_OWN_TOKEN = re.compile(r"\bbc[nw]_[A-Za-z0-9_.-]{15,}[A-Za-z0-9_-]")
+_HEADER = re.compile(r"\b(authorization:\s*(?:[a-z]+\s+)?|bearer\s+)(?!\(hidden\))\S+", re.IGNORECASE)
+_ASSIGNED = re.compile(
+    r"((?:token|passw(?:or)?d|pwd|passphrase|passcode|secret|signature|jwt|otp|(?:\b|_|-|api|access|private)key)=)"
+    r"(?:\"[^\"]{0,200}\"|'[^']{0,200}'|[^\s&]+)",
+    re.IGNORECASE,
+)
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+# What is said of a secret without telling it.
+_SAID = ("", "kept", HIDDEN)
+
+_PATTERNS = (
+    (_IN_ADDRESS, rf"\1:{HIDDEN}@"),
+    (_OWN_TOKEN, HIDDEN),
+    (_HEADER, rf"\1{HIDDEN}"),
+    (_ASSIGNED, rf"\1{HIDDEN}"),
+)
+
+
+def redact(value: Any, depth: int = 0) -> Any:
+    """`value` without secrets: by the name of a key, and by their looks within any text."""
+    if depth > MAX_DEPTH:
+        return HIDDEN
+    if isinstance(value, Mapping):
+        return {text(str(key)): _member(str(key), one, depth + 1) for key, one in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [redact(one, depth + 1) for one in value]
+    return text(value) if isinstance(value, str) else value
+
+
+def text(value: str) -> str:
+    """One text; also without what a database does not take: half a surrogate pair, and NUL."""
+    sound = value.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
+    for pattern, instead in _PATTERNS:
+        sound = pattern.sub(instead, sound)
+    return sound
+
+
+def _member(key: str, value: Any, depth: int) -> Any:
+    if not _SECRET.search(_CAMEL.sub("_", key).replace("-", "_")):
+        return redact(value, depth)
+    # The id of a token, or where a password comes from, is no secret.
+    if value is None or isinstance(value, bool) or (isinstance(value, int) and key == "token"):
+        return value
+    if isinstance(value, str) and (value in _SAID or value.startswith("from the environment variable ")):
+        return value
+    return HIDDEN

@@ -1,0 +1,178 @@
+"""Reads the whole chain: does each entry hold, does it seal the one before, is its tail still there.
+
+The database puts the sealed text together and hashlib hashes it, both in C: Python compares lists.
+"""
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import pairwise
+from operator import methodcaller
+from typing import Any
+
+from app.audit import anchor, raw, sealed_text
+from app.audit.chain import FIRST
+from app.db import db
+from app.offloop import breathe
+
+PAGE = 5_000
+PAGE_BYTES = 8_388_608
+# Of PostgreSQL, whose rows are taken apart on the event loop.
+PAGE_ON_LOOP = 500
+BYTES_ON_LOOP = 1_048_576
+_hex = methodcaller("hexdigest")
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """The outcome: how many entries hold, the last of them and its hash, the first that does not hold and why.
+
+    `since`: entries through this one have gone under a checkpoint. `untold`: why the chain, which holds by itself,
+    could not be held against the head that was expected.
+    """
+
+    count: int
+    head: str
+    broken: str | None = None
+    seq: int = 0
+    since: int = 0
+    untold: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """A head from an earlier export, which the chain must still pass through. Without `seq` it may lie anywhere."""
+
+    hash: str
+    seq: int | None = None
+
+
+Progress = Callable[[int, int], None]
+"""How many entries were read, of how many."""
+
+
+def verify(progress: Progress = lambda _done, _all: None, expected: Expected | None = None) -> Verified:
+    """`steps` to their end."""
+    reading = steps(expected)
+    while True:
+        try:
+            progress(*next(reading))
+        except StopIteration as end:
+            found: Verified = end.value
+            return found
+
+
+def steps(expected: Expected | None = None) -> Generator[tuple[int, int], None, Verified]:
+    """Read the chain from its start, or from its checkpoint, to its end or to the first entry that does not hold.
+
+    Page by page: each is one look, so that no writer's log grows behind a long one. What is appended meanwhile is
+    read too, and what a checkpoint lets go meanwhile is not missed. Needs an app context.
+    """
+    reading = _Reading(expected)
+    while True:
+        found, broken = raw.look(reading.page, waits=True)
+        if broken or not found:
+            return reading.outcome(broken)
+        yield reading.count, max(reading.last - reading.since, reading.count)
+        breathe()
+
+
+class _Reading:
+    """How far it has come, and what it must meet yet."""
+
+    def __init__(self, expected: Expected | None) -> None:
+        self._expected = expected
+        self._size, self._bytes = PAGE, PAGE_BYTES
+        if db.engine.dialect.name != "sqlite":
+            self._size, self._bytes = PAGE_ON_LOOP, BYTES_ON_LOOP
+        self._anchor: anchor.Anchor | None = None
+        self.count, self._seq, self._hash = 0, 0, FIRST
+        self.last = self.since = 0
+        self._is_met = _is(expected, 0, FIRST)
+
+    def page(self, fetch: raw.Fetch) -> tuple[int, str | None]:
+        """Take the next page in: how many entries it had, and what is wrong with the first that does not hold."""
+        rows = fetch(sealed_text.page(self._seq, self._size), raw.Budget(self._bytes, sealed_text.weight))
+        if self._anchor is None or (rows and rows[0][1] != self._seq + 1):
+            wrong = self._begin(fetch, rows)
+            if wrong:
+                return 0, wrong
+        broken = self._read(rows) if rows else None
+        if broken is None and self._anchor is not None:
+            broken = self._anchor.unmet(fetch, self._seq, at_end=not rows)
+        return len(rows), broken
+
+    def outcome(self, broken: str | None) -> Verified:
+        untold = None
+        if not broken and self._expected is not None and not self._is_met:
+            broken, untold = self._missing(self._expected)
+        return Verified(self.count, self._hash, broken, self._seq, self.since, untold)
+
+    def _begin(self, fetch: raw.Fetch, rows: raw.Rows) -> str | None:
+        """At the first page, and again where entries in front of the next one have gone since the page before."""
+        first = (rows[0][1], rows[0][2]) if rows else None
+        found = anchor.find(fetch, first, self._seq)
+        if isinstance(found, str):
+            return found
+        if self._anchor is None:
+            self.last = found.last
+        self._anchor = found
+        if found.since > self._seq:
+            self.since = self._seq = found.since
+            self._hash = found.hash
+            self._is_met = self._is_met or _is(self._expected, self._seq, self._hash)
+        return None
+
+    def _read(self, rows: raw.Rows) -> str | None:
+        keys, seqs, prevs, hashes, sound, texts = zip(*rows, strict=True)
+        sealed = list(map(_hex, map(sha256, texts)))
+        whole = (
+            seqs == tuple(range(self._seq + 1, self._seq + 1 + len(rows)))
+            and prevs == (self._hash, *hashes[:-1])
+            and list(hashes) == sealed
+            and all(sound)
+        )
+        good, why = len(rows), None
+        if not whole:
+            good, why = next(_wrong((self._seq, self._hash), seqs, prevs, hashes, sealed, sound))
+        named = self._anchor.named if self._anchor else {}
+        for seq in sorted(named.keys() & set(seqs[:good])):
+            if hashes[seq - self._seq - 1] != named[seq]:
+                good, why = seq - self._seq - 1, "not what a checkpoint names"
+                break
+        broken = None if why is None else f"entry {keys[good]} (seq {seqs[good]}): {why}"
+        if self._expected is not None and not self._is_met:
+            self._is_met = any(_is(self._expected, *one) for one in zip(seqs[:good], hashes, strict=False))
+        if good:
+            self.count, self._seq, self._hash = self.count + good, seqs[good - 1], hashes[good - 1]
+        return broken
+
+    def _missing(self, expected: Expected) -> tuple[str | None, str | None]:
+        """Of a head that was not met: what is broken, or why nobody can tell."""
+        tail = f"its tail, which ends at seq {self._seq}, was removed"
+        went = f"entries through {self.since} went under checkpoint {self._anchor.under if self._anchor else 0}"
+        if expected.seq is None:
+            if self.since:
+                return None, f"the head {expected.hash} is not in the chain: it is older than that ({went}), or {tail}"
+            return f"the head {expected.hash} is not in the chain: {tail}", None
+        if expected.seq < self.since:
+            return None, f"the head at seq {expected.seq} is too old to be held against this chain: {went}"
+        if self._seq >= expected.seq:
+            return f"seq {expected.seq} has another hash than {expected.hash}: the chain was made anew", None
+        return f"the head {expected.hash} at seq {expected.seq} is not in the chain: {tail}", None
+
+
+def _wrong(place: tuple[int, str], seqs: Any, prevs: Any, hashes: Any, sealed: Any, sound: Any) -> Any:
+    """Each entry behind `place` that does not hold, and why."""
+    before = [place, *zip(seqs, hashes, strict=True)]
+    for index, ((seq, hash_), _) in enumerate(pairwise(before)):
+        if seqs[index] != seq + 1:
+            yield index, f"expected seq {seq + 1}: an entry is missing before it"
+        elif prevs[index] != hash_:
+            yield index, "does not seal the entry before it"
+        elif sealed[index] != hashes[index] or not sound[index]:
+            yield index, "its content is not what was sealed"
+
+
+def _is(expected: Expected | None, seq: int, hash_: str) -> bool:
+    return expected is not None and hash_ == expected.hash and expected.seq in (None, seq)

@@ -1,0 +1,148 @@
+"""What the reader may do to a service, and why not; a command as fragments and pages show it."""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+from urllib.parse import quote
+
+from app.accounts.access import Actor
+from app.commands import telling
+from app.commands.models import CommandRow
+from app.dashboard.contexts import dom_key, service_href
+from app.reconciliation import registry
+from app.reconciliation.models import Service
+
+VERBS = {"retry-job": "Retry", "delete-job": "Delete", "purge-queue": "Purge", "restart-service": "Restart"}
+_DOING = {"retry-job": "retrying", "delete-job": "deleting", "purge-queue": "purging", "restart-service": "restarting"}
+PHASES = {
+    "queued": "Queued",
+    "running": "Running",
+    "unknown": "Being settled",
+    "success": "Done",
+    "error": "Failed",
+    "timeout": "No answer",
+}
+# Where a job that is in one of these states can be retried; the others run, wait, or are done.
+RETRIED = frozenset({"failed", "failure", "error", "errored", "dead", "aborted", "stopped", "rejected", "timed_out"})
+
+
+@dataclass(frozen=True, slots=True)
+class Acting:
+    """`why_not` names what the reader cannot do here, each with the reason. `nonce` makes the ids of what is pressed on
+    this page without scripts: the same button of the same page is the same intent."""
+
+    service_id: str
+    name: str
+    why_not: Mapping[str, str]
+    nonce: str
+
+    @classmethod
+    def of(cls, who: Actor, service: Service) -> Self:
+        if who.has_role("operator"):
+            can = registry.capabilities_of(service)
+            why_not = {action: why for action in VERBS if (why := can.why_not(action))}  # type: ignore[arg-type]
+        else:
+            why_not = dict.fromkeys(VERBS, f"Commands need the role operator; you are {who.role}")
+        return cls(service.id, service.name, why_not, secrets.token_hex(8))
+
+    @property
+    def action(self) -> str:
+        """Where the forms go."""
+        return f"{service_href(self.service_id)}/commands"
+
+    @property
+    def reasons(self) -> list[tuple[str, str]]:
+        """`("Retry, Delete", "Commands need the role operator; …")`: each reason once."""
+        said: dict[str, list[str]] = {}
+        for action, why in self.why_not.items():
+            said.setdefault(why, []).append(VERBS[action])
+        return [(", ".join(verbs), why) for why, verbs in said.items()]
+
+
+def _line(logs: Sequence[str], failed: int) -> str:
+    """The newest line of a log; where something failed, the service's own reason before what was seen."""
+    said = [line for line in logs[-2 if failed else -1 :] if not line.startswith("asking ")]
+    return " · ".join(said)
+
+
+@dataclass(frozen=True, slots=True)
+class CommandView:
+    """A command as it is now; the same for everyone, whether rendered or pushed. `line`: what was said of it last."""
+
+    id: str
+    phase: str
+    action: str
+    service: str
+    target: str
+    actor: str
+    verified: bool | None
+    total: int
+    done: int
+    failed: int
+    line: str
+
+    @classmethod
+    def of(cls, row: CommandRow) -> Self:
+        about = (row.id, row.phase, row.action, row.service_id, row.target, row.actor)
+        line = _line(telling.logs_of(row), row.failed)
+        return cls(*about, row.verified, row.total, row.done, row.failed, line)
+
+    @classmethod
+    def from_payload(cls, data: Mapping[str, Any]) -> Self:
+        progress = data.get("progress") or {}
+        return cls(
+            data["commandId"],
+            data["phase"],
+            data.get("actionType") or "",
+            data["service"],
+            data.get("target") or "",
+            data.get("actor") or "",
+            data.get("verified"),
+            progress.get("total", 1),
+            progress.get("done", 0),
+            progress.get("failed", 0),
+            _line(data["logs"], progress.get("failed", 0)),
+        )
+
+    @property
+    def key(self) -> str:
+        return dom_key(self.id)
+
+    @property
+    def href(self) -> str:
+        return f"/commands/{quote(self.id, safe='', errors='replace')}"
+
+    @property
+    def state(self) -> str:
+        return "timeout" if self.phase == "unknown" else self.phase
+
+    @property
+    def icon(self) -> str:
+        return self.phase
+
+    @property
+    def word(self) -> str:
+        """`retrying…` until it has ended."""
+        if self.phase in ("queued", "running"):
+            return f"{_DOING.get(self.action, 'running')}…"
+        return PHASES[self.phase]
+
+    @property
+    def has_ended(self) -> bool:
+        return self.phase in ("success", "error", "timeout")
+
+    @property
+    def said(self) -> str:
+        """What was observed, once there is something; before that the word says all."""
+        return self.line if self.has_ended or self.phase == "unknown" else ""
+
+    @property
+    def words(self) -> str:
+        """`Retry job_1`"""
+        verb = VERBS.get(self.action, self.action)
+        return f"{verb} {self.target}".strip()
+
+    @property
+    def percent(self) -> int:
+        return 100 * (self.done + self.failed) // max(1, self.total)

@@ -1,0 +1,23 @@
+// @ts-check
+/** Which jobs are meant, in words: "these 7 selected" follows what is ticked, in whatever list stands there now. */
+
+export function watchScope() {
+  document.addEventListener("change", (event) => {
+    const box = event.target;
+    if (box instanceof HTMLInputElement && box.name === "jobIds") {
+      const selected = /** @type {HTMLInputElement | null} */ (box.form?.querySelector("input[name=scope][value=selected]") ?? null);
+      if (selected) selected.checked = true;
+    }
+    show();
+  });
+  document.addEventListener("beacon:regions", show);
+  show();
+}
+
+function show() {
+  const place = document.querySelector("[data-selected]");
+  if (!place) return;
+  const number = place.closest("form")?.querySelectorAll("input[name=jobIds]:checked").length ?? 0;
+  const words = number === 0 ? "those selected" : number === 1 ? "this 1 selected" : `these ${number} selected`;
+  if (place.textContent !== words) place.textContent = words;
+}

@@ -1,0 +1,51 @@
+"""Long reads of the audit hold up nobody else, and too many of them are refused."""
+
+import subprocess
+import sys
+
+from flask import Flask
+
+from app.config import Settings
+
+CODE = """
+from gevent import monkey
+monkey.patch_all()
+import os
+import sys
+from pathlib import Path
+import gevent
+from app import create_app, offloop
+from app.audit import raw
+from app.config import Settings
+from app.errors import Problem
+app = create_app(Settings(instance_dir=Path(sys.argv[1]), secret_key="reader"))
+answers, server = os.pipe()
+reading = []
+
+def search():
+    with app.app_context():
+        def slow(fetch):
+            reading.append(1)
+            return os.read(answers, 1)
+        return raw.look(slow)
+
+looks = [gevent.spawn(search) for _ in range(raw.MOST)]
+while len(reading) < raw.AT_ONCE:
+    gevent.sleep(0.001)
+assert offloop.call(divmod, 7, 2) == (3, 1)
+try:
+    search()
+    raise AssertionError("one too many was let in")
+except Problem as problem:
+    assert problem.status == 503 and problem.headers["Retry-After"]
+assert len(reading) == raw.AT_ONCE
+os.write(server, bytes(raw.MOST))
+gevent.joinall(looks, raise_error=True)
+assert len(reading) == raw.MOST
+with app.app_context():
+    assert raw.look(lambda fetch: 7) == 7
+"""
+
+
+def test_searches_that_take_long_hold_up_no_login_and_one_too_many_is_refused(app: Flask, settings: Settings) -> None:
+    subprocess.run([sys.executable, "-c", CODE, str(settings.instance_dir)], check=True, timeout=60)

@@ -1,0 +1,28 @@
+// @ts-check
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { describe, modeOf } from "../../static/js/reasons.js";
+
+/** @typedef {import("../../static/js/status.js").Status} Status */
+
+/** @type {Status} */
+const LIVE = {
+  state: "connected", reason: "live", failures: 0, since: 0, nextAttemptAt: null, errors: [], role: "alone", paused: false, broken: false,
+};
+
+test("a pause shows wherever something comes in", () => {
+  assert.equal(describe({ ...LIVE, paused: true }).word, "Paused");
+  assert.equal(describe({ ...LIVE, state: "polling", reason: "flag-off", paused: true }).word, "Polling, paused");
+  assert.equal(describe({ ...LIVE, state: "reconnecting", reason: "lost" }).word, "Reconnecting");
+});
+
+test("the mode says how often the server is asked, and never that it is where nobody asks", () => {
+  /** @param {Partial<Status>} status */
+  const mode = (status) => modeOf({ ...LIVE, ...status }, 5_000);
+  assert.equal(mode({ role: "leader" }), "Live stream, for all tabs of this browser");
+  assert.equal(mode({ state: "reconnecting", reason: "lost" }), "Asking once with each attempt");
+  assert.equal(mode({ state: "polling", reason: "exhausted", paused: true }), "Asking every 5 s; paused here");
+  assert.equal(mode({ state: "offline", reason: "exhausted" }), "Asking every 5 s");
+  assert.equal(mode({ state: "offline", reason: "no-network" }), "Asking nobody");
+  assert.equal(mode({ state: "offline", reason: "signed-out" }), "Asking nobody");
+});
