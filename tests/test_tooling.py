@@ -3,6 +3,8 @@
 import ast
 import json
 import re
+import shutil
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -14,6 +16,7 @@ from scripts import bootstrap, pytest_order
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = [bootstrap.RUNTIME_LOCK, bootstrap.DEV_LOCK, bootstrap.PEERS_LOCK]
+NPM_FOLDERS = [ROOT, bootstrap.UNLEASH_INPUTS]
 BOOTSTRAP_SOURCE = ROOT / "scripts" / "bootstrap.py"
 
 
@@ -49,12 +52,33 @@ def test_the_peers_of_the_benchmarks_share_the_versions_that_beacon_runs_on() ->
     assert {name: runtime[name] for name in shared} == {name: peers[name] for name in shared}
 
 
-def test_the_npm_lock_names_no_address_and_pins_what_the_manifest_pins() -> None:
-    lock = json.loads((ROOT / "package-lock.json").read_text())["packages"]
+@pytest.mark.parametrize("folder", NPM_FOLDERS, ids=lambda path: path.name)
+def test_an_npm_lock_names_no_address_and_pins_what_its_manifest_pins(folder: Path) -> None:
+    text = (folder / "package-lock.json").read_text()
+    lock = json.loads(text)["packages"]
     assert not [name for name, package in lock.items() if "resolved" in package]
-    assert all("integrity" in package for name, package in lock.items() if name)
-    wanted = json.loads((ROOT / "package.json").read_text())["devDependencies"]
+    assert not [address for address in re.findall(r"https?://[^\s\"]+", text) if "registry" in address]
+    inside = {name: package for name, package in lock.items() if name and not package.get("inBundle")}
+    assert all(package["integrity"].startswith("sha512-") for package in inside.values())
+    wanted = json.loads((folder / "package.json").read_text())["devDependencies"]
     assert wanted == {name: lock[f"node_modules/{name}"]["version"] for name in wanted}
+    assert "omit-lockfile-registry-resolved=true" in (folder / ".npmrc").read_text().splitlines()
+
+
+def test_make_lock_brings_every_lock_up_to_date(tmp_path: Path) -> None:
+    """The target itself, with tools that only say what they were to write."""
+    locks = [*LOCKS, *(folder / "package-lock.json" for folder in NPM_FOLDERS)]
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    script(tmp_path / ".cache/uv/bin/pip", "#!/bin/sh\n")
+    script(tmp_path / ".cache/uv/bin/uv", '#!/bin/sh\nfor last; do :; done; echo new > "$last"\n')
+    script(tmp_path / ".venv/bin/npm", "#!/bin/sh\necho new > package-lock.json\n")
+    for lock in locks:
+        (tmp_path / lock.relative_to(ROOT)).parent.mkdir(parents=True, exist_ok=True)
+    done = subprocess.run(
+        ["make", "lock", "PYTHON=true"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert [lock.name for lock in locks if not (tmp_path / lock.relative_to(ROOT)).exists()] == []
 
 
 def test_help_lists_every_target() -> None:
@@ -189,6 +213,11 @@ def pretend_peers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(bootstrap, "create_venv", lambda venv: venv.mkdir(exist_ok=True))
     monkeypatch.setattr(bootstrap, "install", lambda lock, venv: steps.append(lock.name))
     return steps
+
+
+def script(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    bootstrap.write_script(path, text)
 
 
 def project() -> dict:
