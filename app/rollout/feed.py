@@ -23,14 +23,19 @@ TIMEOUT_S = 2.0
 # From the question to the end of the answer, whatever comes in between.
 DEADLINE_S = 5.0
 MAX_BYTES = 8 * 1024 * 1024
-# While it lasts, a failure is told to the log so often and no more.
+# What is new is told to the log at once, but never more often than this: Unleash may come and go every second.
+BETWEEN_LOGS_S = 30.0
+# A failure that lasts is told again so often.
 REPEAT_LOG_S = 600.0
 
 
 class Feed:
-    """A part of a worker's live half. `on_news` gets every new text, again each second until it has taken it."""
+    """A part of a worker's live half. `on_news` gets every new text, again each second until it has taken it.
 
-    def __init__(self, url: str, token: str, on_news: Callable[[str], None]) -> None:
+    `logs`: not where somebody waits for the answer and is told.
+    """
+
+    def __init__(self, url: str, token: str, on_news: Callable[[str], None], *, logs: bool = True) -> None:
         self._url, self._on_news = f"{url}/api/client/features", on_news
         self._headers = {"Authorization": token, "UNLEASH-APPNAME": "beacon", "Accept": "application/json"}
         self._etag = ""
@@ -40,7 +45,7 @@ class Feed:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._failing_since: str | None = None
-        self._logged_at = 0.0
+        self._said = _Said(logs)
         self.failure: str | None = None
 
     @property
@@ -76,8 +81,8 @@ class Feed:
             self._failed("it cannot be reached")
         except (requests.RequestException, configuration.Unreadable, _Refusal) as error:
             self._failed(str(error))
-        except Exception:  # whatever came of the news (the database is away): it is asked for again
-            log.exception("what Unleash sent could not be kept; it is tried again in %s s", REFRESH_S)
+        except Exception as error:  # noqa: BLE001 -- whatever came of the news (the database is away)
+            self._answered("what it sent could not be kept and is asked for again", error)
         else:
             self._answered()
 
@@ -102,18 +107,32 @@ class Feed:
                     raise requests.Timeout
         return body.decode("utf-8", "replace"), response.headers.get("ETag", "")
 
-    def _answered(self) -> None:
-        if self._failing_since is not None:
-            log.warning("Unleash answers again")
+    def _answered(self, but: str = "", error: Exception | None = None) -> None:
         self._failing_since = self.failure = None
+        self._said.say(but, error)
 
     def _failed(self, why: str) -> None:
-        now = time.monotonic()
-        if self.failure != why or now - self._logged_at >= REPEAT_LOG_S:
-            log.warning("Unleash: %s; the last known flags apply", why)
-            self._logged_at = now
-        self.failure = why
         self._failing_since = self._failing_since or utc_text()
+        self.failure = why
+        self._said.say(f"{why}; what was known last applies")
+
+
+class _Said:
+    """What the log was told last; "" is that all is well, as it is taken to be at the start."""
+
+    def __init__(self, logs: bool) -> None:
+        self._logs = logs
+        self._words = ""
+        self._at = float("-inf")
+
+    def say(self, words: str, error: Exception | None = None) -> None:
+        now = time.monotonic()
+        is_new = words != self._words
+        if not (words or is_new) or now - self._at < (BETWEEN_LOGS_S if is_new else REPEAT_LOG_S):
+            return
+        if self._logs:
+            log.warning("Unleash: %s", words or "it answers again", exc_info=error)
+        self._words, self._at = words, now
 
 
 class _Refusal(Exception):

@@ -1,0 +1,178 @@
+"""What comes of each answer of an Unleash, sane or not: flags, a note, and a log that stays readable."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from app.rollout import feed as feed_module
+from app.rollout.feed import Feed
+from tests.beacon_process import free_port
+
+FLAGS = '{"version": 2, "features": [{"name": "enable_sse_streaming"}]}'
+Answer = Callable[[BaseHTTPRequestHandler], None]
+
+
+class Edge:
+    """An HTTP server that gives the answers of a test, the last one again and again."""
+
+    def __init__(self) -> None:
+        self.answers: list[Answer] = []
+        self.seen: list[dict[str, str]] = []
+        edge = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                edge.seen.append(dict(self.headers.items()))
+                (edge.answers.pop(0) if len(edge.answers) > 1 else edge.answers[0])(self)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def edge() -> Iterator[Edge]:
+    made = Edge()
+    yield made
+    made.close()
+
+
+def says(status: int, body: str = "", **headers: str) -> Answer:
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+            handler.send_header(name, value)
+        handler.end_headers()
+        handler.wfile.write(body.encode())
+
+    return answer
+
+
+def trickles(handler: BaseHTTPRequestHandler) -> None:
+    """Never silent for long, and never at an end."""
+    handler.send_response(200)
+    handler.end_headers()
+    try:
+        while True:
+            handler.wfile.write(b" " * 70_000)
+            time.sleep(0.01)
+    except OSError:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("answer", "failure"),
+    [
+        (says(500), "it answers 500"),
+        (says(302, Location="http://127.0.0.1:9/"), "it answers 302"),
+        (says(401), "it refuses UNLEASH_API_TOKEN (401)"),
+        (says(403), "it refuses UNLEASH_API_TOKEN (403)"),
+        (says(200, "<html>"), "the answer is no list of flags"),
+        (says(200, "[" * 100_000), "the answer is no list of flags"),
+        (says(200, '{"features": 3}'), "the answer is no list of flags"),
+        (says(200, FLAGS), None),
+    ],
+)
+def test_only_a_list_of_flags_is_taken_and_anything_else_is_named(
+    edge: Edge, answer: Answer, failure: str | None
+) -> None:
+    taken: list[str] = []
+    feed = Feed(edge.url, "a token", taken.append)
+    edge.answers = [answer]
+    feed.look()
+    assert feed.failure == failure
+    assert (feed.failing_since is None, len(taken)) == ((True, 1) if failure is None else (False, 0))
+    assert edge.seen[0]["Authorization"] == "a token"
+    feed.stop()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "failure"),
+    [
+        ("MAX_BYTES", 100_000, "its answer is longer than 100000 bytes"),
+        ("DEADLINE_S", 0.2, "it does not answer in time"),
+    ],
+)
+def test_an_answer_without_an_end_is_cut_off(
+    edge: Edge, monkeypatch: pytest.MonkeyPatch, name: str, value: float, failure: str
+) -> None:
+    monkeypatch.setattr(feed_module, "MAX_BYTES", 10**12)
+    monkeypatch.setattr(feed_module, name, value)
+    edge.answers = [trickles]
+    feed = Feed(edge.url, "", pytest.fail)
+    feed.look()
+    assert feed.failure == failure
+    feed.stop()
+
+
+def test_the_same_flags_are_taken_once_and_what_could_not_be_kept_comes_again(edge: Edge) -> None:
+    def fails_at_first(text: str) -> None:
+        tried.append(text)
+        if len(tried) == 1:
+            raise OSError("the database is away")
+
+    tried: list[str] = []
+    feed = Feed(edge.url, "", fails_at_first)
+    edge.answers = [says(200, FLAGS, ETag='"1"'), says(200, FLAGS, ETag='"1"'), says(304)]
+    for _ in range(3):
+        feed.look()
+    assert tried == [FLAGS, FLAGS]
+    assert [headers.get("If-None-Match") for headers in edge.seen] == [None, None, '"1"']
+    assert feed.failure is None
+    feed.stop()
+
+
+class TestLog:
+    """A thousand failures are a line; whoever reads it sees what is new."""
+
+    @pytest.fixture(autouse=True)
+    def _clock(self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+        """The seconds that pass between two lines are the test's."""
+        caplog.set_level(logging.INFO)
+        self.caplog, self.now = caplog, 1_000.0
+        said = type("Clock", (), {"monotonic": lambda _: self.now})()
+        monkeypatch.setattr(feed_module, "time", said)
+
+    def looks(self, feed: Feed, number: int, every_s: float = 1.0) -> list[str]:
+        """The new lines of all loggers."""
+        self.caplog.clear()
+        for _ in range(number):
+            feed.look()
+            self.now += every_s
+        return [record.getMessage() for record in self.caplog.records]
+
+    def test_an_unleash_that_is_away_for_an_hour_is_seven_lines(self) -> None:
+        feed = Feed(f"http://127.0.0.1:{free_port()}", "", pytest.fail)
+        lines = self.looks(feed, 360, every_s=10)
+        assert lines == ["Unleash: it cannot be reached; what was known last applies"] * 6
+        assert self.looks(feed, 1) == lines[:1]
+        feed.stop()
+
+    def test_one_that_comes_and_goes_is_two_lines_a_minute(self, edge: Edge) -> None:
+        feed = Feed(edge.url, "", lambda _: None)
+        edge.answers = [says(500), says(200, FLAGS)] * 60 + [says(200, FLAGS)]
+        assert len(self.looks(feed, 120)) <= 5
+        self.now += 30
+        assert self.looks(feed, 10) in ([], ["Unleash: it answers again"])
+        feed.stop()
+
+    def test_a_database_that_is_away_is_one_traceback(self, edge: Edge) -> None:
+        def fails(_: str) -> None:
+            raise OSError("the database is away")
+
+        edge.answers = [says(200, FLAGS)]
+        feed = Feed(edge.url, "", fails)
+        assert self.looks(feed, 100) == ["Unleash: what it sent could not be kept and is asked for again"]
+        assert self.caplog.text.count("Traceback") == 1
+        feed.stop()
