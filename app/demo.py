@@ -14,7 +14,7 @@ import click
 import requests
 import sqlalchemy as sa
 
-from app import ROOT, create_app, setup
+from app import ROOT, create_app, doctor, setup
 from app.accounts import people
 from app.accounts.models import User
 from app.config import Settings
@@ -24,6 +24,7 @@ from app.reconciliation import registration, registry
 from app.rollout import store
 from app.rollout.flags import Flag
 from app.rollout.models import FlagRow
+from app.rollout.provider import provider
 
 GUNICORN_CONF = ROOT / "gunicorn.conf.py"
 READY_S = 20.0
@@ -50,7 +51,9 @@ def run(settings: Settings) -> int:
             logins = _prepare(settings.instance_dir, url)
         children.append(_start_web(settings))
         _wait_ready(settings, children)
-        _print_addresses(settings, url, logins)
+        with app.app_context():
+            _, flags = doctor.flag_source(app)
+        _print_addresses(settings, url, flags, logins)
         while all(child.poll() is None for child in children):
             time.sleep(0.2)
         raise CannotStart(_who_ended(children))
@@ -83,7 +86,10 @@ def _start_service(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
 
 
 def _prepare(folder: Path, url: str) -> dict[str, str]:
-    """The service registered under its present address, one login a role, streaming on unless somebody set it."""
+    """The service registered under its present address, one login a role, streaming on unless somebody set it.
+
+    In a real Unleash nothing is set: its flags are used by others too.
+    """
     logins = _logins(folder / "demo_logins.json")
     with write() as session:
         for role, password in logins.items():
@@ -91,7 +97,7 @@ def _prepare(folder: Path, url: str) -> dict[str, str]:
                 people.add(session, role, role, password, "demo")
         entry = registry.parsed({"id": SERVICE, "name": "Demo jobs", "kind": "palantir", "url": url})
         registration.put(session, entry, "demo")
-        if session.get(FlagRow, Flag.SSE_STREAMING) is None:
+        if provider().mode == "embedded" and session.get(FlagRow, Flag.SSE_STREAMING) is None:
             store.change(session, Flag.SSE_STREAMING, "demo", "the demo streams to everyone", 100)
     return logins
 
@@ -128,9 +134,11 @@ def _wait_ready(settings: Settings, children: list[subprocess.Popen[bytes]]) -> 
     raise CannotStart("the web server did not become ready; its own messages stand above")
 
 
-def _print_addresses(settings: Settings, service_url: str, logins: dict[str, str]) -> None:
+def _print_addresses(settings: Settings, service_url: str, flags: str, logins: dict[str, str]) -> None:
     click.echo(f"\nBeacon            {_address(settings)}")
     click.echo(f"demo job service  {service_url}   (break it: PUT /_fault, see README)")
+    where = f"{settings.unleash_url}\n{'':<18}{flags}" if settings.unleash_url else flags
+    click.echo(f"feature flags     {where}")
     click.echo("\nlog in as         with password")
     for role, password in logins.items():
         click.echo(f"  {role:<16}{password}")

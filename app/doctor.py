@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -12,13 +12,14 @@ from app import descriptors, setup
 from app.config import Settings
 from app.db import now_epoch, read
 from app.reconciliation import registry
-from app.rollout.configuration import Flag
-from app.rollout.unleash import Unleash
+from app.rollout import store
+from app.rollout.configuration import Nominal
+from app.rollout.unleash import Examined, Unleash
 from app.sources.file import read_services_file
 
 MAX_CLOCK_DIFFERENCE_S = 1.0
-# Read by `make test`, not by Beacon.
 UNLEASH_TOKENS = ("unleash_api_token", "unleash_admin_token")
+# Read by `make test`, not by Beacon.
 NOT_SETTINGS = {"BEACON_SKIP_BROWSER"}
 
 
@@ -115,24 +116,48 @@ def _names() -> Finding:
 
 
 def _flags(app: Flask) -> Finding:
-    overrides, ok, where = app.extensions["beacon_flags"].overrides, True, "embedded"
+    ok, words = flag_source(app)
+    overrides = app.extensions["beacon_flags"].overrides
+    shown = ", ".join(f"{name} {'on' if value else 'off'}" for name, value in overrides.items())
+    return Finding("flags", ok, f"{words}; overridden for everyone: {shown}" if shown else words)
+
+
+def flag_source(app: Flask) -> tuple[bool, str]:
+    """Where the flags come from and where they stand; False where something has to be mended.
+
+    Inside the application's context. It asks a real Unleash once, and waits 5 s for it at most.
+    """
     provider = app.extensions["beacon_rollout"]
     if isinstance(provider, Unleash):
-        ok, where = _unleash(provider)
-    if not overrides:
-        return Finding("flags", ok, f"{where}, {len(Flag)} declared")
-    shown = ", ".join(f"{name} {'on' if value else 'off'}" for name, value in overrides.items())
-    return Finding("flags", ok, f"{where}, overridden for everyone: {shown}")
+        return _unleash(provider.examine(), can_change=provider.can_change)
+    with read() as session:
+        stands = {flag: Nominal(now.enabled, now.percentage) for flag, now in store.every(session).items()}
+    return True, f"kept in Beacon's own database; {_standing(stands.items())}"
 
 
-def _unleash(provider: Unleash) -> tuple[bool, str]:
-    """One question to the real server: whether it answers, and knows what Beacon asks it for."""
-    failure, missing = provider.examine()
-    if failure is not None:
-        return False, f"Unleash: {failure}; check BEACON_UNLEASH_URL and BEACON_UNLEASH_API_TOKEN"
-    if missing:
-        return False, f"Unleash answers and has no {', '.join(missing)}: create it there with one gradual rollout"
-    return True, f"Unleash answers; {provider.admin_words}"
+def _unleash(found: Examined, *, can_change: bool) -> tuple[bool, str]:
+    if found.failure is not None:
+        applies = "the flags it sent last apply" if found.kept else "it never sent any, so the declared defaults apply"
+        advice = "check BEACON_UNLEASH_URL and BEACON_UNLEASH_API_TOKEN"
+        return False, f"Unleash: {found.failure}; {applies}; {advice}"
+    if found.missing:
+        names = ", ".join(found.missing)
+        return False, f"Unleash answers and has no {names}: create it there with one gradual rollout"
+    here = f"Unleash answers; {_standing(found.standing.items())}"
+    if found.admin is not None:
+        return False, f"{here}; {found.admin}"
+    changes = "changes go through its Admin API" if can_change else "no BEACON_UNLEASH_ADMIN_TOKEN: it is changed there"
+    return True, f"{here}; {changes}"
+
+
+def _standing(stands: Iterable[tuple[str, Nominal]]) -> str:
+    return ", ".join(f"{flag} {_at(now)}" for flag, now in stands)
+
+
+def _at(now: Nominal) -> str:
+    if not now.enabled:
+        return "switched off"
+    return f"at {now.percentage} %" if now.percentage is not None else f"without a percentage: {now.why}"
 
 
 def _without_password(url: str) -> str:

@@ -1,10 +1,14 @@
 """A real Unleash server for tests, from its npm package, on a database of the tests' PostgreSQL."""
 
 import os
+import secrets
 import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import psycopg
 import requests
 
 from scripts import bootstrap
@@ -13,6 +17,7 @@ from tests.beacon_process import free_port, wait_for
 ADMIN_TOKEN = "*:*.admin-of-the-tests"
 CLIENT_TOKEN = "default:development.client-of-the-tests"
 ENVIRONMENT = "development"
+EDITOR = 2  # the number of a role that every Unleash has
 # Migrations of an empty database take most of it.
 START_S = 90
 TIMEOUT_S = 10
@@ -119,6 +124,35 @@ class Unleash:
     def reset(self, name: str, percentage: int) -> None:
         """One gradual rollout, switched on, as a test finds it."""
         self.replace_strategies(name, {}, percentage=percentage)
+
+    def archive(self, name: str) -> None:
+        """Gone for whoever asks for flags, until `bring_back`."""
+        self.admin("DELETE", f"/projects/default/features/{name}")
+
+    def bring_back(self, name: str) -> None:
+        self.admin("POST", f"/archive/revive/{name}")
+
+    def editors_token(self) -> str:
+        """The personal access token of somebody who may edit flags and skip no approval."""
+        who = {"username": "edith", "password": secrets.token_urlsafe()}
+        self.admin("POST", "/user-admin", {**who, "name": "Edith", "rootRole": EDITOR, "sendEmail": False})
+        with requests.Session() as browser:
+            assert browser.post(f"{self.url}/auth/simple/login", json=who, timeout=TIMEOUT_S).ok
+            wanted = {"description": "beacon", "expiresAt": "2100-01-01T00:00:00.000Z"}
+            made = browser.post(f"{self.url}/api/admin/user/tokens", json=wanted, timeout=TIMEOUT_S)
+        assert made.ok, made.text
+        return str(made.json()["secret"])
+
+    @contextmanager
+    def approvals(self) -> Iterator[None]:
+        """Change requests are on for the environment: the paid pages write this row, every server heeds it."""
+        place = ("default", ENVIRONMENT)
+        with psycopg.connect(self._database_url, autocommit=True) as connection:
+            connection.execute("INSERT INTO change_request_settings (project, environment) VALUES (%s, %s)", place)
+            try:
+                yield
+            finally:
+                connection.execute("DELETE FROM change_request_settings WHERE (project, environment) = (%s, %s)", place)
 
     def revive(self) -> None:
         """Whatever a test did to it."""

@@ -1,6 +1,8 @@
 """The rollout in a real Unleash: seen through what its workers keep, changed through its Admin API."""
 
 import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from flask import Flask
 from sqlalchemy.orm import Session
@@ -17,6 +19,17 @@ from app.rollout.provider import Mode, Moved, Refused, View
 from app.rollout.store import Expected
 
 
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What one question to Unleash has shown. `failure`: it gave no flags, and whether there are `kept` ones."""
+
+    failure: str | None = None
+    kept: bool = False
+    missing: Sequence[Flag] = ()
+    standing: Mapping[Flag, Nominal] = field(default_factory=dict)
+    admin: str | None = None
+
+
 class Unleash:
     """One worker's. `feed` is its part of the live half."""
 
@@ -29,18 +42,30 @@ class Unleash:
         self._keeping = threading.Lock()
         self.feed = Feed(settings.unleash_url, settings.unleash_api_token, self._keep)
 
-    def examine(self) -> tuple[str | None, list[str]]:
-        """For the doctor: ask once and keep nothing. What is wrong; the flags that Unleash has never heard of."""
+    def examine(self) -> Examined:
+        """For the doctor: ask once and keep nothing."""
         seen: list[str] = []
-        probe = Feed(self._settings.unleash_url, self._settings.unleash_api_token, seen.append)
+        probe = Feed(self._settings.unleash_url, self._settings.unleash_api_token, seen.append, logs=False)
         probe.look()
-        return probe.failure, [flag for text in seen for flag in Flag if configuration.project(text, flag) is None]
+        probe.stop()
+        if not seen:
+            return Examined(failure=probe.failure, kept=kept.newest() is not None)
+        missing = [flag for flag in Flag if configuration.project(seen[0], flag) is None]
+        standing = {flag: configuration.nominal(seen[0], flag) for flag in Flag if flag not in missing}
+        return Examined(missing=missing, standing=standing, admin=self._hindrance(seen[0], [*standing]))
+
+    def _hindrance(self, text: str, flags: list[Flag]) -> str | None:
+        """What its Admin API has against Beacon's token; None where it was given none, or nothing hinders."""
+        try:
+            for flag in flags if self._admin.is_possible else []:
+                self._admin.look(self._project(text, flag), flag)
+        except Refused as error:
+            return str(error)
+        return None
 
     @property
-    def admin_words(self) -> str:
-        return (
-            "changes go through its Admin API" if self._admin.is_possible else "no admin token: changes are made there"
-        )
+    def can_change(self) -> bool:
+        return self._admin.is_possible
 
     def load(self) -> str | None:
         return kept.newest()
@@ -58,7 +83,8 @@ class Unleash:
         project = self._project(text, flag)
         link = self._admin.link(project, flag)
         if text is None:
-            return View(Nominal(configuration.DEFAULTS[flag], None, "nothing came from Unleash yet"), link=link)
+            why = "nothing came from Unleash yet"
+            return View(Nominal(configuration.DEFAULTS[flag], None, why), why_not=why, link=link)
         nominal, standing = configuration.nominal(text, flag), store.standing(session, flag)
         actor, at = standing.actor, standing.changed_at
         ours = kept.intended(session, flag)
@@ -80,7 +106,7 @@ class Unleash:
     ) -> View:
         store.check(reason, percentage)
         db.session.remove()  # what follows waits for Unleash, and must not hold a connection
-        project = self._project(kept.newest(), flag)
+        project = self._checked_project(flag)
         look = self._admin.look(project, flag)
         before = self._standing(look, flag, project, needs_percentage=percentage is not None)
         if expected is not None and not expected.is_met_by(before):
@@ -153,6 +179,15 @@ class Unleash:
             except Exception:
                 self._flags.load(text)
                 raise
+
+    def _checked_project(self, flag: Flag) -> str:
+        """Its Admin API goes on to take changes of a flag that was archived, and nobody would get them."""
+        text = kept.newest()
+        project = self._project(text, flag)
+        if text is not None and configuration.project(text, flag) is None:
+            link = self._admin.link(project, flag)
+            raise Refused(f"Unleash has no {flag}: create it there, or bring it back.", "unleash-missing", link, 409)
+        return project
 
     def _project(self, text: str | None, flag: Flag) -> str:
         return (None if text is None else configuration.project(text, flag)) or "default"

@@ -16,7 +16,7 @@ from tests.beacon_process import ROOT, free_port, wait_for
 
 
 @contextmanager
-def beacon_demo(folder: Path, port: int) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+def beacon_demo(folder: Path, port: int, **settings: str) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
     """The `beacon demo` command in a session of its own, as a terminal would start it."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("BEACON_")}
     output = folder / "output.txt"
@@ -24,7 +24,7 @@ def beacon_demo(folder: Path, port: int) -> Iterator[tuple[subprocess.Popen[byte
         process = subprocess.Popen(
             [sys.executable, "-c", "from app.cli import main; main()", "demo"],
             cwd=ROOT,
-            env={**environment, "BEACON_INSTANCE_DIR": str(folder / "instance"), "PORT": str(port)},
+            env={**environment, "BEACON_INSTANCE_DIR": str(folder / "instance"), "PORT": str(port), **settings},
             stdout=file,
             stderr=file,
             start_new_session=True,
@@ -73,6 +73,7 @@ def test_it_prints_addresses_and_logins_and_ctrl_c_stops_every_process(tmp_path:
     with beacon_demo(tmp_path, port) as (process, output):
         text = wait_started(process, output)
         assert f"http://127.0.0.1:{port}" in text
+        assert "feature flags     kept in Beacon's own database; enable_sse_streaming at 100 %" in text
         service = re.search(r"demo job service +(http://\S+)", text)
         assert service
         assert requests.get(f"{service[1]}/api/v1/health", timeout=5).json()["status"] == "ok"

@@ -1,40 +1,33 @@
 """A real Unleash and the embedded mode: one suite for both, and what each failure of Unleash does."""
 
-import json
 import logging
-import threading
-import time
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
-import sqlalchemy as sa
 from flask import Flask
-from werkzeug.test import TestResponse
 
-from app import create_app, doctor
-from app.audit.models import AuditRow
+import app as beacon
+from app import create_app, doctor, setup
 from app.config import Settings
-from app.db import db, read
-from app.eventlog import read as log
-from app.rollout import configuration
+from app.rollout import admin, configuration, feed
 from app.rollout.admin import Admin
-from app.rollout.configuration import Flag, Rollout
+from app.rollout.configuration import Rollout
 from app.rollout.feed import Feed
 from app.rollout.flags import Flags
-from tests.cast import CAST, PIA, headers_of, join
+from tests.beacon_process import Beacon, free_port, wait_for
+from tests.cast import PIA, headers_of, join
+from tests.live.test_make_run import beacon_demo, wait_started
 from tests.postgres_process import Postgres
+from tests.services.unleash_scene import FLAG, FOLLOW_S, URL, USERS, Desk, Workers, beside, close_database
 from tests.unleash_process import ADMIN_TOKEN, CLIENT_TOKEN, Unleash
 from tests.waiting import eventually
 
-FLAG = Flag.SSE_STREAMING
-URL = f"/api/rollout/{FLAG}"
 STEPS = (0, 1, 10, 25, 50, 75, 99, 100)
-USERS = [f"user{number}" for number in range(10_000)]
-# A change shows after up to two seconds; the machine may be busy.
-FOLLOW_S = 20.0
 
 
 @pytest.fixture(scope="module")
@@ -53,78 +46,53 @@ def unleash(server: Unleash) -> Iterator[Unleash]:
     server.revive()
 
 
-def settings_of(settings: Settings, server: Unleash, **more: Any) -> Settings:
-    known = {"unleash_url": server.url, "unleash_api_token": CLIENT_TOKEN, "unleash_admin_token": ADMIN_TOKEN, **more}
-    return Settings(**{**settings.model_dump(), **known})
+@pytest.fixture(scope="module")
+def editor(server: Unleash) -> str:
+    return server.editors_token()
+
+
+@pytest.fixture(autouse=True)
+def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers in this process ask and report more often; `TestDeployment` keeps the real times."""
+    monkeypatch.setattr(feed, "REFRESH_S", 0.1)
+    monkeypatch.setattr(beacon, "FLAG_RETRY_S", 0.1)
 
 
 @pytest.fixture
-def worker(app: Flask, settings: Settings) -> Iterator[Callable[..., "Desk"]]:
-    """Starts workers on one migrated database; keywords are further settings."""
-    join(app, *CAST)
-    headers = headers_of(app, PIA, "rollout")
-    made: list[Flask] = []
-
-    def start(server: Unleash | None = None, **more: Any) -> Desk:
-        chosen = settings if server is None else settings_of(settings, server, **more)
-        made.append(create_app(chosen))
-        made[-1].extensions["beacon_live"].start()
-        return Desk(made[-1], headers)
-
-    yield start
-    for each in made:
-        each.extensions["beacon_live"].stop()
-        with each.app_context():
-            db.engine.dispose()
+def settings(tmp_path: Path) -> Settings:
+    """Beacon on SQLite, which is quick to make; what several workers write at once is shown on PostgreSQL."""
+    return Settings(instance_dir=tmp_path / "instance", secret_key="for the tests only", heartbeat_s=0.2)
 
 
-class Desk:
-    """Whoever runs the rollout, at one worker."""
+@pytest.fixture
+def app(settings: Settings, database: Path) -> Iterator[Flask]:
+    made = create_app(settings)
+    yield made
+    close_database(made)
 
-    def __init__(self, app: Flask, headers: dict[str, str]) -> None:
-        self.app, self._headers, self._client = app, headers, app.test_client()
-        self.flags: Flags = app.extensions["beacon_flags"]
 
-    def get(self) -> dict[str, Any]:
-        response = self._client.get(URL, headers=self._headers)
-        assert response.status_code == 200, response.text
-        body: dict[str, Any] = response.get_json()
-        return body
+@pytest.fixture
+def worker(cast: Flask, settings: Settings) -> Iterator[Workers]:
+    """Starts workers on one migrated database."""
+    made = Workers(settings, headers_of(cast, PIA, "rollout"))
+    yield made
+    made.end()
 
-    def put(self, **body: Any) -> TestResponse:
-        return self._client.put(URL, json={"reason": "because", **body}, headers=self._headers)
 
-    def ready(self) -> dict[str, Any]:
-        response = self._client.get("/readyz")
-        return {"status": response.status_code, **response.get_json()["parts"]}
-
-    def share(self) -> float:
-        return sum(self.flags.is_enabled(FLAG, user) for user in USERS[:500]) / 500
-
-    def stands_at(self, percentage: int, *, enabled: bool = True) -> None:
-        """Until the API says so, and every worker holds it."""
-
-        def holds() -> bool:
-            now = self.get()
-            workers = now["workers"]
-            figures = (now["percentage"], now["enabled"]) == (percentage, enabled)
-            return figures and workers is not None and workers["holding"] == workers["total"] > 0
-
-        eventually(holds, FOLLOW_S)
-
-    def changes(self) -> list[dict[str, Any]]:
-        with self.app.app_context(), read() as session:
-            return [dict(event.data) for event in log.after(session, 0).events if event.type == "flag.changed"]
-
-    def audit(self) -> list[tuple[str, str, str, dict[str, Any]]]:
-        query = sa.select(AuditRow).where(AuditRow.target == FLAG).order_by(AuditRow.seq)
-        with self.app.app_context(), read() as session:
-            rows = session.scalars(query).all()
-            return [(row.actor, row.action_type, row.outcome, json.loads(row.after_state_json or "{}")) for row in rows]
+@pytest.fixture
+def postgres_worker(postgres: Postgres, settings: Settings) -> Iterator[Workers]:
+    there = Settings(**{**settings.model_dump(), "database_url": postgres.new_database()})
+    first = create_app(there)
+    setup.migrate(first, there)
+    join(first, PIA)
+    made = Workers(there, headers_of(first, PIA, "rollout"))
+    yield made
+    made.end()
+    close_database(first)
 
 
 @pytest.fixture(params=["embedded", "unleash"])
-def desk(request: pytest.FixtureRequest, worker: Callable[..., Desk]) -> Desk:
+def desk(request: pytest.FixtureRequest, worker: Workers) -> Desk:
     """At 10 %, in either mode."""
     if request.param == "unleash":
         made = worker(request.getfixturevalue("unleash"))
@@ -171,16 +139,17 @@ class TestBothModes:
 
 def test_both_modes_have_the_same_10000_people_in_and_nobody_leaves_when_it_grows(unleash: Unleash) -> None:
     texts: list[str] = []
-    feed = Feed(unleash.url, CLIENT_TOKEN, texts.append)
+    asking = Feed(unleash.url, CLIENT_TOKEN, texts.append)
     before: set[str] = set()
 
     def sent(wanted: int) -> bool:
-        feed.look()
+        asking.look()
         return bool(texts) and configuration.nominal(texts[-1], FLAG).percentage == wanted
 
-    for percentage in STEPS:
-        unleash.set(FLAG, percentage)
+    unleash.set(FLAG, STEPS[0])
+    for percentage, following in zip(STEPS, (*STEPS[1:], 10), strict=True):
         eventually(lambda wanted=percentage: sent(wanted), FOLLOW_S)  # type: ignore[misc]
+        unleash.set(FLAG, following)  # which takes it a second, while people are asked about
         real, ours = Flags({}), Flags({})
         real.load(texts[-1])
         ours.load({FLAG: Rollout(enabled=True, percentage=percentage)})
@@ -189,14 +158,14 @@ def test_both_modes_have_the_same_10000_people_in_and_nobody_leaves_when_it_grow
         assert before <= members
         assert abs(len(members) / len(USERS) - percentage / 100) < 0.02
         before = members
-    feed.stop()
+    asking.stop()
 
 
 class TestSomebodyElse:
     def test_a_change_in_unleash_is_told_once_whatever_the_number_of_workers(
-        self, unleash: Unleash, worker: Callable[..., Desk]
+        self, unleash: Unleash, postgres_worker: Workers
     ) -> None:
-        desks = [worker(unleash), worker(unleash)]
+        desks = [postgres_worker(unleash), postgres_worker(unleash)]
         desks[0].stands_at(10)
         eventually(lambda: desks[0].get()["workers"] == {"holding": 2, "total": 2}, FOLLOW_S)
         told = len(desks[0].changes())
@@ -208,10 +177,13 @@ class TestSomebodyElse:
         assert desks[0].audit()[-1][:2] == ("admin (Unleash)", "rollout-seen")
 
     def test_an_edit_between_look_and_apply_is_kept_and_named(
-        self, unleash: Unleash, worker: Callable[..., Desk], monkeypatch: pytest.MonkeyPatch
+        self, unleash: Unleash, worker: Workers, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         desk = worker(unleash)
         desk.stands_at(10)
+        unleash.set(FLAG, 20)
+        early = desk.put(percentage=100, expected=10)
+        assert (early.status_code, early.get_json()["current"]["percentage"]) == (409, 20)
         apply = Admin.set_percentage
 
         def late(*arguments: Any) -> None:
@@ -219,7 +191,7 @@ class TestSomebodyElse:
             apply(*arguments)
 
         monkeypatch.setattr(Admin, "set_percentage", late)
-        refused = desk.put(percentage=100, expected=10)
+        refused = desk.put(percentage=100, expected=20)
         assert refused.status_code == 409
         assert "is at 25 %" in refused.get_json()["detail"]
         assert "changed by admin less than a minute ago" in refused.get_json()["detail"]
@@ -227,7 +199,7 @@ class TestSomebodyElse:
         assert [entry[2] for entry in desk.audit() if entry[0] == "pia"] == ["failure"]
         desk.stands_at(25)
 
-    def test_constraints_and_variants_outlive_a_change(self, unleash: Unleash, worker: Callable[..., Desk]) -> None:
+    def test_constraints_and_variants_outlive_a_change(self, unleash: Unleash, worker: Workers) -> None:
         variant = {"name": "blue", "weight": 1000, "weightType": "variable", "stickiness": "default"}
         only = {"contextName": "userId", "operator": "NOT_IN", "values": ["mallory"]}
         unleash.replace_strategies(FLAG, {"constraints": [only], "variants": [variant]})
@@ -243,7 +215,7 @@ class TestSomebodyElse:
 
 class TestWhyNot:
     def test_more_than_one_strategy_is_left_alone_and_the_kill_switch_works(
-        self, unleash: Unleash, worker: Callable[..., Desk]
+        self, unleash: Unleash, worker: Workers
     ) -> None:
         unleash.add_strategy(FLAG, 20)
         desk = worker(unleash)
@@ -257,35 +229,59 @@ class TestWhyNot:
         assert len(unleash.strategies(FLAG)) == 2
 
     @pytest.mark.parametrize(
-        ("token", "status", "reason"), [("", 403, "unleash-no-token"), ("*:*.bad", 403, "unleash-bad-token")]
+        ("token", "reason"),
+        [("", "unleash-no-token"), ("*:*.bad", "unleash-bad-token"), (CLIENT_TOKEN, "unleash-forbidden")],
+        ids=["none", "bad", "of clients"],
     )
     def test_without_a_good_admin_token_it_says_so(
-        self, unleash: Unleash, worker: Callable[..., Desk], token: str, status: int, reason: str
+        self, unleash: Unleash, worker: Workers, token: str, reason: str
     ) -> None:
         desk = worker(unleash, unleash_admin_token=token)
         desk.stands_at(10)
         refused = desk.put(percentage=50)
-        assert (refused.status_code, refused.get_json()["reason"]) == (status, reason)
+        assert (refused.status_code, refused.get_json()["reason"]) == (403, reason)
         assert refused.get_json()["link"].startswith(unleash.url)
         assert unleash.percentage(FLAG) == 10
+        assert desk.doctor().ok is (token == "")
+        assert "BEACON_UNLEASH_ADMIN_TOKEN" in desk.doctor().words
 
-    def test_an_approval_that_is_needed_is_named(self, unleash: Unleash, worker: Callable[..., Desk]) -> None:
-        """Change requests are not part of the open-source server: what its paid sibling answers is said by ours."""
-        with approving(unleash) as url:
-            desk = worker(unleash, unleash_url=url)
-            desk.stands_at(10)
+    def test_an_approval_that_is_needed_is_named_and_nothing_changes(
+        self, unleash: Unleash, worker: Workers, editor: str
+    ) -> None:
+        """The real server's own refusal. Its kill switch needs the approval too; a token that may do anything none."""
+        desk, almighty = worker(unleash, unleash_admin_token=editor), worker(unleash)
+        desk.stands_at(10)
+        with unleash.approvals():
+            for wish in ({"percentage": 50}, {"enabled": False}):
+                refused = desk.put(**wish)
+                assert (refused.status_code, refused.get_json()["reason"]) == (403, "unleash-approval")
+                assert "approval" in refused.get_json()["detail"]
+                assert refused.get_json()["link"] == f"{unleash.url}/projects/default/features/{FLAG}"
+            assert unleash.percentage(FLAG) == 10
+            assert almighty.put(percentage=25).status_code == 200
+        desk.stands_at(25)
+        assert [entry[2] for entry in desk.audit() if entry[1] == "rollout-set"] == ["failure", "failure", "success"]
+        assert desk.put(percentage=50).status_code == 200, "no approval is needed any more"
+
+    def test_a_flag_that_unleash_does_not_have_is_off_and_named(self, unleash: Unleash, worker: Workers) -> None:
+        desk = worker(unleash)
+        desk.stands_at(10)
+        unleash.archive(FLAG)
+        try:
+            eventually(lambda: "no flag of this name" in desk.get().get("whyNot", ""), FOLLOW_S)
+            eventually(lambda: desk.share() == 0, FOLLOW_S)
             refused = desk.put(percentage=50)
-        assert (refused.status_code, refused.get_json()["reason"]) == (403, "unleash-approval")
-        assert "approval" in refused.get_json()["detail"]
-        assert unleash.percentage(FLAG) == 10
+            assert (refused.status_code, refused.get_json()["reason"]) == (409, "unleash-missing")
+            assert desk.doctor().words.startswith(f"Unleash answers and has no {FLAG}")
+        finally:
+            unleash.bring_back(FLAG)
 
 
 class TestAway:
-    def test_killed_and_restarted(
-        self, unleash: Unleash, worker: Callable[..., Desk], caplog: pytest.LogCaptureFixture
-    ) -> None:
+    def test_killed_and_restarted(self, unleash: Unleash, worker: Workers, caplog: pytest.LogCaptureFixture) -> None:
         first = worker(unleash)
         first.stands_at(10)
+        caplog.clear()
         unleash.kill()
         eventually(lambda: "cannot be reached" in first.get().get("note", ""), FOLLOW_S)
         restarted = worker(unleash)
@@ -293,94 +289,126 @@ class TestAway:
         assert restarted.share() == first.share() > 0
         assert restarted.ready()["status"] == 200
         assert "cannot be reached" in restarted.ready()["flags"]
+        assert "the flags it sent last apply" in restarted.doctor().words
         refused = restarted.put(percentage=50)
         assert (refused.status_code, refused.get_json()["reason"]) == (503, "unleash-away")
-        said = [record for record in caplog.records if "cannot be reached" in record.getMessage()]
-        assert len(said) == 2, "once for each worker, however long it lasts"
+        assert len(warnings(caplog)) <= 2, "one line for each worker, however long it lasts"
         unleash.start()
         eventually(lambda: "note" not in restarted.get() and restarted.ready()["flags"] == "ok", FOLLOW_S)
         assert restarted.put(percentage=50).status_code == 200
         restarted.stands_at(50)
 
-    def test_frozen_holds_up_nobody(self, unleash: Unleash, worker: Callable[..., Desk]) -> None:
+    def test_frozen_holds_up_nobody(
+        self,
+        unleash: Unleash,
+        worker: Workers,
+        caplog: pytest.LogCaptureFixture,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
         desk = worker(unleash)
         desk.stands_at(10)
+        caplog.clear()
         unleash.freeze()
-        longest = 0.0
+        monkeypatch.setattr(feed, "TIMEOUT_S", 1.0)
+        monkeypatch.setattr(admin, "TIMEOUT_S", 1.0)
+        late, answered = worker(unleash), 0  # starts beside a frozen one
 
         def noted() -> bool:
-            nonlocal longest
-            began = time.monotonic()
-            note = desk.get().get("note", "")
-            desk.share()
-            longest = max(longest, time.monotonic() - began)
-            return "does not answer in time" in note
+            nonlocal answered
+            answered += 1
+            late.share()
+            return "does not answer in time" in late.get().get("note", "")
 
         eventually(noted, FOLLOW_S)
-        assert longest < 1.5, "less than Unleash was waited for"
+        assert answered > 5, "requests were answered while Unleash was waited for"
+        assert late.share() == desk.share() > 0
         assert desk.put(percentage=50).status_code == 503
+        assert len(warnings(caplog)) <= 2
+        monkeypatch.setattr(feed, "TIMEOUT_S", 10.0)
         unleash.thaw()
-        eventually(lambda: "note" not in desk.get(), FOLLOW_S)
+        eventually(lambda: "note" not in desk.get() and "note" not in late.get(), FOLLOW_S)
+        assert unleash.percentage(FLAG) == 10, "what was refused did not come about later"
 
-    def test_a_bad_token_is_said_and_everybody_is_polled(
-        self, unleash: Unleash, worker: Callable[..., Desk], caplog: pytest.LogCaptureFixture
-    ) -> None:
-        with caplog.at_level(logging.WARNING):
-            desk = worker(unleash, unleash_api_token="default:development.bad")
-            eventually(lambda: "refuses UNLEASH_API_TOKEN" in desk.get().get("note", ""), FOLLOW_S)
+    def test_a_bad_token_is_said_and_everybody_is_polled(self, unleash: Unleash, worker: Workers) -> None:
+        desk = worker(unleash, unleash_api_token="default:development.bad")
+        eventually(lambda: "refuses UNLEASH_API_TOKEN" in desk.get().get("note", ""), FOLLOW_S)
         assert "declared defaults apply" in desk.get()["note"]
         assert desk.share() == 0
-        findings = {
-            finding.subject: finding for finding in doctor.examine(desk.app, desk.app.extensions["beacon_settings"])
-        }
-        assert not findings["flags"].ok
-        assert "BEACON_UNLEASH_API_TOKEN" in findings["flags"].words
+        assert not desk.doctor().ok
+        assert "BEACON_UNLEASH_API_TOKEN" in desk.doctor().words
 
-    def test_doctor_says_that_all_is_well(self, unleash: Unleash, worker: Callable[..., Desk]) -> None:
-        app = worker(unleash).app
-        findings = {finding.subject: finding for finding in doctor.examine(app, app.extensions["beacon_settings"])}
-        assert findings["flags"].ok
-        lines = "\n".join(doctor.settings_lines(app.extensions["beacon_settings"]))
+    def test_one_that_never_answered_leaves_the_declared_defaults(self, worker: Workers) -> None:
+        nowhere = f"http://127.0.0.1:{free_port()}"
+        desk = worker(unleash_url=nowhere, unleash_api_token=CLIENT_TOKEN, unleash_admin_token=ADMIN_TOKEN)
+        eventually(lambda: "cannot be reached" in desk.get().get("note", ""), FOLLOW_S)
+        shown = desk.get()
+        assert "declared defaults apply" in shown["note"]
+        assert (shown["percentage"], shown["whyNot"]) == (None, "nothing came from Unleash yet")
+        assert desk.share() == 0
+        assert desk.ready()["status"] == 200
+        assert desk.put(percentage=50).status_code == 503
+        assert "the declared defaults apply" in desk.doctor().words
+
+
+class TestDeployment:
+    def test_two_workers_of_a_server_follow_and_answer_while_unleash_is_frozen(
+        self, unleash: Unleash, tmp_path: Path
+    ) -> None:
+        settings = {name.upper(): value for name, value in beside(unleash).items()}
+        with Beacon(tmp_path, streaming=0, WORKERS=2, **settings) as beacon:
+            headers = {"Authorization": f"Bearer {beacon.token('pia', 'rollout')}"}
+
+            def shown() -> dict[str, Any]:
+                answer = requests.get(beacon.url + URL, headers=headers, timeout=10)
+                found: dict[str, Any] = answer.json()
+                return found
+
+            def stands_at(percentage: int) -> bool:
+                now = shown()
+                return (now["percentage"], now["workers"]) == (percentage, {"holding": 2, "total": 2})
+
+            wait_for(lambda: stands_at(10), "both workers to hold 10 %", FOLLOW_S)
+            unleash.set(FLAG, 75)
+            wait_for(lambda: stands_at(75), "both workers to hold 75 %", FOLLOW_S)
+            quiet = beacon.log_text()
+            unleash.freeze()
+            answers: list[dict[str, Any]] = []
+
+            def noted() -> bool:
+                answers.append(shown())
+                return "does not answer in time" in answers[-1].get("note", "")
+
+            wait_for(noted, "the note", FOLLOW_S)
+            assert len(answers) > 5
+            assert {answer["percentage"] for answer in answers} == {75}
+            said = [line for line in beacon.log_text().removeprefix(quiet).splitlines() if "nleash" in line]
+            assert len(said) <= 2, said
+            unleash.thaw()
+
+    def test_the_demo_leaves_the_flags_to_unleash_and_says_so(self, unleash: Unleash, tmp_path: Path) -> None:
+        settings = {f"BEACON_{name.upper()}": value for name, value in beside(unleash).items()}
+        with beacon_demo(tmp_path, free_port(), **settings) as (process, output):
+            text = wait_started(process, output)
+            process.send_signal(signal.SIGTERM)
+            process.wait(15)
+        assert f"feature flags     {unleash.url}\n" in text
+        assert f"Unleash answers; {FLAG} at 10 %; changes go through its Admin API" in text
+        assert ADMIN_TOKEN not in text
+        assert unleash.percentage(FLAG) == 10
+
+    def test_doctor_says_where_the_flag_stands_and_no_token(self, unleash: Unleash, worker: Workers) -> None:
+        unleash.switch(FLAG, on=False)
+        desk = worker(unleash)
+        assert desk.doctor().ok
+        assert f"Unleash answers; {FLAG} switched off" in desk.doctor().words
+        lines = "\n".join(doctor.settings_lines(desk.app.extensions["beacon_settings"]))
         assert ADMIN_TOKEN not in lines
         assert CLIENT_TOKEN not in lines
 
 
-class approving:  # noqa: N801 -- reads as the context manager it is
-    """Passes everything on to the real server, but a PATCH needs an approval."""
-
-    def __init__(self, behind: Unleash) -> None:
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                kept = {
-                    name: value for name, value in self.headers.items() if name in ("Authorization", "If-None-Match")
-                }
-                answer = requests.get(behind.url + self.path, headers=kept, timeout=10)
-                self._answer(answer.status_code, answer.content, answer.headers.get("ETag", ""))
-
-            def do_PATCH(self) -> None:
-                self.rfile.read(int(self.headers["Content-Length"]))
-                text = "You need permission=[SKIP_CHANGE_REQUEST] to perform this action on environment=[development]"
-                self._answer(403, json.dumps({"name": "NoAccessError", "message": text}).encode())
-
-            def _answer(self, status: int, body: bytes, etag: str = "") -> None:
-                self.send_response(status)
-                self.send_header("Content-Length", str(0 if status == 304 else len(body)))
-                self.send_header("ETag", etag)
-                self.end_headers()
-                if status != 304:
-                    self.wfile.write(body)
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-
-    def __enter__(self) -> str:
-        self._thread.start()
-        return f"http://127.0.0.1:{self._server.server_port}"
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(5)
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What a person is told that has anything to do with Unleash or with reaching it."""
+    told = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    return [
+        record.getMessage() for record in told if re.search("(?i)unleash|urllib3|requests", record.name + record.msg)
+    ]
