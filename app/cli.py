@@ -203,9 +203,11 @@ def rollout() -> None:
 @click.argument("flag", default="enable_sse_streaming")
 def rollout_get(flag: str) -> None:
     with application() as app, read() as session:
-        found = store.every(session)[store.flag_named(flag)]
+        found = provider().view(session, store.flag_named(flag)).nominal
         override = app.extensions["beacon_flags"].overrides.get(flag)
-    click.echo(f"{flag}: {found.percentage} %, {'enabled' if found.enabled else 'switched off'}")
+    share = "— %" if found.percentage is None else f"{found.percentage} %"
+    why = "" if found.why is None else f" ({found.why})"
+    click.echo(f"{flag}: {share}, {'enabled' if found.enabled else 'switched off'}{why}")
     if override is not None:
         click.echo(f"overridden: {'on' if override else 'off'} for everyone by BEACON_FLAG_{flag.upper()}")
 

@@ -190,6 +190,17 @@ class TestRollout:
         assert beacon("rollout", "get").stdout == "enable_sse_streaming: 50 %, switched off\n"
         assert beacon("rollout", "set", "60", "--enable").stdout == "enable_sse_streaming: 60 %, enabled\n"
 
+    def test_what_unleash_has_not_said_yet_is_unknown_and_not_0(
+        self, beacon: Beacon, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("BEACON_UNLEASH_URL", "http://127.0.0.1:9")
+        monkeypatch.setenv("BEACON_UNLEASH_API_TOKEN", "default:development.x")
+        said = "enable_sse_streaming: — %, switched off (nothing came from Unleash yet)\n"
+        assert beacon("rollout", "get").stdout == said
+        found = beacon("doctor").stdout
+        assert "FAIL flags: Unleash: it cannot be reached; it never sent any" in found
+        assert "default:development.x" not in found
+
     def test_an_override_is_shown_as_such(self, beacon: Beacon, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("BEACON_FLAG_ENABLE_SSE_STREAMING", "off")
         assert "overridden: off for everyone by BEACON_FLAG_ENABLE_SSE_STREAMING" in beacon("rollout", "get").stdout
