@@ -329,6 +329,29 @@ class TestAway:
         eventually(lambda: "note" not in desk.get() and "note" not in late.get(), FOLLOW_S)
         assert unleash.percentage(FLAG) == 10, "what was refused did not come about later"
 
+    def test_frozen_in_the_middle_of_a_change_claims_nothing_and_ends_as_unleash_has_it(
+        self, unleash: Unleash, worker: Workers, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What it had received it may still carry out."""
+        desk = worker(unleash)
+        desk.stands_at(10)
+        apply = Admin.set_percentage
+
+        def stuck(*arguments: Any) -> None:
+            unleash.freeze()
+            monkeypatch.setattr(admin, "TIMEOUT_S", 0.5)
+            apply(*arguments)
+
+        monkeypatch.setattr(Admin, "set_percentage", stuck)
+        refused = desk.put(percentage=50)
+        assert (refused.status_code, refused.get_json()["reason"]) == (503, "unleash-away")
+        assert "look again before you repeat it" in refused.get_json()["detail"]
+        assert desk.get()["percentage"] == 10
+        unleash.thaw()
+        monkeypatch.setattr(admin, "TIMEOUT_S", 10.0)
+        eventually(lambda: "note" not in desk.get() and desk.get()["percentage"] == unleash.percentage(FLAG), FOLLOW_S)
+        assert [entry[2] for entry in desk.audit() if entry[0] == "pia"] == ["failure"]
+
     def test_a_bad_token_is_said_and_everybody_is_polled(self, unleash: Unleash, worker: Workers) -> None:
         desk = worker(unleash, unleash_api_token="default:development.bad")
         eventually(lambda: "refuses UNLEASH_API_TOKEN" in desk.get().get("note", ""), FOLLOW_S)
