@@ -16,7 +16,8 @@
  *   churn N AT_ONCE SECONDS           N times: connect, wait for the first frame, close
  *
  * An event carries `#SEQ#SENT#` in its data: a number that grows by one from 1, and CLOCK_MONOTONIC nanoseconds taken
- * just before it was published. Latencies go into a log-linear histogram, 64 steps for each doubling (1.6 %).
+ * just before it was published. Latencies go into a log-linear histogram, 64 steps for each doubling (1.6 %), and so
+ * does, in a window without events, the time from its beginning to each `bye` with the reason `flag-off`.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -64,7 +65,7 @@ struct stream {
 };
 
 static struct { /* totals since the start, and the window's */
-    uint64_t lost, repeated, closed, refused, deliveries, bytes, latencies, histogram[BUCKETS];
+    uint64_t lost, repeated, closed, refused, byes, deliveries, bytes, latencies, histogram[BUCKETS];
     int64_t max_ns, began, cpu_began;
     bool on;
 } seen;
@@ -259,6 +260,14 @@ static void send_request(struct stream *s)
 
 /* ---- what the server sends ---- */
 
+static void count_latency(int64_t ns)
+{
+    if (ns > seen.max_ns)
+        seen.max_ns = ns;
+    seen.latencies++;
+    seen.histogram[bucket_of((uint64_t)ns / 1000)]++;
+}
+
 static void deliver(struct stream *s, uint64_t seq, int64_t sent, int64_t now)
 {
     if (seq > s->seq) {
@@ -270,13 +279,16 @@ static void deliver(struct stream *s, uint64_t seq, int64_t sent, int64_t now)
     if (!seen.on)
         return;
     seen.deliveries++;
-    if (s->slow)
+    if (!s->slow)
+        count_latency(now > sent ? now - sent : 0);
+}
+
+static void move(int64_t now) /* told that the flag is off */
+{
+    if (!seen.on)
         return;
-    int64_t ns = now > sent ? now - sent : 0;
-    if (ns > seen.max_ns)
-        seen.max_ns = ns;
-    seen.latencies++;
-    seen.histogram[bucket_of((uint64_t)ns / 1000)]++;
+    seen.byes++;
+    count_latency(now - seen.began);
 }
 
 static uint64_t number(const char **at, const char *end)
@@ -293,6 +305,7 @@ static char *take_frames(struct stream *s, char *at, char *end, int64_t now)
     char *frame = at, *newline;
     uint64_t id = 0, seq = 0;
     int64_t sent = 0;
+    bool bye = false;
     while ((newline = memchr(at, '\n', (size_t)(end - at)))) {
         char *stop = newline > at && newline[-1] == '\r' ? newline - 1 : newline;
         const char *mark;
@@ -301,15 +314,20 @@ static char *take_frames(struct stream *s, char *at, char *end, int64_t now)
                 s->cursor = id;
             if (seq)
                 deliver(s, seq, sent, now);
+            if (bye)
+                move(now);
             if (s->once)
                 return newline + 1;
             id = seq = 0;
+            bye = false;
             frame = newline + 1;
         } else if (*at == 'd' && (mark = memchr(at, '#', (size_t)(stop - at)))) {
             mark++;
             seq = number(&mark, stop);
             mark++;
             sent = (int64_t)number(&mark, stop);
+        } else if (*at == 'd' && memmem(at, (size_t)(stop - at), "\"flag-off\"", 10)) {
+            bye = true;
         } else if (*at == 'i' && stop - at > 4) {
             mark = at + 3 + (at[3] == ' ');
             id = number(&mark, stop);
@@ -438,7 +456,7 @@ static void tell_status(const char *name)
 
 static void start_window(void)
 {
-    seen.deliveries = seen.bytes = seen.latencies = 0;
+    seen.deliveries = seen.byes = seen.bytes = seen.latencies = 0;
     seen.max_ns = 0;
     memset(seen.histogram, 0, sizeof seen.histogram);
     seen.on = true;
@@ -452,9 +470,10 @@ static void stop_window(void)
     double seconds = (double)(now_ns(CLOCK_MONOTONIC) - seen.began) / SECOND;
     double cpu = (double)(now_ns(CLOCK_PROCESS_CPUTIME_ID) - seen.cpu_began) / SECOND;
     seen.on = false;
-    answer("{\"answer\": \"stop\", \"seconds\": %.4f, \"deliveries\": %llu, \"bytes\": %llu, \"p50_ms\": %.3f, \"p99_ms\": %.3f, "
+    answer("{\"answer\": \"stop\", \"seconds\": %.4f, \"deliveries\": %llu, \"byes\": %llu, \"bytes\": %llu, \"p50_ms\": %.3f, \"p99_ms\": %.3f, "
            "\"max_ms\": %.3f, \"client_cpu_s\": %.4f, \"lost\": %llu, \"repeated\": %llu, \"closed\": %llu}",
-           seconds, (unsigned long long)seen.deliveries, (unsigned long long)seen.bytes, quantile_ms(0.5), quantile_ms(0.99),
+           seconds, (unsigned long long)seen.deliveries, (unsigned long long)seen.byes, (unsigned long long)seen.bytes,
+           quantile_ms(0.5), quantile_ms(0.99),
            (double)seen.max_ns / 1e6, cpu, (unsigned long long)seen.lost, (unsigned long long)seen.repeated,
            (unsigned long long)seen.closed);
 }

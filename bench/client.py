@@ -20,7 +20,11 @@ OPEN_S = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What all streams together received in one measuring window. A delivery is one event at one client."""
+    """What all streams together received in one measuring window. A delivery is one event at one client.
+
+    `byes`: streams that were told that the flag is off. Where there were no events, the times are those from the
+    beginning of the window to these goodbyes.
+    """
 
     seconds: float
     deliveries: int
@@ -28,6 +32,7 @@ class Window:
     p99_ms: float
     max_ms: float
     client_cpu_s: float
+    byes: int = 0
 
     @property
     def per_s(self) -> float:

@@ -12,7 +12,6 @@ from bench.peers.server import Server
 from bench.publishing import Publisher
 from tests.beacon_process import ROOT, Beacon
 
-READERS = 50
 ROLES = ("viewer", "operator", "product", "admin")
 VENV_PYTHON = str(ROOT / ".venv" / "bin" / "python")
 # The bounds per worker and per user are set above what is measured: they protect, and are not what is asked about.
@@ -27,9 +26,10 @@ SETTINGS: dict[str, Any] = {
 
 
 class Ours(Server):
-    """`beacon` is the deployment: gunicorn's master and one worker."""
+    """`beacon` is the deployment: gunicorn's master and one worker. `readers`: so many people share the streams."""
 
     name = "ours"
+    readers: ClassVar[int] = 50
     settings: ClassVar[dict[str, Any]] = SETTINGS
     path = "/api/stream/events"
 
@@ -62,8 +62,8 @@ class Ours(Server):
         return Publisher(VENV_PYTHON, ["table", str(self.beacon.database)])
 
     def _reader_tokens(self) -> list[str]:
-        """A stream token for each of fifty users of all roles, so that audiences differ. They have no password."""
-        names = [f"reader{number}" for number in range(READERS)]
+        """A stream token for each of the readers, of all roles, so that audiences differ. They have no password."""
+        names = [f"reader{number}" for number in range(self.readers)]
         with self.beacon.app.app_context(), write() as session:
             for place, name in enumerate(names):
                 role = ROLES[place % len(ROLES)]

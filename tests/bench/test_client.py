@@ -82,6 +82,23 @@ def test_it_counts_deliveries_and_tells_latencies(serve: Callable[[Script], Serv
     assert window.max_ms < 1_000
 
 
+def test_it_counts_who_is_told_that_the_flag_is_off_and_since_when(serve: Callable[[Script], Served]) -> None:
+    served = serve(lambda connection, _: connection.sendall(HEAD + b"event: hello\ndata: {}\n\n"))
+    with Client(served.port, "/events") as client:
+        client.open(3)
+        client.start()
+        time.sleep(0.02)
+        for connection, reason in zip(served.open, (b"flag-off", b"flag-off", b"drain"), strict=True):
+            connection.sendall(b'event: bye\ndata: {"reason":"%s"}\n\n' % reason)
+            connection.close()
+        while client.status().streaming:
+            time.sleep(0.01)
+        window = client.stop()
+    assert (window.byes, window.deliveries) == (2, 0)
+    assert 20 <= window.p50_ms <= window.p99_ms <= window.max_ms * 1.02
+    assert window.max_ms < 1_000
+
+
 @pytest.mark.parametrize("line_end", ["\n", "\r\n"])
 def test_frames_cut_anywhere_inside_chunks_cut_anywhere_are_whole(
     serve: Callable[[Script], Served], line_end: str
