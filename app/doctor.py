@@ -125,7 +125,7 @@ def _flags(app: Flask) -> Finding:
 def flag_source(app: Flask) -> tuple[bool, str]:
     """Where the flags come from and where they stand; False where something has to be mended.
 
-    Inside the application's context. It asks a real Unleash once, and waits 5 s for it at most.
+    Inside the application's context. It asks a real Unleash and its Admin API once, and waits 10 s at most.
     """
     provider = app.extensions["beacon_rollout"]
     if isinstance(provider, Unleash):
