@@ -26,6 +26,8 @@ from app.dashboard import (
     job_page,
     notification_page,
     preferences,
+    rollout_forms,
+    rollout_page,
     service_page,
     trends,
 )
@@ -97,6 +99,8 @@ def create_app(settings: Settings | None = None) -> Flask:
         discrepancy_page.bp,
         audit_page.bp,
         command_pages.bp,
+        rollout_page.bp,
+        rollout_forms.bp,
         command_forms.bp,
         job_page.bp,
         service_page.bp,
