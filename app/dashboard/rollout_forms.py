@@ -16,7 +16,8 @@ from app.rollout.provider import provider
 
 bp = Blueprint("rollout_forms", __name__)
 
-DONE = "/rollout"
+# The review was at `#review`, and a redirect without a fragment of its own leads there again.
+DONE, PLAN = "/rollout#main", "/rollout#plan"
 
 
 @bp.post("/rollout")
@@ -59,7 +60,7 @@ def plan() -> ResponseReturnValue:
         if not wants_page():
             raise
         return page(Asked(), said_of(problem, "plan"), problem.status)
-    return redirect(f"{DONE}#plan", 303)
+    return redirect(PLAN, 303)
 
 
 def _take_back(what: str) -> None:

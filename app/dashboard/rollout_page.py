@@ -1,11 +1,13 @@
 """`/rollout`: where the rollout stands, who would switch, what it did, and the way back."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from flask import Blueprint, Response, current_app, request
 from sqlalchemy.orm import Session
 
 from app.accounts.access import Actor, actor, require
+from app.clock import parse_utc, utc_now
 from app.config import current_settings
 from app.dashboard import queries, rollout_graphs, rollout_view
 from app.dashboard.frame import frame, rendered
@@ -14,7 +16,7 @@ from app.dashboard.rollout_view import Guardrail, Happened, PlanView
 from app.db import db
 from app.errors import Problem
 from app.offloop import breathe
-from app.rollout import actual, evidence, history, steering, store
+from app.rollout import actual, evidence, held, history, steering, store
 from app.rollout.actual import Reconciled
 from app.rollout.evidence import ErrorRate, Evidence
 from app.rollout.models import GuardRow, PlanRow
@@ -25,6 +27,7 @@ from app.rollout.provider import View, provider
 bp = Blueprint("rollout_page", __name__)
 
 PRESETS = (10, 50, 100)
+BACK_SHOWN = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,7 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Rollback:
-    """What became of the last change, which took people out."""
+    """What became of the last change, which took people out within the last day."""
 
     change: history.Entry
     rate: ErrorRate
@@ -70,6 +73,7 @@ def page(asked: Asked, said: Said | None = None, status: int = 200) -> Response:
     found = _read(db.session(), asked)
     breathe()
     standing = steering.shown(FLAG, found.view)
+    holding = held.holding(db.session(), FLAG, found.view.nominal)
     db.session.remove()  # what follows takes many turns of the loop, and connections are few
     return rendered(
         "rollout/index.html",
@@ -81,6 +85,7 @@ def page(asked: Asked, said: Said | None = None, status: int = 200) -> Response:
         found=found,
         standing=standing,
         reconciled=_reconciled(),
+        workers_lag=actual.lags(holding, found.view.changed_at),
         switching=_switching(who, asked, found.view),
         why_not=rollout_view.why_not(who),
         graphs=rollout_graphs.graphs(found.evidence),
@@ -122,7 +127,7 @@ def _read(session: Session, asked: Asked) -> Read:
 
 def _rollback(session: Session, entries: list[history.Entry]) -> Rollback | None:
     change = history.lowered(entries)
-    if change is None:
+    if change is None or utc_now() - parse_utc(change.at) > BACK_SHOWN:
         return None
     began = history.first_increase(entries)
     return Rollback(change, evidence.error_rate(session, None if began is None else began.at, change.at))

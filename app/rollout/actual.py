@@ -6,14 +6,18 @@ People move a moment after a flag does, and tabs come and go; so only a differen
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import sqlalchemy as sa
 from flask import Flask, current_app
 from sqlalchemy.orm import Session
 
+from app.clock import parse_utc, utc_now
 from app.db import now_epoch, read
+from app.offloop import paced
 from app.rollout.configuration import Flag
 from app.rollout.flags import Flags
+from app.rollout.held import Holding
 from app.rollout.models import PollingRow
 from app.rollout.online import ONLINE_S, Online
 
@@ -84,6 +88,16 @@ def reconcile(look: Look, since: Mapping[str, float]) -> Reconciled:
     )
 
 
+def lags(found: Holding | None, changed_at: str | None, now: datetime | None = None) -> bool:
+    """Whether workers still hold something older than what was set at `changed_at`, and for longer than they may. Pure.
+
+    A worker that is gone does not count, so this is one that runs and does not follow.
+    """
+    if found is None or changed_at is None or found.holding == found.total:
+        return False
+    return ((now or utc_now()) - parse_utc(changed_at)).total_seconds() > LASTS_S
+
+
 class Watcher:
     """One worker's: `follow` is called every `LOOK_EVERY_S`, `look` by whoever shows it. Both raise the database's
     error."""
@@ -102,7 +116,7 @@ class Watcher:
             at = session.scalar(sa.select(now_epoch())) or 0.0
             streaming, polled = frozenset(self._online.streaming(session)), _polled(session)
         people = streaming | polled.keys()
-        inside = frozenset(user for user in people if self._flags.is_enabled(Flag.SSE_STREAMING, user))
+        inside = frozenset(user for user in paced(people) if self._flags.is_enabled(Flag.SSE_STREAMING, user))
         look = Look(at, streaming, polled, inside)
         with self._lock:
             self._since.follow(look, self._flags.held)

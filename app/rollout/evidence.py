@@ -9,11 +9,13 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, Self
 
+import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.clock import parse_utc, utc_text
 from app.rollout import history, reports
 from app.rollout.configuration import Flag
+from app.rollout.models import ReportRow
 
 MAX_MINUTES = 24 * 60
 # Before the rollout began: so much of what was reported then is compared with now.
@@ -119,23 +121,19 @@ class ErrorRate:
 
 def error_rate(session: Session, began: str | None, lowered: str) -> ErrorRate:
     """`began` is when the rollout's first increase was made, `lowered` when it was taken back."""
-    newest = int(time.time() // 60)
-    first = None if began is None else _minute(began)
-    # Everything of the week is more than is wanted; what was reported is kept no longer.
-    wanted = BEFORE_MINUTES + NOW_MINUTES if first is None else newest - first + BEFORE_MINUTES + 1
-    found = [Minute.of(row) for row in reports.evidence(session, min(wanted, reports.KEPT_MINUTES))]
-    after = max(_minute(lowered), newest - NOW_MINUTES)
-    now = share_failed(one for one in found if one.minute > after)
-    if first is None:
+    after = max(_minute(lowered), int(time.time() // 60) - NOW_MINUTES)
+    now = _share_failed(session, ReportRow.minute > after)
+    if began is None:
         return ErrorRate(now, None)
-    return ErrorRate(now, share_failed(one for one in found if first - BEFORE_MINUTES <= one.minute < first))
+    first = _minute(began)
+    return ErrorRate(now, _share_failed(session, ReportRow.minute >= first - BEFORE_MINUTES, ReportRow.minute < first))
 
 
-def share_failed(minutes: Iterable[Minute]) -> float | None:
-    """Of all attempts in these minutes; None where nobody tried. Pure."""
-    known = list(minutes)
-    attempts = sum(one.attempts for one in known)
-    return sum(one.failures for one in known) / attempts if attempts else None
+def _share_failed(session: Session, *minutes: sa.ColumnElement[bool]) -> float | None:
+    """Of all attempts in these minutes; None where nobody tried."""
+    sums = sa.select(sa.func.sum(ReportRow.attempts), sa.func.sum(ReportRow.failures))
+    attempts, failures = session.execute(sums.where(*minutes)).one()
+    return int(failures) / int(attempts) if attempts else None
 
 
 def _minute(at: str) -> int:

@@ -62,7 +62,7 @@ def test_a_change_is_reviewed_refused_made_and_taken_back(reports_of_browsers: B
     expect(page.locator("#reason")).to_have_value("too much of it")
     assert stands(beacon) == (25, True)
     page.get_by_role("button", name="Set to 10 %").click()
-    page.wait_for_url("**/rollout")
+    page.wait_for_url("**/rollout#main")
     figure(page, "10 %")
     figure(watching.page, "10 %")
     assert not watching.was_reloaded
@@ -86,7 +86,7 @@ def test_without_scripts_everything_is_a_form_or_a_link(reports_of_browsers: Bea
     page.locator("#reason").fill("all of them")
     page.locator("#typed").fill("100")
     page.get_by_role("button", name="Set to 100 %").click()
-    page.wait_for_url("**/rollout")
+    page.wait_for_url("**/rollout#main")
     figure(page, "100 %")
     page.locator("#plan-reason").fill("slowly")
     page.get_by_role("button", name="Start the plan").click()

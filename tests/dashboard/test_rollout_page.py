@@ -5,10 +5,12 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from flask import Flask
+from sqlalchemy.orm import Session
 from werkzeug.test import TestResponse
 
 from app.config import Settings
@@ -16,10 +18,11 @@ from app.dashboard import rollout_graphs, rollout_view
 from app.dashboard.rollout_asked import BY_HAND, FLAG
 from app.db import write
 from app.rollout import reports, store
+from app.rollout.configuration import Flag
 from app.rollout.evidence import Change, Evidence, Minute
 from app.rollout.models import GuardRow, PlanRow, PollingRow
 from app.rollout.planning import epoch
-from app.rollout.provider import Embedded, Refused
+from app.rollout.provider import Embedded, Refused, View
 from app.rollout.reports import Report
 from tests.cast import ADA, ALICE, BOB, PIA, Person, csrf_token, logged_in
 
@@ -110,7 +113,7 @@ def test_before_it_is_set_the_people_who_would_switch_are_named(desk: Desk) -> N
 
 def test_what_was_reviewed_is_set_with_its_reason(desk: Desk) -> None:
     sent = desk.send(do="set", percentage="50", reason="looks well", seenPercentage="10", seenEnabled="true")
-    assert (sent.status_code, sent.headers["Location"]) == (303, PAGE)
+    assert (sent.status_code, sent.headers["Location"]) == (303, f"{PAGE}#main")
     assert desk.stands() == {"percentage": 50, "enabled": True, "actor": "pia"}
     assert "10 % → 50 % pia looks well" in desk.part("history")
 
@@ -170,7 +173,7 @@ def test_the_guardrail_is_shown_and_refuses_in_words(cast: Flask, desk: Desk) ->
     assert "Lets it go on It holds the rollout when, of at least 30 attempts" in desk.part("guardrail")
     with cast.app_context(), write() as session:
         session.add(GuardRow(flag=FLAG, since=epoch(session), reason="9 of 40 attempts to connect failed"))
-    assert "Holds last so" in desk.part("guardrail")
+    assert "Holds last seen" in desk.part("guardrail")
     assert "9 of 40 attempts to connect failed. Nothing can be raised meanwhile" in desk.part("guardrail")
     sent = desk.send(do="set", percentage="50", reason="more")
     assert (sent.status_code, "The guardrail lets" in sent.text) == (409, True)
@@ -188,6 +191,34 @@ def test_where_beacon_may_not_change_it_the_page_says_so_with_a_link(
         sent = desk.send(do=do, percentage="50", reason="more")
         assert sent.status_code == 403
         assert 'approval in Unleash. <a href="http://unleash.test/p">' in sent.text
+
+
+class WithoutToken(Embedded):
+    """As a real Unleash is seen that has stopped answering, and that Beacon may not change."""
+
+    mode = "unleash"
+
+    def view(self, session: Session, flag: Flag) -> View:
+        why = "Beacon has no admin token of Unleash: change it there."
+        return replace(super().view(session, flag), why_not=why, link="http://unleash.test/p")
+
+    def note(self) -> str:  # type: ignore[override]
+        return "Unleash: it cannot be reached; the last known flags apply"
+
+
+def test_of_a_real_unleash_the_page_says_what_is_wrong_and_where_to_change_it(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(desk.app.extensions, "beacon_rollout", WithoutToken())
+    found = desk.part("standing")
+    assert "Unleash: it cannot be reached; the last known flags apply" in found
+    assert "no admin token of Unleash: change it there. Open it in Unleash" in found
+    assert "Kept in Unleash, its page there" in found
+    text = desk.get("?percentage=50")
+    buttons = re.findall(r"<button[^>]*>", text.split("<main")[1].split("</main>")[0])
+    able = [one for one in buttons if "disabled" not in one]
+    assert [re.findall('value="(.*?)"', one) for one in able] == [["off"]]
+    assert text.count('href="http://unleash.test/p"') == 2
 
 
 def test_a_plan_is_started_paused_resumed_and_stopped_by_forms(cast: Flask, desk: Desk) -> None:

@@ -2,9 +2,11 @@
 
 from flask import Flask
 
+from app.clock import parse_utc
 from app.db import write
-from app.rollout.actual import LASTS_S, Look, Since, reconcile
+from app.rollout.actual import LASTS_S, Look, Since, lags, reconcile
 from app.rollout.configuration import Flag
+from app.rollout.held import Holding
 from app.rollout.models import PollingRow
 from app.rollout.planning import epoch
 from app.rollout.store import change
@@ -49,6 +51,15 @@ def test_it_begins_anew_when_somebody_was_right_meanwhile_or_the_flags_change() 
     since.follow(wrong, "one")
     since.follow(look(140, "dan"), "another")
     assert not reconcile(look(140, "dan"), since.seen).differs
+
+
+def test_a_worker_that_does_not_follow_is_a_difference_once_it_has_lasted() -> None:
+    at, soon, late = "2026-11-21T12:00:00.000Z", parse_utc("2026-11-21T12:00:20Z"), parse_utc("2026-11-21T12:00:31Z")
+    assert lags(Holding(3, 4), at, late)
+    assert not lags(Holding(3, 4), at, soon)
+    assert not lags(Holding(4, 4), at, late)
+    assert not lags(Holding(3, 4), None, late)
+    assert not lags(None, at, late)
 
 
 def test_the_application_asks_its_own_flags_and_its_own_rows(cast: Flask) -> None:
