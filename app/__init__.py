@@ -26,6 +26,8 @@ from app.dashboard import (
     job_page,
     notification_page,
     preferences,
+    rollout_forms,
+    rollout_page,
     service_page,
     trends,
 )
@@ -42,7 +44,7 @@ from app.notifications import routes as notification_routes
 from app.ops import client_errors, headers, health, metrics
 from app.ops.lag import DeliveryLag
 from app.reconciliation import discrepancy_routes, job_routes, registry, service_routes, watch
-from app.rollout import flags, plan_routes
+from app.rollout import actual, flags, plan_routes
 from app.rollout import routes as rollout_routes
 from app.rollout.follow import Follower
 from app.rollout.held import Reporter
@@ -97,6 +99,8 @@ def create_app(settings: Settings | None = None) -> Flask:
         discrepancy_page.bp,
         audit_page.bp,
         command_pages.bp,
+        rollout_page.bp,
+        rollout_forms.bp,
         command_forms.bp,
         job_page.bp,
         service_page.bp,
@@ -145,6 +149,8 @@ def _live(app: Flask, settings: Settings) -> None:
     live.add(Every(FLAG_RETRY_S, follower.retry))
     app.extensions["beacon_online"] = online = Online(app, streaming_names)
     live.add(Every(FLUSH_EVERY_S, online.flush))
+    app.extensions["beacon_actual"] = beside = actual.Watcher(app, asked, online)
+    live.add(Every(actual.LOOK_EVERY_S, beside.follow))
     app.extensions["beacon_report_turnstile"] = Turnstile()
     watching = Watch(app, settings, app.extensions["beacon_rollout"], Lease("rollout"))
     live.add(Every(LOOK_EVERY_S, watching.look))

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -67,7 +67,8 @@ def trend(history: Sequence[Counts | None], turns: Sequence[tuple[int, str]] = (
     kept = turns[-MARKS:]
     marks = tuple(Mark(_place(len(values) - 1 - ago, 0, len(values), top)[0], word) for ago, word in kept)
     sentence = f"{words}; at most {top:,} in the last hour.{_changes(kept)}"
-    return Trend(words, sentence, tuple(_lines(values, top)), _last(values, top), marks)
+    drawn = tuple(lines(values, lambda minute, value: _place(minute, value, len(values), top)))
+    return Trend(words, sentence, drawn, _last(values, top), marks)
 
 
 def _changes(turns: Sequence[tuple[int, str]]) -> str:
@@ -89,12 +90,12 @@ def _words(label: str, values: Sequence[int | None]) -> str:
     return f"{label} {direction}, {wording.short(then)} → {wording.short(now)} in {last - first} min"
 
 
-def _lines(values: Sequence[int | None], top: int) -> Iterator[str]:
-    """One path for each stretch without a gap; a lone point is a short dash."""
+def lines(values: Sequence[float | None], place: Callable[[int, float], tuple[float, float]]) -> Iterator[str]:
+    """One path for each stretch without a gap; a lone point is a short dash. `place` says where a value is drawn."""
     points: list[str] = []
     for minute, value in [*enumerate(values), (len(values), None)]:
         if value is not None:
-            x, y = _place(minute, value, len(values), top)
+            x, y = place(minute, value)
             points.append(f"{x:g} {y:g}")
         elif points:
             yield f"M{'L'.join(points)}" if len(points) > 1 else f"M{points[0]}h1"
@@ -106,7 +107,7 @@ def _last(values: Sequence[int | None], top: int) -> tuple[float, float] | None:
     return _place(minute, value, len(values), top)
 
 
-def _place(minute: int, value: int, length: int, top: int) -> tuple[float, float]:
+def _place(minute: int, value: float, length: int, top: int) -> tuple[float, float]:
     """y begins at 0."""
     x = MARGIN + (WIDTH - 2 * MARGIN) * minute / max(1, length - 1)
     y = HEIGHT - MARGIN - (HEIGHT - 2 * MARGIN) * value / max(1, top)

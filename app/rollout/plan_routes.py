@@ -3,23 +3,20 @@
 import json
 from typing import Any, Literal
 
-import sqlalchemy as sa
 from flask import Blueprint, Response, current_app, jsonify, request
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 from sqlalchemy.orm import Session
 
 from app.accounts.access import actor, require
-from app.audit import chain
-from app.db import db, now_epoch, write
+from app.db import db, write
 from app.errors import Problem, retry_after
-from app.rollout import plan, reports, watch
+from app.rollout import planning, reports, watch
 from app.rollout.configuration import Flag
 from app.rollout.flags import is_enabled
 from app.rollout.models import PlanRow
-from app.rollout.plan import Step
-from app.rollout.routes import Percentage, Reason, named
-from app.rollout.store import lock
+from app.rollout.routes import Percentage, Reason
+from app.rollout.steering import named
 
 bp = Blueprint("rollout_plan", __name__)
 _SHAPE = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True, strict=True)
@@ -57,15 +54,9 @@ def shown(flag: str) -> Response:
 def begin(flag: str) -> Response:
     """`{steps: [{percentage, holdMinutes}], reason}` takes the place of whatever plan there was."""
     which, wanted = named(flag), Planned.model_validate(request.get_json())
-    wrong = plan.problem([Step(step.percentage, step.hold_minutes * 60) for step in wanted.steps])
-    if wrong is not None:
-        raise Problem(400, "No plan", wrong, errors={"steps": wrong})
     steps = [step.model_dump(by_alias=True) for step in wanted.steps]
     with write() as session:
-        lock(session)
-        row = {"steps_json": json.dumps(steps), "step": -1, "since": _now(session), "paused_at": None}
-        session.merge(PlanRow(flag=which, **row, actor=actor().name, reason=wanted.reason))
-        _audited(session, which, "rollout-plan-start", {"steps": steps, "reason": wanted.reason})
+        planning.begin(session, which, actor().name, wanted.reason, steps)
         return _answer(session, which)
 
 
@@ -75,12 +66,7 @@ def steer(flag: str) -> Response:
     """`{action: pause | resume}`; what was held before a pause counts."""
     which, wanted = named(flag), Steered.model_validate(request.get_json())
     with write() as session:
-        lock(session)
-        row = _row(session, which)
-        now, before = _now(session), watch.of_row(row)
-        after = plan.paused(before, now) if wanted.action == "pause" else plan.resumed(before, now)
-        row.since, row.paused_at = after.since, after.paused_at
-        _audited(session, which, f"rollout-plan-{wanted.action}", {})
+        planning.steer(session, which, actor().name, wanted.action)
         return _answer(session, which)
 
 
@@ -90,10 +76,7 @@ def stop(flag: str) -> Response:
     """The flag stays where it is."""
     which = named(flag)
     with write() as session:
-        lock(session)
-        session.delete(_row(session, which))
-        _audited(session, which, "rollout-plan-stop", {})
-        session.flush()
+        planning.stop(session, which, actor().name)
         return _answer(session, which)
 
 
@@ -107,15 +90,8 @@ def report() -> Response:
         raise Problem(429, "Too many reports", "One a 30 s is enough.", headers=retry_after(20, 40), reason="rate")
     cohort = "streaming" if is_enabled(Flag.SSE_STREAMING, who.name) else "polling"
     with write() as session:
-        reports.add(session, cohort, given, _now(session))
+        reports.add(session, cohort, given, planning.epoch(session))
     return Response(status=204)
-
-
-def _row(session: Session, flag: Flag) -> PlanRow:
-    row = session.get(PlanRow, flag)
-    if row is None:
-        raise Problem(404, "No plan", f"There is no plan for {flag}.")
-    return row
 
 
 def _answer(session: Session, flag: Flag) -> Response:
@@ -133,12 +109,3 @@ def _shown(row: PlanRow) -> dict[str, Any]:
         "actor": row.actor,
         "reason": row.reason,
     }
-
-
-def _audited(session: Session, flag: Flag, action: str, params: dict[str, Any]) -> None:
-    session.flush()
-    chain.record(session, chain.Entry(actor().name, action, flag, params=params))
-
-
-def _now(session: Session) -> float:
-    return session.scalar(sa.select(now_epoch())) or 0.0

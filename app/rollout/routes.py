@@ -1,20 +1,18 @@
 """`/api/rollout/{flag}`: where a flag stands, and the percentage and the kill switch as people set them."""
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from flask import Blueprint, Response, current_app, jsonify, request
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from app.accounts.access import actor, require
-from app.clock import parse_utc, utc_now
 from app.db import db
-from app.errors import Problem, retry_after
-from app.rollout import held, store, watch
-from app.rollout.configuration import Flag
-from app.rollout.flags import Flags
+from app.errors import Problem
+from app.rollout import evidence, steering
 from app.rollout.online import online
 from app.rollout.preview import MAX_NAMES, preview
-from app.rollout.provider import Moved, Refused, View, provider
+from app.rollout.provider import provider
+from app.rollout.steering import named
 from app.rollout.store import MAX_REASON, Expected
 
 bp = Blueprint("rollout", __name__)
@@ -80,7 +78,7 @@ def standing(flag: str) -> Response:
     is why it can be changed only there, at `link`; `note` what is wrong with the way there.
     """
     which = named(flag)
-    return jsonify(_shown(which, provider().view(db.session(), which)))
+    return jsonify(steering.shown(which, provider().view(db.session(), which)))
 
 
 @bp.put("/api/rollout/<flag>")
@@ -94,14 +92,8 @@ def change(flag: str) -> Response:
     which, wanted = named(flag), Setting.model_validate(request.get_json())
     seen = wanted.expected
     expected = None if seen is None else Expected(seen.percentage, seen.enabled)
-    _check_guardrail(which, wanted)
-    try:
-        now = provider().change(which, actor().name, wanted.reason, wanted.percentage, wanted.enabled, expected)
-    except Moved as error:
-        raise _moved(which, error.now) from error
-    except Refused as error:
-        raise _refused(error) from error
-    return jsonify(_shown(which, now))
+    now = steering.change(which, actor().name, wanted.reason, wanted.percentage, wanted.enabled, expected)
+    return jsonify(steering.shown(which, now))
 
 
 @bp.get("/api/rollout/<flag>/preview")
@@ -131,14 +123,25 @@ def who_would_switch(flag: str) -> Response:
     )
 
 
-def _check_guardrail(flag: Flag, wanted: Setting) -> None:
-    """While it holds, nothing grows; taking back is always possible."""
-    session = db.session()
-    now, why = provider().view(session, flag).nominal, watch.blocked_by(session, flag)
-    grows = (wanted.percentage or 0) > (now.percentage or 0) or (wanted.enabled is True and not now.enabled)
-    if why is not None and grows:
-        detail = f"The guardrail lets {flag} not grow now: {why}."
-        raise Problem(409, "Held by the guardrail", detail, reason="guardrail")
+@bp.get("/api/rollout/<flag>/evidence")
+@require("viewer", scope=("read", "rollout"))
+def measured(flag: str) -> Response:
+    """`{flag, minutes, cohorts: {streaming: […], polling: […]}, changes: […]}` of the last `minutes=` (60, 1 to 1,440).
+
+    Of each minute in which a cohort reported: `{at, reports, attempts, failures, fallbacks, reconnects, helloP95S,
+    lagP95S}`, oldest first; seconds, null where none was measured. A minute that is not there is not known. `changes`
+    are `{at, actor, percentage, enabled}`: the moments to look at.
+    """
+    which = named(flag)
+    return jsonify(evidence.read(db.session(), which, _asked_minutes()).as_json())
+
+
+def _asked_minutes() -> int:
+    text = request.args.get("minutes", "60")
+    if not (text.isascii() and text.isdecimal() and len(text) <= 4 and 1 <= int(text) <= evidence.MAX_MINUTES):
+        wanted = f"a whole number from 1 to {evidence.MAX_MINUTES}"
+        raise Problem(400, "Bad minutes", f"minutes is {wanted}.", errors={"minutes": wanted})
+    return int(text)
 
 
 def _asked_percentage() -> int:
@@ -147,52 +150,3 @@ def _asked_percentage() -> int:
         wanted = "a whole number from 0 to 100"
         raise Problem(400, "Bad percentage", f"percentage is {wanted}.", errors={"percentage": wanted})
     return int(text)
-
-
-def named(flag: str) -> Flag:
-    try:
-        return store.flag_named(flag)
-    except store.BadRollout as error:
-        raise Problem(404, "No such flag", f"The flags are {', '.join(Flag)}.") from error
-
-
-def _moved(flag: Flag, now: View) -> Problem:
-    state = "on" if now.nominal.enabled else "switched off"
-    where = now.nominal.why or f"at {now.nominal.percentage} %"
-    by = f", changed by {now.actor} {_ago(now.changed_at)}" if now.actor and now.changed_at else ""
-    detail = f"{flag} is {where} and {state} by now{by}: look again, then decide."
-    return Problem(409, "Changed meanwhile", detail, current=_shown(flag, now))
-
-
-def _refused(error: Refused) -> Problem:
-    members: dict[str, Any] = {"reason": error.reason, **({"link": error.link} if error.link else {})}
-    headers = retry_after(1, 5) if error.status == 503 else None
-    return Problem(error.status, "Not changed", str(error), headers=headers, **members)
-
-
-def _ago(at: str) -> str:
-    minutes = int((utc_now() - parse_utc(at)).total_seconds() // 60)
-    if minutes < 1:
-        return "less than a minute ago"
-    if minutes == 1:
-        return "a minute ago"
-    return f"{minutes} minutes ago" if minutes < 120 else f"on {at[:16].replace('T', ' at ')} UTC"
-
-
-def _shown(flag: Flag, now: View) -> dict[str, Any]:
-    found = held.holding(db.session(), flag, now.nominal)
-    source = provider()
-    shown = {
-        "flag": flag,
-        "enabled": now.nominal.enabled,
-        "percentage": now.nominal.percentage,
-        "mode": source.mode,
-        "workers": None if found is None else {"holding": found.holding, "total": found.total},
-        "actor": now.actor,
-        "changedAt": now.changed_at,
-    }
-    more = {"note": source.note(), "whyNot": now.why_not, "link": now.link}
-    shown |= {name: value for name, value in more.items() if value is not None}
-    flags: Flags = current_app.extensions["beacon_flags"]
-    override = flags.overrides.get(flag)
-    return shown if override is None else {**shown, "override": "on" if override else "off"}

@@ -1,0 +1,98 @@
+"""`POST /rollout` and `/rollout/plan`: what people press on the page, with scripts or without."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from flask import Blueprint, redirect, request
+from flask.typing import ResponseReturnValue
+
+from app.accounts.access import actor, require
+from app.dashboard.rollout_asked import FLAG, Asked, reason_of
+from app.dashboard.rollout_page import page, said_of
+from app.db import db, write
+from app.errors import Problem, wants_page
+from app.rollout import planning, steering
+from app.rollout.provider import provider
+
+bp = Blueprint("rollout_forms", __name__)
+
+# The review was at `#review`, and a redirect without a fragment of its own leads there again.
+DONE, PLAN = "/rollout#main", "/rollout#plan"
+
+
+@bp.post("/rollout")
+@require("product")
+def press() -> ResponseReturnValue:
+    """`do=set` with what was reviewed, `zero` or `off`. 303 to the page; what is refused keeps what was typed."""
+    what, asked = request.form.get("do", ""), Asked.of(request.form)
+    try:
+        if what in ("off", "zero"):
+            _take_back(what)
+        elif what == "set":
+            _set(asked)
+        else:
+            raise Problem(400, "Nothing to do", "Say what to do: set, zero or off.")
+    except Problem as problem:
+        if not wants_page():
+            raise
+        return page(asked, said_of(problem, "review" if what == "set" else "bar"), problem.status)
+    return redirect(DONE, 303)
+
+
+@bp.post("/rollout/plan")
+@require("product")
+def plan() -> ResponseReturnValue:
+    """`do=start` with `percentage` and `minutes` of each step and a reason, `pause`, `resume` or `stop`."""
+    what = request.form.get("do", "")
+    try:
+        with write() as session:
+            if what == "start":
+                planning.begin(session, FLAG, actor().name, _reason(), _steps())
+            elif what == "pause":
+                planning.steer(session, FLAG, actor().name, "pause")
+            elif what == "resume":
+                planning.steer(session, FLAG, actor().name, "resume")
+            elif what == "stop":
+                planning.stop(session, FLAG, actor().name)
+            else:
+                raise Problem(400, "Nothing to do", "Say what to do: start, pause, resume or stop.")
+    except Problem as problem:
+        if not wants_page():
+            raise
+        return page(Asked(), said_of(problem, "plan"), problem.status)
+    return redirect(PLAN, 303)
+
+
+def _take_back(what: str) -> None:
+    """From wherever it stands: nobody has to look again before it is taken back."""
+    percentage, enabled = (0, None) if what == "zero" else (None, False)
+    steering.change(FLAG, actor().name, reason_of(request.form), percentage, enabled, None)
+
+
+def _set(asked: Asked) -> None:
+    asked.check(provider().view(db.session(), FLAG).nominal)
+    enabled = True if asked.on else None
+    steering.change(FLAG, actor().name, asked.reason, asked.percentage, enabled, asked.seen)
+
+
+def _reason() -> str:
+    reason = Asked.of(request.form).reason
+    if not reason:
+        raise Problem(400, "No reason", "Give a reason: people will want to know why.")
+    return reason
+
+
+def _steps() -> Sequence[dict[str, Any]]:
+    """Rows without a percentage are left out."""
+    given = zip(request.form.getlist("percentage"), request.form.getlist("minutes"), strict=False)
+    return [_step(percentage.strip(), minutes.strip()) for percentage, minutes in given if percentage.strip()]
+
+
+def _step(percentage: str, minutes: str) -> dict[str, Any]:
+    try:
+        step = {"percentage": int(percentage), "holdMinutes": float(minutes)}
+    except ValueError:
+        step = {"percentage": -1, "holdMinutes": -1.0}
+    if not (0 <= step["percentage"] <= 100 and 0 <= step["holdMinutes"] <= 30 * 24 * 60):
+        raise Problem(400, "No plan", "A step is a percentage from 0 to 100 and minutes from 0 to 43,200.")
+    return step

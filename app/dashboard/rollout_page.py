@@ -1,0 +1,148 @@
+"""`/rollout`: where the rollout stands, who would switch, what it did, and the way back."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from flask import Blueprint, Response, current_app, request
+from sqlalchemy.orm import Session
+
+from app.accounts.access import Actor, actor, require
+from app.clock import parse_utc, utc_now
+from app.config import current_settings
+from app.dashboard import queries, rollout_graphs, rollout_view
+from app.dashboard.frame import frame, rendered
+from app.dashboard.rollout_asked import BY_HAND, FLAG, SPANS, Asked
+from app.dashboard.rollout_view import Guardrail, Happened, PlanView
+from app.db import db
+from app.errors import Problem
+from app.offloop import breathe
+from app.rollout import actual, evidence, held, history, steering, store
+from app.rollout.actual import Reconciled
+from app.rollout.evidence import ErrorRate, Evidence
+from app.rollout.models import GuardRow, PlanRow
+from app.rollout.online import online
+from app.rollout.preview import MAX_NAMES, Switching, preview
+from app.rollout.provider import View, provider
+
+bp = Blueprint("rollout_page", __name__)
+
+PRESETS = (10, 50, 100)
+BACK_SHOWN = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What is told of something that was refused, where it was pressed: at the `bar`, the `review` or the `plan`."""
+
+    place: str
+    words: str
+    link: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rollback:
+    """What became of the last change, which took people out within the last day."""
+
+    change: history.Entry
+    rate: ErrorRate
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What the page reads of the database in one go."""
+
+    view: View
+    reason: str
+    happened: list[Happened]
+    guardrail: Guardrail
+    plan: PlanView | None
+    evidence: Evidence
+    rollback: Rollback | None
+
+
+@bp.get("/rollout")
+@require("viewer")
+def index() -> Response:
+    """`percentage=` or `on=1`: with who of the people online would switch; `minutes=360`: six hours of evidence."""
+    return page(Asked.of(request.args))
+
+
+def page(asked: Asked, said: Said | None = None, status: int = 200) -> Response:
+    who, cursor = actor(), queries.cursor(db.session())
+    around = frame("rollout", who, cursor, has_form=True)
+    found = _read(db.session(), asked)
+    breathe()
+    standing = steering.shown(FLAG, found.view)
+    holding = held.holding(db.session(), FLAG, found.view.nominal)
+    db.session.remove()  # what follows takes many turns of the loop, and connections are few
+    return rendered(
+        "rollout/index.html",
+        cursor,
+        status,
+        frame=around,
+        asked=asked,
+        said=said,
+        found=found,
+        standing=standing,
+        reconciled=_reconciled(),
+        workers_lag=actual.lags(holding, found.view.changed_at),
+        switching=_switching(who, asked, found.view),
+        why_not=rollout_view.why_not(who),
+        graphs=rollout_graphs.graphs(found.evidence),
+        changes=[(change, rollout_graphs.change_words(change)) for change in found.evidence.changes],
+        share=lambda value: rollout_graphs.said_as("share", value),
+        must_type=asked.must_type(found.view.nominal),
+        flag=FLAG,
+        presets=PRESETS,
+        spans=SPANS,
+        steps=rollout_view.STEPS,
+        by_hand=BY_HAND,
+        most_names=MAX_NAMES,
+        audit=rollout_view.AUDIT,
+    )
+
+
+def said_of(problem: Problem, place: str) -> Said:
+    """A refusal in words: what somebody else did meanwhile is named."""
+    current, link = problem.members.get("current"), str(problem.members.get("link", ""))
+    if current is None:
+        return Said(place, problem.detail, link)
+    at = current.get("changedAt")
+    return Said(place, rollout_view.moved_words(current, steering.ago(at) if at else ""), link)
+
+
+def _read(session: Session, asked: Asked) -> Read:
+    entries = history.newest(session, FLAG)
+    plan = session.get(PlanRow, FLAG)
+    return Read(
+        provider().view(session, FLAG),
+        store.reasoned(session, FLAG)[1],
+        rollout_view.happened(entries),
+        Guardrail.of(session.get(GuardRow, FLAG), current_settings()),
+        None if plan is None else PlanView.of(plan),
+        evidence.read(session, FLAG, asked.minutes),
+        _rollback(session, entries),
+    )
+
+
+def _rollback(session: Session, entries: list[history.Entry]) -> Rollback | None:
+    change = history.lowered(entries)
+    if change is None or utc_now() - parse_utc(change.at) > BACK_SHOWN:
+        return None
+    began = history.first_increase(entries)
+    return Rollback(change, evidence.error_rate(session, None if began is None else began.at, change.at))
+
+
+def _reconciled() -> Reconciled | None:
+    """None before any flags are known: then nobody can say who should stream."""
+    flags = current_app.extensions["beacon_flags"]
+    return None if flags.held is None else actual.watcher().look()
+
+
+def _switching(who: Actor, asked: Asked, now: View) -> Switching | None:
+    """Names are for whoever may act. None too where no single percentage says who would be in."""
+    percentage = now.nominal.percentage if asked.on else asked.percentage
+    if not asked.is_review or percentage is None or not who.has_role("product"):
+        return None
+    flags = current_app.extensions["beacon_flags"]
+    return preview(flags, FLAG, online().everybody(), percentage, asked.on or now.nominal.enabled)

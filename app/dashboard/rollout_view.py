@@ -1,0 +1,139 @@
+"""The rollout as its page shows it: frozen values, and numbers and states as words."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Self
+
+from app.accounts.access import Actor
+from app.clock import utc_text
+from app.config import Settings
+from app.dashboard.rollout_asked import FLAG
+from app.rollout import history, watch
+from app.rollout.configuration import Rollout
+from app.rollout.models import GuardRow, PlanRow
+
+_PLAN_WORDS = {"start": "plan started", "pause": "plan paused", "resume": "plan resumed", "stop": "plan stopped"}
+STEPS = ((10, 60), (50, 60), (100, 60))
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """A row of the history."""
+
+    at: str
+    actor: str
+    what: str
+    reason: str
+    state: str
+    word: str
+
+    @classmethod
+    def of(cls, entry: history.Entry) -> Self:
+        outcome = ("error", "Not done") if entry.failed else ("info", "Held") if _holds(entry) else ("success", "Done")
+        why = f"{entry.reason} ({entry.failed})" if entry.failed else entry.reason
+        return cls(entry.at, entry.actor, _what(entry), why, *outcome)
+
+
+@dataclass(frozen=True, slots=True)
+class Guardrail:
+    """`state` for the eye, `word` and `why` for everybody; `limits` in a sentence."""
+
+    state: str
+    word: str
+    why: str
+    since: str | None
+    limits: str
+
+    @classmethod
+    def of(cls, row: GuardRow | None, settings: Settings) -> Self:
+        limits = limits_in_words(settings)
+        if row is not None:
+            return cls("warning", "Holds", row.reason, _moment(row.since), limits)
+        if settings.guardrail_mode == "off":
+            return cls("stale", "Off", "", None, limits)
+        return cls("success", "Lets it go on", "", None, limits)
+
+
+@dataclass(frozen=True, slots=True)
+class PlanView:
+    """`steps` are `(words, state)` with the state `done`, `now` or `next`; `until` is when the next one is due."""
+
+    steps: tuple[tuple[str, str], ...]
+    paused: bool
+    actor: str
+    reason: str
+    until: str | None
+
+    @classmethod
+    def of(cls, row: PlanRow) -> Self:
+        found = watch.of_row(row)
+        words = [f"{step.percentage} % for {duration(step.hold_s / 60)}" for step in found.steps]
+        states = ["done" if n < found.step else "now" if n == found.step else "next" for n in range(len(words))]
+        until = None
+        if 0 <= found.step < len(found.steps) and found.paused_at is None and not found.is_over:
+            until = _moment(found.since + found.steps[found.step].hold_s)
+        return cls(tuple(zip(words, states, strict=True)), found.paused_at is not None, row.actor, row.reason, until)
+
+
+def why_not(who: Actor) -> str:
+    """Why the reader cannot act; empty for whoever can."""
+    return "" if who.has_role("product") else f"The rollout needs the role product; you are {who.role}."
+
+
+def limits_in_words(settings: Settings) -> str:
+    if settings.guardrail_mode == "off":
+        return "Nothing is watched (BEACON_GUARDRAIL_MODE is off)."
+    does = "holds the rollout" if settings.guardrail_mode == "hold" else "steps back to the percentage before"
+    most = f"{settings.guardrail_max_failures * 100:g} %"
+    return (
+        f"It {does} when, of at least {settings.guardrail_min_attempts} attempts to connect within "
+        f"{duration(settings.guardrail_window_s / 60)}, more than {most} fail or fall back to polling, "
+        f"or the p95 of the delivery lag passes {settings.guardrail_max_lag_s:g} s. It never raises anything."
+    )
+
+
+def duration(minutes: float) -> str:
+    """`45 min`, `2 h`, `1 h 30 min`"""
+    if minutes < 120 and minutes != 60:
+        return f"{minutes:g} min"
+    hours, rest = divmod(minutes, 60)
+    return f"{hours:g} h" + (f" {rest:g} min" if rest else "")
+
+
+def moved_words(current: Mapping[str, Any], ago: str) -> str:
+    """What somebody did between look and apply: `Changed to 25 % by bob a minute ago: look again.`"""
+    percentage = current.get("percentage")
+    where = "off" if not current.get("enabled") else f"to {percentage} %" if percentage is not None else "in Unleash"
+    by = f" by {current['actor']}" if current.get("actor") else ""
+    return f"Changed {where}{by}{f' {ago}' if ago else ''}: look again. Nothing was set."
+
+
+def _what(entry: history.Entry) -> str:
+    if entry.action.startswith("rollout-plan-"):
+        steps = ", ".join(f"{percentage} % for {duration(minutes)}" for percentage, minutes in entry.steps)
+        return _PLAN_WORDS[entry.action.removeprefix("rollout-plan-")] + (f": {steps}" if steps else "")
+    if _holds(entry):
+        return f"held at {_stood(entry.after)}"
+    return f"{_stood(entry.before)} → {_stood(entry.after)}"
+
+
+def _holds(entry: history.Entry) -> bool:
+    return entry.action == "rollout-hold"
+
+
+def _stood(rollout: Rollout | None) -> str:
+    if rollout is None:
+        return "—"
+    return f"{rollout.percentage} %" if rollout.enabled else f"off (kept {rollout.percentage} %)"
+
+
+def happened(entries: Sequence[history.Entry]) -> list[Happened]:
+    return [Happened.of(entry) for entry in entries]
+
+
+def _moment(epoch: float) -> str:
+    return utc_text(datetime.fromtimestamp(epoch, UTC))
+
+
+AUDIT = f"/audit?target={FLAG}"

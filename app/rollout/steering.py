@@ -1,0 +1,92 @@
+"""One change of a flag as a person makes it, whether by the API or on the page: what may refuse it, in words."""
+
+from typing import Any
+
+from flask import current_app
+
+from app.clock import parse_utc, utc_now
+from app.db import db
+from app.errors import Problem, retry_after
+from app.rollout import held, store, watch
+from app.rollout.configuration import Flag
+from app.rollout.flags import Flags
+from app.rollout.provider import Moved, Refused, View, provider
+from app.rollout.store import Expected
+
+
+def change(
+    flag: Flag, who: str, reason: str, percentage: int | None, enabled: bool | None, expected: Expected | None
+) -> View:
+    """Set what is given and keep the rest.
+
+    Raises `Problem`: 409 while the guardrail holds, and (with where it stands as `current`) where it is not as
+    `expected`; what the provider refuses, with a `link`.
+    """
+    _check_guardrail(flag, percentage, enabled)
+    try:
+        return provider().change(flag, who, reason, percentage, enabled, expected)
+    except Moved as error:
+        raise _moved(flag, error.now) from error
+    except Refused as error:
+        raise _refused(error) from error
+
+
+def shown(flag: Flag, now: View) -> dict[str, Any]:
+    """Where a flag stands, as `GET /api/rollout/{flag}` says it."""
+    found = held.holding(db.session(), flag, now.nominal)
+    source = provider()
+    said = {
+        "flag": flag,
+        "enabled": now.nominal.enabled,
+        "percentage": now.nominal.percentage,
+        "mode": source.mode,
+        "workers": None if found is None else {"holding": found.holding, "total": found.total},
+        "actor": now.actor,
+        "changedAt": now.changed_at,
+    }
+    more = {"note": source.note(), "whyNot": now.why_not, "link": now.link}
+    said |= {name: value for name, value in more.items() if value is not None}
+    flags: Flags = current_app.extensions["beacon_flags"]
+    override = flags.overrides.get(flag)
+    return said if override is None else {**said, "override": "on" if override else "off"}
+
+
+def named(flag: str) -> Flag:
+    """Raises the 404."""
+    try:
+        return store.flag_named(flag)
+    except store.BadRollout as error:
+        raise Problem(404, "No such flag", f"The flags are {', '.join(Flag)}.") from error
+
+
+def ago(at: str) -> str:
+    minutes = int((utc_now() - parse_utc(at)).total_seconds() // 60)
+    if minutes < 1:
+        return "less than a minute ago"
+    if minutes == 1:
+        return "a minute ago"
+    return f"{minutes} minutes ago" if minutes < 120 else f"on {at[:16].replace('T', ' at ')} UTC"
+
+
+def _check_guardrail(flag: Flag, percentage: int | None, enabled: bool | None) -> None:
+    """While it holds, nothing grows; taking back is always possible."""
+    session = db.session()
+    now, why = provider().view(session, flag).nominal, watch.blocked_by(session, flag)
+    grows = (percentage or 0) > (now.percentage or 0) or (enabled is True and not now.enabled)
+    if why is not None and grows:
+        detail = f"The guardrail lets {flag} not grow now: {why}."
+        raise Problem(409, "Held by the guardrail", detail, reason="guardrail")
+
+
+def _moved(flag: Flag, now: View) -> Problem:
+    state = "on" if now.nominal.enabled else "switched off"
+    where = now.nominal.why or f"at {now.nominal.percentage} %"
+    by = f", changed by {now.actor} {ago(now.changed_at)}" if now.actor and now.changed_at else ""
+    detail = f"{flag} is {where} and {state} by now{by}: look again, then decide."
+    return Problem(409, "Changed meanwhile", detail, current=shown(flag, now))
+
+
+def _refused(error: Refused) -> Problem:
+    members: dict[str, Any] = {"reason": error.reason, **({"link": error.link} if error.link else {})}
+    headers = retry_after(1, 5) if error.status == 503 else None
+    return Problem(error.status, "Not changed", str(error), headers=headers, **members)

@@ -1,0 +1,347 @@
+"""`/rollout` as plain HTML: what it shows, who may act, and that nothing is set over somebody else's change."""
+
+import html
+import json
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from flask import Flask
+from sqlalchemy.orm import Session
+from werkzeug.test import TestResponse
+
+from app.config import Settings
+from app.dashboard import rollout_graphs, rollout_view
+from app.dashboard.rollout_asked import BY_HAND, FLAG
+from app.db import write
+from app.rollout import reports, store
+from app.rollout.configuration import Flag
+from app.rollout.evidence import Change, Evidence, Minute
+from app.rollout.models import GuardRow, PlanRow, PollingRow
+from app.rollout.planning import epoch
+from app.rollout.provider import Embedded, Refused, View
+from app.rollout.reports import Report
+from tests.cast import ADA, ALICE, BOB, PIA, Person, csrf_token, logged_in
+
+PAGE = "/rollout"
+
+
+def words(text: str) -> str:
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", text)).split())
+
+
+class Desk:
+    """Somebody's browser, with scripts off."""
+
+    def __init__(self, app: Flask, person: Person = PIA) -> None:
+        self.app, self.client = app, logged_in(app, person)
+        self.csrf = csrf_token(self.client, PAGE)
+
+    def get(self, query: str = "") -> str:
+        response = self.client.get(PAGE + query, headers={"Accept": "text/html"})
+        assert response.status_code == 200, response.text
+        return response.text
+
+    def part(self, name: str, query: str = "") -> str:
+        """One region in words."""
+        return words(self.get(query).split(f'data-region="rollout-{name}"')[1].split("</section>")[0])
+
+    def send(self, path: str = PAGE, **form: Any) -> TestResponse:
+        return self.client.post(path, data={"csrf_token": self.csrf, **form}, headers={"Accept": "text/html"})
+
+    def put(self, percentage: int | None = None, enabled: bool | None = None, who: str = "bea") -> None:
+        """Somebody else's change, which this worker's flags follow."""
+        with self.app.app_context():
+            with write() as session:
+                store.change(session, FLAG, who, "because", percentage, enabled)
+            self.app.extensions["beacon_flags"].load(Embedded().load())
+
+    def stands(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.client.get(f"/api/rollout/{FLAG}").get_json()
+        return {name: found[name] for name in ("percentage", "enabled", "actor")}
+
+    def polls(self, *users: str) -> None:
+        with self.app.app_context(), write() as session:
+            for user in users:
+                session.merge(PollingRow(user=user, seen=epoch(session)))
+
+
+@pytest.fixture
+def desk(cast: Flask) -> Desk:
+    made = Desk(cast)
+    made.put(10)
+    return made
+
+
+def test_it_says_where_the_rollout_stands_and_who_put_it_there(desk: Desk) -> None:
+    found = desk.part("standing")
+    for part in ("10 % of users are in", "Set by bea,", "Why because", "Beacon's own database", "Workers holding it —"):
+        assert part in found, part
+    desk.put(enabled=False)
+    assert "10 % kept; switched off, nobody is in" in desk.part("standing")
+    assert "Switched off" in desk.part("bar")
+
+
+@pytest.mark.parametrize("person", [ALICE, BOB])
+def test_others_see_it_with_disabled_controls_the_reason_and_no_names(cast: Flask, desk: Desk, person: Person) -> None:
+    desk.polls("zoe")
+    other = Desk(cast, person)
+    text = other.get("?percentage=100")
+    assert f"The rollout needs the role product; you are {person.role}." in text
+    main = text.split("<main")[1].split("</main>")[0]
+    controls = re.findall(r"<(?:button|input(?! type=\"hidden\"))[^>]*>", main)
+    assert controls
+    assert [one for one in controls if "disabled" not in one] == []
+    assert "zoe" not in text
+    assert other.send(do="off").status_code == 403
+
+
+def test_before_it_is_set_the_people_who_would_switch_are_named(desk: Desk) -> None:
+    desk.put(0)
+    desk.polls("ann", "bea", "cid")
+    review = desk.part("switching", "?percentage=100")
+    assert "Of 3 people online now: 3 would come to the stream: ann, bea, cid 0 would leave the stream." in review
+    desk.put(100)
+    assert "3 would leave the stream: ann, bea, cid" in desk.part("switching", "?percentage=0")
+    desk.put(enabled=False)
+    assert "nobody switches until it is switched on" in desk.part("switching", "?percentage=50")
+    assert "3 would come to the stream" in desk.part("switching", "?on=1")
+
+
+def test_what_was_reviewed_is_set_with_its_reason(desk: Desk) -> None:
+    sent = desk.send(do="set", percentage="50", reason="looks well", seenPercentage="10", seenEnabled="true")
+    assert (sent.status_code, sent.headers["Location"]) == (303, f"{PAGE}#main")
+    assert desk.stands() == {"percentage": 50, "enabled": True, "actor": "pia"}
+    assert "10 % → 50 % pia looks well" in desk.part("history")
+
+
+@pytest.mark.parametrize(
+    ("form", "said"),
+    [
+        ({"percentage": "50"}, "Give a reason"),
+        ({"percentage": "101", "reason": "x"}, "a whole number from 0 to 100"),
+        ({"reason": "x"}, "Say what is to be set"),
+        ({"percentage": "100", "reason": "x", "typed": "yes"}, f"Type {FLAG}, or 100, to confirm."),
+    ],
+)
+def test_what_is_not_complete_sets_nothing_and_keeps_what_was_typed(
+    desk: Desk, form: dict[str, str], said: str
+) -> None:
+    sent = desk.send(do="set", seenPercentage="10", seenEnabled="true", **form)
+    assert sent.status_code == 400
+    assert said in words(sent.text)
+    for name in ("reason", "typed") if form.get("percentage") == "100" else ():
+        assert f'value="{form[name]}"' in sent.text
+    assert desk.stands()["percentage"] == 10
+
+
+@pytest.mark.parametrize("typed", ["100", str(FLAG), "100 %"])
+def test_everybody_is_let_in_once_that_was_typed(desk: Desk, typed: str) -> None:
+    assert f"Type {FLAG} , or 100 , to confirm" in words(desk.get("?percentage=100"))
+    assert desk.send(do="set", percentage="100", reason="all of them", typed=typed).status_code == 303
+    assert desk.stands()["percentage"] == 100
+    desk.put(enabled=False)
+    assert desk.send(do="set", on="1", reason="again").status_code == 400
+    assert desk.send(do="set", on="1", reason="again", typed=typed).status_code == 303
+    assert desk.stands()["enabled"] is True
+
+
+def test_somebody_elses_change_is_named_and_nothing_typed_is_lost(desk: Desk) -> None:
+    desk.put(25, who="bob")
+    sent = desk.send(do="set", percentage="50", reason="looks <well>", seenPercentage="10", seenEnabled="true")
+    assert sent.status_code == 409
+    assert "Changed to 25 % by bob less than a minute ago: look again. Nothing was set." in words(sent.text)
+    assert 'value="looks &lt;well&gt;"' in sent.text
+    assert 'name="seenPercentage" value="25"' in sent.text
+    assert desk.stands()["percentage"] == 25
+
+
+def test_taking_back_takes_one_press_from_wherever_it_stands(desk: Desk) -> None:
+    assert f'name="reason" value="{BY_HAND}"' in desk.get()
+    assert desk.send(do="zero", reason=BY_HAND).status_code == 303
+    assert desk.stands()["percentage"] == 0
+    desk.put(50)
+    assert desk.send(do="off", reason="").status_code == 303
+    assert desk.stands() == {"percentage": 50, "enabled": False, "actor": "pia"}
+    assert f"50 % → off (kept 50 %) pia {BY_HAND}" in desk.part("history")
+
+
+def test_the_guardrail_is_shown_and_refuses_in_words(cast: Flask, desk: Desk) -> None:
+    assert "Lets it go on It holds the rollout when, of at least 30 attempts" in desk.part("guardrail")
+    with cast.app_context(), write() as session:
+        session.add(GuardRow(flag=FLAG, since=epoch(session), reason="9 of 40 attempts to connect failed"))
+    assert "Holds last seen" in desk.part("guardrail")
+    assert "9 of 40 attempts to connect failed. Nothing can be raised meanwhile" in desk.part("guardrail")
+    sent = desk.send(do="set", percentage="50", reason="more")
+    assert (sent.status_code, "The guardrail lets" in sent.text) == (409, True)
+    assert desk.send(do="set", percentage="5", reason="less").status_code == 303
+
+
+def test_where_beacon_may_not_change_it_the_page_says_so_with_a_link(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: Any, **__: Any) -> None:
+        raise Refused("Changes need an approval in Unleash.", "unleash-approval", "http://unleash.test/p")
+
+    monkeypatch.setattr(desk.app.extensions["beacon_rollout"], "change", refused)
+    for do in ("set", "off"):
+        sent = desk.send(do=do, percentage="50", reason="more")
+        assert sent.status_code == 403
+        assert 'approval in Unleash. <a href="http://unleash.test/p">' in sent.text
+
+
+class WithoutToken(Embedded):
+    """As a real Unleash is seen that has stopped answering, and that Beacon may not change."""
+
+    mode = "unleash"
+
+    def view(self, session: Session, flag: Flag) -> View:
+        why = "Beacon has no admin token of Unleash: change it there."
+        return replace(super().view(session, flag), why_not=why, link="http://unleash.test/p")
+
+    def note(self) -> str:  # type: ignore[override]
+        return "Unleash: it cannot be reached; the last known flags apply"
+
+
+def test_of_a_real_unleash_the_page_says_what_is_wrong_and_where_to_change_it(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(desk.app.extensions, "beacon_rollout", WithoutToken())
+    found = desk.part("standing")
+    assert "Unleash: it cannot be reached; the last known flags apply" in found
+    assert "no admin token of Unleash: change it there. Open it in Unleash" in found
+    assert "Kept in Unleash, its page there" in found
+    text = desk.get("?percentage=50")
+    buttons = re.findall(r"<button[^>]*>", text.split("<main")[1].split("</main>")[0])
+    able = [one for one in buttons if "disabled" not in one]
+    assert [re.findall('value="(.*?)"', one) for one in able] == [["off"]]
+    assert text.count('href="http://unleash.test/p"') == 2
+
+
+def test_a_plan_is_started_paused_resumed_and_stopped_by_forms(cast: Flask, desk: Desk) -> None:
+    sent = desk.send(
+        f"{PAGE}/plan", do="start", percentage=["20", "50", ""], minutes=["30", "120", "5"], reason="slowly"
+    )
+    assert sent.status_code == 303, words(sent.text)
+    assert "20 % for 30 min Then 50 % for 2 h The first step follows within seconds." in desk.part("plan")
+    with cast.app_context(), write() as session:
+        session.get_one(PlanRow, FLAG).step = 0
+    assert "Now 20 % for 30 min Then 50 % for 2 h This step until" in desk.part("plan")
+    for do, said in (("pause", "Paused: nothing is raised"), ("resume", "This step until"), ("stop", "Start the plan")):
+        assert desk.send(f"{PAGE}/plan", do=do).status_code == 303
+        assert said in desk.part("plan")
+    found = desk.part("history")
+    assert "plan started: 20 % for 30 min, 50 % for 2 h" in found
+    assert "plan stopped" in found
+
+
+@pytest.mark.parametrize(
+    ("form", "status", "said"),
+    [
+        ({"do": "start", "percentage": ["50", "20"], "minutes": ["1", "1"], "reason": "x"}, 400, "each step is higher"),
+        ({"do": "start", "percentage": ["50"], "minutes": ["x"], "reason": "x"}, 400, "A step is a percentage"),
+        ({"do": "start", "percentage": ["50"], "minutes": ["1"]}, 400, "Give a reason"),
+        ({"do": "pause"}, 404, "There is no plan"),
+        ({"do": "dance"}, 400, "Say what to do"),
+    ],
+)
+def test_what_is_no_plan_is_refused_in_words(desk: Desk, form: dict[str, Any], status: int, said: str) -> None:
+    sent = desk.send(f"{PAGE}/plan", **form)
+    assert sent.status_code == status
+    assert said in words(sent.text)
+
+
+def test_expected_and_actual_stand_side_by_side(desk: Desk) -> None:
+    desk.put(100)
+    desk.polls("ann", "bea")
+    found = desk.part("standing")
+    assert "online now 2 of them let in 2 streaming 0 No lasting difference" in found
+    since = desk.app.extensions["beacon_actual"]._since
+    since.seen = dict.fromkeys(since.seen, time.time() - 60)
+    assert "Discrepancy 2 should stream and poll for more than 30 s. ann, bea" in desk.part("standing")
+
+
+def test_a_rollback_shows_its_three_steps_and_what_is_not_known(cast: Flask, desk: Desk) -> None:
+    assert "Taken back" not in desk.get()
+    desk.put(0)
+    found = desk.part("back")
+    assert "by bea" in found
+    assert "Not known yet The error rate is back at what it was. — of attempts to connect fail now, — did" in found
+    with cast.app_context(), write() as session:
+        now = epoch(session)
+        reports.add(session, "polling", Report(attempts=100, failures=1), now - 120)
+        reports.add(session, "polling", Report(attempts=100, failures=1), now + 60)
+    found = desk.part("back")
+    assert "Nobody streams who is out." in found
+    assert "Done The error rate is back at what it was. 1 % of attempts to connect fail now, 1 % did" in found
+    desk.put(10)
+    assert "Taken back" not in desk.get()
+
+
+def test_a_change_that_no_browser_reported_around_draws_nothing(desk: Desk) -> None:
+    found = desk.part("evidence")
+    assert "10 % at" in found
+    assert "Time to hello, p95 — Streaming: —; polling: —." in found
+
+
+def evidence_of(**minutes: tuple[int, int, float | None]) -> Evidence:
+    """`m3=(attempts, failures, lag)`: three minutes after the first of ten, of the streaming cohort."""
+    known = [
+        Minute(int(name[1:]) + 1, "streaming", 1, attempts, failures, 0, 2, None, lag)
+        for name, (attempts, failures, lag) in minutes.items()
+    ]
+    change = Change("1970-01-01T00:05:30.000Z", "pia", 50, True)
+    return Evidence(FLAG, 10, 10, {"streaming": known, "polling": []}, [change])
+
+
+def test_a_graph_leaves_gaps_marks_the_change_and_says_the_same_in_words() -> None:
+    found = evidence_of(m0=(10, 0, 0.25), m1=(10, 5, 0.5), m4=(0, 0, None), m9=(20, 0, 2.0))
+    success, hello, lag, fallbacks, reconnects = rollout_graphs.graphs(found)
+    assert success.paths == {"streaming": ("M2 2L41.6 36", "M358 2h1"), "polling": ()}
+    assert success.sentence == "Streaming: 87.5 % of 40; polling: —."
+    assert (hello.is_empty, hello.sentence) == (True, "Streaming: —; polling: —.")
+    assert (lag.top, lag.sentence) == ("2 s", "Streaming: 2 s last, 2 s at most; polling: —.")
+    assert reconnects.sentence == "Streaming: 8 in all, at most 2 a minute; polling: —."
+    assert [len(one) for one in fallbacks.paths.values()] == [3, 0]
+    [mark] = success.marks
+    assert (mark.x, mark.word) == (160.2, "50 %")
+
+
+def test_a_share_is_not_said_to_be_whole_that_is_not() -> None:
+    said = [rollout_graphs.said_as("share", share) for share in (1, 0.99999, 0.5, 0.00001, 0, None)]
+    assert said == ["100 %", "> 99.9 %", "50 %", "< 0.1 %", "0 %", "—"]
+
+
+def test_the_limits_of_the_guardrail_are_a_sentence(settings: Settings) -> None:
+    assert rollout_view.limits_in_words(settings) == (
+        "It holds the rollout when, of at least 30 attempts to connect within 5 min, more than 5 % fail or fall back "
+        "to polling, or the p95 of the delivery lag passes 2 s. It never raises anything."
+    )
+    back = rollout_view.limits_in_words(settings.model_copy(update={"guardrail_mode": "step-back"}))
+    assert back.startswith("It steps back to the percentage before when")
+    off = rollout_view.limits_in_words(settings.model_copy(update={"guardrail_mode": "off"}))
+    assert off.startswith("Nothing is watched")
+
+
+@pytest.fixture
+def overridden(desk: Desk) -> Iterator[Desk]:
+    flags = desk.app.extensions["beacon_flags"]
+    flags.overrides[FLAG] = True
+    yield desk
+    del flags.overrides[FLAG]
+
+
+def test_an_override_is_named_and_nobody_would_switch(overridden: Desk) -> None:
+    overridden.polls("ann")
+    assert f"BEACON_FLAG_{FLAG.upper()} decides: on for everybody" in overridden.part("standing")
+    assert "The setting decides for everybody, so nobody switches." in overridden.part("switching", "?percentage=100")
+
+
+def test_the_pages_lead_here_and_programs_are_answered_in_json(cast: Flask, desk: Desk) -> None:
+    assert f'href="{PAGE}"' in Desk(cast, ADA).client.get("/").text
+    sent = desk.client.post(PAGE, data={"csrf_token": desk.csrf, "do": "set"}, headers={"Accept": "application/json"})
+    assert sent.status_code == 400
+    assert json.loads(sent.text)["detail"] == "Say what is to be set."

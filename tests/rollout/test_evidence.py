@@ -1,0 +1,80 @@
+"""What browsers reported, beside the changes; and whether the error rate is back at what it was."""
+
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from app.clock import utc_text
+from app.db import read, write
+from app.rollout import evidence, reports, store
+from app.rollout.configuration import Flag
+from app.rollout.evidence import ErrorRate
+from app.rollout.reports import Report
+from tests.cast import PIA, headers_of
+from tests.rollout.test_rollout_api import URL
+
+
+def reported(app: Flask, ago: int, cohort: str = "streaming", **figures: Any) -> None:
+    """So many minutes ago."""
+    with app.app_context(), write() as session:
+        reports.add(session, cohort, Report(**figures), time.time() - 60 * ago)
+
+
+def ask(app: Flask, query: str = "") -> Any:
+    return app.test_client().get(f"{URL}/evidence{query}", headers=headers_of(app, PIA, "rollout"))
+
+
+def test_the_evidence_has_each_known_minute_of_each_cohort_and_the_changes(cast: Flask) -> None:
+    reported(cast, 90, attempts=1)
+    reported(cast, 2, attempts=10, failures=1, helloMs=[80.0], lagMs=[300.0])
+    reported(cast, 2, "polling", fallbacks=1)
+    with cast.app_context(), write() as session:
+        store.change(session, Flag.SSE_STREAMING, "pia", "a start", 10)
+    found = ask(cast).get_json()
+    assert (found["flag"], found["minutes"]) == (Flag.SSE_STREAMING, 60)
+    [streaming] = found["cohorts"]["streaming"]
+    assert streaming.pop("at") < utc_text()
+    assert streaming == {
+        "reports": 1,
+        "attempts": 10,
+        "failures": 1,
+        "fallbacks": 0,
+        "reconnects": 0,
+        "helloP95S": 0.1,
+        "lagP95S": 0.5,
+    }
+    [polling] = found["cohorts"]["polling"]
+    assert (polling["fallbacks"], polling["helloP95S"]) == (1, None)
+    [change] = found["changes"]
+    assert (change["actor"], change["percentage"], change["enabled"]) == ("pia", 10, True)
+    assert len(ask(cast, "?minutes=120").get_json()["cohorts"]["streaming"]) == 2
+
+
+@pytest.mark.parametrize("minutes", ["0", "1441", "x", "-1", "1.5", "²"])
+def test_other_minutes_are_refused(cast: Flask, minutes: str) -> None:
+    assert ask(cast, f"?minutes={minutes}").status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("now", "before", "verdict"),
+    [(None, 0.1, "unknown"), (0.1, None, "unknown"), (0.2, 0.1, "higher"), (0.105, 0.1, "back"), (0.0, 0.0, "back")],
+)
+def test_the_error_rate_is_back_once_it_is_close_to_what_it_was(
+    now: float | None, before: float | None, verdict: str
+) -> None:
+    assert ErrorRate(now, before).verdict == verdict
+
+
+def test_the_error_rate_now_is_of_what_came_after_the_step_back(cast: Flask) -> None:
+    reported(cast, 40, attempts=100, failures=2)
+    reported(cast, 20, attempts=100, failures=50)
+    began, back = (utc_text(datetime.fromtimestamp(time.time() - 60 * ago, UTC)) for ago in (30, 3))
+    with cast.app_context(), read() as session:
+        assert evidence.error_rate(session, began, back) == ErrorRate(None, 0.02)
+        assert evidence.error_rate(session, None, back) == ErrorRate(None, None)
+    reported(cast, 1, attempts=10, failures=1)
+    with cast.app_context(), read() as session:
+        assert evidence.error_rate(session, began, back) == ErrorRate(0.1, 0.02)

@@ -1,0 +1,63 @@
+"""What became of a flag, as the audit has it: from where to where, and when a rollout began and was taken back."""
+
+from itertools import pairwise
+
+from flask import Flask
+
+from app.db import read, write
+from app.rollout import history, planning, store
+from app.rollout.configuration import Flag, Rollout
+from app.rollout.history import Entry, first_increase, lowered
+
+
+def moved(*percentages: int, action: str = "rollout-set") -> list[Entry]:
+    """Changes through these percentages, newest first; the time of each is its place."""
+    entries = [
+        Entry(f"{place}", "pia", action, "why", Rollout(True, before), Rollout(True, after))
+        for place, (before, after) in enumerate(pairwise(percentages))
+    ]
+    return entries[::-1]
+
+
+def test_each_entry_says_who_why_and_from_where_to_where(cast: Flask) -> None:
+    flag = Flag.SSE_STREAMING
+    with cast.app_context():
+        with write() as session:
+            store.change(session, flag, "pia", "a start", 10)
+        with write() as session:
+            planning.begin(session, flag, "pia", "slowly", [{"percentage": 50, "holdMinutes": 60.0}])
+        with write() as session:
+            store.audited(session, flag, "bob", "more", Rollout(True, 10), Rollout(True, 90), failed="not allowed")
+        with read() as session:
+            found = history.newest(session, flag)
+            assert len(history.newest(session, flag, 2)) == 2
+    failed, plan, first = found
+    assert (first.actor, first.reason, first.before, first.after) == (
+        "pia",
+        "a start",
+        Rollout(True, 0),
+        Rollout(True, 10),
+    )
+    assert first.moved
+    assert (plan.action, plan.steps, plan.moved) == ("rollout-plan-start", ((50, 60.0),), False)
+    assert (failed.failed, failed.moved) == ("not allowed", False)
+
+
+def test_a_rollout_is_taken_back_while_its_last_move_went_down() -> None:
+    back = lowered(moved(0, 10, 50, 0))
+    assert back is not None
+    assert back.at == "2"
+    assert lowered(moved(0, 10, 50)) is None
+    assert lowered([]) is None
+    off = Entry("9", "pia", "rollout-set", "hurts", Rollout(True, 50), Rollout(False, 50))
+    assert lowered([off, *moved(0, 50)]) is off
+    nothing = Entry("10", "pia", "rollout-set", "again", Rollout(False, 50), Rollout(False, 40))
+    assert lowered([nothing, off]) is off
+
+
+def test_a_rollout_began_when_the_first_came_in_after_nobody_was() -> None:
+    for percentages, at in (((0, 10, 50, 0), "0"), ((0, 10, 0, 5, 50, 25), "2")):
+        first = first_increase(moved(*percentages))
+        assert first is not None
+        assert first.at == at
+    assert first_increase(moved(10, 50, 25)) is None
