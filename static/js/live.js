@@ -131,6 +131,7 @@ export class Live {
     const before = this.#model;
     const { model, open, poll, close } = decide(before, happening, Math.random());
     this.#model = model;
+    if (model.reason === "flag-off" && before.reason !== "flag-off") this.#forget();
     if (close) this.#close();
     if (open !== undefined) this.#schedule("open", open);
     if (poll !== undefined) this.#schedule("poll", poll);
@@ -166,6 +167,13 @@ export class Live {
       this.#noteError("stream", error);
       this.#ended(streamEnded(error));
     }
+  }
+
+  /** The flag is off: of the stream nothing is kept. The place in the log is the page's own, and polls go on from it. */
+  #forget() {
+    this.#tokens.drop();
+    this.#retryMs = null;
+    this.#notBefore = 0;
   }
 
   /** @param {Happening} happening */
