@@ -54,6 +54,7 @@ class Settings(BaseSettings):
     guardrail_max_lag_s: float = Field(default=2, gt=0)
     guardrail_window_s: int = Field(default=300, ge=60, le=86_400)
     guardrail_min_attempts: int = Field(default=30, ge=1)
+    client_report_share: float = Field(default=1.0, ge=0, le=1)
     widget_origins: Annotated[tuple[str, ...], NoDecode] = ()
     flag_overrides: dict[str, bool] = Field(default_factory=dict)
 

@@ -25,7 +25,7 @@ class Frame:
     `now` is the server's clock, so that ages do not depend on the reader's. `refresh_s` is what a page
     without scripts reloads after, or None; `refresh_href` turns that on or off and keeps what else the address asks
     for, and is None where a reload would take what somebody types. `session` names the login in every answer, so that
-    a page notices when its browser has changed hands.
+    a page notices when its browser has changed hands. `report_share` of the pages measure their own connection.
     """
 
     page: str
@@ -40,6 +40,7 @@ class Frame:
     refresh_s: int | None
     refresh_href: str | None
     session: str
+    report_share: float
 
 
 def frame(page: str, who: Actor, cursor: int, *, has_form: bool = False) -> Frame:
@@ -58,6 +59,7 @@ def frame(page: str, who: Actor, cursor: int, *, has_form: bool = False) -> Fram
         refresh_s,
         None if has_form else _refresh_href(refresh_s),
         tokens.opaque(who.login_id) if who.login_id else "",
+        current.client_report_share,
     )
 
 

@@ -83,14 +83,18 @@ def stop(flag: str) -> Response:
 @bp.post("/api/client-reports")
 @require("viewer")
 def report() -> Response:
-    """A page's own measurements since its last report; nothing of the person is kept but the cohort."""
+    """A page's own measurements since its last report; nothing of the person is kept but the cohort.
+
+    The server says which that is; what was measured in the other one is dropped. 429 within 30 s of the last.
+    """
     who, given = actor(), reports.Report.model_validate(request.get_json())
     turnstile: reports.Turnstile = current_app.extensions["beacon_report_turnstile"]
     if not turnstile.admits(who.login_id or who.name):
         raise Problem(429, "Too many reports", "One a 30 s is enough.", headers=retry_after(20, 40), reason="rate")
     cohort = "streaming" if is_enabled(Flag.SSE_STREAMING, who.name) else "polling"
-    with write() as session:
-        reports.add(session, cohort, given, planning.epoch(session))
+    if given.is_of(cohort):
+        with write() as session:
+            reports.add(session, cohort, given, planning.epoch(session))
     return Response(status=204)
 
 

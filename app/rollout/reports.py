@@ -6,7 +6,7 @@ A report says what happened since the last one. It is the browser's word: bounde
 import json
 import time
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
 import sqlalchemy as sa
 from limits import RateLimitItemPerSecond
@@ -30,17 +30,25 @@ _Times = Annotated[list[float], Field(max_length=100)]
 class Report(BaseModel):
     """Since the last report: what was tried and what became of it, and samples of times in milliseconds.
 
-    `lag_ms`: from an event's own time to its arrival, by the server's clock.
+    `attempts`: streams whose outcome is known, in the polling cohort polls; `failures` of them. `fallbacks`: the stream
+    was given up after its attempts. `reconnects`: one that had worked ended. `hello_ms`: from asking for a stream to
+    its `hello`. `lag_ms`: from an event's own time to its arrival, by the server's clock. `cohort`: in which all of it
+    was measured.
     """
 
     model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True, strict=True)
 
+    cohort: Literal["streaming", "polling"] | None = None
     attempts: int = _Count
     failures: int = _Count
     fallbacks: int = _Count
     reconnects: int = _Count
     hello_ms: _Times = []
     lag_ms: _Times = []
+
+    def is_of(self, cohort: str) -> bool:
+        """Whether it may count as this cohort's: a page that has just moved reports what it measured before."""
+        return self.cohort in (None, cohort)
 
 
 class Turnstile:

@@ -2,6 +2,7 @@
 import { showConnection } from "./badge.js";
 import { Banner } from "./banner.js";
 import { takeWhenHidden } from "./build.js";
+import { serverNow } from "./clock.js";
 import { Delivery } from "./delivery.js";
 import { bindDetail } from "./detail.js";
 import { Feed } from "./feed.js";
@@ -20,6 +21,8 @@ import { TokenSource } from "./token.js";
 
 const page = document.body.dataset;
 const pollMs = Number(page.pollS) * 1_000;
+const MEASURE_AFTER_MS = 1_000;
+const KEPT = 500;
 
 /**
  * @param {(root: ParentNode) => void} prepare  runs on what the page gets before it is shown
@@ -30,11 +33,17 @@ export function connect(prepare, note) {
   const feed = new Feed(/** @type {any} */ (window).htmx);
   const watch = { note, poison: (/** @type {unknown} */ error) => poisoned(error) };
   const delivery = new Delivery(Number(page.cursor), feed, () => refetchRegions(prepare), watch);
-  const live = new Live(tokens(), delivery, page.session ?? "");
+  const live = new Live(new TokenSource(csrf(), page.session ?? ""), delivery, page.session ?? "");
   const share = new Share(live, delivery, { streamOn: page.stream === "on", pollMs }, shareName(page.session ?? "", page.build ?? ""), note);
   const banner = new Banner(place("banner"), pollMs, () => share.reconnect());
   const heardBuild = onNewBuild(banner, note);
-  live.listen({ note, status: (told) => share.told(told), frame: (frame) => share.frame(frame), build: (build) => share.build(build) });
+  const measure = measuring();
+  const frame = (/** @type {import("./sse.js").Frame} */ one) => {
+    const [now, at] = [serverNow(), performance.now()];
+    measure((two) => two.heard(one, now, at));
+    share.frame(one);
+  };
+  live.listen({ note, status: (told) => share.told(told), frame, build: (build) => share.build(build), measure });
   showStatus(banner, note);
   const pause = () => togglePause(delivery, share, note);
   bindDetail(place("connection-detail"), pollMs, { reconnect: () => share.reconnect(), pause });
@@ -47,9 +56,36 @@ function canFollow() {
   return "ReadableStream" in window && "body" in Response.prototype && "any" in AbortSignal;
 }
 
-function tokens() {
-  const csrf = /** @type {HTMLMetaElement | null} */ (document.querySelector("meta[name=csrf-token]"))?.content ?? "";
-  return new TokenSource(csrf, page.session ?? "");
+function csrf() {
+  return /** @type {HTMLMetaElement | null} */ (document.querySelector("meta[name=csrf-token]"))?.content ?? "";
+}
+
+/**
+ * Some pages measure the connection while they own it, by a module that the first load does not wait for: what happens
+ * until it has come is kept for it, within bounds.
+ * @returns {import("./live.js").Hearer["measure"]}
+ */
+function measuring() {
+  /** @typedef {(measure: import("./evidence/measure.js").Measure) => void} Tell */
+  if (Math.random() >= Number(page.reportShare)) return () => {};
+  /** @type {Tell[]} */
+  const kept = [];
+  /** @type {(tell: Tell) => void} */
+  let measure = () => {};
+  let asked = false;
+  const begin = async () => {
+    asked = connectionStatus.value.state !== "offline"; // otherwise the next thing that happens asks
+    if (!asked) return;
+    const { startReports } = await import(page.evidence ?? "");
+    measure = startReports(csrf(), kept.splice(0));
+  };
+  measure = (tell) => {
+    if (kept.length < KEPT) kept.push(tell);
+    if (asked) return;
+    asked = true;
+    setTimeout(() => begin().catch(() => { measure = () => {}; }), MEASURE_AFTER_MS);
+  };
+  return (tell) => measure(tell);
 }
 
 /** @param {string} id */

@@ -9,7 +9,7 @@ import { Ended, Stream } from "./stream.js";
 const KEPT_ERRORS = 10;
 
 /** @type {Hearer} */
-const NOBODY = { note() {}, status() {}, frame() {}, build() {} };
+const NOBODY = { note() {}, status() {}, frame() {}, build() {}, measure() {} };
 
 /**
  * The owner of the connection: the one place that opens streams and polls. Whether this tab is the one that does so is
@@ -24,6 +24,7 @@ const NOBODY = { note() {}, status() {}, frame() {}, build() {} };
  * @property {(told: Told) => void} status  the state, its reason or the next attempt changed
  * @property {(frame: Frame) => void} frame  every frame of the stream or of a poll, before it is shown
  * @property {(build: string) => void} build  the server runs this one
+ * @property {(tell: (measure: import("./evidence/measure.js").Measure) => void) => void} measure  for whoever measures the wire
  */
 export class Live {
   #tokens;
@@ -80,6 +81,7 @@ export class Live {
 
   /** Another tab brings the frames, or the page is out of sight. */
   letGo() {
+    if (this.#active) this.#hearer.measure((one) => one.letGo());
     this.#active = false;
     this.#close();
   }
@@ -131,6 +133,9 @@ export class Live {
     const before = this.#model;
     const { model, open, poll, close } = decide(before, happening, Math.random());
     this.#model = model;
+    if (model.reason === "flag-off" && before.reason !== "flag-off") this.#forget();
+    const at = performance.now();
+    this.#hearer.measure((one) => one.happened(happening, before, model, at));
     if (close) this.#close();
     if (open !== undefined) this.#schedule("open", open);
     if (poll !== undefined) this.#schedule("poll", poll);
@@ -157,6 +162,8 @@ export class Live {
     this.#stream?.close();
     const stream = (this.#stream = new Stream());
     this.#nextAttemptAt = null;
+    const at = performance.now();
+    this.#hearer.measure((one) => one.opening(at));
     this.#hearer.note(`opening the stream after event ${this.#delivery.received}`);
     try {
       await stream.read(this.#tokens, this.#delivery.received, (frame) => this.#take(stream, frame));
@@ -166,6 +173,13 @@ export class Live {
       this.#noteError("stream", error);
       this.#ended(streamEnded(error));
     }
+  }
+
+  /** The flag is off: of the stream nothing is kept. The place in the log is the page's own, and polls go on from it. */
+  #forget() {
+    this.#tokens.drop();
+    this.#retryMs = null;
+    this.#notBefore = 0;
   }
 
   /** @param {Happening} happening */

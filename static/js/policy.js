@@ -13,6 +13,9 @@ const GOODBYES_BEFORE_FAILURE = 3;
 const DEFAULT_RETRY_MS = 1_000;
 /** The longest of the attempts' own waits: whoever is told to wait longer asks on meanwhile, like a page that polls. */
 const LONG_MS = 20_000;
+/** A flag that moves tells thousands of pages in the same moment: they take their first poll, or their stream, in turn. */
+export const FIRST_POLL_WITHIN_MS = 3_000;
+export const OPEN_WITHIN_MS = 500;
 
 /**
  * @typedef {"connected" | "reconnecting" | "polling" | "offline"} State
@@ -135,7 +138,7 @@ function withoutStream(model, poll) {
  * @returns {Decision}
  */
 function bye(model, { reason, retryMs }, random) {
-  if (reason === "flag-off") return withoutStream(model, 0);
+  if (reason === "flag-off") return withoutStream(model, Math.round(random * Math.min(model.pollMs, FIRST_POLL_WITHIN_MS)));
   const goodbyes = model.goodbyes + 1;
   if (goodbyes > GOODBYES_BEFORE_FAILURE) return failed(model, { kind: "failed", reason: "lost" }, random);
   const open = reason === "revoked" ? 0 : jittered(retryMs ?? DEFAULT_RETRY_MS, random);
@@ -154,7 +157,7 @@ function polled(before, stream, random) {
   const again = nextPoll(model, random);
   if (stream !== "on") return withoutStream(model, again);
   if (model.reason === "flag-off") {
-    return { model: { ...model, state: "reconnecting", reason: "switched-on" }, open: 0, poll: null };
+    return { model: { ...model, state: "reconnecting", reason: "switched-on" }, open: Math.round(random * OPEN_WITHIN_MS), poll: null };
   }
   if (model.state === "reconnecting") return { model };
   const recovered = before.pollFailed ? { open: 0 } : {}; // the server is back: so may the stream be

@@ -1,5 +1,5 @@
 // @ts-check
-import { isOver } from "./policy.js";
+import { FIRST_POLL_WITHIN_MS, isOver } from "./policy.js";
 import { ABSENT_MS, answered, ASLEEP_AFTER_MS, hasSlept, isGap, look, newWatch, nextTerm, PING_EVERY_MS } from "./leadership.js";
 import { connectionStatus } from "./status.js";
 import { Tabs } from "./tabs.js";
@@ -17,6 +17,9 @@ import { Tabs } from "./tabs.js";
 /** Frames that wait while this tab fetches what it missed; what is beyond it fetches too. */
 const WAITING_BOUND = 500;
 const LET_GO_AFTER_MS = 1_000;
+/** The others have heard by then that there is no stream: whoever gets the lock must not ask for one. It polls at once,
+ * and so do those of other browsers. */
+const HAND_BACK_AFTER_MS = 250;
 
 export class Share {
   #live;
@@ -87,10 +90,13 @@ export class Share {
    * @param {import("./live.js").Told} told
    */
   told(told) {
-    const { since, state } = connectionStatus.value;
+    const { since, state, reason } = connectionStatus.value;
     const status = { ...told, since: told.state === state ? since : Date.now() };
     connectionStatus.set(status);
-    if (this.#leads) this.#say();
+    if (!this.#leads) return;
+    this.#say();
+    const wasOn = reason !== "flag-off" && reason !== "starting";
+    if (told.reason === "flag-off" && wasOn) setTimeout(() => this.#handBack(), HAND_BACK_AFTER_MS + Math.random() * FIRST_POLL_WITHIN_MS);
   }
 
   /**
@@ -149,6 +155,16 @@ export class Share {
     this.#live.letGo();
     connectionStatus.set({ role: "follower", nextAttemptAt: null });
     this.#catchUp();
+  }
+
+  /** The flag went off: the lock was held for a stream. Whoever gets it polls for all, as if it had just been opened. */
+  #handBack() {
+    if (!this.#leads || connectionStatus.value.reason !== "flag-off") return;
+    this.#note("the flag is off: this tab gives the lock back");
+    this.#leads = false;
+    this.#live.letGo();
+    connectionStatus.set({ role: "follower" });
+    this.#tabs?.handBack();
   }
 
   /** The whole of what a follower must know; sent on every change, every heartbeat, and when asked. */

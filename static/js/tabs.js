@@ -53,6 +53,11 @@ export class Tabs {
     if (this.#channel) this.#ask(true);
   }
 
+  /** Lets the next one have the lock, and asks for it as a tab that has just come. */
+  handBack() {
+    if (this.#channel) this.#ask(false);
+  }
+
   /** @param {object} message */
   post(message) {
     this.#channel?.postMessage(message);

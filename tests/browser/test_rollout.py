@@ -1,16 +1,65 @@
 """The flag decides between stream and polling, at load and while a page is open, and costs nobody anything."""
 
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count, groupby
 from statistics import median
 
 import pytest
 from playwright.sync_api import expect
 
+from app.accounts import people
+from app.db import write
+from app.rollout.configuration import of_rollouts
+from app.rollout.flags import Flag, Rollout, evaluator
+from tests.beacon_process import PASSWORD, Beacon, wait_for
 from tests.browser.conftest import FALLBACK_POLL_S, MakeBeacon, Visit
-from tests.browser.tab import Load
+from tests.browser.fault_proxy import FaultProxy, refusal
+from tests.browser.tab import Load, Tab
 from tests.demo_process import DemoService
 
 LOADS = 2  # after one that warms the server up
+STREAM, TOKEN = "/api/stream/events", "/api/stream/token"
+AWAY = "Failed to load resource"
+PROXIED = r"request to http://127\.0\.0\.1"
+
+
+def two_of_each_step() -> dict[str, int]:
+    """Six names and the step at which each is in, as the engine says: at 10, 50 and 100 % two more."""
+    asked = {at: evaluator(of_rollouts({Flag.SSE_STREAMING: Rollout(True, at)})) for at in (10, 50, 100)}
+    chosen: dict[str, int] = {}
+    for name in (f"person{n}" for n in count()):
+        first = next(at for at, ask in asked.items() if ask(Flag.SSE_STREAMING, name))
+        if list(chosen.values()).count(first) < 2:
+            chosen[name] = first
+        if len(chosen) == 6:
+            return chosen
+    raise AssertionError
+
+
+@contextmanager
+def events_flowing(beacon: Beacon) -> Iterator[list[int]]:
+    """About twenty a second from another thread; the list grows by their ids."""
+    stopping, ids = threading.Event(), list[int]()
+
+    def publish() -> None:
+        while not stopping.wait(0.05):
+            ids.extend(beacon.publish([{"type": "it.flows", "data": {"n": len(ids)}}]))
+
+    thread = threading.Thread(target=publish)
+    thread.start()
+    try:
+        yield ids
+    finally:
+        stopping.set()
+        thread.join()
+
+
+def role(tab: Tab) -> str:
+    found: str = tab.page.evaluate("document.documentElement.dataset.role")
+    return found
 
 
 def test_without_the_flag_no_stream_is_requested_and_the_page_follows_by_polling(
@@ -92,3 +141,69 @@ def test_a_flag_switched_off_moves_open_pages_to_polling_quietly_and_back_when_i
     assert [state for state in tab.states() if state != "reconnecting"] == ["polling", "connected"]
     assert tab.states()[0] == "polling", "the page called it a failure"
     assert not tab.was_reloaded
+
+
+def test_six_people_follow_the_rollout_up_and_down_while_events_flow_and_miss_none(
+    start_beacon: MakeBeacon, visit: Visit
+) -> None:
+    fallback_s = 1.0
+    beacon, steps = start_beacon(streaming=10, FALLBACK_POLL_S=fallback_s), two_of_each_step()
+    with beacon.app.app_context(), write() as session:
+        for name in steps:
+            people.add(session, name, "viewer", PASSWORD, "test")
+    tabs = {name: visit(beacon, name) for name in steps}
+    for name, tab in tabs.items():
+        tab.wait_state("connected" if steps[name] == 10 else "polling")
+        tab.mark()
+        tab.note_states()
+        tab.note_arrivals()
+    with events_flowing(beacon) as ids:
+        for percentage in (50, 100, 0):
+            beacon.set_rollout(percentage)
+            known = time.monotonic()
+            state, bound_s = ("connected", fallback_s + 3) if percentage else ("polling", 5)
+            for name in steps if percentage == 0 else [name for name in steps if steps[name] == percentage]:
+                tabs[name].wait_state(state, within_s=max(0.1, known + bound_s - time.monotonic()))
+            so_far = len(ids)
+            wait_for(lambda: len(ids) > so_far + 20, "events in this mode")  # noqa: B023 -- called at once
+    for name, tab in tabs.items():
+        tab.wait_right()
+        assert set(ids) <= {int(event_id) for event_id in tab.page.evaluate("Object.keys(window.arrivals)")}
+        first = ["connected"] if steps[name] == 10 else ["polling", "connected"]
+        moves = [state for state, _ in groupby([first[0], *(one for one in tab.states() if one != "reconnecting")])]
+        assert moves == [*first, "polling"], name
+        assert not tab.was_reloaded
+
+
+def test_the_flag_going_off_leaves_nothing_of_the_stream_in_the_browser(start_beacon: MakeBeacon, visit: Visit) -> None:
+    """Neither the lock of the tabs, nor the token, nor a wait that a server asked for."""
+    fallback_s = 1.0
+    beacon = start_beacon(FALLBACK_POLL_S=fallback_s)
+    with FaultProxy(beacon.port) as proxy:
+        first = visit(beacon, "alice", None, allow=[AWAY, PROXIED])
+        first.page.goto(proxy.url)
+        first.wait_state("connected")
+        second = Tab(first.page.context.new_page(), beacon, "alice", first.trouble)
+        second.page.goto(proxy.url)
+        second.wait_state("connected")
+        assert (role(first), role(second)) == ("leader", "follower")
+        proxy.answers.append(refusal("503 Service Unavailable", "Retry-After: 600"))
+        proxy.cut()
+        first.wait_state("polling")
+        asked, tokens = first.asked_for(STREAM), first.asked_for(TOKEN)
+
+        beacon.set_rollout(0)
+        wait_for(lambda: (role(first), role(second)) == ("follower", "leader"), "the lock to be given back")
+        second.wait_state("polling")
+        first.wait_change(beacon.publish([{"type": "while.off", "data": {}}])[0])
+        beacon.set_rollout(100)
+        for tab in (first, second):
+            tab.wait_state("connected", within_s=fallback_s + 3)
+            tab.wait_right()
+        assert second.asked_for(STREAM) == second.asked_for(TOKEN) == 1
+        assert (first.asked_for(STREAM), first.asked_for(TOKEN)) == (asked, tokens)
+        beacon.set_rollout(0)
+        wait_for(lambda: (role(first), role(second)) == ("leader", "follower"), "the lock to be given back again")
+        beacon.set_rollout(100)
+        first.wait_state("connected", within_s=fallback_s + 3)
+        assert first.asked_for(TOKEN) == tokens + 1, "an old token was kept"

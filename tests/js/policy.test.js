@@ -1,7 +1,7 @@
 // @ts-check
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ATTEMPT_DELAYS_MS, BACKGROUND_ATTEMPT_MS, decide, initialModel, jittered } from "../../static/js/policy.js";
+import { ATTEMPT_DELAYS_MS, BACKGROUND_ATTEMPT_MS, decide, FIRST_POLL_WITHIN_MS, initialModel, jittered, OPEN_WITHIN_MS } from "../../static/js/policy.js";
 
 const MIDDLE = 0.5; // the random number that jitters nothing
 
@@ -120,9 +120,22 @@ test("goodbyes without anything in between are failures in the end", () => {
   assert.equal(after(START, HELLO, bye, HELLO, bye, HELLO, bye, HELLO, bye).model.failures, 1);
 });
 
-test("a goodbye because of the flag moves to polling at once", () => {
-  const { model, open, poll } = after(START, HELLO, { kind: "bye", reason: "flag-off" });
-  assert.deepEqual([model.state, model.reason, open, poll], ["polling", "flag-off", null, 0]);
+test("a goodbye because of the flag moves to polling at once, and the first polls of many pages are spread", () => {
+  /** @type {Happening} */
+  const bye = { kind: "bye", reason: "flag-off" };
+  const { model } = after(START, HELLO);
+  for (const [random, poll] of /** @type {const} */ ([[0, 0], [0.5, FIRST_POLL_WITHIN_MS / 2], [1, FIRST_POLL_WITHIN_MS]])) {
+    const moved = decide(model, bye, random);
+    assert.deepEqual([moved.model.state, moved.model.reason, moved.open, moved.poll], ["polling", "flag-off", null, poll]);
+  }
+  assert.equal(decide({ ...model, pollMs: 1_000 }, bye, 1).poll, 1_000, "later than any other poll");
+});
+
+test("the flag's going off leaves no failures and no goodbyes to whoever is switched on again", () => {
+  const off = after(START, HELLO, { kind: "bye", reason: "drain" }, LOST, LOST, LOST, LOST, { kind: "flag-off" });
+  assert.deepEqual([off.model.failures, off.model.goodbyes], [0, 0]);
+  const on = decide(off.model, POLLED, MIDDLE);
+  assert.equal(decide(on.model, LOST, MIDDLE).open, ATTEMPT_DELAYS_MS[0]);
 });
 
 test("a refusal because of the flag does not race with polls that say on", () => {
@@ -132,7 +145,7 @@ test("a refusal because of the flag does not race with polls that say on", () =>
 
 test("a poll that says on brings a switched-off page back to the stream", () => {
   const { model, open, poll } = after({ ...START, streamOn: false }, POLLED);
-  assert.deepEqual([model.state, model.reason, open, poll], ["reconnecting", "switched-on", 0, null]);
+  assert.deepEqual([model.state, model.reason, open, poll], ["reconnecting", "switched-on", OPEN_WITHIN_MS / 2, null]);
 });
 
 test("a poll that says off ends the attempts", () => {

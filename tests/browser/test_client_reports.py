@@ -1,0 +1,96 @@
+"""What pages report of their own connection, from real pages to the guardrail that acts on it."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from app.clock import utc_text
+from app.rollout.configuration import of_rollouts
+from app.rollout.flags import Flag, Rollout, evaluator
+from tests.beacon_process import PEOPLE, Beacon, wait_for
+from tests.browser.conftest import FALLBACK_POLL_S, MakeBeacon, Visit
+from tests.browser.fault_proxy import FaultProxy
+from tests.browser.tab import Tab
+
+STREAM = "/api/stream/events"
+PROXIED = r"request to http://127\.0\.0\.1"
+PERCENTAGES = (10, 100)
+MEASURES = "() => performance.getEntriesByType('resource').some(({ name }) => name.endsWith('/evidence/measure.js'))"
+
+
+def totals(beacon: Beacon, cohort: str) -> dict[str, Any]:
+    """What was reported of a cohort, over all minutes."""
+    names = ("reports", "attempts", "failures", "fallbacks", "reconnects")
+    sums = ", ".join(f"COALESCE(SUM({name}), 0)" for name in names)
+    [row] = beacon.sql(f"SELECT {sums} FROM client_report WHERE cohort = ?", cohort)
+    samples = beacon.sql("SELECT hello_json, lag_json FROM client_report WHERE cohort = ?", cohort)
+    hellos, lags = (sum(sum(json.loads(one[at]).values()) for one in samples) for at in (0, 1))
+    return {**dict(zip(names, row, strict=True)), "hellos": hellos, "lags": lags}
+
+
+def leave(tab: Tab) -> None:
+    """For a page that has no connection and reports nothing."""
+    tab.page.goto("about:blank")
+
+
+def opened(visit: Visit, beacon: Beacon, user: str, url: str) -> Tab:
+    """A page that measures: it loads what it needs for that when the rest is there."""
+    tab = visit(beacon, user, None, allow=[PROXIED])
+    tab.page.goto(url)
+    tab.page.wait_for_function(MEASURES)
+    return tab
+
+
+def in_at(percentage: int, user: str) -> bool:
+    return evaluator(of_rollouts({Flag.SSE_STREAMING: Rollout(True, percentage)}))(Flag.SSE_STREAMING, user)
+
+
+def test_pages_report_what_they_met_and_a_fault_that_breaks_their_streams_is_taken_back(
+    start_beacon: MakeBeacon, visit: Visit
+) -> None:
+    beacon = start_beacon(
+        streaming=PERCENTAGES[0], FALLBACK_POLL_S=FALLBACK_POLL_S, GUARDRAIL_MODE="step-back", GUARDRAIL_MIN_ATTEMPTS=3
+    )
+    beacon.set_rollout(PERCENTAGES[1])
+    # Reports of a change's own minute do not count.
+    beacon.sql("UPDATE flag SET changed_at = ?", utc_text(datetime.now(UTC) - timedelta(minutes=3)))
+    with FaultProxy(beacon.port) as proxy:
+        well = opened(visit, beacon, "alice", proxy.url)
+        well.wait_state("connected")
+        well.wait_change(beacon.publish([{"type": "on.time", "data": {"n": n}} for n in range(3)])[-1])
+        leave(well)
+        told = wait_for(lambda: totals(beacon, "streaming")["reports"] and totals(beacon, "streaming"), "a report")
+        assert told == {
+            "reports": 1, "attempts": 1, "failures": 0, "fallbacks": 0, "reconnects": 0, "hellos": 1, "lags": 3,
+        }  # fmt: skip
+        assert beacon.sql("SELECT percentage FROM flag") == [(100,)], "one good page of three is no evidence"
+
+        well.page.goto(proxy.url)
+        well.wait_state("connected")
+        well.page.wait_for_function(MEASURES)
+        leave(well)
+        proxy.mode = "cut-after-hello"
+        broken = opened(visit, beacon, "bob", proxy.url)
+        wait_for(lambda: _turns(broken) >= 4, "the fourth attempt", within_s=20, every_s=0.1)
+        leave(broken)
+        wait_for(lambda: totals(beacon, "streaming")["failures"] >= 3, "the failures to be told")
+        assert totals(beacon, "streaming")["reports"] == 2, "a page that follows within 30 s reported again"
+        wait_for(lambda: beacon.sql("SELECT percentage FROM flag") == [(10,)], "the step back", within_s=20)
+    [(actor, reason)] = beacon.sql("SELECT actor, reason FROM flag")
+    assert actor == "guardrail"
+    assert "attempts to connect failed" in reason
+
+    out = next(name for name in PEOPLE if not in_at(10, name) and name not in ("alice", "bob"))
+    polling = opened(visit, beacon, out, beacon.url)
+    polling.wait_state("polling")
+    polling.wait_change(beacon.publish([{"type": "by.a.poll", "data": {}}])[0])
+    leave(polling)
+    told = wait_for(lambda: totals(beacon, "polling")["reports"] and totals(beacon, "polling"), "a report of polls")
+    assert told["attempts"] >= 2
+    assert (told["failures"], told["hellos"], told["lags"]) == (0, 0, 1)
+
+
+def _turns(tab: Tab) -> int:
+    """How many streams it has asked for; the driver hears of requests only while it is called."""
+    tab.page.evaluate("0")
+    return tab.asked_for(STREAM)

@@ -1,0 +1,178 @@
+// @ts-check
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { Measure, MAX_SAMPLES } from "../../static/js/evidence/measure.js";
+import { decide, initialModel } from "../../static/js/policy.js";
+
+/**
+ * @typedef {import("../../static/js/policy.js").Happening} Happening
+ * @typedef {import("../../static/js/evidence/measure.js").Report} Report
+ */
+
+/** @type {Happening} */
+const LOST = { kind: "failed", reason: "lost" };
+/** @type {Happening} */
+const HELLO = { kind: "hello" };
+/** @type {Happening} */
+const HEARTBEAT = { kind: "heartbeat", degraded: false };
+/** @type {Happening} */
+const POLLED = { kind: "polled", stream: "on" };
+/** @type {Happening} */
+const POLLED_OFF = { kind: "polled", stream: "off" };
+/** @type {Happening} */
+const POLL_FAILED = { kind: "poll-failed" };
+const EPOCH = Date.parse("2026-11-21T12:00:00.000Z");
+
+/** A page's connection as the policy moves it, measured; a second goes by between any two things. */
+class Page {
+  measure = new Measure(() => 0.5);
+  model = initialModel();
+  at = 0;
+
+  constructor(streamOn = true) {
+    this.meets({ kind: "start", streamOn, online: true, pollMs: 5_000 });
+  }
+
+  /** @param {Happening[]} happenings */
+  meets(...happenings) {
+    for (const happening of happenings) {
+      this.at += 1_000;
+      const before = this.model;
+      this.model = decide(before, happening, 0.5).model;
+      this.measure.happened(happening, before, this.model, this.at);
+    }
+    return this;
+  }
+
+  /** @param {Happening[]} happenings */
+  opens(...happenings) {
+    this.measure.opening(this.at);
+    return this.meets(...happenings);
+  }
+
+  /** The stream says hello with the log at `head`. */
+  greeted(head = 100) {
+    this.opens(HELLO);
+    return this.hears("hello", JSON.stringify({ head }));
+  }
+
+  /** @param {string} event @param {string} data @param {number | null} [id] */
+  hears(event, data, id = null, lagMs = 0) {
+    const frame = { event, data, id: id === null ? null : String(id), retry: null };
+    this.measure.heard(frame, EPOCH + lagMs, this.at);
+    return this;
+  }
+
+  /** @param {number} id @param {number} lagMs */
+  event(id, lagMs) {
+    return this.hears("", `<tr data-id="${id}"> <td class="at"><time datetime="2026-11-21T12:00:00.000Z">12</time></td>`, id, lagMs);
+  }
+
+  /** @returns {Partial<Report>}  what is not zero or empty */
+  told() {
+    const found = Object.entries(this.measure.take() ?? {});
+    return Object.fromEntries(found.filter(([, value]) => (Array.isArray(value) ? value.length > 0 : value !== 0)));
+  }
+}
+
+test("an attempt that brings something is one, with its time to hello, and is told once", () => {
+  const page = new Page().greeted().meets(HEARTBEAT, HEARTBEAT);
+  assert.deepEqual(page.told(), { cohort: "streaming", attempts: 1, helloMs: [1_000] });
+  assert.equal(page.meets(HEARTBEAT).measure.take(), null);
+});
+
+test("hello alone proves nothing: a stream that ends before it brought anything has failed", () => {
+  const page = new Page().opens(HELLO, LOST).opens(LOST);
+  assert.deepEqual(page.told(), { cohort: "streaming", attempts: 2, failures: 2, helloMs: [1_000] });
+});
+
+test("a stream that had worked and is lost, or says goodbye, is a reconnect and no failure", () => {
+  for (const end of [LOST, .../** @type {Happening[]} */ (["drain", "lifetime", "slow"].map((reason) => ({ kind: "bye", reason })))]) {
+    const page = new Page().greeted().meets(HEARTBEAT, end).greeted().meets(HEARTBEAT);
+    assert.deepEqual(page.told(), { cohort: "streaming", attempts: 2, reconnects: 1, helloMs: [1_000, 1_000] });
+  }
+});
+
+test("a goodbye right after hello is no failure, and goodbyes without end are one", () => {
+  /** @type {Happening} */
+  const bye = { kind: "bye", reason: "drain" };
+  const page = new Page().opens(HELLO, bye);
+  assert.deepEqual(page.told(), { cohort: "streaming", attempts: 1, reconnects: 1, helloMs: [1_000] });
+  assert.equal(page.opens(HELLO, bye).opens(HELLO, bye).opens(HELLO, bye).told().failures, 1);
+});
+
+test("five failures and one more are one fallback, however long the page then polls", () => {
+  const page = new Page();
+  for (let n = 0; n < 6; n += 1) page.opens(LOST, POLLED);
+  assert.deepEqual(page.told(), { cohort: "streaming", attempts: 6, failures: 6, fallbacks: 1 });
+  assert.deepEqual(page.meets(POLLED, POLLED).opens(LOST, POLLED).told(), { cohort: "streaming", attempts: 1, failures: 1 });
+});
+
+test("the flag is no failure, whether a refusal, a goodbye or a poll says it", () => {
+  for (const end of /** @type {Happening[]} */ ([{ kind: "flag-off" }, { kind: "bye", reason: "flag-off" }, POLLED_OFF])) {
+    const told = new Page().opens(end).told();
+    assert.deepEqual([told.failures, told.fallbacks, told.reconnects], [undefined, undefined, undefined]);
+  }
+});
+
+test("a network that is away, a person who asks and a tab that lets go are no failures", () => {
+  for (const end of /** @type {Happening[]} */ ([{ kind: "no-network" }, { kind: "asked" }, { kind: "signed-out" }, { kind: "other-user" }])) {
+    assert.deepEqual(new Page().opens(end).told(), {});
+  }
+  const page = new Page().opens();
+  page.measure.letGo();
+  assert.deepEqual(page.told(), {});
+});
+
+test("a tab that lets go of a stream and takes it up again has not reconnected", () => {
+  const page = new Page().greeted().meets(HEARTBEAT);
+  page.measure.letGo();
+  page.meets({ kind: "start", streamOn: true, online: true, pollMs: 5_000 }).greeted().meets(HEARTBEAT);
+  assert.deepEqual(page.told(), { cohort: "streaming", attempts: 2, helloMs: [1_000, 1_000] });
+});
+
+test("lag is that of events written while the stream was open, never of what was missed before", () => {
+  const page = new Page().greeted(100).event(99, 3_600_000).event(100, 3_600_000).event(101, 42.4).event(102, -5);
+  assert.deepEqual(page.told().lagMs, [42, 0]);
+  page.hears("signal", "{}", 103).hears("", "<p>no time</p>", 104);
+  assert.equal(page.told().lagMs, undefined);
+});
+
+test("what waited for a computer that slept is not measured until a heartbeat says where the log is", () => {
+  const page = new Page().greeted(100).meets({ kind: "woke" }).event(101, 3_600_000);
+  page.hears("heartbeat", JSON.stringify({ head: 110 })).event(110, 3_600_000).event(111, 7);
+  assert.deepEqual(page.told().lagMs, [7]);
+});
+
+test("in the polling cohort each poll is an attempt, and lag is measured from one poll to the next", () => {
+  const page = new Page(false).event(99, 3_600_000).meets(POLLED_OFF).event(100, 4_000).meets(POLLED_OFF, POLL_FAILED, POLLED_OFF);
+  assert.deepEqual(page.told(), { cohort: "polling", attempts: 4, failures: 1, lagMs: [4_000] });
+  page.at += 60_000;
+  assert.deepEqual(page.event(101, 60_000).told(), {});
+});
+
+test("a page of the streaming cohort that polls for want of a stream measures no lag", () => {
+  const page = new Page().opens(LOST, POLLED).event(101, 4_000);
+  assert.equal(page.told().lagMs, undefined);
+});
+
+test("what was measured in one cohort is not told as the other's", () => {
+  const page = new Page(false).meets(POLLED_OFF).event(100, 4_000).meets(POLLED).greeted().meets(HEARTBEAT);
+  assert.deepEqual(page.told(), { cohort: "streaming", attempts: 1, helloMs: [1_000] });
+  const left = page.opens(LOST).meets({ kind: "bye", reason: "flag-off" }, POLLED_OFF);
+  assert.deepEqual(left.told(), { cohort: "polling", attempts: 1 });
+});
+
+test("nothing is told to a server that does not answer; it is told when it does", () => {
+  const page = new Page().opens(LOST, POLL_FAILED);
+  assert.equal(page.measure.take(), null);
+  assert.deepEqual(page.meets(POLLED).told(), { cohort: "streaming", attempts: 1, failures: 1 });
+});
+
+test("of many lags a hundred are told, each with the same chance", () => {
+  const page = new Page().greeted(0);
+  for (let id = 1; id <= MAX_SAMPLES; id += 1) page.event(id, 1);
+  page.event(MAX_SAMPLES + 1, 9); // the random number says the middle
+  const lags = page.told().lagMs ?? [];
+  assert.deepEqual([lags.length, lags.indexOf(9)], [MAX_SAMPLES, 50]);
+});

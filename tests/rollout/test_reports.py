@@ -1,0 +1,74 @@
+"""What browsers report, as it is counted: by the cohort that the server decides, bounded, and nothing of the person."""
+
+import json
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from app.db import db, read, write
+from app.rollout import reports, store
+from app.rollout.configuration import Flag, Rollout
+from app.rollout.models import ReportRow
+from app.rollout.reports import Report
+from tests.cast import ALICE, csrf_token, logged_in
+
+URL = "/api/client-reports"
+STREAMED = {"cohort": "streaming", "attempts": 3, "failures": 1, "reconnects": 2, "helloMs": [40], "lagMs": [12, 900]}
+
+
+def send(app: Flask, body: dict[str, Any]) -> int:
+    """As a page of Alice's sends it, from a login of its own."""
+    browser = logged_in(app, ALICE)
+    return browser.post(URL, json=body, headers={"X-CSRFToken": csrf_token(browser, "/")}).status_code
+
+
+def set_share(app: Flask, percentage: int) -> None:
+    with app.app_context(), write() as session:
+        store.change(session, Flag.SSE_STREAMING, "test", "a test", percentage)
+    app.extensions["beacon_flags"].load({Flag.SSE_STREAMING: Rollout(True, percentage)})
+
+
+def rows(app: Flask) -> list[ReportRow]:
+    with app.app_context(), read() as session:
+        return list(session.scalars(db.select(ReportRow)))
+
+
+def test_what_a_page_streamed_counts_as_the_streaming_cohorts(cast: Flask) -> None:
+    set_share(cast, 100)
+    assert send(cast, STREAMED) == 204
+    [row] = rows(cast)
+    assert (row.cohort, row.attempts, row.failures, row.reconnects) == ("streaming", 3, 1, 2)
+    assert json.loads(row.lag_json) == {"50": 1, "1000": 1}
+
+
+@pytest.mark.parametrize(("percentage", "measured"), [(100, "polling"), (0, "streaming")])
+def test_what_was_measured_before_the_user_moved_counts_for_nobody(cast: Flask, percentage: int, measured: str) -> None:
+    """Polls are seconds late by design: told as streams, they would trip the guardrail at every step up."""
+    set_share(cast, percentage)
+    assert send(cast, {"cohort": measured, "attempts": 6, "lagMs": [4_000] * 100}) == 204
+    assert rows(cast) == []
+
+
+def test_a_report_without_a_cohort_is_the_one_that_the_server_decides(cast: Flask) -> None:
+    set_share(cast, 0)
+    assert send(cast, {"attempts": 1}) == 204
+    assert [row.cohort for row in rows(cast)] == ["polling"]
+
+
+def test_an_unknown_cohort_is_refused(cast: Flask) -> None:
+    assert send(cast, {"cohort": "alice"}) == 400
+
+
+def test_reports_of_a_minute_add_up_and_never_hold_more_failures_than_attempts(cast: Flask) -> None:
+    with cast.app_context(), write() as session:
+        for _ in range(2):
+            report = Report.model_validate({"attempts": 2, "failures": 9, "lagMs": [-5.0]})
+            reports.add(session, "streaming", report, 120.0)
+    [row] = rows(cast)
+    assert (row.minute, row.reports, row.attempts, row.failures) == (2, 2, 4, 4)
+    assert json.loads(row.lag_json) == {"50": 2}
+
+
+def test_the_share_of_pages_that_measure_stands_in_the_page(cast: Flask) -> None:
+    assert 'data-report-share="1.0"' in logged_in(cast, ALICE).get("/").text
