@@ -48,9 +48,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.browser)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """One process for all; each person gets a context, which shares nothing with the others."""
+    """One process for all, whatever tests come in between; a person gets a context, and shares nothing with others."""
     if skip_browser():
         pytest.skip("BEACON_SKIP_BROWSER=1")
     chromium = find_shell() or find_chromium()
