@@ -33,6 +33,8 @@ NODE_INPUTS = [ROOT / "package.json", ROOT / "package-lock.json", ROOT / ".npmrc
 
 OLDEST_PYTHON = (3, 11)
 CHROMIUM_NAMES = ["chromium", "chromium-browser", "google-chrome-stable", "google-chrome"]
+# The same engine without windows, tool bars and profiles: tests that open hundreds of pages take less of the processor.
+SHELL_NAMES = ["chromium-headless-shell"]
 CHROMIUM_ON_MAC = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
 NO_CHROMIUM = (
     "Beacon: no Chromium, so no browser tests; install it (Debian: sudo apt-get install chromium) "
@@ -206,26 +208,39 @@ def npm_ci(folder: Path, *options: str) -> None:
 
 
 def chromium() -> None:
-    if find_chromium():
-        return
-    if os.geteuid() == 0 and shutil.which("apt-get"):
+    may_install = os.geteuid() == 0 and shutil.which("apt-get") is not None
+    if may_install and not find_chromium():
         say("installing Debian's chromium for the browser tests; the next time this is skipped")
-        install_chromium()
+        install_package("chromium")
+    tried = VENV / "tried-chromium-headless-shell"
+    if may_install and find_chromium() and not find_shell() and not tried.exists():
+        say("installing Debian's chromium-headless-shell for the browser tests, which also run without it")
+        install_package("chromium-headless-shell")
+        tried.touch()
     if not find_chromium():
         sys.stderr.write(NO_CHROMIUM + "\n")
 
 
-def install_chromium() -> None:
+def install_package(name: str) -> None:
     env = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
-    for arguments in (["update"], ["install", "-y", "--no-install-recommends", "chromium"]):
-        # Not run(): without a browser the rest of the tests is still worth running.
-        command = ["apt-get", "-qq", *arguments]
+    for arguments in (["update"], ["install", "-y", "--no-install-recommends", name]):
+        # Not run(): without a browser the rest of the tests is still worth running; and a mirror that does not answer
+        # is not waited for.
+        command = ["apt-get", "-qq", "-o", "Acquire::Retries=0", "-o", "Acquire::http::Timeout=20", *arguments]
         subprocess.run(command, check=False, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def find_chromium() -> "str | None":
-    found = [shutil.which(name) for name in [*CHROMIUM_NAMES, CHROMIUM_ON_MAC]]
-    return next(filter(None, found), None)
+    """The browser as people have it."""
+    return first_on_path([*CHROMIUM_NAMES, CHROMIUM_ON_MAC])
+
+
+def find_shell() -> "str | None":
+    return first_on_path(SHELL_NAMES)
+
+
+def first_on_path(names: "list[str]") -> "str | None":
+    return next(filter(None, map(shutil.which, names)), None)
 
 
 def skip_browser() -> bool:

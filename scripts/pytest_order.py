@@ -38,13 +38,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def mix(items: list[pytest.Item]) -> None:
     """Side by side what is slow comes first, or one process would end with it while the others wait.
 
-    Its folders take turns: browsers keep the processor busy, and what is live or a service mostly waits.
+    Its folders take turns: browsers keep the processor busy, and what is live or a service mostly waits. The contract,
+    whose files share a server, comes before them.
     """
     files: dict[str, list[Path]] = {name: [] for name in SLOW_FOLDERS}
     for item in items:
         if slowness(item) and item.path not in files[folder(item)]:
             files[folder(item)].append(item.path)
+    shared = files.pop("contract")
     turn = {path: at / len(paths) for paths in files.values() for at, path in enumerate(paths)}
+    turn |= dict.fromkeys(shared, -1.0)
     items.sort(key=lambda item: turn.get(item.path, 1.0))
 
 

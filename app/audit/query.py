@@ -100,7 +100,8 @@ def read(
 ) -> list[dict[str, Any]]:
     """Entries in the order that is asked for, behind `place`, or before it in the opposite order."""
     descending = asked.descending != (place is not None and place.backwards)
-    where = [*matching(asked), *_from(asked, place, descending=descending)]
+    span, behind = _behind(asked, span, place, descending=descending)
+    where = [*matching(asked), *behind]
     if not where and asked.sorts_by_time:
         # Without a gap and in order: a page lies where it is counted to be.
         span = Span(span.low, span.high - offset) if descending else Span(span.low + offset, span.high)
@@ -186,7 +187,8 @@ def hits(
     """What the next window of a search holds, where to go on (None: it was the last), and how many were looked at."""
     descending = asked.descending
     order = AuditRow.seq.desc() if descending else AuditRow.seq.asc()
-    where = [*_within(span), *matching(asked), *_from(asked, place, descending=descending)]
+    span, behind = _behind(asked, span, place, descending=descending)
+    where = [*_within(span), *matching(asked), *behind]
     window = sa.select(AuditRow.seq).where(*where).order_by(order).limit(WINDOW)
     fits = sa.select(*_columns()).where(AuditRow.seq.in_(window), *_words(asked.q or "")).order_by(order).limit(limit)
     rows = _named(fetch(fits, budget))
@@ -221,9 +223,14 @@ def _within(span: Span, seq: Any = AuditRow.seq) -> list[Condition]:
     return [seq >= span.low, seq <= span.high]
 
 
-def _from(asked: AuditQuery, place: Place | None, *, descending: bool) -> list[Condition]:
+def _behind(asked: AuditQuery, span: Span, place: Place | None, *, descending: bool) -> tuple[Span, list[Condition]]:
+    """What lies behind `place`: in the order of time a shorter span, as one index is bounded once on each side and
+    whatever else is said of it is looked at entry by entry."""
     columns = _order(asked)
     if place is None or len(place.key) != len(columns):
-        return []
+        return span, []
+    if asked.sorts_by_time:
+        at = int(place.key[0])
+        return (Span(span.low, min(span.high, at - 1)) if descending else Span(max(span.low, at + 1), span.high)), []
     ours, theirs = sa.tuple_(*columns), sa.tuple_(*place.key)
-    return [ours < theirs if descending else ours > theirs]
+    return span, [ours < theirs if descending else ours > theirs]

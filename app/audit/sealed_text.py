@@ -86,10 +86,10 @@ def _sound_postgres(_element: _Sound, _compiler: Any, **_kw: Any) -> str:
 
 
 def page(after: int, limit: int) -> sa.Select[*tuple[Any, ...]]:
-    """Entries behind `after`: id, seq, prev_hash, hash, whether stored soundly, what their hash is made of."""
+    """Entries behind `after`: seq, prev_hash, hash, whether stored soundly, what their hash is made of."""
     columns = [AuditRow.__table__.c[name] for name in (*SEALED, *SEALED_IF_KEPT)]
     sound = _Sound(*[column for column in columns if column.key != "seq"])
-    chosen = sa.select(AuditRow.id, AuditRow.seq, AuditRow.prev_hash, AuditRow.hash, sound, _Whole(*columns))
+    chosen = sa.select(AuditRow.seq, AuditRow.prev_hash, AuditRow.hash, sound, _Whole(*columns))
     return chosen.where(AuditRow.seq > after).order_by(AuditRow.seq).limit(limit)
 
 

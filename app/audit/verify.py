@@ -10,8 +10,11 @@ from itertools import pairwise
 from operator import methodcaller
 from typing import Any
 
+import sqlalchemy as sa
+
 from app.audit import anchor, raw, sealed_text
 from app.audit.chain import FIRST
+from app.audit.models import AuditRow
 from app.db import db
 from app.offloop import breathe
 
@@ -93,11 +96,11 @@ class _Reading:
     def page(self, fetch: raw.Fetch) -> tuple[int, str | None]:
         """Take the next page in: how many entries it had, and what is wrong with the first that does not hold."""
         rows = fetch(sealed_text.page(self._seq, self._size), raw.Budget(self._bytes, sealed_text.weight))
-        if self._anchor is None or (rows and rows[0][1] != self._seq + 1):
+        if self._anchor is None or (rows and rows[0][0] != self._seq + 1):
             wrong = self._begin(fetch, rows)
             if wrong:
                 return 0, wrong
-        broken = self._read(rows) if rows else None
+        broken = self._read(fetch, rows) if rows else None
         if broken is None and self._anchor is not None:
             broken = self._anchor.unmet(fetch, self._seq, at_end=not rows)
         return len(rows), broken
@@ -110,7 +113,7 @@ class _Reading:
 
     def _begin(self, fetch: raw.Fetch, rows: raw.Rows) -> str | None:
         """At the first page, and again where entries in front of the next one have gone since the page before."""
-        first = (rows[0][1], rows[0][2]) if rows else None
+        first = (rows[0][0], rows[0][1]) if rows else None
         found = anchor.find(fetch, first, self._seq)
         if isinstance(found, str):
             return found
@@ -123,8 +126,8 @@ class _Reading:
             self._is_met = self._is_met or _is(self._expected, self._seq, self._hash)
         return None
 
-    def _read(self, rows: raw.Rows) -> str | None:
-        keys, seqs, prevs, hashes, sound, texts = zip(*rows, strict=True)
+    def _read(self, fetch: raw.Fetch, rows: raw.Rows) -> str | None:
+        seqs, prevs, hashes, sound, texts = zip(*rows, strict=True)
         sealed = list(map(_hex, map(sha256, texts)))
         whole = (
             seqs == tuple(range(self._seq + 1, self._seq + 1 + len(rows)))
@@ -140,7 +143,7 @@ class _Reading:
             if hashes[seq - self._seq - 1] != named[seq]:
                 good, why = seq - self._seq - 1, "not what a checkpoint names"
                 break
-        broken = None if why is None else f"entry {keys[good]} (seq {seqs[good]}): {why}"
+        broken = None if why is None else f"entry {_name(fetch, seqs[good])} (seq {seqs[good]}): {why}"
         if self._expected is not None and not self._is_met:
             self._is_met = any(_is(self._expected, *one) for one in zip(seqs[:good], hashes, strict=False))
         if good:
@@ -160,6 +163,11 @@ class _Reading:
         if self._seq >= expected.seq:
             return f"seq {expected.seq} has another hash than {expected.hash}: the chain was made anew", None
         return f"the head {expected.hash} at seq {expected.seq} is not in the chain: {tail}", None
+
+
+def _name(fetch: raw.Fetch, seq: int) -> Any:
+    """The id, which is read for no other: every text that comes from SQLite has its price."""
+    return fetch(sa.select(AuditRow.id).where(AuditRow.seq == seq))[0][0]
 
 
 def _wrong(place: tuple[int, str], seqs: Any, prevs: Any, hashes: Any, sealed: Any, sound: Any) -> Any:

@@ -16,7 +16,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from app.audit import chain, export, query, raw, routes, totals
-from app.audit.asked import Place
+from app.audit.asked import AuditQuery, Place
 from app.audit.models import AuditRow
 from app.db import db, read, write
 from tests.cast import ADA, ALICE, csrf_token, headers_of, logged_in
@@ -43,6 +43,22 @@ def scene(cast: Flask) -> Flask:
                 ),
             )
     return cast
+
+
+def steps_of(app: Flask, **asked: Any) -> int:
+    """How many steps SQLite's machine takes for one page."""
+    made = AuditQuery.model_validate(asked)
+    with app.app_context(), closing(raw.open_file(str(db.engine.url.database))) as connection:
+        counted: list[int] = []
+        connection.set_progress_handler(lambda: counted.append(1), 1)
+
+        def fetch(statement: Any, budget: Any = None) -> raw.Rows:
+            compiled = statement.compile(dialect=db.engine.dialect)
+            values = [compiled.params[name] for name in compiled.positiontup or ()]
+            return connection.execute(str(compiled), values).fetchall()
+
+        query.page(fetch, made, totals.Totals())
+    return len(counted)
 
 
 class Api:
@@ -332,3 +348,9 @@ def test_one_reading_at_a_time_and_one_that_was_left_is_over(scene: Flask) -> No
     assert other.post("/audit/verify", data={"csrf_token": others}).status_code == 409
     first.close()
     assert other.post("/audit/verify", data={"csrf_token": others}, buffered=True).status_code == 200
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_a_page_far_from_the_newest_reads_no_more_than_the_first(scene: Flask, backwards: bool) -> None:
+    far = Place((100,), backwards=backwards).text()
+    assert steps_of(scene, limit=5, cursor=far) <= 1.1 * steps_of(scene, limit=5)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
-from scripts.bootstrap import NO_CHROMIUM, find_chromium, skip_browser
+from scripts.bootstrap import NO_CHROMIUM, find_chromium, find_shell, skip_browser
 from tests.beacon_process import Beacon, servers
 from tests.browser.plain_chromium import PlainChromium
 from tests.browser.tab import HEAR, Tab, Trouble
@@ -48,12 +48,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.browser)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """One process for all; each person gets a context, which shares nothing with the others."""
+    """One process for all, whatever tests come in between; a person gets a context, and shares nothing with others."""
     if skip_browser():
         pytest.skip("BEACON_SKIP_BROWSER=1")
-    chromium = find_chromium()
+    chromium = find_shell() or find_chromium()
     if chromium is None:
         pytest.fail(NO_CHROMIUM, pytrace=False)
     arguments = [*ARGUMENTS, *(["--no-sandbox"] if os.geteuid() == 0 else [])]

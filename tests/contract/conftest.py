@@ -99,7 +99,7 @@ class World:
         return int(told["meta"]["head"])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # a server that nobody asks any more still costs the others
 def world(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with ExitStack() as stack:
         beacon, url, token = None, address(pytestconfig), ""
@@ -114,22 +114,22 @@ def world(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory)
         yield World(target, admin, beacon, bool(option(pytestconfig, "--patient")))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def target(world: World) -> Target:
     return world.target
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def admin(world: World) -> Admin:
     return world.admin
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def viewers(world: World) -> Iterator[Person]:
     return cycle([world.someone() for _ in range(VIEWERS)])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def operators(world: World) -> Iterator[Person]:
     return cycle([world.someone("operator") for _ in range(OPERATORS)])
 
@@ -152,7 +152,7 @@ def bob(operators: Iterator[Person]) -> Person:
     return next(operators)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def ada(world: World) -> Person:
     """An administrator, and not the one whose token the run was given."""
     return world.someone("admin")
@@ -191,7 +191,7 @@ class Publisher:
         return self._world.ask("POST", "/api/events", headers, body=body, within_s=30)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def publish(world: World, operators: Iterator[Person]) -> Publisher:
     return Publisher(world, next(operators))
 
