@@ -10,11 +10,15 @@ from urllib.parse import quote
 
 import requests
 
-from app.rollout import configuration
+from app.rollout import answer, configuration
+from app.rollout.answer import Answer
 from app.rollout.configuration import Flag
 from app.rollout.provider import Refused
 
 TIMEOUT_S = 3.0
+# From the question to the end of the answer: somebody waits for it.
+DEADLINE_S = 5.0
+MAX_BYTES = 8 * 1024 * 1024
 
 
 class Away(Refused):
@@ -81,8 +85,8 @@ class Admin:
     def last_change(self, flag: Flag) -> tuple[str, str] | None:
         """Who changed the flag last in this environment, and when; None where that cannot be read."""
         try:
-            answer = self._request("GET", f"/api/admin/events/{quote(flag, safe='')}")
-            events = answer.json()["events"] if answer.ok else []
+            found = self._request("GET", f"/api/admin/events/{quote(flag, safe='')}")
+            events = found.json()["events"] if found.ok else []
             mine = [event for event in events if event.get("environment") in (None, self._environment)]
             return str(mine[0]["createdBy"]), str(mine[0]["createdAt"])
         except (requests.RequestException, ValueError, LookupError, TypeError, AttributeError):
@@ -98,45 +102,40 @@ class Admin:
             )
         place = f"{quote(project, safe='')}/features/{quote(flag, safe='')}/environments/{self._quoted}"
         try:
-            answer = self._request(method, f"/api/admin/projects/{place}{end}", body)
-            if answer.ok:
-                return dict(answer.json()) if answer.content else {}
+            found = self._request(method, f"/api/admin/projects/{place}{end}", body)
+            if found.ok:
+                return dict(found.json()) if found.text else {}
         except requests.RequestException as error:
             raise Away("Unleash does not answer; look again before you repeat it.", link) from error
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             raise Away("Unleash's answer cannot be read; look again before you repeat it.", link) from error
-        raise self._refusal(answer, flag, link)
+        raise self._refusal(found, flag, link)
 
-    def _refusal(self, answer: requests.Response, flag: Flag, link: str) -> Exception:
+    def _refusal(self, found: Answer, flag: Flag, link: str) -> Exception:
         """Unleash says 500 where a `test` failed, and names the permission where an approval is needed."""
-        text, environment = answer.text[:10_000], self._environment
+        text, environment = found.text[:10_000], self._environment
         if "TEST_OPERATION_FAILED" in text or "Test operation failed" in text:
             return TestFailed()
-        if answer.status_code == 401:
+        if found.status == 401:
             return Refused("Unleash refuses BEACON_UNLEASH_ADMIN_TOKEN: correct it.", "unleash-bad-token", link)
-        if answer.status_code == 403 and "SKIP_CHANGE_REQUEST" in text:
+        if found.status == 403 and "SKIP_CHANGE_REQUEST" in text:
             sentence = f"Changes of {environment} need an approval in Unleash: request the change there."
             return Refused(sentence, "unleash-approval", link)
-        if answer.status_code == 403:
+        if found.status == 403:
             sentence = f"BEACON_UNLEASH_ADMIN_TOKEN may not change {flag} in {environment}."
             return Refused(sentence, "unleash-forbidden", link)
-        if answer.status_code == 404:
+        if found.status == 404:
             sentence = f"Unleash has no {flag} in {environment}, or its rollout was removed just now."
             return Refused(sentence, "unleash-missing", link, 409)
-        return Away(f"Unleash answers {answer.status_code}; look again before you repeat it.", link)
+        return Away(f"Unleash answers {found.status}; look again before you repeat it.", link)
 
     @property
     def _quoted(self) -> str:
         return quote(self._environment, safe="")
 
-    def _request(self, method: str, path: str, body: Any = None) -> requests.Response:
+    def _request(self, method: str, path: str, body: Any = None) -> Answer:
+        headers = {"Authorization": self._token, "Accept": "application/json"}
         with requests.Session() as session:
             session.trust_env = False
-            return session.request(
-                method,
-                self._url + path,
-                json=body,
-                headers={"Authorization": self._token, "Accept": "application/json"},
-                timeout=TIMEOUT_S,
-                allow_redirects=False,
-            )
+            patience = answer.Patience(TIMEOUT_S, DEADLINE_S, MAX_BYTES)
+            return answer.ask(session, method, self._url + path, headers, patience, body)

@@ -8,12 +8,11 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing
 
 import requests
 
 from app.clock import utc_text
-from app.rollout import configuration
+from app.rollout import answer, configuration
 
 log = logging.getLogger(__name__)
 
@@ -30,12 +29,13 @@ REPEAT_LOG_S = 600.0
 
 
 class Feed:
-    """A part of a worker's live half. `on_news` gets every new text, again each second until it has taken it.
+    """A part of a worker's live half. `on_news` gets every new text, again each second until it has taken it: it raises
+    or returns False where it has not.
 
     `logs`: not where somebody waits for the answer and is told.
     """
 
-    def __init__(self, url: str, token: str, on_news: Callable[[str], None], *, logs: bool = True) -> None:
+    def __init__(self, url: str, token: str, on_news: Callable[[str], bool | None], *, logs: bool = True) -> None:
         self._url, self._on_news = f"{url}/api/client/features", on_news
         self._headers = {"Authorization": token, "UNLEASH-APPNAME": "beacon", "Accept": "application/json"}
         self._etag = ""
@@ -73,8 +73,8 @@ class Feed:
         try:
             text, etag = self._fetch()
             if text is not None:
-                self._on_news(configuration.checked(text))
-                self._etag = etag
+                # The tag of a text that was not taken would leave nothing but "not modified" to hear.
+                self._etag = "" if self._on_news(configuration.checked(text)) is False else etag
         except requests.Timeout:
             self._failed("it does not answer in time")
         except requests.ConnectionError:
@@ -89,23 +89,15 @@ class Feed:
     def _fetch(self) -> tuple[str | None, str]:
         """The text and its tag; no text where nothing has changed since the last one that was taken."""
         headers = {**self._headers, "If-None-Match": self._etag} if self._etag else self._headers
-        deadline = time.monotonic() + DEADLINE_S
-        response = self._session.get(self._url, headers=headers, timeout=TIMEOUT_S, stream=True, allow_redirects=False)
-        with closing(response):
-            if response.status_code == 304:
-                return None, self._etag
-            if response.status_code in (401, 403):
-                raise _Refusal(f"it refuses UNLEASH_API_TOKEN ({response.status_code})")
-            if response.status_code != 200:
-                raise _Refusal(f"it answers {response.status_code}")
-            body = bytearray()
-            for piece in response.iter_content(65_536):
-                body += piece
-                if len(body) > MAX_BYTES:
-                    raise _Refusal(f"its answer is longer than {MAX_BYTES} bytes")
-                if time.monotonic() > deadline:
-                    raise requests.Timeout
-        return body.decode("utf-8", "replace"), response.headers.get("ETag", "")
+        patience = answer.Patience(TIMEOUT_S, DEADLINE_S, MAX_BYTES)
+        found = answer.ask(self._session, "GET", self._url, headers, patience)
+        if found.status == 304:
+            return None, self._etag
+        if found.status in (401, 403):
+            raise _Refusal(f"it refuses UNLEASH_API_TOKEN ({found.status})")
+        if found.status != 200:
+            raise _Refusal(f"it answers {found.status}")
+        return found.text, found.etag
 
     def _answered(self, but: str = "", error: Exception | None = None) -> None:
         self._failing_since = self.failure = None

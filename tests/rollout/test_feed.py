@@ -1,44 +1,17 @@
 """What comes of each answer of an Unleash, sane or not: flags, a note, and a log that stays readable."""
 
 import logging
-import threading
 import time
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
 
 import pytest
 
 from app.rollout import feed as feed_module
 from app.rollout.feed import Feed
 from tests.beacon_process import free_port
+from tests.unleash_edge import Answer, Edge, says, trickles
 
 FLAGS = '{"version": 2, "features": [{"name": "enable_sse_streaming"}]}'
-Answer = Callable[[BaseHTTPRequestHandler], None]
-
-
-class Edge:
-    """An HTTP server that gives the answers of a test, the last one again and again."""
-
-    def __init__(self) -> None:
-        self.answers: list[Answer] = []
-        self.seen: list[dict[str, str]] = []
-        edge = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                edge.seen.append(dict(self.headers.items()))
-                (edge.answers.pop(0) if len(edge.answers) > 1 else edge.answers[0])(self)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
 
 
 @pytest.fixture
@@ -46,29 +19,6 @@ def edge() -> Iterator[Edge]:
     made = Edge()
     yield made
     made.close()
-
-
-def says(status: int, body: str = "", **headers: str) -> Answer:
-    def answer(handler: BaseHTTPRequestHandler) -> None:
-        handler.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **headers}.items():
-            handler.send_header(name, value)
-        handler.end_headers()
-        handler.wfile.write(body.encode())
-
-    return answer
-
-
-def trickles(handler: BaseHTTPRequestHandler) -> None:
-    """Never silent for long, and never at an end."""
-    handler.send_response(200)
-    handler.end_headers()
-    try:
-        while True:
-            handler.wfile.write(b" " * 70_000)
-            time.sleep(0.01)
-    except OSError:
-        pass
 
 
 @pytest.mark.parametrize(
@@ -98,21 +48,33 @@ def test_only_a_list_of_flags_is_taken_and_anything_else_is_named(
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "failure"),
+    ("name", "value", "size", "failure"),
     [
-        ("MAX_BYTES", 100_000, "its answer is longer than 100000 bytes"),
-        ("DEADLINE_S", 0.2, "it does not answer in time"),
+        ("MAX_BYTES", 100_000, 70_000, "its answer is longer than 100000 bytes"),
+        ("DEADLINE_S", 0.2, 70_000, "it does not answer in time"),
+        ("DEADLINE_S", 0.2, 1, "it does not answer in time"),
     ],
 )
 def test_an_answer_without_an_end_is_cut_off(
-    edge: Edge, monkeypatch: pytest.MonkeyPatch, name: str, value: float, failure: str
+    edge: Edge, monkeypatch: pytest.MonkeyPatch, name: str, value: float, size: int, failure: str
 ) -> None:
     monkeypatch.setattr(feed_module, "MAX_BYTES", 10**12)
     monkeypatch.setattr(feed_module, name, value)
-    edge.answers = [trickles]
-    feed = Feed(edge.url, "", pytest.fail)
+    edge.answers = [trickles(size)]
+    feed, began = Feed(edge.url, "", pytest.fail), time.monotonic()
     feed.look()
     assert feed.failure == failure
+    assert time.monotonic() - began < 60, "bytes that come one by one are not waited for until they fill a buffer"
+    feed.stop()
+
+
+def test_flags_that_are_not_taken_are_asked_for_again_in_full(edge: Edge) -> None:
+    taken = iter([True, False, False, True])
+    feed = Feed(edge.url, "", lambda _: next(taken))
+    edge.answers = [says(200, FLAGS, ETag=f'"{n}"') for n in (5, 3, 3, 3)] + [says(304)]
+    for _ in range(5):
+        feed.look()
+    assert [headers.get("If-None-Match") for headers in edge.seen] == [None, '"5"', None, None, '"3"']
     feed.stop()
 
 

@@ -1,0 +1,47 @@
+"""Somebody waits for what the Admin API answers: it ends in time, and has an end."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from app.rollout import admin as admin_module
+from app.rollout.admin import Admin, Away
+from app.rollout.configuration import Flag
+from tests.unleash_edge import Answer, Edge, says, trickles
+
+
+@pytest.fixture
+def edge() -> Iterator[Edge]:
+    made = Edge()
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (trickles(1), "does not answer"),
+        (says(200, " " * 30_000), "does not answer"),
+        (says(200, "[1]"), "cannot be read"),
+    ],
+    ids=["trickles", "too long", "no object"],
+)
+def test_an_answer_that_is_none_is_no_answer(
+    edge: Edge, monkeypatch: pytest.MonkeyPatch, answer: Answer, words: str
+) -> None:
+    monkeypatch.setattr(admin_module, "DEADLINE_S", 0.3, raising=False)
+    monkeypatch.setattr(admin_module, "MAX_BYTES", 20_000, raising=False)
+    edge.answers = [answer]
+    began = time.monotonic()
+    with pytest.raises(Away, match=words):
+        Admin(edge.url, "a token", "development").look("default", Flag.SSE_STREAMING)
+    assert time.monotonic() - began < 30
+
+
+def test_who_changed_it_last_is_not_known_of_an_answer_without_an_end(
+    edge: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admin_module, "DEADLINE_S", 0.2, raising=False)
+    edge.answers = [trickles(1)]
+    assert Admin(edge.url, "a token", "development").last_change(Flag.SSE_STREAMING) is None
