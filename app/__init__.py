@@ -143,7 +143,7 @@ def _live(app: Flask, settings: Settings) -> None:
     metrics.init_app(app, live, lambda: hub.counters)  # the first part: it stops, and counts, after the others
     cost.init_app(app, viewers, DeliveryLag(app.extensions["beacon_metrics"].text).mean_s)
 
-    follower = Follower(asked, _rollouts(app, settings, asked, live), hub.ask_flag)
+    follower = Follower(asked, _rollouts(app, settings, asked, live, hub.ask_flag), hub.ask_flag)
     live.tail.listen(follower.listen)
     live.tail.listen(hub.deliver)
     live.add(Every(FLAG_RETRY_S, follower.retry))
@@ -170,12 +170,12 @@ def _live(app: Flask, settings: Settings) -> None:
 
 
 def _rollouts(
-    app: Flask, settings: Settings, asked: flags.Flags, live: Live
+    app: Flask, settings: Settings, asked: flags.Flags, live: Live, on_ahead: Callable[[], None]
 ) -> Callable[[], Mapping[str, flags.Rollout] | str | None]:
     """Where the flags come from: a real Unleash where one is named, otherwise our own database."""
     provider: Embedded | Unleash = Embedded()
     if settings.unleash_url:
-        provider = Unleash(app, settings, asked)
+        provider = Unleash(app, settings, asked, on_ahead)
         live.add(provider.feed)
     app.extensions["beacon_rollout"] = provider
 

@@ -9,20 +9,18 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.clock import utc_text
-from app.db import now_epoch, read, write
-from app.rollout import configuration, store
+from app.db import read, write
+from app.rollout import configuration, intents, store
 from app.rollout.configuration import Flag, Nominal, Rollout
 from app.rollout.flags import evaluator
-from app.rollout.models import IntentRow, KeptRow
+from app.rollout.models import KeptRow
 
 SOURCE = "unleash"
 # An older revision than the kept one is a worker that lags, or an Unleash that was set back: nobody lags so long.
 SET_BACK_AFTER_S = 10.0
-INTENT_LASTS_S = 60.0
 # Their share is told where the strategies have no single percentage.
 SAMPLE = [f"sample-{number}" for number in range(1_000)]
 
@@ -35,11 +33,10 @@ class Author:
     at: str | None = None
 
 
-def newest() -> str | None:
+def newest(session: Session) -> str | None:
     """What the deployment holds, or should."""
-    with read() as session:
-        row = session.get(KeptRow, SOURCE)
-        return None if row is None else row.state_json
+    row = session.get(KeptRow, SOURCE)
+    return None if row is None else row.state_json
 
 
 class Keeper:
@@ -49,12 +46,12 @@ class Keeper:
         self._author = author
         self._older_since: float | None = None
 
-    def keep(self, text: str) -> None:
-        """Raises the database's error; the caller comes again."""
+    def keep(self, text: str) -> bool:
+        """Whether what is kept is this by now; otherwise, and where it raises the database's error, come again."""
         with read() as session:
             before = session.get(KeptRow, SOURCE)
         if not self._is_news(before, text):
-            return
+            return self._older_since is None
         was = None if before is None else before.state_json
         moved = [flag for flag in Flag if _words(was, flag) != _words(text, flag)]
         authors = {flag: self._author(flag) for flag in moved}
@@ -62,13 +59,14 @@ class Keeper:
         with write() as session:
             store.lock(session)
             if not _replace(session, before, text):
-                return  # another worker was first, and tells
+                return False  # another worker was first, and tells; whether of this or of something else shows then
             for flag in moved:
                 _mirror(session, flag, standing[flag], authors[flag])
             if was is None or configuration.version(was) != configuration.version(text):
                 for flag in Flag:
                     _tell(session, flag, standing[flag], alone=flag not in moved)
         self._older_since = None
+        return True
 
     def _is_news(self, before: KeptRow | None, text: str) -> bool:
         if before is None:
@@ -87,23 +85,6 @@ def rollout(text: str, flag: Flag) -> Rollout:
         return Rollout(now.enabled, now.percentage)
     ask = evaluator(text)
     return Rollout(now.enabled, round(100 * sum(ask(flag, user) for user in SAMPLE) / len(SAMPLE)))
-
-
-def intend(session: Session, flag: Flag, wanted: Rollout, actor: str, reason: str) -> None:
-    """Beacon is about to make this change in Unleash."""
-    at = session.scalar(sa.select(now_epoch())) or 0.0
-    figures = {"enabled": wanted.enabled, "percentage": wanted.percentage}
-    session.merge(IntentRow(flag=flag, **figures, actor=actor, reason=reason, at=at))
-
-
-def forget_intent(session: Session, flag: Flag) -> None:
-    session.execute(sa.delete(IntentRow).where(IntentRow.flag == flag))
-
-
-def intended(session: Session, flag: Flag) -> IntentRow | None:
-    """What Beacon has just set in Unleash and has not come back from there yet."""
-    young = IntentRow.at > now_epoch() - INTENT_LASTS_S
-    return session.scalar(sa.select(IntentRow).where(IntentRow.flag == flag, young))
 
 
 def _words(text: str | None, flag: Flag) -> str:
@@ -132,14 +113,14 @@ def _replace(session: Session, before: KeptRow | None, text: str) -> bool:
 
 def _mirror(session: Session, flag: Flag, now: Rollout, author: Author) -> None:
     """Where the flag stands now, and who put it there: Beacon for somebody, or somebody in Unleash."""
-    ours = intended(session, flag)
-    if ours is not None and (ours.enabled, ours.percentage) == (now.enabled, now.percentage):
+    ours = intents.arrived(session, flag, now)
+    if ours is not None:
         store.move(session, flag, now, ours.actor, ours.reason)
-    else:
-        before, reason = store.standing(session, flag).rollout, "changed in Unleash"
-        store.move(session, flag, now, author.name, reason, author.at)
-        store.audited(session, flag, author.name, reason, before, now, action="rollout-seen")
-    forget_intent(session, flag)
+        return
+    intents.overtaken(session, flag, author.at)
+    before, reason = store.standing(session, flag).rollout, "changed in Unleash"
+    store.move(session, flag, now, author.name, reason, author.at)
+    store.audited(session, flag, author.name, reason, before, now, action="rollout-seen")
 
 
 def _tell(session: Session, flag: Flag, now: Rollout, *, alone: bool) -> None:

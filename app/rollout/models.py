@@ -31,16 +31,19 @@ class KeptRow(Base):
 
 
 class IntentRow(Base):
-    """A change that Beacon is making in Unleash. Whoever sees it arrive there knows whose it is, and why."""
+    """A stage of a change that Beacon is making in Unleash, or has (`is_made`) and not seen arrive yet."""
 
     __tablename__ = "flag_intent"
 
-    flag: Mapped[str] = mapped_column(primary_key=True)
+    change: Mapped[str] = mapped_column(primary_key=True)
+    stage: Mapped[int] = mapped_column(primary_key=True)
+    flag: Mapped[str]
     enabled: Mapped[bool]
     percentage: Mapped[int]
     actor: Mapped[str]
     reason: Mapped[str]
     at: Mapped[float]
+    is_made: Mapped[bool]
 
 
 class HeldRow(Base):

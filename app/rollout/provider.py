@@ -40,6 +40,14 @@ class Refused(Exception):
         super().__init__(sentence)
         self.reason, self.link, self.status = reason, link, status
 
+    title = "Not changed"
+
+
+class Partly(Refused):
+    """The first half of a change was made, and the other refused; the sentence says both."""
+
+    title = "Changed in part"
+
 
 class Provider(Protocol):
     mode: Mode
@@ -59,7 +67,7 @@ class Provider(Protocol):
         enabled: bool | None = None,
         expected: Expected | None = None,
     ) -> View:
-        """Set what is given and keep the rest; audited. Raises `Moved`, `Refused` and `store.BadRollout`."""
+        """Set what is given and keep the rest; audited. Raises `Moved`, `Refused` (`Partly`) and `store.BadRollout`."""
         ...
 
     def note(self) -> str | None:

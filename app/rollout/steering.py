@@ -89,4 +89,4 @@ def _moved(flag: Flag, now: View) -> Problem:
 def _refused(error: Refused) -> Problem:
     members: dict[str, Any] = {"reason": error.reason, **({"link": error.link} if error.link else {})}
     headers = retry_after(1, 5) if error.status == 503 else None
-    return Problem(error.status, "Not changed", str(error), headers=headers, **members)
+    return Problem(error.status, error.title, str(error), headers=headers, **members)

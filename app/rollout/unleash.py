@@ -1,8 +1,11 @@
 """The rollout in a real Unleash: seen through what its workers keep, changed through its Admin API."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import pairwise
+from typing import NoReturn
 
 from flask import Flask
 from sqlalchemy.orm import Session
@@ -10,12 +13,12 @@ from sqlalchemy.orm import Session
 from app.clock import utc_text
 from app.config import Settings
 from app.db import db, read, write
-from app.rollout import configuration, kept, store
+from app.rollout import configuration, intents, kept, store
 from app.rollout.admin import Admin, Look, TestFailed
 from app.rollout.configuration import Flag, Nominal, Rollout
 from app.rollout.feed import Feed
 from app.rollout.flags import Flags
-from app.rollout.provider import Mode, Moved, Refused, View
+from app.rollout.provider import Mode, Moved, Partly, Refused, View
 from app.rollout.store import Expected
 
 
@@ -31,12 +34,15 @@ class Examined:
 
 
 class Unleash:
-    """One worker's. `feed` is its part of the live half."""
+    """One worker's. `feed` is its part of the live half.
+
+    `on_ahead` is called after a load that went ahead of the log, for whoever acts on the log's word alone.
+    """
 
     mode: Mode = "unleash"
 
-    def __init__(self, app: Flask, settings: Settings, flags: Flags) -> None:
-        self._app, self._settings, self._flags = app, settings, flags
+    def __init__(self, app: Flask, settings: Settings, flags: Flags, on_ahead: Callable[[], None]) -> None:
+        self._app, self._settings, self._flags, self._on_ahead = app, settings, flags, on_ahead
         self._admin = Admin(settings.unleash_url, settings.unleash_admin_token, settings.unleash_environment)
         self._keeper = kept.Keeper(self._author)
         self._keeping = threading.Lock()
@@ -49,7 +55,7 @@ class Unleash:
         probe.look()
         probe.stop()
         if not seen:
-            return Examined(failure=probe.failure, kept=kept.newest() is not None)
+            return Examined(failure=probe.failure, kept=self.load() is not None)
         missing = [flag for flag in Flag if configuration.project(seen[0], flag) is None]
         standing = {flag: configuration.nominal(seen[0], flag) for flag in Flag if flag not in missing}
         return Examined(missing=missing, standing=standing, admin=self._hindrance(seen[0], [*standing]))
@@ -68,7 +74,8 @@ class Unleash:
         return self._admin.is_possible
 
     def load(self) -> str | None:
-        return kept.newest()
+        with read() as session:
+            return kept.newest(session)
 
     def note(self) -> str | None:
         """Asked by health checks too: it touches neither Unleash nor the database."""
@@ -79,7 +86,7 @@ class Unleash:
         return f"Unleash: {failure} (since {since}); {applies}"
 
     def view(self, session: Session, flag: Flag) -> View:
-        text = kept.newest()
+        text = kept.newest(session)  # with the caller's connection: many may ask at once, and connections are few
         project = self._project(text, flag)
         link = self._admin.link(project, flag)
         if text is None:
@@ -87,9 +94,9 @@ class Unleash:
             return View(Nominal(configuration.DEFAULTS[flag], None, why), why_not=why, link=link)
         nominal, standing = configuration.nominal(text, flag), store.standing(session, flag)
         actor, at = standing.actor, standing.changed_at
-        ours = kept.intended(session, flag)
+        ours = intents.pending(session, flag)
         if ours is not None:  # on its way back to us: the workers do not hold it yet
-            nominal, actor, at = Nominal(ours.enabled, ours.percentage), ours.actor, None
+            nominal, actor, at = Nominal(ours.enabled, ours.percentage), ours.actor, _text(ours.at)
         why_not = nominal.why
         if not self._admin.is_possible:
             why_not = "Beacon has no admin token of Unleash (BEACON_UNLEASH_ADMIN_TOKEN): change it there."
@@ -123,33 +130,48 @@ class Unleash:
         self, project: str, flag: Flag, look: Look, before: Rollout, after: Rollout, actor: str, reason: str
     ) -> None:
         """Said beforehand, so that whoever sees it arrive knows whose it is; audited as it came out."""
+        stages = _stages(before, after)
         with write() as session:
-            kept.intend(session, flag, after, actor, reason)
+            change = intents.intend(session, flag, stages, actor, reason)
+        done = 0
         try:
-            self._apply(project, flag, look, before, after)
+            for was, wanted in pairwise([before, *stages]):
+                self._apply(project, flag, look, was, wanted)
+                done += 1
         except (Refused, TestFailed) as error:
-            why = str(error) or "somebody else changed it first"
+            reached = [before, *stages][done]
             with write() as session:
-                kept.forget_intent(session, flag)
-                store.audited(session, flag, actor, reason, before, after, failed=why)
-            if isinstance(error, Refused):
-                raise
-            raise Moved(self._moved(flag, self._admin.look(project, flag), project)) from error
+                intents.made(session, change, done)
+                if done:
+                    store.audited(session, flag, actor, reason, before, reached)
+                store.audited(session, flag, actor, reason, reached, after, failed=_why(error))
+            self._answer(project, flag, error, before, reached)
         with write() as session:
+            intents.made(session, change, done)
             store.audited(session, flag, actor, reason, before, after)
             if before == after:  # nothing comes back from Unleash
-                kept.forget_intent(session, flag)
                 store.move(session, flag, after, actor, reason)
                 store.told(session, flag, after, actor, reason)
 
+    def _answer(
+        self, project: str, flag: Flag, error: Refused | TestFailed, before: Rollout, reached: Rollout
+    ) -> NoReturn:
+        """Raises what the changer is told of a change that failed once it had reached this."""
+        link = self._admin.link(project, flag)
+        if reached != before:
+            did = "Switched off" if before.enabled else f"Set to {reached.percentage} % and still off"
+            status = error.status if isinstance(error, Refused) else 409
+            raise Partly(f"{did}. The rest is not: {_why(error)}", "unleash-partly", link, status) from error
+        if isinstance(error, Refused):
+            raise error
+        raise Moved(self._moved(flag, self._admin.look(project, flag), project)) from error
+
     def _apply(self, project: str, flag: Flag, look: Look, before: Rollout, after: Rollout) -> None:
-        """Off comes first and on comes last, so that nobody is in between who should not be."""
-        if before.enabled and not after.enabled:
-            self._admin.switch(project, flag, on=False)
-        if before.percentage != after.percentage:
+        """One stage."""
+        if before.enabled != after.enabled:
+            self._admin.switch(project, flag, on=after.enabled)
+        else:
             self._admin.set_percentage(project, flag, look, after.percentage)
-        if after.enabled and not before.enabled:
-            self._admin.switch(project, flag, on=True)
 
     def _standing(self, look: Look, flag: Flag, project: str, *, needs_percentage: bool) -> Rollout:
         """The kill switch works whatever the strategies are."""
@@ -171,18 +193,20 @@ class Unleash:
         who = self._admin.last_change(flag) if self._admin.is_possible else None
         return kept.Author("Unleash") if who is None else kept.Author(f"{who[0]} (Unleash)", who[1])
 
-    def _keep(self, text: str) -> None:
+    def _keep(self, text: str) -> bool:
         """A kill switch must not wait for a database that is away: this worker then goes ahead of the log."""
         with self._keeping, self._app.app_context():
             try:
-                self._keeper.keep(text)
+                return self._keeper.keep(text)
             except Exception:
-                self._flags.load(text)
+                if text != self._flags.held:
+                    self._flags.load(text)
+                    self._on_ahead()  # the log cannot say it, and who is out must not stream on
                 raise
 
     def _checked_project(self, flag: Flag) -> str:
         """Its Admin API goes on to take changes of a flag that was archived, and nobody would get them."""
-        text = kept.newest()
+        text = self.load()
         project = self._project(text, flag)
         if text is not None and configuration.project(text, flag) is None:
             link = self._admin.link(project, flag)
@@ -191,3 +215,20 @@ class Unleash:
 
     def _project(self, text: str | None, flag: Flag) -> str:
         return (None if text is None else configuration.project(text, flag)) or "default"
+
+
+def _text(epoch: float) -> str:
+    return utc_text(datetime.fromtimestamp(epoch, UTC))
+
+
+def _stages(before: Rollout, after: Rollout) -> list[Rollout]:
+    """Off comes first and on comes last, so that nobody is in between who should not be."""
+    if before == after:
+        return []
+    if before.enabled == after.enabled or before.percentage == after.percentage:
+        return [after]
+    return [Rollout(False, before.percentage if before.enabled else after.percentage), after]
+
+
+def _why(error: Refused | TestFailed) -> str:
+    return str(error) or "somebody else changed it first"

@@ -75,13 +75,16 @@ def _flags() -> None:
     )
     op.create_table(
         "flag_intent",
+        sa.Column("change", sa.Text, nullable=False),
+        sa.Column("stage", sa.Integer, nullable=False),
         sa.Column("flag", sa.Text, nullable=False),
         sa.Column("enabled", sa.Boolean, nullable=False),
         sa.Column("percentage", sa.Integer, nullable=False),
         sa.Column("actor", sa.Text, nullable=False),
         sa.Column("reason", sa.Text, nullable=False),
         sa.Column("at", sa.Float, nullable=False),
-        sa.PrimaryKeyConstraint("flag", name="pk_flag_intent"),
+        sa.Column("is_made", sa.Boolean, nullable=False),
+        sa.PrimaryKeyConstraint("change", "stage", name="pk_flag_intent"),
     )
     op.create_table(
         "flag_held",

@@ -199,6 +199,35 @@ class TestSomebodyElse:
         assert [entry[2] for entry in desk.audit() if entry[0] == "pia"] == ["failure"]
         desk.stands_at(25)
 
+    def test_a_kill_with_a_percentage_says_that_only_the_kill_came_about(
+        self, unleash: Unleash, worker: Workers, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        desk = worker(unleash)
+        desk.stands_at(10)
+        entries, apply = len(desk.audit()), Admin.set_percentage
+
+        def late(*arguments: Any) -> None:
+            unleash.set(FLAG, 25)
+            apply(*arguments)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Admin, "set_percentage", late)
+            partly = desk.put(enabled=False, percentage=0)
+        assert (partly.status_code, partly.get_json()["reason"]) == (409, "unleash-partly")
+        assert partly.get_json()["title"] == "Changed in part"
+        assert partly.get_json()["detail"] == "Switched off. The rest is not: somebody else changed it first"
+        desk.stands_at(25, enabled=False)
+        ours = [entry for entry in desk.audit()[entries:] if entry[0] == "pia"]
+        assert ours == [
+            ("pia", "rollout-set", "success", {"enabled": False, "percentage": 10}),
+            ("pia", "rollout-set", "failure", {"enabled": False, "percentage": 0}),
+        ]
+        entries = len(desk.audit())
+        assert desk.put(enabled=True, percentage=100, reason="all of it").status_code == 200
+        desk.stands_at(100)
+        assert desk.audit()[entries:] == [("pia", "rollout-set", "success", {"enabled": True, "percentage": 100})]
+        assert [change["actor"] for change in desk.changes() if change["reason"] == "all of it"][-1] == "pia"
+
     def test_constraints_and_variants_outlive_a_change(self, unleash: Unleash, worker: Workers) -> None:
         variant = {"name": "blue", "weight": 1000, "weightType": "variable", "stickiness": "default"}
         only = {"contextName": "userId", "operator": "NOT_IN", "values": ["mallory"]}

@@ -1,0 +1,73 @@
+"""What Beacon changes in Unleash, until it is seen to have arrived: whoever sees it knows whose it is, and why.
+
+A change of switch and percentage arrives in two stages, and two people may be changing at once: each change has an id
+of its own, and a row for every stage.
+"""
+
+import uuid
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from app.clock import parse_utc
+from app.db import now_epoch
+from app.rollout.configuration import Flag, Rollout
+from app.rollout.models import IntentRow
+
+LASTS_S = 60.0
+
+
+def intend(session: Session, flag: Flag, stages: Sequence[Rollout], actor: str, reason: str) -> str:
+    """Beacon is about to make this change; returns its id."""
+    at = session.scalar(sa.select(now_epoch())) or 0.0
+    session.execute(sa.delete(IntentRow).where(IntentRow.at < at - LASTS_S))
+    change = uuid.uuid4().hex
+    for number, stage in enumerate(stages):
+        figures = {"enabled": stage.enabled, "percentage": stage.percentage}
+        row = IntentRow(
+            change=change, stage=number, flag=flag, **figures, actor=actor, reason=reason, at=at, is_made=False
+        )
+        session.add(row)
+    return change
+
+
+def made(session: Session, change: str, stages: int) -> None:
+    """Unleash has taken so many stages of it; the others will not come."""
+    forget(session, change, stages)
+    session.execute(sa.update(IntentRow).where(IntentRow.change == change).values(is_made=True))
+
+
+def forget(session: Session, change: str, stage: int = 0) -> None:
+    """From this stage on."""
+    session.execute(sa.delete(IntentRow).where(IntentRow.change == change, IntentRow.stage >= stage))
+
+
+def pending(session: Session, flag: Flag) -> IntentRow | None:
+    """The newest that was made and has not come back from Unleash yet."""
+    query = _young(flag).where(IntentRow.is_made).order_by(IntentRow.at.desc(), IntentRow.stage.desc())
+    return session.scalar(query.limit(1))
+
+
+def arrived(session: Session, flag: Flag, now: Rollout) -> IntentRow | None:
+    """Whose change it is that has come from Unleash; it and what was made before it are no longer waited for."""
+    here = _young(flag).where(IntentRow.enabled == now.enabled, IntentRow.percentage == now.percentage)
+    found = session.scalar(here.order_by(IntentRow.at, IntentRow.stage).limit(1))
+    if found is not None:
+        earlier = sa.and_(IntentRow.change == found.change, IntentRow.stage <= found.stage)
+        older = sa.and_(IntentRow.flag == flag, IntentRow.is_made, IntentRow.at < found.at)
+        session.execute(sa.delete(IntentRow).where(sa.or_(earlier, older)))
+    return found
+
+
+def overtaken(session: Session, flag: Flag, at: str | None) -> None:
+    """Somebody else has changed it in Unleash at `at` (None: just now): what was made before will not be seen.
+
+    What is still being made stays: it may come afterwards.
+    """
+    gone = sa.delete(IntentRow).where(IntentRow.flag == flag, IntentRow.is_made)
+    session.execute(gone if at is None else gone.where(IntentRow.at < parse_utc(at).timestamp()))
+
+
+def _young(flag: Flag) -> sa.Select[IntentRow]:
+    return sa.select(IntentRow).where(IntentRow.flag == flag, IntentRow.at > now_epoch() - LASTS_S)

@@ -1,0 +1,191 @@
+"""What Unleash sent and what Beacon changes there, as they meet in the database; without an Unleash."""
+
+import json
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from flask import Flask
+
+from app import create_app
+from app.audit.models import AuditRow
+from app.config import Settings
+from app.db import db, read, write
+from app.rollout import configuration, intents, kept, store
+from app.rollout.configuration import Flag, Rollout
+from app.rollout.feed import Feed
+from app.rollout.flags import Flags
+from app.rollout.kept import Author, Keeper
+from app.rollout.unleash import Unleash
+from app.stream.hub import Hub
+from tests.unleash_edge import Edge, says
+from tests.waiting import eventually
+
+FLAG = Flag.SSE_STREAMING
+
+
+@pytest.fixture
+def edge() -> Iterator[Edge]:
+    made = Edge()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def keeper(cast: Flask) -> Iterator[Keeper]:
+    """Inside the application's context. Whatever is nobody else's was done by `eve`."""
+    with cast.app_context():
+        yield Keeper(lambda _: Author("eve"))
+
+
+def sent(percentage: int, revision: int, *, enabled: bool = True) -> str:
+    found = json.loads(configuration.of_rollouts({FLAG: Rollout(enabled, percentage)}))
+    return json.dumps({**found, "meta": {"revisionId": revision}})
+
+
+def beside(url: str, tmp_path: Path) -> Settings:
+    more: dict[str, Any] = {"unleash_url": url, "unleash_api_token": "*:development.t", "unleash_admin_token": "t"}
+    return Settings(instance_dir=tmp_path / "instance", secret_key="for the tests only", **more)
+
+
+def standing() -> tuple[str | None, bool, int]:
+    with read() as session:
+        now = store.standing(session, FLAG)
+        return now.actor, now.rollout.enabled, now.rollout.percentage
+
+
+def seen_there() -> int:
+    """Entries of what somebody did in Unleash itself."""
+    with read() as session:
+        query = sa.select(sa.func.count()).where(AuditRow.action_type == "rollout-seen", AuditRow.actor == "eve")
+        return session.scalar(query) or 0
+
+
+def test_an_unleash_that_was_set_back_is_followed_once_nobody_can_lag_so_long(
+    edge: Edge, keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says "not modified" to whoever names what it has now."""
+    now = [sent(50, revision=5)]
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        tag = f'"{configuration.revision(now[0])}"'
+        is_known = handler.headers.get("If-None-Match") == tag
+        (says(304) if is_known else says(200, now[0], ETag=tag))(handler)
+
+    edge.answers = [answer]
+    feed = Feed(edge.url, "", keeper.keep)
+    feed.look()
+    assert standing() == ("eve", True, 50)
+    now[0] = sent(10, revision=3)
+    for _ in range(3):
+        feed.look()
+    assert standing()[2] == 50, "a worker that lags takes nobody back"
+    monkeypatch.setattr(kept, "SET_BACK_AFTER_S", 0.1)
+
+    def looks() -> bool:
+        feed.look()
+        return standing()[2] == 10
+
+    eventually(looks)
+    feed.look()
+    assert edge.seen[-1]["If-None-Match"] == '"3"'
+    feed.stop()
+
+
+def test_what_another_worker_was_quicker_with_is_asked_for_again(cast: Flask) -> None:
+    """It may have written something older."""
+    with cast.app_context():
+        other = Keeper(lambda _: Author("eve"))
+
+        def meanwhile(_: Flag) -> Author:
+            other.keep(sent(20, revision=2))
+            return Author("eve")
+
+        late = Keeper(meanwhile)
+        assert late.keep(sent(30, revision=3)) is False
+        assert late.keep(sent(30, revision=3)) is True
+        assert standing()[2] == 30
+
+
+class TestIntents:
+    def intend(self, *stages: Rollout, actor: str = "pia", is_made: bool = True) -> str:
+        with write() as session:
+            change = intents.intend(session, FLAG, stages, actor, "because")
+            if is_made:
+                intents.made(session, change, len(stages))
+        return change
+
+    def pending(self) -> str | None:
+        with read() as session:
+            found = intents.pending(session, FLAG)
+            return None if found is None else f"{found.actor} {found.enabled} {found.percentage}"
+
+    def test_both_stages_of_a_change_are_whose_it_is_whether_seen_one_by_one_or_at_once(self, keeper: Keeper) -> None:
+        keeper.keep(sent(10, 1))
+        before = seen_there()
+        self.intend(Rollout(False, 10), Rollout(False, 0))
+        assert self.pending() == "pia False 0"
+        keeper.keep(sent(10, 2, enabled=False))
+        assert (standing(), self.pending()) == (("pia", False, 10), "pia False 0")
+        keeper.keep(sent(0, 3, enabled=False))
+        assert (standing(), self.pending()) == (("pia", False, 0), None)
+        self.intend(Rollout(False, 50), Rollout(True, 50))
+        keeper.keep(sent(50, 5))
+        assert (standing(), self.pending()) == (("pia", True, 50), None)
+        assert seen_there() == before
+
+    def test_two_at_once_keep_apart_what_is_whose(self, keeper: Keeper) -> None:
+        keeper.keep(sent(10, 1))
+        before = seen_there()
+        self.intend(Rollout(True, 50))
+        refused = self.intend(Rollout(True, 25), actor="ada", is_made=False)
+        with write() as session:
+            intents.made(session, refused, 0)
+        assert self.pending() == "pia True 50"
+        keeper.keep(sent(50, 2))
+        assert (standing(), self.pending(), seen_there()) == (("pia", True, 50), None, before)
+
+    def test_what_is_being_made_is_not_claimed_and_outlives_a_change_by_somebody_else(self, keeper: Keeper) -> None:
+        keeper.keep(sent(10, 1))
+        before = seen_there()
+        self.intend(Rollout(True, 50))
+        self.intend(Rollout(False, 20), is_made=False)
+        keeper.keep(sent(20, 2))
+        assert (standing(), self.pending()) == (("eve", True, 20), None), "what was made before is no longer shown"
+        keeper.keep(sent(20, 3, enabled=False))
+        assert (standing(), seen_there()) == (("pia", False, 20), before + 1)
+
+
+def test_looking_where_it_stands_takes_no_second_connection(cast: Flask, tmp_path: Path) -> None:
+    unleash = Unleash(cast, beside("http://127.0.0.1:9", tmp_path), Flags({}), pytest.fail)
+    with cast.app_context():
+        Keeper(lambda _: Author("eve")).keep(sent(10, 1))
+        taken: list[object] = []
+        with read() as session:
+            session.connection()
+            sa.event.listen(db.engine, "checkout", lambda *_: taken.append(1))
+            assert unleash.view(session, FLAG).nominal.percentage == 10
+    assert taken == []
+
+
+def test_a_kill_in_unleash_reaches_open_streams_while_the_database_is_away(edge: Edge, tmp_path: Path) -> None:
+    """A worker that cannot write goes ahead of the log, and has its own streams asked about: once."""
+    app = create_app(beside(edge.url, tmp_path))  # its database was never made
+    feed, flags, hub = app.extensions["beacon_rollout"].feed, app.extensions["beacon_flags"], hub_of(app)
+    flags.load(sent(100, 1))
+    asked = hub.flag_version
+    edge.answers = [says(200, sent(100, 2, enabled=False), ETag='"2"')]
+    for _ in range(3):
+        feed.look()
+    assert (flags.is_enabled(FLAG, "ann"), hub.flag_version) == (False, asked + 1)
+    feed.stop()
+    with app.app_context():
+        db.engine.dispose()
+
+
+def hub_of(app: Flask) -> Hub:
+    found: Hub = app.extensions["beacon_live"].hub
+    return found
