@@ -14,6 +14,8 @@ POLLS = 3
 MAX_IDS = 3
 
 SERVICE, MESSAGE, ROLLOUT, COMMAND = "service", "message", "rollout", "command"
+# The rollout's actors that are nobody.
+GUARDRAIL, PLAN = "guardrail", "plan"
 COMMAND_ENDS = {"success": "succeeded", "error": "failed", "timeout": "timed out"}
 
 
@@ -105,10 +107,31 @@ def flash(data: Mapping[str, Any]) -> Notice:
 
 def rollout(data: Mapping[str, Any], change_id: str, link: str | None) -> Notice:
     """A change of a flag has no id of its own before it is in the log: `change_id` is made for it."""
-    on = data["enabled"]
-    title = f"{data['flag']} is on for {data['percentage']} %" if on else f"{data['flag']} is switched off"
+    severity, title = _of_the_watch(data) or _of_a_change(data)
     body = f"{data['actor']}: {data['reason']}"
-    return Notice(f"rollout:{change_id}", "info" if on else "warning", ROLLOUT, title, body, link)
+    return Notice(f"rollout:{change_id}", severity, ROLLOUT, title, body, link)
+
+
+def _of_a_change(data: Mapping[str, Any]) -> tuple[Severity, str]:
+    if data["enabled"]:
+        return "info", f"{data['flag']} is on for {data['percentage']} %"
+    return "warning", f"{data['flag']} is switched off"
+
+
+def _of_the_watch(data: Mapping[str, Any]) -> tuple[Severity, str] | None:
+    """Guardrail and plan say what they do where people give their reason; None for what looks like a change by hand."""
+    flag, does = data["flag"], (data["actor"], data["reason"].partition(":")[0])
+    said: Mapping[tuple[str, str], tuple[Severity, str]] = {
+        (GUARDRAIL, "holds"): ("warning", f"The guardrail holds {flag} at {data['percentage']} %"),
+        (GUARDRAIL, "holds no longer"): ("info", f"The guardrail holds {flag} no longer"),
+        (PLAN, "paused"): ("warning", f"The plan of {flag} is paused at {data['percentage']} %"),
+        (PLAN, "ended"): ("info", f"The plan of {flag} has ended"),
+    }
+    if does in said:
+        return said[does]
+    if data["actor"] == GUARDRAIL and data["enabled"]:
+        return "warning", f"The guardrail took {flag} back to {data['percentage']} %"
+    return None
 
 
 def command(data: Mapping[str, Any], name: str, link: str | None) -> Notice:

@@ -89,3 +89,23 @@ def test_a_message_and_a_change_of_the_rollout() -> None:
     assert (on.title, on.severity) == ("enable_sse_streaming is on for 25 %", "info")
     assert (off.title, off.severity) == ("enable_sse_streaming is switched off", "warning")
     assert (on.body, on.link, off.link, message.link) == ("pia: looks well", "/rollout", None, None)
+
+
+@pytest.mark.parametrize(
+    ("actor", "reason", "severity", "title"),
+    [
+        ("guardrail", "holds: 3 of 40 failed", "warning", "The guardrail holds sse at 50 %"),
+        ("guardrail", "3 of 40 failed; at most 5% may", "warning", "The guardrail took sse back to 50 %"),
+        ("guardrail", "holds no longer: no trouble was reported", "info", "The guardrail holds sse no longer"),
+        ("plan", "paused: the guardrail holds", "warning", "The plan of sse is paused at 50 %"),
+        ("plan", "ended: set by hand", "info", "The plan of sse has ended"),
+        ("plan", "step 2 of 3 of pia's plan: calm", "info", "sse is on for 50 %"),
+        ("pia", "holds: my own words", "info", "sse is on for 50 %"),
+    ],
+)
+def test_what_the_guardrail_and_the_plan_do_is_called_by_its_name(
+    actor: str, reason: str, severity: str, title: str
+) -> None:
+    change = {"flag": "sse", "enabled": True, "percentage": 50, "actor": actor, "reason": reason}
+    notice = rules.rollout(change, "1", "/rollout")
+    assert (notice.severity, notice.title, notice.body) == (severity, title, f"{actor}: {reason}")
