@@ -20,7 +20,7 @@ from app.db import write
 from app.rollout import reports, store
 from app.rollout.configuration import Flag
 from app.rollout.evidence import Change, Evidence, Minute
-from app.rollout.models import GuardRow, PlanRow, PollingRow
+from app.rollout.models import GuardRow, PlanRow, PollingRow, ReportRow
 from app.rollout.planning import epoch
 from app.rollout.provider import Embedded, Refused, View
 from app.rollout.reports import Report
@@ -269,7 +269,9 @@ def test_a_rollback_shows_its_three_steps_and_what_is_not_known(cast: Flask, des
     desk.put(0)
     found = desk.part("back")
     assert "by bea" in found
-    assert "Not known yet The error rate is back at what it was. — of attempts to connect fail now, — did" in found
+    assert (
+        "Not known yet Whether the error rate is back is not known. — of attempts to connect fail now, — did" in found
+    )
     with cast.app_context(), write() as session:
         now = epoch(session)
         reports.add(session, "polling", Report(attempts=100, failures=1), now - 120)
@@ -277,6 +279,9 @@ def test_a_rollback_shows_its_three_steps_and_what_is_not_known(cast: Flask, des
     found = desk.part("back")
     assert "Nobody streams who is out." in found
     assert "Done The error rate is back at what it was. 1 % of attempts to connect fail now, 1 % did" in found
+    with cast.app_context(), write() as session:
+        session.get_one(ReportRow, (int((now + 60) // 60), "polling")).failures = 20
+    assert "Watched The error rate is higher than it was. 20 % of attempts" in desk.part("back")
     desk.put(10)
     assert "Taken back" not in desk.get()
 
@@ -338,6 +343,20 @@ def test_an_override_is_named_and_nobody_would_switch(overridden: Desk) -> None:
     overridden.polls("ann")
     assert f"BEACON_FLAG_{FLAG.upper()} decides: on for everybody" in overridden.part("standing")
     assert "The setting decides for everybody, so nobody switches." in overridden.part("switching", "?percentage=100")
+
+
+def test_where_a_setting_decides_the_bar_says_what_holds_and_not_what_is_kept(overridden: Desk) -> None:
+    def bar() -> str:
+        return words(overridden.get().split('data-region="rollout-bar"')[1].split("</form>")[0])
+
+    overridden.put(enabled=False)
+    assert "On for all by the setting" in bar()
+    assert "Switched off" not in bar()
+    assert "10 % kept and switched off; the setting decides" in overridden.part("standing")
+    overridden.app.extensions["beacon_flags"].overrides[FLAG] = False
+    overridden.put(100, enabled=True)
+    assert "Off for all by the setting" in bar()
+    assert ("100 %" in bar(), "Switch the flag off" in bar()) == (False, True)
 
 
 def test_the_pages_lead_here_and_programs_are_answered_in_json(cast: Flask, desk: Desk) -> None:
