@@ -10,7 +10,7 @@ from app.db import now_epoch, write
 from app.rollout.configuration import Flag
 from app.rollout.models import PollingRow
 from app.stream.models import PresenceRow
-from tests.cast import ALICE, BOB, CHARLIE, PIA, Person, headers_of
+from tests.cast import ALICE, BOB, CHARLIE, PIA, Person, headers_of, logged_in
 from tests.rollout.test_rollout_api import URL, problem
 from tests.waiting import eventually
 
@@ -21,8 +21,9 @@ def preview(app: Flask, person: Person = PIA, **query: Any) -> Any:
 
 
 def polls(app: Flask, *people: Person) -> None:
+    """Each in a browser of their own."""
     for person in people:
-        answer = app.test_client().get("/api/events/frames?after=0", headers=headers_of(app, person))
+        answer = logged_in(app, person).get("/api/events/frames?after=0")
         assert answer.status_code == 200, answer.text
 
 
@@ -40,6 +41,13 @@ def test_whoever_polls_is_named_both_ways(live_app: Flask) -> None:
     put(live_app, 0)
     up = preview(live_app, percentage=100).get_json()
     assert (up["comes"], up["goes"], up["comesTotal"], up["goesTotal"]) == (["alice", "bob"], [], 2, 0)
+
+
+def test_a_program_that_polls_is_nobody_who_would_switch(live_app: Flask) -> None:
+    answer = live_app.test_client().get("/api/events/frames?after=0", headers=headers_of(live_app, ALICE))
+    assert answer.status_code == 200
+    polls(live_app, BOB)
+    assert preview(live_app, percentage=0).get_json()["goes"] == ["bob"]
 
 
 def test_whoever_streams_counts_and_whoever_left_does_not(live_app: Flask) -> None:
