@@ -1,6 +1,7 @@
 """What pages report of their own connection, from real pages to the guardrail that acts on it."""
 
 import json
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,6 +16,8 @@ from tests.browser.tab import Tab
 STREAM = "/api/stream/events"
 PROXIED = r"request to http://127\.0\.0\.1"
 PERCENTAGES = (10, 100)
+# Pages of one login report so far apart.
+APART_S = 30.0
 MEASURES = "() => performance.getEntriesByType('resource').some(({ name }) => name.endsWith('/evidence/measure.js'))"
 
 
@@ -26,6 +29,12 @@ def totals(beacon: Beacon, cohort: str) -> dict[str, Any]:
     samples = beacon.sql("SELECT hello_json, lag_json FROM client_report WHERE cohort = ?", cohort)
     hellos, lags = (sum(sum(json.loads(one[at]).values()) for one in samples) for at in (0, 1))
     return {**dict(zip(names, row, strict=True)), "hellos": hellos, "lags": lags}
+
+
+def said_of(beacon: Beacon, cohort: str, **least: int) -> dict[str, Any] | None:
+    """The sums, once they are so much at least; what one slow visit meets may come in several reports."""
+    found = totals(beacon, cohort)
+    return found if all(found[name] >= number for name, number in least.items()) else None
 
 
 def leave(tab: Tab) -> None:
@@ -54,15 +63,15 @@ def test_pages_report_what_they_met_and_a_fault_that_breaks_their_streams_is_tak
     beacon.set_rollout(PERCENTAGES[1])
     # Reports of a change's own minute do not count.
     beacon.sql("UPDATE flag SET changed_at = ?", utc_text(datetime.now(UTC) - timedelta(minutes=3)))
+    began = time.monotonic()
     with FaultProxy(beacon.port) as proxy:
         well = opened(visit, beacon, "alice", proxy.url)
         well.wait_state("connected")
         well.wait_change(beacon.publish([{"type": "on.time", "data": {"n": n}} for n in range(3)])[-1])
         leave(well)
-        told = wait_for(lambda: totals(beacon, "streaming")["reports"] and totals(beacon, "streaming"), "a report")
-        assert told == {
-            "reports": 1, "attempts": 1, "failures": 0, "fallbacks": 0, "reconnects": 0, "hellos": 1, "lags": 3,
-        }  # fmt: skip
+        told = wait_for(lambda: said_of(beacon, "streaming", lags=3), "all that the page has met")
+        assert told.pop("reports") >= 1, "a page that stays reports more than once"
+        assert told == {"attempts": 1, "failures": 0, "fallbacks": 0, "reconnects": 0, "hellos": 1, "lags": 3}
         assert beacon.sql("SELECT percentage FROM flag") == [(100,)], "one good page of three is no evidence"
 
         well.page.goto(proxy.url)
@@ -73,8 +82,10 @@ def test_pages_report_what_they_met_and_a_fault_that_breaks_their_streams_is_tak
         broken = opened(visit, beacon, "bob", proxy.url)
         wait_for(lambda: _turns(broken) >= 4, "the fourth attempt", within_s=20, every_s=0.1)
         leave(broken)
-        wait_for(lambda: totals(beacon, "streaming")["failures"] >= 3, "the failures to be told")
-        assert totals(beacon, "streaming")["reports"] == 2, "a page that follows within 30 s reported again"
+        took_s = time.monotonic() - began
+        told = wait_for(lambda: said_of(beacon, "streaming", failures=3), "the failures to be told")
+        if took_s < APART_S:
+            assert told["reports"] == 2, "a page that follows within 30 s reported again"
         wait_for(lambda: beacon.sql("SELECT percentage FROM flag") == [(10,)], "the step back", within_s=20)
     [(actor, reason)] = beacon.sql("SELECT actor, reason FROM flag")
     assert actor == "guardrail"
@@ -85,7 +96,7 @@ def test_pages_report_what_they_met_and_a_fault_that_breaks_their_streams_is_tak
     polling.wait_state("polling")
     polling.wait_change(beacon.publish([{"type": "by.a.poll", "data": {}}])[0])
     leave(polling)
-    told = wait_for(lambda: totals(beacon, "polling")["reports"] and totals(beacon, "polling"), "a report of polls")
+    told = wait_for(lambda: said_of(beacon, "polling", lags=1), "a report of polls")
     assert told["attempts"] >= 2
     assert (told["failures"], told["hellos"], told["lags"]) == (0, 0, 1)
 
