@@ -78,13 +78,16 @@ class PlanRow(Base):
 
 
 class GuardRow(Base):
-    """The guardrail of a flag while it blocks increases."""
+    """The guardrail of a flag while it blocks increases. `since`: when there was trouble last. Of a step back that was
+    refused: how often, and when it is tried again."""
 
     __tablename__ = "guardrail"
 
     flag: Mapped[str] = mapped_column(primary_key=True)
     since: Mapped[float]
     reason: Mapped[str]
+    refusals: Mapped[int]
+    retry_at: Mapped[float]
 
 
 class ReportRow(Base):

@@ -1,5 +1,6 @@
 """The rollout as it is kept in the database; a change is a row, an audit entry and an event in one commit."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -13,6 +14,10 @@ from app.rollout.configuration import Flag, Rollout
 from app.rollout.models import FlagRow
 
 MAX_REASON = 500
+
+Within = Callable[[Session, Rollout, Rollout], None]
+"""Called in a change's own transaction, under `lock` and before anything is written, with where the flag stands and
+what it is to be. What it raises stops the change; what it writes is committed with it."""
 
 
 class BadRollout(ValueError):
@@ -87,16 +92,19 @@ def change(
     percentage: int | None = None,
     enabled: bool | None = None,
     expected: Expected | None = None,
+    within: Within | None = None,
 ) -> Rollout:
     """Set what is given and keep the rest; call it last inside `db.write()`.
 
-    Raises `BadRollout`, and `Moved` where the flag is not as `expected`; nothing is changed then.
+    Raises `BadRollout`, `Moved` where the flag is not as `expected`, and what `within` raises; nothing is changed then.
     """
     check(reason, percentage)
     before = _locked(session, flag, expected)
     after = Rollout(
         before.enabled if enabled is None else enabled, before.percentage if percentage is None else percentage
     )
+    if within is not None:
+        within(session, before, after)
     move(session, flag, after, actor, reason)
     audited(session, flag, actor, reason, before, after)
     told(session, flag, after, actor, reason)

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from flask import Flask
 from sqlalchemy.orm import Session
@@ -16,7 +17,7 @@ from app.rollout.configuration import Flag, Nominal, Rollout
 from app.rollout.feed import Feed
 from app.rollout.flags import Flags
 from app.rollout.provider import Mode, Moved, Refused, View
-from app.rollout.store import Expected
+from app.rollout.store import Expected, Within
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ class Unleash:
         actor, at = standing.actor, standing.changed_at
         ours = kept.intended(session, flag)
         if ours is not None:  # on its way back to us: the workers do not hold it yet
-            nominal, actor, at = Nominal(ours.enabled, ours.percentage), ours.actor, None
+            nominal, actor, at = Nominal(ours.enabled, ours.percentage), ours.actor, _text(ours.at)
         why_not = nominal.why
         if not self._admin.is_possible:
             why_not = "Beacon has no admin token of Unleash (BEACON_UNLEASH_ADMIN_TOKEN): change it there."
@@ -103,6 +104,7 @@ class Unleash:
         percentage: int | None = None,
         enabled: bool | None = None,
         expected: Expected | None = None,
+        within: Within | None = None,
     ) -> View:
         store.check(reason, percentage)
         db.session.remove()  # what follows waits for Unleash, and must not hold a connection
@@ -114,16 +116,27 @@ class Unleash:
         after = Rollout(
             before.enabled if enabled is None else enabled, before.percentage if percentage is None else percentage
         )
-        self._make(project, flag, look, before, after, actor, reason)
+        self._make(project, flag, look, before, after, actor, reason, within)
         shown = look.percentage if percentage is None else percentage
         nominal = Nominal(after.enabled, shown, None if shown is not None else look.why_not)
         return View(nominal, actor, utc_text(), link=self._admin.link(project, flag))
 
     def _make(
-        self, project: str, flag: Flag, look: Look, before: Rollout, after: Rollout, actor: str, reason: str
+        self,
+        project: str,
+        flag: Flag,
+        look: Look,
+        before: Rollout,
+        after: Rollout,
+        actor: str,
+        reason: str,
+        within: Within | None,
     ) -> None:
         """Said beforehand, so that whoever sees it arrive knows whose it is; audited as it came out."""
         with write() as session:
+            if within is not None:
+                store.lock(session)
+                within(session, before, after)
             kept.intend(session, flag, after, actor, reason)
         try:
             self._apply(project, flag, look, before, after)
@@ -191,3 +204,7 @@ class Unleash:
 
     def _project(self, text: str | None, flag: Flag) -> str:
         return (None if text is None else configuration.project(text, flag)) or "default"
+
+
+def _text(epoch: float) -> str:
+    return utc_text(datetime.fromtimestamp(epoch, UTC))

@@ -44,6 +44,8 @@ def upgrade() -> None:
         sa.Column("flag", sa.Text, nullable=False),
         sa.Column("since", sa.Float, nullable=False),
         sa.Column("reason", sa.Text, nullable=False),
+        sa.Column("refusals", sa.Integer, nullable=False),
+        sa.Column("retry_at", sa.Float, nullable=False),
         sa.PrimaryKeyConstraint("flag", name="pk_guardrail"),
     )
     numbers = ("reports", "attempts", "failures", "fallbacks", "reconnects")

@@ -172,7 +172,11 @@ def test_taking_back_takes_one_press_from_wherever_it_stands(desk: Desk) -> None
 def test_the_guardrail_is_shown_and_refuses_in_words(cast: Flask, desk: Desk) -> None:
     assert "Lets it go on It holds the rollout when, of at least 30 attempts" in desk.part("guardrail")
     with cast.app_context(), write() as session:
-        session.add(GuardRow(flag=FLAG, since=epoch(session), reason="9 of 40 attempts to connect failed"))
+        session.add(
+            GuardRow(
+                flag=FLAG, since=epoch(session), reason="9 of 40 attempts to connect failed", refusals=0, retry_at=0.0
+            )
+        )
     assert "Holds last seen" in desk.part("guardrail")
     assert "9 of 40 attempts to connect failed. Nothing can be raised meanwhile" in desk.part("guardrail")
     sent = desk.send(do="set", percentage="50", reason="more")
