@@ -35,7 +35,7 @@ GUARDRAIL, PLAN = "guardrail", "plan"
 CHANGES = 50
 # A step back that is refused (an approval is needed) is tried again after this, then twice as long, up to an hour: each
 # try is an entry in the audit.
-RETRY_S, RETRY_MOST_S = 60.0, 3_600.0
+RETRY_S, RETRY_MOST_S = 15.0, 3_600.0
 
 
 class FencedLease(Protocol):
@@ -82,7 +82,7 @@ class Watch:
                 try:
                     self._look_at(flag)
                 except (Overtaken, Moved):
-                    log.info("%s was moved while the guardrail looked at it", flag)
+                    log.debug("%s was moved while the guardrail looked at it", flag)
 
     def _look_at(self, flag: Flag) -> None:
         with read() as session:

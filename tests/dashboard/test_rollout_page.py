@@ -23,7 +23,7 @@ from app.rollout.evidence import Change, Evidence, Minute
 from app.rollout.models import GuardRow, PlanRow, PollingRow
 from app.rollout.planning import epoch
 from app.rollout.provider import Embedded, Refused, View
-from app.rollout.reports import Report
+from app.rollout.reports import Sum
 from tests.cast import ADA, ALICE, BOB, PIA, Person, csrf_token, logged_in
 
 PAGE = "/rollout"
@@ -276,8 +276,8 @@ def test_a_rollback_shows_its_three_steps_and_what_is_not_known(cast: Flask, des
     assert "Not known yet The error rate is back at what it was. — of attempts to connect fail now, — did" in found
     with cast.app_context(), write() as session:
         now = epoch(session)
-        reports.add(session, "polling", Report(attempts=100, failures=1), now - 120)
-        reports.add(session, "polling", Report(attempts=100, failures=1), now + 60)
+        reports.add(session, "polling", Sum(reports=1, attempts=100, failures=1), now - 120)
+        reports.add(session, "polling", Sum(reports=1, attempts=100, failures=1), now + 60)
     found = desk.part("back")
     assert "Nobody streams who is out." in found
     assert "Done The error rate is back at what it was. 1 % of attempts to connect fail now, 1 % did" in found

@@ -1,6 +1,7 @@
 """What browsers reported, beside the changes; and whether the error rate is back at what it was."""
 
 import time
+from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,7 +13,7 @@ from app.db import read, write
 from app.rollout import evidence, reports, store
 from app.rollout.configuration import Flag
 from app.rollout.evidence import ErrorRate
-from app.rollout.reports import Report
+from app.rollout.reports import Sum
 from tests.cast import PIA, headers_of
 from tests.rollout.test_rollout_api import URL
 
@@ -20,7 +21,7 @@ from tests.rollout.test_rollout_api import URL
 def reported(app: Flask, ago: int, cohort: str = "streaming", **figures: Any) -> None:
     """So many minutes ago."""
     with app.app_context(), write() as session:
-        reports.add(session, cohort, Report(**figures), time.time() - 60 * ago)
+        reports.add(session, cohort, Sum(reports=1, **figures), time.time() - 60 * ago)
 
 
 def ask(app: Flask, query: str = "") -> Any:
@@ -29,7 +30,7 @@ def ask(app: Flask, query: str = "") -> Any:
 
 def test_the_evidence_has_each_known_minute_of_each_cohort_and_the_changes(cast: Flask) -> None:
     reported(cast, 90, attempts=1)
-    reported(cast, 2, attempts=10, failures=1, helloMs=[80.0], lagMs=[300.0])
+    reported(cast, 2, attempts=10, failures=1, hello=Counter({"100": 1}), lag=Counter({"500": 1}))
     reported(cast, 2, "polling", fallbacks=1)
     with cast.app_context(), write() as session:
         store.change(session, Flag.SSE_STREAMING, "pia", "a start", 10)

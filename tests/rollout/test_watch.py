@@ -9,6 +9,7 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from app.audit.models import AuditRow
+from app.clock import parse_utc
 from app.config import Settings
 from app.db import db, now_epoch, read, write
 from app.errors import Problem
@@ -18,6 +19,7 @@ from app.rollout import reports, steering, store
 from app.rollout.configuration import Flag
 from app.rollout.models import GuardRow, PlanRow, ReportRow
 from app.rollout.provider import Embedded, Refused, View
+from app.rollout.reports import Sum
 from app.rollout.watch import Watch
 from app.sources.lease import Lease, LeaseLost, LeaseRow
 from tests.cast import ALICE, PIA, csrf_token, headers_of, logged_in
@@ -58,7 +60,7 @@ class Scene:
         """By the streaming cohort, so many minutes from now: what was reported before a change does not count."""
         with self.app.app_context(), write() as session:
             now = session.scalar(db.select(now_epoch())) or 0.0
-            reports.add(session, "streaming", reports.Report(**figures), now + 60 * minute)
+            reports.add(session, "streaming", Sum(reports=3, **figures), now + 60 * minute)
 
     def held_for(self, minutes: float) -> None:
         with self.app.app_context(), write() as session:
@@ -170,6 +172,18 @@ def test_a_held_plan_waits(scene: Scene) -> None:
     scene.held_for(10)
     scene.watch.look()
     assert scene.desk.get()["percentage"] == 10
+
+
+def test_what_was_reported_soon_after_a_change_says_nothing_of_it(cast: Flask, settings: Settings) -> None:
+    """A page tells of the last 33 s, and its report waits for a flush."""
+    scene = Scene(cast, settings, "step-back")
+    for percentage in (10, 50):
+        scene.desk.put(percentage=percentage)
+    with cast.app_context(), write() as session:
+        changed = parse_utc(scene.desk.get()["changedAt"]).timestamp()
+        reports.add(session, "streaming", Sum(reports=3, **BAD), changed + 39)
+    scene.watch.look()
+    assert scene.desk.get()["percentage"] == 50
 
 
 class TestKilled:
@@ -360,6 +374,7 @@ def test_a_report_keeps_the_cohort_alone_and_comes_once_in_30_s(cast: Flask) -> 
     assert answers[0] == 204
     taken = answers.count(204)
     assert taken <= 2, "one, and one more where a window of 30 s ends between them"
+    cast.extensions["beacon_tally"].flush()
     with cast.app_context(), read() as session:
         rows = session.scalars(db.select(ReportRow)).all()
     assert {row.cohort for row in rows} == {"polling"}
