@@ -90,6 +90,16 @@ class GuardRow(Base):
     retry_at: Mapped[float]
 
 
+class BaselineRow(Base):
+    """Attempts to connect, and those that failed, in the hour before the rollout that stands began."""
+
+    __tablename__ = "rollout_baseline"
+
+    flag: Mapped[str] = mapped_column(primary_key=True)
+    attempts: Mapped[int]
+    failures: Mapped[int]
+
+
 class ReportRow(Base):
     """What browsers of one cohort reported within one minute, added up. Histograms count by upper bound."""
 

@@ -10,7 +10,9 @@ from app.audit import chain
 from app.clock import utc_text
 from app.eventlog.append import NewEvent, append
 from app.eventlog.payloads import FlagChanged
+from app.rollout import baseline
 from app.rollout.configuration import Flag, Rollout
+from app.rollout.history import level
 from app.rollout.models import FlagRow
 
 MAX_REASON = 500
@@ -112,8 +114,11 @@ def change(
 
 
 def move(session: Session, flag: Flag, after: Rollout, actor: str, reason: str, at: str | None = None) -> None:
-    """The row alone: first of what a change writes."""
-    session.merge(FlagRow(name=flag, **_figures(after), actor=actor, reason=reason, changed_at=at or utc_text()))
+    """The row alone, and what is compared with later: first of what a change writes."""
+    at = at or utc_text()
+    if level(standing(session, flag).rollout) == 0 < level(after):
+        baseline.keep(session, flag, at)
+    session.merge(FlagRow(name=flag, **_figures(after), actor=actor, reason=reason, changed_at=at))
 
 
 def audited(

@@ -9,10 +9,11 @@ import pytest
 from flask import Flask
 
 from app.clock import utc_text
-from app.db import read, write
+from app.db import db, read, write
 from app.rollout import evidence, reports, store
 from app.rollout.configuration import Flag
 from app.rollout.evidence import ErrorRate
+from app.rollout.models import ReportRow
 from app.rollout.reports import Sum
 from tests.cast import PIA, headers_of
 from tests.rollout.test_rollout_api import URL
@@ -74,8 +75,25 @@ def test_the_error_rate_now_is_of_what_came_after_the_step_back(cast: Flask) -> 
     reported(cast, 20, attempts=100, failures=50)
     began, back = (utc_text(datetime.fromtimestamp(time.time() - 60 * ago, UTC)) for ago in (30, 3))
     with cast.app_context(), read() as session:
-        assert evidence.error_rate(session, began, back) == ErrorRate(None, 0.02)
-        assert evidence.error_rate(session, None, back) == ErrorRate(None, None)
+        assert evidence.error_rate(session, Flag.SSE_STREAMING, began, back) == ErrorRate(None, 0.02)
+        assert evidence.error_rate(session, Flag.SSE_STREAMING, None, back) == ErrorRate(None, None)
     reported(cast, 1, attempts=10, failures=1)
     with cast.app_context(), read() as session:
-        assert evidence.error_rate(session, began, back) == ErrorRate(0.1, 0.02)
+        assert evidence.error_rate(session, Flag.SSE_STREAMING, began, back) == ErrorRate(0.1, 0.02)
+
+
+def test_what_it_was_before_the_rollout_is_known_when_the_reports_of_then_are_gone(cast: Flask) -> None:
+    def put(percentage: int) -> str:
+        with cast.app_context(), write() as session:
+            store.change(session, Flag.SSE_STREAMING, "pia", "a step", percentage)
+            return store.standing(session, Flag.SSE_STREAMING).changed_at or ""
+
+    reported(cast, 40, attempts=100, failures=2)
+    put(10)
+    reported(cast, 2, attempts=100, failures=50)
+    put(50)
+    with cast.app_context(), write() as session:
+        session.execute(db.delete(ReportRow))
+    back = put(0)
+    with cast.app_context(), read() as session:
+        assert evidence.error_rate(session, Flag.SSE_STREAMING, None, back).before == 0.02
