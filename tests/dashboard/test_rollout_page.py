@@ -237,6 +237,8 @@ def test_a_plan_is_started_paused_resumed_and_stopped_by_forms(cast: Flask, desk
     for do, said in (("pause", "Paused: nothing is raised"), ("resume", "This step until"), ("stop", "Start the plan")):
         assert desk.send(f"{PAGE}/plan", do=do).status_code == 303
         assert said in desk.part("plan")
+    form = {"do": "start", "percentage": ["50", "100"], "minutes": ["1", "1"], "reason": "all"}
+    assert desk.send(f"{PAGE}/plan", **form, typed="100").status_code == 303
     found = desk.part("history")
     assert "plan started: 20 % for 30 min, 50 % for 2 h" in found
     assert "plan stopped" in found
@@ -248,6 +250,7 @@ def test_a_plan_is_started_paused_resumed_and_stopped_by_forms(cast: Flask, desk
         ({"do": "start", "percentage": ["50", "20"], "minutes": ["1", "1"], "reason": "x"}, 400, "each step is higher"),
         ({"do": "start", "percentage": ["50"], "minutes": ["x"], "reason": "x"}, 400, "A step is a percentage"),
         ({"do": "start", "percentage": ["50"], "minutes": ["1"]}, 400, "Give a reason"),
+        ({"do": "start", "percentage": ["9", "100"], "minutes": ["1", "0"], "reason": "x"}, 400, "Type enable_sse_"),
         ({"do": "pause"}, 404, "There is no plan"),
         ({"do": "dance"}, 400, "Say what to do"),
     ],
