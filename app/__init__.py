@@ -51,6 +51,7 @@ from app.rollout.held import Reporter
 from app.rollout.online import FLUSH_EVERY_S, Online
 from app.rollout.provider import Embedded
 from app.rollout.reports import Turnstile
+from app.rollout.tally import Tally
 from app.rollout.unleash import Unleash
 from app.rollout.watch import LOOK_EVERY_S, Watch
 from app.sources.lease import Lease
@@ -152,6 +153,8 @@ def _live(app: Flask, settings: Settings) -> None:
     app.extensions["beacon_actual"] = beside = actual.Watcher(app, asked, online)
     live.add(Every(actual.LOOK_EVERY_S, beside.follow))
     app.extensions["beacon_report_turnstile"] = Turnstile()
+    app.extensions["beacon_tally"] = reported = Tally(app)
+    live.add(Every(FLUSH_EVERY_S, reported.flush))
     watching = Watch(app, settings, app.extensions["beacon_rollout"], Lease("rollout"))
     live.add(Every(LOOK_EVERY_S, watching.look))
     live.add(reporter := Reporter(app, asked))

@@ -18,11 +18,12 @@ from app.cli_services import service
 from app.command import application, operator
 from app.config import ConfigError, Settings, load_settings
 from app.db import DatabaseUnavailable, db, read, write
+from app.errors import Problem
 from app.eventlog import payloads
 from app.eventlog.append import BadEvent, NewEvent, append
 from app.eventlog.audience import CONTROL, EVERYONE, ROLES
 from app.reconciliation import registry
-from app.rollout import store
+from app.rollout import steering, store
 from app.rollout.provider import Moved, Refused, provider
 
 MISTAKES = (
@@ -218,9 +219,14 @@ def rollout_get(flag: str) -> None:
 @click.option("--reason", default="set from the command line", show_default=True)
 @click.option("--enable/--disable", "enabled", default=None, help="the kill switch; keeps the percentage")
 def rollout_set(percentage: int, flag: str, reason: str, enabled: bool | None) -> None:
-    """Set the percentage of a flag; every worker follows within a second."""
+    """Set the percentage of a flag; every worker follows within a second. The guardrail holds here too."""
+    which = store.flag_named(flag)
     with application():
-        now = provider().change(store.flag_named(flag), operator(), reason, percentage, enabled).nominal
+        held = steering.unless_held(which)
+        try:
+            now = provider().change(which, operator(), reason, percentage, enabled, within=held).nominal
+        except Problem as problem:
+            raise Refused(problem.detail, "guardrail") from problem
     click.echo(f"{flag}: {now.percentage} %, {'enabled' if now.enabled else 'switched off'}")
 
 

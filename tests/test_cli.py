@@ -190,6 +190,15 @@ class TestRollout:
         assert beacon("rollout", "get").stdout == "enable_sse_streaming: 50 %, switched off\n"
         assert beacon("rollout", "set", "60", "--enable").stdout == "enable_sse_streaming: 60 %, enabled\n"
 
+    def test_the_guardrail_holds_here_too(self, beacon: Beacon, instance: Path) -> None:
+        beacon("rollout", "set", "50")
+        with closing(sqlite3.connect(instance / "beacon.db")) as connection:
+            connection.execute("INSERT INTO guardrail VALUES ('enable_sse_streaming', 0, 'they fail', 0, 0)")
+            connection.commit()
+        refused = in_a_process("rollout", "set", "60", BEACON_INSTANCE_DIR=str(instance)).one_sentence()
+        assert refused == "beacon: The guardrail lets enable_sse_streaming not grow now: they fail."
+        assert beacon("rollout", "set", "10").stdout == "enable_sse_streaming: 10 %, enabled\n"
+
     def test_what_unleash_has_not_said_yet_is_unknown_and_not_0(
         self, beacon: Beacon, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -10,6 +10,7 @@ from app.rollout.store import MAX_REASON, Expected
 
 FLAG = Flag.SSE_STREAMING
 BY_HAND = "rolled back by hand"
+NOT_CONFIRMED = f"Type {FLAG}, or 100, to confirm."
 SPANS = {60: "last hour", 360: "last 6 hours"}
 
 
@@ -42,6 +43,11 @@ class Asked:
         return self.percentage is not None or self.on
 
     @property
+    def is_confirmed(self) -> bool:
+        """Whether letting everybody in was typed."""
+        return self.typed.removesuffix("%").strip() in ("100", FLAG)
+
+    @property
     def query(self) -> str:
         """The address of its review."""
         return "?on=1" if self.on else f"?percentage={self.percentage}" if self.percentage is not None else ""
@@ -60,8 +66,8 @@ class Asked:
             raise Problem(400, "Nothing to set", self.wrong or "Say what is to be set.")
         if not self.reason:
             raise Problem(400, "No reason", "Give a reason: people will want to know why.")
-        if self.must_type(now) and self.typed.removesuffix("%").strip() not in ("100", FLAG):
-            raise Problem(400, "Not confirmed", f"Type {FLAG}, or 100, to confirm.")
+        if self.must_type(now) and not self.is_confirmed:
+            raise Problem(400, "Not confirmed", NOT_CONFIRMED)
 
 
 def reason_of(members: Mapping[str, str]) -> str:

@@ -7,7 +7,7 @@ from flask import Blueprint, redirect, request
 from flask.typing import ResponseReturnValue
 
 from app.accounts.access import actor, require
-from app.dashboard.rollout_asked import FLAG, Asked, reason_of
+from app.dashboard.rollout_asked import FLAG, NOT_CONFIRMED, Asked, reason_of
 from app.dashboard.rollout_page import page, said_of
 from app.db import db, write
 from app.errors import Problem, wants_page
@@ -47,7 +47,7 @@ def plan() -> ResponseReturnValue:
     try:
         with write() as session:
             if what == "start":
-                planning.begin(session, FLAG, actor().name, _reason(), _steps())
+                planning.begin(session, FLAG, actor().name, _reason(), _confirmed(_steps()))
             elif what == "pause":
                 planning.steer(session, FLAG, actor().name, "pause")
             elif what == "resume":
@@ -86,6 +86,13 @@ def _steps() -> Sequence[dict[str, Any]]:
     """Rows without a percentage are left out."""
     given = zip(request.form.getlist("percentage"), request.form.getlist("minutes"), strict=False)
     return [_step(percentage.strip(), minutes.strip()) for percentage, minutes in given if percentage.strip()]
+
+
+def _confirmed(steps: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
+    """Everybody is let in by nobody's slip, whether at once or by a plan."""
+    if any(step["percentage"] == 100 for step in steps) and not Asked.of(request.form).is_confirmed:
+        raise Problem(400, "Not confirmed", f"The plan lets everybody in. {NOT_CONFIRMED}")
+    return steps
 
 
 def _step(percentage: str, minutes: str) -> dict[str, Any]:

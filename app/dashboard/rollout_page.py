@@ -130,7 +130,7 @@ def _rollback(session: Session, entries: list[history.Entry]) -> Rollback | None
     if change is None or utc_now() - parse_utc(change.at) > BACK_SHOWN:
         return None
     began = history.first_increase(entries)
-    return Rollback(change, evidence.error_rate(session, None if began is None else began.at, change.at))
+    return Rollback(change, evidence.error_rate(session, FLAG, None if began is None else began.at, change.at))
 
 
 def _reconciled() -> Reconciled | None:

@@ -9,11 +9,17 @@ from app.accounts.access import Actor
 from app.clock import utc_text
 from app.config import Settings
 from app.dashboard.rollout_asked import FLAG
-from app.rollout import history, watch
+from app.rollout import history, planning
 from app.rollout.configuration import Rollout
 from app.rollout.models import GuardRow, PlanRow
 
-_PLAN_WORDS = {"start": "plan started", "pause": "plan paused", "resume": "plan resumed", "stop": "plan stopped"}
+_PLAN_WORDS = {
+    "start": "plan started",
+    "pause": "plan paused",
+    "resume": "plan resumed",
+    "stop": "plan stopped",
+    "end": "plan ended",
+}
 STEPS = ((10, 60), (50, 60), (100, 60))
 
 
@@ -67,7 +73,7 @@ class PlanView:
 
     @classmethod
     def of(cls, row: PlanRow) -> Self:
-        found = watch.of_row(row)
+        found = planning.of_row(row)
         words = [f"{step.percentage} % for {duration(step.hold_s / 60)}" for step in found.steps]
         states = ["done" if n < found.step else "now" if n == found.step else "next" for n in range(len(words))]
         until = None
@@ -115,6 +121,8 @@ def _what(entry: history.Entry) -> str:
         return _PLAN_WORDS[entry.action.removeprefix("rollout-plan-")] + (f": {steps}" if steps else "")
     if _holds(entry):
         return f"held at {_stood(entry.after)}"
+    if entry.action == "rollout-release":
+        return f"let go on at {_stood(entry.after)}"
     return f"{_stood(entry.before)} → {_stood(entry.after)}"
 
 

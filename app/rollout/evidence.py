@@ -9,17 +9,14 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, Self
 
-import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.clock import parse_utc, utc_text
-from app.rollout import history, reports
+from app.rollout import baseline, history, reports
 from app.rollout.configuration import Flag
 from app.rollout.models import ReportRow
 
 MAX_MINUTES = 24 * 60
-# Before the rollout began: so much of what was reported then is compared with now.
-BEFORE_MINUTES = 60
 NOW_MINUTES = 5
 # Shares of few attempts jump: within so much of what it was, the error rate is back.
 CLOSE = 0.01
@@ -119,21 +116,11 @@ class ErrorRate:
         return "back" if self.now <= self.before + CLOSE else "higher"
 
 
-def error_rate(session: Session, began: str | None, lowered: str) -> ErrorRate:
+def error_rate(session: Session, flag: Flag, began: str | None, lowered: str) -> ErrorRate:
     """`began` is when the rollout's first increase was made, `lowered` when it was taken back."""
     after = max(_minute(lowered), int(time.time() // 60) - NOW_MINUTES)
-    now = _share_failed(session, ReportRow.minute > after)
-    if began is None:
-        return ErrorRate(now, None)
-    first = _minute(began)
-    return ErrorRate(now, _share_failed(session, ReportRow.minute >= first - BEFORE_MINUTES, ReportRow.minute < first))
-
-
-def _share_failed(session: Session, *minutes: sa.ColumnElement[bool]) -> float | None:
-    """Of all attempts in these minutes; None where nobody tried."""
-    sums = sa.select(sa.func.sum(ReportRow.attempts), sa.func.sum(ReportRow.failures))
-    attempts, failures = session.execute(sums.where(*minutes)).one()
-    return int(failures) / int(attempts) if attempts else None
+    attempts, failures = baseline.counted(session, ReportRow.minute > after)
+    return ErrorRate(failures / attempts if attempts else None, baseline.share(session, flag, began))
 
 
 def _minute(at: str) -> int:

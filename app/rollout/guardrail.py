@@ -11,6 +11,9 @@ Mode = Literal["hold", "step-back", "off"]
 # Upper bounds of the histograms, in milliseconds; what is longer counts above the last.
 BOUNDS_MS = (50, 100, 250, 500, 1_000, 1_500, 2_000, 3_000, 5_000, 10_000, 30_000)
 
+# However few attempts the settings ask for: one report is one page's word.
+MIN_REPORTS = 2
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -22,11 +25,14 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What the streaming cohort reported. `lag_s` is the p95 of delivery, None where nothing was delivered."""
+    """What the streaming cohort reported. `lag_s` is the p95 of delivery over `lags` measurements, None where nothing
+    was delivered."""
 
+    reports: int
     attempts: int
     failures: int
     fallbacks: int
+    lags: int
     lag_s: float | None
 
 
@@ -42,8 +48,8 @@ class Verdict:
 def judge(limits: Limits, window: Window, now: int, before: Sequence[int]) -> Verdict:
     """`now` is the percentage, `before` the ones it had, newest last.
 
-    Few attempts say nothing. A slow upstream does not show here: the lag is from the log to the browser. Where no lower
-    percentage came before, stepping back means holding: somebody has to decide.
+    Few attempts say nothing, and few lags nothing of the lag. A slow upstream does not show here: the lag is from the
+    log to the browser. Where no lower percentage came before, stepping back means holding: somebody has to decide.
     """
     reason = _trouble(limits, window)
     if limits.mode == "off" or reason is None:
@@ -55,13 +61,13 @@ def judge(limits: Limits, window: Window, now: int, before: Sequence[int]) -> Ve
 
 
 def _trouble(limits: Limits, window: Window) -> str | None:
-    if window.attempts < limits.min_attempts:
+    if window.attempts < limits.min_attempts or window.reports < MIN_REPORTS:
         return None
     allowed = limits.max_failures * window.attempts
     for number, what in ((window.failures, "attempts to connect failed"), (window.fallbacks, "fell back to polling")):
         if number > allowed:
             return f"{number} of {window.attempts} {what}; at most {limits.max_failures:.0%} may"
-    if window.lag_s is not None and window.lag_s > limits.max_lag_s:
+    if window.lag_s is not None and window.lags >= limits.min_attempts and window.lag_s > limits.max_lag_s:
         return f"p95 of the delivery lag is {window.lag_s:g} s; at most {limits.max_lag_s:g} s may be"
     return None
 

@@ -12,7 +12,8 @@ from app.audit.models import AuditRow
 from app.rollout.configuration import Flag, Rollout
 
 CHANGES = ("rollout-set", "rollout-seen")
-ACTIONS = (*CHANGES, "rollout-hold", *(f"rollout-plan-{what}" for what in ("start", "pause", "resume", "stop")))
+PLANNED = ("start", "pause", "resume", "stop", "end")
+ACTIONS = (*CHANGES, "rollout-hold", "rollout-release", *(f"rollout-plan-{what}" for what in PLANNED))
 NEWEST = 50
 
 

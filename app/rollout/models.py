@@ -81,13 +81,26 @@ class PlanRow(Base):
 
 
 class GuardRow(Base):
-    """The guardrail of a flag while it blocks increases."""
+    """The guardrail of a flag while it blocks increases. `since`: when there was trouble last. Of a step back that was
+    refused: how often, and when it is tried again."""
 
     __tablename__ = "guardrail"
 
     flag: Mapped[str] = mapped_column(primary_key=True)
     since: Mapped[float]
     reason: Mapped[str]
+    refusals: Mapped[int]
+    retry_at: Mapped[float]
+
+
+class BaselineRow(Base):
+    """Attempts to connect, and those that failed, in the hour before the rollout that stands began."""
+
+    __tablename__ = "rollout_baseline"
+
+    flag: Mapped[str] = mapped_column(primary_key=True)
+    attempts: Mapped[int]
+    failures: Mapped[int]
 
 
 class ReportRow(Base):

@@ -53,7 +53,7 @@ def due(plan: Plan, now: float, percentage: int, *, blocked: bool) -> Due:
     if plan.paused_at is not None:
         return Due(plan)
     if plan.step >= 0 and percentage != plan.steps[plan.step].percentage:
-        return Due(plan, ended=f"the flag was set to {percentage} % by hand")
+        return Due(plan, ended=f"the flag was moved to {percentage} %")
     if plan.step >= 0 and plan.is_over:
         return Due(plan, ended="the last step was reached")
     if plan.step >= 0 and now < plan.since + plan.steps[plan.step].hold_s:

@@ -17,6 +17,7 @@ from app.rollout.flags import is_enabled
 from app.rollout.models import PlanRow
 from app.rollout.routes import Percentage, Reason
 from app.rollout.steering import named
+from app.rollout.tally import tally
 
 bp = Blueprint("rollout_plan", __name__)
 _SHAPE = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True, strict=True)
@@ -93,8 +94,7 @@ def report() -> Response:
         raise Problem(429, "Too many reports", "One a 30 s is enough.", headers=retry_after(20, 40), reason="rate")
     cohort = "streaming" if is_enabled(Flag.SSE_STREAMING, who.name) else "polling"
     if given.is_of(cohort):
-        with write() as session:
-            reports.add(session, cohort, given, planning.epoch(session))
+        tally().note(cohort, given)
     return Response(status=204)
 
 

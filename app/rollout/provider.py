@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from app.db import read, write
 from app.rollout import configuration, store
 from app.rollout.configuration import Flag, Nominal, Rollout
-from app.rollout.store import Expected, Standing
+from app.rollout.store import Expected, Standing, Within
 
 Mode = Literal["embedded", "unleash"]
 
@@ -66,8 +66,10 @@ class Provider(Protocol):
         percentage: int | None = None,
         enabled: bool | None = None,
         expected: Expected | None = None,
+        within: Within | None = None,
     ) -> View:
-        """Set what is given and keep the rest; audited. Raises `Moved`, `Refused` (`Partly`) and `store.BadRollout`."""
+        """Set what is given and keep the rest; audited. Raises `Moved`, `Refused` (`Partly`), `store.BadRollout`,
+        and what `within` raises."""
         ...
 
     def note(self) -> str | None:
@@ -95,10 +97,11 @@ class Embedded:
         percentage: int | None = None,
         enabled: bool | None = None,
         expected: Expected | None = None,
+        within: Within | None = None,
     ) -> View:
         try:
             with write() as session:
-                store.change(session, flag, actor, reason, percentage, enabled, expected)
+                store.change(session, flag, actor, reason, percentage, enabled, expected, within)
                 return _view(store.standing(session, flag))
         except store.Moved as error:
             raise Moved(_view(error.now)) from error

@@ -5,8 +5,10 @@ A report says what happened since the last one. It is the browser's word: bounde
 
 import json
 import time
-from collections.abc import Mapping
-from typing import Annotated, Literal
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Literal, Self
 
 import sqlalchemy as sa
 from limits import RateLimitItemPerSecond
@@ -20,8 +22,14 @@ from app.rollout.guardrail import Window, bucket, quantile_s
 from app.rollout.models import ReportRow
 
 COHORTS = ("streaming", "polling")
+NUMBERS = ("reports", "attempts", "failures", "fallbacks", "reconnects")
 KEPT_MINUTES = 7 * 24 * 60
 REPORT_EVERY_S = 30
+# What one report counts for at most: what a page can have met since its last one, and never enough to decide alone.
+MOST_ATTEMPTS, MOST_LAGS = 12, 20
+# A report that comes so long after a change may still tell of what was before it: a page sends one every 33 s, and it
+# waits for the next flush.
+TELLS_OF_S = 40.0
 
 _Count = Field(default=0, ge=0, le=1_000)
 _Times = Annotated[list[float], Field(max_length=100)]
@@ -46,6 +54,19 @@ class Report(BaseModel):
     hello_ms: _Times = []
     lag_ms: _Times = []
 
+    def bounded(self) -> Self:
+        """As much of it as counts, in the same proportions."""
+        share = min(1.0, MOST_ATTEMPTS / max(1, self.attempts))
+        figures = {
+            "attempts": round(self.attempts * share),
+            "failures": round(min(self.failures, self.attempts) * share),
+            "fallbacks": min(round(self.fallbacks * share), MOST_ATTEMPTS),
+            "reconnects": min(round(self.reconnects * share), MOST_ATTEMPTS),
+            "hello_ms": _some(self.hello_ms, MOST_ATTEMPTS),
+            "lag_ms": _some(self.lag_ms, MOST_LAGS),
+        }
+        return self.model_copy(update=figures)
+
     def is_of(self, cohort: str) -> bool:
         """Whether it may count as this cohort's: a page that has just moved reports what it measured before."""
         return self.cohort in (None, cohort)
@@ -63,37 +84,64 @@ class Turnstile:
         return self._limiter.hit(RateLimitItemPerSecond(1, REPORT_EVERY_S), login)
 
 
-def add(session: Session, cohort: str, report: Report, now: float) -> None:
+@dataclass(slots=True)
+class Sum:
+    """Reports of one cohort, added up. Histograms count by `guardrail.bucket`."""
+
+    reports: int = 0
+    attempts: int = 0
+    failures: int = 0
+    fallbacks: int = 0
+    reconnects: int = 0
+    hello: Counter[str] = field(default_factory=Counter)
+    lag: Counter[str] = field(default_factory=Counter)
+
+    @classmethod
+    def of(cls, report: Report) -> Self:
+        counted = report.bounded()
+        numbers = (counted.attempts, counted.failures, counted.fallbacks, counted.reconnects)
+        return cls(1, *numbers, _buckets(counted.hello_ms), _buckets(counted.lag_ms))
+
+    def __iadd__(self, other: Self) -> Self:
+        for name in NUMBERS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.hello += other.hello
+        self.lag += other.lag
+        return self
+
+
+def add(session: Session, cohort: str, found: Sum, now: float) -> None:
     """Inside `db.write()`: one row a cohort and minute, whatever the number of browsers."""
     if session.get_bind().dialect.name == "postgresql":
         session.execute(sa.text("SELECT pg_advisory_xact_lock(4207009)"))
     minute = int(now // 60)
     row = session.get(ReportRow, (minute, cohort))
     if row is None:
-        row = _empty(minute, cohort)
+        none = dict.fromkeys(NUMBERS, 0)
+        row = ReportRow(minute=minute, cohort=cohort, hello_json="{}", lag_json="{}", **none)
         session.add(row)
         session.execute(sa.delete(ReportRow).where(ReportRow.minute < minute - KEPT_MINUTES))
-    row.reports += 1
-    row.attempts += report.attempts
-    row.failures += min(report.failures, report.attempts)
-    row.fallbacks += report.fallbacks
-    row.reconnects += report.reconnects
-    row.hello_json = _counted(row.hello_json, report.hello_ms)
-    row.lag_json = _counted(row.lag_json, report.lag_ms)
+    for name in NUMBERS:
+        setattr(row, name, getattr(row, name) + getattr(found, name))
+    row.hello_json = json.dumps(Counter(json.loads(row.hello_json)) + found.hello)
+    row.lag_json = json.dumps(Counter(json.loads(row.lag_json)) + found.lag)
 
 
 def window(session: Session, now: float, seconds: float, since: float = 0.0) -> Window:
-    """What the streaming cohort reported in the last `seconds`, whole minutes, and not before `since`."""
-    oldest = int(max(now - seconds, since) // 60)
+    """What the streaming cohort reported in the last `seconds`, whole minutes, and nothing of what was before
+    `since`."""
+    oldest = int(max(now - seconds, since + TELLS_OF_S) // 60)
     rows = session.scalars(sa.select(ReportRow).where(ReportRow.cohort == "streaming", ReportRow.minute > oldest)).all()
     lags: dict[str, int] = {}
     for row in rows:
         for key, number in json.loads(row.lag_json).items():
             lags[key] = lags.get(key, 0) + number
     return Window(
+        sum(row.reports for row in rows),
         sum(row.attempts for row in rows),
         sum(row.failures for row in rows),
         sum(row.fallbacks for row in rows),
+        sum(lags.values()),
         quantile_s(lags, 0.95),
     )
 
@@ -119,14 +167,12 @@ def evidence(session: Session, minutes: int) -> list[Mapping[str, object]]:
     ]
 
 
-def _empty(minute: int, cohort: str) -> ReportRow:
-    none = dict.fromkeys(("reports", "attempts", "failures", "fallbacks", "reconnects"), 0)
-    return ReportRow(minute=minute, cohort=cohort, hello_json="{}", lag_json="{}", **none)
+def _buckets(milliseconds: Sequence[float]) -> Counter[str]:
+    return Counter(bucket(max(0.0, one)) for one in milliseconds)
 
 
-def _counted(histogram_json: str, values: list[float]) -> str:
-    histogram: dict[str, int] = json.loads(histogram_json)
-    for value in values:
-        key = bucket(max(0.0, value))
-        histogram[key] = histogram.get(key, 0) + 1
-    return json.dumps(histogram)
+def _some(values: list[float], most: int) -> list[float]:
+    """At most so many, from all over them."""
+    if len(values) <= most:
+        return values
+    return [values[n * len(values) // most] for n in range(most)]

@@ -3,15 +3,17 @@
 from typing import Any
 
 from flask import current_app
+from sqlalchemy.orm import Session
 
 from app.clock import parse_utc, utc_now
 from app.db import db
 from app.errors import Problem, retry_after
 from app.rollout import held, store, watch
-from app.rollout.configuration import Flag
+from app.rollout.configuration import Flag, Rollout
 from app.rollout.flags import Flags
+from app.rollout.history import level
 from app.rollout.provider import Moved, Refused, View, provider
-from app.rollout.store import Expected
+from app.rollout.store import Expected, Within
 
 
 def change(
@@ -22,9 +24,8 @@ def change(
     Raises `Problem`: 409 while the guardrail holds, and (with where it stands as `current`) where it is not as
     `expected`; what the provider refuses, with a `link`.
     """
-    _check_guardrail(flag, percentage, enabled)
     try:
-        return provider().change(flag, who, reason, percentage, enabled, expected)
+        return provider().change(flag, who, reason, percentage, enabled, expected, unless_held(flag))
     except Moved as error:
         raise _moved(flag, error.now) from error
     except Refused as error:
@@ -68,14 +69,17 @@ def ago(at: str) -> str:
     return f"{minutes} minutes ago" if minutes < 120 else f"on {at[:16].replace('T', ' at ')} UTC"
 
 
-def _check_guardrail(flag: Flag, percentage: int | None, enabled: bool | None) -> None:
-    """While it holds, nothing grows; taking back is always possible."""
-    session = db.session()
-    now, why = provider().view(session, flag).nominal, watch.blocked_by(session, flag)
-    grows = (percentage or 0) > (now.percentage or 0) or (enabled is True and not now.enabled)
-    if why is not None and grows:
-        detail = f"The guardrail lets {flag} not grow now: {why}."
-        raise Problem(409, "Held by the guardrail", detail, reason="guardrail")
+def unless_held(flag: Flag) -> Within:
+    """While the guardrail holds nothing grows; taking back is always possible. It raises the 409 `Problem` in the
+    change's own transaction: a hold that came a moment before counts."""
+
+    def check(session: Session, before: Rollout, after: Rollout) -> None:
+        why = watch.blocked_by(session, flag)
+        if why is not None and (after.percentage > before.percentage or level(after) > level(before)):
+            detail = f"The guardrail lets {flag} not grow now: {why}."
+            raise Problem(409, "Held by the guardrail", detail, reason="guardrail")
+
+    return check
 
 
 def _moved(flag: Flag, now: View) -> Problem:

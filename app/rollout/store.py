@@ -1,5 +1,6 @@
 """The rollout as it is kept in the database; a change is a row, an audit entry and an event in one commit."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -9,10 +10,16 @@ from app.audit import chain
 from app.clock import utc_text
 from app.eventlog.append import NewEvent, append
 from app.eventlog.payloads import FlagChanged
+from app.rollout import baseline
 from app.rollout.configuration import Flag, Rollout
+from app.rollout.history import level
 from app.rollout.models import FlagRow
 
 MAX_REASON = 500
+
+Within = Callable[[Session, Rollout, Rollout], None]
+"""Called in a change's own transaction, under `lock` and before anything is written, with where the flag stands and
+what it is to be. What it raises stops the change; what it writes is committed with it."""
 
 
 class BadRollout(ValueError):
@@ -87,16 +94,19 @@ def change(
     percentage: int | None = None,
     enabled: bool | None = None,
     expected: Expected | None = None,
+    within: Within | None = None,
 ) -> Rollout:
     """Set what is given and keep the rest; call it last inside `db.write()`.
 
-    Raises `BadRollout`, and `Moved` where the flag is not as `expected`; nothing is changed then.
+    Raises `BadRollout`, `Moved` where the flag is not as `expected`, and what `within` raises; nothing is changed then.
     """
     check(reason, percentage)
     before = _locked(session, flag, expected)
     after = Rollout(
         before.enabled if enabled is None else enabled, before.percentage if percentage is None else percentage
     )
+    if within is not None:
+        within(session, before, after)
     move(session, flag, after, actor, reason)
     audited(session, flag, actor, reason, before, after)
     told(session, flag, after, actor, reason)
@@ -104,8 +114,11 @@ def change(
 
 
 def move(session: Session, flag: Flag, after: Rollout, actor: str, reason: str, at: str | None = None) -> None:
-    """The row alone: first of what a change writes."""
-    session.merge(FlagRow(name=flag, **_figures(after), actor=actor, reason=reason, changed_at=at or utc_text()))
+    """The row alone, and what is compared with later: first of what a change writes."""
+    at = at or utc_text()
+    if level(standing(session, flag).rollout) == 0 < level(after):
+        baseline.keep(session, flag, at)
+    session.merge(FlagRow(name=flag, **_figures(after), actor=actor, reason=reason, changed_at=at))
 
 
 def audited(

@@ -19,7 +19,7 @@ from app.rollout.configuration import Flag, Nominal, Rollout
 from app.rollout.feed import Feed
 from app.rollout.flags import Flags
 from app.rollout.provider import Mode, Moved, Partly, Refused, View
-from app.rollout.store import Expected
+from app.rollout.store import Expected, Within
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +110,7 @@ class Unleash:
         percentage: int | None = None,
         enabled: bool | None = None,
         expected: Expected | None = None,
+        within: Within | None = None,
     ) -> View:
         store.check(reason, percentage)
         db.session.remove()  # what follows waits for Unleash, and must not hold a connection
@@ -121,17 +122,28 @@ class Unleash:
         after = Rollout(
             before.enabled if enabled is None else enabled, before.percentage if percentage is None else percentage
         )
-        self._make(project, flag, look, before, after, actor, reason)
+        self._make(project, flag, look, before, after, actor, reason, within)
         shown = look.percentage if percentage is None else percentage
         nominal = Nominal(after.enabled, shown, None if shown is not None else look.why_not)
         return View(nominal, actor, utc_text(), link=self._admin.link(project, flag))
 
     def _make(
-        self, project: str, flag: Flag, look: Look, before: Rollout, after: Rollout, actor: str, reason: str
+        self,
+        project: str,
+        flag: Flag,
+        look: Look,
+        before: Rollout,
+        after: Rollout,
+        actor: str,
+        reason: str,
+        within: Within | None,
     ) -> None:
         """Said beforehand, so that whoever sees it arrive knows whose it is; audited as it came out."""
         stages = _stages(before, after)
         with write() as session:
+            if within is not None:
+                store.lock(session)
+                within(session, before, after)
             change = intents.intend(session, flag, stages, actor, reason)
         done = 0
         try:

@@ -1,12 +1,15 @@
 """Applies plan and guardrail, once in the whole deployment: whoever holds the lease looks every few seconds.
 
-A change is made as a person's is (audited, told, with an actor and a reason), and only from where the flag was seen:
-a holder that was frozen and thaws is refused.
+A change is made as a person's is (audited, told, with an actor and a reason). What was decided from a look is done in
+one transaction with the lease, and only while flag and plan still are as they were seen: neither a holder that was
+frozen and thaws nor one that waited for Unleash undoes what somebody did meanwhile.
 """
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Protocol
 
 import sqlalchemy as sa
@@ -16,12 +19,11 @@ from sqlalchemy.orm import Session
 from app.audit.models import AuditRow
 from app.clock import parse_utc
 from app.config import Settings
-from app.db import now_epoch, read, write
-from app.rollout import guardrail, plan, reports, store
+from app.db import read, write
+from app.rollout import guardrail, plan, planning, reports, store
 from app.rollout.configuration import Flag, Rollout
 from app.rollout.guardrail import Limits, Verdict
 from app.rollout.models import GuardRow, PlanRow
-from app.rollout.plan import Plan, Step
 from app.rollout.provider import Moved, Provider, Refused, View
 from app.rollout.store import Expected
 
@@ -31,12 +33,31 @@ LOOK_EVERY_S = 3.0
 GUARDRAIL, PLAN = "guardrail", "plan"
 # How many of a flag's newest changes are looked through for the percentage before.
 CHANGES = 50
+# A step back that is refused (an approval is needed) is tried again after this, then twice as long, up to an hour: each
+# try is an entry in the audit.
+RETRY_S, RETRY_MOST_S = 15.0, 3_600.0
 
 
 class FencedLease(Protocol):
     def try_acquire(self) -> bool: ...
     def renew(self) -> bool: ...
     def guard(self, session: Session) -> None: ...
+
+
+class Overtaken(Exception):
+    """Somebody moved the flag or touched its plan after the look: the next one decides anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One look, at `now` (seconds since 1970)."""
+
+    flag: Flag
+    now: float
+    view: View
+    before: Sequence[int]
+    guard: GuardRow | None
+    plan: PlanRow | None
 
 
 class Watch:
@@ -58,62 +79,136 @@ class Watch:
             if not self._holds:
                 return
             for flag in Flag:
-                self._look_at(flag)
+                try:
+                    self._look_at(flag)
+                except (Overtaken, Moved):
+                    log.debug("%s was moved while the guardrail looked at it", flag)
 
     def _look_at(self, flag: Flag) -> None:
         with read() as session:
-            view = self._provider.view(session, flag)
-            percentage, now = view.nominal.percentage, _now(session)
-            if percentage is None or not view.nominal.enabled:
-                return  # switched off, or nobody can say at what: nothing grows
-            window = reports.window(session, now, self._settings.guardrail_window_s, _changed(view))
-            verdict = guardrail.judge(self._limits, window, percentage, _before(session, flag))
-            guard, row = session.get(GuardRow, flag), session.get(PlanRow, flag)
+            seen = self._see(session, flag)
+            verdict = self._judge(session, seen)
         if verdict.action != "go":
-            self._hold(flag, view, verdict, percentage, now, is_new=guard is None)
+            self._hold(seen, verdict)
             return
-        if guard is not None and now - guard.since >= self._settings.guardrail_window_s:
-            self._release(flag)
-            guard = None
-        if row is not None:
-            self._follow(flag, row, now, percentage, blocked=guard is not None)
+        blocked = seen.guard is not None
+        if seen.guard is not None and seen.now - seen.guard.since >= self._settings.guardrail_window_s:
+            self._release(seen)  # switched off too: nobody could ever switch it on again
+            blocked = False
+        percentage = seen.view.nominal.percentage
+        if seen.plan is None or percentage is None:
+            return  # nobody can say where it is: nothing grows
+        if seen.view.nominal.enabled:
+            self._follow(seen, seen.plan, percentage, blocked=blocked)
+        elif seen.plan.paused_at is None:
+            self._pause(seen)
 
-    def _hold(self, flag: Flag, view: View, verdict: Verdict, percentage: int, now: float, *, is_new: bool) -> None:
-        with write() as session:
-            self._lease.guard(session)
-            session.merge(GuardRow(flag=flag, since=now, reason=verdict.reason))
-            if is_new and verdict.percentage is None:
-                here, reason = Rollout(view.nominal.enabled, percentage), f"holds: {verdict.reason}"
-                store.audited(session, flag, GUARDRAIL, reason, here, here, action="rollout-hold")
-                store.told(session, flag, here, GUARDRAIL, reason)
-        if verdict.percentage is not None:
-            self._set(flag, GUARDRAIL, verdict.reason, verdict.percentage, percentage)
+    def _see(self, session: Session, flag: Flag) -> Seen:
+        view, now = self._provider.view(session, flag), planning.epoch(session)
+        return Seen(flag, now, view, _before(session, flag), session.get(GuardRow, flag), session.get(PlanRow, flag))
 
-    def _release(self, flag: Flag) -> None:
-        with write() as session:
-            self._lease.guard(session)
-            session.execute(sa.delete(GuardRow).where(GuardRow.flag == flag))
+    def _judge(self, session: Session, seen: Seen) -> Verdict:
+        nominal = seen.view.nominal
+        if nominal.percentage is None or not nominal.enabled:
+            return Verdict("go")  # nobody is in, or nobody can say how many
+        window = reports.window(session, seen.now, self._settings.guardrail_window_s, _changed(seen.view))
+        return guardrail.judge(self._limits, window, nominal.percentage, seen.before)
 
-    def _follow(self, flag: Flag, row: PlanRow, now: float, percentage: int, *, blocked: bool) -> None:
-        found = plan.due(of_row(row), now, percentage, blocked=blocked)
-        if found.percentage is not None:
-            reason = f"step {found.plan.step + 1} of {len(found.plan.steps)} of {row.actor}'s plan: {row.reason}"
-            if not self._set(flag, PLAN, reason[: store.MAX_REASON], found.percentage, percentage):
-                found = plan.Due(plan.paused(of_row(row), now))  # somebody has to look before it goes on
-        if found.ended is not None or found.plan != of_row(row):
-            with write() as session:
-                self._lease.guard(session)
-                _write(session, flag, found)
+    def _hold(self, seen: Seen, verdict: Verdict) -> None:
+        with self._writing() as session:
+            row = session.get(GuardRow, seen.flag)
+            if row is None:
+                row = GuardRow(flag=seen.flag, since=seen.now, reason=verdict.reason, refusals=0, retry_at=0.0)
+                session.add(row)
+                if verdict.percentage is None:
+                    _say_held(session, seen, verdict.reason)
+            row.since, row.reason = seen.now, verdict.reason
+        if verdict.percentage is not None and seen.now >= row.retry_at:
+            self._step_back(seen, verdict.reason, verdict.percentage)
 
-    def _set(self, flag: Flag, actor: str, reason: str, percentage: int, seen: int) -> bool:
-        with write() as session:
-            self._lease.guard(session)
+    def _step_back(self, seen: Seen, reason: str, percentage: int) -> None:
         try:
-            self._provider.change(flag, actor, reason, percentage, expected=Expected(seen, True))
-        except (Moved, Refused) as error:
-            log.warning("%s could not set %s to %s %%: %s", actor, flag, percentage, error)
-            return False
-        return True
+            self._set(seen, GUARDRAIL, reason, percentage, lambda _session: None)
+        except Refused as error:
+            with self._writing() as session:
+                row = session.get(GuardRow, seen.flag)
+                if row is None:
+                    return
+                row.retry_at = planning.epoch(session) + min(RETRY_MOST_S, RETRY_S * 2.0 ** min(row.refusals, 10))
+                row.refusals += 1
+                if row.refusals == 1:
+                    log.warning("the guardrail could not set %s to %s %%: %s", seen.flag, percentage, error)
+                    _say_held(session, seen, f"{reason}; stepping back was refused: {error}")
+
+    def _release(self, seen: Seen) -> None:
+        with self._writing() as session:
+            session.execute(sa.delete(GuardRow).where(GuardRow.flag == seen.flag))
+            _say(session, seen, GUARDRAIL, "holds no longer: no trouble was reported", "rollout-release")
+
+    def _follow(self, seen: Seen, row: PlanRow, percentage: int, *, blocked: bool) -> None:
+        found = plan.due(planning.of_row(row), seen.now, percentage, blocked=blocked)
+        if found.ended is not None:
+            with self._writing() as session:
+                self._check(session, seen)
+                planning.end(session, seen.flag, PLAN, found.ended)
+                _tell(session, seen, PLAN, f"ended: {found.ended}")
+        elif found.percentage is not None:
+            self._raise(seen, row, found.plan, found.percentage)
+
+    def _raise(self, seen: Seen, row: PlanRow, after: plan.Plan, percentage: int) -> None:
+        def advance(session: Session) -> None:
+            """With the change, so that a crash between the two does not look like somebody's hand."""
+            planning.put(session, seen.flag, after)
+
+        reason = f"step {after.step + 1} of {len(after.steps)} of {row.actor}'s plan: {row.reason}"
+        try:
+            self._set(seen, PLAN, reason[: store.MAX_REASON], percentage, advance)
+        except Refused as error:
+            with self._writing() as session:
+                now = session.get(PlanRow, seen.flag)
+                if now is None or planning.of_row(now) not in (planning.of_row(row), after):
+                    return
+                planning.put(session, seen.flag, planning.of_row(row))
+                self._halted(session, seen, f"{percentage} % was refused: {error}")
+
+    def _pause(self, seen: Seen) -> None:
+        with self._writing() as session:
+            self._check(session, seen)
+            self._halted(session, seen, "the flag is switched off")
+
+    def _halted(self, session: Session, seen: Seen, why: str) -> None:
+        """Somebody has to look before it goes on."""
+        why = why[: store.MAX_REASON - len("paused: ")]
+        if planning.halt(session, seen.flag, PLAN, why):
+            _tell(session, seen, PLAN, f"paused: {why}")
+
+    def _set(self, seen: Seen, actor: str, reason: str, percentage: int, then: Callable[[Session], None]) -> None:
+        def within(session: Session, _before: Rollout, _after: Rollout) -> None:
+            self._lease.guard(session)
+            self._check(session, seen)
+            then(session)
+
+        expected = Expected(seen.view.nominal.percentage, True)
+        self._provider.change(seen.flag, actor, reason, percentage, expected=expected, within=within)
+
+    def _check(self, session: Session, seen: Seen) -> None:
+        """Raises `Overtaken`. Back at the same percentage is not where it was: others decided that."""
+        view = self._provider.view(session, seen.flag)
+        is_there = (view.nominal, view.actor, view.changed_at) == (
+            seen.view.nominal,
+            seen.view.actor,
+            seen.view.changed_at,
+        )
+        if not is_there or not planning.is_same(session.get(PlanRow, seen.flag), seen.plan):
+            raise Overtaken
+
+    @contextmanager
+    def _writing(self) -> Iterator[Session]:
+        """A transaction in which nobody else moves a flag or steers a plan."""
+        with write() as session:
+            store.lock(session)
+            self._lease.guard(session)
+            yield session
 
 
 def blocked_by(session: Session, flag: Flag) -> str | None:
@@ -122,19 +217,28 @@ def blocked_by(session: Session, flag: Flag) -> str | None:
     return None if row is None else row.reason
 
 
-def of_row(row: PlanRow) -> Plan:
-    steps = tuple(Step(step["percentage"], step["holdMinutes"] * 60) for step in json.loads(row.steps_json))
-    return Plan(steps, row.step, row.since, row.paused_at)
+def _say_held(session: Session, seen: Seen, reason: str) -> None:
+    """Once a hold: its plan waits for a person, as silence afterwards is no sign of health."""
+    planning.halt(session, seen.flag, GUARDRAIL, "the guardrail holds")
+    _say(session, seen, GUARDRAIL, f"holds: {reason}", "rollout-hold")
 
 
-def _write(session: Session, flag: Flag, found: plan.Due) -> None:
-    row = session.get(PlanRow, flag)
-    if row is None:
-        return  # stopped meanwhile
-    if found.ended is not None:
-        session.delete(row)
-    else:
-        row.step, row.since, row.paused_at = found.plan.step, found.plan.since, found.plan.paused_at
+def _say(session: Session, seen: Seen, actor: str, reason: str, action: str) -> None:
+    here, reason = _here(session, seen), reason[: store.MAX_REASON]
+    session.flush()
+    store.audited(session, seen.flag, actor, reason, here, here, action=action)
+    store.told(session, seen.flag, here, actor, reason)
+
+
+def _tell(session: Session, seen: Seen, actor: str, reason: str) -> None:
+    store.told(session, seen.flag, _here(session, seen), actor, reason)
+
+
+def _here(session: Session, seen: Seen) -> Rollout:
+    percentage = seen.view.nominal.percentage
+    if percentage is None:
+        percentage = store.standing(session, seen.flag).rollout.percentage
+    return Rollout(seen.view.nominal.enabled, percentage)
 
 
 def _before(session: Session, flag: Flag) -> Sequence[int]:
@@ -150,7 +254,3 @@ def _before(session: Session, flag: Flag) -> Sequence[int]:
 
 def _changed(view: View) -> float:
     return 0.0 if view.changed_at is None else parse_utc(view.changed_at).timestamp()
-
-
-def _now(session: Session) -> float:
-    return session.scalar(sa.select(now_epoch())) or 0.0

@@ -10,6 +10,7 @@ depends_on = None
 
 TABLES = (
     "client_report",
+    "rollout_baseline",
     "guardrail",
     "rollout_plan",
     "polling_presence",
@@ -44,7 +45,16 @@ def upgrade() -> None:
         sa.Column("flag", sa.Text, nullable=False),
         sa.Column("since", sa.Float, nullable=False),
         sa.Column("reason", sa.Text, nullable=False),
+        sa.Column("refusals", sa.Integer, nullable=False),
+        sa.Column("retry_at", sa.Float, nullable=False),
         sa.PrimaryKeyConstraint("flag", name="pk_guardrail"),
+    )
+    op.create_table(
+        "rollout_baseline",
+        sa.Column("flag", sa.Text, nullable=False),
+        sa.Column("attempts", sa.Integer, nullable=False),
+        sa.Column("failures", sa.Integer, nullable=False),
+        sa.PrimaryKeyConstraint("flag", name="pk_rollout_baseline"),
     )
     numbers = ("reports", "attempts", "failures", "fallbacks", "reconnects")
     op.create_table(

@@ -89,6 +89,7 @@ def test_without_scripts_everything_is_a_form_or_a_link(reports_of_browsers: Bea
     page.wait_for_url("**/rollout#main")
     figure(page, "100 %")
     page.locator("#plan-reason").fill("slowly")
+    page.locator("#plan-typed").fill("100")
     page.get_by_role("button", name="Start the plan").click()
     page.get_by_role("button", name="Stop the plan").click()
     expect(page.get_by_role("button", name="Start the plan")).to_be_visible()

@@ -23,7 +23,7 @@ from app.rollout.evidence import Change, Evidence, Minute
 from app.rollout.models import GuardRow, PlanRow, PollingRow, ReportRow
 from app.rollout.planning import epoch
 from app.rollout.provider import Embedded, Refused, View
-from app.rollout.reports import Report
+from app.rollout.reports import Sum
 from tests.cast import ADA, ALICE, BOB, PIA, Person, csrf_token, logged_in
 
 PAGE = "/rollout"
@@ -172,7 +172,11 @@ def test_taking_back_takes_one_press_from_wherever_it_stands(desk: Desk) -> None
 def test_the_guardrail_is_shown_and_refuses_in_words(cast: Flask, desk: Desk) -> None:
     assert "Lets it go on It holds the rollout when, of at least 30 attempts" in desk.part("guardrail")
     with cast.app_context(), write() as session:
-        session.add(GuardRow(flag=FLAG, since=epoch(session), reason="9 of 40 attempts to connect failed"))
+        session.add(
+            GuardRow(
+                flag=FLAG, since=epoch(session), reason="9 of 40 attempts to connect failed", refusals=0, retry_at=0.0
+            )
+        )
     assert "Holds last seen" in desk.part("guardrail")
     assert "9 of 40 attempts to connect failed. Nothing can be raised meanwhile" in desk.part("guardrail")
     sent = desk.send(do="set", percentage="50", reason="more")
@@ -233,6 +237,8 @@ def test_a_plan_is_started_paused_resumed_and_stopped_by_forms(cast: Flask, desk
     for do, said in (("pause", "Paused: nothing is raised"), ("resume", "This step until"), ("stop", "Start the plan")):
         assert desk.send(f"{PAGE}/plan", do=do).status_code == 303
         assert said in desk.part("plan")
+    form = {"do": "start", "percentage": ["50", "100"], "minutes": ["1", "1"], "reason": "all"}
+    assert desk.send(f"{PAGE}/plan", **form, typed="100").status_code == 303
     found = desk.part("history")
     assert "plan started: 20 % for 30 min, 50 % for 2 h" in found
     assert "plan stopped" in found
@@ -244,6 +250,7 @@ def test_a_plan_is_started_paused_resumed_and_stopped_by_forms(cast: Flask, desk
         ({"do": "start", "percentage": ["50", "20"], "minutes": ["1", "1"], "reason": "x"}, 400, "each step is higher"),
         ({"do": "start", "percentage": ["50"], "minutes": ["x"], "reason": "x"}, 400, "A step is a percentage"),
         ({"do": "start", "percentage": ["50"], "minutes": ["1"]}, 400, "Give a reason"),
+        ({"do": "start", "percentage": ["9", "100"], "minutes": ["1", "0"], "reason": "x"}, 400, "Type enable_sse_"),
         ({"do": "pause"}, 404, "There is no plan"),
         ({"do": "dance"}, 400, "Say what to do"),
     ],
@@ -274,8 +281,8 @@ def test_a_rollback_shows_its_three_steps_and_what_is_not_known(cast: Flask, des
     )
     with cast.app_context(), write() as session:
         now = epoch(session)
-        reports.add(session, "polling", Report(attempts=100, failures=1), now - 120)
-        reports.add(session, "polling", Report(attempts=100, failures=1), now + 60)
+        reports.add(session, "polling", Sum(reports=1, attempts=100, failures=1), now - 120)
+        reports.add(session, "polling", Sum(reports=1, attempts=100, failures=1), now + 60)
     found = desk.part("back")
     assert "Nobody streams who is out." in found
     assert "Done The error rate is back at what it was. 1 % of attempts to connect fail now, 1 % did" in found

@@ -1,6 +1,7 @@
 """What browsers reported, beside the changes; and whether the error rate is back at what it was."""
 
 import time
+from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,11 +9,12 @@ import pytest
 from flask import Flask
 
 from app.clock import utc_text
-from app.db import read, write
+from app.db import db, read, write
 from app.rollout import evidence, reports, store
 from app.rollout.configuration import Flag
 from app.rollout.evidence import ErrorRate
-from app.rollout.reports import Report
+from app.rollout.models import ReportRow
+from app.rollout.reports import Sum
 from tests.cast import PIA, headers_of
 from tests.rollout.test_rollout_api import URL
 
@@ -20,7 +22,7 @@ from tests.rollout.test_rollout_api import URL
 def reported(app: Flask, ago: int, cohort: str = "streaming", **figures: Any) -> None:
     """So many minutes ago."""
     with app.app_context(), write() as session:
-        reports.add(session, cohort, Report(**figures), time.time() - 60 * ago)
+        reports.add(session, cohort, Sum(reports=1, **figures), time.time() - 60 * ago)
 
 
 def ask(app: Flask, query: str = "") -> Any:
@@ -29,7 +31,7 @@ def ask(app: Flask, query: str = "") -> Any:
 
 def test_the_evidence_has_each_known_minute_of_each_cohort_and_the_changes(cast: Flask) -> None:
     reported(cast, 90, attempts=1)
-    reported(cast, 2, attempts=10, failures=1, helloMs=[80.0], lagMs=[300.0])
+    reported(cast, 2, attempts=10, failures=1, hello=Counter({"100": 1}), lag=Counter({"500": 1}))
     reported(cast, 2, "polling", fallbacks=1)
     with cast.app_context(), write() as session:
         store.change(session, Flag.SSE_STREAMING, "pia", "a start", 10)
@@ -73,8 +75,25 @@ def test_the_error_rate_now_is_of_what_came_after_the_step_back(cast: Flask) -> 
     reported(cast, 20, attempts=100, failures=50)
     began, back = (utc_text(datetime.fromtimestamp(time.time() - 60 * ago, UTC)) for ago in (30, 3))
     with cast.app_context(), read() as session:
-        assert evidence.error_rate(session, began, back) == ErrorRate(None, 0.02)
-        assert evidence.error_rate(session, None, back) == ErrorRate(None, None)
+        assert evidence.error_rate(session, Flag.SSE_STREAMING, began, back) == ErrorRate(None, 0.02)
+        assert evidence.error_rate(session, Flag.SSE_STREAMING, None, back) == ErrorRate(None, None)
     reported(cast, 1, attempts=10, failures=1)
     with cast.app_context(), read() as session:
-        assert evidence.error_rate(session, began, back) == ErrorRate(0.1, 0.02)
+        assert evidence.error_rate(session, Flag.SSE_STREAMING, began, back) == ErrorRate(0.1, 0.02)
+
+
+def test_what_it_was_before_the_rollout_is_known_when_the_reports_of_then_are_gone(cast: Flask) -> None:
+    def put(percentage: int) -> str:
+        with cast.app_context(), write() as session:
+            store.change(session, Flag.SSE_STREAMING, "pia", "a step", percentage)
+            return store.standing(session, Flag.SSE_STREAMING).changed_at or ""
+
+    reported(cast, 40, attempts=100, failures=2)
+    put(10)
+    reported(cast, 2, attempts=100, failures=50)
+    put(50)
+    with cast.app_context(), write() as session:
+        session.execute(db.delete(ReportRow))
+    back = put(0)
+    with cast.app_context(), read() as session:
+        assert evidence.error_rate(session, Flag.SSE_STREAMING, None, back).before == 0.02

@@ -9,7 +9,7 @@ from hypothesis import strategies as some
 from app.rollout.guardrail import BOUNDS_MS, Limits, Verdict, Window, bucket, judge, quantile_s
 
 LIMITS = Limits("step-back", max_failures=0.05, max_lag_s=2, min_attempts=30)
-WELL = Window(attempts=100, failures=0, fallbacks=0, lag_s=0.1)
+WELL = Window(9, attempts=100, failures=0, fallbacks=0, lags=100, lag_s=0.1)
 
 
 def judged(
@@ -18,7 +18,7 @@ def judged(
     return judge(Limits(mode, 0.05, 2, 30), window, 50, before)
 
 
-@pytest.mark.parametrize("window", [WELL, Window(100, 5, 5, 2.0), Window(0, 0, 0, None)])
+@pytest.mark.parametrize("window", [WELL, Window(9, 100, 5, 5, 100, 2.0), Window(0, 0, 0, 0, 0, None)])
 def test_what_stays_within_the_limits_goes_on(window: Window) -> None:
     assert judged(window) == Verdict("go")
 
@@ -26,9 +26,9 @@ def test_what_stays_within_the_limits_goes_on(window: Window) -> None:
 @pytest.mark.parametrize(
     ("window", "said"),
     [
-        (Window(100, 6, 0, 0.1), "6 of 100 attempts to connect failed; at most 5% may"),
-        (Window(100, 0, 6, 0.1), "6 of 100 fell back to polling; at most 5% may"),
-        (Window(30, 0, 0, 3.0), "p95 of the delivery lag is 3 s; at most 2 s may be"),
+        (Window(9, 100, 6, 0, 100, 0.1), "6 of 100 attempts to connect failed; at most 5% may"),
+        (Window(9, 100, 0, 6, 100, 0.1), "6 of 100 fell back to polling; at most 5% may"),
+        (Window(9, 30, 0, 0, 30, 3.0), "p95 of the delivery lag is 3 s; at most 2 s may be"),
     ],
 )
 def test_each_limit_steps_back_to_the_percentage_before_with_its_reason(window: Window, said: str) -> None:
@@ -38,16 +38,21 @@ def test_each_limit_steps_back_to_the_percentage_before_with_its_reason(window: 
 
 
 def test_a_tiny_sample_trips_nothing() -> None:
-    assert judged(Window(29, 29, 29, 30.0)) == Verdict("go")
+    assert judged(Window(9, 29, 29, 29, 100, 30.0)) == Verdict("go")
+
+
+def test_few_lags_and_one_report_trip_nothing() -> None:
+    assert judged(Window(9, 100, 0, 0, 29, 30.0)) == Verdict("go")
+    assert judged(Window(1, 100, 100, 0, 0, None)) == Verdict("go")
 
 
 def test_where_nothing_lower_came_before_it_holds() -> None:
-    assert judged(Window(100, 50, 0, None), before=(100, 75)).action == "hold"
-    assert judged(Window(100, 50, 0, None), before=()).action == "hold"
+    assert judged(Window(9, 100, 50, 0, 0, None), before=(100, 75)).action == "hold"
+    assert judged(Window(9, 100, 50, 0, 0, None), before=()).action == "hold"
 
 
 @given(
-    some.builds(Window, *[some.integers(0, 10_000)] * 3, some.none() | some.floats(0, 100)),
+    some.builds(Window, *[some.integers(0, 10_000)] * 5, some.none() | some.floats(0, 100)),
     some.integers(0, 100),
     some.lists(some.integers(0, 100)),
 )

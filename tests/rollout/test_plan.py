@@ -36,7 +36,7 @@ def test_a_flag_that_was_moved_by_hand_ends_it_and_is_left_alone(percentage: int
     first = due(NEW, 0, 0, blocked=False).plan
     found = due(first, 500, percentage, blocked=False)
     assert found.percentage is None
-    assert found.ended == f"the flag was set to {percentage} % by hand"
+    assert found.ended == f"the flag was moved to {percentage} %"
 
 
 def test_it_lowers_nothing() -> None:

@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from sqlalchemy.exc import OperationalError
 
 from app.db import db, read, write
 from app.rollout import reports, store
 from app.rollout.configuration import Flag, Rollout
 from app.rollout.models import ReportRow
-from app.rollout.reports import Report
+from app.rollout.reports import Report, Sum
 from tests.cast import ALICE, csrf_token, logged_in
 
 URL = "/api/client-reports"
@@ -30,8 +31,14 @@ def set_share(app: Flask, percentage: int) -> None:
 
 
 def rows(app: Flask) -> list[ReportRow]:
+    app.extensions["beacon_tally"].flush()
     with app.app_context(), read() as session:
         return list(session.scalars(db.select(ReportRow)))
+
+
+def renamed(app: Flask, table: str, to: str) -> None:
+    with app.app_context(), write() as session:
+        session.execute(db.text(f"ALTER TABLE {table} RENAME TO {to}"))
 
 
 def test_what_a_page_streamed_counts_as_the_streaming_cohorts(cast: Flask) -> None:
@@ -64,10 +71,33 @@ def test_reports_of_a_minute_add_up_and_never_hold_more_failures_than_attempts(c
     with cast.app_context(), write() as session:
         for _ in range(2):
             report = Report.model_validate({"attempts": 2, "failures": 9, "lagMs": [-5.0]})
-            reports.add(session, "streaming", report, 120.0)
+            reports.add(session, "streaming", Sum.of(report), 120.0)
     [row] = rows(cast)
     assert (row.minute, row.reports, row.attempts, row.failures) == (2, 2, 4, 4)
     assert json.loads(row.lag_json) == {"50": 2}
+
+
+def test_one_report_alone_is_never_enough_and_keeps_its_proportions() -> None:
+    most = {"attempts": 1_000, "failures": 500, "fallbacks": 1_000, "lagMs": [9.0] * 50 + [4e3] * 50}
+    found = Sum.of(Report.model_validate(most))
+    assert (found.attempts, found.failures, found.fallbacks, found.lag) == (12, 6, 12, {"50": 10, "5000": 10})
+    without = Sum.of(Report.model_validate({"fallbacks": 1_000, "reconnects": 1_000}))
+    assert (without.attempts, without.fallbacks, without.reconnects) == (0, 12, 12)
+
+
+def test_reports_are_written_together_and_kept_while_the_database_is_away(cast: Flask) -> None:
+    tally = cast.extensions["beacon_tally"]
+    for _ in range(3):
+        tally.note("streaming", Report(attempts=2, failures=1))
+    renamed(cast, "client_report", "away")
+    with pytest.raises(OperationalError):
+        tally.flush()
+    renamed(cast, "away", "client_report")
+    tally.note("polling", Report(attempts=1))
+    assert sorted((row.cohort, row.reports, row.attempts, row.failures) for row in rows(cast)) == [
+        ("polling", 1, 1, 0),
+        ("streaming", 3, 6, 3),
+    ]
 
 
 def test_the_share_of_pages_that_measure_stands_in_the_page(cast: Flask) -> None:

@@ -1,36 +1,57 @@
 """Plan and guardrail as they act on a flag: audited, told, never above the plan."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
+from app.audit.models import AuditRow
+from app.clock import parse_utc
 from app.config import Settings
 from app.db import db, now_epoch, read, write
+from app.errors import Problem
 from app.eventlog import read as log
-from app.rollout import reports
+from app.notifications.models import Notification
+from app.rollout import reports, steering, store
 from app.rollout.configuration import Flag
-from app.rollout.models import PlanRow, ReportRow
-from app.rollout.provider import provider
+from app.rollout.models import GuardRow, PlanRow, ReportRow
+from app.rollout.provider import Embedded, Refused, View
+from app.rollout.reports import Sum
 from app.rollout.watch import Watch
-from app.sources.lease import Lease
+from app.sources.lease import Lease, LeaseLost, LeaseRow
 from tests.cast import ALICE, PIA, csrf_token, headers_of, logged_in
 from tests.rollout.test_rollout_api import URL, Desk, problem
 
 BAD = {"attempts": 100, "failures": 20}
 
 
+class Slow(Embedded):
+    """Something happens while a change is on its way to Unleash, or it refuses."""
+
+    def __init__(self) -> None:
+        self.meanwhile: Callable[[], object] = lambda: None
+        self.refuses = ""
+
+    def change(self, *args: Any, **kwargs: Any) -> View:
+        meanwhile, self.meanwhile = self.meanwhile, lambda: None
+        meanwhile()
+        if self.refuses:
+            raise Refused(self.refuses, "unleash-approval")
+        return super().change(*args, **kwargs)
+
+
 class Scene:
     def __init__(self, app: Flask, settings: Settings, mode: str = "hold") -> None:
-        self.app, self.desk = app, Desk(app)
+        self.app, self.desk, self.provider = app, Desk(app), Slow()
         self._client, self._headers = app.test_client(), headers_of(app, PIA, "rollout")
         self.watch = self.watcher(settings.model_copy(update={"guardrail_mode": mode}), "one")
 
     def watcher(self, settings: Settings, holder: str) -> Watch:
         with self.app.app_context():
-            return Watch(self.app, settings, provider(), Lease("rollout", holder=holder))
+            return Watch(self.app, settings, self.provider, Lease("rollout", 3_600, holder))
 
     def plan(self, method: str, body: Any = None) -> TestResponse:
         return self._client.open(f"{URL}/plan", method=method, json=body, headers=self._headers)
@@ -39,13 +60,40 @@ class Scene:
         """By the streaming cohort, so many minutes from now: what was reported before a change does not count."""
         with self.app.app_context(), write() as session:
             now = session.scalar(db.select(now_epoch())) or 0.0
-            reports.add(session, "streaming", reports.Report(**figures), now + 60 * minute)
+            reports.add(session, "streaming", Sum(reports=3, **figures), now + 60 * minute)
 
     def held_for(self, minutes: float) -> None:
         with self.app.app_context(), write() as session:
             row = session.get(PlanRow, Flag.SSE_STREAMING)
             assert row is not None
             row.since -= minutes * 60
+
+    def held_until_now(self) -> None:
+        """The window of the guardrail is over, and what was reported within it is old."""
+        with self.app.app_context(), write() as session:
+            row = session.get(GuardRow, Flag.SSE_STREAMING)
+            assert row is not None
+            row.since -= 301
+            session.execute(db.delete(ReportRow))
+
+    def audited(self, *actions: str) -> list[tuple[str, str, Any]]:
+        """`(actor, action, reason)` of the entries with these actions."""
+        with self.app.app_context(), read() as session:
+            rows = session.scalars(db.select(AuditRow).order_by(AuditRow.seq)).all()
+        found = [(row.actor, row.action_type, json.loads(row.command_params_json or "{}")) for row in rows]
+        return [(actor, action, params.get("reason")) for actor, action, params in found if action in actions]
+
+    def retries(self) -> int:
+        with self.app.app_context(), read() as session:
+            return session.scalar(db.select(GuardRow.refusals)) or 0
+
+    def wait_over(self) -> None:
+        with self.app.app_context(), write() as session:
+            session.execute(db.update(GuardRow).values(retry_at=0.0))
+
+    def notified(self) -> list[str]:
+        with self.app.app_context(), read() as session:
+            return list(session.scalars(db.select(Notification.body).order_by(Notification.id)))
 
     def changes(self) -> list[tuple[str, int, str]]:
         with self.app.app_context(), read() as session:
@@ -76,6 +124,7 @@ def test_a_plan_is_followed_paused_resumed_and_ends(scene: Scene) -> None:
     assert scene.changes() == [
         ("plan", 10, "step 1 of 2 of pia's plan: slowly"),
         ("plan", 50, "step 2 of 2 of pia's plan: slowly"),
+        ("plan", 50, "ended: the last step was reached"),
     ]
     assert scene.plan("GET").get_json() == {"plan": None, "blocked": None}
 
@@ -95,7 +144,7 @@ def test_a_plan_that_does_not_grow_is_refused(scene: Scene) -> None:
 
 def test_the_guardrail_holds_says_so_once_and_lets_people_take_back(scene: Scene) -> None:
     scene.desk.put(percentage=50)
-    scene.reported(1, **BAD)
+    scene.reported(2, **BAD)
     scene.watch.look()
     scene.watch.look()
     said = [change for change in scene.changes() if change[0] == "guardrail"]
@@ -110,7 +159,7 @@ def test_the_guardrail_steps_back_to_the_percentage_before(cast: Flask, settings
     scene = Scene(cast, settings, "step-back")
     for percentage in (10, 50):
         scene.desk.put(percentage=percentage)
-    scene.reported(1, **BAD)
+    scene.reported(2, **BAD)
     scene.watch.look()
     now = scene.desk.get()
     assert (now["percentage"], now["actor"]) == (10, "guardrail")
@@ -119,15 +168,190 @@ def test_the_guardrail_steps_back_to_the_percentage_before(cast: Flask, settings
 def test_a_held_plan_waits(scene: Scene) -> None:
     scene.plan("PUT", STEPS)
     scene.watch.look()
-    scene.reported(1, **BAD)
+    scene.reported(2, **BAD)
     scene.held_for(10)
     scene.watch.look()
     assert scene.desk.get()["percentage"] == 10
 
 
+def test_what_was_reported_soon_after_a_change_says_nothing_of_it(cast: Flask, settings: Settings) -> None:
+    """A page tells of the last 33 s, and its report waits for a flush."""
+    scene = Scene(cast, settings, "step-back")
+    for percentage in (10, 50):
+        scene.desk.put(percentage=percentage)
+    with cast.app_context(), write() as session:
+        changed = parse_utc(scene.desk.get()["changedAt"]).timestamp()
+        reports.add(session, "streaming", Sum(reports=3, **BAD), changed + 39)
+    scene.watch.look()
+    assert scene.desk.get()["percentage"] == 50
+
+
+class TestKilled:
+    def test_while_it_holds_does_not_keep_the_flag_off_for_good(self, scene: Scene) -> None:
+        scene.desk.put(percentage=50)
+        scene.reported(2, **BAD)
+        scene.watch.look()
+        scene.desk.put(enabled=False)
+        scene.watch.look()
+        assert problem(scene.desk.put(enabled=True), 409)["reason"] == "guardrail"
+        scene.held_until_now()
+        scene.watch.look()
+        assert scene.desk.put(enabled=True).status_code == 200
+        released = ("guardrail", "rollout-release", "holds no longer: no trouble was reported")
+        assert scene.audited("rollout-release") == [released]
+        assert scene.notified().count(f"guardrail: {released[2]}") == 1
+
+    def test_its_plan_is_paused_and_raises_nothing_when_it_is_on_again(self, scene: Scene) -> None:
+        scene.plan("PUT", STEPS)
+        scene.watch.look()
+        scene.desk.put(enabled=False)
+        scene.watch.look()
+        scene.desk.put(enabled=True)
+        scene.held_for(60 * 24)
+        scene.watch.look()
+        assert scene.desk.get()["percentage"] == 10
+        assert scene.plan("GET").get_json()["plan"]["paused"] is True
+        assert scene.audited("rollout-plan-pause") == [("plan", "rollout-plan-pause", "the flag is switched off")]
+        assert scene.notified().count("plan: paused: the flag is switched off") == 1
+
+    def test_at_0_it_may_be_switched_on_while_the_guardrail_holds(self, scene: Scene) -> None:
+        scene.desk.put(percentage=50)
+        scene.reported(2, **BAD)
+        scene.watch.look()
+        scene.desk.put(enabled=False)
+        assert scene.desk.put(enabled=True, percentage=0).status_code == 200
+
+
+class TestWhileItIsSet:
+    @pytest.fixture
+    def due(self, scene: Scene) -> Scene:
+        """The step to 50 % is due."""
+        scene.plan("PUT", STEPS)
+        scene.watch.look()
+        scene.held_for(10)
+        return scene
+
+    def test_a_pause_stands(self, due: Scene) -> None:
+        due.provider.meanwhile = lambda: due.plan("PATCH", {"action": "pause"})
+        due.watch.look()
+        due.watch.look()
+        assert due.desk.get()["percentage"] == 10
+        assert due.plan("GET").get_json()["plan"]["paused"] is True
+
+    def test_a_stop_stands(self, due: Scene) -> None:
+        due.provider.meanwhile = lambda: due.plan("DELETE")
+        due.watch.look()
+        due.watch.look()
+        assert due.desk.get()["percentage"] == 10
+        assert due.plan("GET").get_json()["plan"] is None
+
+    def test_another_plan_begins_at_its_own_beginning(self, due: Scene) -> None:
+        other = {"steps": [{"percentage": 10, "holdMinutes": 60}, {"percentage": 20, "holdMinutes": 1}], "reason": "b"}
+        due.provider.meanwhile = lambda: due.plan("PUT", other)
+        due.watch.look()
+        assert due.plan("GET").get_json()["plan"]["step"] == -1
+        due.watch.look()
+        assert due.desk.get()["percentage"] == 10
+
+    def test_what_somebody_took_back_to_where_it_was_is_not_raised_again(self, due: Scene) -> None:
+        def there_and_back() -> None:
+            due.desk.put(percentage=50)
+            due.desk.put(percentage=10, reason="it hurts")
+
+        due.provider.meanwhile = there_and_back
+        due.watch.look()
+        assert due.desk.get()["percentage"] == 10
+
+    def test_a_holder_that_lost_the_lease_sets_nothing(self, due: Scene, settings: Settings) -> None:
+        def frozen() -> None:
+            with due.app.app_context(), write() as session:
+                session.execute(db.update(LeaseRow).values(expires_at=0.0))
+            due.watcher(settings, "two").look()  # which makes the step
+            due.desk.put(percentage=10)
+
+        due.provider.meanwhile = frozen
+        with pytest.raises(LeaseLost):
+            due.watch.look()
+        assert due.desk.get()["percentage"] == 10
+
+    def test_a_hold_that_comes_meanwhile_blocks(self, scene: Scene) -> None:
+        scene.desk.put(percentage=50)
+        unless_held = steering.unless_held(Flag.SSE_STREAMING)
+        with scene.app.app_context(), write() as session:
+            session.add(GuardRow(flag=Flag.SSE_STREAMING, since=0.0, reason="trouble", refusals=0, retry_at=0.0))
+            with pytest.raises(Problem, match="trouble"):
+                store.change(session, Flag.SSE_STREAMING, "pia", "up", 100, within=unless_held)
+
+
+class TestRefused:
+    def test_a_step_back_is_told_once_and_tried_rarely(self, cast: Flask, settings: Settings) -> None:
+        scene = Scene(cast, settings, "step-back")
+        for percentage in (10, 50):
+            scene.desk.put(percentage=percentage)
+        scene.plan("PUT", {"steps": [{"percentage": 100, "holdMinutes": 1}], "reason": "up"})
+        scene.reported(2, **BAD)
+        scene.provider.refuses = "needs an approval"
+        for _ in range(3):
+            scene.watch.look()
+        [(_, _, said)] = scene.audited("rollout-hold")
+        assert said.endswith("at most 5% may; stepping back was refused: needs an approval")
+        assert scene.notified().count(f"guardrail: {said}") == 1
+        assert scene.retries() == 1
+        assert scene.plan("GET").get_json()["plan"]["paused"] is True
+        scene.wait_over()
+        scene.watch.look()
+        scene.watch.look()
+        assert (scene.retries(), len(scene.audited("rollout-hold"))) == (2, 1)
+        scene.wait_over()
+        scene.provider.refuses = ""
+        scene.watch.look()
+        assert scene.desk.get()["percentage"] == 10
+
+    def test_a_step_of_a_plan_pauses_it_and_says_so(self, scene: Scene) -> None:
+        scene.plan("PUT", STEPS)
+        scene.provider.refuses = "needs an approval"
+        scene.watch.look()
+        scene.watch.look()
+        shown = scene.plan("GET").get_json()["plan"]
+        assert (shown["step"], shown["paused"]) == (-1, True)
+        why = "10 % was refused: needs an approval"
+        assert scene.audited("rollout-plan-pause") == [("plan", "rollout-plan-pause", why)]
+        assert scene.notified() == [f"plan: paused: {why}"]
+        scene.provider.refuses = ""
+        scene.plan("PATCH", {"action": "resume"})
+        scene.watch.look()
+        assert scene.desk.get()["percentage"] == 10
+
+
+def test_a_plan_that_ends_because_somebody_moved_the_flag_says_so(scene: Scene) -> None:
+    scene.plan("PUT", STEPS)
+    scene.watch.look()
+    scene.desk.put(percentage=20)
+    scene.watch.look()
+    assert scene.audited("rollout-plan-end") == [("plan", "rollout-plan-end", "the flag was moved to 20 %")]
+    assert "plan: ended: the flag was moved to 20 %" in scene.notified()
+    assert scene.plan("GET").get_json()["plan"] is None
+
+
+def test_a_held_plan_waits_for_a_person_even_when_the_hold_is_over(scene: Scene) -> None:
+    scene.plan("PUT", STEPS)
+    scene.watch.look()
+    scene.reported(2, **BAD)
+    scene.held_for(10)
+    scene.watch.look()
+    scene.held_until_now()
+    scene.watch.look()
+    scene.watch.look()
+    assert scene.desk.get()["percentage"] == 10
+    assert scene.audited("rollout-plan-pause") == [("guardrail", "rollout-plan-pause", "the guardrail holds")]
+    scene.plan("PATCH", {"action": "resume"})
+    scene.watch.look()
+    assert scene.desk.get()["percentage"] == 50
+
+
 def test_a_tiny_sample_holds_nothing(scene: Scene) -> None:
     scene.desk.put(percentage=50)
-    scene.reported(1, attempts=29, failures=29)
+    scene.reported(2, attempts=29, failures=29)
     scene.watch.look()
     assert scene.plan("GET").get_json()["blocked"] is None
 
@@ -150,6 +374,7 @@ def test_a_report_keeps_the_cohort_alone_and_comes_once_in_30_s(cast: Flask) -> 
     assert answers[0] == 204
     taken = answers.count(204)
     assert taken <= 2, "one, and one more where a window of 30 s ends between them"
+    cast.extensions["beacon_tally"].flush()
     with cast.app_context(), read() as session:
         rows = session.scalars(db.select(ReportRow)).all()
     assert {row.cohort for row in rows} == {"polling"}

@@ -1,0 +1,51 @@
+"""Adds up what browsers report in memory: however many pages there are, a worker writes once every few seconds."""
+
+import threading
+from collections import defaultdict
+
+from flask import Flask, current_app
+
+from app.db import write
+from app.rollout import reports
+from app.rollout.planning import epoch
+from app.rollout.reports import Report, Sum
+
+
+class Tally:
+    """One worker's, flushed about every five seconds. `note` is called by every report: it touches memory alone.
+
+    A worker that dies takes the last few seconds of evidence with it.
+    """
+
+    def __init__(self, app: Flask) -> None:
+        self._app = app
+        self._sums: defaultdict[str, Sum] = defaultdict(Sum)
+        self._lock = threading.Lock()
+
+    def note(self, cohort: str, report: Report) -> None:
+        found = Sum.of(report)
+        with self._lock:
+            self._sums[cohort] += found
+
+    def flush(self) -> None:
+        """Raises the database's error; what was not written is kept for the next time."""
+        with self._lock:
+            taken, self._sums = self._sums, defaultdict(Sum)
+        if not taken:
+            return
+        try:
+            with self._app.app_context(), write() as session:
+                now = epoch(session)
+                for cohort, found in sorted(taken.items()):
+                    reports.add(session, cohort, found, now)
+        except Exception:
+            with self._lock:
+                for cohort, found in taken.items():
+                    self._sums[cohort] += found
+            raise
+
+
+def tally() -> Tally:
+    """Of the current application."""
+    found: Tally = current_app.extensions["beacon_tally"]
+    return found

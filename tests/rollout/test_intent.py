@@ -1,0 +1,28 @@
+"""A change on its way to Unleash and back counts from when it was made: what was reported before it is no evidence."""
+
+from flask import Flask
+
+from app.clock import parse_utc
+from app.config import Settings
+from app.db import read, write
+from app.rollout import intents, kept, planning
+from app.rollout.configuration import Flag, Rollout, of_rollouts
+from app.rollout.flags import Flags
+from app.rollout.unleash import Unleash
+
+
+def test_it_has_the_time_at_which_it_was_made(cast: Flask, settings: Settings) -> None:
+    flag, url = Flag.SSE_STREAMING, "http://127.0.0.1:9"
+    unleash = Unleash(
+        cast, settings.model_copy(update={"unleash_url": url, "unleash_api_token": "x"}), Flags({}), lambda: None
+    )
+    with cast.app_context():
+        kept.Keeper(lambda _: kept.Author("bob")).keep(of_rollouts({flag: Rollout(True, 50)}))
+        with write() as session:
+            change = intents.intend(session, flag, [Rollout(True, 10)], "guardrail", "trouble")
+            intents.made(session, change, 1)
+        with read() as session:
+            found, now = unleash.view(session, flag), planning.epoch(session)
+    assert (found.nominal.percentage, found.actor) == (10, "guardrail")
+    assert found.changed_at is not None
+    assert abs(parse_utc(found.changed_at).timestamp() - now) < 60
