@@ -17,8 +17,8 @@ from app.config import Settings
 from app.dashboard import rollout_graphs, rollout_view
 from app.dashboard.rollout_asked import BY_HAND, FLAG
 from app.db import write
-from app.rollout import reports, store
-from app.rollout.configuration import Flag
+from app.rollout import history, reports, store
+from app.rollout.configuration import Flag, Rollout
 from app.rollout.evidence import Change, Evidence, Minute
 from app.rollout.models import GuardRow, PlanRow, PollingRow, ReportRow
 from app.rollout.planning import epoch
@@ -325,6 +325,15 @@ def test_a_graph_leaves_gaps_marks_the_change_and_says_the_same_in_words() -> No
 def test_a_share_is_not_said_to_be_whole_that_is_not() -> None:
     said = [rollout_graphs.said_as("share", share) for share in (1, 0.99999, 0.5, 0.00001, 0, None)]
     assert said == ["100 %", "> 99.9 %", "50 %", "< 0.1 %", "0 %", "—"]
+
+
+@pytest.mark.parametrize(
+    ("action", "said"), [("rollout-plan-end", "plan ended"), ("rollout-release", "let go on at 50 %")]
+)
+def test_what_nobody_pressed_is_in_the_history_in_words(action: str, said: str) -> None:
+    stood = Rollout(True, 50)
+    entry = history.Entry("2026-01-01T00:00:00.000Z", "guardrail", action, "why", stood, stood)
+    assert [one.what for one in rollout_view.happened([entry])] == [said]
 
 
 def test_the_limits_of_the_guardrail_are_a_sentence(settings: Settings) -> None:

@@ -13,6 +13,7 @@ from app.db import db, read, write
 from app.rollout import evidence, reports, store
 from app.rollout.configuration import Flag
 from app.rollout.evidence import ErrorRate
+from app.rollout.guardrail import bucket
 from app.rollout.models import ReportRow
 from app.rollout.reports import Sum
 from tests.cast import PIA, headers_of
@@ -21,8 +22,9 @@ from tests.rollout.test_rollout_api import URL
 
 def reported(app: Flask, ago: int, cohort: str = "streaming", **figures: Any) -> None:
     """So many minutes ago."""
+    hello, lag = (Counter(bucket(one) for one in figures.pop(name, [])) for name in ("helloMs", "lagMs"))
     with app.app_context(), write() as session:
-        reports.add(session, cohort, Sum(reports=1, **figures), time.time() - 60 * ago)
+        reports.add(session, cohort, Sum(reports=1, hello=hello, lag=lag, **figures), time.time() - 60 * ago)
 
 
 def ask(app: Flask, query: str = "") -> Any:
@@ -31,7 +33,7 @@ def ask(app: Flask, query: str = "") -> Any:
 
 def test_the_evidence_has_each_known_minute_of_each_cohort_and_the_changes(cast: Flask) -> None:
     reported(cast, 90, attempts=1)
-    reported(cast, 2, attempts=10, failures=1, hello=Counter({"100": 1}), lag=Counter({"500": 1}))
+    reported(cast, 2, attempts=10, failures=1, helloMs=[80.0], lagMs=[300.0])
     reported(cast, 2, "polling", fallbacks=1)
     with cast.app_context(), write() as session:
         store.change(session, Flag.SSE_STREAMING, "pia", "a start", 10)

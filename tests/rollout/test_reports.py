@@ -100,5 +100,16 @@ def test_reports_are_written_together_and_kept_while_the_database_is_away(cast: 
     ]
 
 
+def test_what_was_reported_soon_after_a_change_says_nothing_of_it(cast: Flask) -> None:
+    """A page tells of its last 33 s, and its report waits for a flush: the minute after a change is not enough."""
+    changed = 119.0
+    with cast.app_context(), write() as session:
+        for at, attempts in ((changed + 38, 100), (changed + 70, 1)):
+            reports.add(session, "streaming", Sum(reports=1, attempts=attempts), at)
+        session.flush()
+        assert reports.window(session, 200.0, 300.0, changed).attempts == 1
+        assert reports.window(session, 200.0, 300.0).attempts == 101
+
+
 def test_the_share_of_pages_that_measure_stands_in_the_page(cast: Flask) -> None:
     assert 'data-report-share="1.0"' in logged_in(cast, ALICE).get("/").text

@@ -9,7 +9,6 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from app.audit.models import AuditRow
-from app.clock import parse_utc
 from app.config import Settings
 from app.db import db, now_epoch, read, write
 from app.errors import Problem
@@ -172,18 +171,6 @@ def test_a_held_plan_waits(scene: Scene) -> None:
     scene.held_for(10)
     scene.watch.look()
     assert scene.desk.get()["percentage"] == 10
-
-
-def test_what_was_reported_soon_after_a_change_says_nothing_of_it(cast: Flask, settings: Settings) -> None:
-    """A page tells of the last 33 s, and its report waits for a flush."""
-    scene = Scene(cast, settings, "step-back")
-    for percentage in (10, 50):
-        scene.desk.put(percentage=percentage)
-    with cast.app_context(), write() as session:
-        changed = parse_utc(scene.desk.get()["changedAt"]).timestamp()
-        reports.add(session, "streaming", Sum(reports=3, **BAD), changed + 39)
-    scene.watch.look()
-    assert scene.desk.get()["percentage"] == 50
 
 
 class TestKilled:
