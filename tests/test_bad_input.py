@@ -184,6 +184,8 @@ QUERY = st.dictionaries(
 HEADER = st.text(st.characters(min_codepoint=32, max_codepoint=255, exclude_characters="\x7f"), max_size=30)
 
 
+# The application's own threads ask flags meanwhile, and UnleashClient draws a number for each question.
+@pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
 @given(data=st.data())
 @hypothesis_settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
