@@ -4,6 +4,7 @@ Tests make thousands of applications and hundreds of servers; this took more pro
 """
 
 from collections.abc import Callable
+from typing import Any, cast
 
 from flask import Flask
 from jinja2 import BytecodeCache
@@ -40,4 +41,4 @@ def make_once(templates: BytecodeCache) -> None:
             made[key] = make(rule, append_unknown)
         return made[key]
 
-    Rule._compile_builder = builder  # type: ignore[method-assign]
+    Rule._compile_builder = cast(Any, builder)  # type: ignore[method-assign]

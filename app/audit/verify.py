@@ -143,7 +143,7 @@ class _Reading:
             if hashes[seq - self._seq - 1] != named[seq]:
                 good, why = seq - self._seq - 1, "not what a checkpoint names"
                 break
-        broken = None if why is None else f"entry {_name(fetch, seqs[good])} (seq {seqs[good]}): {why}"
+        broken = None if why is None else f"entry {_name(fetch, self._seq, good)} (seq {seqs[good]}): {why}"
         if self._expected is not None and not self._is_met:
             self._is_met = any(_is(self._expected, *one) for one in zip(seqs[:good], hashes, strict=False))
         if good:
@@ -165,9 +165,11 @@ class _Reading:
         return f"the head {expected.hash} at seq {expected.seq} is not in the chain: {tail}", None
 
 
-def _name(fetch: raw.Fetch, seq: int) -> Any:
-    """The id, which is read for no other: every text that comes from SQLite has its price."""
-    return fetch(sa.select(AuditRow.id).where(AuditRow.seq == seq))[0][0]
+def _name(fetch: raw.Fetch, after: int, place: int) -> Any:
+    """The id of the entry at that `place` of a page, whatever stands there for its seq. It is read for no other: every
+    text that comes from SQLite has its price."""
+    page = sa.select(AuditRow.id).where(AuditRow.seq > after).order_by(AuditRow.seq)
+    return fetch(page.offset(place).limit(1))[0][0]
 
 
 def _wrong(place: tuple[int, str], seqs: Any, prevs: Any, hashes: Any, sealed: Any, sound: Any) -> Any:

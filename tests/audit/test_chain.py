@@ -157,6 +157,10 @@ TAMPERINGS: dict[str, tuple[Tampering, str]] = {
         lambda c, _: c.execute("UPDATE command_audit SET actor = CAST(x'ff' AS TEXT) WHERE seq = 2"),
         "seq 2",
     ),
+    "a number that is no text either": (
+        lambda c, _: c.execute("UPDATE command_audit SET seq = CAST(x'ff' AS TEXT) WHERE seq = 5"),
+        "expected seq 5",
+    ),
 }
 
 
