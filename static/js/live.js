@@ -92,6 +92,13 @@ export class Live {
     this.#catchUp?.abort();
   }
 
+  /** The flag is off: of the stream nothing is kept. The place in the log is the page's own, and polls go on from it. */
+  forget() {
+    this.#tokens.drop();
+    this.#retryMs = null;
+    this.#notBefore = 0;
+  }
+
   /** A person asked for the stream. */
   reconnect() {
     this.#ifActive({ kind: "asked" });
@@ -133,7 +140,7 @@ export class Live {
     const before = this.#model;
     const { model, open, poll, close } = decide(before, happening, Math.random());
     this.#model = model;
-    if (model.reason === "flag-off" && before.reason !== "flag-off") this.#forget();
+    if (model.reason === "flag-off" && before.reason !== "flag-off") this.forget();
     const at = performance.now();
     this.#hearer.measure((one) => one.happened(happening, before, model, at));
     if (close) this.#close();
@@ -173,13 +180,6 @@ export class Live {
       this.#noteError("stream", error);
       this.#ended(streamEnded(error));
     }
-  }
-
-  /** The flag is off: of the stream nothing is kept. The place in the log is the page's own, and polls go on from it. */
-  #forget() {
-    this.#tokens.drop();
-    this.#retryMs = null;
-    this.#notBefore = 0;
   }
 
   /** @param {Happening} happening */

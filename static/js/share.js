@@ -205,7 +205,10 @@ export class Share {
   /** @param {{ status: import("./live.js").Told & { since: number }, cursor: number, heardAt: number | null }} message */
   #mirror({ status, cursor, heardAt }) {
     if (isOver(connectionStatus.value.reason)) return;
-    if (status.reason === "flag-off") this.#settings.streamOn = false;
+    if (status.reason === "flag-off") {
+      this.#settings.streamOn = false;
+      this.#live.forget(); // of a time when this tab owned the wire
+    }
     if (status.state === "connected") this.#settings.streamOn = true;
     connectionStatus.lastEventAt = heardAt ?? connectionStatus.lastEventAt;
     connectionStatus.set(status);

@@ -29,7 +29,8 @@ NOTE_STATES = """() => {
   const root = document.documentElement;
   window.states = [];
   const note = () => {
-    if (window.states.at(-1) !== root.dataset.connection) window.states.push(root.dataset.connection);
+    const state = root.dataset.connection;
+    if (window.states.at(-1)?.state !== state) window.states.push({ state, at: Date.now() / 1_000 });
   };
   new MutationObserver(note).observe(root, { attributeFilter: ["data-connection"] });
 }"""
@@ -175,7 +176,12 @@ class Tab:
         self.page.evaluate(NOTE_STATES)
 
     def states(self) -> list[str]:
-        found: list[str] = self.page.evaluate("window.states")
+        found: list[str] = self.page.evaluate("window.states.map(({ state }) => state)")
+        return found
+
+    def reached_at(self, state: str) -> float:
+        """When it came to this state last, in seconds since 1970: the driver may look at many pages, one by one."""
+        found: float = self.page.evaluate("(state) => window.states.findLast((one) => one.state === state).at", state)
         return found
 
     def heard(self) -> str:

@@ -13,7 +13,7 @@ from tests.browser.conftest import FALLBACK_POLL_S, MakeBeacon, Visit
 from tests.browser.fault_proxy import FaultProxy
 from tests.browser.tab import Tab
 
-STREAM = "/api/stream/events"
+STREAM, POLL = "/api/stream/events", "/api/events/frames"
 PROXIED = r"request to http://127\.0\.0\.1"
 PERCENTAGES = (10, 100)
 # Pages of one login report so far apart.
@@ -24,11 +24,11 @@ MEASURES = "() => performance.getEntriesByType('resource').some(({ name }) => na
 def totals(beacon: Beacon, cohort: str) -> dict[str, Any]:
     """What was reported of a cohort, over all minutes."""
     names = ("reports", "attempts", "failures", "fallbacks", "reconnects")
-    sums = ", ".join(f"COALESCE(SUM({name}), 0)" for name in names)
-    [row] = beacon.sql(f"SELECT {sums} FROM client_report WHERE cohort = ?", cohort)
-    samples = beacon.sql("SELECT hello_json, lag_json FROM client_report WHERE cohort = ?", cohort)
-    hellos, lags = (sum(sum(json.loads(one[at]).values()) for one in samples) for at in (0, 1))
-    return {**dict(zip(names, row, strict=True)), "hellos": hellos, "lags": lags}
+    columns = ", ".join((*names, "hello_json", "lag_json"))
+    minutes = beacon.sql(f"SELECT {columns} FROM client_report WHERE cohort = ?", cohort)
+    sums = {name: sum(row[at] for row in minutes) for at, name in enumerate(names)}
+    hellos, lags = (sum(sum(json.loads(row[at]).values()) for row in minutes) for at in (-2, -1))
+    return {**sums, "hellos": hellos, "lags": lags}
 
 
 def said_of(beacon: Beacon, cohort: str, **least: int) -> dict[str, Any] | None:
@@ -80,7 +80,7 @@ def test_pages_report_what_they_met_and_a_fault_that_breaks_their_streams_is_tak
         leave(well)
         proxy.mode = "cut-after-hello"
         broken = opened(visit, beacon, "bob", proxy.url)
-        wait_for(lambda: _turns(broken) >= 4, "the fourth attempt", within_s=20, every_s=0.1)
+        wait_for(lambda: _asked(broken, STREAM) >= 4, "the fourth attempt", within_s=20, every_s=0.1)
         leave(broken)
         took_s = time.monotonic() - began
         told = wait_for(lambda: said_of(beacon, "streaming", failures=3), "the failures to be told")
@@ -94,14 +94,17 @@ def test_pages_report_what_they_met_and_a_fault_that_breaks_their_streams_is_tak
     out = next(name for name in PEOPLE if not in_at(10, name) and name not in ("alice", "bob"))
     polling = opened(visit, beacon, out, beacon.url)
     polling.wait_state("polling")
-    polling.wait_change(beacon.publish([{"type": "by.a.poll", "data": {}}])[0])
+    wait_for(lambda: _asked(polling, POLL) >= 2, "a poll to be answered, so that another one goes out")
+    for n in range(3):  # one that a late poll brings says nothing of delivery
+        polling.wait_change(beacon.publish([{"type": "by.a.poll", "data": {"n": n}}])[0])
     leave(polling)
     told = wait_for(lambda: said_of(beacon, "polling", lags=1), "a report of polls")
     assert told["attempts"] >= 2
-    assert (told["failures"], told["hellos"], told["lags"]) == (0, 0, 1)
+    assert (told["failures"], told["hellos"]) == (0, 0)
+    assert told["lags"] <= 3
 
 
-def _turns(tab: Tab) -> int:
-    """How many streams it has asked for; the driver hears of requests only while it is called."""
+def _asked(tab: Tab, path: str) -> int:
+    """The driver hears of requests only while it is called."""
     tab.page.evaluate("0")
-    return tab.asked_for(STREAM)
+    return tab.asked_for(path)

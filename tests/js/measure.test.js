@@ -27,7 +27,9 @@ const EPOCH = Date.parse("2026-11-21T12:00:00.000Z");
 class Page {
   measure = new Measure(() => 0.5);
   model = initialModel();
-  at = 0;
+  at = 0.25;
+  /** By how much the page thinks that the server's clock is behind. */
+  skew = 0;
 
   constructor(streamOn = true) {
     this.meets({ kind: "start", streamOn, online: true, pollMs: 5_000 });
@@ -57,15 +59,25 @@ class Page {
   }
 
   /** @param {string} event @param {string} data @param {number | null} [id] */
-  hears(event, data, id = null, lagMs = 0) {
+  hears(event, data, id = null) {
     const frame = { event, data, id: id === null ? null : String(id), retry: null };
-    this.measure.heard(frame, EPOCH + lagMs, this.at);
+    this.measure.heard(frame, EPOCH + this.at - this.skew, this.at);
     return this;
+  }
+
+  /** The server's time so many milliseconds ago. @param {number} lagMs */
+  ago(lagMs) {
+    return new Date(EPOCH + Math.floor(this.at) - lagMs).toISOString();
   }
 
   /** @param {number} id @param {number} lagMs */
   event(id, lagMs) {
-    return this.hears("", `<tr data-id="${id}"> <td class="at"><time datetime="2026-11-21T12:00:00.000Z">12</time></td>`, id, lagMs);
+    return this.hears("", `<tr data-id="${id}"> <td class="at"><time datetime="${this.ago(lagMs)}">12</time></td>`, id);
+  }
+
+  /** @param {number} head @param {number} [lateMs] */
+  beats(head, lateMs = 0) {
+    return this.hears("heartbeat", JSON.stringify({ head, timestamp: this.ago(lateMs) }));
   }
 
   /** @returns {Partial<Report>}  what is not zero or empty */
@@ -132,15 +144,24 @@ test("a tab that lets go of a stream and takes it up again has not reconnected",
 });
 
 test("lag is that of events written while the stream was open, never of what was missed before", () => {
-  const page = new Page().greeted(100).event(99, 3_600_000).event(100, 3_600_000).event(101, 42.4).event(102, -5);
+  const page = new Page().greeted(100).event(99, 3_600_000).event(100, 3_600_000).event(101, 42).event(102, -5);
   assert.deepEqual(page.told().lagMs, [42, 0]);
   page.hears("signal", "{}", 103).hears("", "<p>no time</p>", 104);
   assert.equal(page.told().lagMs, undefined);
 });
 
+test("a page that was loaded slowly has the server's clock from the heartbeat that came least late", () => {
+  const page = new Page();
+  page.skew = 1_500;
+  page.greeted(100).event(101, 2_600);
+  assert.deepEqual(page.told().lagMs, [1_100], "nothing better is known before the first heartbeat");
+  page.event(102, 2_600).beats(102, 900).beats(102, 10).beats(102, 400).event(103, 30);
+  assert.deepEqual(page.told().lagMs, [2_590, 20]);
+});
+
 test("what waited for a computer that slept is not measured until a heartbeat says where the log is", () => {
   const page = new Page().greeted(100).meets({ kind: "woke" }).event(101, 3_600_000);
-  page.hears("heartbeat", JSON.stringify({ head: 110 })).event(110, 3_600_000).event(111, 7);
+  page.beats(110).event(110, 3_600_000).event(111, 7);
   assert.deepEqual(page.told().lagMs, [7]);
 });
 

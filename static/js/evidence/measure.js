@@ -20,6 +20,8 @@
 export const MAX_SAMPLES = 100;
 /** The time of a change stands in its row, and everything that people wrote comes behind it or is escaped. */
 const OWN_TIME = /<td class="at"><time datetime="([^"]+)"/;
+/** Of so many heartbeats the least delayed one says what the server's clock is; older ones know of no step of it. */
+const CLOCKS = 20;
 /** Whoever polls later than that slept or lost the network: what came meanwhile says nothing of delivery. */
 const LATE_POLLS = 2;
 
@@ -28,6 +30,10 @@ export class Measure {
   #now = none("streaming");
   #random;
   #lags = 0;
+  /** @type {number | undefined} */
+  #pageClock; // the server's, less that of this page, as the page was told when it was loaded
+  /** @type {number[]} */
+  #clocks = [];
   /** @type {{ at: number, greeted: boolean, proved: boolean } | null} */
   #attempt = null;
   /** Only an event after this one was written while the page listened. */
@@ -65,18 +71,21 @@ export class Measure {
   }
 
   /**
-   * Every frame of the stream or of a poll.
+   * Every frame of the stream or of a poll. A lag is known when it is told: a page that was loaded slowly has too late a
+   * clock until the first heartbeat.
    * @param {import("../sse.js").Frame} frame
-   * @param {number} serverNow  milliseconds since 1970 by the server's clock
+   * @param {number} serverNow  milliseconds since 1970 by the server's clock, as the page knows it
    * @param {number} at
    */
   heard(frame, serverNow, at) {
+    this.#pageClock ??= serverNow - at;
+    if (frame.event === "heartbeat") this.#clocks = [Date.parse(JSON.parse(frame.data).timestamp) - at, ...this.#clocks].slice(0, CLOCKS);
     if (frame.event === "hello" || (frame.event === "heartbeat" && this.#listensAfter === Infinity)) {
       this.#listensAfter = JSON.parse(frame.data).head;
     }
     if (frame.event !== "" || !this.#isListening(frame, at)) return;
-    const lag = serverNow - Date.parse(OWN_TIME.exec(frame.data)?.[1] ?? "");
-    if (Number.isFinite(lag)) this.#sample(Math.max(0, Math.round(lag)));
+    const since = at - Date.parse(OWN_TIME.exec(frame.data)?.[1] ?? "");
+    if (Number.isFinite(since)) this.#sample(since);
   }
 
   /** Another tab owns the wire, or nobody looks. */
@@ -89,7 +98,9 @@ export class Measure {
   take() {
     const { attempts, failures, fallbacks, reconnects, helloMs, lagMs, cohort } = this.#now;
     if (!this.#reachable || attempts + failures + fallbacks + reconnects + helloMs.length + lagMs.length === 0) return null;
-    const taken = this.#now;
+    // No word of the server comes before it was said: the largest difference is the nearest.
+    const clock = Math.max(this.#pageClock ?? 0, ...this.#clocks);
+    const taken = { ...this.#now, lagMs: lagMs.map((since) => Math.max(0, Math.round(since + clock))) };
     this.#begin(cohort);
     return taken;
   }
@@ -167,12 +178,12 @@ export class Measure {
 
   /**
    * Each of them all has the same chance to be among those that are told.
-   * @param {number} lag
+   * @param {number} since  from an event's own time to its arrival, each by its own clock
    */
-  #sample(lag) {
+  #sample(since) {
     this.#lags += 1;
     const place = this.#lags <= MAX_SAMPLES ? this.#lags - 1 : Math.floor(this.#random() * this.#lags);
-    if (place < MAX_SAMPLES) this.#now.lagMs[place] = lag;
+    if (place < MAX_SAMPLES) this.#now.lagMs[place] = since;
   }
 }
 
