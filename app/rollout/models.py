@@ -6,7 +6,11 @@ from app.db import Base
 
 
 class FlagRow(Base):
-    """Where a flag stands and who put it there. In the Unleash mode: as it was last seen there."""
+    """Where a flag stands and who put it there. In the Unleash mode: as it was last seen there.
+
+    `level_since` is when it last let more or fewer people in, by the database's clock (seconds since 1970), 0 where
+    nobody knows.
+    """
 
     __tablename__ = "flag"
 
@@ -16,6 +20,7 @@ class FlagRow(Base):
     actor: Mapped[str]
     reason: Mapped[str]
     changed_at: Mapped[str]
+    level_since: Mapped[float] = mapped_column(default=0.0)
 
 
 class KeptRow(Base):

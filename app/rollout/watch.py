@@ -17,7 +17,6 @@ from flask import Flask
 from sqlalchemy.orm import Session
 
 from app.audit.models import AuditRow
-from app.clock import parse_utc
 from app.config import Settings
 from app.db import read, write
 from app.rollout import guardrail, plan, planning, reports, store
@@ -111,7 +110,7 @@ class Watch:
         nominal = seen.view.nominal
         if nominal.percentage is None or not nominal.enabled:
             return Verdict("go")  # nobody is in, or nobody can say how many
-        window = reports.window(session, seen.now, self._settings.guardrail_window_s, _changed(seen.view))
+        window = reports.window(session, seen.now, self._settings.guardrail_window_s, seen.view.level_since)
         return guardrail.judge(self._limits, window, nominal.percentage, seen.before)
 
     def _hold(self, seen: Seen, verdict: Verdict) -> None:
@@ -250,7 +249,3 @@ def _before(session: Session, flag: Flag) -> Sequence[int]:
     )
     rows = session.scalars(query.order_by(AuditRow.seq.desc()).limit(CHANGES)).all()
     return [int(json.loads(row)["percentage"]) for row in reversed(rows) if row]
-
-
-def _changed(view: View) -> float:
-    return 0.0 if view.changed_at is None else parse_utc(view.changed_at).timestamp()

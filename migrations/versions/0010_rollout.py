@@ -21,6 +21,7 @@ TABLES = (
 
 
 def upgrade() -> None:
+    op.add_column("flag", sa.Column("level_since", sa.Float, nullable=False, server_default="0"))
     _flags()
     op.create_table(
         "polling_presence",
@@ -71,6 +72,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     for table in TABLES:
         op.drop_table(table)
+    op.drop_column("flag", "level_since")
 
 
 def _flags() -> None:

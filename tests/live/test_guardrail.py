@@ -4,13 +4,12 @@ import json
 import re
 import signal
 import time
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import requests
 
-from app.clock import parse_utc, utc_text
+from app.clock import parse_utc
 from tests.beacon_process import PEOPLE, Beacon, wait_for
 from tests.demo_process import DemoService, start_demo
 from tests.live.conftest import MakeBeacon
@@ -78,7 +77,7 @@ def test_a_fault_steps_back_by_itself_and_neither_a_tiny_sample_nor_a_slow_upstr
         beacon.watch("mail", upstream.url)
         beacon.set_rollout(100)
         # What is reported in the minute of a change says nothing of it yet: it was made three minutes ago.
-        beacon.sql("UPDATE flag SET changed_at = ?", utc_text(datetime.now(UTC) - timedelta(minutes=3)))
+        beacon.sql("UPDATE flag SET level_since = level_since - 180")
 
         send(beacon, "alice", attempts=2, failures=2, fallbacks=1)
         wait_two_looks(beacon)

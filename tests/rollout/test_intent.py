@@ -26,3 +26,4 @@ def test_it_has_the_time_at_which_it_was_made(cast: Flask, settings: Settings) -
     assert (found.nominal.percentage, found.actor) == (10, "guardrail")
     assert found.changed_at is not None
     assert abs(parse_utc(found.changed_at).timestamp() - now) < 60
+    assert abs(found.level_since - now) < 60

@@ -15,8 +15,8 @@ from app.errors import Problem
 from app.eventlog import read as log
 from app.notifications.models import Notification
 from app.rollout import reports, steering, store
-from app.rollout.configuration import Flag
-from app.rollout.models import GuardRow, PlanRow, ReportRow
+from app.rollout.configuration import Flag, Rollout
+from app.rollout.models import FlagRow, GuardRow, PlanRow, ReportRow
 from app.rollout.provider import Embedded, Refused, View
 from app.rollout.reports import Sum
 from app.rollout.watch import Watch
@@ -60,6 +60,11 @@ class Scene:
         with self.app.app_context(), write() as session:
             now = session.scalar(db.select(now_epoch())) or 0.0
             reports.add(session, "streaming", Sum(reports=3, **figures), now + 60 * minute)
+
+    def stands_for(self, minutes: float) -> None:
+        """The flag lets in as many as it does since so long."""
+        with self.app.app_context(), write() as session:
+            session.execute(db.update(FlagRow).values(level_since=now_epoch() - 60 * minutes))
 
     def held_for(self, minutes: float) -> None:
         with self.app.app_context(), write() as session:
@@ -162,6 +167,37 @@ def test_the_guardrail_steps_back_to_the_percentage_before(cast: Flask, settings
     scene.watch.look()
     now = scene.desk.get()
     assert (now["percentage"], now["actor"]) == (10, "guardrail")
+
+
+class TestWindow:
+    """It begins at the last change of who is in, by the clock that dates what is reported."""
+
+    def test_setting_what_is_set_does_not_begin_it_anew(self, scene: Scene) -> None:
+        scene.desk.put(percentage=50)
+        scene.stands_for(3)
+        scene.reported(0, **BAD)
+        scene.desk.put(percentage=50)
+        scene.watch.look()
+        assert scene.plan("GET").get_json()["blocked"] is not None
+
+    def test_other_people_begin_it_anew(self, scene: Scene) -> None:
+        scene.desk.put(percentage=50)
+        scene.stands_for(3)
+        scene.reported(0, **BAD)
+        scene.desk.put(percentage=60)
+        scene.watch.look()
+        assert scene.plan("GET").get_json()["blocked"] is None
+
+    @pytest.mark.parametrize("said", ["2000-01-01T00:00:00.000Z", "2999-01-01T00:00:00.000Z"])
+    def test_another_clock_neither_blinds_it_nor_lets_it_see_what_was_before(self, scene: Scene, said: str) -> None:
+        scene.reported(0, **BAD)
+        with scene.app.app_context(), write() as session:
+            store.move(session, Flag.SSE_STREAMING, Rollout(True, 50), "eve (Unleash)", "changed in Unleash", said)
+        scene.watch.look()
+        assert scene.plan("GET").get_json()["blocked"] is None
+        scene.reported(2, **BAD)
+        scene.watch.look()
+        assert scene.plan("GET").get_json()["blocked"] is not None
 
 
 def test_a_held_plan_waits(scene: Scene) -> None:
