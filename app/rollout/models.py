@@ -99,11 +99,14 @@ class GuardRow(Base):
 
 
 class BaselineRow(Base):
-    """Attempts to connect, and those that failed, in the hour before the rollout that stands began."""
+    """Attempts to connect, and those that failed, before the rollout that stands began: in the minutes from
+    `from_minute` on, and before `until_minute`, in which nobody was in."""
 
     __tablename__ = "rollout_baseline"
 
     flag: Mapped[str] = mapped_column(primary_key=True)
+    from_minute: Mapped[int]
+    until_minute: Mapped[int]
     attempts: Mapped[int]
     failures: Mapped[int]
 

@@ -124,14 +124,12 @@ def move(session: Session, flag: Flag, after: Rollout, actor: str, reason: str, 
     `at` is the word of whoever changed it. Evidence is dated by the database's clock, so `level_since` is too; and
     setting what is set already starts no window anew, however often a program does it.
     """
-    before, at = standing(session, flag), at or utc_text()
-    since = before.level_since
-    if level(before.rollout) != level(after):
-        since = session.scalar(sa.select(now_epoch())) or 0.0
+    before, now = standing(session, flag), session.scalar(sa.select(now_epoch())) or 0.0
     if level(before.rollout) == 0 < level(after):
-        baseline.keep(session, flag, at)
-    row = FlagRow(name=flag, **_figures(after), actor=actor, reason=reason, changed_at=at, level_since=since)
-    session.merge(row)
+        baseline.keep(session, flag, now, before.level_since)
+    since = before.level_since if level(before.rollout) == level(after) else now
+    changed = {"actor": actor, "reason": reason, "changed_at": at or utc_text(), "level_since": since}
+    session.merge(FlagRow(name=flag, **_figures(after), **changed))
 
 
 def audited(

@@ -19,6 +19,8 @@ TABLES = (
     "flag_configuration",
 )
 
+BASELINE = ("from_minute", "until_minute", "attempts", "failures")
+
 
 def upgrade() -> None:
     op.add_column("flag", sa.Column("level_since", sa.Float, nullable=False, server_default="0"))
@@ -53,8 +55,7 @@ def upgrade() -> None:
     op.create_table(
         "rollout_baseline",
         sa.Column("flag", sa.Text, nullable=False),
-        sa.Column("attempts", sa.Integer, nullable=False),
-        sa.Column("failures", sa.Integer, nullable=False),
+        *(sa.Column(name, sa.Integer, nullable=False) for name in BASELINE),
         sa.PrimaryKeyConstraint("flag", name="pk_rollout_baseline"),
     )
     numbers = ("reports", "attempts", "failures", "fallbacks", "reconnects")
