@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 from sqlalchemy.orm import Session
 
-from app.rollout.guardrail import Window, bucket, quantile_s
+from app.rollout.guardrail import BOUNDS_MS, Window, bucket, quantile_s, shown_s
 from app.rollout.models import ReportRow
 
 COHORTS = ("streaming", "polling")
@@ -86,7 +86,7 @@ class Turnstile:
 
 @dataclass(slots=True)
 class Sum:
-    """Reports of one cohort, added up. Histograms count by `guardrail.bucket`."""
+    """Reports of one cohort, added up. Histograms count by `guardrail.bucket`; that of lags has bounds of its own."""
 
     reports: int = 0
     attempts: int = 0
@@ -97,10 +97,10 @@ class Sum:
     lag: Counter[str] = field(default_factory=Counter)
 
     @classmethod
-    def of(cls, report: Report) -> Self:
+    def of(cls, report: Report, lag_bounds: Sequence[float] = BOUNDS_MS) -> Self:
         counted = report.bounded()
         numbers = (counted.attempts, counted.failures, counted.fallbacks, counted.reconnects)
-        return cls(1, *numbers, _buckets(counted.hello_ms), _buckets(counted.lag_ms))
+        return cls(1, *numbers, _buckets(counted.hello_ms, BOUNDS_MS), _buckets(counted.lag_ms, lag_bounds))
 
     def __iadd__(self, other: Self) -> Self:
         for name in NUMBERS:
@@ -160,15 +160,15 @@ def evidence(session: Session, minutes: int) -> list[Mapping[str, object]]:
             "failures": row.failures,
             "fallbacks": row.fallbacks,
             "reconnects": row.reconnects,
-            "helloP95S": quantile_s(json.loads(row.hello_json), 0.95),
-            "lagP95S": quantile_s(json.loads(row.lag_json), 0.95),
+            "helloP95S": shown_s(json.loads(row.hello_json), 0.95),
+            "lagP95S": shown_s(json.loads(row.lag_json), 0.95),
         }
         for row in rows
     ]
 
 
-def _buckets(milliseconds: Sequence[float]) -> Counter[str]:
-    return Counter(bucket(max(0.0, one)) for one in milliseconds)
+def _buckets(milliseconds: Sequence[float], bounds: Sequence[float]) -> Counter[str]:
+    return Counter(bucket(max(0.0, one), bounds) for one in milliseconds)
 
 
 def _some(values: list[float], most: int) -> list[float]:

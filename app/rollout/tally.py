@@ -5,8 +5,9 @@ from collections import defaultdict
 
 from flask import Flask, current_app
 
+from app.config import Settings
 from app.db import write
-from app.rollout import reports
+from app.rollout import guardrail, reports
 from app.rollout.planning import epoch
 from app.rollout.reports import Report, Sum
 
@@ -17,13 +18,13 @@ class Tally:
     A worker that dies takes the last few seconds of evidence with it.
     """
 
-    def __init__(self, app: Flask) -> None:
-        self._app = app
+    def __init__(self, app: Flask, settings: Settings) -> None:
+        self._app, self._lag_bounds = app, guardrail.bounds(settings.guardrail_max_lag_s)
         self._sums: defaultdict[str, Sum] = defaultdict(Sum)
         self._lock = threading.Lock()
 
     def note(self, cohort: str, report: Report) -> None:
-        found = Sum.of(report)
+        found = Sum.of(report, self._lag_bounds)
         with self._lock:
             self._sums[cohort] += found
 

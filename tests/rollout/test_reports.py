@@ -7,11 +7,13 @@ import pytest
 from flask import Flask
 from sqlalchemy.exc import OperationalError
 
+from app.config import Settings
 from app.db import db, read, write
 from app.rollout import reports, store
 from app.rollout.configuration import Flag, Rollout
 from app.rollout.models import ReportRow
 from app.rollout.reports import Report, Sum
+from app.rollout.tally import Tally
 from tests.cast import ALICE, csrf_token, logged_in
 
 URL = "/api/client-reports"
@@ -98,6 +100,14 @@ def test_reports_are_written_together_and_kept_while_the_database_is_away(cast: 
         ("polling", 1, 1, 0),
         ("streaming", 3, 6, 3),
     ]
+
+
+def test_lags_are_counted_by_the_limit_of_the_settings_too(cast: Flask, settings: Settings) -> None:
+    tally = Tally(cast, settings.model_copy(update={"guardrail_max_lag_s": 4.0}))
+    tally.note("streaming", Report.model_validate({"lagMs": [3_200.0]}))
+    tally.flush()
+    [row] = rows(cast)
+    assert json.loads(row.lag_json) == {"4000": 1}
 
 
 def test_what_was_reported_soon_after_a_change_says_nothing_of_it(cast: Flask) -> None:
