@@ -54,16 +54,16 @@ class Report(BaseModel):
     hello_ms: _Times = []
     lag_ms: _Times = []
 
-    def bounded(self) -> Self:
+    def bounded(self, most_attempts: int = MOST_ATTEMPTS, most_lags: int = MOST_LAGS) -> Self:
         """As much of it as counts, in the same proportions."""
-        share = min(1.0, MOST_ATTEMPTS / max(1, self.attempts))
+        share = min(1.0, most_attempts / max(1, self.attempts))
         figures = {
             "attempts": round(self.attempts * share),
             "failures": round(min(self.failures, self.attempts) * share),
-            "fallbacks": min(round(self.fallbacks * share), MOST_ATTEMPTS),
-            "reconnects": min(round(self.reconnects * share), MOST_ATTEMPTS),
-            "hello_ms": _some(self.hello_ms, MOST_ATTEMPTS),
-            "lag_ms": _some(self.lag_ms, MOST_LAGS),
+            "fallbacks": min(round(self.fallbacks * share), most_attempts),
+            "reconnects": min(round(self.reconnects * share), most_attempts),
+            "hello_ms": _some(self.hello_ms, most_attempts),
+            "lag_ms": _some(self.lag_ms, most_lags),
         }
         return self.model_copy(update=figures)
 
