@@ -330,6 +330,21 @@ class TestRefused:
         scene.watch.look()
         assert scene.desk.get()["percentage"] == 10
 
+    def test_what_it_says_afterwards_is_where_the_flag_stands_by_then(self, cast: Flask, settings: Settings) -> None:
+        """A refusal may take seconds: whoever switched it off meanwhile must not read that it is on."""
+        scene = Scene(cast, settings, "step-back")
+        for percentage in (10, 50):
+            scene.desk.put(percentage=percentage)
+        scene.reported(2, **BAD)
+        scene.provider.refuses = "needs an approval"
+        scene.provider.meanwhile = lambda: scene.desk.put(enabled=False)
+        scene.watch.look()
+        with scene.app.app_context(), read() as session:
+            told = [event.data for event in log.after(session, 0).events if event.type == "flag.changed"][-1]
+            held = session.scalars(db.select(AuditRow).where(AuditRow.action_type == "rollout-hold")).one()
+        assert (told["actor"], told["enabled"], told["percentage"]) == ("guardrail", False, 50)
+        assert json.loads(held.after_state_json or "") == {"enabled": False, "percentage": 50}
+
     def test_a_step_of_a_plan_pauses_it_and_says_so(self, scene: Scene) -> None:
         scene.plan("PUT", STEPS)
         scene.provider.refuses = "needs an approval"
@@ -377,6 +392,31 @@ def test_a_tiny_sample_holds_nothing(scene: Scene) -> None:
     scene.reported(2, attempts=29, failures=29)
     scene.watch.look()
     assert scene.plan("GET").get_json()["blocked"] is None
+
+
+@pytest.mark.parametrize("mode", ["hold", "step-back"])
+@pytest.mark.parametrize("decides", [True, False])
+def test_a_flag_that_a_setting_decides_is_neither_held_nor_stepped_back(
+    cast: Flask, settings: Settings, mode: str, decides: bool
+) -> None:
+    scene = Scene(cast, settings.model_copy(update={"flag_overrides": {Flag.SSE_STREAMING: decides}}), mode)
+    for percentage in (10, 50):
+        scene.desk.put(percentage=percentage)
+    scene.reported(2, **BAD)
+    scene.watch.look()
+    assert scene.desk.get()["percentage"] == 50
+    assert scene.plan("GET").get_json()["blocked"] is None
+
+
+def test_what_is_reported_of_streams_judges_no_other_flag(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene.desk.put(percentage=50)
+    scene.reported(2, **BAD)
+    monkeypatch.setattr("app.rollout.watch.JUDGED", frozenset())
+    scene.watch.look()
+    assert scene.plan("GET").get_json()["blocked"] is None
+    monkeypatch.undo()
+    scene.watch.look()
+    assert scene.plan("GET").get_json()["blocked"] is not None
 
 
 def test_only_one_worker_acts(scene: Scene, settings: Settings) -> None:
