@@ -153,7 +153,7 @@ def _live(app: Flask, settings: Settings) -> None:
     app.extensions["beacon_actual"] = beside = actual.Watcher(app, asked, online)
     live.add(Every(actual.LOOK_EVERY_S, beside.follow))
     app.extensions["beacon_report_turnstile"] = Turnstile()
-    app.extensions["beacon_tally"] = reported = Tally(app)
+    app.extensions["beacon_tally"] = reported = Tally(app, settings)
     live.add(Every(FLUSH_EVERY_S, reported.flush))
     watching = Watch(app, settings, app.extensions["beacon_rollout"], Lease("rollout"))
     live.add(Every(LOOK_EVERY_S, watching.look))

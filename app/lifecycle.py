@@ -16,6 +16,7 @@ from app.eventlog import prune, wake
 from app.eventlog import read as log_read
 from app.eventlog.read import Page
 from app.eventlog.tail import Tail
+from app.logs import Lasting
 from app.stream.admission import Admission
 from app.stream.engine import Engine
 from app.stream.hub import Hub
@@ -184,10 +185,11 @@ class Live:
 
 
 class Every:
-    """Runs something again and again; a failure is logged and the next turn comes."""
+    """Runs something again and again; of a failure the log hears, rarely where it lasts, and the next turn comes."""
 
     def __init__(self, interval_s: float, call: Callable[[], None]) -> None:
         self._interval_s, self._call = interval_s, call
+        self._lasting = Lasting(log, getattr(call, "__qualname__", "a periodic task"))
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -204,8 +206,10 @@ class Every:
         while not self._stopping.wait(self._interval_s):
             try:
                 self._call()
-            except Exception:
-                log.exception("a periodic task failed; it runs again in %s s", self._interval_s)
+            except Exception as error:  # noqa: BLE001 -- whatever it is, it is told and the next turn comes
+                self._lasting.failed(error)
+            else:
+                self._lasting.worked()
 
 
 def live() -> Live:

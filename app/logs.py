@@ -1,12 +1,18 @@
-"""Logs: one line an event, `time level logger message key=value`; the `[SSE]` lines of streams."""
+"""Logs: one line an event, `time level logger message key=value`; the `[SSE]` lines of streams; failures that last."""
 
 import logging
 import os
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 log = logging.getLogger("beacon.stream")
+
+# What is new is told at once, but never more often than this: something may come and go every second.
+BETWEEN_S = 30.0
+# What lasts is told again so often.
+REPEAT_S = 600.0
 
 
 class _Line(logging.Formatter):
@@ -34,3 +40,36 @@ def sse_line(what: str, **facts: Any) -> None:
         if value is not None
     )
     log.info("[SSE] %s pid=%s %s", what, os.getpid(), shown)
+
+
+class Lasting:
+    """Tells of something that is tried again and again: a failure at once with its traceback, while it lasts a line
+    every ten minutes, and when it is over. Two a minute at most, as when a dozen of them wait for one database."""
+
+    def __init__(self, logger: logging.Logger, what: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._log, self._what, self._clock = logger, what, clock
+        # The kind of failure that was told last; "" is that all is well, as it is taken to be at the start.
+        self._told = ""
+        self._at = float("-inf")
+
+    def failed(self, error: Exception) -> None:
+        kind = type(error).__name__
+        is_new = kind != self._told
+        if not self._may_tell(BETWEEN_S if is_new else REPEAT_S):
+            return
+        if is_new:
+            self._log.error("%s failed and is tried again", self._what, exc_info=error)
+        else:
+            self._log.error("%s still fails: %s", self._what, kind)
+        self._tells(kind)
+
+    def worked(self) -> None:
+        if self._told and self._may_tell(BETWEEN_S):
+            self._log.warning("%s works again", self._what)
+            self._tells("")
+
+    def _may_tell(self, after_s: float) -> bool:
+        return self._clock() - self._at >= after_s
+
+    def _tells(self, kind: str) -> None:
+        self._told, self._at = kind, self._clock()

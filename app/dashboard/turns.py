@@ -3,7 +3,7 @@
 Only what everyone may see: a graph knows no viewer."""
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -47,19 +47,36 @@ class Turns:
     def __init__(self) -> None:
         self._cursor = 0
         self._turns: tuple[Turn, ...] = ()
+        # What the log said last of each flag.
+        self._stood: Mapping[str, str] = {}
         self._lock = threading.Lock()
 
     def of(self, session: Session, now: datetime) -> tuple[Turn, ...]:
         with self._lock:
-            cursor, known = self._cursor, self._turns
+            cursor, known, stood = self._cursor, self._turns, self._stood
         rows = log.fetch(session, max(cursor, log.head(session) - LOOKED_AT), {EVERYONE}, LOOKED_AT)
         oldest = utc_text(now - KEPT)
-        turns = tuple(turn for turn in (*known, *map(Turn.of, _told(rows))) if turn.at > oldest)
+        moved, stands = _moved(_told(rows), stood)
+        turns = tuple(turn for turn in (*known, *map(Turn.of, moved)) if turn.at > oldest)
         with self._lock:
             if self._cursor == cursor:  # otherwise another request was faster, and has kept the same
-                self._cursor, self._turns = rows.cursor, turns
+                self._cursor, self._turns, self._stood = rows.cursor, turns, stands
         return turns
 
 
 def _told(rows: log.Rows) -> Iterable[Event]:
     return log.readable(row for row in rows.rows if row.type == "flag.changed" or row.type.startswith(DEPLOY))
+
+
+def _moved(events: Iterable[Event], stood: Mapping[str, str]) -> tuple[list[Event], Mapping[str, str]]:
+    """Without those that say where a flag stands anyway, as when the guardrail holds it or a plan is paused; and where
+    each stands after them. The first that is heard of a flag counts."""
+    found, stands = [], dict(stood)
+    for event in events:
+        if event.type == "flag.changed":
+            flag, word = str(event.data["flag"]), _word(event)
+            if stands.get(flag) == word:
+                continue
+            stands[flag] = word
+        found.append(event)
+    return found, stands

@@ -12,6 +12,7 @@ from typing import Any, Literal, Self
 from sqlalchemy.orm import Session
 
 from app.clock import parse_utc, utc_text
+from app.config import current_settings
 from app.rollout import baseline, history, reports
 from app.rollout.configuration import Flag
 from app.rollout.models import ReportRow
@@ -117,10 +118,13 @@ class ErrorRate:
 
 
 def error_rate(session: Session, flag: Flag, began: str | None, lowered: str) -> ErrorRate:
-    """`began` is when the rollout's first increase was made, `lowered` when it was taken back."""
+    """`began` is when the rollout's first increase was made, `lowered` when it was taken back. A share of fewer
+    attempts than the guardrail asks for is not known: one poll that succeeds is no recovery."""
+    enough = current_settings().guardrail_min_attempts
     after = max(_minute(lowered), int(time.time() // 60) - NOW_MINUTES)
     attempts, failures = baseline.counted(session, ReportRow.minute > after)
-    return ErrorRate(failures / attempts if attempts else None, baseline.share(session, flag, began))
+    now = failures / attempts if attempts >= max(1, enough) else None
+    return ErrorRate(now, baseline.share(session, flag, began, enough))
 
 
 def _minute(at: str) -> int:

@@ -3,16 +3,19 @@
 It takes back and blocks; nothing here can raise a percentage.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 Mode = Literal["hold", "step-back", "off"]
 # Upper bounds of the histograms, in milliseconds; what is longer counts above the last.
-BOUNDS_MS = (50, 100, 250, 500, 1_000, 1_500, 2_000, 3_000, 5_000, 10_000, 30_000)
+BOUNDS_MS: tuple[float, ...] = (50, 100, 250, 500, 1_000, 1_500, 2_000, 3_000, 5_000, 10_000, 30_000)
 
 # However few attempts the settings ask for: one report is one page's word.
 MIN_REPORTS = 2
+# The limit is a bound in milliseconds, and is not beyond itself when it comes back as seconds.
+ROUNDED = 1 + 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +29,7 @@ class Limits:
 @dataclass(frozen=True, slots=True)
 class Window:
     """What the streaming cohort reported. `lag_s` is the p95 of delivery over `lags` measurements, None where nothing
-    was delivered."""
+    was delivered, infinite where it is beyond all bounds."""
 
     reports: int
     attempts: int
@@ -67,24 +70,36 @@ def _trouble(limits: Limits, window: Window) -> str | None:
     for number, what in ((window.failures, "attempts to connect failed"), (window.fallbacks, "fell back to polling")):
         if number > allowed:
             return f"{number} of {window.attempts} {what}; at most {limits.max_failures:.0%} may"
-    if window.lag_s is not None and window.lags >= limits.min_attempts and window.lag_s > limits.max_lag_s:
-        return f"p95 of the delivery lag is {window.lag_s:g} s; at most {limits.max_lag_s:g} s may be"
+    if window.lag_s is not None and window.lags >= limits.min_attempts and window.lag_s > limits.max_lag_s * ROUNDED:
+        beyond = max(BOUNDS_MS[-1] / 1_000, limits.max_lag_s)
+        lag = f"{window.lag_s:g} s" if math.isfinite(window.lag_s) else f"more than {beyond:g} s"
+        return f"p95 of the delivery lag is {lag}; at most {limits.max_lag_s:g} s may be"
     return None
 
 
-def bucket(milliseconds: float) -> str:
+def bounds(max_lag_s: float) -> tuple[float, ...]:
+    """The bounds of lags, the limit among them: between two others, or beyond them, it could not be judged."""
+    return tuple(sorted({*BOUNDS_MS, max_lag_s * 1_000}))
+
+
+def bucket(milliseconds: float, bounds_ms: Sequence[float] = BOUNDS_MS) -> str:
     """The histogram's key for one measurement."""
-    return next((str(bound) for bound in BOUNDS_MS if milliseconds <= bound), "inf")
+    bound = next((bound for bound in bounds_ms if milliseconds <= bound), math.inf)
+    return f"{bound:.0f}" if bound == round(bound, 0) else repr(bound)
 
 
 def quantile_s(histogram: Mapping[str, int], share: float) -> float | None:
-    """The upper bound below which `share` of the measurements lie; None where there are none."""
-    total = sum(histogram.values())
-    if not total:
-        return None
-    below = 0
-    for bound in BOUNDS_MS:
-        below += histogram.get(str(bound), 0)
-        if below >= share * total:
+    """The upper bound below which `share` of the measurements lie, whatever the bounds were when each was counted;
+    infinite beyond the last, None where there are none."""
+    total, below = sum(histogram.values()), 0
+    for bound, number in sorted((float(key), number) for key, number in histogram.items()):
+        below += number
+        if total and below >= share * total:
             return bound / 1_000
-    return BOUNDS_MS[-1] / 1_000
+    return None
+
+
+def shown_s(histogram: Mapping[str, int], share: float) -> float | None:
+    """The same as a number that can be drawn: the last of `BOUNDS_MS` stands for what is longer than all."""
+    found = quantile_s(histogram, share)
+    return found if found is None or math.isfinite(found) else BOUNDS_MS[-1] / 1_000

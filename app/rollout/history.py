@@ -57,6 +57,15 @@ def newest(session: Session, flag: Flag, limit: int = NEWEST) -> list[Entry]:
     return [Entry.of(row) for row in session.scalars(query.order_by(AuditRow.seq.desc()).limit(limit))]
 
 
+def percentages(session: Session, flag: Flag) -> list[int]:
+    """Those that the flag had before each of its newest changes, newest last."""
+    query = sa.select(AuditRow.before_state_json).where(
+        AuditRow.target == flag, AuditRow.outcome == "success", AuditRow.action_type.in_(CHANGES)
+    )
+    rows = session.scalars(query.order_by(AuditRow.seq.desc()).limit(NEWEST)).all()
+    return [int(json.loads(row)["percentage"]) for row in reversed(rows) if row]
+
+
 def lowered(entries: Sequence[Entry]) -> Entry | None:
     """The change that took people out, while it is the last one that moved anybody; None otherwise. Pure."""
     last = next((entry for entry in entries if entry.moved), None)

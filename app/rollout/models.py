@@ -6,7 +6,11 @@ from app.db import Base
 
 
 class FlagRow(Base):
-    """Where a flag stands and who put it there. In the Unleash mode: as it was last seen there."""
+    """Where a flag stands and who put it there. In the Unleash mode: as it was last seen there.
+
+    `level_since` is when it last let more or fewer people in, by the database's clock (seconds since 1970), 0 where
+    nobody knows.
+    """
 
     __tablename__ = "flag"
 
@@ -16,6 +20,7 @@ class FlagRow(Base):
     actor: Mapped[str]
     reason: Mapped[str]
     changed_at: Mapped[str]
+    level_since: Mapped[float] = mapped_column(default=0.0)
 
 
 class KeptRow(Base):
@@ -94,11 +99,14 @@ class GuardRow(Base):
 
 
 class BaselineRow(Base):
-    """Attempts to connect, and those that failed, in the hour before the rollout that stands began."""
+    """Attempts to connect, and those that failed, before the rollout that stands began: in the minutes from
+    `from_minute` on, and before `until_minute`, in which nobody was in."""
 
     __tablename__ = "rollout_baseline"
 
     flag: Mapped[str] = mapped_column(primary_key=True)
+    from_minute: Mapped[int]
+    until_minute: Mapped[int]
     attempts: Mapped[int]
     failures: Mapped[int]
 

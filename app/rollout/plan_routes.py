@@ -90,11 +90,12 @@ def report() -> Response:
     """
     who, given = actor(), reports.Report.model_validate(request.get_json())
     turnstile: reports.Turnstile = current_app.extensions["beacon_report_turnstile"]
-    if not turnstile.admits(who.login_id or who.name):
+    login = who.login_id or who.name
+    if not turnstile.admits(login):
         raise Problem(429, "Too many reports", "One a 30 s is enough.", headers=retry_after(20, 40), reason="rate")
     cohort = "streaming" if is_enabled(Flag.SSE_STREAMING, who.name) else "polling"
     if given.is_of(cohort):
-        tally().note(cohort, given)
+        tally().note(cohort, login, given)
     return Response(status=204)
 
 

@@ -16,13 +16,15 @@ Mode = Literal["embedded", "unleash"]
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Where a flag stands, as people are told. `why_not`: why Beacon may not change it; `link`: where it can be."""
+    """Where a flag stands, as people are told. `why_not`: why Beacon may not change it; `link`: where it can be;
+    `level_since`: as in `Standing`."""
 
     nominal: Nominal
     actor: str | None = None
     changed_at: str | None = None
     why_not: str | None = None
     link: str | None = None
+    level_since: float = 0.0
 
 
 class Moved(Exception):
@@ -118,4 +120,4 @@ def provider() -> Provider:
 
 def _view(now: Standing) -> View:
     rollout = configuration.Nominal(now.rollout.enabled, now.rollout.percentage)
-    return View(rollout, now.actor, now.changed_at)
+    return View(rollout, now.actor, now.changed_at, level_since=now.level_since)

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 from sqlalchemy.orm import Session
 
-from app.rollout.guardrail import Window, bucket, quantile_s
+from app.rollout.guardrail import BOUNDS_MS, Window, bucket, quantile_s, shown_s
 from app.rollout.models import ReportRow
 
 COHORTS = ("streaming", "polling")
@@ -54,16 +54,16 @@ class Report(BaseModel):
     hello_ms: _Times = []
     lag_ms: _Times = []
 
-    def bounded(self) -> Self:
+    def bounded(self, most_attempts: int = MOST_ATTEMPTS, most_lags: int = MOST_LAGS) -> Self:
         """As much of it as counts, in the same proportions."""
-        share = min(1.0, MOST_ATTEMPTS / max(1, self.attempts))
+        share = min(1.0, most_attempts / max(1, self.attempts))
         figures = {
             "attempts": round(self.attempts * share),
             "failures": round(min(self.failures, self.attempts) * share),
-            "fallbacks": min(round(self.fallbacks * share), MOST_ATTEMPTS),
-            "reconnects": min(round(self.reconnects * share), MOST_ATTEMPTS),
-            "hello_ms": _some(self.hello_ms, MOST_ATTEMPTS),
-            "lag_ms": _some(self.lag_ms, MOST_LAGS),
+            "fallbacks": min(round(self.fallbacks * share), most_attempts),
+            "reconnects": min(round(self.reconnects * share), most_attempts),
+            "hello_ms": _some(self.hello_ms, most_attempts),
+            "lag_ms": _some(self.lag_ms, most_lags),
         }
         return self.model_copy(update=figures)
 
@@ -86,7 +86,7 @@ class Turnstile:
 
 @dataclass(slots=True)
 class Sum:
-    """Reports of one cohort, added up. Histograms count by `guardrail.bucket`."""
+    """Reports of one cohort, added up. Histograms count by `guardrail.bucket`; that of lags has bounds of its own."""
 
     reports: int = 0
     attempts: int = 0
@@ -97,10 +97,10 @@ class Sum:
     lag: Counter[str] = field(default_factory=Counter)
 
     @classmethod
-    def of(cls, report: Report) -> Self:
+    def of(cls, report: Report, lag_bounds: Sequence[float] = BOUNDS_MS) -> Self:
         counted = report.bounded()
         numbers = (counted.attempts, counted.failures, counted.fallbacks, counted.reconnects)
-        return cls(1, *numbers, _buckets(counted.hello_ms), _buckets(counted.lag_ms))
+        return cls(1, *numbers, _buckets(counted.hello_ms, BOUNDS_MS), _buckets(counted.lag_ms, lag_bounds))
 
     def __iadd__(self, other: Self) -> Self:
         for name in NUMBERS:
@@ -160,15 +160,15 @@ def evidence(session: Session, minutes: int) -> list[Mapping[str, object]]:
             "failures": row.failures,
             "fallbacks": row.fallbacks,
             "reconnects": row.reconnects,
-            "helloP95S": quantile_s(json.loads(row.hello_json), 0.95),
-            "lagP95S": quantile_s(json.loads(row.lag_json), 0.95),
+            "helloP95S": shown_s(json.loads(row.hello_json), 0.95),
+            "lagP95S": shown_s(json.loads(row.lag_json), 0.95),
         }
         for row in rows
     ]
 
 
-def _buckets(milliseconds: Sequence[float]) -> Counter[str]:
-    return Counter(bucket(max(0.0, one)) for one in milliseconds)
+def _buckets(milliseconds: Sequence[float], bounds: Sequence[float]) -> Counter[str]:
+    return Counter(bucket(max(0.0, one), bounds) for one in milliseconds)
 
 
 def _some(values: list[float], most: int) -> list[float]:

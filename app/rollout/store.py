@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from app.audit import chain
 from app.clock import utc_text
+from app.db import now_epoch
 from app.eventlog.append import NewEvent, append
 from app.eventlog.payloads import FlagChanged
 from app.rollout import baseline
@@ -28,11 +29,15 @@ class BadRollout(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where a flag stands and who put it there; `actor` and `changed_at` are None for one that nobody touched."""
+    """Where a flag stands and who put it there; `actor` and `changed_at` are None for one that nobody touched.
+
+    `level_since`: when more or fewer people were let in last, by the database's clock (seconds since 1970).
+    """
 
     rollout: Rollout
     actor: str | None = None
     changed_at: str | None = None
+    level_since: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +68,7 @@ def flag_named(name: str) -> Flag:
 
 def standing(session: Session, flag: Flag) -> Standing:
     row = session.get(FlagRow, flag)
-    return Standing(Rollout()) if row is None else Standing(_rollout(row), row.actor, row.changed_at)
+    return Standing(Rollout()) if row is None else Standing(_rollout(row), row.actor, row.changed_at, row.level_since)
 
 
 def reasoned(session: Session, flag: Flag) -> tuple[Standing, str]:
@@ -114,11 +119,17 @@ def change(
 
 
 def move(session: Session, flag: Flag, after: Rollout, actor: str, reason: str, at: str | None = None) -> None:
-    """The row alone, and what is compared with later: first of what a change writes."""
-    at = at or utc_text()
-    if level(standing(session, flag).rollout) == 0 < level(after):
-        baseline.keep(session, flag, at)
-    session.merge(FlagRow(name=flag, **_figures(after), actor=actor, reason=reason, changed_at=at))
+    """The row alone, and what is compared with later: first of what a change writes.
+
+    `at` is the word of whoever changed it. Evidence is dated by the database's clock, so `level_since` is too; and
+    setting what is set already starts no window anew, however often a program does it.
+    """
+    before, now = standing(session, flag), session.scalar(sa.select(now_epoch())) or 0.0
+    if level(before.rollout) == 0 < level(after):
+        baseline.keep(session, flag, now, before.level_since)
+    since = before.level_since if level(before.rollout) == level(after) else now
+    changed = {"actor": actor, "reason": reason, "changed_at": at or utc_text(), "level_since": since}
+    session.merge(FlagRow(name=flag, **_figures(after), **changed))
 
 
 def audited(

@@ -1,13 +1,16 @@
 """Adds up what browsers report in memory: however many pages there are, a worker writes once every few seconds."""
 
 import threading
+import time
 from collections import defaultdict
 
 from flask import Flask, current_app
 
+from app.config import Settings
 from app.db import write
-from app.rollout import reports
+from app.rollout import guardrail, reports
 from app.rollout.planning import epoch
+from app.rollout.portions import Portions
 from app.rollout.reports import Report, Sum
 
 
@@ -17,15 +20,18 @@ class Tally:
     A worker that dies takes the last few seconds of evidence with it.
     """
 
-    def __init__(self, app: Flask) -> None:
-        self._app = app
+    def __init__(self, app: Flask, settings: Settings) -> None:
+        self._app, self._lag_bounds = app, guardrail.bounds(settings.guardrail_max_lag_s)
+        self._portions = Portions(settings.guardrail_min_attempts, settings.guardrail_window_s)
         self._sums: defaultdict[str, Sum] = defaultdict(Sum)
         self._lock = threading.Lock()
 
-    def note(self, cohort: str, report: Report) -> None:
-        found = Sum.of(report)
+    def note(self, cohort: str, login: str, report: Report) -> None:
+        """Only streams are judged; of polls all is taken, so that where one person looks their error rate is known."""
         with self._lock:
-            self._sums[cohort] += found
+            if cohort == "streaming":
+                report = self._portions.cut(login, report, time.monotonic())
+            self._sums[cohort] += Sum.of(report, self._lag_bounds)
 
     def flush(self) -> None:
         """Raises the database's error; what was not written is kept for the next time."""

@@ -18,6 +18,7 @@ from app.rollout.admin import Admin, Look, TestFailed
 from app.rollout.configuration import Flag, Nominal, Rollout
 from app.rollout.feed import Feed
 from app.rollout.flags import Flags
+from app.rollout.history import level
 from app.rollout.provider import Mode, Moved, Partly, Refused, View
 from app.rollout.store import Expected, Within
 
@@ -93,14 +94,15 @@ class Unleash:
             why = "nothing came from Unleash yet"
             return View(Nominal(configuration.DEFAULTS[flag], None, why), why_not=why, link=link)
         nominal, standing = configuration.nominal(text, flag), store.standing(session, flag)
-        actor, at = standing.actor, standing.changed_at
+        actor, at, since = standing.actor, standing.changed_at, standing.level_since
         ours = intents.pending(session, flag)
         if ours is not None:  # on its way back to us: the workers do not hold it yet
             nominal, actor, at = Nominal(ours.enabled, ours.percentage), ours.actor, _text(ours.at)
+            since = since if level(Rollout(ours.enabled, ours.percentage)) == level(standing.rollout) else ours.at
         why_not = nominal.why
         if not self._admin.is_possible:
             why_not = "Beacon has no admin token of Unleash (BEACON_UNLEASH_ADMIN_TOKEN): change it there."
-        return View(nominal, actor, at, why_not, link)
+        return View(nominal, actor, at, why_not, link, since)
 
     def change(
         self,

@@ -5,7 +5,6 @@ one transaction with the lease, and only while flag and plan still are as they w
 frozen and thaws nor one that waited for Unleash undoes what somebody did meanwhile.
 """
 
-import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,11 +15,9 @@ import sqlalchemy as sa
 from flask import Flask
 from sqlalchemy.orm import Session
 
-from app.audit.models import AuditRow
-from app.clock import parse_utc
 from app.config import Settings
 from app.db import read, write
-from app.rollout import guardrail, plan, planning, reports, store
+from app.rollout import guardrail, history, plan, planning, reports, store, telling
 from app.rollout.configuration import Flag, Rollout
 from app.rollout.guardrail import Limits, Verdict
 from app.rollout.models import GuardRow, PlanRow
@@ -31,8 +28,7 @@ log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 3.0
 GUARDRAIL, PLAN = "guardrail", "plan"
-# How many of a flag's newest changes are looked through for the percentage before.
-CHANGES = 50
+JUDGED = frozenset({Flag.SSE_STREAMING})
 # A step back that is refused (an approval is needed) is tried again after this, then twice as long, up to an hour: each
 # try is an entry in the audit.
 RETRY_S, RETRY_MOST_S = 15.0, 3_600.0
@@ -105,13 +101,19 @@ class Watch:
 
     def _see(self, session: Session, flag: Flag) -> Seen:
         view, now = self._provider.view(session, flag), planning.epoch(session)
-        return Seen(flag, now, view, _before(session, flag), session.get(GuardRow, flag), session.get(PlanRow, flag))
+        return Seen(
+            flag, now, view, history.percentages(session, flag), session.get(GuardRow, flag), session.get(PlanRow, flag)
+        )
 
     def _judge(self, session: Session, seen: Seen) -> Verdict:
+        """What is reported is of streams, as the rollout has them: it says nothing of another flag, and nothing of a
+        percentage while a setting decides for everyone."""
         nominal = seen.view.nominal
+        if seen.flag not in JUDGED or seen.flag in self._settings.flag_overrides:
+            return Verdict("go")
         if nominal.percentage is None or not nominal.enabled:
             return Verdict("go")  # nobody is in, or nobody can say how many
-        window = reports.window(session, seen.now, self._settings.guardrail_window_s, _changed(seen.view))
+        window = reports.window(session, seen.now, self._settings.guardrail_window_s, seen.view.level_since)
         return guardrail.judge(self._limits, window, nominal.percentage, seen.before)
 
     def _hold(self, seen: Seen, verdict: Verdict) -> None:
@@ -121,7 +123,7 @@ class Watch:
                 row = GuardRow(flag=seen.flag, since=seen.now, reason=verdict.reason, refusals=0, retry_at=0.0)
                 session.add(row)
                 if verdict.percentage is None:
-                    _say_held(session, seen, verdict.reason)
+                    self._say_held(session, seen.flag, verdict.reason)
             row.since, row.reason = seen.now, verdict.reason
         if verdict.percentage is not None and seen.now >= row.retry_at:
             self._step_back(seen, verdict.reason, verdict.percentage)
@@ -138,12 +140,13 @@ class Watch:
                 row.refusals += 1
                 if row.refusals == 1:
                     log.warning("the guardrail could not set %s to %s %%: %s", seen.flag, percentage, error)
-                    _say_held(session, seen, f"{reason}; stepping back was refused: {error}")
+                    self._say_held(session, seen.flag, f"{reason}; stepping back was refused: {error}")
 
     def _release(self, seen: Seen) -> None:
         with self._writing() as session:
             session.execute(sa.delete(GuardRow).where(GuardRow.flag == seen.flag))
-            _say(session, seen, GUARDRAIL, "holds no longer: no trouble was reported", "rollout-release")
+            said = "holds no longer: no trouble was reported"
+            telling.say(session, self._provider, seen.flag, GUARDRAIL, said, "rollout-release")
 
     def _follow(self, seen: Seen, row: PlanRow, percentage: int, *, blocked: bool) -> None:
         found = plan.due(planning.of_row(row), seen.now, percentage, blocked=blocked)
@@ -151,7 +154,7 @@ class Watch:
             with self._writing() as session:
                 self._check(session, seen)
                 planning.end(session, seen.flag, PLAN, found.ended)
-                _tell(session, seen, PLAN, f"ended: {found.ended}")
+                telling.tell(session, self._provider, seen.flag, PLAN, f"ended: {found.ended}")
         elif found.percentage is not None:
             self._raise(seen, row, found.plan, found.percentage)
 
@@ -180,7 +183,7 @@ class Watch:
         """Somebody has to look before it goes on."""
         why = why[: store.MAX_REASON - len("paused: ")]
         if planning.halt(session, seen.flag, PLAN, why):
-            _tell(session, seen, PLAN, f"paused: {why}")
+            telling.tell(session, self._provider, seen.flag, PLAN, f"paused: {why}")
 
     def _set(self, seen: Seen, actor: str, reason: str, percentage: int, then: Callable[[Session], None]) -> None:
         def within(session: Session, _before: Rollout, _after: Rollout) -> None:
@@ -202,6 +205,11 @@ class Watch:
         if not is_there or not planning.is_same(session.get(PlanRow, seen.flag), seen.plan):
             raise Overtaken
 
+    def _say_held(self, session: Session, flag: Flag, reason: str) -> None:
+        """Once a hold: its plan waits for a person, as silence afterwards is no sign of health."""
+        planning.halt(session, flag, GUARDRAIL, "the guardrail holds")
+        telling.say(session, self._provider, flag, GUARDRAIL, f"holds: {reason}", "rollout-hold")
+
     @contextmanager
     def _writing(self) -> Iterator[Session]:
         """A transaction in which nobody else moves a flag or steers a plan."""
@@ -215,42 +223,3 @@ def blocked_by(session: Session, flag: Flag) -> str | None:
     """Why the guardrail lets nothing grow now; None where it does."""
     row = session.get(GuardRow, flag)
     return None if row is None else row.reason
-
-
-def _say_held(session: Session, seen: Seen, reason: str) -> None:
-    """Once a hold: its plan waits for a person, as silence afterwards is no sign of health."""
-    planning.halt(session, seen.flag, GUARDRAIL, "the guardrail holds")
-    _say(session, seen, GUARDRAIL, f"holds: {reason}", "rollout-hold")
-
-
-def _say(session: Session, seen: Seen, actor: str, reason: str, action: str) -> None:
-    here, reason = _here(session, seen), reason[: store.MAX_REASON]
-    session.flush()
-    store.audited(session, seen.flag, actor, reason, here, here, action=action)
-    store.told(session, seen.flag, here, actor, reason)
-
-
-def _tell(session: Session, seen: Seen, actor: str, reason: str) -> None:
-    store.told(session, seen.flag, _here(session, seen), actor, reason)
-
-
-def _here(session: Session, seen: Seen) -> Rollout:
-    percentage = seen.view.nominal.percentage
-    if percentage is None:
-        percentage = store.standing(session, seen.flag).rollout.percentage
-    return Rollout(seen.view.nominal.enabled, percentage)
-
-
-def _before(session: Session, flag: Flag) -> Sequence[int]:
-    """The percentages that the flag had, newest last."""
-    query = sa.select(AuditRow.before_state_json).where(
-        AuditRow.target == flag,
-        AuditRow.outcome == "success",
-        AuditRow.action_type.in_(("rollout-set", "rollout-seen")),
-    )
-    rows = session.scalars(query.order_by(AuditRow.seq.desc()).limit(CHANGES)).all()
-    return [int(json.loads(row)["percentage"]) for row in reversed(rows) if row]
-
-
-def _changed(view: View) -> float:
-    return 0.0 if view.changed_at is None else parse_utc(view.changed_at).timestamp()

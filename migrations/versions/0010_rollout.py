@@ -19,8 +19,11 @@ TABLES = (
     "flag_configuration",
 )
 
+BASELINE = ("from_minute", "until_minute", "attempts", "failures")
+
 
 def upgrade() -> None:
+    op.add_column("flag", sa.Column("level_since", sa.Float, nullable=False, server_default="0"))
     _flags()
     op.create_table(
         "polling_presence",
@@ -52,8 +55,7 @@ def upgrade() -> None:
     op.create_table(
         "rollout_baseline",
         sa.Column("flag", sa.Text, nullable=False),
-        sa.Column("attempts", sa.Integer, nullable=False),
-        sa.Column("failures", sa.Integer, nullable=False),
+        *(sa.Column(name, sa.Integer, nullable=False) for name in BASELINE),
         sa.PrimaryKeyConstraint("flag", name="pk_rollout_baseline"),
     )
     numbers = ("reports", "attempts", "failures", "fallbacks", "reconnects")
@@ -71,6 +73,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     for table in TABLES:
         op.drop_table(table)
+    op.drop_column("flag", "level_since")
 
 
 def _flags() -> None:

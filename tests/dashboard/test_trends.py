@@ -11,7 +11,7 @@ from app.clock import utc_now, utc_text
 from app.dashboard.contexts import DENSE_FROM, Board, Tile
 from app.dashboard.trends import HEIGHT, MARGIN, NO_TREND, POINTS, WIDTH, Trends, trend
 from app.dashboard.turns import Turns
-from app.db import db, write
+from app.db import db, read, write
 from app.eventlog.append import NewEvent
 from app.reconciliation.models import CheckSample
 from tests.cast import ALICE, logged_in, publish
@@ -138,6 +138,21 @@ def test_rollout_steps_and_deploys_of_the_log_are_marked_where_they_belong(cast:
         marks = {key: re.findall(r'class="mark"[^>]*><title>([^<]+)', text) for key, text in by_service(page).items()}
         rollout = ["rollout 25 %", "rollout off"]
         assert marks == {"mail": rollout, "invoices": ["deploy done", *rollout]}
+
+
+def test_what_is_told_of_a_flag_that_stays_where_it_is_is_no_turn(app: Flask) -> None:
+    flag = {"flag": "enable_sse_streaming", "enabled": True, "percentage": 50, "actor": "pia", "reason": "a step"}
+    held, off = {**flag, "actor": "guardrail", "reason": "holds: trouble"}, {**flag, "enabled": False}
+    with app.app_context():
+        turns = Turns()
+        for events, words in (
+            ([flag, held], ["rollout 50 %"]),
+            ([{**flag, "actor": "plan", "reason": "paused"}], ["rollout 50 %"]),
+            ([off, {**off, "percentage": 40}, flag, held], ["rollout 50 %", "rollout off", "rollout 50 %"]),
+        ):
+            publish(app, *(NewEvent("flag.changed", event) for event in events))
+            with read() as session:
+                assert [turn.word for turn in turns.of(session, utc_now())] == words
 
 
 def test_an_hour_later_a_change_is_forgotten(app: Flask) -> None:

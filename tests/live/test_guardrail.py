@@ -4,13 +4,12 @@ import json
 import re
 import signal
 import time
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import requests
 
-from app.clock import parse_utc, utc_text
+from app.clock import parse_utc
 from tests.beacon_process import PEOPLE, Beacon, wait_for
 from tests.demo_process import DemoService, start_demo
 from tests.live.conftest import MakeBeacon
@@ -32,8 +31,11 @@ def send(beacon: Beacon, user: str, **report: Any) -> None:
     assert answer.status_code == 204, answer.text
 
 
-def wait_two_looks(beacon: Beacon) -> None:
-    """The second of them began after this: each renews the lease."""
+def wait_judged(beacon: Beacon, attempts: int) -> None:
+    """The guardrail has looked at so many attempts in all: they are written, and then two looks began, each of which
+    renews the lease."""
+    told = "SELECT COALESCE(SUM(attempts), 0) FROM client_report WHERE cohort = 'streaming'"
+    wait_for(lambda: beacon.sql(told) == [(attempts,)], f"{attempts} attempts", within_s=20, every_s=0.1)
 
     def ends() -> object:
         return beacon.sql("SELECT expires_at FROM lease WHERE name = 'rollout'")
@@ -78,17 +80,17 @@ def test_a_fault_steps_back_by_itself_and_neither_a_tiny_sample_nor_a_slow_upstr
         beacon.watch("mail", upstream.url)
         beacon.set_rollout(100)
         # What is reported in the minute of a change says nothing of it yet: it was made three minutes ago.
-        beacon.sql("UPDATE flag SET changed_at = ?", utc_text(datetime.now(UTC) - timedelta(minutes=3)))
+        beacon.sql("UPDATE flag SET level_since = level_since - 180")
 
         send(beacon, "alice", attempts=2, failures=2, fallbacks=1)
-        wait_two_looks(beacon)
-        assert percentage(beacon) == 100
-
         # The best of them: a stall of this machine is no slow service, which would show in each.
         lag = min(lags_ms(beacon, upstream, "bob"))
+        wait_judged(beacon, 2)
+        assert percentage(beacon) == 100
+
         for user in PEOPLE:
             send(beacon, user, attempts=12, helloMs=[20], lagMs=[lag] * 10)
-        wait_two_looks(beacon)
+        wait_judged(beacon, 2 + 12 * len(PEOPLE))
         assert percentage(beacon) == 100
     finally:
         upstream.stop(signal.SIGKILL)

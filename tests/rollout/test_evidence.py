@@ -9,12 +9,12 @@ import pytest
 from flask import Flask
 
 from app.clock import utc_text
-from app.db import db, read, write
+from app.db import db, now_epoch, read, write
 from app.rollout import evidence, reports, store
 from app.rollout.configuration import Flag
 from app.rollout.evidence import ErrorRate
 from app.rollout.guardrail import bucket
-from app.rollout.models import ReportRow
+from app.rollout.models import FlagRow, ReportRow
 from app.rollout.reports import Sum
 from tests.cast import PIA, headers_of
 from tests.rollout.test_rollout_api import URL
@@ -79,7 +79,11 @@ def test_the_error_rate_now_is_of_what_came_after_the_step_back(cast: Flask) -> 
     with cast.app_context(), read() as session:
         assert evidence.error_rate(session, Flag.SSE_STREAMING, began, back) == ErrorRate(None, 0.02)
         assert evidence.error_rate(session, Flag.SSE_STREAMING, None, back) == ErrorRate(None, None)
-    reported(cast, 1, attempts=10, failures=1)
+    reported(cast, 1, attempts=29, failures=0)
+    with cast.app_context(), read() as session:
+        found = evidence.error_rate(session, Flag.SSE_STREAMING, began, back)
+    assert found == ErrorRate(None, 0.02), "so few attempts are no recovery"
+    reported(cast, 1, attempts=1, failures=3)
     with cast.app_context(), read() as session:
         assert evidence.error_rate(session, Flag.SSE_STREAMING, began, back) == ErrorRate(0.1, 0.02)
 
@@ -99,3 +103,32 @@ def test_what_it_was_before_the_rollout_is_known_when_the_reports_of_then_are_go
     back = put(0)
     with cast.app_context(), read() as session:
         assert evidence.error_rate(session, Flag.SSE_STREAMING, None, back).before == 0.02
+
+
+class TestOnAgain:
+    """Fifty of a hundred fail, the kill switch, and on again while the hour before is still full of failures."""
+
+    def after(self, app: Flask, off_for_minutes: float, **since: int) -> float | None:
+        """What is kept as before the rollout, where this was reported while it was off."""
+        with app.app_context(), write() as session:
+            store.change(session, Flag.SSE_STREAMING, "pia", "a step", 50)
+        reported(app, 10, attempts=100, failures=50)
+        with app.app_context(), write() as session:
+            store.change(session, Flag.SSE_STREAMING, "pia", "it hurts", enabled=False)
+            session.execute(db.update(FlagRow).values(level_since=now_epoch() - 60 * off_for_minutes))
+        reported(app, 1, "polling", **since)
+        with app.app_context(), write() as session:
+            store.change(session, Flag.SSE_STREAMING, "pia", "once more", enabled=True)
+        with app.app_context(), read() as session:
+            return evidence.error_rate(session, Flag.SSE_STREAMING, utc_text(), utc_text()).before
+
+    def test_what_was_before_the_first_time_stays(self, cast: Flask) -> None:
+        reported(cast, 40, attempts=100, failures=2)
+        assert self.after(cast, 5, attempts=1) == 0.02
+
+    def test_what_was_reported_while_nobody_was_in_counts_once_it_is_enough(self, cast: Flask) -> None:
+        reported(cast, 40, attempts=100, failures=2)
+        assert self.after(cast, 5, attempts=50, failures=2) == 0.04
+
+    def test_where_nothing_was_known_before_it_its_own_failures_are_not_it(self, cast: Flask) -> None:
+        assert self.after(cast, 5, attempts=1) is None

@@ -1,12 +1,14 @@
 """The guardrail holds or steps back on evidence, and never raises anything."""
 
+import math
+from collections import Counter
 from typing import Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from app.rollout.guardrail import BOUNDS_MS, Limits, Verdict, Window, bucket, judge, quantile_s
+from app.rollout.guardrail import BOUNDS_MS, Limits, Verdict, Window, bounds, bucket, judge, quantile_s, shown_s
 
 LIMITS = Limits("step-back", max_failures=0.05, max_lag_s=2, min_attempts=30)
 WELL = Window(9, attempts=100, failures=0, fallbacks=0, lags=100, lag_s=0.1)
@@ -61,15 +63,46 @@ def test_no_evidence_ever_raises_a_percentage(window: Window, now: int, before: 
     assert verdict.percentage is None or verdict.percentage < now
 
 
-@given(some.lists(some.floats(0, 60_000), min_size=1), some.floats(0.01, 1))
-def test_a_quantile_is_never_told_as_less_than_it_was_up_to_the_last_bound(values: list[float], share: float) -> None:
-    histogram: dict[str, int] = {}
-    for value in values:
-        histogram[bucket(value)] = histogram.get(bucket(value), 0) + 1
-    told = quantile_s(histogram, share)
+BOUNDS = some.sampled_from([BOUNDS_MS, bounds(4), bounds(0.0004), bounds(45)])
+
+
+@given(some.lists(some.tuples(some.floats(0, 60_000), BOUNDS), min_size=1), some.floats(0.01, 1))
+def test_a_quantile_is_never_told_as_less_than_it_was(
+    counted: list[tuple[float, tuple[float, ...]]], share: float
+) -> None:
+    """Whatever the bounds were when each was counted: what is kept outlives a setting."""
+    told = quantile_s(Counter(bucket(value, bounds) for value, bounds in counted), share)
     assert told is not None
-    below = sum(value <= told * 1_000 for value in values)
-    assert below >= share * len(values) - 1e-6 or told == BOUNDS_MS[-1] / 1_000
+    below = sum(value <= told * 1_000 * (1 + 1e-9) for value, _ in counted)
+    assert below >= share * len(counted) - 1e-6
+
+
+@pytest.mark.parametrize(
+    ("limit_s", "lag_s", "trips"),
+    [
+        (4, 3.2, False),
+        (4, 4.0, False),
+        (4, 4.1, True),
+        (45, 40, False),
+        (45, 90, True),
+        (30, 90, True),
+        (2.5, 2.4, False),
+        (1.0010001234, 1.0010001, False),
+        (0.0000003, 0.0000002, False),
+    ],
+)
+def test_the_limit_itself_decides_whatever_the_other_bounds_are(limit_s: float, lag_s: float, trips: bool) -> None:
+    told = quantile_s({bucket(lag_s * 1_000, bounds(limit_s)): 50}, 0.95)
+    verdict = judge(Limits("hold", 0.05, limit_s, 30), Window(9, 100, 0, 0, 50, told), 50, ())
+    assert verdict.action == ("hold" if trips else "go")
+
+
+def test_a_lag_beyond_every_bound_is_said_and_drawn_as_a_number() -> None:
+    assert judged(Window(9, 100, 0, 0, 30, math.inf)).reason == (
+        "p95 of the delivery lag is more than 30 s; at most 2 s may be"
+    )
+    assert shown_s({"inf": 1}, 0.95) == 30
+    assert shown_s({"inf": 1, "45000": 30}, 0.95) == 45
 
 
 def test_without_measurements_there_is_no_quantile() -> None:

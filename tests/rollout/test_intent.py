@@ -4,10 +4,11 @@ from flask import Flask
 
 from app.clock import parse_utc
 from app.config import Settings
-from app.db import read, write
+from app.db import db, read, write
 from app.rollout import intents, kept, planning
 from app.rollout.configuration import Flag, Rollout, of_rollouts
 from app.rollout.flags import Flags
+from app.rollout.models import FlagRow
 from app.rollout.unleash import Unleash
 
 
@@ -19,6 +20,7 @@ def test_it_has_the_time_at_which_it_was_made(cast: Flask, settings: Settings) -
     with cast.app_context():
         kept.Keeper(lambda _: kept.Author("bob")).keep(of_rollouts({flag: Rollout(True, 50)}))
         with write() as session:
+            session.execute(db.update(FlagRow).values(level_since=1.0))
             change = intents.intend(session, flag, [Rollout(True, 10)], "guardrail", "trouble")
             intents.made(session, change, 1)
         with read() as session:
@@ -26,3 +28,4 @@ def test_it_has_the_time_at_which_it_was_made(cast: Flask, settings: Settings) -
     assert (found.nominal.percentage, found.actor) == (10, "guardrail")
     assert found.changed_at is not None
     assert abs(parse_utc(found.changed_at).timestamp() - now) < 60
+    assert abs(found.level_since - now) < 60

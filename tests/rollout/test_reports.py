@@ -7,11 +7,13 @@ import pytest
 from flask import Flask
 from sqlalchemy.exc import OperationalError
 
+from app.config import Settings
 from app.db import db, read, write
 from app.rollout import reports, store
 from app.rollout.configuration import Flag, Rollout
 from app.rollout.models import ReportRow
 from app.rollout.reports import Report, Sum
+from app.rollout.tally import Tally
 from tests.cast import ALICE, csrf_token, logged_in
 
 URL = "/api/client-reports"
@@ -87,17 +89,25 @@ def test_one_report_alone_is_never_enough_and_keeps_its_proportions() -> None:
 
 def test_reports_are_written_together_and_kept_while_the_database_is_away(cast: Flask) -> None:
     tally = cast.extensions["beacon_tally"]
-    for _ in range(3):
-        tally.note("streaming", Report(attempts=2, failures=1))
+    for login in ("one", "two", "three"):
+        tally.note("streaming", login, Report(attempts=2, failures=1))
     renamed(cast, "client_report", "away")
     with pytest.raises(OperationalError):
         tally.flush()
     renamed(cast, "away", "client_report")
-    tally.note("polling", Report(attempts=1))
+    tally.note("polling", "one", Report(attempts=1))
     assert sorted((row.cohort, row.reports, row.attempts, row.failures) for row in rows(cast)) == [
         ("polling", 1, 1, 0),
         ("streaming", 3, 6, 3),
     ]
+
+
+def test_lags_are_counted_by_the_limit_of_the_settings_too(cast: Flask, settings: Settings) -> None:
+    tally = Tally(cast, settings.model_copy(update={"guardrail_max_lag_s": 4.0}))
+    tally.note("streaming", "one", Report.model_validate({"lagMs": [3_200.0]}))
+    tally.flush()
+    [row] = rows(cast)
+    assert json.loads(row.lag_json) == {"4000": 1}
 
 
 def test_what_was_reported_soon_after_a_change_says_nothing_of_it(cast: Flask) -> None:

@@ -15,8 +15,8 @@ from app.errors import Problem
 from app.eventlog import read as log
 from app.notifications.models import Notification
 from app.rollout import reports, steering, store
-from app.rollout.configuration import Flag
-from app.rollout.models import GuardRow, PlanRow, ReportRow
+from app.rollout.configuration import Flag, Rollout
+from app.rollout.models import FlagRow, GuardRow, PlanRow, ReportRow
 from app.rollout.provider import Embedded, Refused, View
 from app.rollout.reports import Sum
 from app.rollout.watch import Watch
@@ -60,6 +60,11 @@ class Scene:
         with self.app.app_context(), write() as session:
             now = session.scalar(db.select(now_epoch())) or 0.0
             reports.add(session, "streaming", Sum(reports=3, **figures), now + 60 * minute)
+
+    def stands_for(self, minutes: float) -> None:
+        """The flag lets in as many as it does since so long."""
+        with self.app.app_context(), write() as session:
+            session.execute(db.update(FlagRow).values(level_since=now_epoch() - 60 * minutes))
 
     def held_for(self, minutes: float) -> None:
         with self.app.app_context(), write() as session:
@@ -162,6 +167,37 @@ def test_the_guardrail_steps_back_to_the_percentage_before(cast: Flask, settings
     scene.watch.look()
     now = scene.desk.get()
     assert (now["percentage"], now["actor"]) == (10, "guardrail")
+
+
+class TestWindow:
+    """It begins at the last change of who is in, by the clock that dates what is reported."""
+
+    def test_setting_what_is_set_does_not_begin_it_anew(self, scene: Scene) -> None:
+        scene.desk.put(percentage=50)
+        scene.stands_for(3)
+        scene.reported(0, **BAD)
+        scene.desk.put(percentage=50)
+        scene.watch.look()
+        assert scene.plan("GET").get_json()["blocked"] is not None
+
+    def test_other_people_begin_it_anew(self, scene: Scene) -> None:
+        scene.desk.put(percentage=50)
+        scene.stands_for(3)
+        scene.reported(0, **BAD)
+        scene.desk.put(percentage=60)
+        scene.watch.look()
+        assert scene.plan("GET").get_json()["blocked"] is None
+
+    @pytest.mark.parametrize("said", ["2000-01-01T00:00:00.000Z", "2999-01-01T00:00:00.000Z"])
+    def test_another_clock_neither_blinds_it_nor_lets_it_see_what_was_before(self, scene: Scene, said: str) -> None:
+        scene.reported(0, **BAD)
+        with scene.app.app_context(), write() as session:
+            store.move(session, Flag.SSE_STREAMING, Rollout(True, 50), "eve (Unleash)", "changed in Unleash", said)
+        scene.watch.look()
+        assert scene.plan("GET").get_json()["blocked"] is None
+        scene.reported(2, **BAD)
+        scene.watch.look()
+        assert scene.plan("GET").get_json()["blocked"] is not None
 
 
 def test_a_held_plan_waits(scene: Scene) -> None:
@@ -294,6 +330,21 @@ class TestRefused:
         scene.watch.look()
         assert scene.desk.get()["percentage"] == 10
 
+    def test_what_it_says_afterwards_is_where_the_flag_stands_by_then(self, cast: Flask, settings: Settings) -> None:
+        """A refusal may take seconds: whoever switched it off meanwhile must not read that it is on."""
+        scene = Scene(cast, settings, "step-back")
+        for percentage in (10, 50):
+            scene.desk.put(percentage=percentage)
+        scene.reported(2, **BAD)
+        scene.provider.refuses = "needs an approval"
+        scene.provider.meanwhile = lambda: scene.desk.put(enabled=False)
+        scene.watch.look()
+        with scene.app.app_context(), read() as session:
+            told = [event.data for event in log.after(session, 0).events if event.type == "flag.changed"][-1]
+            held = session.scalars(db.select(AuditRow).where(AuditRow.action_type == "rollout-hold")).one()
+        assert (told["actor"], told["enabled"], told["percentage"]) == ("guardrail", False, 50)
+        assert json.loads(held.after_state_json or "") == {"enabled": False, "percentage": 50}
+
     def test_a_step_of_a_plan_pauses_it_and_says_so(self, scene: Scene) -> None:
         scene.plan("PUT", STEPS)
         scene.provider.refuses = "needs an approval"
@@ -341,6 +392,31 @@ def test_a_tiny_sample_holds_nothing(scene: Scene) -> None:
     scene.reported(2, attempts=29, failures=29)
     scene.watch.look()
     assert scene.plan("GET").get_json()["blocked"] is None
+
+
+@pytest.mark.parametrize("mode", ["hold", "step-back"])
+@pytest.mark.parametrize("decides", [True, False])
+def test_a_flag_that_a_setting_decides_is_neither_held_nor_stepped_back(
+    cast: Flask, settings: Settings, mode: str, decides: bool
+) -> None:
+    scene = Scene(cast, settings.model_copy(update={"flag_overrides": {Flag.SSE_STREAMING: decides}}), mode)
+    for percentage in (10, 50):
+        scene.desk.put(percentage=percentage)
+    scene.reported(2, **BAD)
+    scene.watch.look()
+    assert scene.desk.get()["percentage"] == 50
+    assert scene.plan("GET").get_json()["blocked"] is None
+
+
+def test_what_is_reported_of_streams_judges_no_other_flag(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene.desk.put(percentage=50)
+    scene.reported(2, **BAD)
+    monkeypatch.setattr("app.rollout.watch.JUDGED", frozenset())
+    scene.watch.look()
+    assert scene.plan("GET").get_json()["blocked"] is None
+    monkeypatch.undo()
+    scene.watch.look()
+    assert scene.plan("GET").get_json()["blocked"] is not None
 
 
 def test_only_one_worker_acts(scene: Scene, settings: Settings) -> None:
