@@ -47,6 +47,18 @@ def test_only_a_list_of_flags_is_taken_and_anything_else_is_named(
     feed.stop()
 
 
+@pytest.mark.parametrize("token", ["a token\r", " a token", "a\n token", "a töken\u20ac"])
+def test_a_token_that_cannot_be_sent_is_named_without_being_told(
+    edge: Edge, token: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever asks `/readyz` reads the failure, and nobody has to log in for that."""
+    feed = Feed(edge.url, token, pytest.fail)
+    feed.look()
+    assert feed.failure == "it cannot be asked: something is wrong with BEACON_UNLEASH_URL or BEACON_UNLEASH_API_TOKEN"
+    assert "oken" not in caplog.text.replace("BEACON_UNLEASH_API_TOKEN", "").replace("cannot be kept", "")
+    feed.stop()
+
+
 @pytest.mark.parametrize(
     ("name", "value", "size", "failure"),
     [
