@@ -73,7 +73,7 @@ class Feed:
         """Ask once. Never raises."""
         try:
             text, etag = self._fetch()
-            news = None if text is None else configuration.checked(text)
+            news = None if text is None else configuration.cut(text)
         except requests.Timeout:
             self._failed("it does not answer in time")
         except requests.ConnectionError:

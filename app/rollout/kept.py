@@ -97,15 +97,16 @@ def _replace(session: Session, before: KeptRow | None, text: str) -> bool:
         "revision": configuration.revision(text),
         "version": configuration.version(text),
         "state_json": text,
-        "kept_at": utc_text(),
     }
     now = session.get(KeptRow, SOURCE)
     if before is None or now is None:
         if now is None:
-            session.add(KeptRow(source=SOURCE, **new))
+            session.add(KeptRow(source=SOURCE, **new, kept_at=utc_text()))
         return now is None
     if (now.revision, now.version) != (before.revision, before.version):
         return False
+    if now.version != new["version"]:  # others of its flags change all day long
+        now.kept_at = utc_text()
     for name, value in new.items():
         setattr(now, name, value)
     return True

@@ -24,12 +24,16 @@ from app.rollout.store import Expected, Within
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """What one question to Unleash has shown. `failure`: it gave no flags, and whether there are `kept` ones."""
+    """What one question to Unleash has shown. `failure`: it gave no flags, and whether there are `kept` ones.
+
+    `groups`: those of flags whose `groupId` is not their name.
+    """
 
     failure: str | None = None
     kept: bool = False
     missing: Sequence[Flag] = ()
     standing: Mapping[Flag, Nominal] = field(default_factory=dict)
+    groups: Mapping[Flag, str] = field(default_factory=dict)
     admin: str | None = None
 
 
@@ -58,7 +62,9 @@ class Unleash:
             return Examined(failure=probe.failure, kept=self.load() is not None)
         missing = [flag for flag in Flag if configuration.project(seen[0], flag) is None]
         standing = {flag: configuration.nominal(seen[0], flag) for flag in Flag if flag not in missing}
-        return Examined(missing=missing, standing=standing, admin=self._hindrance(seen[0], [*standing]))
+        groups = {flag: group for flag in standing if (group := configuration.other_group(seen[0], flag)) is not None}
+        admin = self._hindrance(seen[0], [*standing])
+        return Examined(missing=missing, standing=standing, groups=groups, admin=admin)
 
     def _hindrance(self, text: str, flags: list[Flag]) -> str | None:
         """What its Admin API has against Beacon's token; None where it was given none, or nothing hinders."""

@@ -10,10 +10,11 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask
 
-from app import create_app
+from app import create_app, doctor
 from app.audit.models import AuditRow
 from app.config import Settings
 from app.db import db, read, write
+from app.eventlog import read as log
 from app.rollout import configuration, intents, kept, store
 from app.rollout.configuration import Flag, Rollout
 from app.rollout.feed import Feed
@@ -55,6 +56,11 @@ def standing() -> tuple[str | None, bool, int]:
     with read() as session:
         now = store.standing(session, FLAG)
         return now.actor, now.rollout.enabled, now.rollout.percentage
+
+
+def reasons() -> list[str]:
+    with read() as session:
+        return [str(event.data["reason"]) for event in log.after(session, 0).events if event.type == "flag.changed"]
 
 
 def seen_there() -> int:
@@ -108,6 +114,22 @@ def test_what_another_worker_was_quicker_with_is_asked_for_again(cast: Flask) ->
         assert late.keep(sent(30, revision=3)) is False
         assert late.keep(sent(30, revision=3)) is True
         assert standing()[2] == 30
+
+
+def test_a_parent_that_is_switched_off_is_told_and_every_worker_loads_it(keeper: Keeper) -> None:
+    """The flag itself stays as it is, and still nobody is in any more."""
+
+    def family(revision: int, *, enabled: bool) -> str:
+        found = json.loads(sent(50, revision))
+        found["features"][0]["dependencies"] = [{"feature": "parent", "enabled": True}]
+        found["features"].append({"name": "parent", "enabled": enabled, "strategies": []})
+        return json.dumps(found)
+
+    keeper.keep(family(1, enabled=True))
+    told = reasons()
+    keeper.keep(family(2, enabled=False))
+    assert reasons()[len(told) :] == ["its conditions changed in Unleash"]
+    assert standing() == ("eve", True, 50)
 
 
 class TestIntents:
@@ -184,6 +206,27 @@ def test_a_kill_in_unleash_reaches_open_streams_while_the_database_is_away(edge:
     feed.stop()
     with app.app_context():
         db.engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "is_fine", "words"),
+    [
+        ({"stickiness": "sessionId"}, False, "its stickiness is sessionId, which Beacon does not have"),
+        ({"stickiness": "random"}, False, "its stickiness is random"),
+        ({"groupId": "others"}, True, "(the groupId of enable_sse_streaming is others: other people than"),
+        ({}, True, "at 10 %; changes go through its Admin API"),
+    ],
+)
+def test_the_doctor_looks_at_what_makes_the_buckets(
+    edge: Edge, tmp_path: Path, parameters: dict[str, str], is_fine: bool, words: str
+) -> None:
+    found = json.loads(sent(10, 1))
+    found["features"][0]["strategies"][0]["parameters"] |= parameters
+    edge.answers = [says(200, json.dumps(found))]
+    app = create_app(beside(edge.url, tmp_path))
+    with app.app_context():
+        answered, told = doctor.flag_source(app)
+    assert (answered, words in told) == (is_fine, True), told
 
 
 def hub_of(app: Flask) -> Hub:

@@ -80,6 +80,16 @@ def test_an_answer_without_an_end_is_cut_off(
     feed.stop()
 
 
+def test_the_flags_of_others_are_left_behind(edge: Edge) -> None:
+    taken: list[str] = []
+    others = ", ".join(f'{{"name": "other{number}"}}' for number in range(100))
+    edge.answers = [says(200, FLAGS.replace("[", f"[{others}, "))]
+    feed = Feed(edge.url, "", taken.append)
+    feed.look()
+    assert taken == [FLAGS]
+    feed.stop()
+
+
 def test_flags_that_are_not_taken_are_asked_for_again_in_full(edge: Edge) -> None:
     taken = iter([True, False, False, True])
     feed = Feed(edge.url, "", lambda _: next(taken))
