@@ -135,7 +135,6 @@ class Admin:
 
     def _request(self, method: str, path: str, body: Any = None) -> Answer:
         headers = {"Authorization": self._token, "Accept": "application/json"}
-        with requests.Session() as session:
-            session.trust_env = False
+        with answer.session() as session:
             patience = answer.Patience(TIMEOUT_S, DEADLINE_S, MAX_BYTES)
             return answer.ask(session, method, self._url + path, headers, patience, body)

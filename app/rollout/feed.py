@@ -40,9 +40,7 @@ class Feed:
         self._url, self._on_news = f"{url}/api/client/features", on_news
         self._headers = {"Authorization": token, "UNLEASH-APPNAME": "beacon", "Accept": "application/json"}
         self._etag = ""
-        self._session = requests.Session()
-        # The environment's proxies and credentials are not meant for it.
-        self._session.trust_env = False
+        self._session = answer.session()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._failing_since: str | None = None

@@ -8,7 +8,7 @@ import pytest
 from app.rollout import admin as admin_module
 from app.rollout.admin import Admin, Away
 from app.rollout.configuration import Flag
-from tests.unleash_edge import Answer, Edge, says, trickles
+from tests.unleash_edge import Answer, Edge, says, trickles, trickles_headers
 
 
 @pytest.fixture
@@ -22,10 +22,11 @@ def edge() -> Iterator[Edge]:
     ("answer", "words"),
     [
         (trickles(1), "does not answer"),
+        (trickles_headers, "does not answer"),
         (says(200, " " * 30_000), "does not answer"),
         (says(200, "[1]"), "cannot be read"),
     ],
-    ids=["trickles", "too long", "no object"],
+    ids=["trickles", "headers that trickle", "too long", "no object"],
 )
 def test_an_answer_that_is_none_is_no_answer(
     edge: Edge, monkeypatch: pytest.MonkeyPatch, answer: Answer, words: str

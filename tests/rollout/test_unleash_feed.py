@@ -1,6 +1,8 @@
 """What comes of each answer of an Unleash, sane or not: flags, a note, and a log that stays readable."""
 
 import logging
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 
@@ -9,7 +11,7 @@ import pytest
 from app.rollout import feed as feed_module
 from app.rollout.feed import Feed
 from tests.beacon_process import free_port
-from tests.unleash_edge import Answer, Edge, says, trickles
+from tests.unleash_edge import Answer, Edge, says, trickles, trickles_headers
 
 FLAGS = '{"version": 2, "features": [{"name": "enable_sse_streaming"}]}'
 
@@ -78,6 +80,41 @@ def test_an_answer_without_an_end_is_cut_off(
     assert feed.failure == failure
     assert time.monotonic() - began < 60, "bytes that come one by one are not waited for until they fill a buffer"
     feed.stop()
+
+
+def test_headers_without_an_end_are_cut_off_and_the_next_question_is_answered(
+    edge: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed_module, "DEADLINE_S", 0.3)
+    taken: list[str] = []
+    edge.answers = [trickles_headers, says(200, FLAGS)]
+    feed, began = Feed(edge.url, "", taken.append), time.monotonic()
+    feed.look()
+    assert feed.failure == "it does not answer in time"
+    assert time.monotonic() - began < 60
+    monkeypatch.setattr(feed_module, "DEADLINE_S", 30)
+    feed.look()
+    assert (feed.failure, taken) == (None, [FLAGS])
+    feed.stop()
+
+
+IN_A_WORKER = """
+from gevent import monkey
+monkey.patch_all()
+import sys
+from app.rollout import feed
+feed.DEADLINE_S = 0.3
+asking = feed.Feed(sys.argv[1], "", print)
+asking.look()
+print(asking.failure)
+"""
+
+
+def test_they_are_in_a_worker_too(edge: Edge) -> None:
+    edge.answers = [trickles_headers]
+    command = [sys.executable, "-c", IN_A_WORKER, edge.url]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout == "it does not answer in time\n"
 
 
 def test_the_flags_of_others_are_left_behind(edge: Edge) -> None:
