@@ -60,6 +60,7 @@ class Keeper:
             store.lock(session)
             if not _replace(session, before, text):
                 return False  # another worker was first, and tells; whether of this or of something else shows then
+            unfinished(session)
             for flag in moved:
                 _mirror(session, flag, standing[flag], authors[flag])
             if was is None or configuration.version(was) != configuration.version(text):
@@ -76,6 +77,14 @@ class Keeper:
             return configuration.version(text) != before.version or configuration.revision(text) > before.revision
         self._older_since = self._older_since or time.monotonic()
         return time.monotonic() - self._older_since >= SET_BACK_AFTER_S
+
+
+def unfinished(session: Session) -> None:
+    """Audits what a worker began and never said the end of, once it can no longer come; under `store.lock`."""
+    for row in intents.expire(session):
+        flag, wanted = Flag(row.flag), Rollout(row.enabled, row.percentage)
+        before, why = store.standing(session, flag).rollout, "Beacon ended before it knew whether this was done"
+        store.audited(session, flag, row.actor, row.reason, before, wanted, failed=why)
 
 
 def rollout(text: str, flag: Flag) -> Rollout:
@@ -115,11 +124,13 @@ def _replace(session: Session, before: KeptRow | None, text: str) -> bool:
 def _mirror(session: Session, flag: Flag, now: Rollout, author: Author) -> None:
     """Where the flag stands now, and who put it there: Beacon for somebody, or somebody in Unleash."""
     ours = intents.arrived(session, flag, now)
+    before, reason = store.standing(session, flag).rollout, "changed in Unleash"
     if ours is not None:
         store.move(session, flag, now, ours.actor, ours.reason)
+        if not ours.is_made and intents.is_last(session, ours):  # whoever makes it may have died; if not, it will see
+            store.audited(session, flag, ours.actor, ours.reason, before, now)
         return
     intents.overtaken(session, flag, author.at)
-    before, reason = store.standing(session, flag).rollout, "changed in Unleash"
     store.move(session, flag, now, author.name, reason, author.at)
     store.audited(session, flag, author.name, reason, before, now, action="rollout-seen")
 

@@ -1,6 +1,7 @@
 """The rollout in a real Unleash: seen through what its workers keep, changed through its Admin API."""
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,13 +14,17 @@ from sqlalchemy.orm import Session
 from app.clock import utc_text
 from app.config import Settings
 from app.db import db, read, write
-from app.rollout import configuration, intents, kept, store
+from app.rollout import admin, configuration, intents, kept, store
 from app.rollout.admin import Admin, Look, TestFailed
 from app.rollout.configuration import Flag, Nominal, Rollout
 from app.rollout.feed import Feed
 from app.rollout.flags import Flags
 from app.rollout.provider import Mode, Moved, Partly, Refused, View
 from app.rollout.store import Expected, Within
+
+# What was decided in a transaction is asked for so soon after it, or not at all: whoever was frozen in between knows
+# nothing of what others did meanwhile.
+LATE_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,29 +149,37 @@ class Unleash:
         reason: str,
         within: Within | None,
     ) -> None:
-        """Said beforehand, so that whoever sees it arrive knows whose it is; audited as it came out."""
+        """Said beforehand, so that whoever sees it arrive knows whose it is; audited as it came out, by whoever comes
+        first: this, or the worker that sees it arrive."""
         stages = _stages(before, after)
         with write() as session:
+            store.lock(session)
+            decided = time.monotonic()
             if within is not None:
-                store.lock(session)
                 within(session, before, after)
+            kept.unfinished(session)
             change = intents.intend(session, flag, stages, actor, reason)
         done = 0
         try:
             for was, wanted in pairwise([before, *stages]):
-                self._apply(project, flag, look, was, wanted)
+                not_after = decided + LATE_S + done * admin.DEADLINE_S  # those before it may take their time
+                self._apply(project, flag, look, was, wanted, not_after)
                 done += 1
         except (Refused, TestFailed) as error:
             reached = [before, *stages][done]
             with write() as session:
-                intents.made(session, change, done)
-                if done:
+                store.lock(session)
+                is_ours = intents.made(session, change, done)
+                if done and is_ours:
                     store.audited(session, flag, actor, reason, before, reached)
-                store.audited(session, flag, actor, reason, reached, after, failed=_why(error))
+                if is_ours:
+                    store.audited(session, flag, actor, reason, reached, after, failed=_why(error))
             self._answer(project, flag, error, before, reached)
         with write() as session:
-            intents.made(session, change, done)
-            store.audited(session, flag, actor, reason, before, after)
+            store.lock(session)
+            is_ours = intents.made(session, change, done)
+            if is_ours or not stages:
+                store.audited(session, flag, actor, reason, before, after)
             if before == after:  # nothing comes back from Unleash
                 store.move(session, flag, after, actor, reason)
                 store.told(session, flag, after, actor, reason)
@@ -184,12 +197,12 @@ class Unleash:
             raise error
         raise Moved(self._moved(flag, self._admin.look(project, flag), project)) from error
 
-    def _apply(self, project: str, flag: Flag, look: Look, before: Rollout, after: Rollout) -> None:
+    def _apply(self, project: str, flag: Flag, look: Look, before: Rollout, after: Rollout, not_after: float) -> None:
         """One stage."""
         if before.enabled != after.enabled:
-            self._admin.switch(project, flag, on=after.enabled)
+            self._admin.switch(project, flag, not_after, on=after.enabled)
         else:
-            self._admin.set_percentage(project, flag, look, after.percentage)
+            self._admin.set_percentage(project, flag, look, after.percentage, not_after)
 
     def _standing(self, look: Look, flag: Flag, project: str, *, needs_percentage: bool) -> Rollout:
         """The kill switch works whatever the strategies are."""
