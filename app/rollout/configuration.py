@@ -85,6 +85,11 @@ def version(text: str) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
 
+def is_timed(text: str) -> bool:
+    """Whether the answers may change by themselves, because a constraint looks at the clock; rather once too often."""
+    return any(f'"{word}"' in text for word in ("currentTime", "DATE_AFTER", "DATE_BEFORE"))
+
+
 def revision(text: str) -> int:
     """Unleash's own count of changes; 0 where it gives none."""
     found = json.loads(text).get("meta")
