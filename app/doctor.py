@@ -14,7 +14,8 @@ from app.db import now_epoch, read
 from app.reconciliation import registry
 from app.rollout import store
 from app.rollout.configuration import Nominal
-from app.rollout.unleash import Examined, Unleash
+from app.rollout.examined import Examined
+from app.rollout.unleash import Unleash
 from app.sources.file import read_services_file
 
 MAX_CLOCK_DIFFERENCE_S = 1.0

@@ -2,8 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import NoReturn
@@ -17,6 +16,7 @@ from app.db import db, read, write
 from app.rollout import admin, configuration, intents, kept, store
 from app.rollout.admin import Admin, Look, TestFailed
 from app.rollout.configuration import Flag, Nominal, Rollout
+from app.rollout.examined import Examined, examine
 from app.rollout.feed import Feed
 from app.rollout.flags import Flags
 from app.rollout.provider import Mode, Moved, Partly, Refused, View
@@ -25,21 +25,6 @@ from app.rollout.store import Expected, Within
 # What was decided in a transaction is asked for so soon after it, or not at all: whoever was frozen in between knows
 # nothing of what others did meanwhile.
 LATE_S = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Examined:
-    """What one question to Unleash has shown. `failure`: it gave no flags, and whether there are `kept` ones.
-
-    `groups`: those of flags whose `groupId` is not their name.
-    """
-
-    failure: str | None = None
-    kept: bool = False
-    missing: Sequence[Flag] = ()
-    standing: Mapping[Flag, Nominal] = field(default_factory=dict)
-    groups: Mapping[Flag, str] = field(default_factory=dict)
-    admin: str | None = None
 
 
 class Unleash:
@@ -59,26 +44,7 @@ class Unleash:
 
     def examine(self) -> Examined:
         """For the doctor: ask once and keep nothing."""
-        seen: list[str] = []
-        probe = Feed(self._settings.unleash_url, self._settings.unleash_api_token, seen.append, logs=False)
-        probe.look()
-        probe.stop()
-        if not seen:
-            return Examined(failure=probe.failure, kept=self.load() is not None)
-        missing = [flag for flag in Flag if configuration.project(seen[0], flag) is None]
-        standing = {flag: configuration.nominal(seen[0], flag) for flag in Flag if flag not in missing}
-        groups = {flag: group for flag in standing if (group := configuration.other_group(seen[0], flag)) is not None}
-        admin = self._hindrance(seen[0], [*standing])
-        return Examined(missing=missing, standing=standing, groups=groups, admin=admin)
-
-    def _hindrance(self, text: str, flags: list[Flag]) -> str | None:
-        """What its Admin API has against Beacon's token; None where it was given none, or nothing hinders."""
-        try:
-            for flag in flags if self._admin.is_possible else []:
-                self._admin.look(self._project(text, flag), flag)
-        except Refused as error:
-            return str(error)
-        return None
+        return examine(self._settings, self._admin, lambda: self.load() is not None)
 
     @property
     def can_change(self) -> bool:
