@@ -142,14 +142,14 @@ def other_group(text: str, flag: Flag) -> str | None:
     return next((str(group) for group in groups if group != flag.value), None)
 
 
-def put_at(text: str, flag: Flag, percentage: int, enabled: bool) -> str:
-    """The same configuration with the flag moved: what would hold if somebody set it so."""
+def put_at(text: str, flag: Flag, percentage: int | None, enabled: bool) -> str:
+    """The same configuration with the flag moved: what would hold if somebody set it so. None keeps its percentages."""
     found = json.loads(text)
     feature = _find(found, flag)
     if feature is not None:
         feature["enabled"] = enabled
         for strategy in feature.get("strategies") or []:
-            if strategy.get("name") == "flexibleRollout":
+            if strategy.get("name") == "flexibleRollout" and percentage is not None:
                 strategy["parameters"] = {**strategy.get("parameters", {}), "rollout": str(percentage)}
     return json.dumps(found)
 

@@ -88,11 +88,12 @@ def unfinished(session: Session) -> None:
 
 
 def rollout(text: str, flag: Flag) -> Rollout:
-    """Where the flag stands; where no number says it, the share of a sample that is in."""
+    """Where the flag stands; where no number says it, the share of a sample that is in while it is on: a kill switch
+    keeps it."""
     now = configuration.nominal(text, flag)
     if now.percentage is not None:
         return Rollout(now.enabled, now.percentage)
-    ask = evaluator(text)
+    ask = evaluator(configuration.put_at(text, flag, None, enabled=True))
     return Rollout(now.enabled, round(100 * sum(ask(flag, user) for user in SAMPLE) / len(SAMPLE)))
 
 

@@ -182,6 +182,19 @@ class TestIntents:
         keeper.keep(sent(20, 3, enabled=False))
         assert (standing(), seen_there()) == (("pia", False, 20), before + 1)
 
+    def test_a_kill_of_what_has_no_percentage_is_whose_it_is_and_keeps_its_share(self, keeper: Keeper) -> None:
+        def two(revision: int, *, enabled: bool) -> str:
+            found = json.loads(sent(30, revision, enabled=enabled))
+            found["features"][0]["strategies"] *= 2
+            return json.dumps(found)
+
+        keeper.keep(two(1, enabled=True))
+        share, before = standing()[2], seen_there()
+        assert 25 <= share <= 35
+        self.intend(Rollout(False, share))
+        keeper.keep(two(2, enabled=False))
+        assert (standing(), seen_there()) == (("pia", False, share), before)
+
     def entries(self) -> list[tuple[str, str, str]]:
         with read() as session:
             query = sa.select(AuditRow).where(AuditRow.action_type == "rollout-set").order_by(AuditRow.seq)
