@@ -76,7 +76,8 @@ class Settings(BaseSettings):
         origins = value.replace(",", " ").split() if isinstance(value, str) else value
         for origin in origins:
             if not ORIGIN.fullmatch(origin):
-                raise ValueError(f"{origin} is no origin; expected https://host or https://host:port, in lower case")
+                named = "one with credentials" if "@" in origin else origin
+                raise ValueError(f"{named} is no origin; expected https://host or https://host:port, in lower case")
         return tuple(origins)
 
     @field_validator("max_streams_per_user")
@@ -225,5 +226,5 @@ def _sentence(error: ValidationError) -> str:
     if not first["loc"]:
         return str(first["msg"]).removeprefix("Value error, ")
     name = "BEACON_" + "_".join(str(part) for part in first["loc"]).upper()
-    value = "" if first["loc"][0] in NEVER_SHOWN else f" is {first['input']!r}"
+    value = "" if first["loc"][0] in NEVER_SHOWN or "@" in str(first["input"]) else f" is {first['input']!r}"
     return f"{name}{value}: {first['msg'].removeprefix('Value error, ').lower()}"

@@ -62,6 +62,12 @@ def test_nor_is_the_password_in_the_address_of_a_database(monkeypatch: pytest.Mo
     assert refusal(monkeypatch).startswith("DATABASE_URL is ")
 
 
+@pytest.mark.parametrize("name", ["WIDGET_ORIGINS", "HEARTBEAT_S", "PORT"])
+def test_nor_is_an_address_with_credentials_anywhere_else(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(f"BEACON_{name}", f"https://joe:{SECRET}@host.example")
+    assert refusal(monkeypatch).startswith(f"BEACON_{name}: ")
+
+
 class TestEnvironment:
     def test_the_token_names_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
         assert settings(monkeypatch).unleash_environment == "development"
