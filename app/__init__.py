@@ -148,6 +148,7 @@ def _live(app: Flask, settings: Settings) -> None:
     live.tail.listen(follower.listen)
     live.tail.listen(hub.deliver)
     live.add(Every(FLAG_RETRY_S, follower.retry))
+    live.add(Every(flags.RENEW_EVERY_S, lambda: asked.renew(hub.ask_flag)))
     app.extensions["beacon_online"] = online = Online(app, streaming_names)
     live.add(Every(FLUSH_EVERY_S, online.flush))
     app.extensions["beacon_actual"] = beside = actual.Watcher(app, asked, online)

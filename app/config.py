@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
+import sqlalchemy as sa
 from flask import current_app
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -14,6 +15,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 SECRET_WAIT_S = 1.0
 ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:]+\])(?::\d{1,5})?")
 FLAG_OVERRIDE = re.compile(r"^BEACON_FLAG_([A-Z0-9_]+)$")
+DATABASE_URLS = "DATABASE_URL is sqlite:////path/to/file or postgresql://user:password@host/name"
+# Their values are secrets, or hold some where somebody mistyped an address: no error repeats them.
+NEVER_SHOWN = {"secret_key", "database_url", "unleash_url", "unleash_api_token", "unleash_admin_token"}
 
 
 class ConfigError(Exception):
@@ -23,7 +27,9 @@ class ConfigError(Exception):
 class Settings(BaseSettings):
     """Read from the environment, prefix `BEACON_`; `Settings(...)` in tests names fields directly."""
 
-    model_config = SettingsConfigDict(env_prefix="BEACON_", extra="ignore", env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_prefix="BEACON_", extra="ignore", env_ignore_empty=True, hide_input_in_errors=True
+    )
 
     instance_dir: Path = Path("instance")
     database_url: str = ""
@@ -70,7 +76,8 @@ class Settings(BaseSettings):
         origins = value.replace(",", " ").split() if isinstance(value, str) else value
         for origin in origins:
             if not ORIGIN.fullmatch(origin):
-                raise ValueError(f"{origin} is no origin; expected https://host or https://host:port, in lower case")
+                named = "one with credentials" if "@" in origin else origin
+                raise ValueError(f"{named} is no origin; expected https://host or https://host:port, in lower case")
         return tuple(origins)
 
     @field_validator("max_streams_per_user")
@@ -80,6 +87,20 @@ class Settings(BaseSettings):
             raise ValueError(
                 "at least 2 are needed, because a browser may open its next stream before the last one has ended"
             )
+        return value
+
+    @field_validator("unleash_url", "unleash_api_token", "unleash_admin_token", "unleash_environment", mode="before")
+    @classmethod
+    def _trimmed(cls, value: Any) -> Any:
+        """A file with CRLF leaves a carriage return."""
+        return value.strip() if isinstance(value, str) else value
+
+    @field_validator("unleash_api_token", "unleash_admin_token")
+    @classmethod
+    def _sendable(cls, value: str) -> str:
+        """As a header, whose errors would name it."""
+        if not re.fullmatch(r"[!-~]*", value):
+            raise ValueError("expected a token of printable ASCII characters without blanks")
         return value
 
     @field_validator("unleash_url")
@@ -98,10 +119,15 @@ class Settings(BaseSettings):
             return self
         if not self.unleash_api_token:
             raise ValueError("UNLEASH_URL needs BEACON_UNLEASH_API_TOKEN, a backend token of that Unleash")
-        if not self.unleash_environment:
-            named = re.match(r"[^:.]+:([^:.]+)\.", self.unleash_api_token)
-            if named is None:
-                raise ValueError("set BEACON_UNLEASH_ENVIRONMENT: BEACON_UNLEASH_API_TOKEN does not name one")
+        named = re.match(r"[^:.]+:([^:.*]+)\.", self.unleash_api_token)
+        if named is None and not self.unleash_environment:
+            raise ValueError("set BEACON_UNLEASH_ENVIRONMENT: BEACON_UNLEASH_API_TOKEN does not name one")
+        if named is not None and self.unleash_environment not in ("", named[1]):
+            raise ValueError(
+                "BEACON_UNLEASH_ENVIRONMENT is another environment than BEACON_UNLEASH_API_TOKEN is for, so Beacon "
+                "would show one and change the other; unset it, or take a token of that environment"
+            )
+        if named is not None:
             self.unleash_environment = named[1]
         return self
 
@@ -115,7 +141,11 @@ class Settings(BaseSettings):
             # Everyone who opens the file must mean the same one, whatever folder they take as theirs.
             self.database_url = f"sqlite:///{Path(self.database_url.removeprefix('sqlite:///')).absolute()}"
         if not self.database_url.startswith(("sqlite:///", "postgresql+psycopg://")):
-            raise ValueError("DATABASE_URL is sqlite:////path/to/file or postgresql://user:password@host/name")
+            raise ValueError(DATABASE_URLS)
+        try:
+            sa.make_url(self.database_url)
+        except (sa.exc.ArgumentError, ValueError):  # whose text may name the password
+            raise ValueError(DATABASE_URLS) from None
         if not self.is_sqlite and not self.secret_key:
             raise ValueError(
                 "SECRET_KEY is required with PostgreSQL, because every host must share it; "
@@ -196,4 +226,5 @@ def _sentence(error: ValidationError) -> str:
     if not first["loc"]:
         return str(first["msg"]).removeprefix("Value error, ")
     name = "BEACON_" + "_".join(str(part) for part in first["loc"]).upper()
-    return f"{name} is {first['input']!r}: {first['msg'].removeprefix('Value error, ').lower()}"
+    value = "" if first["loc"][0] in NEVER_SHOWN or "@" in str(first["input"]) else f" is {first['input']!r}"
+    return f"{name}{value}: {first['msg'].removeprefix('Value error, ').lower()}"

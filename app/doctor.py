@@ -14,7 +14,8 @@ from app.db import now_epoch, read
 from app.reconciliation import registry
 from app.rollout import store
 from app.rollout.configuration import Nominal
-from app.rollout.unleash import Examined, Unleash
+from app.rollout.examined import Examined
+from app.rollout.unleash import Unleash
 from app.sources.file import read_services_file
 
 MAX_CLOCK_DIFFERENCE_S = 1.0
@@ -144,6 +145,10 @@ def _unleash(found: Examined, *, can_change: bool) -> tuple[bool, str]:
         names = ", ".join(found.missing)
         return False, f"Unleash answers and has no {names}: create it there with one gradual rollout"
     here = f"Unleash answers; {_standing(found.standing.items())}"
+    for flag, group in found.groups.items():
+        here += f" (the groupId of {flag} is {group}: other people than in the embedded mode)"
+    if any(now.is_unsteady for now in found.standing.values()):
+        return False, here
     if found.admin is not None:
         return False, f"{here}; {found.admin}"
     changes = "changes go through its Admin API" if can_change else "no BEACON_UNLEASH_ADMIN_TOKEN: it is changed there"

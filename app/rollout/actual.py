@@ -95,7 +95,8 @@ def lags(found: Holding | None, changed_at: str | None, now: datetime | None = N
     """
     if found is None or changed_at is None or found.holding == found.total:
         return False
-    return ((now or utc_now()) - parse_utc(changed_at)).total_seconds() > LASTS_S
+    last = max(parse_utc(at) for at in (changed_at, found.since) if at is not None)
+    return ((now or utc_now()) - last).total_seconds() > LASTS_S
 
 
 class Watcher:

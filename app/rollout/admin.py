@@ -4,6 +4,7 @@ A change is a JSON Patch whose `test` names what was looked at, so that somebody
 percentage is touched: a PUT would wipe the constraints and variants that it does not repeat.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -13,11 +14,13 @@ import requests
 from app.rollout import answer, configuration
 from app.rollout.answer import Answer
 from app.rollout.configuration import Flag
-from app.rollout.provider import Refused
+from app.rollout.provider import Late, Refused
 
 TIMEOUT_S = 3.0
 # From the question to the end of the answer: somebody waits for it.
 DEADLINE_S = 5.0
+# Who did it is good to know, and what they did, a kill perhaps, waits for the answer.
+AUTHOR_S = 1.0
 MAX_BYTES = 8 * 1024 * 1024
 
 
@@ -46,7 +49,10 @@ class Look:
 
 
 class Admin:
-    """One environment of one Unleash. Every method raises `Refused`, or `Away` where it does not answer."""
+    """One environment of one Unleash. Every method raises `Refused`, or `Away` where it does not answer.
+
+    What changes something is not asked after `not_after` (of `time.monotonic`) any more, and raises `Late`.
+    """
 
     def __init__(self, url: str, token: str, environment: str) -> None:
         self._url, self._token, self._environment = url, token, environment
@@ -69,30 +75,35 @@ class Admin:
         raw = strategy["parameters"]["rollout"]
         return Look(bool(found.get("enabled")), percentage, str(strategy["id"]), raw, None)
 
-    def set_percentage(self, project: str, flag: Flag, look: Look, percentage: int) -> None:
+    def set_percentage(
+        self, project: str, flag: Flag, look: Look, percentage: int, not_after: float = math.inf
+    ) -> None:
         """Raises `TestFailed` where it no longer stands as looked at."""
         patch = [
             {"op": "test", "path": "/name", "value": "flexibleRollout"},
             {"op": "test", "path": "/parameters/rollout", "value": look.raw},
             {"op": "replace", "path": "/parameters/rollout", "value": str(percentage)},
         ]
-        self._ask("PATCH", project, flag, f"/strategies/{look.strategy}", patch)
+        self._ask("PATCH", project, flag, f"/strategies/{look.strategy}", patch, not_after)
 
-    def switch(self, project: str, flag: Flag, *, on: bool) -> None:
+    def switch(self, project: str, flag: Flag, not_after: float = math.inf, *, on: bool) -> None:
         """The environment on or off: the kill switch. What the strategy holds is kept."""
-        self._ask("POST", project, flag, "/on" if on else "/off")
+        self._ask("POST", project, flag, "/on" if on else "/off", None, not_after)
 
     def last_change(self, flag: Flag) -> tuple[str, str] | None:
         """Who changed the flag last in this environment, and when; None where that cannot be read."""
         try:
-            found = self._request("GET", f"/api/admin/events/{quote(flag, safe='')}")
+            patience = answer.Patience(AUTHOR_S, AUTHOR_S, MAX_BYTES)
+            found = self._request("GET", f"/api/admin/events/{quote(flag, safe='')}", patience)
             events = found.json()["events"] if found.ok else []
             mine = [event for event in events if event.get("environment") in (None, self._environment)]
             return str(mine[0]["createdBy"]), str(mine[0]["createdAt"])
         except (requests.RequestException, ValueError, LookupError, TypeError, AttributeError):
             return None
 
-    def _ask(self, method: str, project: str, flag: Flag, end: str, body: Any = None) -> dict[str, Any]:
+    def _ask(
+        self, method: str, project: str, flag: Flag, end: str, body: Any = None, not_after: float = math.inf
+    ) -> dict[str, Any]:
         link = self.link(project, flag)
         if not self._token:
             raise Refused(
@@ -102,9 +113,12 @@ class Admin:
             )
         place = f"{quote(project, safe='')}/features/{quote(flag, safe='')}/environments/{self._quoted}"
         try:
-            found = self._request(method, f"/api/admin/projects/{place}{end}", body)
+            patience = answer.Patience(TIMEOUT_S, DEADLINE_S, MAX_BYTES)
+            found = self._request(method, f"/api/admin/projects/{place}{end}", patience, body, not_after)
             if found.ok:
                 return dict(found.json()) if found.text else {}
+        except answer.TooLate:
+            raise Late(link) from None
         except requests.RequestException as error:
             raise Away("Unleash does not answer; look again before you repeat it.", link) from error
         except (ValueError, TypeError) as error:
@@ -133,9 +147,9 @@ class Admin:
     def _quoted(self) -> str:
         return quote(self._environment, safe="")
 
-    def _request(self, method: str, path: str, body: Any = None) -> Answer:
+    def _request(
+        self, method: str, path: str, patience: answer.Patience, body: Any = None, not_after: float = math.inf
+    ) -> Answer:
         headers = {"Authorization": self._token, "Accept": "application/json"}
-        with requests.Session() as session:
-            session.trust_env = False
-            patience = answer.Patience(TIMEOUT_S, DEADLINE_S, MAX_BYTES)
-            return answer.ask(session, method, self._url + path, headers, patience, body)
+        with answer.session() as session:
+            return answer.ask(session, method, self._url + path, headers, patience, body, not_after)

@@ -20,6 +20,10 @@ class Flag(StrEnum):
 DEFAULTS: Mapping[Flag, bool] = {Flag.SSE_STREAMING: False}
 """What holds before anything is known of a flag, and where Unleash has never heard of it."""
 
+# Equal for somebody who is logged in: `default` takes the user where there is one.
+STICKY = ("userId", "default")
+_RIGHT = "set it to userId or default there"
+
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
@@ -38,6 +42,11 @@ class Nominal:
     why: str | None = None
 
     @property
+    def is_unsteady(self) -> bool:
+        """Whether its percentage is none of people, which can only be mended in Unleash."""
+        return self.why is not None and self.why.startswith("its stickiness")
+
+    @property
     def words(self) -> str:
         """Equal for two configurations if and only if people would be told the same of them."""
         return f"{'on' if self.enabled else 'off'} {self.percentage if self.why is None else self.why}"
@@ -52,13 +61,18 @@ def of_rollouts(rollouts: Mapping[str, Rollout]) -> str:
     return json.dumps({"version": 2, "features": features})
 
 
-def checked(text: str) -> str:
-    """`text` if it is a configuration; raises `Unreadable`."""
+def cut(text: str) -> str:
+    """What of a server's answer decides about the declared flags; raises `Unreadable` where it is no configuration.
+
+    An Unleash may have thousands of flags, and what is kept is read again and again.
+    """
     try:
         found = json.loads(text)
         if all(isinstance(feature["name"], str) for feature in found["features"]):
-            return text
-    except (ValueError, RecursionError, KeyError, TypeError):
+            deciding = _deciding(found)
+            kept = {name: found[name] for name in ("version", "meta") if name in found} | {"features": deciding}
+            return json.dumps(kept | ({"segments": _segments(found, deciding)} if "segments" in found else {}))
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
         pass
     raise Unreadable("the answer is no list of flags")
 
@@ -66,13 +80,14 @@ def checked(text: str) -> str:
 def version(text: str) -> str:
     """Changes whenever anything does that decides about a declared flag, and with nothing else."""
     found = json.loads(text)
-    kept = [
-        {name: feature.get(name) for name in ("name", "enabled", "strategies", "dependencies")}
-        for feature in _features(found)
-    ]
-    segments = found.get("segments") or []
-    canonical = json.dumps([kept, segments], sort_keys=True)
+    deciding = _deciding(found)
+    canonical = json.dumps([[_what_decides(each) for each in deciding], _segments(found, deciding)], sort_keys=True)
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+def is_timed(text: str) -> bool:
+    """Whether the answers may change by themselves, because a constraint looks at the clock; rather once too often."""
+    return any(f'"{word}"' in text for word in ("currentTime", "DATE_AFTER", "DATE_BEFORE"))
 
 
 def revision(text: str) -> int:
@@ -108,19 +123,33 @@ def share(strategies: list[dict[str, Any]]) -> tuple[int | None, str | None]:
     if strategy.get("disabled"):
         return None, "its strategy is disabled in Unleash"
     try:
-        return int(strategy["parameters"]["rollout"]), None
-    except (KeyError, TypeError, ValueError):
+        parameters = strategy["parameters"]
+        percentage, stickiness = int(parameters["rollout"]), parameters.get("stickiness", "userId")
+    except (KeyError, TypeError, ValueError, AttributeError):
         return None, "its gradual rollout has no percentage"
+    if stickiness == "random":
+        return None, f"its stickiness is random, so nobody stays in or out; {_RIGHT}"
+    if stickiness not in STICKY:
+        return None, f"its stickiness is {stickiness}, which Beacon does not have, so nobody is in; {_RIGHT}"
+    return percentage, None
 
 
-def put_at(text: str, flag: Flag, percentage: int, enabled: bool) -> str:
-    """The same configuration with the flag moved: what would hold if somebody set it so."""
+def other_group(text: str, flag: Flag) -> str | None:
+    """What makes other buckets than the flag's name does: steady people, and others than in the embedded mode."""
+    feature = _find(json.loads(text), flag)
+    strategies = [] if feature is None else feature.get("strategies") or []
+    groups = [(strategy.get("parameters") or {}).get("groupId", flag.value) for strategy in strategies]
+    return next((str(group) for group in groups if group != flag.value), None)
+
+
+def put_at(text: str, flag: Flag, percentage: int | None, enabled: bool) -> str:
+    """The same configuration with the flag moved: what would hold if somebody set it so. None keeps its percentages."""
     found = json.loads(text)
     feature = _find(found, flag)
     if feature is not None:
         feature["enabled"] = enabled
         for strategy in feature.get("strategies") or []:
-            if strategy.get("name") == "flexibleRollout":
+            if strategy.get("name") == "flexibleRollout" and percentage is not None:
                 strategy["parameters"] = {**strategy.get("parameters", {}), "rollout": str(percentage)}
     return json.dumps(found)
 
@@ -132,13 +161,29 @@ def _feature(flag: Flag, rollout: Rollout) -> dict[str, Any]:
     return {"name": flag.value, "type": "release", "enabled": rollout.enabled, "strategies": [strategy]}
 
 
-def _features(found: dict[str, Any]) -> list[dict[str, Any]]:
-    """Those that are declared, in a steady order."""
-    return sorted((feature for feature in found["features"] if feature["name"] in set(Flag)), key=_name)
+def _deciding(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """The declared flags and those that they depend on, and so on; in a steady order."""
+    by_name = {str(feature["name"]): feature for feature in found["features"]}
+    wanted, asked = {flag.value for flag in Flag}, [flag.value for flag in Flag]
+    while asked:
+        feature = by_name.get(asked.pop()) or {}
+        new = {str(parent["feature"]) for parent in feature.get("dependencies") or []} - wanted
+        wanted |= new
+        asked += new
+    return [by_name[name] for name in sorted(wanted & by_name.keys())]
 
 
-def _name(feature: dict[str, Any]) -> str:
-    return str(feature["name"])
+def _what_decides(feature: dict[str, Any]) -> dict[str, Any]:
+    """The variants too where others may depend on which of them it is."""
+    names = ["name", "enabled", "strategies", "dependencies"]
+    return {name: feature.get(name) for name in names + (["variants"] if feature["name"] not in set(Flag) else [])}
+
+
+def _segments(found: dict[str, Any], features: list[dict[str, Any]]) -> list[Any]:
+    """Those that they use, as they were sent: an Unleash sends them apart, or as constraints of the strategies."""
+    strategies = [strategy for feature in features for strategy in feature.get("strategies") or []]
+    used = {number for strategy in strategies for number in strategy.get("segments") or []}
+    return [segment for segment in found.get("segments") or [] if segment["id"] in used]
 
 
 def _find(found: dict[str, Any], flag: Flag) -> dict[str, Any] | None:

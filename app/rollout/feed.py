@@ -26,6 +26,7 @@ MAX_BYTES = 8 * 1024 * 1024
 BETWEEN_LOGS_S = 30.0
 # A failure that lasts is told again so often.
 REPEAT_LOG_S = 600.0
+CANNOT_BE_ASKED = "it cannot be asked: something is wrong with BEACON_UNLEASH_URL or BEACON_UNLEASH_API_TOKEN"
 
 
 class Feed:
@@ -39,9 +40,7 @@ class Feed:
         self._url, self._on_news = f"{url}/api/client/features", on_news
         self._headers = {"Authorization": token, "UNLEASH-APPNAME": "beacon", "Accept": "application/json"}
         self._etag = ""
-        self._session = requests.Session()
-        # The environment's proxies and credentials are not meant for it.
-        self._session.trust_env = False
+        self._session = answer.session()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._failing_since: str | None = None
@@ -72,15 +71,23 @@ class Feed:
         """Ask once. Never raises."""
         try:
             text, etag = self._fetch()
-            if text is not None:
-                # The tag of a text that was not taken would leave nothing but "not modified" to hear.
-                self._etag = "" if self._on_news(configuration.checked(text)) is False else etag
+            news = None if text is None else configuration.cut(text)
         except requests.Timeout:
             self._failed("it does not answer in time")
         except requests.ConnectionError:
             self._failed("it cannot be reached")
-        except (requests.RequestException, configuration.Unreadable, _Refusal) as error:
+        except (answer.TooLong, configuration.Unreadable, _Refusal) as error:
             self._failed(str(error))
+        except Exception:  # noqa: BLE001 -- whose text may hold the token, and everybody reads a failure
+            self._failed(CANNOT_BE_ASKED)
+        else:
+            self._take(news, etag)
+
+    def _take(self, news: str | None, etag: str) -> None:
+        try:
+            if news is not None:
+                # The tag of a text that was not taken would leave nothing but "not modified" to hear.
+                self._etag = "" if self._on_news(news) is False else etag
         except Exception as error:  # noqa: BLE001 -- whatever came of the news (the database is away)
             self._answered("what it sent could not be kept and is asked for again", error)
         else:

@@ -23,6 +23,8 @@ from app.rollout.configuration import DEFAULTS, Flag, Rollout
 __all__ = ["DEFAULTS", "Flag", "Flags", "Rollout", "changed", "evaluator", "is_enabled"]
 
 MAX_ANSWERS = 10_000
+# Where the clock decides too: people are split by when they asked first for so long at most.
+RENEW_EVERY_S = 60.0
 
 
 class Flags:
@@ -54,6 +56,12 @@ class Flags:
                 _reload(self._client)
             self._answers = {}
             self.held = text
+
+    def renew(self, then: Callable[[], None]) -> None:
+        """Called every `RENEW_EVERY_S`: where the clock decides too, answers are forgotten and `then` is called."""
+        if self.held is not None and configuration.is_timed(self.held):
+            self._answers = {}
+            then()
 
     def is_enabled(self, flag: Flag, user: str) -> bool:
         """Whether `flag` is on for the user of this name; its default until a configuration has been loaded."""

@@ -18,7 +18,9 @@ from app.db import DatabaseUnavailable, now_epoch, write
 from app.rollout import configuration
 from app.rollout.configuration import Flag, Nominal
 from app.rollout.flags import Flags
-from app.rollout.models import HeldRow
+from app.rollout.kept import SOURCE
+from app.rollout.models import HeldRow, KeptRow
+from app.rollout.provider import provider
 
 EXPIRE_S = 15.0
 RENEW_EVERY_S = 5.0
@@ -27,10 +29,12 @@ DEAD_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """Of `total` workers that run, those that hold what was asked about."""
+    """Of `total` workers that run, those that hold what was asked about. `since`: when Unleash's conditions, which no
+    percentage says, were taken down last."""
 
     holding: int
     total: int
+    since: str | None = None
 
 
 class Reporter:
@@ -76,9 +80,15 @@ class Reporter:
 
 
 def holding(session: Session, flag: Flag, wanted: Nominal) -> Holding | None:
-    """None where no worker has said anything."""
+    """None where no worker has said anything. With Unleash the same percentage is not enough: constraints, parents and
+    segments count."""
     alive = HeldRow.seen.between(now_epoch() - EXPIRE_S, now_epoch() + EXPIRE_S)
-    rows = session.scalars(sa.select(HeldRow.nominal_json).where(alive)).all()
+    rows = session.execute(sa.select(HeldRow.nominal_json, HeldRow.version).where(alive)).all()
     if not rows:
         return None
-    return Holding(sum(json.loads(row).get(flag) == wanted.words for row in rows), len(rows))
+    kept = session.get(KeptRow, SOURCE) if provider().mode == "unleash" else None
+    holds = [
+        json.loads(row.nominal_json).get(flag) == wanted.words and (kept is None or row.version == kept.version)
+        for row in rows
+    ]
+    return Holding(sum(holds), len(rows), None if kept is None else kept.kept_at)

@@ -21,7 +21,6 @@ LASTS_S = 60.0
 def intend(session: Session, flag: Flag, stages: Sequence[Rollout], actor: str, reason: str) -> str:
     """Beacon is about to make this change; returns its id."""
     at = session.scalar(sa.select(now_epoch())) or 0.0
-    session.execute(sa.delete(IntentRow).where(IntentRow.at < at - LASTS_S))
     change = uuid.uuid4().hex
     for number, stage in enumerate(stages):
         figures = {"enabled": stage.enabled, "percentage": stage.percentage}
@@ -32,10 +31,15 @@ def intend(session: Session, flag: Flag, stages: Sequence[Rollout], actor: str, 
     return change
 
 
-def made(session: Session, change: str, stages: int) -> None:
-    """Unleash has taken so many stages of it; the others will not come."""
+def made(session: Session, change: str, stages: int) -> bool:
+    """Unleash has taken so many stages of it; the others will not come. Call it under `store.lock`.
+
+    False where it has been audited already: whoever saw the last stage arrive was first.
+    """
+    is_open = session.scalar(sa.select(sa.func.count()).where(IntentRow.change == change)) != 0
     forget(session, change, stages)
     session.execute(sa.update(IntentRow).where(IntentRow.change == change).values(is_made=True))
+    return is_open
 
 
 def forget(session: Session, change: str, stage: int = 0) -> None:
@@ -47,6 +51,22 @@ def pending(session: Session, flag: Flag) -> IntentRow | None:
     """The newest that was made and has not come back from Unleash yet."""
     query = _young(flag).where(IntentRow.is_made).order_by(IntentRow.at.desc(), IntentRow.stage.desc())
     return session.scalar(query.limit(1))
+
+
+def expire(session: Session) -> list[IntentRow]:
+    """Forget what is too old to come. Returns the last stages of what nobody finished: their workers died before they
+    audited it. Call it under `store.lock`."""
+    old = IntentRow.at < now_epoch() - LASTS_S
+    unmade = sa.select(IntentRow).where(old, ~IntentRow.is_made).order_by(IntentRow.at, IntentRow.stage)
+    last = {row.change: row for row in session.scalars(unmade)}
+    session.execute(sa.delete(IntentRow).where(old))
+    return [*last.values()]
+
+
+def is_last(session: Session, stage: IntentRow) -> bool:
+    """Whether no other stage of its change is to come."""
+    later = sa.select(sa.func.count()).where(IntentRow.change == stage.change, IntentRow.stage > stage.stage)
+    return session.scalar(later) == 0
 
 
 def arrived(session: Session, flag: Flag, now: Rollout) -> IntentRow | None:

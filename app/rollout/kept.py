@@ -60,6 +60,7 @@ class Keeper:
             store.lock(session)
             if not _replace(session, before, text):
                 return False  # another worker was first, and tells; whether of this or of something else shows then
+            unfinished(session)
             for flag in moved:
                 _mirror(session, flag, standing[flag], authors[flag])
             if was is None or configuration.version(was) != configuration.version(text):
@@ -78,12 +79,21 @@ class Keeper:
         return time.monotonic() - self._older_since >= SET_BACK_AFTER_S
 
 
+def unfinished(session: Session) -> None:
+    """Audits what a worker began and never said the end of, once it can no longer come; under `store.lock`."""
+    for row in intents.expire(session):
+        flag, wanted = Flag(row.flag), Rollout(row.enabled, row.percentage)
+        before, why = store.standing(session, flag).rollout, "Beacon ended before it knew whether this was done"
+        store.audited(session, flag, row.actor, row.reason, before, wanted, failed=why)
+
+
 def rollout(text: str, flag: Flag) -> Rollout:
-    """Where the flag stands; where no number says it, the share of a sample that is in."""
+    """Where the flag stands; where no number says it, the share of a sample that is in while it is on: a kill switch
+    keeps it."""
     now = configuration.nominal(text, flag)
     if now.percentage is not None:
         return Rollout(now.enabled, now.percentage)
-    ask = evaluator(text)
+    ask = evaluator(configuration.put_at(text, flag, None, enabled=True))
     return Rollout(now.enabled, round(100 * sum(ask(flag, user) for user in SAMPLE) / len(SAMPLE)))
 
 
@@ -97,15 +107,16 @@ def _replace(session: Session, before: KeptRow | None, text: str) -> bool:
         "revision": configuration.revision(text),
         "version": configuration.version(text),
         "state_json": text,
-        "kept_at": utc_text(),
     }
     now = session.get(KeptRow, SOURCE)
     if before is None or now is None:
         if now is None:
-            session.add(KeptRow(source=SOURCE, **new))
+            session.add(KeptRow(source=SOURCE, **new, kept_at=utc_text()))
         return now is None
     if (now.revision, now.version) != (before.revision, before.version):
         return False
+    if now.version != new["version"]:  # others of its flags change all day long
+        now.kept_at = utc_text()
     for name, value in new.items():
         setattr(now, name, value)
     return True
@@ -114,11 +125,13 @@ def _replace(session: Session, before: KeptRow | None, text: str) -> bool:
 def _mirror(session: Session, flag: Flag, now: Rollout, author: Author) -> None:
     """Where the flag stands now, and who put it there: Beacon for somebody, or somebody in Unleash."""
     ours = intents.arrived(session, flag, now)
+    before, reason = store.standing(session, flag).rollout, "changed in Unleash"
     if ours is not None:
         store.move(session, flag, now, ours.actor, ours.reason)
+        if not ours.is_made and intents.is_last(session, ours):  # whoever makes it may have died; if not, it will see
+            store.audited(session, flag, ours.actor, ours.reason, before, now)
         return
     intents.overtaken(session, flag, author.at)
-    before, reason = store.standing(session, flag).rollout, "changed in Unleash"
     store.move(session, flag, now, author.name, reason, author.at)
     store.audited(session, flag, author.name, reason, before, now, action="rollout-seen")
 

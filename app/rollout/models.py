@@ -24,7 +24,8 @@ class FlagRow(Base):
 
 
 class KeptRow(Base):
-    """The newest configuration that Unleash sent to any worker: a restart without Unleash knows it."""
+    """The newest configuration that Unleash sent to any worker: a restart without Unleash knows it. `kept_at`: when it
+    was first one of this version."""
 
     __tablename__ = "flag_configuration"
 

@@ -45,6 +45,13 @@ class Refused(Exception):
     title = "Not changed"
 
 
+class Late(Refused):
+    """Beacon itself was held up between deciding and asking: it must look again, as others may have decided since."""
+
+    def __init__(self, link: str | None = None) -> None:
+        super().__init__("Beacon was held up and did not ask: look again, then decide.", "late", link, 503)
+
+
 class Partly(Refused):
     """The first half of a change was made, and the other refused; the sentence says both."""
 

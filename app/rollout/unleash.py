@@ -1,8 +1,8 @@
 """The rollout in a real Unleash: seen through what its workers keep, changed through its Admin API."""
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import NoReturn
@@ -13,25 +13,19 @@ from sqlalchemy.orm import Session
 from app.clock import utc_text
 from app.config import Settings
 from app.db import db, read, write
-from app.rollout import configuration, intents, kept, store
+from app.rollout import admin, configuration, intents, kept, store
 from app.rollout.admin import Admin, Look, TestFailed
 from app.rollout.configuration import Flag, Nominal, Rollout
+from app.rollout.examined import Examined, examine
 from app.rollout.feed import Feed
 from app.rollout.flags import Flags
 from app.rollout.history import level
 from app.rollout.provider import Mode, Moved, Partly, Refused, View
 from app.rollout.store import Expected, Within
 
-
-@dataclass(frozen=True, slots=True)
-class Examined:
-    """What one question to Unleash has shown. `failure`: it gave no flags, and whether there are `kept` ones."""
-
-    failure: str | None = None
-    kept: bool = False
-    missing: Sequence[Flag] = ()
-    standing: Mapping[Flag, Nominal] = field(default_factory=dict)
-    admin: str | None = None
+# What was decided in a transaction is asked for so soon after it, or not at all: whoever was frozen in between knows
+# nothing of what others did meanwhile.
+LATE_S = 2.0
 
 
 class Unleash:
@@ -51,24 +45,7 @@ class Unleash:
 
     def examine(self) -> Examined:
         """For the doctor: ask once and keep nothing."""
-        seen: list[str] = []
-        probe = Feed(self._settings.unleash_url, self._settings.unleash_api_token, seen.append, logs=False)
-        probe.look()
-        probe.stop()
-        if not seen:
-            return Examined(failure=probe.failure, kept=self.load() is not None)
-        missing = [flag for flag in Flag if configuration.project(seen[0], flag) is None]
-        standing = {flag: configuration.nominal(seen[0], flag) for flag in Flag if flag not in missing}
-        return Examined(missing=missing, standing=standing, admin=self._hindrance(seen[0], [*standing]))
-
-    def _hindrance(self, text: str, flags: list[Flag]) -> str | None:
-        """What its Admin API has against Beacon's token; None where it was given none, or nothing hinders."""
-        try:
-            for flag in flags if self._admin.is_possible else []:
-                self._admin.look(self._project(text, flag), flag)
-        except Refused as error:
-            return str(error)
-        return None
+        return examine(self._settings, self._admin, lambda: self.load() is not None)
 
     @property
     def can_change(self) -> bool:
@@ -140,29 +117,37 @@ class Unleash:
         reason: str,
         within: Within | None,
     ) -> None:
-        """Said beforehand, so that whoever sees it arrive knows whose it is; audited as it came out."""
+        """Said beforehand, so that whoever sees it arrive knows whose it is; audited as it came out, by whoever comes
+        first: this, or the worker that sees it arrive."""
         stages = _stages(before, after)
         with write() as session:
+            store.lock(session)
+            decided = time.monotonic()
             if within is not None:
-                store.lock(session)
                 within(session, before, after)
+            kept.unfinished(session)
             change = intents.intend(session, flag, stages, actor, reason)
         done = 0
         try:
             for was, wanted in pairwise([before, *stages]):
-                self._apply(project, flag, look, was, wanted)
+                not_after = decided + LATE_S + done * admin.DEADLINE_S  # those before it may take their time
+                self._apply(project, flag, look, was, wanted, not_after)
                 done += 1
         except (Refused, TestFailed) as error:
             reached = [before, *stages][done]
             with write() as session:
-                intents.made(session, change, done)
-                if done:
+                store.lock(session)
+                is_ours = intents.made(session, change, done)
+                if done and is_ours:
                     store.audited(session, flag, actor, reason, before, reached)
-                store.audited(session, flag, actor, reason, reached, after, failed=_why(error))
+                if is_ours:
+                    store.audited(session, flag, actor, reason, reached, after, failed=_why(error))
             self._answer(project, flag, error, before, reached)
         with write() as session:
-            intents.made(session, change, done)
-            store.audited(session, flag, actor, reason, before, after)
+            store.lock(session)
+            is_ours = intents.made(session, change, done)
+            if is_ours or not stages:
+                store.audited(session, flag, actor, reason, before, after)
             if before == after:  # nothing comes back from Unleash
                 store.move(session, flag, after, actor, reason)
                 store.told(session, flag, after, actor, reason)
@@ -180,12 +165,12 @@ class Unleash:
             raise error
         raise Moved(self._moved(flag, self._admin.look(project, flag), project)) from error
 
-    def _apply(self, project: str, flag: Flag, look: Look, before: Rollout, after: Rollout) -> None:
+    def _apply(self, project: str, flag: Flag, look: Look, before: Rollout, after: Rollout, not_after: float) -> None:
         """One stage."""
         if before.enabled != after.enabled:
-            self._admin.switch(project, flag, on=after.enabled)
+            self._admin.switch(project, flag, not_after, on=after.enabled)
         else:
-            self._admin.set_percentage(project, flag, look, after.percentage)
+            self._admin.set_percentage(project, flag, look, after.percentage, not_after)
 
     def _standing(self, look: Look, flag: Flag, project: str, *, needs_percentage: bool) -> Rollout:
         """The kill switch works whatever the strategies are."""

@@ -1,8 +1,8 @@
 """Applies plan and guardrail, once in the whole deployment: whoever holds the lease looks every few seconds.
 
 A change is made as a person's is (audited, told, with an actor and a reason). What was decided from a look is done in
-one transaction with the lease, and only while flag and plan still are as they were seen: neither a holder that was
-frozen and thaws nor one that waited for Unleash undoes what somebody did meanwhile.
+one transaction with the lease, and only while flag and plan still are as they were seen. In Unleash it is asked for at
+most 2 s after that transaction (`provider.Late`); what others do within these, at the same figures, it may still undo.
 """
 
 import logging
@@ -21,7 +21,7 @@ from app.rollout import guardrail, history, plan, planning, reports, store, tell
 from app.rollout.configuration import Flag, Rollout
 from app.rollout.guardrail import Limits, Verdict
 from app.rollout.models import GuardRow, PlanRow
-from app.rollout.provider import Moved, Provider, Refused, View
+from app.rollout.provider import Late, Moved, Provider, Refused, View
 from app.rollout.store import Expected
 
 log = logging.getLogger(__name__)
@@ -131,6 +131,8 @@ class Watch:
     def _step_back(self, seen: Seen, reason: str, percentage: int) -> None:
         try:
             self._set(seen, GUARDRAIL, reason, percentage, lambda _session: None)
+        except Late:
+            return  # the next look decides anew
         except Refused as error:
             with self._writing() as session:
                 row = session.get(GuardRow, seen.flag)
@@ -172,7 +174,8 @@ class Watch:
                 if now is None or planning.of_row(now) not in (planning.of_row(row), after):
                     return
                 planning.put(session, seen.flag, planning.of_row(row))
-                self._halted(session, seen, f"{percentage} % was refused: {error}")
+                if not isinstance(error, Late):  # the next look decides anew
+                    self._halted(session, seen, f"{percentage} % was refused: {error}")
 
     def _pause(self, seen: Seen) -> None:
         with self._writing() as session:

@@ -24,8 +24,8 @@ from urllib3.exceptions import (
     SSLError,
 )
 
+from app.deadline import Deadline
 from app.sources.base import NotSent, SourceError, Unsure
-from app.sources.deadline import Deadline
 from app.sources.http_wire import Pool, SecurePool, current
 
 CONNECT_S = 2.0

@@ -11,8 +11,8 @@ from typing import Any, cast
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
+from app.deadline import Deadline
 from app.sources.base import NotSent
-from app.sources.deadline import Deadline
 
 
 class _Current(threading.local):

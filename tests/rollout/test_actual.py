@@ -60,6 +60,7 @@ def test_a_worker_that_does_not_follow_is_a_difference_once_it_has_lasted() -> N
     assert not lags(Holding(4, 4), at, late)
     assert not lags(Holding(3, 4), None, late)
     assert not lags(None, at, late)
+    assert not lags(Holding(3, 4, since="2026-11-21T12:00:20Z"), at, late), "conditions changed after the percentage"
 
 
 def test_the_application_asks_its_own_flags_and_its_own_rows(cast: Flask) -> None:

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 import pytest
 
 from app.rollout import admin as admin_module
-from app.rollout.admin import Admin, Away
+from app.rollout.admin import Admin, Away, Look
 from app.rollout.configuration import Flag
-from tests.unleash_edge import Answer, Edge, says, trickles
+from app.rollout.provider import Late
+from tests.unleash_edge import Answer, Edge, says, trickles, trickles_headers
 
 
 @pytest.fixture
@@ -22,10 +23,11 @@ def edge() -> Iterator[Edge]:
     ("answer", "words"),
     [
         (trickles(1), "does not answer"),
+        (trickles_headers, "does not answer"),
         (says(200, " " * 30_000), "does not answer"),
         (says(200, "[1]"), "cannot be read"),
     ],
-    ids=["trickles", "too long", "no object"],
+    ids=["trickles", "headers that trickle", "too long", "no object"],
 )
 def test_an_answer_that_is_none_is_no_answer(
     edge: Edge, monkeypatch: pytest.MonkeyPatch, answer: Answer, words: str
@@ -42,6 +44,31 @@ def test_an_answer_that_is_none_is_no_answer(
 def test_who_changed_it_last_is_not_known_of_an_answer_without_an_end(
     edge: Edge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(admin_module, "DEADLINE_S", 0.2, raising=False)
+    monkeypatch.setattr(admin_module, "AUTHOR_S", 0.2)
     edge.answers = [trickles(1)]
     assert Admin(edge.url, "a token", "development").last_change(Flag.SSE_STREAMING) is None
+
+
+def test_who_changed_it_is_waited_for_no_longer_than_a_kill_may_wait(
+    edge: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admin_module, "TIMEOUT_S", 600)
+    monkeypatch.setattr(admin_module, "DEADLINE_S", 600)
+    edge.answers = [trickles(1)]
+    began = time.monotonic()
+    assert Admin(edge.url, "a token", "development").last_change(Flag.SSE_STREAMING) is None
+    assert time.monotonic() - began < 60
+
+
+def test_what_comes_too_late_is_not_asked(edge: Edge) -> None:
+    edge.answers = [says(200, "{}")]
+    asked, look = Admin(edge.url, "a token", "development"), Look(True, 10, "1", "10", None)
+    late, in_time = time.monotonic() - 1, time.monotonic() + 600
+    for change in (
+        lambda not_after: asked.set_percentage("default", Flag.SSE_STREAMING, look, 50, not_after),
+        lambda not_after: asked.switch("default", Flag.SSE_STREAMING, not_after, on=True),
+    ):
+        with pytest.raises(Late, match="look again"):
+            change(late)
+        change(in_time)
+    assert [line.split()[0] for line in edge.asked] == ["PATCH", "POST"]

@@ -1,14 +1,18 @@
 """Flags: declared, overridden, and asked through UnleashClient with buckets that only grow."""
 
+import json
+from datetime import timedelta
+
 import pytest
 from flask import Flask
 
 from app import create_app
+from app.clock import utc_now, utc_text
 from app.config import ConfigError, Settings
 from app.db import db, read, write
 from app.eventlog.append import NewEvent
-from app.rollout import flags, store
-from app.rollout.flags import Flag, Flags, Rollout
+from app.rollout import configuration, flags, store
+from app.rollout.flags import Flag, Flags, Rollout, evaluator
 from tests.cast import publish
 from tests.stream.readers import event
 from tests.waiting import eventually
@@ -69,6 +73,29 @@ def test_the_client_starts_no_thread_and_calls_nobody(monkeypatch: pytest.Monkey
     monkeypatch.setattr("socket.socket.connect", refuse)
     monkeypatch.setattr("threading.Thread.start", refuse)
     assert at(100) == set(USERS)
+
+
+def test_where_the_clock_decides_people_are_asked_about_anew() -> None:
+    """Otherwise those who asked early would stay where they were, and those who ask now would not."""
+    soon = utc_text(utc_now() + timedelta(seconds=0.3))
+    found = json.loads(configuration.of_rollouts({Flag.SSE_STREAMING: Rollout(percentage=100)}))
+    after = {"contextName": "currentTime", "operator": "DATE_AFTER", "value": soon}
+    found["features"][0]["strategies"][0]["constraints"] = [after]
+    text, asked, told = json.dumps(found), Flags({}), list[str]()
+    asked.load(text)
+    early = asked.is_enabled(Flag.SSE_STREAMING, "alice")
+    eventually(lambda: evaluator(text)(Flag.SSE_STREAMING, "alice"))
+    assert asked.is_enabled(Flag.SSE_STREAMING, "alice") is early
+    asked.renew(lambda: told.append("streams"))
+    assert asked.is_enabled(Flag.SSE_STREAMING, "alice")
+    assert told == ["streams"]
+
+
+def test_where_it_does_not_nobody_is_asked_about_again() -> None:
+    asked = Flags({})
+    asked.renew(pytest.fail)
+    assert at(10, asked=asked)
+    asked.renew(pytest.fail)
 
 
 @pytest.mark.parametrize("value", [True, False])

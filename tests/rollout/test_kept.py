@@ -10,15 +10,18 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask
 
-from app import create_app
+from app import create_app, doctor
 from app.audit.models import AuditRow
 from app.config import Settings
 from app.db import db, read, write
+from app.eventlog import read as log
 from app.rollout import configuration, intents, kept, store
+from app.rollout import unleash as rollout
 from app.rollout.configuration import Flag, Rollout
 from app.rollout.feed import Feed
 from app.rollout.flags import Flags
 from app.rollout.kept import Author, Keeper
+from app.rollout.provider import Late
 from app.rollout.unleash import Unleash
 from app.stream.hub import Hub
 from tests.unleash_edge import Edge, says
@@ -55,6 +58,11 @@ def standing() -> tuple[str | None, bool, int]:
     with read() as session:
         now = store.standing(session, FLAG)
         return now.actor, now.rollout.enabled, now.rollout.percentage
+
+
+def reasons() -> list[str]:
+    with read() as session:
+        return [str(event.data["reason"]) for event in log.after(session, 0).events if event.type == "flag.changed"]
 
 
 def seen_there() -> int:
@@ -110,6 +118,22 @@ def test_what_another_worker_was_quicker_with_is_asked_for_again(cast: Flask) ->
         assert standing()[2] == 30
 
 
+def test_a_parent_that_is_switched_off_is_told_and_every_worker_loads_it(keeper: Keeper) -> None:
+    """The flag itself stays as it is, and still nobody is in any more."""
+
+    def family(revision: int, *, enabled: bool) -> str:
+        found = json.loads(sent(50, revision))
+        found["features"][0]["dependencies"] = [{"feature": "parent", "enabled": True}]
+        found["features"].append({"name": "parent", "enabled": enabled, "strategies": []})
+        return json.dumps(found)
+
+    keeper.keep(family(1, enabled=True))
+    told = reasons()
+    keeper.keep(family(2, enabled=False))
+    assert reasons()[len(told) :] == ["its conditions changed in Unleash"]
+    assert standing() == ("eve", True, 50)
+
+
 class TestIntents:
     def intend(self, *stages: Rollout, actor: str = "pia", is_made: bool = True) -> str:
         with write() as session:
@@ -158,6 +182,56 @@ class TestIntents:
         keeper.keep(sent(20, 3, enabled=False))
         assert (standing(), seen_there()) == (("pia", False, 20), before + 1)
 
+    def test_a_kill_of_what_has_no_percentage_is_whose_it_is_and_keeps_its_share(self, keeper: Keeper) -> None:
+        def two(revision: int, *, enabled: bool) -> str:
+            found = json.loads(sent(30, revision, enabled=enabled))
+            found["features"][0]["strategies"] *= 2
+            return json.dumps(found)
+
+        keeper.keep(two(1, enabled=True))
+        share, before = standing()[2], seen_there()
+        assert 25 <= share <= 35
+        self.intend(Rollout(False, share))
+        keeper.keep(two(2, enabled=False))
+        assert (standing(), seen_there()) == (("pia", False, share), before)
+
+    def entries(self) -> list[tuple[str, str, str]]:
+        with read() as session:
+            query = sa.select(AuditRow).where(AuditRow.action_type == "rollout-set").order_by(AuditRow.seq)
+            return [(row.actor, row.outcome, row.after_state_json or "") for row in session.scalars(query)]
+
+    def test_what_arrives_before_its_maker_could_audit_it_is_audited_once(self, keeper: Keeper) -> None:
+        """The worker may have died, or lost the database, in between; if not, it finds that it was not the first."""
+        keeper.keep(sent(10, 1))
+        change = self.intend(Rollout(True, 50), is_made=False)
+        keeper.keep(sent(50, 2))
+        assert self.entries() == [("pia", "success", '{"enabled": true, "percentage": 50}')]
+        with write() as session:
+            assert not intents.made(session, change, 1)
+        other = self.intend(Rollout(True, 75), is_made=False)
+        with write() as session:
+            assert intents.made(session, other, 1)
+        keeper.keep(sent(75, 3))
+        assert len(self.entries()) == 1, "its maker audits it"
+
+    def test_a_change_of_two_stages_is_one_entry_though_the_first_arrives_earlier(self, keeper: Keeper) -> None:
+        keeper.keep(sent(10, 1))
+        change = self.intend(Rollout(False, 10), Rollout(False, 0), is_made=False)
+        keeper.keep(sent(10, 2, enabled=False))
+        assert self.entries() == []
+        with write() as session:
+            assert intents.made(session, change, 2), "its maker audits it"
+
+    def test_what_a_worker_never_said_the_end_of_is_audited_once_as_such(
+        self, keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        keeper.keep(sent(10, 1))
+        self.intend(Rollout(False, 50), Rollout(True, 50), is_made=False)
+        monkeypatch.setattr(intents, "LASTS_S", -1.0)
+        for revision in (2, 3):
+            keeper.keep(sent(10, revision))
+        assert self.entries() == [("pia", "failure", '{"enabled": true, "percentage": 50}')]
+
 
 def test_looking_where_it_stands_takes_no_second_connection(cast: Flask, tmp_path: Path) -> None:
     unleash = Unleash(cast, beside("http://127.0.0.1:9", tmp_path), Flags({}), pytest.fail)
@@ -169,6 +243,30 @@ def test_looking_where_it_stands_takes_no_second_connection(cast: Flask, tmp_pat
             sa.event.listen(db.engine, "checkout", lambda *_: taken.append(1))
             assert unleash.view(session, FLAG).nominal.percentage == 10
     assert taken == []
+
+
+def test_a_holder_that_was_frozen_after_it_decided_does_not_ask_and_looks_again(
+    edge: Edge, tmp_path: Path, cast: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others may have gone up and back to where it was seen: the `test` of the patch would pass."""
+    monkeypatch.setattr(rollout, "LATE_S", -1.0)
+    unleash, looked = Unleash(cast, beside(edge.url, tmp_path), Flags({}), pytest.fail), there(10)
+    edge.answers = [says(200, looked)]
+    with cast.app_context():
+        Keeper(lambda _: Author("eve")).keep(sent(10, 1))
+        with pytest.raises(Late) as late:
+            unleash.change(FLAG, "guardrail", "trouble", 5, within=lambda *_: None)
+        with read() as session:
+            assert intents.pending(session, FLAG) is None
+            outcomes = session.scalars(sa.select(AuditRow.outcome).where(AuditRow.actor == "guardrail")).all()
+    assert (late.value.status, [*outcomes]) == (503, ["failure"])
+    assert [line.split()[0] for line in edge.asked] == ["GET"]
+
+
+def there(percentage: int) -> str:
+    """What its Admin API says of the flag."""
+    strategy = {"id": "1", "name": "flexibleRollout", "parameters": {"rollout": str(percentage)}}
+    return json.dumps({"enabled": True, "strategies": [strategy]})
 
 
 def test_a_kill_in_unleash_reaches_open_streams_while_the_database_is_away(edge: Edge, tmp_path: Path) -> None:
@@ -184,6 +282,27 @@ def test_a_kill_in_unleash_reaches_open_streams_while_the_database_is_away(edge:
     feed.stop()
     with app.app_context():
         db.engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "is_fine", "words"),
+    [
+        ({"stickiness": "sessionId"}, False, "its stickiness is sessionId, which Beacon does not have"),
+        ({"stickiness": "random"}, False, "its stickiness is random"),
+        ({"groupId": "others"}, True, "(the groupId of enable_sse_streaming is others: other people than"),
+        ({}, True, "at 10 %; changes go through its Admin API"),
+    ],
+)
+def test_the_doctor_looks_at_what_makes_the_buckets(
+    edge: Edge, tmp_path: Path, parameters: dict[str, str], is_fine: bool, words: str
+) -> None:
+    found = json.loads(sent(10, 1))
+    found["features"][0]["strategies"][0]["parameters"] |= parameters
+    edge.answers = [says(200, json.dumps(found))]
+    app = create_app(beside(edge.url, tmp_path))
+    with app.app_context():
+        answered, told = doctor.flag_source(app)
+    assert (answered, words in told) == (is_fine, True), told
 
 
 def hub_of(app: Flask) -> Hub:

@@ -1,6 +1,8 @@
 """What comes of each answer of an Unleash, sane or not: flags, a note, and a log that stays readable."""
 
 import logging
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 
@@ -9,7 +11,7 @@ import pytest
 from app.rollout import feed as feed_module
 from app.rollout.feed import Feed
 from tests.beacon_process import free_port
-from tests.unleash_edge import Answer, Edge, says, trickles
+from tests.unleash_edge import Answer, Edge, says, trickles, trickles_headers
 
 FLAGS = '{"version": 2, "features": [{"name": "enable_sse_streaming"}]}'
 
@@ -47,6 +49,18 @@ def test_only_a_list_of_flags_is_taken_and_anything_else_is_named(
     feed.stop()
 
 
+@pytest.mark.parametrize("token", ["a token\r", " a token", "a\n token", "a töken\u20ac"])
+def test_a_token_that_cannot_be_sent_is_named_without_being_told(
+    edge: Edge, token: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever asks `/readyz` reads the failure, and nobody has to log in for that."""
+    feed = Feed(edge.url, token, pytest.fail)
+    feed.look()
+    assert feed.failure == "it cannot be asked: something is wrong with BEACON_UNLEASH_URL or BEACON_UNLEASH_API_TOKEN"
+    assert "oken" not in caplog.text.replace("BEACON_UNLEASH_API_TOKEN", "").replace("cannot be kept", "")
+    feed.stop()
+
+
 @pytest.mark.parametrize(
     ("name", "value", "size", "failure"),
     [
@@ -65,6 +79,51 @@ def test_an_answer_without_an_end_is_cut_off(
     feed.look()
     assert feed.failure == failure
     assert time.monotonic() - began < 60, "bytes that come one by one are not waited for until they fill a buffer"
+    feed.stop()
+
+
+def test_headers_without_an_end_are_cut_off_and_the_next_question_is_answered(
+    edge: Edge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed_module, "DEADLINE_S", 0.3)
+    taken: list[str] = []
+    edge.answers = [trickles_headers, says(200, FLAGS)]
+    feed, began = Feed(edge.url, "", taken.append), time.monotonic()
+    feed.look()
+    assert feed.failure == "it does not answer in time"
+    assert time.monotonic() - began < 60
+    monkeypatch.setattr(feed_module, "DEADLINE_S", 30)
+    feed.look()
+    assert (feed.failure, taken) == (None, [FLAGS])
+    feed.stop()
+
+
+IN_A_WORKER = """
+from gevent import monkey
+monkey.patch_all()
+import sys
+from app.rollout import feed
+feed.DEADLINE_S = 0.3
+asking = feed.Feed(sys.argv[1], "", print)
+asking.look()
+print(asking.failure)
+"""
+
+
+def test_they_are_in_a_worker_too(edge: Edge) -> None:
+    edge.answers = [trickles_headers]
+    command = [sys.executable, "-c", IN_A_WORKER, edge.url]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout == "it does not answer in time\n"
+
+
+def test_the_flags_of_others_are_left_behind(edge: Edge) -> None:
+    taken: list[str] = []
+    others = ", ".join(f'{{"name": "other{number}"}}' for number in range(100))
+    edge.answers = [says(200, FLAGS.replace("[", f"[{others}, "))]
+    feed = Feed(edge.url, "", taken.append)
+    feed.look()
+    assert taken == [FLAGS]
     feed.stop()
 
 

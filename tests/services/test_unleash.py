@@ -16,6 +16,7 @@ import app as beacon
 from app import create_app, doctor, setup
 from app.config import Settings
 from app.rollout import admin, configuration, feed
+from app.rollout import unleash as rollout
 from app.rollout.admin import Admin
 from app.rollout.configuration import Rollout
 from app.rollout.feed import Feed
@@ -57,6 +58,7 @@ def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers in this process ask and report more often; `TestDeployment` keeps the real times."""
     monkeypatch.setattr(feed, "REFRESH_S", 0.1)
     monkeypatch.setattr(beacon, "FLAG_RETRY_S", 0.1)
+    monkeypatch.setattr(rollout, "LATE_S", 60.0)  # what tests do between look and change takes seconds
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.sources.deadline import Deadline
+from app.deadline import Deadline
 from tests.waiting import eventually
 
 
