@@ -39,6 +39,13 @@ def press() -> ResponseReturnValue:
     return redirect(DONE, 303)
 
 
+@bp.get("/rollout/plan")
+@require("viewer")
+def of_plan() -> ResponseReturnValue:
+    """What was refused stands at this address: it is loaded again, and people copy it."""
+    return redirect(PLAN, 303)
+
+
 @bp.post("/rollout/plan")
 @require("product")
 def plan() -> ResponseReturnValue:

@@ -20,9 +20,9 @@ from app.db import write
 from app.rollout import history, reports, store
 from app.rollout.configuration import Flag, Rollout
 from app.rollout.evidence import Change, Evidence, Minute
-from app.rollout.models import GuardRow, PlanRow, PollingRow, ReportRow
+from app.rollout.models import GuardRow, HeldRow, PlanRow, PollingRow, ReportRow
 from app.rollout.planning import epoch
-from app.rollout.provider import Embedded, Refused, View
+from app.rollout.provider import Embedded, Refused, View, provider
 from app.rollout.reports import Sum
 from tests.cast import ADA, ALICE, BOB, PIA, Person, csrf_token, logged_in
 
@@ -271,26 +271,49 @@ def test_expected_and_actual_stand_side_by_side(desk: Desk) -> None:
     assert "Discrepancy 2 should stream and poll for more than 30 s. ann, bea" in desk.part("standing")
 
 
+def workers(desk: Desk, holding: int, total: int) -> None:
+    """So many that run, and hold what stands here."""
+    with desk.app.app_context(), write() as session:
+        now = provider().view(session, FLAG).nominal.words
+        for number in range(total):
+            words_of = json.dumps({FLAG: now if number < holding else "on 77"})
+            session.merge(HeldRow(worker=f"w{number}", version="v", nominal_json=words_of, seen=epoch(session)))
+
+
 def test_a_rollback_shows_its_three_steps_and_what_is_not_known(cast: Flask, desk: Desk) -> None:
     assert "Taken back" not in desk.get()
     desk.put(0)
     found = desk.part("back")
     assert "by bea" in found
-    assert (
-        "Not known yet Whether the error rate is back is not known. — of attempts to connect fail now, — did" in found
-    )
+    assert "Not known yet The flag is lowered. Which workers hold it is not known." in found
+    assert "Not known yet Whether the error rate is back is not known. How many attempts to connect fail now" in found
     with cast.app_context(), write() as session:
         now = epoch(session)
         reports.add(session, "polling", Sum(reports=1, attempts=100, failures=1), now - 120)
         reports.add(session, "polling", Sum(reports=1, attempts=100, failures=1), now + 60)
+    workers(desk, 1, 1)
     found = desk.part("back")
+    assert "Done The flag is lowered. The only worker holds it." in found
+    assert "Done Browsers forget" in found
     assert "Nobody streams who is out." in found
-    assert "Done The error rate is back at what it was. 1 % of attempts to connect fail now, 1 % did" in found
+    assert "Done The error rate is back at what it was. 1 % of attempts to connect fail now; 1 % did" in found
     with cast.app_context(), write() as session:
         session.get_one(ReportRow, (int((now + 60) // 60), "polling")).failures = 20
     assert "Watched The error rate is higher than it was. 20 % of attempts" in desk.part("back")
     desk.put(10)
     assert "Taken back" not in desk.get()
+
+
+def test_nobody_is_said_to_have_left_the_stream_before_every_worker_holds_the_change(desk: Desk) -> None:
+    desk.put(0)
+    workers(desk, 3, 4)
+    found = desk.part("back")
+    assert "Under way The flag is lowered. 3 of 4 workers hold it." in found
+    assert "Under way Browsers forget" in found
+    assert "Who still streams is known once every worker holds it." in found
+    workers(desk, 4, 4)
+    assert "All 4 workers hold it." in desk.part("back")
+    assert "Nobody streams who is out." in desk.part("back")
 
 
 def test_a_change_that_no_browser_reported_around_draws_nothing(desk: Desk) -> None:
@@ -380,3 +403,52 @@ def test_the_pages_lead_here_and_programs_are_answered_in_json(cast: Flask, desk
     sent = desk.client.post(PAGE, data={"csrf_token": desk.csrf, "do": "set"}, headers={"Accept": "application/json"})
     assert sent.status_code == 400
     assert json.loads(sent.text)["detail"] == "Say what is to be set."
+
+
+def regions(text: str) -> dict[str, str]:
+    """The markup of everything that is loaded again by itself, by name; none of them holds another."""
+    found = re.split(r'<(?=[a-z]+ [^>]*data-region="rollout-)', text.split("<main")[1].split("</main>", maxsplit=1)[0])
+    return {
+        one.split('data-region="rollout-')[1].split('"')[0]: one.split(f"</{one.split(' ')[0]}>")[0]
+        for one in found[1:]
+    }
+
+
+def test_a_refusal_stands_where_nothing_is_loaded_again_by_itself(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: Any, **__: Any) -> None:
+        raise Refused("Changes need an approval in Unleash.", "unleash-approval")
+
+    monkeypatch.setattr(desk.app.extensions["beacon_rollout"], "change", refused)
+    for path, form in (
+        (PAGE, {"do": "off"}),
+        (PAGE, {"do": "set", "percentage": "50", "reason": "x"}),
+        (f"{PAGE}/plan", {"do": "pause"}),
+    ):
+        text = desk.send(path, **form).text
+        assert text.split("<main")[1].count('role="alert"') == 1
+        assert [name for name, markup in regions(text).items() if "alert" in markup] == [], path
+
+
+def test_what_the_bar_says_and_offers_follows_while_a_reason_is_half_typed(desk: Desk) -> None:
+    found = regions(desk.get())
+    assert "10 %" in found["bar"]
+    assert "Switch off for everybody" in found["kill"]
+    assert [name for name in ("bar", "kill") if "<input" in found[name]] == []
+
+
+def test_where_a_setting_decides_nothing_is_said_to_have_been_taken_back(overridden: Desk) -> None:
+    overridden.put(enabled=False)
+    workers(overridden, 1, 1)
+    found = overridden.part("back")
+    assert "Not in force The flag is off, and the setting decides: on for everybody" in found
+    assert "Not begun Browsers keep what they have" in found
+    assert "Nobody streams who is out" not in found
+    overridden.app.extensions["beacon_flags"].overrides[FLAG] = False
+    found = overridden.part("back")
+    assert "the setting decides: off for everybody" in found
+    assert "Nobody streams who is out" in found
+
+
+def test_the_address_of_a_refused_plan_leads_to_the_page(desk: Desk) -> None:
+    answer = desk.client.get(f"{PAGE}/plan")
+    assert (answer.status_code, answer.headers["Location"]) == (303, f"{PAGE}#plan")
