@@ -12,11 +12,12 @@ from app.config import current_settings
 from app.dashboard import queries, rollout_graphs, rollout_view
 from app.dashboard.frame import frame, rendered
 from app.dashboard.rollout_asked import BY_HAND, FLAG, SPANS, Asked
-from app.dashboard.rollout_view import Guardrail, Happened, PlanView
+from app.dashboard.rollout_guard import Guardrail
+from app.dashboard.rollout_view import Happened, PlanView
 from app.db import db
 from app.errors import Problem
 from app.offloop import breathe
-from app.rollout import actual, evidence, held, history, steering, store
+from app.rollout import actual, evidence, held, history, planning, reports, steering, store
 from app.rollout.actual import Reconciled
 from app.rollout.evidence import ErrorRate, Evidence
 from app.rollout.models import GuardRow, PlanRow
@@ -113,16 +114,25 @@ def said_of(problem: Problem, place: str) -> Said:
 
 def _read(session: Session, asked: Asked) -> Read:
     entries = history.newest(session, FLAG)
-    plan = session.get(PlanRow, FLAG)
+    view, plan = provider().view(session, FLAG), session.get(PlanRow, FLAG)
     return Read(
-        provider().view(session, FLAG),
+        view,
         store.reasoned(session, FLAG)[1],
         rollout_view.happened(entries),
-        Guardrail.of(session.get(GuardRow, FLAG), current_settings()),
+        _guardrail(session, view),
         None if plan is None else PlanView.of(plan),
         evidence.read(session, FLAG, asked.minutes),
         _rollback(session, entries),
     )
+
+
+def _guardrail(session: Session, view: View) -> Guardrail:
+    """Judged from the same window as the watch judges from."""
+    settings, source = current_settings(), provider()
+    since = 0.0 if view.changed_at is None else parse_utc(view.changed_at).timestamp()
+    window = reports.window(session, planning.epoch(session), settings.guardrail_window_s, since)
+    override = steering.override_of(FLAG)
+    return Guardrail.of(session.get(GuardRow, FLAG), settings, view.nominal, window, override, source.mode)
 
 
 def _rollback(session: Session, entries: list[history.Entry]) -> Rollback | None:

@@ -7,11 +7,10 @@ from typing import Any, Self
 
 from app.accounts.access import Actor
 from app.clock import utc_text
-from app.config import Settings
 from app.dashboard.rollout_asked import FLAG
 from app.rollout import history, planning
 from app.rollout.configuration import Rollout
-from app.rollout.models import GuardRow, PlanRow
+from app.rollout.models import PlanRow
 
 _PLAN_WORDS = {
     "start": "plan started",
@@ -42,26 +41,6 @@ class Happened:
 
 
 @dataclass(frozen=True, slots=True)
-class Guardrail:
-    """`state` for the eye, `word` and `why` for everybody; `limits` in a sentence."""
-
-    state: str
-    word: str
-    why: str
-    since: str | None
-    limits: str
-
-    @classmethod
-    def of(cls, row: GuardRow | None, settings: Settings) -> Self:
-        limits = limits_in_words(settings)
-        if row is not None:
-            return cls("warning", "Holds", row.reason, _moment(row.since), limits)
-        if settings.guardrail_mode == "off":
-            return cls("stale", "Off", "", None, limits)
-        return cls("success", "Lets it go on", "", None, limits)
-
-
-@dataclass(frozen=True, slots=True)
 class PlanView:
     """`steps` are `(words, state)` with the state `done`, `now` or `next`; `until` is when the next one is due."""
 
@@ -78,25 +57,13 @@ class PlanView:
         states = ["done" if n < found.step else "now" if n == found.step else "next" for n in range(len(words))]
         until = None
         if 0 <= found.step < len(found.steps) and found.paused_at is None and not found.is_over:
-            until = _moment(found.since + found.steps[found.step].hold_s)
+            until = moment(found.since + found.steps[found.step].hold_s)
         return cls(tuple(zip(words, states, strict=True)), found.paused_at is not None, row.actor, row.reason, until)
 
 
 def why_not(who: Actor) -> str:
     """Why the reader cannot act; empty for whoever can."""
     return "" if who.has_role("product") else f"The rollout needs the role product; you are {who.role}."
-
-
-def limits_in_words(settings: Settings) -> str:
-    if settings.guardrail_mode == "off":
-        return "Nothing is watched (BEACON_GUARDRAIL_MODE is off)."
-    does = "holds the rollout" if settings.guardrail_mode == "hold" else "steps back to the percentage before"
-    most = f"{settings.guardrail_max_failures * 100:g} %"
-    return (
-        f"It {does} when, of at least {settings.guardrail_min_attempts} attempts to connect within "
-        f"{duration(settings.guardrail_window_s / 60)}, more than {most} fail or fall back to polling, "
-        f"or the p95 of the delivery lag passes {settings.guardrail_max_lag_s:g} s. It never raises anything."
-    )
 
 
 def duration(minutes: float) -> str:
@@ -140,7 +107,7 @@ def happened(entries: Sequence[history.Entry]) -> list[Happened]:
     return [Happened.of(entry) for entry in entries]
 
 
-def _moment(epoch: float) -> str:
+def moment(epoch: float) -> str:
     return utc_text(datetime.fromtimestamp(epoch, UTC))
 
 
