@@ -8,6 +8,7 @@ All of it runs inside the application's context.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from sqlalchemy.orm import Session
 
@@ -115,7 +116,8 @@ def _mirror(session: Session, flag: Flag, now: Rollout, author: Author) -> None:
     """Where the flag stands now, and who put it there: Beacon for somebody, or somebody in Unleash."""
     ours = intents.arrived(session, flag, now)
     if ours is not None:
-        store.move(session, flag, now, ours.actor, ours.reason)
+        # The moment that it has had since: whoever has looked at it meanwhile has seen this same change.
+        store.move(session, flag, now, ours.actor, ours.reason, utc_text(datetime.fromtimestamp(ours.at, UTC)))
         return
     intents.overtaken(session, flag, author.at)
     before, reason = store.standing(session, flag).rollout, "changed in Unleash"

@@ -16,13 +16,15 @@ Mode = Literal["embedded", "unleash"]
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Where a flag stands, as people are told. `why_not`: why Beacon may not change it; `link`: where it can be."""
+    """Where a flag stands, who put it there and the `reason` that they gave, as people are told. `why_not`: why Beacon
+    may not change it; `link`: where it can be."""
 
     nominal: Nominal
     actor: str | None = None
     changed_at: str | None = None
     why_not: str | None = None
     link: str | None = None
+    reason: str = ""
 
 
 class Moved(Exception):
@@ -87,7 +89,7 @@ class Embedded:
             return store.every(session)
 
     def view(self, session: Session, flag: Flag) -> View:
-        return _view(store.standing(session, flag))
+        return _view(*store.reasoned(session, flag))
 
     def change(
         self,
@@ -102,7 +104,7 @@ class Embedded:
         try:
             with write() as session:
                 store.change(session, flag, actor, reason, percentage, enabled, expected, within)
-                return _view(store.standing(session, flag))
+                return _view(*store.reasoned(session, flag))
         except store.Moved as error:
             raise Moved(_view(error.now)) from error
 
@@ -116,6 +118,6 @@ def provider() -> Provider:
     return found
 
 
-def _view(now: Standing) -> View:
+def _view(now: Standing, reason: str = "") -> View:
     rollout = configuration.Nominal(now.rollout.enabled, now.rollout.percentage)
-    return View(rollout, now.actor, now.changed_at)
+    return View(rollout, now.actor, now.changed_at, reason=reason)
