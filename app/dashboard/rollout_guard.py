@@ -23,6 +23,10 @@ class Guardrail:
     since: str | None
     limits: str
 
+    @property
+    def holds(self) -> bool:
+        return self.since is not None
+
     @classmethod
     def of(
         cls, row: GuardRow | None, settings: Settings, now: Nominal, window: Window, override: str | None, mode: str

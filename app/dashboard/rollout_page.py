@@ -11,13 +11,13 @@ from app.clock import parse_utc, utc_now
 from app.config import current_settings
 from app.dashboard import queries, rollout_graphs, rollout_view
 from app.dashboard.frame import frame, rendered
-from app.dashboard.rollout_asked import BY_HAND, FLAG, SPANS, Asked
+from app.dashboard.rollout_asked import BY_HAND, FLAG, SPANS, STEPS, Asked, PlanAsked
 from app.dashboard.rollout_guard import Guardrail
 from app.dashboard.rollout_view import Happened, PlanView
 from app.db import db
 from app.errors import Problem
 from app.offloop import breathe
-from app.rollout import actual, evidence, held, history, planning, reports, steering, store
+from app.rollout import actual, evidence, held, history, planning, reports, steering
 from app.rollout.actual import Reconciled
 from app.rollout.evidence import ErrorRate, Evidence
 from app.rollout.models import GuardRow, PlanRow
@@ -53,7 +53,6 @@ class Read:
     """What the page reads of the database in one go."""
 
     view: View
-    reason: str
     happened: list[Happened]
     guardrail: Guardrail
     plan: PlanView | None
@@ -68,7 +67,15 @@ def index() -> Response:
     return page(Asked.of(request.args))
 
 
-def page(asked: Asked, said: Said | None = None, status: int = 200) -> Response:
+def page(
+    asked: Asked,
+    said: Said | None = None,
+    status: int = 200,
+    *,
+    plan: PlanAsked = STEPS,
+    take_back: str = BY_HAND,
+) -> Response:
+    """`plan` and `take_back` (a reason) are what was typed, where that was refused."""
     who, cursor = actor(), queries.cursor(db.session())
     around = frame("rollout", who, cursor, has_form=True)
     found = _read(db.session(), asked)
@@ -96,8 +103,8 @@ def page(asked: Asked, said: Said | None = None, status: int = 200) -> Response:
         flag=FLAG,
         presets=PRESETS,
         spans=SPANS,
-        steps=rollout_view.STEPS,
-        by_hand=BY_HAND,
+        plan_asked=plan,
+        take_back=take_back,
         most_names=MAX_NAMES,
         audit=rollout_view.AUDIT,
     )
@@ -117,10 +124,9 @@ def _read(session: Session, asked: Asked) -> Read:
     view, plan = provider().view(session, FLAG), session.get(PlanRow, FLAG)
     return Read(
         view,
-        store.reasoned(session, FLAG)[1],
         rollout_view.happened(entries),
         _guardrail(session, view),
-        None if plan is None else PlanView.of(plan),
+        None if plan is None else PlanView.of(plan, entries),
         evidence.read(session, FLAG, asked.minutes),
         _rollback(session, entries),
     )
