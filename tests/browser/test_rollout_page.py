@@ -70,6 +70,7 @@ def test_a_change_is_reviewed_refused_made_and_taken_back(reports_of_browsers: B
     expect(watching.page.locator(".kill button")).to_be_disabled()
 
     page.mouse.wheel(0, 5_000)
+    page.wait_for_function("scrollY > 0")
     switch = page.get_by_role("button", name="Switch off for everybody")
     expect(switch).to_be_in_viewport()
     switch.click()

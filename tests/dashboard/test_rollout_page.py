@@ -105,7 +105,8 @@ def test_before_it_is_set_the_people_who_would_switch_are_named(desk: Desk) -> N
     desk.put(0)
     desk.polls("ann", "bea", "cid")
     review = desk.part("switching", "?percentage=100")
-    assert "Of 3 people online now: 3 would come to the stream: ann, bea, cid 0 would leave the stream." in review
+    assert "3 would come to the stream: ann, bea, cid 0 would leave the stream." in review
+    assert re.match(r".*Of 3 people online, as of \d\d:\d\d:\d\d :", review)
     desk.put(100)
     assert "3 would leave the stream: ann, bea, cid" in desk.part("switching", "?percentage=0")
     desk.put(enabled=False)
@@ -344,11 +345,25 @@ def test_a_graph_leaves_gaps_marks_the_change_and_says_the_same_in_words() -> No
     assert success.paths == {"streaming": ("M2 2L41.6 36", "M358 2h1"), "polling": ()}
     assert success.sentence == "Streaming: 87.5 % of 40; polling: —."
     assert (hello.is_empty, hello.sentence) == (True, "Streaming: —; polling: —.")
-    assert (lag.top, lag.sentence) == ("2 s", "Streaming: 2 s last, 2 s at most; polling: —.")
+    assert (lag.top, lag.sentence) == ("2 s", "Streaming: 2 s this minute, 2 s at most; polling: —.")
     assert reconnects.sentence == "Streaming: 8 in all, at most 2 a minute; polling: —."
     assert [len(one) for one in fallbacks.paths.values()] == [3, 0]
     [mark] = success.marks
     assert (mark.x, mark.word) == (160.2, "50 %")
+
+
+def test_what_was_measured_last_is_said_with_its_age() -> None:
+    lag = rollout_graphs.graphs(evidence_of(m1=(10, 0, 0.25), m3=(10, 0, 0.5)))[2]
+    assert lag.sentence == "Streaming: 0.5 s 6 min ago, 0.5 s at most; polling: —."
+
+
+def test_marks_have_their_words_where_there_is_room_the_newest_first() -> None:
+    found = evidence_of(m0=(10, 0, 0.25))
+    times = ("00:01:10", "00:04:10", "00:05:10", "00:05:30", "00:09:10")
+    changes = [Change(f"1970-01-01T{at}.000Z", "pia", number, True) for number, at in enumerate(times)]
+    success = rollout_graphs.graphs(replace(found, changes=changes))[0]
+    assert [mark.word for mark in success.marks] == ["0 %", "1 %", "2 %", "3 %", "4 %"]
+    assert [mark.word for mark in success.words] == ["3 %", "4 %"]
 
 
 def test_a_share_is_not_said_to_be_whole_that_is_not() -> None:
