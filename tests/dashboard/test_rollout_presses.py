@@ -95,6 +95,7 @@ def test_a_plan_that_somebody_else_started_is_neither_replaced_nor_steered(desk:
     said = words(sent.text)
     assert "There is another plan by now, started by bob (5 → 15 %: my turn): look again. Nothing was done." in said
     assert "You asked for 20 % for 30 min, 50 % for 60 min: slowly" in said
+    assert "plan" in regions(sent.text)
     seen = sent_along(desk)
     steered(desk, "start", "bea")
     for do in ("pause", "resume", "stop"):

@@ -10,9 +10,12 @@ import { isPaused, reload } from "./reload.js";
 
 const JITTER_MS = 500; // everybody who looks at it hears of a change at once
 const EVERY_MS = 15_000;
-const TIMEOUT_MS = 10_000;
+const TIMEOUT_MS = 12_000; // the app's own is shorter, and it may not be there at all
 /** A second press within this time is the first one's. */
 const SENDING_MS = 5_000;
+
+// Where a press was refused the page is at the form's own address, at which it cannot be loaded again.
+if (location.pathname !== "/rollout") history.replaceState(null, "", `/rollout${location.search}${location.hash}`);
 
 let missed = false;
 const refetch = new Refetch(async () => {
@@ -52,8 +55,10 @@ document.addEventListener("click", (event) => {
   if (!(link instanceof HTMLAnchorElement) || event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
   const query = new URLSearchParams(location.search);
-  query.set("minutes", link.id.replace("span-", ""));
-  show(`/rollout?${query}`, "evidence");
+  const minutes = new URL(link.href).searchParams.get("minutes");
+  if (minutes) query.set("minutes", minutes);
+  else query.delete("minutes");
+  show(`/rollout${query.size > 0 ? `?${query}` : ""}`, "evidence");
 });
 
 /**
@@ -81,8 +86,10 @@ function keepSpan(query) {
   else query.delete("minutes");
 }
 
-/** @type {Record<string, AbortController>} */
-const asking = {};
+/** Which part of the address says what a part of the page shows. */
+const NAMES = { review: ["percentage", "on"], evidence: ["minutes"] };
+/** @type {Record<string, number>} */
+const asked = { review: 0, evidence: 0 };
 
 /**
  * Shows this part of the page at another address in the place of the one there is. The last one asked for wins.
@@ -90,60 +97,61 @@ const asking = {};
  * @param {"review" | "evidence"} part
  */
 async function show(address, part) {
-  asking[part]?.abort();
-  const mine = new AbortController();
-  asking[part] = mine;
-  const timer = setTimeout(() => mine.abort(), TIMEOUT_MS);
+  asked[part] = (asked[part] ?? 0) + 1;
+  const [mine, before] = [asked[part], location.search];
+  history.replaceState(null, "", address);
   try {
-    const fresh = await fetched(address, part, mine.signal);
-    if (asking[part] === mine) put(fresh, part, address);
+    const fresh = await loaded(part);
+    if (asked[part] === mine) put(fresh, part);
   } catch {
-    if (asking[part] === mine) complain(part, address);
-  } finally {
-    clearTimeout(timer);
+    if (asked[part] !== mine) return;
+    goBack(part, before);
+    complain(part, address);
   }
 }
 
 /**
- * @param {string} address
+ * From the page's address as it is now.
  * @param {string} part
- * @param {AbortSignal} signal
+ * @returns {Promise<HTMLElement>}
  */
-async function fetched(address, part, signal) {
-  const answer = await fetch(address, { headers: { Accept: "text/html" }, signal });
-  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-  const found = page.getElementById(part);
-  if (!found || page.body.dataset.session !== document.body.dataset.session) throw new Error("another page");
-  return found;
+function loaded(part) {
+  return new Promise((resolve, reject) => {
+    setTimeout(() => reject(new Error("no answer")), TIMEOUT_MS);
+    /** @type {HTMLElement | null} */
+    let found = null;
+    const take = (/** @type {ParentNode} */ page) => { found = page.querySelector(`#${part}`); };
+    reload(take, () => false).then(() => (found ? resolve(found) : reject(new Error("another page"))), reject);
+  });
 }
 
 /**
  * @param {HTMLElement} fresh
  * @param {"review" | "evidence"} part
- * @param {string} address
  */
-function put(fresh, part, address) {
+function put(fresh, part) {
   const shown = document.getElementById(part);
   if (!shown) return;
   const [reason, next] = [shown, fresh].map((one) => /** @type {HTMLInputElement | null} */ (one.querySelector("#reason")));
   if (reason && next) next.value = reason.value;
-  const focused = part === "evidence" ? document.activeElement?.id : "review-title";
+  const focused = part === "review" ? "review-title" : shown.contains(document.activeElement) && document.activeElement?.id;
   shown.replaceWith(document.adoptNode(fresh));
-  const now = new URL(address, location.href);
-  if (part === "evidence") keepReview(now);
-  history.replaceState(null, "", now.pathname + now.search);
-  if (focused && fresh.contains(document.getElementById(focused))) document.getElementById(focused)?.focus();
+  if (focused) /** @type {HTMLElement | null} */ (fresh.querySelector(`#${focused}`))?.focus();
 }
 
 /**
- * The review that is shown by now, whatever was when the evidence was asked for.
- * @param {URL} address
+ * What is shown is what the address says: the rest of it may have changed meanwhile.
+ * @param {"review" | "evidence"} part
+ * @param {string} before
  */
-function keepReview(address) {
-  const minutes = address.searchParams.get("minutes");
-  address.search = location.search;
-  if (minutes && minutes !== "60") address.searchParams.set("minutes", minutes);
-  else address.searchParams.delete("minutes");
+function goBack(part, before) {
+  const [now, was] = [new URL(location.href), new URLSearchParams(before)];
+  for (const name of NAMES[part]) {
+    const value = was.get(name);
+    if (value === null) now.searchParams.delete(name);
+    else now.searchParams.set(name, value);
+  }
+  history.replaceState(null, "", now.pathname + now.search);
 }
 
 /**
