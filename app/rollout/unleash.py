@@ -101,7 +101,7 @@ class Unleash:
         why_not = nominal.why
         if not self._admin.is_possible:
             why_not = "Beacon has no admin token of Unleash (BEACON_UNLEASH_ADMIN_TOKEN): change it there."
-        return View(nominal, actor, at, why_not, link, reason)
+        return View(nominal, actor, at, why_not, link, reason=reason)
 
     def change(
         self,

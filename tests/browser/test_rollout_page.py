@@ -36,7 +36,7 @@ def test_a_change_is_reviewed_refused_made_and_taken_back(reports_of_browsers: B
     """And another page that shows it follows by itself."""
     beacon = reports_of_browsers
     beacon.set_rollout(100)
-    tab, watching = visit(beacon, "pia", "/rollout", allow=["409"]), visit(beacon, "alice", "/rollout")
+    tab, watching = visit(beacon, "pia", "/rollout", allow=["409", "ERR_FAILED"]), visit(beacon, "alice", "/rollout")
     page = tab.page
     for one in (tab, watching):
         one.wait_state("connected")
@@ -89,7 +89,7 @@ def test_a_change_is_reviewed_refused_made_and_taken_back(reports_of_browsers: B
 def outlasts_what_is_late_or_lost(page: Page) -> None:
     """A slow answer comes after another one was asked for; a lost one is said where it was asked for."""
     late: list[Route] = []
-    page.route("**/rollout?percentage=100", late.append)
+    page.route("**/rollout?percentage=100", lambda route: late.append(route))
     page.route("**/rollout?percentage=50", lambda route: route.abort())
     page.get_by_role("button", name="100 %", exact=True).click()
     page.get_by_role("button", name="10 %", exact=True).click()
