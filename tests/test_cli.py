@@ -196,7 +196,10 @@ class TestRollout:
             connection.execute("INSERT INTO guardrail VALUES ('enable_sse_streaming', 0, 'they fail', 0, 0)")
             connection.commit()
         refused = in_a_process("rollout", "set", "60", BEACON_INSTANCE_DIR=str(instance)).one_sentence()
-        assert refused == "beacon: The guardrail lets enable_sse_streaming not grow now: they fail."
+        assert (
+            refused
+            == "beacon: The guardrail holds enable_sse_streaming: they fail. Nothing can be raised until it lets go."
+        )
         assert beacon("rollout", "set", "10").stdout == "enable_sse_streaming: 10 %, enabled\n"
 
     def test_what_unleash_has_not_said_yet_is_unknown_and_not_0(

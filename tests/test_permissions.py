@@ -76,6 +76,7 @@ TABLE: Mapping[str, Who] = {
     "PATCH /services/<service_id>": "admin",
     "DELETE /services/<service_id>": "admin",
     "GET /rollout": "viewer",
+    "GET /rollout/plan": "viewer",
     "POST /rollout": "product",
     "POST /rollout/plan": "product",
     "GET /services/<service_id>": "viewer",

@@ -1,8 +1,11 @@
 """What somebody wants to do to the rollout, as an address or a form says it; what was seen goes along."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
+from urllib.parse import urlencode
+
+from werkzeug.datastructures import MultiDict
 
 from app.errors import Problem
 from app.rollout.configuration import Flag, Nominal
@@ -11,6 +14,8 @@ from app.rollout.store import MAX_REASON, Expected
 FLAG = Flag.SSE_STREAMING
 BY_HAND = "rolled back by hand"
 NOT_CONFIRMED = f"Type {FLAG}, or 100, to confirm."
+# Of a plan: as many as one may have.
+MOST_ROWS = 20
 SPANS = {60: "last hour", 360: "last 6 hours"}
 
 
@@ -50,15 +55,26 @@ class Asked:
     @property
     def query(self) -> str:
         """The address of its review."""
-        return "?on=1" if self.on else f"?percentage={self.percentage}" if self.percentage is not None else ""
+        return self.query_of(self.minutes)
+
+    @property
+    def span(self) -> str:
+        """The address of the page without a review."""
+        return _query({"minutes": _said_minutes(self.minutes)})
+
+    def query_of(self, minutes: int, *, reason: bool = False) -> str:
+        """The address of its review beside so many minutes of evidence, and with the reason that was typed."""
+        percentage = "" if self.percentage is None else str(self.percentage)
+        members = {"on": "1"} if self.on else {"percentage": percentage}
+        return _query({**members, "reason": self.reason if reason else "", "minutes": _said_minutes(minutes)})
 
     @property
     def verb(self) -> str:
         return "Switch on again" if self.on else f"Set to {self.percentage} %"
 
     def must_type(self, now: Nominal) -> bool:
-        """Whether everybody would be in."""
-        return 100 in (self.percentage, now.percentage if self.on else None)
+        """Whether everybody would be in, or nobody can say how many."""
+        return self.percentage == 100 or (self.on and now.percentage in (None, 100))
 
     def check(self, now: Nominal) -> None:
         """Raises the 400 `Problem` for what was not typed or given."""
@@ -75,11 +91,46 @@ def reason_of(members: Mapping[str, str]) -> str:
     return _line(members.get("reason", "")) or BY_HAND
 
 
+@dataclass(frozen=True, slots=True)
+class PlanAsked:
+    """The form of a plan: `rows` are `(percentage, minutes)`, all of it as typed. `is_given`: somebody has typed it."""
+
+    rows: Sequence[tuple[str, str]]
+    reason: str = ""
+    typed: str = ""
+    is_given: bool = False
+
+    @classmethod
+    def of(cls, form: MultiDict[str, str]) -> Self:
+        rows = list(zip(form.getlist("percentage"), form.getlist("minutes"), strict=False))[:MOST_ROWS]
+        reason, typed = (_line(form.get(name, "")) for name in ("reason", "typed"))
+        return cls([(_line(one), _line(other)) for one, other in rows], reason, typed, is_given=True)
+
+    @property
+    def words(self) -> str:
+        steps = ", ".join(f"{percentage} % for {minutes} min" for percentage, minutes in self.rows if percentage)
+        return f"You asked for {steps}: {self.reason}"
+
+
+STEPS = PlanAsked([("10", "60"), ("50", "60"), ("100", "60")])
+
+
+def _query(members: Mapping[str, str]) -> str:
+    given = {name: value for name, value in members.items() if value}
+    return f"?{urlencode(given)}" if given else ""
+
+
+def _said_minutes(minutes: int) -> str:
+    """An hour is not worth saying."""
+    return "" if minutes == 60 else str(minutes)
+
+
 def _seen(members: Mapping[str, str]) -> Expected | None:
     percentage, enabled = _percentage(members.get("seenPercentage", "")), members.get("seenEnabled")
-    if percentage is None and enabled not in ("true", "false"):
+    at = members.get("seenAt")
+    if percentage is None and enabled not in ("true", "false") and at is None:
         return None
-    return Expected(percentage, enabled == "true" if enabled in ("true", "false") else None)
+    return Expected(percentage, enabled == "true" if enabled in ("true", "false") else None, at)
 
 
 def _percentage(text: str) -> int | None:

@@ -1,13 +1,15 @@
 """`POST /rollout` and `/rollout/plan`: what people press on the page, with scripts or without."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from flask import Blueprint, redirect, request
 from flask.typing import ResponseReturnValue
+from sqlalchemy.orm import Session
 
 from app.accounts.access import actor, require
-from app.dashboard.rollout_asked import FLAG, NOT_CONFIRMED, Asked, reason_of
+from app.dashboard.rollout_asked import FLAG, NOT_CONFIRMED, STEPS, Asked, PlanAsked, reason_of
 from app.dashboard.rollout_page import page, said_of
 from app.db import db, write
 from app.errors import Problem, wants_page
@@ -17,14 +19,14 @@ from app.rollout.provider import provider
 bp = Blueprint("rollout_forms", __name__)
 
 # The review was at `#review`, and a redirect without a fragment of its own leads there again.
-DONE, PLAN = "/rollout#main", "/rollout#plan"
+DONE, PLAN = "#main", "#plan"
 
 
 @bp.post("/rollout")
 @require("product")
 def press() -> ResponseReturnValue:
     """`do=set` with what was reviewed, `zero` or `off`. 303 to the page; what is refused keeps what was typed."""
-    what, asked = request.form.get("do", ""), Asked.of(request.form)
+    what, asked = request.form.get("do", ""), _asked()
     try:
         if what in ("off", "zero"):
             _take_back(what)
@@ -35,32 +37,57 @@ def press() -> ResponseReturnValue:
     except Problem as problem:
         if not wants_page():
             raise
-        return page(asked, said_of(problem, "review" if what == "set" else "bar"), problem.status)
-    return redirect(DONE, 303)
+        db.session.remove()  # what was read before the press may be older than what stood in its way
+        if what == "set":
+            return page(asked, said_of(problem, "review"), problem.status)
+        return page(_asked({}), said_of(problem, "bar"), problem.status, take_back=reason_of(request.form))
+    return redirect(f"/rollout{asked.span}{DONE}", 303)
+
+
+@bp.get("/rollout/plan")
+@require("viewer")
+def of_plan() -> ResponseReturnValue:
+    """What was refused stands at this address: it is loaded again, and people copy it."""
+    return redirect(f"/rollout{_asked({}).span}{PLAN}", 303)
 
 
 @bp.post("/rollout/plan")
 @require("product")
 def plan() -> ResponseReturnValue:
-    """`do=start` with `percentage` and `minutes` of each step and a reason, `pause`, `resume` or `stop`."""
-    what = request.form.get("do", "")
+    """`do=start` with `percentage` and `minutes` of each step and a reason, `pause`, `resume` or `stop`; `seenPlan` is
+    the one that was shown."""
+    what, asked = request.form.get("do", ""), _asked({})
     try:
         with write() as session:
-            if what == "start":
-                planning.begin(session, FLAG, actor().name, _reason(), _confirmed(_steps()))
-            elif what == "pause":
-                planning.steer(session, FLAG, actor().name, "pause")
-            elif what == "resume":
-                planning.steer(session, FLAG, actor().name, "resume")
-            elif what == "stop":
-                planning.stop(session, FLAG, actor().name)
-            else:
-                raise Problem(400, "Nothing to do", "Say what to do: start, pause, resume or stop.")
+            _steer(session, what, request.form.get("seenPlan"))
     except Problem as problem:
         if not wants_page():
             raise
-        return page(Asked(), said_of(problem, "plan"), problem.status)
-    return redirect(PLAN, 303)
+        said, typed = said_of(problem, "plan"), PlanAsked.of(request.form)
+        if what == "start" and problem.status == 409:  # the other plan stands where this one was typed
+            said = replace(said, words=f"{said.words} {typed.words}")
+        return page(asked, said, problem.status, plan=typed if what == "start" else STEPS)
+    return redirect(f"/rollout{asked.span}{PLAN}", 303)
+
+
+def _steer(session: Session, what: str, seen: str | None) -> None:
+    who = actor().name
+    if what == "start":
+        planning.begin(session, FLAG, who, _reason(), _confirmed(_steps()), seen)
+    elif what == "pause":
+        planning.steer(session, FLAG, who, "pause", seen)
+    elif what == "resume":
+        planning.steer(session, FLAG, who, "resume", seen)
+    elif what == "stop":
+        planning.stop(session, FLAG, who, seen)
+    else:
+        raise Problem(400, "Nothing to do", "Say what to do: start, pause, resume or stop.")
+
+
+def _asked(members: Mapping[str, str] | None = None) -> Asked:
+    """What the form says; which span of the evidence is looked at, its address does."""
+    given = request.form.to_dict() if members is None else members
+    return Asked.of({**given, "minutes": request.args.get("minutes", "")})
 
 
 def _take_back(what: str) -> None:
@@ -72,7 +99,19 @@ def _take_back(what: str) -> None:
 def _set(asked: Asked) -> None:
     asked.check(provider().view(db.session(), FLAG).nominal)
     enabled = True if asked.on else None
-    steering.change(FLAG, actor().name, asked.reason, asked.percentage, enabled, asked.seen)
+    try:
+        steering.change(FLAG, actor().name, asked.reason, asked.percentage, enabled, asked.seen)
+    except Problem as problem:
+        if "current" not in problem.members or not _stands(asked):
+            raise
+
+
+def _stands(asked: Asked) -> bool:
+    """Whether it stands as asked by the same person for the same reason: a second press, which says nothing new."""
+    db.session.remove()
+    now = provider().view(db.session(), FLAG)
+    is_there = asked.percentage in (None, now.nominal.percentage) and (now.nominal.enabled or not asked.on)
+    return is_there and (now.actor, now.reason) == (actor().name, asked.reason)
 
 
 def _reason() -> str:

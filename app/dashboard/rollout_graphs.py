@@ -13,6 +13,8 @@ from app.rollout.evidence import Change, Evidence, Minute
 from app.rollout.reports import COHORTS
 
 WIDTH, HEIGHT, MARGIN = 360, 72, 2
+# A word beside a mark takes so much of the width.
+ROOM = 48
 NOT_KNOWN = "—"
 Shape = Literal["share", "seconds", "count"]
 
@@ -35,12 +37,14 @@ METRICS = (
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """`paths` by cohort; `top` is what the upper edge stands for. Where nothing is known there is no line."""
+    """`paths` by cohort; `top` is what the upper edge stands for. Where nothing is known there is no line. `words` are
+    the marks that have room for theirs: the newest first to be given it."""
 
     title: str
     top: str
     paths: Mapping[str, tuple[str, ...]]
     marks: tuple[Mark, ...]
+    words: tuple[Mark, ...]
     sentence: str
 
     @property
@@ -67,7 +71,8 @@ def _graph(metric: Metric, found: Evidence) -> Graph:
     paths = {cohort: tuple(lines(row, place)) for cohort, row in values.items()}
     marks = tuple(_mark(change, found) for change in found.changes)
     said = "; ".join(f"{cohort}: {_words(metric, values[cohort], found.cohorts[cohort])}" for cohort in COHORTS)
-    return Graph(metric.title, said_as(metric.shape, top), paths, marks, f"{said[:1].upper()}{said[1:]}.")
+    sentence = f"{said[:1].upper()}{said[1:]}."
+    return Graph(metric.title, said_as(metric.shape, top), paths, marks, _with_room(marks), sentence)
 
 
 def _values(metric: Metric, found: Evidence, cohort: str) -> list[float | None]:
@@ -85,7 +90,9 @@ def _words(metric: Metric, values: Sequence[float | None], minutes: Sequence[Min
         return f"{said_as('share', 1 - failures / attempts)} of {attempts:,}"
     if metric.shape == "count":
         return f"{sum(known):,.0f} in all, at most {max(known):,.0f} a minute"
-    return f"{said_as('seconds', known[-1])} last, {said_as('seconds', max(known))} at most"
+    ago = next(ago for ago, value in enumerate(reversed(values)) if value is not None)
+    when = "this minute" if ago == 0 else "a minute ago" if ago == 1 else f"{ago} min ago"
+    return f"{said_as('seconds', known[-1])} {when}, {said_as('seconds', max(known))} at most"
 
 
 def said_as(shape: Shape, value: float | None) -> str:
@@ -105,6 +112,15 @@ def said_as(shape: Shape, value: float | None) -> str:
 def _mark(change: Change, found: Evidence) -> Mark:
     minute = int(parse_utc(change.at).timestamp() // 60)
     return Mark(_x(minute - (found.newest - found.minutes + 1), found.minutes), change_words(change))
+
+
+def _with_room(marks: Sequence[Mark]) -> tuple[Mark, ...]:
+    """None reaches into the next one's, nor into what the upper edge is labelled with."""
+    found: list[Mark] = []
+    for mark in reversed(marks):
+        if mark.x >= ROOM and (not found or found[-1].x - mark.x >= ROOM):
+            found.append(mark)
+    return tuple(reversed(found))
 
 
 def _x(minute: int, minutes: int) -> float:

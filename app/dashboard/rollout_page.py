@@ -11,12 +11,13 @@ from app.clock import parse_utc, utc_now
 from app.config import current_settings
 from app.dashboard import queries, rollout_graphs, rollout_view
 from app.dashboard.frame import frame, rendered
-from app.dashboard.rollout_asked import BY_HAND, FLAG, SPANS, Asked
-from app.dashboard.rollout_view import Guardrail, Happened, PlanView
+from app.dashboard.rollout_asked import BY_HAND, FLAG, SPANS, STEPS, Asked, PlanAsked
+from app.dashboard.rollout_guard import Guardrail
+from app.dashboard.rollout_view import Happened, PlanView
 from app.db import db
 from app.errors import Problem
 from app.offloop import breathe
-from app.rollout import actual, evidence, held, history, steering, store
+from app.rollout import actual, evidence, held, history, planning, reports, steering
 from app.rollout.actual import Reconciled
 from app.rollout.evidence import ErrorRate, Evidence
 from app.rollout.models import GuardRow, PlanRow
@@ -52,7 +53,6 @@ class Read:
     """What the page reads of the database in one go."""
 
     view: View
-    reason: str
     happened: list[Happened]
     guardrail: Guardrail
     plan: PlanView | None
@@ -67,7 +67,15 @@ def index() -> Response:
     return page(Asked.of(request.args))
 
 
-def page(asked: Asked, said: Said | None = None, status: int = 200) -> Response:
+def page(
+    asked: Asked,
+    said: Said | None = None,
+    status: int = 200,
+    *,
+    plan: PlanAsked = STEPS,
+    take_back: str = BY_HAND,
+) -> Response:
+    """`plan` and `take_back` (a reason) are what was typed, where that was refused."""
     who, cursor = actor(), queries.cursor(db.session())
     around = frame("rollout", who, cursor, has_form=True)
     found = _read(db.session(), asked)
@@ -95,8 +103,8 @@ def page(asked: Asked, said: Said | None = None, status: int = 200) -> Response:
         flag=FLAG,
         presets=PRESETS,
         spans=SPANS,
-        steps=rollout_view.STEPS,
-        by_hand=BY_HAND,
+        plan_asked=plan,
+        take_back=take_back,
         most_names=MAX_NAMES,
         audit=rollout_view.AUDIT,
     )
@@ -113,16 +121,24 @@ def said_of(problem: Problem, place: str) -> Said:
 
 def _read(session: Session, asked: Asked) -> Read:
     entries = history.newest(session, FLAG)
-    plan = session.get(PlanRow, FLAG)
+    view, plan = provider().view(session, FLAG), session.get(PlanRow, FLAG)
     return Read(
-        provider().view(session, FLAG),
-        store.reasoned(session, FLAG)[1],
+        view,
         rollout_view.happened(entries),
-        Guardrail.of(session.get(GuardRow, FLAG), current_settings()),
-        None if plan is None else PlanView.of(plan),
+        _guardrail(session, view),
+        None if plan is None else PlanView.of(plan, entries),
         evidence.read(session, FLAG, asked.minutes),
         _rollback(session, entries),
     )
+
+
+def _guardrail(session: Session, view: View) -> Guardrail:
+    """Judged from the same window as the watch judges from."""
+    settings, source = current_settings(), provider()
+    since = 0.0 if view.changed_at is None else parse_utc(view.changed_at).timestamp()
+    window = reports.window(session, planning.epoch(session), settings.guardrail_window_s, since)
+    override = steering.override_of(FLAG)
+    return Guardrail.of(session.get(GuardRow, FLAG), settings, view.nominal, window, override, source.mode)
 
 
 def _rollback(session: Session, entries: list[history.Entry]) -> Rollback | None:

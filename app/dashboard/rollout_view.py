@@ -7,11 +7,10 @@ from typing import Any, Self
 
 from app.accounts.access import Actor
 from app.clock import utc_text
-from app.config import Settings
 from app.dashboard.rollout_asked import FLAG
 from app.rollout import history, planning
 from app.rollout.configuration import Rollout
-from app.rollout.models import GuardRow, PlanRow
+from app.rollout.models import PlanRow
 
 _PLAN_WORDS = {
     "start": "plan started",
@@ -20,7 +19,6 @@ _PLAN_WORDS = {
     "stop": "plan stopped",
     "end": "plan ended",
 }
-STEPS = ((10, 60), (50, 60), (100, 60))
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,61 +40,51 @@ class Happened:
 
 
 @dataclass(frozen=True, slots=True)
-class Guardrail:
-    """`state` for the eye, `word` and `why` for everybody; `limits` in a sentence."""
+class Pause:
+    """Who paused a plan, and why; `reason` is empty where a person did, who gave none."""
 
-    state: str
-    word: str
-    why: str
-    since: str | None
-    limits: str
-
-    @classmethod
-    def of(cls, row: GuardRow | None, settings: Settings) -> Self:
-        limits = limits_in_words(settings)
-        if row is not None:
-            return cls("warning", "Holds", row.reason, _moment(row.since), limits)
-        if settings.guardrail_mode == "off":
-            return cls("stale", "Off", "", None, limits)
-        return cls("success", "Lets it go on", "", None, limits)
+    at: str
+    actor: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class PlanView:
-    """`steps` are `(words, state)` with the state `done`, `now` or `next`; `until` is when the next one is due."""
+    """`steps` are `(words, state)` with the state `done`, `now` or `next`; `until` is when the next one is due. `pause`
+    is None too where nobody knows who paused it; `seen` is what steering it is bound to."""
 
     steps: tuple[tuple[str, str], ...]
     paused: bool
+    pause: Pause | None
     actor: str
     reason: str
     until: str | None
+    seen: str
 
     @classmethod
-    def of(cls, row: PlanRow) -> Self:
+    def of(cls, row: PlanRow, entries: Sequence[history.Entry]) -> Self:
         found = planning.of_row(row)
         words = [f"{step.percentage} % for {duration(step.hold_s / 60)}" for step in found.steps]
         states = ["done" if n < found.step else "now" if n == found.step else "next" for n in range(len(words))]
         until = None
         if 0 <= found.step < len(found.steps) and found.paused_at is None and not found.is_over:
-            until = _moment(found.since + found.steps[found.step].hold_s)
-        return cls(tuple(zip(words, states, strict=True)), found.paused_at is not None, row.actor, row.reason, until)
+            until = moment(found.since + found.steps[found.step].hold_s)
+        paused = found.paused_at is not None
+        steps, seen = tuple(zip(words, states, strict=True)), planning.seen_as(row)
+        return cls(steps, paused, _pause(entries) if paused else None, row.actor, row.reason, until, seen)
+
+
+def _pause(entries: Sequence[history.Entry]) -> Pause | None:
+    """Of these entries, newest first: what was done to the plan last."""
+    last = next((entry for entry in entries if entry.action.startswith("rollout-plan-")), None)
+    if last is None or last.action != "rollout-plan-pause":
+        return None
+    return Pause(last.at, last.actor, last.reason)
 
 
 def why_not(who: Actor) -> str:
     """Why the reader cannot act; empty for whoever can."""
     return "" if who.has_role("product") else f"The rollout needs the role product; you are {who.role}."
-
-
-def limits_in_words(settings: Settings) -> str:
-    if settings.guardrail_mode == "off":
-        return "Nothing is watched (BEACON_GUARDRAIL_MODE is off)."
-    does = "holds the rollout" if settings.guardrail_mode == "hold" else "steps back to the percentage before"
-    most = f"{settings.guardrail_max_failures * 100:g} %"
-    return (
-        f"It {does} when, of at least {settings.guardrail_min_attempts} attempts to connect within "
-        f"{duration(settings.guardrail_window_s / 60)}, more than {most} fail or fall back to polling, "
-        f"or the p95 of the delivery lag passes {settings.guardrail_max_lag_s:g} s. It never raises anything."
-    )
 
 
 def duration(minutes: float) -> str:
@@ -110,9 +98,10 @@ def duration(minutes: float) -> str:
 def moved_words(current: Mapping[str, Any], ago: str) -> str:
     """What somebody did between look and apply: `Changed to 25 % by bob a minute ago: look again.`"""
     percentage = current.get("percentage")
-    where = "off" if not current.get("enabled") else f"to {percentage} %" if percentage is not None else "in Unleash"
+    did = f"Changed to {percentage} %" if percentage is not None else "Changed in Unleash"
+    did = did if current.get("enabled") else "Switched off"
     by = f" by {current['actor']}" if current.get("actor") else ""
-    return f"Changed {where}{by}{f' {ago}' if ago else ''}: look again. Nothing was set."
+    return f"{did}{by}{f' {ago}' if ago else ''}: look again. Nothing was set."
 
 
 def _what(entry: history.Entry) -> str:
@@ -140,7 +129,7 @@ def happened(entries: Sequence[history.Entry]) -> list[Happened]:
     return [Happened.of(entry) for entry in entries]
 
 
-def _moment(epoch: float) -> str:
+def moment(epoch: float) -> str:
     return utc_text(datetime.fromtimestamp(epoch, UTC))
 
 

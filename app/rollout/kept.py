@@ -8,6 +8,7 @@ All of it runs inside the application's context.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from sqlalchemy.orm import Session
 
@@ -127,7 +128,8 @@ def _mirror(session: Session, flag: Flag, now: Rollout, author: Author) -> None:
     ours = intents.arrived(session, flag, now)
     before, reason = store.standing(session, flag).rollout, "changed in Unleash"
     if ours is not None:
-        store.move(session, flag, now, ours.actor, ours.reason)
+        # The moment that it has had since: whoever has looked at it meanwhile has seen this same change.
+        store.move(session, flag, now, ours.actor, ours.reason, utc_text(datetime.fromtimestamp(ours.at, UTC)))
         if not ours.is_made and intents.is_last(session, ours):  # whoever makes it may have died; if not, it will see
             store.audited(session, flag, ours.actor, ours.reason, before, now)
         return

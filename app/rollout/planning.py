@@ -1,5 +1,6 @@
 """A staged plan as it is kept, and as people steer it by the API or on the page: each step of that is audited."""
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -17,34 +18,58 @@ from app.rollout.plan import Plan, Step
 from app.rollout.store import lock
 
 
-def begin(session: Session, flag: Flag, who: str, reason: str, steps: Sequence[Mapping[str, Any]]) -> None:
-    """Inside `db.write()`: `{percentage, holdMinutes}` each, in the place of whatever plan there was.
+def begin(
+    session: Session, flag: Flag, who: str, reason: str, steps: Sequence[Mapping[str, Any]], seen: str | None = None
+) -> None:
+    """Inside `db.write()`: `{percentage, holdMinutes}` each, in the place of whatever plan there was, or of the one
+    alone that was `seen`.
 
-    Raises the 400 `Problem` where these are no plan.
+    Raises the 400 `Problem` where these are no plan, and the 409 where another one is there. The same one again, by
+    the same person, is a second press.
     """
     wrong = plan.problem([Step(step["percentage"], step["holdMinutes"] * 60) for step in steps])
     if wrong is not None:
         raise Problem(400, "No plan", wrong, errors={"steps": wrong})
     lock(session)
     row = {"steps_json": json.dumps(steps), "step": -1, "since": epoch(session), "paused_at": None}
-    session.merge(PlanRow(flag=flag, **row, actor=who, reason=reason))
+    wanted, there = PlanRow(flag=flag, **row, actor=who, reason=reason), session.get(PlanRow, flag)
+    if seen is not None and not _is(there, seen):
+        if _identity(there) == _identity(wanted):
+            return
+        raise _another(there)
+    session.merge(wanted)
     _audited(session, flag, who, "rollout-plan-start", {"steps": steps, "reason": reason})
 
 
-def steer(session: Session, flag: Flag, who: str, action: Literal["pause", "resume"]) -> None:
-    """Inside `db.write()`; what was held before a pause counts. Raises the 404 `Problem` where there is no plan."""
+def steer(session: Session, flag: Flag, who: str, action: Literal["pause", "resume"], seen: str | None = None) -> None:
+    """Inside `db.write()`; what was held before a pause counts.
+
+    Raises the 404 `Problem` where there is no plan, and the 409 where it is not the one that was `seen`, or one that
+    is to be resumed was paused again since.
+    """
     lock(session)
     row = _row(session, flag)
+    if seen is not None:
+        if not _is(row, seen):
+            raise _another(row)
+        if action == "resume" and row.paused_at is not None and seen != seen_as(row):
+            raise Problem(409, "Paused again", "It was paused again meanwhile: look why. Nothing was done.")
     now, before = epoch(session), of_row(row)
     after = plan.paused(before, now) if action == "pause" else plan.resumed(before, now)
     row.since, row.paused_at = after.since, after.paused_at
     _audited(session, flag, who, f"rollout-plan-{action}", {})
 
 
-def stop(session: Session, flag: Flag, who: str) -> None:
-    """Inside `db.write()`: the flag stays where it is. Raises the 404 `Problem` where there is no plan."""
+def stop(session: Session, flag: Flag, who: str, seen: str | None = None) -> None:
+    """Inside `db.write()`: the flag stays where it is. Raises the 404 `Problem` where there is no plan, and the 409
+    where it is not the one that was `seen`; that one gone is what was wanted."""
     lock(session)
-    session.delete(_row(session, flag))
+    if seen and session.get(PlanRow, flag) is None:
+        return
+    row = _row(session, flag)
+    if seen is not None and not _is(row, seen):
+        raise _another(row)
+    session.delete(row)
     _audited(session, flag, who, "rollout-plan-stop", {})
     session.flush()
 
@@ -57,6 +82,12 @@ def of_row(row: PlanRow) -> Plan:
 def is_same(one: PlanRow | None, other: PlanRow | None) -> bool:
     """Whether nobody paused, stopped or replaced the one to make it the other."""
     return _figures(one) == _figures(other)
+
+
+def seen_as(row: PlanRow | None) -> str:
+    """What somebody saw, to be sent along with what they do about it: which plan, and since when it is paused; how far
+    it has come does not count. Empty where there is none."""
+    return "" if row is None else f"{_identity(row)}.{row.paused_at or ''}"
 
 
 def put(session: Session, flag: Flag, now: Plan) -> None:
@@ -89,6 +120,24 @@ def epoch(session: Session) -> float:
 
 def _figures(row: PlanRow | None) -> tuple[Any, ...]:
     return () if row is None else (row.steps_json, row.step, row.since, row.paused_at, row.actor, row.reason)
+
+
+def _identity(row: PlanRow | None) -> str:
+    if row is None:
+        return ""
+    return hashlib.sha256(json.dumps([row.steps_json, row.actor, row.reason]).encode()).hexdigest()[:12]
+
+
+def _is(row: PlanRow | None, seen: str) -> bool:
+    return _identity(row) == seen.partition(".")[0]
+
+
+def _another(row: PlanRow | None) -> Problem:
+    if row is None:
+        return Problem(409, "Changed meanwhile", "The plan is over by now: look again. Nothing was done.")
+    steps = " → ".join(str(step.percentage) for step in of_row(row).steps)
+    detail = f"There is another plan by now, started by {row.actor} ({steps} %: {row.reason}): look again."
+    return Problem(409, "Changed meanwhile", f"{detail} Nothing was done.")
 
 
 def _row(session: Session, flag: Flag) -> PlanRow:

@@ -21,11 +21,16 @@ class Switching:
     goes: list[str]
 
 
-def preview(flags: Flags, flag: Flag, users: Iterable[str], percentage: int, enabled: bool) -> Switching:
-    """Asks the engine itself, so constraints count as they will. An override decides now and then: nobody switches."""
+def preview(flags: Flags, flag: Flag, users: Iterable[str], percentage: int, enabled: bool) -> Switching | None:
+    """Asks the engine itself, so constraints count as they will. An override decides now and then: nobody switches.
+
+    None where nobody can say: no flags are known yet, or no single percentage says who is in.
+    """
     people = sorted(users)
-    if flag in flags.overrides or flags.held is None:
+    if flag in flags.overrides:
         return Switching(len(people), [], [])
+    if flags.held is None or configuration.nominal(flags.held, flag).percentage is None:
+        return None
     now, then = evaluator(flags.held), evaluator(configuration.put_at(flags.held, flag, percentage, enabled))
     answers = [(user, now(flag, user), then(flag, user)) for user in paced(people)]
     comes = [user for user, before, after in answers if after and not before]

@@ -16,8 +16,8 @@ Mode = Literal["embedded", "unleash"]
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Where a flag stands, as people are told. `why_not`: why Beacon may not change it; `link`: where it can be;
-    `level_since`: as in `Standing`."""
+    """Where a flag stands, who put it there and the `reason` that they gave, as people are told. `why_not`: why Beacon
+    may not change it; `link`: where it can be; `level_since`: as in `Standing`."""
 
     nominal: Nominal
     actor: str | None = None
@@ -25,6 +25,7 @@ class View:
     why_not: str | None = None
     link: str | None = None
     level_since: float = 0.0
+    reason: str = ""
 
 
 class Moved(Exception):
@@ -96,7 +97,7 @@ class Embedded:
             return store.every(session)
 
     def view(self, session: Session, flag: Flag) -> View:
-        return _view(store.standing(session, flag))
+        return _view(*store.reasoned(session, flag))
 
     def change(
         self,
@@ -111,7 +112,7 @@ class Embedded:
         try:
             with write() as session:
                 store.change(session, flag, actor, reason, percentage, enabled, expected, within)
-                return _view(store.standing(session, flag))
+                return _view(*store.reasoned(session, flag))
         except store.Moved as error:
             raise Moved(_view(error.now)) from error
 
@@ -125,6 +126,6 @@ def provider() -> Provider:
     return found
 
 
-def _view(now: Standing) -> View:
+def _view(now: Standing, reason: str = "") -> View:
     rollout = configuration.Nominal(now.rollout.enabled, now.rollout.percentage)
-    return View(rollout, now.actor, now.changed_at, level_since=now.level_since)
+    return View(rollout, now.actor, now.changed_at, level_since=now.level_since, reason=reason)

@@ -102,7 +102,8 @@ def who_would_switch(flag: str) -> Response:
     """`{flag, percentage, enabled, online, comes, goes, comesTotal, goesTotal}` for `percentage=` (and `enabled=`).
 
     Of the people online now (streaming, or polling in the last minute), by name: who would be in and is not, who is in
-    and would not be. At most 200 names each way; the totals are of all.
+    and would not be. At most 200 names each way; the totals are of all. They and the names
+    are null where nobody can say: no flags are known yet, or no single percentage says who is in.
     """
     which = named(flag)
     percentage = _asked_percentage()
@@ -115,11 +116,11 @@ def who_would_switch(flag: str) -> Response:
         flag=which,
         percentage=percentage,
         enabled=enabled,
-        online=found.online,
-        comes=found.comes[:MAX_NAMES],
-        goes=found.goes[:MAX_NAMES],
-        comesTotal=len(found.comes),
-        goesTotal=len(found.goes),
+        online=len(people),
+        comes=None if found is None else found.comes[:MAX_NAMES],
+        goes=None if found is None else found.goes[:MAX_NAMES],
+        comesTotal=None if found is None else len(found.comes),
+        goesTotal=None if found is None else len(found.goes),
     )
 
 

@@ -1,6 +1,6 @@
 """One change of a flag as a person makes it, whether by the API or on the page: what may refuse it, in words."""
 
-from typing import Any
+from typing import Any, Literal
 
 from flask import current_app
 from sqlalchemy.orm import Session
@@ -47,9 +47,15 @@ def shown(flag: Flag, now: View) -> dict[str, Any]:
     }
     more = {"note": source.note(), "whyNot": now.why_not, "link": now.link}
     said |= {name: value for name, value in more.items() if value is not None}
+    override = override_of(flag)
+    return said if override is None else {**said, "override": override}
+
+
+def override_of(flag: Flag) -> Literal["on", "off"] | None:
+    """What `BEACON_FLAG_…` decides for everyone, whatever the rollout says; None where it says nothing."""
     flags: Flags = current_app.extensions["beacon_flags"]
     override = flags.overrides.get(flag)
-    return said if override is None else {**said, "override": "on" if override else "off"}
+    return None if override is None else "on" if override else "off"
 
 
 def named(flag: str) -> Flag:
@@ -76,7 +82,7 @@ def unless_held(flag: Flag) -> Within:
     def check(session: Session, before: Rollout, after: Rollout) -> None:
         why = watch.blocked_by(session, flag)
         if why is not None and (after.percentage > before.percentage or level(after) > level(before)):
-            detail = f"The guardrail lets {flag} not grow now: {why}."
+            detail = f"The guardrail holds {flag}: {why}. Nothing can be raised until it lets go."
             raise Problem(409, "Held by the guardrail", detail, reason="guardrail")
 
     return check

@@ -42,12 +42,16 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What somebody saw before deciding; None is whatever it may be."""
+    """What somebody saw before deciding; None is whatever it may be. `changed_at`: since when it stood so, empty for a
+    flag that nobody had touched; back at the same percentage is not where it was, as others decided that meanwhile."""
 
     percentage: int | None = None
     enabled: bool | None = None
+    changed_at: str | None = None
 
-    def is_met_by(self, now: Rollout) -> bool:
+    def is_met_by(self, now: Rollout, changed_at: str | None) -> bool:
+        if self.changed_at not in (None, changed_at or ""):
+            return False
         return self.percentage in (None, now.percentage) and self.enabled in (None, now.enabled)
 
 
@@ -175,7 +179,7 @@ def _locked(session: Session, flag: Flag, expected: Expected | None) -> Rollout:
     """Where the flag stands, and stays."""
     lock(session)
     now = standing(session, flag)
-    if expected is not None and not expected.is_met_by(now.rollout):
+    if expected is not None and not expected.is_met_by(now.rollout, now.changed_at):
         raise Moved(now)
     return now.rollout
 

@@ -70,16 +70,17 @@ class Unleash:
         if text is None:
             why = "nothing came from Unleash yet"
             return View(Nominal(configuration.DEFAULTS[flag], None, why), why_not=why, link=link)
-        nominal, standing = configuration.nominal(text, flag), store.standing(session, flag)
+        nominal, (standing, reason) = configuration.nominal(text, flag), store.reasoned(session, flag)
         actor, at, since = standing.actor, standing.changed_at, standing.level_since
         ours = intents.pending(session, flag)
         if ours is not None:  # on its way back to us: the workers do not hold it yet
             nominal, actor, at = Nominal(ours.enabled, ours.percentage), ours.actor, _text(ours.at)
             since = since if level(Rollout(ours.enabled, ours.percentage)) == level(standing.rollout) else ours.at
+            reason = ours.reason
         why_not = nominal.why
         if not self._admin.is_possible:
             why_not = "Beacon has no admin token of Unleash (BEACON_UNLEASH_ADMIN_TOKEN): change it there."
-        return View(nominal, actor, at, why_not, link, since)
+        return View(nominal, actor, at, why_not, link, since, reason)
 
     def change(
         self,
@@ -96,15 +97,19 @@ class Unleash:
         project = self._checked_project(flag)
         look = self._admin.look(project, flag)
         before = self._standing(look, flag, project, needs_percentage=percentage is not None)
-        if expected is not None and not expected.is_met_by(before):
-            raise Moved(self._moved(flag, look, project))
+        if expected is not None:
+            with read() as session:
+                now = self.view(session, flag)
+            if not expected.is_met_by(before, now.changed_at):
+                is_back = expected.is_met_by(before, expected.changed_at)  # where it was, and not since then
+                raise Moved(now if is_back else self._moved(flag, look, project))
         after = Rollout(
             before.enabled if enabled is None else enabled, before.percentage if percentage is None else percentage
         )
         self._make(project, flag, look, before, after, actor, reason, within)
         shown = look.percentage if percentage is None else percentage
         nominal = Nominal(after.enabled, shown, None if shown is not None else look.why_not)
-        return View(nominal, actor, utc_text(), link=self._admin.link(project, flag))
+        return View(nominal, actor, utc_text(), link=self._admin.link(project, flag), reason=reason)
 
     def _make(
         self,

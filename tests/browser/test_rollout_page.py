@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from app.dashboard.rollout_asked import FLAG
 from tests.beacon_process import Beacon, wait_for
@@ -36,7 +36,7 @@ def test_a_change_is_reviewed_refused_made_and_taken_back(reports_of_browsers: B
     """And another page that shows it follows by itself."""
     beacon = reports_of_browsers
     beacon.set_rollout(100)
-    tab, watching = visit(beacon, "pia", "/rollout", allow=["409"]), visit(beacon, "alice", "/rollout")
+    tab, watching = visit(beacon, "pia", "/rollout", allow=["409", "ERR_FAILED"]), visit(beacon, "alice", "/rollout")
     page = tab.page
     for one in (tab, watching):
         one.wait_state("connected")
@@ -44,7 +44,7 @@ def test_a_change_is_reviewed_refused_made_and_taken_back(reports_of_browsers: B
     wait_for(lambda: beacon.sql("SELECT count(*) FROM stream_presence")[0][0] >= 2, "both streams to be counted")
     page.locator("#percentage").fill("0")
     page.keyboard.press("Enter")
-    names = page.locator("[data-region=rollout-switching]")
+    names = page.locator("[data-region=rollout-switching-0]")
     expect(names).to_contain_text(re.compile(r"would leave the stream: (.*, )?alice, (.*, )?pia"))
     page.locator("#reason").fill("too much of it")
     tab.mark()
@@ -53,8 +53,16 @@ def test_a_change_is_reviewed_refused_made_and_taken_back(reports_of_browsers: B
     expect(page.locator("#reason")).to_have_value("too much of it")
     assert not tab.was_reloaded
     assert page.url.endswith("/rollout?percentage=10")
+    outlasts_what_is_late_or_lost(page)
+    page.get_by_role("link", name="Last 6 hours").click()
+    expect(page.locator("#span-360")).to_have_attribute("aria-current", "true")
+    expect(page.locator("#reason")).to_have_value("too much of it")
+    assert page.url.endswith("/rollout?percentage=10&minutes=360")
 
+    page.locator("#take-back-reason").fill("half a re")
     beacon.set_rollout(25)
+    expect(page.locator(".kill-now strong")).to_have_text("25 %", timeout=15_000)
+    expect(page.locator("#take-back-reason")).to_have_value("half a re")
     figure(watching.page, "25 %")
     figure(page, "25 %")
     page.get_by_role("button", name="Set to 10 %").click()
@@ -62,7 +70,7 @@ def test_a_change_is_reviewed_refused_made_and_taken_back(reports_of_browsers: B
     expect(page.locator("#reason")).to_have_value("too much of it")
     assert stands(beacon) == (25, True)
     page.get_by_role("button", name="Set to 10 %").click()
-    page.wait_for_url("**/rollout#main")
+    page.wait_for_url("**/rollout?minutes=360#main")
     figure(page, "10 %")
     figure(watching.page, "10 %")
     assert not watching.was_reloaded
@@ -70,11 +78,32 @@ def test_a_change_is_reviewed_refused_made_and_taken_back(reports_of_browsers: B
     expect(watching.page.locator(".kill button")).to_be_disabled()
 
     page.mouse.wheel(0, 5_000)
+    page.wait_for_function("scrollY > 0")
     switch = page.get_by_role("button", name="Switch off for everybody")
     expect(switch).to_be_in_viewport()
     switch.click()
     expect(page.locator(".kill")).to_contain_text("Switched off")
     assert stands(beacon) == (10, False)
+
+
+def outlasts_what_is_late_or_lost(page: Page) -> None:
+    """A slow answer comes after another one was asked for; a lost one is said where it was asked for."""
+    late: list[Route] = []
+    page.route("**/rollout?percentage=100", lambda route: late.append(route))
+    page.route("**/rollout?percentage=50", lambda route: route.abort())
+    page.get_by_role("button", name="100 %", exact=True).click()
+    page.get_by_role("button", name="10 %", exact=True).click()
+    expect(page.get_by_role("heading", name="Set to 10 %?")).to_be_focused()
+    with page.expect_response("**/rollout?percentage=100"):
+        late[0].continue_()
+    page.get_by_role("button", name="50 %", exact=True).click()
+    expect(page.locator("#review [role=alert]")).to_contain_text("Beacon did not answer: nothing was set")
+    expect(page.get_by_role("heading", name="Set to 10 %?")).to_be_visible()
+    expect(page.locator("#reason")).to_have_value("too much of it")
+    assert page.url.endswith("/rollout?percentage=10")
+    page.unroute_all()
+    page.get_by_role("button", name="10 %", exact=True).click()
+    expect(page.locator("#review [role=alert]")).to_have_count(0)
 
 
 def test_without_scripts_everything_is_a_form_or_a_link(reports_of_browsers: Beacon, visit: Visit) -> None:

@@ -13,16 +13,15 @@ from flask import Flask
 from sqlalchemy.orm import Session
 from werkzeug.test import TestResponse
 
-from app.config import Settings
 from app.dashboard import rollout_graphs, rollout_view
 from app.dashboard.rollout_asked import BY_HAND, FLAG
 from app.db import write
 from app.rollout import history, reports, store
 from app.rollout.configuration import Flag, Rollout
 from app.rollout.evidence import Change, Evidence, Minute
-from app.rollout.models import GuardRow, PlanRow, PollingRow, ReportRow
+from app.rollout.models import HeldRow, PlanRow, PollingRow, ReportRow
 from app.rollout.planning import epoch
-from app.rollout.provider import Embedded, Refused, View
+from app.rollout.provider import Embedded, Refused, View, provider
 from app.rollout.reports import Sum
 from tests.cast import ADA, ALICE, BOB, PIA, Person, csrf_token, logged_in
 
@@ -47,7 +46,7 @@ class Desk:
 
     def part(self, name: str, query: str = "") -> str:
         """One region in words."""
-        return words(self.get(query).split(f'data-region="rollout-{name}"')[1].split("</section>")[0])
+        return words(self.get(query).split(f'data-region="rollout-{name}')[1].split("</section>")[0])
 
     def send(self, path: str = PAGE, **form: Any) -> TestResponse:
         return self.client.post(path, data={"csrf_token": self.csrf, **form}, headers={"Accept": "text/html"})
@@ -103,7 +102,8 @@ def test_before_it_is_set_the_people_who_would_switch_are_named(desk: Desk) -> N
     desk.put(0)
     desk.polls("ann", "bea", "cid")
     review = desk.part("switching", "?percentage=100")
-    assert "Of 3 people online now: 3 would come to the stream: ann, bea, cid 0 would leave the stream." in review
+    assert "3 would come to the stream: ann, bea, cid 0 would leave the stream." in review
+    assert re.match(r".*Of 3 people online, as of \d\d:\d\d:\d\d :", review)
     desk.put(100)
     assert "3 would leave the stream: ann, bea, cid" in desk.part("switching", "?percentage=0")
     desk.put(enabled=False)
@@ -169,21 +169,6 @@ def test_taking_back_takes_one_press_from_wherever_it_stands(desk: Desk) -> None
     assert f"50 % → off (kept 50 %) pia {BY_HAND}" in desk.part("history")
 
 
-def test_the_guardrail_is_shown_and_refuses_in_words(cast: Flask, desk: Desk) -> None:
-    assert "Lets it go on It holds the rollout when, of at least 30 attempts" in desk.part("guardrail")
-    with cast.app_context(), write() as session:
-        session.add(
-            GuardRow(
-                flag=FLAG, since=epoch(session), reason="9 of 40 attempts to connect failed", refusals=0, retry_at=0.0
-            )
-        )
-    assert "Holds last seen" in desk.part("guardrail")
-    assert "9 of 40 attempts to connect failed. Nothing can be raised meanwhile" in desk.part("guardrail")
-    sent = desk.send(do="set", percentage="50", reason="more")
-    assert (sent.status_code, "The guardrail lets" in sent.text) == (409, True)
-    assert desk.send(do="set", percentage="5", reason="less").status_code == 303
-
-
 def test_where_beacon_may_not_change_it_the_page_says_so_with_a_link(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -234,7 +219,11 @@ def test_a_plan_is_started_paused_resumed_and_stopped_by_forms(cast: Flask, desk
     with cast.app_context(), write() as session:
         session.get_one(PlanRow, FLAG).step = 0
     assert "Now 20 % for 30 min Then 50 % for 2 h This step until" in desk.part("plan")
-    for do, said in (("pause", "Paused: nothing is raised"), ("resume", "This step until"), ("stop", "Start the plan")):
+    for do, said in (
+        ("pause", "Nothing is raised until"),
+        ("resume", "This step until"),
+        ("stop", "Start the plan"),
+    ):
         assert desk.send(f"{PAGE}/plan", do=do).status_code == 303
         assert said in desk.part("plan")
     form = {"do": "start", "percentage": ["50", "100"], "minutes": ["1", "1"], "reason": "all"}
@@ -271,26 +260,49 @@ def test_expected_and_actual_stand_side_by_side(desk: Desk) -> None:
     assert "Discrepancy 2 should stream and poll for more than 30 s. ann, bea" in desk.part("standing")
 
 
+def workers(desk: Desk, holding: int, total: int) -> None:
+    """So many that run, and hold what stands here."""
+    with desk.app.app_context(), write() as session:
+        now = provider().view(session, FLAG).nominal.words
+        for number in range(total):
+            words_of = json.dumps({FLAG: now if number < holding else "on 77"})
+            session.merge(HeldRow(worker=f"w{number}", version="v", nominal_json=words_of, seen=epoch(session)))
+
+
 def test_a_rollback_shows_its_three_steps_and_what_is_not_known(cast: Flask, desk: Desk) -> None:
     assert "Taken back" not in desk.get()
     desk.put(0)
     found = desk.part("back")
     assert "by bea" in found
-    assert (
-        "Not known yet Whether the error rate is back is not known. — of attempts to connect fail now, — did" in found
-    )
+    assert "Not known yet The flag is lowered. Which workers hold it is not known." in found
+    assert "Not known yet Whether the error rate is back is not known. How many attempts to connect fail now" in found
     with cast.app_context(), write() as session:
         now = epoch(session)
         reports.add(session, "polling", Sum(reports=1, attempts=100, failures=1), now - 120)
         reports.add(session, "polling", Sum(reports=1, attempts=100, failures=1), now + 60)
+    workers(desk, 1, 1)
     found = desk.part("back")
+    assert "Done The flag is lowered. The only worker holds it." in found
+    assert "Done Browsers forget" in found
     assert "Nobody streams who is out." in found
-    assert "Done The error rate is back at what it was. 1 % of attempts to connect fail now, 1 % did" in found
+    assert "Done The error rate is back at what it was. 1 % of attempts to connect fail now; 1 % did" in found
     with cast.app_context(), write() as session:
         session.get_one(ReportRow, (int((now + 60) // 60), "polling")).failures = 20
     assert "Watched The error rate is higher than it was. 20 % of attempts" in desk.part("back")
     desk.put(10)
     assert "Taken back" not in desk.get()
+
+
+def test_nobody_is_said_to_have_left_the_stream_before_every_worker_holds_the_change(desk: Desk) -> None:
+    desk.put(0)
+    workers(desk, 3, 4)
+    found = desk.part("back")
+    assert "Under way The flag is lowered. 3 of 4 workers hold it." in found
+    assert "Under way Browsers forget" in found
+    assert "Who still streams is known once every worker holds it." in found
+    workers(desk, 4, 4)
+    assert "All 4 workers hold it." in desk.part("back")
+    assert "Nobody streams who is out." in desk.part("back")
 
 
 def test_a_change_that_no_browser_reported_around_draws_nothing(desk: Desk) -> None:
@@ -315,11 +327,25 @@ def test_a_graph_leaves_gaps_marks_the_change_and_says_the_same_in_words() -> No
     assert success.paths == {"streaming": ("M2 2L41.6 36", "M358 2h1"), "polling": ()}
     assert success.sentence == "Streaming: 87.5 % of 40; polling: —."
     assert (hello.is_empty, hello.sentence) == (True, "Streaming: —; polling: —.")
-    assert (lag.top, lag.sentence) == ("2 s", "Streaming: 2 s last, 2 s at most; polling: —.")
+    assert (lag.top, lag.sentence) == ("2 s", "Streaming: 2 s this minute, 2 s at most; polling: —.")
     assert reconnects.sentence == "Streaming: 8 in all, at most 2 a minute; polling: —."
     assert [len(one) for one in fallbacks.paths.values()] == [3, 0]
     [mark] = success.marks
     assert (mark.x, mark.word) == (160.2, "50 %")
+
+
+def test_what_was_measured_last_is_said_with_its_age() -> None:
+    lag = rollout_graphs.graphs(evidence_of(m1=(10, 0, 0.25), m3=(10, 0, 0.5)))[2]
+    assert lag.sentence == "Streaming: 0.5 s 6 min ago, 0.5 s at most; polling: —."
+
+
+def test_marks_have_their_words_where_there_is_room_the_newest_first() -> None:
+    found = evidence_of(m0=(10, 0, 0.25))
+    times = ("00:01:10", "00:04:10", "00:05:10", "00:05:30", "00:09:10")
+    changes = [Change(f"1970-01-01T{at}.000Z", "pia", number, True) for number, at in enumerate(times)]
+    success = rollout_graphs.graphs(replace(found, changes=changes))[0]
+    assert [mark.word for mark in success.marks] == ["0 %", "1 %", "2 %", "3 %", "4 %"]
+    assert [mark.word for mark in success.words] == ["3 %", "4 %"]
 
 
 def test_a_share_is_not_said_to_be_whole_that_is_not() -> None:
@@ -334,17 +360,6 @@ def test_what_nobody_pressed_is_in_the_history_in_words(action: str, said: str) 
     stood = Rollout(True, 50)
     entry = history.Entry("2026-01-01T00:00:00.000Z", "guardrail", action, "why", stood, stood)
     assert [one.what for one in rollout_view.happened([entry])] == [said]
-
-
-def test_the_limits_of_the_guardrail_are_a_sentence(settings: Settings) -> None:
-    assert rollout_view.limits_in_words(settings) == (
-        "It holds the rollout when, of at least 30 attempts to connect within 5 min, more than 5 % fail or fall back "
-        "to polling, or the p95 of the delivery lag passes 2 s. It never raises anything."
-    )
-    back = rollout_view.limits_in_words(settings.model_copy(update={"guardrail_mode": "step-back"}))
-    assert back.startswith("It steps back to the percentage before when")
-    off = rollout_view.limits_in_words(settings.model_copy(update={"guardrail_mode": "off"}))
-    assert off.startswith("Nothing is watched")
 
 
 @pytest.fixture
@@ -380,3 +395,52 @@ def test_the_pages_lead_here_and_programs_are_answered_in_json(cast: Flask, desk
     sent = desk.client.post(PAGE, data={"csrf_token": desk.csrf, "do": "set"}, headers={"Accept": "application/json"})
     assert sent.status_code == 400
     assert json.loads(sent.text)["detail"] == "Say what is to be set."
+
+
+def regions(text: str) -> dict[str, str]:
+    """The markup of everything that is loaded again by itself, by name; none of them holds another."""
+    found = re.split(r'<(?=[a-z]+ [^>]*data-region="rollout-)', text.split("<main")[1].split("</main>", maxsplit=1)[0])
+    return {
+        one.split('data-region="rollout-')[1].split('"')[0]: one.split(f"</{one.split(' ')[0]}>")[0]
+        for one in found[1:]
+    }
+
+
+def test_a_refusal_stands_where_nothing_is_loaded_again_by_itself(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: Any, **__: Any) -> None:
+        raise Refused("Changes need an approval in Unleash.", "unleash-approval")
+
+    monkeypatch.setattr(desk.app.extensions["beacon_rollout"], "change", refused)
+    for path, form in (
+        (PAGE, {"do": "off"}),
+        (PAGE, {"do": "set", "percentage": "50", "reason": "x"}),
+        (f"{PAGE}/plan", {"do": "pause"}),
+    ):
+        text = desk.send(path, **form).text
+        assert text.split("<main")[1].count('role="alert"') == 1
+        assert [name for name, markup in regions(text).items() if "alert" in markup] == [], path
+
+
+def test_what_the_bar_says_and_offers_follows_while_a_reason_is_half_typed(desk: Desk) -> None:
+    found = regions(desk.get())
+    assert "10 %" in found["bar"]
+    assert "Switch off for everybody" in found["kill"]
+    assert [name for name in ("bar", "kill") if "<input" in found[name]] == []
+
+
+def test_where_a_setting_decides_nothing_is_said_to_have_been_taken_back(overridden: Desk) -> None:
+    overridden.put(enabled=False)
+    workers(overridden, 1, 1)
+    found = overridden.part("back")
+    assert "Not in force The flag is off, and the setting decides: on for everybody" in found
+    assert "Not begun Browsers keep what they have" in found
+    assert "Nobody streams who is out" not in found
+    overridden.app.extensions["beacon_flags"].overrides[FLAG] = False
+    found = overridden.part("back")
+    assert "the setting decides: off for everybody" in found
+    assert "Nobody streams who is out" in found
+
+
+def test_the_address_of_a_refused_plan_leads_to_the_page(desk: Desk) -> None:
+    answer = desk.client.get(f"{PAGE}/plan")
+    assert (answer.status_code, answer.headers["Location"]) == (303, f"{PAGE}#plan")

@@ -4,15 +4,23 @@ import { isPaused, reload } from "./reload.js";
 
 /**
  * The page of the rollout: its own script. What it shows is loaded again when the flag changed, and now and then, for what
- * no event tells of: who is online, what browsers report. Who would switch is asked for without leaving the page.
+ * no event tells of: who is online, what browsers report. Who would switch, and another span of the evidence, are asked for
+ * without leaving the page: what is half typed stays, and the kill switch stays on the screen whatever becomes of it.
  */
 
 const JITTER_MS = 500; // everybody who looks at it hears of a change at once
 const EVERY_MS = 15_000;
-const TIMEOUT_MS = 10_000;
+const TIMEOUT_MS = 12_000; // the app's own is shorter, and it may not be there at all
+/** A second press within this time is the first one's. */
+const SENDING_MS = 5_000;
 
+// Where a press was refused the page is at the form's own address, at which it cannot be loaded again.
+if (location.pathname !== "/rollout") history.replaceState(null, "", `/rollout${location.search}${location.hash}`);
+
+let missed = false;
 const refetch = new Refetch(async () => {
-  await reload(() => {}, (region) => region.startsWith("rollout-"));
+  missed = isPaused();
+  if (!missed) await reload(() => {}, (region) => region.startsWith("rollout-"));
 }, JITTER_MS);
 
 document.addEventListener("beacon:signal", (event) => {
@@ -20,32 +28,148 @@ document.addEventListener("beacon:signal", (event) => {
   if (type === "flag.changed") refetch.soon();
 });
 
+document.addEventListener("beacon:connection", () => {
+  if (missed && !isPaused()) refetch.soon();
+});
+
 setInterval(() => {
-  if (!document.hidden && !isPaused()) refetch.soon();
+  if (!document.hidden) refetch.soon();
 }, EVERY_MS);
 
 document.addEventListener("submit", (event) => {
   const form = event.target;
-  if (!(form instanceof HTMLFormElement) || !form.matches("[data-look]")) return;
+  if (!(form instanceof HTMLFormElement)) return;
+  if (form.matches("[data-look]")) {
+    event.preventDefault();
+    const given = /** @type {Record<string, string>} */ (Object.fromEntries(new FormData(form, event.submitter)));
+    const query = new URLSearchParams(given);
+    keepSpan(query);
+    show(`/rollout?${query}`, "review");
+  } else if (form.closest(".rollout")) {
+    send(form, event);
+  }
+});
+
+document.addEventListener("click", (event) => {
+  const link = event.target instanceof Element ? event.target.closest(".evidence-spans a") : null;
+  if (!(link instanceof HTMLAnchorElement) || event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
-  const query = new URLSearchParams(/** @type {Record<string, string>} */ (Object.fromEntries(new FormData(form, event.submitter))));
-  const address = `/rollout?${query}`;
-  look(address).catch(() => location.assign(`${address}#review`)); // the browser says better than we what is wrong
+  const query = new URLSearchParams(location.search);
+  const minutes = new URL(link.href).searchParams.get("minutes");
+  if (minutes) query.set("minutes", minutes);
+  else query.delete("minutes");
+  show(`/rollout${query.size > 0 ? `?${query}` : ""}`, "evidence");
 });
 
 /**
- * Shows the review of another percentage in the place of this one; a reason that was typed stays.
+ * Once: a double click is one press. The address it is sent to has the span that is looked at by now.
+ * @param {HTMLFormElement} form
+ * @param {SubmitEvent} event
+ */
+function send(form, event) {
+  const pressed = event.submitter;
+  const at = Number(pressed?.dataset.sentAt ?? -SENDING_MS);
+  if (performance.now() - at < SENDING_MS) {
+    event.preventDefault();
+    return;
+  }
+  if (pressed) pressed.dataset.sentAt = String(performance.now());
+  const address = new URL(form.action);
+  keepSpan(address.searchParams);
+  form.action = address.href;
+}
+
+/** @param {URLSearchParams} query */
+function keepSpan(query) {
+  const minutes = new URLSearchParams(location.search).get("minutes");
+  if (minutes) query.set("minutes", minutes);
+  else query.delete("minutes");
+}
+
+/** Which part of the address says what a part of the page shows. */
+const NAMES = { review: ["percentage", "on"], evidence: ["minutes"] };
+/** @type {Record<string, number>} */
+const asked = { review: 0, evidence: 0 };
+
+/**
+ * Shows this part of the page at another address in the place of the one there is. The last one asked for wins.
+ * @param {string} address
+ * @param {"review" | "evidence"} part
+ */
+async function show(address, part) {
+  asked[part] = (asked[part] ?? 0) + 1;
+  const [mine, before] = [asked[part], location.search];
+  history.replaceState(null, "", address);
+  try {
+    const fresh = await loaded(part);
+    if (asked[part] === mine) put(fresh, part);
+  } catch {
+    if (asked[part] !== mine) return;
+    goBack(part, before);
+    complain(part, address);
+  }
+}
+
+/**
+ * From the page's address as it is now.
+ * @param {string} part
+ * @returns {Promise<HTMLElement>}
+ */
+function loaded(part) {
+  return new Promise((resolve, reject) => {
+    setTimeout(() => reject(new Error("no answer")), TIMEOUT_MS);
+    /** @type {HTMLElement | null} */
+    let found = null;
+    const take = (/** @type {ParentNode} */ page) => { found = page.querySelector(`#${part}`); };
+    reload(take, () => false).then(() => (found ? resolve(found) : reject(new Error("another page"))), reject);
+  });
+}
+
+/**
+ * @param {HTMLElement} fresh
+ * @param {"review" | "evidence"} part
+ */
+function put(fresh, part) {
+  const shown = document.getElementById(part);
+  if (!shown) return;
+  const [reason, next] = [shown, fresh].map((one) => /** @type {HTMLInputElement | null} */ (one.querySelector("#reason")));
+  if (reason && next) next.value = reason.value;
+  const focused = part === "review" ? "review-title" : shown.contains(document.activeElement) && document.activeElement?.id;
+  shown.replaceWith(document.adoptNode(fresh));
+  if (focused) /** @type {HTMLElement | null} */ (fresh.querySelector(`#${focused}`))?.focus();
+}
+
+/**
+ * What is shown is what the address says: the rest of it may have changed meanwhile.
+ * @param {"review" | "evidence"} part
+ * @param {string} before
+ */
+function goBack(part, before) {
+  const [now, was] = [new URL(location.href), new URLSearchParams(before)];
+  for (const name of NAMES[part]) {
+    const value = was.get(name);
+    if (value === null) now.searchParams.delete(name);
+    else now.searchParams.set(name, value);
+  }
+  history.replaceState(null, "", now.pathname + now.search);
+}
+
+/**
+ * Where it was asked for; what was typed and what can be pressed stays.
+ * @param {string} part
  * @param {string} address
  */
-async function look(address) {
-  const answer = await fetch(address, { headers: { Accept: "text/html" }, signal: AbortSignal.timeout(TIMEOUT_MS) });
-  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-  const [shown, fresh] = [document.getElementById("review"), page.getElementById("review")];
-  if (!shown || !fresh || page.body.dataset.session !== document.body.dataset.session) throw new Error("another page");
-  const reason = /** @type {HTMLInputElement | null} */ (shown.querySelector("#reason"));
-  const next = /** @type {HTMLInputElement | null} */ (fresh.querySelector("#reason"));
-  if (reason && next) next.value = reason.value;
-  shown.replaceWith(document.adoptNode(fresh));
-  history.replaceState(null, "", address);
-  /** @type {HTMLElement | null} */ (fresh.querySelector("#review-title"))?.focus();
+function complain(part, address) {
+  const place = document.getElementById(part);
+  if (!place) return;
+  place.querySelector(".not-asked")?.remove();
+  const words = document.createElement("p");
+  words.className = "message not-asked";
+  words.dataset.state = "error";
+  words.setAttribute("role", "alert");
+  const link = document.createElement("a");
+  link.href = `${address}#${part}`;
+  link.textContent = "Open it as a page";
+  words.append("Beacon did not answer: nothing was set, and what is shown here is as before. Ask again, or ", link, ".");
+  place.prepend(words);
 }
