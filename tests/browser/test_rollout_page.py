@@ -14,6 +14,12 @@ from tests.rollout.test_evidence import reported
 
 PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
 
+# What the log tells a page, and then longer than it takes until it looks.
+SIGNAL = """new Promise((done) => {
+  document.dispatchEvent(new CustomEvent("beacon:signal", { detail: { type: "flag.changed" } }));
+  setTimeout(done, 600);
+})"""
+
 
 @pytest.fixture(scope="module")
 def reports_of_browsers(beacon: Beacon) -> Beacon:
@@ -59,12 +65,19 @@ def test_a_change_is_reviewed_refused_made_and_taken_back(reports_of_browsers: B
     expect(page.locator("#reason")).to_have_value("too much of it")
     assert page.url.endswith("/rollout?percentage=10&minutes=360")
 
+    watching.page.keyboard.press("r")
+    expect(watching.page.locator("html")).to_have_attribute("data-paused", "")
+    asked = watching.asked_for("/rollout")
     page.locator("#take-back-reason").fill("half a re")
     beacon.set_rollout(25)
     expect(page.locator(".kill-now strong")).to_have_text("25 %", timeout=15_000)
     expect(page.locator("#take-back-reason")).to_have_value("half a re")
-    figure(watching.page, "25 %")
     figure(page, "25 %")
+    watching.page.evaluate(SIGNAL)
+    figure(watching.page, "100 %")
+    assert watching.asked_for("/rollout") == asked
+    watching.page.keyboard.press("r")
+    figure(watching.page, "25 %")
     page.get_by_role("button", name="Set to 10 %").click()
     expect(page.locator("#review [role=alert]")).to_contain_text("Changed to 25 % by test less than a minute ago")
     expect(page.locator("#reason")).to_have_value("too much of it")
