@@ -135,8 +135,7 @@ def _read(session: Session, asked: Asked) -> Read:
 def _guardrail(session: Session, view: View) -> Guardrail:
     """Judged from the same window as the watch judges from."""
     settings, source = current_settings(), provider()
-    since = 0.0 if view.changed_at is None else parse_utc(view.changed_at).timestamp()
-    window = reports.window(session, planning.epoch(session), settings.guardrail_window_s, since)
+    window = reports.window(session, planning.epoch(session), settings.guardrail_window_s, view.level_since)
     override = steering.override_of(FLAG)
     return Guardrail.of(session.get(GuardRow, FLAG), settings, view.nominal, window, override, source.mode)
 
