@@ -1,4 +1,4 @@
-"""What every application makes anew and always alike, made once: compiled templates and the builders of addresses.
+"""What every application makes anew and always alike, made once: compiled templates and SQL, the builders of addresses.
 
 Tests make thousands of applications and hundreds of servers; this took more processor time than what they are about.
 """
@@ -9,6 +9,9 @@ from typing import Any, cast
 from flask import Flask
 from jinja2 import BytecodeCache
 from jinja2.bccache import Bucket
+from sqlalchemy import Engine
+from sqlalchemy.dialects.sqlite.base import SQLiteDialect
+from sqlalchemy.util import LRUCache
 from werkzeug.routing import Rule
 
 Builder = Callable[..., tuple[str, str]]
@@ -42,3 +45,12 @@ def make_once(templates: BytecodeCache) -> None:
         return made[key]
 
     Rule._compile_builder = cast(Any, builder)  # type: ignore[method-assign]
+    _compile_sql_once()
+
+
+def _compile_sql_once() -> None:
+    """All of SQLite's are alike: the text of a statement depends on the dialect's kind and on nothing of its engine."""
+    compiled: LRUCache[Any, Any] = LRUCache(2_000)
+    Engine._compiled_cache = cast(Any, property(lambda _engine: compiled, lambda _engine, _its_own: None))
+    SQLiteDialect.__hash__ = cast(Any, lambda dialect: hash(type(dialect)))  # type: ignore[method-assign]
+    SQLiteDialect.__eq__ = cast(Any, lambda dialect, other: type(dialect) is type(other))  # type: ignore[method-assign]
