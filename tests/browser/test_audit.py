@@ -39,6 +39,7 @@ def audited(beacon: Beacon) -> Beacon:
 
 
 def seqs(page: Page) -> list[str]:
+    page.wait_for_load_state("domcontentloaded")  # a click ends when the next page begins
     found: list[str] = page.locator("#audit [data-seq]").evaluate_all("all => all.map((row) => row.dataset.seq)")
     return found
 
