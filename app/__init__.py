@@ -8,8 +8,9 @@ from flask import Flask
 from app import assets, compression, errors, rates
 from app.accounts import access, sessions, token_routes, user_routes
 from app.accounts import routes as accounts_routes
+from app.audit import gather, upkeep
 from app.audit import routes as audit_routes
-from app.audit import upkeep
+from app.audit.totals import Totals
 from app.commands import prune as command_prune
 from app.commands import routes as command_routes
 from app.commands.removed import RemovedByCommands
@@ -56,6 +57,7 @@ from app.rollout.unleash import Unleash
 from app.rollout.watch import LOOK_EVERY_S, Watch
 from app.sources.lease import Lease
 from app.stream import routes as stream_routes
+from app.stream.engine import Engine
 from app.stream.handoff import HandOff
 from app.stream.hub import Hub
 from app.stream.shapes import html_shape
@@ -71,17 +73,45 @@ def create_app(settings: Settings | None = None) -> Flask:
     settings = settings or load_settings()
     prepare_instance_dir(settings)
     app = Flask("beacon", root_path=str(ROOT), static_folder=None, template_folder=str(ROOT / "templates"))
-    app.extensions["beacon_settings"] = settings
     app.config.update(
-        SECRET_KEY=settings.secret_key,
         SQLALCHEMY_DATABASE_URI=engine_url(settings.database_url),
         SQLALCHEMY_ENGINE_OPTIONS=engine_options(settings.database_url),
         MAX_CONTENT_LENGTH=MAX_BODY_BYTES,
         MAX_FORM_MEMORY_SIZE=MAX_BODY_BYTES,
     )
     _database(app)
-    _people(app)
+    _pages(app)
+    add_components(app, settings)
+    return app
+
+
+def add_components(app: Flask, settings: Settings) -> None:
+    """Give the application what its settings make: all that has a state.
+
+    It may be called again once `Live.stop` has been: new components then take the place of the old ones, while routes,
+    templates and the database's engine stay. The settings must name the same database.
+    """
+    app.config["SECRET_KEY"] = settings.secret_key
+    app.extensions["beacon_settings"] = settings
+    app.extensions["beacon_publish_rate"] = rates.publishing_rate(settings)
+    app.extensions["beacon_attempts"] = gather.Attempts()
+    app.extensions["beacon_audit_totals"] = Totals()
+    app.extensions["beacon_client_errors"] = client_errors.ClientErrors()
+    app.extensions["beacon_trends"] = trends.Trends()
+    app.extensions.pop("beacon_service_names", None)
     _live(app, settings)
+
+
+def _database(app: Flask) -> None:
+    db.init_app(app)
+    with app.app_context():
+        configure_engine(db.engine)
+
+
+def _pages(app: Flask) -> None:
+    """Routes and what stands around every request."""
+    for package in (errors, assets, compression, headers, sessions, access):
+        package.init_app(app)
     for blueprint in (
         accounts_routes.bp,
         user_routes.bp,
@@ -111,26 +141,17 @@ def create_app(settings: Settings | None = None) -> Flask:
         preferences.bp,
         health.bp,
         metrics.bp,
+        client_errors.bp,
+        audit_routes.bp,
     ):
         app.register_blueprint(blueprint)
-    audit_routes.init_app(app)
-    return app
+    # Flask's own way to put something around itself.
+    app.wsgi_app = HandOff(app.wsgi_app, lambda: _engine(app).wires)  # type: ignore[method-assign]
 
 
-def _database(app: Flask) -> None:
-    db.init_app(app)
-    with app.app_context():
-        configure_engine(db.engine)
-
-
-def _people(app: Flask) -> None:
-    errors.init_app(app)
-    rates.init_app(app, app.extensions["beacon_settings"])
-    assets.init_app(app)
-    compression.init_app(app)
-    headers.init_app(app)
-    sessions.init_app(app)
-    access.init_app(app)
+def _engine(app: Flask) -> Engine:
+    live: Live = app.extensions["beacon_live"]
+    return live.engine
 
 
 def _live(app: Flask, settings: Settings) -> None:
@@ -139,8 +160,6 @@ def _live(app: Flask, settings: Settings) -> None:
     app.extensions["beacon_html_shape"] = html_shape(_renderer(app))
     hub = Hub(lambda user: asked.is_enabled(flags.Flag.SSE_STREAMING, user))
     app.extensions["beacon_live"] = live = Live(app, settings, hub)
-    client_errors.init_app(app)
-    trends.init_app(app)
     metrics.init_app(app, live, lambda: hub.counters)  # the first part: it stops, and counts, after the others
     cost.init_app(app, viewers, DeliveryLag(app.extensions["beacon_metrics"].text).mean_s)
 
@@ -169,8 +188,6 @@ def _live(app: Flask, settings: Settings) -> None:
     live.add(upkeep.AtTheEnd(app))
     for interval_s, call in upkeep.tasks(app, settings):
         live.add(Every(interval_s, call))
-    # Flask's own way to put something around itself.
-    app.wsgi_app = HandOff(app.wsgi_app, lambda: live.engine.wires)  # type: ignore[method-assign]
 
 
 def _rollouts(

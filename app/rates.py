@@ -2,7 +2,7 @@
 
 import threading
 
-from flask import Flask, current_app
+from flask import current_app
 from limits import RateLimitItemPerSecond
 from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
@@ -51,9 +51,8 @@ def connecting(settings: Settings) -> Rate:
     return Rate(settings.connect_rate_per_user, "attempts to open a stream", "BEACON_CONNECT_RATE_PER_USER")
 
 
-def init_app(app: Flask, settings: Settings) -> None:
-    rate = Rate(settings.publish_rate_per_user, "requests that publish", "BEACON_PUBLISH_RATE_PER_USER")
-    app.extensions["beacon_publish_rate"] = rate
+def publishing_rate(settings: Settings) -> Rate:
+    return Rate(settings.publish_rate_per_user, "requests that publish", "BEACON_PUBLISH_RATE_PER_USER")
 
 
 def publishing() -> Rate:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from scripts.bootstrap import find_chromium
-from tests.beacon_process import Beacon
+from tests.support.beacon_server import Beacon
 
 USER = "alice"
 START_MS = 20_000

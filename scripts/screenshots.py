@@ -20,10 +20,11 @@ from app.clock import utc_now, utc_text
 from app.db import write
 from app.reconciliation.models import CheckSample, DiscrepancyEvent, OpenItem
 from scripts.bootstrap import find_chromium
-from tests.beacon_process import Beacon, wait_for
 from tests.dashboard.record_scene import happened, item
 from tests.dashboard.test_weight import fill
-from tests.demo_process import DemoService, start_demo
+from tests.support.beacon_server import Beacon
+from tests.support.demo_service import DemoService, start_demo
+from tests.support.waiting import wait_for
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 DEVICES: dict[str, dict[str, Any]] = {

@@ -1,9 +1,6 @@
 """What every test may ask for: settings, an application on a fresh database, its live half, a client."""
 
-import filecmp
 import os
-import shutil
-import sqlite3
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -13,19 +10,19 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.security import generate_password_hash
 
-from app import create_app, setup
+from app import create_app
 from app.accounts import people
 from app.config import Settings
-from app.db import db, write
+from app.db import write
 from app.eventlog import read as log
 from app.rollout.flags import Flag
 from app.rollout.models import FlagRow
-from tests.beacon_process import Beacon
-from tests.cast import CAST, join
-from tests.nursery import Nursery
-from tests.once import CompiledTemplates, make_once
+from tests.support.application import Applications, copy_database, empty, is_untouched, make_database, stop
+from tests.support.beacon_server import Beacon
+from tests.support.cast import CAST, join
+from tests.support.fork_server import ForkServer
 
-make_once(CompiledTemplates())
+pytest_plugins = ["tests.support.leftovers"]
 
 
 @pytest.fixture(autouse=True)
@@ -58,37 +55,29 @@ def _cheap_passwords() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database file as the migrations leave it; tests copy it."""
-    settings = Settings(instance_dir=tmp_path_factory.mktemp("template"), secret_key="template")
-    made = create_app(settings)
-    setup.migrate(made, settings)
-    _close_database(made)
-    path = database_path(settings)
-    with sqlite3.connect(path) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    connection.close()
-    return path
+def instance_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the shared application; each test finds it empty."""
+    return tmp_path_factory.mktemp("instance")
 
 
 @pytest.fixture(scope="session")
-def peopled_database(migrated_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same with everyone of `tests/cast.py` in it."""
-    settings = Settings(instance_dir=tmp_path_factory.mktemp("peopled"), secret_key="template")
-    path = database_path(settings)
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    shutil.copyfile(migrated_database, path)
-    made = create_app(settings)
-    join(made, *CAST)
-    _close_database(made)
-    return path
+def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database file as the migrations leave it; tests copy it."""
+    return make_database(tmp_path_factory.mktemp("migrated"))
+
+
+@pytest.fixture(scope="session")
+def peopled_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with everyone of `tests/support/cast.py` in it."""
+    return make_database(tmp_path_factory.mktemp("peopled"), *CAST)
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    """Short heartbeats, room for a test that opens many streams as one person, and a folder of its own."""
+def settings(instance_dir: Path) -> Settings:
+    """Short heartbeats, room for a test that opens many streams as one person, and the shared folder."""
+    empty(instance_dir)
     return Settings(
-        instance_dir=tmp_path / "instance",
+        instance_dir=instance_dir,
         secret_key="for the tests only",
         heartbeat_s=0.1,
         max_streams_per_user=100,
@@ -99,19 +88,34 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 def database(settings: Settings, migrated_database: Path) -> Path:
     """The file of this test's database, migrated."""
-    path = database_path(settings)
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    shutil.copyfile(migrated_database, path)
-    return path
+    return copy_database(migrated_database, settings)
+
+
+@pytest.fixture(scope="session")
+def applications() -> Iterator[Applications]:
+    """The applications of this process, one for each database."""
+    made = Applications()
+    yield made
+    made.close()
 
 
 @pytest.fixture
-def app(settings: Settings, database: Path) -> Iterator[Flask]:
-    """The whole application on a migrated, empty database; nothing runs beside the requests."""
+def app(settings: Settings, database: Path, applications: Applications) -> Iterator[Flask]:
+    """The whole application on a migrated, empty database; nothing runs beside the requests.
+
+    Its routes and templates are the process's, everything with a state is this test's own.
+    """
+    made = applications.get(settings)
+    yield made
+    stop(made)
+
+
+@pytest.fixture
+def own_app(settings: Settings, database: Path) -> Iterator[Flask]:
+    """One that a test may add routes to."""
     made = create_app(settings)
     yield made
-    made.extensions["beacon_live"].stop()
-    _close_database(made)
+    stop(made)
 
 
 @pytest.fixture
@@ -122,9 +126,9 @@ def client(app: Flask) -> FlaskClient:
 
 @pytest.fixture
 def cast(app: Flask, settings: Settings, migrated_database: Path, peopled_database: Path) -> Flask:
-    """The application with everyone of `tests/cast.py` in it."""
-    if _is_untouched(database_path(settings), migrated_database):
-        shutil.copyfile(peopled_database, database_path(settings))
+    """The application with everyone of `tests/support/cast.py` in it."""
+    if is_untouched(settings, migrated_database):
+        copy_database(peopled_database, settings)
     else:
         join(app, *CAST)
     return app
@@ -142,18 +146,18 @@ def live_app(cast: Flask) -> Flask:
 
 
 @pytest.fixture(scope="session")
-def nursery() -> Iterator[Nursery]:
-    made = Nursery()
+def fork_server() -> Iterator[ForkServer]:
+    made = ForkServer()
     yield made
     made.close()
 
 
 @pytest.fixture(scope="module")
-def forked_servers(nursery: Nursery) -> Iterator[None]:
+def forked_servers(fork_server: ForkServer) -> Iterator[None]:
     """For modules that start many servers and are about something else than how they start."""
-    Beacon.nursery = nursery
+    Beacon.fork_server = fork_server
     yield
-    Beacon.nursery = None
+    Beacon.fork_server = None
 
 
 @pytest.fixture
@@ -171,18 +175,3 @@ def move_database(database: Path) -> Callable[[], Callable[[], None]]:
         return back
 
     return away
-
-
-def database_path(settings: Settings) -> Path:
-    return Path(settings.database_url.removeprefix("sqlite:///"))
-
-
-def _is_untouched(path: Path, template: Path) -> bool:
-    """A copy of the template that nobody has opened: what is open has a write-ahead log."""
-    is_open = path.with_name(path.name + "-wal").exists()
-    return path.exists() and not is_open and filecmp.cmp(path, template, shallow=False)
-
-
-def _close_database(made: Flask) -> None:
-    with made.app_context():
-        db.engine.dispose()

@@ -17,9 +17,9 @@ from app.accounts.models import LoginSession
 from app.clock import utc_now, utc_text
 from app.db import db, write
 from app.eventlog.append import NewEvent
-from tests.cast import ADA, ALICE, BOB, bearer, csrf_token, headers_of, logged_in, publish
-from tests.sse_client import open_stream
-from tests.waiting import eventually
+from tests.support.cast import ADA, ALICE, BOB, bearer, csrf_token, headers_of, logged_in, publish
+from tests.support.sse_client import open_stream
+from tests.support.waiting import wait_for
 
 STREAMS = ["/api/stream/events", "/reconciliation/stream", "/api/events/stream", "/api/sse"]
 OPEN_TO_ALL = {"/login", "/healthz", "/readyz", "/logout", "/widgets/notifications", "/audit/client-error"}
@@ -35,7 +35,7 @@ def _no_mistakes_of_ours(live_app: Flask, caplog: pytest.LogCaptureFixture) -> I
     yield
     tracebacks = [record.getMessage() for record in caplog.records if record.exc_info]
     assert tracebacks == []
-    eventually(lambda: len(live_app.extensions["beacon_live"].hub) == 0)
+    wait_for(lambda: len(live_app.extensions["beacon_live"].hub) == 0)
 
 
 @pytest.fixture

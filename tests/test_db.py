@@ -20,7 +20,7 @@ from app import create_app, setup
 from app.config import Settings
 from app.db import DatabaseUnavailable, configure_engine, db, engine_options, engine_url, now_epoch, read, write
 from app.eventlog.append import NewEvent, append
-from tests.cast import BOB, headers_of
+from tests.support.cast import BOB, headers_of
 
 HOLDER = """
 import sqlite3, sys

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from app.deadline import Deadline
-from tests.waiting import eventually
+from tests.support.waiting import wait_for
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_what_ended_in_time_is_never_cut(pair: tuple[socket.socket, socket.socke
     with Deadline(0.05) as over:
         over.watch(ours)
     with Deadline(0.1) as later:  # its end shows that the time of the first one has passed
-        eventually(lambda: later.passed)
+        wait_for(lambda: later.passed)
     theirs.send(b"x")
     assert ours.recv(1) == b"x"
     assert not over.passed
@@ -58,7 +58,7 @@ def test_nobody_waits_once_no_deadline_is_left() -> None:
     for _ in range(100):
         with Deadline(0.05):
             pass
-    eventually(lambda: not is_watching())
+    wait_for(lambda: not is_watching())
     with Deadline(0.05) as again:
-        eventually(lambda: again.passed)
-    eventually(lambda: not is_watching())
+        wait_for(lambda: again.passed)
+    wait_for(lambda: not is_watching())

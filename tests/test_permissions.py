@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 from werkzeug.routing import Rule
 
 from app.eventlog.audience import ROLES
-from tests.cast import ADA, ALICE, BOB, PIA, csrf_token, headers_of, logged_in
+from tests.support.cast import ADA, ALICE, BOB, PIA, csrf_token, headers_of, logged_in
 
 Who = Literal["anyone", "viewer", "operator", "product", "admin"]
 

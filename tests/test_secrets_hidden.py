@@ -21,8 +21,8 @@ from app.reconciliation.explain import PublishedEvents
 from app.reconciliation.observe import Observer
 from app.sources.file import parse_services
 from app.sources.lease import Lease
-from tests.cast import ADA, csrf_token, headers_of, logged_in, publish
-from tests.conftest import database_path
+from tests.support.application import database_path
+from tests.support.cast import ADA, csrf_token, headers_of, logged_in, publish
 
 SECRET = "s3same-0pen"
 FILE = f"""

@@ -136,7 +136,6 @@ def init_app(app: Flask) -> None:
     app.config["WTF_CSRF_CHECK_DEFAULT"] = False
     app.config["WTF_CSRF_TIME_LIMIT"] = None  # as long as the session: a page left open overnight must still work
     csrf.init_app(app)
-    app.extensions["beacon_attempts"] = gather.Attempts()
     app.before_request(_check_csrf)
 
 

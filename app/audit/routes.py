@@ -28,11 +28,6 @@ bp = Blueprint("audit", __name__)
 _verifying = threading.Lock()
 
 
-def init_app(app: Flask) -> None:
-    app.extensions["beacon_audit_totals"] = Totals()
-    app.register_blueprint(bp)
-
-
 def totals() -> Totals:
     found: Totals = current_app.extensions["beacon_audit_totals"]
     return found

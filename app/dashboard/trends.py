@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
-from flask import Flask, current_app
+from flask import current_app
 from sqlalchemy.orm import Session
 
 from app.clock import parse_utc, utc_now, utc_text
@@ -164,10 +164,6 @@ def _last_checks(session: Session, start: str, end: str) -> Iterator[tuple[str, 
     query = sa.select(CheckSample.service_id, CheckSample.counts_json).where(CheckSample.id.in_(newest))
     for service, text in session.execute(query):
         yield service, {state: number for state, number in json.loads(text).items() if state in _TELLING}
-
-
-def init_app(app: Flask) -> None:
-    app.extensions["beacon_trends"] = Trends()
 
 
 def current(session: Session) -> dict[str, Trend]:

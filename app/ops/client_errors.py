@@ -66,11 +66,6 @@ def without_query(text: str) -> str:
     return _QUERY.sub("", text)
 
 
-def init_app(app: Flask) -> None:
-    app.extensions["beacon_client_errors"] = ClientErrors()
-    app.register_blueprint(bp)
-
-
 def counted(app: Flask) -> Mapping[str, float]:
     """By part of the page, for the metrics."""
     errors: ClientErrors = app.extensions["beacon_client_errors"]

@@ -12,7 +12,7 @@ from bench.browser import chromium, logged_in, wait_state
 from bench.figure import Figure, Medians, Reading, Row, Values, at_most, cells, ours
 from bench.peers.ours import Ours
 from bench.peers.server import Server
-from tests.beacon_process import Beacon
+from tests.support.beacon_server import Beacon
 
 LIMIT_KB = {12: 60, 200: 90}
 FLAG = {"on": "connected", "off": "polling"}

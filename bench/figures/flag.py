@@ -16,7 +16,7 @@ from bench.client import Window
 from bench.figure import Figure, Medians, Reading, Row, Values, at_most, both, cells, ours, quantile
 from bench.peers.ours import Ours
 from bench.peers.server import Server
-from tests.beacon_process import PEOPLE, Beacon
+from tests.support.beacon_server import PEOPLE, Beacon
 
 TURNS = 100
 USERS = 9_000

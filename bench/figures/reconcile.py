@@ -18,7 +18,7 @@ from bench.figure import Figure, Medians, Reading, Row, Values, at_most, both, c
 from bench.figures.page import p99_ms
 from bench.peers.ours import VENV_PYTHON, Ours
 from bench.peers.server import ROOT, Server
-from tests.beacon_process import free_port
+from tests.support.beacon_server import free_port
 
 JOBS = 100_000
 SIZES = (JOBS, 300_000, 1_000_000)

@@ -10,7 +10,7 @@ from app.db import write
 from bench.client import Client
 from bench.peers.server import Server
 from bench.publishing import Publisher
-from tests.beacon_process import ROOT, Beacon
+from tests.support.beacon_server import ROOT, Beacon
 
 ROLES = ("viewer", "operator", "product", "admin")
 VENV_PYTHON = str(ROOT / ".venv" / "bin" / "python")

@@ -13,7 +13,20 @@ from app.accounts.tokens import SCOPES
 from app.clock import utc_now, utc_text
 from app.db import db, read, write
 from app.eventlog.audience import ROLES
-from tests.cast import ADA, ALICE, BOB, CAST, PIA, Person, bearer, csrf_token, headers_of, logged_in, make_token
+from tests.support.cast import (
+    ADA,
+    ALICE,
+    BOB,
+    CAST,
+    PIA,
+    Person,
+    bearer,
+    csrf_token,
+    headers_of,
+    join,
+    logged_in,
+    make_token,
+)
 
 ALLOWED = {
     "viewer": {"viewer"},
@@ -24,16 +37,17 @@ ALLOWED = {
 
 
 @pytest.fixture
-def guarded(cast: Flask) -> Flask:
+def guarded(own_app: Flask) -> Flask:
     """One route a role, open to people and to tokens with scope `command`; one for people only."""
+    join(own_app, *CAST)
     for role in ROLES:
 
         def view() -> Response:
             return jsonify(name=actor().name)
 
-        cast.add_url_rule(f"/test/{role}", f"test_{role}", require(role, "command")(view), methods=["GET", "POST"])
-    cast.add_url_rule("/test/people", "test_people", require("viewer")(view))
-    return cast
+        own_app.add_url_rule(f"/test/{role}", f"test_{role}", require(role, "command")(view), methods=["GET", "POST"])
+    own_app.add_url_rule("/test/people", "test_people", require("viewer")(view))
+    return own_app
 
 
 @pytest.mark.parametrize(("person", "needed"), list(product(CAST, ROLES)), ids=str)

@@ -10,7 +10,7 @@ from app.accounts import people, throttle
 from app.accounts.models import FailedLogin, LoginSession
 from app.clock import utc_now, utc_text
 from app.db import db, read, write
-from tests.cast import ALICE, BOB, PASSWORD, Person, csrf_token, log_in, log_out, logged_in
+from tests.support.cast import ALICE, BOB, PASSWORD, Person, csrf_token, log_in, log_out, logged_in
 
 
 @pytest.fixture

@@ -13,8 +13,20 @@ from app.clock import parse_utc, utc_now
 from app.db import db, read
 from app.eventlog import read as log
 from app.eventlog.audience import ROLES
-from tests.cast import ADA, ALICE, BOB, CHARLIE, PIA, Person, bearer, csrf_token, headers_of, logged_in, make_token
-from tests.sse_client import open_stream
+from tests.support.cast import (
+    ADA,
+    ALICE,
+    BOB,
+    CHARLIE,
+    PIA,
+    Person,
+    bearer,
+    csrf_token,
+    headers_of,
+    logged_in,
+    make_token,
+)
+from tests.support.sse_client import open_stream
 
 URL = "/api/tokens"
 

@@ -11,7 +11,7 @@ from app.accounts import people, user_routes
 from app.db import db, read, write
 from app.eventlog import read as log
 from app.eventlog.audience import ROLES
-from tests.cast import (
+from tests.support.cast import (
     ADA,
     ALICE,
     BOB,
@@ -26,7 +26,7 @@ from tests.cast import (
     logged_in,
     make_token,
 )
-from tests.sse_client import open_stream
+from tests.support.sse_client import open_stream
 
 URL = "/api/users"
 NEW = {"name": "dora", "role": "viewer", "password": "long enough"}

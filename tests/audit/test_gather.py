@@ -14,7 +14,7 @@ from app.audit.gather import Attempt, Attempts, network
 from app.audit.models import AuditRow, Gathered
 from app.audit.verify import verify
 from app.db import read, write
-from tests.cast import ADA, ALICE, PASSWORD, Person, headers_of, log_in, log_out, logged_in
+from tests.support.cast import ADA, ALICE, PASSWORD, Person, headers_of, log_in, log_out, logged_in
 
 LATER = "2999-01-01T00:00:00.000Z"
 

@@ -19,7 +19,7 @@ from app.audit import chain, export, query, raw, routes, totals
 from app.audit.asked import AuditQuery, Place
 from app.audit.models import AuditRow
 from app.db import db, read, write
-from tests.cast import ADA, ALICE, csrf_token, headers_of, logged_in
+from tests.support.cast import ADA, ALICE, csrf_token, headers_of, logged_in
 
 HTML = {"Accept": "text/html"}
 

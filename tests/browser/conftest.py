@@ -11,10 +11,10 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
 from scripts.bootstrap import NO_CHROMIUM, find_chromium, find_shell, skip_browser
-from tests.beacon_process import Beacon, servers
 from tests.browser.plain_chromium import PlainChromium
 from tests.browser.tab import HEAR, Tab, Trouble
-from tests.demo_process import DemoService, start_demo
+from tests.support.beacon_server import Beacon, servers
+from tests.support.demo_service import DemoService, start_demo
 
 MakeBeacon = Callable[..., Beacon]
 StartService = Callable[[], DemoService]
@@ -167,5 +167,6 @@ def visit(browser: Browser) -> Iterator[Visit]:
 
 def _cookie(beacon: Beacon, user: str) -> Any:
     """The login of a session that went through the form."""
-    [(name, value)] = beacon.log_in(user).cookies.items()
+    with beacon.log_in(user) as session:
+        [(name, value)] = session.cookies.items()
     return {"name": name, "value": value, "url": beacon.url, "httpOnly": True, "sameSite": "Lax"}

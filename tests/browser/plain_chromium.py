@@ -15,8 +15,9 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from scripts.bootstrap import find_chromium
-from tests.beacon_process import Beacon, wait_for
 from tests.browser.tab import listed_ids
+from tests.support.beacon_server import Beacon
+from tests.support.waiting import wait_for
 
 ANSWER_S = 20.0
 PATIENCE_S = 20.0  # for what has no promised time; a busy machine takes long to load a page

@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 from playwright.sync_api import BrowserContext, ConsoleMessage, Locator, Page, Request, Response, expect
 
 from app.dashboard.changes import UNLISTED_TYPES
-from tests.beacon_process import Beacon, wait_for
+from tests.support.beacon_server import Beacon
+from tests.support.waiting import wait_for
 
 LIST_LENGTH = 50
 

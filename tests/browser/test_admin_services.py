@@ -3,11 +3,12 @@
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.beacon_process import Beacon, wait_for
 from tests.browser.conftest import Visit
 from tests.browser.test_axe import AXE, serious
 from tests.browser.test_looks import PHONE
-from tests.demo_process import DemoService
+from tests.support.beacon_server import Beacon
+from tests.support.demo_service import DemoService
+from tests.support.waiting import wait_for
 
 PATH = "/admin/services"
 SECRET = "sesame-open"

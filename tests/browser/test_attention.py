@@ -3,11 +3,12 @@
 import pytest
 from playwright.sync_api import expect
 
-from tests.beacon_process import Beacon, wait_for
 from tests.browser.conftest import MakeBeacon, StartService, Visit
 from tests.browser.tab import Tab
 from tests.dashboard.test_weight import fill
-from tests.demo_process import DemoService
+from tests.support.beacon_server import Beacon
+from tests.support.demo_service import DemoService
+from tests.support.waiting import wait_for
 
 WITHIN_MS = 15_000
 

@@ -10,9 +10,10 @@ from playwright.sync_api import Page, expect
 
 from app.audit import chain
 from app.db import write
-from tests.beacon_process import Beacon, wait_for
 from tests.browser.conftest import MakeBeacon, Visit
 from tests.browser.test_axe import AXE, SCHEMES, serious
+from tests.support.beacon_server import Beacon
+from tests.support.waiting import wait_for
 
 PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
 

@@ -7,9 +7,9 @@ from typing import Any, Literal
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.beacon_process import Beacon
 from tests.browser.conftest import Visit
 from tests.browser.tab import Tab
+from tests.support.beacon_server import Beacon
 
 AXE = Path(__file__).resolve().parents[2] / "node_modules" / "axe-core" / "axe.min.js"
 PAGES = (

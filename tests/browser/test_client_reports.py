@@ -6,11 +6,12 @@ from typing import Any
 
 from app.rollout.configuration import of_rollouts
 from app.rollout.flags import Flag, Rollout, evaluator
-from tests.beacon_process import PEOPLE, Beacon, wait_for
 from tests.browser.conftest import FALLBACK_POLL_S, MakeBeacon, Visit
 from tests.browser.fault_proxy import FaultProxy
 from tests.browser.tab import Tab
 from tests.live.test_guardrail import send
+from tests.support.beacon_server import PEOPLE, Beacon
+from tests.support.waiting import wait_for
 
 STREAM, POLL = "/api/stream/events", "/api/events/frames"
 PROXIED = r"request to http://127\.0\.0\.1"

@@ -8,10 +8,11 @@ import pytest
 import requests
 from playwright.sync_api import Locator, Page, expect
 
-from tests.beacon_process import Beacon, wait_for
 from tests.browser.conftest import Visit
 from tests.browser.test_axe import AXE, SCHEMES, serious
-from tests.demo_process import DemoService
+from tests.support.beacon_server import Beacon
+from tests.support.demo_service import DemoService
+from tests.support.waiting import wait_for
 
 PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
 SOON_MS = 20_000

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import expect
 
-from tests.beacon_process import Beacon
 from tests.browser.conftest import FALLBACK_POLL_S, Visit
 from tests.browser.fault_proxy import FaultProxy
 from tests.browser.tab import Tab
+from tests.support.beacon_server import Beacon
 
 AWAY = "Failed to load resource"
 PROXIED = r"request to http://127\.0\.0\.1"

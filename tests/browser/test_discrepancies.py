@@ -7,11 +7,12 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from app.clock import parse_utc
-from tests.beacon_process import Beacon, wait_for
 from tests.browser.conftest import Visit
 from tests.browser.test_axe import AXE, SCHEMES, serious
 from tests.dashboard.record_scene import at, happened, item, put
-from tests.demo_process import DemoService
+from tests.support.beacon_server import Beacon
+from tests.support.demo_service import DemoService
+from tests.support.waiting import wait_for
 
 PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
 

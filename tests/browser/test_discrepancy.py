@@ -6,10 +6,11 @@ from typing import Any
 
 from playwright.sync_api import expect
 
-from tests.beacon_process import Beacon, wait_for
 from tests.browser.conftest import MakeBeacon, StartService, Visit
 from tests.browser.tab import Tab
-from tests.demo_process import DemoService
+from tests.support.beacon_server import Beacon
+from tests.support.demo_service import DemoService
+from tests.support.waiting import wait_for
 
 REASON = "deleted by hand during the migration"
 

@@ -4,9 +4,10 @@ from datetime import datetime
 
 from playwright.sync_api import expect
 
-from tests.beacon_process import Beacon, wait_for
 from tests.browser.conftest import MakeBeacon, Visit
-from tests.demo_process import DemoService
+from tests.support.beacon_server import Beacon
+from tests.support.demo_service import DemoService
+from tests.support.waiting import wait_for
 
 REGIONS = """() => Object.fromEntries([...document.querySelectorAll("[data-region]:not(#flashes)")]
   .map(({ dataset }) => [dataset.region, [dataset.isStale, dataset.lastUpdatedAt]]))"""

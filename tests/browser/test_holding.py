@@ -3,12 +3,12 @@
 from playwright.sync_api import expect
 
 from app.eventlog.append import NewEvent
-from tests.beacon_process import Beacon
 from tests.browser.conftest import Visit
 from tests.browser.tab import LIST_LENGTH, Tab
-from tests.cast import publish
 from tests.dashboard.payloads import update
 from tests.notifications.scene import notice
+from tests.support.beacon_server import Beacon
+from tests.support.cast import publish
 
 
 def rows(beacon: Beacon, number: int) -> list[int]:

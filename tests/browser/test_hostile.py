@@ -3,9 +3,9 @@
 import pytest
 from playwright.sync_api import expect
 
-from tests.beacon_process import Beacon
 from tests.browser.conftest import MakeBeacon, StartService, Visit
 from tests.browser.tab import Tab
+from tests.support.beacon_server import Beacon
 
 RUN = "window.ran = true"
 POISON = {

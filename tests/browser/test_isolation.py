@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import expect
 
-from tests.beacon_process import Beacon
 from tests.browser.conftest import Visit
 from tests.browser.tab import Tab
+from tests.support.beacon_server import Beacon
 
 AUDIENCES = {"alice": "user:alice", "bob": "role:operator"}
 

@@ -2,8 +2,8 @@
 
 from playwright.sync_api import expect
 
-from tests.beacon_process import Beacon
 from tests.browser.conftest import Visit
+from tests.support.beacon_server import Beacon
 
 LISTEN = (
     "() => { window.toggles = 0; document.addEventListener('beacon:pause-toggle', () => { window.toggles += 1; }); }"

@@ -10,13 +10,14 @@ import requests
 from playwright.sync_api import CDPSession, expect
 
 from app.eventlog.append import NewEvent
-from tests.beacon_process import Beacon, wait_for
 from tests.browser.conftest import Visit
 from tests.browser.tab import LIST_LENGTH, Tab
-from tests.cast import publish
 from tests.dashboard.payloads import update
-from tests.demo_process import DemoService
-from tests.prometheus_text import numbers, total
+from tests.support.beacon_server import Beacon
+from tests.support.cast import publish
+from tests.support.demo_service import DemoService
+from tests.support.prometheus_text import numbers, total
+from tests.support.waiting import wait_for
 
 ROUNDS = 200
 WARM_UP = 5

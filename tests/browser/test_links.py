@@ -4,9 +4,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.beacon_process import Beacon, wait_for
 from tests.browser.plain_chromium import PlainChromium, PlainTab
 from tests.browser.tab import LIST_LENGTH
+from tests.support.beacon_server import Beacon
+from tests.support.waiting import wait_for
 
 RATE_S = 0.05
 MAIL = "#tile-mail-link"

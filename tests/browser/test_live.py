@@ -6,10 +6,11 @@ from playwright.sync_api import expect
 
 from app.accounts import people
 from app.db import write
-from tests.beacon_process import PASSWORD, Beacon, wait_for
 from tests.browser.conftest import FALLBACK_POLL_S, POLL_S, Visit
 from tests.browser.tab import LIST_LENGTH
-from tests.demo_process import DemoService
+from tests.support.beacon_server import PASSWORD, Beacon
+from tests.support.demo_service import DemoService
+from tests.support.waiting import wait_for
 
 SIX = ("alice", "bob", "charlie", "pia", "ada", "dora")
 

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 import pytest
 
 from app.eventlog.append import NewEvent
-from tests.beacon_process import Beacon
 from tests.browser.conftest import FALLBACK_POLL_S, POLL_S, MakeBeacon, Visit
 from tests.browser.tab import Tab, listed_ids
-from tests.cast import publish
 from tests.dashboard.payloads import discrepancy, update
-from tests.demo_process import DemoService
+from tests.support.beacon_server import Beacon
+from tests.support.cast import publish
+from tests.support.demo_service import DemoService
 
 log = logging.getLogger(__name__)
 

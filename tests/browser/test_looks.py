@@ -5,9 +5,10 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.beacon_process import Beacon, wait_for
 from tests.browser.conftest import MakeBeacon, Visit
-from tests.demo_process import DemoService
+from tests.support.beacon_server import Beacon
+from tests.support.demo_service import DemoService
+from tests.support.waiting import wait_for
 
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True, "device_scale_factor": 1}
 LONG = "a-job-with-a-name-that-nobody-would-type-" * 4

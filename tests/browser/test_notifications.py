@@ -9,11 +9,11 @@ import pytest
 import requests
 from playwright.sync_api import Page, expect
 
-from tests.beacon_process import Beacon
 from tests.browser.conftest import FALLBACK_POLL_S, Visit, end
 from tests.browser.tab import Tab
-from tests.demo_process import DemoService
 from tests.notifications.scene import notice, titles
+from tests.support.beacon_server import Beacon
+from tests.support.demo_service import DemoService
 
 WITHIN_MS = 5_000
 # What is read aloud by itself: titles of notifications, messages, states; never how many there are.

@@ -10,11 +10,12 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Request, expect
 
-from tests.beacon_process import Beacon, wait_for
 from tests.browser.conftest import POLL_S, MakeBeacon, Visit
 from tests.browser.fault_proxy import FaultProxy
 from tests.browser.tab import Tab
-from tests.demo_process import DemoService
+from tests.support.beacon_server import Beacon
+from tests.support.demo_service import DemoService
+from tests.support.waiting import wait_for
 
 POLL = "/api/events/frames"
 AWAY = r"Failed to load resource"  # what Chromium itself says of every request that fails

@@ -2,9 +2,10 @@
 
 from playwright.sync_api import expect
 
-from tests.beacon_process import Beacon, wait_for
 from tests.browser.conftest import Visit
 from tests.browser.tab import Tab
+from tests.support.beacon_server import Beacon
+from tests.support.waiting import wait_for
 
 AGE = "document.querySelector('#check-mail time').textContent"
 

@@ -1,8 +1,9 @@
 """Plain HTTP under a name of its own: no locks, so each tab that somebody sees has a stream, and the page says why."""
 
-from tests.beacon_process import Beacon, wait_for
 from tests.browser.conftest import StartChromium
 from tests.browser.plain_chromium import PlainTab
+from tests.support.beacon_server import Beacon
+from tests.support.waiting import wait_for
 
 NAME = "beacon.test"
 HTTPS_NOTE = "Over HTTPS one stream would do for all tabs of this browser"

@@ -3,10 +3,10 @@
 import pytest
 from playwright.sync_api import Locator, expect
 
-from tests.beacon_process import Beacon
 from tests.browser.conftest import Visit
 from tests.browser.tab import Tab
-from tests.demo_process import DemoService
+from tests.support.beacon_server import Beacon
+from tests.support.demo_service import DemoService
 
 
 def broadcast(beacon: Beacon, count: int = 1, text: str = "news") -> list[int]:

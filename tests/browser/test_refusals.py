@@ -7,10 +7,11 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Route, expect
 
-from tests.beacon_process import Beacon, wait_for
 from tests.browser.conftest import MakeBeacon, Visit
 from tests.browser.fault_proxy import FaultProxy, refusal
 from tests.browser.tab import Tab
+from tests.support.beacon_server import Beacon
+from tests.support.waiting import wait_for
 
 AWAY = "Failed to load resource"
 PROXIED = r"request to http://127\.0\.0\.1"

@@ -14,11 +14,12 @@ from app.accounts import people
 from app.db import write
 from app.rollout.configuration import of_rollouts
 from app.rollout.flags import Flag, Rollout, evaluator
-from tests.beacon_process import PASSWORD, Beacon, wait_for
 from tests.browser.conftest import FALLBACK_POLL_S, MakeBeacon, Visit
 from tests.browser.fault_proxy import FaultProxy, refusal
 from tests.browser.tab import Load, Tab
-from tests.demo_process import DemoService
+from tests.support.beacon_server import PASSWORD, Beacon
+from tests.support.demo_service import DemoService
+from tests.support.waiting import wait_for
 
 LOADS = 2  # after one that warms the server up
 STREAM, TOKEN = "/api/stream/events", "/api/stream/token"

@@ -6,11 +6,12 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from app.dashboard.rollout_asked import FLAG
-from tests.beacon_process import Beacon, wait_for
 from tests.browser.conftest import Visit
 from tests.browser.tab import Tab
 from tests.browser.test_axe import AXE, SCHEMES, serious
 from tests.rollout.test_evidence import reported
+from tests.support.beacon_server import Beacon
+from tests.support.waiting import wait_for
 
 PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
 

@@ -2,11 +2,12 @@
 
 from time import monotonic
 
-from tests.beacon_process import Beacon, wait_for
 from tests.browser.conftest import StartChromium
 from tests.browser.fault_proxy import FaultProxy
 from tests.browser.plain_chromium import PlainChromium, PlainTab
-from tests.prometheus_text import numbers, total
+from tests.support.beacon_server import Beacon
+from tests.support.prometheus_text import numbers, total
+from tests.support.waiting import wait_for
 
 WAKING_S = 1.0
 SLOW_S = 0.5  # what this machine's other work may add

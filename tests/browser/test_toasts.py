@@ -4,9 +4,10 @@ from typing import Any
 
 from playwright.sync_api import Page, Route, expect
 
-from tests.beacon_process import Beacon, wait_for
 from tests.browser.conftest import Visit
 from tests.browser.tab import Tab
+from tests.support.beacon_server import Beacon
+from tests.support.waiting import wait_for
 
 # The module as it is served, with the page's own icons and styles.
 SHOW = """async ([severity, text]) => {

@@ -2,10 +2,10 @@
 
 import pytest
 
-from tests.beacon_process import Beacon
 from tests.browser.conftest import Visit
 from tests.browser.fault_proxy import FaultProxy
 from tests.browser.plain_chromium import PlainChromium, PlainTab
+from tests.support.beacon_server import Beacon
 
 ANNOUNCED = "document.getElementById('banner').textContent.includes('Beacon was updated')"
 STANDS = "window.marked === true"

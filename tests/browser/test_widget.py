@@ -14,10 +14,10 @@ from playwright.sync_api import FrameLocator, Page, Request, expect
 
 from app.accounts import people, tokens
 from app.db import read
-from tests.beacon_process import Beacon
 from tests.browser.conftest import FALLBACK_POLL_S, Visit, end
 from tests.browser.tab import Tab
 from tests.notifications.scene import notice
+from tests.support.beacon_server import Beacon
 
 WITHIN_MS = 5_000
 # What a page of another site does to a console that is watched for requests to anybody else, and for refusals.

@@ -4,9 +4,10 @@ from collections.abc import Callable
 
 from playwright.sync_api import Locator, expect
 
-from tests.beacon_process import PASSWORD, Beacon, wait_for
 from tests.browser.conftest import Visit
-from tests.demo_process import DemoService
+from tests.support.beacon_server import PASSWORD, Beacon
+from tests.support.demo_service import DemoService
+from tests.support.waiting import wait_for
 
 
 def test_login_dashboard_service_accept_and_logout_work_without_scripts(

@@ -10,7 +10,7 @@ from app.db import write
 from app.reconciliation import registry
 from tests.commands.operator_desk import SERVICE, OperatorDesk
 from tests.commands.scripted import Scene
-from tests.demo_process import DemoService, start_demo
+from tests.support.demo_service import DemoService, start_demo
 
 
 @pytest.fixture(scope="session")

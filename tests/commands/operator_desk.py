@@ -11,9 +11,9 @@ from werkzeug.test import TestResponse
 from app.audit.models import AuditRow
 from app.db import read
 from app.eventlog.models import EventRow
-from tests.cast import ALICE, BOB, Person, headers_of
-from tests.demo_process import DemoService
-from tests.waiting import eventually
+from tests.support.cast import ALICE, BOB, Person, headers_of
+from tests.support.demo_service import DemoService
+from tests.support.waiting import wait_for
 
 SERVICE = "mail"
 ENDED = ("success", "error", "timeout")
@@ -65,7 +65,7 @@ class OperatorDesk:
         return found
 
     def ended(self, command_id: str, within_s: float = 30.0, by: Person = ALICE) -> dict[str, Any]:
-        eventually(lambda: self.see(command_id, by)["phase"] in ENDED, within_s)
+        wait_for(lambda: self.see(command_id, by)["phase"] in ENDED, within_s)
         return self.see(command_id, by)
 
     def run(self, action: str, target: str | None = None, **more: Any) -> dict[str, Any]:
@@ -78,7 +78,7 @@ class OperatorDesk:
 
     def believes(self, counts: dict[str, int]) -> None:
         """Wait until these are among the counts that Beacon has verified."""
-        eventually(lambda: counts.items() <= self.believed().items(), 20)
+        wait_for(lambda: counts.items() <= self.believed().items(), f"{counts} to be believed", 20)
 
     def believed(self) -> dict[str, int]:
         rows = self.events("reconciliation.update")

@@ -13,8 +13,8 @@ from app.clock import utc_now, utc_text
 from app.commands import accept
 from app.commands.models import CommandRow, ItemRow
 from app.db import read
-from tests.cast import ADA, ALICE, BOB, PIA, headers_of, logged_in
 from tests.commands.operator_desk import NOW, OperatorDesk, new_id
+from tests.support.cast import ADA, ALICE, BOB, PIA, headers_of, logged_in
 
 AT_ONCE = 12
 

@@ -14,8 +14,8 @@ SETTINGS = {"WORKERS": 1, "HEARTBEAT_S": 1, "POLL_INTERVAL_S": 1, "DRAIN_S": 1, 
 
 @contextmanager
 def started(folder: Path, **settings: Any) -> Iterator[Any]:
-    """One worker that beats every second; a `Beacon` of tests/beacon_process.py."""
-    processes = importlib.import_module("tests.beacon_process")
+    """One worker that beats every second; a `Beacon` of tests/support/beacon_server.py."""
+    processes = importlib.import_module("tests.support.beacon_server")
     with processes.Beacon(folder, **{**SETTINGS, **settings}) as beacon:
         yield beacon
 
@@ -23,7 +23,7 @@ def started(folder: Path, **settings: Any) -> Iterator[Any]:
 @contextmanager
 def in_use(folder: Path) -> Iterator[Any]:
     """As `started`, with a service that it watches, so that its log moves by itself as everybody else's does."""
-    demo = importlib.import_module("tests.demo_process")
+    demo = importlib.import_module("tests.support.demo_service")
     with started(folder) as beacon:
         (folder / "demo").mkdir()
         service = demo.start_demo(folder / "demo")

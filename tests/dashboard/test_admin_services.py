@@ -17,9 +17,9 @@ from app.reconciliation.models import Service
 from app.sources import kinds
 from app.sources.base import SourceError
 from app.sources.entry import parse_entry
-from tests.cast import ADA, ALICE, BOB, PIA, csrf_token, logged_in
 from tests.reconciliation.desk import Desk
 from tests.reconciliation.values import look
+from tests.support.cast import ADA, ALICE, BOB, PIA, csrf_token, logged_in
 
 URL = "http://127.0.0.1:9"
 PAGE = "/admin/services"

@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 from app.audit import chain
 from app.dashboard.audit_page import Row
 from app.db import write
-from tests.cast import ALICE, logged_in
+from tests.support.cast import ALICE, logged_in
 
 HTML = {"Accept": "text/html"}
 

@@ -11,9 +11,9 @@ from werkzeug.test import TestResponse
 from app.commands.models import CommandRow
 from app.db import write
 from app.reconciliation import registry
-from tests.cast import ALICE, BOB, Person, csrf_token, headers_of, logged_in
 from tests.commands.operator_desk import OperatorDesk
-from tests.demo_process import DemoService, start_demo
+from tests.support.cast import ALICE, BOB, Person, csrf_token, headers_of, logged_in
+from tests.support.demo_service import DemoService, start_demo
 
 HTML = {"Accept": "text/html"}
 JSON = {"Accept": "application/json"}

@@ -18,8 +18,8 @@ from app.dashboard.record_asked import Place
 from app.db import db, write
 from app.reconciliation.episodes import Position
 from app.reconciliation.models import DiscrepancyEvent, Service
-from tests.cast import ALICE, headers_of, logged_in
 from tests.dashboard.record_scene import at, happened, item, put, watched
+from tests.support.cast import ALICE, headers_of, logged_in
 
 HTML = {"Accept": "text/html"}
 

@@ -12,8 +12,8 @@ from app.clock import utc_text
 from app.db import write
 from app.eventlog.append import NewEvent
 from app.reconciliation.models import OpenItem, Service, ServiceState
-from tests.cast import ALICE, BOB, CHARLIE, Person, logged_in, publish
 from tests.dashboard.payloads import discrepancy, update
+from tests.support.cast import ALICE, BOB, CHARLIE, Person, logged_in, publish
 
 
 def watch(app: Flask, service: str, payload: dict[str, object] | None = None, *missing: str) -> None:

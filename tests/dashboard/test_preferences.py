@@ -4,7 +4,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from tests.cast import ALICE, csrf_token, logged_in
+from tests.support.cast import ALICE, csrf_token, logged_in
 
 
 def choose(client: FlaskClient, theme: str, target: str = "/") -> str:

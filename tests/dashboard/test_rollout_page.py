@@ -23,7 +23,7 @@ from app.rollout.models import HeldRow, PlanRow, PollingRow, ReportRow
 from app.rollout.planning import epoch
 from app.rollout.provider import Embedded, Refused, View, provider
 from app.rollout.reports import Sum
-from tests.cast import ADA, ALICE, BOB, PIA, Person, csrf_token, logged_in
+from tests.support.cast import ADA, ALICE, BOB, PIA, Person, csrf_token, logged_in
 
 PAGE = "/rollout"
 

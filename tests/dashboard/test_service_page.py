@@ -18,12 +18,12 @@ from app.db import write
 from app.eventlog.append import NewEvent
 from app.reconciliation import registry
 from app.reconciliation.models import CheckSample, KnownJob, OpenItem, Service, ServiceState
-from tests.cast import ALICE, BOB, CHARLIE, csrf_token, logged_in, publish
 from tests.dashboard.payloads import discrepancy, update
 from tests.dashboard.record_scene import happened, item, put
 from tests.dashboard.test_pages import page, watch
-from tests.demo_process import DemoService, start_demo
 from tests.sources.upstream import Upstream
+from tests.support.cast import ALICE, BOB, CHARLIE, csrf_token, logged_in, publish
+from tests.support.demo_service import DemoService, start_demo
 
 NOW = datetime(2026, 11, 21, 12, 3, 5, tzinfo=UTC)
 

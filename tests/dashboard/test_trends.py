@@ -14,9 +14,9 @@ from app.dashboard.turns import Turns
 from app.db import db, read, write
 from app.eventlog.append import NewEvent
 from app.reconciliation.models import CheckSample
-from tests.cast import ALICE, logged_in, publish
 from tests.dashboard.payloads import discrepancy, update
 from tests.dashboard.test_pages import watch
+from tests.support.cast import ALICE, logged_in, publish
 
 NOW = datetime(2026, 11, 21, 12, 30, 15, tzinfo=UTC)
 

@@ -15,8 +15,8 @@ from app.clock import utc_text
 from app.db import write
 from app.eventlog.append import NewEvent
 from app.reconciliation.models import CheckSample, Service, ServiceState
-from tests.cast import ALICE, logged_in, publish
 from tests.dashboard.payloads import discrepancy, update
+from tests.support.cast import ALICE, logged_in, publish
 
 GZIP = {"Accept-Encoding": "gzip, deflate, br", "Accept": "text/html"}
 PLAIN = {"Accept-Encoding": "identity"}

@@ -14,7 +14,7 @@ from demo.ledger import Ledger
 from demo.service import Service
 from demo.snapshots import Snapshots
 from demo.store import Store
-from tests.demo_process import DemoService, start_demo
+from tests.support.demo_service import DemoService, start_demo
 
 StartDemo = Callable[..., DemoService]
 

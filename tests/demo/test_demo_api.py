@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from tests.demo_process import DemoService, wait_until
+from tests.support.demo_service import DemoService
+from tests.support.waiting import wait_for
 
 ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
@@ -293,4 +294,4 @@ def test_lively_jobs_move_finish_and_fail(start: Any) -> None:
         counts = lively.counts()["counts"]
         return bool(counts["queued"] and counts["running"] and counts["succeeded"] and counts["failed"])
 
-    wait_until(all_kinds, within_s=15)
+    wait_for(all_kinds, within_s=15)

@@ -15,7 +15,8 @@ from flask.testing import FlaskClient
 from demo.job import Job, enqueue
 from demo.snapshots import INTERVAL_S, KEPT, Snapshots
 from demo.store import Store
-from tests.demo_process import DemoService, wait_until
+from tests.support.demo_service import DemoService
+from tests.support.waiting import wait_for
 
 COUNTS = "/api/v1/jobs/counts"
 
@@ -124,8 +125,8 @@ def test_a_command_that_hangs_is_executed_once_all_the_same(shared_demo: DemoSer
 def test_a_hung_request_ends_when_its_peer_gives_up(shared_demo: DemoService) -> None:
     shared_demo.fault("hang")
     in_background(lambda: hanging(shared_demo))
-    wait_until(lambda: shared_demo.get("/_fault").json()["waiting"] == 1)
-    wait_until(lambda: shared_demo.get("/_fault").json()["waiting"] == 0)
+    wait_for(lambda: shared_demo.get("/_fault").json()["waiting"] == 1)
+    wait_for(lambda: shared_demo.get("/_fault").json()["waiting"] == 0)
 
 
 def test_error_answers_500_and_executes_nothing(shared_demo: DemoService) -> None:
@@ -153,7 +154,7 @@ def test_refuse_closes_the_port_and_opens_it_again(shared_demo: DemoService) -> 
     told = shared_demo.fault("refuse", seconds=0.5)
     assert told["until"]
     assert refused(shared_demo)
-    wait_until(lambda: not refused(shared_demo))
+    wait_for(lambda: not refused(shared_demo))
     assert shared_demo.get("/_fault").json()["mode"] == "none"
     assert shared_demo.get("/api/v1/health").status_code == 200
 
@@ -161,7 +162,7 @@ def test_refuse_closes_the_port_and_opens_it_again(shared_demo: DemoService) -> 
 def test_refuse_works_every_time(shared_demo: DemoService) -> None:
     for _ in range(10):
         shared_demo.fault("refuse", seconds=0.05)
-        wait_until(lambda: not refused(shared_demo))
+        wait_for(lambda: not refused(shared_demo))
         assert shared_demo.get(COUNTS).status_code == 200
 
 
@@ -259,7 +260,7 @@ def test_no_worker_brings_a_lost_job_back(start: Any) -> None:
     lost = lively.lose(5)
     assert len(lost) == 5
     changes = lively.counts()["revision"] + 20
-    wait_until(lambda: lively.counts()["revision"] >= changes)
+    wait_for(lambda: lively.counts()["revision"] >= changes)
     assert {lively.get(f"/api/v1/jobs/{job_id}").status_code for job_id in lost} == {404}
 
 

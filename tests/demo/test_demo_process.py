@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from tests.demo_process import ROOT, DemoService, wait_until
+from tests.support.demo_service import ROOT, DemoService
+from tests.support.waiting import wait_for
 
 COUNTS = "/api/v1/jobs/counts"
 
@@ -75,7 +76,7 @@ def test_it_ends_cleanly_and_soon_while_requests_hang(demo_service: DemoService,
     asked = [threading.Thread(target=ask_in_vain, args=(demo_service,), daemon=True) for _ in range(3)]
     for thread in asked:
         thread.start()
-    wait_until(lambda: demo_service.get("/_fault").json()["waiting"] == 3)
+    wait_for(lambda: demo_service.get("/_fault").json()["waiting"] == 3)
     started = time.monotonic()
     assert demo_service.stop(number) == 0
     assert time.monotonic() - started < 1
@@ -108,7 +109,7 @@ def test_it_ends_when_its_parent_goes_away(tmp_path: Path) -> None:
         check=True,
         timeout=20,
     )
-    wait_until(lambda: unreachable(gone.stdout.strip()))
+    wait_for(lambda: unreachable(gone.stdout.strip()))
 
 
 def unreachable(url: str) -> bool:

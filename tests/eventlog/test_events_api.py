@@ -12,8 +12,8 @@ from app import offloop
 from app.db import db, read, write
 from app.eventlog import read as log
 from app.eventlog.append import NewEvent
-from tests.cast import ALICE, BOB, CHARLIE, PIA, csrf_token, headers_of, logged_in, publish
-from tests.sse_client import open_stream
+from tests.support.cast import ALICE, BOB, CHARLIE, PIA, csrf_token, headers_of, logged_in, publish
+from tests.support.sse_client import open_stream
 
 URL = "/api/events"
 ONE = {"type": "my.event", "data": {"n": 1}}

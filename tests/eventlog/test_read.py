@@ -14,7 +14,7 @@ from app.db import read, write
 from app.eventlog import read as log
 from app.eventlog.append import NewEvent, append
 from app.eventlog.audience import Viewer, is_valid
-from tests.cast import ADA, ALICE, BOB, CHARLIE, PIA, Person
+from tests.support.cast import ADA, ALICE, BOB, CHARLIE, PIA, Person
 
 DEEP = '{"x":' + "[" * 30_000 + "]" * 30_000 + "}"
 # What another program may have written, and the words that the log must say about it.

@@ -20,9 +20,9 @@ from app.eventlog.read import Event, Page
 from app.eventlog.tail import Tail
 from app.eventlog.wake import SqliteWake, for_database
 from app.lifecycle import Live
-from tests.cast import publish
 from tests.stream.readers import event
-from tests.waiting import eventually
+from tests.support.cast import publish
+from tests.support.waiting import wait_for
 
 INSERT = "INSERT INTO event (type, data_json) VALUES ('by.hand', '{}')"
 OUTSIDER = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute(sys.argv[2]); c.commit()"
@@ -106,7 +106,7 @@ def test_it_reads_page_after_page_in_order_and_tells_listeners_in_order(tail: Ta
     tail.listen(ears)
     tail.start()
     fake.events += [event(number) for number in range(3, 13)]
-    eventually(lambda: ears.ids == list(range(3, 13)))
+    wait_for(lambda: ears.ids == list(range(3, 13)))
     assert calls[::2] == [("first", cursor) for cursor in ears.cursors]
     assert calls[1::2] == [("second", cursor) for cursor in ears.cursors]
     assert ears.cursors == sorted(ears.cursors)
@@ -125,9 +125,9 @@ def test_a_listener_that_fails_stops_neither_the_tail_nor_the_other_listeners(
     tail.listen(ears)
     tail.start()
     fake.events += [event(3)]
-    eventually(lambda: ears.ids == [3])
+    wait_for(lambda: ears.ids == [3])
     fake.events += [event(4)]
-    eventually(lambda: ears.ids == [3, 4])
+    wait_for(lambda: ears.ids == [3, 4])
     assert "a listener of the log failed at id 3" in caplog.text
 
 
@@ -139,12 +139,12 @@ def test_it_is_degraded_while_the_log_cannot_be_read_says_so_once_and_goes_on(
     tail.start()
     with caplog.at_level(logging.WARNING, "app.eventlog.tail"):
         fake.down = True
-        eventually(lambda: tail.degraded)
+        wait_for(lambda: tail.degraded)
         fake.events += [event(3)]
         time.sleep(0.1)  # ten tries
         fake.down = False
-        eventually(lambda: ears.ids == [3])
-        eventually(lambda: not tail.degraded)
+        wait_for(lambda: ears.ids == [3])
+        wait_for(lambda: not tail.degraded)
     assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
 
 
@@ -154,12 +154,12 @@ def test_an_older_database_that_was_put_back_is_followed_from_its_own_head(tail:
     fake.events += [event(number) for number in range(3, 9)]
     tail.start()
     fake.down = True
-    eventually(lambda: tail.degraded)
+    wait_for(lambda: tail.degraded)
     fake.events = [event(1), event(2), event(3)]
     fake.down = False
-    eventually(lambda: ears.cursors[-1] == 3)
+    wait_for(lambda: ears.cursors[-1] == 3)
     fake.events += [event(4)]
-    eventually(lambda: ears.ids == [4])
+    wait_for(lambda: ears.ids == [4])
 
 
 def test_it_cannot_start_without_its_database(fake: FakeLog) -> None:
@@ -179,7 +179,7 @@ def test_stopping_ends_its_thread_and_closes_the_wake(fake: FakeLog) -> None:
 
     tail = Tail(make, fake.after, fake.head, lambda: None)
     tail.start()
-    eventually(lambda: bool(wakes))
+    wait_for(lambda: bool(wakes))
     tail.stop()
     assert wakes[0].closed
     assert "tail" not in [thread.name for thread in threading.enumerate()]
@@ -206,10 +206,10 @@ def test_poked_it_looks_at_once(fake: FakeLog) -> None:
     ears, tail = Ears(), Tail(make, fake.after, fake.head, lambda: None)
     tail.listen(ears)
     tail.start()
-    eventually(lambda: bool(wakes))
+    wait_for(lambda: bool(wakes))
     fake.events += [event(3)]
     tail.poke()
-    eventually(lambda: ears.ids == [3])
+    wait_for(lambda: ears.ids == [3])
     tail._stopping.set()
     tail.poke()
     tail.stop()
@@ -225,11 +225,11 @@ def test_more_is_expected_once_events_have_come_and_not_before(fake: FakeLog) ->
     ears, tail = Ears(), Tail(make, fake.after, fake.head, lambda: None)
     tail.listen(ears)
     tail.start()
-    eventually(lambda: bool(wakes))
+    wait_for(lambda: bool(wakes))
     tail.poke()
     assert not wakes[0].expecting, "other writes than events are none of the log's business"
     fake.events += [event(3)]
-    eventually(lambda: ears.ids == [3] and wakes[0].expecting)
+    wait_for(lambda: ears.ids == [3] and wakes[0].expecting)
     tail.stop()
 
 
@@ -316,7 +316,7 @@ class TestWithTheApplication:
 
     def test_an_event_of_another_process_is_heard(self, ears: Ears, live: Live, database: Path) -> None:
         subprocess.run([sys.executable, "-c", OUTSIDER, str(database), INSERT], check=True, timeout=30)
-        eventually(lambda: ears.ids == [1])
+        wait_for(lambda: ears.ids == [1])
 
     def test_unreadable_rows_do_not_stop_it(self, live_app: Flask, ears: Ears, live: Live, database: Path) -> None:
         with closing(sqlite3.connect(database)) as outsider:
@@ -324,7 +324,7 @@ class TestWithTheApplication:
                 outsider.execute(f"INSERT INTO event (type, data_json) VALUES ('bad', {data})")
             outsider.commit()
         publish(live_app, NewEvent("good", {}))
-        eventually(lambda: ears.ids == [6])
+        wait_for(lambda: ears.ids == [6])
         assert log.unreadable.count == 5
         assert not live.is_degraded()
 
@@ -332,10 +332,10 @@ class TestWithTheApplication:
         self, live_app: Flask, ears: Ears, live: Live, move_database: Callable[[], Callable[[], None]]
     ) -> None:
         bring_back = move_database()
-        eventually(live.is_degraded, timeout_s=10)
+        wait_for(live.is_degraded, within_s=10)
         assert live_app.test_client().get("/readyz").status_code == 503
         bring_back()
-        eventually(lambda: not live.is_degraded(), timeout_s=10)
+        wait_for(lambda: not live.is_degraded(), within_s=10)
         publish(live_app, NewEvent("a", {}))
-        eventually(lambda: ears.ids == [1])
-        eventually(lambda: live_app.test_client().get("/readyz").status_code == 200)
+        wait_for(lambda: ears.ids == [1])
+        wait_for(lambda: live_app.test_client().get("/readyz").status_code == 200)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.beacon_process import Beacon, servers
+from tests.support.beacon_server import Beacon, servers
 
 MakeBeacon = Callable[..., Beacon]
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from zlib import crc32
 
-from tests.beacon_process import Beacon
+from tests.support.beacon_server import Beacon
 
 EVENTS = "/api/stream/events"
 _READ_BYTES = 262_144

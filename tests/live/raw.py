@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from app.accounts import people
 from app.db import write
-from tests.beacon_process import Beacon
-from tests.sse_client import Frame, parse
+from tests.support.beacon_server import Beacon
+from tests.support.sse_client import Frame, parse
 
 FRAME = re.compile(rb"(?:retry: \d+\n)?(?:id: \d+\n)?event: [a-z._]+\ndata: \{[^\n]*\}\n\n")
 

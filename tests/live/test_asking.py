@@ -7,8 +7,8 @@ from pathlib import Path
 import requests
 
 from app.sources.asking import ASK_S, ASKED_AT_ONCE
-from tests.beacon_process import Beacon
-from tests.demo_process import start_demo
+from tests.support.beacon_server import Beacon
+from tests.support.demo_service import start_demo
 
 PATIENCE_S = 15.0
 

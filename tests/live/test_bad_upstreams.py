@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.beacon_process import Beacon, free_port, wait_for
 from tests.live import probe
 from tests.sources.upstream import Answer, Upstream, send, serve_palantir, upstream
+from tests.support.beacon_server import Beacon, free_port
+from tests.support.waiting import wait_for
 
 MIB = 1024 * 1024
 # What a poll may hold: 8 MiB of an answer, and once more while they become bytes. 100 MiB must not fit.

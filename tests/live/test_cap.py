@@ -7,8 +7,8 @@ from contextlib import ExitStack
 import pytest
 import requests
 
-from tests.beacon_process import Beacon
 from tests.live.conftest import MakeBeacon
+from tests.support.beacon_server import Beacon
 
 CAP = 8
 

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 import requests
 
-from tests.beacon_process import Beacon, wait_for
-from tests.demo_process import DemoService, start_demo
 from tests.live.conftest import MakeBeacon
+from tests.support.beacon_server import Beacon
+from tests.support.demo_service import DemoService, start_demo
+from tests.support.waiting import wait_for
 
 CONFIG = Path(__file__).with_name("command_conf.py")
 ENDED = ("success", "error", "timeout")

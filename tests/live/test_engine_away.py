@@ -6,9 +6,10 @@ from pathlib import Path
 
 import requests
 
-from tests.beacon_process import Beacon, wait_for
 from tests.live.conftest import MakeBeacon
-from tests.live_stream import LiveStream
+from tests.support.beacon_server import Beacon
+from tests.support.live_stream import LiveStream
+from tests.support.waiting import wait_for
 
 
 def moved(beacon: Beacon, back: bool) -> None:

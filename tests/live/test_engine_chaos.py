@@ -13,9 +13,10 @@ import pytest
 import requests
 
 from app.eventlog.audience import Viewer
-from tests.beacon_process import PEOPLE, Beacon, servers, wait_for
 from tests.live.conftest import MakeBeacon
 from tests.live.fleet import Fleet, Reader, fleet_of
+from tests.support.beacon_server import PEOPLE, Beacon, servers
+from tests.support.waiting import wait_for
 
 AUDIENCES = ["everyone", "everyone", "everyone", "user:alice", "user:bob", "role:operator", "role:viewer"]
 USERS = ["alice", "bob", "charlie", "ada"]

@@ -15,7 +15,8 @@ import sseclient
 from ld_eventsource.config import ConnectStrategy
 
 from app.eventlog.payloads import MAX_PAYLOAD_BYTES
-from tests.beacon_process import Beacon, wait_for
+from tests.support.beacon_server import Beacon
+from tests.support.waiting import wait_for
 
 PATHS = ["/api/stream/events", "/api/events/stream", "/api/sse"]
 OWN = {"hello", "heartbeat", "bye", "reset"}

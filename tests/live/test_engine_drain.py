@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.beacon_process import Beacon, servers
 from tests.live.conftest import MakeBeacon
 from tests.live.fleet import EVENTS, Fleet, fleet_of
+from tests.support.beacon_server import Beacon, servers
 
 DRAIN_S = 4.0
 READERS = 300

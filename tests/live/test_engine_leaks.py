@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.beacon_process import Beacon, servers, wait_for
 from tests.live import probe
 from tests.live.conftest import MakeBeacon
 from tests.live.fleet import Fleet, Reader, fleet_of
-from tests.prometheus_text import numbers, total
+from tests.support.beacon_server import Beacon, servers
+from tests.support.prometheus_text import numbers, total
+from tests.support.waiting import wait_for
 
 PATHS = ["/api/stream/events", "/api/stream/events?as=html", "/reconciliation/stream", "/api/events/stream", "/api/sse"]
 WAYS = ["fin", "rst", "half"]

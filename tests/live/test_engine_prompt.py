@@ -10,10 +10,10 @@ import pytest
 
 from app.accounts import people
 from app.db import write
-from tests.beacon_process import Beacon
 from tests.live import probe
 from tests.live.fleet import Fleet, Reader, fleet_of
 from tests.live.raw import Credential
+from tests.support.beacon_server import Beacon
 
 SOON_S = 1.0
 INSERT = """

@@ -9,10 +9,10 @@ import pytest
 from app.stream.pulse import SLOW_S
 from app.stream.ring import MAX_EVENTS
 from app.stream.wire import HELD_TIMEOUT_MS, PEER_TIMEOUT_MS
-from tests.beacon_process import Beacon, servers
 from tests.live import probe
 from tests.live.conftest import MakeBeacon
 from tests.live.fleet import Fleet, Reader, fleet_of
+from tests.support.beacon_server import Beacon, servers
 
 READERS, STALLED = 300, 50
 EVENT_BYTES = 1_024

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.beacon_process import Beacon, servers
 from tests.live import probe
 from tests.live.conftest import MakeBeacon
 from tests.live.fleet import EVENTS
 from tests.live.raw import Credential, Raw, dechunked, frames_only, publish_and_see
+from tests.support.beacon_server import Beacon, servers
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl command to make a certificate with")
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from tests.beacon_process import Beacon
 from tests.live import probe
 from tests.live.fleet import Fleet, fleet_of
+from tests.support.beacon_server import Beacon
 
 pytestmark = [
     pytest.mark.long,

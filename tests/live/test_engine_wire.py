@@ -6,10 +6,10 @@ from collections.abc import Iterator
 import pytest
 
 from app.stream.wire import PEER_TIMEOUT_MS, SEND_BUFFER_BYTES
-from tests.beacon_process import Beacon
 from tests.live import probe
 from tests.live.fleet import EVENTS, fleet_of
 from tests.live.raw import Credential, Raw, dechunked, frames_only, publish_and_see
+from tests.support.beacon_server import Beacon
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,11 @@ from typing import Any
 import requests
 
 from app.clock import parse_utc
-from tests.beacon_process import PEOPLE, Beacon, wait_for
-from tests.demo_process import DemoService, start_demo
 from tests.live.conftest import MakeBeacon
-from tests.live_stream import LiveStream
+from tests.support.beacon_server import PEOPLE, Beacon
+from tests.support.demo_service import DemoService, start_demo
+from tests.support.live_stream import LiveStream
+from tests.support.waiting import wait_for
 
 # The guardrail lets no delivery take longer. A poll asks several times, and each answer is so late.
 LAG_MS, LATE_S = 2_000, 0.4

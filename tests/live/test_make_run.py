@@ -12,7 +12,8 @@ from pathlib import Path
 
 import requests
 
-from tests.beacon_process import ROOT, free_port, wait_for
+from tests.support.beacon_server import ROOT, free_port
+from tests.support.waiting import wait_for
 
 
 @contextmanager

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import requests
 
-from tests.beacon_process import Beacon, wait_for
 from tests.live.conftest import MakeBeacon
-from tests.live_stream import LiveStream
-from tests.prometheus_text import Numbers, numbers, total
+from tests.support.beacon_server import Beacon
+from tests.support.live_stream import LiveStream
+from tests.support.prometheus_text import Numbers, numbers, total
+from tests.support.waiting import wait_for
 
 TOTALS = (
     "beacon_streams_opened_total",

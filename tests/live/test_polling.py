@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.beacon_process import Beacon, wait_for
-from tests.demo_process import DemoService, start_demo
 from tests.live.conftest import MakeBeacon
-from tests.live_stream import LiveStream
+from tests.support.beacon_server import Beacon
+from tests.support.demo_service import DemoService, start_demo
+from tests.support.live_stream import LiveStream
+from tests.support.waiting import wait_for
 
 INTERVAL_S = 1.0
 TAKE_OVER_S = 15.0

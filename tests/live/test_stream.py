@@ -8,9 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import requests
 
-from tests.beacon_process import Beacon, wait_for, write_lock
 from tests.live.conftest import MakeBeacon
-from tests.live_stream import LiveStream
+from tests.support.beacon_server import Beacon, write_lock
+from tests.support.live_stream import LiveStream
+from tests.support.waiting import wait_for
 
 EVENTS = "/api/stream/events"
 

@@ -9,9 +9,9 @@ from flask.testing import FlaskClient
 from app.accounts import people, tokens
 from app.accounts.change import Change
 from app.db import write
-from tests.cast import ADA, ALICE, BOB, CHARLIE, PIA, Person, bearer, headers_of, logged_in
 from tests.notifications import scene
 from tests.notifications.scene import post
+from tests.support.cast import ADA, ALICE, BOB, CHARLIE, PIA, Person, bearer, headers_of, logged_in
 
 SECRET = "Only for Alice"
 # All that a widget's token is for, of every route that there is.

@@ -13,9 +13,9 @@ from app.db import read, write
 from app.notifications import prune
 from app.notifications.asked import MUTE_CHOICES
 from app.notifications.models import Dismissal, FlashRow, Notification, ReadMark
-from tests.cast import ALICE, BOB, CHARLIE, Person, headers_of, join, logged_in
 from tests.notifications import scene
 from tests.notifications.scene import csrf, in_minutes, post
+from tests.support.cast import ALICE, BOB, CHARLIE, Person, headers_of, join, logged_in
 
 FLASH = {"severity": "warning", "text": "Deploy at three"}
 

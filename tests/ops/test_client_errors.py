@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from app.ops.client_errors import MAX_BODY_BYTES, PER_SENDER, PER_WORKER
-from tests.cast import ALICE, logged_in
+from tests.support.cast import ALICE, logged_in
 
 REPORT = {
     "where": "swap",

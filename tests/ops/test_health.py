@@ -6,8 +6,8 @@ import pytest
 from flask import Flask
 
 from app.db import db
-from tests.cast import ALICE, logged_in
-from tests.waiting import eventually
+from tests.support.cast import ALICE, logged_in
+from tests.support.waiting import wait_for
 
 
 def test_alive_without_database_or_login(app: Flask, move_database: Callable[[], Callable[[], None]]) -> None:
@@ -38,8 +38,8 @@ def test_the_database_away_is_said_by_pages_and_health_and_passes(
 ) -> None:
     browser = logged_in(live_app, ALICE)
     bring_back = move_database()
-    eventually(lambda: live_app.test_client().get("/readyz").status_code == 503, timeout_s=10)
-    eventually(lambda: live_app.extensions["beacon_live"].is_degraded(), timeout_s=10)
+    wait_for(lambda: live_app.test_client().get("/readyz").status_code == 503, within_s=10)
+    wait_for(lambda: live_app.extensions["beacon_live"].is_degraded(), within_s=10)
     page = browser.get("/", headers={"Accept": "text/html"})
     assert (page.status_code, page.mimetype) == (503, "text/html")
     assert "database" in page.text
@@ -48,7 +48,7 @@ def test_the_database_away_is_said_by_pages_and_health_and_passes(
     assert (answer.status_code, answer.content_type) == (503, "application/problem+json")
     assert int(answer.headers["Retry-After"]) > 0
     bring_back()
-    eventually(lambda: live_app.test_client().get("/readyz").status_code == 200, timeout_s=10)
+    wait_for(lambda: live_app.test_client().get("/readyz").status_code == 200, within_s=10)
     assert browser.get("/").status_code == 200
 
 
@@ -68,4 +68,4 @@ def test_requests_give_their_connection_back(live_app: Flask) -> None:
     for path in ("/", "/api/events", "/readyz", "/no-such-page", "/login"):
         browser.get(path)
     with live_app.app_context():
-        eventually(lambda: db.engine.pool.checkedout() == 0)  # type: ignore[attr-defined]  # the queue pool's own
+        wait_for(lambda: db.engine.pool.checkedout() == 0)  # type: ignore[attr-defined]  # the queue pool's own

@@ -23,9 +23,9 @@ from app.ops.exported import LAG, METRICS, Exported, Snapshot, observe_many
 from app.ops.metric_files import MetricFiles, read_all
 from app.ops.metrics import Metrics
 from app.stream.counters import LAG_BUCKETS_S, Counters
-from tests.cast import ALICE, CAST, Person, bearer, headers_of, logged_in, make_token
-from tests.prometheus_text import Numbers, numbers, total
-from tests.waiting import eventually
+from tests.support.cast import ALICE, CAST, Person, bearer, headers_of, logged_in, make_token
+from tests.support.prometheus_text import Numbers, numbers, total
+from tests.support.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -405,7 +405,7 @@ def test_it_exports_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     counters.deliveries = 3
     made = metrics._exported
     assert made is not None
-    eventually(lambda: read(made)["beacon_deliveries_total",] == 3)
+    wait_for(lambda: read(made)["beacon_deliveries_total",] == 3)
     metrics.stop()
 
 

@@ -11,9 +11,9 @@ from app.audit.models import AuditRow
 from app.audit.verify import verify
 from app.db import read
 from app.reconciliation.models import OpenItem
-from tests.cast import ADA, ALICE, BOB, PIA, Person, csrf_token, headers_of, log_in
 from tests.reconciliation.desk import SERVICE, Book, Desk
 from tests.reconciliation.values import look
+from tests.support.cast import ADA, ALICE, BOB, PIA, Person, csrf_token, headers_of, log_in
 
 PATH = f"/services/{SERVICE}/discrepancies/accept"
 REASON = "deleted by hand during the migration"

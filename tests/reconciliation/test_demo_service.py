@@ -9,9 +9,9 @@ from app.db import write
 from app.reconciliation import registry, watch
 from app.reconciliation.accept import accept
 from app.sources.poller import Poller
-from tests.demo_process import DemoService, start_demo
 from tests.reconciliation.desk import Book
-from tests.waiting import eventually
+from tests.support.demo_service import DemoService, start_demo
+from tests.support.waiting import wait_for
 
 INTERVAL_S = 0.2
 Watching = Callable[[], Poller[registry.WatchedService]]
@@ -41,7 +41,7 @@ def book(app: Flask, demo: DemoService) -> Iterator[Book]:
     poller.start()
     with app.app_context():
         found = Book("demo")
-        eventually(lambda: any(event["status"] == "verified" for event in found.events()))
+        wait_for(lambda: any(event["status"] == "verified" for event in found.events()))
         yield found
     poller.stop()
 
@@ -52,26 +52,26 @@ def status(book: Book) -> str | None:
 
 def test_three_lost_jobs_are_named_until_they_are_accepted(demo: DemoService, book: Book) -> None:
     lost = demo.lose(3)
-    eventually(lambda: status(book) == "discrepancy")
+    wait_for(lambda: status(book) == "discrepancy")
     assert set(book.items) == set(book.told["discrepancyDetails"]["missingJobIds"]) == set(lost)
     assert book.record[-1].status == "discrepancy"
     with write() as session:
         accept(session, "demo", set(lost), "bob", "lost on purpose")
     assert (status(book), book.record[-1].status) == ("verified", "verified")
     checked = book.state.checked_at or ""
-    eventually(lambda: (book.state.checked_at or "") > checked)
+    wait_for(lambda: (book.state.checked_at or "") > checked)
     assert (status(book), len(book.known)) == ("verified", 5)
 
 
 def test_jobs_that_run_end_and_are_aged_out_are_never_missing(demo: DemoService, book: Book) -> None:
     for n, end in enumerate(["succeeded", "failed"]):
         demo.move(f"job{n}", "running")
-        eventually(lambda n=n: book.known.get(f"job{n}") == "running")  # type: ignore[misc]
+        wait_for(lambda n=n: book.known.get(f"job{n}") == "running")  # type: ignore[misc]
         demo.move(f"job{n}", end)
         demo.age_out(f"job{n}")
     demo.command("DELETE", "/api/v1/jobs/job2")
     demo.command("POST", "/api/v1/queues/mail/purge")
-    eventually(lambda: book.known == {})
+    wait_for(lambda: book.known == {})
     assert [row.status for row in book.record] == ["verified"]
     assert (book.items, book.closed) == ({}, {})
 
@@ -88,24 +88,24 @@ def test_a_service_in_trouble_is_stale_with_the_reason_and_recovers(
     demo: DemoService, book: Book, mode: str, reason: str
 ) -> None:
     demo.fault(mode, seconds=2)
-    eventually(lambda: status(book) == "stale")
+    wait_for(lambda: status(book) == "stale")
     assert (book.told["reason"], book.told["counts"]) == (reason, {})
-    eventually(lambda: status(book) == "verified", 10)
+    wait_for(lambda: status(book) == "verified")
     assert [row.status for row in book.record] == ["verified", "stale", "verified"]
 
 
 def test_a_service_that_goes_back_in_time_is_stale_until_it_has_caught_up(demo: DemoService, book: Book) -> None:
     demo.fault("rewind", seconds=1)
-    eventually(lambda: status(book) == "stale")
+    wait_for(lambda: status(book) == "stale")
     assert [finding["kind"] for finding in book.told["findings"]] == ["rewound"]
     demo.fault("none")
-    eventually(lambda: status(book) != "stale")
+    wait_for(lambda: status(book) != "stale")
 
 
 def test_a_restart_that_puts_running_jobs_back_is_no_discrepancy(demo: DemoService, book: Book) -> None:
     for n in range(4):
         demo.move(f"job{n}", "running")
-    eventually(lambda: list(book.known.values()).count("running") == 4)
+    wait_for(lambda: list(book.known.values()).count("running") == 4)
     demo.command("POST", "/api/v1/service/restart")
-    eventually(lambda: list(book.known.values()).count("queued") == 8)
+    wait_for(lambda: list(book.known.values()).count("queued") == 8)
     assert [row.status for row in book.record] == ["verified"]

@@ -11,9 +11,9 @@ from app.db import read, write
 from app.reconciliation import queries
 from app.reconciliation.models import DiscrepancyEvent
 from app.sources.base import SourceError
-from tests.cast import ALICE, headers_of
 from tests.reconciliation.desk import Desk
 from tests.reconciliation.values import look
+from tests.support.cast import ALICE, headers_of
 
 PATH = "/reconciliation/discrepancies"
 STATUSES = ("verified", "stale", "discrepancy")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bench import processes
-from tests.beacon_process import ROOT, free_port
+from tests.support.beacon_server import ROOT, free_port
 
 MANY, FEW = 100_000, 10
 HELD_MS = 10.0

@@ -18,10 +18,10 @@ from app.reconciliation.models import KnownJob
 from app.sources import asking
 from app.sources.asking import TooMany, TooSlow, ask
 from app.sources.base import Source, SourceError
-from tests.cast import ALICE, BOB, headers_of, publish
-from tests.demo_process import DemoService, start_demo
 from tests.reconciliation.desk import SERVICE, Desk, Script
 from tests.reconciliation.values import look
+from tests.support.cast import ALICE, BOB, headers_of, publish
+from tests.support.demo_service import DemoService, start_demo
 
 
 def get(app: Flask, path: str, **query: Any) -> TestResponse:

@@ -18,9 +18,9 @@ from app.reconciliation.models import Service, ServiceState
 from app.sources.base import ACTIONS, VIEWS, SourceError
 from app.sources.entry import parse_entry
 from app.sources.palantir import NO_WORKERS
-from tests.cast import ADA, ALICE, BOB, csrf_token, headers_of, logged_in
 from tests.reconciliation.desk import SERVICE, Desk
 from tests.reconciliation.values import look
+from tests.support.cast import ADA, ALICE, BOB, csrf_token, headers_of, logged_in
 
 URL = "http://127.0.0.1:9"
 NEW = {"id": "post", "name": "Post", "kind": "palantir", "url": URL, "password": "sesame", "finished_visible_for_s": 60}

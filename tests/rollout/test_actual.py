@@ -11,7 +11,7 @@ from app.rollout.models import PollingRow
 from app.rollout.planning import epoch
 from app.rollout.store import change
 from app.stream.models import PresenceRow
-from tests.cast import ALICE, BOB, CHARLIE
+from tests.support.cast import ALICE, BOB, CHARLIE
 
 
 def look(at: float, streaming: str = "", polled: dict[str, float] | None = None, inside: str = "") -> Look:

@@ -9,7 +9,7 @@ from app.rollout import admin as admin_module
 from app.rollout.admin import Admin, Away, Look
 from app.rollout.configuration import Flag
 from app.rollout.provider import Late
-from tests.unleash_edge import Answer, Edge, says, trickles, trickles_headers
+from tests.support.unleash_stub import Answer, Edge, says, trickles, trickles_headers
 
 
 @pytest.fixture

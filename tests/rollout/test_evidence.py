@@ -16,8 +16,8 @@ from app.rollout.evidence import ErrorRate
 from app.rollout.guardrail import bucket
 from app.rollout.models import FlagRow, ReportRow
 from app.rollout.reports import Sum
-from tests.cast import PIA, headers_of
 from tests.rollout.test_rollout_api import URL
+from tests.support.cast import PIA, headers_of
 
 
 def reported(app: Flask, ago: int, cohort: str = "streaming", **figures: Any) -> None:

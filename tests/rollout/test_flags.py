@@ -13,9 +13,9 @@ from app.db import db, read, write
 from app.eventlog.append import NewEvent
 from app.rollout import configuration, flags, store
 from app.rollout.flags import Flag, Flags, Rollout, evaluator
-from tests.cast import publish
 from tests.stream.readers import event
-from tests.waiting import eventually
+from tests.support.cast import publish
+from tests.support.waiting import wait_for
 
 USERS = [f"user{number}" for number in range(1_000)]
 
@@ -84,7 +84,7 @@ def test_where_the_clock_decides_people_are_asked_about_anew() -> None:
     text, asked, told = json.dumps(found), Flags({}), list[str]()
     asked.load(text)
     early = asked.is_enabled(Flag.SSE_STREAMING, "alice")
-    eventually(lambda: evaluator(text)(Flag.SSE_STREAMING, "alice"))
+    wait_for(lambda: evaluator(text)(Flag.SSE_STREAMING, "alice"))
     assert asked.is_enabled(Flag.SSE_STREAMING, "alice") is early
     asked.renew(lambda: told.append("streams"))
     assert asked.is_enabled(Flag.SSE_STREAMING, "alice")
@@ -197,10 +197,10 @@ class TestRunning:
         assert self.is_on(live_app)
         with live_app.app_context(), write() as session:
             store.change(session, Flag.SSE_STREAMING, "pia", "down", 0)
-        eventually(lambda: not self.is_on(live_app))
+        wait_for(lambda: not self.is_on(live_app))
         with live_app.app_context(), write() as session:
             store.change(session, Flag.SSE_STREAMING, "pia", "up", 100)
-        eventually(lambda: self.is_on(live_app))
+        wait_for(lambda: self.is_on(live_app))
 
     def test_other_events_do_not_ask_the_database_for_flags(
         self, live_app: Flask, monkeypatch: pytest.MonkeyPatch
@@ -208,7 +208,7 @@ class TestRunning:
         loads: list[object] = []
         monkeypatch.setattr(live_app.extensions["beacon_flags"], "load", loads.append)
         publish(live_app, NewEvent("a", {}))
-        eventually(lambda: live_app.extensions["beacon_live"].hub.cursor == 1)
+        wait_for(lambda: live_app.extensions["beacon_live"].hub.cursor == 1)
         assert loads == []
 
 

@@ -24,8 +24,8 @@ from app.rollout.kept import Author, Keeper
 from app.rollout.provider import Late
 from app.rollout.unleash import Unleash
 from app.stream.hub import Hub
-from tests.unleash_edge import Edge, says
-from tests.waiting import eventually
+from tests.support.unleash_stub import Edge, says
+from tests.support.waiting import wait_for
 
 FLAG = Flag.SSE_STREAMING
 
@@ -97,7 +97,7 @@ def test_an_unleash_that_was_set_back_is_followed_once_nobody_can_lag_so_long(
         feed.look()
         return standing()[2] == 10
 
-    eventually(looks)
+    wait_for(looks)
     feed.look()
     assert edge.seen[-1]["If-None-Match"] == '"3"'
     feed.stop()

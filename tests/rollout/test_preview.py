@@ -10,9 +10,9 @@ from app.db import now_epoch, write
 from app.rollout.configuration import Flag
 from app.rollout.models import PollingRow
 from app.stream.models import PresenceRow
-from tests.cast import ALICE, BOB, CHARLIE, PIA, Person, headers_of, logged_in
 from tests.rollout.test_rollout_api import URL, problem
-from tests.waiting import eventually
+from tests.support.cast import ALICE, BOB, CHARLIE, PIA, Person, headers_of, logged_in
+from tests.support.waiting import wait_for
 
 
 def preview(app: Flask, person: Person = PIA, **query: Any) -> Any:
@@ -31,7 +31,7 @@ def put(app: Flask, percentage: int) -> None:
     body = {"percentage": percentage, "reason": "for the test"}
     assert app.test_client().put(URL, json=body, headers=headers_of(app, PIA, "rollout")).status_code == 200
     flags = app.extensions["beacon_flags"]
-    eventually(lambda: f'"rollout": "{percentage}"' in (flags.held or ""))
+    wait_for(lambda: f'"rollout": "{percentage}"' in (flags.held or ""))
 
 
 def test_whoever_polls_is_named_both_ways(live_app: Flask) -> None:

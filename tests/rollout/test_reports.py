@@ -14,7 +14,7 @@ from app.rollout.configuration import Flag, Rollout
 from app.rollout.models import ReportRow
 from app.rollout.reports import Report, Sum
 from app.rollout.tally import Tally
-from tests.cast import ALICE, csrf_token, logged_in
+from tests.support.cast import ALICE, csrf_token, logged_in
 
 URL = "/api/client-reports"
 STREAMED = {"cohort": "streaming", "attempts": 3, "failures": 1, "reconnects": 2, "helloMs": [40], "lagMs": [12, 900]}

@@ -10,8 +10,8 @@ from app.db import db, read, write
 from app.eventlog import read as log
 from app.rollout import store
 from app.rollout.flags import Flag, is_enabled
-from tests.cast import ADA, ALICE, BOB, CAST, PIA, Person, csrf_token, headers_of, logged_in
-from tests.waiting import eventually
+from tests.support.cast import ADA, ALICE, BOB, CAST, PIA, Person, csrf_token, headers_of, logged_in
+from tests.support.waiting import wait_for
 
 URL = "/api/rollout/enable_sse_streaming"
 MEMBERS = ["flag", "enabled", "percentage", "mode", "workers", "actor", "changedAt"]
@@ -136,7 +136,7 @@ class TestChanging:
 
         assert is_on()
         assert Desk(live_app).put(enabled=False).status_code == 200
-        eventually(lambda: not is_on())
+        wait_for(lambda: not is_on())
 
     @pytest.mark.parametrize(
         ("body", "field"),

@@ -15,7 +15,7 @@ from app.rollout.preview import preview
 from app.rollout.provider import Moved
 from app.rollout.store import Expected
 from app.rollout.unleash import Unleash
-from tests.unleash_edge import Edge, says
+from tests.support.unleash_stub import Edge, says
 
 FLAG = Flag.SSE_STREAMING
 

@@ -21,8 +21,8 @@ from app.rollout.provider import Embedded, Refused, View
 from app.rollout.reports import Sum
 from app.rollout.watch import Watch
 from app.sources.lease import Lease, LeaseLost, LeaseRow
-from tests.cast import ALICE, PIA, csrf_token, headers_of, logged_in
 from tests.rollout.test_rollout_api import URL, Desk, problem
+from tests.support.cast import ALICE, PIA, csrf_token, headers_of, logged_in
 
 BAD = {"attempts": 100, "failures": 20}
 

@@ -23,9 +23,10 @@ from app.sources.celery import KIND, CelerySource
 from app.sources.celery_options import CeleryOptions
 from app.sources.lease import Lease
 from app.sources.poller import Poller
-from tests.beacon_process import ROOT, wait_for
 from tests.reconciliation.desk import SERVICE, Book
 from tests.services.valkey import Valkey
+from tests.support.beacon_server import ROOT
+from tests.support.waiting import wait_for
 
 INTERVAL_S = 1.0
 # What the issue promises, after one interval.

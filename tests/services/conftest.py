@@ -9,7 +9,7 @@ from flask import Flask
 from app import create_app, setup
 from app.config import Settings
 from app.db import db
-from tests.postgres_process import Postgres
+from tests.support.postgres import Postgres
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -12,8 +12,8 @@ from rq import Queue
 
 from app.sources.base import Look
 from app.sources.rq import KIND, RqSource
-from tests.beacon_process import wait_for
 from tests.services.valkey import Valkey
+from tests.support.waiting import wait_for
 
 
 class Scene:

@@ -12,9 +12,9 @@ from flask import Flask
 from app.config import Settings
 from app.sources.celery_pidbox import ANSWER_S
 from app.sources.celery_watch import INSPECT_EVERY_S
-from tests.beacon_process import wait_for
 from tests.services.celery_scene import Fleet, Watching, application, source_of, watching
 from tests.services.valkey import Valkey
+from tests.support.waiting import wait_for
 
 
 @pytest.fixture

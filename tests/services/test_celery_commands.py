@@ -12,11 +12,11 @@ from app.sources.celery import KIND, CelerySource
 from app.sources.celery_acts import MAX_PURGED, TAKEN
 from app.sources.celery_options import CeleryOptions
 from app.sources.redis_acts import MARKER
-from tests.beacon_process import wait_for
 from tests.services.celery_scene import Fleet, source_of
 from tests.services.cutting import What, wire
 from tests.services.test_celery_healthy import CONNECTS, READS
 from tests.services.valkey import Valkey
+from tests.support.waiting import wait_for
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from flask import Flask
 from app.config import Settings
 from app.sources.base import SourceError
 from app.sources.celery_pidbox import ANSWER_S
-from tests.beacon_process import wait_for
 from tests.services.celery_scene import Fleet, Watching, application, source_of, watching
 from tests.services.valkey import Valkey
+from tests.support.waiting import wait_for
 
 READS = {"MULTI", "EXEC", "INFO", "TIME", "LLEN", "HLEN", "LRANGE", "HGETALL", "ZRANGE", "GETRANGE"}
 CONNECTS = {"CLIENT", "SELECT", "HELLO", "AUTH"}

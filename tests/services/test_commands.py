@@ -20,9 +20,9 @@ from app.config import Settings
 from app.db import db, now_epoch, read, write
 from app.reconciliation import registry
 from app.reconciliation.load import database_now
-from tests.cast import ADA, BOB, join
 from tests.commands.operator_desk import OperatorDesk, new_id
-from tests.demo_process import DemoService, start_demo
+from tests.support.cast import ADA, BOB, join
+from tests.support.demo_service import DemoService, start_demo
 
 RACERS = 6
 

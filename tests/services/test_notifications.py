@@ -9,8 +9,8 @@ from app.accounts import access, people
 from app.config import Settings
 from app.db import db, read, write
 from app.notifications import marks, queries
-from tests.cast import ALICE, BOB, join
 from tests.notifications import scene
+from tests.support.cast import ALICE, BOB, join
 
 
 def test_two_workers_and_two_tabs(app: Flask, settings: Settings) -> None:

@@ -19,10 +19,10 @@ from app.eventlog import read as log
 from app.eventlog.append import NewEvent, append
 from app.rollout import store
 from app.rollout.flags import Flag
-from tests.beacon_process import wait_for
-from tests.cast import ALICE, headers_of, join, publish
-from tests.postgres_process import Postgres
-from tests.sse_client import open_stream
+from tests.support.cast import ALICE, headers_of, join, publish
+from tests.support.postgres import Postgres
+from tests.support.sse_client import open_stream
+from tests.support.waiting import wait_for
 
 
 @pytest.fixture

@@ -10,15 +10,15 @@ from flask import Flask
 from app.config import Settings
 from app.db import write
 from app.reconciliation import registry
-from tests.beacon_process import wait_for
-from tests.cast import ADA, CAST, join
 from tests.commands.operator_desk import NOW, SERVICE, OperatorDesk
-from tests.postgres_process import Postgres
 from tests.services.celery_scene import Fleet
 from tests.services.rq_scene import Scene
 from tests.services.test_celery_commands import result_of
 from tests.services.test_rq_commands import fail, put
 from tests.services.valkey import Valkey
+from tests.support.cast import ADA, CAST, join
+from tests.support.postgres import Postgres
+from tests.support.waiting import wait_for
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from app.dashboard import history
 from app.db import read, write
 from app.reconciliation.models import CheckSample
 from app.stream.viewers import viewers
-from tests.cast import ALICE, join, logged_in
 from tests.dashboard.record_scene import at, happened, item, put, watched
 from tests.dashboard.test_discrepancy_page import pages, rows_of, text_of
+from tests.support.cast import ALICE, join, logged_in
 
 
 @pytest.fixture

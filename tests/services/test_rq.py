@@ -15,8 +15,9 @@ from rq.job import Job as RqJob
 from app.sources.base import Job, JobFate, Oddity, SourceError
 from app.sources.rq import KIND, RqSource
 from app.sources.rq_oddities import CONFIRM_AFTER_S
-from tests.beacon_process import ROOT, wait_for
 from tests.services.rq_scene import Scene, ids, oddities
+from tests.support.beacon_server import ROOT
+from tests.support.waiting import wait_for
 
 # Whatever Beacon may send. Everything else could change something.
 READS = {

@@ -13,8 +13,9 @@ import pytest
 
 from app.db import write
 from app.reconciliation import registry
-from tests.beacon_process import Beacon, wait_for
 from tests.services.rq_scene import Scene
+from tests.support.beacon_server import Beacon
+from tests.support.waiting import wait_for
 
 INTERVAL_S = 2.0
 WITHIN_S = INTERVAL_S + 2

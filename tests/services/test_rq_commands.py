@@ -13,10 +13,10 @@ from app.sources.base import Address, Done, Filter, NotSent, Order, SourceError,
 from app.sources.redis_acts import CLOCKS_DRIFT, MARKER
 from app.sources.rq import KIND, RqSource
 from app.sources.rq_acts import MAX_PURGED
-from tests.beacon_process import wait_for
 from tests.services.cutting import What, wire
 from tests.services.rq_scene import Scene, ids, oddities
 from tests.services.test_rq import READS
+from tests.support.waiting import wait_for
 
 # What Beacon sends beside its reads, and what its scripts write; nothing else.
 ASKS = {*READS, "EVAL", "GET"}

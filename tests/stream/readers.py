@@ -19,8 +19,8 @@ from app.stream.shapes import Shape
 from app.stream.subscriber import Reader, Subscriber
 from app.stream.topics import parse
 from app.stream.wire import Connection, Owner, Wire
-from tests.cast import ALICE, Person
-from tests.sse_client import parse as parse_frames
+from tests.support.cast import ALICE, Person
+from tests.support.sse_client import parse as parse_frames
 
 
 def event(event_id: int, event_type: str = "a", audience: str = EVERYONE, **data: object) -> Event:

@@ -21,7 +21,7 @@ from app.stream import presence, tally
 from app.stream.admission import Admission, Seat
 from app.stream.models import PresenceRow
 from app.stream.presence import PresenceStore, Update
-from tests.waiting import eventually
+from tests.support.waiting import wait_for
 
 CAP = 3
 Hire = Callable[..., Admission]
@@ -218,7 +218,7 @@ class TestTheUsersCap:
         fill(one)
         opened = time.monotonic()
         elsewhere = two._store.elsewhere
-        eventually(lambda: elsewhere(two.worker, "alice") == CAP)
+        wait_for(lambda: elsewhere(two.worker, "alice") == CAP)
         assert time.monotonic() - opened < 1.0
 
 
@@ -290,7 +290,7 @@ class TestWhereSeveralWorkersServe:
         more = [threading.Thread(target=worker.admit, args=(f"user-{n}",)) for n in range(10)]
         for thread in more:
             thread.start()
-        eventually(lambda: len(worker._tally._asked) == 10)
+        wait_for(lambda: len(worker._tally._asked) == 10)
         gate.open()
         for thread in (first, *more):
             thread.join(10)
@@ -309,7 +309,7 @@ class TestWhereSeveralWorkersServe:
         assert gate.reached.wait(5)
         admitting = threading.Thread(target=fill, args=(worker, 2))
         admitting.start()
-        eventually(lambda: len(worker._tally._asked) == 1)
+        wait_for(lambda: len(worker._tally._asked) == 1)
         gate.open()
         flushing.join(10)
         admitting.join(10)
@@ -421,7 +421,7 @@ class TestWhereSeveralWorkersServeAndTheDatabaseTakesNoWrites:
         with locked(database):
             worker.admit("alice")
             assert worker._away
-        eventually(lambda: not worker._away and rows(app) == {(worker.worker, "alice"): 1}, 2.0)
+        wait_for(lambda: not worker._away and rows(app) == {(worker.worker, "alice"): 1})
 
     def test_a_stream_that_ended_before_its_row_was_written_leaves_none(
         self, app: Flask, hire: Hire, database: Path
@@ -573,9 +573,9 @@ class TestWriting:
             def version() -> int:
                 return int(outsider.execute("PRAGMA data_version").fetchone()[0])
 
-            eventually(lambda: worker._tally.is_announced)
+            wait_for(lambda: worker._tally.is_announced)
             seat.release()
-            eventually(lambda: not worker._tally.is_announced)
+            wait_for(lambda: not worker._tally.is_announced)
             before = version()
             time.sleep(0.2)
             assert version() == before
@@ -587,19 +587,19 @@ class TestWriting:
         worker, other = hire(), hire()
         worker.start()
         worker.admit("alice")
-        eventually(lambda: bool(rows(app)))
+        wait_for(lambda: bool(rows(app)))
         age(app, worker, 30)
-        eventually(lambda: other._store.elsewhere("other", "alice") == 1)
+        wait_for(lambda: other._store.elsewhere("other", "alice") == 1)
 
     @pytest.mark.usefixtures("_quick")
     def test_rows_that_were_swept_under_a_frozen_worker_come_back(self, app: Flask, hire: Hire) -> None:
         worker = hire()
         worker.start()
         fill(worker, 2)
-        eventually(lambda: bool(rows(app)))
+        wait_for(lambda: bool(rows(app)))
         with app.app_context(), write() as session:
             session.execute(sa.delete(PresenceRow))
-        eventually(lambda: rows(app) == {(worker.worker, "alice"): 2})
+        wait_for(lambda: rows(app) == {(worker.worker, "alice"): 2})
 
     def test_many_changes_are_written_together(self, hire: Hire, saves: list[Update]) -> None:
         worker = hire()
@@ -657,9 +657,9 @@ class TestWithoutTheDatabase:
         worker.start()
         back = move_database()
         fill(worker, 2)
-        eventually(lambda: worker._away)
+        wait_for(lambda: worker._away)
         back()
-        eventually(lambda: rows(app) == {(worker.worker, "alice"): 2})
+        wait_for(lambda: rows(app) == {(worker.worker, "alice"): 2})
 
     def test_stopping_without_it_is_no_error(self, hire: Hire, move_database: Callable[[], Callable[[], None]]) -> None:
         worker = hire()

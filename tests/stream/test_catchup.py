@@ -16,7 +16,7 @@ from app.stream.shapes import Shape
 from app.stream.wire import Wire
 from tests.stream import readers
 from tests.stream.readers import FakeLog, FakeOwner, FakeSocket, add, control, events, ids_in
-from tests.waiting import eventually
+from tests.support.waiting import wait_for
 
 
 class Behind(FakeOwner):
@@ -224,11 +224,11 @@ class TestRunning:
         behind.join(connection)
         with caplog.at_level(logging.ERROR, "app.stream.replay"):
             behind.catchup.start()
-            eventually(lambda: log.reads > 3)
+            wait_for(lambda: log.reads > 3)
             assert behind.replay.log_is_away
             log.down = None
-            eventually(lambda: ids_in(connection.taken) == [1, 2, 3])
-            eventually(lambda: not behind.replay.log_is_away)
+            wait_for(lambda: ids_in(connection.taken) == [1, 2, 3])
+            wait_for(lambda: not behind.replay.log_is_away)
         behind.catchup.stop()
         assert caplog.text.count("the log is away") == 1
 
@@ -243,7 +243,7 @@ class TestRunning:
         behind.catch_up(made)
         behind.join(fine)
         behind.catchup.start()
-        eventually(lambda: ids_in(fine.taken) == [1, 2, 3])
+        wait_for(lambda: ids_in(fine.taken) == [1, 2, 3])
         behind.catchup.stop()
         assert (made.fd, behind.hub.counters.closes["error"]) == (-1, 1)
         assert not behind.replay.log_is_away

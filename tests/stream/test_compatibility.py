@@ -6,8 +6,8 @@ import pytest
 from flask import Flask
 
 from app.eventlog.append import NewEvent
-from tests.cast import ALICE, headers_of, publish
-from tests.sse_client import Frame, StreamReader, open_stream
+from tests.support.cast import ALICE, headers_of, publish
+from tests.support.sse_client import Frame, StreamReader, open_stream
 
 WHEN = "2026-11-21T12:00:00Z"
 COMMAND: dict[str, Any] = {"commandId": "c1", "service": "mail", "phase": "unknown", "logs": ["no answer"]}

@@ -32,9 +32,9 @@ from app.stream.rounds import Rounds
 from app.stream.subscriber import Reader
 from app.stream.wire import Connection, Wire
 from app.stream.wires import Wires
-from tests.cast import ADA, ALICE, BOB, Person
-from tests.sse_client import Frame, Parser
 from tests.stream.readers import FakeSocket, event, opening, reader
+from tests.support.cast import ADA, ALICE, BOB, Person
+from tests.support.sse_client import Frame, Parser
 
 PAGE = 3
 RING_EVENTS = 5

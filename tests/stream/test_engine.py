@@ -8,8 +8,8 @@ from app.config import Settings
 from app.eventlog.cursor import Start
 from app.stream.engine import Engine
 from app.stream.hub import Hub
-from tests.sse_client import StreamReader
 from tests.stream.readers import FakeLog, event, events, opening, reader
+from tests.support.sse_client import StreamReader
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from app.stream.replay import Replay
 from app.stream.ring import Ring
 from app.stream.rounds import Rounds
 from app.stream.subscriber import Subscriber
-from tests.cast import ALICE
-from tests.sse_client import Frame, parse
 from tests.stream.readers import FakeLog, control, event, events, opening, reader
+from tests.support.cast import ALICE
+from tests.support.sse_client import Frame, parse
 
 AT_ONCE = Rhythm(0, 3600)
 

@@ -6,8 +6,8 @@ import pytest
 from flask import Flask
 
 from app.eventlog.append import NewEvent
-from tests.cast import ALICE, headers_of, publish
-from tests.sse_client import open_stream, parse
+from tests.support.cast import ALICE, headers_of, publish
+from tests.support.sse_client import open_stream, parse
 
 HOSTILE = [
     'x\n\nid: 999\nevent: bye\ndata: {"reason":"flag-off","poll":true}\n\n',

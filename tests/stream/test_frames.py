@@ -8,9 +8,9 @@ from app.db import db, write
 from app.eventlog.append import NewEvent
 from app.rollout import store
 from app.rollout.flags import Flag
-from tests.cast import ALICE, BOB, headers_of, logged_in, publish
-from tests.sse_client import Frame, open_stream, parse
-from tests.waiting import eventually
+from tests.support.cast import ALICE, BOB, headers_of, logged_in, publish
+from tests.support.sse_client import Frame, open_stream, parse
+from tests.support.waiting import wait_for
 
 FRAMES = "/api/events/frames"
 
@@ -107,7 +107,7 @@ def test_it_is_never_gated_and_says_whether_a_stream_would_be(
 ) -> None:
     with live_app.app_context(), write() as session:
         store.change(session, Flag.SSE_STREAMING, "pia", "test", 0)
-    eventually(lambda: poll(client, alice, 0)[0][0].json()["stream"] == "off")
+    wait_for(lambda: poll(client, alice, 0)[0][0].json()["stream"] == "off")
     assert client.get("/api/stream/events", headers=alice).status_code == 403
 
 

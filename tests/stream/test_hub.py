@@ -12,8 +12,8 @@ from app.stream.hub import Hub
 from app.stream.queued import QueuedSubscriber
 from app.stream.rounds import Rounds
 from app.stream.shapes import Shape
-from tests.cast import ADA, ALICE, BOB, CHARLIE, PIA, Person
 from tests.stream.readers import add, control, event, joined, live, opening, opening_of, subscriber, taken
+from tests.support.cast import ADA, ALICE, BOB, CHARLIE, PIA, Person
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from werkzeug.test import TestResponse
 from app.accounts import people
 from app.db import write
 from app.eventlog.append import NewEvent
-from tests.cast import ADA, ALICE, BOB, CHARLIE, PIA, Person, headers_of, publish
-from tests.sse_client import StreamReader, open_stream, parse
+from tests.support.cast import ADA, ALICE, BOB, CHARLIE, PIA, Person, headers_of, publish
+from tests.support.sse_client import StreamReader, open_stream, parse
 
 AUDIENCES = ["everyone", "user:alice", "user:charlie", "role:viewer", "role:operator", "role:product", "role:admin"]
 SEES: dict[Person, set[str]] = {

@@ -8,10 +8,10 @@ from app.stream import control
 from app.stream.hub import Hub
 from app.stream.pulse import SLOW_S, TICK_S, Pulse
 from app.stream.wire import Wire
-from tests.sse_client import parse
 from tests.stream import readers
 from tests.stream.readers import FakeOwner, FakeSocket, add, chunk
-from tests.waiting import eventually
+from tests.support.sse_client import parse
+from tests.support.waiting import wait_for
 
 BEATS = 20
 
@@ -188,6 +188,6 @@ def test_a_beat_that_fails_is_logged_and_the_next_ones_come(
     pulse, connection = Pulse(hub, 0.01, is_degraded), FakeSocket()
     beating(pulse, connection, owner)
     pulse.start()
-    eventually(lambda: b"heartbeat" in connection.taken)
+    wait_for(lambda: b"heartbeat" in connection.taken)
     pulse.stop()
     assert "a beat failed" in caplog.text

@@ -8,7 +8,7 @@ import pytest
 
 from app.stream.queued import MAX_QUEUED_BYTES, QueuedSubscriber
 from tests.stream.readers import chunk, live, reader, subscriber
-from tests.waiting import eventually
+from tests.support.waiting import wait_for
 
 
 def pushed(reader: QueuedSubscriber, number: int, data: bytes) -> bool:
@@ -132,7 +132,7 @@ def test_a_revocation_is_told_to_whoever_listens() -> None:
     listening.live = True
     waiting = threading.Thread(target=listening.take, args=(10,))
     waiting.start()
-    eventually(lambda: listening._is_waiting)
+    wait_for(lambda: listening._is_waiting)
     listening.close("revoked")
     waiting.join(5)
     assert (cuts, listening.goodbye) == ([], "revoked")

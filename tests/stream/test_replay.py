@@ -10,8 +10,8 @@ from app.stream.hub import Hub
 from app.stream.queued import QueuedSubscriber
 from app.stream.replay import ENTRIES, LogAway, Replay
 from app.stream.ring import Entry, Ring
-from tests.cast import BOB
 from tests.stream.readers import FakeLog, add, control, event, events, ids_in, subscriber
+from tests.support.cast import BOB
 
 
 class Telling:

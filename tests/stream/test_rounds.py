@@ -15,9 +15,9 @@ from app.stream.queued import QueuedSubscriber
 from app.stream.ring import Entry, Ring
 from app.stream.rounds import Rounds
 from app.stream.shapes import Shape
-from tests.cast import ADA, ALICE, BOB, CHARLIE, Person
 from tests.stream.readers import add, control, event, events, ids_in, joined, reader, subscriber, taken
-from tests.waiting import eventually
+from tests.support.cast import ADA, ALICE, BOB, CHARLIE, Person
+from tests.support.waiting import wait_for
 
 
 class Noting(QueuedSubscriber):
@@ -318,7 +318,7 @@ class TestRunning:
         rounds.start()
         began = time.monotonic()
         tell(hub, event(1))
-        eventually(lambda: made.ids == [1])
+        wait_for(lambda: made.ids == [1])
         assert time.monotonic() - began < 0.9, "it was not woken"
         rounds.stop()
         assert rounds._thread is not None

@@ -6,8 +6,8 @@ import pytest
 
 from app.eventlog.read import Event
 from app.stream import shapes
-from tests.sse_client import Frame, parse
 from tests.stream.readers import event
+from tests.support.sse_client import Frame, parse
 
 WHEN = "2026-11-21T12:00:00.000Z"
 COMMAND = event(7, "command.status", commandId="c", service="s", phase="unknown", logs=[])

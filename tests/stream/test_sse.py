@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.stream import sse
-from tests.sse_client import Frame, Parser, ProtocolError, parse
+from tests.support.sse_client import Frame, Parser, ProtocolError, parse
 
 # What a payload might try: line ends of the standard and look-alikes, fields, a whole frame, a byte order mark.
 HOSTILE = [

@@ -18,7 +18,7 @@ from app.eventlog.append import NewEvent
 from app.lifecycle import Live
 from app.rollout import store
 from app.rollout.flags import Flag
-from tests.cast import (
+from tests.support.cast import (
     ALICE,
     BOB,
     CHARLIE,
@@ -30,8 +30,8 @@ from tests.cast import (
     page_token,
     publish,
 )
-from tests.sse_client import StreamReader, open_stream, read_stream
-from tests.waiting import eventually
+from tests.support.sse_client import StreamReader, open_stream, read_stream
+from tests.support.waiting import wait_for
 
 STREAM = "/api/stream/events"
 PATHS = [STREAM, "/reconciliation/stream", "/api/events/stream", "/api/sse"]
@@ -190,7 +190,7 @@ class TestHeartbeat:
                 assert set(beat.json()) == {"head", "timestamp", "degraded"}
                 return bool(beat.json()["head"] == 1)
 
-            eventually(beat_knows_the_head)
+            wait_for(beat_knows_the_head)
         assert reader.parser.last_event_id == ""
 
 
@@ -227,7 +227,7 @@ class TestAdmission:
         self, live_app: Flask, client: FlaskClient, alice: dict[str, str], path: str
     ) -> None:
         turn_flag(live_app, 0)
-        eventually(lambda: client.get(path, headers=alice).status_code == 403)
+        wait_for(lambda: client.get(path, headers=alice).status_code == 403)
         response = client.get(path, headers=alice)
         assert response.get_json()["reason"] == "flag-off"
         assert streams(live_app) == 0
@@ -441,7 +441,7 @@ class TestEnding:
         with open_stream(client, headers=alice) as reader:
             reader.frames(1)
             assert streams(live_app) == 1
-        eventually(lambda: streams(live_app) == 0)
+        wait_for(lambda: streams(live_app) == 0)
 
 
 class TestDatabase:
@@ -452,7 +452,7 @@ class TestDatabase:
             publish(live_app, NewEvent("a", {}))
             for reader in readers:
                 reader.until("a")
-            eventually(lambda: checked_out(live_app) == 0)
+            wait_for(lambda: checked_out(live_app) == 0)
         finally:
             for reader in readers:
                 reader.close()
@@ -467,9 +467,9 @@ class TestDatabase:
         with open_stream(client, headers=alice) as reader:
             reader.frames(1)
             bring_back = move_database()
-            eventually(lambda: reader.until("heartbeat")[-1].json()["degraded"] is True, timeout_s=10)
+            wait_for(lambda: reader.until("heartbeat")[-1].json()["degraded"] is True, within_s=10)
             bring_back()
-            eventually(lambda: reader.until("heartbeat")[-1].json()["degraded"] is False, timeout_s=10)
+            wait_for(lambda: reader.until("heartbeat")[-1].json()["degraded"] is False, within_s=10)
             publish(live_app, NewEvent("after.all", {}))
             assert reader.until("after.all")
 

@@ -10,9 +10,9 @@ from app.stream import control
 from app.stream.chunks import MAX_CHUNK_BYTES, Chunk
 from app.stream.subscriber import Goodbye
 from app.stream.wire import GRACE_S, Wire
-from tests.sse_client import Parser, parse
 from tests.stream import readers
 from tests.stream.readers import FakeOwner, FakeSocket, chunk, read_to_end, tcp_pair
+from tests.support.sse_client import Parser, parse
 
 FIRST, SECOND = chunk(0, 3, b"id: 3\ndata: 3\n\n", 3), chunk(3, 4, b"id: 4\ndata: 4\n\n")
 BEAT = control.heartbeat(4, degraded=False)

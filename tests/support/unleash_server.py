@@ -12,7 +12,8 @@ import psycopg
 import requests
 
 from scripts import bootstrap
-from tests.beacon_process import free_port, wait_for
+from tests.support.beacon_server import free_port
+from tests.support.waiting import wait_for
 
 ADMIN_TOKEN = "*:*.admin-of-the-tests"
 CLIENT_TOKEN = "default:development.client-of-the-tests"

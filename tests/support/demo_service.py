@@ -5,8 +5,7 @@ import select
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,7 +14,7 @@ import requests
 
 T = TypeVar("T")
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 GREETING = "demo job service at "
 START_S = 20.0
 ANSWER_S = 10.0
@@ -144,12 +143,3 @@ def _announced_url(process: subprocess.Popen[str], log: Path) -> str:
     line = process.stdout.readline() if ready else ""
     assert line.startswith(GREETING), f"the demo service said {line!r} and {log.read_text()!r}"
     return line.removeprefix(GREETING).strip()
-
-
-def wait_until(look: Callable[[], T], within_s: float = 5.0) -> T:
-    """Look again and again until there is something to see, and return it."""
-    deadline = time.monotonic() + within_s
-    while not (seen := look()):
-        assert time.monotonic() < deadline, f"did not happen within {within_s} s"
-        time.sleep(0.01)
-    return seen

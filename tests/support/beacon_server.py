@@ -7,7 +7,6 @@ import socket
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -26,9 +25,10 @@ from app.eventlog.read import head
 from app.reconciliation import registry
 from app.rollout import store
 from app.rollout.flags import Flag
-from tests.nursery import Forked, Nursery
+from tests.support.fork_server import ForkedServer, ForkServer
+from tests.support.waiting import wait_for
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "gunicorn.conf.py"
 PASSWORD = "correct horse battery"
 PEOPLE = {"alice": "viewer", "bob": "operator", "charlie": "viewer", "pia": "product", "ada": "admin"}
@@ -37,18 +37,6 @@ START_S = 30.0
 ROOMY = {"MAX_STREAMS_PER_USER": 10_000, "CONNECT_RATE_PER_USER": 100_000, "PUBLISH_RATE_PER_USER": 100_000}
 
 T = TypeVar("T")
-
-
-def wait_for(look: Callable[[], T], what: str, within_s: float = 10.0, every_s: float = 0.02) -> T:
-    """The first truthy answer of `look`, or a failure that says what was waited for."""
-    deadline = time.monotonic() + within_s
-    while True:
-        found = look()
-        if found:
-            return found
-        if time.monotonic() >= deadline:
-            raise AssertionError(f"waited {within_s} s in vain for {what}")
-        time.sleep(every_s)
 
 
 def free_port() -> int:
@@ -61,7 +49,7 @@ class Beacon:
     """Started by `with Beacon(folder) as beacon`; `environment` holds further settings without their prefix."""
 
     SCHEME = "http"
-    nursery: Nursery | None = None  # where there is one, servers are forked from it
+    fork_server: ForkServer | None = None  # where there is one, servers are forked from it
 
     def __init__(self, folder: Path, *, streaming: int = 100, config: Path = CONFIG, **environment: Any) -> None:
         self.folder = folder
@@ -77,7 +65,7 @@ class Beacon:
             **{f"BEACON_{name}": str(value) for name, value in ROOMY.items()},
             **{f"BEACON_{name}": str(value) for name, value in environment.items()},
         }
-        self._process: subprocess.Popen[bytes] | Forked | None = None
+        self._process: subprocess.Popen[bytes] | ForkedServer | None = None
         self._tokens: dict[tuple[str, ...], str] = {}
         self._browsers: list[requests.Session] = []
         self.app = self._prepare(streaming)
@@ -96,8 +84,8 @@ class Beacon:
     def start(self) -> None:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("BEACON_")}
         environment |= self._environment
-        if self.nursery:
-            self._process = self.nursery.start(self._config, environment, self.log)
+        if self.fork_server:
+            self._process = self.fork_server.start(self._config, environment, self.log)
         else:
             with self.log.open("ab") as log:
                 self._process = subprocess.Popen(

@@ -1,0 +1,1 @@
+"""What the tests share: real servers, waiting, the machine's pace, and the check that nothing is left behind."""

@@ -1,0 +1,75 @@
+"""The application inside the tests' own process: made once, and with new components for each test."""
+
+import filecmp
+import shutil
+from pathlib import Path
+
+from flask import Flask
+
+from app import add_components, create_app, setup
+from app.config import Settings
+from app.db import db
+from tests.support.cast import Person, join
+
+
+class Applications:
+    """An application for each database: its routes, templates and compiled SQL serve all tests on it."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, Flask] = {}
+
+    def get(self, settings: Settings) -> Flask:
+        """One as `create_app(settings)` gives it. The one who asked before must have stopped it."""
+        made = self._made.get(settings.database_url)
+        if made is None:
+            made = self._made[settings.database_url] = create_app(settings)
+        else:
+            add_components(made, settings)
+        return made
+
+    def close(self) -> None:
+        for made in self._made.values():
+            stop(made)
+
+
+def stop(app: Flask) -> None:
+    """End its threads and give its connections back."""
+    app.extensions["beacon_live"].stop()
+    with app.app_context():
+        db.engine.dispose()
+
+
+def make_database(folder: Path, *people: Person) -> Path:
+    """A migrated SQLite file with these people in it, whole in one file."""
+    settings = Settings(instance_dir=folder, secret_key="template")
+    app = create_app(settings)
+    setup.migrate(app, settings)
+    join(app, *people)
+    stop(app)  # the last connection that closes takes the write-ahead log in
+    return database_path(settings)
+
+
+def copy_database(source: Path, settings: Settings) -> Path:
+    path = database_path(settings)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    shutil.copyfile(source, path)
+    return path
+
+
+def database_path(settings: Settings) -> Path:
+    return Path(settings.database_url.removeprefix("sqlite:///"))
+
+
+def is_untouched(settings: Settings, template: Path) -> bool:
+    """True for a copy of the template that nobody has opened: what is open has a write-ahead log."""
+    path = database_path(settings)
+    is_open = path.with_name(path.name + "-wal").exists()
+    return path.exists() and not is_open and filecmp.cmp(path, template, shallow=False)
+
+
+def empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
