@@ -1,7 +1,7 @@
-"""gunicorn's settings as they are, with shorter times, and one blow for one worker at one step of a command.
+"""gunicorn's settings as they are, with shorter times, and a blow for one worker at one step of a command.
 
-`BEACON_BLOW` is `STEP:HOW`, such as `asked:kill`; `BEACON_BLOW_FILE` is made by the worker that is hit, so that the one
-which comes after it is not.
+The file `BEACON_BLOW_FILE` holds `STEP:HOW`, such as `asked:kill`. The worker that comes to this step takes the file
+away before it is hit, so that no other one is.
 """
 
 import os
@@ -13,52 +13,46 @@ exec(compile(_real.read_text(), str(_real), "exec"))  # noqa: S102 -- the hooks 
 
 from app.commands import accept, claims, execute, observe, runner, steps  # noqa: E402 -- after the patch
 
+_blow = Path(os.environ["BEACON_BLOW_FILE"])
+_pace = float(os.environ["BEACON_PACE"])  # of this machine: a lease must outlast its pauses
+
 if os.environ.get("BEACON_TIMES") != "real":
-    claims.LEASE_S = 3.0
-    runner.RENEW_EVERY_S = 1.0
-    execute.START_S = 3.0
-    execute.CALL_S = dict.fromkeys(execute.CALL_S, 4.0)
-    execute.SETTLE_S = 3.0
-    observe.CONFIRM_S = 3.0
-    observe.RECONCILED_S = 2.0
-
-_step, _, _how = os.environ.get("BEACON_BLOW", "").partition(":")
+    claims.LEASE_S = 2.0 * _pace
+    runner.RENEW_EVERY_S = 0.5 * _pace
+    execute.START_S = 3.0 * _pace
+    execute.CALL_S = dict.fromkeys(execute.CALL_S, 4.0 * _pace)
+    execute.SETTLE_S = 1.5 * _pace
+    observe.CONFIRM_S = 2.0 * _pace
+    observe.RECONCILED_S = 1.0 * _pace
 
 
-def _strike():
+def _strike(step):
     try:
-        os.close(os.open(os.environ["BEACON_BLOW_FILE"], os.O_CREAT | os.O_EXCL))
-    except FileExistsError:
+        wanted, how = _blow.read_text().split(":")
+        if wanted != step:
+            return
+        _blow.rename(_blow.with_suffix(".struck"))
+    except FileNotFoundError:
         return
-    os.kill(os.getpid(), signal.SIGKILL if _how == "kill" else signal.SIGSTOP)
+    os.kill(os.getpid(), signal.SIGKILL if how == "kill" else signal.SIGSTOP)
 
 
-def _struck_after(module, name, counts=lambda result: True):
-    """`module.name`, and then the blow, if what it gave counts."""
+def _struck_after(module, name, step):
+    """`module.name`, and then the blow; `step` says which step its result is, if any."""
     real = getattr(module, name)
 
     def struck(*args, **kwargs):
         result = real(*args, **kwargs)
-        if counts(result):
-            _strike()
+        _strike(step(result))
         return result
 
     setattr(module, name, struck)
 
 
-if _step == "accepted":
-    _struck_after(accept, "_claim")
-elif _step == "taken":
-    _struck_after(claims, "take", lambda claim: claim is not None)
-elif _step == "begun":
-    _struck_after(steps, "begin")
-elif _step == "asked":
-    _struck_after(steps, "step", lambda asking: asking is not None)
-elif _step == "acted":
-    _struck_after(execute._Run, "_ask")
-elif _step == "recorded":
-    _struck_after(steps, "step", lambda asking: asking is None)
-elif _step == "confirmed":
-    _struck_after(steps, "confirm")
-elif _step == "finished":
-    _struck_after(steps, "finish")
+_struck_after(accept, "_claim", lambda _: "accepted")
+_struck_after(claims, "take", lambda claim: "taken" if claim is not None else "")
+_struck_after(steps, "begin", lambda _: "begun")
+_struck_after(steps, "step", lambda asking: "recorded" if asking is None else "asked")
+_struck_after(execute._Run, "_ask", lambda _: "acted")
+_struck_after(steps, "confirm", lambda _: "confirmed")
+_struck_after(steps, "finish", lambda _: "finished")

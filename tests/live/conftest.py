@@ -25,11 +25,14 @@ def _forked(forked_servers: None) -> None:
 @pytest.fixture(scope="module")
 def beacon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Beacon]:
     """One worker that the tests of a module share; they look only at what they published themselves."""
-    with Beacon(tmp_path_factory.mktemp("beacon")) as running:
-        yield running
+    running = Beacon(tmp_path_factory.mktemp("beacon"))
+    running.start()
+    yield running
+    running.end()
 
 
 @pytest.fixture
 def start_beacon(tmp_path: Path) -> Iterator[MakeBeacon]:
-    """`start_beacon(WORKERS=2)`: a server of one test's own."""
-    yield from servers(tmp_path, Beacon.stop)
+    """`start_beacon(WORKERS=2)`: a server of one test's own. Killed in the end: a drain takes seconds, and is tested in
+    test_engine_drain.py."""
+    yield from servers(tmp_path, Beacon.end)

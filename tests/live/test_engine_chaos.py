@@ -5,9 +5,8 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import pytest
 import requests
@@ -15,17 +14,11 @@ import requests
 from app.eventlog.audience import Viewer
 from tests.live.conftest import MakeBeacon
 from tests.live.fleet import Fleet, Reader, fleet_of
-from tests.support.beacon_server import PEOPLE, Beacon, servers
+from tests.support.beacon_server import PEOPLE, Beacon
 from tests.support.waiting import wait_for
 
 AUDIENCES = ["everyone", "everyone", "everyone", "user:alice", "user:bob", "role:operator", "role:viewer"]
 USERS = ["alice", "bob", "charlie", "ada"]
-
-
-@pytest.fixture
-def start_beacon(tmp_path: Path) -> Iterator[MakeBeacon]:
-    """As in conftest, but killed in the end: how servers stop is tested elsewhere, and takes seconds."""
-    yield from servers(tmp_path, Beacon.end)
 
 
 class Publisher:

@@ -2,24 +2,15 @@
 
 import signal
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
-import pytest
 import requests
 
 from tests.live.conftest import MakeBeacon
 from tests.live.fleet import EVENTS, Fleet, fleet_of
-from tests.support.beacon_server import Beacon, servers
+from tests.support.beacon_server import Beacon
 
 DRAIN_S = 4.0
 READERS = 300
-
-
-@pytest.fixture
-def start_beacon(tmp_path: Path) -> Iterator[MakeBeacon]:
-    """As in conftest; a server that a test has not stopped itself is killed."""
-    yield from servers(tmp_path, Beacon.end)
 
 
 def status(beacon: Beacon, path: str, headers: dict[str, str] | None = None) -> requests.Response:

@@ -1,8 +1,6 @@
 """What a stream takes it gives back, exactly; and it takes no database connection at all."""
 
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import requests
@@ -10,7 +8,7 @@ import requests
 from tests.live import probe
 from tests.live.conftest import MakeBeacon
 from tests.live.fleet import Fleet, Reader, fleet_of
-from tests.support.beacon_server import Beacon, servers
+from tests.support.beacon_server import Beacon
 from tests.support.prometheus_text import numbers, total
 from tests.support.waiting import wait_for
 
@@ -19,12 +17,6 @@ WAYS = ["fin", "rst", "half"]
 WAVE = 200
 # The one that listens, and the probe's own two.
 IDLE_SOCKETS = 3
-
-
-@pytest.fixture
-def start_beacon(tmp_path: Path) -> Iterator[MakeBeacon]:
-    """As in conftest, but killed in the end."""
-    yield from servers(tmp_path, Beacon.end)
 
 
 def exported_gauge(beacon: Beacon) -> float:

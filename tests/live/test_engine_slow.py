@@ -1,8 +1,6 @@
 """Readers that do not read: nobody else waits for them, they cost little, and they lose nothing."""
 
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -12,18 +10,12 @@ from app.stream.wire import HELD_TIMEOUT_MS, PEER_TIMEOUT_MS
 from tests.live import probe
 from tests.live.conftest import MakeBeacon
 from tests.live.fleet import Fleet, Reader, fleet_of
-from tests.support.beacon_server import Beacon, servers
+from tests.support.beacon_server import Beacon
 
 READERS, STALLED = 300, 50
 EVENT_BYTES = 1_024
 # What one reader that stands still may cost: the rest of a chunk, and a frame.
 EACH_MAY_HOLD = 64 * 1024 + EVENT_BYTES + 512
-
-
-@pytest.fixture
-def start_beacon(tmp_path: Path) -> Iterator[MakeBeacon]:
-    """As in conftest, but killed in the end."""
-    yield from servers(tmp_path, Beacon.end)
 
 
 def kilobytes(count: int) -> list[dict[str, object]]:

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
-from app import create_app, setup
+from app import create_app
 from app.config import Settings
-from app.db import db
+from tests.support.application import stop
 from tests.support.postgres import Postgres
 
 
@@ -29,7 +29,7 @@ def postgres() -> Iterator[Postgres]:
 
 @pytest.fixture
 def settings(postgres: Postgres, tmp_path: Path) -> Settings:
-    address = postgres.new_database()
+    address = postgres.migrated_database()
     return Settings(instance_dir=tmp_path, database_url=address, secret_key="for the tests only", heartbeat_s=0.2)
 
 
@@ -37,8 +37,5 @@ def settings(postgres: Postgres, tmp_path: Path) -> Settings:
 def app(settings: Settings) -> Iterator[Flask]:
     """Beacon on an empty, migrated PostgreSQL database."""
     made = create_app(settings)
-    setup.migrate(made, settings)
     yield made
-    made.extensions["beacon_live"].stop()
-    with made.app_context():
-        db.engine.dispose()
+    stop(made)

@@ -25,7 +25,7 @@ from tests.support.waiting import wait_for
 def settings(postgres: Postgres, tmp_path: Path) -> Settings:
     return Settings(
         instance_dir=tmp_path,
-        database_url=postgres.new_database(),
+        database_url=postgres.migrated_database(),
         secret_key="for the tests only",
         heartbeat_s=0.2,
         poll_interval_s=0.5,

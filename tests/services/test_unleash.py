@@ -13,7 +13,7 @@ import requests
 from flask import Flask
 
 import app as beacon
-from app import create_app, doctor, setup
+from app import create_app, doctor
 from app.config import Settings
 from app.rollout import admin, configuration, feed
 from app.rollout import unleash as rollout
@@ -84,9 +84,8 @@ def worker(cast: Flask, settings: Settings) -> Iterator[Workers]:
 
 @pytest.fixture
 def postgres_worker(postgres: Postgres, settings: Settings) -> Iterator[Workers]:
-    there = Settings(**{**settings.model_dump(), "database_url": postgres.new_database()})
+    there = Settings(**{**settings.model_dump(), "database_url": postgres.migrated_database()})
     first = create_app(there)
-    setup.migrate(first, there)
     join(first, PIA)
     made = Workers(there, headers_of(first, PIA, "rollout"))
     yield made

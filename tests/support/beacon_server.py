@@ -7,9 +7,11 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -25,7 +27,9 @@ from app.eventlog.read import head
 from app.reconciliation import registry
 from app.rollout import store
 from app.rollout.flags import Flag
+from tests.support.application import database_path, stop
 from tests.support.fork_server import ForkedServer, ForkServer
+from tests.support.machine import scaled
 from tests.support.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -99,16 +103,17 @@ class Beacon:
         wait_for(self.is_ready, f"a ready server; its log: {self.log_text()[-2000:]}", START_S, every_s=0.05)
 
     def stop(self, sig: int = signal.SIGTERM, within_s: float = 20.0) -> None:
+        """Ended by the signal within so many seconds of a quiet machine."""
         process = self._process
         self._close_browsers()
         if process is None:
             return
         process.send_signal(sig)
         try:
-            process.wait(within_s)
+            process.wait(scaled(within_s))
         finally:
             self._kill_group(process.pid)
-            process.wait(5)
+            process.wait(scaled(5))
             self._process = None
 
     def signal(self, sig: int) -> None:
@@ -119,7 +124,7 @@ class Beacon:
         """SIGKILL to the master and all its workers at once, as a crash of the machine would be."""
         assert self._process is not None
         self._kill_group(self._process.pid)
-        self._process.wait(5)
+        self._process.wait(scaled(5))
         self._process = None
 
     def end(self) -> None:
@@ -132,7 +137,7 @@ class Beacon:
         assert self._process is not None
         assert self._process.poll() is None, f"gunicorn ended: {self.log_text()[-3000:]}"
         try:
-            return requests.get(f"{self.url}/readyz", timeout=2).status_code == 200
+            return requests.get(f"{self.url}/readyz", timeout=scaled(2)).status_code == 200
         except requests.RequestException:
             return False
 
@@ -163,7 +168,7 @@ class Beacon:
 
     def publish(self, events: Sequence[dict[str, Any]]) -> list[int]:
         answer = requests.post(
-            f"{self.url}/api/events", json=list(events), headers=self.bearer("ada", "publish"), timeout=10
+            f"{self.url}/api/events", json=list(events), headers=self.bearer("ada", "publish"), timeout=scaled(10)
         )
         assert answer.status_code == 201, answer.text
         ids: list[int] = answer.json()["ids"]
@@ -174,7 +179,7 @@ class Beacon:
         ends = datetime.now(UTC) + timedelta(minutes=minutes)
         message = {"text": text, "severity": severity, "expiresAt": ends.isoformat()}
         headers = self.bearer("bob", "command")
-        answer = requests.post(f"{self.url}/api/flash", json=message, headers=headers, timeout=10)
+        answer = requests.post(f"{self.url}/api/flash", json=message, headers=headers, timeout=scaled(10))
         assert answer.status_code == 201, answer.text
         return str(answer.json()["id"])
 
@@ -182,11 +187,11 @@ class Beacon:
         """A browser's session: the form with its CSRF token, as a person would send it."""
         browser = requests.Session()
         self._browsers.append(browser)
-        form = browser.get(f"{self.url}/login", timeout=10).text
+        form = browser.get(f"{self.url}/login", timeout=scaled(10)).text
         found = re.search(r'name="csrf_token"[^>]*value="([^"]+)"', form)
         assert found, form
         data = {"username": user, "password": PASSWORD, "csrf_token": found[1]}
-        answer = browser.post(f"{self.url}/login", data=data, timeout=10, allow_redirects=False)
+        answer = browser.post(f"{self.url}/login", data=data, timeout=scaled(10), allow_redirects=False)
         assert answer.status_code == 303, answer.text
         browser.headers["Accept"] = "text/html"
         return browser
@@ -201,7 +206,7 @@ class Beacon:
 
     def sql(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """Straight into the database, as another program would."""
-        with sqlite3.connect(self.database, timeout=10) as connection:
+        with sqlite3.connect(self.database, timeout=scaled(10)) as connection:
             rows: list[tuple[Any, ...]] = connection.execute(statement, parameters).fetchall()
         connection.close()
         return rows
@@ -209,13 +214,13 @@ class Beacon:
     def _prepare(self, streaming: int) -> Flask:
         """The database with its people, in this process; nothing of it is started here."""
         settings = Settings(instance_dir=self.folder)
-        app = create_app(settings)
         fresh = not self.database.exists()
-        setup.migrate(app, settings)
         if fresh:
-            with app.app_context(), write() as session:
-                for name, role in PEOPLE.items():
-                    people.add(session, name, role, PASSWORD, "test")
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.database.touch(mode=0o600)
+            self.database.write_bytes(_first_database())
+        app = create_app(settings)
+        if fresh:
             with app.app_context(), write() as session:
                 store.change(session, Flag.SSE_STREAMING, "test", "a test", streaming)
         return app
@@ -232,6 +237,20 @@ class Beacon:
     def _kill_group(leader: int) -> None:
         with suppress(ProcessLookupError):
             os.killpg(leader, signal.SIGKILL)
+
+
+@cache
+def _first_database() -> bytes:
+    """A migrated SQLite file with PEOPLE in it: what every server of this process begins with."""
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Settings(instance_dir=Path(folder))
+        app = create_app(settings)
+        setup.migrate(app, settings)
+        with app.app_context(), write() as session:
+            for name, role in PEOPLE.items():
+                people.add(session, name, role, PASSWORD, "test")
+        stop(app)
+        return database_path(settings).read_bytes()
 
 
 def servers(folder: Path, end: Callable[[Beacon], None]) -> Iterator[Callable[..., Beacon]]:
@@ -266,7 +285,7 @@ def write_lock(database: Path) -> Iterator[None]:
         yield
     finally:
         holder.stdin.close()
-        holder.wait(5)
+        holder.wait(scaled(5))
         holder.stdout.close()
 
 

@@ -8,7 +8,6 @@ started with `python -m gunicorn`.
 import json
 import os
 import select
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +15,8 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from tests.support.machine import scaled
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -52,8 +53,10 @@ class ForkServer:
     """Used by one thread; ends with `close()`, or with the process that made it."""
 
     def __init__(self) -> None:
+        # Templates that the first server compiles, for all of them.
+        self._templates = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.fork_server"],
+            [sys.executable, "-m", "tests.support.fork_server", self._templates.name],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -74,7 +77,8 @@ class ForkServer:
         assert self._process.stdout
         self._process.stdin.close()
         self._process.stdout.close()
-        self._process.wait(10)
+        self._process.wait(scaled(10))
+        self._templates.cleanup()
 
 
 def main() -> None:
@@ -87,10 +91,8 @@ def main() -> None:
 
     import app  # noqa: F401 -- this is what takes its time
 
-    templates = tempfile.mkdtemp()  # compiled by the first server that needs one, for all of them
-    Flask.jinja_options = {**Flask.jinja_options, "bytecode_cache": FileSystemBytecodeCache(templates)}
+    Flask.jinja_options = {**Flask.jinja_options, "bytecode_cache": FileSystemBytecodeCache(sys.argv[1])}
     _fork_servers(gunicorn.app.wsgiapp.run)
-    shutil.rmtree(templates)  # not in a `finally`: a server that ends would come by there
 
 
 def _fork_servers(run: Callable[[], None]) -> None:

