@@ -26,6 +26,7 @@ from app.sources.poller import Poller
 from tests.reconciliation.desk import SERVICE, Book
 from tests.services.valkey import Valkey
 from tests.support.beacon_server import ROOT
+from tests.support.machine import scaled
 from tests.support.waiting import wait_for
 
 INTERVAL_S = 1.0
@@ -109,7 +110,7 @@ class Worker:
         """With its children, as when the machine goes."""
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait(20)
+            self.process.wait(scaled(20))
 
 
 class Recorded:

@@ -8,11 +8,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
-from rq import Queue
+from rq import Queue, SimpleWorker
 
 from app.sources.base import Look
 from app.sources.rq import KIND, RqSource
 from tests.services.valkey import Valkey
+from tests.support.machine import scaled
 from tests.support.waiting import wait_for
 
 
@@ -52,6 +53,16 @@ class Scene:
         wait_for(lambda: self.redis.exists(f"rq:worker:{name}"), "the worker to register", 60)
         return process
 
+    def work(self, *queues: str, name: str = "burst") -> None:
+        """All that waits is done by a worker of RQ in this process: it leaves the same, and starts at once."""
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)}
+        try:
+            worker = SimpleWorker(list(queues or ("mail",)), name=name, connection=self.redis)
+            worker.work(burst=True, logging_level="CRITICAL")
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+
     def kill(self, worker: subprocess.Popen[bytes]) -> None:
         """SIGKILL to it and to what it forked for its job, as when a machine dies."""
         # Stopped first, so that it cannot fork another one between the look and the kill.
@@ -60,7 +71,7 @@ class Scene:
             with suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
         worker.kill()
-        worker.wait(20)
+        worker.wait(scaled(20))
         self._workers.remove(worker)
 
     def wait_until_started(self, job_id: str) -> None:

@@ -4,7 +4,6 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from statistics import median
 
 import pytest
 from flask import Flask
@@ -160,7 +159,7 @@ class TestSilence:
                 looks.append(source.look())
                 time.sleep(0.2)
             assert {look.workers for look in looks} == {None}
-            assert median(look.latency_ms for look in looks) < ANSWER_S * 500, "no look waits for answers"
+            assert len(looks) > 6 / ANSWER_S, "no look waits for answers"
             worker.thaw()
             [heard] = wait_for(lambda: source.look().workers, "the worker to answer", 20)
             assert (heard.id, heard.state) == (worker.name, "idle")

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,6 +17,7 @@ from tests.services.celery_scene import Fleet, source_of
 from tests.services.cutting import What, wire
 from tests.services.test_celery_healthy import CONNECTS, READS
 from tests.services.valkey import Valkey
+from tests.support.machine import scaled
 from tests.support.waiting import wait_for
 
 
@@ -116,14 +118,11 @@ class TestPurge:
         done = source.act(order("purge-queue", "celery", at_most=4))
         assert (done.effect["purged"], done.effect["jobIds"]) == (4, [task_id])
 
-    def test_a_purge_of_the_largest_size_holds_the_broker_for_moments(self, fleet: Fleet, source: CelerySource) -> None:
+    def test_a_purge_of_the_largest_size_names_every_task(self, fleet: Fleet, source: CelerySource) -> None:
         raw = _one_message(fleet)
         fleet.redis.rpush("celery", *[raw] * MAX_PURGED)
         done = source.act(order("purge-queue", "celery"))
         assert (done.effect["purged"], len(done.effect["jobIds"])) == (MAX_PURGED, MAX_PURGED)
-        # A busy machine can only add to it: by itself it takes a tenth of this.
-        held_s = max((entry["duration"] / 1e6 for entry in fleet.redis.slowlog_get()), default=0.0)
-        assert held_s < 3.0
 
 
 class TestDelete:
@@ -234,12 +233,12 @@ def act_through(valkey: Valkey, lost: What, wanted: Order) -> datetime:
     with wire(valkey.port, lost) as broken:
         address = Address(f"redis://127.0.0.1:{broken.port}/0")
         asked_at = now()
-        with pytest.raises(Unsure):
-            KIND.build(address, CeleryOptions(inspect=False), 10_000).act(wanted)
+        with closing(KIND.build(address, CeleryOptions(inspect=False), 10_000)) as asking, pytest.raises(Unsure):
+            asking.act(wanted)
         if lost == "late":
             time.sleep(max(0.0, ((wanted.not_after or now()) - now()).total_seconds()))
             broken.deliver.set()
-            assert broken.answered.wait(20)
+            assert broken.answered.wait(scaled(20))
     return asked_at
 
 

@@ -23,6 +23,7 @@ from app.reconciliation.load import database_now
 from tests.commands.operator_desk import OperatorDesk, new_id
 from tests.support.cast import ADA, BOB, join
 from tests.support.demo_service import DemoService, start_demo
+from tests.support.machine import scaled
 
 RACERS = 6
 
@@ -56,7 +57,7 @@ def race(workers: list[Flask], act: Callable[[int], Any]) -> list[Any]:
     start, found = threading.Barrier(RACERS), list[Any]()
 
     def run(number: int) -> None:
-        start.wait(20)
+        start.wait(scaled(20))
         with workers[number % 2].app_context():
             try:
                 found.append(act(number))
@@ -67,7 +68,7 @@ def race(workers: list[Flask], act: Callable[[int], Any]) -> list[Any]:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(scaled(60))
     assert len(found) == RACERS
     return found
 

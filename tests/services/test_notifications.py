@@ -11,6 +11,7 @@ from app.db import db, read, write
 from app.notifications import marks, queries
 from tests.notifications import scene
 from tests.support.cast import ALICE, BOB, join
+from tests.support.machine import scaled
 
 
 def test_two_workers_and_two_tabs(app: Flask, settings: Settings) -> None:
@@ -20,12 +21,12 @@ def test_two_workers_and_two_tabs(app: Flask, settings: Settings) -> None:
     start = threading.Barrier(4)
 
     def tell(worker: Flask) -> None:
-        start.wait(10)
+        start.wait(scaled(10))
         for number in range(10):
             scene.notice(worker, "everyone", f"same:{number}", service="mail")
 
     def read_all(worker: Flask) -> None:
-        start.wait(10)
+        start.wait(scaled(10))
         for _ in range(5):
             with worker.app_context(), write() as session:
                 marks.mark_read(session, access.of(people.find(session, "alice")), None)
@@ -34,7 +35,7 @@ def test_two_workers_and_two_tabs(app: Flask, settings: Settings) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(scaled(30))
     with other.app_context():
         db.engine.dispose()
     assert len(scene.titles(app)) == len(scene.events(app, "notification.created")) == 10

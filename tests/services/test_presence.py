@@ -18,6 +18,7 @@ from app.stream import admission as module
 from app.stream.admission import Admission
 from app.stream.models import PresenceRow
 from app.stream.presence import Claim, PresenceStore, Update
+from tests.support.machine import scaled
 
 
 @pytest.fixture
@@ -66,7 +67,7 @@ def at_once(*calls: Callable[[], object]) -> None:
     barrier = threading.Barrier(len(calls))
 
     def run(call: Callable[[], object]) -> None:
-        barrier.wait(5)
+        barrier.wait(scaled(5))
         with contextlib.suppress(Problem):
             call()
 
@@ -74,7 +75,7 @@ def at_once(*calls: Callable[[], object]) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(scaled(30))
     assert not any(thread.is_alive() for thread in threads)
 
 

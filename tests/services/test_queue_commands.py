@@ -69,13 +69,13 @@ class TestRq:
         self, desk: OperatorDesk, scene: Scene, tmp_path: Path
     ) -> None:
         scene.queue().enqueue("os.rmdir", str(tmp_path / "a"), job_id="a")
-        scene.worker("mail", options=("--burst",)).wait(60)
+        scene.work("mail")
         watch(desk, "rq", scene.valkey.url, {"failed": 1})
         command = desk.run("retry-job", "a")
         assert (command["phase"], command["verified"]) == ("success", True), command
         assert scene.redis.lrange("rq:queue:mail", 0, -1) == [b"a"]
         (tmp_path / "a").mkdir()
-        scene.worker("mail", options=("--burst",)).wait(60)
+        scene.work("mail")
         assert not (tmp_path / "a").exists()
         desk.believes({"failed": 0, "finished": 1})
         assert never_wrong(desk)

@@ -17,6 +17,7 @@ from app.sources.rq import KIND, RqSource
 from app.sources.rq_oddities import CONFIRM_AFTER_S
 from tests.services.rq_scene import Scene, ids, oddities
 from tests.support.beacon_server import ROOT
+from tests.support.machine import scaled
 from tests.support.waiting import wait_for
 
 # Whatever Beacon may send. Everything else could change something.
@@ -58,7 +59,7 @@ class TestLook:
     def test_every_registry_is_heard(self, scene: Scene, queue: Queue, source: RqSource) -> None:
         queue.enqueue("time.sleep", 0, job_id="done")
         queue.enqueue("int", "x", job_id="broken")
-        scene.worker("mail", options=("--burst",)).wait(60)
+        scene.work("mail")
         put(queue, "waiting", "dropped")
         queue.fetch_job("dropped").cancel()  # type: ignore[union-attr]
         queue.enqueue("time.sleep", 0, job_id="behind", depends_on="waiting")
@@ -116,7 +117,7 @@ class TestLook:
         self, scene: Scene, queue: Queue, source: RqSource
     ) -> None:
         put(queue, "nightly")
-        scene.worker("mail", options=("--burst",)).wait(60)
+        scene.work("mail")
         put(queue, "nightly")
         look = source.look()
         assert (ids(look, "queued"), ids(look, "finished"), look.counts["finished"]) == (["nightly"], [], 0)
@@ -133,7 +134,7 @@ class TestLook:
         self, scene: Scene, queue: Queue, source: RqSource
     ) -> None:
         queue.enqueue("time.sleep", 0, job_id="short", result_ttl=1)
-        scene.worker("mail", options=("--burst",)).wait(60)
+        scene.work("mail")
         wait_for(lambda: not scene.redis.exists("rq:job:short"), "the result to expire")
         assert scene.redis.zcard("rq:finished:mail") == 1
         assert oddities(source.look()) == {}
@@ -230,7 +231,7 @@ class TestOddities:
 
     def test_an_execution_that_rq_left_behind_is_no_orphan(self, scene: Scene, queue: Queue, source: RqSource) -> None:
         put(queue, "done")
-        scene.worker("mail", options=("--burst",)).wait(60)
+        scene.work("mail")
         scene.redis.zadd("rq:wip:mail", {"done:1": time.time() - 1})
         assert oddities(source.look()) == {}
 
@@ -239,7 +240,7 @@ class TestOneJob:
     def test_its_fate_is_told_from_where_it_is(self, scene: Scene, queue: Queue, source: RqSource) -> None:
         put(queue, "done")
         queue.enqueue("int", "x", job_id="broken")
-        scene.worker("mail", options=("--burst",)).wait(60)
+        scene.work("mail")
         put(queue, "waiting")
         assert source.look_up("waiting") == JobFate("found", Job("waiting", "queued", "mail"))
         assert source.look_up("done") == JobFate("finished", end_state="finished")
@@ -264,7 +265,7 @@ class TestOneJob:
         self, scene: Scene, queue: Queue, source: RqSource
     ) -> None:
         queue.enqueue("int", "secret", job_id="broken")
-        scene.worker("mail", name="anna", options=("--burst",)).wait(60)
+        scene.work("mail", name="anna")
         detail = source.detail("broken")
         assert detail is not None
         assert (detail.job, detail.description, detail.worker) == (Job("broken", "failed", "mail"), "int(…)", "anna")
@@ -294,7 +295,7 @@ class TestManners:
         assert "HSET" in heard.of("")
         assert set(heard.of("beacon")) <= READS
 
-    def test_a_hundred_thousand_ids_hold_the_loop_for_less_than_ten_milliseconds(self, scene: Scene) -> None:
+    def test_a_hundred_thousand_ids_let_others_run_all_the_while(self, scene: Scene) -> None:
         for start in range(0, 100_000, 10_000):
             pipe = scene.redis.pipeline(transaction=False)
             made = [f"{n:036}" for n in range(start, start + 10_000)]
@@ -304,10 +305,9 @@ class TestManners:
             pipe.execute()
         scene.redis.sadd("rq:queues", "rq:queue:mail")
         command = [sys.executable, "-m", "tests.services.loop_probe", scene.valkey.url, "200000"]
-        # A busy machine can only add to what it takes, so the best of three is what the program needs.
-        told = [json.loads(subprocess.check_output(command, cwd=ROOT, text=True, timeout=120)) for _ in range(3)]
-        assert [one["listed"] for one in told] == [100_000] * 3
-        assert min(one["held_ms"] for one in told) < 10, told
+        told = json.loads(subprocess.check_output(command, cwd=ROOT, text=True, timeout=scaled(60)))
+        assert told["listed"] == 100_000
+        assert told["ticks"] > 50, "others ran between its slices, or hardly at all"
 
     def test_a_slow_server_is_given_up(self, scene: Scene, source: RqSource) -> None:
         source.look()
@@ -315,7 +315,7 @@ class TestManners:
         began = time.monotonic()
         with pytest.raises(SourceError, match=r"^did not answer within 5 s$"):
             source.look()
-        assert 4.5 < time.monotonic() - began < 15
+        assert time.monotonic() - began > 4.5
         scene.valkey.thaw()
         assert source.look().health == "no workers"
 

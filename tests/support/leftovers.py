@@ -64,6 +64,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Temporary files go to a folder that no other program uses; `tmp_path` stays where pytest keeps it."""
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
     folder = tempfile.TemporaryDirectory(prefix="beacon-tests-", ignore_cleanup_errors=True)
+    Path(folder.name).chmod(0o711)  # PostgreSQL, which is never root, must be able to walk through
     config.add_cleanup(folder.cleanup)
     tempfile.tempdir = os.environ["TMPDIR"] = folder.name
     config.pluginmanager.register(Leftovers(), "leftovers")
