@@ -11,6 +11,7 @@ from typing import Any
 
 from celery import Celery
 from flask import Flask
+from kombu import pools
 
 from app import create_app
 from app.config import Settings
@@ -74,6 +75,10 @@ class Fleet:
     def close(self) -> None:
         for worker in self._workers:
             worker.kill()
+        # Celery's own `close` forgets its connections; their sockets would stay open.
+        self._sender.amqp.producer_pool.force_close_all()
+        self._sender.pool.force_close_all()
+        pools.reset()
         self._sender.close()
 
 
@@ -85,6 +90,7 @@ class Worker:
             "TEST_BROKER": fleet.valkey.url,
             "TEST_BACKEND": fleet.valkey.url if fleet.backend else "",
             "PYTHONPATH": str(ROOT),
+            "TMPDIR": str(fleet.valkey.folder),  # a killed worker leaves its own folder there
         }
         command = [sys.executable, "-m", "celery", "-A", TASKS, "worker", "-n", name, "-l", "ERROR", *options]
         self.process = subprocess.Popen(
