@@ -24,7 +24,7 @@ from tests.support.waiting import wait_for
 CONFIG = Path(__file__).with_name("command_conf.py")
 ENDED = ("success", "error", "timeout")
 AT_ONCE = 30
-# The promise of docs/commands.md, with the times of a real deployment.
+# With the times of a real deployment.
 PICKED_UP_S = 15.0
 # Lease, call, reading and a worker's start.
 SETTLED_S = 40.0
