@@ -31,7 +31,7 @@ def service(start_service: StartService) -> DemoService:
 @pytest.fixture
 def beacon(start_beacon: MakeBeacon, service: DemoService) -> Beacon:
     """Each test's own: a service that several of them made fall silent would flap, and say so only once."""
-    beacon = start_beacon(POLL_INTERVAL_S=0.3, FALLBACK_POLL_S=0.3)
+    beacon = start_beacon(POLL_INTERVAL_S=1, FALLBACK_POLL_S=0.3)
     beacon.watch("mail", service.url, "Mail")
     return beacon
 

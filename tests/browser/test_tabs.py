@@ -6,6 +6,7 @@ import time
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Visit
+from tests.browser.profiles import login
 from tests.browser.tab import Tab
 from tests.support.beacon_server import Beacon
 from tests.support.machine import scaled
@@ -144,9 +145,7 @@ def test_a_follower_out_of_sight_lets_go_and_catches_up_when_it_is_looked_at(bea
 def test_two_people_in_one_browser_share_nothing_and_the_first_is_told(beacon: Beacon, visit: Visit) -> None:
     alice = visit(beacon, "alice", allow=["Failed to load resource"])
     alice.wait_state("connected")
-    [(name, value)] = beacon.log_in("bob").cookies.items()
-    cookie = {"name": name, "value": value or "", "url": beacon.url}
-    alice.page.context.add_cookies([cookie])  # type: ignore[list-item]  # a TypedDict, of which this is the shape
+    alice.page.context.add_cookies([login(beacon, "bob")])
     bob = alice.beside()
     bob.wait_state("connected")
     assert role(bob) == "leader"
