@@ -59,7 +59,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """One process for all, whatever tests come in between; a person gets a context, and shares nothing with others."""
     if skip_browser():
         pytest.skip("BEACON_SKIP_BROWSER=1")
@@ -69,7 +69,12 @@ def browser() -> Iterator[Browser]:
     expect.set_options(timeout=scaled(PATIENCE_S) * 1_000)
     arguments = [*ARGUMENTS, *(["--no-sandbox"] if os.geteuid() == 0 else [])]
     with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=chromium, args=arguments, headless=not HEADED)
+        launched = playwright.chromium.launch(
+            executable_path=chromium,
+            args=arguments,
+            headless=not HEADED,
+            traces_dir=tmp_path_factory.mktemp("traces"),
+        )
         yield launched
         launched.close()
 

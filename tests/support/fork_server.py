@@ -52,8 +52,10 @@ class ForkServer:
     """Used by one thread; ends with `close()`, or with the process that made it."""
 
     def __init__(self) -> None:
+        # Made here and not by the process, which may still import when the first test begins.
+        self._templates = tempfile.mkdtemp()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.fork_server"],
+            [sys.executable, "-m", "tests.support.fork_server", self._templates],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -75,6 +77,7 @@ class ForkServer:
         self._process.stdin.close()
         self._process.stdout.close()
         self._process.wait(10)
+        shutil.rmtree(self._templates)
 
 
 def main() -> None:
@@ -87,10 +90,9 @@ def main() -> None:
 
     import app  # noqa: F401 -- this is what takes its time
 
-    templates = tempfile.mkdtemp()  # compiled by the first server that needs one, for all of them
-    Flask.jinja_options = {**Flask.jinja_options, "bytecode_cache": FileSystemBytecodeCache(templates)}
+    # Compiled by the first server that needs one, for all of them.
+    Flask.jinja_options = {**Flask.jinja_options, "bytecode_cache": FileSystemBytecodeCache(sys.argv[1])}
     _fork_servers(gunicorn.app.wsgiapp.run)
-    shutil.rmtree(templates)  # not in a `finally`: a server that ends would come by there
 
 
 def _fork_servers(run: Callable[[], None]) -> None:
