@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from bench.client import Client
+from tests.support.machine import scaled
 
 pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
 
@@ -27,12 +28,15 @@ class Served:
         self.port = self._listener.getsockname()[1]
         self.requests: list[bytes] = []
         self.open: list[socket.socket] = []
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
 
     def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)  # wakes `accept`, which closing alone does not
         self._listener.close()
         for connection in self.open:
             connection.close()
+        self._thread.join(scaled(5))
 
     def _accept(self) -> None:
         while True:

@@ -2,24 +2,33 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from scripts.bootstrap import NO_CHROMIUM, find_chromium, find_shell, skip_browser
 from tests.browser.plain_chromium import PlainChromium
-from tests.browser.tab import HEAR, Tab, Trouble
+from tests.browser.profiles import Profiles
+from tests.browser.tab import HEAR, PATIENCE_S, Tab, Trouble
 from tests.support.beacon_server import Beacon, servers
 from tests.support.demo_service import DemoService, start_demo
+from tests.support.machine import scaled
+from tests.support.waiting import wait_for
 
 MakeBeacon = Callable[..., Beacon]
 StartService = Callable[[], DemoService]
 Visit = Callable[..., Tab]
 StartChromium = Callable[..., PlainChromium]
+
+PROFILES = pytest.StashKey[Profiles]()
+CHROMIUMS = pytest.StashKey[list[PlainChromium]]()
+# Read before a test starts, since each test clears the settings of Beacon.
+HEADED = os.environ.get("BEACON_BROWSER_HEADED") == "1"
+TRACE = os.environ.get("BEACON_TRACE") == "1"
 
 POLL_S = 1.0
 FALLBACK_POLL_S = 0.3
@@ -38,6 +47,7 @@ ARGUMENTS = [
     "--no-first-run",
     "--disable-gpu",  # it would be drawn by software in a process of its own: a third of all the processor time
     "--in-process-gpu",
+    "--js-flags=--single-threaded",  # helpers of V8 hasten a page and cost more than they save
 ]
 
 
@@ -49,18 +59,33 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """One process for all, whatever tests come in between; a person gets a context, and shares nothing with others."""
     if skip_browser():
         pytest.skip("BEACON_SKIP_BROWSER=1")
-    chromium = find_shell() or find_chromium()
+    chromium = find_chromium() if HEADED else find_shell() or find_chromium()
     if chromium is None:
         pytest.fail(NO_CHROMIUM, pytrace=False)
+    expect.set_options(timeout=scaled(PATIENCE_S) * 1_000)
     arguments = [*ARGUMENTS, *(["--no-sandbox"] if os.geteuid() == 0 else [])]
     with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=chromium, args=arguments)
+        launched = playwright.chromium.launch(
+            executable_path=chromium,
+            args=arguments,
+            headless=not HEADED,
+            traces_dir=tmp_path_factory.mktemp("traces"),
+        )
         yield launched
         launched.close()
+
+
+@pytest.fixture(scope="session")
+def profiles(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Profiles]:
+    made = Profiles(browser, trace=TRACE)
+    if TRACE:
+        made.trace_nothing(tmp_path_factory.mktemp("trace"))
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -69,12 +94,18 @@ def _forked(forked_servers: None) -> None:
 
 
 @pytest.fixture
-def start_chromium(tmp_path: Path) -> Iterator[StartChromium]:
+def start_chromium(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StartChromium]:
     """`start_chromium("--an-argument")`: a browser as people have it, with a profile of its own."""
     if skip_browser():
         pytest.skip("BEACON_SKIP_BROWSER=1")
+    started = request.node.stash.setdefault(CHROMIUMS, [])
+
+    def start(*arguments: str) -> PlainChromium:
+        started.append(running.enter_context(PlainChromium(tmp_path / "profile", *arguments, headed=HEADED)))
+        return started[-1]
+
     with ExitStack() as running:
-        yield lambda *arguments: running.enter_context(PlainChromium(tmp_path / "profile", *arguments))
+        yield start
 
 
 @pytest.fixture
@@ -96,6 +127,8 @@ def beacon(tmp_path_factory: pytest.TempPathFactory, service: DemoService) -> It
     running = Beacon(tmp_path_factory.mktemp("beacon"), POLL_INTERVAL_S=POLL_S, FALLBACK_POLL_S=FALLBACK_POLL_S)
     running.watch("mail", service.url, "Mail")
     running.start()
+    # Its first look at Mail is a row in everybody's list: no test of the module may meet it.
+    wait_for(lambda: running.sql("SELECT count(*) FROM service_state WHERE service_id = 'mail'")[0][0], "a first look")
     yield running
     end(running)
 
@@ -128,13 +161,14 @@ def start_service(tmp_path: Path) -> Iterator[StartService]:
 
 
 @pytest.fixture
-def visit(browser: Browser) -> Iterator[Visit]:
+def visit(request: pytest.FixtureRequest, profiles: Profiles, tmp_path: Path) -> Iterator[Visit]:
     """`visit(beacon, "alice")`: a tab of a browser of her own, logged in, with the dashboard open.
 
-    `allow` names errors that belong to the test (patterns); whatever else is in a console fails it.
+    `allow` names errors that belong to the test (patterns); whatever else is in a console fails it. `private` is for a
+    test that does to its browser what cannot be taken back: the next test gets another one.
     """
-    contexts: list[BrowserContext] = []
     troubles: list[Trouble] = []
+    request.node.stash[PROFILES] = profiles
 
     def open_tab(
         beacon: Beacon,
@@ -143,30 +177,58 @@ def visit(browser: Browser) -> Iterator[Visit]:
         *,
         allow: Sequence[str] = (),
         hear: bool = False,
+        private: bool = False,
         **options: Any,
     ) -> Tab:
-        context = browser.new_context(**options)
-        contexts.append(context)
         troubles.append(Trouble(allow))
-        troubles[-1].watch(context, beacon.url.removeprefix("http://"))
-        if user is not None:
-            context.add_cookies([_cookie(beacon, user)])
+        profile = profiles.take(beacon, user, troubles[-1], private=private or hear, **options)
         if hear:
-            context.add_init_script(f"({HEAR})()")
-        tab = Tab(context.new_page(), beacon, user or "", troubles[-1])
+            profile.context.add_init_script(f"({HEAR})()")
+        tab = Tab(profile.page, beacon, user or "", troubles[-1])
+        profile.tabs.append(tab)
         if path is not None:
             tab.goto(path)
         return tab
 
     yield open_tab
-    for context in contexts:
-        context.close()
     seen = [text for trouble in troubles for text in trouble.seen]
+    if seen:
+        request.node.add_report_section("teardown", "browser", evidence(request.node))
+    for trace in profiles.give_back(tmp_path):
+        request.node.user_properties.append(("trace", str(trace)))
     assert not seen, "\n".join(seen)
 
 
-def _cookie(beacon: Beacon, user: str) -> Any:
-    """The login of a session that went through the form."""
-    with beacon.log_in(user) as session:
-        [(name, value)] = session.cookies.items()
-    return {"name": name, "value": value, "url": beacon.url, "httpOnly": True, "sameSite": "Lax"}
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    """A failure says where to look: what each page showed and said, and the log of the server."""
+    if call.when != "teardown" and call.excinfo and not call.excinfo.errisinstance(pytest.skip.Exception):
+        item.add_report_section(call.when, "browser", evidence(item))
+    return (yield)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Traces of tests that passed are asked for as well."""
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            for name, value in getattr(report, "user_properties", ()):
+                if name == "trace" and report.when == "teardown":
+                    terminalreporter.write_line(f"{report.nodeid}: playwright show-trace {value}")
+
+
+def evidence(item: pytest.Item) -> str:
+    """Screenshots and console texts in the test's own folder, and the servers' logs; a line for each path."""
+    arguments: dict[str, Any] = getattr(item, "funcargs", {})
+    folder: Path | None = arguments.get("tmp_path")
+    if folder is None:
+        return "nothing was open"
+    beacons = [value for value in arguments.values() if isinstance(value, Beacon)]
+    lines: list[str] = []
+    profiles = item.stash.get(PROFILES, None)
+    for number, profile in enumerate(profiles.used if profiles else []):
+        beacons += [profile.beacon] if profile.beacon else []
+        lines += profile.keep(folder, f"browser-{number}-{profile.user or 'nobody'}")
+    for chromium in item.stash.get(CHROMIUMS, []):
+        lines += chromium.keep(folder)
+    lines += [f"log of {beacon.url}: {beacon.log}" for beacon in dict.fromkeys(beacons)]
+    return "\n".join(lines)

@@ -3,10 +3,14 @@
 import socket
 import threading
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Literal, Self
 
+from tests.support.machine import scaled
+
 STREAM = b"GET /api/stream/events"
+ENDS_WITHIN_S = 5.0
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
 Mode = Literal["pass", "cut-after-hello", "say-nothing", "hold", "login-page"]
 SILENT = ("hold", "say-nothing")  # a stream that opened in one of them says nothing in the other either
@@ -25,6 +29,8 @@ class FaultProxy:
         self._upstream = port
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         self._streams: list[socket.socket] = []
+        self._open: set[socket.socket] = set()
+        self._threads: list[threading.Thread] = []
         self.mode: Mode = "pass"
         self.swap: tuple[bytes, bytes] | None = None
         self.answers: deque[bytes] = deque()
@@ -35,8 +41,11 @@ class FaultProxy:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._listener.close()
-        self.cut()
+        _close(self._listener)  # closed without a shutdown, it would leave its thread in accept()
+        for one in list(self._open):
+            _close(one)
+        for thread in self._threads:
+            thread.join(scaled(ENDS_WITHIN_S))
 
     def cut(self) -> None:
         """Every stream that is open ends, as when a cable is pulled and put back."""
@@ -56,6 +65,7 @@ class FaultProxy:
                 self._start(self._serve, client)
 
     def _serve(self, client: socket.socket) -> None:
+        self._open.add(client)
         with suppress(OSError):
             head = _read_head(client)
             streams = head.startswith(STREAM)
@@ -71,9 +81,11 @@ class FaultProxy:
             else:
                 self._relay(client, head, streams=streams)
         _close(client)
+        self._open.discard(client)
 
     def _relay(self, client: socket.socket, head: bytes, *, streams: bool) -> None:
         with socket.create_connection(("127.0.0.1", self._upstream)) as upstream:
+            self._open.add(upstream)
             upstream.sendall(head.replace(b"Connection: keep-alive", b"Connection: close"))
             self._start(_pump, client, upstream)
             while data := upstream.recv(65_536):
@@ -86,10 +98,13 @@ class FaultProxy:
                     client.sendall(data[:end])  # and no event behind it, which would be a proof
                     return
                 client.sendall(data)
+        self._open.discard(upstream)
 
-    @staticmethod
-    def _start(work: object, *arguments: socket.socket) -> None:
-        threading.Thread(target=work, args=arguments, daemon=True).start()  # type: ignore[arg-type]  # any callable
+    def _start(self, work: Callable[..., None], *arguments: socket.socket) -> None:
+        self._threads = [thread for thread in self._threads if thread.is_alive()]
+        thread = threading.Thread(target=work, args=arguments, daemon=True)
+        thread.start()
+        self._threads.append(thread)
 
 
 def _read_head(client: socket.socket) -> bytes:

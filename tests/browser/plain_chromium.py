@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import subprocess
+from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -15,13 +16,14 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from scripts.bootstrap import find_chromium
-from tests.browser.tab import listed_ids
+from tests.browser.profiles import login
+from tests.browser.tab import PATIENCE_S, listed_ids
 from tests.support.beacon_server import Beacon
+from tests.support.machine import scaled
 from tests.support.waiting import wait_for
 
 ANSWER_S = 20.0
-PATIENCE_S = 20.0  # for what has no promised time; a busy machine takes long to load a page
-ARGUMENTS = ["--headless=new", "--remote-debugging-pipe", "--no-first-run", "--disable-background-networking"]
+ARGUMENTS = ["--remote-debugging-pipe", "--no-first-run", "--disable-background-networking"]
 LISTED = "[...document.querySelectorAll('#changes > [data-id]')].map((row) => Number(row.dataset.id))"
 EVENTS = "/api/stream/events"
 
@@ -29,16 +31,18 @@ EVENTS = "/api/stream/events"
 class PlainChromium:
     """One process with a profile of its own, and the pipe over which it takes commands."""
 
-    def __init__(self, profile: Path, *arguments: str) -> None:
+    def __init__(self, profile: Path, *arguments: str, headed: bool = False) -> None:
         chromium = find_chromium()
         assert chromium
         sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
-        command = [chromium, *ARGUMENTS, *sandbox, f"--user-data-dir={profile}", *arguments, "about:blank"]
+        window = [] if headed else ["--headless=new"]
+        command = [chromium, *window, *ARGUMENTS, *sandbox, f"--user-data-dir={profile}", *arguments, "about:blank"]
         theirs, self._to = os.pipe()
         self._from, back = os.pipe()
         self._process = subprocess.Popen(  # the protocol's pipe has the numbers 3 and 4
             ["bash", "-c", f'exec "$@" 3<&{theirs} 4>&{back}', "bash", *command],
             pass_fds=(theirs, back),
+            env={**os.environ, "TMPDIR": str(profile.parent)},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
@@ -57,13 +61,11 @@ class PlainChromium:
         os.close(self._from)
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait(10)
+        self._process.wait(scaled(ANSWER_S))
 
     def log_in(self, beacon: Beacon, user: str, url: str = "") -> None:
         """The login of a session that went through the form."""
-        [(name, value)] = beacon.log_in(user).cookies.items()
-        cookie = {"name": name, "value": value, "url": url or beacon.url, "httpOnly": True, "sameSite": "Lax"}
-        self.send("Storage.setCookies", cookies=[cookie])
+        self.send("Storage.setCookies", cookies=[{**login(beacon, user), "url": url or beacon.url}])
 
     def open(self, url: str = "about:blank", *, window: bool = False) -> "PlainTab":
         """A tab in front of the others, or a window of its own beside them."""
@@ -81,18 +83,30 @@ class PlainChromium:
         number = self._commands
         command = {"id": number, "method": method, "params": parameters}
         os.write(self._to, json.dumps(command | ({"sessionId": session} if session else {})).encode() + b"\0")
-        for message in self._messages(monotonic() + ANSWER_S, method):
+        for message in self._messages(monotonic() + scaled(ANSWER_S), method):
             if message.get("id") == number:
                 assert "error" not in message, f"{method}: {message['error']}"
                 result: dict[str, Any] = message["result"]
                 return result
         raise AssertionError(f"{method}: Chromium has gone")
 
+    def keep(self, folder: Path) -> list[str]:
+        """A screenshot of each tab and what it said, and where they are."""
+        lines = []
+        for number, tab in enumerate(self._tabs.values()):
+            console, picture = folder / f"tab-{number}-console.txt", folder / f"tab-{number}.png"
+            console.write_text("\n".join([*tab.said, *tab.troubles]))
+            lines.append(f"console of tab {number}: {console}")
+            with suppress(AssertionError, OSError):  # a tab that is closed, frozen or hidden has no picture
+                picture.write_bytes(b64decode(tab.send("Page.captureScreenshot")["data"]))
+                lines.append(f"tab {number}: {picture}")
+        return lines
+
     def _messages(self, deadline: float, method: str) -> Iterator[dict[str, Any]]:
         while True:
             while b"\0" not in self._rest:
                 ready, _, _ = select([self._from], [], [], max(0.0, deadline - monotonic()))
-                assert ready, f"{method}: no answer within {ANSWER_S} s"
+                assert ready, f"{method}: no answer"
                 self._rest += os.read(self._from, 1 << 20) or b'{"id":-1}\0'
             line, _, self._rest = self._rest.partition(b"\0")
             message = json.loads(line)

@@ -12,9 +12,13 @@ from tests.support.waiting import wait_for
 
 PATH = "/admin/services"
 SECRET = "sesame-open"
+BEYOND = """() => [...document.querySelectorAll("main *, header *")]
+  .filter((one) => one.checkVisibility() && one.matches("a, button, input, textarea, h1, h2, .state")
+    && one.getBoundingClientRect().right > innerWidth + 1 && !one.closest(".visually-hidden, td.words"))
+  .map((one) => one.outerHTML.slice(0, 120))"""
 
 
-@pytest.mark.parametrize("scripts", [True, False])
+@pytest.mark.parametrize("scripts", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_a_service_is_added_seen_changed_and_removed(
     beacon: Beacon, service: DemoService, visit: Visit, scripts: bool
 ) -> None:
@@ -82,25 +86,14 @@ def test_others_are_told_what_they_would_need(beacon: Beacon, visit: Visit) -> N
     expect(tab.page.get_by_role("link", name="Services", exact=True)).to_have_count(0)
 
 
-@pytest.mark.parametrize("path", [f"{PATH}?kind=palantir", f"{PATH}?kind=rq", f"{PATH}/mail", f"{PATH}/mail/remove"])
-def test_axe_finds_nothing_serious_on_the_pages_of_services(beacon: Beacon, visit: Visit, path: str) -> None:
-    tab = visit(beacon, "ada", path, bypass_csp=True)
-    tab.wait_state("connected")
-    tab.page.add_script_tag(path=str(AXE))
-    assert serious(tab.page) == []
-
-
-@pytest.mark.parametrize("path", [f"{PATH}?kind=celery", f"{PATH}/mail", f"{PATH}/mail/remove"])
-def test_no_page_of_services_scrolls_sideways_on_a_phone(beacon: Beacon, visit: Visit, path: str) -> None:
-    tab = visit(beacon, "ada", path, **PHONE)
-    tab.wait_state("connected")
-    for width in (390, 320):
-        tab.page.set_viewport_size({"width": width, "height": 844})
-        assert tab.page.evaluate("[innerWidth, document.documentElement.scrollWidth]") == [width, width]
-        beyond = tab.page.evaluate(
-            """() => [...document.querySelectorAll("main *, header *")]
-              .filter((one) => one.checkVisibility() && one.matches("a, button, input, textarea, h1, h2, .state")
-                && one.getBoundingClientRect().right > innerWidth + 1 && !one.closest(".visually-hidden, td.words"))
-              .map((one) => one.outerHTML.slice(0, 120))"""
-        )
-        assert beyond == []
+def test_axe_finds_nothing_serious_and_nothing_scrolls_sideways_on_a_phone(beacon: Beacon, visit: Visit) -> None:
+    tab = visit(beacon, "ada", None, bypass_csp=True, **PHONE)
+    for path in (f"{PATH}?kind=palantir", f"{PATH}?kind=rq", f"{PATH}?kind=celery", f"{PATH}/mail/remove"):
+        tab.goto(path)
+        tab.wait_state("connected")
+        for width in (390, 320):
+            tab.page.set_viewport_size({"width": width, "height": 844})
+            assert tab.page.evaluate("[innerWidth, document.documentElement.scrollWidth]") == [width, width], path
+            assert tab.page.evaluate(BEYOND) == [], path
+        tab.page.add_script_tag(content=AXE)
+        assert serious(tab.page) == [], path

@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 from app.audit import chain
 from app.db import write
 from tests.browser.conftest import MakeBeacon, Visit
-from tests.browser.test_axe import AXE, SCHEMES, serious
+from tests.browser.test_axe import AXE, FEW_ROWS, serious
 from tests.support.beacon_server import Beacon
 from tests.support.waiting import wait_for
 
@@ -50,7 +50,7 @@ def test_an_entry_enters_by_itself(audited: Beacon, visit: Visit) -> None:
     tab.wait_state("connected")
     tab.mark()
     record(audited, 1, "erin")
-    expect(tab.page.locator("#audit [data-seq]")).to_have_count(1, timeout=15_000)
+    expect(tab.page.locator("#audit [data-seq]")).to_have_count(1)
     assert not tab.was_reloaded
 
 
@@ -62,20 +62,11 @@ def test_entries_wait_behind_a_number_while_somebody_reads(audited: Beacon, visi
     shown = seqs(tab.page)
     record(audited, 3)
     link = tab.page.locator("#audit-new")
-    expect(link).to_have_text(re.compile(r"\d+ new"), timeout=15_000)
+    expect(link).to_have_text(re.compile(r"\d+ new"))
     assert seqs(tab.page) == shown
     link.click()
     expect(link).to_be_hidden()
     assert seqs(tab.page) != shown
-
-
-def test_the_button_says_what_was_found(audited: Beacon, visit: Visit) -> None:
-    tab = visit(audited, "alice", "/audit")
-    tab.wait_state("connected")
-    tab.page.get_by_role("button", name="Verify the whole chain").click()
-    expect(tab.page.locator("#verified")).to_have_text(
-        re.compile(r"ok: \d+ entries, head [0-9a-f]{64}"), timeout=20_000
-    )
 
 
 def test_the_reading_shows_how_far_it_is_and_is_read_aloud_at_its_beginning_and_end(
@@ -84,10 +75,10 @@ def test_the_reading_shows_how_far_it_is_and_is_read_aloud_at_its_beginning_and_
     page = visit(audited, "alice", "/audit").page
     page.evaluate(NOTE_READING)
     page.get_by_role("button", name="Verify the whole chain").click()
-    expect(page.locator("#verified .state")).to_have_text("Verified", timeout=20_000)
+    expect(page.locator("#verified .state")).to_have_text("Verified")
     expect(page.locator("#verify-progress")).to_be_hidden()
     seen, said = page.evaluate("[window.seen, window.said]")
-    number = re.findall(r"ok: (\d+) entries", page.locator("#verified").inner_text())[0]
+    number = re.findall(r"ok: (\d+) entries, head [0-9a-f]{64}", page.locator("#verified").inner_text())[0]
     assert seen
     assert page.locator("#verify-progress").evaluate("bar => [bar.value, bar.max]") == [int(number)] * 2
     assert [words.partition(" ok:")[0].strip() for words in said] == ["Verifying…", "Verified"]
@@ -107,7 +98,7 @@ def test_a_chain_that_was_broken_in_its_file_interrupts_and_names_the_entry(
     page = visit(beacon, "alice", "/audit").page
     page.get_by_role("button", name="Verify the whole chain").click()
     wrong = page.get_by_role("alert").filter(has_text="Broken")
-    expect(wrong).to_contain_text(re.compile(rf"Broken entry \S+ \(seq {seq}\): "), timeout=20_000)
+    expect(wrong).to_contain_text(re.compile(rf"Broken entry \S+ \(seq {seq}\): "))
     expect(wrong).to_have_attribute("data-state", "error")
     expect(wrong.locator(".icon")).to_be_visible()
     expect(page.locator("#verified")).to_be_empty()
@@ -137,17 +128,16 @@ def test_without_scripts_filters_pages_exports_and_the_button_work(audited: Beac
         page.get_by_role("link", name="CSV").click()
     assert "(head)" in Path(download.value.path()).read_text().splitlines()[-1]
     page.get_by_role("button", name="Verify the whole chain").click()
-    expect(page.locator("body")).to_contain_text(re.compile(r"ok: \d+ entries"), timeout=20_000)
+    expect(page.locator("body")).to_contain_text(re.compile(r"ok: \d+ entries"))
 
 
 def test_on_a_phone_nothing_is_wider_than_the_screen_and_axe_finds_nothing(audited: Beacon, visit: Visit) -> None:
-    for options, schemes in ((PHONE, SCHEMES[:1]), ({}, SCHEMES)):  # the same colours on any width
-        tab = visit(audited, "bob", None, bypass_csp=True, **options)
-        for path in ("/audit?actor=carol", "/audit?outcome=maybe"):
-            tab.goto(path)
-            tab.wait_state("connected")
-            tab.page.locator("#audit summary").first.click()
-            if options == PHONE:
-                assert tab.page.evaluate("document.documentElement.scrollWidth") == 360
-            tab.page.add_script_tag(path=str(AXE))
-            assert serious(tab.page, schemes=schemes) == [], path
+    tab = visit(audited, "bob", None, bypass_csp=True, **PHONE)
+    for path in ("/audit?actor=carol&target=mail/7", "/audit?outcome=maybe"):
+        tab.goto(path)
+        tab.wait_state("connected")
+        tab.page.locator("#audit summary").first.click()
+        assert tab.page.evaluate("document.documentElement.scrollWidth") == 360
+        tab.page.evaluate(FEW_ROWS, "#audit [data-seq]")
+        tab.page.add_script_tag(content=AXE)
+        assert serious(tab.page) == [], path

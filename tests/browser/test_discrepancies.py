@@ -8,10 +8,11 @@ from playwright.sync_api import Page, expect
 
 from app.clock import parse_utc
 from tests.browser.conftest import Visit
-from tests.browser.test_axe import AXE, SCHEMES, serious
+from tests.browser.test_axe import AXE, serious
 from tests.dashboard.record_scene import at, happened, item, put
 from tests.support.beacon_server import Beacon
 from tests.support.demo_service import DemoService
+from tests.support.machine import scaled
 from tests.support.waiting import wait_for
 
 PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
@@ -42,16 +43,17 @@ def test_a_discrepancy_enters_by_itself_and_closes_by_itself(
     wait_for(lambda: record.sql("SELECT count(*) FROM known_job")[0][0] >= 3, "the jobs to be known")
     [lost] = service.lose(1)
     row = tab.page.locator("#record tr[data-open]", has=tab.page.locator(f"code[title='{lost}']"))
-    expect(row).to_be_visible(timeout=15_000)
+    expect(row).to_be_visible()
     expect(row).to_contain_text("Open")
     operator = visit(record, "bob", "/services/mail")
     operator.page.get_by_label("Why these are in order").fill("a test closes it")
     operator.page.get_by_role("button", name="Accept the service's version").click()
     closed = tab.page.locator("#record tr:not([data-open])", has=tab.page.locator(f"code[title='{lost}']"))
-    expect(closed).to_contain_text("1 accepted by bob: a test closes it", timeout=15_000)
+    expect(closed).to_contain_text("1 accepted by bob: a test closes it")
     assert not tab.was_reloaded
 
 
+ROOM_S = 1.0  # beside the second that is promised
 # When each job's id was first seen among what is wrong.
 WATCH_IDS = """() => {
   window.seenAt = {};
@@ -69,25 +71,20 @@ def is_known(beacon: Beacon, job_id: str) -> bool:
 def test_both_open_pages_show_a_discrepancy_within_a_second_of_its_event(
     record: Beacon, service: DemoService, visit: Visit
 ) -> None:
-    """The best of three: a busy machine may hold up any one of them."""
     service.create_jobs(*[{"state": "queued"} for _ in range(5)])
     tabs = [visit(record, "alice", path) for path in ("/discrepancies?service=mail", "/services/mail")]
     for tab in tabs:
         tab.wait_state("connected")
         tab.page.evaluate(WATCH_IDS)
-    late: list[list[float]] = []
-    for _ in range(3):
-        created = {each["id"] for each in service.create_jobs({"state": "queued"})}
-        wait_for(lambda one=created: is_known(record, *one), "the job to be known")  # type: ignore[misc]
-        [lost] = service.lose(1)
-        for tab in tabs:
-            tab.page.wait_for_function("id => seenAt[id]", arg=lost, timeout=15_000)
-        event = "SELECT min(created_at) FROM event WHERE type = 'reconciliation.update' AND data_json LIKE ?"
-        told = parse_utc(record.sql(event, f"%{lost}%")[0][0]).timestamp()
-        late.append([tab.page.evaluate("id => seenAt[id]", lost) / 1_000 - told for tab in tabs])
-        if max(late[-1]) < 1:
-            break
-    assert min(max(each) for each in late) < 1, late
+    [created] = service.create_jobs({"state": "queued"})
+    wait_for(lambda: is_known(record, created["id"]), "the job to be known")
+    [lost] = service.lose(1)
+    for tab in tabs:
+        tab.page.wait_for_function("id => seenAt[id]", arg=lost)
+    event = "SELECT min(created_at) FROM event WHERE type = 'reconciliation.update' AND data_json LIKE ?"
+    published = parse_utc(record.sql(event, f"%{lost}%")[0][0]).timestamp()
+    late = [tab.page.evaluate("id => seenAt[id]", lost) / 1_000 - published for tab in tabs]
+    assert max(late) < scaled(1 + ROOM_S), late
 
 
 def test_the_keyboard_searches_and_leads_from_row_to_row(record: Beacon, visit: Visit) -> None:
@@ -120,7 +117,7 @@ def test_rows_wait_behind_a_number_while_somebody_reads(record: Beacon, service:
     wait_for(lambda: tab.page.evaluate("scrollY") > 400, "the page to be scrolled")
     service.lose(1)
     link = tab.page.locator("#record-new")
-    expect(link).to_have_text(re.compile(r"\d+ new"), timeout=15_000)
+    expect(link).to_have_text(re.compile(r"\d+ new"))
     assert first_rows(tab.page) == shown
     link.click()
     expect(link).to_be_hidden()
@@ -145,6 +142,7 @@ def test_without_scripts_filters_pages_and_exports_are_links_and_a_form(record: 
     assert download.value.suggested_filename.endswith(".csv")
 
 
+@pytest.mark.long
 def test_a_copied_address_shows_the_same_and_back_works(record: Beacon, visit: Visit) -> None:
     tab = visit(record, "alice", "/discrepancies?kind=missing&order=asc&q=id%3Aold-job")
     first = first_rows(tab.page)
@@ -158,12 +156,10 @@ def test_a_copied_address_shows_the_same_and_back_works(record: Beacon, visit: V
 
 
 def test_on_a_phone_nothing_is_wider_than_the_screen_and_axe_finds_nothing(record: Beacon, visit: Visit) -> None:
-    for options, schemes in ((PHONE, SCHEMES[:1]), ({}, SCHEMES)):  # the same colours on any width
-        tab = visit(record, "bob", None, bypass_csp=True, **options)
-        for path in ("/discrepancies", "/discrepancies?q=colour:red"):
-            tab.goto(path)
-            tab.wait_state("connected")
-            if options is PHONE:
-                assert tab.page.evaluate("document.documentElement.scrollWidth") == 360
-            tab.page.add_script_tag(path=str(AXE))
-            assert serious(tab.page, schemes=schemes) == [], (path, options)
+    tab = visit(record, "bob", None, bypass_csp=True, **PHONE)
+    for path in ("/discrepancies?q=id:old-job-000", "/discrepancies?q=colour:red"):
+        tab.goto(path)
+        tab.wait_state("connected")
+        assert tab.page.evaluate("document.documentElement.scrollWidth") == 360
+        tab.page.add_script_tag(content=AXE)
+        assert serious(tab.page) == [], path

@@ -4,6 +4,7 @@ import json
 import re
 from typing import Any
 
+import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import MakeBeacon, StartService, Visit
@@ -22,13 +23,13 @@ def test_three_lost_jobs_are_named_on_the_screen_in_the_table_and_in_the_log_unt
     service.create_jobs(*[{"state": "queued"} for _ in range(12)])
     beacon.watch("mail", service.url, "Mail")
     dashboard, viewers_page = visit(beacon, "alice"), visit(beacon, "charlie", None)
-    expect(dashboard.figure("mail", "queued")).to_have_text("12", timeout=10_000)
+    expect(dashboard.figure("mail", "queued")).to_have_text("12")
     dashboard.wait_state("connected")
     dashboard.mark()
 
     lost = set(service.lose(3))
     assert len(lost) == 3
-    expect(dashboard.tile("mail")).to_have_attribute("data-state", "discrepancy", timeout=10_000)
+    expect(dashboard.tile("mail")).to_have_attribute("data-state", "discrepancy")
     seen = dashboard.change_ids()[0]
     assert ids_in(dashboard, "#tile-mail") == lost
     assert ids_in(dashboard, "#strip-mail") == lost
@@ -63,7 +64,7 @@ def test_three_lost_jobs_are_named_on_the_screen_in_the_table_and_in_the_log_unt
     expect(operator.tile("mail")).to_have_attribute("data-state", "verified")
     assert operator.page.url == f"{beacon.url}/services/mail"
 
-    expect(dashboard.tile("mail")).to_have_attribute("data-state", "verified", timeout=5_000)
+    expect(dashboard.tile("mail")).to_have_attribute("data-state", "verified")
     expect(dashboard.page.locator("#strip-mail")).to_be_hidden()
     expect(dashboard.page.locator("#summary")).to_contain_text("1 service verified")
     expect(viewers_page.page.locator("#open-items")).to_contain_text("Nothing is open")  # without a touch
@@ -79,6 +80,7 @@ def test_three_lost_jobs_are_named_on_the_screen_in_the_table_and_in_the_log_unt
     assert (actor, target, json.loads(params)["reason"]) == ("bob", "mail", REASON)
 
 
+@pytest.mark.long
 def test_accepting_some_of_the_items_leaves_the_others_open(
     start_beacon: MakeBeacon, start_service: StartService, visit: Visit
 ) -> None:
@@ -86,10 +88,10 @@ def test_accepting_some_of_the_items_leaves_the_others_open(
     service.create_jobs(*[{"state": "queued"} for _ in range(5)])
     beacon.watch("mail", service.url, "Mail")
     tab = visit(beacon, "bob", "/services/mail")
-    expect(tab.figure("mail", "queued")).to_have_text("5", timeout=10_000)
+    expect(tab.figure("mail", "queued")).to_have_text("5")
     lost = service.lose(2)
     boxes = tab.page.locator("#open-items input[type=checkbox]")
-    expect(boxes).to_have_count(2, timeout=10_000)  # the list of an open page follows its tile
+    expect(boxes).to_have_count(2)  # the list of an open page follows its tile
     tab.page.locator(f"#open-items input[value='{lost[0]}']").uncheck()
     tab.page.get_by_label("Why these are in order").fill("known")
     wait_for_polls(beacon, 2)

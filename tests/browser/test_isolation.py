@@ -62,7 +62,7 @@ def publish(beacon: Beacon, way: str) -> int:
 
 def wait_seen(tabs: dict[str, Tab], last_id: int) -> None:
     for tab in tabs.values():
-        expect(tab.page.locator(f"#change-{last_id}")).to_be_visible(timeout=10_000)
+        expect(tab.page.locator(f"#change-{last_id}")).to_be_visible()
 
 
 def secret_ids(beacon: Beacon, audience: str) -> list[int]:

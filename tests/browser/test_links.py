@@ -4,12 +4,15 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
+
 from tests.browser.plain_chromium import PlainChromium, PlainTab
 from tests.browser.tab import LIST_LENGTH
 from tests.support.beacon_server import Beacon
+from tests.support.machine import scaled
 from tests.support.waiting import wait_for
 
-RATE_S = 0.05
+RATE_S = 0.02
 MAIL = "#tile-mail-link"
 DASHBOARD = ".bar nav a[href='/']"
 ALL_NOTIFICATIONS = ".notices-all"
@@ -58,7 +61,7 @@ class Publisher:
             yield
         finally:
             over.set()
-            thread.join(20)
+            thread.join(scaled(20))
         assert not failed, failed
 
     def wait_more(self, tab: PlainTab, number: int = 5) -> None:
@@ -114,12 +117,13 @@ def test_one_tab_that_follows_links_and_goes_back_loses_and_doubles_nothing(
         go_round(tab, publisher)
         tab.follow(DASHBOARD)
         tab.wait_state("connected")
-        publisher.wait_more(tab, 2 * LIST_LENGTH)
+        publisher.wait_more(tab, LIST_LENGTH)
     tab.wait_right(beacon, "alice")
     assert_each_once(tab, publisher)
     assert tab.troubles == []
 
 
+@pytest.mark.long
 def test_a_leader_that_follows_links_takes_nothing_from_the_tab_beside_it(
     beacon: Beacon, chromium: PlainChromium
 ) -> None:

@@ -4,15 +4,15 @@ import time
 
 from playwright.sync_api import expect
 
-from app.accounts import people
-from app.db import write
 from tests.browser.conftest import FALLBACK_POLL_S, POLL_S, Visit
 from tests.browser.tab import LIST_LENGTH
-from tests.support.beacon_server import PASSWORD, Beacon
+from tests.support.beacon_server import Beacon
 from tests.support.demo_service import DemoService
+from tests.support.machine import scaled
 from tests.support.waiting import wait_for
 
-SIX = ("alice", "bob", "charlie", "pia", "ada", "dora")
+SHOWN_WITHIN_S = 2.0  # a second is promised; the rest is room
+PEOPLE_THERE = ("alice", "bob", "charlie")
 
 
 def test_a_job_that_fails_shows_on_its_tile_and_in_the_list_within_a_poll_and_a_second(
@@ -20,35 +20,30 @@ def test_a_job_that_fails_shows_on_its_tile_and_in_the_list_within_a_poll_and_a_
 ) -> None:
     service.create_jobs(*[{"id": f"job-{n}", "state": "running"} for n in range(5)])
     tab = visit(beacon, "alice")
-    expect(tab.figure("mail", "running")).to_have_text("5", timeout=10_000)
+    expect(tab.figure("mail", "running")).to_have_text("5")
     expect(tab.figure("mail", "failed")).to_have_text("0")
     tab.wait_state("connected")
     tab.mark()
     before = tab.change_ids()
     service.move("job-3", "failed")
-    seen_by = time.monotonic() + POLL_S * 1.1 + 1  # 1.1: the jitter of the interval
-    expect(tab.figure("mail", "failed")).to_have_text("1", timeout=ms_until(seen_by))
+    moved = time.monotonic()
+    expect(tab.figure("mail", "failed")).to_have_text("1")
     new = tab.page.locator("#changes > [data-id]").first
-    expect(new).to_contain_text("1 failed", timeout=ms_until(seen_by))
+    expect(new).to_contain_text("1 failed")
+    assert time.monotonic() - moved < scaled(POLL_S * 1.1 + SHOWN_WITHIN_S)  # 1.1: the jitter of the interval
     assert len(tab.change_ids()) == len(before) + 1
     assert not tab.was_reloaded
 
 
-def ms_until(moment: float) -> float:
-    return max(1.0, (moment - time.monotonic()) * 1000)
-
-
-def test_six_people_on_six_browsers_see_a_published_event_within_a_second(beacon: Beacon, visit: Visit) -> None:
-    with beacon.app.app_context(), write() as session:
-        people.add(session, "dora", "viewer", PASSWORD, "test")
-    tabs = [visit(beacon, name) for name in SIX]
+def test_three_people_on_three_browsers_see_a_published_event_within_a_second(beacon: Beacon, visit: Visit) -> None:
+    tabs = [visit(beacon, name) for name in PEOPLE_THERE]
     for tab in tabs:
         tab.wait_state("connected")
         tab.note_arrivals()
     [event_id] = beacon.publish([{"type": "deploy.done", "data": {"version": "1.2.3"}}])
     published = time.time()
     took = {tab.user: tab.arrived(event_id) - published for tab in tabs}
-    assert all(seconds < 1.0 for seconds in took.values()), took
+    assert max(took.values()) < scaled(SHOWN_WITHIN_S), took
     for tab in tabs:
         expect(tab.page.locator(f"#change-{event_id}")).to_contain_text("version 1.2.3")
 
@@ -57,7 +52,7 @@ def test_a_connected_page_sends_not_one_polling_request(beacon: Beacon, visit: V
     tab = visit(beacon, "alice")
     tab.wait_state("connected")
     asked = len(tab.asked)
-    until = time.monotonic() + 12 * FALLBACK_POLL_S  # in which a page that polls would ask twelve times
+    until = time.monotonic() + 6 * FALLBACK_POLL_S  # in which a page that polls would ask six times
     while time.monotonic() < until:
         tab.wait_change(beacon.publish([{"type": "tick", "data": {}}])[0])
     expect(tab.badge).to_have_text("Connected")
@@ -70,7 +65,7 @@ def test_a_check_that_changed_nothing_makes_the_age_young_again_and_lists_nothin
     beacon: Beacon, service: DemoService, visit: Visit
 ) -> None:
     tab = visit(beacon, "alice")
-    expect(tab.tile("mail")).to_have_attribute("data-state", "verified", timeout=10_000)
+    expect(tab.tile("mail")).to_have_attribute("data-state", "verified")
     checked = tab.page.locator("#check-mail time")
     listed = tab.change_ids()
     moments = set()

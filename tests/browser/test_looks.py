@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import MakeBeacon, Visit
+from tests.browser.test_axe import SCHEMES
 from tests.support.beacon_server import Beacon
 from tests.support.demo_service import DemoService
 from tests.support.waiting import wait_for
@@ -26,6 +27,10 @@ SIZES = """(names) => Object.fromEntries(names.map((name) => {
   const one = document.querySelector(name);
   return [name, [parseFloat(getComputedStyle(one).fontSize), one.getBoundingClientRect().height]];
 }))"""
+BEYOND = """() => [...document.querySelectorAll("main *, header *, footer *")]
+  .filter((one) => one.checkVisibility() && one.matches("a, button, input, h1, h2, h3, .state, .figure")
+    && one.getBoundingClientRect().right > innerWidth + 1 && !one.closest(".visually-hidden, td"))
+  .map((one) => one.outerHTML.slice(0, 120))"""
 FOCUSED = """() => {
   const one = document.activeElement;
   const box = one.getBoundingClientRect();
@@ -49,26 +54,27 @@ def troubled(beacon: Beacon, service: DemoService) -> Beacon:
     return beacon
 
 
-@pytest.mark.parametrize("path", ["/", "/services/mail", "/login", "/services/nobody"])
-def test_no_page_scrolls_sideways_on_a_phone(troubled: Beacon, visit: Visit, path: str) -> None:
-    user = None if path == "/login" else "bob"
-    tab = visit(troubled, user, path, allow=["404"], **PHONE)
-    if path in ("/", "/services/mail"):
-        tab.wait_state("connected")
-    for width in (390, 320):
-        tab.page.set_viewport_size({"width": width, "height": 844})
-        assert tab.page.evaluate("[innerWidth, document.documentElement.scrollWidth]") == [width, width]
-        beyond = tab.page.evaluate(
-            """() => [...document.querySelectorAll("main *, header *, footer *")]
-              .filter((one) => one.checkVisibility() && one.matches("a, button, input, h1, h2, h3, .state, .figure")
-                && one.getBoundingClientRect().right > innerWidth + 1 && !one.closest(".visually-hidden, td"))
-              .map((one) => one.outerHTML.slice(0, 120))"""
-        )
-        assert beyond == []
+def test_no_page_scrolls_sideways_on_a_phone(troubled: Beacon, visit: Visit) -> None:
+    tab = visit(troubled, "bob", None, allow=["404"], **PHONE)
+    for path in ("/", "/services/mail", "/services/nobody", "/login"):
+        tab.goto(path)
+        if path in ("/", "/services/mail"):
+            tab.wait_state("connected")
+        for width in (390, 320):
+            tab.page.set_viewport_size({"width": width, "height": 844})
+            assert tab.page.evaluate("[innerWidth, document.documentElement.scrollWidth]") == [width, width], path
+            assert tab.page.evaluate(BEYOND) == [], path
 
 
-@pytest.mark.parametrize("path", ["/", "/services/mail"])
-@pytest.mark.parametrize("phone", [False, True])
+@pytest.mark.parametrize(
+    ("path", "phone"),
+    [
+        ("/", False),
+        ("/services/mail", True),
+        pytest.param("/", True, marks=pytest.mark.long),
+        pytest.param("/services/mail", False, marks=pytest.mark.long),
+    ],
+)
 def test_the_keyboard_reaches_every_link_button_and_field_and_shows_where_it_is(
     troubled: Beacon, visit: Visit, path: str, phone: bool
 ) -> None:
@@ -102,19 +108,22 @@ def test_the_keyboard_alone_accepts_a_discrepancy(troubled: Beacon, visit: Visit
     expect(tab.page.locator("#open-items")).to_contain_text("Nothing is open")
 
 
-@pytest.mark.parametrize("path", ["/", "/services/mail", "/login"])
+@pytest.mark.parametrize(
+    "path", ["/", *(pytest.param(path, marks=pytest.mark.long) for path in ("/services/mail", "/login"))]
+)
 def test_light_and_dark_both_render(beacon: Beacon, visit: Visit, path: str) -> None:
     brightness = {}
-    for scheme in ("light", "dark"):
-        tab = visit(beacon, None if path == "/login" else "alice", path, color_scheme=scheme)
-        colours = tab.page.evaluate(
+    page = visit(beacon, None if path == "/login" else "alice", path).page
+    for scheme in SCHEMES:
+        page.emulate_media(color_scheme=scheme)
+        colours = page.evaluate(
             """() => {
               const style = getComputedStyle(document.body);
               return [style.backgroundColor, style.color].map((colour) => colour.match(/[0-9.]+/g).map(Number));
             }"""
         )
         brightness[scheme] = [sum(colour[:3]) / 3 for colour in colours]
-        assert len(tab.page.screenshot()) > 5_000
+        assert len(page.screenshot()) > 5_000
     assert brightness["light"][0] > 200 > 100 > brightness["light"][1]
     assert brightness["dark"][0] < 50 < 200 < brightness["dark"][1]
 
@@ -189,20 +198,22 @@ def test_on_a_wall_the_same_layout_grows(beacon: Beacon, visit: Visit) -> None:
     assert tab.page.evaluate("document.documentElement.scrollWidth") == 1920
 
 
-@pytest.mark.parametrize("width", [360, 800, 1280, 1920])
-def test_what_opens_from_the_badge_does_not_cover_the_banners_button(beacon: Beacon, visit: Visit, width: int) -> None:
-    tab = visit(beacon, "alice", viewport={"width": width, "height": 800}, allow=["ERR_INTERNET_DISCONNECTED"])
+def test_what_opens_from_the_badge_does_not_cover_the_banners_button(beacon: Beacon, visit: Visit) -> None:
+    tab = visit(beacon, "alice", allow=["ERR_INTERNET_DISCONNECTED"])
     tab.wait_state("connected")
     tab.page.context.set_offline(True)
-    button = tab.page.locator("#banner").get_by_role("button")
-    expect(button).to_be_visible()
-    tab.page.locator(".badge-button").click()
-    detail = tab.page.locator("#connection-detail")
-    expect(detail).to_be_visible()
-    one, other = detail.bounding_box(), button.bounding_box()
-    assert one is not None
-    assert other is not None
-    assert one["y"] >= other["y"] + other["height"]
+    button, detail = tab.page.locator("#banner").get_by_role("button"), tab.page.locator("#connection-detail")
+    for width in (360, 800, 1280, 1920):
+        tab.page.set_viewport_size({"width": width, "height": 800})
+        expect(button).to_be_visible()
+        tab.page.locator(".badge-button").click()
+        expect(detail).to_be_visible()
+        one, other = detail.bounding_box(), button.bounding_box()
+        assert one is not None
+        assert other is not None
+        assert one["y"] >= other["y"] + other["height"], width
+        tab.page.keyboard.press("Escape")
+        expect(detail).to_be_hidden()
 
 
 def press_until(page: Page, done: Callable[[], bool]) -> None:

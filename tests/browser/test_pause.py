@@ -42,7 +42,7 @@ def test_the_key_r_pauses_this_tab_alone_and_resumes_it_with_everything(beacon: 
 
 def test_a_pause_stops_neither_ages_nor_an_operators_message(beacon: Beacon, visit: Visit) -> None:
     verified = visit(beacon, "charlie")
-    expect(verified.tile("mail")).to_have_attribute("data-state", "verified", timeout=10_000)
+    expect(verified.tile("mail")).to_have_attribute("data-state", "verified")
     tab = paused(beacon, visit)
     age = tab.page.evaluate(AGE)
     assert "ago" in age

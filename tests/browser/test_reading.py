@@ -182,6 +182,7 @@ def test_cut_text_opens_whole_and_closes_again(beacon: Beacon, visit: Visit, how
         assert (height_of(text) > height) is (expanded == "true")
 
 
+@pytest.mark.long
 def test_text_that_fits_is_no_button(beacon: Beacon, visit: Visit) -> None:
     [event_id] = beacon.publish([{"type": "test.short", "data": {"n": 1}}])
     tab = visit(beacon, "alice")
@@ -212,7 +213,7 @@ def test_an_id_is_copied_whole_by_its_button(beacon: Beacon, visit: Visit) -> No
 
 def test_without_a_clipboard_there_is_no_copy_button(beacon: Beacon, visit: Visit) -> None:
     [event_id] = beacon.publish([{"type": "job.failed", "data": {"service": "mail", "jobId": "job_0123456789abcdef"}}])
-    tab = visit(beacon, "alice", None)
+    tab = visit(beacon, "alice", None, private=True)
     tab.page.add_init_script("Object.defineProperty(Navigator.prototype, 'clipboard', { value: undefined })")
     tab.goto()
     tab.wait_change(event_id)

@@ -56,7 +56,7 @@ class Watched(Tab):
 
 
 def through(visit: Visit, beacon: Beacon, proxy: FaultProxy, *, clock: bool = False) -> Watched:
-    tab = Watched(visit(beacon, "alice", None, allow=[AWAY, PROXIED]))
+    tab = Watched(visit(beacon, "alice", None, allow=[AWAY, PROXIED], private=clock))
     if clock:
         tab.page.clock.install()
     tab.page.goto(proxy.url)
@@ -108,7 +108,9 @@ def test_a_login_that_the_server_refuses_twice_is_signed_out_with_a_link(
     assert tab.asked_for(EVENTS) == 3
 
 
-@pytest.mark.parametrize("status", ["503 Service Unavailable", "429 Too Many Requests"])
+@pytest.mark.parametrize(
+    "status", ["503 Service Unavailable", pytest.param("429 Too Many Requests", marks=pytest.mark.long)]
+)
 def test_retry_after_is_obeyed_to_the_second_and_the_page_polls_meanwhile(
     beacon: Beacon, visit: Visit, proxy: FaultProxy, status: str
 ) -> None:
@@ -140,10 +142,12 @@ def test_retry_after_is_obeyed_to_the_second_and_the_page_polls_meanwhile(
     ("answer", "reason"),
     [
         (refusal("302 Found", "Location: /login"), "stream: redirect"),
-        (refusal("200 OK", "Content-Type: application/json"), "stream: 200 wrong-type"),
-        (refusal("500 Internal Server Error"), "stream: 500 refused"),
-        (refusal("403 Forbidden"), "stream: 403 refused"),
         (b"", "stream: "),
+        pytest.param(
+            refusal("200 OK", "Content-Type: application/json"), "stream: 200 wrong-type", marks=pytest.mark.long
+        ),
+        pytest.param(refusal("500 Internal Server Error"), "stream: 500 refused", marks=pytest.mark.long),
+        pytest.param(refusal("403 Forbidden"), "stream: 403 refused", marks=pytest.mark.long),
     ],
 )
 def test_whatever_else_answers_is_one_failure_that_can_be_read_at_the_badge_and_is_forgiven(
@@ -163,7 +167,9 @@ def test_whatever_else_answers_is_one_failure_that_can_be_read_at_the_badge_and_
     assert all(re.match(r"\[SSE\] \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", line) for line in tab.said if "[SSE]" in line)
 
 
-@pytest.mark.parametrize("reason", ["drain", "lifetime", "slow", "revoked"])
+@pytest.mark.parametrize(
+    "reason", ["drain", "revoked", *(pytest.param(each, marks=pytest.mark.long) for each in ("lifetime", "slow"))]
+)
 def test_a_goodbye_is_followed_by_a_new_stream_and_is_no_failure(
     beacon: Beacon, visit: Visit, proxy: FaultProxy, reason: str
 ) -> None:

@@ -5,9 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count, groupby
-from statistics import median
 
-import pytest
 from playwright.sync_api import expect
 
 from app.accounts import people
@@ -19,23 +17,24 @@ from tests.browser.fault_proxy import FaultProxy, refusal
 from tests.browser.tab import Load, Tab
 from tests.support.beacon_server import PASSWORD, Beacon
 from tests.support.demo_service import DemoService
+from tests.support.machine import scaled
 from tests.support.waiting import wait_for
 
-LOADS = 2  # after one that warms the server up
+LOADS = 2  # a load that takes long meets another poll
 STREAM, TOKEN = "/api/stream/events", "/api/stream/token"
 AWAY = "Failed to load resource"
 PROXIED = r"request to http://127\.0\.0\.1"
 
 
-def two_of_each_step() -> dict[str, int]:
-    """Six names and the step at which each is in, as the engine says: at 10, 50 and 100 % two more."""
+def one_of_each_step() -> dict[str, int]:
+    """Three names and the step at which each is in, as the engine says: at 10, 50 and 100 % one more."""
     asked = {at: evaluator(of_rollouts({Flag.SSE_STREAMING: Rollout(True, at)})) for at in (10, 50, 100)}
     chosen: dict[str, int] = {}
     for name in (f"person{n}" for n in count()):
         first = next(at for at, ask in asked.items() if ask(Flag.SSE_STREAMING, name))
-        if list(chosen.values()).count(first) < 2:
+        if list(chosen.values()).count(first) < 1:
             chosen[name] = first
-        if len(chosen) == 6:
+        if len(chosen) == 3:
             return chosen
     raise AssertionError
 
@@ -78,43 +77,32 @@ def test_without_the_flag_no_stream_is_requested_and_the_page_follows_by_polling
     expect(tab.badge).to_have_text("Polling")
     tab.mark()
     [event_id] = beacon.publish([{"type": "deploy.done", "data": {}}])
-    tab.wait_change(event_id, within_s=FALLBACK_POLL_S * 1.2 + 2)
-    expect(tab.tile("mail")).to_have_attribute("data-state", "verified", timeout=10_000)
+    tab.wait_change(event_id)
+    expect(tab.tile("mail")).to_have_attribute("data-state", "verified")
     job = service.create_job(state="running")
     running = service.counts()["counts"]["running"]
-    expect(tab.figure("mail", "running")).to_have_text(str(running), timeout=5_000)
+    expect(tab.figure("mail", "running")).to_have_text(str(running))
     service.move(job["id"], "succeeded")
-    expect(tab.figure("mail", "running")).to_have_text(str(running - 1), timeout=5_000)
+    expect(tab.figure("mail", "running")).to_have_text(str(running - 1))
     assert not tab.was_reloaded
     tab.wait_right()
     assert tab.asked_for("/api/stream/events") == 0
     assert tab.asked_for("/api/stream/token") == 0
 
 
-def test_a_page_without_the_flag_loads_no_slower_than_one_with_it(
-    start_beacon: MakeBeacon, visit: Visit, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_page_without_the_flag_loads_no_more_than_one_with_it(start_beacon: MakeBeacon, visit: Visit) -> None:
     on, off = start_beacon(), start_beacon(streaming=0)
     for beacon in (on, off):
         beacon.publish([{"type": "filler", "data": {"n": n}} for n in range(50)])
     loads: dict[str, list[Load]] = {"connected": [], "polling": []}
-    for _ in range(LOADS + 1):  # turn by turn, so that a busy machine meets both
-        loads["connected"].append(visit(on, "alice", None).load("connected"))
-        loads["polling"].append(visit(off, "alice", None).load("polling"))
-    content_ms = {state: [load.content_ms for load in found[1:]] for state, found in loads.items()}
-    ready_ms = {state: [load.ready_ms for load in found[1:]] for state, found in loads.items()}
+    for _ in range(LOADS):
+        loads["connected"].append(visit(on, "alice", None, private=True).load("connected"))
+        loads["polling"].append(visit(off, "alice", None, private=True).load("polling"))
     # The least of each: a load that takes long meets another poll, and what comes a second after the page.
     requests = {state: min(load.requests for load in found) for state, found in loads.items()}
     sizes = {state: min(load.size for load in found) for state, found in loads.items()}
-    with capsys.disabled():
-        for state in loads:
-            times = f"content {median(content_ms[state]):.0f} ms, ready {median(ready_ms[state]):.0f} ms"
-            print(f"\n{state}: {times}, {requests[state]} requests, {sizes[state]} bytes", end="")  # noqa: T201 -- figures to compare
     assert requests["polling"] <= requests["connected"]
     assert sizes["polling"] <= sizes["connected"]
-    # The fastest of each: what else the machine does only ever adds.
-    assert min(content_ms["polling"]) <= 2 * min(content_ms["connected"])
-    assert min(ready_ms["polling"]) <= 2 * min(ready_ms["connected"])
 
 
 def test_a_flag_switched_off_moves_open_pages_to_polling_quietly_and_back_when_it_is_on(
@@ -127,7 +115,7 @@ def test_a_flag_switched_off_moves_open_pages_to_polling_quietly_and_back_when_i
     tab.mark()
     tab.note_states()
     beacon.set_rollout(100, enabled=False)
-    tab.wait_state("polling", within_s=5)
+    tab.wait_state("polling")
     expect(tab.badge).to_have_text("Polling")
     expect(tab.badge).to_have_attribute(
         "title", "Live updates are not switched on for you; the page asks for changes every few seconds."
@@ -139,8 +127,8 @@ def test_a_flag_switched_off_moves_open_pages_to_polling_quietly_and_back_when_i
     polls = tab.asked_for("/api/events/frames")
     beacon.set_rollout(100, enabled=True)
     switched = time.monotonic()
-    tab.wait_state("connected", within_s=fallback_s + 3)
-    assert time.monotonic() - switched <= fallback_s + 3
+    tab.wait_state("connected")
+    assert time.monotonic() - switched <= scaled(fallback_s + 3)
     tab.wait_change(beacon.publish([{"type": "on.again", "data": {}}])[0])
     tab.wait_right()
     assert (streams, polls) >= (1, 1)
@@ -150,11 +138,11 @@ def test_a_flag_switched_off_moves_open_pages_to_polling_quietly_and_back_when_i
     assert not tab.was_reloaded
 
 
-def test_six_people_follow_the_rollout_up_and_down_while_events_flow_and_miss_none(
+def test_three_people_follow_the_rollout_up_and_down_while_events_flow_and_miss_none(
     start_beacon: MakeBeacon, visit: Visit
 ) -> None:
     fallback_s = 1.0
-    beacon, steps = start_beacon(streaming=10, FALLBACK_POLL_S=fallback_s), two_of_each_step()
+    beacon, steps = start_beacon(streaming=10, FALLBACK_POLL_S=fallback_s), one_of_each_step()
     with beacon.app.app_context(), write() as session:
         for name in steps:
             people.add(session, name, "viewer", PASSWORD, "test")
@@ -170,8 +158,8 @@ def test_six_people_follow_the_rollout_up_and_down_while_events_flow_and_miss_no
             known = time.time()
             state, bound_s = ("connected", fallback_s + 3) if percentage else ("polling", 5)
             for name in steps if percentage == 0 else [name for name in steps if steps[name] == percentage]:
-                tabs[name].wait_state(state, within_s=4 * bound_s)
-                assert tabs[name].reached_at(state) - known <= bound_s
+                tabs[name].wait_state(state)
+                assert tabs[name].reached_at(state) - known <= scaled(bound_s)
             so_far = len(ids)
             wait_for(lambda: len(ids) > so_far + 20, "events in this mode")  # noqa: B023 -- called at once
     for name, tab in tabs.items():
@@ -212,7 +200,7 @@ def test_the_flag_going_off_leaves_nothing_of_the_stream_in_the_browser(start_be
             beacon.set_rollout(100)
             known = time.time()
             for tab in tabs:
-                tab.wait_state("connected", within_s=4 * (fallback_s + 3))
+                tab.wait_state("connected")
                 tab.wait_right()
-            assert max(tab.reached_at("connected") for tab in tabs) - known <= fallback_s + 3
+            assert max(tab.reached_at("connected") for tab in tabs) - known <= scaled(fallback_s + 3)
             assert sum(tab.asked_for(TOKEN) for tab in tabs) > tokens, "an old token was kept"

@@ -2,15 +2,19 @@
 
 from time import monotonic
 
+import pytest
+import requests
+
 from tests.browser.conftest import StartChromium
 from tests.browser.fault_proxy import FaultProxy
 from tests.browser.plain_chromium import PlainChromium, PlainTab
 from tests.support.beacon_server import Beacon
+from tests.support.machine import scaled
 from tests.support.prometheus_text import numbers, total
 from tests.support.waiting import wait_for
 
 WAKING_S = 1.0
-SLOW_S = 0.5  # what this machine's other work may add
+ROOM_S = 1.0  # beside what is promised
 HELD = "navigator.locks.query().then(({ held, pending }) => JSON.stringify([held.length, pending.length]))"
 NOTE_RETURNS = "addEventListener('pageshow', (event) => { window.returned = event.persisted; })"
 
@@ -31,7 +35,7 @@ def publish(beacon: Beacon, name: str, number: int = 1) -> list[int]:
 
 
 def open_streams(beacon: Beacon) -> float:
-    text = beacon.log_in("ada").get(f"{beacon.url}/metrics", headers=beacon.bearer("ada", "read"), timeout=10).text
+    text = requests.get(f"{beacon.url}/metrics", headers=beacon.bearer("ada", "read"), timeout=scaled(10)).text
     return total(numbers(text), "beacon_streams_open")
 
 
@@ -46,14 +50,14 @@ def test_a_frozen_leader_is_replaced_within_two_seconds_without_loss_and_follows
     frozen = monotonic()
     missed = publish(beacon, "into.the.ice", 3)
     follower.wait_change(missed[-1])
-    assert monotonic() - frozen < 2 + SLOW_S
+    assert monotonic() - frozen < scaled(2 + ROOM_S)
     follower.wait_role("leader")
     follower.wait_right(beacon, "alice")
     assert follower.streams == 1
     leader.thaw()
     leader.show()
     leader.wait_role("follower")
-    leader.wait_right(beacon, "alice", WAKING_S + SLOW_S)
+    leader.wait_right(beacon, "alice", WAKING_S + ROOM_S)
     later = publish(beacon, "after.the.thaw")[0]
     leader.wait_change(later)
     follower.wait_change(later)
@@ -73,12 +77,13 @@ def test_a_frozen_follower_lets_go_and_shows_what_it_missed_within_a_second_of_b
     assert not set(missed) & set(follower.change_ids())
     follower.thaw()
     follower.show()
-    follower.wait_right(beacon, "alice", WAKING_S + SLOW_S)
-    follower.wait_state("connected", WAKING_S)
+    follower.wait_right(beacon, "alice", WAKING_S + ROOM_S)
+    follower.wait_state("connected", WAKING_S + ROOM_S)
     follower.wait_role("follower")
     assert follower.streams == 0
 
 
+@pytest.mark.long
 def test_a_tab_that_thaws_out_of_sight_takes_part_again(beacon: Beacon, chromium: PlainChromium) -> None:
     tab, front = follow(chromium, beacon, 2)
     tab.freeze()
@@ -109,25 +114,26 @@ def test_a_page_in_the_back_forward_cache_holds_nothing_and_is_right_within_a_se
     back = monotonic()
     tab.wait_change(missed[-1])
     tab.wait_state("connected")
-    assert monotonic() - back < WAKING_S + SLOW_S
+    assert monotonic() - back < scaled(WAKING_S + ROOM_S)
     tab.wait_right(beacon, "alice")
     tab.wait_change(publish(beacon, "after.the.return")[0])
     assert tab.streams == 2
     assert tab.troubles == []
 
 
+@pytest.mark.long
 def test_a_page_that_comes_back_beside_another_tab_follows_it(beacon: Beacon, chromium: PlainChromium) -> None:
     tab, other = follow(chromium, beacon, 2, windows=True)
     tab.run(NOTE_RETURNS)
     tab.goto(f"{beacon.url}/healthz")
-    other.wait_role("leader", 1 + SLOW_S)
+    other.wait_role("leader", 1 + ROOM_S)
     missed = publish(beacon, "while.cached", 3)
     other.wait_change(missed[-1])
     tab.back()
     tab.wait("window.returned === true")
-    tab.wait_right(beacon, "alice", WAKING_S + SLOW_S)
+    tab.wait_right(beacon, "alice", WAKING_S + ROOM_S)
     tab.wait_role("follower")
-    tab.wait_state("connected", WAKING_S)
+    tab.wait_state("connected", WAKING_S + ROOM_S)
     assert tab.streams == 1
     assert other.streams == 1
 
@@ -139,7 +145,7 @@ def test_who_goes_back_after_logging_out_is_told_so(beacon: Beacon, chromium: Pl
     assert tab.run("location.pathname") == "/login"
     tab.back()
     tab.wait("window.returned === true")
-    tab.wait_state("offline", WAKING_S + SLOW_S)
+    tab.wait_state("offline", WAKING_S + ROOM_S)
     assert "Signed out" in tab.run("document.getElementById('connection').textContent")
 
 
@@ -155,17 +161,19 @@ def test_timers_that_run_once_a_minute_break_nothing_and_cost_a_hidden_leader_it
         follower = chromium.open(proxy.url)
         follower.wait_state("connected")
         leader.run("window.beats = 0; window.began = Date.now(); setInterval(() => { window.beats += 1; }, 100); 1")
-        throttled = monotonic() + 6
-        while monotonic() < throttled:
-            follower.wait_change(publish(beacon, "past.the.throttle")[0], 2)
-        beats = leader.run("window.beats / ((Date.now() - window.began) / 100)")
-        assert beats < 0.5, "its timers were not throttled"
+
+        def is_throttled() -> bool:
+            follower.wait_change(publish(beacon, "past.the.throttle")[0])
+            passed, beats = leader.run("[(Date.now() - window.began) / 100, window.beats]")
+            return passed > 30 and beats < 0.5 * passed
+
+        wait_for(is_throttled, "the leader's timers to be throttled", every_s=0.2)
         assert (leader.streams, follower.streams) == (1, 0)
         proxy.cut()
         lost = monotonic()
-        follower.wait_role("leader", 2 + SLOW_S)
-        follower.wait_state("connected", 2)
-        assert monotonic() - lost < 2 + 2 * SLOW_S
+        follower.wait_role("leader", 2 + ROOM_S)
+        follower.wait_state("connected", 2 + ROOM_S)
+        assert monotonic() - lost < scaled(2 + 2 * ROOM_S)
         for tab in (leader, follower):
             tab.wait_change(publish(beacon, "after.the.loss")[0])
             tab.wait_right(beacon, "alice")

@@ -17,7 +17,7 @@ SHOW = """async ([severity, text]) => {
 
 
 def opened(beacon: Beacon, visit: Visit, **options: Any) -> Tab:
-    tab = visit(beacon, "alice", None, **options)
+    tab = visit(beacon, "alice", None, private=True, **options)
     tab.page.clock.install()
     tab.goto()
     tab.wait_state("connected")

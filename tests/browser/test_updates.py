@@ -37,8 +37,12 @@ def announced(chromium: PlainChromium, beacon: Beacon, proxy: FaultProxy) -> tup
     ("write", "clear"),
     [
         ("document.getElementById('q').value = 'half a wo'", "document.getElementById('q').value = ''"),
-        ("document.getElementById('help').showModal()", "document.getElementById('help').close()"),
-        (PAUSE, PAUSE),
+        pytest.param(
+            "document.getElementById('help').showModal()",
+            "document.getElementById('help').close()",
+            marks=pytest.mark.long,
+        ),
+        pytest.param(PAUSE, PAUSE, marks=pytest.mark.long),
     ],
     ids=["half-typed text", "open dialog", "pause"],
 )
@@ -98,6 +102,6 @@ def test_tabs_that_follow_hear_of_the_new_build_too(beacon: Beacon, visit: Visit
         proxy.swap = (build.encode(), b"z" * len(build))
         proxy.cut()
         for each in (tab, other):
-            each.page.locator("#banner", has_text="Beacon was updated").wait_for(timeout=10_000)
+            each.page.locator("#banner", has_text="Beacon was updated").wait_for()
             assert each.page.get_by_role("button", name="Reload").is_visible()
         assert tab.asked_for("/api/stream/events") + other.asked_for("/api/stream/events") >= 2

@@ -23,6 +23,8 @@ ENDS_WITHIN_S = 5.0
 # What tools keep in the checkout and in the home folder on purpose; .gitignore names the former too.
 CACHES = {".cache", ".hypothesis", ".mypy_cache", ".npm", ".pki", ".pytest_cache", ".ruff_cache", "__pycache__"}
 # Processes that start others on their own: the driver of the browser, and the parent of forked servers.
+# One for the whole process, which ends by itself once no request has a deadline left.
+SHARED_THREADS = {"beacon-deadlines"}
 BROWSER, FORK_SERVER = "playwright", "tests.support.fork_server"
 
 # What there is, by what stays the same of it; the value is how a failure prints it.
@@ -75,7 +77,11 @@ def look() -> Belongings:
 
 
 def _threads() -> Belongings:
-    return {f"thread {thread.ident}": f"thread {thread.name} ({thread.ident})" for thread in threading.enumerate()}
+    return {
+        f"thread {thread.ident}": f"thread {thread.name} ({thread.ident})"
+        for thread in threading.enumerate()
+        if thread.name not in SHARED_THREADS
+    }
 
 
 def _greenlets() -> Belongings:
