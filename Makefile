@@ -3,7 +3,8 @@
 PYTHON ?= python3
 BOOTSTRAP = $(PYTHON) scripts/bootstrap.py
 # Most tests wait for servers and browsers, so their files run side by side; a file's own tests share what it started.
-SIDE_BY_SIDE = -n 4 --dist loadfile --no-loadscope-reorder
+# How many follows the cores and the memory; BEACON_TEST_PROCESSES sets it.
+SIDE_BY_SIDE = -n auto --dist loadfile --no-loadscope-reorder
 PYTEST = .venv/bin/python -m pytest -p scripts.pytest_order
 # One lock for every Python and platform, and no registry's address in it.
 UV_OPTIONS = --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
@@ -12,6 +13,8 @@ UV_OPTIONS = --universal --python-version 3.11 --generate-hashes --no-emit-index
 .DEFAULT_GOAL := help
 .PHONY: help run test test-long check bench lock
 MAKEFLAGS += --no-print-directory
+# Without bytecode every server that a test starts would compile all of Beacon again.
+unexport PYTHONDONTWRITEBYTECODE
 
 help: ## list these
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile

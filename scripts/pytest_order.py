@@ -9,9 +9,29 @@ from pathlib import Path
 import pytest
 
 from scripts.bootstrap import NO_CHROMIUM, find_chromium, skip_browser
+from tests.support import machine
 
 TESTS = Path(__file__).resolve().parent.parent / "tests"
+PROCESSES = "BEACON_TEST_PROCESSES"
+# A process with its browser, its servers and a PostgreSQL.
+MEMORY_EACH_BYTES = 2 * 1024**3
 SLOW_FOLDERS = ["contract", "services", "live", "browser"]
+
+
+def pytest_configure() -> None:
+    machine.publish()
+
+
+def pytest_report_header() -> str:
+    return f"bounds on time are multiplied by {machine.slowness()} ({machine.VARIABLE} sets it)"
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores, because much of the time is spent waiting, as far as the memory goes."""
+    if PROCESSES in os.environ:
+        return int(os.environ[PROCESSES])
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return max(1, min((os.cpu_count() or 1) + 1, memory // MEMORY_EACH_BYTES))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

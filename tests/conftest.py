@@ -22,7 +22,7 @@ from tests.support.beacon_server import Beacon
 from tests.support.cast import CAST, join
 from tests.support.fork_server import ForkServer
 
-pytest_plugins = ["tests.support.leftovers"]
+pytest_plugins = ["tests.support.failure_report", "tests.support.leftovers"]
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -117,6 +118,13 @@ class Sources:
             rows = session.scalars(_watched().options(undefer(Service.password)))
             self._built = {row.id: self._service(row) for row in rows}
         return [service for _, service in self._built.values()]
+
+    def close(self) -> None:
+        """Give up their connections and threads; the next `watched` makes new ones."""
+        built, self._built = self._built, {}
+        for _, service in built.values():
+            with suppress(Exception):  # a source that cannot be closed must not keep the others open
+                service.source.close()
 
     def _service(self, row: Service) -> tuple[_Settings, WatchedService]:
         settings = (row.kind, row.url, row.options_json, row.password, row.password_env)

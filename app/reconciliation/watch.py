@@ -35,8 +35,11 @@ def poller(app: Flask, settings: Settings, explains: Sequence[Explains] = ()) ->
     entries = read_services_file(settings.sources_file) if settings.sources_file else None
     lease = Lease()
     observer = _Housekeeping(lease, settings.poll_interval_s, [PublishedEvents(), *explains])
-    services = _Services(registry.Sources(settings.job_list_bound), entries)
-    return Poller(lease, services.watched, observer, settings.poll_interval_s, context=app.app_context)
+    sources = registry.Sources(settings.job_list_bound)
+    services = _Services(sources, entries)
+    return Poller(
+        lease, services.watched, observer, settings.poll_interval_s, context=app.app_context, release=sources.close
+    )
 
 
 class _Services:

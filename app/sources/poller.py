@@ -73,10 +73,12 @@ class Poller(Generic[W]):
         interval_s: float,
         *,
         context: Callable[[], AbstractContextManager[object]] = contextlib.nullcontext,
+        release: Callable[[], None] = lambda: None,
         tick_s: float = TICK_S,
         renew_every_s: float = RENEW_EVERY_S,
     ) -> None:
         self._lease, self._services, self._observer = lease, services, observer
+        self._release = release  # called once every loop has ended
         self._context = context  # entered around everything that is called: the application's, for its database
         self._interval_s, self._tick_s, self._renew_every_s = interval_s, tick_s, renew_every_s
         self._stopping = threading.Event()
@@ -172,6 +174,7 @@ class Poller(Generic[W]):
         deadline = time.monotonic() + STOP_S
         for loop in self._loops.values():
             loop.join(max(0.0, deadline - time.monotonic()))
+        self._release()
 
 
 class _Loop(Generic[W]):

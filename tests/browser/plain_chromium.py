@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import subprocess
+import tempfile
 from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import suppress
@@ -37,12 +38,14 @@ class PlainChromium:
         sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
         window = [] if headed else ["--headless=new"]
         command = [chromium, *window, *ARGUMENTS, *sandbox, f"--user-data-dir={profile}", *arguments, "about:blank"]
+        # A killed Chromium leaves files there; its socket needs a short path, which the profile's is not.
+        self._folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         theirs, self._to = os.pipe()
         self._from, back = os.pipe()
         self._process = subprocess.Popen(  # the protocol's pipe has the numbers 3 and 4
             ["bash", "-c", f'exec "$@" 3<&{theirs} 4>&{back}', "bash", *command],
             pass_fds=(theirs, back),
-            env={**os.environ, "TMPDIR": str(profile.parent)},
+            env={**os.environ, "TMPDIR": self._folder.name},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
@@ -62,6 +65,7 @@ class PlainChromium:
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(scaled(ANSWER_S))
+        self._folder.cleanup()
 
     def log_in(self, beacon: Beacon, user: str, url: str = "") -> None:
         """The login of a session that went through the form."""

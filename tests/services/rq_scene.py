@@ -17,6 +17,16 @@ from tests.support.machine import scaled
 from tests.support.waiting import wait_for
 
 
+class BurstWorker(SimpleWorker):
+    """Takes no commands while it works, so it needs no thread that listens for them."""
+
+    def subscribe(self) -> None:
+        """Nothing to listen to."""
+
+    def unsubscribe(self) -> None:
+        """Nothing to leave."""
+
+
 class Scene:
     """`worker` starts one, `queue` is where a test puts its jobs; both go with the block."""
 
@@ -57,7 +67,7 @@ class Scene:
         """All that waits is done by a worker of RQ in this process: it leaves the same, and starts at once."""
         handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)}
         try:
-            worker = SimpleWorker(list(queues or ("mail",)), name=name, connection=self.redis)
+            worker = BurstWorker(list(queues or ("mail",)), name=name, connection=self.redis)
             worker.work(burst=True, logging_level="CRITICAL")
         finally:
             for number, handler in handlers.items():

@@ -29,11 +29,11 @@ BACKLOG = 150
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """On SQLite: this is about RQ."""
-    return Settings(instance_dir=tmp_path, secret_key="for the tests only")
+    return Settings(instance_dir=tmp_path / "instance", secret_key="for the tests only")
 
 
 @pytest.fixture
-def book(app: Flask) -> Iterator[Book]:
+def book(database: Path, app: Flask) -> Iterator[Book]:
     with app.app_context():
         with write() as session:
             registry.add(session, id=SERVICE, name="Mail", kind="rq", url="redis://127.0.0.1:1")

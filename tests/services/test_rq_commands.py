@@ -243,6 +243,9 @@ class TestPurge:
         assert (done.effect["purged"], len(done.effect["jobIds"])) == (MAX_PURGED, MAX_PURGED)
         assert scene.redis.strlen(f"{MARKER}k1") < 1_000, "the kept answer stays small"
         assert scene.redis.dbsize() == 2
+        # The server serves nobody else meanwhile; it takes a tenth of this.
+        held_s = max((entry["duration"] / 1e6 for entry in scene.redis.slowlog_get()), default=0.0)
+        assert held_s < scaled(3.0)
         fill(scene, MAX_PURGED + 1)
         assert source.act(order("purge-queue", "mail", "k2")).outcome == "refused"
         assert scene.redis.llen("rq:queue:mail") == MAX_PURGED + 1

@@ -186,6 +186,7 @@ class Beacon:
     def log_in(self, user: str) -> requests.Session:
         """A browser's session: the form with its CSRF token, as a person would send it."""
         browser = requests.Session()
+        browser.headers["Connection"] = "close"  # a server that many tests share keeps no socket of one of them
         self._browsers.append(browser)
         form = browser.get(f"{self.url}/login", timeout=scaled(10)).text
         found = re.search(r'name="csrf_token"[^>]*value="([^"]+)"', form)

@@ -22,9 +22,9 @@ ROOT = Path(__file__).resolve().parents[2]
 ENDS_WITHIN_S = 5.0
 # What tools keep in the checkout and in the home folder on purpose; .gitignore names the former too.
 CACHES = {".cache", ".hypothesis", ".mypy_cache", ".npm", ".pki", ".pytest_cache", ".ruff_cache", "__pycache__"}
-# Processes that start others on their own: the driver of the browser, and the parent of forked servers.
 # One for the whole process, which ends by itself once no request has a deadline left.
 SHARED_THREADS = {"beacon-deadlines"}
+# Processes that start others on their own: the driver of the browser, and the parent of forked servers.
 BROWSER, FORK_SERVER = "playwright", "tests.support.fork_server"
 
 # What there is, by what stays the same of it; the value is how a failure prints it.
@@ -33,17 +33,17 @@ Belongings = dict[str, str]
 
 class Leftovers:
     def __init__(self) -> None:
-        self._allowed = set(look())
+        self._allowed = _known()
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[object]) -> Generator[None, object, object]:
         if fixturedef.scope == "function":
             return (yield)
-        before = set(look())
+        before = _known()
         try:
             return (yield)
         finally:
-            self._allowed |= set(look()) - before
+            self._allowed |= _known() - before
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, object, object]:
@@ -53,19 +53,22 @@ class Leftovers:
             with suppress(AssertionError):
                 wait_for(lambda: not self._left(), within_s=ENDS_WITHIN_S)
         left = self._left()
-        self._allowed = set(look())  # the next test is not blamed for it
+        self._allowed = _known()  # the next test is not blamed for it
         if left:
             pytest.fail("\n  ".join([f"{item.nodeid} left behind:", *sorted(left)]), pytrace=False)
         return result
 
     def _left(self) -> list[str]:
-        return [text for key, text in look().items() if key not in self._allowed]
+        return [text for key, text in look().items() if key not in self._allowed and text not in self._allowed]
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Temporary files go to a folder that no other program uses; `tmp_path` stays where pytest keeps it."""
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
-    folder = tempfile.TemporaryDirectory(prefix="beacon-tests-", ignore_cleanup_errors=True)
+    # Short, and in no folder of another process: Chromium's socket lies in it, whose path has 107 characters at most.
+    folder = tempfile.TemporaryDirectory(
+        prefix="beacon-", dir=os.environ["PYTEST_DEBUG_TEMPROOT"], ignore_cleanup_errors=True
+    )
     Path(folder.name).chmod(0o711)  # PostgreSQL, which is never root, must be able to walk through
     config.add_cleanup(folder.cleanup)
     tempfile.tempdir = os.environ["TMPDIR"] = folder.name
@@ -74,6 +77,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def look() -> Belongings:
     return {**_threads(), **_greenlets(), **_processes(), **_sockets(), **_files()}
+
+
+def _known() -> set[str]:
+    """By both: a server that all tests share may be started again, and a process has another name before it runs."""
+    return {name for pair in look().items() for name in pair}
 
 
 def _threads() -> Belongings:
@@ -96,13 +104,14 @@ def _greenlets() -> Belongings:
 
 
 def _processes() -> Belongings:
-    found = _commands(os.getpid())
-    for pid, command in list(found.items()):
+    found = {}
+    for pid, command in _commands(os.getpid()).items():
         if BROWSER in command:
-            del found[pid]
-        elif FORK_SERVER in command:
-            found |= _commands(pid)
-    return {f"process {pid}": f"process {pid}: {command}" for pid, command in found.items()}
+            continue
+        found[f"process {pid}"] = f"process {command}"
+        if FORK_SERVER in command:  # its children are named as it is
+            found |= {f"process {server}": f"forked server {server}" for server in _children(pid)}
+    return found
 
 
 def _commands(parent: int) -> dict[int, str]:
