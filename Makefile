@@ -5,6 +5,8 @@ BOOTSTRAP = $(PYTHON) scripts/bootstrap.py
 # Most tests wait for servers and browsers, so their files run side by side; a file's own tests share what it started.
 # How many follows the cores and the memory; BEACON_TEST_PROCESSES sets it.
 SIDE_BY_SIDE = -n auto --dist loadfile --no-loadscope-reorder
+# SEED=7 (or random) runs the tests in another order.
+IN_ORDER = $(if $(SEED),-p randomly --randomly-seed=$(subst random,default,$(SEED)))
 PYTEST = .venv/bin/python -m pytest -p scripts.pytest_order
 # One lock for every Python and platform, and no registry's address in it.
 UV_OPTIONS = --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \
@@ -27,7 +29,7 @@ test: ## everything: check, then the tests from fast to slow
 	@$(BOOTSTRAP) test
 	@$(MAKE) check
 	@.venv/bin/node --test 'tests/js/*.test.js'
-	@$(PYTEST) $(SIDE_BY_SIDE)
+	@$(PYTEST) $(IN_ORDER) $(SIDE_BY_SIDE)
 
 test-long: ## endurance, large fuzzing, large data: what does not fit into ten minutes
 	@$(BOOTSTRAP) test

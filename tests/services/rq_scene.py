@@ -38,6 +38,7 @@ class Scene:
         self.valkey.start()
         # RQ keeps pickled bytes, so its own hands must not decode.
         self.redis = self.valkey.client(text=False)
+        self.redis.ping()  # connected now: a scene that many tests share is not a leftover of the first
         return self
 
     def __exit__(self, *_: object) -> None:
