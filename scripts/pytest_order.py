@@ -18,12 +18,13 @@ MEMORY_EACH_BYTES = 2 * 1024**3
 SLOW_FOLDERS = ["contract", "services", "live", "browser"]
 
 
-def pytest_configure() -> None:
-    machine.publish()
+def pytest_configure(config: pytest.Config) -> None:
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        machine.publish(config.getoption("numprocesses", default=None) or 1)
 
 
 def pytest_report_header() -> str:
-    return f"bounds on time are multiplied by {machine.slowness()} ({machine.VARIABLE} sets it)"
+    return f"bounds on time are multiplied by {os.environ[machine.VARIABLE]} ({machine.VARIABLE} sets it)"
 
 
 def pytest_xdist_auto_num_workers() -> int:

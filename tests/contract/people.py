@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 
 from tests.contract.frames import Frame, parse
 from tests.contract.wire import Answer, Headers, Target, ask
+from tests.support.machine import scaled
 
 FLAG = "/api/rollout/enable_sse_streaming"
 FRAMES = "/api/events/frames"
@@ -203,7 +204,7 @@ def hello_of(target: Target, person: Person) -> Frame:
 
 def wait_for_flag(target: Target, person: Person, state: str, within_s: float = 5.0) -> None:
     """Until a poll of this person says that streaming is `on` or `off`."""
-    deadline = time.monotonic() + within_s
+    deadline = time.monotonic() + scaled(within_s)
     while hello_of(target, person).json()["stream"] != state:
         assert time.monotonic() < deadline, f"streaming is not {state} within {within_s} s"
         time.sleep(0.02)

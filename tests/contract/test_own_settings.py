@@ -15,6 +15,7 @@ from tests.contract.conftest import World
 from tests.contract.holding import holds
 from tests.contract.streams import MAIN, Stream
 from tests.contract.wire import Answer, Target, Unanswered, ask
+from tests.support.machine import scaled
 
 LIFETIME = "A stream ends with `lifetime` when its time is up, and its client resumes with its cursor."
 DRAIN = "A server that stops says `drain` to its streams."
@@ -41,7 +42,7 @@ class Brief:
 
     def listen(self, user: str = "alice", **headers: str) -> Stream:
         """An open stream; those of the case before may take a moment to leave."""
-        deadline = time.monotonic() + LONGEST_LIFE_S
+        deadline = time.monotonic() + scaled(LONGEST_LIFE_S)
         while (stream := self.knock(user, **headers)).status == 503:
             assert time.monotonic() < deadline, "the worker stays full"
         assert stream.hello

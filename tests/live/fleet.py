@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from zlib import crc32
 
 from tests.support.beacon_server import Beacon
+from tests.support.machine import scaled
 
 EVENTS = "/api/stream/events"
 _READ_BYTES = 262_144
@@ -238,7 +239,7 @@ class Fleet:
 
     def until(self, look: Callable[[], bool], what: str, within_s: float = 10.0) -> None:
         """Turn until `look()`, which is asked after each turn."""
-        deadline = time.monotonic() + within_s
+        deadline = time.monotonic() + scaled(within_s)
         while not look():
             assert time.monotonic() < deadline, f"waited {within_s} s in vain for {what}"
             self.turn()

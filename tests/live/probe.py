@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.support.machine import scaled
+
 CONFIG = Path(__file__).with_name("probe_conf.py")
 
 
@@ -63,7 +65,7 @@ def pss_bytes(pid: int) -> int:
 
 def settled(pid: int, holds: Callable[[Report], bool], what: str, within_s: float = 10.0) -> Report:
     """The first report for which `holds`, or a failure that shows the last one."""
-    deadline = time.monotonic() + within_s
+    deadline = time.monotonic() + scaled(within_s)
     while not holds(report := ask(pid)):
         assert time.monotonic() < deadline, f"waited {within_s} s in vain for {what}: {report}"
         time.sleep(0.02)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from app.accounts import people
 from app.db import write
 from tests.support.beacon_server import Beacon
+from tests.support.machine import scaled
 from tests.support.sse_client import Frame, parse
 
 FRAME = re.compile(rb"(?:retry: \d+\n)?(?:id: \d+\n)?event: [a-z._]+\ndata: \{[^\n]*\}\n\n")
@@ -86,7 +87,7 @@ class Raw:
         return self.received.partition(b"\r\n\r\n")[2]
 
     def _read(self, look: Callable[[], bool], what: str, within_s: float) -> None:
-        deadline = time.monotonic() + within_s
+        deadline = time.monotonic() + scaled(within_s)
         while not look():
             assert not self.is_over, f"closed before {what}: {self.received[-500:]!r}"
             assert time.monotonic() < deadline, f"waited in vain for {what}: {self.received[-500:]!r}"

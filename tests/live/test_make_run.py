@@ -13,6 +13,7 @@ from pathlib import Path
 import requests
 
 from tests.support.beacon_server import ROOT, free_port
+from tests.support.machine import scaled
 from tests.support.waiting import wait_for
 
 
@@ -35,7 +36,7 @@ def beacon_demo(folder: Path, port: int, **settings: str) -> Iterator[tuple[subp
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
-            process.wait(5)
+            process.wait(scaled(5))
 
 
 def members(group: int) -> list[str]:
@@ -62,14 +63,14 @@ def processor_s(group: int) -> float:
 
 
 def wait_started(process: subprocess.Popen[bytes], output: Path) -> str:
-    wait_for(lambda: "Ctrl-C" in output.read_text() or process.poll() is not None, "the addresses", 30)
+    wait_for(lambda: "Ctrl-C" in output.read_text() or process.poll() is not None, "the addresses", 60)
     text = output.read_text()
     assert process.poll() is None, text
     return text
 
 
 def wait_ended(process: subprocess.Popen[bytes], output: Path) -> None:
-    process.wait(15)
+    process.wait(scaled(30))
     wait_for(lambda: members(process.pid) == [], "every process to end")
     assert "Traceback" not in output.read_text()
 
@@ -100,14 +101,14 @@ def test_a_second_start_prints_the_same_logins_and_is_quick(tmp_path: Path) -> N
             wait_ended(process, output)
     logins = [re.findall(r"^  \w+ +\S+$", text, re.MULTILINE) for text in texts]
     assert logins[0] == logins[1]
-    assert seconds[1] < 5.0, seconds
+    assert seconds[1] < scaled(5.0), seconds
 
 
 def test_a_busy_port_gets_one_clear_sentence(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with beacon_demo(tmp_path, port) as (process, said):
-            assert process.wait(15) == 1
+            assert process.wait(scaled(30)) == 1
             lines = said.read_text().strip().splitlines()
     assert len(lines) == 1, lines
     assert f"port {port}" in lines[0]

@@ -13,6 +13,7 @@ from app.sources.celery_pidbox import ANSWER_S
 from app.sources.celery_watch import INSPECT_EVERY_S
 from tests.services.celery_scene import Fleet, Watching, application, source_of, watching
 from tests.services.valkey import Valkey
+from tests.support.machine import scaled
 from tests.support.waiting import wait_for
 
 
@@ -154,7 +155,7 @@ class TestSilence:
         source = source_of(valkey, result_backend=True)
         try:
             looks = []
-            deadline = time.monotonic() + 6
+            deadline = time.monotonic() + scaled(6)
             while time.monotonic() < deadline:
                 looks.append(source.look())
                 time.sleep(0.2)
@@ -201,7 +202,7 @@ class TestSilence:
         running = fleet.send("nap", 6)
         beacon.until_known({running: "running"})
         worker.terminate()
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + scaled(30)
         while worker.process.poll() is None:
             assert beacon.wrong() == {}
             assert time.monotonic() < deadline

@@ -49,7 +49,7 @@ def all_ended(fleet: Fleet, ids: list[str]) -> bool:
 def keep_busy(fleet: Fleet, beacon: Watching, polls: int, most_s: float) -> list[str]:
     """Tasks of every kind, always more than the workers have done, until Beacon has looked so often."""
     ids: list[str] = []
-    deadline = time.monotonic() + most_s
+    deadline = time.monotonic() + scaled(most_s)
     while beacon.looks < polls:
         assert time.monotonic() < deadline
         if fleet.redis.llen("celery") < 150:

@@ -38,9 +38,15 @@ def measure() -> float:
     return round(min(max(speed, crowd, LEAST), MOST), 2)
 
 
-def publish() -> None:
-    """Measure now, and let the processes that are started from here on read the result instead of measuring again."""
-    os.environ[VARIABLE] = str(slowness())
+def publish(side_by_side: int) -> float:
+    """Let the processes that are started from here on read the slowness instead of measuring again; says it.
+
+    A run slows itself down when more of its processes run side by side than there are cores.
+    """
+    crowding = max(1.0, side_by_side / (os.cpu_count() or 1))
+    published = float(_MEASURED) if _MEASURED else round(min(measure() * crowding, MOST), 2)
+    os.environ[VARIABLE] = str(published)
+    return published
 
 
 def _round_s() -> float:
