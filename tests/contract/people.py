@@ -9,8 +9,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 from tests.contract.frames import Frame, parse
+from tests.contract.patience import scaled
 from tests.contract.wire import Answer, Headers, Target, ask
-from tests.support.machine import scaled
 
 FLAG = "/api/rollout/enable_sse_streaming"
 FRAMES = "/api/events/frames"

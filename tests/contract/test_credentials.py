@@ -7,10 +7,10 @@ import pytest
 from tests.contract.checks import problem
 from tests.contract.conftest import Knock, World
 from tests.contract.holding import holds
+from tests.contract.patience import scaled
 from tests.contract.people import Admin, Person, bearer
 from tests.contract.streams import EVENTS, MAIN, PATHS, RECONCILIATION, SSE, Stream
 from tests.contract.wire import ask
-from tests.support.machine import scaled
 
 NONE = "Without a credential every stream path answers `401` with `WWW-Authenticate: Bearer`."
 UNKNOWN = "A token that nobody was given is `401`."

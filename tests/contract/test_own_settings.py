@@ -13,9 +13,9 @@ from tests.contract import own
 from tests.contract.checks import retry_after
 from tests.contract.conftest import World
 from tests.contract.holding import holds
+from tests.contract.patience import scaled
 from tests.contract.streams import MAIN, Stream
 from tests.contract.wire import Answer, Target, Unanswered, ask
-from tests.support.machine import scaled
 
 LIFETIME = "A stream ends with `lifetime` when its time is up, and its client resumes with its cursor."
 DRAIN = "A server that stops says `drain` to its streams."
