@@ -3,10 +3,10 @@
 PYTHON ?= python3
 BOOTSTRAP = $(PYTHON) scripts/bootstrap.py
 # Most tests wait for servers and browsers, so their files run side by side; a file's own tests share what it started.
-# How many follows the cores and the memory; BEACON_TEST_PROCESSES sets it.
+# How many follows the cores and the memory; BEACON_TEST_PROCESSES sets how many of them start servers and browsers.
 SIDE_BY_SIDE = -n auto --dist loadfile --no-loadscope-reorder
 # SEED=7 (or random) runs the tests in another order.
-IN_ORDER = $(if $(SEED),-p randomly --randomly-seed=$(subst random,default,$(SEED)))
+IN_ORDER = $(if $(SEED),--randomly-seed=$(subst random,default,$(SEED)))
 PYTEST = .venv/bin/python -m pytest -p scripts.pytest_order
 # One lock for every Python and platform, and no registry's address in it.
 UV_OPTIONS = --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet \

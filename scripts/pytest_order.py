@@ -1,12 +1,17 @@
-"""How `make test` runs pytest: what is fast comes first, and without a Chromium all but the browser's tests run.
+"""How `make test` runs pytest: what runs side by side, and in which order.
 
-Skipped for want of a browser must not look like passed, so that run fails in the end, unless BEACON_SKIP_BROWSER=1.
+As many processes as there are cores run the tests with a server or a browser, and as many again only the others.
+Without a Chromium all but the browser's tests run; skipped for want of a browser must not look like passed, so that
+run fails in the end, unless BEACON_SKIP_BROWSER=1.
 """
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
+from xdist.workermanage import WorkerController
 
 from scripts.bootstrap import NO_CHROMIUM, find_chromium, skip_browser
 from tests.support import machine
@@ -16,6 +21,21 @@ PROCESSES = "BEACON_TEST_PROCESSES"
 # A process with its browser, its servers and a PostgreSQL.
 MEMORY_EACH_BYTES = 2 * 1024**3
 SLOW_FOLDERS = ["contract", "services", "live", "browser"]
+# Each of their files has a Beacon of its own, and many a browser.
+WITH_SERVERS = {"contract", "live", "browser"}
+
+
+class Lanes(LoadFileScheduling):  # type: ignore[misc]  # xdist publishes no types
+    """Files with a server or a browser go to the first processes, and to no more of them than that."""
+
+    def _assign_work_unit(self, node: WorkerController) -> None:
+        with_servers = self.nodes.index(node) < server_processes()
+        file = next((file for file in self.workqueue if with_servers or not has_servers(file)), None)
+        if file is None:
+            node.shutdown()
+        else:
+            self.workqueue.move_to_end(file, last=False)
+            super()._assign_work_unit(node)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -27,19 +47,33 @@ def pytest_report_header() -> str:
     return f"bounds on time are multiplied by {os.environ[machine.VARIABLE]} ({machine.VARIABLE} sets it)"
 
 
+# Before xdist's own answer, which is the number of cores.
+@pytest.hookimpl(tryfirst=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores, because much of the time is spent waiting, as far as the memory goes."""
+    return 2 * server_processes()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Lanes | None:
+    return Lanes(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+def server_processes() -> int:
+    """How many processes start servers and browsers: one for each core, as far as the memory goes."""
     if PROCESSES in os.environ:
-        return int(os.environ[PROCESSES])
+        return max(1, int(os.environ[PROCESSES]))
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return max(1, min((os.cpu_count() or 1) + 1, memory // MEMORY_EACH_BYTES))
+    return max(1, min(os.cpu_count() or 1, memory // MEMORY_EACH_BYTES))
+
+
+def has_servers(file: str) -> bool:
+    """Of a path as node ids begin with."""
+    return Path(file).parts[1] in WITH_SERVERS
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        mix(items)
-    else:
-        items.sort(key=slowness)
+    if not config.getoption("randomly_reorganize"):
+        arrange(items)
     if skip_browser() or not find_chromium():
         away = [item for item in items if folder(item) == "browser"]
         items[:] = [item for item in items if folder(item) != "browser"]
@@ -54,6 +88,14 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if browser_missed():
         terminalreporter.write_line(NO_CHROMIUM, red=True)
+
+
+def arrange(items: list[pytest.Item]) -> None:
+    """Alone from fast to slow, side by side from slow to fast."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        mix(items)
+    else:
+        items.sort(key=slowness)
 
 
 def mix(items: list[pytest.Item]) -> None:

@@ -25,6 +25,13 @@ from tests.support.fork_server import ForkServer
 pytest_plugins = ["tests.support.failure_report", "tests.support.leftovers"]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Random numbers follow from the seed that is printed; whoever gives one gets another order of the tests as well."""
+    if not hasattr(config, "workerinput"):
+        given = [argument for argument in config.invocation_params.args if argument.startswith("--randomly-seed")]
+        config.option.randomly_reorganize = bool(given)
+
+
 @pytest.fixture(autouse=True)
 def _push_request_context() -> None:
     """Switches pytest-flask's fixture of this name off: one request context around the whole test would share

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.machine import scaled
+
 ROOT = Path(__file__).resolve().parent.parent
 APP = ROOT / "app"
 MODULES = {
@@ -166,7 +168,7 @@ def test_importing_starts_no_thread_opens_no_connection_and_writes_no_file(tmp_p
         env={"PYTHONPATH": str(ROOT), "PATH": ""},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=scaled(60),
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -20,6 +20,7 @@ from app import create_app
 from app.cli import cli, main
 from app.config import Settings
 from app.db import db
+from tests.support.machine import scaled
 
 ROOT = Path(__file__).resolve().parent.parent
 Beacon = Callable[..., Result]
@@ -95,7 +96,7 @@ def in_a_process(*arguments: str, **environment: str) -> Ended:
         env={**kept, **environment},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=scaled(60),
         check=False,
     )
     return Ended(done.returncode, done.stdout, done.stderr)

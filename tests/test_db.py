@@ -45,7 +45,7 @@ def held_by_another_process(database: Path) -> Iterator["subprocess.Popen[str]"]
             yield holder
         finally:
             holder.stdin.close()
-            holder.wait(10)
+            holder.wait(scaled(10))
 
 
 def test_a_write_waits_for_another_process_and_then_goes_through(app: Flask, database: Path) -> None:
@@ -85,7 +85,7 @@ def test_waiting_for_the_lock_never_stops_the_loop_for_more_than_a_few_milliseco
         with pytest.raises(DatabaseUnavailable), write(deadline_s=0.5):
             pass
     assert len(attempts) > 5
-    assert sorted(attempts)[len(attempts) // 2] < 0.015, "5 ms in C, and the rest of an attempt"
+    assert sorted(attempts)[len(attempts) // 2] < scaled(0.015), "5 ms in C, and the rest of an attempt"
 
 
 def test_a_request_gets_503_and_reading_goes_on(

@@ -7,6 +7,7 @@ import pytest
 
 from app.lifecycle import Every
 from app.logs import BETWEEN_S, REPEAT_S, Lasting
+from tests.support.machine import scaled
 
 
 class Told:
@@ -75,7 +76,7 @@ def test_a_periodic_task_that_fails_goes_on_and_is_told_once(caplog: pytest.LogC
     every = Every(0.001, turn)
     every.start()
     for _ in range(20):
-        assert turns.acquire(timeout=10)
+        assert turns.acquire(timeout=scaled(10))
     every.stop()
     mine = [record for record in caplog.records if record.name == "app.lifecycle"]
     assert [bool(record.exc_info) for record in mine] == [True]

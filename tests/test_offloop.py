@@ -12,6 +12,7 @@ import pytest
 
 from app import offloop
 from app.offloop import Pace, paced
+from tests.support.machine import scaled
 
 
 class Loop:
@@ -146,7 +147,7 @@ assert not any(lookup.ready() for lookup in lookups)
 os.write(server, bytes(len(lookups)))
 gevent.joinall(lookups)
 """
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=20)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=scaled(20))
 
 
 def test_a_checkpoint_moves_the_log_into_the_database_file(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from app.version import VERSION
 from scripts import bootstrap, pytest_order
+from tests.support.machine import scaled
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = [bootstrap.RUNTIME_LOCK, bootstrap.DEV_LOCK, bootstrap.PEERS_LOCK]
@@ -75,7 +76,7 @@ def test_make_lock_brings_every_lock_up_to_date(tmp_path: Path) -> None:
     for lock in locks:
         (tmp_path / lock.relative_to(ROOT)).parent.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(
-        ["make", "lock", "PYTHON=true"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+        ["make", "lock", "PYTHON=true"], cwd=tmp_path, capture_output=True, text=True, timeout=scaled(60), check=False
     )
     assert done.returncode == 0, done.stderr
     assert [lock.name for lock in locks if not (tmp_path / lock.relative_to(ROOT)).exists()] == []

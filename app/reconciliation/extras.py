@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from app.reconciliation.state import Heard, Item, Known
+from app.reconciliation.state import Breathe, Heard, Item, Known, no_pause, slices
 
 # So many are open at a time; further ones keep their marks until there is room.
 MAX_EXTRA = 1_000
@@ -22,18 +22,28 @@ class Extras:
     opened: list[Item]
 
 
-def follow(known: Known, heard: Heard, now: datetime) -> Extras:
+def follow(known: Known, heard: Heard, now: datetime, breathe: Breathe = no_pause) -> Extras:
     extras = Extras({}, [])
-    room = MAX_EXTRA - sum(item.kind == "extra" for item in known.items.values())
-    for job_id, event_id in _published(known):
-        shown = heard.find(job_id)
-        if shown is None or shown[1] or (job_id, "extra") in known.items:
-            continue
-        if job_id in known.ended and len(extras.opened) < room:
-            extras.opened.append(Item(job_id, "extra", now, shown[0].state, shown[0].queue))
-        else:
-            extras.marks[job_id] = event_id
+    room = MAX_EXTRA - _open_now(known, breathe)
+    for published in slices(_published(known)):
+        for job_id, event_id in published:
+            shown = heard.find(job_id)
+            if shown is None or shown[1] or (job_id, "extra") in known.items:
+                continue
+            if job_id in known.ended and len(extras.opened) < room:
+                extras.opened.append(Item(job_id, "extra", now, shown[0].state, shown[0].queue))
+            else:
+                extras.marks[job_id] = event_id
+        breathe()
     return extras
+
+
+def _open_now(known: Known, breathe: Breathe) -> int:
+    found = 0
+    for items in slices(known.items.values()):
+        found += sum(item.kind == "extra" for item in items)
+        breathe()
+    return found
 
 
 def _published(known: Known) -> Iterable[tuple[str, int]]:

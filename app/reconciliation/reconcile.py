@@ -80,7 +80,7 @@ def reconcile(known: Known, heard: Heard, evidence: Evidence, now: datetime, bre
         return _stale(known, found, heard.look.latency_ms, REWOUND, now)
     changes = comparing.changes(known, heard, breathe)
     rulings = _rulings(known, heard, evidence, changes.unlisted, breathe)
-    extra = extras.follow(known, heard, now)
+    extra = extras.follow(known, heard, now, breathe)
     kept = _kept(known, evidence, rulings, breathe)
     belief = comparing.belief(known, changes, kept, extra.marks, breathe)
     opened = [*opened_items(known, rulings, now, breathe), *extra.opened]

@@ -2,8 +2,10 @@
 
 import json
 import subprocess
+import tempfile
 import threading
 import time
+from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,6 +16,7 @@ import sqlalchemy as sa
 from app.db import read, write
 from app.reconciliation import registry
 from app.reconciliation.models import CheckSample
+from bench import processes
 from bench.figure import Figure, Medians, Reading, Row, Values, at_most, both, cells, ours, quantile
 from bench.figures.page import p99_ms
 from bench.peers.ours import VENV_PYTHON, Ours
@@ -26,6 +29,8 @@ HEARTBEAT_S = 1.0
 LOADS = 200
 WARM_WITHIN_S = 60.0  # the first look writes all of them
 STREAMS = 20
+FEW = 10
+PHASES = ("first", "steady", "lost", "after")
 
 
 class Watching(Ours):
@@ -78,7 +83,7 @@ class Watching(Ours):
 
 def measure(server: Server, quick: bool) -> Reading:
     assert isinstance(server, Watching)
-    values = judged(SIZES[:1] if quick else SIZES)
+    values = judged(SIZES[:1] if quick else SIZES) | held()
     browser = server.beacon.log_in("alice")
     beats = [Beats(server) for _ in range(STREAMS)]
     loads = LOADS // 5 if quick else LOADS
@@ -105,6 +110,29 @@ def judged(sizes: tuple[int, ...]) -> dict[str, float]:
     for line in map(json.loads, lines):
         values[f"cpu_{line['jobs']}"], values[f"slice_{line['jobs']}"] = line["cpu_ms"], line["slice_ms"]
     return values
+
+
+def held() -> dict[str, float]:
+    """The longest turn of the loop, by what a whole look at all the jobs meets; the best of several where it recurs."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        urls = [_job_service(stack, folder, jobs) for jobs in (JOBS, FEW)]
+        command = [VENV_PYTHON, "-m", "bench.observing", str(folder), *urls]
+        lines = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
+    best: dict[str, float] = {}
+    for line in map(json.loads, lines):
+        name = f"held_{line['phase']}"
+        best[name] = min(line["held"], best.get(name, line["held"]))
+    return best
+
+
+def _job_service(stack: ExitStack, folder: Path, jobs: int) -> str:
+    port, log = free_port(), folder / f"{jobs}.log"
+    command = [VENV_PYTHON, "-m", "bench.job_service", str(port), str(jobs)]
+    process = processes.start(command, log, {"PYTHONPATH": str(ROOT)})
+    stack.callback(processes.end, process)
+    processes.wait_for_port(port, process, log)
+    return f"http://127.0.0.1:{port}/0"
 
 
 class Beats:
@@ -147,6 +175,12 @@ def rows(medians: Medians) -> list[Row]:
             ),
             "< 250 ms (10) at 100,000, linear",
             first,
+        ),
+        Row(
+            "longest turn of the loop in a look at 100,000 jobs: first / nothing new / all lost / lost before",
+            cells(medians, lambda v: " / ".join(f"{v[f'held_{phase}']:.1f}" for phase in PHASES) + " ms"),
+            "< 10 ms where nothing is new",
+            both(at_most(ours(medians, "held_steady"), 10), at_most(ours(medians, "held_after"), 10)),
         ),
         Row(
             "p99 of a page / how late a heartbeat is, without -> beside polls of 100,000 jobs",

@@ -23,6 +23,7 @@ from app.audit.verify import Expected, Verified, verify
 from app.clock import utc_now, utc_text
 from app.config import Settings
 from app.db import db, read, write
+from tests.support.machine import scaled
 
 COUNT = 5
 
@@ -302,7 +303,7 @@ def test_the_chain_holds_under_two_processes_that_write_at_once(app: Flask, sett
     writers = [
         subprocess.Popen([sys.executable, "-c", WRITER, str(settings.instance_dir), name]) for name in ("one", "two")
     ]
-    assert [writer.wait(60) for writer in writers] == [0, 0]
+    assert [writer.wait(scaled(60)) for writer in writers] == [0, 0]
     assert (verified().count, verified().broken) == (40, None)
 
 

@@ -6,6 +6,7 @@ import sys
 from flask import Flask
 
 from app.config import Settings
+from tests.support.machine import scaled
 
 CODE = """
 from gevent import monkey
@@ -48,4 +49,4 @@ with app.app_context():
 
 
 def test_searches_that_take_long_hold_up_no_login_and_one_too_many_is_refused(app: Flask, settings: Settings) -> None:
-    subprocess.run([sys.executable, "-c", CODE, str(settings.instance_dir)], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", CODE, str(settings.instance_dir)], check=True, timeout=scaled(60))

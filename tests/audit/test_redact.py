@@ -111,9 +111,17 @@ def test_a_text_is_hidden_once_and_stays_as_it_is() -> None:
 
 @pytest.mark.parametrize("part", ["://a:", 'key="', "bearer ", "authorization: ", "bcn_."])
 def test_a_long_text_made_to_take_long_does_not(part: str) -> None:
-    began = time.process_time()
-    text(part * 20_000)
-    assert time.process_time() - began < 2
+    assert cpu_s(part * 20_000) < 40 * cpu_s(part * 2_000)  # a hundred times as long if it grew with the square
+
+
+def cpu_s(long: str) -> float:
+    """The least of three, because others use this machine too."""
+    taken = []
+    for _ in range(3):
+        began = time.process_time()
+        text(long)
+        taken.append(time.process_time() - began)
+    return min(taken)
 
 
 def test_what_a_database_does_not_take_is_replaced() -> None:

@@ -201,7 +201,7 @@ def visit(request: pytest.FixtureRequest, profiles: Profiles, tmp_path: Path) ->
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
-    """A failure says where to look: what each page showed and said, and the log of the server."""
+    """A failure says where to look: what each page showed and said. The logs of servers are told for all tests."""
     if call.when != "teardown" and call.excinfo and not call.excinfo.errisinstance(pytest.skip.Exception):
         item.add_report_section(call.when, "browser", evidence(item))
     return (yield)
@@ -217,18 +217,15 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 
 def evidence(item: pytest.Item) -> str:
-    """Screenshots and console texts in the test's own folder, and the servers' logs; a line for each path."""
+    """Screenshots and console texts in the test's own folder; a line for each path."""
     arguments: dict[str, Any] = getattr(item, "funcargs", {})
     folder: Path | None = arguments.get("tmp_path")
     if folder is None:
         return "nothing was open"
-    beacons = [value for value in arguments.values() if isinstance(value, Beacon)]
     lines: list[str] = []
     profiles = item.stash.get(PROFILES, None)
     for number, profile in enumerate(profiles.used if profiles else []):
-        beacons += [profile.beacon] if profile.beacon else []
         lines += profile.keep(folder, f"browser-{number}-{profile.user or 'nobody'}")
     for chromium in item.stash.get(CHROMIUMS, []):
         lines += chromium.keep(folder)
-    lines += [f"log of {beacon.url}: {beacon.log}" for beacon in dict.fromkeys(beacons)]
     return "\n".join(lines)

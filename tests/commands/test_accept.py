@@ -15,6 +15,7 @@ from app.commands.models import CommandRow, ItemRow
 from app.db import read
 from tests.commands.operator_desk import NOW, OperatorDesk, new_id
 from tests.support.cast import ADA, ALICE, BOB, PIA, headers_of, logged_in
+from tests.support.machine import scaled
 
 AT_ONCE = 12
 
@@ -61,14 +62,14 @@ def test_of_many_identical_requests_at_once_one_is_taken_on(idle: OperatorDesk) 
     start = threading.Barrier(AT_ONCE)
 
     def send() -> None:
-        start.wait(10)
+        start.wait(scaled(10))
         answers.append(idle.app.test_client().post("/commands/run", json=body, headers=headers).status_code)
 
     threads = [threading.Thread(target=send) for _ in range(AT_ONCE)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(scaled(30))
     assert answers == [202] * AT_ONCE
     assert commands(idle) == 1
     assert len(idle.audit(body["commandId"])) == 1

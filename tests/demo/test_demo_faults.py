@@ -25,7 +25,7 @@ COUNTS = "/api/v1/jobs/counts"
 def refused(service: DemoService) -> bool:
     parts = urlsplit(service.url)
     try:
-        socket.create_connection((parts.hostname or "", parts.port or 0), timeout=2).close()
+        socket.create_connection((parts.hostname or "", parts.port or 0), timeout=scaled(2)).close()
     except (ConnectionRefusedError, ConnectionResetError):
         return True
     return False
@@ -90,7 +90,7 @@ def test_an_answer_under_way_comes_when_slow_ends(shared_demo: DemoService) -> N
     thread, answers = in_background(lambda: shared_demo.get("/api/v1/health").status_code)
     assert hanging(shared_demo)
     shared_demo.fault("none")
-    thread.join(5)
+    thread.join(scaled(5))
     assert answers == [200]
 
 
@@ -100,7 +100,7 @@ def test_hang_never_answers_until_it_ends(shared_demo: DemoService) -> None:
     assert hanging(shared_demo)
     assert not answers
     shared_demo.fault("none")
-    thread.join(5)
+    thread.join(scaled(5))
     assert answers == [200]
 
 

@@ -26,7 +26,7 @@ def test_it_listens_on_the_loopback_interface_only(demo_service: DemoService) ->
     parts = urlsplit(demo_service.url)
     assert parts.hostname == "127.0.0.1"
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.2", parts.port or 0), timeout=2)
+        socket.create_connection(("127.0.0.2", parts.port or 0), timeout=scaled(2))
 
 
 def test_jobs_ends_and_calls_survive_a_restart(start: Any) -> None:
@@ -108,14 +108,14 @@ def test_it_ends_when_its_parent_goes_away(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=20,
+        timeout=scaled(20),
     )
     wait_for(lambda: unreachable(gone.stdout.strip()))
 
 
 def unreachable(url: str) -> bool:
     try:
-        requests.get(f"{url}/api/v1/health", timeout=2)
+        requests.get(f"{url}/api/v1/health", timeout=scaled(2))
     except requests.ConnectionError:
         return True
     return False
@@ -145,7 +145,7 @@ def run_demo(*arguments: str, env: dict[str, str] | None = None) -> subprocess.C
         env={**os.environ, **(env or {})},
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=scaled(20),
         check=False,
     )
 

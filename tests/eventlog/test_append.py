@@ -18,6 +18,7 @@ from app.eventlog import payloads
 from app.eventlog import read as log
 from app.eventlog.append import BadEvent, NewEvent, append
 from app.eventlog.payloads import FlagChanged, JobEvent
+from tests.support.machine import scaled
 
 WHEN = "2026-11-21T12:00:00Z"
 # One payload of every known type, as the contract shows them.
@@ -148,7 +149,7 @@ def test_concurrent_writers_get_different_ids_without_a_gap(app: Flask) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(scaled(20))
     assert sorted(got) == list(range(1, 81))
 
 

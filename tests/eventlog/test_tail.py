@@ -195,7 +195,7 @@ def test_poked_it_looks_at_once(fake: FakeLog) -> None:
         """Would wait for ever."""
 
         def wait(self, timeout_s: float, stopping: Callable[[], bool]) -> None:
-            self._hinted.wait(30)
+            self._hinted.wait(scaled(30))
             self._hinted.clear()
 
     wakes: list[Deaf] = []
@@ -316,7 +316,7 @@ class TestWithTheApplication:
         return made
 
     def test_an_event_of_another_process_is_heard(self, ears: Ears, live: Live, database: Path) -> None:
-        subprocess.run([sys.executable, "-c", OUTSIDER, str(database), INSERT], check=True, timeout=30)
+        subprocess.run([sys.executable, "-c", OUTSIDER, str(database), INSERT], check=True, timeout=scaled(30))
         wait_for(lambda: ears.ids == [1])
 
     def test_unreadable_rows_do_not_stop_it(self, live_app: Flask, ears: Ears, live: Live, database: Path) -> None:

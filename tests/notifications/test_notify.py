@@ -17,6 +17,7 @@ from app.notifications.models import Notification
 from app.rollout import store
 from app.rollout.flags import Flag
 from tests.notifications import scene
+from tests.support.machine import scaled
 
 
 @pytest.fixture
@@ -121,7 +122,7 @@ def test_two_workers_with_the_same_cause_make_one_notification(watching: Flask, 
     start = threading.Barrier(2)
 
     def tell(app: Flask) -> None:
-        start.wait(5)
+        start.wait(scaled(5))
         for number in range(10):
             scene.notice(app, "everyone", cause=f"same:{number}")
 
@@ -129,7 +130,7 @@ def test_two_workers_with_the_same_cause_make_one_notification(watching: Flask, 
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join(20)
+        worker.join(scaled(20))
     with other.app_context():
         db.engine.dispose()
     assert len(scene.titles(watching)) == 10

@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from app.ops.metric_files import MetricFiles, read_all
 from app.ops.metrics import Metrics
 from app.stream.counters import LAG_BUCKETS_S, Counters
 from tests.support.cast import ALICE, CAST, Person, bearer, headers_of, logged_in, make_token
+from tests.support.machine import scaled
 from tests.support.prometheus_text import Numbers, numbers, total
 from tests.support.waiting import wait_for
 
@@ -169,20 +169,6 @@ def test_a_flush_touches_only_what_changed(monkeypatch: pytest.MonkeyPatch) -> N
     counters.slow_now, counters.deliveries = 1, 1
     made.follow(snapshot(counters))
     assert touched == ["counter:beacon_deliveries", "gauge:beacon_readers_slow"]
-
-
-def test_a_flush_takes_less_than_a_millisecond() -> None:
-    counters, made = Counters(), Exported()
-    times = []
-    for _ in range(50):
-        for by_label in (counters.open, counters.opens, counters.closes):
-            by_label.update(("json", "html", "events", "sse"))
-        counters.deliveries += 1
-        counters.lag.add(0.01, 1)
-        began = time.perf_counter()
-        made.follow(snapshot(counters))
-        times.append(time.perf_counter() - began)
-    assert min(times) < 0.001
 
 
 # --- many processes, one folder ---
@@ -370,7 +356,13 @@ import app.ops.metric_files, app, wsgi
 def test_nothing_imports_the_library_before_gunicorn_has_named_its_folder(tmp_path: Path) -> None:
     environment = {"BEACON_INSTANCE_DIR": str(tmp_path), "PATH": "", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [sys.executable, "-c", LOOK], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", LOOK],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=scaled(60),
+        check=False,
     )
     assert done.returncode == 0, done.stderr
 

@@ -1,4 +1,7 @@
-"""A whole observation of 100,000 jobs, from HTTP answers to record and event: nobody else of the loop waits long."""
+"""A whole observation, from HTTP answers to record and event: three times the jobs make no turn of the loop longer.
+
+Counted in calls of Python's functions, which are the same on every machine; `make bench` prints the milliseconds.
+"""
 
 import json
 import subprocess
@@ -9,23 +12,34 @@ from typing import Any
 
 import pytest
 
+from app.reconciliation.state import SLICE
 from bench import processes
 from tests.support.beacon_server import ROOT, free_port
+from tests.support.machine import scaled
 
-MANY, FEW = 100_000, 10
-HELD_MS = 10.0
-# What happens once has no best of several rounds: others use this machine too.
-ONCE_MS = 10 * HELD_MS
+SOME, MANY, FEW = 3 * SLICE, 9 * SLICE, 10
+# A wait for the network more or less.
+LEEWAY = 1.05
+
+Phases = dict[str, list[dict[str, Any]]]
 
 
 @pytest.fixture(scope="module")
-def phases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
-    folder = tmp_path_factory.mktemp("holding")
+def of_some(tmp_path_factory: pytest.TempPathFactory) -> Phases:
+    return observed(tmp_path_factory.mktemp("some"), SOME)
+
+
+@pytest.fixture(scope="module")
+def of_many(tmp_path_factory: pytest.TempPathFactory) -> Phases:
+    return observed(tmp_path_factory.mktemp("many"), MANY)
+
+
+def observed(folder: Path, jobs: int) -> Phases:
     with ExitStack() as stack:
-        urls = [_job_service(stack, folder, jobs) for jobs in (MANY, FEW)]
-        command = [sys.executable, "-m", "tests.reconciliation.holding", str(folder), *urls]
-        done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=300)
-    found: dict[str, list[dict[str, Any]]] = {}
+        urls = [_job_service(stack, folder, number) for number in (jobs, FEW)]
+        command = [sys.executable, "-m", "bench.observing", str(folder), *urls, "--calls"]
+        done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=scaled(120))
+    found: Phases = {}
     for line in map(json.loads, done.stdout.splitlines()):
         found.setdefault(line["phase"], []).append(line)
     return found
@@ -40,24 +54,13 @@ def _job_service(stack: ExitStack, folder: Path, jobs: int) -> str:
     return f"http://127.0.0.1:{port}/0"
 
 
-@pytest.mark.parametrize("phase", ["steady", "after"])
-def test_a_look_that_finds_nothing_new_holds_the_loop_ten_milliseconds_at_most(
-    phases: dict[str, list[dict[str, Any]]], phase: str
-) -> None:
-    best = min(phases[phase], key=lambda line: line["held_ms"])
-    assert best["held_ms"] <= HELD_MS, f"{best['held_ms']:.1f} ms, until {best['where']}"
+@pytest.mark.parametrize("phase", ["first", "steady", "lost", "after"])
+def test_no_turn_of_the_loop_grows_with_the_number_of_jobs(of_some: Phases, of_many: Phases, phase: str) -> None:
+    longest = max(of_many[phase], key=lambda line: line["held"])
+    assert longest["held"] <= LEEWAY * max(line["held"] for line in of_some[phase]), f"until {longest['where']}"
 
 
-@pytest.mark.parametrize("phase", ["first", "lost"])
-def test_neither_a_first_look_nor_a_great_loss_is_one_long_turn(
-    phases: dict[str, list[dict[str, Any]]], phase: str
-) -> None:
-    [line] = phases[phase]
-    assert line["held_ms"] <= ONCE_MS, f"{line['held_ms']:.1f} ms, until {line['where']}"
-    assert line["spent_ms"] > 5 * line["held_ms"]
-
-
-def test_all_of_them_were_heard_and_lost(phases: dict[str, list[dict[str, Any]]]) -> None:
-    known = [line["known"] for lines in phases.values() for line in lines]
+def test_all_of_them_were_heard_and_lost(of_many: Phases) -> None:
+    known = [line["known"] for lines in of_many.values() for line in lines]
     assert (max(known), min(known)) == (MANY, FEW)
-    assert phases["lost"][0]["missing"] == MANY - FEW
+    assert of_many["lost"][0]["missing"] == MANY - FEW

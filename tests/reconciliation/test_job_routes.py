@@ -196,7 +196,7 @@ class Closing(Script):
         self.closed, self.go = threading.Event(), threading.Event()
 
     def wait(self) -> str:
-        assert self.go.wait(20)
+        assert self.go.wait(scaled(20))
         return "answered"
 
     def close(self) -> None:
@@ -217,7 +217,7 @@ def test_a_source_is_closed_after_its_answer_an_error_and_a_late_end() -> None:
         ask(lambda: late, waiting, 0.05)  # type: ignore[arg-type, return-value]
     assert not late.closed.is_set()
     late.go.set()
-    assert all(source.closed.wait(20) for source in (quick, failing, late))
+    assert all(source.closed.wait(scaled(20)) for source in (quick, failing, late))
 
 
 def test_questions_that_hang_are_bounded_and_more_are_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,7 +232,7 @@ def test_questions_that_hang_are_bounded_and_more_are_refused_at_once(monkeypatc
     assert time.monotonic() - began < scaled(1)
     for source in stuck:
         source.go.set()
-    assert all(source.closed.wait(20) for source in stuck)
+    assert all(source.closed.wait(scaled(20)) for source in stuck)
 
 
 def _never() -> Source:

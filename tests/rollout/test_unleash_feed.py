@@ -114,7 +114,7 @@ print(asking.failure)
 def test_they_are_in_a_worker_too(edge: Edge) -> None:
     edge.answers = [trickles_headers]
     command = [sys.executable, "-c", IN_A_WORKER, edge.url]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=scaled(120), check=True)
     assert done.stdout == "it does not answer in time\n"
 
 

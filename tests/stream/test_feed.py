@@ -263,9 +263,9 @@ def test_a_real_tail_rounds_and_reader_on_their_own_threads_lose_and_repeat_noth
     rounds.start()
     thread.start()
     got: list[str] = []
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + scaled(30)
     while len(got) < total and time.monotonic() < deadline:
         got += [frame.id for frame in parse(next(stream.chunks)) if frame.id]
-    thread.join(10)
+    thread.join(scaled(10))
     rounds.stop()
     assert got == [str(number) for number in range(1, total + 1)]

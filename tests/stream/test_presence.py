@@ -16,6 +16,7 @@ from app.config import Settings
 from app.db import db, read, write
 from app.stream.models import PresenceRow
 from app.stream.presence import AWAY, Claim, PresenceStore, Update
+from tests.support.machine import scaled
 
 ROOT = Path(__file__).resolve().parents[2]
 STRANGE = ("o'hara", 'say "hi"', "%s:x", "naïve ✓", "a/b\\c", "{}")
@@ -233,13 +234,13 @@ def test_a_write_that_waits_does_not_hold_the_event_loop_nor_print_traces(databa
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=scaled(60),
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
     kind, late_s = done.stdout.split()
     assert kind == "OperationalError"
-    assert float(late_s) < 0.1
+    assert float(late_s) < scaled(0.1)
 
 
 def test_claiming_uses_the_index(database: Path, store: PresenceStore) -> None:

@@ -135,5 +135,5 @@ def test_a_revocation_is_told_to_whoever_listens() -> None:
     waiting.start()
     wait_for(lambda: listening._is_waiting)
     listening.close("revoked")
-    waiting.join(5)
+    waiting.join(scaled(5))
     assert (cuts, listening.goodbye) == ([], "revoked")

@@ -6,6 +6,7 @@ import pytest
 
 from app.stream.presence import Claim, Update
 from app.stream.tally import Tally
+from tests.support.machine import scaled
 
 
 @pytest.fixture
@@ -98,14 +99,14 @@ def test_threads_at_once_take_exactly_what_there_is(tally: Tally) -> None:
     barrier, refused = threading.Barrier(8), []
 
     def many() -> None:
-        barrier.wait(5)
+        barrier.wait(scaled(5))
         refused.extend(filter(None, (tally.take("alice", 1000, 100) for _ in range(50))))
 
     threads = [threading.Thread(target=many) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(scaled(10))
     assert (tally.of("alice"), len(refused)) == (100, 300)
 
 

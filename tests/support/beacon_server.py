@@ -30,6 +30,7 @@ from app.rollout.flags import Flag
 from tests.support.application import database_path, stop
 from tests.support.fork_server import ForkedServer, ForkServer
 from tests.support.machine import scaled
+from tests.support.processes import children, is_zombie
 from tests.support.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -149,8 +150,7 @@ class Beacon:
     def worker_pids(self) -> list[int]:
         """The living workers, from the kernel."""
         assert self._process is not None
-        text = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text()
-        return [int(pid) for pid in text.split() if not _is_zombie(int(pid))]
+        return [pid for pid in children(self._process.pid) if not is_zombie(pid)]
 
     def log_text(self) -> str:
         return self.log.read_text(errors="replace") if self.log.exists() else ""
@@ -288,10 +288,3 @@ def write_lock(database: Path) -> Iterator[None]:
         holder.stdin.close()
         holder.wait(scaled(5))
         holder.stdout.close()
-
-
-def _is_zombie(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
-    except OSError:
-        return True

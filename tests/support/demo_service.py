@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 
 import requests
 
+from tests.support.machine import scaled
+
 T = TypeVar("T")
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -83,7 +85,7 @@ class DemoService:
         if self.process.poll() is None:
             self.process.send_signal(number)
         try:
-            return self.process.wait(timeout=5)
+            return self.process.wait(timeout=scaled(5))
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()

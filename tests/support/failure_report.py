@@ -22,10 +22,9 @@ def advice(item: pytest.Item) -> list[str]:
 
 
 def command(item: pytest.Item) -> str:
-    """The command that runs this test alone, in the same order and with the same random numbers."""
-    seed = item.config.getoption("randomly_seed", default=None)
-    shuffled = [] if seed is None else ["-p", "randomly", f"--randomly-seed={seed}"]
-    return shlex.join([".venv/bin/pytest", *shuffled, item.nodeid])
+    """The command that runs this test alone, with the same random numbers."""
+    seed = item.config.getoption("randomly_seed")
+    return shlex.join([".venv/bin/pytest", f"--randomly-seed={seed}", item.nodeid])
 
 
 def logs(arguments: dict[str, Any]) -> list[Path]:

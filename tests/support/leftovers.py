@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.processes import children
 from tests.support.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -110,20 +111,12 @@ def _processes() -> Belongings:
             continue
         found[f"process {pid}"] = f"process {command}"
         if FORK_SERVER in command:  # its children are named as it is
-            found |= {f"process {server}": f"forked server {server}" for server in _children(pid)}
+            found |= {f"process {server}": f"forked server {server}" for server in children(pid)}
     return found
 
 
 def _commands(parent: int) -> dict[int, str]:
-    return {pid: _command(pid) for pid in _children(parent)}
-
-
-def _children(pid: int) -> list[int]:
-    found: list[int] = []
-    with suppress(OSError):
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            found += map(int, (task / "children").read_text().split())
-    return found
+    return {pid: _command(pid) for pid in children(parent)}
 
 
 def _command(pid: int) -> str:

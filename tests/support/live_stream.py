@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
+from tests.support.machine import scaled
 from tests.support.sse_client import Frame, Parser
 from tests.support.waiting import wait_for
 
@@ -41,7 +42,7 @@ class LiveStream:
         """End it from this side, without a word, as a lost network does."""
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
-        self._thread.join(5)
+        self._thread.join(scaled(5))
         self._response.close()
         self._connection.close()
         self._socket.close()

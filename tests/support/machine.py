@@ -30,21 +30,21 @@ def slowness() -> float:
     return float(_MEASURED) if _MEASURED else measure()
 
 
-def measure() -> float:
-    """A short calibration loop for the speed of a core, and the load for how many others want it."""
-    rounds = sorted(_round_s() for _ in range(ROUNDS))
-    speed = rounds[len(rounds) // 2] / REFERENCE_ROUND_S
-    crowd = os.getloadavg()[0] / (os.cpu_count() or 1)
-    return round(min(max(speed, crowd, LEAST), MOST), 2)
-
-
-def publish(side_by_side: int) -> float:
-    """Let the processes that are started from here on read the slowness instead of measuring again; says it.
+def measure(side_by_side: int = 1) -> float:
+    """A short calibration loop for the speed of a core, and the load for how many others want it.
 
     A run slows itself down when more of its processes run side by side than there are cores.
     """
-    crowding = max(1.0, side_by_side / (os.cpu_count() or 1))
-    published = float(_MEASURED) if _MEASURED else round(min(measure() * crowding, MOST), 2)
+    cores = os.cpu_count() or 1
+    rounds = sorted(_round_s() for _ in range(ROUNDS))
+    speed = rounds[len(rounds) // 2] / REFERENCE_ROUND_S
+    wanted = max(1.0, (side_by_side + os.getloadavg()[0]) / cores)
+    return round(min(max(speed * wanted, LEAST), MOST), 2)
+
+
+def publish(side_by_side: int) -> float:
+    """Let the processes that are started from here on read the slowness instead of measuring again; says it."""
+    published = float(_MEASURED) if _MEASURED else measure(side_by_side)
     os.environ[VARIABLE] = str(published)
     return published
 

@@ -15,6 +15,8 @@ from typing import Any
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from tests.support.machine import scaled
+
 PATIENCE_S = 5.0
 
 
@@ -141,12 +143,15 @@ class StreamReader:
 
     def next_frame(self, timeout_s: float = PATIENCE_S) -> Frame:
         """The next frame; `TimeoutError` if none comes, `StreamEnded` after the last."""
+        return self._next(scaled(timeout_s))
+
+    def _next(self, wait_s: float) -> Frame:
         if self._ended is not None:
             raise self._ended
         try:
-            found = self._frames.get(timeout=timeout_s)
+            found = self._frames.get(timeout=wait_s)
         except queue.Empty:
-            raise TimeoutError(f"no frame within {timeout_s} s") from None
+            raise TimeoutError(f"no frame within {wait_s:.1f} s") from None
         if isinstance(found, Frame):
             return found
         self._ended = found or StreamEnded()
@@ -154,29 +159,29 @@ class StreamReader:
 
     def frames(self, count: int, timeout_s: float = PATIENCE_S, skip: Iterable[str] = ("heartbeat",)) -> list[Frame]:
         """The next `count` frames, those named in `skip` left out."""
-        deadline, unwanted = time.monotonic() + timeout_s, set(skip)
+        deadline, unwanted = time.monotonic() + scaled(timeout_s), set(skip)
         found: list[Frame] = []
         while len(found) < count:
-            frame = self.next_frame(max(0.0, deadline - time.monotonic()))
+            frame = self._next(max(0.0, deadline - time.monotonic()))
             if frame.event not in unwanted:
                 found.append(frame)
         return found
 
     def until(self, event: str, timeout_s: float = PATIENCE_S) -> list[Frame]:
         """All frames up to and including the next one named `event`."""
-        deadline = time.monotonic() + timeout_s
+        deadline = time.monotonic() + scaled(timeout_s)
         found: list[Frame] = []
         while not found or found[-1].event != event:
-            found.append(self.next_frame(max(0.0, deadline - time.monotonic())))
+            found.append(self._next(max(0.0, deadline - time.monotonic())))
         return found
 
     def rest(self, timeout_s: float = PATIENCE_S) -> list[Frame]:
         """What still comes before the server ends the stream, which it must within `timeout_s`."""
-        deadline = time.monotonic() + timeout_s
+        deadline = time.monotonic() + scaled(timeout_s)
         found: list[Frame] = []
         try:
             while True:
-                found.append(self.next_frame(max(0.0, deadline - time.monotonic())))
+                found.append(self._next(max(0.0, deadline - time.monotonic())))
         except StreamEnded:
             return found
 
@@ -184,7 +189,7 @@ class StreamReader:
         self._closing.set()
         if self._interrupt is not None:
             self._interrupt()
-        self._thread.join(PATIENCE_S)
+        self._thread.join(scaled(PATIENCE_S))
         if self._thread.is_alive():
             raise TimeoutError("the stream could not be closed: not even a heartbeat came")
 

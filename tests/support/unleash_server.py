@@ -13,6 +13,7 @@ import requests
 
 from scripts import bootstrap
 from tests.support.beacon_server import free_port
+from tests.support.machine import scaled
 from tests.support.waiting import wait_for
 
 ADMIN_TOKEN = "*:*.admin-of-the-tests"
@@ -66,7 +67,7 @@ class Unleash:
         """At once, as a crash would."""
         if self._process is not None:
             self._process.kill()
-            self._process.wait(20)
+            self._process.wait(scaled(20))
             self._process = None
 
     def freeze(self) -> None:
@@ -170,7 +171,7 @@ class Unleash:
         assert self._process is not None
         assert self._process.poll() is None, "Unleash ended while it started"
         try:
-            return requests.get(f"{self.url}/health", timeout=1).ok
+            return requests.get(f"{self.url}/health", timeout=scaled(1)).ok
         except requests.RequestException:
             return False
 

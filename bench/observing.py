@@ -1,22 +1,22 @@
 """A program: observes a service of many jobs over HTTP under gevent, and prints what held the loop longest, by phase.
 
-Told as the processor time of one turn, so that a busy machine adds little to it. `first`: all jobs are new; `steady`:
-nothing changed; `lost`: all of them are gone, and declared missing; `after`: nothing changed again.
+`first`: all jobs are new; `steady`: nothing changed; `lost`: all of them are gone, and declared missing; `after`:
+nothing changed again. What is measured of a turn, which is the time between two switches of greenlets, is its
+processor time in milliseconds (`held`), or with `--calls` the number of Python's calls in it, which is the same on
+every machine.
 """
 
 from gevent import monkey
 
 monkey.patch_all()
 
+import argparse  # noqa: E402 -- after the patch
 import gc  # noqa: E402 -- after the patch
 import json  # noqa: E402 -- after the patch
 import sys  # noqa: E402
-import time  # noqa: E402
-import traceback  # noqa: E402
+from collections.abc import Callable  # noqa: E402
 from pathlib import Path  # noqa: E402
-from typing import Any  # noqa: E402
 
-import greenlet  # noqa: E402
 import sqlalchemy as sa  # noqa: E402
 
 from app import create_app, setup  # noqa: E402
@@ -27,27 +27,10 @@ from app.reconciliation.models import KnownJob, OpenItem  # noqa: E402
 from app.reconciliation.observe import Observer, WatchedService  # noqa: E402
 from app.sources.lease import Lease  # noqa: E402
 from app.sources.palantir import PalantirSource  # noqa: E402
+from bench.turns import Calls, Turns, processor_ms  # noqa: E402
 
 BOUND = 1_000_000
 STEADY = 3
-
-
-class Turns:
-    """The longest one since `begin`, and where it ended."""
-
-    def __init__(self) -> None:
-        self.longest_s, self.where, self._since = 0.0, "", time.thread_time()
-        greenlet.settrace(self._switched)
-
-    def begin(self) -> None:
-        self.longest_s, self.where, self._since = 0.0, "", time.thread_time()
-
-    def _switched(self, _event: str, greenlets: Any) -> None:
-        took = time.thread_time() - self._since
-        if took > self.longest_s:
-            frame = greenlets[0].gr_frame
-            self.longest_s, self.where = took, "".join(traceback.format_stack(frame)[-4:]) if frame else ""
-        self._since = time.thread_time()
 
 
 def counted() -> dict[str, int]:
@@ -57,8 +40,9 @@ def counted() -> dict[str, int]:
         return {"known": session.scalar(known) or 0, "missing": session.scalar(missing) or 0}
 
 
-def main(folder: str, many: str, few: str) -> None:
-    settings = Settings(instance_dir=Path(folder), secret_key="x" * 64)
+def main(folder: Path, many: str, few: str, spent: Callable[[], float]) -> None:
+    """`many` and `few` are addresses of services; `folder` takes the database."""
+    settings = Settings(instance_dir=folder, secret_key="x" * 64)
     app = create_app(settings)
     setup.migrate(app, settings)
     with app.app_context():
@@ -70,16 +54,20 @@ def main(folder: str, many: str, few: str) -> None:
         gc.collect()
         gc.freeze()  # as gunicorn.conf.py does
         gc.set_threshold(20_000, 20, 50)
-        turns = Turns()
+        turns = Turns(spent)
         for phase, url in (("first", many), *[("steady", many)] * STEADY, ("lost", few), *[("after", few)] * STEADY):
             turns.begin()
-            began = time.process_time()
             observer.observe(WatchedService("large", PalantirSource(url, BOUND, 3_600.0)))
             observer.tick()
-            spent = time.process_time() - began
-            told = {"phase": phase, "held_ms": turns.longest_s * 1e3, "spent_ms": spent * 1e3, "where": turns.where}
+            told = {"phase": phase, "held": turns.longest, "where": turns.where}
             sys.stdout.write(json.dumps(told | counted()) + "\n")
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("many")
+    parser.add_argument("few")
+    parser.add_argument("--calls", action="store_true")
+    given = parser.parse_args()
+    main(given.folder, given.many, given.few, Calls() if given.calls else processor_ms)
