@@ -232,8 +232,7 @@ def test_a_delete_asks_by_name_and_cancel_has_the_focus(beacon: Beacon, service:
     page.keyboard.press("Enter")
     expect(dialog).to_be_hidden()
     assert command_ids(beacon, job) == []
-    row.get_by_role("button", name="Delete").focus()
-    page.keyboard.press("Enter")
+    row.get_by_role("button", name="Delete").press("Enter")
     dialog.get_by_role("button", name="Delete 1 job from Mail").click()
     expect(row.locator(".command-said")).to_contain_text("verified")
     assert service.get(f"/api/v1/jobs/{job}").status_code == 410

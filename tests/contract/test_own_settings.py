@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from threading import Thread
 from typing import Any
@@ -56,11 +56,15 @@ class Brief:
             self._streams.pop().close()
 
 
-@pytest.fixture(scope="module")
-def started(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Brief]:
+def server(world: World, folders: pytest.TempPathFactory) -> AbstractContextManager[Any]:
     if world.beacon is None:
         pytest.skip("needs a server with other settings, and one that may be stopped")
-    with own.started(tmp_path_factory.mktemp("brief"), **SETTINGS) as beacon:
+    return own.started(folders.mktemp("brief"), **SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def started(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Brief]:
+    with server(world, tmp_path_factory) as beacon:
         yield Brief(beacon)
 
 
@@ -126,15 +130,17 @@ class Stop:
 
 
 @pytest.fixture(scope="module")
-def stop(started: Brief) -> Iterator[Stop]:
-    seen = Stop(started.listen())
-    stopping = Thread(target=started.beacon.stop)
-    stopping.start()
-    seen.stream.first_named("bye")
-    seen.knock(started)
-    stopping.join()
-    yield seen
-    started.close()
+def stop(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stop]:
+    with server(world, tmp_path_factory) as beacon:
+        brief = Brief(beacon)
+        seen = Stop(brief.listen())
+        stopping = Thread(target=beacon.stop)
+        stopping.start()
+        seen.stream.first_named("bye")
+        seen.knock(brief)
+        stopping.join()
+        yield seen
+        brief.close()
 
 
 @holds(DRAIN)

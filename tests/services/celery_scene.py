@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 from celery import Celery
 from flask import Flask
 from kombu import pools
@@ -19,6 +20,7 @@ from app.db import db, write
 from app.reconciliation import registry
 from app.reconciliation.explain import PublishedEvents
 from app.reconciliation.observe import Observer, WatchedService
+from app.sources import celery_pidbox, celery_roster, celery_watch
 from app.sources.base import Address, Look
 from app.sources.celery import KIND, CelerySource
 from app.sources.celery_options import CeleryOptions
@@ -30,9 +32,12 @@ from tests.support.beacon_server import ROOT
 from tests.support.machine import scaled
 from tests.support.waiting import wait_for
 
-INTERVAL_S = 1.0
+INTERVAL_S = 0.25
 # What the issue promises, after one interval.
 WITHIN_S = 2.0
+# Of a Beacon in a hurry. A slow worker has as long for its answer as it has outside the tests, and no longer.
+INSPECT_EVERY_S = 0.3
+ANSWER_S = min(scaled(0.5), celery_pidbox.ANSWER_S)
 TASKS = "tests.services.celery_tasks"
 CONTROL = "/0.celery.pidbox"
 
@@ -55,9 +60,14 @@ class Fleet:
 
     def worker(self, name: str = "one", *options: str, pool: str = "prefork", concurrency: int = 1) -> "Worker":
         before = self.connected()
+        made = self.start(name, *options, pool=pool, concurrency=concurrency)
+        wait_for(lambda: made.process.poll() is None and self.connected() > before, "the worker to listen", 60)
+        return made
+
+    def start(self, name: str, *options: str, pool: str = "prefork", concurrency: int = 1) -> "Worker":
+        """Does not wait until it listens: others can start meanwhile."""
         made = Worker(self, f"{name}@test", ["--pool", pool, "-c", str(concurrency), *options])
         self._workers.append(made)
-        wait_for(lambda: made.process.poll() is None and self.connected() > before, "the worker to listen", 60)
         return made
 
     def connected(self) -> int:
@@ -119,6 +129,16 @@ class Worker:
             self.process.wait(scaled(20))
 
 
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers are asked more often, and nobody waits long for those that are silent or for the first to come.
+
+    That nobody is called absent before a beat could have come is held by `tests/sources/test_celery_roster.py`.
+    """
+    monkeypatch.setattr(celery_watch, "INSPECT_EVERY_S", INSPECT_EVERY_S)
+    monkeypatch.setattr(celery_roster, "FIRST_BEAT_S", INSPECT_EVERY_S)
+    monkeypatch.setattr(celery_pidbox, "ANSWER_S", ANSWER_S)
+
+
 class Recorded:
     """The source, and what it last answered: one thread uses it, another asserts."""
 
@@ -171,6 +191,16 @@ class Watching:
     def next_look(self) -> None:
         target = self.looks + 2  # one may be under way
         wait_for(lambda: self.looks >= target, "another look", 20)
+
+    def stays_right(self, looks: int) -> None:
+        """Nothing is said to be wrong during so many more looks."""
+        target = self.looks + 1 + looks  # one may be under way
+
+        def seen() -> bool:
+            assert self.wrong() == {}
+            return self.looks >= target
+
+        wait_for(seen, f"{looks} more looks", looks * 5)
 
 
 class _Counting(Observer):

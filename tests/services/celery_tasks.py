@@ -2,6 +2,7 @@
 
 import os
 import time
+from pathlib import Path
 
 from celery import Celery
 
@@ -25,10 +26,22 @@ def nap(seconds: float) -> float:
     return seconds
 
 
+@app.task
+def wait_for_file(path: str) -> None:
+    """Until a test lets it end."""
+    while not Path(path).exists():
+        time.sleep(0.05)
+
+
 @app.task(acks_late=True)
 def late_nap(seconds: float) -> float:
     time.sleep(seconds)
     return seconds
+
+
+@app.task(acks_late=True)
+def late_wait_for_file(path: str) -> None:
+    wait_for_file(path)
 
 
 @app.task

@@ -78,6 +78,8 @@ class Wire:
             self.deliver.wait(scaled(30))
             server.sendall(came)
             self.answered.wait(scaled(20))
+        with contextlib.suppress(OSError):
+            server.shutdown(socket.SHUT_RDWR)  # wakes whoever still reads from it
         server.close()
 
     def _from_server(self, server: socket.socket, client: socket.socket) -> None:

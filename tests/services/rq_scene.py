@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, Self
 
 from rq import Queue, SimpleWorker
@@ -14,6 +13,7 @@ from app.sources.base import Look
 from app.sources.rq import KIND, RqSource
 from tests.services.valkey import Valkey
 from tests.support.machine import scaled
+from tests.support.processes import children
 from tests.support.waiting import wait_for
 
 
@@ -78,7 +78,7 @@ class Scene:
         """SIGKILL to it and to what it forked for its job, as when a machine dies."""
         # Stopped first, so that it cannot fork another one between the look and the kill.
         worker.send_signal(signal.SIGSTOP)
-        for child in _children(worker.pid):
+        for child in children(worker.pid):
             with suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
         worker.kill()
@@ -96,9 +96,3 @@ def ids(look: Look, state: str) -> list[str]:
 
 def oddities(look: Look) -> dict[str, list[str]]:
     return {oddity.kind: list(oddity.job_ids) for oddity in look.oddities}
-
-
-def _children(pid: int) -> list[int]:
-    with suppress(OSError):
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return []

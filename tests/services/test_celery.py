@@ -3,18 +3,36 @@
 import json
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from flask import Flask
 
 from app.config import Settings
-from app.sources.celery_pidbox import ANSWER_S
-from app.sources.celery_watch import INSPECT_EVERY_S
-from tests.services.celery_scene import Fleet, Watching, application, source_of, watching
+from app.sources import celery as celery_source
+from app.sources.redis import RedisServer
+from tests.services.celery_scene import (
+    ANSWER_S,
+    INSPECT_EVERY_S,
+    Fleet,
+    Watching,
+    application,
+    hurry,
+    source_of,
+    watching,
+)
 from tests.services.valkey import Valkey
 from tests.support.machine import scaled
 from tests.support.waiting import wait_for
+
+# Of a broker that has stopped answering; `tests/services/test_rq.py` holds the 5 s that they wait outside the tests.
+SILENT_S = 1.0
+
+
+@pytest.fixture(autouse=True)
+def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    hurry(monkeypatch)
 
 
 @pytest.fixture
@@ -39,6 +57,29 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 def celery_app(settings: Settings, database: Path) -> Iterator[Flask]:
     with application(settings) as made:
+        yield made
+
+
+@pytest.fixture(scope="class")
+def held() -> Iterator[tuple[Fleet, str]]:
+    """A worker that took a task and is busy with it, and the task."""
+    with Valkey() as valkey:
+        fleet = Fleet(valkey)
+        try:
+            task_id = fleet.send("late_nap", 300)
+            fleet.worker(pool="solo")
+            wait_for(lambda: fleet.redis.hlen("unacked") == 1, "the task to be taken", 20)
+            yield fleet, task_id
+        finally:
+            fleet.close()
+
+
+@pytest.fixture
+def beside(celery_app: Flask, held: tuple[Fleet, str]) -> Iterator[Watching]:
+    """A Beacon that knows the task; its worker is too busy to say anything."""
+    fleet, task_id = held
+    with watching(celery_app, fleet.valkey, result_backend=True, expect_workers=False) as made:
+        made.until_known({task_id: "reserved"})
         yield made
 
 
@@ -84,30 +125,6 @@ class TestLoss:
         fleet.redis.set(f"celery-task-meta-{running}", '{"status": "SUCCESS", "result": 300}')
         beacon.until({})
 
-    def test_a_message_deleted_from_unacked_is_dangling_until_it_is_back(self, fleet: Fleet, beacon: Watching) -> None:
-        fleet.worker(pool="solo")
-        running = fleet.send("late_nap", 300)
-        wait_for(lambda: running in beacon.book.known, "the task to be taken", 20)
-        wait_for(lambda: fleet.redis.hlen("unacked") == 1, "the task to be taken", 20)
-        beacon.next_look()
-        tag = fleet.tag(running)
-        raw = fleet.redis.hget("unacked", tag)
-        fleet.redis.hdel("unacked", tag)
-        beacon.until({"dangling": [running]})
-        fleet.redis.hset("unacked", tag, raw)
-        beacon.until({})
-
-    def test_a_message_that_the_index_does_not_have_is_dangling(self, fleet: Fleet, beacon: Watching) -> None:
-        fleet.worker(pool="solo")
-        running = fleet.send("late_nap", 300)
-        wait_for(lambda: fleet.redis.hlen("unacked") == 1, "the task to be taken", 20)
-        tag = fleet.tag(running)
-        score = fleet.redis.zscore("unacked_index", tag)
-        fleet.redis.zrem("unacked_index", tag)
-        beacon.until({"dangling": [running]})
-        fleet.redis.zadd("unacked_index", {tag: score})
-        beacon.until({})
-
     def test_the_same_message_twice_is_a_duplicate(self, fleet: Fleet, beacon: Watching) -> None:
         twice, once = fleet.send("add", 1, 1), fleet.send("add", 1, 1)
         beacon.until_known({twice: "queued", once: "queued"})
@@ -126,6 +143,30 @@ class TestLoss:
         beacon.until({})
 
 
+class TestHeld:
+    def test_a_message_deleted_from_unacked_is_dangling_until_it_is_back(
+        self, held: tuple[Fleet, str], beside: Watching
+    ) -> None:
+        fleet, running = held
+        tag = fleet.tag(running)
+        raw = fleet.redis.hget("unacked", tag)
+        fleet.redis.hdel("unacked", tag)
+        beside.until({"dangling": [running]})
+        fleet.redis.hset("unacked", tag, raw)
+        beside.until({})
+
+    def test_a_message_that_the_index_does_not_have_is_dangling(
+        self, held: tuple[Fleet, str], beside: Watching
+    ) -> None:
+        fleet, running = held
+        tag = fleet.tag(running)
+        score = fleet.redis.zscore("unacked_index", tag)
+        fleet.redis.zrem("unacked_index", tag)
+        beside.until({"dangling": [running]})
+        fleet.redis.zadd("unacked_index", {tag: score})
+        beside.until({})
+
+
 class TestSilence:
     def test_a_stopped_broker_is_stale_with_the_reason_and_recovers(
         self, fleet: Fleet, valkey: Valkey, beacon: Watching
@@ -137,41 +178,47 @@ class TestSilence:
         valkey.start()
         wait_for(lambda: beacon.book.told["status"] == "verified", "the recovery", 30)
 
-    def test_a_slow_broker_is_not_believed_to_be_empty(self, fleet: Fleet, valkey: Valkey, beacon: Watching) -> None:
-        kept = fleet.send("add", 1, 1)
-        beacon.until_known({kept: "queued"})
-        valkey.freeze()
-        try:
-            wait_for(lambda: beacon.book.told["status"] == "stale", "the silence to be told", 30)
-            assert beacon.book.known == {kept: "queued"}
-        finally:
-            valkey.thaw()
-        wait_for(lambda: beacon.book.told["status"] == "verified", "the recovery", 30)
-        assert beacon.wrong() == {}
+    def test_a_slow_broker_is_not_believed_to_be_empty(
+        self, fleet: Fleet, valkey: Valkey, celery_app: Flask, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(celery_source, "RedisServer", partial(RedisServer, answer_s=scaled(SILENT_S)))
+        with watching(celery_app, valkey, result_backend=True) as beacon:
+            kept = fleet.send("add", 1, 1)
+            beacon.until_known({kept: "queued"})
+            valkey.freeze()
+            try:
+                wait_for(lambda: beacon.book.told["status"] == "stale", "the silence to be told", 30)
+                assert "did not answer within" in beacon.book.told["reason"]
+                assert beacon.book.known == {kept: "queued"}
+            finally:
+                valkey.thaw()
+            wait_for(lambda: beacon.book.told["status"] == "verified", "the recovery", 30)
+            assert beacon.wrong() == {}
 
     def test_silent_workers_are_unknown_and_never_none_at_all(self, fleet: Fleet, valkey: Valkey) -> None:
         worker = fleet.worker()
         worker.freeze()
         source = source_of(valkey, result_backend=True)
+        round_s = INSPECT_EVERY_S + ANSWER_S
         try:
             looks = []
-            deadline = time.monotonic() + scaled(6)
-            while time.monotonic() < deadline:
+            # Two rounds without an answer. That no look waits for one: `test_celery_healthy.py`, of a slow worker.
+            silent_until = time.monotonic() + 2 * round_s
+            while time.monotonic() < silent_until:
                 looks.append(source.look())
-                time.sleep(0.2)
+                time.sleep(0.05)
             assert {look.workers for look in looks} == {None}
-            assert len(looks) > 6 / ANSWER_S, "no look waits for answers"
             worker.thaw()
             [heard] = wait_for(lambda: source.look().workers, "the worker to answer", 20)
             assert (heard.id, heard.state) == (worker.name, "idle")
             worker.freeze()
             silent_from = time.time()
-            while time.time() < silent_from + 2 * (INSPECT_EVERY_S + ANSWER_S):  # two rounds without an answer
+            while time.time() < silent_from + 2 * round_s:
                 [silent] = source.look().workers or ()
                 assert silent.id == worker.name, "it stands with its last answer"
                 assert silent.seen_at is not None
-                assert silent.seen_at.timestamp() < silent_from + 1
-                time.sleep(0.2)
+                assert silent.seen_at.timestamp() < silent_from + ANSWER_S
+                time.sleep(0.05)
         finally:
             worker.thaw()
             source.close()
@@ -189,24 +236,29 @@ class TestSilence:
         worker.freeze()
         popped = fleet.send("add", 1, 1)
         wait_for(lambda: fleet.redis.llen("celery") == 0, "the message to be on its way to the worker")
-        for _ in range(4):
-            beacon.next_look()
-            assert beacon.wrong() == {}
+        beacon.stays_right(6)
         worker.thaw()
         wait_for(lambda: fleet.redis.exists(f"celery-task-meta-{popped}"), "the task to end", 20)
         beacon.next_look()
         assert beacon.findings() == {}
 
-    def test_a_worker_that_finishes_before_it_ends_loses_nothing(self, fleet: Fleet, beacon: Watching) -> None:
+    def test_a_worker_that_finishes_before_it_ends_loses_nothing(
+        self, fleet: Fleet, beacon: Watching, tmp_path: Path
+    ) -> None:
+        may_end = tmp_path / "may end"
         worker = fleet.worker()
-        running = fleet.send("nap", 6)
+        running = fleet.send("wait_for_file", str(may_end))
         beacon.until_known({running: "running"})
         worker.terminate()
-        deadline = time.monotonic() + scaled(30)
-        while worker.process.poll() is None:
+        wait_for(lambda: fleet.connected() == 0, "the worker to listen no more", 20)
+        beacon.stays_right(5)  # one that was killed is told after two or three
+        assert worker.process.poll() is None
+        may_end.touch()
+
+        def has_ended() -> bool:
             assert beacon.wrong() == {}
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        beacon.next_look()
-        beacon.next_look()
-        assert (beacon.wrong(), beacon.book.known) == ({}, {})
+            return worker.process.poll() is not None
+
+        wait_for(has_ended, "the worker to end", 30)
+        beacon.stays_right(2)
+        assert beacon.book.known == {}

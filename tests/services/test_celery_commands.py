@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -142,12 +143,16 @@ class TestDelete:
         assert source.act(order("delete-job", victim)).outcome == "done"
         assert list(source.look().listings[0].jobs) == [bystander]
 
-    def test_a_task_that_a_worker_has_taken_is_refused_and_goes_on(self, fleet: Fleet, source: CelerySource) -> None:
+    def test_a_task_that_a_worker_has_taken_is_refused_and_goes_on(
+        self, fleet: Fleet, source: CelerySource, tmp_path: Path
+    ) -> None:
+        may_end = tmp_path / "may end"
         fleet.worker()
-        task_id = fleet.send("late_nap", 2)
+        task_id = fleet.send("late_wait_for_file", str(may_end))
         wait_for(lambda: fleet.redis.hlen("unacked") == 1, "the worker to take it", 60)
         done = source.act(order("delete-job", task_id))
         assert (done.outcome, done.detail) == ("refused", TAKEN)
+        may_end.touch()
         wait_for(lambda: b"SUCCESS" in (result_of(fleet, task_id) or b""), "it to end as it would have", 60)
 
     def test_a_task_that_is_nowhere_is_absent(self, source: CelerySource) -> None:

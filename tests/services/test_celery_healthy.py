@@ -11,7 +11,7 @@ from flask import Flask
 from app.config import Settings
 from app.sources.base import SourceError
 from app.sources.celery_pidbox import ANSWER_S
-from tests.services.celery_scene import Fleet, Watching, application, source_of, watching
+from tests.services.celery_scene import Fleet, Watching, application, hurry, source_of, watching
 from tests.services.valkey import Valkey
 from tests.support.machine import scaled
 from tests.support.waiting import wait_for
@@ -65,8 +65,9 @@ def keep_busy(fleet: Fleet, beacon: Watching, polls: int, most_s: float) -> list
 def run_healthy(celery_app: Flask, valkey: Valkey, polls: int, most_s: float, interval_s: float) -> None:
     fleet = Fleet(valkey)
     try:
-        fleet.worker("one", concurrency=2)
+        fleet.start("one", concurrency=2)
         fleet.worker("two", pool="solo")
+        wait_for(lambda: fleet.connected() == 2, "both workers to listen", 60)
         with watching(celery_app, valkey, interval_s, result_backend=True) as beacon:
             ids = keep_busy(fleet, beacon, polls, most_s)
             wait_for(lambda: all_ended(fleet, ids), "all tasks to end", 120)
@@ -89,11 +90,12 @@ def test_half_an_hour_of_polls_of_a_busy_healthy_celery_has_no_discrepancy(celer
 
 
 def test_without_a_result_backend_what_vanished_is_unaccounted_and_nothing_is_wrong(
-    celery_app: Flask, valkey: Valkey
+    celery_app: Flask, valkey: Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    hurry(monkeypatch)
     fleet = Fleet(valkey, backend=False)
     try:
-        with watching(celery_app, valkey, 0.5) as beacon:
+        with watching(celery_app, valkey) as beacon:
             lost, kept = fleet.send("add", 1, 1), fleet.send("add", 1, 1)
             beacon.until_known({lost: "queued", kept: "queued"})
             fleet.redis.lrem("celery", 1, fleet.message(lost))
@@ -110,10 +112,10 @@ def test_beacon_writes_nothing_but_its_questions_to_workers(celery_app: Flask, v
         fleet.worker(concurrency=1)
         with (
             valkey.monitored() as heard,
-            watching(celery_app, valkey, 0.3, result_backend=True, inspect=inspect) as beacon,
+            watching(celery_app, valkey, 0.1, result_backend=True, inspect=inspect) as beacon,
         ):
             fleet.send("add", 1, 1)
-            fleet.send("nap", 2)
+            fleet.send("nap", 1)
             for _ in range(5):
                 beacon.next_look()
         commands = set(heard.of("beacon"))
@@ -129,8 +131,8 @@ def test_a_slow_worker_delays_no_look_and_its_late_answers_are_taken_away(celery
     try:
         worker = fleet.worker(pool="solo")
         worker.freeze()
-        with watching(celery_app, valkey, 0.3, result_backend=True, inspect=True, expect_workers=False) as beacon:
-            for _ in range(6):
+        with watching(celery_app, valkey, 0.15, result_backend=True, inspect=True, expect_workers=False) as beacon:
+            for _ in range(6):  # longer than a round of questions
                 beacon.next_look()
             assert beacon.workers is None
             assert median(beacon.took_s) < scaled(ANSWER_S / 2), "no look waits for answers"

@@ -17,7 +17,7 @@ from tests.services.rq_scene import Scene
 from tests.support.beacon_server import Beacon
 from tests.support.waiting import wait_for
 
-INTERVAL_S = 2.0
+INTERVAL_S = 0.5
 WITHIN_S = INTERVAL_S + 2
 START_S = 30.0
 NUMBERS = itertools.count()
@@ -67,8 +67,13 @@ class Watched:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Scene, Beacon]]:
-    with Scene() as scene, Beacon(tmp_path_factory.mktemp("beacon"), POLL_INTERVAL_S=INTERVAL_S) as beacon:
-        yield scene, beacon
+    with Scene() as scene:
+        beacon = Beacon(tmp_path_factory.mktemp("beacon"), POLL_INTERVAL_S=INTERVAL_S)
+        try:
+            beacon.start()
+            yield scene, beacon
+        finally:
+            beacon.end()
 
 
 @pytest.fixture
@@ -156,10 +161,11 @@ def test_a_killed_worker_leaves_an_orphan_until_rq_gives_it_up(watched: Watched)
 
 
 def test_a_server_that_stops_or_stalls_makes_the_service_stale_and_no_more(watched: Watched) -> None:
-    stale_within_s = 3 * INTERVAL_S + 2
+    # A look that began just before waits for 5 s, and says so once that is over.
+    stale_within_s = 3 * INTERVAL_S + 2 + 5
     put(watched, "h")
     watched.scene.valkey.freeze()
-    wait_for(lambda: watched.told()["status"] == "stale", "a stale service", stale_within_s + 5)
+    wait_for(lambda: watched.told()["status"] == "stale", "a stale service", stale_within_s)
     assert watched.told()["reason"] == "did not answer within 5 s"
     assert watched.findings() == {}
     watched.scene.valkey.thaw()

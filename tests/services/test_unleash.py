@@ -415,7 +415,7 @@ class TestDeployment:
             headers = {"Authorization": f"Bearer {beacon.token('pia', 'rollout')}"}
 
             def shown() -> dict[str, Any]:
-                answer = requests.get(beacon.url + URL, headers=headers, timeout=10)
+                answer = requests.get(beacon.url + URL, headers=headers, timeout=scaled(10))
                 found: dict[str, Any] = answer.json()
                 return found
 

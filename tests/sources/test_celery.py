@@ -9,18 +9,21 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from socketserver import BaseRequestHandler, ThreadingTCPServer
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from app.sources import celery as celery_source
 from app.sources.base import Address, SourceError
 from app.sources.celery import KIND
 from app.sources.celery_messages import keys_of, of_queue, of_unacked
 from app.sources.celery_options import CeleryOptions
 from app.sources.celery_pidbox import announcement
 from app.sources.celery_results import UNREADABLE, state_of
+from app.sources.redis import RedisServer
 from tests.support.machine import scaled
 
 
@@ -137,7 +140,7 @@ def answer(what: bytes, *, again: bool = False) -> Callable[[BaseRequestHandler,
 
 
 def silence(connection: BaseRequestHandler, ended: threading.Event) -> None:
-    ended.wait(60)
+    ended.wait(scaled(60))
 
 
 @contextmanager
@@ -160,7 +163,7 @@ def server(handle: Callable[[BaseRequestHandler, threading.Event], None]) -> Ite
         finally:
             ended.set()
             made.shutdown()
-            thread.join(10)
+            thread.join(scaled(10))
 
 
 @pytest.mark.parametrize(
@@ -173,7 +176,11 @@ def server(handle: Callable[[BaseRequestHandler, threading.Event], None]) -> Ite
         (silence, "did not answer within"),
     ],
 )
-def test_a_hostile_server_is_a_reason_and_nothing_else(handle: Any, reason: str) -> None:
+def test_a_hostile_server_is_a_reason_and_nothing_else(
+    handle: Any, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # `tests/services/test_rq.py` holds that a server which is silent for 5 s is given up.
+    monkeypatch.setattr(celery_source, "RedisServer", partial(RedisServer, answer_s=scaled(0.5)))
     with server(handle) as url:
         source = KIND.build(Address(url), CeleryOptions(result_backend=True), 10)
         try:
@@ -188,4 +195,4 @@ def test_a_hostile_server_is_a_reason_and_nothing_else(handle: Any, reason: str)
 
 def test_importing_the_kind_does_not_import_celery() -> None:
     code = "import sys, app.sources.celery; assert not {'celery', 'kombu'} & set(sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=scaled(60))

@@ -8,6 +8,7 @@ from flask import Flask
 
 from app.db import now_epoch, read, write
 from app.sources.lease import Lease, LeaseLost, LeaseRow
+from tests.support.machine import scaled
 
 
 def row() -> LeaseRow:
@@ -138,7 +139,7 @@ def test_of_many_takers_at_once_exactly_one_succeeds(leased: Flask) -> None:
 
     def take(lease: Lease) -> None:
         with leased.app_context():
-            barrier.wait(5)
+            barrier.wait(scaled(5))
             if lease.try_acquire():
                 taken.append(lease)
 
@@ -146,6 +147,6 @@ def test_of_many_takers_at_once_exactly_one_succeeds(leased: Flask) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(scaled(10))
     assert len(taken) == 1
     assert (row().holder, row().fence) == (taken[0].holder, 1)

@@ -48,7 +48,7 @@ class Observer:
         self.seen.append(service)
         self.times.append(time.monotonic())
         try:
-            self.hold.wait(5)
+            self.hold.wait(scaled(5))
             if self.error is not None:
                 raise self.error
             return self.outcome
@@ -122,7 +122,7 @@ def test_one_slow_service_does_not_hold_up_another(leased: Flask) -> None:
     class Mixed(Observer):
         def observe(self, service: Named) -> Outcome:
             if service.id == "stuck":
-                stuck.wait(5)
+                stuck.wait(scaled(5))
             return super().observe(service)
 
     observer = Mixed()

@@ -48,7 +48,7 @@ def server(answer: Answer) -> Iterator[str]:
         with suppress(OSError):
             client.shutdown(socket.SHUT_RDWR)
         client.close()
-    thread.join(5)
+    thread.join(scaled(5))
 
 
 def reason(url: str, look_s: float = 5.0, answer_s: float = 0.5) -> str:

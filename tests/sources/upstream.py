@@ -8,6 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from tests.support.machine import scaled
+
 Answer = Callable[[BaseHTTPRequestHandler], None]
 
 
@@ -38,13 +40,13 @@ class Upstream:
 
     def hold(self) -> None:
         """Say nothing until the test is over."""
-        self.released.wait(30)
+        self.released.wait(scaled(30))
 
     def close(self) -> None:
         self.released.set()
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join(5)
+        self._thread.join(scaled(5))
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         upstream = self

@@ -49,12 +49,12 @@ function needsReview({ form, action, target }) {
 /** @param {Press} press */
 async function give(press) {
   if (under.has(press.key)) return;
+  if (press.action === "delete-job" && !press.body.has("confirmed")) {
+    if (!(await confirmed(loss(press))) || under.has(press.key)) return;
+    press.body.set("confirmed", "1");
+  }
   under.add(press.key);
   try {
-    if (press.action === "delete-job" && !press.body.has("confirmed")) {
-      if (!(await confirmed(loss(press)))) return;
-      press.body.set("confirmed", "1");
-    }
     await send(press);
   } finally {
     under.delete(press.key);
