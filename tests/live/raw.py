@@ -47,7 +47,7 @@ class Raw:
     """A connection that says what it is told to say, and keeps every byte that comes."""
 
     def __init__(self, beacon: Beacon, context: ssl.SSLContext | None = None) -> None:
-        plain = socket.create_connection(("127.0.0.1", beacon.port), timeout=10)
+        plain = socket.create_connection(("127.0.0.1", beacon.port), timeout=scaled(10))
         self._socket = context.wrap_socket(plain, server_hostname="127.0.0.1") if context else plain
         self.received = b""
         self.is_over = False

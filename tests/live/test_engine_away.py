@@ -9,6 +9,7 @@ import requests
 from tests.live.conftest import MakeBeacon
 from tests.support.beacon_server import Beacon
 from tests.support.live_stream import LiveStream
+from tests.support.machine import scaled
 from tests.support.waiting import wait_for
 
 
@@ -21,7 +22,7 @@ def moved(beacon: Beacon, back: bool) -> None:
 
 
 def is_alive(beacon: Beacon) -> bool:
-    return requests.get(f"{beacon.url}/healthz", timeout=5).status_code == 200
+    return requests.get(f"{beacon.url}/healthz", timeout=scaled(5)).status_code == 200
 
 
 def test_a_worker_that_boots_without_its_database_waits_for_it_and_takes_nobody_down(start_beacon: MakeBeacon) -> None:

@@ -15,6 +15,7 @@ from app.eventlog.audience import Viewer
 from tests.live.conftest import MakeBeacon
 from tests.live.fleet import Fleet, Reader, fleet_of
 from tests.support.beacon_server import PEOPLE, Beacon
+from tests.support.machine import scaled
 from tests.support.waiting import wait_for
 
 AUDIENCES = ["everyone", "everyone", "everyone", "user:alice", "user:bob", "role:operator", "role:viewer"]
@@ -34,7 +35,7 @@ class Publisher:
 
     def stop(self) -> None:
         self._stopping.set()
-        self._thread.join(15)
+        self._thread.join(scaled(15))
         assert not self._thread.is_alive()
 
     def _run(self) -> None:
@@ -58,7 +59,7 @@ class Publisher:
             for _ in range(random.randint(1, 4))
         ]
         url = f"{self._beacon.url}/api/events"
-        answer = session.post(url, json=batch, headers=self._headers, timeout=5)
+        answer = session.post(url, json=batch, headers=self._headers, timeout=scaled(5))
         if answer.status_code == 201:
             self.acknowledged += answer.json()["ids"]
         else:

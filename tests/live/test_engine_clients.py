@@ -16,6 +16,7 @@ from ld_eventsource.config import ConnectStrategy
 
 from app.eventlog.payloads import MAX_PAYLOAD_BYTES
 from tests.support.beacon_server import Beacon
+from tests.support.machine import scaled
 from tests.support.waiting import wait_for
 
 PATHS = ["/api/stream/events", "/api/events/stream", "/api/sse"]
@@ -57,14 +58,14 @@ Client = Callable[[str, dict[str, str], str], Iterator[Seen]]
 
 
 def by_sseclient(url: str, headers: dict[str, str], after: str) -> Iterator[Seen]:
-    answer = requests.get(url, headers={**headers, "Last-Event-ID": after}, stream=True, timeout=20)
+    answer = requests.get(url, headers={**headers, "Last-Event-ID": after}, stream=True, timeout=scaled(20))
     with closing(answer):
         for event in sseclient.SSEClient(answer).events():
             yield Seen(event.id, event.event, event.data)
 
 
 def by_requests_sse(url: str, headers: dict[str, str], after: str) -> Iterator[Seen]:
-    with requests_sse.EventSource(url, headers=headers, latest_event_id=after, timeout=20) as source:
+    with requests_sse.EventSource(url, headers=headers, latest_event_id=after, timeout=scaled(20)) as source:
         for event in source:
             yield Seen(event.last_event_id, event.type, event.data)
 

@@ -15,7 +15,7 @@ READERS = 300
 
 
 def status(beacon: Beacon, path: str, headers: dict[str, str] | None = None) -> requests.Response:
-    return requests.get(f"{beacon.url}{path}", headers=headers, timeout=5)
+    return requests.get(f"{beacon.url}{path}", headers=headers, timeout=scaled(5))
 
 
 def check_that_it_says_so_while_it_still_serves(beacon: Beacon, fleet: Fleet) -> None:

@@ -9,6 +9,7 @@ from tests.live import probe
 from tests.live.conftest import MakeBeacon
 from tests.live.fleet import Fleet, Reader, fleet_of
 from tests.support.beacon_server import Beacon
+from tests.support.machine import scaled
 from tests.support.prometheus_text import numbers, total
 from tests.support.waiting import wait_for
 
@@ -20,7 +21,7 @@ IDLE_SOCKETS = 3
 
 
 def exported_gauge(beacon: Beacon) -> float:
-    answer = requests.get(f"{beacon.url}/metrics", headers=beacon.bearer("alice", "read"), timeout=10)
+    answer = requests.get(f"{beacon.url}/metrics", headers=beacon.bearer("alice", "read"), timeout=scaled(10))
     return total(numbers(answer.text), "beacon_streams_open")
 
 
@@ -97,7 +98,7 @@ def p95_page_s(beacon: Beacon, browser: requests.Session) -> float:
     times = []
     for _ in range(50):
         began = time.monotonic()
-        assert browser.get(f"{beacon.url}/", timeout=10).status_code == 200
+        assert browser.get(f"{beacon.url}/", timeout=scaled(10)).status_code == 200
         times.append(time.monotonic() - began)
     return sorted(times)[47]
 

@@ -120,10 +120,12 @@ def test_a_logout_ends_the_streams_of_that_session_on_both_workers_within_a_seco
     leaving, staying = beacon.log_in("charlie"), beacon.log_in("charlie")
     cookies = [{"Cookie": f"beacon={browser.cookies['beacon']}"} for browser in (leaving, staying)]
     ending, others = (on_both_workers(beacon, fleet, cookie) for cookie in cookies)
-    found = re.search(r'name="csrf-token" content="([^"]+)"', leaving.get(f"{beacon.url}/", timeout=10).text)
+    found = re.search(r'name="csrf-token" content="([^"]+)"', leaving.get(f"{beacon.url}/", timeout=scaled(10)).text)
     assert found
     since = time.monotonic()
-    answer = leaving.post(f"{beacon.url}/logout", data={"csrf_token": found[1]}, timeout=10, allow_redirects=False)
+    answer = leaving.post(
+        f"{beacon.url}/logout", data={"csrf_token": found[1]}, timeout=scaled(10), allow_redirects=False
+    )
     assert answer.status_code == 303
     check_ended(fleet, ending, since)
     check_untouched(beacon, fleet, others)

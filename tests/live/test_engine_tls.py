@@ -27,7 +27,7 @@ def certificate(tmp_path: Path) -> tuple[Path, Path]:
     kind = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
     names = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
     command = ["openssl", "req", *kind, *names, "-out", str(cert), "-keyout", str(key)]
-    subprocess.run(command, check=True, capture_output=True, timeout=20)
+    subprocess.run(command, check=True, capture_output=True, timeout=scaled(20))
     return cert, key
 
 

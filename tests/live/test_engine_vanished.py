@@ -27,7 +27,7 @@ SERVER, CLIENT = "10.213.7.1", "10.213.7.2"
 
 
 def ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True, capture_output=True, timeout=10)
+    subprocess.run(["ip", *words], check=True, capture_output=True, timeout=scaled(10))
 
 
 class Link:
@@ -73,7 +73,7 @@ class Link:
 
         thread = threading.Thread(target=run)
         thread.start()
-        thread.join(60)
+        thread.join(scaled(60))
         if errors:
             raise errors[0]
         return result[0]

@@ -6,27 +6,38 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 import requests
 
 from tests.support.beacon_server import ROOT, free_port
 from tests.support.machine import scaled
 from tests.support.waiting import wait_for
 
+# A load balancer is given two seconds to see that a server leaves: here there is none.
+QUICK = {"BEACON_DRAIN_S": "1"}
+
 
 @contextmanager
 def beacon_demo(folder: Path, port: int, **settings: str) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
-    """The `beacon demo` command in a session of its own, as a terminal would start it."""
+    """The `beacon demo` command in a session of its own, as a terminal would start it; `settings` by their names."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("BEACON_")}
     output = folder / "output.txt"
     with output.open("wb") as file:
         process = subprocess.Popen(
             [sys.executable, "-c", "from app.cli import main; main()", "demo"],
             cwd=ROOT,
-            env={**environment, "BEACON_INSTANCE_DIR": str(folder / "instance"), "PORT": str(port), **settings},
+            env={
+                **environment,
+                "BEACON_INSTANCE_DIR": str(folder / "instance"),
+                "PORT": str(port),
+                **QUICK,
+                **settings,
+            },
             stdout=file,
             stderr=file,
             start_new_session=True,
@@ -75,33 +86,60 @@ def wait_ended(process: subprocess.Popen[bytes], output: Path) -> None:
     assert "Traceback" not in output.read_text()
 
 
-def test_it_prints_addresses_and_logins_and_ctrl_c_stops_every_process(tmp_path: Path) -> None:
+@dataclass(frozen=True, slots=True)
+class Started:
+    """One start in a folder, and what there was until it was over."""
+
+    folder: Path
+    port: int
+    text: str
+    health: str
+    processor_s: float
+
+
+def run_once(folder: Path, end: Callable[[int], None]) -> Started:
+    """Start it, have it ended, and see every process go."""
     port = free_port()
-    with beacon_demo(tmp_path, port) as (process, output):
+    with beacon_demo(folder, port) as (process, output):
         text = wait_started(process, output)
-        assert f"http://127.0.0.1:{port}" in text
-        assert "feature flags     kept in Beacon's own database; enable_sse_streaming at 100 %" in text
+        used_s = processor_s(process.pid)
         service = re.search(r"demo job service +(http://\S+)", text)
         assert service
-        assert requests.get(f"{service[1]}/api/v1/health", timeout=5).json()["status"] == "ok"
-        logins = dict(re.findall(r"^  (viewer|operator|product|admin) +(\S+)$", text, re.MULTILINE))
-        assert set(logins) == {"viewer", "operator", "product", "admin"}
-        assert len(set(logins.values())) == 4
-        os.killpg(process.pid, signal.SIGINT)  # a terminal's Ctrl-C reaches the whole group
+        health = requests.get(f"{service[1]}/api/v1/health", timeout=scaled(5)).json()["status"]
+        end(process.pid)
         wait_ended(process, output)
+    return Started(folder, port, text, health, used_s)
 
 
-def test_a_second_start_prints_the_same_logins_and_is_quick(tmp_path: Path) -> None:
-    texts, seconds = [], []
-    for kill in (os.kill, os.killpg):  # a supervisor ends the one that it started, a closed terminal all of them
-        with beacon_demo(tmp_path, free_port()) as (process, output):
-            texts.append(wait_started(process, output))
-            seconds.append(processor_s(process.pid))  # a busy machine stretches the time that passes
-            kill(process.pid, signal.SIGTERM)
-            wait_ended(process, output)
-    logins = [re.findall(r"^  \w+ +\S+$", text, re.MULTILINE) for text in texts]
-    assert logins[0] == logins[1]
-    assert seconds[1] < scaled(5.0), seconds
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Started:
+    """A terminal's Ctrl-C reaches the whole group."""
+    return run_once(tmp_path_factory.mktemp("run"), lambda leader: os.killpg(leader, signal.SIGINT))
+
+
+def logins(text: str) -> dict[str, str]:
+    return dict(re.findall(r"^  (viewer|operator|product|admin) +(\S+)$", text, re.MULTILINE))
+
+
+def test_it_prints_addresses_and_logins_and_ctrl_c_stops_every_process(first: Started) -> None:
+    assert f"http://127.0.0.1:{first.port}" in first.text
+    assert "feature flags     kept in Beacon's own database; enable_sse_streaming at 100 %" in first.text
+    assert first.health == "ok"
+    assert set(logins(first.text)) == {"viewer", "operator", "product", "admin"}
+    assert len(set(logins(first.text).values())) == 4
+
+
+def test_a_second_start_prints_the_same_logins_and_is_quick(first: Started) -> None:
+    """This one ends as a supervisor does it, who signals the process that it started."""
+    second = run_once(first.folder, lambda leader: os.kill(leader, signal.SIGTERM))
+    assert logins(second.text) == logins(first.text)
+    assert second.processor_s < scaled(5.0)  # a busy machine stretches the time that passes
+
+
+@pytest.mark.long
+def test_a_closed_terminal_stops_every_process(first: Started) -> None:
+    """All of the group are signalled, as by Ctrl-C, and with the signal of a supervisor."""
+    run_once(first.folder, lambda leader: os.killpg(leader, signal.SIGTERM))
 
 
 def test_a_busy_port_gets_one_clear_sentence(tmp_path: Path) -> None:

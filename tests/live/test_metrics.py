@@ -10,6 +10,7 @@ import requests
 from tests.live.conftest import MakeBeacon
 from tests.support.beacon_server import Beacon
 from tests.support.live_stream import LiveStream
+from tests.support.machine import scaled
 from tests.support.prometheus_text import Numbers, numbers, total
 from tests.support.waiting import wait_for
 
@@ -22,7 +23,7 @@ TOTALS = (
 
 
 def scrape(beacon: Beacon) -> Numbers:
-    answer = requests.get(f"{beacon.url}/metrics", headers=beacon.bearer("alice", "read"), timeout=10)
+    answer = requests.get(f"{beacon.url}/metrics", headers=beacon.bearer("alice", "read"), timeout=scaled(10))
     assert answer.status_code == 200, answer.text
     return numbers(answer.text)
 
