@@ -27,9 +27,9 @@ pytest_plugins = ["tests.support.failure_report", "tests.support.leftovers"]
 
 def pytest_configure(config: pytest.Config) -> None:
     """Random numbers follow from the seed that is printed; whoever gives one has the order shuffled as well."""
-    if not hasattr(config, "workerinput"):
-        given = [argument for argument in config.invocation_params.args if argument.startswith("--randomly-seed")]
-        config.option.randomly_reorganize = bool(given)
+    workerinput = getattr(config, "workerinput", {})  # xdist's
+    arguments = workerinput.get("mainargv", config.invocation_params.args)
+    config.option.randomly_reorganize = any(argument.startswith("--randomly-seed") for argument in arguments)
 
 
 @pytest.fixture(autouse=True)

@@ -25,7 +25,7 @@ def is_watching() -> bool:
 
 def test_a_shorter_deadline_that_comes_later_is_kept_too(pair: tuple[socket.socket, socket.socket]) -> None:
     ours, _ = pair
-    ours.settimeout(10)
+    ours.settimeout(scaled(10))
     with Deadline(30), Deadline(0.05) as short:
         short.watch(ours)
         began = time.monotonic()
@@ -47,7 +47,7 @@ def test_what_ended_in_time_is_never_cut(pair: tuple[socket.socket, socket.socke
 
 def test_a_socket_that_was_taken_over_is_reached_by_its_twin(pair: tuple[socket.socket, socket.socket]) -> None:
     ours, theirs = pair
-    theirs.settimeout(10)
+    theirs.settimeout(scaled(10))
     with Deadline(0.05) as deadline:
         deadline.watch_twin(ours)
         taken = socket.socket(fileno=ours.detach())  # as TLS does

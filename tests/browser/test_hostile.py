@@ -79,8 +79,10 @@ def test_a_hostile_service_is_shown_as_text_everywhere(
     assert_harmless(tab)
 
 
-def test_rows_that_another_program_wrote_wrongly_are_skipped_and_the_page_goes_on(beacon: Beacon, visit: Visit) -> None:
-    beacon.set_rollout(100)
+def test_rows_that_another_program_wrote_wrongly_are_skipped_and_the_page_goes_on(
+    start_beacon: MakeBeacon, visit: Visit
+) -> None:
+    beacon = start_beacon()
     tab = visit(beacon, "alice")
     tab.wait_state("connected")
     tab.note_states()

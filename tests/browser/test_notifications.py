@@ -86,7 +86,8 @@ def test_a_message_is_on_every_streaming_screen_at_once(beacon: Beacon, visit: V
         assert local.timestamp() == pytest.approx(sent + 30 * 60, abs=scaled(10))
         expect(bar.locator("time")).to_have_text(re.compile(rf"{local:%H:%M}$"))  # perhaps it is tomorrow
     second = alice.beside("/notifications")
-    alice.page.get_by_role("button", name="Dismiss the message of bob").click()
+    bar = alice.page.locator(f"#flash-{flash_id}")
+    bar.get_by_role("button", name="Dismiss the message of bob").click()
     for tab in (alice, second):
         expect(tab.page.locator(f"#flash-{flash_id}")).to_have_count(0)
     expect(charlie.page.locator(f"#flash-{flash_id}")).to_be_visible()
@@ -149,14 +150,15 @@ def test_a_muted_service_is_quiet_and_a_toast_says_so(beacon: Beacon, visit: Vis
     notice(beacon.app, "user:charlie", "mute:1", "Mail is slow", service="mail")
     wait_unread(tab, "1 unread")
     page.locator("#bell").click()
-    page.locator("summary", has_text="Mute").click()
-    page.get_by_role("button", name="Mute Mail for 1 hour").click()
+    group = page.locator(".notices-group", has=page.locator("[data-notice]", has_text="Mail is slow"))
+    group.locator("summary").click()
+    group.get_by_role("button", name="Mute Mail for 1 hour").click()
     expect(page.get_by_role("status").get_by_text("Mail is muted.")).to_be_visible()
     wait_unread(tab, "")
     notice(beacon.app, "user:charlie", "mute:2", "Mail is slower", service="mail")
     expect(page.locator("#panel")).to_contain_text("Mail is slower")
     wait_unread(tab, "")
-    page.get_by_role("button", name="Unmute Mail").click()
+    group.get_by_role("button", name="Unmute Mail").click()
     wait_unread(tab, "2 unread")
 
 

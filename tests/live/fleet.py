@@ -116,7 +116,7 @@ class Reader:
 
     def _dial(self) -> socket.socket:
         connection = socket.socket()
-        connection.settimeout(10)
+        connection.settimeout(scaled(10))
         try:
             if self.receive_buffer is not None:
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.receive_buffer)

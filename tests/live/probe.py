@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.machine import scaled
+from tests.support.waiting import wait_for
 
 CONFIG = Path(__file__).with_name("probe_conf.py")
 
@@ -47,8 +48,9 @@ class Report:
 
 def ask(pid: int) -> Report:
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(10)
-        connection.connect(_address(pid))
+        connection.settimeout(scaled(10))
+        # A worker that has just been started does not listen yet.
+        wait_for(lambda: connection.connect_ex(_address(pid)) == 0, f"the worker {pid} to listen")
         parts = []
         while part := connection.recv(65536):
             parts.append(part)

@@ -45,7 +45,7 @@ def fleet(beacon: Beacon) -> Iterator[Fleet]:
 def insert_by_hand(beacon: Beacon) -> float:
     """By a process that knows nothing but the table; when it was about to commit (one clock for all processes)."""
     done = subprocess.run(
-        [sys.executable, "-c", INSERT, str(beacon.database)], check=True, capture_output=True, timeout=20
+        [sys.executable, "-c", INSERT, str(beacon.database)], check=True, capture_output=True, timeout=scaled(20)
     )
     return float(done.stdout)
 

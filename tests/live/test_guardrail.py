@@ -69,7 +69,7 @@ def lags_ms(beacon: Beacon, upstream: DemoService, user: str) -> list[float]:
 
 def percentage(beacon: Beacon) -> int:
     answer = requests.get(
-        f"{beacon.url}/api/rollout/enable_sse_streaming", headers=beacon.bearer("pia", "read"), timeout=10
+        f"{beacon.url}/api/rollout/enable_sse_streaming", headers=beacon.bearer("pia", "read"), timeout=scaled(10)
     )
     found: int = answer.json()["percentage"]
     return found

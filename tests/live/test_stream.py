@@ -195,7 +195,9 @@ def test_switching_the_flag_off_ends_streams_and_polling_still_sees_everything(s
     assert refused.json()["reason"] == "flag-off"
     ids = beacon.publish([{"type": "quiet", "data": {}}])
     polled = requests.get(
-        f"{beacon.url}/api/events/frames?after={ids[0] - 1}", headers=beacon.bearer("alice", "stream"), timeout=10
+        f"{beacon.url}/api/events/frames?after={ids[0] - 1}",
+        headers=beacon.bearer("alice", "stream"),
+        timeout=scaled(10),
     )
     assert polled.status_code == 200
     assert '"stream":"off"' in polled.text

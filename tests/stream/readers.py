@@ -20,6 +20,7 @@ from app.stream.subscriber import Reader, Subscriber
 from app.stream.topics import parse
 from app.stream.wire import Connection, Owner, Wire
 from tests.support.cast import ALICE, Person
+from tests.support.machine import scaled
 from tests.support.sse_client import parse as parse_frames
 
 
@@ -212,7 +213,7 @@ def tcp_pair(receive_bytes: int = 4_096) -> Iterator[tuple[Connection, socket.so
     """Our end as the transport has it, small buffers on both sides; and the client's."""
     with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
-        client.settimeout(5)
+        client.settimeout(scaled(5))
         client.connect(listener.getsockname())
         accepted = listener.accept()[0]
         ours = Connection(accepted.family, accepted.type, accepted.proto, fileno=accepted.detach())

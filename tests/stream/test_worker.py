@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from tests.support.machine import scaled
+
 # Importing gunicorn's gevent worker patches the whole process.
 PROGRAM = """
 import warnings
@@ -70,6 +72,6 @@ gevent.sleep(0.05)
 )
 def test_the_worker(program: str, said: str) -> None:
     ran = subprocess.run(
-        [sys.executable, "-c", PROGRAM + program], capture_output=True, text=True, check=False, timeout=30
+        [sys.executable, "-c", PROGRAM + program], capture_output=True, text=True, check=False, timeout=scaled(30)
     )
     assert (ran.stdout.strip(), ran.returncode) == (said, 0), ran.stderr
