@@ -54,7 +54,7 @@ class FaultProxy:
 
     def say(self, frame: str) -> None:
         """Words that every open stream gets beside the server's own."""
-        for client in self._streams:
+        for client in list(self._streams):  # whoever comes back upon these words has heard them
             with suppress(OSError):
                 client.sendall(frame.encode())
 
