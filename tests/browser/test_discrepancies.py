@@ -12,7 +12,7 @@ from tests.browser.test_axe import AXE, serious
 from tests.dashboard.record_scene import at, happened, item, put
 from tests.support.beacon_server import Beacon
 from tests.support.demo_service import DemoService
-from tests.support.machine import scaled
+from tests.support.machine import ROOM_S, scaled
 from tests.support.waiting import wait_for
 
 PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
@@ -53,7 +53,6 @@ def test_a_discrepancy_enters_by_itself_and_closes_by_itself(
     assert not tab.was_reloaded
 
 
-ROOM_S = 1.0  # beside the second that is promised
 # When each job's id was first seen among what is wrong.
 WATCH_IDS = """() => {
   window.seenAt = {};

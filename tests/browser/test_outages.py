@@ -15,11 +15,10 @@ from tests.browser.fault_proxy import FaultProxy
 from tests.browser.tab import Tab
 from tests.support.beacon_server import Beacon
 from tests.support.demo_service import DemoService
-from tests.support.machine import scaled
+from tests.support.machine import ROOM_S, scaled
 from tests.support.waiting import wait_for
 
 POLL = "/api/events/frames"
-ROOM_S = 1.0  # beside what is promised
 AWAY = r"Failed to load resource"  # what Chromium itself says of every request that fails
 
 PROXIED = r"request to http://127\.0\.0\.1"

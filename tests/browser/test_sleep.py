@@ -9,12 +9,11 @@ from tests.browser.conftest import StartChromium
 from tests.browser.fault_proxy import FaultProxy
 from tests.browser.plain_chromium import PlainChromium, PlainTab
 from tests.support.beacon_server import Beacon
-from tests.support.machine import scaled
+from tests.support.machine import ROOM_S, scaled
 from tests.support.prometheus_text import numbers, total
 from tests.support.waiting import wait_for
 
 WAKING_S = 1.0
-ROOM_S = 1.0  # beside what is promised
 HELD = "navigator.locks.query().then(({ held, pending }) => JSON.stringify([held.length, pending.length]))"
 NOTE_RETURNS = "addEventListener('pageshow', (event) => { window.returned = event.persisted; })"
 

@@ -9,11 +9,10 @@ from tests.browser.conftest import Visit
 from tests.browser.profiles import login
 from tests.browser.tab import Tab
 from tests.support.beacon_server import Beacon
-from tests.support.machine import scaled
+from tests.support.machine import ROOM_S, scaled
 from tests.support.waiting import wait_for
 
 TABS = 4
-ROOM_S = 1.0  # beside what is promised
 HIDE = """(state) => {
   Object.defineProperty(document, "visibilityState", { configurable: true, get: () => state });
   Object.defineProperty(document, "hidden", { configurable: true, get: () => state === "hidden" });

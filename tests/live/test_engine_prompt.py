@@ -14,7 +14,7 @@ from tests.live import probe
 from tests.live.fleet import Fleet, Reader, fleet_of
 from tests.live.raw import Credential
 from tests.support.beacon_server import Beacon
-from tests.support.machine import scaled
+from tests.support.machine import ROOM_S, scaled
 
 SOON_S = 1.0
 INSERT = """
@@ -65,7 +65,7 @@ def check_ended(fleet: Fleet, ended: list[Reader], since: float) -> None:
     fleet.until(lambda: all(reader.is_away for reader in ended), "the end of their streams")
     for reader in ended:
         assert reader.byes == [b'event: bye\ndata: {"reason":"revoked","poll":false}']
-        assert reader.bye_at - since < scaled(SOON_S)
+        assert reader.bye_at - since < scaled(SOON_S + ROOM_S)
 
 
 def check_untouched(beacon: Beacon, fleet: Fleet, others: list[Reader]) -> None:
@@ -88,7 +88,7 @@ def test_a_row_by_another_process_and_a_published_event_reach_three_hundred_stre
     for reader in fleet.readers:
         assert len(reader.ids) == len(written)
         lags = [at - since for at, since in zip(reader.arrived, written, strict=True)]
-        assert max(lags) < scaled(SOON_S)
+        assert max(lags) < scaled(SOON_S + ROOM_S)
 
 
 def test_a_revoked_token_ends_its_streams_on_both_workers_within_a_second(beacon: Beacon, fleet: Fleet) -> None:
