@@ -12,6 +12,7 @@ import pytest
 
 from app import offloop
 from app.offloop import Pace, paced
+from tests.support.clock import own_time
 from tests.support.machine import scaled
 
 
@@ -82,8 +83,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
     made = Clock()
-    monkeypatch.setattr("app.offloop.time.monotonic", made)
-    monkeypatch.setattr("app.offloop.time.sleep", made.breathe)
+    own_time(monkeypatch, "app.offloop", monotonic=made, sleep=made.breathe)
     return made
 
 

@@ -1,6 +1,9 @@
 """Flags: declared, overridden, and asked through UnleashClient with buckets that only grow."""
 
 import json
+import socket
+import threading
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -67,11 +70,18 @@ def test_loading_again_takes_effect_at_once() -> None:
 
 
 def test_the_client_starts_no_thread_and_calls_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_args: object, **_kwargs: object) -> None:
-        pytest.fail("the embedded client must not reach out")
+    here = threading.get_ident()
 
-    monkeypatch.setattr("socket.socket.connect", refuse)
-    monkeypatch.setattr("threading.Thread.start", refuse)
+    def refused(real: Callable[..., None]) -> Callable[..., None]:
+        def call(*args: object) -> None:
+            if threading.get_ident() == here:
+                pytest.fail("the embedded client must not reach out")
+            real(*args)  # another thread of this process
+
+        return call
+
+    monkeypatch.setattr(socket.socket, "connect", refused(socket.socket.connect))
+    monkeypatch.setattr(threading.Thread, "start", refused(threading.Thread.start))
     assert at(100) == set(USERS)
 
 

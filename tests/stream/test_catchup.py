@@ -16,6 +16,7 @@ from app.stream.shapes import Shape
 from app.stream.wire import Wire
 from tests.stream import readers
 from tests.stream.readers import FakeLog, FakeOwner, FakeSocket, add, control, events, ids_in
+from tests.support.clock import own_time
 from tests.support.waiting import wait_for
 
 
@@ -62,7 +63,7 @@ class Behind(FakeOwner):
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """How long it would have slept."""
     slept: list[float] = []
-    monkeypatch.setattr("app.stream.catchup.time.sleep", slept.append)
+    own_time(monkeypatch, "app.stream.catchup", sleep=slept.append)
     return slept
 
 

@@ -10,6 +10,7 @@ from app.stream.hub import Hub
 from app.stream.queued import QueuedSubscriber
 from app.stream.subscriber import Goodbye
 from tests.stream.readers import add, reader, subscriber
+from tests.support.clock import own_time
 
 
 class Clock:
@@ -55,7 +56,7 @@ def hub() -> Hub:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr("app.stream.drain.time.monotonic", made)
+    own_time(monkeypatch, "app.stream.drain", monotonic=made)
     return made
 
 

@@ -10,6 +10,7 @@ from app.stream.pulse import SLOW_S, TICK_S, Pulse
 from app.stream.wire import Wire
 from tests.stream import readers
 from tests.stream.readers import FakeOwner, FakeSocket, add, chunk
+from tests.support.clock import own_time
 from tests.support.sse_client import parse
 from tests.support.waiting import wait_for
 
@@ -35,7 +36,7 @@ def owner() -> FakeOwner:
 def now(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
     """The wires' clock."""
     clock = [1_000.0]
-    monkeypatch.setattr("app.stream.wire.time.monotonic", lambda: clock[0])
+    own_time(monkeypatch, "app.stream.wire", monotonic=lambda: clock[0])
     return clock
 
 

@@ -16,6 +16,7 @@ from app.stream.rounds import Rounds
 from app.stream.shapes import Shape
 from tests.stream.readers import add, control, event, events, ids_in, joined, reader, subscriber, taken
 from tests.support.cast import ADA, ALICE, BOB, CHARLIE, Person
+from tests.support.clock import own_time
 from tests.support.waiting import wait_for
 
 
@@ -298,7 +299,7 @@ class TestCounting:
         noting(hub)
         tell(hub, *events(1, 2))
         appended = hub.ring.after(0)[0].appended_at
-        monkeypatch.setattr("app.stream.rounds.time.time", lambda: appended + 0.3)
+        own_time(monkeypatch, "app.stream.rounds", time=lambda: appended + 0.3)
         rounds.send()
         assert hub.counters.lag.sum_s == pytest.approx(0.6)
 

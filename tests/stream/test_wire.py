@@ -12,6 +12,7 @@ from app.stream.subscriber import Goodbye
 from app.stream.wire import GRACE_S, Wire
 from tests.stream import readers
 from tests.stream.readers import FakeOwner, FakeSocket, chunk, read_to_end, tcp_pair
+from tests.support.clock import own_time
 from tests.support.sse_client import Parser, parse
 
 FIRST, SECOND = chunk(0, 3, b"id: 3\ndata: 3\n\n", 3), chunk(3, 4, b"id: 4\ndata: 4\n\n")
@@ -116,7 +117,7 @@ class TestSending:
         self, owner: FakeOwner, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         connection, now = FakeSocket(room=1), [100.0]
-        monkeypatch.setattr("app.stream.wire.time.monotonic", lambda: now[0])
+        own_time(monkeypatch, "app.stream.wire", monotonic=lambda: now[0])
         made = live_wire(connection, owner)
         made.push(FIRST)
         assert made.held_since == 100.0
@@ -182,7 +183,7 @@ class TestEnding:
     def test_goodbye_waits_for_what_is_held_but_not_long(
         self, owner: FakeOwner, reason: Goodbye, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("app.stream.wire.time.monotonic", lambda: 100.0)
+        own_time(monkeypatch, "app.stream.wire", monotonic=lambda: 100.0)
         connection = FakeSocket(room=5)
         made = live_wire(connection, owner)
         made.push(FIRST)
