@@ -148,7 +148,7 @@ def token() -> None:
 @token.command("create")
 @click.argument("user")
 @click.option("--scope", "scopes", multiple=True, required=True, help=f"one of {', '.join(tokens.SCOPES)}; repeatable")
-@click.option("--days", type=float, help="days until it expires; never without")
+@click.option("--days", type=float, help=f"days until it expires; {people.TOKEN_DAYS:.0f} without")
 def token_create(user: str, scopes: tuple[str, ...], days: float | None) -> None:
     """Create a token and print it, once, alone on the last line."""
     with application(), write() as session:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from app.accounts import tokens
 from app.accounts.models import LoginSession, User
 from app.audit import chain
 from app.clock import utc_text
@@ -26,12 +27,14 @@ def apply(session: Session, user: User, wanted: Change, by: str) -> None:
     """Make it so; call it last inside `db.write()`. What is so already leaves no trace.
 
     A new role, a new password and disabling end the user's streams on every worker; the latter two end the login
-    sessions too. API tokens stay: they do no more than the role, and nothing while the user is disabled.
+    sessions and API tokens too, for good: whoever has a stolen one must not come back with the user. A new role leaves
+    tokens as they are, and they do no more than it may.
     """
     entries = [*_role(user, wanted, by), *_password(user, wanted, by), *_disabled(user, wanted, by)]
     done = {entry.action_type for entry in entries}
     if done & {"user-password", "user-disable"}:
         _end_logins(session, user)
+        entries += _tokens(session, user, by)
     for entry in entries:
         chain.record(session, entry)
     if done - {"user-enable"}:
@@ -57,6 +60,11 @@ def _disabled(user: User, wanted: Change, by: str) -> Iterator[chain.Entry]:
     user.disabled_at = utc_text() if wanted.disabled else None
     action = "user-disable" if wanted.disabled else "user-enable"
     yield chain.Entry(by, action, user.name, before={"disabled": was}, after={"disabled": wanted.disabled})
+
+
+def _tokens(session: Session, user: User, by: str) -> Iterator[chain.Entry]:
+    for token_id in tokens.revoke_all(session, user):
+        yield chain.Entry(by, "token-revoke", user.name, before={"token": token_id})
 
 
 def _end_logins(session: Session, user: User) -> None:

@@ -13,6 +13,7 @@ from werkzeug.security import check_password_hash, generate_password_hash
 
 from app import offloop
 from app.accounts import tokens
+from app.accounts.access import usable_scopes
 from app.accounts.change import Change, apply
 from app.accounts.models import ApiToken, User
 from app.audit import chain
@@ -24,7 +25,10 @@ from app.eventlog.payloads import TokenRevoked
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 NAME_RULE = "a name is 1 to 64 letters, digits and . _ @ -, and begins with a letter or digit"
 MIN_PASSWORD = 8
+# Of a token for which nobody named another time.
+TOKEN_DAYS = 90.0
 MAX_TOKEN_DAYS = 36_500
+MAX_TOKENS = 50
 # Hashing takes a core for a tenth of a second, on purpose: more at once would only slow all of them.
 HASHES_AT_ONCE = 2
 HASH_WAIT_S = 5.0
@@ -41,6 +45,14 @@ class Unknown(BadInput):
 
 class Taken(BadInput):
     """There is a user of this name already."""
+
+
+class BeyondRole(BadInput):
+    """The token's user may not do what its scope is for."""
+
+
+class TooManyTokens(BadInput):
+    """The user has as many live tokens as anybody may have."""
 
 
 class LastAdmin(BadInput):
@@ -106,13 +118,20 @@ def change(session: Session, name: str, wanted: Change, by: str) -> User:
 
 
 def add_token(session: Session, name: str, scopes: list[str], days: float | None, by: str) -> tuple[ApiToken, str]:
+    """Its row and its text. Without `days` it lives for `TOKEN_DAYS`; each way to refuse it is a `BadInput`."""
     unknown = sorted(set(scopes) - set(tokens.SCOPES))
     if unknown or not scopes:
         raise BadInput(f"a scope is one of {', '.join(tokens.SCOPES)}" + (f", not {unknown[0]}" if unknown else ""))
     if days is not None and not 0 < days <= MAX_TOKEN_DAYS:  # refuses NaN too
-        raise BadInput(f"--days is more than 0 and at most {MAX_TOKEN_DAYS}; without it a token never expires")
+        detail = f"without it a token expires in {TOKEN_DAYS:.0f} days"
+        raise BadInput(f"--days is more than 0 and at most {MAX_TOKEN_DAYS}; {detail}")
     user = find(session, name)
-    row, text = tokens.create(session, user, scopes, days)
+    beyond = sorted(set(scopes) - usable_scopes(user.role))
+    if beyond:
+        raise BeyondRole(f"{name} is {user.role}, a role that cannot use the scope {beyond[0]}: change the role first")
+    if tokens.count_live(session, user) >= MAX_TOKENS:
+        raise TooManyTokens(f"{name} has {MAX_TOKENS} live tokens, which is the most: revoke one that is not used")
+    row, text = tokens.create(session, user, scopes, TOKEN_DAYS if days is None else days)
     made = {"token": row.id, "scopes": row.scopes, "expiresAt": row.expires_at}
     chain.record(session, chain.Entry(by, "token-create", name, after=made))
     return row, text

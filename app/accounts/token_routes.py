@@ -21,7 +21,7 @@ Scope = Literal["stream", "read", "publish", "command", "rollout", "widget", "ad
 
 
 class NewToken(BaseModel):
-    """What `POST /api/tokens` takes. Without `days` a token never expires; without `user` it is one's own."""
+    """What `POST /api/tokens` takes. Without `days` a token expires in 90; without `user` it is one's own."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -58,6 +58,10 @@ def create() -> ResponseReturnValue:
             row, text = people.add_token(session, owner, list(wanted.scopes), wanted.days, who.name)
     except people.Unknown as error:
         raise Problem(400, "Bad input", f"user: there is no user {owner}", errors={"user": "is unknown"}) from error
+    except people.BeyondRole as error:
+        raise Problem(400, "Bad input", f"scopes: {error}", errors={"scopes": str(error)}) from error
+    except people.TooManyTokens as error:
+        raise Problem(409, "Too many tokens", f"{str(error).capitalize()}.", reason="too-many-tokens") from error
     response = jsonify(**_shown(row, owner), token=text)
     response.headers["Cache-Control"] = "no-store"
     return response, 201
@@ -80,7 +84,7 @@ def revoke(token_id: str) -> ResponseReturnValue:
 
 
 def _check_reach(who: Actor, owner: str, scopes: set[str]) -> None:
-    """An administrator gives any scope to anyone. Others give themselves what their own role can use, and no more."""
+    """An administrator makes tokens for anyone. Others give themselves what their own role can use, and no more."""
     if who.administers:
         return
     if owner != who.name:

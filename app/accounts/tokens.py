@@ -38,10 +38,10 @@ _FIND = (
 )
 
 
-def create(session: Session, user: User, scopes: list[str], days: float | None = None) -> tuple[ApiToken, str]:
+def create(session: Session, user: User, scopes: list[str], days: float) -> tuple[ApiToken, str]:
     """A new token's row and its text, which is shown once and never kept."""
     text = PREFIX + secrets.token_urlsafe(32)
-    expires = utc_text(utc_now() + timedelta(days=days)) if days else None
+    expires = utc_text(utc_now() + timedelta(days=days))
     row = ApiToken(
         user_id=user.id,
         token_hash=_hash(text),
@@ -52,6 +52,22 @@ def create(session: Session, user: User, scopes: list[str], days: float | None =
     session.add(row)
     session.flush()
     return row, text
+
+
+def count_live(session: Session, user: User) -> int:
+    return session.scalar(sa.select(sa.func.count()).select_from(ApiToken).where(*_is_live(user))) or 0
+
+
+def revoke_all(session: Session, user: User) -> list[int]:
+    """The ids of those that were live until now. Their streams end with whatever else changes of the user."""
+    ended = list(session.scalars(sa.select(ApiToken.id).where(*_is_live(user)).order_by(ApiToken.id)))
+    session.execute(sa.update(ApiToken).where(ApiToken.id.in_(ended)).values(revoked_at=utc_text()))
+    return ended
+
+
+def _is_live(user: User) -> tuple[sa.ColumnElement[bool], ...]:
+    unexpired = sa.or_(ApiToken.expires_at.is_(None), ApiToken.expires_at > utc_text())
+    return ApiToken.user_id == user.id, ApiToken.revoked_at.is_(None), unexpired
 
 
 @dataclass(frozen=True, slots=True)

@@ -193,8 +193,8 @@ class TestPeople:
         with cast.app_context(), read() as session:
             rows = session.execute(db.text("SELECT * FROM command_audit ORDER BY seq")).mappings().all()
         assert [(row["actor"], row["action_type"], row["target"]) for row in rows[-2:]] == [
-            ("test", "token-create", "pia"),
             ("ada", "user-disable", "pia"),
+            ("ada", "token-revoke", "pia"),
         ]
         written = " ".join(str(value) for row in rows for value in row.values())
         assert text not in written

@@ -1,5 +1,6 @@
 """`/api/tokens`: one's own for everyone, everybody's for an administrator, and no secret twice."""
 
+from datetime import timedelta
 from typing import Any, get_args
 
 import pytest
@@ -7,7 +8,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from app.accounts import token_routes, tokens
+from app.accounts import people, token_routes, tokens
 from app.accounts.access import usable_scopes
 from app.clock import parse_utc, utc_now
 from app.db import db, read
@@ -112,7 +113,8 @@ class TestSeeing:
         response = alice.get()
         first, second = response.get_json()["data"]
         assert list(first) == ["id", "user", "scopes", "createdAt", "expiresAt"]
-        assert (first["scopes"], second["expiresAt"]) == (["read", "stream"], None)
+        assert first["scopes"] == ["read", "stream"]
+        assert first["expiresAt"] < second["expiresAt"]
         assert list(second)[-1] == "revokedAt"
         assert text not in response.text
         assert "hash" not in response.text
@@ -131,8 +133,19 @@ class TestMaking:
         assert made["token"] not in alice.get().text
         assert audit(cast)[-1] == ("alice", "token-create", "alice")
 
-    def test_one_without_days_never_expires(self, cast: Flask) -> None:
-        assert Browser(cast, ALICE).post(scopes=["read"]).get_json()["expiresAt"] is None
+    def test_one_without_days_expires_in_ninety(self, cast: Flask) -> None:
+        made = Browser(cast, ALICE).post(scopes=["read"]).get_json()
+        assert parse_utc(made["expiresAt"]) - parse_utc(made["createdAt"]) == pytest.approx(
+            timedelta(days=90), abs=timedelta(seconds=5)
+        )
+
+    def test_nobody_has_more_than_fifty_live_ones(self, cast: Flask) -> None:
+        alice = Browser(cast, ALICE)
+        for _ in range(people.MAX_TOKENS):
+            last = alice.post(scopes=["read"]).get_json()
+        assert problem(alice.post(scopes=["read"]), 409)["reason"] == "too-many-tokens"
+        alice.delete(last["id"])
+        assert alice.post(scopes=["read"]).status_code == 201
 
     @pytest.mark.parametrize(
         ("person", "scope"),
@@ -150,11 +163,15 @@ class TestMaking:
 
     def test_only_an_administrator_makes_one_for_another(self, cast: Flask) -> None:
         assert problem(Browser(cast, BOB).post(scopes=["read"], user="alice"), 403)["reason"] == "role"
-        made = Browser(cast, ADA).post(scopes=["publish"], user="alice").get_json()
-        assert made["user"] == "alice"
+        made = Browser(cast, ADA).post(scopes=["publish"], user="bob").get_json()
+        assert made["user"] == "bob"
         posted = cast.test_client().post("/api/events", json={"type": "a", "data": {}}, headers=bearer(made["token"]))
         assert posted.status_code == 201
-        assert audit(cast)[-1] == ("ada", "token-create", "alice")
+        assert audit(cast)[-1] == ("ada", "token-create", "bob")
+
+    def test_an_administrator_cannot_give_what_the_users_role_may_not(self, cast: Flask) -> None:
+        refused = problem(Browser(cast, ADA).post(scopes=["read", "publish"], user="alice"), 400)
+        assert refused["errors"]["scopes"].startswith("alice is viewer, a role that cannot use the scope publish")
 
     def test_an_unknown_user_is_named(self, cast: Flask) -> None:
         ada = Browser(cast, ADA)
@@ -208,7 +225,8 @@ class TestTokensThatMakeTokens:
 
     def test_of_an_administrator_make_any_for_anyone(self, cast: Flask, client: FlaskClient) -> None:
         headers = headers_of(cast, ADA, "admin")
-        assert self.make(client, headers, scopes=list(tokens.SCOPES), user="alice").status_code == 201
+        assert self.make(client, headers, scopes=list(tokens.SCOPES), user="ada").status_code == 201
+        assert self.make(client, headers, scopes=["read", "widget"], user="alice").status_code == 201
 
 
 class TestRevoking:

@@ -212,9 +212,9 @@ class TestChanging:
         assert desk.patch("alice", disabled=False).get_json() == desk.get()["alice"]
         assert desk.get()["alice"]["disabled"] is False
         assert browser.get("/api/events", headers={"Accept": "application/json"}).status_code == 401, "an old login"
-        assert desk.app.test_client().get("/api/events", headers=token).status_code == 200
+        assert desk.app.test_client().get("/api/events", headers=token).status_code == 401, "an old token"
         assert log_in(desk.app.test_client(), ALICE).status_code == 303
-        assert [action for _, action, _ in desk.audit()][-2:] == ["user-disable", "user-enable"]
+        assert [action for _, action, _ in desk.audit()][-3:] == ["user-disable", "token-revoke", "user-enable"]
         assert len(desk.told()) == 1
 
     def test_all_at_once_is_one_commit_one_event_and_an_entry_each(self, desk: Desk) -> None:
@@ -280,7 +280,7 @@ class TestTheLastAdministrator:
     def test_can_be_disabled_from_the_command_line_only(self, desk: Desk) -> None:
         with desk.app.app_context(), write() as session:
             people.disable(session, "ada", "cli:root")
-        assert desk.audit()[-1] == ("cli:root", "user-disable", "ada")
+        assert ("cli:root", "user-disable", "ada") in desk.audit()
 
 
 @pytest.mark.parametrize("change", [{"role": "operator"}, {"password": "another one"}, {"disabled": True}], ids=str)

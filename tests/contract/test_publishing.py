@@ -19,7 +19,10 @@ UNKNOWN_MEMBER = "An unknown member is `400`: a publisher chooses neither ids no
 NOT_JSON = "A body that is not JSON is `400`; NaN and infinity are not JSON."
 PAYLOAD = "A payload of more than 64 KiB is `413`."
 BODY = "A body of more than 8 MiB is `413`."
-SCOPE = "Publishing needs the scope `publish`: `403` without it, `401` without a credential."
+SCOPE = (
+    "Publishing needs the scope `publish` and the role `operator` or `admin`: "
+    "`403` without them, `401` without a credential."
+)
 CSRF = "A cookie without its CSRF token publishes nothing."
 LOOKALIKE = "A type that only looks like one of Beacon's own is taken."
 BROADCAST = "`POST /api/sse/test` sends everyone a `test.broadcast` and answers with its `id`."

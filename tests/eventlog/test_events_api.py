@@ -26,7 +26,7 @@ def client(cast: Flask) -> FlaskClient:
 
 @pytest.fixture
 def publisher(cast: Flask) -> dict[str, str]:
-    return headers_of(cast, ALICE, "publish")
+    return headers_of(cast, BOB, "publish")
 
 
 @pytest.fixture

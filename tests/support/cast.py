@@ -12,7 +12,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from app.accounts import people
+from app.accounts import people, tokens
 from app.db import write
 from app.eventlog.append import NewEvent, append
 
@@ -74,9 +74,9 @@ def page_token(client: FlaskClient) -> str:
 
 
 def make_token(app: Flask, person: Person, *scopes: str, days: float | None = None) -> tuple[int, str]:
-    """The id and the text of a new API token."""
+    """The id and the text of a new API token, of any scope: this person may have had another role when it was made."""
     with app.app_context(), write() as session:
-        row, text = people.add_token(session, person.name, list(scopes), days, "test")
+        row, text = tokens.create(session, people.find(session, person.name), list(scopes), days or people.TOKEN_DAYS)
         return row.id, text
 
 
