@@ -148,7 +148,7 @@ def _check_csrf() -> None:
     try:
         csrf.protect()
     except CSRFError as error:
-        if not current_user.is_authenticated and request.endpoint != "accounts.login":
+        if not current_user.is_authenticated and request.endpoint != "accounts.try_login":
             raise unauthorized() from error
         raise Problem(400, "Form expired", "Reload the page and send it again.", reason="csrf") from error
 

@@ -13,12 +13,15 @@ from app.errors import Problem
 bp = Blueprint("accounts", __name__)
 
 
-@bp.route("/login", methods=["GET", "POST"])
+@bp.get("/login")
 def login() -> ResponseReturnValue:
-    if request.method == "GET":
-        if actor_or_none() is not None:
-            return redirect(_next())
-        return render_template("accounts/login.html", next=request.args.get("next", ""), username="", error=None)
+    if actor_or_none() is not None:
+        return redirect(_next())
+    return render_template("accounts/login.html", next=request.args.get("next", ""), username="", error=None)
+
+
+@bp.post("/login")
+def try_login() -> ResponseReturnValue:
     name, password = request.form.get("username", "").strip(), request.form.get("password", "")
     address = request.remote_addr or ""
     if throttle.is_blocked(name, address):

@@ -70,11 +70,19 @@ def _load(_user_id: str) -> User | None:
 def _send_to_login() -> Response | None:
     """A browser that navigates without a session is sent to the login page and comes back afterwards."""
     open_to_all = request.endpoint is None or request.endpoint in OPEN
-    if open_to_all or request.method != "GET" or not wants_page() or actor_or_none() is not None:
+    if open_to_all or request.method not in ("GET", "HEAD") or not wants_page() or actor_or_none() is not None:
         return None
     target = request.full_path.rstrip("?")
     return redirect(url_for("accounts.login", next=target if target != "/" else None))  # type: ignore[return-value]
 
 
 # Endpoints that answer the anonymous.
-OPEN = {"accounts.login", "assets.file", "health.healthz", "health.readyz", "static", "widget.shell"}
+OPEN = {
+    "accounts.login",
+    "accounts.try_login",
+    "assets.file",
+    "health.healthz",
+    "health.readyz",
+    "static",
+    "widget.shell",
+}
