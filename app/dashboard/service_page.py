@@ -25,7 +25,7 @@ STUCK = 100
 @bp.get("/services/<service_id>")
 @require("viewer")
 def index(service_id: str) -> Response:
-    who, session = actor(), db.session()
+    who, session, seen_at = actor(), db.session(), utc_text()
     cursor = queries.cursor(session)
     found = view(session, _watched(service_id), who.viewer, aged_after())
     may_accept = who.has_role("operator")
@@ -42,7 +42,8 @@ def index(service_id: str) -> Response:
         acting=Acting.of(who, _watched(service_id).service),
         under_way=_under_way(service_id, [item.job_id for item in found.items]),
         queues=seen.queues(session, service_id),
-        chosen=request.args.get("chosen") != "none",
+        chosen=request.args.get("chosen") == "all",
+        seen_at=seen_at,
         workers_shown=None if request.args.get("workers") == "all" else WORKERS,
         list_bound=current_settings().job_list_bound,
         address=lambda **changed: _address(found, **changed),
@@ -88,7 +89,7 @@ def _watched(service_id: str) -> reconciliation.Watched:
 
 def _address(found: ServiceView, **changed: str) -> str:
     """The same view with something changed; what is as usual is left out."""
-    usual = {"history": "hour", "workers": "some", "chosen": "all"}
+    usual = {"history": "hour", "workers": "some", "chosen": "none"}
     given = {name: request.args.get(name, "") for name in usual} | changed
     pairs = [f"{name}={value}" for name, value in given.items() if value.isalpha() and value != usual[name]]
     return f"{found.tile.href}?{'&'.join(pairs)}" if pairs else found.tile.href

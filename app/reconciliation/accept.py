@@ -16,8 +16,17 @@ from app.reconciliation.state import Closing, Item, Known, Verdict
 MAX_REASON_CHARS = 500
 
 
-def accept(session: Session, service_id: str, job_ids: Collection[str] | None, actor: str, reason: str) -> list[str]:
+def accept(
+    session: Session,
+    service_id: str,
+    job_ids: Collection[str] | None,
+    actor: str,
+    reason: str,
+    as_of: datetime | None = None,
+) -> list[str]:
     """Close the open items of these jobs, or all (None), inside `db.write()`; the ids that were closed.
+
+    What has opened after `as_of` was not seen by whoever accepts, and stays open.
 
     Needs no lease: an operator's word holds whoever polls. A poll that is under way judges anew, because the
     belief's version grows. Accepting all of a service that went back in time accepts that as well.
@@ -26,7 +35,11 @@ def accept(session: Session, service_id: str, job_ids: Collection[str] | None, a
     row = rows.locked_state(session, service_id)
     now = database_now(session)
     known = known_of(session, service_id, row)
-    items = [item for item in known.items.values() if job_ids is None or item.job_id in job_ids]
+    items = [
+        item
+        for item in known.items.values()
+        if (job_ids is None or item.job_id in job_ids) and (as_of is None or item.since <= as_of)
+    ]
     rewound = job_ids is None and _is_rewound(known)
     if not items and not rewound:
         return []

@@ -7,7 +7,16 @@ from urllib.parse import quote
 
 from flask import Blueprint, jsonify, redirect, request
 from flask.typing import ResponseReturnValue
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 from werkzeug.wrappers import Response
 
 from app.accounts.access import actor, require
@@ -64,7 +73,7 @@ class DiscrepancyQuery(BaseModel):
 
 
 class Acceptance(BaseModel):
-    """`jobIds`, or `all`, and why."""
+    """`jobIds`, or `all`, and why. With `asOf`, `all` is what was open then: what has opened since stays open."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -72,6 +81,7 @@ class Acceptance(BaseModel):
         None, alias="jobIds", min_length=1, max_length=MAX_IDS
     )
     all: bool = False
+    as_of: AwareDatetime | None = Field(None, alias="asOf")
     reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_REASON_CHARS)]
 
     @model_validator(mode="after")
@@ -108,7 +118,7 @@ def accept_discrepancies(service_id: str) -> ResponseReturnValue:
     job_ids = None if asked.job_ids is None else set(asked.job_ids)
     try:
         with write() as session:
-            closed = accept(session, service_id, job_ids, actor().name, asked.reason)
+            closed = accept(session, service_id, job_ids, actor().name, asked.reason, asked.as_of)
     except rows.NotWatched as error:
         raise Problem(404, "No such service", "Beacon watches no service of this id.") from error
     if request.is_json:
@@ -122,8 +132,11 @@ def _form() -> dict[str, Any]:
     form: dict[str, Any] = {"reason": request.form.get("reason", "")}
     if job_ids:
         form["jobIds"] = job_ids
-    if "all" in request.form:
-        form["all"] = request.form["all"]
+    form |= {name: request.form[name] for name in ("all", "asOf") if name in request.form}
+    if "jobIds" not in form and "all" not in form:
+        raise Problem(
+            400, "Nothing chosen", "Tick at least one job, then press again.", errors={"jobIds": "none is ticked"}
+        )
     return form
 
 

@@ -58,6 +58,9 @@ def test_three_lost_jobs_are_named_on_the_screen_in_the_table_and_in_the_log_unt
     operator.page.get_by_role("link", name="Review Mail").click()
     expect(operator.page.locator("#open-items")).to_be_visible()
     assert ids_in(operator, "#open-items") == lost
+    expect(operator.page.locator("#open-items input:checked")).to_have_count(0)
+    operator.page.get_by_role("link", name="Choose all that are shown").click()
+    expect(operator.page.locator("#open-items input:checked")).to_have_count(len(lost))
     operator.page.get_by_label("Why these are in order").fill(REASON)
     operator.page.get_by_role("button", name="Accept the service's version").click()
     expect(operator.page.locator("#open-items")).to_contain_text("Nothing is open")
@@ -92,7 +95,7 @@ def test_accepting_some_of_the_items_leaves_the_others_open(
     lost = service.lose(2)
     boxes = tab.page.locator("#open-items input[type=checkbox]")
     expect(boxes).to_have_count(2)  # the list of an open page follows its tile
-    tab.page.locator(f"#open-items input[value='{lost[0]}']").uncheck()
+    tab.page.locator(f"#open-items input[value='{lost[1]}']").check()
     tab.page.get_by_label("Why these are in order").fill("known")
     wait_for_polls(beacon, 2)
     expect(tab.page.get_by_label("Why these are in order")).to_have_value("known")  # what was typed stays

@@ -39,6 +39,7 @@ def test_login_dashboard_service_accept_and_logout_work_without_scripts(
     page.get_by_role("link", name="Review Mail").click()
     assert page.url == f"{beacon.url}/services/mail#open-items"
     expect(page.locator("#open-items code.id")).to_have_attribute("title", lost)
+    page.locator("#open-items input[name=jobIds]").check()
     page.get_by_role("button", name="Accept the service's version").click()
     assert page.url == f"{beacon.url}/services/mail#open-items"  # the browser itself asks for the reason
     page.get_by_label("Why these are in order").fill("a test of forms")

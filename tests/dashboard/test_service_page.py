@@ -149,13 +149,22 @@ def test_a_service_that_was_removed_is_gone_and_its_record_stays(cast: Flask) ->
     assert client.get("/discrepancies?show=open&format=ndjson").text == ""
 
 
-def test_a_link_chooses_none_so_that_one_is_quickly_accepted(cast: Flask) -> None:
+def test_no_item_is_chosen_until_somebody_does_so_one_by_one_or_by_a_link(cast: Flask) -> None:
     watch(cast, "mail", discrepancy("a"), "a", "b")
     chosen = r'name="jobIds"[^>]* checked>'
-    assert len(re.findall(chosen, page(cast, BOB, "/services/mail"))) == 2
-    text = page(cast, BOB, "/services/mail?chosen=none&history=day")
-    assert not re.findall(chosen, text)
-    assert 'href="/services/mail?history=day#open-items">Choose all' in text
+    assert not re.findall(chosen, page(cast, BOB, "/services/mail"))
+    text = page(cast, BOB, "/services/mail?chosen=all&history=day")
+    assert len(re.findall(chosen, text)) == 2
+    assert 'href="/services/mail?history=day#open-items">Choose none' in text
+
+
+def test_a_form_with_nothing_chosen_says_what_to_do(cast: Flask) -> None:
+    watch(cast, "mail", discrepancy("a"), "a", "b")
+    bob = logged_in(cast, BOB)
+    form = {"reason": "a test", "csrf_token": csrf_token(bob, "/services/mail")}
+    answer = bob.post("/services/mail/discrepancies/accept", data=form, headers={"Accept": "text/html"})
+    assert answer.status_code == 400
+    assert "Tick at least one job, then press again." in answer.text
 
 
 def test_no_action_is_offered_that_does_not_exist(cast: Flask) -> None:

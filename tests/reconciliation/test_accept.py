@@ -1,5 +1,6 @@
 """An operator accepts what is missing: who may, what it changes, and what everyone sees of it."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from werkzeug.test import TestResponse
 
 from app.audit.models import AuditRow
 from app.audit.verify import verify
+from app.clock import utc_now, utc_text
 from app.db import read
 from app.reconciliation.models import OpenItem
 from tests.reconciliation.desk import SERVICE, Book, Desk
@@ -51,6 +53,13 @@ def test_accepting_all_is_the_one_recovery_in_record_and_log(lost: Flask) -> Non
         assert (event["eventId"], event["status"], event["previousStatus"]) == (row.id, "verified", "discrepancy")
         assert "closedAt" in event["lastDiscrepancy"]
         assert event["checkedAt"] == book.events()[-2]["checkedAt"], "nobody has looked"
+
+
+def test_all_of_a_page_leaves_open_what_has_opened_since(lost: Flask) -> None:
+    before, after = utc_text(utc_now() - timedelta(minutes=5)), utc_text(utc_now() + timedelta(minutes=5))
+    wanted = {"all": True, "reason": REASON}
+    assert accept(lost, {**wanted, "asOf": before}).get_json() == {"closed": []}
+    assert accept(lost, {**wanted, "asOf": after}).get_json() == {"closed": ["a", "b"]}
 
 
 def test_who_accepted_and_why_is_kept_and_audited(lost: Flask) -> None:
