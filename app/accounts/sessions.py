@@ -8,6 +8,7 @@ from flask_login import LoginManager, login_user
 
 from app.accounts import tokens
 from app.accounts.access import actor_or_none
+from app.accounts.cookie import LoginCookie
 from app.accounts.models import LoginSession, User
 from app.audit import chain
 from app.clock import utc_now, utc_text
@@ -21,7 +22,8 @@ manager = LoginManager()
 
 
 def init_app(app: Flask) -> None:
-    app.config.update(SESSION_COOKIE_HTTPONLY=True, SESSION_COOKIE_SAMESITE="Lax", SESSION_COOKIE_NAME="beacon")
+    app.config.update(SESSION_COOKIE_HTTPONLY=True, SESSION_COOKIE_SAMESITE="Lax")
+    app.session_interface = LoginCookie()
     app.config["PERMANENT_SESSION_LIFETIME"] = timedelta(days=SESSION_DAYS)
     # Without its context processor: an error page must not ask the database who is looking at it.
     manager.init_app(app, add_context_processor=False)

@@ -1,6 +1,6 @@
 """Headers that every answer carries: nothing inline, nothing from elsewhere, no framing."""
 
-from flask import Flask, Response
+from flask import Flask, Response, request
 
 
 def policy(*ancestors: str) -> str:
@@ -12,6 +12,7 @@ def policy(*ancestors: str) -> str:
 
 
 POLICY = policy("'none'")
+YEAR_S = 365 * 24 * 3_600
 
 
 def init_app(app: Flask) -> None:
@@ -22,6 +23,8 @@ def _secure(response: Response) -> Response:
     response.headers.setdefault("Content-Security-Policy", POLICY)
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
     response.headers.setdefault("Referrer-Policy", "same-origin")
+    if request.is_secure:
+        response.headers.setdefault("Strict-Transport-Security", f"max-age={YEAR_S}")
     # What a person or token may see is nobody else's; static files and streams say their own.
     response.headers.setdefault("Cache-Control", "private, no-cache")
     return response

@@ -29,7 +29,8 @@ MAX_POLLED_FRAMES = 500
 MAX_POLLED_CHARS = 8 * 1024 * 1024
 HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
-    "Cache-Control": "no-cache, no-store",
+    # A proxy that compresses holds frames back until it has enough of them.
+    "Cache-Control": "no-cache, no-store, no-transform",
     "X-Accel-Buffering": "no",
 }
 

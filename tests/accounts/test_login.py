@@ -1,5 +1,6 @@
 """Login, logout and what a login session is good for."""
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -40,6 +41,30 @@ class TestLogin:
         assert cookie.startswith("beacon=")
         assert "HttpOnly" in cookie
         assert "SameSite=Lax" in cookie
+        assert "Secure" not in cookie
+
+    def test_over_tls_it_is_tied_to_the_host_and_the_browser_is_told_to_stay_with_tls(
+        self, cast: Flask, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(cast.config, "PREFERRED_URL_SCHEME", "https")  # how the test client asks
+        client = cast.test_client()
+        client.environ_base["HTTP_REFERER"] = "https://localhost/login"  # as browsers do
+        answer = log_in(client, ALICE)
+        assert answer.status_code == 303
+        assert answer.headers["Strict-Transport-Security"] == "max-age=31536000"
+        cookie = answer.headers["Set-Cookie"]
+        assert cookie.startswith("__Host-beacon=")
+        assert {"Secure", "HttpOnly", "Path=/", "SameSite=Lax"} <= set(cookie.split("; "))
+        assert "Domain" not in cookie
+        assert client.get("/", headers={"Accept": "text/html"}).status_code == 200
+
+    def test_a_file_that_everybody_may_keep_has_nothing_of_a_login(self, cast: Flask) -> None:
+        browser = logged_in(cast, ALICE)
+        [name, *_] = re.findall(r'/static/[^"]+\.js', browser.get("/").text)
+        answer = browser.get(name)
+        assert "immutable" in answer.headers["Cache-Control"]
+        assert "Set-Cookie" not in answer.headers
+        assert "Cookie" not in answer.headers["Vary"]
 
     @pytest.mark.parametrize(
         ("person", "password"),

@@ -9,7 +9,7 @@ from tests.contract.streams import EVENTS, MAIN, PATHS, RECONCILIATION, SSE, Str
 API_TOKEN = "Every stream path opens for an API token with scope `stream`, sent as `Authorization: Bearer TOKEN`."
 PAGE_TOKEN = "Every stream path opens for the page token that `POST /api/stream/token` gives to a login session."
 COOKIE = "Every stream path opens for the login session's own cookie, as a plain `EventSource` sends it."
-HEAD = "A stream's head says `Cache-Control: no-cache, no-store` and `X-Accel-Buffering: no`."
+HEAD = "A stream's head says `Cache-Control: no-cache, no-store, no-transform` and `X-Accel-Buffering: no`."
 
 
 def opens(stream: Stream) -> bool:
@@ -18,7 +18,7 @@ def opens(stream: Stream) -> bool:
 
 def says_not_to_keep_it(stream: Stream) -> bool:
     kept = {word.strip() for word in (stream.head.get("Cache-Control") or "").split(",")}
-    return {"no-cache", "no-store"} <= kept and stream.head.get("X-Accel-Buffering") == "no"
+    return {"no-cache", "no-store", "no-transform"} <= kept and stream.head.get("X-Accel-Buffering") == "no"
 
 
 @holds(API_TOKEN)

@@ -52,7 +52,7 @@ def check_head(raw: Raw) -> None:
     assert len(headers) == len(lines), "a header twice"
     assert headers[b"content-type"] == b"text/event-stream; charset=utf-8"
     assert headers[b"connection"] == b"close"
-    assert headers[b"cache-control"] == b"no-cache, no-store"
+    assert headers[b"cache-control"] == b"no-cache, no-store, no-transform"
     assert not {b"content-length", b"transfer-encoding", b"set-cookie", b"keep-alive"} & headers.keys()
 
 

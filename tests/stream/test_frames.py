@@ -30,7 +30,7 @@ def poll(client: FlaskClient, headers: dict[str, str], after: str | int | None) 
     response = client.get(FRAMES, query_string={} if after is None else {"after": after}, headers=headers)
     assert response.status_code == 200, response.text
     assert response.content_type == "text/event-stream; charset=utf-8"
-    assert response.headers["Cache-Control"] == "no-cache, no-store"
+    assert response.headers["Cache-Control"] == "no-cache, no-store, no-transform"
     return parse(response.data), int(response.headers["Beacon-Cursor"])
 
 

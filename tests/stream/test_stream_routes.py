@@ -63,7 +63,7 @@ def ids(reader: StreamReader, count: int) -> list[str | None]:
 class TestOpening:
     def test_headers_and_hello_are_those_of_the_contract(self, client: FlaskClient, alice: dict[str, str]) -> None:
         response = client.get(STREAM, headers=alice, buffered=False)
-        assert response.headers["Cache-Control"] == "no-cache, no-store"
+        assert response.headers["Cache-Control"] == "no-cache, no-store, no-transform"
         assert response.headers["X-Accel-Buffering"] == "no"
         assert "Set-Cookie" not in response.headers
         with read_stream(response) as reader:

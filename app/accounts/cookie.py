@@ -1,0 +1,29 @@
+"""The cookie of a login: over TLS it is tied to this host, and what is public neither sets nor depends on it."""
+
+from flask import Flask, Response, request
+from flask.sessions import SecureCookieSessionInterface, SessionMixin
+from typing_extensions import override
+
+NAME = "beacon"
+# RFC 6265bis, section 4.1.3.2: browsers take it over TLS only, for the whole host, and from no other one.
+NAME_OVER_TLS = f"__Host-{NAME}"
+
+
+class LoginCookie(SecureCookieSessionInterface):
+    @override
+    def get_cookie_name(self, app: Flask) -> str:
+        return NAME_OVER_TLS if request.is_secure else NAME
+
+    @override
+    def get_cookie_secure(self, app: Flask) -> bool:
+        return request.is_secure
+
+    @override
+    def get_cookie_path(self, app: Flask) -> str:
+        return "/"
+
+    @override
+    def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
+        # Whoever shares a cache would be given the login of whoever filled it.
+        if not response.cache_control.public:
+            super().save_session(app, session, response)
