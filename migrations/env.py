@@ -1,16 +1,31 @@
-"""Alembic's entry: migrations run on the application's own engine, in one transaction."""
+"""Alembic's entry: migrations run on the application's own engine, in one transaction.
 
+Another process may be at it, as when a deployment starts on two hosts, or a server may be writing: both are waited for.
+"""
+
+import sqlalchemy as sa
 from alembic import context
 from flask import current_app
+
+WAIT_MS = 120_000
+# PostgreSQL's advisory lock of whoever migrates.
+LOCK = 4207011
 
 db = current_app.extensions["migrate"].db
 
 
 def run() -> None:
-    # A running server may be writing: take the lock at once instead of failing half way.
+    # SQLite's write lock is taken at once, so that nothing fails half way.
     with db.engine.connect().execution_options(beacon_writing=True) as connection:
+        connection.detach()  # how long it waits is its own, and ends with it
+        if connection.dialect.name == "sqlite":
+            connection.connection.dbapi_connection.execute(f"PRAGMA busy_timeout={WAIT_MS}")
         context.configure(connection=connection, target_metadata=db.metadata, transactional_ddl=True)
         with context.begin_transaction():
+            if connection.dialect.name == "postgresql":
+                connection.execute(sa.text(f"SET LOCAL lock_timeout = {WAIT_MS}"))
+                connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({LOCK})"))
+            # Whoever came second finds nothing left to do.
             context.run_migrations()
 
 
