@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from ipaddress import ip_address
 from pathlib import Path
 from typing import IO
 
@@ -27,7 +28,10 @@ from app.rollout.models import FlagRow
 from app.rollout.provider import provider
 
 GUNICORN_CONF = ROOT / "gunicorn.conf.py"
-READY_S = 20.0
+# A slow machine takes long; a server that will never be ready ends by itself, which is seen at once.
+READY_S = 300.0
+SAID_EVERY_S = 10.0
+LAST_LINES = 20
 STOP_S = 30.0
 SERVICE = "palantir"
 
@@ -38,6 +42,7 @@ class CannotStart(Exception):
 
 def run(settings: Settings) -> int:
     """Start everything, wait for the first that ends (or Ctrl-C), stop the rest; the exit status."""
+    _check_reach(settings)
     app = create_app(settings)
     setup.migrate(app, settings)
     children: list[subprocess.Popen[bytes]] = []
@@ -56,21 +61,49 @@ def run(settings: Settings) -> int:
         _print_addresses(settings, url, flags, logins)
         while all(child.poll() is None for child in children):
             time.sleep(0.2)
-        raise CannotStart(_who_ended(children))
+        raise CannotStart(_who_ended(settings, children))
     except KeyboardInterrupt:
         return 0
     finally:
         _stop(children)
 
 
-def _who_ended(children: list[subprocess.Popen[bytes]]) -> str:
+def _check_reach(settings: Settings) -> None:
+    """The passwords stand on the screen and in a file: they are for whoever sits at this machine."""
+    if not _is_loopback(settings.bind):
+        raise CannotStart(
+            f"the demo is for this machine alone, because it prints its passwords; BEACON_BIND is {settings.bind}: "
+            "unset it, or add users of your own and use beacon serve"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _who_ended(settings: Settings, children: list[subprocess.Popen[bytes]]) -> str:
     names = ("the demo job service", "the web server")
     ended = [
         f"{name} ended (status {child.poll()})"
         for name, child in zip(names, children, strict=False)
         if child.poll() is not None
     ]
-    return f"{' and '.join(ended)}; everything else was stopped, start again with make run"
+    words = f"{' and '.join(ended)}; everything else was stopped, start again with make run"
+    return f"{words}{_last_words(settings)}" if children[1:] and children[1].poll() is not None else words
+
+
+def _web_log(settings: Settings) -> Path:
+    return settings.instance_dir / "demo_web.log"
+
+
+def _last_words(settings: Settings) -> str:
+    """What the web server said last, for a sentence to end with."""
+    log = _web_log(settings)
+    lines = log.read_text(errors="replace").splitlines()[-LAST_LINES:] if log.exists() else []
+    return f". The end of {log}:\n" + "\n".join(lines) if lines else f". It said nothing in {log}"
 
 
 def _start_service(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
@@ -118,20 +151,26 @@ def _start_web(settings: Settings) -> subprocess.Popen[bytes]:
         "BEACON_PORT": str(settings.port),
         "BEACON_POLL_INTERVAL_S": str(settings.poll_interval_s),
     }
-    command = [sys.executable, "-m", "gunicorn", "--config", str(GUNICORN_CONF), "--log-level", "warning"]
-    return subprocess.Popen(command, cwd=ROOT, env=environment)  # noqa: S603 -- our own server
+    command = [sys.executable, "-m", "gunicorn", "--config", str(GUNICORN_CONF)]
+    with _web_log(settings).open("wb") as log:
+        return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)  # noqa: S603 -- our own server
 
 
 def _wait_ready(settings: Settings, children: list[subprocess.Popen[bytes]]) -> None:
-    deadline = time.monotonic() + READY_S
-    while time.monotonic() < deadline and all(child.poll() is None for child in children):
+    began = said = time.monotonic()
+    while time.monotonic() < began + READY_S:
+        if any(child.poll() is not None for child in children):
+            raise CannotStart(_who_ended(settings, children))
         try:
             if requests.get(f"{_address(settings)}/readyz", timeout=2).ok:
                 return
         except requests.RequestException:
             pass
+        if time.monotonic() >= said + SAID_EVERY_S:
+            said = time.monotonic()
+            click.echo(f"still waiting for the web server to be ready, {said - began:.0f} s so far …")
         time.sleep(0.05)
-    raise CannotStart("the web server did not become ready; its own messages stand above")
+    raise CannotStart(f"the web server was not ready within {READY_S:.0f} s{_last_words(settings)}")
 
 
 def _print_addresses(settings: Settings, service_url: str, flags: str, logins: dict[str, str]) -> None:
@@ -139,6 +178,7 @@ def _print_addresses(settings: Settings, service_url: str, flags: str, logins: d
     click.echo(f"demo job service  {service_url}   (break it: PUT /_fault, see README)")
     where = f"{settings.unleash_url}\n{'':<18}{flags}" if settings.unleash_url else flags
     click.echo(f"feature flags     {where}")
+    click.echo(f"its log           {_web_log(settings)}")
     click.echo("\nlog in as         with password")
     for role, password in logins.items():
         click.echo(f"  {role:<16}{password}")
@@ -147,7 +187,7 @@ def _print_addresses(settings: Settings, service_url: str, flags: str, logins: d
 
 
 def _address(settings: Settings) -> str:
-    host = "127.0.0.1" if settings.bind in ("0.0.0.0", "") else settings.bind  # noqa: S104 -- compared, not bound
+    host = f"[{settings.bind}]" if ":" in settings.bind else settings.bind
     return f"http://{host}:{settings.port}"
 
 

@@ -1,0 +1,58 @@
+"""What `beacon demo` says when it cannot start; that it starts is tested in `live/test_make_run.py`."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app import demo
+from app.config import Settings
+from tests.support.beacon_server import free_port
+
+CHILD = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+
+
+@pytest.fixture
+def children() -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Two that stay until they are ended, as the job service and the web server do."""
+    running = [subprocess.Popen(CHILD, stdin=subprocess.PIPE) for _ in range(2)]
+    yield running
+    for child in running:
+        child.communicate()
+
+
+@pytest.mark.parametrize("bind", ["0.0.0.0", "192.0.2.7", "::", "beacon.example"])  # noqa: S104 -- refused
+def test_it_is_for_this_machine_alone(tmp_path: Path, bind: str) -> None:
+    with pytest.raises(demo.CannotStart, match=f"BEACON_BIND is {bind}: unset it"):
+        demo.run(Settings(instance_dir=tmp_path / "never", bind=bind))
+    assert not (tmp_path / "never").exists()
+
+
+@pytest.mark.parametrize("bind", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
+def test_this_machine_has_several_names(bind: str) -> None:
+    assert demo._is_loopback(bind)
+
+
+def test_a_server_that_is_slow_is_waited_for_and_then_its_last_words_are_told(
+    tmp_path: Path,
+    children: list[subprocess.Popen[bytes]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(demo, "READY_S", 0.5)
+    monkeypatch.setattr(demo, "SAID_EVERY_S", 0.1)
+    settings = Settings(instance_dir=tmp_path, port=free_port())
+    (tmp_path / "demo_web.log").write_text("\n".join(f"line {n}" for n in range(100)))
+    with pytest.raises(demo.CannotStart, match=r"not ready within 0 s. The end of .*demo_web.log:\nline 80\n") as told:
+        demo._wait_ready(settings, children)
+    assert str(told.value).endswith("line 99")
+    assert "still waiting for the web server to be ready" in capsys.readouterr().out
+
+
+def test_a_server_that_ends_is_told_at_once(tmp_path: Path, children: list[subprocess.Popen[bytes]]) -> None:
+    children[1].communicate()
+    settings = Settings(instance_dir=tmp_path, port=free_port())
+    with pytest.raises(demo.CannotStart, match=r"the web server ended \(status 0\).*It said nothing in"):
+        demo._wait_ready(settings, children)
