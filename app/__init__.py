@@ -5,7 +5,7 @@ from pathlib import Path
 
 from flask import Flask
 
-from app import assets, compression, errors, rates
+from app import assets, compression, errors, malformed, rates
 from app.accounts import access, sessions, token_routes, user_routes
 from app.accounts import routes as accounts_routes
 from app.audit import gather, upkeep
@@ -110,7 +110,7 @@ def _database(app: Flask) -> None:
 
 def _pages(app: Flask) -> None:
     """Routes and what stands around every request."""
-    for package in (errors, assets, compression, headers, sessions, access):
+    for package in (errors, malformed, assets, compression, headers, sessions, access):
         package.init_app(app)
     for blueprint in (
         accounts_routes.bp,

@@ -1,5 +1,6 @@
 """gunicorn's gevent worker, with streams on sockets of their own and an orderly end."""
 
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
@@ -7,6 +8,7 @@ import gevent
 from gunicorn.workers.ggevent import GeventWorker
 
 from app.lifecycle import Live
+from app.malformed import Captured
 from app.stream.handoff import HandedOff
 
 
@@ -20,6 +22,14 @@ class BeaconWorker(GeventWorker):
         if isinstance(respiter, HandedOff):
             raise StopIteration
         return bool(super().is_already_handled(respiter))
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
+        """gunicorn decides what it is and logs it; what it says is a problem like every other answer, not a page."""
+        said = Captured()
+        stand_in: Any = said  # for the socket that it writes to
+        super().handle_error(req, stand_in, addr, exc)
+        with suppress(OSError):
+            client.sendall(said.as_problem(exc))
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal handler may not block: a greenlet does the rest, and the worker accepts requests meanwhile.
