@@ -139,7 +139,7 @@ def _logins(path: Path) -> dict[str, str]:
     """Passwords are random for each instance, and kept with it: a second start prints the same."""
     if not path.exists():
         with open(path, "x", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-            json.dump({role: secrets.token_urlsafe(9) for role in ROLES}, file)
+            json.dump({role: secrets.token_urlsafe(12) for role in ROLES}, file)
     logins: dict[str, str] = json.loads(path.read_text())
     return logins
 

@@ -16,6 +16,7 @@ from app.accounts import tokens
 from app.accounts.access import usable_scopes
 from app.accounts.change import Change, apply
 from app.accounts.models import ApiToken, User
+from app.accounts.passwords import weakness
 from app.audit import chain
 from app.clock import utc_text
 from app.eventlog.append import NewEvent, append
@@ -24,7 +25,6 @@ from app.eventlog.payloads import TokenRevoked
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 NAME_RULE = "a name is 1 to 64 letters, digits and . _ @ -, and begins with a letter or digit"
-MIN_PASSWORD = 8
 # Of a token for which nobody named another time.
 TOKEN_DAYS = 90.0
 MAX_TOKEN_DAYS = 36_500
@@ -75,8 +75,9 @@ def add(session: Session, name: str, role: str, password: str, by: str) -> User:
         raise BadInput(NAME_RULE)
     if role not in ROLES:
         raise BadInput(f"a role is one of {', '.join(ROLES)}")
-    if len(password) < MIN_PASSWORD:
-        raise BadInput(f"a password has at least {MIN_PASSWORD} characters")
+    weak = weakness(password, name)
+    if weak:
+        raise BadInput(weak)
     return enrol(session, name, role, generate_password_hash(password), by)
 
 

@@ -4,18 +4,17 @@ from typing import Annotated, Any, Literal, Self
 
 from flask import Blueprint, Response, jsonify, request
 from flask.typing import ResponseReturnValue
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 
 from app.accounts import people
 from app.accounts.access import actor, require
 from app.accounts.change import Change
 from app.accounts.models import User
+from app.accounts.passwords import weakness
 from app.db import db, write
 from app.errors import Problem
 
 bp = Blueprint("users", __name__)
-
-MAX_PASSWORD = 1_000
 
 
 def _name(text: str) -> str:
@@ -35,8 +34,7 @@ def _encodable(text: str) -> str:
 
 Name = Annotated[str, AfterValidator(_name)]
 Role = Literal["viewer", "operator", "product", "admin"]
-_Bounded = StringConstraints(min_length=people.MIN_PASSWORD, max_length=MAX_PASSWORD)
-Password = Annotated[str, _Bounded, AfterValidator(_encodable)]
+Password = Annotated[str, AfterValidator(_encodable)]
 
 
 class NewUser(BaseModel):
@@ -77,7 +75,7 @@ def users() -> Response:
 def add() -> ResponseReturnValue:
     """`201` and the user; `409` where there is one of this name."""
     wanted = NewUser.model_validate(request.get_json())
-    password_hash = _hashed(wanted.password)
+    password_hash = _hashed(wanted.password, wanted.name)
     try:
         with write() as session:
             user = people.enrol(session, wanted.name, wanted.role, password_hash, actor().name)
@@ -92,7 +90,7 @@ def add() -> ResponseReturnValue:
 def change(name: str) -> Response:
     """The user as they are now; `409` where nobody would be left who administers."""
     wanted = ChangedUser.model_validate(request.get_json())
-    password_hash = None if wanted.password is None else _hashed(wanted.password)
+    password_hash = None if wanted.password is None else _hashed(wanted.password, name)
     try:
         if not people.NAME.fullmatch(name):
             raise people.Unknown
@@ -106,7 +104,10 @@ def change(name: str) -> Response:
     return jsonify(_shown(user))
 
 
-def _hashed(password: str) -> str:
+def _hashed(password: str, name: str) -> str:
+    weak = weakness(password, name)
+    if weak:
+        raise Problem(400, "Bad input", f"password: {weak}", errors={"password": weak})
     db.session.remove()  # hashing takes a while, and connections are few
     try:
         return people.hash_password(password)

@@ -176,7 +176,7 @@ class TestPeople:
 
     def test_a_name_is_given_once(self, cast: Flask) -> None:
         with cast.app_context(), write() as session, pytest.raises(people.BadInput, match="already"):
-            people.add(session, "alice", "admin", "long enough", "test")
+            people.add(session, "alice", "admin", "correct horse battery", "test")
 
     def test_nobody_is_disabled_twice_nor_a_stranger(self, cast: Flask) -> None:
         with cast.app_context(), write() as session:
