@@ -8,10 +8,11 @@ from typing import Any, NoReturn
 from flask import Flask, Request, Response, jsonify, render_template, request
 from flask.json.provider import DefaultJSONProvider
 from pydantic import ValidationError
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge, UnsupportedMediaType
 
+from app import trouble
 from app.db import DatabaseUnavailable
 
 log = logging.getLogger(__name__)
@@ -98,7 +99,7 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(ValidationError, lambda error: answer(bad_input(error)))
     app.register_error_handler(Exception, _unexpected)
-    for kind in (DatabaseUnavailable, OperationalError, InterfaceError, PoolTimeout):
+    for kind in (DatabaseUnavailable, OperationalError, InterfaceError, InternalError, ProgrammingError, PoolTimeout):
         app.register_error_handler(kind, _database)
 
 
@@ -127,9 +128,12 @@ def _http(error: HTTPException) -> Response:
 
 
 def _database(error: Exception) -> Response:
-    log.error("database unavailable: %s", str(error).splitlines()[0])
-    detail = "Beacon cannot reach its database just now. Nothing was changed; try again in a few seconds."
-    return answer(Problem(503, "Database unavailable", detail, headers={"Retry-After": "2"}))
+    if trouble.is_ours(error):
+        return _unexpected(error)
+    found = trouble.of(error)
+    log.error("the database is %s: %s", found.state, str(error).splitlines()[0])
+    reason = found.state.replace(" ", "-")
+    return answer(Problem(503, "Database unavailable", found.detail, headers={"Retry-After": "2"}, reason=reason))
 
 
 def _unexpected(error: Exception) -> Response:

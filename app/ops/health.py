@@ -5,6 +5,7 @@ from flask import Blueprint, current_app, jsonify
 from flask.typing import ResponseReturnValue
 from sqlalchemy.exc import SQLAlchemyError
 
+from app import trouble
 from app.db import db
 from app.lifecycle import live
 
@@ -33,8 +34,11 @@ def readyz() -> ResponseReturnValue:
 
 
 def _database() -> str:
+    """A standby answers every look, and takes nothing."""
     try:
         db.session.execute(sa.text("SELECT 1 FROM event_floor"))
-    except SQLAlchemyError:
-        return "unreachable"
+        if db.engine.dialect.name == "postgresql" and db.session.scalar(sa.text("SHOW transaction_read_only")) == "on":
+            return "read-only"
+    except SQLAlchemyError as error:
+        return trouble.of(error).state
     return "ok"

@@ -94,7 +94,7 @@ def test_until_when_a_token_lives_is_in_its_entry(cast: Flask) -> None:
     make_token(cast, ALICE, "read", days=7)
     make_token(cast, ALICE, "read")
     first, second = (members(entry.after_state_json)["expiresAt"] for entry in entries(cast, "token-create"))
-    assert (first[:2], second) == ("20", None)
+    assert first < second, "seven days, and ninety where nobody named a time"
 
 
 @pytest.mark.parametrize("body", [{"scopes": ["read"], "user": "ada"}, {"scopes": ["publish"]}])
@@ -129,7 +129,7 @@ def test_who_goes_on_guessing_when_nothing_is_checked_any_more_is_recorded(
 
 
 def test_what_an_administrator_asks_for_is_no_refusal(cast: Flask) -> None:
-    body = {"scopes": ["publish"], "user": "alice"}
+    body = {"scopes": ["publish"], "user": "bob"}
     answer = cast.test_client().post("/api/tokens", json=body, headers=headers_of(cast, ADA, "admin"))
     assert answer.status_code == 201
     assert entries(cast, "refused") == []

@@ -3,22 +3,25 @@
 import json
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
 import sqlalchemy as sa
 from flask import Flask
 
+from app import create_app
 from app.audit import chain, checkpoint, gather
 from app.audit.models import AuditRow
 from app.audit.verify import Expected, verify
 from app.config import Settings
-from app.db import read, write
+from app.db import db, read, write
 from app.eventlog import read as log
 from app.eventlog.append import NewEvent, append
 from app.rollout import store
 from app.rollout.flags import Flag
-from tests.support.cast import ALICE, headers_of, join, publish
+from tests.support.application import stop
+from tests.support.cast import ALICE, BOB, headers_of, join, publish
 from tests.support.machine import scaled
 from tests.support.postgres import Postgres
 from tests.support.sse_client import open_stream
@@ -228,3 +231,34 @@ def test_a_server_that_crashes_leaves_streams_open_and_all_goes_on_when_it_is_ba
         wait_for(lambda: not stream.until("heartbeat")[-1].json()["degraded"], "a good heartbeat")
         publish(streaming, NewEvent("back.again", {}))
         assert stream.until("back.again")[-1].event == "back.again"
+
+
+def test_a_database_that_takes_no_writes_is_said_to_be_that_and_goes_on_reading(
+    app: Flask, settings: Settings, outsider: psycopg.Connection
+) -> None:
+    """As after a failover to a standby."""
+    join(app, ALICE, BOB)
+    reading, publishing = headers_of(app, ALICE, "read"), headers_of(app, BOB, "publish")
+    name = settings.database_url.rpartition("/")[2]
+    outsider.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on".encode())
+    with app.app_context():
+        db.engine.dispose()  # new connections meet it
+    client = app.test_client()
+    refused = client.post("/api/events", json={"type": "a", "data": {}}, headers=publishing)
+    assert (refused.status_code, refused.content_type) == (503, "application/problem+json")
+    assert refused.get_json()["reason"] == "read-only"
+    assert "takes no writes" in refused.get_json()["detail"]
+    assert client.get("/api/events", headers=reading).status_code == 200
+    ready = client.get("/readyz")
+    assert (ready.status_code, ready.get_json()["parts"]["database"]) == (503, "read-only")
+
+
+def test_a_database_that_was_never_migrated_says_what_to_do(postgres: Postgres, tmp_path: Path) -> None:
+    app = create_app(Settings(instance_dir=tmp_path, database_url=postgres.new_database(), secret_key="k"))
+    try:
+        answer = app.test_client().get("/api/events", headers={"Authorization": "Bearer bcn_x"})
+        assert (answer.status_code, answer.get_json()["reason"]) == (503, "not-migrated")
+        assert "beacon migrate" in answer.get_json()["detail"]
+        assert app.test_client().get("/readyz").get_json()["parts"]["database"] == "not migrated"
+    finally:
+        stop(app)

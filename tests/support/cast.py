@@ -13,6 +13,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from app.accounts import people, tokens
+from app.audit import chain
 from app.db import write
 from app.eventlog.append import NewEvent, append
 
@@ -77,6 +78,10 @@ def make_token(app: Flask, person: Person, *scopes: str, days: float | None = No
     """The id and the text of a new API token, of any scope: this person may have had another role when it was made."""
     with app.app_context(), write() as session:
         row, text = tokens.create(session, people.find(session, person.name), list(scopes), days or people.TOKEN_DAYS)
+        chain.record(
+            session,
+            chain.Entry("test", "token-create", person.name, after={"token": row.id, "expiresAt": row.expires_at}),
+        )
         return row.id, text
 
 
