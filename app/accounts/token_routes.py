@@ -58,8 +58,6 @@ def create() -> ResponseReturnValue:
             row, text = people.add_token(session, owner, list(wanted.scopes), wanted.days, who.name)
     except people.Unknown as error:
         raise Problem(400, "Bad input", f"user: there is no user {owner}", errors={"user": "is unknown"}) from error
-    except people.BeyondRole as error:
-        raise Problem(400, "Bad input", f"scopes: {error}", errors={"scopes": str(error)}) from error
     except people.TooManyTokens as error:
         raise Problem(409, "Too many tokens", f"{str(error).capitalize()}.", reason="too-many-tokens") from error
     response = jsonify(**_shown(row, owner), token=text)
@@ -84,7 +82,8 @@ def revoke(token_id: str) -> ResponseReturnValue:
 
 
 def _check_reach(who: Actor, owner: str, scopes: set[str]) -> None:
-    """An administrator makes tokens for anyone. Others give themselves what their own role can use, and no more."""
+    """An administrator gives any scope to anyone; what it can do, the user's role decides at each use. Others give
+    themselves what their own role can use, and no more."""
     if who.administers:
         return
     if owner != who.name:

@@ -129,7 +129,7 @@ def test_who_goes_on_guessing_when_nothing_is_checked_any_more_is_recorded(
 
 
 def test_what_an_administrator_asks_for_is_no_refusal(cast: Flask) -> None:
-    body = {"scopes": ["publish"], "user": "bob"}
+    body = {"scopes": ["publish"], "user": "alice"}
     answer = cast.test_client().post("/api/tokens", json=body, headers=headers_of(cast, ADA, "admin"))
     assert answer.status_code == 201
     assert entries(cast, "refused") == []
