@@ -21,8 +21,9 @@ PROCESSES = "BEACON_TEST_PROCESSES"
 # A process with its browser, its servers and a PostgreSQL.
 MEMORY_EACH_BYTES = 2 * 1024**3
 SLOW_FOLDERS = ["contract", "services", "live", "browser"]
-# Each of their files has a Beacon of its own, and many a browser.
+# Each of their files has a Beacon of its own, and many a browser; of the other folders these have one too.
 WITH_SERVERS = {"contract", "live", "browser"}
+MORE_WITH_SERVERS = {"tests/services/test_rq_broken.py", "tests/services/test_unleash_deployment.py"}
 
 
 class Lanes(LoadFileScheduling):  # type: ignore[misc]  # xdist publishes no types
@@ -68,7 +69,7 @@ def server_processes() -> int:
 
 def has_servers(file: str) -> bool:
     """Of a path as node ids begin with."""
-    return Path(file).parts[1] in WITH_SERVERS
+    return Path(file).parts[1] in WITH_SERVERS or file in MORE_WITH_SERVERS
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

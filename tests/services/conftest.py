@@ -8,8 +8,10 @@ from flask import Flask
 
 from app import create_app
 from app.config import Settings
+from tests.services.unleash_scene import FLAG
 from tests.support.application import stop
 from tests.support.postgres import Postgres
+from tests.support.unleash_server import Unleash
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -39,3 +41,19 @@ def app(settings: Settings) -> Iterator[Flask]:
     made = create_app(settings)
     yield made
     stop(made)
+
+
+@pytest.fixture(scope="module")
+def unleash_server(postgres: Postgres) -> Iterator[Unleash]:
+    made = Unleash(postgres.new_database())
+    made.add_flag(FLAG, 0)
+    yield made
+    made.kill()
+
+
+@pytest.fixture
+def unleash(unleash_server: Unleash) -> Iterator[Unleash]:
+    """Running, with one gradual rollout at 10 %, switched on."""
+    unleash_server.reset(FLAG, 10)
+    yield unleash_server
+    unleash_server.revive()

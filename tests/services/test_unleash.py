@@ -2,14 +2,12 @@
 
 import logging
 import re
-import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 from flask import Flask
 
 import app as beacon
@@ -21,11 +19,9 @@ from app.rollout.admin import Admin
 from app.rollout.configuration import Rollout
 from app.rollout.feed import Feed
 from app.rollout.flags import Flags
-from tests.live.test_make_run import beacon_demo, wait_started
-from tests.services.unleash_scene import FLAG, FOLLOW_S, URL, USERS, Desk, Workers, beside, close_database
-from tests.support.beacon_server import Beacon, free_port
+from tests.services.unleash_scene import FLAG, FOLLOW_S, USERS, Desk, Workers, close_database
+from tests.support.beacon_server import free_port
 from tests.support.cast import PIA, headers_of, join
-from tests.support.machine import scaled
 from tests.support.postgres import Postgres
 from tests.support.unleash_server import ADMIN_TOKEN, CLIENT_TOKEN, Unleash
 from tests.support.waiting import wait_for
@@ -34,29 +30,13 @@ STEPS = (0, 1, 10, 50, 99, 100)
 
 
 @pytest.fixture(scope="module")
-def server(postgres: Postgres) -> Iterator[Unleash]:
-    made = Unleash(postgres.new_database())
-    made.add_flag(FLAG, 0)
-    yield made
-    made.kill()
-
-
-@pytest.fixture
-def unleash(server: Unleash) -> Iterator[Unleash]:
-    """Running, with one gradual rollout at 10 %, switched on."""
-    server.reset(FLAG, 10)
-    yield server
-    server.revive()
-
-
-@pytest.fixture(scope="module")
-def editor(server: Unleash) -> str:
-    return server.editors_token()
+def editor(unleash_server: Unleash) -> str:
+    return unleash_server.editors_token()
 
 
 @pytest.fixture(autouse=True)
 def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers in this process ask and report more often; `TestDeployment` keeps the real times."""
+    """Workers in this process ask and report more often; `test_unleash_deployment.py` keeps the real times."""
     monkeypatch.setattr(feed, "REFRESH_S", 0.1)
     monkeypatch.setattr(beacon, "FLAG_RETRY_S", 0.1)
     monkeypatch.setattr(rollout, "LATE_S", 60.0)  # what tests do between look and change takes seconds
@@ -406,52 +386,7 @@ class TestAway:
         assert "the declared defaults apply" in desk.doctor().words
 
 
-class TestDeployment:
-    def test_two_workers_of_a_server_follow_and_answer_while_unleash_is_frozen(
-        self, unleash: Unleash, tmp_path: Path
-    ) -> None:
-        settings = {name.upper(): value for name, value in beside(unleash).items()}
-        with Beacon(tmp_path, streaming=0, WORKERS=2, **settings) as beacon:
-            headers = {"Authorization": f"Bearer {beacon.token('pia', 'rollout')}"}
-
-            def shown() -> dict[str, Any]:
-                answer = requests.get(beacon.url + URL, headers=headers, timeout=scaled(10))
-                found: dict[str, Any] = answer.json()
-                return found
-
-            def stands_at(percentage: int) -> bool:
-                now = shown()
-                return (now["percentage"], now["workers"]) == (percentage, {"holding": 2, "total": 2})
-
-            wait_for(lambda: stands_at(10), "both workers to hold 10 %", FOLLOW_S)
-            unleash.set(FLAG, 75)
-            wait_for(lambda: stands_at(75), "both workers to hold 75 %", FOLLOW_S)
-            quiet = beacon.log_text()
-            unleash.freeze()
-            answers: list[dict[str, Any]] = []
-
-            def noted() -> bool:
-                answers.append(shown())
-                return "does not answer in time" in answers[-1].get("note", "")
-
-            wait_for(noted, "the note", FOLLOW_S)
-            assert len(answers) > 5
-            assert {answer["percentage"] for answer in answers} == {75}
-            said = [line for line in beacon.log_text().removeprefix(quiet).splitlines() if "nleash" in line]
-            assert len(said) <= 2, said
-            unleash.thaw()
-
-    def test_the_demo_leaves_the_flags_to_unleash_and_says_so(self, unleash: Unleash, tmp_path: Path) -> None:
-        settings = {f"BEACON_{name.upper()}": value for name, value in beside(unleash).items()}
-        with beacon_demo(tmp_path, free_port(), **settings) as (process, output):
-            text = wait_started(process, output)
-            process.send_signal(signal.SIGTERM)
-            process.wait(scaled(15))
-        assert f"feature flags     {unleash.url}\n" in text
-        assert f"Unleash answers; {FLAG} at 10 %; changes go through its Admin API" in text
-        assert ADMIN_TOKEN not in text
-        assert unleash.percentage(FLAG) == 10
-
+class TestDoctor:
     def test_doctor_says_where_the_flag_stands_and_no_token(self, unleash: Unleash, worker: Workers) -> None:
         unleash.switch(FLAG, on=False)
         desk = worker(unleash)
