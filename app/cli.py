@@ -10,12 +10,12 @@ import sys
 import click
 from sqlalchemy.exc import SQLAlchemyError
 
-from app import create_app, demo, doctor, setup
+from app import demo, doctor, setup
 from app.accounts import people, tokens
 from app.accounts.models import ApiToken
 from app.cli_audit import audit
 from app.cli_services import service
-from app.command import application, operator
+from app.command import application, made, operator
 from app.config import ConfigError, Settings, load_settings
 from app.db import DatabaseUnavailable, db, read, write
 from app.errors import Problem
@@ -68,9 +68,9 @@ def cli() -> None:
 def serve() -> None:
     """Serve Beacon with gunicorn; migrates first in the embedded mode."""
     settings = load_settings()
-    app = create_app(settings)
-    if settings.is_sqlite:
-        setup.migrate(app, settings)
+    with made(settings) as app:
+        if settings.is_sqlite:
+            setup.migrate(app, settings)
     check_port(settings)
     gunicorn = [sys.executable, "-m", "gunicorn", "--config", str(demo.GUNICORN_CONF)]
     os.execv(gunicorn[0], gunicorn)  # noqa: S606 -- becomes the server: signals reach it directly
@@ -88,17 +88,18 @@ def demo_() -> None:
 def migrate() -> None:
     """Create the database or bring it up to date."""
     settings = load_settings()
-    app = create_app(settings)
-    setup.migrate(app, settings)
-    with app.app_context():
-        click.echo(f"the database is at revision {setup.current_revision()}")
+    with made(settings) as app:
+        setup.migrate(app, settings)
+        with app.app_context():
+            click.echo(f"the database is at revision {setup.current_revision()}")
 
 
 @cli.command("doctor")
 def doctor_() -> None:
     """Check database, migrations, clock, descriptors, sources and flags, and say what to do."""
     settings = load_settings()
-    findings = doctor.examine(create_app(settings), settings)
+    with made(settings) as app:
+        findings = doctor.examine(app, settings)
     for finding in findings:
         click.echo(f"{'ok  ' if finding.ok else 'FAIL'} {finding.subject}: {finding.words}")
     click.echo("\nsettings:")

@@ -8,7 +8,19 @@ from contextlib import contextmanager
 from flask import Flask
 
 from app import create_app, logs, setup
-from app.config import load_settings
+from app.config import Settings, load_settings
+from app.db import db
+
+
+@contextmanager
+def made(settings: Settings) -> Iterator[Flask]:
+    """The application as it is; its connections to the database end with the block."""
+    app = create_app(settings)
+    try:
+        yield app
+    finally:
+        with app.app_context():
+            db.engine.dispose()
 
 
 @contextmanager
@@ -16,11 +28,11 @@ def application() -> Iterator[Flask]:
     """The application on an up-to-date database, for a command that reads or writes it."""
     logs.configure()
     settings = load_settings()
-    app = create_app(settings)
-    if settings.is_sqlite:
-        setup.migrate(app, settings)
-    with app.app_context():
-        yield app
+    with made(settings) as app:
+        if settings.is_sqlite:
+            setup.migrate(app, settings)
+        with app.app_context():
+            yield app
 
 
 def operator() -> str:

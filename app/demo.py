@@ -19,7 +19,7 @@ from app import ROOT, create_app, doctor, setup
 from app.accounts import people
 from app.accounts.models import User
 from app.config import Settings
-from app.db import write
+from app.db import db, write
 from app.eventlog.audience import ROLES
 from app.reconciliation import registration, registry
 from app.rollout import store
@@ -66,6 +66,8 @@ def run(settings: Settings) -> int:
         return 0
     finally:
         _stop(children)
+        with app.app_context():
+            db.engine.dispose()
 
 
 def _check_reach(settings: Settings) -> None:

@@ -74,6 +74,7 @@ def _serve(options: Options, signals: SimpleQueue[int], orphaned: Callable[[], b
     for ticker in tickers:
         ticker.stop()
     listener.close()
+    snapshots.close()
     store.close()
 
 

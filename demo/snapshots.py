@@ -31,6 +31,11 @@ class Snapshots:
             if len(self._kept) > KEPT:
                 self._kept.popleft().copy.database.close()
 
+    def close(self) -> None:
+        with self._lock:
+            while self._kept:
+                self._kept.pop().copy.database.close()
+
     def rewind(self, seconds: float) -> float:
         """Go back to the newest snapshot at least `seconds` old, or the oldest there is; says how far."""
         with self._lock:

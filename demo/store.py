@@ -206,6 +206,7 @@ class Store:
 
 
 def _open(database: Path) -> sqlite3.Connection:
+    db = None
     try:
         # isolation_level=None: Store.transaction() alone begins and ends transactions.
         db = sqlite3.connect(database, check_same_thread=False, isolation_level=None)
@@ -213,6 +214,8 @@ def _open(database: Path) -> sqlite3.Connection:
         db.execute("PRAGMA synchronous = NORMAL")
         _migrate(db)
     except sqlite3.DatabaseError as error:
+        if db is not None:
+            db.close()
         raise UnusableDatabase(f"cannot use {database} as the database: {error}") from error
     return db
 

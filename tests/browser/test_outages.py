@@ -4,7 +4,7 @@ import re
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from urllib.parse import urlsplit
 
 import pytest
@@ -30,7 +30,7 @@ def publish(beacon: Beacon, name: str, number: int) -> list[int]:
 
 def insert_by_hand(beacon: Beacon, name: str, number: int) -> None:
     """Another program writes while no Beacon runs."""
-    with sqlite3.connect(beacon.database, timeout=scaled(10)) as outsider:
+    with closing(sqlite3.connect(beacon.database, timeout=scaled(10))) as outsider, outsider:
         outsider.executemany("INSERT INTO event (type, data_json) VALUES (?, '{}')", [(name,)] * number)
     outsider.close()
 

@@ -67,9 +67,10 @@ def store(tmp_path: Path, clock: Clock) -> Iterator[Store]:
 
 
 @pytest.fixture
-def client(store: Store) -> FlaskClient:
+def client(store: Store) -> Iterator[FlaskClient]:
     """The app without a server, for tests that need no wire."""
     snapshots = Snapshots(store)
     snapshots.take()
     service = Service("demo", 1, store, Ledger(store), Faults(store, snapshots))
-    return create_app(service).test_client()
+    yield create_app(service).test_client()
+    snapshots.close()

@@ -224,6 +224,7 @@ def test_a_rewind_picks_the_newest_snapshot_that_is_old_enough(store: Store) -> 
     assert [job.id for job in store.in_state("queued")] == ["job_0"]
     assert snapshots.rewind(10_000) == 185
     assert store.in_state("queued") == []
+    snapshots.close()
 
 
 def test_only_the_last_two_minutes_are_kept(store: Store) -> None:
@@ -233,6 +234,7 @@ def test_only_the_last_two_minutes_are_kept(store: Store) -> None:
         now = float(turn * INTERVAL_S)
         snapshots.take()
     assert snapshots.rewind(10_000) == (KEPT - 1) * INTERVAL_S
+    snapshots.close()
 
 
 def new_job(job_id: str) -> Job:

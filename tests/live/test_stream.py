@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import requests
 
@@ -129,7 +130,7 @@ def test_sigterm_says_goodbye_and_the_next_process_misses_nothing(start_beacon: 
         beacon.stop()
         assert time.monotonic() - began < scaled(8)
         assert stream.named("bye")[0].json() == {"reason": "drain", "poll": False}
-    with sqlite3.connect(beacon.database) as outsider:
+    with closing(sqlite3.connect(beacon.database)) as outsider, outsider:
         outsider.execute("INSERT INTO event (type, data_json) VALUES ('while.down', '{}')")
     beacon.start()
     with open_stream(beacon, **{"Last-Event-ID": stream.last_id}) as resumed:
@@ -216,7 +217,7 @@ def test_a_vanished_client_leaves_no_subscriber(start_beacon: MakeBeacon) -> Non
 def test_a_long_replay_does_not_keep_the_loop_from_others(start_beacon: MakeBeacon) -> None:
     """Twenty thousand events to one fast reader; whoever else asks meanwhile is answered between them."""
     beacon = start_beacon()
-    with sqlite3.connect(beacon.database) as outsider:
+    with closing(sqlite3.connect(beacon.database)) as outsider, outsider:
         rows = (("job.queued", f'{{"service": "mail", "jobId": "{n}"}}') for n in range(20_000))
         outsider.executemany("INSERT INTO event (type, data_json) VALUES (?, ?)", rows)
     head = beacon.head()

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -22,7 +22,7 @@ from flask import Flask
 from app import create_app, setup
 from app.accounts import people
 from app.config import Settings
-from app.db import read, write
+from app.db import db, read, write
 from app.eventlog.read import head
 from app.reconciliation import registry
 from app.rollout import store
@@ -106,7 +106,7 @@ class Beacon:
     def stop(self, sig: int = signal.SIGTERM, within_s: float = 20.0) -> None:
         """Ended by the signal within so many seconds of a quiet machine."""
         process = self._process
-        self._close_browsers()
+        self._let_go()
         if process is None:
             return
         process.send_signal(sig)
@@ -130,7 +130,7 @@ class Beacon:
 
     def end(self) -> None:
         """The quickest way out, for tests that are not about stopping."""
-        self._close_browsers()
+        self._let_go()
         if self._process is not None:
             self.kill()
 
@@ -207,9 +207,8 @@ class Beacon:
 
     def sql(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """Straight into the database, as another program would."""
-        with sqlite3.connect(self.database, timeout=scaled(10)) as connection:
+        with closing(sqlite3.connect(self.database, timeout=scaled(10))) as connection, connection:
             rows: list[tuple[Any, ...]] = connection.execute(statement, parameters).fetchall()
-        connection.close()
         return rows
 
     def _prepare(self, streaming: int) -> Flask:
@@ -230,9 +229,11 @@ class Beacon:
         with self.app.app_context(), read() as session:
             return head(session)
 
-    def _close_browsers(self) -> None:
+    def _let_go(self) -> None:
         while self._browsers:
             self._browsers.pop().close()
+        with self.app.app_context():
+            db.engine.dispose()  # which opens again for whoever looks afterwards
 
     @staticmethod
     def _kill_group(leader: int) -> None:
