@@ -106,10 +106,19 @@ def ready(tab: Tab) -> Tab:
     return tab
 
 
+# One colour of the old scheme beside one of the new is no fault of the page.
+SETTLED = """async () => {
+  await new Promise((painted) => requestAnimationFrame(() => requestAnimationFrame(painted)));
+  await Promise.allSettled(document.getAnimations().filter((one) => one.effect?.getTiming().iterations !== Infinity)
+    .map((one) => one.finished));
+}"""
+
+
 def serious(page: Page, *, schemes: Sequence[Literal["light", "dark"]] = SCHEMES) -> list[Any]:
     """Every rule, once; in each further scheme those about colours, since nothing else is different in it."""
     found: list[Any] = []
     for number, scheme in enumerate(schemes):
         page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        page.evaluate(SETTLED)
         found += page.evaluate(RUN, OF_COLOURS if number else None)
     return found
