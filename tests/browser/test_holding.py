@@ -40,7 +40,7 @@ def test_rows_that_wait_outlast_another_region_that_is_loaded_again(beacon: Beac
 
 
 def test_a_long_pause_that_ends_while_the_page_cannot_be_loaded_loses_nothing(beacon: Beacon, visit: Visit) -> None:
-    tab = visit(beacon, "alice", allow=["503"])
+    tab = visit(beacon, "alice", allow=["503"], private=True)  # in a used one the route was now and then not asked
     tab.wait_state("connected")
     tab.page.keyboard.press("r")
     expect(tab.badge).to_have_text("Paused")
