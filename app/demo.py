@@ -14,12 +14,14 @@ from typing import IO
 import click
 import requests
 import sqlalchemy as sa
+from flask import Flask
 
-from app import ROOT, create_app, doctor, setup
+from app import ROOT, doctor, setup
 from app.accounts import people
 from app.accounts.models import User
+from app.command import made
 from app.config import Settings
-from app.db import db, write
+from app.db import write
 from app.eventlog.audience import ROLES
 from app.reconciliation import registration, registry
 from app.rollout import store
@@ -43,8 +45,12 @@ class CannotStart(Exception):
 def run(settings: Settings) -> int:
     """Start everything, wait for the first that ends (or Ctrl-C), stop the rest; the exit status."""
     _check_reach(settings)
-    app = create_app(settings)
-    setup.migrate(app, settings)
+    with made(settings) as app:
+        setup.migrate(app, settings)
+        return _run(app, settings)
+
+
+def _run(app: Flask, settings: Settings) -> int:
     children: list[subprocess.Popen[bytes]] = []
     # A closed terminal (SIGHUP) or SIGTERM must end the children too; Ctrl-C reaches them by themselves.
     for ending in (signal.SIGTERM, signal.SIGHUP):
@@ -66,12 +72,10 @@ def run(settings: Settings) -> int:
         return 0
     finally:
         _stop(children)
-        with app.app_context():
-            db.engine.dispose()
 
 
 def _check_reach(settings: Settings) -> None:
-    """The passwords stand on the screen and in a file: they are for whoever sits at this machine."""
+    """The demo prints its passwords, so only this machine may reach it."""
     if not _is_loopback(settings.bind):
         raise CannotStart(
             f"the demo is for this machine alone, because it prints its passwords; BEACON_BIND is {settings.bind}: "

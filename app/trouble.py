@@ -16,6 +16,7 @@ _IN_SQLITE: dict[str, State] = {
     "no such table": "not migrated",
     "no such column": "not migrated",
     "database is locked": "busy",
+    "database's write lock": "busy",  # our own words, in app/db.py
     "disk is full": "full",
 }
 _BY_CODE: dict[str, State] = {
@@ -52,10 +53,8 @@ def of(error: BaseException) -> Trouble:
 def _state(error: BaseException) -> State:
     told = error.orig if isinstance(error, DBAPIError) else error
     code = getattr(told, "sqlstate", None)
-    found = _BY_CODE.get(code or "") or next((state for part, state in _IN_SQLITE.items() if part in str(told)), None)
-    if found is None and isinstance(error, DatabaseUnavailable) and "write lock" in str(error):
-        found = "busy"
-    return found or "unreachable"
+    in_words = next((state for part, state in _IN_SQLITE.items() if part in str(told)), None)
+    return _BY_CODE.get(code or "") or in_words or "unreachable"
 
 
 def is_ours(error: BaseException) -> bool:

@@ -27,8 +27,8 @@ def apply(session: Session, user: User, wanted: Change, by: str) -> None:
     """Make it so; call it last inside `db.write()`. What is so already leaves no trace.
 
     A new role, a new password and disabling end the user's streams on every worker; the latter two end the login
-    sessions and API tokens too, for good: whoever has a stolen one must not come back with the user. A new role leaves
-    tokens as they are, and they do no more than it may.
+    sessions and revoke the API tokens, so that a stolen token does not work again when the user is enabled. A new role
+    leaves the tokens as they are; they do no more than the role may.
     """
     entries = [*_role(user, wanted, by), *_password(user, wanted, by), *_disabled(user, wanted, by)]
     done = {entry.action_type for entry in entries}

@@ -24,6 +24,6 @@ class LoginCookie(SecureCookieSessionInterface):
 
     @override
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
-        # Whoever shares a cache would be given the login of whoever filled it.
+        # A shared cache would hand one user's login to the others.
         if not response.cache_control.public:
             super().save_session(app, session, response)

@@ -18,7 +18,7 @@ RUNS = (
 COMMON = ("password", "passwort", "letmein", "welcome", "admin", "beacon", "iloveyou")
 
 
-def weakness(password: str, name: str = "") -> str | None:
+def weakness(password: str, name: str) -> str | None:
     """What is wrong with it, as a sentence of its own; None where it will do."""
     bare = password.strip().lower()
     if len(bare) < MIN_CHARS:
@@ -29,16 +29,14 @@ def weakness(password: str, name: str = "") -> str | None:
         return "this password repeats itself and is guessed early; a few words that do not belong together will do"
     rest = bare
     for word in (name.lower(), *COMMON):
-        rest = rest.replace(word, "") if word else rest
+        rest = rest.replace(word, "")
     if len(rest) - _in_runs(rest) < FEWEST_OTHERS:
-        return (
-            "this password is made of what is guessed first: a name, a common word or a row of keys; choose other words"
-        )
+        return "names, common words and rows of keys are guessed first; choose other words for this password"
     return None
 
 
 def _unit(text: str) -> int:
-    """The length of what the text repeats; its own where it repeats nothing."""
+    """The length of the shortest part that repeats to make the text; the whole length if none does."""
     return (text + text).find(text, 1)
 
 

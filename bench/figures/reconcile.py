@@ -16,11 +16,11 @@ import sqlalchemy as sa
 from app.db import read, write
 from app.reconciliation import registry
 from app.reconciliation.models import CheckSample
-from bench import processes
 from bench.figure import Figure, Medians, Reading, Row, Values, at_most, both, cells, ours, quantile
 from bench.figures.page import p99_ms
 from bench.peers.ours import VENV_PYTHON, Ours
 from bench.peers.server import ROOT, Server
+from bench.running import running_service
 from tests.support.beacon_server import free_port
 
 JOBS = 100_000
@@ -116,7 +116,7 @@ def held() -> dict[str, float]:
     """The longest turn of the loop, by what a whole look at all the jobs meets; the best of several where it recurs."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        urls = [_job_service(stack, folder, jobs) for jobs in (JOBS, FEW)]
+        urls = [stack.enter_context(running_service(folder, jobs)) for jobs in (JOBS, FEW)]
         command = [VENV_PYTHON, "-m", "bench.observing", str(folder), *urls]
         lines = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
     best: dict[str, float] = {}
@@ -124,15 +124,6 @@ def held() -> dict[str, float]:
         name = f"held_{line['phase']}"
         best[name] = min(line["held"], best.get(name, line["held"]))
     return best
-
-
-def _job_service(stack: ExitStack, folder: Path, jobs: int) -> str:
-    port, log = free_port(), folder / f"{jobs}.log"
-    command = [VENV_PYTHON, "-m", "bench.job_service", str(port), str(jobs)]
-    process = processes.start(command, log, {"PYTHONPATH": str(ROOT)})
-    stack.callback(processes.end, process)
-    processes.wait_for_port(port, process, log)
-    return f"http://127.0.0.1:{port}/0"
 
 
 class Beats:

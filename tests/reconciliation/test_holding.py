@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from app.reconciliation.state import SLICE
-from bench import processes
-from tests.support.beacon_server import ROOT, free_port
+from bench.running import running_service
+from tests.support.beacon_server import ROOT
 from tests.support.machine import scaled
 
 SOME, MANY, FEW = 3 * SLICE, 9 * SLICE, 10
@@ -36,22 +36,13 @@ def of_many(tmp_path_factory: pytest.TempPathFactory) -> Phases:
 
 def observed(folder: Path, jobs: int) -> Phases:
     with ExitStack() as stack:
-        urls = [_job_service(stack, folder, number) for number in (jobs, FEW)]
+        urls = [stack.enter_context(running_service(folder, number)) for number in (jobs, FEW)]
         command = [sys.executable, "-m", "bench.observing", str(folder), *urls, "--calls"]
         done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=scaled(120))
     found: Phases = {}
     for line in map(json.loads, done.stdout.splitlines()):
         found.setdefault(line["phase"], []).append(line)
     return found
-
-
-def _job_service(stack: ExitStack, folder: Path, jobs: int) -> str:
-    port, log = free_port(), folder / f"{jobs}.log"
-    command = [sys.executable, "-m", "bench.job_service", str(port), str(jobs)]
-    process = processes.start(command, log, {"PYTHONPATH": str(ROOT)})
-    stack.callback(processes.end, process)
-    processes.wait_for_port(port, process, log)
-    return f"http://127.0.0.1:{port}/0"
 
 
 @pytest.mark.parametrize("phase", ["first", "steady", "lost", "after"])
