@@ -5,11 +5,13 @@ import shutil
 from pathlib import Path
 
 from flask import Flask
+from sqlalchemy.pool import Pool, QueuePool
 
 from app import add_components, create_app, setup
 from app.config import Settings
 from app.db import db
 from tests.support.cast import Person, join
+from tests.support.waiting import wait_for
 
 
 class Applications:
@@ -36,7 +38,13 @@ def stop(app: Flask) -> None:
     """End its threads and give its connections back."""
     app.extensions["beacon_live"].stop()
     with app.app_context():
+        # A thread that ends by itself may still read. What it gave back after the pool is gone, nobody would close.
+        wait_for(lambda: _connections(db.engine.pool) == 0, "all connections given back")
         db.engine.dispose()
+
+
+def _connections(pool: Pool) -> int:
+    return pool.checkedout() if isinstance(pool, QueuePool) else 0
 
 
 def make_database(folder: Path, *people: Person) -> Path:
