@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench import processes
-from tests.support.beacon_server import ROOT, free_port
+from tests.support.beacon_server import ROOT
+from tests.support.ports import free_port
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import pytest
 
 from app import demo
 from app.config import Settings
-from tests.support.beacon_server import free_port
+from tests.support.ports import free_port
 
 CHILD = [sys.executable, "-c", "import sys; sys.stdin.read()"]
 

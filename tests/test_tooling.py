@@ -14,6 +14,7 @@ import pytest
 from app.version import VERSION
 from scripts import bootstrap, pytest_order
 from tests.support.machine import scaled
+from tests.support.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCKS = [bootstrap.RUNTIME_LOCK, bootstrap.DEV_LOCK, bootstrap.PEERS_LOCK]
@@ -228,3 +229,16 @@ def project() -> dict:
 def test_the_version_is_the_same_in_the_application_and_the_package() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["version"] == VERSION
+
+
+def test_a_port_that_a_process_was_given_is_given_to_no_other_until_it_ends() -> None:
+    given = free_port()
+    code = f"""
+import secrets
+from tests.support.ports import FIRST, free_port
+turns = iter([{given} - FIRST, *range(1_000)])
+secrets.randbelow = lambda _: next(turns)
+print(free_port())
+"""
+    other = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert int(other.stdout) != given

@@ -21,7 +21,7 @@ from bench.figures.page import p99_ms
 from bench.peers.ours import VENV_PYTHON, Ours
 from bench.peers.server import ROOT, Server
 from bench.running import running_service
-from tests.support.beacon_server import free_port
+from tests.support.ports import free_port
 
 JOBS = 100_000
 SIZES = (JOBS, 300_000, 1_000_000)

@@ -6,7 +6,7 @@ from bench import processes
 from bench.client import Client
 from bench.peers.server import PEERS, PYTHON, ROOT, Server, peers_missing
 from bench.publishing import Publisher
-from tests.support.beacon_server import free_port
+from tests.support.ports import free_port
 from tests.support.waiting import wait_for
 
 SETTLE_S = 60.0

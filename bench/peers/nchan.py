@@ -10,7 +10,7 @@ from bench.client import Client
 from bench.peers.ours import VENV_PYTHON
 from bench.peers.server import Server
 from bench.publishing import Publisher
-from tests.support.beacon_server import free_port
+from tests.support.ports import free_port
 
 MODULE = Path("/usr/lib/nginx/modules/ngx_nchan_module.so")
 HOW_TO = "nginx with nchan is not installed (Debian: sudo apt-get install nginx libnginx-mod-nchan)"

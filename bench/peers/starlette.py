@@ -3,7 +3,7 @@
 from bench.client import Client
 from bench.peers.server import PYTHON, ROOT, Server, peers_missing
 from bench.publishing import Publisher
-from tests.support.beacon_server import free_port
+from tests.support.ports import free_port
 
 
 class Starlette(Server):

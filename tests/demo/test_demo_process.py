@@ -18,6 +18,7 @@ import requests
 
 from tests.support.demo_service import ROOT, DemoService
 from tests.support.machine import scaled
+from tests.support.ports import free_port
 from tests.support.waiting import wait_for
 
 COUNTS = "/api/v1/jobs/counts"
@@ -126,13 +127,6 @@ def test_the_port_comes_from_the_environment_unless_given(start: Any) -> None:
     port, other = free_port(), free_port()
     assert start(env={"DEMO_PORT": str(port)}, port=None).url == f"http://127.0.0.1:{port}"
     assert start(env={"DEMO_PORT": str(port)}, port=other, database="o.db").url == f"http://127.0.0.1:{other}"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def test_health_tells_the_name(start: Any) -> None:

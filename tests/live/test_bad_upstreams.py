@@ -12,8 +12,9 @@ import requests
 from tests.live import probe
 from tests.live.conftest import MakeBeacon
 from tests.sources.upstream import Answer, Upstream, send, serve_palantir, upstream
-from tests.support.beacon_server import Beacon, free_port
+from tests.support.beacon_server import Beacon
 from tests.support.machine import scaled
+from tests.support.ports import free_port
 from tests.support.waiting import wait_for
 
 MIB = 1024 * 1024

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.support.beacon_server import ROOT, free_port
+from tests.support.beacon_server import ROOT
 from tests.support.machine import scaled
+from tests.support.ports import free_port
 from tests.support.waiting import wait_for
 
 # A load balancer is given two seconds to see that a server leaves: here there is none.

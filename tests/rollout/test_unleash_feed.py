@@ -10,8 +10,8 @@ import pytest
 
 from app.rollout import feed as feed_module
 from app.rollout.feed import Feed
-from tests.support.beacon_server import free_port
 from tests.support.machine import scaled
+from tests.support.ports import free_port
 from tests.support.unleash_stub import Answer, Edge, says, trickles, trickles_headers
 
 FLAGS = '{"version": 2, "features": [{"name": "enable_sse_streaming"}]}'

@@ -20,8 +20,8 @@ from app.rollout.configuration import Rollout
 from app.rollout.feed import Feed
 from app.rollout.flags import Flags
 from tests.services.unleash_scene import FLAG, FOLLOW_S, USERS, Desk, Workers, close_database
-from tests.support.beacon_server import free_port
 from tests.support.cast import PIA, headers_of, join
+from tests.support.ports import free_port
 from tests.support.postgres import Postgres
 from tests.support.unleash_server import ADMIN_TOKEN, CLIENT_TOKEN, Unleash
 from tests.support.waiting import wait_for

@@ -8,8 +8,9 @@ import requests
 
 from tests.live.test_make_run import beacon_demo, wait_started
 from tests.services.unleash_scene import FLAG, FOLLOW_S, URL, beside
-from tests.support.beacon_server import Beacon, free_port
+from tests.support.beacon_server import Beacon
 from tests.support.machine import scaled
+from tests.support.ports import free_port
 from tests.support.unleash_server import ADMIN_TOKEN, Unleash
 from tests.support.waiting import wait_for
 

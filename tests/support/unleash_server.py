@@ -12,8 +12,8 @@ import psycopg
 import requests
 
 from scripts import bootstrap
-from tests.support.beacon_server import free_port
 from tests.support.machine import scaled
+from tests.support.ports import free_port
 from tests.support.waiting import wait_for
 
 ADMIN_TOKEN = "*:*.admin-of-the-tests"
