@@ -12,10 +12,15 @@ from sqlalchemy.exc import InterfaceError, InternalError, OperationalError, Prog
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge, UnsupportedMediaType
 
-from app import trouble
+from app import json_limits, trouble
 from app.db import DatabaseUnavailable
 
 log = logging.getLogger(__name__)
+
+# Bad fields that one answer names.
+MAX_NAMED_ERRORS = 1_000
+# Bodies of requests may be nested as deep as the parser goes; what each route takes of them is its own affair.
+MAX_PARSED_DEPTH = 1_000
 
 
 class Problem(Exception):
@@ -56,7 +61,8 @@ def retry_after(least_s: int, most_s: int) -> dict[str, str]:
 
 def bad_input(error: ValidationError) -> Problem:
     """The 400 for a body that a pydantic model refused, each field named by its place."""
-    errors = {".".join(str(part) for part in item["loc"]) or "body": item["msg"] for item in error.errors()}
+    found = error.errors(include_url=False, include_context=False, include_input=False)[:MAX_NAMED_ERRORS]
+    errors = {".".join(str(part) for part in item["loc"]) or "body": item["msg"] for item in found}
     first = next(iter(errors.items()))
     return Problem(400, "Bad input", f"{first[0]}: {first[1]}", errors=errors)
 
@@ -68,11 +74,13 @@ def wants_page() -> bool:
 
 
 class _Json(DefaultJSONProvider):
-    """A body nested so deep that it exhausts the parser is bad JSON like any other: 400, not 500."""
+    """A body nested so deep that it exhausts the parser is bad JSON like any other: 400, not 500. One that holds more
+    values than are parsed in one go is refused before any of them is."""
 
     sort_keys = False  # answers keep the order of the contract
 
     def loads(self, s: str | bytes, **kwargs: Any) -> Any:
+        json_limits.check(s if isinstance(s, bytes) else s.encode(errors="surrogatepass"), max_depth=MAX_PARSED_DEPTH)
         try:
             return super().loads(s, **kwargs)
         except RecursionError as error:
@@ -89,6 +97,8 @@ class _Request(Request):
             raise RequestEntityTooLarge
         if e is None:
             raise UnsupportedMediaType("Send JSON, with Content-Type: application/json.")
+        if isinstance(e, json_limits.JsonTooLarge):
+            raise RequestEntityTooLarge(f"The body holds {e}. Send it in several parts.")
         raise BadRequest(f"The body is not JSON: {e}.")
 
 

@@ -18,6 +18,7 @@ from app.clock import utc_now, utc_text
 from app.db import db, write
 from app.eventlog.append import NewEvent
 from tests.support.cast import ADA, ALICE, BOB, bearer, csrf_token, headers_of, logged_in, publish
+from tests.support.hostile_json import as_bytes, many_keys
 from tests.support.sse_client import open_stream
 from tests.support.waiting import wait_for
 
@@ -124,6 +125,22 @@ class TestBodies:
             is_sound(response)
             if path == "/api/events" and content_type == "application/json":
                 assert response.status_code == 413
+
+    def test_a_body_of_half_a_million_keys_is_refused_before_it_is_parsed(
+        self, live_app: Flask, client: FlaskClient
+    ) -> None:
+        headers = {**headers_of(live_app, ADA, *SCOPES), "Content-Type": "application/json"}
+        response = client.post("/commands/run", data=as_bytes(many_keys()), headers=headers)
+        is_sound(response)
+        assert response.status_code == 413
+        assert "more than 50,000 values" in response.get_json()["detail"]
+
+    def test_an_answer_names_so_many_bad_fields(self, live_app: Flask, client: FlaskClient) -> None:
+        headers = {**headers_of(live_app, ADA, *SCOPES), "Content-Type": "application/json"}
+        body = as_bytes({f"b{n}": 1 for n in range(20_000)})
+        response = client.post("/commands/run", data=body, headers=headers)
+        assert response.status_code == 400
+        assert len(response.get_json()["errors"]) <= 1_000
 
     def test_a_huge_form_from_a_browser_is_refused(self, live_app: Flask) -> None:
         browser = logged_in(live_app, ALICE)

@@ -95,7 +95,7 @@ def _json(event: NewEvent, field: str) -> str:
         text = json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
         size = len(text.encode())
     except ValidationError as error:
-        first = error.errors()[0]
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         raise BadEvent(".".join([field, *map(str, first["loc"])]), first["msg"]) from error
     except RecursionError:
         raise BadEvent(field, _DEPTH) from None
@@ -116,4 +116,4 @@ def _checked(event: NewEvent) -> Mapping[str, Any]:
         if model is None or not isinstance(event.data, model):
             raise TypeError(f"{type(event.data).__name__} is not the payload of {event.type}")
         return event.data.wire()
-    return event.data if model is None else model.model_validate(event.data).wire()
+    return event.data if model is None else payloads.check(model, event.data).wire()

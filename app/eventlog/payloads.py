@@ -4,11 +4,12 @@ A payload is the whole state of its subject, so that seeing it twice, or only th
 """
 
 import re
-from collections.abc import Iterable
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 # Lower-case words of letters, digits and `_`, joined by dots.
 TYPE = re.compile(r"[a-z0-9_]+(?:\.[a-z0-9_]+)*")
@@ -36,6 +37,12 @@ FindingKind = Literal[
 ]
 
 
+# Of many entries the first that is wrong ends the reading: whoever may write a row must not fill a worker with errors.
+Names = Annotated[list[str], Field(fail_fast=True)]
+# Keys of a payload of a known type, which has some ten.
+MAX_FIELDS = 100
+
+
 class Payload(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
 
@@ -51,7 +58,7 @@ class Finding(Payload):
     """
 
     kind: FindingKind
-    job_ids: list[str]
+    job_ids: Names
     since: AwareDatetime
     count: int | None = Field(None, ge=1)
 
@@ -61,14 +68,14 @@ class DiscrepancyDetails(Payload):
 
     expected: int = Field(ge=0)
     actual: int = Field(ge=0)
-    missing_job_ids: list[str]
+    missing_job_ids: Names
 
 
 class LastDiscrepancy(Payload):
     """The newest discrepancy of a service, open or closed."""
 
     at: AwareDatetime
-    missing_job_ids: list[str]
+    missing_job_ids: Names
     closed_at: AwareDatetime | None = None
 
 
@@ -95,7 +102,7 @@ class ReconciliationUpdate(Payload):
     latency_ms: int = Field(ge=0)
     checked_at: AwareDatetime
     discrepancy_details: DiscrepancyDetails | None = None
-    findings: list[Finding] | None = None
+    findings: Annotated[list[Finding], Field(fail_fast=True)] | None = None
     last_verified_at: AwareDatetime | None = None
     last_discrepancy: LastDiscrepancy | None = None
     last_flapping: LastFlapping | None = None
@@ -127,7 +134,7 @@ class CommandStatus(Payload):
     command_id: str
     service: str
     phase: Literal["queued", "running", "success", "error", "timeout", "unknown"]
-    logs: list[str]
+    logs: Names
     verified: bool | None = None
     action_type: str | None = None
     target: str | None = None
@@ -206,6 +213,14 @@ KNOWN: dict[str, type[Payload]] = {
     "control.user_changed": UserChanged,
     "control.token_revoked": TokenRevoked,
 }
+
+
+def check(model: type[Payload], data: Mapping[str, Any]) -> Payload:
+    """Raises `ValidationError`, with few errors whatever `data` is."""
+    if len(data) > MAX_FIELDS:
+        fault = PydanticCustomError("too_many_fields", "expected at most {most} fields", {"most": MAX_FIELDS})
+        raise ValidationError.from_exception_data(model.__name__, [InitErrorDetails(type=fault, loc=(), input=None)])
+    return model.model_validate(data)
 
 
 def is_valid_type(name: str) -> bool:

@@ -215,9 +215,9 @@ def _time(text: Any) -> str:
 
 def _check(model: type[payloads.Payload], data: dict[str, Any]) -> None:
     try:
-        model.model_validate(data)
+        payloads.check(model, data)
     except ValidationError as error:
-        first = error.errors()[0]
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         raise ValueError(f"payload field {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
 
 

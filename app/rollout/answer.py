@@ -1,6 +1,5 @@
 """One question to Unleash whose answer ends in time and has an end, whatever comes in between."""
 
-import json
 import math
 import socket
 import threading
@@ -17,6 +16,7 @@ from urllib3 import exceptions
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.response import BaseHTTPResponse
 
+from app import json_limits
 from app.deadline import Deadline
 
 PIECE = 65_536
@@ -34,7 +34,7 @@ class Answer:
 
     def json(self) -> Any:
         """Raises ValueError."""
-        return json.loads(self.text)
+        return json_limits.loads(self.text.encode())
 
 
 @dataclass(frozen=True, slots=True)

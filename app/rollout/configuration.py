@@ -10,6 +10,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from app import json_limits
+from app.json_limits import JsonTooLarge
+
+# Of all that an Unleash sends at once: several thousand flags.
+MAX_VALUES = 200_000
+
 
 class Flag(StrEnum):
     """Every flag there is; a name that is not here cannot be asked for or set."""
@@ -67,12 +73,16 @@ def cut(text: str) -> str:
     An Unleash may have thousands of flags, and what is kept is read again and again.
     """
     try:
-        found = json.loads(text)
+        found = json_limits.loads(text.encode(), MAX_VALUES)
         if all(isinstance(feature["name"], str) for feature in found["features"]):
             deciding = _deciding(found)
             kept = {name: found[name] for name in ("version", "meta") if name in found} | {"features": deciding}
-            return json.dumps(kept | ({"segments": _segments(found, deciding)} if "segments" in found else {}))
-    except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
+            made = json.dumps(kept | ({"segments": _segments(found, deciding)} if "segments" in found else {}))
+            json_limits.check(made.encode())  # what is kept is read again at every turn
+            return made
+    except JsonTooLarge as error:
+        raise Unreadable(f"the answer is a list of flags with {error}") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
         pass
     raise Unreadable("the answer is no list of flags")
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 Turns = Counter[tuple[str, tuple[str, int, int]]]
 # Longer messages are read anew each time: their bytes are not worth keeping.
 KEPT_BYTES = 2_000
+# Ways into the watched queues that are remembered: whoever invents one for each message is not followed for ever.
+MAX_ROUTES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,8 @@ class Broker:
                     continue
                 turns[message.id, message.turn] += 1
                 made.queued[message.id] = (queue, message)
-                self._routes.add(message.route)
+                if len(self._routes) < MAX_ROUTES:
+                    self._routes.add(message.route)
         return unreadable
 
     def _sort_taken(self, raw: _Raw, made: Snapshot, turns: Turns, known: dict[bytes, Message]) -> int:

@@ -3,15 +3,17 @@
 A message is JSON. Its arguments stand in `body`, encoded once more, and stay there: nothing here opens them.
 """
 
-import json
 from typing import Any, NamedTuple
 
+from app import json_limits
 from app.sources.base import MAX_JOB_ID_CHARS
 
 # How kombu separates a queue's name from a priority, and which priorities have a list of their own.
 SEPARATOR = "\x06\x16"
 PRIORITY_STEPS = (0, 3, 6, 9)
 MAX_NAME_CHARS = 200
+# Celery writes some fifty; the arguments are one text among them.
+MAX_VALUES = 5_000
 
 
 class Message(NamedTuple):
@@ -66,10 +68,10 @@ def _message(message: Any) -> Message | None:
     return Message(
         id=str(task_id),
         task=name,
-        route=str(_part(properties, "delivery_info").get("routing_key") or ""),
+        route=str(_part(properties, "delivery_info").get("routing_key") or "")[:MAX_NAME_CHARS],
         turn=(name, _number(headers.get("retries")), _number(headers.get("replaced_task_nesting"))),
         keeps_result=headers.get("ignore_result") is not True,
-        eta=eta if isinstance(eta, str) else None,
+        eta=eta[:MAX_NAME_CHARS] if isinstance(eta, str) else None,
     )
 
 
@@ -84,6 +86,6 @@ def _number(value: object) -> int:
 
 def _json(raw: bytes) -> Any:
     try:
-        return json.loads(raw)
-    except (ValueError, RecursionError):
+        return json_limits.loads(raw, MAX_VALUES)
+    except ValueError:
         return None

@@ -17,6 +17,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from app import json_limits
+from app.offloop import paced
 from app.sources.celery_messages import MAX_NAME_CHARS, is_usable_id
 from app.sources.celery_roster import Answer, Inspection, Running
 
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 ANSWER_S = 1.0
 # More answers than this in one round are not taken: whatever asks for more is no set of workers.
 MAX_ANSWERS = 2_000
+# Of one answer: some ten thousand tasks in the hands of one worker. One that says more is taken for silent.
+MAX_VALUES = 200_000
 _ASKED = ("reserved", "active")
 
 
@@ -127,8 +131,8 @@ def _reply(raw: object) -> tuple[str, dict[str, list[Any]]]:
 
 
 def _answer(heard: Mapping[str, Mapping[str, list[Any]]], name: str) -> Answer:
-    active = {task["id"]: _running(task) for task in heard["active"][name] if _is_task(task)}
-    reserved = frozenset(task["id"] for task in heard["reserved"][name] if _is_task(task))
+    active = {task["id"]: _running(task) for task in paced(heard["active"][name]) if _is_task(task)}
+    reserved = frozenset(task["id"] for task in paced(heard["reserved"][name]) if _is_task(task))
     return Answer(time.time(), reserved, active)
 
 
@@ -158,6 +162,6 @@ def _body(raw: object) -> Any:
 
 def _loads(raw: object) -> Any:
     try:
-        return json.loads(raw) if isinstance(raw, bytes) else None
-    except (ValueError, RecursionError):
+        return json_limits.loads(raw, MAX_VALUES) if isinstance(raw, bytes) else None
+    except ValueError:
         return None

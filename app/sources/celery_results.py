@@ -3,12 +3,12 @@
 A result may be megabytes, or a pickle. Celery writes the state first whatever the serializer, so neither is read.
 """
 
-import json
 import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from app import json_limits
 from app.offloop import breathe
 
 if TYPE_CHECKING:
@@ -63,8 +63,8 @@ class Results:
             return None
         state = state_of(bytes(raw[:_HEAD_BYTES]))
         try:
-            meta = json.loads(raw)
-        except (ValueError, RecursionError):
+            meta = json_limits.loads(raw)
+        except ValueError:
             return Ended(state)
         if not isinstance(meta, dict):
             return Ended(state)
@@ -85,5 +85,6 @@ def _time(text: Any) -> datetime | None:
 
 
 def _last_line(traceback: Any) -> str | None:
-    lines = traceback.strip().splitlines() if isinstance(traceback, str) else []
-    return lines[-1][:MAX_ERROR_CHARS] if lines else None
+    """Found from the end: however many lines are before it, none is looked at."""
+    last = traceback.rstrip().rpartition("\n")[2] if isinstance(traceback, str) else ""
+    return last.strip()[:MAX_ERROR_CHARS] or None

@@ -20,6 +20,8 @@ LAST_WORDS_S = 0.4
 FINISHING_S = 3600.0
 CLOCKS_DIFFER_S = 1.0
 MAX_DEPARTURES = 200
+# Workers whose announcements are remembered; the one that was heard of first is forgotten first.
+MAX_BEATS = 5_000
 # Older answers of workers are not shown as the present.
 ROSTER_FRESH_S = 15.0
 
@@ -145,6 +147,8 @@ class Roll:
         if before is not None and before[0] != pid:
             self._depart(worker, at, killed=self._heard_all_since(before[1]))
         self._beats[worker] = (pid, at)
+        if len(self._beats) > MAX_BEATS:
+            del self._beats[next(iter(self._beats))]
 
     def inspected(self, inspection: Inspection, now: float) -> Roster:
         names = frozenset(inspection.answers)

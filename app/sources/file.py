@@ -11,6 +11,8 @@ from app.config import ConfigError
 from app.sources.entry import DEFAULT_KIND, ServiceEntry, keys_of, parse_entry
 
 TABLE = "service"
+# Ten thousand services fit.
+MAX_BYTES = 2 * 1024 * 1024
 _HEADER = re.compile(r"^\s*\[\[\s*service\s*\]\]")
 
 
@@ -21,7 +23,11 @@ class ServicesFileError(ConfigError):
 def read_services_file(path: Path) -> list[ServiceEntry]:
     """Every `[[service]]` of the file, in order. Raises `ServicesFileError`."""
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            given = file.read(MAX_BYTES + 1)
+        if len(given) > MAX_BYTES:
+            raise ServicesFileError(f"the services file {path} is larger than {MAX_BYTES // (1024 * 1024)} MiB")
+        text = given.decode().replace("\r\n", "\n")
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise ServicesFileError(f"cannot read the services file {path}: {why}") from error

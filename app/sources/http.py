@@ -24,7 +24,9 @@ from urllib3.exceptions import (
     SSLError,
 )
 
+from app import json_limits
 from app.deadline import Deadline
+from app.json_limits import JsonTooLarge
 from app.sources.base import NotSent, SourceError, Unsure
 from app.sources.http_wire import Pool, SecurePool, current
 
@@ -185,9 +187,12 @@ class HttpClient:
 
 def parsed(body: bytes) -> Any:
     try:
-        return json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise SourceError("answered something that is not JSON") from error
+        return json_limits.loads(body)
+    except JsonTooLarge as error:
+        reason = f"answered with {error}"
+    except ValueError:
+        reason = "answered something that is not JSON"
+    raise SourceError(reason)  # behind the parser's error, which holds the whole answer
 
 
 def _check_status(status: int, expect: frozenset[int]) -> None:

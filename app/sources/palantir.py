@@ -128,10 +128,12 @@ class PalantirSource:
         reading, as_of = _Reading(self._http, self._bound, self._look_s), datetime.now(UTC)
         if wanted.older_than is not None:
             wanted = replace(wanted, older_than=self._acts.as_theirs(wanted.older_than))
-        found = [
-            job.id for page in reading.pages(wanted.state, WholePageAnswer) for job in page.jobs if _fits(job, wanted)
-        ]
-        return Selection(as_of, len(found), tuple(found[:limit]))
+        total, first = 0, list[str]()
+        for page in reading.pages(wanted.state, WholePageAnswer):
+            found = [job.id for job in page.jobs if _fits(job, wanted)]
+            total += len(found)
+            first += found[: limit - len(first)]
+        return Selection(as_of, total, tuple(first))
 
     def close(self) -> None:
         self._http.close()

@@ -1,17 +1,22 @@
 """What a Palantir HTTP job service answers (docs/palantir-api.md), and which of its states come after which."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Annotated, Any, NotRequired, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 from typing_extensions import TypedDict  # before Python 3.12 pydantic cannot read the standard library's
 
+from app import json_limits
 from app.sources.base import MAX_JOB_ID_CHARS, Job, JobDetail, SourceError
 from app.sources.http import parsed
 
 PAGE = 1_000
 MAX_STUCK = 1_000
 MAX_ERROR_CHARS = 2_000
+MAX_STATES = 40
+# Ids that the answer to a purge names.
+MAX_PURGED_IDS = 50_000
 # In the order in which jobs flow. A state that is in neither list is taken for unfinished: a job must not
 # leave the known set only because its service uses a word that we do not know.
 UNFINISHED = ("scheduled", "deferred", "queued", "running", "retrying")
@@ -34,6 +39,13 @@ def _shortened(text: Any) -> Any:
     return text[:MAX_ERROR_CHARS] if isinstance(text, str) else text
 
 
+def _few_states(counts: Any) -> Any:
+    """Before a key is looked at: the validator keeps an error for each that is wrong."""
+    if isinstance(counts, dict) and len(counts) > MAX_STATES:
+        raise ValueError(f"expected at most {MAX_STATES} states")
+    return counts
+
+
 class Answer(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -48,7 +60,7 @@ class HealthAnswer(Answer):
 
 
 class CountsAnswer(Answer):
-    counts: dict[State, Number] = Field(max_length=40)
+    counts: Annotated[dict[State, Number], BeforeValidator(_few_states)]
     as_of: AwareDatetime | None = Field(None, alias="asOf")
     revision: Revision | None = None
 
@@ -89,7 +101,8 @@ class ListedJob(TypedDict):
 
 
 class PageAnswer(Answer):
-    jobs: list[ListedJob] = Field(max_length=PAGE)
+    # In every list the first job that is wrong ends the reading: a thousand errors would say no more.
+    jobs: list[ListedJob] = Field(max_length=PAGE, fail_fast=True)
     next: Id | None = None
     revision: Revision | None = None
 
@@ -97,13 +110,13 @@ class PageAnswer(Answer):
 class WholePageAnswer(Answer):
     """For whoever has to look at more of each job than a look does."""
 
-    jobs: list[JobAnswer] = Field(max_length=PAGE)
+    jobs: list[JobAnswer] = Field(max_length=PAGE, fail_fast=True)
     next: Id | None = None
     revision: Revision | None = None
 
 
 class StuckAnswer(Answer):
-    jobs: list[JobAnswer] = Field(max_length=MAX_STUCK)
+    jobs: list[JobAnswer] = Field(max_length=MAX_STUCK, fail_fast=True)
     threshold_s: Annotated[float, Field(ge=0)] | None = Field(None, alias="thresholdS")
 
 
@@ -113,7 +126,7 @@ class GoneAnswer(Answer):
 
 class PurgedAnswer(Answer):
     purged: Number
-    job_ids: list[Id] | None = Field(None, alias="jobIds")
+    job_ids: Annotated[list[Id], Field(max_length=MAX_PURGED_IDS, fail_fast=True)] | None = Field(None, alias="jobIds")
 
 
 class RefusedAnswer(Answer):
@@ -143,14 +156,15 @@ def parse(model: type[A], found: Any) -> A:
     try:
         return model.model_validate(found)
     except ValidationError as error:
-        first = error.errors()[0]
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "answer"
-        raise SourceError(f"answered something else than the Palantir API: {place[:80]}: {first['msg']}") from error
+        reason = f"answered something else than the Palantir API: {place[:80]}: {first['msg']}"
+    raise SourceError(reason)  # behind the validator's error, which holds the whole answer
 
 
 def parse_body(model: type[A], body: bytes) -> A:
     """Checked while it is parsed, which takes a quarter of the time. What is refused that way gets a second look."""
-    try:
-        return model.model_validate_json(body)
-    except ValidationError:
-        return parse(model, parsed(body))
+    if not json_limits.may_exceed(body, json_limits.MAX_VALUES):
+        with suppress(ValidationError):
+            return model.model_validate_json(body)
+    return parse(model, parsed(body))

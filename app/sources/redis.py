@@ -34,6 +34,9 @@ from app.sources.redis_bounds import CONNECT_S, Budget, TooMuch, bounded
 ANSWER_S = 5.0
 LOOK_S = 15.0
 MAX_BYTES = 8 * 1024 * 1024
+# Entries of lists, in one stretch of reading. Whoever reads one job needs few.
+MAX_ENTRIES = 500_000
+FEW_ENTRIES = 10_000
 # What hiredis parses in one go; with the breath after each it keeps the loop for a fraction of a millisecond.
 _READ_BYTES = 16 * 1024
 EXPECTED = "expected an address like redis://host:6379/0, rediss://host:6379/0 or unix:///path/to/socket?db=0"
@@ -43,9 +46,15 @@ class RedisServer:
     """Reads from one server, over one connection that is kept between looks. For one thread at a time."""
 
     def __init__(
-        self, address: Address, *, answer_s: float = ANSWER_S, look_s: float = LOOK_S, max_bytes: int = MAX_BYTES
+        self,
+        address: Address,
+        *,
+        answer_s: float = ANSWER_S,
+        look_s: float = LOOK_S,
+        max_bytes: int = MAX_BYTES,
+        max_entries: int = MAX_ENTRIES,
     ) -> None:
-        self._look_s, self._max_bytes = look_s, max_bytes
+        self._look_s, self._max_bytes, self._max_entries = look_s, max_bytes, max_entries
         self._budget = Budget(answer_s)
         kwargs = _connection_kwargs(address)
         self._pool = ConnectionPool(
@@ -63,14 +72,14 @@ class RedisServer:
         self._client = redis.Redis(connection_pool=self._pool)
 
     @contextlib.contextmanager
-    def reading(self, within_s: float | None = None) -> Iterator["redis.Redis"]:
-        """A client whose reads together stay within a bound of time and bytes.
+    def reading(self, within_s: float | None = None, max_entries: int | None = None) -> Iterator["redis.Redis"]:
+        """A client whose reads together stay within a bound of time, bytes and entries.
 
         Raises `SourceError`, and nothing else that has to do with the server. After any error the connection is
         given up: the rest of an answer must not be taken for the next one.
         """
         seconds = self._look_s if within_s is None else min(within_s, self._look_s)
-        self._budget.renew(seconds, self._max_bytes)
+        self._budget.renew(seconds, self._max_bytes, max_entries or self._max_entries)
         try:
             yield self._client
         except (RedisError, OSError, UnicodeError, MemoryError, TooMuch) as error:

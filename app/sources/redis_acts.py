@@ -7,7 +7,6 @@ only thing that Beacon keeps in the server; they are gone after a day.
 """
 
 import contextlib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -16,6 +15,7 @@ from typing import Any, NamedTuple
 import redis
 from redis.exceptions import RedisError, ResponseError
 
+from app import json_limits
 from app.sources.base import Done, NotSent, Order, SourceError, Unsure
 from app.sources.redis import RedisServer, in_words
 
@@ -137,7 +137,7 @@ def _refused(error: RedisError) -> Done:
 
 def _effect(kept: bytes) -> dict[str, Any]:
     try:
-        found = json.loads(kept.decode(errors="replace"))
+        found = json_limits.loads(kept.decode(errors="replace").encode())
     except ValueError:
         found = None
     if not isinstance(found, dict):

@@ -10,14 +10,14 @@ from typing import Any
 from app.offloop import Pace
 
 CONNECT_S = 2.0
-# The head of a long list or map in an answer; an entry takes no less than `_\r\n`.
-_LIST = re.compile(rb"\n[*%~>](\d{5,20})")
+# The head of a list or map in an answer, or what looks like one in a text; an entry takes no less than `_\r\n`.
+_LIST = re.compile(rb"\n[*%~>](\d{1,20})\r")
 _LEAST_ENTRY = 3
 _TAIL = 24
 
 
 class TooMuch(Exception):
-    """More bytes came than a stretch of reading may take."""
+    """More bytes or entries came than a stretch of reading may take."""
 
 
 class Budget:
@@ -26,12 +26,14 @@ class Budget:
     def __init__(self, answer_s: float) -> None:
         self._answer_s = answer_s
         self._seconds, self._ends, self._max_bytes, self._bytes = 0.0, 0.0, 0, 0
+        self._max_entries = self._entries = 0
         self._late: str | None = None
         self.pace = Pace()
 
-    def renew(self, seconds: float, max_bytes: int) -> None:
+    def renew(self, seconds: float, max_bytes: int, max_entries: int) -> None:
         self._seconds, self._ends = seconds, time.monotonic() + seconds
         self._max_bytes, self._bytes, self._late = max_bytes, max_bytes, None
+        self._max_entries = self._entries = max_entries
 
     def wait_s(self) -> float:
         """For how long the next byte may be waited for."""
@@ -50,6 +52,13 @@ class Budget:
         if self._bytes < 0:
             raise TooMuch
 
+    def promised(self, entries: int) -> None:
+        """A list of so many begins: each of them is work, however few bytes it has."""
+        self.can_take(entries * _LEAST_ENTRY)
+        self._entries -= entries
+        if self._entries < 0:
+            raise TooMuch
+
     @contextlib.contextmanager
     def noting(self, what: str, seconds: float) -> Iterator[None]:
         """Remembers what was being waited for where that took too long: redis-py's exception does not tell."""
@@ -62,6 +71,8 @@ class Budget:
     def why_over(self) -> str | None:
         if self._bytes < 0:
             return f"answered with more than {self._max_bytes / (1024 * 1024):g} MiB"
+        if self._entries < 0:
+            return f"answered with lists of more than {self._max_entries:,} entries"
         if time.monotonic() >= self._ends:
             return f"did not finish answering within {self._seconds:g} s"
         return self._late
@@ -91,9 +102,12 @@ class BoundedSocket:
         return count
 
     def _refuse_empty_promises(self, came: bytes) -> None:
-        """The parser makes room for a list as soon as its length is said, for all of 2³¹ entries if need be."""
+        """The parser makes room for a list as soon as its length is said, for all of 2³¹ entries if need be.
+
+        A head that is cut in two is met once, when its end has come.
+        """
         for length in _LIST.findall(self._tail + came):
-            self._budget.can_take(int(length) * _LEAST_ENTRY)
+            self._budget.promised(int(length))
         self._tail = came[-_TAIL:]
 
     def sendall(self, data: bytes) -> None:

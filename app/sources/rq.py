@@ -27,7 +27,7 @@ from app.sources.base import (
     View,
     Worker,
 )
-from app.sources.redis import MAX_BYTES, RedisServer, check_url
+from app.sources.redis import FEW_ENTRIES, MAX_BYTES, MAX_ENTRIES, RedisServer, check_url
 from app.sources.rq_acts import Acts
 from app.sources.rq_jobs import detail_of, fate_of, stuck_jobs
 from app.sources.rq_oddities import CURRENT, HEARTBEAT, QUEUES, STATE, Oddities, is_alive, moment, orphans
@@ -101,7 +101,7 @@ class RqSource:
         One that does not exist may have finished long ago or been deleted; RQ does not remember.
         """
         try:
-            with self._server.reading(LOOK_UP_S) as client:
+            with self._server.reading(LOOK_UP_S, FEW_ENTRIES) as client:
                 fate = fate_of(client, job_id)
                 while fate.kind == "unknown" and job_id not in self._lost and self._may_be_in_hand():
                     time.sleep(_ASK_AGAIN_S)
@@ -112,7 +112,7 @@ class RqSource:
         return fate
 
     def detail(self, job_id: str) -> JobDetail | None:
-        with self._server.reading(LOOK_UP_S) as client:
+        with self._server.reading(LOOK_UP_S, FEW_ENTRIES) as client:
             return detail_of(client, job_id)
 
     def stuck(self) -> Sequence[StuckJob]:
@@ -157,7 +157,7 @@ def _worker(name: str, fields: Sequence[str | None], *, suspended: bool) -> Work
         state = "suspended"
     if not is_alive(fields):
         state = "dead"
-    queues = tuple(queue for queue in (fields[QUEUES] or "").split(",") if queue)
+    queues = tuple(queue for queue in (fields[QUEUES] or "").split(",", MAX_QUEUES)[:MAX_QUEUES] if queue)
     return Worker(name[:200], state, queues, fields[CURRENT], moment(fields[HEARTBEAT]))
 
 
@@ -169,7 +169,8 @@ def _health(snapshot: Snapshot) -> str:
 
 def _build(address: Address, options: Any, job_list_bound: int) -> RqSource:
     # All seven states full, with ids of usual length, and all of it read twice, take 700 bytes for each of the bound.
-    server = RedisServer(address, max_bytes=MAX_BYTES + 1_000 * job_list_bound)
+    most = {"max_bytes": MAX_BYTES + 1_000 * job_list_bound, "max_entries": MAX_ENTRIES + 16 * job_list_bound}
+    server = RedisServer(address, **most)
     return RqSource(server, options, job_list_bound)
 
 

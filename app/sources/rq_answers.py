@@ -9,6 +9,8 @@ from redis.exceptions import ResponseError
 from app.sources.base import MAX_JOB_ID_CHARS, SourceError
 
 PART = 1_000
+# Of a field of a worker, which are names and times.
+MAX_FIELD_BYTES = 100_000
 
 
 class Batch:
@@ -65,7 +67,13 @@ def text(value: Any) -> str:
 
 
 def fields_of(values: Any) -> list[str | None]:
-    return [None if value is None else text(value) for value in members(values)]
+    return [None if value is None else _field(value) for value in members(values)]
+
+
+def _field(value: Any) -> str:
+    if isinstance(value, bytes) and len(value) > MAX_FIELD_BYTES:
+        raise no_rq()
+    return text(value)
 
 
 def members(values: Any) -> Sequence[Any]:

@@ -20,6 +20,8 @@ from app.sources.rq_snapshot import ENDED, FINISHED, Place, places_of
 _FIELDS = ("status", "origin", "description", "enqueued_at", "started_at", "ended_at", "worker_name")
 MAX_TEXT = 500
 MAX_TRACEBACK = 1_000_000
+# Of a field that people see a line of.
+MAX_FIELD_BYTES = 10_000
 # RQ describes a job by its call unless told otherwise, and a call shows arguments.
 _CALL = re.compile(r"^([\w.<>]+)\(.*", re.DOTALL)
 
@@ -69,8 +71,8 @@ def without_arguments(description: str | None) -> str | None:
 
 
 def last_line(traceback: str) -> str | None:
-    lines = [line for line in traceback.splitlines() if line.strip()]
-    return lines[-1].strip()[:MAX_TEXT] if lines else None
+    """Found from the end: millions of lines before it are not looked at."""
+    return traceback.rstrip().rpartition("\n")[2].strip()[:MAX_TEXT] or None
 
 
 def _place_of(client: redis.Redis, job_id: str, queue: str) -> str | None:
@@ -104,7 +106,7 @@ def _fields(client: redis.Redis, job_id: str, *names: str) -> list[str | None]:
 
 
 def _readable(value: Any) -> str | None:
-    return value.decode(errors="replace") if isinstance(value, bytes) else None
+    return value[:MAX_FIELD_BYTES].decode(errors="replace") if isinstance(value, bytes) else None
 
 
 def _late_by(since: datetime, timeout: str | None, now: float) -> int:

@@ -99,10 +99,11 @@ def read_snapshot(client: redis.Redis, queues: Sequence[str], bound: int, ask: I
     if not queues:
         first.add("SMEMBERS", Queue.redis_queues_keys)
     now, workers, *found = first.run()
-    names = list(queues) or sorted(_name(key, Queue.redis_queue_namespace_prefix) for key in members(*found))
-    worker_keys = sorted(text(key) for key in members(workers))
-    if len(names) > MAX_QUEUES or len(worker_keys) > MAX_WORKERS:
+    queue_keys, workers = [] if queues else members(*found), members(workers)
+    if len(queue_keys) > MAX_QUEUES or len(workers) > MAX_WORKERS:  # before any of them is looked at
         raise SourceError(f"has more than {MAX_QUEUES:,} queues or {MAX_WORKERS:,} workers")
+    names = list(queues) or sorted(_name(key, Queue.redis_queue_namespace_prefix) for key in queue_keys)
+    worker_keys = sorted(text(key) for key in workers)
     places = [place for name in names for place in places_of(name)]
     counts = Batch(client)
     for place in places:
@@ -155,7 +156,7 @@ class _Moment:
             ids={place: found for place, found in ids.items() if place.state in still},
             expiring=expiring,
             started=started,
-            workers={_name_of_worker(key): fields_of(next(answers)) for key in workers},
+            workers={_name_of_worker(key): self._fields(next(answers)) for key in workers},
             suspended=suspended,
             gone=frozenset(job_id for job_id in ask if not next(answers)),
         )
@@ -171,6 +172,10 @@ class _Moment:
             batch.add("ZCOUNT", key, 0, self._now + CLOCKS_DIFFER_S)
         scores = ["WITHSCORES"] if place.state == "started" else []
         batch.add("LRANGE" if place.is_list else "ZRANGE", key, 0, self._bound, *scores)
+
+    def _fields(self, answer: Any) -> list[str | None]:
+        self._pace()
+        return fields_of(answer)
 
     def _texts(self, place: Place, entries: Any) -> list[str]:
         found: list[str] = []

@@ -160,6 +160,11 @@ class TestPublishing:
         errors = problem(client.post(URL, json=[ONE, bad], headers=publisher), 400)["errors"]
         assert errors == {"1": "2000 of its fields are wrong"}
 
+    def test_a_payload_of_a_known_type_has_few_fields(self, client: FlaskClient, publisher: dict[str, str]) -> None:
+        data = {"service": "mail", "jobId": "a", **{f"x{n}": 1 for n in range(20_000)}}
+        errors = problem(client.post(URL, json={"type": "job.failed", "data": data}, headers=publisher), 400)["errors"]
+        assert errors == {"0.data": "expected at most 100 fields"}
+
     @pytest.mark.parametrize(
         "name",
         ["reconciliation.update", "command.status", "flag.changed", "notification.new", "flash.message", "control.x"],

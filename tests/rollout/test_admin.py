@@ -9,6 +9,7 @@ from app.rollout import admin as admin_module
 from app.rollout.admin import Admin, Away, Look
 from app.rollout.configuration import Flag
 from app.rollout.provider import Late
+from tests.support.hostile_json import as_bytes, many_keys
 from tests.support.machine import scaled
 from tests.support.unleash_stub import Answer, Edge, says, trickles, trickles_headers
 
@@ -27,8 +28,9 @@ def edge() -> Iterator[Edge]:
         (trickles_headers, "does not answer"),
         (says(200, " " * 30_000), "does not answer"),
         (says(200, "[1]"), "cannot be read"),
+        (says(200, "[" + "1," * 9_000), "cannot be read"),
     ],
-    ids=["trickles", "headers that trickle", "too long", "no object"],
+    ids=["trickles", "headers that trickle", "too long", "no object", "no JSON"],
 )
 def test_an_answer_that_is_none_is_no_answer(
     edge: Edge, monkeypatch: pytest.MonkeyPatch, answer: Answer, words: str
@@ -73,3 +75,9 @@ def test_what_comes_too_late_is_not_asked(edge: Edge) -> None:
             change(late)
         change(in_time)
     assert [line.split()[0] for line in edge.asked] == ["PATCH", "POST"]
+
+
+def test_an_answer_of_half_a_million_keys_cannot_be_read(edge: Edge) -> None:
+    edge.answers = [says(200, as_bytes(many_keys()).decode())]
+    with pytest.raises(Away, match="cannot be read"):
+        Admin(edge.url, "a token", "development").look("default", Flag.SSE_STREAMING)

@@ -1,5 +1,6 @@
 """What comes of each answer of an Unleash, sane or not: flags, a note, and a log that stays readable."""
 
+import json
 import logging
 import subprocess
 import sys
@@ -10,10 +11,13 @@ import pytest
 
 from app.rollout import feed as feed_module
 from app.rollout.feed import Feed
+from tests.support.hostile_json import deep, many_items, many_keys
 from tests.support.machine import scaled
 from tests.support.ports import free_port
 from tests.support.unleash_stub import Answer, Edge, says, trickles, trickles_headers
 
+TOO_MANY = "the answer is a list of flags with more than 200,000 values"
+USERS = json.dumps({"features": [{"name": "enable_sse_streaming", "strategies": [{"users": [1] * 60_000}]}]})
 FLAGS = '{"version": 2, "features": [{"name": "enable_sse_streaming"}]}'
 
 
@@ -34,6 +38,10 @@ def edge() -> Iterator[Edge]:
         (says(200, "<html>"), "the answer is no list of flags"),
         (says(200, "[" * 100_000), "the answer is no list of flags"),
         (says(200, '{"features": 3}'), "the answer is no list of flags"),
+        (says(200, json.dumps(many_keys())), TOO_MANY),
+        (says(200, json.dumps({"features": many_items({})})), TOO_MANY),
+        (says(200, deep().decode()), "the answer is no list of flags"),
+        (says(200, USERS), "the answer is a list of flags with more than 50,000 values"),
         (says(200, FLAGS), None),
     ],
 )

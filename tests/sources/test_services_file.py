@@ -69,6 +69,13 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         read_services_file(tmp_path / "nowhere.toml")
 
 
+def test_a_file_that_is_too_large_is_not_parsed(tmp_path: Path) -> None:
+    path = tmp_path / "services.toml"
+    path.write_bytes(b"x = 1\n" * 1_000_000)
+    with pytest.raises(ConfigError, match=r"services\.toml is larger than 2 MiB"):
+        read_services_file(path)
+
+
 def test_the_file_is_named_beside_what_is_wrong_in_it(tmp_path: Path) -> None:
     path = tmp_path / "services.toml"
     path.write_text("[[service]]\n")

@@ -1,0 +1,104 @@
+"""Bounds on foreign JSON, checked on its bytes before anything is built from them.
+
+A bound in bytes is none in work: 7 MB hold half a million keys, and a validator that refuses each of them holds the
+event loop for seconds and a gigabyte for good. A parser runs in C and keeps the interpreter's lock, on a thread of its
+own too, so it may only see what it can finish in a few milliseconds.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
+from app.offloop import Pace
+
+MAX_DEPTH = 64
+# What the C parser builds in some 5 ms at worst.
+MAX_VALUES = 50_000
+# Beyond so many, the parser lets others run after each object.
+_VALUES_AT_ONCE = 10_000
+_PIECE_BYTES = 32 * 1024
+_COUNTED_BYTES = 256 * 1024
+_BRACKETS = b"[]{}"
+_ALL_BUT_BRACKETS = bytes(set(range(256)) - set(_BRACKETS))
+_STEP = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+
+
+class JsonTooLarge(ValueError):
+    """It holds more values than may be parsed; the text says how many that are, to go behind "with"."""
+
+
+@dataclass(frozen=True, slots=True)
+class JsonSize:
+    """`values`: how many members all of its objects and lists have; an empty one counts as well."""
+
+    values: int
+    depth: int
+
+
+def may_exceed(body: bytes, max_values: int) -> bool:
+    """A quick look, which counts what stands in texts too: False is certain."""
+    pace, found = Pace(), 0
+    for start in range(0, len(body), _COUNTED_BYTES):
+        found += sum(body.count(mark, start, start + _COUNTED_BYTES) for mark in (b",", b"{", b"["))
+        if found > max_values:
+            return True
+        pace()
+    return False
+
+
+def check(body: bytes, max_values: int = MAX_VALUES, max_depth: int = MAX_DEPTH) -> JsonSize:
+    """The size of a text that should be JSON. Raises `JsonTooLarge` as soon as it has more values, `ValueError` as soon
+    as it is nested deeper."""
+    size, pace = JsonSize(0, 0), Pace()
+    for size in _sizes(body):
+        if size.values > max_values:
+            raise JsonTooLarge(f"more than {max_values:,} values")
+        if size.depth > max_depth:
+            raise ValueError("nested too deep")
+        pace()
+    return size
+
+
+def loads(body: bytes, max_values: int = MAX_VALUES, max_depth: int = MAX_DEPTH) -> Any:
+    """The JSON that `body` is, in UTF-8. Raises `ValueError`, of which `JsonTooLarge` is one."""
+    size = check(body, max_values, max_depth)
+    text = body.decode("utf-8-sig")
+    try:
+        return json.loads(text) if size.values <= _VALUES_AT_ONCE else _loads_in_slices(text)
+    except RecursionError as error:  # what is no JSON may be nested deeper than its size says
+        raise ValueError("nested too deep") from error
+
+
+def _loads_in_slices(text: str) -> Any:
+    pace = Pace()
+
+    def breathing(found: dict[str, Any]) -> dict[str, Any]:
+        pace()
+        return found
+
+    return json.loads(text, object_hook=breathing)
+
+
+def _sizes(body: bytes) -> Iterator[JsonSize]:
+    """What has been met by the end of each piece; a piece is short enough that no work on it is felt."""
+    in_text, level, values, deepest, carried = False, 0, 0, 0, b""
+    for start in range(0, len(body), _PIECE_BYTES):
+        piece, carried = _without_escapes(carried + body[start : start + _PIECE_BYTES])
+        parts = piece.split(b'"')
+        marks = b"".join(parts[1::2] if in_text else parts[::2])
+        in_text ^= len(parts) % 2 == 0
+        values += marks.count(b",") + marks.count(b"[") + marks.count(b"{")
+        levels = list(accumulate(map(_STEP.__getitem__, marks.translate(None, _ALL_BUT_BRACKETS)), initial=level))
+        level, deepest = levels[-1], max([deepest, *levels])
+        yield JsonSize(values, deepest)
+
+
+def _without_escapes(piece: bytes) -> tuple[bytes, bytes]:
+    """Without escaped quotes and backslashes; and the backslash at its end that belongs to the next byte."""
+    if b"\\" not in piece:
+        return piece, b""
+    is_cut = (len(piece) - len(piece.rstrip(b"\\"))) % 2 == 1
+    whole, rest = (piece[:-1], piece[-1:]) if is_cut else (piece, b"")
+    return whole.replace(b"\\\\", b"").replace(b'\\"', b""), rest

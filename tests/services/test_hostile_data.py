@@ -1,0 +1,133 @@
+"""Data in a real Valkey that is small in bytes and large in work, under the keys of RQ and of Celery."""
+
+import base64
+import json
+import tracemalloc
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from app.sources.base import Address, SourceError
+from app.sources.celery import KIND, CelerySource
+from app.sources.celery_options import CeleryOptions
+from app.sources.celery_pidbox import Pidbox, announcement
+from tests.services.rq_scene import Scene
+from tests.services.valkey import Valkey
+from tests.support.hostile_json import MANY, as_bytes, deep, many_items, many_keys
+
+MB = 1_000_000
+TASK = {"headers": {"id": "good", "task": "mail.send"}, "properties": {"delivery_info": {"routing_key": "celery"}}}
+HOSTILE = [as_bytes(many_keys()), as_bytes(many_items()), deep()]
+IDS = ["keys", "items", "depth"]
+
+
+@pytest.fixture(scope="module")
+def scene() -> Iterator[Scene]:
+    with Scene() as made:
+        yield made
+
+
+@pytest.fixture
+def clean(scene: Scene) -> Scene:
+    scene.redis.flushall()
+    return scene
+
+
+def celery(valkey: Valkey) -> CelerySource:
+    made = KIND.build(Address(valkey.url), CeleryOptions(inspect=False, result_backend=True), 10_000)
+    assert isinstance(made, CelerySource)
+    return made
+
+
+class TestRq:
+    @pytest.mark.parametrize("key", ["rq:queues", "rq:workers"])
+    def test_half_a_million_names_are_refused_by_their_number(self, clean: Scene, key: str) -> None:
+        fill(clean, "SADD", key, MANY)
+        source = clean.source()
+        with pytest.raises(SourceError) as refused:
+            source.look()
+        assert "more than" in refused.value.reason
+        source.close()
+
+    def test_a_result_of_half_a_million_fields_is_not_taken(self, clean: Scene) -> None:
+        clean.redis.hset("rq:job:a", mapping={"status": "failed", "origin": "mail"})
+        clean.redis.execute_command("XADD", "rq:results:a", "*", *["f"] * MANY)
+        source = clean.source()
+        with pytest.raises(SourceError, match="answered with lists of more than 10,000 entries"):
+            source.detail("a")
+        clean.redis.delete("rq:results:a")
+        detail = source.detail("a")
+        assert detail is not None
+        assert detail.job.state == "failed"
+        source.close()
+
+    def test_of_long_fields_a_line_is_read(self, clean: Scene) -> None:
+        fields = {"status": "failed", "origin": "mail", "description": "a" * 5_000_000, "exc_info": b"\n" * 900_000}
+        clean.redis.hset("rq:job:a", mapping=fields)
+        source = clean.source()
+        tracemalloc.start()
+        detail = source.detail("a")
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        source.close()
+        assert detail is not None
+        assert (len(detail.description or ""), detail.error) == (500, None)
+        assert most < 40 * MB
+
+    def test_a_worker_of_a_million_queues_has_so_many_as_are_shown(self, clean: Scene) -> None:
+        clean.redis.sadd("rq:workers", "rq:worker:w")
+        clean.redis.hset("rq:worker:w", mapping={"birth": "2026-11-21T12:00:00Z", "queues": "a," * 40_000})
+        source = clean.source()
+        look = source.look()
+        assert look.workers is not None
+        assert len(look.workers[0].queues) == 1_000
+        clean.redis.hset("rq:worker:w", "queues", "a," * 3_000_000)
+        with pytest.raises(SourceError, match="something else than what RQ keeps"):
+            source.look()
+        source.close()
+
+
+class TestCelery:
+    @pytest.mark.parametrize("body", HOSTILE, ids=IDS)
+    def test_such_a_message_is_counted_and_not_opened(self, clean: Scene, body: bytes) -> None:
+        clean.redis.rpush("celery", body, json.dumps(TASK))
+        source = celery(clean.valkey)
+        look = source.look()
+        assert look.counts["queued"] == 2
+        assert [sorted(listing.jobs) for listing in look.listings if listing.state == "queued"] == [["good"]]
+        source.close()
+
+    @pytest.mark.parametrize("body", HOSTILE, ids=IDS)
+    def test_nor_is_one_that_a_worker_took(self, clean: Scene, body: bytes) -> None:
+        clean.redis.hset("unacked", mapping={"bad": body, "good": json.dumps([TASK, "", "celery"])})
+        source = celery(clean.valkey)
+        assert source.look().counts["reserved"] == 2
+        source.close()
+
+    @pytest.mark.parametrize("body", [as_bytes({"status": "FAILURE", "result": many_items(1)[:200_000]}), HOSTILE[2]])
+    def test_of_such_a_result_the_state_is_read(self, clean: Scene, body: bytes) -> None:
+        clean.redis.set("celery-task-meta-a", body)
+        source = celery(clean.valkey)
+        detail = source.detail("a")
+        assert detail is not None
+        assert detail.job.state in ("failed", "unreadable")
+        assert detail.error is None
+        source.close()
+
+    @pytest.mark.parametrize("body", HOSTILE, ids=IDS)
+    def test_a_worker_that_answers_so_is_silent(self, clean: Scene, body: bytes) -> None:
+        """Its answers lie in the list before the question, as late ones do."""
+        pidbox = Pidbox(0, "")
+        wrapped = {"body": base64.b64encode(body).decode(), "headers": {"ticket": "x"}}
+        clean.redis.rpush(pidbox._replies, body, json.dumps(wrapped))
+        heard = pidbox._collect(clean.redis, {"x": "active"}, 1)
+        assert heard == {"active": {}, "reserved": {}}
+        assert announcement(body) is announcement(json.dumps(wrapped).encode()) is None
+
+
+def fill(scene: Scene, command: str, key: str, count: int) -> None:
+    pipe: Any = scene.redis.pipeline(transaction=False)
+    for start in range(0, count, 50_000):
+        pipe.execute_command(command, key, *(f"n{n}" for n in range(start, start + 50_000)))
+    pipe.execute()

@@ -1,0 +1,104 @@
+"""Foreign JSON is measured before anything is built from it: values and depth, whatever its texts hold."""
+
+import json
+import random
+from typing import Any
+
+import pytest
+
+from app import json_limits, offloop
+from app.json_limits import JsonTooLarge, check, loads, may_exceed
+from tests.support.hostile_json import CountedBytes, as_bytes, deep, many_items, many_keys
+
+
+@pytest.mark.parametrize(
+    ("text", "values", "depth"),
+    [
+        (b"1", 0, 0),
+        (b"[]", 1, 1),
+        (b"[1,2,3]", 3, 1),
+        (b'{"a":1,"b":[1,2]}', 4, 2),
+        (b'{"a,{[":"]}\\",{["}', 1, 1),
+        (b'["\\\\","\\\\\\",[{","x"]', 3, 1),
+        (b'[[["a\\"]]]"]]]', 3, 3),
+    ],
+)
+def test_what_stands_in_texts_is_not_counted(text: bytes, values: int, depth: int) -> None:
+    size = check(text)
+    assert (size.values, size.depth) == (values, depth)
+
+
+@pytest.mark.parametrize("shift", range(6))
+def test_a_text_may_be_cut_anywhere_between_two_pieces(shift: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_limits, "_PIECE_BYTES", 7)
+    value = ["x" * shift, 'a\\",[{', "\\\\\\", {"k,": ['"', '\\"', "}]"]}, "é,\n"]
+    size = check(json.dumps(value).encode())
+    assert (size.values, size.depth) == (9, 3)
+
+
+def test_it_counts_as_a_parser_would(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_limits, "_PIECE_BYTES", 11)
+    for _ in range(300):
+        value = _random_value(random, 0)
+        size = check(json.dumps(value).encode())
+        assert (size.values, size.depth) == (_members(value), _depth(value))
+
+
+@pytest.mark.parametrize("value", [many_keys(), many_items(), {"a": many_items()}, many_items({})])
+def test_too_many_values_are_refused_after_a_few_pieces(value: Any) -> None:
+    body = CountedBytes(as_bytes(value))
+    with pytest.raises(JsonTooLarge, match=r"^more than 50,000 values$"):
+        loads(body)
+    assert body.taken < len(body) / 2, "the rest of it was looked at all the same"
+
+
+def test_too_deep_a_value_is_refused_after_one_piece() -> None:
+    body = CountedBytes(deep())
+    with pytest.raises(ValueError, match="nested too deep"):
+        loads(body)
+    assert body.taken <= 64 * 1024
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b'{"a": 1', b"\xff\xfe\x00", b'{"a": 1} {"b": 2}', b"[" * 100_000])
+def test_what_is_no_json_is_a_value_error(body: bytes) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 -- each parser has words of its own
+        loads(body)
+
+
+def test_the_quick_look_is_never_too_low() -> None:
+    for _ in range(200):
+        value = _random_value(random, 0)
+        body, members = json.dumps(value).encode(), _members(value)
+        assert may_exceed(body, members - 1) or members == 0
+    assert not may_exceed(as_bytes(list(range(1_000))), 1_000)
+
+
+def test_many_values_are_parsed_with_breaths_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock that is over its slice at every look: one breath for each piece, and one for each object."""
+    breaths, now = [], iter(range(10**9))
+    monkeypatch.setattr(offloop.time, "monotonic", lambda: float(next(now)))
+    monkeypatch.setattr(offloop, "breathe", lambda: breaths.append(1))
+    value = [{"id": f"j{n}", "n": n} for n in range(10_000)]
+    assert loads(as_bytes(value), max_values=200_000) == value
+    assert len(breaths) >= 10_000
+
+
+def _random_value(numbers: Any, depth: int) -> Any:
+    kind = numbers.randrange(6 if depth < 6 else 3)
+    if kind < 3:
+        return [1, None, "".join(numbers.choices('ab\\",[]{}: \n', k=numbers.randrange(12)))][kind]
+    members = [_random_value(numbers, depth + 1) for _ in range(numbers.randrange(5))]
+    return members if kind < 5 else {f'k"{n}\\': member for n, member in enumerate(members)}
+
+
+def _members(value: Any) -> int:
+    if not isinstance(value, dict | list):
+        return 0
+    inner = list(value.values()) if isinstance(value, dict) else value
+    return max(1, len(inner)) + sum(map(_members, inner))
+
+
+def _depth(value: Any) -> int:
+    if not isinstance(value, dict | list):
+        return 0
+    return 1 + max(map(_depth, value.values() if isinstance(value, dict) else value), default=0)
