@@ -12,6 +12,8 @@ from flask import current_app
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.sources.host_rules import PASSWORD_PREFIX, is_own_variable, parse_networks
+
 SECRET_WAIT_S = 1.0
 ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:]+\])(?::\d{1,5})?")
 FLAG_OVERRIDE = re.compile(r"^BEACON_FLAG_([A-Z0-9_]+)$")
@@ -62,7 +64,32 @@ class Settings(BaseSettings):
     guardrail_min_attempts: int = Field(default=30, ge=1)
     client_report_share: float = Field(default=1.0, ge=0, le=1)
     widget_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    password_env_prefixes: Annotated[tuple[str, ...], NoDecode] = (PASSWORD_PREFIX,)
+    allowed_networks: Annotated[tuple[str, ...], NoDecode] = ()
     flag_overrides: dict[str, bool] = Field(default_factory=dict)
+
+    @field_validator("password_env_prefixes", "allowed_networks", mode="before")
+    @classmethod
+    def _several(cls, value: Any) -> Any:
+        """Separated by commas or blanks."""
+        return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
+
+    @field_validator("password_env_prefixes")
+    @classmethod
+    def _prefixes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for prefix in value:
+            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{2,}", prefix) or is_own_variable(prefix):
+                raise ValueError(f"{prefix} is no prefix; expected the beginning of names, like {PASSWORD_PREFIX}")
+        return value
+
+    @field_validator("allowed_networks")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            parse_networks(value)
+        except ValueError as error:
+            raise ValueError(f"{error}; expected addresses or networks, like 169.254.10.0/24") from error
+        return value
 
     @field_validator("instance_dir")
     @classmethod

@@ -17,6 +17,7 @@ from app.rollout.configuration import Nominal
 from app.rollout.examined import Examined
 from app.rollout.unleash import Unleash
 from app.sources.file import read_services_file
+from app.sources.host_rules import PASSWORD_PREFIX
 
 MAX_CLOCK_DIFFERENCE_S = 1.0
 UNLEASH_TOKENS = ("unleash_api_token", "unleash_admin_token")
@@ -43,6 +44,7 @@ def examine(app: Flask, settings: Settings) -> list[Finding]:
             _clock,
             lambda: _descriptors(settings),
             lambda: _sources(settings),
+            _passwords,
             _names,
             lambda: _flags(app),
         )
@@ -106,10 +108,19 @@ def _sources(settings: Settings) -> Finding:
     return Finding("sources", bool(ids), words)
 
 
+def _passwords() -> Finding:
+    """Services whose passwords are in variables that this host keeps to itself: they are not asked."""
+    with read() as session:
+        refused = {(row.id, row.password_env): registry.refused_variable(row) for row in registry.watched(session)}
+    wrong = [f"{service} names {variable}: {said}" for (service, variable), said in refused.items() if said]
+    return Finding("passwords", not wrong, "; ".join(wrong) or "no service names a variable that it may not have")
+
+
 def _names() -> Finding:
     """A setting that is misspelt is otherwise ignored without a word."""
     known = {f"BEACON_{name.upper()}" for name in Settings.model_fields}
-    found = {name for name in os.environ if name.startswith("BEACON_") and not name.startswith("BEACON_FLAG_")}
+    elsewhere = ("BEACON_FLAG_", PASSWORD_PREFIX)
+    found = {name for name in os.environ if name.startswith("BEACON_") and not name.startswith(elsewhere)}
     unknown = sorted(found - known - NOT_SETTINGS)
     if not unknown:
         return Finding("names", True, "every BEACON_ variable is a setting")

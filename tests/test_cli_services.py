@@ -80,10 +80,12 @@ def test_a_service_is_changed_and_removed_and_what_was_not_named_stays(beacon: B
         (["change", "nobody", "name=x"], "no service nobody is watched"),
         (["remove", "nobody"], "no service nobody is watched"),
         (["change", "a", "name"], "expected KEY=VALUE"),
+        (["change", "kept", "url=http://127.0.0.1:8"], "password: a new address needs the password again"),
+        (["add", "b", URL, "--password-env", "PATH"], "give the variable a name that begins with BEACON_SOURCE_"),
     ],
 )
-@pytest.mark.usefixtures("instance")
-def test_what_cannot_be_changed_is_said_in_words(arguments: list[str], said: str) -> None:
+def test_what_cannot_be_changed_is_said_in_words(beacon: Beacon, arguments: list[str], said: str) -> None:
+    beacon("service", "add", "kept", URL, "--password-stdin", stdin="sesame\n")
     refused = CliRunner().invoke(cli, ["service", *arguments])
     assert refused.exit_code != 0
     assert said in f"{refused.exception} {refused.output}"

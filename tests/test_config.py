@@ -87,6 +87,11 @@ def test_the_port_may_be_named_plainly(monkeypatch: pytest.MonkeyPatch, environm
         ("BEACON_DATABASE_URL", "mysql://host/name"),
         ("BEACON_DATABASE_URL", "beacon.db"),
         ("BEACON_DATABASE_URL", "sqlite://"),
+        ("BEACON_PASSWORD_ENV_PREFIXES", "X"),
+        ("BEACON_PASSWORD_ENV_PREFIXES", "BEACON_"),
+        ("BEACON_PASSWORD_ENV_PREFIXES", "MAIL_,BEACON_SECRET"),
+        ("BEACON_ALLOWED_NETWORKS", "here"),
+        ("BEACON_ALLOWED_NETWORKS", "169.254.0.0/99"),
     ],
 )
 def test_a_bad_value_is_refused_with_a_sentence_that_names_it(
@@ -126,6 +131,14 @@ def test_flags_can_be_overridden_for_everyone(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("BEACON_FLAG_OTHER", "off")
     monkeypatch.setenv("BEACON_FLAG_EMPTY", "")
     assert load_settings().flag_overrides == {"enable_sse_streaming": True, "other": False}
+
+
+def test_what_services_may_have_is_separated_by_commas_or_blanks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BEACON_PASSWORD_ENV_PREFIXES", "BEACON_SOURCE_, MAIL_")
+    monkeypatch.setenv("BEACON_ALLOWED_NETWORKS", "169.254.1.0/24 fd00:ec2::254")
+    settings = load_settings()
+    assert settings.password_env_prefixes == ("BEACON_SOURCE_", "MAIL_")
+    assert settings.allowed_networks == ("169.254.1.0/24", "fd00:ec2::254")
 
 
 def test_the_secret_is_not_shown() -> None:

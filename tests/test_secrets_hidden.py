@@ -43,12 +43,12 @@ def registered(cast: Flask, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogC
     """A service for each way to give a password; each was polled once, in vain, with everything logged."""
     caplog.set_level(logging.DEBUG)
     caplog.set_level(logging.DEBUG, "urllib3")  # an entry point that ran before has told it to be quiet
-    monkeypatch.setenv("MAIL_TOKEN", f"{SECRET}-env")
+    monkeypatch.setenv("BEACON_SOURCE_MAIL", f"{SECRET}-env")
     sent = [
         {"id": "plain", "url": "http://127.0.0.1:1", "password": f"{SECRET}-field"},
         {"id": "addressed", "kind": "rq", "url": f"redis://:{SECRET}-url@127.0.0.1:1/0"},
         {"id": "celery", "kind": "celery", "url": f"redis://ann:{SECRET}-broker@127.0.0.1:1/0", "result_backend": True},
-        {"id": "enved", "url": "http://127.0.0.1:1", "password_env": "MAIL_TOKEN"},
+        {"id": "enved", "url": "http://127.0.0.1:1", "password_env": "BEACON_SOURCE_MAIL"},
     ]
     headers = headers_of(cast, ADA, "admin")
     for body in sent:
@@ -150,7 +150,7 @@ BAD: list[dict[str, Any]] = [
     {"id": "new", "kind": "rq", "url": f"gopher://:{SECRET}@127.0.0.1"},
     {"id": "new", "kind": "celery", "url": "redis://127.0.0.1:1/0", "result_backend": f"redis://:{SECRET}@127.0.0.1/1"},
     {"id": "new", "password": SECRET},
-    {"id": "new", "url": "http://127.0.0.1:1", "password": SECRET, "password_env": "MAIL_TOKEN"},
+    {"id": "new", "url": "http://127.0.0.1:1", "password": SECRET, "password_env": "BEACON_SOURCE_MAIL"},
     {"id": "new", "url": "http://127.0.0.1:1", "password": [SECRET], "speed": {"password": SECRET}},
     {"id": "new", "kind": "oracle", "url": f"oracle://x:{SECRET}@y", "password": SECRET},
 ]

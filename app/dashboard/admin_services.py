@@ -130,6 +130,7 @@ def _edit(service_id: str, typed: Mapping[str, str] | None, errors: Mapping[str,
         kind=kind,
         fields=fields,
         elsewhere=_elsewhere(fields, errors),
+        refused_variable=registry.refused_variable(row),
         password=registration.password_from(row),
     )
 

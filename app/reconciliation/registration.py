@@ -19,6 +19,8 @@ from app.sources.entry import ServiceEntry
 
 THE_FILE = "the services file"
 SECRETS = ("password", "password_env")
+# What is kept was given for the place that it was sent to; whoever changes that may not know it.
+PASSWORD_AGAIN = "a new address needs the password again: type it, or remove the one that is kept"  # noqa: S105 -- a sentence
 
 
 class RuledByFile(registry.BadService):
@@ -150,4 +152,19 @@ def _changed(row: Service, given: Mapping[str, Any]) -> ServiceEntry:
     if entry.password is not None or entry.password_env is not None:
         return entry
     unnamed = {name: getattr(row, name) for name in SECRETS if name not in given}
+    if unnamed.get("password") is not None and _place(entry) != _place_of(row):
+        raise registry.BadService(f"password: {PASSWORD_AGAIN}", {"password": PASSWORD_AGAIN})
     return replace(entry, **unnamed)
+
+
+def _place_of(row: Service) -> tuple[str, ...]:
+    return _places(row.kind, row.url, json.loads(row.options_json))
+
+
+def _place(entry: ServiceEntry) -> tuple[str, ...]:
+    return _places(entry.kind, entry.url, json.loads(entry.options.model_dump_json()))
+
+
+def _places(kind: str, url: str, options: Mapping[str, Any]) -> tuple[str, ...]:
+    """Everywhere its password is sent to: an option may name another address."""
+    return kind, url, *sorted(f"{name} {value}" for name, value in options.items() if "://" in str(value))

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 from flask import current_app
@@ -16,12 +17,14 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, undefer
 
 from app.clock import utc_text
+from app.config import current_settings
 from app.db import read
 from app.offloop import breathe
 from app.reconciliation.models import KnownJob, OpenItem, Service, ServiceState
 from app.reconciliation.observe import WatchedService
 from app.sources.base import Address, Capabilities, Source
 from app.sources.entry import ServiceEntry, build, parse_entry
+from app.sources.host_rules import HostRules, Reach, parse_networks
 from app.sources.unusable import Unusable
 
 log = logging.getLogger(__name__)
@@ -141,13 +144,16 @@ def build_source(row: Service, job_list_bound: int) -> Source:
 
 def source_maker(row: Service, job_list_bound: int) -> Callable[[], Source]:
     """Makes a source of one's own, later and elsewhere: all of the row that it needs is read now."""
-    address = Address(row.url, row.password)
-    return partial(build, row.kind, address, json.loads(row.options_json), row.password_env, job_list_bound)
+    rules = host_rules()
+    address = Address(row.url, row.password, rules.reach)
+    options = json.loads(row.options_json)
+    return partial(build, row.kind, address, options, row.password_env, job_list_bound, _rules_for(row, rules))
 
 
 def capabilities_of(row: Service) -> Capabilities:
     """What its source can do; neither its password nor the service itself is needed for that."""
-    source = build(row.kind, Address(row.url), json.loads(row.options_json), row.password_env, 1)
+    rules = _rules_for(row, host_rules())
+    source = build(row.kind, Address(row.url), json.loads(row.options_json), row.password_env, 1, rules)
     try:
         return source.capabilities
     except Exception as error:  # noqa: BLE001 -- one that a person wrote last night must not hide all others
@@ -157,6 +163,23 @@ def capabilities_of(row: Service) -> Capabilities:
         source.close()
 
 
+def host_rules() -> HostRules:
+    """What this host lets services have."""
+    settings = current_settings()
+    return HostRules(settings.password_env_prefixes, Reach(parse_networks(settings.allowed_networks)))
+
+
+def refused_variable(row: Service) -> str | None:
+    """Why its password is not taken from the variable that it names, and what to do; None where it may be."""
+    rules = _rules_for(row, host_rules())
+    return rules.refused_variable(row.password_env) if rules and row.password_env else None
+
+
+def _rules_for(row: Service, rules: HostRules) -> HostRules | None:
+    """The services file is the host's own word."""
+    return None if row.origin == "file" else rules
+
+
 @dataclass(frozen=True, slots=True)
 class _Names:
     names: Mapping[str, str]
@@ -164,12 +187,27 @@ class _Names:
 
 
 def parsed(given: Mapping[str, Any]) -> ServiceEntry:
-    """What a person gave, checked by its kind. Raises `BadService`."""
+    """What a person gave, checked by its kind and by the host's rules. Raises `BadService`."""
     try:
-        return parse_entry(given)
+        entry = parse_entry(given)
     except ValidationError as error:
-        errors = faults(error)
-        raise BadService("; ".join(f"{name}: {said}" for name, said in errors.items()), errors) from None
+        raise _bad(faults(error)) from None
+    wrong = _against(host_rules(), entry)
+    if wrong:
+        raise _bad(wrong)
+    return entry
+
+
+def _against(rules: HostRules, entry: ServiceEntry) -> dict[str, str]:
+    """What the host does not allow of it, by field. A name is looked up at each connect, and only there."""
+    variable = rules.refused_variable(entry.password_env) if entry.password_env else None
+    address = rules.reach.refusal(urlsplit(entry.url).hostname or "")
+    found = {"password_env": variable, "url": address and f"the service {address}"}
+    return {name: said for name, said in found.items() if said}
+
+
+def _bad(errors: Mapping[str, str]) -> BadService:
+    return BadService("; ".join(f"{name}: {said}" for name, said in errors.items()), errors)
 
 
 def faults(error: ValidationError) -> dict[str, str]:

@@ -72,14 +72,16 @@ def fields(kind: Kind, typed: Mapping[str, str], errors: Mapping[str, str], *, i
         return Field(name, label, shape, value, error=errors.get(name), **more)
 
     small = "Small letters, digits, . _ and -; it stands in addresses and events and cannot be changed later."
-    kept = "Kept for the poller and never shown again." if is_new else "Left empty, the one that is kept stays."
+    stays = "Left empty, the one that is kept stays; a new address needs it again."
+    kept = "Kept for the poller and never shown again." if is_new else stays
+    elsewhere = "Of the server's environment, instead of it, like BEACON_SOURCE_MAIL."
     ours = [field("id", "Id", required=True, hint=small)] if is_new else []
     return [
         *ours,
         field("name", "Name", hint="Shown on the dashboard; the id without."),
         field("url", "Address", required=True, example=kind.url_example),
         field(SECRET, "Password", "password", hint=kept),
-        field("password_env", "Variable that holds the password", hint="Of the server's environment, instead of it."),
+        field("password_env", "Variable that holds the password", hint=elsewhere),
         *(_option(name, about, typed, errors) for name, about in _properties(kind).items()),
     ]
 

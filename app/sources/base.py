@@ -12,6 +12,8 @@ from typing import Any, Literal, NamedTuple, NoReturn, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
+from app.sources.host_rules import Reach
+
 Action = Literal["retry-job", "delete-job", "purge-queue", "restart-service"]
 ACTIONS: tuple[Action, ...] = ("retry-job", "delete-job", "purge-queue", "restart-service")
 # What a person may look at beyond counts and ids, where the source has it.
@@ -282,10 +284,14 @@ class Options(BaseModel):
 
 
 class Address(NamedTuple):
-    """Where a service is, as pages may show it, and the password that none of them ever does."""
+    """Where a service is, as pages may show it, and the password that none of them ever does.
+
+    `reach` says which addresses may be connected to: whoever connects asks it (`Reach.addresses`).
+    """
 
     url: str
     password: str | None = None
+    reach: Reach = Reach()
 
 
 @dataclass(frozen=True, slots=True)

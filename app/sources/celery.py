@@ -209,7 +209,7 @@ def _attempt(snapshot: Snapshot, task_id: str) -> int | None:
 def _backend(server: RedisServer, address: Address, options: CeleryOptions) -> RedisServer | None:
     if isinstance(options.result_backend, str):
         own = check_url(options.result_backend)
-        return RedisServer(Address(own.url, address.password))
+        return RedisServer(Address(own.url, address.password, address.reach))
     return server if options.result_backend else None
 
 

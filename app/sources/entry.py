@@ -10,17 +10,17 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from app.sources.base import Address, Kind, Options, Source
+from app.sources.host_rules import OWN_VARIABLES, HostRules, is_own_variable
 from app.sources.kinds import UnknownKind, UnloadableKind, kind
 from app.sources.unusable import Unusable
 
 log = logging.getLogger(__name__)
 
 DEFAULT_KIND = "palantir"
-OWN_VARIABLES = "BEACON_"
 # Said instead of a pattern, which not everybody reads.
 _PATTERNS = {
     "id": "expected at most 64 small letters, digits, . _ and -, the first a letter or digit",
-    "password_env": "expected the name of a variable of the environment, like MAIL_PASSWORD",
+    "password_env": "expected the name of a variable of the environment, like BEACON_SOURCE_MAIL",
 }
 T = TypeVar("T")
 
@@ -79,8 +79,23 @@ def keys_of(kind_name: str) -> list[str]:
         return list(_Named.model_fields)
 
 
-def build(kind_name: str, address: Address, options: Mapping[str, Any], password_env: str | None, bound: int) -> Source:
-    """The source of a service as it was kept. One that cannot be made here is never heard, and says why."""
+def build(
+    kind_name: str,
+    address: Address,
+    options: Mapping[str, Any],
+    password_env: str | None,
+    bound: int,
+    rules: HostRules | None = None,
+) -> Source:
+    """The source of a service as it was kept. One that cannot be made here is never heard, and says why.
+
+    `rules`: which variables may hold its password; none for a service that the host's own file names.
+    """
+    refused = rules.refused_variable(password_env) if rules is not None and password_env is not None else None
+    if refused is not None:
+        return Unusable(
+            f"needs its password from the variable {password_env}, which this host keeps to itself; {refused}"
+        )
     if password_env is not None and password_env not in os.environ:
         return Unusable(f"needs its password in the environment variable {password_env}, which is not set")
     password = address.password if password_env is None else os.environ[password_env]
@@ -140,7 +155,7 @@ def _one_password(named: _Named, address: Address) -> str | None:
     if named.password_env is not None:
         if named.password is not None or address.password is not None:
             raise _at("password_env", "expected either a password or the name of a variable that holds it, not both")
-        if named.password_env.startswith(OWN_VARIABLES):  # whoever may name a service may not send those to it
+        if is_own_variable(named.password_env):  # whoever may name a service may not send those to it
             raise _at("password_env", f"expected another name than {OWN_VARIABLES}…: those are Beacon's own settings")
     return named.password or address.password
 

@@ -28,6 +28,7 @@ from app import json_limits
 from app.deadline import Deadline
 from app.json_limits import JsonTooLarge
 from app.sources.base import NotSent, SourceError, Unsure
+from app.sources.host_rules import Reach
 from app.sources.http_wire import Pool, SecurePool, current
 
 CONNECT_S = 2.0
@@ -36,6 +37,7 @@ MAX_BYTES = 8 * 1024 * 1024
 _CHUNK = 64 * 1024
 _HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "beacon"}
 _OK = frozenset({200})
+ANYWHERE_USUAL = Reach()
 NO_HEADERS: Mapping[str, str] = {}
 
 
@@ -57,11 +59,18 @@ class HttpClient:
     """Asks below one address, with a connection kept between questions. For one thread at a time."""
 
     def __init__(
-        self, base_url: str, answer_s: float = ANSWER_S, max_bytes: int = MAX_BYTES, *, token: str | None = None
+        self,
+        base_url: str,
+        answer_s: float = ANSWER_S,
+        max_bytes: int = MAX_BYTES,
+        *,
+        token: str | None = None,
+        reach: Reach = ANYWHERE_USUAL,
     ) -> None:
         self._base = base_url.rstrip("/")
         self._answer_s, self._max_bytes = answer_s, max_bytes
         self._headers = _HEADERS if token is None else {**_HEADERS, "Authorization": f"Bearer {token}"}
+        self._reach = reach
         self._pool: urllib3.HTTPConnectionPool | None = None
         self._prefix = ""
 
@@ -163,9 +172,11 @@ class HttpClient:
         self._prefix = parts.path or ""
         if parts.host is None or parts.scheme not in ("http", "https"):
             raise LocationValueError(self._base)
+        # Without a port the library would look for one in the colons of an IPv6 address.
+        port = parts.port or (80 if parts.scheme == "http" else 443)
         if parts.scheme == "http":
-            return Pool(parts.host, parts.port, maxsize=1)
-        return SecurePool(parts.host, parts.port, maxsize=1, ca_certs=DEFAULT_CA_BUNDLE_PATH)
+            return Pool(parts.host, port, maxsize=1, reach=self._reach)
+        return SecurePool(parts.host, port, maxsize=1, ca_certs=DEFAULT_CA_BUNDLE_PATH, reach=self._reach)
 
     def _body(self, response: urllib3.BaseHTTPResponse, deadline: Deadline) -> bytes:
         declared = response.headers.get("Content-Length", "")

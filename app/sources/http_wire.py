@@ -10,9 +10,11 @@ from typing import Any, cast
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
 from app.deadline import Deadline
-from app.sources.base import NotSent
+from app.sources.base import NotSent, SourceError
+from app.sources.host_rules import Forbidden, Reach
 
 
 class _Current(threading.local):
@@ -45,9 +47,39 @@ current = _Current()
 
 
 class _Noted:
-    """A connection whose socket the deadline reaches, and which notes its first byte."""
+    """A connection whose socket the deadline reaches, which notes its first byte, and which goes only where it may."""
 
     sock: socket.socket | None
+    port: int
+    _dns_host: str
+
+    def __init__(self, *arguments: Any, reach: Reach, **more: Any) -> None:
+        self._reach = reach
+        super().__init__(*arguments, **more)
+
+    def _new_conn(self) -> socket.socket:
+        """To one of the addresses that were looked at: the library would resolve the name once more."""
+        name = self._dns_host
+        failure: Exception | None = None
+        try:
+            for address in self._addresses(name):
+                self._dns_host = address
+                try:
+                    return cast(socket.socket, super()._new_conn())  # type: ignore[misc] # the connection's own
+                except (NewConnectionError, ConnectTimeoutError) as error:
+                    failure = error
+        finally:
+            self._dns_host = name
+        assert failure is not None  # noqa: S101 -- there is an address at least
+        raise failure
+
+    def _addresses(self, name: str) -> list[str]:
+        try:
+            return self._reach.addresses(name, self.port)
+        except Forbidden as error:
+            raise SourceError(str(error)) from None
+        except OSError as error:
+            raise NameResolutionError(name, self, error) from error  # type: ignore[arg-type] # it is a connection
 
     def send(self, data: Any) -> None:
         if self.sock is None:

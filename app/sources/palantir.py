@@ -224,7 +224,8 @@ def _plain_http(url: str) -> Address:
 
 
 def _build(address: Address, options: PalantirOptions, bound: int) -> PalantirSource:
-    return PalantirSource(address.url, bound, options.visible, http=HttpClient(address.url, token=address.password))
+    http = HttpClient(address.url, token=address.password, reach=address.reach)
+    return PalantirSource(address.url, bound, options.visible, http=http)
 
 
 KIND = Kind(

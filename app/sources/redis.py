@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import redis
 from redis.backoff import NoBackoff
-from redis.connection import Connection, ConnectionPool, SSLConnection, UnixDomainSocketConnection, parse_url
+from redis.connection import ConnectionPool, UnixDomainSocketConnection, parse_url
 from redis.exceptions import (
     AskError,
     AuthenticationError,
@@ -29,7 +29,14 @@ from redis.exceptions import ConnectionError as Disconnected
 from redis.retry import Retry
 
 from app.sources.base import Address, SourceError
-from app.sources.redis_bounds import CONNECT_S, Budget, TooMuch, bounded
+from app.sources.redis_bounds import (
+    CONNECT_S,
+    Budget,
+    CheckedConnection,
+    CheckedSslConnection,
+    TooMuch,
+    bounded,
+)
 
 ANSWER_S = 5.0
 LOOK_S = 15.0
@@ -170,15 +177,18 @@ def _refusal(text: str) -> str:
 
 
 _CONNECTIONS = {
-    "redis": bounded(Connection),
-    "rediss": bounded(SSLConnection),
+    "redis": bounded(CheckedConnection),
+    "rediss": bounded(CheckedSslConnection),
     "unix": bounded(UnixDomainSocketConnection),
 }
 
 
 def _connection_kwargs(address: Address) -> dict[str, Any]:
     kwargs = dict(parse_url(address.url))  # type: ignore[no-untyped-call]
-    kwargs["connection_class"] = _CONNECTIONS[urlsplit(address.url).scheme]
+    scheme = urlsplit(address.url).scheme
+    kwargs["connection_class"] = _CONNECTIONS[scheme]
+    if scheme != "unix":
+        kwargs["reach"] = address.reach
     kwargs.setdefault("db", 0)
     kwargs["db"] = int(kwargs["db"])
     if address.password is not None:

@@ -5,9 +5,13 @@ import re
 import socket
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
+
+from redis.connection import Connection, SSLConnection
 
 from app.offloop import Pace
+from app.sources.base import SourceError
+from app.sources.host_rules import Forbidden, Reach
 
 CONNECT_S = 2.0
 # The head of a list or map in an answer, or what looks like one in a text; an entry takes no less than `_\r\n`.
@@ -117,6 +121,37 @@ class BoundedSocket:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._socket, name)
+
+
+class CheckedConnection(Connection):
+    """Goes only to addresses that were looked at: redis-py would resolve the name by itself."""
+
+    def __init__(self, *, reach: Reach, **kwargs: Any) -> None:
+        self._reach = reach
+        super().__init__(**kwargs)  # type: ignore[no-untyped-call]
+
+    def _connect(self) -> socket.socket:
+        name, failure = self.host, OSError("no address")
+        try:
+            for address in self._addresses(name):
+                self.host = address
+                try:
+                    return cast(socket.socket, super()._connect())  # type: ignore[no-untyped-call]
+                except OSError as error:
+                    failure = error
+        finally:
+            self.host = name  # what a certificate is checked for
+        raise failure
+
+    def _addresses(self, name: str) -> list[str]:
+        try:
+            return self._reach.addresses(name, self.port)
+        except Forbidden as error:
+            raise SourceError(str(error)) from None
+
+
+class CheckedSslConnection(SSLConnection, CheckedConnection):
+    """The same below TLS."""
 
 
 def bounded(connecting: Any) -> Any:

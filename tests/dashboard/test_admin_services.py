@@ -250,5 +250,26 @@ def test_nothing_in_these_pages_is_inline(ada: Browser) -> None:
 
 def test_a_password_is_told_by_where_it_comes_from(ada: Browser) -> None:
     with ada.app.app_context(), write() as session:
-        registration.change(session, "mail", {"password_env": "MAIL_TOKEN"}, "test")
-    assert "Its password: from the environment variable MAIL_TOKEN" in words(ada.get(f"{PAGE}/mail"))
+        registration.change(session, "mail", {"password_env": "BEACON_SOURCE_MAIL"}, "test")
+    assert "Its password: from the environment variable BEACON_SOURCE_MAIL" in words(ada.get(f"{PAGE}/mail"))
+
+
+def test_a_form_with_a_new_address_asks_for_the_password_again(ada: Browser) -> None:
+    with ada.app.app_context(), write() as session:
+        registration.change(session, "mail", {"password": "sesame"}, "test")
+    moved = {"name": "Mail", "url": "http://127.0.0.1:8", "finished_visible_for_s": "lookup"}
+    answer = ada.send(f"{PAGE}/mail", **moved)
+    assert answer.status_code == 400
+    assert "a new address needs the password again" in words(answer.text)
+    assert ada.send(f"{PAGE}/mail", **moved, remove_password="on").status_code == 303
+    assert ada.row("mail").password is None
+
+
+def test_a_service_whose_variable_the_host_keeps_says_so_on_its_page(ada: Browser) -> None:
+    with ada.app.app_context(), write() as session:
+        row = session.get(Service, "mail")
+        assert row is not None
+        row.password_env = "OLD_NAME"
+    assert "Its password is not sent: give the variable a name that begins with BEACON_SOURCE_" in words(
+        ada.get(f"{PAGE}/mail")
+    )

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from flask import Flask
 from werkzeug.test import TestResponse
 
+from app import doctor
 from app.audit.models import AuditRow
 from app.audit.verify import verify
 from app.clock import utc_now, utc_text
@@ -92,10 +93,11 @@ def test_a_service_is_added_changed_and_removed_and_each_is_audited(api: Api) ->
     ("given", "left"),
     [
         ({"name": "Other"}, ("sesame", None)),
-        ({"url": "http://127.0.0.1:8"}, ("sesame", None)),
+        ({"url": "http://127.0.0.1:8", "password": "sesame"}, ("sesame", None)),
+        ({"url": "http://127.0.0.1:8", "password": None}, (None, None)),
         ({"password": None}, (None, None)),
         ({"password": "open"}, ("open", None)),
-        ({"password_env": "MAIL_TOKEN"}, (None, "MAIL_TOKEN")),
+        ({"password_env": "BEACON_SOURCE_MAIL"}, (None, "BEACON_SOURCE_MAIL")),
         ({"finished_visible_for_s": None}, ("sesame", None)),
     ],
 )
@@ -110,6 +112,71 @@ def test_a_change_leaves_what_it_does_not_name_and_null_removes(
     expected = {"finished_visible_for_s": "lookup" if "finished_visible_for_s" in given else 60.0}
     assert json.loads(row.options_json) == expected
     assert audited(api.app)[-1][0] == "service-change"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"url": "http://127.0.0.1:8"},
+        {"url": "https://127.0.0.1:9"},
+        {"url": "http://localhost:9"},
+        {"url": f"{URL}/elsewhere"},
+        {"kind": "rq", "url": "redis://127.0.0.1:9/0", "finished_visible_for_s": 9},
+    ],
+)
+def test_a_password_that_is_kept_is_not_sent_to_a_new_address(api: Api, given: dict[str, Any]) -> None:
+    api.send("POST", "/services", NEW)
+    answer = api.send("PATCH", "/services/post", given)
+    assert (answer.status_code, answer.mimetype) == (400, "application/problem+json")
+    assert answer.get_json()["errors"] == {"password": registration.PASSWORD_AGAIN}
+    assert row_of(api.app, "post").url == NEW["url"]
+    assert api.send("PATCH", "/services/post", {**given, "password": "sesame"}).status_code == 200
+    assert row_of(api.app, "post").password == "sesame"
+
+
+def test_nor_to_a_new_address_in_an_option(api: Api) -> None:
+    made = {"id": "tasks", "kind": "celery", "url": "redis://127.0.0.1:1/0", "password": "sesame"}
+    assert api.send("POST", "/services", made).status_code == 201
+    answer = api.send("PATCH", "/services/tasks", {"result_backend": "redis://127.0.0.1:2/0"})
+    assert answer.get_json()["errors"] == {"password": registration.PASSWORD_AGAIN}
+    assert api.send("PATCH", "/services/tasks", {"result_backend": True}).status_code == 200
+
+
+def test_a_service_that_has_no_password_is_moved_as_before(api: Api) -> None:
+    api.send("POST", "/services", {**NEW, "password": None})
+    assert api.send("PATCH", "/services/post", {"url": "http://127.0.0.1:8"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"password_env": "PATH"}, "begins with BEACON_SOURCE_, or let BEACON_PASSWORD_ENV_PREFIXES allow this one"),
+        ({"url": "http://169.254.169.254"}, "BEACON_ALLOWED_NETWORKS can allow it"),
+        ({"url": "http://[::ffff:169.254.169.254]:80"}, "BEACON_ALLOWED_NETWORKS can allow it"),
+    ],
+)
+def test_what_is_the_hosts_is_refused_when_it_is_named(api: Api, given: dict[str, str], said: str) -> None:
+    answer = api.send("POST", "/services", {"id": "post", "url": URL, **given})
+    assert answer.status_code == 400
+    assert said in answer.get_json()["errors"][next(iter(given))]
+
+
+def test_a_variable_from_before_is_named_and_not_asked(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Configured by an older Beacon; one that the services file names is the host's own word."""
+    monkeypatch.setenv("OLD_NAME", "the host's")
+    with api.app.app_context(), write() as session:
+        registration.sync_from_file(session, [parse_entry({"id": "filed", "url": URL, "password_env": "OLD_NAME"})])
+        row = session.get(Service, SERVICE)
+        assert row is not None
+        row.password_env = "OLD_NAME"
+    [refusal] = set(api.registered(SERVICE)["capabilities"].values())
+    assert "the variable OLD_NAME, which this host keeps to itself; give the variable a name that begins" in refusal
+    assert api.registered("filed")["capabilities"]["stuck"] is None
+    with api.app.app_context():
+        findings = {one.subject: one for one in doctor.examine(api.app, current_settings())}
+    assert not findings["passwords"].ok
+    assert findings["passwords"].words.startswith(f"{SERVICE} names OLD_NAME: give the variable a name")
+    assert "filed" not in findings["passwords"].words
 
 
 def test_a_change_to_what_is_already_so_is_no_entry_in_the_audit(api: Api) -> None:
@@ -211,14 +278,14 @@ def test_clients_learn_what_a_source_cannot_do_and_why(api: Api) -> None:
 
 
 def test_of_a_service_that_cannot_be_used_here_everything_is_refused_with_the_reason(api: Api) -> None:
-    api.send("POST", "/services", {**NEW, "id": "keyed", "password": None, "password_env": "NO_SUCH_VARIABLE"})
+    api.send("POST", "/services", {**NEW, "id": "keyed", "password": None, "password_env": "BEACON_SOURCE_NONE"})
     with api.app.app_context(), write() as session:
         row = session.get(Service, SERVICE)
         assert row is not None
         row.kind = "from-the-future"
     refusals = {one: set(api.registered(one)["capabilities"].values()) for one in ("keyed", SERVICE)}
     assert refusals == {
-        "keyed": {"the service needs its password in the environment variable NO_SUCH_VARIABLE, which is not set"},
+        "keyed": {"the service needs its password in the environment variable BEACON_SOURCE_NONE, which is not set"},
         SERVICE: {"the service is of the kind from-the-future, which is not installed here"},
     }
 

@@ -49,7 +49,7 @@ def test_an_entry_does_not_show_its_password() -> None:
 
 
 def test_a_password_comes_from_the_environment_where_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MAIL_TOKEN", "sesame")
+    monkeypatch.setenv("BEACON_SOURCE_MAIL", "sesame")
     seen: list[Address] = []
     kind = kinds.kind("palantir")
 
@@ -58,16 +58,16 @@ def test_a_password_comes_from_the_environment_where_it_is_named(monkeypatch: py
         return kind.build(address, options, bound)
 
     monkeypatch.setattr(entry, "kind", lambda _: replace(kind, build=build))
-    entry.build("palantir", Address(URL), {}, "MAIL_TOKEN", 10)
+    entry.build("palantir", Address(URL), {}, "BEACON_SOURCE_MAIL", 10)
     assert seen == [Address(URL, "sesame")]
 
 
 def test_a_missing_variable_makes_the_service_stale_and_says_which() -> None:
-    source = entry.build("palantir", Address(URL), {}, "NO_SUCH_VARIABLE", 10)
-    with pytest.raises(SourceError, match="environment variable NO_SUCH_VARIABLE, which is not set"):
+    source = entry.build("palantir", Address(URL), {}, "BEACON_SOURCE_NONE", 10)
+    with pytest.raises(SourceError, match="environment variable BEACON_SOURCE_NONE, which is not set"):
         source.look()
     assert source.look_up("a").kind == "cannot-tell"
-    assert "NO_SUCH_VARIABLE" in (source.capabilities.why_not("retry-job") or "")
+    assert "BEACON_SOURCE_NONE" in (source.capabilities.why_not("retry-job") or "")
 
 
 def test_settings_of_another_version_make_the_service_stale_and_say_so() -> None:
@@ -87,8 +87,8 @@ def test_everything_that_is_wrong_is_said_at_once() -> None:
     [
         {"id": "mail", "password": "sesame"},
         {"id": "mail", "url": URL, "password": ["sesame"]},
-        {"id": "mail", "url": URL, "password": "sesame", "password_env": "MAIL_TOKEN"},
-        {"id": "mail", "url": "redis://:sesame@host/0", "kind": "rq", "password_env": "MAIL_TOKEN"},
+        {"id": "mail", "url": URL, "password": "sesame", "password_env": "BEACON_SOURCE_MAIL"},
+        {"id": "mail", "url": "redis://:sesame@host/0", "kind": "rq", "password_env": "BEACON_SOURCE_MAIL"},
         {"id": "mail", "url": URL, "password": "sesame", "password_env": "BEACON_SECRET_KEY"},
         {"id": "mail", "url": "redis://:sesame@host:port/0", "kind": "rq"},
     ],

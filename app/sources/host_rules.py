@@ -1,0 +1,141 @@
+"""What the host lets a service have: which addresses Beacon connects to, and which variables hold passwords.
+
+Whoever may name a service in the browser chooses its address and the variable of its password. Neither may be a way to
+what belongs to the host: the credentials that a cloud hands out at link-local addresses, other programs' secrets in the
+environment.
+"""
+
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+Ip = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+OWN_VARIABLES = "BEACON_"
+PASSWORD_PREFIX = "BEACON_SOURCE_"  # noqa: S105 -- the beginning of a name
+NETWORKS_SETTING = "BEACON_ALLOWED_NETWORKS"
+PREFIXES_SETTING = "BEACON_PASSWORD_ENV_PREFIXES"
+# The most telling word first: an address may be in several.
+_REFUSED: tuple[tuple[str, tuple[Network, ...]], ...] = (
+    (
+        "one at which a cloud hands out credentials",
+        tuple(
+            map(
+                ip_network,
+                (
+                    "169.254.169.254/32",
+                    "169.254.170.2/32",  # Amazon, for containers
+                    "169.254.170.23/32",
+                    "fd00:ec2::254/128",
+                    "fd00:ec2::23/128",
+                    "fd20:ce::254/128",  # Google
+                    "100.100.100.200/32",  # Alibaba
+                    "168.63.129.16/32",  # Azure
+                    "192.0.0.192/32",  # Oracle
+                ),
+            )
+        ),
+    ),
+    ("link-local", (ip_network("169.254.0.0/16"), ip_network("fe80::/10"))),
+    ("that of no machine", (ip_network("0.0.0.0/8"), ip_network("::/128"))),
+    ("a multicast address", (ip_network("224.0.0.0/4"), ip_network("ff00::/8"))),
+    ("a reserved address", (ip_network("240.0.0.0/4"),)),
+)
+_NAT64 = ip_network("64:ff9b::/96")
+_COMPATIBLE = ip_network("::/96")
+
+
+class Forbidden(Exception):
+    """Beacon does not connect to that address; the text says why and what to do, behind "the service"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Which addresses services may have. `allowed`: networks that the host lets in all the same."""
+
+    allowed: tuple[Network, ...] = ()
+
+    def refusal(self, address: str) -> str | None:
+        """Why nothing connects to this address; None for one that is fine, and for what is no address but a name."""
+        try:
+            given = ip_address(address)
+        except ValueError:
+            return None
+        for ip in _meant(given):
+            if any(ip in network for network in self.allowed):
+                return None
+            for kind, networks in _REFUSED:
+                if any(ip in network for network in networks):
+                    return f"has the address {given}, which is {kind}; {NETWORKS_SETTING} can allow it"
+        return None
+
+    def addresses(self, host: str, port: int) -> list[str]:
+        """Where to connect to for `host`, in order. Raises `Forbidden`, `socket.gaierror`.
+
+        Asked at each connect, and what it answers is what is connected to: a name that leads elsewhere a moment later
+        changes nothing.
+        """
+        if _is_address(host):
+            found = [host]
+        else:
+            # A name may lead to the same address for each protocol; what the resolver says first comes first.
+            known = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            found = list(dict.fromkeys(str(address[0]) for *_, address in known))
+        refusals = {address: self.refusal(address) for address in found}
+        usable = [address for address, refusal in refusals.items() if refusal is None]
+        if not usable:
+            raise Forbidden(next(iter(refusals.values()), "has an address whose name cannot be resolved"))
+        return usable
+
+
+@dataclass(frozen=True, slots=True)
+class HostRules:
+    """`password_prefixes`: how the variables begin in which services that people add may have their passwords."""
+
+    password_prefixes: tuple[str, ...] = (PASSWORD_PREFIX,)
+    reach: Reach = field(default_factory=Reach)
+
+    def refused_variable(self, name: str) -> str | None:
+        """What to do instead of taking a password from this variable."""
+        if is_own_variable(name):
+            return (
+                f"{OWN_VARIABLES}… are Beacon's own settings; give the variable a name that begins with {self._begins}"
+            )
+        if name.startswith(self.password_prefixes):
+            return None
+        return f"give the variable a name that begins with {self._begins}, or let {PREFIXES_SETTING} allow this one"
+
+    @property
+    def _begins(self) -> str:
+        return " or ".join(self.password_prefixes)
+
+
+def is_own_variable(name: str) -> bool:
+    """True for Beacon's own settings, which are nobody's password."""
+    return name.upper().startswith(OWN_VARIABLES) and not name.startswith(PASSWORD_PREFIX)
+
+
+def parse_networks(texts: tuple[str, ...]) -> tuple[Network, ...]:
+    """Raises `ValueError`."""
+    return tuple(ip_network(text, strict=False) for text in texts)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _meant(ip: Ip) -> Iterator[Ip]:
+    """The address itself, and the one of IPv4 that it wraps."""
+    yield ip
+    if isinstance(ip, IPv4Address):
+        return
+    wrapped = ip.ipv4_mapped or ip.sixtofour
+    if wrapped is None and (ip in _NAT64 or ip in _COMPATIBLE) and int(ip) & 0xFFFFFFFF > 1:
+        wrapped = IPv4Address(int(ip) & 0xFFFFFFFF)
+    if wrapped is not None:
+        yield wrapped

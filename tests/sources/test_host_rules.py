@@ -1,0 +1,212 @@
+"""What the host lets a service have: no address at which a cloud hands out credentials, none of its variables."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from app.sources import celery, palantir, rq
+from app.sources.base import Address, Order, Source, SourceError, Unsure
+from app.sources.entry import build
+from app.sources.host_rules import Forbidden, HostRules, Reach, parse_networks
+from app.sources.http import HttpClient
+from app.sources.redis import RedisServer, check_url
+from tests.sources.upstream import Upstream
+
+REFUSED = [
+    "169.254.169.254",
+    "169.254.0.1",
+    "100.100.100.200",
+    "168.63.129.16",
+    "fd00:ec2::254",
+    "fe80::1",
+    "fe80::1%lo",
+    "::ffff:169.254.169.254",
+    "64:ff9b::a9fe:a9fe",
+    "2002:a9fe:a9fe::1",
+    "::169.254.169.254",
+    "0.0.0.0",  # noqa: S104 -- refused
+    "::",
+    "224.0.0.1",
+    "ff02::1",
+    "255.255.255.255",
+]
+USUAL = ["127.0.0.1", "::1", "10.1.2.3", "192.168.0.9", "172.16.0.1", "fd12::1", "93.184.216.34", "2a00::1", "mail"]
+
+
+@pytest.mark.parametrize("address", REFUSED)
+def test_what_is_the_hosts_is_refused_however_it_is_written(address: str) -> None:
+    assert "BEACON_ALLOWED_NETWORKS can allow it" in (Reach().refusal(address) or "")
+
+
+@pytest.mark.parametrize("address", USUAL)
+def test_loopback_private_and_public_addresses_are_as_usual(address: str) -> None:
+    assert Reach().refusal(address) is None
+
+
+@pytest.mark.parametrize("address", ["169.254.10.9", "::ffff:169.254.10.9"])
+def test_the_host_may_mean_it(address: str) -> None:
+    allowed = Reach(parse_networks(("169.254.10.0/24",)))
+    assert allowed.refusal(address) is None
+    assert allowed.refusal("169.254.11.9") is not None
+
+
+class Names:
+    """A resolver that says something else at each question."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *answers: str) -> None:
+        self._answers = list(answers)
+        self.asked: list[str] = []
+        self._real = socket.getaddrinfo
+        monkeypatch.setattr(socket, "getaddrinfo", self)
+
+    def __call__(self, host: Any, port: Any, *more: Any, **named: Any) -> Any:
+        name = host.decode() if isinstance(host, bytes) else host
+        if name != "mail.test":
+            return self._real(host, port, *more, **named)
+        self.asked.append(name)
+        answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        return self._real(answer, port, *more, **named)
+
+
+def test_a_name_is_looked_at_behind_its_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    Names(monkeypatch, "169.254.169.254")
+    with pytest.raises(Forbidden, match=r"169\.254\.169\.254, which is one at which a cloud hands out credentials"):
+        Reach().addresses("mail.test", 80)
+
+
+def test_a_name_that_leads_elsewhere_a_moment_later_changes_nothing(
+    service: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was looked at is what is connected to: the name is resolved once for each connect."""
+    names = Names(monkeypatch, "127.0.0.1", "169.254.169.254")
+    service.json("/x", {})
+    client = HttpClient(service.url.replace("127.0.0.1", "mail.test"))
+    assert client.get("/x").status == 200
+    assert names.asked == ["mail.test"]
+    client.close()
+    with pytest.raises(SourceError, match=r"has the address 169\.254\.169\.254"):
+        HttpClient(service.url.replace("127.0.0.1", "mail.test")).get("/x")
+
+
+@pytest.mark.parametrize("url", ["http://169.254.169.254", "https://[fe80::1]:1", "http://[::ffff:a9fe:a9fe]/latest"])
+def test_http_connects_to_none_of_them(url: str) -> None:
+    with pytest.raises(SourceError, match="BEACON_ALLOWED_NETWORKS can allow it"):
+        HttpClient(url, answer_s=1).get("/x")
+
+
+def test_an_order_to_one_was_certainly_not_sent() -> None:
+    client = HttpClient("http://169.254.169.254")
+    with pytest.raises(SourceError) as refused:
+        client.send("POST", "/x", 1.0, key="k")
+    assert not isinstance(refused.value, Unsure)
+
+
+@pytest.mark.parametrize("scheme", ["redis", "rediss"])
+def test_redis_connects_to_none_of_them(scheme: str) -> None:
+    server = RedisServer(check_url(f"{scheme}://169.254.169.254:6379/0"))
+    with pytest.raises(SourceError, match="BEACON_ALLOWED_NETWORKS can allow it"), server.reading() as client:
+        client.ping()
+
+
+def test_redis_by_name_connects_to_what_was_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = Names(monkeypatch, "127.0.0.1", "169.254.169.254")
+    with listening() as (port, connected):
+        server = RedisServer(check_url(f"redis://mail.test:{port}/0"), answer_s=0.3)
+        with pytest.raises(SourceError, match="did not answer"), server.reading() as client:
+            client.ping()
+        assert (len(connected), names.asked) == (1, ["mail.test"])
+        with pytest.raises(SourceError, match=r"has the address 169\.254\.169\.254"), server.reading() as client:
+            client.ping()
+        assert len(connected) == 1
+        server.close()
+
+
+FORBIDDEN = "redis://169.254.169.254:1/0"
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        rq.KIND.build(Address(FORBIDDEN), rq.RqOptions(), 10),
+        celery.KIND.build(Address(FORBIDDEN), celery.CeleryOptions(inspect=False), 10),
+        palantir.KIND.build(Address("http://169.254.169.254"), palantir.PalantirOptions(), 10),
+    ],
+    ids=["rq", "celery", "palantir"],
+)
+def test_the_rules_hold_for_every_kind(made: Source) -> None:
+    assert "BEACON_ALLOWED_NETWORKS" in refusal(made)
+
+
+def test_and_for_the_second_address_of_celery() -> None:
+    with listening() as (port, _):
+        options = celery.CeleryOptions(inspect=False, result_backend=FORBIDDEN)
+        made = celery.KIND.build(Address(f"redis://127.0.0.1:{port}/0"), options, 10)
+        with pytest.raises(SourceError, match="has a result backend that has the address"):
+            made._reads.ended("a")
+        made.close()
+
+
+def test_what_the_host_means_is_connected_to() -> None:
+    """Nothing listens there, which is another reason than that nobody may."""
+    reach = Reach(parse_networks(("127.0.0.0/8",)))
+    assert refusal(rq.KIND.build(Address("redis://127.0.0.1:1/0", None, reach), rq.RqOptions(), 10)) == (
+        "refused the connection"
+    )
+
+
+def refusal(source: Source) -> str:
+    with pytest.raises(SourceError) as refused:
+        source.look()
+    source.close()
+    return refused.value.reason
+
+
+@pytest.mark.parametrize(
+    "name", ["PATH", "AWS_SECRET_ACCESS_KEY", "BEACON_SECRET_KEY", "BEACON_SOURCES_FILE", "MAIL_TOKEN"]
+)
+def test_a_variable_of_the_hosts_own_is_sent_nowhere(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "the host's")
+    source = build("palantir", Address("http://127.0.0.1:9"), {}, name, 10, HostRules())
+    with pytest.raises(
+        SourceError, match=f"needs its password from the variable {name}, which this host keeps to itself"
+    ):
+        source.look()
+    assert source.act(Order("restart-service", "mail", "k")).outcome == "refused"
+
+
+def test_names_that_the_host_allows_are_taken(monkeypatch: pytest.MonkeyPatch, service: Upstream) -> None:
+    monkeypatch.setenv("MAIL_TOKEN", "sesame")
+    service.json("/api/v1/jobs/a", {"id": "a", "state": "queued"})
+    rules = HostRules(("BEACON_SOURCE_", "MAIL_"))
+    assert rules.refused_variable("BEACON_SOURCE_X") is None
+    assert rules.refused_variable("MAIL_TOKEN") is None
+    assert rules.refused_variable("BEACON_SECRET_KEY") is not None
+    source = build("palantir", Address(service.url), {}, "MAIL_TOKEN", 10, rules)
+    assert source.look_up("a").kind == "found"
+    source.close()
+
+
+@contextmanager
+def listening() -> Iterator[tuple[int, list[socket.socket]]]:
+    """Takes connections and says nothing."""
+    listener, connected = socket.create_server(("127.0.0.1", 0)), list[socket.socket]()
+
+    def take() -> None:
+        try:
+            while True:
+                connected.append(listener.accept()[0])
+        except OSError:
+            """It was closed."""
+
+    thread = threading.Thread(target=take, daemon=True)
+    thread.start()
+    yield listener.getsockname()[1], connected
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+    thread.join(5)
+    for one in connected:
+        one.close()
