@@ -10,6 +10,7 @@ from app.accounts import access, sessions, token_routes, user_routes
 from app.accounts import routes as accounts_routes
 from app.audit import gather, upkeep
 from app.audit import routes as audit_routes
+from app.audit.kept_head import HeadKeeper
 from app.audit.totals import Totals
 from app.commands import prune as command_prune
 from app.commands import routes as command_routes
@@ -96,6 +97,7 @@ def add_components(app: Flask, settings: Settings) -> None:
     app.extensions["beacon_publish_rate"] = rates.publishing_rate(settings)
     app.extensions["beacon_attempts"] = gather.Attempts()
     app.extensions["beacon_audit_totals"] = Totals()
+    app.extensions["beacon_head_keeper"] = HeadKeeper(settings)
     app.extensions["beacon_client_errors"] = client_errors.ClientErrors()
     app.extensions["beacon_trends"] = trends.Trends()
     app.extensions.pop("beacon_service_names", None)

@@ -8,12 +8,13 @@ from typing import get_args
 import click
 
 from app import pieces
+from app.audit import chain, export, kept_head
 from app.audit import checkpoint as checkpoints
-from app.audit import export
 from app.audit.asked import AuditQuery
-from app.audit.verify import Expected, verify
+from app.audit.verify import Expected, outside, verify
 from app.clock import parse_utc, utc_now, utc_text
 from app.command import application, operator
+from app.db import write
 
 REDRAW_S = 0.1
 
@@ -27,21 +28,23 @@ def audit() -> None:
 @click.option("--head", metavar="HASH", help="a head from an export: that its tail is still there is verified too")
 @click.option("--seq", type=click.IntRange(0), help="the entry whose hash --head is")
 def verify_(head: str | None, seq: int | None) -> None:
-    """Read the whole chain; exit status 1 and the first broken entry where it does not hold, 3 where --head
-    cannot be held against it any more."""
+    """Read the whole chain, and hold the head that this host keeps against it; exit status 1 and the first broken
+    entry where it does not hold, 3 where a head cannot be held against it."""
     if seq is not None and head is None:
         raise click.UsageError("--seq says where --head belongs: give both")
     with application():
         bar = Bar()
-        found = verify(bar, Expected(head, seq) if head else None)
+        kept = outside()
+        found = verify(bar, Expected(head, seq) if head else None, kept.expected)
         bar.end()
     if found.broken:
         click.echo(f"broken: {found.broken}; {found.count} entries before it hold")
         sys.exit(1)
-    if found.untold:
-        click.echo(f"cannot tell: {found.untold}; {found.count} entries hold")
+    if untold := found.untold or kept.trouble:
+        click.echo(f"cannot tell: {untold}; {found.count} entries hold")
         sys.exit(3)
     click.echo(f"ok: {found.count} entries, head {found.head}")
+    click.echo(f"{kept.words}{f'; and against the head {head}' if head else ''}", err=True)
     if found.since:
         click.echo(f"entries through seq {found.since} have gone under a checkpoint", err=True)
 
@@ -68,6 +71,23 @@ def checkpoint(before: str | None, days: float | None, keep: bool) -> None:
     click.echo(
         f"checkpoint {made.seq}: entries through seq {made.through_seq}, hash {made.through_hash}; {gone} deleted"
     )
+
+
+@audit.command("accept-head")
+@click.option("--reason", required=True, help="why the log does not hold the kept head, such as a restored backup")
+def accept_head(reason: str) -> None:
+    """Keep the head of the log as it is now, instead of the one that the log does not hold. It is an entry itself."""
+    with application():
+        keeper = kept_head.keeper()
+        try:
+            before = keeper.kept()
+            params = {"reason": reason, "kept": None if before is None else {"seq": before.seq, "hash": before.hash}}
+            with write() as session:
+                chain.record(session, chain.Entry(operator(), "audit-accept-head", "audit", params=params))
+            now = keeper.accept(reason)
+        except kept_head.Unreadable as error:
+            raise click.ClickException(f"{error}; mend it, or name another file in BEACON_AUDIT_HEAD_FILE") from None
+    click.echo(f"kept: entry {now.seq}, hash {now.hash}")
 
 
 @audit.command("export")

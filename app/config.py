@@ -19,7 +19,14 @@ ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:]+\])(?::\d{1,5})?")
 FLAG_OVERRIDE = re.compile(r"^BEACON_FLAG_([A-Z0-9_]+)$")
 DATABASE_URLS = "DATABASE_URL is sqlite:////path/to/file or postgresql://user:password@host/name"
 # Their values are secrets, or hold some where somebody mistyped an address: no error repeats them.
-NEVER_SHOWN = {"secret_key", "database_url", "unleash_url", "unleash_api_token", "unleash_admin_token"}
+NEVER_SHOWN = {
+    "audit_head_url",
+    "secret_key",
+    "database_url",
+    "unleash_url",
+    "unleash_api_token",
+    "unleash_admin_token",
+}
 
 
 class ConfigError(Exception):
@@ -47,6 +54,8 @@ class Settings(BaseSettings):
     publish_rate_per_user: int = Field(default=200, ge=1)
     event_retention_days: float = Field(default=7, gt=0)
     audit_retention_days: float = Field(default=0, ge=0)
+    audit_head_file: Path | None = None
+    audit_head_url: str = Field(default="", repr=False)
     workers: int = Field(default=1, ge=1, le=64)
     bind: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
@@ -95,6 +104,13 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
+
+    @field_validator("audit_head_url")
+    @classmethod
+    def _http(cls, value: str) -> str:
+        if value and not re.fullmatch(r"https?://[^/\s?#]+(/\S*)?", value):
+            raise ValueError("expected an address like https://witness.example.com/beacon")
+        return value
 
     @field_validator("widget_origins", mode="before")
     @classmethod
@@ -183,6 +199,22 @@ class Settings(BaseSettings):
     @property
     def is_sqlite(self) -> bool:
         return self.database_url.startswith("sqlite:")
+
+    @property
+    def audit_head_path(self) -> Path:
+        """Outside the database, and of this host alone."""
+        return (self.audit_head_file or self.instance_dir / "audit-head.json").expanduser().absolute()
+
+    @property
+    def database_name(self) -> str:
+        """Which database it is, for what is kept of it elsewhere: without user and password; a file in the instance
+        folder by its name, so that the folder can be moved."""
+        url = sa.make_url(self.database_url)
+        if not self.is_sqlite:
+            named = sa.URL.create("postgresql", host=url.host, port=url.port, database=url.database)
+            return named.render_as_string()
+        file = Path(url.database or "")
+        return f"sqlite:{file.relative_to(self.instance_dir) if file.is_relative_to(self.instance_dir) else file}"
 
 
 def load_settings(**overrides: Any) -> Settings:

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from flask import Flask
 
 from app import descriptors, setup
+from app.audit import kept_head
 from app.config import Settings
 from app.db import now_epoch, read
 from app.reconciliation import registry
@@ -20,7 +21,7 @@ from app.sources.file import read_services_file
 from app.sources.host_rules import PASSWORD_PREFIX
 
 MAX_CLOCK_DIFFERENCE_S = 1.0
-UNLEASH_TOKENS = ("unleash_api_token", "unleash_admin_token")
+SECRETS = ("unleash_api_token", "unleash_admin_token", "audit_head_url")
 # Read by `make test`, not by Beacon.
 NOT_SETTINGS = {"BEACON_SKIP_BROWSER"}
 
@@ -45,6 +46,7 @@ def examine(app: Flask, settings: Settings) -> list[Finding]:
             lambda: _descriptors(settings),
             lambda: _sources(settings),
             _passwords,
+            _kept_head,
             _names,
             lambda: _flags(app),
         )
@@ -53,11 +55,11 @@ def examine(app: Flask, settings: Settings) -> list[Finding]:
 
 def settings_lines(settings: Settings) -> list[str]:
     """`BEACON_NAME = value` for every setting; secrets are never shown."""
-    shown = settings.model_dump(exclude={"secret_key", "database_url", "flag_overrides", *UNLEASH_TOKENS})
+    shown = settings.model_dump(exclude={"secret_key", "database_url", "flag_overrides", *SECRETS})
     lines = [f"BEACON_{name.upper()} = {value}" for name, value in shown.items()]
     lines.append(f"BEACON_DATABASE_URL = {_without_password(settings.database_url)}")
     lines.append("BEACON_SECRET_KEY = (set)")
-    lines += [f"BEACON_{name.upper()} = (set)" for name in UNLEASH_TOKENS if getattr(settings, name)]
+    lines += [f"BEACON_{name.upper()} = (set)" for name in SECRETS if getattr(settings, name)]
     lines += [
         f"BEACON_FLAG_{name.upper()} = {'on' if value else 'off'}" for name, value in settings.flag_overrides.items()
     ]
@@ -114,6 +116,20 @@ def _passwords() -> Finding:
         refused = {(row.id, row.password_env): registry.refused_variable(row) for row in registry.watched(session)}
     wrong = [f"{service} names {variable}: {said}" for (service, variable), said in refused.items() if said]
     return Finding("passwords", not wrong, "; ".join(wrong) or "no service names a variable that it may not have")
+
+
+def _kept_head() -> Finding:
+    """A quick look at the one entry; `beacon audit verify` reads all of them."""
+    try:
+        kept = kept_head.keeper().kept()
+    except kept_head.Unreadable as error:
+        return Finding("audit", False, f"{error}; mend it, or name another file in BEACON_AUDIT_HEAD_FILE")
+    if kept is None:
+        return Finding("audit", True, "no head is kept yet; a server that runs keeps one within seconds")
+    with read() as session:
+        wrong = kept_head.contradiction(session, kept)
+    words = f"does not hold {kept.words}: {wrong}; {kept_head.ADVICE}" if wrong else f"holds {kept.words}"
+    return Finding("audit", wrong is None, words)
 
 
 def _names() -> Finding:

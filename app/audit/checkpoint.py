@@ -8,7 +8,7 @@ from datetime import timedelta
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from app.audit import chain
+from app.audit import chain, kept_head
 from app.audit.models import AuditRow, Checkpoint
 from app.clock import utc_now, utc_text
 from app.db import read, write
@@ -69,7 +69,10 @@ def seal_before(moment: str, by: str, worth: str | None = None) -> Checkpoint:
         made = Checkpoint(seq=row.seq, through_seq=through.seq, through_hash=through.hash)
         session.add(made)
         session.flush()
+    log.info("audit checkpoint seq=%s through=%s hash=%s", made.seq, made.through_seq, made.through_hash)
     log_head()
+    # Before anything goes: a head that a checkpoint covers can be held against the log no more.
+    kept_head.keeper().keep()
     return made
 
 

@@ -18,7 +18,7 @@ from app.accounts.access import require
 from app.audit import chain, export, query, raw
 from app.audit.asked import AuditQuery
 from app.audit.totals import Totals
-from app.audit.verify import steps
+from app.audit.verify import outside, steps
 from app.clock import utc_text
 from app.db import db, read
 from app.errors import Problem, bad_input, retry_after
@@ -92,7 +92,8 @@ def exported(asked: AuditQuery, form: str) -> Response:
 
 
 def _lines() -> Iterator[str]:
-    reading = steps()
+    against = outside()
+    reading = steps(*([against.expected] if against.expected else []))
     while True:
         try:
             done, whole = next(reading)
@@ -103,7 +104,10 @@ def _lines() -> Iterator[str]:
     when = utc_text()
     if found.broken:
         yield f"broken: {found.broken}; {found.count} entries before it hold; {when}\n"
+    elif untold := found.untold or against.trouble:
+        yield f"cannot tell: {untold}; {found.count} entries hold by themselves; {when}\n"
     else:
+        yield f"compared: {against.words}\n"
         yield f"ok: {found.count} entries, head {found.head}, seq {found.seq}; {when}\n"
 
 

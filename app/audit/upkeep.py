@@ -1,15 +1,19 @@
 """What runs beside the requests for the audit: minutes that are over, the head into the log, retention."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 
 from flask import Flask
+from sqlalchemy.exc import SQLAlchemyError
 
-from app.audit import checkpoint
+from app.audit import checkpoint, head_webhook, kept_head
 from app.config import Settings
+from app.db import DatabaseUnavailable
 
 ACTOR = "beacon"
 TELL_EVERY_S = 15.0
 HEAD_EVERY_S = 600.0
+KEEP_EVERY_S = 5.0
 
 
 def tasks(app: Flask, settings: Settings) -> Iterator[tuple[float, Callable[[], None]]]:
@@ -17,21 +21,29 @@ def tasks(app: Flask, settings: Settings) -> Iterator[tuple[float, Callable[[], 
     attempts = app.extensions["beacon_attempts"]
     yield TELL_EVERY_S, _within(app, attempts.flush)
     yield HEAD_EVERY_S, _within(app, checkpoint.log_head)
+    yield KEEP_EVERY_S, _within(app, kept_head.keeper_of(app).keep)
+    if settings.audit_head_url:
+        yield HEAD_EVERY_S, _within(app, lambda: head_webhook.post(settings.audit_head_url))
     if settings.audit_retention_days > 0:
         yield HEAD_EVERY_S, _within(app, lambda: checkpoint.keep(settings.audit_retention_days, ACTOR))
 
 
 class AtTheEnd:
-    """What a worker that ends has only counted is written before it is gone."""
+    """What a worker that ends has only counted is written before it is gone, and the head behind it is kept."""
 
     def __init__(self, app: Flask) -> None:
-        self._call = _within(app, app.extensions["beacon_attempts"].write_pending)
+        self._calls = (
+            _within(app, app.extensions["beacon_attempts"].write_pending),
+            _within(app, kept_head.keeper_of(app).keep),
+        )
 
     def start(self) -> None:
         """Nothing runs before the end."""
 
     def stop(self) -> None:
-        self._call()
+        for call in self._calls:
+            with contextlib.suppress(SQLAlchemyError, DatabaseUnavailable):  # it may be what ended before this worker
+                call()
 
 
 def _within(app: Flask, call: Callable[[], object]) -> Callable[[], None]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from app.audit import anchor, raw, sealed_text
+from app.audit import anchor, kept_head, raw, sealed_text
 from app.audit.chain import FIRST
 from app.audit.models import AuditRow
 from app.db import db
@@ -44,19 +44,46 @@ class Verified:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """A head from an earlier export, which the chain must still pass through. Without `seq` it may lie anywhere."""
+    """A head from outside, which the chain must still pass through. Without `seq` it may lie anywhere.
+
+    `kept`: what is said of one that Beacon kept by itself; "" of one that somebody has from an export.
+    """
 
     hash: str
     seq: int | None = None
+    kept: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What the chain is held against without being asked: the head that this host keeps. `words` says which one, or
+    what that means where there is none; `trouble`, why it cannot be read."""
+
+    expected: Expected | None
+    words: str
+    trouble: str | None = None
+
+
+def outside() -> Outside:
+    """Needs an app context."""
+    try:
+        kept = kept_head.keeper().kept()
+    except kept_head.Unreadable as error:
+        return Outside(None, "against no outside head", f"the head that this host keeps: {error}")
+    if kept is None:
+        return Outside(None, "no outside head: this shows only that the chain is whole")
+    return Outside(Expected(kept.hash, kept.seq, kept.words), f"against {kept.words}")
 
 
 Progress = Callable[[int, int], None]
 """How many entries were read, of how many."""
 
 
-def verify(progress: Progress = lambda _done, _all: None, expected: Expected | None = None) -> Verified:
+def verify(
+    progress: Progress = lambda _done, _all: None, expected: Expected | None = None, kept: Expected | None = None
+) -> Verified:
     """`steps` to their end."""
-    reading = steps(expected)
+    reading = steps(*(one for one in (expected, kept) if one is not None))
     while True:
         try:
             progress(*next(reading))
@@ -65,13 +92,13 @@ def verify(progress: Progress = lambda _done, _all: None, expected: Expected | N
             return found
 
 
-def steps(expected: Expected | None = None) -> Generator[tuple[int, int], None, Verified]:
+def steps(*expected: Expected) -> Generator[tuple[int, int], None, Verified]:
     """Read the chain from its start, or from its checkpoint, to its end or to the first entry that does not hold.
 
     Page by page: each is one look, so that no writer's log grows behind a long one. What is appended meanwhile is
     read too, and what a checkpoint lets go meanwhile is not missed. Needs an app context.
     """
-    reading = _Reading(expected)
+    reading = _Reading(*expected)
     while True:
         found, broken = raw.look(reading.page, waits=True)
         if broken or not found:
@@ -83,15 +110,15 @@ def steps(expected: Expected | None = None) -> Generator[tuple[int, int], None, 
 class _Reading:
     """How far it has come, and what it must meet yet."""
 
-    def __init__(self, expected: Expected | None) -> None:
-        self._expected = expected
+    def __init__(self, *expected: Expected) -> None:
+        self._unmet = set(expected)
         self._size, self._bytes = PAGE, PAGE_BYTES
         if db.engine.dialect.name != "sqlite":
             self._size, self._bytes = PAGE_ON_LOOP, BYTES_ON_LOOP
         self._anchor: anchor.Anchor | None = None
         self.count, self._seq, self._hash = 0, 0, FIRST
         self.last = self.since = 0
-        self._is_met = _is(expected, 0, FIRST)
+        self._meet((0, FIRST))
 
     def page(self, fetch: raw.Fetch) -> tuple[int, str | None]:
         """Take the next page in: how many entries it had, and what is wrong with the first that does not hold."""
@@ -107,9 +134,22 @@ class _Reading:
 
     def outcome(self, broken: str | None) -> Verified:
         untold = None
-        if not broken and self._expected is not None and not self._is_met:
-            broken, untold = self._missing(self._expected)
+        for expected in sorted(self._unmet, key=lambda one: one.kept):
+            if broken:
+                break
+            broken, why = self._missing(expected)
+            untold = untold or why
         return Verified(self.count, self._hash, broken, self._seq, self.since, untold)
+
+    def _meet(self, *heads: tuple[int, str]) -> None:
+        """Take what is expected and was met off the list."""
+        if self._unmet:
+            seqs, hashes = dict(heads), {hash_ for _, hash_ in heads}
+            self._unmet = {
+                one
+                for one in self._unmet
+                if (one.hash not in hashes if one.seq is None else seqs.get(one.seq) != one.hash)
+            }
 
     def _begin(self, fetch: raw.Fetch, rows: raw.Rows) -> str | None:
         """At the first page, and again where entries in front of the next one have gone since the page before."""
@@ -123,7 +163,7 @@ class _Reading:
         if found.since > self._seq:
             self.since = self._seq = found.since
             self._hash = found.hash
-            self._is_met = self._is_met or _is(self._expected, self._seq, self._hash)
+            self._meet((self._seq, self._hash))
         return None
 
     def _read(self, fetch: raw.Fetch, rows: raw.Rows) -> str | None:
@@ -144,16 +184,17 @@ class _Reading:
                 good, why = seq - self._seq - 1, "not what a checkpoint names"
                 break
         broken = None if why is None else f"entry {_name(fetch, self._seq, good)} (seq {seqs[good]}): {why}"
-        if self._expected is not None and not self._is_met:
-            self._is_met = any(_is(self._expected, *one) for one in zip(seqs[:good], hashes, strict=False))
+        self._meet(*zip(seqs[:good], hashes, strict=False))
         if good:
             self.count, self._seq, self._hash = self.count + good, seqs[good - 1], hashes[good - 1]
         return broken
 
     def _missing(self, expected: Expected) -> tuple[str | None, str | None]:
         """Of a head that was not met: what is broken, or why nobody can tell."""
+        if expected.kept:
+            return self._missing_kept(expected)
         tail = f"its tail, which ends at seq {self._seq}, was removed"
-        went = f"entries through {self.since} went under checkpoint {self._anchor.under if self._anchor else 0}"
+        went = self._went()
         if expected.seq is None:
             if self.since:
                 return None, f"the head {expected.hash} is not in the chain: it is older than that ({went}), or {tail}"
@@ -163,6 +204,16 @@ class _Reading:
         if self._seq >= expected.seq:
             return f"seq {expected.seq} has another hash than {expected.hash}: the chain was made anew", None
         return f"the head {expected.hash} at seq {expected.seq} is not in the chain: {tail}", None
+
+    def _missing_kept(self, expected: Expected) -> tuple[str | None, str | None]:
+        if (expected.seq or 0) < self.since:
+            return None, f"{expected.kept} is older than what retention left: {self._went()}"
+        if self._seq < (expected.seq or 0):
+            return f"{expected.kept} is newer than the log, which ends at seq {self._seq}: it was restored or cut", None
+        return f"{expected.kept} has another hash in the log: it was made anew, or restored and written on", None
+
+    def _went(self) -> str:
+        return f"entries through {self.since} went under checkpoint {self._anchor.under if self._anchor else 0}"
 
 
 def _name(fetch: raw.Fetch, after: int, place: int) -> Any:
@@ -182,7 +233,3 @@ def _wrong(place: tuple[int, str], seqs: Any, prevs: Any, hashes: Any, sealed: A
             yield index, "does not seal the entry before it"
         elif sealed[index] != hashes[index] or not sound[index]:
             yield index, "its content is not what was sealed"
-
-
-def _is(expected: Expected | None, seq: int, hash_: str) -> bool:
-    return expected is not None and hash_ == expected.hash and expected.seq in (None, seq)

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from flask import Flask
 from flask.testing import FlaskClient
 
-from app.audit import chain, export, query, raw, routes, totals
+from app.audit import chain, export, kept_head, query, raw, routes, totals
 from app.audit.asked import AuditQuery, Place
 from app.audit.models import AuditRow
 from app.db import db, read, write
@@ -315,6 +315,27 @@ def test_the_button_tells_how_far_it_is_and_what_was_found(scene: Flask) -> None
     count = len(expected(scene))
     assert lines[0] == f"{count} of {count}"
     assert re.fullmatch(rf"ok: {count} entries, head [0-9a-f]{{64}}, seq {count}; \S+Z", lines[-1])
+
+
+def test_the_button_says_which_head_from_outside_it_compared(scene: Flask, database: Path) -> None:
+    assert press_verify(scene)[-2] == "compared: no outside head: this shows only that the chain is whole"
+    with scene.app_context():
+        kept_head.keeper().keep()
+        kept = kept_head.keeper().kept()
+    assert kept is not None
+    assert press_verify(scene)[-2] == f"compared: against {kept.words}"
+    with closing(sqlite3.connect(database, isolation_level=None)) as intruder:
+        intruder.execute("DROP TRIGGER command_audit_no_delete")
+        intruder.execute("DELETE FROM command_audit WHERE seq > 3")
+    assert press_verify(scene)[-1].startswith(f"broken: {kept.words} is newer than the log, which ends at seq ")
+    Path(kept.file).write_text("{")
+    assert press_verify(scene)[-1].startswith("cannot tell: the head that this host keeps: ")
+
+
+def press_verify(app: Flask) -> list[str]:
+    client = logged_in(app, ALICE)
+    answer = client.post("/audit/verify", data={"csrf_token": csrf_token(client, "/")}, buffered=True)
+    return answer.text.splitlines()
 
 
 def test_the_button_names_the_entry_that_does_not_hold(scene: Flask, database: Path) -> None:

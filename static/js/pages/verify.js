@@ -7,6 +7,8 @@
  */
 
 const PROGRESS = /^(\d+) of (\d+)$/;
+/** Which head from outside the chain was held against; told before the end. */
+let compared = "";
 const BROKE_OFF = "The answer broke off. Try again.";
 const BUSY = "Somebody has the chain verified just now. Try again when that is over.";
 
@@ -64,12 +66,18 @@ function told(line) {
     element("verify-count").textContent = `${Number(done).toLocaleString("en-GB")} of ${Number(whole).toLocaleString("en-GB")} entries`;
     return false;
   }
+  if (line.startsWith("compared: ")) {
+    compared = line.slice("compared: ".length);
+    return false;
+  }
   if (line.startsWith("broken: ")) end("broken", line.slice("broken: ".length));
-  else end("verified", line);
+  else if (line.startsWith("cannot tell: ")) end("failed", line);
+  else end("verified", compared ? `${line}; ${compared}` : line);
   return true;
 }
 
 function begin() {
+  compared = "";
   progress().removeAttribute("value"); // how many there are is told with the first page
   progress().hidden = false;
   element("verify-count").textContent = "";
