@@ -4,9 +4,10 @@ import hashlib
 import json
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic.alias_generators import to_camel
 
+from app.clock import Moment
 from app.sources.base import MAX_JOB_ID_CHARS, Action
 
 MAX_TARGETS = 1_000
@@ -33,7 +34,7 @@ class WantedFilter(_Model):
 
     state: Word
     queue: Target | None = None
-    older_than: AwareDatetime | None = None
+    older_than: Moment | None = None
 
 
 class Params(_Model):
@@ -53,7 +54,7 @@ class Asked(_Model):
     filter: WantedFilter | None = None
     params: Params | None = None
     expected_count: int | None = Field(None, ge=0, le=10_000_000)
-    as_of: AwareDatetime | None = None
+    as_of: Moment | None = None
 
     @model_validator(mode="after")
     def _one_scope(self) -> Self:

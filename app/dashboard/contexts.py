@@ -19,6 +19,8 @@ from app.dashboard.trends import Trend
 MAX_FIGURES = 4
 MAX_IDS = 5
 MAX_STRIP_ROWS = 5
+# Beyond what an answer takes: then the page says of when the figures are.
+FIGURES_LAG = timedelta(seconds=2)
 DENSE_FROM = 24  # services; from here on the verified ones are one-line rows
 NO_COUNTS = ("queued", "running", "failed")  # the figures of a service whose numbers are unknown
 UNKNOWN = "—"
@@ -71,11 +73,20 @@ NO_IDS = Ids()
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """The newest look at a service: the leaf that `reconciliation.verified` moves."""
+    """The newest look at a service: the leaf that `reconciliation.verified` moves.
+
+    `as_of`: of when its figures are, by the service's own word.
+    """
 
     key: str
     at: str
     latency_ms: int
+    as_of: str | None = None
+
+    @property
+    def lags(self) -> bool:
+        """Whether the figures were older than the time that an answer takes, so that their own time has to be said."""
+        return self.as_of is not None and parse_utc(self.at) - parse_utc(self.as_of) > FIGURES_LAG
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +161,7 @@ class Tile:
         With `now` and `aged_after` (first render), a state that nobody has confirmed since is marked aged.
         """
         key = dom_key(service_id)
-        newest = check or Check(key, payload["checkedAt"], payload["latencyMs"])
+        newest = check or Check(key, payload["checkedAt"], payload["latencyMs"], payload.get("asOf"))
         aged = False
         if payload["status"] != "stale" and now and aged_after:
             aged = now - parse_utc(newest.at) > aged_after

@@ -47,7 +47,10 @@ def _flash(event: Event) -> Flash:
 
 def _checks(event: Event) -> list[Check]:
     services = event.data["services"].items()
-    return [Check(dom_key(service), check["checkedAt"], check["latencyMs"]) for service, check in services]
+    return [
+        Check(dom_key(service), check["checkedAt"], check["latencyMs"], check.get("asOf"))
+        for service, check in services
+    ]
 
 
 def _render(template: str, **context: object) -> str:

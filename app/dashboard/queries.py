@@ -66,4 +66,5 @@ def _check(watched: Watched) -> Check | None:
     state = watched.state
     if state is None or state.checked_at is None or state.latency_ms is None:
         return None
-    return Check(dom_key(state.service_id), state.checked_at, state.latency_ms)
+    dated = "asOf" in (watched.payload or {})  # otherwise it is no more than the clock of the service's store
+    return Check(dom_key(state.service_id), state.checked_at, state.latency_ms, state.as_of if dated else None)

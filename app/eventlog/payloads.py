@@ -7,9 +7,11 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from app.clock import Moment
 
 # Lower-case words of letters, digits and `_`, joined by dots.
 TYPE = re.compile(r"[a-z0-9_]+(?:\.[a-z0-9_]+)*")
@@ -59,7 +61,7 @@ class Finding(Payload):
 
     kind: FindingKind
     job_ids: Names
-    since: AwareDatetime
+    since: Moment
     count: int | None = Field(None, ge=1)
 
 
@@ -74,24 +76,25 @@ class DiscrepancyDetails(Payload):
 class LastDiscrepancy(Payload):
     """The newest discrepancy of a service, open or closed."""
 
-    at: AwareDatetime
+    at: Moment
     missing_job_ids: Names
-    closed_at: AwareDatetime | None = None
+    closed_at: Moment | None = None
 
 
 class LastFlapping(Payload):
     """When the service flapped last, and how often its state came and went. `calm_at`: since when it no longer does."""
 
-    since: AwareDatetime
+    since: Moment
     count: int = Field(ge=1)
-    calm_at: AwareDatetime | None = None
+    calm_at: Moment | None = None
 
 
 class ReconciliationUpdate(Payload):
     """A service's state after a check that changed something. Stale: `counts` is empty, `latency_ms` the time waited.
 
-    `reason` says in words why a service is stale; `previous_status` what it was before this change. `counts_only`: the
-    states of which there are more jobs than are listed, so that only their number is known.
+    `as_of`: of when the figures are, by the service's own word. `reason` says in words why a service is stale;
+    `previous_status` what it was before this change. `counts_only`: the states of which there are more jobs than are
+    listed, so that only their number is known.
     """
 
     event_id: str
@@ -100,10 +103,11 @@ class ReconciliationUpdate(Payload):
     counts: dict[str, int]
     checksum: str
     latency_ms: int = Field(ge=0)
-    checked_at: AwareDatetime
+    checked_at: Moment
+    as_of: Moment | None = None
     discrepancy_details: DiscrepancyDetails | None = None
     findings: Annotated[list[Finding], Field(fail_fast=True)] | None = None
-    last_verified_at: AwareDatetime | None = None
+    last_verified_at: Moment | None = None
     last_discrepancy: LastDiscrepancy | None = None
     last_flapping: LastFlapping | None = None
     counts_only: list[str] | None = None
@@ -112,8 +116,11 @@ class ReconciliationUpdate(Payload):
 
 
 class Check(Payload):
-    checked_at: AwareDatetime
+    """One that changed nothing. `as_of`: of when its figures were, by the service's own word."""
+
+    checked_at: Moment
     latency_ms: int = Field(ge=0)
+    as_of: Moment | None = None
 
 
 class ReconciliationVerified(Payload):
@@ -159,7 +166,7 @@ class FlashMessage(Payload):
     severity: Severity
     text: str
     actor: str
-    expires_at: AwareDatetime
+    expires_at: Moment
 
 
 class FlagChanged(Payload):
@@ -176,7 +183,7 @@ class JobEvent(Payload):
     service: str = Field(min_length=1)
     job_id: str = Field(min_length=1)
     queue: str | None = None
-    at: AwareDatetime | None = None
+    at: Moment | None = None
 
 
 class SessionEnded(Payload):

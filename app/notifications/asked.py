@@ -4,9 +4,9 @@ from datetime import timedelta
 from typing import Annotated, Any, Literal, Self
 
 from flask import request
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from app.clock import utc_now, utc_text
+from app.clock import Moment, utc_now, utc_text
 from app.eventlog.payloads import Severity
 from app.notifications.flash import MAX_CHARS
 
@@ -55,7 +55,7 @@ class Quiet(_Asked):
     """A service, and until when it is muted; null lets it speak again."""
 
     service: Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_storable)]
-    until: AwareDatetime | None
+    until: Moment | None
 
     @model_validator(mode="after")
     def _not_for_ever(self) -> Self:
@@ -69,7 +69,7 @@ class Message(_Asked):
 
     severity: Severity
     text: _Text
-    expires_at: AwareDatetime = Field(alias="expiresAt")
+    expires_at: Moment = Field(alias="expiresAt")
 
 
 class PageQuery(BaseModel):

@@ -8,7 +8,6 @@ from urllib.parse import quote
 from flask import Blueprint, jsonify, redirect, request
 from flask.typing import ResponseReturnValue
 from pydantic import (
-    AwareDatetime,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -20,7 +19,7 @@ from pydantic import (
 from werkzeug.wrappers import Response
 
 from app.accounts.access import actor, require
-from app.clock import parse_utc, utc_text
+from app.clock import Moment, parse_utc, utc_text
 from app.db import db, write
 from app.errors import Problem, bad_input
 from app.eventlog.payloads import Status
@@ -81,7 +80,7 @@ class Acceptance(BaseModel):
         None, alias="jobIds", min_length=1, max_length=MAX_IDS
     )
     all: bool = False
-    as_of: AwareDatetime | None = Field(None, alias="asOf")
+    as_of: Moment | None = Field(None, alias="asOf")
     reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_REASON_CHARS)]
 
     @model_validator(mode="after")

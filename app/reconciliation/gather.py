@@ -116,7 +116,9 @@ def _events(checks: list[Unchanged]) -> list[NewEvent]:
     for start in range(0, len(checks), CHECKS_AN_EVENT):
         part = checks[start : start + CHECKS_AN_EVENT]
         services = {
-            check.service_id: Check(checked_at=check.verdict.checked_at, latency_ms=check.verdict.latency_ms)
+            check.service_id: Check(
+                checked_at=check.verdict.checked_at, latency_ms=check.verdict.latency_ms, as_of=check.verdict.figures_at
+            )
             for check in part
         }
         events.append(NewEvent("reconciliation.verified", ReconciliationVerified(services=services)))

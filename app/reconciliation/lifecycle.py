@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -192,6 +192,6 @@ def _read(text: Any, services: Collection[str]) -> tuple[str, str, str | None] |
 def _moment(text: Any, now: datetime) -> datetime:
     """When the log took it. A time that has not come yet is another clock's: then, when it was read."""
     try:
-        return min(parse_utc(text), now).astimezone(UTC)
-    except (TypeError, ValueError, OverflowError):
+        return min(parse_utc(text), now)
+    except (TypeError, ValueError):
         return now

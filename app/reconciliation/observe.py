@@ -14,18 +14,21 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import chain
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from app import offloop
-from app.db import read
+from app.db import DatabaseUnavailable, read
 from app.reconciliation import comparing, items, reconcile, rows, sweeping
 from app.reconciliation.explain import Explains, explained
 from app.reconciliation.gather import Unchanged, VerifiedGatherer
 from app.reconciliation.kept import Base, KeptBeliefs
 from app.reconciliation.lifecycle import Lifecycle, News
 from app.reconciliation.load import Clock, DatabaseTime, Jobs
-from app.reconciliation.record import record_check, record_silence
+from app.reconciliation.overdue import OverdueChecks
+from app.reconciliation.record import NO_ANSWER, record_check, record_silence
 from app.reconciliation.state import SLICE, Evidence, Heard, Known, Verdict, slices
 from app.sources.base import Job, JobFate, Source, SourceError
-from app.sources.lease import Claim, Lease
+from app.sources.lease import Claim, Lease, LeaseLost
 from app.sources.poller import Outcome
 
 log = logging.getLogger(__name__)
@@ -38,6 +41,9 @@ ITEM_LOOK_UPS = 5
 STALE_AFTER_INTERVALS = 3
 # Loops that read or write the belief at a time: the others' connections stay free for pages and for the lease.
 AT_DATABASE = 3
+# Whatever is wrong with an answer that nobody has thought of.
+NOT_HANDLED = "gave an answer that Beacon could not handle"
+NOT_CHECKED = "was not checked in time"
 # How often a verdict is made anew because the belief changed while it was made.
 ATTEMPTS = 3
 
@@ -71,6 +77,7 @@ class Observer:
         self._lifecycle = lifecycle or Lifecycle(breathe)
         self._time = DatabaseTime()
         self._kept = KeptBeliefs(breathe)
+        self._overdue = OverdueChecks(self._stale_after)
 
     def observe(self, service: WatchedService) -> Outcome:
         size = self._kept.size(service.id)
@@ -91,6 +98,11 @@ class Observer:
         except rows.NotWatched:
             self._kept.forget(service.id)
             self._lifecycle.forget(service.id)
+        except (LeaseLost, rows.Outdated, DatabaseUnavailable, SQLAlchemyError):
+            raise  # Beacon's own trouble, which says nothing of the service
+        except Exception:
+            log.exception("the answer of %s could not be handled", service.id)
+            return self._silence(claim, service.id, (NOT_HANDLED, clock.waited_ms))
         tables = [listing.jobs for listing in heard.look.listings]
         del heard
         self._let_go(tables)
@@ -100,13 +112,16 @@ class Observer:
         return self._silence(self._lease.claim(), service.id, None)
 
     def tick(self) -> None:
-        for service_id in self._gatherer.flush(self._lease.claim()):
+        claim = self._lease.claim()
+        for service_id in self._gatherer.flush(claim):
             self._kept.doubt(service_id)
+        for service_id in self._overdue.find(claim):
+            self._silence(claim, service_id, None, NOT_CHECKED)
 
-    def _silence(self, claim: Claim, service_id: str, failure: tuple[str, int] | None) -> Outcome:
+    def _silence(self, claim: Claim, service_id: str, failure: tuple[str, int] | None, why: str = NO_ANSWER) -> Outcome:
         self._kept.doubt(service_id)
         try:
-            left = record_silence(claim, service_id, self._stale_after, failure)
+            left = record_silence(claim, service_id, self._stale_after, failure, why)
         except rows.NotWatched:
             left = None
         return Outcome(answered=False, silent_in_s=None if left is None else left.total_seconds())
@@ -150,8 +165,9 @@ class Observer:
             self._gatherer.add(Unchanged(claim, service_id, version, check, lists, known.log_cursor))
 
     def _evidence(self, service: WatchedService, known: Known, heard: Heard, clock: Clock) -> Evidence:
-        evidence = Evidence(service.source.capabilities.finished_visible_for_s)
-        if reconcile.is_rewound(known, heard):
+        can = service.source.capabilities
+        evidence = Evidence(can.finished_visible_for_s, fresh_for=self._stale_after if can.dates_figures else None)
+        if reconcile.is_of_another_time(known, heard, evidence):
             return evidence
         absent: list[str] = []
         if reconcile.can_judge(heard, evidence):
@@ -223,7 +239,7 @@ def _look(source: Source, clock: Clock) -> Heard:
         raise
     except Exception as error:  # a mistake in a kind of source makes its services stale, not silently old
         log.exception("a source failed in a way of its own")
-        raise SourceError("gave an answer that Beacon could not handle") from error
+        raise SourceError(NOT_HANDLED) from error
     return Heard(look, began, clock.now())
 
 

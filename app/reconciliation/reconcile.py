@@ -16,6 +16,7 @@ concluded from absence: the job is let go, counts only.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from itertools import chain
 from typing import Literal
@@ -23,6 +24,7 @@ from typing import Literal
 from app.reconciliation import comparing, extras, findings, news
 from app.reconciliation.comparing import Kept
 from app.reconciliation.findings import Found
+from app.reconciliation.freshness import why_not_of_now
 from app.reconciliation.items import closed_items, opened_items, still_open
 from app.reconciliation.state import (
     Breathe,
@@ -53,6 +55,11 @@ def is_rewound(known: Known, heard: Heard) -> bool:
     return look.as_of < known.as_of
 
 
+def is_of_another_time(known: Known, heard: Heard, evidence: Evidence) -> bool:
+    """Whether nothing that the look shows, or does not show, says anything of the jobs that are known."""
+    return is_rewound(known, heard) or why_not_of_now(heard, evidence) is not None
+
+
 def can_judge(heard: Heard, evidence: Evidence) -> bool:
     """Whether absence from this look means anything. For finished jobs a look-up by id replaces the list."""
     return heard.unfinished_complete and (heard.finished_complete or evidence.finished_visible == "lookup")
@@ -78,6 +85,10 @@ def reconcile(known: Known, heard: Heard, evidence: Evidence, now: datetime, bre
     if is_rewound(known, heard):
         found: Found = {**findings.of_items(known.items.values()), "rewound": []}
         return _stale(known, found, heard.look.latency_ms, REWOUND, now)
+    figures_at = None if evidence.fresh_for is None else heard.look.as_of
+    other_time = why_not_of_now(heard, evidence)
+    if other_time is not None:
+        return replace(stale(known, heard.look.latency_ms, other_time, now), figures_at=figures_at)
     changes = comparing.changes(known, heard, breathe)
     rulings = _rulings(known, heard, evidence, changes.unlisted, breathe)
     extra = extras.follow(known, heard, now, breathe)
@@ -100,12 +111,13 @@ def reconcile(known: Known, heard: Heard, evidence: Evidence, now: datetime, bre
         belief=belief,
         opened=tuple(opened),
         closed=tuple(closed),
+        figures_at=figures_at,
     )
     return news.compared(known, verdict, found)
 
 
 def stale(known: Known, waited_ms: int, reason: str, now: datetime) -> Verdict:
-    """The verdict on silence. What was known is kept; numbers are not repeated."""
+    """The verdict on silence, or on figures of another time. What was known is kept; numbers are not repeated."""
     return _stale(known, findings.of_items(known.items.values()), waited_ms, reason, now)
 
 

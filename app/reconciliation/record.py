@@ -26,6 +26,7 @@ from app.sources.lease import Claim
 
 # Between two transactions of many: for those who wait to write.
 TURN_S = 0.002
+NO_ANSWER = "did not answer"
 
 
 def record_check(claim: Claim, service_id: str, known: Known, version: int, verdict: Verdict, heard: Heard) -> int:
@@ -101,11 +102,12 @@ class _Staging:
 
 
 def record_silence(
-    claim: Claim, service_id: str, stale_after: timedelta, failure: tuple[str, int] | None
+    claim: Claim, service_id: str, stale_after: timedelta, failure: tuple[str, int] | None, why: str = NO_ANSWER
 ) -> timedelta | None:
     """Write that a poll failed (`failure`: why, and how long was waited), or look at the silence only.
 
-    Returns how long it takes until the service counts as stale; None where it does already.
+    `why` is told where no poll has failed. Returns how long it takes until the service counts as stale; None where it
+    does already.
     """
     with write() as session:
         claim.guard(session)
@@ -118,7 +120,7 @@ def record_silence(
             return None
         left = parse_utc(silent_since) + stale_after - now
         known = known_of(session, service_id, row)
-        verdict = reconcile.stale(known, row.waited_ms or 0, row.reason or "did not answer", now)
+        verdict = reconcile.stale(known, row.waited_ms or 0, _reason(row) or why, now)
         is_stale = left <= timedelta(0)
         if failure is not None:
             rows.write_sample(session, service_id, verdict, "stale" if is_stale else row.status, ok=False)
@@ -128,6 +130,11 @@ def record_silence(
             row.version += 1
             append(session, [rows.tell(session, row, known, verdict)])
         return None if is_stale else left
+
+
+def _reason(row: ServiceState) -> str | None:
+    """Why the newest poll failed. That of a verdict which was answered says nothing of the silence since."""
+    return row.reason if row.failing_since else None
 
 
 def _note_failure(row: ServiceState, now: datetime, reason: str, waited_ms: int) -> None:

@@ -246,6 +246,7 @@ def _payload(service_id: str, known: Known, verdict: Verdict, event_id: str) -> 
         checksum=checksum(verdict.counts),
         latency_ms=verdict.latency_ms,
         checked_at=verdict.checked_at,
+        as_of=verdict.figures_at,
         discrepancy_details=details,
         findings=list(verdict.findings) or None,
         last_verified_at=verdict.last_verified_at,

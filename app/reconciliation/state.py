@@ -3,7 +3,7 @@
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, Literal, TypeVar
 
@@ -143,13 +143,15 @@ class Evidence:
     """What else is known of the jobs that a look did not show.
 
     `second`: the second look, None where it was not possible; `fates`: look-ups by id, as far as they were
-    made; `explained`: jobs that commands or published events say have ended.
+    made; `explained`: jobs that commands or published events say have ended. `fresh_for`: how old the figures of a look
+    may be, where the source dates them.
     """
 
     finished_visible: FinishedVisible = None
     second: Heard | None = None
     fates: Mapping[str, JobFate] = field(default_factory=dict)
     explained: frozenset[str] = frozenset()
+    fresh_for: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +192,8 @@ class Verdict:
 
     `belief` is None where nothing that was heard is believed (stale), or nothing was (an acceptance).
     `changed`: an event is due; `turned`: the change is one of state, to be kept for ever. `hushed`: it differs from
-    what was told, and is kept to ourselves because the service flaps.
+    what was told, and is kept to ourselves because the service flaps. `figures_at`: of when the figures are, where the
+    source says so.
     """
 
     status: Status
@@ -212,6 +215,7 @@ class Verdict:
     changed: bool = False
     turned: bool = False
     hushed: bool = False
+    figures_at: datetime | None = None
 
 
 def slices(things: Iterable[T], size: int = SLICE) -> Iterator[list[T]]:

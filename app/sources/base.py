@@ -200,10 +200,14 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a source can do. `refusals` says why it cannot do an action or a view; whatever it does not name it can."""
+    """What a source can do. `refusals` says why it cannot do an action or a view; whatever it does not name it can.
+
+    `dates_figures`: its `as_of` is the moment of its figures, which may be long ago; otherwise it is only its clock.
+    """
 
     finished_visible_for_s: FinishedVisible
     refusals: Mapping[Action | View, str] = field(default_factory=dict)
+    dates_figures: bool = False
 
     def why_not(self, what: Action | View) -> str | None:
         return self.refusals.get(what)

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from app import json_limits
+from app.clock import in_utc
 from app.offloop import breathe
 
 if TYPE_CHECKING:
@@ -79,9 +80,9 @@ def state_of(head: bytes) -> str:
 def _time(text: Any) -> datetime | None:
     try:
         moment = datetime.fromisoformat(text) if isinstance(text, str) else None
+        return None if moment is None or moment.tzinfo is None else in_utc(moment)
     except ValueError:
         return None
-    return moment if moment is not None and moment.tzinfo is not None else None
 
 
 def _last_line(traceback: Any) -> str | None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from app.clock import parse_utc
 from app.sources.base import Job, JobDetail, StuckJob, Worker
 from app.sources.celery_broker import Snapshot
 from app.sources.celery_messages import Message
@@ -54,12 +55,9 @@ def stuck_of(snapshot: Snapshot, visibility_timeout_s: float, now: float) -> Seq
 
 def _waits(message: Message, now: float) -> bool:
     try:
-        eta = datetime.fromisoformat(message.eta) if message.eta else None
+        return message.eta is not None and parse_utc(message.eta).timestamp() > now
     except ValueError:
         return False
-    if eta is None:
-        return False
-    return (eta if eta.tzinfo else eta.replace(tzinfo=UTC)).timestamp() > now
 
 
 def _description(message: Message | None) -> str | None:

@@ -69,7 +69,7 @@ class PalantirSource:
         self._http = http or HttpClient(url)
         self._acts = Acts(self._http, act_s)
         self._bound, self._look_s = job_list_bound, look_s
-        self._capabilities = Capabilities(finished_visible_for_s, {"workers": NO_WORKERS})
+        self._capabilities = Capabilities(finished_visible_for_s, {"workers": NO_WORKERS}, dates_figures=True)
 
     @property
     def capabilities(self) -> Capabilities:

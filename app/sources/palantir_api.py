@@ -4,10 +4,11 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Annotated, Any, NotRequired, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 from typing_extensions import TypedDict  # before Python 3.12 pydantic cannot read the standard library's
 
 from app import json_limits
+from app.clock import Moment
 from app.sources.base import MAX_JOB_ID_CHARS, Job, JobDetail, SourceError
 from app.sources.http import parsed
 
@@ -56,12 +57,12 @@ A = TypeVar("A", bound=Answer)
 class HealthAnswer(Answer):
     status: Annotated[str, StringConstraints(max_length=100)] = "ok"
     instance_id: Annotated[str, StringConstraints(max_length=200)] | None = Field(None, alias="instanceId")
-    started_at: AwareDatetime | None = Field(None, alias="startedAt")
+    started_at: Moment | None = Field(None, alias="startedAt")
 
 
 class CountsAnswer(Answer):
     counts: Annotated[dict[State, Number], BeforeValidator(_few_states)]
-    as_of: AwareDatetime | None = Field(None, alias="asOf")
+    as_of: Moment | None = Field(None, alias="asOf")
     revision: Revision | None = None
 
 
@@ -71,9 +72,9 @@ class JobAnswer(Answer):
     queue: QueueName | None = None
     attempt: Number | None = None
 
-    enqueued_at: AwareDatetime | None = Field(None, alias="enqueuedAt")
-    started_at: AwareDatetime | None = Field(None, alias="startedAt")
-    finished_at: AwareDatetime | None = Field(None, alias="finishedAt")
+    enqueued_at: Moment | None = Field(None, alias="enqueuedAt")
+    started_at: Moment | None = Field(None, alias="startedAt")
+    finished_at: Moment | None = Field(None, alias="finishedAt")
     worker: Annotated[str, StringConstraints(max_length=200)] | None = None
     error: str | None = None
 

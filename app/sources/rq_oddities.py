@@ -6,13 +6,14 @@ then all of it stands in one MULTI.
 
 import time
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Literal
 
 import redis
 from rq import Worker
 from rq.job import Job as RqJob
 
+from app.clock import parse_utc
 from app.offloop import Pace
 from app.sources.base import Oddity
 from app.sources.rq_answers import Batch, score, text
@@ -136,7 +137,6 @@ def born(written: str) -> float:
 
 def moment(written: str | None) -> datetime | None:
     try:
-        at = datetime.fromisoformat(written or "")
+        return parse_utc(written or "")
     except ValueError:
         return None
-    return at if at.tzinfo else at.replace(tzinfo=UTC)

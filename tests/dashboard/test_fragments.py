@@ -54,6 +54,16 @@ class TestFragments:
         text = fragments.render(event("reconciliation.verified", {"services": checks}))
         assert targets(text) == [("hx-partial", "#check-mail"), ("hx-partial", "#check-x-612e62")]
 
+    @pytest.mark.parametrize(
+        ("as_of", "said"), [("2026-11-21T11:53:05Z", True), ("2026-11-21T12:03:04Z", False), (None, False)]
+    )
+    def test_figures_that_lag_behind_their_answer_carry_their_own_time(self, as_of: str | None, said: bool) -> None:
+        check = {"checkedAt": "2026-11-21T12:03:05.000Z", "latencyMs": 4} | ({"asOf": as_of} if as_of else {})
+        text = fragments.render(event("reconciliation.verified", {"services": {"mail": check}}))
+        assert text is not None
+        assert ("figures of" in text) is said
+        assert ('datetime="2026-11-21T11:53:05Z"' in text) is said
+
     @pytest.mark.parametrize("type_", ["notification.created", "notification.changed", "flag.changed"])
     def test_what_a_page_only_acts_on_is_no_fragment(self, type_: str) -> None:
         assert fragments.render(event(type_, {})) is None

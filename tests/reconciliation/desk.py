@@ -128,7 +128,7 @@ class Desk(Book):
         with write() as session:
             row = session.get(ServiceState, self.service_id)
             assert row is not None
-            for name in ("last_answer_at", "failing_since", "heard_at"):
+            for name in ("last_answer_at", "last_poll_at", "failing_since", "heard_at"):
                 text = getattr(row, name)
                 if text is not None:
                     moved = sa.func.strftime("%Y-%m-%dT%H:%M:%fZ", text, f"-{seconds} seconds")

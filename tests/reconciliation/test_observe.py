@@ -1,19 +1,22 @@
 """From a look to the record, on a real database: what stands there afterwards, and what does not."""
 
 import json
+from datetime import datetime, timedelta, timezone
 
 import pytest
 import sqlalchemy as sa
 
+from app.clock import parse_utc, utc_now
 from app.db import db, write
 from app.eventlog.append import NewEvent, append
 from app.reconciliation import observe, registry
 from app.reconciliation.accept import accept
 from app.reconciliation.rows import checksum
-from app.sources.base import JobFate, Look, SourceError
+from app.sources.base import Capabilities, JobFate, Look, SourceError
 from app.sources.lease import Lease, LeaseLost
 from tests.reconciliation.desk import SERVICE, Desk, everything
 from tests.reconciliation.values import at, look
+from tests.support.clock import own_time
 
 THREE = look(queued=["a", "b"], running=["c"])
 
@@ -250,6 +253,103 @@ class TestSilence:
         desk.observe(THREE)
         assert not desk.observe(KeyError("a mistake in this kind of source")).answered
         assert desk.state.reason == "gave an answer that Beacon could not handle"
+
+
+class TestFiguresOfAnotherTime:
+    @pytest.fixture(autouse=True)
+    def _dated(self, desk: Desk) -> None:
+        desk.source.capabilities = Capabilities("lookup", dates_figures=True)
+
+    def test_old_figures_are_stale_with_their_age_and_nothing_follows_from_them(self, desk: Desk) -> None:
+        desk.observe(look(queued=["a", "b"], as_of=utc_now()))
+        desk.observe(look(as_of=utc_now() - timedelta(minutes=10, seconds=30)))
+        assert (desk.told["status"], desk.told["counts"], desk.items) == ("stale", {}, {})
+        assert desk.told["reason"] == "answers with figures that are more than 10 min old"
+        assert desk.known == {"a": "queued", "b": "queued"}
+        assert parse_utc(desk.told["lastVerifiedAt"]) < parse_utc(desk.told["checkedAt"])
+
+    def test_figures_that_stand_still_become_stale_once_they_are_older_than_three_intervals(self, desk: Desk) -> None:
+        frozen = utc_now()
+        desk.observe(look(queued=["a"], as_of=frozen))
+        desk.observe(look(queued=["a"], as_of=frozen - timedelta(seconds=14)))
+        assert desk.told["status"] == "verified"
+        desk.observe(look(queued=["a"], as_of=frozen - timedelta(seconds=16)))
+        assert (desk.told["status"], desk.told["reason"]) == (
+            "stale",
+            "answers with figures that are more than 15 s old",
+        )
+
+    def test_a_clock_that_is_ahead_says_by_how_much(self, desk: Desk) -> None:
+        desk.observe(look(queued=["a"], as_of=utc_now() + timedelta(minutes=11)))
+        assert desk.told["status"] == "stale"
+        assert desk.told["reason"] == (
+            "dates its figures more than 10 min ahead of Beacon's clock, so nobody knows how old they are"
+        )
+
+    def test_an_age_that_grows_is_told_only_at_its_steps(self, desk: Desk) -> None:
+        frozen = utc_now()
+        for minutes in (11, 12, 13, 21):
+            desk.observe(look(as_of=frozen - timedelta(minutes=minutes)))
+        assert [event["reason"][-17:] for event in desk.events()] == ["e than 10 min old", "e than 20 min old"]
+
+    def test_it_is_verified_again_by_the_next_answer_of_now(self, desk: Desk) -> None:
+        desk.observe(look(queued=["a"], as_of=utc_now() - timedelta(hours=3)))
+        desk.observe(look(queued=["a"], as_of=utc_now()))
+        assert (desk.told["status"], desk.told.get("reason")) == ("verified", None)
+
+    def test_update_and_check_carry_the_time_of_their_figures(self, desk: Desk) -> None:
+        first, second = utc_now() - timedelta(seconds=8), utc_now() - timedelta(seconds=3)
+        desk.observe(look(queued=["a"], as_of=first))
+        desk.observe(look(queued=["a"], as_of=second))
+        desk.observer.tick()
+        [verified] = desk.events("reconciliation.verified")
+        assert parse_utc(desk.told["asOf"]) == first
+        assert parse_utc(verified["services"][SERVICE]["asOf"]) == second
+
+    def test_the_clock_of_a_store_is_no_age_of_its_figures(self, desk: Desk) -> None:
+        desk.source.capabilities = Capabilities("lookup")
+        desk.observe(look(queued=["a"], as_of=utc_now() - timedelta(hours=3)))
+        assert desk.told["status"] == "verified"
+        assert "asOf" not in desk.told
+
+
+class TestWhatNobodyHasThoughtOf:
+    # Only while it is written does this moment turn out to have no UTC.
+    NO_UTC = datetime(9999, 12, 31, 23, 59, tzinfo=timezone(timedelta(hours=-14)))
+
+    def test_an_answer_that_cannot_be_recorded_is_a_failed_check_with_its_reason(self, desk: Desk) -> None:
+        desk.observe(THREE)
+        assert not desk.observe(look(queued=["a"], as_of=self.NO_UTC)).answered
+        assert (desk.state.status, desk.state.reason) == ("verified", "gave an answer that Beacon could not handle")
+        assert desk.state.failing_since is not None
+        desk.pass_time(15.1)
+        desk.observe(look(queued=["a"], as_of=self.NO_UTC))
+        assert (desk.told["status"], desk.told["reason"]) == ("stale", "gave an answer that Beacon could not handle")
+
+    def test_a_new_service_whose_answers_cannot_be_recorded_becomes_stale(self, desk: Desk) -> None:
+        desk.observe(look(queued=["a"], as_of=self.NO_UTC))
+        desk.pass_time(15.1)
+        desk.observe(look(queued=["a"], as_of=self.NO_UTC))
+        assert desk.told["status"] == "stale"
+
+    def test_a_service_that_nobody_checks_any_more_becomes_stale(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        now = 0.0
+        own_time(monkeypatch, "app.reconciliation.overdue", monotonic=lambda: now)
+        desk.observe(THREE)
+        desk.pass_time(20.1)
+        desk.observer.tick()
+        assert desk.told["status"] == "verified"  # whoever has just begun to poll checks it first
+        now = 20.1
+        desk.observer.tick()
+        assert (desk.told["status"], desk.told["reason"]) == ("stale", "was not checked in time")
+
+    def test_one_that_fails_is_left_to_its_own_polls(self, desk: Desk) -> None:
+        desk.observe(THREE)
+        desk.observe(SourceError("answered 500"))
+        desk.observer.tick()
+        assert desk.told["status"] == "verified"
 
 
 class TestRewound:

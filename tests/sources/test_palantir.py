@@ -99,6 +99,7 @@ GARBAGE: list[tuple[str, object]] = [
     ("/api/v1/jobs/counts", {"counts": {f"s{n}": 1 for n in range(50)}}),
     ("/api/v1/jobs/counts", {"counts": {}, "asOf": "yesterday"}),
     ("/api/v1/jobs/counts", {"counts": {}, "asOf": "2026-11-21T12:00:00"}),
+    ("/api/v1/jobs/counts", {"counts": {}, "asOf": "9999-12-31T23:59:59-14:00"}),
     ("/api/v1/jobs", {"jobs": "none"}),
     ("/api/v1/jobs", {"jobs": [{"id": ""}]}),
     ("/api/v1/jobs", {"jobs": [{"id": "x" * 201, "state": "queued"}]}),
