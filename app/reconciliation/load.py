@@ -106,13 +106,13 @@ def known_jobs(session: Session, service_id: str, breathe: Callable[[], None] = 
     jobs: dict[str, Job] = {}
     unseen: dict[str, datetime] = {}
     ended: dict[str, int] = {}
-    columns = (_job.job_id, _job.state, _job.queue, _job.attempt, _job.seen_at, _job.ended_id)
+    columns = (_job.job_id, _job.state, _job.queue, _job.attempt, _job.kept_s, _job.seen_at, _job.ended_id)
     after = ""
     while True:
         page = sa.select(*columns).where(_job.service_id == service_id, _job.job_id > after)
         rows = session.execute(page.order_by(_job.job_id).limit(PAGE)).all()
-        for job_id, state, queue, attempt, seen_at, ended_id in rows:
-            jobs[job_id] = Job(job_id, state, queue, attempt)
+        for job_id, state, queue, attempt, kept_s, seen_at, ended_id in rows:
+            jobs[job_id] = Job(job_id, state, queue, attempt, kept_s)
             if seen_at is not None:
                 unseen[job_id] = parse_utc(seen_at)
             if ended_id is not None:

@@ -71,7 +71,8 @@ class ServiceState(Base):
 class KnownJob(Base):
     """An unfinished job. `seen_at` is null while the newest believed look still showed it, as it does for
     nearly all: so a poll that changed nothing writes none of these rows. `ended_id`: the event that said that it has
-    ended, where a later look still showed it."""
+    ended, where a later look still showed it. `kept_s`: for how long it can be seen once it has ended, where the job
+    itself says so."""
 
     __tablename__ = "known_job"
 
@@ -82,6 +83,7 @@ class KnownJob(Base):
     attempt: Mapped[int | None] = mapped_column(sa.BigInteger)
     seen_at: Mapped[str | None] = mapped_column(sa.Text)
     ended_id: Mapped[int | None] = mapped_column(sa.BigInteger)
+    kept_s: Mapped[float | None]
 
 
 class OpenItem(Base):

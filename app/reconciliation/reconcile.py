@@ -7,7 +7,8 @@ A job is declared **missing** only where all of this holds:
 3. a finished job would still have been visible when the looks ended, or the service, asked for the id, does
    not know the job;
 4. a second look found it nowhere either;
-5. no command and no published event explains it.
+5. no command and no published event explains it;
+6. the job's own setting does not let it vanish as soon as that: of such a job that is gone nothing is concluded.
 
 Where 3 cannot be answered the job is **unaccounted**: shown, never a discrepancy. Where it may be answered
 later (there are more look-ups than one observation makes, or the service did not answer one) it is *pending*:
@@ -190,11 +191,26 @@ def _judge(known: Known, heard: Heard, evidence: Evidence, job_id: str) -> Rulin
         return "left"
     if second is None or not can_judge(second, evidence):
         return "pending"
-    if (fate is not None and fate.kind == "unknown") or _still_visible(known, second, evidence, job_id):
+    if fate is not None and fate.kind == "unknown":
+        return "missing"
+    return _judge_gone(known, heard, second, evidence, job_id)
+
+
+def _judge_gone(known: Known, heard: Heard, second: Heard, evidence: Evidence, job_id: str) -> Ruling:
+    """Of a job that neither look shows, and that the service itself says nothing of."""
+    if _may_have_vanished(known, second, job_id):
+        return "left"
+    if _still_visible(known, second, evidence, job_id):
         return "missing"
     if evidence.finished_visible == "lookup":
         return "pending" if heard.finished_complete else "left"
     return "unaccounted"
+
+
+def _may_have_vanished(known: Known, last: Heard, job_id: str) -> bool:
+    """Whether the job, by its own setting, could have ended and vanished since it was seen: then nothing follows."""
+    kept_s, seen = known.job(job_id).kept_s, known.seen_at(job_id)
+    return kept_s is not None and (seen is None or (last.ended - seen).total_seconds() >= kept_s)
 
 
 def _still_visible(known: Known, last: Heard, evidence: Evidence, job_id: str) -> bool:

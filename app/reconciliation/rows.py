@@ -95,6 +95,7 @@ def put_jobs(session: Session, service_id: str, belief: Belief, jobs: Iterable[J
                 "state": job.state,
                 "queue": job.queue,
                 "attempt": job.attempt,
+                "kept_s": job.kept_s,
                 "seen_at": _text(belief.unseen.get(job.id)),
                 "ended_id": belief.ended.get(job.id),
             }

@@ -110,7 +110,7 @@ class Known:
         if notice is None or not notice.is_alive:
             return self.jobs[job_id]
         state = "running" if notice.said == "started" else seen.state if seen else "queued"
-        return Job(job_id, state, seen.queue if seen else notice.queue, seen.attempt if seen else None)
+        return seen._replace(state=state) if seen else Job(job_id, state, notice.queue)
 
 
 @dataclass(frozen=True, slots=True)

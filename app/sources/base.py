@@ -48,12 +48,16 @@ class Unsure(SourceError):
 
 
 class Job(NamedTuple):
-    """One job. A tuple, because a hundred thousand of them are compared at every poll."""
+    """One job. A tuple, because a hundred thousand of them are compared at every poll.
+
+    `kept_s`: for how long it can still be seen once it has ended, where the job itself says so.
+    """
 
     id: str
     state: str
     queue: str | None = None
     attempt: int | None = None
+    kept_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from app.sources.base import (
 from app.sources.redis import FEW_ENTRIES, MAX_BYTES, MAX_ENTRIES, RedisServer, check_url
 from app.sources.rq_acts import Acts
 from app.sources.rq_jobs import detail_of, fate_of, stuck_jobs
+from app.sources.rq_lifetimes import Lifetimes
 from app.sources.rq_oddities import CURRENT, HEARTBEAT, QUEUES, STATE, Oddities, is_alive, moment, orphans
 from app.sources.rq_places import tally
 from app.sources.rq_snapshot import MAX_QUEUES, Snapshot, read_snapshot
@@ -46,9 +47,10 @@ _STATES: dict[str, Literal["busy", "suspended"]] = {"busy": "busy", "suspended":
 
 
 class RqOptions(Options):
-    """`queues`: which to watch; none named means all. `finished_visible_for_s`: RQ's `result_ttl`, "none" where it is
-    0 for any job: then one that finished and one that was lost look alike. `supervised`: whatever started the workers
-    starts them again when they end, so that telling them to end is a restart."""
+    """`queues`: which to watch; none named means all. `finished_visible_for_s`: how long workers keep results of jobs
+    that do not say it themselves (`--results-ttl`), "none" where that is 0: then one that finished and one that was
+    lost look alike. `supervised`: whatever started the workers starts them again when they end, so that telling them
+    to end is a restart."""
 
     queues: tuple[Annotated[str, StringConstraints(min_length=1, max_length=200)], ...] = Field(
         (), max_length=MAX_QUEUES
@@ -70,6 +72,7 @@ class RqSource:
         self._capabilities = Capabilities(options.visible, refusals)
         self._acts = Acts(server, options.queues, job_list_bound)
         self._oddities = Oddities(options.queues, job_list_bound)
+        self._lifetimes = Lifetimes()
         self._looked_at = 0.0
         self._lost: set[str] = set()
 
@@ -82,7 +85,7 @@ class RqSource:
             began = time.monotonic()
             snapshot = read_snapshot(client, self._queues, self._bound)
             latency_ms = round((time.monotonic() - began) * 1000)
-            counted = tally(snapshot, Pace())
+            counted = tally(snapshot, Pace(), self._lifetimes.follow(client, snapshot))
             oddities = self._oddities.find(client, snapshot, counted)
         self._looked_at = time.monotonic()
         return Look(

@@ -6,7 +6,7 @@ finished, failed or canceled ones from its last time. The place furthest along i
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.sources.base import Job, Listing
@@ -26,8 +26,10 @@ class Tally:
     doubled: frozenset[str]
 
 
-def tally(snapshot: Snapshot, breathe: Callable[[], None]) -> Tally:
-    sorting = _Sorting()
+def tally(
+    snapshot: Snapshot, breathe: Callable[[], None], lifetimes: Mapping[str, float | None] | None = None
+) -> Tally:
+    sorting = _Sorting(lifetimes or {})
     for place in sorted(snapshot.ids, key=lambda place: (_BEFORE.index(place.state), place.taken)):
         for part in parts(snapshot.ids[place]):
             sorting.put(place, part)
@@ -56,7 +58,8 @@ def to_check(snapshot: Snapshot) -> Iterable[tuple[Place, Sequence[str]]]:
 
 
 class _Sorting:
-    def __init__(self) -> None:
+    def __init__(self, lifetimes: Mapping[str, float | None]) -> None:
+        self._kept_s = lifetimes
         self.jobs: dict[str, dict[str, Job]] = {state: {} for state in FLOW}
         self.elsewhere: Counter[str] = Counter()
         self.doubled: set[str] = set()
@@ -64,12 +67,13 @@ class _Sorting:
 
     def put(self, place: Place, ids: Sequence[str]) -> None:
         where, jobs, state, queue = self._where, self.jobs[place.state], place.state, place.queue
+        kept_s = self._kept_s
         for job_id in ids:
             if job_id in where:
                 self._again(place, where[job_id], job_id)
             else:
                 where[job_id] = place
-                jobs[job_id] = Job(job_id, state, queue)
+                jobs[job_id] = Job(job_id, state, queue, None, kept_s.get(job_id))
 
     def _again(self, place: Place, first: Place, job_id: str) -> None:
         if place == first and place.state != "started":

@@ -1,6 +1,7 @@
 """From a look to the record, on a real database: what stands there afterwards, and what does not."""
 
 import json
+from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -12,7 +13,7 @@ from app.eventlog.append import NewEvent, append
 from app.reconciliation import observe, registry
 from app.reconciliation.accept import accept
 from app.reconciliation.rows import checksum
-from app.sources.base import Capabilities, JobFate, Look, SourceError
+from app.sources.base import Capabilities, Job, JobFate, Listing, Look, SourceError
 from app.sources.lease import Lease, LeaseLost
 from tests.reconciliation.desk import SERVICE, Desk, everything
 from tests.reconciliation.values import at, look
@@ -373,6 +374,22 @@ class TestRewound:
             accept(session, SERVICE, None, "bob", "restored from the backup of noon")
         desk.observe(self.BACK)
         assert (desk.told["status"], desk.items) == ("discrepancy", {"b": "missing"})
+
+
+class TestOwnLifetime:
+    def test_what_a_job_says_of_its_end_outlives_the_process(self, desk: Desk) -> None:
+        desk.source.capabilities = Capabilities(500.0)
+        desk.source.fates = dict.fromkeys(("short", "usual"), JobFate("cannot-tell"))
+        desk.observe(_kept_for({"short": 0.0, "usual": None}))
+        desk.restart()
+        desk.observe(_kept_for({}))
+        assert desk.items == {"usual": "missing"}
+        assert desk.known == {}
+
+
+def _kept_for(jobs: Mapping[str, float | None]) -> Look:
+    found = {job_id: Job(job_id, "queued", kept_s=kept_s) for job_id, kept_s in jobs.items()}
+    return Look({"queued": len(found)}, (Listing("queued", False, found), Listing("done", True, {})), 7)
 
 
 class TestOthersAtWork:

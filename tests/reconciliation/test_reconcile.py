@@ -1,9 +1,11 @@
 """The rules, one by one: what makes a job missing, and that each condition that fails alone prevents it."""
 
+from dataclasses import replace
+
 import pytest
 
 from app.reconciliation import reconcile as rules
-from app.reconciliation.state import Evidence, Heard
+from app.reconciliation.state import Evidence, Heard, Known, Notice
 from app.sources.base import Job, JobFate, Oddity
 from tests.reconciliation.values import (
     at,
@@ -180,6 +182,31 @@ class TestUnaccounted:
         verdict = judge(known("new", items=old), heard(NOTHING), evidence(None))
         assert [(done.item.job_id, done.how) for done in verdict.closed] == [("old0999", "expired")]
         assert "new" in {item.job_id for item in verdict.opened}
+
+
+class TestOwnLifetime:
+    """Of jobs that say themselves for how long they can be seen once they have ended."""
+
+    @pytest.mark.parametrize(("kept_s", "found"), [(0.0, []), (5.0, []), (5.5, ["a"]), (3_600.0, ["a"]), (None, ["a"])])
+    def test_one_that_may_have_vanished_by_its_own_setting_is_let_go(
+        self, kept_s: float | None, found: list[str]
+    ) -> None:
+        verdict = judge(self.known_as(kept_s), heard(NOTHING, 5), evidence(second=heard(NOTHING, 5)))
+        assert ids_of(verdict, "missing") == found
+        assert ids_of(verdict, "unaccounted") == []
+        assert verdict.belief is not None
+        assert verdict.belief.jobs == {}
+
+    def test_one_that_exists_and_is_nowhere_is_missing_all_the_same(self) -> None:
+        verdict = judge(self.known_as(0.0), heard(NOTHING), evidence(fates={"a": UNKNOWN}))
+        assert ids_of(verdict, "missing") == ["a"]
+
+    def test_the_setting_stays_with_a_job_that_its_service_publishes_as_started(self) -> None:
+        before = replace(self.known_as(0.0), notices={"a": Notice("started", 7, at(1))})
+        assert (before.job("a").state, before.job("a").kept_s) == ("running", 0.0)
+
+    def known_as(self, kept_s: float | None) -> Known:
+        return replace(known(), jobs={"a": job("a")._replace(kept_s=kept_s)})
 
 
 class TestOpenItems:

@@ -140,6 +140,37 @@ class TestLook:
         assert scene.redis.zcard("rq:finished:mail") == 1
         assert oddities(source.look()) == {}
 
+    def test_a_job_says_itself_for_how_long_it_can_be_seen(self, scene: Scene, queue: Queue, source: RqSource) -> None:
+        queue.enqueue("time.sleep", 0, job_id="gone-at-once", result_ttl=0)
+        queue.enqueue("time.sleep", 0, job_id="ten-seconds", result_ttl=10, failure_ttl=60)
+        queue.enqueue("time.sleep", 0, job_id="for-ever", result_ttl=-1)
+        queue.enqueue("time.sleep", 0, job_id="may-run-late", ttl=3_600)
+        put(queue, "usual")
+        scene.redis.lpush("rq:queue:mail", "without-a-job")
+        (queued,) = (one for one in source.look().listings if one.state == "queued")
+        assert {job.id: job.kept_s for job in queued.jobs.values()} == {
+            "gone-at-once": 0.0,
+            "ten-seconds": 10.0,
+            "for-ever": None,
+            "may-run-late": 0.0,
+            "usual": None,
+            "without-a-job": 0.0,
+        }
+
+    def test_each_job_is_asked_once_and_nothing_follows_of_those_whose_turn_has_not_come(
+        self, scene: Scene, queue: Queue, source: RqSource, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("app.sources.rq_lifetimes.MAX_ASKED", 2)
+        put(queue, "a", "b", "c")
+
+        def lifetimes() -> dict[str, float | None]:
+            return {i: j.kept_s for one in source.look().listings for i, j in one.jobs.items()}
+
+        with scene.valkey.monitored() as heard:
+            assert lifetimes() == {"a": None, "b": None, "c": 0.0}
+            assert lifetimes() == lifetimes() == {"a": None, "b": None, "c": None}
+        assert heard.of("beacon")["HMGET"] == 3
+
     def test_other_data_under_a_key_of_rq_is_named(self, scene: Scene, queue: Queue, source: RqSource) -> None:
         put(queue, "a")
         scene.redis.set("rq:failed:mail", "mine")
