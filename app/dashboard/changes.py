@@ -1,12 +1,13 @@
 """A row of the list of changes, made from an event."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 from app.dashboard import wording
 from app.dashboard.contexts import NO_IDS, Ids, service_href
 from app.eventlog.read import Event
+from app.reconciliation import sentences
 
 # Pages act on these instead of listing them; they travel as `event: signal`.
 SIGNAL_TYPES = frozenset({"notification.created", "notification.changed", "flag.changed"})
@@ -50,14 +51,11 @@ _Read = tuple[str, str, Ids]
 
 def _update(event: Event, name_of: NameOf) -> _Read:
     data = event.data
-    details: Mapping[str, Any] | None = data.get("discrepancyDetails")
-    if data["status"] == "stale":
-        return "stale", data.get("reason") or "has not answered", NO_IDS
-    if data["status"] == "discrepancy" and details:
-        words, ids = wording.both_sides(name_of(data["service"]), details), Ids.of(details["missingJobIds"])
-        return "discrepancy", f"{words}; missing:" if ids.total else words, ids
-    if data["status"] == "discrepancy":
-        return "discrepancy", wording.findings_in_words(data.get("findings") or []), NO_IDS
+    status = data["status"]
+    if status in ("stale", "discrepancy"):
+        words = sentences.wrong(name_of(data["service"]), data)
+        ids = Ids.of((data.get("discrepancyDetails") or {}).get("missingJobIds") or [])
+        return status, f"{words}; missing:" if ids.total else words, ids
     return "verified", wording.counts_in_words(data["counts"]), NO_IDS
 
 

@@ -18,6 +18,7 @@ from app.dashboard.pressed import Pressed
 from app.db import db
 from app.errors import Problem, wants_page
 from app.reconciliation import queries as reconciliation
+from app.reconciliation import sentences
 
 bp = Blueprint("command_forms", __name__)
 
@@ -53,7 +54,7 @@ class Review:
         if one.target is not None and one.action != "purge-queue":
             return f"{verb} 1 job from {self.acting.name}"
         place = one.target if one.action == "purge-queue" else self.acting.name
-        return f"{verb} {wording.jobs(self.number or 0)} from {place}"
+        return f"{verb} {sentences.jobs(self.number or 0)} from {place}"
 
 
 @bp.post("/services/<service_id>/commands")

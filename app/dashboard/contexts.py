@@ -15,6 +15,7 @@ from zlib import crc32
 from app.clock import parse_utc
 from app.dashboard import wording
 from app.dashboard.trends import Trend
+from app.reconciliation import sentences
 
 MAX_FIGURES = 4
 MAX_IDS = 5
@@ -176,7 +177,7 @@ class Tile:
             payload.get("lastVerifiedAt"),
             _last_discrepancy(payload.get("lastDiscrepancy")),
             payload.get("reason"),
-            _wrong_words(name, payload),
+            sentences.wrong(name, payload),
             Ids.of(details["missingJobIds"]) if details else NO_IDS,
             _signature(payload),
             aged,
@@ -216,10 +217,11 @@ def _figures(payload: Mapping[str, Any]) -> tuple[Figure, ...]:
     if payload["status"] == "stale":
         return _unknown_figures()
     details = payload.get("discrepancyDetails")
-    room = MAX_FIGURES - 1 if details else MAX_FIGURES
+    differ = details is not None and details["expected"] != details["actual"]
+    room = MAX_FIGURES - 1 if differ else MAX_FIGURES
     counted = wording.in_order(payload["counts"])[:room]
     figures = [_figure(state, number) for state, number in counted]
-    if details:
+    if details is not None and differ:
         pair = f"{details['expected']:,} ≠ {details['actual']:,}"
         figures.append(Figure("pair", pair, "known ≠ reported"))
     return tuple(figures)
@@ -244,14 +246,3 @@ def _last_discrepancy(last: Mapping[str, Any] | None) -> LastDiscrepancy | None:
 def _signature(payload: Mapping[str, Any]) -> str:
     found = [payload.get("discrepancyDetails"), payload.get("findings")]
     return f"{crc32(json.dumps(found).encode()):08x}"
-
-
-def _wrong_words(name: str, payload: Mapping[str, Any]) -> str:
-    """What is wrong, with both sides named; empty for a verified service."""
-    if payload["status"] == "stale":
-        return payload.get("reason") or "has not answered"
-    if payload["status"] == "verified":
-        return ""
-    if payload.get("discrepancyDetails"):
-        return wording.both_sides(name, payload["discrepancyDetails"])
-    return wording.findings_in_words(payload.get("findings") or []) or "differs from what Beacon knows"

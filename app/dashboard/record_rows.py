@@ -8,6 +8,7 @@ from typing import Any, Self
 from app.dashboard import wording
 from app.dashboard.changes import ChangeRow, NameOf
 from app.dashboard.contexts import Ids, service_href
+from app.reconciliation import sentences
 from app.reconciliation.endings import Closing
 from app.reconciliation.episodes import Episode
 
@@ -83,21 +84,20 @@ class RecordRow:
     def words(self) -> str:
         status = self.episode.status
         if status == "unaccounted":
-            return f"{wording.jobs(self.episode.jobs)} {wording.finding_word('unaccounted')}:"
+            return f"{sentences.jobs(self.episode.jobs)} {sentences.kind_word('unaccounted')}:"
         if status == "stale":
             return f"{self.current.get('reason') or 'gave no answer that could be believed'}{self._before()}"
         if status == "verified":
             return "agrees with what Beacon knows"
-        said = wording.both_sides(self.name, self.details) if self.details else "differs from what Beacon knows"
-        return f"{said}{self._what()}"
+        said = [sentences.both_sides(self.name, self.details), self._what()]
+        return "; ".join(part for part in said if part) or "differs from what Beacon knows"
 
     def _what(self) -> str:
         if self.missing:
-            return f"; {self._number()} missing:"
+            return f"{self._number()} missing:"
         if self.episode.job_ids:
-            return f"; {self._number()} {wording.finding_word('extra')}:"
-        findings = wording.findings_in_words(self.current.get("findings") or [])
-        return f"; {findings}" if findings else ""
+            return f"{self._number()} {sentences.kind_word('extra')}:"
+        return sentences.listed(self.current.get("findings") or [])
 
     def _number(self) -> str:
         # The record names as many of the missing as an event holds: both sides tell how many there are.
@@ -107,7 +107,7 @@ class RecordRow:
     def _before(self) -> str:
         """Of a service that does not answer: nobody has said that its jobs are in order."""
         number = len(self.all_ids)
-        return f"; {wording.jobs(number)} {'was' if number == 1 else 'were'} wrong before:" if number else ""
+        return f"; {sentences.jobs(number)} {'was' if number == 1 else 'were'} wrong before:" if number else ""
 
     @property
     def ended(self) -> str:

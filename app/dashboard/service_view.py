@@ -13,7 +13,7 @@ from app.dashboard import queries, wording
 from app.dashboard.contexts import Ids, Tile
 from app.eventlog.audience import Viewer
 from app.eventlog.read import Event
-from app.reconciliation import differences, hearsay, registry
+from app.reconciliation import differences, hearsay, registry, sentences
 from app.reconciliation import queries as reconciliation
 from app.reconciliation.differences import Items
 from app.reconciliation.models import KnownJob, OpenItem
@@ -27,6 +27,7 @@ ADVICE = {
     "dangling": "Remove the ids from the service's own lists; nothing will ever run them.",
     "duplicate": "Look in the service which of its lists is right; they may run twice.",
     "orphaned": "Their worker is dead: the service has to put them back, or they stand still.",
+    "overdue": "Look whether a scheduler serves the queue: with RQ a worker that was started with --with-scheduler.",
     "count-mismatch": "The service contradicts itself; look at its own counts.",
     "flapping": "Said once, until it has been calm for five minutes.",
     "rewound": "The service went back in time. Accept that, or wait until it has caught up.",
@@ -102,7 +103,7 @@ class ServiceView:
     def open_words(self) -> str:
         """`3 missing, 1 unaccounted for`"""
         numbers = self.numbers.numbers.items()
-        return ", ".join(f"{number:,} {wording.finding_word(kind)}" for kind, number in sorted(numbers))
+        return ", ".join(f"{number:,} {sentences.kind_word(kind)}" for kind, number in sorted(numbers))
 
 
 def view(session: Session, watched: Watched, viewer: Viewer, aged_after: timedelta) -> ServiceView:
@@ -132,19 +133,17 @@ def _open_row(item: OpenItem, job: KnownJob | None, said: Sequence[Event]) -> Op
     queue = f" in queue {item.queue}" if item.queue else ""
     attempt = f", attempt {job.attempt}" if job and job.attempt is not None else ""
     known = f"was {item.last_state}{queue}{attempt} when it was last seen"
-    word = wording.finding_word(item.kind).capitalize()
+    word = sentences.kind_word(item.kind).capitalize()
     told = tuple(Said(_SAID[event.type.removeprefix("job.")], event.timestamp) for event in said)
     return OpenRow(item.job_id, item.kind, word, item.since, known, told)
 
 
 def _finding(finding: Mapping[str, Any], known: Mapping[str, KnownJob]) -> FindingRow:
     kind, ids = finding["kind"], finding["jobIds"]
-    word = wording.finding_word(kind)
-    if kind == "flapping" and finding.get("count"):
-        word = f"{word}, {finding['count']:,} times"
+    word = sentences.listed([{**finding, "jobIds": []}]) if kind == "flapping" else sentences.kind_word(kind)
     shown = ids[:FINDING_IDS]
     words = {job_id: _known_words(known[job_id]) for job_id in shown if job_id in known}
-    rest = Ids(tuple(shown), len(ids) - len(shown))
+    rest = Ids(tuple(shown), sentences.number_of(finding) - len(shown))
     return FindingRow(kind, word.capitalize(), finding["since"], rest, words, ADVICE.get(kind, ""))
 
 

@@ -1,7 +1,7 @@
-"""Numbers, states and ids as words: the one place where a payload becomes English."""
+"""Numbers, states and events as words; the sentences of what is wrong are in `app/reconciliation/sentences.py`."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 STATE_WORDS = {
@@ -23,18 +23,6 @@ STATE_WORDS = {
 # In the order of a person's attention; states that are not named here follow by name.
 _STATE_ORDER = ("queued", "running", "failed", "stuck", "retrying", "scheduled", "succeeded")
 _STATE_LABELS = {"queued": "waiting", "succeeded": "done"}
-
-_FINDING_WORDS = {
-    "missing": "missing",
-    "extra": "published as finished and still there",
-    "unaccounted": "unaccounted for",
-    "dangling": "listed but without a job",
-    "duplicate": "in two states at once",
-    "orphaned": "running on a dead worker",
-    "count-mismatch": "counted but not listed",
-    "flapping": "coming and going",
-    "rewound": "back in an older state",
-}
 
 MAX_EVENT_WORDS = 160
 
@@ -66,29 +54,6 @@ def short(number: int) -> str:
 def counts_in_words(counts: Mapping[str, int]) -> str:
     """`12 waiting · 3 running · 14 failed`."""
     return " · ".join(f"{number:,} {label(state)}" for state, number in in_order(counts)) or "no jobs"
-
-
-def jobs(number: int) -> str:
-    return f"{number:,} job" if number == 1 else f"{number:,} jobs"
-
-
-def both_sides(service: str, details: Mapping[str, Any]) -> str:
-    """`Beacon knows 14 jobs, mail reports 12`: who says what, so that nobody has to guess which is which."""
-    return f"Beacon knows {jobs(details['expected'])}, {service} reports {details['actual']:,}"
-
-
-def findings_in_words(findings: Sequence[Mapping[str, Any]]) -> str:
-    """`3 missing, 1 running on a dead worker`; a finding about no job in particular goes without a number."""
-    parts = []
-    for finding in findings:
-        words = _FINDING_WORDS.get(finding["kind"], finding["kind"])
-        words += f", {finding['count']:,} times" if finding.get("count") else ""
-        parts.append(f"{len(finding['jobIds']):,} {words}" if finding["jobIds"] else words)
-    return ", ".join(parts)
-
-
-def finding_word(kind: str) -> str:
-    return _FINDING_WORDS.get(kind, kind)
 
 
 def event_in_words(data: Mapping[str, Any]) -> str:

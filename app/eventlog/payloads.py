@@ -33,6 +33,7 @@ FindingKind = Literal[
     "dangling",
     "duplicate",
     "orphaned",
+    "overdue",
     "count-mismatch",
     "flapping",
     "rewound",
@@ -56,7 +57,8 @@ class Payload(BaseModel):
 class Finding(Payload):
     """Something about named jobs that a person should know. `since`: when it was first seen.
 
-    `count`, of `flapping` only: how often the state came and went until this was told.
+    `count`, of `flapping`: how often the state came and went until this was told; of the others how many jobs there
+    are, where not all of them are named.
     """
 
     kind: FindingKind

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from app.clock import parse_utc
 from app.eventlog.payloads import Severity
+from app.reconciliation import sentences
 
 # A single blip tells nobody anything: so many polls in a row must have found the discrepancy.
 POLLS = 3
@@ -89,7 +90,8 @@ def _found(watch: Watch | None, poll: Poll) -> Step:
 def lasting(watch: Watch, name: str, payload: Mapping[str, Any]) -> Notice:
     """A discrepancy that has lasted; `payload` is the service's newest `reconciliation.update`."""
     title = f"{name}: discrepancy for {POLLS} polls"
-    body = _both_sides(name, payload) or "It differs from what Beacon knows."
+    details = payload.get("discrepancyDetails") or {}
+    body = f"{sentences.wrong(name, payload)}.{_missing(details.get('missingJobIds') or [])}"
     link = f"{_href(watch.service)}#open-items"
     return Notice(f"discrepancy:{watch.cause}", "critical", SERVICE, title, body, link, watch.service)
 
@@ -145,24 +147,11 @@ def command(data: Mapping[str, Any], name: str, link: str | None) -> Notice:
     return Notice(cause, severity, COMMAND, title, body, link, data["service"], audience)
 
 
-def _both_sides(name: str, payload: Mapping[str, Any]) -> str:
-    details = payload.get("discrepancyDetails")
-    if details:
-        words = f"Beacon knows {_jobs(details['expected'])}, {name} reports {details['actual']:,}."
-        return words + _missing(details["missingJobIds"])
-    kinds = sorted({finding["kind"] for finding in payload.get("findings") or []})
-    return f"Found: {', '.join(kinds)}." if kinds else ""
-
-
 def _missing(ids: Sequence[str]) -> str:
     if not ids:
         return ""
     more = f" and {len(ids) - MAX_IDS:,} more" if len(ids) > MAX_IDS else ""
     return f" Missing: {', '.join(ids[:MAX_IDS])}{more}."
-
-
-def _jobs(number: int) -> str:
-    return f"{number:,} job" if number == 1 else f"{number:,} jobs"
 
 
 def _duration(seconds: float) -> str:

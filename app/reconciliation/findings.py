@@ -11,7 +11,7 @@ from app.sources.base import Job, Look
 
 # Kinds that put a service into discrepancy. The others are shown, and no more.
 DISCREPANT: frozenset[FindingKind] = frozenset(
-    {"missing", "extra", "dangling", "duplicate", "orphaned", "count-mismatch"}
+    {"missing", "extra", "dangling", "duplicate", "orphaned", "overdue", "count-mismatch"}
 )
 _OF_ITEMS: frozenset[FindingKind] = frozenset({"missing", "extra", "unaccounted"})
 # An event holds 64 KiB at most: seven lists of ids at worst, and room for the rest. Figures tell how many there are.
@@ -53,15 +53,13 @@ def kept(told: ReconciliationUpdate | None) -> Found:
 def as_findings(found: Found, told: ReconciliationUpdate | None, now: datetime, flaps: int = 0) -> tuple[Finding, ...]:
     """For the payload; a kind that was told of before keeps its `since`."""
     since = {finding.kind: finding.since for finding in (told.findings if told else None) or []}
-    return tuple(
-        Finding(
-            kind=kind,
-            job_ids=bounded_ids(ids),
-            since=since.get(kind, now),
-            count=flaps if kind == "flapping" and flaps else None,
-        )
-        for kind, ids in sorted(found.items())
-    )
+    return tuple(_finding(kind, ids, since.get(kind, now), flaps) for kind, ids in sorted(found.items()))
+
+
+def _finding(kind: FindingKind, ids: Sequence[str], since: datetime, flaps: int) -> Finding:
+    named = bounded_ids(ids)
+    total = len(ids) if len(named) < len(ids) else 0
+    return Finding(kind=kind, job_ids=named, since=since, count=(flaps if kind == "flapping" else total) or None)
 
 
 def is_discrepant(found: Found) -> bool:
@@ -91,6 +89,12 @@ def last_discrepancy(
     if status == "verified" and last and is_open:
         return last.model_copy(update={"closed_at": now})
     return last
+
+
+def notes(look: Look) -> str | None:
+    """What is said of the findings beyond kinds and ids."""
+    said = [oddity.note for oddity in look.oddities if oddity.job_ids and oddity.note]
+    return "; ".join([*count_mismatches(look), *said]) or None
 
 
 def counts_only(look: Look) -> tuple[str, ...]:

@@ -106,7 +106,7 @@ def reconcile(known: Known, heard: Heard, evidence: Evidence, now: datetime, bre
         latency_ms=heard.look.latency_ms,
         counts=dict(heard.look.counts),
         details=findings.details_of(found, belief.size),
-        reason="; ".join(findings.count_mismatches(heard.look)) or None,
+        reason=findings.notes(heard.look),
         last_verified_at=known.last_verified_at if findings.is_discrepant(found) else now,
         counts_only=findings.counts_only(heard.look),
         belief=belief,

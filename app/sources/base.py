@@ -72,10 +72,14 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Oddity:
-    """Something wrong that the source itself can see, such as an id in a queue whose job is gone."""
+    """Something wrong that the source itself can see, such as an id in a queue whose job is gone.
 
-    kind: Literal["dangling", "duplicate", "orphaned"]
+    `note` says more of it where that is known: since when, or why.
+    """
+
+    kind: Literal["dangling", "duplicate", "orphaned", "overdue"]
     job_ids: tuple[str, ...]
+    note: str = ""
 
 
 class Worker(NamedTuple):

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints
 
 from app.offloop import Pace
+from app.sources import rq_overdue
 from app.sources.base import (
     Action,
     Address,
@@ -93,7 +94,7 @@ class RqSource:
             listings=counted.listings,
             latency_ms=latency_ms,
             one_revision=True,
-            oddities=oddities,
+            oddities=(*oddities, *rq_overdue.oddity_of(snapshot)),
             workers=_workers(snapshot),
             health=_health(snapshot),
         )
@@ -122,7 +123,8 @@ class RqSource:
         with self._server.reading() as client:
             snapshot = read_snapshot(client, self._queues, self._bound)
             jobs = next(listing.jobs for listing in tally(snapshot, Pace()).listings if listing.state == "started")
-            return stuck_jobs(client, list(jobs.values()), orphans(client, snapshot), snapshot.at)
+            stuck = stuck_jobs(client, list(jobs.values()), orphans(client, snapshot), snapshot.at)
+        return [*stuck, *rq_overdue.stuck_of(snapshot)]
 
     def act(self, order: Order) -> Done:
         why_not = self._capabilities.why_not(order.action)

@@ -19,6 +19,7 @@ from rq.registry import (
     ScheduledJobRegistry,
     StartedJobRegistry,
 )
+from rq.scheduler import RQScheduler
 from rq.suspension import WORKERS_SUSPENDED
 
 from app.offloop import Pace
@@ -41,6 +42,9 @@ ENDED = FINISHED | {"stopped"}  # what a job says of itself; stopped ones stand 
 EXPIRING = frozenset({"finished", "failed"})
 # So much may the clocks of workers, which write the scores, differ from the server's, which lets keys expire.
 CLOCKS_DIFFER_S = 60.0
+# A scheduler looks every second, and holds its lock for a minute after its last sign of life.
+OVERDUE_AFTER_S = 60.0
+MAX_OVERDUE = 1_000
 MAX_QUEUES = 1_000
 MAX_WORKERS = 5_000
 WORKER_FIELDS = ("state", "queues", "current_job", "last_heartbeat", "birth", "death")
@@ -64,12 +68,21 @@ class Started(NamedTuple):
     until: float
 
 
+class Overdue(NamedTuple):
+    """Scheduled jobs of one queue that should have been queued: the first of them, since when the oldest waits, and
+    whether a scheduler serves the queue."""
+
+    job_ids: Sequence[str]
+    since: float
+    served: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """`ids` lacks the places of a state that holds more than the bound. `gone`: asked-for jobs that do not exist.
 
     `expiring`: which part of a place's ids may stand for jobs that have ended to exist, as they should.
-    `workers` holds the fields of each, None where only its name is left.
+    `workers` holds the fields of each, None where only its name is left. `overdue`: at most `MAX_OVERDUE` of a queue.
     """
 
     at: float
@@ -80,6 +93,7 @@ class Snapshot:
     workers: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
     suspended: bool = False
     gone: frozenset[str] = frozenset()
+    overdue: Mapping[Place, Overdue] = field(default_factory=dict)
 
 
 def places_of(queue: str) -> list[Place]:
@@ -133,22 +147,20 @@ class _Moment:
         at, suspended = seconds(next(answers)), bool(next(answers))
         counts: dict[Place, int] = {}
         ids: dict[Place, list[str]] = {}
+        overdue: dict[Place, Overdue] = {}
         expiring: dict[Place, slice] = {}
         started: list[Started] = []
         for place in places:
             counts[place] = number(next(answers))
+            if place.state == "scheduled" and (late := _overdue(place, next(answers), next(answers))):
+                overdue[place] = late
             if place.state not in listed:
                 continue
             if place.state in EXPIRING:
                 kept = number(next(answers))
                 expiring[place] = slice(kept, kept + number(next(answers)))
-            entries = next(answers)
-            if place.state == "started":
-                executions = _executions(place, entries)
-                started += executions
-                ids[place] = [execution.job_id for execution in executions]
-            else:
-                ids[place] = self._texts(place, entries)
+            executions, ids[place] = self._jobs(place, next(answers))
+            started += executions
         still = _within(counts, self._bound)
         return Snapshot(
             at=at,
@@ -159,11 +171,16 @@ class _Moment:
             workers={_name_of_worker(key): self._fields(next(answers)) for key in workers},
             suspended=suspended,
             gone=frozenset(job_id for job_id in ask if not next(answers)),
+            overdue=overdue,
         )
 
     def _ask_place(self, place: Place, *, listed: bool) -> None:
         batch, key = self._batch, place.key
         batch.add("LLEN" if place.is_list else "ZCARD", key)
+        if place.state == "scheduled":
+            due = self._now - OVERDUE_AFTER_S
+            batch.add("ZRANGE", key, 0, due, "BYSCORE", "LIMIT", 0, MAX_OVERDUE, "WITHSCORES")
+            batch.add("EXISTS", RQScheduler.get_locking_key(place.queue))
         if not listed:
             return
         if place.state in EXPIRING:
@@ -177,6 +194,13 @@ class _Moment:
         self._pace()
         return fields_of(answer)
 
+    def _jobs(self, place: Place, entries: Any) -> tuple[list[Started], list[str]]:
+        """Entries of the started ones are executions; of all others they are ids."""
+        if place.state != "started":
+            return [], self._texts(place, entries)
+        executions = _executions(place, entries)
+        return executions, [execution.job_id for execution in executions]
+
     def _texts(self, place: Place, entries: Any) -> list[str]:
         found: list[str] = []
         for start in range(0, len(members(entries)), PART):
@@ -185,6 +209,13 @@ class _Moment:
             found += [job_id_of(entry, place.key) for entry in part]
             self._pace()
         return found
+
+
+def _overdue(place: Place, entries: Any, served: Any) -> Overdue | None:
+    flat = members(entries)
+    if not flat:
+        return None
+    return Overdue([job_id_of(entry, place.key) for entry in flat[::2]], score(flat[1]), bool(number(served)))
 
 
 def _within(counts: Mapping[Place, int], bound: int) -> set[str]:

@@ -58,21 +58,24 @@ def test_a_discrepancy_keeps_its_cause_however_often_it_changes() -> None:
     second = step(first, Poll("mail", D, at(5), "e1")).watch
     third = step(second, Poll("mail", D, at(10), "e2"))
     assert third.watch is not None
-    notice = rules.lasting(third.watch, "Mail", {})
+    notice = rules.lasting(third.watch, "Mail", {"status": D})
     assert (notice.cause, notice.service, notice.severity) == ("discrepancy:e0", "mail", "critical")
 
 
 def test_both_sides_and_a_few_ids_are_named() -> None:
     details = {"expected": 14, "actual": 9, "missingJobIds": ["a", "b", "c", "d", "e"]}
-    notice = rules.lasting(Watch("m/ail", "e0", at(0), at(0)), "Mail", {"discrepancyDetails": details})
+    notice = rules.lasting(Watch("m/ail", "e0", at(0), at(0)), "Mail", {"status": D, "discrepancyDetails": details})
     assert notice.title == "Mail: discrepancy for 3 polls"
     assert notice.body == "Beacon knows 14 jobs, Mail reports 9. Missing: a, b, c and 2 more."
     assert notice.link == "/services/m%2Fail#open-items"
 
 
-def test_findings_without_counts_are_named_by_kind() -> None:
-    payload = {"findings": [{"kind": "orphaned"}, {"kind": "duplicate"}, {"kind": "orphaned"}]}
-    assert rules.lasting(Watch("m", "e", at(0), at(0)), "Mail", payload).body == "Found: duplicate, orphaned."
+def test_where_both_sides_agree_the_findings_have_their_own_sentences() -> None:
+    details = {"expected": 3, "actual": 3, "missingJobIds": []}
+    findings = [{"kind": "orphaned", "jobIds": ["a"]}, {"kind": "duplicate", "jobIds": ["b", "c"]}]
+    payload = {"status": D, "discrepancyDetails": details, "findings": findings}
+    body = rules.lasting(Watch("m", "e", at(0), at(0)), "Mail", payload).body
+    assert body == "1 running on a dead worker, 2 in two states at once."
 
 
 def test_the_end_says_how_long_it_took() -> None:

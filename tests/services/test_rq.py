@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,10 @@ def source(scene: Scene) -> Iterator[RqSource]:
     made = scene.source()
     yield made
     made.close()
+
+
+def _clock(at: float) -> str:
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S}"
 
 
 def put(queue: Queue, *job_ids: str) -> None:
@@ -180,6 +184,46 @@ class TestLook:
         scene.redis.rpush("rq:queue:mail", b"\x00")
         with pytest.raises(SourceError, match=r"^has other data under rq:queue:mail than job ids$"):
             source.look()
+
+
+class TestOverdue:
+    """Scheduled jobs whose time has come and gone."""
+
+    @pytest.fixture
+    def due(self, scene: Scene, queue: Queue) -> float:
+        """Of "late", two minutes ago; "soon" is late by a few seconds, which a scheduler may be."""
+        at = time.time() - 120
+        for job_id in ("late", "soon", "later"):
+            queue.enqueue_in(_an_hour(), "time.sleep", 0, job_id=job_id)
+        scene.redis.zadd("rq:scheduled:mail", {"late": at, "soon": time.time() - 5})
+        return at
+
+    def test_they_are_found_with_the_oldest_and_why_nobody_queues_them(self, source: RqSource, due: float) -> None:
+        look = source.look()
+        assert oddities(look) == {"overdue": ["late"]}
+        (found,) = look.oddities
+        assert found.note == f"the oldest was due at {_clock(due)} UTC; no scheduler serves mail"
+        assert look.counts["scheduled"] == 3
+
+    def test_a_queue_with_a_scheduler_is_not_said_to_have_none(
+        self, scene: Scene, source: RqSource, due: float
+    ) -> None:
+        scene.redis.set("rq:scheduler-lock:mail", "anna")
+        (found,) = source.look().oddities
+        assert found.note == f"the oldest was due at {_clock(due)} UTC"
+
+    def test_they_are_among_the_stuck_ones(self, source: RqSource, due: float) -> None:
+        (stuck,) = source.stuck()
+        assert (stuck.job, stuck.reason) == (
+            Job("late", "scheduled", "mail"),
+            "it is overdue and no scheduler serves its queue",
+        )
+        assert stuck.since is not None
+        assert stuck.since.timestamp() == pytest.approx(due)
+
+    def test_they_are_found_where_there_are_too_many_scheduled_jobs_to_list(self, scene: Scene, due: float) -> None:
+        look = scene.source(bound=1).look()
+        assert oddities(look) == {"overdue": ["late"]}
 
 
 class TestOddities:

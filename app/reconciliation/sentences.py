@@ -1,0 +1,79 @@
+"""What is wrong with a service, in words: the one place that makes sentences of findings, for pages and notifications.
+
+Each kind of finding has its own sentence. Both sides are named only where they differ: "3 ≠ 3" tells nobody anything.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_WORDS = {
+    "missing": "missing",
+    "extra": "published as finished and still there",
+    "unaccounted": "unaccounted for",
+    "dangling": "listed but without a job",
+    "duplicate": "in two states at once",
+    "orphaned": "running on a dead worker",
+    "overdue": "scheduled and overdue",
+    "count-mismatch": "counted but not listed",
+    "flapping": "coming and going",
+    "rewound": "back in an older state",
+}
+# What "Beacon knows …, … reports …" is about.
+_SIDES = ("missing", "extra")
+
+
+def wrong(name: str, payload: Mapping[str, Any]) -> str:
+    """Of a `reconciliation.update`; empty for a verified service. `name` is the service's, as people know it."""
+    status, findings = payload.get("status"), payload.get("findings") or []
+    if status == "verified":
+        return ""
+    if status == "stale":
+        return "; ".join([payload.get("reason") or "has not answered", *_before(findings)])
+    sides = both_sides(name, payload.get("discrepancyDetails"))
+    others = [one for one in findings if not (sides and one["kind"] in _SIDES) and not _is_reason(one, payload)]
+    parts = [sides, listed(others), payload.get("reason") or ""]
+    return "; ".join(part for part in parts if part) or "differs from what Beacon knows"
+
+
+def both_sides(name: str, details: Mapping[str, Any] | None) -> str:
+    """`Beacon knows 14 jobs, mail reports 12`: who says what, so that nobody has to guess which is which."""
+    if not details or details["expected"] == details["actual"]:
+        return ""
+    return f"Beacon knows {jobs(details['expected'])}, {name} reports {details['actual']:,}"
+
+
+def listed(findings: Sequence[Mapping[str, Any]]) -> str:
+    """`3 missing, 1 running on a dead worker`; a finding about no job in particular goes without a number."""
+    parts = []
+    for finding in findings:
+        word, number = kind_word(finding["kind"]), number_of(finding)
+        if finding["kind"] == "flapping":
+            parts.append(f"{word}, {finding['count']:,} times" if finding.get("count") else word)
+        else:
+            parts.append(f"{number:,} {word}" if number else word)
+    return ", ".join(parts)
+
+
+def number_of(finding: Mapping[str, Any]) -> int:
+    """How many jobs it is about: it names as many as an event holds."""
+    counted = 0 if finding["kind"] == "flapping" else finding.get("count") or 0
+    return max(len(finding["jobIds"]), counted)
+
+
+def kind_word(kind: str) -> str:
+    return _WORDS.get(kind, kind)
+
+
+def jobs(number: int) -> str:
+    return f"{number:,} job" if number == 1 else f"{number:,} jobs"
+
+
+def _is_reason(finding: Mapping[str, Any], payload: Mapping[str, Any]) -> bool:
+    """Whether the reason already says it, and better: which state, and both its numbers."""
+    return finding["kind"] == "count-mismatch" and bool(payload.get("reason"))
+
+
+def _before(findings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Of a service that does not answer: nobody has said that its jobs are in order."""
+    numbers = [number_of(finding) for finding in findings if finding["kind"] == "missing"]
+    return [f"{jobs(number)} {'was' if number == 1 else 'were'} missing before" for number in numbers if number]

@@ -1,0 +1,68 @@
+"""What is wrong, in words: each kind of finding has its own, and no sentence says that a number differs from itself."""
+
+from typing import Any
+
+import pytest
+
+from app.eventlog.payloads import FindingKind
+from app.reconciliation import sentences
+
+
+def payload(status: str, *findings: tuple[str, list[str]], **more: Any) -> dict[str, Any]:
+    return {"status": status, "findings": [{"kind": kind, "jobIds": ids} for kind, ids in findings], **more}
+
+
+def sides(expected: int, actual: int) -> dict[str, Any]:
+    return {"discrepancyDetails": {"expected": expected, "actual": actual, "missingJobIds": []}}
+
+
+def test_two_sides_are_named_where_they_differ() -> None:
+    said = sentences.wrong("mail", payload("discrepancy", ("missing", ["a", "b"]), **sides(14, 12)))
+    assert said == "Beacon knows 14 jobs, mail reports 12"
+
+
+def test_two_sides_that_agree_are_not_set_against_each_other() -> None:
+    said = sentences.wrong("mail", payload("discrepancy", ("dangling", ["a", "b", "c"]), **sides(3, 3)))
+    assert said == "3 listed but without a job"
+
+
+def test_as_many_missing_as_extra_are_both_said() -> None:
+    found = (("missing", ["a"]), ("extra", ["b"]))
+    said = sentences.wrong("mail", payload("discrepancy", *found, **sides(3, 3)))
+    assert said == "1 missing, 1 published as finished and still there"
+
+
+def test_counts_that_disagree_with_lists_say_which_and_by_how_much() -> None:
+    more = {"reason": "queued: 5 counted, 4 listed", **sides(0, 0)}
+    assert sentences.wrong("mail", payload("discrepancy", ("count-mismatch", []), **more)) == more["reason"]
+
+
+def test_every_kind_adds_its_own_sentence_and_the_reason_comes_last() -> None:
+    found = (("missing", ["a"]), ("orphaned", ["b"]), ("overdue", ["c", "d"]))
+    more = {"reason": "no scheduler serves mail", **sides(2, 1)}
+    said = sentences.wrong("mail", payload("discrepancy", *found, **more))
+    assert said.split("; ") == [
+        "Beacon knows 2 jobs, mail reports 1",
+        "1 running on a dead worker, 2 scheduled and overdue",
+        "no scheduler serves mail",
+    ]
+
+
+def test_a_stale_service_says_what_was_missing_before() -> None:
+    missing = {"kind": "missing", "jobIds": ["a"], "count": 15}
+    stale = {"status": "stale", "reason": "refused the connection", "findings": [missing]}
+    assert sentences.wrong("mail", stale) == "refused the connection; 15 jobs were missing before"
+    assert sentences.wrong("mail", payload("stale", ("missing", ["a"]))) == "has not answered; 1 job was missing before"
+
+
+def test_jobs_beyond_those_that_an_event_names_are_counted() -> None:
+    assert sentences.listed([{"kind": "dangling", "jobIds": ["a"], "count": 5_000}]) == "5,000 listed but without a job"
+
+
+def test_how_often_a_state_came_and_went_is_no_number_of_jobs() -> None:
+    assert sentences.listed([{"kind": "flapping", "jobIds": [], "count": 6}]) == "coming and going, 6 times"
+
+
+@pytest.mark.parametrize("kind", FindingKind.__args__)  # type: ignore[attr-defined]
+def test_no_kind_goes_by_its_name_in_the_payload_alone(kind: str) -> None:
+    assert sentences.kind_word(kind) != kind or kind == "missing"
