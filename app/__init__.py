@@ -5,7 +5,7 @@ from pathlib import Path
 
 from flask import Flask
 
-from app import assets, compression, errors, malformed, rates
+from app import assets, compression, errors, malformed, rates, request_body
 from app.accounts import access, sessions, token_routes, user_routes
 from app.accounts import routes as accounts_routes
 from app.audit import gather, upkeep
@@ -95,6 +95,7 @@ def add_components(app: Flask, settings: Settings) -> None:
     app.config["SECRET_KEY"] = settings.secret_key
     app.extensions["beacon_settings"] = settings
     app.extensions["beacon_publish_rate"] = rates.publishing_rate(settings)
+    app.extensions["beacon_bodies"] = request_body.Bodies()
     app.extensions["beacon_attempts"] = gather.Attempts()
     app.extensions["beacon_audit_totals"] = Totals()
     app.extensions["beacon_head_keeper"] = HeadKeeper(settings)
@@ -112,7 +113,7 @@ def _database(app: Flask) -> None:
 
 def _pages(app: Flask) -> None:
     """Routes and what stands around every request."""
-    for package in (errors, malformed, assets, compression, headers, sessions, access):
+    for package in (errors, malformed, request_body, assets, compression, headers, sessions, access):
         package.init_app(app)
     for blueprint in (
         accounts_routes.bp,

@@ -10,7 +10,7 @@ from flask.json.provider import DefaultJSONProvider
 from pydantic import ValidationError
 from sqlalchemy.exc import InterfaceError, InternalError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge, UnsupportedMediaType
+from werkzeug.exceptions import BadRequest, HTTPException, UnsupportedMediaType
 
 from app import json_limits, trouble
 from app.db import DatabaseUnavailable
@@ -92,9 +92,6 @@ class _Request(Request):
 
     def on_json_loading_failed(self, e: ValueError | None) -> NoReturn:
         """`e` is None where the content type is not JSON."""
-        # A chunked body announces no length: werkzeug reads up to the limit and stops there, without a word.
-        if self.max_content_length is not None and len(self.get_data()) >= self.max_content_length:
-            raise RequestEntityTooLarge
         if e is None:
             raise UnsupportedMediaType("Send JSON, with Content-Type: application/json.")
         if isinstance(e, json_limits.JsonTooLarge):

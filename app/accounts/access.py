@@ -9,6 +9,7 @@ from flask import Flask, current_app, g, request
 from flask_login import current_user
 from flask_wtf.csrf import CSRFError, CSRFProtect
 
+from app import request_body
 from app.accounts import tokens
 from app.accounts.models import User
 from app.audit import gather
@@ -163,6 +164,7 @@ def _from_bearer() -> Actor | None:
     found = tokens.find(db.session(), text) if text else None
     if found is None:
         return None
+    request_body.bodies().remember(text or "")
     return Actor(found.user_id, found.name, found.role, token_id=found.token_id, scopes=found.scopes)
 
 

@@ -9,6 +9,10 @@ from app.accounts.access import actor, actor_or_none, attempts, require
 from app.accounts.models import LoginSession, User
 from app.db import db
 from app.errors import Problem
+from app.request_body import limit_body
+
+# Anyone may send it: a name, a password and an address to go back to.
+MAX_FORM_BYTES = 64 * 1024
 
 bp = Blueprint("accounts", __name__)
 
@@ -21,6 +25,7 @@ def login() -> ResponseReturnValue:
 
 
 @bp.post("/login")
+@limit_body(MAX_FORM_BYTES)
 def try_login() -> ResponseReturnValue:
     name, password = request.form.get("username", "").strip(), request.form.get("password", "")
     address = request.remote_addr or ""

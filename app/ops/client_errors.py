@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from app.accounts.access import actor_or_none, changes_nothing
 from app.rates import Rate
+from app.request_body import limit_body
 
 log = logging.getLogger(__name__)
 
@@ -74,9 +75,9 @@ def counted(app: Flask) -> Mapping[str, float]:
 
 @bp.post("/audit/client-error")
 @changes_nothing
+@limit_body(MAX_BODY_BYTES)
 def report() -> ResponseReturnValue:
     """Anyone may: the login page can break too. Anonymous senders count by address, which is not kept."""
-    request.max_content_length = MAX_BODY_BYTES
     errors: ClientErrors = current_app.extensions["beacon_client_errors"]
     who = actor_or_none()
     errors.admit(f"user {who.name}" if who else f"address {request.remote_addr}")

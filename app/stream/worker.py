@@ -11,6 +11,9 @@ from app.lifecycle import Live
 from app.malformed import Captured
 from app.stream.handoff import HandedOff
 
+# For a piece of an answer, however large: a page or an export in pieces.
+ANSWER_S = 60.0
+
 
 class BeaconWorker(GeventWorker):
     """Handed-off streams are outside gunicorn's pool: it neither waits for them nor tells them that it ends."""
@@ -22,6 +25,15 @@ class BeaconWorker(GeventWorker):
         if isinstance(respiter, HandedOff):
             raise StopIteration
         return bool(super().is_already_handled(respiter))
+
+    def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> bool:
+        """A client that does not read its answer is not waited for: each piece has to leave in time."""
+        sock.settimeout(ANSWER_S)
+        try:
+            return bool(super().handle_request(listener_name, req, sock, addr))
+        except TimeoutError:
+            self.log.info("closed the connection of a client that did not read its answer for %d s", ANSWER_S)
+            raise StopIteration from None
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         """gunicorn decides what it is and logs it; what it says is a problem like every other answer, not a page."""

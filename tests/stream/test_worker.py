@@ -59,6 +59,23 @@ GeventWorker.handle_exit = lambda self, sig, frame: print("exit")
 worker.handle_exit(15, None)
 gevent.sleep(0.05)
 """
+UNREAD = """
+import logging
+from gevent import socket
+from gunicorn.workers.ggevent import GeventWorker
+import app.stream.worker
+
+app.stream.worker.ANSWER_S = 0.05
+worker.log = logging.getLogger()
+GeventWorker.handle_request = lambda self, listener_name, req, sock, addr: sock.sendall(b"x" * 10_000_000)
+ours, theirs = socket.socketpair()
+try:
+    worker.handle_request(None, None, ours, None)
+except StopIteration:
+    print("closed")
+ours.close()
+theirs.close()
+"""
 
 
 @pytest.mark.parametrize(
@@ -67,6 +84,7 @@ gevent.sleep(0.05)
         pytest.param(HANDED_OFF, "dropped", id="a handed-off connection is dropped at once"),
         pytest.param(ORDINARY, "False False", id="an ordinary answer is gunicorn's"),
         pytest.param(LEAVING, "serving drain exit", id="it drains once while it serves, then exits"),
+        pytest.param(UNREAD, "closed", id="a client that does not read its answer is not waited for"),
         pytest.param(LOADING, "exit", id="one that is still loading exits at once"),
     ],
 )
