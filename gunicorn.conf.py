@@ -34,6 +34,11 @@ keepalive = 5
 preload_app = False
 max_requests = 0
 control_socket_disable = True
+# app/trusted_proxies.py alone decides what a proxy says: gunicorn would believe whoever asks from this machine, the
+# headers SCRIPT_NAME and PATH_INFO too.
+forwarded_allow_ips = ""
+secure_scheme_headers = {}
+forwarder_headers = ""
 accesslog = None
 errorlog = "-"
 # A worker's heartbeat file: on a disk, its fsync could stall the loop.

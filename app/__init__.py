@@ -6,7 +6,7 @@ from pathlib import Path
 from flask import Flask
 
 from app import assets, compression, errors, malformed, rates, request_body
-from app.accounts import access, sessions, token_routes, user_routes
+from app.accounts import csrf, sessions, token_routes, user_routes
 from app.accounts import routes as accounts_routes
 from app.audit import gather, upkeep
 from app.audit import routes as audit_routes
@@ -64,6 +64,7 @@ from app.stream.hub import Hub
 from app.stream.shapes import html_shape
 from app.stream.viewers import names as streaming_names
 from app.stream.viewers import viewers
+from app.trusted_proxies import TrustedProxies
 
 FLAG_RETRY_S = 1.0
 ROOT = Path(__file__).resolve().parent.parent
@@ -113,7 +114,7 @@ def _database(app: Flask) -> None:
 
 def _pages(app: Flask) -> None:
     """Routes and what stands around every request."""
-    for package in (errors, malformed, request_body, assets, compression, headers, sessions, access):
+    for package in (errors, malformed, request_body, assets, compression, headers, sessions, csrf):
         package.init_app(app)
     for blueprint in (
         accounts_routes.bp,
@@ -149,7 +150,8 @@ def _pages(app: Flask) -> None:
     ):
         app.register_blueprint(blueprint)
     # Flask's own way to put something around itself.
-    app.wsgi_app = HandOff(app.wsgi_app, lambda: _engine(app).wires)  # type: ignore[method-assign]
+    taking = HandOff(app.wsgi_app, lambda: _engine(app).wires)
+    app.wsgi_app = TrustedProxies(taking, lambda: app.extensions["beacon_settings"].trusted_networks)  # type: ignore[method-assign]
 
 
 def _engine(app: Flask) -> Engine:

@@ -95,11 +95,14 @@ def migrate() -> None:
 
 
 @cli.command("doctor")
-def doctor_() -> None:
-    """Check database, migrations, clock, descriptors, sources and flags, and say what to do."""
+@click.option("--url", help="also ask Beacon at this address, as a browser would: is the proxy in front right?")
+def doctor_(url: str | None) -> None:
+    """Check database, migrations, clock, descriptors, proxies, sources and flags, and say what to do."""
     settings = load_settings()
     with made(settings) as app:
         findings = doctor.examine(app, settings)
+    if url:
+        findings.append(doctor.from_outside(url))
     for finding in findings:
         click.echo(f"{'ok  ' if finding.ok else 'FAIL'} {finding.subject}: {finding.words}")
     click.echo("\nsettings:")

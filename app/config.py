@@ -4,6 +4,7 @@ import os
 import re
 import secrets
 import time
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -13,6 +14,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.sources.host_rules import PASSWORD_PREFIX, is_own_variable, parse_networks
+from app.trusted_proxies import Network, parse_network
 
 SECRET_WAIT_S = 1.0
 ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:]+\])(?::\d{1,5})?")
@@ -72,6 +74,7 @@ class Settings(BaseSettings):
     guardrail_window_s: int = Field(default=300, ge=60, le=86_400)
     guardrail_min_attempts: int = Field(default=30, ge=1)
     client_report_share: float = Field(default=1.0, ge=0, le=1)
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
     widget_origins: Annotated[tuple[str, ...], NoDecode] = ()
     password_env_prefixes: Annotated[tuple[str, ...], NoDecode] = (PASSWORD_PREFIX,)
     allowed_networks: Annotated[tuple[str, ...], NoDecode] = ()
@@ -122,6 +125,13 @@ class Settings(BaseSettings):
                 named = "one with credentials" if "@" in origin else origin
                 raise ValueError(f"{named} is no origin; expected https://host or https://host:port, in lower case")
         return tuple(origins)
+
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _proxies(cls, value: Any) -> Any:
+        """Addresses and networks, separated by commas or blanks."""
+        named = value.replace(",", " ").split() if isinstance(value, str) else value
+        return tuple(str(parse_network(one)) for one in named)
 
     @field_validator("max_streams_per_user")
     @classmethod
@@ -195,6 +205,11 @@ class Settings(BaseSettings):
                 "set BEACON_SECRET_KEY to at least 32 random characters"
             )
         return self
+
+    @cached_property
+    def trusted_networks(self) -> tuple[Network, ...]:
+        """From here, and from nowhere else, `X-Forwarded-…` counts."""
+        return tuple(map(parse_network, self.trusted_proxies))
 
     @property
     def is_sqlite(self) -> bool:

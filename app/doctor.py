@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from flask import Flask
 
-from app import descriptors, setup
+from app import descriptors, outside_check, setup
 from app.audit import kept_head
 from app.config import Settings
 from app.db import now_epoch, read
@@ -44,6 +44,7 @@ def examine(app: Flask, settings: Settings) -> list[Finding]:
             _migrations,
             _clock,
             lambda: _descriptors(settings),
+            lambda: _proxies(settings),
             lambda: _sources(settings),
             _passwords,
             _kept_head,
@@ -130,6 +131,25 @@ def _kept_head() -> Finding:
         wrong = kept_head.contradiction(session, kept)
     words = f"does not hold {kept.words}: {wrong}; {kept_head.ADVICE}" if wrong else f"holds {kept.words}"
     return Finding("audit", wrong is None, words)
+
+
+def _proxies(settings: Settings) -> Finding:
+    """`beacon doctor --url` shows whether the one in front says what it should."""
+    wide = [str(network) for network in settings.trusted_networks if network.prefixlen == 0]
+    if wide:
+        words = f"{', '.join(wide)} in BEACON_TRUSTED_PROXIES trusts everybody: name the proxy's own address"
+        return Finding("proxies", False, words)
+    if os.environ.get("FORWARDED_ALLOW_IPS"):
+        words = "FORWARDED_ALLOW_IPS is gunicorn's and does nothing here: use BEACON_TRUSTED_PROXIES, and unset it"
+        return Finding("proxies", False, words)
+    if settings.trusted_proxies:
+        return Finding("proxies", True, f"X-Forwarded-… counts from {', '.join(settings.trusted_proxies)}")
+    words = "none is trusted, so X-Forwarded-… is ignored; behind a proxy name its address in BEACON_TRUSTED_PROXIES"
+    return Finding("proxies", True, words)
+
+
+def from_outside(url: str) -> Finding:
+    return Finding("outside", *outside_check.look(url))
 
 
 def _names() -> Finding:

@@ -284,6 +284,27 @@ class TestDoctor:
         monkeypatch.setenv("BEACON_HEARTBEAT", "3")
         assert "FAIL names: BEACON_HEARTBEAT: no such setting" in beacon("doctor").stdout
 
+    @pytest.mark.parametrize(
+        ("environment", "found"),
+        [
+            ({}, "ok   proxies: none is trusted"),
+            ({"BEACON_TRUSTED_PROXIES": "10.0.0.7"}, "ok   proxies: X-Forwarded-… counts from 10.0.0.7/32"),
+            ({"BEACON_TRUSTED_PROXIES": "10.0.0.7 0.0.0.0/0"}, "FAIL proxies: 0.0.0.0/0 in BEACON_TRUSTED_PROXIES"),
+            ({"FORWARDED_ALLOW_IPS": "*"}, "FAIL proxies: FORWARDED_ALLOW_IPS is gunicorn's"),
+        ],
+    )
+    def test_what_proxies_may_say_is_checked(
+        self, beacon: Beacon, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], found: str
+    ) -> None:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        assert found in beacon("doctor").stdout
+
+    def test_asked_from_outside_where_nobody_answers_it_says_so(self, beacon: Beacon) -> None:
+        assert (
+            "FAIL outside: http://127.0.0.1:9 cannot be asked" in beacon("doctor", "--url", "http://127.0.0.1:9").stdout
+        )
+
     def test_too_few_descriptors_for_the_streams_are_a_finding_with_what_to_do(
         self, beacon: Beacon, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -1,13 +1,12 @@
-"""Who is asking, and whether they may: a role for people, a scope for tokens, CSRF for cookies."""
+"""Who is asking, and whether they may: a role for people, a scope for tokens."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
-from flask import Flask, current_app, g, request
+from flask import current_app, g, request
 from flask_login import current_user
-from flask_wtf.csrf import CSRFError, CSRFProtect
 
 from app import request_body
 from app.accounts import tokens
@@ -17,13 +16,10 @@ from app.db import db
 from app.errors import Problem
 from app.eventlog.audience import Viewer
 
-csrf = CSRFProtect()
-
 P = ParamSpec("P")
 R = TypeVar("R")
 
 SAFE = ("GET", "HEAD", "OPTIONS", "TRACE")
-_CHANGE_NOTHING: set[Callable[..., Any]] = set()
 
 # What each role may do beyond seeing; admin may do everything.
 _INCLUDES = {"viewer": {"viewer"}, "operator": {"viewer", "operator"}, "product": {"viewer", "product"}}
@@ -121,37 +117,9 @@ def attempts() -> gather.Attempts:
     return found
 
 
-def changes_nothing(view: Callable[P, R]) -> Callable[P, R]:
-    """Mark a view that takes a POST and leaves everything as it is: it needs no CSRF token, which a page that broke,
-    or was never logged in, may not have."""
-    _CHANGE_NOTHING.add(view)
-    return view
-
-
 def usable_scopes(role: str) -> frozenset[str]:
     """What a person of this role may give a token of their own."""
     return frozenset(tokens.SCOPES if role == "admin" else _SCOPES.get(role, set()))
-
-
-def init_app(app: Flask) -> None:
-    app.config["WTF_CSRF_CHECK_DEFAULT"] = False
-    app.config["WTF_CSRF_TIME_LIMIT"] = None  # as long as the session: a page left open overnight must still work
-    csrf.init_app(app)
-    app.before_request(_check_csrf)
-
-
-def _check_csrf() -> None:
-    """Browsers send cookies by themselves, so a cookie alone must not change anything; bearer tokens may."""
-    if request.method in SAFE or bearer_text() is not None:
-        return
-    if current_app.view_functions.get(request.endpoint or "") in _CHANGE_NOTHING:
-        return
-    try:
-        csrf.protect()
-    except CSRFError as error:
-        if not current_user.is_authenticated and request.endpoint != "accounts.try_login":
-            raise unauthorized() from error
-        raise Problem(400, "Form expired", "Reload the page and send it again.", reason="csrf") from error
 
 
 def _is_bearer() -> bool:

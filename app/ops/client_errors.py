@@ -9,7 +9,8 @@ from flask import Blueprint, Flask, current_app, request
 from flask.typing import ResponseReturnValue
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.accounts.access import actor_or_none, changes_nothing
+from app.accounts.access import actor_or_none
+from app.accounts.csrf import changes_nothing
 from app.rates import Rate
 from app.request_body import limit_body
 

@@ -3,7 +3,6 @@
 import shutil
 import signal
 import ssl
-import subprocess
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.live import probe
+from tests.live.certificates import make_certificate
 from tests.live.conftest import MakeBeacon
 from tests.live.fleet import EVENTS
 from tests.live.raw import Credential, Raw, dechunked, frames_only, publish_and_see
@@ -23,12 +23,7 @@ pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="no open
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> tuple[Path, Path]:
-    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    kind = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
-    names = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
-    command = ["openssl", "req", *kind, *names, "-out", str(cert), "-keyout", str(key)]
-    subprocess.run(command, check=True, capture_output=True, timeout=scaled(20))
-    return cert, key
+    return make_certificate(tmp_path)
 
 
 @pytest.fixture

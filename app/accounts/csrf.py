@@ -1,0 +1,135 @@
+"""Browsers send cookies by themselves, so a cookie alone changes nothing: a form also carries a token, and comes from
+Beacon's own address.
+
+What is refused says which of the two it was, and where the address is wrong, which setting or header to correct.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, ParamSpec, TypeVar
+from urllib.parse import urlsplit
+
+from flask import Flask, current_app, request, session
+from flask_login import current_user
+from flask_wtf.csrf import CSRFError, CSRFProtect
+
+from app.accounts.access import SAFE, bearer_text, unauthorized
+from app.errors import Problem
+from app.trusted_proxies import DEFAULT_PORTS, current_proxy
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_protection = CSRFProtect()
+_CHANGE_NOTHING: set[Callable[..., Any]] = set()
+
+
+class Place(NamedTuple):
+    """Where a browser believes, or Beacon believes, that it is."""
+
+    scheme: str
+    host: str
+    port: int | None
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        is_default = self.port in (None, DEFAULT_PORTS.get(self.scheme))
+        return f"{self.scheme}://{host}" if is_default else f"{self.scheme}://{host}:{self.port}"
+
+
+def changes_nothing(view: Callable[P, R]) -> Callable[P, R]:
+    """Mark a view that takes a POST and leaves everything as it is: it needs no CSRF token, which a page that broke,
+    or was never logged in, may not have."""
+    _CHANGE_NOTHING.add(view)
+    return view
+
+
+def init_app(app: Flask) -> None:
+    app.config["WTF_CSRF_CHECK_DEFAULT"] = False
+    app.config["WTF_CSRF_TIME_LIMIT"] = None  # as long as the session: a page left open overnight must still work
+    app.config["WTF_CSRF_SSL_STRICT"] = False  # it compares the Referer with Host, which a usual proxy changes
+    _protection.init_app(app)
+    app.before_request(_check)
+
+
+def _check() -> None:
+    """Bearer tokens are never sent by themselves."""
+    if request.method in SAFE or bearer_text() is not None:
+        return
+    if current_app.view_functions.get(request.endpoint or "") in _CHANGE_NOTHING:
+        return
+    _check_origin()
+    try:
+        _protection.protect()
+    except CSRFError as error:
+        if not current_user.is_authenticated and request.endpoint != "accounts.try_login":
+            raise unauthorized() from error
+        raise Problem(400, "Form expired", _advice_on_token(), reason="csrf") from error
+
+
+def _check_origin() -> None:
+    """What browsers say of a request's origin cannot be said by a page. `Sec-Fetch-Site`, which they add over TLS and
+    on the machine itself, needs no knowledge of Beacon's own address; `Origin` and `Referer` do."""
+    site = request.headers.get("Sec-Fetch-Site")
+    if site in ("same-origin", "none"):
+        return
+    theirs = request.headers.get("Origin") or request.referrer
+    if site == "cross-site":
+        raise _mismatch(f"Your browser says that this was sent by a page of another site ({theirs or 'not named'}).")
+    if not request.is_secure or theirs is None:
+        return
+    browser, own = _place(theirs), _own_place()
+    if browser is None or _differ(browser, own):
+        where = "an address that it does not tell" if browser is None else str(browser)
+        raise _mismatch(f"Your browser sent this from {where}; Beacon believes that it is at {own}. {_advice()}")
+
+
+def _mismatch(detail: str) -> Problem:
+    return Problem(400, "Address does not match", detail, reason="origin")
+
+
+def _differ(browser: Place, own: Place) -> bool:
+    """A usual proxy tells the host without its port. The port is then left out: a browser sends the same cookies to all
+    ports of a host, so it separates nobody."""
+    if (browser.scheme, browser.host) != (own.scheme, own.host):
+        return True
+    proxy = current_proxy()
+    return browser.port != own.port and (not proxy.is_trusted or proxy.told_port)
+
+
+def _place(url: str) -> Place | None:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return None
+    if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
+        return None
+    return Place(parts.scheme, parts.hostname, port or DEFAULT_PORTS[parts.scheme])
+
+
+def _own_place() -> Place:
+    return _place(f"{request.scheme}://{request.host}") or Place(request.scheme, request.host, None)
+
+
+def _advice() -> str:
+    """Which header or setting to correct."""
+    proxy = current_proxy()
+    if proxy.said and not proxy.is_trusted:
+        ignored = f"It ignored {', '.join(proxy.said)} from {proxy.address}"
+        return f"{ignored}: if that is your proxy, add it to BEACON_TRUSTED_PROXIES."
+    if proxy.is_trusted:
+        return (
+            f"The proxy at {proxy.address} has to pass on what your browser asked for: "
+            "in nginx, proxy_set_header Host $http_host; proxy_set_header X-Forwarded-Proto $scheme;"
+        )
+    return "If a proxy stands in front, it has to pass on Host, and its address belongs into BEACON_TRUSTED_PROXIES."
+
+
+def _advice_on_token() -> str:
+    again = "Reload the page and send it again"
+    if "csrf_token" in session:
+        return f"{again}."
+    advice = f"No cookie of Beacon came with this form. {again}. If that does not help, allow cookies for this address"
+    if not request.is_secure:
+        return f"{advice}."
+    return f"{advice}; if your browser does not show {_own_place()}, the proxy sends a wrong X-Forwarded-Proto."

@@ -1,0 +1,174 @@
+"""What a proxy in front says about a request counts if the proxy's address is one of `BEACON_TRUSTED_PROXIES`.
+
+The peer, its address, the scheme, the host and the path prefix are set right here, outside of everything else: logins,
+limits, audit, cookies and origin checks all read the same request and cannot disagree about it.
+"""
+
+import ipaddress
+import logging
+import re
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from flask import request
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+log = logging.getLogger(__name__)
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+HEADERS = tuple(f"X-Forwarded-{part}" for part in ("For", "Proto", "Host", "Port", "Prefix"))
+# No chain of proxies is longer; a client may send as many addresses as fit into a header.
+MAX_HOPS = 20
+DEFAULT_PORTS = {"http": 80, "https": 443}
+_HOST = re.compile(r"(?:[A-Za-z0-9_.-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
+_PREFIX = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)+")
+_SEEN = "beacon.proxy"
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """What stood in front of the present request."""
+
+    address: str
+    """The address that the connection came from."""
+    is_trusted: bool
+    said: tuple[str, ...]
+    """Which of `HEADERS` it sent, trusted or not."""
+    told_port: bool
+    """Whether it said on which port the browser asked: in the host, or by itself."""
+
+
+class TrustedProxies:
+    """A WSGI wrapper; `networks` answers which are trusted now."""
+
+    def __init__(self, application: "WSGIApplication", networks: Callable[[], Sequence[Network]]) -> None:
+        self._application, self._networks = application, networks
+        self._warning = threading.Lock()
+        self._warned = False
+
+    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        peer = environ.get("REMOTE_ADDR", "")
+        said = tuple(name for name in HEADERS if environ.get(_key(name)))
+        is_trusted = is_in(peer, self._networks())
+        if is_trusted:
+            _believe(environ, self._networks())
+        elif said:
+            self._warn(peer, said)
+        environ[_SEEN] = Proxy(peer, is_trusted, said, is_trusted and _has_port(environ))
+        for name in HEADERS:
+            environ.pop(_key(name), None)  # nobody behind this reads what does not count
+        return self._application(environ, start_response)
+
+    def _warn(self, peer: str, said: Sequence[str]) -> None:
+        """Once in a process: anybody may send such headers, and a proxy that is not trusted does so all day."""
+        with self._warning:
+            if self._warned:
+                return
+            self._warned = True
+        log.warning(
+            "ignored %s from %s, which is not in BEACON_TRUSTED_PROXIES; "
+            "if that is your proxy, add its address there (told once)",
+            ", ".join(said),
+            peer,
+        )
+
+
+def current_proxy() -> Proxy:
+    """What stood in front of the present request."""
+    found: Proxy = request.environ.get(_SEEN) or Proxy(request.remote_addr or "", False, (), told_port=False)
+    return found
+
+
+def parse_network(text: str) -> Network:
+    """An address or a network. Raises `ValueError` with a sentence."""
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is no address or network, like 10.0.0.7 or 10.0.0.0/24: {error}") from None
+
+
+def parse_address(text: str) -> Address | None:
+    """An address as proxies write them: with a port or without, version 6 in brackets or not."""
+    text = text.strip().strip('"')
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        found = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+    return mapped or found
+
+
+def is_in(text: str, networks: Sequence[Network]) -> bool:
+    address = parse_address(text)
+    return address is not None and any(address in network for network in networks)
+
+
+def _believe(environ: "WSGIEnvironment", networks: Sequence[Network]) -> None:
+    hops = _hops(environ, networks)
+    scheme = _told(environ, "Proto", hops).lower()
+    if scheme in DEFAULT_PORTS:
+        environ["wsgi.url_scheme"] = scheme
+    host = _told(environ, "Host", hops)
+    if _HOST.fullmatch(host):
+        environ["HTTP_HOST"] = host
+    port = _told(environ, "Port", hops)
+    # A port beside the host's name says more; the default port of either scheme may be that of a balancer behind TLS.
+    if _is_odd_port(port) and not re.search(r":\d+$", environ.get("HTTP_HOST", ":0")):
+        environ["HTTP_HOST"] = f"{environ['HTTP_HOST']}:{port}"
+    prefix = _told(environ, "Prefix", hops).rstrip("/")
+    if _PREFIX.fullmatch(prefix):
+        environ["SCRIPT_NAME"] = prefix
+
+
+def _hops(environ: "WSGIEnvironment", networks: Sequence[Network]) -> int:
+    """How many trusted proxies the request came through. The peer is then the right-most address that is not trusted:
+    what stands left of it was there when it came, and anybody may have written it."""
+    hops = 1
+    for text in reversed(_values(environ, "For")[-MAX_HOPS:]):
+        address = parse_address(text)
+        if address is None:
+            break
+        environ["REMOTE_ADDR"] = str(address)
+        environ.pop("REMOTE_PORT", None)
+        if not is_in(text, networks):
+            break
+        hops += 1
+    return hops
+
+
+def _told(environ: "WSGIEnvironment", part: str, hops: int) -> str:
+    """What the outermost trusted proxy said: each may add its own to a list, or replace what was there."""
+    values = _values(environ, part)
+    return values[-min(hops, len(values))] if values else ""
+
+
+def _values(environ: "WSGIEnvironment", part: str) -> list[str]:
+    return [value.strip() for value in environ.get(_key(f"X-Forwarded-{part}"), "").split(",") if value.strip()]
+
+
+def _has_port(environ: "WSGIEnvironment") -> bool:
+    """Without one in the host, the default port counts as told only where the proxy names it."""
+    return bool(re.search(r":\d+$", environ.get("HTTP_HOST", ""))) or _told_default(environ)
+
+
+def _told_default(environ: "WSGIEnvironment") -> bool:
+    port = str(DEFAULT_PORTS[environ["wsgi.url_scheme"]])
+    return port in _values(environ, "Port")
+
+
+def _is_odd_port(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= 5 and int(text) not in DEFAULT_PORTS.values()
+
+
+def _key(header: str) -> str:
+    return "HTTP_" + header.upper().replace("-", "_")

@@ -1,0 +1,106 @@
+"""A real nginx in front of a server, with the lines that usual guides give, on ports of its own."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import requests
+
+from tests.support.beacon_server import free_port
+from tests.support.machine import scaled
+from tests.support.waiting import wait_for
+
+# /usr/sbin is on root's path only.
+PROGRAM = shutil.which("nginx", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
+# Where it comes from, which is not where its clients in the tests come from.
+ADDRESS = "127.0.0.2"
+# What the guides of nginx, Flask and gunicorn tell to write.
+USUAL_LINES = """
+proxy_set_header Host $host;
+proxy_set_header X-Real-IP $remote_addr;
+proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+proxy_set_header X-Forwarded-Proto $scheme;
+"""
+CONFIGURATION = """
+{user}
+daemon off;
+worker_processes 1;
+pid {folder}/nginx.pid;
+error_log {folder}/error.log warn;
+events {{ worker_connections 256; }}
+http {{
+  access_log off;
+  client_body_temp_path {folder}/body;
+  proxy_temp_path {folder}/proxy;
+  fastcgi_temp_path {folder}/fastcgi;
+  uwsgi_temp_path {folder}/uwsgi;
+  scgi_temp_path {folder}/scgi;
+  server {{
+    listen 127.0.0.1:{port}{tls};
+    location / {{
+      proxy_pass http://127.0.0.1:{upstream};
+      proxy_bind {address};
+      proxy_http_version 1.1;
+      proxy_buffering off;
+      {lines}
+    }}
+  }}
+}}
+"""
+
+
+class Nginx:
+    """`with Nginx(folder, upstream_port) as nginx`: ended with the block. `certificate` makes it speak TLS."""
+
+    def __init__(
+        self, folder: Path, upstream: int, *, lines: str = USUAL_LINES, certificate: tuple[Path, Path] | None = None
+    ) -> None:
+        self._folder = folder
+        self.port = free_port()
+        self.scheme = "https" if certificate else "http"
+        self._trusted = str(certificate[0]) if certificate else True
+        tls = (
+            f" ssl;\n    ssl_certificate {certificate[0]};\n    ssl_certificate_key {certificate[1]}"
+            if certificate
+            else ""
+        )
+        user = "user root;" if os.geteuid() == 0 else ""
+        values = {
+            "folder": folder,
+            "port": self.port,
+            "upstream": upstream,
+            "tls": tls,
+            "user": user,
+            "lines": lines,
+            "address": ADDRESS,
+        }
+        folder.mkdir()
+        (folder / "nginx.conf").write_text(CONFIGURATION.format(**values))
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"{self.scheme}://127.0.0.1:{self.port}"
+
+    def __enter__(self) -> Self:
+        assert PROGRAM
+        place = ["-p", str(self._folder), "-c", str(self._folder / "nginx.conf"), "-e", str(self._folder / "error.log")]
+        self._process = subprocess.Popen([PROGRAM, *place])
+        wait_for(self._answers, "nginx to answer")
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(scaled(10))
+
+    def _answers(self) -> bool:
+        assert self._process
+        assert self._process.poll() is None, (self._folder / "error.log").read_text()
+        try:
+            return requests.get(f"{self.url}/healthz", verify=self._trusted, timeout=scaled(5)).ok
+        except requests.RequestException:
+            return False
