@@ -4,6 +4,8 @@ from flask import Flask, Response, request
 from flask.sessions import SecureCookieSessionInterface, SessionMixin
 from typing_extensions import override
 
+from app.accounts import known_browser
+
 NAME = "beacon"
 # RFC 6265bis, section 4.1.3.2: browsers take it over TLS only, for the whole host, and from no other one.
 NAME_OVER_TLS = f"__Host-{NAME}"
@@ -27,3 +29,4 @@ class LoginCookie(SecureCookieSessionInterface):
         # A shared cache would hand one user's login to the others.
         if not response.cache_control.public:
             super().save_session(app, session, response)
+            known_browser.save(response)

@@ -55,12 +55,13 @@ class ApiToken(Base):
     user: Mapped[User] = relationship(lazy="joined")
 
 
-class FailedLogin(Base):
-    """Failures of one name from one address in one minute; throttles guessing on every worker at once."""
+class LoginThrottle(Base):
+    """How many logins failed, of what `kind` says; `key` is a hash of its name or address. Slows guessing on every
+    worker at once."""
 
-    __tablename__ = "failed_login"
+    __tablename__ = "login_throttle"
 
-    name: Mapped[str] = mapped_column(primary_key=True)
-    address: Mapped[str] = mapped_column(primary_key=True)
-    minute: Mapped[str] = mapped_column(primary_key=True)
-    count: Mapped[int]
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    failures: Mapped[float]
+    last_at: Mapped[float] = mapped_column(index=True)

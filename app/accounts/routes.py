@@ -1,10 +1,12 @@
 """Log in, log out, and the token with which a page opens its stream."""
 
+import math
+
 import sqlalchemy as sa
 from flask import Blueprint, Response, jsonify, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 
-from app.accounts import people, sessions, throttle, tokens
+from app.accounts import known_browser, people, sessions, throttle, tokens
 from app.accounts.access import actor, actor_or_none, attempts, require
 from app.accounts.models import LoginSession, User
 from app.db import db
@@ -29,19 +31,24 @@ def login() -> ResponseReturnValue:
 def try_login() -> ResponseReturnValue:
     name, password = request.form.get("username", "").strip(), request.form.get("password", "")
     address = request.remote_addr or ""
-    if throttle.is_blocked(name, address):
-        throttle.note_blocked(attempts(), name, address)
-        return _refused(name, "Too many failed logins. Wait five minutes, then try again.", 429)
+    try:
+        attempt = throttle.admit(name, address, known_browser.find(name))
+    except throttle.Throttled as throttled:
+        throttle.note_throttled(attempts(), name, address)
+        return _come_back(name, throttled.wait_s)
     user = db.session.scalar(sa.select(User).where(User.name == name)) if people.NAME.fullmatch(name) else None
     db.session.remove()  # checking a password may take a while, and connections are few
     try:
         is_right = people.verify_password(user, password)
     except people.TooBusy:
+        throttle.take_back(attempt, forgive=False)
         return _refused(name, "Too many people are logging in just now. Try again in a moment.", 503)
     if user is None or not is_right:
-        throttle.note_failure(name, address, is_known=user is not None)
+        throttle.note_failure(attempt, name, is_known=user is not None)
         return _refused(name, "Wrong name or password.", 401)
+    throttle.take_back(attempt, forgive=True)
     sessions.begin(user)
+    known_browser.remember(user.name)
     return redirect(_next(), 303)
 
 
@@ -67,9 +74,15 @@ def stream_token() -> Response:
     return response
 
 
-def _refused(name: str, error: str, status: int) -> ResponseReturnValue:
+def _refused(name: str, error: str, status: int) -> tuple[str, int]:
     page = render_template("accounts/login.html", next=request.form.get("next", ""), username=name, error=error)
     return page, status
+
+
+def _come_back(name: str, wait_s: int) -> ResponseReturnValue:
+    wait = "a second" if wait_s == 1 else f"{wait_s} seconds" if wait_s < 100 else f"{math.ceil(wait_s / 60)} minutes"
+    page, status = _refused(name, f"Too many failed logins. Nothing was checked: try again in {wait}.", 429)
+    return page, status, {"Retry-After": str(wait_s)}
 
 
 def _next() -> str:

@@ -1,52 +1,142 @@
-"""Guessing passwords is slow on every worker at once, because failures are counted in a table."""
+"""Guessing passwords gets slower with each failure, on every worker at once: failures are counted in a table.
 
-from datetime import timedelta
+Counted are a name from an address, the name, the address, and a browser that has logged in before. The first few
+failures of each cost nothing; then each doubles the wait for the next try. The bound on an address is generous, so
+that one person's mistakes do not shut out colleagues; a browser that is known answers for itself alone, so that nobody
+else's guessing keeps its owner out (OWASP: device cookies).
+"""
+
+import hashlib
+import hmac
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import sqlalchemy as sa
+from flask import current_app
+from sqlalchemy.dialects.postgresql import insert as insert_in_postgres
+from sqlalchemy.dialects.sqlite import insert as insert_in_sqlite
+from sqlalchemy.orm import Session
 
-from app.accounts.models import FailedLogin, User
+from app.accounts.models import LoginThrottle, User
 from app.accounts.people import NAME
 from app.audit import gather
-from app.clock import utc_now, utc_text
+from app.clock import utc_now
 from app.db import db, write
 
-WINDOW_MINUTES = 5
-MAX_PER_NAME = 20
-MAX_PER_ADDRESS = 60
 NOBODY = "(no such user)"
+# A failure counts half after an hour.
+HALF_LIFE_S = 3_600.0
+# By then nothing that can be counted slows anybody.
+FORGET_S = 12 * HALF_LIFE_S
 
 
-def is_blocked(name: str, address: str) -> bool:
-    since = _minute(WINDOW_MINUTES)
-    recent = sa.select(sa.func.coalesce(sa.func.sum(FailedLogin.count), 0)).where(FailedLogin.minute >= since)
-    session = db.session()
-    by_name = session.scalar(recent.where(FailedLogin.name == name, FailedLogin.address == address)) or 0
-    by_address = session.scalar(recent.where(FailedLogin.address == address)) or 0
-    return by_name >= MAX_PER_NAME or by_address >= MAX_PER_ADDRESS
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """So many failures are free; after them the wait doubles with each, up to `most_s`."""
+
+    free: int
+    most_s: float
+
+    def wait_s(self, failures: float) -> float:
+        over = round(failures, 1) - self.free  # those of the last seconds count in full
+        return 0.0 if over < 0 else min(self.most_s, 2.0 ** min(over, 30.0))
 
 
-def note_failure(name: str, address: str, *, is_known: bool) -> None:
-    """Count it, and let the audit know. A name that is nobody's may be a password typed into the wrong field: it is
-    not told."""
-    key = {"name": name[:64], "address": address, "minute": _minute(0)}
+POLICIES = {
+    "name at address": Policy(free=5, most_s=900),
+    # Whoever guesses from many addresses; or a stranger who wants to keep the person out of a new browser.
+    "name": Policy(free=30, most_s=60),
+    # Whoever guesses many names; or a whole company behind one proxy.
+    "address": Policy(free=100, most_s=60),
+    "browser": Policy(free=10, most_s=900),
+}
+
+
+class Throttled(Exception):
+    """Too many failures: nothing was checked. `wait_s` says how long until the next try counts."""
+
+    def __init__(self, wait_s: float) -> None:
+        super().__init__(f"wait {wait_s:.0f} s")
+        self.wait_s = max(1, math.ceil(wait_s))
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try that was let in. It counts as a failure from the start: tries at the same moment see each other."""
+
+    keys: tuple[tuple[str, str], ...]
+    network: str
+
+
+def admit(name: str, address: str, browser: str | None) -> Attempt:
+    """Let a try in, `browser` being one that is known for this name. Raises `Throttled`."""
+    network = gather.network(address)
+    named = {"name at address": f"{name}\n{network}", "name": name, "address": network}
+    counted = {"browser": browser} if browser is not None else named
+    # In one order, so that two tries never wait for each other.
+    keys = tuple(sorted((kind, _sealed(kind, value)) for kind, value in counted.items()))
+    now = utc_now().timestamp()
     with write() as session:
-        session.execute(sa.delete(FailedLogin).where(FailedLogin.minute < _minute(60)))
-        row = session.get(FailedLogin, tuple(key.values()))
-        if row is None:
-            session.add(FailedLogin(**key, count=1))
-        else:
-            row.count += 1
-        gather.note(
-            session, gather.Attempt("login-failed", "anonymous", name if is_known else NOBODY, gather.network(address))
-        )
+        session.execute(sa.delete(LoginThrottle).where(LoginThrottle.last_at < now - FORGET_S))
+        rows = _locked(session, keys, now)
+        wait_s = max(POLICIES[row.kind].wait_s(_left(row, now)) - _age_s(row, now) for row in rows)
+        if wait_s > 0:
+            raise Throttled(wait_s)
+        for row in rows:
+            row.failures, row.last_at = _left(row, now) + 1, now
+    return Attempt(keys, network)
 
 
-def note_blocked(attempts: gather.Attempts, name: str, address: str) -> None:
+def note_failure(attempt: Attempt, name: str, *, is_known: bool) -> None:
+    """Let the audit know. A name that is nobody's may be a password typed into the wrong field: it is not told."""
+    with write() as session:
+        target = name if is_known else NOBODY
+        gather.note(session, gather.Attempt("login-failed", "anonymous", target, attempt.network))
+
+
+def take_back(attempt: Attempt, *, forgive: bool) -> None:
+    """The try was no failure. After a right login, `forgive` forgets what this person mistyped here; what somebody
+    else tried with the name, or from the address, stays."""
+    with write() as session:
+        for row in _locked(session, attempt.keys, utc_now().timestamp()):
+            if forgive and row.kind in ("name at address", "browser"):
+                session.delete(row)
+            else:
+                row.failures = max(0.0, row.failures - 1)
+
+
+def note_throttled(attempts: gather.Attempts, name: str, address: str) -> None:
     """That somebody goes on guessing, though nothing is checked any more; written at most once a second."""
     known = db.session().scalar(sa.select(User.name).where(User.name == name)) if NAME.fullmatch(name) else None
     db.session.remove()  # writing may have to wait, and connections are few
     attempts.note(gather.Attempt("login-throttled", "anonymous", known or NOBODY, gather.network(address)))
 
 
-def _minute(ago: int) -> str:
-    return utc_text(utc_now() - timedelta(minutes=ago))[:16]
+def _left(row: LoginThrottle, now: float) -> float:
+    """What the failures of before still count."""
+    return float(row.failures * 0.5 ** (_age_s(row, now) / HALF_LIFE_S))
+
+
+def _age_s(row: LoginThrottle, now: float) -> float:
+    """A clock that was set back must not keep anybody waiting until it is as late again."""
+    return float(abs(now - row.last_at))
+
+
+def _locked(session: Session, keys: Sequence[tuple[str, str]], now: float) -> list[LoginThrottle]:
+    """A row for each key, held until the end of the transaction."""
+    insert = insert_in_sqlite if db.engine.dialect.name == "sqlite" else insert_in_postgres
+    for kind, key in keys:
+        fresh = insert(LoginThrottle).values(kind=kind, key=key, failures=0.0, last_at=now - FORGET_S / 2)
+        session.execute(fresh.on_conflict_do_nothing())
+    found = []
+    for kind, key in keys:
+        place = sa.select(LoginThrottle).where(LoginThrottle.kind == kind, LoginThrottle.key == key)
+        found.append(session.scalars(place.with_for_update()).one())
+    return found
+
+
+def _sealed(kind: str, value: str) -> str:
+    """Names are kept so that nobody reads them: some are passwords, typed into the wrong field."""
+    secret = str(current_app.secret_key or "").encode()
+    return hmac.new(secret, f"{kind}\n{value}".encode(errors="replace"), hashlib.sha256).hexdigest()

@@ -7,10 +7,10 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from app.accounts import people, throttle
-from app.accounts.models import FailedLogin, LoginSession
+from app.accounts import people
+from app.accounts.models import LoginSession
 from app.clock import utc_now, utc_text
-from app.db import db, read, write
+from app.db import db, write
 from tests.support.cast import ALICE, BOB, PASSWORD, Person, csrf_token, log_in, log_out, logged_in
 
 
@@ -154,47 +154,6 @@ class TestLogin:
         log_in(client, ALICE)
         with client.session_transaction() as cookie:
             assert cookie["login"] != first
-
-
-class TestThrottle:
-    def test_guessing_one_name_is_stopped_and_the_right_password_too(self, cast: Flask, client: FlaskClient) -> None:
-        for _ in range(throttle.MAX_PER_NAME):
-            assert log_in(client, ALICE, "guess").status_code == 401
-        refused = log_in(client, ALICE)
-        assert refused.status_code == 429
-        assert "five minutes" in refused.text
-        assert log_in(client, BOB).status_code == 303, "another name from there may still log in"
-
-    def test_guessing_many_names_from_one_address_is_stopped(
-        self, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(throttle, "MAX_PER_ADDRESS", 5)
-        for number in range(5):
-            assert log_in(client, Person(f"name{number}", "viewer")).status_code == 401
-        assert log_in(client, BOB).status_code == 429
-
-    def test_another_address_is_not_stopped(self, cast: Flask, client: FlaskClient) -> None:
-        for _ in range(throttle.MAX_PER_NAME):
-            log_in(client, ALICE, "guess")
-        elsewhere = cast.test_client()
-        elsewhere.environ_base["REMOTE_ADDR"] = "192.0.2.7"
-        assert log_in(elsewhere, ALICE).status_code == 303
-
-    def test_it_is_over_after_five_minutes(self, cast: Flask, client: FlaskClient) -> None:
-        for _ in range(throttle.MAX_PER_NAME):
-            log_in(client, ALICE, "guess")
-        with cast.app_context(), write() as session:
-            earlier = utc_text(utc_now() - timedelta(minutes=6))[:16]
-            session.execute(db.update(FailedLogin).values(minute=earlier))
-        assert log_in(client, ALICE).status_code == 303
-
-    def test_failures_do_not_pile_up_for_ever(self, cast: Flask, client: FlaskClient) -> None:
-        log_in(client, ALICE, "guess")
-        with cast.app_context(), write() as session:
-            session.execute(db.update(FailedLogin).values(minute="2020-01-01T00:00"))
-        log_in(client, BOB, "guess")
-        with cast.app_context(), read() as session:
-            assert [row.name for row in session.scalars(db.select(FailedLogin))] == ["bob"]
 
 
 class TestSession:

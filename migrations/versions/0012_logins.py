@@ -1,0 +1,34 @@
+"""Failed logins by name, address and browser, with waits that grow."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0012"
+down_revision = "0010"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.drop_table("failed_login")
+    op.create_table(
+        "login_throttle",
+        sa.Column("kind", sa.Text, nullable=False),
+        sa.Column("key", sa.Text, nullable=False),
+        sa.Column("failures", sa.Float, nullable=False),
+        sa.Column("last_at", sa.Float, nullable=False),
+        sa.PrimaryKeyConstraint("kind", "key", name="pk_login_throttle"),
+    )
+    op.create_index("ix_login_throttle_last_at", "login_throttle", ["last_at"])
+
+
+def downgrade() -> None:
+    op.drop_table("login_throttle")
+    op.create_table(
+        "failed_login",
+        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("address", sa.Text, nullable=False),
+        sa.Column("minute", sa.Text, nullable=False),
+        sa.Column("count", sa.Integer, nullable=False),
+        sa.PrimaryKeyConstraint("name", "address", "minute", name="pk_failed_login"),
+    )
