@@ -6,7 +6,7 @@ from pathlib import Path
 from flask import Flask
 
 from app import assets, compression, errors, malformed, rates, request_body
-from app.accounts import csrf, sessions, token_routes, user_routes
+from app.accounts import csrf, idle_logins, sessions, token_routes, user_routes
 from app.accounts import routes as accounts_routes
 from app.audit import gather, upkeep
 from app.audit import routes as audit_routes
@@ -190,6 +190,7 @@ def _live(app: Flask, settings: Settings) -> None:
     append.derive_with(app, notify.derive)
     live.add(Every(PRUNE_EVERY_S, _prune_notifications(app, settings.event_retention_days)))
     live.add(Every(PRUNE_EVERY_S, _prune_commands(app, settings.event_retention_days)))
+    live.add(Every(idle_logins.LOOK_EVERY_S, idle_logins.ending(app)))
     live.add(upkeep.AtTheEnd(app))
     for interval_s, call in upkeep.tasks(app, settings):
         live.add(Every(interval_s, call))

@@ -54,6 +54,7 @@ class Settings(BaseSettings):
     max_streams_per_user: int = Field(default=8, ge=1)
     connect_rate_per_user: int = Field(default=20, ge=1)
     publish_rate_per_user: int = Field(default=200, ge=1)
+    session_idle_hours: float = Field(default=12, gt=0, le=336)
     event_retention_days: float = Field(default=7, gt=0)
     audit_retention_days: float = Field(default=0, ge=0)
     audit_head_file: Path | None = None

@@ -35,6 +35,7 @@ class LoginSession(Base):
     created_at: Mapped[str]
     expires_at: Mapped[str]
     ended_at: Mapped[str | None]
+    last_active_at: Mapped[str]
 
     user: Mapped[User] = relationship(lazy="joined")
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 from flask import Flask, Response, g, redirect, request, session, url_for
 from flask_login import LoginManager, login_user
 
-from app.accounts import tokens
+from app.accounts import idle_logins, tokens
 from app.accounts.access import actor_or_none
 from app.accounts.cookie import LoginCookie
 from app.accounts.models import LoginSession, User
@@ -29,6 +29,7 @@ def init_app(app: Flask) -> None:
     manager.init_app(app, add_context_processor=False)
     manager.user_loader(_load)
     app.before_request(_send_to_login)
+    app.before_request(_note_activity)
 
 
 def begin(user: User) -> None:
@@ -38,6 +39,7 @@ def begin(user: User) -> None:
         user_id=user.id,
         created_at=utc_text(),
         expires_at=utc_text(utc_now() + timedelta(days=SESSION_DAYS)),
+        last_active_at=utc_text(),
     )
     with write() as transaction:
         transaction.add(row)
@@ -65,7 +67,7 @@ def _load(_user_id: str) -> User | None:
     row = tokens.live_session(db.session(), login_id) if login_id else None
     if row is None or row.user.get_id() != _user_id:
         return None
-    g.login_id = row.id
+    g.login_id, g.last_active_at = row.id, row.last_active_at
     return row.user
 
 
@@ -76,6 +78,12 @@ def _send_to_login() -> Response | None:
         return None
     target = request.full_path.rstrip("?")
     return redirect(url_for("accounts.login", next=target if target != "/" else None))  # type: ignore[return-value]
+
+
+def _note_activity() -> None:
+    """What answers anyone asks nobody who they are, and needs no database."""
+    if request.endpoint is not None and request.endpoint not in OPEN:
+        idle_logins.note_activity()
 
 
 # Endpoints that answer the anonymous.

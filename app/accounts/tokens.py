@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from app.accounts.models import ApiToken, LoginSession, User
 from app.clock import utc_now, utc_text
+from app.config import current_settings
 
 SCOPES = ("stream", "read", "publish", "command", "rollout", "widget", "admin")
 STREAM_TOKEN_S = 300
@@ -123,11 +124,16 @@ def find_page_token(session: Session, text: str) -> LoginSession | None:
 
 
 def live_session(session: Session, login_id: str) -> LoginSession | None:
-    """The login session if it has neither ended nor expired and its user is not disabled."""
+    """The login session if it has neither ended, expired nor been idle too long, and its user is not disabled."""
     row = session.get(LoginSession, login_id)
     if row is None or row.ended_at or row.expires_at <= utc_text() or row.user.disabled_at:
         return None
-    return row
+    return row if row.last_active_at > idle_since() else None
+
+
+def idle_since() -> str:
+    """A login session that no person has used after this moment is over."""
+    return utc_text(utc_now() - timedelta(hours=current_settings().session_idle_hours))
 
 
 def opaque(login_id: str) -> str:

@@ -1,4 +1,6 @@
-"""Failed logins by name, address and browser, with waits that grow."""
+"""Failed logins by name, address and browser, with waits that grow; when a person last used a login session."""
+
+from datetime import UTC, datetime
 
 import sqlalchemy as sa
 from alembic import op
@@ -20,9 +22,16 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("kind", "key", name="pk_login_throttle"),
     )
     op.create_index("ix_login_throttle_last_at", "login_throttle", ["last_at"])
+    # The sessions of today go on: nobody knows when they were last used.
+    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    op.add_column("login_session", sa.Column("last_active_at", sa.Text, nullable=False, server_default=now))
+    session = sa.table("login_session", sa.column("expires_at"), sa.column("ended_at"))
+    expired = sa.and_(session.c.ended_at.is_(None), session.c.expires_at <= now)
+    op.execute(sa.update(session).where(expired).values(ended_at=session.c.expires_at))
 
 
 def downgrade() -> None:
+    op.drop_column("login_session", "last_active_at")
     op.drop_table("login_throttle")
     op.create_table(
         "failed_login",

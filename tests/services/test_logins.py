@@ -1,11 +1,13 @@
-"""Failed logins counted on PostgreSQL, where several hosts count at the same moment."""
+"""Logins on PostgreSQL, where several hosts count and look at the same moment."""
 
 import threading
 
 from flask import Flask
 
-from app.accounts import throttle
+from app.accounts import idle_logins, throttle
+from app.accounts.models import LoginSession
 from app.accounts.throttle import POLICIES
+from app.db import db, write
 from tests.support.cast import ALICE, join, log_in
 
 AT_ONCE = 12
@@ -36,3 +38,23 @@ def test_a_login_takes_its_try_back(app: Flask) -> None:
     join(app, ALICE)
     for _ in range(2 * POLICIES["name at address"].free):
         assert log_in(app.test_client(), ALICE).status_code == 303
+
+
+def test_one_of_several_workers_ends_what_is_idle(app: Flask) -> None:
+    join(app, ALICE)
+    for _ in range(3):
+        assert log_in(app.test_client(), ALICE).status_code == 303
+    with app.app_context(), write() as session:
+        session.execute(db.update(LoginSession).values(last_active_at="2020-01-01T00:00:00.000Z"))
+    ended = []
+
+    def look() -> None:
+        with app.app_context():
+            ended.append(idle_logins.end_idle())
+
+    workers = [threading.Thread(target=look) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert sum(ended) == 3

@@ -1,0 +1,97 @@
+"""A login that its person has not used for a while ends, as if somebody had logged out, and its streams with it.
+
+What a person does counts: opening a page, sending a form, pressing a button. What a page does by itself (streams,
+polls, tokens, reports) does not, or a browser that was left open would stay logged in for as long as it runs. A screen
+on a wall therefore needs a larger `BEACON_SESSION_IDLE_HOURS`.
+"""
+
+import contextlib
+from collections.abc import Callable
+from datetime import timedelta
+
+import sqlalchemy as sa
+from flask import Flask, g, request
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from app.accounts import tokens
+from app.accounts.access import SAFE, actor_or_none
+from app.accounts.models import LoginSession
+from app.audit import chain
+from app.clock import utc_now, utc_text
+from app.config import current_settings
+from app.db import DatabaseUnavailable, db, read, write
+from app.eventlog.append import NewEvent, append
+from app.eventlog.payloads import SessionEnded
+
+LOOK_EVERY_S = 30.0
+AT_ONCE = 100
+# So often at most the row of a session is written to.
+NOTE_EVERY_S = 300.0
+# A busy database must not hold up the page of somebody who only looks.
+NOTE_DEADLINE_S = 0.2
+ACTOR = "beacon"
+# What pages send by themselves.
+BY_ITSELF = {"accounts.stream_token", "client_errors.report", "rollout_plan.report"}
+
+
+def note_activity() -> None:
+    """Called before each request: the person behind it is there."""
+    if not _is_by_person():
+        return
+    who = actor_or_none()
+    if who is None or who.login_id is None or g.last_active_at > utc_text(utc_now() - _note_every()):
+        return
+    db.session.remove()  # writing may have to wait, and connections are few
+    mine = sa.update(LoginSession).where(LoginSession.id == who.login_id, LoginSession.ended_at.is_(None))
+    # A database that takes no writes still shows pages.
+    with contextlib.suppress(DatabaseUnavailable, SQLAlchemyError), write(NOTE_DEADLINE_S) as session:
+        session.execute(mine.values(last_active_at=utc_text()))
+
+
+def ending(app: Flask) -> Callable[[], None]:
+    """What runs again and again beside the requests."""
+
+    def run() -> None:
+        with app.app_context():
+            end_idle()
+
+    return run
+
+
+def end_idle() -> int:
+    """End the logins that are idle or expired; says how many. Streams hear of it on every worker, by the log."""
+    over = _is_over()
+    with read() as session:
+        if session.scalar(sa.select(LoginSession.id).where(over).limit(1)) is None:
+            return 0
+    with write() as session:
+        rows = session.scalars(sa.select(LoginSession).where(over).limit(AT_ONCE).with_for_update(of=LoginSession))
+        ended = [_end(session, row) for row in rows.all()]
+        append(session, ended)
+    return len(ended)
+
+
+def _end(session: Session, row: LoginSession) -> NewEvent:
+    reason = "expired" if row.expires_at <= utc_text() else "idle"
+    row.ended_at = utc_text()
+    chain.record(session, chain.Entry(ACTOR, "logout", row.user.name, after={"reason": reason}))
+    return NewEvent("control.session_ended", SessionEnded(session=row.id), "control")
+
+
+def _is_over() -> sa.ColumnElement[bool]:
+    late = sa.or_(LoginSession.last_active_at <= tokens.idle_since(), LoginSession.expires_at <= utc_text())
+    return sa.and_(LoginSession.ended_at.is_(None), late)
+
+
+def _is_by_person() -> bool:
+    if request.method not in SAFE:
+        return request.endpoint not in BY_ITSELF
+    mode = request.headers.get("Sec-Fetch-Mode")
+    # Over plain HTTP browsers do not say it; what they accept for a page of their own is told by no script of ours.
+    return mode == "navigate" if mode else "application/xhtml+xml" in request.headers.get("Accept", "")
+
+
+def _note_every() -> timedelta:
+    idle_s = current_settings().session_idle_hours * 3_600
+    return timedelta(seconds=min(NOTE_EVERY_S, idle_s / 10))
