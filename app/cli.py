@@ -1,7 +1,6 @@
 """The `beacon` command. Mistakes get one sentence and exit status 1, never a traceback."""
 
 import getpass
-import json
 import os
 import socket
 import sqlite3
@@ -10,7 +9,7 @@ import sys
 import click
 from sqlalchemy.exc import SQLAlchemyError
 
-from app import demo, doctor, setup
+from app import demo, doctor, setup, strict_json
 from app.accounts import people, tokens
 from app.accounts.models import ApiToken
 from app.cli_audit import audit
@@ -187,7 +186,7 @@ cli.add_command(service)
 def publish(type_: str, data: str, audience: str) -> None:
     """Publish one event: a type and its payload as a JSON object."""
     try:
-        payload = json.loads(data)
+        payload = strict_json.loads(data)
     except (ValueError, RecursionError) as error:
         raise click.UsageError(f"the payload is not JSON: {error}") from error
     if not isinstance(payload, dict):

@@ -10,10 +10,11 @@ from flask.json.provider import DefaultJSONProvider
 from pydantic import ValidationError
 from sqlalchemy.exc import InterfaceError, InternalError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from werkzeug.exceptions import BadRequest, HTTPException, UnsupportedMediaType
+from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge, UnsupportedMediaType
 
 from app import json_limits, trouble
 from app.db import DatabaseUnavailable
+from app.strict_json import DuplicateKey, unique
 
 log = logging.getLogger(__name__)
 
@@ -74,15 +75,18 @@ def wants_page() -> bool:
 
 
 class _Json(DefaultJSONProvider):
-    """A body nested so deep that it exhausts the parser is bad JSON like any other: 400, not 500. One that holds more
-    values than are parsed in one go is refused before any of them is."""
+    """Every JSON body of a request is parsed here, but for batches of events (app/eventlog/batch.py).
+
+    One that is nested so deep that it exhausts the parser is bad JSON like any other: 400, not 500. One that holds
+    more values than are parsed in one go is refused before any of them is.
+    """
 
     sort_keys = False  # answers keep the order of the contract
 
     def loads(self, s: str | bytes, **kwargs: Any) -> Any:
         json_limits.check(s if isinstance(s, bytes) else s.encode(errors="surrogatepass"), max_depth=MAX_PARSED_DEPTH)
         try:
-            return super().loads(s, **kwargs)
+            return super().loads(s, object_pairs_hook=unique, **kwargs)
         except RecursionError as error:
             raise ValueError("nested too deep") from error
 
@@ -96,6 +100,8 @@ class _Request(Request):
             raise UnsupportedMediaType("Send JSON, with Content-Type: application/json.")
         if isinstance(e, json_limits.JsonTooLarge):
             raise RequestEntityTooLarge(f"The body holds {e}. Send it in several parts.")
+        if isinstance(e, DuplicateKey):
+            raise Problem(400, "Bad input", f"Send each key once: {e}.", errors={e.key: "appears more than once"})
         raise BadRequest(f"The body is not JSON: {e}.")
 
 
@@ -128,9 +134,6 @@ def _http(error: HTTPException) -> Response:
     status = error.code or 500
     allowed = getattr(error, "valid_methods", None)
     headers = {"Allow": ", ".join(sorted(allowed))} if allowed else {}
-    location = getattr(error, "new_url", None)  # werkzeug's redirects are exceptions too
-    if location:
-        headers["Location"] = location
     return answer(Problem(status, HTTPStatus(status).phrase, error.description or "", headers=headers))
 
 

@@ -2,9 +2,11 @@
 
 import json
 from http import HTTPStatus
+from urllib.parse import urlsplit
 
 from flask import Flask, Response, request
 from gunicorn.http.errors import ChunkMissingTerminator, InvalidChunkExtension, InvalidChunkSize, NoMoreData
+from werkzeug.routing import RequestRedirect
 
 from app.errors import Problem, answer
 
@@ -13,6 +15,7 @@ TITLE = "Malformed request"
 
 def init_app(app: Flask) -> None:
     app.before_request(_check)
+    app.before_request(_merge_slashes)
     for kind in (ChunkMissingTerminator, InvalidChunkExtension, InvalidChunkSize, NoMoreData):
         app.register_error_handler(kind, _body)
 
@@ -21,9 +24,22 @@ def _check() -> None:
     """What gunicorn lets through. RFC 9112, sections 3.2 and 6.1."""
     if request.environ.get("SERVER_PROTOCOL") == "HTTP/1.1" and not request.environ.get("HTTP_HOST"):
         raise Problem(400, TITLE, "A request of HTTP/1.1 names its host: send the header Host.")
+    if request.environ.get("HTTP_HOST") and not request.host:
+        raise Problem(400, TITLE, "The header Host names no host.")
     coding = request.headers.get("Transfer-Encoding", "chunked")
     if coding.strip().lower() != "chunked":
         raise Problem(400, TITLE, "Beacon takes no other Transfer-Encoding than chunked.")
+
+
+def _merge_slashes() -> Response | None:
+    """werkzeug would send whoever doubles a slash to an absolute address, made from a Host that anybody may write."""
+    found = request.routing_exception
+    if not isinstance(found, RequestRedirect):
+        return None
+    parts = urlsplit(found.new_url)
+    path = f"/{parts.path.lstrip('/')}"
+    location = f"{path}?{parts.query}" if parts.query else path
+    return Response(status=found.code, headers={"Location": location, "Cache-Control": "no-store"})
 
 
 def _body(error: Exception) -> Response:

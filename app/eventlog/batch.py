@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterator
 from typing import Any
 
 from app.eventlog.payloads import MAX_PAYLOAD_BYTES
+from app.strict_json import unique
 
 # An event is parsed in one go, so its text has a bound: the largest payload with every byte escaped, and its envelope.
 MAX_EVENT_CHARS = 6 * MAX_PAYLOAD_BYTES + 4_096
@@ -14,7 +15,7 @@ _WINDOW_CHARS = 2 * MAX_EVENT_CHARS
 # The longest that the parser looks at before it finds a value cut off: `-Infinity`, or an escaped surrogate pair.
 _LONGEST_LOOK = 16
 _BLANKS = re.compile(r"[ \t\n\r]*")
-_DECODER = json.JSONDecoder()
+_DECODER = json.JSONDecoder(object_pairs_hook=unique)
 
 
 class EventTooLarge(Exception):
@@ -28,8 +29,9 @@ class EventTooLarge(Exception):
 def values(body: bytes) -> Iterator[Any]:
     """The members of the array that `body` is, or the one value that it is instead.
 
-    What is JSON and what is not, `json.loads(body)` would say the same. Raises `ValueError` with its words where the
-    text goes wrong, `RecursionError` for a value nested too deep, `EventTooLarge`; what came before has been yielded.
+    What is JSON and what is not, `strict_json.loads(body)` would say the same. Raises `ValueError` with its words where
+    the text goes wrong, `RecursionError` for a value nested too deep, `EventTooLarge`; what came before has been
+    yielded.
     """
     text = body.decode(json.detect_encoding(body), "surrogatepass")
     start = _past_blanks(text, 0)
