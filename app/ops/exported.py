@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 LAG = "beacon_delivery_lag_seconds"
 LAG_HELP = "Seconds from appending an event to sending it to one reader; replays do not count."
 
-# Over all living workers: added up, the highest, the lowest. A worker that ended no longer counts.
+# Over all living workers: added up, the highest, the lowest. One that ended, or says nothing, no longer counts.
 Mode = Literal["livesum", "livemax", "livemin"]
 
 
@@ -162,6 +162,8 @@ class Exported:
             new = [count - seen for count, seen in zip(counts, self._lag_counts, strict=True)]
             observe_many(self._lag, new, sum_s - self._lag_sum_s)
             self._lag_counts, self._lag_sum_s = counts, sum_s
+        if self.folder is not None:
+            metric_files.sign(self.folder, os.getpid())
 
 
 class _Followed:

@@ -10,11 +10,15 @@ import logging
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from app.config import Settings
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric as MetricFamily
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +29,10 @@ LOCK_WAIT_S = 1.0
 NOBODY = 0
 _TOTALS = ("counter", "histogram")
 _KINDS = (*_TOTALS, "gauge_livesum", "gauge_livemax", "gauge_livemin")
-_OURS = re.compile(r"(?:counter|histogram|summary|gauge_[a-z]+)_\d+\.db(?:\.new)?")
+_OURS = re.compile(r"(?:counter|histogram|summary|gauge_[a-z]+)_\d+\.db(?:\.new)?|alive_\d+")
+_GAUGE = re.compile(r"gauge_[a-z]+_(\d+)\.db")
+# A worker flushes once a second. One that is frozen, or whose loop has stood still for so long, is no living one.
+SILENT_S = 10.0
 
 
 class MetricFiles:
@@ -57,6 +64,7 @@ class MetricFiles:
         self._dead.add(pid)
         try:
             mark_process_dead(pid, str(self.folder))  # type: ignore[no-untyped-call]
+            _alive(self.folder, pid).unlink(missing_ok=True)
             with locked(self.folder, fcntl.LOCK_EX, wait_s=0):
                 while self._dead:
                     _fold(self.folder, self._dead.pop())
@@ -69,10 +77,14 @@ class MetricFiles:
 def read_all(folder: Path) -> bytes:
     """All workers' metrics as Prometheus' text. `OSError` where the folder is gone or stays locked."""
     from prometheus_client import generate_latest
-    from prometheus_client.multiprocess import MultiProcessCollector
 
     with locked(folder, fcntl.LOCK_SH, LOCK_WAIT_S):
-        return generate_latest(MultiProcessCollector(None, str(folder)))  # type: ignore[no-untyped-call]
+        return generate_latest(_Workers(folder))
+
+
+def sign(folder: Path, pid: int) -> None:
+    """A worker's sign of life: what it exports is true now."""
+    _alive(folder, pid).touch()
 
 
 def reserve(folder: Path, pid: int) -> None:
@@ -82,6 +94,31 @@ def reserve(folder: Path, pid: int) -> None:
     """
     for kind in _KINDS:
         _reserve(_path(folder, kind, pid))
+
+
+class _Workers:
+    """What the library reads, without the gauges of workers that no longer say anything: a gauge is a statement about
+    now, and nobody makes it any more. What they have counted stays true."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def collect(self) -> Iterable["MetricFamily"]:
+        from prometheus_client.multiprocess import MultiProcessCollector
+
+        files = [str(path) for path in self._folder.glob("*.db") if self._is_true_now(path)]
+        merged: Iterable[MetricFamily] = MultiProcessCollector.merge(files, accumulate=True)  # type: ignore[no-untyped-call]
+        return merged
+
+    def _is_true_now(self, path: Path) -> bool:
+        found = _GAUGE.fullmatch(path.name)
+        if found is None:
+            return True
+        try:
+            silent_s = time.time() - _alive(self._folder, int(found[1])).stat().st_mtime
+        except FileNotFoundError:
+            return False
+        return silent_s < SILENT_S
 
 
 @contextmanager
@@ -130,6 +167,10 @@ def _add(source: Path, target: Path) -> None:
             totals.write_value(key, totals.read_value(key)[0] + value, 0.0)  # type: ignore[no-untyped-call]
     finally:
         totals.close()  # type: ignore[no-untyped-call]
+
+
+def _alive(folder: Path, pid: int) -> Path:
+    return folder / f"alive_{pid}"
 
 
 def _path(folder: Path, kind: str, pid: int) -> Path:

@@ -45,6 +45,7 @@ def streams_on_two_workers(beacon: Beacon) -> list[LiveStream]:
     """The kernel chooses who accepts; the users take turns, because each may have a few only."""
     users = ("alice", "bob", "charlie", "pia", "ada")
     streams: list[LiveStream] = []
+    wait_for(lambda: scrape(beacon)["beacon_workers",] == 2, "both workers")
     while len(set(opened_by_worker(beacon))) < 2:
         assert len(streams) < 40, "all streams are on one worker: the test would prove nothing"
         streams.append(open_stream(beacon, users[len(streams) % len(users)]))
@@ -76,6 +77,19 @@ def test_workers_are_summed_and_a_killed_one_leaves_its_totals_only(start_beacon
         time.sleep(0.05)
     for stream in streams:
         stream.cut()
+
+
+def test_a_frozen_worker_is_no_living_one_until_it_goes_on(start_beacon: MakeBeacon) -> None:
+    beacon = start_beacon(WORKERS=2)
+    wait_for(lambda: scrape(beacon)["beacon_workers",] == 2, "both workers")
+    frozen = beacon.worker_pids()[0]
+    os.kill(frozen, signal.SIGSTOP)
+    try:
+        wait_for(lambda: scrape(beacon)["beacon_workers",] == 1, "the frozen worker to count no more", 25)
+        assert requests.get(f"{beacon.url}/readyz", timeout=scaled(10)).status_code == 200
+    finally:
+        os.kill(frozen, signal.SIGCONT)
+    wait_for(lambda: scrape(beacon)["beacon_workers",] == 2, "it to go on")
 
 
 def test_a_reload_changes_the_workers_and_keeps_the_totals(start_beacon: MakeBeacon) -> None:

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -178,7 +179,7 @@ class Worker:
     """A worker's metrics, made in this process as that one would make them."""
 
     def __init__(self, pid: int, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.counters = Counters()
+        self.counters, self._pid = Counters(), pid
         self._monkeypatch = monkeypatch
         self._values = values.MultiProcessValue(lambda: pid)  # type: ignore[no-untyped-call]
         with monkeypatch.context() as patch:
@@ -188,6 +189,7 @@ class Worker:
 
     def flush(self, **changed: Any) -> None:
         with self._monkeypatch.context() as patch:
+            patch.setattr(os, "getpid", lambda: self._pid)
             patch.setattr(values, "ValueClass", self._values)
             self._made.follow(snapshot(self.counters, **changed))
 
@@ -256,6 +258,37 @@ def test_a_dead_workers_gauges_vanish_and_its_totals_stay(files: MetricFiles, wo
     assert {key: found[key] for key in totals} == {key: before[key] for key in totals}
     assert found["beacon_deliveries_total",] == 203
     assert found["beacon_streams_closed_total", 'a "reason" \\ é'] == 2
+
+
+def test_every_gauge_of_a_worker_that_says_nothing_any_more_vanishes_and_its_totals_stay(
+    files: MetricFiles, worker: MakeWorker
+) -> None:
+    def one(pid: int) -> Worker:
+        made = worker(pid)
+        for name in ("open", "opens", "closes", "resumes", "refusals"):
+            getattr(made.counters, name)["x"] = pid
+        for name in ("deliveries", "bytes", "fell_behind", "slow_now", "loop_lag_s", "draining", "drain_left"):
+            setattr(made.counters, name, pid)
+        made.flush(cursor=pid, degraded=True)
+        return made
+
+    speaking = one(102)
+    alone = shared(files)
+    frozen = one(101)
+    both = shared(files)
+    silent_since = time.time() - metric_files.SILENT_S - 1
+    os.utime(files.folder / "alive_101", (silent_since, silent_since))
+    speaking.flush(cursor=102, degraded=True)
+    found = shared(files)
+    gauges = {metric.name for metric in METRICS if metric.mode is not None}
+    assert {key: number for key, number in found.items() if key[0] in gauges} == {
+        key: number for key, number in alone.items() if key[0] in gauges
+    }
+    assert {key: number for key, number in found.items() if key[0] not in gauges} == {
+        key: number for key, number in both.items() if key[0] not in gauges
+    }
+    frozen.flush(cursor=101, degraded=True)
+    assert shared(files) == both
 
 
 def test_workers_that_end_again_and_again_leave_no_more_files(files: MetricFiles, worker: MakeWorker) -> None:
