@@ -34,6 +34,7 @@ def apply(session: Session, user: User, wanted: Change, by: str) -> None:
     done = {entry.action_type for entry in entries}
     if done & {"user-password", "user-disable"}:
         _end_logins(session, user)
+        user.credential_generation += 1
         entries += _tokens(session, user, by)
     for entry in entries:
         chain.record(session, entry)

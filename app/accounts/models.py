@@ -19,6 +19,8 @@ class User(UserMixin, Base):  # type: ignore[misc]  # Flask-Login has no types
     role: Mapped[str]
     created_at: Mapped[str]
     disabled_at: Mapped[str | None]
+    # Signed tokens carry it: a new password and disabling raise it, and so end those that no table knows.
+    credential_generation: Mapped[int] = mapped_column(default=0)
 
     @property
     def viewer(self) -> Viewer:

@@ -96,16 +96,16 @@ def find(session: Session, text: str) -> Holder | None:
 
 def widget_token(user: User) -> str:
     """Reads this user's notifications and marks them read, for ten minutes."""
-    return WIDGET_PREFIX + _serializer("beacon-widget-token").dumps(user.id)
+    return WIDGET_PREFIX + _serializer("beacon-widget-token").dumps([user.id, user.credential_generation])
 
 
 def _find_widget_token(session: Session, text: str) -> Holder | None:
     try:
-        user_id = _serializer("beacon-widget-token").loads(text, max_age=WIDGET_TOKEN_S)
-    except BadSignature:
+        user_id, generation = _serializer("beacon-widget-token").loads(text, max_age=WIDGET_TOKEN_S)
+    except (BadSignature, TypeError):  # before it had a generation it was a bare number
         return None
     user = session.get(User, user_id)
-    if user is None or user.disabled_at:
+    if user is None or user.disabled_at or user.credential_generation != generation:
         return None
     return Holder(None, frozenset({"widget"}), user.id, user.name, user.role)
 

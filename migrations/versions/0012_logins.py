@@ -1,4 +1,5 @@
-"""Failed logins by name, address and browser, with waits that grow; when a person last used a login session."""
+"""Failed logins by name, address and browser, with waits that grow; when a person last used a login
+session; what ends signed tokens with their user's other credentials."""
 
 from datetime import UTC, datetime
 
@@ -22,6 +23,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("kind", "key", name="pk_login_throttle"),
     )
     op.create_index("ix_login_throttle_last_at", "login_throttle", ["last_at"])
+    op.add_column("user", sa.Column("credential_generation", sa.Integer, nullable=False, server_default="0"))
     # The sessions of today go on: nobody knows when they were last used.
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     op.add_column("login_session", sa.Column("last_active_at", sa.Text, nullable=False, server_default=now))
@@ -32,6 +34,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_column("login_session", "last_active_at")
+    op.drop_column("user", "credential_generation")
     op.drop_table("login_throttle")
     op.create_table(
         "failed_login",

@@ -8,7 +8,8 @@ from flask import Flask
 from app.accounts import people
 from app.accounts.change import Change
 from app.db import write
-from tests.support.cast import BOB, bearer, logged_in, make_token
+from tests.support.cast import ADA, BOB, bearer, headers_of, log_in, logged_in, make_token, page_token
+from tests.support.sse_client import open_stream
 
 ONE = {"type": "deploy.done", "data": {}}
 
@@ -38,26 +39,90 @@ def with_login(app: Flask) -> Ask:
     return ask
 
 
+CHANGES: dict[str, list[Change]] = {
+    "nothing": [],
+    "demoted": [Change(role="viewer")],
+    "demoted and promoted": [Change(role="viewer"), Change(role="operator")],
+    "new password": [Change(password_hash="-")],
+    "disabled": [Change(disabled=True)],
+    "disabled and enabled": [Change(disabled=True), Change(disabled=False)],
+}
+
+
+def carry_out(app: Flask, changes: str) -> None:
+    with app.app_context():
+        for wanted in CHANGES[changes]:
+            with write() as session:
+                people.change(session, "bob", wanted, "test")
+
+
 @pytest.mark.parametrize("credential", [with_token, with_login])
 @pytest.mark.parametrize(
     ("changes", "then"),
     [
-        ([], (200, 201)),
-        ([Change(role="viewer")], (200, 403)),
-        ([Change(role="viewer"), Change(role="operator")], (200, 201)),
-        ([Change(password_hash="-")], (401, 401)),
-        ([Change(disabled=True)], (401, 401)),
-        ([Change(disabled=True), Change(disabled=False)], (401, 401)),
+        ("nothing", (200, 201)),
+        ("demoted", (200, 403)),
+        ("demoted and promoted", (200, 201)),
+        ("new password", (401, 401)),
+        ("disabled", (401, 401)),
+        ("disabled and enabled", (401, 401)),
     ],
-    ids=["nothing", "demoted", "demoted and promoted", "new password", "disabled", "disabled and enabled"],
 )
 def test_a_credential_does_what_its_user_may_now(
-    cast: Flask, credential: Callable[[Flask], Ask], changes: list[Change], then: tuple[int, int]
+    cast: Flask, credential: Callable[[Flask], Ask], changes: str, then: tuple[int, int]
 ) -> None:
     ask = credential(cast)
     assert ask() == (200, 201)
-    with cast.app_context():
-        for wanted in changes:
-            with write() as session:
-                people.change(session, "bob", wanted, "test")
+    carry_out(cast, changes)
     assert ask() == then
+
+
+def by_page_token(app: Flask) -> dict[str, str]:
+    return bearer(page_token(logged_in(app, BOB)))
+
+
+def by_stream_token(app: Flask) -> dict[str, str]:
+    return bearer(make_token(app, BOB, "stream")[1])
+
+
+def by_cookie(app: Flask) -> dict[str, str]:
+    cookie = logged_in(app, BOB).get_cookie("beacon")
+    assert cookie is not None
+    return {"Cookie": f"beacon={cookie.value}"}
+
+
+@pytest.mark.parametrize("credential", [by_page_token, by_stream_token, by_cookie])
+@pytest.mark.parametrize("changes", CHANGES)
+def test_open_streams_end_with_every_change_and_open_again_only_while_the_credential_is_good(
+    live_app: Flask, credential: Callable[[Flask], dict[str, str]], changes: str
+) -> None:
+    headers, client = credential(live_app), live_app.test_client(use_cookies=False)
+    with open_stream(client, headers=headers) as reader:
+        assert reader.until("hello")
+        carry_out(live_app, changes)
+        if CHANGES[changes]:
+            assert reader.rest()[-1].json()["reason"] == "revoked"
+        else:
+            assert reader.until("heartbeat")
+    again = client.get("/api/stream/events", headers=headers, buffered=False)
+    again.close()
+    assert again.status_code == (200 if changes in ("nothing", "demoted", "demoted and promoted") else 401)
+
+
+@pytest.mark.parametrize("changes", CHANGES)
+def test_a_widgets_token_ends_with_the_other_credentials_of_its_user(cast: Flask, changes: str) -> None:
+    asked = cast.test_client().post("/api/widgets/token", json={"user": "bob"}, headers=headers_of(cast, ADA, "admin"))
+    headers = bearer(asked.get_json()["token"])
+    client = cast.test_client()
+    assert client.get("/widgets/notifications/content", headers=headers).status_code == 200
+    carry_out(cast, changes)
+    status = client.get("/widgets/notifications/content", headers=headers).status_code
+    assert status == (200 if changes in ("nothing", "demoted", "demoted and promoted") else 401)
+
+
+@pytest.mark.parametrize("changes", ["new password", "disabled"])
+def test_a_known_browser_gets_nobody_in(cast: Flask, changes: str) -> None:
+    browser = logged_in(cast, BOB)
+    browser.delete_cookie("beacon")
+    carry_out(cast, changes)
+    assert log_in(browser, BOB).status_code == 401
