@@ -29,6 +29,7 @@ worker_connections = 10_000
 backlog = 4_096
 graceful_timeout = int(_settings.drain_s) + 5
 timeout = 60
+# The head of a request has this long too, the first one of a connection as well (tests/live/test_stalled_clients.py).
 keepalive = 5
 # Each worker imports for itself, after the patch; and none is recycled, which would cut all its streams at once.
 preload_app = False

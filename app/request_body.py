@@ -88,8 +88,9 @@ class Bodies:
     def remember(self, token: str) -> None:
         """This bearer token was good just now. It gives no right: only a place of its own for its next bodies."""
         with self._changing:
-            self._tokens[_digest(token)] = None
-            self._tokens.move_to_end(_digest(token))
+            digest = _digest(token)
+            self._tokens[digest] = None
+            self._tokens.move_to_end(digest)
             if len(self._tokens) > MAX_KNOWN_TOKENS:
                 self._tokens.popitem(last=False)
 

@@ -17,6 +17,7 @@ KNOWN = "A known type takes its own payload only: `400` names the field."
 BAD = "A bad type, payload or audience is `400`, and `errors` names the place."
 UNKNOWN_MEMBER = "An unknown member is `400`: a publisher chooses neither ids nor times."
 NOT_JSON = "A body that is not JSON is `400`; NaN and infinity are not JSON."
+TWICE = "A key that appears twice in one object is `400`, and `errors` names it."
 PAYLOAD = "A payload of more than 64 KiB is `413`."
 BODY = "A body of more than 8 MiB is `413`."
 SCOPE = (
@@ -256,6 +257,12 @@ def test_half_a_surrogate_pair_is_refused(publish: Publisher) -> None:
 @holds(NOT_JSON)
 def test_a_nest_of_brackets_is_refused(publish: Publisher) -> None:
     problem(publish.send_bytes(b"[" * 50_000), 400)
+
+
+@holds(TWICE)
+def test_a_key_that_appears_twice_is_refused_by_name(publish: Publisher) -> None:
+    body = b'{"type": "contract.twice", "data": {"state": "ok", "n": 1, "state": "failed"}}'
+    assert "state" in problem(publish.send_bytes(body), 400)["errors"]
 
 
 @holds(PAYLOAD)
