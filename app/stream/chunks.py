@@ -1,6 +1,10 @@
-"""Frames joined for sending: what several readers get alike is joined once and shared."""
+"""Frames joined for sending: what several readers get alike is joined once and shared.
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+A reader of HTTP/1.1 gets each of these in a chunk of the transfer coding (RFC 9112, section 7.1): clients that read a
+body which only ends with its connection wait until a buffer of theirs is full. It is put on where frames are joined.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -10,6 +14,8 @@ from app.stream.shapes import Shape
 from app.stream.topics import Topics
 
 MAX_CHUNK_BYTES = 64 * 1024
+LAST_HTTP_CHUNK = b"0\r\n\r\n"
+"""Tells a reader of HTTP/1.1 that the stream has ended in order; where it is missing, the stream was cut."""
 
 
 class Chunk(NamedTuple):
@@ -28,12 +34,19 @@ class Form:
 
     shape: Shape
     topics: Topics
+    in_http_chunks: bool = False
+    """HTTP/1.1 on a socket of our own; HTTP/1.0 has no chunks, and the generator's server makes them itself."""
 
 
 @lru_cache(maxsize=1_000)
-def form(shape: Shape, topics: Topics) -> Form:
+def form(shape: Shape, topics: Topics, in_http_chunks: bool = False) -> Form:
     """The same one for the same question (as long as it is kept: beyond that, less is shared)."""
-    return Form(shape, topics)
+    return Form(shape, topics, in_http_chunks)
+
+
+def http_chunk(frames: bytes) -> bytes:
+    """One chunk around these bytes; none around nothing, which would say that the stream has ended."""
+    return b"%x\r\n%b\r\n" % (len(frames), frames) if frames else b""
 
 
 def chunks(
@@ -61,9 +74,16 @@ def chunks(
         if frame is None:
             continue
         if frames and size + len(frame) > MAX_CHUNK_BYTES:
-            yield Chunk(b"".join(frames), after, last, len(frames))
+            yield Chunk(_join(frames, size, form), after, last, len(frames))
             frames, size, after = [], 0, last
         frames.append(frame)
         size += len(frame)
         last = event.id
-    yield Chunk(b"".join(frames), after, upto, len(frames))
+    yield Chunk(_join(frames, size, form), after, upto, len(frames))
+
+
+def _join(frames: Sequence[bytes], size: int, form: Form) -> bytes:
+    """In one copy, whether in a chunk or not."""
+    if form.in_http_chunks and frames:
+        return b"".join((b"%x\r\n" % size, *frames, b"\r\n"))
+    return b"".join(frames)

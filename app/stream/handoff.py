@@ -50,7 +50,15 @@ class Pending:
 class Taker(Protocol):
     """Whoever owns handed-off sockets."""
 
-    def open(self, connection: Connection, head: bytes, opening: Opening, on_end: Callable[[], None]) -> object: ...
+    def open(
+        self,
+        connection: Connection,
+        head: bytes,
+        opening: Opening,
+        on_end: Callable[[], None],
+        *,
+        in_http_chunks: bool,
+    ) -> object: ...
 
 
 class HandOff:
@@ -116,7 +124,14 @@ def _take(taker: Taker, environ: "WSGIEnvironment", head: tuple[str, list[tuple[
     # gevent's own watchers let go; the plain socket needs none, and no other holder of the number is left.
     connection = Connection(family, kind, protocol, fileno=held.detach())
     try:
-        taker.open(connection, _head_bytes(*head), pending.opening, pending.release)
+        chunked = environ["SERVER_PROTOCOL"] == "HTTP/1.1"
+        taker.open(
+            connection,
+            _head_bytes(*head, chunked=chunked),
+            pending.opening,
+            pending.release,
+            in_http_chunks=chunked,
+        )
     except BaseException:
         connection.close()
         pending.release()
@@ -137,10 +152,12 @@ def _may_hand_off(environ: "WSGIEnvironment", status: str) -> bool:
     )
 
 
-def _head_bytes(status: str, headers: list[tuple[str, str]]) -> bytes:
-    """No length and no chunks: the stream ends with its connection."""
+def _head_bytes(status: str, headers: list[tuple[str, str]], *, chunked: bool) -> bytes:
+    """No length: the stream ends with its last chunk, or for HTTP/1.0 with its connection, which ends in both cases."""
     kept = [(name, value) for name, value in headers if name.lower() not in _NOT_IN_HEAD]
     kept += [("Date", formatdate(usegmt=True)), ("Connection", "close")]
+    if chunked:
+        kept.append(("Transfer-Encoding", "chunked"))
     lines = [f"HTTP/1.1 {status}", *(f"{name}: {value}" for name, value in kept)]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 

@@ -36,10 +36,12 @@ class Subscriber(ABC):
 
     __slots__ = ("audiences", "cursor", "form", "goodbye", "live", "on_end", "opened_at", "reader")
 
-    def __init__(self, reader: Reader, after: int, on_end: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self, reader: Reader, after: int, on_end: Callable[[], None] | None = None, *, in_http_chunks: bool = False
+    ) -> None:
         self.reader = reader
         self.audiences = reader.viewer.audiences
-        self.form = form(reader.shape, reader.topics)
+        self.form = form(reader.shape, reader.topics, in_http_chunks)
         self.cursor = after
         self.live = False
         self.goodbye: Goodbye | None = None

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Protocol
 
 from app.stream import control
-from app.stream.chunks import Chunk
+from app.stream.chunks import LAST_HTTP_CHUNK, Chunk, http_chunk
 from app.stream.counters import Counters
 from app.stream.subscriber import Goodbye, Reader, Subscriber
 
@@ -64,7 +64,7 @@ class Owner(Protocol):
 
 
 class Wire(Subscriber):
-    """What the kernel does not take stays here: the rest of one chunk, at most 64 KiB or one frame. While it is held
+    """What the kernel does not take stays here: the rest of one chunk, about 64 KiB or one frame. While it is held
     the reader is behind, nothing more is kept for it, and it is read to again from its cursor when it drains.
     """
 
@@ -78,8 +78,10 @@ class Wire(Subscriber):
         after: int,
         ends_at: float,
         on_end: Callable[[], None] | None,
+        *,
+        in_http_chunks: bool = False,
     ) -> None:
-        super().__init__(reader, after, on_end)
+        super().__init__(reader, after, on_end, in_http_chunks=in_http_chunks)
         self._socket, self._owner = connection, owner
         self._rest: memoryview | None = None
         self.fd = connection.fileno()
@@ -129,14 +131,23 @@ class Wire(Subscriber):
             self._owner.counters.deliveries += chunk.events
         self._hold()
 
+    def begin(self, head: bytes, frames: bytes) -> None:
+        """Send the answer's head and the stream's first frames, in one segment."""
+        self._send_or_hold(head + self._framed(frames))
+
     def say(self, frame: bytes) -> None:
         """Send a control frame: whole frames only go out between chunks, so not while something is held."""
-        if self.held_since is not None:
-            return
-        sent = self._send(frame)
-        if 0 <= sent < len(frame):
-            self._rest = memoryview(frame)[sent:]
+        if self.held_since is None:
+            self._send_or_hold(self._framed(frame))
+
+    def _send_or_hold(self, data: bytes) -> None:
+        sent = self._send(data)
+        if 0 <= sent < len(data):
+            self._rest = memoryview(data)[sent:]
             self._hold()
+
+    def _framed(self, frames: bytes) -> bytes:
+        return http_chunk(frames) if self.form.in_http_chunks else frames
 
     def close(self, reason: Goodbye) -> None:
         """Goodbye goes out now or, but for a revocation and a reader that stands still, as soon as it drains."""
@@ -152,7 +163,8 @@ class Wire(Subscriber):
     def finish(self) -> None:
         """The rest of what is under way, a goodbye, the end: what does not fit into the kernel now is lost."""
         rest, self._rest = self._rest, None
-        self._send(bytes(rest or b"") + control.bye(self.goodbye))
+        last = LAST_HTTP_CHUNK if self.form.in_http_chunks else b""
+        self._send(bytes(rest or b"") + self._framed(control.bye(self.goodbye)) + last)
         self.end(self.goodbye or "error")
 
     def end(self, reason: str) -> None:

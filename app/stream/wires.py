@@ -49,12 +49,22 @@ class Wires:
         for wire in list(self._wires.values()):
             wire.end("drain")
 
-    def open(self, connection: Connection, head: bytes, opening: Opening, on_end: Callable[[], None]) -> Wire:
+    def open(
+        self,
+        connection: Connection,
+        head: bytes,
+        opening: Opening,
+        on_end: Callable[[], None],
+        *,
+        in_http_chunks: bool,
+    ) -> Wire:
         """Take over a socket: the head and the first frames go out, then the reader is brought up to date."""
         connection.setblocking(False)
         bound_kernel(connection)
         ends_at = time.monotonic() + self._lifetime_s * uniform(0.8, 1.2)  # noqa: S311 -- spreads reconnects
-        wire = Wire(connection, self, opening.reader, opening.start.after, ends_at, on_end)
+        wire = Wire(
+            connection, self, opening.reader, opening.start.after, ends_at, on_end, in_http_chunks=in_http_chunks
+        )
         self._epoll.register(wire.fd, _READABLE)
         self._wires[wire.fd] = wire
         self._hub.add(wire, opening)
@@ -67,7 +77,7 @@ class Wires:
         return wire
 
     def _begin(self, wire: Wire, head: bytes, opening: Opening) -> None:
-        wire.say(head + opening.frames())
+        wire.begin(head, opening.frames())
         self._hub.check(wire, opening)
         # If not even these went out, it is caught up when it drains.
         if wire.takes_bytes() and not self._hub.go_live(wire):

@@ -86,6 +86,8 @@ class FaultProxy:
     def _relay(self, client: socket.socket, head: bytes, *, streams: bool) -> None:
         with socket.create_connection(("127.0.0.1", self._upstream)) as upstream:
             self._open.add(upstream)
+            if streams:  # without chunks, so that words can be put in between and replaced
+                head = head.replace(b" HTTP/1.1\r\n", b" HTTP/1.0\r\n", 1)
             upstream.sendall(head.replace(b"Connection: keep-alive", b"Connection: close"))
             self._start(_pump, client, upstream)
             while data := upstream.recv(65_536):

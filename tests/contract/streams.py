@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -83,6 +84,18 @@ class Stream:
                 raise AssertionError(f"waited {within_s} s in vain for {what}: {self.body[-500:]!r}") from None
         return found
 
+    def take_for(self, seconds: float) -> None:
+        """Whatever still comes."""
+        deadline = time.monotonic() + seconds
+        with suppress(TimeoutError):
+            while not self.ended:
+                self._take(self._connection.receive(deadline))
+
+    @property
+    def ended_in_order(self) -> bool:
+        """With the last chunk, where it came in chunks; the end of a connection does not tell."""
+        return self.ended and (self._dechunker is None or self._dechunker.ended)
+
     @property
     def hello(self) -> Frame:
         return self.wait(lambda: self.frames[:1], "the first frame")[0]
@@ -124,5 +137,6 @@ class Stream:
         if self._dechunker is not None:
             data = self._dechunker.feed(data)
             self.ended = self._dechunker.ended
+            assert not self._dechunker.rest, f"behind the last chunk: {self._dechunker.rest!r}"
         self.body += data
         self.frames += self._parser.feed(data)

@@ -16,6 +16,7 @@ ROLE = "A new role ends the user's streams, so that they open again with what th
 LOGOUT = "Logging out ends the streams of that session, whether opened with its cookie or its page token."
 NOT_OTHERS = "Logging out ends no stream of another session and none of an API token."
 CLOSED = "After `bye` the server closes the connection, and nothing more is sent."
+IN_ORDER = "A stream that says `bye` ends in order: in chunks, with the last one."
 POLL = "`poll` in `bye` is true for `flag-off` and false for every other reason."
 
 REVOKED = {"reason": "revoked", "poll": False}
@@ -256,6 +257,18 @@ def test_bye_comes_once(world: World, admin: Admin, knock: Knock) -> None:
     admin.change(person, disabled=True)
     stream.until_ended()
     assert len(stream.named("bye")) == 1
+
+
+@holds(IN_ORDER)
+def test_the_last_chunk_follows_bye(world: World, admin: Admin, knock: Knock) -> None:
+    token = admin.add_token(world.someone(), "stream")
+    streams = [knock(path, token.headers) for path in PATHS]
+    assert all(stream.hello for stream in streams)
+    admin.revoke(token)
+    for stream in streams:
+        assert goodbye(stream) == REVOKED
+        assert stream.head.is_chunked
+        assert stream.ended_in_order
 
 
 @holds(POLL)

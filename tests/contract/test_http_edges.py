@@ -9,6 +9,7 @@ from tests.contract.wire import Answer, request_bytes
 
 HEAD = "`HEAD` answers with the head alone and opens nothing."
 OLD = "A client that speaks HTTP/1.0 gets the stream too, without chunks."
+CHUNKS = "A client that speaks HTTP/1.1 gets the stream in chunks."
 BODY = "A `GET` with a body gets the stream."
 BEHIND = "Whatever a client sends behind its request, nothing but frames enters the stream."
 METHODS = "Any method but `GET`, `HEAD` and `OPTIONS` is `405` on the stream paths, with `Allow`."
@@ -70,6 +71,22 @@ def test_an_old_client_gets_the_other_paths(alice: Person, listen: Listen, publi
         stream = listen(alice, path, version="1.0")
         assert not stream.head.is_chunked
         assert holds_frames_alone(stream, publish, kind)
+
+
+@holds(CHUNKS)
+def test_every_path_comes_in_chunks(alice: Person, listen: Listen) -> None:
+    for path in PATHS:
+        assert listen(alice, path).head.is_chunked
+
+
+@holds(CHUNKS)
+def test_what_was_missed_comes_in_chunks_as_well(alice: Person, listen: Listen, publish: Publisher, kind: str) -> None:
+    first, *missed = publish.many(kind, 300)
+    stream = listen(alice, MAIN, {"Last-Event-ID": str(first)})
+    assert stream.head.is_chunked
+    stream.event(missed[-1])
+    assert stream.ids_among(missed) == missed
+    assert holds_frames_alone(stream, publish, kind)
 
 
 @holds(BODY)

@@ -134,30 +134,51 @@ class Answer:
 
 
 class Dechunker:
-    """Takes the chunks of a body apart, however they arrive."""
+    """Takes the chunks of a body apart, however they arrive, and gives what they carry as soon as it is there."""
 
     def __init__(self) -> None:
-        self._waiting = b""
+        self.sizes: list[int] = []
+        """Of every chunk that has begun; 0 is the last one's."""
         self.ended = False
+        self._waiting = b""
+        self._left: int | None = None  # of the chunk that has begun; 0 while its line end is missing
 
     def feed(self, data: bytes) -> bytes:
         self._waiting += data
-        whole = b""
-        while not self.ended and (chunk := self._next()) is not None:
-            whole += chunk
-        return whole
+        carried = b""
+        while not self.ended and (part := self._next()) is not None:
+            carried += part
+        return carried
+
+    @property
+    def rest(self) -> bytes:
+        """What came behind the last chunk."""
+        return self._waiting if self.ended else b""
 
     def _next(self) -> bytes | None:
+        if self._left is None:
+            return self._begin()
+        if self._left:
+            part, self._waiting = self._waiting[: self._left], self._waiting[self._left :]
+            self._left -= len(part)
+            return part or None
+        return self._finish()
+
+    def _begin(self) -> bytes | None:
         line, newline, rest = self._waiting.partition(b"\r\n")
         if not newline:
             return None
-        size = int(line.split(b";")[0], 16)
-        if len(rest) < size + 2:
+        self._left, self._waiting = int(line.split(b";")[0], 16), rest
+        self.sizes.append(self._left)
+        return b""
+
+    def _finish(self) -> bytes | None:
+        if len(self._waiting) < 2:
             return None
-        assert rest[size : size + 2] == b"\r\n", "a chunk does not end where it says"
-        self._waiting = rest[size + 2 :]
-        self.ended = size == 0
-        return rest[:size]
+        assert self._waiting.startswith(b"\r\n"), "a chunk does not end where it says"
+        self._waiting, self._left = self._waiting[2:], None
+        self.ended = self.sizes[-1] == 0
+        return b""
 
 
 def request_bytes(

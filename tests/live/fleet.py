@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from zlib import crc32
 
+from tests.contract.wire import Dechunker
 from tests.support.beacon_server import Beacon
 from tests.support.machine import scaled
 
@@ -39,11 +40,14 @@ class Reader:
         self.strange: list[bytes] = []
         """Frames of no known kind: there must be none."""
         self.hellos = self.beats = self.cuts = self.cuts_in_frame = 0
+        self.cut_by_server = 0
+        """Streams in chunks that ended without the last one."""
         self.comes_back = True
         self.receive_buffer: int | None = None
         self._socket: socket.socket | None = None
         self._waiting = b""
         self._status: int | None = None
+        self._dechunker: Dechunker | None = None
         self._cut_in_frame = self._is_leaving = False
 
     @property
@@ -66,7 +70,7 @@ class Reader:
         except OSError:
             self._come_again()
             return
-        self._waiting, self._status = b"", None
+        self._waiting, self._status, self._dechunker = b"", None, None
         self._cut_in_frame = self._is_leaving = False
         self._fleet.watch(self._socket, self)
 
@@ -107,6 +111,7 @@ class Reader:
         except OSError:
             data = b""
         if not data:
+            self.cut_by_server += self._dechunker is not None and not self._dechunker.ended
             self._drop()
             return
         self._take(data)
@@ -138,9 +143,12 @@ class Reader:
         return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
     def _take(self, data: bytes) -> None:
-        self._waiting += data
-        if self._status is None and not self._take_head():
-            return
+        if self._status is None:
+            self._waiting += data
+            if not self._take_head():
+                return
+            data, self._waiting = self._waiting, b""
+        self._waiting += data if self._dechunker is None else self._dechunker.feed(data)
         *frames, self._waiting = self._waiting.split(b"\n\n")
         now = time.monotonic()
         for frame in frames:
@@ -152,6 +160,7 @@ class Reader:
             return False
         self._status = int(head.split(b" ", 2)[1])
         self._waiting = rest
+        self._dechunker = Dechunker() if b"\r\nTransfer-Encoding: chunked" in head else None
         if self._status != 200:
             self.refusals.append(self._status)
             self._drop()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from app.accounts import people
 from app.db import write
+from tests.contract.wire import Dechunker
 from tests.support.beacon_server import Beacon
 from tests.support.machine import scaled
 from tests.support.sse_client import Frame, parse
@@ -84,7 +85,20 @@ class Raw:
 
     @property
     def body(self) -> bytes:
+        """The bytes behind the head, chunks and all."""
         return self.received.partition(b"\r\n\r\n")[2]
+
+    @property
+    def is_chunked(self) -> bool:
+        return b"\r\ntransfer-encoding: chunked" in self.head.lower()
+
+    def stream(self) -> bytes:
+        """What the body carries. A stream in chunks must have ended with the last one, and nothing behind it."""
+        if not self.is_chunked:
+            return self.body
+        carried, rest = dechunked(self.body)
+        assert rest == b"", f"behind the last chunk: {rest[:300]!r}"
+        return carried
 
     def _read(self, look: Callable[[], bool], what: str, within_s: float) -> None:
         deadline = time.monotonic() + scaled(within_s)
@@ -120,13 +134,8 @@ def publish_and_see(beacon: Beacon, raw: Raw) -> int:
 
 
 def dechunked(body: bytes) -> tuple[bytes, bytes]:
-    """What chunks carry, and what follows the last of them."""
-    whole = b""
-    while True:
-        size, _, body = body.partition(b"\r\n")
-        length = int(size, 16)
-        assert body[length : length + 2] == b"\r\n"
-        whole += body[:length]
-        body = body[length + 2 :]
-        if not length:
-            return whole, body
+    """What chunks carry, and what follows the last of them, which must have come."""
+    dechunker = Dechunker()
+    carried = dechunker.feed(body)
+    assert dechunker.ended, f"the last chunk is missing: {body[-100:]!r}"
+    return carried, dechunker.rest

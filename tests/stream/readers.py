@@ -204,8 +204,11 @@ def wire(
     after: int = 0,
     ends_at: float = 1e12,
     on_end: Callable[[], None] | None = None,
+    *,
+    in_http_chunks: bool = False,
 ) -> Wire:
-    return Wire(cast(Connection, connection), owner, who or reader(), after, ends_at, on_end)
+    plain = cast(Connection, connection)
+    return Wire(plain, owner, who or reader(), after, ends_at, on_end, in_http_chunks=in_http_chunks)
 
 
 @contextmanager

@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 from app.eventlog.audience import EVERYONE
 from app.eventlog.read import Event
 from app.stream import shapes
-from app.stream.chunks import MAX_CHUNK_BYTES, Chunk, chunks, form
+from app.stream.chunks import LAST_HTTP_CHUNK, MAX_CHUNK_BYTES, Chunk, chunks, form, http_chunk
 from app.stream.ring import Entry
 from app.stream.shapes import Shape
 from app.stream.topics import Topics, parse
+from tests.contract.wire import Dechunker
 from tests.stream.readers import event, events, ids_in
 
 ALL = form(shapes.as_json, Topics())
@@ -91,6 +92,36 @@ def test_the_same_question_has_the_same_form() -> None:
     assert form(shapes.as_json, parse("a,b.*")) is form(shapes.as_json, parse("a,b.*"))
     assert form(shapes.as_json, parse("a")) is not form(shapes.as_json, parse("b"))
     assert form(shapes.as_json, parse("a")) is not form(shapes.as_sse, parse("a"))
+
+
+def test_readers_of_http_1_1_share_a_form_of_their_own() -> None:
+    modern = form(shapes.as_json, parse("a"), in_http_chunks=True)
+    assert modern is form(shapes.as_json, parse("a"), in_http_chunks=True)
+    assert modern is not form(shapes.as_json, parse("a"))
+
+
+def test_what_is_joined_is_one_http_chunk_whose_frames_are_made_once_for_both_kinds_of_reader() -> None:
+    found, paces = entries(events(1, 3)), list[str]()
+    plain, modern = (
+        list(chunks(found, one, {EVERYONE}, 0, 7, lambda: paces.append("made")))
+        for one in (ALL, form(shapes.as_json, Topics(), in_http_chunks=True))
+    )
+    assert [one.data for one in modern] == [http_chunk(one.data) for one in plain]
+    assert [(one.after, one.upto, one.events) for one in modern] == [(0, 7, 3)]
+    assert len(paces) == 3
+
+
+def test_nothing_is_never_an_http_chunk_which_would_end_the_stream() -> None:
+    modern = form(shapes.as_json, Topics(), in_http_chunks=True)
+    assert list(chunks([], modern, {EVERYONE}, 0, 9, lambda: None)) == [Chunk(b"", 0, 9, 0)]
+    assert http_chunk(b"") == b""
+
+
+@given(st.lists(st.binary(min_size=1, max_size=400), max_size=8))
+def test_http_chunks_carry_what_was_put_in(parts: list[bytes]) -> None:
+    dechunker = Dechunker()
+    assert dechunker.feed(b"".join(map(http_chunk, parts)) + LAST_HTTP_CHUNK) == b"".join(parts)
+    assert (dechunker.ended, dechunker.rest, dechunker.sizes) == (True, b"", [*map(len, parts), 0])
 
 
 @given(st.lists(st.tuples(st.integers(1, 40_000), st.booleans()), max_size=30), st.integers(0, 5))

@@ -32,6 +32,7 @@ from app.stream.rounds import Rounds
 from app.stream.subscriber import Reader
 from app.stream.wire import Connection, Wire
 from app.stream.wires import Wires
+from tests.contract.wire import Dechunker
 from tests.stream.readers import FakeSocket, event, opening, reader
 from tests.support.cast import ADA, ALICE, BOB, Person
 from tests.support.sse_client import Frame, Parser
@@ -95,6 +96,8 @@ class Client:
 
     person: Person
     topics: str | None
+    is_modern: bool = True
+    """Speaks HTTP/1.1, and gets chunks over a wire."""
     cursor: str | None = None
     log: list[Event] = field(default_factory=list)
     begun: Start = field(default_factory=lambda: Start(0, 0))
@@ -103,6 +106,7 @@ class Client:
     wire: Wire | None = None
     socket: FakeSocket | None = None
     feed: Iterator[bytes] | None = None
+    dechunker: Dechunker | None = None
     read: int = 0
     parser: Parser = field(default_factory=Parser)
 
@@ -113,7 +117,7 @@ class Client:
     def begin(self, log: list[Event], begun: Start) -> None:
         self.log, self.begun = log, begun
         self.parser, self.frames, self.ended, self.read = Parser(), 0, False, 0
-        self.wire = self.socket = self.feed = None
+        self.wire = self.socket = self.feed = self.dechunker = None
         self.at = begun.after
 
     def hear(self, data: bytes) -> None:
@@ -226,9 +230,17 @@ class Delivery(RuleBasedStateMachine):
     # What clients do.
 
     @precondition(lambda self: len(self.clients) < 5)
-    @rule(person=st.sampled_from(PEOPLE), topics=st.sampled_from(TOPICS), over_wire=st.booleans(), room=ROOM)
-    def a_client_comes(self, person: Person, topics: str | None, over_wire: bool, room: int | None) -> None:
-        self.clients.append(Client(person, topics))
+    @rule(
+        person=st.sampled_from(PEOPLE),
+        topics=st.sampled_from(TOPICS),
+        is_modern=st.sampled_from([True, True, False]),
+        over_wire=st.booleans(),
+        room=ROOM,
+    )
+    def a_client_comes(
+        self, person: Person, topics: str | None, is_modern: bool, over_wire: bool, room: int | None
+    ) -> None:
+        self.clients.append(Client(person, topics, is_modern))
         self.connect(self.clients[-1], over_wire, room)
 
     @precondition(lambda self: self.clients)
@@ -313,8 +325,11 @@ class Delivery(RuleBasedStateMachine):
             self.hear(client, None)
             return
         client.socket = FakeSocket(room)
+        client.dechunker = Dechunker() if client.is_modern else None
         self.epoll.sockets[client.socket.fileno()] = client.socket
-        client.wire = self.wires.open(cast(Connection, client.socket), b"", made, lambda: None)
+        client.wire = self.wires.open(
+            cast(Connection, client.socket), b"", made, lambda: None, in_http_chunks=client.is_modern
+        )
 
     def hear(self, client: Client, bytes_: int | None) -> None:
         if client.feed is not None:
@@ -325,7 +340,12 @@ class Delivery(RuleBasedStateMachine):
         elif client.socket is not None:
             data = client.socket.taken[client.read :][:bytes_]
             client.read += len(data)
+            if client.dechunker is not None:
+                data = client.dechunker.feed(data)
+                assert client.dechunker.rest == b"", "bytes behind the last chunk"
             client.hear(data)
+            if client.dechunker is not None and client.dechunker.ended:
+                assert client.ended, "a last chunk without a goodbye"
 
     def is_over(self, client: Client) -> bool:
         return client.wire is not None and client.wire.fd < 0

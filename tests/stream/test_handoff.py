@@ -31,10 +31,20 @@ class Taker:
         self.fails = fails
         self.taken: list[tuple[Connection, bytes, Opening]] = []
         self.on_end: Callable[[], None] = lambda: None
+        self.in_http_chunks: bool | None = None
 
-    def open(self, connection: Connection, head: bytes, opening: Opening, on_end: Callable[[], None]) -> None:
+    def open(
+        self,
+        connection: Connection,
+        head: bytes,
+        opening: Opening,
+        on_end: Callable[[], None],
+        *,
+        in_http_chunks: bool,
+    ) -> None:
         if self.fails:
             raise self.fails
+        self.in_http_chunks = in_http_chunks
         self.taken.append((connection, head, opening))
         self.on_end = on_end
 
@@ -163,10 +173,20 @@ class TestTaken:
         head = taker.taken[0][1]
         assert head.startswith(b"HTTP/1.1 200 OK\r\n")
         assert head.endswith(b"\r\n\r\n")
-        assert header_names(head) == ["content-type", "x-build", "date", "connection"]
+        assert header_names(head) == ["content-type", "x-build", "date", "connection", "transfer-encoding"]
         assert b"Connection: close\r\n" in head
         assert b"yesterday" not in head
         assert b"GMT\r\n" in head
+
+    @pytest.mark.parametrize(("version", "chunked"), [("HTTP/1.1", True), ("HTTP/1.0", False)])
+    def test_chunks_are_for_http_1_1_and_the_head_says_so(
+        self, stream: Stream, taker: Taker, version: str, chunked: bool
+    ) -> None:
+        server = Server(SERVER_PROTOCOL=version)
+        server.ask(stream, taker)
+        assert taker.in_http_chunks is chunked
+        assert (b"\r\nTransfer-Encoding: chunked\r\n" in taker.taken[0][1]) is chunked
+        server.close()
 
     def test_its_seat_is_released_once_when_the_stream_ends(
         self, server: Server, stream: Stream, taker: Taker, seat: Seat

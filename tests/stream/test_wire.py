@@ -7,15 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.stream import control
-from app.stream.chunks import MAX_CHUNK_BYTES, Chunk
+from app.stream.chunks import MAX_CHUNK_BYTES, Chunk, http_chunk
 from app.stream.subscriber import Goodbye
 from app.stream.wire import GRACE_S, Wire
+from tests.contract.wire import Dechunker
 from tests.stream import readers
 from tests.stream.readers import FakeOwner, FakeSocket, chunk, read_to_end, tcp_pair
 from tests.support.clock import own_time
 from tests.support.sse_client import Parser, parse
 
 FIRST, SECOND = chunk(0, 3, b"id: 3\ndata: 3\n\n", 3), chunk(3, 4, b"id: 4\ndata: 4\n\n")
+MODERN = chunk(0, 3, http_chunk(FIRST.data), 3)
 BEAT = control.heartbeat(4, degraded=False)
 
 
@@ -293,6 +295,67 @@ class TestEnding:
     def test_nothing_to_read_is_no_end(self, owner: FakeOwner) -> None:
         live_wire(FakeSocket(), owner).on_readable()
         assert owner.forgotten == []
+
+
+class TestHttpChunks:
+    """A reader of HTTP/1.1: whatever is sent is in chunks, the last one says that the stream ended in order."""
+
+    def modern(self, connection: FakeSocket, owner: FakeOwner) -> Wire:
+        made = readers.wire(connection, owner, in_http_chunks=True)
+        made.live = True
+        return made
+
+    def test_everything_behind_the_head_is_in_chunks(self, owner: FakeOwner) -> None:
+        connection, dechunker = FakeSocket(), Dechunker()
+        made = self.modern(connection, owner)
+        made.begin(b"HEAD\r\n\r\n", b"event: hello\ndata: {}\n\n")
+        made.say(BEAT)
+        made.close("drain")
+        head, _, body = connection.taken.partition(b"\r\n\r\n")
+        names = [frame.event for frame in parse(dechunker.feed(body))]
+        assert (head, names) == (b"HEAD", ["hello", "heartbeat", "bye"])
+        assert (dechunker.ended, dechunker.rest) == (True, b"")
+        assert dechunker.sizes[1] == len(BEAT)
+
+    @pytest.mark.parametrize("reason", ["drain", "lifetime", "revoked", "flag-off", "slow"])
+    def test_the_last_chunk_follows_a_goodbye_that_waited(self, owner: FakeOwner, reason: Goodbye) -> None:
+        connection, dechunker = FakeSocket(room=5), Dechunker()
+        made = self.modern(connection, owner)
+        made.push(MODERN)
+        connection.room = None
+        made.close(reason)
+        made.on_writable()
+        assert byes(dechunker.feed(connection.taken)) == [reason]
+        assert dechunker.ended
+
+    @pytest.mark.parametrize("reason", ["client-gone", "error", "drain"])
+    def test_a_stream_that_is_cut_has_no_last_chunk(self, owner: FakeOwner, reason: str) -> None:
+        connection = FakeSocket()
+        made = self.modern(connection, owner)
+        made.push(MODERN)
+        made.end(reason)
+        assert connection.taken == MODERN.data
+
+    @pytest.mark.parametrize("room", range(1, 90))
+    def test_what_does_not_fit_is_an_end_that_was_not_in_order(self, owner: FakeOwner, room: int) -> None:
+        connection, dechunker = FakeSocket(room=5), Dechunker()
+        made = self.modern(connection, owner)
+        made.push(MODERN)
+        connection.room = room
+        made.close("slow")
+        names = [frame.event for frame in Parser().feed(dechunker.feed(connection.taken))]
+        assert names in ([], ["message"], ["message", "bye"])
+        assert dechunker.ended <= (names == ["message", "bye"])
+
+    def test_a_chunk_that_is_cut_by_the_kernel_is_finished_before_anything_else(self, owner: FakeOwner) -> None:
+        for room in range(1, len(MODERN.data)):
+            connection, dechunker = FakeSocket(room), Dechunker()
+            made = self.modern(connection, owner)
+            made.push(MODERN)
+            made.say(BEAT)
+            drain(made, connection)
+            made.say(BEAT)
+            assert [frame.event for frame in parse(dechunker.feed(connection.taken))] == ["message", "heartbeat"]
 
 
 class TestOverTcp:

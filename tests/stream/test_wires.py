@@ -8,17 +8,19 @@ import pytest
 
 from app.eventlog.cursor import Start
 from app.stream.catchup import CatchUp
+from app.stream.chunks import http_chunk
 from app.stream.hub import Hub
 from app.stream.pulse import Pulse
 from app.stream.replay import Replay
 from app.stream.rounds import Rounds
 from app.stream.wire import Connection, Wire
 from app.stream.wires import PEER_TIMEOUT_MS, Wires
+from tests.contract.wire import Dechunker
 from tests.stream.readers import FakeLog, chunk, control, event, events, opening, reader, tcp_pair
 from tests.support.cast import ALICE, BOB, Person
 from tests.support.sse_client import Frame, Parser
 
-HEAD = b"HTTP/1.1 200 OK\r\n\r\n"
+HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 class Worker:
@@ -39,7 +41,8 @@ class Worker:
         ours, client = self._pairs.enter_context(tcp_pair())
         unread = _fill(ours) if fill else 0
         made = opening(reader(person), start or Start(self.hub.cursor, self.hub.cursor))
-        return Client(client, self.wires.open(ours, HEAD, made, lambda: self.ended.append(person.name)), unread)
+        wire = self.wires.open(ours, HEAD, made, lambda: self.ended.append(person.name), in_http_chunks=True)
+        return Client(client, wire, unread)
 
     def tell(self, *new: int) -> None:
         self.hub.deliver([event(number) for number in new], new[-1])
@@ -65,14 +68,18 @@ class Client:
 
     def __init__(self, connection: socket.socket, wire: Wire, unread: int) -> None:
         self.connection, self.wire, self.unread = connection, wire, unread
-        self._parser = Parser()
+        self._parser, self._dechunker = Parser(), Dechunker()
         self.raw = b""
 
     def frames(self) -> list[Frame]:
         """What has come up to now."""
         known = max(self.unread + len(HEAD), len(self.raw))
         self.raw += self.connection.recv(1 << 20)
-        return self._parser.feed(self.raw[known:])
+        return self._parser.feed(self._dechunker.feed(self.raw[known:]))
+
+    @property
+    def has_the_last_chunk(self) -> bool:
+        return self._dechunker.ended and not self._dechunker.rest
 
     def ids(self) -> list[str]:
         return [frame.id for frame in self.frames() if frame.id]
@@ -196,6 +203,7 @@ def test_whoever_comes_too_late_is_told_so(worker: Worker, reason: str) -> None:
     worker.allowed -= {"alice"} if reason == "flag-off" else set()
     client = worker.connect()
     assert [frame.event for frame in client.frames()] == ["hello", "bye"]
+    assert client.has_the_last_chunk
     assert (len(worker.wires), worker.ended) == (0, ["alice"])
 
 
@@ -203,6 +211,7 @@ def test_a_revocation_closes_the_socket_at_once(worker: Worker) -> None:
     client = worker.connect()
     worker.hub.deliver([control(1, "user_changed", user="alice")], 1)
     assert client.frames()[-1].json()["reason"] == "revoked"
+    assert client.has_the_last_chunk
     assert client.connection.recv(1) == b""
     assert len(worker.wires) == 0
 
@@ -211,7 +220,7 @@ def test_a_client_that_is_gone_before_it_was_opened_leaves_nothing(worker: Worke
     with tcp_pair() as (ours, client):
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         client.close()
-        worker.wires.open(ours, HEAD, opening(reader()), lambda: worker.ended.append("early"))
+        worker.wires.open(ours, HEAD, opening(reader()), lambda: worker.ended.append("early"), in_http_chunks=True)
     while len(worker.wires):
         worker.look()
     assert (worker.ended, len(worker.hub)) == (["early"], 0)
@@ -242,5 +251,5 @@ def test_stopping_ends_all_of_them(worker: Worker) -> None:
 def test_a_chunk_goes_to_the_client_unchanged(worker: Worker) -> None:
     client = worker.connect()
     client.frames()
-    assert client.wire.push(chunk(0, 1, b"id: 1\ndata: one\n\n"))
+    assert client.wire.push(chunk(0, 1, http_chunk(b"id: 1\ndata: one\n\n")))
     assert client.ids() == ["1"]
