@@ -8,12 +8,12 @@ import { describe } from "./reasons.js";
  * @param {import("./status.js").Status} status
  */
 export function showConnection(badge, status) {
-  const { look, word, sentence } = describe(status);
+  const { look, word, sentence, spoken = word } = describe(status);
   badge.dataset.state = look;
   badge.title = sentence;
   badge.querySelector("use")?.setAttribute("href", `#i-${look}`);
   showWord(badge, word, status.reason === "signed-out");
-  if (status.reason !== "starting") announce(`${word}. ${sentence}`);
+  if (status.reason !== "starting") announce(`${spoken}. ${sentence}`);
 }
 
 /**

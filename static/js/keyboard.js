@@ -15,8 +15,10 @@ const ACTIONS = {
   pause: () => void document.dispatchEvent(new CustomEvent("beacon:pause-toggle")),
 };
 
-export function watchKeyboard() {
+/** @param {KeyboardEvent} [first]  was pressed before this module came */
+export function watchKeyboard(first) {
   document.addEventListener("keydown", pressed);
+  if (first) pressed(first);
   const opener = document.getElementById("help-open");
   const choice = /** @type {HTMLInputElement | null} */ (document.getElementById("help-keys"));
   if (opener) {

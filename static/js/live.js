@@ -1,12 +1,14 @@
 // @ts-check
 import { Bye, isTrouble, pollEnded, streamEnded } from "./endings.js";
 import { OtherUser } from "./http.js";
-import { decide, initialModel } from "./policy.js";
+import { decide, initialModel, SILENCE_MS } from "./policy.js";
 import { pollAll } from "./poll.js";
 import { Ended, Stream } from "./stream.js";
 
 /** So many of the connection's errors are kept to be looked at. */
 const KEPT_ERRORS = 10;
+
+const LOOK_EVERY_MS = 1_000;
 
 /** @type {Hearer} */
 const NOBODY = { note() {}, status() {}, frame() {}, build() {}, measure() {} };
@@ -17,7 +19,7 @@ const NOBODY = { note() {}, status() {}, frame() {}, build() {}, measure() {} };
  *
  * @typedef {import("./policy.js").Happening} Happening
  * @typedef {import("./sse.js").Frame} Frame
- * @typedef {Pick<import("./status.js").Status, "state" | "reason" | "failures" | "nextAttemptAt" | "errors">} Told
+ * @typedef {Pick<import("./status.js").Status, "state" | "reason" | "failures" | "lateS" | "nextAttemptAt" | "errors">} Told
  *
  * @typedef {object} Hearer
  * @property {(message: string) => void} note
@@ -35,6 +37,10 @@ export class Live {
   #active = false;
   /** @type {Stream | null} */
   #stream = null;
+  /** @type {import("./lateness.js").Lateness | null} */
+  #lateness = null; // while its module has not come
+  /** @type {ReturnType<typeof setInterval> | undefined} */
+  #lookTimer;
   /** @type {AbortController | null} */
   #poll = null;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -146,7 +152,7 @@ export class Live {
     if (close) this.#close();
     if (open !== undefined) this.#schedule("open", open);
     if (poll !== undefined) this.#schedule("poll", poll);
-    const changed = model.state !== before.state || model.reason !== before.reason || happening.kind === "start";
+    const changed = model.state !== before.state || model.reason !== before.reason || model.lateS !== before.lateS || happening.kind === "start";
     if (changed || open !== undefined || model.failures !== before.failures) this.#tell();
   }
 
@@ -177,6 +183,7 @@ export class Live {
     } catch (error) {
       if (this.#stream !== stream) return; // let go on purpose: nobody waits for it any more
       this.#stream = null;
+      clearInterval(this.#lookTimer);
       this.#noteError("stream", error);
       this.#ended(streamEnded(error));
     }
@@ -197,7 +204,7 @@ export class Live {
     if (frame.retry !== null) this.#retryMs = frame.retry;
     if (frame.event === "hello") this.#greeted(frame);
     if (frame.event === "bye") this.#goodbye(JSON.parse(frame.data).reason);
-    if (frame.event === "heartbeat") this.#happened({ kind: "heartbeat", degraded: JSON.parse(frame.data).degraded === true });
+    if (frame.event === "heartbeat") this.#heartbeat(JSON.parse(frame.data));
     if (isEvent(frame)) this.#happened({ kind: "proof" });
     this.#hearer.frame(frame);
     if (frame.id !== null) await this.#delivery.take(frame);
@@ -207,7 +214,40 @@ export class Live {
   #greeted(frame) {
     this.#checkHello(frame);
     this.#happened({ kind: "hello" });
-    this.#hearer.note("connected: the server said hello");
+    this.#hearer.note("the server said hello");
+    this.#watchLateness(JSON.parse(frame.data).heartbeatS).catch((error) => this.#hearer.note(`lateness: ${error}`));
+  }
+
+  /**
+   * By a module that the first load does not wait for: nothing is late for as long as that.
+   * @param {number} heartbeatS
+   */
+  async #watchLateness(heartbeatS) {
+    const [stream, at] = [this.#stream, performance.now()];
+    this.#lateness = null;
+    clearInterval(this.#lookTimer);
+    const { Lateness } = await import("./lateness.js");
+    if (stream !== this.#stream) return;
+    this.#lateness = new Lateness(1_000 * heartbeatS || SILENCE_MS, at);
+    this.#lookTimer = setInterval(() => this.#look(), LOOK_EVERY_MS);
+  }
+
+  /** @param {{ timestamp: string, degraded: boolean }} said */
+  #heartbeat({ timestamp, degraded }) {
+    const now = performance.now();
+    this.#lateness?.heartbeat(Date.parse(timestamp), now);
+    this.#happened({ kind: "heartbeat", degraded: degraded === true, lateS: this.#lateS(now) });
+  }
+
+  /** @param {number} now */
+  #lateS(now) {
+    return this.#lateness?.by(now) ?? 0;
+  }
+
+  /** A heartbeat that is due and does not come tells nobody. */
+  #look() {
+    const lateS = this.#lateS(performance.now());
+    if (this.#active && lateS !== this.#model.lateS) this.#happened({ kind: "late", lateS });
   }
 
   /** @param {Frame} frame */
@@ -251,6 +291,7 @@ export class Live {
   #close() {
     clearTimeout(this.#openTimer);
     clearTimeout(this.#pollTimer);
+    clearInterval(this.#lookTimer);
     const stream = this.#stream;
     this.#stream = null;
     stream?.close();
@@ -275,8 +316,8 @@ export class Live {
   }
 
   #tell() {
-    const { state, reason, failures } = this.#model;
-    this.#hearer.status({ state, reason, failures, nextAttemptAt: this.#nextAttemptAt, errors: this.#errors });
+    const { state, reason, failures, lateS } = this.#model;
+    this.#hearer.status({ state, reason, failures, lateS, nextAttemptAt: this.#nextAttemptAt, errors: this.#errors });
   }
 }
 

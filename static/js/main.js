@@ -5,12 +5,12 @@ import { startClock } from "./clock.js";
 import { connect } from "./connect.js";
 import { watchCost } from "./cost.js";
 import { watchInterface } from "./interface.js";
-import { watchKeyboard } from "./keyboard.js";
 import { startNotifications } from "./notifications.js";
 import { refetchFollower, watchReload } from "./regions.js";
 import { updateStrip } from "./strip.js";
 
 const page = document.body.dataset;
+const KEYS_AFTER_MS = 500;
 
 /** @param {string} message */
 function note(message) {
@@ -40,6 +40,19 @@ function watchSwaps() {
   document.addEventListener("beacon:regions", settle);
 }
 
+/** No page waits for its keys: their module comes after the rest, or with the first key that is pressed. */
+function bringKeys() {
+  let brought = false;
+  /** @param {KeyboardEvent} [first] */
+  const bring = (first) => {
+    if (brought) return;
+    brought = true;
+    import("./keyboard.js").then(({ watchKeyboard }) => watchKeyboard(first)).catch((error) => note(`keys: ${error}`));
+  };
+  addEventListener("keydown", bring, { once: true });
+  setTimeout(bring, location.hash ? 0 : KEYS_AFTER_MS);
+}
+
 startClock(page.now ?? "");
 localise(document);
 settle();
@@ -49,5 +62,5 @@ watchInterface(localise);
 startNotifications(localise);
 watchCost();
 watchReload(localise);
-watchKeyboard();
+bringKeys();
 connect(localise, note);

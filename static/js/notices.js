@@ -1,4 +1,6 @@
 // @ts-check
+import { HELD } from "./policy.js";
+
 /** Which banner stands under the bar, if any: one at a time, the worst first. Pure. */
 
 /**
@@ -27,7 +29,8 @@ export function noticeOf({ state, reason, since, pollMs, updated, person }) {
   }
   if (state === "offline") return { name: "offline", look: "offline", text: offline(reason, since), action: "reconnect" };
   if (state === "polling" && reason !== "flag-off") {
-    const text = `Live updates paused since ${since}. The page asks for changes every ${pollMs / 1_000} s; everything else works.`;
+    const why = HELD.includes(reason) ? ", perhaps because of a proxy in between" : "";
+    const text = `Live updates paused since ${since}${why}. The page asks for changes every ${pollMs / 1_000} s; everything else works.`;
     return { name: "polling", look: "polling", text, action: "reconnect" };
   }
   if (updated) return { name: "updated", look: "info", text: "Beacon was updated. Reload to use the new version.", action: "reload" };

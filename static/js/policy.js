@@ -8,6 +8,9 @@ export const ATTEMPT_DELAYS_MS = [1_000, 2_000, 4_000, 8_000, 16_000];
 export const BACKGROUND_ATTEMPT_MS = 30_000;
 export const HELLO_WITHIN_MS = 10_000;
 export const SILENCE_MS = 30_000;
+/** How a stream ends that opened and stayed or fell silent. Two in a row are held back: there opening proves nothing. */
+export const HELD = ["no-hello", "silence"];
+const HELD_BEFORE_POLLING = 2;
 /** So many goodbyes without a single event or heartbeat in between are a loop, not a courtesy. */
 const GOODBYES_BEFORE_FAILURE = 3;
 const DEFAULT_RETRY_MS = 1_000;
@@ -25,12 +28,14 @@ export const OPEN_WITHIN_MS = 500;
  * @property {string} reason  a key of the words in reasons.js
  * @property {number} failures  since the last event or heartbeat; neither opening nor `hello` proves anything
  * @property {number} goodbyes
+ * @property {number} held  streams in a row that stayed or fell silent; only a prompt heartbeat proves that they come through
+ * @property {number} lateS  so many seconds late is what comes over the stream
  * @property {boolean} pollFailed  the newest poll failed
  * @property {boolean} streamAllowed  as the server last said
  * @property {number} pollMs
  *
  * @typedef {{ kind: "start", streamOn: boolean, online: boolean, pollMs: number }
- *   | { kind: "hello" } | { kind: "proof" } | { kind: "heartbeat", degraded: boolean }
+ *   | { kind: "hello" } | { kind: "proof" } | { kind: "heartbeat", degraded: boolean, lateS?: number } | { kind: "late", lateS: number }
  *   | { kind: "failed", reason: string, retryAfterMs?: number | undefined }
  *   | { kind: "flag-off" } | { kind: "bye", reason: string, retryMs?: number | null }
  *   | { kind: "polled", stream: string } | { kind: "poll-failed", retryAfterMs?: number | undefined }
@@ -52,11 +57,23 @@ export const OPEN_WITHIN_MS = 500;
  */
 export function decide(model, happening, random) {
   if (isOver(model.reason)) return { model }; // only a new page ends that
+  const decision = react(model, happening, random);
+  return decision.model.state === "connected" ? decision : { ...decision, model: { ...decision.model, lateS: 0 } };
+}
+
+/**
+ * @param {Model} model
+ * @param {Happening} happening
+ * @param {number} random
+ * @returns {Decision}
+ */
+function react(model, happening, random) {
   switch (happening.kind) {
     case "start": return start(happening, random);
-    case "hello": return { model: { ...model, state: "connected", reason: "live", pollFailed: false }, poll: null };
+    case "hello": return isHeldBack(model) ? { model } : connected(model, "live");
     case "proof": return { model: { ...model, failures: 0, goodbyes: 0 } };
-    case "heartbeat": return { model: { ...model, failures: 0, goodbyes: 0, reason: happening.degraded ? "degraded" : "live" } };
+    case "heartbeat": return heartbeat(model, happening);
+    case "late": return model.state === "connected" ? late(model, model.reason === "degraded", happening.lateS) : { model };
     case "failed": return failed(model, happening, random);
     case "flag-off": return withoutStream(model, jittered(model.pollMs, random));
     case "bye": return bye(model, happening, random);
@@ -80,7 +97,46 @@ export function isOver(reason) {
 
 /** @returns {Model} */
 export function initialModel() {
-  return { state: "reconnecting", reason: "starting", failures: 0, goodbyes: 0, pollFailed: false, streamAllowed: true, pollMs: 5_000 };
+  return { state: "reconnecting", reason: "starting", failures: 0, goodbyes: 0, held: 0, lateS: 0, pollFailed: false, streamAllowed: true, pollMs: 5_000 };
+}
+
+/** @param {Model} model */
+function isHeldBack({ held }) {
+  return held >= HELD_BEFORE_POLLING;
+}
+
+/**
+ * @param {Model} model
+ * @param {string} reason
+ * @returns {Decision}
+ */
+function connected(model, reason) {
+  return { model: { ...model, state: "connected", reason, pollFailed: false, lateS: 0 }, poll: null };
+}
+
+/**
+ * A stream that was held back is believed when a heartbeat comes in time; until then the page polls beside it.
+ * @param {Model} before
+ * @param {Extract<Happening, { kind: "heartbeat" }>} happening
+ * @returns {Decision}
+ */
+function heartbeat(before, { degraded, lateS = 0 }) {
+  const model = { ...before, failures: 0, goodbyes: 0 };
+  if (lateS > 0 && model.state !== "connected") return { model };
+  return late(lateS > 0 ? model : { ...model, held: 0 }, degraded, lateS);
+}
+
+/**
+ * What comes late is asked for meanwhile: both ways may bring it, and it is shown once.
+ * @param {Model} model
+ * @param {boolean} degraded
+ * @param {number} lateS
+ * @returns {Decision}
+ */
+function late(model, degraded, lateS) {
+  if (lateS === 0) return connected(model, degraded ? "degraded" : "live");
+  const next = { ...model, lateS, reason: degraded ? "degraded" : "late" };
+  return model.lateS > 0 ? { model: next } : { model: next, poll: 0 };
 }
 
 /**
@@ -110,13 +166,13 @@ function start(happening, random) {
  * @returns {Decision}
  */
 function failed(before, happening, random) {
-  const model = { ...before, failures: before.failures + 1 };
+  const model = { ...before, failures: before.failures + 1, held: HELD.includes(happening.reason) ? before.held + 1 : 0 };
   const delay = ATTEMPT_DELAYS_MS[model.failures - 1] ?? BACKGROUND_ATTEMPT_MS;
   const open = Math.max(Math.min(jittered(delay, random), BACKGROUND_ATTEMPT_MS), happening.retryAfterMs ?? 0);
-  if (model.failures <= ATTEMPT_DELAYS_MS.length && open <= LONG_MS) {
+  if (!isHeldBack(model) && model.failures <= ATTEMPT_DELAYS_MS.length && open <= LONG_MS) {
     return { model: { ...model, state: "reconnecting", reason: happening.reason }, open, poll: 0 };
   }
-  const reason = model.failures <= ATTEMPT_DELAYS_MS.length ? happening.reason : "exhausted";
+  const reason = isHeldBack(model) || model.failures <= ATTEMPT_DELAYS_MS.length ? happening.reason : "exhausted";
   return { model: { ...model, state: model.pollFailed ? "offline" : "polling", reason }, open, poll: 0 };
 }
 
@@ -127,7 +183,7 @@ function failed(before, happening, random) {
  * @returns {Decision}
  */
 function withoutStream(model, poll) {
-  const next = { ...model, failures: 0, goodbyes: 0, streamAllowed: false, reason: "flag-off" };
+  const next = { ...model, failures: 0, goodbyes: 0, held: 0, streamAllowed: false, reason: "flag-off" };
   return { model: { ...next, state: model.pollFailed ? "offline" : "polling" }, open: null, poll, close: true };
 }
 
@@ -152,10 +208,11 @@ function bye(model, { reason, retryMs }, random) {
  * @returns {Decision}
  */
 function polled(before, stream, random) {
-  if (before.state === "connected") return { model: before }; // it was under way when the stream came back
+  if (before.state === "connected" && !before.lateS) return { model: before }; // it was under way when the stream came back
   const model = { ...before, pollFailed: false, streamAllowed: stream === "on" };
   const again = nextPoll(model, random);
   if (stream !== "on") return withoutStream(model, again);
+  if (model.state === "connected") return { model, poll: again };
   if (model.reason === "flag-off") {
     return { model: { ...model, state: "reconnecting", reason: "switched-on" }, open: Math.round(random * OPEN_WITHIN_MS), poll: null };
   }
@@ -171,10 +228,12 @@ function polled(before, stream, random) {
  * @returns {Decision}
  */
 function pollFailed(before, retryAfterMs, random) {
-  if (before.state === "connected") return { model: before };
-  const model = { ...before, pollFailed: true };
+  if (before.state === "connected" && !before.lateS) return { model: before };
+  const poll = Math.max(nextPoll(before, random), retryAfterMs);
+  if (before.state === "connected") return { model: before, poll };
+  const model = { ...before, pollFailed: true, held: 0 }; // it is not the stream alone that does not come through
   if (model.state === "reconnecting") return { model };
-  return { model: { ...model, state: "offline" }, poll: Math.max(nextPoll(model, random), retryAfterMs) };
+  return { model: { ...model, state: "offline" }, poll };
 }
 
 /**
@@ -194,7 +253,7 @@ function nextPoll({ pollMs }, random) {
  */
 function network(before, { barred }) {
   if (before.state === "connected" || (barred && before.reason !== "no-network")) return { model: before };
-  const model = { ...before, failures: 0, goodbyes: 0 };
+  const model = { ...before, failures: 0, goodbyes: 0, held: 0 };
   if (!model.streamAllowed) return { model: { ...model, reason: "flag-off" }, poll: 0 };
   return { model: { ...model, state: "reconnecting", reason: "network" }, open: 0, poll: null };
 }
@@ -214,13 +273,15 @@ function woke(model, { overdue, barred }) {
 }
 
 /**
- * A person asked for it: at once, whatever was planned. The failures stay, so that one more is not five more.
+ * A person asked for it: at once, whatever was planned. The failures stay, so that one more is not five more. Nor is a
+ * stream that was held back: this one is believed when it opens, the next one that stays silent is not.
  * @param {Model} model
  * @returns {Decision}
  */
 function asked(model) {
   if (!model.streamAllowed) return { model, poll: 0 };
-  return { model: { ...model, state: "reconnecting", reason: "asked" }, open: 0, poll: null, close: true };
+  const held = Math.min(model.held, HELD_BEFORE_POLLING - 1);
+  return { model: { ...model, held, state: "reconnecting", reason: "asked" }, open: 0, poll: null, close: true };
 }
 
 /**

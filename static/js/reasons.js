@@ -13,6 +13,7 @@ const REASONS = {
   "no-hello": "The connection opened but stays silent, perhaps because of a proxy in between; trying again.",
   "wrong-type": "Something other than Beacon answered, perhaps a proxy or its login page; trying again.",
   refused: "The server cannot take a live connection just now; trying again, and asking it meanwhile.",
+  late: "Changes come late, perhaps because of a proxy in between; trying again, and asking the server meanwhile.",
   degraded: "Beacon cannot reach its database and goes on trying. What you see is from before.",
   drain: "The server is restarting; the page comes back by itself.",
   lifetime: "The connection is being renewed.",
@@ -38,17 +39,19 @@ const REASON_WORDS = { starting: "Connecting", degraded: "Database away", "signe
 
 /**
  * @typedef {import("./status.js").Status} Status
- * @typedef {{ look: string, word: string, sentence: string }} Words  `look` names icon and colour
+ * @typedef {{ look: string, word: string, sentence: string, spoken?: string }} Words  `look` names icon and colour; `spoken` is
+ *   the word where it would change every second
  */
 
 /**
- * @param {Pick<Status, "state" | "reason" | "paused" | "broken">} status
+ * @param {Pick<Status, "state" | "reason" | "paused" | "broken"> & { lateS?: number }} status
  * @returns {Words}
  */
-export function describe({ state, reason, paused, broken }) {
+export function describe({ state, reason, paused, broken, lateS = 0 }) {
   const sentence = reasonOf(state, reason);
   if (broken) return { look: "error", word: "Display error", sentence: `Some events could not be shown and the page was loaded again instead. ${sentence}` };
   if (paused && state === "connected") return { look: "paused", word: "Paused", sentence: "You paused this tab: what comes in is kept until you resume." };
+  if (reason === "late") return { look: "reconnecting", word: `Late by ${lateS} s`, sentence, spoken: "Late" };
   const word = `${REASON_WORDS[reason] ?? WORDS[state] ?? state}${paused && state === "polling" ? ", paused" : ""}`; // else a list that stands still would look up to date
   return { look: reason === "degraded" ? "reconnecting" : state, word, sentence }; // a stream without news is not what being connected promises
 }
@@ -78,7 +81,7 @@ export function modeOf({ state, reason = "", role, paused }, pollMs) {
  * @param {number} pollMs
  */
 function wayOf(state, reason, pollMs) {
-  if (state === "connected") return "Live stream";
+  if (state === "connected" && reason !== "late") return "Live stream";
   if (state === "reconnecting") return "Asking once with each attempt";
   return reason === "no-network" || isOver(reason) ? "Asking nobody" : `Asking every ${pollMs / 1_000} s`;
 }

@@ -169,8 +169,8 @@ export class Share {
 
   /** The whole of what a follower must know; sent on every change, every heartbeat, and when asked. */
   #say() {
-    const { state, reason, failures, since, nextAttemptAt, errors } = connectionStatus.value;
-    const status = { state, reason, failures, since, nextAttemptAt, errors };
+    const { state, reason, failures, lateS, since, nextAttemptAt, errors } = connectionStatus.value;
+    const status = { state, reason, failures, lateS, since, nextAttemptAt, errors };
     if (reason === "flag-off") this.#settings.streamOn = false;
     if (state === "connected") this.#settings.streamOn = true;
     this.#tabs?.post({ kind: "state", term: this.#term, cursor: this.#passedOn, heardAt: connectionStatus.lastEventAt, status });

@@ -8,6 +8,7 @@
  * @property {import("./policy.js").State} state
  * @property {string} reason  a key of the words in reasons.js
  * @property {number} failures
+ * @property {number} lateS  so many seconds late is what comes over the stream
  * @property {number} since  when this state began
  * @property {number | null} nextAttemptAt  when the stream is tried again
  * @property {readonly Trouble[]} errors  the newest last
@@ -21,7 +22,7 @@
 class ConnectionStatus {
   /** @type {Status} */
   #value = {
-    state: "reconnecting", reason: "starting", failures: 0, since: Date.now(), nextAttemptAt: null,
+    state: "reconnecting", reason: "starting", failures: 0, lateS: 0, since: Date.now(), nextAttemptAt: null,
     errors: [], role: "alone", paused: false, broken: false,
   };
   /** @type {Set<(now: Status, before: Status) => void>} */

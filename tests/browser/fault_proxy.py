@@ -12,7 +12,7 @@ from tests.support.machine import scaled
 STREAM = b"GET /api/stream/events"
 ENDS_WITHIN_S = 5.0
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
-Mode = Literal["pass", "cut-after-hello", "say-nothing", "hold", "login-page"]
+Mode = Literal["pass", "cut-after-hello", "say-nothing", "hold", "late", "login-page"]
 SILENT = ("hold", "say-nothing")  # a stream that opened in one of them says nothing in the other either
 
 
@@ -90,9 +90,15 @@ class FaultProxy:
                 head = head.replace(b" HTTP/1.1\r\n", b" HTTP/1.0\r\n", 1)
             upstream.sendall(head.replace(b"Connection: keep-alive", b"Connection: close"))
             self._start(_pump, client, upstream)
+            late = b""
             while data := upstream.recv(65_536):
                 if streams and self.mode in SILENT:
                     continue
+                data = late + data
+                if streams and self.mode == "late":  # until the mode is another one
+                    late = data
+                    continue
+                late = b""
                 if streams and self.swap:
                     data = data.replace(*self.swap)
                 if streams and self.mode == "cut-after-hello" and b"event: hello" in data:

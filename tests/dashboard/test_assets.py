@@ -52,9 +52,10 @@ def test_every_module_imports_only_what_is_there() -> None:
 def test_the_page_gets_every_module_and_sheet_in_one_file_each(bare: Flask) -> None:
     assets: Assets = bare.extensions["beacon_assets"]
     script, sheet = (assets.content(name) or b"" for name in MADE)
-    assert set(linking.modules(FOLDER / "js", "main")) | {"boundary", "vitals"} == {
-        path.stem for path in (FOLDER / "js").glob("*.js")
-    }
+    together, later = (set(linking.modules(FOLDER / "js", name)) for name in ("main", "keyboard"))
+    later |= set(linking.modules(FOLDER / "js", "lateness"))
+    assert not together & later, "two copies of a module would each keep what the page has once"
+    assert together | later | {"boundary", "vitals"} == {path.stem for path in (FOLDER / "js").glob("*.js")}
     assert b"@param" not in script
     for path in (FOLDER / "css").glob("*.css"):
         rules = re.sub(r"/\*.*?\*/", "", path.read_text(), flags=re.DOTALL)

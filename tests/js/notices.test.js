@@ -37,6 +37,12 @@ test("the banner says what, since when and what still works", () => {
   assert.equal(action, "reconnect");
 });
 
+test("the banner names a proxy where something holds the stream back", () => {
+  const { text = "", name } = noticeOf({ ...WELL, state: "polling", reason: "no-hello" }) ?? {};
+  assert.equal(name, "polling");
+  assert.match(text, /^Live updates paused since 12:03:05, perhaps because of a proxy in between\. .*every 5 s; everything else works\.$/);
+});
+
 test("a pause is shown only where there is something to pause", () => {
   const quiet = { reason: "live", paused: true, broken: false };
   assert.deepEqual([describe({ ...quiet, state: "connected" }).word, describe({ ...quiet, state: "offline", reason: "no-network" }).word], ["Paused", "Offline"]);

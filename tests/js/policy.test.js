@@ -244,3 +244,82 @@ test("a person's Reconnect tries at once, and one more failure leads back to pol
   assert.deepEqual([model.state, model.reason, open], ["reconnecting", "asked", 0]);
   assert.equal(decide(model, LOST, MIDDLE).model.state, "polling");
 });
+
+/** @type {Happening} */
+const SILENT = { kind: "failed", reason: "silence" };
+/** @type {Happening} */
+const NO_HELLO = { kind: "failed", reason: "no-hello" };
+
+/** @param {number} [lateS] @returns {Happening} */
+const beat = (lateS = 0) => ({ kind: "heartbeat", degraded: false, lateS });
+
+test("a stream that stays silent twice is polled around, with the reason, and tried on with growing waits", () => {
+  assert.equal(after(START, NO_HELLO).model.state, "reconnecting");
+  /** @type {Happening[]} */
+  const happened = [START, NO_HELLO];
+  for (const delay of [2_000, 4_000, 8_000, 16_000, BACKGROUND_ATTEMPT_MS, BACKGROUND_ATTEMPT_MS]) {
+    happened.push(NO_HELLO);
+    const { model, open, poll } = after(...happened);
+    assert.deepEqual([model.state, model.reason, open, poll], ["polling", "no-hello", delay, 0]);
+    happened.push(POLLED);
+    assert.equal(after(...happened).poll, 5_000);
+  }
+});
+
+test("a stream that is held back is believed when a heartbeat comes in time, and polls go on until then", () => {
+  const held = after(START, HELLO, SILENT, HELLO, SILENT, POLLED);
+  const opened = decide(held.model, HELLO, MIDDLE);
+  assert.deepEqual([opened.model.state, opened.poll], ["polling", undefined]);
+  const burst = decide(opened.model, PROOF, MIDDLE); // what it missed comes with its opening
+  assert.equal(decide(burst.model, POLLED, MIDDLE).poll, 5_000);
+  const late = decide(burst.model, beat(12), MIDDLE);
+  assert.deepEqual([late.model.state, late.poll], ["polling", undefined]);
+  const { model, poll } = decide(late.model, beat(), MIDDLE);
+  assert.deepEqual([model.state, model.reason, model.held, poll], ["connected", "live", 0, null]);
+});
+
+test("what came with its opening does not make a stream that falls silent again a new one", () => {
+  assert.equal(after(START, HELLO, PROOF, SILENT, HELLO, PROOF, SILENT).model.state, "polling");
+  assert.equal(after(START, HELLO, beat(), SILENT, HELLO, beat(), SILENT).model.state, "reconnecting");
+  assert.equal(after(START, NO_HELLO, LOST, NO_HELLO).model.state, "reconnecting");
+});
+
+test("a server that answers no poll either is away, and found again by the first hello", () => {
+  const away = after(START, NO_HELLO, NO_HELLO, POLL_FAILED);
+  assert.equal(away.model.state, "offline");
+  const back = decide(away.model, POLLED, MIDDLE);
+  assert.deepEqual([back.model.state, back.open], ["polling", 0]);
+  assert.equal(decide(back.model, HELLO, MIDDLE).model.state, "connected");
+});
+
+test("a person's Reconnect believes the hello of a stream that was held back, and not twice", () => {
+  const asked = after(START, NO_HELLO, NO_HELLO, POLLED, { kind: "asked" });
+  assert.equal(decide(asked.model, HELLO, MIDDLE).model.state, "connected");
+  assert.equal(decide(asked.model, NO_HELLO, MIDDLE).model.state, "polling");
+});
+
+test("what comes late is asked for beside the stream, until it is prompt again", () => {
+  const late = after(START, HELLO, beat(), { kind: "late", lateS: 6 });
+  assert.deepEqual([late.model.state, late.model.reason, late.model.lateS, late.poll], ["connected", "late", 6, 0]);
+  const later = decide(late.model, { kind: "late", lateS: 7 }, MIDDLE);
+  assert.deepEqual([later.model.lateS, later.poll], [7, undefined]);
+  assert.equal(decide(later.model, POLLED, MIDDLE).poll, 5_000);
+  assert.equal(decide(later.model, POLL_FAILED, MIDDLE).poll, 5_000);
+  assert.equal(decide(later.model, { kind: "polled", stream: "off" }, MIDDLE).model.reason, "flag-off");
+  const heard = decide(later.model, beat(8), MIDDLE);
+  assert.deepEqual([heard.model.reason, heard.model.lateS, heard.poll], ["late", 8, undefined]);
+  const prompt = decide(heard.model, beat(), MIDDLE);
+  assert.deepEqual([prompt.model.reason, prompt.model.lateS, prompt.poll], ["live", 0, null]);
+});
+
+test("a stream that has ended is not late any more", () => {
+  const { model } = after(START, HELLO, beat(9), SILENT);
+  assert.deepEqual([model.state, model.reason, model.lateS], ["reconnecting", "silence", 0]);
+  assert.equal(decide(model, { kind: "late", lateS: 6 }, MIDDLE).model.lateS, 0);
+});
+
+test("a database that is away is the worse news of the two", () => {
+  const { model, poll } = after(START, HELLO, { kind: "heartbeat", degraded: true, lateS: 8 });
+  assert.deepEqual([model.reason, model.lateS, poll], ["degraded", 8, 0]);
+  assert.equal(decide(model, { kind: "late", lateS: 9 }, MIDDLE).model.reason, "degraded");
+});

@@ -7,13 +7,26 @@ import { describe, modeOf } from "../../static/js/reasons.js";
 
 /** @type {Status} */
 const LIVE = {
-  state: "connected", reason: "live", failures: 0, since: 0, nextAttemptAt: null, errors: [], role: "alone", paused: false, broken: false,
+  state: "connected", reason: "live", failures: 0, lateS: 0, since: 0, nextAttemptAt: null, errors: [], role: "alone", paused: false, broken: false,
 };
 
 test("a pause shows wherever something comes in", () => {
   assert.equal(describe({ ...LIVE, paused: true }).word, "Paused");
   assert.equal(describe({ ...LIVE, state: "polling", reason: "flag-off", paused: true }).word, "Polling, paused");
   assert.equal(describe({ ...LIVE, state: "reconnecting", reason: "lost" }).word, "Reconnecting");
+});
+
+test("a stream that is late does not claim to be live, and is not read aloud every second", () => {
+  const words = describe({ ...LIVE, reason: "late", lateS: 8 });
+  assert.deepEqual([words.word, words.spoken, words.look], ["Late by 8 s", "Late", "reconnecting"]);
+  assert.doesNotMatch(words.sentence, /the moment/);
+  assert.equal(modeOf({ ...LIVE, reason: "late", role: "leader" }, 5_000), "Asking every 5 s, for all tabs of this browser");
+});
+
+test("a stream that is held back says why the page polls", () => {
+  const held = describe({ ...LIVE, state: "polling", reason: "no-hello" });
+  assert.deepEqual([held.word, held.look], ["Polling", "polling"]);
+  assert.match(held.sentence, /stays silent, perhaps because of a proxy/);
 });
 
 test("the mode says how often the server is asked, and never that it is where nobody asks", () => {
