@@ -43,7 +43,7 @@ from app.lifecycle import PRUNE_EVERY_S, Every, Live
 from app.notifications import notify, widget
 from app.notifications import prune as notification_prune
 from app.notifications import routes as notification_routes
-from app.ops import client_errors, headers, health, metrics
+from app.ops import client_errors, headers, health, metrics, readiness
 from app.ops.lag import DeliveryLag
 from app.reconciliation import discrepancy_routes, job_routes, registry, service_routes, watch
 from app.rollout import actual, flags, plan_routes
@@ -101,6 +101,7 @@ def add_components(app: Flask, settings: Settings) -> None:
     app.extensions["beacon_audit_totals"] = Totals()
     app.extensions["beacon_head_keeper"] = HeadKeeper(settings)
     app.extensions["beacon_client_errors"] = client_errors.ClientErrors()
+    app.extensions["beacon_readiness"] = readiness.Readiness(app)
     app.extensions["beacon_trends"] = trends.Trends()
     app.extensions.pop("beacon_service_names", None)
     _live(app, settings)

@@ -4,7 +4,7 @@ import contextlib
 import random
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
 import sqlalchemy as sa
@@ -19,8 +19,6 @@ from sqlalchemy.pool import ConnectionPoolEntry
 WRITE_DEADLINE_S = 5.0
 # SQLite's busy handler sleeps in C and so stops the whole event loop: it may wait this long and no longer.
 SQLITE_BUSY_MS = 5
-POSTGRES_LOCK_TIMEOUT_MS = 2_000
-POSTGRES_IDLE_TIMEOUT_MS = 10_000
 
 _WRITING = {"beacon_writing": True}
 
@@ -100,7 +98,19 @@ def configure_engine(engine: Engine) -> None:
         event.listen(engine, "connect", _sqlite_connect)
         event.listen(engine, "begin", _sqlite_begin)
     else:
-        event.listen(engine, "connect", _postgres_connect)
+        from app import postgres  # only here: its driver is a tenth of all that a server on SQLite would import
+
+        event.listen(engine, "do_connect", lambda _dialect, _record, args, named: postgres.connect(*args, **named))
+        event.listen(engine, "connect", lambda connection, _record: postgres.prepare_session(connection))
+        event.listen(engine, "checkin", lambda connection, _record: postgres.restore(connection))
+
+
+def allow(connection: Connection, seconds: float | None) -> None:
+    """Let the statements of this transaction take so long, or with None as long as they want."""
+    if connection.dialect.name == "postgresql":
+        from app import postgres  # see above
+
+        postgres.allow(cast(postgres.Connection, connection.connection.dbapi_connection), seconds)
 
 
 def _sqlite_connect(connection: Any, _record: ConnectionPoolEntry) -> None:
@@ -128,15 +138,6 @@ def _text(stored: bytes) -> str | bytes:
 def _sqlite_begin(connection: Connection) -> None:
     writing = connection.get_execution_options().get("beacon_writing", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
-
-
-def _postgres_connect(connection: Any, _record: ConnectionPoolEntry) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(f"SET lock_timeout = {POSTGRES_LOCK_TIMEOUT_MS}")
-        cursor.execute("SET TIME ZONE 'UTC'")
-        # A worker that was frozen in a transaction would otherwise hold its locks, and all writers, until it thaws.
-        cursor.execute(f"SET idle_in_transaction_session_timeout = {POSTGRES_IDLE_TIMEOUT_MS}")
-    connection.commit()
 
 
 def engine_url(database_url: str) -> str:

@@ -172,9 +172,10 @@ class Live:
             return log_read.head(session)
 
     def _recover(self) -> None:
-        """Pooled connections may be dead, or still hold a file that was moved away."""
+        """Pooled connections may still hold a file that was moved away. Those to a server are tried before each use."""
         with self._app.app_context():
-            db.engine.dispose()
+            if db.engine.dialect.name == "sqlite":
+                db.engine.dispose()
 
     def _prune(self, retention_days: float) -> Callable[[], None]:
         def run() -> None:

@@ -6,11 +6,10 @@ from sqlalchemy.exc import DBAPIError, InternalError, ProgrammingError
 
 from app.db import DatabaseUnavailable
 
-State = Literal["read-only", "not migrated", "busy", "full", "unreachable"]
+State = Literal["read-only", "not migrated", "busy", "slow", "full", "damaged", "unreachable"]
 
 
 # PostgreSQL's codes (appendix A of its manual); SQLite has sentences only.
-_READ_ONLY, _UNKNOWN_TABLE, _UNKNOWN_COLUMN, _LOCKED = "25006", "42P01", "42703", "55P03"
 _IN_SQLITE: dict[str, State] = {
     "readonly database": "read-only",
     "no such table": "not migrated",
@@ -18,12 +17,22 @@ _IN_SQLITE: dict[str, State] = {
     "database is locked": "busy",
     "database's write lock": "busy",  # our own words, in app/db.py
     "disk is full": "full",
+    "disk i/o error": "damaged",
+    "disk image is malformed": "damaged",
+    "is not a database": "damaged",
 }
 _BY_CODE: dict[str, State] = {
-    _READ_ONLY: "read-only",
-    _UNKNOWN_TABLE: "not migrated",
-    _UNKNOWN_COLUMN: "not migrated",
-    _LOCKED: "busy",
+    "25006": "read-only",  # read_only_sql_transaction
+    "42P01": "not migrated",  # undefined_table
+    "42703": "not migrated",  # undefined_column
+    "55P03": "busy",  # lock_not_available: lock_timeout is over
+    "40P01": "busy",  # deadlock_detected
+    "40001": "busy",  # serialization_failure
+    "53300": "busy",  # too_many_connections
+    "57014": "slow",  # query_canceled: statement_timeout is over
+    "53100": "full",  # disk_full
+    "XX001": "damaged",  # data_corrupted
+    "XX002": "damaged",  # index_corrupted
 }
 
 
@@ -38,7 +47,9 @@ _SENTENCES: dict[State, str] = {
     "read-only": "The database takes no writes just now, as a standby or a copy does. Reading goes on.",
     "not migrated": "The database is not of this version: whoever runs Beacon has to run beacon migrate.",
     "busy": "The database is busy: another program holds a lock that this has to wait for. Try again in a few seconds.",
+    "slow": "The database takes too long to answer just now. Try again in a few seconds.",
     "full": "The disk of the database is full. Reading goes on; whoever runs Beacon has to make room.",
+    "damaged": "The database cannot read or write its files: whoever runs Beacon has to look at its disk and log.",
     "unreachable": "Beacon cannot reach its database just now. Try again in a few seconds.",
 }
 
@@ -53,7 +64,7 @@ def of(error: BaseException) -> Trouble:
 def _state(error: BaseException) -> State:
     told = error.orig if isinstance(error, DBAPIError) else error
     code = getattr(told, "sqlstate", None)
-    in_words = next((state for part, state in _IN_SQLITE.items() if part in str(told)), None)
+    in_words = next((state for part, state in _IN_SQLITE.items() if part in str(told).lower()), None)
     return _BY_CODE.get(code or "") or in_words or "unreachable"
 
 

@@ -7,6 +7,8 @@ import sqlalchemy as sa
 from alembic import context
 from flask import current_app
 
+from app.db import allow
+
 WAIT_MS = 120_000
 # PostgreSQL's advisory lock of whoever migrates.
 LOCK = 4207011
@@ -23,6 +25,7 @@ def run() -> None:
         context.configure(connection=connection, target_metadata=db.metadata, transactional_ddl=True)
         with context.begin_transaction():
             if connection.dialect.name == "postgresql":
+                allow(connection, None)
                 connection.execute(sa.text(f"SET LOCAL lock_timeout = {WAIT_MS}"))
                 connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({LOCK})"))
             # Whoever came second finds nothing left to do.

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from app import offloop
-from app.db import db
+from app.db import allow, db
 from app.errors import Problem, retry_after
 
 T = TypeVar("T")
@@ -24,6 +24,8 @@ Rows = list[Row]
 
 # A writer's checkpoint may hold the file for a moment.
 _BUSY_S = 5.0
+# For one statement of an export or of Verify on PostgreSQL, which has more to read than a page.
+_READING_S = 30.0
 # What pages are read from stays in memory while one connection looks.
 _CACHE_KIB = 65_536
 # Looks of a worker: so many at once, as threads or as connections of PostgreSQL's pool; so many that run or wait.
@@ -80,6 +82,7 @@ def _read(reading: Callable[[Fetch], T]) -> T:
     engine = db.engine
     if engine.dialect.name != "sqlite":
         with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
+            allow(connection, _READING_S)
             return reading(_of_postgres(connection))
     result: T = _threads.call(_on_sqlite, engine.url.database or "", engine.dialect, reading)
     return result

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 from app.eventlog import wake
@@ -12,6 +13,9 @@ log = logging.getLogger(__name__)
 
 LOOK_BY_ITSELF_S = 1.0
 RETRY_S = 0.5
+# A look that takes longer than this has told nothing so far: until it comes back, nobody knows what is new.
+DEAF_AFTER_S = 2.0
+DEAF_CHECK_S = 0.25
 
 Listener = Callable[[Sequence[Event], int], None]
 """Gets the next events in order and the cursor behind them; must neither block nor raise."""
@@ -30,7 +34,8 @@ class Tail:
         self._make_wake, self._read_after, self._read_head, self._recover = make_wake, read_after, read_head, recover
         self._listeners: list[Listener] = []
         self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
+        self._look_began: float | None = None
         self._wake: wake.Wake | None = None
         self.cursor = 0
         self.degraded = False
@@ -44,8 +49,12 @@ class Tail:
         self.cursor = self._read_head()
         for listener in self._listeners:
             listener((), self.cursor)
-        self._thread = threading.Thread(target=self._run, name="tail", daemon=True)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=target, name=name, daemon=True)
+            for name, target in (("tail", self._run), ("tail-watch", self._watch))
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def poke(self) -> None:
         """Look now: something was appended by this process. Only a hint, like every other."""
@@ -55,25 +64,31 @@ class Tail:
 
     def stop(self) -> None:
         self._stopping.set()
-        if self._thread is not None:
-            self._thread.join(timeout=2 * LOOK_BY_ITSELF_S)
+        for thread in self._threads:
+            thread.join(timeout=2 * LOOK_BY_ITSELF_S)
 
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
+                self._wait()
+                self._look_began = time.monotonic()
                 self._look()
             except Exception as error:  # noqa: BLE001 -- whatever failed, the tail of a worker must go on
                 self._lost(error)
+                self._look_began = None
                 self._stopping.wait(RETRY_S)
         self._close()
 
+    def _wait(self) -> None:
+        """Until there may be something new; without a connection there may always be."""
+        if self._wake is not None:
+            self._wake.wait(LOOK_BY_ITSELF_S, self._stopping.is_set)
+
     def _look(self) -> None:
-        """Wait for a hint, then read all there is; yields between pages, so that requests go on."""
+        """Read all there is; yields between pages, so that requests go on."""
         if self._wake is None:
             self._wake = self._make_wake()
             self._check_head()
-        else:
-            self._wake.wait(LOOK_BY_ITSELF_S, self._stopping.is_set)
         full = True
         while full and not self._stopping.is_set():
             page = self._read_after(self.cursor)
@@ -81,10 +96,19 @@ class Tail:
                 self._wake.expect_more()
             self._tell(page)
             full = page.full
+            self._look_began = time.monotonic()
             breathe()
+        self._look_began = None
         if self.degraded:
             log.warning("database is back, reading on after id %s", self.cursor)
             self.degraded = False
+
+    def _watch(self) -> None:
+        """A database that is frozen, or a path that drops packets, raises no error for seconds."""
+        while not self._stopping.wait(DEAF_CHECK_S):
+            began = self._look_began
+            if began is not None and time.monotonic() - began >= DEAF_AFTER_S:
+                self._note_loss(f"a look at the log has not come back for {DEAF_AFTER_S:g} s")
 
     def _check_head(self) -> None:
         """After a lost connection the database may be an older one, restored: then go on from its head."""
@@ -104,11 +128,14 @@ class Tail:
                 log.exception("a listener of the log failed at id %s", page.cursor)
 
     def _lost(self, error: Exception) -> None:
-        if not self.degraded:
-            log.error("database is away, streams stay open: %s", str(error).splitlines()[0] if str(error) else error)
-        self.degraded = True
+        self._note_loss(str(error).splitlines()[0] if str(error) else repr(error))
         self._close()
         self._recover()
+
+    def _note_loss(self, why: str) -> None:
+        if not self.degraded:
+            log.error("database is away, streams stay open: %s", why)
+        self.degraded = True
 
     def _close(self) -> None:
         if self._wake is not None:

@@ -76,9 +76,9 @@ class PostgresWake:
     """`LISTEN` on a connection of its own; a trigger notifies for every insert, also for those by hand."""
 
     def __init__(self, conninfo: str) -> None:
-        import psycopg  # a tenth of all that a server on SQLite would import
+        from app import postgres  # its driver is a tenth of all that a server on SQLite would import
 
-        self._connection = psycopg.connect(conninfo, autocommit=True, connect_timeout=3)
+        self._connection = postgres.connect(conninfo, autocommit=True)
         self._connection.execute(f"LISTEN {CHANNEL}")
 
     def wait(self, timeout_s: float, stopping: Callable[[], bool]) -> None:

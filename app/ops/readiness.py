@@ -1,0 +1,72 @@
+"""Whether the database answers, found out beside the requests: `/readyz` waits a second and no longer."""
+
+import threading
+import time
+from collections.abc import Callable
+
+import sqlalchemy as sa
+from flask import Flask
+from sqlalchemy.exc import SQLAlchemyError
+
+from app import trouble
+from app.db import DatabaseUnavailable, read
+
+ANSWER_S = 1.0
+# What a look has found is good for so long, so that many who ask together cost one look.
+GOOD_FOR_S = 1.0
+NO_ANSWER = "no answer"
+
+
+class Look:
+    """One look at a thing, by at most one thread at a time. `state` is what it found last."""
+
+    def __init__(self, look: Callable[[], str], good_for_s: float) -> None:
+        self._look, self._good_for_s = look, good_for_s
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._ended_at = float("-inf")
+        self._thread: threading.Thread | None = None
+        self.state = NO_ANSWER
+
+    def begin(self) -> None:
+        """Unless one is under way, or the last one is recent."""
+        with self._lock:
+            if self._thread is not None or time.monotonic() - self._ended_at < self._good_for_s:
+                return
+            self._ended.clear()
+            self._thread = threading.Thread(target=self._run, name="readiness", daemon=True)
+            self._thread.start()
+
+    def has_ended(self, within_s: float) -> bool:
+        return self._ended.wait(within_s)
+
+    def _run(self) -> None:
+        try:
+            self.state = self._look()
+        except (SQLAlchemyError, DatabaseUnavailable) as error:
+            self.state = trouble.of(error).state
+        finally:
+            with self._lock:
+                self._ended_at, self._thread = time.monotonic(), None
+                self._ended.set()
+
+
+class Readiness:
+    """What `/readyz` says of the database."""
+
+    def __init__(self, app: Flask) -> None:
+        self._app = app
+        self._reading = Look(self._read, GOOD_FOR_S)
+
+    def database(self) -> str:
+        self._reading.begin()
+        return self._reading.state if self._reading.has_ended(ANSWER_S) else NO_ANSWER
+
+    def _read(self) -> str:
+        """A standby answers every look, and takes nothing."""
+        with self._app.app_context(), read() as session:
+            session.execute(sa.text("SELECT 1 FROM event_floor"))
+            if session.get_bind().dialect.name == "postgresql":
+                read_only = session.scalar(sa.text("SHOW transaction_read_only")) == "on"
+                return "read-only" if read_only else "ok"
+        return "ok"
