@@ -35,7 +35,7 @@ keepalive = 5
 preload_app = False
 max_requests = 0
 control_socket_disable = True
-# app/trusted_proxies.py alone decides what a proxy says: gunicorn would believe whoever asks from this machine, the
+# app/trusted_proxies.py alone decides what a proxy says: gunicorn would believe every client on this machine, its
 # headers SCRIPT_NAME and PATH_INFO too.
 forwarded_allow_ips = ""
 secure_scheme_headers = {}

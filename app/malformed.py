@@ -32,7 +32,7 @@ def _check() -> None:
 
 
 def _merge_slashes() -> Response | None:
-    """werkzeug would send whoever doubles a slash to an absolute address, made from a Host that anybody may write."""
+    """werkzeug redirects a doubled slash to an absolute address, made from a Host that anybody may write."""
     found = request.routing_exception
     if not isinstance(found, RequestRedirect):
         return None

@@ -1,4 +1,4 @@
-"""Looks at Beacon from outside, through whatever proxy stands in front: does it know the address that browsers use?"""
+"""Looks at Beacon from outside, through the proxy in front of it: does it know the address that browsers use?"""
 
 import re
 from urllib.parse import urlsplit

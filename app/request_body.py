@@ -112,7 +112,7 @@ def bodies() -> Bodies:
 
 
 def _receive() -> None:
-    """Put the whole body in the place of the client's socket. What has no meaning is left where it is."""
+    """Put the whole body in the place of the client's socket. A body that no route reads is left there."""
     if request.method in ("GET", "HEAD", "OPTIONS") or request.routing_exception is not None:
         return
     limit = _limit()

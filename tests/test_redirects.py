@@ -1,4 +1,4 @@
-"""Wherever an address leads: never to a host that the request itself named."""
+"""No redirect leads to a host that the request itself named."""
 
 import itertools
 
@@ -32,7 +32,7 @@ def odd_paths(app: Flask) -> set[str]:
     return found
 
 
-def test_no_redirect_leaves_the_host_whatever_the_request_calls_it(cast: Flask) -> None:
+def test_no_redirect_takes_its_host_from_the_request(cast: Flask) -> None:
     browsers = [cast.test_client(), logged_in(cast, ALICE)]
     seen = 0
     for browser, path, host in itertools.product(browsers, sorted(odd_paths(cast)), HOSTS[:2]):

@@ -49,7 +49,7 @@ def test_only_what_is_known_has_places_of_its_own() -> None:
     assert "good" not in bodies.sender(None, "good", "192.0.2.1").split()
 
 
-def test_whoever_has_a_network_of_addresses_is_one_sender() -> None:
+def test_all_addresses_of_one_network_are_one_sender() -> None:
     bodies = Bodies()
     assert bodies.sender(None, None, "2001:db8::1") == bodies.sender(None, None, "2001:db8::2")
 

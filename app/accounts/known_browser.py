@@ -1,6 +1,6 @@
 """A signed cookie that says which people have logged in with this browser: it gives no right but to be asked in peace.
 
-Whoever guesses a person's password elsewhere slows down strangers, not this browser (OWASP: device cookies).
+Guessing a person's password elsewhere slows down strangers, not this browser (OWASP: device cookies).
 """
 
 import secrets

@@ -59,7 +59,7 @@ class ApiToken(Base):
 
 
 class LoginThrottle(Base):
-    """How many logins failed, of what `kind` says; `key` is a hash of its name or address. Slows guessing on every
+    """How many logins failed, counted by `kind`; `key` is a hash of its name or address. Slows guessing on every
     worker at once."""
 
     __tablename__ = "login_throttle"

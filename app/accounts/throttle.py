@@ -45,9 +45,9 @@ class Policy:
 
 POLICIES = {
     "name at address": Policy(free=5, most_s=900),
-    # Whoever guesses from many addresses; or a stranger who wants to keep the person out of a new browser.
+    # Guessing from many addresses, or a stranger who wants to keep the person out of a new browser.
     "name": Policy(free=30, most_s=60),
-    # Whoever guesses many names; or a whole company behind one proxy.
+    # Guessing many names, or a whole company behind one proxy.
     "address": Policy(free=100, most_s=60),
     "browser": Policy(free=10, most_s=900),
 }

@@ -176,8 +176,8 @@ class Profiles:
 def login(beacon: Beacon, user: str) -> Cookie:
     """The login of a session that went through the form."""
     with beacon.log_in(user) as session:
-        [(name, value)] = session.cookies.items()
-    return {"name": name, "value": value, "url": beacon.url, "httpOnly": True, "sameSite": "Lax"}
+        value = session.cookies["beacon"]
+    return {"name": "beacon", "value": value, "url": beacon.url, "httpOnly": True, "sameSite": "Lax"}
 
 
 def _key(options: dict[str, Any]) -> str:
