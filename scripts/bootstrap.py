@@ -26,6 +26,9 @@ DEV_LOCK = ROOT / "requirements" / "dev.lock"
 PEERS = ROOT / ".cache" / "peers"
 PEERS_LOCK = ROOT / "requirements" / "bench.lock"
 UNLEASH = ROOT / ".cache" / "unleash"
+NGINX = ROOT / ".cache" / "nginx"
+# /usr/sbin is on root's path only.
+NGINX_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", str(NGINX / "usr" / "sbin")])
 UNLEASH_INPUTS = ROOT / "requirements" / "unleash"
 NODE_MODULES = ROOT / "node_modules"
 NODE_STAMP = NODE_MODULES / ".beacon"
@@ -224,24 +227,34 @@ def chromium() -> None:
 
 
 def nginx() -> None:
-    """For the tests of logins behind a proxy, which are left out without it. Not left running."""
-    tried = VENV / "tried-nginx"
-    found = shutil.which("nginx", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
-    if found or tried.exists() or os.geteuid() != 0 or shutil.which("apt-get") is None:
+    """For the tests behind a proxy, which are left out without it. Unpacked only: once installed it is started, on
+    a port that everybody can reach."""
+    tried = NGINX / "tried"
+    if shutil.which("nginx", path=NGINX_PATH) or tried.exists() or shutil.which("apt-get") is None:
         return
-    say("installing Debian's nginx for the tests; the next time this is skipped")
-    install_package("nginx")
+    say("fetching Debian's nginx for the tests; the next time this is skipped")
+    NGINX.mkdir(parents=True, exist_ok=True)
     tried.touch()
-    subprocess.run(["service", "nginx", "stop"], check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for update in (False, True):
+        if update:
+            apt_get("update")
+        apt_get("download", "nginx", cwd=NGINX)
+        for package in NGINX.glob("nginx_*.deb"):
+            subprocess.run(["dpkg-deb", "-x", str(package), str(NGINX)], check=False)
+            return
 
 
 def install_package(name: str) -> None:
+    apt_get("update")
+    apt_get("install", "-y", "--no-install-recommends", name)
+
+
+def apt_get(*arguments: str, cwd: Path = ROOT) -> None:
+    """Not run(): what cannot be had is left out, and the rest is worth running; a silent mirror is not waited for."""
+    command = ["apt-get", "-qq", "-o", "Acquire::Retries=0", "-o", "Acquire::http::Timeout=20", *arguments]
     env = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
-    for arguments in (["update"], ["install", "-y", "--no-install-recommends", name]):
-        # Not run(): without a browser the rest of the tests is still worth running; and a mirror that does not answer
-        # is not waited for.
-        command = ["apt-get", "-qq", "-o", "Acquire::Retries=0", "-o", "Acquire::http::Timeout=20", *arguments]
-        subprocess.run(command, check=False, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    nowhere = subprocess.DEVNULL
+    subprocess.run(command, check=False, env=env, cwd=str(cwd), stdout=nowhere, stderr=nowhere)
 
 
 def find_chromium() -> "str | None":

@@ -9,12 +9,12 @@ from typing import Self
 
 import requests
 
-from tests.support.beacon_server import free_port
+from scripts.bootstrap import NGINX_PATH
 from tests.support.machine import scaled
+from tests.support.ports import free_port
 from tests.support.waiting import wait_for
 
-# /usr/sbin is on root's path only.
-PROGRAM = shutil.which("nginx", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
+PROGRAM = shutil.which("nginx", path=NGINX_PATH)
 # Where it comes from, which is not where its clients in the tests come from.
 ADDRESS = "127.0.0.2"
 # What the guides of nginx, Flask and gunicorn tell to write.
