@@ -110,7 +110,7 @@ def _page(asked: Address) -> Response:
     )
     response = make_response(page)
     response.headers["Beacon-Cursor"] = str(cursor)
-    response.headers["Cache-Control"] = "private, no-cache"
+    response.headers["Cache-Control"] = "private, no-store"
     response.headers["Vary"] = "Accept, HX-Request, Cookie"
     return response
 

@@ -77,5 +77,5 @@ def current() -> Cost:
 def partial() -> Response:
     """The figures alone, for pages that are open."""
     response = make_response(render_template("dashboard/_cost.html"))
-    response.headers["Cache-Control"] = "private, no-cache"
+    response.headers["Cache-Control"] = "private, no-store"
     return response

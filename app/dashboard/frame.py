@@ -85,6 +85,6 @@ def rendered(template: str, cursor: int, status: int = 200, /, **context: object
 
 def answered(response: Response, cursor: int) -> Response:
     response.headers["Beacon-Cursor"] = str(cursor)
-    response.headers["Cache-Control"] = "private, no-cache"
+    response.headers["Cache-Control"] = "private, no-store"
     response.headers["Vary"] = "Accept, HX-Request, Cookie"
     return response

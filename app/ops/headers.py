@@ -25,6 +25,7 @@ def _secure(response: Response) -> Response:
     response.headers.setdefault("Referrer-Policy", "same-origin")
     if request.is_secure:
         response.headers.setdefault("Strict-Transport-Security", f"max-age={YEAR_S}")
-    # What a person or token may see is nobody else's; static files and streams say their own.
-    response.headers.setdefault("Cache-Control", "private, no-cache")
+    # What a person or token may see is nobody else's, and no browser shows it with Back after the logout: it keeps a
+    # page that is only `no-cache`, in two caches. Static files and streams say their own.
+    response.headers.setdefault("Cache-Control", "private, no-store")
     return response
