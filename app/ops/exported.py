@@ -64,7 +64,7 @@ METRICS = (
         "Streams closed, by why.",
         lambda now: now.counters.closes,
         label="reason",
-        known=("drain", "lifetime", "revoked", "flag-off", "slow", "client-gone", "error"),
+        known=("drain", "lifetime", "revoked", "flag-off", "slow", "client-gone", "error", metric_files.KILLED),
     ),
     Metric(
         "beacon_stream_resumes_total",

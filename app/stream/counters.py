@@ -28,7 +28,8 @@ class Counters:
     opens: Counter[str] = field(default_factory=Counter)
     """Opened streams by shape."""
     closes: Counter[str] = field(default_factory=Counter)
-    """Closed streams by reason: a goodbye's, `client-gone` or `error`."""
+    """Closed streams by reason: a goodbye's, `client-gone` or `error`. Those of a worker that is killed are counted by
+    gunicorn's master, when it tidies up that worker's metrics."""
     resumes: Counter[str] = field(default_factory=Counter)
     """How streams began: `none` (nothing was missed), `replayed`, `reset`."""
     refusals: Counter[str] = field(default_factory=Counter)

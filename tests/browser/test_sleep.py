@@ -1,4 +1,4 @@
-"""Tabs that Chromium hides and freezes, and pages that are left and come back to: each is right when one looks at it."""
+"""Tabs that Chromium hides and freezes, and pages that are left and come back to: each is right when it is seen."""
 
 from time import monotonic
 

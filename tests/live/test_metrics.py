@@ -70,6 +70,9 @@ def test_workers_are_summed_and_a_killed_one_leaves_its_totals_only(start_beacon
     left = len(streams) - pids.count(pids[-1])
     wait_for(lambda: total(scrape(beacon), "beacon_streams_open") == left, "the killed worker's streams to vanish", 5)
     wait_for(lambda: scrape(beacon)["beacon_workers",] == 2, "a new worker")
+    found = scrape(beacon)
+    assert found["beacon_streams_closed_total", "killed"] == pids.count(pids[-1])
+    assert total(found, "beacon_streams_opened_total") - total(found, "beacon_streams_closed_total") == left
     for _ in range(20):
         now = scrape(beacon)
         for name in TOTALS:

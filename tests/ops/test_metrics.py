@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -289,6 +290,41 @@ def test_every_gauge_of_a_worker_that_says_nothing_any_more_vanishes_and_its_tot
     }
     frozen.flush(cursor=101, degraded=True)
     assert shared(files) == both
+
+
+def balance(found: Numbers) -> float:
+    """Streams opened, less those closed and those open: nothing, whatever happened."""
+    opened, closed = (total(found, f"beacon_streams_{what}_total") for what in ("opened", "closed"))
+    return opened - closed - total(found, "beacon_streams_open")
+
+
+@pytest.mark.parametrize("read_meanwhile", [False, True])
+def test_streams_of_a_killed_worker_are_closed_with_it(
+    files: MetricFiles, worker: MakeWorker, read_meanwhile: bool
+) -> None:
+    for pid in (101, 102):
+        counters = (made := worker(pid)).counters
+        counters.opens.update(json=5, html=2)
+        counters.closes.update({"drain": 1, "client-gone": 1})
+        counters.open.update(json=4, html=1)
+        made.flush()
+    assert balance(shared(files)) == 0
+    with metric_files.locked(files.folder, fcntl.LOCK_SH, wait_s=0) if read_meanwhile else nullcontext():
+        files.bury(101)
+    for _ in range(2):
+        found = shared(files)
+        assert found["beacon_streams_closed_total", "killed"] == 5
+        assert (balance(found), total(found, "beacon_streams_open")) == (0, 5)
+        files.bury(101)  # told twice, counted once
+
+
+def test_a_worker_that_said_goodbye_leaves_nothing_to_close(files: MetricFiles, worker: MakeWorker) -> None:
+    made = worker(101)
+    made.counters.opens["json"], made.counters.closes["drain"] = 3, 3
+    made.flush()
+    files.bury(101)
+    found = shared(files)
+    assert (found["beacon_streams_closed_total", "killed"], balance(found)) == (0, 0)
 
 
 def test_workers_that_end_again_and_again_leave_no_more_files(files: MetricFiles, worker: MakeWorker) -> None:
