@@ -14,6 +14,7 @@ from app.config import Settings
 from app.db import DatabaseUnavailable, committed, db, read
 from app.eventlog import prune, wake
 from app.eventlog import read as log_read
+from app.eventlog.continuity import Continuity
 from app.eventlog.read import Page
 from app.eventlog.tail import Tail
 from app.logs import Lasting
@@ -33,6 +34,7 @@ REPLAY_PAGE = 100
 # So far back, whoever resumes after a restart is read to from memory.
 PREFILL = 1_000
 CHECKPOINT_EVERY_S = 5.0
+MARK_EVERY_S = 1.0
 
 
 class Part(Protocol):
@@ -55,8 +57,9 @@ class Live:
     def __init__(self, app: Flask, settings: Settings, hub: Hub) -> None:
         self._app = app
         self.hub = hub
+        self._continuity = Continuity(app, settings)
         self.tail = Tail(
-            lambda: wake.for_database(settings.database_url), self._read_after, self._read_head, self._recover
+            lambda: wake.for_database(settings.database_url), self._read_after, self._continuity.resume, self._recover
         )
         self.engine = Engine(hub, settings, self._read_log, self.is_degraded)
         self.admission = Admission(settings, PresenceStore(app, settings))
@@ -64,6 +67,7 @@ class Live:
             self.admission,
             self.engine,
             self.tail,
+            Every(MARK_EVERY_S, self._continuity.keep),
             Every(PRUNE_EVERY_S, self._prune(settings.event_retention_days)),
         ]
         if settings.is_sqlite:
@@ -113,6 +117,10 @@ class Live:
         committed.disconnect(self._poke)
         for part in reversed(self._parts):
             part.stop()
+        try:
+            self._continuity.keep()
+        except (SQLAlchemyError, DatabaseUnavailable) as error:
+            log.warning("what the log has handed out is not written down, the database is away: %s", error)
         self.started = False
 
     def drain(self) -> None:
@@ -152,7 +160,8 @@ class Live:
         """For the replay: a look that holds a connection no longer than it takes."""
         with self._app.app_context(), read() as session:
             page = log_read.seen_by(session, cursor, audiences, REPLAY_PAGE)
-            if cursor < log_read.floor(session):  # asked afterwards: it may have risen during the replay
+            bounds = log_read.bounds(session)  # asked afterwards: the floor may have risen during the replay
+            if cursor < bounds.floor or bounds.is_lost(cursor):
                 raise log_read.Pruned
             return page
 
@@ -165,7 +174,9 @@ class Live:
 
     def _read_after(self, cursor: int) -> Page:
         with self._app.app_context(), read() as session:
-            return log_read.after(session, cursor, TAIL_PAGE)
+            page = log_read.after(session, cursor, TAIL_PAGE)
+            self._continuity.check(session, cursor, page)
+            return page
 
     def _read_head(self) -> int:
         with self._app.app_context(), read() as session:

@@ -10,7 +10,7 @@ from app.accounts.access import actor, require
 from app.audit import export, query, raw, routes
 from app.audit.asked import Address
 from app.dashboard import queries
-from app.dashboard.frame import frame
+from app.dashboard.frame import frame, generation
 from app.dashboard.listing import Column
 from app.db import db
 from app.errors import Problem, wants_page
@@ -110,6 +110,7 @@ def _page(asked: Address) -> Response:
     )
     response = make_response(page)
     response.headers["Beacon-Cursor"] = str(cursor)
+    response.headers["Beacon-Generation"] = generation()
     response.headers["Cache-Control"] = "private, no-store"
     response.headers["Vary"] = "Accept, HX-Request, Cookie"
     return response

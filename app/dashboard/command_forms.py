@@ -13,7 +13,7 @@ from app.commands import accept, refusals, seen
 from app.dashboard import queries, wording
 from app.dashboard.acting import VERBS, Acting
 from app.dashboard.contexts import service_href
-from app.dashboard.frame import frame
+from app.dashboard.frame import frame, generation
 from app.dashboard.pressed import Pressed
 from app.db import db
 from app.errors import Problem, wants_page
@@ -122,6 +122,7 @@ def _review(one: Pressed, problem: Problem | None = None) -> Response:
     page = render_template("commands/review.html", frame=around, review=shown)
     response = make_response(page, problem.status if problem else 200)
     response.headers["Beacon-Cursor"] = str(cursor)
+    response.headers["Beacon-Generation"] = generation()
     response.headers["Cache-Control"] = "private, no-store"  # its ids are used once
     response.headers["Vary"] = "Accept, HX-Request, Cookie"
     return response

@@ -10,6 +10,8 @@ from app.accounts import tokens
 from app.accounts.access import Actor
 from app.clock import utc_text
 from app.config import current_settings
+from app.db import db
+from app.eventlog import read as log
 from app.rollout.flags import Flag, is_enabled
 
 AGED_AFTER_INTERVALS = 3
@@ -41,6 +43,7 @@ class Frame:
     refresh_href: str | None
     session: str
     report_share: float
+    generation: str
 
 
 def frame(page: str, who: Actor, cursor: int, *, has_form: bool = False) -> Frame:
@@ -60,7 +63,13 @@ def frame(page: str, who: Actor, cursor: int, *, has_form: bool = False) -> Fram
         None if has_form else _refresh_href(refresh_s),
         tokens.opaque(who.login_id) if who.login_id else "",
         current.client_report_share,
+        generation(),
     )
+
+
+def generation() -> str:
+    """Of the log that this answer's cursor belongs to."""
+    return log.bounds(db.session()).generation
 
 
 def aged_after() -> timedelta:
@@ -85,6 +94,7 @@ def rendered(template: str, cursor: int, status: int = 200, /, **context: object
 
 def answered(response: Response, cursor: int) -> Response:
     response.headers["Beacon-Cursor"] = str(cursor)
+    response.headers["Beacon-Generation"] = generation()
     response.headers["Cache-Control"] = "private, no-store"
     response.headers["Vary"] = "Accept, HX-Request, Cookie"
     return response

@@ -12,16 +12,29 @@ class Start:
 
     after: int
     head: int
-    reset: Literal["malformed", "future", "pruned"] | None = None
+    reset: Literal["malformed", "generation", "future", "pruned"] | None = None
+    generation: str = ""
 
 
-def start(text: str | None, head: int, floor: int) -> Start:
-    """`text` is what the client sent; none or an empty one begins at the head, because it has missed nothing."""
+def number(text: str | None) -> int | None:
+    """The id that a client sent; None where there is none or it is no number."""
+    if text and text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS:
+        return int(text)
+    return None
+
+
+def start(text: str | None, head: int, floor: int, *, is_lost: bool = False) -> Start:
+    """`text` is what the client sent; none or an empty one begins at the head, because it has missed nothing.
+
+    `is_lost`: it was given before an older database was put back.
+    """
     if not text:
         return Start(head, head)
-    if not (text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS):
+    cursor = number(text)
+    if cursor is None:
         return Start(head, head, "malformed")
-    cursor = int(text)
+    if is_lost:
+        return Start(head, head, "generation")
     if cursor > head:
         return Start(head, head, "future")
     if cursor < floor:

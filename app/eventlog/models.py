@@ -29,3 +29,17 @@ class EventFloor(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     pruned_through: Mapped[int] = mapped_column(EventId, server_default="0")
+
+
+class EventGeneration(Base):
+    """The log from `first_id` on, which lies above all ids that were given before; `after_id` was its last one then."""
+
+    __tablename__ = "event_generation"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    generation: Mapped[str]
+    after_id: Mapped[int] = mapped_column(EventId)
+    first_id: Mapped[int] = mapped_column(EventId)
+    place: Mapped[str | None]
+    """Which database it was that began it, or first served it; None until a server has."""
+    began_at: Mapped[str] = mapped_column(server_default="")

@@ -5,7 +5,7 @@ import logging
 import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from pydantic import ValidationError
@@ -15,7 +15,7 @@ from app.clock import parse_utc, utc_text
 from app.eventlog import audience as audiences
 from app.eventlog import payloads
 from app.eventlog.audience import Viewer
-from app.eventlog.models import EventFloor, EventRow
+from app.eventlog.models import EventFloor, EventGeneration, EventRow
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,14 @@ _event = EventRow.__table__.c
 _floor = EventFloor.__table__.c
 _COLUMNS = (_event.id, _event.type, _event.audience, _event.data_json, _event.created_at)
 _AFTER = sa.select(*_COLUMNS).where(_event.id > sa.bindparam("cursor")).order_by(_event.id).limit(sa.bindparam("limit"))
-_BOUNDS = sa.select(sa.select(sa.func.max(_event.id)).scalar_subquery(), _floor.pruned_through)
+_generation = EventGeneration.__table__.c
+_newest = sa.select(sa.func.max(_generation.id)).scalar_subquery()
+_BOUNDS = sa.select(
+    sa.select(sa.func.max(_event.id)).scalar_subquery(),
+    _floor.pruned_through,
+    _generation.generation,
+    _generation.first_id,
+).select_from(EventFloor.__table__.join(EventGeneration.__table__, _generation.id == _newest))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,20 +92,32 @@ class Unreadable:
 unreadable = Unreadable()
 
 
+class Bounds(NamedTuple):
+    head: int
+    floor: int
+    generation: str
+    """Another one since an older database was put back."""
+    first: int
+    """Where the generation begins. Cursors below it were given before: nobody knows what they have missed."""
+
+    def is_lost(self, cursor: int) -> bool:
+        return cursor < self.first - 1
+
+
 def head(session: Session) -> int:
     """The highest id that was ever in the log, 0 for an empty one."""
-    return bounds(session)[0]
+    return bounds(session).head
 
 
 def floor(session: Session) -> int:
     """The highest id ever pruned: a cursor below it has missed something."""
-    return bounds(session)[1]
+    return bounds(session).floor
 
 
-def bounds(session: Session) -> tuple[int, int]:
-    """Head and floor at one look."""
-    highest, pruned = session.execute(_BOUNDS).one()
-    return int(max(highest or 0, pruned)), int(pruned)
+def bounds(session: Session) -> Bounds:
+    """Head, floor and generation at one look."""
+    highest, pruned, generation, first = session.execute(_BOUNDS).one()
+    return Bounds(int(max(highest or 0, pruned, first - 1)), int(pruned), generation, first)
 
 
 def after(session: Session, cursor: int, limit: int = PAGE) -> Page:

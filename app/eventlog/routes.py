@@ -4,6 +4,7 @@ import json
 
 from flask import Blueprint, Response, jsonify, request
 from flask.typing import ResponseReturnValue
+from sqlalchemy.orm import Session
 
 from app import rates
 from app.accounts import access
@@ -16,6 +17,7 @@ from app.eventlog import read as log
 from app.eventlog.append import NewEvent, PreparedEvent, append
 from app.eventlog.cursor import Start
 from app.eventlog.read import Event
+from app.eventlog.resume import resume
 from app.offloop import paced
 
 bp = Blueprint("eventlog", __name__)
@@ -54,13 +56,14 @@ def events() -> Response:
     """One page after a cursor: `{data, meta: {head, next, reset}}`. It ends early once it comes to `MAX_PAGE_CHARS`."""
     limit = _limit()
     session = db.session()
-    start = _start(*log.bounds(session))
+    start = _start(session)
     found = log.fetch(session, start.after, actor().viewer.audiences, limit, MAX_PAGE_CHARS)
     db.session.remove()  # a page of large events takes many turns of the loop, and connections are few
     data = ",".join([_encoded(event) for event in paced(log.readable(found.rows))])
     following = found.cursor if found.full else None
-    meta = json.dumps({"head": max(start.head, found.cursor), "next": following, "reset": start.reset})
-    return Response(f'{{"data":[{data}],"meta":{meta}}}\n', mimetype="application/json")
+    head = max(start.head, found.cursor)
+    meta = {"head": head, "next": following, "reset": start.reset, "generation": start.generation}
+    return Response(f'{{"data":[{data}],"meta":{json.dumps(meta)}}}\n', mimetype="application/json")
 
 
 def _encoded(event: Event) -> str:
@@ -81,12 +84,13 @@ def _published() -> list[PreparedEvent]:
     raise AssertionError("unreachable: each of these raises")
 
 
-def _start(head: int, floor: int) -> Start:
+def _start(session: Session) -> Start:
     """Where `after` says; without it, unlike a stream, at the oldest there is: a page of the log is asked for."""
     text = request.args.get("after")
     if text is None:
-        return Start(floor, head)
-    found = cursor.start(text, head, floor)
+        bounds = log.bounds(session)
+        return Start(bounds.floor, bounds.head, generation=bounds.generation)
+    found = resume(session, text, request.args.get("generation"))
     if not text or found.reset == "malformed":
         raise _not_a_number("after", text, 0, 10**cursor.MAX_DIGITS)
     return found

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from app.eventlog import wake
+from app.eventlog.continuity import Place
 from app.eventlog.read import Event, Page
 from app.offloop import breathe
 
@@ -22,16 +23,17 @@ Listener = Callable[[Sequence[Event], int], None]
 
 
 class Tail:
-    """`read_after(cursor)` and `read_head()` look at the database; `recover()` drops connections that may be dead."""
+    """`read_after(cursor)` looks at the log, `resume(cursor)` says where to begin or to go on after a loss; `recover()`
+    drops connections that may be dead."""
 
     def __init__(
         self,
         make_wake: Callable[[], wake.Wake],
         read_after: Callable[[int], Page],
-        read_head: Callable[[], int],
+        resume: Callable[[int | None], Place],
         recover: Callable[[], None],
     ) -> None:
-        self._make_wake, self._read_after, self._read_head, self._recover = make_wake, read_after, read_head, recover
+        self._make_wake, self._read_after, self._resume, self._recover = make_wake, read_after, resume, recover
         self._listeners: list[Listener] = []
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -46,7 +48,7 @@ class Tail:
 
     def start(self) -> None:
         """Begin at the head of the log. Raises the driver's error if the database is away."""
-        self.cursor = self._read_head()
+        self.cursor = self._resume(None).after
         for listener in self._listeners:
             listener((), self.cursor)
         self._threads = [
@@ -88,7 +90,7 @@ class Tail:
         """Read all there is; yields between pages, so that requests go on."""
         if self._wake is None:
             self._wake = self._make_wake()
-            self._check_head()
+            self._go_on()
         full = True
         while full and not self._stopping.is_set():
             page = self._read_after(self.cursor)
@@ -110,12 +112,13 @@ class Tail:
             if began is not None and time.monotonic() - began >= DEAF_AFTER_S:
                 self._note_loss(f"a look at the log has not come back for {DEAF_AFTER_S:g} s")
 
-    def _check_head(self) -> None:
-        """After a lost connection the database may be an older one, restored: then go on from its head."""
-        head = self._read_head()
-        if head < self.cursor:
-            log.warning("the log ends at id %s, below %s that was read: an older database is back", head, self.cursor)
-            self._tell(Page([], head, full=False))
+    def _go_on(self) -> None:
+        """After a lost connection the database may be an older one, restored: what was read of it is then not in it."""
+        place = self._resume(self.cursor)
+        if place.back_to is not None:
+            log.warning("reading again from id %s, after %s: an older database is back", place.back_to, self.cursor)
+            self._tell(Page([], place.back_to, full=False))
+        self._tell(Page([], place.after, full=False))
 
     def _tell(self, page: Page) -> None:
         if page.cursor == self.cursor:

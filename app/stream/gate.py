@@ -9,9 +9,8 @@ from app.accounts import access, tokens
 from app.accounts.access import Actor
 from app.db import db
 from app.errors import Problem
-from app.eventlog import cursor
-from app.eventlog import read as log
 from app.eventlog.cursor import Start
+from app.eventlog.resume import resume
 from app.rollout.flags import Flag, is_enabled
 
 
@@ -30,13 +29,14 @@ def identify(cursor_text: str | None, scope: str | tuple[str, ...] = "stream") -
     """
     session = db.session()
     # The head is read before the credential: a revocation in between lies above it, and is applied.
-    head, floor = log.bounds(session)
+    # The address of an EventSource names for ever what it was opened with: its header has the newer cursor.
+    newer = request.headers.get("Last-Event-ID")
+    start = resume(session, newer or cursor_text, None if newer else request.args.get("generation"))
     who = _credential(session)
     if who is None:
         raise access.unauthorized()
     access.check(who, "viewer", scope)
-    text = request.headers.get("Last-Event-ID") or cursor_text
-    return Admitted(who, cursor.start(text, head, floor))
+    return Admitted(who, start)
 
 
 def check_flag(who: Actor) -> None:

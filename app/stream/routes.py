@@ -69,7 +69,8 @@ def frames() -> Response:
     if admitted.start.reset:
         parts.append(control.reset(admitted.start))
     parts += [html(event) or b"" for event in paced(log.readable(found.rows))]
-    return Response(b"".join(parts), headers={**HEADERS, "Beacon-Cursor": str(found.cursor)})
+    cursor_headers = {"Beacon-Cursor": str(found.cursor), "Beacon-Generation": admitted.start.generation}
+    return Response(b"".join(parts), headers={**HEADERS, **cursor_headers})
 
 
 def _open(shape: Shape | None = None) -> Response:
@@ -117,6 +118,7 @@ def _hello(admitted: Admitted, *, streams: bool) -> dict[str, Any]:
         "session": tokens.opaque(who.login_id) if who.login_id else None,
         "build": build_name(),
         "stream": "on" if streams else "off",
+        "generation": start.generation,
     }
 
 

@@ -94,10 +94,10 @@ def test_hello_comes_before_what_is_replayed(alice: Person, listen: Listen, publ
     assert len(stream.named("hello")) == 1
 
 
-@holds("`hello` says `heartbeatS`, `head`, `after`, `session`, `build` and `stream`.")
-def test_hello_has_six_members(alice: Person, listen: Listen) -> None:
+@holds("`hello` says `heartbeatS`, `head`, `after`, `session`, `build`, `stream` and `generation`.")
+def test_hello_has_seven_members(alice: Person, listen: Listen) -> None:
     told = listen(alice).hello.json()
-    assert set(told) == {"heartbeatS", "head", "after", "session", "build", "stream"}
+    assert set(told) == {"heartbeatS", "head", "after", "generation", "session", "build", "stream"}
     assert told["heartbeatS"] > 0
     assert isinstance(told["build"], str)
 

@@ -58,7 +58,7 @@ def test_frames_end_and_begin_with_hello(alice: Person, world: World) -> None:
     assert (answer.header("Content-Type") or "").startswith("text/event-stream")
     hello = parse(answer.body)[0]
     assert (hello.event, hello.id) == ("hello", None)
-    assert set(hello.json()) == {"heartbeatS", "head", "after", "session", "build", "stream"}
+    assert set(hello.json()) == {"heartbeatS", "head", "after", "session", "build", "stream", "generation"}
 
 
 @holds(FINITE)
@@ -187,7 +187,7 @@ def test_events_are_listed_with_four_members(alice: Person, world: World, publis
     event_id = publish(kind, {"n": 1})
     page = listed(world, alice, after=event_id - 1)
     assert set(page) == {"data", "meta"}
-    assert set(page["meta"]) == {"head", "next", "reset"}
+    assert set(page["meta"]) == {"head", "next", "reset", "generation"}
     item = next(item for item in page["data"] if item["id"] == event_id)
     assert set(item) == {"id", "type", "timestamp", "data"}
     assert (item["type"], item["data"]) == (kind, {"n": 1})

@@ -237,6 +237,7 @@ class TestReading:
         assert response.status_code == 200, response.text
         body: dict[str, Any] = response.get_json()
         assert set(body) == {"data", "meta"}
+        assert len(body["meta"].pop("generation")) == 8
         assert set(body["meta"]) == {"head", "next", "reset"}
         return body
 

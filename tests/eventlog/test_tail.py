@@ -16,6 +16,7 @@ from flask import Flask
 from app.config import Settings
 from app.eventlog import read as log
 from app.eventlog.append import NewEvent
+from app.eventlog.continuity import Place
 from app.eventlog.read import Event, Page
 from app.eventlog.tail import Tail
 from app.eventlog.wake import SqliteWake, for_database
@@ -64,8 +65,9 @@ class FakeLog:
         found = [one for one in self.events if one.id > cursor][: self.page]
         return Page(found, found[-1].id if found else cursor, len(found) == self.page)
 
-    def head(self) -> int:
-        return max((one.id for one in self.events), default=0)
+    def resume(self, cursor: int | None) -> Place:
+        head = max((one.id for one in self.events), default=0)
+        return Place(head) if cursor is None else Place(head, head) if head < cursor else Place(cursor)
 
 
 class Ears:
@@ -88,7 +90,7 @@ def fake() -> FakeLog:
 @pytest.fixture
 def tail(fake: FakeLog, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tail]:
     monkeypatch.setattr("app.eventlog.tail.RETRY_S", 0.01)
-    made = Tail(FakeWake, fake.after, fake.head, lambda: None)
+    made = Tail(FakeWake, fake.after, fake.resume, lambda: None)
     yield made
     made.stop()
 
@@ -163,12 +165,37 @@ def test_an_older_database_that_was_put_back_is_followed_from_its_own_head(tail:
     wait_for(lambda: ears.ids == [4])
 
 
+def test_a_look_that_does_not_come_back_is_a_loss_and_its_end_is_none(
+    tail: Tail, fake: FakeLog, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A database that is frozen raises nothing."""
+    monkeypatch.setattr("app.eventlog.tail.DEAF_AFTER_S", 0.05)
+    monkeypatch.setattr("app.eventlog.tail.DEAF_CHECK_S", 0.01)
+    answers, ears = threading.Event(), Ears()
+    answers.set()
+
+    def slowly(cursor: int) -> Page:
+        assert answers.wait(scaled(30))
+        return fake.after(cursor)
+
+    tail._read_after = slowly
+    tail.listen(ears)
+    tail.start()
+    answers.clear()
+    wait_for(lambda: tail.degraded, "the tail to know that it is deaf")
+    fake.events += [event(3)]
+    answers.set()
+    wait_for(lambda: ears.ids == [3] and not tail.degraded, "the look to come back")
+    said = [record.getMessage().partition(",")[0] for record in caplog.records if record.levelno >= logging.WARNING]
+    assert said == ["database is away", "database is back"]
+
+
 def test_it_cannot_start_without_its_database(fake: FakeLog) -> None:
-    def head() -> int:
+    def resume(_cursor: int | None) -> Place:
         raise OSError("away")
 
     with pytest.raises(OSError, match="away"):
-        Tail(FakeWake, fake.after, head, lambda: None).start()
+        Tail(FakeWake, fake.after, resume, lambda: None).start()
 
 
 def test_stopping_ends_its_thread_and_closes_the_wake(fake: FakeLog) -> None:
@@ -178,7 +205,7 @@ def test_stopping_ends_its_thread_and_closes_the_wake(fake: FakeLog) -> None:
         wakes.append(FakeWake())
         return wakes[-1]
 
-    tail = Tail(make, fake.after, fake.head, lambda: None)
+    tail = Tail(make, fake.after, fake.resume, lambda: None)
     tail.start()
     wait_for(lambda: bool(wakes))
     tail.stop()
@@ -187,7 +214,7 @@ def test_stopping_ends_its_thread_and_closes_the_wake(fake: FakeLog) -> None:
 
 
 def test_stopping_what_was_never_started_is_fine(fake: FakeLog) -> None:
-    Tail(FakeWake, fake.after, fake.head, lambda: None).stop()
+    Tail(FakeWake, fake.after, fake.resume, lambda: None).stop()
 
 
 def test_poked_it_looks_at_once(fake: FakeLog) -> None:
@@ -204,7 +231,7 @@ def test_poked_it_looks_at_once(fake: FakeLog) -> None:
         wakes.append(Deaf())
         return wakes[-1]
 
-    ears, tail = Ears(), Tail(make, fake.after, fake.head, lambda: None)
+    ears, tail = Ears(), Tail(make, fake.after, fake.resume, lambda: None)
     tail.listen(ears)
     tail.start()
     wait_for(lambda: bool(wakes))
@@ -223,7 +250,7 @@ def test_more_is_expected_once_events_have_come_and_not_before(fake: FakeLog) ->
         wakes.append(FakeWake())
         return wakes[-1]
 
-    ears, tail = Ears(), Tail(make, fake.after, fake.head, lambda: None)
+    ears, tail = Ears(), Tail(make, fake.after, fake.resume, lambda: None)
     tail.listen(ears)
     tail.start()
     wait_for(lambda: bool(wakes))
@@ -235,7 +262,7 @@ def test_more_is_expected_once_events_have_come_and_not_before(fake: FakeLog) ->
 
 
 def test_poking_a_tail_that_is_not_running_or_has_lost_its_database_does_nothing(fake: FakeLog) -> None:
-    tail = Tail(FakeWake, fake.after, fake.head, lambda: None)
+    tail = Tail(FakeWake, fake.after, fake.resume, lambda: None)
     tail.poke()
     tail.start()
     tail.stop()

@@ -19,17 +19,20 @@ from app.rollout import store
 from app.rollout.flags import Flag
 from tests.support.application import stop
 from tests.support.cast import ALICE, headers_of, join, publish
+from tests.support.machine import scaled
 from tests.support.postgres import Postgres
 from tests.support.sse_client import open_stream
 from tests.support.stalling_proxy import StallingProxy
 from tests.support.waiting import wait_for
 
 HEARTBEAT_S = 0.2
-# From the last heartbeat that may be wrong to the first that may not: a second between two looks, two for the look.
-DEAF_WITHIN_S = 4.0
+# From the last heartbeat that may be wrong to the first that may not: a second between two looks, and the look.
+DEAF_WITHIN_S = 6.0
 
-# What one call may last in these tests, so that several of them fail while the database is silent.
-ANSWER_S, CONNECT_S = 3.0, 1
+# When the tail counts as deaf, and what one call may last: short, so that several fail while the database is silent, and
+# long enough for a busy machine to look at the log in.
+DEAF_AFTER_S = min(scaled(1.0), 4.0)
+ANSWER_S, CONNECT_S = 1.5 * DEAF_AFTER_S, 1
 
 Silence = Callable[[], contextlib.AbstractContextManager[None]]
 
@@ -48,6 +51,7 @@ def settings(postgres: Postgres, path: StallingProxy, tmp_path: Path) -> Setting
 
 @pytest.fixture(autouse=True)
 def _short_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.eventlog.tail.DEAF_AFTER_S", DEAF_AFTER_S)
     monkeypatch.setattr(postgres, "ANSWER_S", ANSWER_S)
     monkeypatch.setattr(postgres.Connection, "answer_s", ANSWER_S)
     monkeypatch.setitem(postgres._PATH, "connect_timeout", CONNECT_S)

@@ -39,7 +39,7 @@ def test_it_is_finite_and_begins_with_hello(live_app: Flask, client: FlaskClient
     frames, cursor = poll(client, alice, 0)
     assert [(frame.event, frame.id) for frame in frames] == [("hello", None), ("message", "1"), ("message", "2")]
     assert cursor == 2
-    assert list(frames[0].json()) == ["heartbeatS", "head", "after", "session", "build", "stream"]
+    assert list(frames[0].json()) == ["heartbeatS", "head", "after", "session", "build", "stream", "generation"]
     assert frames[0].json()["stream"] == "on"
 
 

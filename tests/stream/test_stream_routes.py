@@ -69,15 +69,17 @@ class TestOpening:
         with read_stream(response) as reader:
             (hello,) = reader.frames(1)
         assert reader.raw.startswith(b"retry: ")
-        assert list(hello.json()) == ["heartbeatS", "head", "after", "session", "build", "stream"]
-        assert {**hello.json(), "build": ""} == {
+        assert list(hello.json()) == ["heartbeatS", "head", "after", "session", "build", "stream", "generation"]
+        assert {**hello.json(), "build": "", "generation": ""} == {
             "heartbeatS": 0.1,
             "head": 0,
             "after": 0,
             "session": None,
             "build": "",
             "stream": "on",
+            "generation": "",
         }
+        assert re.fullmatch(r"[0-9a-z]{8}", hello.json()["generation"])
         assert re.fullmatch(r"[\w.]+-[0-9a-f]{8}", hello.json()["build"])
         assert (hello.event, hello.id) == ("hello", None)
 

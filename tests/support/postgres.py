@@ -89,6 +89,17 @@ class Postgres:
             connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
         return self._address(name)
 
+    def dump(self, database: str) -> bytes:
+        """The whole of it as pg_dump writes it."""
+        return self._run("pg_dump", "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", database)
+
+    def load(self, database: str, dump: bytes) -> None:
+        """A dump, into a database that is there and empty."""
+        with psycopg.connect(self._address(database), autocommit=True) as connection:
+            connection.execute(b"CREATE SCHEMA IF NOT EXISTS public")
+        options = ("-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", "-v", "ON_ERROR_STOP=1", "-q")
+        self._run("psql", *options, database, typed=dump)
+
     def migrated_database(self) -> str:
         """The address of a database as Beacon's migrations leave it, which run once for all of them."""
         if not self._migrated:
@@ -120,6 +131,8 @@ class Postgres:
                 path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
         return self.folder / "pg" / "pginstall" / "bin"
 
-    def _run(self, program: str, *arguments: str) -> None:
+    def _run(self, program: str, *arguments: str, typed: bytes = b"") -> bytes:
         command = [str(self._binaries / program), *arguments]
-        subprocess.run(command, cwd=self._data, check=True, capture_output=True, **self._as_nobody)  # type: ignore[call-overload]
+        ended = subprocess.run(command, cwd=self._data, check=True, capture_output=True, input=typed, **self._as_nobody)  # type: ignore[call-overload]
+        output: bytes = ended.stdout
+        return output

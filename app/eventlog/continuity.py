@@ -1,0 +1,130 @@
+"""Notices that an older database was put back, for one worker: before it serves, after a loss and while it reads."""
+
+import logging
+from dataclasses import dataclass
+
+from flask import Flask
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from app import trouble
+from app.config import Settings
+from app.db import DatabaseUnavailable, read, write
+from app.eventlog import generation
+from app.eventlog import read as log_read
+from app.eventlog.generation import Known
+from app.eventlog.mark import Mark
+from app.eventlog.read import Page
+
+log = logging.getLogger(__name__)
+
+# Ids that are left out within one generation come from transactions that were taken back.
+LEFT_OUT = 1_000
+
+
+class Replaced(Exception):
+    """The log is not the one that was read so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where to read on. `back_to` is set where what was read above it is not in the log any more."""
+
+    after: int
+    back_to: int | None = None
+
+
+class Continuity:
+    """`resume` says where the tail goes on, `check` is asked about each of its looks, `keep` is called every second."""
+
+    def __init__(self, app: Flask, settings: Settings) -> None:
+        self._app, self._mark = app, Mark(settings)
+        self._known: Known | None = None
+        self._is_suspect = False
+
+    def resume(self, cursor: int | None) -> Place:
+        """From `cursor`, or from the head. Gives the log a new generation where it went back."""
+        with self._app.app_context():
+            self._settle(cursor)
+            before = self._known
+            with read() as session:
+                newest, head = generation.newest(session), log_read.head(session)
+            self._known, self._is_suspect = Known(newest.generation, head), False
+            if cursor is None or before is None:
+                return Place(head)
+            if newest.generation != before.generation:
+                return Place(newest.first_id - 1, min(newest.after_id, cursor - 1))
+            return Place(head, head) if head < cursor else Place(cursor)
+
+    def check(self, session: Session, cursor: int, page: Page) -> None:
+        """Raises `Replaced` where this page of the log after `cursor` comes from another one."""
+        if self._is_suspect:
+            raise Replaced("an older database was put back, and has grown since")
+        if page.events and page.cursor - cursor <= LEFT_OUT + len(page.events):
+            return
+        bounds = log_read.bounds(session)
+        if self._known is not None and (bounds.generation != self._known.generation or bounds.head < cursor):
+            raise Replaced("an older database was put back")
+
+    def keep(self) -> None:
+        """Write down what has been handed out, as long as it is this log that did."""
+        with self._app.app_context(), read() as session:
+            head, known = log_read.head(session), self._known
+            if known is None or known.head == head:
+                return
+            if generation.is_replaced(session, known):
+                self._is_suspect = True
+                return
+            self._known = generation.known_of(session)
+        self._write_mark(self._known)
+
+    def _settle(self, cursor: int | None) -> None:
+        with read() as session:
+            is_first = generation.newest(session).place is None and generation.place(session) is not None
+            if not is_first and not _is_replaced(session, self._handed_out(cursor)):
+                return
+        try:
+            with write() as session:
+                self._begin(session, cursor)
+        except (DBAPIError, DatabaseUnavailable) as error:
+            if trouble.of(error).state != "read-only":
+                raise
+            log.warning("the log may be an older one, and takes no new generation: the database is read-only")
+
+    def _begin(self, session: Session, cursor: int | None) -> None:
+        handed_out = self._handed_out(cursor)
+        if _is_replaced(session, handed_out):
+            highest = max((one.head for one in handed_out), default=0)
+            made = generation.begin(session, highest)
+            log.warning(
+                "an older database was put back: the log ends at id %s, %s had been given; generation %s begins at %s, "
+                "and every reader from before gets one reset",
+                made.after_id,
+                highest or "more",
+                made.generation,
+                made.first_id,
+            )
+        else:
+            generation.newest(session).place = generation.place(session)
+        session.flush()
+        # Before the commit: whoever looks next finds both or neither.
+        self._write_mark(generation.known_of(session))
+
+    def _handed_out(self, cursor: int | None) -> list[Known]:
+        """All that is known of it here; each has to hold."""
+        found = [one for one in (self._known, self._mark.read()) if one is not None]
+        if self._known is not None and cursor is not None:
+            found.append(Known(self._known.generation, cursor))
+        return found
+
+    def _write_mark(self, known: Known) -> None:
+        try:
+            self._mark.write(known)
+        except OSError as error:
+            log.error("what the log has handed out cannot be written down: %s", error)
+
+
+def _is_replaced(session: Session, handed_out: list[Known]) -> bool:
+    if not handed_out:
+        return generation.is_replaced(session, None)
+    return any(generation.is_replaced(session, known) for known in handed_out)

@@ -1,0 +1,116 @@
+"""Whether the log is still the one whose ids were handed out. An older one that was put back gets a new generation.
+
+Its first id lies above every id that was ever given: microseconds since 1970, and nobody writes a million events a
+second. Every cursor below it is from before, and is answered with one `reset`, also once the log has grown past it.
+"""
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from app.clock import utc_now, utc_text
+from app.eventlog import read as log
+from app.eventlog.models import EventGeneration, EventRow
+
+# The lock that the trigger before every insert takes.
+_APPEND_LOCK = 4207002
+_newest = sa.select(EventGeneration).order_by(EventGeneration.id.desc()).limit(1)
+# A dump carries everything but this: the server, its timeline, the database in it and the table itself.
+_PLACE = """
+SELECT CASE WHEN pg_is_in_recovery() THEN NULL ELSE
+  concat_ws(':', {system}, substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8), {database}, 'event'::regclass::oid) END
+"""
+_DATABASE = "(SELECT oid FROM pg_database WHERE datname = current_database())"
+_MAY_ASK = "SELECT has_function_privilege('pg_control_system()', 'execute')"
+_SYSTEM = "(SELECT system_identifier FROM pg_control_system())"
+SQLITE = "sqlite"
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What has been handed out: the highest id, and a digest of its row, which is another in another log."""
+
+    generation: str
+    head: int
+    digest: str = ""
+
+
+def newest(session: Session) -> EventGeneration:
+    return session.scalars(_newest).one()
+
+
+def known_of(session: Session) -> Known:
+    """What stands in the log now."""
+    head = log.head(session)
+    return Known(newest(session).generation, head, _digest(session, head))
+
+
+def place(session: Session) -> str | None:
+    """Where this database lies; None where that cannot be told, as on a standby."""
+    connection = session.connection()
+    if connection.dialect.name == "sqlite":
+        return SQLITE
+    may_ask = connection.exec_driver_sql(_MAY_ASK).scalar()
+    statement = _PLACE.format(system=_SYSTEM if may_ask else "''", database=_DATABASE)
+    found: str | None = connection.exec_driver_sql(statement).scalar()
+    return found
+
+
+def is_replaced(session: Session, known: Known | None) -> bool:
+    """Whether this log is another one than was served before, by what is known of that."""
+    current, here = newest(session), place(session)
+    if current.place is not None and here is not None and current.place != here:
+        return True
+    if known is None:
+        # Beside a SQLite file that was served lies what was handed out. Without it nobody knows, so it counts as gone.
+        return here == SQLITE and current.place is not None
+    if current.generation != known.generation:
+        return current.first_id <= known.head  # otherwise somebody else has noticed and begun this one
+    bounds = log.bounds(session)
+    if bounds.head < known.head:
+        return True
+    found = _digest(session, known.head)
+    return bool(known.digest) and found != known.digest and not (found == "" and known.head <= bounds.floor)
+
+
+def begin(session: Session, highest: int) -> EventGeneration:
+    """A new generation, whose first id lies above all that were ever given, of which `highest` is the last one that is
+    known. Inside the transaction of a writer."""
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(sa.select(sa.func.pg_advisory_xact_lock(_APPEND_LOCK)))
+    head, now = log.head(session), utc_now()
+    base = max(int(now.timestamp() * 1_000_000), head + 1, highest + 1)
+    made = EventGeneration(
+        generation=secrets.token_hex(4),
+        after_id=head,
+        first_id=base + 1,
+        place=place(session),
+        began_at=utc_text(now),
+    )
+    session.add(made)
+    session.flush()
+    _give_ids_above(session, base)
+    return made
+
+
+def _give_ids_above(session: Session, base: int) -> None:
+    connection = session.connection()
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.text("SELECT setval(pg_get_serial_sequence('event', 'id'), :base)"), {"base": base})
+        return
+    moved = connection.execute(sa.text("UPDATE sqlite_sequence SET seq = :base WHERE name = 'event'"), {"base": base})
+    if moved.rowcount == 0:
+        connection.execute(sa.text("INSERT INTO sqlite_sequence (name, seq) VALUES ('event', :base)"), {"base": base})
+
+
+def _digest(session: Session, event_id: int) -> str:
+    """Empty where there is no such row."""
+    row = session.execute(
+        sa.select(EventRow.type, EventRow.audience, EventRow.data_json, EventRow.created_at).where(
+            EventRow.id == event_id
+        )
+    ).first()
+    return "" if row is None else hashlib.sha256(repr(tuple(row)).encode()).hexdigest()[:16]

@@ -1,0 +1,39 @@
+"""What has been handed out, kept outside the database: an older one that is put back does not bring it along."""
+
+import json
+import os
+from hashlib import sha256
+from pathlib import Path
+
+from app.config import Settings
+from app.eventlog.generation import Known
+
+
+class Mark:
+    """One small file, written in place: one of no use is none."""
+
+    def __init__(self, settings: Settings) -> None:
+        if settings.is_sqlite:
+            self._path = Path(settings.database_url.removeprefix("sqlite:///") + "-mark")
+        else:
+            name = sha256(settings.database_url.encode()).hexdigest()[:12]
+            self._path = settings.instance_dir / f"log-{name}-mark"
+
+    def read(self) -> Known | None:
+        try:
+            found = json.loads(self._path.read_text())
+            return Known(str(found["generation"]), int(found["head"]), str(found["digest"]))
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+
+    def write(self, known: Known) -> None:
+        """Never back within a generation, because another worker may have been told more."""
+        before = self.read()
+        if before is not None and before.generation == known.generation and before.head >= known.head:
+            return
+        text = json.dumps({"generation": known.generation, "head": known.head, "digest": known.digest})
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            os.pwrite(descriptor, text.ljust(120).encode(), 0)
+        finally:
+            os.close(descriptor)
