@@ -1,4 +1,4 @@
-"""Whether the database answers, found out beside the requests: `/readyz` waits a second and no longer."""
+"""Whether the database answers and takes writes, found out beside the requests: `/readyz` waits a second, no longer."""
 
 import threading
 import time
@@ -9,11 +9,16 @@ from flask import Flask
 from sqlalchemy.exc import SQLAlchemyError
 
 from app import trouble
-from app.db import DatabaseUnavailable, read
+from app.db import DatabaseUnavailable, read, write
+from app.ops.models import WriteProbe
 
 ANSWER_S = 1.0
 # What a look has found is good for so long, so that many who ask together cost one look.
 GOOD_FOR_S = 1.0
+# Writing costs a flush of the disk. A lock that somebody else holds is waited for meanwhile, as every write does.
+WRITE_GOOD_FOR_S = 5.0
+# Two pages of SQLite.
+FILLER = "." * 8_192
 NO_ANSWER = "no answer"
 
 
@@ -31,7 +36,8 @@ class Look:
     def begin(self) -> None:
         """Unless one is under way, or the last one is recent."""
         with self._lock:
-            if self._thread is not None or time.monotonic() - self._ended_at < self._good_for_s:
+            good_for_s = self._good_for_s if self.state == "ok" else GOOD_FOR_S
+            if self._thread is not None or time.monotonic() - self._ended_at < good_for_s:
                 return
             self._ended.clear()
             self._thread = threading.Thread(target=self._run, name="readiness", daemon=True)
@@ -57,10 +63,19 @@ class Readiness:
     def __init__(self, app: Flask) -> None:
         self._app = app
         self._reading = Look(self._read, GOOD_FOR_S)
+        self._writing = Look(self._write, WRITE_GOOD_FOR_S)
 
     def database(self) -> str:
         self._reading.begin()
-        return self._reading.state if self._reading.has_ended(ANSWER_S) else NO_ANSWER
+        if not self._reading.has_ended(ANSWER_S):
+            return NO_ANSWER
+        if self._reading.state != "ok":
+            return self._reading.state
+        self._writing.begin()
+        # A write that waits is no news; the first one is waited for, because nothing is known without it.
+        if not self._writing.has_ended(ANSWER_S) and self._writing.state == NO_ANSWER:
+            return "ok"
+        return self._writing.state
 
     def _read(self) -> str:
         """A standby answers every look, and takes nothing."""
@@ -69,4 +84,11 @@ class Readiness:
             if session.get_bind().dialect.name == "postgresql":
                 read_only = session.scalar(sa.text("SHOW transaction_read_only")) == "on"
                 return "read-only" if read_only else "ok"
+        return "ok"
+
+    def _write(self) -> str:
+        """Really committed: room and rights are missed only then."""
+        with self._app.app_context(), write() as session:
+            written = session.execute(sa.insert(WriteProbe).values(filler=FILLER).returning(WriteProbe.id)).scalar_one()
+            session.execute(sa.delete(WriteProbe).where(WriteProbe.id < written))
         return "ok"

@@ -1,13 +1,17 @@
 """`/healthz`, `/readyz` and the headers that every answer carries."""
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
+import sqlalchemy as sa
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from app.db import db
-from tests.support.cast import ALICE, logged_in
+from app.db import db, read
+from app.ops.models import WriteProbe
+from app.ops.readiness import Readiness
+from tests.support.cast import ALICE, BOB, headers_of, logged_in
 from tests.support.waiting import wait_for
 
 
@@ -26,6 +30,40 @@ def test_not_ready_before_the_live_half_runs(app: Flask) -> None:
 def test_ready_when_it_runs(live_app: Flask) -> None:
     response = live_app.test_client().get("/readyz")
     assert (response.status_code, response.get_json()["status"]) == (200, "ready")
+
+
+@pytest.mark.parametrize(
+    ("pragma", "state"), [("max_page_count = 1", "full"), ("query_only = ON", "read-only")], ids=["full", "read-only"]
+)
+def test_a_database_that_answers_and_takes_no_writes_is_not_ready(live_app: Flask, pragma: str, state: str) -> None:
+    """It is the same to every look: only a write tells."""
+    client, headers = live_app.test_client(), headers_of(live_app, BOB, "read")
+    assert client.get("/readyz").get_json()["parts"]["database"] == "ok"
+    live_app.extensions["beacon_readiness"] = Readiness(live_app)  # one that has not written yet
+    with live_app.app_context():
+        engine, limit = db.engine, partial(_limit, pragma)
+        sa.event.listen(engine, "begin", limit)
+        try:
+            refused = client.get("/readyz")
+            assert (refused.status_code, refused.get_json()["parts"]["database"]) == (503, state)
+            assert client.get("/api/events", headers=headers).status_code == 200
+        finally:
+            sa.event.remove(engine, "begin", limit)
+            engine.dispose()
+    wait_for(lambda: client.get("/readyz").status_code == 200, "readiness to come back")
+
+
+def _limit(pragma: str, connection: sa.Connection) -> None:
+    connection.exec_driver_sql(f"PRAGMA {pragma}")
+
+
+def test_many_who_ask_whether_it_is_ready_cost_one_write(live_app: Flask) -> None:
+    client = live_app.test_client()
+    for _ in range(20):
+        assert client.get("/readyz").status_code == 200
+    with live_app.app_context(), read() as session:
+        (written,) = session.scalars(sa.select(WriteProbe.id)).all()
+    assert written == 1
 
 
 def test_not_ready_while_draining(live_app: Flask) -> None:
