@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import sqlalchemy as sa
 from blinker import Signal
+from flask import g, has_request_context
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import event
 from sqlalchemy.engine import Connection, Engine
@@ -56,8 +57,15 @@ def write(deadline_s: float = WRITE_DEADLINE_S) -> Iterator[Session]:
     with Session(db.engine, expire_on_commit=False) as session:
         _begin(session, time.monotonic() + deadline_s)
         yield session
+        if has_request_context():  # before the commit: one that fails may have been done
+            g.beacon_has_written = True
         session.commit()
     committed.send()
+
+
+def has_written() -> bool:
+    """Whether the request that is under way has changed anything, or may have."""
+    return has_request_context() and bool(g.get("beacon_has_written"))
 
 
 @contextlib.contextmanager

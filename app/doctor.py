@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from flask import Flask
 
-from app import descriptors, outside_check, setup
+from app import descriptors, lock_holders, outside_check, setup
 from app.audit import kept_head
 from app.config import Settings
 from app.db import now_epoch, read
@@ -22,6 +22,8 @@ from app.sources.host_rules import PASSWORD_PREFIX
 
 MAX_CLOCK_DIFFERENCE_S = 1.0
 SECRETS = ("unleash_api_token", "unleash_admin_token", "audit_head_url")
+# An open transaction of somebody else that has written: Beacon's own are over in milliseconds.
+LONG_TRANSACTION_S = 5
 # Read by `make test`, not by Beacon.
 NOT_SETTINGS = {"BEACON_SKIP_BROWSER"}
 
@@ -42,6 +44,7 @@ def examine(app: Flask, settings: Settings) -> list[Finding]:
         checks: tuple[Callable[[], Finding], ...] = (
             lambda: Finding("database", True, _without_password(settings.database_url)),
             _migrations,
+            _locks,
             _clock,
             lambda: _descriptors(settings),
             lambda: _proxies(settings),
@@ -78,6 +81,15 @@ def _migrations() -> Finding:
     current, newest = setup.current_revision(), setup.newest_revision()
     words = f"at {current}" if current == newest else f"at {current}, needs {newest}: run beacon migrate"
     return Finding("migrations", current == newest, words)
+
+
+def _locks() -> Finding:
+    """What every writer would wait for."""
+    holders = [one for one in lock_holders.writers() if one.age_s is None or one.age_s >= LONG_TRANSACTION_S]
+    if not holders:
+        return Finding("locks", True, "no program holds up the writers")
+    advice = "let it commit, or end it"
+    return Finding("locks", False, f"writers wait for {lock_holders.in_words(holders)}: {advice}")
 
 
 def _clock() -> Finding:

@@ -8,11 +8,11 @@ from typing import Any, NoReturn
 from flask import Flask, Request, Response, jsonify, render_template, request
 from flask.json.provider import DefaultJSONProvider
 from pydantic import ValidationError
-from sqlalchemy.exc import InterfaceError, InternalError, OperationalError, ProgrammingError
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError, ProgrammingError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge, UnsupportedMediaType
 
-from app import json_limits, trouble
+from app import json_limits, lock_holders, trouble
 from app.db import DatabaseUnavailable
 from app.strict_json import DuplicateKey, unique
 
@@ -141,9 +141,19 @@ def _database(error: Exception) -> Response:
     if trouble.is_ours(error):
         return _unexpected(error)
     found = trouble.of(error)
-    log.error("the database is %s: %s", found.state, str(error).splitlines()[0])
+    log.error("the database is %s: %s%s", found.state, str(error).splitlines()[0], _holders(found.state))
     reason = found.state.replace(" ", "-")
     return answer(Problem(503, "Database unavailable", found.detail, headers={"Retry-After": "2"}, reason=reason))
+
+
+def _holders(state: trouble.State) -> str:
+    """Who is waited for, for whoever reads the log; the one who asked cannot do anything about it."""
+    if state != "busy":
+        return ""
+    try:
+        return f"; it is held by: {lock_holders.in_words(lock_holders.writers())}"
+    except (SQLAlchemyError, DatabaseUnavailable):
+        return ""
 
 
 def _unexpected(error: Exception) -> Response:

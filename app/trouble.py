@@ -4,7 +4,7 @@ from typing import Literal, NamedTuple
 
 from sqlalchemy.exc import DBAPIError, InternalError, ProgrammingError
 
-from app.db import DatabaseUnavailable
+from app.db import DatabaseUnavailable, has_written
 
 State = Literal["read-only", "not migrated", "busy", "slow", "full", "damaged", "unreachable"]
 
@@ -46,7 +46,7 @@ class Trouble(NamedTuple):
 _SENTENCES: dict[State, str] = {
     "read-only": "The database takes no writes just now, as a standby or a copy does. Reading goes on.",
     "not migrated": "The database is not of this version: whoever runs Beacon has to run beacon migrate.",
-    "busy": "The database is busy: another program holds a lock that this has to wait for. Try again in a few seconds.",
+    "busy": "The database is busy: waiting for a lock that another program holds. Try again in a few seconds.",
     "slow": "The database takes too long to answer just now. Try again in a few seconds.",
     "full": "The disk of the database is full. Reading goes on; whoever runs Beacon has to make room.",
     "damaged": "The database cannot read or write its files: whoever runs Beacon has to look at its disk and log.",
@@ -55,10 +55,10 @@ _SENTENCES: dict[State, str] = {
 
 
 def of(error: BaseException) -> Trouble:
-    """A transaction that never began has changed nothing; of every other one that is not known."""
+    """A transaction that never began has changed nothing, unless one before it has. Of others that is not known."""
     state = _state(error)
-    began = not isinstance(error, DatabaseUnavailable)
-    return Trouble(state, _SENTENCES[state] if began else f"{_SENTENCES[state]} Nothing was changed.")
+    nothing = isinstance(error, DatabaseUnavailable) and not has_written()
+    return Trouble(state, f"{_SENTENCES[state]} Nothing was changed." if nothing else _SENTENCES[state])
 
 
 def _state(error: BaseException) -> State:

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask
 
-from app import create_app
+from app import create_app, lock_holders
 from app.audit import chain, checkpoint, gather
 from app.audit.models import AuditRow
 from app.audit.verify import Expected, verify
@@ -262,3 +262,22 @@ def test_a_database_that_was_never_migrated_says_what_to_do(postgres: Postgres, 
         assert app.test_client().get("/readyz").get_json()["parts"]["database"] == "not migrated"
     finally:
         stop(app)
+
+
+def test_a_session_with_an_open_insert_is_named_by_the_log_and_the_doctor(
+    app: Flask, settings: Settings, outsider: psycopg.Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    join(app, BOB)
+    publishing = headers_of(app, BOB, "publish")
+    outsider.execute("SET application_name = 'nightly import'")
+    with outsider.transaction():
+        outsider.execute("INSERT INTO event (type, data_json) VALUES ('open', '{}')")
+        refused = app.test_client().post("/api/events", json={"type": "a", "data": {}}, headers=publishing)
+        with app.app_context():
+            (holder,) = lock_holders.writers()
+    assert (refused.status_code, refused.get_json()["reason"]) == (503, "busy")
+    assert "waiting for a lock" in refused.get_json()["detail"]
+    assert "changed" not in refused.get_json()["detail"], "its transaction had begun"
+    (line,) = [line for line in caplog.messages if line.startswith("the database is busy")]
+    assert f"nightly import from 127.0.0.1 (pid {outsider.info.backend_pid}), idle in transaction" in line
+    assert (holder.pid, holder.doing) == (outsider.info.backend_pid, "idle in transaction")

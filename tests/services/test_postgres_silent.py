@@ -29,8 +29,8 @@ HEARTBEAT_S = 0.2
 # From the last heartbeat that may be wrong to the first that may not: a second between two looks, and the look.
 DEAF_WITHIN_S = 6.0
 
-# When the tail counts as deaf, and what one call may last: short, so that several fail while the database is silent, and
-# long enough for a busy machine to look at the log in.
+# When the tail counts as deaf, and what one call may last: so short that several fail while the database is silent, and
+# long enough for a busy machine.
 DEAF_AFTER_S = min(scaled(1.0), 4.0)
 ANSWER_S, CONNECT_S = 1.5 * DEAF_AFTER_S, 1
 

@@ -1,0 +1,95 @@
+"""Who holds what others of the database wait for, for the log and `beacon doctor`: as far as it can be known."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from app.db import db
+
+# In SQLite's shared memory a writer locks this byte, and readers lock those.
+WRITER_BYTE, READER_BYTES = 120, range(123, 128)
+SHOWN = 5
+PROC = Path("/proc")
+
+# Whoever has written and not committed, or holds one of the locks by which Beacon's own writers take turns.
+_IN_POSTGRES = sa.text("""
+SELECT a.pid, coalesce(nullif(a.application_name, ''), a.usename, 'a program') AS name,
+  coalesce(host(a.client_addr), 'this host') AS host, a.state,
+  extract(epoch FROM clock_timestamp() - a.xact_start)::int AS age
+FROM pg_stat_activity a
+WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND a.xact_start IS NOT NULL
+  AND (a.backend_xid IS NOT NULL OR EXISTS (
+    SELECT 1 FROM pg_locks l WHERE l.pid = a.pid AND l.granted AND l.locktype = 'advisory'))
+  AND cardinality(pg_blocking_pids(a.pid)) = 0
+ORDER BY a.xact_start LIMIT 5
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    pid: int
+    name: str
+    doing: str
+    age_s: int | None = None
+    """How long it has done so, where the database says."""
+
+    def __str__(self) -> str:
+        since = "" if self.age_s is None else f" for {self.age_s} s"
+        return f"{self.name} (pid {self.pid}), {self.doing}{since}"
+
+
+def writers() -> list[Holder]:
+    """Those whom other writers wait for. Inside the application's context; raises the driver's errors."""
+    if db.engine.dialect.name == "sqlite":
+        return _of_file(db.engine.url.database or "", range(WRITER_BYTE, WRITER_BYTE + 1), "writing")
+    with db.engine.connect() as connection:
+        return _in_postgres(connection)
+
+
+def readers(path: str) -> list[Holder]:
+    """Those who keep a checkpoint of this SQLite file from going on."""
+    return _of_file(path, READER_BYTES, "reading")
+
+
+def in_words(holders: list[Holder]) -> str:
+    shown = "; ".join(map(str, holders[:SHOWN]))
+    return shown or "nobody can be named"
+
+
+def _in_postgres(connection: Connection) -> list[Holder]:
+    rows = connection.execute(_IN_POSTGRES).all()
+    return [Holder(row.pid, f"{row.name} from {row.host}", row.state or "hidden", row.age) for row in rows]
+
+
+def _of_file(address: str, held: range, doing: str) -> list[Holder]:
+    """By the locks on SQLite's shared memory, which the kernel lists with their processes."""
+    path = address.removeprefix("file:").partition("?")[0]
+    try:
+        inode = os.stat(f"{path}-shm").st_ino  # noqa: PTH116 -- a text that is built here
+        lines = (PROC / "locks").read_text().splitlines()
+    except OSError:
+        return []
+    pids = sorted({pid for line in lines if (pid := _holder(line, inode, held))})
+    return [Holder(pid, _name(pid), doing) for pid in pids if pid != os.getpid()]
+
+
+def _holder(line: str, inode: int, held: range) -> int | None:
+    """`1: POSIX  ADVISORY  READ 3212 08:01:5376 124 124`; a process of another container is 0 or less."""
+    parts = line.split()
+    if len(parts) != 8 or not parts[5].endswith(f":{inode}") or not parts[6].isdecimal():
+        return None
+    first, last = int(parts[6]), int(parts[7]) if parts[7].isdecimal() else READER_BYTES.stop
+    overlaps = first < held.stop and last >= held.start
+    return int(parts[4]) if overlaps and parts[4].isdecimal() and int(parts[4]) > 0 else None
+
+
+def _name(pid: int) -> str:
+    try:
+        words = (PROC / str(pid) / "cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return "a program"
+    # Not what follows: arguments may hold secrets.
+    return Path(words[0].decode(errors="replace")).name or "a program"
