@@ -24,6 +24,11 @@ proxy_set_header X-Real-IP $remote_addr;
 proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
 proxy_set_header X-Forwarded-Proto $scheme;
 """
+# What they tell to write where there are streams.
+FOR_STREAMS = """
+proxy_http_version 1.1;
+proxy_buffering off;
+"""
 CONFIGURATION = """
 {user}
 daemon off;
@@ -43,8 +48,7 @@ http {{
     location / {{
       proxy_pass http://127.0.0.1:{upstream};
       proxy_bind {address};
-      proxy_http_version 1.1;
-      proxy_buffering off;
+      {upstream_lines}
       {lines}
     }}
   }}
@@ -56,7 +60,13 @@ class Nginx:
     """`with Nginx(folder, upstream_port) as nginx`: ended with the block. `certificate` makes it speak TLS."""
 
     def __init__(
-        self, folder: Path, upstream: int, *, lines: str = USUAL_LINES, certificate: tuple[Path, Path] | None = None
+        self,
+        folder: Path,
+        upstream: int,
+        *,
+        lines: str = USUAL_LINES,
+        upstream_lines: str = FOR_STREAMS,
+        certificate: tuple[Path, Path] | None = None,
     ) -> None:
         self._folder = folder
         self.port = free_port()
@@ -75,6 +85,7 @@ class Nginx:
             "tls": tls,
             "user": user,
             "lines": lines,
+            "upstream_lines": upstream_lines,
             "address": ADDRESS,
         }
         folder.mkdir()
