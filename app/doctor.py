@@ -1,6 +1,7 @@
 """The checks of `beacon doctor`: each says what it found and, where something is wrong, what to do."""
 
 import os
+import sqlite3
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from flask import Flask
 
-from app import descriptors, lock_holders, outside_check, setup
+from app import descriptors, lock_holders, outside_check, setup, sqlite_wal
 from app.audit import kept_head
 from app.config import Settings
 from app.db import now_epoch, read
@@ -45,6 +46,7 @@ def examine(app: Flask, settings: Settings) -> list[Finding]:
             lambda: Finding("database", True, _without_password(settings.database_url)),
             _migrations,
             _locks,
+            lambda: _wal(settings),
             _clock,
             lambda: _descriptors(settings),
             lambda: _proxies(settings),
@@ -90,6 +92,23 @@ def _locks() -> Finding:
         return Finding("locks", True, "no program holds up the writers")
     advice = "let it commit, or end it"
     return Finding("locks", False, f"writers wait for {lock_holders.in_words(holders)}: {advice}")
+
+
+def _wal(settings: Settings) -> Finding:
+    """What is left after a checkpoint is held by a reader."""
+    if not settings.is_sqlite:
+        return Finding("wal", True, "kept by PostgreSQL itself")
+    path = settings.database_url.removeprefix("sqlite:///")
+    try:
+        pending = sqlite_wal.checkpoint(path)
+    except sqlite3.Error as error:
+        return Finding("wal", False, f"no checkpoint is possible: {error}")
+    held = sqlite_wal.size(path)
+    if pending == 0 or held < sqlite_wal.LARGE_BYTES:
+        return Finding("wal", True, f"the write-ahead log has {held} bytes")
+    who = lock_holders.in_words(lock_holders.readers(path))
+    words = f"the write-ahead log has {held} bytes and grows until a reader ends its transaction: {who}; let it end"
+    return Finding("wal", False, words)
 
 
 def _clock() -> Finding:

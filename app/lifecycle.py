@@ -9,7 +9,6 @@ from typing import Protocol
 from flask import Flask, current_app
 from sqlalchemy.exc import SQLAlchemyError
 
-from app import offloop
 from app.config import Settings
 from app.db import DatabaseUnavailable, committed, db, read
 from app.eventlog import prune, wake
@@ -18,6 +17,7 @@ from app.eventlog.continuity import Continuity
 from app.eventlog.read import Page
 from app.eventlog.tail import Tail
 from app.logs import Lasting
+from app.sqlite_wal import Wal
 from app.stream.admission import Admission
 from app.stream.engine import Engine
 from app.stream.hub import Hub
@@ -70,9 +70,10 @@ class Live:
             Every(MARK_EVERY_S, self._continuity.keep),
             Every(PRUNE_EVERY_S, self._prune(settings.event_retention_days)),
         ]
+        self.wal: Wal | None = None
         if settings.is_sqlite:
-            path = settings.database_url.removeprefix("sqlite:///")
-            self._parts.append(Every(CHECKPOINT_EVERY_S, lambda: offloop.checkpoint(path)))
+            self.wal = Wal(settings.database_url.removeprefix("sqlite:///"))
+            self._parts.append(Every(CHECKPOINT_EVERY_S, self.wal.checkpoint))
         self._drains: list[Drains] = []
         self._drain_s = settings.drain_s
         self.started = False

@@ -1,10 +1,8 @@
 """What keeps long work from holding the event loop: a breath between slices, or a real thread."""
 
-import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
-from urllib.parse import quote
 from weakref import WeakKeyDictionary
 
 from gevent import get_hub
@@ -86,16 +84,3 @@ _common = Threads(_CALLS_AT_ONCE)
 def call(function: Callable[..., Any], *args: Any) -> Any:
     """The result of `function`, computed on a native thread where this one is an event loop; short calls only."""
     return _common.call(function, *args)
-
-
-def checkpoint(path: str) -> None:
-    """Move SQLite's write-ahead log into the database file; never waits for readers or writers."""
-    call(_checkpoint, path)
-
-
-def _checkpoint(path: str) -> None:
-    connection = sqlite3.connect(f"file:{quote(path)}?mode=rw", uri=True)
-    try:
-        connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
-    finally:
-        connection.close()

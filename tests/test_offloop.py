@@ -1,12 +1,9 @@
 """Long work in slices that breathes: nobody waits for longer than one slice; slow work on a real thread."""
 
-import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import closing
-from pathlib import Path
 
 import pytest
 
@@ -148,22 +145,3 @@ os.write(server, bytes(len(lookups)))
 gevent.joinall(lookups)
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=scaled(20))
-
-
-def test_a_checkpoint_moves_the_log_into_the_database_file(tmp_path: Path) -> None:
-    path = tmp_path / "a file.db"
-    with closing(sqlite3.connect(path)) as writer:
-        writer.execute("PRAGMA journal_mode=WAL")
-        writer.execute("PRAGMA wal_autocheckpoint=0")
-        writer.execute("CREATE TABLE t (x)")
-        writer.commit()
-        before = path.stat().st_size
-        offloop.checkpoint(str(path))
-        assert path.stat().st_size > before
-
-
-def test_a_checkpoint_makes_no_file_where_there_is_none(tmp_path: Path) -> None:
-    path = tmp_path / "gone.db"
-    with pytest.raises(sqlite3.OperationalError):
-        offloop.checkpoint(str(path))
-    assert not path.exists()

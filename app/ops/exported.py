@@ -35,6 +35,10 @@ class Snapshot:
     build: str
     client_errors: Mapping[str, float] = field(default_factory=dict)
     """What pages reported as broken, by part of the page."""
+    wal_bytes: int = 0
+    """Of SQLite's write-ahead log."""
+    wal_age_s: float = 0.0
+    """How long a reader has kept it from being moved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +135,13 @@ METRICS = (
         "livemin",
     ),
     Metric("beacon_degraded", "Workers that cannot read the log now.", lambda now: now.degraded, "livesum"),
+    Metric("beacon_wal_bytes", "Size of SQLite's write-ahead log.", lambda now: now.wal_bytes, "livemax"),
+    Metric(
+        "beacon_wal_age_seconds",
+        "How long a reader has kept SQLite's write-ahead log from being moved into the database.",
+        lambda now: now.wal_age_s,
+        "livemax",
+    ),
     Metric("beacon_workers", "Living workers.", lambda _: 1, "livesum"),
     Metric("beacon_build_info", "Always 1; the builds that run.", lambda now: {now.build: 1}, "livemax", "build"),
 )

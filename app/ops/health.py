@@ -1,5 +1,7 @@
 """`/healthz`: the process answers. `/readyz`: it can take traffic, with the state of each part."""
 
+from typing import Any
+
 from flask import Blueprint, current_app, jsonify
 from flask.typing import ResponseReturnValue
 
@@ -26,4 +28,7 @@ def readyz() -> ResponseReturnValue:
     provider = current_app.extensions["beacon_rollout"]
     if provider.mode != "embedded":
         parts["flags"] = provider.note() or "ok"
-    return jsonify(status="ready" if ready else "not ready", parts=parts), 200 if ready else 503
+    answer: dict[str, Any] = {"status": "ready" if ready else "not ready", "parts": parts}
+    if now.wal is not None:  # who holds it stands in the log: anybody may ask here
+        answer["wal"] = {"bytes": now.wal.state.size, "ageS": round(now.wal.state.age_s)}
+    return jsonify(answer), 200 if ready else 503

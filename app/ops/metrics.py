@@ -13,6 +13,7 @@ from app.eventlog import read as log_read
 from app.lifecycle import Every, Live
 from app.ops import client_errors, metric_files
 from app.ops.exported import Exported, Snapshot
+from app.sqlite_wal import WalState
 from app.stream.counters import Counters
 
 log = logging.getLogger(__name__)
@@ -74,7 +75,10 @@ def init_app(app: Flask, live: Live, counters: Callable[[], Counters]) -> None:
     def look() -> Snapshot:
         unreadable = log_read.unreadable.count
         reported = client_errors.counted(app)
-        return Snapshot(counters(), live.tail.cursor, live.is_degraded(), unreadable, build, reported)
+        wal = live.wal.state if live.wal is not None else WalState(0, 0.0)
+        return Snapshot(
+            counters(), live.tail.cursor, live.is_degraded(), unreadable, build, reported, wal.size, wal.age_s
+        )
 
     app.extensions["beacon_metrics"] = metrics = Metrics(look)
     live.add_first(metrics)

@@ -64,7 +64,16 @@ def test_each_number_arrives_under_its_name() -> None:
     for number, name in enumerate(plain, start=11):
         setattr(counters, name, number)
     made.follow(
-        snapshot(counters, cursor=31, degraded=True, unreadable=32, build="1.0-abc", client_errors={"swap": 33})
+        snapshot(
+            counters,
+            cursor=31,
+            degraded=True,
+            unreadable=32,
+            build="1.0-abc",
+            client_errors={"swap": 33},
+            wal_bytes=34,
+            wal_age_s=35.0,
+        )
     )
     expected = {
         ("beacon_streams_open", "x"): 1,
@@ -84,6 +93,8 @@ def test_each_number_arrives_under_its_name() -> None:
         ("beacon_degraded",): 1,
         ("beacon_unreadable_events_total",): 32,
         ("beacon_client_errors_total", "swap"): 33,
+        ("beacon_wal_bytes",): 34,
+        ("beacon_wal_age_seconds",): 35,
         ("beacon_workers",): 1,
         ("beacon_build_info", "1.0-abc"): 1,
     }
