@@ -56,6 +56,8 @@ class Settings(BaseSettings):
     publish_rate_per_user: int = Field(default=200, ge=1)
     session_idle_hours: float = Field(default=12, gt=0, le=336)
     event_retention_days: float = Field(default=7, gt=0)
+    event_max_rows: int = Field(default=5_000_000, ge=1_000)
+    event_max_mib: int = Field(default=4_096, ge=1)
     audit_retention_days: float = Field(default=0, ge=0)
     audit_head_file: Path | None = None
     audit_head_url: str = Field(default="", repr=False)

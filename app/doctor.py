@@ -13,6 +13,7 @@ from app import descriptors, lock_holders, outside_check, setup, sqlite_wal
 from app.audit import kept_head
 from app.config import Settings
 from app.db import now_epoch, read
+from app.eventlog.size import Measure
 from app.reconciliation import registry
 from app.rollout import store
 from app.rollout.configuration import Nominal
@@ -25,6 +26,8 @@ MAX_CLOCK_DIFFERENCE_S = 1.0
 SECRETS = ("unleash_api_token", "unleash_admin_token", "audit_head_url")
 # An open transaction of somebody else that has written: Beacon's own are over in milliseconds.
 LONG_TRANSACTION_S = 5
+# The share of its bound from which the log counts as full.
+FULL = 0.95
 # Read by `make test`, not by Beacon.
 NOT_SETTINGS = {"BEACON_SKIP_BROWSER"}
 
@@ -47,6 +50,7 @@ def examine(app: Flask, settings: Settings) -> list[Finding]:
             _migrations,
             _locks,
             lambda: _wal(settings),
+            lambda: _log(settings),
             _clock,
             lambda: _descriptors(settings),
             lambda: _proxies(settings),
@@ -109,6 +113,18 @@ def _wal(settings: Settings) -> Finding:
     who = lock_holders.in_words(lock_holders.readers(path))
     words = f"the write-ahead log has {held} bytes and grows until a reader ends its transaction: {who}; let it end"
     return Finding("wal", False, words)
+
+
+def _log(settings: Settings) -> Finding:
+    """Its bounds in rows and bytes, beside that of age."""
+    with read() as session:
+        size = Measure().take(session)
+    most = settings.event_max_mib * 1024 * 1024
+    words = f"{size.rows} of {settings.event_max_rows} rows, {size.bytes} of {most} bytes"
+    if size.rows < FULL * settings.event_max_rows and size.bytes < FULL * most:
+        return Finding("log", True, words)
+    advice = "the oldest go before their time; raise BEACON_EVENT_MAX_ROWS or BEACON_EVENT_MAX_MIB, or publish less"
+    return Finding("log", False, f"{words}: {advice}")
 
 
 def _clock() -> Finding:

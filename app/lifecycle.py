@@ -15,6 +15,7 @@ from app.eventlog import prune, wake
 from app.eventlog import read as log_read
 from app.eventlog.continuity import Continuity
 from app.eventlog.read import Page
+from app.eventlog.size import Measure
 from app.eventlog.tail import Tail
 from app.logs import Lasting
 from app.sqlite_wal import Wal
@@ -35,6 +36,7 @@ REPLAY_PAGE = 100
 PREFILL = 1_000
 CHECKPOINT_EVERY_S = 5.0
 MARK_EVERY_S = 1.0
+LIMIT_EVERY_S = 10.0
 
 
 class Part(Protocol):
@@ -56,6 +58,7 @@ class Live:
 
     def __init__(self, app: Flask, settings: Settings, hub: Hub) -> None:
         self._app = app
+        self.settings = settings
         self.hub = hub
         self._continuity = Continuity(app, settings)
         self.tail = Tail(
@@ -68,8 +71,11 @@ class Live:
             self.engine,
             self.tail,
             Every(MARK_EVERY_S, self._continuity.keep),
-            Every(PRUNE_EVERY_S, self._prune(settings.event_retention_days)),
+            Every(PRUNE_EVERY_S, self._within(lambda: prune.prune(settings.event_retention_days))),
         ]
+        self.log_measure = Measure()
+        limit = prune.Limit(settings.event_max_rows, settings.event_max_mib * 1024 * 1024, self.log_measure)
+        self._parts.append(Every(LIMIT_EVERY_S, self._within(limit.keep)))
         self.wal: Wal | None = None
         if settings.is_sqlite:
             self.wal = Wal(settings.database_url.removeprefix("sqlite:///"))
@@ -189,10 +195,10 @@ class Live:
             if db.engine.dialect.name == "sqlite":
                 db.engine.dispose()
 
-    def _prune(self, retention_days: float) -> Callable[[], None]:
+    def _within(self, call: Callable[[], object]) -> Callable[[], None]:
         def run() -> None:
             with self._app.app_context():
-                prune.prune(retention_days)
+                call()
 
         return run
 

@@ -36,7 +36,10 @@ MAY_IMPORT = {
 # The log itself, without its routes, knows nobody.
 LOG_ITSELF = {
     f"app.eventlog.{name}"
-    for name in ("append", "audience", "cursor", "models", "payloads", "prune", "read", "tail", "wake")
+    for name in (
+        *("append", "audience", "continuity", "cursor", "generation", "mark", "models", "payloads", "prune"),
+        *("read", "resume", "size", "tail", "wake"),
+    )
 }
 # The chain, which everybody writes to, knows nobody either.
 CHAIN_ITSELF = {f"app.audit.{name}" for name in ("chain", "checkpoint", "gather", "models", "redact", "verify")}

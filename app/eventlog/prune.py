@@ -1,5 +1,6 @@
-"""Retention: old events go in small steps, so that no writer waits long for one."""
+"""Retention: events that are too old, or too many, go in small steps, so that no writer waits long for one."""
 
+import logging
 import time
 from datetime import timedelta
 
@@ -8,10 +9,15 @@ import sqlalchemy as sa
 from app.clock import utc_now, utc_text
 from app.db import read, write
 from app.eventlog.models import EventRow
+from app.eventlog.size import LogSize, Measure
+
+log = logging.getLogger(__name__)
 
 STEP = 500
 # Between two steps, for everything else that the loop has to do.
 PAUSE_S = 0.01
+# A log that stays full is told of so often.
+TELL_EVERY_S = 600.0
 
 
 def prune(retention_days: float) -> int:
@@ -33,4 +39,53 @@ def _step(cutoff: str) -> int:
         return 0
     with write() as session:
         deleted = session.execute(sa.delete(EventRow).where(EventRow.id <= last, EventRow.created_at < cutoff))
+        return int(deleted.rowcount)  # type: ignore[attr-defined]  # a DELETE's result is a CursorResult
+
+
+class Limit:
+    """The log's bound in rows and bytes. The oldest go first and the floor moves: readers below it get a `reset`."""
+
+    def __init__(self, max_rows: int, max_bytes: int, measure: Measure) -> None:
+        self._max_rows, self._max_bytes, self.measure = max_rows, max_bytes, measure
+        self._told_at = float("-inf")
+
+    def keep(self) -> int:
+        """Delete what is too much; returns how many events went."""
+        gone = 0
+        while (too_many := self._too_many()) > 0:
+            step = _drop_oldest(min(STEP, too_many))
+            gone += step
+            if step == 0:
+                break
+            time.sleep(PAUSE_S)
+        if gone and time.monotonic() - self._told_at >= TELL_EVERY_S:
+            self._told_at = time.monotonic()
+            log.warning(
+                "the log is full: the %s oldest events went before their time; it may have %s rows and %s bytes",
+                gone,
+                self._max_rows,
+                self._max_bytes,
+            )
+        return gone
+
+    def _too_many(self) -> int:
+        with read() as session:
+            size = self.measure.take(session)
+        if size.bytes > self._max_bytes:
+            # About as many as it takes, by their mean size; the next look says whether it was enough.
+            return max(1, size.rows - self._max_rows, _share(size, self._max_bytes))
+        return size.rows - self._max_rows
+
+
+def _share(size: LogSize, max_bytes: int) -> int:
+    return size.rows * (size.bytes - max_bytes) // max(1, size.bytes)
+
+
+def _drop_oldest(count: int) -> int:
+    with read() as session:
+        last = session.scalar(sa.select(EventRow.id).order_by(EventRow.id).offset(count - 1).limit(1))
+    if last is None:
+        return 0
+    with write() as session:
+        deleted = session.execute(sa.delete(EventRow).where(EventRow.id <= last))
         return int(deleted.rowcount)  # type: ignore[attr-defined]  # a DELETE's result is a CursorResult

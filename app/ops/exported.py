@@ -39,6 +39,10 @@ class Snapshot:
     """Of SQLite's write-ahead log."""
     wal_age_s: float = 0.0
     """How long a reader has kept it from being moved."""
+    log_rows: int = 0
+    log_bytes: int = 0
+    max_log_rows: int = 0
+    max_log_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +139,10 @@ METRICS = (
         "livemin",
     ),
     Metric("beacon_degraded", "Workers that cannot read the log now.", lambda now: now.degraded, "livesum"),
+    Metric("beacon_log_rows", "Events that the log has.", lambda now: now.log_rows, "livemax"),
+    Metric("beacon_log_bytes", "Bytes of their payloads.", lambda now: now.log_bytes, "livemax"),
+    Metric("beacon_log_max_rows", "Events that the log may have.", lambda now: now.max_log_rows, "livemax"),
+    Metric("beacon_log_max_bytes", "Bytes of payloads that it may have.", lambda now: now.max_log_bytes, "livemax"),
     Metric("beacon_wal_bytes", "Size of SQLite's write-ahead log.", lambda now: now.wal_bytes, "livemax"),
     Metric(
         "beacon_wal_age_seconds",

@@ -76,8 +76,20 @@ def init_app(app: Flask, live: Live, counters: Callable[[], Counters]) -> None:
         unreadable = log_read.unreadable.count
         reported = client_errors.counted(app)
         wal = live.wal.state if live.wal is not None else WalState(0, 0.0)
+        size, settings = live.log_measure.last, live.settings
         return Snapshot(
-            counters(), live.tail.cursor, live.is_degraded(), unreadable, build, reported, wal.size, wal.age_s
+            counters(),
+            live.tail.cursor,
+            live.is_degraded(),
+            unreadable,
+            build,
+            reported,
+            wal.size,
+            wal.age_s,
+            size.rows,
+            size.bytes,
+            settings.event_max_rows,
+            settings.event_max_mib * 1024 * 1024,
         )
 
     app.extensions["beacon_metrics"] = metrics = Metrics(look)

@@ -7,12 +7,14 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from flask import Flask
 
 from app.clock import utc_now, utc_text
-from app.db import read
-from app.eventlog import prune
+from app.db import db, read, write
+from app.eventlog import generation, prune
 from app.eventlog import read as log
+from app.eventlog.size import LogSize, Measure
 
 
 @pytest.fixture
@@ -71,3 +73,63 @@ def test_an_old_time_written_by_hand_behind_younger_events_is_left_for_its_turn(
 def test_an_empty_log_is_fine(outsider: sqlite3.Connection) -> None:
     assert prune.prune(7) == 0
     assert floor() == 0
+
+
+def test_more_rows_than_the_log_may_have_go_from_the_oldest_and_the_floor_moves(
+    outsider: sqlite3.Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    insert(outsider, 1_250, days_old=0)
+    limit = prune.Limit(max_rows=100, max_bytes=10**9, measure=Measure())
+    assert limit.keep() == 1_150
+    assert left(outsider) == list(range(1_151, 1_251))
+    assert floor() == 1_150
+    assert limit.keep() == 0
+    insert(outsider, 1, days_old=0)
+    assert limit.keep() == 1
+    assert len([line for line in caplog.messages if line.startswith("the log is full")]) == 1, "told once"
+
+
+def test_more_bytes_than_the_log_may_have_go_from_the_oldest(outsider: sqlite3.Connection) -> None:
+    outsider.executemany("INSERT INTO event (type, data_json) VALUES ('a', ?)", [(f'{{"a":"{"ü" * 500}"}}',)] * 1_000)
+    limit = prune.Limit(max_rows=10**6, max_bytes=300_000, measure=Measure())
+    assert limit.keep() > 0
+    (held,) = outsider.execute("SELECT sum(length(CAST(data_json AS BLOB))) FROM event").fetchone()
+    assert 250_000 < held <= 300_000
+    assert limit.measure.last.bytes == held
+    assert left(outsider)[-1] == 1_000
+    assert floor() == left(outsider)[0] - 1
+
+
+def test_the_measure_reads_what_does_not_change_once(outsider: sqlite3.Connection) -> None:
+    insert(outsider, 1_000, days_old=0)
+    measure, summed = Measure(), list[str]()
+
+    def note(*call: object) -> None:
+        summed.append(str(call[2]))
+
+    sa.event.listen(db.engine, "before_cursor_execute", note)
+    try:
+        for _ in range(3):
+            with read() as session:
+                assert measure.take(session) == LogSize(1_000, 2_000)
+    finally:
+        sa.event.remove(db.engine, "before_cursor_execute", note)
+    assert len([statement for statement in summed if "sum(" in statement]) == 6 + 2 * 2
+
+
+def test_a_log_with_a_gap_of_generations_is_measured_without_it(outsider: sqlite3.Connection) -> None:
+    insert(outsider, 10, days_old=0)
+    with write() as session:
+        generation.begin(session, 10)
+    insert(outsider, 5, days_old=0)
+    with read() as session:
+        assert Measure().take(session) == LogSize(15, 30)
+    assert prune.Limit(max_rows=7, max_bytes=10**9, measure=Measure()).keep() == 8
+    assert len(left(outsider)) == 7
+
+
+def test_a_log_within_its_bounds_loses_nothing(outsider: sqlite3.Connection) -> None:
+    assert prune.Limit(1, 1, Measure()).keep() == 0
+    insert(outsider, 20, days_old=0)
+    assert prune.Limit(20, 40, Measure()).keep() == 0
+    assert len(left(outsider)) == 20

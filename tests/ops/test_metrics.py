@@ -73,6 +73,10 @@ def test_each_number_arrives_under_its_name() -> None:
             client_errors={"swap": 33},
             wal_bytes=34,
             wal_age_s=35.0,
+            log_rows=36,
+            log_bytes=37,
+            max_log_rows=38,
+            max_log_bytes=39,
         )
     )
     expected = {
@@ -95,6 +99,10 @@ def test_each_number_arrives_under_its_name() -> None:
         ("beacon_client_errors_total", "swap"): 33,
         ("beacon_wal_bytes",): 34,
         ("beacon_wal_age_seconds",): 35,
+        ("beacon_log_rows",): 36,
+        ("beacon_log_bytes",): 37,
+        ("beacon_log_max_rows",): 38,
+        ("beacon_log_max_bytes",): 39,
         ("beacon_workers",): 1,
         ("beacon_build_info", "1.0-abc"): 1,
     }

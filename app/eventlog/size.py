@@ -1,0 +1,67 @@
+"""How large the log is: rows by their ids, bytes by sums that are kept, because rows never change."""
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from app.eventlog import generation
+from app.eventlog import read as log
+from app.eventlog.models import EventRow
+from app.offloop import breathe
+
+# Rows whose payloads are added up at a time: SQLite holds the event loop meanwhile.
+CHUNK = 200
+
+
+@dataclass(frozen=True, slots=True)
+class LogSize:
+    rows: int
+    """By ids, so that transactions that were taken back count on PostgreSQL."""
+    bytes: int
+    """Of payloads."""
+
+
+class Measure:
+    """For one process: it reads each payload once."""
+
+    def __init__(self) -> None:
+        self._sums: dict[int, int] = {}
+        self.last = LogSize(0, 0)
+
+    def take(self, session: Session) -> LogSize:
+        spans = _spans(session)
+        chunks = [range(first, last + 1, CHUNK) for first, last in _whole(spans)]
+        wanted = {start for starts in chunks for start in starts}
+        self._sums = {start: held for start, held in self._sums.items() if start in wanted}
+        head, floor = log.head(session), log.floor(session)
+        held = 0
+        for start in sorted(wanted):
+            if start not in self._sums or start <= floor or start + CHUNK > head:  # at the ends rows come and go
+                self._sums[start] = _sum(session, start)
+                session.rollback()  # whoever gets the turn may want the connection, and a checkpoint the end of it
+                breathe()
+            held += self._sums[start]
+        self.last = LogSize(sum(last - first + 1 for first, last in spans), held)
+        return self.last
+
+
+def _spans(session: Session) -> list[tuple[int, int]]:
+    """The ids that the log has: what is left from before the last restore, and what came since."""
+    bounds, newest = log.bounds(session), generation.newest(session)
+    spans = [(bounds.floor + 1, newest.after_id), (max(bounds.floor + 1, newest.first_id), bounds.head)]
+    return [(first, last) for first, last in spans if first <= last]
+
+
+def _whole(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """From the beginning of a chunk: sums are kept by where it begins."""
+    return [(first - first % CHUNK, last) for first, last in spans]
+
+
+def _sum(session: Session, start: int) -> int:
+    is_sqlite = session.get_bind().dialect.name == "sqlite"
+    size = sa.func.length(sa.cast(EventRow.data_json, sa.LargeBinary))
+    if not is_sqlite:
+        size = sa.func.octet_length(EventRow.data_json)
+    found = sa.select(sa.func.coalesce(sa.func.sum(size), 0)).where(EventRow.id >= start, EventRow.id < start + CHUNK)
+    return int(session.scalar(found) or 0)
