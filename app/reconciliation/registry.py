@@ -31,8 +31,8 @@ log = logging.getLogger(__name__)
 
 NAMES_KEPT_S = 5.0
 FORGOTTEN_AT_ONCE = 1_000  # rows, between two breaths
-# Kind, address, options, password and its variable: a source is built anew where one of them changed.
-_Settings = tuple[str, str, str, str | None, str | None]
+# Kind, address, options, password, its variable, and who rules them: a source is built anew where one of them changed.
+_Settings = tuple[str, str, str, str | None, str | None, str]
 
 
 class BadService(ValueError):
@@ -126,15 +126,26 @@ class Sources:
         """Give up their connections and threads; the next `watched` makes new ones."""
         built, self._built = self._built, {}
         for _, service in built.values():
-            with suppress(Exception):  # a source that cannot be closed must not keep the others open
-                service.source.close()
+            _close(service)
+
+    def let_go(self, service: WatchedService) -> None:
+        """Of one that no poll uses any more: it was replaced or removed, or this process no longer polls."""
+        built = self._built.get(service.id)
+        if built is not None and built[1] is service:
+            del self._built[service.id]
+        _close(service)
 
     def _service(self, row: Service) -> tuple[_Settings, WatchedService]:
-        settings = (row.kind, row.url, row.options_json, row.password, row.password_env)
+        settings = (row.kind, row.url, row.options_json, row.password, row.password_env, row.origin)
         built = self._built.get(row.id)
         if built is not None and built[0] == settings:
             return built
         return settings, WatchedService(row.id, build_source(row, self._bound))
+
+
+def _close(service: WatchedService) -> None:
+    with suppress(Exception):  # a source that cannot be closed must not keep the others open
+        service.source.close()
 
 
 def build_source(row: Service, job_list_bound: int) -> Source:

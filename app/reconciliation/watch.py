@@ -38,7 +38,13 @@ def poller(app: Flask, settings: Settings, explains: Sequence[Explains] = ()) ->
     sources = registry.Sources(settings.job_list_bound)
     services = _Services(sources, entries)
     return Poller(
-        lease, services.watched, observer, settings.poll_interval_s, context=app.app_context, release=sources.close
+        lease,
+        services.watched,
+        observer,
+        settings.poll_interval_s,
+        context=app.app_context,
+        let_go=sources.let_go,
+        release=sources.close,
     )
 
 

@@ -132,8 +132,10 @@ class HttpClient:
             return Answer(said.status, None)
 
     def close(self) -> None:
-        if self._pool is not None:
-            self._pool.close()
+        """Another question opens a connection again."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.close()
 
     def _exchange(
         self,

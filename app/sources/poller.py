@@ -73,11 +73,13 @@ class Poller(Generic[W]):
         interval_s: float,
         *,
         context: Callable[[], AbstractContextManager[object]] = contextlib.nullcontext,
+        let_go: Callable[[W], None] = lambda _service: None,
         release: Callable[[], None] = lambda: None,
         tick_s: float = TICK_S,
         renew_every_s: float = RENEW_EVERY_S,
     ) -> None:
         self._lease, self._services, self._observer = lease, services, observer
+        self._let_go = let_go  # called by a service's own loop, which uses it no longer
         self._release = release  # called once every loop has ended
         self._context = context  # entered around everything that is called: the application's, for its database
         self._interval_s, self._tick_s, self._renew_every_s = interval_s, tick_s, renew_every_s
@@ -156,9 +158,9 @@ class Poller(Generic[W]):
         after_s = 0.0
         for service_id, service in wanted.items():
             if service_id in self._loops:
-                self._loops[service_id].service = service
+                self._loops[service_id].follow(service)
             else:
-                loop = _Loop(service, self._observer, self._interval_s, self._context)
+                loop = _Loop(service, self._observer, self._interval_s, self._context, self._let_go)
                 self._loops[service_id] = loop
                 loop.start(after_s)
                 after_s += BEGIN_EVERY_S
@@ -186,9 +188,11 @@ class _Loop(Generic[W]):
         observer: Observer[W],
         interval_s: float,
         context: Callable[[], AbstractContextManager[object]],
+        let_go: Callable[[W], None],
     ) -> None:
         self.service = service
-        self._context = context
+        self._context, self._let_go = context, let_go
+        self._used: W | None = None  # what the newest poll was made with
         self._observer, self._interval_s = observer, interval_s
         self._wake = threading.Event()
         self._ending = False
@@ -207,6 +211,12 @@ class _Loop(Generic[W]):
     def poke(self) -> None:
         self._wake.set()
 
+    def follow(self, service: W) -> None:
+        """Poll it as it is now; at once where it was changed, which also lets go of what it was before."""
+        if service != self.service:
+            self.service = service
+            self._wake.set()
+
     def join(self, within_s: float) -> None:
         self._thread.join(within_s)
 
@@ -224,11 +234,24 @@ class _Loop(Generic[W]):
                 self._rest(back_off_s(self._interval_s, self._failures), outcome.silent_in_s)
         except LeaseLost as error:
             log.info("polling of %s ends: %s", self.service.id, error)
+        finally:
+            self._use(None)
+
+    def _use(self, service: W | None) -> None:
+        """In the loop's own thread, so never while a poll is under way."""
+        before, self._used = self._used, service
+        if before is not None and before != service:
+            try:
+                self._let_go(before)
+            except Exception:  # what cannot be given up must not end the polls
+                log.warning("what %s was polled with before could not be given up", before.id, exc_info=True)
 
     def _attempt(self, act: Callable[[W], Outcome]) -> Outcome:
+        service = self.service
+        self._use(service)
         try:
             with self._context():
-                return act(self.service)
+                return act(service)
         except LeaseLost:
             raise
         except Exception:  # one bad poll must not be the last one
