@@ -18,6 +18,7 @@ from urllib3.response import BaseHTTPResponse
 
 from app import json_limits
 from app.deadline import Deadline
+from app.offloop import Pace
 
 PIECE = 65_536
 
@@ -94,12 +95,13 @@ def ask(
 
 def _read(raw: BaseHTTPResponse, max_bytes: int) -> bytes:
     """Takes what is there: `iter_content` would wait until a whole piece has come, however slowly."""
-    found = bytearray()
+    found, pace = bytearray(), Pace()
     try:
         while piece := raw.read1(PIECE, decode_content=True):
             found += piece
             if len(found) > max_bytes:
                 raise TooLong(f"its answer is longer than {max_bytes} bytes")
+            pace()
     except exceptions.TimeoutError as error:
         raise requests.Timeout from error
     except exceptions.HTTPError as error:

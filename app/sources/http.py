@@ -27,6 +27,7 @@ from urllib3.exceptions import (
 from app import json_limits
 from app.deadline import Deadline
 from app.json_limits import JsonTooLarge
+from app.offloop import Pace
 from app.sources.base import NotSent, SourceError, Unsure
 from app.sources.host_rules import Reach
 from app.sources.http_wire import Pool, SecurePool, current
@@ -184,12 +185,13 @@ class HttpClient:
         declared = response.headers.get("Content-Length", "")
         if declared.isdecimal() and int(declared[:20]) > self._max_bytes:
             raise SourceError(self._too_large())
-        body = bytearray()
+        body, pace = bytearray(), Pace()  # where bytes are always there already, reading never waits
         # read1 gives what has come; read would wait for a full chunk however slowly it drips
         while chunk := response.read1(_CHUNK, decode_content=False):
             body += chunk
             if len(body) > self._max_bytes:
                 raise SourceError(self._too_large())
+            pace()
         if deadline.passed:  # the cut itself looks like the end of an answer without a length
             raise TimeoutError
         return bytes(body)

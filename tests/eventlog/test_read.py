@@ -1,5 +1,6 @@
 """Reading the log: pages, audiences, and rows that cannot be read."""
 
+import json
 import logging
 import sqlite3
 from collections.abc import Iterator
@@ -201,3 +202,22 @@ def test_newest_comes_first_and_leaves_types_out(outsider: sqlite3.Connection) -
 @pytest.mark.parametrize("name", ["everyone", "control", "role:admin", "user:a", "user:A.b_c@d-e", "user:" + "a" * 64])
 def test_valid_audiences(name: str) -> None:
     assert is_valid(name)
+
+
+@pytest.mark.parametrize(
+    ("type_", "data", "said"),
+    [
+        ("job.failed", {f"x{n}": 1 for n in range(4_000)}, "expected at most 100 fields"),
+        (
+            "command.status",
+            {"commandId": "c", "service": "mail", "phase": "error", "logs": [1] * 20_000},
+            "payload field logs.0",
+        ),
+    ],
+)
+def test_of_a_row_with_thousands_of_mistakes_the_first_is_named(
+    outsider: sqlite3.Connection, caplog: pytest.LogCaptureFixture, type_: str, data: dict[str, Any], said: str
+) -> None:
+    insert(outsider, type_, "everyone", json.dumps(data))
+    assert page_after(0).events == []
+    assert said in caplog.text

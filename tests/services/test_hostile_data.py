@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from app.sources import celery_broker
 from app.sources.base import Address, SourceError
 from app.sources.celery import KIND, CelerySource
 from app.sources.celery_options import CeleryOptions
@@ -96,6 +97,20 @@ class TestCelery:
         look = source.look()
         assert look.counts["queued"] == 2
         assert [sorted(listing.jobs) for listing in look.listings if listing.state == "queued"] == [["good"]]
+        source.close()
+
+    def test_ways_that_somebody_invents_are_not_followed_for_ever(
+        self, clean: Scene, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(celery_broker, "MAX_ROUTES", 5)
+        sent = [
+            {**TASK, "headers": {"id": f"t{n}"}, "properties": {"delivery_info": {"routing_key": f"way{n}"}}}
+            for n in range(20)
+        ]
+        clean.redis.rpush("celery", *map(json.dumps, sent))
+        source = celery(clean.valkey)
+        assert source.look().counts["queued"] == 20
+        assert len(source._broker._routes) == 5
         source.close()
 
     @pytest.mark.parametrize("body", HOSTILE, ids=IDS)

@@ -1,6 +1,6 @@
 """Who has what in hand: a worker that is silent, one that left, one that was killed, and what each may still hold."""
 
-from app.sources.celery_roster import Answer, Inspection, Roll, Roster, Running
+from app.sources.celery_roster import MAX_BEATS, Answer, Inspection, Roll, Roster, Running
 
 ONE, PID = "one@x", 7
 RUNS = Running("mail.send", "celery", None)
@@ -132,3 +132,10 @@ def test_nobody_is_believed_to_be_nobody_before_a_beat_could_have_come() -> None
     roll.listening(1_000.0)
     assert not roll.inspected(Inspection(1_000.5, 0, {}), 1_000.5).settled
     assert roll.inspected(Inspection(1_004.0, 0, {}), 1_004.0).settled
+
+
+def test_names_that_somebody_invents_are_not_kept_for_ever() -> None:
+    scene = Scene()
+    for number in range(MAX_BEATS + 500):
+        scene.say("online", worker=f"{number}@x")
+    assert len(scene.roll._beats) == MAX_BEATS
