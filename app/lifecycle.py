@@ -9,6 +9,7 @@ from typing import Protocol
 from flask import Flask, current_app
 from sqlalchemy.exc import SQLAlchemyError
 
+from app import schema
 from app.config import Settings
 from app.db import DatabaseUnavailable, committed, db, read
 from app.eventlog import prune, wake
@@ -102,11 +103,12 @@ class Live:
 
         A worker that gave up instead would take the whole server with it: gunicorn ends when one cannot boot.
         """
-        if self._can_read():
+        why = self._why_not()
+        if why is None:
             self.start()
             return
-        log.error("the database is away; this worker starts when it is back")
-        threading.Thread(target=self._begin_later, name="begin", daemon=True).start()
+        log.error("%s; this worker starts when it is back", why)
+        threading.Thread(target=self._begin_later, args=(why,), name="begin", daemon=True).start()
 
     def start(self) -> None:
         if self.started:
@@ -145,20 +147,28 @@ class Live:
         """True while the log cannot be read."""
         return self.tail.degraded
 
-    def _can_read(self) -> bool:
+    def _why_not(self) -> str | None:
+        """Why this worker cannot serve yet, and what to do about it."""
         try:
-            self._read_head()
-        except (SQLAlchemyError, DatabaseUnavailable):
-            return False
-        return True
+            with self._app.app_context(), read() as session:
+                lack = schema.lack(session)
+        except (SQLAlchemyError, DatabaseUnavailable) as error:
+            told = str(getattr(error, "orig", None) or error).strip().splitlines()
+            where = "BEACON_DATABASE_URL" if not self.settings.is_sqlite else "BEACON_INSTANCE_DIR"
+            return f"the database is away ({told[0] if told else error!r}); see that it runs, and where {where} points"
+        return None if lack is None else lack[1]
 
-    def _begin_later(self) -> None:
+    def _begin_later(self, told: str) -> None:
         while not self._stopping.wait(BEGIN_RETRY_S):
             self._recover()
-            if self._can_read():
+            why = self._why_not()
+            if why is None:
                 log.warning("the database is back, this worker starts")
                 self.start()
                 return
+            if why.partition("(")[0] != told.partition("(")[0]:  # the driver's words may differ each time
+                log.error("%s; this worker starts when it is back", why)
+                told = why
 
     def _poke(self, _sender: object) -> None:
         self.tail.poke()

@@ -8,10 +8,9 @@ from alembic import context
 from flask import current_app
 
 from app.db import allow
+from app.schema import MIGRATION_LOCK
 
 WAIT_MS = 120_000
-# PostgreSQL's advisory lock of whoever migrates.
-LOCK = 4207011
 
 db = current_app.extensions["migrate"].db
 
@@ -27,7 +26,7 @@ def run() -> None:
             if connection.dialect.name == "postgresql":
                 allow(connection, None)
                 connection.execute(sa.text(f"SET LOCAL lock_timeout = {WAIT_MS}"))
-                connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({LOCK})"))
+                connection.execute(sa.text(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
             # Whoever came second finds nothing left to do.
             context.run_migrations()
 

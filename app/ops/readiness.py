@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from flask import Flask
 from sqlalchemy.exc import SQLAlchemyError
 
-from app import trouble
+from app import schema, trouble
 from app.db import DatabaseUnavailable, read, write
 from app.ops.models import WriteProbe
 
@@ -80,7 +80,8 @@ class Readiness:
     def _read(self) -> str:
         """A standby answers every look, and takes nothing."""
         with self._app.app_context(), read() as session:
-            session.execute(sa.text("SELECT 1 FROM event_floor"))
+            if schema.lack(session) is not None:
+                return "not migrated"
             if session.get_bind().dialect.name == "postgresql":
                 read_only = session.scalar(sa.text("SHOW transaction_read_only")) == "on"
                 return "read-only" if read_only else "ok"
