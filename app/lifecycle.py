@@ -67,16 +67,17 @@ class Live:
         )
         self.engine = Engine(hub, settings, self._read_log, self.is_degraded)
         self.admission = Admission(settings, PresenceStore(app, settings))
+        retention_days = settings.event_retention_days
         self._parts: list[Part] = [
             self.admission,
             self.engine,
             self.tail,
             Every(MARK_EVERY_S, self._continuity.keep),
-            Every(PRUNE_EVERY_S, self._within(lambda: prune.prune(settings.event_retention_days))),
+            Every(PRUNE_EVERY_S, self._within("the log's retention", lambda: prune.prune(retention_days))),
         ]
         self.log_measure = Measure()
         limit = prune.Limit(settings.event_max_rows, settings.event_max_mib * 1024 * 1024, self.log_measure)
-        self._parts.append(Every(LIMIT_EVERY_S, self._within(limit.keep)))
+        self._parts.append(Every(LIMIT_EVERY_S, self._within("the log's limit", limit.keep)))
         self.wal: Wal | None = None
         if settings.is_sqlite:
             self.wal = Wal(settings.database_url.removeprefix("sqlite:///"))
@@ -205,11 +206,12 @@ class Live:
             if db.engine.dialect.name == "sqlite":
                 db.engine.dispose()
 
-    def _within(self, call: Callable[[], object]) -> Callable[[], None]:
+    def _within(self, name: str, call: Callable[[], object]) -> Callable[[], None]:
         def run() -> None:
             with self._app.app_context():
                 call()
 
+        run.__qualname__ = name  # which the log tells
         return run
 
 
