@@ -12,8 +12,8 @@ from app.db import db
 from tests.support.cast import ADA, PASSWORD, logged_in
 from tests.test_permissions import VALUES
 
-# What runs by itself beside the requests of a test.
-OF_THE_SERVER = {"lease", "presence"}
+# What runs by itself beside the requests of a test, and what is written only to see whether the database takes writes.
+OF_THE_SERVER = {"lease", "presence", "write_probe"}
 FORM = {"username": ADA.name, "password": PASSWORD, "id": "1", "all": "1", "minutes": "60", "theme": "dark"}
 
 

@@ -32,21 +32,24 @@ def try_login() -> ResponseReturnValue:
     name, password = request.form.get("username", "").strip(), request.form.get("password", "")
     address = request.remote_addr or ""
     try:
-        attempt = throttle.admit(name, address, known_browser.find(name))
+        return _try_login(name, password, address)
     except throttle.Throttled as throttled:
         throttle.note_throttled(attempts(), name, address)
         return _come_back(name, throttled.wait_s)
+
+
+def _try_login(name: str, password: str, address: str) -> ResponseReturnValue:
+    attempt = throttle.admit(name, address, known_browser.find(name))
     user = db.session.scalar(sa.select(User).where(User.name == name)) if people.NAME.fullmatch(name) else None
     db.session.remove()  # checking a password may take a while, and connections are few
     try:
         is_right = people.verify_password(user, password)
     except people.TooBusy:
-        throttle.take_back(attempt, forgive=False)
         return _refused(name, "Too many people are logging in just now. Try again in a moment.", 503)
     if user is None or not is_right:
         throttle.note_failure(attempt, name, is_known=user is not None)
         return _refused(name, "Wrong name or password.", 401)
-    throttle.take_back(attempt, forgive=True)
+    throttle.note_success(attempt)
     sessions.begin(user)
     known_browser.remember(user.name)
     return redirect(_next(), 303)

@@ -9,7 +9,7 @@ else's guessing keeps its owner out (OWASP: device cookies).
 import hashlib
 import hmac
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -22,7 +22,7 @@ from app.accounts.models import LoginThrottle, User
 from app.accounts.people import NAME
 from app.audit import gather
 from app.clock import utc_now
-from app.db import db, write
+from app.db import db, read, write
 
 NOBODY = "(no such user)"
 # A failure counts half after an hour.
@@ -63,7 +63,7 @@ class Throttled(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try that was let in. It counts as a failure from the start: tries at the same moment see each other."""
+    """One try to log in: what it counts for."""
 
     keys: tuple[tuple[str, str], ...]
     network: str
@@ -75,35 +75,43 @@ def admit(name: str, address: str, browser: str | None) -> Attempt:
     named = {"name at address": f"{name}\n{network}", "name": name, "address": network}
     counted = {"browser": browser} if browser is not None else named
     # In one order, so that two tries never wait for each other.
-    keys = tuple(sorted((kind, _sealed(kind, value)) for kind, value in counted.items()))
-    now = utc_now().timestamp()
-    with write() as session:
-        session.execute(sa.delete(LoginThrottle).where(LoginThrottle.last_at < now - FORGET_S))
-        rows = _locked(session, keys, now)
-        wait_s = max(POLICIES[row.kind].wait_s(_left(row, now)) - _age_s(row, now) for row in rows)
-        if wait_s > 0:
-            raise Throttled(wait_s)
-        for row in rows:
-            row.failures, row.last_at = _left(row, now) + 1, now
-    return Attempt(keys, network)
+    attempt = Attempt(tuple(sorted((kind, _sealed(kind, value)) for kind, value in counted.items())), network)
+    with read() as session:
+        _refuse_throttled(session.scalars(_of(attempt.keys)).all())
+    return attempt
 
 
 def note_failure(attempt: Attempt, name: str, *, is_known: bool) -> None:
-    """Let the audit know. A name that is nobody's may be a password typed into the wrong field: it is not told."""
+    """Count it, and let the audit know. A name that is nobody's may be a password typed into the wrong field: it is
+    not told."""
+    now = utc_now().timestamp()
     with write() as session:
+        session.execute(sa.delete(LoginThrottle).where(LoginThrottle.last_at < now - FORGET_S))
+        for row in _made(session, attempt.keys, now):
+            row.failures, row.last_at = _left(row, now) + 1, now
         target = name if is_known else NOBODY
         gather.note(session, gather.Attempt("login-failed", "anonymous", target, attempt.network))
 
 
-def take_back(attempt: Attempt, *, forgive: bool) -> None:
-    """The try was no failure. After a right login, `forgive` forgets what this person mistyped here; what somebody
-    else tried with the name, or from the address, stays."""
+def note_success(attempt: Attempt) -> None:
+    """Forget what this person mistyped here; what somebody else tried with the name, or from the address, stays.
+
+    Raises `Throttled` where too many have failed meanwhile: of guesses that were sent together none counts as right
+    after the first few that were wrong.
+    """
     with write() as session:
-        for row in _locked(session, attempt.keys, utc_now().timestamp()):
-            if forgive and row.kind in ("name at address", "browser"):
+        rows = _locked(session, attempt.keys)
+        _refuse_throttled(rows)
+        for row in rows:
+            if row.kind in ("name at address", "browser"):
                 session.delete(row)
-            else:
-                row.failures = max(0.0, row.failures - 1)
+
+
+def _refuse_throttled(rows: Iterable[LoginThrottle]) -> None:
+    now = utc_now().timestamp()
+    wait_s = max((POLICIES[row.kind].wait_s(_left(row, now)) - _age_s(row, now) for row in rows), default=0.0)
+    if wait_s > 0:
+        raise Throttled(wait_s)
 
 
 def note_throttled(attempts: gather.Attempts, name: str, address: str) -> None:
@@ -123,17 +131,22 @@ def _age_s(row: LoginThrottle, now: float) -> float:
     return float(abs(now - row.last_at))
 
 
-def _locked(session: Session, keys: Sequence[tuple[str, str]], now: float) -> list[LoginThrottle]:
+def _made(session: Session, keys: Sequence[tuple[str, str]], now: float) -> Sequence[LoginThrottle]:
     """A row for each key, held until the end of the transaction."""
     insert = insert_in_sqlite if db.engine.dialect.name == "sqlite" else insert_in_postgres
     for kind, key in keys:
-        fresh = insert(LoginThrottle).values(kind=kind, key=key, failures=0.0, last_at=now - FORGET_S / 2)
+        fresh = insert(LoginThrottle).values(kind=kind, key=key, failures=0.0, last_at=now)
         session.execute(fresh.on_conflict_do_nothing())
-    found = []
-    for kind, key in keys:
-        place = sa.select(LoginThrottle).where(LoginThrottle.kind == kind, LoginThrottle.key == key)
-        found.append(session.scalars(place.with_for_update()).one())
-    return found
+    return _locked(session, keys)
+
+
+def _locked(session: Session, keys: Sequence[tuple[str, str]]) -> Sequence[LoginThrottle]:
+    """The rows of these keys, as far as there are any, held until the end of the transaction."""
+    return session.scalars(_of(keys).order_by(LoginThrottle.kind, LoginThrottle.key).with_for_update()).all()
+
+
+def _of(keys: Sequence[tuple[str, str]]) -> sa.Select[LoginThrottle]:
+    return sa.select(LoginThrottle).where(sa.tuple_(LoginThrottle.kind, LoginThrottle.key).in_(keys))
 
 
 def _sealed(kind: str, value: str) -> str:

@@ -4,6 +4,7 @@ from playwright.sync_api import expect
 
 from tests.browser.conftest import Visit
 from tests.support.beacon_server import Beacon
+from tests.support.waiting import wait_for
 
 LISTEN = (
     "() => { window.toggles = 0; document.addEventListener('beacon:pause-toggle', () => { window.toggles += 1; }); }"
@@ -18,7 +19,7 @@ def test_keys_search_help_pause_and_step_and_can_be_switched_off(beacon: Beacon,
     page.evaluate(LISTEN)
 
     keyboard.press("r")  # the first key, which may have to wait for what makes keys of it
-    page.wait_for_function("window.toggles === 1")
+    wait_for(lambda: page.evaluate("window.toggles") == 1, "the key to be heard")
     keyboard.press("Control+/")
     assert page.evaluate("document.activeElement === document.body")
 

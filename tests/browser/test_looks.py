@@ -35,7 +35,7 @@ FOCUSED = """() => {
   const one = document.activeElement;
   const box = one.getBoundingClientRect();
   return {
-    at: one.dataset.at ?? null,
+    at: one.dataset.at ?? null, what: one.outerHTML.slice(0, 200),
     outlined: getComputedStyle(one).outlineStyle !== "none",
     inView: box.bottom > 0 && box.top < innerHeight && box.right > 0 && box.left < innerWidth,
   };
@@ -82,12 +82,14 @@ def test_the_keyboard_reaches_every_link_button_and_field_and_shows_where_it_is(
     tab.wait_state("connected")
     if path == "/services/mail":
         expect(tab.page.locator("#stuck-again")).to_be_visible()  # comes by itself, and would be one more to reach
+    expect(tab.page.locator("#help-open")).to_be_visible()  # the last one that comes by itself
     wanted = tab.page.evaluate(FOCUSABLE)
     assert len(wanted) > 5
     reached = []
     for _ in wanted:
         tab.page.keyboard.press("Tab")
         focused = tab.page.evaluate(FOCUSED)
+        assert focused["at"] is not None, focused["what"]
         assert focused["outlined"], wanted[int(focused["at"])]
         assert focused["inView"], wanted[int(focused["at"])]
         reached.append(int(focused["at"]))

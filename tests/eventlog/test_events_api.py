@@ -321,7 +321,7 @@ class TestTurns:
         """How many connections were out at each breath; no time passes, so that only the count of items counts."""
         taken: list[int] = []
         monkeypatch.setattr(offloop, "breathe", lambda: taken.append(db.engine.pool.checkedout()))  # type: ignore[attr-defined]
-        monkeypatch.setattr(offloop, "SLICE_S", 1e9)
+        monkeypatch.setattr(offloop.Pace, "is_over", lambda _pace: False)
         return taken
 
     def test_publishing_lets_others_go_on_before_its_transaction(

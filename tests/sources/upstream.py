@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from app.clock import utc_text
 from tests.support.machine import scaled
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
@@ -92,10 +93,12 @@ def query(request: BaseHTTPRequestHandler) -> dict[str, str]:
 
 
 def serve_palantir(made: Upstream, jobs: dict[str, list[str]], *, revision: int | None = 7, **counts: int) -> None:
-    """A consistent service with these job ids in each state; `counts` tells other numbers than there are."""
+    """A consistent service with these job ids in each state, as of now; `counts` tells other numbers than there are."""
     numbers = {state: len(ids) for state, ids in jobs.items()} | counts
     made.json("/api/v1/health", {"status": "ok", "instanceId": "one"})
-    made.json("/api/v1/jobs/counts", {"counts": numbers, "asOf": "2026-11-21T12:00:00Z", "revision": revision})
+
+    def counted(request: BaseHTTPRequestHandler) -> None:
+        send(request, json.dumps({"counts": numbers, "asOf": utc_text(), "revision": revision}).encode())
 
     def listing(request: BaseHTTPRequestHandler) -> None:
         asked = query(request)
@@ -108,6 +111,7 @@ def serve_palantir(made: Upstream, jobs: dict[str, list[str]], *, revision: int 
         }
         send(request, json.dumps(body).encode())
 
+    made.answers["/api/v1/jobs/counts"] = counted
     made.answers["/api/v1/jobs"] = listing
 
 
