@@ -120,7 +120,8 @@ def _log(settings: Settings) -> Finding:
     with read() as session:
         size = Measure().take(session)
     most = settings.event_max_mib * 1024 * 1024
-    words = f"{size.rows} of {settings.event_max_rows} rows, {size.bytes} of {most} bytes"
+    mib = size.bytes / (1024 * 1024)
+    words = f"{size.rows:,} of {settings.event_max_rows:,} rows, {mib:,.0f} of {settings.event_max_mib:,} MiB"
     if size.rows < FULL * settings.event_max_rows and size.bytes < FULL * most:
         return Finding("log", True, words)
     advice = "the oldest go before their time; raise BEACON_EVENT_MAX_ROWS or BEACON_EVENT_MAX_MIB, or publish less"
