@@ -14,6 +14,7 @@ from app.clock import parse_utc, utc_now, utc_text
 from app.dashboard import wording
 from app.dashboard.turns import Turn, Turns
 from app.reconciliation.models import CheckSample
+from app.reconciliation.rows import canonical
 
 POINTS = 60
 MARKS = 4  # at most, the newest: more would hide the line
@@ -155,10 +156,11 @@ def _turns(turns: Sequence[Turn], service: str, now: datetime) -> list[tuple[int
 
 
 def _last_checks(session: Session, start: str, end: str) -> Iterator[tuple[str, Counts]]:
-    """The newest answered check of each service in that time."""
+    """The newest check of each service in that time whose answer was believed: figures of another time say nothing."""
+    believed = sa.and_(CheckSample.ok, CheckSample.counts_json != canonical({}))
     newest = (
         sa.select(sa.func.max(CheckSample.id))
-        .where(CheckSample.at >= start, CheckSample.at < end, CheckSample.ok)
+        .where(CheckSample.at >= start, CheckSample.at < end, believed)
         .group_by(CheckSample.service_id)
     )
     query = sa.select(CheckSample.service_id, CheckSample.counts_json).where(CheckSample.id.in_(newest))

@@ -78,6 +78,16 @@ def test_each_minute_takes_the_newest_answered_check_of_the_last_hour(app: Flask
         assert Trends().of(db.session(), NOW)["mail"].words == "failed rising, 2 → 4 in 2 min"
 
 
+def test_an_answer_whose_figures_were_not_believed_is_a_gap_and_no_zero(app: Flask) -> None:
+    minute = timedelta(minutes=1)
+    add_samples(app, "mail", (2 * minute, 4, True))
+    with app.app_context(), write() as session:
+        told = {"service_id": "mail", "ok": True, "latency_ms": 1, "counts_json": "{}"}
+        session.add(CheckSample(at=utc_text(NOW), status="stale", **told))
+    with app.app_context():
+        assert Trends().of(db.session(), NOW)["mail"].words == "failed at 4"
+
+
 def test_a_minute_that_is_over_is_read_once(app: Flask) -> None:
     minute, trends = timedelta(minutes=1), Trends()
     add_samples(app, "mail", (minute, 1, True))
