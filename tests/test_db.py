@@ -64,7 +64,7 @@ def test_a_write_gives_up_after_its_deadline(app: Flask, database: Path) -> None
         began = time.monotonic()
         with pytest.raises(DatabaseUnavailable, match="write lock"), write(deadline_s=0.3):
             pytest.fail("there is no lock to be had")
-        assert 0.3 <= time.monotonic() - began < scaled(2)
+        assert 0.3 <= time.monotonic() - began < scaled(5)
         assert db.engine.pool.checkedout() == 0  # type: ignore[attr-defined]  # the queue pool's own
 
 

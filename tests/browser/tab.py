@@ -125,6 +125,11 @@ class Tab:
         html = self.page.locator("html")
         expect(html).to_have_attribute("data-connection", state, timeout=scaled(within_s) * 1_000)
 
+    def go_offline(self) -> None:
+        """Once the page has all its parts: some come a moment after it, and would be missed in the console."""
+        expect(self.page.locator("#help-open")).to_be_visible(timeout=scaled(PATIENCE_S) * 1_000)
+        self.page.context.set_offline(True)
+
     def wait_change(self, event_id: int, within_s: float = PATIENCE_S) -> None:
         expect(self.page.locator(f"#change-{event_id}")).to_be_visible(timeout=scaled(within_s) * 1_000)
 

@@ -87,7 +87,7 @@ def test_axe_finds_nothing_serious_in_what_opens_and_what_is_said(busy: Beacon, 
     page.evaluate(TOASTS)
     expect(page.locator(".toast")).to_have_count(3)
     page.evaluate("document.getElementById('dead').hidden = false")
-    page.context.set_offline(True)
+    tab.go_offline()
     expect(page.locator("#banner")).to_be_visible()
     assert serious(page) == []
 

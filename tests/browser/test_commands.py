@@ -108,7 +108,7 @@ def test_what_was_pressed_offline_is_the_same_command_when_it_is_pressed_again(
     button.click()
     expect(tab.page.locator("[role=alert] .toast[data-state=error]")).to_contain_text(LOST)
     expect(row.locator(".acted")).to_have_text("no answer")
-    tab.page.context.set_offline(True)
+    tab.go_offline()
     tab.wait_state("offline")
     tab.page.context.set_offline(False)
     tab.wait_state("connected", 20)
@@ -171,7 +171,8 @@ def test_what_was_first_pressed_offline_can_be_pressed_again(
     [job] = failed_jobs(service)
     service.create_jobs({"state": "queued", "queue": "out"})
     review = "/services/mail/commands/review?do=purge-queue&queue=out"
-    page = visit(beacon, "bob", review if what == "review" else FAILED, allow=OFFLINE).page
+    tab = visit(beacon, "bob", review if what == "review" else FAILED, allow=OFFLINE)
+    page = tab.page
     if what == "review":
         page.get_by_label("Type out to confirm").fill("out")
         button, said = page.get_by_role("button", name="Purge 1 job from out"), page.locator("#refused")
@@ -179,7 +180,7 @@ def test_what_was_first_pressed_offline_can_be_pressed_again(
         page.get_by_label("all 1 on this page").check()
         button = page.locator(".bulk").get_by_role("button", name="Retry")
         said = page.locator("[role=alert] .toast[data-state=error]")
-    page.context.set_offline(True)
+    tab.go_offline()
     button.click()
     expect(said).to_contain_text(LOST)
     page.context.set_offline(False)

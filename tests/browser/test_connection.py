@@ -128,7 +128,7 @@ def test_five_hundred_events_during_an_outage_are_each_seen_once_and_the_list_is
     before = set(tab.change_ids())
     proxy.mode = "cut-after-hello"
     proxy.cut()
-    tab.page.context.set_offline(True)
+    tab.go_offline()
     ids = publish(beacon, "outage", 500)
     proxy.mode = "pass"
     tab.page.context.set_offline(False)

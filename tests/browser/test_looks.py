@@ -207,7 +207,7 @@ def test_on_a_wall_the_same_layout_grows(beacon: Beacon, visit: Visit) -> None:
 def test_what_opens_from_the_badge_does_not_cover_the_banners_button(beacon: Beacon, visit: Visit) -> None:
     tab = visit(beacon, "alice", allow=["ERR_INTERNET_DISCONNECTED"])
     tab.wait_state("connected")
-    tab.page.context.set_offline(True)
+    tab.go_offline()
     button, detail = tab.page.locator("#banner").get_by_role("button"), tab.page.locator("#connection-detail")
     for width in (360, 800, 1280, 1920):
         tab.page.set_viewport_size({"width": width, "height": 800})

@@ -138,7 +138,7 @@ def test_without_a_network_the_page_is_offline_at_once_says_so_and_is_right_with
 ) -> None:
     tab = visit(beacon, "alice", allow=[AWAY])
     tab.wait_state("connected")
-    tab.page.context.set_offline(True)
+    tab.go_offline()
     tab.wait_state("offline", within_s=2)
     expect(tab.badge).to_have_attribute("title", "This computer has no network. What you see is from before.")
     expect(tab.page.locator("#banner")).to_contain_text("This computer has no network")
@@ -165,7 +165,7 @@ def test_a_page_whose_cursor_was_pruned_away_loads_its_regions_again_and_is_righ
     expect(tab.tile("mail")).to_have_attribute("data-state", "verified")
     tab.wait_change(publish(beacon, "before.offline", 3)[-1])
     tab.mark()
-    tab.page.context.set_offline(True)
+    tab.go_offline()
     tab.wait_state("offline")
     service.create_job(state="failed")  # its event falls to the pruning, so that only a whole tile can tell of it
     failed = "SELECT count(*) FROM event WHERE type = 'reconciliation.update' AND data_json LIKE '%\"failed\":{}%'"

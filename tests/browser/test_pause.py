@@ -58,7 +58,7 @@ def test_a_pause_stops_neither_ages_nor_an_operators_message(beacon: Beacon, vis
 def test_a_pause_outlasts_an_outage_and_what_came_meanwhile_is_there_afterwards(beacon: Beacon, visit: Visit) -> None:
     tab = paused(beacon, visit)
     listed = tab.change_ids()
-    tab.page.context.set_offline(True)
+    tab.go_offline()
     tab.wait_state("offline")
     expect(tab.badge).to_have_text("Offline")  # worse than a pause
     ids = publish(beacon, 3)

@@ -81,7 +81,7 @@ def test_the_channel_carries_frames_and_states_and_never_a_token(beacon: Beacon,
     other.page.evaluate(EAVESDROP)
     event_id = publish(beacon, "overheard")
     other.wait_change(event_id)
-    first.page.context.set_offline(True)
+    first.go_offline()
     other.wait_state("offline")
     first.page.context.set_offline(False)
     other.wait_state("connected")

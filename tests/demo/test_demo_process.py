@@ -73,6 +73,10 @@ def test_a_fixed_port_is_kept_over_a_restart(start: Any) -> None:
     assert urlsplit(start(port=port).url).port == port
 
 
+# Soon, beside the minute for which it hangs or refuses.
+END_S = 10
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_ends_cleanly_and_soon_while_requests_hang(demo_service: DemoService, number: signal.Signals) -> None:
     demo_service.fault("hang")
@@ -82,7 +86,7 @@ def test_it_ends_cleanly_and_soon_while_requests_hang(demo_service: DemoService,
     wait_for(lambda: demo_service.get("/_fault").json()["waiting"] == 3)
     started = time.monotonic()
     assert demo_service.stop(number) == 0
-    assert time.monotonic() - started < scaled(1)
+    assert time.monotonic() - started < scaled(END_S)
 
 
 def ask_in_vain(service: DemoService) -> None:
@@ -94,7 +98,7 @@ def test_it_ends_cleanly_and_soon_while_it_refuses(demo_service: DemoService) ->
     demo_service.fault("refuse", seconds=60)
     started = time.monotonic()
     assert demo_service.stop() == 0
-    assert time.monotonic() - started < scaled(1)
+    assert time.monotonic() - started < scaled(END_S)
 
 
 def test_it_ends_when_its_parent_goes_away(tmp_path: Path) -> None:

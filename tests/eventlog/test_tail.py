@@ -283,18 +283,18 @@ class TestSqliteWake:
             outsider.commit()
         began = time.monotonic()
         wake.wait(10, lambda: False)
-        assert time.monotonic() - began < scaled(1)
+        assert time.monotonic() - began < scaled(5)
 
     def test_without_news_it_returns_after_its_time(self, wake: SqliteWake) -> None:
         began = time.monotonic()
         wake.wait(0.1, lambda: False)
-        assert 0.1 <= time.monotonic() - began < scaled(2)
+        assert 0.1 <= time.monotonic() - began < scaled(5)
 
     def test_poked_it_returns_soon_and_only_once(self, wake: SqliteWake) -> None:
         wake.poke()
         began = time.monotonic()
         wake.wait(10, lambda: False)
-        assert time.monotonic() - began < scaled(1)
+        assert time.monotonic() - began < scaled(5)
         began = time.monotonic()
         wake.wait(0.1, lambda: False)
         assert time.monotonic() - began >= 0.1
@@ -308,7 +308,7 @@ class TestSqliteWake:
     def test_it_returns_at_once_when_stopping(self, wake: SqliteWake) -> None:
         began = time.monotonic()
         wake.wait(10, lambda: True)
-        assert time.monotonic() - began < scaled(1)
+        assert time.monotonic() - began < scaled(5)
 
     def test_a_file_moved_away_or_replaced_is_an_error(self, wake: SqliteWake, database: Path) -> None:
         database.rename(database.with_name("moved.db"))

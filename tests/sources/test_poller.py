@@ -265,7 +265,7 @@ def test_stopping_does_not_wait_for_a_poll_that_hangs(leased: Flask) -> None:
         wait_for(lambda: observer.at_once == 1)
         began = time.monotonic()
         poller.stop(within_s=0.2)
-        assert time.monotonic() - began < scaled(2)
+        assert time.monotonic() - began < scaled(5)
         assert Lease().try_acquire(), "the lease was kept for the sake of a poll that hangs"
 
 
