@@ -1,7 +1,7 @@
 """What somebody wants to do to the rollout, as an address or a form says it; what was seen goes along."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 from urllib.parse import urlencode
 
@@ -42,6 +42,21 @@ class Asked:
         minutes = 360 if members.get("minutes") == "360" else 60
         reason, typed = (_line(members.get(name, "")) for name in ("reason", "typed"))
         return cls(text, percentage, on, wrong, reason, typed, _seen(members), minutes)
+
+    @property
+    def without_proof(self) -> Self:
+        """As an address asks: nobody has seen anything by following one."""
+        return replace(self, seen=None)
+
+    @property
+    def look_again(self) -> str:
+        """The address of the same review of what stands now, with the reason that was typed."""
+        return self.query_of(self.minutes, reason=True)
+
+    def proof(self, now: Nominal, changed_at: str | None) -> Expected:
+        """What the form of the review carries as seen: what stands now, or, where a press was refused, what that press
+        had seen. What stands by now was not seen by whoever corrects a slip."""
+        return self.seen or Expected(now.percentage, now.enabled, changed_at or "")
 
     @property
     def is_review(self) -> bool:
@@ -93,18 +108,20 @@ def reason_of(members: Mapping[str, str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class PlanAsked:
-    """The form of a plan: `rows` are `(percentage, minutes)`, all of it as typed. `is_given`: somebody has typed it."""
+    """The form of a plan: `rows` are `(percentage, minutes)`, all of it as typed. `is_given`: somebody has typed it.
+    `seen` is the plan that they had seen; None where nothing was pressed."""
 
     rows: Sequence[tuple[str, str]]
     reason: str = ""
     typed: str = ""
     is_given: bool = False
+    seen: str | None = None
 
     @classmethod
     def of(cls, form: MultiDict[str, str]) -> Self:
         rows = list(zip(form.getlist("percentage"), form.getlist("minutes"), strict=False))[:MOST_ROWS]
         reason, typed = (_line(form.get(name, "")) for name in ("reason", "typed"))
-        return cls([(_line(one), _line(other)) for one, other in rows], reason, typed, is_given=True)
+        return cls([(_line(one), _line(other)) for one, other in rows], reason, typed, True, form.get("seenPlan"))
 
     @property
     def words(self) -> str:

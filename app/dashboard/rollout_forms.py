@@ -64,9 +64,11 @@ def plan() -> ResponseReturnValue:
         if not wants_page():
             raise
         said, typed = said_of(problem, "plan"), PlanAsked.of(request.form)
-        if what == "start" and problem.status == 409:  # the other plan stands where this one was typed
-            said = replace(said, words=f"{said.words} {typed.words}")
-        return page(asked, said, problem.status, plan=typed if what == "start" else STEPS)
+        if what != "start":
+            return page(asked, said, problem.status, plan=replace(STEPS, seen=typed.seen))
+        if problem.status == 409:  # the other plan stands where this one was typed
+            said, typed = replace(said, words=f"{said.words} {typed.words}"), replace(STEPS, seen=typed.seen)
+        return page(asked, said, problem.status, plan=typed)
     return redirect(f"/rollout{asked.span}{PLAN}", 303)
 
 

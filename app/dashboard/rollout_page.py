@@ -64,7 +64,7 @@ class Read:
 @require("viewer")
 def index() -> Response:
     """`percentage=` or `on=1`: with who of the people online would switch; `minutes=360`: six hours of evidence."""
-    return page(Asked.of(request.args))
+    return page(Asked.of(request.args).without_proof)
 
 
 def page(
@@ -100,6 +100,7 @@ def page(
         changes=[(change, rollout_graphs.change_words(change)) for change in found.evidence.changes],
         share=lambda value: rollout_graphs.said_as("share", value),
         must_type=asked.must_type(found.view.nominal),
+        proof=asked.proof(found.view.nominal, found.view.changed_at),
         flag=FLAG,
         presets=PRESETS,
         spans=SPANS,

@@ -155,7 +155,8 @@ def test_somebody_elses_change_is_named_and_nothing_typed_is_lost(desk: Desk) ->
     assert sent.status_code == 409
     assert "Changed to 25 % by bob less than a minute ago: look again. Nothing was set." in words(sent.text)
     assert 'value="looks &lt;well&gt;"' in sent.text
-    assert 'name="seenPercentage" value="25"' in sent.text
+    assert 'name="seenPercentage" value="10"' in sent.text  # what stands by now was not looked at
+    assert 'href="/rollout?percentage=50&amp;reason=looks+%3Cwell%3E#review">Look again' in sent.text
     assert desk.stands()["percentage"] == 25
 
 

@@ -1,0 +1,253 @@
+"""A form carries a proof of what its reader had seen. Whoever slips once and corrects it still has seen just that: the
+answer to a slip never takes what somebody else did meanwhile for seen."""
+
+import html
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import pytest
+import sqlalchemy as sa
+from flask import Flask
+from werkzeug.test import TestResponse
+
+from app.dashboard.rollout_asked import FLAG
+from app.db import read, write
+from app.reconciliation import registry
+from app.reconciliation.models import OpenItem
+from app.rollout import planning, store
+from app.rollout.models import PlanRow
+from tests.commands.operator_desk import OperatorDesk
+from tests.dashboard.payloads import discrepancy
+from tests.dashboard.record_scene import item
+from tests.dashboard.test_pages import watch
+from tests.support.cast import BOB, PIA, Person, csrf_token, logged_in
+from tests.support.demo_service import DemoService, start_demo
+
+TEMPLATES = Path(__file__).resolve().parents[2] / "templates"
+PROOFS = ("seenPercentage", "seenAt", "seenEnabled", "seenPlan", "expectedCount", "asOf")
+PROOF = re.compile(rf'name="({"|".join(PROOFS)})"')
+Form = Mapping[str, Any]
+HIDDEN = re.compile(r'<input type="hidden" name="(\w+)" value="([^"]*)"')
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoService]:
+    running = start_demo(tmp_path_factory.mktemp("demo"))
+    yield running
+    running.stop()
+
+
+class Scene(Protocol):
+    """A form of one template, and what others do while somebody fills it in."""
+
+    template: str
+    person: Person
+    page: str
+    action: str
+    slip: Form
+    right: Form
+
+    def begin(self) -> None: ...
+    def meanwhile(self) -> None: ...
+    def is_overwritten(self) -> bool: ...
+
+
+@dataclass
+class Setting:
+    """A percentage of the rollout: a colleague sets another one."""
+
+    app: Flask
+    demo: DemoService
+    template = "rollout/_review.html"
+    person, page, action = PIA, "/rollout?percentage=100", "/rollout"
+    right: ClassVar[Form] = {"do": "set", "reason": "looks well", "typed": "100"}
+    slip: ClassVar[Form] = {**right, "typed": "10"}
+    started, changed = (10, True), (25, True)
+
+    def begin(self) -> None:
+        self._put(*self.started)
+
+    def meanwhile(self) -> None:
+        self._put(*self.changed)
+
+    def is_overwritten(self) -> bool:
+        with self.app.app_context(), read() as session:
+            return store.standing(session, FLAG).actor != "bea"
+
+    def _put(self, percentage: int, enabled: bool) -> None:
+        with self.app.app_context(), write() as session:
+            store.change(session, FLAG, "bea", "because", percentage, enabled)
+
+
+class WithoutReason(Setting):
+    slip: ClassVar[Form] = {"do": "set", "reason": " ", "typed": "100"}
+
+
+class SwitchingOn(Setting):
+    page = "/rollout?on=1"
+    started = changed = (100, False)
+
+
+@dataclass
+class Planning:
+    """The start of a plan: a colleague starts one."""
+
+    app: Flask
+    demo: DemoService
+    template = "rollout/_plan.html"
+    person, page, action = PIA, "/rollout", "/rollout/plan"
+    right: ClassVar[Form] = {
+        "do": "start",
+        "percentage": ["20", "100"],
+        "minutes": ["5", "5"],
+        "reason": "mine",
+        "typed": "100",
+    }
+    slip: ClassVar[Form] = {**right, "typed": "ten"}
+
+    def begin(self) -> None:
+        pass
+
+    def meanwhile(self) -> None:
+        with self.app.app_context(), write() as session:
+            planning.begin(session, FLAG, "bea", "hers", [{"percentage": 5, "holdMinutes": 9.0}])
+
+    def is_overwritten(self) -> bool:
+        with self.app.app_context(), read() as session:
+            row = session.get(PlanRow, FLAG)
+            return row is None or row.actor != "bea"
+
+
+class Stopping(Planning):
+    """A colleague's plan stands in the place of the one that was to be stopped."""
+
+    right: ClassVar[Form] = {"do": "stop"}
+    slip: ClassVar[Form] = {"do": "stpo"}
+
+    def begin(self) -> None:
+        with self.app.app_context(), write() as session:
+            planning.begin(session, FLAG, "pia", "mine", [{"percentage": 7, "holdMinutes": 9.0}])
+
+
+@dataclass
+class Purging:
+    """A queue: more jobs come into it."""
+
+    app: Flask
+    demo: DemoService
+    template = "commands/review.html"
+    person, action = BOB, "/services/mail/commands"
+    page = "/services/mail/commands/review?do=purge-queue&queue=out"
+    right: ClassVar[Form] = {"typed": "out"}
+    slip: ClassVar[Form] = {"typed": "outt"}
+
+    def begin(self) -> None:
+        with self.app.app_context(), write() as session:
+            registry.add(session, id="mail", name="Mail", kind="palantir", url=self.demo.url)
+        self._create(3)
+
+    def meanwhile(self) -> None:
+        self._create(2)
+
+    def is_overwritten(self) -> bool:
+        return bool(OperatorDesk(self.app).events())
+
+    def _create(self, number: int) -> None:
+        self.demo.create_jobs(*[{"state": "queued", "queue": "out"}] * number)
+
+
+class DeletingAll(Purging):
+    """All of a state, by its list: the review that follows is of what the list had shown."""
+
+    template = "dashboard/jobs.html"
+    page = "/services/mail/jobs"
+    right: ClassVar[Form] = {"do": "delete-job", "scope": "filter", "confirmed": "1", "typed": "Mail"}
+    slip: ClassVar[Form] = {**right, "typed": "Male"}
+
+    def _create(self, number: int) -> None:
+        self.demo.create_jobs(*[{"state": "failed", "queue": "mail"}] * number)
+
+
+@dataclass
+class Accepting:
+    """All that is open: one more opens."""
+
+    app: Flask
+    demo: DemoService
+    template = "dashboard/_service_differences.html"
+    person, page, action = BOB, "/services/mail", "/services/mail/discrepancies/accept"
+    right: ClassVar[Form] = {"all": "true", "reason": "deleted by hand"}
+    slip: ClassVar[Form] = {"all": "true", "reason": " "}
+
+    def begin(self) -> None:
+        rewound = {"kind": "rewound", "jobIds": [], "since": "2026-11-21T12:00:00.000Z"}
+        watch(self.app, "mail", discrepancy("a", findings=[rewound]), "a")
+
+    def meanwhile(self) -> None:
+        with self.app.app_context(), write() as session:
+            session.add(item("mail", "new", "missing", "2099-01-01T00:00:00.000Z"))
+
+    def is_overwritten(self) -> bool:
+        with self.app.app_context(), read() as session:
+            closed = sa.select(OpenItem.closed_at).where(OpenItem.job_id == "new")
+            return session.scalar(closed) is not None
+
+
+SCENES: tuple[type[Any], ...] = (
+    Setting,
+    WithoutReason,
+    SwitchingOn,
+    Planning,
+    Stopping,
+    Purging,
+    DeletingAll,
+    Accepting,
+)
+
+
+def test_every_form_that_carries_a_proof_is_tried_here() -> None:
+    carrying = {
+        str(path.relative_to(TEMPLATES)) for path in TEMPLATES.rglob("*.html") if PROOF.search(path.read_text())
+    }
+    assert carrying == {scene.template for scene in SCENES}
+
+
+@pytest.mark.parametrize("kind", SCENES)
+def test_a_slip_and_its_correction_overwrite_nothing_that_was_not_seen(
+    cast: Flask, demo: DemoService, kind: type[Any]
+) -> None:
+    demo.reset()
+    scene: Scene = kind(cast, demo)
+    scene.begin()
+    client = logged_in(cast, scene.person)
+    csrf = csrf_token(client, "/")
+
+    def press(hidden: Mapping[str, str], typed: Mapping[str, Any]) -> TestResponse:
+        form = {**hidden, **typed, "csrf_token": csrf}
+        return client.post(scene.action, data=form, headers={"Accept": "text/html"})
+
+    before = hidden_of(client.get(scene.page, headers={"Accept": "text/html"}).text, scene.action)
+    assert proof_of(before)
+    scene.meanwhile()
+    slipped = press(before, scene.slip)
+    assert slipped.status_code == 400, slipped.text
+    given_back = hidden_of(slipped.text, scene.action)
+    if given_back:  # otherwise the reader goes back to the form as it was
+        assert proof_of(given_back) == proof_of(before)
+    corrected = press(given_back or before, scene.right)
+    assert not scene.is_overwritten(), corrected.status_code
+
+
+def hidden_of(page: str, action: str) -> dict[str, str]:
+    """Of the form that leads there and carries a proof; none where the page has no such form."""
+    forms = re.findall(rf'<form[^>]*action="{re.escape(action)}(?:[?#][^"]*)?"[^>]*>(.*?)</form>', page, re.DOTALL)
+    carrying = [form for form in forms if PROOF.search(form)]
+    found = HIDDEN.findall(carrying[0]) if carrying else []
+    return {name: html.unescape(value) for name, value in found}
+
+
+def proof_of(hidden: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in hidden.items() if name in PROOFS}
