@@ -13,6 +13,7 @@ from app import demo, doctor, setup, strict_json
 from app.accounts import people, tokens
 from app.accounts.models import ApiToken
 from app.cli_audit import audit
+from app.cli_rollout import rollout
 from app.cli_services import service
 from app.command import application, made, operator
 from app.config import ConfigError, Settings, load_settings
@@ -22,15 +23,12 @@ from app.eventlog import payloads
 from app.eventlog.append import BadEvent, NewEvent, append
 from app.eventlog.audience import CONTROL, EVERYONE, ROLES
 from app.reconciliation import registry
-from app.rollout import steering, store
-from app.rollout.provider import Moved, Refused, provider
+from app.rollout import store
 
 MISTAKES = (
     ConfigError,
     people.BadInput,
     store.BadRollout,
-    Moved,
-    Refused,
     registry.BadService,
     DatabaseUnavailable,
     demo.CannotStart,
@@ -48,6 +46,9 @@ def main() -> None:
         sys.exit(130)
     except BadEvent as error:
         click.echo(f"beacon: {error.field.partition('.')[2]} is wrong; expected: {error}", err=True)
+        sys.exit(1)
+    except Problem as problem:
+        click.echo(f"beacon: {problem.detail}", err=True)
         sys.exit(1)
     except MISTAKES as error:
         click.echo(f"beacon: {error}", err=True)
@@ -198,41 +199,7 @@ def publish(type_: str, data: str, audience: str) -> None:
     click.echo(ids[0])
 
 
-@cli.group()
-def rollout() -> None:
-    """The percentage of users for whom a flag is on: get, set."""
-
-
-@rollout.command("get")
-@click.argument("flag", default="enable_sse_streaming")
-def rollout_get(flag: str) -> None:
-    with application() as app, read() as session:
-        found = provider().view(session, store.flag_named(flag)).nominal
-        override = app.extensions["beacon_flags"].overrides.get(flag)
-    share = "— %" if found.percentage is None else f"{found.percentage} %"
-    why = "" if found.why is None else f" ({found.why})"
-    click.echo(f"{flag}: {share}, {'enabled' if found.enabled else 'switched off'}{why}")
-    if override is not None:
-        click.echo(f"overridden: {'on' if override else 'off'} for everyone by BEACON_FLAG_{flag.upper()}")
-
-
-@rollout.command("set")
-@click.argument("percentage", type=click.IntRange(0, 100))
-@click.option("--flag", default="enable_sse_streaming", show_default=True)
-@click.option("--reason", default="set from the command line", show_default=True)
-@click.option("--enable/--disable", "enabled", default=None, help="the kill switch; keeps the percentage")
-def rollout_set(percentage: int, flag: str, reason: str, enabled: bool | None) -> None:
-    """Set the percentage of a flag; every worker follows within a second. The guardrail holds here too."""
-    which = store.flag_named(flag)
-    with application():
-        held = steering.unless_held(which)
-        try:
-            now = provider().change(which, operator(), reason, percentage, enabled, within=held).nominal
-        except Problem as problem:
-            raise Refused(problem.detail, "guardrail") from problem
-    click.echo(f"{flag}: {now.percentage} %, {'enabled' if now.enabled else 'switched off'}")
-
-
+cli.add_command(rollout)
 cli.add_command(audit)
 
 

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import socket
 import sqlite3
 import subprocess
@@ -72,17 +73,31 @@ class Ended:
         return line
 
 
+class Typed(io.StringIO):
+    """Standard input."""
+
+    at_a_terminal = False
+
+    def isatty(self) -> bool:
+        return self.at_a_terminal
+
+
 @pytest.fixture
 def script(instance: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Script:
     """The console script's entry, with its handling of mistakes; whatever it does not handle fails the test."""
 
-    def run(*arguments: str, stdin: str = "") -> Ended:
+    def run(*arguments: str, stdin: str = "", at_a_terminal: bool = False) -> Ended:
+        typed = Typed(stdin)
+        typed.at_a_terminal = at_a_terminal
         monkeypatch.setattr(sys, "argv", ["beacon", *arguments])
-        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
-        with pytest.raises(SystemExit) as ended:
+        monkeypatch.setattr(sys, "stdin", typed)
+        status: int | str | None = 0
+        try:
             main()
+        except SystemExit as ended:
+            status = ended.code
         captured = capsys.readouterr()
-        return Ended(ended.value.code, captured.out, captured.err)
+        return Ended(status, captured.out, captured.err)
 
     return run
 
@@ -192,6 +207,83 @@ class TestRollout:
         assert beacon("rollout", "set", "50", "--disable").stdout == "enable_sse_streaming: 50 %, switched off\n"
         assert beacon("rollout", "get").stdout == "enable_sse_streaming: 50 %, switched off\n"
         assert beacon("rollout", "set", "60", "--enable").stdout == "enable_sse_streaming: 60 %, enabled\n"
+
+    def test_the_kill_switch_needs_no_percentage_and_asks_nothing(self, beacon: Beacon) -> None:
+        beacon("rollout", "set", "50")
+        assert beacon("rollout", "off").stdout == "enable_sse_streaming: 50 %, switched off\n"
+        assert beacon("rollout", "on").stdout == "enable_sse_streaming: 50 %, enabled\n"
+
+    @pytest.mark.parametrize("everybody", [("set", "100"), ("on",), ("plan", "start", "100:5", "--reason", "all")])
+    def test_everybody_is_let_in_only_by_who_confirms_it(
+        self, beacon: Beacon, script: Script, instance: Path, everybody: tuple[str, ...]
+    ) -> None:
+        beacon("rollout", "set", "100", "--yes")
+        beacon("rollout", "off")
+
+        def stands() -> list[tuple[object, ...]]:
+            return rows(instance, "SELECT percentage, enabled FROM flag") + rows(
+                instance, "SELECT flag FROM rollout_plan"
+            )
+
+        if everybody[0] == "set":
+            beacon("rollout", "set", "10")
+        before = stands()
+        refused = script("rollout", *everybody)
+        assert "Nobody is there to confirm it: give --yes. Nothing was set." in refused.stderr
+        slipped = script("rollout", *everybody, stdin="10\n", at_a_terminal=True)
+        assert "Type enable_sse_streaming, or 100, to confirm: " in slipped.stderr
+        assert "Not confirmed: nothing was set." in slipped.stderr
+        assert (refused.status, slipped.status, stands()) == (1, 1, before)
+        assert script("rollout", *everybody, stdin="100\n", at_a_terminal=True).status == 0
+        assert stands() != before
+
+    def test_what_was_seen_is_where_it_must_stand(self, beacon: Beacon, script: Script) -> None:
+        beacon("rollout", "set", "10")
+        refused = script("rollout", "set", "50", "--expected", "25").one_sentence()
+        assert refused.startswith("beacon: enable_sse_streaming is at 10 % and on by now, changed by cli:")
+        assert beacon("rollout", "set", "50", "--expected", "10").exit_code == 0
+
+    def test_who_would_switch_is_said_and_nothing_is_set(self, beacon: Beacon, instance: Path) -> None:
+        with closing(sqlite3.connect(instance / "beacon.db")) as connection:
+            connection.execute("INSERT INTO polling_presence VALUES ('ann', (julianday('now') - 2440587.5) * 86400.0)")
+            connection.commit()
+        said = "of 1 person online 1 would come to the stream: ann\nof 1 person online 0 would leave the stream\n"
+        assert beacon("rollout", "preview", "100").stdout == said
+        assert beacon("rollout", "get").stdout == "enable_sse_streaming: 0 %, enabled\n"
+
+    def test_a_plan_is_shown_started_paused_resumed_and_stopped(self, beacon: Beacon) -> None:
+        assert beacon("rollout", "plan").stdout == "enable_sse_streaming: no plan\n"
+        started = beacon("rollout", "plan", "start", "10:60", "50:1.5", "--reason", "slowly").stdout
+        assert re.fullmatch(
+            r"enable_sse_streaming: plan \S+ of cli:\w+: slowly\nthen\t10 % for 1 h\nthen\t50 % for 1.5 min\n", started
+        )
+        assert "paused: slowly" in beacon("rollout", "plan", "pause").stdout
+        assert beacon("rollout", "plan", "resume").stdout == beacon("rollout", "plan").stdout == started
+        assert beacon("rollout", "plan", "stop").stdout == "enable_sse_streaming: no plan\n"
+        for wrong in ("10", "ten:5"):
+            assert beacon("rollout", "plan", "start", wrong, "--reason", "x").exit_code == 2
+
+    def test_somebody_elses_plan_is_not_replaced_unseen(self, beacon: Beacon, script: Script, instance: Path) -> None:
+        beacon("rollout", "plan", "start", "10:60", "--reason", "hers")
+        with closing(sqlite3.connect(instance / "beacon.db")) as connection:
+            connection.execute("UPDATE rollout_plan SET actor = 'bea'")
+            connection.commit()
+        start = ("rollout", "plan", "start", "20:60", "--reason", "mine")
+        assert script(*start).one_sentence() == (
+            "beacon: There is a plan already, started by bea (10 %: hers): to replace it, name it as expected. "
+            "Nothing was done."
+        )
+        seen = beacon("rollout", "plan").stdout.split()[2]
+        assert "stopped" not in script("rollout", "plan", "stop", "--expected", "another").one_sentence()
+        assert beacon(*start, "--expected", seen).exit_code == 0
+
+    def test_the_history_is_listed(self, beacon: Beacon) -> None:
+        beacon("rollout", "set", "10", "--reason", "a start")
+        beacon("rollout", "off", "--reason", "it hurts")
+        off, start = (line.split("\t") for line in beacon("rollout", "history").stdout.splitlines())
+        assert off[2:] == ["10 % → off (kept 10 %)", "it hurts"]
+        assert start[2:] == ["0 % → 10 %", "a start"]
+        assert len(beacon("rollout", "history", "--limit", "1").stdout.splitlines()) == 1
 
     def test_the_guardrail_holds_here_too(self, beacon: Beacon, instance: Path) -> None:
         beacon("rollout", "set", "50")

@@ -31,6 +31,7 @@ TABLE: Mapping[str, Who] = {
     "GET /api/rollout/<flag>": "viewer",
     "PUT /api/rollout/<flag>": "product",
     "GET /api/rollout/<flag>/evidence": "viewer",
+    "GET /api/rollout/<flag>/history": "viewer",
     "GET /api/rollout/<flag>/plan": "viewer",
     "PUT /api/rollout/<flag>/plan": "product",
     "PATCH /api/rollout/<flag>/plan": "product",

@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 from werkzeug.datastructures import MultiDict
 
 from app.errors import Problem
+from app.rollout import steering
 from app.rollout.configuration import Flag, Nominal
 from app.rollout.store import MAX_REASON, Expected
 
@@ -65,7 +66,7 @@ class Asked:
     @property
     def is_confirmed(self) -> bool:
         """Whether letting everybody in was typed."""
-        return self.typed.removesuffix("%").strip() in ("100", FLAG)
+        return steering.is_confirmation(self.typed, FLAG)
 
     @property
     def query(self) -> str:
@@ -89,7 +90,7 @@ class Asked:
 
     def must_type(self, now: Nominal) -> bool:
         """Whether everybody would be in, or nobody can say how many."""
-        return self.percentage == 100 or (self.on and now.percentage in (None, 100))
+        return steering.must_be_confirmed(now, self.percentage, True if self.on else None)
 
     def check(self, now: Nominal) -> None:
         """Raises the 400 `Problem` for what was not typed or given."""

@@ -5,9 +5,10 @@ from typing import Self
 
 from app.config import Settings
 from app.dashboard.rollout_graphs import NOT_KNOWN, said_as
-from app.dashboard.rollout_view import duration, moment
+from app.dashboard.rollout_view import moment
 from app.rollout import guardrail
 from app.rollout.configuration import Nominal
+from app.rollout.descriptions import describe_minutes
 from app.rollout.guardrail import MIN_REPORTS, Limits, Window
 from app.rollout.models import GuardRow
 
@@ -94,6 +95,6 @@ def limits_in_words(settings: Settings) -> str:
     most = f"{settings.guardrail_max_failures * 100:g} %"
     return (
         f"It {does} when, of at least {settings.guardrail_min_attempts} attempts to connect within "
-        f"{duration(settings.guardrail_window_s / 60)}, more than {most} fail or fall back to polling, "
+        f"{describe_minutes(settings.guardrail_window_s / 60)}, more than {most} fail or fall back to polling, "
         f"or the p95 of the delivery lag passes {settings.guardrail_max_lag_s:g} s. It never raises anything."
     )

@@ -9,16 +9,8 @@ from app.accounts.access import Actor
 from app.clock import utc_text
 from app.dashboard.rollout_asked import FLAG
 from app.rollout import history, planning
-from app.rollout.configuration import Rollout
+from app.rollout.descriptions import describe_entry, describe_minutes
 from app.rollout.models import PlanRow
-
-_PLAN_WORDS = {
-    "start": "plan started",
-    "pause": "plan paused",
-    "resume": "plan resumed",
-    "stop": "plan stopped",
-    "end": "plan ended",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +28,7 @@ class Happened:
     def of(cls, entry: history.Entry) -> Self:
         outcome = ("error", "Not done") if entry.failed else ("info", "Held") if _holds(entry) else ("success", "Done")
         why = f"{entry.reason} ({entry.failed})" if entry.failed else entry.reason
-        return cls(entry.at, entry.actor, _what(entry), why, *outcome)
+        return cls(entry.at, entry.actor, describe_entry(entry), why, *outcome)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +56,7 @@ class PlanView:
     @classmethod
     def of(cls, row: PlanRow, entries: Sequence[history.Entry]) -> Self:
         found = planning.of_row(row)
-        words = [f"{step.percentage} % for {duration(step.hold_s / 60)}" for step in found.steps]
+        words = [f"{step.percentage} % for {describe_minutes(step.hold_s / 60)}" for step in found.steps]
         states = ["done" if n < found.step else "now" if n == found.step else "next" for n in range(len(words))]
         until = None
         if 0 <= found.step < len(found.steps) and found.paused_at is None and not found.is_over:
@@ -87,14 +79,6 @@ def why_not(who: Actor) -> str:
     return "" if who.has_role("product") else f"The rollout needs the role product; you are {who.role}."
 
 
-def duration(minutes: float) -> str:
-    """`45 min`, `2 h`, `1 h 30 min`"""
-    if minutes < 120 and minutes != 60:
-        return f"{minutes:g} min"
-    hours, rest = divmod(minutes, 60)
-    return f"{hours:g} h" + (f" {rest:g} min" if rest else "")
-
-
 def moved_words(current: Mapping[str, Any], ago: str) -> str:
     """What somebody did between look and apply: `Changed to 25 % by bob a minute ago: look again.`"""
     percentage = current.get("percentage")
@@ -104,25 +88,8 @@ def moved_words(current: Mapping[str, Any], ago: str) -> str:
     return f"{did}{by}{f' {ago}' if ago else ''}: look again. Nothing was set."
 
 
-def _what(entry: history.Entry) -> str:
-    if entry.action.startswith("rollout-plan-"):
-        steps = ", ".join(f"{percentage} % for {duration(minutes)}" for percentage, minutes in entry.steps)
-        return _PLAN_WORDS[entry.action.removeprefix("rollout-plan-")] + (f": {steps}" if steps else "")
-    if _holds(entry):
-        return f"held at {_stood(entry.after)}"
-    if entry.action == "rollout-release":
-        return f"let go on at {_stood(entry.after)}"
-    return f"{_stood(entry.before)} → {_stood(entry.after)}"
-
-
 def _holds(entry: history.Entry) -> bool:
     return entry.action == "rollout-hold"
-
-
-def _stood(rollout: Rollout | None) -> str:
-    if rollout is None:
-        return "—"
-    return f"{rollout.percentage} %" if rollout.enabled else f"off (kept {rollout.percentage} %)"
 
 
 def happened(entries: Sequence[history.Entry]) -> list[Happened]:

@@ -39,6 +39,14 @@ class Entry:
         before, after = _rollout(row.before_state_json), _rollout(row.after_state_json)
         return cls(row.timestamp, row.actor, row.action_type, params.get("reason") or "", before, after, failed, steps)
 
+    def as_json(self) -> dict[str, Any]:
+        """As programs get it; `failed` and `steps` only where there are any."""
+        said = {"at": self.at, "actor": self.actor, "action": self.action, "reason": self.reason}
+        ends = {"before": _figures(self.before), "after": _figures(self.after)}
+        steps = [{"percentage": percentage, "holdMinutes": minutes} for percentage, minutes in self.steps]
+        more = {"failed": self.failed, "steps": steps}
+        return {**said, **ends, **{name: value for name, value in more.items() if value}}
+
     @property
     def moved(self) -> bool:
         """Whether more or fewer people were in after it than before."""
@@ -88,6 +96,10 @@ def _begins(before: Rollout, after: Rollout) -> bool:
 def _rollout(text: str | None) -> Rollout | None:
     found = _loaded(text)
     return Rollout(bool(found["enabled"]), int(found["percentage"])) if found else None
+
+
+def _figures(rollout: Rollout | None) -> dict[str, Any] | None:
+    return None if rollout is None else {"enabled": rollout.enabled, "percentage": rollout.percentage}
 
 
 def _loaded(text: str | None) -> Any:

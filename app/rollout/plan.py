@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+MAX_STEPS = 20
+MAX_HOLD_MINUTES = 30 * 24 * 60
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -36,8 +39,10 @@ class Due:
 
 def problem(steps: Sequence[Step]) -> str | None:
     """Why these are no plan."""
-    if not 1 <= len(steps) <= 20:
-        return "a plan has 1 to 20 steps"
+    if not 1 <= len(steps) <= MAX_STEPS:
+        return f"a plan has 1 to {MAX_STEPS} steps"
+    if not all(0 <= step.percentage <= 100 and 0 <= step.hold_s <= MAX_HOLD_MINUTES * 60 for step in steps):
+        return f"a step is a percentage from 0 to 100 and minutes from 0 to {MAX_HOLD_MINUTES:,}"
     percentages = [step.percentage for step in steps]
     if any(later <= earlier for earlier, later in pairwise(percentages)):
         return "each step is higher than the one before it"

@@ -1,10 +1,9 @@
 """`/api/rollout/{flag}/plan` and `/api/client-reports`: a staged plan as people steer it; what browsers report."""
 
-import json
-from typing import Any, Literal
+from typing import Annotated, Literal
 
 from flask import Blueprint, Response, current_app, jsonify, request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 from sqlalchemy.orm import Session
 
@@ -15,11 +14,13 @@ from app.rollout import planning, reports, watch
 from app.rollout.configuration import Flag
 from app.rollout.flags import is_enabled
 from app.rollout.models import PlanRow
+from app.rollout.plan import MAX_HOLD_MINUTES, MAX_STEPS
 from app.rollout.routes import Percentage, Reason
 from app.rollout.steering import named
 from app.rollout.tally import tally
 
 bp = Blueprint("rollout_plan", __name__)
+ExpectedPlan = Annotated[str, StringConstraints(max_length=100)] | None
 _SHAPE = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True, strict=True)
 
 
@@ -27,57 +28,66 @@ class PlannedStep(BaseModel):
     model_config = _SHAPE
 
     percentage: Percentage
-    hold_minutes: float = Field(ge=0, le=30 * 24 * 60, strict=False)
+    hold_minutes: float = Field(ge=0, le=MAX_HOLD_MINUTES, strict=False)
 
 
 class Planned(BaseModel):
     model_config = _SHAPE
 
-    steps: list[PlannedStep] = Field(max_length=20)
+    steps: list[PlannedStep] = Field(max_length=MAX_STEPS)
     reason: Reason
+    expected: ExpectedPlan = None
+
+    @property
+    def seen(self) -> str | None:
+        """None where the caller says nothing; empty where they say that they saw no plan."""
+        return (self.expected or "") if "expected" in self.model_fields_set else None
 
 
 class Steered(BaseModel):
     model_config = _SHAPE
 
     action: Literal["pause", "resume"]
+    expected: ExpectedPlan = None
 
 
 @bp.get("/api/rollout/<flag>/plan")
 @require("viewer", scope=("read", "rollout"))
 def shown(flag: str) -> Response:
-    """`{plan, blocked}`: the plan, or null; why the guardrail lets nothing grow, or null."""
+    """`{plan, blocked}`: the plan, or null; why the guardrail lets nothing grow, or null. Its `seen` is sent back as
+    `expected` by whoever acts on what they saw."""
     return _answer(db.session(), named(flag))
 
 
 @bp.put("/api/rollout/<flag>/plan")
 @require("product", scope="rollout")
 def begin(flag: str) -> Response:
-    """`{steps: [{percentage, holdMinutes}], reason}` takes the place of whatever plan there was."""
+    """`{steps: [{percentage, holdMinutes}], reason, expected?}` takes the place of the plan there was: of the caller's
+    own, or of the one named by `expected` (null: there was none). `409`, with the `plan`, where it is another one."""
     which, wanted = named(flag), Planned.model_validate(request.get_json())
     steps = [step.model_dump(by_alias=True) for step in wanted.steps]
     with write() as session:
-        planning.begin(session, which, actor().name, wanted.reason, steps)
+        planning.begin(session, which, actor().name, wanted.reason, steps, wanted.seen)
         return _answer(session, which)
 
 
 @bp.patch("/api/rollout/<flag>/plan")
 @require("product", scope="rollout")
 def steer(flag: str) -> Response:
-    """`{action: pause | resume}`; what was held before a pause counts."""
+    """`{action: pause | resume, expected?}`; what was held before a pause counts."""
     which, wanted = named(flag), Steered.model_validate(request.get_json())
     with write() as session:
-        planning.steer(session, which, actor().name, wanted.action)
+        planning.steer(session, which, actor().name, wanted.action, wanted.expected)
         return _answer(session, which)
 
 
 @bp.delete("/api/rollout/<flag>/plan")
 @require("product", scope="rollout")
 def stop(flag: str) -> Response:
-    """The flag stays where it is."""
+    """The flag stays where it is. `expected=` stops that plan alone."""
     which = named(flag)
     with write() as session:
-        planning.stop(session, which, actor().name)
+        planning.stop(session, which, actor().name, request.args.get("expected"))
         return _answer(session, which)
 
 
@@ -102,15 +112,4 @@ def report() -> Response:
 def _answer(session: Session, flag: Flag) -> Response:
     session.flush()
     row = session.get(PlanRow, flag)
-    return jsonify(plan=None if row is None else _shown(row), blocked=watch.blocked_by(session, flag))
-
-
-def _shown(row: PlanRow) -> dict[str, Any]:
-    return {
-        "steps": json.loads(row.steps_json),
-        "step": row.step,
-        "since": row.since,
-        "paused": row.paused_at is not None,
-        "actor": row.actor,
-        "reason": row.reason,
-    }
+    return jsonify(plan=None if row is None else planning.as_json(row), blocked=watch.blocked_by(session, flag))

@@ -21,8 +21,8 @@ from app.rollout.store import lock
 def begin(
     session: Session, flag: Flag, who: str, reason: str, steps: Sequence[Mapping[str, Any]], seen: str | None = None
 ) -> None:
-    """Inside `db.write()`: `{percentage, holdMinutes}` each, in the place of whatever plan there was, or of the one
-    alone that was `seen`.
+    """Inside `db.write()`: `{percentage, holdMinutes}` each, in the place of the plan that was `seen`. Without `seen`
+    it replaces a plan of the same person only: somebody else's has to be looked at first.
 
     Raises the 400 `Problem` where these are no plan, and the 409 where another one is there. The same one again, by
     the same person, is a second press.
@@ -33,6 +33,8 @@ def begin(
     lock(session)
     row = {"steps_json": json.dumps(steps), "step": -1, "since": epoch(session), "paused_at": None}
     wanted, there = PlanRow(flag=flag, **row, actor=who, reason=reason), session.get(PlanRow, flag)
+    if seen is None and there is not None and there.actor != who:
+        raise _not_looked_at(there)
     if seen is not None and not _is(there, seen):
         if _identity(there) == _identity(wanted):
             return
@@ -90,6 +92,19 @@ def seen_as(row: PlanRow | None) -> str:
     return "" if row is None else f"{_identity(row)}.{row.paused_at or ''}"
 
 
+def as_json(row: PlanRow) -> dict[str, Any]:
+    """The plan as programs get it; `seen` is what they send back as `expected`."""
+    return {
+        "steps": json.loads(row.steps_json),
+        "step": row.step,
+        "since": row.since,
+        "paused": row.paused_at is not None,
+        "actor": row.actor,
+        "reason": row.reason,
+        "seen": seen_as(row),
+    }
+
+
 def put(session: Session, flag: Flag, now: Plan) -> None:
     """Inside `db.write()`: how far it has come. Nothing where there is none."""
     row = session.get(PlanRow, flag)
@@ -134,10 +149,18 @@ def _is(row: PlanRow | None, seen: str) -> bool:
 
 def _another(row: PlanRow | None) -> Problem:
     if row is None:
-        return Problem(409, "Changed meanwhile", "The plan is over by now: look again. Nothing was done.")
-    steps = " → ".join(str(step.percentage) for step in of_row(row).steps)
-    detail = f"There is another plan by now, started by {row.actor} ({steps} %: {row.reason}): look again."
-    return Problem(409, "Changed meanwhile", f"{detail} Nothing was done.")
+        return Problem(409, "Changed meanwhile", "The plan is over by now: look again. Nothing was done.", plan=None)
+    detail = f"There is another plan by now, started by {row.actor} ({_steps(row)}): look again."
+    return Problem(409, "Changed meanwhile", f"{detail} Nothing was done.", plan=as_json(row))
+
+
+def _not_looked_at(row: PlanRow) -> Problem:
+    detail = f"There is a plan already, started by {row.actor} ({_steps(row)}): to replace it, name it as expected."
+    return Problem(409, "Not looked at", f"{detail} Nothing was done.", plan=as_json(row))
+
+
+def _steps(row: PlanRow) -> str:
+    return f"{' → '.join(str(step.percentage) for step in of_row(row).steps)} %: {row.reason}"
 
 
 def _row(session: Session, flag: Flag) -> PlanRow:

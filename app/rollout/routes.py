@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from app.accounts.access import actor, require
 from app.db import db
 from app.errors import Problem
-from app.rollout import evidence, steering
+from app.rollout import evidence, history, steering
 from app.rollout.online import online
 from app.rollout.preview import MAX_NAMES, preview
 from app.rollout.provider import provider
@@ -16,6 +16,9 @@ from app.rollout.steering import named
 from app.rollout.store import MAX_REASON, Expected
 
 bp = Blueprint("rollout", __name__)
+
+# Of the history in one answer; the audit has all of it.
+MAX_ENTRIES = 500
 
 
 def _storable(text: str) -> str:
@@ -106,7 +109,7 @@ def who_would_switch(flag: str) -> Response:
     are null where nobody can say: no flags are known yet, or no single percentage says who is in.
     """
     which = named(flag)
-    percentage = _asked_percentage()
+    percentage = _whole_number("percentage", 0, 100)
     kept = provider().view(db.session(), which).nominal.enabled
     enabled = {"true": True, "false": False}.get(request.args.get("enabled", ""), kept)
     db.session.remove()  # asking takes many turns of the loop, and connections are few
@@ -134,20 +137,23 @@ def measured(flag: str) -> Response:
     are `{at, actor, percentage, enabled}`: the moments to look at.
     """
     which = named(flag)
-    return jsonify(evidence.read(db.session(), which, _asked_minutes()).as_json())
+    return jsonify(evidence.read(db.session(), which, _whole_number("minutes", 1, evidence.MAX_MINUTES, 60)).as_json())
 
 
-def _asked_minutes() -> int:
-    text = request.args.get("minutes", "60")
-    if not (text.isascii() and text.isdecimal() and len(text) <= 4 and 1 <= int(text) <= evidence.MAX_MINUTES):
-        wanted = f"a whole number from 1 to {evidence.MAX_MINUTES}"
-        raise Problem(400, "Bad minutes", f"minutes is {wanted}.", errors={"minutes": wanted})
-    return int(text)
+@bp.get("/api/rollout/<flag>/history")
+@require("viewer", scope=("read", "rollout"))
+def what_became_of_it(flag: str) -> Response:
+    """`{flag, data: [{at, actor, action, reason, before, after, failed?, steps?}]}`, newest first, at most `limit=`
+    (50, 1 to 500). `before` and `after` are `{enabled, percentage}`, null where the entry is about the plan."""
+    which = named(flag)
+    found = history.newest(db.session(), which, _whole_number("limit", 1, MAX_ENTRIES, history.NEWEST))
+    return jsonify(flag=which, data=[entry.as_json() for entry in found])
 
 
-def _asked_percentage() -> int:
-    text = request.args.get("percentage", "")
-    if not (text.isascii() and text.isdecimal() and len(text) <= 3 and int(text) <= 100):
-        wanted = "a whole number from 0 to 100"
-        raise Problem(400, "Bad percentage", f"percentage is {wanted}.", errors={"percentage": wanted})
+def _whole_number(name: str, least: int, most: int, usual: int | None = None) -> int:
+    """Raises the 400 `Problem` where it is none, or is missing and there is no usual one."""
+    text = request.args.get(name, "" if usual is None else str(usual))
+    if not (text.isascii() and text.isdecimal() and len(text) <= len(str(most)) and least <= int(text) <= most):
+        wanted = f"a whole number from {least} to {most}"
+        raise Problem(400, f"Bad {name}", f"{name} is {wanted}.", errors={name: wanted})
     return int(text)

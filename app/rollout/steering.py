@@ -9,7 +9,7 @@ from app.clock import parse_utc, utc_now
 from app.db import db
 from app.errors import Problem, retry_after
 from app.rollout import held, store, watch
-from app.rollout.configuration import Flag, Rollout
+from app.rollout.configuration import Flag, Nominal, Rollout
 from app.rollout.flags import Flags
 from app.rollout.history import level
 from app.rollout.provider import Moved, Refused, View, provider
@@ -30,6 +30,20 @@ def change(
         raise _moved(flag, error.now) from error
     except Refused as error:
         raise _refused(error) from error
+
+
+def must_be_confirmed(now: Nominal, percentage: int | None, enabled: bool | None) -> bool:
+    """Whether a change lets everybody in, or nobody can say how many: it takes more than one press, wherever it is
+    made by a person."""
+    if enabled is False:
+        return False
+    if percentage is not None:
+        return percentage == 100
+    return enabled is True and now.percentage in (None, 100)
+
+
+def is_confirmation(typed: str, flag: Flag) -> bool:
+    return typed.removesuffix("%").strip() in ("100", flag)
 
 
 def shown(flag: Flag, now: View) -> dict[str, Any]:

@@ -113,7 +113,8 @@ class Planning:
 
     def meanwhile(self) -> None:
         with self.app.app_context(), write() as session:
-            planning.begin(session, FLAG, "bea", "hers", [{"percentage": 5, "holdMinutes": 9.0}])
+            seen = planning.seen_as(session.get(PlanRow, FLAG))
+            planning.begin(session, FLAG, "bea", "hers", [{"percentage": 5, "holdMinutes": 9.0}], seen)
 
     def is_overwritten(self) -> bool:
         with self.app.app_context(), read() as session:

@@ -35,7 +35,7 @@ def steered(desk: Desk, what: str, who: str = "bob", percentages: tuple[int, ...
     steps = [{"percentage": one, "holdMinutes": 60.0} for one in percentages]
     with desk.app.app_context(), write() as session:
         if what == "start":
-            planning.begin(session, FLAG, who, "my turn", steps)
+            planning.begin(session, FLAG, who, "my turn", steps, planning.seen_as(session.get(PlanRow, FLAG)))
         elif what == "stop":
             planning.stop(session, FLAG, who)
         else:

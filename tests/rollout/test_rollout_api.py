@@ -175,6 +175,27 @@ class TestChanging:
         assert list(problem(response, 400)["errors"]) == ["reason"]
 
 
+class TestHistory:
+    def test_it_is_newest_first_with_who_and_why_and_from_where_to_where(self, desk: Desk) -> None:
+        desk.put(percentage=10, reason="a start")
+        desk.put(enabled=False, reason="it hurts")
+
+        def history(query: str = "") -> TestResponse:
+            headers = headers_of(desk.app, ALICE, "read")
+            return desk.app.test_client().get(f"{URL}/history{query}", headers=headers)
+
+        off, start = history().get_json()["data"]
+        assert (off["actor"], off["action"], off["reason"]) == ("pia", "rollout-set", "it hurts")
+        assert (off["before"], off["after"]) == (
+            {"enabled": True, "percentage": 10},
+            {"enabled": False, "percentage": 10},
+        )
+        assert set(start) == {"at", "actor", "action", "reason", "before", "after"}
+        assert history("?limit=1").get_json()["data"] == [off]
+        for wrong in ("0", "501", "many", "-1"):
+            assert list(problem(history(f"?limit={wrong}"), 400)["errors"]) == ["limit"]
+
+
 class TestExpected:
     @pytest.mark.parametrize(
         "expected",

@@ -22,7 +22,7 @@ from app.rollout.reports import Sum
 from app.rollout.watch import Watch
 from app.sources.lease import Lease, LeaseLost, LeaseRow
 from tests.rollout.test_rollout_api import URL, Desk, problem
-from tests.support.cast import ALICE, PIA, csrf_token, headers_of, logged_in
+from tests.support.cast import ADA, ALICE, PIA, csrf_token, headers_of, logged_in
 
 BAD = {"attempts": 100, "failures": 20}
 
@@ -131,6 +131,38 @@ def test_a_plan_is_followed_paused_resumed_and_ends(scene: Scene) -> None:
         ("plan", 50, "ended: the last step was reached"),
     ]
     assert scene.plan("GET").get_json() == {"plan": None, "blocked": None}
+
+
+def test_somebody_elses_plan_is_replaced_only_by_who_has_seen_it(scene: Scene) -> None:
+    bea = headers_of(scene.app, ADA, "rollout")
+
+    def put(**more: Any) -> TestResponse:
+        return scene.app.test_client().put(f"{URL}/plan", json={**STEPS, **more}, headers=bea)
+
+    mine = scene.plan("PUT", STEPS).get_json()["plan"]
+    for unseen in ({}, {"expected": None}, {"expected": "another"}):
+        refused = problem(put(**unseen), 409)
+        assert refused["plan"] == mine, unseen
+    assert scene.plan("GET").get_json()["plan"] == mine
+    assert put(expected=mine["seen"]).get_json()["plan"]["actor"] == "ada"
+    assert problem(scene.plan("PUT", {**STEPS, "expected": mine["seen"]}), 409)["plan"]["actor"] == "ada"
+
+
+def test_who_steers_a_plan_may_say_which_they_saw(scene: Scene) -> None:
+    seen = scene.plan("PUT", STEPS).get_json()["plan"]["seen"]
+    assert problem(scene.plan("PATCH", {"action": "pause", "expected": "another"}), 409)["plan"]["seen"] == seen
+    assert scene.plan("PATCH", {"action": "pause", "expected": seen}).status_code == 200
+    headers = headers_of(scene.app, PIA, "rollout")
+    client = scene.app.test_client()
+    assert client.delete(f"{URL}/plan?expected=another", headers=headers).status_code == 409
+    assert client.delete(f"{URL}/plan?expected={seen}", headers=headers).get_json()["plan"] is None
+
+
+def test_ones_own_plan_is_replaced_without_a_word(scene: Scene) -> None:
+    scene.plan("PUT", STEPS)
+    assert scene.plan("PUT", {**STEPS, "reason": "faster"}).get_json()["plan"]["reason"] == "faster"
+    scene.plan("DELETE")
+    assert scene.plan("PUT", {**STEPS, "expected": None}).status_code == 200
 
 
 def test_a_stopped_plan_moves_nothing(scene: Scene) -> None:

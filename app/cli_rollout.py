@@ -1,0 +1,243 @@
+"""`beacon rollout`: the same changes as on the page and by the API, with the same preconditions and confirmations."""
+
+import sys
+from collections.abc import Sequence
+
+import click
+from flask import current_app
+from sqlalchemy.orm import Session
+
+from app.command import application, operator
+from app.db import db, read, write
+from app.rollout import descriptions, history, planning, steering, store
+from app.rollout.configuration import Flag, Nominal
+from app.rollout.flags import Flags
+from app.rollout.models import PlanRow
+from app.rollout.online import online
+from app.rollout.preview import MAX_NAMES, Switching, preview
+from app.rollout.provider import provider
+from app.rollout.store import Expected
+
+ONLY_FLAG = Flag.SSE_STREAMING.value
+FLAG = click.option("--flag", default=ONLY_FLAG, show_default=True)
+REASON = click.option("--reason", default="set from the command line", show_default=True)
+YES = click.option("--yes", is_flag=True, help="do not ask before everybody is let in")
+EXPECTED = click.option(
+    "--expected",
+    type=click.IntRange(0, 100),
+    help="the percentage that you saw: refused where it is another one by now",
+)
+EXPECTED_PLAN = click.option(
+    "--expected",
+    metavar="ID",
+    help="the plan that you saw, as `beacon rollout plan` names it: refused where it is another",
+)
+
+
+@click.group()
+def rollout() -> None:
+    """The share of users for whom a flag is on: get, set, off, on, preview, plan, history."""
+
+
+@rollout.command("get")
+@click.argument("flag", default=ONLY_FLAG)
+def get(flag: str) -> None:
+    """Say where a flag stands."""
+    which = store.flag_named(flag)
+    with application(), read() as session:
+        found = provider().view(session, which).nominal
+        override = steering.override_of(which)
+    why = "" if found.why is None else f" ({found.why})"
+    click.echo(f"{flag}: {_state(found)}{why}")
+    if override is not None:
+        click.echo(f"overridden: {override} for everyone by BEACON_FLAG_{flag.upper()}")
+
+
+@rollout.command("set")
+@click.argument("percentage", type=click.IntRange(0, 100))
+@FLAG
+@REASON
+@click.option("--enable/--disable", "enabled", default=None, help="switch on or off as well; keeps the percentage")
+@EXPECTED
+@YES
+def set_(percentage: int, flag: str, reason: str, enabled: bool | None, expected: int | None, yes: bool) -> None:
+    """Set the percentage of a flag; every worker follows within a second. The guardrail holds here too."""
+    _change(flag, reason, percentage, enabled, expected, yes=yes)
+
+
+@rollout.command("off")
+@FLAG
+@REASON
+def off(flag: str, reason: str) -> None:
+    """Switch a flag off for everybody, at once: the kill switch. Its percentage is kept."""
+    _change(flag, reason, None, False, None, yes=True)
+
+
+@rollout.command("on")
+@FLAG
+@REASON
+@EXPECTED
+@YES
+def on(flag: str, reason: str, expected: int | None, yes: bool) -> None:
+    """Switch a flag on again, at the percentage that was kept."""
+    _change(flag, reason, None, True, expected, yes=yes)
+
+
+@rollout.command("preview")
+@click.argument("percentage", type=click.IntRange(0, 100))
+@FLAG
+def preview_(percentage: int, flag: str) -> None:
+    """Say who of the people online would switch, by name. Nothing is set."""
+    which = store.flag_named(flag)
+    with application():
+        flags: Flags = current_app.extensions["beacon_flags"]
+        flags.load(provider().load())
+        with read() as session:
+            enabled = provider().view(session, which).nominal.enabled
+        people = online().everybody()
+        found = preview(flags, which, people, percentage, enabled)
+    if found is None:
+        click.echo(f"of {_people(len(people))} online nobody can say who would switch")
+        return
+    for line in _switching(found, enabled=enabled):
+        click.echo(line)
+
+
+@rollout.command("history")
+@FLAG
+@click.option("--limit", type=click.IntRange(1, 500), default=20, show_default=True)
+def history_(flag: str, limit: int) -> None:
+    """List what became of a flag, newest first: when, who, what, why."""
+    which = store.flag_named(flag)
+    with application(), read() as session:
+        for entry in history.newest(session, which, limit):
+            failed = f" (not done: {entry.failed})" if entry.failed else ""
+            words = descriptions.describe_entry(entry)
+            click.echo(f"{entry.at}\t{entry.actor}\t{words}{failed}\t{entry.reason}")
+
+
+@rollout.group("plan", invoke_without_command=True)
+@click.pass_context
+@FLAG
+def plan(context: click.Context, flag: str) -> None:
+    """Show the staged plan; start, pause, resume or stop it."""
+    context.obj = store.flag_named(flag)
+    if context.invoked_subcommand is None:
+        with application(), read() as session:
+            _show_plan(session, context.obj)
+
+
+@plan.command("start")
+@click.argument("steps", nargs=-1, required=True, metavar="PERCENTAGE:MINUTES...")
+@click.option("--reason", required=True, help="people will want to know why")
+@EXPECTED_PLAN
+@YES
+@click.pass_obj
+def start(flag: Flag, steps: tuple[str, ...], reason: str, expected: str | None, yes: bool) -> None:
+    """Raise the flag by steps, each held for its minutes, such as 10:60 50:60 100:60."""
+    wanted = [_step(text) for text in steps]
+    store.check(reason, None)
+    if any(percentage == 100 for percentage, _minutes in wanted):
+        _confirm(flag, "The plan lets everybody in.", yes=yes)
+    as_asked = [{"percentage": percentage, "holdMinutes": minutes} for percentage, minutes in wanted]
+    with application(), write() as session:
+        planning.begin(session, flag, operator(), reason.strip(), as_asked, expected)
+        _show_plan(session, flag)
+
+
+@plan.command("pause")
+@EXPECTED_PLAN
+@click.pass_obj
+def pause(flag: Flag, expected: str | None) -> None:
+    """Hold the plan where it is until somebody resumes it."""
+    with application(), write() as session:
+        planning.steer(session, flag, operator(), "pause", expected)
+        _show_plan(session, flag)
+
+
+@plan.command("resume")
+@EXPECTED_PLAN
+@click.pass_obj
+def resume(flag: Flag, expected: str | None) -> None:
+    """Let a paused plan go on; what was held before the pause counts."""
+    with application(), write() as session:
+        planning.steer(session, flag, operator(), "resume", expected)
+        _show_plan(session, flag)
+
+
+@plan.command("stop")
+@EXPECTED_PLAN
+@click.pass_obj
+def stop(flag: Flag, expected: str | None) -> None:
+    """End the plan; the flag stays where it is."""
+    with application(), write() as session:
+        planning.stop(session, flag, operator(), expected)
+        _show_plan(session, flag)
+
+
+def _change(
+    flag: str, reason: str, percentage: int | None, enabled: bool | None, expected: int | None, *, yes: bool
+) -> None:
+    which = store.flag_named(flag)
+    with application():
+        now = provider().view(db.session(), which).nominal
+        if steering.must_be_confirmed(now, percentage, enabled):
+            _confirm(which, "Everybody will be in.", yes=yes)
+        seen = None if expected is None else Expected(expected)
+        after = steering.change(which, operator(), reason, percentage, enabled, seen)
+    click.echo(f"{flag}: {_state(after.nominal)}")
+
+
+def _confirm(flag: Flag, why: str, *, yes: bool) -> None:
+    """Raises where it is not confirmed."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise click.ClickException(f"{why} Nobody is there to confirm it: give --yes. Nothing was set.")
+    click.echo(f"{why} Type {flag}, or 100, to confirm: ", nl=False, err=True)
+    if not steering.is_confirmation(sys.stdin.readline().strip(), flag):
+        raise click.ClickException("Not confirmed: nothing was set.")
+
+
+def _state(now: Nominal) -> str:
+    share = "— %" if now.percentage is None else f"{now.percentage} %"
+    return f"{share}, {'enabled' if now.enabled else 'switched off'}"
+
+
+def _switching(found: Switching, *, enabled: bool) -> Sequence[str]:
+    both = ((found.comes, "would come to the stream"), (found.goes, "would leave the stream"))
+    said = [f"of {_people(found.online)} online {len(names)} {words}{_names(names)}" for names, words in both]
+    return said if enabled else [*said, "it is switched off: nobody switches until it is switched on"]
+
+
+def _names(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return f": {', '.join(names[:MAX_NAMES])}{more}" if names else ""
+
+
+def _people(number: int) -> str:
+    return "1 person" if number == 1 else f"{number} people"
+
+
+def _step(text: str) -> tuple[int, float]:
+    """`10:60`: 10 % for 60 minutes."""
+    percentage, _colon, minutes = text.partition(":")
+    try:
+        return int(percentage), float(minutes)
+    except ValueError as error:
+        raise click.UsageError(f"{text} is no step: write PERCENTAGE:MINUTES, such as 10:60") from error
+
+
+def _show_plan(session: Session, flag: Flag) -> None:
+    session.flush()
+    row = session.get(PlanRow, flag)
+    if row is None:
+        click.echo(f"{flag}: no plan")
+        return
+    found = planning.of_row(row)
+    click.echo(
+        f"{flag}: plan {planning.seen_as(row)} of {row.actor}{', paused' if row.paused_at else ''}: {row.reason}"
+    )
+    for number, step in enumerate(found.steps):
+        place = "done" if number < found.step else "now" if number == found.step else "then"
+        click.echo(f"{place}\t{step.percentage} % for {descriptions.describe_minutes(step.hold_s / 60)}")

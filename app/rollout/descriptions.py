@@ -1,0 +1,43 @@
+"""The history of a rollout in words: the same on the page and at the command line. Pure."""
+
+from app.rollout.configuration import Rollout
+from app.rollout.history import Entry
+
+_PLAN_WORDS = {
+    "start": "plan started",
+    "pause": "plan paused",
+    "resume": "plan resumed",
+    "stop": "plan stopped",
+    "end": "plan ended",
+}
+
+
+def describe_entry(entry: Entry) -> str:
+    """`10 % → 25 %`, `plan started: 10 % for 1 h`, `held at 25 %`"""
+    if entry.action.startswith("rollout-plan-"):
+        return _PLAN_WORDS[entry.action.removeprefix("rollout-plan-")] + _steps(entry)
+    if entry.action == "rollout-hold":
+        return f"held at {describe_rollout(entry.after)}"
+    if entry.action == "rollout-release":
+        return f"let go on at {describe_rollout(entry.after)}"
+    return f"{describe_rollout(entry.before)} → {describe_rollout(entry.after)}"
+
+
+def describe_rollout(rollout: Rollout | None) -> str:
+    """`25 %`, `off (kept 25 %)`"""
+    if rollout is None:
+        return "—"
+    return f"{rollout.percentage} %" if rollout.enabled else f"off (kept {rollout.percentage} %)"
+
+
+def describe_minutes(minutes: float) -> str:
+    """`45 min`, `2 h`, `1 h 30 min`"""
+    if minutes < 120 and minutes != 60:
+        return f"{minutes:g} min"
+    hours, rest = divmod(minutes, 60)
+    return f"{hours:g} h" + (f" {rest:g} min" if rest else "")
+
+
+def _steps(entry: Entry) -> str:
+    steps = ", ".join(f"{percentage} % for {describe_minutes(minutes)}" for percentage, minutes in entry.steps)
+    return f": {steps}" if steps else ""
