@@ -169,14 +169,15 @@ def _live(app: Flask, settings: Settings) -> None:
     metrics.init_app(app, live, lambda: hub.counters)  # the first part: it stops, and counts, after the others
     cost.init_app(app, viewers, DeliveryLag(app.extensions["beacon_metrics"].text).mean_s)
 
-    follower = Follower(asked, _rollouts(app, settings, asked, live, hub.ask_flag), hub.ask_flag)
+    rollouts = _rollouts(app, settings, asked, live, hub.ask_flag)
+    follower = Follower(asked, rollouts, hub.ask_flag)
     live.tail.listen(follower.listen)
     live.tail.listen(hub.deliver)
     live.add(Every(FLAG_RETRY_S, follower.retry))
     live.add(Every(flags.RENEW_EVERY_S, lambda: asked.renew(hub.ask_flag)))
     app.extensions["beacon_online"] = online = Online(app, streaming_names)
     live.add(Every(FLUSH_EVERY_S, online.flush))
-    app.extensions["beacon_actual"] = beside = actual.Watcher(app, asked, online)
+    app.extensions["beacon_actual"] = beside = actual.Watcher(app, asked, online, rollouts)
     live.add(Every(actual.LOOK_EVERY_S, beside.follow))
     app.extensions["beacon_report_turnstile"] = Turnstile()
     app.extensions["beacon_tally"] = reported = Tally(app, settings)

@@ -45,9 +45,11 @@ def get(flag: str) -> None:
     """Say where a flag stands."""
     which = store.flag_named(flag)
     with application(), read() as session:
-        found = provider().view(session, which).nominal
+        view = provider().view(session, which)
         override = steering.override_of(which)
-    why = "" if found.why is None else f" ({found.why})"
+    found = view.nominal
+    said = found.why if view.outcome.is_plain else view.sentence
+    why = "" if said is None else f" ({said})"
     click.echo(f"{flag}: {_state(found)}{why}")
     if override is not None:
         click.echo(f"overridden: {override} for everyone by BEACON_FLAG_{flag.upper()}")

@@ -3,7 +3,7 @@
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -16,8 +16,9 @@ from app.db import now_epoch, read
 from app.eventlog.size import Measure
 from app.reconciliation import registry
 from app.rollout import store
-from app.rollout.configuration import Nominal
+from app.rollout.configuration import Flag, Nominal
 from app.rollout.examined import Examined
+from app.rollout.outcome import PLAIN, Outcome
 from app.rollout.unleash import Unleash
 from app.sources.file import read_services_file
 from app.sources.host_rules import PASSWORD_PREFIX
@@ -227,8 +228,8 @@ def flag_source(app: Flask) -> tuple[bool, str]:
     if isinstance(provider, Unleash):
         return _unleash(provider.examine(), can_change=provider.can_change)
     with read() as session:
-        stands = {flag: Nominal(now.enabled, now.percentage) for flag, now in store.every(session).items()}
-    return True, f"kept in Beacon's own database; {_standing(stands.items())}"
+        stands = {Flag(flag): Nominal(now.enabled, now.percentage) for flag, now in store.every(session).items()}
+    return True, f"kept in Beacon's own database; {_standing(stands, {})}"
 
 
 def _unleash(found: Examined, *, can_change: bool) -> tuple[bool, str]:
@@ -239,7 +240,7 @@ def _unleash(found: Examined, *, can_change: bool) -> tuple[bool, str]:
     if found.missing:
         names = ", ".join(found.missing)
         return False, f"Unleash answers and has no {names}: create it there with one gradual rollout"
-    here = f"Unleash answers; {_standing(found.standing.items())}"
+    here = f"Unleash answers; {_standing(found.standing, found.outcomes)}"
     for flag, group in found.groups.items():
         here += f" (the groupId of {flag} is {group}: other people than in the embedded mode)"
     if any(now.is_unsteady for now in found.standing.values()):
@@ -250,13 +251,15 @@ def _unleash(found: Examined, *, can_change: bool) -> tuple[bool, str]:
     return True, f"{here}; {changes}"
 
 
-def _standing(stands: Iterable[tuple[str, Nominal]]) -> str:
-    return ", ".join(f"{flag} {_at(now)}" for flag, now in stands)
+def _standing(stands: Mapping[Flag, Nominal], outcomes: Mapping[Flag, Outcome]) -> str:
+    return ", ".join(f"{flag} {_at(now, outcomes.get(flag, PLAIN))}" for flag, now in stands.items())
 
 
-def _at(now: Nominal) -> str:
+def _at(now: Nominal, outcome: Outcome) -> str:
     if not now.enabled:
         return "switched off"
+    if not outcome.is_plain and now.percentage is not None:
+        return f"on: {outcome.describe(now)}"
     return f"at {now.percentage} %" if now.percentage is not None else f"without a percentage: {now.why}"
 
 

@@ -9,7 +9,7 @@ from werkzeug.datastructures import MultiDict
 
 from app.errors import Problem
 from app.rollout import steering
-from app.rollout.configuration import Flag, Nominal
+from app.rollout.configuration import Flag, Nominal, parse_percentage
 from app.rollout.store import MAX_REASON, Expected
 
 FLAG = Flag.SSE_STREAMING
@@ -144,7 +144,7 @@ def _said_minutes(minutes: int) -> str:
 
 
 def _seen(members: Mapping[str, str]) -> Expected | None:
-    percentage, enabled = _percentage(members.get("seenPercentage", "")), members.get("seenEnabled")
+    percentage, enabled = parse_percentage(members.get("seenPercentage")), members.get("seenEnabled")
     at = members.get("seenAt")
     if percentage is None and enabled not in ("true", "false") and at is None:
         return None

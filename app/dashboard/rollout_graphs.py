@@ -9,6 +9,7 @@ from typing import Literal
 
 from app.clock import parse_utc
 from app.dashboard.trends import Mark, lines
+from app.rollout.descriptions import describe_percentage
 from app.rollout.evidence import Change, Evidence, Minute
 from app.rollout.reports import COHORTS
 
@@ -57,7 +58,7 @@ def graphs(found: Evidence) -> list[Graph]:
 
 
 def change_words(change: Change) -> str:
-    return f"{change.percentage} %" if change.enabled else "off"
+    return describe_percentage(change.percentage) if change.enabled else "off"
 
 
 def _graph(metric: Metric, found: Evidence) -> Graph:

@@ -12,6 +12,7 @@ from app.config import current_settings
 from app.dashboard import queries, rollout_graphs, rollout_view
 from app.dashboard.frame import frame, rendered
 from app.dashboard.rollout_asked import BY_HAND, FLAG, SPANS, STEPS, Asked, PlanAsked
+from app.dashboard.rollout_claim import Claim
 from app.dashboard.rollout_guard import Guardrail
 from app.dashboard.rollout_view import Happened, PlanView
 from app.db import db
@@ -92,6 +93,7 @@ def page(
         said=said,
         found=found,
         standing=standing,
+        claim=Claim.of(found.view, steering.override_of(FLAG), holding),
         reconciled=_reconciled(),
         workers_lag=actual.lags(holding, found.view.changed_at),
         switching=_switching(who, asked, found.view),

@@ -38,7 +38,10 @@ class Turn:
 def _word(event: Event) -> str:
     if event.type != "flag.changed":
         return event.type.replace(".", " ")
-    return f"rollout {event.data['percentage']} %" if event.data["enabled"] else "rollout off"
+    if not event.data["enabled"]:
+        return "rollout off"
+    percentage = event.data.get("percentage")
+    return "rollout changed" if percentage is None else f"rollout {percentage} %"
 
 
 class Turns:

@@ -174,7 +174,8 @@ class FlashMessage(Payload):
 class FlagChanged(Payload):
     flag: str
     enabled: bool
-    percentage: int = Field(ge=0, le=100)
+    # Left out where no single number says it, as with several strategies in Unleash.
+    percentage: Annotated[int, Field(ge=0, le=100)] | Annotated[float, Field(ge=0, le=100)] | None = None
     actor: str
     reason: str
 

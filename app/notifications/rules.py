@@ -116,7 +116,7 @@ def rollout(data: Mapping[str, Any], change_id: str, link: str | None) -> Notice
 
 def _of_a_change(data: Mapping[str, Any]) -> tuple[Severity, str]:
     if data["enabled"]:
-        return "info", f"{data['flag']} is on for {data['percentage']} %"
+        return "info", f"{data['flag']} is on for {_share(data)}"
     return "warning", f"{data['flag']} is switched off"
 
 
@@ -124,16 +124,20 @@ def _of_the_watch(data: Mapping[str, Any]) -> tuple[Severity, str] | None:
     """Guardrail and plan say what they do where people give their reason; None for what looks like a change by hand."""
     flag, does = data["flag"], (data["actor"], data["reason"].partition(":")[0])
     said: Mapping[tuple[str, str], tuple[Severity, str]] = {
-        (GUARDRAIL, "holds"): ("warning", f"The guardrail holds {flag} at {data['percentage']} %"),
+        (GUARDRAIL, "holds"): ("warning", f"The guardrail holds {flag} at {_share(data)}"),
         (GUARDRAIL, "holds no longer"): ("info", f"The guardrail holds {flag} no longer"),
-        (PLAN, "paused"): ("warning", f"The plan of {flag} is paused at {data['percentage']} %"),
+        (PLAN, "paused"): ("warning", f"The plan of {flag} is paused at {_share(data)}"),
         (PLAN, "ended"): ("info", f"The plan of {flag} has ended"),
     }
     if does in said:
         return said[does]
     if data["actor"] == GUARDRAIL and data["enabled"]:
-        return "warning", f"The guardrail took {flag} back to {data['percentage']} %"
+        return "warning", f"The guardrail took {flag} back to {_share(data)}"
     return None
+
+
+def _share(data: Mapping[str, Any]) -> str:
+    return "those whom Unleash lets in" if data.get("percentage") is None else f"{data['percentage']} %"
 
 
 def command(data: Mapping[str, Any], name: str, link: str | None) -> Notice:

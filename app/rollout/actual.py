@@ -4,7 +4,7 @@ People move a moment after a flag does, and tabs come and go; so only a differen
 """
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -15,7 +15,8 @@ from sqlalchemy.orm import Session
 from app.clock import parse_utc, utc_now
 from app.db import now_epoch, read
 from app.offloop import paced
-from app.rollout.configuration import Flag
+from app.rollout import configuration
+from app.rollout.configuration import Flag, Rollout
 from app.rollout.flags import Flags
 from app.rollout.held import Holding
 from app.rollout.models import PollingRow
@@ -65,14 +66,14 @@ class Reconciled:
 
 @dataclass(slots=True)
 class Since:
-    """Since when who is astray. It begins anew when the flags change."""
+    """Since when who is astray. It begins anew when what is claimed of the flags changes."""
 
-    held: str | None = None
+    claimed: str | None = None
     seen: dict[str, float] = field(default_factory=dict)
 
-    def follow(self, look: Look, held: str | None) -> None:
-        before = self.seen if held == self.held else {}
-        self.held, self.seen = held, {user: before.get(user, look.at) for user in look.astray}
+    def follow(self, look: Look, claimed: str | None) -> None:
+        before = self.seen if claimed == self.claimed else {}
+        self.claimed, self.seen = claimed, {user: before.get(user, look.at) for user in look.astray}
 
 
 def reconcile(look: Look, since: Mapping[str, float]) -> Reconciled:
@@ -101,10 +102,15 @@ def lags(found: Holding | None, changed_at: str | None, now: datetime | None = N
 
 class Watcher:
     """One worker's: `follow` is called every `LOOK_EVERY_S`, `look` by whoever shows it. Both raise the database's
-    error."""
+    error.
 
-    def __init__(self, app: Flask, flags: Flags, online: Online) -> None:
-        self._app, self._flags, self._online = app, flags, online
+    Who should stream is asked of what the deployment claims (`claimed`), which this worker may not hold yet.
+    """
+
+    def __init__(
+        self, app: Flask, flags: Flags, online: Online, claimed: Callable[[], Mapping[str, Rollout] | str | None]
+    ) -> None:
+        self._app, self._flags, self._online, self._claimed = app, flags, online, claimed
         self._since = Since()
         self._lock = threading.Lock()
 
@@ -116,11 +122,14 @@ class Watcher:
         with self._app.app_context(), read() as session:
             at = session.scalar(sa.select(now_epoch())) or 0.0
             streaming, polled = frozenset(self._online.streaming(session)), _polled(session)
+        claimed = self._claimed()
+        text = claimed if claimed is None or isinstance(claimed, str) else configuration.of_rollouts(claimed)
+        is_let_in = self._flags.under(text)
         people = streaming | polled.keys()
-        inside = frozenset(user for user in paced(people) if self._flags.is_enabled(Flag.SSE_STREAMING, user))
+        inside = frozenset(user for user in paced(people) if is_let_in(Flag.SSE_STREAMING, user))
         look = Look(at, streaming, polled, inside)
         with self._lock:
-            self._since.follow(look, self._flags.held)
+            self._since.follow(look, text)
             return reconcile(look, self._since.seen)
 
 

@@ -42,7 +42,7 @@ class Look:
     """Where a flag stands in Unleash. `why_not`: why Beacon cannot set its percentage."""
 
     enabled: bool
-    percentage: int | None
+    percentage: float | None
     strategy: str | None
     raw: str | None
     why_not: str | None
@@ -76,13 +76,13 @@ class Admin:
         return Look(bool(found.get("enabled")), percentage, str(strategy["id"]), raw, None)
 
     def set_percentage(
-        self, project: str, flag: Flag, look: Look, percentage: int, not_after: float = math.inf
+        self, project: str, flag: Flag, look: Look, percentage: float, not_after: float = math.inf
     ) -> None:
         """Raises `TestFailed` where it no longer stands as looked at."""
         patch = [
             {"op": "test", "path": "/name", "value": "flexibleRollout"},
             {"op": "test", "path": "/parameters/rollout", "value": look.raw},
-            {"op": "replace", "path": "/parameters/rollout", "value": str(percentage)},
+            {"op": "replace", "path": "/parameters/rollout", "value": f"{percentage:g}"},
         ]
         self._ask("PATCH", project, flag, f"/strategies/{look.strategy}", patch, not_after)
 

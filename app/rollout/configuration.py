@@ -33,18 +33,25 @@ _RIGHT = "set it to userId or default there"
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """Where a flag stands. `enabled` is the kill switch; `percentage` of the users is in while it is on."""
+    """Where a flag stands. `enabled` is the kill switch; `percentage` of the users is in while it is on, None where no
+    single number says it."""
 
     enabled: bool = True
-    percentage: int = 0
+    percentage: float | None = 0
+
+    @property
+    def level(self) -> float | None:
+        """The percentage that holds: none while it is switched off; None where nobody can say."""
+        return self.percentage if self.enabled else 0
 
 
 @dataclass(frozen=True, slots=True)
 class Nominal:
-    """Where a configuration puts a flag. `percentage` is None where no single number says it, and `why` tells."""
+    """Where a configuration puts a flag. `percentage` is None where no single number says it, and `why` tells. Unleash
+    takes 12.5 too, which is shown as such; Beacon sets whole numbers."""
 
     enabled: bool
-    percentage: int | None
+    percentage: float | None
     why: str | None = None
 
     @property
@@ -122,7 +129,18 @@ def nominal(text: str, flag: Flag) -> Nominal:
     return Nominal(enabled, percentage, why)
 
 
-def share(strategies: list[dict[str, Any]]) -> tuple[int | None, str | None]:
+def parse_percentage(raw: object) -> float | None:
+    """A percentage as Unleash writes it: an int where it is a whole number, None where it is none."""
+    try:
+        found = float(str(raw))
+    except ValueError:
+        return None
+    if not 0 <= found <= 100:
+        return None
+    return int(found) if found.is_integer() else found
+
+
+def share(strategies: list[dict[str, Any]]) -> tuple[float | None, str | None]:
     """The one percentage that these strategies mean, or why there is none."""
     if len(strategies) != 1:
         number = len(strategies) or "no"
@@ -134,8 +152,10 @@ def share(strategies: list[dict[str, Any]]) -> tuple[int | None, str | None]:
         return None, "its strategy is disabled in Unleash"
     try:
         parameters = strategy["parameters"]
-        percentage, stickiness = int(parameters["rollout"]), parameters.get("stickiness", "userId")
-    except (KeyError, TypeError, ValueError, AttributeError):
+        percentage, stickiness = parse_percentage(parameters["rollout"]), parameters.get("stickiness", "userId")
+    except (KeyError, TypeError, AttributeError):
+        percentage = None
+    if percentage is None:
         return None, "its gradual rollout has no percentage"
     if stickiness == "random":
         return None, f"its stickiness is random, so nobody stays in or out; {_RIGHT}"
@@ -152,21 +172,21 @@ def other_group(text: str, flag: Flag) -> str | None:
     return next((str(group) for group in groups if group != flag.value), None)
 
 
-def put_at(text: str, flag: Flag, percentage: int | None, enabled: bool) -> str:
+def put_at(text: str, flag: Flag, percentage: float | None, enabled: bool) -> str:
     """The same configuration with the flag moved: what would hold if somebody set it so. None keeps its percentages."""
     found = json.loads(text)
     feature = _find(found, flag)
     if feature is not None:
         feature["enabled"] = enabled
-        for strategy in feature.get("strategies") or []:
-            if strategy.get("name") == "flexibleRollout" and percentage is not None:
-                strategy["parameters"] = {**strategy.get("parameters", {}), "rollout": str(percentage)}
+        for strategy in [] if percentage is None else feature.get("strategies") or []:
+            if strategy.get("name") == "flexibleRollout":
+                strategy["parameters"] = {**strategy.get("parameters", {}), "rollout": f"{percentage:g}"}
     return json.dumps(found)
 
 
 def _feature(flag: Flag, rollout: Rollout) -> dict[str, Any]:
     """`groupId` and `stickiness` make the buckets: as Unleash fills them in for a new gradual rollout."""
-    parameters = {"rollout": str(rollout.percentage), "stickiness": "userId", "groupId": flag.value}
+    parameters = {"rollout": f"{rollout.percentage or 0:g}", "stickiness": "userId", "groupId": flag.value}
     strategy = {"name": "flexibleRollout", "parameters": parameters, "constraints": []}
     return {"name": flag.value, "type": "release", "enabled": rollout.enabled, "strategies": [strategy]}
 

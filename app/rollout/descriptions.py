@@ -27,7 +27,13 @@ def describe_rollout(rollout: Rollout | None) -> str:
     """`25 %`, `off (kept 25 %)`"""
     if rollout is None:
         return "—"
-    return f"{rollout.percentage} %" if rollout.enabled else f"off (kept {rollout.percentage} %)"
+    share = describe_percentage(rollout.percentage)
+    return share if rollout.enabled else f"off (kept {share})"
+
+
+def describe_percentage(percentage: float | None) -> str:
+    """`25 %`, `12.5 %`, `—` where no single number says it"""
+    return "—" if percentage is None else f"{percentage:g} %"
 
 
 def describe_minutes(minutes: float) -> str:

@@ -60,7 +60,7 @@ class Change:
 
     at: str
     actor: str
-    percentage: int
+    percentage: float | None
     enabled: bool
 
 

@@ -8,6 +8,7 @@ from app.rollout import configuration
 from app.rollout.admin import Admin
 from app.rollout.configuration import Flag, Nominal
 from app.rollout.feed import Feed
+from app.rollout.outcome import Outcome
 from app.rollout.provider import Refused
 
 
@@ -22,6 +23,7 @@ class Examined:
     kept: bool = False
     missing: Sequence[Flag] = ()
     standing: Mapping[Flag, Nominal] = field(default_factory=dict)
+    outcomes: Mapping[Flag, Outcome] = field(default_factory=dict)
     groups: Mapping[Flag, str] = field(default_factory=dict)
     admin: str | None = None
 
@@ -39,6 +41,7 @@ def examine(settings: Settings, admin: Admin, is_kept: Callable[[], bool]) -> Ex
     return Examined(
         missing=[flag for flag in Flag if flag not in there],
         standing={flag: configuration.nominal(seen[0], flag) for flag in there},
+        outcomes={flag: Outcome.of(seen[0], flag) for flag in there},
         groups={flag: group for flag in there if (group := configuration.other_group(seen[0], flag)) is not None},
         admin=_hindrance(admin, there),
     )

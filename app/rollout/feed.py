@@ -13,6 +13,7 @@ import requests
 
 from app.clock import utc_text
 from app.rollout import answer, configuration
+from app.rollout.flags import SPEC_VERSION
 
 log = logging.getLogger(__name__)
 
@@ -31,14 +32,27 @@ CANNOT_BE_ASKED = "it cannot be asked: something is wrong with BEACON_UNLEASH_UR
 
 class Feed:
     """A part of a worker's live half. `on_news` gets every new text, again each second until it has taken it: it raises
-    or returns False where it has not.
+    or returns False where it has not. `on_answer` is called after every answer that could be used.
 
     `logs`: not where somebody waits for the answer and is told.
     """
 
-    def __init__(self, url: str, token: str, on_news: Callable[[str], bool | None], *, logs: bool = True) -> None:
-        self._url, self._on_news = f"{url}/api/client/features", on_news
-        self._headers = {"Authorization": token, "UNLEASH-APPNAME": "beacon", "Accept": "application/json"}
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        on_news: Callable[[str], bool | None],
+        on_answer: Callable[[], None] = lambda: None,
+        *,
+        logs: bool = True,
+    ) -> None:
+        self._url, self._on_news, self._on_answer = f"{url}/api/client/features", on_news, on_answer
+        self._headers = {
+            "Authorization": token,
+            "UNLEASH-APPNAME": "beacon",
+            "Unleash-Client-Spec": SPEC_VERSION,
+            "Accept": "application/json",
+        }
         self._etag = ""
         self._session = answer.session()
         self._stopping = threading.Event()
@@ -88,6 +102,7 @@ class Feed:
             if news is not None:
                 # The tag of a text that was not taken would leave nothing but "not modified" to hear.
                 self._etag = "" if self._on_news(news) is False else etag
+            self._on_answer()
         except Exception as error:  # noqa: BLE001 -- whatever came of the news (the database is away)
             self._answered("what it sent could not be kept and is asked for again", error)
         else:

@@ -12,7 +12,7 @@ from typing import Any
 from flask import current_app
 from UnleashClient.cache import BaseCache
 from UnleashClient.clients.unleash_client import UnleashClient
-from UnleashClient.constants import FEATURES_URL
+from UnleashClient.constants import CLIENT_SPEC_VERSION, FEATURES_URL
 from UnleashClient.utils import InstanceAllowType
 
 from app.config import ConfigError
@@ -22,6 +22,8 @@ from app.rollout.configuration import DEFAULTS, Flag, Rollout
 
 __all__ = ["DEFAULTS", "Flag", "Flags", "Rollout", "changed", "evaluator", "is_enabled"]
 
+# What the engine understands: an Unleash that knows it sends segments with their names.
+SPEC_VERSION: str = CLIENT_SPEC_VERSION
 MAX_ANSWERS = 10_000
 # Where the clock decides too: people are split by when they asked first for so long at most.
 RENEW_EVERY_S = 60.0
@@ -56,6 +58,13 @@ class Flags:
                 _reload(self._client)
             self._answers = {}
             self.held = text
+
+    def under(self, text: str | None) -> Callable[[Flag, str], bool]:
+        """Asks what would be under this configuration; settings that decide for everybody decide there too."""
+        if text is None or text == self.held:
+            return self.is_enabled
+        ask = evaluator(text)
+        return lambda flag, user: self.overrides[flag] if flag in self.overrides else ask(flag, user)
 
     def renew(self, then: Callable[[], None]) -> None:
         """Called every `RENEW_EVERY_S`: where the clock decides too, answers are forgotten and `then` is called."""

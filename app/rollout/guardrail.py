@@ -45,10 +45,10 @@ class Verdict:
 
     action: Literal["go", "hold", "step-back"]
     reason: str = ""
-    percentage: int | None = None
+    percentage: float | None = None
 
 
-def judge(limits: Limits, window: Window, now: int, before: Sequence[int]) -> Verdict:
+def judge(limits: Limits, window: Window, now: float, before: Sequence[float]) -> Verdict:
     """`now` is the percentage, `before` the ones it had, newest last.
 
     Few attempts say nothing, and few lags nothing of the lag. A slow upstream does not show here: the lag is from the

@@ -7,7 +7,9 @@ import secrets
 import socket
 import threading
 import time
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 from flask import Flask
@@ -18,7 +20,7 @@ from app.db import DatabaseUnavailable, now_epoch, write
 from app.rollout import configuration
 from app.rollout.configuration import Flag, Nominal
 from app.rollout.flags import Flags
-from app.rollout.kept import SOURCE
+from app.rollout.kept import SOURCE, in_force
 from app.rollout.models import HeldRow, KeptRow
 from app.rollout.provider import provider
 
@@ -28,13 +30,32 @@ DEAD_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
+class InForce:
+    """What so many `workers` hold: it decides about those who ask them, whatever was written meanwhile."""
+
+    enabled: bool
+    percentage: float | None
+    workers: int
+
+
+@dataclass(frozen=True, slots=True)
 class Holding:
     """Of `total` workers that run, those that hold what was asked about. `since`: when Unleash's conditions, which no
-    percentage says, were taken down last."""
+    percentage says, were taken down last. `in_force`: what they do hold, most of them first."""
 
     holding: int
     total: int
     since: str | None = None
+    in_force: Sequence[InForce] = field(default=(), compare=False)
+
+    @property
+    def all_hold(self) -> bool:
+        return self.holding == self.total
+
+    @property
+    def lets_in(self) -> bool:
+        """Whether a worker is known to let anybody in."""
+        return any(one.enabled and one.percentage != 0 for one in self.in_force)
 
 
 class Reporter:
@@ -86,9 +107,18 @@ def holding(session: Session, flag: Flag, wanted: Nominal) -> Holding | None:
     rows = session.execute(sa.select(HeldRow.nominal_json, HeldRow.version).where(alive)).all()
     if not rows:
         return None
-    kept = session.get(KeptRow, SOURCE) if provider().mode == "unleash" else None
-    holds = [
-        json.loads(row.nominal_json).get(flag) == wanted.words and (kept is None or row.version == kept.version)
-        for row in rows
-    ]
-    return Holding(sum(holds), len(rows), None if kept is None else kept.kept_at)
+    is_unleash = provider().mode == "unleash"
+    kept_at = session.scalar(sa.select(KeptRow.kept_at).where(KeptRow.source == SOURCE)) if is_unleash else None
+    text = in_force(session) if is_unleash else None
+    version = None if text is None else configuration.version(text)
+    words = [str(json.loads(row.nominal_json).get(flag)) for row in rows]
+    holds = [said == wanted.words and version in (None, row.version) for said, row in zip(words, rows, strict=True)]
+    return Holding(sum(holds), len(rows), kept_at, _counted(words))
+
+
+def _counted(words: Iterable[str]) -> Sequence[InForce]:
+    counted: Counter[tuple[bool, float | None]] = Counter()
+    for said in words:
+        state, _, share = said.partition(" ")
+        counted[state == "on", configuration.parse_percentage(share)] += 1
+    return [InForce(*held, workers) for held, workers in counted.most_common()]

@@ -1,6 +1,7 @@
 """What became of a flag: every change with who, when, why, from where to where, read from the audit."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -52,12 +53,7 @@ class Entry:
         """Whether more or fewer people were in after it than before."""
         if self.action not in CHANGES or self.failed is not None or self.before is None or self.after is None:
             return False
-        return level(self.before) != level(self.after)
-
-
-def level(rollout: Rollout) -> int:
-    """The percentage that holds: none while it is switched off."""
-    return rollout.percentage if rollout.enabled else 0
+        return self.before.level != self.after.level
 
 
 def newest(session: Session, flag: Flag, limit: int = NEWEST) -> list[Entry]:
@@ -65,13 +61,14 @@ def newest(session: Session, flag: Flag, limit: int = NEWEST) -> list[Entry]:
     return [Entry.of(row) for row in session.scalars(query.order_by(AuditRow.seq.desc()).limit(limit))]
 
 
-def percentages(session: Session, flag: Flag) -> list[int]:
-    """Those that the flag had before each of its newest changes, newest last."""
+def percentages(session: Session, flag: Flag) -> list[float]:
+    """Those that the flag had before each of its newest changes, newest last, as far as a number said them."""
     query = sa.select(AuditRow.before_state_json).where(
         AuditRow.target == flag, AuditRow.outcome == "success", AuditRow.action_type.in_(CHANGES)
     )
     rows = session.scalars(query.order_by(AuditRow.seq.desc()).limit(NEWEST)).all()
-    return [int(json.loads(row)["percentage"]) for row in reversed(rows) if row]
+    found = [_rollout(row) for row in reversed(rows)]
+    return [one.percentage for one in found if one is not None and one.percentage is not None]
 
 
 def lowered(entries: Sequence[Entry]) -> Entry | None:
@@ -79,7 +76,16 @@ def lowered(entries: Sequence[Entry]) -> Entry | None:
     last = next((entry for entry in entries if entry.moved), None)
     if last is None or last.before is None or last.after is None:
         return None
-    return last if level(last.after) < level(last.before) else None
+    return last if is_lower(last.after, last.before) else None
+
+
+def is_lower(one: Rollout, other: Rollout) -> bool:
+    """Whether fewer people are in. Where nobody can say how many, off is fewer."""
+    return _rank(one) < _rank(other)
+
+
+def _rank(rollout: Rollout) -> float:
+    return math.inf if rollout.level is None else rollout.level
 
 
 def first_increase(entries: Sequence[Entry]) -> Entry | None:
@@ -90,12 +96,12 @@ def first_increase(entries: Sequence[Entry]) -> Entry | None:
 
 
 def _begins(before: Rollout, after: Rollout) -> bool:
-    return level(before) == 0 < level(after)
+    return before.level == 0 != after.level
 
 
 def _rollout(text: str | None) -> Rollout | None:
     found = _loaded(text)
-    return Rollout(bool(found["enabled"]), int(found["percentage"])) if found else None
+    return Rollout(bool(found["enabled"]), found["percentage"]) if found else None
 
 
 def _figures(rollout: Rollout | None) -> dict[str, Any] | None:

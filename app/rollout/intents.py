@@ -1,7 +1,8 @@
 """What Beacon changes in Unleash, until it is seen to have arrived: whoever sees it knows whose it is, and why.
 
 A change of switch and percentage arrives in two stages, and two people may be changing at once: each change has an id
-of its own, and a row for every stage.
+of its own, and a row for every stage. What was made applies at once in every worker (`kept.in_force`), for as long as
+Unleash says nothing: nobody knows how long it will be away.
 """
 
 import uuid
@@ -15,6 +16,7 @@ from app.db import now_epoch
 from app.rollout.configuration import Flag, Rollout
 from app.rollout.models import IntentRow
 
+# What is being made is over by then; and an Unleash that answers has said by then what was made.
 LASTS_S = 60.0
 
 
@@ -48,17 +50,27 @@ def forget(session: Session, change: str, stage: int = 0) -> None:
 
 
 def pending(session: Session, flag: Flag) -> IntentRow | None:
-    """The newest that was made and has not come back from Unleash yet."""
-    query = _young(flag).where(IntentRow.is_made).order_by(IntentRow.at.desc(), IntentRow.stage.desc())
-    return session.scalar(query.limit(1))
+    """The newest that was made and has not come back from Unleash yet, however long ago that was."""
+    made = sa.select(IntentRow).where(IntentRow.flag == flag, IntentRow.is_made)
+    return session.scalar(made.order_by(IntentRow.at.desc(), IntentRow.stage.desc()).limit(1))
 
 
 def expire(session: Session) -> list[IntentRow]:
-    """Forget what is too old to come. Returns the last stages of what nobody finished: their workers died before they
-    audited it. Call it under `store.lock`."""
-    old = IntentRow.at < now_epoch() - LASTS_S
-    unmade = sa.select(IntentRow).where(old, ~IntentRow.is_made).order_by(IntentRow.at, IntentRow.stage)
-    last = {row.change: row for row in session.scalars(unmade)}
+    """Forget what was being made and is too old to come. Returns the last stages of what nobody finished: their workers
+    died before they audited it. Call it under `store.lock`."""
+    return _forget_old(session, ~IntentRow.is_made)
+
+
+def expire_made(session: Session) -> list[IntentRow]:
+    """Forget what was made and would have come by now; call it under `store.lock`, and only while Unleash answers.
+    Returns the last stage of each change."""
+    return _forget_old(session, IntentRow.is_made.is_(True))
+
+
+def _forget_old(session: Session, which: sa.ColumnElement[bool]) -> list[IntentRow]:
+    old = sa.and_(IntentRow.at < now_epoch() - LASTS_S, which)
+    rows = session.scalars(sa.select(IntentRow).where(old).order_by(IntentRow.at, IntentRow.stage))
+    last = {row.change: row for row in rows}
     session.execute(sa.delete(IntentRow).where(old))
     return [*last.values()]
 
@@ -71,8 +83,10 @@ def is_last(session: Session, stage: IntentRow) -> bool:
 
 def arrived(session: Session, flag: Flag, now: Rollout) -> IntentRow | None:
     """Whose change it is that has come from Unleash; it and what was made before it are no longer waited for."""
-    here = _young(flag).where(IntentRow.enabled == now.enabled, IntentRow.percentage == now.percentage)
-    found = session.scalar(here.order_by(IntentRow.at, IntentRow.stage).limit(1))
+    may_come = sa.or_(IntentRow.is_made, IntentRow.at > now_epoch() - LASTS_S)
+    here = sa.select(IntentRow).where(IntentRow.flag == flag, may_come, IntentRow.enabled == now.enabled)
+    same = here.where(IntentRow.percentage == now.percentage)
+    found = session.scalar(same.order_by(IntentRow.at, IntentRow.stage).limit(1))
     if found is not None:
         earlier = sa.and_(IntentRow.change == found.change, IntentRow.stage <= found.stage)
         older = sa.and_(IntentRow.flag == flag, IntentRow.is_made, IntentRow.at < found.at)
@@ -87,7 +101,3 @@ def overtaken(session: Session, flag: Flag, at: str | None) -> None:
     """
     gone = sa.delete(IntentRow).where(IntentRow.flag == flag, IntentRow.is_made)
     session.execute(gone if at is None else gone.where(IntentRow.at < parse_utc(at).timestamp()))
-
-
-def _young(flag: Flag) -> sa.Select[IntentRow]:
-    return sa.select(IntentRow).where(IntentRow.flag == flag, IntentRow.at > now_epoch() - LASTS_S)

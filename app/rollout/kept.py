@@ -1,12 +1,13 @@
 """What Unleash sent last, kept for restarts; what it changed is told to everybody, once in the whole deployment.
 
-Every worker asks Unleash, and whoever sees something new first writes it down: the newest row is the configuration of
-the deployment, and the event beside it makes every worker load that. So a worker that lags takes nobody back.
+Every worker asks Unleash, and whoever sees something new first writes it down: the newest row, with what Beacon itself
+has changed there since, is the configuration of the deployment, and the event beside it makes every worker load that.
+So a worker that lags takes nobody back, and a kill switch does not wait for an Unleash that has stopped answering.
 All of it runs inside the application's context.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -16,14 +17,11 @@ from app.clock import utc_text
 from app.db import read, write
 from app.rollout import configuration, intents, store
 from app.rollout.configuration import Flag, Nominal, Rollout
-from app.rollout.flags import evaluator
 from app.rollout.models import KeptRow
 
 SOURCE = "unleash"
 # An older revision than the kept one is a worker that lags, or an Unleash that was set back: nobody lags so long.
 SET_BACK_AFTER_S = 10.0
-# Their share is told where the strategies have no single percentage.
-SAMPLE = [f"sample-{number}" for number in range(1_000)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +33,24 @@ class Author:
 
 
 def newest(session: Session) -> str | None:
-    """What the deployment holds, or should."""
+    """What Unleash sent last."""
     row = session.get(KeptRow, SOURCE)
     return None if row is None else row.state_json
+
+
+def in_force(session: Session) -> str | None:
+    """What the deployment holds, or should: what Unleash sent last, and what Beacon has changed there since."""
+    return _with_changes(session, newest(session))
+
+
+def _with_changes(session: Session, text: str | None) -> str | None:
+    if text is None:
+        return None
+    for flag in Flag:
+        made = intents.pending(session, flag)
+        if made is not None:
+            text = configuration.put_at(text, flag, made.percentage, made.enabled)
+    return text
 
 
 class Keeper:
@@ -59,16 +72,33 @@ class Keeper:
         standing = {flag: rollout(text, flag) for flag in Flag}
         with write() as session:
             store.lock(session)
+            held = _with_changes(session, was)
             if not _replace(session, before, text):
                 return False  # another worker was first, and tells; whether of this or of something else shows then
             unfinished(session)
             for flag in moved:
                 _mirror(session, flag, standing[flag], authors[flag])
-            if was is None or configuration.version(was) != configuration.version(text):
-                for flag in Flag:
-                    _tell(session, flag, standing[flag], alone=flag not in moved)
+            session.flush()
+            _tell_where_new(session, held, moved)
         self._older_since = None
         return True
+
+    def settle(self) -> None:
+        """Unleash answers, so what was changed there and has not come back by now is not to come."""
+        with write() as session:
+            store.lock(session)
+            held = in_force(session)
+            gone = intents.expire_made(session)
+            after = in_force(session)
+            if held is None or after is None or configuration.version(held) == configuration.version(after):
+                return
+            for row in gone:
+                flag, made = Flag(row.flag), Rollout(row.enabled, row.percentage)
+                reason = f"what {row.actor} set is not what Unleash says"[: store.MAX_REASON]
+                now = rollout(after, flag)
+                store.move(session, flag, now, "Unleash", reason)
+                store.audited(session, flag, "Unleash", reason, made, now, action="rollout-seen")
+            _tell_where_new(session, held, [Flag(row.flag) for row in gone])
 
     def _is_news(self, before: KeptRow | None, text: str) -> bool:
         if before is None:
@@ -89,13 +119,9 @@ def unfinished(session: Session) -> None:
 
 
 def rollout(text: str, flag: Flag) -> Rollout:
-    """Where the flag stands; where no number says it, the share of a sample that is in while it is on: a kill switch
-    keeps it."""
+    """Where the flag stands, without a percentage where no single number says it."""
     now = configuration.nominal(text, flag)
-    if now.percentage is not None:
-        return Rollout(now.enabled, now.percentage)
-    ask = evaluator(configuration.put_at(text, flag, None, enabled=True))
-    return Rollout(now.enabled, round(100 * sum(ask(flag, user) for user in SAMPLE) / len(SAMPLE)))
+    return Rollout(now.enabled, now.percentage)
 
 
 def _words(text: str | None, flag: Flag) -> str:
@@ -126,7 +152,8 @@ def _replace(session: Session, before: KeptRow | None, text: str) -> bool:
 def _mirror(session: Session, flag: Flag, now: Rollout, author: Author) -> None:
     """Where the flag stands now, and who put it there: Beacon for somebody, or somebody in Unleash."""
     ours = intents.arrived(session, flag, now)
-    before, reason = store.standing(session, flag).rollout, "changed in Unleash"
+    standing, reason = store.standing(session, flag), "changed in Unleash"
+    before = None if standing.actor is None else standing.rollout  # of what nobody has seen nobody knows where it was
     if ours is not None:
         # The moment that it has had since: whoever has looked at it meanwhile has seen this same change.
         store.move(session, flag, now, ours.actor, ours.reason, utc_text(datetime.fromtimestamp(ours.at, UTC)))
@@ -136,6 +163,15 @@ def _mirror(session: Session, flag: Flag, now: Rollout, author: Author) -> None:
     intents.overtaken(session, flag, author.at)
     store.move(session, flag, now, author.name, reason, author.at)
     store.audited(session, flag, author.name, reason, before, now, action="rollout-seen")
+
+
+def _tell_where_new(session: Session, held: str | None, moved: Sequence[Flag]) -> None:
+    """Unless what is in force is what was `held`: a change from Beacon was told when it was made."""
+    now = in_force(session)
+    if now is None or (held is not None and configuration.version(held) == configuration.version(now)):
+        return
+    for flag in Flag:
+        _tell(session, flag, rollout(now, flag), alone=flag not in moved)
 
 
 def _tell(session: Session, flag: Flag, now: Rollout, *, alone: bool) -> None:

@@ -1,12 +1,24 @@
 """The rollout of each flag and what belongs to it; the history is in the log and the audit."""
 
+import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db import Base
 
 
+class Percentage(sa.types.TypeDecorator[float]):
+    """Whole numbers are ints: people and Unleash write 50, not 50.0."""
+
+    impl = sa.Float
+    cache_ok = True
+
+    def process_result_value(self, value: float | None, _dialect: sa.Dialect) -> float | None:
+        return int(value) if value is not None and value == int(value) else value
+
+
 class FlagRow(Base):
-    """Where a flag stands and who put it there. In the Unleash mode: as it was last seen there.
+    """Where a flag stands and who put it there. In the Unleash mode: as it was last seen there; `percentage` is None
+    where no single number says it.
 
     `level_since` is when it last let more or fewer people in, by the database's clock (seconds since 1970), 0 where
     nobody knows.
@@ -16,7 +28,7 @@ class FlagRow(Base):
 
     name: Mapped[str] = mapped_column(primary_key=True)
     enabled: Mapped[bool]
-    percentage: Mapped[int]
+    percentage: Mapped[float | None] = mapped_column(Percentage)
     actor: Mapped[str]
     reason: Mapped[str]
     changed_at: Mapped[str]
@@ -45,7 +57,7 @@ class IntentRow(Base):
     stage: Mapped[int] = mapped_column(primary_key=True)
     flag: Mapped[str]
     enabled: Mapped[bool]
-    percentage: Mapped[int]
+    percentage: Mapped[float | None] = mapped_column(Percentage)
     actor: Mapped[str]
     reason: Mapped[str]
     at: Mapped[float]

@@ -49,7 +49,7 @@ def problem(steps: Sequence[Step]) -> str | None:
     return None
 
 
-def due(plan: Plan, now: float, percentage: int, *, blocked: bool) -> Due:
+def due(plan: Plan, now: float, percentage: float, *, blocked: bool) -> Due:
     """What the plan wants at `now` from a flag at `percentage`; `blocked`: the guardrail lets nothing grow.
 
     Whoever moves the flag by hand ends the plan: it goes on from where it put the flag, or not at all. A clock that

@@ -21,7 +21,7 @@ class Switching:
     goes: list[str]
 
 
-def preview(flags: Flags, flag: Flag, users: Iterable[str], percentage: int, enabled: bool) -> Switching | None:
+def preview(flags: Flags, flag: Flag, users: Iterable[str], percentage: float, enabled: bool) -> Switching | None:
     """Asks the engine itself, so constraints count as they will. An override decides now and then: nobody switches.
 
     None where nobody can say: no flags are known yet, or no single percentage says who is in.

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from app.db import read, write
 from app.rollout import configuration, store
 from app.rollout.configuration import Flag, Nominal, Rollout
+from app.rollout.outcome import PLAIN, Outcome
 from app.rollout.store import Expected, Standing, Within
 
 Mode = Literal["embedded", "unleash"]
@@ -17,7 +18,7 @@ Mode = Literal["embedded", "unleash"]
 @dataclass(frozen=True, slots=True)
 class View:
     """Where a flag stands, who put it there and the `reason` that they gave, as people are told. `why_not`: why Beacon
-    may not change it; `link`: where it can be; `level_since`: as in `Standing`."""
+    may not change it; `link`: where it can be; `level_since`: as in `Standing`; `outcome`: what other rules say."""
 
     nominal: Nominal
     actor: str | None = None
@@ -26,6 +27,12 @@ class View:
     link: str | None = None
     level_since: float = 0.0
     reason: str = ""
+    outcome: Outcome = PLAIN
+
+    @property
+    def sentence(self) -> str:
+        """Who is in, once every rule has had its say."""
+        return self.outcome.describe(self.nominal)
 
 
 class Moved(Exception):
@@ -73,7 +80,7 @@ class Provider(Protocol):
         flag: Flag,
         actor: str,
         reason: str,
-        percentage: int | None = None,
+        percentage: float | None = None,
         enabled: bool | None = None,
         expected: Expected | None = None,
         within: Within | None = None,
@@ -104,7 +111,7 @@ class Embedded:
         flag: Flag,
         actor: str,
         reason: str,
-        percentage: int | None = None,
+        percentage: float | None = None,
         enabled: bool | None = None,
         expected: Expected | None = None,
         within: Within | None = None,

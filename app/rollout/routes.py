@@ -73,12 +73,15 @@ class Setting(BaseModel):
 @bp.get("/api/rollout/<flag>")
 @require("viewer", scope=("read", "rollout"))
 def standing(flag: str) -> Response:
-    """`{flag, enabled, percentage, mode, workers, actor, changedAt, override?, note?, whyNot?, link?}`.
+    """`{flag, enabled, percentage, mode, workers, inForce?, actor, changedAt, override?, outcome?, note?, whyNot?,
+    link?}`.
 
     `actor` and `changedAt` are null for a flag that nobody touched yet. `workers` is `{holding, total}`: how many of
-    those that run hold what is shown; null where none runs. `override` is `on` or `off` where `BEACON_FLAG_…` decides
-    for everyone, whatever the rollout says. With Unleash `percentage` is null where no single number says it; `whyNot`
-    is why it can be changed only there, at `link`; `note` what is wrong with the way there.
+    those that run hold what is shown; null where none runs. `inForce`, where one runs, is `[{enabled, percentage,
+    workers}]`: what they hold. `outcome` says who is in where switch and percentage do not. `override` is `on` or `off`
+    where `BEACON_FLAG_…` decides for everyone, whatever the rollout says. With Unleash `percentage` is null where no
+    single number says it; `whyNot` is why it can be changed only there, at `link`; `note` what is wrong with the way
+    there.
     """
     which = named(flag)
     return jsonify(steering.shown(which, provider().view(db.session(), which)))

@@ -1,5 +1,6 @@
 """One change of a flag as a person makes it, whether by the API or on the page: what may refuse it, in words."""
 
+from dataclasses import asdict
 from typing import Any, Literal
 
 from flask import current_app
@@ -11,13 +12,13 @@ from app.errors import Problem, retry_after
 from app.rollout import held, store, watch
 from app.rollout.configuration import Flag, Nominal, Rollout
 from app.rollout.flags import Flags
-from app.rollout.history import level
+from app.rollout.history import is_lower
 from app.rollout.provider import Moved, Refused, View, provider
 from app.rollout.store import Expected, Within
 
 
 def change(
-    flag: Flag, who: str, reason: str, percentage: int | None, enabled: bool | None, expected: Expected | None
+    flag: Flag, who: str, reason: str, percentage: float | None, enabled: bool | None, expected: Expected | None
 ) -> View:
     """Set what is given and keep the rest.
 
@@ -32,7 +33,7 @@ def change(
         raise _refused(error) from error
 
 
-def must_be_confirmed(now: Nominal, percentage: int | None, enabled: bool | None) -> bool:
+def must_be_confirmed(now: Nominal, percentage: float | None, enabled: bool | None) -> bool:
     """Whether a change lets everybody in, or nobody can say how many: it takes more than one press, wherever it is
     made by a person."""
     if enabled is False:
@@ -56,10 +57,12 @@ def shown(flag: Flag, now: View) -> dict[str, Any]:
         "percentage": now.nominal.percentage,
         "mode": source.mode,
         "workers": None if found is None else {"holding": found.holding, "total": found.total},
+        **({} if found is None else {"inForce": [asdict(one) for one in found.in_force]}),
         "actor": now.actor,
         "changedAt": now.changed_at,
     }
-    more = {"note": source.note(), "whyNot": now.why_not, "link": now.link}
+    outcome = None if now.outcome.is_plain else now.sentence
+    more = {"outcome": outcome, "note": source.note(), "whyNot": now.why_not, "link": now.link}
     said |= {name: value for name, value in more.items() if value is not None}
     override = override_of(flag)
     return said if override is None else {**said, "override": override}
@@ -95,11 +98,16 @@ def unless_held(flag: Flag) -> Within:
 
     def check(session: Session, before: Rollout, after: Rollout) -> None:
         why = watch.blocked_by(session, flag)
-        if why is not None and (after.percentage > before.percentage or level(after) > level(before)):
+        if why is not None and (_is_raised(before, after) or is_lower(before, after)):
             detail = f"The guardrail holds {flag}: {why}. Nothing can be raised until it lets go."
             raise Problem(409, "Held by the guardrail", detail, reason="guardrail")
 
     return check
+
+
+def _is_raised(before: Rollout, after: Rollout) -> bool:
+    """While it is off too: it would be let in with it later."""
+    return after.percentage is not None and (before.percentage is None or after.percentage > before.percentage)
 
 
 def _moved(flag: Flag, now: View) -> Problem:

@@ -13,7 +13,6 @@ from app.eventlog.append import NewEvent, append
 from app.eventlog.payloads import FlagChanged
 from app.rollout import baseline
 from app.rollout.configuration import Flag, Rollout
-from app.rollout.history import level
 from app.rollout.models import FlagRow
 
 MAX_REASON = 500
@@ -45,7 +44,7 @@ class Expected:
     """What somebody saw before deciding; None is whatever it may be. `changed_at`: since when it stood so, empty for a
     flag that nobody had touched; back at the same percentage is not where it was, as others decided that meanwhile."""
 
-    percentage: int | None = None
+    percentage: float | None = None
     enabled: bool | None = None
     changed_at: str | None = None
 
@@ -87,7 +86,7 @@ def every(session: Session) -> dict[str, Rollout]:
     return {flag: kept.get(flag, Rollout()) for flag in Flag}
 
 
-def check(reason: str, percentage: int | None) -> None:
+def check(reason: str, percentage: float | None) -> None:
     """Raises `BadRollout`."""
     if percentage is not None and not 0 <= percentage <= 100:
         raise BadRollout("a percentage is a whole number from 0 to 100")
@@ -100,7 +99,7 @@ def change(
     flag: Flag,
     actor: str,
     reason: str,
-    percentage: int | None = None,
+    percentage: float | None = None,
     enabled: bool | None = None,
     expected: Expected | None = None,
     within: Within | None = None,
@@ -129,9 +128,9 @@ def move(session: Session, flag: Flag, after: Rollout, actor: str, reason: str, 
     setting what is set already starts no window anew, however often a program does it.
     """
     before, now = standing(session, flag), session.scalar(sa.select(now_epoch())) or 0.0
-    if level(before.rollout) == 0 < level(after):
+    if before.rollout.level == 0 != after.level:
         baseline.keep(session, flag, now, before.level_since)
-    since = before.level_since if level(before.rollout) == level(after) else now
+    since = before.level_since if before.rollout.level == after.level else now
     changed = {"actor": actor, "reason": reason, "changed_at": at or utc_text(), "level_since": since}
     session.merge(FlagRow(name=flag, **_figures(after), **changed))
 
@@ -141,13 +140,14 @@ def audited(
     flag: Flag,
     actor: str,
     reason: str,
-    before: Rollout,
+    before: Rollout | None,
     after: Rollout,
     *,
     failed: str | None = None,
     action: str = "rollout-set",
 ) -> None:
-    """The entry of a change; `failed` says why one that was tried did not come about."""
+    """The entry of a change; `failed` says why one that was tried did not come about. `before` is None where nobody
+    knows."""
     chain.record(
         session,
         chain.Entry(
@@ -155,7 +155,7 @@ def audited(
             action,
             flag,
             outcome="failure" if failed else "success",
-            before=_figures(before),
+            before=None if before is None else _figures(before),
             after=_figures(after),
             params={"reason": reason},
             logs=[failed] if failed else [],
@@ -188,5 +188,5 @@ def _rollout(row: FlagRow) -> Rollout:
     return Rollout(row.enabled, row.percentage)
 
 
-def _figures(rollout: Rollout) -> dict[str, int | bool]:
+def _figures(rollout: Rollout) -> dict[str, float | bool | None]:
     return {"enabled": rollout.enabled, "percentage": rollout.percentage}

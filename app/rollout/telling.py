@@ -24,6 +24,4 @@ def _here(session: Session, provider: Provider, flag: Flag) -> Rollout:
     """Where it stands now and not when it was looked at: somebody may have switched it off since, and the newest event
     is what everybody takes for true."""
     nominal = provider.view(session, flag).nominal
-    if nominal.percentage is not None:
-        return Rollout(nominal.enabled, nominal.percentage)
-    return Rollout(nominal.enabled, store.standing(session, flag).rollout.percentage)
+    return Rollout(nominal.enabled, nominal.percentage)

@@ -12,16 +12,17 @@ from sqlalchemy.orm import Session
 
 from app.clock import utc_text
 from app.config import Settings
-from app.db import db, read, write
-from app.rollout import admin, configuration, intents, kept, store
+from app.db import db, read
+from app.rollout import admin, configuration, intents, kept, store, unleash_changes
 from app.rollout.admin import Admin, Look, TestFailed
 from app.rollout.configuration import Flag, Nominal, Rollout
 from app.rollout.examined import Examined, examine
 from app.rollout.feed import Feed
 from app.rollout.flags import Flags
-from app.rollout.history import level
+from app.rollout.outcome import Outcome
 from app.rollout.provider import Mode, Moved, Partly, Refused, View
 from app.rollout.store import Expected, Within
+from app.rollout.unleash_changes import FlagChange
 
 # What was decided in a transaction is asked for so soon after it, or not at all: whoever was frozen in between knows
 # nothing of what others did meanwhile.
@@ -41,7 +42,9 @@ class Unleash:
         self._admin = Admin(settings.unleash_url, settings.unleash_admin_token, settings.unleash_environment)
         self._keeper = kept.Keeper(self._author)
         self._keeping = threading.Lock()
-        self.feed = Feed(settings.unleash_url, settings.unleash_api_token, self._keep)
+        # Since when this worker has held a change that Unleash has not sent yet (monotonic); None where it holds none.
+        self._ahead_since: float | None = None
+        self.feed = Feed(settings.unleash_url, settings.unleash_api_token, self._keep, self._settle)
 
     def examine(self) -> Examined:
         """For the doctor: ask once and keep nothing."""
@@ -53,7 +56,10 @@ class Unleash:
 
     def load(self) -> str | None:
         with read() as session:
-            return kept.newest(session)
+            text = kept.in_force(session)
+            is_ahead = text != kept.newest(session)
+        self._ahead_since = (self._ahead_since or time.monotonic()) if is_ahead else None
+        return text
 
     def note(self) -> str | None:
         """Asked by health checks too: it touches neither Unleash nor the database."""
@@ -61,10 +67,12 @@ class Unleash:
         if failure is None:
             return None
         applies = "declared defaults apply" if self._flags.held is None else "the last known flags apply"
+        if self._ahead_since is not None:
+            applies += ", with what Beacon has changed since"
         return f"Unleash: {failure} (since {since}); {applies}"
 
     def view(self, session: Session, flag: Flag) -> View:
-        text = kept.newest(session)  # with the caller's connection: many may ask at once, and connections are few
+        text = kept.in_force(session)  # with the caller's connection: many may ask at once, and connections are few
         project = self._project(text, flag)
         link = self._admin.link(project, flag)
         if text is None:
@@ -73,28 +81,27 @@ class Unleash:
         nominal, (standing, reason) = configuration.nominal(text, flag), store.reasoned(session, flag)
         actor, at, since = standing.actor, standing.changed_at, standing.level_since
         ours = intents.pending(session, flag)
-        if ours is not None:  # on its way back to us: the workers do not hold it yet
-            nominal, actor, at = Nominal(ours.enabled, ours.percentage), ours.actor, _text(ours.at)
-            since = since if level(Rollout(ours.enabled, ours.percentage)) == level(standing.rollout) else ours.at
-            reason = ours.reason
+        if ours is not None:  # on its way back to us, and in force already
+            actor, at, reason = ours.actor, _text(ours.at), ours.reason
+            since = since if Rollout(ours.enabled, ours.percentage).level == standing.rollout.level else ours.at
         why_not = nominal.why
         if not self._admin.is_possible:
             why_not = "Beacon has no admin token of Unleash (BEACON_UNLEASH_ADMIN_TOKEN): change it there."
-        return View(nominal, actor, at, why_not, link, since, reason)
+        return View(nominal, actor, at, why_not, link, since, reason, Outcome.of(text, flag))
 
     def change(
         self,
         flag: Flag,
         actor: str,
         reason: str,
-        percentage: int | None = None,
+        percentage: float | None = None,
         enabled: bool | None = None,
         expected: Expected | None = None,
         within: Within | None = None,
     ) -> View:
         store.check(reason, percentage)
         db.session.remove()  # what follows waits for Unleash, and must not hold a connection
-        project = self._checked_project(flag)
+        project = self._checked_project(flag, lets_in=bool(percentage) or enabled is True)
         look = self._admin.look(project, flag)
         before = self._standing(look, flag, project, needs_percentage=percentage is not None)
         if expected is not None:
@@ -106,56 +113,25 @@ class Unleash:
         after = Rollout(
             before.enabled if enabled is None else enabled, before.percentage if percentage is None else percentage
         )
-        self._make(project, flag, look, before, after, actor, reason, within)
+        self._make(project, look, FlagChange(flag, actor, reason, before, after), within)
         shown = look.percentage if percentage is None else percentage
         nominal = Nominal(after.enabled, shown, None if shown is not None else look.why_not)
         return View(nominal, actor, utc_text(), link=self._admin.link(project, flag), reason=reason)
 
-    def _make(
-        self,
-        project: str,
-        flag: Flag,
-        look: Look,
-        before: Rollout,
-        after: Rollout,
-        actor: str,
-        reason: str,
-        within: Within | None,
-    ) -> None:
+    def _make(self, project: str, look: Look, wanted: FlagChange, within: Within | None) -> None:
         """Said beforehand, so that whoever sees it arrive knows whose it is; audited as it came out, by whoever comes
         first: this, or the worker that sees it arrive."""
-        stages = _stages(before, after)
-        with write() as session:
-            store.lock(session)
-            decided = time.monotonic()
-            if within is not None:
-                within(session, before, after)
-            kept.unfinished(session)
-            change = intents.intend(session, flag, stages, actor, reason)
+        change, decided = unleash_changes.begin(wanted, within)
         done = 0
         try:
-            for was, wanted in pairwise([before, *stages]):
+            for was, stage in pairwise([wanted.before, *wanted.stages]):
                 not_after = decided + LATE_S + done * admin.DEADLINE_S  # those before it may take their time
-                self._apply(project, flag, look, was, wanted, not_after)
+                self._apply(project, wanted.flag, look, was, stage, not_after)
                 done += 1
         except (Refused, TestFailed) as error:
-            reached = [before, *stages][done]
-            with write() as session:
-                store.lock(session)
-                is_ours = intents.made(session, change, done)
-                if done and is_ours:
-                    store.audited(session, flag, actor, reason, before, reached)
-                if is_ours:
-                    store.audited(session, flag, actor, reason, reached, after, failed=_why(error))
-            self._answer(project, flag, error, before, reached)
-        with write() as session:
-            store.lock(session)
-            is_ours = intents.made(session, change, done)
-            if is_ours or not stages:
-                store.audited(session, flag, actor, reason, before, after)
-            if before == after:  # nothing comes back from Unleash
-                store.move(session, flag, after, actor, reason)
-                store.told(session, flag, after, actor, reason)
+            reached = unleash_changes.fail(wanted, change, done, _why(error))
+            self._answer(project, wanted.flag, error, wanted.before, reached)
+        unleash_changes.finish(wanted, change)
 
     def _answer(
         self, project: str, flag: Flag, error: Refused | TestFailed, before: Rollout, reached: Rollout
@@ -175,7 +151,7 @@ class Unleash:
         if before.enabled != after.enabled:
             self._admin.switch(project, flag, not_after, on=after.enabled)
         else:
-            self._admin.set_percentage(project, flag, look, after.percentage, not_after)
+            self._admin.set_percentage(project, flag, look, after.percentage or 0, not_after)
 
     def _standing(self, look: Look, flag: Flag, project: str, *, needs_percentage: bool) -> Rollout:
         """The kill switch works whatever the strategies are."""
@@ -184,8 +160,7 @@ class Unleash:
         if needs_percentage:
             link = self._admin.link(project, flag)
             raise Refused(f"Beacon may not set it: {look.why_not}.", "unleash-strategies", link, 409)
-        with read() as session:
-            return Rollout(look.enabled, store.standing(session, flag).rollout.percentage)
+        return Rollout(look.enabled, None)
 
     def _moved(self, flag: Flag, look: Look, project: str) -> View:
         who = self._admin.last_change(flag)
@@ -208,12 +183,25 @@ class Unleash:
                     self._on_ahead()  # the log cannot say it, and who is out must not stream on
                 raise
 
-    def _checked_project(self, flag: Flag) -> str:
-        """Its Admin API goes on to take changes of a flag that was archived, and nobody would get them."""
+    def _settle(self) -> None:
+        """Called after every answer of Unleash; asks the database once in a while, and only where there is a reason."""
+        if self._ahead_since is None or time.monotonic() - self._ahead_since < intents.LASTS_S:
+            return
+        self._ahead_since = time.monotonic()
+        with self._app.app_context():
+            self._keeper.settle()
+            self.load()
+
+    def _checked_project(self, flag: Flag, *, lets_in: bool) -> str:
+        """Its Admin API goes on to take changes of a flag that was archived, and nobody would get them; nor would
+        anybody where Unleash has sent nothing yet. That nobody is in then is so already."""
         text = self.load()
         project = self._project(text, flag)
+        link = self._admin.link(project, flag)
+        if text is None and lets_in:
+            sentence = f"{self.note() or 'Unleash has sent nothing yet'}: what is set there would not be in force here."
+            raise Refused(sentence, "unleash-silent", link, 503)
         if text is not None and configuration.project(text, flag) is None:
-            link = self._admin.link(project, flag)
             raise Refused(f"Unleash has no {flag}: create it there, or bring it back.", "unleash-missing", link, 409)
         return project
 
@@ -223,15 +211,6 @@ class Unleash:
 
 def _text(epoch: float) -> str:
     return utc_text(datetime.fromtimestamp(epoch, UTC))
-
-
-def _stages(before: Rollout, after: Rollout) -> list[Rollout]:
-    """Off comes first and on comes last, so that nobody is in between who should not be."""
-    if before == after:
-        return []
-    if before.enabled == after.enabled or before.percentage == after.percentage:
-        return [after]
-    return [Rollout(False, before.percentage if before.enabled else after.percentage), after]
 
 
 def _why(error: Refused | TestFailed) -> str:

@@ -51,7 +51,7 @@ class Seen:
     flag: Flag
     now: float
     view: View
-    before: Sequence[int]
+    before: Sequence[float]
     guard: GuardRow | None
     plan: PlanRow | None
 
@@ -128,7 +128,7 @@ class Watch:
         if verdict.percentage is not None and seen.now >= row.retry_at:
             self._step_back(seen, verdict.reason, verdict.percentage)
 
-    def _step_back(self, seen: Seen, reason: str, percentage: int) -> None:
+    def _step_back(self, seen: Seen, reason: str, percentage: float) -> None:
         try:
             self._set(seen, GUARDRAIL, reason, percentage, lambda _session: None)
         except Late:
@@ -150,7 +150,7 @@ class Watch:
             said = "holds no longer: no trouble was reported"
             telling.say(session, self._provider, seen.flag, GUARDRAIL, said, "rollout-release")
 
-    def _follow(self, seen: Seen, row: PlanRow, percentage: int, *, blocked: bool) -> None:
+    def _follow(self, seen: Seen, row: PlanRow, percentage: float, *, blocked: bool) -> None:
         found = plan.due(planning.of_row(row), seen.now, percentage, blocked=blocked)
         if found.ended is not None:
             with self._writing() as session:
@@ -160,7 +160,7 @@ class Watch:
         elif found.percentage is not None:
             self._raise(seen, row, found.plan, found.percentage)
 
-    def _raise(self, seen: Seen, row: PlanRow, after: plan.Plan, percentage: int) -> None:
+    def _raise(self, seen: Seen, row: PlanRow, after: plan.Plan, percentage: float) -> None:
         def advance(session: Session) -> None:
             """With the change, so that a crash between the two does not look like somebody's hand."""
             planning.put(session, seen.flag, after)
@@ -188,7 +188,7 @@ class Watch:
         if planning.halt(session, seen.flag, PLAN, why):
             telling.tell(session, self._provider, seen.flag, PLAN, f"paused: {why}")
 
-    def _set(self, seen: Seen, actor: str, reason: str, percentage: int, then: Callable[[Session], None]) -> None:
+    def _set(self, seen: Seen, actor: str, reason: str, percentage: float, then: Callable[[Session], None]) -> None:
         def within(session: Session, _before: Rollout, _after: Rollout) -> None:
             self._lease.guard(session)
             self._check(session, seen)

@@ -54,7 +54,7 @@ def beside(url: str, tmp_path: Path) -> Settings:
     return Settings(instance_dir=tmp_path / "instance", secret_key="for the tests only", **more)
 
 
-def standing() -> tuple[str | None, bool, int]:
+def standing() -> tuple[str | None, bool, float | None]:
     with read() as session:
         now = store.standing(session, FLAG)
         return now.actor, now.rollout.enabled, now.rollout.percentage
@@ -182,18 +182,23 @@ class TestIntents:
         keeper.keep(sent(20, 3, enabled=False))
         assert (standing(), seen_there()) == (("pia", False, 20), before + 1)
 
-    def test_a_kill_of_what_has_no_percentage_is_whose_it_is_and_keeps_its_share(self, keeper: Keeper) -> None:
+    def test_a_kill_of_what_has_no_percentage_is_whose_it_is_and_none_is_made_up(self, keeper: Keeper) -> None:
         def two(revision: int, *, enabled: bool) -> str:
             found = json.loads(sent(30, revision, enabled=enabled))
             found["features"][0]["strategies"] *= 2
             return json.dumps(found)
 
         keeper.keep(two(1, enabled=True))
-        share, before = standing()[2], seen_there()
-        assert 25 <= share <= 35
-        self.intend(Rollout(False, share))
+        before = seen_there()
+        assert standing() == ("eve", True, None)
+        self.intend(Rollout(False, None))
         keeper.keep(two(2, enabled=False))
-        assert (standing(), seen_there()) == (("pia", False, share), before)
+        assert (standing(), seen_there()) == (("pia", False, None), before)
+        with read() as session:
+            percentages = [
+                event.data.get("percentage") for event in log.after(session, 0).events if event.type == "flag.changed"
+            ]
+        assert percentages == [None], "who made the kill tells it, and it is in force since"
 
     def entries(self) -> list[tuple[str, str, str]]:
         with read() as session:

@@ -1,9 +1,11 @@
 """An HTTP server in Unleash's place: it gives the answers of a test, sane or not."""
 
+import json
 import threading
 import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
 
@@ -41,6 +43,44 @@ class Edge:
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+class OneFlag:
+    """An Unleash with one flag, in memory: both of its APIs, as far as Beacon asks them. `refuses`: the token of its
+    workers is revoked."""
+
+    def __init__(self, edge: Edge, name: str, percentage: str = "100") -> None:
+        self.name, self.percentage, self.enabled = name, percentage, True
+        self.revision, self.refuses = 1, False
+        self.more: dict[str, Any] = {}
+        self.url = edge.url
+        edge.answers = [self._answer]
+
+    def moves(self, percentage: str | None = None, *, enabled: bool | None = None) -> None:
+        self.percentage = self.percentage if percentage is None else percentage
+        self.enabled = self.enabled if enabled is None else enabled
+        self.revision += 1
+
+    @property
+    def text(self) -> str:
+        feature = {"name": self.name, "enabled": self.enabled, "project": "default", "strategies": [self._strategy]}
+        return json.dumps({"version": 2, "features": [feature | self.more], "meta": {"revisionId": self.revision}})
+
+    @property
+    def _strategy(self) -> dict[str, Any]:
+        parameters = {"rollout": self.percentage, "stickiness": "userId", "groupId": self.name}
+        return {"id": "one", "name": "flexibleRollout", "parameters": parameters, "constraints": []}
+
+    def _answer(self, handler: BaseHTTPRequestHandler) -> None:
+        if handler.path.startswith("/api/client"):
+            (says(401) if self.refuses else says(200, self.text))(handler)
+        elif handler.command == "POST":
+            self.moves(enabled=handler.path.endswith("/on"))
+            says(200)(handler)
+        elif "/events/" in handler.path:
+            says(200, '{"events": []}')(handler)
+        else:
+            says(200, json.dumps({"enabled": self.enabled, "strategies": [self._strategy]}))(handler)
 
 
 def says(status: int, body: str = "", **headers: str) -> Answer:

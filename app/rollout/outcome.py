@@ -1,0 +1,126 @@
+"""Who is in once every rule has had its say: the percentage is one of them, others may let in fewer, or nobody. Pure.
+
+A parent that is off, a segment of one person or a percentage that the engine cannot read make "100 % of users" untrue.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+from app.rollout import configuration
+from app.rollout.configuration import Flag, Nominal
+
+# What the flag engine takes for a percentage; anything else is 0 to it.
+_READ = re.compile(r"\+?[0-9]+")
+_Features = Mapping[str, dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """`nobody`: why nobody is in although the flag is on. `everybody`: why everybody is, without a percentage.
+    `limits`: those who alone can be in, such as `segment beta`."""
+
+    nobody: str | None = None
+    everybody: str | None = None
+    limits: Sequence[str] = ()
+
+    @classmethod
+    def of(cls, text: str, flag: Flag) -> Self:
+        found = json.loads(text)
+        features = {str(feature["name"]): feature for feature in found["features"]}
+        feature = features.get(flag)
+        return cls() if feature is None else cls(**_rules(feature, features, _segment_names(found), 0))
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether switch and percentage say it all."""
+        return self.nobody is None and self.everybody is None and not self.limits
+
+    def describe(self, now: Nominal) -> str:
+        """`50 % of users are in`, `100 % of those whom segment beta lets in`, `parent checkout is off: nobody is in`"""
+        if not now.enabled:
+            return "switched off: nobody is in"
+        if self.nobody is not None:
+            return f"{self.nobody}: nobody is in"
+        if self.everybody is not None:
+            return f"{self.everybody}: everybody is in"
+        if now.percentage is None:
+            return "no single percentage says who is in"
+        if self.limits:
+            return f"{now.percentage:g} % of those whom {_listed(self.limits)} in"
+        return f"{now.percentage:g} % of users are in"
+
+
+PLAIN = Outcome()
+
+
+def _rules(feature: dict[str, Any], features: _Features, segments: Mapping[Any, str], depth: int) -> dict[str, Any]:
+    strategies, limits = feature.get("strategies") or [], list[str]()
+    for dependency in feature.get("dependencies") or []:
+        nobody, limit = _parent(dependency, features, segments, depth)
+        if nobody is not None:
+            return {"nobody": nobody}
+        limits += [] if limit is None else [limit]
+    if len(strategies) == 1:
+        nobody = _nobody(strategies[0], segments)
+        if nobody is not None:
+            return {"nobody": nobody}
+        limits += _limits(strategies[0], segments)
+    everybody = "it has no strategy" if not strategies and not limits else None
+    return {"everybody": everybody, "limits": tuple(limits)}
+
+
+def _parent(
+    dependency: dict[str, Any], features: _Features, segments: Mapping[Any, str], depth: int
+) -> tuple[str | None, str | None]:
+    """Why it lets nobody in, or None; what it limits, or None."""
+    name, wants_on = str(dependency["feature"]), dependency.get("enabled", True)
+    parent = features.get(name)
+    if parent is None:
+        return (f"parent {name} is not there", None) if wants_on else (None, None)
+    if depth > len(features):
+        return None, f"parent {name}"  # a circle, which no Unleash lets anybody make
+    rules = Outcome(**_rules(parent, features, segments, depth + 1))
+    lets_in = bool(parent.get("enabled")) and rules.nobody is None
+    if not wants_on:
+        return (None, None) if not lets_in else (None, f"parent {name}")
+    if not lets_in:
+        why = f" ({rules.nobody})" if parent.get("enabled") else ""
+        return f"parent {name} is off{why}", None
+    if (rules.is_plain and _share(parent) == 100) or rules.everybody is not None:
+        return None, f"parent {name}" if dependency.get("variants") else None
+    return None, f"parent {name}"
+
+
+def _nobody(strategy: dict[str, Any], segments: Mapping[Any, str]) -> str | None:
+    for number in strategy.get("segments") or []:
+        if number not in segments:
+            return f"segment {number} is not there"
+    raw = (strategy.get("parameters") or {}).get("rollout")
+    if configuration.parse_percentage(raw) is not None and not (isinstance(raw, str) and _READ.fullmatch(raw)):
+        return f"its percentage is written as {json.dumps(raw)}, and the flag engine reads whole numbers in text alone"
+    return None
+
+
+def _limits(strategy: dict[str, Any], segments: Mapping[Any, str]) -> list[str]:
+    named = [f"segment {segments[number]}" for number in strategy.get("segments") or []]
+    constraints = len(strategy.get("constraints") or [])
+    if constraints:
+        named.append("its constraint" if constraints == 1 else f"its {constraints} constraints")
+    return named
+
+
+def _share(feature: dict[str, Any]) -> float | None:
+    return configuration.share(feature.get("strategies") or [])[0]
+
+
+def _segment_names(found: dict[str, Any]) -> Mapping[Any, str]:
+    return {each["id"]: str(each.get("name") or each["id"]) for each in found.get("segments") or []}
+
+
+def _listed(limits: Sequence[str]) -> str:
+    """`segment beta lets`, `segment beta and its constraint let`"""
+    is_one = len(limits) == 1 and not limits[0].endswith("s")
+    return f"{' and '.join(limits)} {'lets' if is_one else 'let'}"

@@ -1,0 +1,24 @@
+"""Percentages as Unleash has them: 12.5 too, and none where no single number says it."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0014"
+down_revision = "0013"
+branch_labels = None
+depends_on = None
+
+TABLES = ("flag", "flag_intent")
+
+
+def upgrade() -> None:
+    for table in TABLES:
+        with op.batch_alter_table(table) as batch:
+            batch.alter_column("percentage", existing_type=sa.Integer, type_=sa.Float, nullable=True)
+
+
+def downgrade() -> None:
+    for table in TABLES:
+        op.execute(sa.text(f"UPDATE {table} SET percentage = round(coalesce(percentage, 0))"))  # noqa: S608 -- our names
+        with op.batch_alter_table(table) as batch:
+            batch.alter_column("percentage", existing_type=sa.Float, type_=sa.Integer, nullable=False)

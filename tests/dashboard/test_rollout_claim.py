@@ -1,0 +1,121 @@
+"""What was written and what is in force are two figures; the page claims of the one only what the other bears out."""
+
+import json
+import re
+
+import pytest
+from flask import Flask
+
+from app.dashboard.rollout_asked import FLAG
+from app.dashboard.rollout_claim import Claim, describe_in_force
+from app.db import write
+from app.rollout.configuration import Nominal
+from app.rollout.held import Holding, InForce
+from app.rollout.models import HeldRow
+from app.rollout.outcome import Outcome
+from app.rollout.planning import epoch
+from app.rollout.provider import View
+from app.stream.models import PresenceRow
+from tests.dashboard.test_rollout_page import Desk, desk
+
+__all__ = ["desk"]
+
+
+def holds(desk: Desk, *words: str) -> None:
+    """A worker for each of these, such as `on 50`."""
+    with desk.app.app_context(), write() as session:
+        for number, one in enumerate(words):
+            said = json.dumps({FLAG: one})
+            session.merge(HeldRow(worker=f"w{number}", version="v", nominal_json=said, seen=epoch(session)))
+
+
+def streams(desk: Desk, user: str) -> None:
+    with desk.app.app_context(), write() as session:
+        session.merge(PresenceRow(worker="w", user=user, count=1, seen=epoch(session)))
+
+
+def kill_button(desk: Desk) -> tuple[str, bool]:
+    """What it says, and whether it can be pressed."""
+    found = re.search(r'<button class="button danger"[^>]*value="off"([^>]*)>([^<]*)<', desk.get())
+    assert found
+    return found[2], "disabled" not in found[1]
+
+
+def test_a_kill_that_a_worker_does_not_hold_is_not_claimed_and_the_button_stays(desk: Desk) -> None:
+    desk.put(50)
+    desk.put(enabled=False)
+    holds(desk, "off 50", "on 50")
+    standing, bar = desk.part("standing"), desk.part("bar")
+    assert "50 % kept; switched off, and not in force yet: off in 1 worker, 50 % in 1" in standing
+    assert "Written off (kept 50 %)" in standing
+    assert "In force off in 1 worker, 50 % in 1" in standing
+    assert "nobody is in" not in standing
+    assert "No lasting difference" not in standing
+    assert "Not off yet in force: off in 1 worker, 50 % in 1" in bar
+    assert kill_button(desk) == ("Switch off for everybody", True)
+    holds(desk, "off 50", "off 50")
+    assert "50 % kept; switched off, nobody is in" in desk.part("standing")
+    assert "In force off in all 2 workers" in desk.part("standing")
+    assert kill_button(desk) == ("Off for everybody", False)
+
+
+def test_a_stream_of_somebody_who_is_out_is_said_before_it_has_lasted(desk: Desk) -> None:
+    holds(desk, "on 10")
+    assert "No lasting difference" in desk.part("standing")
+    desk.put(enabled=False)
+    holds(desk, "off 10")
+    streams(desk, "zoe")
+    found = desk.part("standing")
+    assert "Not settled yet 1 should not stream and still does. After 30 s it is a difference." in found
+    assert "No lasting difference" not in found
+
+
+def test_the_api_has_both_figures(desk: Desk) -> None:
+    desk.put(25)
+    holds(desk, "on 25", "on 25", "on 12.5", "on it has 2 strategies")
+    found = desk.client.get(f"/api/rollout/{FLAG}").get_json()
+    assert (found["percentage"], found["workers"]) == (25, {"holding": 2, "total": 4})
+    assert found["inForce"] == [
+        {"enabled": True, "percentage": 25, "workers": 2},
+        {"enabled": True, "percentage": 12.5, "workers": 1},
+        {"enabled": True, "percentage": None, "workers": 1},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("view", "words"),
+    [
+        (View(Nominal(True, 50)), "50 % of users are in"),
+        (View(Nominal(True, 12.5)), "12.5 % of users are in"),
+        (
+            View(Nominal(True, 100), outcome=Outcome(nobody="parent checkout is off")),
+            "100 % parent checkout is off: nobody is in",
+        ),
+        (
+            View(Nominal(True, 100), outcome=Outcome(limits=("segment beta",))),
+            "100 % of those whom segment beta lets in",
+        ),
+        (View(Nominal(True, None, "it has 2 strategies")), "— no single percentage says who is in"),
+        (View(Nominal(False, None, "it has 2 strategies")), "— kept; switched off, nobody is in"),
+    ],
+)
+def test_the_sentence_is_the_outcome_of_all_rules(view: View, words: str) -> None:
+    claim = Claim.of(view, None, None)
+    assert f"{claim.figure} {claim.words}" == words
+
+
+def test_what_is_on_and_lets_nobody_in_is_not_green(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    provider = desk.app.extensions["beacon_rollout"]
+    view = View(Nominal(True, 100), "bea", outcome=Outcome(nobody="parent checkout is off"))
+    monkeypatch.setattr(provider, "view", lambda *_: view)
+    assert "On, nobody is in 100 %" in desk.part("bar")
+    assert "100 % parent checkout is off: nobody is in" in desk.part("standing")
+    assert desk.client.get(f"/api/rollout/{FLAG}").get_json()["outcome"] == "parent checkout is off: nobody is in"
+
+
+def test_how_many_workers_hold_what_is_said(cast: Flask) -> None:
+    assert describe_in_force(None) == "—"
+    assert describe_in_force(Holding(1, 1, in_force=[InForce(True, 50, 1)])) == "50 % in the only worker"
+    assert describe_in_force(Holding(4, 4, in_force=[InForce(True, 50, 4)])) == "50 % in all 4 workers"
+    held = [InForce(False, 50, 3), InForce(True, None, 1)]
+    assert describe_in_force(Holding(3, 4, in_force=held)) == "off in 3 workers, — in 1"

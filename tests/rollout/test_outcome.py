@@ -1,0 +1,107 @@
+"""Who is in once every rule has had its say: told as the engine decides, and never as the percentage alone."""
+
+import json
+from typing import Any
+
+import pytest
+
+from app.rollout import configuration
+from app.rollout.configuration import Flag
+from app.rollout.flags import evaluator
+from app.rollout.outcome import Outcome
+
+FLAG = Flag.SSE_STREAMING
+PEOPLE = [f"user{number}" for number in range(500)]
+NOT_MALLORY = {"contextName": "userId", "operator": "NOT_IN", "values": ["mallory"]}
+ONLY_ANN = {"contextName": "userId", "operator": "IN", "values": ["ann"]}
+BETA = {"id": 7, "name": "beta", "constraints": [ONLY_ANN]}
+
+
+def rollout_of(percentage: object = "100", group: str = FLAG, **more: Any) -> dict[str, Any]:
+    parameters = {"rollout": percentage, "stickiness": "userId", "groupId": group}
+    return {"name": "flexibleRollout", "parameters": parameters, "constraints": [], **more}
+
+
+def parent(*, enabled: bool = True, strategies: Any = (), name: str = "parent", **more: Any) -> dict[str, Any]:
+    return {"name": name, "enabled": enabled, "strategies": [*strategies], **more}
+
+
+def sent(*strategies: dict[str, Any], enabled: bool = True, parents: Any = (), segments: Any = (), **more: Any) -> str:
+    flag = {"name": FLAG.value, "enabled": enabled, "strategies": [*strategies], **more}
+    return json.dumps({"version": 2, "features": [flag, *parents], "segments": [*segments]})
+
+
+NEEDS = {"dependencies": [{"feature": "parent", "enabled": True}]}
+NEEDS_OFF = {"dependencies": [{"feature": "parent", "enabled": False}]}
+READ = "and the flag engine reads whole numbers in text alone"
+EVERYBODY, NOBODY = len(PEOPLE), 0
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "inside"),
+    [
+        (sent(rollout_of()), "100 % of users are in", EVERYBODY),
+        (sent(rollout_of("0")), "0 % of users are in", NOBODY),
+        (sent(rollout_of(), enabled=False), "switched off: nobody is in", NOBODY),
+        (sent(rollout_of(), parents=[parent(enabled=False)], **NEEDS), "parent parent is off: nobody is in", NOBODY),
+        (sent(rollout_of(), **NEEDS), "parent parent is not there: nobody is in", NOBODY),
+        (sent(rollout_of(), parents=[parent()], **NEEDS), "100 % of users are in", EVERYBODY),
+        (
+            sent(rollout_of(), parents=[parent(strategies=[rollout_of(group="parent")])], **NEEDS),
+            "100 % of users are in",
+            EVERYBODY,
+        ),
+        (
+            sent(rollout_of(), parents=[parent(strategies=[rollout_of("30", "parent")])], **NEEDS),
+            "100 % of those whom parent parent lets in",
+            None,
+        ),
+        (
+            sent(rollout_of(), parents=[parent(enabled=False)], **NEEDS_OFF),
+            "100 % of users are in",
+            EVERYBODY,
+        ),
+        (sent(rollout_of(segments=[7]), segments=[BETA]), "100 % of those whom segment beta lets in", NOBODY),
+        (sent(rollout_of(segments=[7])), "segment 7 is not there: nobody is in", NOBODY),
+        (sent(rollout_of("50", constraints=[NOT_MALLORY])), "50 % of those whom its constraint lets in", None),
+        (
+            sent(rollout_of(constraints=[NOT_MALLORY, ONLY_ANN], segments=[7]), segments=[BETA]),
+            "100 % of those whom segment beta and its 2 constraints let in",
+            NOBODY,
+        ),
+        (sent(rollout_of(), rollout_of("20")), "no single percentage says who is in", None),
+        (sent(), "it has no strategy: everybody is in", EVERYBODY),
+        (
+            sent(rollout_of("12.5")),
+            f'its percentage is written as "12.5", {READ}: nobody is in',
+            NOBODY,
+        ),
+        (sent(rollout_of("100.0")), f'its percentage is written as "100.0", {READ}: nobody is in', NOBODY),
+        (sent(rollout_of(100)), f"its percentage is written as 100, {READ}: nobody is in", NOBODY),
+    ],
+)
+def test_what_is_said_is_what_the_engine_does(text: str, said: str, inside: int | None) -> None:
+    assert Outcome.of(text, FLAG).describe(configuration.nominal(text, FLAG)) == said
+    ask = evaluator(text)
+    found = sum(ask(FLAG, user) for user in PEOPLE)
+    assert found == inside if inside is not None else 0 < found <= len(PEOPLE)
+
+
+def test_a_parent_is_off_too_where_its_own_parent_is() -> None:
+    family = [
+        parent(dependencies=[{"feature": "grandparent"}]),
+        parent(name="grandparent", enabled=False),
+    ]
+    text = sent(rollout_of(), parents=family, **NEEDS)
+    said = "parent parent is off (parent grandparent is off): nobody is in"
+    assert Outcome.of(text, FLAG).describe(configuration.nominal(text, FLAG)) == said
+    assert not evaluator(text)(FLAG, "ann")
+
+
+@pytest.mark.parametrize(
+    ("raw", "percentage"),
+    [("50", 50), (50, 50), ("12.5", 12.5), ("100.0", 100), ("-1", None), ("101", None), ("nan", None), ("x", None)],
+)
+def test_a_percentage_is_read_as_unleash_writes_it(raw: object, percentage: float | None) -> None:
+    found = configuration.parse_percentage(raw)
+    assert (found, isinstance(found, float)) == (percentage, percentage == 12.5)
