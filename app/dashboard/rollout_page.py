@@ -14,7 +14,7 @@ from app.dashboard.frame import frame, rendered
 from app.dashboard.rollout_asked import BY_HAND, FLAG, SPANS, STEPS, Asked, PlanAsked
 from app.dashboard.rollout_claim import Claim
 from app.dashboard.rollout_guard import Guardrail
-from app.dashboard.rollout_view import Happened, PlanView
+from app.dashboard.rollout_view import Happened, PastPlan, PlanView
 from app.db import db
 from app.errors import Problem
 from app.offloop import breathe
@@ -57,6 +57,7 @@ class Read:
     happened: list[Happened]
     guardrail: Guardrail
     plan: PlanView | None
+    past_plan: PastPlan | None
     evidence: Evidence
     rollback: Rollback | None
 
@@ -130,6 +131,7 @@ def _read(session: Session, asked: Asked) -> Read:
         rollout_view.happened(entries),
         _guardrail(session, view),
         None if plan is None else PlanView.of(plan, entries),
+        PastPlan.of(entries) if plan is None else None,
         evidence.read(session, FLAG, asked.minutes),
         _rollback(session, entries),
     )

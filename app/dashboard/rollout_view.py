@@ -9,7 +9,7 @@ from app.accounts.access import Actor
 from app.clock import utc_text
 from app.dashboard.rollout_asked import FLAG
 from app.rollout import history, planning
-from app.rollout.descriptions import describe_entry, describe_minutes
+from app.rollout.descriptions import describe_entry, describe_minutes, describe_steps
 from app.rollout.models import PlanRow
 
 
@@ -42,8 +42,10 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class PlanView:
-    """`steps` are `(words, state)` with the state `done`, `now` or `next`; `until` is when the next one is due. `pause`
-    is None too where nobody knows who paused it; `seen` is what steering it is bound to."""
+    """`steps` are `(words, state)` with the state `done`, `now` or `next`; `until` is when the next one is due, or,
+    where it `is_last`, the plan ends. `pause` is None too where nobody knows who paused it; `seen` is what steering it
+    is bound to.
+    """
 
     steps: tuple[tuple[str, str], ...]
     paused: bool
@@ -52,6 +54,7 @@ class PlanView:
     reason: str
     until: str | None
     seen: str
+    is_last: bool
 
     @classmethod
     def of(cls, row: PlanRow, entries: Sequence[history.Entry]) -> Self:
@@ -59,11 +62,34 @@ class PlanView:
         words = [f"{step.percentage} % for {describe_minutes(step.hold_s / 60)}" for step in found.steps]
         states = ["done" if n < found.step else "now" if n == found.step else "next" for n in range(len(words))]
         until = None
-        if 0 <= found.step < len(found.steps) and found.paused_at is None and not found.is_over:
+        if 0 <= found.step < len(found.steps) and found.paused_at is None:
             until = moment(found.since + found.steps[found.step].hold_s)
         paused = found.paused_at is not None
         steps, seen = tuple(zip(words, states, strict=True)), planning.seen_as(row)
-        return cls(steps, paused, _pause(entries) if paused else None, row.actor, row.reason, until, seen)
+        return cls(
+            steps, paused, _pause(entries) if paused else None, row.actor, row.reason, until, seen, found.is_last
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PastPlan:
+    """The plan before: whose it was, its steps and how it ended, as the newest entries tell."""
+
+    actor: str
+    what: str
+    reason: str
+    at: str
+    how: str
+
+    @classmethod
+    def of(cls, entries: Sequence[history.Entry]) -> Self | None:
+        planned = [entry for entry in entries if entry.action.startswith("rollout-plan-")]
+        start = next((entry for entry in planned if entry.action == "rollout-plan-start"), None)
+        if start is None or planned[0].action not in ("rollout-plan-end", "rollout-plan-stop"):
+            return None
+        end = planned[0]
+        how = f"ended: {end.reason}" if end.action == "rollout-plan-end" else f"stopped by {end.actor}"
+        return cls(start.actor, describe_steps(start), start.reason, end.at, how)
 
 
 def _pause(entries: Sequence[history.Entry]) -> Pause | None:

@@ -15,7 +15,8 @@ _PLAN_WORDS = {
 def describe_entry(entry: Entry) -> str:
     """`10 % → 25 %`, `plan started: 10 % for 1 h`, `held at 25 %`"""
     if entry.action.startswith("rollout-plan-"):
-        return _PLAN_WORDS[entry.action.removeprefix("rollout-plan-")] + _steps(entry)
+        steps = describe_steps(entry)
+        return _PLAN_WORDS[entry.action.removeprefix("rollout-plan-")] + (f": {steps}" if steps else "")
     if entry.action == "rollout-hold":
         return f"held at {describe_rollout(entry.after)}"
     if entry.action == "rollout-release":
@@ -44,6 +45,6 @@ def describe_minutes(minutes: float) -> str:
     return f"{hours:g} h" + (f" {rest:g} min" if rest else "")
 
 
-def _steps(entry: Entry) -> str:
-    steps = ", ".join(f"{percentage} % for {describe_minutes(minutes)}" for percentage, minutes in entry.steps)
-    return f": {steps}" if steps else ""
+def describe_steps(entry: Entry) -> str:
+    """`10 % for 1 h, 50 % for 30 min`; empty where the entry has none"""
+    return ", ".join(f"{percentage} % for {describe_minutes(minutes)}" for percentage, minutes in entry.steps)

@@ -1,4 +1,4 @@
-"""A staged plan: percentages that only grow, each held for a time. What is due now, and nothing else. Pure."""
+"""A staged plan: percentages that only grow, each held for a time, the last one too. What is due now. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +24,8 @@ class Plan:
     paused_at: float | None = None
 
     @property
-    def is_over(self) -> bool:
+    def is_last(self) -> bool:
+        """Whether the step that was reached has none after it."""
         return self.step >= len(self.steps) - 1
 
 
@@ -59,10 +60,10 @@ def due(plan: Plan, now: float, percentage: float, *, blocked: bool) -> Due:
         return Due(plan)
     if plan.step >= 0 and percentage != plan.steps[plan.step].percentage:
         return Due(plan, ended=f"the flag was moved to {percentage} %")
-    if plan.step >= 0 and plan.is_over:
-        return Due(plan, ended="the last step was reached")
     if plan.step >= 0 and now < plan.since + plan.steps[plan.step].hold_s:
         return Due(plan)
+    if plan.step >= 0 and plan.is_last:
+        return Due(plan, ended="its last step was held")
     if blocked:
         return Due(plan)
     following = plan.steps[plan.step + 1]

@@ -135,6 +135,22 @@ def test_a_plan_goes_on_under_the_hand_that_pauses_it_but_not_after_a_pause_that
     assert planned(desk) == ("bob", True)
 
 
+def test_a_plan_shows_until_when_its_last_step_is_held_and_how_it_ended(desk: Desk) -> None:
+    steered(desk, "start")
+    with desk.app.app_context(), write() as session:
+        row = session.get_one(PlanRow, FLAG)
+        row.step = 1
+    assert re.search(r"Now 15 % for 1 h The last step until \S+ \S+ ; then the plan is over", desk.part("plan"))
+    with desk.app.app_context(), write() as session:
+        planning.end(session, FLAG, "plan", "its last step was held")
+    said = "The plan before, of bob (5 % for 1 h, 15 % for 1 h: my turn), ended: its last step was held,"
+    assert said in desk.part("plan")
+    assert "Start the plan" in desk.part("plan")
+    steered(desk, "start", "bea")
+    steered(desk, "stop", "ada")
+    assert "The plan before, of bea (5 % for 1 h, 15 % for 1 h: my turn), stopped by ada," in desk.part("plan")
+
+
 def test_a_paused_plan_says_who_paused_it_and_why(desk: Desk) -> None:
     steered(desk, "start")
     steered(desk, "the guardrail holds", "guardrail")

@@ -7,6 +7,7 @@ from flask import Flask
 from app.db import read, write
 from app.rollout import history, planning, store
 from app.rollout.configuration import Flag, Rollout
+from app.rollout.descriptions import describe_entry
 from app.rollout.history import Entry, first_increase, lowered
 
 
@@ -53,6 +54,24 @@ def test_a_rollout_is_taken_back_while_its_last_move_went_down() -> None:
     assert lowered([off, *moved(0, 50)]) is off
     nothing = Entry("10", "pia", "rollout-set", "again", Rollout(False, 50), Rollout(False, 40))
     assert lowered([nothing, off]) is off
+
+
+def test_where_no_number_says_it_none_is_made_up(cast: Flask) -> None:
+    flag, nobody_knows = Flag.SSE_STREAMING, Rollout(True, None)
+    with cast.app_context():
+        with write() as session:
+            store.audited(session, flag, "eve", "two strategies", Rollout(True, 12.5), nobody_knows)
+            store.audited(session, flag, "pia", "kill", nobody_knows, Rollout(False, None))
+            store.audited(session, flag, "eve", "seen first", None, Rollout(True, 10), action="rollout-seen")
+        with read() as session:
+            first, kill, two = history.newest(session, flag)
+            assert history.percentages(session, flag) == [12.5]
+    said = [describe_entry(entry) for entry in (two, kill, first)]
+    assert said == ["12.5 % → —", "— → off (kept —)", "— → 10 %"]
+    assert two.as_json()["before"] == {"enabled": True, "percentage": 12.5}
+    assert (kill.as_json()["before"], first.as_json()["before"]) == ({"enabled": True, "percentage": None}, None)
+    assert lowered([kill, two]) is kill
+    assert lowered([two]) is None, "whether fewer are in nobody can say"
 
 
 def test_a_rollout_began_when_the_first_came_in_after_nobody_was() -> None:

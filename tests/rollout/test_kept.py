@@ -238,6 +238,24 @@ class TestIntents:
         assert self.entries() == [("pia", "failure", '{"enabled": true, "percentage": 50}')]
 
 
+def test_a_percentage_that_is_no_whole_number_is_kept_and_told_as_it_is(keeper: Keeper) -> None:
+    def share(written: str, revision: int) -> str:
+        return sent(50, revision).replace('"50"', f'"{written}"')
+
+    keeper.keep(share("12.5", 1))
+    assert standing() == ("eve", True, 12.5)
+    keeper.keep(share("13", 2))
+    with read() as session:
+        first, second = [event.data for event in log.after(session, 0).events if event.type == "flag.changed"]
+        mine = sa.select(AuditRow).where(AuditRow.target == FLAG).order_by(AuditRow.seq)
+        entries = session.scalars(mine).all()
+    assert (first["percentage"], second["percentage"]) == (12.5, 13)
+    assert [(row.before_state_json, row.after_state_json) for row in entries] == [
+        (None, '{"enabled": true, "percentage": 12.5}'),
+        ('{"enabled": true, "percentage": 12.5}', '{"enabled": true, "percentage": 13}'),
+    ]
+
+
 def test_looking_where_it_stands_takes_no_second_connection(cast: Flask, tmp_path: Path) -> None:
     unleash = Unleash(cast, beside("http://127.0.0.1:9", tmp_path), Flags({}), pytest.fail)
     with cast.app_context():

@@ -8,6 +8,13 @@ STEPS = (Step(10, 60), Step(50, 120), Step(100, 0))
 NEW = Plan(STEPS, -1, 0)
 
 
+def test_its_last_step_is_held_as_asked_before_it_ends() -> None:
+    last = Plan((Step(10, 60), Step(50, 120)), 1, 1_000)
+    assert due(last, 1_119, 50, blocked=False) == Due(last)
+    assert due(last, 1_119, 20, blocked=False).ended == "the flag was moved to 20 %"
+    assert due(last, 1_120, 50, blocked=False).ended == "its last step was held"
+
+
 def test_it_goes_step_by_step_and_ends() -> None:
     first = due(NEW, 1_000, 0, blocked=False)
     assert (first.percentage, first.plan.step) == (10, 0)
@@ -16,7 +23,7 @@ def test_it_goes_step_by_step_and_ends() -> None:
     assert second.percentage == 50
     third = due(second.plan, 1_180, 50, blocked=False)
     assert third.percentage == 100
-    assert due(third.plan, 1_181, 100, blocked=False).ended == "the last step was reached"
+    assert due(third.plan, 1_181, 100, blocked=False).ended == "its last step was held"
 
 
 def test_after_a_long_stop_one_step_comes_at_a_time() -> None:

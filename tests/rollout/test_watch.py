@@ -123,12 +123,15 @@ def test_a_plan_is_followed_paused_resumed_and_ends(scene: Scene) -> None:
     scene.watch.look()
     assert scene.desk.get()["percentage"] == 10
     scene.plan("PATCH", {"action": "resume"})
-    scene.watch.look()
+    for _ in range(3):
+        scene.watch.look()
+    assert scene.plan("GET").get_json()["plan"]["step"] == 1, "its last step is held too"
+    scene.held_for(1)
     scene.watch.look()
     assert scene.changes() == [
         ("plan", 10, "step 1 of 2 of pia's plan: slowly"),
         ("plan", 50, "step 2 of 2 of pia's plan: slowly"),
-        ("plan", 50, "ended: the last step was reached"),
+        ("plan", 50, "ended: its last step was held"),
     ]
     assert scene.plan("GET").get_json() == {"plan": None, "blocked": None}
 
