@@ -10,9 +10,9 @@ from flask.typing import ResponseReturnValue
 
 from app.accounts.access import actor, require
 from app.config import current_settings
-from app.dashboard import queries
-from app.dashboard.contexts import Tile
-from app.dashboard.frame import aged_after, frame, rendered
+from app.dashboard import queries, wording
+from app.dashboard.contexts import service_href
+from app.dashboard.frame import frame, rendered
 from app.db import db, write
 from app.errors import Problem
 from app.reconciliation import queries as reconciliation
@@ -32,12 +32,15 @@ class Row:
     """One service of the table. `why` belongs to a state or health that is not as it should be."""
 
     service: Service
-    tile: Tile
     state: str
     word: str
     health: str
     why: str | None
     verified_at: str | None
+
+    @property
+    def href(self) -> str:
+        return service_href(self.service.id)
 
     @property
     def is_ours(self) -> bool:
@@ -142,16 +145,15 @@ def _elsewhere(fields: list[service_form.Field], errors: Mapping[str, str]) -> d
 
 
 def _rows() -> list[Row]:
-    tiles = {tile.service_id: tile for tile in queries.tiles(db.session(), aged_after())}
-    return [_row(watched, tiles[watched.service.id]) for watched in reconciliation.services(db.session())]
+    return [_row(watched) for watched in reconciliation.services(db.session())]
 
 
-def _row(watched: Watched, tile: Tile) -> Row:
-    state = watched.state
-    shown = ("stale", "Stale") if tile.aged else (tile.state, tile.word)
-    health = reconciliation.health(state, current_settings().poll_interval_s)
-    why = state.reason if state and (state.failing_since or tile.state == "stale") else None
-    return Row(watched.service, tile, *shown, health, why, state.last_verified_at if state else None)
+def _row(watched: Watched) -> Row:
+    state, current = watched.state, watched.current_status(current_settings().poll_interval_s)
+    why = current.reason or (state.reason if state and state.failing_since else None)
+    word = wording.STATE_WORDS[current.status]
+    verified_at = state.last_verified_at if state else None
+    return Row(watched.service, current.status, word, current.health, why, verified_at)
 
 
 def _service(service_id: str) -> Service:

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Self
 from urllib.parse import quote
 from zlib import crc32
@@ -62,7 +62,8 @@ class Ids:
     @classmethod
     def of(cls, ids: Sequence[str], total: int = 0) -> Self:
         """`total` where there are more than are at hand."""
-        return cls(tuple(ids[:MAX_IDS]), max(0, max(len(ids), total) - MAX_IDS))
+        shown = tuple(ids[:MAX_IDS])
+        return cls(shown, max(len(ids), total) - len(shown))
 
     @property
     def total(self) -> int:
@@ -99,10 +100,11 @@ class LastDiscrepancy:
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One service. `aged`: the state was true once, but nobody has looked for three intervals.
+    """One service. `state` is what was told last, `status` what holds now; `aged`: nobody has checked for too long, so
+    that the two differ. `before`: what was wrong when somebody heard of it last, for when nobody does.
 
-    `findings` changes with what is found wrong: a page that lists it in full knows when to load its list again.
-    `counts_only` names the states of which only the number is known.
+    `findings` changes with the state and what is found wrong: what is shown of it elsewhere on a page knows when to
+    load again. `counts_only` names the states of which only the number is known.
     """
 
     service_id: str
@@ -119,6 +121,8 @@ class Tile:
     findings: str = ""
     aged: bool = False
     counts_only: str = ""
+    silent_since: str | None = None
+    before: str = ""
 
     @property
     def href(self) -> str:
@@ -129,13 +133,17 @@ class Tile:
         return self.name.casefold()
 
     @property
+    def status(self) -> str:
+        return "stale" if self.aged else self.state
+
+    @property
     def is_wrong(self) -> bool:
-        return self.state in ("discrepancy", "stale")
+        return self.status in ("discrepancy", "stale")
 
     @property
     def is_loud(self) -> bool:
         """Whether it stays a tile where the others are rows."""
-        return self.state != "verified" or self.aged
+        return self.status != "verified"
 
     @property
     def word(self) -> str:
@@ -152,21 +160,14 @@ class Tile:
         service_id: str,
         name: str,
         payload: Mapping[str, Any],
-        now: datetime | None = None,
         *,
         check: Check | None = None,
-        aged_after: timedelta | None = None,
+        aged: bool = False,
     ) -> Self:
-        """A tile from a `reconciliation.update`. `check` is a later look that changed nothing.
-
-        With `now` and `aged_after` (first render), a state that nobody has confirmed since is marked aged.
-        """
+        """A tile from a `reconciliation.update`. `check` is a later look that changed nothing."""
         key = dom_key(service_id)
         newest = check or Check(key, payload["checkedAt"], payload["latencyMs"], payload.get("asOf"))
-        aged = False
-        if payload["status"] != "stale" and now and aged_after:
-            aged = now - parse_utc(newest.at) > aged_after
-        details = payload.get("discrepancyDetails")
+        findings = payload.get("findings") or []
         return cls(
             service_id,
             key,
@@ -178,16 +179,18 @@ class Tile:
             _last_discrepancy(payload.get("lastDiscrepancy")),
             payload.get("reason"),
             sentences.wrong(name, payload),
-            Ids.of(details["missingJobIds"]) if details else NO_IDS,
+            _missing(payload.get("discrepancyDetails"), findings),
             _signature(payload),
             aged,
             ", ".join(wording.label(state) for state in payload.get("countsOnly") or ()),
+            payload.get("silentSince"),
+            sentences.before(findings),
         )
 
 
 def beyond_strip(tiles: Sequence[Tile]) -> frozenset[str]:
     """The keys of wrong services that the attention strip holds back: it shows the worst few and counts the rest."""
-    wrong = sorted((tile for tile in tiles if tile.is_wrong), key=lambda tile: tile.state != "discrepancy")
+    wrong = sorted((tile for tile in tiles if tile.is_wrong), key=lambda tile: tile.status != "discrepancy")
     return frozenset(tile.key for tile in wrong[MAX_STRIP_ROWS:])
 
 
@@ -243,6 +246,14 @@ def _last_discrepancy(last: Mapping[str, Any] | None) -> LastDiscrepancy | None:
     return LastDiscrepancy(last["at"], Ids.of(last["missingJobIds"]), last.get("closedAt"))
 
 
+def _missing(details: Mapping[str, Any] | None, findings: Sequence[Mapping[str, Any]]) -> Ids:
+    """Of a service that is silent only its findings tell of both sides."""
+    if details is not None:
+        return Ids.of(details["missingJobIds"])
+    found = next((one for one in findings if one["kind"] == "missing"), None)
+    return Ids.of(found["jobIds"], sentences.number_of(found)) if found else NO_IDS
+
+
 def _signature(payload: Mapping[str, Any]) -> str:
-    found = [payload.get("discrepancyDetails"), payload.get("findings")]
+    found = [payload["status"], payload.get("reason"), payload.get("discrepancyDetails"), payload.get("findings")]
     return f"{crc32(json.dumps(found).encode()):08x}"

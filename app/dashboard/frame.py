@@ -12,9 +12,9 @@ from app.clock import utc_text
 from app.config import current_settings
 from app.db import db
 from app.eventlog import read as log
+from app.reconciliation.current_status import AGED_AFTER_INTERVALS
 from app.rollout.flags import Flag, is_enabled
 
-AGED_AFTER_INTERVALS = 3
 LATE_AFTER_INTERVALS = 2
 REFRESH_S = range(5, 301)
 REFRESH_OFFERED_S = 10
@@ -72,8 +72,8 @@ def generation() -> str:
     return log.bounds(db.session()).generation
 
 
-def aged_after() -> timedelta:
-    return timedelta(seconds=current_settings().poll_interval_s * AGED_AFTER_INTERVALS)
+def poll_interval() -> timedelta:
+    return timedelta(seconds=current_settings().poll_interval_s)
 
 
 def _refresh_s() -> int | None:

@@ -13,6 +13,7 @@ from app.eventlog import read as log
 from app.eventlog.audience import Viewer
 from app.offloop import breathe
 from app.reconciliation import queries as reconciliation
+from app.reconciliation.current_status import current_status
 from app.reconciliation.queries import Watched
 
 SEARCH_PAGE = 100
@@ -23,9 +24,9 @@ def cursor(session: Session) -> int:
     return log.head(session)
 
 
-def tiles(session: Session, aged_after: timedelta) -> list[Tile]:
+def tiles(session: Session, interval: timedelta) -> list[Tile]:
     """A tile for each watched service, by name."""
-    found = [tile_of(watched, aged_after) for watched in reconciliation.services(session)]
+    found = [tile_of(watched, interval) for watched in reconciliation.services(session)]
     return sorted(found, key=lambda tile: tile.sort_key)
 
 
@@ -53,12 +54,12 @@ def search(session: Session, viewer: Viewer, asked: Asked, limit: int, name_of: 
         breathe()
 
 
-def tile_of(watched: Watched, aged_after: timedelta) -> Tile:
+def tile_of(watched: Watched, interval: timedelta) -> Tile:
     found, payload = watched.service, watched.payload
     if payload is None:
         return Tile.unchecked(found.id, found.name)
-    check = _check(watched)
-    return Tile.from_payload(found.id, found.name, payload, utc_now(), check=check, aged_after=aged_after)
+    current = current_status(watched.state, payload, utc_now(), interval)
+    return Tile.from_payload(found.id, found.name, payload, check=_check(watched), aged=current.is_aged)
 
 
 def _check(watched: Watched) -> Check | None:

@@ -6,7 +6,7 @@ from app.accounts.access import actor, require
 from app.config import current_settings
 from app.dashboard import queries, trends
 from app.dashboard.contexts import Board, beyond_strip
-from app.dashboard.frame import aged_after, frame, rendered
+from app.dashboard.frame import frame, poll_interval, rendered
 from app.dashboard.listing import asked
 from app.dashboard.summary import Summary
 from app.db import db
@@ -28,7 +28,7 @@ def environment() -> dict[str, str]:
 def index() -> Response:
     who = actor()
     cursor = queries.cursor(db.session())
-    tiles = queries.tiles(db.session(), aged_after())
+    tiles = queries.tiles(db.session(), poll_interval())
     wanted = asked(request.args)
     found = queries.search(db.session(), who.viewer, wanted, CHANGES, registry.name_of)
     return rendered(
@@ -47,6 +47,6 @@ def index() -> Response:
 @require("viewer")
 def trend_lines() -> Response:
     """The sparklines alone, which open pages ask for once a minute: no event tells of a minute that is over."""
-    tiles = queries.tiles(db.session(), aged_after())
+    tiles = queries.tiles(db.session(), poll_interval())
     board = Board.of(tiles, trends.current(db.session()))
     return rendered("dashboard/trends.html", queries.cursor(db.session()), board=board)

@@ -9,7 +9,7 @@ from app.config import current_settings
 from app.dashboard import history, queries, trends
 from app.dashboard.acting import Acting, CommandView
 from app.dashboard.contexts import Board, service_href
-from app.dashboard.frame import aged_after, frame, rendered
+from app.dashboard.frame import frame, poll_interval, rendered
 from app.dashboard.service_view import ServiceView, view
 from app.db import db
 from app.errors import Problem
@@ -27,7 +27,7 @@ STUCK = 100
 def index(service_id: str) -> Response:
     who, session, seen_at = actor(), db.session(), utc_text()
     cursor = queries.cursor(session)
-    found = view(session, _watched(service_id), who.viewer, aged_after())
+    found = view(session, _watched(service_id), who.viewer, poll_interval())
     may_accept = who.has_role("operator")
     return rendered(
         "dashboard/service.html",

@@ -8,13 +8,11 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from app.config import current_settings
 from app.dashboard import queries, wording
 from app.dashboard.contexts import Ids, Tile
 from app.eventlog.audience import Viewer
 from app.eventlog.read import Event
 from app.reconciliation import differences, hearsay, registry, sentences
-from app.reconciliation import queries as reconciliation
 from app.reconciliation.differences import Items
 from app.reconciliation.models import KnownJob, OpenItem
 from app.reconciliation.queries import Watched
@@ -106,7 +104,7 @@ class ServiceView:
         return ", ".join(f"{number:,} {sentences.kind_word(kind)}" for kind, number in sorted(numbers))
 
 
-def view(session: Session, watched: Watched, viewer: Viewer, aged_after: timedelta) -> ServiceView:
+def view(session: Session, watched: Watched, viewer: Viewer, interval: timedelta) -> ServiceView:
     service, state, payload = watched.service, watched.state, watched.payload or {}
     items = differences.open_items(session, service.id, ITEMS)
     findings = [one for one in payload.get("findings") or [] if one["kind"] not in (*_ITEM_KINDS, *items.numbers)]
@@ -115,10 +113,10 @@ def view(session: Session, watched: Watched, viewer: Viewer, aged_after: timedel
     known = differences.known_jobs(session, service.id, {*ids, *named})
     said = hearsay.of_jobs(session, viewer, service.id, ids)
     return ServiceView(
-        queries.tile_of(watched, aged_after),
+        queries.tile_of(watched, interval),
         service.kind,
         service.url,
-        reconciliation.health(state, current_settings().poll_interval_s),
+        watched.current_status(interval.total_seconds()).health,
         service.registered_at,
         [_open_row(item, known.get(item.job_id), said.get(item.job_id, [])) for item in items.shown],
         items,

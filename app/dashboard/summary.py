@@ -23,7 +23,7 @@ class Summary:
 
     @classmethod
     def of(cls, tiles: Sequence[Tile]) -> Self:
-        counted = Counter(_state(tile) for tile in tiles)
+        counted = Counter(tile.status for tile in tiles)
         oldest = min((tile.check.at for tile in tiles if tile.check), default=None)
         wrong = counted["discrepancy"] + counted["stale"]
         return cls(
@@ -32,10 +32,6 @@ class Summary:
             f"● {wrong} wrong · Beacon" if wrong else "Beacon",
             oldest if tiles and counted["verified"] == len(tiles) else None,
         )
-
-
-def _state(tile: Tile) -> str:
-    return "stale" if tile.aged else tile.state
 
 
 def _sentence(counted: Counter[str], total: int) -> str:

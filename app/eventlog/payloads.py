@@ -92,7 +92,8 @@ class LastFlapping(Payload):
 
 
 class ReconciliationUpdate(Payload):
-    """A service's state after a check that changed something. Stale: `counts` is empty, `latency_ms` the time waited.
+    """A service's state after a check that changed something. Stale: `counts` is empty, `latency_ms` the time waited,
+    `findings` are those of its last answer, `silent_since` when that came, where it is silence that makes it stale.
 
     `as_of`: of when the figures are, by the service's own word. `reason` says in words why a service is stale;
     `previous_status` what it was before this change. `counts_only`: the states of which there are more jobs than are
@@ -115,6 +116,7 @@ class ReconciliationUpdate(Payload):
     counts_only: list[str] | None = None
     previous_status: Status | None = None
     reason: str | None = None
+    silent_since: Moment | None = None
 
 
 class Check(Payload):

@@ -50,16 +50,29 @@ def kept(told: ReconciliationUpdate | None) -> Found:
     return {finding.kind: list(finding.job_ids) for finding in findings if finding.kind not in _OF_ITEMS}
 
 
-def as_findings(found: Found, told: ReconciliationUpdate | None, now: datetime, flaps: int = 0) -> tuple[Finding, ...]:
-    """For the payload; a kind that was told of before keeps its `since`."""
-    since = {finding.kind: finding.since for finding in (told.findings if told else None) or []}
-    return tuple(_finding(kind, ids, since.get(kind, now), flaps) for kind, ids in sorted(found.items()))
+def not_denied(told: ReconciliationUpdate | None) -> Found:
+    """Of that, what goes on being wrong until an answer says otherwise."""
+    return {kind: ids for kind, ids in kept(told).items() if kind in DISCREPANT}
 
 
-def _finding(kind: FindingKind, ids: Sequence[str], since: datetime, flaps: int) -> Finding:
+def as_findings(
+    found: Found, told: ReconciliationUpdate | None, now: datetime, flaps: int = 0, *, is_heard: bool = True
+) -> tuple[Finding, ...]:
+    """For the payload; a kind that was told of before keeps its `since`. Where nothing `is_heard`, what is no open item
+    was taken from there, and with it the number of its jobs."""
+    before = {finding.kind: finding for finding in (told.findings if told else None) or []}
+    made = []
+    for kind, ids in sorted(found.items()):
+        last = before.get(kind)
+        counted = last.count if last and not is_heard and kind not in _OF_ITEMS else None
+        made.append(_finding(kind, ids, last.since if last else now, flaps if kind == "flapping" else counted))
+    return tuple(made)
+
+
+def _finding(kind: FindingKind, ids: Sequence[str], since: datetime, counted: int | None) -> Finding:
     named = bounded_ids(ids)
     total = len(ids) if len(named) < len(ids) else 0
-    return Finding(kind=kind, job_ids=named, since=since, count=(flaps if kind == "flapping" else total) or None)
+    return Finding(kind=kind, job_ids=named, since=since, count=counted or total or None)
 
 
 def is_discrepant(found: Found) -> bool:

@@ -38,7 +38,9 @@ def judged(known: Known, verdict: Verdict, found: Found) -> Verdict:
     missing = found.get("missing", [])
     return replace(
         verdict,
-        findings=findings.as_findings(found, told, verdict.at, verdict.flaps.count),
+        findings=findings.as_findings(
+            found, told, verdict.at, verdict.flaps.count, is_heard=verdict.belief is not None
+        ),
         last_discrepancy=findings.last_discrepancy(told, verdict.status, missing, verdict.at),
         turned=turned,
         changed=turned or not _same(told, verdict) or not findings.same(found, told),

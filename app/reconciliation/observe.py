@@ -19,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app import offloop
 from app.db import DatabaseUnavailable, read
 from app.reconciliation import comparing, items, reconcile, rows, sweeping
+from app.reconciliation.current_status import AGED_AFTER_INTERVALS, NOT_CHECKED
 from app.reconciliation.explain import Explains, explained
 from app.reconciliation.gather import Unchanged, VerifiedGatherer
 from app.reconciliation.kept import Base, KeptBeliefs
@@ -38,12 +39,10 @@ LOOK_UPS = 50
 LOOK_UP_S = 5.0
 # Open items asked for by id in one observation.
 ITEM_LOOK_UPS = 5
-STALE_AFTER_INTERVALS = 3
 # Loops that read or write the belief at a time: the others' connections stay free for pages and for the lease.
 AT_DATABASE = 3
 # Whatever is wrong with an answer that nobody has thought of.
 NOT_HANDLED = "gave an answer that Beacon could not handle"
-NOT_CHECKED = "was not checked in time"
 # How often a verdict is made anew because the belief changed while it was made.
 ATTEMPTS = 3
 
@@ -70,7 +69,7 @@ class Observer:
         lifecycle: Lifecycle | None = None,
     ) -> None:
         self._lease, self._explains, self._breathe = lease, explains, breathe
-        self._stale_after = timedelta(seconds=interval_s * STALE_AFTER_INTERVALS)
+        self._stale_after = timedelta(seconds=interval_s * AGED_AFTER_INTERVALS)
         self._second_look_after_s = second_look_after_s
         self._at_database = threading.Semaphore(AT_DATABASE)
         self._gatherer = VerifiedGatherer()

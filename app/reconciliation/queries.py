@@ -9,12 +9,9 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from app.clock import parse_utc, utc_now
+from app.clock import utc_now
+from app.reconciliation.current_status import CurrentStatus, current_status
 from app.reconciliation.models import DiscrepancyEvent, OpenItem, Service, ServiceState
-
-AGED_AFTER_INTERVALS = 3
-# Of a service that does not answer, attempts are up to a minute apart.
-FAILING_AGED_AFTER = timedelta(minutes=2)
 
 SortBy = Literal["timestamp", "service", "status", "latencyMs"]
 SORTABLE: dict[SortBy, sa.orm.InstrumentedAttribute[Any]] = {
@@ -39,6 +36,9 @@ class Watched:
             return None
         payload: dict[str, Any] = json.loads(self.state.payload_json)
         return payload
+
+    def current_status(self, poll_interval_s: float) -> CurrentStatus:
+        return current_status(self.state, self.payload, utc_now(), timedelta(seconds=poll_interval_s))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +65,6 @@ def open_items(session: Session, service_id: str) -> Sequence[OpenItem]:
     """Missing jobs first, each kind oldest first."""
     mine = sa.select(OpenItem).where(OpenItem.service_id == service_id, OpenItem.closed_at.is_(None))
     return session.scalars(mine.order_by(OpenItem.kind, OpenItem.since, OpenItem.job_id)).all()
-
-
-def health(state: ServiceState | None, poll_interval_s: float) -> str:
-    """Of the health endpoint, which is part of every poll; one that is long ago says nothing of now."""
-    if state is None or state.last_poll_at is None:
-        return "unknown"
-    usual = timedelta(seconds=poll_interval_s * AGED_AFTER_INTERVALS)
-    lasts = FAILING_AGED_AFTER + usual if state.failing_since else usual
-    if utc_now() - parse_utc(state.last_poll_at) > lasts:
-        return "unknown"
-    return "failing" if state.failing_since else state.health or "ok"
 
 
 def discrepancies(

@@ -84,8 +84,7 @@ def needs_look_up(evidence: Evidence, job_id: str) -> bool:
 def reconcile(known: Known, heard: Heard, evidence: Evidence, now: datetime, breathe: Breathe = no_pause) -> Verdict:
     """The verdict on a look that was answered."""
     if is_rewound(known, heard):
-        found: Found = {**findings.of_items(known.items.values()), "rewound": []}
-        return _stale(known, found, heard.look.latency_ms, REWOUND, now)
+        return _stale(known, {"rewound": []}, heard.look.latency_ms, REWOUND, now)
     figures_at = None if evidence.fresh_for is None else heard.look.as_of
     other_time = why_not_of_now(heard, evidence)
     if other_time is not None:
@@ -117,9 +116,9 @@ def reconcile(known: Known, heard: Heard, evidence: Evidence, now: datetime, bre
     return news.compared(known, verdict, found)
 
 
-def stale(known: Known, waited_ms: int, reason: str, now: datetime) -> Verdict:
+def stale(known: Known, waited_ms: int, reason: str, now: datetime, silent_since: datetime | None = None) -> Verdict:
     """The verdict on silence, or on figures of another time. What was known is kept; numbers are not repeated."""
-    return _stale(known, findings.of_items(known.items.values()), waited_ms, reason, now)
+    return replace(_stale(known, {}, waited_ms, reason, now), silent_since=silent_since)
 
 
 def accept(known: Known, items: Iterable[Item], present: int, now: datetime) -> Verdict | None:
@@ -152,7 +151,9 @@ def accept(known: Known, items: Iterable[Item], present: int, now: datetime) -> 
     return news.judged(known, verdict, found)
 
 
-def _stale(known: Known, found: Found, waited_ms: int, reason: str, now: datetime) -> Verdict:
+def _stale(known: Known, also: Found, waited_ms: int, reason: str, now: datetime) -> Verdict:
+    """With what was found wrong before: nobody has said otherwise since."""
+    found: Found = {**findings.of_items(known.items.values()), **findings.not_denied(known.told), **also}
     verdict = Verdict(
         status="stale",
         at=now,

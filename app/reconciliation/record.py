@@ -120,7 +120,7 @@ def record_silence(
             return None
         left = parse_utc(silent_since) + stale_after - now
         known = known_of(session, service_id, row)
-        verdict = reconcile.stale(known, row.waited_ms or 0, _reason(row) or why, now)
+        verdict = reconcile.stale(known, row.waited_ms or 0, _reason(row) or why, now, _last_answer(row))
         is_stale = left <= timedelta(0)
         if failure is not None:
             rows.write_sample(session, service_id, verdict, "stale" if is_stale else row.status, ok=False)
@@ -130,6 +130,11 @@ def record_silence(
             row.version += 1
             append(session, [rows.tell(session, row, known, verdict)])
         return None if is_stale else left
+
+
+def _last_answer(row: ServiceState) -> datetime | None:
+    """Since when it has been silent; None where it was not asked in vain: then nobody knows that it is."""
+    return parse_utc(row.last_answer_at or row.failing_since) if row.failing_since else None
 
 
 def _reason(row: ServiceState) -> str | None:

@@ -256,6 +256,7 @@ def _payload(service_id: str, known: Known, verdict: Verdict, event_id: str) -> 
         counts_only=list(verdict.counts_only) or None,
         previous_status=known.told.status if known.told else None,
         reason=verdict.reason,
+        silent_since=verdict.silent_since,
     )
 
 

@@ -20,6 +20,8 @@ _WORDS = {
 }
 # What "Beacon knows …, … reports …" is about.
 _SIDES = ("missing", "extra")
+# What goes on being wrong while nobody hears of it.
+_GO_ON = ("missing", "extra", "dangling", "duplicate", "orphaned", "overdue")
 
 
 def wrong(name: str, payload: Mapping[str, Any]) -> str:
@@ -28,7 +30,7 @@ def wrong(name: str, payload: Mapping[str, Any]) -> str:
     if status == "verified":
         return ""
     if status == "stale":
-        return "; ".join([payload.get("reason") or "has not answered", *_before(findings)])
+        return "; ".join(part for part in (payload.get("reason") or "has not answered", before(findings)) if part)
     sides = both_sides(name, payload.get("discrepancyDetails"))
     others = [one for one in findings if not (sides and one["kind"] in _SIDES) and not _is_reason(one, payload)]
     parts = [sides, listed(others), payload.get("reason") or ""]
@@ -54,6 +56,17 @@ def listed(findings: Sequence[Mapping[str, Any]]) -> str:
     return ", ".join(parts)
 
 
+def before(findings: Sequence[Mapping[str, Any]]) -> str:
+    """`15 jobs were missing before`, of a service that nobody hears: nobody has said that its jobs are in order."""
+    numbers = [(number_of(one), kind_word(one["kind"])) for one in findings if one["kind"] in _GO_ON]
+    named = [(number, word) for number, word in numbers if number]
+    if not named:
+        return ""
+    (number, word), *others = named
+    first = f"{jobs(number)} {'was' if number == 1 else 'were'} {word}"
+    return ", ".join([first, *(f"{number:,} {word}" for number, word in others)]) + " before"
+
+
 def number_of(finding: Mapping[str, Any]) -> int:
     """How many jobs it is about: it names as many as an event holds."""
     counted = 0 if finding["kind"] == "flapping" else finding.get("count") or 0
@@ -71,9 +84,3 @@ def jobs(number: int) -> str:
 def _is_reason(finding: Mapping[str, Any], payload: Mapping[str, Any]) -> bool:
     """Whether the reason already says it, and better: which state, and both its numbers."""
     return finding["kind"] == "count-mismatch" and bool(payload.get("reason"))
-
-
-def _before(findings: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Of a service that does not answer: nobody has said that its jobs are in order."""
-    numbers = [number_of(finding) for finding in findings if finding["kind"] == "missing"]
-    return [f"{jobs(number)} {'was' if number == 1 else 'were'} missing before" for number in numbers if number]

@@ -78,6 +78,7 @@ def in_words() -> Iterator[None]:
 
 def as_json(found: queries.Watched) -> dict[str, Any]:
     service, state = found.service, found.state
+    current = found.current_status(current_settings().poll_interval_s)
     return {
         "id": service.id,
         "name": service.name,
@@ -85,8 +86,10 @@ def as_json(found: queries.Watched) -> dict[str, Any]:
         "healthEndpoint": service.url + health_path(service.kind),
         "registeredAt": service.registered_at,
         "metadata": {"origin": service.origin, **_camel(json.loads(service.options_json))},
-        "health": queries.health(state, current_settings().poll_interval_s),
-        "status": state.status if state else None,
+        "health": current.health,
+        "status": None if current.status == "unknown" else current.status,
+        "reason": current.reason,
+        "silentSince": current.silent_since,
         "lastVerifiedAt": state.last_verified_at if state else None,
         "capabilities": _capabilities(service),
     }

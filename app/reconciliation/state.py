@@ -193,7 +193,7 @@ class Verdict:
     `belief` is None where nothing that was heard is believed (stale), or nothing was (an acceptance).
     `changed`: an event is due; `turned`: the change is one of state, to be kept for ever. `hushed`: it differs from
     what was told, and is kept to ourselves because the service flaps. `figures_at`: of when the figures are, where the
-    source says so.
+    source says so. `silent_since`: when a service that does not answer gave its last answer.
     """
 
     status: Status
@@ -216,6 +216,7 @@ class Verdict:
     turned: bool = False
     hushed: bool = False
     figures_at: datetime | None = None
+    silent_since: datetime | None = None
 
 
 def slices(things: Iterable[T], size: int = SLICE) -> Iterator[list[T]]:

@@ -1,7 +1,8 @@
 // @ts-check
 import { untilWords } from "./bell.js";
 import { serverNow } from "./clock.js";
-import { ago, clock, moment, stamp, zone } from "./times.js";
+import { ageHeard } from "./freshness.js";
+import { ago, clock, lasting, moment, stamp, zone } from "./times.js";
 
 /** Times that tick without the server, and tiles that stop claiming to be fresh when nothing confirms them. */
 
@@ -24,20 +25,55 @@ export function tick(root) {
   for (const time of timesOf(root, "time[data-age]")) {
     write(time, ago(now - dateOf(time).getTime()), moment);
   }
+  for (const time of timesOf(root, "time[data-lasting]")) {
+    write(time, lasting(now - dateOf(time).getTime()), moment);
+  }
 }
 
 /**
- * Marks tiles whose newest check is too long ago: the server, the network or the poller is away.
+ * Marks what nobody has checked for too long, by what Beacon has said so far: while it is silent itself, nothing ages.
  * @param {number} lateAfterMs
  * @param {number} agedAfterMs
+ * @param {number} heardAt  by the server's clock
  */
-export function markAged(lateAfterMs, agedAfterMs) {
-  const now = serverNow();
+export function markAged(lateAfterMs, agedAfterMs, heardAt) {
   for (const tile of document.querySelectorAll(".tile")) {
     const checked = /** @type {HTMLTimeElement | null} */ (tile.querySelector(".check time"));
-    const age = checked ? now - dateOf(checked).getTime() : 0;
+    const age = checked ? ageHeard(dateOf(checked).getTime(), heardAt) : 0;
     tile.toggleAttribute("data-late", age > lateAfterMs);
     tile.toggleAttribute("data-aged", age > agedAfterMs);
+  }
+  for (const part of document.querySelectorAll("[data-ages-with]")) ageAlong(part);
+}
+
+/**
+ * What a page says elsewhere of the service of a tile: one verdict, wherever it stands.
+ * @param {Element} part
+ */
+function ageAlong(part) {
+  const tile = document.getElementById(part.getAttribute("data-ages-with") ?? "");
+  const aged = tile?.hasAttribute("data-aged") ?? false;
+  part.toggleAttribute("data-aged", aged);
+  if (!aged) return;
+  const [checked, said] = [tile?.querySelector(".check time"), part.querySelector("time[data-checked]")];
+  if (checked instanceof HTMLTimeElement && said instanceof HTMLTimeElement && said.dateTime !== checked.dateTime) {
+    said.dateTime = checked.dateTime;
+  }
+}
+
+/**
+ * Beside every tile, while nothing is heard from Beacon: its age says nothing of the service any more.
+ * @param {number | null} since  by the server's clock; null while it is heard
+ */
+export function markUnheard(since) {
+  const root = document.documentElement;
+  if (root.hasAttribute("data-unheard") !== (since !== null)) {
+    root.toggleAttribute("data-unheard", since !== null);
+    document.dispatchEvent(new CustomEvent("beacon:unheard", { detail: since }));
+  }
+  for (const place of document.querySelectorAll(".tile-unheard")) {
+    const words = since === null ? "" : `no news from Beacon since ${clock(new Date(since))}`;
+    if (place.textContent !== words) place.textContent = words;
   }
 }
 

@@ -15,6 +15,7 @@ export class Banner {
   #actions;
   #updated = false;
   #person = "";
+  #unheardSince = "";
   #toasted = false;
 
   /**
@@ -26,6 +27,11 @@ export class Banner {
     this.#place = place;
     this.#pollMs = pollMs;
     this.#actions = { reconnect, reload: () => location.reload(), login: () => location.assign(loginAddress()) };
+    document.addEventListener("beacon:unheard", (event) => {
+      const since = /** @type {CustomEvent<number | null>} */ (event).detail;
+      this.#unheardSince = since === null ? "" : clock(new Date(since));
+      this.#show();
+    });
     connectionStatus.subscribe((now) => {
       this.#show();
       this.#toastOnce(now);
@@ -57,7 +63,7 @@ export class Banner {
 
   #show() {
     const { state, reason, since } = connectionStatus.value;
-    const situation = { state, reason, since: clock(new Date(since)), pollMs: this.#pollMs, updated: this.#updated, person: this.#person };
+    const situation = { state, reason, since: clock(new Date(since)), pollMs: this.#pollMs, updated: this.#updated, unheardSince: this.#unheardSince, person: this.#person };
     const notice = noticeOf(situation);
     this.#place.hidden = notice === null;
     if (!notice || this.#place.dataset.shown === notice.text) return;

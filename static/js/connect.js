@@ -1,20 +1,23 @@
 // @ts-check
+import { tick } from "./ages.js";
 import { showConnection } from "./badge.js";
 import { Banner } from "./banner.js";
 import { takeWhenHidden } from "./build.js";
 import { serverNow } from "./clock.js";
 import { Delivery } from "./delivery.js";
-import { bindDetail } from "./detail.js";
 import { Feed } from "./feed.js";
 import { fetchChecked } from "./http.js";
 import { shareName } from "./leadership.js";
 import { Live } from "./live.js";
 import { failedAt, WITHIN_MS } from "./poison.js";
+import { isOver } from "./policy.js";
+import { describe } from "./reasons.js";
 import { refetchRegions } from "./regions.js";
 import { reportError } from "./report.js";
 import { Share } from "./share.js";
 import { connectionStatus } from "./status.js";
-import { setOffline } from "./title.js";
+import { setAway } from "./title.js";
+import { clock, moment } from "./times.js";
 import { TokenSource } from "./token.js";
 
 /** The parts of the connection, put together for this page. */
@@ -22,6 +25,7 @@ import { TokenSource } from "./token.js";
 const page = document.body.dataset;
 const pollMs = Number(page.pollS) * 1_000;
 const MEASURE_AFTER_MS = 1_000;
+const DETAIL_AFTER_MS = 500;
 const KEPT = 500;
 
 /**
@@ -43,12 +47,27 @@ export function connect(prepare, note) {
     measure((two) => two.heard(one, now, at));
     share.frame(one);
   };
-  live.listen({ note, status: (told) => share.told(told), frame, build: (build) => share.build(build), measure });
+  const heard = (/** @type {number | undefined} */ heartbeatMs) => share.heard(heartbeatMs);
+  live.listen({ note, status: (told) => share.told(told), frame, heard, build: (build) => share.build(build), measure });
   showStatus(banner, note);
   const pause = () => togglePause(delivery, share, note);
-  bindDetail(place("connection-detail"), pollMs, { reconnect: () => share.reconnect(), pause });
+  setTimeout(() => bringDetail({ reconnect: () => share.reconnect(), pause }, note), DETAIL_AFTER_MS);
   document.addEventListener("beacon:pause-toggle", pause);
   share.start(heardBuild);
+}
+
+/**
+ * Before anybody needs it, because there may be no network then; a failure is tried again.
+ * @param {import("./detail.js").Actions} actions
+ * @param {(message: string) => void} note
+ */
+function bringDetail(actions, note) {
+  import("./detail.js").then(({ bindDetail }) => {
+    bindDetail(place("connection-detail"), pollMs, actions, { describe, clock, moment, tick, connectionStatus });
+  }).catch((error) => {
+    note(`connection details: ${error}`);
+    setTimeout(() => bringDetail(actions, note), pollMs);
+  });
 }
 
 /** Reading a stream needs its body in pieces; a browser without it reads plain pages. */
@@ -106,7 +125,7 @@ function showStatus(banner, note) {
     document.documentElement.dataset.role = now.role;
     document.documentElement.toggleAttribute("data-paused", now.paused);
     showConnection(badge, now);
-    setOffline(now.state === "offline");
+    setAway(isOver(now.reason) ? "signed out" : now.state === "offline" ? "offline" : "");
     if (now === before || now.state !== before.state || now.reason !== before.reason) note(`${now.state} (${now.reason})`);
     if (now.reason === "other-user" && before.reason !== "other-user") nameOtherUser(banner);
     document.dispatchEvent(new CustomEvent("beacon:connection", { detail: now }));

@@ -1,23 +1,26 @@
 // @ts-check
-import { modeOf, describe } from "./reasons.js";
-import { clock, moment } from "./times.js";
-import { connectionStatus } from "./status.js";
-import { tick } from "./ages.js";
-
 /**
- * What opens from the badge: why the connection is as it is, and what one can do about it.
+ * What opens from the badge: why the connection is as it is, and what one can do about it. No page waits for it: it comes
+ * after the rest and is given what it would otherwise bring a second time.
  *
  * @typedef {{ reconnect: () => void, pause: () => void }} Actions
+ * @typedef {Pick<typeof import("./reasons.js"), "describe"> & Pick<typeof import("./times.js"), "clock" | "moment">
+ *   & Pick<typeof import("./ages.js"), "tick"> & Pick<typeof import("./status.js"), "connectionStatus">} Given
  */
+
+/** Reasons that only a new page ends. */
+const OVER = ["signed-out", "other-user"];
 
 /**
  * @param {HTMLElement} detail
  * @param {number} pollMs
  * @param {Actions} actions
+ * @param {Given} given
  */
-export function bindDetail(detail, pollMs, actions) {
+export function bindDetail(detail, pollMs, actions, given) {
+  const { connectionStatus } = given;
   const show = () => {
-    if (detail.matches(":popover-open")) fill(detail, pollMs);
+    if (detail.matches(":popover-open")) fill(detail, pollMs, given);
   };
   part(detail, "reconnect").addEventListener("click", actions.reconnect);
   part(detail, "pause").addEventListener("click", actions.pause);
@@ -30,16 +33,18 @@ export function bindDetail(detail, pollMs, actions) {
 /**
  * @param {HTMLElement} detail
  * @param {number} pollMs
+ * @param {Given} given
  */
-function fill(detail, pollMs) {
+function fill(detail, pollMs, given) {
+  const { connectionStatus, describe } = given;
   const status = connectionStatus.value;
   write(part(detail, "reason"), describe(status).sentence);
   write(part(detail, "mode"), modeOf(status, pollMs));
   write(part(detail, "next"), nextAttempt(status.nextAttemptAt));
   write(part(detail, "pause"), status.paused ? "Resume this tab" : "Pause this tab");
   part(detail, "https").hidden = status.role !== "alone" || window.isSecureContext;
-  showLastEvent(part(detail, "last"), connectionStatus.lastEventAt);
-  showErrors(part(detail, "errors"), status.errors);
+  showLastEvent(part(detail, "last"), connectionStatus.lastEventAt, given);
+  showErrors(part(detail, "errors"), status.errors, given);
 }
 
 /** @param {number | null} at */
@@ -51,8 +56,9 @@ function nextAttempt(at) {
 /**
  * @param {HTMLElement} place
  * @param {number | null} at
+ * @param {Given} given
  */
-function showLastEvent(place, at) {
+function showLastEvent(place, at, { moment, tick }) {
   if (at === null) {
     write(place, "none since this page was loaded");
     return;
@@ -70,17 +76,21 @@ function showLastEvent(place, at) {
 /**
  * @param {HTMLElement} place
  * @param {readonly import("./status.js").Trouble[]} errors
+ * @param {Given} given
  */
-function showErrors(place, errors) {
+function showErrors(place, errors, given) {
   const list = part(place, "error-list");
   place.hidden = errors.length === 0;
   if (list.dataset.newest === String(errors.at(-1)?.at)) return;
   list.dataset.newest = String(errors.at(-1)?.at);
-  list.replaceChildren(...[...errors].reverse().map(errorRow));
+  list.replaceChildren(...[...errors].reverse().map((error) => errorRow(error, given)));
 }
 
-/** @param {import("./status.js").Trouble} trouble */
-function errorRow({ at, text }) {
+/**
+ * @param {import("./status.js").Trouble} trouble
+ * @param {Given} given
+ */
+function errorRow({ at, text }, { clock }) {
   const row = document.createElement("li");
   const time = document.createElement("time");
   time.dateTime = new Date(at).toISOString();
@@ -106,4 +116,25 @@ function part(root, name) {
  */
 function write(place, text) {
   if (place.textContent !== text) place.textContent = text;
+}
+
+/**
+ * How this tab comes by its events.
+ * @param {Pick<import("./status.js").Status, "state" | "role" | "paused"> & { reason?: string }} status
+ * @param {number} pollMs
+ */
+export function modeOf({ state, reason = "", role, paused }, pollMs) {
+  const shared = { leader: ", for all tabs of this browser", follower: ", through another tab", alone: "", asleep: "" }[role];
+  return `${wayOf(state, reason, pollMs)}${shared}${paused ? "; paused here" : ""}`;
+}
+
+/**
+ * @param {string} state
+ * @param {string} reason
+ * @param {number} pollMs
+ */
+function wayOf(state, reason, pollMs) {
+  if (state === "connected" && reason !== "late") return "Live stream";
+  if (state === "reconnecting") return "Asking once with each attempt";
+  return reason === "no-network" || OVER.includes(reason) ? "Asking nobody" : `Asking every ${pollMs / 1_000} s`;
 }

@@ -50,10 +50,11 @@ function settle() {
   layOut();
   markCut();
   const connection = document.documentElement.dataset.connection ?? "none";
+  const unheard = document.documentElement.hasAttribute("data-unheard");
   for (const region of regions()) {
     const held = dirtyRegions().has(region.dataset.region ?? "");
     const aged = region.querySelector("[data-aged]") !== null;
-    const stale = String(isStale({ connection, held, aged }));
+    const stale = String(isStale({ connection, held, aged, unheard }));
     if (region.dataset.isStale !== stale) region.dataset.isStale = stale;
   }
 }

@@ -11,7 +11,7 @@ const KEPT_ERRORS = 10;
 const LOOK_EVERY_MS = 1_000;
 
 /** @type {Hearer} */
-const NOBODY = { note() {}, status() {}, frame() {}, build() {}, measure() {} };
+const NOBODY = { note() {}, status() {}, frame() {}, heard() {}, build() {}, measure() {} };
 
 /**
  * The owner of the connection: the one place that opens streams and polls. Whether this tab is the one that does so is
@@ -25,6 +25,7 @@ const NOBODY = { note() {}, status() {}, frame() {}, build() {}, measure() {} };
  * @property {(message: string) => void} note
  * @property {(told: Told) => void} status  the state, its reason or the next attempt changed
  * @property {(frame: Frame) => void} frame  every frame of the stream or of a poll, before it is shown
+ * @property {(heartbeatMs?: number) => void} heard  Beacon was heard, and knows what there is to know
  * @property {(build: string) => void} build  the server runs this one
  * @property {(tell: (measure: import("./evidence/measure.js").Measure) => void) => void} measure  for whoever measures the wire
  */
@@ -127,6 +128,7 @@ export class Live {
     const { signal } = (this.#catchUp = new AbortController());
     try {
       await pollAll(() => this.#delivery.received, (frame) => this.#takePolled(frame), signal);
+      this.#hearer.heard();
       return true;
     } catch (error) {
       this.#hearer.note(`catching up: ${error}`);
@@ -206,16 +208,19 @@ export class Live {
     if (frame.event === "bye") this.#goodbye(JSON.parse(frame.data).reason);
     if (frame.event === "heartbeat") this.#heartbeat(JSON.parse(frame.data));
     if (isEvent(frame)) this.#happened({ kind: "proof" });
+    if (isEvent(frame)) this.#hearer.heard();
     this.#hearer.frame(frame);
     if (frame.id !== null) await this.#delivery.take(frame);
   }
 
   /** @param {Frame} frame */
   #greeted(frame) {
+    const { heartbeatS } = JSON.parse(frame.data);
     this.#checkHello(frame);
+    this.#hearer.heard(1_000 * heartbeatS);
     this.#happened({ kind: "hello" });
     this.#hearer.note("the server said hello");
-    this.#watchLateness(JSON.parse(frame.data).heartbeatS).catch((error) => this.#hearer.note(`lateness: ${error}`));
+    this.#watchLateness(heartbeatS).catch((error) => this.#hearer.note(`lateness: ${error}`));
   }
 
   /**
@@ -236,6 +241,7 @@ export class Live {
   #heartbeat({ timestamp, degraded }) {
     const now = performance.now();
     this.#lateness?.heartbeat(Date.parse(timestamp), now);
+    if (degraded !== true) this.#hearer.heard();
     this.#happened({ kind: "heartbeat", degraded: degraded === true, lateS: this.#lateS(now) });
   }
 
@@ -271,6 +277,7 @@ export class Live {
       if (this.#poll !== poll) return;
       this.#poll = null;
       this.#hearer.note(`polled up to event ${this.#delivery.received}`);
+      this.#hearer.heard();
       this.#happened({ kind: "polled", stream });
     } catch (error) {
       if (this.#poll !== poll) return; // let go on purpose

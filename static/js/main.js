@@ -1,13 +1,16 @@
 // @ts-check
-import { localise, markAged, tick } from "./ages.js";
+import { localise, markAged, markUnheard, tick } from "./ages.js";
 import { trimLists } from "./changes.js";
-import { startClock } from "./clock.js";
+import { serverNow, startClock } from "./clock.js";
 import { connect } from "./connect.js";
 import { watchCost } from "./cost.js";
+import { isUnheard } from "./freshness.js";
 import { watchInterface } from "./interface.js";
 import { startNotifications } from "./notifications.js";
 import { refetchFollower, watchReload } from "./regions.js";
+import { connectionStatus } from "./status.js";
 import { updateStrip } from "./strip.js";
+import { setUnheard } from "./title.js";
 
 const page = document.body.dataset;
 const KEYS_AFTER_MS = 500;
@@ -19,9 +22,20 @@ function note(message) {
 }
 
 function settle() {
-  markAged(Number(page.lateAfterS) * 1_000, Number(page.agedAfterS) * 1_000);
-  updateStrip();
+  const heardAt = serverNow() - (Date.now() - connectionStatus.heardAt);
+  const unheard = isSilent();
+  markAged(Number(page.lateAfterS) * 1_000, Number(page.agedAfterS) * 1_000, heardAt);
+  markUnheard(unheard ? heardAt : null);
+  setUnheard(unheard);
+  updateStrip(unheard ? heardAt : null);
   tick(document);
+}
+
+/** Whether Beacon itself is silent; before the first word of the connection the page is as fresh as it was made. */
+function isSilent() {
+  const { heardAt, heartbeatMs, value: { state, role } } = connectionStatus;
+  if (!document.documentElement.dataset.connection || role === "asleep") return false;
+  return isUnheard({ state, heardAt, now: Date.now(), heartbeatMs, pollMs: Number(page.pollS) * 1_000 });
 }
 
 /** Fragments get their local times before they are swapped in: nobody sees UTC flash by. */

@@ -13,6 +13,7 @@ import { HELD } from "./policy.js";
  * @property {string} since  the time of day when it began
  * @property {number} pollMs
  * @property {boolean} updated  the server runs another build
+ * @property {string} unheardSince  the time of day since when Beacon is silent; empty while it is heard
  * @property {string} person  who is signed in now, where it is somebody else
  */
 
@@ -20,7 +21,7 @@ import { HELD } from "./policy.js";
  * @param {Situation} situation
  * @returns {Notice | null}
  */
-export function noticeOf({ state, reason, since, pollMs, updated, person }) {
+export function noticeOf({ state, reason, since, pollMs, updated, unheardSince, person }) {
   if (reason === "other-user") {
     return { name: "other-user", look: "offline", text: `You are now signed in as ${person || "somebody else"}. This page shows what it showed before.`, action: "reload" };
   }
@@ -28,6 +29,10 @@ export function noticeOf({ state, reason, since, pollMs, updated, person }) {
     return { name: "signed-out", look: "offline", text: `Signed out since ${since}. What you see is from before.`, action: "login" };
   }
   if (state === "offline") return { name: "offline", look: "offline", text: offline(reason, since), action: "reconnect" };
+  if (unheardSince) {
+    const text = `No news from Beacon since ${unheardSince}. What you see is from then, and the page goes on trying.`;
+    return { name: "unheard", look: "offline", text, action: "reconnect" };
+  }
   if (state === "polling" && reason !== "flag-off") {
     const why = HELD.includes(reason) ? ", perhaps because of a proxy in between" : "";
     const text = `Live updates paused since ${since}${why}. The page asks for changes every ${pollMs / 1_000} s; everything else works.`;

@@ -1,6 +1,4 @@
 // @ts-check
-import { isOver } from "./policy.js";
-
 /** The connection's state in words. Pure. */
 
 /** What each reason means, in a sentence. */
@@ -63,25 +61,4 @@ export function describe({ state, reason, paused, broken, lateS = 0 }) {
 function reasonOf(state, reason) {
   if (state === "offline" && (reason === "exhausted" || reason === "flag-off")) return "The server cannot be reached; trying on.";
   return REASONS[reason] ?? REASONS.lost ?? "";
-}
-
-/**
- * How this tab comes by its events.
- * @param {Pick<Status, "state" | "role" | "paused"> & { reason?: string }} status
- * @param {number} pollMs
- */
-export function modeOf({ state, reason = "", role, paused }, pollMs) {
-  const shared = { leader: ", for all tabs of this browser", follower: ", through another tab", alone: "", asleep: "" }[role];
-  return `${wayOf(state, reason, pollMs)}${shared}${paused ? "; paused here" : ""}`;
-}
-
-/**
- * @param {string} state
- * @param {string} reason
- * @param {number} pollMs
- */
-function wayOf(state, reason, pollMs) {
-  if (state === "connected" && reason !== "late") return "Live stream";
-  if (state === "reconnecting") return "Asking once with each attempt";
-  return reason === "no-network" || isOver(reason) ? "Asking nobody" : `Asking every ${pollMs / 1_000} s`;
 }

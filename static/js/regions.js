@@ -39,15 +39,15 @@ export async function refetchRegions(prepare, wanted = () => true) {
 }
 
 /**
- * Loads the region again that lists in full what a tile sums up, once the two differ, and not while the reader
- * is in the middle of something there: the next change of the tile tries again.
+ * Loads the regions again that say more of what a tile sums up, once the two differ, and not while the reader is in the
+ * middle of something there: the next change of the tile tries again.
  * @param {HTMLElement} tile
  * @param {(root: ParentNode) => void} prepare
  */
 export async function refetchFollower(tile, prepare) {
-  const region = /** @type {HTMLElement | null} */ (document.querySelector(`[data-follows="${CSS.escape(tile.id)}"]`));
-  if (!region || region.dataset.findings === tile.dataset.findings || inUse(region)) return;
-  await refetchRegions(prepare, (name) => name === region.dataset.region);
+  const regions = [.../** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll(`[data-follows="${CSS.escape(tile.id)}"]`))];
+  const behind = regions.filter((region) => region.dataset.findings !== tile.dataset.findings && !inUse(region));
+  if (behind.length > 0) await refetchRegions(prepare, (name) => behind.some((region) => region.dataset.region === name));
 }
 
 /**

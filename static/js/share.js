@@ -100,6 +100,16 @@ export class Share {
   }
 
   /**
+   * Beacon was heard, by this tab's own wire.
+   * @param {number} [heartbeatMs]
+   */
+  heard(heartbeatMs) {
+    connectionStatus.heardAt = Date.now();
+    if (heartbeatMs) connectionStatus.heartbeatMs = heartbeatMs;
+    if (this.#leads && connectionStatus.value.state !== "connected") this.#say(); // with a stream, heartbeats do
+  }
+
+  /**
    * A frame from this tab's own wire, to be passed on.
    * @param {Frame} frame
    */
@@ -173,7 +183,7 @@ export class Share {
     const status = { state, reason, failures, lateS, since, nextAttemptAt, errors };
     if (reason === "flag-off") this.#settings.streamOn = false;
     if (state === "connected") this.#settings.streamOn = true;
-    this.#tabs?.post({ kind: "state", term: this.#term, cursor: this.#passedOn, heardAt: connectionStatus.lastEventAt, status });
+    this.#tabs?.post({ kind: "state", term: this.#term, cursor: this.#passedOn, lastEventAt: connectionStatus.lastEventAt, heardAt: connectionStatus.heardAt, heartbeatMs: connectionStatus.heartbeatMs, status });
   }
 
   /** @param {any} message */
@@ -202,15 +212,17 @@ export class Share {
     if (message.kind === "frame") this.#takePassed(message);
   }
 
-  /** @param {{ status: import("./live.js").Told & { since: number }, cursor: number, heardAt: number | null }} message */
-  #mirror({ status, cursor, heardAt }) {
+  /** @param {{ status: import("./live.js").Told & { since: number }, cursor: number, lastEventAt: number | null, heardAt: number, heartbeatMs: number }} message */
+  #mirror({ status, cursor, lastEventAt, heardAt, heartbeatMs }) {
     if (isOver(connectionStatus.value.reason)) return;
     if (status.reason === "flag-off") {
       this.#settings.streamOn = false;
       this.#live.forget(); // of a time when this tab owned the wire
     }
     if (status.state === "connected") this.#settings.streamOn = true;
-    connectionStatus.lastEventAt = heardAt ?? connectionStatus.lastEventAt;
+    connectionStatus.lastEventAt = lastEventAt ?? connectionStatus.lastEventAt;
+    connectionStatus.heardAt = Math.max(connectionStatus.heardAt, heardAt);
+    connectionStatus.heartbeatMs = heartbeatMs;
     connectionStatus.set(status);
     if (isGap(this.#delivery.received, cursor)) this.#catchUp();
   }
@@ -219,6 +231,7 @@ export class Share {
   #takePassed(passed) {
     connectionStatus.lastEventAt = Date.now();
     const { after, frame } = passed;
+    if (frame.event !== "reset") connectionStatus.heardAt = Date.now();
     const behind = frame.event !== "reset" && isGap(this.#delivery.received, after);
     if (this.#catchingUp || behind) {
       this.#waiting.push(passed);

@@ -28,6 +28,11 @@ class ConnectionStatus {
   /** @type {Set<(now: Status, before: Status) => void>} */
   #listeners = new Set();
 
+  /** When Beacon said last that all is well, or what has changed. A heartbeat without its database says neither. */
+  heardAt = performance.timeOrigin;
+
+  heartbeatMs = 15_000;
+
   /** When the newest event or heartbeat came; nobody is told of each, whoever shows it looks by the second. */
   /** @type {number | null} */
   lastEventAt = null;

@@ -1,6 +1,7 @@
 // @ts-check
 import { announce } from "./announce.js";
 import { areBelow } from "./hands.js";
+import { clock } from "./times.js";
 import { changedInWords, summarise } from "./summary.js";
 import { setWrong } from "./title.js";
 
@@ -13,19 +14,25 @@ let standing;
 /** @type {Map<string, string> | undefined} the state of each service as it was last said */
 let said;
 
+/** @type {number | null} */
+let unheardSince = null;
+
 /**
  * The sentence above the tiles, made from the tiles on the screen: no event knows all services.
+ * @param {number | null} [unheard]  since when nothing is heard from Beacon: then it is said first
  * @returns {void}
  */
-export function updateStrip() {
+export function updateStrip(unheard = unheardSince) {
+  unheardSince = unheard;
   const line = document.getElementById("summary");
   if (!line) return;
-  const { state, words, wrong } = summarise(tiles().map(stateOf));
+  const { state, words: found, wrong } = summarise(tiles().map(stateOf));
+  const words = unheard === null ? found : `No news from Beacon since ${clock(new Date(unheard))}. Until then: ${lowered(found)}`;
   setWrong(wrong);
   sayChanges();
   holdNew();
   holdBack();
-  showOldest(line, state === "verified" ? tiles() : []);
+  showOldest(line, state === "verified" && unheard === null ? tiles() : []);
   const place = line.querySelector(".summary-words");
   if (!place || place.textContent === words) return;
   place.textContent = words;
@@ -81,7 +88,13 @@ function open(rows) {
  * @param {Element} strip
  */
 function wrongRows(strip) {
-  return ["discrepancy", "stale"].flatMap((state) => [...strip.querySelectorAll(`.strip-row[data-state=${state}]`)]);
+  const [worst, silent] = [".strip-row[data-state=discrepancy]:not([data-aged])", ".strip-row:is([data-state=stale], [data-aged])"];
+  return [worst, silent].flatMap((rows) => [...strip.querySelectorAll(rows)]);
+}
+
+/** @param {string} words */
+function lowered(words) {
+  return words.charAt(0).toLowerCase() + words.slice(1);
 }
 
 /** The worst few, and how many more: a bad day must not push the tiles off the screen. */

@@ -8,11 +8,22 @@ const STEPS = /** @type {const} */ ([[60, 1, "s"], [3_600, 60, "min"], [86_400, 
  * @param {number} ms
  */
 export function ago(ms) {
+  return `${span(ms)} ago`;
+}
+
+/**
+ * `for 2 min`
+ * @param {number} ms
+ */
+export function lasting(ms) {
+  return `for ${span(ms)}`;
+}
+
+/** @param {number} ms */
+function span(ms) {
   const seconds = Math.max(0, Math.floor(ms / 1_000));
-  for (const [below, size, unit] of STEPS) {
-    if (seconds < below) return `${Math.floor(seconds / size)} ${unit} ago`;
-  }
-  return "";
+  const [, size, unit] = STEPS.find(([below]) => seconds < below) ?? STEPS[3];
+  return `${Math.floor(seconds / size)} ${unit}`;
 }
 
 /** Made once: a formatter costs a hundred times what it formats, and a list is full of times. */

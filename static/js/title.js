@@ -7,7 +7,8 @@ const OFFLINE = '<path d="m3.5 3.5 9 9m0-9-9 9" stroke="#8a949c" stroke-width="2
 /** @type {string | undefined} */
 let calm;
 let wrong = 0;
-let offline = false;
+let away = "";
+let unheard = false;
 
 /** @param {number} count */
 export function setWrong(count) {
@@ -15,16 +16,23 @@ export function setWrong(count) {
   show();
 }
 
-/** @param {boolean} isOffline */
-export function setOffline(isOffline) {
-  offline = isOffline;
+/** @param {string} word  why the page hears nothing; empty where it does */
+export function setAway(word) {
+  away = word;
+  show();
+}
+
+/** @param {boolean} isUnheard  Beacon is silent */
+export function setUnheard(isUnheard) {
+  unheard = isUnheard;
   show();
 }
 
 function show() {
-  const title = offline ? `◌ offline · ${name}` : wrong ? `● ${wrong} wrong · ${name}` : name;
+  const silent = away || (unheard ? "no news" : "");
+  const title = silent ? `◌ ${silent} · ${name}` : wrong ? `● ${wrong} wrong · ${name}` : name;
   if (document.title !== title) document.title = title;
-  showIcon(offline ? OFFLINE : wrong ? WRONG : null);
+  showIcon(silent ? OFFLINE : wrong ? WRONG : null);
 }
 
 /** @param {string | null} shapes  null: as the page came */

@@ -5,6 +5,8 @@ import pytest
 
 from app.dashboard import wording
 from app.dashboard.contexts import Ids, Tile, beyond_strip, dom_key, service_href
+from app.reconciliation.current_status import current_status
+from app.reconciliation.models import ServiceState
 from tests.dashboard.payloads import discrepancy, update
 
 NOW = datetime(2026, 11, 21, 12, 4, 0, tzinfo=UTC)
@@ -40,10 +42,18 @@ def test_a_service_that_was_never_looked_at_claims_nothing() -> None:
     assert {value for _, value in values(tile)} == {"—"}
 
 
-@pytest.mark.parametrize(("seconds", "aged"), [(54, True), (60, False)])
-def test_a_state_that_nobody_confirms_any_more_is_aged(seconds: int, aged: bool) -> None:
-    tile = Tile.from_payload("mail", "Mail", update(), NOW, aged_after=timedelta(seconds=seconds))
-    assert tile.aged is aged
+@pytest.mark.parametrize(("every_s", "aged"), [(18, True), (20, False)])
+def test_a_state_that_nobody_has_confirmed_for_three_intervals_is_aged(every_s: int, aged: bool) -> None:
+    state = ServiceState(checked_at="2026-11-21T12:03:05.000Z")
+    assert current_status(state, update(), NOW, timedelta(seconds=every_s)).is_aged is aged
+
+
+def test_a_silent_service_says_both_truths() -> None:
+    found = [{"kind": "missing", "jobIds": ["a", "b"], "count": 15, "since": "2026-11-21T12:00:00.000Z"}]
+    silent = update(status="stale", counts={}, findings=found, silentSince="2026-11-21T12:02:00.000Z")
+    tile = Tile.from_payload("mail", "Mail", silent)
+    assert (tile.silent_since, tile.before) == ("2026-11-21T12:02:00.000Z", "15 jobs were missing before")
+    assert (tile.missing.shown, tile.missing.total) == (("a", "b"), 15)
 
 
 def test_more_ids_than_fit_are_counted() -> None:

@@ -53,6 +53,18 @@ def test_the_pair_is_readable(front: str, back: str, least: float, theme: str) -
     assert ratio >= least, f"{front} on {back} in {theme}: {ratio:.2f}"
 
 
+def test_beacons_own_connection_has_no_colour_of_a_service() -> None:
+    rules = re.findall(r"^(\[data-state[^{]*)\{([^}]*)\}", TOKENS, re.MULTILINE)
+    colours_of = {
+        state: set(re.findall(r"var\(--(\w+)", body))
+        for states, body in rules
+        for state in re.findall(r"data-state=(\w+)", states)
+    }
+    of_services = colours_of["verified"] | colours_of["discrepancy"] | {"grey"}  # stale and unknown are grey
+    for state in ("connected", "reconnecting", "polling", "offline"):
+        assert not colours_of[state] & of_services, state
+
+
 def test_every_colour_is_part_of_a_computed_pair() -> None:
     computed = {name for front, back, _ in PAIRS for name in (front, back)}
     assert set(colours()) - computed == NOT_TEXT

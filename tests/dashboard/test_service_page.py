@@ -113,10 +113,15 @@ def test_missing_jobs_come_first_however_many_of_the_other_kinds_there_are(
 
 
 def test_what_was_open_when_a_service_stopped_answering_is_said_of_then(cast: Flask) -> None:
-    watch(cast, "mail", update(status="stale", counts={}, reason="answered 500"), "lost")
-    believe(cast, last_answer_at="2026-11-21T12:02:00.000Z")
+    since, found = (
+        "2026-11-21T12:02:00.000Z",
+        [{"kind": "missing", "jobIds": ["lost"], "since": "2026-11-21T12:00:00Z"}],
+    )
+    silent = update(status="stale", counts={}, reason="answered 500", silentSince=since, findings=found)
+    watch(cast, "mail", silent, "lost")
+    believe(cast, last_answer_at=since)
     text = words_of(page(cast, ALICE, "/services/mail"))
-    assert "Answered 500: 1 missing before." in text
+    assert "Not answering since 12:02:00 UTC ; 1 job was missing before (answered 500)." in text
     assert "What stands below is of its last answer, 12:02:00 UTC" in text
 
 

@@ -3,10 +3,11 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { noticeOf } from "../../static/js/notices.js";
 import { failedAt, WITHIN_MS } from "../../static/js/poison.js";
-import { describe, modeOf } from "../../static/js/reasons.js";
+import { modeOf } from "../../static/js/detail.js";
+import { describe } from "../../static/js/reasons.js";
 
 /** @type {import("../../static/js/notices.js").Situation} */
-const WELL = { state: "connected", reason: "live", since: "12:03:05", pollMs: 5_000, updated: false, person: "" };
+const WELL = { state: "connected", reason: "live", since: "12:03:05", pollMs: 5_000, updated: false, unheardSince: "", person: "" };
 
 /** @param {Partial<import("../../static/js/notices.js").Situation>} situation */
 const named = (situation) => noticeOf({ ...WELL, ...situation })?.name ?? null;

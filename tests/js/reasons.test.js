@@ -1,7 +1,8 @@
 // @ts-check
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { describe, modeOf } from "../../static/js/reasons.js";
+import { modeOf } from "../../static/js/detail.js";
+import { describe } from "../../static/js/reasons.js";
 
 /** @typedef {import("../../static/js/status.js").Status} Status */
 

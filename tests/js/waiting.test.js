@@ -20,10 +20,10 @@ test("no more of them are kept than the list shows, but all are counted", () => 
 });
 
 test("a region is stale when it is held, when nobody confirms it, or when nothing is heard", () => {
-  const fine = { connection: "connected", held: false, aged: false };
+  const fine = { connection: "connected", held: false, aged: false, unheard: false };
   assert.equal(isStale(fine), false);
   assert.equal(isStale({ ...fine, connection: "polling" }), false);
-  for (const change of [{ held: true }, { aged: true }, { connection: "offline" }, { connection: "none" }]) {
+  for (const change of [{ held: true }, { aged: true }, { unheard: true }, { connection: "offline" }, { connection: "none" }]) {
     assert.equal(isStale({ ...fine, ...change }), true);
   }
 });

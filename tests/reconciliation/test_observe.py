@@ -13,7 +13,7 @@ from app.eventlog.append import NewEvent, append
 from app.reconciliation import observe, registry
 from app.reconciliation.accept import accept
 from app.reconciliation.rows import checksum
-from app.sources.base import Capabilities, Job, JobFate, Listing, Look, SourceError
+from app.sources.base import Capabilities, Job, JobFate, Listing, Look, Oddity, SourceError
 from app.sources.lease import Lease, LeaseLost
 from tests.reconciliation.desk import SERVICE, Desk, everything
 from tests.reconciliation.values import at, look
@@ -218,6 +218,22 @@ class TestSilence:
         assert desk.observer.note_silence(desk.service).silent_in_s is None
         assert (desk.told["status"], desk.source.looks) == ("stale", looks)
         assert len(desk.samples) == 2
+
+    def test_silence_says_since_when_and_what_was_wrong_before(self, desk: Desk) -> None:
+        lost = Oddity("orphaned", ("r",))
+        desk.observe(look(queued=["q"], running=["r"], oddities=(lost,)))
+        last_answer = desk.told["checkedAt"]
+        [before] = desk.told["findings"]
+        desk.pass_time(15.1)
+        desk.observe(SourceError("answered 500"))
+        assert parse_utc(desk.told["silentSince"]) == parse_utc(desk.state.last_answer_at or "")
+        assert desk.told["findings"] == [before]
+        desk.observe(look(queued=["q"], running=["r"], oddities=(lost,)))
+        assert desk.told["findings"] == [before], "the same jobs since the same moment, whatever lay in between"
+        assert before["since"] == last_answer
+        assert "silentSince" not in desk.told
+        desk.observe(look(queued=["q"], running=["r"]))
+        assert "findings" not in desk.told
 
     def test_a_look_at_the_silence_too_early_only_says_when(self, desk: Desk) -> None:
         desk.observe(THREE)

@@ -1,0 +1,64 @@
+"""The one verdict on a service now, which tile, attention strip, summary, its page, the table of services and API show.
+
+What was told last holds until it is older than `AGED_AFTER_INTERVALS` polls: then nobody has checked, and it is stale,
+whoever should have checked.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from app.clock import parse_utc
+from app.reconciliation.models import ServiceState
+
+AGED_AFTER_INTERVALS = 3
+NOT_CHECKED = "was not checked in time"
+# Of a service that does not answer, attempts are up to a minute apart.
+FAILING_AGED_AFTER = timedelta(minutes=2)
+
+CurrentWord = Literal["unknown", "verified", "stale", "discrepancy"]
+
+
+@dataclass(frozen=True, slots=True)
+class CurrentStatus:
+    """`status` is what is shown, `told` what was told last; `unknown` before the first check. `is_aged`: the two differ
+    because nobody has checked for too long. `health` is that of the health endpoint, which is part of every poll;
+    `reason` says why the service is stale; `silent_since`: when one that does not answer gave its last answer."""
+
+    status: CurrentWord
+    told: CurrentWord
+    is_aged: bool
+    health: str
+    reason: str | None = None
+    silent_since: str | None = None
+
+
+def current_status(
+    state: ServiceState | None, payload: Mapping[str, Any] | None, now: datetime, interval: timedelta
+) -> CurrentStatus:
+    """`payload` is its newest `reconciliation.update`."""
+    health = _health(state, now, interval)
+    if payload is None:
+        return CurrentStatus("unknown", "unknown", is_aged=False, health=health)
+    told: CurrentWord = payload["status"]
+    if is_aged(told, (state.checked_at if state else None) or payload["checkedAt"], now, interval):
+        return CurrentStatus("stale", told, is_aged=True, health=health, reason=NOT_CHECKED)
+    if told != "stale":
+        return CurrentStatus(told, told, is_aged=False, health=health)
+    return CurrentStatus("stale", told, False, health, payload.get("reason"), payload.get("silentSince"))
+
+
+def is_aged(told: str, checked_at: str, now: datetime, interval: timedelta) -> bool:
+    return told not in ("stale", "unknown") and now - parse_utc(checked_at) > interval * AGED_AFTER_INTERVALS
+
+
+def _health(state: ServiceState | None, now: datetime, interval: timedelta) -> str:
+    """A check that is long ago says nothing of now."""
+    if state is None or state.last_poll_at is None:
+        return "unknown"
+    usual = interval * AGED_AFTER_INTERVALS
+    lasts = FAILING_AGED_AFTER + usual if state.failing_since else usual
+    if now - parse_utc(state.last_poll_at) > lasts:
+        return "unknown"
+    return "failing" if state.failing_since else state.health or "ok"
