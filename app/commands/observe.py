@@ -4,14 +4,13 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
 from app.clock import parse_utc, utc_now, utc_text
-from app.commands import steps
+from app.commands import effects, steps
 from app.commands.claims import Claim
 from app.commands.models import CommandRow, ItemRow
 from app.commands.steps import Asking
@@ -43,7 +42,7 @@ def before(source: Source, row: CommandRow) -> dict[str, Any]:
     if state is not None and state.instance_id is not None:
         found["instanceId"] = state.instance_id
     if row.total == 1 and row.action in ("retry-job", "delete-job"):
-        found["state"] = _state_of(source, _only_target(row.id))
+        found["state"] = effects.state_of(source, _only_item(row.id).target)
     return found
 
 
@@ -53,14 +52,13 @@ def conclude(claim: Claim, source: Source, was: Mapping[str, Any], order_of: Cal
     is_confirmed = _confirm(claim, source, row, order_of)
     counts = _reconciled(row)
     took_s = _database_now() - (row.acted_at or 0.0)
-    after: dict[str, Any] = {"counts": counts, "done": row.done, "failed": row.failed}
-    after |= _effect(row) if row.total == 1 else {}
-    if row.total == 1 and row.action in ("retry-job", "delete-job"):
-        seen = _state_of(source, _only_target(row.id))
-        if seen is not None:  # what was read counts, not what the service said that it would do
-            after["state"] = seen
     verified = is_confirmed and row.done > 0
-    said = _words(row, was, after, verified, took_s)
+    effect = _effect(row) if row.total == 1 else {}
+    found = effects.look_afterwards(source, row, took_s, is_confirmed=verified)
+    after: dict[str, Any] = {"counts": counts, "done": row.done, "failed": row.failed, **effect}
+    if found.state is not None:  # what was read counts, not what the service said that it would do
+        after["state"] = found.state
+    said = effects.words(row, effect, found, took_s, verified=verified)
     steps.finish(claim, _phase(row), verified, was, after, said)
 
 
@@ -72,7 +70,7 @@ def _phase(row: CommandRow) -> str:
 
 def longest_s(row: CommandRow) -> float:
     """When looking at what came of it is overdue: whoever still has it then hangs."""
-    return _confirm_s(row) + EACH_S * row.total + RECONCILED_S + SPARE_S
+    return _confirm_s(row) + EACH_S * row.total + RECONCILED_S + effects.FOLLOW_S + SPARE_S
 
 
 def _confirm_s(row: CommandRow) -> float:
@@ -131,25 +129,6 @@ def _reconciled(row: CommandRow) -> dict[str, int] | None:
     return None
 
 
-def _words(row: CommandRow, was: Mapping[str, Any], after: Mapping[str, Any], verified: bool, took_s: float) -> str:
-    """ "failed 12 → 11, job 7f3 queued, verified 0.4 s later"."""
-    parts = _changes(was.get("counts"), after.get("counts"))
-    if row.total > 1:
-        parts.append(f"{row.done:,} of {row.total:,} done" + (f", {row.failed:,} failed" if row.failed else ""))
-    elif after.get("state"):
-        parts.append(f"job {row.target} {after['state']}")
-    if row.done:  # of what was not done there is nothing to look for
-        parts.append(f"verified {took_s:.1f} s later" if verified else "not verified")
-    return ", ".join(parts) or "nothing was seen to change"
-
-
-def _changes(was: Mapping[str, int] | None, now: Mapping[str, int] | None) -> list[str]:
-    if not was or not now:
-        return []
-    states = [state for state in {**was, **now} if was.get(state, 0) != now.get(state, 0)]
-    return [f"{state} {was.get(state, 0):,} → {now.get(state, 0):,}" for state in states]
-
-
 def _counts(state: ServiceState | None) -> dict[str, int] | None:
     if state is None or state.payload_json is None:
         return None
@@ -157,22 +136,9 @@ def _counts(state: ServiceState | None) -> dict[str, int] | None:
     return counts or None
 
 
-def _state_of(source: Source, job_id: str) -> str | None:
-    if source.capabilities.why_not("detail") is not None:
-        return None
-    with suppress(SourceError):
-        detail = source.detail(job_id)
-        return "gone" if detail is None else detail.job.state
-    return None
-
-
 def _only_item(command_id: str) -> ItemRow:
     with read() as session:
         return session.scalars(sa.select(ItemRow).where(ItemRow.command_id == command_id)).one()
-
-
-def _only_target(command_id: str) -> str:
-    return _only_item(command_id).target
 
 
 def _only_state(command_id: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any, Self
 from urllib.parse import quote
 
 from app.accounts.access import Actor
-from app.commands import telling
+from app.commands import effects, telling
 from app.commands.models import CommandRow
 from app.dashboard.contexts import dom_key, service_href
 from app.reconciliation import registry
@@ -23,8 +23,7 @@ PHASES = {
     "error": "Failed",
     "timeout": "No answer",
 }
-# Where a job that is in one of these states can be retried; the others run, wait, or are done.
-RETRIED = frozenset({"failed", "failure", "error", "errored", "dead", "aborted", "stopped", "rejected", "timed_out"})
+RETRIED = effects.FAILED_STATES
 
 
 @dataclass(frozen=True, slots=True)

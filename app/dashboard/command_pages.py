@@ -135,12 +135,15 @@ def _took(row: CommandRow) -> str:
 
 
 def _sides(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """What changed, and what single things were: counts by state beside each other, unknown ones as such."""
+    """What single things were, and how the counts of the service moved meanwhile, by whatever; unknown ones as such."""
     was, now = before.get("counts"), after.get("counts")
-    found = [(state, _count(was, state), _count(now, state)) for state in {**(was or {}), **(now or {})} if now]
-    for name, word in (("state", "the job"), ("instanceId", "instance")):
-        if after.get(name):
-            found.append((word, str(before.get(name) or UNKNOWN), str(after[name])))
+    found = [
+        (word, str(before.get(name) or UNKNOWN), str(after[name]))
+        for name, word in (("state", "the job"), ("instanceId", "instance"))
+        if after.get(name)
+    ]
+    states = {**(was or {}), **(now or {})} if now else {}
+    found += [(f"{state}, in the whole service", _count(was, state), _count(now, state)) for state in states]
     return [side for side in found if side[1] != side[2]]
 
 

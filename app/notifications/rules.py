@@ -17,7 +17,7 @@ MAX_IDS = 3
 SERVICE, MESSAGE, ROLLOUT, COMMAND = "service", "message", "rollout", "command"
 # The rollout's actors that are nobody.
 GUARDRAIL, PLAN = "guardrail", "plan"
-COMMAND_ENDS = {"success": "succeeded", "error": "failed", "timeout": "timed out"}
+COMMAND_ENDS = {"success": "done", "error": "failed", "timeout": "timed out"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from app.audit.models import AuditRow
 from app.clock import utc_now
-from app.commands import accept, claims
+from app.commands import accept, claims, telling
 from app.commands.asked import Asked
 from app.commands.execute import Execution
 from app.commands.models import CommandRow, ItemRow
@@ -105,6 +105,9 @@ class Scene:
         with read() as session:
             rows = session.scalars(sa.select(ItemRow).where(ItemRow.command_id == command_id))
             return {row.target: row.state for row in rows}
+
+    def lines(self, command_id: str) -> list[str]:
+        return telling.logs_of(self.row(command_id))
 
     def logs(self, command_id: str) -> str:
         with read() as session:

@@ -82,7 +82,8 @@ def test_a_retry_needs_no_review_and_ends_with_what_was_seen(desk: OperatorDesk)
     assert f"Retry {job}" in page
     assert "Verified Beacon looked afterwards and saw it" in page
     assert "the job failed queued" in page
-    assert re.search(r"Done .*failed 1 → 0", page)
+    assert re.search(r"Done .*queued again, verified", page)
+    assert "failed, in the whole service 1 0" in page
 
 
 def test_the_same_button_of_the_same_page_is_one_command_and_another_one_another(idle: OperatorDesk) -> None:
@@ -287,7 +288,7 @@ def test_counts_that_nobody_knows_are_not_shown_as_none(idle: OperatorDesk) -> N
     with idle.app.app_context(), write() as session:
         row = session.get_one(CommandRow, "intent-0001")
         row.before_json, row.after_json = '{"counts": null}', '{"counts": {"failed": 11}}'
-    assert "failed — 11" in words(reader.get("/commands/intent-0001"))
+    assert "failed, in the whole service — 11" in words(reader.get("/commands/intent-0001"))
 
 
 def test_a_command_that_did_nothing_does_not_claim_a_look(desk: OperatorDesk) -> None:
