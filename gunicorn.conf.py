@@ -31,6 +31,8 @@ graceful_timeout = int(_settings.drain_s) + 5
 timeout = 60
 # The head of a request has this long too, the first one of a connection as well (tests/live/test_stalled_clients.py).
 keepalive = 5
+# An address may name a job, whose id takes up to 2,000 bytes, three signs each.
+limit_request_line = 8_190
 # Each worker imports for itself, after the patch; and none is recycled, which would cut all its streams at once.
 preload_app = False
 max_requests = 0

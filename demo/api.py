@@ -23,7 +23,7 @@ class JobQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     state: State | None = None
-    after: str = Field(default="", max_length=200)
+    after: str = Field(default="", max_length=1_000)
     limit: int = Field(default=500, ge=1, le=1000)
 
 

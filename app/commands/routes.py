@@ -15,7 +15,7 @@ from app.commands.asked import Asked
 from app.commands.models import PHASES, CommandRow
 from app.db import db
 from app.errors import Problem, bad_input
-from app.sources.base import ACTIONS
+from app.sources.base import ACTIONS, MAX_JOB_ID_CHARS
 
 bp = Blueprint("commands", __name__)
 
@@ -35,7 +35,7 @@ class ListQuery(BaseModel):
     )
     service: Word | None = None
     actor: Word | None = None
-    target: Word | None = None
+    target: Annotated[str, StringConstraints(max_length=MAX_JOB_ID_CHARS)] | None = None
     before: Annotated[str, StringConstraints(pattern=r"^[0-9TZ:.-]{24}_[A-Za-z0-9_.-]{8,64}$")] | None = None
     limit: int = Field(50, ge=1, le=MAX_LIMIT)
 

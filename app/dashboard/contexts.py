@@ -5,7 +5,7 @@ Nothing here knows a viewer: a pushed fragment is rendered once for everyone who
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Self
@@ -99,12 +99,20 @@ class LastDiscrepancy:
 
 
 @dataclass(frozen=True, slots=True)
+class Limit:
+    """What a check could not look at, whatever it found in the rest; `title` says more on hover."""
+
+    words: str
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
 class Tile:
     """One service. `state` is what was told last, `status` what holds now; `aged`: nobody has checked for too long, so
     that the two differ. `before`: what was wrong when somebody heard of it last, for when nobody does.
 
     `findings` changes with the state and what is found wrong: what is shown of it elsewhere on a page knows when to
-    load again. `counts_only` names the states of which only the number is known.
+    load again. `limits`: states of which only the number is known, entries that cannot be read.
     """
 
     service_id: str
@@ -120,7 +128,7 @@ class Tile:
     missing: Ids = NO_IDS
     findings: str = ""
     aged: bool = False
-    counts_only: str = ""
+    limits: tuple[Limit, ...] = ()
     silent_since: str | None = None
     before: str = ""
 
@@ -182,7 +190,7 @@ class Tile:
             _missing(payload.get("discrepancyDetails"), findings),
             _signature(payload),
             aged,
-            ", ".join(wording.label(state) for state in payload.get("countsOnly") or ()),
+            tuple(_limits(payload)),
             payload.get("silentSince"),
             sentences.before(findings),
         )
@@ -214,6 +222,15 @@ class Board:
         dense = len(tiles) >= DENSE_FROM
         shown = {tile.service_id for tile in tiles if tile.is_loud or not dense}
         return cls(tiles, {service: trend for service, trend in trends.items() if service in shown})
+
+
+def _limits(payload: Mapping[str, Any]) -> Iterator[Limit]:
+    states = ", ".join(wording.label(state) for state in payload.get("countsOnly") or ())
+    if states:
+        yield Limit(f"counts only: {states}", "More jobs than are listed one by one")
+    for finding in payload.get("findings") or ():
+        if finding["kind"] == "unreadable":
+            yield Limit(f"{sentences.number_of(finding):,} unreadable", finding.get("note") or "")
 
 
 def _figures(payload: Mapping[str, Any]) -> tuple[Figure, ...]:

@@ -14,6 +14,7 @@ from app.eventlog.audience import Viewer
 from app.eventlog.read import Event
 from app.reconciliation import differences, hearsay, registry, sentences
 from app.reconciliation.differences import Items
+from app.reconciliation.findings import DISCREPANT
 from app.reconciliation.models import KnownJob, OpenItem
 from app.reconciliation.queries import Watched
 
@@ -27,6 +28,7 @@ ADVICE = {
     "orphaned": "Their worker is dead: the service has to put them back, or they stand still.",
     "overdue": "Look whether a scheduler serves the queue: with RQ a worker that was started with --with-scheduler.",
     "count-mismatch": "The service contradicts itself; look at its own counts.",
+    "unreadable": "Remove the entry, or shorten its id; until then Beacon counts it and cannot follow it.",
     "flapping": "Said once, until it has been calm for five minutes.",
     "rewound": "The service went back in time. Accept that, or wait until it has caught up.",
 }
@@ -64,6 +66,12 @@ class FindingRow:
     ids: Ids
     known: Mapping[str, str]
     advice: str
+    note: str = ""
+
+    @property
+    def is_wrong(self) -> bool:
+        """Whether it alone puts the service into discrepancy."""
+        return self.kind in DISCREPANT
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +149,10 @@ def _finding(finding: Mapping[str, Any], known: Mapping[str, KnownJob]) -> Findi
     word = sentences.listed([{**finding, "jobIds": []}]) if kind == "flapping" else sentences.kind_word(kind)
     shown = ids[:FINDING_IDS]
     words = {job_id: _known_words(known[job_id]) for job_id in shown if job_id in known}
-    rest = Ids(tuple(shown), sentences.number_of(finding) - len(shown))
-    return FindingRow(kind, word.capitalize(), finding["since"], rest, words, ADVICE.get(kind, ""))
+    note = finding.get("note") or ""
+    told_of = len(shown) or (1 if note else 0)
+    rest = Ids(tuple(shown), sentences.number_of(finding) - told_of)
+    return FindingRow(kind, word.capitalize(), finding["since"], rest, words, ADVICE.get(kind, ""), note)
 
 
 def _known_words(job: KnownJob) -> str:

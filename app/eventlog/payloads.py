@@ -35,6 +35,7 @@ FindingKind = Literal[
     "orphaned",
     "overdue",
     "count-mismatch",
+    "unreadable",
     "flapping",
     "rewound",
 ]
@@ -58,13 +59,14 @@ class Finding(Payload):
     """Something about named jobs that a person should know. `since`: when it was first seen.
 
     `count`, of `flapping`: how often the state came and went until this was told; of the others how many jobs there
-    are, where not all of them are named.
+    are, where not all of them are named. `note`: more of it in words, such as which entry cannot be read.
     """
 
     kind: FindingKind
     job_ids: Names
     since: Moment
     count: int | None = Field(None, ge=1)
+    note: str | None = None
 
 
 class DiscrepancyDetails(Payload):

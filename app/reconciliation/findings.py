@@ -1,12 +1,12 @@
 """What is wrong with a service, by kind: from open items and from what one look shows by itself. Pure."""
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import chain
 
 from app.eventlog.payloads import DiscrepancyDetails, Finding, FindingKind, LastDiscrepancy, ReconciliationUpdate
-from app.reconciliation.state import Breathe, Item, in_order, no_pause, slices
+from app.reconciliation.state import NOTHING_ABOUT, About, Abouts, Breathe, Item, in_order, no_pause, slices
 from app.sources.base import Job, Look
 
 # Kinds that put a service into discrepancy. The others are shown, and no more.
@@ -14,8 +14,8 @@ DISCREPANT: frozenset[FindingKind] = frozenset(
     {"missing", "extra", "dangling", "duplicate", "orphaned", "overdue", "count-mismatch"}
 )
 _OF_ITEMS: frozenset[FindingKind] = frozenset({"missing", "extra", "unaccounted"})
-# An event holds 64 KiB at most: seven lists of ids at worst, and room for the rest. Figures tell how many there are.
-IDS_BYTES = 8_000
+# An event holds 64 KiB at most: nine lists of ids at worst, and room for the rest. Figures tell how many there are.
+IDS_BYTES = 6_000
 MAX_MISMATCHES = 3
 
 Found = dict[FindingKind, list[str]]
@@ -39,6 +39,8 @@ def of_look(look: Look, twice: Collection[str]) -> Found:
     found: Found = {oddity.kind: sorted(oddity.job_ids) for oddity in look.oddities if oddity.job_ids}
     if count_mismatches(look):
         found["count-mismatch"] = []
+    if any(listing.left_out.number for listing in look.listings):
+        found["unreadable"] = []
     if twice and look.one_revision:
         found["duplicate"] = sorted({*found.get("duplicate", []), *twice})
     return found
@@ -55,24 +57,34 @@ def not_denied(told: ReconciliationUpdate | None) -> Found:
     return {kind: ids for kind, ids in kept(told).items() if kind in DISCREPANT}
 
 
+def about_look(look: Look) -> Abouts:
+    left_out = [listing.left_out for listing in look.listings if listing.left_out.number]
+    if not left_out:
+        return NOTHING_ABOUT
+    return {"unreadable": About(sum(one.number for one in left_out), left_out[0].first)}
+
+
+def about_kept(told: ReconciliationUpdate | None) -> Abouts:
+    """What the newest event said of what it found besides open items."""
+    findings = (told.findings if told else None) or []
+    return {one.kind: About(one.count or 0, one.note or "") for one in findings if one.kind not in _OF_ITEMS}
+
+
 def as_findings(
-    found: Found, told: ReconciliationUpdate | None, now: datetime, flaps: int = 0, *, is_heard: bool = True
+    found: Found, told: ReconciliationUpdate | None, now: datetime, about: Abouts = NOTHING_ABOUT
 ) -> tuple[Finding, ...]:
-    """For the payload; a kind that was told of before keeps its `since`. Where nothing `is_heard`, what is no open item
-    was taken from there, and with it the number of its jobs."""
-    before = {finding.kind: finding for finding in (told.findings if told else None) or []}
-    made = []
-    for kind, ids in sorted(found.items()):
-        last = before.get(kind)
-        counted = last.count if last and not is_heard and kind not in _OF_ITEMS else None
-        made.append(_finding(kind, ids, last.since if last else now, flaps if kind == "flapping" else counted))
-    return tuple(made)
+    """For the payload; a kind that was told of before keeps its `since`."""
+    since = {finding.kind: finding.since for finding in (told.findings if told else None) or []}
+    return tuple(
+        _finding(kind, ids, since.get(kind, now), about.get(kind, About())) for kind, ids in sorted(found.items())
+    )
 
 
-def _finding(kind: FindingKind, ids: Sequence[str], since: datetime, counted: int | None) -> Finding:
+def _finding(kind: FindingKind, ids: Sequence[str], since: datetime, about: About) -> Finding:
     named = bounded_ids(ids)
     total = len(ids) if len(named) < len(ids) else 0
-    return Finding(kind=kind, job_ids=named, since=since, count=counted or total or None)
+    count = about.number or total or None
+    return Finding(kind=kind, job_ids=named, since=since, count=count, note=about.note or None)
 
 
 def is_discrepant(found: Found) -> bool:
@@ -120,7 +132,7 @@ def count_mismatches(look: Look) -> list[str]:
     if not look.one_revision:
         return []
     pairs = [
-        (listing.state, look.counts[listing.state], len(listing.jobs))
+        (listing.state, look.counts[listing.state], len(listing.jobs) + listing.left_out.number)
         for listing in look.listings
         if listing.complete and listing.state in look.counts
     ]
@@ -149,7 +161,10 @@ def _once(ids: Iterable[str]) -> Iterator[str]:
             yield job_id
 
 
-def same(left: Mapping[FindingKind, Sequence[str]], told: ReconciliationUpdate | None) -> bool:
-    """Whether the newest event named the same kinds and ids."""
-    before = {finding.kind: finding.job_ids for finding in (told.findings if told else None) or []}
-    return {kind: bounded_ids(ids) for kind, ids in left.items()} == before
+def same(findings: Iterable[Finding], told: ReconciliationUpdate | None) -> bool:
+    """Whether the newest event named the same kinds, ids and numbers; how often a state comes and goes is no news."""
+    return _told_of(findings) == _told_of((told.findings if told else None) or ())
+
+
+def _told_of(findings: Iterable[Finding]) -> dict[str, tuple[Sequence[str], int | None, str | None]]:
+    return {one.kind: (one.job_ids, None if one.kind == "flapping" else one.count, one.note) for one in findings}

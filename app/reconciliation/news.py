@@ -10,7 +10,7 @@ from app.eventlog.payloads import LastFlapping, ReconciliationUpdate
 from app.reconciliation import findings, flapping
 from app.reconciliation.findings import Found
 from app.reconciliation.flapping import Flaps, Turn
-from app.reconciliation.state import ItemKey, Known, Verdict
+from app.reconciliation.state import About, Abouts, ItemKey, Known, Verdict
 
 # What opens and closes by its items; what else is found wrong is compared with what was told.
 _DECLARED = frozenset({"missing", "extra"})
@@ -36,14 +36,16 @@ def judged(known: Known, verdict: Verdict, found: Found) -> Verdict:
         before = {kind: ids for kind, ids in findings.kept(told).items() if kind in findings.DISCREPANT}
         turned = before != {k: findings.bounded_ids(found[k]) for k in findings.DISCREPANT - _DECLARED if k in found}
     missing = found.get("missing", [])
+    # Where nothing was heard, what is no open item was taken from there, and with it what was said of it.
+    heard = verdict.about if verdict.belief is not None else {**findings.about_kept(told), **verdict.about}
+    about: Abouts = {**heard, "flapping": About(verdict.flaps.count)}
+    named = findings.as_findings(found, told, verdict.at, about)
     return replace(
         verdict,
-        findings=findings.as_findings(
-            found, told, verdict.at, verdict.flaps.count, is_heard=verdict.belief is not None
-        ),
+        findings=named,
         last_discrepancy=findings.last_discrepancy(told, verdict.status, missing, verdict.at),
         turned=turned,
-        changed=turned or not _same(told, verdict) or not findings.same(found, told),
+        changed=turned or not _same(told, verdict) or not findings.same(named, told),
     )
 
 

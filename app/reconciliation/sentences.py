@@ -15,6 +15,7 @@ _WORDS = {
     "orphaned": "running on a dead worker",
     "overdue": "scheduled and overdue",
     "count-mismatch": "counted but not listed",
+    "unreadable": "listed but unreadable",
     "flapping": "coming and going",
     "rewound": "back in an older state",
 }

@@ -5,11 +5,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from app.eventlog.payloads import (
     DiscrepancyDetails,
     Finding,
+    FindingKind,
     LastDiscrepancy,
     LastFlapping,
     ReconciliationUpdate,
@@ -34,6 +35,17 @@ Breathe = Callable[[], None]
 
 def no_pause() -> None:
     """What `breathe` is where nobody waits."""
+
+
+class About(NamedTuple):
+    """What is said of a finding besides ids: how many there are, where ids do not say it, and more in words."""
+
+    number: int = 0
+    note: str = ""
+
+
+Abouts = Mapping[FindingKind, About]
+NOTHING_ABOUT: Abouts = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +216,7 @@ class Verdict:
     details: DiscrepancyDetails | None = None
     findings: tuple[Finding, ...] = ()
     reason: str | None = None
+    about: Abouts = field(default_factory=dict)
     last_verified_at: datetime | None = None
     last_discrepancy: LastDiscrepancy | None = None
     last_flapping: LastFlapping | None = None

@@ -23,8 +23,10 @@ VIEWS: tuple[View, ...] = ("workers", "stuck", "detail")
 # For how long a job that has finished can still be seen: seconds in the lists, by asking for its id, or not at all.
 FinishedVisible = float | Literal["lookup"] | None
 
-# Longer ids, or ids with control characters, are garbage: they would break pages, frames and look-ups.
-MAX_JOB_ID_CHARS = 200
+# What has no such id is left out and counted: it would break pages, frames, look-ups, or an index of PostgreSQL, whose
+# entries (a service's id and a job's) end at 2,704 bytes.
+MAX_JOB_ID_CHARS = 1_000
+MAX_JOB_ID_BYTES = 2_000
 
 
 class SourceError(Exception):
@@ -60,14 +62,28 @@ class Job(NamedTuple):
     kept_s: float | None = None
 
 
+class LeftOut(NamedTuple):
+    """Entries of a list that are no jobs Beacon can take. `first`: which is the first of them, and what is wrong."""
+
+    number: int = 0
+    first: str = ""
+
+
+NOTHING_LEFT_OUT = LeftOut()
+
+
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The jobs of one state. `complete` is False where a bound cut the list: then only its count is known."""
+    """The jobs of one state. `complete` is False where a bound cut the list: then only its count is known.
+
+    `left_out` entries are counted by the service, and are not among the jobs.
+    """
 
     state: str
     finished: bool
     jobs: Mapping[str, Job]
     complete: bool = True
+    left_out: LeftOut = NOTHING_LEFT_OUT
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +287,19 @@ class Source(Protocol):
     def close(self) -> None:
         """Give connections back, after the last use. Not called while anything else of it runs."""
         ...
+
+
+def fault_of_job_id(value: object) -> str:
+    """Why Beacon cannot take this as a job's id, to follow "entry 3: "; empty where it can."""
+    if not isinstance(value, str) or not value:
+        return "it has no id"
+    if len(value) > MAX_JOB_ID_CHARS:
+        return f"its id has more than {MAX_JOB_ID_CHARS:,} characters"
+    if not value.isprintable():
+        return "its id has a control character"
+    if not value.isascii() and len(value.encode()) > MAX_JOB_ID_BYTES:
+        return f"its id has more than {MAX_JOB_ID_BYTES:,} bytes"
+    return ""
 
 
 class TakesNoOrders:

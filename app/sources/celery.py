@@ -18,6 +18,7 @@ from datetime import datetime
 from redis.connection import parse_url
 
 from app.sources.base import (
+    NOTHING_LEFT_OUT,
     Action,
     Address,
     Capabilities,
@@ -27,6 +28,7 @@ from app.sources.base import (
     JobDetail,
     JobFate,
     Kind,
+    LeftOut,
     Listing,
     Look,
     Oddity,
@@ -153,8 +155,8 @@ class CelerySource:
     ) -> tuple[Listing, ...]:
         reserved = self._trail.jobs(task_id for task_id in snapshot.taken if task_id not in running)
         unfinished = (
-            Listing("queued", False, self._trail.jobs(snapshot.queued), snapshot.complete),
-            Listing("reserved", False, reserved, snapshot.complete),
+            Listing("queued", False, self._trail.jobs(snapshot.queued), snapshot.complete, _left(snapshot, "queued")),
+            Listing("reserved", False, reserved, snapshot.complete, _left(snapshot, "reserved")),
             Listing("running", False, running),
         )
         return (*unfinished, Listing("ended", True, ended)) if self._reads.keeps_results else unfinished
@@ -184,6 +186,10 @@ class CelerySource:
                 self._trail.forget(task_id)
             elif step is not None and not step.keeps_result:
                 self._trail.end({task_id: "gone"}, at)
+
+
+def _left(snapshot: Snapshot, state: str) -> LeftOut:
+    return snapshot.left_out.get(state, NOTHING_LEFT_OUT)
 
 
 def _counts(snapshot: Snapshot, running: Mapping[str, Job]) -> dict[str, int]:

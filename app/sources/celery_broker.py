@@ -7,7 +7,16 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from app.offloop import paced
-from app.sources.celery_messages import Message, keys_of, of_queue, of_unacked
+from app.sources.base import NOTHING_LEFT_OUT, LeftOut
+from app.sources.celery_messages import (
+    MAX_NAME_CHARS,
+    Message,
+    fault_of_queue,
+    fault_of_unacked,
+    keys_of,
+    of_queue,
+    of_unacked,
+)
 
 if TYPE_CHECKING:
     import redis
@@ -32,8 +41,8 @@ class Taken:
 class Snapshot:
     """Tasks by id, where their messages are: `queued` or `taken`.
 
-    `counts` is what Redis counts, less what is known to be a second message of a task or another service's; so a
-    count above the list means messages that nobody can read. `index` are the tags of all messages taken.
+    `counts` is what Redis counts, less what is known to be a second message of a task or another service's.
+    `left_out`, by state: messages among them that nobody can read. `index` are the tags of all messages taken.
     """
 
     instance_id: str | None
@@ -42,6 +51,7 @@ class Snapshot:
     queued: dict[str, tuple[str, Message]] = field(default_factory=dict)
     taken: dict[str, Taken] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
+    left_out: dict[str, LeftOut] = field(default_factory=dict)
     twice: tuple[str, ...] = ()
     index: frozenset[str] = frozenset()
 
@@ -85,12 +95,13 @@ class Broker:
         made = Snapshot(raw.instance_id, raw.as_of)
         turns: Turns = Counter()
         known: dict[bytes, Message] = {}
-        unread_queued = self._sort_queued(raw, made, turns, known)
-        unread_taken = self._sort_taken(raw, made, turns, known)
+        made.left_out["queued"] = self._sort_queued(raw, made, turns, known)
+        made.left_out["reserved"] = self._sort_taken(raw, made, turns, known)
         self._read_before = known
         # A retry is published before the attempt that asked for it is acknowledged: the task counts where it is.
         made.queued = {task_id: queued for task_id, queued in made.queued.items() if task_id not in made.taken}
-        made.counts = {"queued": len(made.queued) + unread_queued, "reserved": len(made.taken) + unread_taken}
+        listed = {"queued": len(made.queued), "reserved": len(made.taken)}
+        made.counts = {state: number + made.left_out[state].number for state, number in listed.items()}
         made.twice = tuple(sorted({task_id for (task_id, _), count in turns.items() if count > 1}))
         made.index = frozenset(_text(tag) for tag in raw.index)
         return made
@@ -103,30 +114,32 @@ class Broker:
             known[entry] = message
         return message
 
-    def _sort_queued(self, raw: _Raw, made: Snapshot, turns: Turns, known: dict[bytes, Message]) -> int:
-        unreadable = 0
-        for (queue, _), entries in zip(self._lists, raw.lists, strict=True):
-            for entry in paced(entries):
+    def _sort_queued(self, raw: _Raw, made: Snapshot, turns: Turns, known: dict[bytes, Message]) -> LeftOut:
+        left_out = NOTHING_LEFT_OUT
+        for (queue, key), entries in zip(self._lists, raw.lists, strict=True):
+            for place, entry in enumerate(paced(entries), 1):
                 message = self._message(entry, known, of_queue)
                 if message is None:
-                    unreadable += 1
+                    first = left_out.first or f"entry {place:,} of {_shown(key)}: {fault_of_queue(entry)}"
+                    left_out = LeftOut(left_out.number + 1, first)
                     continue
                 turns[message.id, message.turn] += 1
                 made.queued[message.id] = (queue, message)
                 if len(self._routes) < MAX_ROUTES:
                     self._routes.add(message.route)
-        return unreadable
+        return left_out
 
-    def _sort_taken(self, raw: _Raw, made: Snapshot, turns: Turns, known: dict[bytes, Message]) -> int:
-        unreadable = 0
+    def _sort_taken(self, raw: _Raw, made: Snapshot, turns: Turns, known: dict[bytes, Message]) -> LeftOut:
+        left_out = NOTHING_LEFT_OUT
         for tag, entry in paced(raw.unacked.items()):
             message = self._message(entry, known, of_unacked)
             if message is None:
-                unreadable += 1
+                first = left_out.first or f"entry {_shown(_text(tag))} of {self._unacked}: {fault_of_unacked(entry)}"
+                left_out = LeftOut(left_out.number + 1, first)
             elif self.leads_here(message.route):
                 turns[message.id, message.turn] += 1
                 made.taken[message.id] = Taken(message, _text(tag), raw.index.get(tag))
-        return unreadable
+        return left_out
 
     def _lengths(self, client: "redis.Redis") -> tuple[list[int], int]:
         with client.pipeline(transaction=False) as pipe:
@@ -152,6 +165,11 @@ def _server(info: Any, now: Any) -> tuple[str | None, datetime]:
     seconds, microseconds = now
     run_id = info.get("run_id")
     return run_id if isinstance(run_id, str) else None, datetime.fromtimestamp(seconds + microseconds / 1e6, UTC)
+
+
+def _shown(name: str) -> str:
+    """Of a key or a tag, which may hold any sign."""
+    return "".join(sign if sign.isprintable() else " " for sign in name[:MAX_NAME_CHARS])
 
 
 def _text(tag: bytes) -> str:

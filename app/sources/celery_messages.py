@@ -6,7 +6,7 @@ A message is JSON. Its arguments stand in `body`, encoded once more, and stay th
 from typing import Any, NamedTuple
 
 from app import json_limits
-from app.sources.base import MAX_JOB_ID_CHARS
+from app.sources.base import fault_of_job_id
 
 # How kombu separates a queue's name from a priority, and which priorities have a list of their own.
 SEPARATOR = "\x06\x16"
@@ -47,7 +47,17 @@ def of_unacked(raw: bytes) -> Message | None:
 
 
 def is_usable_id(value: object) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= MAX_JOB_ID_CHARS and value.isprintable()
+    return not fault_of_job_id(value)
+
+
+def fault_of_queue(raw: bytes) -> str:
+    """Why `of_queue` makes nothing of this, to follow "entry 3: "."""
+    return _fault(_json(raw))
+
+
+def fault_of_unacked(raw: bytes) -> str:
+    entry = _json(raw)
+    return _fault(entry[0] if isinstance(entry, list) and entry else None)
 
 
 def keys_of(queue: str, steps: tuple[int, ...], separator: str, prefix: str) -> list[str]:
@@ -59,8 +69,7 @@ def _message(message: Any) -> Message | None:
     if not isinstance(message, dict):
         return None
     headers, properties = _part(message, "headers"), _part(message, "properties")
-    # Messages of Celery's first protocol have their id here only.
-    task_id = headers.get("id") or properties.get("correlation_id")
+    task_id = _id(headers, properties)
     if not is_usable_id(task_id):
         return None
     task, eta = headers.get("task"), headers.get("eta")
@@ -73,6 +82,17 @@ def _message(message: Any) -> Message | None:
         keeps_result=headers.get("ignore_result") is not True,
         eta=eta[:MAX_NAME_CHARS] if isinstance(eta, str) else None,
     )
+
+
+def _fault(message: Any) -> str:
+    if not isinstance(message, dict):
+        return "it is no task's message"
+    return fault_of_job_id(_id(_part(message, "headers"), _part(message, "properties")))
+
+
+def _id(headers: dict[str, Any], properties: dict[str, Any]) -> Any:
+    """Messages of Celery's first protocol have it among the properties only."""
+    return headers.get("id") or properties.get("correlation_id")
 
 
 def _part(whole: dict[str, Any], name: str) -> dict[str, Any]:

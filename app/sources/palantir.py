@@ -4,12 +4,14 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Literal, TypeVar
 from urllib.parse import quote, urlsplit
 
 from pydantic import Field
 
 from app.sources.base import (
+    NOTHING_LEFT_OUT,
     Address,
     CannotTell,
     Capabilities,
@@ -20,6 +22,7 @@ from app.sources.base import (
     JobDetail,
     JobFate,
     Kind,
+    LeftOut,
     Listing,
     Look,
     Options,
@@ -45,6 +48,7 @@ from app.sources.palantir_api import (
     parse,
     parse_body,
 )
+from app.sources.palantir_rows import read_rows
 
 P = TypeVar("P", PageAnswer, WholePageAnswer)
 # A whole look is many requests: it too must end before its service would count as silent.
@@ -111,7 +115,7 @@ class PalantirSource:
         return parse(JobAnswer, answer.json).detail()
 
     def stuck(self) -> Sequence[StuckJob]:
-        found = parse(StuckAnswer, self._http.get("/api/v1/jobs/stuck").json)
+        found, _ = read_rows(StuckAnswer, self._http.fetch("/api/v1/jobs/stuck").bytes, str)
         limit = f" for more than {found.threshold_s:g} s" if found.threshold_s is not None else ""
         return [StuckJob(job.job(), f"{job.state}{limit}", job.started_at) for job in found.jobs]
 
@@ -129,7 +133,7 @@ class PalantirSource:
         if wanted.older_than is not None:
             wanted = replace(wanted, older_than=self._acts.as_theirs(wanted.older_than))
         total, first = 0, list[str]()
-        for page in reading.pages(wanted.state, WholePageAnswer):
+        for page, _ in reading.pages(wanted.state, WholePageAnswer):
             found = [job.id for job in page.jobs if _fits(job, wanted)]
             total += len(found)
             first += found[: limit - len(first)]
@@ -151,34 +155,46 @@ class _Reading:
     def latency_ms(self) -> int:
         return round((time.monotonic() - self._began) * 1000)
 
-    def get(self, path: str, model: type[A], params: Mapping[str, str | int] | None = None) -> A:
+    def get(self, path: str, model: type[A]) -> A:
+        return parse_body(model, self._fetch(path))
+
+    def _fetch(self, path: str, params: Mapping[str, str | int] | None = None) -> bytes:
         left = self._began + self._seconds - time.monotonic()
         if left <= 0:
             raise SourceError(f"did not finish answering within {self._seconds:g} s")
-        return parse_body(model, self._http.fetch(path, params, within_s=left).bytes)
+        return self._http.fetch(path, params, within_s=left).bytes
 
     def listing(self, state: str) -> Listing:
         """All jobs of `state`, or none where there are more than the bound: then only their count is known."""
         jobs: dict[str, Job] = {}
         finished = is_finished(state)
-        for page in self.pages(state, PageAnswer):
+        left_out = NOTHING_LEFT_OUT
+        for page, bad in self.pages(state, PageAnswer):
+            left_out = LeftOut(left_out.number + bad.number, left_out.first or bad.first)
             # The list's own word for the state is not trusted: a moving job may already carry the next one.
             jobs |= {(i := job["id"]): Job(i, state, job.get("queue"), job.get("attempt")) for job in page.jobs}
             if len(jobs) > self._bound:
                 return Listing(state, finished, {}, complete=False)
-        return Listing(state, finished, jobs)
+        return Listing(state, finished, jobs, left_out=left_out)
 
-    def pages(self, state: str, model: type[P]) -> Iterator[P]:
-        after = ""
+    def pages(self, state: str, model: type[P]) -> Iterator[tuple[P, LeftOut]]:
+        """Each with what had to be left out of it."""
+        after, before = "", 0
         while True:
-            page = self.get("/api/v1/jobs", model, {"state": state, "after": after, "limit": PAGE})
+            query: Mapping[str, str | int] = {"state": state, "after": after, "limit": PAGE}
+            page, left_out = read_rows(model, self._fetch("/api/v1/jobs", query), partial(_row_name, state, before))
             self.revisions.add(page.revision)
-            yield page
+            yield page, left_out
+            rows = len(page.jobs) + left_out.number
             if page.next is None:
                 return
-            if page.next <= after or not page.jobs:
+            if page.next <= after or not rows:
                 raise SourceError("answered a list of jobs that does not end")
-            after = page.next
+            after, before = page.next, before + rows
+
+
+def _row_name(state: str, before: int, place: int) -> str:
+    return f"entry {before + place + 1:,} of {state}"
 
 
 def _fits(job: JobAnswer, wanted: Filter) -> bool:

@@ -29,7 +29,11 @@ FINISHED = frozenset(
     }
 )
 
-Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_JOB_ID_CHARS, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_JOB_ID_CHARS, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")]
+# Where to read on from. Usually the last id of a page, which may be one that is left out.
+Cursor = Annotated[str, StringConstraints(min_length=1, max_length=20 * MAX_JOB_ID_CHARS)]
+# What is gone need not be readable.
+Purged = Annotated[str, StringConstraints(min_length=1)]
 State = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,40}$")]
 QueueName = Annotated[str, StringConstraints(max_length=200)]
 Number = Annotated[int, Field(ge=0, le=2**53)]
@@ -102,9 +106,10 @@ class ListedJob(TypedDict):
 
 
 class PageAnswer(Answer):
-    # In every list the first job that is wrong ends the reading: a thousand errors would say no more.
+    # In every list the first job that is wrong ends the reading: a thousand errors would say no more. Whoever can do
+    # without that job reads on in `palantir_rows.py`.
     jobs: list[ListedJob] = Field(max_length=PAGE, fail_fast=True)
-    next: Id | None = None
+    next: Cursor | None = None
     revision: Revision | None = None
 
 
@@ -112,7 +117,7 @@ class WholePageAnswer(Answer):
     """For whoever has to look at more of each job than a look does."""
 
     jobs: list[JobAnswer] = Field(max_length=PAGE, fail_fast=True)
-    next: Id | None = None
+    next: Cursor | None = None
     revision: Revision | None = None
 
 
@@ -127,7 +132,9 @@ class GoneAnswer(Answer):
 
 class PurgedAnswer(Answer):
     purged: Number
-    job_ids: Annotated[list[Id], Field(max_length=MAX_PURGED_IDS, fail_fast=True)] | None = Field(None, alias="jobIds")
+    job_ids: Annotated[list[Purged], Field(max_length=MAX_PURGED_IDS, fail_fast=True)] | None = Field(
+        None, alias="jobIds"
+    )
 
 
 class RefusedAnswer(Answer):

@@ -1,12 +1,13 @@
 """Commands to a server that RQ lives on, and its answers taken apart: whatever RQ would not keep is refused."""
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import redis
 from redis.exceptions import ResponseError
 
-from app.sources.base import MAX_JOB_ID_CHARS, SourceError
+from app.sources.base import LeftOut, SourceError, fault_of_job_id
 
 PART = 1_000
 # Of a field of a worker, which are names and times.
@@ -50,18 +51,55 @@ def score(value: Any) -> float:
         raise no_rq() from None
 
 
-def job_id_of(entry: Any, key: str) -> str:
-    job_id = text(entry)
-    if not job_id or len(job_id) > MAX_JOB_ID_CHARS or not job_id.isprintable():
-        raise SourceError(f"has other data under {key[:200]} than job ids")
-    return job_id
+class JobIds:
+    """The job ids of one list, entry by entry; whatever else stands in it is counted by its place."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+        self.ids: list[str] = []
+        self.left_out: list[int] = []
+        self._first = ""
+
+    def take(self, entries: Iterable[Any]) -> None:
+        ids = self.ids
+        for entry in entries:
+            job_id = _decoded(entry)
+            fault = "its id is not UTF-8" if job_id is None else fault_of_job_id(job_id)
+            if fault:
+                self._leave_out(fault)
+            elif job_id is not None:
+                ids.append(job_id)
+
+    @property
+    def told(self) -> LeftOut:
+        return LeftOut(len(self.left_out), self._first)
+
+    def places(self, start: int, stop: int) -> slice:
+        """Where the ids of the entries from `start` to `stop` are."""
+        return slice(start - bisect_left(self.left_out, start), stop - bisect_left(self.left_out, stop))
+
+    def _leave_out(self, fault: str) -> None:
+        place = len(self.ids) + len(self.left_out)
+        self._first = self._first or f"entry {place + 1:,} of {self._key[:200]}: {fault}"
+        self.left_out.append(place)
+
+
+def _decoded(entry: Any) -> str | None:
+    try:
+        return bytes_of(entry).decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def bytes_of(value: Any) -> bytes:
+    if not isinstance(value, bytes):
+        raise no_rq()
+    return value
 
 
 def text(value: Any) -> str:
-    if not isinstance(value, bytes):
-        raise no_rq()
     try:
-        return value.decode()
+        return bytes_of(value).decode()
     except UnicodeDecodeError:
         raise no_rq() from None
 

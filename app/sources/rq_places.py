@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from app.sources.base import Job, Listing
+from app.sources.base import NOTHING_LEFT_OUT, Job, LeftOut, Listing
 from app.sources.rq_answers import parts
 from app.sources.rq_snapshot import FINISHED, FLOW, Place, Snapshot
 
@@ -41,7 +41,9 @@ def tally(
     # listed ids, such as an id that is twice in one queue, is a difference between the server's own numbers.
     counts = {state: counted[state] - sorting.elsewhere[state] for state in FLOW}
     whole = {state: _is_whole(snapshot, state) for state in FLOW}
-    listings = tuple(Listing(s, s in FINISHED, sorting.jobs[s] if whole[s] else {}, complete=whole[s]) for s in FLOW)
+    listings = tuple(
+        Listing(s, s in FINISHED, sorting.jobs[s] if whole[s] else {}, whole[s], _left_out(snapshot, s)) for s in FLOW
+    )
     return Tally(counts, listings, frozenset(sorting.doubled))
 
 
@@ -83,6 +85,11 @@ class _Sorting:
         if place == first or place.state in FINISHED or (place.taken and first.state == "started"):
             return
         self.doubled.add(job_id)
+
+
+def _left_out(snapshot: Snapshot, state: str) -> LeftOut:
+    told = [one for place, one in snapshot.left_out.items() if place.state == state and one.number]
+    return LeftOut(sum(one.number for one in told), told[0].first) if told else NOTHING_LEFT_OUT
 
 
 def _is_whole(snapshot: Snapshot, state: str) -> bool:

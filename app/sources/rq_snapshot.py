@@ -23,8 +23,8 @@ from rq.scheduler import RQScheduler
 from rq.suspension import WORKERS_SUSPENDED
 
 from app.offloop import Pace
-from app.sources.base import SourceError
-from app.sources.rq_answers import PART, Batch, fields_of, job_id_of, members, number, score, seconds, text
+from app.sources.base import LeftOut, SourceError
+from app.sources.rq_answers import PART, Batch, JobIds, bytes_of, fields_of, members, number, score, seconds, text
 
 # In the order in which jobs flow. What a worker has taken and not yet started counts as queued, as it does for RQ.
 REGISTRIES = {
@@ -81,7 +81,8 @@ class Overdue(NamedTuple):
 class Snapshot:
     """`ids` lacks the places of a state that holds more than the bound. `gone`: asked-for jobs that do not exist.
 
-    `expiring`: which part of a place's ids may stand for jobs that have ended to exist, as they should.
+    `expiring`: which part of a place's ids may stand for jobs that have ended to exist, as they should. `left_out`:
+    entries that are no ids Beacon can take.
     `workers` holds the fields of each, None where only its name is left. `overdue`: at most `MAX_OVERDUE` of a queue.
     """
 
@@ -94,6 +95,7 @@ class Snapshot:
     suspended: bool = False
     gone: frozenset[str] = frozenset()
     overdue: Mapping[Place, Overdue] = field(default_factory=dict)
+    left_out: Mapping[Place, LeftOut] = field(default_factory=dict)
 
 
 def places_of(queue: str) -> list[Place]:
@@ -149,6 +151,7 @@ class _Moment:
         ids: dict[Place, list[str]] = {}
         overdue: dict[Place, Overdue] = {}
         expiring: dict[Place, slice] = {}
+        left_out: dict[Place, LeftOut] = {}
         started: list[Started] = []
         for place in places:
             counts[place] = number(next(answers))
@@ -156,10 +159,11 @@ class _Moment:
                 overdue[place] = late
             if place.state not in listed:
                 continue
-            if place.state in EXPIRING:
-                kept = number(next(answers))
-                expiring[place] = slice(kept, kept + number(next(answers)))
-            executions, ids[place] = self._jobs(place, next(answers))
+            kept, ends = (number(next(answers)) if place.state in EXPIRING else 0 for _ in range(2))
+            executions, found = self._jobs(place, next(answers))
+            ids[place] = found.ids
+            expiring[place] = found.places(kept, kept + ends)
+            left_out[place] = found.told
             started += executions
         still = _within(counts, self._bound)
         return Snapshot(
@@ -172,6 +176,7 @@ class _Moment:
             suspended=suspended,
             gone=frozenset(job_id for job_id in ask if not next(answers)),
             overdue=overdue,
+            left_out=left_out,
         )
 
     def _ask_place(self, place: Place, *, listed: bool) -> None:
@@ -194,28 +199,26 @@ class _Moment:
         self._pace()
         return fields_of(answer)
 
-    def _jobs(self, place: Place, entries: Any) -> tuple[list[Started], list[str]]:
+    def _jobs(self, place: Place, entries: Any) -> tuple[list[Started], JobIds]:
         """Entries of the started ones are executions; of all others they are ids."""
-        if place.state != "started":
-            return [], self._texts(place, entries)
-        executions = _executions(place, entries)
-        return executions, [execution.job_id for execution in executions]
-
-    def _texts(self, place: Place, entries: Any) -> list[str]:
-        found: list[str] = []
+        if place.state == "started":
+            return _executions(place, entries)
+        found = JobIds(place.key)
         for start in range(0, len(members(entries)), PART):
             part = entries[start : start + PART]
             entries[start : start + PART] = [None] * len(part)  # freed bit by bit: all of it at once takes 5 ms
-            found += [job_id_of(entry, place.key) for entry in part]
+            found.take(part)
             self._pace()
-        return found
+        return [], found
 
 
 def _overdue(place: Place, entries: Any, served: Any) -> Overdue | None:
     flat = members(entries)
     if not flat:
         return None
-    return Overdue([job_id_of(entry, place.key) for entry in flat[::2]], score(flat[1]), bool(number(served)))
+    late = JobIds(place.key)
+    late.take(flat[::2])
+    return Overdue(late.ids, score(flat[1]), bool(number(served)))
 
 
 def _within(counts: Mapping[Place, int], bound: int) -> set[str]:
@@ -226,15 +229,15 @@ def _within(counts: Mapping[Place, int], bound: int) -> set[str]:
     return {state for state, total in totals.items() if total <= bound}
 
 
-def _executions(place: Place, entries: Any) -> list[Started]:
+def _executions(place: Place, entries: Any) -> tuple[list[Started], JobIds]:
     flat = members(entries)
-    made: list[Started] = []
+    found, made = JobIds(place.key), list[Started]()
     for entry, until in zip(flat[::2], flat[1::2], strict=True):
-        key = text(entry)
         # `job:execution`; entries of RQ before 2.0 are jobs alone.
-        job_id = key.rpartition(":")[0] or key
-        made.append(Started(job_id_of(job_id.encode(), place.key), key, score(until)))
-    return made
+        before = len(found.ids)
+        found.take([bytes_of(entry).rpartition(b":")[0] or entry])
+        made += [Started(job_id, text(entry), score(until)) for job_id in found.ids[before:]]
+    return made, found
 
 
 def _name(key: Any, prefix: str) -> str:

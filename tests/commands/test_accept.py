@@ -199,7 +199,7 @@ BAD = [
     ({"actionType": "drop-table"}, "actionType"),
     ({"target": "a\nb"}, "target"),
     ({"service": "a\0b"}, "service"),
-    ({"target": "x" * 201}, "target"),
+    ({"target": "x" * 1_001}, "target"),
     ({"target": None}, "body"),
     ({"targets": ["j1"]}, "body"),
     ({"target": None, "targets": ["j1", "j1"]}, "body"),

@@ -87,3 +87,13 @@ def test_the_strip_holds_back_stale_before_discrepancies() -> None:
 )
 def test_figures_are_short(number: int, text: str) -> None:
     assert wording.short(number) == text
+
+
+@pytest.mark.parametrize("status", ["verified", "discrepancy"])
+def test_what_limits_a_check_is_on_the_tile_in_every_state(status: str) -> None:
+    odd = {"kind": "unreadable", "jobIds": [], "since": "2026-11-21T12:03:05.000Z", "count": 1_200, "note": "entry 3"}
+    tile = Tile.from_payload("mail", "Mail", update(status=status, countsOnly=["queued", "failed"], findings=[odd]))
+    assert [(limit.words, limit.title) for limit in tile.limits] == [
+        ("counts only: waiting, failed", "More jobs than are listed one by one"),
+        ("1,200 unreadable", "entry 3"),
+    ]

@@ -193,6 +193,19 @@ def test_counts_only_is_said_with_the_bound(cast: Flask, states: list[str] | Non
     assert "more jobs than the 10,000 of a state" in text
 
 
+@pytest.mark.parametrize(("status", "colour"), [("verified", "stale"), ("discrepancy", "stale")])
+def test_entries_that_cannot_be_read_are_said_with_the_first_and_are_nobodys_discrepancy(
+    cast: Flask, status: str, colour: str
+) -> None:
+    note = "entry 3 of rq:queue:mail: its id has more than 1,000 characters"
+    odd = {"kind": "unreadable", "jobIds": [], "since": "2026-11-21T12:03:05.000Z", "count": 5, "note": note}
+    watch(cast, "mail", update(status=status, findings=[odd]))
+    text = page(cast, ALICE, "/services/mail")
+    assert f"Listed but unreadable {note} and 4 more" in words_of(text)
+    assert re.search(r'<tr data-state="(\w+)">\s*<td class="at">', text)[1] == colour  # type: ignore[index]
+    assert "· 5 unreadable" in words_of(page(cast, ALICE, "/"))
+
+
 def test_workers_stand_with_the_dead_first_and_unknown_is_not_none(cast: Flask) -> None:
     watch(cast, "mail", update())
     assert "Cannot be told: the Palantir HTTP API does not tell of its workers." in page(cast, ALICE, "/services/mail")

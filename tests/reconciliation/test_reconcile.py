@@ -15,6 +15,7 @@ from tests.reconciliation.values import (
     judge,
     kinds_of,
     known,
+    left_out,
     listing,
     look,
     missing,
@@ -274,6 +275,28 @@ class TestOneLookByItself:
         verdict = judge(known(), heard(look(queued=["a"], counts={"queued": 3})), evidence())
         assert (verdict.status, kinds_of(verdict)) == ("discrepancy", ["count-mismatch"])
         assert verdict.reason == "queued: 3 counted, 1 listed"
+
+    def test_entries_that_were_left_out_are_counted_and_no_discrepancy(self) -> None:
+        verdict = judge(known(), heard(left_out(look(queued=["a"], counts={"queued": 3}), 2)), evidence())
+        assert (verdict.status, verdict.reason) == ("verified", None)
+        [found] = verdict.findings
+        assert (found.kind, found.job_ids, found.count) == ("unreadable", [], 2)
+        assert found.note == "entry 2 of queued: its id has a control character"
+
+    def test_counts_that_differ_by_more_than_was_left_out_are_a_discrepancy(self) -> None:
+        verdict = judge(known(), heard(left_out(look(queued=["a"], counts={"queued": 4}), 2)), evidence())
+        assert (verdict.status, kinds_of(verdict)) == ("discrepancy", ["count-mismatch", "unreadable"])
+        assert verdict.reason == "queued: 4 counted, 3 listed"
+
+    def test_a_job_that_is_gone_is_missed_beside_entries_that_cannot_be_read(self) -> None:
+        verdict = judge(known("a", "b"), heard(left_out(look(queued=["a"], counts={"queued": 2}), 1)), evidence())
+        assert ids_of(verdict, "missing") == ["b"]
+
+    def test_another_number_of_them_is_news_and_the_same_is_not(self) -> None:
+        first = judge(known(), heard(left_out(look(queued=["a"], counts={"queued": 3}), 2)), evidence())
+        before = known("a", told=told("verified", {**first.counts}, findings=list(first.findings)))
+        assert not judge(before, heard(left_out(look(queued=["a"], counts={"queued": 3}), 2)), evidence()).changed
+        assert judge(before, heard(left_out(look(queued=["a"], counts={"queued": 4}), 3)), evidence()).changed
 
     def test_counts_of_another_revision_are_not_compared(self) -> None:
         answer = look(queued=["a"], counts={"queued": 3}, one_revision=False)

@@ -1,6 +1,7 @@
 """What tests of reconciliation are made of: looks, known jobs, moments; seconds count from T0."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -8,7 +9,7 @@ from app.eventlog.payloads import ReconciliationUpdate
 from app.reconciliation.reconcile import reconcile
 from app.reconciliation.rows import checksum
 from app.reconciliation.state import Evidence, Heard, Item, Known, Verdict
-from app.sources.base import Job, Listing, Look
+from app.sources.base import Job, LeftOut, Listing, Look
 
 T0 = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
 FLOW = ("queued", "running", "succeeded", "failed")
@@ -46,6 +47,13 @@ def look(
     )
     given = {"latency_ms": 7, "instance_id": "one", "one_revision": True, **more}
     return Look(numbers if counts is None else counts, listings, **given)
+
+
+def left_out(answer: Look, number: int) -> Look:
+    """The same, of whose first list so many entries cannot be read."""
+    first, *others = answer.listings
+    what = LeftOut(number, f"entry 2 of {first.state}: its id has a control character")
+    return replace(answer, listings=(replace(first, left_out=what), *others))
 
 
 def heard(answer: Look, began: float = 5, ended: float | None = None) -> Heard:

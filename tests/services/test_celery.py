@@ -134,11 +134,14 @@ class TestLoss:
         fleet.redis.lrem("celery", 1, raw)
         beacon.until({})
 
-    def test_a_count_that_the_list_does_not_bear_out_is_said(self, fleet: Fleet, beacon: Watching) -> None:
+    def test_a_message_that_nobody_can_read_is_counted_by_its_place(self, fleet: Fleet, beacon: Watching) -> None:
         fleet.send("add", 1, 1)
         fleet.redis.lpush("celery", "no message at all")
-        beacon.until({"count-mismatch": []})
-        assert "queued: 2 counted, 1 listed" in beacon.book.told["reason"]
+        beacon.until({"unreadable": []})
+        told = beacon.book.told
+        assert (told["status"], told["counts"]["queued"]) == ("verified", 2)
+        [found] = told["findings"]
+        assert (found["count"], found["note"]) == (1, "entry 1 of celery: it is no task's message")
         fleet.redis.lrem("celery", 1, "no message at all")
         beacon.until({})
 

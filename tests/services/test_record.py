@@ -1,5 +1,6 @@
 """The record and the page of a service over PostgreSQL: the same rows, each once, as over SQLite."""
 
+import random
 import re
 
 import pytest
@@ -8,7 +9,9 @@ from flask import Flask
 from app.clock import utc_now, utc_text
 from app.dashboard import history
 from app.db import read, write
-from app.reconciliation.models import CheckSample
+from app.reconciliation import registry
+from app.reconciliation.models import CheckSample, KnownJob
+from app.sources.base import MAX_JOB_ID_BYTES
 from app.stream.viewers import viewers
 from tests.dashboard.record_scene import at, happened, item, put, watched
 from tests.dashboard.test_discrepancy_page import pages, rows_of, text_of
@@ -40,6 +43,18 @@ def test_the_pages_hold_every_row_once(scene: Flask, query: str) -> None:
 def test_a_row_says_how_it_ended(scene: Flask) -> None:
     [row] = rows_of(text_of(logged_in(scene, ALICE), "?q=id:ab-39+-service:a-b"))
     assert re.search(r"12:05:00 · 1 accepted by bob: deleted by hand$", row)
+
+
+def test_the_longest_id_fits_into_every_index(scene: Flask) -> None:
+    """PostgreSQL refuses entries of more than 2,704 bytes, and these cannot be made smaller."""
+    service, signs = "s" * 64, random.Random(7)
+    job_id = "".join(chr(signs.randrange(0x4E00, 0x9FFF)) for _ in range(MAX_JOB_ID_BYTES // 3))
+    with scene.app_context(), write() as session:
+        registry.add(session, id=service, name="S", kind="palantir", url="http://127.0.0.1:1")
+        session.add(KnownJob(service_id=service, job_id=job_id, state="queued"))
+    put(scene, item(service, job_id, "missing", at(5)))
+    with scene.app_context(), read() as session:
+        assert session.get(KnownJob, (service, job_id)) is not None
 
 
 def test_the_graph_and_the_footer_are_read(scene: Flask) -> None:

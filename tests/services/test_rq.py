@@ -13,7 +13,7 @@ import pytest
 from rq import Queue
 from rq.job import Job as RqJob
 
-from app.sources.base import Job, JobFate, Oddity, SourceError
+from app.sources.base import Job, JobFate, LeftOut, Oddity, SourceError
 from app.sources.rq import KIND, RqSource
 from app.sources.rq_oddities import CONFIRM_AFTER_S
 from tests.services.rq_scene import Scene, ids, oddities
@@ -180,10 +180,19 @@ class TestLook:
         scene.redis.set("rq:failed:mail", "mine")
         with pytest.raises(SourceError, match=r"^has other data under rq:failed:mail than RQ keeps there$"):
             source.look()
-        scene.redis.delete("rq:failed:mail")
-        scene.redis.rpush("rq:queue:mail", b"\x00")
-        with pytest.raises(SourceError, match=r"^has other data under rq:queue:mail than job ids$"):
-            source.look()
+
+    def test_an_odd_id_is_left_out_and_counted_and_all_others_are_heard(
+        self, scene: Scene, queue: Queue, source: RqSource
+    ) -> None:
+        put(queue, "a", "x" * 300, "x" * 1_001)
+        scene.redis.rpush("rq:queue:mail", b"\x00", b"\xff")
+        scene.redis.zadd("rq:wip:mail", {b"odd\n:1": time.time() + 60})
+        look = source.look()
+        queued, started = (one for one in look.listings if one.state in ("queued", "started"))
+        assert (sorted(queued.jobs), look.counts["queued"]) == (["a", "x" * 300], 5)
+        assert queued.left_out == LeftOut(3, "entry 3 of rq:queue:mail: its id has more than 1,000 characters")
+        assert (len(started.jobs), look.counts["started"]) == (0, 1)
+        assert started.left_out == LeftOut(1, "entry 1 of rq:wip:mail: its id has a control character")
 
 
 class TestOverdue:

@@ -53,7 +53,7 @@ class TestMessages:
 
     @pytest.mark.parametrize(
         "garbage",
-        [b"", b"\xff", b"[]", b"null", b"{}", b"[" * 100_000, raw(message(id=7)), raw(message(id="x" * 500))],
+        [b"", b"\xff", b"[]", b"null", b"{}", b"[" * 100_000, raw(message(id=7)), raw(message(id="x" * 1_001))],
     )
     def test_what_is_no_message_is_nothing(self, garbage: bytes) -> None:
         assert of_queue(garbage) is None

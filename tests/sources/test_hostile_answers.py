@@ -20,7 +20,7 @@ from tests.support.machine import scaled
 ROOT = Path(__file__).resolve().parent.parent.parent
 MB = 1_000_000
 TOO_MANY = "answered with more than 50,000 values"
-BAD_JOBS = [{"id": "", "state": -1, "queue": [], "attempt": "x"}] * 1_000
+BAD_JOBS = [{"id": None, "state": -1, "queue": [], "attempt": "x"}] * 1_000
 
 
 def refusal(service: Upstream, path: str, body: bytes) -> str:

@@ -103,10 +103,8 @@ GARBAGE: list[tuple[str, object]] = [
     ("/api/v1/jobs/counts", {"counts": {}, "asOf": "2026-11-21T12:00:00"}),
     ("/api/v1/jobs/counts", {"counts": {}, "asOf": "9999-12-31T23:59:59-14:00"}),
     ("/api/v1/jobs", {"jobs": "none"}),
-    ("/api/v1/jobs", {"jobs": [{"id": ""}]}),
-    ("/api/v1/jobs", {"jobs": [{"id": "x" * 201, "state": "queued"}]}),
-    ("/api/v1/jobs", {"jobs": [{"id": "a\nid: 7\n", "state": "queued"}]}),
-    ("/api/v1/jobs", {"jobs": [{"id": "\ud800", "state": "queued"}]}),
+    ("/api/v1/jobs", {"jobs": [{"id": 7, "state": "queued"}]}),
+    ("/api/v1/jobs", {"jobs": [7]}),
     ("/api/v1/jobs", {"jobs": [{"id": "j", "state": "queued"}] * 1_001}),
 ]
 
