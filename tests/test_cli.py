@@ -245,7 +245,9 @@ class TestRollout:
 
     def test_who_would_switch_is_said_and_nothing_is_set(self, beacon: Beacon, instance: Path) -> None:
         with closing(sqlite3.connect(instance / "beacon.db")) as connection:
-            connection.execute("INSERT INTO polling_presence VALUES ('ann', (julianday('now') - 2440587.5) * 86400.0)")
+            connection.execute(
+                "INSERT INTO polling_presence VALUES ('ann', (julianday('now') - 2440587.5) * 86400.0, 0)"
+            )
             connection.commit()
         said = "of 1 person online 1 would come to the stream: ann\nof 1 person online 0 would leave the stream\n"
         assert beacon("rollout", "preview", "100").stdout == said

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, ValidationError
 from pydantic.alias_generators import to_camel
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
@@ -175,11 +175,16 @@ class FlashMessage(Payload):
     expires_at: Moment
 
 
+def _whole(number: float) -> float:
+    """50 and not 50.0: most percentages are whole numbers, and everybody reads them as such."""
+    return int(number) if number == int(number) else number
+
+
 class FlagChanged(Payload):
     flag: str
     enabled: bool
     # Left out where no single number says it, as with several strategies in Unleash.
-    percentage: Annotated[int, Field(ge=0, le=100)] | Annotated[float, Field(ge=0, le=100)] | None = None
+    percentage: Annotated[float, Field(ge=0, le=100), PlainSerializer(_whole, return_type=Any)] | None = None
     actor: str
     reason: str
 

@@ -1,8 +1,9 @@
 """`POST /api/events` for publishers, `GET /api/events` for readers that poll, and the test broadcast."""
 
 import json
+from typing import Protocol
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, current_app, jsonify, request
 from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
@@ -24,6 +25,12 @@ bp = Blueprint("eventlog", __name__)
 
 MAX_PAGE = 1_000
 MAX_PAGE_CHARS = 8 * 1024 * 1024
+
+
+class Readers(Protocol):
+    """Who is told that somebody reads the log; it knows the rollout, which this package does not."""
+
+    def note_poll(self, user: str, *, as_program: bool = False) -> None: ...
 
 
 @bp.post("/api/events")
@@ -55,6 +62,8 @@ def broadcast() -> ResponseReturnValue:
 def events() -> Response:
     """One page after a cursor: `{data, meta: {head, next, reset}}`. It ends early once it comes to `MAX_PAGE_CHARS`."""
     limit = _limit()
+    readers: Readers = current_app.extensions["beacon_online"]
+    readers.note_poll(actor().name, as_program=True)
     session = db.session()
     start = _start(session)
     found = log.fetch(session, start.after, actor().viewer.audiences, limit, MAX_PAGE_CHARS)

@@ -10,7 +10,6 @@ from datetime import datetime
 
 import sqlalchemy as sa
 from flask import Flask, current_app
-from sqlalchemy.orm import Session
 
 from app.clock import parse_utc, utc_now
 from app.db import now_epoch, read
@@ -20,7 +19,7 @@ from app.rollout.configuration import Flag, Rollout
 from app.rollout.flags import Flags
 from app.rollout.held import Holding
 from app.rollout.models import PollingRow
-from app.rollout.online import ONLINE_S, Online
+from app.rollout.online import Online, polled, programs
 
 LOOK_EVERY_S = 10.0
 LASTS_S = 30.0
@@ -28,16 +27,18 @@ LASTS_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """At `at` (seconds since 1970): who streams, when whoever polls did last, and whom of them the flag lets in."""
+    """At `at` (seconds since 1970): who streams, when whose pages polled last, whom of them the flag lets in.
+    `programs` poll with a token and are online too; none has to come to the stream."""
 
     at: float
     streaming: frozenset[str]
     polled: Mapping[str, float]
     inside: frozenset[str]
+    programs: frozenset[str] = frozenset()
 
     @property
     def online(self) -> frozenset[str]:
-        return self.streaming | self.polled.keys()
+        return self.streaming | self.polled.keys() | self.programs
 
     @property
     def astray(self) -> Mapping[str, float]:
@@ -121,13 +122,14 @@ class Watcher:
     def look(self) -> Reconciled:
         with self._app.app_context(), read() as session:
             at = session.scalar(sa.select(now_epoch())) or 0.0
-            streaming, polled = frozenset(self._online.streaming(session)), _polled(session)
+            streaming, pages = frozenset(self._online.streaming(session)), polled(session, PollingRow.seen)
+            others = frozenset(programs(session))
         claimed = self._claimed()
         text = claimed if claimed is None or isinstance(claimed, str) else configuration.of_rollouts(claimed)
         is_let_in = self._flags.under(text)
-        people = streaming | polled.keys()
+        people = streaming | pages.keys() | others
         inside = frozenset(user for user in paced(people) if is_let_in(Flag.SSE_STREAMING, user))
-        look = Look(at, streaming, polled, inside)
+        look = Look(at, streaming, pages, inside, others)
         with self._lock:
             self._since.follow(look, text)
             return reconcile(look, self._since.seen)
@@ -137,8 +139,3 @@ def watcher() -> Watcher:
     """Of the current application."""
     found: Watcher = current_app.extensions["beacon_actual"]
     return found
-
-
-def _polled(session: Session) -> dict[str, float]:
-    young = PollingRow.seen > now_epoch() - ONLINE_S
-    return {row.user: row.seen for row in session.scalars(sa.select(PollingRow).where(young))}

@@ -76,12 +76,13 @@ class HeldRow(Base):
 
 
 class PollingRow(Base):
-    """Somebody who polls, and when they did last (seconds since 1970)."""
+    """Somebody who polls, and when they did last (seconds since 1970): as a page, and as a program; 0 is never."""
 
     __tablename__ = "polling_presence"
 
     user: Mapped[str] = mapped_column(primary_key=True)
     seen: Mapped[float] = mapped_column(index=True)
+    program_seen: Mapped[float] = mapped_column(default=0.0)
 
 
 class PlanRow(Base):

@@ -107,8 +107,8 @@ def change(flag: str) -> Response:
 def who_would_switch(flag: str) -> Response:
     """`{flag, percentage, enabled, online, comes, goes, comesTotal, goesTotal}` for `percentage=` (and `enabled=`).
 
-    Of the people online now (streaming, or polling in the last minute), by name: who would be in and is not, who is in
-    and would not be. At most 200 names each way; the totals are of all. They and the names
+    Of the people online now (streaming, or polling in the last minute, as a page or as a program), by name: who would
+    be in and is not, who is in and would not be. At most 200 names each way; the totals are of all. They and the names
     are null where nobody can say: no flags are known yet, or no single percentage says who is in.
     """
     which = named(flag)

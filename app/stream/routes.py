@@ -59,8 +59,7 @@ def sse_stream() -> Response:
 def frames() -> Response:
     """What a stream would have sent since `after`, as a finite answer; never gated by the flag."""
     admitted = gate.identify(request.args.get("after"), scope=("read", "stream"))
-    if admitted.who.token_id is None:  # a program polls for ever: it is nobody who would switch
-        online().note_poll(admitted.who.name)
+    online().note_poll(admitted.who.name, as_program=admitted.who.token_id is not None)
     html = _html_shape()
     audiences = admitted.who.viewer.audiences
     found = log.fetch(db.session(), admitted.start.after, audiences, MAX_POLLED_FRAMES, MAX_POLLED_CHARS)

@@ -44,6 +44,14 @@ def test_somebody_who_polled_and_left_is_not_waited_for() -> None:
     assert looks(*(look(at, "", {"cid": 99}, inside="cid") for at in (100, 120, 140, 155))) == ()
 
 
+def test_a_program_that_polls_is_online_and_never_late() -> None:
+    programs = frozenset({"bot"})
+    late = [Look(at, frozenset(), {}, programs, programs) for at in (100, 120, 140, 160)]
+    found = reconcile(late[0], {})
+    assert (found.online, found.expected) == (1, 1)
+    assert looks(*late) == ()
+
+
 def test_it_begins_anew_when_somebody_was_right_meanwhile_or_the_flags_change() -> None:
     wrong, right = look(100, "dan"), look(115, "dan", inside="dan")
     assert looks(wrong, right, look(140, "dan")) == ()

@@ -43,11 +43,26 @@ def test_whoever_polls_is_named_both_ways(live_app: Flask) -> None:
     assert (up["comes"], up["goes"], up["comesTotal"], up["goesTotal"]) == (["alice", "bob"], [], 2, 0)
 
 
-def test_a_program_that_polls_is_nobody_who_would_switch(live_app: Flask) -> None:
-    answer = live_app.test_client().get("/api/events/frames?after=0", headers=headers_of(live_app, ALICE))
-    assert answer.status_code == 200
+@pytest.mark.parametrize("path", ["/api/events/frames?after=0", "/api/events?after=0"])
+def test_a_program_counts_when_it_would_come_as_it_does_when_it_would_go(live_app: Flask, path: str) -> None:
+    """Its stream ends when its user goes out, whatever the credential: it then reads by polling."""
+
+    def reads() -> None:
+        assert live_app.test_client().get(path, headers=headers_of(live_app, ALICE, "read")).status_code == 200
+
     polls(live_app, BOB)
-    assert preview(live_app, percentage=0).get_json()["goes"] == ["bob"]
+    reads()
+    down = preview(live_app, percentage=0).get_json()
+    assert (down["goes"], down["online"]) == (["alice", "bob"], 2)
+    put(live_app, 0)
+    up = preview(live_app, percentage=100).get_json()
+    assert (up["comes"], up["online"]) == (["alice", "bob"], 2)
+
+
+def test_whoever_polls_as_a_page_and_as_a_program_is_one_person(live_app: Flask) -> None:
+    polls(live_app, ALICE)
+    live_app.extensions["beacon_online"].note_poll("alice", as_program=True)
+    assert preview(live_app, percentage=0).get_json()["goes"] == ["alice"]
 
 
 def test_whoever_streams_counts_and_whoever_left_does_not(live_app: Flask) -> None:
