@@ -15,12 +15,13 @@ from app.dashboard.record_asked import Asked
 from app.dashboard.record_reading import AT_ONCE
 from app.dashboard.record_rows import RecordRow, closing_words
 from app.db import read
+from app.reconciliation import sentences
 from app.reconciliation.episodes import Position, Wanted
 
 Format = pieces.Format
 HEAD = (
     "timestamp", "service", "status", "kind", "expected", "actual", "jobs", "jobIds", "open", "endedAt", "endedHow",
-    "closed",
+    "closed", "reason", "findings",
 )  # fmt: skip
 
 
@@ -43,7 +44,14 @@ def _csv(rows: Iterable[RecordRow]) -> Iterator[str]:
     for row in rows:
         one = row.as_json()
         ended = "; ".join(closing_words(done) for done in row.episode.closings)
-        told = {**one, "jobs": len(one["jobIds"]), "jobIds": " ".join(one["jobIds"]), "closed": ended}
+        found = sentences.listed(row.findings)
+        told = {
+            **one,
+            "findings": found,
+            "jobs": len(one["jobIds"]),
+            "jobIds": " ".join(one["jobIds"]),
+            "closed": ended,
+        }
         yield pieces.csv_line(told[name] for name in HEAD)
 
 

@@ -1,7 +1,7 @@
 """A row of the record of discrepancies, in words: both sides, the jobs, and how it ended."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -31,18 +31,26 @@ _STATES = {"unaccounted": ("stale", "Unaccounted for")}
 
 @dataclass(frozen=True, slots=True)
 class RecordRow:
-    """`ids` are all of the jobs that it is about, `kind` what is wrong with them. `current` is what is believed of the
-    service now, where this still holds: the record itself keeps neither reasons nor findings without jobs."""
+    """`ids` are all of the jobs that it is about, `kind` what is wrong with them. `details` and `findings` are those of
+    the moment with the most of them, `missing` are all that were missing at any; `reason` is what was told last."""
 
     episode: Episode
     name: str
     details: Mapping[str, Any]
-    current: Mapping[str, Any]
+    missing: Sequence[str]
+    findings: Sequence[Mapping[str, Any]]
+    reason: str | None
 
     @classmethod
     def of(cls, episode: Episode, name_of: NameOf, current: Mapping[str, Any] | None = None) -> Self:
-        details = json.loads(episode.details_json) if episode.details_json else {}
-        return cls(episode, name_of(episode.service), details, current or {})
+        """`current`: what is believed of the service now, where this still holds."""
+        each: list[Mapping[str, Any]] = [json.loads(text) for text in episode.details_json]
+        most = max(each, key=lambda one: len(one["missingJobIds"]), default={})
+        missing = list(dict.fromkeys(job_id for one in each for job_id in one["missingJobIds"]))
+        now = current or {}
+        findings = _most([json.loads(text) for text in episode.findings_json]) or now.get("findings") or []
+        reason = now.get("reason") if now.get("status") == episode.status else None
+        return cls(episode, name_of(episode.service), most, missing, findings, reason or episode.reason)
 
     @property
     def href(self) -> str:
@@ -68,11 +76,6 @@ class RecordRow:
         return "missing" if self.missing else "extra" if self.episode.job_ids else "other"
 
     @property
-    def missing(self) -> list[str]:
-        found: list[str] = self.details.get("missingJobIds", [])
-        return found
-
-    @property
     def all_ids(self) -> list[str]:
         return [*self.missing, *self.episode.job_ids]
 
@@ -86,33 +89,33 @@ class RecordRow:
         if status == "unaccounted":
             return f"{sentences.jobs(self.episode.jobs)} {sentences.kind_word('unaccounted')}:"
         if status == "stale":
-            return f"{self.current.get('reason') or 'gave no answer that could be believed'}{self._before()}"
+            return self.reason or "gave no answer that could be believed"
         if status == "verified":
             return "agrees with what Beacon knows"
-        said = [sentences.both_sides(self.name, self.details), self._what()]
-        return "; ".join(part for part in said if part) or "differs from what Beacon knows"
+        others = [one for one in self.findings if one["kind"] not in ("missing", "extra", "unaccounted")]
+        known = {"status": status, "reason": self.reason, "findings": others}
+        found = sentences.wrong(self.name, {**known, "discrepancyDetails": self.details or None})
+        jobs = self._jobs()
+        return jobs if jobs and found == sentences.DIFFERS else "; ".join(part for part in (found, jobs) if part)
 
-    def _what(self) -> str:
+    def _jobs(self) -> str:
+        """To be followed by their ids."""
         if self.missing:
             return f"{self._number()} missing:"
-        if self.episode.job_ids:
-            return f"{self._number()} {sentences.kind_word('extra')}:"
-        return sentences.listed(self.current.get("findings") or [])
+        return f"{self._number()} {sentences.kind_word('extra')}:" if self.episode.job_ids else ""
 
     def _number(self) -> str:
         # The record names as many of the missing as an event holds: both sides tell how many there are.
         gap = int(self.details.get("expected", 0)) - int(self.details.get("actual", 0)) if self.missing else 0
         return f"{max(gap, len(self.missing) or self.episode.jobs):,}"
 
-    def _before(self) -> str:
-        """Of a service that does not answer: nobody has said that its jobs are in order."""
-        number = len(self.all_ids)
-        return f"; {sentences.jobs(number)} {'was' if number == 1 else 'were'} wrong before:" if number else ""
-
     @property
     def ended(self) -> str:
         """How, in words; empty while it is open."""
-        return _ENDED.get(self.episode.ending.status, "") if self.episode.ending else ""
+        if self.episode.ending is None:
+            return ""
+        how = self.episode.ending.status
+        return "answered again" if self.episode.status == "stale" and how != "gone" else _ENDED.get(how, "")
 
     @property
     def closed(self) -> list[str]:
@@ -139,6 +142,8 @@ class RecordRow:
             "kind": self.kind,
             "expected": self.details.get("expected"),
             "actual": self.details.get("actual"),
+            "reason": self.reason,
+            "findings": self.findings,
             "jobIds": self.all_ids,
             "open": self.is_open,
             "endedAt": ending.at if ending else None,
@@ -148,6 +153,16 @@ class RecordRow:
                 for done in one.closings
             ],
         }
+
+
+def _most(each: Sequence[Sequence[Mapping[str, Any]]]) -> list[Mapping[str, Any]]:
+    """Of each kind the finding about the most jobs."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for one in (finding for findings in each for finding in findings):
+        before = found.get(one["kind"])
+        if before is None or sentences.number_of(one) > sentences.number_of(before):
+            found[one["kind"]] = one
+    return list(found.values())
 
 
 def closing_words(done: Closing) -> str:

@@ -54,7 +54,10 @@ class Mute(Base):
 
 
 class WatchRow(Base):
-    """A discrepancy from its first poll to its end. `polls` is counted until it is `told`."""
+    """A discrepancy from its first poll to its end. `polls` is counted while something of it is not `told`.
+
+    `named_json`: the jobs that people were told of, by kind; `notices`: how often, `noticed_at`: when last.
+    """
 
     __tablename__ = "discrepancy_watch"
 
@@ -64,6 +67,19 @@ class WatchRow(Base):
     checked_at: Mapped[str] = mapped_column(sa.Text)
     polls: Mapped[int]
     told: Mapped[bool]
+    named_json: Mapped[str | None] = mapped_column(sa.Text)
+    notices: Mapped[int] = mapped_column(server_default="0")
+    noticed_at: Mapped[str | None] = mapped_column(sa.Text)
+
+
+class OutageRow(Base):
+    """A service that nothing is known of any more, from when people were told to when it is heard again."""
+
+    __tablename__ = "outage_watch"
+
+    service: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    cause: Mapped[str] = mapped_column(sa.Text)
+    since: Mapped[str] = mapped_column(sa.Text)
 
 
 class FlashRow(Base):

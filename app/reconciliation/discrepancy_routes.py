@@ -157,4 +157,7 @@ def _discrepancy(row: DiscrepancyEvent) -> dict[str, Any]:
         "checksum": row.checksum,
         "latencyMs": row.latency_ms,
         "discrepancyDetails": json.loads(details) if details else None,
+        "reason": row.reason,
+        "findings": json.loads(row.findings_json) if row.findings_json else [],
+        "episode": row.episode or row.id,
     }

@@ -30,12 +30,22 @@ class Closing:
     reason: str | None = None
 
 
+# A service, and from when until when; None: it goes on.
+Span = tuple[str, str, str | None]
+
+
 def endings(session: Session, ids: Sequence[str]) -> dict[str, Ending]:
-    """By id, the row that followed it; rows of the record that nothing has followed are not in it."""
+    """By id of an episode's first row, the row that ended it; what nothing has ended is not in it.
+
+    Silence ends no discrepancy, and what goes on with an episode does not end it.
+    """
     later, row = aliased(DiscrepancyEvent), DiscrepancyEvent
+    heard = later.status != "stale"
+    ends = sa.or_(row.status == "verified", sa.and_(heard, sa.func.coalesce(later.episode, "") != row.id))
     following = (
         sa.select(later.id)
         .where(later.service == row.service, sa.tuple_(later.timestamp, later.id) > sa.tuple_(row.timestamp, row.id))
+        .where(ends)
         .order_by(later.timestamp, later.id)
         .limit(1)
         .correlate(row)
@@ -55,18 +65,31 @@ def removals(session: Session, services: Collection[str]) -> dict[str, Ending]:
     return {service: Ending(at, "gone") for service, at in session.execute(query) if at is not None}
 
 
-def closings(session: Session, moments: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], tuple[Closing, ...]]:
-    """By service and moment: what was closed just then, which is what the row of that moment came from."""
-    if not moments:
+def closings(session: Session, spans: Mapping[str, Span]) -> Mapping[str, tuple[Closing, ...]]:
+    """By key of a span: what was closed in it, its end included."""
+    if not spans:
         return {}
-    found: dict[tuple[str, str], tuple[Closing, ...]] = {}
-    # One condition each: SQLite uses no index for a list of pairs.
-    at_once = sa.or_(*(sa.and_(OpenItem.service_id == one, OpenItem.closed_at == at) for one, at in sorted(moments)))
+    # One condition each: SQLite uses no index for a list of them.
+    within = sa.or_(*(_within(span) for span in sorted(set(spans.values()), key=str)))
     columns = (OpenItem.service_id, OpenItem.closed_at)
-    for service, at, *one in session.execute(_alike(columns, at_once, OpenItem.kind != "unaccounted")):
-        if at is not None:
-            found[service, at] = (*found.get((service, at), ()), Closing(*one))
-    return found
+    found: dict[str, dict[tuple[Any, ...], int]] = {}
+    for service, at, kind, how, number, by, reason in session.execute(
+        _alike(columns, within, OpenItem.kind != "unaccounted")
+    ):
+        for key, (of, start, end) in spans.items():
+            if of == service and start < at and (end is None or at <= end):
+                alike = found.setdefault(key, {})
+                alike[kind, how, by, reason] = alike.get((kind, how, by, reason), 0) + number
+    return {
+        key: tuple(Closing(kind, how, number, by, reason) for (kind, how, by, reason), number in alike.items())
+        for key, alike in found.items()
+    }
+
+
+def _within(span: Span) -> sa.ColumnElement[bool]:
+    service, start, end = span
+    until = () if end is None else (OpenItem.closed_at <= end,)
+    return sa.and_(OpenItem.service_id == service, OpenItem.closed_at > start, *until)
 
 
 @dataclass(slots=True)

@@ -1,11 +1,12 @@
 """The record as people read it: what was wrong with which service, from when until when, and how it ended.
 
-A row of `discrepancy_event` holds until the next row of its service. Jobs that are unaccounted for are no discrepancy
-and have no row there: those of one look are one episode here. Read by key, both streams apart, so that no page depends
-on how much lies before it.
+A discrepancy holds until its service is verified, or until nothing of it is wrong any more and something else is: rows
+of `discrepancy_event` that go on with one are part of it, and the silence of its service does not end it. Jobs that are
+unaccounted for are no discrepancy and have no row there: those of one look are one episode here. Read by key, both
+streams apart, so that no page depends on how much lies before it.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -57,16 +58,18 @@ START = Position()
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """`details_json` is as the record keeps it; `job_ids` are those that are extra, or unaccounted for, or of a service
-    that is stale now those that were missing or extra before: at most so many as were asked for, of `jobs`. `ending` is
-    None while it is open."""
+    """`details_json` and `findings_json` are as the record keeps them, of each row that belongs to it; `reason` is the
+    newest. `job_ids` are those that are extra, or unaccounted for: at most so many as were asked for, of `jobs`.
+    `ending` is None while it is open."""
 
     key: Key
     id: str
     at: str
     service: str
     status: str
-    details_json: str | None = None
+    details_json: tuple[str, ...] = ()
+    findings_json: tuple[str, ...] = ()
+    reason: str | None = None
     job_ids: tuple[str, ...] = ()
     jobs: int = 0
     ending: Ending | None = None
@@ -95,16 +98,19 @@ def head(session: Session) -> str:
 
 
 def open_ids(session: Session) -> list[str]:
-    """The newest row of each service that is watched: the only ones that may still hold."""
-    newest = (
-        sa.select(DiscrepancyEvent.id)
-        .where(DiscrepancyEvent.service == Service.id)
-        .order_by(DiscrepancyEvent.timestamp.desc(), DiscrepancyEvent.id.desc())
-        .limit(1)
-        .scalar_subquery()
-    )
-    found = session.scalars(sa.select(newest).where(Service.removed_at.is_(None)))
-    return [one for one in found if one is not None]
+    """Of each service that is watched: the episode of its newest row, and the discrepancy that it fell silent with."""
+    newest = _newest_of(session)
+    silent = {one.service for one in newest if one.status == "stale"}
+    before = [one for one in _newest_of(session, DiscrepancyEvent.status != "stale") if one.service in silent]
+    return [one.episode or one.id for one in (*newest, *(one for one in before if one.status == "discrepancy"))]
+
+
+def _newest_of(session: Session, *which: sa.ColumnElement[bool]) -> Sequence[sa.Row[str, str, str, str | None]]:
+    row = DiscrepancyEvent
+    newest = sa.select(row.id).where(row.service == Service.id, *which).order_by(row.timestamp.desc(), row.id.desc())
+    ids = sa.select(newest.limit(1).scalar_subquery()).where(Service.removed_at.is_(None))
+    found = [one for one in session.scalars(ids) if one is not None]
+    return session.execute(sa.select(row.id, row.service, row.status, row.episode).where(row.id.in_(found))).all()
 
 
 def _merged(events: list[Episode], groups: list[Episode], wanted: Wanted) -> list[Episode]:
@@ -121,7 +127,7 @@ def _merged(events: list[Episode], groups: list[Episode], wanted: Wanted) -> lis
 def _events(session: Session, wanted: Wanted, after: Key | None, limit: int) -> list[Episode]:
     row = DiscrepancyEvent
     columns = [row.service, row.timestamp, row.id] if wanted.by_name else [row.timestamp, row.id]
-    conditions = [_has_status(wanted.statuses), *_within(row.service, row.timestamp, wanted)]
+    conditions = [row.episode.is_(None), _has_status(wanted.statuses), *_within(row.service, row.timestamp, wanted)]
     if wanted.is_open is not None:
         newest = row.id.in_(open_ids(session))
         conditions.append(newest if wanted.is_open else ~newest)
@@ -133,7 +139,9 @@ def _events(session: Session, wanted: Wanted, after: Key | None, limit: int) -> 
             one.timestamp,
             one.service,
             one.status,
-            one.discrepancy_details_json,
+            _given([one.discrepancy_details_json]),
+            _given([one.findings_json]),
+            one.reason,
         )
         for one in session.scalars(query.limit(limit))
     ]
@@ -193,29 +201,59 @@ def _within(service: Any, at: Any, wanted: Wanted) -> list[sa.ColumnElement[bool
 
 def _told(session: Session, found: list[Episode], most_ids: int | None) -> list[Episode]:
     """With what the other rows say of them; a breath after each question keeps the loop free."""
-    next_rows = endings(session, [one.id for one in found if one.status != "unaccounted"])
+    ends = endings(session, [one.id for one in found if one.status != "unaccounted"])
     breathe()
     gone = removals(session, {one.service for one in found})
-    closed = closings(session, {(one.service, next_rows[one.id].at) for one in found if one.id in next_rows})
+    later = _later_rows(session, [one.id for one in found if one.status in WRONG])
     breathe()
-    extra = _extra(session, {one.at for one in found if one.status == "discrepancy"})
+    told = [replace(one, ending=ends.get(one.id) or gone.get(one.service)) for one in found]
+    spans = {one.id: (one.service, one.at, one.ending.at if one.ending else None) for one in told if _has_items(one)}
+    closed = closings(session, spans)
+    breathe()
+    moments = {one.id: {one.at, *(row.timestamp for row in later.get(one.id, ()))} for one in told if _has_items(one)}
+    extra = _extra(session, {at for each in moments.values() for at in each})
     breathe()
     unaccounted = groups(session, {one.at for one in found if one.status == "unaccounted"}, most_ids)
-    silent = {one.service for one in found if one.status == "stale" and one.id not in next_rows} - gone.keys()
-    still = _still_open(session, silent)
-    told = []
-    for one in found:
+    made = []
+    for one in told:
         if one.status == "unaccounted":
             of = unaccounted.get((one.service, one.at), Group())
-            ids = of.job_ids
-            told.append(replace(one, jobs=of.number, ending=of.ending, closings=of.closings, job_ids=ids))
+            made.append(replace(one, jobs=of.number, ending=of.ending, closings=of.closings, job_ids=of.job_ids))
             continue
-        ending = next_rows.get(one.id) or gone.get(one.service)
-        done = closed.get((one.service, ending.at), ()) if ending else ()
-        is_silent = one.status == "stale" and ending is None
-        named = still.get(one.service, ()) if is_silent else extra.get((one.service, one.at), ())
-        told.append(replace(one, ending=ending, closings=done, job_ids=tuple(named), jobs=len(named)))
-    return told
+        ids = [job_id for at in sorted(moments.get(one.id, ())) for job_id in extra.get((one.service, at), ())]
+        ids = list(dict.fromkeys(ids))
+        whole = _grown(one, later.get(one.id, ()))
+        made.append(replace(whole, closings=closed.get(one.id, ()), job_ids=tuple(ids), jobs=len(ids)))
+    return made
+
+
+def _has_items(one: Episode) -> bool:
+    return one.status == "discrepancy"
+
+
+def _later_rows(session: Session, ids: Collection[str]) -> dict[str, list[DiscrepancyEvent]]:
+    """By episode: the rows that go on with it, oldest first."""
+    found: dict[str, list[DiscrepancyEvent]] = {}
+    row = DiscrepancyEvent
+    query = sa.select(row).where(row.episode.in_(ids)).order_by(row.timestamp, row.id)
+    for one in session.scalars(query) if ids else ():
+        found.setdefault(one.episode or "", []).append(one)
+    return found
+
+
+def _grown(one: Episode, later: Sequence[DiscrepancyEvent]) -> Episode:
+    """With all that was told of it while it went on."""
+    reasons = [row.reason for row in later if row.reason]
+    return replace(
+        one,
+        details_json=(*one.details_json, *_given(row.discrepancy_details_json for row in later)),
+        findings_json=(*one.findings_json, *_given(row.findings_json for row in later)),
+        reason=reasons[-1] if reasons else one.reason,
+    )
+
+
+def _given(texts: Iterable[str | None]) -> tuple[str, ...]:
+    return tuple(text for text in texts if text)
 
 
 def _extra(session: Session, moments: Collection[str]) -> dict[tuple[str, str], list[str]]:
@@ -224,15 +262,4 @@ def _extra(session: Session, moments: Collection[str]) -> dict[tuple[str, str], 
     query = sa.select(OpenItem.service_id, OpenItem.since, OpenItem.job_id).where(OpenItem.kind == "extra")
     for service, since, job_id in session.execute(query.where(OpenItem.since.in_(moments)).order_by(OpenItem.job_id)):
         found.setdefault((service, since), []).append(job_id)
-    return found
-
-
-def _still_open(session: Session, services: Collection[str]) -> dict[str, list[str]]:
-    """By service: the jobs that were missing or extra when it stopped answering. Nothing has said otherwise since."""
-    found: dict[str, list[str]] = {}
-    if services:
-        query = sa.select(OpenItem.service_id, OpenItem.job_id).where(OpenItem.service_id.in_(services))
-        mine = query.where(OpenItem.closed_at.is_(None), OpenItem.kind != "unaccounted")
-        for service, job_id in session.execute(mine.order_by(OpenItem.service_id, OpenItem.job_id).distinct()):
-            found.setdefault(service, []).append(job_id)
     return found

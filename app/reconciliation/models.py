@@ -151,7 +151,11 @@ class CheckSample(Base):
 
 
 class DiscrepancyEvent(Base):
-    """One change of a service's state, for ever: triggers of the migration refuse every update and delete."""
+    """One change of a service's state, for ever: triggers of the migration refuse every update and delete.
+
+    `reason` and `findings_json` are as they were told. `episode`: the first row of the episode that this one goes on
+    with; null where it begins one.
+    """
 
     __tablename__ = "discrepancy_event"
     __table_args__ = (
@@ -160,6 +164,12 @@ class DiscrepancyEvent(Base):
         sa.Index("ix_discrepancy_event_service", "service", "timestamp", "id"),
         sa.Index("ix_discrepancy_event_status", "status", "timestamp", "id"),
         sa.Index("ix_discrepancy_event_each", "status", "service", "timestamp", "id"),
+        sa.Index(
+            "ix_discrepancy_event_episode",
+            "episode",
+            sqlite_where=sa.text("episode IS NOT NULL"),
+            postgresql_where=sa.text("episode IS NOT NULL"),
+        ),
     )
 
     id: Mapped[str] = mapped_column(sa.Text, primary_key=True)
@@ -170,6 +180,9 @@ class DiscrepancyEvent(Base):
     checksum: Mapped[str] = mapped_column(sa.Text)
     latency_ms: Mapped[int]
     discrepancy_details_json: Mapped[str | None] = mapped_column(sa.Text)
+    reason: Mapped[str | None] = mapped_column(sa.Text)
+    findings_json: Mapped[str | None] = mapped_column(sa.Text)
+    episode: Mapped[str | None] = mapped_column(sa.Text)
 
 
 def prune_samples(session: Session, before: str, limit: int = 1_000) -> int:

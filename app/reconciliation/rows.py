@@ -15,6 +15,7 @@ from app.clock import utc_text
 from app.eventlog.append import NewEvent
 from app.eventlog.payloads import ReconciliationUpdate
 from app.reconciliation import flapping
+from app.reconciliation.continuation import episode_of
 from app.reconciliation.findings import bounded_ids
 from app.reconciliation.models import CheckSample, DiscrepancyEvent, KnownJob, OpenItem, Service, ServiceState
 from app.reconciliation.state import Belief, Closing, Heard, Item, Known, Verdict, slices
@@ -208,12 +209,21 @@ def tell(session: Session, row: ServiceState, known: Known, verdict: Verdict) ->
                 checksum=told.checksum,
                 latency_ms=verdict.latency_ms,
                 discrepancy_details_json=details,
+                reason=verdict.reason,
+                findings_json=_findings_text(verdict),
+                episode=episode_of(session, row.service_id, known.told, verdict),
             )
         )
     row.flapping_json = flapping.to_text(verdict.flaps)
     row.status = verdict.status
     row.payload_json = json.dumps(told.wire(), ensure_ascii=False)
     return NewEvent("reconciliation.update", told)
+
+
+def _findings_text(verdict: Verdict) -> str | None:
+    if not verdict.findings:
+        return None
+    return json.dumps([finding.wire() for finding in verdict.findings], ensure_ascii=False)
 
 
 def note_answer(row: ServiceState, verdict: Verdict, look: Look) -> None:

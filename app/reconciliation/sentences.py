@@ -21,6 +21,7 @@ _WORDS = {
 }
 # What "Beacon knows …, … reports …" is about.
 _SIDES = ("missing", "extra")
+DIFFERS = "differs from what Beacon knows"
 # What goes on being wrong while nobody hears of it.
 _GO_ON = ("missing", "extra", "dangling", "duplicate", "orphaned", "overdue")
 
@@ -35,7 +36,7 @@ def wrong(name: str, payload: Mapping[str, Any]) -> str:
     sides = both_sides(name, payload.get("discrepancyDetails"))
     others = [one for one in findings if not (sides and one["kind"] in _SIDES) and not _is_reason(one, payload)]
     parts = [sides, listed(others), payload.get("reason") or ""]
-    return "; ".join(part for part in parts if part) or "differs from what Beacon knows"
+    return "; ".join(part for part in parts if part) or DIFFERS
 
 
 def both_sides(name: str, details: Mapping[str, Any] | None) -> str:

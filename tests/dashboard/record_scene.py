@@ -1,8 +1,9 @@
 """Rows of the record and items as `record` leaves them, put down by a test."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import count
+from typing import Any
 
 from flask import Flask
 
@@ -37,8 +38,18 @@ def put(app: Flask, *rows: DiscrepancyEvent | OpenItem) -> None:
         session.add_all(rows)
 
 
-def happened(service: str, status: str, when: str, missing: Sequence[str] = (), **details: int) -> DiscrepancyEvent:
-    """A change of state; `expected` and `actual` where both sides differ."""
+def happened(
+    service: str,
+    status: str,
+    when: str,
+    missing: Sequence[str] = (),
+    *,
+    reason: str | None = None,
+    findings: Sequence[Mapping[str, Any]] = (),
+    episode: str | None = None,
+    **details: int,
+) -> DiscrepancyEvent:
+    """A change of state; `expected` and `actual` where both sides differ, `episode` where it goes on with one."""
     said = {"expected": 14, "actual": 14 - len(missing), "missingJobIds": list(missing), **details}
     return DiscrepancyEvent(
         id=f"{next(_NUMBERS):032x}",
@@ -49,6 +60,9 @@ def happened(service: str, status: str, when: str, missing: Sequence[str] = (), 
         checksum="c",
         latency_ms=9,
         discrepancy_details_json=json.dumps(said) if status == "discrepancy" else None,
+        reason=reason,
+        findings_json=json.dumps(findings) if findings else None,
+        episode=episode,
     )
 
 

@@ -123,15 +123,66 @@ def test_jobs_that_were_missing_when_a_service_stopped_answering_stay_open_with_
         cast,
         happened("mail", "discrepancy", at(1), ["job_lost_1"]),
         item("mail", "job_lost_1", "missing", at(1)),
-        happened("mail", "stale", at(2)),
+        happened("mail", "stale", at(2), reason="answered 500"),
     )
     client = logged_in(cast, ALICE)
-    [row] = rows_of(text_of(client, "?show=open"))
-    assert "believed; 1 job was wrong before: job_lo st_1 Open" in row
-    [told] = client.get("/discrepancies?format=ndjson&show=open").text.splitlines()
-    assert json.loads(told)["jobIds"] == ["job_lost_1"]
+    silent, lost = rows_of(text_of(client, "?show=open"))
+    assert "Stale Mail answered 500 Open" in silent
+    assert "1 missing: job_lo st_1 Open" in lost
+    told = [json.loads(line) for line in client.get("/discrepancies?format=ndjson&show=open").text.splitlines()]
+    assert [one["jobIds"] for one in told] == [[], ["job_lost_1"]]
     put(cast, happened("mail", "verified", at(3)))
-    assert "wrong before" not in rows_of(text_of(client, "?status=stale"))[0]
+    assert rows_of(text_of(client, "?show=open")) == []
+
+
+def test_one_loss_is_one_episode_however_it_shrinks_grows_and_falls_silent(cast: Flask) -> None:
+    watched(cast, "mail")
+    first = happened("mail", "discrepancy", at(1), ["a", "b", "c"])
+    accepted = {"how": "accepted", "by": "bob", "why": "by hand"}
+    put(
+        cast,
+        first,
+        happened("mail", "stale", at(2), reason="answered 500"),
+        happened("mail", "discrepancy", at(3), ["a", "b", "c"], episode=first.id),
+        happened("mail", "discrepancy", at(4), ["b", "c"], episode=first.id),
+        happened("mail", "discrepancy", at(5), ["c", "d"], episode=first.id),
+        *(item("mail", job, "missing", at(1), at=at(when), **accepted) for job, when in (("a", 4), ("b", 5))),
+    )
+    client = logged_in(cast, ALICE)
+    lost, silent = rows_of(text_of(client))
+    assert lost.endswith("Open Act on it")
+    assert "4 missing: a b c d" in lost
+    assert "Stale Mail answered 500 2026-11-21 12:03:00" in silent, "the cause stays when it has ended"
+    put(
+        cast,
+        *(item("mail", job, "missing", at(1), at=at(9), how="reappeared") for job in ("c", "d")),
+        happened("mail", "verified", at(9)),
+    )
+    [lost] = rows_of(text_of(client, "?status=discrepancy"))
+    assert lost.endswith("12:09:00 · 2 accepted by bob: by hand; 2 reappeared")
+    assert "another discrepancy" not in text_of(client)
+    [told] = client.get("/discrepancies?format=ndjson&status=discrepancy").text.splitlines()
+    assert json.loads(told)["jobIds"] == ["a", "b", "c", "d"]
+
+
+def test_a_loss_of_other_jobs_is_another_episode(cast: Flask) -> None:
+    watched(cast, "mail")
+    put(cast, happened("mail", "discrepancy", at(1), ["a"]), happened("mail", "discrepancy", at(2), ["b"]))
+    newest, before = rows_of(text_of(logged_in(cast, ALICE)))
+    assert newest.endswith("Open Act on it")
+    assert before.endswith("another discrepancy followed")
+
+
+def test_a_cause_that_has_ended_says_as_much_as_one_that_has_not(cast: Flask) -> None:
+    watched(cast, "mail")
+    found = [{"kind": "orphaned", "jobIds": ["r1", "r2"], "since": at(1)}]
+    put(cast, happened("mail", "discrepancy", at(1), findings=found, reason="worker w1 died", expected=3, actual=3))
+    client = logged_in(cast, ALICE)
+    [still] = rows_of(text_of(client))
+    put(cast, happened("mail", "verified", at(2)))
+    [ended] = rows_of(text_of(client))
+    assert "2 running on a dead worker; worker w1 died" in still
+    assert still.split(" Open ")[0] == ended.split(" 2026-11-21 12:02")[0]
 
 
 def test_nothing_wrong_and_nothing_found_say_what_to_do(cast: Flask, scene: Flask) -> None:

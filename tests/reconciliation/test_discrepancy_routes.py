@@ -63,6 +63,9 @@ def test_the_newest_come_first_and_a_row_says_everything(recorded: Flask) -> Non
         "checksum": "c0ffee",
         "latencyMs": 71,
         "discrepancyDetails": {"expected": 1, "actual": 0, "missingJobIds": ["x"]},
+        "reason": None,
+        "findings": [],
+        "episode": "e29",
     }
     assert body["data"][1]["discrepancyDetails"] is None
 

@@ -8,9 +8,9 @@ import pytest
 import sqlalchemy as sa
 
 from app.clock import parse_utc, utc_now
-from app.db import db, write
+from app.db import db, read, write
 from app.eventlog.append import NewEvent, append
-from app.reconciliation import observe, registry
+from app.reconciliation import episodes, observe, registry
 from app.reconciliation.accept import accept
 from app.reconciliation.rows import checksum
 from app.sources.base import Capabilities, Job, JobFate, Listing, Look, Oddity, SourceError
@@ -234,6 +234,25 @@ class TestSilence:
         assert "silentSince" not in desk.told
         desk.observe(look(queued=["q"], running=["r"]))
         assert "findings" not in desk.told
+
+    def test_an_outage_does_not_end_what_was_wrong_and_the_record_keeps_its_reason(self, desk: Desk) -> None:
+        lost = look(queued=["q"], running=["r"], oddities=(Oddity("dangling", ("d",)),))
+        desk.observe(look(queued=["q"], running=["r"]))
+        desk.observe(lost)
+        desk.pass_time(15.1)
+        desk.observe(SourceError("answered 500"))
+        desk.observe(lost)
+        desk.observe(look(queued=["q"], running=["r"]))
+        first, silent, again = desk.record[1:4]
+        assert [row.status for row in desk.record] == ["verified", "discrepancy", "stale", "discrepancy", "verified"]
+        assert (silent.reason, silent.episode, again.episode) == ("answered 500", None, first.id)
+        assert json.loads(first.findings_json or "")[0]["jobIds"] == ["d"]
+        with read() as session:
+            found = episodes.read_on(session, episodes.Wanted(), episodes.START, 10, None)
+        assert [(one.id, one.ending.status if one.ending else None) for one in found] == [
+            (silent.id, "discrepancy"),
+            (first.id, "verified"),
+        ]
 
     def test_a_look_at_the_silence_too_early_only_says_when(self, desk: Desk) -> None:
         desk.observe(THREE)
