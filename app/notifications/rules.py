@@ -1,17 +1,16 @@
 """What becomes a notification, and what does not. Pure: values in, values out."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
 from app.clock import parse_utc
 from app.eventlog.payloads import Severity
+from app.notifications.watches import POLLS, Kinds, Named, Watch
 from app.reconciliation import sentences
 
-# A single blip tells nobody anything: so many polls in a row must have found the discrepancy.
-POLLS = 3
 MAX_IDS = 3
 
 SERVICE, MESSAGE, ROLLOUT, COMMAND = "service", "message", "rollout", "command"
@@ -34,72 +33,62 @@ class Notice:
     audience: str = "everyone"
 
 
-@dataclass(frozen=True, slots=True)
-class Watch:
-    """A discrepancy that lasts: since when, how many polls have found it, whether people were told."""
-
-    service: str
-    cause: str
-    since: str
-    checked_at: str
-    polls: int = 1
-    told: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Poll:
-    """What a poll of a service found. `event_id` names the change that it was told with, if it was one."""
-
-    service: str
-    status: str
-    checked_at: str
-    event_id: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """The watch from now on (None: nothing is watched any more), and what happened: `lasts`, `recovered` or nothing."""
-
-    watch: Watch | None
-    happened: str | None = None
-
-
-def step(watch: Watch | None, poll: Poll) -> Step:
-    """One more poll. A poll that was counted already, or came late, changes nothing."""
-    if poll.status == "discrepancy":
-        return _found(watch, poll)
-    if watch is None:
-        return Step(None)
-    if poll.status == "stale":  # nobody knows: what was told stands, what was only counted is no longer in a row
-        return Step(watch if watch.told else None)
-    return Step(None, "recovered" if watch.told else None)
-
-
-def _found(watch: Watch | None, poll: Poll) -> Step:
-    if watch is None:
-        cause = poll.event_id or f"{poll.service}@{poll.checked_at}"
-        return Step(Watch(poll.service, cause, poll.checked_at, poll.checked_at))
-    if watch.told or parse_utc(poll.checked_at) <= parse_utc(watch.checked_at):
-        return Step(watch)
-    counted = replace(watch, polls=watch.polls + 1, checked_at=poll.checked_at)
-    if counted.polls < POLLS:
-        return Step(counted)
-    return Step(replace(counted, told=True), "lasts")
-
-
 def lasting(watch: Watch, name: str, payload: Mapping[str, Any]) -> Notice:
     """A discrepancy that has lasted; `payload` is the service's newest `reconciliation.update`."""
-    title = f"{name}: discrepancy for {POLLS} polls"
-    details = payload.get("discrepancyDetails") or {}
-    body = f"{sentences.wrong(name, payload)}.{_missing(details.get('missingJobIds') or [])}"
+    return _discrepancy(watch, watch.cause, f"{name}: discrepancy for {POLLS} polls", name, payload)
+
+
+def growing(watch: Watch, name: str, payload: Mapping[str, Any], new: Kinds, before: Kinds) -> Notice:
+    """More of a discrepancy that people were told of: jobs, or a kind that is `new`."""
+    parts = [_more(kind, found, is_known=kind in before) for kind, found in sorted(new.items())]
+    missing = new.get("missing", Named())
+    cause, title = f"{watch.cause}:{watch.notices}", f"{name}: {', '.join(parts)}"
+    return _discrepancy(watch, cause, title, name, payload, missing.ids, missing.number)
+
+
+def _discrepancy(
+    watch: Watch,
+    cause: str,
+    title: str,
+    name: str,
+    payload: Mapping[str, Any],
+    missing: Sequence[str] | None = None,
+    number: int = 0,
+) -> Notice:
+    """`missing`: the ids to name where they are not all of those that are missing."""
+    ids = (payload.get("discrepancyDetails") or {}).get("missingJobIds") or [] if missing is None else missing
+    body = f"{sentences.wrong(name, payload)}.{_missing(ids, number)}"
     link = f"{_href(watch.service)}#open-items"
-    return Notice(f"discrepancy:{watch.cause}", "critical", SERVICE, title, body, link, watch.service)
+    return Notice(f"discrepancy:{cause}", "critical", SERVICE, title, body, link, watch.service)
+
+
+def _more(kind: str, found: Named, *, is_known: bool) -> str:
+    """`12 more missing`; a kind about no job in particular goes without a number."""
+    word = sentences.kind_word(kind)
+    return f"{found.number:,}{' more' if is_known else ''} {word}" if found.number else word
 
 
 def recovery(watch: Watch, name: str, at: datetime) -> Notice:
     body = f"The discrepancy lasted {_duration((at - parse_utc(watch.since)).total_seconds())}."
     title, link = f"{name} is verified again", _href(watch.service)
     return Notice(f"recovery:{watch.cause}", "info", SERVICE, title, body, link, watch.service)
+
+
+def outage(cause: str, service: str, name: str, payload: Mapping[str, Any]) -> Notice:
+    """Nothing is known of a service any more; `payload` is its `reconciliation.update`."""
+    said = sentences.wrong(name, payload)
+    title = f"{name} does not answer" if payload.get("silentSince") else f"{name} is stale"
+    flaps = next((one for one in payload.get("findings") or [] if one["kind"] == "flapping"), None)
+    if flaps:
+        title = f"{name}: answers and falls silent by turns"
+        said = f"{sentences.listed([flaps])}; {said}"
+    body = f"{said[:1].upper()}{said[1:]}."
+    return Notice(f"outage:{cause}", "warning", SERVICE, title, body, _href(service), service)
+
+
+def outage_over(cause: str, service: str, name: str, since: str, at: datetime) -> Notice:
+    body = f"Nothing was known of it for {_duration((at - parse_utc(since)).total_seconds())}."
+    return Notice(f"heard:{cause}", "info", SERVICE, f"{name} answers again", body, _href(service), service)
 
 
 def flash(data: Mapping[str, Any]) -> Notice:
@@ -151,10 +140,12 @@ def command(data: Mapping[str, Any], name: str, link: str | None) -> Notice:
     return Notice(cause, severity, COMMAND, title, body, link, data["service"], audience)
 
 
-def _missing(ids: Sequence[str]) -> str:
+def _missing(ids: Sequence[str], number: int = 0) -> str:
+    """`number` where there are more of them than `ids` names."""
     if not ids:
         return ""
-    more = f" and {len(ids) - MAX_IDS:,} more" if len(ids) > MAX_IDS else ""
+    left = max(number, len(ids)) - MAX_IDS
+    more = f" and {left:,} more" if left > 0 else ""
     return f" Missing: {', '.join(ids[:MAX_IDS])}{more}."
 
 

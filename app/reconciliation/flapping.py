@@ -1,7 +1,7 @@
 """A state that comes and goes too often: it is told once, and then not at every turn until it is calm. Pure.
 
 Every turn of a service's status is followed, also while nobody is told of it. More than `MOST` arrivals of the same bad
-status within `WINDOW` are flapping; `CALM` without a turn ends it.
+status within `WINDOW` are flapping; `CALM` without a turn ends it, and so does an outage of `LASTS`, which is news.
 """
 
 from collections.abc import Collection
@@ -14,6 +14,7 @@ from app.eventlog.payloads import Status
 
 WINDOW = timedelta(minutes=5)
 CALM = timedelta(minutes=5)
+LASTS = timedelta(minutes=1)
 MOST = 3
 # So many different figures of one service are taken for what goes round in a circle.
 MAX_FIGURES = 16
@@ -53,7 +54,7 @@ NEVER = Flaps()
 
 def follow(flaps: Flaps, turn: Turn) -> Flaps:
     """After a verdict; the same object where nothing happened."""
-    if flaps.since is not None and turn.at - flaps.turns[-1].at >= CALM:
+    if flaps.since is not None and _is_over(flaps, turn):
         flaps = Flaps(flaps.status)
     if flaps.status is None or turn.status == flaps.status:
         return flaps if flaps.status is not None else Flaps(turn.status)
@@ -66,6 +67,11 @@ def follow(flaps: Flaps, turn: Turn) -> Flaps:
         count=flaps.count + (turn.status != "verified"),
         worst=worse(flaps.worst, turn.status),
     )
+
+
+def _is_over(flaps: Flaps, turn: Turn) -> bool:
+    stays = LASTS if turn.status == flaps.status == "stale" else CALM
+    return turn.at - flaps.turns[-1].at >= stays
 
 
 def note(flaps: Flaps, figures: str, kinds: Collection[str] = ()) -> Flaps:

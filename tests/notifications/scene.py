@@ -1,6 +1,7 @@
 """What happens around notifications, told as the application itself tells it."""
 
 import itertools
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -26,18 +27,28 @@ def watch(app: Flask, service: str = "mail", name: str = "Mail") -> None:
         registry.add(session, id=service, name=name, kind="palantir", url="http://127.0.0.1:1")
 
 
-def poll(app: Flask, status: str, service: str = "mail", *, changed: bool = True) -> None:
-    """One poll as it is recorded: with an update where something changed, else as one of the gathered checks."""
-    checked_at = utc_text(utc_now() + timedelta(seconds=next(_seconds)))
+def poll(
+    app: Flask, status: str, service: str = "mail", *, changed: bool = True, later_s: float = 0, **more: Any
+) -> None:
+    """One poll as it is recorded: with an update where something changed, else as one of the gathered checks.
+
+    `later_s`: so much time passes before it; `more`: members of the update."""
+    checked_at = utc_text(utc_now() + timedelta(seconds=next(_seconds) + later_s))
     with app.app_context(), write() as session:
         if changed:
-            session.merge(
-                ServiceState(service_id=service, status=status, payload_json="{}", version=1, counts_only=False)
-            )
-            append(session, [NewEvent("reconciliation.update", _update(service, status, checked_at))])
+            data = _update(service, status, checked_at) | more
+            state = ServiceState(service_id=service, status=status, version=1, counts_only=False)
+            state.payload_json = json.dumps(data)
+            session.merge(state)
+            append(session, [NewEvent("reconciliation.update", data)])
         else:
             checks = {service: {"checkedAt": checked_at, "latencyMs": 3}}
             append(session, [NewEvent("reconciliation.verified", {"services": checks})])
+
+
+def finding(kind: str, *ids: str, count: int | None = None) -> dict[str, Any]:
+    found = {"kind": kind, "jobIds": list(ids), "since": "2026-11-21T12:00:00.000Z"}
+    return found if count is None else {**found, "count": count}
 
 
 def _update(service: str, status: str, checked_at: str) -> dict[str, Any]:
@@ -64,6 +75,11 @@ def notice(app: Flask, audience: str, cause: str = "test:1", title: str = "Your 
 def titles(app: Flask) -> list[str]:
     with app.app_context(), read() as session:
         return list(session.scalars(sa.select(Notification.title).order_by(Notification.id)))
+
+
+def bodies(app: Flask) -> list[str]:
+    with app.app_context(), read() as session:
+        return list(session.scalars(sa.select(Notification.body).order_by(Notification.id)))
 
 
 def events(app: Flask, type_: str) -> list[tuple[str, str]]:

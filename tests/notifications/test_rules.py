@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from app.notifications import rules
-from app.notifications.rules import Poll, Watch, step
+from app.notifications.watches import Poll, Step, Watch, step
 
 NOW = datetime(2026, 11, 21, 12, 12, 0, tzinfo=UTC)
 
@@ -50,7 +50,7 @@ def test_three_polls_in_a_row_and_the_end_of_what_was_told(statuses: list[str], 
 def test_the_same_poll_counts_once_and_a_late_one_not_at_all() -> None:
     watch = Watch("mail", "e1", at(0), at(10), polls=2)
     for checked_at in (at(10), "2026-11-21T12:00:10Z", at(5)):
-        assert step(watch, Poll("mail", D, checked_at)) == rules.Step(watch)
+        assert step(watch, Poll("mail", D, checked_at)) == Step(watch)
 
 
 def test_a_discrepancy_keeps_its_cause_however_often_it_changes() -> None:

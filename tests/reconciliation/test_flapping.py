@@ -44,6 +44,11 @@ class TestRule:
     def test_five_minutes_apart_is_not_often(self) -> None:
         assert walk(*["verified", "discrepancy"] * 20, step_s=60).since is None
 
+    @pytest.mark.parametrize(("seconds", "flaps"), [(59, True), (60, False)])
+    def test_an_outage_of_a_minute_is_no_part_of_it(self, seconds: float, flaps: bool) -> None:
+        after = follow(walk(*["verified", "stale"] * 4), Turn(at(35 + seconds), "stale"))
+        assert (after.since is not None) is flaps
+
     @pytest.mark.parametrize(("seconds", "flaps"), [(299, True), (300, False)])
     def test_it_ends_five_minutes_after_the_last_turn(self, seconds: float, flaps: bool) -> None:
         before = walk(*["verified", "discrepancy"] * 4)
