@@ -64,7 +64,7 @@ class Settings(BaseSettings):
     workers: int = Field(default=1, ge=1, le=64)
     bind: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
-    job_list_bound: int = Field(default=10_000, ge=1)
+    job_list_bound: int = Field(default=100_000, ge=1)
     drain_s: float = Field(default=20, ge=0, le=300)
     environment_name: str = "development"
     unleash_url: str = ""

@@ -35,7 +35,7 @@ def test_defaults_are_those_of_the_contract() -> None:
         "workers": 1,
         "bind": "127.0.0.1",
         "port": 8000,
-        "job_list_bound": 10_000,
+        "job_list_bound": 100_000,
         "drain_s": 20,
         "flag_overrides": {},
     }

@@ -17,20 +17,29 @@ _MAY_HAVE = ("done", "running", "unknown", "timeout")
 
 
 class RemovedByCommands:
-    """Fits `app.reconciliation.explain.Explains`."""
+    """Fits `app.reconciliation.explain.Explains`, and `ExplainsFalls`."""
 
     def ended(self, session: Session, service_id: str, job_ids: Collection[str], since: datetime) -> set[str]:
         columns = (ItemRow.service_id, ItemRow.action, ItemRow.target, ItemRow.effect_json)
-        items = sa.select(*columns).where(
-            ItemRow.service_id == service_id,
-            ItemRow.asked_at >= (since - SLACK).timestamp(),
-            ItemRow.action.in_(("delete-job", "purge-queue")),
-            ItemRow.state.in_(_MAY_HAVE),
-        )
+        items = sa.select(*columns).where(*_asked(service_id, since, "delete-job", "purge-queue"))
         found: set[str] = set()
         for item in session.execute(items).all():
             found |= {item.target} if item.action == "delete-job" else _purged(session, item, job_ids)
         return found.intersection(job_ids)
+
+    def has_removed_many(self, session: Session, service_id: str, since: datetime) -> bool:
+        """A restart counts as well: what a service keeps in its memory goes with it."""
+        asked = _asked(service_id, since, "purge-queue", "restart-service")
+        return session.scalar(sa.select(ItemRow.command_id).where(*asked).limit(1)) is not None
+
+
+def _asked(service_id: str, since: datetime, *actions: str) -> list[sa.ColumnElement[bool]]:
+    return [
+        ItemRow.service_id == service_id,
+        ItemRow.asked_at >= (since - SLACK).timestamp(),
+        ItemRow.action.in_(actions),
+        ItemRow.state.in_(_MAY_HAVE),
+    ]
 
 
 def _purged(session: Session, item: sa.Row[str, str, str, str | None], job_ids: Collection[str]) -> set[str]:

@@ -23,6 +23,7 @@ FINDING_IDS = 25
 # What a person can do about each, where Beacon itself can do nothing.
 ADVICE = {
     "extra": "Closes by itself once the service no longer shows them as unfinished.",
+    "lost": "Look whether its store was emptied, restored or replaced. Accept it, or bring the jobs back.",
     "dangling": "Remove the ids from the service's own lists; nothing will ever run them.",
     "duplicate": "Look in the service which of its lists is right; they may run twice.",
     "orphaned": "Their worker is dead: the service has to put them back, or they stand still.",
@@ -96,14 +97,17 @@ class ServiceView:
     counts_only: tuple[str, ...] | None
     """The states of which only the number is known; empty where it is not known which. None: all jobs are listed."""
     answered_at: str | None
+    cut_queues: tuple[str, ...] = ()
+    """In which queues, where the jobs of all others are listed."""
 
     @property
-    def is_rewound(self) -> bool:
-        return any(finding.kind == "rewound" for finding in self.findings)
+    def has_more_to_accept(self) -> bool:
+        """Whether something stands there besides jobs that only accepting everything accepts."""
+        return any(finding.kind in ("rewound", "lost") for finding in self.findings)
 
     @property
     def has_form(self) -> bool:
-        return bool(self.items) or self.is_rewound
+        return bool(self.items) or self.has_more_to_accept
 
     @property
     def open_words(self) -> str:
@@ -132,6 +136,7 @@ def view(session: Session, watched: Watched, viewer: Viewer, interval: timedelta
         _workers(watched),
         _counts_only(watched, payload),
         state.last_answer_at if state else None,
+        tuple(payload.get("countsOnlyQueues") or ()),
     )
 
 
@@ -150,7 +155,7 @@ def _finding(finding: Mapping[str, Any], known: Mapping[str, KnownJob]) -> Findi
     shown = ids[:FINDING_IDS]
     words = {job_id: _known_words(known[job_id]) for job_id in shown if job_id in known}
     note = finding.get("note") or ""
-    told_of = len(shown) or (1 if note else 0)
+    told_of = sentences.number_of(finding) if kind == "lost" else len(shown) or (1 if note else 0)
     rest = Ids(tuple(shown), sentences.number_of(finding) - told_of)
     return FindingRow(kind, word.capitalize(), finding["since"], rest, words, ADVICE.get(kind, ""), note)
 

@@ -30,6 +30,7 @@ FindingKind = Literal[
     "missing",
     "extra",
     "unaccounted",
+    "lost",
     "dangling",
     "duplicate",
     "orphaned",
@@ -99,7 +100,7 @@ class ReconciliationUpdate(Payload):
 
     `as_of`: of when the figures are, by the service's own word. `reason` says in words why a service is stale;
     `previous_status` what it was before this change. `counts_only`: the states of which there are more jobs than are
-    listed, so that only their number is known.
+    listed, so that only their number is known; `counts_only_queues`: in these queues, where those of others are listed.
     """
 
     event_id: str
@@ -116,6 +117,7 @@ class ReconciliationUpdate(Payload):
     last_discrepancy: LastDiscrepancy | None = None
     last_flapping: LastFlapping | None = None
     counts_only: list[str] | None = None
+    counts_only_queues: list[str] | None = None
     previous_status: Status | None = None
     reason: str | None = None
     silent_since: Moment | None = None

@@ -11,7 +11,7 @@ from app.eventlog.append import append
 from app.reconciliation import reconcile, rows
 from app.reconciliation.load import database_now, known_of
 from app.reconciliation.models import KnownJob, ServiceState
-from app.reconciliation.state import Closing, Item, Known, Verdict
+from app.reconciliation.state import Closing, Item, Known, Loss, Verdict
 
 MAX_REASON_CHARS = 500
 
@@ -29,7 +29,8 @@ def accept(
     What has opened after `as_of` was not seen by whoever accepts, and stays open.
 
     Needs no lease: an operator's word holds whoever polls. A poll that is under way judges anew, because the
-    belief's version grows. Accepting all of a service that went back in time accepts that as well.
+    belief's version grows. Accepting all of a service that went back in time, or lost what it had, accepts
+    that as well.
     Raises `rows.NotWatched`.
     """
     row = rows.locked_state(session, service_id)
@@ -41,38 +42,50 @@ def accept(
         if (job_ids is None or item.job_id in job_ids) and (as_of is None or item.since <= as_of)
     ]
     rewound = job_ids is None and _is_rewound(known)
-    if not items and not rewound:
+    loss = known.loss if job_ids is None and known.loss and (as_of is None or known.loss.since <= as_of) else None
+    if not items and not rewound and loss is None:
         return []
+    if loss is not None:
+        row.loss_json = None
     if rewound:
         row.as_of = row.instance_id = None
     closed = [Closing(item, "accepted") for item in items]
     rows.close_items(session, service_id, closed, now, actor, reason)
     row.version += 1
-    _tell(session, row, known, items, (actor, reason), now)
+    _tell(session, row, known, items, (actor, reason), now, loss)
     return sorted({item.job_id for item in items})
 
 
 def _tell(
-    session: Session, row: ServiceState, known: Known, items: list[Item], who: tuple[str, str], now: datetime
+    session: Session,
+    row: ServiceState,
+    known: Known,
+    items: list[Item],
+    who: tuple[str, str],
+    now: datetime,
+    loss: Loss | None,
 ) -> None:
     present = session.scalar(sa.select(sa.func.count()).where(KnownJob.service_id == row.service_id)) or 0
-    verdict = reconcile.accept(known, items, present, now)
+    verdict = reconcile.accept(known, items, present, now, with_loss=loss is not None)
     event = rows.tell(session, row, known, verdict) if verdict is not None and verdict.changed else None
-    chain.record(session, _entry(row.service_id, items, who, verdict))
+    chain.record(session, _entry(row.service_id, items, who, verdict, loss))
     if event is not None:
         append(session, [event])
 
 
-def _entry(service_id: str, items: list[Item], who: tuple[str, str], verdict: Verdict | None) -> chain.Entry:
+def _entry(
+    service_id: str, items: list[Item], who: tuple[str, str], verdict: Verdict | None, loss: Loss | None
+) -> chain.Entry:
     actor, reason = who
     by_kind: dict[str, list[str]] = {}
+    lost = {"lost": {"before": loss.before, "after": loss.after}} if loss else {}
     for item in items:
         by_kind.setdefault(item.kind, []).append(item.job_id)
     return chain.Entry(
         actor,
         "accept-discrepancy",
         service_id,
-        before={kind: sorted(ids) for kind, ids in by_kind.items()},
+        before={kind: sorted(ids) for kind, ids in by_kind.items()} | lost,
         after={"status": verdict.status} if verdict else None,
         params={"reason": reason},
     )

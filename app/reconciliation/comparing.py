@@ -15,10 +15,12 @@ from app.sources.base import Job, Listing
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """Jobs that a look shows nowhere: `here` if they were found later, `pending` until it is known what they became."""
+    """Jobs that a look shows nowhere: `here` if they were found later, `pending` until it is known what they became,
+    `hidden` where a bound cut the list that would show them."""
 
     here: Sequence[Job]
     pending: Sequence[Job]
+    hidden: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,9 @@ def belief(
         put += [job for job in jobs if known.jobs.get(job.id) != job]
         stay.update(job.id for job in jobs)
         breathe()
+    for ids in slices(kept.hidden):
+        stay.update(ids)
+        breathe()
     gone: list[str] = []
     for ids in slices(chain(changes.unlisted, changes.ended)):
         gone += [job_id for job_id in ids if job_id not in stay]
@@ -157,6 +162,9 @@ def _unseen(known: Known, kept: Kept, breathe: Breathe) -> dict[str, datetime]:
     for jobs in slices(kept.pending):
         seen = ((job.id, known.seen_at(job.id)) for job in jobs)
         unseen.update((job_id, at) for job_id, at in seen if at is not None)
+        breathe()
+    for ids in slices(kept.hidden if known.unseen else ()):
+        unseen.update((job_id, known.unseen[job_id]) for job_id in ids if job_id in known.unseen)
         breathe()
     return unseen
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -29,6 +29,20 @@ class Explains(Protocol):
     def ended(self, session: Session, service_id: str, job_ids: Collection[str], since: datetime) -> set[str]:
         """Those of `job_ids` that ended, for all that is known of the time after `since`."""
         ...
+
+
+@runtime_checkable
+class ExplainsFalls(Protocol):
+    """What removes jobs in great numbers, without the id of each."""
+
+    def has_removed_many(self, session: Session, service_id: str, since: datetime) -> bool:
+        """Whether that happened after `since`, or may have."""
+        ...
+
+
+def is_fall_explained(session: Session, explains: Sequence[Explains], service_id: str, since: datetime) -> bool:
+    falls = (one for one in explains if isinstance(one, ExplainsFalls))
+    return any(one.has_removed_many(session, service_id, since) for one in falls)
 
 
 class PublishedEvents:

@@ -6,17 +6,18 @@ from datetime import datetime
 from itertools import chain
 
 from app.eventlog.payloads import DiscrepancyDetails, Finding, FindingKind, LastDiscrepancy, ReconciliationUpdate
-from app.reconciliation.state import NOTHING_ABOUT, About, Abouts, Breathe, Item, in_order, no_pause, slices
+from app.reconciliation.state import NOTHING_ABOUT, About, Abouts, Breathe, Item, Loss, in_order, no_pause, slices
 from app.sources.base import Job, Look
 
 # Kinds that put a service into discrepancy. The others are shown, and no more.
 DISCREPANT: frozenset[FindingKind] = frozenset(
-    {"missing", "extra", "dangling", "duplicate", "orphaned", "overdue", "count-mismatch"}
+    {"missing", "extra", "lost", "dangling", "duplicate", "orphaned", "overdue", "count-mismatch"}
 )
 _OF_ITEMS: frozenset[FindingKind] = frozenset({"missing", "extra", "unaccounted"})
 # An event holds 64 KiB at most: nine lists of ids at worst, and room for the rest. Figures tell how many there are.
 IDS_BYTES = 6_000
 MAX_MISMATCHES = 3
+MAX_CUT_QUEUES = 10
 
 Found = dict[FindingKind, list[str]]
 
@@ -55,6 +56,18 @@ def kept(told: ReconciliationUpdate | None) -> Found:
 def not_denied(told: ReconciliationUpdate | None) -> Found:
     """Of that, what goes on being wrong until an answer says otherwise."""
     return {kind: ids for kind, ids in kept(told).items() if kind in DISCREPANT}
+
+
+def of_loss(loss: Loss | None) -> Found:
+    return {} if loss is None else {"lost": []}
+
+
+def about_loss(loss: Loss | None) -> Abouts:
+    """Both numbers: what was there, and what the next answer had."""
+    if loss is None:
+        return NOTHING_ABOUT
+    note = f"{loss.before:,} jobs before, {loss.after:,} in the next answer at {loss.since:%Y-%m-%d %H:%M:%S} UTC"
+    return {"lost": About(loss.before - loss.after, note)}
 
 
 def about_look(look: Look) -> Abouts:
@@ -125,6 +138,12 @@ def notes(look: Look) -> str | None:
 def counts_only(look: Look) -> tuple[str, ...]:
     """The states whose lists a bound cut."""
     return tuple(sorted(listing.state for listing in look.listings if not listing.complete))
+
+
+def counts_only_queues(look: Look) -> tuple[str, ...]:
+    """The queues that a bound cut, where it left others whole."""
+    cut = [listing.cut for listing in look.listings if not listing.complete]
+    return tuple(sorted(frozenset().union(*cut))[:MAX_CUT_QUEUES]) if all(cut) else ()
 
 
 def count_mismatches(look: Look) -> list[str]:

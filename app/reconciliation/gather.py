@@ -11,7 +11,7 @@ from app.clock import utc_text
 from app.db import write
 from app.eventlog.append import NewEvent, append
 from app.eventlog.payloads import Check, ReconciliationVerified
-from app.reconciliation import rows
+from app.reconciliation import memory, rows
 from app.reconciliation.models import ServiceState
 from app.reconciliation.state import Heard, Verdict, slices
 from app.sources.lease import Claim
@@ -104,6 +104,7 @@ def _times(check: Unchanged) -> dict[str, Any]:
         "health": look.health,
         "workers_json": rows.workers_text(look.workers),
         "log_cursor": check.log_cursor,
+        "figures_json": memory.figures_text(verdict.figures),
     }
 
 

@@ -95,7 +95,7 @@ def _close_extra(known: Known, item: Item, heard: Heard, now: datetime) -> Close
         return "requeued"
     if shown is not None:
         return "finished" if shown[1] else None
-    if heard.unfinished_complete:
+    if not heard.hidden(finished=False).has(item.queue):
         return "finished"
     return "expired" if now - item.since >= EXPIRES else None
 

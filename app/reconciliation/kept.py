@@ -4,9 +4,10 @@ The rows stay the truth. What is kept serves only while it cannot be wrong:
 
 * The jobs and open items: while the row's version is theirs. Whoever changes one of them raises it.
 * All that is known, without a look at the row: under the claim it was kept under, because nobody else polls while that
-  holds; after a check that changed nothing, because then this process knows what it wrote; and while no item is open,
-  because an operator has nothing to accept then. Who changed the row all the same (the service was removed) is noticed
-  before anything is written: every write is made under the lease's fence, and at the version that was judged.
+  holds; after a check that changed nothing, because then this process knows what it wrote; and while no item and no
+  loss is open, because an operator has nothing to accept then. Who changed the row all the same (the service was
+  removed) is noticed before anything is written: every write is made under the lease's fence, and at the version that
+  was judged.
 """
 
 from collections.abc import Callable, Mapping
@@ -78,7 +79,7 @@ class KeptBeliefs:
     def keep_unchanged(self, claim: Claim, service_id: str, base: Base, verdict: Verdict, heard: Heard) -> None:
         """After a check that changed nothing but times: what its row says, or will once it is told."""
         known, look = base.known, heard.look
-        if known.items or known.flaps.since is not None:
+        if known.items or verdict.loss is not None or known.flaps.since is not None:
             self.keep(service_id, base.jobs, known.items, base.version)
             return
         moved = replace(
@@ -88,6 +89,7 @@ class KeptBeliefs:
             instance_id=look.instance_id,
             as_of=look.as_of,
             last_verified_at=verdict.last_verified_at or known.last_verified_at,
+            figures=verdict.figures,
         )
         self._kept[service_id] = _Kept(base.jobs, known.items, base.version, moved, claim)
 

@@ -12,7 +12,7 @@ from app import offloop
 from app.clock import parse_utc, utc_text
 from app.db import now_epoch, read
 from app.eventlog.payloads import ReconciliationUpdate
-from app.reconciliation import flapping
+from app.reconciliation import flapping, memory
 from app.reconciliation.models import KnownJob, OpenItem, ServiceState
 from app.reconciliation.state import Item, ItemKey, ItemKind, Known, no_pause
 from app.sources.base import Job
@@ -98,6 +98,9 @@ def known_of(
         items=items,
         told=ReconciliationUpdate.model_validate_json(row.payload_json) if row.payload_json else None,
         last_verified_at=moment(row.last_verified_at),
+        cut_since=memory.cut_of(row),
+        figures=memory.figures_of(row),
+        loss=memory.loss_of(row),
     )
 
 

@@ -57,8 +57,9 @@ def figures_of(counts: Mapping[str, int]) -> str:
 def _same(told: ReconciliationUpdate | None, verdict: Verdict) -> bool:
     if told is None:
         return False
-    counts_only = tuple(told.counts_only or ())
-    return (told.counts, told.reason, counts_only) == (verdict.counts, verdict.reason, verdict.counts_only)
+    before = (tuple(told.counts_only or ()), tuple(told.counts_only_queues or ()))
+    after = (verdict.counts_only, verdict.counts_only_queues)
+    return (told.counts, told.reason, before) == (verdict.counts, verdict.reason, after)
 
 
 def _last_flapping(known: Known, flaps: Flaps, verdict: Verdict) -> LastFlapping | None:
@@ -76,7 +77,9 @@ def _shown(known: Known, verdict: Verdict) -> Verdict:
     if worst == verdict.status:
         return verdict
     if worst == "stale":
-        return replace(verdict, status=worst, counts={}, details=None, counts_only=(), reason=_reason(told))
+        return replace(
+            verdict, status=worst, counts={}, details=None, counts_only=(), counts_only_queues=(), reason=_reason(told)
+        )
     if verdict.status == "stale" and told is not None:
         return replace(verdict, status=worst, counts=dict(told.counts), reason=told.reason)
     return replace(verdict, status=worst)

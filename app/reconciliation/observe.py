@@ -18,9 +18,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app import offloop
 from app.db import DatabaseUnavailable, read
-from app.reconciliation import comparing, items, reconcile, rows, sweeping
+from app.reconciliation import comparing, items, losses, reconcile, rows, sweeping
 from app.reconciliation.current_status import AGED_AFTER_INTERVALS, NOT_CHECKED
-from app.reconciliation.explain import Explains, explained
+from app.reconciliation.explain import Explains, explained, is_fall_explained
 from app.reconciliation.gather import Unchanged, VerifiedGatherer
 from app.reconciliation.kept import Base, KeptBeliefs
 from app.reconciliation.lifecycle import Lifecycle, News
@@ -146,6 +146,7 @@ class Observer:
     def _record(self, claim: Claim, service_id: str, base: Base, verdict: Verdict, heard: Heard) -> None:
         belief, known, version = verdict.belief, base.known, base.version
         is_news = verdict.changed or verdict.hushed or verdict.flaps != known.flaps
+        is_news = is_news or (verdict.cut_since, verdict.loss) != (known.cut_since, known.loss)
         if is_news or belief is None or belief.put or belief.gone or verdict.opened or verdict.closed:
             self._kept.forget(service_id)
             with self._at_database:
@@ -168,18 +169,23 @@ class Observer:
         evidence = Evidence(can.finished_visible_for_s, fresh_for=self._stale_after if can.dates_figures else None)
         if reconcile.is_of_another_time(known, heard, evidence):
             return evidence
-        absent: list[str] = []
-        if reconcile.can_judge(heard, evidence):
-            absent = reconcile.suspects(known, heard, self._breathe)
+        absent = reconcile.suspects(known, heard, evidence, self._breathe)
         if absent:
             evidence = replace(evidence, second=self._second_look(service.source, known, heard, clock))
         declared = self._declared(known)
         evidence = replace(evidence, explained=self._explained(service.id, known, heard, absent, declared))
+        evidence = replace(evidence, purged=self._is_purged(service.id, known, heard, evidence))
         asked = _some(self._unanswered(evidence, absent), LOOK_UPS)
         if evidence.finished_visible is not None:
             lost = comparing.in_none(declared, heard.look.listings, self._breathe)
             asked += _some(lost, min(ITEM_LOOK_UPS, LOOK_UPS - len(asked)))
         return replace(evidence, fates=_fates(service.source, asked))
+
+    def _is_purged(self, service_id: str, known: Known, heard: Heard, evidence: Evidence) -> bool:
+        if known.heard_at is None or not losses.has_fallen(known, heard, evidence):
+            return False
+        with read() as session:
+            return is_fall_explained(session, self._explains, service_id, known.heard_at)
 
     def _declared(self, known: Known) -> list[str]:
         declared: list[str] = []

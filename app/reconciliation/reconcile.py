@@ -12,8 +12,8 @@ A job is declared **missing** only where all of this holds:
 
 Where 3 cannot be answered the job is **unaccounted**: shown, never a discrepancy. Where it may be answered
 later (there are more look-ups than one observation makes, or the service did not answer one) it is *pending*:
-it stays in the known set and is shown as unaccounted meanwhile. Where a bound cut the lists nothing is
-concluded from absence: the job is let go, counts only.
+it stays in the known set and is shown as unaccounted meanwhile. Where a bound cut the list that would show the job,
+nothing is concluded from absence: it stays known, and once that list is whole again it was last seen before the cut.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,16 +22,18 @@ from datetime import datetime
 from itertools import chain
 from typing import Literal
 
-from app.reconciliation import comparing, extras, findings, news
+from app.reconciliation import comparing, extras, findings, losses, news
 from app.reconciliation.comparing import Kept
 from app.reconciliation.findings import Found
 from app.reconciliation.freshness import why_not_of_now
 from app.reconciliation.items import closed_items, opened_items, still_open
 from app.reconciliation.state import (
+    ALL_QUEUES,
     Breathe,
     Closing,
     Evidence,
     Heard,
+    Hidden,
     Item,
     Known,
     Verdict,
@@ -42,7 +44,7 @@ from app.sources.base import Job
 
 REWOUND = "went back in time: it reports an older state than Beacon has seen"
 
-Ruling = Literal["left", "here", "pending", "missing", "unaccounted"]
+Ruling = Literal["left", "here", "hidden", "pending", "missing", "unaccounted"]
 
 
 def is_rewound(known: Known, heard: Heard) -> bool:
@@ -61,14 +63,30 @@ def is_of_another_time(known: Known, heard: Heard, evidence: Evidence) -> bool:
     return is_rewound(known, heard) or why_not_of_now(heard, evidence) is not None
 
 
-def can_judge(heard: Heard, evidence: Evidence) -> bool:
-    """Whether absence from this look means anything. For finished jobs a look-up by id replaces the list."""
-    return heard.unfinished_complete and (heard.finished_complete or evidence.finished_visible == "lookup")
+def suspects(known: Known, heard: Heard, evidence: Evidence, breathe: Breathe = no_pause) -> list[str]:
+    """Known jobs, and those that were published, which the look shows nowhere although no bound cut their lists."""
+    absent = comparing.in_none(chain(known.jobs, known.heralded()), heard.look.listings, breathe)
+    bounds = _Bounds(heard, evidence)
+    if not bounds.cut:
+        return absent
+    left: list[str] = []
+    for ids in slices(absent):
+        left += [job_id for job_id in ids if not bounds.may_hide(known.job(job_id).queue)]
+        breathe()
+    return left
 
 
-def suspects(known: Known, heard: Heard, breathe: Breathe = no_pause) -> list[str]:
-    """Known jobs, and those that were published, which the look shows nowhere."""
-    return comparing.in_none(chain(known.jobs, known.heralded()), heard.look.listings, breathe)
+class _Bounds:
+    """Whose absence from a look means nothing, because a bound cut the list that would show them."""
+
+    def __init__(self, heard: Heard, evidence: Evidence) -> None:
+        self.unfinished = heard.hidden(finished=False)
+        # For finished jobs a look-up by id replaces the list.
+        self.finished = Hidden() if evidence.finished_visible == "lookup" else heard.hidden(finished=True)
+        self.cut = bool(self.unfinished or self.finished)
+
+    def may_hide(self, queue: str | None) -> bool:
+        return self.cut and (self.unfinished.has(queue) or self.finished.has(queue))
 
 
 def needs_look_up(evidence: Evidence, job_id: str) -> bool:
@@ -84,7 +102,8 @@ def needs_look_up(evidence: Evidence, job_id: str) -> bool:
 def reconcile(known: Known, heard: Heard, evidence: Evidence, now: datetime, breathe: Breathe = no_pause) -> Verdict:
     """The verdict on a look that was answered."""
     if is_rewound(known, heard):
-        return _stale(known, {"rewound": []}, heard.look.latency_ms, REWOUND, now)
+        found = {**findings.of_loss(known.loss), "rewound": []}
+        return _stale(known, found, heard.look.latency_ms, REWOUND, now)
     figures_at = None if evidence.fresh_for is None else heard.look.as_of
     other_time = why_not_of_now(heard, evidence)
     if other_time is not None:
@@ -93,11 +112,16 @@ def reconcile(known: Known, heard: Heard, evidence: Evidence, now: datetime, bre
     rulings = _rulings(known, heard, evidence, changes.unlisted, breathe)
     extra = extras.follow(known, heard, now, breathe)
     kept = _kept(known, evidence, rulings, breathe)
+    loss = losses.follow(known, heard, evidence, now)
     belief = comparing.belief(known, changes, kept, extra.marks, breathe)
     opened = [*opened_items(known, rulings, now, breathe), *extra.opened]
     closed = closed_items(known, heard, evidence, opened, now, breathe)
     still = still_open(known, opened, closed, breathe)
-    found = {**findings.of_items(still, kept.pending, breathe), **findings.of_look(heard.look, changes.twice)}
+    found = {
+        **findings.of_items(still, kept.pending, breathe),
+        **findings.of_look(heard.look, changes.twice),
+        **findings.of_loss(loss),
+    }
     verdict = Verdict(
         status="discrepancy" if findings.is_discrepant(found) else "verified",
         at=now,
@@ -106,9 +130,13 @@ def reconcile(known: Known, heard: Heard, evidence: Evidence, now: datetime, bre
         counts=dict(heard.look.counts),
         details=findings.details_of(found, belief.size),
         reason=findings.notes(heard.look),
-        about=findings.about_look(heard.look),
+        about={**findings.about_look(heard.look), **findings.about_loss(loss)},
         last_verified_at=known.last_verified_at if findings.is_discrepant(found) else now,
         counts_only=findings.counts_only(heard.look),
+        counts_only_queues=findings.counts_only_queues(heard.look),
+        cut_since=_cut_since(known, heard),
+        figures=losses.figures_of(heard.look),
+        loss=loss,
         belief=belief,
         opened=tuple(opened),
         closed=tuple(closed),
@@ -119,11 +147,14 @@ def reconcile(known: Known, heard: Heard, evidence: Evidence, now: datetime, bre
 
 def stale(known: Known, waited_ms: int, reason: str, now: datetime, silent_since: datetime | None = None) -> Verdict:
     """The verdict on silence, or on figures of another time. What was known is kept; numbers are not repeated."""
-    return replace(_stale(known, {}, waited_ms, reason, now), silent_since=silent_since)
+    verdict = _stale(known, findings.of_loss(known.loss), waited_ms, reason, now)
+    return replace(verdict, silent_since=silent_since)
 
 
-def accept(known: Known, items: Iterable[Item], present: int, now: datetime) -> Verdict | None:
-    """The verdict after an operator closed `items`; None where nothing was ever told of the service.
+def accept(
+    known: Known, items: Iterable[Item], present: int, now: datetime, *, with_loss: bool = False
+) -> Verdict | None:
+    """The verdict after an operator closed `items`, or a loss as well; None where nothing was ever told of the service.
 
     Nobody has looked: times, counts and latency stay those of the newest check. `present`: how many jobs are known.
     """
@@ -132,6 +163,8 @@ def accept(known: Known, items: Iterable[Item], present: int, now: datetime) -> 
         return None
     closed = tuple(Closing(item, "accepted") for item in items)
     found: Found = {**findings.of_items(still_open(known, (), closed)), **findings.kept(told)}
+    if with_loss:
+        found.pop("lost", None)
     is_stale, flaps = told.status == "stale", "flapping" in found
     discrepant = findings.is_discrepant(found) and not is_stale
     verdict = Verdict(
@@ -147,6 +180,7 @@ def accept(known: Known, items: Iterable[Item], present: int, now: datetime) -> 
         last_verified_at=known.last_verified_at,
         last_flapping=told.last_flapping,
         counts_only=tuple(told.counts_only or ()),
+        counts_only_queues=tuple(told.counts_only_queues or ()),
         flaps=known.flaps,
         closed=closed,
     )
@@ -163,6 +197,7 @@ def _stale(known: Known, also: Found, waited_ms: int, reason: str, now: datetime
         latency_ms=waited_ms,
         counts={},
         reason=reason,
+        about=findings.about_loss(known.loss),
         last_verified_at=known.last_verified_at,
     )
     return news.compared(known, verdict, found)
@@ -174,13 +209,27 @@ def _rulings(
     """On what the look shows nowhere; `unlisted`: the known jobs that it does not show as unfinished."""
     absent = comparing.in_none(unlisted, comparing.finished(heard), breathe)
     absent += comparing.in_none(known.heralded(), heard.look.listings, breathe)
-    judges = can_judge(heard, evidence)
+    bounds = _Bounds(heard, evidence)
     rulings: dict[str, Ruling] = {}
     for ids in slices(absent):
         for job_id in ids:
-            rulings[job_id] = _judge(known, heard, evidence, job_id) if judges else "left"
+            queue = known.job(job_id).queue if bounds.cut else None
+            if bounds.may_hide(queue):
+                rulings[job_id] = _rule_hidden(known, evidence, bounds, job_id)
+            else:
+                rulings[job_id] = _judge(known, heard, evidence, job_id)
         breathe()
     return rulings
+
+
+def _rule_hidden(known: Known, evidence: Evidence, bounds: _Bounds, job_id: str) -> Ruling:
+    """Where only a list of ended jobs was cut, it is let go: it did not wait any more, and had somewhere to end."""
+    if job_id in evidence.explained or job_id not in known.jobs:
+        return "left"
+    notice = known.notices.get(job_id)
+    if notice is not None and not notice.is_alive:
+        return "left"
+    return "hidden" if bounds.unfinished.has(known.jobs[job_id].queue) else "left"
 
 
 def _judge(known: Known, heard: Heard, evidence: Evidence, job_id: str) -> Ruling:
@@ -192,7 +241,7 @@ def _judge(known: Known, heard: Heard, evidence: Evidence, job_id: str) -> Rulin
         return "here"
     if job_id in evidence.explained or (fate is not None and fate.kind == "finished"):
         return "left"
-    if second is None or not can_judge(second, evidence):
+    if second is None or _Bounds(second, evidence).may_hide(known.job(job_id).queue):
         return "pending"
     if fate is not None and fate.kind == "unknown":
         return "missing"
@@ -205,6 +254,8 @@ def _judge_gone(known: Known, heard: Heard, second: Heard, evidence: Evidence, j
         return "left"
     if _still_visible(known, second, evidence, job_id):
         return "missing"
+    if known.was_cut(job_id) is not None:
+        return "left"  # it may have ended, and vanished as it should, while a bound kept it out of the lists
     if evidence.finished_visible == "lookup":
         return "pending" if heard.finished_complete else "left"
     return "unaccounted"
@@ -228,11 +279,22 @@ def _kept(known: Known, evidence: Evidence, rulings: Mapping[str, Ruling], breat
     """The jobs that the look shows nowhere and that are known to be there, or may be."""
     here: list[Job] = []
     pending: list[Job] = []
+    hidden: list[str] = []
     for part in slices(rulings.items()):
         here += [_found_later(evidence, id_) or known.job(id_) for id_, ruling in part if ruling == "here"]
         pending += [known.job(id_) for id_, ruling in part if ruling == "pending"]
+        hidden += [id_ for id_, ruling in part if ruling == "hidden"]
         breathe()
-    return Kept(here, pending)
+    return Kept(here, pending, hidden)
+
+
+def _cut_since(known: Known, heard: Heard) -> Mapping[str, datetime]:
+    """Since when which queues are hidden: from the last look on that showed them whole."""
+    hidden = heard.hidden(finished=False)
+    queues = [*sorted(hidden.queues), *([ALL_QUEUES] if hidden.everything else [])]
+    whole = known.heard_at or heard.began
+    everything = known.cut_since.get(ALL_QUEUES)
+    return {queue: known.cut_since.get(queue) or everything or whole for queue in queues}
 
 
 def _found_later(evidence: Evidence, job_id: str) -> Job | None:

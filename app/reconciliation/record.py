@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from app.clock import parse_utc, utc_text
 from app.db import write
 from app.eventlog.append import append
-from app.reconciliation import flapping, reconcile, rows
+from app.reconciliation import flapping, memory, reconcile, rows
 from app.reconciliation.load import database_now, known_of
 from app.reconciliation.models import ServiceState
 from app.reconciliation.state import Belief, Heard, Item, Known, Verdict, slices
@@ -42,6 +42,7 @@ def record_check(claim: Claim, service_id: str, known: Known, version: int, verd
             rows.forget_jobs(session, service_id, verdict.belief.gone)
             rows.put_jobs(session, service_id, verdict.belief, verdict.belief.put)
             rows.note_moment(row, heard)
+            memory.note(row, verdict)
             row.log_cursor = max(row.log_cursor, known.log_cursor)
         rows.write_items(session, service_id, verdict.opened)
         rows.close_items(session, service_id, verdict.closed, verdict.at)

@@ -264,6 +264,7 @@ def _payload(service_id: str, known: Known, verdict: Verdict, event_id: str) -> 
         last_discrepancy=verdict.last_discrepancy,
         last_flapping=verdict.last_flapping,
         counts_only=list(verdict.counts_only) or None,
+        counts_only_queues=list(verdict.counts_only_queues) or None,
         previous_status=known.told.status if known.told else None,
         reason=verdict.reason,
         silent_since=verdict.silent_since,

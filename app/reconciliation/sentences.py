@@ -10,6 +10,7 @@ _WORDS = {
     "missing": "missing",
     "extra": "published as finished and still there",
     "unaccounted": "unaccounted for",
+    "lost": "lost at once",
     "dangling": "listed but without a job",
     "duplicate": "in two states at once",
     "orphaned": "running on a dead worker",
@@ -35,7 +36,8 @@ def wrong(name: str, payload: Mapping[str, Any]) -> str:
         return "; ".join(part for part in (payload.get("reason") or "has not answered", before(findings)) if part)
     sides = both_sides(name, payload.get("discrepancyDetails"))
     others = [one for one in findings if not (sides and one["kind"] in _SIDES) and not _is_reason(one, payload)]
-    parts = [sides, listed(others), payload.get("reason") or ""]
+    notes = [one["note"] for one in findings if one["kind"] == "lost" and one.get("note")]
+    parts = [sides, listed(others), *notes, payload.get("reason") or ""]
     return "; ".join(part for part in parts if part) or DIFFERS
 
 

@@ -84,13 +84,56 @@ class Notice:
 
 
 @dataclass(frozen=True, slots=True)
+class Hidden:
+    """Whose jobs a bound kept out of the lists of a look: everybody's, or those of some queues."""
+
+    everything: bool = False
+    queues: frozenset[str] = frozenset()
+
+    def __bool__(self) -> bool:
+        return self.everything or bool(self.queues)
+
+    def has(self, queue: str | None) -> bool:
+        return self.everything or (bool(self.queues) and (queue is None or queue in self.queues))
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """The numbers of one look: jobs that have not ended, jobs that have, workers and queues; None where untold."""
+
+    unfinished: int
+    ended: int
+    workers: int | None = None
+    queues: int | None = None
+
+    @property
+    def jobs(self) -> int:
+        return self.unfinished + self.ended
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """So many jobs were there `before`, and so many in the next answer, which no work can explain."""
+
+    since: datetime
+    before: int
+    after: int
+
+
+# Stands in `cut_since` for all queues; no queue has such a name.
+ALL_QUEUES = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Known:
     """What is believed of a service before a look.
 
     `jobs` are the unfinished ones. Each was last seen at `heard_at`, when the look that showed it began, or
     at its time in `unseen`. `ended`: jobs that a look showed unfinished after their service had published their end,
     each with the id of that event. `notices`: what was published since the last look, up to the event `log_cursor`.
-    `told` is what the newest event said; `named`, while the service flaps, the items it named since that began.
+    `cut_since`: queues whose jobs a bound keeps out of the lists, each with the moment at which they were last listed.
+    `figures` are those of the newest look, `loss` is one that is open. `told` is what the newest event said; `named`,
+    while the service flaps, the items it named since that began.
     """
 
     jobs: Mapping[str, Job] = field(default_factory=dict)
@@ -106,11 +149,20 @@ class Known:
     items: Mapping[ItemKey, Item] = field(default_factory=dict)
     told: ReconciliationUpdate | None = None
     last_verified_at: datetime | None = None
+    cut_since: Mapping[str, datetime] = field(default_factory=dict)
+    figures: Figures | None = None
+    loss: Loss | None = None
 
     def seen_at(self, job_id: str) -> datetime | None:
         if job_id not in self.jobs and (notice := self.notices.get(job_id)) is not None:
             return notice.at
-        return self.unseen.get(job_id) or self.heard_at
+        return self.unseen.get(job_id) or self.was_cut(job_id) or self.heard_at
+
+    def was_cut(self, job_id: str) -> datetime | None:
+        """When the list that the job was last in was last whole, where a bound has cut it since."""
+        if not self.cut_since or (job := self.jobs.get(job_id)) is None:
+            return None
+        return self.cut_since.get(job.queue or ALL_QUEUES) or self.cut_since.get(ALL_QUEUES)
 
     def heralded(self) -> list[str]:
         """Jobs that were published and that no look has shown yet."""
@@ -149,6 +201,11 @@ class Heard:
     def finished_complete(self) -> bool:
         return all(listing.complete for listing in self.look.listings if listing.finished)
 
+    def hidden(self, *, finished: bool) -> Hidden:
+        """Whose jobs the lists of these states do not show."""
+        cut = [one for one in self.look.listings if one.finished == finished and not one.complete]
+        return Hidden(any(not one.cut for one in cut), frozenset().union(*(one.cut for one in cut)))
+
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
@@ -156,7 +213,7 @@ class Evidence:
 
     `second`: the second look, None where it was not possible; `fates`: look-ups by id, as far as they were
     made; `explained`: jobs that commands or published events say have ended. `fresh_for`: how old the figures of a look
-    may be, where the source dates them.
+    may be, where the source dates them. `purged`: a command has removed many, which need not be known one by one.
     """
 
     finished_visible: FinishedVisible = None
@@ -164,6 +221,7 @@ class Evidence:
     fates: Mapping[str, JobFate] = field(default_factory=dict)
     explained: frozenset[str] = frozenset()
     fresh_for: timedelta | None = None
+    purged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +263,8 @@ class Verdict:
     `belief` is None where nothing that was heard is believed (stale), or nothing was (an acceptance).
     `changed`: an event is due; `turned`: the change is one of state, to be kept for ever. `hushed`: it differs from
     what was told, and is kept to ourselves because the service flaps. `figures_at`: of when the figures are, where the
-    source says so. `silent_since`: when a service that does not answer gave its last answer.
+    source says so. `silent_since`: when a service that does not answer gave its last answer. `cut_since`, `figures` and
+    `loss` are what is known of them from now on.
     """
 
     status: Status
@@ -221,6 +280,10 @@ class Verdict:
     last_discrepancy: LastDiscrepancy | None = None
     last_flapping: LastFlapping | None = None
     counts_only: tuple[str, ...] = ()
+    counts_only_queues: tuple[str, ...] = ()
+    cut_since: Mapping[str, datetime] = field(default_factory=dict)
+    figures: Figures | None = None
+    loss: Loss | None = None
     flaps: Flaps = NEVER
     belief: Belief | None = None
     opened: tuple[Item, ...] = ()

@@ -76,7 +76,8 @@ NOTHING_LEFT_OUT = LeftOut()
 class Listing:
     """The jobs of one state. `complete` is False where a bound cut the list: then only its count is known.
 
-    `left_out` entries are counted by the service, and are not among the jobs.
+    `cut`: the queues whose jobs are not listed, where the jobs of all others are. `left_out` entries are counted by the
+    service, and are not among the jobs.
     """
 
     state: str
@@ -84,6 +85,11 @@ class Listing:
     jobs: Mapping[str, Job]
     complete: bool = True
     left_out: LeftOut = NOTHING_LEFT_OUT
+    cut: frozenset[str] = frozenset()
+
+    def hides(self, queue: str | None) -> bool:
+        """Whether jobs of this queue, or of any, may be in this state and not be listed."""
+        return not self.complete and (not self.cut or queue is None or queue in self.cut)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +122,7 @@ class Look:
     states first, so that a job that moves on meanwhile is met again further down. `one_revision` says that
     counts and lists belong to the same moment; otherwise they must not be compared with each other.
     `workers` is None where the source cannot tell; no workers at all are an empty tuple. `health`: the service's own
-    word for how it is.
+    word for how it is. `queues`: how many there are, where the service keeps those that are empty.
     """
 
     counts: Mapping[str, int]
@@ -129,6 +135,7 @@ class Look:
     oddities: tuple[Oddity, ...] = ()
     workers: tuple[Worker, ...] | None = None
     health: str | None = None
+    queues: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

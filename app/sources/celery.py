@@ -39,7 +39,7 @@ from app.sources.base import (
     View,
 )
 from app.sources.celery_acts import Acts
-from app.sources.celery_broker import Broker, Snapshot
+from app.sources.celery_broker import MAX_MESSAGE_BYTES, Broker, Snapshot
 from app.sources.celery_options import CeleryOptions
 from app.sources.celery_pidbox import Pidbox
 from app.sources.celery_reads import Reads
@@ -49,7 +49,7 @@ from app.sources.celery_search import Search
 from app.sources.celery_shown import detail_of, stuck_of, workers_of
 from app.sources.celery_trail import Trail
 from app.sources.celery_watch import Watch
-from app.sources.redis import RedisServer, check_url
+from app.sources.redis import MAX_BYTES, MAX_ENTRIES, RedisServer, check_url
 
 REFUSALS: dict[Action | View, str] = {
     "retry-job": "Celery keeps no arguments of a task that has ended, so nobody can send it again from here",
@@ -71,7 +71,9 @@ class CelerySource:
         prefix = options.global_keyprefix
         self._visibility_timeout_s = options.visibility_timeout_s
         self._broker = Broker(options.queues, options.priority_steps, options.separator, prefix, job_list_bound)
-        server = RedisServer(address)
+        server = RedisServer(
+            address, max_bytes=MAX_BYTES + 2 * MAX_MESSAGE_BYTES, max_entries=MAX_ENTRIES + 8 * job_list_bound
+        )
         self._reads = Reads(server, _backend(server, address, options), self._broker, Results(options.result_keyprefix))
         self._acts = Acts(server, self._broker, prefix)
         self._watch: Watch | None = None
@@ -120,7 +122,7 @@ class CelerySource:
 
     def stuck(self) -> Sequence[StuckJob]:
         snapshot = self._reads.snapshot()
-        if not snapshot.complete:
+        if snapshot.taken_cut:
             raise SourceError("has more tasks than Beacon lists, so it is not known which are stuck")
         return stuck_of(snapshot, self._visibility_timeout_s, time.time())
 
@@ -155,8 +157,15 @@ class CelerySource:
     ) -> tuple[Listing, ...]:
         reserved = self._trail.jobs(task_id for task_id in snapshot.taken if task_id not in running)
         unfinished = (
-            Listing("queued", False, self._trail.jobs(snapshot.queued), snapshot.complete, _left(snapshot, "queued")),
-            Listing("reserved", False, reserved, snapshot.complete, _left(snapshot, "reserved")),
+            Listing(
+                "queued",
+                False,
+                self._trail.jobs(snapshot.queued),
+                not snapshot.cut,
+                _left(snapshot, "queued"),
+                snapshot.cut,
+            ),
+            Listing("reserved", False, reserved, not snapshot.taken_cut, _left(snapshot, "reserved")),
             Listing("running", False, running),
         )
         return (*unfinished, Listing("ended", True, ended)) if self._reads.keeps_results else unfinished

@@ -114,7 +114,7 @@ class Acts:
         with self._server.reading() as client:
             snapshot = self._broker.snapshot(client)
             if order.action == "delete-job":
-                return snapshot.complete and order.target not in snapshot
+                return not snapshot.hides(None) and order.target not in snapshot
             job_ids = found.effect.get("jobIds")
             if isinstance(job_ids, list) and snapshot.complete:
                 return snapshot.queued.keys().isdisjoint(job_ids)
@@ -127,7 +127,7 @@ class Acts:
             as_of = snapshot.as_of or datetime.now(UTC)
             if wanted.state == "reserved":
                 ids = _reserved(snapshot, wanted)
-                total = len(ids) if snapshot.complete else snapshot.counts["reserved"]
+                total = snapshot.counts["reserved"] if snapshot.taken_cut else len(ids)
                 return Selection(as_of, total, tuple(ids[:limit]))
             if wanted.state != "queued" or wanted.older_than is not None:
                 raise CannotTell(f"does not tell which tasks are {wanted.state[:40]}, or since when they wait")

@@ -1,7 +1,7 @@
 """Every task that Redis holds of a Celery service at one moment: one `MULTI`, within a bound, without a write."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 Turns = Counter[tuple[str, tuple[str, int, int]]]
 # Longer messages are read anew each time: their bytes are not worth keeping.
 KEPT_BYTES = 2_000
+# What the messages of one look may take together, and what one usually takes at least: its first stands for a queue.
+MAX_MESSAGE_BYTES = 32 * 1024 * 1024
+USUAL_BYTES = 1_000
 # Ways into the watched queues that are remembered: whoever invents one for each message is not followed for ever.
 MAX_ROUTES = 10_000
 
@@ -42,12 +45,14 @@ class Snapshot:
     """Tasks by id, where their messages are: `queued` or `taken`.
 
     `counts` is what Redis counts, less what is known to be a second message of a task or another service's.
-    `left_out`, by state: messages among them that nobody can read. `index` are the tags of all messages taken.
+    `left_out`, by state: messages among them that nobody can read. `index` are the tags of all messages taken. `cut`:
+    queues whose messages the bound left unread; `taken_cut`: those that workers took.
     """
 
     instance_id: str | None
     as_of: datetime | None
-    complete: bool = True
+    cut: frozenset[str] = frozenset()
+    taken_cut: bool = False
     queued: dict[str, tuple[str, Message]] = field(default_factory=dict)
     taken: dict[str, Taken] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
@@ -58,6 +63,14 @@ class Snapshot:
     def __contains__(self, task_id: str) -> bool:
         return task_id in self.queued or task_id in self.taken
 
+    @property
+    def complete(self) -> bool:
+        return not self.cut and not self.taken_cut
+
+    def hides(self, queue: str | None) -> bool:
+        """Whether a task of this queue may be there and not be listed."""
+        return self.taken_cut or (bool(self.cut) and (queue is None or queue in self.cut))
+
 
 @dataclass(frozen=True, slots=True)
 class _Raw:
@@ -66,6 +79,8 @@ class _Raw:
     lists: list[list[bytes]]
     unacked: dict[bytes, bytes]
     index: dict[bytes, float]
+    unread_queued: int = 0
+    unread_taken: int = 0
 
 
 class Broker:
@@ -87,12 +102,10 @@ class Broker:
         return route in self._routes
 
     def snapshot(self, client: "redis.Redis") -> Snapshot:
-        lengths, unacked = self._lengths(client)
-        if max(sum(lengths), unacked) > self._bound:
-            counts = {"queued": sum(lengths), "reserved": unacked}
-            return Snapshot(*_server(client.info("server"), client.time()), complete=False, counts=counts)
-        raw = self._read(client)
-        made = Snapshot(raw.instance_id, raw.as_of)
+        listed = self._listed(client)
+        raw = self._read(client, listed)
+        queues = frozenset(queue for queue, _ in self._lists)
+        made = Snapshot(raw.instance_id, raw.as_of, queues - listed, None not in listed)
         turns: Turns = Counter()
         known: dict[bytes, Message] = {}
         made.left_out["queued"] = self._sort_queued(raw, made, turns, known)
@@ -100,8 +113,8 @@ class Broker:
         self._read_before = known
         # A retry is published before the attempt that asked for it is acknowledged: the task counts where it is.
         made.queued = {task_id: queued for task_id, queued in made.queued.items() if task_id not in made.taken}
-        listed = {"queued": len(made.queued), "reserved": len(made.taken)}
-        made.counts = {state: number + made.left_out[state].number for state, number in listed.items()}
+        numbers = {"queued": len(made.queued) + raw.unread_queued, "reserved": len(made.taken) + raw.unread_taken}
+        made.counts = {state: number + made.left_out[state].number for state, number in numbers.items()}
         made.twice = tuple(sorted({task_id for (task_id, _), count in turns.items() if count > 1}))
         made.index = frozenset(_text(tag) for tag in raw.index)
         return made
@@ -141,24 +154,42 @@ class Broker:
                 made.taken[message.id] = Taken(message, _text(tag), raw.index.get(tag))
         return left_out
 
-    def _lengths(self, client: "redis.Redis") -> tuple[list[int], int]:
+    def _listed(self, client: "redis.Redis") -> frozenset[str | None]:
+        """The queues whose messages are read, as many as the bound and the bytes allow; None: those that workers took.
+
+        What workers took comes first, and then what is small: one queue that is full hides none of the others.
+        """
         with client.pipeline(transaction=False) as pipe:
+            pipe.hlen(self._unacked)
             for _, key in self._lists:
                 pipe.llen(key)
-            pipe.hlen(self._unacked)
-            *lengths, unacked = pipe.execute()
-        return lengths, unacked
+                pipe.lrange(key, 0, 0)
+            taken, *answers = pipe.execute()
+        numbers, sizes = Counter[str | None]({None: taken}), Counter[str | None]({None: taken * USUAL_BYTES})
+        for (queue, _), length, first in zip(self._lists, answers[::2], answers[1::2], strict=True):
+            numbers[queue] += length
+            sizes[queue] += length * max(USUAL_BYTES, *map(len, first)) if first else 0
+        listed, jobs, room = set[str | None](), self._bound, MAX_MESSAGE_BYTES
+        for one in sorted(numbers, key=lambda one: (one is not None, numbers[one])):
+            if numbers[one] <= jobs and sizes[one] <= room:
+                listed.add(one)
+                jobs, room = jobs - numbers[one], room - sizes[one]
+        return frozenset(listed)
 
-    def _read(self, client: "redis.Redis") -> _Raw:
+    def _read(self, client: "redis.Redis", listed: Collection[str | None]) -> _Raw:
         with client.pipeline(transaction=True) as pipe:
             pipe.info("server")
             pipe.time()
-            for _, key in self._lists:
-                pipe.lrange(key, 0, -1)
-            pipe.hgetall(self._unacked)
-            pipe.zrange(self._index, 0, -1, withscores=True)
+            for queue, key in self._lists:
+                pipe.lrange(key, 0, -1) if queue in listed else pipe.llen(key)
+            pipe.hgetall(self._unacked) if None in listed else pipe.hlen(self._unacked)
+            pipe.zrange(self._index, 0, -1, withscores=True) if None in listed else pipe.zcard(self._index)
             info, now, *lists, unacked, index = pipe.execute()
-        return _Raw(*_server(info, now), lists, unacked, dict(index))
+        read = [found if isinstance(found, list) else [] for found in lists]
+        unread = sum(found for found in lists if isinstance(found, int))
+        if None not in listed:
+            return _Raw(*_server(info, now), read, {}, {}, unread, unacked)
+        return _Raw(*_server(info, now), read, unacked, dict(index), unread)
 
 
 def _server(info: Any, now: Any) -> tuple[str | None, datetime]:

@@ -41,7 +41,7 @@ class Search:
             return early
         step = self._trail.step(task_id)
         around = self._look_around()
-        if around is None or not around[1].complete:
+        if around is None or around[1].hides(step.job.queue if step else None):
             return CANNOT_TELL
         roster, snapshot = around
         if task_id in snapshot or roster.holder(task_id) is not None:

@@ -40,16 +40,21 @@ class Trail:
 
     def follow(self, snapshot: Snapshot, at: float) -> list[str]:
         """Remember what is there now; the ids that were there once and have not been seen to end."""
-        if not snapshot.complete:
-            self._steps, self._tags = {}, {}
-            return []
         for queue, message in paced(snapshot.queued.values()):
             self._put(Job(message.id, "queued", queue, message.attempt), at, message.keeps_result)
         for taken in paced(snapshot.taken.values()):
             message = taken.message
             self._put(Job(message.id, "reserved", message.route, message.attempt), at, message.keeps_result)
         self._ended = {i: kept for i, kept in self._ended.items() if at - kept[1] < ENDED_SHOWN_S and i not in snapshot}
-        gone = [task_id for task_id in self._steps if task_id not in snapshot]
+        if snapshot.taken_cut:
+            self._tags = {}
+        gone, hidden = list[str](), list[str]()
+        for task_id, step in paced(self._steps.items()):
+            if task_id not in snapshot:
+                # Where the bound cut its queue, a task may be there and not be listed.
+                (hidden if snapshot.hides(step.job.queue) else gone).append(task_id)
+        for task_id in hidden[: max(0, len(hidden) - MAX_REMEMBERED)]:
+            del self._steps[task_id]
         for task_id in gone[: max(0, len(gone) - MAX_REMEMBERED)]:
             del self._steps[task_id]
         return gone[-MAX_REMEMBERED:]

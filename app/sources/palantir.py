@@ -83,7 +83,8 @@ class PalantirSource:
         reading = _Reading(self._http, self._bound, self._look_s)
         health = reading.get("/api/v1/health", HealthAnswer)
         counts = reading.get("/api/v1/jobs/counts", CountsAnswer)
-        listings = tuple(reading.listing(state) for state in in_flow_order(counts.counts))
+        listed = _listed(counts.counts, self._bound)
+        listings = tuple(reading.listing(state, state in listed) for state in in_flow_order(counts.counts))
         return Look(
             counts=counts.counts,
             listings=listings,
@@ -147,7 +148,7 @@ class _Reading:
     """One look while it is under way: how long it may still take, which revisions it has met."""
 
     def __init__(self, http: HttpClient, bound: int, seconds: float) -> None:
-        self._http, self._bound, self._seconds = http, bound, seconds
+        self._http, self._left, self._seconds = http, bound, seconds
         self._began = time.monotonic()
         self.revisions: set[int | str | None] = set()
 
@@ -164,17 +165,21 @@ class _Reading:
             raise SourceError(f"did not finish answering within {self._seconds:g} s")
         return self._http.fetch(path, params, within_s=left).bytes
 
-    def listing(self, state: str) -> Listing:
-        """All jobs of `state`, or none where there are more than the bound: then only their count is known."""
+    def listing(self, state: str, is_listed: bool) -> Listing:
+        """All jobs of `state`, or none where there are more than the bound leaves room for: then only their count is
+        known."""
         jobs: dict[str, Job] = {}
         finished = is_finished(state)
+        if not is_listed:
+            return Listing(state, finished, {}, complete=False)
         left_out = NOTHING_LEFT_OUT
         for page, bad in self.pages(state, PageAnswer):
             left_out = LeftOut(left_out.number + bad.number, left_out.first or bad.first)
             # The list's own word for the state is not trusted: a moving job may already carry the next one.
             jobs |= {(i := job["id"]): Job(i, state, job.get("queue"), job.get("attempt")) for job in page.jobs}
-            if len(jobs) > self._bound:
+            if len(jobs) > self._left:
                 return Listing(state, finished, {}, complete=False)
+        self._left -= len(jobs)
         return Listing(state, finished, jobs, left_out=left_out)
 
     def pages(self, state: str, model: type[P]) -> Iterator[tuple[P, LeftOut]]:
@@ -191,6 +196,17 @@ class _Reading:
             if page.next <= after or not rows:
                 raise SourceError("answered a list of jobs that does not end")
             after, before = page.next, before + rows
+
+
+def _listed(counts: Mapping[str, int], bound: int) -> frozenset[str]:
+    """The states whose jobs are listed, `bound` of them in all: what has not ended comes first, and what is small."""
+    listed = set[str]()
+    for state in sorted(in_flow_order(counts), key=lambda state: (is_finished(state), counts.get(state, 0))):
+        bound -= counts.get(state, 0)
+        if bound < 0:
+            break
+        listed.add(state)
+    return frozenset(listed)
 
 
 def _row_name(state: str, before: int, place: int) -> str:

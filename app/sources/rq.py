@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
+import redis
 from pydantic import Field, StringConstraints
+from redis.exceptions import ResponseError
 
 from app.offloop import Pace
 from app.sources import rq_overdue
@@ -88,15 +90,18 @@ class RqSource:
             latency_ms = round((time.monotonic() - began) * 1000)
             counted = tally(snapshot, Pace(), self._lifetimes.follow(client, snapshot))
             oddities = self._oddities.find(client, snapshot, counted)
+            run_id = _run_id(client)
         self._looked_at = time.monotonic()
         return Look(
             counts=counted.counts,
             listings=counted.listings,
             latency_ms=latency_ms,
+            instance_id=run_id,
             one_revision=True,
             oddities=(*oddities, *rq_overdue.oddity_of(snapshot)),
             workers=_workers(snapshot),
             health=_health(snapshot),
+            queues=snapshot.queues,
         )
 
     def look_up(self, job_id: str) -> JobFate:
@@ -152,6 +157,15 @@ class RqSource:
             self._lost.add(job_id)
 
 
+def _run_id(client: redis.Redis) -> str | None:
+    """Which run of the server answers; None where Beacon's user may not ask."""
+    try:
+        told = client.info("server").get("run_id")
+    except ResponseError:
+        return None
+    return told if isinstance(told, str) else None
+
+
 def _workers(snapshot: Snapshot) -> tuple[Worker, ...]:
     return tuple(_worker(name, fields, suspended=snapshot.suspended) for name, fields in snapshot.workers.items())
 
@@ -173,8 +187,8 @@ def _health(snapshot: Snapshot) -> str:
 
 
 def _build(address: Address, options: Any, job_list_bound: int) -> RqSource:
-    # All seven states full, with ids of usual length, and all of it read twice, take 700 bytes for each of the bound.
-    most = {"max_bytes": MAX_BYTES + 1_000 * job_list_bound, "max_entries": MAX_ENTRIES + 16 * job_list_bound}
+    # As many jobs as the bound has, with ids of usual length, and all of it read twice, take 150 bytes for each.
+    most = {"max_bytes": MAX_BYTES + 500 * job_list_bound, "max_entries": MAX_ENTRIES + 8 * job_list_bound}
     server = RedisServer(address, **most)
     return RqSource(server, options, job_list_bound)
 

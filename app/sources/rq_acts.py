@@ -78,10 +78,10 @@ class Acts:
                 raise SourceError(f"knows no state {wanted.state[:40]}")
             ids = [job.id for job in listing.jobs.values() if wanted.queue in (None, job.queue)]
             if wanted.older_than is not None:
-                if not listing.complete:
+                if listing.hides(wanted.queue):
                     raise CannotTell(f"has more than {self._bound:,} jobs {wanted.state}: their ages are not read")
                 ids = _older(Batch(client), ids, wanted.state, wanted.older_than)
-        total = len(ids) if listing.complete else _counted(snapshot, wanted)
+        total = _counted(snapshot, wanted) if listing.hides(wanted.queue) else len(ids)
         return Selection(datetime.fromtimestamp(snapshot.at, UTC), total, tuple(ids[:limit]))
 
     def _of_job(self, order: Order) -> Done:

@@ -40,9 +40,9 @@ def tally(
     # What the server counted, less what is known to be the same job in another place: whatever then differs from the
     # listed ids, such as an id that is twice in one queue, is a difference between the server's own numbers.
     counts = {state: counted[state] - sorting.elsewhere[state] for state in FLOW}
-    whole = {state: _is_whole(snapshot, state) for state in FLOW}
+    cut = {state: _cut_queues(snapshot, state) for state in FLOW}
     listings = tuple(
-        Listing(s, s in FINISHED, sorting.jobs[s] if whole[s] else {}, whole[s], _left_out(snapshot, s)) for s in FLOW
+        Listing(s, s in FINISHED, sorting.jobs[s], not cut[s], _left_out(snapshot, s), cut[s]) for s in FLOW
     )
     return Tally(counts, listings, frozenset(sorting.doubled))
 
@@ -92,5 +92,5 @@ def _left_out(snapshot: Snapshot, state: str) -> LeftOut:
     return LeftOut(sum(one.number for one in told), told[0].first) if told else NOTHING_LEFT_OUT
 
 
-def _is_whole(snapshot: Snapshot, state: str) -> bool:
-    return all(place in snapshot.ids for place in snapshot.counts if place.state == state)
+def _cut_queues(snapshot: Snapshot, state: str) -> frozenset[str]:
+    return frozenset(p.queue for p in snapshot.counts if p.state == state and p not in snapshot.ids)

@@ -4,7 +4,7 @@ RQ's own classes clean up, retry and delete while they count or list, so only th
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import redis
@@ -79,11 +79,12 @@ class Overdue(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """`ids` lacks the places of a state that holds more than the bound. `gone`: asked-for jobs that do not exist.
+    """`ids` lacks the places that the bound left out. `gone`: asked-for jobs that do not exist.
 
     `expiring`: which part of a place's ids may stand for jobs that have ended to exist, as they should. `left_out`:
     entries that are no ids Beacon can take.
     `workers` holds the fields of each, None where only its name is left. `overdue`: at most `MAX_OVERDUE` of a queue.
+    `queues`: how many RQ knows, watched or not.
     """
 
     at: float
@@ -96,6 +97,7 @@ class Snapshot:
     gone: frozenset[str] = frozenset()
     overdue: Mapping[Place, Overdue] = field(default_factory=dict)
     left_out: Mapping[Place, LeftOut] = field(default_factory=dict)
+    queues: int | None = None
 
 
 def places_of(queue: str) -> list[Place]:
@@ -112,10 +114,9 @@ def read_snapshot(client: redis.Redis, queues: Sequence[str], bound: int, ask: I
     first = Batch(client)
     first.add("TIME")
     first.add("SMEMBERS", Worker.redis_workers_keys)
-    if not queues:
-        first.add("SMEMBERS", Queue.redis_queues_keys)
-    now, workers, *found = first.run()
-    queue_keys, workers = [] if queues else members(*found), members(workers)
+    first.add("SMEMBERS", Queue.redis_queues_keys)
+    now, workers, queue_keys = first.run()
+    queue_keys, workers = members(queue_keys), members(workers)
     if len(queue_keys) > MAX_QUEUES or len(workers) > MAX_WORKERS:  # before any of them is looked at
         raise SourceError(f"has more than {MAX_QUEUES:,} queues or {MAX_WORKERS:,} workers")
     names = list(queues) or sorted(_name(key, Queue.redis_queue_namespace_prefix) for key in queue_keys)
@@ -125,7 +126,8 @@ def read_snapshot(client: redis.Redis, queues: Sequence[str], bound: int, ask: I
     for place in places:
         counts.add("LLEN" if place.is_list else "ZCARD", place.key)
     listed = _within(dict(zip(places, (number(n) for n in counts.run()), strict=True)), bound)
-    return _Moment(client, seconds(now), bound).read(places, listed, worker_keys, list(ask))
+    made = _Moment(client, seconds(now), bound).read(places, listed, worker_keys, list(ask))
+    return replace(made, queues=len(queue_keys))
 
 
 class _Moment:
@@ -135,12 +137,12 @@ class _Moment:
         self._batch = Batch(client, at_once=True)
         self._now, self._bound, self._pace = now, bound, Pace()
 
-    def read(self, places: list[Place], listed: set[str], workers: list[str], ask: list[str]) -> Snapshot:
+    def read(self, places: list[Place], listed: set[Place], workers: list[str], ask: list[str]) -> Snapshot:
         batch = self._batch
         batch.add("TIME")
         batch.add("EXISTS", WORKERS_SUSPENDED)
         for place in places:
-            self._ask_place(place, listed=place.state in listed)
+            self._ask_place(place, listed=place in listed)
         for key in workers:
             batch.add("HMGET", key, *WORKER_FIELDS)
         for job_id in ask:
@@ -157,7 +159,7 @@ class _Moment:
             counts[place] = number(next(answers))
             if place.state == "scheduled" and (late := _overdue(place, next(answers), next(answers))):
                 overdue[place] = late
-            if place.state not in listed:
+            if place not in listed:
                 continue
             kept, ends = (number(next(answers)) if place.state in EXPIRING else 0 for _ in range(2))
             executions, found = self._jobs(place, next(answers))
@@ -165,11 +167,12 @@ class _Moment:
             expiring[place] = found.places(kept, kept + ends)
             left_out[place] = found.told
             started += executions
-        still = _within(counts, self._bound)
+        # One that has grown since it was counted may be cut.
+        still = {place for place in listed if counts[place] <= self._bound}
         return Snapshot(
             at=at,
             counts=counts,
-            ids={place: found for place, found in ids.items() if place.state in still},
+            ids={place: found for place, found in ids.items() if place in still},
             expiring=expiring,
             started=started,
             workers={_name_of_worker(key): self._fields(next(answers)) for key in workers},
@@ -221,12 +224,18 @@ def _overdue(place: Place, entries: Any, served: Any) -> Overdue | None:
     return Overdue(late.ids, score(flat[1]), bool(number(served)))
 
 
-def _within(counts: Mapping[Place, int], bound: int) -> set[str]:
-    """The states that hold no more jobs than may be listed."""
-    totals: dict[str, int] = {}
-    for place, count in counts.items():
-        totals[place.state] = totals.get(place.state, 0) + count
-    return {state for state, total in totals.items() if total <= bound}
+def _within(counts: Mapping[Place, int], bound: int) -> set[Place]:
+    """The places that are listed: as many as hold no more than `bound` jobs together.
+
+    What has not ended comes first, and what is small: one queue that is full hides none of the others.
+    """
+    listed: set[Place] = set()
+    for place in sorted(counts, key=lambda place: (place.state in FINISHED, counts[place])):
+        bound -= counts[place]
+        if bound < 0:
+            break
+        listed.add(place)
+    return listed
 
 
 def _executions(place: Place, entries: Any) -> tuple[list[Started], JobIds]:

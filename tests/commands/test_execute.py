@@ -12,6 +12,7 @@ from app.commands.models import CommandRow, ItemRow
 from app.commands.removed import RemovedByCommands
 from app.db import now_epoch, read, write
 from app.reconciliation import registry
+from app.reconciliation.explain import PublishedEvents, is_fall_explained
 from app.reconciliation.models import KnownJob
 from app.sources.base import Done, NotSent, SourceError, Unsure
 from tests.commands.scripted import Scene
@@ -179,6 +180,14 @@ class TestRemoved:
         scene.run(scene.give("j1"))
         assert self.ended({"j1"}) == set()
 
+    def explains_a_fall(self) -> bool:
+        with read() as session:
+            return is_fall_explained(session, [PublishedEvents(), RemovedByCommands()], "mail", utc_now())
+
+    def test_a_deletion_explains_no_fall(self, scene: Scene) -> None:
+        scene.run(scene.give("j1", action="delete-job"))
+        assert not self.explains_a_fall()
+
     @pytest.mark.parametrize(("effect", "gone"), [({"jobIds": ["j1"]}, {"j1"}), ({"purged": 2}, {"j1", "j2"})])
     def test_a_purge_explains_what_it_named_or_what_waited_there(
         self, scene: Scene, effect: dict[str, Any], gone: set[str]
@@ -198,3 +207,4 @@ class TestRemoved:
             item.effect_json = str(effect).replace("'", '"')
             session.add(item)
         assert self.ended({"j1", "j2", "j3", "j4"}) == gone
+        assert self.explains_a_fall()

@@ -190,7 +190,25 @@ def test_counts_only_is_said_with_the_bound(cast: Flask, states: list[str] | Non
     believe(cast, counts_only=True)
     text = words_of(page(cast, ALICE, "/services/mail"))
     assert said.replace(" .", ".") in text
-    assert "more jobs than the 10,000 of a state" in text
+    assert "There are more jobs than the 100,000 that are listed in all" in text
+
+
+def test_a_queue_that_is_cut_is_named(cast: Flask) -> None:
+    watch(cast, "mail", update(countsOnly=["queued"], countsOnlyQueues=["big"]))
+    believe(cast, counts_only=True)
+    text = words_of(page(cast, ALICE, "/services/mail"))
+    assert "Counts only for waiting. Of the queue big there are more jobs than the 100,000" in text
+    assert "What was known of them stays known." in text
+
+
+def test_a_loss_is_said_with_both_numbers_and_can_be_accepted(cast: Flask) -> None:
+    note = "50,008 jobs before, 0 in the next answer at 2026-11-21 12:03:05 UTC"
+    lost = {"kind": "lost", "jobIds": [], "since": "2026-11-21T12:03:05.000Z", "count": 50_008, "note": note}
+    watch(cast, "mail", update(status="discrepancy", findings=[lost], counts={"queued": 0}))
+    text = page(cast, BOB, "/services/mail")
+    assert f"50,008 lost at once; {note}." in words_of(text)
+    assert f"Lost at once {note} Look whether its store was emptied" in words_of(text)
+    assert "Accept all" in text
 
 
 @pytest.mark.parametrize(("status", "colour"), [("verified", "stale"), ("discrepancy", "stale")])

@@ -87,7 +87,7 @@ def observe(fleet: Fleet, known: Known, visible: FinishedVisible, moves: Iterato
     """
     heard = fleet.look(moves, forward_only=False)
     evidence = Evidence(visible)
-    absent = rules.suspects(known, heard)
+    absent = rules.suspects(known, heard, evidence)
     if absent:
         second = fleet.look(moves, forward_only=visible != "lookup")
         evidence = Evidence(visible, second)

@@ -66,3 +66,11 @@ def test_how_often_a_state_came_and_went_is_no_number_of_jobs() -> None:
 @pytest.mark.parametrize("kind", FindingKind.__args__)  # type: ignore[attr-defined]
 def test_no_kind_goes_by_its_name_in_the_payload_alone(kind: str) -> None:
     assert sentences.kind_word(kind) != kind or kind == "missing"
+
+
+def test_a_loss_has_both_numbers_also_while_its_service_is_silent() -> None:
+    lost = {"kind": "lost", "jobIds": [], "count": 50_008, "note": "50,008 jobs before, 0 in the next answer"}
+    said = sentences.wrong("mail", {"status": "discrepancy", "findings": [lost]})
+    assert said == "50,008 lost at once; 50,008 jobs before, 0 in the next answer"
+    silent = {"status": "stale", "reason": "did not answer", "findings": [lost]}
+    assert sentences.wrong("mail", silent) == "did not answer; 50,008 jobs were lost before"

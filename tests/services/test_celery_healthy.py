@@ -1,9 +1,11 @@
 """A healthy Celery that is busy: not one false word about it, and not one write into it."""
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
+from uuid import uuid4
 
 import pytest
 from flask import Flask
@@ -188,8 +190,33 @@ def test_beyond_the_bound_there_are_counts_only(valkey: Valkey) -> None:
         look = source.look()
         assert look.counts["queued"] == 11
         assert [part.complete for part in look.listings if part.state == "queued"] == [False]
+        assert source.stuck() == []
+        with fleet.redis.pipeline() as pipe:
+            for raw in fleet.queued():
+                pipe.hset("unacked", str(uuid4()), json.dumps([json.loads(raw), "", "celery"]))
+            pipe.delete("celery").execute()
+        assert source.look().counts == {"queued": 0, "reserved": 11, "running": 0}
         with pytest.raises(SourceError, match="more tasks than Beacon lists"):
             source.stuck()
+    finally:
+        source.close()
+        fleet.close()
+
+
+def test_a_full_queue_hides_none_of_the_others(valkey: Valkey) -> None:
+    fleet = Fleet(valkey)
+    source = source_of(valkey, bound=10, queues=("celery", "small"), inspect=False)
+    try:
+        small = fleet.send("add", 1, 1, queue="small")
+        known = fleet.send_many("add", 3, 1, 1)
+        source.look()
+        fleet.send_many("add", 11, 1, 1)
+        look = source.look()
+        (queued,) = (part for part in look.listings if part.state == "queued")
+        assert (list(queued.jobs), queued.cut, look.counts["queued"]) == ([small], frozenset({"celery"}), 15)
+        fleet.redis.delete("celery")
+        assert source.look().counts["queued"] == 1
+        assert source.look_up(known[0]).kind == "cannot-tell"
     finally:
         source.close()
         fleet.close()

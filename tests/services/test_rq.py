@@ -13,7 +13,7 @@ import pytest
 from rq import Queue
 from rq.job import Job as RqJob
 
-from app.sources.base import Job, JobFate, LeftOut, Oddity, SourceError
+from app.sources.base import Filter, Job, JobFate, LeftOut, Oddity, SourceError
 from app.sources.rq import KIND, RqSource
 from app.sources.rq_oddities import CONFIRM_AFTER_S
 from tests.services.rq_scene import Scene, ids, oddities
@@ -24,7 +24,7 @@ from tests.support.waiting import wait_for
 # Whatever Beacon may send. Everything else could change something.
 READS = {
     *("MULTI", "EXEC", "TIME", "EXISTS", "SMEMBERS", "LLEN", "ZCARD", "ZCOUNT", "LRANGE", "ZRANGE", "HMGET"),
-    *("LPOS", "ZSCORE", "XREVRANGE", "HGET", "CLIENT", "SELECT"),
+    *("LPOS", "ZSCORE", "XREVRANGE", "HGET", "CLIENT", "SELECT", "INFO"),
 }
 
 
@@ -134,6 +134,28 @@ class TestLook:
         assert (queued.complete, queued.jobs) == (False, {})
         assert scene.source(bound=2).look().counts["queued"] == 3
         assert len(ids(scene.source(bound=3).look(), "queued")) == 3
+
+    def test_a_full_queue_hides_none_of_the_others(self, scene: Scene, queue: Queue) -> None:
+        put(queue, *(f"b{n}" for n in range(9)))
+        put(scene.queue("small"), "s1", "s2")
+        put(scene.queue("smaller"), "t1")
+        queue.enqueue_in(_an_hour(), "time.sleep", 0, job_id="later")
+        source = scene.source(bound=5)
+        look = source.look()
+        assert (ids(look, "queued"), ids(look, "scheduled")) == (["s1", "s2", "t1"], ["later"])
+        (queued,) = (one for one in look.listings if one.state == "queued")
+        assert (queued.complete, queued.cut, look.counts["queued"]) == (False, frozenset({"mail"}), 12)
+        assert source.select(Filter("queued", "small"), 10).job_ids == ("s1", "s2")
+        assert source.select(Filter("queued", "mail"), 10).total == 9
+
+    def test_how_many_queues_there_are_and_which_run_of_the_server_answers(
+        self, scene: Scene, queue: Queue, source: RqSource
+    ) -> None:
+        put(queue, "a")
+        look = source.look()
+        assert (look.queues, look.instance_id) == (1, scene.redis.info("server")["run_id"])
+        scene.redis.flushall()
+        assert source.look().queues == 0
 
     def test_results_that_expired_are_not_missed_before_rq_cleans_up(
         self, scene: Scene, queue: Queue, source: RqSource
