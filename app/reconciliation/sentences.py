@@ -24,7 +24,8 @@ _WORDS = {
 _SIDES = ("missing", "extra")
 DIFFERS = "differs from what Beacon knows"
 # What goes on being wrong while nobody hears of it.
-_GO_ON = ("missing", "extra", "dangling", "duplicate", "orphaned", "overdue")
+_BEFORE = {"lost": "lost"}
+_GO_ON = ("missing", "lost", "extra", "dangling", "duplicate", "orphaned", "overdue")
 
 
 def wrong(name: str, payload: Mapping[str, Any]) -> str:
@@ -62,7 +63,9 @@ def listed(findings: Sequence[Mapping[str, Any]]) -> str:
 
 def before(findings: Sequence[Mapping[str, Any]]) -> str:
     """`15 jobs were missing before`, of a service that nobody hears: nobody has said that its jobs are in order."""
-    numbers = [(number_of(one), kind_word(one["kind"])) for one in findings if one["kind"] in _GO_ON]
+    numbers = [
+        (number_of(one), _BEFORE.get(one["kind"], kind_word(one["kind"]))) for one in findings if one["kind"] in _GO_ON
+    ]
     named = [(number, word) for number, word in numbers if number]
     if not named:
         return ""

@@ -12,7 +12,7 @@ from app.reconciliation.state import About, Verdict
 from app.sources.base import MAX_JOB_ID_BYTES
 from tests.reconciliation.values import T0, known, told
 
-WITHOUT_IDS = {"count-mismatch", "unreadable", "flapping", "rewound"}
+WITHOUT_IDS = {"count-mismatch", "unreadable", "lost", "flapping", "rewound"}
 LONGEST = "日" * (MAX_JOB_ID_BYTES // 3)
 
 
