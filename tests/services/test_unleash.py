@@ -386,6 +386,76 @@ class TestAway:
         assert "the declared defaults apply" in desk.doctor().words
 
 
+class TestInForce:
+    def test_a_kill_while_the_token_of_the_workers_is_revoked_is_in_force_in_all_of_them(
+        self, unleash: Unleash, worker: Workers
+    ) -> None:
+        token = unleash.workers_token()
+        desks = [worker(unleash, unleash_api_token=token) for _ in range(2)]
+        for desk in desks:
+            assert unleash.percentage(FLAG) == 10
+            wait_for(lambda desk=desk: desk.share() > 0, FOLLOW_S)  # type: ignore[misc]
+        unleash.revoke(token)
+        for desk in desks:
+            wait_for(lambda desk=desk: "refuses" in desk.get().get("note", ""), FOLLOW_S)  # type: ignore[misc]
+        assert desks[0].put(enabled=False).status_code == 200
+        wait_for(lambda: all(desk.share() == 0 for desk in desks), FOLLOW_S)
+        wait_for(lambda: desks[1].get()["inForce"] == [{"enabled": False, "percentage": 10, "workers": 2}], FOLLOW_S)
+        assert "with what Beacon has changed since" in desks[1].get()["note"]
+        answering = worker(unleash)
+        wait_for(lambda: "note" not in answering.get(), FOLLOW_S)
+        assert (answering.get()["enabled"], answering.share()) == (False, 0)
+
+    def test_a_change_is_in_force_before_unleash_has_sent_it_and_is_told_once(
+        self, unleash: Unleash, worker: Workers, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        desk = worker(unleash)
+        desk.stands_at(10)
+        told = len(desk.changes())
+        monkeypatch.setattr(feed, "REFRESH_S", 3.0)
+        assert desk.put(percentage=100).status_code == 200
+        desk.stands_at(100)
+        monkeypatch.setattr(feed, "REFRESH_S", 0.1)
+        wait_for(lambda: not desk.is_ahead(), FOLLOW_S)
+        assert [change["percentage"] for change in desk.changes()[told:]] == [100]
+
+    def test_the_outcome_of_a_segment_of_one_and_of_a_parent_that_is_off_is_what_is_said(
+        self, unleash: Unleash, worker: Workers
+    ) -> None:
+        desk = worker(unleash)
+        segment = unleash.add_segment("beta", USERS[0])
+        unleash.replace_strategies(FLAG, {"segments": [segment]}, percentage=100)
+        said = "100 % of those whom segment beta lets in"
+        wait_for(lambda: desk.get().get("outcome") == said, FOLLOW_S)
+        wait_for(lambda: desk.share() == 1 / 500, FOLLOW_S)
+        unleash.replace_strategies(FLAG, {}, percentage=100)
+        unleash.add_flag("checkout", 100)
+        unleash.switch("checkout", on=False)
+        unleash.set_parent(FLAG, "checkout")
+        try:
+            wait_for(lambda: desk.get().get("outcome") == "parent checkout is off: nobody is in", FOLLOW_S)
+            wait_for(lambda: desk.share() == 0, FOLLOW_S)
+            assert "parent checkout is off: nobody is in" in desk.doctor().words
+        finally:
+            unleash.remove_parents(FLAG)
+        wait_for(lambda: "outcome" not in desk.get() and desk.share() == 1, FOLLOW_S)
+
+    def test_a_percentage_that_is_no_whole_number_is_said_with_what_comes_of_it(
+        self, unleash: Unleash, worker: Workers
+    ) -> None:
+        desk = worker(unleash)
+        desk.stands_at(10)
+        (strategy,) = unleash.strategies(FLAG)
+        patch = [{"op": "replace", "path": "/parameters/rollout", "value": "12.5"}]
+        place = f"/projects/default/features/{FLAG}/environments/development/strategies/{strategy['id']}"
+        unleash.admin("PATCH", place, patch)
+        wait_for(lambda: desk.get()["percentage"] == 12.5, FOLLOW_S)
+        assert desk.get()["outcome"].endswith("nobody is in")
+        wait_for(lambda: desk.share() == 0, FOLLOW_S)
+        assert desk.put(percentage=25, expected={"enabled": True}).status_code == 200
+        desk.stands_at(25)
+
+
 class TestDoctor:
     def test_doctor_says_where_the_flag_stands_and_no_token(self, unleash: Unleash, worker: Workers) -> None:
         unleash.switch(FLAG, on=False)

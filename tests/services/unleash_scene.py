@@ -12,6 +12,7 @@ from app.audit.models import AuditRow
 from app.config import Settings
 from app.db import db, read
 from app.eventlog import read as log
+from app.rollout import intents
 from app.rollout.configuration import Flag
 from app.rollout.flags import Flags
 from tests.support.unleash_server import ADMIN_TOKEN, CLIENT_TOKEN, Unleash
@@ -97,6 +98,11 @@ class Desk:
     def changes(self) -> list[dict[str, Any]]:
         with self.app.app_context(), read() as session:
             return [dict(event.data) for event in log.after(session, 0).events if event.type == "flag.changed"]
+
+    def is_ahead(self) -> bool:
+        """Whether something that Beacon has made has not come back from Unleash yet."""
+        with self.app.app_context(), read() as session:
+            return intents.pending(session, FLAG) is not None
 
     def audit(self) -> list[tuple[str, str, str, dict[str, Any]]]:
         query = sa.select(AuditRow).where(AuditRow.target == FLAG).order_by(AuditRow.seq)

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import quote
 
 import psycopg
 import requests
@@ -133,6 +134,27 @@ class Unleash:
 
     def bring_back(self, name: str) -> None:
         self.admin("POST", f"/archive/revive/{name}")
+
+    def workers_token(self) -> str:
+        """A backend token of its own, which `revoke` ends."""
+        wanted = {"tokenName": secrets.token_hex(4), "type": "client", "environment": ENVIRONMENT, "projects": ["*"]}
+        return str(self.admin("POST", "/api-tokens", wanted)["secret"])
+
+    def revoke(self, token: str) -> None:
+        """A server goes on to take a token that it has seen, until it is started again."""
+        self.admin("DELETE", f"/api-tokens/{quote(token, safe='')}")
+        self.kill()
+        self.start()
+
+    def add_segment(self, name: str, *users: str) -> int:
+        only = {"contextName": "userId", "operator": "IN", "values": [*users]}
+        return int(self.admin("POST", "/segments", {"name": name, "constraints": [only]})["id"])
+
+    def set_parent(self, child: str, parent: str) -> None:
+        self.admin("POST", f"/projects/default/features/{child}/dependencies", {"feature": parent, "enabled": True})
+
+    def remove_parents(self, child: str) -> None:
+        self.admin("DELETE", f"/projects/default/features/{child}/dependencies")
 
     def editors_token(self) -> str:
         """The personal access token of somebody who may edit flags and skip no approval."""
