@@ -130,7 +130,7 @@ def _reconciled(row: CommandRow) -> dict[str, int] | None:
 
 
 def _counts(state: ServiceState | None) -> dict[str, int] | None:
-    if state is None or state.payload_json is None:
+    if state is None or state.payload_json is None or state.failing_since:
         return None
     counts: dict[str, int] = json.loads(state.payload_json)["counts"]
     return counts or None

@@ -10,6 +10,7 @@ from flask.typing import ResponseReturnValue
 from app.accounts.access import actor, require
 from app.clock import parse_utc, utc_text
 from app.commands import accept, refusals, seen
+from app.config import current_settings
 from app.dashboard import queries, wording
 from app.dashboard.acting import VERBS, Acting
 from app.dashboard.contexts import service_href
@@ -146,8 +147,8 @@ def _acting(service_id: str) -> Acting:
 
 def _counts(service_id: str) -> str:
     found = reconciliation.service(db.session(), service_id)
-    payload = found.payload if found else None
-    return wording.counts_in_words(payload["counts"]) if payload and payload["counts"] else ""
+    counts = found.counts(current_settings().poll_interval_s)[0] if found else None
+    return wording.counts_in_words(counts) if counts else ""
 
 
 def _is_time(text: str | None) -> bool:

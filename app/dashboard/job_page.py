@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import urlencode
 
 from flask import Blueprint, request
@@ -11,6 +10,7 @@ from flask.typing import ResponseReturnValue
 from app.accounts.access import actor, require
 from app.commands import seen
 from app.commands.scope import MAX_ITEMS
+from app.config import current_settings
 from app.dashboard import queries, wording
 from app.dashboard.acting import RETRIED, Acting, CommandView
 from app.dashboard.contexts import NO_COUNTS, service_href
@@ -24,6 +24,16 @@ bp = Blueprint("job_page", __name__)
 
 PAGE = 25
 USUAL = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A state with its number; `why_not` says why there is none."""
+
+    name: str
+    word: str
+    number: int | None
+    why_not: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +60,7 @@ def index(service_id: str) -> ResponseReturnValue:
         "frame": frame("service", who, cursor, has_form=True),
         "acting": Acting.of(who, watched.service),
         "href": service_href(service_id),
-        "states": _states(watched.payload),
+        "states": _states(*watched.counts(current_settings().poll_interval_s)),
         "queues": seen.queues(session, service_id),
     }
     found, why = _found(service_id, state, queue, page)
@@ -74,12 +84,14 @@ def index(service_id: str) -> ResponseReturnValue:
     )
 
 
-def _states(payload: Mapping[str, Any] | None) -> list[tuple[str, str, int | None]]:
-    """Name, word and number of each state; without a number where nobody knows it: not yet, or not just now."""
-    if payload is None or payload["status"] == "stale":
-        return [(name, wording.label(name), None) for name in NO_COUNTS]
-    counts = {USUAL: 0, **payload["counts"]}
-    return [(name, wording.label(name), number) for name, number in wording.in_order(counts)]
+def _states(counts: Mapping[str, int] | None, why_not: str) -> list[State]:
+    """Without a number where nobody knows it: not yet, not just now, or the service does not count them."""
+    if counts is None:
+        return [State(name, wording.label(name), None, why_not) for name in NO_COUNTS]
+    found = [State(name, wording.label(name), number) for name, number in wording.in_order(counts)]
+    if USUAL in counts:
+        return found
+    return [*found, State(USUAL, wording.label(USUAL), None, f"the service does not count {wording.label(USUAL)} jobs")]
 
 
 def _found(service_id: str, state: str, queue: str, page: int) -> tuple[seen.Seen, str]:

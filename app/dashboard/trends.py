@@ -82,13 +82,15 @@ def _words(label: str, values: Sequence[int | None]) -> str:
     """`failed rising, 12 → 40 in 5 min`"""
     known = [(minute, value) for minute, value in enumerate(values) if value is not None]
     (first, then), (last, now) = known[0], known[-1]
+    ago = len(values) - 1 - last
+    until = f" until {ago} min ago" if ago > 1 else ""  # the minute that runs may have no check yet
     if len(known) == 1:
-        return f"{label} at {wording.short(now)}"
+        return f"{label} at {wording.short(now)}{until}"
     if then == now:
         steady = len({value for _, value in known}) == 1
-        return f"{label} {'steady' if steady else 'back'} at {wording.short(now)}"
+        return f"{label} {'steady' if steady else 'back'} at {wording.short(now)}{until}"
     direction = "rising" if now > then else "falling"
-    return f"{label} {direction}, {wording.short(then)} → {wording.short(now)} in {last - first} min"
+    return f"{label} {direction}, {wording.short(then)} → {wording.short(now)} in {last - first} min{until}"
 
 
 def lines(values: Sequence[float | None], place: Callable[[int, float], tuple[float, float]]) -> Iterator[str]:

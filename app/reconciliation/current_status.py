@@ -49,6 +49,16 @@ def current_status(
     return CurrentStatus("stale", told, False, health, payload.get("reason"), payload.get("silentSince"))
 
 
+def counts_of(current: CurrentStatus, payload: Mapping[str, Any] | None) -> tuple[Mapping[str, int] | None, str]:
+    """How many jobs are in which state now; None, and why, where nobody knows. Unknown is not zero."""
+    if payload is None or current.status == "unknown":
+        return None, "the service has not been checked yet"
+    if current.status == "stale":
+        return None, f"the service {current.reason or 'has not answered'}"
+    counts: Mapping[str, int] = payload["counts"]
+    return counts, ""
+
+
 def is_aged(told: str, checked_at: str, now: datetime, interval: timedelta) -> bool:
     return told not in ("stale", "unknown") and now - parse_utc(checked_at) > interval * AGED_AFTER_INTERVALS
 

@@ -59,11 +59,12 @@ def stuck() -> ResponseReturnValue:
 def of_service(service_id: str) -> ResponseReturnValue:
     """`/services/{id}/jobs` for programs: the unfinished jobs that Beacon knows, by id.
 
-    `meta.counts` is what the service counts, finished ones too."""
+    `meta.counts` is what the service counts, finished ones too; null where nobody knows it, and `countsReason` why."""
     asked = JobsQuery.model_validate({name: value for name, value in request.args.items() if value})
     watched = _watched(service_id)
     found = jobs.page(db.session(), service_id, asked.state, asked.after, asked.limit)
-    state, payload = watched.state, watched.payload
+    state = watched.state
+    counts, why_not = watched.counts(current_settings().poll_interval_s)
     return jsonify(
         data=[_known(row, state) for row in found.jobs],
         meta={
@@ -71,7 +72,8 @@ def of_service(service_id: str) -> ResponseReturnValue:
             "next": found.next,
             "asOf": state.heard_at if state else None,
             "countsOnly": bool(state and state.counts_only),
-            "counts": payload["counts"] if payload else None,
+            "counts": counts,
+            "countsReason": why_not or None,
         },
     )
 

@@ -1,7 +1,7 @@
 """What pages and callers may read of services and discrepancies."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal
@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.clock import utc_now
-from app.reconciliation.current_status import CurrentStatus, current_status
+from app.reconciliation.current_status import CurrentStatus, counts_of, current_status
 from app.reconciliation.models import DiscrepancyEvent, OpenItem, Service, ServiceState
 
 SortBy = Literal["timestamp", "service", "status", "latencyMs"]
@@ -39,6 +39,10 @@ class Watched:
 
     def current_status(self, poll_interval_s: float) -> CurrentStatus:
         return current_status(self.state, self.payload, utc_now(), timedelta(seconds=poll_interval_s))
+
+    def counts(self, poll_interval_s: float) -> tuple[Mapping[str, int] | None, str]:
+        """Of now; None, and why, where nobody knows them."""
+        return counts_of(self.current_status(poll_interval_s), self.payload)
 
 
 @dataclass(frozen=True, slots=True)
