@@ -117,13 +117,15 @@ def _queues(service_id: str, ids: list[str] | tuple[str, ...]) -> dict[str, str 
     return found
 
 
-def asked_of(make: Callable[[], Source], question: Callable[[Source], T]) -> T:
+def asked_of(make: Callable[[], Source], question: Callable[[Source], T], *, for_command: bool = True) -> T:
+    """`for_command`: a command was given, which then does nothing; otherwise somebody wants to see a list."""
     try:
         return ask(make, question)
     except TooMany:
-        detail = "Too many questions wait for their services just now. Nothing was done; try again in a moment."
+        nothing = "Nothing was done; try" if for_command else "Try"
+        detail = f"Too many questions wait for their services just now. {nothing} again in a moment."
         raise Problem(503, "Too busy", detail, headers=retry_after(1, 3)) from None
     except SourceError as error:
         status = 504 if isinstance(error, TooSlow) else 502
-        detail = f"The service {error.reason}, so nobody can tell what the command would touch. Nothing was done."
-        raise Problem(status, "No answer", detail, reason="service") from None
+        nothing = ", so nobody can tell what the command would touch. Nothing was done" if for_command else ""
+        raise Problem(status, "No answer", f"The service {error.reason}{nothing}.", reason="service") from None

@@ -35,7 +35,7 @@ def seen(service_id: str, state: str, queue: str | None, limit: int) -> Seen:
         except registry.NotWatched:
             raise refusals.not_watched(service_id) from None
         make = registry.source_maker(row, current_settings().job_list_bound)
-    found = asked_of(make, lambda source: source.select(Filter(state, queue), limit))
+    found = asked_of(make, lambda source: source.select(Filter(state, queue), limit), for_command=False)
     return Seen(found.total, utc_text(found.as_of), found.job_ids)
 
 

@@ -44,7 +44,7 @@ def service_href(service_id: str) -> str:
 @dataclass(frozen=True, slots=True)
 class Figure:
     """A number with its label. `value` is text, because unknown is `—` and a disagreeing pair shows both;
-    `exact` stands on hover where `value` is rounded."""
+    `exact` stands on hover: where `value` is rounded, older than the check, or unknown for a reason."""
 
     state: str
     value: str
@@ -239,17 +239,25 @@ def _figures(payload: Mapping[str, Any]) -> tuple[Figure, ...]:
     details = payload.get("discrepancyDetails")
     differ = details is not None and details["expected"] != details["actual"]
     room = MAX_FIGURES - 1 if differ else MAX_FIGURES
-    counted = wording.in_order(payload["counts"])[:room]
-    figures = [_figure(state, number) for state, number in counted]
+    not_told, as_of = payload.get("notTold") or {}, payload.get("countsAsOf") or {}
+    counted = wording.in_order({**dict.fromkeys(not_told, 0), **payload["counts"]})[:room]
+    figures = [
+        Figure(state, UNKNOWN, wording.label(state), not_told[state])
+        if state in not_told
+        else _figure(state, number, as_of.get(state))
+        for state, number in counted
+    ]
     if details is not None and differ:
         pair = f"{details['expected']:,} ≠ {details['actual']:,}"
         figures.append(Figure("pair", pair, "known ≠ reported"))
     return tuple(figures)
 
 
-def _figure(state: str, number: int) -> Figure:
+def _figure(state: str, number: int, as_of: str | None) -> Figure:
     value = wording.short(number)
     exact = f"{number:,}"
+    if as_of:
+        return Figure(state, value, wording.label(state), f"{exact} as of {parse_utc(as_of):%H:%M:%S} UTC")
     return Figure(state, value, wording.label(state), "" if exact == value else exact)
 
 

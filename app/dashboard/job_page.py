@@ -60,7 +60,7 @@ def index(service_id: str) -> ResponseReturnValue:
         "frame": frame("service", who, cursor, has_form=True),
         "acting": Acting.of(who, watched.service),
         "href": service_href(service_id),
-        "states": _states(*watched.counts(current_settings().poll_interval_s)),
+        "states": _states(*watched.counts(current_settings().poll_interval_s), watched.not_told),
         "queues": seen.queues(session, service_id),
     }
     found, why = _found(service_id, state, queue, page)
@@ -84,14 +84,13 @@ def index(service_id: str) -> ResponseReturnValue:
     )
 
 
-def _states(counts: Mapping[str, int] | None, why_not: str) -> list[State]:
-    """Without a number where nobody knows it: not yet, not just now, or the service does not count them."""
+def _states(counts: Mapping[str, int] | None, why_not: str, not_told: Mapping[str, str]) -> list[State]:
+    """Without a number where nobody knows it: not yet, not just now, or for the reason in `not_told`."""
     if counts is None:
         return [State(name, wording.label(name), None, why_not) for name in NO_COUNTS]
-    found = [State(name, wording.label(name), number) for name, number in wording.in_order(counts)]
-    if USUAL in counts:
-        return found
-    return [*found, State(USUAL, wording.label(USUAL), None, f"the service does not count {wording.label(USUAL)} jobs")]
+    why = {USUAL: f"the service does not count {wording.label(USUAL)} jobs", **not_told}
+    names = [name for name, _ in wording.in_order({**dict.fromkeys(why, 0), **counts})]
+    return [State(name, wording.label(name), counts.get(name), "" if name in counts else why[name]) for name in names]
 
 
 def _found(service_id: str, state: str, queue: str, page: int) -> tuple[seen.Seen, str]:

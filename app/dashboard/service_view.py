@@ -99,6 +99,8 @@ class ServiceView:
     answered_at: str | None
     cut_queues: tuple[str, ...] = ()
     """In which queues, where the jobs of all others are listed."""
+    not_told: tuple[tuple[str, str], ...] = ()
+    """States whose number nobody knows, each with the reason."""
 
     @property
     def has_more_to_accept(self) -> bool:
@@ -137,6 +139,7 @@ def view(session: Session, watched: Watched, viewer: Viewer, interval: timedelta
         _counts_only(watched, payload),
         state.last_answer_at if state else None,
         tuple(payload.get("countsOnlyQueues") or ()),
+        tuple((wording.label(name), why) for name, why in sorted((payload.get("notTold") or {}).items())),
     )
 
 

@@ -62,7 +62,9 @@ def trend(history: Sequence[Counts | None], turns: Sequence[tuple[int, str]] = (
     if not known:
         return NO_TREND
     state = next((name for name in _TELLING if any(counts.get(name) for counts in known)), "queued")
-    values = [None if counts is None else counts.get(state, 0) for counts in history]
+    values = [None if counts is None else counts.get(state) for counts in history]
+    if all(value is None for value in values):
+        return NO_TREND
     top = max(value for value in values if value is not None)
     words = _words(wording.label(state), values)
     kept = turns[-MARKS:]

@@ -101,6 +101,7 @@ class ReconciliationUpdate(Payload):
     `as_of`: of when the figures are, by the service's own word. `reason` says in words why a service is stale;
     `previous_status` what it was before this change. `counts_only`: the states of which there are more jobs than are
     listed, so that only their number is known; `counts_only_queues`: in these queues, where those of others are listed.
+    `not_told`: states whose number nobody knows, with the reason; `counts_as_of`: those whose number is older.
     """
 
     event_id: str
@@ -118,6 +119,8 @@ class ReconciliationUpdate(Payload):
     last_flapping: LastFlapping | None = None
     counts_only: list[str] | None = None
     counts_only_queues: list[str] | None = None
+    not_told: dict[str, str] | None = None
+    counts_as_of: dict[str, Moment] | None = None
     previous_status: Status | None = None
     reason: str | None = None
     silent_since: Moment | None = None

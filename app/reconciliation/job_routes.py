@@ -59,7 +59,9 @@ def stuck() -> ResponseReturnValue:
 def of_service(service_id: str) -> ResponseReturnValue:
     """`/services/{id}/jobs` for programs: the unfinished jobs that Beacon knows, by id.
 
-    `meta.counts` is what the service counts, finished ones too; null where nobody knows it, and `countsReason` why."""
+    `meta.counts` is what the service counts, finished ones too; null where nobody knows it, and `countsReason` why;
+    `meta.notTold`: why of single states it is not known.
+    """
     asked = JobsQuery.model_validate({name: value for name, value in request.args.items() if value})
     watched = _watched(service_id)
     found = jobs.page(db.session(), service_id, asked.state, asked.after, asked.limit)
@@ -74,6 +76,7 @@ def of_service(service_id: str) -> ResponseReturnValue:
             "countsOnly": bool(state and state.counts_only),
             "counts": counts,
             "countsReason": why_not or None,
+            "notTold": None if counts is None else watched.not_told,
         },
     )
 

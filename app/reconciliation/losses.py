@@ -18,10 +18,11 @@ EXPIRES = timedelta(days=1)
 
 
 def figures_of(look: Look) -> Figures:
-    ended_states = {listing.state for listing in look.listings if listing.finished}
-    ended = sum(number for state, number in look.counts.items() if state in ended_states)
+    """What is counted and not listed has ended: every source lists what has not."""
+    going = {listing.state for listing in look.listings if not listing.finished}
+    unfinished = sum(number for state, number in look.counts.items() if state in going)
     workers = None if look.workers is None else sum(worker.state != "dead" for worker in look.workers)
-    return Figures(sum(look.counts.values()) - ended, ended, workers, look.queues)
+    return Figures(unfinished, sum(look.counts.values()) - unfinished, workers, look.queues)
 
 
 def follow(known: Known, heard: Heard, evidence: Evidence, now: datetime) -> Loss | None:

@@ -57,8 +57,8 @@ def figures_of(counts: Mapping[str, int]) -> str:
 def _same(told: ReconciliationUpdate | None, verdict: Verdict) -> bool:
     if told is None:
         return False
-    before = (tuple(told.counts_only or ()), tuple(told.counts_only_queues or ()))
-    after = (verdict.counts_only, verdict.counts_only_queues)
+    before = (tuple(told.counts_only or ()), tuple(told.counts_only_queues or ()), told.not_told or {})
+    after = (verdict.counts_only, verdict.counts_only_queues, verdict.not_told)
     return (told.counts, told.reason, before) == (verdict.counts, verdict.reason, after)
 
 
@@ -78,7 +78,15 @@ def _shown(known: Known, verdict: Verdict) -> Verdict:
         return verdict
     if worst == "stale":
         return replace(
-            verdict, status=worst, counts={}, details=None, counts_only=(), counts_only_queues=(), reason=_reason(told)
+            verdict,
+            status=worst,
+            counts={},
+            details=None,
+            counts_only=(),
+            counts_only_queues=(),
+            not_told={},
+            counts_as_of={},
+            reason=_reason(told),
         )
     if verdict.status == "stale" and told is not None:
         return replace(verdict, status=worst, counts=dict(told.counts), reason=told.reason)

@@ -44,6 +44,11 @@ class Watched:
         """Of now; None, and why, where nobody knows them."""
         return counts_of(self.current_status(poll_interval_s), self.payload)
 
+    @property
+    def not_told(self) -> Mapping[str, str]:
+        """Why of single states nobody knows how many there are, as the newest answer said."""
+        return (self.payload or {}).get("notTold") or {}
+
 
 @dataclass(frozen=True, slots=True)
 class Filter:

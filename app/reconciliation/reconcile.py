@@ -134,6 +134,8 @@ def reconcile(known: Known, heard: Heard, evidence: Evidence, now: datetime, bre
         last_verified_at=known.last_verified_at if findings.is_discrepant(found) else now,
         counts_only=findings.counts_only(heard.look),
         counts_only_queues=findings.counts_only_queues(heard.look),
+        not_told=heard.look.not_told,
+        counts_as_of=heard.look.counts_as_of,
         cut_since=_cut_since(known, heard),
         figures=losses.figures_of(heard.look),
         loss=loss,
@@ -181,6 +183,8 @@ def accept(
         last_flapping=told.last_flapping,
         counts_only=tuple(told.counts_only or ()),
         counts_only_queues=tuple(told.counts_only_queues or ()),
+        not_told=told.not_told or {},
+        counts_as_of=told.counts_as_of or {},
         flaps=known.flaps,
         closed=closed,
     )

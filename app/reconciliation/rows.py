@@ -265,6 +265,8 @@ def _payload(service_id: str, known: Known, verdict: Verdict, event_id: str) -> 
         last_flapping=verdict.last_flapping,
         counts_only=list(verdict.counts_only) or None,
         counts_only_queues=list(verdict.counts_only_queues) or None,
+        not_told=dict(verdict.not_told) or None,
+        counts_as_of=dict(verdict.counts_as_of) or None,
         previous_status=known.told.status if known.told else None,
         reason=verdict.reason,
         silent_since=verdict.silent_since,

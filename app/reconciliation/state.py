@@ -281,6 +281,8 @@ class Verdict:
     last_flapping: LastFlapping | None = None
     counts_only: tuple[str, ...] = ()
     counts_only_queues: tuple[str, ...] = ()
+    not_told: Mapping[str, str] = field(default_factory=dict)
+    counts_as_of: Mapping[str, datetime] = field(default_factory=dict)
     cut_since: Mapping[str, datetime] = field(default_factory=dict)
     figures: Figures | None = None
     loss: Loss | None = None

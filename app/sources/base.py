@@ -122,7 +122,8 @@ class Look:
     states first, so that a job that moves on meanwhile is met again further down. `one_revision` says that
     counts and lists belong to the same moment; otherwise they must not be compared with each other.
     `workers` is None where the source cannot tell; no workers at all are an empty tuple. `health`: the service's own
-    word for how it is. `queues`: how many there are, where the service keeps those that are empty.
+    word for how it is. `queues`: how many there are, where the service keeps those that are empty. `not_told`: states
+    whose number nobody knows, with the reason; `counts_as_of`: those whose number is older than the look.
     """
 
     counts: Mapping[str, int]
@@ -136,6 +137,8 @@ class Look:
     workers: tuple[Worker, ...] | None = None
     health: str | None = None
     queues: int | None = None
+    not_told: Mapping[str, str] = field(default_factory=dict)
+    counts_as_of: Mapping[str, datetime] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,7 @@ from app.sources.base import (
 )
 from app.sources.celery_acts import Acts
 from app.sources.celery_broker import MAX_MESSAGE_BYTES, Broker, Snapshot
+from app.sources.celery_failures import Counted
 from app.sources.celery_options import CeleryOptions
 from app.sources.celery_pidbox import Pidbox
 from app.sources.celery_reads import Reads
@@ -98,8 +99,11 @@ class CelerySource:
         listings = self._listings(snapshot, running, ended)
         taken = {task_id: taken.at for task_id, taken in snapshot.taken.items() if taken.at is not None}
         orphans = roster.orphans(taken)
+        failed = self._reads.failures()
         return Look(
-            counts=_counts(snapshot, running),
+            counts=_counts(snapshot, running, failed),
+            not_told={} if failed.number is not None else {"failed": failed.why},
+            counts_as_of={"failed": failed.as_of} if failed.as_of and failed.lags else {},
             listings=listings,
             latency_ms=round((time.monotonic() - began) * 1000),
             instance_id=snapshot.instance_id,
@@ -201,9 +205,10 @@ def _left(snapshot: Snapshot, state: str) -> LeftOut:
     return snapshot.left_out.get(state, NOTHING_LEFT_OUT)
 
 
-def _counts(snapshot: Snapshot, running: Mapping[str, Job]) -> dict[str, int]:
+def _counts(snapshot: Snapshot, running: Mapping[str, Job], failed: Counted) -> dict[str, int]:
     late = sum(task_id in snapshot.taken for task_id in running)  # acknowledged late: taken and running at once
-    return {**snapshot.counts, "reserved": snapshot.counts["reserved"] - late, "running": len(running)}
+    counts = {**snapshot.counts, "reserved": snapshot.counts["reserved"] - late, "running": len(running)}
+    return counts if failed.number is None else {**counts, "failed": failed.number}
 
 
 def _oddities(snapshot: Snapshot, unbacked: Sequence[str], orphans: set[str]) -> tuple[Oddity, ...]:

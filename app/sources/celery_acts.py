@@ -11,6 +11,7 @@ from typing import Any
 
 from app.sources.base import CannotTell, Done, Filter, Order, Selection
 from app.sources.celery_broker import Broker, Snapshot
+from app.sources.celery_results import ENDS
 from app.sources.redis import RedisServer
 from app.sources.redis_acts import Ledger, Told, before_asking
 
@@ -130,7 +131,7 @@ class Acts:
                 total = snapshot.counts["reserved"] if snapshot.taken_cut else len(ids)
                 return Selection(as_of, total, tuple(ids[:limit]))
             if wanted.state != "queued" or wanted.older_than is not None:
-                raise CannotTell(f"does not tell which tasks are {wanted.state[:40]}, or since when they wait")
+                raise CannotTell(_no_list(wanted))
             total = sum(client.llen(key) for key in self._broker.keys(wanted.queue))
         ids = [task_id for task_id, (queue, _) in snapshot.queued.items() if wanted.queue in (None, queue)]
         return Selection(as_of, total, tuple(ids[:limit]))
@@ -149,6 +150,14 @@ class Acts:
         with before_asking(self._server, order) as client:  # nothing was changed, so nothing is lost if this fails
             taken = order.target in self._broker.snapshot(client).taken
         return Done("refused", TAKEN) if taken else done
+
+
+def _no_list(wanted: Filter) -> str:
+    if wanted.state == "queued":
+        return "does not tell since when its tasks wait"
+    if wanted.state in ENDS.values():
+        return f"keeps no list of tasks that ended, so those that are {wanted.state} cannot be shown"
+    return f"does not tell which tasks are {wanted.state[:40]}"
 
 
 def _reserved(snapshot: Snapshot, wanted: Filter) -> list[str]:

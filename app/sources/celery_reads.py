@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING
 
 from app.sources.base import SourceError
 from app.sources.celery_broker import Broker, Snapshot
+from app.sources.celery_failures import Counted, Failures
 from app.sources.celery_results import Ended, Results
 from app.sources.redis import RedisServer
 
 if TYPE_CHECKING:
     import redis
+
+NO_RESULTS = "without a result backend Celery keeps no trace of a task that failed"
 
 
 class Reads:
@@ -19,6 +22,7 @@ class Reads:
     def __init__(self, server: RedisServer, backend: RedisServer | None, broker: Broker, results: Results) -> None:
         self._server, self._backend = server, backend
         self._broker, self._results = broker, results
+        self._failures = Failures(results)
 
     @property
     def keeps_results(self) -> bool:
@@ -34,6 +38,16 @@ class Reads:
             return {}
         with self._reading(self._backend) as client:
             return self._results.states(client, task_ids)
+
+    def failures(self) -> Counted:
+        """How many tasks failed; the rest of a look stands without it."""
+        if self._backend is None:
+            return Counted(None, NO_RESULTS)
+        try:
+            with self._backend.reading() as client:
+                return self._failures.follow(client)
+        except SourceError as error:
+            return Counted(None, f"its result backend {error.reason}")
 
     def ended(self, task_id: str) -> Ended | None:
         if self._backend is None:

@@ -43,16 +43,29 @@ class Results:
         joint = "" if not keyprefix or keyprefix[-1] in ":_-." else "_"
         self._prefix = f"{keyprefix}{joint}{META}"
 
+    @property
+    def pattern(self) -> str:
+        """Of all keys, as `SCAN` takes it."""
+        return "".join(f"\\{sign}" if sign in "*?[]\\^-" else sign for sign in self._prefix) + "*"
+
     def states(self, client: "redis.Redis", task_ids: Sequence[str]) -> dict[str, str]:
         """The state of each task that has one."""
-        found: dict[str, str] = {}
-        for start in range(0, len(task_ids), _AT_ONCE):
-            part = task_ids[start : start + _AT_ONCE]
+        found = self.states_at(client, [f"{self._prefix}{task_id}".encode() for task_id in task_ids])
+        start = len(self._prefix.encode())
+        return {key[start:].decode(): state for key, state in found.items()}
+
+    def states_at(self, client: "redis.Redis", keys: Sequence[bytes]) -> dict[bytes, str]:
+        """The same by key."""
+        found: dict[bytes, str] = {}
+        for start in range(0, len(keys), _AT_ONCE):
+            part = keys[start : start + _AT_ONCE]
             with client.pipeline(transaction=False) as pipe:
-                for task_id in part:
-                    pipe.getrange(self._prefix + task_id, 0, _HEAD_BYTES - 1)
-                heads = pipe.execute()
-            found.update((task_id, state_of(head)) for task_id, head in zip(part, heads, strict=True) if head)
+                for key in part:
+                    pipe.execute_command("GETRANGE", key, 0, _HEAD_BYTES - 1)  # type: ignore[no-untyped-call]
+                heads = pipe.execute(raise_on_error=False)  # a key of another type is none of Celery's results
+            found.update(
+                (key, state_of(head)) for key, head in zip(part, heads, strict=True) if isinstance(head, bytes) and head
+            )
             breathe()
         return found
 

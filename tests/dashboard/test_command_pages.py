@@ -274,8 +274,9 @@ def test_a_service_that_does_not_answer_says_so_instead_of_an_empty_list(cast: F
         registry.add(session, id="gone", name="Gone", kind="palantir", url="http://127.0.0.1:1")
     page = logged_in(cast, BOB).get("/services/gone/jobs", headers=HTML)
     assert page.status_code == 200
-    assert "refused the connection" in words(page)
+    assert "The service refused the connection. Ask again" in words(page)
     assert "has no failed job" not in words(page)
+    assert "Nothing was done" not in words(page), "no command was given"
 
 
 def test_counts_that_nobody_knows_are_not_shown_as_none(idle: OperatorDesk) -> None:

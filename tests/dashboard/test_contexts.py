@@ -97,3 +97,19 @@ def test_what_limits_a_check_is_on_the_tile_in_every_state(status: str) -> None:
         ("counts only: waiting, failed", "More jobs than are listed one by one"),
         ("1,200 unreadable", "entry 3"),
     ]
+
+
+def test_a_number_that_nobody_knows_is_a_dash_with_its_reason_and_never_zero() -> None:
+    why = "without a result backend Celery keeps no trace of a task that failed"
+    tile = Tile.from_payload("mail", "Mail", update(counts={"queued": 3, "running": 1}, notTold={"failed": why}))
+    assert [(figure.label, figure.value, figure.exact) for figure in tile.figures] == [
+        ("waiting", "3", ""),
+        ("running", "1", ""),
+        ("failed", "—", why),
+    ]
+
+
+def test_a_number_that_is_older_than_the_check_says_of_when_it_is() -> None:
+    told = update(counts={"failed": 340}, countsAsOf={"failed": "2026-11-21T12:01:00.000Z"})
+    [failed] = Tile.from_payload("mail", "Mail", told).figures
+    assert (failed.value, failed.exact) == ("340", "340 as of 12:01:00 UTC")

@@ -193,6 +193,20 @@ def test_counts_only_is_said_with_the_bound(cast: Flask, states: list[str] | Non
     assert "There are more jobs than the 100,000 that are listed in all" in text
 
 
+@pytest.mark.parametrize(("told", "why"), [({"failed": "its results are being counted"}, True), ({}, False)])
+def test_a_number_that_the_service_does_not_tell_is_unknown_on_every_page(
+    cast: Flask, told: dict[str, str], why: bool
+) -> None:
+    watch(cast, "mail", update(counts={"queued": 3}, notTold=told))
+    tabs = words_of(logged_in(cast, ALICE).get("/services/mail/jobs", headers={"Accept": "text/html"}).text)
+    assert "Waiting 3 Failed —" in tabs
+    assert "Failed 0" not in tabs
+    assert ("How many are failed is not known: its results are being counted." in tabs) is why
+    meta = logged_in(cast, ALICE).get("/services/mail/jobs", headers={"Accept": "application/json"}).get_json()["meta"]
+    assert (meta["counts"], meta["notTold"]) == ({"queued": 3}, told)
+    assert ("Failed: not known. Its results are being counted." in words_of(page(cast, ALICE, "/services/mail"))) is why
+
+
 def test_a_queue_that_is_cut_is_named(cast: Flask) -> None:
     watch(cast, "mail", update(countsOnly=["queued"], countsOnlyQueues=["big"]))
     believe(cast, counts_only=True)

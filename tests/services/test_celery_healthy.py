@@ -8,17 +8,19 @@ from statistics import median
 from uuid import uuid4
 
 import pytest
+from celery import Celery
+from celery.app.task import Context
 from flask import Flask
 
 from app.config import Settings
-from app.sources.base import SourceError
+from app.sources.base import Filter, SourceError
 from app.sources.celery_pidbox import ANSWER_S
 from tests.services.celery_scene import Fleet, Watching, application, hurry, source_of, watching
 from tests.services.valkey import Valkey
 from tests.support.machine import scaled
 from tests.support.waiting import wait_for
 
-READS = {"MULTI", "EXEC", "INFO", "TIME", "LLEN", "HLEN", "LRANGE", "HGETALL", "ZRANGE", "GETRANGE"}
+READS = {"MULTI", "EXEC", "INFO", "TIME", "LLEN", "HLEN", "LRANGE", "HGETALL", "ZRANGE", "GETRANGE", "SCAN"}
 CONNECTS = {"CLIENT", "SELECT", "HELLO", "AUTH"}
 # Of the questions to workers: no task queue is under any of these, and `beacon.…` is Beacon's own list.
 ASKS = {"PUBLISH", "PSUBSCRIBE", "BRPOP", "DEL"}
@@ -195,7 +197,7 @@ def test_beyond_the_bound_there_are_counts_only(valkey: Valkey) -> None:
             for raw in fleet.queued():
                 pipe.hset("unacked", str(uuid4()), json.dumps([json.loads(raw), "", "celery"]))
             pipe.delete("celery").execute()
-        assert source.look().counts == {"queued": 0, "reserved": 11, "running": 0}
+        assert source.look().counts == {"queued": 0, "reserved": 11, "running": 0, "failed": 0}
         with pytest.raises(SourceError, match="more tasks than Beacon lists"):
             source.stuck()
     finally:
@@ -220,3 +222,38 @@ def test_a_full_queue_hides_none_of_the_others(valkey: Valkey) -> None:
     finally:
         source.close()
         fleet.close()
+
+
+@pytest.mark.filterwarnings("ignore:Call to deprecated setex")  # Celery's own
+@pytest.mark.parametrize("extended", [False, True], ids=["result", "result_extended"])
+def test_failures_are_counted_from_the_results_that_celery_wrote(valkey: Valkey, extended: bool) -> None:
+    app = Celery("writer", broker=valkey.url, backend=valkey.url, set_as_current=False)
+    app.conf.result_extended = extended
+    fleet = Fleet(valkey)
+    source = source_of(valkey, result_backend=True, inspect=False)
+    try:
+        for n in range(340):
+            request = Context(id=f"f{n}", task="mail.send", args=["no"], retries=3)
+            app.backend.store_result(f"f{n}", ValueError("no"), "FAILURE", traceback="Traceback", request=request)
+        app.backend.store_result("done", 7, "SUCCESS")
+        fleet.send("add", 1, 1)
+        look = source.look()
+        assert (look.counts["failed"], look.counts["queued"], look.not_told) == (340, 1, {})
+        assert source.look_up("f7").end_state == "failed"
+        with pytest.raises(SourceError, match="keeps no list of tasks that ended, so those that are failed cannot be"):
+            source.select(Filter("failed"), 10)
+    finally:
+        source.close()
+        fleet.close()
+        app.backend.client.connection_pool.disconnect()
+        app.close()
+
+
+def test_without_a_result_backend_failures_are_unknown_and_not_zero(valkey: Valkey) -> None:
+    source = source_of(valkey, inspect=False)
+    try:
+        look = source.look()
+        assert "failed" not in look.counts
+        assert look.not_told == {"failed": "without a result backend Celery keeps no trace of a task that failed"}
+    finally:
+        source.close()
