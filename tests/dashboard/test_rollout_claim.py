@@ -11,7 +11,7 @@ from app.dashboard.rollout_claim import Claim, describe_in_force
 from app.db import write
 from app.rollout.configuration import Nominal
 from app.rollout.held import Holding, InForce
-from app.rollout.models import HeldRow
+from app.rollout.models import FlagRow, HeldRow
 from app.rollout.outcome import Outcome
 from app.rollout.planning import epoch
 from app.rollout.provider import View
@@ -68,6 +68,18 @@ def test_a_stream_of_somebody_who_is_out_is_said_before_it_has_lasted(desk: Desk
     found = desk.part("standing")
     assert "Not settled yet 1 should not stream and still does. After 30 s it is a difference." in found
     assert "No lasting difference" not in found
+
+
+def test_a_worker_that_has_not_followed_for_long_is_a_difference_and_nothing_beside_it_says_otherwise(
+    desk: Desk,
+) -> None:
+    holds(desk, "on 50")
+    with desk.app.app_context(), write() as session:
+        session.get_one(FlagRow, FLAG).changed_at = "2026-01-01T00:00:00.000Z"
+    found = desk.part("standing")
+    assert "1 of 1 workers does not hold it for more than 30 s." in found
+    assert "No lasting difference" not in found
+    assert "Not settled yet" not in found
 
 
 def test_the_api_has_both_figures(desk: Desk) -> None:
