@@ -61,7 +61,7 @@ def test_a_retried_job_says_so_at_once_and_then_what_was_seen(
     row.get_by_role("button", name="Retry").click()
     expect(row.locator(".acted")).to_contain_text("retrying…")
     service.fault("none")
-    expect(row.locator(".command-said")).to_contain_text(f"job {job} queued, verified")
+    expect(row.locator(".command-said")).to_contain_text("queued again, verified")
     expect(tab.page.locator(".toast[data-state=success]")).to_contain_text(job)
     assert service.get(f"/api/v1/jobs/{job}").json()["state"] == "queued"
     assert not tab.was_reloaded

@@ -55,7 +55,7 @@ def test_two_hundred_lost_jobs_are_counted_shown_as_far_as_they_fit_and_both_sid
     troubled: Beacon, visit: Visit
 ) -> None:
     tab = visit(troubled, "alice", "/services/mail")
-    sides = tab.page.locator("#open-items .sides")
+    sides = tab.page.locator("#open-items .sides:visible")
     expect(sides).to_contain_text("Mail reports")
     expect(sides).to_contain_text("200 missing")
     assert tab.page.locator("#open-items input[name=jobIds]").count() == 100

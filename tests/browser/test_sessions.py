@@ -24,7 +24,7 @@ def test_logging_out_in_one_tab_signs_the_other_out_and_leaves_other_logins_alon
     other.wait_state("offline")
     link = other.badge.get_by_role("link", name="Signed out: log in")
     expect(link).to_be_visible()
-    assert other.page.title().startswith("◌ offline")
+    assert other.page.title().startswith("◌ signed out")
     asked = len(other.asked)
     [event_id] = beacon.publish([{"type": "after.logout", "data": {}}])
     elsewhere.wait_change(event_id)

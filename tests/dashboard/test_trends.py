@@ -85,7 +85,7 @@ def test_an_answer_whose_figures_were_not_believed_is_a_gap_and_no_zero(app: Fla
         told = {"service_id": "mail", "ok": True, "latency_ms": 1, "counts_json": "{}"}
         session.add(CheckSample(at=utc_text(NOW), status="stale", **told))
     with app.app_context():
-        assert Trends().of(db.session(), NOW)["mail"].words == "failed at 4"
+        assert Trends().of(db.session(), NOW)["mail"].words == "failed at 4 until 2 min ago"
 
 
 def test_a_minute_that_is_over_is_read_once(app: Flask) -> None:

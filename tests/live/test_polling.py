@@ -216,7 +216,8 @@ def test_an_upstream_that_does_not_answer_is_stale_with_its_reason_and_no_number
     demo.create_job(state="failed")
     wait_for(lambda: '"failed":1' in watched.newest_update, "a known failed job")
     demo.fault(fault, seconds=60)
-    wait_for(lambda: watched.status == "stale", "staleness", 20)
+    wait_for(lambda: watched.status == "stale", "staleness", 20)  # as soon as nobody has checked for three intervals
+    wait_for(lambda: '"status":"stale"' in watched.newest_update, "the event that tells of it", 20)
     told = json.loads(watched.newest_update)
     assert told["counts"] == {}
     assert words in told["reason"]
