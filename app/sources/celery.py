@@ -46,8 +46,8 @@ from app.sources.celery_pidbox import Pidbox
 from app.sources.celery_reads import Reads
 from app.sources.celery_results import ENDS, Results
 from app.sources.celery_roster import ROSTER_FRESH_S, Roster
-from app.sources.celery_search import Search
-from app.sources.celery_shown import detail_of, stuck_of, workers_of
+from app.sources.celery_search import ANSWERS_WITHIN_S, Search
+from app.sources.celery_shown import detail_of, overdue_of, stuck_of, workers_of
 from app.sources.celery_trail import Trail
 from app.sources.celery_watch import Watch
 from app.sources.redis import MAX_BYTES, MAX_ENTRIES, RedisServer, check_url
@@ -63,7 +63,8 @@ NOT_ASKED = "inspect is off for this service, so its workers are not asked"
 
 
 class CelerySource:
-    """Tasks are `queued` (in a list), `reserved` (taken, not acknowledged) or `running` (as workers say)."""
+    """Tasks are `queued` (in a list), `scheduled` (taken, and held until their time), `reserved` (taken, and not
+    acknowledged) or `running` (as workers say)."""
 
     def __init__(self, address: Address, options: CeleryOptions, job_list_bound: int) -> None:
         def ask() -> RedisServer:
@@ -101,7 +102,7 @@ class CelerySource:
         orphans = roster.orphans(taken)
         failed = self._reads.failures()
         return Look(
-            counts=_counts(snapshot, running, failed),
+            counts=_counts(snapshot, listings, failed),
             not_told={} if failed.number is not None else {"failed": failed.why},
             counts_as_of={"failed": failed.as_of} if failed.as_of and failed.lags else {},
             listings=listings,
@@ -122,13 +123,17 @@ class CelerySource:
             return JobFate("cannot-tell")
 
     def detail(self, job_id: str) -> JobDetail | None:
-        return detail_of(job_id, self._reads.snapshot(), self._reads.ended(job_id))
+        return detail_of(job_id, self._reads.snapshot(), self._reads.ended(job_id), time.time())
 
     def stuck(self) -> Sequence[StuckJob]:
         snapshot = self._reads.snapshot()
         if snapshot.taken_cut:
             raise SourceError("has more tasks than Beacon lists, so it is not known which are stuck")
-        return stuck_of(snapshot, self._visibility_timeout_s, time.time())
+        now = time.time()
+        late = overdue_of(snapshot, now)
+        roster = self._watch.after(now, ANSWERS_WITHIN_S) if late and self._watch else None
+        runs = roster.running() if roster else {}
+        return [*stuck_of(snapshot, self._visibility_timeout_s, now), *(one for one in late if one.job.id not in runs)]
 
     def act(self, order: Order) -> Done:
         why_not = self._capabilities.why_not(order.action)
@@ -159,7 +164,9 @@ class CelerySource:
     def _listings(
         self, snapshot: Snapshot, running: Mapping[str, Job], ended: Mapping[str, Job]
     ) -> tuple[Listing, ...]:
-        reserved = self._trail.jobs(task_id for task_id in snapshot.taken if task_id not in running)
+        taken = self._trail.jobs(task_id for task_id in snapshot.taken if task_id not in running)
+        scheduled = {task_id: job for task_id, job in taken.items() if job.state == "scheduled"}
+        reserved = {task_id: job for task_id, job in taken.items() if job.state != "scheduled"}
         unfinished = (
             Listing(
                 "queued",
@@ -169,6 +176,7 @@ class CelerySource:
                 _left(snapshot, "queued"),
                 snapshot.cut,
             ),
+            Listing("scheduled", False, scheduled, not snapshot.taken_cut),
             Listing("reserved", False, reserved, not snapshot.taken_cut, _left(snapshot, "reserved")),
             Listing("running", False, running),
         )
@@ -205,9 +213,16 @@ def _left(snapshot: Snapshot, state: str) -> LeftOut:
     return snapshot.left_out.get(state, NOTHING_LEFT_OUT)
 
 
-def _counts(snapshot: Snapshot, running: Mapping[str, Job], failed: Counted) -> dict[str, int]:
-    late = sum(task_id in snapshot.taken for task_id in running)  # acknowledged late: taken and running at once
-    counts = {**snapshot.counts, "reserved": snapshot.counts["reserved"] - late, "running": len(running)}
+def _counts(snapshot: Snapshot, listings: Sequence[Listing], failed: Counted) -> dict[str, int]:
+    """What was taken is counted once, however it is acknowledged: as running, as held for its time, or as reserved."""
+    listed = {listing.state: len(listing.jobs) for listing in listings}
+    elsewhere = len(snapshot.taken) - listed["reserved"]
+    counts = {
+        "queued": snapshot.counts["queued"],
+        "scheduled": listed["scheduled"],
+        "reserved": snapshot.counts["reserved"] - elsewhere,
+        "running": listed["running"],
+    }
     return counts if failed.number is None else {**counts, "failed": failed.number}
 
 

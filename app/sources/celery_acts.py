@@ -126,8 +126,8 @@ class Acts:
         with self._server.reading() as client:
             snapshot = self._broker.snapshot(client)
             as_of = snapshot.as_of or datetime.now(UTC)
-            if wanted.state == "reserved":
-                ids = _reserved(snapshot, wanted)
+            if wanted.state in ("scheduled", "reserved"):
+                ids = _taken(snapshot, wanted, as_of.timestamp())
                 total = snapshot.counts["reserved"] if snapshot.taken_cut else len(ids)
                 return Selection(as_of, total, tuple(ids[:limit]))
             if wanted.state != "queued" or wanted.older_than is not None:
@@ -160,12 +160,13 @@ def _no_list(wanted: Filter) -> str:
     return f"does not tell which tasks are {wanted.state[:40]}"
 
 
-def _reserved(snapshot: Snapshot, wanted: Filter) -> list[str]:
+def _taken(snapshot: Snapshot, wanted: Filter, now: float) -> list[str]:
     before = None if wanted.older_than is None else wanted.older_than.timestamp()
     return [
         task_id
         for task_id, taken in snapshot.taken.items()
-        if wanted.queue in (None, taken.message.route)
+        if taken.message.state_at(now) == wanted.state
+        and wanted.queue in (None, taken.message.route)
         and (before is None or (taken.at is not None and taken.at < before))
     ]
 

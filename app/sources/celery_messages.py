@@ -3,7 +3,8 @@
 A message is JSON. Its arguments stand in `body`, encoded once more, and stay there: nothing here opens them.
 """
 
-from typing import Any, NamedTuple
+from datetime import UTC, datetime
+from typing import Any, Literal, NamedTuple
 
 from app import json_limits
 from app.sources.base import fault_of_job_id
@@ -20,7 +21,8 @@ class Message(NamedTuple):
     """One message of one task. Two messages with the same `id` and `turn` are the same work twice.
 
     `turn` differs where Celery publishes an id again on purpose: for a retry, or a replacement. `keeps_result` is
-    False where the task was published with `ignore_result`: then nothing will ever tell that it ended.
+    False where the task was published with `ignore_result`: then nothing will ever tell that it ended. `eta`: when it
+    may run, where that is later than when it was sent; `due` is the same in seconds.
     """
 
     id: str
@@ -29,10 +31,15 @@ class Message(NamedTuple):
     turn: tuple[str, int, int]
     keeps_result: bool
     eta: str | None
+    due: float | None = None
 
     @property
     def attempt(self) -> int:
         return self.turn[1] + 1
+
+    def state_at(self, now: float) -> Literal["scheduled", "reserved"]:
+        """Once a worker has taken it: it holds it until its time, and only then for its turn."""
+        return "scheduled" if self.due is not None and self.due > now else "reserved"
 
 
 def of_queue(raw: bytes) -> Message | None:
@@ -81,7 +88,20 @@ def _message(message: Any) -> Message | None:
         turn=(name, _number(headers.get("retries")), _number(headers.get("replaced_task_nesting"))),
         keeps_result=headers.get("ignore_result") is not True,
         eta=eta[:MAX_NAME_CHARS] if isinstance(eta, str) else None,
+        due=_due(eta),
     )
+
+
+def _due(eta: object) -> float | None:
+    """Celery writes its zone; a time without one is UTC, as its workers take it."""
+    if not isinstance(eta, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(eta[:MAX_NAME_CHARS])
+        seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return None
+    return seconds if seconds >= 0 else None
 
 
 def _fault(message: Any) -> str:

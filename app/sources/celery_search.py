@@ -89,5 +89,5 @@ def _job(task_id: str, roster: Roster, snapshot: Snapshot) -> Job:
         return Job(task_id, "queued", queue, message.attempt)
     if task_id in snapshot.taken:
         message = snapshot.taken[task_id].message
-        return Job(task_id, "reserved", message.route, message.attempt)
+        return Job(task_id, message.state_at(time.time()), message.route, message.attempt)
     return Job(task_id, "running" if task_id in roster.running() else "reserved")

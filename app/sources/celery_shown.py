@@ -2,13 +2,18 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import chain
 
-from app.clock import parse_utc
 from app.sources.base import Job, JobDetail, StuckJob, Worker
 from app.sources.celery_broker import Snapshot
 from app.sources.celery_messages import Message
 from app.sources.celery_results import ENDS, Ended
 from app.sources.celery_roster import ROSTER_FRESH_S, Answer, Roster
+
+# A worker looks at its clock every second; more than this late, it does not.
+OVERDUE_AFTER_S = 60.0
+_HELD = "its time has come and no worker says that it runs it"
+_WAITS = "its time has come and it waits in its queue"
 
 
 def workers_of(roster: Roster, orphans: set[str], now: float) -> tuple[Worker, ...] | None:
@@ -23,7 +28,7 @@ def workers_of(roster: Roster, orphans: set[str], now: float) -> tuple[Worker, .
     )
 
 
-def detail_of(task_id: str, snapshot: Snapshot, ended: Ended | None) -> JobDetail | None:
+def detail_of(task_id: str, snapshot: Snapshot, ended: Ended | None, now: float) -> JobDetail | None:
     """Of where its message is, and of its result; None where neither is."""
     taken, (queue, waiting) = snapshot.taken.get(task_id), snapshot.queued.get(task_id, ("", None))
     message = taken.message if taken else waiting
@@ -32,7 +37,7 @@ def detail_of(task_id: str, snapshot: Snapshot, ended: Ended | None) -> JobDetai
     if message is None or (ended is not None and ended.state in ENDS):
         state = ENDS.get(ended.state, ended.state.lower()) if ended else ""
     else:
-        state = "reserved" if taken else "queued"
+        state = message.state_at(now) if taken else "queued"
     place = message.route if message and taken else queue or None
     return JobDetail(
         Job(task_id, state, place, message.attempt if message else None),
@@ -44,20 +49,24 @@ def detail_of(task_id: str, snapshot: Snapshot, ended: Ended | None) -> JobDetai
 
 
 def stuck_of(snapshot: Snapshot, visibility_timeout_s: float, now: float) -> Sequence[StuckJob]:
-    """Taken for longer than Celery waits before another worker gets a task, unless it is for later."""
+    """Taken for longer than Celery waits before another worker gets a task, unless it had a time of its own."""
     reason = f"taken by a worker and not acknowledged for more than {visibility_timeout_s:g} s"
     return [
         StuckJob(Job(task_id, "reserved", taken.message.route, taken.message.attempt), reason, _moment(taken.at))
         for task_id, taken in snapshot.taken.items()
-        if taken.at is not None and now - taken.at > visibility_timeout_s and not _waits(taken.message, now)
+        if taken.at is not None and now - taken.at > visibility_timeout_s and taken.message.due is None
     ]
 
 
-def _waits(message: Message, now: float) -> bool:
-    try:
-        return message.eta is not None and parse_utc(message.eta).timestamp() > now
-    except ValueError:
-        return False
+def overdue_of(snapshot: Snapshot, now: float) -> Sequence[StuckJob]:
+    """Those whose time was a minute ago; what runs is among them where it is acknowledged late."""
+    held = ((taken.message, "reserved", taken.message.route, _HELD) for taken in snapshot.taken.values())
+    waiting = ((message, "queued", queue, _WAITS) for queue, message in snapshot.queued.values())
+    return [
+        StuckJob(Job(message.id, state, queue, message.attempt), reason, _moment(message.due))
+        for message, state, queue, reason in chain(held, waiting)
+        if message.due is not None and now - message.due > OVERDUE_AFTER_S
+    ]
 
 
 def _description(message: Message | None) -> str | None:

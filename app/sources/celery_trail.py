@@ -44,7 +44,8 @@ class Trail:
             self._put(Job(message.id, "queued", queue, message.attempt), at, message.keeps_result)
         for taken in paced(snapshot.taken.values()):
             message = taken.message
-            self._put(Job(message.id, "reserved", message.route, message.attempt), at, message.keeps_result)
+            job = Job(message.id, message.state_at(at), message.route, message.attempt)
+            self._put(job, at, message.keeps_result)
         self._ended = {i: kept for i, kept in self._ended.items() if at - kept[1] < ENDED_SHOWN_S and i not in snapshot}
         if snapshot.taken_cut:
             self._tags = {}

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from uuid import uuid4
@@ -197,7 +198,7 @@ def test_beyond_the_bound_there_are_counts_only(valkey: Valkey) -> None:
             for raw in fleet.queued():
                 pipe.hset("unacked", str(uuid4()), json.dumps([json.loads(raw), "", "celery"]))
             pipe.delete("celery").execute()
-        assert source.look().counts == {"queued": 0, "reserved": 11, "running": 0, "failed": 0}
+        assert source.look().counts == {"queued": 0, "scheduled": 0, "reserved": 11, "running": 0, "failed": 0}
         with pytest.raises(SourceError, match="more tasks than Beacon lists"):
             source.stuck()
     finally:
@@ -257,3 +258,43 @@ def test_without_a_result_backend_failures_are_unknown_and_not_zero(valkey: Valk
         assert look.not_told == {"failed": "without a result backend Celery keeps no trace of a task that failed"}
     finally:
         source.close()
+
+
+def test_a_task_for_later_is_scheduled_in_a_workers_hands_until_it_runs(celery_app: Flask, valkey: Valkey) -> None:
+    """From its queue over a real worker that holds it to its end, without one wrong word."""
+    fleet = Fleet(valkey)
+    try:
+        fleet.worker()
+        with watching(celery_app, valkey, result_backend=True) as beacon:
+            later = fleet.send("add", 1, 1, countdown=3_600)
+            soon = fleet.send("add", 1, 1, countdown=3)
+            beacon.until_known({later: "scheduled", soon: "scheduled"})
+            last = beacon.source.last
+            assert last is not None
+            assert (last.counts["scheduled"], last.counts["reserved"]) == (2, 0)
+            assert beacon.source.stuck() == []
+            beacon.until_known({later: "scheduled"})
+            beacon.stays_right(2)
+    finally:
+        fleet.close()
+
+
+def test_a_task_whose_time_is_long_over_and_that_nobody_runs_is_stuck(valkey: Valkey) -> None:
+    fleet = Fleet(valkey)
+    source = source_of(valkey)
+    try:
+        fleet.worker()
+        held = fleet.send("add", 1, 1, countdown=3_600)
+        wait_for(lambda: fleet.redis.hlen("unacked") == 1, "the worker to take it", 20)
+        [(tag, raw)] = fleet.redis.hgetall("unacked").items()
+        entry = json.loads(raw)
+        entry[0]["headers"]["eta"] = "2025-01-01T00:00:00+00:00"
+        fleet.redis.hset("unacked", tag, json.dumps(entry))  # as if an hour had passed, with a worker that forgot it
+        running = fleet.send("late_nap", 300, eta=datetime(2025, 1, 1, tzinfo=UTC))
+        wait_for(lambda: fleet.redis.hlen("unacked") == 2, "the worker to run the other one", 20)
+        source.look()
+        wait_for(lambda: [one.job.id for one in source.stuck()] == [held], f"{held}, not {running}, to be stuck", 20)
+        assert source.look().counts["reserved"] == 1
+    finally:
+        source.close()
+        fleet.close()

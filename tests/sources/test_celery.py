@@ -19,10 +19,12 @@ from pydantic import ValidationError
 from app.sources import celery as celery_source
 from app.sources.base import Address, SourceError
 from app.sources.celery import KIND
+from app.sources.celery_broker import Snapshot, Taken
 from app.sources.celery_messages import keys_of, of_queue, of_unacked
 from app.sources.celery_options import CeleryOptions
 from app.sources.celery_pidbox import announcement
 from app.sources.celery_results import UNREADABLE, state_of
+from app.sources.celery_shown import overdue_of, stuck_of
 from app.sources.redis import RedisServer
 from tests.support.machine import scaled
 
@@ -196,3 +198,52 @@ def test_a_hostile_server_is_a_reason_and_nothing_else(
 def test_importing_the_kind_does_not_import_celery() -> None:
     code = "import sys, app.sources.celery; assert not {'celery', 'kombu'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=scaled(60))
+
+
+class TestTimes:
+    """Tasks that may not run before their time: who holds them, in which state, and when that is too long."""
+
+    NOW = 1_763_726_400.0  # 2025-11-21T12:00:00Z
+
+    @pytest.mark.parametrize(
+        ("eta", "due"),
+        [
+            ("2025-11-21T12:00:00+00:00", NOW),
+            ("2025-11-21T13:00:00.500000+01:00", NOW + 0.5),
+            ("2025-11-21T12:00:00", NOW),
+            ("2025-11-21T12:00:00Z", NOW),
+            ("tomorrow", None),
+            ("9999-12-31T23:59:59-14:00", 253_402_351_199.0),
+            ("0001-01-01T00:00:00+14:00", None),
+            (7, None),
+            (None, None),
+        ],
+    )
+    def test_a_time_is_read_as_celery_writes_it(self, eta: object, due: float | None) -> None:
+        told = of_queue(raw(message(eta=eta)))
+        assert told is not None
+        assert told.due == due
+
+    def test_a_taken_task_is_scheduled_until_its_time_and_reserved_from_then_on(self) -> None:
+        told = of_queue(raw(message(eta="2025-11-21T12:00:00Z")))
+        assert told is not None
+        assert [told.state_at(self.NOW + late) for late in (-1, 0, 1)] == ["scheduled", "reserved", "reserved"]
+
+    def test_a_minute_after_its_time_it_is_stuck_wherever_it_is(self) -> None:
+        made = Snapshot("one", None)
+        for name in ("taken", "queued"):
+            told = of_queue(raw(message(id=name, eta="2025-11-21T12:00:00Z")))
+            assert told is not None
+            if name == "taken":
+                made.taken[name] = Taken(told, "tag", self.NOW - 10_000)
+            else:
+                made.queued[name] = ("celery", told)
+        assert overdue_of(made, self.NOW + 60) == []
+        found = overdue_of(made, self.NOW + 61)
+        assert [(one.job.id, one.job.state, one.reason) for one in found] == [
+            ("taken", "reserved", "its time has come and no worker says that it runs it"),
+            ("queued", "queued", "its time has come and it waits in its queue"),
+        ]
+        assert found[0].since is not None
+        assert found[0].since.timestamp() == self.NOW
+        assert stuck_of(made, 3_600, self.NOW) == [], "it was taken long ago, for a time of its own"
