@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from app import json_limits
 from app.clock import in_utc
 from app.offloop import breathe
+from app.sources.tracebacks import exception_of
 
 if TYPE_CHECKING:
     import redis
@@ -24,7 +25,6 @@ _AT_ONCE = 200
 # JSON, YAML, MessagePack and pickle differ in the few bytes before, and between the two words.
 _STATE = re.compile(rb"\A.{0,24}?status.{1,12}?([A-Z][A-Z_]{2,60})", re.DOTALL)
 _MAX_DETAIL_BYTES = 1024 * 1024
-MAX_ERROR_CHARS = 500
 
 
 class Ended(NamedTuple):
@@ -82,7 +82,7 @@ class Results:
             return Ended(state)
         if not isinstance(meta, dict):
             return Ended(state)
-        return Ended(state, _time(meta.get("date_done")), _last_line(meta.get("traceback")))
+        return Ended(state, _time(meta.get("date_done")), _error(meta.get("traceback"), meta.get("result")))
 
 
 def state_of(head: bytes) -> str:
@@ -98,7 +98,12 @@ def _time(text: Any) -> datetime | None:
         return None
 
 
-def _last_line(traceback: Any) -> str | None:
-    """Found from the end: however many lines are before it, none is looked at."""
-    last = traceback.rstrip().rpartition("\n")[2] if isinstance(traceback, str) else ""
-    return last.strip()[:MAX_ERROR_CHARS] or None
+def _error(traceback: Any, result: Any) -> str | None:
+    """Of the traceback; without one, as where a worker was lost, of what Celery keeps of the exception itself."""
+    if isinstance(traceback, str) and traceback.strip():
+        return exception_of(traceback)
+    if not isinstance(result, dict) or not isinstance(result.get("exc_type"), str):
+        return None
+    said = result.get("exc_message")
+    parts = [part for part in (said if isinstance(said, list) else [said]) if isinstance(part, str)]
+    return exception_of(f"{result['exc_type']}: {', '.join(parts)}" if parts else result["exc_type"])

@@ -16,6 +16,7 @@ from app.sources.base import Job, JobDetail, JobFate, StuckJob
 from app.sources.rq_answers import Batch
 from app.sources.rq_oddities import moment
 from app.sources.rq_snapshot import ENDED, FINISHED, Place, places_of
+from app.sources.tracebacks import exception_of
 
 _FIELDS = ("status", "origin", "description", "enqueued_at", "started_at", "ended_at", "worker_name")
 MAX_TEXT = 500
@@ -70,11 +71,6 @@ def without_arguments(description: str | None) -> str | None:
     return None if description is None else _CALL.sub(r"\1(…)", description)[:MAX_TEXT]
 
 
-def last_line(traceback: str) -> str | None:
-    """Found from the end: millions of lines before it are not looked at."""
-    return traceback.rstrip().rpartition("\n")[2].strip()[:MAX_TEXT] or None
-
-
 def _place_of(client: redis.Redis, job_id: str, queue: str) -> str | None:
     """The state whose list or registry holds the job, all of them asked at one moment."""
     places = sorted(places_of(queue), key=_unfinished_first)
@@ -118,7 +114,7 @@ def _late_by(since: datetime, timeout: str | None, now: float) -> int:
 
 
 def _error(client: redis.Redis, job_id: str) -> str | None:
-    """The last line of the newest exception; RQ before 1.12 kept it with the job."""
+    """Type and message of the newest exception; RQ before 1.12 kept it with the job."""
     batch = Batch(client)
     batch.add("XREVRANGE", Result.get_key(job_id), "+", "-", "COUNT", 1)  # type: ignore[no-untyped-call]
     batch.add("HGET", RqJob.key_for(job_id), "exc_info")
@@ -129,4 +125,4 @@ def _error(client: redis.Redis, job_id: str) -> str | None:
         text = zlib.decompressobj().decompress(kept or b"", MAX_TRACEBACK)
     except (zlib.error, BadBase64, ValueError, TypeError):
         return None
-    return last_line(text.decode(errors="replace"))
+    return exception_of(text.decode(errors="replace"))

@@ -148,7 +148,7 @@ def test_a_slow_worker_delays_no_look_and_its_late_answers_are_taken_away(celery
         fleet.close()
 
 
-def test_details_tell_no_argument_and_the_last_line_of_an_error(valkey: Valkey) -> None:
+def test_details_tell_no_argument_and_the_error(valkey: Valkey) -> None:
     fleet = Fleet(valkey)
     source = source_of(valkey, result_backend=True, inspect=False)
     try:

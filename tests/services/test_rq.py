@@ -368,9 +368,16 @@ class TestOneJob:
         scene.valkey.stop()
         assert source.look_up("a") == JobFate("cannot-tell")
 
-    def test_details_hold_no_arguments_and_the_last_line_of_the_error(
+    def test_an_error_of_many_lines_is_told_with_its_type_and_all_of_them(
         self, scene: Scene, queue: Queue, source: RqSource
     ) -> None:
+        queue.enqueue("exec", "raise LookupError('first\\nsecond\\n  third')", job_id="broken")
+        scene.work("mail")
+        detail = source.detail("broken")
+        assert detail is not None
+        assert detail.error == "LookupError: first\nsecond\n  third"
+
+    def test_details_hold_no_arguments_and_the_error(self, scene: Scene, queue: Queue, source: RqSource) -> None:
         queue.enqueue("int", "secret", job_id="broken")
         scene.work("mail", name="anna")
         detail = source.detail("broken")

@@ -23,7 +23,7 @@ from app.sources.celery_broker import Snapshot, Taken
 from app.sources.celery_messages import keys_of, of_queue, of_unacked
 from app.sources.celery_options import CeleryOptions
 from app.sources.celery_pidbox import announcement
-from app.sources.celery_results import UNREADABLE, state_of
+from app.sources.celery_results import UNREADABLE, Results, state_of
 from app.sources.celery_shown import overdue_of, stuck_of
 from app.sources.redis import RedisServer
 from tests.support.machine import scaled
@@ -85,6 +85,37 @@ class TestResults:
     @pytest.mark.parametrize("head", [b"", b"\x1f\x8b\x08 compressed", b'{"status": "odd", "result": "SUCCESS"}'])
     def test_what_tells_no_state_is_unreadable(self, head: bytes) -> None:
         assert state_of(head) == UNREADABLE
+
+    @pytest.mark.parametrize(
+        ("meta", "said"),
+        [
+            (
+                {"traceback": 'Traceback (most recent call last):\n  File "a"\nmail.Lost: first\nsecond\n'},
+                "mail.Lost: first\nsecond",
+            ),
+            (
+                {"traceback": None, "result": {"exc_type": "WorkerLostError", "exc_message": ["exited", "early"]}},
+                "WorkerLostError: exited, early",
+            ),
+            ({"result": {"exc_type": "ValueError", "exc_message": []}}, "ValueError"),
+            ({"result": {"exc_type": 7}}, None),
+            ({"result": 7}, None),
+        ],
+    )
+    def test_an_error_has_its_type_and_all_of_its_message(self, meta: dict[str, Any], said: str | None) -> None:
+        held = json.dumps({"status": "FAILURE", **meta}).encode()
+        told = Results().ended(Getrange(held), "a")  # type: ignore[arg-type] -- it stands for a client
+        assert told is not None
+        assert (told.state, told.error) == ("FAILURE", said)
+
+
+class Getrange:
+    def __init__(self, held: bytes) -> None:
+        self._held = held
+
+    def getrange(self, key: str, start: int, end: int) -> bytes:
+        assert key == "celery-task-meta-a"
+        return self._held[start : end + 1]
 
 
 class TestAnnouncements:
