@@ -26,7 +26,7 @@ from app.sources.base import Job, Look, Worker
 ROWS = 500
 ITEMS = 150  # each has its place in five indexes
 MAX_WORKERS = 500
-_WORKER_ORDER = {"dead": 0, "busy": 1, "suspended": 2, "idle": 3}
+_WORKER_ORDER = {"dead": 0, "silent": 1, "busy": 2, "suspended": 3, "idle": 4}
 # Rows written in bulk are never looked at again through the session that wrote them.
 _job, _item = cast(sa.Table, KnownJob.__table__), cast(sa.Table, OpenItem.__table__)
 _sample = cast(sa.Table, CheckSample.__table__)

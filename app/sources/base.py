@@ -105,13 +105,17 @@ class Oddity:
 
 
 class Worker(NamedTuple):
-    """A process of the service that takes jobs. `seen_at`: its newest heartbeat; None where it has none."""
+    """A process of the service that takes jobs. `seen_at`: its newest heartbeat; None where it has none.
+
+    `silent`: it should have been heard of again by now. `note`: how long it may take until it is known that it is gone.
+    """
 
     id: str
-    state: Literal["busy", "idle", "suspended", "dead"]
+    state: Literal["busy", "idle", "suspended", "silent", "dead"]
     queues: tuple[str, ...] = ()
     job_id: str | None = None
     seen_at: datetime | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,15 +28,15 @@ from app.sources.base import (
     SourceError,
     StuckJob,
     View,
-    Worker,
 )
 from app.sources.redis import FEW_ENTRIES, MAX_BYTES, MAX_ENTRIES, RedisServer, check_url
 from app.sources.rq_acts import Acts
 from app.sources.rq_jobs import detail_of, fate_of, stuck_jobs
 from app.sources.rq_lifetimes import Lifetimes
-from app.sources.rq_oddities import CURRENT, HEARTBEAT, QUEUES, STATE, Oddities, is_alive, moment, orphans
+from app.sources.rq_oddities import Oddities, orphans
 from app.sources.rq_places import tally
-from app.sources.rq_snapshot import MAX_QUEUES, Snapshot, read_snapshot
+from app.sources.rq_snapshot import MAX_QUEUES, read_snapshot
+from app.sources.rq_workers import health_of, workers_of
 
 # A worker of several queues takes a job from its queue a moment before it notes that it has it.
 IN_HAND_S = 0.7
@@ -46,7 +46,6 @@ _LOST_KEPT = 10_000
 NOT_SUPERVISED = (
     "RQ can tell its workers to end, not to start again; set supervised for this service if a supervisor does that"
 )
-_STATES: dict[str, Literal["busy", "suspended"]] = {"busy": "busy", "suspended": "suspended"}
 
 
 class RqOptions(Options):
@@ -99,8 +98,8 @@ class RqSource:
             instance_id=run_id,
             one_revision=True,
             oddities=(*oddities, *rq_overdue.oddity_of(snapshot)),
-            workers=_workers(snapshot),
-            health=_health(snapshot),
+            workers=workers_of(snapshot),
+            health=health_of(snapshot),
             queues=snapshot.queues,
         )
 
@@ -164,26 +163,6 @@ def _run_id(client: redis.Redis) -> str | None:
     except ResponseError:
         return None
     return told if isinstance(told, str) else None
-
-
-def _workers(snapshot: Snapshot) -> tuple[Worker, ...]:
-    return tuple(_worker(name, fields, suspended=snapshot.suspended) for name, fields in snapshot.workers.items())
-
-
-def _worker(name: str, fields: Sequence[str | None], *, suspended: bool) -> Worker:
-    state: Literal["busy", "idle", "suspended", "dead"] = _STATES.get(fields[STATE] or "", "idle")
-    if suspended and state == "idle":
-        state = "suspended"
-    if not is_alive(fields):
-        state = "dead"
-    queues = tuple(queue for queue in (fields[QUEUES] or "").split(",", MAX_QUEUES)[:MAX_QUEUES] if queue)
-    return Worker(name[:200], state, queues, fields[CURRENT], moment(fields[HEARTBEAT]))
-
-
-def _health(snapshot: Snapshot) -> str:
-    alive = sum(map(is_alive, snapshot.workers.values()))
-    said = f"{alive:,} worker{'' if alive == 1 else 's'}" if alive else "no workers"
-    return f"{said}, suspended" if snapshot.suspended else said
 
 
 def _build(address: Address, options: Any, job_list_bound: int) -> RqSource:

@@ -16,11 +16,11 @@ from app.sources.redis import RedisServer
 from app.sources.redis_acts import Ledger, Told, before_asking
 from app.sources.rq_answers import Batch
 from app.sources.rq_jobs import fate_of
-from app.sources.rq_oddities import QUEUES, is_alive, moment
 from app.sources.rq_places import tally
 from app.sources.rq_scripts import DELETE, PURGE, RESTART, RETRY
 from app.sources.rq_seen import is_seen
 from app.sources.rq_snapshot import Place, Snapshot, places_of, read_snapshot
+from app.sources.rq_workers import QUEUES, is_alive, moment
 
 # A script keeps the server from everything else, a few tenths of a second for so many jobs.
 MAX_PURGED = 20_000

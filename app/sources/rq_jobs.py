@@ -14,8 +14,8 @@ from rq.results import Result
 
 from app.sources.base import Job, JobDetail, JobFate, StuckJob
 from app.sources.rq_answers import Batch
-from app.sources.rq_oddities import moment
 from app.sources.rq_snapshot import ENDED, FINISHED, Place, places_of
+from app.sources.rq_workers import moment
 from app.sources.tracebacks import exception_of
 
 _FIELDS = ("status", "origin", "description", "enqueued_at", "started_at", "ended_at", "worker_name")

@@ -5,27 +5,25 @@ then all of it stands in one MULTI.
 """
 
 import time
-from collections.abc import Iterable, Sequence
-from datetime import datetime
+from collections.abc import Collection, Iterable, Sequence
 from typing import Literal
 
 import redis
 from rq import Worker
 from rq.job import Job as RqJob
 
-from app.clock import parse_utc
 from app.offloop import Pace
 from app.sources.base import Oddity
 from app.sources.rq_answers import Batch, score, text
 from app.sources.rq_places import Tally, tally, to_check
-from app.sources.rq_snapshot import ENDED, WORKER_FIELDS, Snapshot, Started, read_snapshot
+from app.sources.rq_snapshot import ENDED, Snapshot, Started, read_snapshot
+from app.sources.rq_workers import CURRENT, is_alive, moment, silent
 
 CONFIRM_AFTER_S = 0.25
 # How many are looked at once more in one go. The others wait for the next look; a screen shows a few hundred.
 MAX_FRESH = 2_000
 _EXISTS_AT_ONCE = 500
 _COMMANDS_AT_ONCE = 3  # redis-py packs what goes out together without a breath
-STATE, QUEUES, CURRENT, HEARTBEAT, _BIRTH, _DEATH = range(len(WORKER_FIELDS))
 
 Suspect = tuple[Literal["dangling", "duplicate", "orphaned"], str]
 
@@ -57,18 +55,16 @@ class Oddities:
 def orphans(client: redis.Redis, snapshot: Snapshot) -> set[str]:
     """Started jobs that no living worker works on, by RQ's own signs of life.
 
-    A worker's key expires when it has not been heard of for its time, and an execution's score is when RQ gives it up.
+    A worker whose sign of life is late is not waited for until its key expires; an execution's score is when RQ gives
+    it up.
     """
-    live = {name for name, fields in snapshot.workers.items() if is_alive(fields)}
+    late = silent(snapshot)
+    live = {name for name, fields in snapshot.workers.items() if is_alive(fields) and name not in late}
     busy_with = {snapshot.workers[name][CURRENT] for name in live}
     left = [started for started in snapshot.started if started.job_id not in busy_with]
     given_up = {started.job_id for started in left if 0 <= started.until <= snapshot.at}
-    alone = given_up | _without_worker(client, [started for started in left if started.job_id not in given_up])
+    alone = given_up | _without_worker(client, [one for one in left if one.job_id not in given_up], late)
     return alone - _ended(client, sorted(alone))
-
-
-def is_alive(fields: Sequence[str | None]) -> bool:
-    return fields[_BIRTH] is not None and fields[_DEATH] is None
 
 
 def _suspects(client: redis.Redis, snapshot: Snapshot, counted: Tally, dangling: Iterable[str]) -> set[Suspect]:
@@ -99,8 +95,8 @@ def _without_job(client: redis.Redis, snapshot: Snapshot) -> set[str]:
     return gone
 
 
-def _without_worker(client: redis.Redis, left: Sequence[Started]) -> set[str]:
-    """Executions whose worker is gone, has died, or was born again under its name since."""
+def _without_worker(client: redis.Redis, left: Sequence[Started], late: Collection[str]) -> set[str]:
+    """Executions whose worker is gone, has died, is not heard of, or was born again under its name since."""
     executions = Batch(client)
     for started in left:
         executions.add("HMGET", f"rq:execution:{started.key}", "worker_name", "created_at")
@@ -115,8 +111,8 @@ def _without_worker(client: redis.Redis, left: Sequence[Started]) -> set[str]:
     answers = workers.run() if known else []
     return {
         job_id
-        for (job_id, _, created), (birth, death) in zip(known, answers, strict=True)
-        if birth is None or death is not None or born(text(birth)) > created
+        for (job_id, name, created), (birth, death) in zip(known, answers, strict=True)
+        if birth is None or death is not None or name in late or born(text(birth)) > created
     }
 
 
@@ -133,10 +129,3 @@ def born(written: str) -> float:
     """RQ's way to write a moment, in seconds; 0 for anything else."""
     at = moment(written)
     return at.timestamp() if at else 0.0
-
-
-def moment(written: str | None) -> datetime | None:
-    try:
-        return parse_utc(written or "")
-    except ValueError:
-        return None

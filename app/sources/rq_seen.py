@@ -10,8 +10,9 @@ from rq.job import Job as RqJob
 
 from app.sources.base import Order
 from app.sources.rq_answers import Batch, number, text
-from app.sources.rq_oddities import born, moment
+from app.sources.rq_oddities import born
 from app.sources.rq_snapshot import places_of
+from app.sources.rq_workers import moment
 
 # The time in the job is that of whoever asked, `asked_at` is the database's.
 CLOCKS_DIFFER = timedelta(seconds=2)

@@ -3,7 +3,7 @@
 RQ's own classes clean up, retry and delete while they count or list, so only the names of its keys are taken from it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -84,7 +84,8 @@ class Snapshot:
     `expiring`: which part of a place's ids may stand for jobs that have ended to exist, as they should. `left_out`:
     entries that are no ids Beacon can take.
     `workers` holds the fields of each, None where only its name is left. `overdue`: at most `MAX_OVERDUE` of a queue.
-    `queues`: how many RQ knows, watched or not.
+    `left_s`: for how long RQ still believes in each worker without another sign of life. `queues`: how many RQ knows,
+    watched or not.
     """
 
     at: float
@@ -98,6 +99,7 @@ class Snapshot:
     overdue: Mapping[Place, Overdue] = field(default_factory=dict)
     left_out: Mapping[Place, LeftOut] = field(default_factory=dict)
     queues: int | None = None
+    left_s: Mapping[str, float] = field(default_factory=dict)
 
 
 def places_of(queue: str) -> list[Place]:
@@ -145,6 +147,7 @@ class _Moment:
             self._ask_place(place, listed=place in listed)
         for key in workers:
             batch.add("HMGET", key, *WORKER_FIELDS)
+            batch.add("PTTL", key)
         for job_id in ask:
             batch.add("EXISTS", RqJob.key_for(job_id))
         answers = iter(batch.run())
@@ -167,6 +170,7 @@ class _Moment:
             expiring[place] = found.places(kept, kept + ends)
             left_out[place] = found.told
             started += executions
+        told, left_s = self._workers(workers, answers)
         # One that has grown since it was counted may be cut.
         still = {place for place in listed if counts[place] <= self._bound}
         return Snapshot(
@@ -175,11 +179,12 @@ class _Moment:
             ids={place: found for place, found in ids.items() if place in still},
             expiring=expiring,
             started=started,
-            workers={_name_of_worker(key): self._fields(next(answers)) for key in workers},
+            workers=told,
             suspended=suspended,
             gone=frozenset(job_id for job_id in ask if not next(answers)),
             overdue=overdue,
             left_out=left_out,
+            left_s=left_s,
         )
 
     def _ask_place(self, place: Place, *, listed: bool) -> None:
@@ -198,9 +203,18 @@ class _Moment:
         scores = ["WITHSCORES"] if place.state == "started" else []
         batch.add("LRANGE" if place.is_list else "ZRANGE", key, 0, self._bound, *scores)
 
-    def _fields(self, answer: Any) -> list[str | None]:
-        self._pace()
-        return fields_of(answer)
+    def _workers(
+        self, keys: Sequence[str], answers: Iterator[Any]
+    ) -> tuple[dict[str, Sequence[str | None]], dict[str, float]]:
+        """The fields of each, and for how many seconds its key is left where that has a time."""
+        told: dict[str, Sequence[str | None]] = {}
+        left_s: dict[str, float] = {}
+        for name in map(_name_of_worker, keys):
+            told[name] = fields_of(next(answers))
+            if (left := number(next(answers))) >= 0:
+                left_s[name] = left / 1_000
+            self._pace()
+        return told, left_s
 
     def _jobs(self, place: Place, entries: Any) -> tuple[list[Started], JobIds]:
         """Entries of the started ones are executions; of all others they are ids."""

@@ -24,7 +24,7 @@ from tests.support.waiting import wait_for
 # Whatever Beacon may send. Everything else could change something.
 READS = {
     *("MULTI", "EXEC", "TIME", "EXISTS", "SMEMBERS", "LLEN", "ZCARD", "ZCOUNT", "LRANGE", "ZRANGE", "HMGET"),
-    *("LPOS", "ZSCORE", "XREVRANGE", "HGET", "CLIENT", "SELECT", "INFO"),
+    *("LPOS", "ZSCORE", "XREVRANGE", "HGET", "CLIENT", "SELECT", "INFO", "PTTL"),
 }
 
 
@@ -333,6 +333,29 @@ class TestOddities:
             (key,) = scene.redis.zrange("rq:wip:mail", 0, -1)
             scene.redis.zadd("rq:wip:mail", {key: time.time() - 1})
         assert oddities(source.look()) == {"orphaned": ["long"]}
+        (stuck,) = source.stuck()
+        assert (stuck.job.id, stuck.reason) == ("long", "its worker is gone")
+
+    def test_a_killed_worker_is_found_out_by_its_late_sign_of_life_before_rq_gives_it_up(
+        self, scene: Scene, queue: Queue, source: RqSource
+    ) -> None:
+        """The clock is put forward by letting its key live for less: RQ adds 60 s to the time until the next sign."""
+        queue.enqueue("time.sleep", 600, job_id="long")
+        worker = scene.worker("mail", name="anna")
+        scene.wait_until_started("long")
+        look = source.look()
+        assert look.workers is not None
+        assert (look.workers[0].state, oddities(look)) == ("busy", {})
+        assert look.workers[0].note == "gives a sign of life within 30 s; were it killed, that shows 15 s later"
+        scene.kill(worker)
+        scene.redis.pexpire("rq:worker:anna", 46_000)
+        assert oddities(source.look()) == {}
+        scene.redis.pexpire("rq:worker:anna", 44_000)
+        look = source.look()
+        assert oddities(look) == {"orphaned": ["long"]}
+        assert look.workers is not None
+        assert (look.workers[0].state, look.health) == ("silent", "no workers, 1 silent")
+        assert look.workers[0].note == "its sign of life is late; RQ itself waits 44 s more"
         (stuck,) = source.stuck()
         assert (stuck.job.id, stuck.reason) == ("long", "its worker is gone")
 

@@ -1,0 +1,51 @@
+"""RQ's workers by what their keys tell: late is said by the server's clock alone, and how long it may take before."""
+
+import pytest
+
+from app.sources.rq_snapshot import Snapshot
+from app.sources.rq_workers import health_of, silent, workers_of
+
+NOW = 1_763_726_400.0  # 2025-11-21T12:00:00Z
+BORN = "2025-11-21T11:00:00.000000Z"
+
+
+def snapshot(left_s: float | None, state: str = "busy", heard: str | None = "2025-11-21T11:59:50.000000Z") -> Snapshot:
+    fields = [state, "mail,sms", "j1" if state == "busy" else None, heard, BORN, None]
+    return Snapshot(NOW, {}, {}, {}, [], {"anna": fields}, left_s={} if left_s is None else {"anna": left_s})
+
+
+@pytest.mark.parametrize(
+    ("left_s", "is_late"),
+    [(90.0, False), (60.0, False), (45.0, False), (44.9, True), (0.0, True), (None, False)],
+    ids=["just heard", "due", "a little late", "late", "over", "for ever"],
+)
+def test_a_worker_is_silent_once_its_next_sign_of_life_is_late(left_s: float | None, is_late: bool) -> None:
+    assert silent(snapshot(left_s)) == (frozenset({"anna"}) if is_late else frozenset())
+    [worker] = workers_of(snapshot(left_s))
+    assert (worker.state, worker.queues, worker.job_id) == ("silent" if is_late else "busy", ("mail", "sms"), "j1")
+
+
+@pytest.mark.parametrize(
+    ("state", "left_s", "note"),
+    [
+        ("busy", 80.0, "gives a sign of life within 30 s; were it killed, that shows 15 s later"),
+        ("idle", 470.0, "gives a sign of life within 420 s; were it killed, that shows 15 s later"),
+        ("busy", 20.4, "its sign of life is late; RQ itself waits 20 s more"),
+        ("busy", None, ""),
+    ],
+)
+def test_its_row_says_how_long_its_end_may_go_unnoticed(state: str, left_s: float | None, note: str) -> None:
+    [worker] = workers_of(snapshot(left_s, state))
+    assert worker.note == note
+
+
+@pytest.mark.parametrize("heard", [None, "garbage", "2025-11-21T13:00:00.000000Z"])
+def test_a_clock_that_makes_no_sense_is_not_reckoned_with(heard: str | None) -> None:
+    [worker] = workers_of(snapshot(80.0, heard=heard))
+    assert (worker.state, worker.note) == ("busy", "")
+
+
+def test_those_that_died_are_dead_and_not_silent() -> None:
+    gone = Snapshot(NOW, {}, {}, {}, [], {"anna": [None] * 6, "bert": ["busy", "", None, None, BORN, BORN]})
+    assert [worker.state for worker in workers_of(gone)] == ["dead", "dead"]
+    assert (silent(gone), health_of(gone)) == (frozenset(), "no workers")
