@@ -23,17 +23,16 @@ from itertools import chain
 from typing import Literal
 
 from app.reconciliation import comparing, extras, findings, losses, news
+from app.reconciliation.bounds import Bounds, cut_since
 from app.reconciliation.comparing import Kept
 from app.reconciliation.findings import Found
 from app.reconciliation.freshness import why_not_of_now
 from app.reconciliation.items import closed_items, opened_items, still_open
 from app.reconciliation.state import (
-    ALL_QUEUES,
     Breathe,
     Closing,
     Evidence,
     Heard,
-    Hidden,
     Item,
     Known,
     Verdict,
@@ -66,7 +65,7 @@ def is_of_another_time(known: Known, heard: Heard, evidence: Evidence) -> bool:
 def suspects(known: Known, heard: Heard, evidence: Evidence, breathe: Breathe = no_pause) -> list[str]:
     """Known jobs, and those that were published, which the look shows nowhere although no bound cut their lists."""
     absent = comparing.in_none(chain(known.jobs, known.heralded()), heard.look.listings, breathe)
-    bounds = _Bounds(heard, evidence)
+    bounds = Bounds(heard, evidence)
     if not bounds.cut:
         return absent
     left: list[str] = []
@@ -74,19 +73,6 @@ def suspects(known: Known, heard: Heard, evidence: Evidence, breathe: Breathe = 
         left += [job_id for job_id in ids if not bounds.may_hide(known.job(job_id).queue)]
         breathe()
     return left
-
-
-class _Bounds:
-    """Whose absence from a look means nothing, because a bound cut the list that would show them."""
-
-    def __init__(self, heard: Heard, evidence: Evidence) -> None:
-        self.unfinished = heard.hidden(finished=False)
-        # For finished jobs a look-up by id replaces the list.
-        self.finished = Hidden() if evidence.finished_visible == "lookup" else heard.hidden(finished=True)
-        self.cut = bool(self.unfinished or self.finished)
-
-    def may_hide(self, queue: str | None) -> bool:
-        return self.cut and (self.unfinished.has(queue) or self.finished.has(queue))
 
 
 def needs_look_up(evidence: Evidence, job_id: str) -> bool:
@@ -136,7 +122,7 @@ def reconcile(known: Known, heard: Heard, evidence: Evidence, now: datetime, bre
         counts_only_queues=findings.counts_only_queues(heard.look),
         not_told=heard.look.not_told,
         counts_as_of=heard.look.counts_as_of,
-        cut_since=_cut_since(known, heard),
+        cut_since=cut_since(known, heard),
         figures=losses.figures_of(heard.look),
         loss=loss,
         belief=belief,
@@ -213,7 +199,7 @@ def _rulings(
     """On what the look shows nowhere; `unlisted`: the known jobs that it does not show as unfinished."""
     absent = comparing.in_none(unlisted, comparing.finished(heard), breathe)
     absent += comparing.in_none(known.heralded(), heard.look.listings, breathe)
-    bounds = _Bounds(heard, evidence)
+    bounds = Bounds(heard, evidence)
     rulings: dict[str, Ruling] = {}
     for ids in slices(absent):
         for job_id in ids:
@@ -226,7 +212,7 @@ def _rulings(
     return rulings
 
 
-def _rule_hidden(known: Known, evidence: Evidence, bounds: _Bounds, job_id: str) -> Ruling:
+def _rule_hidden(known: Known, evidence: Evidence, bounds: Bounds, job_id: str) -> Ruling:
     """Where only a list of ended jobs was cut, it is let go: it did not wait any more, and had somewhere to end."""
     if job_id in evidence.explained or job_id not in known.jobs:
         return "left"
@@ -245,7 +231,7 @@ def _judge(known: Known, heard: Heard, evidence: Evidence, job_id: str) -> Rulin
         return "here"
     if job_id in evidence.explained or (fate is not None and fate.kind == "finished"):
         return "left"
-    if second is None or _Bounds(second, evidence).may_hide(known.job(job_id).queue):
+    if second is None or Bounds(second, evidence).may_hide(known.job(job_id).queue):
         return "pending"
     if fate is not None and fate.kind == "unknown":
         return "missing"
@@ -290,15 +276,6 @@ def _kept(known: Known, evidence: Evidence, rulings: Mapping[str, Ruling], breat
         hidden += [id_ for id_, ruling in part if ruling == "hidden"]
         breathe()
     return Kept(here, pending, hidden)
-
-
-def _cut_since(known: Known, heard: Heard) -> Mapping[str, datetime]:
-    """Since when which queues are hidden: from the last look on that showed them whole."""
-    hidden = heard.hidden(finished=False)
-    queues = [*sorted(hidden.queues), *([ALL_QUEUES] if hidden.everything else [])]
-    whole = known.heard_at or heard.began
-    everything = known.cut_since.get(ALL_QUEUES)
-    return {queue: known.cut_since.get(queue) or everything or whole for queue in queues}
 
 
 def _found_later(evidence: Evidence, job_id: str) -> Job | None:
