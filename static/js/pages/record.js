@@ -17,8 +17,11 @@ const RECORD = {
   list: (root) => root.querySelector("#record"),
   wants: (region) => region.startsWith("record"),
   isLater: (list) => list.hasAttribute("data-later"),
-  // A later page holds nothing new itself: the tiles have said that there is something.
-  newOn: (shown, fresh) => (RECORD.isLater(shown) ? Number(fresh.dataset.head !== shown.dataset.head) : rows(fresh).filter((row) => !rows(shown).includes(row)).length),
+  // A later page holds nothing new itself, and what goes on with a row is no row of its own: the record's head tells of both.
+  newOn: (shown, fresh) => {
+    const entered = RECORD.isLater(shown) ? [] : rows(fresh).filter((row) => !rows(shown).includes(row));
+    return Math.max(entered.length, Number(fresh.dataset.head !== shown.dataset.head));
+  },
 };
 
 const held = new HeldList(RECORD, JITTER_MS);
