@@ -19,14 +19,17 @@ export function localise(root) {
   tick(root);
 }
 
-/** @param {ParentNode} root */
-export function tick(root) {
+/**
+ * @param {ParentNode} root
+ * @param {number} [until]  by the server's clock: nothing is said to have gone on for longer than it was heard of
+ */
+export function tick(root, until = serverNow()) {
   const now = serverNow();
   for (const time of timesOf(root, "time[data-age]")) {
     write(time, ago(now - dateOf(time).getTime()), moment);
   }
   for (const time of timesOf(root, "time[data-lasting]")) {
-    write(time, lasting(now - dateOf(time).getTime()), moment);
+    write(time, lasting(until - dateOf(time).getTime()), moment);
   }
 }
 

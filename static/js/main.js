@@ -28,7 +28,7 @@ function settle() {
   markUnheard(unheard ? heardAt : null);
   setUnheard(unheard);
   updateStrip(unheard ? heardAt : null);
-  tick(document);
+  tick(document, unheard ? heardAt : serverNow());
 }
 
 /** Whether Beacon itself is silent; before the first word of the connection the page is as fresh as it was made. */

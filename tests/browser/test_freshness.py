@@ -1,10 +1,11 @@
 """Every region says how fresh it is, and ages go on when nobody answers any more."""
 
+import re
 from datetime import datetime
 
 from playwright.sync_api import expect
 
-from tests.browser.conftest import MakeBeacon, Visit
+from tests.browser.conftest import MakeBeacon, StartService, Visit
 from tests.support.beacon_server import Beacon
 from tests.support.demo_service import DemoService
 from tests.support.waiting import wait_for
@@ -50,6 +51,28 @@ def test_without_a_server_the_page_says_so_of_beacon_and_nothing_new_of_the_serv
     expect(tab.page.locator("#banner")).to_contain_text("since")
     expect(tab.page.locator("[data-region=tiles]")).to_have_attribute("data-is-stale", "true")
     assert tab.page.title().startswith("◌")
+
+
+def test_a_service_is_not_said_to_be_silent_for_longer_than_beacon_was_heard(
+    start_beacon: MakeBeacon, start_service: StartService, visit: Visit
+) -> None:
+    beacon, gone = start_beacon(POLL_INTERVAL_S=1, FALLBACK_POLL_S=0.3), start_service()
+    beacon.watch("mail", gone.url, "Mail")
+    wait_for(
+        lambda: beacon.sql("SELECT count(*) FROM service_state WHERE status = 'verified'")[0][0], "Mail to be verified"
+    )
+    gone.stop()
+    tab = visit(beacon, "alice", allow=["Failed to load resource", "net::ERR"])
+    lasting = tab.page.locator("#tile-mail time[data-lasting]")
+    expect(lasting).to_have_text(re.compile(r"^for \d+ s$"))
+    beacon.kill()
+    expect(tab.page.locator("#summary")).to_contain_text("No news from Beacon since")
+    said, age = lasting.inner_text(), tab.page.locator("#strip-mail time[data-age]:visible")
+    ages = {age.inner_text()}
+    for _ in range(3):
+        wait_for(lambda: age.inner_text() not in ages, "another age")
+        ages.add(age.inner_text())
+    assert lasting.inner_text() == said
 
 
 def test_a_poller_that_stands_still_ages_what_it_checked_wherever_it_is_shown(
