@@ -18,8 +18,11 @@ from app.config import Settings
 from app.db import db, read, write
 from app.eventlog import read as log
 from app.eventlog.append import NewEvent, append
+from app.reconciliation import episodes
 from app.rollout import store
 from app.rollout.flags import Flag
+from tests.dashboard import record_scene
+from tests.notifications import scene
 from tests.support.application import stop
 from tests.support.cast import ALICE, BOB, headers_of, join, publish
 from tests.support.machine import scaled
@@ -214,6 +217,33 @@ def test_pages_of_the_audit_are_read_on_postgresql_too(app: Flask) -> None:
     for query in ("q=ALICE", "actor=test&outcome=success", "sortBy=actor", "startDate=2001-01-01&endDate=2999-01-01"):
         found = app.test_client().get(f"/reconciliation/audit?{query}", headers=headers).get_json()
         assert len(found["data"]) == 2, query
+
+
+def test_episodes_and_what_people_are_told_of_them_are_kept_on_postgresql_too(app: Flask) -> None:
+    record_scene.watched(app, "mail")
+    first = record_scene.happened("mail", "discrepancy", record_scene.at(1), ["a", "b"])
+    record_scene.put(
+        app,
+        first,
+        record_scene.happened("mail", "stale", record_scene.at(2), reason="answered 500"),
+        record_scene.happened("mail", "discrepancy", record_scene.at(3), ["b"], episode=first.id),
+        record_scene.item("mail", "a", "missing", record_scene.at(1), at=record_scene.at(3), how="finished"),
+    )
+    with app.app_context(), read() as session:
+        found = episodes.read_on(session, episodes.Wanted(), episodes.START, 10, None)
+        still = episodes.read_on(session, episodes.Wanted(is_open=True), episodes.START, 10, None)
+    assert [(one.status, one.reason, len(one.closings)) for one in found] == [
+        ("stale", "answered 500", 0),
+        ("discrepancy", None, 1),
+    ]
+    assert [one.id for one in still] == [first.id]
+    for status, more in (
+        ("stale", {"findings": [scene.finding("flapping", count=4)]}),
+        ("stale", {}),
+        ("verified", {}),
+    ):
+        scene.poll(app, status, **more)
+    assert scene.titles(app) == ["Mail: answers and falls silent by turns", "Mail is stale", "Mail answers again"]
 
 
 def test_a_server_that_crashes_leaves_streams_open_and_all_goes_on_when_it_is_back(
