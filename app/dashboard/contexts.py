@@ -5,7 +5,7 @@ Nothing here knows a viewer: a pushed fragment is rendered once for everyone who
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Self
@@ -112,7 +112,8 @@ class Tile:
     that the two differ. `before`: what was wrong when somebody heard of it last, for when nobody does.
 
     `findings` changes with the state and what is found wrong: what is shown of it elsewhere on a page knows when to
-    load again. `limits`: states of which only the number is known, entries that cannot be read.
+    load again. `bound`: states of which only the number is known; `unreadable`: entries that cannot be read; `lost`: how
+    many at once.
     """
 
     service_id: str
@@ -128,7 +129,9 @@ class Tile:
     missing: Ids = NO_IDS
     findings: str = ""
     aged: bool = False
-    limits: tuple[Limit, ...] = ()
+    bound: Limit | None = None
+    unreadable: Limit | None = None
+    lost: str = ""
     silent_since: str | None = None
     before: str = ""
 
@@ -190,7 +193,9 @@ class Tile:
             _missing(payload.get("discrepancyDetails"), findings),
             _signature(payload),
             aged,
-            tuple(_limits(payload)),
+            _bound(payload),
+            _unreadable(payload),
+            sentences.listed([one for one in payload.get("findings") or () if one["kind"] == "lost"]),
             payload.get("silentSince"),
             sentences.before(findings),
         )
@@ -224,13 +229,18 @@ class Board:
         return cls(tiles, {service: trend for service, trend in trends.items() if service in shown})
 
 
-def _limits(payload: Mapping[str, Any]) -> Iterator[Limit]:
+def _bound(payload: Mapping[str, Any]) -> Limit | None:
     states = ", ".join(wording.label(state) for state in payload.get("countsOnly") or ())
-    if states:
-        yield Limit(f"counts only: {states}", "More jobs than are listed one by one")
-    for finding in payload.get("findings") or ():
-        if finding["kind"] == "unreadable":
-            yield Limit(f"{sentences.number_of(finding):,} unreadable", finding.get("note") or "")
+    if not states:
+        return None
+    queues = payload.get("countsOnlyQueues")
+    where = f" in {', '.join(queues)}" if queues else ""
+    return Limit(f"counts only: {states}", f"More jobs{where} than are listed one by one")
+
+
+def _unreadable(payload: Mapping[str, Any]) -> Limit | None:
+    found = next((one for one in payload.get("findings") or () if one["kind"] == "unreadable"), None)
+    return found and Limit(f"{sentences.number_of(found):,} unreadable", found.get("note") or "")
 
 
 def _figures(payload: Mapping[str, Any]) -> tuple[Figure, ...]:

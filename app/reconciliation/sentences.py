@@ -36,10 +36,16 @@ def wrong(name: str, payload: Mapping[str, Any]) -> str:
     if status == "stale":
         return "; ".join(part for part in (payload.get("reason") or "has not answered", before(findings)) if part)
     sides = both_sides(name, payload.get("discrepancyDetails"))
-    others = [one for one in findings if not (sides and one["kind"] in _SIDES) and not _is_reason(one, payload)]
-    notes = [one["note"] for one in findings if one["kind"] == "lost" and one.get("note")]
-    parts = [sides, listed(others), *notes, payload.get("reason") or ""]
+    by_themselves = ("lost", *_SIDES) if sides else ("lost",)
+    others = [one for one in findings if one["kind"] not in by_themselves and not _is_reason(one, payload)]
+    parts = [lost(findings), sides, listed(others), payload.get("reason") or ""]
     return "; ".join(part for part in parts if part) or DIFFERS
+
+
+def lost(findings: Sequence[Mapping[str, Any]]) -> str:
+    """`50,008 lost at once: 50,008 jobs before, 0 in the next answer`; without both it would look like work done."""
+    found = [one for one in findings if one["kind"] == "lost"]
+    return ": ".join([listed(found), *(one["note"] for one in found if one.get("note"))])
 
 
 def both_sides(name: str, details: Mapping[str, Any] | None) -> str:

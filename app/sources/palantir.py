@@ -202,10 +202,9 @@ def _listed(counts: Mapping[str, int], bound: int) -> frozenset[str]:
     """The states whose jobs are listed, `bound` of them in all: what has not ended comes first, and what is small."""
     listed = set[str]()
     for state in sorted(in_flow_order(counts), key=lambda state: (is_finished(state), counts.get(state, 0))):
-        bound -= counts.get(state, 0)
-        if bound < 0:
-            break
-        listed.add(state)
+        if counts.get(state, 0) <= bound:  # one that is too large leaves room for those that follow
+            bound -= counts.get(state, 0)
+            listed.add(state)
     return frozenset(listed)
 
 

@@ -245,10 +245,9 @@ def _within(counts: Mapping[Place, int], bound: int) -> set[Place]:
     """
     listed: set[Place] = set()
     for place in sorted(counts, key=lambda place: (place.state in FINISHED, counts[place])):
-        bound -= counts[place]
-        if bound < 0:
-            break
-        listed.add(place)
+        if counts[place] <= bound:  # one that is too large leaves room for those that follow
+            bound -= counts[place]
+            listed.add(place)
     return listed
 
 

@@ -77,7 +77,7 @@ def _note(snapshot: Snapshot, name: str, state: str, seen: datetime | None) -> s
     every_s = 0.0 if seen is None else snapshot.at + left_s - ADDED_S - seen.timestamp()
     if every_s <= 0:  # it has not said when, or by another clock
         return ""
-    return f"gives a sign of life within {_rounded(every_s)}; were it killed, that shows {LATE_S:.0f} s later"
+    return f"heard of every {_rounded(every_s)}: were it killed, that shows within {_rounded(every_s + LATE_S)}"
 
 
 def _rounded(seconds: float) -> str:

@@ -93,10 +93,13 @@ def test_figures_are_short(number: int, text: str) -> None:
 def test_what_limits_a_check_is_on_the_tile_in_every_state(status: str) -> None:
     odd = {"kind": "unreadable", "jobIds": [], "since": "2026-11-21T12:03:05.000Z", "count": 1_200, "note": "entry 3"}
     tile = Tile.from_payload("mail", "Mail", update(status=status, countsOnly=["queued", "failed"], findings=[odd]))
-    assert [(limit.words, limit.title) for limit in tile.limits] == [
-        ("counts only: waiting, failed", "More jobs than are listed one by one"),
-        ("1,200 unreadable", "entry 3"),
-    ]
+    assert tile.bound is not None
+    assert (tile.bound.words, tile.bound.title) == (
+        "counts only: waiting, failed",
+        "More jobs than are listed one by one",
+    )
+    assert tile.unreadable is not None
+    assert (tile.unreadable.words, tile.unreadable.title) == ("1,200 unreadable", "entry 3")
 
 
 def test_a_number_that_nobody_knows_is_a_dash_with_its_reason_and_never_zero() -> None:

@@ -220,9 +220,17 @@ def test_a_loss_is_said_with_both_numbers_and_can_be_accepted(cast: Flask) -> No
     lost = {"kind": "lost", "jobIds": [], "since": "2026-11-21T12:03:05.000Z", "count": 50_008, "note": note}
     watch(cast, "mail", update(status="discrepancy", findings=[lost], counts={"queued": 0}))
     text = page(cast, BOB, "/services/mail")
-    assert f"50,008 lost at once; {note}." in words_of(text)
+    assert f"50,008 lost at once: {note}." in words_of(text)
     assert f"Lost at once {note} Look whether its store was emptied" in words_of(text)
     assert "Accept all" in text
+    front = words_of(page(cast, BOB, "/"))
+    assert f"50,008 lost at once: {note}" in front
+
+
+def test_a_loss_comes_before_the_jobs_that_are_missing_one_by_one(cast: Flask) -> None:
+    lost = {"kind": "lost", "jobIds": [], "since": "2026-11-21T12:03:05.000Z", "count": 50_008, "note": "n"}
+    watch(cast, "mail", discrepancy("a", findings=[lost]))
+    assert re.search(r"50,008 lost at once ?, 1 missing a\b", words_of(page(cast, BOB, "/")))
 
 
 @pytest.mark.parametrize(("status", "colour"), [("verified", "stale"), ("discrepancy", "stale")])
@@ -235,7 +243,8 @@ def test_entries_that_cannot_be_read_are_said_with_the_first_and_are_nobodys_dis
     text = page(cast, ALICE, "/services/mail")
     assert f"Listed but unreadable {note} and 4 more" in words_of(text)
     assert re.search(r'<tr data-state="(\w+)">\s*<td class="at">', text)[1] == colour  # type: ignore[index]
-    assert "· 5 unreadable" in words_of(page(cast, ALICE, "/"))
+    front = words_of(page(cast, ALICE, "/"))
+    assert ("· 5 unreadable" if status == "verified" else "5 listed but unreadable") in front
 
 
 def test_workers_stand_with_the_dead_first_and_unknown_is_not_none(cast: Flask) -> None:

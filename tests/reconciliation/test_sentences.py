@@ -71,6 +71,8 @@ def test_no_kind_goes_by_its_name_in_the_payload_alone(kind: str) -> None:
 def test_a_loss_has_both_numbers_also_while_its_service_is_silent() -> None:
     lost = {"kind": "lost", "jobIds": [], "count": 50_008, "note": "50,008 jobs before, 0 in the next answer"}
     said = sentences.wrong("mail", {"status": "discrepancy", "findings": [lost]})
-    assert said == "50,008 lost at once; 50,008 jobs before, 0 in the next answer"
+    assert said == "50,008 lost at once: 50,008 jobs before, 0 in the next answer"
+    beside = sentences.wrong("mail", {"status": "discrepancy", "findings": [lost], **sides(3, 1)})
+    assert beside == f"{said}; Beacon knows 3 jobs, mail reports 1"
     silent = {"status": "stale", "reason": "did not answer", "findings": [lost]}
     assert sentences.wrong("mail", silent) == "did not answer; 50,008 jobs were lost before"

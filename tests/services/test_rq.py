@@ -136,6 +136,8 @@ class TestLook:
         assert len(ids(scene.source(bound=3).look(), "queued")) == 3
 
     def test_a_full_queue_hides_none_of_the_others(self, scene: Scene, queue: Queue) -> None:
+        queue.enqueue("time.sleep", 0, job_id="done")
+        scene.work("mail")
         put(queue, *(f"b{n}" for n in range(9)))
         put(scene.queue("small"), "s1", "s2")
         put(scene.queue("smaller"), "t1")
@@ -143,6 +145,8 @@ class TestLook:
         source = scene.source(bound=5)
         look = source.look()
         assert (ids(look, "queued"), ids(look, "scheduled")) == (["s1", "s2", "t1"], ["later"])
+        assert ids(look, "finished") == ["done"]
+        assert [one.state for one in look.listings if not one.complete] == ["queued"]
         (queued,) = (one for one in look.listings if one.state == "queued")
         assert (queued.complete, queued.cut, look.counts["queued"]) == (False, frozenset({"mail"}), 12)
         assert source.select(Filter("queued", "small"), 10).job_ids == ("s1", "s2")
@@ -346,7 +350,7 @@ class TestOddities:
         look = source.look()
         assert look.workers is not None
         assert (look.workers[0].state, oddities(look)) == ("busy", {})
-        assert look.workers[0].note == "gives a sign of life within 30 s; were it killed, that shows 15 s later"
+        assert look.workers[0].note == "heard of every 30 s: were it killed, that shows within 45 s"
         scene.kill(worker)
         scene.redis.pexpire("rq:worker:anna", 46_000)
         assert oddities(source.look()) == {}

@@ -74,6 +74,14 @@ def test_beyond_the_bound_only_the_count_is_known(service: Upstream) -> None:
     assert (running.complete, set(running.jobs)) == (True, {"r1"})
 
 
+def test_the_bound_is_one_of_all_states_and_a_full_one_hides_none_of_the_others(service: Upstream) -> None:
+    jobs = {"queued": ["q1", "q2", "q3", "q4"], "running": ["r1"], "succeeded": ["s1", "s2"], "failed": ["f1"]}
+    serve_palantir(service, jobs)
+    listed = {one.state: one.complete for one in source(service, bound=3).look().listings}
+    assert listed == {"queued": False, "running": True, "failed": True, "succeeded": False}
+    assert states_read(service) == ["running", "failed"]
+
+
 def test_exactly_the_bound_is_still_a_complete_list(service: Upstream) -> None:
     serve_palantir(service, {"queued": ["a", "b", "c"]})
     assert source(service, bound=3).look().listings[0].complete
