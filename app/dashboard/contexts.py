@@ -112,8 +112,8 @@ class Tile:
     that the two differ. `before`: what was wrong when somebody heard of it last, for when nobody does.
 
     `findings` changes with the state and what is found wrong: what is shown of it elsewhere on a page knows when to
-    load again. `bound`: states of which only the number is known; `unreadable`: entries that cannot be read; `lost`: how
-    many at once.
+    load again. `bound`: states of which only the number is known; `unreadable`: entries that cannot be read; `lost`:
+    how many at once.
     """
 
     service_id: str

@@ -1,9 +1,9 @@
 // @ts-check
 import { loginAddress } from "./badge.js";
+import { showToast } from "./messages.js";
 import { noticeOf } from "./notices.js";
 import { connectionStatus } from "./status.js";
 import { clock } from "./times.js";
-import { showToast } from "./toast.js";
 
 /** @type {Record<import("./notices.js").Action, string>} */
 const WORDS = { login: "Log in", reload: "Reload", reconnect: "Reconnect" };

@@ -1,6 +1,6 @@
 // @ts-check
 import { serverNow } from "./clock.js";
-import { showToast } from "./toast.js";
+import { showToast } from "./messages.js";
 
 /** An operator's messages: put away by the reader, or gone when they end. Never before. */
 

@@ -53,7 +53,7 @@ def test_the_page_gets_every_module_and_sheet_in_one_file_each(bare: Flask) -> N
     assets: Assets = bare.extensions["beacon_assets"]
     script, sheet = (assets.content(name) or b"" for name in MADE)
     together, later = (set(linking.modules(FOLDER / "js", name)) for name in ("main", "keyboard"))
-    for name in ("lateness", "detail"):
+    for name in ("lateness", "detail", "toast"):
         later |= set(linking.modules(FOLDER / "js", name))
     assert not together & later, "two copies of a module would each keep what the page has once"
     assert together | later | {"boundary", "vitals"} == {path.stem for path in (FOLDER / "js").glob("*.js")}
