@@ -194,6 +194,10 @@ class Tab:
         found: str = self.page.evaluate("window.heard")
         return found
 
+    def asked_since(self, number: int) -> list[str]:
+        """After so many requests; modules that come just after the page are none of its questions."""
+        return [url for url in self.asked[number:] if "/static/" not in url]
+
     def asked_for(self, path: str) -> int:
         return sum(urlsplit(url).path == path for url in self.asked)
 

@@ -226,7 +226,7 @@ def test_a_stream_or_token_for_somebody_else_stops_the_page_before_anything_is_s
     asked = len(tab.asked)
     beacon.publish([{"type": "for.somebody.else", "data": {}}])
     tab.page.wait_for_timeout(1_500)  # in which an attempt would follow
-    assert tab.asked[asked:] == []
+    assert tab.asked_since(asked) == []
     assert tab.change_ids() == listed
 
 

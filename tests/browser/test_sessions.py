@@ -29,7 +29,7 @@ def test_logging_out_in_one_tab_signs_the_other_out_and_leaves_other_logins_alon
     [event_id] = beacon.publish([{"type": "after.logout", "data": {}}])
     elsewhere.wait_change(event_id)
     other.page.wait_for_timeout(5 * FALLBACK_POLL_S * 1000)  # in which a page that goes on asking would ask
-    assert other.asked[asked:] == []
+    assert other.asked_since(asked) == []
     assert event_id not in other.change_ids()
     assert not other.was_reloaded
     link.click()
