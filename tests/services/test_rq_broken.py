@@ -7,6 +7,7 @@ import itertools
 import json
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from app.db import write
 from app.reconciliation import registry
 from tests.services.rq_scene import Scene
 from tests.support.beacon_server import Beacon
+from tests.support.machine import scaled
 from tests.support.waiting import wait_for
 
 INTERVAL_S = 0.5
@@ -171,3 +173,31 @@ def test_a_server_that_stops_or_stalls_makes_the_service_stale_and_no_more(watch
     watched.scene.valkey.thaw()
     watched.verified(START_S)
     drain(watched, "h")
+
+
+def test_a_job_that_keeps_no_result_is_not_missed_and_one_that_is_lost_beside_it_is(
+    place: tuple[Scene, Beacon], watched: Watched
+) -> None:
+    scene, queue = place[0], place[0].queue()
+    for number in range(5):
+        queue.enqueue("time.sleep", 0, job_id=f"no-result-{number}", result_ttl=0)
+    queue.enqueue("time.sleep", 0, job_id="usual")
+    watched.knows(*(f"no-result-{number}" for number in range(5)), "usual")
+    scene.worker("mail", name="once", options=("--burst",)).wait(scaled(60))
+    watched.verified(START_S)
+    queue.enqueue("time.sleep", 0, job_id="lost")
+    watched.knows("lost")
+    scene.redis.delete("rq:queue:mail", "rq:job:lost")
+    watched.finds(missing=["lost"])
+
+
+def test_overdue_jobs_are_found_until_a_scheduler_has_queued_them(
+    place: tuple[Scene, Beacon], watched: Watched
+) -> None:
+    scene, queue = place[0], place[0].queue()
+    queue.enqueue_in(timedelta(hours=1), "time.sleep", 0, job_id="late")
+    scene.redis.zadd("rq:scheduled:mail", {"late": time.time() - 120})
+    watched.finds(overdue=["late"])
+    assert "no scheduler serves mail" in watched.told()["reason"]
+    scene.worker("mail", options=("--with-scheduler",))
+    watched.verified(START_S)
