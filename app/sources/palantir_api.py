@@ -29,7 +29,7 @@ FINISHED = frozenset(
     }
 )
 
-Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_JOB_ID_CHARS, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")]
+Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_JOB_ID_CHARS, pattern=r"^[^\x00-\x1f\x7f]+$")]
 # Where to read on from. Usually the last id of a page, which may be one that is left out.
 Cursor = Annotated[str, StringConstraints(min_length=1, max_length=20 * MAX_JOB_ID_CHARS)]
 # What is gone need not be readable.
