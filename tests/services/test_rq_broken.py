@@ -199,5 +199,8 @@ def test_overdue_jobs_are_found_until_a_scheduler_has_queued_them(
     scene.redis.zadd("rq:scheduled:mail", {"late": time.time() - 120})
     watched.finds(overdue=["late"])
     assert "no scheduler serves mail" in watched.told()["reason"]
-    scene.worker("mail", options=("--with-scheduler",))
-    watched.verified(START_S)
+    worker = scene.worker("mail", options=("--with-scheduler",))
+    try:
+        watched.verified(START_S)
+    finally:
+        scene.kill(worker)
