@@ -83,7 +83,7 @@ class Settings(BaseSettings):
     allowed_networks: Annotated[tuple[str, ...], NoDecode] = ()
     flag_overrides: dict[str, bool] = Field(default_factory=dict)
 
-    @field_validator("password_env_prefixes", "allowed_networks", mode="before")
+    @field_validator("trusted_proxies", "password_env_prefixes", "allowed_networks", mode="before")
     @classmethod
     def _several(cls, value: Any) -> Any:
         """Separated by commas or blanks."""
@@ -129,12 +129,10 @@ class Settings(BaseSettings):
                 raise ValueError(f"{named} is no origin; expected https://host or https://host:port, in lower case")
         return tuple(origins)
 
-    @field_validator("trusted_proxies", mode="before")
+    @field_validator("trusted_proxies")
     @classmethod
-    def _proxies(cls, value: Any) -> Any:
-        """Addresses and networks, separated by commas or blanks."""
-        named = value.replace(",", " ").split() if isinstance(value, str) else value
-        return tuple(str(parse_network(one)) for one in named)
+    def _proxies(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(str(parse_network(one)) for one in value)
 
     @field_validator("max_streams_per_user")
     @classmethod

@@ -102,6 +102,13 @@ def put(app: Flask, server: Server, kind: str = "palantir") -> None:
         registry.put(session, id="mail", name="Mail", kind=kind, url=f"{scheme}://127.0.0.1:{server.port}")
 
 
+def poll(app: Flask, poller: Poller[WatchedService], server: Server) -> None:
+    """Until it has been asked a few times."""
+    put(app, server)
+    poller.start()
+    wait_for(lambda: server.asked > 2, "polls", 20)
+
+
 def wait_until(server: Server, count: int) -> None:
     wait_for(lambda: len(server.open) == count, f"{count} open connections", 20)
 
@@ -128,9 +135,7 @@ def test_a_poll_that_is_under_way_keeps_its_connection(
     app: Flask, servers: list[Server], poller: Poller[WatchedService]
 ) -> None:
     old, new = servers
-    put(app, old)
-    poller.start()
-    wait_for(lambda: old.asked > 2, "polls", 20)
+    poll(app, poller, old)
     old.answers.clear()
     asked = old.asked
     wait_for(lambda: old.asked > asked, "a poll under way", 20)
@@ -147,9 +152,7 @@ def test_a_source_that_is_removed_gives_its_connections_up(
     app: Flask, servers: list[Server], poller: Poller[WatchedService]
 ) -> None:
     server, _ = servers
-    put(app, server)
-    poller.start()
-    wait_for(lambda: server.asked > 2, "polls", 20)
+    poll(app, poller, server)
     wait_until(server, 1)
     held = [loop.service for loop in poller._loops.values()]
     with app.app_context(), write() as session:
@@ -163,9 +166,7 @@ def test_whoever_no_longer_polls_holds_no_connection(
 ) -> None:
     server, _ = servers
     poller._renew_every_s = 0.02
-    put(app, server)
-    poller.start()
-    wait_for(lambda: server.asked > 2, "polls", 20)
+    poll(app, poller, server)
     with app.app_context(), write() as session:
         session.execute(
             sa.update(LeaseRow).values(holder="another", fence=LeaseRow.fence + 1, expires_at=now_epoch() + 60)
@@ -177,9 +178,7 @@ def test_a_source_that_lives_on_keeps_its_connection(
     app: Flask, servers: list[Server], poller: Poller[WatchedService]
 ) -> None:
     server, _ = servers
-    put(app, server)
-    poller.start()
-    wait_for(lambda: server.asked > 2, "polls", 20)
+    poll(app, poller, server)
     [kept] = server.open
     asked = server.asked
     with app.app_context(), write() as session:

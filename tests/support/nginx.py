@@ -4,15 +4,9 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
-from types import TracebackType
-from typing import Self
-
-import requests
 
 from scripts.bootstrap import NGINX_PATH
-from tests.support.machine import scaled
-from tests.support.ports import free_port
-from tests.support.waiting import wait_for
+from tests.support.front import Front
 
 PROGRAM = shutil.which("nginx", path=NGINX_PATH)
 # Where it comes from, which is not where its clients in the tests come from.
@@ -56,7 +50,7 @@ http {{
 """
 
 
-class Nginx:
+class Nginx(Front):
     """`with Nginx(folder, upstream_port) as nginx`: ended with the block. `certificate` makes it speak TLS."""
 
     def __init__(
@@ -68,10 +62,9 @@ class Nginx:
         upstream_lines: str = FOR_STREAMS,
         certificate: tuple[Path, Path] | None = None,
     ) -> None:
-        self._folder = folder
-        self.port = free_port()
-        self.scheme = "https" if certificate else "http"
-        self._trusted = str(certificate[0]) if certificate else True
+        super().__init__(folder, "error.log")
+        if certificate:
+            self.scheme, self.trusted = "https", str(certificate[0])
         tls = (
             f" ssl;\n    ssl_certificate {certificate[0]};\n    ssl_certificate_key {certificate[1]}"
             if certificate
@@ -88,30 +81,9 @@ class Nginx:
             "upstream_lines": upstream_lines,
             "address": ADDRESS,
         }
-        folder.mkdir()
         (folder / "nginx.conf").write_text(CONFIGURATION.format(**values))
-        self._process: subprocess.Popen[bytes] | None = None
 
-    @property
-    def url(self) -> str:
-        return f"{self.scheme}://127.0.0.1:{self.port}"
-
-    def __enter__(self) -> Self:
+    def _start(self) -> "subprocess.Popen[bytes]":
         assert PROGRAM
-        place = ["-p", str(self._folder), "-c", str(self._folder / "nginx.conf"), "-e", str(self._folder / "error.log")]
-        self._process = subprocess.Popen([PROGRAM, *place])
-        wait_for(self._answers, "nginx to answer")
-        return self
-
-    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        if self._process is not None:
-            self._process.terminate()
-            self._process.wait(scaled(10))
-
-    def _answers(self) -> bool:
-        assert self._process
-        assert self._process.poll() is None, (self._folder / "error.log").read_text()
-        try:
-            return requests.get(f"{self.url}/healthz", verify=self._trusted, timeout=scaled(5)).ok
-        except requests.RequestException:
-            return False
+        place = ["-p", str(self._folder), "-c", str(self._folder / "nginx.conf"), "-e", str(self._log)]
+        return subprocess.Popen([PROGRAM, *place])
