@@ -47,7 +47,7 @@ def test_a_long_pause_that_ends_while_the_page_cannot_be_loaded_loses_nothing(be
     for _ in range(2):
         rows(beacon, 300)  # more than a pause keeps
     beacon.say("The last of them.")  # shows during a pause, in its turn
-    expect(tab.page.get_by_text("The last of them.")).to_be_visible()
+    expect(tab.page.locator(".flash", has_text="The last of them.")).to_be_visible()
     away = tab.beacon.url + "/"
     tab.page.route(away, lambda route: route.fulfill(status=503, body="{}", content_type="application/json"))
     with tab.page.expect_response(lambda answer: answer.url == away and answer.status == 503):

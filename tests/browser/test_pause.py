@@ -47,7 +47,7 @@ def test_a_pause_stops_neither_ages_nor_an_operators_message(beacon: Beacon, vis
     age = tab.page.evaluate(AGE)
     assert "ago" in age
     beacon.say("We restart at noon.")
-    expect(tab.page.get_by_text("We restart at noon.")).to_be_visible()
+    expect(tab.page.locator(".flash", has_text="We restart at noon.")).to_be_visible()
     expect(tab.badge).to_have_text("Paused")
     wait_for(lambda: tab.page.evaluate(AGE) != age, "the age to go on")
     [held] = publish(beacon)
