@@ -15,10 +15,10 @@ const ACTIONS = {
   pause: () => void document.dispatchEvent(new CustomEvent("beacon:pause-toggle")),
 };
 
-/** @param {KeyboardEvent} [first]  was pressed before this module came */
-export function watchKeyboard(first) {
+/** @param {KeyboardEvent[]} earlier  were pressed before this module came */
+export function watchKeyboard(earlier) {
   document.addEventListener("keydown", pressed);
-  if (first) pressed(first);
+  earlier.forEach(pressed);
   const opener = document.getElementById("help-open");
   const choice = /** @type {HTMLInputElement | null} */ (document.getElementById("help-keys"));
   if (opener) {

@@ -55,16 +55,25 @@ function watchSwaps() {
   document.addEventListener("beacon:regions", settle);
 }
 
-/** No page waits for its keys: their module comes after the rest, or with the first key that is pressed. */
+/** No page waits for its keys: their module comes after the rest, or with the first key. What is pressed until then counts. */
 function bringKeys() {
-  let brought = false;
-  /** @param {KeyboardEvent} [first] */
-  const bring = (first) => {
-    if (brought) return;
-    brought = true;
-    import("./keyboard.js").then(({ watchKeyboard }) => watchKeyboard(first)).catch((error) => note(`keys: ${error}`));
+  /** @type {KeyboardEvent[]} */
+  const pressed = [];
+  let loading = false;
+  /** @param {KeyboardEvent} [event] */
+  const bring = (event) => {
+    if (event) pressed.push(event);
+    if (loading) return;
+    loading = true;
+    import("./keyboard.js").then(({ watchKeyboard }) => {
+      removeEventListener("keydown", bring);
+      watchKeyboard(pressed);
+    }).catch((error) => {
+      loading = false; // the next key tries again
+      note(`keys: ${error}`);
+    });
   };
-  addEventListener("keydown", bring, { once: true });
+  addEventListener("keydown", bring);
   setTimeout(bring, location.hash ? 0 : KEYS_AFTER_MS);
 }
 

@@ -1,6 +1,6 @@
 """Single keys for what people do often; silent where somebody types."""
 
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.browser.conftest import Visit
 from tests.support.beacon_server import Beacon
@@ -57,3 +57,19 @@ def test_keys_search_help_pause_and_step_and_can_be_switched_off(beacon: Beacon,
     page.get_by_role("button", name="Close").click()
     keyboard.press("r")
     assert page.evaluate("window.toggles") == 2
+
+
+def test_keys_that_are_pressed_while_their_module_is_still_loading_count(beacon: Beacon, visit: Visit) -> None:
+    tab = visit(beacon, "alice", None, private=True)  # with an empty cache: the module has to be asked for
+    held: list[Route] = []
+    tab.page.route("**/keyboard*.js", lambda route: held.append(route))  # Playwright marks what it is given
+    tab.goto()
+    tab.wait_state("connected")
+    tab.page.evaluate(LISTEN)
+    wait_for(lambda: tab.page.evaluate("1") and held, "the module to be asked for")
+    for key in "rr?":
+        tab.page.keyboard.press(key)
+    assert tab.page.evaluate("window.toggles") == 0
+    held[0].continue_()
+    expect(tab.page.locator("#help")).to_be_visible()
+    assert tab.page.evaluate("window.toggles") == 2
