@@ -18,31 +18,43 @@ from flask.testing import FlaskClient
 from app.audit import chain, export, kept_head, query, raw, routes, totals
 from app.audit.asked import AuditQuery, Place
 from app.audit.models import AuditRow
+from app.config import Settings
 from app.db import db, read, write
-from tests.support.cast import ADA, ALICE, csrf_token, headers_of, logged_in
+from tests.support.application import copy_database, make_database
+from tests.support.cast import ADA, ALICE, CAST, csrf_token, headers_of, logged_in
 
 HTML = {"Accept": "text/html"}
 
 
-@pytest.fixture
-def scene(cast: Flask) -> Flask:
+def entry(number: int) -> chain.Entry:
+    return chain.Entry(
+        ("bob", "ada")[number % 2],
+        ("retry-job", "delete-job")[number % 3 == 0],
+        ("mail", "search", "invoices")[number % 3],
+        "failure" if number % 10 == 0 else "success",
+        before={"failed": number, "same": 1},
+        after={"failed": number + 1, "same": 1},
+        params={"why": f"=note-{number}"},
+        command_id="c1" if number % 50 == 7 else None,
+    )
+
+
+@pytest.fixture(scope="module")
+def filled_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two hundred entries of two people on three services; every tenth failed."""
-    with cast.app_context(), write() as session:
-        for number in range(200):
-            chain.record(
-                session,
-                chain.Entry(
-                    ("bob", "ada")[number % 2],
-                    ("retry-job", "delete-job")[number % 3 == 0],
-                    ("mail", "search", "invoices")[number % 3],
-                    "failure" if number % 10 == 0 else "success",
-                    before={"failed": number, "same": 1},
-                    after={"failed": number + 1, "same": 1},
-                    params={"why": f"=note-{number}"},
-                    command_id="c1" if number % 50 == 7 else None,
-                ),
-            )
-    return cast
+
+    def fill(app: Flask) -> None:
+        with app.app_context(), write() as session:
+            for number in range(200):
+                chain.record(session, entry(number))
+
+    return make_database(tmp_path_factory.mktemp("filled"), *CAST, fill=fill)
+
+
+@pytest.fixture
+def scene(app: Flask, settings: Settings, filled_database: Path) -> Flask:
+    copy_database(filled_database, settings)
+    return app
 
 
 def steps_of(app: Flask, **asked: Any) -> int:

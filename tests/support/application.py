@@ -2,6 +2,7 @@
 
 import filecmp
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from flask import Flask
@@ -47,12 +48,14 @@ def _connections(pool: Pool) -> int:
     return pool.checkedout() if isinstance(pool, QueuePool) else 0
 
 
-def make_database(folder: Path, *people: Person) -> Path:
-    """A migrated SQLite file with these people in it, whole in one file."""
+def make_database(folder: Path, *people: Person, fill: Callable[[Flask], None] | None = None) -> Path:
+    """A migrated SQLite file with these people in it, and what `fill` writes, whole in one file."""
     settings = Settings(instance_dir=folder, secret_key="template")
     app = create_app(settings)
     setup.migrate(app, settings)
     join(app, *people)
+    if fill:
+        fill(app)
     stop(app)  # the last connection that closes takes the write-ahead log in
     return database_path(settings)
 
