@@ -118,6 +118,14 @@ class Worker(NamedTuple):
     note: str = ""
 
 
+class UnservedQueue(NamedTuple):
+    """A queue in which jobs wait, and which no living worker takes jobs from. `why` says more where that is known."""
+
+    name: str
+    waiting: int
+    why: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Look:
     """One answer of a service.
@@ -128,6 +136,8 @@ class Look:
     `workers` is None where the source cannot tell; no workers at all are an empty tuple. `health`: the service's own
     word for how it is. `queues`: how many there are, where the service keeps those that are empty. `not_told`: states
     whose number nobody knows, with the reason; `counts_as_of`: those whose number is older than the look.
+    `unserved` is None where the source cannot tell, now or ever, which queues workers serve: that is no claim that
+    nobody serves them.
     """
 
     counts: Mapping[str, int]
@@ -143,6 +153,7 @@ class Look:
     queues: int | None = None
     not_told: Mapping[str, str] = field(default_factory=dict)
     counts_as_of: Mapping[str, datetime] = field(default_factory=dict)
+    unserved: tuple[UnservedQueue, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

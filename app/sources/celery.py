@@ -36,6 +36,7 @@ from app.sources.base import (
     Selection,
     SourceError,
     StuckJob,
+    UnservedQueue,
     View,
 )
 from app.sources.celery_acts import Acts
@@ -95,7 +96,8 @@ class CelerySource:
         began = time.monotonic()
         roster = self._watch.roster() if self._watch else Roster()
         snapshot, seen_at = self._reads.snapshot(), time.time()
-        running = self._running(roster, snapshot) if seen_at - roster.at < ROSTER_FRESH_S else {}
+        is_fresh = seen_at - roster.at < ROSTER_FRESH_S
+        running = self._running(roster, snapshot) if is_fresh else {}
         ended = self._follow(snapshot, running, seen_at)
         listings = self._listings(snapshot, running, ended)
         taken = {task_id: taken.at for task_id, taken in snapshot.taken.items() if taken.at is not None}
@@ -112,6 +114,7 @@ class CelerySource:
             one_revision=True,
             oddities=_oddities(snapshot, self._trail.unbacked(snapshot), orphans),
             workers=workers_of(roster, orphans, seen_at),
+            unserved=_unserved(snapshot, roster.served() if is_fresh else None),
         )
 
     def look_up(self, job_id: str) -> JobFate:
@@ -234,6 +237,13 @@ def _oddities(snapshot: Snapshot, unbacked: Sequence[str], orphans: set[str]) ->
         Oddity("orphaned", tuple(sorted(orphans))),
     )
     return tuple(oddity for oddity in found if oddity.job_ids)
+
+
+def _unserved(snapshot: Snapshot, served: frozenset[str] | None) -> tuple[UnservedQueue, ...] | None:
+    if served is None:
+        return None
+    waiting = snapshot.waiting.items()
+    return tuple(UnservedQueue(queue, number) for queue, number in waiting if number and queue not in served)
 
 
 def _attempt(snapshot: Snapshot, task_id: str) -> int | None:

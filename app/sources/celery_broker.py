@@ -46,7 +46,8 @@ class Snapshot:
 
     `counts` is what Redis counts, less what is known to be a second message of a task or another service's.
     `left_out`, by state: messages among them that nobody can read. `index` are the tags of all messages taken. `cut`:
-    queues whose messages the bound left unread; `taken_cut`: those that workers took.
+    queues whose messages the bound left unread; `taken_cut`: those that workers took. `waiting`: how many messages each
+    queue has, read or not.
     """
 
     instance_id: str | None
@@ -59,6 +60,7 @@ class Snapshot:
     left_out: dict[str, LeftOut] = field(default_factory=dict)
     twice: tuple[str, ...] = ()
     index: frozenset[str] = frozenset()
+    waiting: Counter[str] = field(default_factory=Counter)
 
     def __contains__(self, task_id: str) -> bool:
         return task_id in self.queued or task_id in self.taken
@@ -79,6 +81,7 @@ class _Raw:
     lists: list[list[bytes]]
     unacked: dict[bytes, bytes]
     index: dict[bytes, float]
+    waiting: Counter[str]
     unread_queued: int = 0
     unread_taken: int = 0
 
@@ -117,6 +120,7 @@ class Broker:
         made.counts = {state: number + made.left_out[state].number for state, number in numbers.items()}
         made.twice = tuple(sorted({task_id for (task_id, _), count in turns.items() if count > 1}))
         made.index = frozenset(_text(tag) for tag in raw.index)
+        made.waiting = raw.waiting
         return made
 
     def _message(
@@ -187,9 +191,12 @@ class Broker:
             info, now, *lists, unacked, index = pipe.execute()
         read = [found if isinstance(found, list) else [] for found in lists]
         unread = sum(found for found in lists if isinstance(found, int))
+        waiting = Counter[str]()
+        for (queue, _), found in zip(self._lists, lists, strict=True):
+            waiting[queue] += found if isinstance(found, int) else len(found)
         if None not in listed:
-            return _Raw(*_server(info, now), read, {}, {}, unread, unacked)
-        return _Raw(*_server(info, now), read, unacked, dict(index), unread)
+            return _Raw(*_server(info, now), read, {}, {}, waiting, unread, unacked)
+        return _Raw(*_server(info, now), read, unacked, dict(index), waiting, unread)
 
 
 def _server(info: Any, now: Any) -> tuple[str | None, datetime]:

@@ -13,7 +13,7 @@ without a bound of bytes. Here the only traces are these, all apart from every t
 import base64
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -30,7 +30,7 @@ ANSWER_S = 1.0
 MAX_ANSWERS = 2_000
 # Of one answer: some ten thousand tasks in the hands of one worker. One that says more is taken for silent.
 MAX_VALUES = 200_000
-_ASKED = ("reserved", "active")
+_ASKED = ("active_queues", "reserved", "active")
 
 
 class Pidbox:
@@ -48,7 +48,7 @@ class Pidbox:
         return int(client.publish(self._channel, b""))
 
     def inspect(self, client: "redis.Redis") -> Inspection:
-        """Every connected worker's tasks. One that is busy with itself may not answer within the time there is."""
+        """Every connected worker's queues and tasks. One that is busy with itself may not answer in time."""
         began = time.time()
         asked = self.count(client)
         if asked == 0:
@@ -133,7 +133,15 @@ def _reply(raw: object) -> tuple[str, dict[str, list[Any]]]:
 def _answer(heard: Mapping[str, Mapping[str, list[Any]]], name: str) -> Answer:
     active = {task["id"]: _running(task) for task in paced(heard["active"][name]) if _is_task(task)}
     reserved = frozenset(task["id"] for task in paced(heard["reserved"][name]) if _is_task(task))
-    return Answer(time.time(), reserved, active)
+    told = heard["active_queues"].get(name)
+    return Answer(time.time(), reserved, active, queues=None if told is None else frozenset(_names(told)))
+
+
+def _names(queues: list[Any]) -> Iterator[str]:
+    for queue in queues:
+        name = queue.get("name") if isinstance(queue, dict) else None
+        if isinstance(name, str):
+            yield name
 
 
 def _running(task: Mapping[str, Any]) -> Running:

@@ -34,12 +34,14 @@ class Running(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one worker said it had: `reserved` waits in its memory, `active` runs."""
+    """What one worker said it had: `reserved` waits in its memory, `active` runs. `queues`: those that it takes tasks
+    from; None where it did not say."""
 
     at: float
     reserved: frozenset[str]
     active: Mapping[str, Running]
     pid: int | None = None
+    queues: frozenset[str] | None = None
 
     @property
     def holds(self) -> frozenset[str]:
@@ -80,6 +82,12 @@ class Roster:
         return {
             task_id: (name, running) for name in self.answered for task_id, running in self.answers[name].active.items()
         }
+
+    def served(self) -> frozenset[str] | None:
+        """The queues that workers take tasks from; None where somebody who may be there has not said which."""
+        told = [self.answers[name].queues for name in self.answered]
+        known = [queues for queues in told if queues is not None]
+        return frozenset[str]().union(*known) if self.settled and len(known) == len(told) else None
 
     def holder(self, task_id: str) -> str | None:
         return next((name for name in self.answered if task_id in self.answers[name].holds), None)
@@ -154,7 +162,7 @@ class Roll:
         names = frozenset(inspection.answers)
         for name, answer in inspection.answers.items():
             pid = self._beats.get(name, (None, 0.0))[0]
-            self._answers[name] = Answer(answer.at, answer.reserved, answer.active, pid)
+            self._answers[name] = replace(answer, pid=pid)
             self._absent.pop(name, None)
             self._departures = [d for d in self._departures if d.worker != name or pid is None or d.pid != pid]
         complete = len(names) >= inspection.asked and not self._mute(names, now)

@@ -12,6 +12,7 @@ from app.sources.celery_roster import ROSTER_FRESH_S, Answer, Roster
 
 # A worker looks at its clock every second; more than this late, it does not.
 OVERDUE_AFTER_S = 60.0
+MAX_QUEUES = 100  # of one worker
 _HELD = "its time has come and no worker says that it runs it"
 _WAITS = "its time has come and it waits in its queue"
 
@@ -77,7 +78,8 @@ def _description(message: Message | None) -> str | None:
 
 def _worker(name: str, answer: Answer) -> Worker:
     first = next(iter(answer.active), None)
-    return Worker(name, "busy" if first else "idle", job_id=first, seen_at=_moment(answer.at))
+    queues = tuple(sorted(answer.queues or ()))[:MAX_QUEUES]
+    return Worker(name, "busy" if first else "idle", queues, job_id=first, seen_at=_moment(answer.at))
 
 
 def _moment(at: float) -> datetime:

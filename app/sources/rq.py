@@ -36,7 +36,7 @@ from app.sources.rq_lifetimes import Lifetimes
 from app.sources.rq_oddities import Oddities, orphans
 from app.sources.rq_places import tally
 from app.sources.rq_snapshot import MAX_QUEUES, read_snapshot
-from app.sources.rq_workers import health_of, workers_of
+from app.sources.rq_workers import health_of, unserved_queues, workers_of
 
 # A worker of several queues takes a job from its queue a moment before it notes that it has it.
 IN_HAND_S = 0.7
@@ -91,6 +91,7 @@ class RqSource:
             oddities = self._oddities.find(client, snapshot, counted)
             run_id = _run_id(client)
         self._looked_at = time.monotonic()
+        workers = workers_of(snapshot)
         return Look(
             counts=counted.counts,
             listings=counted.listings,
@@ -98,9 +99,10 @@ class RqSource:
             instance_id=run_id,
             one_revision=True,
             oddities=(*oddities, *rq_overdue.oddity_of(snapshot)),
-            workers=workers_of(snapshot),
+            workers=workers,
             health=health_of(snapshot),
             queues=snapshot.queues,
+            unserved=unserved_queues(snapshot, workers),
         )
 
     def look_up(self, job_id: str) -> JobFate:

@@ -5,18 +5,19 @@ a job runs, seven minutes while it waits for one. So the time that is left says 
 server's clock alone; RQ itself would notice the end of a killed worker only once the whole minute is over. Pure.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Literal
 
 from app.clock import parse_utc
-from app.sources.base import Worker
+from app.sources.base import UnservedQueue, Worker
 from app.sources.rq_snapshot import MAX_QUEUES, WORKER_FIELDS, Snapshot
 
 STATE, QUEUES, CURRENT, HEARTBEAT, _BIRTH, _DEATH = range(len(WORKER_FIELDS))
 # What RQ adds to the time until the next sign of life, and by how much that may be late on a busy host.
 ADDED_S = 60.0
 LATE_S = 15.0
+SUSPENDED = "its workers are suspended"
 _STATES: dict[str, Literal["busy", "suspended"]] = {"busy": "busy", "suspended": "suspended"}
 
 
@@ -36,6 +37,17 @@ def silent(snapshot: Snapshot) -> frozenset[str]:
 def workers_of(snapshot: Snapshot) -> tuple[Worker, ...]:
     late = silent(snapshot)
     return tuple(_worker(snapshot, name, fields, late) for name, fields in snapshot.workers.items())
+
+
+def unserved_queues(snapshot: Snapshot, workers: Iterable[Worker]) -> tuple[UnservedQueue, ...]:
+    """Where jobs wait and no worker takes them: none is alive, or RQ was told to suspend them all."""
+    living = {queue for worker in workers if worker.state not in ("silent", "dead") for queue in worker.queues}
+    served = set[str]() if snapshot.suspended else living
+    return tuple(
+        UnservedQueue(place.queue, waiting, SUSPENDED if place.queue in living else "")
+        for place, waiting in snapshot.counts.items()
+        if place.state == "queued" and not place.taken and waiting and place.queue not in served
+    )
 
 
 def health_of(snapshot: Snapshot) -> str:

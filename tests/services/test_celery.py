@@ -11,6 +11,7 @@ from flask import Flask
 
 from app.config import Settings
 from app.sources import celery as celery_source
+from app.sources.base import UnservedQueue
 from app.sources.redis import RedisServer
 from tests.services.celery_scene import (
     ANSWER_S,
@@ -231,6 +232,27 @@ class TestSilence:
         try:
             assert source.look().workers is None
             wait_for(lambda: source.look().workers == (), "nobody to be there", 20)
+        finally:
+            source.close()
+
+    def test_a_queue_is_unserved_once_every_worker_has_named_its_own(self, fleet: Fleet, valkey: Valkey) -> None:
+        for _ in range(2):
+            fleet.send("add", 1, 1, queue="reports")
+        waits = (UnservedQueue("reports", 2),)
+        source = source_of(valkey, queues=("celery", "reports"))
+        try:
+            assert source.look().unserved is None, "nobody was asked yet"
+            wait_for(lambda: source.look().unserved == waits, "nobody to be there", 20)
+            one = fleet.worker("one", "-Q", "celery")
+            wait_for(lambda: [worker.queues for worker in source.look().workers or ()] == [("celery",)], "one", 20)
+            assert source.look().unserved == waits
+            one.freeze()
+            wait_for(lambda: source.look().unserved is None, "the silence to be noticed", 20)
+            one.thaw()
+            wait_for(lambda: source.look().unserved == waits, "one to answer again", 20)
+            one.kill()
+            fleet.worker("two", "-Q", "celery,reports")
+            wait_for(lambda: source.look().unserved == (), "two to be heard of", 20)
         finally:
             source.close()
 

@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 from rq import Queue
 from rq.job import Job as RqJob
+from rq.suspension import resume, suspend
 
-from app.sources.base import Filter, Job, JobFate, LeftOut, Oddity, SourceError
+from app.sources.base import Filter, Job, JobFate, LeftOut, Oddity, SourceError, UnservedQueue
 from app.sources.rq import KIND, RqSource
 from app.sources.rq_oddities import CONFIRM_AFTER_S
+from app.sources.rq_workers import SUSPENDED
 from tests.services.rq_scene import Scene, ids, oddities
 from tests.support.beacon_server import ROOT
 from tests.support.machine import scaled
@@ -93,6 +95,23 @@ class TestLook:
         assert (worker.id, worker.state, worker.queues, worker.job_id) == ("anna", "busy", ("mail",), "long")
         assert worker.seen_at is not None
         assert look.health == "1 worker"
+
+    def test_a_queue_is_unserved_until_a_worker_takes_from_it(
+        self, scene: Scene, queue: Queue, source: RqSource
+    ) -> None:
+        queue.enqueue("time.sleep", 600, job_id="long")
+        put(queue, "a", "b")
+        put(scene.queue("pictures"), "c")
+        assert source.look().unserved == (UnservedQueue("mail", 3), UnservedQueue("pictures", 1))
+        scene.work("pictures", name="burst")  # it has ended
+        put(scene.queue("pictures"), "d")
+        scene.worker("mail", name="anna")
+        scene.wait_until_started("long")
+        assert source.look().unserved == (UnservedQueue("pictures", 1),), "what is busy serves"
+        suspend(scene.redis)
+        assert source.look().unserved == (UnservedQueue("mail", 2, SUSPENDED), UnservedQueue("pictures", 1))
+        resume(scene.redis)
+        assert source.look().unserved == (UnservedQueue("pictures", 1),)
 
     def test_only_the_named_queues_are_watched(self, scene: Scene, source: RqSource) -> None:
         put(scene.queue("mail"), "a")

@@ -139,3 +139,22 @@ def test_names_that_somebody_invents_are_not_kept_for_ever() -> None:
     for number in range(MAX_BEATS + 500):
         scene.say("online", worker=f"{number}@x")
     assert len(scene.roll._beats) == MAX_BEATS
+
+
+def test_queues_are_known_only_where_every_worker_has_named_its_own() -> None:
+    def serve(asked: int, **queues: set[str] | None) -> Roster:
+        scene.pass_s(1)
+        answers = {
+            f"{name}@x": Answer(scene.now, frozenset(), {}, queues=None if told is None else frozenset(told))
+            for name, told in queues.items()
+        }
+        return scene.roll.inspected(Inspection(scene.now, asked, answers), scene.now + 0.1)
+
+    scene = Scene()
+    assert Roster().served() is None, "nobody was asked yet"
+    assert serve(0).served() == frozenset()
+    assert serve(2, one={"mail"}, two={"mail", "web"}).served() == {"mail", "web"}
+    assert serve(2, one={"mail"}).served() is None, "somebody is silent"
+    assert serve(2, one={"mail"}, two=None).served() is None, "somebody did not say"
+    assert serve(1, one={"mail"}).served() is None, "one may be saying its last words"
+    assert serve(1, one={"mail"}).served() == {"mail"}

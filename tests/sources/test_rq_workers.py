@@ -1,9 +1,12 @@
 """RQ's workers by what their keys tell: late is said by the server's clock alone, and how long it may take before."""
 
+from dataclasses import replace
+
 import pytest
 
-from app.sources.rq_snapshot import Snapshot
-from app.sources.rq_workers import health_of, silent, workers_of
+from app.sources.base import UnservedQueue
+from app.sources.rq_snapshot import Snapshot, places_of
+from app.sources.rq_workers import health_of, silent, unserved_queues, workers_of
 
 NOW = 1_763_726_400.0  # 2025-11-21T12:00:00Z
 BORN = "2025-11-21T11:00:00.000000Z"
@@ -49,3 +52,33 @@ def test_those_that_died_are_dead_and_not_silent() -> None:
     gone = Snapshot(NOW, {}, {}, {}, [], {"anna": [None] * 6, "bert": ["busy", "", None, None, BORN, BORN]})
     assert [worker.state for worker in workers_of(gone)] == ["dead", "dead"]
     assert (silent(gone), health_of(gone)) == (frozenset(), "no workers")
+
+
+def unserved(seen: Snapshot, **waiting: int) -> tuple[UnservedQueue, ...]:
+    """Where so many jobs wait, and others have been taken, failed or are for later."""
+    counts = {place: 9 for queue in waiting for place in places_of(queue)}
+    counts |= {place: waiting[place.queue] for place in counts if place.state == "queued" and not place.taken}
+    seen = replace(seen, counts=counts)
+    return unserved_queues(seen, workers_of(seen))
+
+
+@pytest.mark.parametrize(
+    ("state", "left_s", "names"),
+    [("busy", 80.0, ["web"]), ("idle", 470.0, ["web"]), ("busy", 20.0, ["mail", "web"])],
+    ids=["busy", "idle", "silent"],
+)
+def test_a_queue_is_served_by_workers_that_are_heard_of(state: str, left_s: float, names: list[str]) -> None:
+    found = unserved(snapshot(left_s, state), mail=3, web=2, empty=0)
+    assert [queue.name for queue in found] == names
+    assert found[-1] == UnservedQueue("web", 2)
+
+
+def test_workers_that_died_or_ended_serve_nothing() -> None:
+    dead = Snapshot(NOW, {}, {}, {}, [], {"anna": ["busy", "mail", None, None, BORN, BORN], "bert": [None] * 6})
+    assert unserved(dead, mail=3) == (UnservedQueue("mail", 3),)
+    assert unserved(Snapshot(NOW, {}, {}, {}, []), mail=3) == (UnservedQueue("mail", 3),)
+
+
+def test_suspended_workers_serve_nothing_and_that_is_why() -> None:
+    found = unserved(replace(snapshot(80.0), suspended=True), mail=3, web=2)
+    assert found == (UnservedQueue("mail", 3, "its workers are suspended"), UnservedQueue("web", 2))
