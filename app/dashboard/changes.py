@@ -56,7 +56,8 @@ def _update(event: Event, name_of: NameOf) -> _Read:
         words = sentences.wrong(name_of(data["service"]), data)
         ids = Ids.of((data.get("discrepancyDetails") or {}).get("missingJobIds") or [])
         return status, f"{words}; missing:" if ids.total else words, ids
-    return "verified", wording.counts_in_words(data["counts"]), NO_IDS
+    parts = [wording.counts_in_words(data["counts"]), sentences.unserved(data.get("findings") or [])]
+    return "verified", "; ".join(part for part in parts if part), NO_IDS
 
 
 def _command(event: Event, _name_of: NameOf) -> _Read:

@@ -112,8 +112,8 @@ class Tile:
     that the two differ. `before`: what was wrong when somebody heard of it last, for when nobody does.
 
     `findings` changes with the state and what is found wrong: what is shown of it elsewhere on a page knows when to
-    load again. `bound`: states of which only the number is known; `unreadable`: entries that cannot be read; `lost`:
-    how many at once.
+    load again. `bound`: states of which only the number is known; `unreadable`: entries that cannot be read;
+    `unserved`: jobs that wait where no worker takes them; `lost`: how many at once.
     """
 
     service_id: str
@@ -131,6 +131,7 @@ class Tile:
     aged: bool = False
     bound: Limit | None = None
     unreadable: Limit | None = None
+    unserved: Limit | None = None
     lost: str = ""
     silent_since: str | None = None
     before: str = ""
@@ -195,6 +196,7 @@ class Tile:
             aged,
             _bound(payload),
             _unreadable(payload),
+            _unserved(payload),
             sentences.listed([one for one in payload.get("findings") or () if one["kind"] == "lost"]),
             payload.get("silentSince"),
             sentences.before(findings),
@@ -241,6 +243,13 @@ def _bound(payload: Mapping[str, Any]) -> Limit | None:
 def _unreadable(payload: Mapping[str, Any]) -> Limit | None:
     found = next((one for one in payload.get("findings") or () if one["kind"] == "unreadable"), None)
     return found and Limit(f"{sentences.number_of(found):,} unreadable", found.get("note") or "")
+
+
+def _unserved(payload: Mapping[str, Any]) -> Limit | None:
+    found = next((one for one in payload.get("findings") or () if one["kind"] == "no-worker"), None)
+    if found is None:
+        return None
+    return Limit(f"{sentences.jobs(sentences.number_of(found))} without a worker", sentences.unserved_in_full([found]))
 
 
 def _figures(payload: Mapping[str, Any]) -> tuple[Figure, ...]:

@@ -28,11 +28,14 @@ ADVICE = {
     "duplicate": "Look in the service which of its lists is right; they may run twice.",
     "orphaned": "Their worker is dead: the service has to put them back, or they stand still.",
     "overdue": "Look whether a scheduler serves the queue: with RQ a worker that was started with --with-scheduler.",
+    "no-worker": "Start a worker for the queue, or let a running one serve it too; resume workers that are suspended.",
     "count-mismatch": "The service contradicts itself; look at its own counts.",
     "unreadable": "Remove the entry, or shorten its id; until then Beacon counts it and cannot follow it.",
     "flapping": "Said once, until it has been calm for five minutes.",
     "rewound": "The service went back in time. Accept that, or wait until it has caught up.",
 }
+# Their note says of how many jobs they are.
+_NUMBER_IN_NOTE = ("lost", "no-worker")
 _ITEM_KINDS = ("missing", "unaccounted")
 _SAID = {"queued": "queued", "started": "started", "finished": "finished", "failed": "failed"}
 
@@ -158,7 +161,9 @@ def _finding(finding: Mapping[str, Any], known: Mapping[str, KnownJob]) -> Findi
     shown = ids[:FINDING_IDS]
     words = {job_id: _known_words(known[job_id]) for job_id in shown if job_id in known}
     note = finding.get("note") or ""
-    told_of = sentences.number_of(finding) if kind == "lost" else len(shown) or (1 if note else 0)
+    if kind == "no-worker":
+        note = sentences.unserved_in_full([finding])
+    told_of = sentences.number_of(finding) if kind in _NUMBER_IN_NOTE else len(shown) or (1 if note else 0)
     rest = Ids(tuple(shown), sentences.number_of(finding) - told_of)
     return FindingRow(kind, word.capitalize(), finding["since"], rest, words, ADVICE.get(kind, ""), note)
 

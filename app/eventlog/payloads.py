@@ -35,6 +35,7 @@ FindingKind = Literal[
     "duplicate",
     "orphaned",
     "overdue",
+    "no-worker",
     "count-mismatch",
     "unreadable",
     "flapping",
@@ -60,7 +61,8 @@ class Finding(Payload):
     """Something about named jobs that a person should know. `since`: when it was first seen.
 
     `count`, of `flapping`: how often the state came and went until this was told; of the others how many jobs there
-    are, where not all of them are named. `note`: more of it in words, such as which entry cannot be read.
+    are, where not all of them are named. `note`: more of it in words, such as which entry cannot be read. `queues`, of
+    `no-worker`: those that no worker serves, the ones that came last first.
     """
 
     kind: FindingKind
@@ -68,6 +70,7 @@ class Finding(Payload):
     since: Moment
     count: int | None = Field(None, ge=1)
     note: str | None = None
+    queues: Names | None = None
 
 
 class DiscrepancyDetails(Payload):

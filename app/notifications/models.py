@@ -82,6 +82,15 @@ class OutageRow(Base):
     since: Mapped[str] = mapped_column(sa.Text)
 
 
+class QueueWatchRow(Base):
+    """The queues without a worker that people have been told of, as in `app.notifications.queue_watch`."""
+
+    __tablename__ = "queue_watch"
+
+    service: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    told_json: Mapped[str] = mapped_column(sa.Text)
+
+
 class FlashRow(Base):
     """An operator's message to everybody, shown until it ends. Ids sort by time."""
 

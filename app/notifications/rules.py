@@ -91,6 +91,13 @@ def outage_over(cause: str, service: str, name: str, since: str, at: datetime) -
     return Notice(f"heard:{cause}", "info", SERVICE, f"{name} answers again", body, _href(service), service)
 
 
+def no_worker(event_id: str, service: str, name: str, payload: Mapping[str, Any], queues: Sequence[str]) -> Notice:
+    """Jobs wait where nobody takes them; `queues`: those that people have not been told of."""
+    title = f"{name}: no worker serves {sentences.queues(queues)}"
+    body = f"{sentences.unserved_in_full(payload.get('findings') or [])}."
+    return Notice(f"no-worker:{event_id}", "warning", SERVICE, title, body, f"{_href(service)}#open-items", service)
+
+
 def flash(data: Mapping[str, Any]) -> Notice:
     title = f"Message from {data['actor']}"
     return Notice(f"flash:{data['id']}", data["severity"], MESSAGE, title, data["text"])

@@ -1,4 +1,5 @@
-"""What polls make people notice of a service: discrepancies, what is new of them, outages, and the end of each."""
+"""What polls make people notice of a service: discrepancies, what is new of them, outages, and the end of each; queues
+that no worker serves."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -9,8 +10,8 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.clock import utc_now
-from app.notifications import rules, watches
-from app.notifications.models import OutageRow, WatchRow
+from app.notifications import queue_watch, rules, watches
+from app.notifications.models import OutageRow, QueueWatchRow, WatchRow
 from app.notifications.rules import Notice
 from app.notifications.watches import Kinds, Named, Poll, Watch
 from app.reconciliation.models import Service, ServiceState
@@ -21,7 +22,7 @@ _FLAPPING = "flapping:"
 
 def after_update(session: Session, data: Payload) -> list[Notice]:
     poll = _poll(data["service"], data["status"], data["checkedAt"], data, data["eventId"])
-    return [*_outages(session, data), *_steps(session, [poll], {data["service"]: data})]
+    return [*_outages(session, data), *_steps(session, [poll], {data["service"]: data}), *_queues(session, data)]
 
 
 def after_checks(session: Session, data: Payload) -> list[Notice]:
@@ -70,6 +71,21 @@ def _outages(session: Session, data: Payload) -> list[Notice]:
     session.merge(OutageRow(service=service, cause=cause, since=since))
     session.flush()
     return [rules.outage(cause, service, name, data)]
+
+
+def _queues(session: Session, data: Payload) -> list[Notice]:
+    """Of a service that is silent nobody knows: what was told stands."""
+    service = data["service"]
+    unserved = [queue for one in data.get("findings") or [] for queue in one.get("queues") or []]
+    if not unserved and data["status"] == "stale":
+        return []
+    row = session.get(QueueWatchRow, service, with_for_update=True, populate_existing=True)
+    if not unserved and row is None:
+        return []
+    told, new = queue_watch.step(json.loads(row.told_json) if row else {}, unserved, data["checkedAt"])
+    session.merge(QueueWatchRow(service=service, told_json=json.dumps(told, ensure_ascii=False)))
+    session.flush()
+    return [rules.no_worker(data["eventId"], service, name_of(session, service), data, new)] if new else []
 
 
 def _steps(session: Session, polls: Iterable[Poll], payloads: Mapping[str, Payload]) -> list[Notice]:

@@ -18,7 +18,7 @@ POLLS = 3
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(minutes=1), timedelta(hours=1)
 # Of a kind so many jobs are remembered as told; beyond them their number is compared.
 MOST_NAMED = 2_000
-_NO_DISCREPANCY = frozenset({"unaccounted", "flapping", "rewound"})
+_NO_DISCREPANCY = frozenset({"unaccounted", "no-worker", "flapping", "rewound"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,8 @@ from app.reconciliation.models import DiscrepancyEvent
 from app.reconciliation.state import Verdict
 
 _NO_JOBS = ""
+# What stands beside a discrepancy and is none.
+_NO_DISCREPANCY = frozenset({"unaccounted", "unreadable", "no-worker"})
 
 
 def episode_of(session: Session, service_id: str, told: ReconciliationUpdate | None, verdict: Verdict) -> str | None:
@@ -30,6 +32,5 @@ def goes_on(told: ReconciliationUpdate, verdict: Verdict) -> bool:
 
 
 def _named(findings: Iterable[Finding]) -> set[tuple[str, str]]:
-    """Jobs that are unaccounted for are no discrepancy."""
-    wrong = [finding for finding in findings if finding.kind != "unaccounted"]
+    wrong = [finding for finding in findings if finding.kind not in _NO_DISCREPANCY]
     return {(finding.kind, job_id) for finding in wrong for job_id in finding.job_ids or (_NO_JOBS,)}

@@ -4,6 +4,7 @@ import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import chain
+from typing import Any
 
 from app.eventlog.payloads import DiscrepancyDetails, Finding, FindingKind, LastDiscrepancy, ReconciliationUpdate
 from app.reconciliation.state import NOTHING_ABOUT, About, Abouts, Breathe, Item, Loss, in_order, no_pause, slices
@@ -80,13 +81,17 @@ def about_look(look: Look) -> Abouts:
 def about_kept(told: ReconciliationUpdate | None) -> Abouts:
     """What the newest event said of what it found besides open items."""
     findings = (told.findings if told else None) or []
-    return {one.kind: About(one.count or 0, one.note or "") for one in findings if one.kind not in _OF_ITEMS}
+    return {
+        one.kind: About(one.count or 0, one.note or "", tuple(one.queues or ()), one.since)
+        for one in findings
+        if one.kind not in _OF_ITEMS
+    }
 
 
 def as_findings(
     found: Found, told: ReconciliationUpdate | None, now: datetime, about: Abouts = NOTHING_ABOUT
 ) -> tuple[Finding, ...]:
-    """For the payload; a kind that was told of before keeps its `since`."""
+    """For the payload; a kind that was told of before keeps its `since`, unless that is known better."""
     since = {finding.kind: finding.since for finding in (told.findings if told else None) or []}
     return tuple(
         _finding(kind, ids, since.get(kind, now), about.get(kind, About())) for kind, ids in sorted(found.items())
@@ -97,7 +102,14 @@ def _finding(kind: FindingKind, ids: Sequence[str], since: datetime, about: Abou
     named = bounded_ids(ids)
     total = len(ids) if len(named) < len(ids) else 0
     count = about.number or total or None
-    return Finding(kind=kind, job_ids=named, since=since, count=count, note=about.note or None)
+    return Finding(
+        kind=kind,
+        job_ids=named,
+        since=about.since or since,
+        count=count,
+        note=about.note or None,
+        queues=list(about.queues) or None,
+    )
 
 
 def is_discrepant(found: Found) -> bool:
@@ -185,5 +197,7 @@ def same(findings: Iterable[Finding], told: ReconciliationUpdate | None) -> bool
     return _told_of(findings) == _told_of((told.findings if told else None) or ())
 
 
-def _told_of(findings: Iterable[Finding]) -> dict[str, tuple[Sequence[str], int | None, str | None]]:
-    return {one.kind: (one.job_ids, None if one.kind == "flapping" else one.count, one.note) for one in findings}
+def _told_of(findings: Iterable[Finding]) -> dict[str, tuple[Any, ...]]:
+    return {
+        one.kind: (one.job_ids, None if one.kind == "flapping" else one.count, one.note, one.queues) for one in findings
+    }

@@ -99,6 +99,7 @@ def known_of(
         told=ReconciliationUpdate.model_validate_json(row.payload_json) if row.payload_json else None,
         last_verified_at=moment(row.last_verified_at),
         cut_since=memory.cut_of(row),
+        unserved_since=memory.unserved_of(row),
         figures=memory.figures_of(row),
         loss=memory.loss_of(row),
     )

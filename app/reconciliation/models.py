@@ -40,7 +40,8 @@ class ServiceState(Base):
     `heard_at`: when the newest look began whose job ids were believed. `version` grows whenever the belief changes:
     what was computed from an older one is not written. `log_cursor`: the newest event of the log whose word on jobs is
     part of the belief. `flapping_json`: how often the state came and went (`app.reconciliation.flapping`).
-    `figures_json`, `cut_json` and `loss_json` are those of the newest believed look (`app.reconciliation.memory`).
+    `figures_json`, `cut_json`, `unserved_json` and `loss_json` are those of the newest believed look
+    (`app.reconciliation.memory`).
     """
 
     __tablename__ = "service_state"
@@ -69,6 +70,7 @@ class ServiceState(Base):
     flapping_json: Mapped[str | None] = mapped_column(sa.Text)
     figures_json: Mapped[str | None] = mapped_column(sa.Text)
     cut_json: Mapped[str | None] = mapped_column(sa.Text)
+    unserved_json: Mapped[str | None] = mapped_column(sa.Text)
     loss_json: Mapped[str | None] = mapped_column(sa.Text)
 
 

@@ -7,19 +7,21 @@ from itertools import chain
 from zlib import crc32
 
 from app.eventlog.payloads import LastFlapping, ReconciliationUpdate
-from app.reconciliation import findings, flapping
+from app.reconciliation import findings, flapping, unserved_queues
 from app.reconciliation.findings import Found
 from app.reconciliation.flapping import Flaps, Turn
 from app.reconciliation.state import About, Abouts, ItemKey, Known, Verdict
 
 # What opens and closes by its items; what else is found wrong is compared with what was told.
 _DECLARED = frozenset({"missing", "extra"})
+# Facts of their own, which no discrepancy and no turn of the state speaks for.
+_BY_THEMSELVES = frozenset({"unreadable", "no-worker"})
 RESTLESS = "answers and falls silent by turns"
 
 
 def compared(known: Known, verdict: Verdict, found: Found) -> Verdict:
     """The verdict of a check beside what was told last: whether it is news, and whether it is news of another state."""
-    kinds = frozenset(found) & findings.DISCREPANT
+    kinds = frozenset(found) & (findings.DISCREPANT | _BY_THEMSELVES)
     flaps = flapping.follow(known.flaps, Turn(verdict.at, verdict.status, figures_of(verdict.counts), kinds))
     verdict = replace(verdict, flaps=flaps, last_flapping=_last_flapping(known, flaps, verdict))
     if flaps.since is None:
@@ -103,15 +105,21 @@ def _hushed(known: Known, found: Verdict, shown: Verdict, kinds: frozenset[str])
     Figures are not told at the very turn, with which they go up and down.
     """
     flaps, told = found.flaps, known.told
-    new = kinds - known.flaps.kinds or _opened(found) - known.named
+    new = (kinds & findings.DISCREPANT) - known.flaps.kinds or _opened(found) - known.named
     if new or (told is not None and flapping.is_worse(shown.status, told.status)):
         return replace(shown, flaps=flapping.note(flaps, figures_of(found.counts), kinds), turned=True, changed=True)
     figures = figures_of(found.counts)
+    if found.belief is not None and (kinds - known.flaps.kinds or _queues(shown) != unserved_queues.named(told)):
+        return replace(shown, flaps=flapping.note(flaps, figures, kinds), turned=False, changed=True)
     moved = shown.status != "stale" and found.status != "stale" and told is not None and told.counts != shown.counts
     turned = found.status != known.flaps.status
     if moved and not turned and figures not in flaps.figures:
         return replace(shown, flaps=flapping.note(flaps, figures), turned=False, changed=True)
     return replace(shown, turned=False, changed=False, hushed=moved or found.status != shown.status)
+
+
+def _queues(verdict: Verdict) -> frozenset[str]:
+    return frozenset(queue for one in verdict.findings for queue in one.queues or ())
 
 
 def _opened(verdict: Verdict) -> set[ItemKey]:

@@ -27,7 +27,7 @@ from app.reconciliation.lifecycle import Lifecycle, News
 from app.reconciliation.load import Clock, DatabaseTime, Jobs
 from app.reconciliation.overdue import OverdueChecks
 from app.reconciliation.record import NO_ANSWER, record_check, record_silence
-from app.reconciliation.state import SLICE, Evidence, Heard, Known, Verdict, slices
+from app.reconciliation.state import SLICE, UNSERVED_FOR, Evidence, Heard, Known, Verdict, slices
 from app.sources.base import Job, JobFate, Source, SourceError
 from app.sources.lease import Claim, Lease, LeaseLost
 from app.sources.poller import Outcome
@@ -43,6 +43,8 @@ ITEM_LOOK_UPS = 5
 AT_DATABASE = 3
 # Whatever is wrong with an answer that nobody has thought of.
 NOT_HANDLED = "gave an answer that Beacon could not handle"
+# A queue is said to be without a worker once so many polls have found it so.
+UNSERVED_POLLS = 3
 # How often a verdict is made anew because the belief changed while it was made.
 ATTEMPTS = 3
 
@@ -67,9 +69,11 @@ class Observer:
         breathe: Callable[[], None] = offloop.breathe,
         second_look_after_s: float = SECOND_LOOK_AFTER_S,
         lifecycle: Lifecycle | None = None,
+        unserved_for: timedelta = UNSERVED_FOR,
     ) -> None:
         self._lease, self._explains, self._breathe = lease, explains, breathe
         self._stale_after = timedelta(seconds=interval_s * AGED_AFTER_INTERVALS)
+        self._unserved_for = max(unserved_for, timedelta(seconds=interval_s * UNSERVED_POLLS))
         self._second_look_after_s = second_look_after_s
         self._at_database = threading.Semaphore(AT_DATABASE)
         self._gatherer = VerifiedGatherer()
@@ -147,6 +151,7 @@ class Observer:
         belief, known, version = verdict.belief, base.known, base.version
         is_news = verdict.changed or verdict.hushed or verdict.flaps != known.flaps
         is_news = is_news or (verdict.cut_since, verdict.loss) != (known.cut_since, known.loss)
+        is_news = is_news or verdict.unserved_since != known.unserved_since
         if is_news or belief is None or belief.put or belief.gone or verdict.opened or verdict.closed:
             self._kept.forget(service_id)
             with self._at_database:
@@ -166,7 +171,11 @@ class Observer:
 
     def _evidence(self, service: WatchedService, known: Known, heard: Heard, clock: Clock) -> Evidence:
         can = service.source.capabilities
-        evidence = Evidence(can.finished_visible_for_s, fresh_for=self._stale_after if can.dates_figures else None)
+        evidence = Evidence(
+            can.finished_visible_for_s,
+            fresh_for=self._stale_after if can.dates_figures else None,
+            unserved_for=self._unserved_for,
+        )
         if reconcile.is_of_another_time(known, heard, evidence):
             return evidence
         absent = reconcile.suspects(known, heard, evidence, self._breathe)

@@ -22,7 +22,7 @@ from datetime import datetime
 from itertools import chain
 from typing import Literal
 
-from app.reconciliation import comparing, extras, findings, losses, news
+from app.reconciliation import comparing, extras, findings, losses, news, unserved_queues
 from app.reconciliation.bounds import Bounds, cut_since
 from app.reconciliation.comparing import Kept
 from app.reconciliation.findings import Found
@@ -99,6 +99,7 @@ def reconcile(known: Known, heard: Heard, evidence: Evidence, now: datetime, bre
     extra = extras.follow(known, heard, now, breathe)
     kept = _kept(known, evidence, rulings, breathe)
     loss = losses.follow(known, heard, evidence, now)
+    unserved = unserved_queues.follow(known, heard, evidence)
     belief = comparing.belief(known, changes, kept, extra.marks, breathe)
     opened = [*opened_items(known, rulings, now, breathe), *extra.opened]
     closed = closed_items(known, heard, evidence, opened, now, breathe)
@@ -107,6 +108,7 @@ def reconcile(known: Known, heard: Heard, evidence: Evidence, now: datetime, bre
         **findings.of_items(still, kept.pending, breathe),
         **findings.of_look(heard.look, changes.twice),
         **findings.of_loss(loss),
+        **unserved.found,
     }
     verdict = Verdict(
         status="discrepancy" if findings.is_discrepant(found) else "verified",
@@ -116,13 +118,14 @@ def reconcile(known: Known, heard: Heard, evidence: Evidence, now: datetime, bre
         counts=dict(heard.look.counts),
         details=findings.details_of(found, belief.size),
         reason=findings.notes(heard.look),
-        about={**findings.about_look(heard.look), **findings.about_loss(loss)},
+        about={**findings.about_look(heard.look), **findings.about_loss(loss), **unserved.about},
         last_verified_at=known.last_verified_at if findings.is_discrepant(found) else now,
         counts_only=findings.counts_only(heard.look),
         counts_only_queues=findings.counts_only_queues(heard.look),
         not_told=heard.look.not_told,
         counts_as_of=heard.look.counts_as_of,
         cut_since=cut_since(known, heard),
+        unserved_since=unserved.since,
         figures=losses.figures_of(heard.look),
         loss=loss,
         belief=belief,

@@ -15,6 +15,7 @@ _WORDS = {
     "duplicate": "in two states at once",
     "orphaned": "running on a dead worker",
     "overdue": "scheduled and overdue",
+    "no-worker": "waiting without a worker",
     "count-mismatch": "counted but not listed",
     "unreadable": "listed but unreadable",
     "flapping": "coming and going",
@@ -25,6 +26,7 @@ _SIDES = ("missing", "extra")
 DIFFERS = "differs from what Beacon knows"
 # What goes on being wrong while nobody hears of it.
 _BEFORE = {"lost": "lost"}
+QUEUES_IN_WORDS = 3
 _GO_ON = ("missing", "lost", "extra", "dangling", "duplicate", "orphaned", "overdue")
 
 
@@ -34,11 +36,12 @@ def wrong(name: str, payload: Mapping[str, Any]) -> str:
     if status == "verified":
         return ""
     if status == "stale":
-        return "; ".join(part for part in (payload.get("reason") or "has not answered", before(findings)) if part)
+        parts = [payload.get("reason") or "has not answered", before(findings), unserved(findings)]
+        return "; ".join(part for part in parts if part)
     sides = both_sides(name, payload.get("discrepancyDetails"))
-    by_themselves = ("lost", *_SIDES) if sides else ("lost",)
+    by_themselves = ("lost", "no-worker", *(_SIDES if sides else ()))
     others = [one for one in findings if one["kind"] not in by_themselves and not _is_reason(one, payload)]
-    parts = [lost(findings), sides, listed(others), payload.get("reason") or ""]
+    parts = [lost(findings), sides, listed(others), payload.get("reason") or "", unserved(findings)]
     return "; ".join(part for part in parts if part) or DIFFERS
 
 
@@ -46,6 +49,30 @@ def lost(findings: Sequence[Mapping[str, Any]]) -> str:
     """`50,008 lost at once: 50,008 jobs before, 0 in the next answer`; without both it would look like work done."""
     found = [one for one in findings if one["kind"] == "lost"]
     return ": ".join([listed(found), *(one["note"] for one in found if one.get("note"))])
+
+
+def unserved(findings: Sequence[Mapping[str, Any]]) -> str:
+    """`250 jobs wait in the queue mail, and no worker serves it`; empty where every queue has its worker."""
+    found = next((one for one in findings if one["kind"] == "no-worker"), None)
+    if found is None:
+        return ""
+    number, names = number_of(found), found.get("queues") or []
+    serves = f"no worker serves {'it' if len(names) == 1 else 'them'}"
+    return f"{jobs(number)} {'waits' if number == 1 else 'wait'} in {queues(names)}, and {serves}"
+
+
+def unserved_in_full(findings: Sequence[Mapping[str, Any]]) -> str:
+    """With since when, and why where that is known."""
+    notes = [one["note"] for one in findings if one["kind"] == "no-worker" and one.get("note")]
+    return ": ".join([unserved(findings), *notes])
+
+
+def queues(names: Sequence[str]) -> str:
+    """`the queue mail`, `the queues mail and web`; an event may name fewer of many than there are."""
+    shown = [*names[:QUEUES_IN_WORDS], *(["others"] if len(names) > QUEUES_IN_WORDS else [])]
+    if len(shown) == 1:
+        return f"the queue {shown[0]}"
+    return f"the queues {', '.join(shown[:-1])} and {shown[-1]}" if shown else "its queues"
 
 
 def both_sides(name: str, details: Mapping[str, Any] | None) -> str:

@@ -38,10 +38,13 @@ def no_pause() -> None:
 
 
 class About(NamedTuple):
-    """What is said of a finding besides ids: how many there are, where ids do not say it, and more in words."""
+    """What is said of a finding besides ids: how many there are, where ids do not say it, more in words, the queues
+    that it is about, and since when, where that is known better than by when it was told first."""
 
     number: int = 0
     note: str = ""
+    queues: tuple[str, ...] = ()
+    since: datetime | None = None
 
 
 Abouts = Mapping[FindingKind, About]
@@ -120,6 +123,8 @@ class Loss:
     after: int
 
 
+# A restart of all workers is no finding: a queue must have gone unserved for so long.
+UNSERVED_FOR = timedelta(minutes=1)
 # Stands in `cut_since` for all queues; no queue has such a name.
 ALL_QUEUES = ""
 
@@ -132,6 +137,7 @@ class Known:
     at its time in `unseen`. `ended`: jobs that a look showed unfinished after their service had published their end,
     each with the id of that event. `notices`: what was published since the last look, up to the event `log_cursor`.
     `cut_since`: queues whose jobs a bound keeps out of the lists, each with the moment at which they were last listed.
+    `unserved_since`: queues in which jobs wait and that no worker serves, each with the look that first showed it so.
     `figures` are those of the newest look, `loss` is one that is open. `told` is what the newest event said; `named`,
     while the service flaps, the items it named since that began.
     """
@@ -150,6 +156,7 @@ class Known:
     told: ReconciliationUpdate | None = None
     last_verified_at: datetime | None = None
     cut_since: Mapping[str, datetime] = field(default_factory=dict)
+    unserved_since: Mapping[str, datetime] = field(default_factory=dict)
     figures: Figures | None = None
     loss: Loss | None = None
 
@@ -214,6 +221,7 @@ class Evidence:
     `second`: the second look, None where it was not possible; `fates`: look-ups by id, as far as they were
     made; `explained`: jobs that commands or published events say have ended. `fresh_for`: how old the figures of a look
     may be, where the source dates them. `purged`: a command has removed many, which need not be known one by one.
+    `unserved_for`: how long a queue must have been without a worker before that is said.
     """
 
     finished_visible: FinishedVisible = None
@@ -222,6 +230,7 @@ class Evidence:
     explained: frozenset[str] = frozenset()
     fresh_for: timedelta | None = None
     purged: bool = False
+    unserved_for: timedelta = UNSERVED_FOR
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,8 +272,8 @@ class Verdict:
     `belief` is None where nothing that was heard is believed (stale), or nothing was (an acceptance).
     `changed`: an event is due; `turned`: the change is one of state, to be kept for ever. `hushed`: it differs from
     what was told, and is kept to ourselves because the service flaps. `figures_at`: of when the figures are, where the
-    source says so. `silent_since`: when a service that does not answer gave its last answer. `cut_since`, `figures` and
-    `loss` are what is known of them from now on.
+    source says so. `silent_since`: when a service that does not answer gave its last answer. `cut_since`,
+    `unserved_since`, `figures` and `loss` are what is known of them from now on.
     """
 
     status: Status
@@ -284,6 +293,7 @@ class Verdict:
     not_told: Mapping[str, str] = field(default_factory=dict)
     counts_as_of: Mapping[str, datetime] = field(default_factory=dict)
     cut_since: Mapping[str, datetime] = field(default_factory=dict)
+    unserved_since: Mapping[str, datetime] = field(default_factory=dict)
     figures: Figures | None = None
     loss: Loss | None = None
     flaps: Flaps = NEVER

@@ -102,6 +102,18 @@ def test_what_limits_a_check_is_on_the_tile_in_every_state(status: str) -> None:
     assert (tile.unreadable.words, tile.unreadable.title) == ("1,200 unreadable", "entry 3")
 
 
+def test_jobs_without_a_worker_are_on_the_tile() -> None:
+    note = "reports since 2026-11-21 12:02:05 UTC"
+    found = {"kind": "no-worker", "jobIds": [], "since": "2026-11-21T12:02:05.000Z", "count": 1_200, "note": note}
+    tile = Tile.from_payload("mail", "Mail", update(status="verified", findings=[{**found, "queues": ["reports"]}]))
+    assert (tile.status, tile.words) == ("verified", "")
+    assert tile.unserved is not None
+    assert (tile.unserved.words, tile.unserved.title) == (
+        "1,200 jobs without a worker",
+        f"1,200 jobs wait in the queue reports, and no worker serves it: {note}",
+    )
+
+
 def test_a_number_that_nobody_knows_is_a_dash_with_its_reason_and_never_zero() -> None:
     why = "without a result backend Celery keeps no trace of a task that failed"
     tile = Tile.from_payload("mail", "Mail", update(counts={"queued": 3, "running": 1}, notTold={"failed": why}))

@@ -247,6 +247,23 @@ def test_entries_that_cannot_be_read_are_said_with_the_first_and_are_nobodys_dis
     assert ("· 5 unreadable" if status == "verified" else "5 listed but unreadable") in front
 
 
+@pytest.mark.parametrize("missing", [[], ["lost"]], ids=["verified", "beside a discrepancy"])
+def test_a_queue_without_a_worker_is_shown_with_what_to_do(cast: Flask, missing: list[str]) -> None:
+    since = "2026-11-21T12:02:05.000Z"
+    waits = {"kind": "no-worker", "jobIds": [], "since": since, "count": 250, "queues": ["reports"]}
+    findings = [{**waits, "note": "reports since 2026-11-21 12:02:05 UTC"}]
+    more: dict[str, Any] = {"status": "verified"}
+    if missing:
+        details = {"expected": 13, "actual": 12, "missingJobIds": missing}
+        more = {"status": "discrepancy", "discrepancyDetails": details}
+        findings.append({"kind": "missing", "jobIds": missing, "since": since})
+    watch(cast, "mail", update(findings=findings, **more))
+    text = words_of(page(cast, ALICE, "/services/mail"))
+    said = "250 jobs wait in the queue reports, and no worker serves it"
+    assert f"Waiting without a worker {said}: reports since 2026-11-21 12:02:05 UTC Start a worker" in text
+    assert "· 250 jobs without a worker" in words_of(page(cast, ALICE, "/"))
+
+
 def test_workers_stand_with_the_dead_first_and_unknown_is_not_none(cast: Flask) -> None:
     watch(cast, "mail", update())
     assert "Cannot be told: the Palantir HTTP API does not tell of its workers." in page(cast, ALICE, "/services/mail")

@@ -7,12 +7,14 @@ import pytest
 from app.eventlog.append import prepare
 from app.eventlog.payloads import FindingKind
 from app.reconciliation import findings
+from app.reconciliation.findings import bounded_ids
 from app.reconciliation.rows import tell
 from app.reconciliation.state import About, Verdict
+from app.reconciliation.unserved_queues import MAX_NAME_CHARS, NAMES_BYTES
 from app.sources.base import MAX_JOB_ID_BYTES
 from tests.reconciliation.values import T0, known, told
 
-WITHOUT_IDS = {"count-mismatch", "unreadable", "lost", "flapping", "rewound"}
+WITHOUT_IDS = {"count-mismatch", "no-worker", "unreadable", "lost", "flapping", "rewound"}
 LONGEST = "日" * (MAX_JOB_ID_BYTES // 3)
 
 
@@ -28,6 +30,8 @@ def test_ten_thousand_ids_of_every_kind_fit_into_an_event(job_id: str) -> None:
     ids = [job_id.format(number) for number in range(10_000)]
     found: findings.Found = {kind: [] if kind in WITHOUT_IDS else ids for kind in get_args(FindingKind)}
     about = dict.fromkeys(found, About(10_000, "entry 3 of " + "k" * 200))
+    queues = bounded_ids((job_id.format(number)[:MAX_NAME_CHARS] for number in range(1_000)), NAMES_BYTES)
+    about["no-worker"] = About(10_000, "q" * 800, tuple(queues))
     verdict = Verdict(
         status="discrepancy",
         at=T0,

@@ -76,3 +76,22 @@ def test_a_loss_has_both_numbers_also_while_its_service_is_silent() -> None:
     assert beside == f"{said}; Beacon knows 3 jobs, mail reports 1"
     silent = {"status": "stale", "reason": "did not answer", "findings": [lost]}
     assert sentences.wrong("mail", silent) == "did not answer; 50,008 jobs were lost before"
+
+
+def test_a_queue_without_a_worker_has_its_own_sentence() -> None:
+    def said(count: int, *queues: str) -> str:
+        finding = {"kind": "no-worker", "jobIds": [], "count": count, "queues": list(queues)}
+        return sentences.unserved([finding])
+
+    assert said(250, "mail") == "250 jobs wait in the queue mail, and no worker serves it"
+    assert said(1, "mail") == "1 job waits in the queue mail, and no worker serves it"
+    assert said(3, "mail", "web") == "3 jobs wait in the queues mail and web, and no worker serves them"
+    assert said(9, *"abcde") == "9 jobs wait in the queues a, b, c and others, and no worker serves them"
+    assert sentences.unserved([]) == ""
+
+
+def test_it_stands_behind_what_is_wrong() -> None:
+    waits = {"kind": "no-worker", "jobIds": [], "count": 250, "queues": ["mail"]}
+    found = {"status": "discrepancy", "findings": [{"kind": "orphaned", "jobIds": ["b"]}, waits], **sides(2, 2)}
+    said = sentences.wrong("mail", found)
+    assert said == "1 running on a dead worker; 250 jobs wait in the queue mail, and no worker serves it"

@@ -172,11 +172,11 @@ class Watching:
         return None if workers is None else {worker.id: worker.state for worker in workers}
 
     def findings(self) -> dict[str, list[str]]:
-        """By kind, as told last; what is merely unaccounted for is not wrong."""
+        """By kind, as told last; what is merely unaccounted for, or waits for a worker, is not wrong."""
         return {found["kind"]: sorted(found["jobIds"]) for found in self.book.told.get("findings") or []}
 
     def wrong(self) -> dict[str, list[str]]:
-        return {kind: ids for kind, ids in self.findings().items() if kind != "unaccounted"}
+        return {kind: ids for kind, ids in self.findings().items() if kind not in ("unaccounted", "no-worker")}
 
     def until(self, what: dict[str, list[str]], slack_s: float = 0.0) -> float:
         """How long it took, at most an interval and 2 s, until exactly this was wrong."""

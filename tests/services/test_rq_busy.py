@@ -1,9 +1,12 @@
-"""A busy, healthy RQ with its default result time: not one false discrepancy, however often it is looked at."""
+"""A busy, healthy RQ with its default result time: not one false discrepancy, however often it is looked at.
+
+And one that nobody works for: which queue that is, until a worker serves it.
+"""
 
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,11 +20,14 @@ from app.reconciliation import registry
 from app.reconciliation.explain import PublishedEvents
 from app.reconciliation.observe import Observer, WatchedService
 from app.sources.lease import Lease
+from tests.notifications.scene import titles
 from tests.reconciliation.desk import INTERVAL_S, SERVICE, Book
 from tests.services.rq_scene import Scene
 from tests.services.test_rq import READS
 from tests.support.machine import scaled
+from tests.support.waiting import wait_for
 
+SOON = timedelta(seconds=1)
 QUEUES = ("mail", "pictures", "reports")
 BACKLOG = 150
 
@@ -122,3 +128,49 @@ def test_looks_at_a_busy_rq_find_nothing_wrong(book: Book) -> None:
 @pytest.mark.long
 def test_half_an_hour_of_looks_at_a_busy_rq_find_nothing_wrong(book: Book) -> None:
     look_again_and_again(book, 360)
+
+
+class TestWithoutWorkers:
+    """A real RQ, and Beacon's own observer, which waits a second where it waits a minute outside the tests."""
+
+    @pytest.fixture
+    def scene(self) -> Iterator[Scene]:
+        with Scene() as made:
+            yield made
+
+    @pytest.fixture
+    def look(self, book: Book, scene: Scene) -> Iterator[Callable[[], list[str]]]:
+        """Looks once; the queues that were said to be without a worker by then."""
+        lease = Lease()
+        assert lease.try_acquire()
+        observer = Observer(lease, 0.1, [PublishedEvents()], unserved_for=SOON)
+        service = WatchedService(SERVICE, scene.source())
+
+        def look() -> list[str]:
+            assert lease.renew()
+            assert observer.observe(service).answered
+            assert book.told["status"] == "verified"
+            return next((one["queues"] for one in book.told.get("findings") or []), [])
+
+        yield look
+        service.source.close()
+
+    def test_a_queue_is_found_and_noticed_once_until_a_worker_serves_it(
+        self, app: Flask, book: Book, scene: Scene, look: Callable[[], list[str]]
+    ) -> None:
+        def put(queue: str, number: int) -> None:
+            scene.queue(queue).enqueue("time.sleep", 0, job_id=f"{queue}{number}")
+
+        put("reports", 1)
+        assert look() == [], "a restart of its workers would look the same"
+        wait_for(lambda: look() == ["reports"], "the queue to be found")
+        [found] = book.told["findings"]
+        assert (found["kind"], found["count"]) == ("no-worker", 1)
+        put("reports", 2)
+        assert look() == ["reports"]
+        assert book.told["findings"][0]["count"] == 2
+        put("mail", 1)
+        wait_for(lambda: look() == ["mail", "reports"], "the queue that joined")
+        scene.worker("mail", "reports", name="anna", options=("-w", "rq.SimpleWorker"))
+        assert look() == []
+        assert titles(app) == [f"Mail: no worker serves the queue {queue}" for queue in ("reports", "mail")]
