@@ -56,7 +56,7 @@ def _update(event: Event, name_of: NameOf) -> _Read:
         words = sentences.wrong(name_of(data["service"]), data)
         ids = Ids.of((data.get("discrepancyDetails") or {}).get("missingJobIds") or [])
         return status, f"{words}; missing:" if ids.total else words, ids
-    parts = [wording.counts_in_words(data["counts"]), sentences.unserved(data.get("findings") or [])]
+    parts = [sentences.unserved(data.get("findings") or []), wording.counts_in_words(data["counts"])]
     return "verified", "; ".join(part for part in parts if part), NO_IDS
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 ANSWER_S = 1.0
 # More answers than this in one round are not taken: whatever asks for more is no set of workers.
-MAX_ANSWERS = 2_000
+MAX_ANSWERS = 3_000
 # Of one answer: some ten thousand tasks in the hands of one worker. One that says more is taken for silent.
 MAX_VALUES = 200_000
 _ASKED = ("active_queues", "reserved", "active")

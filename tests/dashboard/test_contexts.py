@@ -4,7 +4,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from app.dashboard import wording
+from app.dashboard.changes import ChangeRow
 from app.dashboard.contexts import Ids, Tile, beyond_strip, dom_key, service_href
+from app.eventlog.read import Event
 from app.reconciliation.current_status import current_status
 from app.reconciliation.models import ServiceState
 from tests.dashboard.payloads import discrepancy, update
@@ -102,7 +104,7 @@ def test_what_limits_a_check_is_on_the_tile_in_every_state(status: str) -> None:
     assert (tile.unreadable.words, tile.unreadable.title) == ("1,200 unreadable", "entry 3")
 
 
-def test_jobs_without_a_worker_are_on_the_tile() -> None:
+def test_jobs_without_a_worker_are_on_the_tile_and_first_in_the_list_of_changes() -> None:
     note = "reports since 2026-11-21 12:02:05 UTC"
     found = {"kind": "no-worker", "jobIds": [], "since": "2026-11-21T12:02:05.000Z", "count": 1_200, "note": note}
     tile = Tile.from_payload("mail", "Mail", update(status="verified", findings=[{**found, "queues": ["reports"]}]))
@@ -112,6 +114,9 @@ def test_jobs_without_a_worker_are_on_the_tile() -> None:
         "1,200 jobs without a worker",
         f"1,200 jobs wait in the queue reports, and no worker serves it: {note}",
     )
+    data = update(findings=[{**found, "queues": ["reports"]}])
+    row = ChangeRow.from_event(Event(1, "reconciliation.update", "everyone", data, data["checkedAt"]))
+    assert row.words.startswith("1,200 jobs wait in the queue reports, and no worker serves it; 12 waiting")
 
 
 def test_a_number_that_nobody_knows_is_a_dash_with_its_reason_and_never_zero() -> None:

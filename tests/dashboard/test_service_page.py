@@ -261,7 +261,7 @@ def test_a_queue_without_a_worker_is_shown_with_what_to_do(cast: Flask, missing:
     text = words_of(page(cast, ALICE, "/services/mail"))
     said = "250 jobs wait in the queue reports, and no worker serves it"
     assert f"Waiting without a worker {said}: reports since 2026-11-21 12:02:05 UTC Start a worker" in text
-    assert "· 250 jobs without a worker" in words_of(page(cast, ALICE, "/"))
+    assert "250 jobs without a worker ·" in words_of(page(cast, ALICE, "/"))
 
 
 def test_workers_stand_with_the_dead_first_and_unknown_is_not_none(cast: Flask) -> None:

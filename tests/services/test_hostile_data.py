@@ -137,7 +137,7 @@ class TestCelery:
         wrapped = {"body": base64.b64encode(body).decode(), "headers": {"ticket": "x"}}
         clean.redis.rpush(pidbox._replies, body, json.dumps(wrapped))
         heard = pidbox._collect(clean.redis, {"x": "active"}, 1)
-        assert heard == {"active": {}, "reserved": {}}
+        assert not any(heard.values())
         assert announcement(body) is announcement(json.dumps(wrapped).encode()) is None
 
 
