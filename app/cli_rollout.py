@@ -1,21 +1,22 @@
 """`beacon rollout`: the same changes as on the page and by the API, with the same preconditions and confirmations."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import click
 from flask import current_app
 from sqlalchemy.orm import Session
 
 from app.command import application, operator
-from app.db import db, read, write
+from app.db import read, write
 from app.rollout import descriptions, history, planning, steering, store
 from app.rollout.configuration import Flag, Nominal
 from app.rollout.flags import Flags
 from app.rollout.models import PlanRow
 from app.rollout.online import online
 from app.rollout.preview import MAX_NAMES, Switching, preview
-from app.rollout.provider import provider
+from app.rollout.provider import View, provider
 from app.rollout.store import Expected
 
 ONLY_FLAG = Flag.SSE_STREAMING.value
@@ -44,15 +45,8 @@ def rollout() -> None:
 def get(flag: str) -> None:
     """Say where a flag stands."""
     which = store.flag_named(flag)
-    with application(), read() as session:
-        view = provider().view(session, which)
-        override = steering.override_of(which)
-    found = view.nominal
-    said = found.why if view.outcome.is_plain else view.sentence
-    why = "" if said is None else f" ({said})"
-    click.echo(f"{flag}: {_state(found)}{why}")
-    if override is not None:
-        click.echo(f"overridden: {override} for everyone by BEACON_FLAG_{flag.upper()}")
+    with application():
+        _show(which, _view(which))
 
 
 @rollout.command("set")
@@ -94,8 +88,8 @@ def preview_(percentage: int, flag: str) -> None:
     with application():
         flags: Flags = current_app.extensions["beacon_flags"]
         flags.load(provider().load())
-        with read() as session:
-            enabled = provider().view(session, which).nominal.enabled
+        now = _view(which)
+        enabled, outcome = now.nominal.enabled, steering.outcome_of_change(which, now, percentage, None)
         people = online().everybody()
         found = preview(flags, which, people, percentage, enabled)
     if found is None:
@@ -103,6 +97,8 @@ def preview_(percentage: int, flag: str) -> None:
         return
     for line in _switching(found, enabled=enabled):
         click.echo(line)
+    if outcome is not None:
+        click.echo(outcome)
 
 
 @rollout.command("history")
@@ -139,11 +135,16 @@ def start(flag: Flag, steps: tuple[str, ...], reason: str, expected: str | None,
     """Raise the flag by steps, each held for its minutes, such as 10:60 50:60 100:60."""
     wanted = [_step(text) for text in steps]
     store.check(reason, None)
-    if any(percentage == 100 for percentage, _minutes in wanted):
-        _confirm(flag, "The plan lets everybody in.", yes=yes)
     as_asked = [{"percentage": percentage, "holdMinutes": minutes} for percentage, minutes in wanted]
-    with application(), write() as session:
-        planning.begin(session, flag, operator(), reason.strip(), as_asked, expected)
+    with application():
+        if any(percentage == 100 for percentage, _minutes in wanted):
+            _confirm(flag, f"The plan ends at 100 %. {steering.describe_change(flag, _view(flag), 100, None)}", yes=yes)
+        _begin(flag, reason.strip(), as_asked, expected)
+
+
+def _begin(flag: Flag, reason: str, steps: Sequence[Mapping[str, Any]], expected: str | None) -> None:
+    with write() as session:
+        planning.begin(session, flag, operator(), reason, steps, expected)
         _show_plan(session, flag)
 
 
@@ -182,12 +183,26 @@ def _change(
 ) -> None:
     which = store.flag_named(flag)
     with application():
-        now = provider().view(db.session(), which).nominal
-        if steering.must_be_confirmed(now, percentage, enabled):
-            _confirm(which, "Everybody will be in.", yes=yes)
+        now = _view(which)
+        if steering.must_be_confirmed(now.nominal, percentage, enabled):
+            _confirm(which, steering.describe_change(which, now, percentage, enabled), yes=yes)
         seen = None if expected is None else Expected(expected)
-        after = steering.change(which, operator(), reason, percentage, enabled, seen)
-    click.echo(f"{flag}: {_state(after.nominal)}")
+        _show(which, steering.change(which, operator(), reason, percentage, enabled, seen))
+
+
+def _view(flag: Flag) -> View:
+    """Where it stands now; nothing is held open while somebody makes up their mind."""
+    with read() as session:
+        return provider().view(session, flag)
+
+
+def _show(flag: Flag, view: View) -> None:
+    """Where it stands, and who is in where that does not say it."""
+    said = view.nominal.why if view.outcome.is_plain else view.sentence
+    override = steering.override_of(flag)
+    click.echo(f"{flag}: {_state(view.nominal)}{'' if said is None else f' ({said})'}")
+    if override is not None:
+        click.echo(f"overridden: {override} for everyone by BEACON_FLAG_{flag.upper()}")
 
 
 def _confirm(flag: Flag, why: str, *, yes: bool) -> None:
@@ -241,3 +256,6 @@ def _show_plan(session: Session, flag: Flag) -> None:
     for number, step in enumerate(found.steps):
         place = "done" if number < found.step else "now" if number == found.step else "then"
         click.echo(f"{place}\t{step.percentage} % for {descriptions.describe_minutes(step.hold_s / 60)}")
+    share = steering.describe_steps(flag, provider().view(session, flag))
+    if share is not None:
+        click.echo(share)

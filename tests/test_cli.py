@@ -21,7 +21,9 @@ from app import create_app
 from app.cli import cli, main
 from app.config import Settings
 from app.db import db
+from app.rollout import configuration
 from tests.support.machine import scaled
+from tests.support.unleash_stub import Edge, OneFlag
 
 ROOT = Path(__file__).resolve().parent.parent
 Beacon = Callable[..., Result]
@@ -312,9 +314,46 @@ class TestRollout:
         assert "FAIL flags: Unleash: it cannot be reached; it never sent any" in found
         assert "default:development.x" not in found
 
-    def test_an_override_is_shown_as_such(self, beacon: Beacon, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_override_is_shown_as_such(
+        self, beacon: Beacon, script: Script, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setenv("BEACON_FLAG_ENABLE_SSE_STREAMING", "off")
-        assert "overridden: off for everyone by BEACON_FLAG_ENABLE_SSE_STREAMING" in beacon("rollout", "get").stdout
+        overridden = "overridden: off for everyone by BEACON_FLAG_ENABLE_SSE_STREAMING"
+        assert overridden in beacon("rollout", "get").stdout
+        asked = script("rollout", "set", "100", stdin="100\n", at_a_terminal=True)
+        assert "The setting decides: off for everybody. Without it everybody will be in. Type" in asked.stderr
+        assert overridden in asked.stdout
+
+    @pytest.mark.parametrize(
+        "asked",
+        [
+            ("get",),
+            ("set", "100", "--yes"),
+            ("on",),
+            ("preview", "100"),
+            ("plan", "start", "100:5", "--reason", "x", "--yes"),
+        ],
+    )
+    def test_who_is_in_is_the_outcome_of_all_rules(
+        self, script: Script, instance: Path, monkeypatch: pytest.MonkeyPatch, asked: tuple[str, ...]
+    ) -> None:
+        edge = Edge()
+        unleash = OneFlag(edge, "enable_sse_streaming")
+        unleash.more = {"dependencies": [{"feature": "checkout"}]}
+        with closing(sqlite3.connect(instance / "beacon.db")) as connection:
+            kept = ("unleash", 1, configuration.version(unleash.text), unleash.text, "2026-11-21T12:00:00.000Z")
+            connection.execute("INSERT INTO flag_configuration VALUES (?, ?, ?, ?, ?)", kept)
+            connection.commit()
+        for name, value in (("URL", unleash.url), ("API_TOKEN", "default:development.x"), ("ADMIN_TOKEN", "y")):
+            monkeypatch.setenv(f"BEACON_UNLEASH_{name}", value)
+        try:
+            done = script("rollout", *asked, stdin="100\n", at_a_terminal=True)
+        finally:
+            edge.close()
+        assert done.status == 0, done.stderr
+        said = f"{done.stdout} {done.stderr}"
+        assert "checkout is not there" in said
+        assert "verybody" not in said
 
 
 class TestAudit:

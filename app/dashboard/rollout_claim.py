@@ -39,7 +39,7 @@ class Claim:
         else:
             words = _who(view) if is_in_force else f"written; in force: {in_force}"
         written = describe_rollout(Rollout(now.enabled, now.percentage))
-        nobody = view.outcome.nobody if now.enabled and override is None else None
+        nobody = view.outcome.why_nobody if now.enabled and override is None else None
         return cls(describe_percentage(now.percentage), words, written, in_force, is_in_force, lets_in, nobody or "")
 
 

@@ -75,7 +75,7 @@ def plan() -> ResponseReturnValue:
 def _steer(session: Session, what: str, seen: str | None) -> None:
     who = actor().name
     if what == "start":
-        planning.begin(session, FLAG, who, _reason(), _confirmed(_steps()), seen)
+        planning.begin(session, FLAG, who, _reason(), _confirmed(session, _steps()), seen)
     elif what == "pause":
         planning.steer(session, FLAG, who, "pause", seen)
     elif what == "resume":
@@ -129,10 +129,11 @@ def _steps() -> Sequence[dict[str, Any]]:
     return [_step(percentage.strip(), minutes.strip()) for percentage, minutes in given if percentage.strip()]
 
 
-def _confirmed(steps: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
+def _confirmed(session: Session, steps: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
     """Everybody is let in by nobody's slip, whether at once or by a plan."""
     if any(step["percentage"] == 100 for step in steps) and not Asked.of(request.form).is_confirmed:
-        raise Problem(400, "Not confirmed", f"The plan lets everybody in. {NOT_CONFIRMED}")
+        will_be = steering.describe_change(FLAG, provider().view(session, FLAG), 100, None)
+        raise Problem(400, "Not confirmed", f"The plan ends at 100 %. {will_be} {NOT_CONFIRMED}")
     return steps
 
 

@@ -11,6 +11,7 @@ from app.rollout.configuration import Nominal
 from app.rollout.descriptions import describe_minutes
 from app.rollout.guardrail import MIN_REPORTS, Limits, Window
 from app.rollout.models import GuardRow
+from app.rollout.outcome import PLAIN, Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +31,24 @@ class Guardrail:
 
     @classmethod
     def of(
-        cls, row: GuardRow | None, settings: Settings, now: Nominal, window: Window, override: str | None, mode: str
+        cls,
+        row: GuardRow | None,
+        settings: Settings,
+        now: Nominal,
+        window: Window,
+        override: str | None,
+        mode: str,
+        outcome: Outcome = PLAIN,
     ) -> Self:
         limits = limits_in_words(settings)
         if row is not None:
             return cls("warning", "Holds", _held(row.reason, mode), moment(row.since), limits)
         if settings.guardrail_mode == "off":
             return cls("stale", "Off", "", None, limits)
-        return cls(*_judged(settings, now, window, override), None, limits)
+        state, word, why = _judged(settings, now, window, override, outcome)
+        if outcome.limits and state != "unknown":
+            why += f" They are of {outcome.describe(now)}."
+        return cls(state, word, why, None, limits)
 
 
 def _held(reason: str, mode: str) -> str:
@@ -47,8 +58,10 @@ def _held(reason: str, mode: str) -> str:
     return said.replace("Nothing can be raised meanwhile", "Nothing can be raised from here meanwhile, only in Unleash")
 
 
-def _judged(settings: Settings, now: Nominal, window: Window, override: str | None) -> tuple[str, str, str]:
-    nothing = _nothing(now, override)
+def _judged(
+    settings: Settings, now: Nominal, window: Window, override: str | None, outcome: Outcome
+) -> tuple[str, str, str]:
+    nothing = _nothing(now, override, outcome)
     if nothing is not None:
         return "unknown", "Nothing to judge", nothing
     least = settings.guardrail_min_attempts
@@ -64,12 +77,15 @@ def _judged(settings: Settings, now: Nominal, window: Window, override: str | No
     return "success", "Within the limits", _figures(window, least)
 
 
-def _nothing(now: Nominal, override: str | None) -> str | None:
+def _nothing(now: Nominal, override: str | None, outcome: Outcome) -> str | None:
     """Why nobody's attempts could be this percentage's; None where they can."""
     if override is not None:
         return "The setting decides who is in, whatever stands here."
     if not now.enabled:
         return "The flag is off, so nobody is in."
+    if outcome.why_nobody is not None or outcome.everybody is not None:
+        said = outcome.describe(now)
+        return f"{said[0].upper()}{said[1:]}."
     if now.percentage is None:
         return "No single percentage says how many are in."
     return "Nobody is in at 0 %." if now.percentage == 0 else None

@@ -103,6 +103,9 @@ def page(
         changes=[(change, rollout_graphs.change_words(change)) for change in found.evidence.changes],
         share=lambda value: rollout_graphs.said_as("share", value),
         must_type=asked.must_type(found.view.nominal),
+        will_be=steering.describe_change(FLAG, found.view, asked.percentage, True if asked.on else None),
+        at_the_end=steering.describe_change(FLAG, found.view, 100, None),
+        share_of_steps=steering.describe_steps(FLAG, found.view),
         proof=asked.proof(found.view.nominal, found.view.changed_at),
         flag=FLAG,
         presets=PRESETS,
@@ -141,8 +144,8 @@ def _guardrail(session: Session, view: View) -> Guardrail:
     """Judged from the same window as the watch judges from."""
     settings, source = current_settings(), provider()
     window = reports.window(session, planning.epoch(session), settings.guardrail_window_s, view.level_since)
-    override = steering.override_of(FLAG)
-    return Guardrail.of(session.get(GuardRow, FLAG), settings, view.nominal, window, override, source.mode)
+    override, row = steering.override_of(FLAG), session.get(GuardRow, FLAG)
+    return Guardrail.of(row, settings, view.nominal, window, override, source.mode, view.outcome)
 
 
 def _rollback(session: Session, entries: list[history.Entry]) -> Rollback | None:

@@ -40,6 +40,8 @@ def _word(event: Event) -> str:
         return event.type.replace(".", " ")
     if not event.data["enabled"]:
         return "rollout off"
+    if str(event.data.get("outcome") or "").endswith("nobody is in"):
+        return "rollout: nobody in"
     percentage = event.data.get("percentage")
     return "rollout changed" if percentage is None else f"rollout {percentage} %"
 

@@ -195,6 +195,8 @@ class FlagChanged(Payload):
     percentage: Annotated[float, Field(ge=0, le=100), PlainSerializer(_whole, return_type=Any)] | None = None
     actor: str
     reason: str
+    # Who is in, where switch and percentage alone do not say it.
+    outcome: str | None = None
 
 
 class JobEvent(Payload):

@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 from werkzeug.exceptions import HTTPException
 
 from app.clock import utc_text
+from app.config import current_settings
 from app.eventlog.append import NewEvent, PreparedEvent
 from app.eventlog.payloads import NotificationCreated
 from app.notifications import rules, service_watch
@@ -74,7 +75,8 @@ def create(session: Session, notice: Notice) -> NewEvent | None:
 
 
 def _rollout(_session: Session, data: Mapping[str, Any]) -> list[Notice]:
-    return [rules.rollout(data, uuid.uuid4().hex, _page("/rollout"))]
+    override = current_settings().flag_overrides.get(data["flag"])
+    return [rules.rollout(data, uuid.uuid4().hex, _page("/rollout"), override)]
 
 
 def _command(session: Session, data: Mapping[str, Any]) -> list[Notice]:

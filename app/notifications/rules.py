@@ -103,16 +103,20 @@ def flash(data: Mapping[str, Any]) -> Notice:
     return Notice(f"flash:{data['id']}", data["severity"], MESSAGE, title, data["text"])
 
 
-def rollout(data: Mapping[str, Any], change_id: str, link: str | None) -> Notice:
-    """A change of a flag has no id of its own before it is in the log: `change_id` is made for it."""
+def rollout(data: Mapping[str, Any], change_id: str, link: str | None, override: bool | None = None) -> Notice:
+    """A change of a flag has no id of its own before it is in the log: `change_id` is made for it. `override`: what a
+    setting decides for everybody, whatever is changed."""
     severity, title = _of_the_watch(data) or _of_a_change(data)
+    if override is not None:
+        title += f"; the setting decides: {'on' if override else 'off'} for everybody"
     body = f"{data['actor']}: {data['reason']}"
     return Notice(f"rollout:{change_id}", severity, ROLLOUT, title, body, link)
 
 
 def _of_a_change(data: Mapping[str, Any]) -> tuple[Severity, str]:
     if data["enabled"]:
-        return "info", f"{data['flag']} is on for {_share(data)}"
+        outcome = data.get("outcome")
+        return "info", f"{data['flag']} is on ({outcome})" if outcome else f"{data['flag']} is on for {_share(data)}"
     return "warning", f"{data['flag']} is switched off"
 
 

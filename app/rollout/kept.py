@@ -18,6 +18,7 @@ from app.db import read, write
 from app.rollout import configuration, intents, store
 from app.rollout.configuration import Flag, Nominal, Rollout
 from app.rollout.models import KeptRow
+from app.rollout.outcome import PLAIN, Outcome
 
 SOURCE = "unleash"
 # An older revision than the kept one is a worker that lags, or an Unleash that was set back: nobody lags so long.
@@ -41,6 +42,12 @@ def newest(session: Session) -> str | None:
 def in_force(session: Session) -> str | None:
     """What the deployment holds, or should: what Unleash sent last, and what Beacon has changed there since."""
     return _with_changes(session, newest(session))
+
+
+def outcome(session: Session, flag: Flag) -> Outcome:
+    """What the rules say that no percentage says, as they are in force."""
+    text = in_force(session)
+    return PLAIN if text is None else Outcome.of(text, flag)
 
 
 def _with_changes(session: Session, text: str | None) -> str | None:
@@ -178,6 +185,5 @@ def _tell(session: Session, flag: Flag, now: Rollout, *, alone: bool) -> None:
     """`alone`: nothing but strategies that have no single percentage, constraints or segments changed."""
     standing, reason = store.reasoned(session, flag)
     who = standing.actor or "Unleash"
-    store.told(
-        session, flag, now, "Unleash" if alone else who, "its conditions changed in Unleash" if alone else reason
-    )
+    who, why = ("Unleash", "its conditions changed in Unleash") if alone else (who, reason)
+    store.told(session, flag, now, who, why, outcome(session, flag))

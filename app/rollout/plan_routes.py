@@ -10,11 +10,12 @@ from sqlalchemy.orm import Session
 from app.accounts.access import actor, require
 from app.db import db, write
 from app.errors import Problem, retry_after
-from app.rollout import planning, reports, watch
+from app.rollout import planning, reports, steering, watch
 from app.rollout.configuration import Flag
 from app.rollout.flags import is_enabled
 from app.rollout.models import PlanRow
 from app.rollout.plan import MAX_HOLD_MINUTES, MAX_STEPS
+from app.rollout.provider import provider
 from app.rollout.routes import Percentage, Reason
 from app.rollout.steering import named
 from app.rollout.tally import tally
@@ -54,8 +55,9 @@ class Steered(BaseModel):
 @bp.get("/api/rollout/<flag>/plan")
 @require("viewer", scope=("read", "rollout"))
 def shown(flag: str) -> Response:
-    """`{plan, blocked}`: the plan, or null; why the guardrail lets nothing grow, or null. Its `seen` is sent back as
-    `expected` by whoever acts on what they saw."""
+    """`{plan, blocked, outcome?}`: the plan, or null; why the guardrail lets nothing grow, or null; whose share its
+    percentages are, where they are not of all users. Its `seen` is sent back as `expected` by whoever acts on what they
+    saw."""
     return _answer(db.session(), named(flag))
 
 
@@ -112,4 +114,9 @@ def report() -> Response:
 def _answer(session: Session, flag: Flag) -> Response:
     session.flush()
     row = session.get(PlanRow, flag)
-    return jsonify(plan=None if row is None else planning.as_json(row), blocked=watch.blocked_by(session, flag))
+    outcome = steering.describe_steps(flag, provider().view(session, flag))
+    return jsonify(
+        plan=None if row is None else planning.as_json(row),
+        blocked=watch.blocked_by(session, flag),
+        **({} if outcome is None else {"outcome": outcome}),
+    )

@@ -105,16 +105,19 @@ def change(flag: str) -> Response:
 @bp.get("/api/rollout/<flag>/preview")
 @require("product", scope=("read", "rollout"))
 def who_would_switch(flag: str) -> Response:
-    """`{flag, percentage, enabled, online, comes, goes, comesTotal, goesTotal}` for `percentage=` (and `enabled=`).
+    """`{flag, percentage, enabled, online, comes, goes, comesTotal, goesTotal, outcome?}` for `percentage=` (and
+    `enabled=`).
 
     Of the people online now (streaming, or polling in the last minute, as a page or as a program), by name: who would
     be in and is not, who is in and would not be. At most 200 names each way; the totals are of all. They and the names
-    are null where nobody can say: no flags are known yet, or no single percentage says who is in.
+    are null where nobody can say: no flags are known yet, or no single percentage says who is in. `outcome` says who
+    will be in where switch and percentage alone do not.
     """
     which = named(flag)
     percentage = _whole_number("percentage", 0, 100)
-    kept = provider().view(db.session(), which).nominal.enabled
-    enabled = {"true": True, "false": False}.get(request.args.get("enabled", ""), kept)
+    now = provider().view(db.session(), which)
+    enabled = {"true": True, "false": False}.get(request.args.get("enabled", ""), now.nominal.enabled)
+    outcome = steering.outcome_of_change(which, now, percentage, enabled)
     db.session.remove()  # asking takes many turns of the loop, and connections are few
     people = online().everybody()
     found = preview(current_app.extensions["beacon_flags"], which, people, percentage, enabled)
@@ -127,6 +130,7 @@ def who_would_switch(flag: str) -> Response:
         goes=None if found is None else found.goes[:MAX_NAMES],
         comesTotal=None if found is None else len(found.comes),
         goesTotal=None if found is None else len(found.goes),
+        **({} if outcome is None else {"outcome": outcome}),
     )
 
 

@@ -1,7 +1,7 @@
 """One change of a flag as a person makes it, whether by the API or on the page: what may refuse it, in words."""
 
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any
 
 from flask import current_app
 from sqlalchemy.orm import Session
@@ -13,6 +13,7 @@ from app.rollout import held, store, watch
 from app.rollout.configuration import Flag, Nominal, Rollout
 from app.rollout.flags import Flags
 from app.rollout.history import is_lower
+from app.rollout.outcome import Override
 from app.rollout.provider import Moved, Refused, View, provider
 from app.rollout.store import Expected, Within
 
@@ -43,6 +44,22 @@ def must_be_confirmed(now: Nominal, percentage: float | None, enabled: bool | No
     return enabled is True and now.percentage in (None, 100)
 
 
+def describe_change(flag: Flag, now: View, percentage: float | None, enabled: bool | None) -> str:
+    """Who will be in by all rules, for whoever is asked to confirm a change."""
+    return now.outcome.describe_change(now.nominal, percentage, enabled, override_of(flag))
+
+
+def outcome_of_change(flag: Flag, now: View, percentage: float | None, enabled: bool | None) -> str | None:
+    """The same, where switch and percentage alone do not say it."""
+    is_plain = now.outcome.is_plain and override_of(flag) is None
+    return None if is_plain else describe_change(flag, now, percentage, enabled)
+
+
+def describe_steps(flag: Flag, now: View) -> str | None:
+    """Whose share the percentages of a plan are, where they are not of all users."""
+    return now.outcome.describe_steps(override_of(flag))
+
+
 def is_confirmation(typed: str, flag: Flag) -> bool:
     return typed.removesuffix("%").strip() in ("100", flag)
 
@@ -68,7 +85,7 @@ def shown(flag: Flag, now: View) -> dict[str, Any]:
     return said if override is None else {**said, "override": override}
 
 
-def override_of(flag: Flag) -> Literal["on", "off"] | None:
+def override_of(flag: Flag) -> Override:
     """What `BEACON_FLAG_…` decides for everyone, whatever the rollout says; None where it says nothing."""
     flags: Flags = current_app.extensions["beacon_flags"]
     override = flags.overrides.get(flag)

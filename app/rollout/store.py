@@ -12,10 +12,13 @@ from app.db import now_epoch
 from app.eventlog.append import NewEvent, append
 from app.eventlog.payloads import FlagChanged
 from app.rollout import baseline
-from app.rollout.configuration import Flag, Rollout
+from app.rollout.configuration import Flag, Nominal, Rollout
 from app.rollout.models import FlagRow
+from app.rollout.outcome import PLAIN, Outcome
 
 MAX_REASON = 500
+# Of what an event says of the other rules: names in Unleash may be long.
+MAX_OUTCOME = 500
 
 Within = Callable[[Session, Rollout, Rollout], None]
 """Called in a change's own transaction, under `lock` and before anything is written, with where the flag stands and
@@ -163,9 +166,12 @@ def audited(
     )
 
 
-def told(session: Session, flag: Flag, after: Rollout, actor: str, reason: str) -> None:
-    """The event: last of what a change writes."""
-    payload = FlagChanged(flag=flag, enabled=after.enabled, percentage=after.percentage, actor=actor, reason=reason)
+def told(session: Session, flag: Flag, after: Rollout, actor: str, reason: str, outcome: Outcome = PLAIN) -> None:
+    """The event: last of what a change writes. `outcome`: what other rules than switch and percentage say."""
+    said = None if outcome.is_plain else outcome.describe(Nominal(after.enabled, after.percentage))[:MAX_OUTCOME]
+    payload = FlagChanged(
+        flag=flag, enabled=after.enabled, percentage=after.percentage, actor=actor, reason=reason, outcome=said
+    )
     append(session, [NewEvent("flag.changed", payload)])
 
 

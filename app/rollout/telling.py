@@ -4,24 +4,26 @@ from sqlalchemy.orm import Session
 
 from app.rollout import store
 from app.rollout.configuration import Flag, Rollout
+from app.rollout.outcome import Outcome
 from app.rollout.provider import Provider
 
 
 def say(session: Session, provider: Provider, flag: Flag, actor: str, reason: str, action: str) -> None:
     """Inside `db.write()` and under `store.lock`: audited as this action, and told."""
-    here, reason = _here(session, provider, flag), reason[: store.MAX_REASON]
+    (here, outcome), reason = _here(session, provider, flag), reason[: store.MAX_REASON]
     session.flush()
     store.audited(session, flag, actor, reason, here, here, action=action)
-    store.told(session, flag, here, actor, reason)
+    store.told(session, flag, here, actor, reason, outcome)
 
 
 def tell(session: Session, provider: Provider, flag: Flag, actor: str, reason: str) -> None:
     """The same without an entry."""
-    store.told(session, flag, _here(session, provider, flag), actor, reason)
+    here, outcome = _here(session, provider, flag)
+    store.told(session, flag, here, actor, reason, outcome)
 
 
-def _here(session: Session, provider: Provider, flag: Flag) -> Rollout:
+def _here(session: Session, provider: Provider, flag: Flag) -> tuple[Rollout, Outcome]:
     """Where it stands now and not when it was looked at: somebody may have switched it off since, and the newest event
     is what everybody takes for true."""
-    nominal = provider.view(session, flag).nominal
-    return Rollout(nominal.enabled, nominal.percentage)
+    view = provider.view(session, flag)
+    return Rollout(view.nominal.enabled, view.nominal.percentage), view.outcome

@@ -116,7 +116,8 @@ class Unleash:
         self._make(project, look, FlagChange(flag, actor, reason, before, after), within)
         shown = look.percentage if percentage is None else percentage
         nominal = Nominal(after.enabled, shown, None if shown is not None else look.why_not)
-        return View(nominal, actor, utc_text(), link=self._admin.link(project, flag), reason=reason)
+        link = self._admin.link(project, flag)
+        return View(nominal, actor, utc_text(), link=link, reason=reason, outcome=self._outcome(flag))
 
     def _make(self, project: str, look: Look, wanted: FlagChange, within: Within | None) -> None:
         """Said beforehand, so that whoever sees it arrive knows whose it is; audited as it came out, by whoever comes
@@ -166,7 +167,12 @@ class Unleash:
         who = self._admin.last_change(flag)
         nominal = Nominal(look.enabled, look.percentage, look.why_not)
         name, at = who or (None, None)
-        return View(nominal, name, at, look.why_not, self._admin.link(project, flag))
+        link = self._admin.link(project, flag)
+        return View(nominal, name, at, look.why_not, link, outcome=self._outcome(flag))
+
+    def _outcome(self, flag: Flag) -> Outcome:
+        with read() as session:
+            return kept.outcome(session, flag)
 
     def _author(self, flag: Flag) -> kept.Author:
         who = self._admin.last_change(flag) if self._admin.is_possible else None

@@ -56,7 +56,7 @@ def finish(wanted: FlagChange, change: str) -> None:
             store.move(session, flag, after, actor, reason)
             _hold(session, wanted)
         if is_first or not is_moved:  # otherwise whoever saw it arrive has told it
-            store.told(session, flag, after, actor, reason)
+            store.told(session, flag, after, actor, reason, kept.outcome(session, flag))
 
 
 def _hold(session: Session, wanted: FlagChange) -> None:
@@ -79,5 +79,5 @@ def fail(wanted: FlagChange, change: str, done: int, why: str) -> Rollout:
             store.audited(session, flag, actor, reason, wanted.before, reached)
         store.audited(session, flag, actor, reason, reached, wanted.after, failed=why)
         if done:
-            store.told(session, flag, reached, actor, reason)
+            store.told(session, flag, reached, actor, reason, kept.outcome(session, flag))
     return reached

@@ -111,7 +111,7 @@ class Watch:
         nominal = seen.view.nominal
         if seen.flag not in JUDGED or seen.flag in self._settings.flag_overrides:
             return Verdict("go")
-        if nominal.percentage is None or not nominal.enabled:
+        if nominal.percentage is None or not nominal.enabled or seen.view.outcome.why_nobody is not None:
             return Verdict("go")  # nobody is in, or nobody can say how many
         window = reports.window(session, seen.now, self._settings.guardrail_window_s, seen.view.level_since)
         return guardrail.judge(self._limits, window, nominal.percentage, seen.before)

@@ -158,7 +158,14 @@ def test_what_is_told_of_a_flag_that_stays_where_it_is_is_no_turn(app: Flask) ->
         for events, words in (
             ([flag, held], ["rollout 50 %"]),
             ([{**flag, "actor": "plan", "reason": "paused"}], ["rollout 50 %"]),
-            ([off, {**off, "percentage": 40}, flag, held], ["rollout 50 %", "rollout off", "rollout 50 %"]),
+            (
+                [{**flag, "outcome": "parent checkout is off: nobody is in"}, flag],
+                ["rollout 50 %", "rollout: nobody in", "rollout 50 %"],
+            ),
+            (
+                [off, {**off, "percentage": 40}, flag, held],
+                ["rollout 50 %", "rollout: nobody in", "rollout 50 %", "rollout off", "rollout 50 %"],
+            ),
         ):
             publish(app, *(NewEvent("flag.changed", event) for event in events))
             with read() as session:

@@ -94,6 +94,14 @@ def test_a_message_and_a_change_of_the_rollout() -> None:
     assert (on.body, on.link, off.link, message.link) == ("pia: looks well", "/rollout", None, None)
 
 
+def test_a_change_of_the_rollout_says_who_is_in_by_all_rules() -> None:
+    change = {"flag": "sse", "enabled": True, "percentage": 100, "actor": "pia", "reason": "all"}
+    nobody = {**change, "outcome": "parent checkout is off: nobody is in"}
+    assert rules.rollout(nobody, "1", None).title == "sse is on (parent checkout is off: nobody is in)"
+    ruled = rules.rollout(change, "1", None, override=False).title
+    assert ruled == "sse is on for 100 %; the setting decides: off for everybody"
+
+
 @pytest.mark.parametrize(
     ("actor", "reason", "severity", "title"),
     [

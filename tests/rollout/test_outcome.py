@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from app.rollout import configuration
-from app.rollout.configuration import Flag
+from app.rollout.configuration import Flag, Nominal
 from app.rollout.flags import evaluator
-from app.rollout.outcome import Outcome
+from app.rollout.outcome import PLAIN, Outcome, Override
 
 FLAG = Flag.SSE_STREAMING
 PEOPLE = [f"user{number}" for number in range(500)]
@@ -105,3 +105,50 @@ def test_a_parent_is_off_too_where_its_own_parent_is() -> None:
 def test_a_percentage_is_read_as_unleash_writes_it(raw: object, percentage: float | None) -> None:
     found = configuration.parse_percentage(raw)
     assert (found, isinstance(found, float)) == (percentage, percentage == 12.5)
+
+
+OFF = Outcome(nobody="parent checkout is off")
+BETA_ONLY = Outcome(limits=("segment beta",))
+ON_AT_10, OFF_AT_100 = Nominal(True, 10), Nominal(False, 100)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "before", "percentage", "enabled", "override", "said"),
+    [
+        (PLAIN, ON_AT_10, 100, None, None, "Everybody will be in."),
+        (PLAIN, ON_AT_10, 25, None, None, "25 % of users will be in."),
+        (PLAIN, OFF_AT_100, None, True, None, "Everybody will be in."),
+        (PLAIN, OFF_AT_100, 100, None, None, "Once it is switched on, everybody will be in."),
+        (PLAIN, ON_AT_10, 100, None, "off", "The setting decides: off for everybody. Without it everybody will be in."),
+        (OFF, ON_AT_10, 100, None, None, "Nobody will be in: parent checkout is off."),
+        (BETA_ONLY, ON_AT_10, 100, None, None, "100 % of those whom segment beta lets in will be in."),
+        (
+            PLAIN,
+            Nominal(False, None, "it has 2 strategies"),
+            None,
+            True,
+            None,
+            "Everybody may be in: no single percentage says how many.",
+        ),
+    ],
+)
+def test_whoever_confirms_a_change_is_told_what_it_comes_to(
+    outcome: Outcome, before: Nominal, percentage: int | None, enabled: bool | None, override: Override, said: str
+) -> None:
+    assert outcome.describe_change(before, percentage, enabled, override) == said
+
+
+def test_a_percentage_that_the_engine_cannot_read_is_mended_by_setting_one_and_not_by_switching_on() -> None:
+    text = sent(rollout_of("100.0"), enabled=False)
+    outcome, now = Outcome.of(text, FLAG), configuration.nominal(text, FLAG)
+    assert outcome.describe_change(now, 100, True) == "Everybody will be in."
+    assert all(evaluator(configuration.put_at(text, FLAG, 100, True))(FLAG, user) for user in PEOPLE)
+    assert outcome.describe_change(now, None, True).startswith("Nobody will be in: its percentage is written as")
+    assert not any(evaluator(configuration.put_at(text, FLAG, None, True))(FLAG, user) for user in PEOPLE)
+
+
+def test_the_steps_of_a_plan_say_whose_share_they_are() -> None:
+    assert PLAIN.describe_steps() is None
+    assert OFF.describe_steps() == "parent checkout is off: nobody is in, whatever the percentage"
+    assert BETA_ONLY.describe_steps() == "each percentage is of those whom segment beta lets in"
+    assert PLAIN.describe_steps("off") == "the setting decides: off for everybody, whatever the percentage"

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from app.notifications.models import Notification
 from app.rollout import reports, steering, store
 from app.rollout.configuration import Flag, Rollout
 from app.rollout.models import FlagRow, GuardRow, PlanRow, ReportRow
+from app.rollout.outcome import Outcome
 from app.rollout.provider import Embedded, Refused, View
 from app.rollout.reports import Sum
 from app.rollout.watch import Watch
@@ -192,6 +194,19 @@ def test_the_guardrail_holds_says_so_once_and_lets_people_take_back(scene: Scene
     assert (refused["reason"], "20 of 100" in refused["detail"]) == ("guardrail", True)
     assert scene.desk.put(percentage=0).status_code == 200
     assert scene.desk.put(enabled=False).status_code == 200
+
+
+def test_nothing_is_judged_where_another_rule_lets_nobody_in(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene.desk.put(percentage=50)
+    scene.reported(2, **BAD)
+    provider, asked = scene.provider, scene.provider.view
+    nobody = Outcome(nobody="parent checkout is off")
+    monkeypatch.setattr(provider, "view", lambda *given: replace(asked(*given), outcome=nobody))
+    scene.watch.look()
+    assert [change for change in scene.changes() if change[0] == "guardrail"] == []
+    monkeypatch.setattr(provider, "view", asked)
+    scene.watch.look()
+    assert [change[0] for change in scene.changes()][-1] == "guardrail"
 
 
 def test_the_guardrail_steps_back_to_the_percentage_before(cast: Flask, settings: Settings) -> None:
