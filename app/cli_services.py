@@ -7,10 +7,17 @@ import click
 
 from app.command import application, operator
 from app.db import read, write
-from app.reconciliation import registration, registry
+from app.reconciliation import registration, registry, service_revision
 from app.reconciliation.service_form import toml_or_word
 from app.sources import kinds
 from app.sources.entry import DEFAULT_KIND
+
+EXPECTED = click.option(
+    "--expected",
+    type=click.IntRange(min=0),
+    metavar="REVISION",
+    help="the revision that you saw, as `beacon service list` names it: refused where it is another one by now",
+)
 
 
 @click.group()
@@ -52,30 +59,35 @@ def add(
 @click.argument("service_id")
 @click.argument("options", nargs=-1, metavar="KEY=VALUE...")
 @click.option("--password-stdin", is_flag=True, help="read a new password from standard input; an empty one removes it")
-def change(service_id: str, options: tuple[str, ...], password_stdin: bool) -> None:
+@EXPECTED
+def change(service_id: str, options: tuple[str, ...], password_stdin: bool, expected: int | None) -> None:
     """Change keys of a service (name, url, password_env, options); KEY= puts one back to what is so without it."""
     given: dict[str, Any] = {key: None if value == "" else value for key, value in map(_option, options)}
     if password_stdin:
         given["password"] = _first_line() or None
     with application(), write() as session:
-        registration.change(session, service_id, given, operator())
+        registration.change(session, service_id, given, operator(), expected)
     click.echo(f"changed {service_id}")
 
 
 @service.command("remove")
 @click.argument("service_id")
-def remove(service_id: str) -> None:
+@EXPECTED
+def remove(service_id: str, expected: int | None) -> None:
     """Watch it no longer: what is believed of it is forgotten, the record stays."""
     with application(), write() as session:
-        registration.remove(session, service_id, operator())
+        registration.remove(session, service_id, operator(), expected)
     click.echo(f"no longer watching {service_id}")
 
 
 @service.command("list")
 def list_() -> None:
+    """Id, kind, address, name and revision of each."""
     with application(), read() as session:
-        for row in registry.watched(session):
-            click.echo(f"{row.id}\t{row.kind}\t{row.url}\t{row.name}")
+        rows = registry.watched(session)
+        revisions = service_revision.revisions(session, [row.id for row in rows])
+        for row in rows:
+            click.echo(f"{row.id}\t{row.kind}\t{row.url}\t{row.name}\t{revisions[row.id]}")
 
 
 def _option(text: str) -> tuple[str, Any]:

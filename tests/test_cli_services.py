@@ -1,6 +1,7 @@
 """`beacon service add`: options of every kind, and passwords that show up nowhere."""
 
 import json
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -10,9 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 from app.cli import cli
-from tests.test_cli import Beacon, beacon, instance
+from tests.test_cli import Beacon, Script, beacon, instance, script
 
-__all__ = ["beacon", "instance"]  # fixtures
+__all__ = ["beacon", "instance", "script"]  # fixtures
 
 URL = "http://127.0.0.1:9"
 
@@ -89,3 +90,13 @@ def test_what_cannot_be_changed_is_said_in_words(beacon: Beacon, arguments: list
     refused = CliRunner().invoke(cli, ["service", *arguments])
     assert refused.exit_code != 0
     assert said in f"{refused.exception} {refused.output}"
+
+
+def test_a_change_may_name_the_revision_that_was_seen(beacon: Beacon, script: Script, database: Path) -> None:
+    beacon("service", "add", "a", URL)
+    seen = beacon("service", "list").stdout.split("\t")[-1].strip()
+    assert beacon("service", "change", "a", "name=Post", "--expected", seen).stdout == "changed a\n"
+    for late in (("change", "a", "name=Mine"), ("remove", "a")):
+        refused = script("service", *late, "--expected", seen).one_sentence()
+        assert re.match(r"beacon: cli:\w+ changed name at \S+ \S+ UTC. Look again, then decide.", refused)
+    assert rows(database, "SELECT name FROM service WHERE removed_at IS NULL") == [("Post",)]

@@ -16,9 +16,10 @@ from app.dashboard.frame import frame, rendered
 from app.db import db, write
 from app.errors import Problem
 from app.reconciliation import queries as reconciliation
-from app.reconciliation import registration, registry, service_form
+from app.reconciliation import registration, registry, service_form, service_revision
 from app.reconciliation.models import Service
 from app.reconciliation.queries import Watched
+from app.reconciliation.service_revision import SettingsChange
 from app.reconciliation.service_routes import in_words
 
 bp = Blueprint("admin_services", __name__)
@@ -71,21 +72,21 @@ def add() -> ResponseReturnValue:
 @bp.get(f"{PATH}/<service_id>")
 @require("admin")
 def edit(service_id: str) -> ResponseReturnValue:
-    return _edit(service_id, None, NONE)
+    return _edit(service_id)
 
 
 @bp.post(f"{PATH}/<service_id>")
 @require("admin")
 def change(service_id: str) -> ResponseReturnValue:
-    kind = service_form.kind_named(_service(service_id).kind)
+    """`expected` is the revision that the form was made of; whoever was shown what others did and saves nevertheless
+    says so with `over`, the revision that they were shown."""
+    kind, seen = service_form.kind_named(_ever(service_id).kind), request.form.get("over") or _seen()
     given = service_form.given_of(kind, request.form, is_new=False)
     try:
         with in_words(), write() as session:
-            registration.change(session, service_id, given, actor().name)
+            registration.change(session, service_id, given, actor().name, service_revision.parse_revision(seen))
     except Problem as problem:
-        if problem.status != 400:
-            raise
-        return _edit(service_id, service_form.echo(request.form), problem.members.get("errors", NONE), 400)
+        return _edit(service_id, service_form.echo(request.form), problem, seen)
     return redirect(f"{PATH}#service-{quote(service_id)}", 303)
 
 
@@ -93,16 +94,20 @@ def change(service_id: str) -> ResponseReturnValue:
 @require("admin")
 def review(service_id: str) -> ResponseReturnValue:
     """What is forgotten and what stays, before anything is."""
-    row = _service(service_id)
-    weight = registration.weight(db.session(), service_id)
-    return _page("admin/service_remove.html", service=row, weight=weight, password=registration.password_from(row))
+    return _review(service_id)
 
 
 @bp.post(f"{PATH}/<service_id>/remove")
 @require("admin")
 def remove(service_id: str) -> ResponseReturnValue:
-    with in_words(), write() as session:
-        registration.remove(session, service_id, actor().name)
+    seen = _seen()
+    try:
+        with in_words(), write() as session:
+            registration.remove(session, service_id, actor().name, service_revision.parse_revision(seen))
+    except Problem as problem:
+        if problem.members.get("reason") != "changed":
+            raise
+        return _review(service_id, problem, seen)
     return redirect(PATH, 303)
 
 
@@ -121,21 +126,68 @@ def _list(kind_name: str, typed: Mapping[str, str], errors: Mapping[str, str], s
     )
 
 
-def _edit(service_id: str, typed: Mapping[str, str] | None, errors: Mapping[str, str], status: int = 200) -> Response:
+def _review(service_id: str, refused: Problem | None = None, seen: str | None = None) -> Response:
+    """`seen`: what the `refused` press had seen."""
     row = _service(service_id)
+    return _page(
+        "admin/service_remove.html",
+        200 if refused is None else refused.status,
+        service=row,
+        weight=registration.weight(db.session(), service_id),
+        password=registration.password_from(row),
+        proof=_proof(service_id, refused, seen),
+        refused=refused,
+        changes=_changes(service_id, seen),
+    )
+
+
+def _edit(
+    service_id: str,
+    typed: Mapping[str, str] | None = None,
+    refused: Problem | None = None,
+    seen: str | None = None,
+) -> Response:
+    """`seen`: what the `refused` press had seen; what is sent from here has seen that too, and no more. Of a service
+    that was removed meanwhile it shows what was typed."""
+    row = _service(service_id) if refused is None else _ever(service_id)
     kind = service_form.kind_named(row.kind)
+    errors = NONE if refused is None else refused.members.get("errors", NONE)
     shown = service_form.typed_of(row) if typed is None else typed
     fields = service_form.fields(kind, shown, errors, is_new=False) if kind else []
+    is_moved = refused is not None and refused.status != 400
     return _page(
         "admin/service.html",
-        status,
+        200 if refused is None else refused.status,
         service=row,
         kind=kind,
-        fields=fields,
+        fields=service_form.beside(fields, row) if is_moved else fields,
         elsewhere=_elsewhere(fields, errors),
+        proof=_proof(service_id, refused, seen),
+        refused=refused if is_moved else None,
+        changes=_changes(service_id, seen),
+        revision=service_revision.revision(db.session(), service_id),
+        remove_password=service_form.REMOVE_SECRET in (typed or NONE),
         refused_variable=registry.refused_variable(row),
         password=registration.password_from(row),
     )
+
+
+def _seen() -> str | None:
+    return request.form.get("expected")
+
+
+def _proof(service_id: str, refused: Problem | None, seen: str | None) -> str:
+    """What the form carries as seen: what stands now, or, where a press was refused, what that press had seen."""
+    return str(service_revision.revision(db.session(), service_id)) if refused is None else seen or ""
+
+
+def _changes(service_id: str, seen: str | None) -> list[SettingsChange]:
+    """What others did since; none where nothing says what was seen."""
+    try:
+        revision = service_revision.parse_revision(seen)
+    except registry.BadService:
+        return []
+    return [] if revision is None else service_revision.changes_since(db.session(), service_id, revision)
 
 
 def _elsewhere(fields: list[service_form.Field], errors: Mapping[str, str]) -> dict[str, str]:
@@ -159,6 +211,11 @@ def _row(watched: Watched) -> Row:
 def _service(service_id: str) -> Service:
     with in_words():
         return registry.find(db.session(), service_id)
+
+
+def _ever(service_id: str) -> Service:
+    """A service that is watched, or was."""
+    return db.session().get(Service, service_id) or _service(service_id)
 
 
 def _page(template: str, status: int = 200, **context: Any) -> Response:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.audit import chain
-from app.reconciliation import registry
+from app.reconciliation import registry, service_revision
 from app.reconciliation.models import DiscrepancyEvent, KnownJob, OpenItem, Service
 from app.sources.entry import ServiceEntry
 
@@ -37,10 +37,17 @@ def add(session: Session, given: Mapping[str, Any], by: str) -> Service:
     return row
 
 
-def change(session: Session, service_id: str, given: Mapping[str, Any], by: str) -> Service:
-    """Change what `given` names; None puts a key back to what it is without. Raises `BadService`, `NotWatched`."""
+def change(
+    session: Session, service_id: str, given: Mapping[str, Any], by: str, expected: int | None = None
+) -> Service:
+    """Change what `given` names; None puts a key back to what it is without. `expected` is the revision that was seen.
+
+    Raises `BadService` (and where it is another one by now `ChangedMeanwhile`), `NotWatched`.
+    """
     row = _ours(session, service_id)
-    entry = _changed(row, given)
+    entry = _parsed(row, given)
+    service_revision.check(session, service_id, expected)
+    entry = _with_password(row, entry, given)
     _record(session, [_rewritten(session, row, entry, "admin", by)])
     return row
 
@@ -50,9 +57,11 @@ def put(session: Session, entry: ServiceEntry, by: str) -> None:
     _record(session, [_put(session, entry, "admin", by)])
 
 
-def remove(session: Session, service_id: str, by: str) -> None:
-    """Watch it no longer. Raises `NotWatched`, `RuledByFile`."""
-    _record(session, [_removed(session, _ours(session, service_id), by)])
+def remove(session: Session, service_id: str, by: str, expected: int | None = None) -> None:
+    """Watch it no longer. Raises `NotWatched`, `RuledByFile`, and `ChangedMeanwhile` where it is not as `expected`."""
+    row = _ours(session, service_id)
+    service_revision.check(session, service_id, expected)
+    _record(session, [_removed(session, row, by)])
 
 
 def sync_from_file(session: Session, entries: Iterable[ServiceEntry]) -> None:
@@ -134,13 +143,14 @@ def weight(session: Session, service_id: str) -> dict[str, int]:
 
 
 def _ours(session: Session, service_id: str) -> Service:
-    row = registry.find(session, service_id)
+    """Locked, so that whoever is next sees what was changed."""
+    row = registry.find(session, service_id, lock=True)
     if row.origin == "file":
         raise RuledByFile(service_id)
     return row
 
 
-def _changed(row: Service, given: Mapping[str, Any]) -> ServiceEntry:
+def _parsed(row: Service, given: Mapping[str, Any]) -> ServiceEntry:
     if given.get("id", row.id) != row.id:
         text = "cannot be changed: remove the service and add it under its new id"
         raise registry.BadService(f"id: {text}", {"id": text})
@@ -148,7 +158,11 @@ def _changed(row: Service, given: Mapping[str, Any]) -> ServiceEntry:
     if given.get("kind", row.kind) == row.kind:  # another kind has other options
         kept |= json.loads(row.options_json)
     wanted = {name: value for name, value in {**kept, **given}.items() if value is not None}
-    entry = registry.parsed(wanted)
+    return registry.parsed(wanted)
+
+
+def _with_password(row: Service, entry: ServiceEntry, given: Mapping[str, Any]) -> ServiceEntry:
+    """With what is kept of it where nothing else was given."""
     if entry.password is not None or entry.password_env is not None:
         return entry
     unnamed = {name: getattr(row, name) for name in SECRETS if name not in given}

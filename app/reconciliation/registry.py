@@ -90,9 +90,9 @@ def remove(session: Session, service_id: str, by: str) -> None:
     _forget(session, service_id, by, "the service is no longer watched")
 
 
-def find(session: Session, service_id: str) -> Service:
+def find(session: Session, service_id: str, *, lock: bool = False) -> Service:
     """A service that is watched. Raises `NotWatched`."""
-    row = session.get(Service, service_id)
+    row = session.get(Service, service_id, with_for_update={"key_share": True} if lock else None)
     if row is None or row.removed_at is not None:
         raise NotWatched(f"no service {service_id} is watched; beacon service list shows all")
     return row

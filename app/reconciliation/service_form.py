@@ -4,7 +4,7 @@ import json
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from app.reconciliation.models import Service
@@ -36,7 +36,8 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """`value` is what stands in it at first: never a password. `error` stands beside it."""
+    """`value` is what stands in it at first: never a password. `error` stands beside it, and `now`: what is kept by
+    now, where that is something else."""
 
     name: str
     label: str
@@ -47,6 +48,7 @@ class Field:
     required: bool = False
     options: tuple[str, ...] = ()
     error: str | None = None
+    now: str | None = None
 
 
 def choices() -> list[Choice]:
@@ -84,6 +86,21 @@ def fields(kind: Kind, typed: Mapping[str, str], errors: Mapping[str, str], *, i
         field("password_env", "Variable that holds the password", hint=elsewhere),
         *(_option(name, about, typed, errors) for name, about in _properties(kind).items()),
     ]
+
+
+def beside(fields: Sequence[Field], row: Service) -> list[Field]:
+    """The same with what is kept by now, for whoever typed beside somebody else."""
+    kept = typed_of(row)
+    return [field if field.shape == "password" else replace(field, now=_now(field, kept)) for field in fields]
+
+
+def _now(field: Field, kept: Mapping[str, str]) -> str | None:
+    stands = kept.get(field.name, "")
+    if field.shape == "checkbox":
+        return None if bool(field.value) == bool(stands) else "ticked" if stands else "not ticked"
+    if [line.strip() for line in field.value.splitlines()] == stands.splitlines():
+        return None
+    return ", ".join(stands.splitlines()) or "empty"
 
 
 def typed_of(row: Service) -> dict[str, str]:

@@ -15,7 +15,7 @@ from app.config import current_settings
 from app.db import db, write
 from app.errors import Problem
 from app.offloop import paced
-from app.reconciliation import queries, registration, registry
+from app.reconciliation import queries, registration, registry, service_revision
 from app.reconciliation.models import Service
 from app.sources.base import ACTIONS, VIEWS
 from app.sources.kinds import health_path
@@ -27,8 +27,9 @@ bp = Blueprint("services", __name__)
 @require("viewer", scope="read")
 def registered() -> ResponseReturnValue:
     found = queries.services(db.session())
+    revisions = service_revision.revisions(db.session(), [one.service.id for one in found])
     db.session.remove()  # making many sources takes a while, and connections are few
-    return jsonify([as_json(one) for one in paced(found)])
+    return jsonify([as_json(one, revisions[one.service.id]) for one in paced(found)])
 
 
 @bp.post("/services")
@@ -38,26 +39,32 @@ def add() -> ResponseReturnValue:
     given = _posted()
     with in_words(), write() as session:
         row = registration.add(session, given, actor().name)
-    return jsonify(as_json(queries.Watched(row, None))), 201, {"Location": f"/services/{quote(row.id, safe='')}"}
+        revision = service_revision.revision(session, row.id)
+    said = as_json(queries.Watched(row, None), revision)
+    return jsonify(said), 201, {"Location": f"/services/{quote(row.id, safe='')}"}
 
 
 @bp.patch("/services/<service_id>")
 @require("admin", scope="admin")
 def change(service_id: str) -> ResponseReturnValue:
-    """What is not named stays; null removes a key, and with it a password."""
+    """What is not named stays; null removes a key, and with it a password. `expected` is the `revision` that the caller
+    saw: `409`, with the service as `current` and who changed what as `changes`, where it is another one by now."""
     given = _posted()
     with in_words(), write() as session:
-        registration.change(session, service_id, given, actor().name)
-        found = queries.service(session, service_id)
+        expected = service_revision.parse_revision(given.pop("expected", None))
+        registration.change(session, service_id, given, actor().name, expected)
+        found, revision = queries.service(session, service_id), service_revision.revision(session, service_id)
     assert found is not None  # noqa: S101 -- it was changed a moment ago, in the same transaction
-    return jsonify(as_json(found))
+    return jsonify(as_json(found, revision))
 
 
 @bp.delete("/services/<service_id>")
 @require("admin", scope="admin")
 def remove(service_id: str) -> ResponseReturnValue:
+    """`expected=` removes that revision alone."""
     with in_words(), write() as session:
-        registration.remove(session, service_id, actor().name)
+        expected = service_revision.parse_revision(request.args.get("expected"))
+        registration.remove(session, service_id, actor().name, expected)
     return "", 204
 
 
@@ -70,13 +77,23 @@ def in_words() -> Iterator[None]:
         raise Problem(404, "No such service", "Beacon watches no service of this id.") from None
     except registration.RuledByFile as error:
         raise Problem(409, "The services file rules", f"{error}.", reason="file") from None
+    except service_revision.ChangedMeanwhile as error:
+        raise _changed_meanwhile(error) from None
     except registry.Taken as error:
         raise Problem(409, "Id taken", "There is a service of this id already.", errors=error.errors) from None
     except registry.BadService as error:
         raise Problem(400, "Bad input", f"{error}", errors=error.errors) from None
 
 
-def as_json(found: queries.Watched) -> dict[str, Any]:
+def _changed_meanwhile(error: service_revision.ChangedMeanwhile) -> Problem:
+    found = queries.service(db.session(), error.service_id)
+    revision = service_revision.revision(db.session(), error.service_id)
+    current = None if found is None else as_json(found, revision)
+    changes = [change.as_json() for change in error.changes]
+    return Problem(409, "Changed meanwhile", f"{error}", reason="changed", current=current, changes=changes)
+
+
+def as_json(found: queries.Watched, revision: int) -> dict[str, Any]:
     service, state = found.service, found.state
     current = found.current_status(current_settings().poll_interval_s)
     return {
@@ -85,6 +102,7 @@ def as_json(found: queries.Watched) -> dict[str, Any]:
         "type": service.kind,
         "healthEndpoint": service.url + health_path(service.kind),
         "registeredAt": service.registered_at,
+        "revision": revision,
         "metadata": {"origin": service.origin, **_camel(json.loads(service.options_json))},
         "health": current.health,
         "status": None if current.status == "unknown" else current.status,

@@ -273,3 +273,109 @@ def test_a_service_whose_variable_the_host_keeps_says_so_on_its_page(ada: Browse
     assert "Its password is not sent: give the variable a name that begins with BEACON_SOURCE_" in words(
         ada.get(f"{PAGE}/mail")
     )
+
+
+def proof(text: str) -> str:
+    return text.split('name="expected" value="')[1].split('"', maxsplit=1)[0]
+
+
+def bea_changes(ada: Browser, **given: Any) -> None:
+    with ada.app.app_context(), write() as session:
+        registration.change(session, "mail", given, "bea")
+
+
+EDITED = {"name": "Letters", "url": URL, "finished_visible_for_s": "60"}
+
+
+def test_two_who_edit_the_same_service_do_not_overwrite_each_other(ada: Browser) -> None:
+    seen = proof(ada.get(f"{PAGE}/mail"))
+    bea_changes(ada, url="http://127.0.0.1:8", password="hers")
+    sent = ada.send(f"{PAGE}/mail", **EDITED, password="my own", remove_password="on", expected=seen)
+    said = words(sent.text)
+    assert sent.status_code == 409
+    assert (ada.row("mail").name, ada.row("mail").url) == ("Mail & more", "http://127.0.0.1:8")
+    assert "Nothing was saved: Mail & more was changed after you had opened this form." in said
+    assert "bea changed url and password, " in said
+    assert f"url from {URL} to http://127.0.0.1:8" in said
+    assert "Stands now: http://127.0.0.1:8" in said
+    assert "Stands now: Mail & more" in said
+    for value in ("Letters", URL, "60"):
+        assert f'value="{value}"' in sent.text, value
+    assert "hers" not in sent.text
+    assert "my own" not in sent.text
+    assert 'name="remove_password" checked' in sent.text
+    assert proof(sent.text) == seen, "nobody has seen it by pressing"
+    assert ada.send(f"{PAGE}/mail", **EDITED, expected=proof(sent.text)).status_code == 409
+
+
+def test_who_has_seen_what_stands_now_saves_over_it_and_over_nothing_later(ada: Browser) -> None:
+    seen = proof(ada.get(f"{PAGE}/mail"))
+    bea_changes(ada, name="Post")
+    sent = ada.send(f"{PAGE}/mail", **EDITED, expected=seen)
+    over = sent.text.split('name="over" value="')[1].split('"')[0]
+    bea_changes(ada, name="Post office")
+    assert ada.send(f"{PAGE}/mail", **EDITED, expected=seen, over=over).status_code == 409
+    over = proof(ada.get(f"{PAGE}/mail"))
+    slipped = ada.send(f"{PAGE}/mail", **{**EDITED, "url": "gopher://x"}, expected=seen, over=over)
+    assert (slipped.status_code, proof(slipped.text)) == (400, over)
+    assert ada.send(f"{PAGE}/mail", **EDITED, expected=seen, over=over).status_code == 303
+    assert ada.row("mail").name == "Letters"
+
+
+def test_a_mistyped_value_comes_back_with_what_its_press_had_seen(ada: Browser) -> None:
+    seen = proof(ada.get(f"{PAGE}/mail"))
+    bea_changes(ada, name="Post")
+    slipped = ada.send(f"{PAGE}/mail", **{**EDITED, "url": "gopher://x"}, expected=seen)
+    assert (slipped.status_code, proof(slipped.text)) == (400, seen)
+    assert ada.send(f"{PAGE}/mail", **EDITED, expected=seen).status_code == 409
+    assert ada.row("mail").name == "Post"
+
+
+def test_a_change_and_its_way_back_were_not_seen_either(ada: Browser) -> None:
+    seen = proof(ada.get(f"{PAGE}/mail"))
+    bea_changes(ada, name="Post")
+    bea_changes(ada, name="Mail & more")
+    assert "There are 1 more" not in ada.send(f"{PAGE}/mail", **EDITED, expected=seen).text
+    assert ada.row("mail").name == "Mail & more"
+
+
+def test_what_was_typed_is_not_lost_where_the_service_was_removed(ada: Browser) -> None:
+    seen = proof(ada.get(f"{PAGE}/mail"))
+    with ada.app.app_context(), write() as session:
+        registration.remove(session, "mail", "bea")
+    sent = ada.send(f"{PAGE}/mail", **EDITED, expected=seen)
+    said = words(sent.text)
+    assert sent.status_code == 404
+    assert "Mail & more was removed after you had opened this form. bea removed it, " in said
+    assert 'value="Letters"' in sent.text
+    assert ">Save<" not in sent.text
+    assert ada.row("mail").removed_at is not None
+
+
+def test_a_service_that_changed_is_not_removed_unseen(ada: Browser) -> None:
+    seen = proof(ada.get(f"{PAGE}/mail/remove"))
+    bea_changes(ada, name="Post")
+    sent = ada.send(f"{PAGE}/mail/remove", expected=seen)
+    assert sent.status_code == 409
+    assert "Nothing was removed: Post was changed after you had opened this page. bea changed name" in words(sent.text)
+    assert (proof(sent.text), "Remove Post</button>" in sent.text) == (seen, False)
+    assert ada.row("mail").removed_at is None
+    assert ada.send(f"{PAGE}/mail/remove", expected=proof(ada.get(f"{PAGE}/mail/remove"))).status_code == 303
+
+
+def test_what_is_no_revision_is_said_and_changes_nothing(ada: Browser) -> None:
+    for wrong in ("x", "-1", "1" * 40):
+        assert ada.send(f"{PAGE}/mail", **EDITED, expected=wrong).status_code == 400
+    sent = ada.send(f"{PAGE}/mail", **EDITED, expected="999999")
+    assert (sent.status_code, "This is no revision that the service had." in words(sent.text)) == (409, True)
+    assert ada.send(f"{PAGE}/mail/remove", expected="999999").status_code == 409
+    assert ada.row("mail").name == "Mail & more"
+
+
+def test_the_file_that_takes_a_service_over_leaves_what_was_typed(ada: Browser) -> None:
+    seen = proof(ada.get(f"{PAGE}/mail"))
+    with ada.app.app_context(), write() as session:
+        registration.sync_from_file(session, [parse_entry({"id": "mail", "url": URL})])
+    sent = ada.send(f"{PAGE}/mail", **EDITED, expected=seen)
+    assert (sent.status_code, 'value="Letters"' in sent.text) == (409, True)
+    assert "the services file changed name" in words(sent.text)

@@ -15,19 +15,19 @@ from werkzeug.test import TestResponse
 
 from app.dashboard.rollout_asked import FLAG
 from app.db import read, write
-from app.reconciliation import registry
-from app.reconciliation.models import OpenItem
+from app.reconciliation import registration, registry
+from app.reconciliation.models import OpenItem, Service
 from app.rollout import planning, store
 from app.rollout.models import PlanRow
 from tests.commands.operator_desk import OperatorDesk
 from tests.dashboard.payloads import discrepancy
 from tests.dashboard.record_scene import item
 from tests.dashboard.test_pages import watch
-from tests.support.cast import BOB, PIA, Person, csrf_token, logged_in
+from tests.support.cast import ADA, BOB, PIA, Person, csrf_token, logged_in
 from tests.support.demo_service import DemoService, start_demo
 
 TEMPLATES = Path(__file__).resolve().parents[2] / "templates"
-PROOFS = ("seenPercentage", "seenAt", "seenEnabled", "seenPlan", "expectedCount", "asOf")
+PROOFS = ("seenPercentage", "seenAt", "seenEnabled", "seenPlan", "expectedCount", "expected", "asOf")
 PROOF = re.compile(rf'name="({"|".join(PROOFS)})"')
 Form = Mapping[str, Any]
 HIDDEN = re.compile(r'<input type="hidden" name="(\w+)" value="([^"]*)"')
@@ -197,6 +197,39 @@ class Accepting:
             return session.scalar(closed) is not None
 
 
+@dataclass
+class EditingService:
+    """The settings of a service: a colleague changes its address."""
+
+    app: Flask
+    demo: DemoService
+    template = "admin/service.html"
+    person, page, action = ADA, "/admin/services/mail", "/admin/services/mail"
+    right: ClassVar[Form] = {"name": "Letters", "url": "http://127.0.0.1:9"}
+    slip: ClassVar[Form] = {**right, "url": "gopher://127.0.0.1"}
+
+    def begin(self) -> None:
+        with self.app.app_context(), write() as session:
+            given = {"id": "mail", "name": "Mail", "kind": "palantir", "url": "http://127.0.0.1:9"}
+            registration.add(session, given, "bea")
+
+    def meanwhile(self) -> None:
+        with self.app.app_context(), write() as session:
+            registration.change(session, "mail", {"url": "http://127.0.0.1:8"}, "bea")
+
+    def is_overwritten(self) -> bool:
+        with self.app.app_context(), read() as session:
+            row = session.get_one(Service, "mail")
+            return (row.name, row.url, row.removed_at) != ("Mail", "http://127.0.0.1:8", None)
+
+
+class RemovingService(EditingService):
+    template = "admin/service_remove.html"
+    page = action = "/admin/services/mail/remove"
+    right: ClassVar[Form] = {}
+    slip: ClassVar[Form] = {"expected": "the one I saw"}
+
+
 SCENES: tuple[type[Any], ...] = (
     Setting,
     WithoutReason,
@@ -206,6 +239,8 @@ SCENES: tuple[type[Any], ...] = (
     Purging,
     DeletingAll,
     Accepting,
+    EditingService,
+    RemovingService,
 )
 
 

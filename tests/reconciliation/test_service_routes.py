@@ -89,6 +89,29 @@ def test_a_service_is_added_changed_and_removed_and_each_is_audited(api: Api) ->
     assert row_of(api.app, "post").password is None
 
 
+def test_a_program_that_says_what_it_saw_overwrites_nobody(api: Api) -> None:
+    seen = api.send("POST", "/services", NEW).get_json()["revision"]
+    named = api.send("PATCH", "/services/post", {"name": "Letters", "expected": seen})
+    assert (named.status_code, named.get_json()["revision"] > seen) == (200, True)
+    refused = api.send("PATCH", "/services/post", {"name": "Mine", "expected": seen})
+    said = refused.get_json()
+    assert (refused.status_code, said["reason"]) == (409, "changed")
+    assert said["current"] == api.registered("post")
+    (change,) = said["changes"]
+    assert (change["actor"], change["action"]) == ("ada", "service-change")
+    assert change["fields"] == [{"name": "name", "before": "Post", "after": "Letters"}]
+    assert said["detail"].startswith("ada changed name at 20")
+    assert api.send("DELETE", f"/services/post?expected={seen}").status_code == 409
+    assert api.send("PATCH", "/services/post", {"name": "Letters", "expected": None}).status_code == 200
+    assert api.registered("post")["revision"] == named.get_json()["revision"], "what changes nothing is no revision"
+    for wrong in (True, -1, 1.5, "x", [], 2**70):
+        answer = api.send("PATCH", "/services/post", {"name": "Mine", "expected": wrong})
+        assert (answer.status_code, list(answer.get_json()["errors"])) == (400, ["expected"]), wrong
+    assert api.send("DELETE", "/services/post?expected=x").status_code == 400
+    assert row_of(api.app, "post").name == "Letters"
+    assert api.send("DELETE", f"/services/post?expected={api.registered('post')['revision']}").status_code == 204
+
+
 @pytest.mark.parametrize(
     ("given", "left"),
     [
