@@ -103,6 +103,7 @@ def add_components(app: Flask, settings: Settings) -> None:
     app.extensions["beacon_client_errors"] = client_errors.ClientErrors()
     app.extensions["beacon_readiness"] = readiness.Readiness(app)
     app.extensions["beacon_trends"] = trends.Trends()
+    app.extensions["beacon_accept_form"] = service_page.accept
     app.extensions.pop("beacon_service_names", None)
     _live(app, settings)
 

@@ -1,19 +1,23 @@
 """`/services/{id}`: is what I see true, what differs and what is known of it, how it was, and who works on it."""
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, redirect, request
+from flask.typing import ResponseReturnValue
 
 from app.accounts.access import actor, require
 from app.clock import utc_text
 from app.commands import seen
 from app.config import current_settings
 from app.dashboard import history, queries, trends
+from app.dashboard.accept_form import AcceptForm
 from app.dashboard.acting import Acting, CommandView
 from app.dashboard.contexts import Board, service_href
 from app.dashboard.frame import frame, poll_interval, rendered
 from app.dashboard.service_view import ServiceView, view
 from app.db import db
-from app.errors import Problem
+from app.errors import Problem, wants_page
+from app.reconciliation import discrepancy_routes
 from app.reconciliation import queries as reconciliation
+from app.reconciliation.load import database_now
 from app.reconciliation.stuck import stuck_jobs
 
 bp = Blueprint("service_page", __name__)
@@ -25,13 +29,36 @@ STUCK = 100
 @bp.get("/services/<service_id>")
 @require("viewer")
 def index(service_id: str) -> Response:
-    who, session, seen_at = actor(), db.session(), utc_text()
+    return _page(service_id)
+
+
+def accept(service_id: str) -> ResponseReturnValue:
+    """The answer to a form of `/services/{id}/discrepancies/accept`: 303 to the page of the service. What was refused,
+    or not all accepted because it is not what was seen, stands there as it was typed."""
+    form = AcceptForm.of(request.form)
+    try:
+        accepted = discrepancy_routes.accept_given(service_id, discrepancy_routes.form_given())
+    except Problem as problem:
+        if problem.status != 400 or not wants_page():
+            raise
+        return _page(service_id, form.refused(problem), 400)
+    if accepted.left and wants_page():
+        return _page(service_id, form.leaving(accepted), 409)
+    return redirect(service_href(service_id), 303)
+
+
+def _page(service_id: str, accepting: AcceptForm | None = None, status: int = 200) -> Response:
+    """`accepting`: what was pressed here, and refused or left in part."""
+    who, session = actor(), db.session()
+    seen_at = utc_text(database_now(session))
     cursor = queries.cursor(session)
     found = view(session, _watched(service_id), who.viewer, poll_interval())
     may_accept = who.has_role("operator")
     return rendered(
         "dashboard/service.html",
         cursor,
+        status,
+        accepting=accepting,
         frame=frame("service", who, cursor, has_form=may_accept and found.has_form),
         service=found,
         tile=found.tile,

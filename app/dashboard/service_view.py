@@ -17,6 +17,7 @@ from app.reconciliation.differences import Items
 from app.reconciliation.findings import DISCREPANT
 from app.reconciliation.models import KnownJob, OpenItem
 from app.reconciliation.queries import Watched
+from app.reconciliation.seen_items import seen_as
 
 ITEMS = 100
 FINDING_IDS = 25
@@ -50,7 +51,7 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class OpenRow:
-    """A job that is missing or unaccounted for, and what Beacon knows of it."""
+    """A job that is missing or unaccounted for, and what Beacon knows of it. `seen`: what accepting it is bound to."""
 
     job_id: str
     kind: str
@@ -58,6 +59,7 @@ class OpenRow:
     since: str
     known: str
     said: tuple[Said, ...] = ()
+    seen: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +154,8 @@ def _open_row(item: OpenItem, job: KnownJob | None, said: Sequence[Event]) -> Op
     known = f"was {item.last_state}{queue}{attempt} when it was last seen"
     word = sentences.kind_word(item.kind).capitalize()
     told = tuple(Said(_SAID[event.type.removeprefix("job.")], event.timestamp) for event in said)
-    return OpenRow(item.job_id, item.kind, word, item.since, known, told)
+    seen = seen_as(item.job_id, item.kind, item.since)
+    return OpenRow(item.job_id, item.kind, word, item.since, known, told, seen)
 
 
 def _finding(finding: Mapping[str, Any], known: Mapping[str, KnownJob]) -> FindingRow:

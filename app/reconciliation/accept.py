@@ -7,10 +7,12 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.audit import chain
+from app.clock import utc_text
 from app.eventlog.append import append
 from app.reconciliation import reconcile, rows
 from app.reconciliation.load import database_now, known_of
 from app.reconciliation.models import KnownJob, ServiceState
+from app.reconciliation.seen_items import seen_as
 from app.reconciliation.state import Closing, Item, Known, Loss, Verdict
 
 MAX_REASON_CHARS = 500
@@ -23,10 +25,12 @@ def accept(
     actor: str,
     reason: str,
     as_of: datetime | None = None,
+    seen: Collection[str] | None = None,
 ) -> list[str]:
     """Close the open items of these jobs, or all (None), inside `db.write()`; the ids that were closed.
 
-    What has opened after `as_of` was not seen by whoever accepts, and stays open.
+    What has opened after `as_of`, or is not among what was `seen` (as `seen_as` names it), was not seen by whoever
+    accepts, and stays open.
 
     Needs no lease: an operator's word holds whoever polls. A poll that is under way judges anew, because the
     belief's version grows. Accepting all of a service that went back in time, or lost what it had, accepts
@@ -39,7 +43,9 @@ def accept(
     items = [
         item
         for item in known.items.values()
-        if (job_ids is None or item.job_id in job_ids) and (as_of is None or item.since <= as_of)
+        if (job_ids is None or item.job_id in job_ids)
+        and (as_of is None or item.since <= as_of)
+        and (seen is None or seen_as(item.job_id, item.kind, utc_text(item.since)) in seen)
     ]
     rewound = job_ids is None and _is_rewound(known)
     loss = known.loss if job_ids is None and known.loss and (as_of is None or known.loss.since <= as_of) else None

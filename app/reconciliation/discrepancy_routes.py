@@ -1,11 +1,12 @@
 """The record of discrepancies, and the one thing that people may decide about it: to accept."""
 
 import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import quote
 
-from flask import Blueprint, jsonify, redirect, request
+from flask import Blueprint, current_app, jsonify, request
 from flask.typing import ResponseReturnValue
 from pydantic import (
     BaseModel,
@@ -16,16 +17,16 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from werkzeug.wrappers import Response
 
 from app.accounts.access import actor, require
 from app.clock import Moment, parse_utc, utc_text
-from app.db import db, write
+from app.db import db, read, write
 from app.errors import Problem, bad_input
 from app.eventlog.payloads import Status
 from app.reconciliation import queries, rows
 from app.reconciliation.accept import MAX_REASON_CHARS, accept
 from app.reconciliation.models import DiscrepancyEvent
+from app.reconciliation.seen_items import NotAccepted, not_accepted
 
 bp = Blueprint("reconciliation", __name__)
 
@@ -72,7 +73,8 @@ class DiscrepancyQuery(BaseModel):
 
 
 class Acceptance(BaseModel):
-    """`jobIds`, or `all`, and why. With `asOf`, `all` is what was open then: what has opened since stays open."""
+    """`jobIds`, or `all`, and why. What has opened after `asOf` stays open, and of `jobIds` what is not as it was
+    `seen`: the digests of the page's form."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -81,6 +83,7 @@ class Acceptance(BaseModel):
     )
     all: bool = False
     as_of: Moment | None = Field(None, alias="asOf")
+    seen: Annotated[str, StringConstraints(max_length=MAX_IDS * 13)] | None = None
     reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_REASON_CHARS)]
 
     @model_validator(mode="after")
@@ -88,6 +91,14 @@ class Acceptance(BaseModel):
         if (self.job_ids is None) == (not self.all):
             raise ValueError("expected either jobIds, or all")
         return self
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The ids that were `closed`, and what of the chosen ones was `left` open, or was not open."""
+
+    closed: Sequence[str]
+    left: Sequence[NotAccepted] = ()
 
 
 @bp.get("/reconciliation/discrepancies")
@@ -112,26 +123,39 @@ def discrepancies() -> ResponseReturnValue:
 @bp.post("/services/<service_id>/discrepancies/accept")
 @require("operator", scope="command")
 def accept_discrepancies(service_id: str) -> ResponseReturnValue:
-    """JSON from a program answers with what was closed; a form goes back to the service's page."""
-    asked = _checked(Acceptance, request.get_json() if request.is_json else _form())
+    """JSON from a program answers with what was `closed`, and of `jobIds` what was `notAccepted`, with the reason; a
+    form goes back to the service's page, which answers it."""
+    if not request.is_json:
+        answer_form: Callable[[str], ResponseReturnValue] = current_app.extensions["beacon_accept_form"]
+        return answer_form(service_id)
+    accepted = accept_given(service_id, request.get_json())
+    left = [{"jobId": one.job_id, "why": one.why} for one in accepted.left]
+    return jsonify(closed=accepted.closed, **({"notAccepted": left} if left else {}))
+
+
+def accept_given(service_id: str, given: Any) -> Accepted:
+    """What an `Acceptance` says, as the one who sends it. Raises the 400 and the 404 `Problem`."""
+    asked = _checked(Acceptance, given)
     job_ids = None if asked.job_ids is None else set(asked.job_ids)
+    seen = None if asked.seen is None or job_ids is None else set(asked.seen.split())
     try:
         with write() as session:
-            closed = accept(session, service_id, job_ids, actor().name, asked.reason, asked.as_of)
+            closed = accept(session, service_id, job_ids, actor().name, asked.reason, asked.as_of, seen)
     except rows.NotWatched as error:
         raise Problem(404, "No such service", "Beacon watches no service of this id.") from error
-    if request.is_json:
-        return jsonify(closed=closed)
-    answer: Response = redirect(f"/services/{quote(service_id, safe='')}", 303)
-    return answer
+    if job_ids is None:
+        return Accepted(closed)
+    with read() as session:
+        return Accepted(closed, not_accepted(session, service_id, job_ids, closed))
 
 
-def _form() -> dict[str, Any]:
+def form_given() -> dict[str, Any]:
+    """The form of the request as an `Acceptance`. Raises the 400 `Problem` where nothing was chosen."""
     job_ids = request.form.getlist("jobIds")
     form: dict[str, Any] = {"reason": request.form.get("reason", "")}
     if job_ids:
         form["jobIds"] = job_ids
-    form |= {name: request.form[name] for name in ("all", "asOf") if name in request.form}
+    form |= {name: request.form[name] for name in ("all", "asOf", "seen") if name in request.form}
     if "jobIds" not in form and "all" not in form:
         raise Problem(
             400, "Nothing chosen", "Tick at least one job, then press again.", errors={"jobIds": "none is ticked"}

@@ -27,7 +27,7 @@ from tests.support.cast import ADA, BOB, PIA, Person, csrf_token, logged_in
 from tests.support.demo_service import DemoService, start_demo
 
 TEMPLATES = Path(__file__).resolve().parents[2] / "templates"
-PROOFS = ("seenPercentage", "seenAt", "seenEnabled", "seenPlan", "expectedCount", "expected", "asOf")
+PROOFS = ("seenPercentage", "seenAt", "seenEnabled", "seenPlan", "expectedCount", "expected", "asOf", "seen")
 PROOF = re.compile(rf'name="({"|".join(PROOFS)})"')
 Form = Mapping[str, Any]
 HIDDEN = re.compile(r'<input type="hidden" name="(\w+)" value="([^"]*)"')
@@ -41,12 +41,14 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoService]:
 
 
 class Scene(Protocol):
-    """A form of one template, and what others do while somebody fills it in."""
+    """A form of one template, and what others do while somebody fills it in. `mark`: in its tag, where several forms
+    lead to the same place."""
 
     template: str
     person: Person
     page: str
     action: str
+    mark: str
     slip: Form
     right: Form
 
@@ -178,7 +180,7 @@ class Accepting:
 
     app: Flask
     demo: DemoService
-    template = "dashboard/_service_differences.html"
+    template, mark = "dashboard/_service_differences.html", "accept-all"
     person, page, action = BOB, "/services/mail", "/services/mail/discrepancies/accept"
     right: ClassVar[Form] = {"all": "true", "reason": "deleted by hand"}
     slip: ClassVar[Form] = {"all": "true", "reason": " "}
@@ -195,6 +197,27 @@ class Accepting:
         with self.app.app_context(), read() as session:
             closed = sa.select(OpenItem.closed_at).where(OpenItem.job_id == "new")
             return session.scalar(closed) is not None
+
+
+class AcceptingChosen(Accepting):
+    """One that is chosen: it is found, and missing again."""
+
+    mark = "accept-chosen"
+    right: ClassVar[Form] = {"jobIds": ["new"], "reason": "deleted by hand"}
+    slip: ClassVar[Form] = {"jobIds": ["new"], "reason": " "}
+
+    def begin(self) -> None:
+        super().begin()
+        self._open("2026-11-21T12:00:00.000Z")
+
+    def meanwhile(self) -> None:
+        with self.app.app_context(), write() as session:
+            session.execute(sa.delete(OpenItem))
+        self._open("2026-11-21T12:00:05.000Z")
+
+    def _open(self, since: str) -> None:
+        with self.app.app_context(), write() as session:
+            session.add(item("mail", "new", "missing", since))
 
 
 @dataclass
@@ -239,6 +262,7 @@ SCENES: tuple[type[Any], ...] = (
     Purging,
     DeletingAll,
     Accepting,
+    AcceptingChosen,
     EditingService,
     RemovingService,
 )
@@ -265,22 +289,23 @@ def test_a_slip_and_its_correction_overwrite_nothing_that_was_not_seen(
         form = {**hidden, **typed, "csrf_token": csrf}
         return client.post(scene.action, data=form, headers={"Accept": "text/html"})
 
-    before = hidden_of(client.get(scene.page, headers={"Accept": "text/html"}).text, scene.action)
+    before = hidden_of(client.get(scene.page, headers={"Accept": "text/html"}).text, scene)
     assert proof_of(before)
     scene.meanwhile()
     slipped = press(before, scene.slip)
     assert slipped.status_code == 400, slipped.text
-    given_back = hidden_of(slipped.text, scene.action)
+    given_back = hidden_of(slipped.text, scene)
     if given_back:  # otherwise the reader goes back to the form as it was
         assert proof_of(given_back) == proof_of(before)
     corrected = press(given_back or before, scene.right)
     assert not scene.is_overwritten(), corrected.status_code
 
 
-def hidden_of(page: str, action: str) -> dict[str, str]:
+def hidden_of(page: str, scene: Scene) -> dict[str, str]:
     """Of the form that leads there and carries a proof; none where the page has no such form."""
-    forms = re.findall(rf'<form[^>]*action="{re.escape(action)}(?:[?#][^"]*)?"[^>]*>(.*?)</form>', page, re.DOTALL)
-    carrying = [form for form in forms if PROOF.search(form)]
+    action, mark = re.escape(scene.action), getattr(scene, "mark", "")
+    forms = re.findall(rf'(<form[^>]*action="{action}(?:[?#][^"]*)?"[^>]*>)(.*?)</form>', page, re.DOTALL)
+    carrying = [form for tag, form in forms if mark in tag and PROOF.search(form)]
     found = HIDDEN.findall(carrying[0]) if carrying else []
     return {name: html.unescape(value) for name, value in found}
 

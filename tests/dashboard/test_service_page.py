@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+import sqlalchemy as sa
 from flask import Flask
 
 from app.clock import utc_now, utc_text
@@ -170,6 +171,46 @@ def test_a_form_with_nothing_chosen_says_what_to_do(cast: Flask) -> None:
     answer = bob.post("/services/mail/discrepancies/accept", data=form, headers={"Accept": "text/html"})
     assert answer.status_code == 400
     assert "Tick at least one job, then press again." in answer.text
+
+
+def test_a_form_without_a_reason_comes_back_as_it_was_filled_in(cast: Flask) -> None:
+    watch(cast, "mail", discrepancy("a"), "a", "b")
+    bob = logged_in(cast, BOB)
+    form = {"jobIds": ["b"], "reason": " ", "seen": "what I saw", "csrf_token": csrf_token(bob, "/services/mail")}
+    answer = bob.post("/services/mail/discrepancies/accept", data=form, headers={"Accept": "text/html"})
+    assert answer.status_code == 400
+    assert "Give a reason: it is kept with what you accept." in answer.text
+    assert 'name="seen" value="what I saw"' in answer.text
+    assert re.findall(r'name="jobIds" value="(\w+)"[^>]* checked>', answer.text) == ["b"]
+    assert 'data-region="open-items"' not in answer.text, "what was refused stays until the next press"
+
+
+def test_what_was_found_or_changed_since_it_was_chosen_is_named_and_the_rest_is_accepted(cast: Flask) -> None:
+    watch(cast, "mail", discrepancy("a"), "a", "b", "c")
+    bob = logged_in(cast, BOB)
+    seen = page(cast, BOB, "/services/mail").split('name="seen" value="')[1].split('"')[0]
+    with cast.app_context(), write() as session:
+        found = session.scalars(sa.select(OpenItem).where(OpenItem.job_id == "a")).one()
+        found.closed_at, found.closed_how = "2026-11-21T12:00:09.000Z", "reappeared"
+        other = session.scalars(sa.select(OpenItem).where(OpenItem.job_id == "b")).one()
+        other.kind = "unaccounted"
+    form = {
+        "jobIds": ["a", "b", "c"],
+        "reason": "by hand",
+        "seen": seen,
+        "csrf_token": csrf_token(bob, "/services/mail"),
+    }
+    answer = bob.post("/services/mail/discrepancies/accept", data=form, headers={"Accept": "text/html"})
+    said = words_of(answer.text)
+    assert answer.status_code == 409
+    assert "1 is accepted. 2 are not what you saw:" in said
+    assert "the service shows it again at 12:00:09 UTC on 2026-11-21" in said
+    assert re.search(r"unaccounted for since \S+ UTC on \S+, which is not what was seen", said)
+    assert (f'name="seen" value="{seen}"' in answer.text, 'value="by hand"' in answer.text) == (True, True)
+    assert re.findall(r'name="jobIds" value="(\w+)"[^>]* checked>', answer.text) == ["b"]
+    with cast.app_context(), write() as session:
+        how = {row.job_id: row.closed_how for row in session.scalars(sa.select(OpenItem))}
+    assert how == {"a": "reappeared", "b": None, "c": "accepted"}
 
 
 def test_no_action_is_offered_that_does_not_exist(cast: Flask) -> None:

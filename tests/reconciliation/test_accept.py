@@ -1,5 +1,6 @@
 """An operator accepts what is missing: who may, what it changes, and what everyone sees of it."""
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -13,6 +14,7 @@ from app.audit.verify import verify
 from app.clock import utc_now, utc_text
 from app.db import read
 from app.reconciliation.models import OpenItem
+from app.reconciliation.seen_items import seen_as
 from tests.reconciliation.desk import SERVICE, Book, Desk
 from tests.reconciliation.values import look
 from tests.support.cast import ADA, ALICE, BOB, PIA, Person, csrf_token, headers_of, log_in
@@ -60,6 +62,54 @@ def test_all_of_a_page_leaves_open_what_has_opened_since(lost: Flask) -> None:
     wanted = {"all": True, "reason": REASON}
     assert accept(lost, {**wanted, "asOf": before}).get_json() == {"closed": []}
     assert accept(lost, {**wanted, "asOf": after}).get_json() == {"closed": ["a", "b"]}
+
+
+def test_what_of_the_chosen_ids_is_not_accepted_is_said_with_the_reason(believing: Flask) -> None:
+    with believing.app_context():
+        desk = Desk()
+        for queued in (["a", "b", "c"], ["c"], ["b", "c"]):
+            desk.observe(look(queued=queued))
+    lost = believing
+    answer = accept(lost, {"jobIds": ["a", "b", "z"], "reason": REASON}).get_json()
+    assert answer["closed"] == ["a"]
+    found, never = answer["notAccepted"]
+    assert found["jobId"] == "b"
+    assert found["why"].startswith("the service shows it again at ")
+    assert never == {"jobId": "z", "why": "it is not open"}
+    again = accept(lost, {"jobIds": ["a"], "reason": REASON}).get_json()
+    assert again["closed"] == []
+    assert again["notAccepted"][0]["why"].startswith("accepted by bob at ")
+
+
+def test_chosen_ids_that_opened_after_they_were_looked_at_stay_open(lost: Flask) -> None:
+    before = utc_text(utc_now() - timedelta(minutes=5))
+    answer = accept(lost, {"jobIds": ["a"], "asOf": before, "reason": REASON}).get_json()
+    assert answer["closed"] == []
+    (left,) = answer["notAccepted"]
+    assert left["jobId"] == "a"
+    assert re.fullmatch(r"missing since \S+ UTC on \S+, which is not what was seen", left["why"])
+    with lost.app_context():
+        assert Book().items == {"a": "missing", "b": "missing"}
+
+
+def test_chosen_ids_are_bound_to_the_items_that_were_seen(believing: Flask) -> None:
+    lost = believing
+    with lost.app_context():
+        desk = Desk()
+        for queued in (["a", "b", "c"], ["c"]):
+            desk.observe(look(queued=queued))
+    with lost.app_context(), read() as session:
+        seen = {
+            item.job_id: seen_as(item.job_id, item.kind, item.since) for item in session.scalars(sa.select(OpenItem))
+        }
+    with lost.app_context():
+        desk.observe(look(queued=["a", "c"]))
+        desk.observe(look(queued=["c"]))
+    wanted = {"jobIds": ["a", "b"], "reason": REASON, "seen": f"{seen['a']} {seen['b']}"}
+    answer = accept(lost, wanted).get_json()
+    assert (answer["closed"], [left["jobId"] for left in answer["notAccepted"]]) == (["b"], ["a"])
+    with lost.app_context():
+        assert Book().items == {"a": "missing"}
 
 
 def test_who_accepted_and_why_is_kept_and_audited(lost: Flask) -> None:

@@ -146,7 +146,7 @@ def test_a_registered_service_is_unknown_until_it_was_looked_at(believing: Flask
     assert (found["health"], found["status"], found["lastVerifiedAt"]) == ("unknown", None, None)
     assert set(found) == {
         *("id", "name", "type", "healthEndpoint", "registeredAt", "metadata", "health", "status", "lastVerifiedAt"),
-        *("reason", "silentSince", "capabilities"),
+        *("reason", "silentSince", "capabilities", "revision"),
     }
 
 
