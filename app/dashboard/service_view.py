@@ -28,7 +28,8 @@ ADVICE = {
     "dangling": "Remove the ids from the service's own lists; nothing will ever run them.",
     "duplicate": "Look in the service which of its lists is right; they may run twice.",
     "orphaned": "Their worker is dead: the service has to put them back, or they stand still.",
-    "overdue": "Look whether a scheduler serves the queue: with RQ a worker that was started with --with-scheduler.",
+    "overdue": "Look whether anybody serves the queue: with RQ a worker that was started with --with-scheduler, with "
+    "Celery one that has room for it.",
     "no-worker": "Start a worker for the queue, or let a running one serve it too; resume workers that are suspended.",
     "count-mismatch": "The service contradicts itself; look at its own counts.",
     "unreadable": "Remove the entry, or shorten its id; until then Beacon counts it and cannot follow it.",

@@ -43,6 +43,7 @@ from app.sources.celery_acts import Acts
 from app.sources.celery_broker import MAX_MESSAGE_BYTES, Broker, Snapshot
 from app.sources.celery_failures import Counted
 from app.sources.celery_options import CeleryOptions
+from app.sources.celery_overdue import OverdueTasks
 from app.sources.celery_pidbox import Pidbox
 from app.sources.celery_reads import Reads
 from app.sources.celery_results import ENDS, Results
@@ -82,7 +83,7 @@ class CelerySource:
         self._watch: Watch | None = None
         if options.inspect:
             self._watch = Watch(ask, Pidbox(_database(address), prefix))
-        self._trail = Trail()
+        self._trail, self._overdue = Trail(), OverdueTasks()
         kept_s = options.finished_visible_for_s
         self._search = Search(self._reads, self._broker, self._trail, self._watch, kept_s)
         refusals = REFUSALS if options.inspect else {**REFUSALS, "workers": NOT_ASKED}
@@ -112,7 +113,10 @@ class CelerySource:
             instance_id=snapshot.instance_id,
             as_of=snapshot.as_of,
             one_revision=True,
-            oddities=_oddities(snapshot, self._trail.unbacked(snapshot), orphans),
+            oddities=(
+                *_oddities(snapshot, self._trail.unbacked(snapshot), orphans),
+                *self._overdue.find(snapshot, roster, seen_at),
+            ),
             workers=workers_of(roster, orphans, seen_at),
             unserved=_unserved(snapshot, roster.served() if is_fresh else None),
         )

@@ -17,13 +17,15 @@ import pytest
 from pydantic import ValidationError
 
 from app.sources import celery as celery_source
-from app.sources.base import Address, SourceError
+from app.sources.base import Address, Oddity, SourceError
 from app.sources.celery import KIND
 from app.sources.celery_broker import Snapshot, Taken
 from app.sources.celery_messages import keys_of, of_queue, of_unacked
 from app.sources.celery_options import CeleryOptions
+from app.sources.celery_overdue import OverdueTasks
 from app.sources.celery_pidbox import announcement
 from app.sources.celery_results import UNREADABLE, Results, state_of
+from app.sources.celery_roster import Answer, Roster, Running
 from app.sources.celery_shown import overdue_of, stuck_of
 from app.sources.redis import RedisServer
 from tests.support.machine import scaled
@@ -278,3 +280,72 @@ class TestTimes:
         assert found[0].since is not None
         assert found[0].since.timestamp() == self.NOW
         assert stuck_of(made, 3_600, self.NOW) == [], "it was taken long ago, for a time of its own"
+
+
+class TestOverdue:
+    """Tasks that are late are a finding, with the oldest and, where the workers say it, why."""
+
+    DUE = 1_763_726_400.0  # 2025-11-21T12:00:00Z
+    OLDEST = "the oldest was due at 2025-11-21 12:00:00 UTC"
+
+    @staticmethod
+    def there(*queued: str, taken: dict[str, float] | None = None) -> Snapshot:
+        made = Snapshot("one", None)
+        for name in (*queued, *(taken or {})):
+            told = of_queue(raw(message(id=name, eta="2025-11-21T12:00:00Z")))
+            assert told is not None
+            if taken and name in taken:
+                made.taken[name] = Taken(told, "tag", taken[name])
+            else:
+                made.queued[name] = ("celery", told)
+        return made
+
+    @staticmethod
+    def workers(at: float, *active: str, idle: bool = False, settled: bool = True) -> Roster:
+        answers = {f"w{name}": Answer(at, frozenset(), {name: Running("nap", "celery", at)}) for name in active}
+        if idle:
+            answers["idle"] = Answer(at, frozenset(), {})
+        return Roster(at, settled, len(answers), frozenset(answers), answers)
+
+    @pytest.mark.parametrize(
+        ("active", "idle", "why"),
+        [
+            (("other",), False, "; every worker is busy"),
+            ((), False, "; no worker is connected"),
+            (("other",), True, ""),
+        ],
+    )
+    def test_what_waits_a_minute_after_its_time_is_overdue(self, active: tuple[str, ...], idle: bool, why: str) -> None:
+        tasks, there, late = OverdueTasks(), self.there("a", "b"), self.DUE + 61
+        assert list(tasks.find(there, self.workers(self.DUE + 60, *active, idle=idle), self.DUE + 60)) == []
+        assert list(OverdueTasks().find(there, self.workers(late, *active, idle=idle), late)) == [
+            Oddity("overdue", ("a", "b"), f"{self.OLDEST}{why}")
+        ]
+
+    def test_what_a_worker_holds_and_does_not_run_is_overdue_and_what_runs_is_not(self) -> None:
+        late = self.DUE + 100
+        there = self.there(taken={"held": self.DUE - 50, "runs": self.DUE - 50, "just": late - 1})
+        found = list(OverdueTasks().find(there, self.workers(late - 2, "runs", idle=True), late))
+        assert found == [Oddity("overdue", ("held",), f"{self.OLDEST}; a worker holds it and does not run it")]
+
+    @pytest.mark.parametrize(("settled", "age"), [(False, 1), (True, 60)])
+    def test_where_not_every_worker_has_said_just_now_what_it_runs_what_was_taken_is_unknown(
+        self, settled: bool, age: float
+    ) -> None:
+        late = self.DUE + 1_000
+        there = self.there("waits", taken={"held": self.DUE - 50})
+        found = list(OverdueTasks().find(there, self.workers(late - age, idle=True, settled=settled), late))
+        assert found == [Oddity("overdue", ("waits",), self.OLDEST)]
+
+    def test_what_is_sent_with_a_time_that_is_over_is_late_only_after_a_minute(self) -> None:
+        tasks, roster = OverdueTasks(), Roster()
+        began = self.DUE + 3_600
+        assert list(tasks.find(self.there(), roster, began)) == []
+        assert [list(tasks.find(self.there("a"), roster, began + s)) != [] for s in (5, 60, 65, 66)] == [
+            *(False, False, False, True)
+        ]
+        assert list(tasks.find(self.there(), roster, began + 70)) == []
+        assert list(tasks.find(self.there("a"), roster, began + 75)) == [], "it came back just now"
+
+    def test_what_was_late_before_the_first_look_is_found_in_it(self) -> None:
+        assert list(OverdueTasks().find(self.there("a"), Roster(), self.DUE + 3_600)) != []
