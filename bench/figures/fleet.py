@@ -1,28 +1,31 @@
-"""200 services of 500 jobs, polled every 5 s by one worker: its CPU."""
+"""200 services of 500 jobs, and 100,000 jobs that wait in 20 queues of RQ, polled every 5 s by one worker: its CPU."""
 
 import time
 
 from bench.figure import Figure, Medians, Reading, Row, at_most, cells, ours
-from bench.figures.reconcile import Watching
 from bench.peers.server import Server
-from bench.processes import cpu_s
+from bench.rq_polling import measure_rq, rq_rows
+from bench.watching import JOBS, WatchingHttp, WatchingRq
 
 SETTLE_S = 5.0
 AIM_PERCENT = 30.0
 
 
-class Fleet(Watching):
+class Fleet(WatchingHttp):
     jobs, services = 500, 200
+
+
+class Queues(WatchingRq):
+    jobs, services = JOBS // 20, 20
 
 
 def measure(server: Server, quick: bool) -> Reading:
     assert isinstance(server, Fleet)
     server.watch()
     time.sleep(SETTLE_S)
-    polls, before, began = server.polls(), cpu_s(server.worker), time.monotonic()
-    time.sleep(10 if quick else 30)
-    used, seconds = cpu_s(server.worker) - before, time.monotonic() - began
-    return Reading({"percent": used / seconds * 100, "polls_per_s": (server.polls() - polls) / seconds}, ())
+    values = server.cost_of_polls(10 if quick else 30)
+    server.stop()  # two Beacons would compete for the cores
+    return Reading(values | measure_rq(Queues, server.folder / "rq", quick), ())
 
 
 def rows(medians: Medians) -> list[Row]:
@@ -32,7 +35,8 @@ def rows(medians: Medians) -> list[Row]:
             cells(medians, lambda v: f"{v['percent']:.1f} % ({v['polls_per_s']:.0f} polls/s)"),
             f"< {AIM_PERCENT:.0f} % of a core",
             at_most(ours(medians, "percent"), AIM_PERCENT),
-        )
+        ),
+        *rq_rows(medians, f"{Queues.services} queues of RQ x {Queues.jobs:,} waiting jobs"),
     ]
 
 

