@@ -17,6 +17,7 @@ from app.config import Settings
 from app.sources.base import Filter, SourceError
 from app.sources.celery_pidbox import ANSWER_S
 from tests.services.celery_scene import Fleet, Watching, application, hurry, source_of, watching
+from tests.services.celery_traffic import Traffic, all_ended
 from tests.services.valkey import Valkey
 from tests.support.machine import scaled
 from tests.support.waiting import wait_for
@@ -45,26 +46,17 @@ def valkey() -> Iterator[Valkey]:
         yield made
 
 
-def all_ended(fleet: Fleet, ids: list[str]) -> bool:
-    keys = [f"celery-task-meta-{task_id}" for task_id in ids]
-    heads = fleet.redis.mget(keys)
-    return all(raw and (b'"SUCCESS"' in raw[:40] or b'"FAILURE"' in raw[:40]) for raw in heads)
-
-
 def keep_busy(fleet: Fleet, beacon: Watching, polls: int, most_s: float) -> list[str]:
-    """Tasks of every kind, always more than the workers have done, until Beacon has looked so often."""
-    ids: list[str] = []
+    """Until Beacon has looked so often."""
     deadline = time.monotonic() + scaled(most_s)
-    while beacon.looks < polls:
+
+    def has_looked() -> bool:
         assert time.monotonic() < deadline
-        if fleet.redis.llen("celery") < 150:
-            ids += fleet.send_many("add", 50, 1, 1)
-            ids += fleet.send_many("nap", 20, 0.02) + fleet.send_many("late_nap", 20, 0.02)
-            ids += [fleet.send("try_again", 0.05), fleet.send("fail"), fleet.send("add", 1, 1, countdown=2)]
-            ids += [fleet.send("nap", 1.5), fleet.send("add", 2, 2, priority=6)]
-            fleet.send("untold", ignore_result=True)
-        time.sleep(0.05)
-    return ids
+        return beacon.looks >= polls
+
+    traffic = Traffic(fleet)
+    traffic.keep_up(has_looked)
+    return traffic.ids
 
 
 def run_healthy(celery_app: Flask, valkey: Valkey, polls: int, most_s: float, interval_s: float) -> None:

@@ -3,8 +3,6 @@
 And one that nobody works for: which queue that is, until a worker serves it.
 """
 
-import random
-import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -12,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from flask import Flask
-from rq import Retry
 
 from app.config import Settings
 from app.db import write
@@ -23,13 +20,11 @@ from app.sources.lease import Lease
 from tests.notifications.scene import titles
 from tests.reconciliation.desk import INTERVAL_S, SERVICE, Book
 from tests.services.rq_scene import Scene
+from tests.services.rq_traffic import QUEUES, Traffic
 from tests.services.test_rq import READS
-from tests.support.machine import scaled
 from tests.support.waiting import wait_for
 
 SOON = timedelta(seconds=1)
-QUEUES = ("mail", "pictures", "reports")
-BACKLOG = 150
 
 
 @pytest.fixture
@@ -44,56 +39,6 @@ def book(database: Path, app: Flask) -> Iterator[Book]:
         with write() as session:
             registry.add(session, id=SERVICE, name="Mail", kind="rq", url="redis://127.0.0.1:1")
         yield Book()
-
-
-class Traffic:
-    """Jobs of every sort, put into several queues from another thread, so that some always wait."""
-
-    def __init__(self, scene: Scene) -> None:
-        self._scene, self._over = scene, threading.Event()
-        self._random = random.Random(7)
-        self.put = 0
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self) -> "Traffic":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join(scaled(30))
-        assert not self._thread.is_alive()
-
-    def _run(self) -> None:
-        queues = [self._scene.queue(name) for name in QUEUES]
-        while not self._over.wait(0.02):
-            for queue in queues:
-                while queue.count < BACKLOG // len(QUEUES) and not self._over.is_set():
-                    self._put(self._random.choice(queues))
-
-    def _put(self, queue: object) -> None:
-        self.put += 1
-        name, draw = f"job{self.put}", self._random.random()
-        enqueue = queue.enqueue  # type: ignore[attr-defined] # RQ's own is hard to name
-        if draw < 0.1:
-            enqueue("int", "x", job_id=name)
-        elif draw < 0.2:
-            enqueue("int", "x", job_id=name, retry=Retry(max=2))
-        elif draw < 0.3:
-            # Not a job that may be finishing just then: RQ 2.12 leaves its execution behind when a dependent arrives.
-            queue.enqueue_in(timedelta(seconds=1), "time.sleep", 0, job_id=f"{name}first")  # type: ignore[attr-defined]
-            enqueue("time.sleep", 0, job_id=name, depends_on=f"{name}first")
-        elif draw < 0.4:
-            queue.enqueue_in(timedelta(seconds=1), "time.sleep", 0, job_id=name)  # type: ignore[attr-defined]
-        else:
-            enqueue("time.sleep", 0, job_id=self._ended() if draw < 0.5 else name)
-
-    def _ended(self) -> str:
-        """A job that has ended, to be enqueued again under its id, as nightly jobs are; or a new one."""
-        for job_id in self._scene.redis.zrange("rq:finished:reports", -5, -1):
-            if self._scene.redis.hget(b"rq:job:" + job_id, "status") == b"finished":
-                return str(job_id.decode())
-        return f"new{self.put}"
 
 
 def look_again_and_again(book: Book, looks: int) -> None:

@@ -1,0 +1,113 @@
+"""A real Beacon beside real workers that are busy and healthy: for all that it is polled, not one false finding."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from app.db import read, write
+from app.notifications.models import Notification
+from app.reconciliation import registry
+from tests.reconciliation.desk import SERVICE, Book
+from tests.services import celery_traffic, rq_traffic
+from tests.services.celery_scene import Fleet
+from tests.services.rq_scene import Scene
+from tests.services.valkey import Valkey
+from tests.support.beacon_server import Beacon
+from tests.support.waiting import wait_for
+
+POLL_S = 1.0
+SHORT_S, TEN_MINUTES_S = 4.0, 600.0
+BOTH = pytest.mark.parametrize("busy_s", [SHORT_S, pytest.param(TEN_MINUTES_S, marks=pytest.mark.long)])
+
+
+@pytest.fixture
+def beacon(tmp_path: Path) -> Iterator[Beacon]:
+    with Beacon(tmp_path / "beacon", POLL_INTERVAL_S=POLL_S) as made:
+        yield made
+
+
+@pytest.fixture
+def valkey() -> Iterator[Valkey]:
+    with Valkey() as made:
+        yield made
+
+
+@dataclass(frozen=True)
+class Told:
+    """All that Beacon has told of the service since it is watched."""
+
+    polls: Counter[str]
+    discrepancies: Sequence[dict[str, Any]]
+    recorded: Sequence[str]
+    notices: Sequence[str]
+    log: Sequence[str]
+
+
+def watch(beacon: Beacon, **entry: Any) -> Callable[[], Told]:
+    with beacon.app.app_context(), write() as session:
+        registry.add(session, id=SERVICE, name="Mail", **entry)
+    book = Book()
+
+    def tell() -> Told:
+        with beacon.app.app_context(), read() as session:
+            updates = book.events()
+            return Told(
+                polls=Counter(sample.status if sample.ok else "no answer" for sample in book.samples),
+                discrepancies=[one for one in updates if one["status"] == "discrepancy" or one.get("findings")],
+                recorded=[row.status for row in book.record if row.status == "discrepancy"] + list(book.items.values()),
+                notices=list(session.scalars(sa.select(Notification.title).where(Notification.service == SERVICE))),
+                log=[line for line in beacon.log_text().splitlines() if " WARNING " in line or " ERROR " in line],
+            )
+
+    wait_for(lambda: tell().polls["verified"], "the first poll", 30)
+    return tell
+
+
+def assert_nothing_found(beacon: Beacon, tell: Callable[[], Told], busy_s: float, jobs: int) -> None:
+    def nothing_is_left() -> bool:
+        with beacon.app.app_context():
+            return Book().known == {}
+
+    wait_for(nothing_is_left, "Beacon to know that no job is left", 60)
+    told = tell()
+    print(f"{jobs:,} jobs in {busy_s:.0f} s, polls: {dict(told.polls)}; in the log: {told.log}")  # noqa: T201 -- for `pytest -s`
+    assert told.polls.total() > busy_s / POLL_S / 4
+    assert (told.discrepancies, told.recorded, told.notices) == ([], [], [])
+    assert [line for line in told.log if SERVICE in line] == []
+
+
+@BOTH
+def test_a_busy_healthy_rq_makes_no_false_finding(beacon: Beacon, busy_s: float) -> None:
+    with Scene() as scene:
+        # One queue is taken from through the intermediate list, several are popped straight off their lists.
+        scene.worker("mail", name="one", options=("--with-scheduler",))
+        scene.worker(*rq_traffic.QUEUES, name="all", options=("-w", "rq.SimpleWorker"))
+        scene.worker("reports", "pictures", name="two", options=("-w", "rq.SimpleWorker", "--with-scheduler"))
+        tell = watch(beacon, kind="rq", url=scene.valkey.url)
+        with rq_traffic.Traffic(scene) as traffic:
+            sleep(busy_s)
+        wait_for(traffic.is_done, "all jobs to end", 120)
+        assert_nothing_found(beacon, tell, busy_s, traffic.put)
+
+
+@BOTH
+def test_a_busy_healthy_celery_makes_no_false_finding(beacon: Beacon, valkey: Valkey, busy_s: float) -> None:
+    fleet = Fleet(valkey)
+    try:
+        fleet.start("one", concurrency=2)
+        fleet.start("two", pool="solo")
+        fleet.start("three", "-Q", "reports,celery", pool="solo")
+        wait_for(lambda: fleet.connected() == 3, "all workers to listen", 60)
+        tell = watch(beacon, kind="celery", url=valkey.url, queues=["celery", "reports"], result_backend=True)
+        traffic, ends = celery_traffic.Traffic(fleet, ("celery", "reports")), monotonic() + busy_s
+        traffic.keep_up(lambda: monotonic() >= ends)
+        wait_for(lambda: celery_traffic.all_ended(fleet, traffic.ids), "all tasks to end", 120, every_s=0.5)
+        assert_nothing_found(beacon, tell, busy_s, len(traffic.ids) + traffic.without_result)
+    finally:
+        fleet.close()
