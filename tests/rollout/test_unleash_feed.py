@@ -5,7 +5,7 @@ import logging
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -19,6 +19,11 @@ from tests.support.unleash_stub import Answer, Edge, says, trickles, trickles_he
 TOO_MANY = "the answer is a list of flags with more than 200,000 values"
 USERS = json.dumps({"features": [{"name": "enable_sse_streaming", "strategies": [{"users": [1] * 60_000}]}]})
 FLAGS = '{"version": 2, "features": [{"name": "enable_sse_streaming"}]}'
+
+
+def says_late(make: Callable[[], str]) -> Answer:
+    """A body that is only made when somebody asks for it."""
+    return lambda handler: says(200, make())(handler)
 
 
 @pytest.fixture
@@ -38,9 +43,9 @@ def edge() -> Iterator[Edge]:
         (says(200, "<html>"), "the answer is no list of flags"),
         (says(200, "[" * 100_000), "the answer is no list of flags"),
         (says(200, '{"features": 3}'), "the answer is no list of flags"),
-        (says(200, json.dumps(many_keys())), TOO_MANY),
-        (says(200, json.dumps({"features": many_items({})})), TOO_MANY),
-        (says(200, deep().decode()), "the answer is no list of flags"),
+        (says_late(lambda: json.dumps(many_keys())), TOO_MANY),
+        (says_late(lambda: json.dumps({"features": many_items({})})), TOO_MANY),
+        (says_late(lambda: deep().decode()), "the answer is no list of flags"),
         (says(200, USERS), "the answer is a list of flags with more than 50,000 values"),
         (says(200, FLAGS), None),
     ],

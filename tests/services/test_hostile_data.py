@@ -3,7 +3,7 @@
 import base64
 import json
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -19,7 +19,7 @@ from tests.support.hostile_json import MANY, as_bytes, deep, many_items, many_ke
 
 MB = 1_000_000
 TASK = {"headers": {"id": "good", "task": "mail.send"}, "properties": {"delivery_info": {"routing_key": "celery"}}}
-HOSTILE = [as_bytes(many_keys()), as_bytes(many_items()), deep()]
+HOSTILE = [lambda: as_bytes(many_keys()), lambda: as_bytes(many_items()), deep]
 IDS = ["keys", "items", "depth"]
 
 
@@ -90,9 +90,9 @@ class TestRq:
 
 
 class TestCelery:
-    @pytest.mark.parametrize("body", HOSTILE, ids=IDS)
-    def test_such_a_message_is_counted_and_not_opened(self, clean: Scene, body: bytes) -> None:
-        clean.redis.rpush("celery", body, json.dumps(TASK))
+    @pytest.mark.parametrize("make", HOSTILE, ids=IDS)
+    def test_such_a_message_is_counted_and_not_opened(self, clean: Scene, make: Callable[[], bytes]) -> None:
+        clean.redis.rpush("celery", make(), json.dumps(TASK))
         source = celery(clean.valkey)
         look = source.look()
         assert look.counts["queued"] == 2
@@ -113,16 +113,20 @@ class TestCelery:
         assert len(source._broker._routes) == 5
         source.close()
 
-    @pytest.mark.parametrize("body", HOSTILE, ids=IDS)
-    def test_nor_is_one_that_a_worker_took(self, clean: Scene, body: bytes) -> None:
-        clean.redis.hset("unacked", mapping={"bad": body, "good": json.dumps([TASK, "", "celery"])})
+    @pytest.mark.parametrize("make", HOSTILE, ids=IDS)
+    def test_nor_is_one_that_a_worker_took(self, clean: Scene, make: Callable[[], bytes]) -> None:
+        clean.redis.hset("unacked", mapping={"bad": make(), "good": json.dumps([TASK, "", "celery"])})
         source = celery(clean.valkey)
         assert source.look().counts["reserved"] == 2
         source.close()
 
-    @pytest.mark.parametrize("body", [as_bytes({"status": "FAILURE", "result": many_items(1)[:200_000]}), HOSTILE[2]])
-    def test_of_such_a_result_the_state_is_read(self, clean: Scene, body: bytes) -> None:
-        clean.redis.set("celery-task-meta-a", body)
+    @pytest.mark.parametrize(
+        "make",
+        [lambda: as_bytes({"status": "FAILURE", "result": many_items(1)[:200_000]}), deep],
+        ids=["items", "depth"],
+    )
+    def test_of_such_a_result_the_state_is_read(self, clean: Scene, make: Callable[[], bytes]) -> None:
+        clean.redis.set("celery-task-meta-a", make())
         source = celery(clean.valkey)
         detail = source.detail("a")
         assert detail is not None
@@ -130,9 +134,10 @@ class TestCelery:
         assert detail.error is None
         source.close()
 
-    @pytest.mark.parametrize("body", HOSTILE, ids=IDS)
-    def test_a_worker_that_answers_so_is_silent(self, clean: Scene, body: bytes) -> None:
+    @pytest.mark.parametrize("make", HOSTILE, ids=IDS)
+    def test_a_worker_that_answers_so_is_silent(self, clean: Scene, make: Callable[[], bytes]) -> None:
         """Its answers lie in the list before the question, as late ones do."""
+        body = make()
         pidbox = Pidbox(0, "")
         wrapped = {"body": base64.b64encode(body).decode(), "headers": {"ticket": "x"}}
         clean.redis.rpush(pidbox._replies, body, json.dumps(wrapped))

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +44,20 @@ def refusal(service: Upstream, path: str, body: bytes) -> str:
 
 @pytest.mark.parametrize("path", ["/api/v1/health", "/api/v1/jobs/counts", "/api/v1/jobs"])
 @pytest.mark.parametrize(
-    "value",
-    [many_keys(), {"counts": many_keys()}, {"jobs": many_items({})}, many_items(), {"jobs": [many_keys()]}],
+    "make",
+    [
+        many_keys,
+        lambda: {"counts": many_keys()},
+        lambda: {"jobs": many_items({})},
+        many_items,
+        lambda: {"jobs": [many_keys()]},
+    ],
     ids=["keys", "counts", "jobs", "items", "one job"],
 )
-def test_half_a_million_values_are_refused_by_their_number(service: Upstream, path: str, value: Any) -> None:
-    assert refusal(service, path, as_bytes(value)) == TOO_MANY
+def test_half_a_million_values_are_refused_by_their_number(
+    service: Upstream, path: str, make: Callable[[], Any]
+) -> None:
+    assert refusal(service, path, as_bytes(make())) == TOO_MANY
 
 
 @pytest.mark.parametrize("path", ["/api/v1/health", "/api/v1/jobs/counts", "/api/v1/jobs"])
@@ -79,9 +88,9 @@ def test_a_validator_keeps_few_errors(model: Any, value: Any) -> None:
     assert refused.value.error_count() <= 80
 
 
-@pytest.mark.parametrize("body", [as_bytes(many_keys()), deep()], ids=["keys", "depth"])
-def test_one_job_is_bounded_too(service: Upstream, body: bytes) -> None:
-    service.raw("/api/v1/jobs/a", body)
+@pytest.mark.parametrize("make", [lambda: as_bytes(many_keys()), deep], ids=["keys", "depth"])
+def test_one_job_is_bounded_too(service: Upstream, make: Callable[[], bytes]) -> None:
+    service.raw("/api/v1/jobs/a", make())
     source = PalantirSource(service.url, 10_000)
     assert source.look_up("a").kind == "cannot-tell"
     with pytest.raises(SourceError):
@@ -89,11 +98,11 @@ def test_one_job_is_bounded_too(service: Upstream, body: bytes) -> None:
     source.close()
 
 
-@pytest.mark.parametrize(
-    "body", [as_bytes({"purged": 3, "jobIds": many_items("")}), as_bytes({"purged": 1, "jobIds": ["", *["a"] * 9]})]
-)
-def test_an_order_with_such_an_answer_may_have_been_carried_out(service: Upstream, body: bytes) -> None:
-    service.raw("/api/v1/queues/mail/purge", body)
+@pytest.mark.parametrize(("purged", "make_ids"), [(3, lambda: many_items("")), (1, lambda: ["", *["a"] * 9])])
+def test_an_order_with_such_an_answer_may_have_been_carried_out(
+    service: Upstream, purged: int, make_ids: Callable[[], list[str]]
+) -> None:
+    service.raw("/api/v1/queues/mail/purge", as_bytes({"purged": purged, "jobIds": make_ids()}))
     source = PalantirSource(service.url, 10_000)
     with pytest.raises(Unsure):
         source.act(Order("purge-queue", "mail", "key"))

@@ -1,4 +1,7 @@
-"""Answers that are small in bytes and large in work: half a million keys, values or levels. For each kind of source."""
+"""Answers that are small in bytes and large in work: half a million keys, values or levels. For each kind of source.
+
+A parametrized test takes the function that makes one: every process would make all of them while it collects tests.
+"""
 
 import json
 from typing import Any
