@@ -12,6 +12,7 @@ from app.audit import gather, upkeep
 from app.audit import routes as audit_routes
 from app.audit.kept_head import HeadKeeper
 from app.audit.totals import Totals
+from app.background import PRUNE_EVERY_S, Every, Live
 from app.commands import prune as command_prune
 from app.commands import routes as command_routes
 from app.commands.removed import RemovedByCommands
@@ -39,7 +40,7 @@ from app.eventlog import append
 from app.eventlog import routes as eventlog_routes
 from app.eventlog.payloads import MAX_BODY_BYTES
 from app.eventlog.read import Event
-from app.lifecycle import PRUNE_EVERY_S, Every, Live
+from app.infra.lease import Lease
 from app.notifications import notify, widget
 from app.notifications import prune as notification_prune
 from app.notifications import routes as notification_routes
@@ -56,7 +57,6 @@ from app.rollout.reports import Turnstile
 from app.rollout.tally import Tally
 from app.rollout.unleash import Unleash
 from app.rollout.watch import LOOK_EVERY_S, Watch
-from app.sources.lease import Lease
 from app.stream import routes as stream_routes
 from app.stream.engine import Engine
 from app.stream.handoff import HandOff

@@ -15,7 +15,7 @@ from flask import Blueprint, Flask, Response, current_app, request, send_from_di
 
 from app import linking
 from app.compression import takes_gzip
-from app.version import VERSION
+from app.infra.version import VERSION
 
 FOLDER = Path(__file__).resolve().parent.parent / "static"
 CACHE_S = 31_536_000

@@ -9,7 +9,7 @@ import sys
 import click
 from sqlalchemy.exc import SQLAlchemyError
 
-from app import demo, doctor, setup, strict_json
+from app import demo, doctor
 from app.accounts import people, tokens
 from app.accounts.models import ApiToken
 from app.cli_audit import audit
@@ -22,6 +22,7 @@ from app.errors import Problem
 from app.eventlog import payloads
 from app.eventlog.append import BadEvent, NewEvent, append
 from app.eventlog.audience import CONTROL, EVERYONE, ROLES
+from app.infra import database_upgrade, strict_json
 from app.reconciliation import registry
 from app.rollout import store
 
@@ -70,7 +71,7 @@ def serve() -> None:
     settings = load_settings()
     with made(settings) as app:
         if settings.is_sqlite:
-            setup.migrate(app, settings)
+            database_upgrade.migrate(app, settings)
     check_port(settings)
     gunicorn = [sys.executable, "-m", "gunicorn", "--config", str(demo.GUNICORN_CONF)]
     os.execv(gunicorn[0], gunicorn)  # noqa: S606 -- becomes the server: signals reach it directly
@@ -89,9 +90,9 @@ def migrate() -> None:
     """Create the database or bring it up to date."""
     settings = load_settings()
     with made(settings) as app:
-        setup.migrate(app, settings)
+        database_upgrade.migrate(app, settings)
         with app.app_context():
-            click.echo(f"the database is at revision {setup.current_revision()}")
+            click.echo(f"the database is at revision {database_upgrade.current_revision()}")
 
 
 @cli.command("doctor")

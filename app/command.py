@@ -7,9 +7,10 @@ from contextlib import contextmanager
 
 from flask import Flask
 
-from app import create_app, logs, setup
+from app import create_app
 from app.config import Settings, load_settings
 from app.db import db
+from app.infra import database_upgrade, logs
 
 
 @contextmanager
@@ -30,7 +31,7 @@ def application() -> Iterator[Flask]:
     settings = load_settings()
     with made(settings) as app:
         if settings.is_sqlite:
-            setup.migrate(app, settings)
+            database_upgrade.migrate(app, settings)
         with app.app_context():
             yield app
 

@@ -106,7 +106,7 @@ def configure_engine(engine: Engine) -> None:
         event.listen(engine, "connect", _sqlite_connect)
         event.listen(engine, "begin", _sqlite_begin)
     else:
-        from app import postgres  # only here: its driver is a tenth of all that a server on SQLite would import
+        from app.infra import postgres  # only here: its driver is a tenth of all that a server on SQLite would import
 
         event.listen(engine, "do_connect", lambda _dialect, _record, args, named: postgres.connect(*args, **named))
         event.listen(engine, "connect", lambda connection, _record: postgres.prepare_session(connection))
@@ -116,7 +116,7 @@ def configure_engine(engine: Engine) -> None:
 def allow(connection: Connection, seconds: float | None) -> None:
     """Let the statements of this transaction take so long, or with None as long as they want."""
     if connection.dialect.name == "postgresql":
-        from app import postgres  # see above
+        from app.infra import postgres  # see above
 
         postgres.allow(cast(postgres.Connection, connection.connection.dbapi_connection), seconds)
 

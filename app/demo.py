@@ -16,13 +16,14 @@ import requests
 import sqlalchemy as sa
 from flask import Flask
 
-from app import ROOT, doctor, setup
+from app import ROOT, doctor
 from app.accounts import people
 from app.accounts.models import User
 from app.command import made
 from app.config import Settings
 from app.db import write
 from app.eventlog.audience import ROLES
+from app.infra import database_upgrade
 from app.reconciliation import registration, registry
 from app.rollout import store
 from app.rollout.flags import Flag
@@ -46,7 +47,7 @@ def run(settings: Settings) -> int:
     """Start everything, wait for the first that ends (or Ctrl-C), stop the rest; the exit status."""
     _check_reach(settings)
     with made(settings) as app:
-        setup.migrate(app, settings)
+        database_upgrade.migrate(app, settings)
         return _run(app, settings)
 
 

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from flask import Flask
 
-from app import descriptors, lock_holders, outside_check, setup, sqlite_wal
+from app import outside_check
 from app.audit import kept_head
 from app.config import Settings
 from app.db import now_epoch, read
 from app.eventlog.size import Measure
+from app.infra import database_upgrade, file_descriptors, lock_holders, sqlite_wal
 from app.reconciliation import registry
 from app.rollout import store
 from app.rollout.configuration import Flag, Nominal
@@ -43,7 +44,7 @@ class Finding:
 def examine(app: Flask, settings: Settings) -> list[Finding]:
     """Every check, in the order in which to mend; those that need the database are left out where it is away."""
     with app.app_context():
-        if not setup.is_reachable():
+        if not database_upgrade.is_reachable():
             words = f"cannot be reached at {_without_password(settings.database_url)}; run beacon migrate, or start it"
             return [Finding("database", False, words), _descriptors(settings)]
         checks: tuple[Callable[[], Finding], ...] = (
@@ -85,7 +86,7 @@ def _guarded(check: Callable[[], Finding]) -> Finding:
 
 
 def _migrations() -> Finding:
-    current, newest = setup.current_revision(), setup.newest_revision()
+    current, newest = database_upgrade.current_revision(), database_upgrade.newest_revision()
     words = f"at {current}" if current == newest else f"at {current}, needs {newest}: run beacon migrate"
     return Finding("migrations", current == newest, words)
 
@@ -139,13 +140,13 @@ def _clock() -> Finding:
 
 def _descriptors(settings: Settings) -> Finding:
     """The hard limit, because every worker raises its own to that."""
-    limit, wanted = descriptors.hard_limit(), descriptors.needed(settings.max_streams)
+    limit, wanted = file_descriptors.hard_limit(), file_descriptors.needed(settings.max_streams)
     held = (
         f"MAX_STREAMS {settings.max_streams} needs about {wanted} descriptors in each worker, the hard limit is {limit}"
     )
     if limit >= wanted:
         return Finding("descriptors", True, held)
-    least = descriptors.capacity(limit)
+    least = file_descriptors.capacity(limit)
     advice = f"raise it (ulimit -Hn, systemd's LimitNOFILE=) or set BEACON_MAX_STREAMS to at most {least}"
     return Finding("descriptors", False, f"{held}: {advice}; until then streams above {least} get 503")
 

@@ -12,9 +12,9 @@ from sqlalchemy.exc import InterfaceError, InternalError, OperationalError, Prog
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge, UnsupportedMediaType
 
-from app import json_limits, lock_holders, trouble
 from app.db import DatabaseUnavailable
-from app.strict_json import DuplicateKey, unique
+from app.infra import database_errors, json_limits, lock_holders
+from app.infra.strict_json import DuplicateKey, unique
 
 log = logging.getLogger(__name__)
 
@@ -138,15 +138,15 @@ def _http(error: HTTPException) -> Response:
 
 
 def _database(error: Exception) -> Response:
-    if trouble.is_ours(error):
+    if database_errors.is_ours(error):
         return _unexpected(error)
-    found = trouble.of(error)
+    found = database_errors.of(error)
     log.error("the database is %s: %s%s", found.state, str(error).splitlines()[0], _holders(found.state))
     reason = found.state.replace(" ", "-")
     return answer(Problem(503, "Database unavailable", found.detail, headers={"Retry-After": "2"}, reason=reason))
 
 
-def _holders(state: trouble.State) -> str:
+def _holders(state: database_errors.State) -> str:
     """Who is waited for, for whoever reads the log; the one who asked cannot do anything about it."""
     if state != "busy":
         return ""

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from flask import Response
 
-from app.clock import utc_text
+from app.infra.clock import utc_text
 
 Format = Literal["csv", "ndjson"]
 TYPES: dict[Format, str] = {"csv": "text/csv; charset=utf-8", "ndjson": "application/x-ndjson"}

@@ -10,10 +10,11 @@ from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 
-from app import create_app, setup
+from app import create_app
 from app.audit.chain import FIRST, SEALED
 from app.config import Settings
 from app.db import db
+from app.infra import database_upgrade
 
 ACTORS = ("ada", "bob", "carol", "dave", "erin", "cron", "cli:root", "rare")
 ACTIONS = (
@@ -45,7 +46,7 @@ def kept(count: int) -> Path:
 def build(folder: Path, count: int) -> None:
     settings = Settings(instance_dir=folder, secret_key="bench")
     app = create_app(settings)
-    setup.migrate(app, settings)
+    database_upgrade.migrate(app, settings)
     with app.app_context():
         db.engine.dispose()
     with closing(sqlite3.connect(folder / "beacon.db", isolation_level=None)) as connection:

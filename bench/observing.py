@@ -19,13 +19,14 @@ from pathlib import Path  # noqa: E402
 
 import sqlalchemy as sa  # noqa: E402
 
-from app import create_app, setup  # noqa: E402
+from app import create_app  # noqa: E402
 from app.config import Settings  # noqa: E402
 from app.db import read, write  # noqa: E402
+from app.infra import database_upgrade  # noqa: E402
+from app.infra.lease import Lease  # noqa: E402
 from app.reconciliation import registry  # noqa: E402
 from app.reconciliation.models import KnownJob, OpenItem  # noqa: E402
 from app.reconciliation.observe import Observer, WatchedService  # noqa: E402
-from app.sources.lease import Lease  # noqa: E402
 from app.sources.palantir import PalantirSource  # noqa: E402
 from bench.turns import Calls, Turns, processor_ms  # noqa: E402
 
@@ -44,7 +45,7 @@ def main(folder: Path, many: str, few: str, spent: Callable[[], float]) -> None:
     """`many` and `few` are addresses of services; `folder` takes the database."""
     settings = Settings(instance_dir=folder, secret_key="x" * 64)
     app = create_app(settings)
-    setup.migrate(app, settings)
+    database_upgrade.migrate(app, settings)
     with app.app_context():
         with write() as session:
             registry.add(session, id="large", name="Large", kind="palantir", url=many)

@@ -14,7 +14,7 @@ import sys  # noqa: E402 -- nothing may be imported before the patch
 import time  # noqa: E402 -- nothing may be imported before the patch
 from datetime import UTC, datetime, timedelta  # noqa: E402 -- nothing may be imported before the patch
 
-from app import offloop  # noqa: E402 -- see above
+from app.infra import concurrency  # noqa: E402 -- see above
 from app.reconciliation.reconcile import reconcile  # noqa: E402 -- see above
 from app.reconciliation.state import Evidence, Heard, Known  # noqa: E402 -- see above
 from app.sources.base import Job, Listing, Look  # noqa: E402 -- see above
@@ -31,7 +31,7 @@ class Breaths:
 
     def __call__(self) -> None:
         self.longest_s = max(self.longest_s, time.thread_time() - self._since)
-        offloop.breathe()
+        concurrency.breathe()
         self._since = time.thread_time()
 
 

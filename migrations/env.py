@@ -8,7 +8,7 @@ from alembic import context
 from flask import current_app
 
 from app.db import allow
-from app.schema import MIGRATION_LOCK
+from app.infra.schema_version import MIGRATION_LOCK
 
 WAIT_MS = 120_000
 

@@ -16,8 +16,8 @@ from typing import Any, Literal
 import requests
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from app.clock import utc_now, utc_text
 from app.db import write
+from app.infra.clock import utc_now, utc_text
 from app.reconciliation.models import CheckSample, DiscrepancyEvent, OpenItem
 from scripts.bootstrap import find_chromium
 from tests.dashboard.record_scene import happened, item

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
 from app.accounts.models import LoginSession
-from app.clock import utc_now, utc_text
 from app.db import db, write
 from app.eventlog.append import NewEvent
+from app.infra.clock import utc_now, utc_text
 from tests.support.cast import ADA, ALICE, BOB, bearer, csrf_token, headers_of, logged_in, publish
 from tests.support.hostile_json import as_bytes, many_keys
 from tests.support.sse_client import open_stream

@@ -33,7 +33,7 @@ Script = Callable[..., "Ended"]
 @pytest.fixture(autouse=True)
 def _keep_the_logs(monkeypatch: pytest.MonkeyPatch) -> None:
     """The command sends the process's logs to its standard error; this process runs more tests."""
-    monkeypatch.setattr("app.logs.configure", lambda: None)
+    monkeypatch.setattr("app.infra.logs.configure", lambda: None)
 
 
 @pytest.fixture
@@ -443,7 +443,7 @@ class TestDoctor:
     def test_too_few_descriptors_for_the_streams_are_a_finding_with_what_to_do(
         self, beacon: Beacon, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("app.descriptors.hard_limit", lambda: 4096)
+        monkeypatch.setattr("app.infra.file_descriptors.hard_limit", lambda: 4096)
         found = beacon("doctor").stdout
         assert "FAIL descriptors: MAX_STREAMS 10000 needs about 10400 descriptors" in found
         assert "the hard limit is 4096" in found

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from app.clock import Moment, parse_utc, utc_text
+from app.infra.clock import Moment, parse_utc, utc_text
 
 NO_UTC = ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00"]
 

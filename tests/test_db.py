@@ -16,10 +16,11 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy.exc import OperationalError
 
-from app import create_app, setup
+from app import create_app
 from app.config import Settings
 from app.db import DatabaseUnavailable, configure_engine, db, engine_options, engine_url, now_epoch, read, write
 from app.eventlog.append import NewEvent, append
+from app.infra import database_upgrade
 from tests.support.cast import BOB, headers_of
 from tests.support.machine import scaled
 
@@ -158,7 +159,7 @@ def test_the_instance_folder_may_have_any_name(tmp_path: Path, name: str) -> Non
     """Build servers name folders after branches: `feature%2Fx`."""
     settings = Settings(instance_dir=tmp_path / name, secret_key="s")
     made = create_app(settings)
-    setup.migrate(made, settings)
+    database_upgrade.migrate(made, settings)
     with made.app_context():
         with write() as session:
             append(session, [NewEvent("a", {})])
@@ -171,16 +172,16 @@ def test_the_instance_folder_may_have_any_name(tmp_path: Path, name: str) -> Non
 
 def test_migrating_twice_changes_nothing(app: Flask, settings: Settings) -> None:
     with app.app_context():
-        before = setup.current_revision()
-    setup.migrate(app, settings)
+        before = database_upgrade.current_revision()
+    database_upgrade.migrate(app, settings)
     with app.app_context():
-        assert setup.current_revision() == before == setup.newest_revision()
+        assert database_upgrade.current_revision() == before == database_upgrade.newest_revision()
 
 
 def test_the_database_file_is_its_owners_alone(tmp_path: Path) -> None:
     settings = Settings(instance_dir=tmp_path / "i", secret_key="s")
     made = create_app(settings)
-    setup.migrate(made, settings)
+    database_upgrade.migrate(made, settings)
     with made.app_context():
         db.engine.dispose()
     assert (tmp_path / "i" / "beacon.db").stat().st_mode & 0o077 == 0

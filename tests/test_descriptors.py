@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from app import descriptors
+from app.infra import file_descriptors
 
 
 @pytest.fixture
@@ -17,19 +17,19 @@ def _same_limits() -> Iterator[None]:
 
 @pytest.mark.parametrize("limit", [256, 1024, 4096, 10_400, 65_536, 1_048_576])
 def test_as_many_streams_as_a_limit_allows_need_no_more_than_it(limit: int) -> None:
-    assert limit - 2 <= descriptors.needed(descriptors.capacity(limit)) <= limit
+    assert limit - 2 <= file_descriptors.needed(file_descriptors.capacity(limit)) <= limit
 
 
 def test_a_tiny_limit_still_allows_a_stream() -> None:
-    assert descriptors.capacity(64) == 1
+    assert file_descriptors.capacity(64) == 1
 
 
 @pytest.mark.usefixtures("_same_limits")
 def test_the_limit_is_raised_as_far_as_it_may_be() -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
-    assert descriptors.soft_limit() == 512
-    assert descriptors.raise_descriptor_limit() == descriptors.hard_limit() == descriptors.soft_limit()
+    assert file_descriptors.soft_limit() == 512
+    assert file_descriptors.raise_descriptor_limit() == file_descriptors.hard_limit() == file_descriptors.soft_limit()
 
 
 def test_a_limit_that_cannot_be_raised_stays(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
@@ -38,6 +38,6 @@ def test_a_limit_that_cannot_be_raised_stays(monkeypatch: pytest.MonkeyPatch, ca
 
     monkeypatch.setattr(resource, "getrlimit", lambda which: (512, resource.RLIM_INFINITY))
     monkeypatch.setattr(resource, "setrlimit", refuse)
-    assert descriptors.raise_descriptor_limit() == 512
+    assert file_descriptors.raise_descriptor_limit() == 512
     assert "stays at 512" in caplog.text
-    assert descriptors.hard_limit() > 10**9
+    assert file_descriptors.hard_limit() > 10**9

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from app import json_limits, offloop
-from app.json_limits import JsonTooLarge, check, loads, may_exceed
+from app.infra import concurrency, json_limits
+from app.infra.json_limits import JsonTooLarge, check, loads, may_exceed
 from tests.support.hostile_json import CountedBytes, as_bytes, deep, many_items, many_keys
 
 
@@ -80,8 +80,8 @@ def test_the_quick_look_is_never_too_low() -> None:
 def test_many_values_are_parsed_with_breaths_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
     """By a clock that is over its slice at every look: one breath for each piece, and one for each object."""
     breaths, now = [], iter(range(10**9))
-    monkeypatch.setattr(offloop.time, "monotonic", lambda: float(next(now)))
-    monkeypatch.setattr(offloop, "breathe", lambda: breaths.append(1))
+    monkeypatch.setattr(concurrency.time, "monotonic", lambda: float(next(now)))
+    monkeypatch.setattr(concurrency, "breathe", lambda: breaths.append(1))
     value = [{"id": f"j{n}", "n": n} for n in range(10_000)]
     assert loads(as_bytes(value), max_values=200_000) == value
     assert len(breaths) >= 10_000

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
-from app import doctor, lock_holders
+from app import doctor
 from app.config import Settings
 from app.db import write
+from app.infra import lock_holders
 from tests.support.beacon_server import write_lock
 from tests.support.cast import BOB, headers_of
 

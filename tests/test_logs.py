@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
-from app.lifecycle import Every
-from app.logs import BETWEEN_S, REPEAT_S, Lasting
+from app.background import Every
+from app.infra.logs import BETWEEN_S, REPEAT_S, Lasting
 from tests.support.machine import scaled
 
 
@@ -78,6 +78,6 @@ def test_a_periodic_task_that_fails_goes_on_and_is_told_once(caplog: pytest.LogC
     for _ in range(20):
         assert turns.acquire(timeout=scaled(10))
     every.stop()
-    mine = [record for record in caplog.records if record.name == "app.lifecycle"]
+    mine = [record for record in caplog.records if record.name == "app.background"]
     assert [bool(record.exc_info) for record in mine] == [True]
     assert "turn failed" in mine[0].getMessage()

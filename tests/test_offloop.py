@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from app import offloop
-from app.offloop import Pace, paced
+from app.infra import concurrency
+from app.infra.concurrency import Pace, paced
 from tests.support.clock import own_time
 from tests.support.machine import scaled
 
@@ -20,8 +20,8 @@ class Loop:
         self.now = 0.0
         self.done = 0
         self.breaths: list[int] = []
-        monkeypatch.setattr(offloop.time, "monotonic", lambda: self.now)
-        monkeypatch.setattr(offloop, "breathe", lambda: self.breaths.append(self.done))
+        monkeypatch.setattr(concurrency.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(concurrency, "breathe", lambda: self.breaths.append(self.done))
 
     def work(self, seconds: float) -> None:
         self.now += seconds
@@ -40,19 +40,19 @@ def test_every_item_comes_once_and_in_order(loop: Loop) -> None:
 def test_items_that_take_no_time_are_still_interrupted(loop: Loop) -> None:
     for _ in paced(range(120)):
         loop.work(0)
-    assert loop.breaths == [offloop.SLICE_ITEMS, 2 * offloop.SLICE_ITEMS]
+    assert loop.breaths == [concurrency.SLICE_ITEMS, 2 * concurrency.SLICE_ITEMS]
 
 
 def test_a_slice_ends_when_its_time_is_up(loop: Loop) -> None:
     for _ in paced(range(6)):
-        loop.work(offloop.SLICE_S / 2)
+        loop.work(concurrency.SLICE_S / 2)
     assert loop.breaths == [2, 4, 6]
 
 
 def test_making_the_items_counts_as_well(loop: Loop) -> None:
     def made() -> Iterator[int]:
         for item in range(4):
-            loop.work(offloop.SLICE_S)
+            loop.work(concurrency.SLICE_S)
             yield item
 
     assert list(paced(made())) == [0, 1, 2, 3]
@@ -80,13 +80,13 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
     made = Clock()
-    own_time(monkeypatch, "app.offloop", monotonic=made, sleep=made.breathe)
+    own_time(monkeypatch, "app.infra.concurrency", monotonic=made, sleep=made.breathe)
     return made
 
 
 def test_a_breath_is_a_timer_that_is_due_and_not_a_mere_yield(clock: Clock) -> None:
     """After `sleep(0)` gevent looks at no socket before up to 50 callbacks have run."""
-    offloop.breathe()
+    concurrency.breathe()
     assert len(clock.breaths) == 1
     assert 0 < clock.breaths[0] < 1e-4
 
@@ -118,13 +118,13 @@ def test_the_time_in_which_others_run_is_not_part_of_the_slice(clock: Clock) -> 
 
 
 def test_a_call_gives_its_result_and_its_error() -> None:
-    assert offloop.call(divmod, 7, 2) == (3, 1)
+    assert concurrency.call(divmod, 7, 2) == (3, 1)
     with pytest.raises(ZeroDivisionError):
-        offloop.call(divmod, 7, 0)
+        concurrency.call(divmod, 7, 0)
 
 
 def test_without_an_event_loop_a_call_stays_on_its_thread() -> None:
-    assert offloop.call(threading.get_ident) == threading.get_ident()
+    assert concurrency.call(threading.get_ident) == threading.get_ident()
 
 
 def test_names_that_cannot_be_looked_up_hold_up_no_call() -> None:

@@ -16,11 +16,11 @@ from app import doctor
 from app.config import ConfigError, current_settings
 from app.db import write
 from app.eventlog.append import NewEvent
+from app.infra.lease import Lease
 from app.reconciliation import registration, registry, service_form
 from app.reconciliation.explain import PublishedEvents
 from app.reconciliation.observe import Observer
 from app.sources.file import parse_services
-from app.sources.lease import Lease
 from tests.support.application import database_path
 from tests.support.cast import ADA, csrf_token, headers_of, logged_in, publish
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
-from app import doctor, sqlite_wal
+from app import doctor
 from app.config import Settings
-from app.sqlite_wal import Wal
+from app.infra import sqlite_wal
+from app.infra.sqlite_wal import Wal
 from tests.support.prometheus_text import numbers
 
 

@@ -3,10 +3,10 @@
 import pytest
 from flask import Flask
 
-from app import strict_json
 from app.accounts.tokens import SCOPES
+from app.infra import strict_json
+from app.infra.strict_json import MAX_SHOWN, DuplicateKey
 from app.rollout import flags
-from app.strict_json import MAX_SHOWN, DuplicateKey
 from tests.support.cast import ADA, csrf_token, headers_of, logged_in
 from tests.test_permissions import VALUES
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from app.version import VERSION
+from app.infra.version import VERSION
 from scripts import bootstrap, pytest_order
 from tests.support.machine import scaled
 from tests.support.ports import free_port

@@ -9,9 +9,9 @@ from sqlalchemy.orm import Session
 from app.accounts import tokens
 from app.accounts.models import LoginSession, User
 from app.audit import chain
-from app.clock import utc_text
 from app.eventlog.append import NewEvent, append
 from app.eventlog.payloads import UserChanged
+from app.infra.clock import utc_text
 
 
 @dataclass(frozen=True, slots=True)

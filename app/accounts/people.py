@@ -11,16 +11,16 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from werkzeug.security import check_password_hash, generate_password_hash
 
-from app import offloop
 from app.accounts import tokens
 from app.accounts.change import Change, apply
 from app.accounts.models import ApiToken, User
 from app.accounts.passwords import weakness
 from app.audit import chain
-from app.clock import utc_text
 from app.eventlog.append import NewEvent, append
 from app.eventlog.audience import ROLES
 from app.eventlog.payloads import TokenRevoked
+from app.infra import concurrency
+from app.infra.clock import utc_text
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 NAME_RULE = "a name is 1 to 64 letters, digits and . _ @ -, and begins with a letter or digit"
@@ -150,14 +150,14 @@ def verify_password(user: User | None, password: str) -> bool:
     """
     with _turn():
         # On the event loop it would hold up every stream of the worker.
-        matches = bool(offloop.call(check_password_hash, user.password_hash if user else _nobody(), password))
+        matches = bool(concurrency.call(check_password_hash, user.password_hash if user else _nobody(), password))
     return matches and user is not None and user.disabled_at is None
 
 
 def hash_password(password: str) -> str:
     """What is kept of a new password. It may wait like `verify_password`, and raises `TooBusy` too."""
     with _turn():
-        return str(offloop.call(generate_password_hash, password))
+        return str(concurrency.call(generate_password_hash, password))
 
 
 @contextmanager

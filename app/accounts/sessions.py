@@ -11,11 +11,11 @@ from app.accounts.access import actor_or_none
 from app.accounts.cookie import LoginCookie
 from app.accounts.models import LoginSession, User
 from app.audit import chain
-from app.clock import utc_now, utc_text
 from app.db import db, write
 from app.errors import wants_page
 from app.eventlog.append import NewEvent, append
 from app.eventlog.payloads import SessionEnded
+from app.infra.clock import utc_now, utc_text
 
 SESSION_DAYS = 14
 manager = LoginManager()

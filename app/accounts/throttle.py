@@ -21,8 +21,8 @@ from sqlalchemy.orm import Session
 from app.accounts.models import LoginThrottle, User
 from app.accounts.people import NAME
 from app.audit import gather
-from app.clock import utc_now
 from app.db import db, read, write
+from app.infra.clock import utc_now
 
 NOBODY = "(no such user)"
 # A failure counts half after an hour.

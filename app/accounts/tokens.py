@@ -11,8 +11,8 @@ from itsdangerous import BadSignature, URLSafeTimedSerializer
 from sqlalchemy.orm import Session
 
 from app.accounts.models import ApiToken, LoginSession, User
-from app.clock import utc_now, utc_text
 from app.config import current_settings
+from app.infra.clock import utc_now, utc_text
 
 SCOPES = ("stream", "read", "publish", "command", "rollout", "widget", "admin")
 STREAM_TOKEN_S = 300

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from app.clock import parse_utc, utc_text
+from app.infra.clock import parse_utc, utc_text
 
 MAX_LIMIT = 500
 MAX_PAGE = 1_000_000

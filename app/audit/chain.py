@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from app.audit import redact
 from app.audit.models import AuditRow
-from app.clock import utc_now, utc_text
+from app.infra.clock import utc_now, utc_text
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 
 from app.audit import chain, kept_head
 from app.audit.models import AuditRow, Checkpoint
-from app.clock import utc_now, utc_text
 from app.db import read, write
+from app.infra.clock import utc_now, utc_text
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from app import pieces
 from app.audit import query, raw
 from app.audit.asked import AuditQuery, Place
 from app.db import db
-from app.offloop import breathe, paced
+from app.infra.concurrency import breathe, paced
 
 AT_ONCE = 500
 # Of one piece: an entry of a command on thousands of jobs is long.

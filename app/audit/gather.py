@@ -17,8 +17,8 @@ from sqlalchemy.orm import Session
 
 from app.audit import chain, redact
 from app.audit.models import Gathered
-from app.clock import utc_text
 from app.db import DatabaseUnavailable, read, write
+from app.infra.clock import utc_text
 
 log = logging.getLogger(__name__)
 

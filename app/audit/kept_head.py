@@ -21,12 +21,12 @@ import sqlalchemy as sa
 from flask import Flask, current_app
 from sqlalchemy.orm import Session
 
-from app import offloop
 from app.audit import chain
 from app.audit.models import AuditRow
-from app.clock import utc_text
 from app.config import Settings
 from app.db import read
+from app.infra import concurrency
+from app.infra.clock import utc_text
 
 log = logging.getLogger(__name__)
 
@@ -144,7 +144,7 @@ class HeadKeeper:
 
     def kept(self) -> KeptHead | None:
         """Raises `Unreadable`."""
-        found: KeptHead | None = offloop.call(self.file.read)
+        found: KeptHead | None = concurrency.call(self.file.read)
         return found
 
     def keep(self) -> None:
@@ -162,7 +162,7 @@ class HeadKeeper:
         with read() as session:
             now = self._of(chain.head(session))
         before = self.kept()
-        if not offloop.call(self.file.replace, before, now, why):
+        if not concurrency.call(self.file.replace, before, now, why):
             raise Unreadable(f"{self.file.path} was changed just now; try again")
         return now
 
@@ -179,7 +179,7 @@ class HeadKeeper:
                 self._complain(f"the audit does not hold {before.words}: {wrong}; {ADVICE}")
                 return
         if (0 if before is None else before.seq) < head.seq:
-            offloop.call(self.file.replace, before, self._of(head))
+            concurrency.call(self.file.replace, before, self._of(head))
         self._seen = head
 
     def _of(self, head: chain.Head) -> KeptHead:

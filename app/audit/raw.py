@@ -14,9 +14,9 @@ from typing import Any, Protocol, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from app import offloop
 from app.db import allow, db
 from app.errors import Problem, retry_after
+from app.infra import concurrency
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
@@ -33,7 +33,7 @@ AT_ONCE = 3
 MOST = 15
 # Rows that are taken before their bytes are added up.
 _PORTION = 50
-_threads = offloop.Threads(AT_ONCE)
+_threads = concurrency.Threads(AT_ONCE)
 _turns = threading.BoundedSemaphore(MOST)
 _running = threading.BoundedSemaphore(AT_ONCE)
 

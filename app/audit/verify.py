@@ -16,7 +16,7 @@ from app.audit import anchor, kept_head, raw, sealed_text
 from app.audit.chain import FIRST
 from app.audit.models import AuditRow
 from app.db import db
-from app.offloop import breathe
+from app.infra.concurrency import breathe
 
 PAGE = 5_000
 PAGE_BYTES = 8_388_608

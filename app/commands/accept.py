@@ -8,7 +8,6 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from app.audit import chain
-from app.clock import utc_text
 from app.commands import refusals, telling
 from app.commands.asked import Asked
 from app.commands.models import CommandRow, ItemRow
@@ -16,7 +15,8 @@ from app.commands.scope import Scope, resolve
 from app.db import read, write
 from app.errors import Problem
 from app.eventlog.append import append
-from app.offloop import breathe
+from app.infra.clock import utc_text
+from app.infra.concurrency import breathe
 from app.reconciliation.load import database_now
 from app.reconciliation.models import Service
 

@@ -7,7 +7,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic.alias_generators import to_camel
 
-from app.clock import Moment
+from app.infra.clock import Moment
 from app.sources.base import MAX_JOB_ID_CHARS, Action
 
 MAX_TARGETS = 1_000

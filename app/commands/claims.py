@@ -12,11 +12,11 @@ from typing import Any, cast
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from app.clock import utc_text
 from app.commands import telling
 from app.commands.models import CommandRow, ItemRow
 from app.db import now_epoch, read, write
 from app.eventlog.append import append
+from app.infra.clock import utc_text
 from app.reconciliation.load import database_now
 
 LEASE_S = 9.0

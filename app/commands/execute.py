@@ -14,13 +14,13 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from app.clock import utc_now
 from app.commands import observe, steps
 from app.commands.claims import MOST_CRASHES, Claim, Lost, hand_over
 from app.commands.insist import FLEETING, insist
 from app.commands.models import CommandRow
 from app.commands.steps import Answer, Asking, State
 from app.db import read
+from app.infra.clock import utc_now
 from app.reconciliation import registry
 from app.sources.base import Action, NotSent, Order, Source, SourceError
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from app.clock import parse_utc, utc_now, utc_text
 from app.commands import effects, steps
 from app.commands.claims import Claim
 from app.commands.models import CommandRow, ItemRow
 from app.commands.steps import Asking
 from app.db import now_epoch, read
+from app.infra.clock import parse_utc, utc_now, utc_text
 from app.reconciliation.models import ServiceState
 from app.sources.base import Order, Source, SourceError
 

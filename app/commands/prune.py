@@ -4,10 +4,10 @@ from datetime import timedelta
 
 import sqlalchemy as sa
 
-from app.clock import utc_now, utc_text
 from app.commands.models import CommandRow
 from app.db import write
-from app.offloop import breathe
+from app.infra.clock import utc_now, utc_text
+from app.infra.concurrency import breathe
 
 LEAST_DAYS = 2.0
 AT_ONCE = 2

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from app.clock import utc_text
 from app.commands import refusals
 from app.commands.models import CommandRow, ItemRow
 from app.commands.scope import asked_of
 from app.config import current_settings
 from app.db import read
+from app.infra.clock import utc_text
 from app.reconciliation import registry
 from app.reconciliation.models import KnownJob
 from app.sources.base import Filter

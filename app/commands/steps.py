@@ -11,12 +11,12 @@ from sqlalchemy.orm import Session
 
 from app.audit import chain
 from app.audit.models import AuditRow
-from app.clock import parse_utc, utc_text
 from app.commands import refusals, telling, touched
 from app.commands.claims import Claim
 from app.commands.models import CommandRow, ItemRow
 from app.db import now_epoch, read, write
 from app.eventlog.append import append
+from app.infra.clock import parse_utc, utc_text
 from app.reconciliation.load import database_now
 from app.sources.base import Done
 

@@ -8,7 +8,6 @@ from flask import Blueprint, Response, jsonify, make_response, redirect, render_
 from flask.typing import ResponseReturnValue
 
 from app.accounts.access import actor, require
-from app.clock import parse_utc, utc_text
 from app.commands import accept, refusals, seen
 from app.config import current_settings
 from app.dashboard import queries, wording
@@ -18,6 +17,7 @@ from app.dashboard.frame import frame, generation
 from app.dashboard.pressed import Pressed
 from app.db import db
 from app.errors import Problem, wants_page
+from app.infra.clock import parse_utc, utc_text
 from app.reconciliation import queries as reconciliation
 from app.reconciliation import sentences
 

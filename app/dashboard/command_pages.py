@@ -11,7 +11,6 @@ from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from app.accounts.access import actor, require
-from app.clock import parse_utc
 from app.commands import queries as commands
 from app.commands import routes
 from app.commands.models import CommandRow, ItemRow
@@ -22,6 +21,7 @@ from app.dashboard.contexts import UNKNOWN
 from app.dashboard.frame import frame, rendered
 from app.db import db
 from app.errors import wants_page
+from app.infra.clock import parse_utc
 from app.reconciliation import registry
 
 bp = Blueprint("command_pages", __name__)

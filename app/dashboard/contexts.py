@@ -12,9 +12,9 @@ from typing import Any, Self
 from urllib.parse import quote
 from zlib import crc32
 
-from app.clock import parse_utc
 from app.dashboard import wording
 from app.dashboard.trends import Trend
+from app.infra.clock import parse_utc
 from app.reconciliation import sentences
 
 MAX_FIGURES = 4

@@ -11,8 +11,8 @@ from flask import Blueprint, Flask, Response, current_app, make_response, render
 from sqlalchemy.orm import Session
 
 from app.accounts.access import require
-from app.clock import utc_now, utc_text
 from app.db import db
+from app.infra.clock import utc_now, utc_text
 from app.reconciliation.models import CheckSample
 
 bp = Blueprint("cost", __name__)

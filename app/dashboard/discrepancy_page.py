@@ -10,7 +10,7 @@ from app.dashboard.frame import frame, rendered
 from app.dashboard.record_asked import FIRST, KINDS, SHOWN, STATUSES, Asked, asked
 from app.db import db
 from app.errors import Problem, wants_page
-from app.offloop import breathe, paced
+from app.infra.concurrency import breathe, paced
 from app.reconciliation import episodes, registry
 
 bp = Blueprint("discrepancy_page", __name__)

@@ -8,10 +8,10 @@ from flask import Response, make_response, render_template, request
 
 from app.accounts import tokens
 from app.accounts.access import Actor
-from app.clock import utc_text
 from app.config import current_settings
 from app.db import db
 from app.eventlog import read as log
+from app.infra.clock import utc_text
 from app.reconciliation.current_status import AGED_AFTER_INTERVALS
 from app.rollout.flags import Flag, is_enabled
 

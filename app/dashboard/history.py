@@ -12,9 +12,9 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from app.clock import utc_now, utc_text
 from app.dashboard import wording
-from app.offloop import breathe
+from app.infra.clock import utc_now, utc_text
+from app.infra.concurrency import breathe
 from app.reconciliation.models import CheckSample
 
 Span = Literal["hour", "day"]

@@ -5,13 +5,13 @@ from datetime import timedelta
 
 from sqlalchemy.orm import Session
 
-from app.clock import utc_now
 from app.dashboard.changes import UNLISTED_TYPES, ChangeRow, NameOf
 from app.dashboard.contexts import Check, Tile, dom_key
 from app.dashboard.listing import Asked
 from app.eventlog import read as log
 from app.eventlog.audience import Viewer
-from app.offloop import breathe
+from app.infra.clock import utc_now
+from app.infra.concurrency import breathe
 from app.reconciliation import queries as reconciliation
 from app.reconciliation.current_status import current_status
 from app.reconciliation.queries import Watched

@@ -8,9 +8,9 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
-from app.clock import parse_utc, utc_text
 from app.dashboard.listing import Column
 from app.dashboard.search import Search
+from app.infra.clock import parse_utc, utc_text
 from app.reconciliation.episodes import START, WRONG, Position, SortBy, Wanted
 
 PATH = "/discrepancies"

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from app.dashboard.changes import NameOf
 from app.dashboard.record_asked import FIRST, Asked, Place
 from app.dashboard.record_rows import RecordRow
-from app.offloop import breathe
+from app.infra.concurrency import breathe
 from app.reconciliation import episodes
 from app.reconciliation.episodes import START, Episode, Wanted
 from app.reconciliation.models import ServiceState

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from app.clock import parse_utc
 from app.dashboard.trends import Mark, lines
+from app.infra.clock import parse_utc
 from app.rollout.descriptions import describe_percentage
 from app.rollout.evidence import Change, Evidence, Minute
 from app.rollout.reports import COHORTS

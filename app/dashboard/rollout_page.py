@@ -7,7 +7,6 @@ from flask import Blueprint, Response, current_app, request
 from sqlalchemy.orm import Session
 
 from app.accounts.access import Actor, actor, require
-from app.clock import parse_utc, utc_now
 from app.config import current_settings
 from app.dashboard import queries, rollout_graphs, rollout_view
 from app.dashboard.frame import frame, rendered
@@ -17,7 +16,8 @@ from app.dashboard.rollout_guard import Guardrail
 from app.dashboard.rollout_view import Happened, PastPlan, PlanView
 from app.db import db
 from app.errors import Problem
-from app.offloop import breathe
+from app.infra.clock import parse_utc, utc_now
+from app.infra.concurrency import breathe
 from app.rollout import actual, evidence, held, history, planning, reports, steering
 from app.rollout.actual import Reconciled
 from app.rollout.evidence import ErrorRate, Evidence

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from typing import Any, Self
 
 from app.accounts.access import Actor
-from app.clock import utc_text
 from app.dashboard.rollout_asked import FLAG
+from app.infra.clock import utc_text
 from app.rollout import history, planning
 from app.rollout.descriptions import describe_entry, describe_minutes, describe_steps
 from app.rollout.models import PlanRow

@@ -4,7 +4,6 @@ from flask import Blueprint, Response, redirect, request
 from flask.typing import ResponseReturnValue
 
 from app.accounts.access import actor, require
-from app.clock import utc_text
 from app.commands import seen
 from app.config import current_settings
 from app.dashboard import history, queries, trends
@@ -15,6 +14,7 @@ from app.dashboard.frame import frame, poll_interval, rendered
 from app.dashboard.service_view import ServiceView, view
 from app.db import db
 from app.errors import Problem, wants_page
+from app.infra.clock import utc_text
 from app.reconciliation import discrepancy_routes
 from app.reconciliation import queries as reconciliation
 from app.reconciliation.load import database_now

@@ -10,9 +10,9 @@ import sqlalchemy as sa
 from flask import current_app
 from sqlalchemy.orm import Session
 
-from app.clock import parse_utc, utc_now, utc_text
 from app.dashboard import wording
 from app.dashboard.turns import Turn, Turns
+from app.infra.clock import parse_utc, utc_now, utc_text
 from app.reconciliation.models import CheckSample
 from app.reconciliation.rows import canonical
 

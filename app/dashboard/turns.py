@@ -9,10 +9,10 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
-from app.clock import utc_text
 from app.eventlog import read as log
 from app.eventlog.audience import EVERYONE
 from app.eventlog.read import Event
+from app.infra.clock import utc_text
 
 # The log has no index by time or type: a worker looks at what came since its last look, and at no more than this.
 LOOKED_AT = 2_000

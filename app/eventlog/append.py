@@ -10,10 +10,10 @@ from flask import Flask, current_app
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
-from app.clock import utc_text
 from app.eventlog import audience as audiences
 from app.eventlog import payloads
 from app.eventlog.models import EventRow
+from app.infra.clock import utc_text
 
 # Executed on the connection and not by the session, whose own bulk insert costs as much again.
 _INSERT = sa.insert(EventRow).returning(EventRow.id, sort_by_parameter_order=True)

@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterator
 from typing import Any
 
 from app.eventlog.payloads import MAX_PAYLOAD_BYTES
-from app.strict_json import unique
+from app.infra.strict_json import unique
 
 # An event is parsed in one go, so its text has a bound: the largest payload with every byte escaped, and its envelope.
 MAX_EVENT_CHARS = 6 * MAX_PAYLOAD_BYTES + 4_096

@@ -7,7 +7,6 @@ from flask import Flask
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from app import trouble
 from app.config import Settings
 from app.db import DatabaseUnavailable, read, write
 from app.eventlog import generation
@@ -15,6 +14,7 @@ from app.eventlog import read as log_read
 from app.eventlog.generation import Known
 from app.eventlog.mark import Mark
 from app.eventlog.read import Page
+from app.infra import database_errors
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ class Continuity:
             with write() as session:
                 self._begin(session, cursor)
         except (DBAPIError, DatabaseUnavailable) as error:
-            if trouble.of(error).state != "read-only":
+            if database_errors.of(error).state != "read-only":
                 raise
             log.warning("the log may be an older one, and takes no new generation: the database is read-only")
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from app.clock import utc_now, utc_text
 from app.eventlog import read as log
 from app.eventlog.models import EventGeneration, EventRow
+from app.infra.clock import utc_now, utc_text
 
 # The lock that the trigger before every insert takes.
 _APPEND_LOCK = 4207002

@@ -9,7 +9,7 @@ from app.errors import Problem
 from app.eventlog import batch, payloads
 from app.eventlog.append import BadEvent, NewEvent, PreparedEvent, prepare
 from app.eventlog.audience import CONTROL, EVERYONE
-from app.offloop import paced
+from app.infra.concurrency import paced
 
 MAX_BATCH = 1_000
 # Bad fields that one answer names; whoever has more begins with these.

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, ValidationEr
 from pydantic.alias_generators import to_camel
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from app.clock import Moment
+from app.infra.clock import Moment
 
 # Lower-case words of letters, digits and `_`, joined by dots.
 TYPE = re.compile(r"[a-z0-9_]+(?:\.[a-z0-9_]+)*")

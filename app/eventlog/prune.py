@@ -6,10 +6,10 @@ from datetime import timedelta
 
 import sqlalchemy as sa
 
-from app.clock import utc_now, utc_text
 from app.db import read, write
 from app.eventlog.models import EventRow
 from app.eventlog.size import LogSize, Measure
+from app.infra.clock import utc_now, utc_text
 
 log = logging.getLogger(__name__)
 

@@ -11,11 +11,11 @@ import sqlalchemy as sa
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
-from app.clock import parse_utc, utc_text
 from app.eventlog import audience as audiences
 from app.eventlog import payloads
 from app.eventlog.audience import Viewer
 from app.eventlog.models import EventFloor, EventGeneration, EventRow
+from app.infra.clock import parse_utc, utc_text
 
 log = logging.getLogger(__name__)
 

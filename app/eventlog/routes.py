@@ -10,7 +10,6 @@ from sqlalchemy.orm import Session
 from app import rates
 from app.accounts import access
 from app.accounts.access import actor, require
-from app.clock import utc_text
 from app.db import db, write
 from app.errors import Problem
 from app.eventlog import cursor, intake
@@ -19,7 +18,8 @@ from app.eventlog.append import NewEvent, PreparedEvent, append
 from app.eventlog.cursor import Start
 from app.eventlog.read import Event
 from app.eventlog.resume import resume
-from app.offloop import paced
+from app.infra.clock import utc_text
+from app.infra.concurrency import paced
 
 bp = Blueprint("eventlog", __name__)
 

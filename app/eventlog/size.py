@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from app.eventlog import generation
 from app.eventlog import read as log
 from app.eventlog.models import EventRow
-from app.offloop import breathe
+from app.infra.concurrency import breathe
 
 # Rows whose payloads are added up at a time: SQLite holds the event loop meanwhile.
 CHUNK = 200

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from app.eventlog import wake
 from app.eventlog.continuity import Place
 from app.eventlog.read import Event, Page
-from app.offloop import breathe
+from app.infra.concurrency import breathe
 
 log = logging.getLogger(__name__)
 

@@ -76,7 +76,7 @@ class PostgresWake:
     """`LISTEN` on a connection of its own; a trigger notifies for every insert, also for those by hand."""
 
     def __init__(self, conninfo: str) -> None:
-        from app import postgres  # its driver is a tenth of all that a server on SQLite would import
+        from app.infra import postgres  # its driver is a tenth of all that a server on SQLite would import
 
         self._connection = postgres.connect(conninfo, autocommit=True)
         self._connection.execute(f"LISTEN {CHANNEL}")

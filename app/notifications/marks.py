@@ -8,9 +8,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from app.accounts.access import Actor
-from app.clock import utc_now, utc_text
 from app.eventlog.append import NewEvent, append
 from app.eventlog.payloads import NotificationChanged
+from app.infra.clock import utc_now, utc_text
 from app.notifications import queries
 from app.notifications.models import Dismissal, FlashRow, Mute, ReadMark
 from app.reconciliation.models import Service

@@ -18,10 +18,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 from werkzeug.exceptions import HTTPException
 
-from app.clock import utc_text
 from app.config import current_settings
 from app.eventlog.append import NewEvent, PreparedEvent
 from app.eventlog.payloads import NotificationCreated
+from app.infra.clock import utc_text
 from app.notifications import rules, service_watch
 from app.notifications.models import Notification
 from app.notifications.rules import Notice

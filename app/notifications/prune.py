@@ -5,8 +5,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from app.clock import utc_now, utc_text
 from app.db import read, write
+from app.infra.clock import utc_now, utc_text
 from app.notifications.models import FlashRow, Notification
 
 AT_ONCE = 500

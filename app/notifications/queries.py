@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.accounts.access import Actor
 from app.accounts.models import User
-from app.clock import utc_text
+from app.infra.clock import utc_text
 from app.notifications.models import Dismissal, FlashRow, Mute, Notification, ReadMark
 from app.notifications.rules import MESSAGE, ROLLOUT
 from app.reconciliation.models import Service

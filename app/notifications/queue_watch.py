@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import NamedTuple
 
-from app.clock import parse_utc
+from app.infra.clock import parse_utc
 
 # One that comes and goes (workers that a timer starts, a worker that dies again and again) is told at most so often.
 FORGOTTEN_AFTER = timedelta(hours=1)

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from app.clock import utc_now
+from app.infra.clock import utc_now
 from app.notifications import queue_watch, rules, watches
 from app.notifications.models import OutageRow, QueueWatchRow, WatchRow
 from app.notifications.rules import Notice

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
-from app.clock import parse_utc
+from app.infra.clock import parse_utc
 from app.reconciliation import sentences
 
 # A single blip tells nobody anything: so many polls in a row must have found it.

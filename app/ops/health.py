@@ -5,7 +5,7 @@ from typing import Any
 from flask import Blueprint, current_app, jsonify
 from flask.typing import ResponseReturnValue
 
-from app.lifecycle import live
+from app.background import live
 
 bp = Blueprint("health", __name__)
 

@@ -8,12 +8,12 @@ from flask import Blueprint, Flask, Response, current_app
 from flask.typing import ResponseReturnValue
 
 from app.accounts.access import require
+from app.background import Every, Live
 from app.errors import Problem
 from app.eventlog import read as log_read
-from app.lifecycle import Every, Live
+from app.infra.sqlite_wal import WalState
 from app.ops import client_errors, metric_files
 from app.ops.exported import Exported, Snapshot
-from app.sqlite_wal import WalState
 from app.stream.counters import Counters
 
 log = logging.getLogger(__name__)

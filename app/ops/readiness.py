@@ -8,8 +8,8 @@ import sqlalchemy as sa
 from flask import Flask
 from sqlalchemy.exc import SQLAlchemyError
 
-from app import schema, trouble
 from app.db import DatabaseUnavailable, read, write
+from app.infra import database_errors, schema_version
 from app.ops.models import WriteProbe
 
 ANSWER_S = 1.0
@@ -50,7 +50,7 @@ class Look:
         try:
             self.state = self._look()
         except (SQLAlchemyError, DatabaseUnavailable) as error:
-            self.state = trouble.of(error).state
+            self.state = database_errors.of(error).state
         finally:
             with self._lock:
                 self._ended_at, self._thread = time.monotonic(), None
@@ -80,7 +80,7 @@ class Readiness:
     def _read(self) -> str:
         """A standby answers every look, and takes nothing."""
         with self._app.app_context(), read() as session:
-            if schema.lack(session) is not None:
+            if schema_version.lack(session) is not None:
                 return "not migrated"
             if session.get_bind().dialect.name == "postgresql":
                 read_only = session.scalar(sa.text("SHOW transaction_read_only")) == "on"

@@ -7,8 +7,8 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.audit import chain
-from app.clock import utc_text
 from app.eventlog.append import append
+from app.infra.clock import utc_text
 from app.reconciliation import reconcile, rows
 from app.reconciliation.load import database_now, known_of
 from app.reconciliation.models import KnownJob, ServiceState

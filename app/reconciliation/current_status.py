@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from app.clock import parse_utc
+from app.infra.clock import parse_utc
 from app.reconciliation.models import ServiceState
 
 AGED_AFTER_INTERVALS = 3

@@ -19,10 +19,10 @@ from pydantic import (
 )
 
 from app.accounts.access import actor, require
-from app.clock import Moment, parse_utc, utc_text
 from app.db import db, read, write
 from app.errors import Problem, bad_input
 from app.eventlog.payloads import Status
+from app.infra.clock import Moment, parse_utc, utc_text
 from app.reconciliation import queries, rows
 from app.reconciliation.accept import MAX_REASON_CHARS, accept
 from app.reconciliation.models import DiscrepancyEvent

@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, aliased
 
-from app.offloop import breathe, paced
+from app.infra.concurrency import breathe, paced
 from app.reconciliation.models import DiscrepancyEvent, OpenItem, Service
 
 

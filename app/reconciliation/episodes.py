@@ -13,7 +13,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from app.offloop import breathe
+from app.infra.concurrency import breathe
 from app.reconciliation.endings import Closing, Ending, Group, closings, endings, groups, removals
 from app.reconciliation.models import DiscrepancyEvent, OpenItem, Service
 

@@ -8,10 +8,10 @@ from typing import Protocol, runtime_checkable
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from app import offloop
-from app.clock import utc_text
 from app.eventlog import read as log
 from app.eventlog.models import EventRow
+from app.infra import concurrency
+from app.infra.clock import utc_text
 
 ENDED = ("job.finished", "job.failed")
 # A job that is queued again after its end has not ended.
@@ -80,7 +80,7 @@ def _published(session: Session, since: str) -> Iterator[tuple[str, str]]:
         if start <= 0 or (first is not None and first < since):
             return
         end = start
-        offloop.breathe()
+        concurrency.breathe()
 
 
 def _job_id(text: str, service_id: str) -> str | None:

@@ -7,14 +7,14 @@ from typing import Any, cast
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from app.clock import utc_text
 from app.db import write
 from app.eventlog.append import NewEvent, append
 from app.eventlog.payloads import Check, ReconciliationVerified
+from app.infra.clock import utc_text
+from app.infra.lease import Claim
 from app.reconciliation import memory, rows
 from app.reconciliation.models import ServiceState
 from app.reconciliation.state import Heard, Verdict, slices
-from app.sources.lease import Claim
 
 _state = cast(sa.Table, ServiceState.__table__)
 # One statement for all services of a second, each with its own times.

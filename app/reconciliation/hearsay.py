@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from app.eventlog import read as log
 from app.eventlog.audience import Viewer
 from app.eventlog.models import EventRow
-from app.offloop import Pace, breathe
+from app.infra.concurrency import Pace, breathe
 from app.reconciliation.jobs import JOB_TYPES
 
 # Read backwards in windows of ids, as the log has no index by job.

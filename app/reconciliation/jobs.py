@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from app.eventlog import read as log
 from app.eventlog.audience import Viewer
 from app.eventlog.models import EventRow
-from app.offloop import breathe
+from app.infra.concurrency import breathe
 from app.reconciliation.models import KnownJob, OpenItem
 
 JOB_TYPES = ("job.queued", "job.started", "job.finished", "job.failed")

@@ -14,11 +14,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from app.db import read
+from app.infra.lease import Claim
 from app.reconciliation.lifecycle import News
 from app.reconciliation.load import Jobs, known_jobs, known_of
 from app.reconciliation.models import ServiceState
 from app.reconciliation.state import Heard, Item, ItemKey, Known, Verdict
-from app.sources.lease import Claim
 
 
 @dataclass(frozen=True, slots=True)

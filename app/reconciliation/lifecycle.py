@@ -14,11 +14,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from app import offloop
-from app.clock import parse_utc
 from app.db import read
 from app.eventlog import read as log
 from app.eventlog.models import EventRow
+from app.infra import concurrency
+from app.infra.clock import parse_utc
 from app.reconciliation.load import database_now
 from app.reconciliation.models import ServiceState
 from app.reconciliation.state import Known, Notice, Said
@@ -75,7 +75,7 @@ class Lifecycle:
 
     def __init__(
         self,
-        breathe: Callable[[], None] = offloop.breathe,
+        breathe: Callable[[], None] = concurrency.breathe,
         *,
         settles: timedelta = SETTLES,
         read_every_s: float = READ_EVERY_S,

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from app import offloop
-from app.clock import parse_utc, utc_text
 from app.db import now_epoch, read
 from app.eventlog.payloads import ReconciliationUpdate
+from app.infra import concurrency
+from app.infra.clock import parse_utc, utc_text
 from app.reconciliation import flapping, memory
 from app.reconciliation.models import KnownJob, OpenItem, ServiceState
 from app.reconciliation.state import Item, ItemKey, ItemKind, Known, no_pause
@@ -105,7 +105,7 @@ def known_of(
     )
 
 
-def known_jobs(session: Session, service_id: str, breathe: Callable[[], None] = offloop.breathe) -> Jobs:
+def known_jobs(session: Session, service_id: str, breathe: Callable[[], None] = concurrency.breathe) -> Jobs:
     """Read in pages: a fetch of all rows at once would stop the streams of this process."""
     jobs: dict[str, Job] = {}
     unseen: dict[str, datetime] = {}

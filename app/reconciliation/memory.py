@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from app.clock import parse_utc, utc_text
+from app.infra.clock import parse_utc, utc_text
 from app.reconciliation.models import ServiceState
 from app.reconciliation.state import Figures, Loss, Verdict
 

@@ -1,6 +1,6 @@
 """Which services are watched, what is believed of each, and the record of every change of state.
 
-Times are text as `app.clock` writes them: they sort, and read the same everywhere.
+Times are text as `app.infra.clock` writes them: they sort, and read the same everywhere.
 """
 
 import sqlalchemy as sa

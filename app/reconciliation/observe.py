@@ -16,8 +16,9 @@ from itertools import chain
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from app import offloop
 from app.db import DatabaseUnavailable, read
+from app.infra import concurrency
+from app.infra.lease import Claim, Lease, LeaseLost
 from app.reconciliation import comparing, items, losses, reconcile, rows, sweeping
 from app.reconciliation.current_status import AGED_AFTER_INTERVALS, NOT_CHECKED
 from app.reconciliation.explain import Explains, explained, is_fall_explained
@@ -29,7 +30,6 @@ from app.reconciliation.overdue import OverdueChecks
 from app.reconciliation.record import NO_ANSWER, record_check, record_silence
 from app.reconciliation.state import SLICE, UNSERVED_FOR, Evidence, Heard, Known, Verdict, slices
 from app.sources.base import Job, JobFate, Source, SourceError
-from app.sources.lease import Claim, Lease, LeaseLost
 from app.sources.poller import Outcome
 
 log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ class Observer:
         interval_s: float,
         explains: Sequence[Explains],
         *,
-        breathe: Callable[[], None] = offloop.breathe,
+        breathe: Callable[[], None] = concurrency.breathe,
         second_look_after_s: float = SECOND_LOOK_AFTER_S,
         lifecycle: Lifecycle | None = None,
         unserved_for: timedelta = UNSERVED_FOR,

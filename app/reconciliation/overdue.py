@@ -6,11 +6,11 @@ from datetime import timedelta
 
 import sqlalchemy as sa
 
-from app.clock import utc_text
 from app.db import read
+from app.infra.clock import utc_text
+from app.infra.lease import Claim
 from app.reconciliation.load import database_now
 from app.reconciliation.models import Service, ServiceState
-from app.sources.lease import Claim
 
 LOOK_EVERY_S = 5.0
 

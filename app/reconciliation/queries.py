@@ -9,7 +9,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from app.clock import utc_now
+from app.infra.clock import utc_now
 from app.reconciliation.current_status import CurrentStatus, counts_of, current_status
 from app.reconciliation.models import DiscrepancyEvent, OpenItem, Service, ServiceState
 

@@ -15,14 +15,14 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
-from app.clock import parse_utc, utc_text
 from app.db import write
 from app.eventlog.append import append
+from app.infra.clock import parse_utc, utc_text
+from app.infra.lease import Claim
 from app.reconciliation import flapping, memory, reconcile, rows
 from app.reconciliation.load import database_now, known_of
 from app.reconciliation.models import ServiceState
 from app.reconciliation.state import Belief, Heard, Item, Known, Verdict, slices
-from app.sources.lease import Claim
 
 # Between two transactions of many: for those who wait to write.
 TURN_S = 0.002

@@ -16,10 +16,10 @@ from pydantic import ValidationError
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, undefer
 
-from app.clock import utc_text
 from app.config import current_settings
 from app.db import read
-from app.offloop import breathe
+from app.infra.clock import utc_text
+from app.infra.concurrency import breathe
 from app.reconciliation.models import KnownJob, OpenItem, Service, ServiceState
 from app.reconciliation.observe import WatchedService
 from app.sources.base import Address, Capabilities, Source

@@ -11,9 +11,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from app.clock import utc_text
 from app.eventlog.append import NewEvent
 from app.eventlog.payloads import ReconciliationUpdate
+from app.infra.clock import utc_text
 from app.reconciliation import flapping
 from app.reconciliation.continuation import episode_of
 from app.reconciliation.findings import bounded_ids

@@ -14,7 +14,7 @@ from app.accounts.access import actor, require
 from app.config import current_settings
 from app.db import db, write
 from app.errors import Problem
-from app.offloop import paced
+from app.infra.concurrency import paced
 from app.reconciliation import queries, registration, registry, service_revision
 from app.reconciliation.models import Service
 from app.sources.base import ACTIONS, VIEWS

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from app.clock import utc_text
 from app.db import db
+from app.infra.clock import utc_text
 from app.reconciliation import registry
 from app.reconciliation.models import Service
 from app.sources.asking import ASK_S, TooMany, ask

@@ -7,16 +7,16 @@ from datetime import timedelta
 
 from flask import Flask
 
-from app.clock import utc_now, utc_text
 from app.config import Settings
 from app.db import write
+from app.infra.clock import utc_now, utc_text
+from app.infra.lease import Lease
 from app.reconciliation import registration, registry
 from app.reconciliation.explain import Explains, PublishedEvents
 from app.reconciliation.models import prune_samples
 from app.reconciliation.observe import Observer, WatchedService
 from app.sources.entry import ServiceEntry
 from app.sources.file import read_services_file
-from app.sources.lease import Lease
 from app.sources.poller import Poller
 
 log = logging.getLogger(__name__)

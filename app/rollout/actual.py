@@ -11,9 +11,9 @@ from datetime import datetime
 import sqlalchemy as sa
 from flask import Flask, current_app
 
-from app.clock import parse_utc, utc_now
 from app.db import now_epoch, read
-from app.offloop import paced
+from app.infra.clock import parse_utc, utc_now
+from app.infra.concurrency import paced
 from app.rollout import configuration
 from app.rollout.configuration import Flag, Rollout
 from app.rollout.flags import Flags

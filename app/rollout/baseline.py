@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from app.clock import parse_utc
+from app.infra.clock import parse_utc
 from app.rollout.configuration import Flag
 from app.rollout.models import BaselineRow, ReportRow
 from app.rollout.reports import TELLS_OF_S

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from app import json_limits
-from app.json_limits import JsonTooLarge
+from app.infra import json_limits
+from app.infra.json_limits import JsonTooLarge
 
 # Of all that an Unleash sends at once: several thousand flags.
 MAX_VALUES = 200_000

@@ -11,8 +11,8 @@ from typing import Any, Literal, Self
 
 from sqlalchemy.orm import Session
 
-from app.clock import parse_utc, utc_text
 from app.config import current_settings
+from app.infra.clock import parse_utc, utc_text
 from app.rollout import baseline, history, reports
 from app.rollout.configuration import Flag
 from app.rollout.models import ReportRow

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import requests
 
-from app.clock import utc_text
+from app.infra.clock import utc_text
 from app.rollout import answer, configuration
 from app.rollout.flags import SPEC_VERSION
 

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from app.clock import parse_utc
 from app.db import now_epoch
+from app.infra.clock import parse_utc
 from app.rollout.configuration import Flag, Rollout
 from app.rollout.models import IntentRow
 

@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 
 from sqlalchemy.orm import Session
 
-from app.clock import utc_text
 from app.db import read, write
+from app.infra.clock import utc_text
 from app.rollout import configuration, intents, store
 from app.rollout.configuration import Flag, Nominal, Rollout
 from app.rollout.models import KeptRow

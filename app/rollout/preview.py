@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from app.offloop import paced
+from app.infra.concurrency import paced
 from app.rollout import configuration
 from app.rollout.configuration import Flag
 from app.rollout.flags import Flags, evaluator

@@ -6,9 +6,9 @@ from typing import Any
 from flask import current_app
 from sqlalchemy.orm import Session
 
-from app.clock import parse_utc, utc_now
 from app.db import db
 from app.errors import Problem, retry_after
+from app.infra.clock import parse_utc, utc_now
 from app.rollout import held, store, watch
 from app.rollout.configuration import Flag, Nominal, Rollout
 from app.rollout.flags import Flags

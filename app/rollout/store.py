@@ -7,10 +7,10 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.audit import chain
-from app.clock import utc_text
 from app.db import now_epoch
 from app.eventlog.append import NewEvent, append
 from app.eventlog.payloads import FlagChanged
+from app.infra.clock import utc_text
 from app.rollout import baseline
 from app.rollout.configuration import Flag, Nominal, Rollout
 from app.rollout.models import FlagRow

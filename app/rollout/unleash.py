@@ -10,9 +10,9 @@ from typing import NoReturn
 from flask import Flask
 from sqlalchemy.orm import Session
 
-from app.clock import utc_text
 from app.config import Settings
 from app.db import db, read
+from app.infra.clock import utc_text
 from app.rollout import admin, configuration, intents, kept, store, unleash_changes
 from app.rollout.admin import Admin, Look, TestFailed
 from app.rollout.configuration import Flag, Nominal, Rollout

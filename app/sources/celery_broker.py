@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from app.offloop import paced
+from app.infra.concurrency import paced
 from app.sources.base import NOTHING_LEFT_OUT, LeftOut
 from app.sources.celery_messages import (
     MAX_NAME_CHARS,

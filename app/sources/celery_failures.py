@@ -8,7 +8,7 @@ number is as of then. One that is behind says so and nothing else.
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from app.offloop import Pace
+from app.infra.concurrency import Pace
 from app.sources.celery_results import UNREADABLE, Results
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ A message is JSON. Its arguments stand in `body`, encoded once more, and stay th
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
-from app import json_limits
+from app.infra import json_limits
 from app.sources.base import fault_of_job_id
 
 # How kombu separates a queue's name from a priority, and which priorities have a list of their own.

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from app.offloop import paced
+from app.infra.concurrency import paced
 from app.sources.base import Oddity
 from app.sources.celery_broker import Snapshot
 from app.sources.celery_roster import ROSTER_FRESH_S, Roster

@@ -17,8 +17,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from app import json_limits
-from app.offloop import paced
+from app.infra import json_limits
+from app.infra.concurrency import paced
 from app.sources.celery_messages import MAX_NAME_CHARS, is_usable_id
 from app.sources.celery_roster import Answer, Inspection, Running
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from app import json_limits
-from app.clock import in_utc
-from app.offloop import breathe
+from app.infra import json_limits
+from app.infra.clock import in_utc
+from app.infra.concurrency import breathe
 from app.sources.tracebacks import exception_of
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from app.offloop import paced
+from app.infra.concurrency import paced
 from app.sources.base import Job
 from app.sources.celery_broker import Snapshot
 

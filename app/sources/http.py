@@ -24,10 +24,10 @@ from urllib3.exceptions import (
     SSLError,
 )
 
-from app import json_limits
 from app.deadline import Deadline
-from app.json_limits import JsonTooLarge
-from app.offloop import Pace
+from app.infra import json_limits
+from app.infra.concurrency import Pace
+from app.infra.json_limits import JsonTooLarge
 from app.sources.base import NotSent, SourceError, Unsure
 from app.sources.host_rules import Reach
 from app.sources.http_wire import Pool, SecurePool, current

@@ -7,8 +7,8 @@ from typing import Annotated, Any, NotRequired, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 from typing_extensions import TypedDict  # before Python 3.12 pydantic cannot read the standard library's
 
-from app import json_limits
-from app.clock import Moment
+from app.infra import json_limits
+from app.infra.clock import Moment
 from app.sources.base import MAX_JOB_ID_CHARS, Job, JobDetail, SourceError
 from app.sources.http import parsed
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from app import json_limits
+from app.infra import json_limits
 from app.sources.base import MAX_JOB_ID_BYTES, MAX_JOB_ID_CHARS, NOTHING_LEFT_OUT, LeftOut
 from app.sources.http import parsed
 from app.sources.palantir_api import JobAnswer, ListedJob, PageAnswer, StuckAnswer, WholePageAnswer, parse

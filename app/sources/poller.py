@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from app.sources.lease import RENEW_EVERY_S, Lease, LeaseLost
+from app.infra.lease import RENEW_EVERY_S, Lease, LeaseLost
 
 log = logging.getLogger(__name__)
 

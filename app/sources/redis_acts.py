@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import redis
 from redis.exceptions import RedisError, ResponseError
 
-from app import json_limits
+from app.infra import json_limits
 from app.sources.base import Done, NotSent, Order, SourceError, Unsure
 from app.sources.redis import RedisServer, in_words
 

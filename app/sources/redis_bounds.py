@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from redis.connection import Connection, SSLConnection
 
-from app.offloop import Pace
+from app.infra.concurrency import Pace
 from app.sources.base import SourceError
 from app.sources.host_rules import Forbidden, Reach
 

@@ -9,7 +9,7 @@ import redis
 from pydantic import Field, StringConstraints
 from redis.exceptions import ResponseError
 
-from app.offloop import Pace
+from app.infra.concurrency import Pace
 from app.sources import rq_overdue
 from app.sources.base import (
     Action,

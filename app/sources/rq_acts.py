@@ -10,7 +10,7 @@ from rq.command import PUBSUB_CHANNEL_TEMPLATE
 from rq.job import Job as RqJob
 from rq.utils import utcformat
 
-from app.offloop import Pace
+from app.infra.concurrency import Pace
 from app.sources.base import CannotTell, Done, Filter, Order, Selection, SourceError
 from app.sources.redis import RedisServer
 from app.sources.redis_acts import Ledger, Told, before_asking

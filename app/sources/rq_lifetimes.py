@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 import redis
 from rq.job import Job as RqJob
 
-from app.offloop import Pace
+from app.infra.concurrency import Pace
 from app.sources.rq_answers import Batch, parts
 from app.sources.rq_snapshot import FINISHED, Snapshot
 

@@ -12,7 +12,7 @@ import redis
 from rq import Worker
 from rq.job import Job as RqJob
 
-from app.offloop import Pace
+from app.infra.concurrency import Pace
 from app.sources.base import Oddity
 from app.sources.rq_answers import Batch, score, text
 from app.sources.rq_places import Tally, tally, to_check

@@ -22,7 +22,7 @@ from rq.registry import (
 from rq.scheduler import RQScheduler
 from rq.suspension import WORKERS_SUSPENDED
 
-from app.offloop import Pace
+from app.infra.concurrency import Pace
 from app.sources.base import LeftOut, SourceError
 from app.sources.rq_answers import PART, Batch, JobIds, bytes_of, fields_of, members, number, score, seconds, text
 

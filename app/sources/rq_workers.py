@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Literal
 
-from app.clock import parse_utc
+from app.infra.clock import parse_utc
 from app.sources.base import UnservedQueue, Worker
 from app.sources.rq_snapshot import MAX_QUEUES, WORKER_FIELDS, Snapshot
 

@@ -14,9 +14,10 @@ import socket
 import threading
 import time
 
-from app import descriptors, rates
+from app import rates
 from app.config import Settings
 from app.errors import Problem, retry_after
+from app.infra import file_descriptors
 from app.stream.presence import AWAY, PresenceStore
 from app.stream.tally import RENEW_EVERY_S, Refusal, Tally
 
@@ -64,7 +65,7 @@ class Admission:
     @property
     def capacity(self) -> int:
         """The most streams of this worker: as set, and as its descriptors allow."""
-        return min(self._settings.max_streams, descriptors.capacity(descriptors.soft_limit()))
+        return min(self._settings.max_streams, file_descriptors.capacity(file_descriptors.soft_limit()))
 
     @property
     def streams(self) -> int:

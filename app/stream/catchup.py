@@ -5,7 +5,7 @@ import threading
 import time
 from queue import SimpleQueue
 
-from app.offloop import Pace
+from app.infra.concurrency import Pace
 from app.stream.hub import Hub
 from app.stream.replay import LogAway, Replay
 from app.stream.wire import Wire

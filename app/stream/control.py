@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from app.clock import utc_text
 from app.eventlog.cursor import Start
+from app.infra.clock import utc_text
 from app.stream import sse
 from app.stream.subscriber import Goodbye, Reader
 

@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from app.eventlog.read import Event
-from app.logs import sse_line
-from app.offloop import Pace
+from app.infra.concurrency import Pace
+from app.infra.logs import sse_line
 from app.stream.control import Opening
 from app.stream.counters import Counters
 from app.stream.ring import Ring

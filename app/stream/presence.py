@@ -19,9 +19,9 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from app import offloop
 from app.config import Settings
 from app.db import DatabaseUnavailable, configure_engine, engine_url, now_epoch, read, write
+from app.infra import concurrency
 from app.stream.models import PresenceRow
 
 EXPIRE_S = 3.0
@@ -100,11 +100,11 @@ class PresenceStore:
     def close(self) -> None:
         """Hold no connection from now until the next write."""
         if self._own is not None:
-            offloop.call(self._own.close)
+            concurrency.call(self._own.close)
 
     def _write(self, work: Callable[[Connection], T]) -> T:
         if self._own is not None:
-            done: T | SQLAlchemyError = offloop.call(self._own.transact, work)
+            done: T | SQLAlchemyError = concurrency.call(self._own.transact, work)
             if isinstance(done, SQLAlchemyError):
                 raise done
             return done

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from app.offloop import Pace
+from app.infra.concurrency import Pace
 from app.stream import control
 from app.stream.hub import Hub
 from app.stream.wire import SLOW_S, Wire

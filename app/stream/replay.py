@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from app.eventlog.audience import CONTROL
 from app.eventlog.read import Page, Pruned
-from app.offloop import Pace
+from app.infra.concurrency import Pace
 from app.stream.chunks import Chunk, chunks
 from app.stream.hub import Hub, is_revoked
 from app.stream.ring import Entry

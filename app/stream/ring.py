@@ -4,8 +4,8 @@ import threading
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 
-from app.clock import parse_utc
 from app.eventlog.read import Event
+from app.infra.clock import parse_utc
 from app.stream.shapes import Shape
 
 MAX_EVENTS = 5_000

@@ -6,7 +6,7 @@ import time
 from collections.abc import Collection, Iterable, Sequence
 
 from app.eventlog.audience import CONTROL, EVERYONE
-from app.offloop import Pace
+from app.infra.concurrency import Pace
 from app.stream.chunks import Chunk, Form, chunks
 from app.stream.hub import Hub
 from app.stream.ring import Entry

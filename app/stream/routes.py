@@ -6,13 +6,13 @@ from flask import Blueprint, Response, current_app, request
 
 from app.accounts import tokens
 from app.assets import build_name
+from app.background import live
 from app.config import current_settings
 from app.db import db
 from app.errors import Problem, retry_after
 from app.eventlog import read as log
-from app.lifecycle import live
-from app.logs import sse_line
-from app.offloop import paced
+from app.infra.concurrency import paced
+from app.infra.logs import sse_line
 from app.rollout.flags import Flag, is_enabled
 from app.rollout.online import online
 from app.stream import control, gate, shapes, sse, topics

@@ -10,7 +10,7 @@ from random import uniform
 from gevent import get_hub
 from gevent.monkey import get_original
 
-from app.offloop import Pace
+from app.infra.concurrency import Pace
 from app.stream.catchup import CatchUp
 from app.stream.control import Opening
 from app.stream.hub import Hub

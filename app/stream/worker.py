@@ -7,7 +7,7 @@ from typing import Any
 import gevent
 from gunicorn.workers.ggevent import GeventWorker
 
-from app.lifecycle import Live
+from app.background import Live
 from app.malformed import Captured
 from app.stream.handoff import HandedOff
 

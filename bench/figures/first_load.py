@@ -5,8 +5,8 @@ from typing import Any
 
 from playwright.sync_api import Browser
 
-from app.clock import utc_text
 from app.db import write
+from app.infra.clock import utc_text
 from app.reconciliation.models import CheckSample, Service, ServiceState
 from bench.browser import chromium, logged_in, wait_state
 from bench.figure import Figure, Medians, Reading, Row, Values, at_most, cells, ours

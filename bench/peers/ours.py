@@ -5,8 +5,8 @@ from typing import Any, ClassVar
 
 from app.accounts import people
 from app.accounts.models import User
-from app.clock import utc_text
 from app.db import write
+from app.infra.clock import utc_text
 from bench.client import Client
 from bench.peers.server import Server
 from bench.publishing import Publisher

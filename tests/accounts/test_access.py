@@ -10,9 +10,9 @@ from app.accounts import people
 from app.accounts.access import actor, require
 from app.accounts.models import ApiToken
 from app.accounts.tokens import SCOPES
-from app.clock import utc_now, utc_text
 from app.db import db, read, write
 from app.eventlog.audience import ROLES
+from app.infra.clock import utc_now, utc_text
 from tests.support.cast import (
     ADA,
     ALICE,

@@ -9,8 +9,8 @@ from flask.testing import FlaskClient
 
 from app.accounts import people
 from app.accounts.models import LoginSession
-from app.clock import utc_now, utc_text
 from app.db import db, write
+from app.infra.clock import utc_now, utc_text
 from tests.support.cast import ALICE, BOB, PASSWORD, Person, csrf_token, log_in, log_out, logged_in
 
 

@@ -11,10 +11,10 @@ from werkzeug.test import TestResponse
 from app.accounts import people, token_routes, tokens
 from app.accounts.access import usable_scopes
 from app.accounts.change import Change
-from app.clock import parse_utc, utc_now
 from app.db import db, read, write
 from app.eventlog import read as log
 from app.eventlog.audience import ROLES
+from app.infra.clock import parse_utc, utc_now
 from tests.support.cast import (
     ADA,
     ALICE,

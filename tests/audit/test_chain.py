@@ -20,9 +20,9 @@ from app.audit import verify as verifying
 from app.audit.chain import FIRST, SEALED, SEALED_IF_KEPT, Entry
 from app.audit.models import AuditRow
 from app.audit.verify import Expected, Verified, verify
-from app.clock import utc_now, utc_text
 from app.config import Settings
 from app.db import db, read, write
+from app.infra.clock import utc_now, utc_text
 from tests.support.machine import scaled
 
 COUNT = 5

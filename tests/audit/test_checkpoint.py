@@ -18,8 +18,8 @@ from app.audit import verify as verifying
 from app.audit.models import AuditRow
 from app.audit.verify import Expected, verify
 from app.cli import cli
-from app.clock import utc_now, utc_text
 from app.db import db, read, write
+from app.infra.clock import utc_now, utc_text
 
 FAR = "2999-01-01T00:00:00.000Z"
 
@@ -166,7 +166,7 @@ def test_the_command_says_of_a_head_too_old_that_it_cannot_tell(
     entries: list[AuditRow], database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BEACON_INSTANCE_DIR", str(database.parent))
-    monkeypatch.setattr("app.logs.configure", lambda: None)
+    monkeypatch.setattr("app.infra.logs.configure", lambda: None)
     sealed()
     checkpoint.sweep()
     said = CliRunner().invoke(cli, ["audit", "verify", "--head", entries[2].hash, "--seq", "3"])

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from app.clock import parse_utc
+from app.infra.clock import parse_utc
 from tests.browser.conftest import Visit
 from tests.browser.test_axe import AXE, serious
 from tests.dashboard.record_scene import at, happened, item, put

@@ -8,12 +8,12 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from app.audit.models import AuditRow
-from app.clock import utc_now
 from app.commands import accept, claims, telling
 from app.commands.asked import Asked
 from app.commands.execute import Execution
 from app.commands.models import CommandRow, ItemRow
 from app.db import now_epoch, read, write
+from app.infra.clock import utc_now
 from app.sources.base import Capabilities, Done, JobDetail, Order
 from tests.commands.operator_desk import new_id
 

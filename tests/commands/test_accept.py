@@ -9,10 +9,10 @@ import pytest
 import sqlalchemy as sa
 
 from app.audit.models import AuditRow, Gathered
-from app.clock import utc_now, utc_text
 from app.commands import accept
 from app.commands.models import CommandRow, ItemRow
 from app.db import read
+from app.infra.clock import utc_now, utc_text
 from tests.commands.operator_desk import NOW, OperatorDesk, new_id
 from tests.support.cast import ADA, ALICE, BOB, PIA, headers_of, logged_in
 from tests.support.machine import scaled

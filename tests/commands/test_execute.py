@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from app.clock import utc_now
 from app.commands import claims, execute, steps
 from app.commands.claims import Claim, Lost
 from app.commands.models import CommandRow, ItemRow
 from app.commands.removed import RemovedByCommands
 from app.db import now_epoch, read, write
+from app.infra.clock import utc_now
 from app.reconciliation import registry
 from app.reconciliation.explain import PublishedEvents, is_fall_explained
 from app.reconciliation.models import KnownJob

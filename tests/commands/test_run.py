@@ -4,8 +4,8 @@ import json
 
 import sqlalchemy as sa
 
-from app.clock import utc_text
 from app.db import read
+from app.infra.clock import utc_text
 from app.notifications.models import Notification
 from tests.commands.operator_desk import NOW, OperatorDesk
 

@@ -5,11 +5,11 @@ from datetime import datetime, timedelta
 import pytest
 import sqlalchemy as sa
 
-from app.clock import utc_now, utc_text
 from app.commands import accept, claims, execute, observe, prune, refusals, steps
 from app.commands.models import CommandRow, ItemRow
 from app.commands.steps import Answer, Asking
 from app.db import DatabaseUnavailable, read, write
+from app.infra.clock import utc_now, utc_text
 from app.reconciliation import registry
 from app.sources.base import Capabilities, Done, Job, JobDetail, NotSent, Order, SourceError, Unsure
 from tests.commands.operator_desk import new_id

@@ -7,8 +7,8 @@ from typing import Any
 
 from flask import Flask
 
-from app.clock import utc_text
 from app.db import write
+from app.infra.clock import utc_text
 from app.reconciliation.models import DiscrepancyEvent, OpenItem, Service
 
 _NUMBERS = count()

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from app.clock import utc_text
 from app.db import write
+from app.infra.clock import utc_text
 from app.reconciliation.models import ServiceState
 from tests.dashboard.payloads import discrepancy, update
 from tests.dashboard.test_pages import page, watch

@@ -8,9 +8,9 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from app.clock import utc_text
 from app.db import write
 from app.eventlog.append import NewEvent
+from app.infra.clock import utc_text
 from app.reconciliation.models import OpenItem, Service, ServiceState
 from tests.dashboard.payloads import discrepancy, update
 from tests.support.cast import ALICE, BOB, CHARLIE, Person, logged_in, publish

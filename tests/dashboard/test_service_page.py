@@ -12,11 +12,11 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask
 
-from app.clock import utc_now, utc_text
 from app.dashboard import history, service_view
 from app.dashboard.history import Bucket, drawn
 from app.db import write
 from app.eventlog.append import NewEvent
+from app.infra.clock import utc_now, utc_text
 from app.reconciliation import registry
 from app.reconciliation.models import CheckSample, KnownJob, OpenItem, Service, ServiceState
 from tests.dashboard.payloads import discrepancy, update

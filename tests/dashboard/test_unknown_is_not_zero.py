@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from flask import Flask
 from flask.testing import FlaskClient
 
-from app.clock import utc_text
 from app.db import read, write
+from app.infra.clock import utc_text
 from app.reconciliation.models import CheckSample, KnownJob, ServiceState
 from tests.dashboard.payloads import update
 from tests.dashboard.test_one_verdict import checked, part, seen

@@ -11,9 +11,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from app.clock import utc_text
 from app.db import write
 from app.eventlog.append import NewEvent
+from app.infra.clock import utc_text
 from app.reconciliation.models import CheckSample, Service, ServiceState
 from tests.dashboard.payloads import discrepancy, update
 from tests.support.cast import ALICE, logged_in, publish

@@ -12,12 +12,12 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from app.accounts.models import User
-from app.clock import parse_utc, utc_now
 from app.db import read, write
 from app.eventlog import payloads
 from app.eventlog import read as log
 from app.eventlog.append import BadEvent, NewEvent, append
 from app.eventlog.payloads import FlagChanged, JobEvent
+from app.infra.clock import parse_utc, utc_now
 from tests.support.machine import scaled
 
 WHEN = "2026-11-21T12:00:00Z"

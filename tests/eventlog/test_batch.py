@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from app import strict_json
 from app.eventlog import batch
+from app.infra import strict_json
 
 GOOD = [
     b"[]", b" [ ] ", b"[1]", b"\t[1 ,\r\n2,3 ]\n", b"{}", b'{"a": [1, 2]}', b"7", b'"x"', b"null", b"-Infinity",

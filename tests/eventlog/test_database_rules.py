@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
-from app.clock import parse_utc, utc_now
 from app.db import read, write
 from app.eventlog import read as log
 from app.eventlog.append import NewEvent, append
+from app.infra.clock import parse_utc, utc_now
 
 AUDIT_ROWS = {
     "discrepancy_event": "(id, service, status, counts_json, checksum, latency_ms)"

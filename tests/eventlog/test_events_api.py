@@ -8,10 +8,10 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from app import offloop
 from app.db import db, read, write
 from app.eventlog import read as log
 from app.eventlog.append import NewEvent
+from app.infra import concurrency
 from tests.support.cast import ALICE, BOB, CHARLIE, PIA, csrf_token, headers_of, logged_in, publish
 from tests.support.sse_client import open_stream
 
@@ -320,20 +320,20 @@ class TestTurns:
     def turns(self, monkeypatch: pytest.MonkeyPatch, cast: Flask) -> list[int]:
         """How many connections were out at each breath; no time passes, so that only the count of items counts."""
         taken: list[int] = []
-        monkeypatch.setattr(offloop, "breathe", lambda: taken.append(db.engine.pool.checkedout()))  # type: ignore[attr-defined]
-        monkeypatch.setattr(offloop.Pace, "is_over", lambda _pace: False)
+        monkeypatch.setattr(concurrency, "breathe", lambda: taken.append(db.engine.pool.checkedout()))  # type: ignore[attr-defined]
+        monkeypatch.setattr(concurrency.Pace, "is_over", lambda _pace: False)
         return taken
 
     def test_publishing_lets_others_go_on_before_its_transaction(
         self, client: FlaskClient, publisher: dict[str, str], turns: list[int]
     ) -> None:
         assert client.post(URL, json=[ONE] * 1_000, headers=publisher).status_code == 201
-        assert turns == [0] * (1_000 // offloop.SLICE_ITEMS)
+        assert turns == [0] * (1_000 // concurrency.SLICE_ITEMS)
 
     def test_a_refused_batch_too(self, client: FlaskClient, publisher: dict[str, str], turns: list[int]) -> None:
         bad = {"type": "job.failed", "data": {}}
         assert client.post(URL, json=[ONE] * 999 + [bad], headers=publisher).status_code == 400
-        assert len(turns) == 1_000 // offloop.SLICE_ITEMS
+        assert len(turns) == 1_000 // concurrency.SLICE_ITEMS
 
     def test_nothing_is_checked_inside_the_transaction(
         self, client: FlaskClient, publisher: dict[str, str], monkeypatch: pytest.MonkeyPatch
@@ -356,7 +356,7 @@ class TestTurns:
     ) -> None:
         publish(cast, *(NewEvent("a", {"n": n}) for n in range(500)))
         assert len(client.get(f"{URL}?after=0&limit=500", headers=reader).get_json()["data"]) == 500
-        assert turns == [0] * (500 // offloop.SLICE_ITEMS)
+        assert turns == [0] * (500 // concurrency.SLICE_ITEMS)
 
     def test_a_page_of_large_events_ends_early_and_the_next_goes_on(
         self, cast: Flask, client: FlaskClient, reader: dict[str, str], monkeypatch: pytest.MonkeyPatch

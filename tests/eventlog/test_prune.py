@@ -10,11 +10,11 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask
 
-from app.clock import utc_now, utc_text
 from app.db import db, read, write
 from app.eventlog import generation, prune
 from app.eventlog import read as log
 from app.eventlog.size import LogSize, Measure
+from app.infra.clock import utc_now, utc_text
 
 
 @pytest.fixture

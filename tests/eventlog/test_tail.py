@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
+from app.background import Live
 from app.config import Settings
 from app.eventlog import read as log
 from app.eventlog.append import NewEvent
@@ -20,7 +21,6 @@ from app.eventlog.continuity import Place
 from app.eventlog.read import Event, Page
 from app.eventlog.tail import Tail
 from app.eventlog.wake import SqliteWake, for_database
-from app.lifecycle import Live
 from tests.stream.readers import event
 from tests.support.cast import publish
 from tests.support.machine import scaled

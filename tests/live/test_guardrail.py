@@ -10,7 +10,7 @@ from typing import Any
 
 import requests
 
-from app.clock import parse_utc
+from app.infra.clock import parse_utc
 from tests.live.conftest import MakeBeacon
 from tests.support.beacon_server import PEOPLE, Beacon
 from tests.support.demo_service import DemoService, start_demo

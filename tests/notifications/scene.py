@@ -9,10 +9,10 @@ import sqlalchemy as sa
 from flask import Flask
 from flask.testing import FlaskClient
 
-from app.clock import utc_now, utc_text
 from app.db import read, write
 from app.eventlog.append import NewEvent, append
 from app.eventlog.models import EventRow
+from app.infra.clock import utc_now, utc_text
 from app.notifications import notify
 from app.notifications.models import Notification
 from app.notifications.rules import Notice

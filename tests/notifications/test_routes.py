@@ -8,8 +8,8 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from app.audit.verify import verify
-from app.clock import utc_now, utc_text
 from app.db import read, write
+from app.infra.clock import utc_now, utc_text
 from app.notifications import prune
 from app.notifications.asked import MUTE_CHOICES
 from app.notifications.models import Dismissal, FlashRow, Notification, ReadMark

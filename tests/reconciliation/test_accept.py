@@ -11,8 +11,8 @@ from werkzeug.test import TestResponse
 
 from app.audit.models import AuditRow
 from app.audit.verify import verify
-from app.clock import utc_now, utc_text
 from app.db import read
+from app.infra.clock import utc_now, utc_text
 from app.reconciliation.models import OpenItem
 from app.reconciliation.seen_items import seen_as
 from tests.reconciliation.desk import SERVICE, Book, Desk

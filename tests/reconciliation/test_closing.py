@@ -11,9 +11,9 @@ from flask import Flask
 
 from app.config import current_settings
 from app.db import now_epoch, write
+from app.infra.lease import LeaseRow
 from app.reconciliation import registry, watch
 from app.reconciliation.observe import WatchedService
-from app.sources.lease import LeaseRow
 from app.sources.poller import Poller
 from tests.support.machine import scaled
 from tests.support.waiting import wait_for

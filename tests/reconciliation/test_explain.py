@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import sqlalchemy as sa
 
-from app.clock import utc_now, utc_text
 from app.db import read, write
 from app.eventlog.models import EventRow
+from app.infra.clock import utc_now, utc_text
 from app.reconciliation.explain import MAX_WINDOWS, SLACK, WINDOW, PublishedEvents
 from tests.reconciliation.desk import SERVICE, Desk
 

@@ -5,11 +5,11 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from app.clock import utc_now, utc_text
 from app.db import read, write
 from app.eventlog import read as log
 from app.eventlog.append import NewEvent, append
 from app.eventlog.models import EventRow
+from app.infra.clock import utc_now, utc_text
 from app.reconciliation import lifecycle
 from app.reconciliation.lifecycle import Lifecycle, News
 from app.reconciliation.models import OpenItem

@@ -7,14 +7,14 @@ from datetime import datetime, timedelta, timezone
 import pytest
 import sqlalchemy as sa
 
-from app.clock import parse_utc, utc_now
 from app.db import db, read, write
 from app.eventlog.append import NewEvent, append
+from app.infra.clock import parse_utc, utc_now
+from app.infra.lease import Lease, LeaseLost
 from app.reconciliation import episodes, observe, registry
 from app.reconciliation.accept import accept
 from app.reconciliation.rows import checksum
 from app.sources.base import Capabilities, Job, JobFate, Listing, Look, Oddity, SourceError
-from app.sources.lease import Lease, LeaseLost
 from tests.reconciliation.desk import SERVICE, Desk, everything
 from tests.reconciliation.values import at, look
 from tests.support.clock import own_time

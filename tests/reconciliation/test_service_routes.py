@@ -11,9 +11,9 @@ from werkzeug.test import TestResponse
 from app import doctor
 from app.audit.models import AuditRow
 from app.audit.verify import verify
-from app.clock import utc_now, utc_text
 from app.config import current_settings
 from app.db import read, write
+from app.infra.clock import utc_now, utc_text
 from app.reconciliation import registration
 from app.reconciliation.models import Service, ServiceState
 from app.sources.base import ACTIONS, VIEWS, SourceError

@@ -2,8 +2,8 @@
 
 from flask import Flask
 
-from app.clock import parse_utc
 from app.db import write
+from app.infra.clock import parse_utc
 from app.rollout.actual import LASTS_S, Look, Since, lags, reconcile
 from app.rollout.configuration import Flag
 from app.rollout.held import Holding

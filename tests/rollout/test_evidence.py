@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from app.clock import utc_text
 from app.db import db, now_epoch, read, write
+from app.infra.clock import utc_text
 from app.rollout import evidence, reports, store
 from app.rollout.configuration import Flag
 from app.rollout.evidence import ErrorRate

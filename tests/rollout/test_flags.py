@@ -10,10 +10,10 @@ import pytest
 from flask import Flask
 
 from app import create_app
-from app.clock import utc_now, utc_text
 from app.config import ConfigError, Settings
 from app.db import db, read, write
 from app.eventlog.append import NewEvent
+from app.infra.clock import utc_now, utc_text
 from app.rollout import configuration, flags, store
 from app.rollout.flags import Flag, Flags, Rollout, evaluator
 from tests.stream.readers import event

@@ -2,9 +2,9 @@
 
 from flask import Flask
 
-from app.clock import parse_utc
 from app.config import Settings
 from app.db import db, read, write
+from app.infra.clock import parse_utc
 from app.rollout import intents, kept, planning
 from app.rollout.configuration import Flag, Rollout, of_rollouts
 from app.rollout.flags import Flags

@@ -14,6 +14,7 @@ from app.config import Settings
 from app.db import db, now_epoch, read, write
 from app.errors import Problem
 from app.eventlog import read as log
+from app.infra.lease import Lease, LeaseLost, LeaseRow
 from app.notifications.models import Notification
 from app.rollout import reports, steering, store
 from app.rollout.configuration import Flag, Rollout
@@ -22,7 +23,6 @@ from app.rollout.outcome import Outcome
 from app.rollout.provider import Embedded, Refused, View
 from app.rollout.reports import Sum
 from app.rollout.watch import Watch
-from app.sources.lease import Lease, LeaseLost, LeaseRow
 from tests.rollout.test_rollout_api import URL, Desk, problem
 from tests.support.cast import ADA, ALICE, PIA, csrf_token, headers_of, logged_in
 

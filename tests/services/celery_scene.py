@@ -17,6 +17,7 @@ from kombu import pools
 from app import create_app
 from app.config import Settings
 from app.db import db, write
+from app.infra.lease import Lease
 from app.reconciliation import registry
 from app.reconciliation.explain import PublishedEvents
 from app.reconciliation.observe import Observer, WatchedService
@@ -24,7 +25,6 @@ from app.sources import celery_pidbox, celery_roster, celery_watch
 from app.sources.base import Address, Look
 from app.sources.celery import KIND, CelerySource
 from app.sources.celery_options import CeleryOptions
-from app.sources.lease import Lease
 from app.sources.poller import Poller
 from tests.reconciliation.desk import SERVICE, Book
 from tests.services.valkey import Valkey

@@ -8,9 +8,10 @@ import psycopg
 import pytest
 from flask import Flask
 
-from app import create_app, schema, setup
+from app import create_app
+from app.background import Live
 from app.config import Settings
-from app.lifecycle import Live
+from app.infra import database_upgrade, schema_version
 from tests.support.application import stop
 from tests.support.postgres import Postgres
 from tests.support.waiting import wait_for
@@ -30,7 +31,7 @@ def app(settings: Settings) -> Iterator[Flask]:
 
 
 def reasons(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.name == "app.lifecycle"]
+    return [record.getMessage() for record in caplog.records if record.name == "app.background"]
 
 
 def database_part(app: Flask) -> tuple[int, str]:
@@ -48,11 +49,11 @@ def test_one_that_was_never_migrated_is_said_to_be_that_and_the_worker_starts_on
     assert said.startswith("the database answers and was never migrated; run beacon migrate")
     assert database_part(app) == (503, "not migrated")
     with psycopg.connect(settings.database_url.replace("+psycopg", "")) as migrating:
-        migrating.execute(f"SELECT pg_advisory_xact_lock({schema.MIGRATION_LOCK})".encode())
+        migrating.execute(f"SELECT pg_advisory_xact_lock({schema_version.MIGRATION_LOCK})".encode())
         wait_for(lambda: "beacon migrate is at work" in reasons(caplog)[-1], "the worker to see who migrates")
         assert not live.started
     other = create_app(settings)
-    setup.migrate(other, settings)
+    database_upgrade.migrate(other, settings)
     stop(other)
     wait_for(lambda: live.started, "the worker to start")
     wait_for(lambda: database_part(app) == (200, "ok"), "readiness")
@@ -80,11 +81,13 @@ def test_one_of_an_older_version_names_both(postgres: Postgres, tmp_path: Path) 
     app = create_app(Settings(instance_dir=tmp_path, database_url=address, secret_key="k"))
     try:
         why = app.extensions["beacon_live"]._why_not()
-        assert why == f"the database is at revision 0009, this version needs {schema.newest()}; run beacon migrate"
+        assert (
+            why == f"the database is at revision 0009, this version needs {schema_version.newest()}; run beacon migrate"
+        )
         assert database_part(app) == (503, "not migrated")
     finally:
         stop(app)
 
 
 def test_the_newest_revision_is_the_one_that_migrations_lead_to() -> None:
-    assert schema.newest() == setup.newest_revision()
+    assert schema_version.newest() == database_upgrade.newest_revision()

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask
 
-from app import create_app, lock_holders
+from app import create_app
 from app.audit import chain, checkpoint, gather
 from app.audit.models import AuditRow
 from app.audit.verify import Expected, verify
@@ -18,6 +18,7 @@ from app.config import Settings
 from app.db import db, read, write
 from app.eventlog import read as log
 from app.eventlog.append import NewEvent, append
+from app.infra import lock_holders
 from app.reconciliation import episodes
 from app.rollout import store
 from app.rollout.flags import Flag

@@ -11,10 +11,11 @@ import sqlalchemy as sa
 from flask import Flask
 from sqlalchemy.orm import Session
 
-from app import create_app, postgres, trouble
+from app import create_app
 from app.config import Settings
 from app.db import allow, read, write
 from app.eventlog.append import NewEvent
+from app.infra import database_errors, postgres
 from app.rollout import store
 from app.rollout.flags import Flag
 from tests.support.application import stop
@@ -131,7 +132,7 @@ def test_a_statement_that_runs_too_long_is_ended_by_the_server_and_its_connectio
         with pytest.raises(sa.exc.OperationalError, match="statement timeout") as ended:
             connection.exec_driver_sql("SELECT pg_sleep(60)")
         assert not ended.value.connection_invalidated
-    assert trouble.of(ended.value).state == "slow"
+    assert database_errors.of(ended.value).state == "slow"
 
 
 def test_longer_statements_are_allowed_for_one_transaction_only(streaming: Flask) -> None:

@@ -6,9 +6,9 @@ import re
 import pytest
 from flask import Flask
 
-from app.clock import utc_now, utc_text
 from app.dashboard import history
 from app.db import read, write
+from app.infra.clock import utc_now, utc_text
 from app.reconciliation import registry
 from app.reconciliation.models import CheckSample, KnownJob
 from app.sources.base import MAX_JOB_ID_BYTES

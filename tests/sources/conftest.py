@@ -7,7 +7,7 @@ import pytest
 from flask import Flask
 
 from app.db import Base, configure_engine, db
-from app.sources.lease import LeaseRow
+from app.infra.lease import LeaseRow
 from tests.sources.upstream import Upstream, upstream
 
 

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from flask import Flask
 
 from app.db import now_epoch, read, write
-from app.sources.lease import Lease, LeaseLost, LeaseRow
+from app.infra.lease import Lease, LeaseLost, LeaseRow
 from tests.support.machine import scaled
 
 

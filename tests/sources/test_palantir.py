@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from app.clock import parse_utc, utc_now, utc_text
+from app.infra.clock import parse_utc, utc_now, utc_text
 from app.sources.base import JobFate, SourceError
 from app.sources.http import HttpClient
 from app.sources.palantir import PalantirSource, in_flow_order, is_finished

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from flask import Flask
 
 from app.db import now_epoch, write
-from app.sources.lease import Lease, LeaseLost, LeaseRow
+from app.infra.lease import Lease, LeaseLost, LeaseRow
 from app.sources.poller import MAX_BACK_OFF_S, Outcome, Poller, back_off_s
 from tests.support.machine import scaled
 from tests.support.waiting import wait_for

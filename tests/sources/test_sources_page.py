@@ -9,6 +9,7 @@ import pytest
 from flask import Flask
 
 from app.db import write
+from app.infra.lease import Lease
 from app.reconciliation import registry, service_form
 from app.reconciliation.explain import PublishedEvents
 from app.reconciliation.observe import Observer
@@ -16,7 +17,6 @@ from app.sources import kinds
 from app.sources.base import ACTIONS, VIEWS
 from app.sources.entry import build, parse_entry
 from app.sources.file import parse_services
-from app.sources.lease import Lease
 from tests.reconciliation.desk import Book
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "sources.md").read_text()

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from app.clock import utc_text
+from app.infra.clock import utc_text
 from tests.support.machine import scaled
 
 Answer = Callable[[BaseHTTPRequestHandler], None]

@@ -12,10 +12,10 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask
 
-from app import descriptors
 from app.config import Settings
 from app.db import DatabaseUnavailable, read, write
 from app.errors import Problem
+from app.infra import file_descriptors
 from app.stream import admission as module
 from app.stream import presence, tally
 from app.stream.admission import FLUSH_EVERY_S, Admission, Seat
@@ -540,8 +540,8 @@ class TestAFullWorker:
 
     def test_its_descriptors_bound_it_too(self, hire: Hire, monkeypatch: pytest.MonkeyPatch) -> None:
         assert hire(max_streams=50).capacity == 50
-        monkeypatch.setattr(descriptors, "soft_limit", lambda: 1024)
-        assert hire().capacity == descriptors.capacity(1024) < 1024 - 200
+        monkeypatch.setattr(file_descriptors, "soft_limit", lambda: 1024)
+        assert hire().capacity == file_descriptors.capacity(1024) < 1024 - 200
         assert hire(max_streams=50).capacity == 50
 
 

@@ -12,10 +12,10 @@ from flask.testing import FlaskClient
 
 from app.accounts import people, sessions, tokens
 from app.accounts.models import LoginSession
-from app.clock import utc_now, utc_text
+from app.background import Live
 from app.db import db, read, write
 from app.eventlog.append import NewEvent
-from app.lifecycle import Live
+from app.infra.clock import utc_now, utc_text
 from app.rollout import store
 from app.rollout.flags import Flag
 from tests.support.cast import (

@@ -8,9 +8,10 @@ from pathlib import Path
 from flask import Flask
 from sqlalchemy.pool import Pool, QueuePool
 
-from app import add_components, create_app, setup
+from app import add_components, create_app
 from app.config import Settings
 from app.db import db
+from app.infra import database_upgrade
 from tests.support.cast import Person, join
 from tests.support.waiting import wait_for
 
@@ -52,7 +53,7 @@ def make_database(folder: Path, *people: Person, fill: Callable[[Flask], None] |
     """A migrated SQLite file with these people in it, and what `fill` writes, whole in one file."""
     settings = Settings(instance_dir=folder, secret_key="template")
     app = create_app(settings)
-    setup.migrate(app, settings)
+    database_upgrade.migrate(app, settings)
     join(app, *people)
     if fill:
         fill(app)

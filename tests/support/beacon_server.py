@@ -18,11 +18,12 @@ from typing import Any, Self, TypeVar
 import requests
 from flask import Flask
 
-from app import create_app, setup
+from app import create_app
 from app.accounts import people
 from app.config import Settings
 from app.db import db, read, write
 from app.eventlog.read import head
+from app.infra import database_upgrade
 from app.reconciliation import registry
 from app.rollout import store
 from app.rollout.flags import Flag
@@ -241,7 +242,7 @@ def _first_database() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(instance_dir=Path(folder))
         app = create_app(settings)
-        setup.migrate(app, settings)
+        database_upgrade.migrate(app, settings)
         with app.app_context(), write() as session:
             for name, role in PEOPLE.items():
                 people.add(session, name, role, PASSWORD, "test")

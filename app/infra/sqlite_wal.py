@@ -11,8 +11,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from app import lock_holders
-from app.offloop import call
+from app.infra import lock_holders
+from app.infra.concurrency import call
 
 log = logging.getLogger(__name__)
 

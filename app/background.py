@@ -9,7 +9,6 @@ from typing import Protocol
 from flask import Flask, current_app
 from sqlalchemy.exc import SQLAlchemyError
 
-from app import schema
 from app.config import Settings
 from app.db import DatabaseUnavailable, committed, db, read
 from app.eventlog import prune, wake
@@ -18,8 +17,9 @@ from app.eventlog.continuity import Continuity
 from app.eventlog.read import Page
 from app.eventlog.size import Measure
 from app.eventlog.tail import Tail
-from app.logs import Lasting
-from app.sqlite_wal import Wal
+from app.infra import schema_version
+from app.infra.logs import Lasting
+from app.infra.sqlite_wal import Wal
 from app.stream.admission import Admission
 from app.stream.engine import Engine
 from app.stream.hub import Hub
@@ -152,7 +152,7 @@ class Live:
         """Why this worker cannot serve yet, and what to do about it."""
         try:
             with self._app.app_context(), read() as session:
-                lack = schema.lack(session)
+                lack = schema_version.lack(session)
         except (SQLAlchemyError, DatabaseUnavailable) as error:
             told = str(getattr(error, "orig", None) or error).strip().splitlines()
             where = "BEACON_DATABASE_URL" if not self.settings.is_sqlite else "BEACON_INSTANCE_DIR"

@@ -1,0 +1,1 @@
+"""What knows nothing of jobs: time, logs, threads, leases, the state of the database."""
