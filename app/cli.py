@@ -18,11 +18,11 @@ from app.cli_services import service
 from app.command import application, made, operator
 from app.config import ConfigError, Settings, load_settings
 from app.db import DatabaseUnavailable, db, read, write
-from app.errors import Problem
 from app.eventlog import payloads
 from app.eventlog.append import BadEvent, NewEvent, append
 from app.eventlog.audience import CONTROL, EVERYONE, ROLES
 from app.infra import database_upgrade, strict_json
+from app.infra.problems import Problem
 from app.reconciliation import registry
 from app.rollout import store
 

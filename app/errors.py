@@ -1,7 +1,6 @@
 """One error shape: `application/problem+json` (RFC 9457) for programs, a page for browsers."""
 
 import logging
-import random
 from http import HTTPStatus
 from typing import Any, NoReturn
 
@@ -14,58 +13,13 @@ from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge
 
 from app.db import DatabaseUnavailable
 from app.infra import database_errors, json_limits, lock_holders
+from app.infra.problems import Problem, bad_input
 from app.infra.strict_json import DuplicateKey, unique
 
 log = logging.getLogger(__name__)
 
-# Bad fields that one answer names.
-MAX_NAMED_ERRORS = 1_000
 # Bodies of requests may be nested as deep as the parser goes; what each route takes of them is its own affair.
 MAX_PARSED_DEPTH = 1_000
-
-
-class Problem(Exception):
-    """An answer that says what is wrong and what to do.
-
-    `errors` names each bad field; further members (`reason`, …) go into the JSON as they are.
-    """
-
-    def __init__(
-        self,
-        status: int,
-        title: str,
-        detail: str,
-        *,
-        errors: dict[str, str] | None = None,
-        headers: dict[str, str] | None = None,
-        **members: Any,
-    ) -> None:
-        super().__init__(f"{status} {title}: {detail}")
-        self.status, self.title, self.detail = status, title, detail
-        self.headers = headers or {}
-        self.members = {**({"errors": errors} if errors else {}), **members}
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "type": "about:blank",
-            "title": self.title,
-            "status": self.status,
-            "detail": self.detail,
-            **self.members,
-        }
-
-
-def retry_after(least_s: int, most_s: int) -> dict[str, str]:
-    """When to come back, in whole seconds: a little apart, so that those refused together do not return together."""
-    return {"Retry-After": str(random.randint(least_s, most_s))}  # noqa: S311 -- it only spreads them
-
-
-def bad_input(error: ValidationError) -> Problem:
-    """The 400 for a body that a pydantic model refused, each field named by its place."""
-    found = error.errors(include_url=False, include_context=False, include_input=False)[:MAX_NAMED_ERRORS]
-    errors = {".".join(str(part) for part in item["loc"]) or "body": item["msg"] for item in found}
-    first = next(iter(errors.items()))
-    return Problem(400, "Bad input", f"{first[0]}: {first[1]}", errors=errors)
 
 
 def wants_page() -> bool:

@@ -8,7 +8,7 @@ from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 
 from app.config import Settings
-from app.errors import Problem, retry_after
+from app.infra.problems import Problem, retry_after
 
 
 class Rate:

@@ -7,7 +7,7 @@ import pytest
 
 from app import rates
 from app.config import Settings
-from app.errors import Problem
+from app.infra.problems import Problem
 from app.rates import Rate
 from tests.support.waiting import wait_for
 

@@ -1,55 +1,23 @@
 """Who is asking, and whether they may: a role for people, a scope for tokens."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 from flask import current_app, g, request
 from flask_login import current_user
 
 from app import request_body
 from app.accounts import tokens
-from app.accounts.models import User
+from app.accounts.actors import Actor, actor_of
 from app.audit import gather
 from app.db import db
-from app.errors import Problem
-from app.eventlog.audience import Viewer
+from app.infra.problems import Problem
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 SAFE = ("GET", "HEAD", "OPTIONS", "TRACE")
-
-# What each role may do beyond seeing; admin may do everything.
-_INCLUDES = {"viewer": {"viewer"}, "operator": {"viewer", "operator"}, "product": {"viewer", "product"}}
-# The scopes with which a token of this role can do something; every scope for an admin.
-_EVERYONES = {"stream", "read", "widget"}
-_SCOPES = {"viewer": _EVERYONES, "operator": _EVERYONES | {"publish", "command"}, "product": _EVERYONES | {"rollout"}}
-
-
-@dataclass(frozen=True, slots=True)
-class Actor:
-    """Who this request is from. `scopes` is None for a login session, which may do all that its role may."""
-
-    user_id: int
-    name: str
-    role: str
-    login_id: str | None = None
-    token_id: int | None = None
-    scopes: frozenset[str] | None = None
-
-    @property
-    def viewer(self) -> Viewer:
-        return Viewer(self.name, self.role)
-
-    @property
-    def administers(self) -> bool:
-        """Whether this request may touch what is other people's."""
-        return self.role == "admin" and (self.scopes is None or "admin" in self.scopes)
-
-    def has_role(self, role: str) -> bool:
-        return self.role == "admin" or role in _INCLUDES.get(self.role, set())
 
 
 def actor() -> Actor:
@@ -117,11 +85,6 @@ def attempts() -> gather.Attempts:
     return found
 
 
-def usable_scopes(role: str) -> frozenset[str]:
-    """What a person of this role may give a token of their own."""
-    return frozenset(tokens.SCOPES if role == "admin" else _SCOPES.get(role, set()))
-
-
 def _is_bearer() -> bool:
     """Whatever calls itself a bearer credential switches the cookie off, a broken one too."""
     return request.headers.get("Authorization", "").split(" ", 1)[0].lower() == "bearer"
@@ -139,8 +102,4 @@ def _from_bearer() -> Actor | None:
 def _from_session() -> Actor | None:
     if not current_user.is_authenticated:
         return None
-    return of(current_user, login_id=g.login_id)
-
-
-def of(user: User, **members: Any) -> Actor:
-    return Actor(user.id, user.name, user.role, **members)
+    return actor_of(current_user, login_id=g.login_id)

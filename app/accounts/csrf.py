@@ -13,7 +13,7 @@ from flask_login import current_user
 from flask_wtf.csrf import CSRFError, CSRFProtect
 
 from app.accounts.access import SAFE, bearer_text, unauthorized
-from app.errors import Problem
+from app.infra.problems import Problem
 from app.trusted_proxies import DEFAULT_PORTS, current_proxy
 
 P = ParamSpec("P")

@@ -10,7 +10,7 @@ from app.accounts import known_browser, people, sessions, throttle, tokens
 from app.accounts.access import actor, actor_or_none, attempts, require
 from app.accounts.models import LoginSession, User
 from app.db import db
-from app.errors import Problem
+from app.infra.problems import Problem
 from app.request_body import limit_body
 
 # Anyone may send it: a name, a password and an address to go back to.

@@ -8,11 +8,12 @@ from flask.typing import ResponseReturnValue
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.accounts import access, people
-from app.accounts.access import Actor, actor, require
+from app.accounts.access import actor, require
+from app.accounts.actors import Actor, usable_scopes
 from app.accounts.models import ApiToken, User
 from app.accounts.user_routes import Name
 from app.db import db, write
-from app.errors import Problem
+from app.infra.problems import Problem
 
 bp = Blueprint("tokens", __name__)
 
@@ -88,7 +89,7 @@ def _check_reach(who: Actor, owner: str, scopes: set[str]) -> None:
         return
     if owner != who.name:
         raise access.refuse(who, "Only an administrator makes tokens for others.", "role")
-    beyond = sorted(scopes - access.usable_scopes(who.role))
+    beyond = sorted(scopes - usable_scopes(who.role))
     if beyond:
         detail = f"The role {who.role} cannot use the scope {beyond[0]}; ask an administrator for such a token."
         raise access.refuse(who, detail, "scope")

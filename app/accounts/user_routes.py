@@ -12,7 +12,7 @@ from app.accounts.change import Change
 from app.accounts.models import User
 from app.accounts.passwords import weakness
 from app.db import db, write
-from app.errors import Problem
+from app.infra.problems import Problem
 
 bp = Blueprint("users", __name__)
 

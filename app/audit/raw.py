@@ -15,8 +15,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from app.db import allow, db
-from app.errors import Problem, retry_after
 from app.infra import concurrency
+from app.infra.problems import Problem, retry_after
 
 T = TypeVar("T")
 Row = tuple[Any, ...]

@@ -20,8 +20,8 @@ from app.audit.asked import AuditQuery
 from app.audit.totals import Totals
 from app.audit.verify import outside, steps
 from app.db import db, read
-from app.errors import Problem, bad_input, retry_after
 from app.infra.clock import utc_text
+from app.infra.problems import Problem, bad_input, retry_after
 
 bp = Blueprint("audit", __name__)
 # One reading of the whole chain at a time in a worker.

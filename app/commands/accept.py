@@ -13,10 +13,10 @@ from app.commands.asked import Asked
 from app.commands.models import CommandRow, ItemRow
 from app.commands.scope import Scope, resolve
 from app.db import read, write
-from app.errors import Problem
 from app.eventlog.append import append
 from app.infra.clock import utc_text
 from app.infra.concurrency import breathe
+from app.infra.problems import Problem
 from app.reconciliation.load import database_now
 from app.reconciliation.models import Service
 

@@ -6,7 +6,7 @@ from urllib.parse import quote
 from app.audit import chain, gather
 from app.commands.asked import Asked
 from app.db import write
-from app.errors import Problem, retry_after
+from app.infra.problems import Problem, retry_after
 
 
 class Refused(Problem):

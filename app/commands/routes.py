@@ -14,7 +14,7 @@ from app.commands import accept, queries
 from app.commands.asked import Asked
 from app.commands.models import PHASES, CommandRow
 from app.db import db
-from app.errors import Problem, bad_input
+from app.infra.problems import Problem, bad_input
 from app.sources.base import ACTIONS, MAX_JOB_ID_CHARS
 
 bp = Blueprint("commands", __name__)

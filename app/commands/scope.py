@@ -11,7 +11,7 @@ from app.commands import refusals
 from app.commands.asked import Asked
 from app.config import current_settings
 from app.db import read
-from app.errors import Problem, retry_after
+from app.infra.problems import Problem, retry_after
 from app.reconciliation import registry
 from app.reconciliation.models import KnownJob
 from app.sources.asking import TooMany, TooSlow, ask

@@ -6,7 +6,7 @@ from typing import Self
 
 from werkzeug.datastructures import MultiDict
 
-from app.errors import Problem
+from app.infra.problems import Problem
 from app.reconciliation.accept import MAX_REASON_CHARS
 from app.reconciliation.discrepancy_routes import Accepted
 from app.reconciliation.seen_items import NotAccepted

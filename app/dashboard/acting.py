@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import quote
 
-from app.accounts.access import Actor
+from app.accounts.actors import Actor
 from app.commands import effects, telling
 from app.commands.models import CommandRow
 from app.dashboard.contexts import dom_key, service_href

@@ -14,7 +14,7 @@ from app.dashboard import queries, wording
 from app.dashboard.contexts import service_href
 from app.dashboard.frame import frame, rendered
 from app.db import db, write
-from app.errors import Problem
+from app.infra.problems import Problem
 from app.reconciliation import queries as reconciliation
 from app.reconciliation import registration, registry, service_form, service_revision
 from app.reconciliation.models import Service

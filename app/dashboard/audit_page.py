@@ -13,7 +13,8 @@ from app.dashboard import queries
 from app.dashboard.frame import frame, generation
 from app.dashboard.listing import Column
 from app.db import db
-from app.errors import Problem, wants_page
+from app.errors import wants_page
+from app.infra.problems import Problem
 
 bp = Blueprint("audit_page", __name__)
 

@@ -16,8 +16,9 @@ from app.dashboard.contexts import service_href
 from app.dashboard.frame import frame, generation
 from app.dashboard.pressed import Pressed
 from app.db import db
-from app.errors import Problem, wants_page
+from app.errors import wants_page
 from app.infra.clock import parse_utc, utc_text
+from app.infra.problems import Problem
 from app.reconciliation import queries as reconciliation
 from app.reconciliation import sentences
 

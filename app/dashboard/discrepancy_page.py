@@ -9,8 +9,9 @@ from app.dashboard import queries, record_export, record_reading
 from app.dashboard.frame import frame, rendered
 from app.dashboard.record_asked import FIRST, KINDS, SHOWN, STATUSES, Asked, asked
 from app.db import db
-from app.errors import Problem, wants_page
+from app.errors import wants_page
 from app.infra.concurrency import breathe, paced
+from app.infra.problems import Problem
 from app.reconciliation import episodes, registry
 
 bp = Blueprint("discrepancy_page", __name__)

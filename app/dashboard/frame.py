@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 from flask import Response, make_response, render_template, request
 
 from app.accounts import tokens
-from app.accounts.access import Actor
+from app.accounts.actors import Actor
 from app.config import current_settings
 from app.db import db
 from app.eventlog import read as log

@@ -16,7 +16,8 @@ from app.dashboard.acting import RETRIED, Acting, CommandView
 from app.dashboard.contexts import NO_COUNTS, service_href
 from app.dashboard.frame import frame, rendered
 from app.db import db
-from app.errors import Problem, wants_page
+from app.errors import wants_page
+from app.infra.problems import Problem
 from app.reconciliation import differences, job_routes
 from app.reconciliation import queries as reconciliation
 

@@ -10,7 +10,8 @@ from app.accounts.access import actor, require
 from app.dashboard import queries
 from app.dashboard.frame import answered, frame
 from app.db import db
-from app.errors import Problem, wants_page
+from app.errors import wants_page
+from app.infra.problems import Problem
 from app.notifications import draft
 from app.notifications import queries as notifications
 from app.notifications.asked import USUAL_LIMIT, PageQuery

@@ -9,7 +9,7 @@ from werkzeug.datastructures import MultiDict
 
 from app.commands.asked import Asked
 from app.dashboard.acting import VERBS
-from app.errors import Problem
+from app.infra.problems import Problem
 
 SCOPES = ("selected", "page", "filter")
 

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from werkzeug.datastructures import MultiDict
 
-from app.errors import Problem
+from app.infra.problems import Problem
 from app.rollout import steering
 from app.rollout.configuration import Flag, Nominal, parse_percentage
 from app.rollout.store import MAX_REASON, Expected

@@ -12,7 +12,8 @@ from app.accounts.access import actor, require
 from app.dashboard.rollout_asked import FLAG, NOT_CONFIRMED, STEPS, Asked, PlanAsked, reason_of
 from app.dashboard.rollout_page import page, said_of
 from app.db import db, write
-from app.errors import Problem, wants_page
+from app.errors import wants_page
+from app.infra.problems import Problem
 from app.rollout import planning, steering
 from app.rollout.provider import provider
 

@@ -6,7 +6,8 @@ from datetime import timedelta
 from flask import Blueprint, Response, current_app, request
 from sqlalchemy.orm import Session
 
-from app.accounts.access import Actor, actor, require
+from app.accounts.access import actor, require
+from app.accounts.actors import Actor
 from app.config import current_settings
 from app.dashboard import queries, rollout_graphs, rollout_view
 from app.dashboard.frame import frame, rendered
@@ -15,9 +16,9 @@ from app.dashboard.rollout_claim import Claim
 from app.dashboard.rollout_guard import Guardrail
 from app.dashboard.rollout_view import Happened, PastPlan, PlanView
 from app.db import db
-from app.errors import Problem
 from app.infra.clock import parse_utc, utc_now
 from app.infra.concurrency import breathe
+from app.infra.problems import Problem
 from app.rollout import actual, evidence, held, history, planning, reports, steering
 from app.rollout.actual import Reconciled
 from app.rollout.evidence import ErrorRate, Evidence

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Self
 
-from app.accounts.access import Actor
+from app.accounts.actors import Actor
 from app.dashboard.rollout_asked import FLAG
 from app.infra.clock import utc_text
 from app.rollout import history, planning

@@ -13,8 +13,9 @@ from app.dashboard.contexts import Board, service_href
 from app.dashboard.frame import frame, poll_interval, rendered
 from app.dashboard.service_view import ServiceView, view
 from app.db import db
-from app.errors import Problem, wants_page
+from app.errors import wants_page
 from app.infra.clock import utc_text
+from app.infra.problems import Problem
 from app.reconciliation import discrepancy_routes
 from app.reconciliation import queries as reconciliation
 from app.reconciliation.load import database_now

@@ -5,11 +5,11 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from app.accounts import access
-from app.errors import Problem
 from app.eventlog import batch, payloads
 from app.eventlog.append import BadEvent, NewEvent, PreparedEvent, prepare
 from app.eventlog.audience import CONTROL, EVERYONE
 from app.infra.concurrency import paced
+from app.infra.problems import Problem
 
 MAX_BATCH = 1_000
 # Bad fields that one answer names; whoever has more begins with these.

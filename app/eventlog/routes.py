@@ -11,7 +11,6 @@ from app import rates
 from app.accounts import access
 from app.accounts.access import actor, require
 from app.db import db, write
-from app.errors import Problem
 from app.eventlog import cursor, intake
 from app.eventlog import read as log
 from app.eventlog.append import NewEvent, PreparedEvent, append
@@ -20,6 +19,7 @@ from app.eventlog.read import Event
 from app.eventlog.resume import resume
 from app.infra.clock import utc_text
 from app.infra.concurrency import paced
+from app.infra.problems import Problem
 
 bp = Blueprint("eventlog", __name__)
 

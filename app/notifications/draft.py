@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from flask import request
 from pydantic import ValidationError
 
-from app.accounts.access import Actor
+from app.accounts.actors import Actor
 from app.db import write
 from app.notifications import flash
 from app.notifications.asked import Message, posted

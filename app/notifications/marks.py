@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from app.accounts.access import Actor
+from app.accounts.actors import Actor
 from app.eventlog.append import NewEvent, append
 from app.eventlog.payloads import NotificationChanged
 from app.infra.clock import utc_now, utc_text

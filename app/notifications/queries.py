@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from app.accounts.access import Actor
+from app.accounts.actors import Actor
 from app.accounts.models import User
 from app.infra.clock import utc_text
 from app.notifications.models import Dismissal, FlashRow, Mute, Notification, ReadMark

@@ -8,7 +8,7 @@ from flask.typing import ResponseReturnValue
 
 from app.accounts.access import actor, require
 from app.db import db, write
-from app.errors import Problem
+from app.infra.problems import Problem
 from app.notifications import asked, flash, marks, queries
 from app.notifications.queries import Flash
 

@@ -13,7 +13,7 @@ from app.accounts.access import actor, require
 from app.audit import chain
 from app.config import current_settings
 from app.db import db, write
-from app.errors import Problem
+from app.infra.problems import Problem
 from app.notifications import queries
 from app.ops.headers import policy
 

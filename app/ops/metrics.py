@@ -9,8 +9,8 @@ from flask.typing import ResponseReturnValue
 
 from app.accounts.access import require
 from app.background import Every, Live
-from app.errors import Problem
 from app.eventlog import read as log_read
+from app.infra.problems import Problem
 from app.infra.sqlite_wal import WalState
 from app.ops import client_errors, metric_files
 from app.ops.exported import Exported, Snapshot

@@ -20,9 +20,9 @@ from pydantic import (
 
 from app.accounts.access import actor, require
 from app.db import db, read, write
-from app.errors import Problem, bad_input
 from app.eventlog.payloads import Status
 from app.infra.clock import Moment, parse_utc, utc_text
+from app.infra.problems import Problem, bad_input
 from app.reconciliation import queries, rows
 from app.reconciliation.accept import MAX_REASON_CHARS, accept
 from app.reconciliation.models import DiscrepancyEvent

@@ -11,9 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from app.accounts.access import actor, require
 from app.config import current_settings
 from app.db import db
-from app.errors import Problem, retry_after
 from app.eventlog.read import Event
 from app.infra.clock import utc_text
+from app.infra.problems import Problem, retry_after
 from app.reconciliation import jobs, queries, registry
 from app.reconciliation.models import KnownJob, OpenItem, Service, ServiceState
 from app.sources.asking import ASK_S, TooMany, TooSlow, ask

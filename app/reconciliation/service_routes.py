@@ -13,8 +13,8 @@ from pydantic.alias_generators import to_camel
 from app.accounts.access import actor, require
 from app.config import current_settings
 from app.db import db, write
-from app.errors import Problem
 from app.infra.concurrency import paced
+from app.infra.problems import Problem
 from app.reconciliation import queries, registration, registry, service_revision
 from app.reconciliation.models import Service
 from app.sources.base import ACTIONS, VIEWS

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.accounts.access import actor, require
 from app.db import db, write
-from app.errors import Problem, retry_after
+from app.infra.problems import Problem, retry_after
 from app.rollout import planning, reports, steering, watch
 from app.rollout.configuration import Flag
 from app.rollout.flags import is_enabled

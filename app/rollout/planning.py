@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.audit import chain
 from app.db import now_epoch
-from app.errors import Problem
+from app.infra.problems import Problem
 from app.rollout import plan
 from app.rollout.configuration import Flag
 from app.rollout.models import PlanRow

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from app.accounts.access import actor, require
 from app.db import db
-from app.errors import Problem
+from app.infra.problems import Problem
 from app.rollout import evidence, history, steering
 from app.rollout.online import online
 from app.rollout.preview import MAX_NAMES, preview

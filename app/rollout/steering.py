@@ -7,8 +7,8 @@ from flask import current_app
 from sqlalchemy.orm import Session
 
 from app.db import db
-from app.errors import Problem, retry_after
 from app.infra.clock import parse_utc, utc_now
+from app.infra.problems import Problem, retry_after
 from app.rollout import held, store, watch
 from app.rollout.configuration import Flag, Nominal, Rollout
 from app.rollout.flags import Flags

@@ -16,8 +16,8 @@ import time
 
 from app import rates
 from app.config import Settings
-from app.errors import Problem, retry_after
 from app.infra import file_descriptors
+from app.infra.problems import Problem, retry_after
 from app.stream.presence import AWAY, PresenceStore
 from app.stream.tally import RENEW_EVERY_S, Refusal, Tally
 

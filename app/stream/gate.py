@@ -6,11 +6,11 @@ from flask import request
 from sqlalchemy.orm import Session
 
 from app.accounts import access, tokens
-from app.accounts.access import Actor
+from app.accounts.actors import Actor, actor_of
 from app.db import db
-from app.errors import Problem
 from app.eventlog.cursor import Start
 from app.eventlog.resume import resume
+from app.infra.problems import Problem
 from app.rollout.flags import Flag, is_enabled
 
 
@@ -53,4 +53,4 @@ def _credential(session: Session) -> Actor | None:
     if text.startswith(tokens.PREFIX):
         return access.actor_or_none()
     login = tokens.find_page_token(session, text)
-    return access.of(login.user, login_id=login.id) if login else None
+    return actor_of(login.user, login_id=login.id) if login else None

@@ -9,10 +9,10 @@ from app.assets import build_name
 from app.background import live
 from app.config import current_settings
 from app.db import db
-from app.errors import Problem, retry_after
 from app.eventlog import read as log
 from app.infra.concurrency import paced
 from app.infra.logs import sse_line
+from app.infra.problems import Problem, retry_after
 from app.rollout.flags import Flag, is_enabled
 from app.rollout.online import online
 from app.stream import control, gate, shapes, sse, topics

@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from app.accounts import people, token_routes, tokens
-from app.accounts.access import usable_scopes
+from app.accounts.actors import usable_scopes
 from app.accounts.change import Change
 from app.db import db, read, write
 from app.eventlog import read as log

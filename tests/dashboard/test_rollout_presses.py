@@ -10,7 +10,7 @@ from flask import Flask
 
 from app.dashboard.rollout_asked import BY_HAND, FLAG, Asked
 from app.db import write
-from app.errors import Problem
+from app.infra.problems import Problem
 from app.rollout import planning
 from app.rollout.configuration import Nominal
 from app.rollout.models import PlanRow

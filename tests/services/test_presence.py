@@ -13,7 +13,7 @@ from flask import Flask
 
 from app.config import Settings
 from app.db import read, write
-from app.errors import Problem
+from app.infra.problems import Problem
 from app.stream import admission as module
 from app.stream.admission import Admission
 from app.stream.models import PresenceRow

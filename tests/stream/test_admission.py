@@ -14,8 +14,8 @@ from flask import Flask
 
 from app.config import Settings
 from app.db import DatabaseUnavailable, read, write
-from app.errors import Problem
 from app.infra import file_descriptors
+from app.infra.problems import Problem
 from app.stream import admission as module
 from app.stream import presence, tally
 from app.stream.admission import FLUSH_EVERY_S, Admission, Seat
