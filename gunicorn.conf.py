@@ -37,7 +37,7 @@ limit_request_line = 8_190
 preload_app = False
 max_requests = 0
 control_socket_disable = True
-# app/trusted_proxies.py alone decides what a proxy says: gunicorn would believe every client on this machine, its
+# app/web/trusted_proxies.py alone decides what a proxy says: gunicorn would believe every client on this machine, its
 # headers SCRIPT_NAME and PATH_INFO too.
 forwarded_allow_ips = ""
 secure_scheme_headers = {}

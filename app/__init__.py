@@ -5,9 +5,8 @@ from pathlib import Path
 
 from flask import Flask
 
-from app import assets, compression, errors, malformed, rates, request_body
-from app.accounts import csrf, idle_logins, sessions, token_routes, user_routes
 from app.accounts import routes as accounts_routes
+from app.accounts import token_routes, user_routes
 from app.audit import gather, upkeep
 from app.audit import routes as audit_routes
 from app.audit.kept_head import HeadKeeper
@@ -40,11 +39,12 @@ from app.eventlog import append
 from app.eventlog import routes as eventlog_routes
 from app.eventlog.payloads import MAX_BODY_BYTES
 from app.eventlog.read import Event
+from app.infra import rate_limits
 from app.infra.lease import Lease
 from app.notifications import notify, widget
 from app.notifications import prune as notification_prune
 from app.notifications import routes as notification_routes
-from app.ops import client_errors, headers, health, metrics, readiness
+from app.ops import client_errors, health, metrics, readiness
 from app.ops.lag import DeliveryLag
 from app.reconciliation import discrepancy_routes, job_routes, registry, service_routes, watch
 from app.rollout import actual, flags, plan_routes
@@ -64,7 +64,18 @@ from app.stream.hub import Hub
 from app.stream.shapes import html_shape
 from app.stream.viewers import names as streaming_names
 from app.stream.viewers import viewers
-from app.trusted_proxies import TrustedProxies
+from app.web import (
+    assets,
+    compression,
+    csrf,
+    errors,
+    headers,
+    idle_logins,
+    login_sessions,
+    malformed_requests,
+    request_body,
+)
+from app.web.trusted_proxies import TrustedProxies
 
 FLAG_RETRY_S = 1.0
 ROOT = Path(__file__).resolve().parent.parent
@@ -95,7 +106,7 @@ def add_components(app: Flask, settings: Settings) -> None:
     """
     app.config["SECRET_KEY"] = settings.secret_key
     app.extensions["beacon_settings"] = settings
-    app.extensions["beacon_publish_rate"] = rates.publishing_rate(settings)
+    app.extensions["beacon_publish_rate"] = rate_limits.publishing_rate(settings)
     app.extensions["beacon_bodies"] = request_body.Bodies()
     app.extensions["beacon_attempts"] = gather.Attempts()
     app.extensions["beacon_audit_totals"] = Totals()
@@ -116,7 +127,7 @@ def _database(app: Flask) -> None:
 
 def _pages(app: Flask) -> None:
     """Routes and what stands around every request."""
-    for package in (errors, malformed, request_body, assets, compression, headers, sessions, csrf):
+    for package in (errors, malformed_requests, request_body, assets, compression, headers, login_sessions, csrf):
         package.init_app(app)
     for blueprint in (
         accounts_routes.bp,

@@ -7,7 +7,6 @@ from typing import get_args
 
 import click
 
-from app import pieces
 from app.audit import chain, export, kept_head
 from app.audit import checkpoint as checkpoints
 from app.audit.asked import AuditQuery
@@ -15,6 +14,7 @@ from app.audit.verify import Expected, outside, verify
 from app.command import application, operator
 from app.db import write
 from app.infra.clock import parse_utc, utc_now, utc_text
+from app.web.streaming_export import Format
 
 REDRAW_S = 0.1
 
@@ -91,8 +91,8 @@ def accept_head(reason: str) -> None:
 
 
 @audit.command("export")
-@click.option("--format", "form", type=click.Choice(get_args(pieces.Format)), default="ndjson", show_default=True)
-def export_(form: pieces.Format) -> None:
+@click.option("--format", "form", type=click.Choice(get_args(Format)), default="ndjson", show_default=True)
+def export_(form: Format) -> None:
     """Write the whole audit to standard output, oldest first; its last line is the head."""
     with application() as app:
         for piece in export.lines_of(app, AuditQuery(sortOrder="asc"), form):

@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.sources.host_rules import PASSWORD_PREFIX, is_own_variable, parse_networks
-from app.trusted_proxies import Network, parse_network
+from app.web.trusted_proxies import Network, parse_network
 
 SECRET_WAIT_S = 1.0
 ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:]+\])(?::\d{1,5})?")

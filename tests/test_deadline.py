@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.deadline import Deadline
+from app.infra.deadlines import Deadline
 from tests.support.machine import scaled
 from tests.support.waiting import wait_for
 

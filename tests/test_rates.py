@@ -5,10 +5,10 @@ import time
 
 import pytest
 
-from app import rates
 from app.config import Settings
+from app.infra import rate_limits
 from app.infra.problems import Problem
-from app.rates import Rate
+from app.infra.rate_limits import Rate
 from tests.support.waiting import wait_for
 
 
@@ -111,4 +111,4 @@ def test_building_starts_nothing() -> None:
 
 def test_the_settings_are_the_rates() -> None:
     settings = Settings(connect_rate_per_user=7, publish_rate_per_user=9)
-    assert (rates.connecting(settings).per_second, rates.publishing_rate(settings).per_second) == (7, 9)
+    assert (rate_limits.connecting(settings).per_second, rate_limits.publishing_rate(settings).per_second) == (7, 9)

@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 
 from app.db import db
 from app.infra.problems import Problem
-from app.request_body import MAX_BODIES_PER_SENDER, MAX_BYTES_PER_SENDER, Bodies
+from app.web.request_body import MAX_BODIES_PER_SENDER, MAX_BYTES_PER_SENDER, Bodies
 from tests.support.cast import ADA, headers_of, logged_in
 
 EVENT = b'{"type": "body.check", "data": {}}'

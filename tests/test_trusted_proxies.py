@@ -12,7 +12,7 @@ from app.accounts.models import LoginThrottle
 from app.audit.models import AuditRow
 from app.config import ConfigError, Settings, load_settings
 from app.db import read
-from app.trusted_proxies import TrustedProxies, parse_network
+from app.web.trusted_proxies import TrustedProxies, parse_network
 from tests.support.cast import ALICE, PASSWORD, csrf_token, log_in
 
 NETWORKS = [parse_network(text) for text in ("10.0.0.0/24", "2001:db8::/32")]

@@ -6,12 +6,13 @@ import sqlalchemy as sa
 from flask import Blueprint, Response, jsonify, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 
-from app.accounts import known_browser, people, sessions, throttle, tokens
-from app.accounts.access import actor, actor_or_none, attempts, require
+from app.accounts import people, throttle, tokens
 from app.accounts.models import LoginSession, User
 from app.db import db
 from app.infra.problems import Problem
-from app.request_body import limit_body
+from app.web import known_browser, login_sessions
+from app.web.auth import actor, actor_or_none, attempts, require
+from app.web.request_body import limit_body
 
 # Anyone may send it: a name, a password and an address to go back to.
 MAX_FORM_BYTES = 64 * 1024
@@ -50,7 +51,7 @@ def _try_login(name: str, password: str, address: str) -> ResponseReturnValue:
         throttle.note_failure(attempt, name, is_known=user is not None)
         return _refused(name, "Wrong name or password.", 401)
     throttle.note_success(attempt)
-    sessions.begin(user)
+    login_sessions.begin(user)
     known_browser.remember(user.name)
     return redirect(_next(), 303)
 
@@ -59,7 +60,7 @@ def _try_login(name: str, password: str, address: str) -> ResponseReturnValue:
 def logout() -> ResponseReturnValue:
     who = actor_or_none()
     if who is not None and who.login_id is not None:
-        sessions.end(who.login_id)
+        login_sessions.end(who.login_id)
     session.clear()
     return redirect(url_for("accounts.login"), 303)
 

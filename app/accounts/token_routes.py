@@ -7,13 +7,14 @@ from flask import Blueprint, Response, jsonify, request
 from flask.typing import ResponseReturnValue
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.accounts import access, people
-from app.accounts.access import actor, require
+from app.accounts import people
 from app.accounts.actors import Actor, usable_scopes
 from app.accounts.models import ApiToken, User
 from app.accounts.user_routes import Name
 from app.db import db, write
 from app.infra.problems import Problem
+from app.web import auth
+from app.web.auth import actor, require
 
 bp = Blueprint("tokens", __name__)
 
@@ -71,7 +72,7 @@ def revoke(token_id: str) -> ResponseReturnValue:
     """`204`: the token stops working and its streams end at once. A token may revoke itself, whatever its scopes."""
     who, number = actor(), _number(token_id)
     if who.token_id is None or who.token_id != number:
-        access.check(who, "viewer", "admin")
+        auth.check(who, "viewer", "admin")
     try:
         with write() as session:
             if not who.administers:
@@ -88,11 +89,11 @@ def _check_reach(who: Actor, owner: str, scopes: set[str]) -> None:
     if who.administers:
         return
     if owner != who.name:
-        raise access.refuse(who, "Only an administrator makes tokens for others.", "role")
+        raise auth.refuse(who, "Only an administrator makes tokens for others.", "role")
     beyond = sorted(scopes - usable_scopes(who.role))
     if beyond:
         detail = f"The role {who.role} cannot use the scope {beyond[0]}; ask an administrator for such a token."
-        raise access.refuse(who, detail, "scope")
+        raise auth.refuse(who, detail, "scope")
 
 
 def _check_owner(row: ApiToken | None, who: Actor) -> None:

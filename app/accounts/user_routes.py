@@ -7,12 +7,12 @@ from flask.typing import ResponseReturnValue
 from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 
 from app.accounts import people
-from app.accounts.access import actor, require
 from app.accounts.change import Change
 from app.accounts.models import User
 from app.accounts.passwords import weakness
 from app.db import db, write
 from app.infra.problems import Problem
+from app.web.auth import actor, require
 
 bp = Blueprint("users", __name__)
 

@@ -9,11 +9,11 @@ from typing import Any
 
 from flask import Flask, Response
 
-from app import pieces
 from app.audit import query, raw
 from app.audit.asked import AuditQuery, Place
 from app.db import db
 from app.infra.concurrency import breathe, paced
+from app.web import streaming_export
 
 AT_ONCE = 500
 # Of one piece: an entry of a command on thousands of jobs is long.
@@ -55,19 +55,19 @@ def as_entries(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [as_json(row) for row in rows]
 
 
-def answer(app: Flask, asked: AuditQuery, form: pieces.Format) -> Response:
+def answer(app: Flask, asked: AuditQuery, form: streaming_export.Format) -> Response:
     span, head = raw.look(lambda fetch: query.span_of(fetch, asked))
     lines = {"csv": _csv, "ndjson": _ndjson}[form](_entries(app, asked, span), head)
-    response = pieces.answer(lines, form, "audit", AT_ONCE)
+    response = streaming_export.answer(lines, form, "audit", AT_ONCE)
     response.headers["Audit-Head"] = f"seq={head[0]} hash={head[1]}"
     return response
 
 
-def lines_of(app: Flask, asked: AuditQuery, form: pieces.Format) -> Iterator[bytes]:
+def lines_of(app: Flask, asked: AuditQuery, form: streaming_export.Format) -> Iterator[bytes]:
     """The same for the command line."""
     with app.app_context():
         span, head = raw.look(lambda fetch: query.span_of(fetch, asked))
-    return pieces.in_pieces({"csv": _csv, "ndjson": _ndjson}[form](_entries(app, asked, span), head), AT_ONCE)
+    return streaming_export.in_pieces({"csv": _csv, "ndjson": _ndjson}[form](_entries(app, asked, span), head), AT_ONCE)
 
 
 def _entries(app: Flask, asked: AuditQuery, span: query.Span) -> Iterator[dict[str, Any]]:
@@ -101,11 +101,11 @@ def _weight(row: raw.Row) -> int:
 
 
 def _csv(entries: Iterator[dict[str, Any]], head: tuple[int, str]) -> Iterator[str]:
-    yield pieces.csv_line(HEAD)
+    yield streaming_export.csv_line(HEAD)
     for entry in entries:
-        yield pieces.csv_line(_cell(name, entry.get(name)) for name in HEAD)
+        yield streaming_export.csv_line(_cell(name, entry.get(name)) for name in HEAD)
     last = {"seq": head[0], "actionType": "(head)", "hash": head[1]}
-    yield pieces.csv_line(last.get(name, "") for name in HEAD)
+    yield streaming_export.csv_line(last.get(name, "") for name in HEAD)
 
 
 def _cell(name: str, value: Any) -> Any:

@@ -13,8 +13,6 @@ from flask import Blueprint, Flask, Response, current_app, jsonify, request, str
 from flask.typing import ResponseReturnValue
 from pydantic import ValidationError
 
-from app import pieces
-from app.accounts.access import require
 from app.audit import chain, export, query, raw
 from app.audit.asked import AuditQuery
 from app.audit.totals import Totals
@@ -22,6 +20,8 @@ from app.audit.verify import outside, steps
 from app.db import db, read
 from app.infra.clock import utc_text
 from app.infra.problems import Problem, bad_input, retry_after
+from app.web import streaming_export
+from app.web.auth import require
 
 bp = Blueprint("audit", __name__)
 # One reading of the whole chain at a time in a worker.
@@ -84,11 +84,11 @@ def verify() -> Response:
 
 
 def exported(asked: AuditQuery, form: str) -> Response:
-    if form not in get_args(pieces.Format):
+    if form not in get_args(streaming_export.Format):
         raise Problem(400, "Bad input", "format: expected csv or ndjson", errors={"format": "expected csv or ndjson"})
     db.session.remove()  # a reader may be slow, and connections are few
     app = cast(Flask, current_app._get_current_object())  # type: ignore[attr-defined]
-    return export.answer(app, asked, cast(pieces.Format, form))
+    return export.answer(app, asked, cast(streaming_export.Format, form))
 
 
 def _lines() -> Iterator[str]:

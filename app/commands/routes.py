@@ -9,13 +9,13 @@ from flask.typing import ResponseReturnValue
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from sqlalchemy.orm import Session
 
-from app.accounts.access import actor, require
 from app.commands import accept, queries
 from app.commands.asked import Asked
 from app.commands.models import PHASES, CommandRow
 from app.db import db
 from app.infra.problems import Problem, bad_input
 from app.sources.base import ACTIONS, MAX_JOB_ID_CHARS
+from app.web.auth import actor, require
 
 bp = Blueprint("commands", __name__)
 

@@ -8,7 +8,6 @@ from urllib.parse import quote
 from flask import Blueprint, Response, redirect, request
 from flask.typing import ResponseReturnValue
 
-from app.accounts.access import actor, require
 from app.config import current_settings
 from app.dashboard import queries, wording
 from app.dashboard.contexts import service_href
@@ -21,6 +20,7 @@ from app.reconciliation.models import Service
 from app.reconciliation.queries import Watched
 from app.reconciliation.service_revision import SettingsChange
 from app.reconciliation.service_routes import in_words
+from app.web.auth import actor, require
 
 bp = Blueprint("admin_services", __name__)
 

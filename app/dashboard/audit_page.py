@@ -6,15 +6,15 @@ from typing import Any, Self
 
 from flask import Blueprint, Response, make_response, render_template, request
 
-from app.accounts.access import actor, require
 from app.audit import export, query, raw, routes
 from app.audit.asked import Address
 from app.dashboard import queries
 from app.dashboard.frame import frame, generation
 from app.dashboard.listing import Column
 from app.db import db
-from app.errors import wants_page
 from app.infra.problems import Problem
+from app.web.auth import actor, require
+from app.web.errors import wants_page
 
 bp = Blueprint("audit_page", __name__)
 

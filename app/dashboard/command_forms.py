@@ -7,7 +7,6 @@ from urllib.parse import quote
 from flask import Blueprint, Response, jsonify, make_response, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 
-from app.accounts.access import actor, require
 from app.commands import accept, refusals, seen
 from app.config import current_settings
 from app.dashboard import queries, wording
@@ -16,11 +15,12 @@ from app.dashboard.contexts import service_href
 from app.dashboard.frame import frame, generation
 from app.dashboard.pressed import Pressed
 from app.db import db
-from app.errors import wants_page
 from app.infra.clock import parse_utc, utc_text
 from app.infra.problems import Problem
 from app.reconciliation import queries as reconciliation
 from app.reconciliation import sentences
+from app.web.auth import actor, require
+from app.web.errors import wants_page
 
 bp = Blueprint("command_forms", __name__)
 

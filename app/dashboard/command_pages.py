@@ -10,7 +10,6 @@ from flask.typing import ResponseReturnValue
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
-from app.accounts.access import actor, require
 from app.commands import queries as commands
 from app.commands import routes
 from app.commands.models import CommandRow, ItemRow
@@ -20,9 +19,10 @@ from app.dashboard.acting import PHASES, VERBS, CommandView
 from app.dashboard.contexts import UNKNOWN
 from app.dashboard.frame import frame, rendered
 from app.db import db
-from app.errors import wants_page
 from app.infra.clock import parse_utc
 from app.reconciliation import registry
+from app.web.auth import actor, require
+from app.web.errors import wants_page
 
 bp = Blueprint("command_pages", __name__)
 

@@ -10,10 +10,10 @@ import sqlalchemy as sa
 from flask import Blueprint, Flask, Response, current_app, make_response, render_template
 from sqlalchemy.orm import Session
 
-from app.accounts.access import require
 from app.db import db
 from app.infra.clock import utc_now, utc_text
 from app.reconciliation.models import CheckSample
+from app.web.auth import require
 
 bp = Blueprint("cost", __name__)
 

@@ -4,15 +4,15 @@ from typing import Literal, cast, get_args
 
 from flask import Blueprint, Flask, Response, current_app, request
 
-from app.accounts.access import actor, require
 from app.dashboard import queries, record_export, record_reading
 from app.dashboard.frame import frame, rendered
 from app.dashboard.record_asked import FIRST, KINDS, SHOWN, STATUSES, Asked, asked
 from app.db import db
-from app.errors import wants_page
 from app.infra.concurrency import breathe, paced
 from app.infra.problems import Problem
 from app.reconciliation import episodes, registry
+from app.web.auth import actor, require
+from app.web.errors import wants_page
 
 bp = Blueprint("discrepancy_page", __name__)
 

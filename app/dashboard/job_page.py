@@ -7,7 +7,6 @@ from urllib.parse import urlencode
 from flask import Blueprint, request
 from flask.typing import ResponseReturnValue
 
-from app.accounts.access import actor, require
 from app.commands import seen
 from app.commands.scope import MAX_ITEMS
 from app.config import current_settings
@@ -16,10 +15,11 @@ from app.dashboard.acting import RETRIED, Acting, CommandView
 from app.dashboard.contexts import NO_COUNTS, service_href
 from app.dashboard.frame import frame, rendered
 from app.db import db
-from app.errors import wants_page
 from app.infra.problems import Problem
 from app.reconciliation import differences, job_routes
 from app.reconciliation import queries as reconciliation
+from app.web.auth import actor, require
+from app.web.errors import wants_page
 
 bp = Blueprint("job_page", __name__)
 

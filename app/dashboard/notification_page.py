@@ -6,11 +6,9 @@ from urllib.parse import urlencode
 from flask import Blueprint, Response, jsonify, make_response, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 
-from app.accounts.access import actor, require
 from app.dashboard import queries
 from app.dashboard.frame import answered, frame
 from app.db import db
-from app.errors import wants_page
 from app.infra.problems import Problem
 from app.notifications import draft
 from app.notifications import queries as notifications
@@ -19,6 +17,8 @@ from app.notifications.draft import Draft
 from app.notifications.flash import MAX_CHARS
 from app.notifications.queries import SEVERITY_WORDS, Filter
 from app.reconciliation import registry
+from app.web.auth import actor, require
+from app.web.errors import wants_page
 
 bp = Blueprint("notification_page", __name__)
 

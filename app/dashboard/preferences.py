@@ -2,7 +2,7 @@
 
 from flask import Blueprint, Response, redirect, request
 
-from app.accounts.access import require
+from app.web.auth import require
 
 bp = Blueprint("preferences", __name__)
 

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator
 
 from flask import Flask, Response
 
-from app import pieces
 from app.dashboard import record_reading
 from app.dashboard.changes import NameOf
 from app.dashboard.record_asked import Asked
@@ -17,8 +16,9 @@ from app.dashboard.record_rows import RecordRow, closing_words
 from app.db import read
 from app.reconciliation import sentences
 from app.reconciliation.episodes import Position, Wanted
+from app.web import streaming_export
 
-Format = pieces.Format
+Format = streaming_export.Format
 HEAD = (
     "timestamp", "service", "status", "kind", "expected", "actual", "jobs", "jobIds", "open", "endedAt", "endedHow",
     "closed", "reason", "findings",
@@ -28,7 +28,7 @@ HEAD = (
 def answer(app: Flask, asked: Asked, form: Format, name_of: NameOf) -> Response:
     rows = record_reading.everything(asked, _reader(app, name_of))
     lines = {"csv": _csv, "ndjson": _ndjson}[form](rows)
-    return pieces.answer(lines, form, "discrepancies", AT_ONCE)
+    return streaming_export.answer(lines, form, "discrepancies", AT_ONCE)
 
 
 def _reader(app: Flask, name_of: NameOf) -> record_reading.Read:
@@ -40,7 +40,7 @@ def _reader(app: Flask, name_of: NameOf) -> record_reading.Read:
 
 
 def _csv(rows: Iterable[RecordRow]) -> Iterator[str]:
-    yield pieces.csv_line(HEAD)
+    yield streaming_export.csv_line(HEAD)
     for row in rows:
         one = row.as_json()
         ended = "; ".join(closing_words(done) for done in row.episode.closings)
@@ -52,7 +52,7 @@ def _csv(rows: Iterable[RecordRow]) -> Iterator[str]:
             "jobIds": " ".join(one["jobIds"]),
             "closed": ended,
         }
-        yield pieces.csv_line(told[name] for name in HEAD)
+        yield streaming_export.csv_line(told[name] for name in HEAD)
 
 
 def _ndjson(rows: Iterable[RecordRow]) -> Iterator[str]:

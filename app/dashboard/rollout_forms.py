@@ -8,14 +8,14 @@ from flask import Blueprint, redirect, request
 from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
-from app.accounts.access import actor, require
 from app.dashboard.rollout_asked import FLAG, NOT_CONFIRMED, STEPS, Asked, PlanAsked, reason_of
 from app.dashboard.rollout_page import page, said_of
 from app.db import db, write
-from app.errors import wants_page
 from app.infra.problems import Problem
 from app.rollout import planning, steering
 from app.rollout.provider import provider
+from app.web.auth import actor, require
+from app.web.errors import wants_page
 
 bp = Blueprint("rollout_forms", __name__)
 

@@ -6,7 +6,6 @@ from datetime import timedelta
 from flask import Blueprint, Response, current_app, request
 from sqlalchemy.orm import Session
 
-from app.accounts.access import actor, require
 from app.accounts.actors import Actor
 from app.config import current_settings
 from app.dashboard import queries, rollout_graphs, rollout_view
@@ -26,6 +25,7 @@ from app.rollout.models import GuardRow, PlanRow
 from app.rollout.online import online
 from app.rollout.preview import MAX_NAMES, Switching, preview
 from app.rollout.provider import View, provider
+from app.web.auth import actor, require
 
 bp = Blueprint("rollout_page", __name__)
 

@@ -2,7 +2,6 @@
 
 from flask import Blueprint, Response, request
 
-from app.accounts.access import actor, require
 from app.config import current_settings
 from app.dashboard import queries, trends
 from app.dashboard.contexts import Board, beyond_strip
@@ -11,6 +10,7 @@ from app.dashboard.listing import asked
 from app.dashboard.summary import Summary
 from app.db import db
 from app.reconciliation import registry
+from app.web.auth import actor, require
 
 bp = Blueprint("dashboard", __name__)
 

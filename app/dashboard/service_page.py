@@ -3,7 +3,6 @@
 from flask import Blueprint, Response, redirect, request
 from flask.typing import ResponseReturnValue
 
-from app.accounts.access import actor, require
 from app.commands import seen
 from app.config import current_settings
 from app.dashboard import history, queries, trends
@@ -13,13 +12,14 @@ from app.dashboard.contexts import Board, service_href
 from app.dashboard.frame import frame, poll_interval, rendered
 from app.dashboard.service_view import ServiceView, view
 from app.db import db
-from app.errors import wants_page
 from app.infra.clock import utc_text
 from app.infra.problems import Problem
 from app.reconciliation import discrepancy_routes
 from app.reconciliation import queries as reconciliation
 from app.reconciliation.load import database_now
 from app.reconciliation.stuck import stuck_jobs
+from app.web.auth import actor, require
+from app.web.errors import wants_page
 
 bp = Blueprint("service_page", __name__)
 

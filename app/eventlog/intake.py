@@ -4,12 +4,12 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from app.accounts import access
 from app.eventlog import batch, payloads
 from app.eventlog.append import BadEvent, NewEvent, PreparedEvent, prepare
 from app.eventlog.audience import CONTROL, EVERYONE
 from app.infra.concurrency import paced
 from app.infra.problems import Problem
+from app.web import auth
 
 MAX_BATCH = 1_000
 # Bad fields that one answer names; whoever has more begins with these.
@@ -70,7 +70,7 @@ class _Intake:
             field, expected = next(iter(self._errors.items()))
             raise Problem(400, "Bad input", f"{field}: {expected}", errors=self._errors)
         if self._forbidden:
-            raise access.refuse(access.actor(), self._forbidden, "own-type")
+            raise auth.refuse(auth.actor(), self._forbidden, "own-type")
         if self._bad is not None:
             raise self._bad
         if not self._events:

@@ -7,9 +7,6 @@ from flask import Blueprint, Response, current_app, jsonify, request
 from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
-from app import rates
-from app.accounts import access
-from app.accounts.access import actor, require
 from app.db import db, write
 from app.eventlog import cursor, intake
 from app.eventlog import read as log
@@ -17,9 +14,12 @@ from app.eventlog.append import NewEvent, PreparedEvent, append
 from app.eventlog.cursor import Start
 from app.eventlog.read import Event
 from app.eventlog.resume import resume
+from app.infra import rate_limits
 from app.infra.clock import utc_text
 from app.infra.concurrency import paced
 from app.infra.problems import Problem
+from app.web import auth
+from app.web.auth import actor, require
 
 bp = Blueprint("eventlog", __name__)
 
@@ -37,8 +37,8 @@ class Readers(Protocol):
 def publish() -> ResponseReturnValue:
     """`201 {"ids": […]}`, or nothing is appended at all."""
     who = actor()
-    access.check(who, "operator", "publish")
-    rates.publishing().hit(who.name)
+    auth.check(who, "operator", "publish")
+    rate_limits.publishing().hit(who.name)
     db.session.remove()  # reading a large body takes many turns of the loop, and connections are few
     events = _published()
     with write() as session:
@@ -50,7 +50,7 @@ def publish() -> ResponseReturnValue:
 @require("operator", scope="publish")
 def broadcast() -> ResponseReturnValue:
     """A `test.broadcast` event to everyone, so that a person can see the whole road work."""
-    rates.publishing().hit(actor().name)
+    rate_limits.publishing().hit(actor().name)
     data = {"actor": actor().name, "sentAt": utc_text()}
     with write() as session:
         ids = append(session, [NewEvent("test.broadcast", data)])

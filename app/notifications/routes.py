@@ -6,11 +6,11 @@ from typing import Any
 from flask import Blueprint, jsonify, make_response, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 
-from app.accounts.access import actor, require
 from app.db import db, write
 from app.infra.problems import Problem
 from app.notifications import asked, flash, marks, queries
 from app.notifications.queries import Flash
+from app.web.auth import actor, require
 
 bp = Blueprint("notifications", __name__)
 

@@ -9,13 +9,13 @@ from flask.typing import ResponseReturnValue
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.accounts import people, tokens
-from app.accounts.access import actor, require
 from app.audit import chain
 from app.config import current_settings
 from app.db import db, write
 from app.infra.problems import Problem
 from app.notifications import queries
-from app.ops.headers import policy
+from app.web.auth import actor, require
+from app.web.headers import policy
 
 bp = Blueprint("widget", __name__)
 

@@ -9,10 +9,10 @@ from flask import Blueprint, Flask, current_app, request
 from flask.typing import ResponseReturnValue
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.accounts.access import actor_or_none
-from app.accounts.csrf import changes_nothing
-from app.rates import Rate
-from app.request_body import limit_body
+from app.infra.rate_limits import Rate
+from app.web.auth import actor_or_none
+from app.web.csrf import changes_nothing
+from app.web.request_body import limit_body
 
 log = logging.getLogger(__name__)
 

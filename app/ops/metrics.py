@@ -7,7 +7,6 @@ from collections.abc import Callable
 from flask import Blueprint, Flask, Response, current_app
 from flask.typing import ResponseReturnValue
 
-from app.accounts.access import require
 from app.background import Every, Live
 from app.eventlog import read as log_read
 from app.infra.problems import Problem
@@ -15,6 +14,7 @@ from app.infra.sqlite_wal import WalState
 from app.ops import client_errors, metric_files
 from app.ops.exported import Exported, Snapshot
 from app.stream.counters import Counters
+from app.web.auth import require
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,6 @@ from pydantic import (
     model_validator,
 )
 
-from app.accounts.access import actor, require
 from app.db import db, read, write
 from app.eventlog.payloads import Status
 from app.infra.clock import Moment, parse_utc, utc_text
@@ -27,6 +26,7 @@ from app.reconciliation import queries, rows
 from app.reconciliation.accept import MAX_REASON_CHARS, accept
 from app.reconciliation.models import DiscrepancyEvent
 from app.reconciliation.seen_items import NotAccepted, not_accepted
+from app.web.auth import actor, require
 
 bp = Blueprint("reconciliation", __name__)
 

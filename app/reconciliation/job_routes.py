@@ -8,7 +8,6 @@ from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from app.accounts.access import actor, require
 from app.config import current_settings
 from app.db import db
 from app.eventlog.read import Event
@@ -18,6 +17,7 @@ from app.reconciliation import jobs, queries, registry
 from app.reconciliation.models import KnownJob, OpenItem, Service, ServiceState
 from app.sources.asking import ASK_S, TooMany, TooSlow, ask
 from app.sources.base import MAX_JOB_ID_CHARS, JobDetail, Source, SourceError, StuckJob, View
+from app.web.auth import actor, require
 
 bp = Blueprint("jobs", __name__)
 

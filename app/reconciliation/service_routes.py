@@ -10,7 +10,6 @@ from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
 from pydantic.alias_generators import to_camel
 
-from app.accounts.access import actor, require
 from app.config import current_settings
 from app.db import db, write
 from app.infra.concurrency import paced
@@ -19,6 +18,7 @@ from app.reconciliation import queries, registration, registry, service_revision
 from app.reconciliation.models import Service
 from app.sources.base import ACTIONS, VIEWS
 from app.sources.kinds import health_path
+from app.web.auth import actor, require
 
 bp = Blueprint("services", __name__)
 

@@ -16,9 +16,9 @@ from urllib3 import exceptions
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.response import BaseHTTPResponse
 
-from app.deadline import Deadline
 from app.infra import json_limits
 from app.infra.concurrency import Pace
+from app.infra.deadlines import Deadline
 
 PIECE = 65_536
 

@@ -7,7 +7,6 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 from sqlalchemy.orm import Session
 
-from app.accounts.access import actor, require
 from app.db import db, write
 from app.infra.problems import Problem, retry_after
 from app.rollout import planning, reports, steering, watch
@@ -19,6 +18,7 @@ from app.rollout.provider import provider
 from app.rollout.routes import Percentage, Reason
 from app.rollout.steering import named
 from app.rollout.tally import tally
+from app.web.auth import actor, require
 
 bp = Blueprint("rollout_plan", __name__)
 ExpectedPlan = Annotated[str, StringConstraints(max_length=100)] | None

@@ -5,7 +5,6 @@ from typing import Annotated, Self
 from flask import Blueprint, Response, current_app, jsonify, request
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
-from app.accounts.access import actor, require
 from app.db import db
 from app.infra.problems import Problem
 from app.rollout import evidence, history, steering
@@ -14,6 +13,7 @@ from app.rollout.preview import MAX_NAMES, preview
 from app.rollout.provider import provider
 from app.rollout.steering import named
 from app.rollout.store import MAX_REASON, Expected
+from app.web.auth import actor, require
 
 bp = Blueprint("rollout", __name__)
 

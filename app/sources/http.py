@@ -24,9 +24,9 @@ from urllib3.exceptions import (
     SSLError,
 )
 
-from app.deadline import Deadline
 from app.infra import json_limits
 from app.infra.concurrency import Pace
+from app.infra.deadlines import Deadline
 from app.infra.json_limits import JsonTooLarge
 from app.sources.base import NotSent, SourceError, Unsure
 from app.sources.host_rules import Reach

@@ -12,7 +12,7 @@ import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
-from app.deadline import Deadline
+from app.infra.deadlines import Deadline
 from app.sources.base import NotSent, SourceError
 from app.sources.host_rules import Forbidden, Reach
 

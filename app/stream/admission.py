@@ -14,9 +14,8 @@ import socket
 import threading
 import time
 
-from app import rates
 from app.config import Settings
-from app.infra import file_descriptors
+from app.infra import file_descriptors, rate_limits
 from app.infra.problems import Problem, retry_after
 from app.stream.presence import AWAY, PresenceStore
 from app.stream.tally import RENEW_EVERY_S, Refusal, Tally
@@ -52,7 +51,7 @@ class Admission:
 
     def __init__(self, settings: Settings, store: PresenceStore) -> None:
         self._settings, self._store = settings, store
-        self._rate = rates.connecting(settings)
+        self._rate = rate_limits.connecting(settings)
         self._tally = Tally()
         self._changed, self._stopping = threading.Event(), threading.Event()
         self._flushing = threading.Lock()

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from flask import request
 from sqlalchemy.orm import Session
 
-from app.accounts import access, tokens
+from app.accounts import tokens
 from app.accounts.actors import Actor, actor_of
 from app.db import db
 from app.eventlog.cursor import Start
 from app.eventlog.resume import resume
 from app.infra.problems import Problem
 from app.rollout.flags import Flag, is_enabled
+from app.web import auth
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +35,8 @@ def identify(cursor_text: str | None, scope: str | tuple[str, ...] = "stream") -
     start = resume(session, newer or cursor_text, None if newer else request.args.get("generation"))
     who = _credential(session)
     if who is None:
-        raise access.unauthorized()
-    access.check(who, "viewer", scope)
+        raise auth.unauthorized()
+    auth.check(who, "viewer", scope)
     return Admitted(who, start)
 
 
@@ -46,11 +47,11 @@ def check_flag(who: Actor) -> None:
 
 
 def _credential(session: Session) -> Actor | None:
-    text = access.bearer_text()
+    text = auth.bearer_text()
     if text is None:
         # Plain EventSource clients send the cookie by themselves: not from another site.
-        return None if request.headers.get("Sec-Fetch-Site") == "cross-site" else access.actor_or_none()
+        return None if request.headers.get("Sec-Fetch-Site") == "cross-site" else auth.actor_or_none()
     if text.startswith(tokens.PREFIX):
-        return access.actor_or_none()
+        return auth.actor_or_none()
     login = tokens.find_page_token(session, text)
     return actor_of(login.user, login_id=login.id) if login else None

@@ -5,7 +5,6 @@ from typing import Any
 from flask import Blueprint, Response, current_app, request
 
 from app.accounts import tokens
-from app.assets import build_name
 from app.background import live
 from app.config import current_settings
 from app.db import db
@@ -22,6 +21,7 @@ from app.stream.gate import Admitted
 from app.stream.handoff import PENDING, Pending, cutter
 from app.stream.shapes import Shape
 from app.stream.subscriber import Reader
+from app.web.assets import build_name
 
 bp = Blueprint("stream", __name__)
 

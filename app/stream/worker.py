@@ -8,8 +8,8 @@ import gevent
 from gunicorn.workers.ggevent import GeventWorker
 
 from app.background import Live
-from app.malformed import Captured
 from app.stream.handoff import HandedOff
+from app.web.malformed_requests import Captured
 
 # For a piece of an answer, however large: a page or an export in pieces.
 ANSWER_S = 60.0

@@ -7,12 +7,12 @@ import pytest
 from flask import Flask, Response, jsonify
 
 from app.accounts import people
-from app.accounts.access import actor, require
 from app.accounts.models import ApiToken
 from app.accounts.tokens import SCOPES
 from app.db import db, read, write
 from app.eventlog.audience import ROLES
 from app.infra.clock import utc_now, utc_text
+from app.web.auth import actor, require
 from tests.support.cast import (
     ADA,
     ALICE,

@@ -8,12 +8,12 @@ import sqlalchemy as sa
 from flask import Flask
 from flask.testing import FlaskClient
 
-from app.accounts import idle_logins
 from app.accounts.models import LoginSession
 from app.audit.models import AuditRow
 from app.config import Settings
 from app.db import db, read, write
 from app.infra.clock import utc_now, utc_text
+from app.web import idle_logins
 from tests.support.cast import ALICE, BOB, csrf_token, log_in, logged_in, page_token
 from tests.support.sse_client import open_stream
 

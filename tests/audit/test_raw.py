@@ -18,7 +18,7 @@ import gevent
 from app import create_app, offloop
 from app.audit import raw
 from app.config import Settings
-from app.errors import Problem
+from app.web.errors import Problem
 app = create_app(Settings(instance_dir=Path(sys.argv[1]), secret_key="reader"))
 answers, server = os.pipe()
 reading = []

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
-from app import assets
+from app.web import assets
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -12,12 +12,12 @@ import sqlalchemy as sa
 from flask import Flask
 from flask.testing import FlaskClient
 
-from app import pieces
 from app.dashboard import record_reading
 from app.dashboard.record_asked import Place
 from app.db import db, write
 from app.reconciliation.episodes import Position
 from app.reconciliation.models import DiscrepancyEvent, Service
+from app.web import streaming_export
 from tests.dashboard.record_scene import at, happened, item, put, watched
 from tests.support.cast import ALICE, headers_of, logged_in
 
@@ -330,7 +330,7 @@ def test_csv_is_the_whole_filter_and_no_spreadsheet_runs_it(scene: Flask) -> Non
     ],
 )
 def test_no_cell_begins_a_formula_behind_what_is_trimmed_or_in_another_list_separator(said: Any, written: Any) -> None:
-    assert pieces.harmless(said) == written
+    assert streaming_export.harmless(said) == written
 
 
 def test_ndjson_holds_an_object_a_line_and_more_than_a_page(long: Flask) -> None:

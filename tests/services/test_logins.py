@@ -6,10 +6,11 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask
 
-from app.accounts import idle_logins, throttle
+from app.accounts import throttle
 from app.accounts.models import LoginSession, LoginThrottle
 from app.accounts.throttle import POLICIES, Attempt
 from app.db import db, write
+from app.web import idle_logins
 from tests.support.cast import ALICE, join, log_in
 
 AT_ONCE = 12

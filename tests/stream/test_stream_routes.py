@@ -10,7 +10,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from app.accounts import people, sessions, tokens
+from app.accounts import people, tokens
 from app.accounts.models import LoginSession
 from app.background import Live
 from app.db import db, read, write
@@ -18,6 +18,7 @@ from app.eventlog.append import NewEvent
 from app.infra.clock import utc_now, utc_text
 from app.rollout import store
 from app.rollout.flags import Flag
+from app.web import login_sessions
 from tests.support.cast import (
     ALICE,
     BOB,
@@ -491,8 +492,8 @@ def test_sessions_end_in_the_log(live_app: Flask) -> None:
     logged_in(live_app, ALICE)
     with live_app.app_context():
         login_id = db.session.query(LoginSession).one().id
-        sessions.end(login_id)
-        sessions.end(login_id)
+        login_sessions.end(login_id)
+        login_sessions.end(login_id)
         with read() as session:
             rows = session.execute(db.text("SELECT type, audience FROM event")).all()
     assert rows == [("control.session_ended", "control")]

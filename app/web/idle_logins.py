@@ -15,7 +15,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.accounts import tokens
-from app.accounts.access import SAFE, actor_or_none
 from app.accounts.models import LoginSession
 from app.audit import chain
 from app.config import current_settings
@@ -23,6 +22,7 @@ from app.db import DatabaseUnavailable, db, read, write
 from app.eventlog.append import NewEvent, append
 from app.eventlog.payloads import SessionEnded
 from app.infra.clock import utc_now, utc_text
+from app.web.auth import SAFE, actor_or_none
 
 LOOK_EVERY_S = 30.0
 AT_ONCE = 100

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from flask import Blueprint, Flask, Response, current_app, request, send_from_directory
 
-from app import linking
-from app.compression import takes_gzip
 from app.infra.version import VERSION
+from app.web import js_bundle
+from app.web.compression import takes_gzip
 
-FOLDER = Path(__file__).resolve().parent.parent / "static"
+FOLDER = Path(__file__).resolve().parents[2] / "static"
 CACHE_S = 31_536_000
 LEVEL = 9  # once for each file and worker
 SCRIPT, SHEET = "js/app.js", "css/all.css"
@@ -38,7 +38,7 @@ class Assets:
     @cached_property
     def build(self) -> str:
         """`0.1.0-3f2a91c4`: the version, and a hash over every file's name and content."""
-        digest = hashlib.sha256(Path(linking.__file__).read_bytes())
+        digest = hashlib.sha256(Path(js_bundle.__file__).read_bytes())
         for path in self._files():
             content = path.read_bytes()
             digest.update(f"{path.relative_to(self.folder).as_posix()}\0{len(content)}\0".encode())
@@ -67,8 +67,8 @@ class Assets:
     def _made(self) -> dict[str, str]:
         sheets = sorted(self._files("css/*.css"), key=lambda path: (path.stem not in FIRST, path.stem))
         first = sorted(sheets[: len(FIRST)], key=lambda path: FIRST.index(path.stem))
-        script = linking.script(self.folder / "js", "main")
-        return {SCRIPT: script, SHEET: linking.sheet([*first, *sheets[len(FIRST) :]])}
+        script = js_bundle.script(self.folder / "js", "main")
+        return {SCRIPT: script, SHEET: js_bundle.sheet([*first, *sheets[len(FIRST) :]])}
 
     @cached_property
     def _texts(self) -> frozenset[Path]:

@@ -18,8 +18,8 @@ from flask import Flask, Response, current_app, request, session
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.audit.gather import network
-from app.errors import answer
 from app.infra.problems import Problem, retry_after
+from app.web.errors import answer
 
 # Under way at once from one sender, in one worker.
 MAX_BODIES_PER_SENDER = 32

@@ -7,12 +7,12 @@ from typing import ParamSpec, TypeVar
 from flask import current_app, g, request
 from flask_login import current_user
 
-from app import request_body
 from app.accounts import tokens
 from app.accounts.actors import Actor, actor_of
 from app.audit import gather
 from app.db import db
 from app.infra.problems import Problem
+from app.web import request_body
 
 P = ParamSpec("P")
 R = TypeVar("R")

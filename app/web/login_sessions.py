@@ -6,16 +6,17 @@ from datetime import timedelta
 from flask import Flask, Response, g, redirect, request, session, url_for
 from flask_login import LoginManager, login_user
 
-from app.accounts import idle_logins, tokens
-from app.accounts.access import actor_or_none
-from app.accounts.cookie import LoginCookie
+from app.accounts import tokens
 from app.accounts.models import LoginSession, User
 from app.audit import chain
 from app.db import db, write
-from app.errors import wants_page
 from app.eventlog.append import NewEvent, append
 from app.eventlog.payloads import SessionEnded
 from app.infra.clock import utc_now, utc_text
+from app.web import idle_logins
+from app.web.auth import actor_or_none
+from app.web.errors import wants_page
+from app.web.session_cookie import LoginCookie
 
 SESSION_DAYS = 14
 manager = LoginManager()

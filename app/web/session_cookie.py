@@ -4,7 +4,7 @@ from flask import Flask, Response, request
 from flask.sessions import SecureCookieSessionInterface, SessionMixin
 from typing_extensions import override
 
-from app.accounts import known_browser
+from app.web import known_browser
 
 NAME = "beacon"
 # RFC 6265bis, section 4.1.3.2: browsers take it over TLS only, for the whole host, and from no other one.

@@ -12,9 +12,9 @@ from flask import Flask, current_app, request, session
 from flask_login import current_user
 from flask_wtf.csrf import CSRFError, CSRFProtect
 
-from app.accounts.access import SAFE, bearer_text, unauthorized
 from app.infra.problems import Problem
-from app.trusted_proxies import DEFAULT_PORTS, current_proxy
+from app.web.auth import SAFE, bearer_text, unauthorized
+from app.web.trusted_proxies import DEFAULT_PORTS, current_proxy
 
 P = ParamSpec("P")
 R = TypeVar("R")

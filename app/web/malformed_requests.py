@@ -8,8 +8,8 @@ from flask import Flask, Response, request
 from gunicorn.http.errors import ChunkMissingTerminator, InvalidChunkExtension, InvalidChunkSize, NoMoreData
 from werkzeug.routing import RequestRedirect
 
-from app.errors import answer
 from app.infra.problems import Problem
+from app.web.errors import answer
 
 TITLE = "Malformed request"
 
