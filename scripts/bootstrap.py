@@ -53,7 +53,7 @@ COMMAND = """\
 ' '''
 import sys
 
-from app.cli import main
+from app.cli.main import main
 
 sys.exit(main())
 """

@@ -18,7 +18,7 @@ from click.testing import CliRunner, Result
 from werkzeug.security import check_password_hash
 
 from app import create_app
-from app.cli import cli, main
+from app.cli.main import cli, main
 from app.config import Settings
 from app.db import db
 from app.rollout import configuration
@@ -108,7 +108,7 @@ def in_a_process(*arguments: str, **environment: str) -> Ended:
     """The console script for real."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("BEACON_")}
     done = subprocess.run(
-        [sys.executable, "-c", "from app.cli import main; main()", *arguments],
+        [sys.executable, "-c", "from app.cli.main import main; main()", *arguments],
         cwd=ROOT,
         env={**kept, **environment},
         capture_output=True,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from app.cli import cli
+from app.cli.main import cli
 from tests.test_cli import Beacon, Script, beacon, instance, script
 
 __all__ = ["beacon", "instance", "script"]  # fixtures

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
-from app import doctor
+from app.cli import doctor
 from app.config import Settings
 from app.db import write
 from app.infra import lock_holders

@@ -12,7 +12,7 @@ from flask import Flask
 from werkzeug.routing import Rule
 from werkzeug.test import TestResponse
 
-from app import doctor
+from app.cli import doctor
 from app.config import ConfigError, current_settings
 from app.db import write
 from app.eventlog.append import NewEvent

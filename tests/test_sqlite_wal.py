@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
-from app import doctor
+from app.cli import doctor
 from app.config import Settings
 from app.infra import sqlite_wal
 from app.infra.sqlite_wal import Wal

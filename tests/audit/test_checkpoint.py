@@ -17,7 +17,7 @@ from app.audit import chain, checkpoint
 from app.audit import verify as verifying
 from app.audit.models import AuditRow
 from app.audit.verify import Expected, verify
-from app.cli import cli
+from app.cli.main import cli
 from app.db import db, read, write
 from app.infra.clock import utc_now, utc_text
 

@@ -18,11 +18,11 @@ import pytest
 from click.testing import CliRunner, Result
 from flask import Flask
 
-from app import doctor
 from app.audit import chain, checkpoint, head_webhook, kept_head, upkeep
 from app.audit.kept_head import HeadFile, KeptHead, Unreadable
 from app.audit.verify import Verified, outside, verify
-from app.cli import cli
+from app.cli import doctor
+from app.cli.main import cli
 from app.config import Settings, current_settings
 from app.db import read, write
 

@@ -7,9 +7,9 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask
 
-from app import demo
 from app.accounts import throttle
 from app.audit.models import AuditRow
+from app.cli import demo
 from app.db import read, write
 from app.reconciliation import registration
 from app.rollout import store

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from app import outside_check
+from app.cli import outside_check
 from tests.live.certificates import make_certificate
 from tests.support.beacon_server import PASSWORD, Beacon
 from tests.support.machine import scaled

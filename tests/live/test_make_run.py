@@ -30,7 +30,7 @@ def beacon_demo(folder: Path, port: int, **settings: str) -> Iterator[tuple[subp
     output = folder / "output.txt"
     with output.open("wb") as file:
         process = subprocess.Popen(
-            [sys.executable, "-c", "from app.cli import main; main()", "demo"],
+            [sys.executable, "-c", "from app.cli.main import main; main()", "demo"],
             cwd=ROOT,
             env={
                 **environment,

@@ -8,9 +8,9 @@ import sqlalchemy as sa
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from app import doctor
 from app.audit.models import AuditRow
 from app.audit.verify import verify
+from app.cli import doctor
 from app.config import current_settings
 from app.db import read, write
 from app.infra.clock import utc_now, utc_text

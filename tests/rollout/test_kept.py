@@ -10,8 +10,9 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask
 
-from app import create_app, doctor
+from app import create_app
 from app.audit.models import AuditRow
+from app.cli import doctor
 from app.config import Settings
 from app.db import db, read, write
 from app.eventlog import read as log

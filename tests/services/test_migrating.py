@@ -22,7 +22,7 @@ def test_whoever_comes_second_waits_and_finds_nothing_left_to_do(
     if database == "postgresql":
         postgres: Postgres = request.getfixturevalue("postgres")
         environment["BEACON_DATABASE_URL"] = postgres.new_database()
-    command = [sys.executable, "-c", "from app.cli import main; main()", "migrate"]
+    command = [sys.executable, "-c", "from app.cli.main import main; main()", "migrate"]
     running = [
         subprocess.Popen(
             command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

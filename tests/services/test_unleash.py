@@ -11,7 +11,8 @@ import pytest
 from flask import Flask
 
 import app as beacon
-from app import create_app, doctor
+from app import create_app
+from app.cli import doctor
 from app.config import Settings
 from app.rollout import admin, configuration, feed
 from app.rollout import unleash as rollout

@@ -7,8 +7,9 @@ import sqlalchemy as sa
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from app import create_app, doctor
+from app import create_app
 from app.audit.models import AuditRow
+from app.cli import doctor
 from app.config import Settings
 from app.db import db, read
 from app.eventlog import read as log

@@ -11,7 +11,7 @@ from app.audit import chain, export, kept_head
 from app.audit import checkpoint as checkpoints
 from app.audit.asked import AuditQuery
 from app.audit.verify import Expected, outside, verify
-from app.command import application, operator
+from app.cli.context import application, operator
 from app.db import write
 from app.infra.clock import parse_utc, utc_now, utc_text
 from app.web.streaming_export import Format

@@ -9,13 +9,13 @@ import sys
 import click
 from sqlalchemy.exc import SQLAlchemyError
 
-from app import demo, doctor
 from app.accounts import people, tokens
 from app.accounts.models import ApiToken
-from app.cli_audit import audit
-from app.cli_rollout import rollout
-from app.cli_services import service
-from app.command import application, made, operator
+from app.cli import demo, doctor
+from app.cli.audit import audit
+from app.cli.context import application, made, operator
+from app.cli.rollout import rollout
+from app.cli.services import service
 from app.config import ConfigError, Settings, load_settings
 from app.db import DatabaseUnavailable, db, read, write
 from app.eventlog import payloads

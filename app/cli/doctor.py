@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from flask import Flask
 
-from app import outside_check
 from app.audit import kept_head
+from app.cli import outside_check
 from app.config import Settings
 from app.db import now_epoch, read
 from app.eventlog.size import Measure

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from app.command import application, operator
+from app.cli.context import application, operator
 from app.db import read, write
 from app.reconciliation import registration, registry, service_revision
 from app.reconciliation.service_form import toml_or_word

@@ -8,7 +8,7 @@ import click
 from flask import current_app
 from sqlalchemy.orm import Session
 
-from app.command import application, operator
+from app.cli.context import application, operator
 from app.db import read, write
 from app.rollout import descriptions, history, planning, steering, store
 from app.rollout.configuration import Flag, Nominal

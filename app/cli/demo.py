@@ -16,10 +16,11 @@ import requests
 import sqlalchemy as sa
 from flask import Flask
 
-from app import ROOT, doctor
+from app import ROOT
 from app.accounts import people
 from app.accounts.models import User
-from app.command import made
+from app.cli import doctor
+from app.cli.context import made
 from app.config import Settings
 from app.db import write
 from app.eventlog.audience import ROLES

@@ -1,0 +1,1 @@
+"""The `beacon` command, one module for each group of its subcommands."""
