@@ -5,8 +5,6 @@ from pathlib import Path
 
 from flask import Flask
 
-from app.accounts import routes as accounts_routes
-from app.accounts import token_routes, user_routes
 from app.audit import gather, upkeep
 from app.audit import routes as audit_routes
 from app.audit.kept_head import HeadKeeper
@@ -27,7 +25,6 @@ from app.dashboard import (
     fragments,
     job_page,
     notification_page,
-    preferences,
     rollout_forms,
     rollout_page,
     service_page,
@@ -75,6 +72,8 @@ from app.web import (
     malformed_requests,
     request_body,
 )
+from app.web.account import preferences, token_routes, user_routes
+from app.web.account import routes as accounts_routes
 from app.web.trusted_proxies import TrustedProxies
 
 FLAG_RETRY_S = 1.0

@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 from werkzeug.security import generate_password_hash
 
 from app import create_app
-from app.accounts import people
+from app.accounts import users
 from app.config import Settings
 from app.db import write
 from app.eventlog import read as log
@@ -57,7 +57,7 @@ def _cheap_passwords() -> Iterator[None]:
     """Real password hashes take 50 ms each, on purpose."""
     cheap = partial(generate_password_hash, method="pbkdf2:sha256:1")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(people, "generate_password_hash", cheap)
+        patch.setattr(users, "generate_password_hash", cheap)
         yield
 
 

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from flask import Flask
 
 from app import ROOT
-from app.accounts import people
+from app.accounts import users
 from app.accounts.models import User
 from app.cli import doctor
 from app.cli.context import made
@@ -135,7 +135,7 @@ def _prepare(folder: Path, url: str) -> dict[str, str]:
     with write() as session:
         for role, password in logins.items():
             if session.scalar(sa.select(User).where(User.name == role)) is None:
-                people.add(session, role, role, password, "demo")
+                users.add(session, role, role, password, "demo")
         entry = registry.parsed({"id": SERVICE, "name": "Demo jobs", "kind": "palantir", "url": url})
         registration.put(session, entry, "demo")
         if provider().mode == "embedded" and session.get(FlagRow, Flag.SSE_STREAMING) is None:

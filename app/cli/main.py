@@ -9,7 +9,7 @@ import sys
 import click
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.accounts import people, tokens
+from app.accounts import tokens, users
 from app.accounts.models import ApiToken
 from app.cli import demo, doctor
 from app.cli.audit import audit
@@ -28,7 +28,7 @@ from app.rollout import store
 
 MISTAKES = (
     ConfigError,
-    people.BadInput,
+    users.BadInput,
     store.BadRollout,
     registry.BadService,
     DatabaseUnavailable,
@@ -125,7 +125,7 @@ def user_add(name: str, role: str, password_stdin: bool) -> None:
     """Add a user; asks for the password unless --password-stdin."""
     password = sys.stdin.readline().rstrip("\n") if password_stdin else getpass.getpass("Password: ")
     with application(), write() as session:
-        people.add(session, name, role, password, operator())
+        users.add(session, name, role, password, operator())
     click.echo(f"added {name} ({role})")
 
 
@@ -134,14 +134,14 @@ def user_add(name: str, role: str, password_stdin: bool) -> None:
 def user_disable(name: str) -> None:
     """Disable a user: sessions, tokens and streams end at once."""
     with application(), write() as session:
-        people.disable(session, name, operator())
+        users.disable(session, name, operator())
     click.echo(f"disabled {name}")
 
 
 @user.command("list")
 def user_list() -> None:
     with application(), read() as session:
-        for row in people.everyone(session):
+        for row in users.everyone(session):
             click.echo(f"{row.name}\t{row.role}\t{'disabled ' + row.disabled_at if row.disabled_at else 'active'}")
 
 
@@ -153,11 +153,11 @@ def token() -> None:
 @token.command("create")
 @click.argument("user")
 @click.option("--scope", "scopes", multiple=True, required=True, help=f"one of {', '.join(tokens.SCOPES)}; repeatable")
-@click.option("--days", type=float, help=f"days until it expires; {people.TOKEN_DAYS:.0f} without")
+@click.option("--days", type=float, help=f"days until it expires; {users.TOKEN_DAYS:.0f} without")
 def token_create(user: str, scopes: tuple[str, ...], days: float | None) -> None:
     """Create a token and print it, once, alone on the last line."""
     with application(), write() as session:
-        row, text = people.add_token(session, user, list(scopes), days, operator())
+        row, text = users.add_token(session, user, list(scopes), days, operator())
         click.echo(f"token {row.id} of {user}, scopes {row.scopes}; it is shown only now:", err=True)
     click.echo(text)
 
@@ -166,7 +166,7 @@ def token_create(user: str, scopes: tuple[str, ...], days: float | None) -> None
 @click.argument("token_id", type=int)
 def token_revoke(token_id: int) -> None:
     with application(), write() as session:
-        people.revoke_token(session, token_id, operator())
+        users.revoke_token(session, token_id, operator())
     click.echo(f"revoked token {token_id}")
 
 

@@ -8,7 +8,7 @@ from flask import Blueprint, Response, jsonify, make_response, render_template, 
 from flask.typing import ResponseReturnValue
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.accounts import people, tokens
+from app.accounts import tokens, users
 from app.audit import chain
 from app.config import current_settings
 from app.db import db, write
@@ -64,8 +64,8 @@ def token() -> ResponseReturnValue:
     wanted = TokenFor.model_validate(request.get_json())
     with write() as session:
         try:
-            user = people.find(session, wanted.user)
-        except people.Unknown as error:
+            user = users.find(session, wanted.user)
+        except users.Unknown as error:
             raise Problem(404, "No such user", "Nobody of this name has a login here.") from error
         if user.disabled_at:
             raise Problem(404, "No such user", "This user is disabled.")

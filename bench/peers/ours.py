@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, ClassVar
 
-from app.accounts import people
+from app.accounts import users
 from app.accounts.models import User
 from app.db import write
 from app.infra.clock import utc_text
@@ -69,4 +69,4 @@ class Ours(Server):
                 role = ROLES[place % len(ROLES)]
                 session.add(User(name=name, role=role, password_hash="none", created_at=utc_text()))
             session.flush()
-            return [people.add_token(session, name, ["stream"], None, "bench")[1] for name in names]
+            return [users.add_token(session, name, ["stream"], None, "bench")[1] for name in names]

@@ -6,7 +6,7 @@ from itertools import product
 import pytest
 from flask import Flask, Response, jsonify
 
-from app.accounts import people
+from app.accounts import users
 from app.accounts.models import ApiToken
 from app.accounts.tokens import SCOPES
 from app.db import db, read, write
@@ -146,50 +146,50 @@ class TestTokens:
     def test_it_dies_when_revoked_and_cannot_be_revoked_twice(self, cast: Flask) -> None:
         token_id, text = make_token(cast, ALICE, "read")
         with cast.app_context(), write() as session:
-            people.revoke_token(session, token_id, "ada")
+            users.revoke_token(session, token_id, "ada")
         assert not self.works(cast, text)
-        with cast.app_context(), write() as session, pytest.raises(people.BadInput, match="no live token"):
-            people.revoke_token(session, token_id, "ada")
+        with cast.app_context(), write() as session, pytest.raises(users.BadInput, match="no live token"):
+            users.revoke_token(session, token_id, "ada")
 
     def test_it_dies_with_its_user(self, cast: Flask) -> None:
         _, text = make_token(cast, ALICE, "read")
         with cast.app_context(), write() as session:
-            people.disable(session, "alice", "ada")
+            users.disable(session, "alice", "ada")
         assert not self.works(cast, text)
 
     @pytest.mark.parametrize(("scopes", "days"), [([], None), (["everything"], None), (["read"], 0), (["read"], -1)])
     def test_bad_wishes_are_refused(self, cast: Flask, scopes: list[str], days: float | None) -> None:
-        with cast.app_context(), write() as session, pytest.raises(people.BadInput):
-            people.add_token(session, "alice", scopes, days, "ada")
+        with cast.app_context(), write() as session, pytest.raises(users.BadInput):
+            users.add_token(session, "alice", scopes, days, "ada")
 
 
 class TestPeople:
     @pytest.mark.parametrize("name", ["", " ", "a b", "-a", ".a", "a/b", "a\n", "ä", "x" * 65, "a\0"])
     def test_bad_names(self, app: Flask, name: str) -> None:
-        with app.app_context(), write() as session, pytest.raises(people.BadInput, match="name"):
-            people.add(session, name, "viewer", "long enough", "test")
+        with app.app_context(), write() as session, pytest.raises(users.BadInput, match="name"):
+            users.add(session, name, "viewer", "long enough", "test")
 
     @pytest.mark.parametrize(("role", "password"), [("king", "long enough"), ("viewer", "short"), ("viewer", "")])
     def test_bad_roles_and_passwords(self, app: Flask, role: str, password: str) -> None:
-        with app.app_context(), write() as session, pytest.raises(people.BadInput):
-            people.add(session, "new", role, password, "test")
+        with app.app_context(), write() as session, pytest.raises(users.BadInput):
+            users.add(session, "new", role, password, "test")
 
     def test_a_name_is_given_once(self, cast: Flask) -> None:
-        with cast.app_context(), write() as session, pytest.raises(people.BadInput, match="already"):
-            people.add(session, "alice", "admin", "correct horse battery", "test")
+        with cast.app_context(), write() as session, pytest.raises(users.BadInput, match="already"):
+            users.add(session, "alice", "admin", "correct horse battery", "test")
 
     def test_nobody_is_disabled_twice_nor_a_stranger(self, cast: Flask) -> None:
         with cast.app_context(), write() as session:
-            people.disable(session, "alice", "ada")
-            with pytest.raises(people.BadInput, match="disabled already"):
-                people.disable(session, "alice", "ada")
-            with pytest.raises(people.BadInput, match="no user"):
-                people.disable(session, "stranger", "ada")
+            users.disable(session, "alice", "ada")
+            with pytest.raises(users.BadInput, match="disabled already"):
+                users.disable(session, "alice", "ada")
+            with pytest.raises(users.BadInput, match="no user"):
+                users.disable(session, "stranger", "ada")
 
     def test_every_change_is_in_the_audit_without_secrets(self, cast: Flask) -> None:
         _, text = make_token(cast, PIA, "read")
         with cast.app_context(), write() as session:
-            people.disable(session, "pia", "ada")
+            users.disable(session, "pia", "ada")
         with cast.app_context(), read() as session:
             rows = session.execute(db.text("SELECT * FROM command_audit ORDER BY seq")).mappings().all()
         assert [(row["actor"], row["action_type"], row["target"]) for row in rows[-2:]] == [

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 from flask import Flask
 
-from app.accounts import people
-from app.accounts.change import Change
+from app.accounts import users
+from app.accounts.user_changes import Change
 from app.db import write
 from tests.support.cast import ADA, BOB, bearer, headers_of, log_in, logged_in, make_token, page_token
 from tests.support.sse_client import open_stream
@@ -53,7 +53,7 @@ def carry_out(app: Flask, changes: str) -> None:
     with app.app_context():
         for wanted in CHANGES[changes]:
             with write() as session:
-                people.change(session, "bob", wanted, "test")
+                users.change(session, "bob", wanted, "test")
 
 
 @pytest.mark.parametrize("credential", [with_token, with_login])

@@ -7,7 +7,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from app.accounts import people
+from app.accounts import users
 from app.accounts.models import LoginSession
 from app.db import db, write
 from app.infra.clock import utc_now, utc_text
@@ -193,7 +193,7 @@ class TestSession:
     def test_a_disabled_user_is_out_at_once_and_cannot_come_back(self, cast: Flask) -> None:
         browser = logged_in(cast, ALICE)
         with cast.app_context(), write() as session:
-            people.disable(session, "alice", "ada")
+            users.disable(session, "alice", "ada")
         assert not is_in(browser)
         assert log_in(cast.test_client(), ALICE).status_code == 401
 

@@ -10,9 +10,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from app.accounts import people, throttle
+from app.accounts import login_throttle, users
+from app.accounts.login_throttle import HALF_LIFE_S, POLICIES, Policy
 from app.accounts.models import LoginThrottle
-from app.accounts.throttle import HALF_LIFE_S, POLICIES, Policy
 from app.db import read
 from tests.support.cast import ADA, ALICE, BOB, CAST, PASSWORD, Person, log_in, logged_in
 
@@ -32,7 +32,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
     made = Clock()
-    monkeypatch.setattr(throttle, "utc_now", lambda: made.now)
+    monkeypatch.setattr(login_throttle, "utc_now", lambda: made.now)
     return made
 
 
@@ -143,7 +143,7 @@ def test_a_browser_remembers_several_people_and_forgets_the_first_of_many(cast: 
         from app.db import write
 
         with write() as session:
-            people.add(session, "zoe", "viewer", PASSWORD, "test")
+            users.add(session, "zoe", "viewer", PASSWORD, "test")
     everyone = [*CAST, Person("zoe", "viewer")]
     for person in everyone:
         log_in(shared, person)
@@ -200,24 +200,24 @@ def test_a_clock_that_was_set_back_keeps_nobody_waiting(cast: Flask, clock: Cloc
 
 def test_a_right_guess_among_many_that_were_sent_together_is_refused(cast: Flask, clock: Clock) -> None:
     with cast.test_request_context():
-        right, *wrong = [throttle.admit("alice", "127.0.0.1", None) for _ in range(PAIR.free + 1)]
+        right, *wrong = [login_throttle.admit("alice", "127.0.0.1", None) for _ in range(PAIR.free + 1)]
         for attempt in wrong:
-            throttle.note_failure(attempt, "alice", is_known=True)
-        with pytest.raises(throttle.Throttled):
-            throttle.note_success(right)
+            login_throttle.note_failure(attempt, "alice", is_known=True)
+        with pytest.raises(login_throttle.Throttled):
+            login_throttle.note_success(right)
 
 
 def test_right_logins_that_were_sent_together_are_all_let_in(cast: Flask, clock: Clock) -> None:
     with cast.test_request_context():
-        for attempt in [throttle.admit("alice", "127.0.0.1", None) for _ in range(4 * PAIR.free)]:
-            throttle.note_success(attempt)
+        for attempt in [login_throttle.admit("alice", "127.0.0.1", None) for _ in range(4 * PAIR.free)]:
+            login_throttle.note_success(attempt)
     assert log_in(browser_at(cast), ALICE).status_code == 303
 
 
 def test_what_was_not_checked_is_no_failure(cast: Flask, clock: Clock) -> None:
     with cast.test_request_context():
         for _ in range(4 * PAIR.free):
-            throttle.admit("alice", "127.0.0.1", None)
+            login_throttle.admit("alice", "127.0.0.1", None)
 
 
 def test_nothing_kept_or_logged_can_be_read_as_a_name_or_password(
@@ -233,7 +233,7 @@ def test_nothing_kept_or_logged_can_be_read_as_a_name_or_password(
 
 def test_rows_do_not_pile_up_for_ever(cast: Flask, clock: Clock) -> None:
     guess(browser_at(cast))
-    clock.pass_(throttle.FORGET_S + 1)
+    clock.pass_(login_throttle.FORGET_S + 1)
     guess(browser_at(cast), BOB)
     with cast.app_context(), read() as session:
         assert session.scalar(sa.select(sa.func.count()).select_from(LoginThrottle)) == 3

@@ -8,13 +8,14 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from app.accounts import people, token_routes, tokens
+from app.accounts import tokens, users
 from app.accounts.actors import usable_scopes
-from app.accounts.change import Change
+from app.accounts.user_changes import Change
 from app.db import db, read, write
 from app.eventlog import read as log
 from app.eventlog.audience import ROLES
 from app.infra.clock import parse_utc, utc_now
+from app.web.account import token_routes
 from tests.support.cast import (
     ADA,
     ALICE,
@@ -142,7 +143,7 @@ class TestMaking:
 
     def test_nobody_has_more_than_fifty_live_ones(self, cast: Flask) -> None:
         alice = Browser(cast, ALICE)
-        for _ in range(people.MAX_TOKENS):
+        for _ in range(users.MAX_TOKENS):
             last = alice.post(scopes=["read"]).get_json()
         assert problem(alice.post(scopes=["read"]), 409)["reason"] == "too-many-tokens"
         alice.delete(last["id"])
@@ -175,7 +176,7 @@ class TestMaking:
         client, headers = cast.test_client(), bearer(made["token"])
         assert client.post("/api/events", json={"type": "a", "data": {}}, headers=headers).status_code == 403
         with cast.app_context(), write() as session:
-            people.change(session, "alice", Change(role="operator"), "ada")
+            users.change(session, "alice", Change(role="operator"), "ada")
         assert client.post("/api/events", json={"type": "a", "data": {}}, headers=headers).status_code == 201
 
     def test_an_unknown_user_is_named(self, cast: Flask) -> None:

@@ -7,10 +7,11 @@ import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from app.accounts import people, user_routes
+from app.accounts import users
 from app.db import db, read, write
 from app.eventlog import read as log
 from app.eventlog.audience import ROLES
+from app.web.account import user_routes
 from tests.support.cast import (
     ADA,
     ALICE,
@@ -166,15 +167,15 @@ class TestAdding:
             held.append(db.engine.pool.checkedout())  # type: ignore[attr-defined]
             return "a hash"
 
-        monkeypatch.setattr(people, "generate_password_hash", hash_slowly)
+        monkeypatch.setattr(users, "generate_password_hash", hash_slowly)
         assert desk.post(NEW).status_code == 201
         assert desk.patch("dora", password="another one entirely").status_code == 200
         assert held == [0, 0]
 
     def test_too_many_hashes_at_once_are_503(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(people, "HASH_WAIT_S", 0.0)
-        monkeypatch.setattr(people, "_hashing", people.threading.BoundedSemaphore(1))
-        with people._hashing:
+        monkeypatch.setattr(users, "HASH_WAIT_S", 0.0)
+        monkeypatch.setattr(users, "_hashing", users.threading.BoundedSemaphore(1))
+        with users._hashing:
             response = desk.post(NEW)
         assert response.headers["Retry-After"]
         problem(response, 503)
@@ -250,7 +251,7 @@ class TestChanging:
         problem(desk.patch(name, disabled=True), 404)
 
     def test_a_change_that_fails_late_changes_nothing(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("app.accounts.change.append", lambda *_: 1 / 0)
+        monkeypatch.setattr("app.accounts.user_changes.append", lambda *_: 1 / 0)
         assert desk.patch("bob", role="admin").status_code == 500
         assert desk.get()["bob"]["role"] == "operator"
 
@@ -279,7 +280,7 @@ class TestTheLastAdministrator:
 
     def test_can_be_disabled_from_the_command_line_only(self, desk: Desk) -> None:
         with desk.app.app_context(), write() as session:
-            people.disable(session, "ada", "cli:root")
+            users.disable(session, "ada", "cli:root")
         assert ("cli:root", "user-disable", "ada") in desk.audit()
 
 

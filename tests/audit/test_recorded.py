@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask
 
-from app.accounts import throttle
+from app.accounts import login_throttle
 from app.audit.models import AuditRow
 from app.cli import demo
 from app.db import read, write
@@ -119,7 +119,7 @@ def test_who_publishes_what_is_beacons_own_is_recorded(cast: Flask, event: dict[
 def test_who_goes_on_guessing_when_nothing_is_checked_any_more_is_recorded(
     cast: Flask, monkeypatch: pytest.MonkeyPatch, name: str, told: str
 ) -> None:
-    monkeypatch.setitem(throttle.POLICIES, "address", throttle.Policy(free=1, most_s=60))
+    monkeypatch.setitem(login_throttle.POLICIES, "address", login_throttle.Policy(free=1, most_s=60))
     client = cast.test_client()
     assert log_in(client, Person(name, "viewer"), "wrong").status_code == 401
     for _ in range(3):

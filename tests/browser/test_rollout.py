@@ -8,7 +8,7 @@ from itertools import count, groupby
 
 from playwright.sync_api import expect
 
-from app.accounts import people
+from app.accounts import users
 from app.db import write
 from app.rollout.configuration import of_rollouts
 from app.rollout.flags import Flag, Rollout, evaluator
@@ -145,7 +145,7 @@ def test_three_people_follow_the_rollout_up_and_down_while_events_flow_and_miss_
     beacon, steps = start_beacon(streaming=10, FALLBACK_POLL_S=fallback_s), one_of_each_step()
     with beacon.app.app_context(), write() as session:
         for name in steps:
-            people.add(session, name, "viewer", PASSWORD, "test")
+            users.add(session, name, "viewer", PASSWORD, "test")
     tabs = {name: visit(beacon, name) for name in steps}
     for name, tab in tabs.items():
         tab.wait_state("connected" if steps[name] == 10 else "polling")

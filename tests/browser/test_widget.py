@@ -12,7 +12,7 @@ import requests
 from itsdangerous import TimestampSigner
 from playwright.sync_api import FrameLocator, Page, Request, expect
 
-from app.accounts import people, tokens
+from app.accounts import tokens, users
 from app.db import read
 from tests.browser.conftest import FALLBACK_POLL_S, Visit, end
 from tests.browser.tab import Tab
@@ -104,7 +104,7 @@ def token_of(site: Site, user: str, ago_s: int = 0) -> str:
 
     with pytest.MonkeyPatch.context() as patch, site.beacon.app.app_context(), read() as session:
         patch.setattr(TimestampSigner, "get_timestamp", moment)
-        return tokens.widget_token(people.find(session, user))
+        return tokens.widget_token(users.find(session, user))
 
 
 def credentials(page: Page) -> list[str]:

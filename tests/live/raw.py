@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from app.accounts import people
+from app.accounts import users
 from app.db import write
 from tests.contract.wire import Dechunker
 from tests.support.beacon_server import Beacon
@@ -28,7 +28,7 @@ class Credential:
     @classmethod
     def of(cls, beacon: Beacon, user: str = "alice") -> "Credential":
         with beacon.app.app_context(), write() as session:
-            row, text = people.add_token(session, user, ["stream", "read"], None, "test")
+            row, text = users.add_token(session, user, ["stream", "read"], None, "test")
             return cls(beacon, row.id, text)
 
     @property
@@ -37,7 +37,7 @@ class Credential:
 
     def revoke(self) -> None:
         with self.beacon.app.app_context(), write() as session:
-            people.revoke_token(session, self.id, "test")
+            users.revoke_token(session, self.id, "test")
 
     def request(self, path: str, *lines: str, method: str = "GET", version: str = "1.1") -> bytes:
         head = [f"{method} {path} HTTP/{version}", "Host: 127.0.0.1", f"Authorization: Bearer {self.text}", *lines]

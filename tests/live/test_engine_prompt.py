@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.accounts import people
+from app.accounts import users
 from app.db import write
 from tests.live import probe
 from tests.live.fleet import Fleet, Reader, fleet_of
@@ -103,13 +103,13 @@ def test_a_revoked_token_ends_its_streams_on_both_workers_within_a_second(beacon
 
 def test_a_disabled_user_loses_all_streams_on_both_workers_within_a_second(beacon: Beacon, fleet: Fleet) -> None:
     with beacon.app.app_context(), write() as session:
-        people.add(session, "eve", "viewer", "correct horse battery", "test")
+        users.add(session, "eve", "viewer", "correct horse battery", "test")
     tokens = [Credential.of(beacon, "eve"), Credential.of(beacon, "eve")]
     others = fleet.open("alice", 10)
     ending = [reader for token in tokens for reader in on_both_workers(beacon, fleet, token.headers)]
     since = time.monotonic()
     with beacon.app.app_context(), write() as session:
-        people.disable(session, "eve", "test")
+        users.disable(session, "eve", "test")
     check_ended(fleet, ending, since)
     check_untouched(beacon, fleet, others)
 

@@ -6,9 +6,9 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask
 
-from app.accounts import throttle
+from app.accounts import login_throttle
+from app.accounts.login_throttle import POLICIES, Attempt
 from app.accounts.models import LoginSession, LoginThrottle
-from app.accounts.throttle import POLICIES, Attempt
 from app.db import db, write
 from app.web import idle_logins
 from tests.support.cast import ALICE, join, log_in
@@ -19,13 +19,13 @@ PAIR = POLICIES["name at address"]
 
 def test_guesses_of_the_same_moment_see_each_other_and_wait_for_nobody_in_a_circle(app: Flask) -> None:
     with app.app_context():
-        tries = [throttle.admit("alice", "192.0.2.1", None) for _ in range(AT_ONCE)]
+        tries = [login_throttle.admit("alice", "192.0.2.1", None) for _ in range(AT_ONCE)]
     begin = threading.Barrier(AT_ONCE - 1)
 
     def fail(attempt: Attempt) -> None:
         with app.app_context():
             begin.wait()
-            throttle.note_failure(attempt, "alice", is_known=True)
+            login_throttle.note_failure(attempt, "alice", is_known=True)
 
     threads = [threading.Thread(target=fail, args=(attempt,)) for attempt in tries[1:]]
     for thread in threads:
@@ -34,14 +34,14 @@ def test_guesses_of_the_same_moment_see_each_other_and_wait_for_nobody_in_a_circ
         thread.join()
     with app.app_context():
         assert db.session.scalar(sa.select(sa.func.min(LoginThrottle.failures))) == pytest.approx(AT_ONCE - 1, abs=0.1)
-        with pytest.raises(throttle.Throttled):  # the right one among them
-            throttle.note_success(tries[0])
+        with pytest.raises(login_throttle.Throttled):  # the right one among them
+            login_throttle.note_success(tries[0])
 
 
 def test_right_logins_of_the_same_moment_are_all_let_in(app: Flask) -> None:
     with app.app_context():
-        for attempt in [throttle.admit("alice", "192.0.2.1", None) for _ in range(4 * PAIR.free)]:
-            throttle.note_success(attempt)
+        for attempt in [login_throttle.admit("alice", "192.0.2.1", None) for _ in range(4 * PAIR.free)]:
+            login_throttle.note_success(attempt)
     join(app, ALICE)
     assert log_in(app.test_client(), ALICE).status_code == 303
 

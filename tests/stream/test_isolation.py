@@ -6,7 +6,7 @@ import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from app.accounts import people
+from app.accounts import users
 from app.db import write
 from app.eventlog.append import NewEvent
 from tests.support.cast import ADA, ALICE, BOB, CHARLIE, PIA, Person, headers_of, publish
@@ -30,7 +30,7 @@ def publish_one_for_each(app: Flask) -> None:
     """Ids 1 to 7 in the order of `AUDIENCES`, then a control event, then the end for everyone."""
     publish(app, *(NewEvent("command.status", secret(name), name) for name in AUDIENCES))
     with app.app_context(), write() as session:
-        people.add_token(session, "pia", ["read"], None, "test")
+        users.add_token(session, "pia", ["read"], None, "test")
     publish(app, NewEvent("control.user_changed", {"user": "nobody"}, "control"))
     publish(app, NewEvent("command.status", secret("the end")))
 

@@ -10,7 +10,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from app.accounts import people, tokens
+from app.accounts import tokens, users
 from app.accounts.models import LoginSession
 from app.background import Live
 from app.db import db, read, write
@@ -409,7 +409,7 @@ class TestEnding:
             for reader in (by_api_token, by_cookie, other):
                 reader.frames(1)
             with live_app.app_context(), write() as session:
-                people.disable(session, "alice", "ada")
+                users.disable(session, "alice", "ada")
             for reader in (by_api_token, by_cookie):
                 assert reader.rest()[-1].json()["reason"] == "revoked"
             publish(live_app, NewEvent("a", {}))
@@ -423,7 +423,7 @@ class TestEnding:
             reader.frames(1)
             other.frames(1)
             with live_app.app_context(), write() as session:
-                people.revoke_token(session, token_id, "ada")
+                users.revoke_token(session, token_id, "ada")
             assert reader.rest()[-1].json()["reason"] == "revoked"
             publish(live_app, NewEvent("a", {}))
             assert other.until("a")

@@ -19,7 +19,7 @@ import requests
 from flask import Flask
 
 from app import create_app
-from app.accounts import people
+from app.accounts import users
 from app.config import Settings
 from app.db import db, read, write
 from app.eventlog.read import head
@@ -155,7 +155,7 @@ class Beacon:
         key = (user, *sorted(scopes))
         if key not in self._tokens:
             with self.app.app_context(), write() as session:
-                self._tokens[key] = people.add_token(session, user, list(scopes), None, "test")[1]
+                self._tokens[key] = users.add_token(session, user, list(scopes), None, "test")[1]
         return self._tokens[key]
 
     def bearer(self, user: str, *scopes: str) -> dict[str, str]:
@@ -245,7 +245,7 @@ def _first_database() -> bytes:
         database_upgrade.migrate(app, settings)
         with app.app_context(), write() as session:
             for name, role in PEOPLE.items():
-                people.add(session, name, role, PASSWORD, "test")
+                users.add(session, name, role, PASSWORD, "test")
         stop(app)
         return database_path(settings).read_bytes()
 

@@ -12,7 +12,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from app.accounts import people
+from app.accounts import users
 from app.db import write
 from app.eventlog.append import NewEvent, append
 
@@ -38,7 +38,7 @@ def join(app: Flask, *persons: Person) -> None:
     """Give each a user."""
     with app.app_context(), write() as session:
         for person in persons:
-            people.add(session, person.name, person.role, PASSWORD, "test")
+            users.add(session, person.name, person.role, PASSWORD, "test")
 
 
 def csrf_token(client: FlaskClient, path: str = "/login") -> str:
@@ -76,7 +76,7 @@ def page_token(client: FlaskClient) -> str:
 def make_token(app: Flask, person: Person, *scopes: str, days: float | None = None) -> tuple[int, str]:
     """The id and the text of a new API token."""
     with app.app_context(), write() as session:
-        row, text = people.add_token(session, person.name, list(scopes), days, "test")
+        row, text = users.add_token(session, person.name, list(scopes), days, "test")
         return row.id, text
 
 

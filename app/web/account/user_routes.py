@@ -6,10 +6,10 @@ from flask import Blueprint, Response, jsonify, request
 from flask.typing import ResponseReturnValue
 from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 
-from app.accounts import people
-from app.accounts.change import Change
+from app.accounts import users
 from app.accounts.models import User
 from app.accounts.passwords import weakness
+from app.accounts.user_changes import Change
 from app.db import db, write
 from app.infra.problems import Problem
 from app.web.auth import actor, require
@@ -18,8 +18,8 @@ bp = Blueprint("users", __name__)
 
 
 def _name(text: str) -> str:
-    if not people.NAME.fullmatch(text):
-        raise ValueError(people.NAME_RULE)
+    if not users.NAME.fullmatch(text):
+        raise ValueError(users.NAME_RULE)
     return text
 
 
@@ -65,9 +65,9 @@ class ChangedUser(BaseModel):
 
 @bp.get("/api/users")
 @require("admin", scope="admin")
-def users() -> Response:
+def list_users() -> Response:
     """`{data: [{name, role, disabled, createdAt, disabledAt?}]}`, by name."""
-    return jsonify(data=[_shown(user) for user in people.everyone(db.session())])
+    return jsonify(data=[_shown(user) for user in users.everyone(db.session())])
 
 
 @bp.post("/api/users")
@@ -78,8 +78,8 @@ def add() -> ResponseReturnValue:
     password_hash = _hashed(wanted.password, wanted.name)
     try:
         with write() as session:
-            user = people.enrol(session, wanted.name, wanted.role, password_hash, actor().name)
-    except people.Taken as error:
+            user = users.enrol(session, wanted.name, wanted.role, password_hash, actor().name)
+    except users.Taken as error:
         detail = f"There is a user {wanted.name} already; change that one, or choose another name."
         raise Problem(409, "Name taken", detail, errors={"name": "is taken"}) from error
     return jsonify(_shown(user)), 201
@@ -92,13 +92,13 @@ def change(name: str) -> Response:
     wanted = ChangedUser.model_validate(request.get_json())
     password_hash = None if wanted.password is None else _hashed(wanted.password, name)
     try:
-        if not people.NAME.fullmatch(name):
-            raise people.Unknown
+        if not users.NAME.fullmatch(name):
+            raise users.Unknown
         with write() as session:
-            user = people.change(session, name, Change(wanted.role, password_hash, wanted.disabled), actor().name)
-    except people.Unknown as error:
+            user = users.change(session, name, Change(wanted.role, password_hash, wanted.disabled), actor().name)
+    except users.Unknown as error:
         raise Problem(404, "No such user", "GET /api/users lists those there are.") from error
-    except people.LastAdmin as error:
+    except users.LastAdmin as error:
         detail = f"{name} is the last enabled administrator: make someone else an admin first."
         raise Problem(409, "Last administrator", detail, reason="last-admin") from error
     return jsonify(_shown(user))
@@ -110,8 +110,8 @@ def _hashed(password: str, name: str) -> str:
         raise Problem(400, "Bad input", f"password: {weak}", errors={"password": weak})
     db.session.remove()  # hashing takes a while, and connections are few
     try:
-        return people.hash_password(password)
-    except people.TooBusy as error:
+        return users.hash_password(password)
+    except users.TooBusy as error:
         detail = "Too many passwords are being worked on just now. Nothing was changed; try again in a moment."
         raise Problem(503, "Too busy", detail, headers={"Retry-After": "2"}) from error
 

@@ -12,9 +12,9 @@ from sqlalchemy.orm import Session
 from werkzeug.security import check_password_hash, generate_password_hash
 
 from app.accounts import tokens
-from app.accounts.change import Change, apply
 from app.accounts.models import ApiToken, User
 from app.accounts.passwords import weakness
+from app.accounts.user_changes import Change, apply
 from app.audit import chain
 from app.eventlog.append import NewEvent, append
 from app.eventlog.audience import ROLES

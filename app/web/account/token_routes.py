@@ -7,13 +7,13 @@ from flask import Blueprint, Response, jsonify, request
 from flask.typing import ResponseReturnValue
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.accounts import people
+from app.accounts import users
 from app.accounts.actors import Actor, usable_scopes
 from app.accounts.models import ApiToken, User
-from app.accounts.user_routes import Name
 from app.db import db, write
 from app.infra.problems import Problem
 from app.web import auth
+from app.web.account.user_routes import Name
 from app.web.auth import actor, require
 
 bp = Blueprint("tokens", __name__)
@@ -28,7 +28,7 @@ class NewToken(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     scopes: Annotated[list[Scope], Field(min_length=1, max_length=100)]
-    days: Annotated[float, Field(gt=0, le=people.MAX_TOKEN_DAYS, allow_inf_nan=False)] | None = None
+    days: Annotated[float, Field(gt=0, le=users.MAX_TOKEN_DAYS, allow_inf_nan=False)] | None = None
     user: Name | None = None
 
 
@@ -57,10 +57,10 @@ def create() -> ResponseReturnValue:
     _check_reach(who, owner, set(wanted.scopes))
     try:
         with write() as session:
-            row, text = people.add_token(session, owner, list(wanted.scopes), wanted.days, who.name)
-    except people.Unknown as error:
+            row, text = users.add_token(session, owner, list(wanted.scopes), wanted.days, who.name)
+    except users.Unknown as error:
         raise Problem(400, "Bad input", f"user: there is no user {owner}", errors={"user": "is unknown"}) from error
-    except people.TooManyTokens as error:
+    except users.TooManyTokens as error:
         raise Problem(409, "Too many tokens", f"{str(error).capitalize()}.", reason="too-many-tokens") from error
     response = jsonify(**_shown(row, owner), token=text)
     response.headers["Cache-Control"] = "no-store"
@@ -77,8 +77,8 @@ def revoke(token_id: str) -> ResponseReturnValue:
         with write() as session:
             if not who.administers:
                 _check_owner(session.get(ApiToken, number), who)
-            people.revoke_token(session, number, who.name)
-    except people.Unknown as error:
+            users.revoke_token(session, number, who.name)
+    except users.Unknown as error:
         raise _no_such_token() from error
     return "", 204
 
@@ -105,8 +105,8 @@ def _check_owner(row: ApiToken | None, who: Actor) -> None:
 def _whose(name: str | None, who: Actor) -> str:
     if name is None:
         return who.name
-    if not people.NAME.fullmatch(name):
-        raise Problem(400, "Bad input", f"user: {people.NAME_RULE}", errors={"user": people.NAME_RULE})
+    if not users.NAME.fullmatch(name):
+        raise Problem(400, "Bad input", f"user: {users.NAME_RULE}", errors={"user": users.NAME_RULE})
     return name
 
 

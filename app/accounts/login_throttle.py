@@ -19,7 +19,7 @@ from sqlalchemy.dialects.sqlite import insert as insert_in_sqlite
 from sqlalchemy.orm import Session
 
 from app.accounts.models import LoginThrottle, User
-from app.accounts.people import NAME
+from app.accounts.users import NAME
 from app.audit import gather
 from app.db import db, read, write
 from app.infra.clock import utc_now

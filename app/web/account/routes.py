@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from flask import Blueprint, Response, jsonify, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 
-from app.accounts import people, throttle, tokens
+from app.accounts import login_throttle, tokens, users
 from app.accounts.models import LoginSession, User
 from app.db import db
 from app.infra.problems import Problem
@@ -34,23 +34,23 @@ def try_login() -> ResponseReturnValue:
     address = request.remote_addr or ""
     try:
         return _try_login(name, password, address)
-    except throttle.Throttled as throttled:
-        throttle.note_throttled(attempts(), name, address)
+    except login_throttle.Throttled as throttled:
+        login_throttle.note_throttled(attempts(), name, address)
         return _come_back(name, throttled.wait_s)
 
 
 def _try_login(name: str, password: str, address: str) -> ResponseReturnValue:
-    attempt = throttle.admit(name, address, known_browser.find(name))
-    user = db.session.scalar(sa.select(User).where(User.name == name)) if people.NAME.fullmatch(name) else None
+    attempt = login_throttle.admit(name, address, known_browser.find(name))
+    user = db.session.scalar(sa.select(User).where(User.name == name)) if users.NAME.fullmatch(name) else None
     db.session.remove()  # checking a password may take a while, and connections are few
     try:
-        is_right = people.verify_password(user, password)
-    except people.TooBusy:
+        is_right = users.verify_password(user, password)
+    except users.TooBusy:
         return _refused(name, "Too many people are logging in just now. Try again in a moment.", 503)
     if user is None or not is_right:
-        throttle.note_failure(attempt, name, is_known=user is not None)
+        login_throttle.note_failure(attempt, name, is_known=user is not None)
         return _refused(name, "Wrong name or password.", 401)
-    throttle.note_success(attempt)
+    login_throttle.note_success(attempt)
     login_sessions.begin(user)
     known_browser.remember(user.name)
     return redirect(_next(), 303)

@@ -1,0 +1,1 @@
+"""`/login`, `/logout`, `/api/users`, `/api/tokens`, and how a person likes pages to look."""
