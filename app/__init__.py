@@ -5,10 +5,9 @@ from pathlib import Path
 
 from flask import Flask
 
-from app.audit import gather, upkeep
-from app.audit import routes as audit_routes
-from app.audit.kept_head import HeadKeeper
-from app.audit.totals import Totals
+from app.audit import attempt_log, maintenance
+from app.audit.count_cache import Totals
+from app.audit.head_file import HeadKeeper
 from app.background import PRUNE_EVERY_S, Every, Live
 from app.commands import prune as command_prune
 from app.commands import routes as command_routes
@@ -17,7 +16,6 @@ from app.commands.runner import Runner, pokes
 from app.config import Settings, load_settings, prepare_instance_dir
 from app.dashboard import (
     admin_services,
-    audit_page,
     command_forms,
     command_pages,
     cost,
@@ -41,7 +39,7 @@ from app.infra.lease import Lease
 from app.notifications import notify, widget
 from app.notifications import prune as notification_prune
 from app.notifications import routes as notification_routes
-from app.ops import client_errors, health, metrics, readiness
+from app.ops import health, metrics, readiness
 from app.ops.lag import DeliveryLag
 from app.reconciliation import discrepancy_routes, job_routes, registry, service_routes, watch
 from app.rollout import actual, flags, plan_routes
@@ -74,6 +72,9 @@ from app.web import (
 )
 from app.web.account import preferences, token_routes, user_routes
 from app.web.account import routes as accounts_routes
+from app.web.audit import client_errors
+from app.web.audit import routes as audit_routes
+from app.web.audit import views as audit_page
 from app.web.trusted_proxies import TrustedProxies
 
 FLAG_RETRY_S = 1.0
@@ -107,7 +108,7 @@ def add_components(app: Flask, settings: Settings) -> None:
     app.extensions["beacon_settings"] = settings
     app.extensions["beacon_publish_rate"] = rate_limits.publishing_rate(settings)
     app.extensions["beacon_bodies"] = request_body.Bodies()
-    app.extensions["beacon_attempts"] = gather.Attempts()
+    app.extensions["beacon_attempts"] = attempt_log.Attempts()
     app.extensions["beacon_audit_totals"] = Totals()
     app.extensions["beacon_head_keeper"] = HeadKeeper(settings)
     app.extensions["beacon_client_errors"] = client_errors.ClientErrors()
@@ -204,8 +205,8 @@ def _live(app: Flask, settings: Settings) -> None:
     live.add(Every(PRUNE_EVERY_S, _prune_notifications(app, settings.event_retention_days)))
     live.add(Every(PRUNE_EVERY_S, _prune_commands(app, settings.event_retention_days)))
     live.add(Every(idle_logins.LOOK_EVERY_S, idle_logins.ending(app)))
-    live.add(upkeep.AtTheEnd(app))
-    for interval_s, call in upkeep.tasks(app, settings):
+    live.add(maintenance.AtTheEnd(app))
+    for interval_s, call in maintenance.tasks(app, settings):
         live.add(Every(interval_s, call))
 
 

@@ -15,9 +15,9 @@ from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
 from app import create_app  # noqa: E402
-from app.audit import export, query, raw  # noqa: E402
-from app.audit.asked import AuditQuery, Place  # noqa: E402
-from app.audit.totals import Totals  # noqa: E402
+from app.audit import export, reader_pool, search  # noqa: E402
+from app.audit.count_cache import Totals  # noqa: E402
+from app.audit.query_params import AuditQuery, Place  # noqa: E402
 from app.audit.verify import verify  # noqa: E402
 from app.config import Settings  # noqa: E402
 
@@ -100,9 +100,9 @@ def _export_mb(app: Any) -> float:
     return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1000 if before else 0.0
 
 
-def _page(asked: dict[str, Any], totals: Totals) -> tuple[query.Found, float]:
+def _page(asked: dict[str, Any], totals: Totals) -> tuple[search.Found, float]:
     began = time.monotonic()
-    found = raw.look(lambda fetch: query.page(fetch, AuditQuery.model_validate(asked), totals))
+    found = reader_pool.look(lambda fetch: search.page(fetch, AuditQuery.model_validate(asked), totals))
     return found, (time.monotonic() - began) * 1000
 
 

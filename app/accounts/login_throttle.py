@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from app.accounts.models import LoginThrottle, User
 from app.accounts.users import NAME
-from app.audit import gather
+from app.audit import attempt_log
 from app.db import db, read, write
 from app.infra.clock import utc_now
 
@@ -71,7 +71,7 @@ class Attempt:
 
 def admit(name: str, address: str, browser: str | None) -> Attempt:
     """Let a try in, `browser` being one that is known for this name. Raises `Throttled`."""
-    network = gather.network(address)
+    network = attempt_log.network(address)
     named = {"name at address": f"{name}\n{network}", "name": name, "address": network}
     counted = {"browser": browser} if browser is not None else named
     # In one order, so that two tries never wait for each other.
@@ -90,7 +90,7 @@ def note_failure(attempt: Attempt, name: str, *, is_known: bool) -> None:
         for row in _made(session, attempt.keys, now):
             row.failures, row.last_at = _left(row, now) + 1, now
         target = name if is_known else NOBODY
-        gather.note(session, gather.Attempt("login-failed", "anonymous", target, attempt.network))
+        attempt_log.note(session, attempt_log.Attempt("login-failed", "anonymous", target, attempt.network))
 
 
 def note_success(attempt: Attempt) -> None:
@@ -114,11 +114,11 @@ def _refuse_throttled(rows: Iterable[LoginThrottle]) -> None:
         raise Throttled(wait_s)
 
 
-def note_throttled(attempts: gather.Attempts, name: str, address: str) -> None:
+def note_throttled(attempts: attempt_log.Attempts, name: str, address: str) -> None:
     """That somebody goes on guessing, though nothing is checked any more; written at most once a second."""
     known = db.session().scalar(sa.select(User.name).where(User.name == name)) if NAME.fullmatch(name) else None
     db.session.remove()  # writing may have to wait, and connections are few
-    attempts.note(gather.Attempt("login-throttled", "anonymous", known or NOBODY, gather.network(address)))
+    attempts.note(attempt_log.Attempt("login-throttled", "anonymous", known or NOBODY, attempt_log.network(address)))
 
 
 def _left(row: LoginThrottle, now: float) -> float:

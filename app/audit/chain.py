@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from flask import has_request_context, request
 from sqlalchemy.orm import Session
 
-from app.audit import redact
+from app.audit import redaction
 from app.audit.models import AuditRow
 from app.infra.clock import utc_now, utc_text
 
@@ -79,9 +79,9 @@ def record(session: Session, entry: Entry) -> str:
     row = AuditRow(
         id=uuid.uuid4().hex,
         timestamp=_time_after(last),
-        actor=redact.text(entry.actor),
+        actor=redaction.text(entry.actor),
         action_type=entry.action_type,
-        target=redact.text(entry.target),
+        target=redaction.text(entry.target),
         outcome=entry.outcome,
         stage=entry.stage,
         command_id=entry.command_id,
@@ -89,7 +89,7 @@ def record(session: Session, entry: Entry) -> str:
         after_state_json=_text(entry.after),
         command_params_json=_text(entry.params),
         logs_json=_text(entry.logs or None),
-        origin=redact.text(entry.origin or _address() or "") or None,
+        origin=redaction.text(entry.origin or _address() or "") or None,
         seq=last.seq + 1,
         prev_hash=last.hash,
     )
@@ -140,4 +140,4 @@ def _address() -> str | None:
 
 
 def _text(value: Any) -> str | None:
-    return None if value is None else json.dumps(redact.redact(value), sort_keys=True, ensure_ascii=False)
+    return None if value is None else json.dumps(redaction.redact(value), sort_keys=True, ensure_ascii=False)

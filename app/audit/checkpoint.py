@@ -8,7 +8,7 @@ from datetime import timedelta
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from app.audit import chain, kept_head
+from app.audit import chain, head_file
 from app.audit.models import AuditRow, Checkpoint
 from app.db import read, write
 from app.infra.clock import utc_now, utc_text
@@ -72,7 +72,7 @@ def seal_before(moment: str, by: str, worth: str | None = None) -> Checkpoint:
     log.info("audit checkpoint seq=%s through=%s hash=%s", made.seq, made.through_seq, made.through_hash)
     log_head()
     # Before anything goes: a head that a checkpoint covers can be held against the log no more.
-    kept_head.keeper().keep()
+    head_file.keeper().keep()
     return made
 
 

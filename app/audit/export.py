@@ -9,8 +9,8 @@ from typing import Any
 
 from flask import Flask, Response
 
-from app.audit import query, raw
-from app.audit.asked import AuditQuery, Place
+from app.audit import reader_pool, search
+from app.audit.query_params import AuditQuery, Place
 from app.db import db
 from app.infra.concurrency import breathe, paced
 from app.web import streaming_export
@@ -56,7 +56,7 @@ def as_entries(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def answer(app: Flask, asked: AuditQuery, form: streaming_export.Format) -> Response:
-    span, head = raw.look(lambda fetch: query.span_of(fetch, asked))
+    span, head = reader_pool.look(lambda fetch: search.span_of(fetch, asked))
     lines = {"csv": _csv, "ndjson": _ndjson}[form](_entries(app, asked, span), head)
     response = streaming_export.answer(lines, form, "audit", AT_ONCE)
     response.headers["Audit-Head"] = f"seq={head[0]} hash={head[1]}"
@@ -66,37 +66,37 @@ def answer(app: Flask, asked: AuditQuery, form: streaming_export.Format) -> Resp
 def lines_of(app: Flask, asked: AuditQuery, form: streaming_export.Format) -> Iterator[bytes]:
     """The same for the command line."""
     with app.app_context():
-        span, head = raw.look(lambda fetch: query.span_of(fetch, asked))
+        span, head = reader_pool.look(lambda fetch: search.span_of(fetch, asked))
     return streaming_export.in_pieces({"csv": _csv, "ndjson": _ndjson}[form](_entries(app, asked, span), head), AT_ONCE)
 
 
-def _entries(app: Flask, asked: AuditQuery, span: query.Span) -> Iterator[dict[str, Any]]:
+def _entries(app: Flask, asked: AuditQuery, span: search.Span) -> Iterator[dict[str, Any]]:
     place: Place | None = None
     while True:
         with app.app_context():
             rows, place = _piece(asked, span, place)
             db.session.remove()
-        yield from paced(raw.beside(as_entries, rows))
+        yield from paced(reader_pool.beside(as_entries, rows))
         if place is None:
             return
         breathe()
 
 
-def _piece(asked: AuditQuery, span: query.Span, place: Place | None) -> tuple[list[dict[str, Any]], Place | None]:
+def _piece(asked: AuditQuery, span: search.Span, place: Place | None) -> tuple[list[dict[str, Any]], Place | None]:
     """The next entries and where to go on: None at the end. A search looks through one window, and may find nothing."""
 
-    def read_on(fetch: raw.Fetch) -> tuple[list[dict[str, Any]], Place | None]:
-        budget = raw.Budget(PIECE_BYTES, _weight)
+    def read_on(fetch: reader_pool.Fetch) -> tuple[list[dict[str, Any]], Place | None]:
+        budget = reader_pool.Budget(PIECE_BYTES, _weight)
         if asked.q:
-            return query.hits(fetch, asked, span, place, AT_ONCE, budget)[:2]
-        rows = query.read(fetch, asked, span, place, AT_ONCE, budget=budget)
+            return search.hits(fetch, asked, span, place, AT_ONCE, budget)[:2]
+        rows = search.read(fetch, asked, span, place, AT_ONCE, budget=budget)
         goes_on = len(rows) == AT_ONCE or budget.is_spent
-        return rows, Place(query.key(asked, rows[-1])) if goes_on else None
+        return rows, Place(search.key(asked, rows[-1])) if goes_on else None
 
-    return raw.look(read_on, waits=True)
+    return reader_pool.look(read_on, waits=True)
 
 
-def _weight(row: raw.Row) -> int:
+def _weight(row: reader_pool.Row) -> int:
     return sum(len(value) for value in row if isinstance(value, (str, bytes)))
 
 

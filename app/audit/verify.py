@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from app.audit import anchor, kept_head, raw, sealed_text
+from app.audit import canonical_sql, head_file, reader_pool, verification_start
 from app.audit.chain import FIRST
 from app.audit.models import AuditRow
 from app.db import db
@@ -67,8 +67,8 @@ class Outside:
 def outside() -> Outside:
     """Needs an app context."""
     try:
-        kept = kept_head.keeper().kept()
-    except kept_head.Unreadable as error:
+        kept = head_file.keeper().kept()
+    except head_file.Unreadable as error:
         return Outside(None, "against no outside head", f"the head that this host keeps: {error}")
     if kept is None:
         return Outside(None, "no outside head: this shows only that the chain is whole")
@@ -100,7 +100,7 @@ def steps(*expected: Expected) -> Generator[tuple[int, int], None, Verified]:
     """
     reading = _Reading(*expected)
     while True:
-        found, broken = raw.look(reading.page, waits=True)
+        found, broken = reader_pool.look(reading.page, waits=True)
         if broken or not found:
             return reading.outcome(broken)
         yield reading.count, max(reading.last - reading.since, reading.count)
@@ -115,14 +115,14 @@ class _Reading:
         self._size, self._bytes = PAGE, PAGE_BYTES
         if db.engine.dialect.name != "sqlite":
             self._size, self._bytes = PAGE_ON_LOOP, BYTES_ON_LOOP
-        self._anchor: anchor.Anchor | None = None
+        self._anchor: verification_start.Anchor | None = None
         self.count, self._seq, self._hash = 0, 0, FIRST
         self.last = self.since = 0
         self._meet((0, FIRST))
 
-    def page(self, fetch: raw.Fetch) -> tuple[int, str | None]:
+    def page(self, fetch: reader_pool.Fetch) -> tuple[int, str | None]:
         """Take the next page in: how many entries it had, and what is wrong with the first that does not hold."""
-        rows = fetch(sealed_text.page(self._seq, self._size), raw.Budget(self._bytes, sealed_text.weight))
+        rows = fetch(canonical_sql.page(self._seq, self._size), reader_pool.Budget(self._bytes, canonical_sql.weight))
         if self._anchor is None or (rows and rows[0][0] != self._seq + 1):
             wrong = self._begin(fetch, rows)
             if wrong:
@@ -151,10 +151,10 @@ class _Reading:
                 if (one.hash not in hashes if one.seq is None else seqs.get(one.seq) != one.hash)
             }
 
-    def _begin(self, fetch: raw.Fetch, rows: raw.Rows) -> str | None:
+    def _begin(self, fetch: reader_pool.Fetch, rows: reader_pool.Rows) -> str | None:
         """At the first page, and again where entries in front of the next one have gone since the page before."""
         first = (rows[0][0], rows[0][1]) if rows else None
-        found = anchor.find(fetch, first, self._seq)
+        found = verification_start.find(fetch, first, self._seq)
         if isinstance(found, str):
             return found
         if self._anchor is None:
@@ -166,7 +166,7 @@ class _Reading:
             self._meet((self._seq, self._hash))
         return None
 
-    def _read(self, fetch: raw.Fetch, rows: raw.Rows) -> str | None:
+    def _read(self, fetch: reader_pool.Fetch, rows: reader_pool.Rows) -> str | None:
         seqs, prevs, hashes, sound, texts = zip(*rows, strict=True)
         sealed = list(map(_hex, map(sha256, texts)))
         whole = (
@@ -216,7 +216,7 @@ class _Reading:
         return f"entries through {self.since} went under checkpoint {self._anchor.under if self._anchor else 0}"
 
 
-def _name(fetch: raw.Fetch, after: int, place: int) -> Any:
+def _name(fetch: reader_pool.Fetch, after: int, place: int) -> Any:
     """The id of the entry at that `place` of a page, whatever stands there for its seq. It is read for no other: every
     text that comes from SQLite has its price."""
     page = sa.select(AuditRow.id).where(AuditRow.seq > after).order_by(AuditRow.seq)

@@ -7,9 +7,9 @@ from typing import get_args
 
 import click
 
-from app.audit import chain, export, kept_head
+from app.audit import chain, export, head_file
 from app.audit import checkpoint as checkpoints
-from app.audit.asked import AuditQuery
+from app.audit.query_params import AuditQuery
 from app.audit.verify import Expected, outside, verify
 from app.cli.context import application, operator
 from app.db import write
@@ -78,14 +78,14 @@ def checkpoint(before: str | None, days: float | None, keep: bool) -> None:
 def accept_head(reason: str) -> None:
     """Keep the head of the log as it is now, instead of the one that the log does not hold. It is an entry itself."""
     with application():
-        keeper = kept_head.keeper()
+        keeper = head_file.keeper()
         try:
             before = keeper.kept()
             params = {"reason": reason, "kept": None if before is None else {"seq": before.seq, "hash": before.hash}}
             with write() as session:
                 chain.record(session, chain.Entry(operator(), "audit-accept-head", "audit", params=params))
             now = keeper.accept(reason)
-        except kept_head.Unreadable as error:
+        except head_file.Unreadable as error:
             raise click.ClickException(f"{error}; mend it, or name another file in BEACON_AUDIT_HEAD_FILE") from None
     click.echo(f"kept: entry {now.seq}, hash {now.hash}")
 

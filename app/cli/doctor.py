@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from flask import Flask
 
-from app.audit import kept_head
+from app.audit import head_file
 from app.cli import outside_check
 from app.config import Settings
 from app.db import now_epoch, read
@@ -172,14 +172,14 @@ def _passwords() -> Finding:
 def _kept_head() -> Finding:
     """A quick look at the one entry; `beacon audit verify` reads all of them."""
     try:
-        kept = kept_head.keeper().kept()
-    except kept_head.Unreadable as error:
+        kept = head_file.keeper().kept()
+    except head_file.Unreadable as error:
         return Finding("audit", False, f"{error}; mend it, or name another file in BEACON_AUDIT_HEAD_FILE")
     if kept is None:
         return Finding("audit", True, "no head is kept yet; a server that runs keeps one within seconds")
     with read() as session:
-        wrong = kept_head.contradiction(session, kept)
-    words = f"does not hold {kept.words}: {wrong}; {kept_head.ADVICE}" if wrong else f"holds {kept.words}"
+        wrong = head_file.contradiction(session, kept)
+    words = f"does not hold {kept.words}: {wrong}; {head_file.ADVICE}" if wrong else f"holds {kept.words}"
     return Finding("audit", wrong is None, words)
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 from urllib.parse import quote
 
-from app.audit import chain, gather
+from app.audit import attempt_log, chain
 from app.commands.asked import Asked
 from app.db import write
 from app.infra.problems import Problem, retry_after
@@ -70,9 +70,9 @@ def record(problem: Problem, asked: Asked, actor: str, address: str | None) -> N
         logs=[f"refused ({problem.status} {reason}): {problem.detail}"],
         origin=address,
     )
-    attempt = gather.Attempt(asked.action_type, actor, target, gather.network(address or ""))
+    attempt = attempt_log.Attempt(asked.action_type, actor, target, attempt_log.network(address or ""))
     with write() as session:
-        gather.note(session, attempt, full=entry)
+        attempt_log.note(session, attempt, full=entry)
 
 
 def audit_target(service_id: str, words: str) -> str:

@@ -11,9 +11,10 @@ from app.background import Every, Live
 from app.eventlog import read as log_read
 from app.infra.problems import Problem
 from app.infra.sqlite_wal import WalState
-from app.ops import client_errors, metric_files
+from app.ops import metric_files
 from app.ops.exported import Exported, Snapshot
 from app.stream.counters import Counters
+from app.web.audit import client_errors
 from app.web.auth import require
 
 log = logging.getLogger(__name__)

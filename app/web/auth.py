@@ -9,7 +9,7 @@ from flask_login import current_user
 
 from app.accounts import tokens
 from app.accounts.actors import Actor, actor_of
-from app.audit import gather
+from app.audit import attempt_log
 from app.db import db
 from app.infra.problems import Problem
 from app.web import request_body
@@ -74,14 +74,14 @@ def refuse(who: Actor, detail: str, reason: str) -> Problem:
     """The 403 to raise. The audit knows who tried to change something and may not; looking is no attempt."""
     if request.method not in SAFE:
         wanted = f"{request.method} {request.url_rule or request.path}"
-        origin = gather.network(request.remote_addr or "")
-        attempts().note(gather.Attempt("refused", who.name, wanted, origin, who.role))
+        origin = attempt_log.network(request.remote_addr or "")
+        attempts().note(attempt_log.Attempt("refused", who.name, wanted, origin, who.role))
     return Problem(403, "Not allowed", detail, reason=reason)
 
 
-def attempts() -> gather.Attempts:
+def attempts() -> attempt_log.Attempts:
     """What this process refused and only counts between two writes."""
-    found: gather.Attempts = current_app.extensions["beacon_attempts"]
+    found: attempt_log.Attempts = current_app.extensions["beacon_attempts"]
     return found
 
 

@@ -17,7 +17,7 @@ import gevent
 from flask import Flask, Response, current_app, request, session
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from app.audit.gather import network
+from app.audit.attempt_log import network
 from app.infra.problems import Problem, retry_after
 from app.web.errors import answer
 

@@ -15,7 +15,7 @@ from flask import Flask
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.audit import chain, raw
+from app.audit import chain, reader_pool
 from app.audit import verify as verifying
 from app.audit.chain import FIRST, SEALED, SEALED_IF_KEPT, Entry
 from app.audit.models import AuditRow
@@ -190,7 +190,7 @@ def test_a_long_chain_is_read_in_pages(entries: list[AuditRow], monkeypatch: pyt
 
 def test_long_entries_are_read_a_few_at_a_time(entries: list[AuditRow], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verifying, "PAGE_BYTES", 1)
-    monkeypatch.setattr(raw, "_PORTION", 2)
+    monkeypatch.setattr(reader_pool, "_PORTION", 2)
     told: list[int] = []
     assert verify(lambda done, _: told.append(done)) == Verified(COUNT, entries[-1].hash, seq=COUNT)
     assert told == [2, 4, 5]

@@ -9,8 +9,8 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask
 
-from app.audit import gather, upkeep
-from app.audit.gather import Attempt, Attempts, network
+from app.audit import attempt_log, maintenance
+from app.audit.attempt_log import Attempt, Attempts, network
 from app.audit.models import AuditRow, Gathered
 from app.audit.verify import verify
 from app.db import read, write
@@ -22,7 +22,7 @@ LATER = "2999-01-01T00:00:00.000Z"
 @pytest.fixture(autouse=True)
 def _one_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     """A test may begin at the end of a minute."""
-    monkeypatch.setattr(gather, "utc_text", lambda: "2026-11-21T12:00:30.000Z")
+    monkeypatch.setattr(attempt_log, "utc_text", lambda: "2026-11-21T12:00:30.000Z")
 
 
 def entries(app: Flask, action_type: str) -> list[AuditRow]:
@@ -50,8 +50,8 @@ def test_failures_of_a_minute_are_one_entry_at_once_and_one_when_it_is_over(cast
     [first] = entries(cast, "login-failed")
     assert (first.target, first.outcome, first.origin) == ("alice", "failure", "127.0.0.1")
     with cast.app_context():
-        assert gather.tell(LATER) == 1
-        assert gather.tell(LATER) == 0
+        assert attempt_log.tell(LATER) == 1
+        assert attempt_log.tell(LATER) == 0
         assert verify().broken is None
     [_, second] = entries(cast, "login-failed")
     assert json.loads(second.command_params_json or "") == {"again": 4, "minute": "2026-11-21T12:00Z"}
@@ -67,11 +67,11 @@ def test_what_was_typed_as_a_name_and_is_none_is_not_told(cast: Flask) -> None:
 
 def test_many_addresses_in_one_minute_are_counted_together(cast: Flask) -> None:
     with cast.app_context(), write() as session:
-        for number in range(gather.GROUPS + 20):
-            gather.note(session, Attempt("login-failed", "anonymous", "alice", f"203.0.113.{number}"))
+        for number in range(attempt_log.GROUPS + 20):
+            attempt_log.note(session, Attempt("login-failed", "anonymous", "alice", f"203.0.113.{number}"))
     found = entries(cast, "login-failed")
-    assert len(found) == gather.GROUPS + 1
-    assert found[-1].origin == gather.OTHERS
+    assert len(found) == attempt_log.GROUPS + 1
+    assert found[-1].origin == attempt_log.OTHERS
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_a_worker_that_ends_writes_what_it_only_counted(cast: Flask) -> None:
         for _ in range(5):
             cast.extensions["beacon_attempts"].note(attempt)
     assert counted(cast) == [0]
-    upkeep.AtTheEnd(cast).stop()
+    maintenance.AtTheEnd(cast).stop()
     assert counted(cast) == [4]
 
 

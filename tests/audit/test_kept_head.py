@@ -18,8 +18,8 @@ import pytest
 from click.testing import CliRunner, Result
 from flask import Flask
 
-from app.audit import chain, checkpoint, head_webhook, kept_head, upkeep
-from app.audit.kept_head import HeadFile, KeptHead, Unreadable
+from app.audit import chain, checkpoint, head_file, head_webhook, maintenance
+from app.audit.head_file import HeadFile, KeptHead, Unreadable
 from app.audit.verify import Verified, outside, verify
 from app.cli import doctor
 from app.cli.main import cli
@@ -40,7 +40,7 @@ def kept(app: Flask) -> KeptHead:
     """Of six entries, as a running server keeps it."""
     append(COUNT)
     turn(app)
-    found = kept_head.keeper().kept()
+    found = head_file.keeper().kept()
     assert found is not None
     return found
 
@@ -62,7 +62,9 @@ def append(count: int, actor: str = "bob") -> None:
 
 def turn(app: Flask) -> None:
     """What a worker does every few seconds."""
-    calls = [call for every_s, call in upkeep.tasks(app, current_settings()) if every_s == upkeep.KEEP_EVERY_S]
+    calls = [
+        call for every_s, call in maintenance.tasks(app, current_settings()) if every_s == maintenance.KEEP_EVERY_S
+    ]
     assert calls
     for call in calls:
         call()
@@ -127,7 +129,7 @@ class TestTampering:
         append(COUNT, "mallory")
         turn(app)
         assert "has another hash" in (verified().broken or "")
-        assert kept_head.keeper().kept() == kept
+        assert head_file.keeper().kept() == kept
         said = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
         assert len(said) == 1, "said once, and not every few seconds"
         assert said[0].startswith(f"the audit does not hold {kept.words}: it ends at entry 2, so the log was restored")
@@ -137,7 +139,7 @@ class TestTampering:
         self, app: Flask, kept: KeptHead, intruder: sqlite3.Connection, caplog: pytest.LogCaptureFixture
     ) -> None:
         intruder.execute("DELETE FROM command_audit")
-        kept_head.HeadKeeper(current_settings()).keep()
+        head_file.HeadKeeper(current_settings()).keep()
         assert "so the log was restored or cut" in caplog.text
 
     def test_without_a_head_it_is_said_what_that_shows(self) -> None:
@@ -150,7 +152,7 @@ class TestKeeping:
     def test_a_later_head_takes_the_place_of_the_one_before(self, app: Flask, kept: KeptHead) -> None:
         append(2)
         turn(app)
-        found = kept_head.keeper().kept()
+        found = head_file.keeper().kept()
         assert found is not None
         with read() as session:
             assert (found.seq, found.hash) == (COUNT + 2, chain.head(session).hash)
@@ -158,7 +160,7 @@ class TestKeeping:
     def test_nothing_is_written_while_nothing_is_new(self, app: Flask, kept: KeptHead) -> None:
         before = Path(kept.file).stat()
         turn(app)
-        kept_head.HeadKeeper(current_settings()).keep()
+        head_file.HeadKeeper(current_settings()).keep()
         assert Path(kept.file).stat().st_ino == before.st_ino
 
     def test_it_is_outside_the_database_and_its_owners_alone(self, kept: KeptHead, settings: Settings) -> None:
@@ -169,8 +171,8 @@ class TestKeeping:
 
     def test_a_worker_that_ends_keeps_the_last_head(self, app: Flask) -> None:
         append(2)
-        upkeep.AtTheEnd(app).stop()
-        found = kept_head.keeper().kept()
+        maintenance.AtTheEnd(app).stop()
+        found = head_file.keeper().kept()
         assert found is not None
         assert found.seq == 2
 
@@ -180,7 +182,7 @@ class TestKeeping:
         caplog.set_level(logging.INFO)
         append(2)
         made = checkpoint.seal_before("2999-01-01T00:00:00.000Z", "ada")
-        found = kept_head.keeper().kept()
+        found = head_file.keeper().kept()
         assert found is not None
         assert found.seq == made.seq
         assert f"audit checkpoint seq=9 through=8 hash={made.through_hash}" in caplog.text
@@ -192,11 +194,11 @@ class TestKeeping:
         append(2)
         checkpoint.seal_before("2999-01-01T00:00:00.000Z", "ada")
         checkpoint.sweep()
-        file = kept_head.keeper().file
+        file = head_file.keeper().file
         assert file.replace(file.read(), kept)
         found = verified()
         assert (found.broken, "is older than what retention left" in (found.untold or "")) == (None, True)
-        kept_head.HeadKeeper(current_settings()).keep()
+        head_file.HeadKeeper(current_settings()).keep()
         assert file.read() == kept
         assert "that entry has gone under a checkpoint, so nobody can tell" in caplog.text
 
@@ -204,10 +206,10 @@ class TestKeeping:
         other = HeadFile(Path(kept.file), "postgresql://other/beacon")
         assert other.read() is None
         assert other.replace(None, KeptHead(1, "a" * 64, kept.at))
-        assert kept_head.keeper().kept() == kept
+        assert head_file.keeper().kept() == kept
 
     def test_of_two_who_write_at_once_one_does(self, kept: KeptHead) -> None:
-        file, later = kept_head.keeper().file, KeptHead(9, "b" * 64, kept.at)
+        file, later = head_file.keeper().file, KeptHead(9, "b" * 64, kept.at)
         assert not file.replace(None, later), "somebody else was first"
         with Path(f"{kept.file}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -225,12 +227,12 @@ class TestKeeping:
         assert Path(kept.file).read_text() == text
         assert "cannot be read" in (outside().trouble or "")
         with pytest.raises(Unreadable):
-            kept_head.keeper().kept()
+            head_file.keeper().kept()
 
     def test_a_folder_that_is_not_there_is_named(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         append(1)
         elsewhere = current_settings().model_copy(update={"audit_head_file": tmp_path / "away" / "head.json"})
-        kept_head.HeadKeeper(elsewhere).keep()
+        head_file.HeadKeeper(elsewhere).keep()
         assert "head.json cannot be written: No such file or directory; mend the file or name another" in caplog.text
 
 
@@ -305,7 +307,7 @@ class TestWitness:
 
     def test_it_is_a_task_only_where_one_is_named(self, app: Flask, settings: Settings) -> None:
         named = settings.model_copy(update={"audit_head_url": "http://127.0.0.1:1"})
-        assert len(list(upkeep.tasks(app, named))) == len(list(upkeep.tasks(app, settings))) + 1
+        assert len(list(maintenance.tasks(app, named))) == len(list(maintenance.tasks(app, settings))) + 1
 
 
 class Witness:

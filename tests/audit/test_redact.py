@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.audit.redact import HIDDEN, MAX_DEPTH, redact, text
+from app.audit.redaction import HIDDEN, MAX_DEPTH, redact, text
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,12 @@ import sqlalchemy as sa
 from flask import Flask
 from flask.testing import FlaskClient
 
-from app.audit import chain, export, kept_head, query, raw, routes, totals
-from app.audit.asked import AuditQuery, Place
+from app.audit import chain, count_cache, export, head_file, reader_pool, search
 from app.audit.models import AuditRow
+from app.audit.query_params import AuditQuery, Place
 from app.config import Settings
 from app.db import db, read, write
+from app.web.audit import routes
 from tests.support.application import copy_database, make_database
 from tests.support.cast import ADA, ALICE, CAST, csrf_token, headers_of, logged_in
 
@@ -60,16 +61,16 @@ def scene(app: Flask, settings: Settings, filled_database: Path) -> Flask:
 def steps_of(app: Flask, **asked: Any) -> int:
     """How many steps SQLite's machine takes for one page."""
     made = AuditQuery.model_validate(asked)
-    with app.app_context(), closing(raw.open_file(str(db.engine.url.database))) as connection:
+    with app.app_context(), closing(reader_pool.open_file(str(db.engine.url.database))) as connection:
         counted: list[int] = []
         connection.set_progress_handler(lambda: counted.append(1), 1)
 
-        def fetch(statement: Any, budget: Any = None) -> raw.Rows:
+        def fetch(statement: Any, budget: Any = None) -> reader_pool.Rows:
             compiled = statement.compile(dialect=db.engine.dialect)
             values = [compiled.params[name] for name in compiled.positiontup or ()]
             return connection.execute(str(compiled), values).fetchall()
 
-        query.page(fetch, made, totals.Totals())
+        search.page(fetch, made, count_cache.Totals())
     return len(counted)
 
 
@@ -184,7 +185,7 @@ def test_entries_that_come_in_push_nothing_from_page_to_page(api: Api) -> None:
 
 
 def test_a_total_is_exact_up_to_its_bound_and_then_the_least(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (totals, query):
+    for module in (count_cache, search):
         monkeypatch.setattr(module, "MOST", 30)
     meta = api.get(actor="bob")["meta"]
     assert (meta["total"], meta["totalIsMinimum"]) == (30, True)
@@ -215,8 +216,8 @@ def test_what_cannot_be_understood_is_refused_by_name(api: Api, wrong: dict[str,
 
 
 def test_a_search_that_finds_little_stops_and_goes_on_from_there(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(query, "WINDOW", 20)
-    monkeypatch.setattr(query, "SEARCH_S", 0)
+    monkeypatch.setattr(search, "WINDOW", 20)
+    monkeypatch.setattr(search, "SEARCH_S", 0)
     assert api.get(q="note-3")["data"] == []
     assert len(walked(api, q="note-3")) == 11
 
@@ -226,7 +227,7 @@ def test_a_search_that_finds_little_stops_and_goes_on_from_there(api: Api, monke
 def test_a_searched_export_is_what_the_pages_show(
     api: Api, monkeypatch: pytest.MonkeyPatch, asked: dict[str, str], order: str
 ) -> None:
-    monkeypatch.setattr(query, "WINDOW", 20)
+    monkeypatch.setattr(search, "WINDOW", 20)
     answer = api.raw(**asked, sortOrder=order, format="ndjson")
     exported = [json.loads(line)["seq"] for line in answer.text.splitlines()[:-1]]
     assert exported == walked(api, **asked, sortOrder=order)
@@ -243,7 +244,7 @@ def test_an_export_in_many_small_pieces_holds_every_entry_once(
 
 def test_a_search_too_many_is_told_when_to_come_back(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     turns = threading.BoundedSemaphore(1)
-    monkeypatch.setattr(raw, "_turns", turns)
+    monkeypatch.setattr(reader_pool, "_turns", turns)
     with turns:
         answer = api.raw(q="x")
         assert (answer.status_code, int(answer.headers["Retry-After"]) > 0) == (503, True)
@@ -332,8 +333,8 @@ def test_the_button_tells_how_far_it_is_and_what_was_found(scene: Flask) -> None
 def test_the_button_says_which_head_from_outside_it_compared(scene: Flask, database: Path) -> None:
     assert press_verify(scene)[-2] == "compared: no outside head: this shows only that the chain is whole"
     with scene.app_context():
-        kept_head.keeper().keep()
-        kept = kept_head.keeper().kept()
+        head_file.keeper().keep()
+        kept = head_file.keeper().kept()
     assert kept is not None
     assert press_verify(scene)[-2] == f"compared: against {kept.words}"
     with closing(sqlite3.connect(database, isolation_level=None)) as intruder:

@@ -7,8 +7,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from app.audit import chain
-from app.dashboard.audit_page import Row
 from app.db import write
+from app.web.audit.views import Row
 from tests.support.cast import ALICE, logged_in
 
 HTML = {"Accept": "text/html"}

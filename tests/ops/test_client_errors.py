@@ -8,7 +8,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from app.ops.client_errors import MAX_BODY_BYTES, PER_SENDER, PER_WORKER
+from app.web.audit.client_errors import MAX_BODY_BYTES, PER_SENDER, PER_WORKER
 from tests.support.cast import ALICE, logged_in
 
 REPORT = {
@@ -21,7 +21,7 @@ REPORT = {
 
 @pytest.fixture
 def told(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    caplog.set_level(logging.WARNING, "app.ops.client_errors")
+    caplog.set_level(logging.WARNING, "app.web.audit.client_errors")
     return caplog
 
 

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from flask import Flask
 
 from app import create_app
-from app.audit import chain, checkpoint, gather
+from app.audit import attempt_log, chain, checkpoint
 from app.audit.models import AuditRow
 from app.audit.verify import Expected, verify
 from app.config import Settings
@@ -139,11 +139,11 @@ def test_the_audit_chain_holds_under_writers_at_once(app: Flask) -> None:
 
 
 def test_attempts_are_gathered_and_told_when_their_minute_is_over(app: Flask) -> None:
-    attempt = gather.Attempt("refused", "alice", "POST /x", "127.0.0.1", "viewer")
+    attempt = attempt_log.Attempt("refused", "alice", "POST /x", "127.0.0.1", "viewer")
 
     def note() -> None:
         with app.app_context(), write() as session:
-            gather.note(session, attempt)
+            attempt_log.note(session, attempt)
 
     writers = [threading.Thread(target=note) for _ in range(6)]
     for writer in writers:
@@ -151,8 +151,8 @@ def test_attempts_are_gathered_and_told_when_their_minute_is_over(app: Flask) ->
     for writer in writers:
         writer.join(scaled(10))
     with app.app_context():
-        assert gather.tell("2999-01-01T00:00:00.000Z") in (1, 2)  # the minute may have turned
-        assert gather.tell("2999-01-01T00:00:00.000Z") == 0
+        assert attempt_log.tell("2999-01-01T00:00:00.000Z") in (1, 2)  # the minute may have turned
+        assert attempt_log.tell("2999-01-01T00:00:00.000Z") == 0
         assert verify().broken is None
         with read() as session:
             told = session.scalars(sa.select(AuditRow.command_params_json)).all()
@@ -168,7 +168,7 @@ def test_noting_and_telling_do_not_wait_for_each_other(app: Flask, outsider: psy
 
     def tell() -> None:
         with app.app_context():
-            told.append(gather.tell())
+            told.append(attempt_log.tell())
 
     teller = threading.Thread(target=tell)
     with outsider.transaction():

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from flask import Flask
 
-from app.audit import chain, kept_head
+from app.audit import chain, head_file
 from app.audit.verify import outside, verify
 from app.db import db, write
 
@@ -13,7 +13,7 @@ def test_what_the_owner_of_the_database_removes_is_found(app: Flask) -> None:
         for number in range(6):
             with write() as session:
                 chain.record(session, chain.Entry("bob", "retry-job", f"mail/{number}"))
-        kept_head.keeper().keep()
+        head_file.keeper().keep()
         assert verify(kept=outside().expected).broken is None
         for condition, left in (("seq > 4", 4), ("seq > 0", 0)):
             with db.engine.begin() as owner:

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from app.audit import chain, redact
+from app.audit import chain, redaction
 from app.audit.models import Gathered
 from app.db import DatabaseUnavailable, read, write
 from app.infra.clock import utc_text
@@ -139,7 +139,12 @@ class Attempts:
 
 
 def _key(attempt: Attempt) -> tuple[str, str, str, str]:
-    return attempt.action_type, redact.text(attempt.actor), redact.text(attempt.target), redact.text(attempt.origin)
+    return (
+        attempt.action_type,
+        redaction.text(attempt.actor),
+        redaction.text(attempt.target),
+        redaction.text(attempt.origin),
+    )
 
 
 def _entry(attempt: Attempt, params: dict[str, Any] | None = None) -> chain.Entry:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from app.audit.chain import FIRST
 from app.audit.checkpoint import ACTION
 from app.audit.models import AuditRow, Checkpoint
-from app.audit.raw import Fetch
+from app.audit.reader_pool import Fetch
 
 
 @dataclass(slots=True)

@@ -13,9 +13,9 @@ from flask import Blueprint, Flask, Response, current_app, jsonify, request, str
 from flask.typing import ResponseReturnValue
 from pydantic import ValidationError
 
-from app.audit import chain, export, query, raw
-from app.audit.asked import AuditQuery
-from app.audit.totals import Totals
+from app.audit import chain, export, reader_pool, search
+from app.audit.count_cache import Totals
+from app.audit.query_params import AuditQuery
 from app.audit.verify import outside, steps
 from app.db import db, read
 from app.infra.clock import utc_text
@@ -43,7 +43,7 @@ def entries() -> ResponseReturnValue:
         return exported(asked, form)
     db.session.remove()
     counts = totals()
-    found = raw.look(lambda fetch: query.page(fetch, asked, counts))
+    found = reader_pool.look(lambda fetch: search.page(fetch, asked, counts))
     meta = {
         "page": asked.page,
         "limit": asked.limit,
@@ -54,7 +54,7 @@ def entries() -> ResponseReturnValue:
         "previous": found.previous.text() if found.previous else None,
         "head": {"seq": found.head[0], "hash": found.head[1]},
     }
-    return Response(raw.beside(_page, found.rows, meta), mimetype="application/json")
+    return Response(reader_pool.beside(_page, found.rows, meta), mimetype="application/json")
 
 
 @bp.get("/audit/head")

@@ -9,10 +9,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from app.audit.asked import AuditQuery, Place
+from app.audit.count_cache import MOST, Totals
 from app.audit.models import AuditRow
-from app.audit.raw import Budget, Fetch, Rows
-from app.audit.totals import MOST, Totals
+from app.audit.query_params import AuditQuery, Place
+from app.audit.reader_pool import Budget, Fetch, Rows
 
 Condition = sa.ColumnElement[bool]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from flask import Flask
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.audit import checkpoint, head_webhook, kept_head
+from app.audit import checkpoint, head_file, head_webhook
 from app.config import Settings
 from app.db import DatabaseUnavailable
 
@@ -21,7 +21,7 @@ def tasks(app: Flask, settings: Settings) -> Iterator[tuple[float, Callable[[], 
     attempts = app.extensions["beacon_attempts"]
     yield TELL_EVERY_S, _within(app, attempts.flush)
     yield HEAD_EVERY_S, _within(app, checkpoint.log_head)
-    yield KEEP_EVERY_S, _within(app, kept_head.keeper_of(app).keep)
+    yield KEEP_EVERY_S, _within(app, head_file.keeper_of(app).keep)
     if settings.audit_head_url:
         yield HEAD_EVERY_S, _within(app, lambda: head_webhook.post(settings.audit_head_url))
     if settings.audit_retention_days > 0:
@@ -34,7 +34,7 @@ class AtTheEnd:
     def __init__(self, app: Flask) -> None:
         self._calls = (
             _within(app, app.extensions["beacon_attempts"].write_pending),
-            _within(app, kept_head.keeper_of(app).keep),
+            _within(app, head_file.keeper_of(app).keep),
         )
 
     def start(self) -> None:

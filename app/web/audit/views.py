@@ -6,13 +6,14 @@ from typing import Any, Self
 
 from flask import Blueprint, Response, make_response, render_template, request
 
-from app.audit import export, query, raw, routes
-from app.audit.asked import Address
+from app.audit import export, reader_pool, search
+from app.audit.query_params import Address
 from app.dashboard import queries
 from app.dashboard.frame import frame, generation
 from app.dashboard.listing import Column
 from app.db import db
 from app.infra.problems import Problem
+from app.web.audit import routes
 from app.web.auth import actor, require
 from app.web.errors import wants_page
 
@@ -93,14 +94,14 @@ def _page(asked: Address) -> Response:
     around = frame("audit", actor(), cursor)
     db.session.remove()  # a long search holds no connection of the pool
     counts = routes.totals()
-    found = raw.look(lambda fetch: query.page(fetch, asked.query, counts))
+    found = reader_pool.look(lambda fetch: search.page(fetch, asked.query, counts))
     is_first = asked.query.place is None and asked.query.page == 1
     page = render_template(
         "audit/index.html",
         frame=around,
         asked=asked,
         found=found,
-        rows=raw.beside(_rows, found.rows),
+        rows=reader_pool.beside(_rows, found.rows),
         is_first=is_first,
         said=_said(asked, found, is_first=is_first),
         fitting=_fitting(asked, found),
@@ -121,7 +122,7 @@ def _rows(rows: list[dict[str, Any]]) -> list[Row]:
     return [Row.of(entry) for entry in export.as_entries(rows)]
 
 
-def _said(asked: Address, found: query.Found, *, is_first: bool) -> str:
+def _said(asked: Address, found: search.Found, *, is_first: bool) -> str:
     """How many there are. A search does not know that: it stops once a page is full."""
     if found.looked_at:
         return f"{found.looked_at:,} entries were searched so far."
@@ -132,7 +133,7 @@ def _said(asked: Address, found: query.Found, *, is_first: bool) -> str:
     return f"{number:,} {entries} on this page" + ("" if found.next else ", the last one")
 
 
-def _fitting(asked: Address, found: query.Found) -> int | None:
+def _fitting(asked: Address, found: search.Found) -> int | None:
     """Grows by what is new of that which was asked for; None where that is not known."""
     if not asked.is_filtered:
         return found.head[0]

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 
 from app.audit.models import AuditRow
-from app.audit.raw import Fetch
+from app.audit.reader_pool import Fetch
 
 MOST = 100_000
 KEPT = 1_000
