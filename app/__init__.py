@@ -31,9 +31,8 @@ from app.dashboard import (
 from app.dashboard import routes as dashboard_routes
 from app.db import configure_engine, db, engine_options, engine_url
 from app.eventlog import append
-from app.eventlog import routes as eventlog_routes
-from app.eventlog.payloads import MAX_BODY_BYTES
-from app.eventlog.read import Event
+from app.eventlog.event_types import MAX_BODY_BYTES
+from app.eventlog.reader import Event
 from app.infra import rate_limits
 from app.infra.lease import Lease
 from app.notifications import notify, widget
@@ -75,6 +74,7 @@ from app.web.account import routes as accounts_routes
 from app.web.audit import client_errors
 from app.web.audit import routes as audit_routes
 from app.web.audit import views as audit_page
+from app.web.events_api import routes as eventlog_routes
 from app.web.trusted_proxies import TrustedProxies
 
 FLAG_RETRY_S = 1.0

@@ -11,11 +11,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.config import Settings
 from app.db import DatabaseUnavailable, committed, db, read
-from app.eventlog import prune, wake
-from app.eventlog import read as log_read
+from app.eventlog import event_retention, wakeup
+from app.eventlog import reader as log_read
 from app.eventlog.continuity import Continuity
-from app.eventlog.read import Page
-from app.eventlog.size import Measure
+from app.eventlog.log_size import Measure
+from app.eventlog.reader import Page
 from app.eventlog.tail import Tail
 from app.infra import schema_version
 from app.infra.logs import Lasting
@@ -63,7 +63,7 @@ class Live:
         self.hub = hub
         self._continuity = Continuity(app, settings)
         self.tail = Tail(
-            lambda: wake.for_database(settings.database_url), self._read_after, self._continuity.resume, self._recover
+            lambda: wakeup.for_database(settings.database_url), self._read_after, self._continuity.resume, self._recover
         )
         self.engine = Engine(hub, settings, self._read_log, self.is_degraded)
         self.admission = Admission(settings, PresenceStore(app, settings))
@@ -73,10 +73,10 @@ class Live:
             self.engine,
             self.tail,
             Every(MARK_EVERY_S, self._continuity.keep),
-            Every(PRUNE_EVERY_S, self._within("the log's retention", lambda: prune.prune(retention_days))),
+            Every(PRUNE_EVERY_S, self._within("the log's retention", lambda: event_retention.prune(retention_days))),
         ]
         self.log_measure = Measure()
-        limit = prune.Limit(settings.event_max_rows, settings.event_max_mib * 1024 * 1024, self.log_measure)
+        limit = event_retention.Limit(settings.event_max_rows, settings.event_max_mib * 1024 * 1024, self.log_measure)
         self._parts.append(Every(LIMIT_EVERY_S, self._within("the log's limit", limit.keep)))
         self.wal: Wal | None = None
         if settings.is_sqlite:

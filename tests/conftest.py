@@ -14,7 +14,7 @@ from app import create_app
 from app.accounts import users
 from app.config import Settings
 from app.db import write
-from app.eventlog import read as log
+from app.eventlog import reader as log
 from app.rollout.flags import Flag
 from app.rollout.models import FlagRow
 from tests.support.application import Applications, copy_database, empty, is_untouched, make_database, stop

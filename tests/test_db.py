@@ -93,7 +93,7 @@ def test_a_request_gets_503_and_reading_goes_on(
     app: Flask, cast: Flask, client: FlaskClient, database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     headers = headers_of(cast, BOB, "publish", "read")
-    monkeypatch.setattr("app.eventlog.routes.write", lambda: write(deadline_s=0.1))
+    monkeypatch.setattr("app.web.events_api.routes.write", lambda: write(deadline_s=0.1))
     with held_by_another_process(database):
         refused = client.post("/api/events", json={"type": "a", "data": {}}, headers=headers)
         assert client.get("/api/events", headers=headers).status_code == 200

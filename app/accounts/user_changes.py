@@ -10,7 +10,7 @@ from app.accounts import tokens
 from app.accounts.models import LoginSession, User
 from app.audit import chain
 from app.eventlog.append import NewEvent, append
-from app.eventlog.payloads import UserChanged
+from app.eventlog.event_types import UserChanged
 from app.infra.clock import utc_text
 
 

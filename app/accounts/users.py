@@ -18,7 +18,7 @@ from app.accounts.user_changes import Change, apply
 from app.audit import chain
 from app.eventlog.append import NewEvent, append
 from app.eventlog.audience import ROLES
-from app.eventlog.payloads import TokenRevoked
+from app.eventlog.event_types import TokenRevoked
 from app.infra import concurrency
 from app.infra.clock import utc_text
 

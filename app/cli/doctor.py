@@ -13,7 +13,7 @@ from app.audit import head_file
 from app.cli import outside_check
 from app.config import Settings
 from app.db import now_epoch, read
-from app.eventlog.size import Measure
+from app.eventlog.log_size import Measure
 from app.infra import database_upgrade, file_descriptors, lock_holders, sqlite_wal
 from app.reconciliation import registry
 from app.rollout import store

@@ -15,7 +15,7 @@ from flask import Flask
 from app.commands import claims
 from app.commands.claims import Claim, Lost
 from app.commands.execute import LEAVES, Execution
-from app.eventlog.read import Event
+from app.eventlog.reader import Event
 
 log = logging.getLogger(__name__)
 

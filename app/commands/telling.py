@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from app.commands.models import CommandRow
 from app.eventlog.append import NewEvent
-from app.eventlog.payloads import CommandProgress, CommandStatus
+from app.eventlog.event_types import CommandProgress, CommandStatus
 
 # An event holds 64 KiB, and a sign takes up to four bytes.
 MAX_LINE = 200

@@ -6,7 +6,7 @@ from typing import Self
 
 from app.dashboard import wording
 from app.dashboard.contexts import NO_IDS, Ids, service_href
-from app.eventlog.read import Event
+from app.eventlog.reader import Event
 from app.reconciliation import sentences
 
 # Pages act on these instead of listing them; they travel as `event: signal`.

@@ -11,7 +11,7 @@ from flask import current_app
 from app.dashboard.acting import CommandView
 from app.dashboard.changes import SIGNAL_TYPES, ChangeRow, NameOf
 from app.dashboard.contexts import Check, Tile, dom_key
-from app.eventlog.read import Event
+from app.eventlog.reader import Event
 from app.notifications.queries import Flash
 
 _INDENT = re.compile(r"\s*\n\s*")

@@ -10,7 +10,7 @@ from app.accounts import tokens
 from app.accounts.actors import Actor
 from app.config import current_settings
 from app.db import db
-from app.eventlog import read as log
+from app.eventlog import reader as log
 from app.infra.clock import utc_text
 from app.reconciliation.current_status import AGED_AFTER_INTERVALS
 from app.rollout.flags import Flag, is_enabled

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from app.dashboard.changes import UNLISTED_TYPES, ChangeRow, NameOf
 from app.dashboard.contexts import Check, Tile, dom_key
 from app.dashboard.listing import Asked
-from app.eventlog import read as log
+from app.eventlog import reader as log
 from app.eventlog.audience import Viewer
 from app.infra.clock import utc_now
 from app.infra.concurrency import breathe

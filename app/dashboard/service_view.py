@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from app.dashboard import queries, wording
 from app.dashboard.contexts import Ids, Tile
 from app.eventlog.audience import Viewer
-from app.eventlog.read import Event
+from app.eventlog.reader import Event
 from app.reconciliation import differences, hearsay, registry, sentences
 from app.reconciliation.differences import Items
 from app.reconciliation.findings import DISCREPANT

@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
-from app.eventlog import read as log
+from app.eventlog import reader as log
 from app.eventlog.audience import EVERYONE
-from app.eventlog.read import Event
+from app.eventlog.reader import Event
 from app.infra.clock import utc_text
 
 # The log has no index by time or type: a worker looks at what came since its last look, and at no more than this.

@@ -11,13 +11,13 @@ from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from app.eventlog import audience as audiences
-from app.eventlog import payloads
+from app.eventlog import event_types
 from app.eventlog.models import EventRow
 from app.infra.clock import utc_text
 
 # Executed on the connection and not by the session, whose own bulk insert costs as much again.
 _INSERT = sa.insert(EventRow).returning(EventRow.id, sort_by_parameter_order=True)
-_DEPTH = f"JSON nested at most {payloads.MAX_DEPTH} deep"
+_DEPTH = f"JSON nested at most {event_types.MAX_DEPTH} deep"
 
 
 class BadEvent(ValueError):
@@ -33,7 +33,7 @@ class NewEvent:
     """An event to append. `data` of a known type is its payload model or a mapping that the model accepts."""
 
     type: str
-    data: payloads.Payload | Mapping[str, Any]
+    data: event_types.Payload | Mapping[str, Any]
     audience: str = audiences.EVERYONE
 
 
@@ -77,7 +77,7 @@ def append(session: Session, events: Sequence[NewEvent | PreparedEvent]) -> list
 
 def prepare(event: NewEvent, place: int = 0) -> PreparedEvent:
     """Check `event` and write its payload as JSON; `place` is its number in its batch. Raises `BadEvent`."""
-    if not payloads.is_valid_type(event.type):
+    if not event_types.is_valid_type(event.type):
         expected = "lower-case words of letters, digits and _, joined by dots, like job.finished"
         raise BadEvent(f"{place}.type", expected)
     if not audiences.is_valid(event.audience):
@@ -103,17 +103,17 @@ def _json(event: NewEvent, field: str) -> str:
         raise BadEvent(field, "text without unpaired surrogates") from None
     except ValueError:
         raise BadEvent(field, "JSON has no NaN and no infinity") from None
-    if size > payloads.MAX_PAYLOAD_BYTES:
-        raise BadEvent(field, f"at most {payloads.MAX_PAYLOAD_BYTES} bytes, this has {size}", too_large=True)
-    if payloads.is_too_deep(data, text):
+    if size > event_types.MAX_PAYLOAD_BYTES:
+        raise BadEvent(field, f"at most {event_types.MAX_PAYLOAD_BYTES} bytes, this has {size}", too_large=True)
+    if event_types.is_too_deep(data, text):
         raise BadEvent(field, _DEPTH)
     return text
 
 
 def _checked(event: NewEvent) -> Mapping[str, Any]:
-    model = payloads.KNOWN.get(event.type)
-    if isinstance(event.data, payloads.Payload):
+    model = event_types.KNOWN.get(event.type)
+    if isinstance(event.data, event_types.Payload):
         if model is None or not isinstance(event.data, model):
             raise TypeError(f"{type(event.data).__name__} is not the payload of {event.type}")
         return event.data.wire()
-    return event.data if model is None else payloads.check(model, event.data).wire()
+    return event.data if model is None else event_types.check(model, event.data).wire()

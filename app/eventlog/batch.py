@@ -5,7 +5,7 @@ import re
 from collections.abc import Generator, Iterator
 from typing import Any
 
-from app.eventlog.payloads import MAX_PAYLOAD_BYTES
+from app.eventlog.event_types import MAX_PAYLOAD_BYTES
 from app.infra.strict_json import unique
 
 # An event is parsed in one go, so its text has a bound: the largest payload with every byte escaped, and its envelope.

@@ -10,10 +10,10 @@ from sqlalchemy.orm import Session
 from app.config import Settings
 from app.db import DatabaseUnavailable, read, write
 from app.eventlog import generation
-from app.eventlog import read as log_read
+from app.eventlog import reader as log_read
 from app.eventlog.generation import Known
-from app.eventlog.mark import Mark
-from app.eventlog.read import Page
+from app.eventlog.high_water_mark import Mark
+from app.eventlog.reader import Page
 from app.infra import database_errors
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from app.eventlog import read as log
+from app.eventlog import reader as log
 from app.eventlog.models import EventGeneration, EventRow
 from app.infra.clock import utc_now, utc_text
 

@@ -5,9 +5,9 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from app.eventlog import wake
+from app.eventlog import wakeup
 from app.eventlog.continuity import Place
-from app.eventlog.read import Event, Page
+from app.eventlog.reader import Event, Page
 from app.infra.concurrency import breathe
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ class Tail:
 
     def __init__(
         self,
-        make_wake: Callable[[], wake.Wake],
+        make_wake: Callable[[], wakeup.Wake],
         read_after: Callable[[int], Page],
         resume: Callable[[int | None], Place],
         recover: Callable[[], None],
@@ -38,7 +38,7 @@ class Tail:
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self._look_began: float | None = None
-        self._wake: wake.Wake | None = None
+        self._wake: wakeup.Wake | None = None
         self.cursor = 0
         self.degraded = False
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from flask import request
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from app.eventlog.payloads import Severity
+from app.eventlog.event_types import Severity
 from app.infra.clock import Moment, utc_now, utc_text
 from app.notifications.flash import MAX_CHARS
 

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.audit import chain
 from app.eventlog.append import NewEvent, append
-from app.eventlog.payloads import FlashMessage, Severity
+from app.eventlog.event_types import FlashMessage, Severity
 from app.infra.clock import utc_now, utc_text
 from app.notifications.models import FlashRow
 from app.notifications.queries import MOST_FLASHES

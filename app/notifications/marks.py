@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.accounts.actors import Actor
 from app.eventlog.append import NewEvent, append
-from app.eventlog.payloads import NotificationChanged
+from app.eventlog.event_types import NotificationChanged
 from app.infra.clock import utc_now, utc_text
 from app.notifications import queries
 from app.notifications.models import Dismissal, FlashRow, Mute, ReadMark

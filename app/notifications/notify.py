@@ -20,7 +20,7 @@ from werkzeug.exceptions import HTTPException
 
 from app.config import current_settings
 from app.eventlog.append import NewEvent, PreparedEvent
-from app.eventlog.payloads import NotificationCreated
+from app.eventlog.event_types import NotificationCreated
 from app.infra.clock import utc_text
 from app.notifications import rules, service_watch
 from app.notifications.models import Notification

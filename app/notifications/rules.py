@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
-from app.eventlog.payloads import Severity
+from app.eventlog.event_types import Severity
 from app.infra.clock import parse_utc
 from app.notifications.watches import POLLS, Kinds, Named, Watch
 from app.reconciliation import sentences

@@ -8,7 +8,7 @@ from flask import Blueprint, Flask, Response, current_app
 from flask.typing import ResponseReturnValue
 
 from app.background import Every, Live
-from app.eventlog import read as log_read
+from app.eventlog import reader as log_read
 from app.infra.problems import Problem
 from app.infra.sqlite_wal import WalState
 from app.ops import metric_files

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from app.eventlog.payloads import Finding, ReconciliationUpdate
+from app.eventlog.event_types import Finding, ReconciliationUpdate
 from app.reconciliation.models import DiscrepancyEvent
 from app.reconciliation.state import Verdict
 

@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from app.db import db, read, write
-from app.eventlog.payloads import Status
+from app.eventlog.event_types import Status
 from app.infra.clock import Moment, parse_utc, utc_text
 from app.infra.problems import Problem, bad_input
 from app.reconciliation import queries, rows

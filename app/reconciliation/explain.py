@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from app.eventlog import read as log
+from app.eventlog import reader as log
 from app.eventlog.models import EventRow
 from app.infra import concurrency
 from app.infra.clock import utc_text

@@ -6,7 +6,7 @@ from datetime import datetime
 from itertools import chain
 from typing import Any
 
-from app.eventlog.payloads import DiscrepancyDetails, Finding, FindingKind, LastDiscrepancy, ReconciliationUpdate
+from app.eventlog.event_types import DiscrepancyDetails, Finding, FindingKind, LastDiscrepancy, ReconciliationUpdate
 from app.reconciliation.state import NOTHING_ABOUT, About, Abouts, Breathe, Item, Loss, in_order, no_pause, slices
 from app.sources.base import Job, Look
 

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from pydantic import TypeAdapter
 
-from app.eventlog.payloads import Status
+from app.eventlog.event_types import Status
 
 WINDOW = timedelta(minutes=5)
 CALM = timedelta(minutes=5)

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.db import write
 from app.eventlog.append import NewEvent, append
-from app.eventlog.payloads import Check, ReconciliationVerified
+from app.eventlog.event_types import Check, ReconciliationVerified
 from app.infra.clock import utc_text
 from app.infra.lease import Claim
 from app.reconciliation import memory, rows

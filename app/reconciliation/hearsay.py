@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from app.eventlog import read as log
+from app.eventlog import reader as log
 from app.eventlog.audience import Viewer
 from app.eventlog.models import EventRow
 from app.infra.concurrency import Pace, breathe

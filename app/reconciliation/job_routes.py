@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from app.config import current_settings
 from app.db import db
-from app.eventlog.read import Event
+from app.eventlog.reader import Event
 from app.infra.clock import utc_text
 from app.infra.problems import Problem, retry_after
 from app.reconciliation import jobs, queries, registry

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from app.eventlog import read as log
+from app.eventlog import reader as log
 from app.eventlog.audience import Viewer
 from app.eventlog.models import EventRow
 from app.infra.concurrency import breathe

@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from app.db import read
-from app.eventlog import read as log
+from app.eventlog import reader as log
 from app.eventlog.models import EventRow
 from app.infra import concurrency
 from app.infra.clock import parse_utc

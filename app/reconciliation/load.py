@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.db import now_epoch, read
-from app.eventlog.payloads import ReconciliationUpdate
+from app.eventlog.event_types import ReconciliationUpdate
 from app.infra import concurrency
 from app.infra.clock import parse_utc, utc_text
 from app.reconciliation import flapping, memory

@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import chain
 from zlib import crc32
 
-from app.eventlog.payloads import LastFlapping, ReconciliationUpdate
+from app.eventlog.event_types import LastFlapping, ReconciliationUpdate
 from app.reconciliation import findings, flapping, unserved_queues
 from app.reconciliation.findings import Found
 from app.reconciliation.flapping import Flaps, Turn

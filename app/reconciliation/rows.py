@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from app.eventlog.append import NewEvent
-from app.eventlog.payloads import ReconciliationUpdate
+from app.eventlog.event_types import ReconciliationUpdate
 from app.infra.clock import utc_text
 from app.reconciliation import flapping
 from app.reconciliation.continuation import episode_of

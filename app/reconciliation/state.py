@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, Literal, NamedTuple, TypeVar
 
-from app.eventlog.payloads import (
+from app.eventlog.event_types import (
     DiscrepancyDetails,
     Finding,
     FindingKind,

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from app.eventlog.payloads import ReconciliationUpdate
+from app.eventlog.event_types import ReconciliationUpdate
 from app.reconciliation.findings import Found, bounded_ids
 from app.reconciliation.state import NOTHING_ABOUT, About, Abouts, Evidence, Heard, Known
 from app.sources.base import UnservedQueue

@@ -16,7 +16,7 @@ from UnleashClient.constants import CLIENT_SPEC_VERSION, FEATURES_URL
 from UnleashClient.utils import InstanceAllowType
 
 from app.config import ConfigError
-from app.eventlog.read import Event
+from app.eventlog.reader import Event
 from app.rollout import configuration
 from app.rollout.configuration import DEFAULTS, Flag, Rollout
 

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Mapping, Sequence
 
-from app.eventlog.read import Event
+from app.eventlog.reader import Event
 from app.rollout.configuration import Rollout
 from app.rollout.flags import Flags, changed
 

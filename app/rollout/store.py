@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from app.audit import chain
 from app.db import now_epoch
 from app.eventlog.append import NewEvent, append
-from app.eventlog.payloads import FlagChanged
+from app.eventlog.event_types import FlagChanged
 from app.infra.clock import utc_text
 from app.rollout import baseline
 from app.rollout.configuration import Flag, Nominal, Rollout

@@ -9,7 +9,7 @@ from app.accounts import tokens
 from app.accounts.actors import Actor, actor_of
 from app.db import db
 from app.eventlog.cursor import Start
-from app.eventlog.resume import resume
+from app.eventlog.start_position import resume
 from app.infra.problems import Problem
 from app.rollout.flags import Flag, is_enabled
 from app.web import auth

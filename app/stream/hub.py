@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from app.eventlog.read import Event
+from app.eventlog.reader import Event
 from app.infra.concurrency import Pace
 from app.infra.logs import sse_line
 from app.stream.control import Opening

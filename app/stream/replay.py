@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Collection, Sequence
 
 from app.eventlog.audience import CONTROL
-from app.eventlog.read import Page, Pruned
+from app.eventlog.reader import Page, Pruned
 from app.infra.concurrency import Pace
 from app.stream.chunks import Chunk, chunks
 from app.stream.hub import Hub, is_revoked

@@ -4,7 +4,7 @@ import threading
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 
-from app.eventlog.read import Event
+from app.eventlog.reader import Event
 from app.infra.clock import parse_utc
 from app.stream.shapes import Shape
 

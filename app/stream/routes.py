@@ -8,7 +8,7 @@ from app.accounts import tokens
 from app.background import live
 from app.config import current_settings
 from app.db import db
-from app.eventlog import read as log
+from app.eventlog import reader as log
 from app.infra.concurrency import paced
 from app.infra.logs import sse_line
 from app.infra.problems import Problem, retry_after

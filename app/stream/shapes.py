@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
-from app.eventlog.read import Event
+from app.eventlog.reader import Event
 from app.stream import sse
 
 log = logging.getLogger(__name__)

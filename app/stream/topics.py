@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from app.eventlog.payloads import TYPE, is_valid_type
+from app.eventlog.event_types import TYPE, is_valid_type
 
 MAX_TOPICS = 50
 _PREFIX = re.compile(TYPE.pattern + r"\.\*")

@@ -20,7 +20,7 @@ from app.audit import chain
 from app.config import current_settings
 from app.db import DatabaseUnavailable, db, read, write
 from app.eventlog.append import NewEvent, append
-from app.eventlog.payloads import SessionEnded
+from app.eventlog.event_types import SessionEnded
 from app.infra.clock import utc_now, utc_text
 from app.web.auth import SAFE, actor_or_none
 

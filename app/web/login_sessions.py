@@ -11,7 +11,7 @@ from app.accounts.models import LoginSession, User
 from app.audit import chain
 from app.db import db, write
 from app.eventlog.append import NewEvent, append
-from app.eventlog.payloads import SessionEnded
+from app.eventlog.event_types import SessionEnded
 from app.infra.clock import utc_now, utc_text
 from app.web import idle_logins
 from app.web.auth import actor_or_none

@@ -12,7 +12,7 @@ from app.accounts import tokens, users
 from app.accounts.actors import usable_scopes
 from app.accounts.user_changes import Change
 from app.db import db, read, write
-from app.eventlog import read as log
+from app.eventlog import reader as log
 from app.eventlog.audience import ROLES
 from app.infra.clock import parse_utc, utc_now
 from app.web.account import token_routes

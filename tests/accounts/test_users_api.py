@@ -9,7 +9,7 @@ from werkzeug.test import TestResponse
 
 from app.accounts import users
 from app.db import db, read, write
-from app.eventlog import read as log
+from app.eventlog import reader as log
 from app.eventlog.audience import ROLES
 from app.web.account import user_routes
 from tests.support.cast import (

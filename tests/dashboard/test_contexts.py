@@ -6,7 +6,7 @@ import pytest
 from app.dashboard import wording
 from app.dashboard.changes import ChangeRow
 from app.dashboard.contexts import Ids, Tile, beyond_strip, dom_key, service_href
-from app.eventlog.read import Event
+from app.eventlog.reader import Event
 from app.reconciliation.current_status import current_status
 from app.reconciliation.models import ServiceState
 from tests.dashboard.payloads import discrepancy, update

@@ -8,7 +8,7 @@ import pytest
 from flask import Flask
 
 from app.dashboard import fragments
-from app.eventlog.read import Event
+from app.eventlog.reader import Event
 from tests.dashboard.payloads import discrepancy, update
 
 HOSTILE = "</td><hx-partial hx-target='body'><script>alert(1)</script>\n\nid: 9\n\ndata: x"

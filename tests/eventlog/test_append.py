@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from app.accounts.models import User
 from app.db import read, write
-from app.eventlog import payloads
-from app.eventlog import read as log
+from app.eventlog import event_types
+from app.eventlog import reader as log
 from app.eventlog.append import BadEvent, NewEvent, append
-from app.eventlog.payloads import FlagChanged, JobEvent
+from app.eventlog.event_types import FlagChanged, JobEvent
 from app.infra.clock import parse_utc, utc_now
 from tests.support.machine import scaled
 
@@ -154,7 +154,7 @@ def test_concurrent_writers_get_different_ids_without_a_gap(app: Flask) -> None:
 
 
 def test_a_payload_for_every_known_type_is_tested_here() -> None:
-    assert set(GOOD) == set(payloads.KNOWN)
+    assert set(GOOD) == set(event_types.KNOWN)
 
 
 @pytest.mark.parametrize("name", GOOD)
@@ -252,7 +252,7 @@ def test_half_a_surrogate_pair_is_refused(text: str) -> None:
 def test_nesting_has_a_bound() -> None:
     """Deeper JSON would exhaust the stack of some later reader, whose own depth nobody knows."""
     deep: Any = 1
-    for _ in range(payloads.MAX_DEPTH - 1):
+    for _ in range(event_types.MAX_DEPTH - 1):
         deep = [deep]
     assert put(NewEvent("a", {"x": deep})) == [1]
     with pytest.raises(BadEvent, match="nested"):

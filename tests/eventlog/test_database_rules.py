@@ -8,7 +8,7 @@ import pytest
 from flask import Flask
 
 from app.db import read, write
-from app.eventlog import read as log
+from app.eventlog import reader as log
 from app.eventlog.append import NewEvent, append
 from app.infra.clock import parse_utc, utc_now
 

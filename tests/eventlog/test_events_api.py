@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from app.db import db, read, write
-from app.eventlog import read as log
+from app.eventlog import reader as log
 from app.eventlog.append import NewEvent
 from app.infra import concurrency
 from tests.support.cast import ALICE, BOB, CHARLIE, PIA, csrf_token, headers_of, logged_in, publish
@@ -361,7 +361,7 @@ class TestTurns:
     def test_a_page_of_large_events_ends_early_and_the_next_goes_on(
         self, cast: Flask, client: FlaskClient, reader: dict[str, str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("app.eventlog.routes.MAX_PAGE_CHARS", 1_000)
+        monkeypatch.setattr("app.web.events_api.routes.MAX_PAGE_CHARS", 1_000)
         publish(cast, *(NewEvent("a", {"n": n, "pad": "x" * 300}) for n in range(7)))
         pages, cursor = [], 0
         while cursor is not None:

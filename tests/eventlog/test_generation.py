@@ -16,9 +16,9 @@ from app.background import Live
 from app.config import Settings
 from app.db import db, read
 from app.eventlog import generation
-from app.eventlog import read as log
+from app.eventlog import reader as log
 from app.eventlog.append import NewEvent
-from app.eventlog.mark import Mark
+from app.eventlog.high_water_mark import Mark
 from tests.support.application import stop
 from tests.support.cast import ALICE, headers_of, logged_in, publish
 from tests.support.sse_client import open_stream

@@ -11,9 +11,9 @@ import sqlalchemy as sa
 from flask import Flask
 
 from app.db import db, read, write
-from app.eventlog import generation, prune
-from app.eventlog import read as log
-from app.eventlog.size import LogSize, Measure
+from app.eventlog import event_retention, generation
+from app.eventlog import reader as log
+from app.eventlog.log_size import LogSize, Measure
 from app.infra.clock import utc_now, utc_text
 
 
@@ -40,24 +40,24 @@ def floor() -> int:
 def test_only_events_older_than_the_retention_go_and_the_floor_rises_to_the_last(outsider: sqlite3.Connection) -> None:
     insert(outsider, 3, days_old=8)
     insert(outsider, 2, days_old=6)
-    assert prune.prune(7) == 3
+    assert event_retention.prune(7) == 3
     assert (left(outsider), floor()) == ([4, 5], 3)
-    assert prune.prune(7) == 0
+    assert event_retention.prune(7) == 0
     assert floor() == 3
 
 
 def test_many_go_in_small_steps(outsider: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prune, "STEP", 10)
+    monkeypatch.setattr(event_retention, "STEP", 10)
     insert(outsider, 35, days_old=8)
     insert(outsider, 1, days_old=0)
-    steps, real = [], prune._step
+    steps, real = [], event_retention._step
 
     def counted(cutoff: str) -> int:
         steps.append(real(cutoff))
         return steps[-1]
 
-    monkeypatch.setattr(prune, "_step", counted)
-    assert prune.prune(7) == 35
+    monkeypatch.setattr(event_retention, "_step", counted)
+    assert event_retention.prune(7) == 35
     assert steps == [10, 10, 10, 5, 0]
     assert (left(outsider), floor()) == ([36], 35)
 
@@ -66,12 +66,12 @@ def test_an_old_time_written_by_hand_behind_younger_events_is_left_for_its_turn(
     insert(outsider, 1, days_old=8)
     insert(outsider, 1, days_old=1)
     insert(outsider, 1, days_old=9)
-    prune.prune(7)
+    event_retention.prune(7)
     assert 2 in left(outsider)
 
 
 def test_an_empty_log_is_fine(outsider: sqlite3.Connection) -> None:
-    assert prune.prune(7) == 0
+    assert event_retention.prune(7) == 0
     assert floor() == 0
 
 
@@ -79,7 +79,7 @@ def test_more_rows_than_the_log_may_have_go_from_the_oldest_and_the_floor_moves(
     outsider: sqlite3.Connection, caplog: pytest.LogCaptureFixture
 ) -> None:
     insert(outsider, 1_250, days_old=0)
-    limit = prune.Limit(max_rows=100, max_bytes=10**9, measure=Measure())
+    limit = event_retention.Limit(max_rows=100, max_bytes=10**9, measure=Measure())
     assert limit.keep() == 1_150
     assert left(outsider) == list(range(1_151, 1_251))
     assert floor() == 1_150
@@ -91,7 +91,7 @@ def test_more_rows_than_the_log_may_have_go_from_the_oldest_and_the_floor_moves(
 
 def test_more_bytes_than_the_log_may_have_go_from_the_oldest(outsider: sqlite3.Connection) -> None:
     outsider.executemany("INSERT INTO event (type, data_json) VALUES ('a', ?)", [(f'{{"a":"{"ü" * 500}"}}',)] * 1_000)
-    limit = prune.Limit(max_rows=10**6, max_bytes=300_000, measure=Measure())
+    limit = event_retention.Limit(max_rows=10**6, max_bytes=300_000, measure=Measure())
     assert limit.keep() > 0
     (held,) = outsider.execute("SELECT sum(length(CAST(data_json AS BLOB))) FROM event").fetchone()
     assert 250_000 < held <= 300_000
@@ -124,12 +124,12 @@ def test_a_log_with_a_gap_of_generations_is_measured_without_it(outsider: sqlite
     insert(outsider, 5, days_old=0)
     with read() as session:
         assert Measure().take(session) == LogSize(15, 30)
-    assert prune.Limit(max_rows=7, max_bytes=10**9, measure=Measure()).keep() == 8
+    assert event_retention.Limit(max_rows=7, max_bytes=10**9, measure=Measure()).keep() == 8
     assert len(left(outsider)) == 7
 
 
 def test_a_log_within_its_bounds_loses_nothing(outsider: sqlite3.Connection) -> None:
-    assert prune.Limit(1, 1, Measure()).keep() == 0
+    assert event_retention.Limit(1, 1, Measure()).keep() == 0
     insert(outsider, 20, days_old=0)
-    assert prune.Limit(20, 40, Measure()).keep() == 0
+    assert event_retention.Limit(20, 40, Measure()).keep() == 0
     assert len(left(outsider)) == 20

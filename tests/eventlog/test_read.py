@@ -12,7 +12,7 @@ import pytest
 from flask import Flask
 
 from app.db import read, write
-from app.eventlog import read as log
+from app.eventlog import reader as log
 from app.eventlog.append import NewEvent, append
 from app.eventlog.audience import Viewer, is_valid
 from tests.support.cast import ADA, ALICE, BOB, CHARLIE, PIA, Person
@@ -78,7 +78,7 @@ def test_an_unreadable_row_is_skipped_counted_once_and_named_in_the_log(
     put(NewEvent("before", {}))
     insert(outsider, *UNREADABLE[case])
     put(NewEvent("behind", {}))
-    with caplog.at_level(logging.ERROR, "app.eventlog.read"):
+    with caplog.at_level(logging.ERROR, "app.eventlog.reader"):
         first, second = page_after(0), page_after(0)
     assert [event.type for event in first.events] == ["before", "behind"]
     assert first == second

@@ -15,12 +15,12 @@ from flask import Flask
 
 from app.background import Live
 from app.config import Settings
-from app.eventlog import read as log
+from app.eventlog import reader as log
 from app.eventlog.append import NewEvent
 from app.eventlog.continuity import Place
-from app.eventlog.read import Event, Page
+from app.eventlog.reader import Event, Page
 from app.eventlog.tail import Tail
-from app.eventlog.wake import SqliteWake, for_database
+from app.eventlog.wakeup import SqliteWake, for_database
 from tests.stream.readers import event
 from tests.support.cast import publish
 from tests.support.machine import scaled

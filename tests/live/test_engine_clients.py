@@ -14,7 +14,7 @@ import requests_sse
 import sseclient
 from ld_eventsource.config import ConnectStrategy
 
-from app.eventlog.payloads import MAX_PAYLOAD_BYTES
+from app.eventlog.event_types import MAX_PAYLOAD_BYTES
 from tests.support.beacon_server import Beacon
 from tests.support.machine import scaled
 from tests.support.waiting import wait_for

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.db import write
-from app.eventlog.payloads import Status
+from app.eventlog.event_types import Status
 from app.reconciliation import flapping
 from app.reconciliation.accept import accept
 from app.reconciliation.flapping import CALM, MOST, NEVER, WINDOW, Flaps, Turn, follow, from_text, to_text

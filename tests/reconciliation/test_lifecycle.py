@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from app.db import read, write
-from app.eventlog import read as log
+from app.eventlog import reader as log
 from app.eventlog.append import NewEvent, append
 from app.eventlog.models import EventRow
 from app.infra.clock import utc_now, utc_text

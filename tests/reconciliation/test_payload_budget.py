@@ -5,7 +5,7 @@ from typing import get_args
 import pytest
 
 from app.eventlog.append import prepare
-from app.eventlog.payloads import FindingKind
+from app.eventlog.event_types import FindingKind
 from app.reconciliation import findings
 from app.reconciliation.findings import bounded_ids
 from app.reconciliation.rows import tell

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.eventlog.payloads import FindingKind
+from app.eventlog.event_types import FindingKind
 from app.reconciliation import sentences
 
 

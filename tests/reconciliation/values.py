@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from app.eventlog.payloads import ReconciliationUpdate
+from app.eventlog.event_types import ReconciliationUpdate
 from app.reconciliation.reconcile import reconcile
 from app.reconciliation.rows import checksum
 from app.reconciliation.state import Evidence, Heard, Item, Known, Verdict

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.eventlog.read import Event
+from app.eventlog.reader import Event
 from app.rollout.flags import Flag, Flags, Rollout
 from app.rollout.follow import Follower
 

@@ -15,7 +15,7 @@ from app.audit.models import AuditRow
 from app.cli import doctor
 from app.config import Settings
 from app.db import db, read, write
-from app.eventlog import read as log
+from app.eventlog import reader as log
 from app.rollout import configuration, intents, kept, store
 from app.rollout import unleash as rollout
 from app.rollout.configuration import Flag, Rollout

@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 from app import create_app
 from app.config import Settings
 from app.db import db, read
-from app.eventlog import read as log
+from app.eventlog import reader as log
 from app.rollout import kept
 from app.rollout.configuration import Flag
 from tests.rollout.test_outcome import ONLY_ANN, rollout_of

@@ -7,7 +7,7 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from app.db import db, read, write
-from app.eventlog import read as log
+from app.eventlog import reader as log
 from app.rollout import store
 from app.rollout.flags import Flag, is_enabled
 from tests.support.cast import ADA, ALICE, BOB, CAST, PIA, Person, csrf_token, headers_of, logged_in

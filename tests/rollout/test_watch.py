@@ -12,7 +12,7 @@ from werkzeug.test import TestResponse
 from app.audit.models import AuditRow
 from app.config import Settings
 from app.db import db, now_epoch, read, write
-from app.eventlog import read as log
+from app.eventlog import reader as log
 from app.infra.lease import Lease, LeaseLost, LeaseRow
 from app.infra.problems import Problem
 from app.notifications.models import Notification

@@ -16,7 +16,7 @@ from app.audit.models import AuditRow
 from app.audit.verify import Expected, verify
 from app.config import Settings
 from app.db import db, read, write
-from app.eventlog import read as log
+from app.eventlog import reader as log
 from app.eventlog.append import NewEvent, append
 from app.infra import lock_holders
 from app.reconciliation import episodes

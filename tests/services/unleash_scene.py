@@ -12,7 +12,7 @@ from app.audit.models import AuditRow
 from app.cli import doctor
 from app.config import Settings
 from app.db import db, read
-from app.eventlog import read as log
+from app.eventlog import reader as log
 from app.rollout import intents
 from app.rollout.configuration import Flag
 from app.rollout.flags import Flags

@@ -8,7 +8,7 @@ from typing import cast
 
 from app.eventlog.audience import EVERYONE, Viewer
 from app.eventlog.cursor import Start
-from app.eventlog.read import Event, Page
+from app.eventlog.reader import Event, Page
 from app.stream import shapes
 from app.stream.chunks import Chunk
 from app.stream.control import Opening

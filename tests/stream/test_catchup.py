@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection
 
 import pytest
 
-from app.eventlog.read import Event, Page
+from app.eventlog.reader import Event, Page
 from app.stream import catchup
 from app.stream.catchup import CHUNKS_A_TURN, CatchUp
 from app.stream.hub import Hub

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.eventlog.audience import EVERYONE
-from app.eventlog.read import Event
+from app.eventlog.reader import Event
 from app.stream import shapes
 from app.stream.chunks import LAST_HTTP_CHUNK, MAX_CHUNK_BYTES, Chunk, chunks, form, http_chunk
 from app.stream.ring import Entry

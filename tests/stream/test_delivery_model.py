@@ -21,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from app.eventlog.audience import CONTROL, EVERYONE
 from app.eventlog.cursor import Start, start
-from app.eventlog.read import Event, Page
+from app.eventlog.reader import Event, Page
 from app.stream.catchup import CatchUp
 from app.stream.feed import Feed, Rhythm
 from app.stream.hub import Hub

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from app.eventlog.cursor import Start
-from app.eventlog.read import Event
+from app.eventlog.reader import Event
 from app.stream import shapes
 from app.stream.hub import Hub
 from app.stream.queued import QueuedSubscriber

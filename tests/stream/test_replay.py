@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Sequence
 
 import pytest
 
-from app.eventlog.read import Page, Pruned
+from app.eventlog.reader import Page, Pruned
 from app.stream.chunks import MAX_CHUNK_BYTES, Chunk
 from app.stream.hub import Hub
 from app.stream.queued import QueuedSubscriber

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.eventlog.read import Event
+from app.eventlog.reader import Event
 from app.stream import shapes
 from app.stream.ring import EVENT_BYTES, Entry, Ring
 from tests.stream.readers import event, events

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from app.eventlog.read import Event
+from app.eventlog.reader import Event
 from app.stream import shapes
 from app.stream.chunks import Chunk
 from app.stream.hub import Hub

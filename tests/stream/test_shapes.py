@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from app.eventlog.read import Event
+from app.eventlog.reader import Event
 from app.stream import shapes
 from tests.stream.readers import event
 from tests.support.sse_client import Frame, parse

@@ -22,7 +22,7 @@ from app import create_app
 from app.accounts import users
 from app.config import Settings
 from app.db import db, read, write
-from app.eventlog.read import head
+from app.eventlog.reader import head
 from app.infra import database_upgrade
 from app.reconciliation import registry
 from app.rollout import store

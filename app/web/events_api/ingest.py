@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from app.eventlog import batch, payloads
+from app.eventlog import batch, event_types
 from app.eventlog.append import BadEvent, NewEvent, PreparedEvent, prepare
 from app.eventlog.audience import CONTROL, EVERYONE
 from app.infra.concurrency import paced
@@ -38,7 +38,7 @@ def prepared(body: bytes) -> list[PreparedEvent]:
                 raise Problem(400, "Bad input", f"send 1 to {MAX_BATCH} events, not more at once")
             intake.take(place, value)
     except batch.EventTooLarge as error:
-        expected = f"at most {payloads.MAX_PAYLOAD_BYTES} bytes, this has many more"
+        expected = f"at most {event_types.MAX_PAYLOAD_BYTES} bytes, this has many more"
         raise _refusal(BadEvent(f"{error.place}.data", expected, too_large=True)) from error
     return intake.done()
 
@@ -102,7 +102,7 @@ def _named(error: ValidationError, place: int) -> dict[str, str]:
 
 
 def _forbidden(item: Published, place: int) -> str | None:
-    if payloads.is_own(item.type):
+    if event_types.is_own(item.type):
         return f"events[{place}]: {item.type[:100]} is one of Beacon's own types; publishers may not send it"
     if item.audience == CONTROL:
         return f"events[{place}]: the audience control is Beacon's own"

@@ -8,18 +8,19 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
 from app.db import db, write
-from app.eventlog import cursor, intake
-from app.eventlog import read as log
+from app.eventlog import cursor
+from app.eventlog import reader as log
 from app.eventlog.append import NewEvent, PreparedEvent, append
 from app.eventlog.cursor import Start
-from app.eventlog.read import Event
-from app.eventlog.resume import resume
+from app.eventlog.reader import Event
+from app.eventlog.start_position import resume
 from app.infra import rate_limits
 from app.infra.clock import utc_text
 from app.infra.concurrency import paced
 from app.infra.problems import Problem
 from app.web import auth
 from app.web.auth import actor, require
+from app.web.events_api import ingest
 
 bp = Blueprint("eventlog", __name__)
 
@@ -85,7 +86,7 @@ def _published() -> list[PreparedEvent]:
     if not request.is_json:
         request.on_json_loading_failed(None)
     try:
-        return intake.prepared(request.get_data())
+        return ingest.prepared(request.get_data())
     except RecursionError:
         request.on_json_loading_failed(ValueError("nested too deep"))
     except ValueError as error:

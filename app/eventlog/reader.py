@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from app.eventlog import audience as audiences
-from app.eventlog import payloads
+from app.eventlog import event_types
 from app.eventlog.audience import Viewer
 from app.eventlog.models import EventFloor, EventGeneration, EventRow
 from app.infra.clock import parse_utc, utc_text
@@ -198,12 +198,12 @@ def readable(rows: Iterable[_Row]) -> Iterable[Event]:
 
 def _decode(row: _Row) -> Event:
     """Rows come from any program that may write to the table: trust nothing. Raises `ValueError`."""
-    if not isinstance(row.type, str) or not payloads.is_valid_type(row.type):
+    if not isinstance(row.type, str) or not event_types.is_valid_type(row.type):
         raise ValueError("bad type")
     if not isinstance(row.audience, str) or not audiences.is_valid(row.audience):
         raise ValueError("bad audience")
     data = _payload(row.data_json)
-    model = payloads.KNOWN.get(row.type)
+    model = event_types.KNOWN.get(row.type)
     if model is not None:
         _check(model, data)
     return Event(row.id, row.type, row.audience, data, _time(row.created_at), len(row.data_json))
@@ -212,13 +212,13 @@ def _decode(row: _Row) -> Event:
 def _payload(text: Any) -> dict[str, Any]:
     if not isinstance(text, str):
         raise ValueError("payload is not text")
-    if len(text.encode()) > payloads.MAX_PAYLOAD_BYTES:
-        raise ValueError(f"payload is over {payloads.MAX_PAYLOAD_BYTES} bytes")
+    if len(text.encode()) > event_types.MAX_PAYLOAD_BYTES:
+        raise ValueError(f"payload is over {event_types.MAX_PAYLOAD_BYTES} bytes")
     data = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
     if not isinstance(data, dict):
         raise ValueError("payload is not a JSON object")
-    if payloads.is_too_deep(data, text):
-        raise ValueError(f"payload is nested deeper than {payloads.MAX_DEPTH}")
+    if event_types.is_too_deep(data, text):
+        raise ValueError(f"payload is nested deeper than {event_types.MAX_DEPTH}")
     if "\\ud" in text.lower():
         json.dumps(data, ensure_ascii=False).encode()  # half a surrogate pair is no text: it could not be sent
     return data
@@ -232,9 +232,9 @@ def _time(text: Any) -> str:
         raise ValueError("bad time") from error
 
 
-def _check(model: type[payloads.Payload], data: dict[str, Any]) -> None:
+def _check(model: type[event_types.Payload], data: dict[str, Any]) -> None:
     try:
-        payloads.check(model, data)
+        event_types.check(model, data)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         raise ValueError(f"payload field {'.'.join(map(str, first['loc']))}: {first['msg']}") from error

@@ -5,7 +5,7 @@ from dataclasses import replace
 from sqlalchemy.orm import Session
 
 from app.eventlog import cursor
-from app.eventlog import read as log
+from app.eventlog import reader as log
 from app.eventlog.cursor import Start
 
 

@@ -7,8 +7,8 @@ from datetime import timedelta
 import sqlalchemy as sa
 
 from app.db import read, write
+from app.eventlog.log_size import LogSize, Measure
 from app.eventlog.models import EventRow
-from app.eventlog.size import LogSize, Measure
 from app.infra.clock import utc_now, utc_text
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.eventlog import generation
-from app.eventlog import read as log
+from app.eventlog import reader as log
 from app.eventlog.models import EventRow
 from app.infra.concurrency import breathe
 

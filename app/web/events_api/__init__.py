@@ -1,0 +1,1 @@
+"""`/api/events`: programs publish events, and read them by polling."""
