@@ -20,7 +20,7 @@ from app.infra.lease import Lease
 from app.reconciliation import registration, registry, service_form
 from app.reconciliation.explain import PublishedEvents
 from app.reconciliation.observe import Observer
-from app.sources.file import parse_services
+from app.sources.toml_file import parse_services
 from tests.support.application import database_path
 from tests.support.cast import ADA, csrf_token, headers_of, logged_in, publish
 

@@ -21,8 +21,8 @@ from app.rollout.configuration import Flag, Nominal
 from app.rollout.examined import Examined
 from app.rollout.outcome import PLAIN, Outcome
 from app.rollout.unleash import Unleash
-from app.sources.file import read_services_file
 from app.sources.host_rules import PASSWORD_PREFIX
+from app.sources.toml_file import read_services_file
 
 MAX_CLOCK_DIFFERENCE_S = 1.0
 SECRETS = ("unleash_api_token", "unleash_admin_token", "audit_head_url")

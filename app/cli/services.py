@@ -10,7 +10,7 @@ from app.db import read, write
 from app.reconciliation import registration, registry, service_revision
 from app.reconciliation.service_form import toml_or_word
 from app.sources import kinds
-from app.sources.entry import DEFAULT_KIND
+from app.sources.service_config import DEFAULT_KIND
 
 EXPECTED = click.option(
     "--expected",

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from pydantic.alias_generators import to_camel
 
 from app.infra.clock import Moment
-from app.sources.base import MAX_JOB_ID_CHARS, Action
+from app.sources.protocol import MAX_JOB_ID_CHARS, Action
 
 MAX_TARGETS = 1_000
 MAX_REASON_CHARS = 500

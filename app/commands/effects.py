@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from app.commands.models import CommandRow, ItemRow
 from app.db import read
-from app.sources.base import Source, SourceError
+from app.sources.protocol import Source, SourceError
 
 # Where a job that is in one of these states can be retried; the others run, wait, or are done.
 FAILED_STATES = frozenset(

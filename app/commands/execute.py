@@ -22,7 +22,7 @@ from app.commands.steps import Answer, Asking, State
 from app.db import read
 from app.infra.clock import utc_now
 from app.reconciliation import registry
-from app.sources.base import Action, NotSent, Order, Source, SourceError
+from app.sources.protocol import Action, NotSent, Order, Source, SourceError
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from app.commands.steps import Asking
 from app.db import now_epoch, read
 from app.infra.clock import parse_utc, utc_now, utc_text
 from app.reconciliation.models import ServiceState
-from app.sources.base import Order, Source, SourceError
+from app.sources.protocol import Order, Source, SourceError
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from app.commands.asked import Asked
 from app.commands.models import PHASES, CommandRow
 from app.db import db
 from app.infra.problems import Problem, bad_input
-from app.sources.base import ACTIONS, MAX_JOB_ID_CHARS
+from app.sources.protocol import ACTIONS, MAX_JOB_ID_CHARS
 from app.web.auth import actor, require
 
 bp = Blueprint("commands", __name__)

@@ -14,8 +14,8 @@ from app.db import read
 from app.infra.problems import Problem, retry_after
 from app.reconciliation import registry
 from app.reconciliation.models import KnownJob
-from app.sources.asking import TooMany, TooSlow, ask
-from app.sources.base import CannotTell, Filter, Selection, Source, SourceError
+from app.sources.on_demand import TooMany, TooSlow, ask
+from app.sources.protocol import CannotTell, Filter, Selection, Source, SourceError
 
 MAX_ITEMS = 5_000
 IDS_AT_ONCE = 500

@@ -14,7 +14,7 @@ from app.db import read
 from app.infra.clock import utc_text
 from app.reconciliation import registry
 from app.reconciliation.models import KnownJob
-from app.sources.base import Filter
+from app.sources.protocol import Filter
 
 # Jobs looked at for the names of their queues: whoever knows another one can type it.
 QUEUE_JOBS = 5_000

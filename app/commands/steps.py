@@ -18,7 +18,7 @@ from app.db import now_epoch, read, write
 from app.eventlog.append import append
 from app.infra.clock import parse_utc, utc_text
 from app.reconciliation.load import database_now
-from app.sources.base import Done
+from app.sources.protocol import Done
 
 State = Literal["unknown", "done", "refused", "absent", "failed", "timeout"]
 UNSETTLED = ("running", "unknown")

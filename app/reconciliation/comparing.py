@@ -10,7 +10,7 @@ from datetime import datetime
 from itertools import chain, combinations
 
 from app.reconciliation.state import Belief, Breathe, Heard, Known, slices
-from app.sources.base import Job, Listing
+from app.sources.protocol import Job, Listing
 
 
 @dataclass(frozen=True, slots=True)

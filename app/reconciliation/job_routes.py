@@ -15,8 +15,8 @@ from app.infra.clock import utc_text
 from app.infra.problems import Problem, retry_after
 from app.reconciliation import jobs, queries, registry
 from app.reconciliation.models import KnownJob, OpenItem, Service, ServiceState
-from app.sources.asking import ASK_S, TooMany, TooSlow, ask
-from app.sources.base import MAX_JOB_ID_CHARS, JobDetail, Source, SourceError, StuckJob, View
+from app.sources.on_demand import ASK_S, TooMany, TooSlow, ask
+from app.sources.protocol import MAX_JOB_ID_CHARS, JobDetail, Source, SourceError, StuckJob, View
 from app.web.auth import actor, require
 
 bp = Blueprint("jobs", __name__)

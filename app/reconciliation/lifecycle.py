@@ -22,7 +22,7 @@ from app.infra.clock import parse_utc
 from app.reconciliation.load import database_now
 from app.reconciliation.models import ServiceState
 from app.reconciliation.state import Known, Notice, Said
-from app.sources.base import MAX_JOB_ID_CHARS
+from app.sources.protocol import MAX_JOB_ID_CHARS
 
 SAID: dict[str, Said] = {
     "job.queued": "queued",

@@ -15,7 +15,7 @@ from app.infra.clock import parse_utc, utc_text
 from app.reconciliation import flapping, memory
 from app.reconciliation.models import KnownJob, OpenItem, ServiceState
 from app.reconciliation.state import Item, ItemKey, ItemKind, Known, no_pause
-from app.sources.base import Job
+from app.sources.protocol import Job
 
 # Rows fetched in one go, which is what the streams of this process wait for.
 PAGE = 1_000

@@ -7,7 +7,7 @@ its cause beside its items: without it, a store that was emptied looks as if all
 from datetime import datetime, timedelta
 
 from app.reconciliation.state import Evidence, Figures, Heard, Known, Loss
-from app.sources.base import Look
+from app.sources.protocol import Look
 
 # Fewer jobs than this are somebody's afternoon, and known one by one.
 SOME = 10

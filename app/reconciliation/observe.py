@@ -29,8 +29,8 @@ from app.reconciliation.load import Clock, DatabaseTime, Jobs
 from app.reconciliation.overdue import OverdueChecks
 from app.reconciliation.record import NO_ANSWER, record_check, record_silence
 from app.reconciliation.state import SLICE, UNSERVED_FOR, Evidence, Heard, Known, Verdict, slices
-from app.sources.base import Job, JobFate, Source, SourceError
 from app.sources.poller import Outcome
+from app.sources.protocol import Job, JobFate, Source, SourceError
 
 log = logging.getLogger(__name__)
 

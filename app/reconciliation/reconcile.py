@@ -39,7 +39,7 @@ from app.reconciliation.state import (
     no_pause,
     slices,
 )
-from app.sources.base import Job
+from app.sources.protocol import Job
 
 REWOUND = "went back in time: it reports an older state than Beacon has seen"
 

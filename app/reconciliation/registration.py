@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from app.audit import chain
 from app.reconciliation import registry, service_revision
 from app.reconciliation.models import DiscrepancyEvent, KnownJob, OpenItem, Service
-from app.sources.entry import ServiceEntry
+from app.sources.service_config import ServiceEntry
 
 THE_FILE = "the services file"
 SECRETS = ("password", "password_env")

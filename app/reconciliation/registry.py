@@ -22,10 +22,10 @@ from app.infra.clock import utc_text
 from app.infra.concurrency import breathe
 from app.reconciliation.models import KnownJob, OpenItem, Service, ServiceState
 from app.reconciliation.observe import WatchedService
-from app.sources.base import Address, Capabilities, Source
-from app.sources.entry import ServiceEntry, build, parse_entry
 from app.sources.host_rules import HostRules, Reach, parse_networks
-from app.sources.unusable import Unusable
+from app.sources.protocol import Address, Capabilities, Source
+from app.sources.service_config import ServiceEntry, build, parse_entry
+from app.sources.unavailable import Unusable
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from app.reconciliation.continuation import episode_of
 from app.reconciliation.findings import bounded_ids
 from app.reconciliation.models import CheckSample, DiscrepancyEvent, KnownJob, OpenItem, Service, ServiceState
 from app.reconciliation.state import Belief, Closing, Heard, Item, Known, Verdict, slices
-from app.sources.base import Job, Look, Worker
+from app.sources.protocol import Job, Look, Worker
 
 # In one statement, and where there are more of them in one transaction: some milliseconds on the event loop, which
 # nobody else may use meanwhile, because whoever wrote would wait for this very transaction.

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from app.reconciliation.models import Service
 from app.sources import kinds
-from app.sources.base import Kind
-from app.sources.entry import DEFAULT_KIND
+from app.sources.protocol import Kind
+from app.sources.service_config import DEFAULT_KIND
 
 Shape = Literal["text", "number", "checkbox", "list", "select", "password", "mixed"]
 SECRET = "password"  # noqa: S105 -- the field's name

@@ -16,8 +16,8 @@ from app.infra.concurrency import paced
 from app.infra.problems import Problem
 from app.reconciliation import queries, registration, registry, service_revision
 from app.reconciliation.models import Service
-from app.sources.base import ACTIONS, VIEWS
 from app.sources.kinds import health_path
+from app.sources.protocol import ACTIONS, VIEWS
 from app.web.auth import actor, require
 
 bp = Blueprint("services", __name__)

@@ -17,7 +17,7 @@ from app.eventlog.event_types import (
     Status,
 )
 from app.reconciliation.flapping import NEVER, Flaps
-from app.sources.base import FinishedVisible, Job, JobFate, Look
+from app.sources.protocol import FinishedVisible, Job, JobFate, Look
 
 ItemKind = Literal["missing", "extra", "unaccounted"]
 CloseHow = Literal["reappeared", "finished", "requeued", "accepted", "expired"]

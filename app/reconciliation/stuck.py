@@ -7,8 +7,8 @@ from app.db import db
 from app.infra.clock import utc_text
 from app.reconciliation import registry
 from app.reconciliation.models import Service
-from app.sources.asking import ASK_S, TooMany, ask
-from app.sources.base import SourceError, StuckJob
+from app.sources.on_demand import ASK_S, TooMany, ask
+from app.sources.protocol import SourceError, StuckJob
 
 
 @dataclass(frozen=True, slots=True)

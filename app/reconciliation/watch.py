@@ -15,9 +15,9 @@ from app.reconciliation import registration, registry
 from app.reconciliation.explain import Explains, PublishedEvents
 from app.reconciliation.models import prune_samples
 from app.reconciliation.observe import Observer, WatchedService
-from app.sources.entry import ServiceEntry
-from app.sources.file import read_services_file
 from app.sources.poller import Poller
+from app.sources.service_config import ServiceEntry
+from app.sources.toml_file import read_services_file
 
 log = logging.getLogger(__name__)
 

@@ -10,13 +10,17 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import entry_points
 
-from app.sources.base import Kind
+from app.sources.protocol import Kind
 
 log = logging.getLogger(__name__)
 
 GROUP = "beacon.sources"
 # Imported when it is first asked for: the libraries behind some take a while, and most deployments use one.
-_OWN = {"palantir": "app.sources.palantir", "rq": "app.sources.rq", "celery": "app.sources.celery"}
+_OWN = {
+    "palantir": "app.sources.palantir.palantir_source",
+    "rq": "app.sources.rq.rq_source",
+    "celery": "app.sources.celery.celery_source",
+}
 
 
 class UnknownKind(ValueError):

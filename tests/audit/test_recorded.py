@@ -14,7 +14,7 @@ from app.db import read, write
 from app.reconciliation import registration
 from app.rollout import store
 from app.rollout.flags import Flag
-from app.sources.entry import ServiceEntry, parse_entry
+from app.sources.service_config import ServiceEntry, parse_entry
 from tests.support.cast import ADA, ALICE, BOB, Person, headers_of, log_in, make_token
 
 URL = "http://127.0.0.1:9"

@@ -14,7 +14,7 @@ from app.commands.execute import Execution
 from app.commands.models import CommandRow, ItemRow
 from app.db import now_epoch, read, write
 from app.infra.clock import utc_now
-from app.sources.base import Capabilities, Done, JobDetail, Order
+from app.sources.protocol import Capabilities, Done, JobDetail, Order
 from tests.commands.operator_desk import new_id
 
 Said = Done | Exception | None

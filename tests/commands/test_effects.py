@@ -3,7 +3,7 @@
 import pytest
 
 from app.commands import effects
-from app.sources.base import Capabilities, Done, Job, JobDetail
+from app.sources.protocol import Capabilities, Done, Job, JobDetail
 from tests.commands.scripted import Scene
 
 QUEUED = Done("done", "It is queued.", {"state": "queued"})

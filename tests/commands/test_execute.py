@@ -14,7 +14,7 @@ from app.infra.clock import utc_now
 from app.reconciliation import registry
 from app.reconciliation.explain import PublishedEvents, is_fall_explained
 from app.reconciliation.models import KnownJob
-from app.sources.base import Done, NotSent, SourceError, Unsure
+from app.sources.protocol import Done, NotSent, SourceError, Unsure
 from tests.commands.scripted import Scene
 
 

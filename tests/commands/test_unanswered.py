@@ -11,7 +11,7 @@ from app.commands.steps import Answer, Asking
 from app.db import DatabaseUnavailable, read, write
 from app.infra.clock import utc_now, utc_text
 from app.reconciliation import registry
-from app.sources.base import Capabilities, Done, Job, JobDetail, NotSent, Order, SourceError, Unsure
+from app.sources.protocol import Capabilities, Done, Job, JobDetail, NotSent, Order, SourceError, Unsure
 from tests.commands.operator_desk import new_id
 from tests.commands.scripted import Scene, Script
 

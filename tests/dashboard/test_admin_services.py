@@ -15,8 +15,8 @@ from app.db import read, write
 from app.reconciliation import registration, registry, service_form
 from app.reconciliation.models import Service
 from app.sources import kinds
-from app.sources.base import SourceError
-from app.sources.entry import parse_entry
+from app.sources.protocol import SourceError
+from app.sources.service_config import parse_entry
 from tests.reconciliation.desk import Desk
 from tests.reconciliation.values import look
 from tests.support.cast import ADA, ALICE, BOB, PIA, csrf_token, logged_in

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import requests
 
-from app.sources.asking import ASK_S, ASKED_AT_ONCE
+from app.sources.on_demand import ASK_S, ASKED_AT_ONCE
 from tests.live.conftest import MakeBeacon
 from tests.support.demo_service import start_demo
 

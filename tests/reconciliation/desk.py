@@ -14,8 +14,8 @@ from app.reconciliation.explain import PublishedEvents
 from app.reconciliation.lifecycle import Lifecycle
 from app.reconciliation.models import CheckSample, DiscrepancyEvent, KnownJob, OpenItem, ServiceState
 from app.reconciliation.observe import Observer, WatchedService
-from app.sources.base import Capabilities, FinishedVisible, JobFate, Look, SourceError
 from app.sources.poller import Outcome
+from app.sources.protocol import Capabilities, FinishedVisible, JobFate, Look, SourceError
 
 SERVICE = "mail"
 INTERVAL_S = 5.0

@@ -6,7 +6,7 @@ from typing import Literal
 
 from app.reconciliation import reconcile as rules
 from app.reconciliation.state import Evidence, Heard, Known, Verdict
-from app.sources.base import FinishedVisible, Job, JobFate, Look
+from app.sources.protocol import FinishedVisible, Job, JobFate, Look
 from tests.reconciliation.values import FINISHED, FLOW, at, listing
 
 Move = tuple[Literal["arrive", "start", "succeed", "fail", "requeue", "retry", "wait"], int]

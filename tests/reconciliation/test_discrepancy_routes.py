@@ -10,7 +10,7 @@ from werkzeug.test import TestResponse
 from app.db import read, write
 from app.reconciliation import queries
 from app.reconciliation.models import DiscrepancyEvent
-from app.sources.base import SourceError
+from app.sources.protocol import SourceError
 from tests.reconciliation.desk import Desk
 from tests.reconciliation.values import look
 from tests.support.cast import ALICE, headers_of

@@ -13,7 +13,7 @@ from app.reconciliation import flapping
 from app.reconciliation.accept import accept
 from app.reconciliation.flapping import CALM, MOST, NEVER, WINDOW, Flaps, Turn, follow, from_text, to_text
 from app.reconciliation.models import ServiceState
-from app.sources.base import SourceError
+from app.sources.protocol import SourceError
 from tests.reconciliation.desk import SERVICE, Desk
 from tests.reconciliation.values import at, look
 

@@ -15,9 +15,9 @@ from app.db import write
 from app.eventlog.append import NewEvent
 from app.reconciliation import job_routes, jobs, registry
 from app.reconciliation.models import KnownJob
-from app.sources import asking
-from app.sources.asking import TooMany, TooSlow, ask
-from app.sources.base import Source, SourceError
+from app.sources import on_demand
+from app.sources.on_demand import TooMany, TooSlow, ask
+from app.sources.protocol import Source, SourceError
 from tests.reconciliation.desk import SERVICE, Desk, Script
 from tests.reconciliation.values import look
 from tests.support.cast import ALICE, BOB, headers_of, publish
@@ -221,7 +221,7 @@ def test_a_source_is_closed_after_its_answer_an_error_and_a_late_end() -> None:
 
 
 def test_questions_that_hang_are_bounded_and_more_are_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "_places", threading.BoundedSemaphore(2))
+    monkeypatch.setattr(on_demand, "_places", threading.BoundedSemaphore(2))
     stuck = [Closing(), Closing()]
     for source in stuck:
         with pytest.raises(TooSlow):
@@ -240,8 +240,8 @@ def _never() -> Source:
 
 
 def test_a_question_that_is_one_too_many_comes_back_later(believing: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "_places", threading.BoundedSemaphore(1))
-    assert asking._places.acquire()
+    monkeypatch.setattr(on_demand, "_places", threading.BoundedSemaphore(1))
+    assert on_demand._places.acquire()
     answer = get(believing, "/api/jobs/stuck")
     assert answer.status_code == 503
     assert int(answer.headers["Retry-After"]) >= 1

@@ -14,7 +14,7 @@ from app.db import db
 from app.reconciliation import rows, sweeping
 from app.reconciliation.reconcile import reconcile
 from app.reconciliation.state import SLICE, Evidence, Known
-from app.sources.base import Job, Listing, Look
+from app.sources.protocol import Job, Listing, Look
 from tests.reconciliation.desk import Desk
 from tests.reconciliation.values import at, heard, job, look
 

@@ -13,7 +13,7 @@ from app.infra.clock import utc_now, utc_text
 from app.reconciliation import lifecycle
 from app.reconciliation.lifecycle import Lifecycle, News
 from app.reconciliation.models import OpenItem
-from app.sources.base import JobFate, Look
+from app.sources.protocol import JobFate, Look
 from tests.reconciliation.desk import SERVICE, Desk
 from tests.reconciliation.values import look
 

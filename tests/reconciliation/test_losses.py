@@ -13,7 +13,7 @@ from app.reconciliation.accept import accept
 from app.reconciliation.load import known_of
 from app.reconciliation.reconcile import stale
 from app.reconciliation.state import Evidence, Figures, Known, Loss
-from app.sources.base import Look, Worker
+from app.sources.protocol import Look, Worker
 from tests.reconciliation.desk import Desk
 from tests.reconciliation.values import at, heard, kinds_of, known, look
 

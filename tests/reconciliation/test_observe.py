@@ -14,7 +14,7 @@ from app.infra.lease import Lease, LeaseLost
 from app.reconciliation import episodes, observe, registry
 from app.reconciliation.accept import accept
 from app.reconciliation.rows import checksum
-from app.sources.base import Capabilities, Job, JobFate, Listing, Look, Oddity, SourceError
+from app.sources.protocol import Capabilities, Job, JobFate, Listing, Look, Oddity, SourceError
 from tests.reconciliation.desk import SERVICE, Desk, everything
 from tests.reconciliation.values import at, look
 from tests.support.clock import own_time

@@ -11,7 +11,7 @@ from app.reconciliation.findings import bounded_ids
 from app.reconciliation.rows import tell
 from app.reconciliation.state import About, Verdict
 from app.reconciliation.unserved_queues import MAX_NAME_CHARS, NAMES_BYTES
-from app.sources.base import MAX_JOB_ID_BYTES
+from app.sources.protocol import MAX_JOB_ID_BYTES
 from tests.reconciliation.values import T0, known, told
 
 WITHOUT_IDS = {"count-mismatch", "no-worker", "unreadable", "lost", "flapping", "rewound"}

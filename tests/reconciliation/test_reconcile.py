@@ -6,7 +6,7 @@ import pytest
 
 from app.reconciliation import reconcile as rules
 from app.reconciliation.state import Evidence, Heard, Known, Notice
-from app.sources.base import Job, JobFate, Oddity
+from app.sources.protocol import Job, JobFate, Oddity
 from tests.reconciliation.values import (
     at,
     heard,

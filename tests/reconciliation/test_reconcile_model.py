@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.reconciliation.state import Known
-from app.sources.base import FinishedVisible
+from app.sources.protocol import FinishedVisible
 from tests.reconciliation.fleet import Fleet, Move, observe
 
 NAMES = st.sampled_from(["arrive", "start", "start", "succeed", "fail", "requeue", "retry", "wait"])

@@ -7,9 +7,9 @@ from flask import Flask
 
 from app.db import read, write
 from app.reconciliation import queries, registration, registry
-from app.sources.base import SourceError
-from app.sources.entry import ServiceEntry, parse_entry
-from app.sources.palantir import PalantirSource
+from app.sources.palantir.palantir_source import PalantirSource
+from app.sources.protocol import SourceError
+from app.sources.service_config import ServiceEntry, parse_entry
 from tests.reconciliation.desk import SERVICE, Desk
 from tests.reconciliation.values import look
 

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from app.db import read, write
 from app.reconciliation import load
 from app.reconciliation.models import CheckSample, KnownJob, OpenItem, prune_samples
-from app.sources.base import JobFate
+from app.sources.protocol import JobFate
 from tests.reconciliation.desk import SERVICE, Desk
 from tests.reconciliation.values import look
 

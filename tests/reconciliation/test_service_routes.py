@@ -16,9 +16,9 @@ from app.db import read, write
 from app.infra.clock import utc_now, utc_text
 from app.reconciliation import registration
 from app.reconciliation.models import Service, ServiceState
-from app.sources.base import ACTIONS, VIEWS, SourceError
-from app.sources.entry import parse_entry
-from app.sources.palantir import NO_WORKERS
+from app.sources.palantir.palantir_source import NO_WORKERS
+from app.sources.protocol import ACTIONS, VIEWS, SourceError
+from app.sources.service_config import parse_entry
 from tests.reconciliation.desk import SERVICE, Desk
 from tests.reconciliation.values import look
 from tests.support.cast import ADA, ALICE, BOB, csrf_token, headers_of, logged_in

@@ -10,7 +10,7 @@ from app.reconciliation.flapping import MOST
 from app.reconciliation.models import ServiceState
 from app.reconciliation.state import Evidence, Known, Verdict
 from app.reconciliation.unserved_queues import MAX_QUEUES, follow
-from app.sources.base import Look, SourceError, UnservedQueue
+from app.sources.protocol import Look, SourceError, UnservedQueue
 from tests.reconciliation.desk import SERVICE, Desk
 from tests.reconciliation.values import at, heard, judge, kinds_of, known, left_out, look, told
 

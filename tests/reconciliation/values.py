@@ -9,7 +9,7 @@ from app.eventlog.event_types import ReconciliationUpdate
 from app.reconciliation.reconcile import reconcile
 from app.reconciliation.rows import checksum
 from app.reconciliation.state import Evidence, Heard, Item, Known, Verdict
-from app.sources.base import Job, LeftOut, Listing, Look
+from app.sources.protocol import Job, LeftOut, Listing, Look
 
 T0 = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
 FLOW = ("queued", "running", "succeeded", "failed")

@@ -21,11 +21,11 @@ from app.infra.lease import Lease
 from app.reconciliation import registry
 from app.reconciliation.explain import PublishedEvents
 from app.reconciliation.observe import Observer, WatchedService
-from app.sources import celery_pidbox, celery_roster, celery_watch
-from app.sources.base import Address, Look
-from app.sources.celery import KIND, CelerySource
-from app.sources.celery_options import CeleryOptions
+from app.sources.celery import celery_workers, monitor, remote_control
+from app.sources.celery.celery_source import KIND, CelerySource
+from app.sources.celery.options import CeleryOptions
 from app.sources.poller import Poller
+from app.sources.protocol import Address, Look
 from tests.reconciliation.desk import SERVICE, Book
 from tests.services.valkey import Valkey
 from tests.support.beacon_server import ROOT
@@ -37,7 +37,7 @@ INTERVAL_S = 0.25
 WITHIN_S = 2.0
 # Of a Beacon in a hurry. A slow worker has as long for its answer as it has outside the tests, and no longer.
 INSPECT_EVERY_S = 0.3
-ANSWER_S = min(scaled(0.5), celery_pidbox.ANSWER_S)
+ANSWER_S = min(scaled(0.5), remote_control.ANSWER_S)
 TASKS = "tests.services.celery_tasks"
 CONTROL = "/0.celery.pidbox"
 
@@ -134,9 +134,9 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 
     That nobody is called absent before a beat could have come is held by `tests/sources/test_celery_roster.py`.
     """
-    monkeypatch.setattr(celery_watch, "INSPECT_EVERY_S", INSPECT_EVERY_S)
-    monkeypatch.setattr(celery_roster, "FIRST_BEAT_S", INSPECT_EVERY_S)
-    monkeypatch.setattr(celery_pidbox, "ANSWER_S", ANSWER_S)
+    monkeypatch.setattr(monitor, "INSPECT_EVERY_S", INSPECT_EVERY_S)
+    monkeypatch.setattr(celery_workers, "FIRST_BEAT_S", INSPECT_EVERY_S)
+    monkeypatch.setattr(remote_control, "ANSWER_S", ANSWER_S)
 
 
 class Recorded:

@@ -9,8 +9,8 @@ from typing import Any, Self
 
 from rq import Queue, SimpleWorker
 
-from app.sources.base import Look
-from app.sources.rq import KIND, RqSource
+from app.sources.protocol import Look
+from app.sources.rq.rq_source import KIND, RqSource
 from tests.services.valkey import Valkey
 from tests.support.machine import scaled
 from tests.support.processes import children

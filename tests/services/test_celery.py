@@ -10,9 +10,9 @@ import pytest
 from flask import Flask
 
 from app.config import Settings
-from app.sources import celery as celery_source
-from app.sources.base import UnservedQueue
-from app.sources.redis import RedisServer
+from app.sources.celery import celery_source
+from app.sources.protocol import UnservedQueue
+from app.sources.redis.client import RedisServer
 from tests.services.celery_scene import (
     ANSWER_S,
     INSPECT_EVERY_S,

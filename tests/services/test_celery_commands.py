@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from app.sources.base import Address, Filter, NotSent, Order, SourceError, Unsure
-from app.sources.celery import KIND, CelerySource
-from app.sources.celery_acts import MAX_PURGED, TAKEN
-from app.sources.celery_options import CeleryOptions
-from app.sources.redis_acts import MARKER
+from app.sources.celery.celery_commands import MAX_PURGED, TAKEN
+from app.sources.celery.celery_source import KIND, CelerySource
+from app.sources.celery.options import CeleryOptions
+from app.sources.protocol import Address, Filter, NotSent, Order, SourceError, Unsure
+from app.sources.redis.redis_commands import MARKER
 from tests.services.celery_scene import Fleet, source_of
 from tests.services.cutting import What, wire
 from tests.services.test_celery_healthy import CONNECTS, READS

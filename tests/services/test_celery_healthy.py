@@ -14,8 +14,8 @@ from celery.app.task import Context
 from flask import Flask
 
 from app.config import Settings
-from app.sources.base import Filter, SourceError
-from app.sources.celery_pidbox import ANSWER_S
+from app.sources.celery.remote_control import ANSWER_S
+from app.sources.protocol import Filter, SourceError
 from tests.services.celery_scene import Fleet, Watching, application, hurry, source_of, watching
 from tests.services.celery_traffic import Traffic, all_ended
 from tests.services.valkey import Valkey

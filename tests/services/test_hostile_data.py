@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from app.sources import celery_broker
-from app.sources.base import Address, SourceError
-from app.sources.celery import KIND, CelerySource
-from app.sources.celery_options import CeleryOptions
-from app.sources.celery_pidbox import Pidbox, announcement
+from app.sources.celery import broker
+from app.sources.celery.celery_source import KIND, CelerySource
+from app.sources.celery.options import CeleryOptions
+from app.sources.celery.remote_control import Pidbox, announcement
+from app.sources.protocol import Address, SourceError
 from tests.services.rq_scene import Scene
 from tests.services.valkey import Valkey
 from tests.support.hostile_json import MANY, as_bytes, deep, many_items, many_keys
@@ -102,7 +102,7 @@ class TestCelery:
     def test_ways_that_somebody_invents_are_not_followed_for_ever(
         self, clean: Scene, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(celery_broker, "MAX_ROUTES", 5)
+        monkeypatch.setattr(broker, "MAX_ROUTES", 5)
         sent = [
             {**TASK, "headers": {"id": f"t{n}"}, "properties": {"delivery_info": {"routing_key": f"way{n}"}}}
             for n in range(20)

@@ -7,7 +7,7 @@ from flask import Flask
 
 from app.db import write
 from app.reconciliation import registry
-from app.sources.base import Capabilities
+from app.sources.protocol import Capabilities
 from tests.reconciliation.desk import SERVICE, Desk
 from tests.reconciliation.values import look
 

@@ -14,10 +14,10 @@ from rq import Queue
 from rq.job import Job as RqJob
 from rq.suspension import resume, suspend
 
-from app.sources.base import Filter, Job, JobFate, LeftOut, Oddity, SourceError, UnservedQueue
-from app.sources.rq import KIND, RqSource
-from app.sources.rq_oddities import CONFIRM_AFTER_S
-from app.sources.rq_workers import SUSPENDED
+from app.sources.protocol import Filter, Job, JobFate, LeftOut, Oddity, SourceError, UnservedQueue
+from app.sources.rq.anomalies import CONFIRM_AFTER_S
+from app.sources.rq.rq_source import KIND, RqSource
+from app.sources.rq.rq_workers import SUSPENDED
 from tests.services.rq_scene import Scene, ids, oddities
 from tests.support.beacon_server import ROOT
 from tests.support.machine import scaled
@@ -209,7 +209,7 @@ class TestLook:
     def test_each_job_is_asked_once_and_nothing_follows_of_those_whose_turn_has_not_come(
         self, scene: Scene, queue: Queue, source: RqSource, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("app.sources.rq_lifetimes.MAX_ASKED", 2)
+        monkeypatch.setattr("app.sources.rq.job_ttl.MAX_ASKED", 2)
         put(queue, "a", "b", "c")
 
         def lifetimes() -> dict[str, float | None]:

@@ -10,10 +10,10 @@ import pytest
 from rq import Queue
 from rq.job import Job as RqJob
 
-from app.sources.base import Address, Done, Filter, NotSent, Order, SourceError, Unsure
-from app.sources.redis_acts import CLOCKS_DRIFT, MARKER
-from app.sources.rq import KIND, RqSource
-from app.sources.rq_acts import MAX_PURGED
+from app.sources.protocol import Address, Done, Filter, NotSent, Order, SourceError, Unsure
+from app.sources.redis.redis_commands import CLOCKS_DRIFT, MARKER
+from app.sources.rq.rq_commands import MAX_PURGED
+from app.sources.rq.rq_source import KIND, RqSource
 from tests.services.cutting import What, wire
 from tests.services.rq_scene import Scene, ids, oddities
 from tests.services.test_rq import READS

@@ -12,8 +12,8 @@ from pathlib import Path  # noqa: E402
 
 import psutil  # noqa: E402
 
-from app.sources.base import SourceError  # noqa: E402
-from app.sources.palantir import PalantirSource  # noqa: E402
+from app.sources.palantir.palantir_source import PalantirSource  # noqa: E402
+from app.sources.protocol import SourceError  # noqa: E402
 
 LOOKS = 3
 

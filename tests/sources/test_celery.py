@@ -16,18 +16,18 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from app.sources import celery as celery_source
-from app.sources.base import Address, Oddity, SourceError
-from app.sources.celery import KIND
-from app.sources.celery_broker import Snapshot, Taken
-from app.sources.celery_messages import keys_of, of_queue, of_unacked
-from app.sources.celery_options import CeleryOptions
-from app.sources.celery_overdue import OverdueTasks
-from app.sources.celery_pidbox import announcement
-from app.sources.celery_results import UNREADABLE, Results, state_of
-from app.sources.celery_roster import Answer, Roster, Running
-from app.sources.celery_shown import overdue_of, stuck_of
-from app.sources.redis import RedisServer
+from app.sources.celery import celery_source
+from app.sources.celery.broker import Snapshot, Taken
+from app.sources.celery.celery_source import KIND
+from app.sources.celery.celery_workers import Answer, Roster, Running
+from app.sources.celery.messages import keys_of, of_queue, of_unacked
+from app.sources.celery.options import CeleryOptions
+from app.sources.celery.overdue_tasks import OverdueTasks
+from app.sources.celery.remote_control import announcement
+from app.sources.celery.results import UNREADABLE, Results, state_of
+from app.sources.celery.task_details import overdue_of, stuck_of
+from app.sources.protocol import Address, Oddity, SourceError
+from app.sources.redis.client import RedisServer
 from tests.support.machine import scaled
 
 
@@ -229,7 +229,7 @@ def test_a_hostile_server_is_a_reason_and_nothing_else(
 
 
 def test_importing_the_kind_does_not_import_celery() -> None:
-    code = "import sys, app.sources.celery; assert not {'celery', 'kombu'} & set(sys.modules)"
+    code = "import sys, app.sources.celery.celery_source; assert not {'celery', 'kombu'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=scaled(60))
 
 

@@ -1,6 +1,6 @@
 """Who has what in hand: a worker that is silent, one that left, one that was killed, and what each may still hold."""
 
-from app.sources.celery_roster import MAX_BEATS, Answer, Inspection, Roll, Roster, Running
+from app.sources.celery.celery_workers import MAX_BEATS, Answer, Inspection, Roll, Roster, Running
 
 ONE, PID = "one@x", 7
 RUNS = Running("mail.send", "celery", None)

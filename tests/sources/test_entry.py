@@ -6,22 +6,22 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from app.sources import entry, kinds
-from app.sources.base import Address, Source, SourceError
-from app.sources.palantir import PalantirOptions
+from app.sources import kinds, service_config
+from app.sources.palantir.palantir_source import PalantirOptions
+from app.sources.protocol import Address, Source, SourceError
 
 URL = "http://127.0.0.1:9"
 
 
 def first_error(given: dict[str, Any]) -> tuple[str, str]:
     with pytest.raises(ValidationError) as caught:
-        entry.parse_entry(given)
+        service_config.parse_entry(given)
     error = caught.value.errors()[0]
     return ".".join(map(str, error["loc"])), error["msg"]
 
 
 def test_an_entry_has_the_options_of_its_kind() -> None:
-    found = entry.parse_entry({"id": "mail", "url": URL + "/", "finished_visible_for_s": 60})
+    found = service_config.parse_entry({"id": "mail", "url": URL + "/", "finished_visible_for_s": 60})
     assert (found.name, found.kind, found.url) == ("mail", "palantir", URL)
     assert found.options == PalantirOptions(finished_visible_for_s=60)
 
@@ -38,12 +38,12 @@ def test_an_option_of_no_kind_is_placed_at_its_key() -> None:
 
 def test_an_error_never_repeats_an_address_which_may_hold_a_password() -> None:
     with pytest.raises(ValidationError) as caught:
-        entry.parse_entry({"id": "mail", "url": "http://ann:sesame@host"})
+        service_config.parse_entry({"id": "mail", "url": "http://ann:sesame@host"})
     assert "sesame" not in str(caught.value)
 
 
 def test_an_entry_does_not_show_its_password() -> None:
-    found = entry.parse_entry({"id": "mail", "url": URL, "password": "sesame"})
+    found = service_config.parse_entry({"id": "mail", "url": URL, "password": "sesame"})
     assert found.password == "sesame"
     assert "sesame" not in repr(found)
 
@@ -57,13 +57,13 @@ def test_a_password_comes_from_the_environment_where_it_is_named(monkeypatch: py
         seen.append(address)
         return kind.build(address, options, bound)
 
-    monkeypatch.setattr(entry, "kind", lambda _: replace(kind, build=build))
-    entry.build("palantir", Address(URL), {}, "BEACON_SOURCE_MAIL", 10)
+    monkeypatch.setattr(service_config, "kind", lambda _: replace(kind, build=build))
+    service_config.build("palantir", Address(URL), {}, "BEACON_SOURCE_MAIL", 10)
     assert seen == [Address(URL, "sesame")]
 
 
 def test_a_missing_variable_makes_the_service_stale_and_says_which() -> None:
-    source = entry.build("palantir", Address(URL), {}, "BEACON_SOURCE_NONE", 10)
+    source = service_config.build("palantir", Address(URL), {}, "BEACON_SOURCE_NONE", 10)
     with pytest.raises(SourceError, match="environment variable BEACON_SOURCE_NONE, which is not set"):
         source.look()
     assert source.look_up("a").kind == "cannot-tell"
@@ -71,14 +71,14 @@ def test_a_missing_variable_makes_the_service_stale_and_says_which() -> None:
 
 
 def test_settings_of_another_version_make_the_service_stale_and_say_so() -> None:
-    source = entry.build("palantir", Address(URL), {"speed": 9}, None, 10)
+    source = service_config.build("palantir", Address(URL), {"speed": 9}, None, 10)
     with pytest.raises(SourceError, match="settings that cannot be used here: speed"):
         source.look()
 
 
 def test_everything_that_is_wrong_is_said_at_once() -> None:
     with pytest.raises(ValidationError) as caught:
-        entry.parse_entry({"id": "mail", "url": "gopher://x", "speed": 9, "finished_visible_for_s": -1})
+        service_config.parse_entry({"id": "mail", "url": "gopher://x", "speed": 9, "finished_visible_for_s": -1})
     assert {error["loc"][0] for error in caught.value.errors()} == {"url", "speed", "finished_visible_for_s"}
 
 
@@ -95,7 +95,7 @@ def test_everything_that_is_wrong_is_said_at_once() -> None:
 )
 def test_no_error_repeats_a_password(given: dict[str, Any]) -> None:
     with pytest.raises(ValidationError) as caught:
-        entry.parse_entry(given)
+        service_config.parse_entry(given)
     assert "sesame" not in f"{caught.value} {caught.value.errors()} {caught.value.__cause__}"
 
 
@@ -110,8 +110,8 @@ def test_a_kind_that_fails_to_build_makes_its_service_stale_and_tells_no_secret(
     def build(address: Address, options: Any, bound: int) -> Source:
         raise KeyError(address.password)
 
-    monkeypatch.setattr(entry, "kind", lambda _: replace(kinds.kind("palantir"), build=build))
-    source = entry.build("palantir", Address(URL, "sesame"), {}, None, 10)
+    monkeypatch.setattr(service_config, "kind", lambda _: replace(kinds.kind("palantir"), build=build))
+    source = service_config.build("palantir", Address(URL, "sesame"), {}, None, 10)
     with pytest.raises(SourceError, match=r"failed to make its source \(KeyError\)"):
         source.look()
     assert "sesame" not in caplog.text

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
-from app.sources import celery, palantir, rq
-from app.sources.base import Address, Order, Source, SourceError, Unsure
-from app.sources.entry import build
+from app.sources.celery import celery_source
 from app.sources.host_rules import Forbidden, HostRules, Reach, parse_networks
-from app.sources.http import HttpClient
-from app.sources.redis import RedisServer, check_url
+from app.sources.http_client import HttpClient
+from app.sources.palantir import palantir_source
+from app.sources.protocol import Address, Order, Source, SourceError, Unsure
+from app.sources.redis.client import RedisServer, check_url
+from app.sources.rq import rq_source
+from app.sources.service_config import build
 from tests.sources.upstream import Upstream
 
 REFUSED = [
@@ -131,9 +133,9 @@ FORBIDDEN = "redis://169.254.169.254:1/0"
 @pytest.mark.parametrize(
     "made",
     [
-        rq.KIND.build(Address(FORBIDDEN), rq.RqOptions(), 10),
-        celery.KIND.build(Address(FORBIDDEN), celery.CeleryOptions(inspect=False), 10),
-        palantir.KIND.build(Address("http://169.254.169.254"), palantir.PalantirOptions(), 10),
+        rq_source.KIND.build(Address(FORBIDDEN), rq_source.RqOptions(), 10),
+        celery_source.KIND.build(Address(FORBIDDEN), celery_source.CeleryOptions(inspect=False), 10),
+        palantir_source.KIND.build(Address("http://169.254.169.254"), palantir_source.PalantirOptions(), 10),
     ],
     ids=["rq", "celery", "palantir"],
 )
@@ -143,8 +145,8 @@ def test_the_rules_hold_for_every_kind(made: Source) -> None:
 
 def test_and_for_the_second_address_of_celery() -> None:
     with listening() as (port, _):
-        options = celery.CeleryOptions(inspect=False, result_backend=FORBIDDEN)
-        made = celery.KIND.build(Address(f"redis://127.0.0.1:{port}/0"), options, 10)
+        options = celery_source.CeleryOptions(inspect=False, result_backend=FORBIDDEN)
+        made = celery_source.KIND.build(Address(f"redis://127.0.0.1:{port}/0"), options, 10)
         with pytest.raises(SourceError, match="has a result backend that has the address"):
             made._reads.ended("a")
         made.close()
@@ -153,7 +155,7 @@ def test_and_for_the_second_address_of_celery() -> None:
 def test_what_the_host_means_is_connected_to() -> None:
     """Nothing listens there, which is another reason than that nobody may."""
     reach = Reach(parse_networks(("127.0.0.0/8",)))
-    assert refusal(rq.KIND.build(Address("redis://127.0.0.1:1/0", None, reach), rq.RqOptions(), 10)) == (
+    assert refusal(rq_source.KIND.build(Address("redis://127.0.0.1:1/0", None, reach), rq_source.RqOptions(), 10)) == (
         "refused the connection"
     )
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from app.sources.base import Order, SourceError, Unsure
-from app.sources.palantir import PalantirSource
-from app.sources.palantir_api import CountsAnswer, PageAnswer, StuckAnswer, WholePageAnswer
+from app.sources.palantir.api import CountsAnswer, PageAnswer, StuckAnswer, WholePageAnswer
+from app.sources.palantir.palantir_source import PalantirSource
+from app.sources.protocol import Order, SourceError, Unsure
 from tests.sources.upstream import Upstream, serve_palantir
 from tests.support.hostile_json import as_bytes, deep, many_items, many_keys
 from tests.support.machine import scaled

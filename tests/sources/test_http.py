@@ -6,8 +6,8 @@ from http.server import BaseHTTPRequestHandler
 
 import pytest
 
-from app.sources.base import SourceError
-from app.sources.http import HttpClient
+from app.sources.http_client import HttpClient
+from app.sources.protocol import SourceError
 from tests.sources.upstream import Upstream, send
 from tests.support.machine import scaled
 from tests.support.ports import free_port

@@ -5,16 +5,17 @@ from typing import Any
 
 import pytest
 
-from app.sources import kinds, palantir
+from app.sources import kinds
+from app.sources.palantir import palantir_source
 
 THIRD_PARTY = "tests.sources.test_kinds"
-KIND = palantir.KIND.__class__(
+KIND = palantir_source.KIND.__class__(
     name="sidekiq",
     about="Brought by another package",
     url_example="redis://127.0.0.1",
-    check_url=palantir.KIND.check_url,
-    options=palantir.KIND.options,
-    build=palantir.KIND.build,
+    check_url=palantir_source.KIND.check_url,
+    options=palantir_source.KIND.options,
+    build=palantir_source.KIND.build,
 )
 NOT_A_KIND = "sidekiq"
 
@@ -63,7 +64,7 @@ def test_one_of_our_own_whose_library_is_missing_stops_no_other(monkeypatch: pyt
         assert set(kinds.broken()) == {"rq"}
         with pytest.raises(kinds.UnloadableKind, match="rq is installed and cannot be loaded: ModuleNotFoundError"):
             kinds.kind("rq")
-        assert kinds.kind("palantir") is palantir.KIND
+        assert kinds.kind("palantir") is palantir_source.KIND
     finally:
         _forget()
 

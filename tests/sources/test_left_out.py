@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from app.sources.base import MAX_JOB_ID_BYTES, MAX_JOB_ID_CHARS, Job, LeftOut, fault_of_job_id
-from app.sources.celery_broker import Broker
-from app.sources.palantir import PalantirSource
-from app.sources.rq_answers import JobIds
-from app.sources.rq_places import tally, to_check
-from app.sources.rq_snapshot import Snapshot, places_of
+from app.sources.celery.broker import Broker
+from app.sources.palantir.palantir_source import PalantirSource
+from app.sources.protocol import MAX_JOB_ID_BYTES, MAX_JOB_ID_CHARS, Job, LeftOut, fault_of_job_id
+from app.sources.rq.placement import tally, to_check
+from app.sources.rq.responses import JobIds
+from app.sources.rq.rq_snapshot import Snapshot, places_of
 from tests.sources.upstream import Upstream, serve_palantir
 
 LONG = "x" * (MAX_JOB_ID_CHARS + 1)

@@ -7,9 +7,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from app.infra.clock import parse_utc, utc_now, utc_text
-from app.sources.base import JobFate, SourceError
-from app.sources.http import HttpClient
-from app.sources.palantir import PalantirSource, in_flow_order, is_finished
+from app.sources.http_client import HttpClient
+from app.sources.palantir.palantir_source import PalantirSource, in_flow_order, is_finished
+from app.sources.protocol import JobFate, SourceError
 from tests.sources.upstream import Upstream, serve_palantir
 from tests.support.machine import scaled
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from app.sources.base import Done, Filter, NotSent, Order, SourceError, Unsure
-from app.sources.palantir import PalantirSource
+from app.sources.palantir.palantir_source import PalantirSource
+from app.sources.protocol import Done, Filter, NotSent, Order, SourceError, Unsure
 from tests.sources.upstream import Upstream, send
 from tests.support.demo_service import DemoService, start_demo
 from tests.support.ports import free_port

@@ -9,9 +9,9 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from app.sources.base import Address, SourceError
-from app.sources.redis import RedisServer, check_url
-from app.sources.rq import RqOptions, RqSource
+from app.sources.protocol import Address, SourceError
+from app.sources.redis.client import RedisServer, check_url
+from app.sources.rq.rq_source import RqOptions, RqSource
 from tests.support.machine import scaled
 
 MIB = 1024 * 1024

@@ -5,8 +5,8 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.sources.rq_places import tally, to_check
-from app.sources.rq_snapshot import FINISHED, FLOW, Place, Snapshot, places_of
+from app.sources.rq.placement import tally, to_check
+from app.sources.rq.rq_snapshot import FINISHED, FLOW, Place, Snapshot, places_of
 
 PLACES = [*places_of("mail"), *places_of("pictures")]
 JOBS = st.sampled_from([f"job{n}" for n in range(6)])

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from app.sources.base import UnservedQueue
-from app.sources.rq_snapshot import Snapshot, places_of
-from app.sources.rq_workers import health_of, silent, unserved_queues, workers_of
+from app.sources.protocol import UnservedQueue
+from app.sources.rq.rq_snapshot import Snapshot, places_of
+from app.sources.rq.rq_workers import health_of, silent, unserved_queues, workers_of
 
 NOW = 1_763_726_400.0  # 2025-11-21T12:00:00Z
 BORN = "2025-11-21T11:00:00.000000Z"

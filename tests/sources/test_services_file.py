@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from app.config import ConfigError
-from app.sources.file import parse_services, read_services_file
-from app.sources.palantir import PalantirOptions
+from app.sources.palantir.palantir_source import PalantirOptions
+from app.sources.toml_file import parse_services, read_services_file
 
 GOOD = """
 # two of them

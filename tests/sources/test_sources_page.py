@@ -14,9 +14,9 @@ from app.reconciliation import registry, service_form
 from app.reconciliation.explain import PublishedEvents
 from app.reconciliation.observe import Observer
 from app.sources import kinds
-from app.sources.base import ACTIONS, VIEWS
-from app.sources.entry import build, parse_entry
-from app.sources.file import parse_services
+from app.sources.protocol import ACTIONS, VIEWS
+from app.sources.service_config import build, parse_entry
+from app.sources.toml_file import parse_services
 from tests.reconciliation.desk import Book
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "sources.md").read_text()

@@ -1,0 +1,1 @@
+"""Celery over Redis or Valkey."""

@@ -1,0 +1,189 @@
+"""Orders to Celery, through its queues alone: what waits there can be taken out; what a worker has taken cannot.
+
+A worker can be told to skip a task (`revoke`), but Celery then writes REVOKED over the task's result at once, even if
+it runs or has ended: what Beacon showed next would not be true. So that is refused, as is what needs the arguments of a
+task that has left its queue. `control.purge()` would empty every queue of the app; here one queue's lists are emptied.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from app.sources.celery.broker import Broker, Snapshot
+from app.sources.celery.results import ENDS
+from app.sources.protocol import CannotTell, Done, Filter, Order, Selection
+from app.sources.redis.client import RedisServer
+from app.sources.redis.redis_commands import Ledger, Told, before_asking
+
+# A script keeps the broker from everything else, a few tenths of a second for so many messages.
+MAX_PURGED = 20_000
+IDS_KEPT = 1_000
+
+# As `celery_messages.py` reads them: of a message the id alone, nothing of its arguments.
+_ID = """
+local function id_of(raw)
+    local read, message = pcall(cjson.decode, raw)
+    if not read or type(message) ~= 'table' then return nil end
+    local headers, properties = message.headers, message.properties
+    local id = type(headers) == 'table' and headers.id
+    if type(id) ~= 'string' then id = type(properties) == 'table' and properties.correlation_id end
+    return type(id) == 'string' and id or nil
+end
+"""
+_COUNT = """
+local count = 0
+for place = 2, #KEYS do count = count + redis.call('LLEN', KEYS[place]) end
+"""
+
+# KEYS: the lists of one queue. ARGV: 3 how many there may be, 4 how many a script may take, 5 how many ids are kept.
+PURGE = (
+    _ID
+    + _COUNT
+    + """
+if count > tonumber(ARGV[3]) then return {'grew', tostring(count)} end
+if count > tonumber(ARGV[4]) then return {'too-many', tostring(count)} end
+local failed = begin()
+if failed then return failed end
+local ids = {}
+for place = 2, #KEYS do
+    for _, raw in ipairs(redis.call('LRANGE', KEYS[place], 0, -1)) do ids[#ids + 1] = id_of(raw) end
+    redis.call('DEL', KEYS[place])
+end
+local effect = {purged = count}
+if #ids > 0 and #ids <= tonumber(ARGV[5]) then effect.jobIds = ids end
+keep(effect)
+if #ids > 0 then effect.jobIds = ids end
+return {'done', cjson.encode(effect)}
+"""
+)
+
+# KEYS: the lists of every watched queue. ARGV: 3 the id, 4 how many messages a script may read.
+DELETE = (
+    _ID
+    + _COUNT
+    + """
+if count > tonumber(ARGV[4]) then return {'too-many', tostring(count)} end
+local found = {}
+for place = 2, #KEYS do
+    for _, raw in ipairs(redis.call('LRANGE', KEYS[place], 0, -1)) do
+        if string.find(raw, ARGV[3], 1, true) and id_of(raw) == ARGV[3] then found[#found + 1] = {KEYS[place], raw} end
+    end
+end
+if #found == 0 then return {'absent'} end
+local failed = begin()
+if failed then return failed end
+for _, each in ipairs(found) do redis.call('LREM', each[1], 0, each[2]) end
+local effect = {state = 'deleted', was = 'queued'}
+keep(effect)
+return {'done', cjson.encode(effect)}
+"""
+)
+
+TAKEN = (
+    "A worker has taken it. It could only be told to skip it, which overwrites the result of a task that runs or has "
+    "ended; celery control revoke does that."
+)
+_ABSENT = Done("absent", "No watched queue holds such a task.")
+_WHY_NOT: Mapping[str, Callable[..., str]] = {
+    "late": lambda: "It was not carried out in time, and will not be any more.",
+    "grew": lambda count: f"It holds {int(count):,} tasks by now, more than were seen.",
+    "too-many": lambda count: (
+        f"There are {int(count):,} tasks; more than {MAX_PURGED:,} are not gone through in one piece."
+    ),
+}
+
+
+class Acts:
+    """For one thread at a time."""
+
+    def __init__(self, server: RedisServer, broker: Broker, prefix: str) -> None:
+        self._server, self._broker = server, broker
+        self._ledger = Ledger(server, prefix)
+
+    def act(self, order: Order) -> Done:
+        return self._purge(order) if order.action == "purge-queue" else self._delete(order)
+
+    def settle(self, order: Order, asked_at: datetime) -> Done | None:
+        found = self._ledger.find(order, asked_at)
+        return None if found is None else _in_words(order, found)
+
+    def shows(self, order: Order, asked_at: datetime) -> bool:
+        """The kept answer names what was done; seen it is in the queues."""
+        found = self._ledger.find(order, asked_at)
+        if found is None or found.word != "done":
+            return False
+        with self._server.reading() as client:
+            snapshot = self._broker.snapshot(client)
+            if order.action == "delete-job":
+                return not snapshot.hides(None) and order.target not in snapshot
+            job_ids = found.effect.get("jobIds")
+            if isinstance(job_ids, list) and snapshot.complete:
+                return snapshot.queued.keys().isdisjoint(job_ids)
+            return not any(client.llen(key) for key in self._broker.keys(order.target))
+
+    def select(self, wanted: Filter, limit: int) -> Selection:
+        """`total` counts messages, as a purge does: also those that nobody can read."""
+        with self._server.reading() as client:
+            snapshot = self._broker.snapshot(client)
+            as_of = snapshot.as_of or datetime.now(UTC)
+            if wanted.state in ("scheduled", "reserved"):
+                ids = _taken(snapshot, wanted, as_of.timestamp())
+                total = snapshot.counts["reserved"] if snapshot.taken_cut else len(ids)
+                return Selection(as_of, total, tuple(ids[:limit]))
+            if wanted.state != "queued" or wanted.older_than is not None:
+                raise CannotTell(_no_list(wanted))
+            total = sum(client.llen(key) for key in self._broker.keys(wanted.queue))
+        ids = [task_id for task_id, (queue, _) in snapshot.queued.items() if wanted.queue in (None, queue)]
+        return Selection(as_of, total, tuple(ids[:limit]))
+
+    def _purge(self, order: Order) -> Done:
+        keys = self._broker.keys(order.target)
+        if not keys:
+            return Done("absent", "Beacon does not watch such a queue here.")
+        at_most = MAX_PURGED + 1 if order.at_most is None else order.at_most
+        return _done(order, self._ledger.run(order, PURGE, keys, at_most, MAX_PURGED, IDS_KEPT))
+
+    def _delete(self, order: Order) -> Done:
+        done = _done(order, self._ledger.run(order, DELETE, self._broker.keys(), order.target, MAX_PURGED))
+        if done.outcome != "absent":
+            return done
+        with before_asking(self._server, order) as client:  # nothing was changed, so nothing is lost if this fails
+            taken = order.target in self._broker.snapshot(client).taken
+        return Done("refused", TAKEN) if taken else done
+
+
+def _no_list(wanted: Filter) -> str:
+    if wanted.state == "queued":
+        return "does not tell since when its tasks wait"
+    if wanted.state in ENDS.values():
+        return f"keeps no list of tasks that ended, so those that are {wanted.state} cannot be shown"
+    return f"does not tell which tasks are {wanted.state[:40]}"
+
+
+def _taken(snapshot: Snapshot, wanted: Filter, now: float) -> list[str]:
+    before = None if wanted.older_than is None else wanted.older_than.timestamp()
+    return [
+        task_id
+        for task_id, taken in snapshot.taken.items()
+        if taken.message.state_at(now) == wanted.state
+        and wanted.queue in (None, taken.message.route)
+        and (before is None or (taken.at is not None and taken.at < before))
+    ]
+
+
+def _done(order: Order, told: Told | Done) -> Done:
+    return told if isinstance(told, Done) else _in_words(order, told)
+
+
+def _in_words(order: Order, told: Told) -> Done:
+    if told.word == "absent":
+        return _ABSENT
+    if told.word != "done":
+        return Done("refused", _WHY_NOT[told.word](*told.about))
+    return Done("done", _said(order, told.effect), told.effect)
+
+
+def _said(order: Order, effect: Mapping[str, Any]) -> str:
+    if order.action == "purge-queue":
+        return f"{effect.get('purged', 0):,} tasks were removed. Those that workers had taken stay."
+    return "It was taken out of its queue."

@@ -1,0 +1,114 @@
+"""The connections of `http.py`: the deadline reaches their sockets, and they know when their first byte leaves."""
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+
+from app.infra.deadlines import Deadline
+from app.sources.host_rules import Forbidden, Reach
+from app.sources.protocol import NotSent, SourceError
+
+
+class _Current(threading.local):
+    """The request that this thread makes: connections are made deep inside the library."""
+
+    deadline: Deadline | None = None
+    not_after: datetime | None = None
+    sent: bool = False  # whether anything of the newest request may have left
+
+    @contextlib.contextmanager
+    def at(self, deadline: Deadline, not_after: datetime | None) -> Iterator[None]:
+        self.deadline, self.not_after, self.sent = deadline, not_after, False
+        try:
+            yield
+        finally:
+            self.deadline = None
+
+    def check(self) -> None:
+        """Just before the first byte: a name may have been looked up for minutes, a process may have been frozen."""
+        if self.sent or self.deadline is None:
+            return
+        if self.not_after is not None and datetime.now(UTC) >= self.not_after:
+            raise NotSent("was not asked: it was too late")
+        if time.monotonic() >= self.deadline.at:
+            self.deadline.cut()
+            raise TimeoutError
+
+
+current = _Current()
+
+
+class _Noted:
+    """A connection whose socket the deadline reaches, which notes its first byte, and which goes only where it may."""
+
+    sock: socket.socket | None
+    port: int
+    _dns_host: str
+
+    def __init__(self, *arguments: Any, reach: Reach, **more: Any) -> None:
+        self._reach = reach
+        super().__init__(*arguments, **more)
+
+    def _new_conn(self) -> socket.socket:
+        """To one of the addresses that were looked at: the library would resolve the name once more."""
+        name = self._dns_host
+        failure: Exception | None = None
+        try:
+            for address in self._addresses(name):
+                self._dns_host = address
+                try:
+                    return cast(socket.socket, super()._new_conn())  # type: ignore[misc] # the connection's own
+                except (NewConnectionError, ConnectTimeoutError) as error:
+                    failure = error
+        finally:
+            self._dns_host = name
+        assert failure is not None  # noqa: S101 -- there is an address at least
+        raise failure
+
+    def _addresses(self, name: str) -> list[str]:
+        try:
+            return self._reach.addresses(name, self.port)
+        except Forbidden as error:
+            raise SourceError(str(error)) from None
+        except OSError as error:
+            raise NameResolutionError(name, self, error) from error  # type: ignore[arg-type] # it is a connection
+
+    def send(self, data: Any) -> None:
+        if self.sock is None:
+            self.connect()  # type: ignore[attr-defined] # the connection's own
+        current.check()
+        current.sent = True
+        super().send(data)  # type: ignore[misc] # as above
+
+    def getresponse(self) -> urllib3.response.HTTPResponse:
+        if current.deadline is not None:
+            current.deadline.watch(self.sock)
+        return cast(urllib3.response.HTTPResponse, super().getresponse())  # type: ignore[misc] # as above
+
+
+class _Connection(_Noted, HTTPConnection):  # type: ignore[misc] # urllib3's own types
+    pass
+
+
+class _SecureConnection(_Noted, HTTPSConnection):  # type: ignore[misc] # urllib3's own types
+    def _new_conn(self) -> socket.socket:
+        connected = super()._new_conn()
+        if current.deadline is not None:
+            current.deadline.watch_twin(connected)  # a handshake can drip as well
+        return connected
+
+
+class Pool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class SecurePool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _SecureConnection

@@ -1,0 +1,198 @@
+"""Orders to a service that speaks the Palantir HTTP API: what each asks, what its answer means, what can be read later.
+
+The service remembers an `Idempotency-Key`, so that an order that reaches it twice is carried out once.
+"""
+
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import quote
+
+from app.sources.http_client import Answer, HttpClient
+from app.sources.palantir.api import (
+    PAGE,
+    CountsAnswer,
+    GoneAnswer,
+    HealthAnswer,
+    JobAnswer,
+    PurgedAnswer,
+    RefusedAnswer,
+    WholePageAnswer,
+    parse,
+)
+from app.sources.protocol import Done, Order, SourceError, Unsure
+
+ACT_S = 10.0
+# What clocks that were put side by side, and times that were cut to milliseconds, may still differ by.
+CLOCKS_DIFFER = timedelta(seconds=0.5)
+# Thousands of jobs may be read one after the other; clocks do not come apart meanwhile.
+COMPARE_EVERY_S = 5.0
+_JOB_STATUSES = frozenset({200, 404, 410})
+# A server that says one of these may have done it all the same, or a proxy before it cannot know.
+_SURE_FROM, _SURE_BELOW = 200, 500
+
+
+class Acts:
+    """For one thread at a time, as its client is."""
+
+    def __init__(self, http: HttpClient, act_s: float = ACT_S) -> None:
+        self._http, self._act_s = http, act_s
+        self._ahead, self._compared_at = timedelta(0), -COMPARE_EVERY_S
+
+    def act(self, order: Order) -> Done:
+        begin_s = order.seconds_left(self._act_s)
+        method, path, body = _request(order)
+        answer = self._http.send(
+            method, path, self._act_s, key=order.key, body=body, begin_s=begin_s, not_after=order.not_after
+        )
+        if not _SURE_FROM <= answer.status < _SURE_BELOW:
+            raise Unsure(f"answered {answer.status}{_because(answer)}")
+        return _done(order, answer) if answer.status < 300 else _not_done(order, answer)
+
+    def settle(self, order: Order, asked_at: datetime) -> Done | None:
+        match order.action:
+            case "retry-job":
+                return self._settle_retry(order, asked_at)
+            case "delete-job":
+                return self._settle_delete(order)
+            case "purge-queue":
+                return self._settle_purge(order, asked_at)
+            case "restart-service":
+                return self._settle_restart(order, asked_at)
+
+    def shows(self, order: Order, asked_at: datetime) -> bool:
+        """Settling reads the job, the queue or the run itself: what it finds there has been seen."""
+        said = self.settle(order, asked_at)
+        return said is not None and said.outcome == "done"
+
+    def _settle_retry(self, order: Order, asked_at: datetime) -> Done | None:
+        """A retry queues the job anew: it has waited since then, or has moved on from there."""
+        answer = self._job(order.target)
+        if answer.status != 200:
+            return _absent(answer)
+        job = parse(JobAnswer, answer.json)
+        if job.enqueued_at is None or job.enqueued_at < self._a_little_before(asked_at):
+            return None
+        return Done("done", f"It was queued again, and is {job.state} now.", {"state": job.state})
+
+    def _settle_delete(self, order: Order) -> Done | None:
+        answer = self._job(order.target)
+        if answer.status == 200:
+            return None
+        if answer.status == 410 and parse(GoneAnswer, answer.json).state.lower() in ("deleted", "removed"):
+            return Done("done", "It was deleted.", {"state": "deleted"})
+        return _absent(answer)
+
+    def _settle_purge(self, order: Order, asked_at: datetime) -> Done | None:
+        """Nothing is queued that was queued then. Whether the purge took all of it cannot be told, and is not said."""
+        before = self._a_little_before(asked_at)
+        after = ""
+        while True:
+            query: Mapping[str, str | int] = {"state": "queued", "after": after, "limit": PAGE}
+            page = parse(WholePageAnswer, self._http.get("/api/v1/jobs", query).json)
+            mine = [job for job in page.jobs if job.queue in (order.target, None)]
+            if any(job.queue is None or job.enqueued_at is None or job.enqueued_at < before for job in mine):
+                return None
+            if page.next is None:
+                return Done("done", f"Nothing that was queued in {order.target} by then is queued any more.")
+            if page.next <= after:
+                raise SourceError("answered a list of jobs that does not end")
+            after = page.next
+
+    def _settle_restart(self, order: Order, asked_at: datetime) -> Done | None:
+        health = parse(HealthAnswer, self._http.get("/api/v1/health").json)
+        if health.started_at is not None:  # the id that Beacon knew may be of a run before the last one
+            done = health.started_at >= self._a_little_before(asked_at)
+        else:
+            done = None not in (order.instance_id, health.instance_id) and order.instance_id != health.instance_id
+        if not done:
+            return None
+        return Done("done", "It has been started anew.", {"instanceId": health.instance_id})
+
+    def _job(self, job_id: str) -> Answer:
+        return self._http.get(f"/api/v1/jobs/{quote(job_id, safe='')}", expect=_JOB_STATUSES)
+
+    def _a_little_before(self, moment: datetime) -> datetime:
+        return self.as_theirs(moment) - CLOCKS_DIFFER
+
+    def as_theirs(self, moment: datetime) -> datetime:
+        """A moment of our clock as the service's clock showed it."""
+        if time.monotonic() >= self._compared_at + COMPARE_EVERY_S:
+            counts = parse(CountsAnswer, self._http.get("/api/v1/jobs/counts").json)
+            self._ahead = timedelta(0) if counts.as_of is None else counts.as_of - datetime.now(UTC)
+            self._compared_at = time.monotonic()
+        return moment + self._ahead
+
+
+def _request(order: Order) -> tuple[str, str, object]:
+    name = quote(order.target, safe="")
+    match order.action:
+        case "retry-job":
+            return "POST", f"/api/v1/jobs/{name}/retry", None
+        case "delete-job":
+            return "DELETE", f"/api/v1/jobs/{name}", None
+        case "purge-queue":
+            body = None if order.at_most is None else {"expectedCount": order.at_most}
+            return "POST", f"/api/v1/queues/{name}/purge", body
+        case "restart-service":
+            return "POST", "/api/v1/service/restart", None
+
+
+def _done(order: Order, answer: Answer) -> Done:
+    try:
+        return _told(order, {} if answer.status == 204 else answer.json)
+    except SourceError as error:  # that it was done is not to be concluded from an answer in another language
+        raise Unsure(error.reason) from error
+
+
+def _told(order: Order, body: Any) -> Done:
+    match order.action:
+        case "retry-job":
+            state = parse(JobAnswer, body).state
+            return Done("done", f"It is {state}.", {"state": state})
+        case "delete-job":
+            parse(RefusedAnswer, body)  # any object: what a service says of a job that is gone is its own affair
+            return Done("done", "It was deleted.", {"state": "deleted"})
+        case "purge-queue":
+            gone = parse(PurgedAnswer, body)
+            effect = {"purged": gone.purged} | ({} if gone.job_ids is None else {"jobIds": gone.job_ids})
+            return Done("done", f"{gone.purged:,} jobs were purged from {order.target}.", effect)
+        case "restart-service":
+            run = parse(HealthAnswer, body).instance_id
+            return Done("done", "It was restarted.", {} if run is None else {"instanceId": run})
+
+
+def _not_done(order: Order, answer: Answer) -> Done:
+    if answer.status in (404, 410) and order.action in ("retry-job", "delete-job"):
+        with suppress(SourceError):
+            return _absent(answer)
+    return Done("refused", _refusal(answer))
+
+
+def _absent(answer: Answer) -> Done:
+    if answer.status == 404:
+        parse(RefusedAnswer, answer.json)  # a 404 of something that is not the API says nothing of a job
+        return Done("absent", "There is no such job, and never was.")
+    state = parse(GoneAnswer, answer.json).state
+    return Done("absent", f"It is gone: {state}.", {"state": state})
+
+
+def _refusal(answer: Answer) -> str:
+    if answer.status < 400:
+        return f"It answered {answer.status}, a redirect, which Beacon does not follow."
+    said = _said(answer)
+    return said or f"It answered {answer.status}."
+
+
+def _because(answer: Answer) -> str:
+    said = _said(answer)
+    return f": {said}" if said else ""
+
+
+def _said(answer: Answer) -> str | None:
+    try:
+        return parse(RefusedAnswer, answer.json).error
+    except SourceError:
+        return None

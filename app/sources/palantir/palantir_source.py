@@ -1,0 +1,270 @@
+"""A job service that speaks the Palantir HTTP API."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import Annotated, Literal, TypeVar
+from urllib.parse import quote, urlsplit
+
+from pydantic import Field
+
+from app.sources.http_client import HttpClient
+from app.sources.palantir.api import (
+    PAGE,
+    A,
+    CountsAnswer,
+    GoneAnswer,
+    HealthAnswer,
+    JobAnswer,
+    PageAnswer,
+    StuckAnswer,
+    WholePageAnswer,
+    in_flow_order,
+    is_finished,
+    parse,
+    parse_body,
+)
+from app.sources.palantir.job_rows import read_rows
+from app.sources.palantir.palantir_commands import ACT_S, Acts
+from app.sources.protocol import (
+    NOTHING_LEFT_OUT,
+    Address,
+    CannotTell,
+    Capabilities,
+    Done,
+    Filter,
+    FinishedVisible,
+    Job,
+    JobDetail,
+    JobFate,
+    Kind,
+    LeftOut,
+    Listing,
+    Look,
+    Options,
+    Order,
+    Selection,
+    SourceError,
+    StuckJob,
+)
+
+P = TypeVar("P", PageAnswer, WholePageAnswer)
+# A whole look is many requests: it too must end before its service would count as silent.
+LOOK_S = 15.0
+LOOK_UP_STATUSES = frozenset({200, 404, 410})
+NO_WORKERS = "the Palantir HTTP API does not tell of its workers"
+
+
+class PalantirSource:
+    """Health, counts, then the jobs of each state in flow order; one id where a job's fate is asked."""
+
+    def __init__(
+        self,
+        url: str,
+        job_list_bound: int,
+        finished_visible_for_s: FinishedVisible = "lookup",
+        *,
+        look_s: float = LOOK_S,
+        act_s: float = ACT_S,
+        http: HttpClient | None = None,
+    ) -> None:
+        self._http = http or HttpClient(url)
+        self._acts = Acts(self._http, act_s)
+        self._bound, self._look_s = job_list_bound, look_s
+        self._capabilities = Capabilities(finished_visible_for_s, {"workers": NO_WORKERS}, dates_figures=True)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self._capabilities
+
+    def look(self) -> Look:
+        reading = _Reading(self._http, self._bound, self._look_s)
+        health = reading.get("/api/v1/health", HealthAnswer)
+        counts = reading.get("/api/v1/jobs/counts", CountsAnswer)
+        listed = _listed(counts.counts, self._bound)
+        listings = tuple(reading.listing(state, state in listed) for state in in_flow_order(counts.counts))
+        return Look(
+            counts=counts.counts,
+            listings=listings,
+            latency_ms=reading.latency_ms,
+            health=health.status,
+            instance_id=health.instance_id,
+            as_of=counts.as_of,
+            revision=None if counts.revision is None else str(counts.revision),
+            one_revision=counts.revision is not None and reading.revisions <= {counts.revision},
+        )
+
+    def look_up(self, job_id: str) -> JobFate:
+        try:
+            answer = self._http.get(f"/api/v1/jobs/{quote(job_id, safe='')}", expect=LOOK_UP_STATUSES)
+            if answer.status == 404:
+                return JobFate("unknown")
+            if answer.status == 410:
+                return JobFate("finished", end_state=parse(GoneAnswer, answer.json).state)
+            return _fate(parse(JobAnswer, answer.json).job(), job_id)
+        except SourceError:
+            return JobFate("cannot-tell")
+
+    def detail(self, job_id: str) -> JobDetail | None:
+        answer = self._http.get(f"/api/v1/jobs/{quote(job_id, safe='')}", expect=LOOK_UP_STATUSES)
+        if answer.status == 404:
+            return None
+        if answer.status == 410:
+            return JobDetail(Job(job_id, parse(GoneAnswer, answer.json).state))
+        return parse(JobAnswer, answer.json).detail()
+
+    def stuck(self) -> Sequence[StuckJob]:
+        found, _ = read_rows(StuckAnswer, self._http.fetch("/api/v1/jobs/stuck").bytes, str)
+        limit = f" for more than {found.threshold_s:g} s" if found.threshold_s is not None else ""
+        return [StuckJob(job.job(), f"{job.state}{limit}", job.started_at) for job in found.jobs]
+
+    def act(self, order: Order) -> Done:
+        return self._acts.act(order)
+
+    def settle(self, order: Order, asked_at: datetime) -> Done | None:
+        return self._acts.settle(order, asked_at)
+
+    def shows(self, order: Order, asked_at: datetime) -> bool:
+        return self._acts.shows(order, asked_at)
+
+    def select(self, wanted: Filter, limit: int) -> Selection:
+        reading, as_of = _Reading(self._http, self._bound, self._look_s), datetime.now(UTC)
+        if wanted.older_than is not None:
+            wanted = replace(wanted, older_than=self._acts.as_theirs(wanted.older_than))
+        total, first = 0, list[str]()
+        for page, _ in reading.pages(wanted.state, WholePageAnswer):
+            found = [job.id for job in page.jobs if _fits(job, wanted)]
+            total += len(found)
+            first += found[: limit - len(first)]
+        return Selection(as_of, total, tuple(first))
+
+    def close(self) -> None:
+        self._http.close()
+
+
+class _Reading:
+    """One look while it is under way: how long it may still take, which revisions it has met."""
+
+    def __init__(self, http: HttpClient, bound: int, seconds: float) -> None:
+        self._http, self._left, self._seconds = http, bound, seconds
+        self._began = time.monotonic()
+        self.revisions: set[int | str | None] = set()
+
+    @property
+    def latency_ms(self) -> int:
+        return round((time.monotonic() - self._began) * 1000)
+
+    def get(self, path: str, model: type[A]) -> A:
+        return parse_body(model, self._fetch(path))
+
+    def _fetch(self, path: str, params: Mapping[str, str | int] | None = None) -> bytes:
+        left = self._began + self._seconds - time.monotonic()
+        if left <= 0:
+            raise SourceError(f"did not finish answering within {self._seconds:g} s")
+        return self._http.fetch(path, params, within_s=left).bytes
+
+    def listing(self, state: str, is_listed: bool) -> Listing:
+        """All jobs of `state`, or none where there are more than the bound leaves room for: then only their count is
+        known."""
+        jobs: dict[str, Job] = {}
+        finished = is_finished(state)
+        if not is_listed:
+            return Listing(state, finished, {}, complete=False)
+        left_out = NOTHING_LEFT_OUT
+        for page, bad in self.pages(state, PageAnswer):
+            left_out = LeftOut(left_out.number + bad.number, left_out.first or bad.first)
+            # The list's own word for the state is not trusted: a moving job may already carry the next one.
+            jobs |= {(i := job["id"]): Job(i, state, job.get("queue"), job.get("attempt")) for job in page.jobs}
+            if len(jobs) > self._left:
+                return Listing(state, finished, {}, complete=False)
+        self._left -= len(jobs)
+        return Listing(state, finished, jobs, left_out=left_out)
+
+    def pages(self, state: str, model: type[P]) -> Iterator[tuple[P, LeftOut]]:
+        """Each with what had to be left out of it."""
+        after, before = "", 0
+        while True:
+            query: Mapping[str, str | int] = {"state": state, "after": after, "limit": PAGE}
+            page, left_out = read_rows(model, self._fetch("/api/v1/jobs", query), partial(_row_name, state, before))
+            self.revisions.add(page.revision)
+            yield page, left_out
+            rows = len(page.jobs) + left_out.number
+            if page.next is None:
+                return
+            if page.next <= after or not rows:
+                raise SourceError("answered a list of jobs that does not end")
+            after, before = page.next, before + rows
+
+
+def _listed(counts: Mapping[str, int], bound: int) -> frozenset[str]:
+    """The states whose jobs are listed, `bound` of them in all: what has not ended comes first, and what is small."""
+    listed = set[str]()
+    for state in sorted(in_flow_order(counts), key=lambda state: (is_finished(state), counts.get(state, 0))):
+        if counts.get(state, 0) <= bound:  # one that is too large leaves room for those that follow
+            bound -= counts.get(state, 0)
+            listed.add(state)
+    return frozenset(listed)
+
+
+def _row_name(state: str, before: int, place: int) -> str:
+    return f"entry {before + place + 1:,} of {state}"
+
+
+def _fits(job: JobAnswer, wanted: Filter) -> bool:
+    if wanted.queue is not None and job.queue != wanted.queue:
+        return False
+    return wanted.older_than is None or _since(job, wanted) < wanted.older_than
+
+
+def _since(job: JobAnswer, wanted: Filter) -> datetime:
+    """Since when it is in that state; a state of unknown name counts from when it was queued."""
+    since = job.finished_at if is_finished(wanted.state) else None
+    since = since or (job.started_at if wanted.state == "running" else None) or job.enqueued_at
+    if since is None:
+        raise CannotTell("does not tell how old its jobs are")
+    return since
+
+
+def _fate(job: Job, asked: str) -> JobFate:
+    if job.id != asked:
+        return JobFate("cannot-tell")
+    if is_finished(job.state):
+        return JobFate("finished", end_state=job.state)
+    return JobFate("found", job=job)
+
+
+class PalantirOptions(Options):
+    finished_visible_for_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["lookup", "none"] = "lookup"
+
+    @property
+    def visible(self) -> FinishedVisible:
+        return None if self.finished_visible_for_s == "none" else self.finished_visible_for_s
+
+
+def _plain_http(url: str) -> Address:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("expected an address like http://host:port")
+    if "@" in parts.netloc:  # the address is shown on pages
+        raise ValueError("expected an address without a user name or password; password_env names a token")
+    if parts.query or parts.fragment:
+        raise ValueError("expected an address without ? or #")
+    return Address(url.rstrip("/"))
+
+
+def _build(address: Address, options: PalantirOptions, bound: int) -> PalantirSource:
+    http = HttpClient(address.url, token=address.password, reach=address.reach)
+    return PalantirSource(address.url, bound, options.visible, http=http)
+
+
+KIND = Kind(
+    name="palantir",
+    about="A job service that speaks the Palantir HTTP API",
+    url_example="http://127.0.0.1:9001",
+    check_url=_plain_http,
+    options=PalantirOptions,
+    build=_build,
+    health_path="/api/v1/health",
+)

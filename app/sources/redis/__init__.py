@@ -1,0 +1,1 @@
+"""What every kind of source that lives on Redis or Valkey shares."""

@@ -1,0 +1,1 @@
+"""RQ on Redis or Valkey."""

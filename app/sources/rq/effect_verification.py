@@ -1,0 +1,73 @@
+"""Whether what an order did can be seen in RQ's own data, read anew: an answer proves only that a script ran."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import redis
+from rq import Worker
+from rq.job import Job as RqJob
+
+from app.sources.protocol import Order
+from app.sources.rq.anomalies import born
+from app.sources.rq.responses import Batch, number, text
+from app.sources.rq.rq_snapshot import places_of
+from app.sources.rq.rq_workers import moment
+
+# The time in the job is that of whoever asked, `asked_at` is the database's.
+CLOCKS_DIFFER = timedelta(seconds=2)
+_AT_ONCE = 500
+
+
+def is_seen(client: redis.Redis, order: Order, effect: Mapping[str, Any], asked_at: datetime) -> bool:
+    match order.action:
+        case "retry-job":
+            return _was_queued(client, order.target, asked_at - CLOCKS_DIFFER)
+        case "delete-job":
+            return _are_gone(client, [order.target])
+        case "purge-queue":
+            return _is_purged(client, order.target, effect)
+        case "restart-service":
+            return _have_ended(client, _texts(effect.get("workers")), asked_at)
+
+
+def _was_queued(client: redis.Redis, job_id: str, since: datetime) -> bool:
+    """It is somewhere else than among the failed, or has failed again since."""
+    batch = Batch(client)
+    batch.add("HMGET", RqJob.key_for(job_id), "status", "enqueued_at")
+    status, enqueued = batch.run()[0]
+    if status is None:
+        return False
+    at = moment(text(enqueued)) if enqueued else None
+    return status != b"failed" or (at is not None and at >= since)
+
+
+def _are_gone(client: redis.Redis, job_ids: Sequence[str]) -> bool:
+    batch = Batch(client)
+    for start in range(0, len(job_ids), _AT_ONCE):
+        batch.add("EXISTS", *map(RqJob.key_for, job_ids[start : start + _AT_ONCE]))
+    return not any(map(number, batch.run()))
+
+
+def _is_purged(client: redis.Redis, queue: str, effect: Mapping[str, Any]) -> bool:
+    """Of very many no ids are kept: then nothing may be there but what the purge left."""
+    job_ids = _texts(effect.get("jobIds"))
+    if job_ids:
+        return _are_gone(client, job_ids)
+    batch = Batch(client)
+    batch.add("LLEN", places_of(queue)[0].key)
+    return number(batch.run()[0]) <= (effect.get("kept") or 0)
+
+
+def _have_ended(client: redis.Redis, names: Sequence[str], since: datetime) -> bool:
+    """Each of them is gone, has died, or was born again under its name since."""
+    batch = Batch(client)
+    for name in names:
+        batch.add("HMGET", Worker.redis_worker_namespace_prefix + name, "birth", "death")
+    return bool(names) and all(
+        birth is None or death is not None or born(text(birth)) > since.timestamp() for birth, death in batch.run()
+    )
+
+
+def _texts(value: Any) -> list[str]:
+    return [str(each) for each in value] if isinstance(value, list) else []

@@ -1,0 +1,128 @@
+"""Single jobs of RQ: where one is, what it tells of itself, which do not move. Nothing of theirs is ever unpickled."""
+
+import re
+import zlib
+from base64 import b64decode
+from binascii import Error as BadBase64
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import redis
+from rq.job import Job as RqJob
+from rq.results import Result
+
+from app.sources.protocol import Job, JobDetail, JobFate, StuckJob
+from app.sources.rq.responses import Batch
+from app.sources.rq.rq_snapshot import ENDED, FINISHED, Place, places_of
+from app.sources.rq.rq_workers import moment
+from app.sources.tracebacks import exception_of
+
+_FIELDS = ("status", "origin", "description", "enqueued_at", "started_at", "ended_at", "worker_name")
+MAX_TEXT = 500
+MAX_TRACEBACK = 1_000_000
+# Of a field that people see a line of.
+MAX_FIELD_BYTES = 10_000
+# RQ describes a job by its call unless told otherwise, and a call shows arguments.
+_CALL = re.compile(r"^([\w.<>]+)\(.*", re.DOTALL)
+
+
+def fate_of(client: redis.Redis, job_id: str) -> JobFate:
+    status, origin = _fields(client, job_id, "status", "origin")
+    if status is None:
+        return JobFate("cannot-tell")
+    state = _place_of(client, job_id, origin or "")
+    if state in FINISHED or (state is None and status in ENDED):
+        return JobFate("finished", end_state=status if status in ENDED else state)
+    return JobFate("found", Job(job_id, state, origin)) if state else JobFate("unknown")
+
+
+def detail_of(client: redis.Redis, job_id: str) -> JobDetail | None:
+    status, origin, description, enqueued, started, ended, worker = _fields(client, job_id, *_FIELDS)
+    if status is None:
+        return None
+    return JobDetail(
+        job=Job(job_id, status[:40], (origin or "")[:MAX_TEXT] or None),
+        description=without_arguments(description),
+        enqueued_at=moment(enqueued),
+        started_at=moment(started),
+        ended_at=moment(ended),
+        worker=(worker or "")[:200] or None,
+        error=_error(client, job_id) if status in ("failed", "stopped") else None,
+    )
+
+
+def stuck_jobs(client: redis.Redis, started: Sequence[Job], orphaned: set[str], now: float) -> list[StuckJob]:
+    """Without a worker, or at it for longer than they may take."""
+    batch = Batch(client)
+    for job in started:
+        batch.add("HMGET", RqJob.key_for(job.id), "started_at", "timeout")
+    found: list[StuckJob] = []
+    for job, (began, timeout) in zip(started, batch.run() if started else [], strict=True):
+        since = moment(_readable(began))
+        if job.id in orphaned:
+            found.append(StuckJob(job, "its worker is gone", since))
+        elif since and (late := _late_by(since, _readable(timeout), now)):
+            found.append(StuckJob(job, f"runs {late} s longer than it may", since))
+    return found
+
+
+def without_arguments(description: str | None) -> str | None:
+    return None if description is None else _CALL.sub(r"\1(…)", description)[:MAX_TEXT]
+
+
+def _place_of(client: redis.Redis, job_id: str, queue: str) -> str | None:
+    """The state whose list or registry holds the job, all of them asked at one moment."""
+    places = sorted(places_of(queue), key=_unfinished_first)
+    batch = Batch(client, at_once=True)
+    for place in places:
+        if place.state == "started":
+            # Its entries bear the id of the execution too, which only the job's own list tells.
+            batch.add("ZCARD", f"rq:executions:{job_id}")
+        else:
+            batch.add("LPOS" if place.is_list else "ZSCORE", place.key, job_id)
+    answers = zip(places, batch.run(), strict=True)
+    return next(
+        (place.state for place, answer in answers if answer is not None and not _none_started(place, answer)), None
+    )
+
+
+def _unfinished_first(place: Place) -> bool:
+    return place.state in FINISHED
+
+
+def _none_started(place: Place, answer: Any) -> bool:
+    return place.state == "started" and answer == 0
+
+
+def _fields(client: redis.Redis, job_id: str, *names: str) -> list[str | None]:
+    batch = Batch(client)
+    batch.add("HMGET", RqJob.key_for(job_id), *names)
+    return [_readable(value) for value in batch.run()[0]]
+
+
+def _readable(value: Any) -> str | None:
+    return value[:MAX_FIELD_BYTES].decode(errors="replace") if isinstance(value, bytes) else None
+
+
+def _late_by(since: datetime, timeout: str | None, now: float) -> int:
+    """In seconds; -1, as RQ writes it, is no limit."""
+    if timeout is None or not timeout.isdecimal():
+        return 0
+    late = datetime.fromtimestamp(now, UTC) - since - timedelta(seconds=int(timeout[:9]))
+    return max(0, int(late.total_seconds()))
+
+
+def _error(client: redis.Redis, job_id: str) -> str | None:
+    """Type and message of the newest exception; RQ before 1.12 kept it with the job."""
+    batch = Batch(client)
+    batch.add("XREVRANGE", Result.get_key(job_id), "+", "-", "COUNT", 1)  # type: ignore[no-untyped-call]
+    batch.add("HGET", RqJob.key_for(job_id), "exc_info")
+    newest, kept = batch.run()
+    try:
+        if newest:
+            kept = b64decode(dict(newest[0][1]).get(b"exc_string", b"")) or kept
+        text = zlib.decompressobj().decompress(kept or b"", MAX_TRACEBACK)
+    except (zlib.error, BadBase64, ValueError, TypeError):
+        return None
+    return exception_of(text.decode(errors="replace"))

@@ -1,0 +1,172 @@
+"""One service as a person configures it, in the file, the browser or the shell; checked by its kind."""
+
+import logging
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from app.sources.host_rules import OWN_VARIABLES, HostRules, is_own_variable
+from app.sources.kinds import UnknownKind, UnloadableKind, kind
+from app.sources.protocol import Address, Kind, Options, Source
+from app.sources.unavailable import Unusable
+
+log = logging.getLogger(__name__)
+
+DEFAULT_KIND = "palantir"
+# Said instead of a pattern, which not everybody reads.
+_PATTERNS = {
+    "id": "expected at most 64 small letters, digits, . _ and -, the first a letter or digit",
+    "password_env": "expected the name of a variable of the environment, like BEACON_SOURCE_MAIL",
+}
+T = TypeVar("T")
+
+
+class _Named(BaseModel):
+    """What every kind has in common."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    id: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
+    name: Annotated[str, StringConstraints(min_length=1, max_length=100, strip_whitespace=True)] = ""
+    kind: str = DEFAULT_KIND
+    url: Annotated[str, StringConstraints(max_length=2_000)]
+    password: Annotated[str, StringConstraints(min_length=1, max_length=1_000)] | None = Field(None, repr=False)
+    password_env: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceEntry:
+    """`url` holds no password: that is in `password`, or in the environment under the name `password_env`."""
+
+    id: str
+    name: str
+    kind: str
+    url: str
+    options: Options
+    password: str | None = field(default=None, repr=False)
+    password_env: str | None = None
+
+
+def parse_entry(given: Mapping[str, Any]) -> ServiceEntry:
+    """Raises `ValidationError` with everything that is wrong, each error placed at its key; none repeats a value."""
+    checked = _Checked()
+    named = checked.try_(lambda: _Named.model_validate(given))
+    chosen = checked.try_(lambda: _kind(named.kind if named else _asked(given)))
+    if chosen is None or not isinstance(given, Mapping):
+        raise checked.error()
+    rest = {key: value for key, value in given.items() if key not in _Named.model_fields}
+    options = checked.try_(lambda: chosen.options.model_validate(rest))
+    address = checked.try_(lambda: _address(chosen, named.url)) if named else None
+    if named is None or address is None or options is None:
+        raise checked.error()
+    password = checked.try_(lambda: _one_password(named, address))
+    if checked.faults:
+        raise checked.error()
+    return ServiceEntry(
+        named.id, named.name or named.id, named.kind, address.url, options, password, named.password_env
+    )
+
+
+def keys_of(kind_name: str) -> list[str]:
+    """What may be said of a service of this kind."""
+    try:
+        return [*_Named.model_fields, *kind(kind_name).options.model_fields]
+    except UnknownKind:
+        return list(_Named.model_fields)
+
+
+def build(
+    kind_name: str,
+    address: Address,
+    options: Mapping[str, Any],
+    password_env: str | None,
+    bound: int,
+    rules: HostRules | None = None,
+) -> Source:
+    """The source of a service as it was kept. One that cannot be made here is never heard, and says why.
+
+    `rules`: which variables may hold its password; none for a service that the host's own file names.
+    """
+    refused = rules.refused_variable(password_env) if rules is not None and password_env is not None else None
+    if refused is not None:
+        return Unusable(
+            f"needs its password from the variable {password_env}, which this host keeps to itself; {refused}"
+        )
+    if password_env is not None and password_env not in os.environ:
+        return Unusable(f"needs its password in the environment variable {password_env}, which is not set")
+    password = address.password if password_env is None else os.environ[password_env]
+    try:
+        chosen = kind(kind_name)
+        return chosen.build(address._replace(password=password), chosen.options.model_validate(options), bound)
+    except UnloadableKind as error:
+        return Unusable(f"is of a kind that cannot be used here: {error}")
+    except UnknownKind:
+        return Unusable(f"is of the kind {kind_name}, which is not installed here")
+    except ValidationError as error:
+        first = error.errors()[0]
+        return Unusable(f"has settings that cannot be used here: {'.'.join(map(str, first['loc']))}: {first['msg']}")
+    except Exception as error:  # noqa: BLE001 -- a mistake in one kind must not keep all others from being watched
+        # Only its type: what it says may hold the password.
+        log.error("a source of the kind %s cannot be built: %s", kind_name, type(error).__name__)
+        return Unusable(f"is of the kind {kind_name}, which failed to make its source ({type(error).__name__})")
+
+
+class _Checked:
+    """Gathers what is wrong, so that a person hears all of it at once; what was given is left out, for its secrets."""
+
+    def __init__(self) -> None:
+        self.faults: list[InitErrorDetails] = []
+
+    def try_(self, step: Callable[[], T]) -> T | None:
+        try:
+            return step()
+        except ValidationError as error:
+            self.faults += [_fault(item["type"], item["msg"], item["loc"]) for item in error.errors()]
+            return None
+
+    def error(self) -> ValidationError:
+        return ValidationError.from_exception_data("service", self.faults)
+
+
+def _asked(given: Any) -> Any:
+    return given.get("kind", DEFAULT_KIND) if isinstance(given, Mapping) else DEFAULT_KIND
+
+
+def _kind(name: Any) -> Kind:
+    try:
+        return kind(name if isinstance(name, str) else "")
+    except UnknownKind as error:
+        raise _at("kind", str(error)) from error
+
+
+def _address(chosen: Kind, url: str) -> Address:
+    try:
+        return chosen.check_url(url)
+    except ValueError as error:
+        # Without its cause, which may repeat the address and with it a password.
+        raise _at("url", str(error)) from None
+
+
+def _one_password(named: _Named, address: Address) -> str | None:
+    if named.password_env is not None:
+        if named.password is not None or address.password is not None:
+            raise _at("password_env", "expected either a password or the name of a variable that holds it, not both")
+        if is_own_variable(named.password_env):  # whoever may name a service may not send those to it
+            raise _at("password_env", f"expected another name than {OWN_VARIABLES}…: those are Beacon's own settings")
+    return named.password or address.password
+
+
+def _at(key: str, message: str) -> ValidationError:
+    return ValidationError.from_exception_data("service", [_fault("configuration", message, (key,))])
+
+
+def _fault(fault: str, message: str, place: tuple[int | str, ...]) -> InitErrorDetails:
+    # The message is data: it may hold braces. The type says more than "custom", hence its own name.
+    if fault == "string_pattern_mismatch":
+        message = _PATTERNS.get(str(place[0]), message)
+    said = {"message": message.removeprefix("Value error, ")}
+    return InitErrorDetails(type=PydanticCustomError(fault, "{message}", said), loc=place, input=None)

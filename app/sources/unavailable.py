@@ -1,0 +1,29 @@
+"""The source of a service that cannot be asked from here: stale, with the reason, like one that does not answer."""
+
+from typing import NoReturn
+
+from app.sources.protocol import ACTIONS, VIEWS, Capabilities, JobFate, SourceError, TakesNoOrders
+
+
+class Unusable(TakesNoOrders):
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(None, dict.fromkeys((*ACTIONS, *VIEWS), f"the service {self._reason}"))
+
+    def look(self) -> NoReturn:
+        raise SourceError(self._reason)
+
+    def look_up(self, job_id: str) -> JobFate:  # noqa: ARG002 -- of no job anything is known
+        return JobFate("cannot-tell")
+
+    def detail(self, job_id: str) -> NoReturn:  # noqa: ARG002 -- of no job anything is known
+        raise SourceError(self._reason)
+
+    def stuck(self) -> NoReturn:
+        raise SourceError(self._reason)
+
+    def close(self) -> None:
+        """Nothing was opened."""
