@@ -15,17 +15,13 @@ from app.commands.removed import RemovedByCommands
 from app.commands.runner import Runner, pokes
 from app.config import Settings, load_settings, prepare_instance_dir
 from app.dashboard import (
-    admin_services,
     command_forms,
     command_pages,
     cost,
-    discrepancy_page,
     fragments,
-    job_page,
     notification_page,
     rollout_forms,
     rollout_page,
-    service_page,
     trends,
 )
 from app.dashboard import routes as dashboard_routes
@@ -40,7 +36,7 @@ from app.notifications import prune as notification_prune
 from app.notifications import routes as notification_routes
 from app.ops import health, metrics, readiness
 from app.ops.lag import DeliveryLag
-from app.reconciliation import discrepancy_routes, job_routes, registry, service_routes, watch
+from app.reconciliation import build, registry
 from app.rollout import actual, flags, plan_routes
 from app.rollout import routes as rollout_routes
 from app.rollout.follow import Follower
@@ -71,10 +67,17 @@ from app.web import (
 )
 from app.web.account import preferences, token_routes, user_routes
 from app.web.account import routes as accounts_routes
+from app.web.admin import views as admin_services
 from app.web.audit import client_errors
 from app.web.audit import routes as audit_routes
 from app.web.audit import views as audit_page
+from app.web.discrepancies import routes as discrepancy_routes
+from app.web.discrepancies import views as discrepancy_page
 from app.web.events_api import routes as eventlog_routes
+from app.web.jobs import routes as job_routes
+from app.web.jobs import views as job_page
+from app.web.services import routes as service_routes
+from app.web.services import views as service_page
 from app.web.trusted_proxies import TrustedProxies
 
 FLAG_RETRY_S = 1.0
@@ -198,7 +201,7 @@ def _live(app: Flask, settings: Settings) -> None:
     live.add(Every(LOOK_EVERY_S, watching.look))
     live.add(reporter := Reporter(app, asked))
     live.add(Every(FLAG_RETRY_S, reporter.report))
-    poller = watch.poller(app, settings, [RemovedByCommands()])
+    poller = build.poller(app, settings, [RemovedByCommands()])
     live.add(poller)
     _commands(app, live, settings.job_list_bound, poller.poke)
     append.derive_with(app, notify.derive)

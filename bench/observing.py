@@ -26,7 +26,7 @@ from app.infra import database_upgrade  # noqa: E402
 from app.infra.lease import Lease  # noqa: E402
 from app.reconciliation import registry  # noqa: E402
 from app.reconciliation.models import KnownJob, OpenItem  # noqa: E402
-from app.reconciliation.observe import Observer, WatchedService  # noqa: E402
+from app.reconciliation.observer import Observer, WatchedService  # noqa: E402
 from app.sources.palantir.palantir_source import PalantirSource  # noqa: E402
 from bench.turns import Calls, Turns, processor_ms  # noqa: E402
 

@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta  # noqa: E402 -- nothing may be im
 
 from app.infra import concurrency  # noqa: E402 -- see above
 from app.reconciliation.reconcile import reconcile  # noqa: E402 -- see above
-from app.reconciliation.state import Evidence, Heard, Known  # noqa: E402 -- see above
+from app.reconciliation.types import Evidence, Heard, Known  # noqa: E402 -- see above
 from app.sources.protocol import Job, Listing, Look  # noqa: E402 -- see above
 
 T0 = datetime(2026, 11, 21, tzinfo=UTC)

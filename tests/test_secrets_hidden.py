@@ -17,9 +17,9 @@ from app.config import ConfigError, current_settings
 from app.db import write
 from app.eventlog.append import NewEvent
 from app.infra.lease import Lease
-from app.reconciliation import registration, registry, service_form
-from app.reconciliation.explain import PublishedEvents
-from app.reconciliation.observe import Observer
+from app.reconciliation import registry, service_admin, service_form
+from app.reconciliation.explanations import PublishedEvents
+from app.reconciliation.observer import Observer
 from app.sources.toml_file import parse_services
 from tests.support.application import database_path
 from tests.support.cast import ADA, csrf_token, headers_of, logged_in, publish
@@ -59,7 +59,7 @@ def registered(cast: Flask, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogC
     assert changed.status_code == 200
     with cast.app_context():
         with write() as session:
-            registration.sync_from_file(session, parse_services(FILE))
+            service_admin.sync_from_file(session, parse_services(FILE))
         _poll()
     publish(cast, NewEvent("job.failed", {"service": "plain", "jobId": "a"}))
     return cast

@@ -25,7 +25,7 @@ from app.config import Settings
 from app.db import write
 from app.eventlog.audience import ROLES
 from app.infra import database_upgrade
-from app.reconciliation import registration, registry
+from app.reconciliation import registry, service_admin
 from app.rollout import store
 from app.rollout.flags import Flag
 from app.rollout.models import FlagRow
@@ -137,7 +137,7 @@ def _prepare(folder: Path, url: str) -> dict[str, str]:
             if session.scalar(sa.select(User).where(User.name == role)) is None:
                 users.add(session, role, role, password, "demo")
         entry = registry.parsed({"id": SERVICE, "name": "Demo jobs", "kind": "palantir", "url": url})
-        registration.put(session, entry, "demo")
+        service_admin.put(session, entry, "demo")
         if provider().mode == "embedded" and session.get(FlagRow, Flag.SSE_STREAMING) is None:
             store.change(session, Flag.SSE_STREAMING, "demo", "the demo streams to everyone", 100)
     return logins

@@ -7,7 +7,7 @@ import click
 
 from app.cli.context import application, operator
 from app.db import read, write
-from app.reconciliation import registration, registry, service_revision
+from app.reconciliation import registry, service_admin, service_revision
 from app.reconciliation.service_form import toml_or_word
 from app.sources import kinds
 from app.sources.service_config import DEFAULT_KIND
@@ -51,7 +51,7 @@ def add(
     if password_env:
         given["password_env"] = password_env
     with application(), write() as session:
-        registration.add(session, {**given, "kind": kind, "url": url}, operator())
+        service_admin.add(session, {**given, "kind": kind, "url": url}, operator())
     click.echo(f"watching {service_id}")
 
 
@@ -66,7 +66,7 @@ def change(service_id: str, options: tuple[str, ...], password_stdin: bool, expe
     if password_stdin:
         given["password"] = _first_line() or None
     with application(), write() as session:
-        registration.change(session, service_id, given, operator(), expected)
+        service_admin.change(session, service_id, given, operator(), expected)
     click.echo(f"changed {service_id}")
 
 
@@ -76,7 +76,7 @@ def change(service_id: str, options: tuple[str, ...], password_stdin: bool, expe
 def remove(service_id: str, expected: int | None) -> None:
     """Watch it no longer: what is believed of it is forgotten, the record stays."""
     with application(), write() as session:
-        registration.remove(session, service_id, operator(), expected)
+        service_admin.remove(session, service_id, operator(), expected)
     click.echo(f"no longer watching {service_id}")
 
 

@@ -17,7 +17,7 @@ from app.eventlog.append import append
 from app.infra.clock import utc_text
 from app.infra.concurrency import breathe
 from app.infra.problems import Problem
-from app.reconciliation.load import database_now
+from app.reconciliation.loader import database_now
 from app.reconciliation.models import Service
 
 MOST_A_USER = 5

@@ -17,7 +17,7 @@ from app.commands.models import CommandRow, ItemRow
 from app.db import now_epoch, read, write
 from app.eventlog.append import append
 from app.infra.clock import utc_text
-from app.reconciliation.load import database_now
+from app.reconciliation.loader import database_now
 
 LEASE_S = 9.0
 LOOKED_AT = 200

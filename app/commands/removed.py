@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.commands.models import ItemRow
-from app.reconciliation.explain import SLACK
+from app.reconciliation.explanations import SLACK
 from app.reconciliation.models import KnownJob
 
 IDS_AT_ONCE = 500
@@ -17,7 +17,7 @@ _MAY_HAVE = ("done", "running", "unknown", "timeout")
 
 
 class RemovedByCommands:
-    """Fits `app.reconciliation.explain.Explains`, and `ExplainsFalls`."""
+    """Fits `app.reconciliation.explanations.Explains`, and `ExplainsFalls`."""
 
     def ended(self, session: Session, service_id: str, job_ids: Collection[str], since: datetime) -> set[str]:
         columns = (ItemRow.service_id, ItemRow.action, ItemRow.target, ItemRow.effect_json)

@@ -17,7 +17,7 @@ from app.commands.models import CommandRow, ItemRow
 from app.db import now_epoch, read, write
 from app.eventlog.append import append
 from app.infra.clock import parse_utc, utc_text
-from app.reconciliation.load import database_now
+from app.reconciliation.loader import database_now
 from app.sources.protocol import Done
 
 State = Literal["unknown", "done", "refused", "absent", "failed", "timeout"]

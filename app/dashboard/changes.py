@@ -7,7 +7,7 @@ from typing import Self
 from app.dashboard import wording
 from app.dashboard.contexts import NO_IDS, Ids, service_href
 from app.eventlog.reader import Event
-from app.reconciliation import sentences
+from app.reconciliation import finding_text
 
 # Pages act on these instead of listing them; they travel as `event: signal`.
 SIGNAL_TYPES = frozenset({"notification.created", "notification.changed", "flag.changed"})
@@ -53,10 +53,10 @@ def _update(event: Event, name_of: NameOf) -> _Read:
     data = event.data
     status = data["status"]
     if status in ("stale", "discrepancy"):
-        words = sentences.wrong(name_of(data["service"]), data)
+        words = finding_text.wrong(name_of(data["service"]), data)
         ids = Ids.of((data.get("discrepancyDetails") or {}).get("missingJobIds") or [])
         return status, f"{words}; missing:" if ids.total else words, ids
-    parts = [sentences.unserved(data.get("findings") or []), wording.counts_in_words(data["counts"])]
+    parts = [finding_text.unserved(data.get("findings") or []), wording.counts_in_words(data["counts"])]
     return "verified", "; ".join(part for part in parts if part), NO_IDS
 
 

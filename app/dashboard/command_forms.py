@@ -17,8 +17,8 @@ from app.dashboard.pressed import Pressed
 from app.db import db
 from app.infra.clock import parse_utc, utc_text
 from app.infra.problems import Problem
+from app.reconciliation import finding_text
 from app.reconciliation import queries as reconciliation
-from app.reconciliation import sentences
 from app.web.auth import actor, require
 from app.web.errors import wants_page
 
@@ -56,7 +56,7 @@ class Review:
         if one.target is not None and one.action != "purge-queue":
             return f"{verb} 1 job from {self.acting.name}"
         place = one.target if one.action == "purge-queue" else self.acting.name
-        return f"{verb} {sentences.jobs(self.number or 0)} from {place}"
+        return f"{verb} {finding_text.jobs(self.number or 0)} from {place}"
 
 
 @bp.post("/services/<service_id>/commands")

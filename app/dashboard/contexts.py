@@ -15,7 +15,7 @@ from zlib import crc32
 from app.dashboard import wording
 from app.dashboard.trends import Trend
 from app.infra.clock import parse_utc
-from app.reconciliation import sentences
+from app.reconciliation import finding_text
 
 MAX_FIGURES = 4
 MAX_IDS = 5
@@ -190,16 +190,16 @@ class Tile:
             payload.get("lastVerifiedAt"),
             _last_discrepancy(payload.get("lastDiscrepancy")),
             payload.get("reason"),
-            sentences.wrong(name, payload),
+            finding_text.wrong(name, payload),
             _missing(payload.get("discrepancyDetails"), findings),
             _signature(payload),
             aged,
             _bound(payload),
             _unreadable(payload),
             _unserved(payload),
-            sentences.listed([one for one in payload.get("findings") or () if one["kind"] == "lost"]),
+            finding_text.listed([one for one in payload.get("findings") or () if one["kind"] == "lost"]),
             payload.get("silentSince"),
-            sentences.before(findings),
+            finding_text.before(findings),
         )
 
 
@@ -242,14 +242,16 @@ def _bound(payload: Mapping[str, Any]) -> Limit | None:
 
 def _unreadable(payload: Mapping[str, Any]) -> Limit | None:
     found = next((one for one in payload.get("findings") or () if one["kind"] == "unreadable"), None)
-    return found and Limit(f"{sentences.number_of(found):,} unreadable", found.get("note") or "")
+    return found and Limit(f"{finding_text.number_of(found):,} unreadable", found.get("note") or "")
 
 
 def _unserved(payload: Mapping[str, Any]) -> Limit | None:
     found = next((one for one in payload.get("findings") or () if one["kind"] == "no-worker"), None)
     if found is None:
         return None
-    return Limit(f"{sentences.jobs(sentences.number_of(found))} without a worker", sentences.unserved_in_full([found]))
+    return Limit(
+        f"{finding_text.jobs(finding_text.number_of(found))} without a worker", finding_text.unserved_in_full([found])
+    )
 
 
 def _figures(payload: Mapping[str, Any]) -> tuple[Figure, ...]:
@@ -295,7 +297,7 @@ def _missing(details: Mapping[str, Any] | None, findings: Sequence[Mapping[str, 
     if details is not None:
         return Ids.of(details["missingJobIds"])
     found = next((one for one in findings if one["kind"] == "missing"), None)
-    return Ids.of(found["jobIds"], sentences.number_of(found)) if found else NO_IDS
+    return Ids.of(found["jobIds"], finding_text.number_of(found)) if found else NO_IDS
 
 
 def _signature(payload: Mapping[str, Any]) -> str:

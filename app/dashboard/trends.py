@@ -14,7 +14,7 @@ from app.dashboard import wording
 from app.dashboard.turns import Turn, Turns
 from app.infra.clock import parse_utc, utc_now, utc_text
 from app.reconciliation.models import CheckSample
-from app.reconciliation.rows import canonical
+from app.reconciliation.row_writer import canonical
 
 POINTS = 60
 MARKS = 4  # at most, the newest: more would hide the line

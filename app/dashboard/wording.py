@@ -1,4 +1,4 @@
-"""Numbers, states and events as words; the sentences of what is wrong are in `app/reconciliation/sentences.py`."""
+"""Numbers, states and events as words; the sentences of what is wrong are in `app/reconciliation/finding_text.py`."""
 
 import json
 from collections.abc import Mapping

@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 from app.infra.clock import parse_utc
-from app.reconciliation import sentences
+from app.reconciliation import finding_text
 
 # A single blip tells nobody anything: so many polls in a row must have found it.
 POLLS = 3
@@ -116,7 +116,7 @@ def _is_paused(watch: Watch, new: Kinds) -> bool:
 def found_in(payload: Mapping[str, Any]) -> Kinds:
     """What a `reconciliation.update` says is wrong, by kind."""
     findings = [one for one in payload.get("findings") or [] if one["kind"] not in _NO_DISCREPANCY]
-    return {one["kind"]: Named(sentences.number_of(one), tuple(one["jobIds"])) for one in findings}
+    return {one["kind"]: Named(finding_text.number_of(one), tuple(one["jobIds"])) for one in findings}
 
 
 def is_flapping(payload: Mapping[str, Any]) -> bool:

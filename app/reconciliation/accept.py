@@ -9,11 +9,11 @@ from sqlalchemy.orm import Session
 from app.audit import chain
 from app.eventlog.append import append
 from app.infra.clock import utc_text
-from app.reconciliation import reconcile, rows
-from app.reconciliation.load import database_now, known_of
+from app.reconciliation import reconcile, row_writer
+from app.reconciliation.item_digests import seen_as
+from app.reconciliation.loader import database_now, known_of
 from app.reconciliation.models import KnownJob, ServiceState
-from app.reconciliation.seen_items import seen_as
-from app.reconciliation.state import Closing, Item, Known, Loss, Verdict
+from app.reconciliation.types import Closing, Item, Known, Loss, Verdict
 
 MAX_REASON_CHARS = 500
 
@@ -37,7 +37,7 @@ def accept(
     that as well.
     Raises `rows.NotWatched`.
     """
-    row = rows.locked_state(session, service_id)
+    row = row_writer.locked_state(session, service_id)
     now = database_now(session)
     known = known_of(session, service_id, row)
     items = [
@@ -56,7 +56,7 @@ def accept(
     if rewound:
         row.as_of = row.instance_id = None
     closed = [Closing(item, "accepted") for item in items]
-    rows.close_items(session, service_id, closed, now, actor, reason)
+    row_writer.close_items(session, service_id, closed, now, actor, reason)
     row.version += 1
     _tell(session, row, known, items, (actor, reason), now, loss)
     return sorted({item.job_id for item in items})
@@ -73,7 +73,7 @@ def _tell(
 ) -> None:
     present = session.scalar(sa.select(sa.func.count()).where(KnownJob.service_id == row.service_id)) or 0
     verdict = reconcile.accept(known, items, present, now, with_loss=loss is not None)
-    event = rows.tell(session, row, known, verdict) if verdict is not None and verdict.changed else None
+    event = row_writer.tell(session, row, known, verdict) if verdict is not None and verdict.changed else None
     chain.record(session, _entry(row.service_id, items, who, verdict, loss))
     if event is not None:
         append(session, [event])

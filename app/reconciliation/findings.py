@@ -7,7 +7,7 @@ from itertools import chain
 from typing import Any
 
 from app.eventlog.event_types import DiscrepancyDetails, Finding, FindingKind, LastDiscrepancy, ReconciliationUpdate
-from app.reconciliation.state import NOTHING_ABOUT, About, Abouts, Breathe, Item, Loss, in_order, no_pause, slices
+from app.reconciliation.types import NOTHING_ABOUT, About, Abouts, Breathe, Item, Loss, in_order, no_pause, slices
 from app.sources.protocol import Job, Look
 
 # Kinds that put a service into discrepancy. The others are shown, and no more.

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from app.reconciliation.state import Evidence, Heard
+from app.reconciliation.types import Evidence, Heard
 
 # An age in words changes seldom: every new reason is an event.
 _STEPS = (

@@ -41,7 +41,7 @@ class ServiceState(Base):
     what was computed from an older one is not written. `log_cursor`: the newest event of the log whose word on jobs is
     part of the belief. `flapping_json`: how often the state came and went (`app.reconciliation.flapping`).
     `figures_json`, `cut_json`, `unserved_json` and `loss_json` are those of the newest believed look
-    (`app.reconciliation.memory`).
+    (`app.reconciliation.row_memory`).
     """
 
     __tablename__ = "service_state"

@@ -22,23 +22,13 @@ from datetime import datetime
 from itertools import chain
 from typing import Literal
 
-from app.reconciliation import comparing, extras, findings, losses, news, unserved_queues
-from app.reconciliation.bounds import Bounds, cut_since
-from app.reconciliation.comparing import Kept
+from app.reconciliation import change_detection, diff, extra_jobs, findings, loss_detection, unserved_queues
+from app.reconciliation.diff import Kept
 from app.reconciliation.findings import Found
 from app.reconciliation.freshness import why_not_of_now
-from app.reconciliation.items import closed_items, opened_items, still_open
-from app.reconciliation.state import (
-    Breathe,
-    Closing,
-    Evidence,
-    Heard,
-    Item,
-    Known,
-    Verdict,
-    no_pause,
-    slices,
-)
+from app.reconciliation.item_lifecycle import closed_items, opened_items, still_open
+from app.reconciliation.list_bounds import Bounds, cut_since
+from app.reconciliation.types import Breathe, Closing, Evidence, Heard, Item, Known, Verdict, no_pause, slices
 from app.sources.protocol import Job
 
 REWOUND = "went back in time: it reports an older state than Beacon has seen"
@@ -64,7 +54,7 @@ def is_of_another_time(known: Known, heard: Heard, evidence: Evidence) -> bool:
 
 def suspects(known: Known, heard: Heard, evidence: Evidence, breathe: Breathe = no_pause) -> list[str]:
     """Known jobs, and those that were published, which the look shows nowhere although no bound cut their lists."""
-    absent = comparing.in_none(chain(known.jobs, known.heralded()), heard.look.listings, breathe)
+    absent = diff.in_none(chain(known.jobs, known.heralded()), heard.look.listings, breathe)
     bounds = Bounds(heard, evidence)
     if not bounds.cut:
         return absent
@@ -94,13 +84,13 @@ def reconcile(known: Known, heard: Heard, evidence: Evidence, now: datetime, bre
     other_time = why_not_of_now(heard, evidence)
     if other_time is not None:
         return replace(stale(known, heard.look.latency_ms, other_time, now), figures_at=figures_at)
-    changes = comparing.changes(known, heard, breathe)
+    changes = diff.changes(known, heard, breathe)
     rulings = _rulings(known, heard, evidence, changes.unlisted, breathe)
-    extra = extras.follow(known, heard, now, breathe)
+    extra = extra_jobs.follow(known, heard, now, breathe)
     kept = _kept(known, evidence, rulings, breathe)
-    loss = losses.follow(known, heard, evidence, now)
+    loss = loss_detection.follow(known, heard, evidence, now)
     unserved = unserved_queues.follow(known, heard, evidence)
-    belief = comparing.belief(known, changes, kept, extra.marks, breathe)
+    belief = diff.belief(known, changes, kept, extra.marks, breathe)
     opened = [*opened_items(known, rulings, now, breathe), *extra.opened]
     closed = closed_items(known, heard, evidence, opened, now, breathe)
     still = still_open(known, opened, closed, breathe)
@@ -126,14 +116,14 @@ def reconcile(known: Known, heard: Heard, evidence: Evidence, now: datetime, bre
         counts_as_of=heard.look.counts_as_of,
         cut_since=cut_since(known, heard),
         unserved_since=unserved.since,
-        figures=losses.figures_of(heard.look),
+        figures=loss_detection.figures_of(heard.look),
         loss=loss,
         belief=belief,
         opened=tuple(opened),
         closed=tuple(closed),
         figures_at=figures_at,
     )
-    return news.compared(known, verdict, found)
+    return change_detection.compared(known, verdict, found)
 
 
 def stale(known: Known, waited_ms: int, reason: str, now: datetime, silent_since: datetime | None = None) -> Verdict:
@@ -177,7 +167,7 @@ def accept(
         flaps=known.flaps,
         closed=closed,
     )
-    return news.judged(known, verdict, found)
+    return change_detection.judged(known, verdict, found)
 
 
 def _stale(known: Known, also: Found, waited_ms: int, reason: str, now: datetime) -> Verdict:
@@ -193,15 +183,15 @@ def _stale(known: Known, also: Found, waited_ms: int, reason: str, now: datetime
         about=findings.about_loss(known.loss),
         last_verified_at=known.last_verified_at,
     )
-    return news.compared(known, verdict, found)
+    return change_detection.compared(known, verdict, found)
 
 
 def _rulings(
     known: Known, heard: Heard, evidence: Evidence, unlisted: Sequence[str], breathe: Breathe
 ) -> dict[str, Ruling]:
     """On what the look shows nowhere; `unlisted`: the known jobs that it does not show as unfinished."""
-    absent = comparing.in_none(unlisted, comparing.finished(heard), breathe)
-    absent += comparing.in_none(known.heralded(), heard.look.listings, breathe)
+    absent = diff.in_none(unlisted, diff.finished(heard), breathe)
+    absent += diff.in_none(known.heralded(), heard.look.listings, breathe)
     bounds = Bounds(heard, evidence)
     rulings: dict[str, Ruling] = {}
     for ids in slices(absent):

@@ -21,7 +21,7 @@ from app.db import read
 from app.infra.clock import utc_text
 from app.infra.concurrency import breathe
 from app.reconciliation.models import KnownJob, OpenItem, Service, ServiceState
-from app.reconciliation.observe import WatchedService
+from app.reconciliation.observer import WatchedService
 from app.sources.host_rules import HostRules, Reach, parse_networks
 from app.sources.protocol import Address, Capabilities, Source
 from app.sources.service_config import ServiceEntry, build, parse_entry

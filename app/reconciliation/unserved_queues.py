@@ -10,7 +10,7 @@ from datetime import datetime
 
 from app.eventlog.event_types import ReconciliationUpdate
 from app.reconciliation.findings import Found, bounded_ids
-from app.reconciliation.state import NOTHING_ABOUT, About, Abouts, Evidence, Heard, Known
+from app.reconciliation.types import NOTHING_ABOUT, About, Abouts, Evidence, Heard, Known
 from app.sources.protocol import UnservedQueue
 
 MAX_QUEUES = 1_000

@@ -11,7 +11,7 @@ from app.accounts import login_throttle
 from app.audit.models import AuditRow
 from app.cli import demo
 from app.db import read, write
-from app.reconciliation import registration
+from app.reconciliation import service_admin
 from app.rollout import store
 from app.rollout.flags import Flag
 from app.sources.service_config import ServiceEntry, parse_entry
@@ -41,7 +41,7 @@ def service(service_id: str, **more: Any) -> ServiceEntry:
 
 def synced(app: Flask, *services: ServiceEntry) -> None:
     with app.app_context(), write() as session:
-        registration.sync_from_file(session, services)
+        service_admin.sync_from_file(session, services)
 
 
 def test_what_the_services_file_adds_changes_and_removes_is_recorded(app: Flask) -> None:
@@ -66,7 +66,7 @@ def test_a_file_that_says_the_same_again_is_no_entry(app: Flask) -> None:
 
 def test_that_the_file_takes_over_a_service_or_its_password_is_recorded(app: Flask) -> None:
     with app.app_context(), write() as session:
-        registration.add(session, {"id": "one", "name": "one", "url": URL}, "ada")
+        service_admin.add(session, {"id": "one", "name": "one", "url": URL}, "ada")
     synced(app, service("one"))
     synced(app, service("one", password="sesame"))
     synced(app, service("one", password="another"))

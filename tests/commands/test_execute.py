@@ -12,7 +12,7 @@ from app.commands.removed import RemovedByCommands
 from app.db import now_epoch, read, write
 from app.infra.clock import utc_now
 from app.reconciliation import registry
-from app.reconciliation.explain import PublishedEvents, is_fall_explained
+from app.reconciliation.explanations import PublishedEvents, is_fall_explained
 from app.reconciliation.models import KnownJob
 from app.sources.protocol import Done, NotSent, SourceError, Unsure
 from tests.commands.scripted import Scene

@@ -12,7 +12,7 @@ from werkzeug.test import TestResponse
 
 from app.audit.models import AuditRow
 from app.db import read, write
-from app.reconciliation import registration, registry, service_form
+from app.reconciliation import registry, service_admin, service_form
 from app.reconciliation.models import Service
 from app.sources import kinds
 from app.sources.protocol import SourceError
@@ -206,7 +206,7 @@ def test_an_edit_changes_what_was_changed_and_keeps_the_password_or_removes_it(a
 
 def test_what_the_file_names_is_shown_and_cannot_be_changed(ada: Browser) -> None:
     with ada.app.app_context(), write() as session:
-        registration.sync_from_file(session, [parse_entry({"id": "filed", "url": URL})])
+        service_admin.sync_from_file(session, [parse_entry({"id": "filed", "url": URL})])
     text = ada.get(f"{PAGE}/filed")
     assert 'disabled aria-describedby="file-rules"' in text
     assert f"{PAGE}/filed/remove" not in ada.get()
@@ -250,13 +250,13 @@ def test_nothing_in_these_pages_is_inline(ada: Browser) -> None:
 
 def test_a_password_is_told_by_where_it_comes_from(ada: Browser) -> None:
     with ada.app.app_context(), write() as session:
-        registration.change(session, "mail", {"password_env": "BEACON_SOURCE_MAIL"}, "test")
+        service_admin.change(session, "mail", {"password_env": "BEACON_SOURCE_MAIL"}, "test")
     assert "Its password: from the environment variable BEACON_SOURCE_MAIL" in words(ada.get(f"{PAGE}/mail"))
 
 
 def test_a_form_with_a_new_address_asks_for_the_password_again(ada: Browser) -> None:
     with ada.app.app_context(), write() as session:
-        registration.change(session, "mail", {"password": "sesame"}, "test")
+        service_admin.change(session, "mail", {"password": "sesame"}, "test")
     moved = {"name": "Mail", "url": "http://127.0.0.1:8", "finished_visible_for_s": "lookup"}
     answer = ada.send(f"{PAGE}/mail", **moved)
     assert answer.status_code == 400
@@ -281,7 +281,7 @@ def proof(text: str) -> str:
 
 def bea_changes(ada: Browser, **given: Any) -> None:
     with ada.app.app_context(), write() as session:
-        registration.change(session, "mail", given, "bea")
+        service_admin.change(session, "mail", given, "bea")
 
 
 EDITED = {"name": "Letters", "url": URL, "finished_visible_for_s": "60"}
@@ -342,7 +342,7 @@ def test_a_change_and_its_way_back_were_not_seen_either(ada: Browser) -> None:
 def test_what_was_typed_is_not_lost_where_the_service_was_removed(ada: Browser) -> None:
     seen = proof(ada.get(f"{PAGE}/mail"))
     with ada.app.app_context(), write() as session:
-        registration.remove(session, "mail", "bea")
+        service_admin.remove(session, "mail", "bea")
     sent = ada.send(f"{PAGE}/mail", **EDITED, expected=seen)
     said = words(sent.text)
     assert sent.status_code == 404
@@ -375,7 +375,7 @@ def test_what_is_no_revision_is_said_and_changes_nothing(ada: Browser) -> None:
 def test_the_file_that_takes_a_service_over_leaves_what_was_typed(ada: Browser) -> None:
     seen = proof(ada.get(f"{PAGE}/mail"))
     with ada.app.app_context(), write() as session:
-        registration.sync_from_file(session, [parse_entry({"id": "mail", "url": URL})])
+        service_admin.sync_from_file(session, [parse_entry({"id": "mail", "url": URL})])
     sent = ada.send(f"{PAGE}/mail", **EDITED, expected=seen)
     assert (sent.status_code, 'value="Letters"' in sent.text) == (409, True)
     assert "the services file changed name" in words(sent.text)

@@ -12,12 +12,12 @@ import sqlalchemy as sa
 from flask import Flask
 from flask.testing import FlaskClient
 
-from app.dashboard import record_reading
-from app.dashboard.record_asked import Place
 from app.db import db, write
-from app.reconciliation.episodes import Position
+from app.reconciliation.incidents import Position
 from app.reconciliation.models import DiscrepancyEvent, Service
 from app.web import streaming_export
+from app.web.discrepancies import incident_reader
+from app.web.discrepancies.incident_query import Place
 from tests.dashboard.record_scene import at, happened, item, put, watched
 from tests.support.cast import ALICE, headers_of, logged_in
 
@@ -235,7 +235,7 @@ def test_the_pages_hold_every_row_once(long: Flask, query: str) -> None:
     found = list(pages(logged_in(long, ALICE), query))
     rows = [row for page in found for row in page]
     assert len(rows) == len(set(rows))
-    assert all(len(page) <= record_reading.LIMIT for page in found)
+    assert all(len(page) <= incident_reader.LIMIT for page in found)
     assert len(rows) == {"": 152, "?show=closed": 128, "?q=id:9": 14}.get(query, 152)
 
 
@@ -250,7 +250,7 @@ def test_rows_that_come_in_push_nothing_from_page_to_page(long: Flask) -> None:
 
 
 def test_a_search_that_finds_little_stops_and_goes_on_from_there(long: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(record_reading, "SEARCHED", 20)
+    monkeypatch.setattr(incident_reader, "SEARCHED", 20)
     client = logged_in(long, ALICE)
     assert "20 rows were searched so far" in text_of(client, "?q=id:mail_1")
     rows = [row for page in pages(client, "?q=id:mail_1+-id:mail_11") for row in page]
@@ -355,7 +355,7 @@ def test_an_export_that_cannot_be_what_was_asked_is_refused(scene: Flask, query:
 
 
 def test_a_slow_reader_of_an_export_holds_no_connection(long: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(record_reading, "AT_ONCE", 10)
+    monkeypatch.setattr(incident_reader, "AT_ONCE", 10)
     answer = logged_in(long, ALICE).get("/discrepancies?format=ndjson", buffered=False)
     pieces = answer.iter_encoded()
     assert next(pieces)

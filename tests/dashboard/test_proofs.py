@@ -15,7 +15,7 @@ from werkzeug.test import TestResponse
 
 from app.dashboard.rollout_asked import FLAG
 from app.db import read, write
-from app.reconciliation import registration, registry
+from app.reconciliation import registry, service_admin
 from app.reconciliation.models import OpenItem, Service
 from app.rollout import planning, store
 from app.rollout.models import PlanRow
@@ -234,11 +234,11 @@ class EditingService:
     def begin(self) -> None:
         with self.app.app_context(), write() as session:
             given = {"id": "mail", "name": "Mail", "kind": "palantir", "url": "http://127.0.0.1:9"}
-            registration.add(session, given, "bea")
+            service_admin.add(session, given, "bea")
 
     def meanwhile(self) -> None:
         with self.app.app_context(), write() as session:
-            registration.change(session, "mail", {"url": "http://127.0.0.1:8"}, "bea")
+            service_admin.change(session, "mail", {"url": "http://127.0.0.1:8"}, "bea")
 
     def is_overwritten(self) -> bool:
         with self.app.app_context(), read() as session:

@@ -12,13 +12,13 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask
 
-from app.dashboard import history, service_view
-from app.dashboard.history import Bucket, drawn
 from app.db import write
 from app.eventlog.append import NewEvent
 from app.infra.clock import utc_now, utc_text
 from app.reconciliation import registry
 from app.reconciliation.models import CheckSample, KnownJob, OpenItem, Service, ServiceState
+from app.web.services import check_history, service_details
+from app.web.services.check_history import Bucket, drawn
 from tests.dashboard.payloads import discrepancy, update
 from tests.dashboard.record_scene import happened, item, put
 from tests.dashboard.test_pages import page, watch
@@ -89,7 +89,7 @@ def test_what_the_service_itself_shows_wrong_is_listed_with_what_is_known_and_wh
 def test_more_items_than_fit_are_counted_and_can_be_accepted_together(
     cast: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service_view, "ITEMS", 3)
+    monkeypatch.setattr(service_details, "ITEMS", 3)
     watch(cast, "mail", discrepancy("a"), *(f"job_{n}" for n in range(7)))
     client = logged_in(cast, BOB)
     text = client.get("/services/mail").text
@@ -105,7 +105,7 @@ def test_more_items_than_fit_are_counted_and_can_be_accepted_together(
 def test_missing_jobs_come_first_however_many_of_the_other_kinds_there_are(
     cast: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service_view, "ITEMS", 3)
+    monkeypatch.setattr(service_details, "ITEMS", 3)
     watch(cast, "mail", discrepancy("lost"), "lost")
     kinds = [("unaccounted", "u"), *(("extra", f"x{n}") for n in range(5))]
     put(cast, *(item("mail", job_id, kind, "2026-11-21T12:00:00.000Z") for kind, job_id in kinds))
@@ -340,7 +340,7 @@ def test_the_graph_has_a_gap_where_nothing_was_known_and_none_of_its_lines_cross
     graph = drawn("hour", buckets("verified", "verified", None, "stale", "verified", "discrepancy"))
     assert len(graph.lines) == 2
     assert [part.state for part in graph.band] == ["verified", "stale", "verified", "discrepancy"]
-    assert graph.band[1].x == graph.band[0].width + history.WIDTH / 6
+    assert graph.band[1].x == graph.band[0].width + check_history.WIDTH / 6
     assert graph.sentence == (
         "48 of 60 checks answered in the last hour; 10 ms on average, at most 40 ms; in discrepancy for up to"
         " 1 min; stale for up to 1 min; nothing known for 1 min."
@@ -362,7 +362,9 @@ def test_a_graph_of_nothing_says_so() -> None:
 
 
 @pytest.mark.parametrize(("span", "checks", "share"), [("hour", 3, 3 / 60), ("day", 6, 5 / 144)])
-def test_the_checks_of_a_span_are_all_in_its_graph(cast: Flask, span: history.Span, checks: int, share: float) -> None:
+def test_the_checks_of_a_span_are_all_in_its_graph(
+    cast: Flask, span: check_history.Span, checks: int, share: float
+) -> None:
     watch(cast, "mail", update())
     ages = [timedelta(minutes=minute) for minute in (1, 5, 58, 61, 600, 1425, 1445)]
     with cast.app_context(), write() as session:
@@ -370,9 +372,9 @@ def test_the_checks_of_a_span_are_all_in_its_graph(cast: Flask, span: history.Sp
             row = CheckSample(service_id="mail", at=utc_text(NOW - age), ok=True, status="verified", latency_ms=7)
             row.counts_json = "{}"
             session.add(row)
-        graph = history.history(session, "mail", span, NOW)
+        graph = check_history.history(session, "mail", span, NOW)
     assert graph.sentence.startswith(f"{checks} of {checks} checks answered in the last {span}; 7 ms on average")
-    assert sum(part.width for part in graph.band) == pytest.approx(share * history.WIDTH, abs=1)
+    assert sum(part.width for part in graph.band) == pytest.approx(share * check_history.WIDTH, abs=1)
 
 
 def test_the_address_says_over_which_span(cast: Flask) -> None:

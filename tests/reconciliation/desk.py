@@ -10,10 +10,10 @@ import sqlalchemy as sa
 from app.db import db, now_epoch, read, write
 from app.eventlog.models import EventRow
 from app.infra.lease import Lease, LeaseRow
-from app.reconciliation.explain import PublishedEvents
-from app.reconciliation.lifecycle import Lifecycle
+from app.reconciliation.explanations import PublishedEvents
+from app.reconciliation.job_events import Lifecycle
 from app.reconciliation.models import CheckSample, DiscrepancyEvent, KnownJob, OpenItem, ServiceState
-from app.reconciliation.observe import Observer, WatchedService
+from app.reconciliation.observer import Observer, WatchedService
 from app.sources.poller import Outcome
 from app.sources.protocol import Capabilities, FinishedVisible, JobFate, Look, SourceError
 

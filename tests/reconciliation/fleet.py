@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from app.reconciliation import reconcile as rules
-from app.reconciliation.state import Evidence, Heard, Known, Verdict
+from app.reconciliation.types import Evidence, Heard, Known, Verdict
 from app.sources.protocol import FinishedVisible, Job, JobFate, Look
 from tests.reconciliation.values import FINISHED, FLOW, at, listing
 

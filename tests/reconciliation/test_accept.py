@@ -13,8 +13,8 @@ from app.audit.models import AuditRow
 from app.audit.verify import verify
 from app.db import read
 from app.infra.clock import utc_now, utc_text
+from app.reconciliation.item_digests import seen_as
 from app.reconciliation.models import OpenItem
-from app.reconciliation.seen_items import seen_as
 from tests.reconciliation.desk import SERVICE, Book, Desk
 from tests.reconciliation.values import look
 from tests.support.cast import ADA, ALICE, BOB, PIA, Person, csrf_token, headers_of, log_in

@@ -6,7 +6,7 @@ from dataclasses import replace
 from flask import Flask
 
 from app.reconciliation.reconcile import suspects
-from app.reconciliation.state import Evidence, Heard, Known
+from app.reconciliation.types import Evidence, Heard, Known
 from app.sources.protocol import Job, JobFate, Listing, Look
 from tests.reconciliation.desk import Desk
 from tests.reconciliation.values import at, heard, ids_of, judge, told

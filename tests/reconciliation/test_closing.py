@@ -12,8 +12,8 @@ from flask import Flask
 from app.config import current_settings
 from app.db import now_epoch, write
 from app.infra.lease import LeaseRow
-from app.reconciliation import registry, watch
-from app.reconciliation.observe import WatchedService
+from app.reconciliation import build, registry
+from app.reconciliation.observer import WatchedService
 from app.sources.poller import Poller
 from tests.support.machine import scaled
 from tests.support.waiting import wait_for
@@ -75,7 +75,7 @@ def servers() -> Iterator[list[Server]]:
 def poller(app: Flask) -> Iterator[Poller[WatchedService]]:
     """The application's own, in a hurry."""
     with app.app_context():
-        made = watch.poller(app, current_settings().model_copy(update={"poll_interval_s": 0.05}))
+        made = build.poller(app, current_settings().model_copy(update={"poll_interval_s": 0.05}))
     made._tick_s = 0.02
     yield made
     made.stop(scaled(10))

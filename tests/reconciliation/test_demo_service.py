@@ -6,7 +6,7 @@ import pytest
 from flask import Flask
 
 from app.db import write
-from app.reconciliation import registry, watch
+from app.reconciliation import build, registry
 from app.reconciliation.accept import accept
 from app.sources.poller import Poller
 from tests.reconciliation.desk import Book
@@ -37,7 +37,7 @@ def book(app: Flask, demo: DemoService) -> Iterator[Book]:
     app.extensions["beacon_settings"].poll_interval_s = INTERVAL_S
     with app.app_context(), write() as session:
         registry.add(session, id="demo", name="Demo", kind="palantir", url=demo.url)
-    poller = watch.poller(app, app.extensions["beacon_settings"])
+    poller = build.poller(app, app.extensions["beacon_settings"])
     poller.start()
     with app.app_context():
         found = Book("demo")

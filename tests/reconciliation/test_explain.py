@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from app.db import read, write
 from app.eventlog.models import EventRow
 from app.infra.clock import utc_now, utc_text
-from app.reconciliation.explain import MAX_WINDOWS, SLACK, WINDOW, PublishedEvents
+from app.reconciliation.explanations import MAX_WINDOWS, SLACK, WINDOW, PublishedEvents
 from tests.reconciliation.desk import SERVICE, Desk
 
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)

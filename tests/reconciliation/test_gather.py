@@ -4,7 +4,7 @@ import pytest
 
 from app.db import write
 from app.reconciliation import registry
-from app.reconciliation.gather import CHECKS_AN_EVENT, Unchanged, VerifiedGatherer
+from app.reconciliation.check_batcher import CHECKS_AN_EVENT, Unchanged, VerifiedGatherer
 from tests.reconciliation.desk import SERVICE, Desk
 from tests.reconciliation.values import heard, judge, known, look, told
 

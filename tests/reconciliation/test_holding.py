@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from app.reconciliation.state import SLICE
+from app.reconciliation.types import SLICE
 from bench.running import running_service
 from tests.support.beacon_server import ROOT
 from tests.support.machine import scaled

@@ -13,11 +13,12 @@ from werkzeug.test import TestResponse
 
 from app.db import write
 from app.eventlog.append import NewEvent
-from app.reconciliation import job_routes, jobs, registry
+from app.reconciliation import job_queries, registry
 from app.reconciliation.models import KnownJob
 from app.sources import on_demand
 from app.sources.on_demand import TooMany, TooSlow, ask
 from app.sources.protocol import Source, SourceError
+from app.web.jobs import routes
 from tests.reconciliation.desk import SERVICE, Desk, Script
 from tests.reconciliation.values import look
 from tests.support.cast import ALICE, BOB, headers_of, publish
@@ -48,7 +49,7 @@ def watching(believing: Flask, demo: DemoService) -> Flask:
 @pytest.fixture
 def crowd(believing: Flask, monkeypatch: pytest.MonkeyPatch) -> Flask:
     """Fifty jobs, every fifth of them running, looked for in windows of seven."""
-    monkeypatch.setattr(jobs, "WINDOW", 7)
+    monkeypatch.setattr(job_queries, "WINDOW", 7)
     with believing.app_context(), write() as session:
         rows = [
             {"service_id": SERVICE, "job_id": f"j{n:02}", "state": "queued" if n % 5 else "running"} for n in range(50)
@@ -144,8 +145,8 @@ def test_an_id_that_no_job_can_have_is_bad_input(believing: Flask, job_id: str) 
 
 
 def test_the_log_is_read_back_to_a_bound_that_is_told(believing: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "EVENT_WINDOW", 2)
-    monkeypatch.setattr(jobs, "EVENT_WINDOWS", 2)
+    monkeypatch.setattr(job_queries, "EVENT_WINDOW", 2)
+    monkeypatch.setattr(job_queries, "EVENT_WINDOWS", 2)
     publish(believing, NewEvent("job.queued", {"service": SERVICE, "jobId": "a"}))
     publish(believing, *(NewEvent("job.started", {"service": SERVICE, "jobId": "é"}) for _ in range(4)))
     assert get(believing, f"/services/{SERVICE}/jobs/a").get_json()["events"] == []
@@ -177,7 +178,7 @@ def test_a_service_that_refuses_is_a_bad_gateway_with_its_reason(believing: Flas
 def test_a_service_that_hangs_is_given_up_at_the_deadline(
     watching: Flask, demo: DemoService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job_routes, "ASK_S", 0.3)
+    monkeypatch.setattr(routes, "ASK_S", 0.3)
     demo.fault("hang")
     try:
         answer = get(watching, "/api/jobs/stuck")

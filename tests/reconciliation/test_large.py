@@ -11,9 +11,9 @@ import pytest
 import sqlalchemy as sa
 
 from app.db import db
-from app.reconciliation import rows, sweeping
+from app.reconciliation import gc_control, row_writer
 from app.reconciliation.reconcile import reconcile
-from app.reconciliation.state import SLICE, Evidence, Known
+from app.reconciliation.types import SLICE, Evidence, Known
 from app.sources.protocol import Job, Listing, Look
 from tests.reconciliation.desk import Desk
 from tests.reconciliation.values import at, heard, job, look
@@ -125,7 +125,7 @@ def test_no_slice_holds_more_than_its_number_of_jobs(first: Look, second: Look |
 def test_what_a_first_look_brings_is_written_in_short_transactions(desk: Desk) -> None:
     with transactions() as sizes:
         desk.observe(look(queued=ids(MANY)))
-    assert (sum(sizes), max(sizes)) == (MANY, rows.ROWS)
+    assert (sum(sizes), max(sizes)) == (MANY, row_writer.ROWS)
     assert len(desk.known) == MANY
     assert (len(desk.events()), len(desk.record)) == (1, 1)
 
@@ -135,7 +135,7 @@ def test_a_great_loss_is_declared_in_short_transactions_and_told_once(desk: Desk
     desk.observe(look(queued=ids(MANY)))
     with transactions() as sizes:
         desk.observe(look())
-    assert (sum(sizes), max(sizes)) == (MANY, rows.ITEMS)
+    assert (sum(sizes), max(sizes)) == (MANY, row_writer.ITEMS)
     assert (len(desk.items), desk.known) == (MANY, {})
     assert desk.told["discrepancyDetails"]["expected"] == MANY
     assert [row.status for row in desk.record] == ["verified", "discrepancy"]
@@ -145,7 +145,7 @@ def test_a_poller_that_ended_while_it_wrote_leaves_nothing_that_is_not_so(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     desk.observe(look(queued=["a", "b"]))
-    real, calls = rows.put_jobs, 0
+    real, calls = row_writer.put_jobs, 0
 
     def dies_midway(*given: Any) -> None:
         nonlocal calls
@@ -154,10 +154,10 @@ def test_a_poller_that_ended_while_it_wrote_leaves_nothing_that_is_not_so(
             raise KeyboardInterrupt
         real(*given)
 
-    monkeypatch.setattr(rows, "put_jobs", dies_midway)
+    monkeypatch.setattr(row_writer, "put_jobs", dies_midway)
     with pytest.raises(KeyboardInterrupt):
         desk.observe(look(queued=["a", *ids(MANY)], succeeded=["b"]))
-    monkeypatch.setattr(rows, "put_jobs", real)
+    monkeypatch.setattr(row_writer, "put_jobs", real)
     desk.restart()
     assert {"a", "b"} < set(desk.known)
     desk.observe(look(queued=["a", *ids(MANY)], succeeded=["b"]))
@@ -165,13 +165,13 @@ def test_a_poller_that_ended_while_it_wrote_leaves_nothing_that_is_not_so(
 
 
 def test_the_collector_waits_for_large_looks_only_and_never_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
-    with sweeping.kept_away(sweeping.LARGE - 1):
+    with gc_control.kept_away(gc_control.LARGE - 1):
         assert gc.isenabled()
-    with sweeping.kept_away(sweeping.LARGE):
-        with sweeping.kept_away(sweeping.LARGE):
+    with gc_control.kept_away(gc_control.LARGE):
+        with gc_control.kept_away(gc_control.LARGE):
             assert not gc.isenabled()
         assert not gc.isenabled()
-        monkeypatch.setattr(sweeping, "LONGEST_S", -1.0)
+        monkeypatch.setattr(gc_control, "LONGEST_S", -1.0)
     assert gc.isenabled()
 
 

@@ -10,8 +10,8 @@ from app.eventlog import reader as log
 from app.eventlog.append import NewEvent, append
 from app.eventlog.models import EventRow
 from app.infra.clock import utc_now, utc_text
-from app.reconciliation import lifecycle
-from app.reconciliation.lifecycle import Lifecycle, News
+from app.reconciliation import job_events
+from app.reconciliation.job_events import Lifecycle, News
 from app.reconciliation.models import OpenItem
 from app.sources.protocol import JobFate, Look
 from tests.reconciliation.desk import SERVICE, Desk
@@ -200,8 +200,8 @@ class TestReading:
     def test_a_flood_is_read_in_bounded_steps_and_each_event_once(
         self, watching: Desk, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(lifecycle, "WINDOW", 10)
-        monkeypatch.setattr(lifecycle, "MOST_AT_ONCE", 30)
+        monkeypatch.setattr(job_events, "WINDOW", 10)
+        monkeypatch.setattr(job_events, "MOST_AT_ONCE", 30)
         pauses: list[None] = []
         published = Lifecycle(lambda: pauses.append(None), settles=timedelta(0), read_every_s=0)
         publish("job.queued", *(f"j{n:03}" for n in range(75)))
@@ -214,13 +214,13 @@ class TestReading:
         assert len(pauses) <= 10
 
     def test_what_lies_too_far_back_is_skipped(self, watching: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(lifecycle, "MOST_BEHIND", 5)
+        monkeypatch.setattr(job_events, "MOST_BEHIND", 5)
         published = Lifecycle(settles=timedelta(0), read_every_s=0)
         publish("job.queued", *(f"j{n}" for n in range(9)))
         assert list(self.news(published).notices) == ["j4", "j5", "j6", "j7", "j8"]
 
     def test_so_many_jobs_are_remembered_and_no_more(self, watching: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(lifecycle, "MAX_NOTICES", 3)
+        monkeypatch.setattr(job_events, "MAX_NOTICES", 3)
         published = Lifecycle(settles=timedelta(0), read_every_s=0)
         publish("job.queued", *(f"j{n}" for n in range(9)))
         found = self.news(published)

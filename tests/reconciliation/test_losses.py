@@ -8,11 +8,11 @@ import pytest
 from flask import Flask
 
 from app.db import read, write
-from app.reconciliation import losses
+from app.reconciliation import loss_detection
 from app.reconciliation.accept import accept
-from app.reconciliation.load import known_of
+from app.reconciliation.loader import known_of
 from app.reconciliation.reconcile import stale
-from app.reconciliation.state import Evidence, Figures, Known, Loss
+from app.reconciliation.types import Evidence, Figures, Known, Loss
 from app.sources.protocol import Look, Worker
 from tests.reconciliation.desk import Desk
 from tests.reconciliation.values import at, heard, kinds_of, known, look
@@ -31,7 +31,7 @@ def now(queued: int = 0, failed: int = 0, workers: int = 0, queues: int | None =
 
 
 def lost(was: Known, answer: Look, evidence: Evidence | None = None, began: float = 5) -> Loss | None:
-    return losses.follow(was, heard(answer, began), evidence or Evidence(500.0), at(began))
+    return loss_detection.follow(was, heard(answer, began), evidence or Evidence(500.0), at(began))
 
 
 class TestALoss:

@@ -11,9 +11,9 @@ from app.db import db, read, write
 from app.eventlog.append import NewEvent, append
 from app.infra.clock import parse_utc, utc_now
 from app.infra.lease import Lease, LeaseLost
-from app.reconciliation import episodes, observe, registry
+from app.reconciliation import incidents, observer, registry
 from app.reconciliation.accept import accept
-from app.reconciliation.rows import checksum
+from app.reconciliation.row_writer import checksum
 from app.sources.protocol import Capabilities, Job, JobFate, Listing, Look, Oddity, SourceError
 from tests.reconciliation.desk import SERVICE, Desk, everything
 from tests.reconciliation.values import at, look
@@ -143,10 +143,10 @@ class TestLoss:
         assert desk.items == {"c": "missing"}
 
     def test_look_ups_are_bounded_and_the_rest_waits_unaccounted(self, desk: Desk) -> None:
-        ids = [f"j{n:03}" for n in range(observe.LOOK_UPS + 10)]
+        ids = [f"j{n:03}" for n in range(observer.LOOK_UPS + 10)]
         desk.observe(look(queued=ids))
         desk.observe(look())
-        assert len(desk.source.asked) == observe.LOOK_UPS
+        assert len(desk.source.asked) == observer.LOOK_UPS
         waiting = [finding for finding in desk.told["findings"] if finding["kind"] == "unaccounted"]
         assert len(waiting[0]["jobIds"]) == 10
         desk.restart()
@@ -248,7 +248,7 @@ class TestSilence:
         assert (silent.reason, silent.episode, again.episode) == ("answered 500", None, first.id)
         assert json.loads(first.findings_json or "")[0]["jobIds"] == ["d"]
         with read() as session:
-            found = episodes.read_on(session, episodes.Wanted(), episodes.START, 10, None)
+            found = incidents.read_on(session, incidents.Wanted(), incidents.START, 10, None)
         assert [(one.id, one.ending.status if one.ending else None) for one in found] == [
             (silent.id, "discrepancy"),
             (first.id, "verified"),
@@ -372,7 +372,7 @@ class TestWhatNobodyHasThoughtOf:
         self, desk: Desk, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         now = 0.0
-        own_time(monkeypatch, "app.reconciliation.overdue", monotonic=lambda: now)
+        own_time(monkeypatch, "app.reconciliation.overdue_checks", monotonic=lambda: now)
         desk.observe(THREE)
         desk.pass_time(20.1)
         desk.observer.tick()

@@ -8,8 +8,8 @@ from app.eventlog.append import prepare
 from app.eventlog.event_types import FindingKind
 from app.reconciliation import findings
 from app.reconciliation.findings import bounded_ids
-from app.reconciliation.rows import tell
-from app.reconciliation.state import About, Verdict
+from app.reconciliation.row_writer import tell
+from app.reconciliation.types import About, Verdict
 from app.reconciliation.unserved_queues import MAX_NAME_CHARS, NAMES_BYTES
 from app.sources.protocol import MAX_JOB_ID_BYTES
 from tests.reconciliation.values import T0, known, told

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from app.reconciliation import reconcile as rules
-from app.reconciliation.state import Evidence, Heard, Known, Notice
+from app.reconciliation.types import Evidence, Heard, Known, Notice
 from app.sources.protocol import Job, JobFate, Oddity
 from tests.reconciliation.values import (
     at,

@@ -6,7 +6,7 @@ import pytest
 from flask import Flask
 
 from app.db import read, write
-from app.reconciliation import queries, registration, registry
+from app.reconciliation import queries, registry, service_admin
 from app.sources.palantir.palantir_source import PalantirSource
 from app.sources.protocol import SourceError
 from app.sources.service_config import ServiceEntry, parse_entry
@@ -91,9 +91,9 @@ def test_what_is_not_watched_cannot_be_removed(desk: Desk, service_id: str) -> N
 
 
 def test_the_file_adds_changes_and_removes_its_own_and_leaves_others_alone(desk: Desk) -> None:
-    change(registration.sync_from_file, [entry("one"), entry("two")])
+    change(service_admin.sync_from_file, [entry("one"), entry("two")])
     assert ids() == [SERVICE, "one", "two"]
-    change(registration.sync_from_file, [entry("two", name="Zwei"), entry("three")])
+    change(service_admin.sync_from_file, [entry("two", name="Zwei"), entry("three")])
     with read() as session:
         assert {row.id: (row.name, row.origin) for row in registry.watched(session)} == {
             SERVICE: ("Mail", "admin"),

@@ -4,7 +4,7 @@ import pytest
 import sqlalchemy as sa
 
 from app.db import read, write
-from app.reconciliation import load
+from app.reconciliation import loader
 from app.reconciliation.models import CheckSample, KnownJob, OpenItem, prune_samples
 from app.sources.protocol import JobFate
 from tests.reconciliation.desk import SERVICE, Desk
@@ -62,7 +62,7 @@ def test_an_item_of_another_shape_is_refused_by_the_database(desk: Desk, wrong: 
 
 
 def test_many_known_jobs_are_read_in_pages_with_pauses(desk: Desk) -> None:
-    ids = [f"j{n:06}" for n in range(2 * load.PAGE + 1)]
+    ids = [f"j{n:06}" for n in range(2 * loader.PAGE + 1)]
     desk.observe(look(queued=ids))
     pauses = 0
 
@@ -71,7 +71,7 @@ def test_many_known_jobs_are_read_in_pages_with_pauses(desk: Desk) -> None:
         pauses += 1
 
     with read() as session:
-        found = load.known_jobs(session, SERVICE, breathe)
+        found = loader.known_jobs(session, SERVICE, breathe)
     assert (list(found.jobs), found.unseen, pauses) == (ids, {}, 2)
 
 

@@ -14,7 +14,7 @@ from app.cli import doctor
 from app.config import current_settings
 from app.db import read, write
 from app.infra.clock import utc_now, utc_text
-from app.reconciliation import registration
+from app.reconciliation import service_admin
 from app.reconciliation.models import Service, ServiceState
 from app.sources.palantir.palantir_source import NO_WORKERS
 from app.sources.protocol import ACTIONS, VIEWS, SourceError
@@ -151,7 +151,7 @@ def test_a_password_that_is_kept_is_not_sent_to_a_new_address(api: Api, given: d
     api.send("POST", "/services", NEW)
     answer = api.send("PATCH", "/services/post", given)
     assert (answer.status_code, answer.mimetype) == (400, "application/problem+json")
-    assert answer.get_json()["errors"] == {"password": registration.PASSWORD_AGAIN}
+    assert answer.get_json()["errors"] == {"password": service_admin.PASSWORD_AGAIN}
     assert row_of(api.app, "post").url == NEW["url"]
     assert api.send("PATCH", "/services/post", {**given, "password": "sesame"}).status_code == 200
     assert row_of(api.app, "post").password == "sesame"
@@ -161,7 +161,7 @@ def test_nor_to_a_new_address_in_an_option(api: Api) -> None:
     made = {"id": "tasks", "kind": "celery", "url": "redis://127.0.0.1:1/0", "password": "sesame"}
     assert api.send("POST", "/services", made).status_code == 201
     answer = api.send("PATCH", "/services/tasks", {"result_backend": "redis://127.0.0.1:2/0"})
-    assert answer.get_json()["errors"] == {"password": registration.PASSWORD_AGAIN}
+    assert answer.get_json()["errors"] == {"password": service_admin.PASSWORD_AGAIN}
     assert api.send("PATCH", "/services/tasks", {"result_backend": True}).status_code == 200
 
 
@@ -188,7 +188,7 @@ def test_a_variable_from_before_is_named_and_not_asked(api: Api, monkeypatch: py
     """Configured by an older Beacon; one that the services file names is the host's own word."""
     monkeypatch.setenv("OLD_NAME", "the host's")
     with api.app.app_context(), write() as session:
-        registration.sync_from_file(session, [parse_entry({"id": "filed", "url": URL, "password_env": "OLD_NAME"})])
+        service_admin.sync_from_file(session, [parse_entry({"id": "filed", "url": URL, "password_env": "OLD_NAME"})])
         row = session.get(Service, SERVICE)
         assert row is not None
         row.password_env = "OLD_NAME"
@@ -258,7 +258,7 @@ def test_a_taken_id_is_a_conflict_and_nothing_changes(api: Api) -> None:
 @pytest.mark.parametrize(("method", "body"), [("PATCH", {"name": "X"}), ("DELETE", None)])
 def test_what_the_file_names_is_changed_in_the_file_only(api: Api, method: str, body: Any) -> None:
     with api.app.app_context(), write() as session:
-        registration.sync_from_file(session, [parse_entry({"id": "filed", "url": URL})])
+        service_admin.sync_from_file(session, [parse_entry({"id": "filed", "url": URL})])
     answer = api.send(method, "/services/filed", body)
     assert (answer.status_code, answer.get_json()["reason"]) == (409, "file")
     assert "the file rules" in answer.get_json()["detail"]

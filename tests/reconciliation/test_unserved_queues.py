@@ -3,12 +3,12 @@
 import sqlalchemy as sa
 
 from app.db import write
-from app.reconciliation import memory
+from app.reconciliation import row_memory
 from app.reconciliation.accept import accept
-from app.reconciliation.continuation import goes_on
 from app.reconciliation.flapping import MOST
+from app.reconciliation.incident_continuation import goes_on
 from app.reconciliation.models import ServiceState
-from app.reconciliation.state import Evidence, Known, Verdict
+from app.reconciliation.types import Evidence, Known, Verdict
 from app.reconciliation.unserved_queues import MAX_QUEUES, follow
 from app.sources.protocol import Look, SourceError, UnservedQueue
 from tests.reconciliation.desk import SERVICE, Desk
@@ -126,8 +126,8 @@ def shift(desk: Desk, seconds: float) -> None:
     with write() as session:
         row = session.get(ServiceState, SERVICE)
         assert row is not None
-        moved = {name: since - (at(seconds) - at(0)) for name, since in memory.unserved_of(row).items()}
-        row.unserved_json = memory.since_text(moved)
+        moved = {name: since - (at(seconds) - at(0)) for name, since in row_memory.unserved_of(row).items()}
+        row.unserved_json = row_memory.since_text(moved)
     desk.restart()
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from app.eventlog.event_types import ReconciliationUpdate
 from app.reconciliation.reconcile import reconcile
-from app.reconciliation.rows import checksum
-from app.reconciliation.state import Evidence, Heard, Item, Known, Verdict
+from app.reconciliation.row_writer import checksum
+from app.reconciliation.types import Evidence, Heard, Item, Known, Verdict
 from app.sources.protocol import Job, LeftOut, Listing, Look
 
 T0 = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)

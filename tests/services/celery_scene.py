@@ -19,8 +19,8 @@ from app.config import Settings
 from app.db import db, write
 from app.infra.lease import Lease
 from app.reconciliation import registry
-from app.reconciliation.explain import PublishedEvents
-from app.reconciliation.observe import Observer, WatchedService
+from app.reconciliation.explanations import PublishedEvents
+from app.reconciliation.observer import Observer, WatchedService
 from app.sources.celery import celery_workers, monitor, remote_control
 from app.sources.celery.celery_source import KIND, CelerySource
 from app.sources.celery.options import CeleryOptions

@@ -19,7 +19,7 @@ from app.commands.removed import RemovedByCommands
 from app.config import Settings
 from app.db import db, now_epoch, read, write
 from app.reconciliation import registry
-from app.reconciliation.load import database_now
+from app.reconciliation.loader import database_now
 from tests.commands.operator_desk import OperatorDesk, new_id
 from tests.support.cast import ADA, BOB, join
 from tests.support.demo_service import DemoService, start_demo

@@ -19,7 +19,7 @@ from app.db import db, read, write
 from app.eventlog import reader as log
 from app.eventlog.append import NewEvent, append
 from app.infra import lock_holders
-from app.reconciliation import episodes
+from app.reconciliation import incidents
 from app.rollout import store
 from app.rollout.flags import Flag
 from tests.dashboard import record_scene
@@ -231,8 +231,8 @@ def test_episodes_and_what_people_are_told_of_them_are_kept_on_postgresql_too(ap
         record_scene.item("mail", "a", "missing", record_scene.at(1), at=record_scene.at(3), how="finished"),
     )
     with app.app_context(), read() as session:
-        found = episodes.read_on(session, episodes.Wanted(), episodes.START, 10, None)
-        still = episodes.read_on(session, episodes.Wanted(is_open=True), episodes.START, 10, None)
+        found = incidents.read_on(session, incidents.Wanted(), incidents.START, 10, None)
+        still = incidents.read_on(session, incidents.Wanted(is_open=True), incidents.START, 10, None)
     assert [(one.status, one.reason, len(one.closings)) for one in found] == [
         ("stale", "answered 500", 0),
         ("discrepancy", None, 1),

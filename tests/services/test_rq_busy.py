@@ -15,8 +15,8 @@ from app.config import Settings
 from app.db import write
 from app.infra.lease import Lease
 from app.reconciliation import registry
-from app.reconciliation.explain import PublishedEvents
-from app.reconciliation.observe import Observer, WatchedService
+from app.reconciliation.explanations import PublishedEvents
+from app.reconciliation.observer import Observer, WatchedService
 from tests.notifications.scene import titles
 from tests.reconciliation.desk import INTERVAL_S, SERVICE, Book
 from tests.services.rq_scene import Scene

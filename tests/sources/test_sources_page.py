@@ -11,8 +11,8 @@ from flask import Flask
 from app.db import write
 from app.infra.lease import Lease
 from app.reconciliation import registry, service_form
-from app.reconciliation.explain import PublishedEvents
-from app.reconciliation.observe import Observer
+from app.reconciliation.explanations import PublishedEvents
+from app.reconciliation.observer import Observer
 from app.sources import kinds
 from app.sources.protocol import ACTIONS, VIEWS
 from app.sources.service_config import build, parse_entry

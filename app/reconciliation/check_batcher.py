@@ -1,0 +1,126 @@
+"""Checks that changed nothing: gathered, and told at most once a second in one event that only moves ages."""
+
+import threading
+from dataclasses import dataclass
+from typing import Any, cast
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from app.db import write
+from app.eventlog.append import NewEvent, append
+from app.eventlog.event_types import Check, ReconciliationVerified
+from app.infra.clock import utc_text
+from app.infra.lease import Claim
+from app.reconciliation import row_memory, row_writer
+from app.reconciliation.models import ServiceState
+from app.reconciliation.types import Heard, Verdict, slices
+
+_state = cast(sa.Table, ServiceState.__table__)
+# One statement for all services of a second, each with its own times.
+_MOVE = (
+    sa.update(_state)
+    .where(_state.c.service_id == sa.bindparam("service"))
+    .values(last_verified_at=sa.func.coalesce(sa.bindparam("verified"), _state.c.last_verified_at))
+)
+
+# An event holds 64 KiB; a check takes at most some 140 bytes of it.
+CHECKS_AN_EVENT = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    """A check of a service whose belief is still at `version`."""
+
+    claim: Claim
+    service_id: str
+    version: int
+    verdict: Verdict
+    heard: Heard
+    log_cursor: int = 0
+
+
+class VerifiedGatherer:
+    """`add` from every loop, `flush` once a second. Only the newest check of a service is kept."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: dict[str, Unchanged] = {}
+
+    def add(self, check: Unchanged) -> None:
+        with self._lock:
+            self._waiting[check.service_id] = check
+
+    def flush(self, claim: Claim) -> list[str]:
+        """One commit under the lease; the services whose belief is another one by now, of which nothing is told.
+
+        Where it fails the checks are lost: ages then stay older than they are.
+        """
+        with self._lock:
+            waiting, self._waiting = self._waiting, {}
+        # A check made under an earlier claim says nothing about the time since.
+        mine = sorted((check for check in waiting.values() if check.claim == claim), key=lambda check: check.service_id)
+        if not mine:
+            return []
+        with write() as session:
+            claim.guard(session)
+            versions = _locked_versions(session, mine)
+            moved = [check for check in mine if versions.get(check.service_id) == check.version]
+            for part in slices(moved, row_writer.ROWS):
+                session.connection().execute(_MOVE, [_times(check) for check in part])
+                row_writer.write_samples(session, [_sample(check) for check in part])
+            append(session, _events(moved))
+        told = {check.service_id for check in moved}
+        return [check.service_id for check in mine if check.service_id not in told]
+
+
+def _locked_versions(session: Session, checks: list[Unchanged]) -> dict[str, int]:
+    """Of which version each service's belief is, and stays until the commit. A later check has a later version."""
+    versions: dict[str, int] = {}
+    for part in slices(checks, row_writer.ROWS):
+        mine = _state.c.service_id.in_([check.service_id for check in part])
+        locked = sa.select(_state.c.service_id, _state.c.version).where(mine).order_by(_state.c.service_id)
+        versions.update((row.service_id, row.version) for row in session.execute(locked.with_for_update()))
+    return versions
+
+
+def _times(check: Unchanged) -> dict[str, Any]:
+    verdict, look = check.verdict, check.heard.look
+    at = utc_text(verdict.checked_at)
+    return {
+        "service": check.service_id,
+        "verified": utc_text(verdict.last_verified_at) if verdict.last_verified_at else None,
+        "checked_at": at,
+        "last_poll_at": at,
+        "last_answer_at": at,
+        "latency_ms": verdict.latency_ms,
+        "heard_at": utc_text(check.heard.began),
+        "revision": look.revision,
+        "instance_id": look.instance_id,
+        "as_of": utc_text(look.as_of) if look.as_of else None,
+        "failing_since": None,
+        "waited_ms": None,
+        "reason": verdict.reason,
+        "health": look.health,
+        "workers_json": row_writer.workers_text(look.workers),
+        "log_cursor": check.log_cursor,
+        "figures_json": row_memory.figures_text(verdict.figures),
+    }
+
+
+def _sample(check: Unchanged) -> dict[str, Any]:
+    return row_writer.sample(check.service_id, check.verdict, check.verdict.status, ok=True)
+
+
+def _events(checks: list[Unchanged]) -> list[NewEvent]:
+    events = []
+    for start in range(0, len(checks), CHECKS_AN_EVENT):
+        part = checks[start : start + CHECKS_AN_EVENT]
+        services = {
+            check.service_id: Check(
+                checked_at=check.verdict.checked_at, latency_ms=check.verdict.latency_ms, as_of=check.verdict.figures_at
+            )
+            for check in part
+        }
+        events.append(NewEvent("reconciliation.verified", ReconciliationVerified(services=services)))
+    return events

@@ -1,0 +1,28 @@
+"""Where a bound cut the lists of a look: whose absence means nothing, and since when. Pure."""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from app.reconciliation.types import ALL_QUEUES, Evidence, Heard, Hidden, Known
+
+
+class Bounds:
+    """Whose absence from a look means nothing, because a bound cut the list that would show them."""
+
+    def __init__(self, heard: Heard, evidence: Evidence) -> None:
+        self.unfinished = heard.hidden(finished=False)
+        # For finished jobs a look-up by id replaces the list.
+        self.finished = Hidden() if evidence.finished_visible == "lookup" else heard.hidden(finished=True)
+        self.cut = bool(self.unfinished or self.finished)
+
+    def may_hide(self, queue: str | None) -> bool:
+        return self.cut and (self.unfinished.has(queue) or self.finished.has(queue))
+
+
+def cut_since(known: Known, heard: Heard) -> Mapping[str, datetime]:
+    """Since when which queues are hidden: from the last look on that showed them whole."""
+    hidden = heard.hidden(finished=False)
+    queues = [*sorted(hidden.queues), *([ALL_QUEUES] if hidden.everything else [])]
+    whole = known.heard_at or heard.began
+    everything = known.cut_since.get(ALL_QUEUES)
+    return {queue: known.cut_since.get(queue) or everything or whole for queue in queues}

@@ -1,0 +1,171 @@
+"""A row of the record of discrepancies, in words: both sides, the jobs, and how it ended."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+from app.dashboard import wording
+from app.dashboard.changes import ChangeRow, NameOf
+from app.dashboard.contexts import Ids, service_href
+from app.reconciliation import finding_text
+from app.reconciliation.incident_closure import Closing
+from app.reconciliation.incidents import Episode
+
+_ENDED = {
+    "verified": "verified again",
+    "stale": "became stale",
+    "discrepancy": "another discrepancy followed",
+    "gone": "no longer watched",
+    "closed": "accounted for",
+}
+_HOW = {
+    "accepted": "accepted",
+    "reappeared": "reappeared",
+    "finished": "had finished",
+    "requeued": "queued again",
+    "expired": "expired after a day",
+}
+_STATES = {"unaccounted": ("stale", "Unaccounted for")}
+
+
+@dataclass(frozen=True, slots=True)
+class RecordRow:
+    """`ids` are all of the jobs that it is about, `kind` what is wrong with them. `details` and `findings` are those of
+    the moment with the most of them, `missing` are all that were missing at any; `reason` is what was told last."""
+
+    episode: Episode
+    name: str
+    details: Mapping[str, Any]
+    missing: Sequence[str]
+    findings: Sequence[Mapping[str, Any]]
+    reason: str | None
+
+    @classmethod
+    def of(cls, episode: Episode, name_of: NameOf, current: Mapping[str, Any] | None = None) -> Self:
+        """`current`: what is believed of the service now, where this still holds."""
+        each: list[Mapping[str, Any]] = [json.loads(text) for text in episode.details_json]
+        most = max(each, key=lambda one: len(one["missingJobIds"]), default={})
+        missing = list(dict.fromkeys(job_id for one in each for job_id in one["missingJobIds"]))
+        now = current or {}
+        findings = _most([json.loads(text) for text in episode.findings_json]) or now.get("findings") or []
+        reason = now.get("reason") if now.get("status") == episode.status else None
+        return cls(episode, name_of(episode.service), most, missing, findings, reason or episode.reason)
+
+    @property
+    def href(self) -> str:
+        return service_href(self.episode.service)
+
+    @property
+    def is_open(self) -> bool:
+        return self.episode.ending is None and self.episode.status != "verified"
+
+    @property
+    def state(self) -> str:
+        return _STATES.get(self.episode.status, (self.episode.status, ""))[0]
+
+    @property
+    def word(self) -> str:
+        found = _STATES.get(self.episode.status)
+        return found[1] if found else wording.STATE_WORDS[self.episode.status]
+
+    @property
+    def kind(self) -> str:
+        if self.episode.status != "discrepancy":
+            return self.episode.status
+        return "missing" if self.missing else "extra" if self.episode.job_ids else "other"
+
+    @property
+    def all_ids(self) -> list[str]:
+        return [*self.missing, *self.episode.job_ids]
+
+    @property
+    def ids(self) -> Ids:
+        return Ids.of(self.all_ids, max(len(self.all_ids), self.episode.jobs))
+
+    @property
+    def words(self) -> str:
+        status = self.episode.status
+        if status == "unaccounted":
+            return f"{finding_text.jobs(self.episode.jobs)} {finding_text.kind_word('unaccounted')}:"
+        if status == "stale":
+            return self.reason or "gave no answer that could be believed"
+        if status == "verified":
+            return "agrees with what Beacon knows"
+        others = [one for one in self.findings if one["kind"] not in ("missing", "extra", "unaccounted")]
+        known = {"status": status, "reason": self.reason, "findings": others}
+        found = finding_text.wrong(self.name, {**known, "discrepancyDetails": self.details or None})
+        jobs = self._jobs()
+        return jobs if jobs and found == finding_text.DIFFERS else "; ".join(part for part in (found, jobs) if part)
+
+    def _jobs(self) -> str:
+        """To be followed by their ids."""
+        if self.missing:
+            return f"{self._number()} missing:"
+        return f"{self._number()} {finding_text.kind_word('extra')}:" if self.episode.job_ids else ""
+
+    def _number(self) -> str:
+        # The record names as many of the missing as an event holds: both sides tell how many there are.
+        gap = int(self.details.get("expected", 0)) - int(self.details.get("actual", 0)) if self.missing else 0
+        return f"{max(gap, len(self.missing) or self.episode.jobs):,}"
+
+    @property
+    def ended(self) -> str:
+        """How, in words; empty while it is open."""
+        if self.episode.ending is None:
+            return ""
+        how = self.episode.ending.status
+        return "answered again" if self.episode.status == "stale" and how != "gone" else _ENDED.get(how, "")
+
+    @property
+    def closed(self) -> list[str]:
+        """`3 accepted by bob: deleted by hand`, one for each way in which jobs were closed then."""
+        return [closing_words(one) for one in self.episode.closings]
+
+    def as_change(self) -> ChangeRow:
+        """As the search looks at rows."""
+        ids = Ids(tuple(self.all_ids))
+        words = " ".join([self.words, self.ended, *self.closed])
+        service = self.episode.service
+        return ChangeRow(
+            0, self.episode.at, self.state, self.word, self.name, self.href, words, ids, self.kind, service
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        one = self.episode
+        ending = one.ending
+        return {
+            "id": one.id,
+            "timestamp": one.at,
+            "service": one.service,
+            "status": one.status,
+            "kind": self.kind,
+            "expected": self.details.get("expected"),
+            "actual": self.details.get("actual"),
+            "reason": self.reason,
+            "findings": self.findings,
+            "jobIds": self.all_ids,
+            "open": self.is_open,
+            "endedAt": ending.at if ending else None,
+            "endedHow": ending.status if ending else None,
+            "closed": [
+                {"kind": done.kind, "how": done.how, "number": done.number, "by": done.by, "reason": done.reason}
+                for done in one.closings
+            ],
+        }
+
+
+def _most(each: Sequence[Sequence[Mapping[str, Any]]]) -> list[Mapping[str, Any]]:
+    """Of each kind the finding about the most jobs."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for one in (finding for findings in each for finding in findings):
+        before = found.get(one["kind"])
+        if before is None or finding_text.number_of(one) > finding_text.number_of(before):
+            found[one["kind"]] = one
+    return list(found.values())
+
+
+def closing_words(done: Closing) -> str:
+    by = f" by {done.by}" if done.by else ""
+    reason = f": {done.reason}" if done.reason else ""
+    return f"{done.number:,} {_HOW.get(done.how, done.how)}{by}{reason}"

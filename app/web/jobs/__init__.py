@@ -1,0 +1,1 @@
+"""`/services/{id}/jobs` and `/api/jobs`: the jobs of a service."""

@@ -1,0 +1,123 @@
+"""`/services/{id}/jobs`: the jobs of one state, as the service tells them, to act on one, some or all of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlencode
+
+from flask import Blueprint, request
+from flask.typing import ResponseReturnValue
+
+from app.commands import seen
+from app.commands.scope import MAX_ITEMS
+from app.config import current_settings
+from app.dashboard import queries, wording
+from app.dashboard.acting import RETRIED, Acting, CommandView
+from app.dashboard.contexts import NO_COUNTS, service_href
+from app.dashboard.frame import frame, rendered
+from app.db import db
+from app.infra.problems import Problem
+from app.reconciliation import open_item_queries
+from app.reconciliation import queries as reconciliation
+from app.web.auth import actor, require
+from app.web.errors import wants_page
+from app.web.jobs import routes
+
+bp = Blueprint("job_page", __name__)
+
+PAGE = 25
+USUAL = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A state with its number; `why_not` says why there is none."""
+
+    name: str
+    word: str
+    number: int | None
+    why_not: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    job_id: str
+    known: str
+    command: CommandView | None
+
+
+@bp.get("/services/<service_id>/jobs")
+@require("viewer", scope="read")
+def index(service_id: str) -> ResponseReturnValue:
+    """A page for people; for programs the jobs that Beacon knows, by id."""
+    if actor().scopes is not None or not wants_page():
+        return routes.of_service(service_id)
+    who, session = actor(), db.session()
+    cursor = queries.cursor(session)
+    watched = reconciliation.service(session, service_id)
+    if watched is None:
+        raise Problem(404, "No such service", "Beacon watches no service of this id; the dashboard lists all of them.")
+    state, queue = request.args.get("state") or USUAL, request.args.get("queue", "").strip()
+    page = min(max(request.args.get("page", 1, type=int), 1), MAX_ITEMS // PAGE)
+    context = {
+        "frame": frame("service", who, cursor, has_form=True),
+        "acting": Acting.of(who, watched.service),
+        "href": service_href(service_id),
+        "states": _states(*watched.counts(current_settings().poll_interval_s), watched.not_told),
+        "queues": seen.queues(session, service_id),
+    }
+    found, why = _found(service_id, state, queue, page)
+    rows = _rows(service_id, found.job_ids[(page - 1) * PAGE :])
+    return rendered(
+        "dashboard/jobs.html",
+        cursor,
+        **context,
+        state=state,
+        label=wording.label(state),
+        queue=queue,
+        found=found,
+        why=why,
+        rows=rows,
+        page=page,
+        retried=state.lower() in RETRIED,
+        first=(page - 1) * PAGE + 1,
+        newer=_address(service_id, state, queue, page - 1) if page > 1 else None,
+        older=_address(service_id, state, queue, page + 1) if page * PAGE < min(found.total, MAX_ITEMS) else None,
+        address=lambda name: _address(service_id, name, queue, 1),
+    )
+
+
+def _states(counts: Mapping[str, int] | None, why_not: str, not_told: Mapping[str, str]) -> list[State]:
+    """Without a number where nobody knows it: not yet, not just now, or for the reason in `not_told`."""
+    if counts is None:
+        return [State(name, wording.label(name), None, why_not) for name in NO_COUNTS]
+    why = {USUAL: f"the service does not count {wording.label(USUAL)} jobs", **not_told}
+    names = [name for name, _ in wording.in_order({**dict.fromkeys(why, 0), **counts})]
+    return [State(name, wording.label(name), counts.get(name), "" if name in counts else why[name]) for name in names]
+
+
+def _found(service_id: str, state: str, queue: str, page: int) -> tuple[seen.Seen, str]:
+    """What the service tells, or why it does not."""
+    db.session.remove()  # a service may take its time
+    try:
+        return seen.seen(service_id, state[:100], queue[:200] or None, page * PAGE), ""
+    except Problem as problem:
+        return seen.Seen(0, "", ()), problem.detail
+
+
+def _rows(service_id: str, job_ids: tuple[str, ...]) -> list[Row]:
+    session = db.session()
+    known = open_item_queries.known_jobs(session, service_id, job_ids)
+    under_way = seen.under_way(session, service_id, job_ids)
+    return [
+        Row(
+            job_id,
+            f"in queue {known[job_id].queue}" if job_id in known and known[job_id].queue else "",
+            CommandView.of(under_way[job_id]) if job_id in under_way else None,
+        )
+        for job_id in job_ids
+    ]
+
+
+def _address(service_id: str, state: str, queue: str, page: int) -> str:
+    pairs = {"state": state, **({"queue": queue} if queue else {}), **({"page": page} if page > 1 else {})}
+    return f"{service_href(service_id)}/jobs?{urlencode(pairs)}"

@@ -1,0 +1,1 @@
+"""`/services` and `/services/{id}`: what is watched, and how it is."""
