@@ -9,21 +9,11 @@ from app.audit import attempt_log, maintenance
 from app.audit.count_cache import Totals
 from app.audit.head_file import HeadKeeper
 from app.background import PRUNE_EVERY_S, Every, Live
-from app.commands import prune as command_prune
-from app.commands import routes as command_routes
-from app.commands.removed import RemovedByCommands
+from app.commands import command_retention as command_prune
+from app.commands.removed_jobs import RemovedByCommands
 from app.commands.runner import Runner, pokes
 from app.config import Settings, load_settings, prepare_instance_dir
-from app.dashboard import (
-    command_forms,
-    command_pages,
-    cost,
-    fragments,
-    notification_page,
-    rollout_forms,
-    rollout_page,
-    trends,
-)
+from app.dashboard import cost, fragments, notification_page, rollout_forms, rollout_page, trends
 from app.dashboard import routes as dashboard_routes
 from app.db import configure_engine, db, engine_options, engine_url
 from app.eventlog import append
@@ -71,6 +61,9 @@ from app.web.admin import views as admin_services
 from app.web.audit import client_errors
 from app.web.audit import routes as audit_routes
 from app.web.audit import views as audit_page
+from app.web.commands import form_views
+from app.web.commands import routes as command_routes
+from app.web.commands import views as command_pages
 from app.web.discrepancies import routes as discrepancy_routes
 from app.web.discrepancies import views as discrepancy_page
 from app.web.events_api import routes as eventlog_routes
@@ -152,7 +145,7 @@ def _pages(app: Flask) -> None:
         command_pages.bp,
         rollout_page.bp,
         rollout_forms.bp,
-        command_forms.bp,
+        form_views.bp,
         job_page.bp,
         service_page.bp,
         cost.bp,

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from app.commands import telling
+from app.commands import command_progress
 from app.commands.models import CommandRow, ItemRow
 
 RESULTS = 1_000
@@ -82,7 +82,7 @@ def full(row: CommandRow, items: Sequence[ItemRow]) -> dict[str, Any]:
     asked = json.loads(row.asked_json)
     return {
         **summary(row),
-        "logs": telling.logs_of(row),
+        "logs": command_progress.logs_of(row),
         "results": [_result(item) for item in items],
         "resultsNext": items[-1].place if len(items) == RESULTS else None,
         "before": json.loads(row.before_json) if row.before_json else None,

@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 
 from flask import Flask
 
-from app.commands import claims
-from app.commands.claims import Claim, Lost
-from app.commands.execute import LEAVES, Execution
+from app.commands import leases
+from app.commands.executor import LEAVES, Execution
+from app.commands.leases import Claim, Lost
 from app.eventlog.reader import Event
 
 log = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ class Runner:
     def _hand_over(self, claim: Claim) -> None:
         try:
             with self._app.app_context():
-                claims.hand_over(claim, LEAVES)
+                leases.hand_over(claim, LEAVES)
         except Lost:
             return
         except Exception as error:  # noqa: BLE001 -- then its lease runs out by itself
@@ -110,17 +110,17 @@ class Runner:
         self._renew_at = time.monotonic() + RENEW_EVERY_S
         mine = [one.claim for one in self._alive() if time.monotonic() < one.busy_until]
         if mine:
-            claims.renew(mine)
+            leases.renew(mine)
 
     def _take(self) -> None:
         room = RUN_AT_ONCE - len(self._alive())
         if self._draining.is_set() or room <= 0:
             return
         shares = Counter(execution.claim.service_id for execution in self._alive())
-        for command_id in claims.free(room, shares, RUN_FOR_A_SERVICE):
+        for command_id in leases.free(room, shares, RUN_FOR_A_SERVICE):
             if self._draining.is_set():
                 return
-            claim = claims.take(command_id, self.name)
+            claim = leases.take(command_id, self.name)
             if claim is not None:
                 self._begin(claim)
 

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from app.audit.models import AuditRow, Gathered
-from app.commands import accept
+from app.commands import submit
 from app.commands.models import CommandRow, ItemRow
 from app.db import read
 from app.infra.clock import utc_now, utc_text
@@ -161,7 +161,7 @@ def test_the_same_filter_again_is_answered_although_its_jobs_have_moved_on(idle:
 
 
 def test_a_user_has_at_most_five_and_a_service_twenty(idle: OperatorDesk) -> None:
-    for number in range(accept.MOST_A_USER):
+    for number in range(submit.MOST_A_USER):
         idle.give("retry-job", f"j{number}")
     answer = idle.send(idle.body("retry-job", "one-more"))
     assert (answer.status_code, answer.get_json()["reason"]) == (429, "limit")

@@ -55,7 +55,7 @@ def test_how_the_counts_of_the_service_moved_meanwhile_is_no_part_of_it(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, action: str, state: str | None
 ) -> None:
     counts = iter([{"queued": 6, "running": 9}])
-    monkeypatch.setattr("app.commands.observe._counts", lambda _state: next(counts, {"queued": 2, "running": 13}))
+    monkeypatch.setattr("app.commands.verification._counts", lambda _state: next(counts, {"queued": 2, "running": 13}))
     said = last_line(scene, "failed", state, action=action)
     assert "→" not in said
     assert "13" not in said

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from app.commands import claims, execute, steps
-from app.commands.claims import Claim, Lost
+from app.commands import command_store, executor, leases
+from app.commands.leases import Claim, Lost
 from app.commands.models import CommandRow, ItemRow
-from app.commands.removed import RemovedByCommands
+from app.commands.removed_jobs import RemovedByCommands
 from app.db import now_epoch, read, write
 from app.infra.clock import utc_now
 from app.reconciliation import registry
@@ -86,7 +86,7 @@ def test_a_runner_whose_command_was_taken_from_it_records_nothing_more(scene: Sc
 
     def taken_over() -> None:
         scene.lapse(command_id)
-        assert claims.take(command_id, "r2") is not None
+        assert leases.take(command_id, "r2") is not None
 
     scene.script.on_act = taken_over
     assert scene.run(command_id) == "unknown"
@@ -96,11 +96,13 @@ def test_a_runner_whose_command_was_taken_from_it_records_nothing_more(scene: Sc
 
 def test_the_next_runner_reads_what_was_asked_and_asks_for_the_rest(scene: Scene) -> None:
     command_id = scene.give("j1", "j2", "j3")
-    claim = claims.take(command_id, "r1")
+    claim = leases.take(command_id, "r1")
     assert claim is not None
-    first = steps.step(claim, None, 0.1, [], tell=True)
+    first = command_store.step(claim, None, 0.1, [], tell=True)
     assert first is not None
-    steps.step(claim, steps.Answer(first.place, "done", "Queued."), 0.1, [], tell=True)  # j2 is asked, r1 dies
+    command_store.step(
+        claim, command_store.Answer(first.place, "done", "Queued."), 0.1, [], tell=True
+    )  # j2 is asked, r1 dies
     scene.lapse(command_id)
     scene.script.settles = [Done("done", "Queued.")]
     assert scene.run(command_id, "r2") == "success"
@@ -116,7 +118,7 @@ def test_a_worker_that_leaves_hands_over_what_is_left(scene: Scene) -> None:
     assert scene.states(command_id) == {"j1": "done", "j2": "waiting", "j3": "waiting"}
     scene.leaving.clear()
     scene.script.on_act = lambda: None
-    assert claims.free(10) == [command_id]
+    assert leases.free(10) == [command_id]
     assert scene.run(command_id, "r2") == "success"
     assert [order.target for order in scene.script.asked] == ["j1", "j2", "j3"]
 
@@ -130,10 +132,10 @@ def test_a_command_that_nobody_took_in_time_is_not_carried_out_later(scene: Scen
 
 
 def test_a_command_that_kills_its_runners_is_given_up(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(execute, "MOST_CRASHES", 3)
+    monkeypatch.setattr(executor, "MOST_CRASHES", 3)
     command_id = scene.give("j1")
     for number in range(3):
-        assert claims.take(command_id, f"r{number}") is not None
+        assert leases.take(command_id, f"r{number}") is not None
         scene.lapse(command_id)
     assert scene.run(command_id, "last") == "timeout"
     assert scene.script.asked == []
@@ -148,10 +150,10 @@ def test_a_service_that_was_removed_meanwhile_ends_its_commands(scene: Scene) ->
 
 
 def test_a_lease_that_ran_out_cannot_be_renewed(scene: Scene) -> None:
-    claim = claims.take(scene.give("j1"), "r1")
+    claim = leases.take(scene.give("j1"), "r1")
     assert isinstance(claim, Claim)
     scene.lapse(claim.command_id)
-    claims.renew([claim])
+    leases.renew([claim])
     with pytest.raises(Lost), write() as session:
         claim.guard(session)
 
@@ -166,9 +168,9 @@ class TestRemoved:
     def test_a_job_is_explained_from_its_asking_on(self, scene: Scene) -> None:
         command_id = scene.give("j1", "j2", action="delete-job")
         assert self.ended({"j1", "j2"}) == set()
-        claim = claims.take(command_id, "r1")
+        claim = leases.take(command_id, "r1")
         assert claim is not None
-        steps.step(claim, None, 1, [], tell=True)
+        command_store.step(claim, None, 1, [], tell=True)
         assert self.ended({"j1", "j2", "j3"}) == {"j1"}
 
     def test_a_job_that_was_not_deleted_is_not_explained(self, scene: Scene) -> None:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from app.commands.models import CommandRow
-from app.dashboard.command_words import ended
+from app.web.commands.outcome_text import ended
 
 LOOKED = {"counts": None, "done": 0}
 

@@ -11,19 +11,19 @@ from pathlib import Path
 _real = Path(__file__).resolve().parents[2] / "gunicorn.conf.py"
 exec(compile(_real.read_text(), str(_real), "exec"))  # noqa: S102 -- the hooks must be this module's own
 
-from app.commands import accept, claims, execute, observe, runner, steps  # noqa: E402 -- after the patch
+from app.commands import command_store, executor, leases, runner, submit, verification  # noqa: E402 -- after the patch
 
 _blow = Path(os.environ["BEACON_BLOW_FILE"])
 _pace = float(os.environ["BEACON_PACE"])  # of this machine: a lease must outlast its pauses
 
 if os.environ.get("BEACON_TIMES") != "real":
-    claims.LEASE_S = 2.0 * _pace
+    leases.LEASE_S = 2.0 * _pace
     runner.RENEW_EVERY_S = 0.5 * _pace
-    execute.START_S = 3.0 * _pace
-    execute.CALL_S = dict.fromkeys(execute.CALL_S, 4.0 * _pace)
-    execute.SETTLE_S = 1.5 * _pace
-    observe.CONFIRM_S = 2.0 * _pace
-    observe.RECONCILED_S = 1.0 * _pace
+    executor.START_S = 3.0 * _pace
+    executor.CALL_S = dict.fromkeys(executor.CALL_S, 4.0 * _pace)
+    executor.SETTLE_S = 1.5 * _pace
+    verification.CONFIRM_S = 2.0 * _pace
+    verification.RECONCILED_S = 1.0 * _pace
 
 
 def _strike(step):
@@ -49,10 +49,10 @@ def _struck_after(module, name, step):
     setattr(module, name, struck)
 
 
-_struck_after(accept, "_claim", lambda _: "accepted")
-_struck_after(claims, "take", lambda claim: "taken" if claim is not None else "")
-_struck_after(steps, "begin", lambda _: "begun")
-_struck_after(steps, "step", lambda asking: "recorded" if asking is None else "asked")
-_struck_after(execute._Run, "_ask", lambda _: "acted")
-_struck_after(steps, "confirm", lambda _: "confirmed")
-_struck_after(steps, "finish", lambda _: "finished")
+_struck_after(submit, "_claim", lambda _: "accepted")
+_struck_after(leases, "take", lambda claim: "taken" if claim is not None else "")
+_struck_after(command_store, "begin", lambda _: "begun")
+_struck_after(command_store, "step", lambda asking: "recorded" if asking is None else "asked")
+_struck_after(executor._Run, "_ask", lambda _: "acted")
+_struck_after(command_store, "confirm", lambda _: "confirmed")
+_struck_after(command_store, "finish", lambda _: "finished")

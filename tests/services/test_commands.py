@@ -11,11 +11,11 @@ from flask import Flask
 
 from app import create_app
 from app.audit.models import AuditRow
-from app.commands import accept, claims, refusals
-from app.commands.asked import Asked
-from app.commands.claims import Claim, Lost
+from app.commands import leases, rejections, submit
+from app.commands.leases import Claim, Lost
 from app.commands.models import CommandRow, ItemRow
-from app.commands.removed import RemovedByCommands
+from app.commands.removed_jobs import RemovedByCommands
+from app.commands.request import Asked
 from app.config import Settings
 from app.db import db, now_epoch, read, write
 from app.reconciliation import registry
@@ -61,7 +61,7 @@ def race(workers: list[Flask], act: Callable[[int], Any]) -> list[Any]:
         with workers[number % 2].app_context():
             try:
                 found.append(act(number))
-            except refusals.Refused as refused:
+            except rejections.Refused as refused:
                 found.append(refused.status)
 
     threads = [threading.Thread(target=run, args=(number,)) for number in range(RACERS)]
@@ -81,7 +81,7 @@ def count(app: Flask, model: Any) -> int:
 def test_one_id_is_taken_on_once(workers: list[Flask]) -> None:
     for number in range(5):
         asked = retry(f"j{number}")
-        taken = race(workers, lambda _, asked=asked: accept.take_on(asked, "bob").phase)
+        taken = race(workers, lambda _, asked=asked: submit.take_on(asked, "bob").phase)
         assert taken == ["queued"] * RACERS
     assert count(workers[0], CommandRow) == count(workers[0], ItemRow) == 5
     with workers[0].app_context(), read() as session:
@@ -90,28 +90,28 @@ def test_one_id_is_taken_on_once(workers: list[Flask]) -> None:
 
 
 def test_one_target_is_held_by_one_command(workers: list[Flask]) -> None:
-    got = race(workers, lambda _: accept.take_on(retry("j1"), "bob").phase)
+    got = race(workers, lambda _: submit.take_on(retry("j1"), "bob").phase)
     assert sorted(map(str, got)) == sorted(["409"] * (RACERS - 1) + ["queued"])
     assert count(workers[0], CommandRow) == 1
 
 
 def test_a_limit_holds_when_all_come_at_once(workers: list[Flask]) -> None:
-    got = race(workers, lambda number: accept.take_on(retry(f"j{number}"), "bob").phase)
-    assert sorted(map(str, got)) == sorted(["429"] * (RACERS - accept.MOST_A_USER) + ["queued"] * accept.MOST_A_USER)
+    got = race(workers, lambda number: submit.take_on(retry(f"j{number}"), "bob").phase)
+    assert sorted(map(str, got)) == sorted(["429"] * (RACERS - submit.MOST_A_USER) + ["queued"] * submit.MOST_A_USER)
 
 
 def test_one_runner_gets_a_command_and_one_gets_it_from_the_dead(workers: list[Flask]) -> None:
     app = workers[0]
     with app.app_context():
-        command_id = accept.take_on(retry("j1"), "bob").command_id
-    first = [claim for claim in race(workers, lambda number: claims.take(command_id, f"r{number}")) if claim]
+        command_id = submit.take_on(retry("j1"), "bob").command_id
+    first = [claim for claim in race(workers, lambda number: leases.take(command_id, f"r{number}")) if claim]
     assert len(first) == 1
     with app.app_context():
-        assert claims.free(10) == []
+        assert leases.free(10) == []
         with write() as session:
             session.execute(sa.update(CommandRow).values(lease_until=now_epoch() - 1))
-        assert claims.free(10) == [command_id]
-    second = [claim for claim in race(workers, lambda number: claims.take(command_id, f"s{number}")) if claim]
+        assert leases.free(10) == [command_id]
+    second = [claim for claim in race(workers, lambda number: leases.take(command_id, f"s{number}")) if claim]
     assert [claim.fence for claim in second] == [first[0].fence + 1]
     with app.app_context():
         assert is_lost(first[0])

@@ -7,11 +7,10 @@ from urllib.parse import urlencode
 from flask import Blueprint, request
 from flask.typing import ResponseReturnValue
 
-from app.commands import seen
-from app.commands.scope import MAX_ITEMS
+from app.commands import live_preview
+from app.commands.targets import MAX_ITEMS
 from app.config import current_settings
 from app.dashboard import queries, wording
-from app.dashboard.acting import RETRIED, Acting, CommandView
 from app.dashboard.contexts import NO_COUNTS, service_href
 from app.dashboard.frame import frame, rendered
 from app.db import db
@@ -19,6 +18,7 @@ from app.infra.problems import Problem
 from app.reconciliation import open_item_queries
 from app.reconciliation import queries as reconciliation
 from app.web.auth import actor, require
+from app.web.commands.command_views import RETRIED, Acting, CommandView
 from app.web.errors import wants_page
 from app.web.jobs import routes
 
@@ -63,7 +63,7 @@ def index(service_id: str) -> ResponseReturnValue:
         "acting": Acting.of(who, watched.service),
         "href": service_href(service_id),
         "states": _states(*watched.counts(current_settings().poll_interval_s), watched.not_told),
-        "queues": seen.queues(session, service_id),
+        "queues": live_preview.queues(session, service_id),
     }
     found, why = _found(service_id, state, queue, page)
     rows = _rows(service_id, found.job_ids[(page - 1) * PAGE :])
@@ -95,19 +95,19 @@ def _states(counts: Mapping[str, int] | None, why_not: str, not_told: Mapping[st
     return [State(name, wording.label(name), counts.get(name), "" if name in counts else why[name]) for name in names]
 
 
-def _found(service_id: str, state: str, queue: str, page: int) -> tuple[seen.Seen, str]:
+def _found(service_id: str, state: str, queue: str, page: int) -> tuple[live_preview.Seen, str]:
     """What the service tells, or why it does not."""
     db.session.remove()  # a service may take its time
     try:
-        return seen.seen(service_id, state[:100], queue[:200] or None, page * PAGE), ""
+        return live_preview.seen(service_id, state[:100], queue[:200] or None, page * PAGE), ""
     except Problem as problem:
-        return seen.Seen(0, "", ()), problem.detail
+        return live_preview.Seen(0, "", ()), problem.detail
 
 
 def _rows(service_id: str, job_ids: tuple[str, ...]) -> list[Row]:
     session = db.session()
     known = open_item_queries.known_jobs(session, service_id, job_ids)
-    under_way = seen.under_way(session, service_id, job_ids)
+    under_way = live_preview.under_way(session, service_id, job_ids)
     return [
         Row(
             job_id,

@@ -3,10 +3,9 @@
 from flask import Blueprint, Response, redirect, request
 from flask.typing import ResponseReturnValue
 
-from app.commands import seen
+from app.commands import live_preview
 from app.config import current_settings
 from app.dashboard import queries, trends
-from app.dashboard.acting import Acting, CommandView
 from app.dashboard.contexts import Board, service_href
 from app.dashboard.frame import frame, poll_interval, rendered
 from app.db import db
@@ -16,6 +15,7 @@ from app.reconciliation import queries as reconciliation
 from app.reconciliation.loader import database_now
 from app.reconciliation.stuck_jobs import stuck_jobs
 from app.web.auth import actor, require
+from app.web.commands.command_views import Acting, CommandView
 from app.web.discrepancies import routes
 from app.web.errors import wants_page
 from app.web.services import check_history
@@ -70,7 +70,7 @@ def _page(service_id: str, accepting: AcceptForm | None = None, status: int = 20
         may_accept=may_accept,
         acting=Acting.of(who, _watched(service_id).service),
         under_way=_under_way(service_id, [item.job_id for item in found.items]),
-        queues=seen.queues(session, service_id),
+        queues=live_preview.queues(session, service_id),
         chosen=request.args.get("chosen") == "all",
         seen_at=seen_at,
         workers_shown=None if request.args.get("workers") == "all" else WORKERS,
@@ -105,7 +105,7 @@ def stuck(service_id: str) -> Response:
 
 
 def _under_way(service_id: str, job_ids: list[str]) -> dict[str, CommandView]:
-    found = seen.under_way(db.session(), service_id, job_ids)
+    found = live_preview.under_way(db.session(), service_id, job_ids)
     return {job_id: CommandView.of(row) for job_id, row in found.items()}
 
 

@@ -7,9 +7,9 @@ from typing import Any, Self
 
 from werkzeug.datastructures import MultiDict
 
-from app.commands.asked import Asked
-from app.dashboard.acting import VERBS
+from app.commands.request import Asked
 from app.infra.problems import Problem
+from app.web.commands.command_views import VERBS
 
 SCOPES = ("selected", "page", "filter")
 

@@ -7,7 +7,7 @@ from typing import Any, Self
 from urllib.parse import quote
 
 from app.accounts.actors import Actor
-from app.commands import effects, telling
+from app.commands import command_progress, effects
 from app.commands.models import CommandRow
 from app.dashboard.contexts import dom_key, service_href
 from app.reconciliation import registry
@@ -84,7 +84,7 @@ class CommandView:
     @classmethod
     def of(cls, row: CommandRow) -> Self:
         about = (row.id, row.phase, row.action, row.service_id, row.target, row.actor)
-        line = _line(telling.logs_of(row), row.failed)
+        line = _line(command_progress.logs_of(row), row.failed)
         return cls(*about, row.verified, row.total, row.done, row.failed, line)
 
     @classmethod

@@ -7,19 +7,19 @@ from urllib.parse import quote
 from flask import Blueprint, Response, jsonify, make_response, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 
-from app.commands import accept, refusals, seen
+from app.commands import live_preview, rejections, submit
 from app.config import current_settings
 from app.dashboard import queries, wording
-from app.dashboard.acting import VERBS, Acting
 from app.dashboard.contexts import service_href
 from app.dashboard.frame import frame, generation
-from app.dashboard.pressed import Pressed
 from app.db import db
 from app.infra.clock import parse_utc, utc_text
 from app.infra.problems import Problem
 from app.reconciliation import finding_text
 from app.reconciliation import queries as reconciliation
 from app.web.auth import actor, require
+from app.web.commands.command_form import Pressed
+from app.web.commands.command_views import VERBS, Acting
 from app.web.errors import wants_page
 
 bp = Blueprint("command_forms", __name__)
@@ -89,7 +89,7 @@ def _taken(one: Pressed) -> ResponseReturnValue:
         raise Problem(400, "Not confirmed", f"Type {expected} to confirm.", errors={"typed": f"expected {expected}"})
     asked, who = one.asked(), actor().name
     db.session.remove()
-    taken = accept.take_on(asked, who, request.remote_addr)
+    taken = submit.take_on(asked, who, request.remote_addr)
     link = f"/commands/{quote(taken.command_id, safe='')}"
     if wants_page():
         return redirect(link, 303)
@@ -130,19 +130,19 @@ def _review(one: Pressed, problem: Problem | None = None) -> Response:
     return response
 
 
-def _found(one: Pressed) -> seen.Seen:
+def _found(one: Pressed) -> live_preview.Seen:
     if one.counts:
         state, queue = one.where
         db.session.remove()  # a service may take its time
-        return seen.seen(one.service, state, queue, SAMPLES)
+        return live_preview.seen(one.service, state, queue, SAMPLES)
     ids = (one.target,) if one.target else one.ids
-    return seen.Seen(len(ids), utc_text(), ids)
+    return live_preview.Seen(len(ids), utc_text(), ids)
 
 
 def _acting(service_id: str) -> Acting:
     found = reconciliation.service(db.session(), service_id)
     if found is None:
-        raise refusals.not_watched(service_id)
+        raise rejections.not_watched(service_id)
     return Acting.of(actor(), found.service)
 
 

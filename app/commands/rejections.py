@@ -4,7 +4,7 @@ from typing import Any
 from urllib.parse import quote
 
 from app.audit import attempt_log, chain
-from app.commands.asked import Asked
+from app.commands.request import Asked
 from app.db import write
 from app.infra.problems import Problem, retry_after
 

@@ -8,10 +8,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from app.audit import chain
-from app.commands import refusals, telling
-from app.commands.asked import Asked
+from app.commands import command_progress, rejections
 from app.commands.models import CommandRow, ItemRow
-from app.commands.scope import Scope, resolve
+from app.commands.request import Asked
+from app.commands.targets import Scope, resolve
 from app.db import read, write
 from app.eventlog.append import append
 from app.infra.clock import utc_text
@@ -36,14 +36,14 @@ def take_on(asked: Asked, actor: str, address: str | None = None) -> Taken:
     try:
         return _earlier(asked, actor) or _first(asked, actor)
     except Problem as problem:
-        refusals.record(problem, asked, actor, address)
+        rejections.record(problem, asked, actor, address)
         raise
 
 
 def _first(asked: Asked, actor: str) -> Taken:
     try:
         return _claim(asked, resolve(asked), actor)
-    except refusals.Refused:
+    except rejections.Refused:
         # The same command may have been taken on meanwhile, and may be what this one stumbled over.
         earlier = _earlier(asked, actor)
         if earlier is None:
@@ -61,7 +61,7 @@ def _known(session: Session, asked: Asked, actor: str) -> Taken | None:
     if row is None:
         return None
     if (row.body_hash, row.actor) != (asked.hash, actor):
-        raise refusals.other_body()
+        raise rejections.other_body()
     return Taken(row.id, row.phase)
 
 
@@ -76,13 +76,13 @@ def _claim(asked: Asked, scope: Scope, actor: str) -> Taken:
             assert known is not None  # noqa: S101 -- the insert has just met it
             return known
         if session.scalar(sa.select(Service.removed_at).where(Service.id == asked.service)) is not None:
-            raise refusals.not_watched(asked.service)
+            raise rejections.not_watched(asked.service)
         _check_limits(session, asked, actor)
         _check_overlap(session, asked, scope)
         _hold(session, asked, scope)
         row = session.get_one(CommandRow, asked.command_id)
         params = asked.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"command_id"})
-        target = refusals.audit_target(row.service_id, row.target)
+        target = rejections.audit_target(row.service_id, row.target)
         entry = chain.Entry(
             actor,
             row.action,
@@ -92,7 +92,7 @@ def _claim(asked: Asked, scope: Scope, actor: str) -> Taken:
             params=params,
         )
         row.accepted_audit_id = chain.record(session, entry)
-        append(session, [telling.event(row)])
+        append(session, [command_progress.event(row)])
         return Taken(row.id, row.phase)
 
 
@@ -117,9 +117,9 @@ def _check_limits(session: Session, asked: Asked, actor: str) -> None:
     """The command itself is counted already."""
     open_ = sa.select(sa.func.count()).select_from(CommandRow).where(CommandRow.ended_at.is_(None))
     if (session.scalar(open_.where(CommandRow.actor == actor)) or 0) > MOST_A_USER:
-        raise refusals.too_many_commands("You may have", MOST_A_USER)
+        raise rejections.too_many_commands("You may have", MOST_A_USER)
     if (session.scalar(open_.where(CommandRow.service_id == asked.service)) or 0) > MOST_A_SERVICE:
-        raise refusals.too_many_commands("A service takes", MOST_A_SERVICE)
+        raise rejections.too_many_commands("A service takes", MOST_A_SERVICE)
 
 
 def _check_overlap(session: Session, asked: Asked, scope: Scope) -> None:
@@ -164,7 +164,7 @@ def _hold(session: Session, asked: Asked, scope: Scope) -> None:
 def _refuse(session: Session, command_id: str | None) -> None:
     if command_id is not None:
         other = session.get_one(CommandRow, command_id)
-        raise refusals.overlapping(command_id, f"{other.action} of {other.target} by {other.actor}")
+        raise rejections.overlapping(command_id, f"{other.action} of {other.target} by {other.actor}")
 
 
 def _insert(session: Session, row: dict[str, Any]) -> bool:

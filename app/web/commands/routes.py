@@ -9,9 +9,9 @@ from flask.typing import ResponseReturnValue
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from sqlalchemy.orm import Session
 
-from app.commands import accept, queries
-from app.commands.asked import Asked
+from app.commands import queries, submit
 from app.commands.models import PHASES, CommandRow
+from app.commands.request import Asked
 from app.db import db
 from app.infra.problems import Problem, bad_input
 from app.sources.protocol import ACTIONS, MAX_JOB_ID_CHARS
@@ -51,7 +51,7 @@ def run() -> ResponseReturnValue:
     who = actor().name
     # A request that held one connection and waited for another would, with enough others, wait for itself.
     db.session.remove()
-    taken = accept.take_on(asked, who, request.remote_addr)
+    taken = submit.take_on(asked, who, request.remote_addr)
     answer = jsonify(commandId=taken.command_id, phase=taken.phase)
     answer.headers["Location"] = f"/commands/{quote(taken.command_id, safe='')}"
     return answer, 202

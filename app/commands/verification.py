@@ -9,10 +9,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from app.commands import effects, steps
-from app.commands.claims import Claim
+from app.commands import command_store, effects
+from app.commands.command_store import Asking
+from app.commands.leases import Claim
 from app.commands.models import CommandRow, ItemRow
-from app.commands.steps import Asking
 from app.db import now_epoch, read
 from app.infra.clock import parse_utc, utc_now, utc_text
 from app.reconciliation.models import ServiceState
@@ -48,7 +48,7 @@ def before(source: Source, row: CommandRow) -> dict[str, Any]:
 
 def conclude(claim: Claim, source: Source, was: Mapping[str, Any], order_of: Callable[[Asking], Order]) -> None:
     """Look for the effect, wait for the service to be reconciled, say what was seen, and end the command."""
-    row = steps.load(claim)
+    row = command_store.load(claim)
     is_confirmed = _confirm(claim, source, row, order_of)
     counts = _reconciled(row)
     took_s = _database_now() - (row.acted_at or 0.0)
@@ -59,7 +59,7 @@ def conclude(claim: Claim, source: Source, was: Mapping[str, Any], order_of: Cal
     if found.state is not None:  # what was read counts, not what the service said that it would do
         after["state"] = found.state
     said = effects.words(row, effect, found, took_s, verified=verified)
-    steps.finish(claim, _phase(row), verified, was, after, said)
+    command_store.finish(claim, _phase(row), verified, was, after, said)
 
 
 def _phase(row: CommandRow) -> str:
@@ -90,10 +90,10 @@ def _confirm(claim: Claim, source: Source, row: CommandRow, order_of: Callable[[
 def _pass(claim: Claim, source: Source, order_of: Callable[[Asking], Order], deadline: float) -> int:
     """How many do not show. What was seen is remembered page by page, and whoever lost the command stops at that."""
     left, after = 0, -1
-    while page := steps.unconfirmed(claim, after, PAGE):
+    while page := command_store.unconfirmed(claim, after, PAGE):
         seen = [asking.place for asking in page if _shows(source, order_of(asking), asking.asked_at, deadline)]
         if seen:
-            steps.confirm(claim, seen)
+            command_store.confirm(claim, seen)
         left += len(page) - len(seen)
         after = page[-1].place
     return left

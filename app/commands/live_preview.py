@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from app.commands import refusals
+from app.commands import rejections
 from app.commands.models import CommandRow, ItemRow
-from app.commands.scope import asked_of
+from app.commands.targets import asked_of
 from app.config import current_settings
 from app.db import read
 from app.infra.clock import utc_text
@@ -33,7 +33,7 @@ def seen(service_id: str, state: str, queue: str | None, limit: int) -> Seen:
         try:
             row = registry.find(session, service_id)
         except registry.NotWatched:
-            raise refusals.not_watched(service_id) from None
+            raise rejections.not_watched(service_id) from None
         make = registry.source_maker(row, current_settings().job_list_bound)
     found = asked_of(make, lambda source: source.select(Filter(state, queue), limit), for_command=False)
     return Seen(found.total, utc_text(found.as_of), found.job_ids)

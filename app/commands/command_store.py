@@ -11,8 +11,8 @@ from sqlalchemy.orm import Session
 
 from app.audit import chain
 from app.audit.models import AuditRow
-from app.commands import refusals, telling, touched
-from app.commands.claims import Claim
+from app.commands import affected_jobs, command_progress, rejections
+from app.commands.leases import Claim
 from app.commands.models import CommandRow, ItemRow
 from app.db import now_epoch, read, write
 from app.eventlog.append import append
@@ -90,12 +90,12 @@ def step(claim: Claim, answer: Answer | None, call_s: float, lines: Sequence[str
         if answer is not None and not _write(session, row, answer):
             lines = []
         asking = _next(session, row, -1 if answer is None else answer.place, call_s)
-        telling.log(row, lines)
+        command_progress.log(row, lines)
         if asking is not None and row.total == 1:
-            telling.log(row, [f"asking {row.service_id}: {row.action} {asking.target}"])
+            command_progress.log(row, [f"asking {row.service_id}: {row.action} {asking.target}"])
         row.phase = "running"
         if tell or lines or asking is None or row.total == 1:
-            append(session, [telling.event(row)])
+            append(session, [command_progress.event(row)])
         return asking
 
 
@@ -107,8 +107,8 @@ def unknown(claim: Claim, answer: Answer) -> float:
         item.state, item.detail = "unknown", answer.detail
         left = (item.deadline or 0.0) - database_now(session).timestamp()
         row.phase = "unknown"
-        telling.log(row, [answer.detail])
-        append(session, [telling.event(row)])
+        command_progress.log(row, [answer.detail])
+        append(session, [command_progress.event(row)])
         return max(0.0, left)
 
 
@@ -119,8 +119,8 @@ def record(claim: Claim, answer: Answer) -> None:
         if not _write(session, row, answer):
             return
         row.phase = "running"
-        telling.log(row, [answer.detail])
-        append(session, [telling.event(row)])
+        command_progress.log(row, [answer.detail])
+        append(session, [command_progress.event(row)])
 
 
 def is_left(claim: Claim) -> bool:
@@ -155,8 +155,8 @@ def give_up(claim: Claim, detail: str) -> None:
         values = {"state": "failed", "detail": detail}
         session.execute(waiting.values(values), execution_options={"synchronize_session": False})
         row.failed = row.total - row.done
-        telling.log(row, [detail])
-        append(session, [telling.event(row)])
+        command_progress.log(row, [detail])
+        append(session, [command_progress.event(row)])
 
 
 def finish(
@@ -167,11 +167,11 @@ def finish(
         row = claim.guard(session)
         row.phase, row.verified, row.ended_at = phase, verified, utc_text(database_now(session))
         row.after_json = json.dumps(after, ensure_ascii=False)
-        telling.log(row, [line])
+        command_progress.log(row, [line])
         mine = sa.update(ItemRow).where(ItemRow.command_id == row.id).values(held=False)
         session.execute(mine, execution_options={"synchronize_session": False})
         row.audit_id = chain.record(session, _result(session, row, before, after))
-        append(session, [telling.event(row)])
+        append(session, [command_progress.event(row)])
 
 
 def _result(session: Session, row: CommandRow, before: Mapping[str, Any], after: Mapping[str, Any]) -> chain.Entry:
@@ -180,13 +180,13 @@ def _result(session: Session, row: CommandRow, before: Mapping[str, Any], after:
     return chain.Entry(
         row.actor,
         row.action,
-        refusals.audit_target(row.service_id, row.target),
+        rejections.audit_target(row.service_id, row.target),
         outcome=_OUTCOMES[row.phase],
         command_id=row.id,
         before=before,
         after=after,
-        params={**json.loads(row.asked_json), **touched.named(session, row)},
-        logs=telling.logs_of(row),
+        params={**json.loads(row.asked_json), **affected_jobs.named(session, row)},
+        logs=command_progress.logs_of(row),
         origin=session.scalar(accepted),
     )
 

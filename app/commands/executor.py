@@ -14,11 +14,11 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from app.commands import observe, steps
-from app.commands.claims import MOST_CRASHES, Claim, Lost, hand_over
-from app.commands.insist import FLEETING, insist
+from app.commands import command_store, verification
+from app.commands.command_store import Answer, Asking, State
+from app.commands.leases import MOST_CRASHES, Claim, Lost, hand_over
 from app.commands.models import CommandRow
-from app.commands.steps import Answer, Asking, State
+from app.commands.retry import FLEETING, insist
 from app.db import read
 from app.infra.clock import utc_now
 from app.reconciliation import registry
@@ -58,7 +58,7 @@ class Execution:
 
     def run(self) -> None:
         try:
-            row = steps.load(self.claim)
+            row = command_store.load(self.claim)
             if self._is_vain(row):
                 return
             source = self._source(row.service_id)
@@ -80,7 +80,7 @@ class Execution:
             self._end_without(row, f"Given up: it was begun {MOST_CRASHES} times and broke off each time.", "timeout")
             return True
         # Also one that was taken and never begun: its person may have done something else the next morning.
-        if row.acted_at is not None or steps.age(row) <= QUEUED_S or steps.unsettled(self.claim):
+        if row.acted_at is not None or command_store.age(row) <= QUEUED_S or command_store.unsettled(self.claim):
             return False
         why = "Nobody could take it in time. Nothing was asked; send it anew if you still want it."
         self._end_without(row, why, "timeout")
@@ -88,16 +88,16 @@ class Execution:
 
     def _end_without(self, row: CommandRow, why: str, phase: str) -> None:
         """Nothing more is asked, and what was asked is not read."""
-        unsettled = steps.unsettled(self.claim)
+        unsettled = command_store.unsettled(self.claim)
         for asking in unsettled:
             answer = Answer(asking.place, "timeout", "Nobody knows whether it was done.")
-            steps.record(self.claim, answer)
-        steps.give_up(self.claim, why)
+            command_store.record(self.claim, answer)
+        command_store.give_up(self.claim, why)
         if unsettled:
             phase = "timeout"
         elif row.done:
             phase = "error"
-        steps.finish(self.claim, phase, False, json.loads(row.before_json or "{}"), {}, why)
+        command_store.finish(self.claim, phase, False, json.loads(row.before_json or "{}"), {}, why)
 
     def _source(self, service_id: str) -> Source | None:
         with read() as session:
@@ -121,11 +121,11 @@ class _Run:
     def go(self) -> None:
         self._settle_all("It is not known whether that was done.")
         if self._row.before_json is None:
-            self._before = self._timely(BEFORE_S, lambda: observe.before(self._source, self._row))
-            steps.begin(self._claim, self._before)
+            self._before = self._timely(BEFORE_S, lambda: verification.before(self._source, self._row))
+            command_store.begin(self._claim, self._before)
         self._ask_all()
-        seconds = observe.longest_s(self._row)
-        self._timely(seconds, lambda: observe.conclude(self._claim, self._source, self._before, self._order_of))
+        seconds = verification.longest_s(self._row)
+        self._timely(seconds, lambda: verification.conclude(self._claim, self._source, self._before, self._order_of))
 
     def _ask_all(self) -> None:
         asking: Asking | None = None
@@ -141,7 +141,7 @@ class _Run:
                 unheard = self._settle(asking, answer.detail)
                 heard, answer = unheard == "done", None
             silent = 0 if heard else silent + 1
-            if (unheard == "timeout" or silent >= SILENT) and steps.is_left(self._claim):
+            if (unheard == "timeout" or silent >= SILENT) and command_store.is_left(self._claim):
                 self._give_up(answer)
                 return
             if self._leaving.is_set():
@@ -153,7 +153,7 @@ class _Run:
         started = utc_now()  # before the commit, so that the call may begin earlier than it must, never later
         lines = self._lines(asking, answer)
         try:
-            found = steps.step(self._claim, answer, CALL_S[self._action], lines, tell=self._is_due())
+            found = command_store.step(self._claim, answer, CALL_S[self._action], lines, tell=self._is_due())
         except FLEETING:
             if answer is None:
                 raise
@@ -164,17 +164,17 @@ class _Run:
         return found, started + timedelta(seconds=START_S)
 
     def _record(self, answer: Answer) -> None:
-        insist(lambda: steps.record(self._claim, answer))
+        insist(lambda: command_store.record(self._claim, answer))
 
     def _give_up(self, answer: Answer | None) -> None:
         if answer is not None:
             self._record(answer)
-        steps.give_up(self._claim, GIVES_UP)
+        command_store.give_up(self._claim, GIVES_UP)
 
     def _leave(self, answer: Answer | None) -> None:
         if answer is not None:
             self._record(answer)
-        if steps.is_left(self._claim):
+        if command_store.is_left(self._claim):
             self._hand_over()
 
     def _hand_over(self) -> None:
@@ -200,12 +200,12 @@ class _Run:
                 return Answer(asking.place, "unknown", "Beacon broke off: it is not known whether that was done.")
 
     def _settle_all(self, detail: str) -> None:
-        for asking in steps.unsettled(self._claim):
+        for asking in command_store.unsettled(self._claim):
             self._settle(asking, detail)
 
     def _settle(self, asking: Asking, detail: str) -> State:
         """Read until the service shows what became of it. That it was not done counts once it no longer can be."""
-        left = steps.unknown(self._claim, Answer(asking.place, "unknown", detail))
+        left = command_store.unknown(self._claim, Answer(asking.place, "unknown", detail))
         final_at = time.monotonic() + left
         # By this host's clock: from then on an order that never arrived can be known not to arrive any more.
         order = self._order_of(asking, utc_now() + timedelta(seconds=left))

@@ -7,8 +7,8 @@ from typing import TypeVar
 
 import sqlalchemy as sa
 
-from app.commands import refusals
-from app.commands.asked import Asked
+from app.commands import rejections
+from app.commands.request import Asked
 from app.config import current_settings
 from app.db import read
 from app.infra.problems import Problem, retry_after
@@ -46,10 +46,10 @@ def resolve(asked: Asked) -> Scope:
         try:
             row = registry.find(session, asked.service)
         except registry.NotWatched:
-            raise refusals.not_watched(asked.service) from None
+            raise rejections.not_watched(asked.service) from None
         why_not = registry.capabilities_of(row).why_not(asked.action_type)
         if why_not is not None:
-            raise refusals.cannot(why_not)
+            raise rejections.cannot(why_not)
         make = registry.source_maker(row, current_settings().job_list_bound)
     if asked.action_type == "restart-service":
         return Scope((Thing(asked.service, "service"),), asked.words)
@@ -75,9 +75,9 @@ def _filtered(asked: Asked, make: Callable[[], Source]) -> Scope:
     found, then = asked_of(make, lambda source: _now_and_then(source, which, asked.as_of))
     _check_growth(asked, found.total)
     if found.total > len(found.job_ids):
-        raise refusals.too_many_jobs(found.total, MAX_ITEMS)
+        raise rejections.too_many_jobs(found.total, MAX_ITEMS)
     if not then.job_ids:
-        raise refusals.nothing_there()
+        raise rejections.nothing_there()
     queues: dict[str, str | None] = dict.fromkeys(then.job_ids, wanted.queue)
     if wanted.queue is None:
         queues = _queues(asked.service, then.job_ids)
@@ -99,7 +99,7 @@ def _now_and_then(source: Source, which: Filter, as_of: datetime | None) -> tupl
 
 def _check_growth(asked: Asked, actual: int) -> None:
     if asked.expected_count is not None and actual > asked.expected_count and asked.as_of is not None:
-        raise refusals.grown(actual - asked.expected_count, f"{asked.as_of:%H:%M:%S}", actual)
+        raise rejections.grown(actual - asked.expected_count, f"{asked.as_of:%H:%M:%S}", actual)
 
 
 def _jobs(ids: list[str] | tuple[str, ...], queues: dict[str, str | None]) -> tuple[Thing, ...]:

@@ -11,17 +11,17 @@ from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from app.commands import queries as commands
-from app.commands import routes
 from app.commands.models import CommandRow, ItemRow
-from app.commands.routes import ListQuery
-from app.dashboard import command_words, queries
-from app.dashboard.acting import PHASES, VERBS, CommandView
+from app.dashboard import queries
 from app.dashboard.contexts import UNKNOWN
 from app.dashboard.frame import frame, rendered
 from app.db import db
 from app.infra.clock import parse_utc
 from app.reconciliation import registry
 from app.web.auth import actor, require
+from app.web.commands import outcome_text, routes
+from app.web.commands.command_views import PHASES, VERBS, CommandView
+from app.web.commands.routes import ListQuery
 from app.web.errors import wants_page
 
 bp = Blueprint("command_pages", __name__)
@@ -97,7 +97,7 @@ def one(command_id: str) -> ResponseReturnValue:
         told=told,
         name=registry.name_of(row.service_id),
         items=ITEMS,
-        ended=command_words.ended(row, unheard=_is_unheard(session, row.id)) if row.ended_at else None,
+        ended=outcome_text.ended(row, unheard=_is_unheard(session, row.id)) if row.ended_at else None,
         took=_took(row),
         sides=_sides(told["before"] or {}, told["after"] or {}),
     )

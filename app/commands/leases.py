@@ -12,7 +12,7 @@ from typing import Any, cast
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from app.commands import telling
+from app.commands import command_progress
 from app.commands.models import CommandRow, ItemRow
 from app.db import now_epoch, read, write
 from app.eventlog.append import append
@@ -84,10 +84,10 @@ def take(command_id: str, runner: str) -> Claim | None:
         row = session.get_one(CommandRow, command_id)
         if row.phase == "queued":
             row.phase, row.started_at = "running", utc_text(database_now(session))
-            telling.log(row, ["running"])
+            command_progress.log(row, ["running"])
         else:
             _take_over(session, row)
-        append(session, [telling.event(row)])
+        append(session, [command_progress.event(row)])
         return Claim(command_id, runner, fence, row.service_id)
 
 
@@ -106,8 +106,8 @@ def hand_over(claim: Claim, why: str) -> None:
         row.lease_until, row.runner = 0.0, None  # nobody's: in order, so that the next take is no take-over
         if unsure:
             row.phase = "unknown"
-        telling.log(row, [why])
-        append(session, [telling.event(row)])
+        command_progress.log(row, [why])
+        append(session, [command_progress.event(row)])
 
 
 def _take(command_id: str, runner: str) -> sa.Executable:
@@ -128,7 +128,7 @@ def _take_over(session: Session, row: CommandRow) -> None:
     unsure = _unsure(session, row.id)
     row.phase = "unknown" if unsure else "running"
     happened = "it is not known whether that was done: reading it" if unsure else "going on"
-    telling.log(row, [f"its worker ended before it was finished; {happened}"])
+    command_progress.log(row, [f"its worker ended before it was finished; {happened}"])
 
 
 def _unsure(session: Session, command_id: str) -> bool:

@@ -7,7 +7,7 @@ from typing import TypeVar
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from app.commands.claims import LEASE_S
+from app.commands.leases import LEASE_S
 from app.db import DatabaseUnavailable
 
 AGAIN_S = 0.2
