@@ -13,12 +13,17 @@ from app.commands import command_retention as command_prune
 from app.commands.removed_jobs import RemovedByCommands
 from app.commands.runner import Runner, pokes
 from app.config import Settings, load_settings, prepare_instance_dir
-from app.dashboard import cost, fragments, notification_page, rollout_forms, rollout_page, trends
+from app.dashboard import cost, fragments, notification_page, trends
 from app.dashboard import routes as dashboard_routes
 from app.db import configure_engine, db, engine_options, engine_url
 from app.eventlog import append
 from app.eventlog.event_types import MAX_BODY_BYTES
 from app.eventlog.reader import Event
+from app.flags import evaluation
+from app.flags.provider import Embedded
+from app.flags.sync import Follower
+from app.flags.unleash.unleash_provider import Unleash
+from app.flags.worker_state import Reporter
 from app.infra import rate_limits
 from app.infra.lease import Lease
 from app.notifications import notify, widget
@@ -27,16 +32,11 @@ from app.notifications import routes as notification_routes
 from app.ops import health, metrics, readiness
 from app.ops.lag import DeliveryLag
 from app.reconciliation import build, registry
-from app.rollout import actual, flags, plan_routes
-from app.rollout import routes as rollout_routes
-from app.rollout.follow import Follower
-from app.rollout.held import Reporter
-from app.rollout.online import FLUSH_EVERY_S, Online
-from app.rollout.provider import Embedded
-from app.rollout.reports import Turnstile
-from app.rollout.tally import Tally
-from app.rollout.unleash import Unleash
-from app.rollout.watch import LOOK_EVERY_S, Watch
+from app.rollout import drift
+from app.rollout.client_reports import Turnstile
+from app.rollout.controller import LOOK_EVERY_S, Watch
+from app.rollout.online_users import FLUSH_EVERY_S, Online
+from app.rollout.report_buffer import Tally
 from app.stream import routes as stream_routes
 from app.stream.engine import Engine
 from app.stream.handoff import HandOff
@@ -69,6 +69,9 @@ from app.web.discrepancies import views as discrepancy_page
 from app.web.events_api import routes as eventlog_routes
 from app.web.jobs import routes as job_routes
 from app.web.jobs import views as job_page
+from app.web.rollout import plan_routes, rollout_form_views
+from app.web.rollout import routes as rollout_routes
+from app.web.rollout import views as rollout_page
 from app.web.services import routes as service_routes
 from app.web.services import views as service_page
 from app.web.trusted_proxies import TrustedProxies
@@ -144,7 +147,7 @@ def _pages(app: Flask) -> None:
         audit_page.bp,
         command_pages.bp,
         rollout_page.bp,
-        rollout_forms.bp,
+        rollout_form_views.bp,
         form_views.bp,
         job_page.bp,
         service_page.bp,
@@ -170,9 +173,9 @@ def _engine(app: Flask) -> Engine:
 
 def _live(app: Flask, settings: Settings) -> None:
     """From the poller to the streams. Flags listen to the log before the hub does, so that it asks fresh ones."""
-    app.extensions["beacon_flags"] = asked = flags.Flags(settings.flag_overrides)
+    app.extensions["beacon_flags"] = asked = evaluation.Flags(settings.flag_overrides)
     app.extensions["beacon_html_shape"] = html_shape(_renderer(app))
-    hub = Hub(lambda user: asked.is_enabled(flags.Flag.SSE_STREAMING, user))
+    hub = Hub(lambda user: asked.is_enabled(evaluation.Flag.SSE_STREAMING, user))
     app.extensions["beacon_live"] = live = Live(app, settings, hub)
     metrics.init_app(app, live, lambda: hub.counters)  # the first part: it stops, and counts, after the others
     cost.init_app(app, viewers, DeliveryLag(app.extensions["beacon_metrics"].text).mean_s)
@@ -182,11 +185,11 @@ def _live(app: Flask, settings: Settings) -> None:
     live.tail.listen(follower.listen)
     live.tail.listen(hub.deliver)
     live.add(Every(FLAG_RETRY_S, follower.retry))
-    live.add(Every(flags.RENEW_EVERY_S, lambda: asked.renew(hub.ask_flag)))
+    live.add(Every(evaluation.RENEW_EVERY_S, lambda: asked.renew(hub.ask_flag)))
     app.extensions["beacon_online"] = online = Online(app, streaming_names)
     live.add(Every(FLUSH_EVERY_S, online.flush))
-    app.extensions["beacon_actual"] = beside = actual.Watcher(app, asked, online, rollouts)
-    live.add(Every(actual.LOOK_EVERY_S, beside.follow))
+    app.extensions["beacon_actual"] = beside = drift.Watcher(app, asked, online, rollouts)
+    live.add(Every(drift.LOOK_EVERY_S, beside.follow))
     app.extensions["beacon_report_turnstile"] = Turnstile()
     app.extensions["beacon_tally"] = reported = Tally(app, settings)
     live.add(Every(FLUSH_EVERY_S, reported.flush))
@@ -207,8 +210,8 @@ def _live(app: Flask, settings: Settings) -> None:
 
 
 def _rollouts(
-    app: Flask, settings: Settings, asked: flags.Flags, live: Live, on_ahead: Callable[[], None]
-) -> Callable[[], Mapping[str, flags.Rollout] | str | None]:
+    app: Flask, settings: Settings, asked: evaluation.Flags, live: Live, on_ahead: Callable[[], None]
+) -> Callable[[], Mapping[str, evaluation.Rollout] | str | None]:
     """Where the flags come from: a real Unleash where one is named, otherwise our own database."""
     provider: Embedded | Unleash = Embedded()
     if settings.unleash_url:
@@ -216,7 +219,7 @@ def _rollouts(
         live.add(provider.feed)
     app.extensions["beacon_rollout"] = provider
 
-    def load() -> Mapping[str, flags.Rollout] | str | None:
+    def load() -> Mapping[str, evaluation.Rollout] | str | None:
         with app.app_context():
             return provider.load()
 

@@ -15,8 +15,8 @@ from app.accounts import users
 from app.config import Settings
 from app.db import write
 from app.eventlog import reader as log
-from app.rollout.flags import Flag
-from app.rollout.models import FlagRow
+from app.flags.evaluation import Flag
+from app.flags.models import FlagRow
 from tests.support.application import Applications, copy_database, empty, is_untouched, make_database, stop
 from tests.support.beacon_server import Beacon
 from tests.support.cast import CAST, join

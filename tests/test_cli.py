@@ -21,7 +21,7 @@ from app import create_app
 from app.cli.main import cli, main
 from app.config import Settings
 from app.db import db
-from app.rollout import configuration
+from app.flags import document
 from tests.support.machine import scaled
 from tests.support.unleash_stub import Edge, OneFlag
 
@@ -341,7 +341,7 @@ class TestRollout:
         unleash = OneFlag(edge, "enable_sse_streaming")
         unleash.more = {"dependencies": [{"feature": "checkout"}]}
         with closing(sqlite3.connect(instance / "beacon.db")) as connection:
-            kept = ("unleash", 1, configuration.version(unleash.text), unleash.text, "2026-11-21T12:00:00.000Z")
+            kept = ("unleash", 1, document.version(unleash.text), unleash.text, "2026-11-21T12:00:00.000Z")
             connection.execute("INSERT INTO flag_configuration VALUES (?, ?, ?, ?, ?)", kept)
             connection.commit()
         for name, value in (("URL", unleash.url), ("API_TOKEN", "default:development.x"), ("ADMIN_TOKEN", "y")):

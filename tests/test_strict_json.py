@@ -4,9 +4,9 @@ import pytest
 from flask import Flask
 
 from app.accounts.tokens import SCOPES
+from app.flags import evaluation
 from app.infra import strict_json
 from app.infra.strict_json import MAX_SHOWN, DuplicateKey
-from app.rollout import flags
 from tests.support.cast import ADA, csrf_token, headers_of, logged_in
 from tests.test_permissions import VALUES
 
@@ -45,7 +45,7 @@ def test_every_route_that_takes_json_refuses_it_by_name(live_app: Flask) -> None
     client, headers = live_app.test_client(), headers_of(live_app, ADA, *SCOPES)
     browser = logged_in(live_app, ADA)
     csrf = {"X-CSRFToken": csrf_token(browser, "/"), "Accept": "application/json"}
-    values = {**VALUES, "flag": flags.Flag.SSE_STREAMING.value}
+    values = {**VALUES, "flag": evaluation.Flag.SSE_STREAMING.value}
     named = set()
     with live_app.test_request_context():
         asked = [

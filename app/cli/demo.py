@@ -24,12 +24,12 @@ from app.cli.context import made
 from app.config import Settings
 from app.db import write
 from app.eventlog.audience import ROLES
+from app.flags import embedded
+from app.flags.evaluation import Flag
+from app.flags.models import FlagRow
+from app.flags.provider import provider
 from app.infra import database_upgrade
 from app.reconciliation import registry, service_admin
-from app.rollout import store
-from app.rollout.flags import Flag
-from app.rollout.models import FlagRow
-from app.rollout.provider import provider
 
 GUNICORN_CONF = ROOT / "gunicorn.conf.py"
 # A slow machine takes long; a server that will never be ready ends by itself, which is seen at once.
@@ -139,7 +139,7 @@ def _prepare(folder: Path, url: str) -> dict[str, str]:
         entry = registry.parsed({"id": SERVICE, "name": "Demo jobs", "kind": "palantir", "url": url})
         service_admin.put(session, entry, "demo")
         if provider().mode == "embedded" and session.get(FlagRow, Flag.SSE_STREAMING) is None:
-            store.change(session, Flag.SSE_STREAMING, "demo", "the demo streams to everyone", 100)
+            embedded.change(session, Flag.SSE_STREAMING, "demo", "the demo streams to everyone", 100)
     return logins
 
 

@@ -14,13 +14,13 @@ from app.cli import outside_check
 from app.config import Settings
 from app.db import now_epoch, read
 from app.eventlog.log_size import Measure
+from app.flags import embedded
+from app.flags.document import Flag, Nominal
+from app.flags.outcome import PLAIN, Outcome
+from app.flags.unleash.healthcheck import Examined
+from app.flags.unleash.unleash_provider import Unleash
 from app.infra import database_upgrade, file_descriptors, lock_holders, sqlite_wal
 from app.reconciliation import registry
-from app.rollout import store
-from app.rollout.configuration import Flag, Nominal
-from app.rollout.examined import Examined
-from app.rollout.outcome import PLAIN, Outcome
-from app.rollout.unleash import Unleash
 from app.sources.host_rules import PASSWORD_PREFIX
 from app.sources.toml_file import read_services_file
 
@@ -229,7 +229,7 @@ def flag_source(app: Flask) -> tuple[bool, str]:
     if isinstance(provider, Unleash):
         return _unleash(provider.examine(), can_change=provider.can_change)
     with read() as session:
-        stands = {Flag(flag): Nominal(now.enabled, now.percentage) for flag, now in store.every(session).items()}
+        stands = {Flag(flag): Nominal(now.enabled, now.percentage) for flag, now in embedded.every(session).items()}
     return True, f"kept in Beacon's own database; {_standing(stands, {})}"
 
 

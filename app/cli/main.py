@@ -21,15 +21,15 @@ from app.db import DatabaseUnavailable, db, read, write
 from app.eventlog import event_types
 from app.eventlog.append import BadEvent, NewEvent, append
 from app.eventlog.audience import CONTROL, EVERYONE, ROLES
+from app.flags import embedded
 from app.infra import database_upgrade, strict_json
 from app.infra.problems import Problem
 from app.reconciliation import registry
-from app.rollout import store
 
 MISTAKES = (
     ConfigError,
     users.BadInput,
-    store.BadRollout,
+    embedded.BadRollout,
     registry.BadService,
     DatabaseUnavailable,
     demo.CannotStart,

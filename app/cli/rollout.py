@@ -10,14 +10,15 @@ from sqlalchemy.orm import Session
 
 from app.cli.context import application, operator
 from app.db import read, write
-from app.rollout import descriptions, history, planning, steering, store
-from app.rollout.configuration import Flag, Nominal
-from app.rollout.flags import Flags
-from app.rollout.models import PlanRow
-from app.rollout.online import online
+from app.flags import embedded
+from app.flags.document import Flag, Nominal
+from app.flags.embedded import Expected
+from app.flags.evaluation import Flags
+from app.flags.models import PlanRow
+from app.flags.provider import View, provider
+from app.rollout import change_text, changes_history, flag_changes, plan_service
+from app.rollout.online_users import online
 from app.rollout.preview import MAX_NAMES, Switching, preview
-from app.rollout.provider import View, provider
-from app.rollout.store import Expected
 
 ONLY_FLAG = Flag.SSE_STREAMING.value
 FLAG = click.option("--flag", default=ONLY_FLAG, show_default=True)
@@ -44,7 +45,7 @@ def rollout() -> None:
 @click.argument("flag", default=ONLY_FLAG)
 def get(flag: str) -> None:
     """Say where a flag stands."""
-    which = store.flag_named(flag)
+    which = embedded.flag_named(flag)
     with application():
         _show(which, _view(which))
 
@@ -84,12 +85,12 @@ def on(flag: str, reason: str, expected: int | None, yes: bool) -> None:
 @FLAG
 def preview_(percentage: int, flag: str) -> None:
     """Say who of the people online would switch, by name. Nothing is set."""
-    which = store.flag_named(flag)
+    which = embedded.flag_named(flag)
     with application():
         flags: Flags = current_app.extensions["beacon_flags"]
         flags.load(provider().load())
         now = _view(which)
-        enabled, outcome = now.nominal.enabled, steering.outcome_of_change(which, now, percentage, None)
+        enabled, outcome = now.nominal.enabled, flag_changes.outcome_of_change(which, now, percentage, None)
         people = online().everybody()
         found = preview(flags, which, people, percentage, enabled)
     if found is None:
@@ -106,11 +107,11 @@ def preview_(percentage: int, flag: str) -> None:
 @click.option("--limit", type=click.IntRange(1, 500), default=20, show_default=True)
 def history_(flag: str, limit: int) -> None:
     """List what became of a flag, newest first: when, who, what, why."""
-    which = store.flag_named(flag)
+    which = embedded.flag_named(flag)
     with application(), read() as session:
-        for entry in history.newest(session, which, limit):
+        for entry in changes_history.newest(session, which, limit):
             failed = f" (not done: {entry.failed})" if entry.failed else ""
-            words = descriptions.describe_entry(entry)
+            words = change_text.describe_entry(entry)
             click.echo(f"{entry.at}\t{entry.actor}\t{words}{failed}\t{entry.reason}")
 
 
@@ -119,7 +120,7 @@ def history_(flag: str, limit: int) -> None:
 @FLAG
 def plan(context: click.Context, flag: str) -> None:
     """Show the staged plan; start, pause, resume or stop it."""
-    context.obj = store.flag_named(flag)
+    context.obj = embedded.flag_named(flag)
     if context.invoked_subcommand is None:
         with application(), read() as session:
             _show_plan(session, context.obj)
@@ -134,17 +135,19 @@ def plan(context: click.Context, flag: str) -> None:
 def start(flag: Flag, steps: tuple[str, ...], reason: str, expected: str | None, yes: bool) -> None:
     """Raise the flag by steps, each held for its minutes, such as 10:60 50:60 100:60."""
     wanted = [_step(text) for text in steps]
-    store.check(reason, None)
+    embedded.check(reason, None)
     as_asked = [{"percentage": percentage, "holdMinutes": minutes} for percentage, minutes in wanted]
     with application():
         if any(percentage == 100 for percentage, _minutes in wanted):
-            _confirm(flag, f"The plan ends at 100 %. {steering.describe_change(flag, _view(flag), 100, None)}", yes=yes)
+            _confirm(
+                flag, f"The plan ends at 100 %. {flag_changes.describe_change(flag, _view(flag), 100, None)}", yes=yes
+            )
         _begin(flag, reason.strip(), as_asked, expected)
 
 
 def _begin(flag: Flag, reason: str, steps: Sequence[Mapping[str, Any]], expected: str | None) -> None:
     with write() as session:
-        planning.begin(session, flag, operator(), reason, steps, expected)
+        plan_service.begin(session, flag, operator(), reason, steps, expected)
         _show_plan(session, flag)
 
 
@@ -154,7 +157,7 @@ def _begin(flag: Flag, reason: str, steps: Sequence[Mapping[str, Any]], expected
 def pause(flag: Flag, expected: str | None) -> None:
     """Hold the plan where it is until somebody resumes it."""
     with application(), write() as session:
-        planning.steer(session, flag, operator(), "pause", expected)
+        plan_service.steer(session, flag, operator(), "pause", expected)
         _show_plan(session, flag)
 
 
@@ -164,7 +167,7 @@ def pause(flag: Flag, expected: str | None) -> None:
 def resume(flag: Flag, expected: str | None) -> None:
     """Let a paused plan go on; what was held before the pause counts."""
     with application(), write() as session:
-        planning.steer(session, flag, operator(), "resume", expected)
+        plan_service.steer(session, flag, operator(), "resume", expected)
         _show_plan(session, flag)
 
 
@@ -174,20 +177,20 @@ def resume(flag: Flag, expected: str | None) -> None:
 def stop(flag: Flag, expected: str | None) -> None:
     """End the plan; the flag stays where it is."""
     with application(), write() as session:
-        planning.stop(session, flag, operator(), expected)
+        plan_service.stop(session, flag, operator(), expected)
         _show_plan(session, flag)
 
 
 def _change(
     flag: str, reason: str, percentage: int | None, enabled: bool | None, expected: int | None, *, yes: bool
 ) -> None:
-    which = store.flag_named(flag)
+    which = embedded.flag_named(flag)
     with application():
         now = _view(which)
-        if steering.must_be_confirmed(now.nominal, percentage, enabled):
-            _confirm(which, steering.describe_change(which, now, percentage, enabled), yes=yes)
+        if flag_changes.must_be_confirmed(now.nominal, percentage, enabled):
+            _confirm(which, flag_changes.describe_change(which, now, percentage, enabled), yes=yes)
         seen = None if expected is None else Expected(expected)
-        _show(which, steering.change(which, operator(), reason, percentage, enabled, seen))
+        _show(which, flag_changes.change(which, operator(), reason, percentage, enabled, seen))
 
 
 def _view(flag: Flag) -> View:
@@ -199,7 +202,7 @@ def _view(flag: Flag) -> View:
 def _show(flag: Flag, view: View) -> None:
     """Where it stands, and who is in where that does not say it."""
     said = view.nominal.why if view.outcome.is_plain else view.sentence
-    override = steering.override_of(flag)
+    override = flag_changes.override_of(flag)
     click.echo(f"{flag}: {_state(view.nominal)}{'' if said is None else f' ({said})'}")
     if override is not None:
         click.echo(f"overridden: {override} for everyone by BEACON_FLAG_{flag.upper()}")
@@ -210,7 +213,7 @@ def _confirm(flag: Flag, why: str, *, yes: bool) -> None:
     if yes or not sys.stdin.isatty():
         return
     click.echo(f"{why} Type {flag}, or 100, to confirm: ", nl=False, err=True)
-    if not steering.is_confirmation(sys.stdin.readline().strip(), flag):
+    if not flag_changes.is_confirmation(sys.stdin.readline().strip(), flag):
         raise click.ClickException("Not confirmed: nothing was set.")
 
 
@@ -249,13 +252,13 @@ def _show_plan(session: Session, flag: Flag) -> None:
     if row is None:
         click.echo(f"{flag}: no plan")
         return
-    found = planning.of_row(row)
+    found = plan_service.of_row(row)
     click.echo(
-        f"{flag}: plan {planning.seen_as(row)} of {row.actor}{', paused' if row.paused_at else ''}: {row.reason}"
+        f"{flag}: plan {plan_service.seen_as(row)} of {row.actor}{', paused' if row.paused_at else ''}: {row.reason}"
     )
     for number, step in enumerate(found.steps):
         place = "done" if number < found.step else "now" if number == found.step else "then"
-        click.echo(f"{place}\t{step.percentage} % for {descriptions.describe_minutes(step.hold_s / 60)}")
-    share = steering.describe_steps(flag, provider().view(session, flag))
+        click.echo(f"{place}\t{step.percentage} % for {change_text.describe_minutes(step.hold_s / 60)}")
+    share = flag_changes.describe_steps(flag, provider().view(session, flag))
     if share is not None:
         click.echo(share)

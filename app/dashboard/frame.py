@@ -11,9 +11,9 @@ from app.accounts.actors import Actor
 from app.config import current_settings
 from app.db import db
 from app.eventlog import reader as log
+from app.flags.evaluation import Flag, is_enabled
 from app.infra.clock import utc_text
 from app.reconciliation.current_status import AGED_AFTER_INTERVALS
-from app.rollout.flags import Flag, is_enabled
 
 LATE_AFTER_INTERVALS = 2
 REFRESH_S = range(5, 301)

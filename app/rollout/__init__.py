@@ -1,1 +1,1 @@
-"""Flags: what is switched on for whom."""
+"""How the rollout of a flag moves: plans, guardrail, what browsers report, who would switch."""

@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from app.flags import document
+from app.flags.document import Flag
+from app.flags.evaluation import Flags, evaluator
 from app.infra.concurrency import paced
-from app.rollout import configuration
-from app.rollout.configuration import Flag
-from app.rollout.flags import Flags, evaluator
 
 # Names shown each way; the numbers are of all.
 MAX_NAMES = 200
@@ -29,9 +29,9 @@ def preview(flags: Flags, flag: Flag, users: Iterable[str], percentage: float, e
     people = sorted(users)
     if flag in flags.overrides:
         return Switching(len(people), [], [])
-    if flags.held is None or configuration.nominal(flags.held, flag).percentage is None:
+    if flags.held is None or document.nominal(flags.held, flag).percentage is None:
         return None
-    now, then = evaluator(flags.held), evaluator(configuration.put_at(flags.held, flag, percentage, enabled))
+    now, then = evaluator(flags.held), evaluator(document.put_at(flags.held, flag, percentage, enabled))
     answers = [(user, now(flag, user), then(flag, user)) for user in paced(people)]
     comes = [user for user, before, after in answers if after and not before]
     goes = [user for user, before, after in answers if before and not after]

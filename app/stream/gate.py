@@ -10,8 +10,8 @@ from app.accounts.actors import Actor, actor_of
 from app.db import db
 from app.eventlog.cursor import Start
 from app.eventlog.start_position import resume
+from app.flags.evaluation import Flag, is_enabled
 from app.infra.problems import Problem
-from app.rollout.flags import Flag, is_enabled
 from app.web import auth
 
 

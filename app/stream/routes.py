@@ -9,11 +9,11 @@ from app.background import live
 from app.config import current_settings
 from app.db import db
 from app.eventlog import reader as log
+from app.flags.evaluation import Flag, is_enabled
 from app.infra.concurrency import paced
 from app.infra.logs import sse_line
 from app.infra.problems import Problem, retry_after
-from app.rollout.flags import Flag, is_enabled
-from app.rollout.online import online
+from app.rollout.online_users import online
 from app.stream import control, gate, shapes, sse, topics
 from app.stream.admission import Seat
 from app.stream.control import Opening

@@ -10,8 +10,8 @@ import time
 
 import requests
 
-from app.rollout.configuration import Flag, Rollout
-from app.rollout.flags import is_enabled
+from app.flags.document import Flag, Rollout
+from app.flags.evaluation import is_enabled
 from bench.client import Window
 from bench.figure import Figure, Medians, Reading, Row, Values, at_most, both, cells, ours, quantile
 from bench.peers.ours import Ours

@@ -11,9 +11,9 @@ from app.accounts import login_throttle
 from app.audit.models import AuditRow
 from app.cli import demo
 from app.db import read, write
+from app.flags import embedded
+from app.flags.evaluation import Flag
 from app.reconciliation import service_admin
-from app.rollout import store
-from app.rollout.flags import Flag
 from app.sources.service_config import ServiceEntry, parse_entry
 from tests.support.cast import ADA, ALICE, BOB, Person, headers_of, log_in, make_token
 
@@ -85,7 +85,7 @@ def test_the_demo_records_what_it_sets_up_and_once(app: Flask) -> None:
 
 def test_why_a_rollout_was_changed_is_in_its_entry(app: Flask) -> None:
     with app.app_context(), write() as session:
-        store.change(session, Flag.SSE_STREAMING, "pia", "half of us first", 50)
+        embedded.change(session, Flag.SSE_STREAMING, "pia", "half of us first", 50)
     [entry] = entries(app, "rollout-set")
     assert members(entry.command_params_json) == {"reason": "half of us first"}
 

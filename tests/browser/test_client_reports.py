@@ -4,8 +4,8 @@ import json
 import time
 from typing import Any
 
-from app.rollout.configuration import of_rollouts
-from app.rollout.flags import Flag, Rollout, evaluator
+from app.flags.document import of_rollouts
+from app.flags.evaluation import Flag, Rollout, evaluator
 from tests.browser.conftest import FALLBACK_POLL_S, MakeBeacon, Visit
 from tests.browser.fault_proxy import FaultProxy
 from tests.browser.tab import Tab

@@ -10,8 +10,8 @@ from playwright.sync_api import expect
 
 from app.accounts import users
 from app.db import write
-from app.rollout.configuration import of_rollouts
-from app.rollout.flags import Flag, Rollout, evaluator
+from app.flags.document import of_rollouts
+from app.flags.evaluation import Flag, Rollout, evaluator
 from tests.browser.conftest import FALLBACK_POLL_S, MakeBeacon, Visit
 from tests.browser.fault_proxy import FaultProxy, refusal
 from tests.browser.tab import Load, Tab

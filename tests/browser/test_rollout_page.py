@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from app.dashboard.rollout_asked import FLAG
+from app.web.rollout.rollout_form import FLAG
 from tests.browser.conftest import Visit
 from tests.browser.tab import Tab
 from tests.browser.test_axe import AXE, serious

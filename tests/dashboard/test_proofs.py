@@ -13,12 +13,13 @@ import sqlalchemy as sa
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from app.dashboard.rollout_asked import FLAG
 from app.db import read, write
+from app.flags import embedded
+from app.flags.models import PlanRow
 from app.reconciliation import registry, service_admin
 from app.reconciliation.models import OpenItem, Service
-from app.rollout import planning, store
-from app.rollout.models import PlanRow
+from app.rollout import plan_service
+from app.web.rollout.rollout_form import FLAG
 from tests.commands.operator_desk import OperatorDesk
 from tests.dashboard.payloads import discrepancy
 from tests.dashboard.record_scene import item
@@ -77,11 +78,11 @@ class Setting:
 
     def is_overwritten(self) -> bool:
         with self.app.app_context(), read() as session:
-            return store.standing(session, FLAG).actor != "bea"
+            return embedded.standing(session, FLAG).actor != "bea"
 
     def _put(self, percentage: int, enabled: bool) -> None:
         with self.app.app_context(), write() as session:
-            store.change(session, FLAG, "bea", "because", percentage, enabled)
+            embedded.change(session, FLAG, "bea", "because", percentage, enabled)
 
 
 class WithoutReason(Setting):
@@ -115,8 +116,8 @@ class Planning:
 
     def meanwhile(self) -> None:
         with self.app.app_context(), write() as session:
-            seen = planning.seen_as(session.get(PlanRow, FLAG))
-            planning.begin(session, FLAG, "bea", "hers", [{"percentage": 5, "holdMinutes": 9.0}], seen)
+            seen = plan_service.seen_as(session.get(PlanRow, FLAG))
+            plan_service.begin(session, FLAG, "bea", "hers", [{"percentage": 5, "holdMinutes": 9.0}], seen)
 
     def is_overwritten(self) -> bool:
         with self.app.app_context(), read() as session:
@@ -132,7 +133,7 @@ class Stopping(Planning):
 
     def begin(self) -> None:
         with self.app.app_context(), write() as session:
-            planning.begin(session, FLAG, "pia", "mine", [{"percentage": 7, "holdMinutes": 9.0}])
+            plan_service.begin(session, FLAG, "pia", "mine", [{"percentage": 7, "holdMinutes": 9.0}])
 
 
 @dataclass

@@ -6,16 +6,16 @@ import re
 import pytest
 from flask import Flask
 
-from app.dashboard.rollout_asked import FLAG
-from app.dashboard.rollout_claim import Claim, describe_in_force
 from app.db import write
-from app.rollout.configuration import Nominal
-from app.rollout.held import Holding, InForce
-from app.rollout.models import FlagRow, HeldRow
-from app.rollout.outcome import Outcome
-from app.rollout.planning import epoch
-from app.rollout.provider import View
+from app.flags.document import Nominal
+from app.flags.models import FlagRow, HeldRow
+from app.flags.outcome import Outcome
+from app.flags.provider import View
+from app.flags.worker_state import Holding, InForce
+from app.rollout.plan_service import epoch
 from app.stream.models import PresenceRow
+from app.web.rollout.claimed_state import Claim, describe_in_force
+from app.web.rollout.rollout_form import FLAG
 from tests.dashboard.test_rollout_page import Desk, desk
 
 __all__ = ["desk"]

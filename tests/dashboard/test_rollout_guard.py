@@ -4,16 +4,16 @@ import pytest
 from flask import Flask
 
 from app.config import Settings
-from app.dashboard import rollout_guard
-from app.dashboard.rollout_asked import FLAG
-from app.dashboard.rollout_guard import Guardrail
 from app.db import write
-from app.rollout import reports
-from app.rollout.configuration import Nominal
+from app.flags.document import Nominal
+from app.flags.models import GuardRow
+from app.rollout import client_reports
+from app.rollout.client_reports import Sum
 from app.rollout.guardrail import Window
-from app.rollout.models import GuardRow
-from app.rollout.planning import epoch
-from app.rollout.reports import Sum
+from app.rollout.plan_service import epoch
+from app.web.rollout import guardrail_text
+from app.web.rollout.guardrail_text import Guardrail
+from app.web.rollout.rollout_form import FLAG
 from tests.dashboard.test_rollout_page import Desk, desk
 
 __all__ = ["desk"]
@@ -75,7 +75,7 @@ def test_the_page_counts_what_was_reported_since_the_change(cast: Flask, desk: D
     assert "Too few to judge 0 of 30 attempts to connect." in desk.part("guardrail")
     with cast.app_context(), write() as session:
         for _ in range(2):
-            reports.add(session, "streaming", Sum(reports=1, attempts=20, failures=1), epoch(session) + 120)
+            client_reports.add(session, "streaming", Sum(reports=1, attempts=20, failures=1), epoch(session) + 120)
     assert "Within the limits 40 attempts to connect: 2 failed (5 %)" in desk.part("guardrail")
 
 
@@ -89,11 +89,11 @@ def test_a_hold_is_not_said_to_bind_unleash(settings: Settings) -> None:
 
 
 def test_the_limits_of_the_guardrail_are_a_sentence(settings: Settings) -> None:
-    assert rollout_guard.limits_in_words(settings) == (
+    assert guardrail_text.limits_in_words(settings) == (
         "It holds the rollout when, of at least 30 attempts to connect within 5 min, more than 5 % fail or fall back "
         "to polling, or the p95 of the delivery lag passes 2 s. It never raises anything."
     )
-    back = rollout_guard.limits_in_words(settings.model_copy(update={"guardrail_mode": "step-back"}))
+    back = guardrail_text.limits_in_words(settings.model_copy(update={"guardrail_mode": "step-back"}))
     assert back.startswith("It steps back to the percentage before when")
-    off = rollout_guard.limits_in_words(settings.model_copy(update={"guardrail_mode": "off"}))
+    off = guardrail_text.limits_in_words(settings.model_copy(update={"guardrail_mode": "off"}))
     assert off.startswith("Nothing is watched")

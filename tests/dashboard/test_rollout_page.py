@@ -13,16 +13,17 @@ from flask import Flask
 from sqlalchemy.orm import Session
 from werkzeug.test import TestResponse
 
-from app.dashboard import rollout_graphs, rollout_view
-from app.dashboard.rollout_asked import BY_HAND, FLAG
 from app.db import write
-from app.rollout import history, reports, store
-from app.rollout.configuration import Flag, Rollout
-from app.rollout.evidence import Change, Evidence, Minute
-from app.rollout.models import HeldRow, PlanRow, PollingRow, ReportRow
-from app.rollout.planning import epoch
-from app.rollout.provider import Embedded, Refused, View, provider
-from app.rollout.reports import Sum
+from app.flags import embedded
+from app.flags.document import Flag, Rollout
+from app.flags.models import HeldRow, PlanRow, PollingRow, ReportRow
+from app.flags.provider import Embedded, Refused, View, provider
+from app.rollout import changes_history, client_reports
+from app.rollout.client_metrics import Change, Evidence, Minute
+from app.rollout.client_reports import Sum
+from app.rollout.plan_service import epoch
+from app.web.rollout import charts, rollout_summary
+from app.web.rollout.rollout_form import BY_HAND, FLAG
 from tests.support.cast import ADA, ALICE, BOB, PIA, Person, csrf_token, logged_in
 
 PAGE = "/rollout"
@@ -55,7 +56,7 @@ class Desk:
         """Somebody else's change, which this worker's flags follow."""
         with self.app.app_context():
             with write() as session:
-                store.change(session, FLAG, who, "because", percentage, enabled)
+                embedded.change(session, FLAG, who, "because", percentage, enabled)
             self.app.extensions["beacon_flags"].load(Embedded().load())
 
     def stands(self) -> dict[str, Any]:
@@ -279,8 +280,8 @@ def test_a_rollback_shows_its_three_steps_and_what_is_not_known(cast: Flask, des
     assert "Not known yet Whether the error rate is back is not known. How many attempts to connect fail now" in found
     with cast.app_context(), write() as session:
         now = epoch(session)
-        reports.add(session, "polling", Sum(reports=1, attempts=100, failures=1), now - 120)
-        reports.add(session, "polling", Sum(reports=1, attempts=100, failures=1), now + 60)
+        client_reports.add(session, "polling", Sum(reports=1, attempts=100, failures=1), now - 120)
+        client_reports.add(session, "polling", Sum(reports=1, attempts=100, failures=1), now + 60)
     workers(desk, 1, 1)
     found = desk.part("back")
     assert "Done The flag is lowered. The only worker holds it." in found
@@ -324,7 +325,7 @@ def evidence_of(**minutes: tuple[int, int, float | None]) -> Evidence:
 
 def test_a_graph_leaves_gaps_marks_the_change_and_says_the_same_in_words() -> None:
     found = evidence_of(m0=(10, 0, 0.25), m1=(10, 5, 0.5), m4=(0, 0, None), m9=(20, 0, 2.0))
-    success, hello, lag, fallbacks, reconnects = rollout_graphs.graphs(found)
+    success, hello, lag, fallbacks, reconnects = charts.graphs(found)
     assert success.paths == {"streaming": ("M2 2L41.6 36", "M358 2h1"), "polling": ()}
     assert success.sentence == "Streaming: 87.5 % of 40; polling: —."
     assert (hello.is_empty, hello.sentence) == (True, "Streaming: —; polling: —.")
@@ -336,7 +337,7 @@ def test_a_graph_leaves_gaps_marks_the_change_and_says_the_same_in_words() -> No
 
 
 def test_what_was_measured_last_is_said_with_its_age() -> None:
-    lag = rollout_graphs.graphs(evidence_of(m1=(10, 0, 0.25), m3=(10, 0, 0.5)))[2]
+    lag = charts.graphs(evidence_of(m1=(10, 0, 0.25), m3=(10, 0, 0.5)))[2]
     assert lag.sentence == "Streaming: 0.5 s 6 min ago, 0.5 s at most; polling: —."
 
 
@@ -344,13 +345,13 @@ def test_marks_have_their_words_where_there_is_room_the_newest_first() -> None:
     found = evidence_of(m0=(10, 0, 0.25))
     times = ("00:01:10", "00:04:10", "00:05:10", "00:05:30", "00:09:10")
     changes = [Change(f"1970-01-01T{at}.000Z", "pia", number, True) for number, at in enumerate(times)]
-    success = rollout_graphs.graphs(replace(found, changes=changes))[0]
+    success = charts.graphs(replace(found, changes=changes))[0]
     assert [mark.word for mark in success.marks] == ["0 %", "1 %", "2 %", "3 %", "4 %"]
     assert [mark.word for mark in success.words] == ["3 %", "4 %"]
 
 
 def test_a_share_is_not_said_to_be_whole_that_is_not() -> None:
-    said = [rollout_graphs.said_as("share", share) for share in (1, 0.99999, 0.5, 0.00001, 0, None)]
+    said = [charts.said_as("share", share) for share in (1, 0.99999, 0.5, 0.00001, 0, None)]
     assert said == ["100 %", "> 99.9 %", "50 %", "< 0.1 %", "0 %", "—"]
 
 
@@ -359,8 +360,8 @@ def test_a_share_is_not_said_to_be_whole_that_is_not() -> None:
 )
 def test_what_nobody_pressed_is_in_the_history_in_words(action: str, said: str) -> None:
     stood = Rollout(True, 50)
-    entry = history.Entry("2026-01-01T00:00:00.000Z", "guardrail", action, "why", stood, stood)
-    assert [one.what for one in rollout_view.happened([entry])] == [said]
+    entry = changes_history.Entry("2026-01-01T00:00:00.000Z", "guardrail", action, "why", stood, stood)
+    assert [one.what for one in rollout_summary.happened([entry])] == [said]
 
 
 @pytest.fixture

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from app.dashboard.rollout_asked import BY_HAND, FLAG, Asked
 from app.db import write
+from app.flags.document import Nominal
+from app.flags.models import PlanRow
+from app.flags.provider import Refused
 from app.infra.problems import Problem
-from app.rollout import planning
-from app.rollout.configuration import Nominal
-from app.rollout.models import PlanRow
-from app.rollout.provider import Refused
+from app.rollout import plan_service
+from app.web.rollout.rollout_form import BY_HAND, FLAG, Asked
 from tests.dashboard.test_rollout_page import PAGE, Desk, desk, regions, words
 
 __all__ = ["desk"]
@@ -35,11 +35,11 @@ def steered(desk: Desk, what: str, who: str = "bob", percentages: tuple[int, ...
     steps = [{"percentage": one, "holdMinutes": 60.0} for one in percentages]
     with desk.app.app_context(), write() as session:
         if what == "start":
-            planning.begin(session, FLAG, who, "my turn", steps, planning.seen_as(session.get(PlanRow, FLAG)))
+            plan_service.begin(session, FLAG, who, "my turn", steps, plan_service.seen_as(session.get(PlanRow, FLAG)))
         elif what == "stop":
-            planning.stop(session, FLAG, who)
+            plan_service.stop(session, FLAG, who)
         else:
-            planning.halt(session, FLAG, who, what)
+            plan_service.halt(session, FLAG, who, what)
 
 
 def planned(desk: Desk) -> tuple[str, bool] | None:
@@ -142,7 +142,7 @@ def test_a_plan_shows_until_when_its_last_step_is_held_and_how_it_ended(desk: De
         row.step = 1
     assert re.search(r"Now 15 % for 1 h The last step until \S+ \S+ ; then the plan is over", desk.part("plan"))
     with desk.app.app_context(), write() as session:
-        planning.end(session, FLAG, "plan", "its last step was held")
+        plan_service.end(session, FLAG, "plan", "its last step was held")
     said = "The plan before, of bob (5 % for 1 h, 15 % for 1 h: my turn), ended: its last step was held,"
     assert said in desk.part("plan")
     assert "Start the plan" in desk.part("plan")

@@ -3,13 +3,13 @@
 from flask import Flask
 
 from app.db import write
+from app.flags.document import Flag
+from app.flags.embedded import change
+from app.flags.models import PollingRow
+from app.flags.worker_state import Holding
 from app.infra.clock import parse_utc
-from app.rollout.actual import LASTS_S, Look, Since, lags, reconcile
-from app.rollout.configuration import Flag
-from app.rollout.held import Holding
-from app.rollout.models import PollingRow
-from app.rollout.planning import epoch
-from app.rollout.store import change
+from app.rollout.drift import LASTS_S, Look, Since, lags, reconcile
+from app.rollout.plan_service import epoch
 from app.stream.models import PresenceRow
 from tests.support.cast import ALICE, BOB, CHARLIE
 

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.rollout import admin as admin_module
-from app.rollout.admin import Admin, Away, Look
-from app.rollout.configuration import Flag
-from app.rollout.provider import Late
+from app.flags.document import Flag
+from app.flags.provider import Late
+from app.flags.unleash import admin_api as admin_module
+from app.flags.unleash.admin_api import Admin, Away, Look
 from tests.support.hostile_json import as_bytes, many_keys
 from tests.support.machine import scaled
 from tests.support.unleash_stub import Answer, Edge, says, trickles, trickles_headers

@@ -3,8 +3,8 @@
 import pytest
 
 from app.eventlog.reader import Event
-from app.rollout.flags import Flag, Flags, Rollout
-from app.rollout.follow import Follower
+from app.flags.evaluation import Flag, Flags, Rollout
+from app.flags.sync import Follower
 
 CHANGED = Event(2, "flag.changed", "everyone", {}, "2026-11-21T12:00:00.000Z")
 OTHER = Event(3, "job.queued", "everyone", {}, "2026-11-21T12:00:00.000Z")

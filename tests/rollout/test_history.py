@@ -5,10 +5,11 @@ from itertools import pairwise
 from flask import Flask
 
 from app.db import read, write
-from app.rollout import history, planning, store
-from app.rollout.configuration import Flag, Rollout
-from app.rollout.descriptions import describe_entry
-from app.rollout.history import Entry, first_increase, lowered
+from app.flags import embedded
+from app.flags.document import Flag, Rollout
+from app.rollout import changes_history, plan_service
+from app.rollout.change_text import describe_entry
+from app.rollout.changes_history import Entry, first_increase, lowered
 
 
 def moved(*percentages: int, action: str = "rollout-set") -> list[Entry]:
@@ -24,14 +25,14 @@ def test_each_entry_says_who_why_and_from_where_to_where(cast: Flask) -> None:
     flag = Flag.SSE_STREAMING
     with cast.app_context():
         with write() as session:
-            store.change(session, flag, "pia", "a start", 10)
+            embedded.change(session, flag, "pia", "a start", 10)
         with write() as session:
-            planning.begin(session, flag, "pia", "slowly", [{"percentage": 50, "holdMinutes": 60.0}])
+            plan_service.begin(session, flag, "pia", "slowly", [{"percentage": 50, "holdMinutes": 60.0}])
         with write() as session:
-            store.audited(session, flag, "bob", "more", Rollout(True, 10), Rollout(True, 90), failed="not allowed")
+            embedded.audited(session, flag, "bob", "more", Rollout(True, 10), Rollout(True, 90), failed="not allowed")
         with read() as session:
-            found = history.newest(session, flag)
-            assert len(history.newest(session, flag, 2)) == 2
+            found = changes_history.newest(session, flag)
+            assert len(changes_history.newest(session, flag, 2)) == 2
     failed, plan, first = found
     assert (first.actor, first.reason, first.before, first.after) == (
         "pia",
@@ -60,12 +61,12 @@ def test_where_no_number_says_it_none_is_made_up(cast: Flask) -> None:
     flag, nobody_knows = Flag.SSE_STREAMING, Rollout(True, None)
     with cast.app_context():
         with write() as session:
-            store.audited(session, flag, "eve", "two strategies", Rollout(True, 12.5), nobody_knows)
-            store.audited(session, flag, "pia", "kill", nobody_knows, Rollout(False, None))
-            store.audited(session, flag, "eve", "seen first", None, Rollout(True, 10), action="rollout-seen")
+            embedded.audited(session, flag, "eve", "two strategies", Rollout(True, 12.5), nobody_knows)
+            embedded.audited(session, flag, "pia", "kill", nobody_knows, Rollout(False, None))
+            embedded.audited(session, flag, "eve", "seen first", None, Rollout(True, 10), action="rollout-seen")
         with read() as session:
-            first, kill, two = history.newest(session, flag)
-            assert history.percentages(session, flag) == [12.5]
+            first, kill, two = changes_history.newest(session, flag)
+            assert changes_history.percentages(session, flag) == [12.5]
     said = [describe_entry(entry) for entry in (two, kill, first)]
     assert said == ["12.5 % → —", "— → off (kept —)", "— → 10 %"]
     assert two.as_json()["before"] == {"enabled": True, "percentage": 12.5}

@@ -11,10 +11,10 @@ from app import create_app
 from app.audit.models import AuditRow
 from app.config import Settings
 from app.db import db, read, write
-from app.rollout import intents
-from app.rollout.configuration import Flag, Rollout
-from app.rollout.models import IntentRow
-from app.rollout.planning import epoch
+from app.flags.document import Flag, Rollout
+from app.flags.models import IntentRow
+from app.flags.unleash import pending_changes
+from app.rollout.plan_service import epoch
 from app.stream.models import PresenceRow
 from tests.rollout.test_rollout_api import Desk, problem
 from tests.support.unleash_stub import Edge, OneFlag
@@ -72,7 +72,7 @@ def test_a_kill_is_in_force_everywhere_while_unleash_refuses_the_workers_and_unt
     wait_for(lambda: desk.get()["inForce"] == [{"enabled": False, "percentage": 100, "workers": 2}])
     assert desk.get()["workers"] == {"holding": 2, "total": 2}
     assert "with what Beacon has changed since" in desk.get()["note"]
-    monkeypatch.setattr(intents, "LASTS_S", -1.0)  # hours later
+    monkeypatch.setattr(pending_changes, "LASTS_S", -1.0)  # hours later
     late = create_app(workers[0].extensions["beacon_settings"])
     with late.app_context():
         late.extensions["beacon_flags"].load(late.extensions["beacon_rollout"].load())
@@ -90,13 +90,13 @@ def test_what_unleash_does_not_say_although_it_answers_is_given_up_and_said(
 ) -> None:
     wait_for(lambda: all(lets_in(each) for each in workers))
     with workers[0].app_context(), write() as session:
-        change = intents.intend(session, FLAG, [Rollout(False, 100)], "pia", "it hurts")
-        intents.made(session, change, 1)
+        change = pending_changes.intend(session, FLAG, [Rollout(False, 100)], "pia", "it hurts")
+        pending_changes.made(session, change, 1)
     for each in workers:
         with each.app_context():
             each.extensions["beacon_flags"].load(each.extensions["beacon_rollout"].load())
     assert not any(lets_in(each) for each in workers)
-    monkeypatch.setattr(intents, "LASTS_S", -1.0)
+    monkeypatch.setattr(pending_changes, "LASTS_S", -1.0)
     wait_for(lambda: all(lets_in(each) for each in workers))
     with workers[0].app_context(), read() as session:
         query = sa.select(AuditRow).where(AuditRow.action_type == "rollout-seen").order_by(AuditRow.seq.desc())

@@ -4,12 +4,13 @@ from flask import Flask
 
 from app.config import Settings
 from app.db import db, read, write
+from app.flags.document import Flag, Rollout, of_rollouts
+from app.flags.evaluation import Flags
+from app.flags.models import FlagRow
+from app.flags.unleash import pending_changes, snapshot_store
+from app.flags.unleash.unleash_provider import Unleash
 from app.infra.clock import parse_utc
-from app.rollout import intents, kept, planning
-from app.rollout.configuration import Flag, Rollout, of_rollouts
-from app.rollout.flags import Flags
-from app.rollout.models import FlagRow
-from app.rollout.unleash import Unleash
+from app.rollout import plan_service
 
 
 def test_it_has_the_time_at_which_it_was_made(cast: Flask, settings: Settings) -> None:
@@ -18,13 +19,13 @@ def test_it_has_the_time_at_which_it_was_made(cast: Flask, settings: Settings) -
         cast, settings.model_copy(update={"unleash_url": url, "unleash_api_token": "x"}), Flags({}), lambda: None
     )
     with cast.app_context():
-        kept.Keeper(lambda _: kept.Author("bob")).keep(of_rollouts({flag: Rollout(True, 50)}))
+        snapshot_store.Keeper(lambda _: snapshot_store.Author("bob")).keep(of_rollouts({flag: Rollout(True, 50)}))
         with write() as session:
             session.execute(db.update(FlagRow).values(level_since=1.0))
-            change = intents.intend(session, flag, [Rollout(True, 10)], "guardrail", "trouble")
-            intents.made(session, change, 1)
+            change = pending_changes.intend(session, flag, [Rollout(True, 10)], "guardrail", "trouble")
+            pending_changes.made(session, change, 1)
         with read() as session:
-            found, now = unleash.view(session, flag), planning.epoch(session)
+            found, now = unleash.view(session, flag), plan_service.epoch(session)
     assert (found.nominal.percentage, found.actor) == (10, "guardrail")
     assert found.changed_at is not None
     assert abs(parse_utc(found.changed_at).timestamp() - now) < 60

@@ -16,14 +16,15 @@ from app.cli import doctor
 from app.config import Settings
 from app.db import db, read, write
 from app.eventlog import reader as log
-from app.rollout import configuration, intents, kept, store
-from app.rollout import unleash as rollout
-from app.rollout.configuration import Flag, Rollout
-from app.rollout.feed import Feed
-from app.rollout.flags import Flags
-from app.rollout.kept import Author, Keeper
-from app.rollout.provider import Late
-from app.rollout.unleash import Unleash
+from app.flags import document, embedded
+from app.flags.document import Flag, Rollout
+from app.flags.evaluation import Flags
+from app.flags.provider import Late
+from app.flags.unleash import pending_changes, snapshot_store
+from app.flags.unleash import unleash_provider as rollout
+from app.flags.unleash.feed_poller import Feed
+from app.flags.unleash.snapshot_store import Author, Keeper
+from app.flags.unleash.unleash_provider import Unleash
 from app.stream.hub import Hub
 from tests.support.unleash_stub import Edge, says
 from tests.support.waiting import wait_for
@@ -46,7 +47,7 @@ def keeper(cast: Flask) -> Iterator[Keeper]:
 
 
 def sent(percentage: int, revision: int, *, enabled: bool = True) -> str:
-    found = json.loads(configuration.of_rollouts({FLAG: Rollout(enabled, percentage)}))
+    found = json.loads(document.of_rollouts({FLAG: Rollout(enabled, percentage)}))
     return json.dumps({**found, "meta": {"revisionId": revision}})
 
 
@@ -57,7 +58,7 @@ def beside(url: str, tmp_path: Path) -> Settings:
 
 def standing() -> tuple[str | None, bool, float | None]:
     with read() as session:
-        now = store.standing(session, FLAG)
+        now = embedded.standing(session, FLAG)
         return now.actor, now.rollout.enabled, now.rollout.percentage
 
 
@@ -80,7 +81,7 @@ def test_an_unleash_that_was_set_back_is_followed_once_nobody_can_lag_so_long(
     now = [sent(50, revision=5)]
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
-        tag = f'"{configuration.revision(now[0])}"'
+        tag = f'"{document.revision(now[0])}"'
         is_known = handler.headers.get("If-None-Match") == tag
         (says(304) if is_known else says(200, now[0], ETag=tag))(handler)
 
@@ -92,7 +93,7 @@ def test_an_unleash_that_was_set_back_is_followed_once_nobody_can_lag_so_long(
     for _ in range(3):
         feed.look()
     assert standing()[2] == 50, "a worker that lags takes nobody back"
-    monkeypatch.setattr(kept, "SET_BACK_AFTER_S", 0.1)
+    monkeypatch.setattr(snapshot_store, "SET_BACK_AFTER_S", 0.1)
 
     def looks() -> bool:
         feed.look()
@@ -138,14 +139,14 @@ def test_a_parent_that_is_switched_off_is_told_and_every_worker_loads_it(keeper:
 class TestIntents:
     def intend(self, *stages: Rollout, actor: str = "pia", is_made: bool = True) -> str:
         with write() as session:
-            change = intents.intend(session, FLAG, stages, actor, "because")
+            change = pending_changes.intend(session, FLAG, stages, actor, "because")
             if is_made:
-                intents.made(session, change, len(stages))
+                pending_changes.made(session, change, len(stages))
         return change
 
     def pending(self) -> str | None:
         with read() as session:
-            found = intents.pending(session, FLAG)
+            found = pending_changes.pending(session, FLAG)
             return None if found is None else f"{found.actor} {found.enabled} {found.percentage}"
 
     def test_both_stages_of_a_change_are_whose_it_is_whether_seen_one_by_one_or_at_once(self, keeper: Keeper) -> None:
@@ -168,7 +169,7 @@ class TestIntents:
         self.intend(Rollout(True, 50))
         refused = self.intend(Rollout(True, 25), actor="ada", is_made=False)
         with write() as session:
-            intents.made(session, refused, 0)
+            pending_changes.made(session, refused, 0)
         assert self.pending() == "pia True 50"
         keeper.keep(sent(50, 2))
         assert (standing(), self.pending(), seen_there()) == (("pia", True, 50), None, before)
@@ -213,10 +214,10 @@ class TestIntents:
         keeper.keep(sent(50, 2))
         assert self.entries() == [("pia", "success", '{"enabled": true, "percentage": 50}')]
         with write() as session:
-            assert not intents.made(session, change, 1)
+            assert not pending_changes.made(session, change, 1)
         other = self.intend(Rollout(True, 75), is_made=False)
         with write() as session:
-            assert intents.made(session, other, 1)
+            assert pending_changes.made(session, other, 1)
         keeper.keep(sent(75, 3))
         assert len(self.entries()) == 1, "its maker audits it"
 
@@ -226,14 +227,14 @@ class TestIntents:
         keeper.keep(sent(10, 2, enabled=False))
         assert self.entries() == []
         with write() as session:
-            assert intents.made(session, change, 2), "its maker audits it"
+            assert pending_changes.made(session, change, 2), "its maker audits it"
 
     def test_what_a_worker_never_said_the_end_of_is_audited_once_as_such(
         self, keeper: Keeper, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         keeper.keep(sent(10, 1))
         self.intend(Rollout(False, 50), Rollout(True, 50), is_made=False)
-        monkeypatch.setattr(intents, "LASTS_S", -1.0)
+        monkeypatch.setattr(pending_changes, "LASTS_S", -1.0)
         for revision in (2, 3):
             keeper.keep(sent(10, revision))
         assert self.entries() == [("pia", "failure", '{"enabled": true, "percentage": 50}')]
@@ -281,7 +282,7 @@ def test_a_holder_that_was_frozen_after_it_decided_does_not_ask_and_looks_again(
         with pytest.raises(Late) as late:
             unleash.change(FLAG, "guardrail", "trouble", 5, within=lambda *_: None)
         with read() as session:
-            assert intents.pending(session, FLAG) is None
+            assert pending_changes.pending(session, FLAG) is None
             outcomes = session.scalars(sa.select(AuditRow.outcome).where(AuditRow.actor == "guardrail")).all()
     assert (late.value.status, [*outcomes]) == (503, ["failure"])
     assert [line.split()[0] for line in edge.asked] == ["GET"]

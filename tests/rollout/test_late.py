@@ -7,8 +7,8 @@ from flask import Flask
 
 from app.config import Settings
 from app.db import write
-from app.rollout.configuration import Rollout
-from app.rollout.provider import Late, View
+from app.flags.document import Rollout
+from app.flags.provider import Late, View
 from tests.rollout.test_watch import BAD, STEPS, Scene, Slow
 
 

@@ -6,9 +6,9 @@ import pytest
 from flask import Flask
 
 from app.config import ConfigError
-from app.rollout import configuration, flags
-from app.rollout.configuration import Rollout
-from app.rollout.flags import Flags
+from app.flags import document, evaluation
+from app.flags.document import Rollout
+from app.flags.evaluation import Flags
 
 
 class Declared(StrEnum):
@@ -24,7 +24,7 @@ USERS = [f"user{number}" for number in range(200)]
 @pytest.fixture
 def declared(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if somebody had added two lines to `configuration.py`."""
-    for module in (configuration, flags):
+    for module in (document, evaluation):
         monkeypatch.setattr(module, "Flag", Declared)
         monkeypatch.setattr(module, "DEFAULTS", DEFAULTS)
 
@@ -34,7 +34,7 @@ def members(asked: Flags, flag: Declared) -> set[str]:
 
 
 def test_every_flag_has_a_default() -> None:
-    assert set(configuration.DEFAULTS) == set(configuration.Flag)
+    assert set(document.DEFAULTS) == set(document.Flag)
 
 
 @pytest.mark.usefixtures("declared")
@@ -61,6 +61,6 @@ def test_a_name_that_was_not_declared_is_an_error_at_start_and_when_asked(app: F
     with pytest.raises(ConfigError, match=r"^BEACON_FLAG_ENABLE_SOUNDS names no flag; there is .*enable_sound$"):
         Flags({"enable_sounds": True})
     with app.app_context():
-        assert flags.is_enabled("enable_dense_rows", "alice") is True
+        assert evaluation.is_enabled("enable_dense_rows", "alice") is True
         with pytest.raises(ValueError, match="enable_sounds"):
-            flags.is_enabled("enable_sounds", "alice")
+            evaluation.is_enabled("enable_sounds", "alice")

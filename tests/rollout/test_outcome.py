@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from app.rollout import configuration
-from app.rollout.configuration import Flag, Nominal
-from app.rollout.flags import evaluator
-from app.rollout.outcome import PLAIN, Outcome, Override
+from app.flags import document
+from app.flags.document import Flag, Nominal
+from app.flags.evaluation import evaluator
+from app.flags.outcome import PLAIN, Outcome, Override
 
 FLAG = Flag.SSE_STREAMING
 PEOPLE = [f"user{number}" for number in range(500)]
@@ -81,7 +81,7 @@ EVERYBODY, NOBODY = len(PEOPLE), 0
     ],
 )
 def test_what_is_said_is_what_the_engine_does(text: str, said: str, inside: int | None) -> None:
-    assert Outcome.of(text, FLAG).describe(configuration.nominal(text, FLAG)) == said
+    assert Outcome.of(text, FLAG).describe(document.nominal(text, FLAG)) == said
     ask = evaluator(text)
     found = sum(ask(FLAG, user) for user in PEOPLE)
     assert found == inside if inside is not None else 0 < found <= len(PEOPLE)
@@ -94,7 +94,7 @@ def test_a_parent_is_off_too_where_its_own_parent_is() -> None:
     ]
     text = sent(rollout_of(), parents=family, **NEEDS)
     said = "parent parent is off (parent grandparent is off): nobody is in"
-    assert Outcome.of(text, FLAG).describe(configuration.nominal(text, FLAG)) == said
+    assert Outcome.of(text, FLAG).describe(document.nominal(text, FLAG)) == said
     assert not evaluator(text)(FLAG, "ann")
 
 
@@ -103,7 +103,7 @@ def test_a_parent_is_off_too_where_its_own_parent_is() -> None:
     [("50", 50), (50, 50), ("12.5", 12.5), ("100.0", 100), ("-1", None), ("101", None), ("nan", None), ("x", None)],
 )
 def test_a_percentage_is_read_as_unleash_writes_it(raw: object, percentage: float | None) -> None:
-    found = configuration.parse_percentage(raw)
+    found = document.parse_percentage(raw)
     assert (found, isinstance(found, float)) == (percentage, percentage == 12.5)
 
 
@@ -140,11 +140,11 @@ def test_whoever_confirms_a_change_is_told_what_it_comes_to(
 
 def test_a_percentage_that_the_engine_cannot_read_is_mended_by_setting_one_and_not_by_switching_on() -> None:
     text = sent(rollout_of("100.0"), enabled=False)
-    outcome, now = Outcome.of(text, FLAG), configuration.nominal(text, FLAG)
+    outcome, now = Outcome.of(text, FLAG), document.nominal(text, FLAG)
     assert outcome.describe_change(now, 100, True) == "Everybody will be in."
-    assert all(evaluator(configuration.put_at(text, FLAG, 100, True))(FLAG, user) for user in PEOPLE)
+    assert all(evaluator(document.put_at(text, FLAG, 100, True))(FLAG, user) for user in PEOPLE)
     assert outcome.describe_change(now, None, True).startswith("Nobody will be in: its percentage is written as")
-    assert not any(evaluator(configuration.put_at(text, FLAG, None, True))(FLAG, user) for user in PEOPLE)
+    assert not any(evaluator(document.put_at(text, FLAG, None, True))(FLAG, user) for user in PEOPLE)
 
 
 def test_the_steps_of_a_plan_say_whose_share_they_are() -> None:

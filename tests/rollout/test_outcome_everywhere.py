@@ -14,8 +14,8 @@ from app import create_app
 from app.config import Settings
 from app.db import db, read
 from app.eventlog import reader as log
-from app.rollout import kept
-from app.rollout.configuration import Flag
+from app.flags.document import Flag
+from app.flags.unleash import snapshot_store
 from tests.rollout.test_outcome import ONLY_ANN, rollout_of
 from tests.support.cast import PIA, csrf_token, headers_of, logged_in
 from tests.support.unleash_stub import Edge, OneFlag
@@ -40,7 +40,7 @@ class Desk:
         self.unleash.more = rules
         self.unleash.moves()
         with self.app.app_context():
-            assert kept.Keeper(lambda _flag: kept.Author("Unleash")).keep(self.unleash.text)
+            assert snapshot_store.Keeper(lambda _flag: snapshot_store.Author("Unleash")).keep(self.unleash.text)
             self.app.extensions["beacon_flags"].load(self.app.extensions["beacon_rollout"].load())
 
     def page(self, query: str = "") -> str:

@@ -4,11 +4,11 @@ import pytest
 from flask import Flask
 
 from app.config import Settings
-from app.rollout import portions
+from app.rollout import report_quota
+from app.rollout.client_reports import Report, Sum
 from app.rollout.guardrail import BOUNDS_MS, Limits, Window, judge, quantile_s
-from app.rollout.portions import SLACK_S, Portions
-from app.rollout.reports import Report, Sum
-from app.rollout.tally import Tally
+from app.rollout.report_buffer import Tally
+from app.rollout.report_quota import SLACK_S, Portions
 from tests.rollout.test_reports import STREAMED, rows, send, set_share
 
 WINDOW_S, MIN_ATTEMPTS = 300.0, 30
@@ -79,7 +79,7 @@ def test_a_window_later_it_counts_again() -> None:
 
 
 def test_the_logins_that_are_told_apart_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(portions, "MAX_LOGINS", 3)
+    monkeypatch.setattr(report_quota, "MAX_LOGINS", 3)
     made = Portions(MIN_ATTEMPTS, WINDOW_S)
     for number in range(10):
         made.cut(f"login {number}", BROKEN, float(number))

@@ -7,8 +7,8 @@ import sqlalchemy as sa
 from flask import Flask
 
 from app.db import now_epoch, write
-from app.rollout.configuration import Flag
-from app.rollout.models import PollingRow
+from app.flags.document import Flag
+from app.flags.models import PollingRow
 from app.stream.models import PresenceRow
 from tests.rollout.test_rollout_api import URL, problem
 from tests.support.cast import ALICE, BOB, CHARLIE, PIA, Person, headers_of, logged_in

@@ -9,11 +9,12 @@ from sqlalchemy.exc import OperationalError
 
 from app.config import Settings
 from app.db import db, read, write
-from app.rollout import reports, store
-from app.rollout.configuration import Flag, Rollout
-from app.rollout.models import ReportRow
-from app.rollout.reports import Report, Sum
-from app.rollout.tally import Tally
+from app.flags import embedded
+from app.flags.document import Flag, Rollout
+from app.flags.models import ReportRow
+from app.rollout import client_reports
+from app.rollout.client_reports import Report, Sum
+from app.rollout.report_buffer import Tally
 from tests.support.cast import ALICE, csrf_token, logged_in
 
 URL = "/api/client-reports"
@@ -28,7 +29,7 @@ def send(app: Flask, body: dict[str, Any]) -> int:
 
 def set_share(app: Flask, percentage: int) -> None:
     with app.app_context(), write() as session:
-        store.change(session, Flag.SSE_STREAMING, "test", "a test", percentage)
+        embedded.change(session, Flag.SSE_STREAMING, "test", "a test", percentage)
     app.extensions["beacon_flags"].load({Flag.SSE_STREAMING: Rollout(True, percentage)})
 
 
@@ -73,7 +74,7 @@ def test_reports_of_a_minute_add_up_and_never_hold_more_failures_than_attempts(c
     with cast.app_context(), write() as session:
         for _ in range(2):
             report = Report.model_validate({"attempts": 2, "failures": 9, "lagMs": [-5.0]})
-            reports.add(session, "streaming", Sum.of(report), 120.0)
+            client_reports.add(session, "streaming", Sum.of(report), 120.0)
     [row] = rows(cast)
     assert (row.minute, row.reports, row.attempts, row.failures) == (2, 2, 4, 4)
     assert json.loads(row.lag_json) == {"50": 2}
@@ -115,10 +116,10 @@ def test_what_was_reported_soon_after_a_change_says_nothing_of_it(cast: Flask) -
     changed = 119.0
     with cast.app_context(), write() as session:
         for at, attempts in ((changed + 38, 100), (changed + 70, 1)):
-            reports.add(session, "streaming", Sum(reports=1, attempts=attempts), at)
+            client_reports.add(session, "streaming", Sum(reports=1, attempts=attempts), at)
         session.flush()
-        assert reports.window(session, 200.0, 300.0, changed).attempts == 1
-        assert reports.window(session, 200.0, 300.0).attempts == 101
+        assert client_reports.window(session, 200.0, 300.0, changed).attempts == 1
+        assert client_reports.window(session, 200.0, 300.0).attempts == 101
 
 
 def test_the_share_of_pages_that_measure_stands_in_the_page(cast: Flask) -> None:

@@ -8,8 +8,8 @@ from werkzeug.test import TestResponse
 
 from app.db import db, read, write
 from app.eventlog import reader as log
-from app.rollout import store
-from app.rollout.flags import Flag, is_enabled
+from app.flags import embedded
+from app.flags.evaluation import Flag, is_enabled
 from tests.support.cast import ADA, ALICE, BOB, CAST, PIA, Person, csrf_token, headers_of, logged_in
 from tests.support.waiting import wait_for
 
@@ -249,8 +249,8 @@ class TestExpected:
         def late(*args: Any) -> Any:
             monkeypatch.undo()
             with begin() as session:
-                store.change(session, Flag.SSE_STREAMING, "ada", "first", 70)
+                embedded.change(session, Flag.SSE_STREAMING, "ada", "first", 70)
             return begin(*args)
 
-        monkeypatch.setattr("app.rollout.provider.write", late)
+        monkeypatch.setattr("app.flags.provider.write", late)
         assert problem(desk.put(percentage=5, expected=0), 409)["current"]["percentage"] == 70

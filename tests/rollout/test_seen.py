@@ -8,13 +8,14 @@ from flask import Flask
 
 from app.config import Settings
 from app.db import read, write
-from app.rollout import intents, kept, store
-from app.rollout.configuration import Flag, Nominal, Rollout, of_rollouts
-from app.rollout.flags import Flags
+from app.flags import embedded
+from app.flags.document import Flag, Nominal, Rollout, of_rollouts
+from app.flags.embedded import Expected
+from app.flags.evaluation import Flags
+from app.flags.provider import Moved
+from app.flags.unleash import pending_changes, snapshot_store
+from app.flags.unleash.unleash_provider import Unleash
 from app.rollout.preview import preview
-from app.rollout.provider import Moved
-from app.rollout.store import Expected
-from app.rollout.unleash import Unleash
 from tests.support.unleash_stub import Edge, says
 
 FLAG = Flag.SSE_STREAMING
@@ -53,14 +54,14 @@ def test_in_unleash_too_nothing_is_set_over_what_went_and_came_back(
     cast: Flask, settings: Settings, edge: Edge
 ) -> None:
     unleash = unleash_at(edge, cast, settings, 10)
-    keeper = kept.Keeper(lambda _: kept.Author("bob"))
+    keeper = snapshot_store.Keeper(lambda _: snapshot_store.Author("bob"))
     with cast.app_context():
         keeper.keep(at(10))
         with read() as session:
             seen = unleash.view(session, FLAG).changed_at
         assert seen is not None
         with write() as session:  # as one that took a while
-            store.move(session, FLAG, Rollout(True, 10), "bob", "changed in Unleash", "2027-01-01T00:00:00.000Z")
+            embedded.move(session, FLAG, Rollout(True, 10), "bob", "changed in Unleash", "2027-01-01T00:00:00.000Z")
         with pytest.raises(Moved) as raised:
             unleash.change(FLAG, "pia", "more", 50, expected=Expected(10, True, seen))
     assert (raised.value.now.actor, raised.value.now.nominal) == ("bob", Nominal(True, 10))
@@ -70,12 +71,12 @@ def test_a_change_on_its_way_to_unleash_has_its_own_reason_and_one_moment_before
     cast: Flask, settings: Settings, edge: Edge
 ) -> None:
     unleash = unleash_at(edge, cast, settings, 50)
-    keeper = kept.Keeper(lambda _: kept.Author("bob"))
+    keeper = snapshot_store.Keeper(lambda _: snapshot_store.Author("bob"))
     with cast.app_context():
         keeper.keep(at(50))
         with write() as session:
-            change = intents.intend(session, FLAG, [Rollout(True, 10)], "pia", "it hurts")
-            intents.made(session, change, 1)
+            change = pending_changes.intend(session, FLAG, [Rollout(True, 10)], "pia", "it hurts")
+            pending_changes.made(session, change, 1)
         with read() as session:
             on_its_way = unleash.view(session, FLAG)
         keeper.keep(at(10))

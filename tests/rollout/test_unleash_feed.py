@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from app.rollout import feed as feed_module
-from app.rollout.feed import Feed
+from app.flags.unleash import feed_poller as feed_module
+from app.flags.unleash.feed_poller import Feed
 from tests.support.hostile_json import deep, many_items, many_keys
 from tests.support.machine import scaled
 from tests.support.ports import free_port

@@ -13,16 +13,17 @@ from app.audit.models import AuditRow
 from app.config import Settings
 from app.db import db, now_epoch, read, write
 from app.eventlog import reader as log
+from app.flags import embedded
+from app.flags.document import Flag, Rollout
+from app.flags.models import FlagRow, GuardRow, PlanRow, ReportRow
+from app.flags.outcome import Outcome
+from app.flags.provider import Embedded, Refused, View
 from app.infra.lease import Lease, LeaseLost, LeaseRow
 from app.infra.problems import Problem
 from app.notifications.models import Notification
-from app.rollout import reports, steering, store
-from app.rollout.configuration import Flag, Rollout
-from app.rollout.models import FlagRow, GuardRow, PlanRow, ReportRow
-from app.rollout.outcome import Outcome
-from app.rollout.provider import Embedded, Refused, View
-from app.rollout.reports import Sum
-from app.rollout.watch import Watch
+from app.rollout import client_reports, flag_changes
+from app.rollout.client_reports import Sum
+from app.rollout.controller import Watch
 from tests.rollout.test_rollout_api import URL, Desk, problem
 from tests.support.cast import ADA, ALICE, PIA, csrf_token, headers_of, logged_in
 
@@ -61,7 +62,7 @@ class Scene:
         """By the streaming cohort, so many minutes from now: what was reported before a change does not count."""
         with self.app.app_context(), write() as session:
             now = session.scalar(db.select(now_epoch())) or 0.0
-            reports.add(session, "streaming", Sum(reports=3, **figures), now + 60 * minute)
+            client_reports.add(session, "streaming", Sum(reports=3, **figures), now + 60 * minute)
 
     def stands_for(self, minutes: float) -> None:
         """The flag lets in as many as it does since so long."""
@@ -242,7 +243,7 @@ class TestWindow:
     def test_another_clock_neither_blinds_it_nor_lets_it_see_what_was_before(self, scene: Scene, said: str) -> None:
         scene.reported(0, **BAD)
         with scene.app.app_context(), write() as session:
-            store.move(session, Flag.SSE_STREAMING, Rollout(True, 50), "eve (Unleash)", "changed in Unleash", said)
+            embedded.move(session, Flag.SSE_STREAMING, Rollout(True, 50), "eve (Unleash)", "changed in Unleash", said)
         scene.watch.look()
         assert scene.plan("GET").get_json()["blocked"] is None
         scene.reported(2, **BAD)
@@ -349,11 +350,11 @@ class TestWhileItIsSet:
 
     def test_a_hold_that_comes_meanwhile_blocks(self, scene: Scene) -> None:
         scene.desk.put(percentage=50)
-        unless_held = steering.unless_held(Flag.SSE_STREAMING)
+        unless_held = flag_changes.unless_held(Flag.SSE_STREAMING)
         with scene.app.app_context(), write() as session:
             session.add(GuardRow(flag=Flag.SSE_STREAMING, since=0.0, reason="trouble", refusals=0, retry_at=0.0))
             with pytest.raises(Problem, match="trouble"):
-                store.change(session, Flag.SSE_STREAMING, "pia", "up", 100, within=unless_held)
+                embedded.change(session, Flag.SSE_STREAMING, "pia", "up", 100, within=unless_held)
 
 
 class TestRefused:
@@ -461,7 +462,7 @@ def test_a_flag_that_a_setting_decides_is_neither_held_nor_stepped_back(
 def test_what_is_reported_of_streams_judges_no_other_flag(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     scene.desk.put(percentage=50)
     scene.reported(2, **BAD)
-    monkeypatch.setattr("app.rollout.watch.JUDGED", frozenset())
+    monkeypatch.setattr("app.rollout.controller.JUDGED", frozenset())
     scene.watch.look()
     assert scene.plan("GET").get_json()["blocked"] is None
     monkeypatch.undo()

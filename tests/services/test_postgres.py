@@ -18,10 +18,10 @@ from app.config import Settings
 from app.db import db, read, write
 from app.eventlog import reader as log
 from app.eventlog.append import NewEvent, append
+from app.flags import embedded
+from app.flags.evaluation import Flag
 from app.infra import lock_holders
 from app.reconciliation import incidents
-from app.rollout import store
-from app.rollout.flags import Flag
 from tests.dashboard import record_scene
 from tests.notifications import scene
 from tests.support.application import stop
@@ -45,7 +45,7 @@ def streaming(app: Flask) -> Flask:
     """Alice may stream, and the live half runs."""
     join(app, ALICE)
     with app.app_context(), write() as session:
-        store.change(session, Flag.SSE_STREAMING, "test", "a test", 100)
+        embedded.change(session, Flag.SSE_STREAMING, "test", "a test", 100)
     app.extensions["beacon_live"].start()
     return app
 

@@ -11,8 +11,8 @@ from app import create_app
 from app.config import Settings
 from app.db import write
 from app.eventlog.append import NewEvent
-from app.rollout import store
-from app.rollout.flags import Flag
+from app.flags import embedded
+from app.flags.evaluation import Flag
 from tests.support.application import stop
 from tests.support.cast import ALICE, headers_of, join, publish
 from tests.support.postgres import Postgres
@@ -58,7 +58,7 @@ def test_a_restored_database_gives_each_reader_from_before_exactly_one_reset(
     join(app, ALICE)
     headers = headers_of(app, ALICE, "stream", "read")
     with app.app_context(), write() as session:
-        store.change(session, Flag.SSE_STREAMING, "test", "a test", 100)
+        embedded.change(session, Flag.SSE_STREAMING, "test", "a test", 100)
     app.extensions["beacon_live"].start()
     events(app, 20)
     stop(app)

@@ -15,9 +15,9 @@ from app import create_app
 from app.config import Settings
 from app.db import allow, read, write
 from app.eventlog.append import NewEvent
+from app.flags import embedded
+from app.flags.evaluation import Flag
 from app.infra import database_errors, postgres
-from app.rollout import store
-from app.rollout.flags import Flag
 from tests.support.application import stop
 from tests.support.cast import ALICE, headers_of, join, publish
 from tests.support.machine import scaled
@@ -63,7 +63,7 @@ def streaming(settings: Settings) -> Iterator[Flask]:
     app = create_app(settings)
     join(app, ALICE)
     with app.app_context(), write() as session:
-        store.change(session, Flag.SSE_STREAMING, "test", "a test", 100)
+        embedded.change(session, Flag.SSE_STREAMING, "test", "a test", 100)
     app.extensions["beacon_live"].start()
     yield app
     stop(app)

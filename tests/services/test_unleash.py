@@ -14,12 +14,13 @@ import app as beacon
 from app import create_app
 from app.cli import doctor
 from app.config import Settings
-from app.rollout import admin, configuration, feed
-from app.rollout import unleash as rollout
-from app.rollout.admin import Admin
-from app.rollout.configuration import Rollout
-from app.rollout.feed import Feed
-from app.rollout.flags import Flags
+from app.flags import document
+from app.flags.document import Rollout
+from app.flags.evaluation import Flags
+from app.flags.unleash import admin_api, feed_poller
+from app.flags.unleash import unleash_provider as rollout
+from app.flags.unleash.admin_api import Admin
+from app.flags.unleash.feed_poller import Feed
 from tests.services.unleash_scene import FLAG, FOLLOW_S, USERS, Desk, Workers, close_database
 from tests.support.cast import PIA, headers_of, join
 from tests.support.ports import free_port
@@ -38,7 +39,7 @@ def editor(unleash_server: Unleash) -> str:
 @pytest.fixture(autouse=True)
 def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers in this process ask and report more often; `test_unleash_deployment.py` keeps the real times."""
-    monkeypatch.setattr(feed, "REFRESH_S", 0.1)
+    monkeypatch.setattr(feed_poller, "REFRESH_S", 0.1)
     monkeypatch.setattr(beacon, "FLAG_RETRY_S", 0.1)
     monkeypatch.setattr(rollout, "LATE_S", 60.0)  # what tests do between look and change takes seconds
 
@@ -128,7 +129,7 @@ def test_both_modes_have_the_same_people_in_and_nobody_leaves_when_it_grows(unle
 
     def sent(wanted: int) -> bool:
         asking.look()
-        return bool(texts) and configuration.nominal(texts[-1], FLAG).percentage == wanted
+        return bool(texts) and document.nominal(texts[-1], FLAG).percentage == wanted
 
     unleash.set(FLAG, STEPS[0])
     for percentage, following in zip(STEPS, (*STEPS[1:], 10), strict=True):
@@ -322,8 +323,8 @@ class TestAway:
         desk.stands_at(10)
         caplog.clear()
         unleash.freeze()
-        monkeypatch.setattr(feed, "TIMEOUT_S", 2.0)
-        monkeypatch.setattr(admin, "TIMEOUT_S", 1.0)
+        monkeypatch.setattr(feed_poller, "TIMEOUT_S", 2.0)
+        monkeypatch.setattr(admin_api, "TIMEOUT_S", 1.0)
         late, took_s = worker(unleash), list[float]()  # starts beside a frozen one
 
         def noted() -> bool:
@@ -334,11 +335,11 @@ class TestAway:
             return "does not answer in time" in note
 
         wait_for(noted, FOLLOW_S)
-        assert max(took_s) < feed.TIMEOUT_S, "a request waited for Unleash"
+        assert max(took_s) < feed_poller.TIMEOUT_S, "a request waited for Unleash"
         assert late.share() == desk.share() > 0
         assert desk.put(percentage=50).status_code == 503
         assert len(warnings(caplog)) <= 2
-        monkeypatch.setattr(feed, "TIMEOUT_S", 10.0)
+        monkeypatch.setattr(feed_poller, "TIMEOUT_S", 10.0)
         unleash.thaw()
         wait_for(lambda: "note" not in desk.get() and "note" not in late.get(), FOLLOW_S)
         assert unleash.percentage(FLAG) == 10, "what was refused did not come about later"
@@ -353,7 +354,7 @@ class TestAway:
 
         def stuck(*arguments: Any) -> None:
             unleash.freeze()
-            monkeypatch.setattr(admin, "TIMEOUT_S", 0.5)
+            monkeypatch.setattr(admin_api, "TIMEOUT_S", 0.5)
             apply(*arguments)
 
         monkeypatch.setattr(Admin, "set_percentage", stuck)
@@ -362,7 +363,7 @@ class TestAway:
         assert "look again before you repeat it" in refused.get_json()["detail"]
         assert desk.get()["percentage"] == 10
         unleash.thaw()
-        monkeypatch.setattr(admin, "TIMEOUT_S", 10.0)
+        monkeypatch.setattr(admin_api, "TIMEOUT_S", 10.0)
         wait_for(lambda: "note" not in desk.get() and desk.get()["percentage"] == unleash.percentage(FLAG), FOLLOW_S)
         assert [entry[2] for entry in desk.audit() if entry[0] == "pia"] == ["failure"]
 
@@ -413,10 +414,10 @@ class TestInForce:
         desk = worker(unleash)
         desk.stands_at(10)
         told = len(desk.changes())
-        monkeypatch.setattr(feed, "REFRESH_S", 3.0)
+        monkeypatch.setattr(feed_poller, "REFRESH_S", 3.0)
         assert desk.put(percentage=100).status_code == 200
         desk.stands_at(100)
-        monkeypatch.setattr(feed, "REFRESH_S", 0.1)
+        monkeypatch.setattr(feed_poller, "REFRESH_S", 0.1)
         wait_for(lambda: not desk.is_ahead(), FOLLOW_S)
         assert [change["percentage"] for change in desk.changes()[told:]] == [100]
 

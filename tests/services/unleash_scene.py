@@ -13,9 +13,9 @@ from app.cli import doctor
 from app.config import Settings
 from app.db import db, read
 from app.eventlog import reader as log
-from app.rollout import intents
-from app.rollout.configuration import Flag
-from app.rollout.flags import Flags
+from app.flags.document import Flag
+from app.flags.evaluation import Flags
+from app.flags.unleash import pending_changes
 from tests.support.unleash_server import ADMIN_TOKEN, CLIENT_TOKEN, Unleash
 from tests.support.waiting import wait_for
 
@@ -103,7 +103,7 @@ class Desk:
     def is_ahead(self) -> bool:
         """Whether something that Beacon has made has not come back from Unleash yet."""
         with self.app.app_context(), read() as session:
-            return intents.pending(session, FLAG) is not None
+            return pending_changes.pending(session, FLAG) is not None
 
     def audit(self) -> list[tuple[str, str, str, dict[str, Any]]]:
         query = sa.select(AuditRow).where(AuditRow.target == FLAG).order_by(AuditRow.seq)

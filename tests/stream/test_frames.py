@@ -6,8 +6,8 @@ from flask.testing import FlaskClient
 
 from app.db import db, write
 from app.eventlog.append import NewEvent
-from app.rollout import store
-from app.rollout.flags import Flag
+from app.flags import embedded
+from app.flags.evaluation import Flag
 from tests.support.cast import ALICE, BOB, headers_of, logged_in, publish
 from tests.support.sse_client import Frame, open_stream, parse
 from tests.support.waiting import wait_for
@@ -106,7 +106,7 @@ def test_it_is_never_gated_and_says_whether_a_stream_would_be(
     live_app: Flask, client: FlaskClient, alice: dict[str, str]
 ) -> None:
     with live_app.app_context(), write() as session:
-        store.change(session, Flag.SSE_STREAMING, "pia", "test", 0)
+        embedded.change(session, Flag.SSE_STREAMING, "pia", "test", 0)
     wait_for(lambda: poll(client, alice, 0)[0][0].json()["stream"] == "off")
     assert client.get("/api/stream/events", headers=alice).status_code == 403
 

@@ -15,9 +15,9 @@ from app.accounts.models import LoginSession
 from app.background import Live
 from app.db import db, read, write
 from app.eventlog.append import NewEvent
+from app.flags import embedded
+from app.flags.evaluation import Flag
 from app.infra.clock import utc_now, utc_text
-from app.rollout import store
-from app.rollout.flags import Flag
 from app.web import login_sessions
 from tests.support.cast import (
     ALICE,
@@ -377,7 +377,7 @@ class TestEnding:
         with open_stream(client, headers=alice) as reader:
             reader.frames(1)
             with live_app.app_context(), write() as session:
-                store.change(session, Flag.SSE_STREAMING, "pia", "no change", 100)
+                embedded.change(session, Flag.SSE_STREAMING, "pia", "no change", 100)
             reader.until("flag.changed")
             publish(live_app, NewEvent("still.here", {}))
             assert reader.until("still.here")
@@ -484,7 +484,7 @@ def checked_out(app: Flask) -> int:
 
 def turn_flag(app: Flask, percentage: int) -> None:
     with app.app_context(), write() as session:
-        store.change(session, Flag.SSE_STREAMING, "pia", "a test", percentage)
+        embedded.change(session, Flag.SSE_STREAMING, "pia", "a test", percentage)
 
 
 def test_sessions_end_in_the_log(live_app: Flask) -> None:

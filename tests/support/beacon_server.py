@@ -23,10 +23,10 @@ from app.accounts import users
 from app.config import Settings
 from app.db import db, read, write
 from app.eventlog.reader import head
+from app.flags import embedded
+from app.flags.evaluation import Flag
 from app.infra import database_upgrade
 from app.reconciliation import registry
-from app.rollout import store
-from app.rollout.flags import Flag
 from tests.support.application import database_path, stop
 from tests.support.fork_server import ForkedServer, ForkServer
 from tests.support.machine import scaled
@@ -194,7 +194,7 @@ class Beacon:
 
     def set_rollout(self, percentage: int, *, enabled: bool = True) -> None:
         with self.app.app_context(), write() as session:
-            store.change(session, Flag.SSE_STREAMING, "test", "a test", percentage, enabled)
+            embedded.change(session, Flag.SSE_STREAMING, "test", "a test", percentage, enabled)
 
     def watch(self, service_id: str, url: str, name: str = "") -> None:
         with self.app.app_context(), write() as session:
@@ -217,7 +217,7 @@ class Beacon:
         app = create_app(settings)
         if fresh:
             with app.app_context(), write() as session:
-                store.change(session, Flag.SSE_STREAMING, "test", "a test", streaming)
+                embedded.change(session, Flag.SSE_STREAMING, "test", "a test", streaming)
         return app
 
     def head(self) -> int:

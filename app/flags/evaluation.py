@@ -1,0 +1,151 @@
+"""The only module that knows UnleashClient: declared flags, asked for a user by a typed helper.
+
+In both modes the client evaluates a configuration that we hand it: ours, or what a real Unleash server sent. It is the
+same engine with the same buckets, so who is in at 10 % is still in at 50 %, in either mode. Its own fetching stays
+off (`feed.py` says why).
+"""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from flask import current_app
+from UnleashClient.cache import BaseCache
+from UnleashClient.clients.unleash_client import UnleashClient
+from UnleashClient.constants import CLIENT_SPEC_VERSION, FEATURES_URL
+from UnleashClient.utils import InstanceAllowType
+
+from app.config import ConfigError
+from app.eventlog.reader import Event
+from app.flags import document
+from app.flags.document import DEFAULTS, Flag, Rollout
+
+__all__ = ["DEFAULTS", "Flag", "Flags", "Rollout", "changed", "evaluator", "is_enabled"]
+
+# What the engine understands: an Unleash that knows it sends segments with their names.
+SPEC_VERSION: str = CLIENT_SPEC_VERSION
+MAX_ANSWERS = 10_000
+# Where the clock decides too: people are split by when they asked first for so long at most.
+RENEW_EVERY_S = 60.0
+
+
+class Flags:
+    """Evaluates flags in this process; `load` takes the configuration as it now stands."""
+
+    def __init__(self, overrides: Mapping[str, bool]) -> None:
+        unknown = sorted(overrides.keys() - set(Flag))
+        if unknown:
+            names = ", ".join(f"BEACON_FLAG_{name.upper()}" for name in unknown)
+            raise ConfigError(f"{names} names no flag; there is {', '.join(Flag)}")
+        self.overrides = dict(overrides)
+        self.held: str | None = None
+        self._cache = _Memory()
+        self._client: UnleashClient | None = None
+        self._lock = threading.Lock()
+        # What was answered since the last load: the same user gets the same answer, and a restart has thousands ask.
+        self._answers: dict[tuple[Flag, str], bool] = {}
+
+    def load(self, now: Mapping[str, Rollout] | str | None) -> None:
+        """Rollouts, or a configuration as text; None, where nothing is known, leaves what holds."""
+        if now is None:
+            return
+        text = now if isinstance(now, str) else document.of_rollouts(now)
+        with self._lock:
+            self._cache.set(FEATURES_URL, text)
+            if self._client is None:
+                self._client = _client(self._cache)
+            else:
+                _reload(self._client)
+            self._answers = {}
+            self.held = text
+
+    def under(self, text: str | None) -> Callable[[Flag, str], bool]:
+        """Asks what would be under this configuration; settings that decide for everybody decide there too."""
+        if text is None or text == self.held:
+            return self.is_enabled
+        ask = evaluator(text)
+        return lambda flag, user: self.overrides[flag] if flag in self.overrides else ask(flag, user)
+
+    def renew(self, then: Callable[[], None]) -> None:
+        """Called every `RENEW_EVERY_S`: where the clock decides too, answers are forgotten and `then` is called."""
+        if self.held is not None and document.is_timed(self.held):
+            self._answers = {}
+            then()
+
+    def is_enabled(self, flag: Flag, user: str) -> bool:
+        """Whether `flag` is on for the user of this name; its default until a configuration has been loaded."""
+        if flag in self.overrides:
+            return self.overrides[flag]
+        client, answers = self._client, self._answers
+        if client is None:
+            return DEFAULTS[flag]
+        answer = answers.get((flag, user))
+        if answer is None:
+            answer = _ask(client, flag, user)
+            if len(answers) >= MAX_ANSWERS:
+                answers.clear()
+            answers[flag, user] = answer
+        return answer
+
+
+def is_enabled(flag: Flag | str, user: str) -> bool:
+    """Ask the flags of the current application."""
+    flags: Flags = current_app.extensions["beacon_flags"]
+    return flags.is_enabled(Flag(flag), user)
+
+
+def evaluator(text: str) -> Callable[[Flag, str], bool]:
+    """Asks a configuration that does not hold: what would be."""
+    cache = _Memory()
+    cache.set(FEATURES_URL, text)
+    client = _client(cache)
+    return lambda flag, user: _ask(client, flag, user)
+
+
+def changed(events: Sequence[Event]) -> bool:
+    return any(event.type == "flag.changed" for event in events)
+
+
+def _ask(client: UnleashClient, flag: Flag, user: str) -> bool:
+    return bool(client.is_enabled(flag.value, {"userId": user}, lambda *_: DEFAULTS[flag]))
+
+
+def _client(cache: BaseCache) -> UnleashClient:
+    """Evaluates what is in `cache`. It is never initialised: it starts no thread and calls nobody."""
+    return UnleashClient(
+        url="http://embedded.invalid/api",
+        app_name="beacon",
+        cache=cache,
+        disable_metrics=True,
+        disable_registration=True,
+        multiple_instance_mode=InstanceAllowType.SILENTLY_ALLOW,
+    )
+
+
+def _reload(client: UnleashClient) -> None:
+    """Take the cache's content at once. Private in the pinned version; `tests/rollout` notices when it moves."""
+    client._store.load_from_cache()
+
+
+class _Memory(BaseCache):
+    """UnleashClient's cache, holding what we put there instead of what it fetched."""
+
+    bootstrapped = True
+
+    def __init__(self) -> None:
+        self._values: dict[str, Any] = {}
+
+    def set(self, key: str, value: Any) -> None:
+        self._values[key] = value
+
+    def mset(self, data: dict[str, Any]) -> None:
+        self._values.update(data)
+
+    def get(self, key: str, default: Any | None = None) -> Any:
+        return self._values.get(key, default)
+
+    def exists(self, key: str) -> bool:
+        return key in self._values
+
+    def destroy(self) -> None:
+        """The configuration is ours: the client may not empty it."""

@@ -1,0 +1,44 @@
+"""Keeps the flags of one process as the database has them: whenever the log says that one changed."""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+
+from app.eventlog.reader import Event
+from app.flags.document import Rollout
+from app.flags.evaluation import Flags, changed
+
+
+class Follower:
+    """A listener of the log. A load that failed is tried again until it succeeds: a kill switch must not be missed.
+
+    `on_late` is called after a load that came later than its event, for whoever acted on that with old flags.
+    """
+
+    def __init__(
+        self,
+        flags: Flags,
+        read_rollouts: Callable[[], Mapping[str, Rollout] | str | None],
+        on_late: Callable[[], None],
+    ) -> None:
+        self._flags, self._read_rollouts, self._on_late = flags, read_rollouts, on_late
+        self._is_stale = True
+        self._lock = threading.Lock()
+
+    def listen(self, events: Sequence[Event], _cursor: int) -> None:
+        """At the tail's start and at every change; raises the driver's error, and `retry` mends it."""
+        if not events or changed(events):
+            self._is_stale = True
+            self._load()
+
+    def retry(self) -> None:
+        """Load if the last load failed; called about once a second."""
+        if self._is_stale and self._load():
+            self._on_late()
+
+    def _load(self) -> bool:
+        with self._lock:
+            if not self._is_stale:
+                return False
+            self._flags.load(self._read_rollouts())
+            self._is_stale = False
+            return True

@@ -1,0 +1,50 @@
+"""The history of a rollout in words: the same on the page and at the command line. Pure."""
+
+from app.flags.document import Rollout
+from app.rollout.changes_history import Entry
+
+_PLAN_WORDS = {
+    "start": "plan started",
+    "pause": "plan paused",
+    "resume": "plan resumed",
+    "stop": "plan stopped",
+    "end": "plan ended",
+}
+
+
+def describe_entry(entry: Entry) -> str:
+    """`10 % → 25 %`, `plan started: 10 % for 1 h`, `held at 25 %`"""
+    if entry.action.startswith("rollout-plan-"):
+        steps = describe_steps(entry)
+        return _PLAN_WORDS[entry.action.removeprefix("rollout-plan-")] + (f": {steps}" if steps else "")
+    if entry.action == "rollout-hold":
+        return f"held at {describe_rollout(entry.after)}"
+    if entry.action == "rollout-release":
+        return f"let go on at {describe_rollout(entry.after)}"
+    return f"{describe_rollout(entry.before)} → {describe_rollout(entry.after)}"
+
+
+def describe_rollout(rollout: Rollout | None) -> str:
+    """`25 %`, `off (kept 25 %)`"""
+    if rollout is None:
+        return "—"
+    share = describe_percentage(rollout.percentage)
+    return share if rollout.enabled else f"off (kept {share})"
+
+
+def describe_percentage(percentage: float | None) -> str:
+    """`25 %`, `12.5 %`, `—` where no single number says it"""
+    return "—" if percentage is None else f"{percentage:g} %"
+
+
+def describe_minutes(minutes: float) -> str:
+    """`45 min`, `2 h`, `1 h 30 min`"""
+    if minutes < 120 and minutes != 60:
+        return f"{minutes:g} min"
+    hours, rest = divmod(minutes, 60)
+    return f"{hours:g} h" + (f" {rest:g} min" if rest else "")
+
+
+def describe_steps(entry: Entry) -> str:
+    """`10 % for 1 h, 50 % for 30 min`; empty where the entry has none"""
+    return ", ".join(f"{percentage} % for {describe_minutes(minutes)}" for percentage, minutes in entry.steps)

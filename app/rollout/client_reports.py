@@ -1,0 +1,176 @@
+"""What browsers report of their own connection, added up by cohort and minute: no name, no address, no time but that.
+
+A report says what happened since the last one. It is the browser's word: bounded, and never more than evidence.
+"""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Literal, Self
+
+import sqlalchemy as sa
+from limits import RateLimitItemPerSecond
+from limits.storage import MemoryStorage
+from limits.strategies import FixedWindowRateLimiter
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+from sqlalchemy.orm import Session
+
+from app.flags.error_baseline import TELLS_OF_S
+from app.flags.models import ReportRow
+from app.rollout.guardrail import BOUNDS_MS, Window, bucket, quantile_s, shown_s
+
+COHORTS = ("streaming", "polling")
+NUMBERS = ("reports", "attempts", "failures", "fallbacks", "reconnects")
+KEPT_MINUTES = 7 * 24 * 60
+REPORT_EVERY_S = 30
+# What one report counts for at most: what a page can have met since its last one, and never enough to decide alone.
+MOST_ATTEMPTS, MOST_LAGS = 12, 20
+
+_Count = Field(default=0, ge=0, le=1_000)
+_Times = Annotated[list[float], Field(max_length=100)]
+
+
+class Report(BaseModel):
+    """Since the last report: what was tried and what became of it, and samples of times in milliseconds.
+
+    `attempts`: streams whose outcome is known, in the polling cohort polls; `failures` of them. `fallbacks`: the stream
+    was given up after its attempts. `reconnects`: one that had worked ended. `hello_ms`: from asking for a stream to
+    its `hello`. `lag_ms`: from an event's own time to its arrival, by the server's clock. `cohort`: in which all of it
+    was measured.
+    """
+
+    model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True, strict=True)
+
+    cohort: Literal["streaming", "polling"] | None = None
+    attempts: int = _Count
+    failures: int = _Count
+    fallbacks: int = _Count
+    reconnects: int = _Count
+    hello_ms: _Times = []
+    lag_ms: _Times = []
+
+    def bounded(self, most_attempts: int = MOST_ATTEMPTS, most_lags: int = MOST_LAGS) -> Self:
+        """As much of it as counts, in the same proportions."""
+        share = min(1.0, most_attempts / max(1, self.attempts))
+        figures = {
+            "attempts": round(self.attempts * share),
+            "failures": round(min(self.failures, self.attempts) * share),
+            "fallbacks": min(round(self.fallbacks * share), most_attempts),
+            "reconnects": min(round(self.reconnects * share), most_attempts),
+            "hello_ms": _some(self.hello_ms, most_attempts),
+            "lag_ms": _some(self.lag_ms, most_lags),
+        }
+        return self.model_copy(update=figures)
+
+    def is_of(self, cohort: str) -> bool:
+        """Whether it may count as this cohort's: a page that has just moved reports what it measured before."""
+        return self.cohort in (None, cohort)
+
+
+class Turnstile:
+    """At most one report a 30 s of one login session, counted by each worker for itself."""
+
+    def __init__(self) -> None:
+        self._limiter: FixedWindowRateLimiter | None = None
+
+    def admits(self, login: str) -> bool:
+        if self._limiter is None:  # its storage starts a timer: building an app starts nothing
+            self._limiter = FixedWindowRateLimiter(MemoryStorage())
+        return self._limiter.hit(RateLimitItemPerSecond(1, REPORT_EVERY_S), login)
+
+
+@dataclass(slots=True)
+class Sum:
+    """Reports of one cohort, added up. Histograms count by `guardrail.bucket`; that of lags has bounds of its own."""
+
+    reports: int = 0
+    attempts: int = 0
+    failures: int = 0
+    fallbacks: int = 0
+    reconnects: int = 0
+    hello: Counter[str] = field(default_factory=Counter)
+    lag: Counter[str] = field(default_factory=Counter)
+
+    @classmethod
+    def of(cls, report: Report, lag_bounds: Sequence[float] = BOUNDS_MS) -> Self:
+        counted = report.bounded()
+        numbers = (counted.attempts, counted.failures, counted.fallbacks, counted.reconnects)
+        return cls(1, *numbers, _buckets(counted.hello_ms, BOUNDS_MS), _buckets(counted.lag_ms, lag_bounds))
+
+    def __iadd__(self, other: Self) -> Self:
+        for name in NUMBERS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.hello += other.hello
+        self.lag += other.lag
+        return self
+
+
+def add(session: Session, cohort: str, found: Sum, now: float) -> None:
+    """Inside `db.write()`: one row a cohort and minute, whatever the number of browsers."""
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(sa.text("SELECT pg_advisory_xact_lock(4207009)"))
+    minute = int(now // 60)
+    row = session.get(ReportRow, (minute, cohort))
+    if row is None:
+        none = dict.fromkeys(NUMBERS, 0)
+        row = ReportRow(minute=minute, cohort=cohort, hello_json="{}", lag_json="{}", **none)
+        session.add(row)
+        session.execute(sa.delete(ReportRow).where(ReportRow.minute < minute - KEPT_MINUTES))
+    for name in NUMBERS:
+        setattr(row, name, getattr(row, name) + getattr(found, name))
+    row.hello_json = json.dumps(Counter(json.loads(row.hello_json)) + found.hello)
+    row.lag_json = json.dumps(Counter(json.loads(row.lag_json)) + found.lag)
+
+
+def window(session: Session, now: float, seconds: float, since: float = 0.0) -> Window:
+    """What the streaming cohort reported in the last `seconds`, whole minutes, and nothing of what was before
+    `since`."""
+    oldest = int(max(now - seconds, since + TELLS_OF_S) // 60)
+    rows = session.scalars(sa.select(ReportRow).where(ReportRow.cohort == "streaming", ReportRow.minute > oldest)).all()
+    lags: dict[str, int] = {}
+    for row in rows:
+        for key, number in json.loads(row.lag_json).items():
+            lags[key] = lags.get(key, 0) + number
+    return Window(
+        sum(row.reports for row in rows),
+        sum(row.attempts for row in rows),
+        sum(row.failures for row in rows),
+        sum(row.fallbacks for row in rows),
+        sum(lags.values()),
+        quantile_s(lags, 0.95),
+    )
+
+
+def evidence(session: Session, minutes: int) -> list[Mapping[str, object]]:
+    """Each cohort's minutes, oldest first, as the page draws them."""
+    newest = int(time.time() // 60)
+    query = sa.select(ReportRow).where(ReportRow.minute > newest - minutes)
+    rows = session.scalars(query.order_by(ReportRow.minute, ReportRow.cohort)).all()
+    return [
+        {
+            "minute": row.minute,
+            "cohort": row.cohort,
+            "reports": row.reports,
+            "attempts": row.attempts,
+            "failures": row.failures,
+            "fallbacks": row.fallbacks,
+            "reconnects": row.reconnects,
+            "helloP95S": shown_s(json.loads(row.hello_json), 0.95),
+            "lagP95S": shown_s(json.loads(row.lag_json), 0.95),
+        }
+        for row in rows
+    ]
+
+
+def _buckets(milliseconds: Sequence[float], bounds: Sequence[float]) -> Counter[str]:
+    return Counter(bucket(max(0.0, one), bounds) for one in milliseconds)
+
+
+def _some(values: list[float], most: int) -> list[float]:
+    """At most so many, from all over them."""
+    if len(values) <= most:
+        return values
+    return [values[n * len(values) // most] for n in range(most)]

@@ -1,0 +1,1 @@
+"""`/rollout` and `/api/rollout/{flag}`: who streams, and how that moves."""

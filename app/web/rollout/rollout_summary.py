@@ -1,0 +1,129 @@
+"""The rollout as its page shows it: frozen values, and numbers and states as words."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Self
+
+from app.accounts.actors import Actor
+from app.flags.models import PlanRow
+from app.infra.clock import utc_text
+from app.rollout import changes_history, plan_service
+from app.rollout.change_text import describe_entry, describe_minutes, describe_steps
+from app.web.rollout.rollout_form import FLAG
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """A row of the history."""
+
+    at: str
+    actor: str
+    what: str
+    reason: str
+    state: str
+    word: str
+
+    @classmethod
+    def of(cls, entry: changes_history.Entry) -> Self:
+        outcome = ("error", "Not done") if entry.failed else ("info", "Held") if _holds(entry) else ("success", "Done")
+        why = f"{entry.reason} ({entry.failed})" if entry.failed else entry.reason
+        return cls(entry.at, entry.actor, describe_entry(entry), why, *outcome)
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Who paused a plan, and why; `reason` is empty where a person did, who gave none."""
+
+    at: str
+    actor: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlanView:
+    """`steps` are `(words, state)` with the state `done`, `now` or `next`; `until` is when the next one is due, or,
+    where it `is_last`, the plan ends. `pause` is None too where nobody knows who paused it; `seen` is what steering it
+    is bound to.
+    """
+
+    steps: tuple[tuple[str, str], ...]
+    paused: bool
+    pause: Pause | None
+    actor: str
+    reason: str
+    until: str | None
+    seen: str
+    is_last: bool
+
+    @classmethod
+    def of(cls, row: PlanRow, entries: Sequence[changes_history.Entry]) -> Self:
+        found = plan_service.of_row(row)
+        words = [f"{step.percentage} % for {describe_minutes(step.hold_s / 60)}" for step in found.steps]
+        states = ["done" if n < found.step else "now" if n == found.step else "next" for n in range(len(words))]
+        until = None
+        if 0 <= found.step < len(found.steps) and found.paused_at is None:
+            until = moment(found.since + found.steps[found.step].hold_s)
+        paused = found.paused_at is not None
+        steps, seen = tuple(zip(words, states, strict=True)), plan_service.seen_as(row)
+        return cls(
+            steps, paused, _pause(entries) if paused else None, row.actor, row.reason, until, seen, found.is_last
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PastPlan:
+    """The plan before: whose it was, its steps and how it ended, as the newest entries tell."""
+
+    actor: str
+    what: str
+    reason: str
+    at: str
+    how: str
+
+    @classmethod
+    def of(cls, entries: Sequence[changes_history.Entry]) -> Self | None:
+        planned = [entry for entry in entries if entry.action.startswith("rollout-plan-")]
+        start = next((entry for entry in planned if entry.action == "rollout-plan-start"), None)
+        if start is None or planned[0].action not in ("rollout-plan-end", "rollout-plan-stop"):
+            return None
+        end = planned[0]
+        how = f"ended: {end.reason}" if end.action == "rollout-plan-end" else f"stopped by {end.actor}"
+        return cls(start.actor, describe_steps(start), start.reason, end.at, how)
+
+
+def _pause(entries: Sequence[changes_history.Entry]) -> Pause | None:
+    """Of these entries, newest first: what was done to the plan last."""
+    last = next((entry for entry in entries if entry.action.startswith("rollout-plan-")), None)
+    if last is None or last.action != "rollout-plan-pause":
+        return None
+    return Pause(last.at, last.actor, last.reason)
+
+
+def why_not(who: Actor) -> str:
+    """Why the reader cannot act; empty for whoever can."""
+    return "" if who.has_role("product") else f"The rollout needs the role product; you are {who.role}."
+
+
+def moved_words(current: Mapping[str, Any], ago: str) -> str:
+    """What somebody did between look and apply: `Changed to 25 % by bob a minute ago: look again.`"""
+    percentage = current.get("percentage")
+    did = f"Changed to {percentage} %" if percentage is not None else "Changed in Unleash"
+    did = did if current.get("enabled") else "Switched off"
+    by = f" by {current['actor']}" if current.get("actor") else ""
+    return f"{did}{by}{f' {ago}' if ago else ''}: look again. Nothing was set."
+
+
+def _holds(entry: changes_history.Entry) -> bool:
+    return entry.action == "rollout-hold"
+
+
+def happened(entries: Sequence[changes_history.Entry]) -> list[Happened]:
+    return [Happened.of(entry) for entry in entries]
+
+
+def moment(epoch: float) -> str:
+    return utc_text(datetime.fromtimestamp(epoch, UTC))
+
+
+AUDIT = f"/audit?target={FLAG}"
