@@ -21,7 +21,7 @@ _metric_files = MetricFiles(_settings)
 _metric_files.choose()
 
 wsgi_app = "wsgi:app"
-worker_class = "app.stream.worker.BeaconWorker"
+worker_class = "app.web.gunicorn_worker.BeaconWorker"
 workers = _settings.workers
 bind = f"{_settings.bind}:{_settings.port}"
 worker_connections = 10_000

@@ -37,13 +37,12 @@ from app.rollout.client_reports import Turnstile
 from app.rollout.controller import LOOK_EVERY_S, Watch
 from app.rollout.online_users import FLUSH_EVERY_S, Online
 from app.rollout.report_buffer import Tally
-from app.stream import routes as stream_routes
-from app.stream.engine import Engine
+from app.stream.build_stream import Engine
+from app.stream.formats import html_shape
 from app.stream.handoff import HandOff
 from app.stream.hub import Hub
-from app.stream.shapes import html_shape
-from app.stream.viewers import names as streaming_names
-from app.stream.viewers import viewers
+from app.stream.viewer_count import names as streaming_names
+from app.stream.viewer_count import viewers
 from app.web import (
     assets,
     compression,
@@ -74,6 +73,7 @@ from app.web.rollout import routes as rollout_routes
 from app.web.rollout import views as rollout_page
 from app.web.services import routes as service_routes
 from app.web.services import views as service_page
+from app.web.stream_api import routes as stream_routes
 from app.web.trusted_proxies import TrustedProxies
 
 FLAG_RETRY_S = 1.0

@@ -21,7 +21,7 @@ from app.infra import schema_version
 from app.infra.logs import Lasting
 from app.infra.sqlite_wal import Wal
 from app.stream.admission import Admission
-from app.stream.engine import Engine
+from app.stream.build_stream import Engine
 from app.stream.hub import Hub
 from app.stream.presence import PresenceStore
 

@@ -18,7 +18,7 @@ from app.config import Settings
 from app.infra import file_descriptors, rate_limits
 from app.infra.problems import Problem, retry_after
 from app.stream.presence import AWAY, PresenceStore
-from app.stream.tally import RENEW_EVERY_S, Refusal, Tally
+from app.stream.stream_counts import RENEW_EVERY_S, Refusal, Tally
 
 log = logging.getLogger(__name__)
 

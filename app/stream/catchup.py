@@ -8,7 +8,7 @@ from queue import SimpleQueue
 from app.infra.concurrency import Pace
 from app.stream.hub import Hub
 from app.stream.replay import LogAway, Replay
-from app.stream.wire import Wire
+from app.stream.socket_transport import Wire
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-from app.stream.ring import Entry
-from app.stream.shapes import Shape
+from app.stream.formats import Shape
+from app.stream.ring_buffer import Entry
 from app.stream.topics import Topics
 
 MAX_CHUNK_BYTES = 64 * 1024

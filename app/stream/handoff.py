@@ -12,7 +12,7 @@ from email.utils import formatdate
 from typing import TYPE_CHECKING, Any, Protocol
 
 from app.stream.control import Opening
-from app.stream.wire import SLOW_S, Connection, bound_kernel
+from app.stream.socket_transport import SLOW_S, Connection, bound_kernel
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

@@ -9,7 +9,7 @@ from app.infra.concurrency import Pace
 from app.infra.logs import sse_line
 from app.stream.control import Opening
 from app.stream.counters import Counters
-from app.stream.ring import Ring
+from app.stream.ring_buffer import Ring
 from app.stream.subscriber import Subscriber
 
 

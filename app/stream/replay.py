@@ -8,7 +8,7 @@ from app.eventlog.reader import Page, Pruned
 from app.infra.concurrency import Pace
 from app.stream.chunks import Chunk, chunks
 from app.stream.hub import Hub, is_revoked
-from app.stream.ring import Entry
+from app.stream.ring_buffer import Entry
 from app.stream.subscriber import Subscriber
 
 log = logging.getLogger(__name__)

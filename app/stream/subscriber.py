@@ -8,7 +8,7 @@ from typing import Literal
 
 from app.eventlog.audience import Viewer
 from app.stream.chunks import Chunk, form
-from app.stream.shapes import Shape
+from app.stream.formats import Shape
 from app.stream.topics import Topics
 
 Goodbye = Literal["drain", "lifetime", "revoked", "flag-off", "slow"]

@@ -4,9 +4,9 @@ import time
 
 import pytest
 
-from app.stream.pulse import SLOW_S
-from app.stream.ring import MAX_EVENTS
-from app.stream.wire import HELD_TIMEOUT_MS, PEER_TIMEOUT_MS
+from app.stream.heartbeat import SLOW_S
+from app.stream.ring_buffer import MAX_EVENTS
+from app.stream.socket_transport import HELD_TIMEOUT_MS, PEER_TIMEOUT_MS
 from tests.live import probe
 from tests.live.conftest import MakeBeacon
 from tests.live.fleet import Fleet, Reader, fleet_of

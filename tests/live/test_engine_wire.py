@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from app.stream.wire import PEER_TIMEOUT_MS, SEND_BUFFER_BYTES
+from app.stream.socket_transport import PEER_TIMEOUT_MS, SEND_BUFFER_BYTES
 from tests.live import probe
 from tests.live.fleet import EVENTS, fleet_of
 from tests.live.raw import Credential, Raw, dechunked, frames_only, publish_and_see

@@ -11,7 +11,7 @@ from app.infra.clock import utc_now, utc_text
 from app.reconciliation import registry
 from app.reconciliation.models import CheckSample, KnownJob
 from app.sources.protocol import MAX_JOB_ID_BYTES
-from app.stream.viewers import viewers
+from app.stream.viewer_count import viewers
 from app.web.services import check_history
 from tests.dashboard.record_scene import at, happened, item, put, watched
 from tests.dashboard.test_discrepancy_page import pages, rows_of, text_of

@@ -9,16 +9,16 @@ from typing import cast
 from app.eventlog.audience import EVERYONE, Viewer
 from app.eventlog.cursor import Start
 from app.eventlog.reader import Event, Page
-from app.stream import shapes
+from app.stream import formats
 from app.stream.chunks import Chunk
 from app.stream.control import Opening
 from app.stream.counters import Counters
+from app.stream.formats import Shape
 from app.stream.hub import Hub
-from app.stream.queued import QueuedSubscriber
-from app.stream.shapes import Shape
+from app.stream.queue_subscriber import QueuedSubscriber
+from app.stream.socket_transport import Connection, Owner, Wire
 from app.stream.subscriber import Reader, Subscriber
 from app.stream.topics import parse
-from app.stream.wire import Connection, Owner, Wire
 from tests.support.cast import ALICE, Person
 from tests.support.machine import scaled
 from tests.support.sse_client import parse as parse_frames
@@ -41,7 +41,7 @@ def reader(
     person: Person = ALICE,
     head: int = 0,
     topics: str | None = None,
-    shape: Shape = shapes.as_json,
+    shape: Shape = formats.as_json,
     login_id: str | None = None,
     token_id: int | None = None,
 ) -> Reader:
@@ -53,7 +53,7 @@ def subscriber(
     after: int = 0,
     head: int = 0,
     topics: str | None = None,
-    shape: Shape = shapes.as_json,
+    shape: Shape = formats.as_json,
     login_id: str | None = None,
     token_id: int | None = None,
     on_end: Callable[[], None] | None = None,

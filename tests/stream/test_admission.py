@@ -17,7 +17,7 @@ from app.db import DatabaseUnavailable, read, write
 from app.infra import file_descriptors
 from app.infra.problems import Problem
 from app.stream import admission as module
-from app.stream import presence, tally
+from app.stream import presence, stream_counts
 from app.stream.admission import FLUSH_EVERY_S, Admission, Seat
 from app.stream.models import PresenceRow
 from app.stream.presence import PresenceStore, Update
@@ -562,7 +562,7 @@ class TestWriting:
     @pytest.fixture
     def _quick(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Everything that happens once a second happens fifty times."""
-        for place in (module, tally):
+        for place in (module, stream_counts):
             monkeypatch.setattr(place, "RENEW_EVERY_S", 0.02)
         monkeypatch.setattr(module, "FLUSH_EVERY_S", 0.005)
 

@@ -7,13 +7,13 @@ import pytest
 
 from app.eventlog.reader import Event, Page
 from app.stream import catchup
+from app.stream.broadcaster import Rounds
 from app.stream.catchup import CHUNKS_A_TURN, CatchUp
+from app.stream.formats import Shape
 from app.stream.hub import Hub
 from app.stream.replay import ReadLog, Replay
-from app.stream.ring import Ring
-from app.stream.rounds import Rounds
-from app.stream.shapes import Shape
-from app.stream.wire import Wire
+from app.stream.ring_buffer import Ring
+from app.stream.socket_transport import Wire
 from tests.stream import readers
 from tests.stream.readers import FakeLog, FakeOwner, FakeSocket, add, control, events, ids_in
 from tests.support.clock import own_time

@@ -7,15 +7,15 @@ from hypothesis import strategies as st
 
 from app.eventlog.audience import EVERYONE
 from app.eventlog.reader import Event
-from app.stream import shapes
+from app.stream import formats
 from app.stream.chunks import LAST_HTTP_CHUNK, MAX_CHUNK_BYTES, Chunk, chunks, form, http_chunk
-from app.stream.ring import Entry
-from app.stream.shapes import Shape
+from app.stream.formats import Shape
+from app.stream.ring_buffer import Entry
 from app.stream.topics import Topics, parse
 from tests.contract.wire import Dechunker
 from tests.stream.readers import event, events, ids_in
 
-ALL = form(shapes.as_json, Topics())
+ALL = form(formats.as_json, Topics())
 
 
 def entries(found: Sequence[Event]) -> list[Entry]:
@@ -25,7 +25,7 @@ def entries(found: Sequence[Event]) -> list[Entry]:
 def join(
     found: Sequence[Entry], topics: str | None = None, audiences: frozenset[str] = frozenset({EVERYONE}), upto: int = 99
 ) -> list[Chunk]:
-    return list(chunks(found, form(shapes.as_json, parse(topics)), audiences, 0, upto, lambda: None))
+    return list(chunks(found, form(formats.as_json, parse(topics)), audiences, 0, upto, lambda: None))
 
 
 def sized(size: int) -> Shape:
@@ -55,7 +55,7 @@ def test_topics_choose() -> None:
 
 def test_a_type_that_the_shape_leaves_out_is_passed_over() -> None:
     found = entries([event(1, "job.failed"), event(2, "command.status", phase="queued")])
-    (only,) = chunks(found, form(shapes.as_reconciliation, Topics()), {EVERYONE}, 0, 9, lambda: None)
+    (only,) = chunks(found, form(formats.as_reconciliation, Topics()), {EVERYONE}, 0, 9, lambda: None)
     assert (ids_in(only.data), only.events, only.upto) == ([2], 1, 9)
 
 
@@ -85,26 +85,26 @@ def test_it_paces_itself_after_each_frame_that_had_to_be_made_and_no_other() -> 
 def test_no_frame_is_made_for_whom_it_is_not() -> None:
     found = entries([event(1, "a", "user:bob"), event(2, "b")])
     join(found, topics="a")
-    assert not any(one.has(shapes.as_json) for one in found)
+    assert not any(one.has(formats.as_json) for one in found)
 
 
 def test_the_same_question_has_the_same_form() -> None:
-    assert form(shapes.as_json, parse("a,b.*")) is form(shapes.as_json, parse("a,b.*"))
-    assert form(shapes.as_json, parse("a")) is not form(shapes.as_json, parse("b"))
-    assert form(shapes.as_json, parse("a")) is not form(shapes.as_sse, parse("a"))
+    assert form(formats.as_json, parse("a,b.*")) is form(formats.as_json, parse("a,b.*"))
+    assert form(formats.as_json, parse("a")) is not form(formats.as_json, parse("b"))
+    assert form(formats.as_json, parse("a")) is not form(formats.as_sse, parse("a"))
 
 
 def test_readers_of_http_1_1_share_a_form_of_their_own() -> None:
-    modern = form(shapes.as_json, parse("a"), in_http_chunks=True)
-    assert modern is form(shapes.as_json, parse("a"), in_http_chunks=True)
-    assert modern is not form(shapes.as_json, parse("a"))
+    modern = form(formats.as_json, parse("a"), in_http_chunks=True)
+    assert modern is form(formats.as_json, parse("a"), in_http_chunks=True)
+    assert modern is not form(formats.as_json, parse("a"))
 
 
 def test_what_is_joined_is_one_http_chunk_whose_frames_are_made_once_for_both_kinds_of_reader() -> None:
     found, paces = entries(events(1, 3)), list[str]()
     plain, modern = (
         list(chunks(found, one, {EVERYONE}, 0, 7, lambda: paces.append("made")))
-        for one in (ALL, form(shapes.as_json, Topics(), in_http_chunks=True))
+        for one in (ALL, form(formats.as_json, Topics(), in_http_chunks=True))
     )
     assert [one.data for one in modern] == [http_chunk(one.data) for one in plain]
     assert [(one.after, one.upto, one.events) for one in modern] == [(0, 7, 3)]
@@ -112,7 +112,7 @@ def test_what_is_joined_is_one_http_chunk_whose_frames_are_made_once_for_both_ki
 
 
 def test_nothing_is_never_an_http_chunk_which_would_end_the_stream() -> None:
-    modern = form(shapes.as_json, Topics(), in_http_chunks=True)
+    modern = form(formats.as_json, Topics(), in_http_chunks=True)
     assert list(chunks([], modern, {EVERYONE}, 0, 9, lambda: None)) == [Chunk(b"", 0, 9, 0)]
     assert http_chunk(b"") == b""
 

@@ -22,16 +22,16 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from app.eventlog.audience import CONTROL, EVERYONE
 from app.eventlog.cursor import Start, start
 from app.eventlog.reader import Event, Page
+from app.stream.broadcaster import Rounds
 from app.stream.catchup import CatchUp
-from app.stream.feed import Feed, Rhythm
+from app.stream.generator_transport import Feed, Rhythm
+from app.stream.heartbeat import SLOW_S, TICK_S, Pulse
 from app.stream.hub import Hub
-from app.stream.pulse import SLOW_S, TICK_S, Pulse
 from app.stream.replay import LogAway, Replay
-from app.stream.ring import Ring
-from app.stream.rounds import Rounds
+from app.stream.ring_buffer import Ring
+from app.stream.socket_loop import Wires
+from app.stream.socket_transport import Connection, Wire
 from app.stream.subscriber import Reader
-from app.stream.wire import Connection, Wire
-from app.stream.wires import Wires
 from tests.contract.wire import Dechunker
 from tests.stream.readers import FakeSocket, event, opening, reader
 from tests.support.cast import ADA, ALICE, BOB, Person
@@ -165,10 +165,10 @@ class Delivery(RuleBasedStateMachine):
         self.epoll = FakeEpoll()
         for patch in (
             mock.patch("app.stream.chunks.MAX_CHUNK_BYTES", CHUNK_BYTES),
-            mock.patch("app.stream.queued.MAX_QUEUED_BYTES", QUEUE_BYTES),
-            mock.patch("app.stream.feed.DATABASE_RETRY_S", 0.0),
+            mock.patch("app.stream.queue_subscriber.MAX_QUEUED_BYTES", QUEUE_BYTES),
+            mock.patch("app.stream.generator_transport.DATABASE_RETRY_S", 0.0),
             mock.patch("app.stream.catchup.RETRY_S", 0.0),
-            mock.patch("app.stream.wires._epoll", return_value=self.epoll),
+            mock.patch("app.stream.socket_loop._epoll", return_value=self.epoll),
             mock.patch("app.stream.replay.log"),
             mock.patch("app.stream.hub.sse_line"),
         ):

@@ -5,9 +5,9 @@ from itertools import pairwise
 
 import pytest
 
-from app.stream.drain import ACCEPT_S, CLOSES_A_SECOND, LOOK_S, Drain
 from app.stream.hub import Hub
-from app.stream.queued import QueuedSubscriber
+from app.stream.queue_subscriber import QueuedSubscriber
+from app.stream.shutdown import ACCEPT_S, CLOSES_A_SECOND, LOOK_S, Drain
 from app.stream.subscriber import Goodbye
 from tests.stream.readers import add, reader, subscriber
 from tests.support.clock import own_time
@@ -56,7 +56,7 @@ def hub() -> Hub:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    own_time(monkeypatch, "app.stream.drain", monotonic=made)
+    own_time(monkeypatch, "app.stream.shutdown", monotonic=made)
     return made
 
 

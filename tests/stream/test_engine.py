@@ -6,7 +6,7 @@ import pytest
 
 from app.config import Settings
 from app.eventlog.cursor import Start
-from app.stream.engine import Engine
+from app.stream.build_stream import Engine
 from app.stream.hub import Hub
 from tests.stream.readers import FakeLog, event, events, opening, reader
 from tests.support.sse_client import StreamReader

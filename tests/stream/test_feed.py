@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from app.eventlog.cursor import Start
-from app.stream import feed as feeds
-from app.stream.feed import Feed, Rhythm
+from app.stream import generator_transport as feeds
+from app.stream.broadcaster import Rounds
+from app.stream.generator_transport import Feed, Rhythm
 from app.stream.hub import Hub
 from app.stream.replay import Replay
-from app.stream.ring import Ring
-from app.stream.rounds import Rounds
+from app.stream.ring_buffer import Ring
 from app.stream.subscriber import Subscriber
 from tests.stream.readers import FakeLog, control, event, events, opening, reader
 from tests.support.cast import ALICE
@@ -111,7 +111,7 @@ def test_long_replay_goes_page_by_page(hub: Hub) -> None:
 
 
 def test_an_overflow_is_read_again_from_the_ring(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.stream.queued.MAX_QUEUED_BYTES", 200)
+    monkeypatch.setattr("app.stream.queue_subscriber.MAX_QUEUED_BYTES", 200)
     log, rounds = FakeLog(), Rounds(hub)
     stream = opened(hub, log, after=0)
     stream.events(2)
@@ -124,7 +124,7 @@ def test_an_overflow_is_read_again_from_the_ring(hub: Hub, monkeypatch: pytest.M
 
 
 def test_an_overflow_beyond_the_ring_is_read_again_from_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.stream.queued.MAX_QUEUED_BYTES", 200)
+    monkeypatch.setattr("app.stream.queue_subscriber.MAX_QUEUED_BYTES", 200)
     hub = Hub(lambda _user: True, Ring(max_events=3))
     log, rounds = FakeLog(), Rounds(hub)
     stream = opened(hub, log, after=0)
@@ -248,7 +248,7 @@ def test_a_client_that_goes_is_logged_too(hub: Hub, caplog: pytest.LogCaptureFix
 def test_a_real_tail_rounds_and_reader_on_their_own_threads_lose_and_repeat_nothing(
     ring: Ring, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.stream.queued.MAX_QUEUED_BYTES", 2_000)
+    monkeypatch.setattr("app.stream.queue_subscriber.MAX_QUEUED_BYTES", 2_000)
     hub = Hub(lambda _user: True, ring)
     total, log = 3_000, FakeLog(page=50)
     stream = opened(hub, log, after=0, rhythm=Rhythm(0.05, 3600))

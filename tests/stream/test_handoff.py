@@ -9,7 +9,7 @@ import pytest
 from app.eventlog.cursor import Start
 from app.stream.control import Opening
 from app.stream.handoff import PENDING, HandedOff, HandOff, Pending, _bound
-from app.stream.wire import PEER_TIMEOUT_MS, SEND_BUFFER_BYTES, SLOW_S, Connection
+from app.stream.socket_transport import PEER_TIMEOUT_MS, SEND_BUFFER_BYTES, SLOW_S, Connection
 from tests.stream.readers import opening, reader
 
 HEADERS = [

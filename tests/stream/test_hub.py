@@ -7,11 +7,11 @@ import pytest
 
 from app.eventlog.cursor import Start
 from app.eventlog.reader import Event
-from app.stream import shapes
+from app.stream import formats
+from app.stream.broadcaster import Rounds
+from app.stream.formats import Shape
 from app.stream.hub import Hub
-from app.stream.queued import QueuedSubscriber
-from app.stream.rounds import Rounds
-from app.stream.shapes import Shape
+from app.stream.queue_subscriber import QueuedSubscriber
 from tests.stream.readers import add, control, event, joined, live, opening, opening_of, subscriber, taken
 from tests.support.cast import ADA, ALICE, BOB, CHARLIE, PIA, Person
 
@@ -65,7 +65,7 @@ def test_an_event_is_encoded_once_a_shape_and_only_for_shapes_that_are_read(hub:
     def counted(name: str) -> Shape:
         def encode(found: Event) -> bytes | None:
             calls.append(name)
-            return shapes.as_json(found)
+            return formats.as_json(found)
 
         return Shape(name, encode)
 
@@ -79,7 +79,7 @@ def test_an_event_is_encoded_once_a_shape_and_only_for_shapes_that_are_read(hub:
 
 
 def test_a_shape_may_leave_an_event_out(hub: Hub, rounds: Rounds) -> None:
-    reader = joined(hub, subscriber(shape=shapes.as_reconciliation))
+    reader = joined(hub, subscriber(shape=formats.as_reconciliation))
     hub.deliver([event(1, "job.failed"), event(2, "command.status", phase="running")], 2)
     rounds.send()
     assert taken(reader) == [2]
@@ -301,7 +301,7 @@ class TestCounting:
         assert len(hub) == 3
 
     def test_opening_and_closing_are_counted_by_shape_and_reason(self, hub: Hub) -> None:
-        first, second = subscriber(), subscriber(shape=shapes.as_sse)
+        first, second = subscriber(), subscriber(shape=formats.as_sse)
         add(hub, first)
         add(hub, second)
         assert hub.counters.open == {"json": 1, "sse": 1}

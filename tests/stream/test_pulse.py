@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from app.stream import control
+from app.stream.heartbeat import SLOW_S, TICK_S, Pulse
 from app.stream.hub import Hub
-from app.stream.pulse import SLOW_S, TICK_S, Pulse
-from app.stream.wire import Wire
+from app.stream.socket_transport import Wire
 from tests.stream import readers
 from tests.stream.readers import FakeOwner, FakeSocket, add, chunk
 from tests.support.clock import own_time
@@ -36,7 +36,7 @@ def owner() -> FakeOwner:
 def now(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
     """The wires' clock."""
     clock = [1_000.0]
-    own_time(monkeypatch, "app.stream.wire", monotonic=lambda: clock[0])
+    own_time(monkeypatch, "app.stream.socket_transport", monotonic=lambda: clock[0])
     return clock
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from app.stream.queued import MAX_QUEUED_BYTES, QueuedSubscriber
+from app.stream.queue_subscriber import MAX_QUEUED_BYTES, QueuedSubscriber
 from tests.stream.readers import chunk, live, reader, subscriber
 from tests.support.machine import scaled
 from tests.support.waiting import wait_for

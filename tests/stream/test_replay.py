@@ -7,9 +7,9 @@ import pytest
 from app.eventlog.reader import Page, Pruned
 from app.stream.chunks import MAX_CHUNK_BYTES, Chunk
 from app.stream.hub import Hub
-from app.stream.queued import QueuedSubscriber
+from app.stream.queue_subscriber import QueuedSubscriber
 from app.stream.replay import ENTRIES, LogAway, Replay
-from app.stream.ring import Entry, Ring
+from app.stream.ring_buffer import Entry, Ring
 from tests.stream.readers import FakeLog, add, control, event, events, ids_in, subscriber
 from tests.support.cast import BOB
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.eventlog.reader import Event
-from app.stream import shapes
-from app.stream.ring import EVENT_BYTES, Entry, Ring
+from app.stream import formats
+from app.stream.ring_buffer import EVENT_BYTES, Entry, Ring
 from tests.stream.readers import event, events
 
 
@@ -104,17 +104,17 @@ class TestPrefill:
         ring = Ring()
         ring.clear(1)
         filled(ring, event(2))
-        frame = ring.after(1)[0].frame(shapes.as_json)
+        frame = ring.after(1)[0].frame(formats.as_json)
         ring.prefill([event(1)], 0, 1)
-        assert ring.after(1)[0].frame(shapes.as_json) is frame
+        assert ring.after(1)[0].frame(formats.as_json) is frame
 
 
 class TestEntry:
     def test_a_frame_is_made_once_a_shape(self) -> None:
         entry = Entry(event(1))
-        assert not entry.has(shapes.as_json)
-        assert entry.frame(shapes.as_json) is entry.frame(shapes.as_json)
-        assert (entry.has(shapes.as_json), entry.has(shapes.as_sse)) == (True, False)
+        assert not entry.has(formats.as_json)
+        assert entry.frame(formats.as_json) is entry.frame(formats.as_json)
+        assert (entry.has(formats.as_json), entry.has(formats.as_sse)) == (True, False)
 
     def test_that_a_shape_does_not_carry_it_is_remembered_too(self) -> None:
         calls: list[int] = []
@@ -122,7 +122,7 @@ class TestEntry:
         def encode(found: Event) -> None:
             calls.append(found.id)
 
-        entry, shape = Entry(event(1)), shapes.Shape("none", encode)
+        entry, shape = Entry(event(1)), formats.Shape("none", encode)
         assert (entry.frame(shape), entry.frame(shape)) == (None, None)
         assert calls == [1]
 

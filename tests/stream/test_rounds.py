@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from app.eventlog.reader import Event
-from app.stream import shapes
+from app.stream import formats
+from app.stream.broadcaster import Rounds
 from app.stream.chunks import Chunk
+from app.stream.formats import Shape
 from app.stream.hub import Hub
-from app.stream.queued import QueuedSubscriber
-from app.stream.ring import Entry, Ring
-from app.stream.rounds import Rounds
-from app.stream.shapes import Shape
+from app.stream.queue_subscriber import QueuedSubscriber
+from app.stream.ring_buffer import Entry, Ring
 from tests.stream.readers import add, control, event, events, ids_in, joined, reader, subscriber, taken
 from tests.support.cast import ADA, ALICE, BOB, CHARLIE, Person
 from tests.support.clock import own_time
@@ -261,7 +261,7 @@ class TestFailing:
         hub.remove(behind, "x")
         add(hub, behind)  # after the failing one
         behind.live = True
-        with caplog.at_level(logging.ERROR, "app.stream.rounds"):
+        with caplog.at_level(logging.ERROR, "app.stream.broadcaster"):
             tell(hub, event(1))
             rounds.send()
         assert "a round from id 0 to 1 failed" in caplog.text
@@ -299,7 +299,7 @@ class TestCounting:
         noting(hub)
         tell(hub, *events(1, 2))
         appended = hub.ring.after(0)[0].appended_at
-        own_time(monkeypatch, "app.stream.rounds", time=lambda: appended + 0.3)
+        own_time(monkeypatch, "app.stream.broadcaster", time=lambda: appended + 0.3)
         rounds.send()
         assert hub.counters.lag.sum_s == pytest.approx(0.6)
 
@@ -316,7 +316,7 @@ class TestRunning:
     def test_its_thread_sends_as_soon_as_something_is_new_and_ends_when_stopped(
         self, hub: Hub, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("app.stream.rounds.LOOK_BY_ITSELF_S", 3_600)  # so that only being woken helps
+        monkeypatch.setattr("app.stream.broadcaster.LOOK_BY_ITSELF_S", 3_600)  # so that only being woken helps
         rounds, made = Rounds(hub), noting(hub)
         rounds.start()
         tell(hub, event(1))
@@ -330,7 +330,7 @@ class TestRunning:
 
         def encode(found: Event) -> bytes | None:
             calls.append(found.id)
-            return shapes.as_json(found)
+            return formats.as_json(found)
 
         shape = Shape("counted", encode)
         for person in (ALICE, BOB):

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from app.stream.presence import Claim, Update
-from app.stream.tally import Tally
+from app.stream.stream_counts import Tally
 from tests.support.machine import scaled
 
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from app.stream import control
 from app.stream.chunks import MAX_CHUNK_BYTES, Chunk, http_chunk
+from app.stream.socket_transport import GRACE_S, Wire
 from app.stream.subscriber import Goodbye
-from app.stream.wire import GRACE_S, Wire
 from tests.contract.wire import Dechunker
 from tests.stream import readers
 from tests.stream.readers import FakeOwner, FakeSocket, chunk, read_to_end, tcp_pair
@@ -119,7 +119,7 @@ class TestSending:
         self, owner: FakeOwner, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         connection, now = FakeSocket(room=1), [100.0]
-        own_time(monkeypatch, "app.stream.wire", monotonic=lambda: now[0])
+        own_time(monkeypatch, "app.stream.socket_transport", monotonic=lambda: now[0])
         made = live_wire(connection, owner)
         made.push(FIRST)
         assert made.held_since == 100.0
@@ -185,7 +185,7 @@ class TestEnding:
     def test_goodbye_waits_for_what_is_held_but_not_long(
         self, owner: FakeOwner, reason: Goodbye, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        own_time(monkeypatch, "app.stream.wire", monotonic=lambda: 100.0)
+        own_time(monkeypatch, "app.stream.socket_transport", monotonic=lambda: 100.0)
         connection = FakeSocket(room=5)
         made = live_wire(connection, owner)
         made.push(FIRST)

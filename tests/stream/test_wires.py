@@ -7,14 +7,14 @@ from contextlib import ExitStack, suppress
 import pytest
 
 from app.eventlog.cursor import Start
+from app.stream.broadcaster import Rounds
 from app.stream.catchup import CatchUp
 from app.stream.chunks import http_chunk
+from app.stream.heartbeat import Pulse
 from app.stream.hub import Hub
-from app.stream.pulse import Pulse
 from app.stream.replay import Replay
-from app.stream.rounds import Rounds
-from app.stream.wire import Connection, Wire
-from app.stream.wires import PEER_TIMEOUT_MS, Wires
+from app.stream.socket_loop import PEER_TIMEOUT_MS, Wires
+from app.stream.socket_transport import Connection, Wire
 from tests.contract.wire import Dechunker
 from tests.stream.readers import FakeLog, chunk, control, event, events, opening, reader, tcp_pair
 from tests.support.cast import ALICE, BOB, Person

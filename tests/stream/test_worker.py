@@ -13,7 +13,7 @@ import warnings
 warnings.simplefilter("error")
 from gunicorn.config import Config
 from app.stream.handoff import HandedOff
-from app.stream.worker import BeaconWorker
+from app.web.gunicorn_worker import BeaconWorker
 
 worker = BeaconWorker.__new__(BeaconWorker)
 """
@@ -63,9 +63,9 @@ UNREAD = """
 import logging
 from gevent import socket
 from gunicorn.workers.ggevent import GeventWorker
-import app.stream.worker
+import app.web.gunicorn_worker
 
-app.stream.worker.ANSWER_S = 0.05
+app.web.gunicorn_worker.ANSWER_S = 0.05
 worker.log = logging.getLogger()
 GeventWorker.handle_request = lambda self, listener_name, req, sock, addr: sock.sendall(b"x" * 10_000_000)
 ours, theirs = socket.socketpair()

@@ -5,15 +5,15 @@ from collections.abc import Callable
 from gevent.monkey import is_module_patched
 
 from app.config import Settings
+from app.stream.broadcaster import Rounds
 from app.stream.catchup import CatchUp
 from app.stream.control import Opening
-from app.stream.drain import Drain
-from app.stream.feed import Feed, Rhythm
+from app.stream.generator_transport import Feed, Rhythm
+from app.stream.heartbeat import Pulse
 from app.stream.hub import Hub
-from app.stream.pulse import Pulse
 from app.stream.replay import ReadLog, Replay
-from app.stream.rounds import Rounds
-from app.stream.wires import Wires
+from app.stream.shutdown import Drain
+from app.stream.socket_loop import Wires
 
 
 class Engine:

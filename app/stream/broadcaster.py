@@ -9,7 +9,7 @@ from app.eventlog.audience import CONTROL, EVERYONE
 from app.infra.concurrency import Pace
 from app.stream.chunks import Chunk, Form, chunks
 from app.stream.hub import Hub
-from app.stream.ring import Entry
+from app.stream.ring_buffer import Entry
 from app.stream.subscriber import Subscriber
 
 log = logging.getLogger(__name__)

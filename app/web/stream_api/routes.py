@@ -14,14 +14,15 @@ from app.infra.concurrency import paced
 from app.infra.logs import sse_line
 from app.infra.problems import Problem, retry_after
 from app.rollout.online_users import online
-from app.stream import control, gate, shapes, sse, topics
+from app.stream import control, formats, sse, topics
 from app.stream.admission import Seat
 from app.stream.control import Opening
-from app.stream.gate import Admitted
+from app.stream.formats import Shape
 from app.stream.handoff import PENDING, Pending, cutter
-from app.stream.shapes import Shape
 from app.stream.subscriber import Reader
 from app.web.assets import build_name
+from app.web.stream_api import stream_auth
+from app.web.stream_api.stream_auth import Admitted
 
 bp = Blueprint("stream", __name__)
 
@@ -42,23 +43,23 @@ def events() -> Response:
 
 @bp.get("/reconciliation/stream")
 def reconciliation_stream() -> Response:
-    return _open(shapes.as_reconciliation)
+    return _open(formats.as_reconciliation)
 
 
 @bp.get("/api/events/stream")
 def events_stream() -> Response:
-    return _open(shapes.as_events)
+    return _open(formats.as_events)
 
 
 @bp.get("/api/sse")
 def sse_stream() -> Response:
-    return _open(shapes.as_sse)
+    return _open(formats.as_sse)
 
 
 @bp.get("/api/events/frames")
 def frames() -> Response:
     """What a stream would have sent since `after`, as a finite answer; never gated by the flag."""
-    admitted = gate.identify(request.args.get("after"), scope=("read", "stream"))
+    admitted = stream_auth.identify(request.args.get("after"), scope=("read", "stream"))
     online().note_poll(admitted.who.name, as_program=admitted.who.token_id is not None)
     html = _html_shape()
     audiences = admitted.who.viewer.audiences
@@ -74,7 +75,7 @@ def frames() -> Response:
 
 def _open(shape: Shape | None = None) -> Response:
     """A stream in this shape, or in the one that is asked for."""
-    admitted = gate.identify(request.args.get("lastEventId"))
+    admitted = stream_auth.identify(request.args.get("lastEventId"))
     chosen, shape = _asked_topics(), shape or _asked_shape()
     who, start = admitted.who, admitted.start
     db.session.remove()  # admission may wait, and a waiting request must not hold a connection
@@ -93,7 +94,7 @@ def _open(shape: Shape | None = None) -> Response:
 def _admit(admitted: Admitted) -> Seat:
     """Raise, and log, why this reader gets no stream now."""
     try:
-        gate.check_flag(admitted.who)
+        stream_auth.check_flag(admitted.who)
         if live().hub.draining or not live().started:
             raise _not_ready()
         seat = live().admission.admit(admitted.who.name)
@@ -136,7 +137,7 @@ def _asked_topics() -> topics.Topics:
 def _asked_shape() -> Shape:
     match request.args.get("as", "json"):
         case "json":
-            return shapes.as_json
+            return formats.as_json
         case "html":
             return _html_shape()
         case other:

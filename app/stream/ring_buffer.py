@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from app.eventlog.reader import Event
 from app.infra.clock import parse_utc
-from app.stream.shapes import Shape
+from app.stream.formats import Shape
 
 MAX_EVENTS = 5_000
 MAX_BYTES = 16 * 1024 * 1024

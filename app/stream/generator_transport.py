@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from app.stream import control
 from app.stream.control import Opening
 from app.stream.hub import Hub
-from app.stream.queued import QueuedSubscriber
+from app.stream.queue_subscriber import QueuedSubscriber
 from app.stream.replay import LogAway, Replay
 
 DATABASE_RETRY_S = 0.5

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from app.infra.concurrency import Pace
 from app.stream import control
 from app.stream.hub import Hub
-from app.stream.wire import SLOW_S, Wire
+from app.stream.socket_transport import SLOW_S, Wire
 
 log = logging.getLogger(__name__)
 

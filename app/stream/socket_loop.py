@@ -13,9 +13,9 @@ from gevent.monkey import get_original
 from app.infra.concurrency import Pace
 from app.stream.catchup import CatchUp
 from app.stream.control import Opening
+from app.stream.heartbeat import Pulse
 from app.stream.hub import Hub
-from app.stream.pulse import Pulse
-from app.stream.wire import HELD_TIMEOUT_MS, PEER_TIMEOUT_MS, Connection, Wire, bound_kernel
+from app.stream.socket_transport import HELD_TIMEOUT_MS, PEER_TIMEOUT_MS, Connection, Wire, bound_kernel
 
 log = logging.getLogger(__name__)
 
