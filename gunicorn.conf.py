@@ -10,7 +10,7 @@ import os  # noqa: E402 -- nothing may be imported before the patch
 from app.config import load_settings  # noqa: E402 -- see above
 from app.infra.file_descriptors import raise_descriptor_limit  # noqa: E402 -- see above
 from app.infra.logs import configure  # noqa: E402 -- see above
-from app.ops.metric_files import MetricFiles  # noqa: E402 -- see above
+from app.monitoring.multiprocess_files import MetricFiles  # noqa: E402 -- see above
 
 assert all(  # noqa: S101 -- a worker on unpatched sockets would block all its streams: refuse to start
     monkey.is_module_patched(name) for name in ("socket", "ssl", "select", "threading")

@@ -26,11 +26,11 @@ from app.flags.unleash.unleash_provider import Unleash
 from app.flags.worker_state import Reporter
 from app.infra import rate_limits
 from app.infra.lease import Lease
+from app.monitoring import readiness
+from app.monitoring.delivery_lag import DeliveryLag
 from app.notifications import notify, widget
 from app.notifications import prune as notification_prune
 from app.notifications import routes as notification_routes
-from app.ops import health, metrics, readiness
-from app.ops.lag import DeliveryLag
 from app.reconciliation import build, registry
 from app.rollout import drift
 from app.rollout.client_reports import Turnstile
@@ -66,6 +66,8 @@ from app.web.commands import views as command_pages
 from app.web.discrepancies import routes as discrepancy_routes
 from app.web.discrepancies import views as discrepancy_page
 from app.web.events_api import routes as eventlog_routes
+from app.web.health import metrics
+from app.web.health import routes as health
 from app.web.jobs import routes as job_routes
 from app.web.jobs import views as job_page
 from app.web.rollout import plan_routes, rollout_form_views

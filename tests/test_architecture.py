@@ -29,9 +29,9 @@ MAY_IMPORT = {
     "rollout": {"flags", "eventlog", "audit", "accounts"},
     "reconciliation": {"sources", "eventlog", "audit", "accounts"},
     "stream": {"eventlog", "accounts"},
-    "ops": {"stream", "eventlog", "accounts"},
+    "monitoring": {"stream", "eventlog"},
     "commands": {"sources", "reconciliation", "eventlog", "audit", "accounts"},
-    "notifications": {"commands", "reconciliation", "eventlog", "audit", "accounts", "ops"},
+    "notifications": {"commands", "reconciliation", "eventlog", "audit", "accounts", "monitoring"},
     "dashboard": {"notifications", "commands", "reconciliation", "eventlog", "audit", "accounts", "rollout", "flags"},
 }
 MAY_IMPORT["web"] = MAY_IMPORT["cli"] = set(MAY_IMPORT)

@@ -9,8 +9,8 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from app.db import db, read
-from app.ops.models import WriteProbe
-from app.ops.readiness import Readiness
+from app.monitoring.models import WriteProbe
+from app.monitoring.readiness import Readiness
 from tests.support.cast import ALICE, BOB, headers_of, logged_in
 from tests.support.waiting import wait_for
 

@@ -19,11 +19,11 @@ from prometheus_client import CollectorRegistry, Histogram, generate_latest, val
 from app import create_app
 from app.config import Settings
 from app.db import db
-from app.ops import exported, metric_files
-from app.ops.exported import LAG, METRICS, Exported, Snapshot, observe_many
-from app.ops.metric_files import MetricFiles, read_all
-from app.ops.metrics import Metrics
+from app.monitoring import metric_definitions, multiprocess_files
+from app.monitoring.metric_definitions import LAG, METRICS, Exported, Snapshot, observe_many
+from app.monitoring.multiprocess_files import MetricFiles, read_all
 from app.stream.counters import LAG_BUCKETS_S, Counters
+from app.web.health.metrics import Metrics
 from tests.support.cast import ALICE, CAST, Person, bearer, headers_of, logged_in, make_token
 from tests.support.machine import scaled
 from tests.support.prometheus_text import Numbers, numbers, total
@@ -226,7 +226,7 @@ def files(tmp_path: Path) -> MetricFiles:
 
 @pytest.fixture
 def worker(files: MetricFiles, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeWorker]:
-    monkeypatch.setenv(metric_files.VARIABLE, str(files.folder))
+    monkeypatch.setenv(multiprocess_files.VARIABLE, str(files.folder))
     yield lambda pid: Worker(pid, monkeypatch)
     values.close_all_multiprocess_files()  # type: ignore[no-untyped-call]
 
@@ -256,7 +256,7 @@ def test_workers_are_added_up_and_the_worst_and_the_slowest_are_told(files: Metr
 
 def test_both_modes_export_the_same_names(files: MetricFiles, worker: MakeWorker, monkeypatch: Any) -> None:
     worker(101).flush()
-    monkeypatch.delenv(metric_files.VARIABLE)
+    monkeypatch.delenv(multiprocess_files.VARIABLE)
     alone = Exported()
     alone.follow(snapshot(Counters()))
     assert {key[0] for key in shared(files)} == {key[0] for key in read(alone)}
@@ -296,7 +296,7 @@ def test_every_gauge_of_a_worker_that_says_nothing_any_more_vanishes_and_its_tot
     alone = shared(files)
     frozen = one(101)
     both = shared(files)
-    silent_since = time.time() - metric_files.SILENT_S - 1
+    silent_since = time.time() - multiprocess_files.SILENT_S - 1
     os.utime(files.folder / "alive_101", (silent_since, silent_since))
     speaking.flush(cursor=102, degraded=True)
     found = shared(files)
@@ -328,7 +328,7 @@ def test_streams_of_a_killed_worker_are_closed_with_it(
         counters.open.update(json=4, html=1)
         made.flush()
     assert balance(shared(files)) == 0
-    with metric_files.locked(files.folder, fcntl.LOCK_SH, wait_s=0) if read_meanwhile else nullcontext():
+    with multiprocess_files.locked(files.folder, fcntl.LOCK_SH, wait_s=0) if read_meanwhile else nullcontext():
         files.bury(101)
     for _ in range(2):
         found = shared(files)
@@ -368,7 +368,7 @@ def test_while_somebody_reads_files_stay_and_count_and_are_folded_later(
         made = worker(pid)
         made.counters.deliveries = 1
         made.flush()
-    with metric_files.locked(files.folder, fcntl.LOCK_SH, wait_s=0):
+    with multiprocess_files.locked(files.folder, fcntl.LOCK_SH, wait_s=0):
         files.bury(101)
         found = shared(files)
         assert (found["beacon_deliveries_total",], found["beacon_workers",]) == (2, 1)
@@ -388,9 +388,9 @@ def test_a_process_id_that_comes_again_goes_on_from_its_totals(files: MetricFile
 
 
 def test_the_disk_space_is_taken_before_the_library_maps_it(files: MetricFiles, worker: MakeWorker) -> None:
-    metric_files.reserve(files.folder, 101)
+    multiprocess_files.reserve(files.folder, 101)
     reserved = {path.name: path.stat() for path in files.folder.glob("*.db")}
-    assert all(stat.st_blocks * 512 >= stat.st_size == metric_files.FILE_BYTES for stat in reserved.values())
+    assert all(stat.st_blocks * 512 >= stat.st_size == multiprocess_files.FILE_BYTES for stat in reserved.values())
     made = worker(101)
     for shape in ("json", "html", "reconciliation", "events", "sse"):
         made.counters.open[shape] = made.counters.opens[shape] = 1
@@ -420,12 +420,12 @@ def test_burying_never_raises(files: MetricFiles, caplog: pytest.LogCaptureFixtu
 def test_a_full_disk_keeps_no_worker_from_starting(
     files: MetricFiles, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setenv(metric_files.VARIABLE, str(files.folder))
+    monkeypatch.setenv(multiprocess_files.VARIABLE, str(files.folder))
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(metric_files, "reserve", full)
+    monkeypatch.setattr(multiprocess_files, "reserve", full)
     metrics = Metrics(lambda: snapshot(Counters()))
     metrics.start()
     metrics.stop()
@@ -437,7 +437,7 @@ def test_a_full_disk_keeps_no_worker_from_starting(
 LOOK = """
 import os, sys
 sys.modules["prometheus_client"] = None
-import app.ops.metric_files, app, wsgi
+import app.monitoring.multiprocess_files, app, wsgi
 """
 
 
@@ -458,7 +458,7 @@ def test_nothing_imports_the_library_before_gunicorn_has_named_its_folder(tmp_pa
 def test_an_application_that_was_only_built_keeps_no_files(
     files: MetricFiles, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(metric_files.VARIABLE, str(files.folder))
+    monkeypatch.setenv(multiprocess_files.VARIABLE, str(files.folder))
     create_app(settings)
     assert list(files.folder.iterdir()) == []
 
@@ -478,7 +478,7 @@ def test_stopping_exports_the_last_second() -> None:
 
 
 def test_it_exports_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.ops.metrics.FLUSH_EVERY_S", 0.01)
+    monkeypatch.setattr("app.web.health.metrics.FLUSH_EVERY_S", 0.01)
     counters = Counters()
     metrics = Metrics(lambda: snapshot(counters))
     metrics.start()
@@ -544,11 +544,11 @@ def test_a_folder_that_cannot_be_used_is_said(
     cast: Flask, files: MetricFiles, worker: MakeWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     headers = headers_of(cast, ALICE, "read")
-    monkeypatch.setattr(metric_files, "LOCK_WAIT_S", 0.05)
+    monkeypatch.setattr(multiprocess_files, "LOCK_WAIT_S", 0.05)
     monkeypatch.setattr(values, "ValueClass", values.MultiProcessValue())  # type: ignore[no-untyped-call]
     client = cast.test_client()
     assert client.get("/metrics", headers=headers).status_code == 200
-    with metric_files.locked(files.folder, fcntl.LOCK_EX, wait_s=0):
+    with multiprocess_files.locked(files.folder, fcntl.LOCK_EX, wait_s=0):
         response = client.get("/metrics", headers=headers)
     assert (response.status_code, response.content_type) == (503, "application/problem+json")
     assert int(response.headers["Retry-After"]) > 0
@@ -578,4 +578,4 @@ def test_counters_are_named_as_counters() -> None:
     for metric in METRICS:
         assert (metric.mode is None) == metric.name.endswith("_total"), metric.name
         assert metric.help.endswith(".")
-    assert exported.LAG.endswith("_seconds")
+    assert metric_definitions.LAG.endswith("_seconds")

@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.db import DatabaseUnavailable, read, write
 from app.infra import database_errors, schema_version
-from app.ops.models import WriteProbe
+from app.monitoring.models import WriteProbe
 
 ANSWER_S = 1.0
 # What a look has found is good for so long, so that many who ask together cost one look.

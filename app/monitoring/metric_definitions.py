@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from app.ops import metric_files
+from app.monitoring import multiprocess_files
 from app.stream.counters import LAG_BUCKETS_S, Counters
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ METRICS = (
         "Streams closed, by why.",
         lambda now: now.counters.closes,
         label="reason",
-        known=("drain", "lifetime", "revoked", "flag-off", "slow", "client-gone", "error", metric_files.KILLED),
+        known=("drain", "lifetime", "revoked", "flag-off", "slow", "client-gone", "error", multiprocess_files.KILLED),
     ),
     Metric(
         "beacon_stream_resumes_total",
@@ -163,10 +163,10 @@ class Exported:
 
         # The time at which a series began is exported by single processes only: have the same names in both modes.
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
-        folder = os.environ.get(metric_files.VARIABLE)
+        folder = os.environ.get(multiprocess_files.VARIABLE)
         self.folder = Path(folder) if folder else None
         if self.folder is not None:
-            metric_files.reserve(self.folder, os.getpid())
+            multiprocess_files.reserve(self.folder, os.getpid())
         self.registry = prometheus_client.CollectorRegistry()
         self._followed = [_Followed(metric, self.registry) for metric in METRICS]
         self._lag = prometheus_client.Histogram(LAG, LAG_HELP, buckets=LAG_BUCKETS_S, registry=self.registry)
@@ -182,7 +182,7 @@ class Exported:
             observe_many(self._lag, new, sum_s - self._lag_sum_s)
             self._lag_counts, self._lag_sum_s = counts, sum_s
         if self.folder is not None:
-            metric_files.sign(self.folder, os.getpid())
+            multiprocess_files.sign(self.folder, os.getpid())
 
 
 class _Followed:

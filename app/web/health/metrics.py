@@ -11,8 +11,8 @@ from app.background import Every, Live
 from app.eventlog import reader as log_read
 from app.infra.problems import Problem
 from app.infra.sqlite_wal import WalState
-from app.ops import metric_files
-from app.ops.exported import Exported, Snapshot
+from app.monitoring import multiprocess_files
+from app.monitoring.metric_definitions import Exported, Snapshot
 from app.stream.counters import Counters
 from app.web.audit import client_errors
 from app.web.auth import require
@@ -54,7 +54,7 @@ class Metrics:
 
         self.flush()
         exported = self._made()
-        return metric_files.read_all(exported.folder) if exported.folder else generate_latest(exported.registry)
+        return multiprocess_files.read_all(exported.folder) if exported.folder else generate_latest(exported.registry)
 
     def _try_flush(self) -> None:
         try:

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from app.ops.exported import LAG
+from app.monitoring.metric_definitions import LAG
 
 WINDOW_S = 60.0
 _FIGURE = re.compile(rf"^{LAG}_(sum|count) (\S+)$".encode(), re.MULTILINE)

@@ -1,0 +1,1 @@
+"""How Beacon itself is doing: metrics, lateness, readiness."""

@@ -1,1 +1,0 @@
-"""How Beacon itself is doing."""
