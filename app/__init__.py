@@ -13,7 +13,7 @@ from app.commands import command_retention as command_prune
 from app.commands.removed_jobs import RemovedByCommands
 from app.commands.runner import Runner, pokes
 from app.config import Settings, load_settings, prepare_instance_dir
-from app.dashboard import cost, fragments, notification_page, trends
+from app.dashboard import cost, fragments, trends
 from app.dashboard import routes as dashboard_routes
 from app.db import configure_engine, db, engine_options, engine_url
 from app.eventlog import append
@@ -28,9 +28,8 @@ from app.infra import rate_limits
 from app.infra.lease import Lease
 from app.monitoring import readiness
 from app.monitoring.delivery_lag import DeliveryLag
-from app.notifications import notify, widget
-from app.notifications import prune as notification_prune
-from app.notifications import routes as notification_routes
+from app.notifications import notification_retention as notification_prune
+from app.notifications import notify
 from app.reconciliation import build, registry
 from app.rollout import drift
 from app.rollout.client_reports import Turnstile
@@ -70,6 +69,9 @@ from app.web.health import metrics
 from app.web.health import routes as health
 from app.web.jobs import routes as job_routes
 from app.web.jobs import views as job_page
+from app.web.notifications import routes as notification_routes
+from app.web.notifications import views as notification_page
+from app.web.notifications import widget
 from app.web.rollout import plan_routes, rollout_form_views
 from app.web.rollout import routes as rollout_routes
 from app.web.rollout import views as rollout_page

@@ -83,7 +83,7 @@ class OutageRow(Base):
 
 
 class QueueWatchRow(Base):
-    """The queues without a worker that people have been told of, as in `app.notifications.queue_watch`."""
+    """The queues without a worker that people have been told of, as in `app.notifications.queue_alerts`."""
 
     __tablename__ = "queue_watch"
 

@@ -22,7 +22,7 @@ from app.config import current_settings
 from app.eventlog.append import NewEvent, PreparedEvent
 from app.eventlog.event_types import NotificationCreated
 from app.infra.clock import utc_text
-from app.notifications import rules, service_watch
+from app.notifications import rules, service_alerts
 from app.notifications.models import Notification
 from app.notifications.rules import Notice
 
@@ -84,7 +84,7 @@ def _command(session: Session, data: Mapping[str, Any]) -> list[Notice]:
     if data["phase"] not in rules.COMMAND_ENDS or not data.get("actor"):
         return []
     link = _page(f"/commands/{quote(data['commandId'], safe='')}")
-    return [rules.command(data, service_watch.name_of(session, data["service"]), link)]
+    return [rules.command(data, service_alerts.name_of(session, data["service"]), link)]
 
 
 def _page(path: str) -> str | None:
@@ -98,8 +98,8 @@ def _page(path: str) -> str | None:
 
 # An event type is one line here and a rule in rules.py.
 RULES: dict[str, Rule] = {
-    "reconciliation.update": service_watch.after_update,
-    "reconciliation.verified": service_watch.after_checks,
+    "reconciliation.update": service_alerts.after_update,
+    "reconciliation.verified": service_alerts.after_checks,
     "flash.message": lambda _session, data: [rules.flash(data)],
     "flag.changed": _rollout,
     "command.status": _command,

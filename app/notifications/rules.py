@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from app.eventlog.event_types import Severity
 from app.infra.clock import parse_utc
-from app.notifications.watches import POLLS, Kinds, Named, Watch
+from app.notifications.alert_state import POLLS, Kinds, Named, Watch
 from app.reconciliation import finding_text
 
 MAX_IDS = 3

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from app.notifications.queue_watch import MAX_QUEUES, Told, step
+from app.notifications.queue_alerts import MAX_QUEUES, Told, step
 from tests.notifications import scene
 from tests.notifications.scene import finding
 

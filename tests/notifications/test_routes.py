@@ -10,9 +10,9 @@ from werkzeug.test import TestResponse
 from app.audit.verify import verify
 from app.db import read, write
 from app.infra.clock import utc_now, utc_text
-from app.notifications import prune
-from app.notifications.asked import MUTE_CHOICES
+from app.notifications import notification_retention
 from app.notifications.models import Dismissal, FlashRow, Notification, ReadMark
+from app.notifications.request_models import MUTE_CHOICES
 from tests.notifications import scene
 from tests.notifications.scene import csrf, in_minutes, post
 from tests.support.cast import ALICE, BOB, CHARLIE, Person, headers_of, join, logged_in
@@ -293,7 +293,7 @@ def test_old_ones_go_with_their_marks(cast: Flask) -> None:
     with cast.app_context(), write() as session:
         session.get_one(Notification, 1).created_at = "2026-01-01T00:00:00.000Z"
     with cast.app_context():
-        prune.prune(7)
+        notification_retention.prune(7)
     assert scene.titles(cast) == ["newer"]
     with cast.app_context(), read() as session:
         assert list(session.scalars(sa.select(ReadMark.notification_id))) == [2]
@@ -307,7 +307,7 @@ def test_old_messages_go_with_whoever_has_put_them_away(cast: Flask) -> None:
     with cast.app_context(), write() as session:
         session.get_one(FlashRow, old).expires_at = "2026-01-01T00:00:00.000Z"
     with cast.app_context():
-        prune.prune(7)
+        notification_retention.prune(7)
     with cast.app_context(), read() as session:
         assert list(session.scalars(sa.select(FlashRow.id))) == [newer]
         assert list(session.scalars(sa.select(Dismissal.flash_id))) == [newer]

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from app.notifications import rules
-from app.notifications.watches import Poll, Step, Watch, step
+from app.notifications.alert_state import Poll, Step, Watch, step
 
 NOW = datetime(2026, 11, 21, 12, 12, 0, tzinfo=UTC)
 

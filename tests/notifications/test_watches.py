@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 from flask import Flask
 
-from app.notifications.watches import MOST_NAMED, Named, Poll, Watch, step, untold
+from app.notifications.alert_state import MOST_NAMED, Named, Poll, Watch, step, untold
 from tests.notifications import scene
 from tests.notifications.scene import finding
 

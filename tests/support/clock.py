@@ -8,5 +8,5 @@ import pytest
 
 
 def own_time(monkeypatch: pytest.MonkeyPatch, module: str, **functions: Any) -> None:
-    """`own_time(monkeypatch, "app.stream.socket_transport", monotonic=lambda: 100.0)`: all else of `time` stays as it is."""
+    """`own_time(monkeypatch, "app.stream.heartbeat", monotonic=lambda: 100.0)`: all else of `time` stays as it is."""
     monkeypatch.setattr(f"{module}.time", SimpleNamespace(**{**vars(time), **functions}))

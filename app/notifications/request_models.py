@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from app.eventlog.event_types import Severity
 from app.infra.clock import Moment, utc_now, utc_text
-from app.notifications.flash import MAX_CHARS
+from app.notifications.broadcasts import MAX_CHARS
 
 MAX_IDS = 1_000
 MAX_PAGE = 100_000

@@ -7,9 +7,9 @@ from pydantic import ValidationError
 
 from app.accounts.actors import Actor
 from app.db import write
-from app.notifications import flash
-from app.notifications.asked import Message, posted
-from app.notifications.flash import MAX_CHARS
+from app.notifications import broadcasts
+from app.notifications.broadcasts import MAX_CHARS
+from app.notifications.request_models import Message, posted
 
 _TEXT = {
     "string_too_short": "The message is empty: write what everybody should know.",
@@ -39,15 +39,15 @@ def send(who: Actor) -> Draft | None:
     try:
         wanted = Message.model_validate(posted(minutes="expiresAt"))
         with write() as session:
-            flash.send(session, who.name, wanted.severity, wanted.text, wanted.expires_at)
+            broadcasts.send(session, who.name, wanted.severity, wanted.text, wanted.expires_at)
     except ValidationError as error:
         first = error.errors()[0]
         field = str(first["loc"][0]) if first["loc"] else ""
         words = _TEXT.get(first["type"]) if field == "text" else _OTHERS.get(field)
         return _typed(words or f"{field}: {first['msg']}.", 400, is_about_text=field == "text")
-    except flash.TooMany as error:
+    except broadcasts.TooMany as error:
         return _typed(f"Not sent: {error}.", 409)
-    except flash.BadFlash as error:
+    except broadcasts.BadFlash as error:
         return _typed(f"Not sent: {error}.", 400)
     return None
 

@@ -10,10 +10,10 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.infra.clock import utc_now
-from app.notifications import queue_watch, rules, watches
+from app.notifications import alert_state, queue_alerts, rules
+from app.notifications.alert_state import Kinds, Named, Poll, Watch
 from app.notifications.models import OutageRow, QueueWatchRow, WatchRow
 from app.notifications.rules import Notice
-from app.notifications.watches import Kinds, Named, Poll, Watch
 from app.reconciliation.models import Service, ServiceState
 
 Payload = Mapping[str, Any]
@@ -49,7 +49,7 @@ def _is_wrong(row: ServiceState) -> bool:
 
 
 def _poll(service: str, status: str, checked_at: str, payload: Payload, event_id: str | None = None) -> Poll:
-    found, flaps = watches.found_in(payload), watches.is_flapping(payload)
+    found, flaps = alert_state.found_in(payload), alert_state.is_flapping(payload)
     return Poll(service, status, checked_at, event_id, found, flaps)
 
 
@@ -82,7 +82,7 @@ def _queues(session: Session, data: Payload) -> list[Notice]:
     row = session.get(QueueWatchRow, service, with_for_update=True, populate_existing=True)
     if not unserved and row is None:
         return []
-    told, new = queue_watch.step(json.loads(row.told_json) if row else {}, unserved, data["checkedAt"])
+    told, new = queue_alerts.step(json.loads(row.told_json) if row else {}, unserved, data["checkedAt"])
     session.merge(QueueWatchRow(service=service, told_json=json.dumps(told, ensure_ascii=False)))
     session.flush()
     return [rules.no_worker(data["eventId"], service, name_of(session, service), data, new)] if new else []
@@ -93,7 +93,7 @@ def _steps(session: Session, polls: Iterable[Poll], payloads: Mapping[str, Paylo
     for poll in sorted(polls, key=lambda poll: poll.service):
         row = session.get(WatchRow, poll.service, with_for_update=True, populate_existing=True)
         before = _watch(row)
-        after = watches.step(before, poll)
+        after = alert_state.step(before, poll)
         _write_watch(session, row, after.watch)
         name, payload = name_of(session, poll.service), payloads[poll.service]
         if after.happened == "lasts" and after.watch is not None:

@@ -10,12 +10,12 @@ from app.dashboard import queries
 from app.dashboard.frame import answered, frame
 from app.db import db
 from app.infra.problems import Problem
-from app.notifications import draft
+from app.notifications import message_form
 from app.notifications import queries as notifications
-from app.notifications.asked import USUAL_LIMIT, PageQuery
-from app.notifications.draft import Draft
-from app.notifications.flash import MAX_CHARS
+from app.notifications.broadcasts import MAX_CHARS
+from app.notifications.message_form import Draft
 from app.notifications.queries import SEVERITY_WORDS, Filter
+from app.notifications.request_models import USUAL_LIMIT, PageQuery
 from app.reconciliation import registry
 from app.web.auth import actor, require
 from app.web.errors import wants_page
@@ -27,14 +27,14 @@ bp = Blueprint("notification_page", __name__)
 @require("viewer", scope=("read", "widget"))
 def index() -> Response:
     """A page for people; `{data, meta}` for programs. A token gets no page: there is more on it than notifications."""
-    return _answer(draft.EMPTY)
+    return _answer(message_form.EMPTY)
 
 
 @bp.post("/notifications")
 @require("operator")
 def tell_everybody() -> ResponseReturnValue:
     """The page's form for an operator's message; programs post to `/api/flash`."""
-    refused = draft.send(actor())
+    refused = message_form.send(actor())
     if refused is not None and not wants_page():
         raise Problem(refused.status, "Not sent", refused.wrong)
     if refused is not None:

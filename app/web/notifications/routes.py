@@ -8,7 +8,7 @@ from flask.typing import ResponseReturnValue
 
 from app.db import db, write
 from app.infra.problems import Problem
-from app.notifications import asked, flash, marks, queries
+from app.notifications import broadcasts, marks, queries, request_models
 from app.notifications.queries import Flash
 from app.web.auth import actor, require
 
@@ -31,7 +31,7 @@ def notices() -> dict[str, Any]:
         who, session = actor(), db.session()
         return Notices(queries.unread_count(session, who), queries.flashes(session, who))
 
-    return {"notices": look, "mute_choices": asked.MUTE_CHOICES, "flash_choices": asked.FLASH_CHOICES}
+    return {"notices": look, "mute_choices": request_models.MUTE_CHOICES, "flash_choices": request_models.FLASH_CHOICES}
 
 
 @bp.get("/notifications/panel")
@@ -51,7 +51,7 @@ def panel() -> ResponseReturnValue:
 @require("viewer", scope="widget")
 def read() -> ResponseReturnValue:
     """`{ids}` or `{all: true}`; what this person may not see is left alone, without a word."""
-    wanted = asked.Read.model_validate(asked.posted())
+    wanted = request_models.Read.model_validate(request_models.posted())
     with write() as session:
         marks.mark_read(session, actor(), wanted.ids)
         unread = queries.unread_count(session, actor())
@@ -62,7 +62,7 @@ def read() -> ResponseReturnValue:
 @require("viewer")
 def mute() -> ResponseReturnValue:
     """`{service, until}`; `until: null` ends it."""
-    wanted = asked.Quiet.model_validate(asked.posted(minutes="until"))
+    wanted = request_models.Quiet.model_validate(request_models.posted(minutes="until"))
     try:
         with write() as session:
             marks.mute(session, actor(), wanted.service, wanted.until)
@@ -76,7 +76,7 @@ def mute() -> ResponseReturnValue:
 @require("viewer")
 def dismiss() -> ResponseReturnValue:
     """`{id}`: an operator's message that this person has read."""
-    flash_id = asked.posted().get("id")
+    flash_id = request_models.posted().get("id")
     try:
         with write() as session:
             marks.dismiss(session, actor(), flash_id if isinstance(flash_id, str) else "")
@@ -89,13 +89,13 @@ def dismiss() -> ResponseReturnValue:
 @require("operator", scope="command")
 def send_flash() -> ResponseReturnValue:
     """`{severity, text, expiresAt}`, audited; everybody who has a page open sees it at once."""
-    wanted = asked.Message.model_validate(asked.posted(minutes="expiresAt"))
+    wanted = request_models.Message.model_validate(request_models.posted(minutes="expiresAt"))
     try:
         with write() as session:
-            sent = flash.send(session, actor().name, wanted.severity, wanted.text, wanted.expires_at)
-    except flash.TooMany as error:
+            sent = broadcasts.send(session, actor().name, wanted.severity, wanted.text, wanted.expires_at)
+    except broadcasts.TooMany as error:
         raise Problem(409, "Too many messages", f"{error}.") from error
-    except flash.BadFlash as error:
+    except broadcasts.BadFlash as error:
         raise Problem(400, "Bad input", f"expiresAt: {error}", errors={"expiresAt": str(error)}) from error
     return _done(201, id=sent)
 

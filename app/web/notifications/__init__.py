@@ -1,0 +1,1 @@
+"""`/notifications` and `/widgets/notifications`: what a person should notice."""
