@@ -13,8 +13,6 @@ from app.commands import command_retention as command_prune
 from app.commands.removed_jobs import RemovedByCommands
 from app.commands.runner import Runner, pokes
 from app.config import Settings, load_settings, prepare_instance_dir
-from app.dashboard import cost, fragments, trends
-from app.dashboard import routes as dashboard_routes
 from app.db import configure_engine, db, engine_options, engine_url
 from app.eventlog import append
 from app.eventlog.event_types import MAX_BODY_BYTES
@@ -62,6 +60,8 @@ from app.web.audit import views as audit_page
 from app.web.commands import form_views
 from app.web.commands import routes as command_routes
 from app.web.commands import views as command_pages
+from app.web.dashboard import push_fragments, self_stats, sparklines
+from app.web.dashboard import views as dashboard_routes
 from app.web.discrepancies import routes as discrepancy_routes
 from app.web.discrepancies import views as discrepancy_page
 from app.web.events_api import routes as eventlog_routes
@@ -116,7 +116,7 @@ def add_components(app: Flask, settings: Settings) -> None:
     app.extensions["beacon_head_keeper"] = HeadKeeper(settings)
     app.extensions["beacon_client_errors"] = client_errors.ClientErrors()
     app.extensions["beacon_readiness"] = readiness.Readiness(app)
-    app.extensions["beacon_trends"] = trends.Trends()
+    app.extensions["beacon_trends"] = sparklines.Trends()
     app.extensions["beacon_accept_form"] = service_page.accept
     app.extensions.pop("beacon_service_names", None)
     _live(app, settings)
@@ -155,7 +155,7 @@ def _pages(app: Flask) -> None:
         form_views.bp,
         job_page.bp,
         service_page.bp,
-        cost.bp,
+        self_stats.bp,
         dashboard_routes.bp,
         admin_services.bp,
         preferences.bp,
@@ -182,7 +182,7 @@ def _live(app: Flask, settings: Settings) -> None:
     hub = Hub(lambda user: asked.is_enabled(evaluation.Flag.SSE_STREAMING, user))
     app.extensions["beacon_live"] = live = Live(app, settings, hub)
     metrics.init_app(app, live, lambda: hub.counters)  # the first part: it stops, and counts, after the others
-    cost.init_app(app, viewers, DeliveryLag(app.extensions["beacon_metrics"].text).mean_s)
+    self_stats.init_app(app, viewers, DeliveryLag(app.extensions["beacon_metrics"].text).mean_s)
 
     rollouts = _rollouts(app, settings, asked, live, hub.ask_flag)
     follower = Follower(asked, rollouts, hub.ask_flag)
@@ -258,6 +258,6 @@ def _prune_commands(app: Flask, retention_days: float) -> Callable[[], None]:
 def _renderer(app: Flask) -> Callable[[Event], str | None]:
     def render(event: Event) -> str | None:
         with app.app_context():
-            return fragments.render(event, registry.name_of)
+            return push_fragments.render(event, registry.name_of)
 
     return render

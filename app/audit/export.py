@@ -12,8 +12,8 @@ from flask import Flask, Response
 from app.audit import reader_pool, search
 from app.audit.query_params import AuditQuery, Place
 from app.db import db
+from app.infra import streaming_export
 from app.infra.concurrency import breathe, paced
-from app.web import streaming_export
 
 AT_ONCE = 500
 # Of one piece: an entry of a command on thousands of jobs is long.

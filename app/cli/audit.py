@@ -14,7 +14,7 @@ from app.audit.verify import Expected, outside, verify
 from app.cli.context import application, operator
 from app.db import write
 from app.infra.clock import parse_utc, utc_now, utc_text
-from app.web.streaming_export import Format
+from app.infra.streaming_export import Format
 
 REDRAW_S = 0.1
 

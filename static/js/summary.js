@@ -1,5 +1,5 @@
 // @ts-check
-/** The sentence above the tiles. app/dashboard/summary.py says the same for the first render. Pure. */
+/** The sentence above the tiles. app/web/dashboard/summary_text.py says the same for the first render. Pure. */
 
 /** Worst first. */
 /** @type {Record<string, string>} */

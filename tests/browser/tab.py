@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import ConsoleMessage, Locator, Page, Request, Response, expect
 
-from app.dashboard.changes import UNLISTED_TYPES
+from app.web.dashboard.change_rows import UNLISTED_TYPES
 from tests.support.beacon_server import Beacon
 from tests.support.machine import scaled
 from tests.support.waiting import wait_for

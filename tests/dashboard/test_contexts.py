@@ -3,12 +3,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.dashboard import wording
-from app.dashboard.changes import ChangeRow
-from app.dashboard.contexts import Ids, Tile, beyond_strip, dom_key, service_href
 from app.eventlog.reader import Event
 from app.reconciliation.current_status import current_status
 from app.reconciliation.models import ServiceState
+from app.web import display_text
+from app.web.dashboard.change_rows import ChangeRow
+from app.web.dashboard.view_models import Ids, Tile, beyond_strip, dom_key, service_href
 from tests.dashboard.payloads import discrepancy, update
 
 NOW = datetime(2026, 11, 21, 12, 4, 0, tzinfo=UTC)
@@ -88,7 +88,7 @@ def test_the_strip_holds_back_stale_before_discrepancies() -> None:
     ],
 )
 def test_figures_are_short(number: int, text: str) -> None:
-    assert wording.short(number) == text
+    assert display_text.short(number) == text
 
 
 @pytest.mark.parametrize("status", ["verified", "discrepancy"])

@@ -13,9 +13,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from app.db import db, write
+from app.infra import streaming_export
 from app.reconciliation.incidents import Position
 from app.reconciliation.models import DiscrepancyEvent, Service
-from app.web import streaming_export
 from app.web.discrepancies import incident_reader
 from app.web.discrepancies.incident_query import Place
 from tests.dashboard.record_scene import at, happened, item, put, watched

@@ -2,10 +2,10 @@
 
 import pytest
 
-from app.dashboard.changes import ChangeRow
-from app.dashboard.contexts import Ids
-from app.dashboard.listing import asked
-from app.dashboard.search import KEYS, Search
+from app.web.dashboard.change_query import asked
+from app.web.dashboard.change_rows import ChangeRow
+from app.web.dashboard.search_syntax import KEYS, Search
+from app.web.dashboard.view_models import Ids
 
 AT = "2026-11-21T12:03:05.000Z"
 MAIL = ChangeRow(

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from app.dashboard.contexts import Tile
-from app.dashboard.summary import Summary
+from app.web.dashboard.summary_text import Summary
+from app.web.dashboard.view_models import Tile
 from tests.dashboard.payloads import update
 
 # tests/js/summary.test.js reads the same table: first render and scripts may not disagree.

@@ -7,13 +7,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from flask import Flask
 
-from app.dashboard.contexts import DENSE_FROM, Board, Tile
-from app.dashboard.trends import HEIGHT, MARGIN, NO_TREND, POINTS, WIDTH, Trends, trend
-from app.dashboard.turns import Turns
 from app.db import db, read, write
 from app.eventlog.append import NewEvent
 from app.infra.clock import utc_now, utc_text
 from app.reconciliation.models import CheckSample
+from app.web.dashboard.annotations import Turns
+from app.web.dashboard.sparklines import HEIGHT, MARGIN, NO_TREND, POINTS, WIDTH, Trends, trend
+from app.web.dashboard.view_models import DENSE_FROM, Board, Tile
 from tests.dashboard.payloads import discrepancy, update
 from tests.dashboard.test_pages import watch
 from tests.support.cast import ALICE, logged_in, publish

@@ -9,9 +9,6 @@ from flask import Blueprint, Response, redirect, request
 from flask.typing import ResponseReturnValue
 
 from app.config import current_settings
-from app.dashboard import queries, wording
-from app.dashboard.contexts import service_href
-from app.dashboard.frame import frame, rendered
 from app.db import db, write
 from app.infra.problems import Problem
 from app.reconciliation import queries as reconciliation
@@ -19,7 +16,11 @@ from app.reconciliation import registry, service_admin, service_form, service_re
 from app.reconciliation.models import Service
 from app.reconciliation.queries import Watched
 from app.reconciliation.service_revision import SettingsChange
+from app.web import display_text
 from app.web.auth import actor, require
+from app.web.dashboard import queries
+from app.web.dashboard.view_models import service_href
+from app.web.layout import frame, rendered
 from app.web.services.routes import in_words
 
 bp = Blueprint("admin_services", __name__)
@@ -203,7 +204,7 @@ def _rows() -> list[Row]:
 def _row(watched: Watched) -> Row:
     state, current = watched.state, watched.current_status(current_settings().poll_interval_s)
     why = current.reason or (state.reason if state and state.failing_since else None)
-    word = wording.STATE_WORDS[current.status]
+    word = display_text.STATE_WORDS[current.status]
     verified_at = state.last_verified_at if state else None
     return Row(watched.service, current.status, word, current.health, why, verified_at)
 

@@ -18,9 +18,9 @@ from app.audit.count_cache import Totals
 from app.audit.query_params import AuditQuery
 from app.audit.verify import outside, steps
 from app.db import db, read
+from app.infra import streaming_export
 from app.infra.clock import utc_text
 from app.infra.problems import Problem, bad_input, retry_after
-from app.web import streaming_export
 from app.web.auth import require
 
 bp = Blueprint("audit", __name__)

@@ -9,9 +9,9 @@ from urllib.parse import quote
 from app.accounts.actors import Actor
 from app.commands import command_progress, effects
 from app.commands.models import CommandRow
-from app.dashboard.contexts import dom_key, service_href
 from app.reconciliation import registry
 from app.reconciliation.models import Service
+from app.web.dashboard.view_models import dom_key, service_href
 
 VERBS = {"retry-job": "Retry", "delete-job": "Delete", "purge-queue": "Purge", "restart-service": "Restart"}
 _DOING = {"retry-job": "retrying", "delete-job": "deleting", "purge-queue": "purging", "restart-service": "restarting"}

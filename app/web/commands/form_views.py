@@ -9,18 +9,19 @@ from flask.typing import ResponseReturnValue
 
 from app.commands import live_preview, rejections, submit
 from app.config import current_settings
-from app.dashboard import queries, wording
-from app.dashboard.contexts import service_href
-from app.dashboard.frame import frame, generation
 from app.db import db
 from app.infra.clock import parse_utc, utc_text
 from app.infra.problems import Problem
 from app.reconciliation import finding_text
 from app.reconciliation import queries as reconciliation
+from app.web import display_text
 from app.web.auth import actor, require
 from app.web.commands.command_form import Pressed
 from app.web.commands.command_views import VERBS, Acting
+from app.web.dashboard import queries
+from app.web.dashboard.view_models import service_href
 from app.web.errors import wants_page
+from app.web.layout import frame, generation
 
 bp = Blueprint("command_forms", __name__)
 
@@ -149,7 +150,7 @@ def _acting(service_id: str) -> Acting:
 def _counts(service_id: str) -> str:
     found = reconciliation.service(db.session(), service_id)
     counts = found.counts(current_settings().poll_interval_s)[0] if found else None
-    return wording.counts_in_words(counts) if counts else ""
+    return display_text.counts_in_words(counts) if counts else ""
 
 
 def _is_time(text: str | None) -> bool:

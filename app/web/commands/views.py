@@ -12,9 +12,6 @@ from sqlalchemy.orm import Session
 
 from app.commands import queries as commands
 from app.commands.models import CommandRow, ItemRow
-from app.dashboard import queries
-from app.dashboard.contexts import UNKNOWN
-from app.dashboard.frame import frame, rendered
 from app.db import db
 from app.infra.clock import parse_utc
 from app.reconciliation import registry
@@ -22,7 +19,10 @@ from app.web.auth import actor, require
 from app.web.commands import outcome_text, routes
 from app.web.commands.command_views import PHASES, VERBS, CommandView
 from app.web.commands.routes import ListQuery
+from app.web.dashboard import queries
+from app.web.dashboard.view_models import UNKNOWN
 from app.web.errors import wants_page
+from app.web.layout import frame, rendered
 
 bp = Blueprint("command_pages", __name__)
 

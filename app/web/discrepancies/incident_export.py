@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator
 
 from flask import Flask, Response
 
-from app.dashboard.changes import NameOf
 from app.db import read
+from app.infra import streaming_export
 from app.reconciliation import finding_text
 from app.reconciliation.incidents import Position, Wanted
-from app.web import streaming_export
+from app.web.dashboard.change_rows import NameOf
 from app.web.discrepancies import incident_reader
 from app.web.discrepancies.incident_query import Asked
 from app.web.discrepancies.incident_reader import AT_ONCE

@@ -8,10 +8,10 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
-from app.dashboard.listing import Column
-from app.dashboard.search import Search
 from app.infra.clock import parse_utc, utc_text
 from app.reconciliation.incidents import START, WRONG, Position, SortBy, Wanted
+from app.web.dashboard.change_query import Column
+from app.web.dashboard.search_syntax import Search
 
 PATH = "/discrepancies"
 STATUSES = {"discrepancy": "Discrepancy", "stale": "Stale", "verified": "Verified"}

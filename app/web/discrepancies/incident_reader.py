@@ -8,11 +8,11 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from app.dashboard.changes import NameOf
 from app.infra.concurrency import breathe
 from app.reconciliation import incidents
 from app.reconciliation.incidents import START, Episode, Wanted
 from app.reconciliation.models import ServiceState
+from app.web.dashboard.change_rows import NameOf
 from app.web.discrepancies.incident_query import FIRST, Asked, Place
 from app.web.discrepancies.incident_rows import RecordRow
 

@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from app.dashboard import wording
-from app.dashboard.changes import ChangeRow, NameOf
-from app.dashboard.contexts import Ids, service_href
 from app.reconciliation import finding_text
 from app.reconciliation.incident_closure import Closing
 from app.reconciliation.incidents import Episode
+from app.web import display_text
+from app.web.dashboard.change_rows import ChangeRow, NameOf
+from app.web.dashboard.view_models import Ids, service_href
 
 _ENDED = {
     "verified": "verified again",
@@ -67,7 +67,7 @@ class RecordRow:
     @property
     def word(self) -> str:
         found = _STATES.get(self.episode.status)
-        return found[1] if found else wording.STATE_WORDS[self.episode.status]
+        return found[1] if found else display_text.STATE_WORDS[self.episode.status]
 
     @property
     def kind(self) -> str:

@@ -4,16 +4,16 @@ from typing import Literal, cast, get_args
 
 from flask import Blueprint, Flask, Response, current_app, request
 
-from app.dashboard import queries
-from app.dashboard.frame import frame, rendered
 from app.db import db
 from app.infra.concurrency import breathe, paced
 from app.infra.problems import Problem
 from app.reconciliation import incidents, registry
 from app.web.auth import actor, require
+from app.web.dashboard import queries
 from app.web.discrepancies import incident_export, incident_reader
 from app.web.discrepancies.incident_query import FIRST, KINDS, SHOWN, STATUSES, Asked, asked
 from app.web.errors import wants_page
+from app.web.layout import frame, rendered
 
 bp = Blueprint("discrepancy_page", __name__)
 

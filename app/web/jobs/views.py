@@ -10,17 +10,18 @@ from flask.typing import ResponseReturnValue
 from app.commands import live_preview
 from app.commands.targets import MAX_ITEMS
 from app.config import current_settings
-from app.dashboard import queries, wording
-from app.dashboard.contexts import NO_COUNTS, service_href
-from app.dashboard.frame import frame, rendered
 from app.db import db
 from app.infra.problems import Problem
 from app.reconciliation import open_item_queries
 from app.reconciliation import queries as reconciliation
+from app.web import display_text
 from app.web.auth import actor, require
 from app.web.commands.command_views import RETRIED, Acting, CommandView
+from app.web.dashboard import queries
+from app.web.dashboard.view_models import NO_COUNTS, service_href
 from app.web.errors import wants_page
 from app.web.jobs import routes
+from app.web.layout import frame, rendered
 
 bp = Blueprint("job_page", __name__)
 
@@ -72,7 +73,7 @@ def index(service_id: str) -> ResponseReturnValue:
         cursor,
         **context,
         state=state,
-        label=wording.label(state),
+        label=display_text.label(state),
         queue=queue,
         found=found,
         why=why,
@@ -89,10 +90,12 @@ def index(service_id: str) -> ResponseReturnValue:
 def _states(counts: Mapping[str, int] | None, why_not: str, not_told: Mapping[str, str]) -> list[State]:
     """Without a number where nobody knows it: not yet, not just now, or for the reason in `not_told`."""
     if counts is None:
-        return [State(name, wording.label(name), None, why_not) for name in NO_COUNTS]
-    why = {USUAL: f"the service does not count {wording.label(USUAL)} jobs", **not_told}
-    names = [name for name, _ in wording.in_order({**dict.fromkeys(why, 0), **counts})]
-    return [State(name, wording.label(name), counts.get(name), "" if name in counts else why[name]) for name in names]
+        return [State(name, display_text.label(name), None, why_not) for name in NO_COUNTS]
+    why = {USUAL: f"the service does not count {display_text.label(USUAL)} jobs", **not_told}
+    names = [name for name, _ in display_text.in_order({**dict.fromkeys(why, 0), **counts})]
+    return [
+        State(name, display_text.label(name), counts.get(name), "" if name in counts else why[name]) for name in names
+    ]
 
 
 def _found(service_id: str, state: str, queue: str, page: int) -> tuple[live_preview.Seen, str]:

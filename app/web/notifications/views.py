@@ -6,8 +6,6 @@ from urllib.parse import urlencode
 from flask import Blueprint, Response, jsonify, make_response, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 
-from app.dashboard import queries
-from app.dashboard.frame import answered, frame
 from app.db import db
 from app.infra.problems import Problem
 from app.notifications import message_form
@@ -18,7 +16,9 @@ from app.notifications.queries import SEVERITY_WORDS, Filter
 from app.notifications.request_models import USUAL_LIMIT, PageQuery
 from app.reconciliation import registry
 from app.web.auth import actor, require
+from app.web.dashboard import queries
 from app.web.errors import wants_page
+from app.web.layout import answered, frame
 
 bp = Blueprint("notification_page", __name__)
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from app.dashboard.trends import Mark, lines
 from app.infra.clock import parse_utc
 from app.rollout.change_text import describe_percentage
 from app.rollout.client_metrics import Change, Evidence, Minute
 from app.rollout.client_reports import COHORTS
+from app.web.dashboard.sparklines import Mark, lines
 
 WIDTH, HEIGHT, MARGIN = 360, 72, 2
 # A word beside a mark takes so much of the width.

@@ -8,8 +8,6 @@ from sqlalchemy.orm import Session
 
 from app.accounts.actors import Actor
 from app.config import current_settings
-from app.dashboard import queries
-from app.dashboard.frame import frame, rendered
 from app.db import db
 from app.flags import worker_state
 from app.flags.models import GuardRow, PlanRow
@@ -23,6 +21,8 @@ from app.rollout.drift import Reconciled
 from app.rollout.online_users import online
 from app.rollout.preview import MAX_NAMES, Switching, preview
 from app.web.auth import actor, require
+from app.web.dashboard import queries
+from app.web.layout import frame, rendered
 from app.web.rollout import charts, rollout_summary
 from app.web.rollout.claimed_state import Claim
 from app.web.rollout.guardrail_text import Guardrail

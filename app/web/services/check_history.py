@@ -12,10 +12,10 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from app.dashboard import wording
 from app.infra.clock import utc_now, utc_text
 from app.infra.concurrency import breathe
 from app.reconciliation.models import CheckSample
+from app.web import display_text
 
 Span = Literal["hour", "day"]
 WIDTH, HEIGHT = 720, 96
@@ -162,7 +162,7 @@ def _band(span: Span, buckets: Sequence[Bucket], step: float) -> Iterator[Stretc
     for state, some in groupby(enumerate(buckets), lambda pair: pair[1].state):
         places = [place for place, _ in some]
         if state is not None:
-            word = wording.STATE_WORDS[state]
+            word = display_text.STATE_WORDS[state]
             words = f"{word}{'' if state == 'verified' else ', up to'} {_long(span, len(places))}"
             yield Stretch(round(places[0] * step, 1), round(len(places) * step, 1), state, words)
 

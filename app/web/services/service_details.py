@@ -8,8 +8,6 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from app.dashboard import queries, wording
-from app.dashboard.contexts import Ids, Tile
 from app.eventlog.audience import Viewer
 from app.eventlog.reader import Event
 from app.reconciliation import finding_text, open_item_queries, published_job_events, registry
@@ -18,6 +16,9 @@ from app.reconciliation.item_digests import seen_as
 from app.reconciliation.models import KnownJob, OpenItem
 from app.reconciliation.open_item_queries import Items
 from app.reconciliation.queries import Watched
+from app.web import display_text
+from app.web.dashboard import queries
+from app.web.dashboard.view_models import Ids, Tile
 
 ITEMS = 100
 FINDING_IDS = 25
@@ -145,7 +146,7 @@ def view(session: Session, watched: Watched, viewer: Viewer, interval: timedelta
         _counts_only(watched, payload),
         state.last_answer_at if state else None,
         tuple(payload.get("countsOnlyQueues") or ()),
-        tuple((wording.label(name), why) for name, why in sorted((payload.get("notTold") or {}).items())),
+        tuple((display_text.label(name), why) for name, why in sorted((payload.get("notTold") or {}).items())),
     )
 
 
@@ -189,4 +190,4 @@ def _workers(watched: Watched) -> Workers:
 def _counts_only(watched: Watched, payload: Mapping[str, Any]) -> tuple[str, ...] | None:
     if watched.state is None or not watched.state.counts_only:
         return None
-    return tuple(wording.label(state) for state in payload.get("countsOnly") or [])
+    return tuple(display_text.label(state) for state in payload.get("countsOnly") or [])

@@ -5,9 +5,6 @@ from flask.typing import ResponseReturnValue
 
 from app.commands import live_preview
 from app.config import current_settings
-from app.dashboard import queries, trends
-from app.dashboard.contexts import Board, service_href
-from app.dashboard.frame import frame, poll_interval, rendered
 from app.db import db
 from app.infra.clock import utc_text
 from app.infra.problems import Problem
@@ -16,8 +13,11 @@ from app.reconciliation.loader import database_now
 from app.reconciliation.stuck_jobs import stuck_jobs
 from app.web.auth import actor, require
 from app.web.commands.command_views import Acting, CommandView
+from app.web.dashboard import queries, sparklines
+from app.web.dashboard.view_models import Board, service_href
 from app.web.discrepancies import routes
 from app.web.errors import wants_page
+from app.web.layout import frame, poll_interval, rendered
 from app.web.services import check_history
 from app.web.services.accept_form import AcceptForm
 from app.web.services.service_details import ServiceView, view
@@ -64,7 +64,7 @@ def _page(service_id: str, accepting: AcceptForm | None = None, status: int = 20
         frame=frame("service", who, cursor, has_form=may_accept and found.has_form),
         service=found,
         tile=found.tile,
-        board=Board.of([found.tile], trends.current(session)),
+        board=Board.of([found.tile], sparklines.current(session)),
         history=check_history.history(session, service_id, check_history.span_of(request.args.get("history"))),
         spans=check_history.SPANS,
         may_accept=may_accept,

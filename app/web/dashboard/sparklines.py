@@ -10,11 +10,11 @@ import sqlalchemy as sa
 from flask import current_app
 from sqlalchemy.orm import Session
 
-from app.dashboard import wording
-from app.dashboard.turns import Turn, Turns
 from app.infra.clock import parse_utc, utc_now, utc_text
 from app.reconciliation.models import CheckSample
 from app.reconciliation.row_writer import canonical
+from app.web import display_text
+from app.web.dashboard.annotations import Turn, Turns
 
 POINTS = 60
 MARKS = 4  # at most, the newest: more would hide the line
@@ -66,7 +66,7 @@ def trend(history: Sequence[Counts | None], turns: Sequence[tuple[int, str]] = (
     if all(value is None for value in values):
         return NO_TREND
     top = max(value for value in values if value is not None)
-    words = _words(wording.label(state), values)
+    words = _words(display_text.label(state), values)
     kept = turns[-MARKS:]
     marks = tuple(Mark(_place(len(values) - 1 - ago, 0, len(values), top)[0], word) for ago, word in kept)
     sentence = f"{words}; at most {top:,} in the last hour.{_changes(kept)}"
@@ -87,12 +87,12 @@ def _words(label: str, values: Sequence[int | None]) -> str:
     ago = len(values) - 1 - last
     until = f" until {ago} min ago" if ago > 1 else ""  # the minute that runs may have no check yet
     if len(known) == 1:
-        return f"{label} at {wording.short(now)}{until}"
+        return f"{label} at {display_text.short(now)}{until}"
     if then == now:
         steady = len({value for _, value in known}) == 1
-        return f"{label} {'steady' if steady else 'back'} at {wording.short(now)}{until}"
+        return f"{label} {'steady' if steady else 'back'} at {display_text.short(now)}{until}"
     direction = "rising" if now > then else "falling"
-    return f"{label} {direction}, {wording.short(then)} → {wording.short(now)} in {last - first} min{until}"
+    return f"{label} {direction}, {display_text.short(then)} → {display_text.short(now)} in {last - first} min{until}"
 
 
 def lines(values: Sequence[float | None], place: Callable[[int, float], tuple[float, float]]) -> Iterator[str]:

@@ -8,11 +8,11 @@ import re
 
 from flask import current_app
 
-from app.dashboard.changes import SIGNAL_TYPES, ChangeRow, NameOf
-from app.dashboard.contexts import Check, Tile, dom_key
 from app.eventlog.reader import Event
 from app.notifications.queries import Flash
 from app.web.commands.command_views import CommandView
+from app.web.dashboard.change_rows import SIGNAL_TYPES, ChangeRow, NameOf
+from app.web.dashboard.view_models import Check, Tile, dom_key
 
 _INDENT = re.compile(r"\s*\n\s*")
 

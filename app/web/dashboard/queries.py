@@ -5,9 +5,6 @@ from datetime import timedelta
 
 from sqlalchemy.orm import Session
 
-from app.dashboard.changes import UNLISTED_TYPES, ChangeRow, NameOf
-from app.dashboard.contexts import Check, Tile, dom_key
-from app.dashboard.listing import Asked
 from app.eventlog import reader as log
 from app.eventlog.audience import Viewer
 from app.infra.clock import utc_now
@@ -15,6 +12,9 @@ from app.infra.concurrency import breathe
 from app.reconciliation import queries as reconciliation
 from app.reconciliation.current_status import current_status
 from app.reconciliation.queries import Watched
+from app.web.dashboard.change_query import Asked
+from app.web.dashboard.change_rows import UNLISTED_TYPES, ChangeRow, NameOf
+from app.web.dashboard.view_models import Check, Tile, dom_key
 
 SEARCH_PAGE = 100
 SEARCHED = 2_000

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from app.dashboard.contexts import Tile
+from app.web.dashboard.view_models import Tile
 
 # Worst first; the first that occurs is the state of the whole.
 _WORDS = {"discrepancy": "in discrepancy", "stale": "stale", "unknown": "not checked yet", "verified": "verified"}

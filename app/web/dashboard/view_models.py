@@ -12,10 +12,10 @@ from typing import Any, Self
 from urllib.parse import quote
 from zlib import crc32
 
-from app.dashboard import wording
-from app.dashboard.trends import Trend
 from app.infra.clock import parse_utc
 from app.reconciliation import finding_text
+from app.web import display_text
+from app.web.dashboard.sparklines import Trend
 
 MAX_FIGURES = 4
 MAX_IDS = 5
@@ -159,7 +159,7 @@ class Tile:
 
     @property
     def word(self) -> str:
-        return wording.STATE_WORDS[self.state]
+        return display_text.STATE_WORDS[self.state]
 
     @classmethod
     def unchecked(cls, service_id: str, name: str) -> Self:
@@ -232,7 +232,7 @@ class Board:
 
 
 def _bound(payload: Mapping[str, Any]) -> Limit | None:
-    states = ", ".join(wording.label(state) for state in payload.get("countsOnly") or ())
+    states = ", ".join(display_text.label(state) for state in payload.get("countsOnly") or ())
     if not states:
         return None
     queues = payload.get("countsOnlyQueues")
@@ -261,9 +261,9 @@ def _figures(payload: Mapping[str, Any]) -> tuple[Figure, ...]:
     differ = details is not None and details["expected"] != details["actual"]
     room = MAX_FIGURES - 1 if differ else MAX_FIGURES
     not_told, as_of = payload.get("notTold") or {}, payload.get("countsAsOf") or {}
-    counted = wording.in_order({**dict.fromkeys(not_told, 0), **payload["counts"]})[:room]
+    counted = display_text.in_order({**dict.fromkeys(not_told, 0), **payload["counts"]})[:room]
     figures = [
-        Figure(state, UNKNOWN, wording.label(state), not_told[state])
+        Figure(state, UNKNOWN, display_text.label(state), not_told[state])
         if state in not_told
         else _figure(state, number, as_of.get(state))
         for state, number in counted
@@ -275,15 +275,15 @@ def _figures(payload: Mapping[str, Any]) -> tuple[Figure, ...]:
 
 
 def _figure(state: str, number: int, as_of: str | None) -> Figure:
-    value = wording.short(number)
+    value = display_text.short(number)
     exact = f"{number:,}"
     if as_of:
-        return Figure(state, value, wording.label(state), f"{exact} as of {parse_utc(as_of):%H:%M:%S} UTC")
-    return Figure(state, value, wording.label(state), "" if exact == value else exact)
+        return Figure(state, value, display_text.label(state), f"{exact} as of {parse_utc(as_of):%H:%M:%S} UTC")
+    return Figure(state, value, display_text.label(state), "" if exact == value else exact)
 
 
 def _unknown_figures() -> tuple[Figure, ...]:
-    return tuple(Figure(state, UNKNOWN, wording.label(state)) for state in NO_COUNTS)
+    return tuple(Figure(state, UNKNOWN, display_text.label(state)) for state in NO_COUNTS)
 
 
 def _last_discrepancy(last: Mapping[str, Any] | None) -> LastDiscrepancy | None:

@@ -3,14 +3,14 @@
 from flask import Blueprint, Response, request
 
 from app.config import current_settings
-from app.dashboard import queries, trends
-from app.dashboard.contexts import Board, beyond_strip
-from app.dashboard.frame import frame, poll_interval, rendered
-from app.dashboard.listing import asked
-from app.dashboard.summary import Summary
 from app.db import db
 from app.reconciliation import registry
 from app.web.auth import actor, require
+from app.web.dashboard import queries, sparklines
+from app.web.dashboard.change_query import asked
+from app.web.dashboard.summary_text import Summary
+from app.web.dashboard.view_models import Board, beyond_strip
+from app.web.layout import frame, poll_interval, rendered
 
 bp = Blueprint("dashboard", __name__)
 
@@ -35,7 +35,7 @@ def index() -> Response:
         "dashboard/index.html",
         cursor,
         frame=frame("dashboard", who, cursor),
-        board=Board.of(tiles, trends.current(db.session())),
+        board=Board.of(tiles, sparklines.current(db.session())),
         beyond=beyond_strip(tiles),
         changes=found,
         asked=wanted,
@@ -48,5 +48,5 @@ def index() -> Response:
 def trend_lines() -> Response:
     """The sparklines alone, which open pages ask for once a minute: no event tells of a minute that is over."""
     tiles = queries.tiles(db.session(), poll_interval())
-    board = Board.of(tiles, trends.current(db.session()))
+    board = Board.of(tiles, sparklines.current(db.session()))
     return rendered("dashboard/trends.html", queries.cursor(db.session()), board=board)

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
-from app.dashboard import wording
-from app.dashboard.changes import ChangeRow
+from app.web import display_text
+from app.web.dashboard.change_rows import ChangeRow
 
 MAX_CHARS = 200
 KEYS = ("state", "service", "type", "id")
@@ -83,7 +83,9 @@ def _words(row: ChangeRow, value: str) -> bool:
     return any(value in text.casefold() for text in (row.subject, row.word, row.words, row.type, *row.ids.shown))
 
 
-_STATES = {word.casefold() for word in wording.STATE_WORDS.values() if " " not in word} | wording.STATE_WORDS.keys()
+_STATES = {
+    word.casefold() for word in display_text.STATE_WORDS.values() if " " not in word
+} | display_text.STATE_WORDS.keys()
 _TESTS: dict[str, Callable[[ChangeRow, str], bool]] = {
     "": _words,
     "state": _state,

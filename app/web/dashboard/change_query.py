@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlencode
 
-from app.dashboard.changes import ChangeRow
-from app.dashboard.search import Search
+from app.web.dashboard.change_rows import ChangeRow
+from app.web.dashboard.search_syntax import Search
 
 Order = Literal["asc", "desc"]
 

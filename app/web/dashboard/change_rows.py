@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
-from app.dashboard import wording
-from app.dashboard.contexts import NO_IDS, Ids, service_href
 from app.eventlog.reader import Event
 from app.reconciliation import finding_text
+from app.web import display_text
+from app.web.dashboard.view_models import NO_IDS, Ids, service_href
 
 # Pages act on these instead of listing them; they travel as `event: signal`.
 SIGNAL_TYPES = frozenset({"notification.created", "notification.changed", "flag.changed"})
@@ -42,7 +42,7 @@ class ChangeRow:
             subject, href = name_of(service), service_href(service)
         else:
             service, subject, href = "", _subject(event), None
-        word = wording.STATE_WORDS[state]
+        word = display_text.STATE_WORDS[state]
         return cls(event.id, event.timestamp, state, word, subject, href, words, ids, event.type, service)
 
 
@@ -56,7 +56,7 @@ def _update(event: Event, name_of: NameOf) -> _Read:
         words = finding_text.wrong(name_of(data["service"]), data)
         ids = Ids.of((data.get("discrepancyDetails") or {}).get("missingJobIds") or [])
         return status, f"{words}; missing:" if ids.total else words, ids
-    parts = [finding_text.unserved(data.get("findings") or []), wording.counts_in_words(data["counts"])]
+    parts = [finding_text.unserved(data.get("findings") or []), display_text.counts_in_words(data["counts"])]
     return "verified", "; ".join(part for part in parts if part), NO_IDS
 
 
@@ -76,7 +76,7 @@ def _job(event: Event, _name_of: NameOf) -> _Read:
 
 
 def _published(event: Event, _name_of: NameOf) -> _Read:
-    return "event", wording.event_in_words(event.data), NO_IDS
+    return "event", display_text.event_in_words(event.data), NO_IDS
 
 
 def _subject(event: Event) -> str:

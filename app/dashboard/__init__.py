@@ -1,1 +1,0 @@
-"""Show: the pages, and the same partials for first render, push and poll."""
