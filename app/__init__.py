@@ -40,44 +40,12 @@ from app.stream.handoff import HandOff
 from app.stream.hub import Hub
 from app.stream.viewer_count import names as streaming_names
 from app.stream.viewer_count import viewers
-from app.web import (
-    assets,
-    compression,
-    csrf,
-    errors,
-    headers,
-    idle_logins,
-    login_sessions,
-    malformed_requests,
-    request_body,
-)
-from app.web.account import preferences, token_routes, user_routes
-from app.web.account import routes as accounts_routes
-from app.web.admin import views as admin_services
+from app.web import idle_logins, request_body
 from app.web.audit import client_errors
-from app.web.audit import routes as audit_routes
-from app.web.audit import views as audit_page
-from app.web.commands import form_views
-from app.web.commands import routes as command_routes
-from app.web.commands import views as command_pages
 from app.web.dashboard import push_fragments, self_stats, sparklines
-from app.web.dashboard import views as dashboard_routes
-from app.web.discrepancies import routes as discrepancy_routes
-from app.web.discrepancies import views as discrepancy_page
-from app.web.events_api import routes as eventlog_routes
 from app.web.health import metrics
-from app.web.health import routes as health
-from app.web.jobs import routes as job_routes
-from app.web.jobs import views as job_page
-from app.web.notifications import routes as notification_routes
-from app.web.notifications import views as notification_page
-from app.web.notifications import widget
-from app.web.rollout import plan_routes, rollout_form_views
-from app.web.rollout import routes as rollout_routes
-from app.web.rollout import views as rollout_page
-from app.web.services import routes as service_routes
+from app.web.registration import register
 from app.web.services import views as service_page
-from app.web.stream_api import routes as stream_routes
 from app.web.trusted_proxies import TrustedProxies
 
 FLAG_RETRY_S = 1.0
@@ -130,41 +98,7 @@ def _database(app: Flask) -> None:
 
 def _pages(app: Flask) -> None:
     """Routes and what stands around every request."""
-    for package in (errors, malformed_requests, request_body, assets, compression, headers, login_sessions, csrf):
-        package.init_app(app)
-    for blueprint in (
-        accounts_routes.bp,
-        user_routes.bp,
-        token_routes.bp,
-        discrepancy_routes.bp,
-        service_routes.bp,
-        job_routes.bp,
-        command_routes.bp,
-        eventlog_routes.bp,
-        stream_routes.bp,
-        rollout_routes.bp,
-        plan_routes.bp,
-        notification_routes.bp,
-        widget.bp,
-        notification_page.bp,
-        discrepancy_page.bp,
-        audit_page.bp,
-        command_pages.bp,
-        rollout_page.bp,
-        rollout_form_views.bp,
-        form_views.bp,
-        job_page.bp,
-        service_page.bp,
-        self_stats.bp,
-        dashboard_routes.bp,
-        admin_services.bp,
-        preferences.bp,
-        health.bp,
-        metrics.bp,
-        client_errors.bp,
-        audit_routes.bp,
-    ):
-        app.register_blueprint(blueprint)
+    register(app)
     # Flask's own way to put something around itself.
     taking = HandOff(app.wsgi_app, lambda: _engine(app).wires)
     app.wsgi_app = TrustedProxies(taking, lambda: app.extensions["beacon_settings"].trusted_networks)  # type: ignore[method-assign]

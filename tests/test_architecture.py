@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from flask import Flask
+
 from scripts import module_index
 from tests.support.machine import scaled
 
@@ -150,3 +152,15 @@ def test_importing_starts_no_thread_opens_no_connection_and_writes_no_file(tmp_p
 def test_the_index_of_modules_says_what_their_docstrings_say() -> None:
     stored = module_index.INDEX.read_text()
     assert stored == module_index.render(), "run .venv/bin/python -m scripts.module_index"
+
+
+def test_there_is_one_blueprint_for_each_package_of_pages(app: Flask) -> None:
+    """At most fifteen, each named after its package: where an address is answered is found in one guess."""
+    packages = {path.parent.name for path in (APP / "web").glob("*/__init__.py")}
+    assert set(app.blueprints) == packages | {"assets"}
+    assert len(app.blueprints) <= 15
+
+
+def test_every_route_lies_below_web(app: Flask) -> None:
+    modules = {view.__module__ for name, view in app.view_functions.items() if name != "static"}
+    assert {module for module in modules if not module.startswith("app.web.")} == set()

@@ -61,7 +61,7 @@ def _check() -> None:
     try:
         _protection.protect()
     except CSRFError as error:
-        if not current_user.is_authenticated and request.endpoint != "accounts.try_login":
+        if not current_user.is_authenticated and request.endpoint != "account.try_login":
             raise unauthorized() from error
         raise Problem(400, "Form expired", _advice_on_token(), reason="csrf") from error
 

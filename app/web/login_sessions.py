@@ -78,7 +78,7 @@ def _send_to_login() -> Response | None:
     if open_to_all or request.method not in ("GET", "HEAD") or not wants_page() or actor_or_none() is not None:
         return None
     target = request.full_path.rstrip("?")
-    return redirect(url_for("accounts.login", next=target if target != "/" else None))  # type: ignore[return-value]
+    return redirect(url_for("account.login", next=target if target != "/" else None))  # type: ignore[return-value]
 
 
 def _note_activity() -> None:
@@ -89,11 +89,11 @@ def _note_activity() -> None:
 
 # Endpoints that answer the anonymous.
 OPEN = {
-    "accounts.login",
-    "accounts.try_login",
+    "account.login",
+    "account.try_login",
     "assets.file",
     "health.healthz",
     "health.readyz",
     "static",
-    "widget.shell",
+    "notifications.shell",
 }

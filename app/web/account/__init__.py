@@ -1,1 +1,5 @@
 """`/login`, `/logout`, `/api/users`, `/api/tokens`, and how a person likes pages to look."""
+
+from flask import Blueprint
+
+bp = Blueprint("account", __name__)

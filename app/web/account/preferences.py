@@ -1,10 +1,9 @@
 """How a person likes pages to look: kept in a cookie, so that the first byte of every page already knows."""
 
-from flask import Blueprint, Response, redirect, request
+from flask import Response, redirect, request
 
+from app.web.account import bp
 from app.web.auth import require
-
-bp = Blueprint("preferences", __name__)
 
 COOKIE = "beacon_theme"
 THEMES = ("system", "light", "dark")

@@ -3,7 +3,7 @@
 import math
 
 import sqlalchemy as sa
-from flask import Blueprint, Response, jsonify, redirect, render_template, request, session, url_for
+from flask import Response, jsonify, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
 
 from app.accounts import login_throttle, tokens, users
@@ -11,13 +11,12 @@ from app.accounts.models import LoginSession, User
 from app.db import db
 from app.infra.problems import Problem
 from app.web import known_browser, login_sessions
+from app.web.account import bp
 from app.web.auth import actor, actor_or_none, attempts, require
 from app.web.request_body import limit_body
 
 # Anyone may send it: a name, a password and an address to go back to.
 MAX_FORM_BYTES = 64 * 1024
-
-bp = Blueprint("accounts", __name__)
 
 
 @bp.get("/login")
@@ -62,7 +61,7 @@ def logout() -> ResponseReturnValue:
     if who is not None and who.login_id is not None:
         login_sessions.end(who.login_id)
     session.clear()
-    return redirect(url_for("accounts.login"), 303)
+    return redirect(url_for("account.login"), 303)
 
 
 @bp.post("/api/stream/token")

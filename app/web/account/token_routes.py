@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal
 
 import sqlalchemy as sa
-from flask import Blueprint, Response, jsonify, request
+from flask import Response, jsonify, request
 from flask.typing import ResponseReturnValue
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -13,10 +13,9 @@ from app.accounts.models import ApiToken, User
 from app.db import db, write
 from app.infra.problems import Problem
 from app.web import auth
+from app.web.account import bp
 from app.web.account.user_routes import Name
 from app.web.auth import actor, require
-
-bp = Blueprint("tokens", __name__)
 
 MAX_ID = 2**31 - 1
 Scope = Literal["stream", "read", "publish", "command", "rollout", "widget", "admin"]

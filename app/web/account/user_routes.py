@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Response, jsonify, request
 from flask.typing import ResponseReturnValue
 from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 
@@ -12,9 +12,8 @@ from app.accounts.passwords import weakness
 from app.accounts.user_changes import Change
 from app.db import db, write
 from app.infra.problems import Problem
+from app.web.account import bp
 from app.web.auth import actor, require
-
-bp = Blueprint("users", __name__)
 
 
 def _name(text: str) -> str:

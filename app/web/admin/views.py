@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
-from flask import Blueprint, Response, redirect, request
+from flask import Response, redirect, request
 from flask.typing import ResponseReturnValue
 
 from app.config import current_settings
@@ -17,13 +17,12 @@ from app.reconciliation.models import Service
 from app.reconciliation.queries import Watched
 from app.reconciliation.service_revision import SettingsChange
 from app.web import display_text
+from app.web.admin import bp
 from app.web.auth import actor, require
 from app.web.dashboard import queries
 from app.web.dashboard.view_models import service_href
 from app.web.layout import frame, rendered
 from app.web.services.routes import in_words
-
-bp = Blueprint("admin_services", __name__)
 
 PATH = "/admin/services"
 NONE: Mapping[str, str] = {}

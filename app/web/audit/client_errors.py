@@ -5,18 +5,18 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 
-from flask import Blueprint, Flask, current_app, request
+from flask import Flask, current_app, request
 from flask.typing import ResponseReturnValue
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.infra.rate_limits import Rate
+from app.web.audit import bp
 from app.web.auth import actor_or_none
 from app.web.csrf import changes_nothing
 from app.web.request_body import limit_body
 
 log = logging.getLogger(__name__)
 
-bp = Blueprint("client_errors", __name__)
 
 MAX_BODY_BYTES = 16 * 1024
 PER_SENDER, PER_WORKER = 2, 20
@@ -77,7 +77,7 @@ def counted(app: Flask) -> Mapping[str, float]:
 @bp.post("/audit/client-error")
 @changes_nothing
 @limit_body(MAX_BODY_BYTES)
-def report() -> ResponseReturnValue:
+def report_client_error() -> ResponseReturnValue:
     """Anyone may: the login page can break too. Anonymous senders count by address, which is not kept."""
     errors: ClientErrors = current_app.extensions["beacon_client_errors"]
     who = actor_or_none()

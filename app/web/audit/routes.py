@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any, cast, get_args
 
-from flask import Blueprint, Flask, Response, current_app, jsonify, request, stream_with_context
+from flask import Flask, Response, current_app, jsonify, request, stream_with_context
 from flask.typing import ResponseReturnValue
 from pydantic import ValidationError
 
@@ -21,9 +21,9 @@ from app.db import db, read
 from app.infra import streaming_export
 from app.infra.clock import utc_text
 from app.infra.problems import Problem, bad_input, retry_after
+from app.web.audit import bp
 from app.web.auth import require
 
-bp = Blueprint("audit", __name__)
 # One reading of the whole chain at a time in a worker.
 _verifying = threading.Lock()
 

@@ -4,20 +4,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from flask import Blueprint, Response, make_response, render_template, request
+from flask import Response, make_response, render_template, request
 
 from app.audit import export, reader_pool, search
 from app.audit.query_params import Address
 from app.db import db
 from app.infra.problems import Problem
-from app.web.audit import routes
+from app.web.audit import bp, routes
 from app.web.auth import actor, require
 from app.web.dashboard import queries
 from app.web.dashboard.change_query import Column
 from app.web.errors import wants_page
 from app.web.layout import frame, generation
-
-bp = Blueprint("audit_page", __name__)
 
 OUTCOMES = {"success": "Success", "failure": "Failure", "timeout": "Time-out"}
 _STATES = {"success": "verified", "failure": "error", "timeout": "timeout"}

@@ -4,7 +4,7 @@ import secrets
 from dataclasses import dataclass, replace
 from urllib.parse import quote
 
-from flask import Blueprint, Response, jsonify, make_response, redirect, render_template, request
+from flask import Response, jsonify, make_response, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 
 from app.commands import live_preview, rejections, submit
@@ -16,14 +16,13 @@ from app.reconciliation import finding_text
 from app.reconciliation import queries as reconciliation
 from app.web import display_text
 from app.web.auth import actor, require
+from app.web.commands import bp
 from app.web.commands.command_form import Pressed
 from app.web.commands.command_views import VERBS, Acting
 from app.web.dashboard import queries
 from app.web.dashboard.view_models import service_href
 from app.web.errors import wants_page
 from app.web.layout import frame, generation
-
-bp = Blueprint("command_forms", __name__)
 
 SAMPLES = 5
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Annotated
 from urllib.parse import quote
 
-from flask import Blueprint, jsonify, request
+from flask import jsonify, request
 from flask.typing import ResponseReturnValue
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from sqlalchemy.orm import Session
@@ -16,8 +16,7 @@ from app.db import db
 from app.infra.problems import Problem, bad_input
 from app.sources.protocol import ACTIONS, MAX_JOB_ID_CHARS
 from app.web.auth import actor, require
-
-bp = Blueprint("commands", __name__)
+from app.web.commands import bp
 
 MAX_LIMIT = 200
 Word = Annotated[str, StringConstraints(max_length=200)]

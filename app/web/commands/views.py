@@ -5,7 +5,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import sqlalchemy as sa
-from flask import Blueprint, Response, request
+from flask import Response, request
 from flask.typing import ResponseReturnValue
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
@@ -16,15 +16,13 @@ from app.db import db
 from app.infra.clock import parse_utc
 from app.reconciliation import registry
 from app.web.auth import actor, require
-from app.web.commands import outcome_text, routes
+from app.web.commands import bp, outcome_text, routes
 from app.web.commands.command_views import PHASES, VERBS, CommandView
 from app.web.commands.routes import ListQuery
 from app.web.dashboard import queries
 from app.web.dashboard.view_models import UNKNOWN
 from app.web.errors import wants_page
 from app.web.layout import frame, rendered
-
-bp = Blueprint("command_pages", __name__)
 
 FILTERS = ("q", "phase", "action", "service", "actor")
 ITEMS = {

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import sqlalchemy as sa
-from flask import Blueprint, Flask, Response, current_app, make_response, render_template
+from flask import Flask, Response, current_app, make_response, render_template
 from sqlalchemy.orm import Session
 
 from app.db import db
 from app.infra.clock import utc_now, utc_text
 from app.reconciliation.models import CheckSample
 from app.web.auth import require
-
-bp = Blueprint("cost", __name__)
+from app.web.dashboard import bp
 
 KEPT_S = 2.0
 WINDOW = timedelta(minutes=1)

@@ -1,18 +1,16 @@
 """The pages that people look at."""
 
-from flask import Blueprint, Response, request
+from flask import Response, request
 
 from app.config import current_settings
 from app.db import db
 from app.reconciliation import registry
 from app.web.auth import actor, require
-from app.web.dashboard import queries, sparklines
+from app.web.dashboard import bp, queries, sparklines
 from app.web.dashboard.change_query import asked
 from app.web.dashboard.summary_text import Summary
 from app.web.dashboard.view_models import Board, beyond_strip
 from app.web.layout import frame, poll_interval, rendered
-
-bp = Blueprint("dashboard", __name__)
 
 CHANGES = 50
 

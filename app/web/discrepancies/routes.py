@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Any, Literal, Self
 
-from flask import Blueprint, current_app, jsonify, request
+from flask import current_app, jsonify, request
 from flask.typing import ResponseReturnValue
 from pydantic import (
     BaseModel,
@@ -27,8 +27,7 @@ from app.reconciliation.accept import MAX_REASON_CHARS, accept
 from app.reconciliation.item_digests import NotAccepted, not_accepted
 from app.reconciliation.models import DiscrepancyEvent
 from app.web.auth import actor, require
-
-bp = Blueprint("reconciliation", __name__)
+from app.web.discrepancies import bp
 
 MAX_LIMIT = 500
 MAX_PAGE = 1_000_000

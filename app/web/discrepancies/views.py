@@ -2,7 +2,7 @@
 
 from typing import Literal, cast, get_args
 
-from flask import Blueprint, Flask, Response, current_app, request
+from flask import Flask, Response, current_app, request
 
 from app.db import db
 from app.infra.concurrency import breathe, paced
@@ -10,12 +10,10 @@ from app.infra.problems import Problem
 from app.reconciliation import incidents, registry
 from app.web.auth import actor, require
 from app.web.dashboard import queries
-from app.web.discrepancies import incident_export, incident_reader
+from app.web.discrepancies import bp, incident_export, incident_reader
 from app.web.discrepancies.incident_query import FIRST, KINDS, SHOWN, STATUSES, Asked, asked
 from app.web.errors import wants_page
 from app.web.layout import frame, rendered
-
-bp = Blueprint("discrepancy_page", __name__)
 
 
 @bp.get("/discrepancies")

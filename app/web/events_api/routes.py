@@ -3,7 +3,7 @@
 import json
 from typing import Protocol
 
-from flask import Blueprint, Response, current_app, jsonify, request
+from flask import Response, current_app, jsonify, request
 from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
@@ -20,9 +20,7 @@ from app.infra.concurrency import paced
 from app.infra.problems import Problem
 from app.web import auth
 from app.web.auth import actor, require
-from app.web.events_api import ingest
-
-bp = Blueprint("eventlog", __name__)
+from app.web.events_api import bp, ingest
 
 MAX_PAGE = 1_000
 MAX_PAGE_CHARS = 8 * 1024 * 1024

@@ -4,7 +4,7 @@ import logging
 import threading
 from collections.abc import Callable
 
-from flask import Blueprint, Flask, Response, current_app
+from flask import Flask, Response, current_app
 from flask.typing import ResponseReturnValue
 
 from app.background import Every, Live
@@ -16,10 +16,10 @@ from app.monitoring.metric_definitions import Exported, Snapshot
 from app.stream.counters import Counters
 from app.web.audit import client_errors
 from app.web.auth import require
+from app.web.health import bp
 
 log = logging.getLogger(__name__)
 
-bp = Blueprint("metrics", __name__)
 
 FLUSH_EVERY_S = 1.0
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"

@@ -2,12 +2,11 @@
 
 from typing import Any
 
-from flask import Blueprint, current_app, jsonify
+from flask import current_app, jsonify
 from flask.typing import ResponseReturnValue
 
 from app.background import live
-
-bp = Blueprint("health", __name__)
+from app.web.health import bp
 
 
 @bp.get("/healthz")

@@ -1,1 +1,5 @@
 """`/services/{id}/jobs` and `/api/jobs`: the jobs of a service."""
+
+from flask import Blueprint
+
+bp = Blueprint("jobs", __name__)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
-from flask import Blueprint, jsonify, request
+from flask import jsonify, request
 from flask.typing import ResponseReturnValue
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -18,8 +18,7 @@ from app.reconciliation.models import KnownJob, OpenItem, Service, ServiceState
 from app.sources.on_demand import ASK_S, TooMany, TooSlow, ask
 from app.sources.protocol import MAX_JOB_ID_CHARS, JobDetail, Source, SourceError, StuckJob, View
 from app.web.auth import actor, require
-
-bp = Blueprint("jobs", __name__)
+from app.web.jobs import bp
 
 T = TypeVar("T")
 MAX_LIMIT = 1_000

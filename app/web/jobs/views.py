@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from flask import Blueprint, request
+from flask import request
 from flask.typing import ResponseReturnValue
 
 from app.commands import live_preview
@@ -20,10 +20,8 @@ from app.web.commands.command_views import RETRIED, Acting, CommandView
 from app.web.dashboard import queries
 from app.web.dashboard.view_models import NO_COUNTS, service_href
 from app.web.errors import wants_page
-from app.web.jobs import routes
+from app.web.jobs import bp, routes
 from app.web.layout import frame, rendered
-
-bp = Blueprint("job_page", __name__)
 
 PAGE = 25
 USUAL = "failed"

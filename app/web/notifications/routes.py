@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from flask import Blueprint, jsonify, make_response, redirect, render_template, request
+from flask import jsonify, make_response, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 
 from app.db import db, write
@@ -11,8 +11,7 @@ from app.infra.problems import Problem
 from app.notifications import broadcasts, marks, queries, request_models
 from app.notifications.queries import Flash
 from app.web.auth import actor, require
-
-bp = Blueprint("notifications", __name__)
+from app.web.notifications import bp
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from typing import Any
 from urllib.parse import urlencode
 
-from flask import Blueprint, Response, jsonify, make_response, redirect, render_template, request
+from flask import Response, jsonify, make_response, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 
 from app.db import db
@@ -19,8 +19,7 @@ from app.web.auth import actor, require
 from app.web.dashboard import queries
 from app.web.errors import wants_page
 from app.web.layout import answered, frame
-
-bp = Blueprint("notification_page", __name__)
+from app.web.notifications import bp
 
 
 @bp.get("/notifications")

@@ -4,7 +4,7 @@ The shell answers anyone and holds nothing. On the same site the login session f
 over a ten-minute token by `postMessage`, which the widget keeps in memory only.
 """
 
-from flask import Blueprint, Response, jsonify, make_response, render_template, request
+from flask import Response, jsonify, make_response, render_template, request
 from flask.typing import ResponseReturnValue
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,8 +16,7 @@ from app.infra.problems import Problem
 from app.notifications import queries
 from app.web.auth import actor, require
 from app.web.headers import policy
-
-bp = Blueprint("widget", __name__)
+from app.web.notifications import bp
 
 
 class TokenFor(BaseModel):

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from flask import Blueprint, Response, current_app, jsonify, request
+from flask import Response, current_app, jsonify, request
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 from sqlalchemy.orm import Session
@@ -18,9 +18,9 @@ from app.rollout.flag_changes import named
 from app.rollout.plan import MAX_HOLD_MINUTES, MAX_STEPS
 from app.rollout.report_buffer import tally
 from app.web.auth import actor, require
+from app.web.rollout import bp
 from app.web.rollout.routes import Percentage, Reason
 
-bp = Blueprint("rollout_plan", __name__)
 ExpectedPlan = Annotated[str, StringConstraints(max_length=100)] | None
 _SHAPE = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True, strict=True)
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from flask import Blueprint, redirect, request
+from flask import redirect, request
 from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
@@ -14,10 +14,9 @@ from app.infra.problems import Problem
 from app.rollout import flag_changes, plan_service
 from app.web.auth import actor, require
 from app.web.errors import wants_page
+from app.web.rollout import bp
 from app.web.rollout.rollout_form import FLAG, NOT_CONFIRMED, STEPS, Asked, PlanAsked, reason_of
 from app.web.rollout.views import page, said_of
-
-bp = Blueprint("rollout_forms", __name__)
 
 # The review was at `#review`, and a redirect without a fragment of its own leads there again.
 DONE, PLAN = "#main", "#plan"

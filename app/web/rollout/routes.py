@@ -2,7 +2,7 @@
 
 from typing import Annotated, Self
 
-from flask import Blueprint, Response, current_app, jsonify, request
+from flask import Response, current_app, jsonify, request
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from app.db import db
@@ -14,8 +14,7 @@ from app.rollout.flag_changes import named
 from app.rollout.online_users import online
 from app.rollout.preview import MAX_NAMES, preview
 from app.web.auth import actor, require
-
-bp = Blueprint("rollout", __name__)
+from app.web.rollout import bp
 
 # Of the history in one answer; the audit has all of it.
 MAX_ENTRIES = 500

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from flask import Blueprint, Response, current_app, request
+from flask import Response, current_app, request
 from sqlalchemy.orm import Session
 
 from app.accounts.actors import Actor
@@ -23,13 +23,11 @@ from app.rollout.preview import MAX_NAMES, Switching, preview
 from app.web.auth import actor, require
 from app.web.dashboard import queries
 from app.web.layout import frame, rendered
-from app.web.rollout import charts, rollout_summary
+from app.web.rollout import bp, charts, rollout_summary
 from app.web.rollout.claimed_state import Claim
 from app.web.rollout.guardrail_text import Guardrail
 from app.web.rollout.rollout_form import BY_HAND, FLAG, SPANS, STEPS, Asked, PlanAsked
 from app.web.rollout.rollout_summary import Happened, PastPlan, PlanView
-
-bp = Blueprint("rollout_page", __name__)
 
 PRESETS = (10, 50, 100)
 BACK_SHOWN = timedelta(days=1)

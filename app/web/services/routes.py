@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
 
-from flask import Blueprint, jsonify, request
+from flask import jsonify, request
 from flask.typing import ResponseReturnValue
 from pydantic.alias_generators import to_camel
 
@@ -19,8 +19,7 @@ from app.reconciliation.models import Service
 from app.sources.kinds import health_path
 from app.sources.protocol import ACTIONS, VIEWS
 from app.web.auth import actor, require
-
-bp = Blueprint("services", __name__)
+from app.web.services import bp
 
 
 @bp.get("/services/registered")

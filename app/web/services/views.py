@@ -1,6 +1,6 @@
 """`/services/{id}`: is what I see true, what differs and what is known of it, how it was, and who works on it."""
 
-from flask import Blueprint, Response, redirect, request
+from flask import Response, redirect, request
 from flask.typing import ResponseReturnValue
 
 from app.commands import live_preview
@@ -18,11 +18,9 @@ from app.web.dashboard.view_models import Board, service_href
 from app.web.discrepancies import routes
 from app.web.errors import wants_page
 from app.web.layout import frame, poll_interval, rendered
-from app.web.services import check_history
+from app.web.services import bp, check_history
 from app.web.services.accept_form import AcceptForm
 from app.web.services.service_details import ServiceView, view
-
-bp = Blueprint("service_page", __name__)
 
 WORKERS = 25
 STUCK = 100

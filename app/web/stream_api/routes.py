@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from flask import Blueprint, Response, current_app, request
+from flask import Response, current_app, request
 
 from app.accounts import tokens
 from app.background import live
@@ -21,10 +21,8 @@ from app.stream.formats import Shape
 from app.stream.handoff import PENDING, Pending, cutter
 from app.stream.subscriber import Reader
 from app.web.assets import build_name
-from app.web.stream_api import stream_auth
+from app.web.stream_api import bp, stream_auth
 from app.web.stream_api.stream_auth import Admitted
-
-bp = Blueprint("stream", __name__)
 
 MAX_POLLED_FRAMES = 500
 MAX_POLLED_CHARS = 8 * 1024 * 1024

@@ -1,0 +1,46 @@
+"""Registers every page and every route of the API, and what stands around each request."""
+
+from importlib import import_module
+
+from flask import Flask
+from werkzeug.utils import find_modules
+
+from app.web import (
+    account,
+    admin,
+    assets,
+    audit,
+    commands,
+    compression,
+    csrf,
+    dashboard,
+    discrepancies,
+    errors,
+    events_api,
+    headers,
+    health,
+    jobs,
+    login_sessions,
+    malformed_requests,
+    notifications,
+    request_body,
+    rollout,
+    services,
+    stream_api,
+)
+
+AROUND_REQUESTS = (errors, malformed_requests, request_body, assets, compression, headers, login_sessions, csrf)
+# One package and one blueprint for each prefix of addresses; its modules add their routes to it when they are imported.
+PACKAGES = (
+    *(account, admin, audit, commands, dashboard, discrepancies, events_api, health, jobs, notifications, rollout),
+    *(services, stream_api),
+)
+
+
+def register(app: Flask) -> None:
+    for part in AROUND_REQUESTS:
+        part.init_app(app)
+    for package in PACKAGES:
+        for module in find_modules(package.__name__):
+            import_module(module)
+        app.register_blueprint(package.bp)
