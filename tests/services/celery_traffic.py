@@ -5,24 +5,27 @@ from collections.abc import Callable, Sequence
 
 from tests.services.celery_scene import Fleet
 
-BACKLOG = 150
+BACKLOG, FEW = 150, 10
 _HEADS_AT_ONCE = 1_000
 
 
 class Traffic:
-    """`ids` are those of the tasks that leave a result; so many more were sent that leave none."""
+    """`ids` are those of the tasks that leave a result; so many more were sent that leave none. `others`: the queues
+    beside Celery's own, with less traffic."""
 
-    def __init__(self, fleet: Fleet, queues: Sequence[str] = ("celery",)) -> None:
-        self._fleet, self._queues = fleet, queues
+    def __init__(self, fleet: Fleet, others: Sequence[str] = ()) -> None:
+        self._fleet, self._others = fleet, others
         self.ids: list[str] = []
         self.without_result = 0
 
     def keep_up(self, is_over: Callable[[], bool]) -> None:
-        """There are always more tasks than the workers have done."""
+        """There are always more tasks than the workers have done, but no queue grows."""
         while not is_over():
             if self._fleet.redis.llen("celery") < BACKLOG:
                 self._send_many()
-                for queue in self._queues:
+                self._send_each("celery")
+            for queue in self._others:
+                if self._fleet.redis.llen(queue) < FEW:
                     self._send_each(queue)
             time.sleep(0.05)
 

@@ -55,8 +55,9 @@ class Traffic:
         queues = [self._scene.queue(name) for name in QUEUES]
         while not self._over.wait(0.02):
             for queue in queues:
+                # Into this one and no other: workers prefer some queues, and the rest would grow without an end.
                 while queue.count < BACKLOG // len(QUEUES) and not self._over.is_set():
-                    self._put(self._random.choice(queues))
+                    self._put(queue)
 
     def _put(self, queue: Queue) -> None:
         self.put += 1

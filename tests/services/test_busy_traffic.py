@@ -40,10 +40,15 @@ def valkey() -> Iterator[Valkey]:
 
 @dataclass(frozen=True)
 class Told:
-    """All that Beacon has told of the service since it is watched."""
+    """All that Beacon has told of the service since it is watched.
+
+    `wrong`: updates that found something. `waited_for`: jobs that were unaccounted for until it was known what became
+    of them. `recorded`: discrepancies, and jobs that came to be open items.
+    """
 
     polls: Counter[str]
-    discrepancies: Sequence[dict[str, Any]]
+    wrong: Sequence[dict[str, Any]]
+    waited_for: Sequence[str]
     recorded: Sequence[str]
     notices: Sequence[str]
     log: Sequence[str]
@@ -59,8 +64,10 @@ def watch(beacon: Beacon, **entry: Any) -> Callable[[], Told]:
             updates = book.events()
             return Told(
                 polls=Counter(sample.status if sample.ok else "no answer" for sample in book.samples),
-                discrepancies=[one for one in updates if one["status"] == "discrepancy" or one.get("findings")],
-                recorded=[row.status for row in book.record if row.status == "discrepancy"] + list(book.items.values()),
+                wrong=[one for one in updates if one["status"] == "discrepancy" or _kinds(one) - {"unaccounted"}],
+                waited_for=[job_id for one in updates for job_id in _unaccounted(one)],
+                recorded=[row.status for row in book.record if row.status == "discrepancy"]
+                + [*book.items, *book.closed],
                 notices=list(session.scalars(sa.select(Notification.title).where(Notification.service == SERVICE))),
                 log=[line for line in beacon.log_text().splitlines() if " WARNING " in line or " ERROR " in line],
             )
@@ -69,17 +76,27 @@ def watch(beacon: Beacon, **entry: Any) -> Callable[[], Told]:
     return tell
 
 
-def assert_nothing_found(beacon: Beacon, tell: Callable[[], Told], busy_s: float, jobs: int) -> None:
+def _kinds(update: dict[str, Any]) -> set[str]:
+    return {found["kind"] for found in update.get("findings") or []}
+
+
+def _unaccounted(update: dict[str, Any]) -> list[str]:
+    return [i for found in update.get("findings") or [] if found["kind"] == "unaccounted" for i in found["jobIds"]]
+
+
+def assert_nothing_found(beacon: Beacon, tell: Callable[[], Told], busy_s: float, jobs: int) -> Told:
     def nothing_is_left() -> bool:
         with beacon.app.app_context():
             return Book().known == {}
 
     wait_for(nothing_is_left, "Beacon to know that no job is left", 60)
     told = tell()
-    print(f"{jobs:,} jobs in {busy_s:.0f} s, polls: {dict(told.polls)}; in the log: {told.log}")  # noqa: T201 -- for `pytest -s`
-    assert told.polls.total() > busy_s / POLL_S / 4
-    assert (told.discrepancies, told.recorded, told.notices) == ([], [], [])
+    passed = f"{jobs:,} jobs in {busy_s:.0f} s, polls: {dict(told.polls)}"
+    print(f"{passed}; waited for: {len(told.waited_for)}; in the log: {told.log}")  # noqa: T201 -- for `pytest -s`
+    assert told.polls.total() > max(2, busy_s / POLL_S / 10)  # on a busy machine each takes a while
+    assert (told.wrong, told.recorded, told.notices) == ([], [], [])
     assert [line for line in told.log if SERVICE in line] == []
+    return told
 
 
 @BOTH
@@ -93,7 +110,7 @@ def test_a_busy_healthy_rq_makes_no_false_finding(beacon: Beacon, busy_s: float)
         with rq_traffic.Traffic(scene) as traffic:
             sleep(busy_s)
         wait_for(traffic.is_done, "all jobs to end", 120)
-        assert_nothing_found(beacon, tell, busy_s, traffic.put)
+        assert assert_nothing_found(beacon, tell, busy_s, traffic.put).waited_for == []
 
 
 @BOTH
@@ -105,9 +122,10 @@ def test_a_busy_healthy_celery_makes_no_false_finding(beacon: Beacon, valkey: Va
         fleet.start("three", "-Q", "reports,celery", pool="solo")
         wait_for(lambda: fleet.connected() == 3, "all workers to listen", 60)
         tell = watch(beacon, kind="celery", url=valkey.url, queues=["celery", "reports"], result_backend=True)
-        traffic, ends = celery_traffic.Traffic(fleet, ("celery", "reports")), monotonic() + busy_s
+        traffic, ends = celery_traffic.Traffic(fleet, ["reports"]), monotonic() + busy_s
         traffic.keep_up(lambda: monotonic() >= ends)
         wait_for(lambda: celery_traffic.all_ended(fleet, traffic.ids), "all tasks to end", 120, every_s=0.5)
+        # Some may have been waited for: a worker of the pool solo answers nobody while it runs a task.
         assert_nothing_found(beacon, tell, busy_s, len(traffic.ids) + traffic.without_result)
     finally:
         fleet.close()
