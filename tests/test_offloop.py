@@ -134,12 +134,12 @@ from gevent import monkey
 monkey.patch_all()
 import os
 import gevent
-from app import offloop
+from app.infra import concurrency
 pool, (answers, server) = gevent.get_hub().threadpool, os.pipe()
 lookups = [gevent.spawn(pool.apply, os.read, (answers, 1)) for _ in range(2 * pool.maxsize)]
 while pool.size < pool.maxsize:
     gevent.sleep(0.001)
-assert offloop.call(divmod, 7, 2) == (3, 1)
+assert concurrency.call(divmod, 7, 2) == (3, 1)
 assert not any(lookup.ready() for lookup in lookups)
 os.write(server, bytes(len(lookups)))
 gevent.joinall(lookups)

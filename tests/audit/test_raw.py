@@ -15,10 +15,11 @@ import os
 import sys
 from pathlib import Path
 import gevent
-from app import create_app, offloop
-from app.audit import raw
+from app import create_app
+from app.audit import reader_pool
 from app.config import Settings
-from app.web.errors import Problem
+from app.infra import concurrency
+from app.infra.problems import Problem
 app = create_app(Settings(instance_dir=Path(sys.argv[1]), secret_key="reader"))
 answers, server = os.pipe()
 reading = []
@@ -28,23 +29,23 @@ def search():
         def slow(fetch):
             reading.append(1)
             return os.read(answers, 1)
-        return raw.look(slow)
+        return reader_pool.look(slow)
 
-looks = [gevent.spawn(search) for _ in range(raw.MOST)]
-while len(reading) < raw.AT_ONCE:
+looks = [gevent.spawn(search) for _ in range(reader_pool.MOST)]
+while len(reading) < reader_pool.AT_ONCE:
     gevent.sleep(0.001)
-assert offloop.call(divmod, 7, 2) == (3, 1)
+assert concurrency.call(divmod, 7, 2) == (3, 1)
 try:
     search()
     raise AssertionError("one too many was let in")
 except Problem as problem:
     assert problem.status == 503 and problem.headers["Retry-After"]
-assert len(reading) == raw.AT_ONCE
-os.write(server, bytes(raw.MOST))
+assert len(reading) == reader_pool.AT_ONCE
+os.write(server, bytes(reader_pool.MOST))
 gevent.joinall(looks, raise_error=True)
-assert len(reading) == raw.MOST
+assert len(reading) == reader_pool.MOST
 with app.app_context():
-    assert raw.look(lambda fetch: 7) == 7
+    assert reader_pool.look(lambda fetch: 7) == 7
 """
 
 

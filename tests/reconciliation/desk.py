@@ -16,6 +16,7 @@ from app.reconciliation.models import CheckSample, DiscrepancyEvent, KnownJob, O
 from app.reconciliation.observer import Observer, WatchedService
 from app.sources.poller import Outcome
 from app.sources.protocol import Capabilities, FinishedVisible, JobFate, Look, SourceError
+from tests.support.machine import scaled
 
 SERVICE = "mail"
 INTERVAL_S = 5.0
@@ -107,7 +108,7 @@ class Desk(Book):
         super().__init__(service_id)
         self.source = Script()
         self.service = WatchedService(service_id, self.source)
-        self.lease = lease or Lease()
+        self.lease = lease or Lease(ttl_s=scaled(60))  # a poller would renew it
         if lease is None:
             assert self.lease.try_acquire()
         self.restart()

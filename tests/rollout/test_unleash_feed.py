@@ -119,9 +119,9 @@ IN_A_WORKER = """
 from gevent import monkey
 monkey.patch_all()
 import sys
-from app.rollout import feed
-feed.DEADLINE_S = 0.3
-asking = feed.Feed(sys.argv[1], "", print)
+from app.flags.unleash import feed_poller
+feed_poller.DEADLINE_S = 0.3
+asking = feed_poller.Feed(sys.argv[1], "", print)
 asking.look()
 print(asking.failure)
 """

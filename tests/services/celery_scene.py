@@ -160,7 +160,7 @@ class Watching:
         self.book, self.source, self.interval_s = Book(), Recorded(source), interval_s
         self.looks = 0
         self.took_s: list[float] = []
-        lease = Lease()
+        lease = Lease(ttl_s=scaled(60))  # a poller would renew it
         observer = _Counting(self, lease, interval_s)
         service = WatchedService(SERVICE, self.source)
         self.poller = Poller(lease, lambda: [service], observer, interval_s, context=app.app_context, tick_s=0.1)

@@ -457,7 +457,8 @@ class TestManners:
 
     def test_no_turn_of_the_loop_grows_with_the_number_of_ids(self, scene: Scene) -> None:
         some, many = (self._longest_turn(scene, jobs) for jobs in (10_000, 40_000))
-        assert many["longest"] <= 1.05 * some["longest"], f"until {many['where']}"
+        # Four times the ids would be four times the calls. One turn also reads what has come, which varies by a tenth.
+        assert many["longest"] <= 1.5 * some["longest"], f"until {many['where']}"
 
     def _longest_turn(self, scene: Scene, jobs: int) -> dict[str, Any]:
         scene.redis.flushdb()

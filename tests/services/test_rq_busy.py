@@ -22,6 +22,7 @@ from tests.reconciliation.desk import INTERVAL_S, SERVICE, Book
 from tests.services.rq_scene import Scene
 from tests.services.rq_traffic import QUEUES, Traffic
 from tests.services.test_rq import READS
+from tests.support.machine import scaled
 from tests.support.waiting import wait_for
 
 SOON = timedelta(seconds=1)
@@ -42,7 +43,7 @@ def book(database: Path, app: Flask) -> Iterator[Book]:
 
 
 def look_again_and_again(book: Book, looks: int) -> None:
-    lease = Lease()
+    lease = Lease(ttl_s=scaled(60))  # a poller would renew it
     assert lease.try_acquire()
     observer = Observer(lease, INTERVAL_S, [PublishedEvents()])
     with Scene() as scene, scene.valkey.monitored() as heard:
@@ -86,7 +87,7 @@ class TestWithoutWorkers:
     @pytest.fixture
     def look(self, book: Book, scene: Scene) -> Iterator[Callable[[], list[str]]]:
         """Looks once; the queues that were said to be without a worker by then."""
-        lease = Lease()
+        lease = Lease(ttl_s=scaled(60))  # a poller would renew it
         assert lease.try_acquire()
         observer = Observer(lease, 0.1, [PublishedEvents()], unserved_for=SOON)
         service = WatchedService(SERVICE, scene.source())
