@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.commands.models import ItemRow
-from app.reconciliation.explanations import SLACK
+from app.reconciliation.explanations import EVENT_SLACK
 from app.reconciliation.models import KnownJob
 
 IDS_AT_ONCE = 500
@@ -36,7 +36,7 @@ class RemovedByCommands:
 def _asked(service_id: str, since: datetime, *actions: str) -> list[sa.ColumnElement[bool]]:
     return [
         ItemRow.service_id == service_id,
-        ItemRow.asked_at >= (since - SLACK).timestamp(),
+        ItemRow.asked_at >= (since - EVENT_SLACK).timestamp(),
         ItemRow.action.in_(actions),
         ItemRow.state.in_(_MAY_HAVE),
     ]

@@ -10,15 +10,15 @@ from app.audit import chain
 from app.eventlog.append import append
 from app.infra.clock import utc_text
 from app.reconciliation import reconcile, row_writer
-from app.reconciliation.item_digests import seen_as
-from app.reconciliation.loader import database_now, known_of
+from app.reconciliation.item_digests import item_digest
+from app.reconciliation.loader import database_now, load_known_state
 from app.reconciliation.models import KnownJob, ServiceState
-from app.reconciliation.types import Closing, Item, Known, Loss, Verdict
+from app.reconciliation.types import ItemClosing, KnownState, Loss, ServiceVerdict, TrackedItem
 
 MAX_REASON_CHARS = 500
 
 
-def accept(
+def accept_items(
     session: Session,
     service_id: str,
     job_ids: Collection[str] | None,
@@ -37,15 +37,15 @@ def accept(
     that as well.
     Raises `rows.NotWatched`.
     """
-    row = row_writer.locked_state(session, service_id)
+    row = row_writer.lock_state(session, service_id)
     now = database_now(session)
-    known = known_of(session, service_id, row)
+    known = load_known_state(session, service_id, row)
     items = [
         item
         for item in known.items.values()
         if (job_ids is None or item.job_id in job_ids)
         and (as_of is None or item.since <= as_of)
-        and (seen is None or seen_as(item.job_id, item.kind, utc_text(item.since)) in seen)
+        and (seen is None or item_digest(item.job_id, item.kind, utc_text(item.since)) in seen)
     ]
     rewound = job_ids is None and _is_rewound(known)
     loss = known.loss if job_ids is None and known.loss and (as_of is None or known.loss.since <= as_of) else None
@@ -55,32 +55,32 @@ def accept(
         row.loss_json = None
     if rewound:
         row.as_of = row.instance_id = None
-    closed = [Closing(item, "accepted") for item in items]
+    closed = [ItemClosing(item, "accepted") for item in items]
     row_writer.close_items(session, service_id, closed, now, actor, reason)
     row.version += 1
-    _tell(session, row, known, items, (actor, reason), now, loss)
+    _publish(session, row, known, items, (actor, reason), now, loss)
     return sorted({item.job_id for item in items})
 
 
-def _tell(
+def _publish(
     session: Session,
     row: ServiceState,
-    known: Known,
-    items: list[Item],
+    known: KnownState,
+    items: list[TrackedItem],
     who: tuple[str, str],
     now: datetime,
     loss: Loss | None,
 ) -> None:
     present = session.scalar(sa.select(sa.func.count()).where(KnownJob.service_id == row.service_id)) or 0
-    verdict = reconcile.accept(known, items, present, now, with_loss=loss is not None)
-    event = row_writer.tell(session, row, known, verdict) if verdict is not None and verdict.changed else None
-    chain.record(session, _entry(row.service_id, items, who, verdict, loss))
+    verdict = reconcile.judge_acceptance(known, items, present, now, with_loss=loss is not None)
+    event = row_writer.record_update(session, row, known, verdict) if verdict is not None and verdict.changed else None
+    chain.record(session, _audit_entry(row.service_id, items, who, verdict, loss))
     if event is not None:
         append(session, [event])
 
 
-def _entry(
-    service_id: str, items: list[Item], who: tuple[str, str], verdict: Verdict | None, loss: Loss | None
+def _audit_entry(
+    service_id: str, items: list[TrackedItem], who: tuple[str, str], verdict: ServiceVerdict | None, loss: Loss | None
 ) -> chain.Entry:
     actor, reason = who
     by_kind: dict[str, list[str]] = {}
@@ -97,5 +97,5 @@ def _entry(
     )
 
 
-def _is_rewound(known: Known) -> bool:
+def _is_rewound(known: KnownState) -> bool:
     return any(finding.kind == "rewound" for finding in (known.told.findings if known.told else None) or [])

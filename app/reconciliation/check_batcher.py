@@ -14,40 +14,40 @@ from app.infra.clock import utc_text
 from app.infra.lease import Claim
 from app.reconciliation import row_memory, row_writer
 from app.reconciliation.models import ServiceState
-from app.reconciliation.types import Heard, Verdict, slices
+from app.reconciliation.types import Observation, ServiceVerdict, iter_slices
 
 _state = cast(sa.Table, ServiceState.__table__)
 # One statement for all services of a second, each with its own times.
-_MOVE = (
+_UPDATE_TIMES = (
     sa.update(_state)
     .where(_state.c.service_id == sa.bindparam("service"))
     .values(last_verified_at=sa.func.coalesce(sa.bindparam("verified"), _state.c.last_verified_at))
 )
 
 # An event holds 64 KiB; a check takes at most some 140 bytes of it.
-CHECKS_AN_EVENT = 400
+MAX_CHECKS_PER_EVENT = 400
 
 
 @dataclass(frozen=True, slots=True)
-class Unchanged:
+class UnchangedCheck:
     """A check of a service whose belief is still at `version`."""
 
     claim: Claim
     service_id: str
     version: int
-    verdict: Verdict
-    heard: Heard
+    verdict: ServiceVerdict
+    heard: Observation
     log_cursor: int = 0
 
 
-class VerifiedGatherer:
+class CheckBatcher:
     """`add` from every loop, `flush` once a second. Only the newest check of a service is kept."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._waiting: dict[str, Unchanged] = {}
+        self._waiting: dict[str, UnchangedCheck] = {}
 
-    def add(self, check: Unchanged) -> None:
+    def add(self, check: UnchangedCheck) -> None:
         with self._lock:
             self._waiting[check.service_id] = check
 
@@ -64,27 +64,27 @@ class VerifiedGatherer:
             return []
         with write() as session:
             claim.guard(session)
-            versions = _locked_versions(session, mine)
+            versions = _lock_versions(session, mine)
             moved = [check for check in mine if versions.get(check.service_id) == check.version]
-            for part in slices(moved, row_writer.ROWS):
-                session.connection().execute(_MOVE, [_times(check) for check in part])
-                row_writer.write_samples(session, [_sample(check) for check in part])
-            append(session, _events(moved))
+            for part in iter_slices(moved, row_writer.MAX_ROWS_PER_WRITE):
+                session.connection().execute(_UPDATE_TIMES, [_time_columns(check) for check in part])
+                row_writer.write_samples(session, [_build_sample(check) for check in part])
+            append(session, _build_events(moved))
         told = {check.service_id for check in moved}
         return [check.service_id for check in mine if check.service_id not in told]
 
 
-def _locked_versions(session: Session, checks: list[Unchanged]) -> dict[str, int]:
+def _lock_versions(session: Session, checks: list[UnchangedCheck]) -> dict[str, int]:
     """Of which version each service's belief is, and stays until the commit. A later check has a later version."""
     versions: dict[str, int] = {}
-    for part in slices(checks, row_writer.ROWS):
+    for part in iter_slices(checks, row_writer.MAX_ROWS_PER_WRITE):
         mine = _state.c.service_id.in_([check.service_id for check in part])
         locked = sa.select(_state.c.service_id, _state.c.version).where(mine).order_by(_state.c.service_id)
         versions.update((row.service_id, row.version) for row in session.execute(locked.with_for_update()))
     return versions
 
 
-def _times(check: Unchanged) -> dict[str, Any]:
+def _time_columns(check: UnchangedCheck) -> dict[str, Any]:
     verdict, look = check.verdict, check.heard.look
     at = utc_text(verdict.checked_at)
     return {
@@ -102,20 +102,20 @@ def _times(check: Unchanged) -> dict[str, Any]:
         "waited_ms": None,
         "reason": verdict.reason,
         "health": look.health,
-        "workers_json": row_writer.workers_text(look.workers),
+        "workers_json": row_writer.dump_workers(look.workers),
         "log_cursor": check.log_cursor,
-        "figures_json": row_memory.figures_text(verdict.figures),
+        "figures_json": row_memory.dump_figures(verdict.figures),
     }
 
 
-def _sample(check: Unchanged) -> dict[str, Any]:
-    return row_writer.sample(check.service_id, check.verdict, check.verdict.status, ok=True)
+def _build_sample(check: UnchangedCheck) -> dict[str, Any]:
+    return row_writer.build_sample(check.service_id, check.verdict, check.verdict.status, ok=True)
 
 
-def _events(checks: list[Unchanged]) -> list[NewEvent]:
+def _build_events(checks: list[UnchangedCheck]) -> list[NewEvent]:
     events = []
-    for start in range(0, len(checks), CHECKS_AN_EVENT):
-        part = checks[start : start + CHECKS_AN_EVENT]
+    for start in range(0, len(checks), MAX_CHECKS_PER_EVENT):
+        part = checks[start : start + MAX_CHECKS_PER_EVENT]
         services = {
             check.service_id: Check(
                 checked_at=check.verdict.checked_at, latency_ms=check.verdict.latency_ms, as_of=check.verdict.figures_at

@@ -13,11 +13,11 @@ from app.infra.clock import parse_utc
 from app.reconciliation.models import ServiceState
 
 AGED_AFTER_INTERVALS = 3
-NOT_CHECKED = "was not checked in time"
+NOT_CHECKED_REASON = "was not checked in time"
 # Of a service that does not answer, attempts are up to a minute apart.
 FAILING_AGED_AFTER = timedelta(minutes=2)
 
-CurrentWord = Literal["unknown", "verified", "stale", "discrepancy"]
+StatusWord = Literal["unknown", "verified", "stale", "discrepancy"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +26,8 @@ class CurrentStatus:
     because nobody has checked for too long. `health` is that of the health endpoint, which is part of every poll;
     `reason` says why the service is stale; `silent_since`: when one that does not answer gave its last answer."""
 
-    status: CurrentWord
-    told: CurrentWord
+    status: StatusWord
+    told: StatusWord
     is_aged: bool
     health: str
     reason: str | None = None
@@ -41,15 +41,15 @@ def current_status(
     health = _health(state, now, interval)
     if payload is None:
         return CurrentStatus("unknown", "unknown", is_aged=False, health=health)
-    told: CurrentWord = payload["status"]
+    told: StatusWord = payload["status"]
     if is_aged(told, (state.checked_at if state else None) or payload["checkedAt"], now, interval):
-        return CurrentStatus("stale", told, is_aged=True, health=health, reason=NOT_CHECKED)
+        return CurrentStatus("stale", told, is_aged=True, health=health, reason=NOT_CHECKED_REASON)
     if told != "stale":
         return CurrentStatus(told, told, is_aged=False, health=health)
     return CurrentStatus("stale", told, False, health, payload.get("reason"), payload.get("silentSince"))
 
 
-def counts_of(current: CurrentStatus, payload: Mapping[str, Any] | None) -> tuple[Mapping[str, int] | None, str]:
+def current_counts(current: CurrentStatus, payload: Mapping[str, Any] | None) -> tuple[Mapping[str, int] | None, str]:
     """How many jobs are in which state now; None, and why, where nobody knows. Unknown is not zero."""
     if payload is None or current.status == "unknown":
         return None, "the service has not been checked yet"

@@ -8,45 +8,45 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from app.reconciliation.types import Breathe, Heard, Item, Known, no_pause, slices
+from app.reconciliation.types import Breathe, KnownState, Observation, TrackedItem, iter_slices, no_pause
 
 # So many are open at a time; further ones keep their marks until there is room.
-MAX_EXTRA = 1_000
+MAX_OPEN_EXTRA = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Extras:
+class ExtraJobs:
     """`marks`: jobs that one look contradicted so far, each with the event that said it had finished."""
 
     marks: dict[str, int]
-    opened: list[Item]
+    opened: list[TrackedItem]
 
 
-def follow(known: Known, heard: Heard, now: datetime, breathe: Breathe = no_pause) -> Extras:
-    extras = Extras({}, [])
-    room = MAX_EXTRA - _open_now(known, breathe)
-    for published in slices(_published(known)):
+def update_extra_jobs(known: KnownState, heard: Observation, now: datetime, breathe: Breathe = no_pause) -> ExtraJobs:
+    extras = ExtraJobs({}, [])
+    room = MAX_OPEN_EXTRA - _count_open(known, breathe)
+    for published in iter_slices(_published_as_finished(known)):
         for job_id, event_id in published:
             shown = heard.find(job_id)
             if shown is None or shown[1] or (job_id, "extra") in known.items:
                 continue
             if job_id in known.ended and len(extras.opened) < room:
-                extras.opened.append(Item(job_id, "extra", now, shown[0].state, shown[0].queue))
+                extras.opened.append(TrackedItem(job_id, "extra", now, shown[0].state, shown[0].queue))
             else:
                 extras.marks[job_id] = event_id
         breathe()
     return extras
 
 
-def _open_now(known: Known, breathe: Breathe) -> int:
+def _count_open(known: KnownState, breathe: Breathe) -> int:
     found = 0
-    for items in slices(known.items.values()):
+    for items in iter_slices(known.items.values()):
         found += sum(item.kind == "extra" for item in items)
         breathe()
     return found
 
 
-def _published(known: Known) -> Iterable[tuple[str, int]]:
+def _published_as_finished(known: KnownState) -> Iterable[tuple[str, int]]:
     """Jobs whose newest word is that they finished."""
     for job_id, event_id in known.ended.items():
         notice = known.notices.get(job_id)

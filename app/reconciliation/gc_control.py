@@ -11,20 +11,20 @@ import time
 from collections.abc import Iterator
 
 # Jobs of a service from which on it counts as large, and new ones that are frozen together.
-LARGE = 20_000
+LARGE_JOB_COUNT = 20_000
 # Other work leaves cycles meanwhile: so long may looks that overlap keep the collector waiting.
-LONGEST_S = 30.0
+MAX_GC_PAUSE_S = 30.0
 
 _lock = threading.Lock()
-_large_looks = 0
+_large_observations = 0
 _since = 0.0
 _unfrozen = 0
 
 
 @contextlib.contextmanager
-def kept_away(jobs: int) -> Iterator[None]:
+def pause_gc(jobs: int) -> Iterator[None]:
     """During an observation of a service of which so many jobs are known."""
-    if jobs < LARGE or not _begin():
+    if jobs < LARGE_JOB_COUNT or not _begin():
         yield
         return
     try:
@@ -33,12 +33,12 @@ def kept_away(jobs: int) -> Iterator[None]:
         _end()
 
 
-def freeze_new(jobs: int) -> None:
+def freeze_new_jobs(jobs: int) -> None:
     """So many jobs were added to a belief. Cycles that lie about just now would be kept for ever: they go first."""
     global _unfrozen  # noqa: PLW0603 -- the collector is one for the process, and so is this number
     with _lock:
         _unfrozen += jobs
-        if _unfrozen < LARGE:
+        if _unfrozen < LARGE_JOB_COUNT:
             return
         _unfrozen = 0
     if gc.isenabled():
@@ -47,20 +47,20 @@ def freeze_new(jobs: int) -> None:
 
 
 def _begin() -> bool:
-    global _large_looks, _since  # noqa: PLW0603 -- see above
+    global _large_observations, _since  # noqa: PLW0603 -- see above
     with _lock:
-        if _large_looks == 0:
+        if _large_observations == 0:
             _since = time.monotonic()
-        elif time.monotonic() - _since > LONGEST_S:
+        elif time.monotonic() - _since > MAX_GC_PAUSE_S:
             return False
-        _large_looks += 1
+        _large_observations += 1
         gc.disable()
         return True
 
 
 def _end() -> None:
-    global _large_looks  # noqa: PLW0603 -- see above
+    global _large_observations  # noqa: PLW0603 -- see above
     with _lock:
-        _large_looks -= 1
-        if _large_looks == 0:
+        _large_observations -= 1
+        if _large_observations == 0:
             gc.enable()

@@ -15,68 +15,70 @@ from dataclasses import dataclass, replace
 
 from app.db import read
 from app.infra.lease import Claim
-from app.reconciliation.job_events import News
-from app.reconciliation.loader import Jobs, known_jobs, known_of
+from app.reconciliation.job_events import PublishedEvents
+from app.reconciliation.loader import KnownJobs, load_known_jobs, load_known_state
 from app.reconciliation.models import ServiceState
-from app.reconciliation.types import Heard, Item, ItemKey, Known, Verdict
+from app.reconciliation.types import ItemKey, KnownState, Observation, ServiceVerdict, TrackedItem
 
 
 @dataclass(frozen=True, slots=True)
-class Base:
+class Baseline:
     """The belief that a verdict is made from. `jobs` are those of `known`: the polling loop's own, to be changed."""
 
-    known: Known
+    known: KnownState
     version: int
-    jobs: Jobs
+    jobs: KnownJobs
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
+class _CachedState:
     """`known` and `claim` where the row need not be looked at."""
 
-    jobs: Jobs
-    items: Mapping[ItemKey, Item]
+    jobs: KnownJobs
+    items: Mapping[ItemKey, TrackedItem]
     version: int
-    known: Known | None = None
+    known: KnownState | None = None
     claim: Claim | None = None
 
 
-class KeptBeliefs:
+class KnownStateCache:
     """Each service's belongs to its loop, which is the only one that asks for it."""
 
     def __init__(self, breathe: Callable[[], None]) -> None:
         self._breathe = breathe
-        self._kept: dict[str, _Kept] = {}
+        self._kept: dict[str, _CachedState] = {}
 
     def size(self, service_id: str) -> int | None:
         """How many jobs are known, where that is kept."""
         kept = self._kept.get(service_id)
         return None if kept is None else len(kept.jobs.jobs)
 
-    def base(self, claim: Claim, service_id: str, news: News) -> Base | None:
+    def base(self, claim: Claim, service_id: str, news: PublishedEvents) -> Baseline | None:
         """What is kept and needs no look at the database."""
         kept = self._kept.get(service_id)
         if kept is None or kept.known is None or kept.claim != claim:
             return None
-        return Base(news.onto(kept.known), kept.version, kept.jobs)
+        return Baseline(news.onto(kept.known), kept.version, kept.jobs)
 
-    def read(self, service_id: str, news: News) -> Base:
+    def read(self, service_id: str, news: PublishedEvents) -> Baseline:
         with read() as session:
             row = session.get(ServiceState, service_id)
             version = row.version if row else 0
             kept = self._kept.get(service_id)
             if kept is not None and kept.version == version:
                 jobs = kept.jobs
-                known = known_of(session, service_id, row, jobs, kept.items)
+                known = load_known_state(session, service_id, row, jobs, kept.items)
             else:
-                jobs = known_jobs(session, service_id, self._breathe)
-                known = known_of(session, service_id, row, jobs, breathe=self._breathe)
-            return Base(news.onto(known), version, jobs)
+                jobs = load_known_jobs(session, service_id, self._breathe)
+                known = load_known_state(session, service_id, row, jobs, breathe=self._breathe)
+            return Baseline(news.onto(known), version, jobs)
 
-    def keep(self, service_id: str, jobs: Jobs, items: Mapping[ItemKey, Item], version: int) -> None:
-        self._kept[service_id] = _Kept(jobs, items, version)
+    def keep(self, service_id: str, jobs: KnownJobs, items: Mapping[ItemKey, TrackedItem], version: int) -> None:
+        self._kept[service_id] = _CachedState(jobs, items, version)
 
-    def keep_unchanged(self, claim: Claim, service_id: str, base: Base, verdict: Verdict, heard: Heard) -> None:
+    def keep_unchanged(
+        self, claim: Claim, service_id: str, base: Baseline, verdict: ServiceVerdict, heard: Observation
+    ) -> None:
         """After a check that changed nothing but times: what its row says, or will once it is told."""
         known, look = base.known, heard.look
         if known.items or verdict.loss is not None or known.flaps.since is not None:
@@ -91,7 +93,7 @@ class KeptBeliefs:
             last_verified_at=verdict.last_verified_at or known.last_verified_at,
             figures=verdict.figures,
         )
-        self._kept[service_id] = _Kept(base.jobs, known.items, base.version, moved, claim)
+        self._kept[service_id] = _CachedState(base.jobs, known.items, base.version, moved, claim)
 
     def doubt(self, service_id: str) -> None:
         """The row is to be looked at before the next verdict."""

@@ -3,23 +3,23 @@
 from collections.abc import Mapping
 from datetime import datetime
 
-from app.reconciliation.types import ALL_QUEUES, Evidence, Heard, Hidden, Known
+from app.reconciliation.types import ALL_QUEUES, CheckEvidence, HiddenQueues, KnownState, Observation
 
 
-class Bounds:
+class ListBounds:
     """Whose absence from a look means nothing, because a bound cut the list that would show them."""
 
-    def __init__(self, heard: Heard, evidence: Evidence) -> None:
+    def __init__(self, heard: Observation, evidence: CheckEvidence) -> None:
         self.unfinished = heard.hidden(finished=False)
         # For finished jobs a look-up by id replaces the list.
-        self.finished = Hidden() if evidence.finished_visible == "lookup" else heard.hidden(finished=True)
+        self.finished = HiddenQueues() if evidence.finished_visible == "lookup" else heard.hidden(finished=True)
         self.cut = bool(self.unfinished or self.finished)
 
     def may_hide(self, queue: str | None) -> bool:
         return self.cut and (self.unfinished.has(queue) or self.finished.has(queue))
 
 
-def cut_since(known: Known, heard: Heard) -> Mapping[str, datetime]:
+def update_cut_since(known: KnownState, heard: Observation) -> Mapping[str, datetime]:
     """Since when which queues are hidden: from the last look on that showed them whole."""
     hidden = heard.hidden(finished=False)
     queues = [*sorted(hidden.queues), *([ALL_QUEUES] if hidden.everything else [])]

@@ -6,18 +6,18 @@ its cause beside its items: without it, a store that was emptied looks as if all
 
 from datetime import datetime, timedelta
 
-from app.reconciliation.types import Evidence, Figures, Heard, Known, Loss
+from app.reconciliation.types import CheckEvidence, Figures, KnownState, Loss, Observation
 from app.sources.protocol import Look
 
 # Fewer jobs than this are somebody's afternoon, and known one by one.
-SOME = 10
+MIN_JOBS = 10
 # Jobs a second that no set of workers gets done, and for how long they have at least had time.
-PACE = 1_000
-LEAST = timedelta(seconds=5)
-EXPIRES = timedelta(days=1)
+MAX_JOBS_DONE_PER_S = 1_000
+MIN_INTERVAL = timedelta(seconds=5)
+LOSS_EXPIRES_AFTER = timedelta(days=1)
 
 
-def figures_of(look: Look) -> Figures:
+def count_figures(look: Look) -> Figures:
     """What is counted and not listed has ended: every source lists what has not."""
     going = {listing.state for listing in look.listings if not listing.finished}
     unfinished = sum(number for state, number in look.counts.items() if state in going)
@@ -25,20 +25,20 @@ def figures_of(look: Look) -> Figures:
     return Figures(unfinished, sum(look.counts.values()) - unfinished, workers, look.queues)
 
 
-def follow(known: Known, heard: Heard, evidence: Evidence, now: datetime) -> Loss | None:
+def update_loss(known: KnownState, heard: Observation, evidence: CheckEvidence, now: datetime) -> Loss | None:
     """The loss that is open after this look: a new one, or the one from before until as many jobs are there again."""
-    after, before = figures_of(heard.look), known.loss
+    after, before = count_figures(heard.look), known.loss
     if known.figures is not None and not evidence.purged and has_fallen(known, heard, evidence):
         return Loss(now, known.figures.jobs, after.jobs)
-    if before is None or after.jobs >= before.before or now - before.since >= EXPIRES:
+    if before is None or after.jobs >= before.before or now - before.since >= LOSS_EXPIRES_AFTER:
         return None
     return before
 
 
-def has_fallen(known: Known, heard: Heard, evidence: Evidence) -> bool:
+def has_fallen(known: KnownState, heard: Observation, evidence: CheckEvidence) -> bool:
     """Whether more is gone since the last look than work can explain; a command may still have removed it."""
-    before, after = known.figures, figures_of(heard.look)
-    if before is None or before.jobs < SOME or after.jobs >= before.jobs:
+    before, after = known.figures, count_figures(heard.look)
+    if before is None or before.jobs < MIN_JOBS or after.jobs >= before.jobs:
         return False
     return (
         _is_emptied(before, after)
@@ -55,16 +55,18 @@ def _is_emptied(before: Figures, after: Figures) -> bool:
     return after.queues < before.queues and after.jobs * 10 <= before.jobs and fewer_workers
 
 
-def _is_replaced(known: Known, before: Figures, after: Figures, heard: Heard) -> bool:
+def _is_replaced(known: KnownState, before: Figures, after: Figures, heard: Observation) -> bool:
     """Another run of the store answers, with half of what waited at most, and with fewer jobs that ended."""
     if known.instance_id is None or heard.look.instance_id in (None, known.instance_id):
         return False
-    return before.unfinished >= SOME and after.unfinished * 2 <= before.unfinished and after.ended < before.ended
+    return before.unfinished >= MIN_JOBS and after.unfinished * 2 <= before.unfinished and after.ended < before.ended
 
 
-def _is_too_fast(known: Known, before: Figures, after: Figures, heard: Heard, evidence: Evidence) -> bool:
+def _is_too_fast(
+    known: KnownState, before: Figures, after: Figures, heard: Observation, evidence: CheckEvidence
+) -> bool:
     """More were gone than could have been done. Not where the service says of each by its id what became of it."""
     if known.heard_at is None or (evidence.finished_visible == "lookup" and not known.cut_since):
         return False
     gone = before.unfinished - after.unfinished - max(0, after.ended - before.ended)
-    return gone > PACE * max(LEAST, heard.ended - known.heard_at).total_seconds()
+    return gone > MAX_JOBS_DONE_PER_S * max(MIN_INTERVAL, heard.ended - known.heard_at).total_seconds()

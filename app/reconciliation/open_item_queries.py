@@ -10,7 +10,7 @@ from app.reconciliation.models import KnownJob, OpenItem
 
 
 @dataclass(frozen=True, slots=True)
-class Items:
+class OpenItemList:
     """`numbers` by kind are of all that are open, also where not all are shown."""
 
     shown: Sequence[OpenItem]
@@ -21,17 +21,17 @@ class Items:
         return sum(self.numbers.values())
 
 
-def open_items(session: Session, service_id: str, limit: int) -> Items:
+def list_open_items(session: Session, service_id: str, limit: int) -> OpenItemList:
     """Missing jobs before those that are still there, and these before unaccounted ones; each kind oldest first."""
     mine = (OpenItem.service_id == service_id, OpenItem.closed_at.is_(None))
     count = sa.select(OpenItem.kind, sa.func.count()).where(*mine).group_by(OpenItem.kind)
     numbers = dict(session.execute(count).all())
     order = sa.case((OpenItem.kind == "missing", 0), (OpenItem.kind == "extra", 1), else_=2)
     query = sa.select(OpenItem).where(*mine).order_by(order, OpenItem.since, OpenItem.job_id)
-    return Items(session.scalars(query.limit(limit)).all() if numbers else [], numbers)
+    return OpenItemList(session.scalars(query.limit(limit)).all() if numbers else [], numbers)
 
 
-def known_jobs(session: Session, service_id: str, job_ids: Collection[str]) -> Mapping[str, KnownJob]:
+def find_known_jobs(session: Session, service_id: str, job_ids: Collection[str]) -> Mapping[str, KnownJob]:
     if not job_ids:
         return {}
     query = sa.select(KnownJob).where(KnownJob.service_id == service_id, KnownJob.job_id.in_(job_ids))

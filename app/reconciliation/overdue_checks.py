@@ -12,14 +12,14 @@ from app.infra.lease import Claim
 from app.reconciliation.loader import database_now
 from app.reconciliation.models import Service, ServiceState
 
-LOOK_EVERY_S = 5.0
+SEARCH_EVERY_S = 5.0
 
 
 class OverdueChecks:
     """Looks for them now and then, on behalf of the process that polls."""
 
     def __init__(self, stale_after: timedelta) -> None:
-        self._after = stale_after + timedelta(seconds=LOOK_EVERY_S)
+        self._after = stale_after + timedelta(seconds=SEARCH_EVERY_S)
         self._claim: Claim | None = None
         self._look_at = 0.0
 
@@ -33,11 +33,11 @@ class OverdueChecks:
             self._claim, self._look_at = claim, now + self._after.total_seconds()
         if now < self._look_at:
             return ()
-        self._look_at = now + LOOK_EVERY_S
-        return _overdue(self._after)
+        self._look_at = now + SEARCH_EVERY_S
+        return _find_overdue(self._after)
 
 
-def _overdue(after: timedelta) -> Sequence[str]:
+def _find_overdue(after: timedelta) -> Sequence[str]:
     with read() as session:
         before = utc_text(database_now(session) - after)
         fresh = sa.or_(ServiceState.status.is_(None), ServiceState.status != "stale")

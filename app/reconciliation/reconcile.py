@@ -23,20 +23,30 @@ from itertools import chain
 from typing import Literal
 
 from app.reconciliation import change_detection, diff, extra_jobs, findings, loss_detection, unserved_queues
-from app.reconciliation.diff import Kept
-from app.reconciliation.findings import Found
-from app.reconciliation.freshness import why_not_of_now
-from app.reconciliation.item_lifecycle import closed_items, opened_items, still_open
-from app.reconciliation.list_bounds import Bounds, cut_since
-from app.reconciliation.types import Breathe, Closing, Evidence, Heard, Item, Known, Verdict, no_pause, slices
+from app.reconciliation.diff import RetainedJobs
+from app.reconciliation.findings import IdsByKind
+from app.reconciliation.freshness import explain_wrong_age
+from app.reconciliation.item_lifecycle import find_items_to_close, find_items_to_open, list_still_open
+from app.reconciliation.list_bounds import ListBounds, update_cut_since
+from app.reconciliation.types import (
+    Breathe,
+    CheckEvidence,
+    ItemClosing,
+    KnownState,
+    Observation,
+    ServiceVerdict,
+    TrackedItem,
+    iter_slices,
+    no_pause,
+)
 from app.sources.protocol import Job
 
-REWOUND = "went back in time: it reports an older state than Beacon has seen"
+REWOUND_REASON = "went back in time: it reports an older state than Beacon has seen"
 
-Ruling = Literal["left", "here", "hidden", "pending", "missing", "unaccounted"]
+Judgement = Literal["left", "here", "hidden", "pending", "missing", "unaccounted"]
 
 
-def is_rewound(known: Known, heard: Heard) -> bool:
+def is_rewound(known: KnownState, heard: Observation) -> bool:
     """Another instance with an older state answered: it was restored from a backup, or is the wrong one.
 
     It stays rewound until its own time is again where it was: then it can be compared once more.
@@ -47,25 +57,27 @@ def is_rewound(known: Known, heard: Heard) -> bool:
     return look.as_of < known.as_of
 
 
-def is_of_another_time(known: Known, heard: Heard, evidence: Evidence) -> bool:
+def is_incomparable(known: KnownState, heard: Observation, evidence: CheckEvidence) -> bool:
     """Whether nothing that the look shows, or does not show, says anything of the jobs that are known."""
-    return is_rewound(known, heard) or why_not_of_now(heard, evidence) is not None
+    return is_rewound(known, heard) or explain_wrong_age(heard, evidence) is not None
 
 
-def suspects(known: Known, heard: Heard, evidence: Evidence, breathe: Breathe = no_pause) -> list[str]:
+def find_absent_jobs(
+    known: KnownState, heard: Observation, evidence: CheckEvidence, breathe: Breathe = no_pause
+) -> list[str]:
     """Known jobs, and those that were published, which the look shows nowhere although no bound cut their lists."""
-    absent = diff.in_none(chain(known.jobs, known.heralded()), heard.look.listings, breathe)
-    bounds = Bounds(heard, evidence)
+    absent = diff.find_unlisted(chain(known.jobs, known.heralded()), heard.look.listings, breathe)
+    bounds = ListBounds(heard, evidence)
     if not bounds.cut:
         return absent
     left: list[str] = []
-    for ids in slices(absent):
+    for ids in iter_slices(absent):
         left += [job_id for job_id in ids if not bounds.may_hide(known.job(job_id).queue)]
         breathe()
     return left
 
 
-def needs_look_up(evidence: Evidence, job_id: str) -> bool:
+def needs_lookup(evidence: CheckEvidence, job_id: str) -> bool:
     """Whether the service is asked what became of a job that neither look shows.
 
     Also where it would still be visible had it finished: a worker may hold it in its hands, in no list yet.
@@ -75,66 +87,70 @@ def needs_look_up(evidence: Evidence, job_id: str) -> bool:
     return evidence.second.find(job_id) is None
 
 
-def reconcile(known: Known, heard: Heard, evidence: Evidence, now: datetime, breathe: Breathe = no_pause) -> Verdict:
+def reconcile(
+    known: KnownState, heard: Observation, evidence: CheckEvidence, now: datetime, breathe: Breathe = no_pause
+) -> ServiceVerdict:
     """The verdict on a look that was answered."""
     if is_rewound(known, heard):
-        found = {**findings.of_loss(known.loss), "rewound": []}
-        return _stale(known, found, heard.look.latency_ms, REWOUND, now)
+        found = {**findings.find_loss(known.loss), "rewound": []}
+        return _stale_verdict(known, found, heard.look.latency_ms, REWOUND_REASON, now)
     figures_at = None if evidence.fresh_for is None else heard.look.as_of
-    other_time = why_not_of_now(heard, evidence)
+    other_time = explain_wrong_age(heard, evidence)
     if other_time is not None:
-        return replace(stale(known, heard.look.latency_ms, other_time, now), figures_at=figures_at)
-    changes = diff.changes(known, heard, breathe)
-    rulings = _rulings(known, heard, evidence, changes.unlisted, breathe)
-    extra = extra_jobs.follow(known, heard, now, breathe)
-    kept = _kept(known, evidence, rulings, breathe)
-    loss = loss_detection.follow(known, heard, evidence, now)
-    unserved = unserved_queues.follow(known, heard, evidence)
-    belief = diff.belief(known, changes, kept, extra.marks, breathe)
-    opened = [*opened_items(known, rulings, now, breathe), *extra.opened]
-    closed = closed_items(known, heard, evidence, opened, now, breathe)
-    still = still_open(known, opened, closed, breathe)
+        return replace(judge_silence(known, heard.look.latency_ms, other_time, now), figures_at=figures_at)
+    changes = diff.compare_listings(known, heard, breathe)
+    rulings = _judge_absent_jobs(known, heard, evidence, changes.unlisted, breathe)
+    extra = extra_jobs.update_extra_jobs(known, heard, now, breathe)
+    kept = _collect_retained_jobs(known, evidence, rulings, breathe)
+    loss = loss_detection.update_loss(known, heard, evidence, now)
+    unserved = unserved_queues.update_unserved_queues(known, heard, evidence)
+    belief = diff.build_job_diff(known, changes, kept, extra.marks, breathe)
+    opened = [*find_items_to_open(known, rulings, now, breathe), *extra.opened]
+    closed = find_items_to_close(known, heard, evidence, opened, now, breathe)
+    still = list_still_open(known, opened, closed, breathe)
     found = {
-        **findings.of_items(still, kept.pending, breathe),
-        **findings.of_look(heard.look, changes.twice),
-        **findings.of_loss(loss),
+        **findings.group_items(still, kept.pending, breathe),
+        **findings.find_in_snapshot(heard.look, changes.twice),
+        **findings.find_loss(loss),
         **unserved.found,
     }
-    verdict = Verdict(
+    verdict = ServiceVerdict(
         status="discrepancy" if findings.is_discrepant(found) else "verified",
         at=now,
         checked_at=now,
         latency_ms=heard.look.latency_ms,
         counts=dict(heard.look.counts),
-        details=findings.details_of(found, belief.size),
-        reason=findings.notes(heard.look),
-        about={**findings.about_look(heard.look), **findings.about_loss(loss), **unserved.about},
+        details=findings.build_details(found, belief.size),
+        reason=findings.build_reason(heard.look),
+        about={**findings.describe_unreadable(heard.look), **findings.describe_loss(loss), **unserved.about},
         last_verified_at=known.last_verified_at if findings.is_discrepant(found) else now,
-        counts_only=findings.counts_only(heard.look),
-        counts_only_queues=findings.counts_only_queues(heard.look),
+        counts_only=findings.list_cut_states(heard.look),
+        counts_only_queues=findings.list_cut_queues(heard.look),
         not_told=heard.look.not_told,
         counts_as_of=heard.look.counts_as_of,
-        cut_since=cut_since(known, heard),
+        cut_since=update_cut_since(known, heard),
         unserved_since=unserved.since,
-        figures=loss_detection.figures_of(heard.look),
+        figures=loss_detection.count_figures(heard.look),
         loss=loss,
         belief=belief,
         opened=tuple(opened),
         closed=tuple(closed),
         figures_at=figures_at,
     )
-    return change_detection.compared(known, verdict, found)
+    return change_detection.judge_check(known, verdict, found)
 
 
-def stale(known: Known, waited_ms: int, reason: str, now: datetime, silent_since: datetime | None = None) -> Verdict:
+def judge_silence(
+    known: KnownState, waited_ms: int, reason: str, now: datetime, silent_since: datetime | None = None
+) -> ServiceVerdict:
     """The verdict on silence, or on figures of another time. What was known is kept; numbers are not repeated."""
-    verdict = _stale(known, findings.of_loss(known.loss), waited_ms, reason, now)
+    verdict = _stale_verdict(known, findings.find_loss(known.loss), waited_ms, reason, now)
     return replace(verdict, silent_since=silent_since)
 
 
-def accept(
-    known: Known, items: Iterable[Item], present: int, now: datetime, *, with_loss: bool = False
-) -> Verdict | None:
+def judge_acceptance(
+    known: KnownState, items: Iterable[TrackedItem], present: int, now: datetime, *, with_loss: bool = False
+) -> ServiceVerdict | None:
     """The verdict after an operator closed `items`, or a loss as well; None where nothing was ever told of the service.
 
     Nobody has looked: times, counts and latency stay those of the newest check. `present`: how many jobs are known.
@@ -142,22 +158,22 @@ def accept(
     told = known.told
     if told is None:
         return None
-    closed = tuple(Closing(item, "accepted") for item in items)
-    found: Found = {**findings.of_items(still_open(known, (), closed)), **findings.kept(told)}
+    closed = tuple(ItemClosing(item, "accepted") for item in items)
+    found: IdsByKind = {**findings.group_items(list_still_open(known, (), closed)), **findings.published_ids(told)}
     if with_loss:
         found.pop("lost", None)
     is_stale, flaps = told.status == "stale", "flapping" in found
     discrepant = findings.is_discrepant(found) and not is_stale
-    verdict = Verdict(
+    verdict = ServiceVerdict(
         # One that flaps is not verified because it looks fine at the moment.
         status=told.status if is_stale or flaps else "discrepancy" if discrepant else "verified",
         at=now,
         checked_at=told.checked_at,
         latency_ms=told.latency_ms,
         counts=dict(told.counts),
-        details=findings.details_of(found, present) if discrepant else None,
+        details=findings.build_details(found, present) if discrepant else None,
         reason=told.reason,
-        about=findings.about_kept(told),
+        about=findings.published_contexts(told),
         last_verified_at=known.last_verified_at,
         last_flapping=told.last_flapping,
         counts_only=tuple(told.counts_only or ()),
@@ -167,45 +183,49 @@ def accept(
         flaps=known.flaps,
         closed=closed,
     )
-    return change_detection.judged(known, verdict, found)
+    return change_detection.detect_change(known, verdict, found)
 
 
-def _stale(known: Known, also: Found, waited_ms: int, reason: str, now: datetime) -> Verdict:
+def _stale_verdict(known: KnownState, also: IdsByKind, waited_ms: int, reason: str, now: datetime) -> ServiceVerdict:
     """With what was found wrong before: nobody has said otherwise since."""
-    found: Found = {**findings.of_items(known.items.values()), **findings.not_denied(known.told), **also}
-    verdict = Verdict(
+    found: IdsByKind = {
+        **findings.group_items(known.items.values()),
+        **findings.published_discrepancies(known.told),
+        **also,
+    }
+    verdict = ServiceVerdict(
         status="stale",
         at=now,
         checked_at=now,
         latency_ms=waited_ms,
         counts={},
         reason=reason,
-        about=findings.about_loss(known.loss),
+        about=findings.describe_loss(known.loss),
         last_verified_at=known.last_verified_at,
     )
-    return change_detection.compared(known, verdict, found)
+    return change_detection.judge_check(known, verdict, found)
 
 
-def _rulings(
-    known: Known, heard: Heard, evidence: Evidence, unlisted: Sequence[str], breathe: Breathe
-) -> dict[str, Ruling]:
+def _judge_absent_jobs(
+    known: KnownState, heard: Observation, evidence: CheckEvidence, unlisted: Sequence[str], breathe: Breathe
+) -> dict[str, Judgement]:
     """On what the look shows nowhere; `unlisted`: the known jobs that it does not show as unfinished."""
-    absent = diff.in_none(unlisted, diff.finished(heard), breathe)
-    absent += diff.in_none(known.heralded(), heard.look.listings, breathe)
-    bounds = Bounds(heard, evidence)
-    rulings: dict[str, Ruling] = {}
-    for ids in slices(absent):
+    absent = diff.find_unlisted(unlisted, diff.finished_listings(heard), breathe)
+    absent += diff.find_unlisted(known.heralded(), heard.look.listings, breathe)
+    bounds = ListBounds(heard, evidence)
+    rulings: dict[str, Judgement] = {}
+    for ids in iter_slices(absent):
         for job_id in ids:
             queue = known.job(job_id).queue if bounds.cut else None
             if bounds.may_hide(queue):
-                rulings[job_id] = _rule_hidden(known, evidence, bounds, job_id)
+                rulings[job_id] = _judge_hidden_job(known, evidence, bounds, job_id)
             else:
-                rulings[job_id] = _judge(known, heard, evidence, job_id)
+                rulings[job_id] = _judge_job(known, heard, evidence, job_id)
         breathe()
     return rulings
 
 
-def _rule_hidden(known: Known, evidence: Evidence, bounds: Bounds, job_id: str) -> Ruling:
+def _judge_hidden_job(known: KnownState, evidence: CheckEvidence, bounds: ListBounds, job_id: str) -> Judgement:
     """Where only a list of ended jobs was cut, it is let go: it did not wait any more, and had somewhere to end."""
     if job_id in evidence.explained or job_id not in known.jobs:
         return "left"
@@ -215,7 +235,7 @@ def _rule_hidden(known: Known, evidence: Evidence, bounds: Bounds, job_id: str) 
     return "hidden" if bounds.unfinished.has(known.jobs[job_id].queue) else "left"
 
 
-def _judge(known: Known, heard: Heard, evidence: Evidence, job_id: str) -> Ruling:
+def _judge_job(known: KnownState, heard: Observation, evidence: CheckEvidence, job_id: str) -> Judgement:
     second, fate = evidence.second, evidence.fates.get(job_id)
     shown = second.find(job_id) if second else None
     if shown is not None:
@@ -224,18 +244,20 @@ def _judge(known: Known, heard: Heard, evidence: Evidence, job_id: str) -> Rulin
         return "here"
     if job_id in evidence.explained or (fate is not None and fate.kind == "finished"):
         return "left"
-    if second is None or Bounds(second, evidence).may_hide(known.job(job_id).queue):
+    if second is None or ListBounds(second, evidence).may_hide(known.job(job_id).queue):
         return "pending"
     if fate is not None and fate.kind == "unknown":
         return "missing"
-    return _judge_gone(known, heard, second, evidence, job_id)
+    return _judge_unlisted_job(known, heard, second, evidence, job_id)
 
 
-def _judge_gone(known: Known, heard: Heard, second: Heard, evidence: Evidence, job_id: str) -> Ruling:
+def _judge_unlisted_job(
+    known: KnownState, heard: Observation, second: Observation, evidence: CheckEvidence, job_id: str
+) -> Judgement:
     """Of a job that neither look shows, and that the service itself says nothing of."""
     if _may_have_vanished(known, second, job_id):
         return "left"
-    if _still_visible(known, second, evidence, job_id):
+    if _would_still_be_visible(known, second, evidence, job_id):
         return "missing"
     if known.was_cut(job_id) is not None:
         return "left"  # it may have ended, and vanished as it should, while a bound kept it out of the lists
@@ -244,13 +266,13 @@ def _judge_gone(known: Known, heard: Heard, second: Heard, evidence: Evidence, j
     return "unaccounted"
 
 
-def _may_have_vanished(known: Known, last: Heard, job_id: str) -> bool:
+def _may_have_vanished(known: KnownState, last: Observation, job_id: str) -> bool:
     """Whether the job, by its own setting, could have ended and vanished since it was seen: then nothing follows."""
     kept_s, seen = known.job(job_id).kept_s, known.seen_at(job_id)
     return kept_s is not None and (seen is None or (last.ended - seen).total_seconds() >= kept_s)
 
 
-def _still_visible(known: Known, last: Heard, evidence: Evidence, job_id: str) -> bool:
+def _would_still_be_visible(known: KnownState, last: Observation, evidence: CheckEvidence, job_id: str) -> bool:
     """Whether the lists of this look would still show the job if it had finished right after it was seen."""
     visible, seen = evidence.finished_visible, known.seen_at(job_id)
     if seen is None or not isinstance(visible, int | float):
@@ -258,20 +280,22 @@ def _still_visible(known: Known, last: Heard, evidence: Evidence, job_id: str) -
     return (last.ended - seen).total_seconds() < visible
 
 
-def _kept(known: Known, evidence: Evidence, rulings: Mapping[str, Ruling], breathe: Breathe) -> Kept:
+def _collect_retained_jobs(
+    known: KnownState, evidence: CheckEvidence, rulings: Mapping[str, Judgement], breathe: Breathe
+) -> RetainedJobs:
     """The jobs that the look shows nowhere and that are known to be there, or may be."""
     here: list[Job] = []
     pending: list[Job] = []
     hidden: list[str] = []
-    for part in slices(rulings.items()):
-        here += [_found_later(evidence, id_) or known.job(id_) for id_, ruling in part if ruling == "here"]
+    for part in iter_slices(rulings.items()):
+        here += [_find_later_state(evidence, id_) or known.job(id_) for id_, ruling in part if ruling == "here"]
         pending += [known.job(id_) for id_, ruling in part if ruling == "pending"]
         hidden += [id_ for id_, ruling in part if ruling == "hidden"]
         breathe()
-    return Kept(here, pending, hidden)
+    return RetainedJobs(here, pending, hidden)
 
 
-def _found_later(evidence: Evidence, job_id: str) -> Job | None:
+def _find_later_state(evidence: CheckEvidence, job_id: str) -> Job | None:
     shown = evidence.second.find(job_id) if evidence.second else None
     fate = evidence.fates.get(job_id)
     return shown[0] if shown else fate.job if fate else None

@@ -29,13 +29,13 @@ from app.sources.unavailable import Unusable
 
 log = logging.getLogger(__name__)
 
-NAMES_KEPT_S = 5.0
-FORGOTTEN_AT_ONCE = 1_000  # rows, between two breaths
+NAME_CACHE_S = 5.0
+JOBS_DELETED_PER_STATEMENT = 1_000  # rows, between two breaths
 # Kind, address, options, password, its variable, and who rules them: a source is built anew where one of them changed.
 _Settings = tuple[str, str, str, str | None, str | None, str]
 
 
-class BadService(ValueError):
+class InvalidService(ValueError):
     """The service cannot be watched as asked; the text says what was expected, `errors` the same for each field."""
 
     def __init__(self, text: str, errors: Mapping[str, str] | None = None) -> None:
@@ -43,26 +43,26 @@ class BadService(ValueError):
         self.errors = dict(errors or {})
 
 
-class Taken(BadService):
+class ServiceIdTaken(InvalidService):
     """There is a service of this id already."""
 
 
-class NotWatched(BadService):
+class ServiceNotFound(InvalidService):
     """There is no such service."""
 
 
-def watched(session: Session) -> list[Service]:
+def list_services(session: Session) -> list[Service]:
     """Every service that is watched now, by name."""
-    return list(session.scalars(_watched()))
+    return list(session.scalars(_select_services()))
 
 
-def _watched() -> sa.Select[Service]:
+def _select_services() -> sa.Select[Service]:
     return sa.select(Service).where(Service.removed_at.is_(None)).order_by(Service.name, Service.id)
 
 
 def add(session: Session, *, id: str, name: str, kind: str, url: str, **options: Any) -> Service:  # noqa: A002 -- the field's name
     """Watch a service that is not watched yet. Raises `BadService`."""
-    return watch(session, parsed({"id": id, "name": name, "kind": kind, "url": url, **options}))
+    return watch(session, parse_service({"id": id, "name": name, "kind": kind, "url": url, **options}))
 
 
 def watch(session: Session, entry: ServiceEntry) -> Service:
@@ -70,16 +70,16 @@ def watch(session: Session, entry: ServiceEntry) -> Service:
     row = session.get(Service, entry.id)
     text = f"a service {entry.id} is watched already; beacon service list shows all"
     if row is not None and row.removed_at is None:
-        raise Taken(text, {"id": "is taken; choose another one"})
+        raise ServiceIdTaken(text, {"id": "is taken; choose another one"})
     try:
         return write_row(session, entry, "admin")
     except IntegrityError as error:  # on PostgreSQL two may ask at once
-        raise Taken(text, {"id": "is taken; choose another one"}) from error
+        raise ServiceIdTaken(text, {"id": "is taken; choose another one"}) from error
 
 
 def put(session: Session, *, id: str, name: str, kind: str, url: str, **options: Any) -> Service:  # noqa: A002 -- the field's name
     """Watch a service, or change how. What is known of it stays, unless it becomes another kind of service."""
-    return write_row(session, parsed({"id": id, "name": name, "kind": kind, "url": url, **options}), "admin")
+    return write_row(session, parse_service({"id": id, "name": name, "kind": kind, "url": url, **options}), "admin")
 
 
 def remove(session: Session, service_id: str, by: str) -> None:
@@ -87,29 +87,29 @@ def remove(session: Session, service_id: str, by: str) -> None:
     row = find(session, service_id)
     row.removed_at = utc_text()
     row.password = None
-    _forget(session, service_id, by, "the service is no longer watched")
+    _delete_known_state(session, service_id, by, "the service is no longer watched")
 
 
 def find(session: Session, service_id: str, *, lock: bool = False) -> Service:
     """A service that is watched. Raises `NotWatched`."""
     row = session.get(Service, service_id, with_for_update={"key_share": True} if lock else None)
     if row is None or row.removed_at is not None:
-        raise NotWatched(f"no service {service_id} is watched; beacon service list shows all")
+        raise ServiceNotFound(f"no service {service_id} is watched; beacon service list shows all")
     return row
 
 
-def name_of(service_id: str) -> str:
+def service_name(service_id: str) -> str:
     """The name that people see; the id of a service that is not watched. Asked at every rendered event, hence kept."""
     kept = current_app.extensions.get("beacon_service_names")
     if kept is None or kept.until < time.monotonic():
         with read() as session:
-            names = {row.id: row.name for row in watched(session)}
-        kept = current_app.extensions["beacon_service_names"] = _Names(names, time.monotonic() + NAMES_KEPT_S)
+            names = {row.id: row.name for row in list_services(session)}
+        kept = current_app.extensions["beacon_service_names"] = _NameCache(names, time.monotonic() + NAME_CACHE_S)
     found: str = kept.names.get(service_id, service_id)
     return found
 
 
-class Sources:
+class SourceRegistry:
     """The services to poll, each with its source, which lives as long as its settings stand."""
 
     def __init__(self, job_list_bound: int) -> None:
@@ -118,7 +118,7 @@ class Sources:
 
     def watched(self) -> list[WatchedService]:
         with read() as session:
-            rows = session.scalars(_watched().options(undefer(Service.password)))
+            rows = session.scalars(_select_services().options(undefer(Service.password)))
             self._built = {row.id: self._service(row) for row in rows}
         return [service for _, service in self._built.values()]
 
@@ -180,7 +180,7 @@ def host_rules() -> HostRules:
     return HostRules(settings.password_env_prefixes, Reach(parse_networks(settings.allowed_networks)))
 
 
-def refused_variable(row: Service) -> str | None:
+def explain_refused_variable(row: Service) -> str | None:
     """Why its password is not taken from the variable that it names, and what to do; None where it may be."""
     rules = _rules_for(row, host_rules())
     return rules.refused_variable(row.password_env) if rules and row.password_env else None
@@ -192,24 +192,24 @@ def _rules_for(row: Service, rules: HostRules) -> HostRules | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Names:
+class _NameCache:
     names: Mapping[str, str]
     until: float
 
 
-def parsed(given: Mapping[str, Any]) -> ServiceEntry:
+def parse_service(given: Mapping[str, Any]) -> ServiceEntry:
     """What a person gave, checked by its kind and by the host's rules. Raises `BadService`."""
     try:
         entry = parse_entry(given)
     except ValidationError as error:
-        raise _bad(faults(error)) from None
-    wrong = _against(host_rules(), entry)
+        raise _invalid_service(errors_by_field(error)) from None
+    wrong = _check_host_rules(host_rules(), entry)
     if wrong:
-        raise _bad(wrong)
+        raise _invalid_service(wrong)
     return entry
 
 
-def _against(rules: HostRules, entry: ServiceEntry) -> dict[str, str]:
+def _check_host_rules(rules: HostRules, entry: ServiceEntry) -> dict[str, str]:
     """What the host does not allow of it, by field. A name is looked up at each connect, and only there."""
     variable = rules.refused_variable(entry.password_env) if entry.password_env else None
     address = rules.reach.refusal(urlsplit(entry.url).hostname or "")
@@ -217,11 +217,11 @@ def _against(rules: HostRules, entry: ServiceEntry) -> dict[str, str]:
     return {name: said for name, said in found.items() if said}
 
 
-def _bad(errors: Mapping[str, str]) -> BadService:
-    return BadService("; ".join(f"{name}: {said}" for name, said in errors.items()), errors)
+def _invalid_service(errors: Mapping[str, str]) -> InvalidService:
+    return InvalidService("; ".join(f"{name}: {said}" for name, said in errors.items()), errors)
 
 
-def faults(error: ValidationError) -> dict[str, str]:
+def errors_by_field(error: ValidationError) -> dict[str, str]:
     """What is wrong, by field; of one that may be several things, what each of them expects."""
     found: dict[str, list[str]] = {}
     for item in error.errors():
@@ -237,7 +237,7 @@ def write_row(session: Session, entry: ServiceEntry, origin: str, by: str = "an 
     elif row.removed_at is not None:
         row.registered_at, row.removed_at = utc_text(), None
     elif row.kind != entry.kind:
-        _forget(session, entry.id, by, f"the service became one of the kind {entry.kind}")
+        _delete_known_state(session, entry.id, by, f"the service became one of the kind {entry.kind}")
     row.name, row.kind, row.url, row.origin = entry.name, entry.kind, entry.url, origin
     row.password, row.password_env = entry.password, entry.password_env
     row.options_json = entry.options.model_dump_json()
@@ -245,8 +245,8 @@ def write_row(session: Session, entry: ServiceEntry, origin: str, by: str = "an 
     return row
 
 
-def _forget(session: Session, service_id: str, by: str, why: str) -> None:
-    mine = sa.select(KnownJob.job_id).where(KnownJob.service_id == service_id).limit(FORGOTTEN_AT_ONCE)
+def _delete_known_state(session: Session, service_id: str, by: str, why: str) -> None:
+    mine = sa.select(KnownJob.job_id).where(KnownJob.service_id == service_id).limit(JOBS_DELETED_PER_STATEMENT)
     some = sa.delete(KnownJob).where(KnownJob.service_id == service_id, KnownJob.job_id.in_(mine))
     while session.connection().execute(some).rowcount:
         breathe()

@@ -17,13 +17,13 @@ from app.reconciliation import registry, service_revision
 from app.reconciliation.models import DiscrepancyEvent, KnownJob, OpenItem, Service
 from app.sources.service_config import ServiceEntry
 
-THE_FILE = "the services file"
-SECRETS = ("password", "password_env")
+FILE_ACTOR = "the services file"
+PASSWORD_FIELDS = ("password", "password_env")
 # What is kept was given for the place that it was sent to; whoever changes that may not know it.
-PASSWORD_AGAIN = "a new address needs the password again: type it, or remove the one that is kept"  # noqa: S105 -- a sentence
+PASSWORD_REQUIRED = "a new address needs the password again: type it, or remove the one that is kept"  # noqa: S105 -- a sentence
 
 
-class RuledByFile(registry.BadService):
+class ManagedByFile(registry.InvalidService):
     """The services file names it: a change made elsewhere would be undone at the next start."""
 
     def __init__(self, service_id: str) -> None:
@@ -32,8 +32,8 @@ class RuledByFile(registry.BadService):
 
 def add(session: Session, given: Mapping[str, Any], by: str) -> Service:
     """Watch a service. Raises `BadService`, `Taken`."""
-    row = registry.watch(session, registry.parsed(given))
-    chain.record(session, chain.Entry(by, "service-add", row.id, after=told(row)))
+    row = registry.watch(session, registry.parse_service(given))
+    chain.record(session, chain.Entry(by, "service-add", row.id, after=audit_view(row)))
     return row
 
 
@@ -44,11 +44,11 @@ def change(
 
     Raises `BadService` (and where it is another one by now `ChangedMeanwhile`), `NotWatched`.
     """
-    row = _ours(session, service_id)
-    entry = _parsed(row, given)
-    service_revision.check(session, service_id, expected)
-    entry = _with_password(row, entry, given)
-    _record(session, [_rewritten(session, row, entry, "admin", by)])
+    row = _lock_editable(session, service_id)
+    entry = _parse_change(row, given)
+    service_revision.check_revision(session, service_id, expected)
+    entry = _keep_password(row, entry, given)
+    _record(session, [_rewrite(session, row, entry, "admin", by)])
     return row
 
 
@@ -59,9 +59,9 @@ def put(session: Session, entry: ServiceEntry, by: str) -> None:
 
 def remove(session: Session, service_id: str, by: str, expected: int | None = None) -> None:
     """Watch it no longer. Raises `NotWatched`, `RuledByFile`, and `ChangedMeanwhile` where it is not as `expected`."""
-    row = _ours(session, service_id)
-    service_revision.check(session, service_id, expected)
-    _record(session, [_removed(session, row, by)])
+    row = _lock_editable(session, service_id)
+    service_revision.check_revision(session, service_id, expected)
+    _record(session, [_remove(session, row, by)])
 
 
 def sync_from_file(session: Session, entries: Iterable[ServiceEntry]) -> None:
@@ -70,9 +70,9 @@ def sync_from_file(session: Session, entries: Iterable[ServiceEntry]) -> None:
     Only what differs is an entry: every start reads the file.
     """
     named = {entry.id: entry for entry in entries}
-    done = [_put(session, entry, "file", THE_FILE) for entry in named.values()]
-    gone = [row for row in registry.watched(session) if row.origin == "file" and row.id not in named]
-    done += [_removed(session, row, THE_FILE) for row in gone]
+    done = [_put(session, entry, "file", FILE_ACTOR) for entry in named.values()]
+    gone = [row for row in registry.list_services(session) if row.origin == "file" and row.id not in named]
+    done += [_remove(session, row, FILE_ACTOR) for row in gone]
     _record(session, done)
 
 
@@ -86,16 +86,16 @@ def _record(session: Session, done: Iterable[chain.Entry | None]) -> None:
 def _put(session: Session, entry: ServiceEntry, origin: str, by: str) -> chain.Entry | None:
     row = session.get(Service, entry.id)
     if row is not None and row.removed_at is None:
-        return _rewritten(session, row, entry, origin, by)
+        return _rewrite(session, row, entry, origin, by)
     row = registry.write_row(session, entry, origin, by)
-    return chain.Entry(by, "service-add", row.id, after=told(row))
+    return chain.Entry(by, "service-add", row.id, after=audit_view(row))
 
 
-def _rewritten(session: Session, row: Service, entry: ServiceEntry, origin: str, by: str) -> chain.Entry | None:
+def _rewrite(session: Session, row: Service, entry: ServiceEntry, origin: str, by: str) -> chain.Entry | None:
     """None where nothing differs."""
-    before, secrets, ruled_by = told(row), (row.password, row.password_env), row.origin
+    before, secrets, ruled_by = audit_view(row), (row.password, row.password_env), row.origin
     registry.write_row(session, entry, origin, by)
-    after = told(row)
+    after = audit_view(row)
     changed = [name for name, value in after.items() if before[name] != value]
     if secrets != (row.password, row.password_env) and "password" not in changed:
         changed.append("password")
@@ -106,30 +106,30 @@ def _rewritten(session: Session, row: Service, entry: ServiceEntry, origin: str,
     return chain.Entry(by, "service-change", row.id, before=before, after=after, params={"changed": changed})
 
 
-def _removed(session: Session, row: Service, by: str) -> chain.Entry:
-    before = told(row)
+def _remove(session: Session, row: Service, by: str) -> chain.Entry:
+    before = audit_view(row)
     registry.remove(session, row.id, by)
     return chain.Entry(by, "service-remove", row.id, before=before)
 
 
-def told(row: Service) -> dict[str, Any]:
+def audit_view(row: Service) -> dict[str, Any]:
     """A service for the audit: of its password, whether there is one and where it comes from."""
     return {
         "name": row.name,
         "kind": row.kind,
         "url": row.url,
         "options": json.loads(row.options_json),
-        "password": password_from(row),
+        "password": describe_password(row),
     }
 
 
-def password_from(row: Service) -> str | None:
+def describe_password(row: Service) -> str | None:
     if row.password_env is not None:
         return f"from the environment variable {row.password_env}"
     return None if row.password is None else "kept"
 
 
-def weight(session: Session, service_id: str) -> dict[str, int]:
+def count_dependents(session: Session, service_id: str) -> dict[str, int]:
     """What hangs on a service, for whoever is about to remove it."""
 
     def count(column: sa.orm.InstrumentedAttribute[Any], *wanted: sa.ColumnElement[bool]) -> int:
@@ -142,40 +142,40 @@ def weight(session: Session, service_id: str) -> dict[str, int]:
     }
 
 
-def _ours(session: Session, service_id: str) -> Service:
+def _lock_editable(session: Session, service_id: str) -> Service:
     """Locked, so that whoever is next sees what was changed."""
     row = registry.find(session, service_id, lock=True)
     if row.origin == "file":
-        raise RuledByFile(service_id)
+        raise ManagedByFile(service_id)
     return row
 
 
-def _parsed(row: Service, given: Mapping[str, Any]) -> ServiceEntry:
+def _parse_change(row: Service, given: Mapping[str, Any]) -> ServiceEntry:
     if given.get("id", row.id) != row.id:
         text = "cannot be changed: remove the service and add it under its new id"
-        raise registry.BadService(f"id: {text}", {"id": text})
+        raise registry.InvalidService(f"id: {text}", {"id": text})
     kept: dict[str, Any] = {"id": row.id, "name": row.name, "kind": row.kind, "url": row.url}
     if given.get("kind", row.kind) == row.kind:  # another kind has other options
         kept |= json.loads(row.options_json)
     wanted = {name: value for name, value in {**kept, **given}.items() if value is not None}
-    return registry.parsed(wanted)
+    return registry.parse_service(wanted)
 
 
-def _with_password(row: Service, entry: ServiceEntry, given: Mapping[str, Any]) -> ServiceEntry:
+def _keep_password(row: Service, entry: ServiceEntry, given: Mapping[str, Any]) -> ServiceEntry:
     """With what is kept of it where nothing else was given."""
     if entry.password is not None or entry.password_env is not None:
         return entry
-    unnamed = {name: getattr(row, name) for name in SECRETS if name not in given}
-    if unnamed.get("password") is not None and _place(entry) != _place_of(row):
-        raise registry.BadService(f"password: {PASSWORD_AGAIN}", {"password": PASSWORD_AGAIN})
+    unnamed = {name: getattr(row, name) for name in PASSWORD_FIELDS if name not in given}
+    if unnamed.get("password") is not None and _entry_places(entry) != _row_places(row):
+        raise registry.InvalidService(f"password: {PASSWORD_REQUIRED}", {"password": PASSWORD_REQUIRED})
     return replace(entry, **unnamed)
 
 
-def _place_of(row: Service) -> tuple[str, ...]:
+def _row_places(row: Service) -> tuple[str, ...]:
     return _places(row.kind, row.url, json.loads(row.options_json))
 
 
-def _place(entry: ServiceEntry) -> tuple[str, ...]:
+def _entry_places(entry: ServiceEntry) -> tuple[str, ...]:
     return _places(entry.kind, entry.url, json.loads(entry.options.model_dump_json()))
 
 

@@ -12,7 +12,7 @@ from app.sources.protocol import SourceError, StuckJob
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class StuckJobs:
     """`reason` says why there is no answer; `refuses`: this kind of service cannot tell at all."""
 
     asked_at: str
@@ -21,17 +21,17 @@ class Told:
     refuses: bool = False
 
 
-def stuck_jobs(row: Service, name: str, job_list_bound: int) -> Told:
+def fetch_stuck_jobs(row: Service, name: str, job_list_bound: int) -> StuckJobs:
     """Gives up the database's connection; whoever calls wants nothing more of `row`."""
     asked_at = utc_text()
     why_not = registry.capabilities_of(row).why_not("stuck")
     if why_not is not None:
-        return Told(asked_at, (), why_not, refuses=True)
+        return StuckJobs(asked_at, (), why_not, refuses=True)
     make = registry.source_maker(row, job_list_bound)
     db.session.remove()
     try:
-        return Told(asked_at, ask(make, lambda source: source.stuck(), ASK_S))
+        return StuckJobs(asked_at, ask(make, lambda source: source.stuck(), ASK_S))
     except TooMany:
-        return Told(asked_at, (), "Too many questions wait for their services just now.")
+        return StuckJobs(asked_at, (), "Too many questions wait for their services just now.")
     except SourceError as error:
-        return Told(asked_at, (), f"{name} {error.reason}.")
+        return StuckJobs(asked_at, (), f"{name} {error.reason}.")

@@ -16,18 +16,18 @@ from app.eventlog.event_types import (
     ReconciliationUpdate,
     Status,
 )
-from app.reconciliation.flapping import NEVER, Flaps
+from app.reconciliation.flapping import NO_FLAPS, Flaps
 from app.sources.protocol import FinishedVisible, Job, JobFate, Look
 
 ItemKind = Literal["missing", "extra", "unaccounted"]
 CloseHow = Literal["reappeared", "finished", "requeued", "accepted", "expired"]
 # What a service published last of a job. `ended`: it failed, or events contradict each other; it is gone for a reason,
 # and nothing follows from its being there.
-Said = Literal["queued", "started", "finished", "ended"]
+PublishedState = Literal["queued", "started", "finished", "ended"]
 ItemKey = tuple[str, ItemKind]
 
 # Jobs looked at in one go: with a pause between, the streams of this process feel at most some milliseconds.
-SLICE = 2_000
+JOBS_PER_SLICE = 2_000
 
 T = TypeVar("T")
 Breathe = Callable[[], None]
@@ -37,7 +37,7 @@ def no_pause() -> None:
     """What `breathe` is where nobody waits."""
 
 
-class About(NamedTuple):
+class FindingContext(NamedTuple):
     """What is said of a finding besides ids: how many there are, where ids do not say it, more in words, the queues
     that it is about, and since when, where that is known better than by when it was told first."""
 
@@ -47,12 +47,12 @@ class About(NamedTuple):
     since: datetime | None = None
 
 
-Abouts = Mapping[FindingKind, About]
-NOTHING_ABOUT: Abouts = {}
+FindingContexts = Mapping[FindingKind, FindingContext]
+NO_CONTEXT: FindingContexts = {}
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class TrackedItem:
     """A job that was declared missing, extra or unaccounted and has not been closed."""
 
     job_id: str
@@ -67,16 +67,16 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Closing:
-    item: Item
+class ItemClosing:
+    item: TrackedItem
     how: CloseHow
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
+class JobNotice:
     """What a service published last of one job. `id` is the event's, `at` when the log took it: both are Beacon's."""
 
-    said: Said
+    said: PublishedState
     id: int
     at: datetime
     queue: str | None = None
@@ -87,7 +87,7 @@ class Notice:
 
 
 @dataclass(frozen=True, slots=True)
-class Hidden:
+class HiddenQueues:
     """Whose jobs a bound kept out of the lists of a look: everybody's, or those of some queues."""
 
     everything: bool = False
@@ -124,13 +124,13 @@ class Loss:
 
 
 # A restart of all workers is no finding: a queue must have gone unserved for so long.
-UNSERVED_FOR = timedelta(minutes=1)
+UNSERVED_AFTER = timedelta(minutes=1)
 # Stands in `cut_since` for all queues; no queue has such a name.
 ALL_QUEUES = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownState:
     """What is believed of a service before a look.
 
     `jobs` are the unfinished ones. Each was last seen at `heard_at`, when the look that showed it began, or
@@ -145,14 +145,14 @@ class Known:
     jobs: Mapping[str, Job] = field(default_factory=dict)
     unseen: Mapping[str, datetime] = field(default_factory=dict)
     ended: Mapping[str, int] = field(default_factory=dict)
-    notices: Mapping[str, Notice] = field(default_factory=dict)
+    notices: Mapping[str, JobNotice] = field(default_factory=dict)
     log_cursor: int = 0
-    flaps: Flaps = NEVER
+    flaps: Flaps = NO_FLAPS
     named: frozenset[ItemKey] = frozenset()
     heard_at: datetime | None = None
     instance_id: str | None = None
     as_of: datetime | None = None
-    items: Mapping[ItemKey, Item] = field(default_factory=dict)
+    items: Mapping[ItemKey, TrackedItem] = field(default_factory=dict)
     told: ReconciliationUpdate | None = None
     last_verified_at: datetime | None = None
     cut_since: Mapping[str, datetime] = field(default_factory=dict)
@@ -185,7 +185,7 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class Observation:
     """A look, and when it began and ended."""
 
     look: Look
@@ -208,14 +208,14 @@ class Heard:
     def finished_complete(self) -> bool:
         return all(listing.complete for listing in self.look.listings if listing.finished)
 
-    def hidden(self, *, finished: bool) -> Hidden:
+    def hidden(self, *, finished: bool) -> HiddenQueues:
         """Whose jobs the lists of these states do not show."""
         cut = [one for one in self.look.listings if one.finished == finished and not one.complete]
-        return Hidden(any(not one.cut for one in cut), frozenset().union(*(one.cut for one in cut)))
+        return HiddenQueues(any(not one.cut for one in cut), frozenset().union(*(one.cut for one in cut)))
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class CheckEvidence:
     """What else is known of the jobs that a look did not show.
 
     `second`: the second look, None where it was not possible; `fates`: look-ups by id, as far as they were
@@ -225,16 +225,16 @@ class Evidence:
     """
 
     finished_visible: FinishedVisible = None
-    second: Heard | None = None
+    second: Observation | None = None
     fates: Mapping[str, JobFate] = field(default_factory=dict)
     explained: frozenset[str] = frozenset()
     fresh_for: timedelta | None = None
     purged: bool = False
-    unserved_for: timedelta = UNSERVED_FOR
+    unserved_for: timedelta = UNSERVED_AFTER
 
 
 @dataclass(frozen=True, slots=True)
-class Belief:
+class JobDiff:
     """What a look makes of the jobs that were known: the rows that make the difference, and how many jobs it leaves.
 
     The difference only, because to make all of them anew at every look costs more than to compare them.
@@ -256,17 +256,17 @@ class Belief:
 
     def onto(self, jobs: dict[str, Job], breathe: Breathe = no_pause) -> None:
         """Make what was known what is known now."""
-        for ids in slices(self.gone):
+        for ids in iter_slices(self.gone):
             for job_id in ids:
                 jobs.pop(job_id, None)
             breathe()
-        for part in slices(self.put):
+        for part in iter_slices(self.put):
             jobs.update((job.id, job) for job in part)
             breathe()
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class ServiceVerdict:
     """What to think of a service.
 
     `belief` is None where nothing that was heard is believed (stale), or nothing was (an acceptance).
@@ -284,7 +284,7 @@ class Verdict:
     details: DiscrepancyDetails | None = None
     findings: tuple[Finding, ...] = ()
     reason: str | None = None
-    about: Abouts = field(default_factory=dict)
+    about: FindingContexts = field(default_factory=dict)
     last_verified_at: datetime | None = None
     last_discrepancy: LastDiscrepancy | None = None
     last_flapping: LastFlapping | None = None
@@ -296,10 +296,10 @@ class Verdict:
     unserved_since: Mapping[str, datetime] = field(default_factory=dict)
     figures: Figures | None = None
     loss: Loss | None = None
-    flaps: Flaps = NEVER
-    belief: Belief | None = None
-    opened: tuple[Item, ...] = ()
-    closed: tuple[Closing, ...] = ()
+    flaps: Flaps = NO_FLAPS
+    belief: JobDiff | None = None
+    opened: tuple[TrackedItem, ...] = ()
+    closed: tuple[ItemClosing, ...] = ()
     changed: bool = False
     turned: bool = False
     hushed: bool = False
@@ -307,21 +307,21 @@ class Verdict:
     silent_since: datetime | None = None
 
 
-def slices(things: Iterable[T], size: int = SLICE) -> Iterator[list[T]]:
+def iter_slices(things: Iterable[T], size: int = JOBS_PER_SLICE) -> Iterator[list[T]]:
     iterator = iter(things)
     while part := list(islice(iterator, size)):
         yield part
 
 
-def in_order(things: Iterable[T], key: Callable[[T], Any], breathe: Breathe = no_pause) -> list[T]:
+def sort_in_slices(things: Iterable[T], key: Callable[[T], Any], breathe: Breathe = no_pause) -> list[T]:
     """Sorted; a hundred thousand at once would take 60 ms."""
-    parts = [sorted(part, key=key) for part in _breathing(slices(things), breathe)]
+    parts = [sorted(part, key=key) for part in _pause_between(iter_slices(things), breathe)]
     if len(parts) < 2:
         return parts[0] if parts else []
-    return [thing for part in _breathing(slices(heapq.merge(*parts, key=key)), breathe) for thing in part]
+    return [thing for part in _pause_between(iter_slices(heapq.merge(*parts, key=key)), breathe) for thing in part]
 
 
-def _breathing(parts: Iterable[T], breathe: Breathe) -> Iterator[T]:
+def _pause_between(parts: Iterable[T], breathe: Breathe) -> Iterator[T]:
     for part in parts:
         yield part
         breathe()

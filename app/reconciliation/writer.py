@@ -20,16 +20,18 @@ from app.eventlog.append import append
 from app.infra.clock import parse_utc, utc_text
 from app.infra.lease import Claim
 from app.reconciliation import flapping, reconcile, row_memory, row_writer
-from app.reconciliation.loader import database_now, known_of
+from app.reconciliation.loader import database_now, load_known_state
 from app.reconciliation.models import ServiceState
-from app.reconciliation.types import Belief, Heard, Item, Known, Verdict, slices
+from app.reconciliation.types import JobDiff, KnownState, Observation, ServiceVerdict, TrackedItem, iter_slices
 
 # Between two transactions of many: for those who wait to write.
-TURN_S = 0.002
+PAUSE_BETWEEN_WRITES_S = 0.002
 NO_ANSWER = "did not answer"
 
 
-def record_check(claim: Claim, service_id: str, known: Known, version: int, verdict: Verdict, heard: Heard) -> int:
+def record_check(
+    claim: Claim, service_id: str, known: KnownState, version: int, verdict: ServiceVerdict, heard: Observation
+) -> int:
     """Write what a look that was answered changed; the version of the belief from now on.
 
     Raises `LeaseLost`, `rows.Outdated`, `rows.NotWatched`; then nothing is written of the verdict.
@@ -37,31 +39,31 @@ def record_check(claim: Claim, service_id: str, known: Known, version: int, verd
     verdict = _stage(claim, service_id, version, verdict)
     with write() as session:
         claim.guard(session)
-        row = row_writer.locked_state(session, service_id, version)
+        row = row_writer.lock_state(session, service_id, version)
         if verdict.belief is not None:
-            row_writer.forget_jobs(session, service_id, verdict.belief.gone)
-            row_writer.put_jobs(session, service_id, verdict.belief, verdict.belief.put)
-            row_writer.note_moment(row, heard)
-            row_memory.note(row, verdict)
+            row_writer.delete_jobs(session, service_id, verdict.belief.gone)
+            row_writer.upsert_jobs(session, service_id, verdict.belief, verdict.belief.put)
+            row_writer.record_moment(row, heard)
+            row_memory.record_figures(row, verdict)
             row.log_cursor = max(row.log_cursor, known.log_cursor)
         row_writer.write_items(session, service_id, verdict.opened)
         row_writer.close_items(session, service_id, verdict.closed, verdict.at)
-        row_writer.note_answer(row, verdict, heard.look)
+        row_writer.record_answer(row, verdict, heard.look)
         row.version += 1
         if verdict.changed or verdict.hushed or verdict.status == "stale":
             row_writer.write_sample(session, service_id, verdict, verdict.status, ok=True)
         if verdict.changed:
-            append(session, [row_writer.tell(session, row, known, verdict)])
+            append(session, [row_writer.record_update(session, row, known, verdict)])
         return row.version
 
 
-def _stage(claim: Claim, service_id: str, version: int, verdict: Verdict) -> Verdict:
+def _stage(claim: Claim, service_id: str, version: int, verdict: ServiceVerdict) -> ServiceVerdict:
     """The verdict, of which as much is left to write as fits into one short transaction.
 
     A job that was declared leaves the known ones in the transaction that opens its item: it is in one of both, always.
     """
     belief = verdict.belief
-    if belief is None or len(belief.put) + len(belief.gone) + len(verdict.opened) <= row_writer.ROWS:
+    if belief is None or len(belief.put) + len(belief.gone) + len(verdict.opened) <= row_writer.MAX_ROWS_PER_WRITE:
         return verdict
     declared = {item.job_id for item in verdict.opened if item.kind != "extra"}
     staging = _Staging(claim, service_id, version)
@@ -77,20 +79,20 @@ class _Staging:
     def __init__(self, claim: Claim, service_id: str, version: int) -> None:
         self._claim, self._service_id, self._version = claim, service_id, version
 
-    def put(self, belief: Belief) -> None:
-        for jobs in slices(belief.put, row_writer.ROWS):
+    def put(self, belief: JobDiff) -> None:
+        for jobs in iter_slices(belief.put, row_writer.MAX_ROWS_PER_WRITE):
             with self._turn() as session:
-                row_writer.put_jobs(session, self._service_id, belief, jobs)
+                row_writer.upsert_jobs(session, self._service_id, belief, jobs)
 
     def forget(self, job_ids: Iterable[str]) -> None:
-        for ids in slices(job_ids, row_writer.ROWS):
+        for ids in iter_slices(job_ids, row_writer.MAX_ROWS_PER_WRITE):
             with self._turn() as session:
-                row_writer.forget_jobs(session, self._service_id, ids)
+                row_writer.delete_jobs(session, self._service_id, ids)
 
-    def declare(self, opened: Iterable[Item]) -> None:
-        for items in slices(opened, row_writer.ITEMS):
+    def declare(self, opened: Iterable[TrackedItem]) -> None:
+        for items in iter_slices(opened, row_writer.MAX_ITEMS_PER_WRITE):
             with self._turn() as session:
-                row_writer.forget_jobs(
+                row_writer.delete_jobs(
                     session, self._service_id, [item.job_id for item in items if item.kind != "extra"]
                 )
                 row_writer.write_items(session, self._service_id, items)
@@ -99,9 +101,9 @@ class _Staging:
     def _turn(self) -> Iterator[Session]:
         with write() as session:
             self._claim.guard(session)
-            row_writer.locked_state(session, self._service_id, self._version)
+            row_writer.lock_state(session, self._service_id, self._version)
             yield session
-        time.sleep(TURN_S)
+        time.sleep(PAUSE_BETWEEN_WRITES_S)
 
 
 def record_silence(
@@ -114,24 +116,24 @@ def record_silence(
     """
     with write() as session:
         claim.guard(session)
-        row = row_writer.locked_state(session, service_id)
+        row = row_writer.lock_state(session, service_id)
         now = database_now(session)
         if failure is not None:
-            _note_failure(row, now, *failure)
+            _record_failure(row, now, *failure)
         silent_since = row.last_answer_at or row.failing_since
         if silent_since is None:
             return None
         left = parse_utc(silent_since) + stale_after - now
-        known = known_of(session, service_id, row)
-        verdict = reconcile.stale(known, row.waited_ms or 0, _reason(row) or why, now, _last_answer(row))
+        known = load_known_state(session, service_id, row)
+        verdict = reconcile.judge_silence(known, row.waited_ms or 0, _reason(row) or why, now, _last_answer(row))
         is_stale = left <= timedelta(0)
         if failure is not None:
             row_writer.write_sample(session, service_id, verdict, "stale" if is_stale else row.status, ok=False)
         if is_stale:
-            row.flapping_json = flapping.to_text(verdict.flaps)
+            row.flapping_json = flapping.dump_flaps(verdict.flaps)
         if is_stale and verdict.changed:
             row.version += 1
-            append(session, [row_writer.tell(session, row, known, verdict)])
+            append(session, [row_writer.record_update(session, row, known, verdict)])
         return None if is_stale else left
 
 
@@ -145,7 +147,7 @@ def _reason(row: ServiceState) -> str | None:
     return row.reason if row.failing_since else None
 
 
-def _note_failure(row: ServiceState, now: datetime, reason: str, waited_ms: int) -> None:
+def _record_failure(row: ServiceState, now: datetime, reason: str, waited_ms: int) -> None:
     row.last_poll_at = utc_text(now)
     row.failing_since = row.failing_since or row.last_poll_at
     row.reason, row.waited_ms = reason, waited_ms

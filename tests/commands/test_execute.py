@@ -12,7 +12,7 @@ from app.commands.removed_jobs import RemovedByCommands
 from app.db import now_epoch, read, write
 from app.infra.clock import utc_now
 from app.reconciliation import registry
-from app.reconciliation.explanations import PublishedEvents, is_fall_explained
+from app.reconciliation.explanations import EventExplainer, is_fall_explained
 from app.reconciliation.models import KnownJob
 from app.sources.protocol import Done, NotSent, SourceError, Unsure
 from tests.commands.scripted import Scene
@@ -184,7 +184,7 @@ class TestRemoved:
 
     def explains_a_fall(self) -> bool:
         with read() as session:
-            return is_fall_explained(session, [PublishedEvents(), RemovedByCommands()], "mail", utc_now())
+            return is_fall_explained(session, [EventExplainer(), RemovedByCommands()], "mail", utc_now())
 
     def test_a_deletion_explains_no_fall(self, scene: Scene) -> None:
         scene.run(scene.give("j1", action="delete-job"))

@@ -12,7 +12,7 @@ from app.eventlog.append import NewEvent, append
 from app.infra.clock import parse_utc, utc_now
 from app.infra.lease import Lease, LeaseLost
 from app.reconciliation import incidents, observer, registry
-from app.reconciliation.accept import accept
+from app.reconciliation.accept import accept_items
 from app.reconciliation.row_writer import checksum
 from app.sources.protocol import Capabilities, Job, JobFate, Listing, Look, Oddity, SourceError
 from tests.reconciliation.desk import SERVICE, Desk, everything
@@ -143,10 +143,10 @@ class TestLoss:
         assert desk.items == {"c": "missing"}
 
     def test_look_ups_are_bounded_and_the_rest_waits_unaccounted(self, desk: Desk) -> None:
-        ids = [f"j{n:03}" for n in range(observer.LOOK_UPS + 10)]
+        ids = [f"j{n:03}" for n in range(observer.MAX_LOOKUPS + 10)]
         desk.observe(look(queued=ids))
         desk.observe(look())
-        assert len(desk.source.asked) == observer.LOOK_UPS
+        assert len(desk.source.asked) == observer.MAX_LOOKUPS
         waiting = [finding for finding in desk.told["findings"] if finding["kind"] == "unaccounted"]
         assert len(waiting[0]["jobIds"]) == 10
         desk.restart()
@@ -248,7 +248,7 @@ class TestSilence:
         assert (silent.reason, silent.episode, again.episode) == ("answered 500", None, first.id)
         assert json.loads(first.findings_json or "")[0]["jobIds"] == ["d"]
         with read() as session:
-            found = incidents.read_on(session, incidents.Wanted(), incidents.START, 10, None)
+            found = incidents.read_incidents(session, incidents.IncidentFilter(), incidents.START_POSITION, 10, None)
         assert [(one.id, one.ending.status if one.ending else None) for one in found] == [
             (silent.id, "discrepancy"),
             (first.id, "verified"),
@@ -406,7 +406,7 @@ class TestRewound:
         desk.observe(self.NOW)
         desk.observe(self.BACK)
         with write() as session:
-            accept(session, SERVICE, None, "bob", "restored from the backup of noon")
+            accept_items(session, SERVICE, None, "bob", "restored from the backup of noon")
         desk.observe(self.BACK)
         assert (desk.told["status"], desk.items) == ("discrepancy", {"b": "missing"})
 
@@ -435,7 +435,7 @@ class TestOthersAtWork:
         def accept_meanwhile() -> None:
             desk.source.on_look_up = lambda: None
             with write() as session:
-                assert accept(session, SERVICE, {"c"}, "bob", "deleted by hand") == ["c"]
+                assert accept_items(session, SERVICE, {"c"}, "bob", "deleted by hand") == ["c"]
 
         desk.source.on_look_up = accept_meanwhile
         desk.observe(look(queued=["b"]))

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from app.reconciliation import reconcile as rules
-from app.reconciliation.types import Evidence, Heard, Known, Notice
+from app.reconciliation.types import CheckEvidence, JobNotice, KnownState, Observation
 from app.sources.protocol import Job, JobFate, Oddity
 from tests.reconciliation.values import (
     at,
@@ -27,9 +27,9 @@ NOTHING = look()
 UNKNOWN = JobFate("unknown")
 
 
-def evidence(visible: float | str | None = 60.0, second: Heard | None = None, **more: object) -> Evidence:
+def evidence(visible: float | str | None = 60.0, second: Observation | None = None, **more: object) -> CheckEvidence:
     """A second look at the sixth second that shows nothing, unless told otherwise."""
-    return Evidence(visible, heard(NOTHING, 6) if second is None else second, **more)  # type: ignore[arg-type]
+    return CheckEvidence(visible, heard(NOTHING, 6) if second is None else second, **more)  # type: ignore[arg-type]
 
 
 class TestMissing:
@@ -105,7 +105,7 @@ class TestMissing:
         assert (verdict.status, verdict.findings, verdict.opened) == ("verified", (), ())
 
     def test_condition_4_without_a_second_look_the_job_waits_for_the_next_observation(self) -> None:
-        verdict = judge(known("a", heard_at=0), heard(NOTHING, 5), Evidence(60.0, None, {"a": UNKNOWN}))
+        verdict = judge(known("a", heard_at=0), heard(NOTHING, 5), CheckEvidence(60.0, None, {"a": UNKNOWN}))
         assert (ids_of(verdict, "missing"), ids_of(verdict, "unaccounted")) == ([], ["a"])
         assert verdict.belief is not None
         assert verdict.belief.unseen == {"a": at(0)}
@@ -165,12 +165,12 @@ class TestLookUp:
     def test_a_job_that_is_nowhere_is_asked_for_where_its_source_can_answer(
         self, visible: float | str | None, asked: bool
     ) -> None:
-        assert rules.needs_look_up(evidence(visible), "a") is asked
+        assert rules.needs_lookup(evidence(visible), "a") is asked
 
     def test_explained_and_found_jobs_are_not_asked_for(self) -> None:
-        assert not rules.needs_look_up(evidence("lookup", explained=frozenset({"a"})), "a")
-        assert not rules.needs_look_up(evidence("lookup", heard(look(queued=["a"]), 6)), "a")
-        assert not rules.needs_look_up(Evidence("lookup", None), "a")
+        assert not rules.needs_lookup(evidence("lookup", explained=frozenset({"a"})), "a")
+        assert not rules.needs_lookup(evidence("lookup", heard(look(queued=["a"]), 6)), "a")
+        assert not rules.needs_lookup(CheckEvidence("lookup", None), "a")
 
 
 class TestUnaccounted:
@@ -204,10 +204,10 @@ class TestOwnLifetime:
         assert ids_of(verdict, "missing") == ["a"]
 
     def test_the_setting_stays_with_a_job_that_its_service_publishes_as_started(self) -> None:
-        before = replace(self.known_as(0.0), notices={"a": Notice("started", 7, at(1))})
+        before = replace(self.known_as(0.0), notices={"a": JobNotice("started", 7, at(1))})
         assert (before.job("a").state, before.job("a").kept_s) == ("running", 0.0)
 
-    def known_as(self, kept_s: float | None) -> Known:
+    def known_as(self, kept_s: float | None) -> KnownState:
         return replace(known(), jobs={"a": job("a")._replace(kept_s=kept_s)})
 
 
@@ -337,7 +337,7 @@ class TestRewound:
         verdict = judge(known("a", as_of=at(0)), heard(self.OLD), evidence())
         assert (verdict.status, kinds_of(verdict), verdict.counts) == ("stale", ["rewound"], {})
         assert (verdict.belief, verdict.opened) == (None, ())
-        assert verdict.reason == rules.REWOUND
+        assert verdict.reason == rules.REWOUND_REASON
 
     def test_open_items_stay_open_and_shown(self) -> None:
         verdict = judge(known(items=[missing("b")], as_of=at(0)), heard(self.OLD), evidence())
@@ -411,48 +411,50 @@ class TestNews:
         assert judge(known(last_verified_at=at(0)), heard(NOTHING), evidence()).last_verified_at == at(5)
         lost = judge(known("a", last_verified_at=at(0)), heard(NOTHING), evidence())
         assert lost.last_verified_at == at(0)
-        assert rules.stale(known(last_verified_at=at(0)), 1, "silent", at(9)).last_verified_at == at(0)
+        assert rules.judge_silence(known(last_verified_at=at(0)), 1, "silent", at(9)).last_verified_at == at(0)
 
 
 class TestStale:
     def test_silence_shows_no_numbers_and_keeps_what_was_known(self) -> None:
-        verdict = rules.stale(known("a", told=told(counts={"queued": 1})), 5_000, "did not answer within 5 s", at(15))
+        verdict = rules.judge_silence(
+            known("a", told=told(counts={"queued": 1})), 5_000, "did not answer within 5 s", at(15)
+        )
         assert (verdict.status, verdict.counts, verdict.latency_ms) == ("stale", {}, 5_000)
         assert (verdict.belief, verdict.details, verdict.reason) == (None, None, "did not answer within 5 s")
         assert verdict.turned
 
     def test_lasting_silence_is_no_news_and_another_reason_is(self) -> None:
         before = known(told=told("stale", reason="answered 500"))
-        assert not rules.stale(before, 1, "answered 500", at(20)).changed
-        other = rules.stale(before, 1, "refused the connection", at(20))
+        assert not rules.judge_silence(before, 1, "answered 500", at(20)).changed
+        other = rules.judge_silence(before, 1, "refused the connection", at(20))
         assert (other.changed, other.turned) == (True, False)
 
 
 class TestAccept:
     def test_the_last_accepted_item_is_the_recovery(self) -> None:
         before = known(items=[missing("a")], told=told("discrepancy", {"queued": 4}, checked_at=at(-3)))
-        verdict = rules.accept(before, [missing("a")], 4, at(9))
+        verdict = rules.judge_acceptance(before, [missing("a")], 4, at(9))
         assert verdict is not None
         assert (verdict.status, verdict.turned, verdict.details) == ("verified", True, None)
         assert (verdict.counts, verdict.checked_at) == ({"queued": 4}, at(-3)), "nobody has looked"
 
     def test_the_others_stay_open(self) -> None:
         before = known(items=[missing("a"), missing("b")], told=told("discrepancy"))
-        verdict = rules.accept(before, [missing("a")], 4, at(9))
+        verdict = rules.judge_acceptance(before, [missing("a")], 4, at(9))
         assert verdict is not None
         assert verdict.details is not None
         assert (verdict.details.expected, verdict.details.actual, ids_of(verdict, "missing")) == (5, 4, ["b"])
 
     def test_a_stale_service_stays_stale(self) -> None:
         before = known(items=[missing("a")], told=told("stale", reason="answered 500"))
-        verdict = rules.accept(before, [missing("a")], 0, at(9))
+        verdict = rules.judge_acceptance(before, [missing("a")], 0, at(9))
         assert verdict is not None
         assert (verdict.status, verdict.reason, kinds_of(verdict)) == ("stale", "answered 500", [])
 
     def test_what_a_look_found_stays_found(self) -> None:
         first = judge(known(), heard(look(queued=["d"], failed=["d"])), evidence())
         before = known(items=[missing("a")], told=told("discrepancy", findings=list(first.findings)))
-        verdict = rules.accept(before, [missing("a")], 0, at(9))
+        verdict = rules.judge_acceptance(before, [missing("a")], 0, at(9))
         assert verdict is not None
         assert (verdict.status, kinds_of(verdict)) == ("discrepancy", ["duplicate"])
 
