@@ -69,7 +69,7 @@ def _poll() -> None:
     lease = Lease()
     assert lease.try_acquire()
     observer = ServiceObserver(lease, 5.0, [EventExplainer()], second_look_after_s=0)
-    for service in registry.SourceRegistry(10).watched():
+    for service in registry.SourceRegistry(10).list_watched():
         assert not observer.observe(service).answered, service.id
         service.source.close()
 

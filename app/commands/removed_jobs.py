@@ -19,7 +19,7 @@ _MAY_HAVE = ("done", "running", "unknown", "timeout")
 class RemovedByCommands:
     """Fits `app.reconciliation.explanations.Explains`, and `ExplainsFalls`."""
 
-    def ended(self, session: Session, service_id: str, job_ids: Collection[str], since: datetime) -> set[str]:
+    def find_ended(self, session: Session, service_id: str, job_ids: Collection[str], since: datetime) -> set[str]:
         columns = (ItemRow.service_id, ItemRow.action, ItemRow.target, ItemRow.effect_json)
         items = sa.select(*columns).where(*_asked(service_id, since, "delete-job", "purge-queue"))
         found: set[str] = set()

@@ -98,4 +98,6 @@ def _audit_entry(
 
 
 def _is_rewound(known: KnownState) -> bool:
-    return any(finding.kind == "rewound" for finding in (known.told.findings if known.told else None) or [])
+    return any(
+        finding.kind == "rewound" for finding in (known.last_published.findings if known.last_published else None) or []
+    )

@@ -39,11 +39,11 @@ def build_poller(app: Flask, settings: Settings, explains: Sequence[Explainer] =
     services = _Services(sources, entries)
     return Poller(
         lease,
-        services.watched,
+        services.list_watched,
         observer,
         settings.poll_interval_s,
         context=app.app_context,
-        let_go=sources.let_go,
+        let_go=sources.close_service,
         release=sources.close,
     )
 
@@ -54,12 +54,12 @@ class _Services:
     def __init__(self, sources: registry.SourceRegistry, entries: Sequence[ServiceEntry] | None) -> None:
         self._sources, self._entries = sources, entries
 
-    def watched(self) -> Sequence[WatchedService]:
+    def list_watched(self) -> Sequence[WatchedService]:
         if self._entries is not None:
             with write() as session:
                 service_admin.sync_from_file(session, self._entries)
             self._entries = None
-        return self._sources.watched()
+        return self._sources.list_watched()
 
 
 class _Housekeeping(ServiceObserver):

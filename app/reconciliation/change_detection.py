@@ -28,30 +28,40 @@ def judge_check(known: KnownState, verdict: ServiceVerdict, found: IdsByKind) ->
     verdict = replace(verdict, flaps=flaps, last_flapping=_last_flapping(known, flaps, verdict))
     if flaps.since is None:
         return detect_change(known, verdict, found)
-    told = detect_change(known, _show_worst(known, verdict), {**found, "flapping": []})
-    return told if known.flaps.since != flaps.since else _suppress_repeats(known, verdict, told, kinds)
+    shown = detect_change(known, _show_worst(known, verdict), {**found, "flapping": []})
+    return shown if known.flaps.since != flaps.since else _suppress_repeats(known, verdict, shown, kinds)
 
 
 def detect_change(known: KnownState, verdict: ServiceVerdict, found: IdsByKind) -> ServiceVerdict:
-    told = known.told
+    last_published = known.last_published
     moved = any(item.kind in _ITEM_KINDS for item in chain(verdict.opened, (done.item for done in verdict.closed)))
-    turned = told is None or told.status != verdict.status or moved
-    if told is not None and verdict.status != "stale" and not turned:
-        before = {kind: ids for kind, ids in findings.published_ids(told).items() if kind in findings.DISCREPANCY_KINDS}
-        turned = before != {
+    status_changed = last_published is None or last_published.status != verdict.status or moved
+    if last_published is not None and verdict.status != "stale" and not status_changed:
+        before = {
+            kind: ids
+            for kind, ids in findings.published_ids(last_published).items()
+            if kind in findings.DISCREPANCY_KINDS
+        }
+        status_changed = before != {
             k: findings.truncate_ids(found[k]) for k in findings.DISCREPANCY_KINDS - _ITEM_KINDS if k in found
         }
     missing = found.get("missing", [])
     # Where nothing was heard, what is no open item was taken from there, and with it what was said of it.
-    heard = verdict.about if verdict.belief is not None else {**findings.published_contexts(told), **verdict.about}
-    about: FindingContexts = {**heard, "flapping": FindingContext(verdict.flaps.count)}
-    named = findings.build_findings(found, told, verdict.at, about)
+    heard = (
+        verdict.contexts
+        if verdict.job_diff is not None
+        else {**findings.published_contexts(last_published), **verdict.contexts}
+    )
+    contexts: FindingContexts = {**heard, "flapping": FindingContext(verdict.flaps.count)}
+    named = findings.build_findings(found, last_published, verdict.at, contexts)
     return replace(
         verdict,
         findings=named,
-        last_discrepancy=findings.update_last_discrepancy(told, verdict.status, missing, verdict.at),
-        turned=turned,
-        changed=turned or not _is_same(told, verdict) or not findings.is_same_as_published(named, told),
+        last_discrepancy=findings.update_last_discrepancy(last_published, verdict.status, missing, verdict.at),
+        status_changed=status_changed,
+        changed=status_changed
+        or not _is_same(last_published, verdict)
+        or not findings.is_same_as_published(named, last_published),
     )
 
 
@@ -60,12 +70,16 @@ def fingerprint_counts(counts: Mapping[str, int]) -> str:
     return f"{crc32(json.dumps(sorted(counts.items())).encode()):08x}"
 
 
-def _is_same(told: ReconciliationUpdate | None, verdict: ServiceVerdict) -> bool:
-    if told is None:
+def _is_same(last_published: ReconciliationUpdate | None, verdict: ServiceVerdict) -> bool:
+    if last_published is None:
         return False
-    before = (tuple(told.counts_only or ()), tuple(told.counts_only_queues or ()), told.not_told or {})
+    before = (
+        tuple(last_published.counts_only or ()),
+        tuple(last_published.counts_only_queues or ()),
+        last_published.not_told or {},
+    )
     after = (verdict.counts_only, verdict.counts_only_queues, verdict.not_told)
-    return (told.counts, told.reason, before) == (verdict.counts, verdict.reason, after)
+    return (last_published.counts, last_published.reason, before) == (verdict.counts, verdict.reason, after)
 
 
 def _last_flapping(known: KnownState, flaps: Flaps, verdict: ServiceVerdict) -> LastFlapping | None:
@@ -74,12 +88,12 @@ def _last_flapping(known: KnownState, flaps: Flaps, verdict: ServiceVerdict) -> 
     before = known.flaps
     if before.since is not None:
         return LastFlapping(since=before.since, count=before.count, calm_at=verdict.at)
-    return known.told.last_flapping if known.told else None
+    return known.last_published.last_flapping if known.last_published else None
 
 
 def _show_worst(known: KnownState, verdict: ServiceVerdict) -> ServiceVerdict:
     """What a service that flaps shows: the worst of its states, never one that looks fine just now."""
-    worst, told = verdict.flaps.worst, known.told
+    worst, last_published = verdict.flaps.worst, known.last_published
     if worst == verdict.status:
         return verdict
     if worst == "stale":
@@ -92,15 +106,17 @@ def _show_worst(known: KnownState, verdict: ServiceVerdict) -> ServiceVerdict:
             counts_only_queues=(),
             not_told={},
             counts_as_of={},
-            reason=_stale_reason(told),
+            reason=_stale_reason(last_published),
         )
-    if verdict.status == "stale" and told is not None:
-        return replace(verdict, status=worst, counts=dict(told.counts), reason=told.reason)
+    if verdict.status == "stale" and last_published is not None:
+        return replace(verdict, status=worst, counts=dict(last_published.counts), reason=last_published.reason)
     return replace(verdict, status=worst)
 
 
-def _stale_reason(told: ReconciliationUpdate | None) -> str:
-    return (told.reason if told and told.status == "stale" else None) or ALTERNATING_REASON
+def _stale_reason(last_published: ReconciliationUpdate | None) -> str:
+    return (
+        last_published.reason if last_published and last_published.status == "stale" else None
+    ) or ALTERNATING_REASON
 
 
 def _suppress_repeats(
@@ -108,24 +124,32 @@ def _suppress_repeats(
 ) -> ServiceVerdict:
     """Of a service that was said to flap: only what is new in itself, and figures that it has not shown before.
 
-    Figures are not told at the very turn, with which they go up and down.
+    Figures are not last_published at the very turn, with which they go up and down.
     """
-    flaps, told = found.flaps, known.told
-    new = (kinds & findings.DISCREPANCY_KINDS) - known.flaps.kinds or _opened_keys(found) - known.named
-    if new or (told is not None and flapping.is_worse(shown.status, told.status)):
+    flaps, last_published = found.flaps, known.last_published
+    new = (kinds & findings.DISCREPANCY_KINDS) - known.flaps.kinds or _opened_keys(found) - known.alerted_items
+    if new or (last_published is not None and flapping.is_worse(shown.status, last_published.status)):
         return replace(
-            shown, flaps=flapping.remember(flaps, fingerprint_counts(found.counts), kinds), turned=True, changed=True
+            shown,
+            flaps=flapping.remember(flaps, fingerprint_counts(found.counts), kinds),
+            status_changed=True,
+            changed=True,
         )
     figures = fingerprint_counts(found.counts)
-    if found.belief is not None and (
-        kinds - known.flaps.kinds or _finding_queues(shown) != unserved_queues.published_queues(told)
+    if found.job_diff is not None and (
+        kinds - known.flaps.kinds or _finding_queues(shown) != unserved_queues.published_queues(last_published)
     ):
-        return replace(shown, flaps=flapping.remember(flaps, figures, kinds), turned=False, changed=True)
-    moved = shown.status != "stale" and found.status != "stale" and told is not None and told.counts != shown.counts
-    turned = found.status != known.flaps.status
-    if moved and not turned and figures not in flaps.figures:
-        return replace(shown, flaps=flapping.remember(flaps, figures), turned=False, changed=True)
-    return replace(shown, turned=False, changed=False, hushed=moved or found.status != shown.status)
+        return replace(shown, flaps=flapping.remember(flaps, figures, kinds), status_changed=False, changed=True)
+    moved = (
+        shown.status != "stale"
+        and found.status != "stale"
+        and last_published is not None
+        and last_published.counts != shown.counts
+    )
+    status_changed = found.status != known.flaps.status
+    if moved and not status_changed and figures not in flaps.figures:
+        return replace(shown, flaps=flapping.remember(flaps, figures), status_changed=False, changed=True)
+    return replace(shown, status_changed=False, changed=False, suppressed=moved or found.status != shown.status)
 
 
 def _finding_queues(verdict: ServiceVerdict) -> frozenset[str]:

@@ -27,7 +27,7 @@ class CurrentStatus:
     `reason` says why the service is stale; `silent_since`: when one that does not answer gave its last answer."""
 
     status: StatusWord
-    told: StatusWord
+    published: StatusWord
     is_aged: bool
     health: str
     reason: str | None = None
@@ -41,12 +41,12 @@ def current_status(
     health = _health(state, now, interval)
     if payload is None:
         return CurrentStatus("unknown", "unknown", is_aged=False, health=health)
-    told: StatusWord = payload["status"]
-    if is_aged(told, (state.checked_at if state else None) or payload["checkedAt"], now, interval):
-        return CurrentStatus("stale", told, is_aged=True, health=health, reason=NOT_CHECKED_REASON)
-    if told != "stale":
-        return CurrentStatus(told, told, is_aged=False, health=health)
-    return CurrentStatus("stale", told, False, health, payload.get("reason"), payload.get("silentSince"))
+    published: StatusWord = payload["status"]
+    if is_aged(published, (state.checked_at if state else None) or payload["checkedAt"], now, interval):
+        return CurrentStatus("stale", published, is_aged=True, health=health, reason=NOT_CHECKED_REASON)
+    if published != "stale":
+        return CurrentStatus(published, published, is_aged=False, health=health)
+    return CurrentStatus("stale", published, False, health, payload.get("reason"), payload.get("silentSince"))
 
 
 def current_counts(current: CurrentStatus, payload: Mapping[str, Any] | None) -> tuple[Mapping[str, int] | None, str]:
@@ -59,8 +59,8 @@ def current_counts(current: CurrentStatus, payload: Mapping[str, Any] | None) ->
     return counts, ""
 
 
-def is_aged(told: str, checked_at: str, now: datetime, interval: timedelta) -> bool:
-    return told not in ("stale", "unknown") and now - parse_utc(checked_at) > interval * AGED_AFTER_INTERVALS
+def is_aged(published: str, checked_at: str, now: datetime, interval: timedelta) -> bool:
+    return published not in ("stale", "unknown") and now - parse_utc(checked_at) > interval * AGED_AFTER_INTERVALS
 
 
 def _health(state: ServiceState | None, now: datetime, interval: timedelta) -> str:

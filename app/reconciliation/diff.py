@@ -28,7 +28,7 @@ class ListingChanges:
     """`put`: jobs that the look shows as unfinished, and not as they were known. `unlisted`: known ones that it does
     not show so; `ended`: those that it shows so and, further down, as finished. `twice`: ids in two lists."""
 
-    put: Sequence[Job]
+    upserts: Sequence[Job]
     unlisted: Sequence[str]
     ended: Sequence[str]
     twice: Collection[str]
@@ -116,7 +116,7 @@ def build_job_diff(
     breathe: Breathe,
 ) -> JobDiff:
     """The unfinished jobs that the look shows, and those that are kept all the same."""
-    put = list(changes.put)
+    put = list(changes.upserts)
     stay: set[str] = set()
     for jobs in iter_slices(chain(kept.here, kept.pending)):
         put += [job for job in jobs if known.jobs.get(job.id) != job]

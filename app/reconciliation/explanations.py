@@ -26,7 +26,7 @@ MAX_WINDOWS = 100
 class Explainer(Protocol):
     """One kind of explanation why known jobs are gone."""
 
-    def ended(self, session: Session, service_id: str, job_ids: Collection[str], since: datetime) -> set[str]:
+    def find_ended(self, session: Session, service_id: str, job_ids: Collection[str], since: datetime) -> set[str]:
         """Those of `job_ids` that ended, for all that is known of the time after `since`."""
         ...
 
@@ -48,7 +48,7 @@ def is_fall_explained(session: Session, explains: Sequence[Explainer], service_i
 class EventExplainer:
     """`job.finished` and `job.failed` in the log: a job that failed has not vanished either."""
 
-    def ended(self, session: Session, service_id: str, job_ids: Collection[str], since: datetime) -> set[str]:
+    def find_ended(self, session: Session, service_id: str, job_ids: Collection[str], since: datetime) -> set[str]:
         told, found = set[str](), set[str]()
         for kind, text in _read_published(session, utc_text(since - EVENT_SLACK)):
             job_id = _parse_job_id(text, service_id)
@@ -64,7 +64,7 @@ def find_explained(
 ) -> frozenset[str]:
     if not job_ids:
         return frozenset()
-    return frozenset().union(*(one.ended(session, service_id, job_ids, since) for one in explains))
+    return frozenset().union(*(one.find_ended(session, service_id, job_ids, since) for one in explains))
 
 
 def _read_published(session: Session, since: str) -> Iterator[tuple[str, str]]:

@@ -50,8 +50,8 @@ def _published_as_finished(known: KnownState) -> Iterable[tuple[str, int]]:
     """Jobs whose newest word is that they finished."""
     for job_id, event_id in known.ended.items():
         notice = known.notices.get(job_id)
-        if notice is None or notice.said == "finished":
+        if notice is None or notice.state == "finished":
             yield job_id, event_id
     for job_id, notice in known.notices.items():
-        if notice.said == "finished" and job_id not in known.ended:
+        if notice.state == "finished" and job_id not in known.ended:
             yield job_id, notice.id

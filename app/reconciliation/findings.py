@@ -58,15 +58,15 @@ def find_in_snapshot(look: Look, twice: Collection[str]) -> IdsByKind:
     return found
 
 
-def published_ids(told: ReconciliationUpdate | None) -> IdsByKind:
+def published_ids(last_published: ReconciliationUpdate | None) -> IdsByKind:
     """What the newest event found besides open items."""
-    findings = (told.findings if told else None) or []
+    findings = (last_published.findings if last_published else None) or []
     return {finding.kind: list(finding.job_ids) for finding in findings if finding.kind not in _ITEM_KINDS}
 
 
-def published_discrepancies(told: ReconciliationUpdate | None) -> IdsByKind:
+def published_discrepancies(last_published: ReconciliationUpdate | None) -> IdsByKind:
     """Of that, what goes on being wrong until an answer says otherwise."""
-    return {kind: ids for kind, ids in published_ids(told).items() if kind in DISCREPANCY_KINDS}
+    return {kind: ids for kind, ids in published_ids(last_published).items() if kind in DISCREPANCY_KINDS}
 
 
 def find_loss(loss: Loss | None) -> IdsByKind:
@@ -88,9 +88,9 @@ def describe_unreadable(look: Look) -> FindingContexts:
     return {"unreadable": FindingContext(sum(one.number for one in left_out), left_out[0].first)}
 
 
-def published_contexts(told: ReconciliationUpdate | None) -> FindingContexts:
+def published_contexts(last_published: ReconciliationUpdate | None) -> FindingContexts:
     """What the newest event said of what it found besides open items."""
-    findings = (told.findings if told else None) or []
+    findings = (last_published.findings if last_published else None) or []
     return {
         one.kind: FindingContext(one.count or 0, one.note or "", tuple(one.queues or ()), one.since)
         for one in findings
@@ -99,12 +99,12 @@ def published_contexts(told: ReconciliationUpdate | None) -> FindingContexts:
 
 
 def build_findings(
-    found: IdsByKind, told: ReconciliationUpdate | None, now: datetime, about: FindingContexts = NO_CONTEXT
+    found: IdsByKind, last_published: ReconciliationUpdate | None, now: datetime, contexts: FindingContexts = NO_CONTEXT
 ) -> tuple[Finding, ...]:
     """For the payload; a kind that was told of before keeps its `since`, unless that is known better."""
-    since = {finding.kind: finding.since for finding in (told.findings if told else None) or []}
+    since = {finding.kind: finding.since for finding in (last_published.findings if last_published else None) or []}
     return tuple(
-        _build_finding(kind, ids, since.get(kind, now), about.get(kind, FindingContext()))
+        _build_finding(kind, ids, since.get(kind, now), contexts.get(kind, FindingContext()))
         for kind, ids in sorted(found.items())
     )
 
@@ -138,10 +138,10 @@ def build_details(found: IdsByKind, present: int) -> DiscrepancyDetails | None:
 
 
 def update_last_discrepancy(
-    told: ReconciliationUpdate | None, status: str, missing: Sequence[str], now: datetime
+    last_published: ReconciliationUpdate | None, status: str, missing: Sequence[str], now: datetime
 ) -> LastDiscrepancy | None:
     """The newest discrepancy after this verdict; one that goes on keeps every id it ever named."""
-    last = told.last_discrepancy if told else None
+    last = last_published.last_discrepancy if last_published else None
     is_open = last is not None and last.closed_at is None
     if status == "discrepancy":
         named = list(last.missing_job_ids) if last and is_open else []
@@ -203,9 +203,9 @@ def _unique(ids: Iterable[str]) -> Iterator[str]:
             yield job_id
 
 
-def is_same_as_published(findings: Iterable[Finding], told: ReconciliationUpdate | None) -> bool:
+def is_same_as_published(findings: Iterable[Finding], last_published: ReconciliationUpdate | None) -> bool:
     """Whether the newest event named the same kinds, ids and numbers; how often a state comes and goes is no news."""
-    return _comparable(findings) == _comparable((told.findings if told else None) or ())
+    return _comparable(findings) == _comparable((last_published.findings if last_published else None) or ())
 
 
 def _comparable(findings: Iterable[Finding]) -> dict[str, tuple[Any, ...]]:

@@ -15,10 +15,10 @@ _KINDS_OUTSIDE_EPISODES = frozenset({"unaccounted", "unreadable", "no-worker"})
 
 
 def find_continued_episode(
-    session: Session, service_id: str, told: ReconciliationUpdate | None, verdict: ServiceVerdict
+    session: Session, service_id: str, last_published: ReconciliationUpdate | None, verdict: ServiceVerdict
 ) -> str | None:
     """The id of the row that the episode began with; None where this one begins it. `told`: the newest event."""
-    if told is None or not is_continued(told, verdict):
+    if last_published is None or not is_continued(last_published, verdict):
         return None
     row = DiscrepancyEvent
     mine = sa.select(row.id, row.episode).where(row.service == service_id, row.status == verdict.status)
@@ -26,13 +26,13 @@ def find_continued_episode(
     return None if newest is None else newest.episode or newest.id
 
 
-def is_continued(told: ReconciliationUpdate, verdict: ServiceVerdict) -> bool:
+def is_continued(last_published: ReconciliationUpdate, verdict: ServiceVerdict) -> bool:
     """A discrepancy does while something of it is still wrong, also where the service fell silent in between."""
     if verdict.status == "discrepancy":
-        return told.status != "verified" and not _problem_ids(told.findings or ()).isdisjoint(
+        return last_published.status != "verified" and not _problem_ids(last_published.findings or ()).isdisjoint(
             _problem_ids(verdict.findings)
         )
-    return verdict.status == told.status == "stale"
+    return verdict.status == last_published.status == "stale"
 
 
 def _problem_ids(findings: Iterable[Finding]) -> set[tuple[str, str]]:

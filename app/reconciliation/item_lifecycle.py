@@ -86,7 +86,7 @@ def _closing_cause(
 ) -> CloseHow | None:
     if item.kind == "extra":
         return _closing_cause_of_extra(known, item, heard, now)
-    second, fate = evidence.second, evidence.fates.get(item.job_id)
+    second, fate = evidence.second, evidence.lookups.get(item.job_id)
     shown = (second.find(item.job_id) if second else None) or heard.find(item.job_id)
     if shown is not None:
         return "finished" if shown[1] else "reappeared"
@@ -104,7 +104,7 @@ def _closing_cause_of_extra(known: KnownState, item: TrackedItem, heard: Observa
         return "requeued"
     if shown is not None:
         return "finished" if shown[1] else None
-    if not heard.hidden(finished=False).has(item.queue):
+    if not heard.hidden(finished=False).includes(item.queue):
         return "finished"
     return "expired" if now - item.since >= ITEM_EXPIRES_AFTER else None
 

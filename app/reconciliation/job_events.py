@@ -57,7 +57,7 @@ class PublishedEvents:
     cursor: int = 0
     notices: Mapping[str, JobNotice] = field(default_factory=dict)
 
-    def onto(self, known: KnownState) -> KnownState:
+    def apply_to(self, known: KnownState) -> KnownState:
         """Beside what is known of the service. Of what was published before its first look nothing follows."""
         fresh = {job_id: notice for job_id, notice in self.notices.items() if notice.id > known.log_cursor}
         cursor = max(known.log_cursor, self.cursor)
@@ -85,43 +85,43 @@ class JobEventReader:
         self._breathe, self._settles, self._read_every_s = breathe, settles, read_every_s
         self._cursor: int | None = None
         self._read_at = 0.0
-        self._boxes: dict[str, _Inbox] = {}
+        self._inboxes: dict[str, _Inbox] = {}
         self._reading = threading.Lock()
 
-    def news(self, service_id: str) -> PublishedEvents:
+    def read_new(self, service_id: str) -> PublishedEvents:
         """What was published, has settled, and was not applied yet."""
-        self._boxes.setdefault(service_id, _Inbox())
+        self._inboxes.setdefault(service_id, _Inbox())
         # Whoever comes while another loop reads takes what is there: the rest is for its next look.
         if self._reading.acquire(blocking=False):
             try:
                 self._catch_up()
             finally:
                 self._reading.release()
-        return self._settled(service_id)
+        return self._settled_events(service_id)
 
-    def applied(self, service_id: str, cursor: int) -> None:
-        box = self._boxes.get(service_id)
-        if box is not None:
-            _remove_notices(box, [job_id for job_id, notice in box.notices.items() if notice.id <= cursor])
+    def mark_applied(self, service_id: str, cursor: int) -> None:
+        inbox = self._inboxes.get(service_id)
+        if inbox is not None:
+            _remove_notices(inbox, [job_id for job_id, notice in inbox.notices.items() if notice.id <= cursor])
 
     def forget(self, service_id: str) -> None:
-        self._boxes.pop(service_id, None)
+        self._inboxes.pop(service_id, None)
 
-    def _settled(self, service_id: str) -> PublishedEvents:
-        box = self._boxes.get(service_id, _Inbox())
-        if not box.notices:
+    def _settled_events(self, service_id: str) -> PublishedEvents:
+        inbox = self._inboxes.get(service_id, _Inbox())
+        if not inbox.notices:
             return PublishedEvents(self._cursor or 0)
         with read() as session:
             now = database_now(session)
-        young = [notice.id for job_id, notice in box.notices.items() if not self._is_settled(box, job_id, now)]
+        young = [notice.id for job_id, notice in inbox.notices.items() if not self._is_settled(inbox, job_id, now)]
         cursor = min(young) - 1 if young else self._cursor or 0
         # In the log's order: what lies above the first unsettled event waits with it, so that one cursor says it all.
-        old = {job_id: notice for job_id, notice in box.notices.items() if notice.id <= cursor}
+        old = {job_id: notice for job_id, notice in inbox.notices.items() if notice.id <= cursor}
         return PublishedEvents(cursor, old)
 
-    def _is_settled(self, box: _Inbox, job_id: str, now: datetime) -> bool:
+    def _is_settled(self, inbox: _Inbox, job_id: str, now: datetime) -> bool:
         """By the log's time, or by our own where that was written by a clock that is ahead."""
-        return now - min(box.notices[job_id].at, box.seen[job_id]) >= self._settles
+        return now - min(inbox.notices[job_id].at, inbox.seen[job_id]) >= self._settles
 
     def _catch_up(self) -> None:
         if time.monotonic() < self._read_at:
@@ -130,49 +130,49 @@ class JobEventReader:
         with read() as session:
             head, now = log.head(session), database_now(session)
         if self._cursor is None:
-            self._begin()
+            self._start_cursor()
         self._cursor = max(self._cursor or 0, head - MAX_EVENTS_BEHIND)
         last = min(head, self._cursor + MAX_EVENTS_PER_READ)
         while self._cursor < last:
             through = min(last, self._cursor + EVENTS_PER_WINDOW)
             with read() as session:
                 rows = session.execute(_WINDOW, {"after": self._cursor, "through": through}).all()
-            self._keep(rows, now)
+            self._sort_into_inboxes(rows, now)
             self._cursor = through
             self._breathe()
 
-    def _begin(self) -> None:
+    def _start_cursor(self) -> None:
         """Where the process that polled before this one left off."""
         with read() as session:
             found = session.execute(sa.select(ServiceState.service_id, ServiceState.log_cursor))
             cursors = {service_id: cursor for service_id, cursor in found}  # noqa: C416 -- rows are no pairs to mypy
         for service_id in cursors:
-            self._boxes.setdefault(service_id, _Inbox())
+            self._inboxes.setdefault(service_id, _Inbox())
         self._cursor = min(cursors.values(), default=0)
 
-    def _keep(self, rows: Iterable[sa.Row[*tuple[Any, ...]]], now: datetime) -> None:
+    def _sort_into_inboxes(self, rows: Iterable[sa.Row[*tuple[Any, ...]]], now: datetime) -> None:
         for row in sorted(rows, key=lambda row: row.id):
-            found = _parse_event(row.data_json, self._boxes)
+            found = _parse_event(row.data_json, self._inboxes)
             if found is not None:
                 service_id, job_id, queue = found
                 notice = JobNotice(STATE_BY_EVENT_TYPE[row.type], row.id, _event_time(row.created_at, now), queue)
-                _merge(self._boxes[service_id], job_id, notice, now)
+                _merge(self._inboxes[service_id], job_id, notice, now)
 
 
-def _merge(box: _Inbox, job_id: str, notice: JobNotice, now: datetime) -> None:
-    before = box.notices.get(job_id)
-    if before is None and len(box.notices) >= MAX_NOTICES_PER_SERVICE:
+def _merge(inbox: _Inbox, job_id: str, notice: JobNotice, now: datetime) -> None:
+    before = inbox.notices.get(job_id)
+    if before is None and len(inbox.notices) >= MAX_NOTICES_PER_SERVICE:
         return
-    if before is not None and not before.is_alive and notice.said == "started":
+    if before is not None and not before.is_alive and notice.state == "started":
         # Out of order, or begun again: gone for a reason if it is gone, and nothing wrong if it is there.
         notice = JobNotice("ended", notice.id, notice.at, notice.queue)
-    box.notices[job_id] = notice
-    box.seen[job_id] = now
+    inbox.notices[job_id] = notice
+    inbox.seen[job_id] = now
 
 
-def _remove_notices(box: _Inbox, job_ids: Iterable[str]) -> None:
+def _remove_notices(inbox: _Inbox, job_ids: Iterable[str]) -> None:
     for job_id in job_ids:
-        del box.notices[job_id], box.seen[job_id]
+        del inbox.notices[job_id], inbox.seen[job_id]
 
 
 def _parse_event(text: Any, services: Collection[str]) -> tuple[str, str, str | None] | None:

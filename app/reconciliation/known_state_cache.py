@@ -1,4 +1,4 @@
-"""What the polling process keeps of each belief between two polls, so that it is not read again at every one of them.
+"""What the polling process keeps of each job_diff between two polls, so that it is not read again at every one of them.
 
 The rows stay the truth. What is kept serves only while it cannot be wrong:
 
@@ -23,7 +23,7 @@ from app.reconciliation.types import ItemKey, KnownState, Observation, ServiceVe
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """The belief that a verdict is made from. `jobs` are those of `known`: the polling loop's own, to be changed."""
+    """The job_diff that a verdict is made from. `jobs` are those of `known`: the polling loop's own, to be changed."""
 
     known: KnownState
     version: int
@@ -46,43 +46,43 @@ class KnownStateCache:
 
     def __init__(self, breathe: Callable[[], None]) -> None:
         self._breathe = breathe
-        self._kept: dict[str, _CachedState] = {}
+        self._states: dict[str, _CachedState] = {}
 
-    def size(self, service_id: str) -> int | None:
+    def job_count(self, service_id: str) -> int | None:
         """How many jobs are known, where that is kept."""
-        kept = self._kept.get(service_id)
-        return None if kept is None else len(kept.jobs.jobs)
+        cached = self._states.get(service_id)
+        return None if cached is None else len(cached.jobs.jobs)
 
-    def base(self, claim: Claim, service_id: str, news: PublishedEvents) -> Baseline | None:
+    def get(self, claim: Claim, service_id: str, published: PublishedEvents) -> Baseline | None:
         """What is kept and needs no look at the database."""
-        kept = self._kept.get(service_id)
-        if kept is None or kept.known is None or kept.claim != claim:
+        cached = self._states.get(service_id)
+        if cached is None or cached.known is None or cached.claim != claim:
             return None
-        return Baseline(news.onto(kept.known), kept.version, kept.jobs)
+        return Baseline(published.apply_to(cached.known), cached.version, cached.jobs)
 
-    def read(self, service_id: str, news: PublishedEvents) -> Baseline:
+    def read(self, service_id: str, published: PublishedEvents) -> Baseline:
         with read() as session:
             row = session.get(ServiceState, service_id)
             version = row.version if row else 0
-            kept = self._kept.get(service_id)
-            if kept is not None and kept.version == version:
-                jobs = kept.jobs
-                known = load_known_state(session, service_id, row, jobs, kept.items)
+            cached = self._states.get(service_id)
+            if cached is not None and cached.version == version:
+                jobs = cached.jobs
+                known = load_known_state(session, service_id, row, jobs, cached.items)
             else:
                 jobs = load_known_jobs(session, service_id, self._breathe)
                 known = load_known_state(session, service_id, row, jobs, breathe=self._breathe)
-            return Baseline(news.onto(known), version, jobs)
+            return Baseline(published.apply_to(known), version, jobs)
 
-    def keep(self, service_id: str, jobs: KnownJobs, items: Mapping[ItemKey, TrackedItem], version: int) -> None:
-        self._kept[service_id] = _CachedState(jobs, items, version)
+    def store(self, service_id: str, jobs: KnownJobs, items: Mapping[ItemKey, TrackedItem], version: int) -> None:
+        self._states[service_id] = _CachedState(jobs, items, version)
 
-    def keep_unchanged(
+    def store_unchanged(
         self, claim: Claim, service_id: str, base: Baseline, verdict: ServiceVerdict, heard: Observation
     ) -> None:
         """After a check that changed nothing but times: what its row says, or will once it is told."""
         known, look = base.known, heard.look
         if known.items or verdict.loss is not None or known.flaps.since is not None:
-            self.keep(service_id, base.jobs, known.items, base.version)
+            self.store(service_id, base.jobs, known.items, base.version)
             return
         moved = replace(
             known,
@@ -93,13 +93,13 @@ class KnownStateCache:
             last_verified_at=verdict.last_verified_at or known.last_verified_at,
             figures=verdict.figures,
         )
-        self._kept[service_id] = _CachedState(base.jobs, known.items, base.version, moved, claim)
+        self._states[service_id] = _CachedState(base.jobs, known.items, base.version, moved, claim)
 
-    def doubt(self, service_id: str) -> None:
+    def invalidate(self, service_id: str) -> None:
         """The row is to be looked at before the next verdict."""
-        kept = self._kept.get(service_id)
-        if kept is not None:
-            self._kept[service_id] = replace(kept, known=None, claim=None)
+        cached = self._states.get(service_id)
+        if cached is not None:
+            self._states[service_id] = replace(cached, known=None, claim=None)
 
-    def forget(self, service_id: str) -> None:
-        self._kept.pop(service_id, None)
+    def evict(self, service_id: str) -> None:
+        self._states.pop(service_id, None)

@@ -13,10 +13,10 @@ class ListBounds:
         self.unfinished = heard.hidden(finished=False)
         # For finished jobs a look-up by id replaces the list.
         self.finished = HiddenQueues() if evidence.finished_visible == "lookup" else heard.hidden(finished=True)
-        self.cut = bool(self.unfinished or self.finished)
+        self.is_cut = bool(self.unfinished or self.finished)
 
     def may_hide(self, queue: str | None) -> bool:
-        return self.cut and (self.unfinished.has(queue) or self.finished.has(queue))
+        return self.is_cut and (self.unfinished.includes(queue) or self.finished.includes(queue))
 
 
 def update_cut_since(known: KnownState, heard: Observation) -> Mapping[str, datetime]:

@@ -47,13 +47,13 @@ MAX_LOOKUPS = 50
 LOOKUP_BUDGET_S = 5.0
 # Open items asked for by id in one observation.
 MAX_ITEM_LOOKUPS = 5
-# Loops that read or write the belief at a time: the others' connections stay free for pages and for the lease.
+# Loops that read or write the job_diff at a time: the others' connections stay free for pages and for the lease.
 MAX_LOOPS_AT_DATABASE = 3
 # Whatever is wrong with an answer that nobody has thought of.
 UNUSABLE_ANSWER = "gave an answer that Beacon could not handle"
 # A queue is said to be without a worker once so many polls have found it so.
 MIN_UNSERVED_POLLS = 3
-# How often a verdict is made anew because the belief changed while it was made.
+# How often a verdict is made anew because the job_diff changed while it was made.
 MAX_JUDGE_ATTEMPTS = 3
 
 
@@ -76,7 +76,7 @@ class ServiceObserver:
         *,
         breathe: Callable[[], None] = concurrency.breathe,
         second_look_after_s: float = SECOND_LOOK_AFTER_S,
-        lifecycle: JobEventReader | None = None,
+        job_events: JobEventReader | None = None,
         unserved_for: timedelta = UNSERVED_AFTER,
     ) -> None:
         self._lease, self._explains, self._breathe = lease, explains, breathe
@@ -84,104 +84,111 @@ class ServiceObserver:
         self._unserved_for = max(unserved_for, timedelta(seconds=interval_s * MIN_UNSERVED_POLLS))
         self._second_look_after_s = second_look_after_s
         self._at_database = threading.Semaphore(MAX_LOOPS_AT_DATABASE)
-        self._gatherer = CheckBatcher()
-        self._lifecycle = lifecycle or JobEventReader(breathe)
+        self._batcher = CheckBatcher()
+        self._job_events = job_events or JobEventReader(breathe)
         self._time = DatabaseTime()
-        self._kept = KnownStateCache(breathe)
+        self._cache = KnownStateCache(breathe)
         self._overdue = OverdueChecks(self._stale_after)
 
     def observe(self, service: WatchedService) -> Outcome:
-        size = self._kept.size(service.id)
+        size = self._cache.job_count(service.id)
         # Where it is not known how many jobs there are, it may be a large service.
         with gc_control.pause_gc(gc_control.LARGE_JOB_COUNT if size is None else size):
             return self._observe(service)
 
     def _observe(self, service: WatchedService) -> Outcome:
         claim = self._lease.claim()
-        news = self._lifecycle.news(service.id)  # before the look: it must be able to show what was published
+        published = self._job_events.read_new(service.id)  # before the look: it must be able to show what was published
         clock = MonotonicClock(self._time.now())
         try:
             heard = _take_snapshot(service.source, clock)
         except SourceError as error:
-            return self._silence(claim, service.id, (error.reason, clock.waited_ms))
+            return self._record_silence(claim, service.id, (error.reason, clock.waited_ms))
         try:
-            self._believe(claim, service, heard, clock, news)
+            self._judge(claim, service, heard, clock, published)
         except row_writer.ServiceRemoved:
-            self._kept.forget(service.id)
-            self._lifecycle.forget(service.id)
+            self._cache.evict(service.id)
+            self._job_events.forget(service.id)
         except (LeaseLost, row_writer.StaleVersion, DatabaseUnavailable, SQLAlchemyError):
             raise  # Beacon's own trouble, which says nothing of the service
         except Exception:
             log.exception("the answer of %s could not be handled", service.id)
-            return self._silence(claim, service.id, (UNUSABLE_ANSWER, clock.waited_ms))
+            return self._record_silence(claim, service.id, (UNUSABLE_ANSWER, clock.waited_ms))
         tables = [listing.jobs for listing in heard.look.listings]
         del heard
-        self._let_go(tables)
+        self._free_in_slices(tables)
         return Outcome(answered=True)
 
     def note_silence(self, service: WatchedService) -> Outcome:
-        return self._silence(self._lease.claim(), service.id, None)
+        return self._record_silence(self._lease.claim(), service.id, None)
 
     def tick(self) -> None:
         claim = self._lease.claim()
-        for service_id in self._gatherer.flush(claim):
-            self._kept.doubt(service_id)
+        for service_id in self._batcher.flush(claim):
+            self._cache.invalidate(service_id)
         for service_id in self._overdue.find(claim):
-            self._silence(claim, service_id, None, NOT_CHECKED_REASON)
+            self._record_silence(claim, service_id, None, NOT_CHECKED_REASON)
 
-    def _silence(self, claim: Claim, service_id: str, failure: tuple[str, int] | None, why: str = NO_ANSWER) -> Outcome:
-        self._kept.doubt(service_id)
+    def _record_silence(
+        self, claim: Claim, service_id: str, failure: tuple[str, int] | None, why: str = NO_ANSWER
+    ) -> Outcome:
+        self._cache.invalidate(service_id)
         try:
             left = record_silence(claim, service_id, self._stale_after, failure, why)
         except row_writer.ServiceRemoved:
             left = None
         return Outcome(answered=False, silent_in_s=None if left is None else left.total_seconds())
 
-    def _believe(
-        self, claim: Claim, service: WatchedService, heard: Observation, clock: MonotonicClock, news: PublishedEvents
+    def _judge(
+        self,
+        claim: Claim,
+        service: WatchedService,
+        heard: Observation,
+        clock: MonotonicClock,
+        published: PublishedEvents,
     ) -> None:
-        base = self._kept.base(claim, service.id, news) or self._read(service.id, news)
-        evidence = self._evidence(service, base.known, heard, clock)
+        base = self._cache.get(claim, service.id, published) or self._read(service.id, published)
+        evidence = self._collect_evidence(service, base.known, heard, clock)
         for attempt in range(MAX_JUDGE_ATTEMPTS):
             verdict = reconcile.reconcile(base.known, heard, evidence, clock.now(), self._breathe)
             try:
                 self._record(claim, service.id, base, verdict, heard)
-                self._lifecycle.applied(service.id, base.known.log_cursor if verdict.belief is not None else 0)
+                self._job_events.mark_applied(service.id, base.known.log_cursor if verdict.job_diff is not None else 0)
                 return
             except row_writer.StaleVersion:
                 if attempt == MAX_JUDGE_ATTEMPTS - 1:
                     raise
-                base = self._read(service.id, news)
+                base = self._read(service.id, published)
 
-    def _read(self, service_id: str, news: PublishedEvents) -> Baseline:
+    def _read(self, service_id: str, published: PublishedEvents) -> Baseline:
         with self._at_database:
-            return self._kept.read(service_id, news)
+            return self._cache.read(service_id, published)
 
     def _record(
         self, claim: Claim, service_id: str, base: Baseline, verdict: ServiceVerdict, heard: Observation
     ) -> None:
-        belief, known, version = verdict.belief, base.known, base.version
-        is_news = verdict.changed or verdict.hushed or verdict.flaps != known.flaps
+        job_diff, known, version = verdict.job_diff, base.known, base.version
+        is_news = verdict.changed or verdict.suppressed or verdict.flaps != known.flaps
         is_news = is_news or (verdict.cut_since, verdict.loss) != (known.cut_since, known.loss)
         is_news = is_news or verdict.unserved_since != known.unserved_since
-        if is_news or belief is None or belief.put or belief.gone or verdict.opened or verdict.closed:
-            self._kept.forget(service_id)
+        if is_news or job_diff is None or job_diff.upserts or job_diff.removals or verdict.opened or verdict.closed:
+            self._cache.evict(service_id)
             with self._at_database:
                 version = record_check(claim, service_id, known, version, verdict, heard)
-            if belief is not None:
-                belief.onto(base.jobs.jobs, self._breathe)
-                jobs = KnownJobs(base.jobs.jobs, belief.unseen, belief.ended)
+            if job_diff is not None:
+                job_diff.apply_to(base.jobs.jobs, self._breathe)
+                jobs = KnownJobs(base.jobs.jobs, job_diff.unseen, job_diff.ended)
                 open_items = item_lifecycle.apply_changes(known, verdict.opened, verdict.closed, self._breathe)
-                self._kept.keep(service_id, jobs, open_items, version)
-                gc_control.freeze_new_jobs(len(belief.put))
+                self._cache.store(service_id, jobs, open_items, version)
+                gc_control.freeze_new_jobs(len(job_diff.upserts))
         else:
-            self._kept.keep_unchanged(claim, service_id, base, verdict, heard)
-        if not verdict.changed and not verdict.hushed and verdict.status != "stale":
+            self._cache.store_unchanged(claim, service_id, base, verdict, heard)
+        if not verdict.changed and not verdict.suppressed and verdict.status != "stale":
             lists = replace(heard, look=replace(heard.look, listings=()))  # it waits, and they are large
-            check = replace(verdict, belief=None)
-            self._gatherer.add(UnchangedCheck(claim, service_id, version, check, lists, known.log_cursor))
+            check = replace(verdict, job_diff=None)
+            self._batcher.add(UnchangedCheck(claim, service_id, version, check, lists, known.log_cursor))
 
-    def _evidence(
+    def _collect_evidence(
         self, service: WatchedService, known: KnownState, heard: Observation, clock: MonotonicClock
     ) -> CheckEvidence:
         can = service.source.capabilities
@@ -194,15 +201,15 @@ class ServiceObserver:
             return evidence
         absent = reconcile.find_absent_jobs(known, heard, evidence, self._breathe)
         if absent:
-            evidence = replace(evidence, second=self._second_look(service.source, known, heard, clock))
-        declared = self._declared(known)
-        evidence = replace(evidence, explained=self._explained(service.id, known, heard, absent, declared))
+            evidence = replace(evidence, second=self._take_second_snapshot(service.source, known, heard, clock))
+        declared = self._declared_ids(known)
+        evidence = replace(evidence, explained=self._find_explained(service.id, known, heard, absent, declared))
         evidence = replace(evidence, purged=self._is_purged(service.id, known, heard, evidence))
-        asked = _sample_ids(self._unanswered(evidence, absent), MAX_LOOKUPS)
+        asked = _sample_ids(self._ids_to_look_up(evidence, absent), MAX_LOOKUPS)
         if evidence.finished_visible is not None:
             lost = diff.find_unlisted(declared, heard.look.listings, self._breathe)
             asked += _sample_ids(lost, min(MAX_ITEM_LOOKUPS, MAX_LOOKUPS - len(asked)))
-        return replace(evidence, fates=_look_up_jobs(service.source, asked))
+        return replace(evidence, lookups=_look_up_jobs(service.source, asked))
 
     def _is_purged(self, service_id: str, known: KnownState, heard: Observation, evidence: CheckEvidence) -> bool:
         if known.heard_at is None or not loss_detection.has_fallen(known, heard, evidence):
@@ -210,14 +217,14 @@ class ServiceObserver:
         with read() as session:
             return is_fall_explained(session, self._explains, service_id, known.heard_at)
 
-    def _declared(self, known: KnownState) -> list[str]:
+    def _declared_ids(self, known: KnownState) -> list[str]:
         declared: list[str] = []
         for part in iter_slices(known.items.values()):
             declared += [item.job_id for item in part if item.kind != "extra"]
             self._breathe()
         return declared
 
-    def _explained(
+    def _find_explained(
         self, service_id: str, known: KnownState, heard: Observation, absent: list[str], declared: list[str]
     ) -> frozenset[str]:
         """Those of them that are known to have ended since they were seen."""
@@ -232,7 +239,7 @@ class ServiceObserver:
         with read() as session:
             return find_explained(session, self._explains, service_id, asked, since)
 
-    def _let_go(self, tables: list[Mapping[str, Job]]) -> None:
+    def _free_in_slices(self, tables: list[Mapping[str, Job]]) -> None:
         """Free in slices what nobody else holds any more: a hundred thousand jobs in one go would take 15 ms."""
         while tables:
             jobs = list(tables.pop().values())  # its table goes, its jobs stay
@@ -241,14 +248,14 @@ class ServiceObserver:
                 del jobs[-JOBS_PER_SLICE:]
                 self._breathe()
 
-    def _unanswered(self, evidence: CheckEvidence, absent: Iterable[str]) -> list[str]:
+    def _ids_to_look_up(self, evidence: CheckEvidence, absent: Iterable[str]) -> list[str]:
         found: list[str] = []
         for ids in iter_slices(absent):
             found += [job_id for job_id in ids if reconcile.needs_lookup(evidence, job_id)]
             self._breathe()
         return found
 
-    def _second_look(
+    def _take_second_snapshot(
         self, source: Source, known: KnownState, first: Observation, clock: MonotonicClock
     ) -> Observation | None:
         """Within a second of the first one. None where it says nothing: not answered, or by another instance."""

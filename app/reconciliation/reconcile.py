@@ -66,9 +66,9 @@ def find_absent_jobs(
     known: KnownState, heard: Observation, evidence: CheckEvidence, breathe: Breathe = no_pause
 ) -> list[str]:
     """Known jobs, and those that were published, which the look shows nowhere although no bound cut their lists."""
-    absent = diff.find_unlisted(chain(known.jobs, known.heralded()), heard.look.listings, breathe)
+    absent = diff.find_unlisted(chain(known.jobs, known.announced_only_ids()), heard.look.listings, breathe)
     bounds = ListBounds(heard, evidence)
-    if not bounds.cut:
+    if not bounds.is_cut:
         return absent
     left: list[str] = []
     for ids in iter_slices(absent):
@@ -104,7 +104,7 @@ def reconcile(
     kept = _collect_retained_jobs(known, evidence, rulings, breathe)
     loss = loss_detection.update_loss(known, heard, evidence, now)
     unserved = unserved_queues.update_unserved_queues(known, heard, evidence)
-    belief = diff.build_job_diff(known, changes, kept, extra.marks, breathe)
+    job_diff = diff.build_job_diff(known, changes, kept, extra.marks, breathe)
     opened = [*find_items_to_open(known, rulings, now, breathe), *extra.opened]
     closed = find_items_to_close(known, heard, evidence, opened, now, breathe)
     still = list_still_open(known, opened, closed, breathe)
@@ -120,9 +120,9 @@ def reconcile(
         checked_at=now,
         latency_ms=heard.look.latency_ms,
         counts=dict(heard.look.counts),
-        details=findings.build_details(found, belief.size),
+        details=findings.build_details(found, job_diff.size),
         reason=findings.build_reason(heard.look),
-        about={**findings.describe_unreadable(heard.look), **findings.describe_loss(loss), **unserved.about},
+        contexts={**findings.describe_unreadable(heard.look), **findings.describe_loss(loss), **unserved.contexts},
         last_verified_at=known.last_verified_at if findings.is_discrepant(found) else now,
         counts_only=findings.list_cut_states(heard.look),
         counts_only_queues=findings.list_cut_queues(heard.look),
@@ -132,7 +132,7 @@ def reconcile(
         unserved_since=unserved.since,
         figures=loss_detection.count_figures(heard.look),
         loss=loss,
-        belief=belief,
+        job_diff=job_diff,
         opened=tuple(opened),
         closed=tuple(closed),
         figures_at=figures_at,
@@ -155,31 +155,34 @@ def judge_acceptance(
 
     Nobody has looked: times, counts and latency stay those of the newest check. `present`: how many jobs are known.
     """
-    told = known.told
-    if told is None:
+    last_published = known.last_published
+    if last_published is None:
         return None
     closed = tuple(ItemClosing(item, "accepted") for item in items)
-    found: IdsByKind = {**findings.group_items(list_still_open(known, (), closed)), **findings.published_ids(told)}
+    found: IdsByKind = {
+        **findings.group_items(list_still_open(known, (), closed)),
+        **findings.published_ids(last_published),
+    }
     if with_loss:
         found.pop("lost", None)
-    is_stale, flaps = told.status == "stale", "flapping" in found
+    is_stale, flaps = last_published.status == "stale", "flapping" in found
     discrepant = findings.is_discrepant(found) and not is_stale
     verdict = ServiceVerdict(
         # One that flaps is not verified because it looks fine at the moment.
-        status=told.status if is_stale or flaps else "discrepancy" if discrepant else "verified",
+        status=last_published.status if is_stale or flaps else "discrepancy" if discrepant else "verified",
         at=now,
-        checked_at=told.checked_at,
-        latency_ms=told.latency_ms,
-        counts=dict(told.counts),
+        checked_at=last_published.checked_at,
+        latency_ms=last_published.latency_ms,
+        counts=dict(last_published.counts),
         details=findings.build_details(found, present) if discrepant else None,
-        reason=told.reason,
-        about=findings.published_contexts(told),
+        reason=last_published.reason,
+        contexts=findings.published_contexts(last_published),
         last_verified_at=known.last_verified_at,
-        last_flapping=told.last_flapping,
-        counts_only=tuple(told.counts_only or ()),
-        counts_only_queues=tuple(told.counts_only_queues or ()),
-        not_told=told.not_told or {},
-        counts_as_of=told.counts_as_of or {},
+        last_flapping=last_published.last_flapping,
+        counts_only=tuple(last_published.counts_only or ()),
+        counts_only_queues=tuple(last_published.counts_only_queues or ()),
+        not_told=last_published.not_told or {},
+        counts_as_of=last_published.counts_as_of or {},
         flaps=known.flaps,
         closed=closed,
     )
@@ -190,7 +193,7 @@ def _stale_verdict(known: KnownState, also: IdsByKind, waited_ms: int, reason: s
     """With what was found wrong before: nobody has said otherwise since."""
     found: IdsByKind = {
         **findings.group_items(known.items.values()),
-        **findings.published_discrepancies(known.told),
+        **findings.published_discrepancies(known.last_published),
         **also,
     }
     verdict = ServiceVerdict(
@@ -200,7 +203,7 @@ def _stale_verdict(known: KnownState, also: IdsByKind, waited_ms: int, reason: s
         latency_ms=waited_ms,
         counts={},
         reason=reason,
-        about=findings.describe_loss(known.loss),
+        contexts=findings.describe_loss(known.loss),
         last_verified_at=known.last_verified_at,
     )
     return change_detection.judge_check(known, verdict, found)
@@ -211,12 +214,12 @@ def _judge_absent_jobs(
 ) -> dict[str, Judgement]:
     """On what the look shows nowhere; `unlisted`: the known jobs that it does not show as unfinished."""
     absent = diff.find_unlisted(unlisted, diff.finished_listings(heard), breathe)
-    absent += diff.find_unlisted(known.heralded(), heard.look.listings, breathe)
+    absent += diff.find_unlisted(known.announced_only_ids(), heard.look.listings, breathe)
     bounds = ListBounds(heard, evidence)
     rulings: dict[str, Judgement] = {}
     for ids in iter_slices(absent):
         for job_id in ids:
-            queue = known.job(job_id).queue if bounds.cut else None
+            queue = known.job(job_id).queue if bounds.is_cut else None
             if bounds.may_hide(queue):
                 rulings[job_id] = _judge_hidden_job(known, evidence, bounds, job_id)
             else:
@@ -232,11 +235,11 @@ def _judge_hidden_job(known: KnownState, evidence: CheckEvidence, bounds: ListBo
     notice = known.notices.get(job_id)
     if notice is not None and not notice.is_alive:
         return "left"
-    return "hidden" if bounds.unfinished.has(known.jobs[job_id].queue) else "left"
+    return "hidden" if bounds.unfinished.includes(known.jobs[job_id].queue) else "left"
 
 
 def _judge_job(known: KnownState, heard: Observation, evidence: CheckEvidence, job_id: str) -> Judgement:
-    second, fate = evidence.second, evidence.fates.get(job_id)
+    second, fate = evidence.second, evidence.lookups.get(job_id)
     shown = second.find(job_id) if second else None
     if shown is not None:
         return "left" if shown[1] else "here"
@@ -259,7 +262,7 @@ def _judge_unlisted_job(
         return "left"
     if _would_still_be_visible(known, second, evidence, job_id):
         return "missing"
-    if known.was_cut(job_id) is not None:
+    if known.last_listed_at(job_id) is not None:
         return "left"  # it may have ended, and vanished as it should, while a bound kept it out of the lists
     if evidence.finished_visible == "lookup":
         return "pending" if heard.finished_complete else "left"
@@ -297,5 +300,5 @@ def _collect_retained_jobs(
 
 def _find_later_state(evidence: CheckEvidence, job_id: str) -> Job | None:
     shown = evidence.second.find(job_id) if evidence.second else None
-    fate = evidence.fates.get(job_id)
+    fate = evidence.lookups.get(job_id)
     return shown[0] if shown else fate.job if fate else None

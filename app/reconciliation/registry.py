@@ -116,7 +116,7 @@ class SourceRegistry:
         self._bound = job_list_bound
         self._built: dict[str, tuple[_Settings, WatchedService]] = {}
 
-    def watched(self) -> list[WatchedService]:
+    def list_watched(self) -> list[WatchedService]:
         with read() as session:
             rows = session.scalars(_select_services().options(undefer(Service.password)))
             self._built = {row.id: self._service(row) for row in rows}
@@ -128,7 +128,7 @@ class SourceRegistry:
         for _, service in built.values():
             _close(service)
 
-    def let_go(self, service: WatchedService) -> None:
+    def close_service(self, service: WatchedService) -> None:
         """Of one that no poll uses any more: it was replaced or removed, or this process no longer polls."""
         built = self._built.get(service.id)
         if built is not None and built[1] is service:

@@ -54,7 +54,7 @@ _UPSERT_BY_DIALECT = {dialect.dialect.name: _upsert_statement(dialect) for diale
 
 
 class StaleVersion(Exception):
-    """The belief changed since it was read: judge again. Nothing was written."""
+    """The job_diff changed since it was read: judge again. Nothing was written."""
 
 
 class ServiceRemoved(Exception):
@@ -94,7 +94,7 @@ def delete_jobs(session: Session, service_id: str, job_ids: Iterable[str]) -> No
         connection.execute(_DELETE_JOBS, {"service": service_id, "ids": ids})
 
 
-def upsert_jobs(session: Session, service_id: str, belief: JobDiff, jobs: Iterable[Job]) -> None:
+def upsert_jobs(session: Session, service_id: str, job_diff: JobDiff, jobs: Iterable[Job]) -> None:
     connection = session.connection()
     for part in iter_slices(jobs, MAX_ROWS_PER_WRITE):
         rows = [
@@ -105,8 +105,8 @@ def upsert_jobs(session: Session, service_id: str, belief: JobDiff, jobs: Iterab
                 "queue": job.queue,
                 "attempt": job.attempt,
                 "kept_s": job.kept_s,
-                "seen_at": _utc_text_or_none(belief.unseen.get(job.id)),
-                "ended_id": belief.ended.get(job.id),
+                "seen_at": _utc_text_or_none(job_diff.unseen.get(job.id)),
+                "ended_id": job_diff.ended.get(job.id),
             }
             for job in part
         ]
@@ -204,7 +204,7 @@ def record_update(session: Session, row: ServiceState, known: KnownState, verdic
     """
     event_id = uuid.uuid4().hex
     told = _build_payload(row.service_id, known, verdict, event_id)
-    if verdict.turned:
+    if verdict.status_changed:
         # Written as text at once: it may name a hundred thousand ids.
         details = verdict.details.model_dump_json(by_alias=True, exclude_none=True) if verdict.details else None
         session.add(
@@ -219,7 +219,7 @@ def record_update(session: Session, row: ServiceState, known: KnownState, verdic
                 discrepancy_details_json=details,
                 reason=verdict.reason,
                 findings_json=_dump_findings(verdict),
-                episode=find_continued_episode(session, row.service_id, known.told, verdict),
+                episode=find_continued_episode(session, row.service_id, known.last_published, verdict),
             )
         )
     row.flapping_json = flapping.dump_flaps(verdict.flaps)
@@ -277,7 +277,7 @@ def _build_payload(service_id: str, known: KnownState, verdict: ServiceVerdict, 
         counts_only_queues=list(verdict.counts_only_queues) or None,
         not_told=dict(verdict.not_told) or None,
         counts_as_of=dict(verdict.counts_as_of) or None,
-        previous_status=known.told.status if known.told else None,
+        previous_status=known.last_published.status if known.last_published else None,
         reason=verdict.reason,
         silent_since=verdict.silent_since,
     )

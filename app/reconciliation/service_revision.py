@@ -33,7 +33,7 @@ class SettingsChange:
     fields: Sequence[tuple[str, str, str]] = ()
 
     @classmethod
-    def of(cls, row: AuditRow) -> Self:
+    def from_row(cls, row: AuditRow) -> Self:
         if row.action_type != "service-change":
             return cls(row.timestamp, row.actor, row.action_type)
         before, after = _flatten_settings(row.before_state_json), _flatten_settings(row.after_state_json)
@@ -45,7 +45,7 @@ class SettingsChange:
         return cls(row.timestamp, row.actor, row.action_type, fields)
 
     @property
-    def words(self) -> str:
+    def summary(self) -> str:
         """`changed name and url`, `removed it`"""
         if self.action == "service-add":
             return "added it again"
@@ -72,7 +72,7 @@ def describe_changes(changes: Sequence[SettingsChange]) -> str:
         return "This is no revision that the service had."
     newest = changes[0]
     more = f" There are {len(changes) - 1} more changes since you looked." if len(changes) > 1 else ""
-    return f"{newest.actor} {newest.words} at {newest.at[:19].replace('T', ' ')} UTC.{more}"
+    return f"{newest.actor} {newest.summary} at {newest.at[:19].replace('T', ' ')} UTC.{more}"
 
 
 def read_revision(session: Session, service_id: str) -> int:
@@ -106,7 +106,7 @@ def list_changes_since(session: Session, service_id: str, seen: int) -> list[Set
         AuditRow.target == redaction.text(service_id), AuditRow.seq > seen, *_ABOUT_SETTINGS
     )
     rows = session.scalars(query.order_by(AuditRow.seq.desc()).limit(MAX_LISTED_CHANGES))
-    return [SettingsChange.of(row) for row in rows]
+    return [SettingsChange.from_row(row) for row in rows]
 
 
 def parse_revision(given: object) -> int | None:

@@ -13,12 +13,12 @@ from app.sources.protocol import SourceError, StuckJob
 
 @dataclass(frozen=True, slots=True)
 class StuckJobs:
-    """`reason` says why there is no answer; `refuses`: this kind of service cannot tell at all."""
+    """`reason` says why there is no answer; `is_unsupported`: this kind of service cannot tell at all."""
 
     asked_at: str
     jobs: Sequence[StuckJob] = ()
     reason: str | None = None
-    refuses: bool = False
+    is_unsupported: bool = False
 
 
 def fetch_stuck_jobs(row: Service, name: str, job_list_bound: int) -> StuckJobs:
@@ -26,7 +26,7 @@ def fetch_stuck_jobs(row: Service, name: str, job_list_bound: int) -> StuckJobs:
     asked_at = utc_text()
     why_not = registry.capabilities_of(row).why_not("stuck")
     if why_not is not None:
-        return StuckJobs(asked_at, (), why_not, refuses=True)
+        return StuckJobs(asked_at, (), why_not, is_unsupported=True)
     make = registry.source_maker(row, job_list_bound)
     db.session.remove()
     try:

@@ -76,14 +76,14 @@ class ItemClosing:
 class JobNotice:
     """What a service published last of one job. `id` is the event's, `at` when the log took it: both are Beacon's."""
 
-    said: PublishedState
+    state: PublishedState
     id: int
     at: datetime
     queue: str | None = None
 
     @property
     def is_alive(self) -> bool:
-        return self.said in ("queued", "started")
+        return self.state in ("queued", "started")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class HiddenQueues:
     def __bool__(self) -> bool:
         return self.everything or bool(self.queues)
 
-    def has(self, queue: str | None) -> bool:
+    def includes(self, queue: str | None) -> bool:
         return self.everything or (bool(self.queues) and (queue is None or queue in self.queues))
 
 
@@ -148,12 +148,12 @@ class KnownState:
     notices: Mapping[str, JobNotice] = field(default_factory=dict)
     log_cursor: int = 0
     flaps: Flaps = NO_FLAPS
-    named: frozenset[ItemKey] = frozenset()
+    alerted_items: frozenset[ItemKey] = frozenset()
     heard_at: datetime | None = None
     instance_id: str | None = None
     as_of: datetime | None = None
     items: Mapping[ItemKey, TrackedItem] = field(default_factory=dict)
-    told: ReconciliationUpdate | None = None
+    last_published: ReconciliationUpdate | None = None
     last_verified_at: datetime | None = None
     cut_since: Mapping[str, datetime] = field(default_factory=dict)
     unserved_since: Mapping[str, datetime] = field(default_factory=dict)
@@ -163,15 +163,15 @@ class KnownState:
     def seen_at(self, job_id: str) -> datetime | None:
         if job_id not in self.jobs and (notice := self.notices.get(job_id)) is not None:
             return notice.at
-        return self.unseen.get(job_id) or self.was_cut(job_id) or self.heard_at
+        return self.unseen.get(job_id) or self.last_listed_at(job_id) or self.heard_at
 
-    def was_cut(self, job_id: str) -> datetime | None:
+    def last_listed_at(self, job_id: str) -> datetime | None:
         """When the list that the job was last in was last whole, where a bound has cut it since."""
         if not self.cut_since or (job := self.jobs.get(job_id)) is None:
             return None
         return self.cut_since.get(job.queue or ALL_QUEUES) or self.cut_since.get(ALL_QUEUES)
 
-    def heralded(self) -> list[str]:
+    def announced_only_ids(self) -> list[str]:
         """Jobs that were published and that no look has shown yet."""
         return [job_id for job_id, notice in self.notices.items() if notice.is_alive and job_id not in self.jobs]
 
@@ -180,7 +180,7 @@ class KnownState:
         seen, notice = self.jobs.get(job_id), self.notices.get(job_id)
         if notice is None or not notice.is_alive:
             return self.jobs[job_id]
-        state = "running" if notice.said == "started" else seen.state if seen else "queued"
+        state = "running" if notice.state == "started" else seen.state if seen else "queued"
         return seen._replace(state=state) if seen else Job(job_id, state, notice.queue)
 
 
@@ -226,7 +226,7 @@ class CheckEvidence:
 
     finished_visible: FinishedVisible = None
     second: Observation | None = None
-    fates: Mapping[str, JobFate] = field(default_factory=dict)
+    lookups: Mapping[str, JobFate] = field(default_factory=dict)
     explained: frozenset[str] = frozenset()
     fresh_for: timedelta | None = None
     purged: bool = False
@@ -242,8 +242,8 @@ class JobDiff:
 
     before: Mapping[str, Job]
     unseen: Mapping[str, datetime]
-    put: Sequence[Job]
-    gone: Sequence[str]
+    upserts: Sequence[Job]
+    removals: Sequence[str]
     ended: Mapping[str, int]
     size: int
 
@@ -251,16 +251,16 @@ class JobDiff:
     def jobs(self) -> dict[str, Job]:
         """All of them, as long as nothing was done to the jobs from before."""
         jobs = dict(self.before)
-        self.onto(jobs)
+        self.apply_to(jobs)
         return jobs
 
-    def onto(self, jobs: dict[str, Job], breathe: Breathe = no_pause) -> None:
+    def apply_to(self, jobs: dict[str, Job], breathe: Breathe = no_pause) -> None:
         """Make what was known what is known now."""
-        for ids in iter_slices(self.gone):
+        for ids in iter_slices(self.removals):
             for job_id in ids:
                 jobs.pop(job_id, None)
             breathe()
-        for part in iter_slices(self.put):
+        for part in iter_slices(self.upserts):
             jobs.update((job.id, job) for job in part)
             breathe()
 
@@ -284,7 +284,7 @@ class ServiceVerdict:
     details: DiscrepancyDetails | None = None
     findings: tuple[Finding, ...] = ()
     reason: str | None = None
-    about: FindingContexts = field(default_factory=dict)
+    contexts: FindingContexts = field(default_factory=dict)
     last_verified_at: datetime | None = None
     last_discrepancy: LastDiscrepancy | None = None
     last_flapping: LastFlapping | None = None
@@ -297,12 +297,12 @@ class ServiceVerdict:
     figures: Figures | None = None
     loss: Loss | None = None
     flaps: Flaps = NO_FLAPS
-    belief: JobDiff | None = None
+    job_diff: JobDiff | None = None
     opened: tuple[TrackedItem, ...] = ()
     closed: tuple[ItemClosing, ...] = ()
     changed: bool = False
-    turned: bool = False
-    hushed: bool = False
+    status_changed: bool = False
+    suppressed: bool = False
     figures_at: datetime | None = None
     silent_since: datetime | None = None
 

@@ -32,7 +32,7 @@ class UnservedQueues:
         return {"no-worker": []} if self.lasting else {}
 
     @property
-    def about(self) -> FindingContexts:
+    def contexts(self) -> FindingContexts:
         if not self.lasting:
             return NO_CONTEXT
         names = tuple(truncate_ids((queue.name for queue in self.lasting), MAX_NAMES_BYTES))
@@ -62,9 +62,9 @@ def update_unserved_queues(known: KnownState, heard: Observation, evidence: Chec
     return UnservedQueues(since, [queues[name] for name in late])
 
 
-def published_queues(told: ReconciliationUpdate | None) -> frozenset[str]:
+def published_queues(last_published: ReconciliationUpdate | None) -> frozenset[str]:
     """The queues that the newest event named."""
-    findings = (told.findings if told else None) or []
+    findings = (last_published.findings if last_published else None) or []
     return frozenset(queue for one in findings for queue in one.queues or ())
 
 
@@ -72,7 +72,7 @@ def _seen_before(known: KnownState, heard: Observation, evidence: CheckEvidence)
     """After so long without a look, workers may have come and gone: only what was told goes on."""
     if known.heard_at is not None and heard.began - known.heard_at <= evidence.unserved_for:
         return known.unserved_since
-    told = published_queues(known.told)
+    told = published_queues(known.last_published)
     return {name: at for name, at in known.unserved_since.items() if name in told}
 
 

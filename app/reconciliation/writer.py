@@ -32,7 +32,7 @@ NO_ANSWER = "did not answer"
 def record_check(
     claim: Claim, service_id: str, known: KnownState, version: int, verdict: ServiceVerdict, heard: Observation
 ) -> int:
-    """Write what a look that was answered changed; the version of the belief from now on.
+    """Write what a look that was answered changed; the version of the job_diff from now on.
 
     Raises `LeaseLost`, `rows.Outdated`, `rows.NotWatched`; then nothing is written of the verdict.
     """
@@ -40,9 +40,9 @@ def record_check(
     with write() as session:
         claim.guard(session)
         row = row_writer.lock_state(session, service_id, version)
-        if verdict.belief is not None:
-            row_writer.delete_jobs(session, service_id, verdict.belief.gone)
-            row_writer.upsert_jobs(session, service_id, verdict.belief, verdict.belief.put)
+        if verdict.job_diff is not None:
+            row_writer.delete_jobs(session, service_id, verdict.job_diff.removals)
+            row_writer.upsert_jobs(session, service_id, verdict.job_diff, verdict.job_diff.upserts)
             row_writer.record_moment(row, heard)
             row_memory.record_figures(row, verdict)
             row.log_cursor = max(row.log_cursor, known.log_cursor)
@@ -50,7 +50,7 @@ def record_check(
         row_writer.close_items(session, service_id, verdict.closed, verdict.at)
         row_writer.record_answer(row, verdict, heard.look)
         row.version += 1
-        if verdict.changed or verdict.hushed or verdict.status == "stale":
+        if verdict.changed or verdict.suppressed or verdict.status == "stale":
             row_writer.write_sample(session, service_id, verdict, verdict.status, ok=True)
         if verdict.changed:
             append(session, [row_writer.record_update(session, row, known, verdict)])
@@ -62,15 +62,18 @@ def _stage(claim: Claim, service_id: str, version: int, verdict: ServiceVerdict)
 
     A job that was declared leaves the known ones in the transaction that opens its item: it is in one of both, always.
     """
-    belief = verdict.belief
-    if belief is None or len(belief.put) + len(belief.gone) + len(verdict.opened) <= row_writer.MAX_ROWS_PER_WRITE:
+    job_diff = verdict.job_diff
+    if (
+        job_diff is None
+        or len(job_diff.upserts) + len(job_diff.removals) + len(verdict.opened) <= row_writer.MAX_ROWS_PER_WRITE
+    ):
         return verdict
     declared = {item.job_id for item in verdict.opened if item.kind != "extra"}
     staging = _Staging(claim, service_id, version)
-    staging.put(belief)
-    staging.forget(job_id for job_id in belief.gone if job_id not in declared)
-    staging.declare(verdict.opened)
-    return replace(verdict, belief=replace(belief, put=(), gone=()), opened=(), closed=verdict.closed)
+    staging.upsert(job_diff)
+    staging.delete(job_id for job_id in job_diff.removals if job_id not in declared)
+    staging.open_items(verdict.opened)
+    return replace(verdict, job_diff=replace(job_diff, upserts=(), removals=()), opened=(), closed=verdict.closed)
 
 
 class _Staging:
@@ -79,26 +82,26 @@ class _Staging:
     def __init__(self, claim: Claim, service_id: str, version: int) -> None:
         self._claim, self._service_id, self._version = claim, service_id, version
 
-    def put(self, belief: JobDiff) -> None:
-        for jobs in iter_slices(belief.put, row_writer.MAX_ROWS_PER_WRITE):
-            with self._turn() as session:
-                row_writer.upsert_jobs(session, self._service_id, belief, jobs)
+    def upsert(self, job_diff: JobDiff) -> None:
+        for jobs in iter_slices(job_diff.upserts, row_writer.MAX_ROWS_PER_WRITE):
+            with self._transaction() as session:
+                row_writer.upsert_jobs(session, self._service_id, job_diff, jobs)
 
-    def forget(self, job_ids: Iterable[str]) -> None:
+    def delete(self, job_ids: Iterable[str]) -> None:
         for ids in iter_slices(job_ids, row_writer.MAX_ROWS_PER_WRITE):
-            with self._turn() as session:
+            with self._transaction() as session:
                 row_writer.delete_jobs(session, self._service_id, ids)
 
-    def declare(self, opened: Iterable[TrackedItem]) -> None:
+    def open_items(self, opened: Iterable[TrackedItem]) -> None:
         for items in iter_slices(opened, row_writer.MAX_ITEMS_PER_WRITE):
-            with self._turn() as session:
+            with self._transaction() as session:
                 row_writer.delete_jobs(
                     session, self._service_id, [item.job_id for item in items if item.kind != "extra"]
                 )
                 row_writer.write_items(session, self._service_id, items)
 
     @contextlib.contextmanager
-    def _turn(self) -> Iterator[Session]:
+    def _transaction(self) -> Iterator[Session]:
         with write() as session:
             self._claim.guard(session)
             row_writer.lock_state(session, self._service_id, self._version)

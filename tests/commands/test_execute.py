@@ -163,7 +163,7 @@ class TestRemoved:
 
     def ended(self, job_ids: set[str]) -> set[str]:
         with read() as session:
-            return RemovedByCommands().ended(session, "mail", job_ids, utc_now())
+            return RemovedByCommands().find_ended(session, "mail", job_ids, utc_now())
 
     def test_a_job_is_explained_from_its_asking_on(self, scene: Scene) -> None:
         command_id = scene.give("j1", "j2", action="delete-job")

@@ -96,11 +96,11 @@ def observe(
         asked = [job_id for job_id in absent if rules.needs_lookup(evidence, job_id)]
         evidence = CheckEvidence(visible, second, {job_id: fleet.look_up(job_id) for job_id in asked})
     verdict = rules.reconcile(known, heard, evidence, at(fleet.now))
-    assert verdict.belief is not None
+    assert verdict.job_diff is not None
     open_now = dict(known.items) | {item.key: item for item in verdict.opened}
     for done in verdict.closed:
         del open_now[done.item.key]
     after = KnownState(
-        verdict.belief.jobs, verdict.belief.unseen, heard_at=heard.began, instance_id="one", items=open_now
+        verdict.job_diff.jobs, verdict.job_diff.unseen, heard_at=heard.began, instance_id="one", items=open_now
     )
     return after, verdict

@@ -32,7 +32,7 @@ def answer(queued: dict[str, Job], *, cut: Iterable[str] = (), queued_count: int
 
 def known(*held: dict[str, Job], **more: object) -> KnownState:
     everything = {job_id: job for some in held for job_id, job in some.items()}
-    return KnownState(jobs=everything, heard_at=at(0), told=told(), **more)  # type: ignore[arg-type]
+    return KnownState(jobs=everything, heard_at=at(0), last_published=told(), **more)  # type: ignore[arg-type]
 
 
 def evidence(second: Look) -> CheckEvidence:
@@ -52,15 +52,15 @@ class TestOneQueueThatIsCut:
     def test_its_own_jobs_stay_known_and_raise_no_suspicion(self) -> None:
         assert find_absent_jobs(BEFORE, heard(CUT), CheckEvidence(500.0)) == ["s1"]
         verdict = judge(BEFORE, heard(CUT), evidence(CUT))
-        assert verdict.belief is not None
-        assert set(verdict.belief.jobs) == {"b1", "b2", "s2"}
-        assert verdict.belief.put == ()
-        assert verdict.belief.unseen == {}
+        assert verdict.job_diff is not None
+        assert set(verdict.job_diff.jobs) == {"b1", "b2", "s2"}
+        assert verdict.job_diff.upserts == ()
+        assert verdict.job_diff.unseen == {}
 
     def test_one_that_is_met_among_those_that_ended_is_let_go(self) -> None:
         verdict = judge(BEFORE, heard(answer(jobs(SMALL, "s1", "s2"), cut=[BIG], b1=BIG)))
-        assert verdict.belief is not None
-        assert set(verdict.belief.jobs) == {"b2", "s1", "s2"}
+        assert verdict.job_diff is not None
+        assert set(verdict.job_diff.jobs) == {"b2", "s1", "s2"}
         assert verdict.status == "verified"
 
     def test_nothing_is_written_of_its_jobs_however_long_it_lasts(self) -> None:
@@ -82,8 +82,8 @@ class TestOnceItIsWholeAgain:
             self.later(3_600), heard(whole, 3_605), CheckEvidence(500.0, Observation(whole, at(3_606), at(3_606)))
         )
         assert (verdict.status, verdict.findings, verdict.cut_since) == ("verified", (), {})
-        assert verdict.belief is not None
-        assert set(verdict.belief.jobs) == {"b1"}
+        assert verdict.job_diff is not None
+        assert set(verdict.job_diff.jobs) == {"b1"}
 
     def test_where_the_service_knows_by_id_what_it_never_had_is_missing_and_what_was_not_asked_is_let_go(self) -> None:
         whole = answer({})

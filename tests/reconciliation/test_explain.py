@@ -24,7 +24,7 @@ def insert(*texts: str, kind: str = "job.finished", at: datetime | None = None) 
 
 def ended(*ids: str, since: datetime = LONG_AGO) -> set[str]:
     with read() as session:
-        return EventExplainer().ended(session, SERVICE, ids, since)
+        return EventExplainer().find_ended(session, SERVICE, ids, since)
 
 
 def finished(job_id: str) -> str:

@@ -12,7 +12,7 @@ ANSWER = look(queued=["a"])
 
 
 def unchanged(desk: Desk, service_id: str = SERVICE, began: float = 5, version: int = 1) -> UnchangedCheck:
-    verdict = judge(known("a", told=told(counts=ANSWER.counts)), heard(ANSWER, began))
+    verdict = judge(known("a", last_published=told(counts=ANSWER.counts)), heard(ANSWER, began))
     return UnchangedCheck(desk.lease.claim(), service_id, version, verdict, heard(ANSWER, began))
 
 

@@ -195,7 +195,7 @@ class TestExtra:
 
 class TestReading:
     def news(self, published: JobEventReader) -> PublishedEvents:
-        return published.news(SERVICE)
+        return published.read_new(SERVICE)
 
     def test_a_flood_is_read_in_bounded_steps_and_each_event_once(
         self, watching: Desk, monkeypatch: pytest.MonkeyPatch
@@ -208,7 +208,7 @@ class TestReading:
         seen = []
         for _ in range(4):
             found = self.news(published)
-            published.applied(SERVICE, found.cursor)
+            published.mark_applied(SERVICE, found.cursor)
             seen += [*found.notices]
         assert seen == [f"j{n:03}" for n in range(75)]
         assert len(pauses) <= 10

@@ -43,7 +43,7 @@ def test_ten_thousand_ids_of_every_kind_fit_into_an_event(job_id: str) -> None:
         last_discrepancy=findings.update_last_discrepancy(None, "discrepancy", ids, T0),
         reason="r" * 1_000,
     )
-    before = known("a", told=told(last_discrepancy=verdict.last_discrepancy))
+    before = known("a", last_published=told(last_discrepancy=verdict.last_discrepancy))
     event = prepare(record_update(None, Row(), before, verdict))  # type: ignore[arg-type] -- nothing is written but the row
     assert len(event.data_json.encode()) < 64 * 1024
     assert all(finding.job_ids or finding.kind in WITHOUT_IDS for finding in verdict.findings)

@@ -110,18 +110,18 @@ def test_a_service_is_called_by_its_name_and_a_stranger_by_its_id(believing: Fla
 @pytest.mark.parametrize(("option", "visible"), [("lookup", "lookup"), ("none", None), (600, 600.0)])
 def test_the_source_is_built_from_the_row(desk: Desk, option: Any, visible: Any) -> None:
     change(registry.put, id=SERVICE, name="Mail", kind="palantir", url=URL, finished_visible_for_s=option)
-    [service] = registry.SourceRegistry(10).watched()
+    [service] = registry.SourceRegistry(10).list_watched()
     assert isinstance(service.source, PalantirSource)
     assert service.source.capabilities.finished_visible_for_s == visible
 
 
 def test_a_source_lives_as_long_as_its_settings(desk: Desk) -> None:
     sources = registry.SourceRegistry(10)
-    [first] = sources.watched()
+    [first] = sources.list_watched()
     change(registry.put, id=SERVICE, name="Other name", kind="palantir", url="http://127.0.0.1:1")
-    assert sources.watched() == [first]
+    assert sources.list_watched() == [first]
     change(registry.put, id=SERVICE, name="Other name", kind="palantir", url=URL)
-    [second] = sources.watched()
+    [second] = sources.list_watched()
     assert second.source is not first.source
 
 
@@ -129,7 +129,7 @@ def test_a_kind_that_this_version_does_not_know_does_not_stop_the_others(desk: D
     with write() as session:
         row = registry.add(session, id="odd", name="Odd", kind="palantir", url=URL)
         row.kind = "from-the-future"
-    services = {service.id: service for service in registry.SourceRegistry(10).watched()}
+    services = {service.id: service for service in registry.SourceRegistry(10).list_watched()}
     assert set(services) == {SERVICE, "odd"}
     with pytest.raises(SourceError, match="is of the kind from-the-future, which is not installed here"):
         services["odd"].source.look()

@@ -29,7 +29,7 @@ def see(before: KnownState, *queues: UnservedQueue, second: float) -> ServiceVer
 def after(verdict: ServiceVerdict, second: float) -> KnownState:
     """What is known after it."""
     said = told(verdict.status, verdict.counts, findings=list(verdict.findings) or None)
-    return known("a", "b", heard_at=second, unserved_since=verdict.unserved_since, told=said)
+    return known("a", "b", heard_at=second, unserved_since=verdict.unserved_since, last_published=said)
 
 
 def walk(*looks: tuple[float, tuple[UnservedQueue, ...] | None]) -> ServiceVerdict:
@@ -84,7 +84,7 @@ class TestJudged:
         first = [*lasting(MAIL), (90.0, (MAIL, WEB)), (120.0, (MAIL, WEB))]
         assert walk(*first).findings[0].queues == ["mail"]
         verdict = walk(*first, (150, (MAIL, WEB)))
-        assert (verdict.changed, verdict.turned) == (True, False)
+        assert (verdict.changed, verdict.status_changed) == (True, False)
         [found] = verdict.findings
         assert (found.queues, found.count, found.since) == (["web", "mail"], 252, at(0))
         assert found.note == "web since 2026-11-21 12:01:30 UTC; mail since 2026-11-21 12:00:00 UTC"
@@ -104,7 +104,7 @@ class TestJudged:
         seen = update_unserved_queues(
             known(heard_at=30), heard(answer(*queues), 60), CheckEvidence(unserved_for=at(0) - at(0))
         )
-        about = seen.about["no-worker"]
+        about = seen.contexts["no-worker"]
         assert about.number == MAX_QUEUES
         assert 0 < len("".join(about.queues)) <= 2_000
         assert about.note.endswith("and 997 more")

@@ -63,7 +63,7 @@ def heard(answer: Look, began: float = 5, ended: float | None = None) -> Observa
 def known(*ids: str, heard_at: float = 0, items: Iterable[TrackedItem] = (), **more: Any) -> KnownState:
     """Queued jobs, last seen at `heard_at`."""
     jobs = {job_id: job(job_id) for job_id in ids}
-    given = {"heard_at": at(heard_at), "instance_id": "one", "told": told(), **more}
+    given = {"heard_at": at(heard_at), "instance_id": "one", "last_published": told(), **more}
     return KnownState(jobs=jobs, items={item.key: item for item in items}, **given)
 
 
