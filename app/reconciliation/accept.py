@@ -1,4 +1,4 @@
-"""An operator says that jobs are gone for a good reason: their items close, and everyone sees who said so."""
+"""Accepts discrepancies: an operator closes open items with a reason that everyone can see."""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -27,15 +27,14 @@ def accept_items(
     as_of: datetime | None = None,
     seen: Collection[str] | None = None,
 ) -> list[str]:
-    """Close the open items of these jobs, or all (None), inside `db.write()`; the ids that were closed.
+    """Close the open items of these jobs, or of all (None), and return the ids that were closed.
 
-    What has opened after `as_of`, or is not among what was `seen` (as `seen_as` names it), was not seen by whoever
-    accepts, and stays open.
+    Call it inside `db.write()`. Items that opened after `as_of`, or whose digest (`item_digest`) is not in `seen`, stay
+    open: the operator has not seen them.
 
-    Needs no lease: an operator's word holds whoever polls. A poll that is under way judges anew, because the
-    belief's version grows. Accepting all of a service that went back in time, or lost what it had, accepts
-    that as well.
-    Raises `rows.NotWatched`.
+    It needs no lease: an operator may accept whichever process polls. A check that is under way is repeated, because
+    the version of the known state grows. Accepting all items of a service that was rewound, or that lost its jobs,
+    accepts that as well. Raises `row_writer.ServiceRemoved`.
     """
     row = row_writer.lock_state(session, service_id)
     now = database_now(session)

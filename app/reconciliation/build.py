@@ -1,4 +1,4 @@
-"""Putting hearing and believing together: the poller of one process, for the factory to add and the server to start."""
+"""Builds the poller of one process: the factory adds it, the server starts it."""
 
 import logging
 import time
@@ -28,9 +28,9 @@ MAX_PRUNES_PER_TICK = 30
 
 
 def build_poller(app: Flask, settings: Settings, explains: Sequence[Explainer] = ()) -> Poller[WatchedService]:
-    """Opens nothing but the services file. Raises `ConfigError` where that cannot be used.
+    """Opens nothing but the services file. Raises `ConfigError` if that cannot be used.
 
-    `explains`: what explains vanished jobs, beside what services publish.
+    `explains` are explanations of vanished jobs, besides what services publish.
     """
     entries = read_services_file(settings.sources_file) if settings.sources_file else None
     lease = Lease()
@@ -49,7 +49,7 @@ def build_poller(app: Flask, settings: Settings, explains: Sequence[Explainer] =
 
 
 class _Services:
-    """The registry, after the services file was brought into it: once, by whoever polls first in this process."""
+    """The registry. The first poll in this process loads the services file into it."""
 
     def __init__(self, sources: registry.SourceRegistry, entries: Sequence[ServiceEntry] | None) -> None:
         self._sources, self._entries = sources, entries
@@ -63,7 +63,7 @@ class _Services:
 
 
 class _Housekeeping(ServiceObserver):
-    """The observer, which also lets old samples go; only the process that polls does."""
+    """The observer, which also prunes old samples; only the process that polls does."""
 
     _prune_at = 0.0
 

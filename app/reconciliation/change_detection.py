@@ -1,4 +1,4 @@
-"""Whether a verdict is news beside what was told last, and what is told of a service that flaps. Pure."""
+"""Decides whether a verdict is published, compared with the last one, and what a flapping service shows. Pure."""
 
 import json
 from collections.abc import Mapping
@@ -12,15 +12,15 @@ from app.reconciliation.findings import IdsByKind
 from app.reconciliation.flapping import Flaps, StatusTurn
 from app.reconciliation.types import FindingContext, FindingContexts, ItemKey, KnownState, ServiceVerdict
 
-# What opens and closes by its items; what else is found wrong is compared with what was told.
+# Kinds that are compared by their items; other discrepancies are compared with what was published.
 _ITEM_KINDS = frozenset({"missing", "extra"})
-# Facts of their own, which no discrepancy and no turn of the state speaks for.
+# Kinds that are neither part of a discrepancy nor of a change of state.
 _INDEPENDENT_KINDS = frozenset({"unreadable", "no-worker"})
-ALTERNATING_REASON = "answers and falls silent by turns"
+ALTERNATING_REASON = "alternates between answering and not answering"
 
 
 def judge_check(known: KnownState, verdict: ServiceVerdict, found: IdsByKind) -> ServiceVerdict:
-    """The verdict of a check beside what was told last: whether it is news, and whether it is news of another state."""
+    """Complete the verdict of a check: is it published, and is its state another one? Handles flapping."""
     kinds = frozenset(found) & (findings.DISCREPANCY_KINDS | _INDEPENDENT_KINDS)
     flaps = flapping.update_flaps(
         known.flaps, StatusTurn(verdict.at, verdict.status, fingerprint_counts(verdict.counts), kinds)
@@ -46,13 +46,13 @@ def detect_change(known: KnownState, verdict: ServiceVerdict, found: IdsByKind) 
             k: findings.truncate_ids(found[k]) for k in findings.DISCREPANCY_KINDS - _ITEM_KINDS if k in found
         }
     missing = found.get("missing", [])
-    # Where nothing was heard, what is no open item was taken from there, and with it what was said of it.
-    heard = (
+    # Without an answer, findings besides open items were copied from the last event, and so is their context.
+    known_contexts = (
         verdict.contexts
         if verdict.job_diff is not None
         else {**findings.published_contexts(last_published), **verdict.contexts}
     )
-    contexts: FindingContexts = {**heard, "flapping": FindingContext(verdict.flaps.count)}
+    contexts: FindingContexts = {**known_contexts, "flapping": FindingContext(verdict.flaps.count)}
     named = findings.build_findings(found, last_published, verdict.at, contexts)
     return replace(
         verdict,
@@ -66,7 +66,7 @@ def detect_change(known: KnownState, verdict: ServiceVerdict, found: IdsByKind) 
 
 
 def fingerprint_counts(counts: Mapping[str, int]) -> str:
-    """Short enough to remember some: which figures these are."""
+    """A short fingerprint of the counts, to remember some of them."""
     return f"{crc32(json.dumps(sorted(counts.items())).encode()):08x}"
 
 
@@ -92,7 +92,7 @@ def _last_flapping(known: KnownState, flaps: Flaps, verdict: ServiceVerdict) -> 
 
 
 def _show_worst(known: KnownState, verdict: ServiceVerdict) -> ServiceVerdict:
-    """What a service that flaps shows: the worst of its states, never one that looks fine just now."""
+    """What a flapping service shows: the worst of its states, even while it looks fine."""
     worst, last_published = verdict.flaps.worst, known.last_published
     if worst == verdict.status:
         return verdict
@@ -122,9 +122,9 @@ def _stale_reason(last_published: ReconciliationUpdate | None) -> str:
 def _suppress_repeats(
     known: KnownState, found: ServiceVerdict, shown: ServiceVerdict, kinds: frozenset[str]
 ) -> ServiceVerdict:
-    """Of a service that was said to flap: only what is new in itself, and figures that it has not shown before.
+    """For a service known to flap: publish only new problems, and counts that it has not shown before.
 
-    Figures are not last_published at the very turn, with which they go up and down.
+    Counts are not published in the check that changes the status, because they change with it.
     """
     flaps, last_published = found.flaps, known.last_published
     new = (kinds & findings.DISCREPANCY_KINDS) - known.flaps.kinds or _opened_keys(found) - known.alerted_items

@@ -1,4 +1,4 @@
-"""Checks that changed nothing: gathered, and told at most once a second in one event that only moves ages."""
+"""Batches checks that changed nothing: at most one event a second, which only updates their times."""
 
 import threading
 from dataclasses import dataclass
@@ -17,31 +17,31 @@ from app.reconciliation.models import ServiceState
 from app.reconciliation.types import Observation, ServiceVerdict, iter_slices
 
 _state = cast(sa.Table, ServiceState.__table__)
-# One statement for all services of a second, each with its own times.
+# One statement for all services of a second, with one set of times for each.
 _UPDATE_TIMES = (
     sa.update(_state)
     .where(_state.c.service_id == sa.bindparam("service"))
     .values(last_verified_at=sa.func.coalesce(sa.bindparam("verified"), _state.c.last_verified_at))
 )
 
-# An event holds 64 KiB; a check takes at most some 140 bytes of it.
+# An event holds 64 KiB; a check takes at most about 140 bytes of it.
 MAX_CHECKS_PER_EVENT = 400
 
 
 @dataclass(frozen=True, slots=True)
 class UnchangedCheck:
-    """A check of a service whose belief is still at `version`."""
+    """A check of a service whose known state is still at `version`."""
 
     claim: Claim
     service_id: str
     version: int
     verdict: ServiceVerdict
-    heard: Observation
+    observation: Observation
     log_cursor: int = 0
 
 
 class CheckBatcher:
-    """`add` from every loop, `flush` once a second. Only the newest check of a service is kept."""
+    """Every loop calls `add`; `flush` runs once a second. Only the newest check of a service is kept."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -52,9 +52,10 @@ class CheckBatcher:
             self._waiting[check.service_id] = check
 
     def flush(self, claim: Claim) -> list[str]:
-        """One commit under the lease; the services whose belief is another one by now, of which nothing is told.
+        """Write and publish the checks in one commit under the lease.
 
-        Where it fails the checks are lost: ages then stay older than they are.
+        Returns the services whose known state has changed since their check; nothing is written for these. If the
+        commit fails, the checks are lost: their times then look older than they are.
         """
         with self._lock:
             waiting, self._waiting = self._waiting, {}
@@ -70,12 +71,12 @@ class CheckBatcher:
                 session.connection().execute(_UPDATE_TIMES, [_time_columns(check) for check in part])
                 row_writer.write_samples(session, [_build_sample(check) for check in part])
             append(session, _build_events(moved))
-        told = {check.service_id for check in moved}
-        return [check.service_id for check in mine if check.service_id not in told]
+        published = {check.service_id for check in moved}
+        return [check.service_id for check in mine if check.service_id not in published]
 
 
 def _lock_versions(session: Session, checks: list[UnchangedCheck]) -> dict[str, int]:
-    """Of which version each service's belief is, and stays until the commit. A later check has a later version."""
+    """The version of each service's known state, locked until the commit. A later check has a later version."""
     versions: dict[str, int] = {}
     for part in iter_slices(checks, row_writer.MAX_ROWS_PER_WRITE):
         mine = _state.c.service_id.in_([check.service_id for check in part])
@@ -85,7 +86,7 @@ def _lock_versions(session: Session, checks: list[UnchangedCheck]) -> dict[str, 
 
 
 def _time_columns(check: UnchangedCheck) -> dict[str, Any]:
-    verdict, look = check.verdict, check.heard.look
+    verdict, look = check.verdict, check.observation.look
     at = utc_text(verdict.checked_at)
     return {
         "service": check.service_id,
@@ -94,7 +95,7 @@ def _time_columns(check: UnchangedCheck) -> dict[str, Any]:
         "last_poll_at": at,
         "last_answer_at": at,
         "latency_ms": verdict.latency_ms,
-        "heard_at": utc_text(check.heard.began),
+        "heard_at": utc_text(check.observation.began),
         "revision": look.revision,
         "instance_id": look.instance_id,
         "as_of": utc_text(look.as_of) if look.as_of else None,

@@ -1,7 +1,7 @@
-"""The jobs that were known beside those that were heard, in slices: what differs, and nothing made anew. Pure.
+"""Compares known jobs with observed ones, in slices, and returns only the difference. Pure.
 
-Every pass looks ids up in tables that are there already. A table that grows is copied as a whole again and again:
-at a million jobs one such copy holds the event loop for 50 ms.
+Every pass looks ids up in existing tables. A growing table is copied again and again: at a million jobs one copy blocks
+the event loop for 50 ms.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -15,8 +15,10 @@ from app.sources.protocol import Job, Listing
 
 @dataclass(frozen=True, slots=True)
 class RetainedJobs:
-    """Jobs that a look shows nowhere: `here` if they were found later, `pending` until it is known what they became,
-    `hidden` where a bound cut the list that would show them."""
+    """Known jobs that a snapshot shows nowhere.
+
+    `here` were found later, `pending` are not resolved yet, `hidden` are in a list that a bound cut.
+    """
 
     here: Sequence[Job]
     pending: Sequence[Job]
@@ -25,8 +27,12 @@ class RetainedJobs:
 
 @dataclass(frozen=True, slots=True)
 class ListingChanges:
-    """`put`: jobs that the look shows as unfinished, and not as they were known. `unlisted`: known ones that it does
-    not show so; `ended`: those that it shows so and, further down, as finished. `twice`: ids in two lists."""
+    """How the lists of a snapshot differ from the known jobs.
+
+    `upserts` are unfinished jobs that are new or changed. `unlisted` are known jobs that the snapshot does not show as
+    unfinished. `ended` are known jobs that it shows as unfinished and, further down, as finished. `twice` are ids in
+    two lists.
+    """
 
     upserts: Sequence[Job]
     unlisted: Sequence[str]
@@ -34,23 +40,23 @@ class ListingChanges:
     twice: Collection[str]
 
 
-def compare_listings(known: KnownState, heard: Observation, breathe: Breathe) -> ListingChanges:
-    twice = _find_duplicate_ids(heard, breathe)
-    put = _find_upserts(known, heard, twice, breathe)
-    unlisted = _find_not_unfinished(known, heard, put, twice, breathe)
-    return ListingChanges(put, unlisted, _find_ended(known, heard, twice, breathe), twice)
+def compare_listings(known: KnownState, observation: Observation, breathe: Breathe) -> ListingChanges:
+    twice = _find_duplicate_ids(observation, breathe)
+    put = _find_upserts(known, observation, twice, breathe)
+    unlisted = _find_not_unfinished(known, observation, put, twice, breathe)
+    return ListingChanges(put, unlisted, _find_ended(known, observation, twice, breathe), twice)
 
 
-def unfinished_listings(heard: Observation) -> list[Listing]:
-    return [listing for listing in heard.look.listings if not listing.finished]
+def unfinished_listings(observation: Observation) -> list[Listing]:
+    return [listing for listing in observation.look.listings if not listing.finished]
 
 
-def finished_listings(heard: Observation) -> list[Listing]:
-    return [listing for listing in heard.look.listings if listing.finished]
+def finished_listings(observation: Observation) -> list[Listing]:
+    return [listing for listing in observation.look.listings if listing.finished]
 
 
 def find_unlisted(job_ids: Iterable[str], listings: Sequence[Listing], breathe: Breathe) -> list[str]:
-    """Those that none of the listings shows."""
+    """The ids that none of the listings shows."""
     found: list[str] = []
     for part in iter_slices(job_ids):
         left = part
@@ -62,10 +68,10 @@ def find_unlisted(job_ids: Iterable[str], listings: Sequence[Listing], breathe: 
     return found
 
 
-def _find_duplicate_ids(heard: Observation, breathe: Breathe) -> set[str]:
-    """The ids that stand in two listings."""
+def _find_duplicate_ids(observation: Observation, breathe: Breathe) -> set[str]:
+    """The ids that are in two listings."""
     twice: set[str] = set()
-    for pair in combinations(heard.look.listings, 2):
+    for pair in combinations(observation.look.listings, 2):
         fewer, more = sorted((listing.jobs for listing in pair), key=len)
         for part in iter_slices(fewer):
             twice.update(job_id for job_id in part if job_id in more)
@@ -73,14 +79,14 @@ def _find_duplicate_ids(heard: Observation, breathe: Breathe) -> set[str]:
     return twice
 
 
-def _find_upserts(known: KnownState, heard: Observation, twice: Collection[str], breathe: Breathe) -> list[Job]:
-    """The jobs that are not as they were known. The others stay the very objects that they were: those are frozen.
+def _find_upserts(known: KnownState, observation: Observation, twice: Collection[str], breathe: Breathe) -> list[Job]:
+    """The jobs that differ from the known ones. Equal jobs keep their existing objects, which the GC has frozen.
 
-    A job that moved on while the lists were read counts where it arrived.
+    A job that moved while the lists were read counts in the list it arrived in.
     """
     before = known.jobs.get
     found: list[Job] = []
-    for listing in unfinished_listings(heard):
+    for listing in unfinished_listings(observation):
         for part in iter_slices(listing.jobs.items()):
             found += [job for job_id, job in part if before(job_id) != job]
             breathe()
@@ -91,18 +97,18 @@ def _find_upserts(known: KnownState, heard: Observation, twice: Collection[str],
         put += [job for job in jobs if job.id not in twice]
         breathe()
     for ids in iter_slices(twice):
-        last = [shown for job_id in ids if (shown := heard.find(job_id)) is not None]
+        last = [shown for job_id in ids if (shown := observation.find(job_id)) is not None]
         put += [job for job, ended in last if not ended and before(job.id) != job]
         breathe()
     return put
 
 
 def _find_not_unfinished(
-    known: KnownState, heard: Observation, put: Sequence[Job], twice: Collection[str], breathe: Breathe
+    known: KnownState, observation: Observation, put: Sequence[Job], twice: Collection[str], breathe: Breathe
 ) -> Sequence[str]:
-    """The known jobs that the look does not show as unfinished."""
-    listings = unfinished_listings(heard)
-    # Where as many are shown as are known, and as are new, each of them is: the common case needs no further pass.
+    """The known jobs that the snapshot does not show as unfinished."""
+    listings = unfinished_listings(observation)
+    # The common case needs no further pass: if the shown jobs are as many as the known and new ones, all are shown.
     if not twice and sum(len(one.jobs) for one in listings) == len(known.jobs) + _count_new_jobs(known, put, breathe):
         return ()
     return find_unlisted(known.jobs, listings, breathe)
@@ -115,7 +121,7 @@ def build_job_diff(
     marks: Mapping[str, int],
     breathe: Breathe,
 ) -> JobDiff:
-    """The unfinished jobs that the look shows, and those that are kept all the same."""
+    """The difference between the known jobs and those that the snapshot shows or that are retained."""
     put = list(changes.upserts)
     stay: set[str] = set()
     for jobs in iter_slices(chain(kept.here, kept.pending)):
@@ -138,13 +144,13 @@ def build_job_diff(
     return JobDiff(known.jobs, unseen, tuple(put), tuple(gone), marks, size)
 
 
-def _find_ended(known: KnownState, heard: Observation, twice: Collection[str], breathe: Breathe) -> list[str]:
+def _find_ended(known: KnownState, observation: Observation, twice: Collection[str], breathe: Breathe) -> list[str]:
     """Known jobs that were read as unfinished and then, further down, as finished."""
-    listings = unfinished_listings(heard)
+    listings = unfinished_listings(observation)
     ended: list[str] = []
     for ids in iter_slices(twice):
         met = [job_id for job_id in ids if job_id in known.jobs and any(job_id in one.jobs for one in listings)]
-        ended += [job_id for job_id in met if (last := heard.find(job_id)) is not None and last[1]]
+        ended += [job_id for job_id in met if (last := observation.find(job_id)) is not None and last[1]]
         breathe()
     return ended
 
@@ -170,7 +176,7 @@ def _collect_unseen(known: KnownState, kept: RetainedJobs, breathe: Breathe) -> 
 
 
 def _find_differing_ids(before: Mapping[str, object], after: Mapping[str, object], breathe: Breathe) -> dict[str, None]:
-    """The ids of which only one side knows, or something else than the other; in their order, as their rows lie."""
+    """The ids whose values differ, or that only one side has; in table order."""
     moved: dict[str, None] = {}
     for ids in iter_slices(chain(before, after)):
         moved.update((job_id, None) for job_id in ids if before.get(job_id) != after.get(job_id))
@@ -181,7 +187,7 @@ def _find_differing_ids(before: Mapping[str, object], after: Mapping[str, object
 def _find_jobs_to_rewrite(
     known: KnownState, moved: Collection[str], differ: Iterable[str], breathe: Breathe
 ) -> list[Job]:
-    """The same jobs as before, of which only changed when they were seen, or what was published of them."""
+    """Equal jobs whose row changes anyway: `seen_at` or `ended_id` differs."""
     others: set[str] = set()
     for ids in iter_slices(differ):
         others.update(ids)

@@ -1,4 +1,4 @@
-"""What else says that a job has ended: published events; commands join from outside, with a class of their own."""
+"""Explains why jobs have ended: by published events. Commands add an explainer of their own."""
 
 import json
 from collections.abc import Collection, Iterator, Sequence
@@ -16,7 +16,7 @@ from app.infra.clock import utc_text
 END_EVENT_TYPES = ("job.finished", "job.failed")
 # A job that is queued again after its end has not ended.
 REQUEUE_EVENT_TYPE = "job.queued"
-# A job may be published as finished just before a look that still shows it as running.
+# A job may be published as finished just before a snapshot that still shows it as running.
 EVENT_SLACK = timedelta(seconds=10)
 EVENTS_PER_WINDOW = 1_000
 # How far back the log is read, whatever was published since: 100,000 events.
@@ -24,19 +24,19 @@ MAX_WINDOWS = 100
 
 
 class Explainer(Protocol):
-    """One kind of explanation why known jobs are gone."""
+    """One kind of explanation for vanished jobs."""
 
     def find_ended(self, session: Session, service_id: str, job_ids: Collection[str], since: datetime) -> set[str]:
-        """Those of `job_ids` that ended, for all that is known of the time after `since`."""
+        """Those of `job_ids` that ended after `since`, as far as is known."""
         ...
 
 
 @runtime_checkable
 class BulkRemovalExplainer(Protocol):
-    """What removes jobs in great numbers, without the id of each."""
+    """Explains removals of many jobs whose ids may be unknown."""
 
     def has_removed_many(self, session: Session, service_id: str, since: datetime) -> bool:
-        """Whether that happened after `since`, or may have."""
+        """True if that happened after `since`, or may have happened."""
         ...
 
 
@@ -46,14 +46,14 @@ def is_fall_explained(session: Session, explains: Sequence[Explainer], service_i
 
 
 class EventExplainer:
-    """`job.finished` and `job.failed` in the log: a job that failed has not vanished either."""
+    """`job.finished` and `job.failed` in the log: a failed job has not vanished either."""
 
     def find_ended(self, session: Session, service_id: str, job_ids: Collection[str], since: datetime) -> set[str]:
-        told, found = set[str](), set[str]()
+        handled, found = set[str](), set[str]()
         for kind, text in _read_published(session, utc_text(since - EVENT_SLACK)):
             job_id = _parse_job_id(text, service_id)
-            if job_id is not None and job_id in job_ids and job_id not in told:
-                told.add(job_id)  # what was published last counts
+            if job_id is not None and job_id in job_ids and job_id not in handled:
+                handled.add(job_id)  # the newest event counts
                 if kind != REQUEUE_EVENT_TYPE:
                     found.add(job_id)
         return found
@@ -68,7 +68,7 @@ def find_explained(
 
 
 def _read_published(session: Session, since: str) -> Iterator[tuple[str, str]]:
-    """Type and payload, the newest first, read backwards in windows of ids: neither type nor time has an index."""
+    """Type and payload, newest first, read backwards in windows of ids: neither type nor time has an index."""
     end = log.head(session)
     for _ in range(MAX_WINDOWS):
         start = end - EVENTS_PER_WINDOW
@@ -84,7 +84,7 @@ def _read_published(session: Session, since: str) -> Iterator[tuple[str, str]]:
 
 
 def _parse_job_id(text: str, service_id: str) -> str | None:
-    """Any program may write to the log: what cannot be read explains nothing."""
+    """Any program may write to the log: events that cannot be read explain nothing."""
     try:
         data = json.loads(text)
     except ValueError:

@@ -1,7 +1,7 @@
-"""Jobs that their service published as finished and still shows as unfinished. Pure.
+"""Finds jobs that their service published as finished and still shows as unfinished. Pure.
 
-The event may be a moment ahead of the lists: the first look that began after it and still shows the job leaves a mark,
-the next one declares the job extra. A job that was published as queued or started again since is none.
+The event may be a moment ahead of the lists: the first snapshot that began after it and still shows the job sets a
+mark, the next one declares the job extra. A job that was published as queued or started again since is not extra.
 """
 
 from collections.abc import Iterable
@@ -10,24 +10,26 @@ from datetime import datetime
 
 from app.reconciliation.types import Breathe, KnownState, Observation, TrackedItem, iter_slices, no_pause
 
-# So many are open at a time; further ones keep their marks until there is room.
+# How many may be open at a time; further ones keep their marks until there is room.
 MAX_OPEN_EXTRA = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class ExtraJobs:
-    """`marks`: jobs that one look contradicted so far, each with the event that said it had finished."""
+    """`marks` are jobs that one snapshot has contradicted so far, each with the id of its finish event."""
 
     marks: dict[str, int]
     opened: list[TrackedItem]
 
 
-def update_extra_jobs(known: KnownState, heard: Observation, now: datetime, breathe: Breathe = no_pause) -> ExtraJobs:
+def update_extra_jobs(
+    known: KnownState, observation: Observation, now: datetime, breathe: Breathe = no_pause
+) -> ExtraJobs:
     extras = ExtraJobs({}, [])
     room = MAX_OPEN_EXTRA - _count_open(known, breathe)
     for published in iter_slices(_published_as_finished(known)):
         for job_id, event_id in published:
-            shown = heard.find(job_id)
+            shown = observation.find(job_id)
             if shown is None or shown[1] or (job_id, "extra") in known.items:
                 continue
             if job_id in known.ended and len(extras.opened) < room:
@@ -47,7 +49,7 @@ def _count_open(known: KnownState, breathe: Breathe) -> int:
 
 
 def _published_as_finished(known: KnownState) -> Iterable[tuple[str, int]]:
-    """Jobs whose newest word is that they finished."""
+    """Jobs whose newest event says that they finished."""
     for job_id, event_id in known.ended.items():
         notice = known.notices.get(job_id)
         if notice is None or notice.state == "finished":

@@ -1,6 +1,6 @@
-"""What is wrong with a service, in words: the one place that makes sentences of findings, for pages and notifications.
+"""Turns findings into sentences, for pages and notifications. The only place that does.
 
-Each kind of finding has its own sentence. Both sides are named only where they differ: "3 ≠ 3" tells nobody anything.
+Each kind of finding has its own wording. Both sides are named only if they differ: "3 ≠ 3" helps nobody.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,20 +18,20 @@ _LABELS = {
     "no-worker": "waiting without a worker",
     "count-mismatch": "counted but not listed",
     "unreadable": "listed but unreadable",
-    "flapping": "coming and going",
-    "rewound": "back in an older state",
+    "flapping": "flapping",
+    "rewound": "rewound to an older state",
 }
-# What "Beacon knows …, … reports …" is about.
+# The kinds that "Beacon knows …, … reports …" covers.
 _SIDES = ("missing", "extra")
 UNSPECIFIC_DIFFERENCE = "differs from what Beacon knows"
-# What goes on being wrong while nobody hears of it.
+# Wording for problems that persist while the service does not answer.
 _EARLIER_LABELS = {"lost": "lost"}
 MAX_NAMED_QUEUES = 3
 _PERSISTING_KINDS = ("missing", "lost", "extra", "dangling", "duplicate", "orphaned", "overdue")
 
 
 def describe_problem(name: str, payload: Mapping[str, Any]) -> str:
-    """Of a `reconciliation.update`; empty for a verified service. `name` is the service's, as people know it."""
+    """What is wrong, from a `reconciliation.update`; empty for a verified service. `name` is the display name."""
     status, findings = payload.get("status"), payload.get("findings") or []
     if status == "verified":
         return ""
@@ -56,13 +56,15 @@ def describe_problem(name: str, payload: Mapping[str, Any]) -> str:
 
 
 def describe_loss(findings: Sequence[Mapping[str, Any]]) -> str:
-    """`50,008 lost at once: 50,008 jobs before, 0 in the next answer`; without both it would look like work done."""
+    """`50,008 lost at once: 50,008 jobs before, 0 in the next answer`. Without both numbers it would look like work
+    done.
+    """
     found = [one for one in findings if one["kind"] == "lost"]
     return ": ".join([list_findings(found), *(one["note"] for one in found if one.get("note"))])
 
 
 def describe_unserved(findings: Sequence[Mapping[str, Any]]) -> str:
-    """`250 jobs wait in the queue mail, and no worker serves it`; empty where every queue has its worker."""
+    """`250 jobs wait in the queue mail, and no worker serves it`; empty if every queue has a worker."""
     found = next((one for one in findings if one["kind"] == "no-worker"), None)
     if found is None:
         return ""
@@ -72,13 +74,13 @@ def describe_unserved(findings: Sequence[Mapping[str, Any]]) -> str:
 
 
 def describe_unserved_in_full(findings: Sequence[Mapping[str, Any]]) -> str:
-    """With since when, and why where that is known."""
+    """The same, with the start and, if known, the cause."""
     notes = [one["note"] for one in findings if one["kind"] == "no-worker" and one.get("note")]
     return ": ".join([describe_unserved(findings), *notes])
 
 
 def format_queues(names: Sequence[str]) -> str:
-    """`the queue mail`, `the queues mail and web`; an event may name fewer of many than there are."""
+    """`the queue mail`, `the queues mail and web`. An event may list only some of many."""
     shown = [*names[:MAX_NAMED_QUEUES], *(["others"] if len(names) > MAX_NAMED_QUEUES else [])]
     if len(shown) == 1:
         return f"the queue {shown[0]}"
@@ -86,14 +88,14 @@ def format_queues(names: Sequence[str]) -> str:
 
 
 def describe_both_sides(name: str, details: Mapping[str, Any] | None) -> str:
-    """`Beacon knows 14 jobs, mail reports 12`: who says what, so that nobody has to guess which is which."""
+    """`Beacon knows 14 jobs, mail reports 12`: names who says what. Empty if both agree."""
     if not details or details["expected"] == details["actual"]:
         return ""
     return f"Beacon knows {format_job_count(details['expected'])}, {name} reports {details['actual']:,}"
 
 
 def list_findings(findings: Sequence[Mapping[str, Any]]) -> str:
-    """`3 missing, 1 running on a dead worker`; a finding about no job in particular goes without a number."""
+    """`3 missing, 1 running on a dead worker`. A finding that is not about single jobs has no number."""
     parts = []
     for finding in findings:
         word, number = kind_label(finding["kind"]), count_jobs(finding)
@@ -105,7 +107,7 @@ def list_findings(findings: Sequence[Mapping[str, Any]]) -> str:
 
 
 def describe_earlier_findings(findings: Sequence[Mapping[str, Any]]) -> str:
-    """`15 jobs were missing before`, of a service that nobody hears: nobody has said that its jobs are in order."""
+    """`15 jobs were missing before`, for a service that does not answer: the problem is not known to be solved."""
     numbers = [
         (count_jobs(one), _EARLIER_LABELS.get(one["kind"], kind_label(one["kind"])))
         for one in findings
@@ -120,7 +122,7 @@ def describe_earlier_findings(findings: Sequence[Mapping[str, Any]]) -> str:
 
 
 def count_jobs(finding: Mapping[str, Any]) -> int:
-    """How many jobs it is about: it names as many as an event holds."""
+    """How many jobs the finding is about. The event lists only as many ids as fit."""
     counted = 0 if finding["kind"] == "flapping" else finding.get("count") or 0
     return max(len(finding["jobIds"]), counted)
 
@@ -134,5 +136,5 @@ def format_job_count(number: int) -> str:
 
 
 def _is_in_reason(finding: Mapping[str, Any], payload: Mapping[str, Any]) -> bool:
-    """Whether the reason already says it, and better: which state, and both its numbers."""
+    """True if the reason already says it, with the state and both numbers."""
     return finding["kind"] == "count-mismatch" and bool(payload.get("reason"))

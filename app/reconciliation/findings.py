@@ -1,4 +1,4 @@
-"""What is wrong with a service, by kind: from open items and from what one look shows by itself. Pure."""
+"""Builds findings: what is wrong with a service, by kind, from open items and from one snapshot. Pure."""
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -20,12 +20,12 @@ from app.reconciliation.types import (
 )
 from app.sources.protocol import Job, Look
 
-# Kinds that put a service into discrepancy. The others are shown, and no more.
+# Kinds that put a service into the state `discrepancy`. Other kinds are only shown.
 DISCREPANCY_KINDS: frozenset[FindingKind] = frozenset(
     {"missing", "extra", "lost", "dangling", "duplicate", "orphaned", "overdue", "count-mismatch"}
 )
 _ITEM_KINDS: frozenset[FindingKind] = frozenset({"missing", "extra", "unaccounted"})
-# An event holds 64 KiB at most: nine lists of ids at worst, and room for the rest. Figures tell how many there are.
+# An event holds 64 KiB: at worst nine lists of ids, and room for the rest. `count` gives the full number.
 MAX_IDS_BYTES = 6_000
 MAX_MISMATCHES = 3
 MAX_CUT_QUEUES = 10
@@ -34,7 +34,7 @@ IdsByKind = dict[FindingKind, list[str]]
 
 
 def group_items(items: Iterable[TrackedItem], pending: Sequence[Job] = (), breathe: Breathe = no_pause) -> IdsByKind:
-    """Open items by kind, oldest first; `pending` jobs are unaccounted for until the service was asked."""
+    """Ids of open items by kind, oldest first. `pending` jobs count as unaccounted until the service was asked."""
     found: IdsByKind = {}
     for part in iter_slices(sort_in_slices(items, lambda item: (item.since, item.job_id), breathe)):
         for item in part:
@@ -47,7 +47,10 @@ def group_items(items: Iterable[TrackedItem], pending: Sequence[Job] = (), breat
 
 
 def find_in_snapshot(look: Look, twice: Collection[str]) -> IdsByKind:
-    """What the look alone shows; `twice`: ids in two lists, which of different revisions only means that they moved."""
+    """What the snapshot shows by itself.
+
+    `twice` are ids in two lists. If the lists are of different revisions, that only means that the jobs moved.
+    """
     found: IdsByKind = {oddity.kind: sorted(oddity.job_ids) for oddity in look.oddities if oddity.job_ids}
     if find_count_mismatches(look):
         found["count-mismatch"] = []
@@ -65,7 +68,7 @@ def published_ids(last_published: ReconciliationUpdate | None) -> IdsByKind:
 
 
 def published_discrepancies(last_published: ReconciliationUpdate | None) -> IdsByKind:
-    """Of that, what goes on being wrong until an answer says otherwise."""
+    """The part of that which stays wrong until an answer says otherwise."""
     return {kind: ids for kind, ids in published_ids(last_published).items() if kind in DISCREPANCY_KINDS}
 
 
@@ -74,7 +77,7 @@ def find_loss(loss: Loss | None) -> IdsByKind:
 
 
 def describe_loss(loss: Loss | None) -> FindingContexts:
-    """Both numbers: what was there, and what the next answer had."""
+    """Both numbers: the jobs before, and the jobs in the next answer."""
     if loss is None:
         return NO_CONTEXT
     note = f"{loss.before:,} jobs before, {loss.after:,} in the next answer at {loss.since:%Y-%m-%d %H:%M:%S} UTC"
@@ -89,7 +92,7 @@ def describe_unreadable(look: Look) -> FindingContexts:
 
 
 def published_contexts(last_published: ReconciliationUpdate | None) -> FindingContexts:
-    """What the newest event said of what it found besides open items."""
+    """What the newest event said about its findings besides open items."""
     findings = (last_published.findings if last_published else None) or []
     return {
         one.kind: FindingContext(one.count or 0, one.note or "", tuple(one.queues or ()), one.since)
@@ -101,7 +104,7 @@ def published_contexts(last_published: ReconciliationUpdate | None) -> FindingCo
 def build_findings(
     found: IdsByKind, last_published: ReconciliationUpdate | None, now: datetime, contexts: FindingContexts = NO_CONTEXT
 ) -> tuple[Finding, ...]:
-    """For the payload; a kind that was told of before keeps its `since`, unless that is known better."""
+    """Findings for the payload. A kind that was published before keeps its `since`, unless a better one is known."""
     since = {finding.kind: finding.since for finding in (last_published.findings if last_published else None) or []}
     return tuple(
         _build_finding(kind, ids, since.get(kind, now), contexts.get(kind, FindingContext()))
@@ -128,19 +131,19 @@ def is_discrepant(found: IdsByKind) -> bool:
 
 
 def build_details(found: IdsByKind, present: int) -> DiscrepancyDetails | None:
-    """Both sides of the difference: the jobs that should be there, and those that are."""
+    """Both sides of the difference: expected jobs and actual jobs. None without a discrepancy."""
     if not is_discrepant(found):
         return None
     missing = found.get("missing", [])
     expected = max(0, present + len(missing) - len(found.get("extra", [])))
-    # Not looked through once more: there may be a hundred thousand, and each was checked when it was heard.
+    # Skips validation: there may be a hundred thousand ids, and each was validated when it was read.
     return DiscrepancyDetails.model_construct(expected=expected, actual=present, missing_job_ids=missing)
 
 
 def update_last_discrepancy(
     last_published: ReconciliationUpdate | None, status: str, missing: Sequence[str], now: datetime
 ) -> LastDiscrepancy | None:
-    """The newest discrepancy after this verdict; one that goes on keeps every id it ever named."""
+    """The newest discrepancy after this verdict. While one is open it keeps every id it ever named."""
     last = last_published.last_discrepancy if last_published else None
     is_open = last is not None and last.closed_at is None
     if status == "discrepancy":
@@ -153,7 +156,7 @@ def update_last_discrepancy(
 
 
 def build_reason(look: Look) -> str | None:
-    """What is said of the findings beyond kinds and ids."""
+    """Text about the findings beyond kinds and ids, or None."""
     said = [oddity.note for oddity in look.oddities if oddity.job_ids and oddity.note]
     return "; ".join([*find_count_mismatches(look), *said]) or None
 
@@ -164,13 +167,13 @@ def list_cut_states(look: Look) -> tuple[str, ...]:
 
 
 def list_cut_queues(look: Look) -> tuple[str, ...]:
-    """The queues that a bound cut, where it left others whole."""
+    """The queues that a bound cut, if it left others complete."""
     cut = [listing.cut for listing in look.listings if not listing.complete]
     return tuple(sorted(frozenset().union(*cut))[:MAX_CUT_QUEUES]) if all(cut) else ()
 
 
 def find_count_mismatches(look: Look) -> list[str]:
-    """`queued: 5 counted, 4 listed`, for each of the first few states that do not agree with themselves."""
+    """`queued: 5 counted, 4 listed`, for the first few states whose count and list disagree."""
     if not look.one_revision:
         return []
     pairs = [
@@ -204,7 +207,7 @@ def _unique(ids: Iterable[str]) -> Iterator[str]:
 
 
 def is_same_as_published(findings: Iterable[Finding], last_published: ReconciliationUpdate | None) -> bool:
-    """Whether the newest event named the same kinds, ids and numbers; how often a state comes and goes is no news."""
+    """True if the newest event has the same kinds, ids and numbers. The count of a flapping state is ignored."""
     return _comparable(findings) == _comparable((last_published.findings if last_published else None) or ())
 
 

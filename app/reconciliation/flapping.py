@@ -1,7 +1,8 @@
-"""A state that comes and goes too often: it is told once, and then not at every turn until it is calm. Pure.
+"""Detects a state that changes too often: it is published once, and then only when it is calm again. Pure.
 
-Every turn of a service's status is followed, also while nobody is told of it. More than `MOST` arrivals of the same bad
-status within `WINDOW` are flapping; `CALM` without a turn ends it, and so does an outage of `LASTS`, which is news.
+Every change of a service's status is counted, also while none is published. More than `MAX_ARRIVALS` arrivals of the
+same bad status within `FLAPPING_WINDOW` are flapping. It ends after `CALM_AFTER` without a change, or with an outage of
+`OUTAGE_AFTER`, which is published.
 """
 
 from collections.abc import Collection
@@ -16,14 +17,14 @@ FLAPPING_WINDOW = timedelta(minutes=5)
 CALM_AFTER = timedelta(minutes=5)
 OUTAGE_AFTER = timedelta(minutes=1)
 MAX_ARRIVALS = 3
-# So many different figures of one service are taken for what goes round in a circle.
+# How many different counts of one service are remembered to recognise oscillation.
 MAX_REMEMBERED_FIGURES = 16
 _BY_SEVERITY: tuple[Status, ...] = ("verified", "stale", "discrepancy")
 
 
 @dataclass(frozen=True, slots=True)
 class StatusTurn:
-    """The status became `status`. `figures` and `kinds`: the counts that it had then, and what was found."""
+    """The status became `status`. `figures` is a fingerprint of the counts at that time, `kinds` the kinds found."""
 
     at: datetime
     status: Status
@@ -33,10 +34,12 @@ class StatusTurn:
 
 @dataclass(frozen=True, slots=True)
 class Flaps:
-    """`status` is the one found last, whatever is shown. `turns`: of the last `WINDOW`; while it flaps, the newest.
+    """The recent changes of a service's status.
 
-    `since`: the first of the turns that were too many, None while it does not flap. `count`: how often a bad state came
-    since then; `worst`, `kinds` and `figures`: the worst of them, what was found and the counts that were seen.
+    `status` is the newest one found, whatever is shown. `turns` are those of the last `FLAPPING_WINDOW`; while it
+    flaps, only the newest. `since` is the first turn of the flapping, None if it does not flap. `count` is how often a
+    bad state came since then; `worst` is the worst of them, `kinds` and `figures` are what was found and which counts
+    were seen.
     """
 
     status: Status | None = None
@@ -53,7 +56,7 @@ NO_FLAPS = Flaps()
 
 
 def update_flaps(flaps: Flaps, turn: StatusTurn) -> Flaps:
-    """After a verdict; the same object where nothing happened."""
+    """The flaps after a verdict; the same object if nothing changed."""
     if flaps.since is not None and _is_over(flaps, turn):
         flaps = Flaps(flaps.status)
     if flaps.status is None or turn.status == flaps.status:
@@ -75,7 +78,7 @@ def _is_over(flaps: Flaps, turn: StatusTurn) -> bool:
 
 
 def remember(flaps: Flaps, figures: str, kinds: Collection[str] = ()) -> Flaps:
-    """While it flaps: these are known now."""
+    """While it flaps: add these figures and kinds to those already seen."""
     known = flaps.figures if figures in flaps.figures else (*flaps.figures, figures)[-MAX_REMEMBERED_FIGURES:]
     return replace(flaps, figures=known, kinds=flaps.kinds.union(kinds))
 

@@ -1,7 +1,7 @@
-"""Keeps the garbage collector away from jobs by the hundred thousand: one look through them holds the event loop 70 ms.
+"""Keeps the garbage collector away from large job tables: one pass over them blocks the event loop for 70 ms.
 
-Jobs are in no cycle, so counting their references is enough to free them. While a large look is in memory the collector
-waits; what of it is believed from then on is frozen, as `gunicorn.conf.py` freezes what was loaded at the start.
+Jobs are in no cycle, so reference counting frees them. While a large snapshot is in memory, the collector is disabled;
+the jobs that are kept afterwards are frozen, as `gunicorn.conf.py` freezes what was loaded at the start.
 """
 
 import contextlib
@@ -10,9 +10,9 @@ import threading
 import time
 from collections.abc import Iterator
 
-# Jobs of a service from which on it counts as large, and new ones that are frozen together.
+# A service with this many jobs is large; new jobs are frozen in groups of this size.
 LARGE_JOB_COUNT = 20_000
-# Other work leaves cycles meanwhile: so long may looks that overlap keep the collector waiting.
+# Maximum time that overlapping large checks may keep the collector disabled: other work leaves cycles.
 MAX_GC_PAUSE_S = 30.0
 
 _lock = threading.Lock()
@@ -23,7 +23,7 @@ _unfrozen = 0
 
 @contextlib.contextmanager
 def pause_gc(jobs: int) -> Iterator[None]:
-    """During an observation of a service of which so many jobs are known."""
+    """Disable the collector during the check of a service with this many known jobs, if it is large."""
     if jobs < LARGE_JOB_COUNT or not _begin():
         yield
         return
@@ -34,7 +34,10 @@ def pause_gc(jobs: int) -> Iterator[None]:
 
 
 def freeze_new_jobs(jobs: int) -> None:
-    """So many jobs were added to a belief. Cycles that lie about just now would be kept for ever: they go first."""
+    """Count jobs that were added to a known state, and freeze once there are `LARGE_JOB_COUNT` of them.
+
+    Garbage cycles that exist at that moment would be frozen for good, so they are collected first.
+    """
     global _unfrozen  # noqa: PLW0603 -- the collector is one for the process, and so is this number
     with _lock:
         _unfrozen += jobs

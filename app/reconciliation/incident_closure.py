@@ -1,4 +1,4 @@
-"""How what was wrong came to its end: what the next look said, and who accepted it with which reason."""
+"""Reads how incidents ended: by the next state, or by operators who accepted items with a reason."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from app.reconciliation.models import DiscrepancyEvent, OpenItem, Service
 
 @dataclass(frozen=True, slots=True)
 class IncidentEnd:
-    """When something ended, and what was then: the next state, `gone` with its service, or `closed`."""
+    """When an incident ended, and how: the next state, `gone` with its service, or `closed`."""
 
     at: str
     status: str
@@ -21,7 +21,7 @@ class IncidentEnd:
 
 @dataclass(frozen=True, slots=True)
 class ItemClosure:
-    """Items that were closed alike."""
+    """A number of items that were closed in the same way."""
 
     kind: str
     how: str
@@ -30,18 +30,18 @@ class ItemClosure:
     reason: str | None = None
 
 
-# A service, and from when until when; None: it goes on.
+# Service, start and end; an end of None means that it is open.
 IncidentSpan = tuple[str, str, str | None]
 
 
 def find_ends(session: Session, ids: Sequence[str]) -> dict[str, IncidentEnd]:
-    """By id of an episode's first row, the row that ended it; what nothing has ended is not in it.
+    """By id of an episode's first row, the row that ended it. Open episodes are left out.
 
-    Silence ends no discrepancy, and what goes on with an episode does not end it.
+    Silence does not end a discrepancy, and rows that continue an episode do not end it.
     """
     later, row = aliased(DiscrepancyEvent), DiscrepancyEvent
-    heard = later.status != "stale"
-    ends = sa.or_(row.status == "verified", sa.and_(heard, sa.func.coalesce(later.episode, "") != row.id))
+    answered = later.status != "stale"
+    ends = sa.or_(row.status == "verified", sa.and_(answered, sa.func.coalesce(later.episode, "") != row.id))
     following = (
         sa.select(later.id)
         .where(later.service == row.service, sa.tuple_(later.timestamp, later.id) > sa.tuple_(row.timestamp, row.id))
@@ -60,16 +60,16 @@ def find_ends(session: Session, ids: Sequence[str]) -> dict[str, IncidentEnd]:
 
 
 def find_removed_services(session: Session, services: Collection[str]) -> dict[str, IncidentEnd]:
-    """The services of these that are no longer watched."""
+    """Those of the services that are no longer watched, each with its removal."""
     query = sa.select(Service.id, Service.removed_at).where(Service.id.in_(services), Service.removed_at.is_not(None))
     return {service: IncidentEnd(at, "gone") for service, at in session.execute(query) if at is not None}
 
 
 def find_item_closures(session: Session, spans: Mapping[str, IncidentSpan]) -> Mapping[str, tuple[ItemClosure, ...]]:
-    """By key of a span: what was closed in it, its end included."""
+    """By key of a span: the items that were closed in it. Its end is included."""
     if not spans:
         return {}
-    # One condition each: SQLite uses no index for a list of them.
+    # One condition each: SQLite uses no index for a list of tuples.
     within = sa.or_(*(_closed_within(span) for span in sorted(set(spans.values()), key=str)))
     columns = (OpenItem.service_id, OpenItem.closed_at)
     found: dict[str, dict[tuple[Any, ...], int]] = {}
@@ -94,7 +94,7 @@ def _closed_within(span: IncidentSpan) -> sa.ColumnElement[bool]:
 
 @dataclass(slots=True)
 class UnaccountedGroup:
-    """Jobs of a service that one look found unaccounted for. `last`: when one of them was closed last."""
+    """The unaccounted jobs that one check found. `last` is when one of them was closed last."""
 
     number: int = 0
     open: int = 0
@@ -110,7 +110,10 @@ class UnaccountedGroup:
 def read_unaccounted_groups(
     session: Session, moments: Collection[str], most_ids: int | None
 ) -> dict[tuple[str, str], UnaccountedGroup]:
-    """By service and moment; each with at most so many of its ids. All groups at once: a search reads thousands."""
+    """Groups by service and moment, each with at most `most_ids` ids.
+
+    All groups are read in one query: a search reads thousands.
+    """
     if not moments:
         return {}
     mine = (OpenItem.kind == "unaccounted", OpenItem.since.in_(sorted(moments)))

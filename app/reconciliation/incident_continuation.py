@@ -1,4 +1,4 @@
-"""Whether a change of state goes on with what was wrong before, so that the record shows both as one episode."""
+"""Decides whether a change of state continues an earlier problem, so that the record shows one episode."""
 
 from collections.abc import Iterable
 
@@ -10,14 +10,14 @@ from app.reconciliation.models import DiscrepancyEvent
 from app.reconciliation.types import ServiceVerdict
 
 _NO_JOBS = ""
-# What stands beside a discrepancy and is none.
+# Findings that are not part of a discrepancy.
 _KINDS_OUTSIDE_EPISODES = frozenset({"unaccounted", "unreadable", "no-worker"})
 
 
 def find_continued_episode(
     session: Session, service_id: str, last_published: ReconciliationUpdate | None, verdict: ServiceVerdict
 ) -> str | None:
-    """The id of the row that the episode began with; None where this one begins it. `told`: the newest event."""
+    """The id of the row that began the episode; None if this row begins one. `last_published` is the newest event."""
     if last_published is None or not is_continued(last_published, verdict):
         return None
     row = DiscrepancyEvent
@@ -27,7 +27,7 @@ def find_continued_episode(
 
 
 def is_continued(last_published: ReconciliationUpdate, verdict: ServiceVerdict) -> bool:
-    """A discrepancy does while something of it is still wrong, also where the service fell silent in between."""
+    """A discrepancy continues while part of it is still wrong, also across a silence of the service."""
     if verdict.status == "discrepancy":
         return last_published.status != "verified" and not _problem_ids(last_published.findings or ()).isdisjoint(
             _problem_ids(verdict.findings)

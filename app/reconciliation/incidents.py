@@ -1,9 +1,9 @@
-"""The record as people read it: what was wrong with which service, from when until when, and how it ended.
+"""Reads the record as incidents: what was wrong with which service, from when to when, and how it ended.
 
-A discrepancy holds until its service is verified, or until nothing of it is wrong any more and something else is: rows
-of `discrepancy_event` that go on with one are part of it, and the silence of its service does not end it. Jobs that are
-unaccounted for are no discrepancy and have no row there: those of one look are one episode here. Read by key, both
-streams apart, so that no page depends on how much lies before it.
+A discrepancy lasts until its service is verified, or until all of it is solved and something else is wrong. Rows of
+`discrepancy_event` that continue one are part of it, and silence of the service does not end it. Unaccounted jobs are
+no discrepancy and have no row there: those of one check are one incident here. Both streams are read by key,
+separately, so that the cost of a page does not depend on its position.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -33,9 +33,9 @@ STATUSES = (*PROBLEM_STATUSES, "verified")
 
 @dataclass(frozen=True, slots=True)
 class IncidentFilter:
-    """Which episodes, in which order; `start` is included, `end` is not. No `statuses`: none of the rows of the record.
+    """Which incidents, in which order; `start` is included, `end` is not.
 
-    `is_open` None: both.
+    Empty `statuses` exclude all rows of the record. `is_open` None returns open and closed ones.
     """
 
     service: str | None = None
@@ -49,7 +49,7 @@ class IncidentFilter:
 
     @property
     def by_name(self) -> bool:
-        """Of one service there is nothing to order by name: the index of its times serves."""
+        """False for a single service: ordering it by name changes nothing, and the index of its times serves."""
         return self.sort == "service" and self.service is None
 
 
@@ -66,9 +66,11 @@ START_POSITION = IncidentPosition()
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """`details_json` and `findings_json` are as the record keeps them, of each row that belongs to it; `reason` is the
-    newest. `job_ids` are those that are extra, or unaccounted for: at most so many as were asked for, of `jobs`.
-    `ending` is None while it is open."""
+    """One incident.
+
+    `details_json` and `findings_json` are from each row that belongs to it; `reason` is the newest. `job_ids` are extra
+    or unaccounted jobs, at most as many as requested, out of `jobs`. `ending` is None while it is open.
+    """
 
     key: SortKey
     id: str
@@ -87,28 +89,28 @@ class Incident:
 def read_incidents(
     session: Session, wanted: IncidentFilter, after: IncidentPosition, limit: int, most_ids: int | None
 ) -> list[Incident]:
-    """The next episodes; fewer than `limit` at the end."""
+    """The next incidents; fewer than `limit` at the end."""
     events = _read_events(session, wanted, after.events, limit) if wanted.statuses else []
     breathe()
-    looks = _read_groups(session, wanted, after.groups, limit) if wanted.unaccounted else []
-    return _add_details(session, _merge(events, looks, wanted)[:limit], most_ids)
+    unaccounted = _read_groups(session, wanted, after.groups, limit) if wanted.unaccounted else []
+    return _add_details(session, _merge(events, unaccounted, wanted)[:limit], most_ids)
 
 
 def advance(position: IncidentPosition, episode: Incident) -> IncidentPosition:
-    """Where to read on after this one."""
+    """The position after this incident."""
     if episode.status == "unaccounted":
         return replace(position, groups=episode.key)
     return replace(position, events=episode.key)
 
 
 def newest_row_id(session: Session) -> str:
-    """The newest row of the record: another one where something happened since."""
+    """The id of the newest row of the record; it changes whenever something was recorded."""
     row = DiscrepancyEvent
     return session.scalar(sa.select(row.id).order_by(row.timestamp.desc(), row.id.desc()).limit(1)) or ""
 
 
 def find_open_incident_ids(session: Session) -> list[str]:
-    """Of each service that is watched: the episode of its newest row, and the discrepancy that it fell silent with."""
+    """For each watched service: the episode of its newest row, and a discrepancy that was open when it fell silent."""
     newest = _read_newest_rows(session)
     silent = {one.service for one in newest if one.status == "stale"}
     before = [one for one in _read_newest_rows(session, DiscrepancyEvent.status != "stale") if one.service in silent]
@@ -124,7 +126,7 @@ def _read_newest_rows(session: Session, *which: sa.ColumnElement[bool]) -> Seque
 
 
 def _merge(events: list[Incident], groups: list[Incident], wanted: IncidentFilter) -> list[Incident]:
-    """Each stream stays in its own order, which is the database's, whatever this one thinks of names."""
+    """Merge both streams. Each keeps the database's order, whose collation may differ from Python's."""
     merged: list[Incident] = []
     while events and groups:
         one, other = (events[0], groups[0])
@@ -162,8 +164,11 @@ def _read_events(session: Session, wanted: IncidentFilter, after: SortKey | None
 
 
 def _status_condition(statuses: tuple[str, ...]) -> sa.ColumnElement[bool]:
-    """One is found by its index. For several SQLite would take that index too, and sort all that it finds: what is no
-    condition of equality leaves it the index of the order that is asked for."""
+    """The condition on the status, written so that SQLite picks the right index.
+
+    A single status is found by its index. For several statuses SQLite would use that index too, and then sort all rows
+    it finds; a condition that is no equality leaves it the index of the requested order.
+    """
     status = DiscrepancyEvent.status
     return (
         status == statuses[0] if len(statuses) == 1 else status.not_in([one for one in STATUSES if one not in statuses])
@@ -177,7 +182,7 @@ def _read_groups(session: Session, wanted: IncidentFilter, after: SortKey | None
     if wanted.is_open:
         conditions.append(OpenItem.closed_at.is_(None))
     elif wanted.is_open is False:
-        # Looked for first: a question for each item would read its whole group each time.
+        # Read first: a correlated subquery would read the whole group for every item.
         conditions.append(sa.tuple_(OpenItem.service_id, OpenItem.since).not_in(_read_open_groups(session)))
     query = sa.select(columns[0], columns[1]).where(*conditions, *_after_key(columns, wanted, after)).distinct()
     found = []
@@ -214,22 +219,26 @@ def _filter_conditions(service: Any, at: Any, wanted: IncidentFilter) -> list[sa
 
 
 def _add_details(session: Session, found: list[Incident], most_ids: int | None) -> list[Incident]:
-    """With what the other rows say of them; a breath after each question keeps the loop free."""
+    """Add what other rows say about the incidents. The loop may run after each query."""
     ends = find_ends(session, [one.id for one in found if one.status != "unaccounted"])
     breathe()
     gone = find_removed_services(session, {one.service for one in found})
     later = _read_later_rows(session, [one.id for one in found if one.status in PROBLEM_STATUSES])
     breathe()
-    told = [replace(one, ending=ends.get(one.id) or gone.get(one.service)) for one in found]
-    spans = {one.id: (one.service, one.at, one.ending.at if one.ending else None) for one in told if _has_items(one)}
+    incidents = [replace(one, ending=ends.get(one.id) or gone.get(one.service)) for one in found]
+    spans = {
+        one.id: (one.service, one.at, one.ending.at if one.ending else None) for one in incidents if _has_items(one)
+    }
     closed = find_item_closures(session, spans)
     breathe()
-    moments = {one.id: {one.at, *(row.timestamp for row in later.get(one.id, ()))} for one in told if _has_items(one)}
+    moments = {
+        one.id: {one.at, *(row.timestamp for row in later.get(one.id, ()))} for one in incidents if _has_items(one)
+    }
     extra = _read_extra_job_ids(session, {at for each in moments.values() for at in each})
     breathe()
     unaccounted = read_unaccounted_groups(session, {one.at for one in found if one.status == "unaccounted"}, most_ids)
     made = []
-    for one in told:
+    for one in incidents:
         if one.status == "unaccounted":
             of = unaccounted.get((one.service, one.at), UnaccountedGroup())
             made.append(replace(one, jobs=of.number, ending=of.ending, closings=of.closings, job_ids=of.job_ids))
@@ -246,7 +255,7 @@ def _has_items(one: Incident) -> bool:
 
 
 def _read_later_rows(session: Session, ids: Collection[str]) -> dict[str, list[DiscrepancyEvent]]:
-    """By episode: the rows that go on with it, oldest first."""
+    """The rows that continue each episode, oldest first."""
     found: dict[str, list[DiscrepancyEvent]] = {}
     row = DiscrepancyEvent
     query = sa.select(row).where(row.episode.in_(ids)).order_by(row.timestamp, row.id)
@@ -256,7 +265,7 @@ def _read_later_rows(session: Session, ids: Collection[str]) -> dict[str, list[D
 
 
 def _add_later_rows(one: Incident, later: Sequence[DiscrepancyEvent]) -> Incident:
-    """With all that was told of it while it went on."""
+    """The incident with the details and findings of its later rows."""
     reasons = [row.reason for row in later if row.reason]
     return replace(
         one,
@@ -271,7 +280,7 @@ def _drop_empty(texts: Iterable[str | None]) -> tuple[str, ...]:
 
 
 def _read_extra_job_ids(session: Session, moments: Collection[str]) -> dict[tuple[str, str], list[str]]:
-    """By service and moment: the jobs that this look found shown as unfinished though they were published as ended."""
+    """By service and moment: the jobs that this check declared extra."""
     found: dict[tuple[str, str], list[str]] = {}
     query = sa.select(OpenItem.service_id, OpenItem.since, OpenItem.job_id).where(OpenItem.kind == "extra")
     for service, since, job_id in session.execute(query.where(OpenItem.since.in_(moments)).order_by(OpenItem.job_id)):

@@ -1,4 +1,4 @@
-"""What somebody saw of open items before accepting them, and what became of the others meanwhile."""
+"""Identifies open items as an operator saw them, and explains why some were not accepted."""
 
 import hashlib
 import json
@@ -16,13 +16,13 @@ _CLOSING_TEXT = {
     "finished": "it had finished",
     "requeued": "it was queued again",
     "accepted": "accepted",
-    "expired": "closed after a day",
+    "expired": "closed automatically after a day",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class UnacceptedJob:
-    """A job that was chosen and not accepted, and `why`."""
+    """A job that was selected and not accepted, and `why`."""
 
     job_id: str
     why: str
@@ -30,14 +30,17 @@ class UnacceptedJob:
 
 
 def item_digest(job_id: str, kind: str, since: str) -> str:
-    """An item as somebody saw it: closed and opened again, or of another kind, it is another one."""
+    """A short hash of an item. An item that was closed and opened again, or of another kind, has another one."""
     return hashlib.sha256(json.dumps([job_id, kind, since]).encode()).hexdigest()[:12]
 
 
 def find_unaccepted(
     session: Session, service_id: str, chosen: Collection[str], closed: Collection[str]
 ) -> Sequence[UnacceptedJob]:
-    """After those that were seen so have been `closed`: the other items of the `chosen` jobs, by id."""
+    """The `chosen` jobs that are not among the `closed`, each with the reason, by id.
+
+    Call it after the items whose digests matched have been closed.
+    """
     mine = sa.select(OpenItem).where(OpenItem.service_id == service_id, OpenItem.job_id.in_(chosen))
     still = session.scalars(mine.where(OpenItem.closed_at.is_(None))).all()
     left = {item.job_id: UnacceptedJob(item.job_id, _open_text(item), is_open=True) for item in still}
@@ -50,7 +53,7 @@ def find_unaccepted(
 
 
 def _open_text(item: OpenItem) -> str:
-    return f"{finding_text.kind_label(item.kind)} since {_format_time(item.since)}, which is not what was seen"
+    return f"{finding_text.kind_label(item.kind)} since {_format_time(item.since)}, which is not what you saw"
 
 
 def _closed_text(item: OpenItem) -> str:

@@ -1,4 +1,4 @@
-"""The life of open items: what opens one, what closes one. Pure."""
+"""Decides which open items are opened and closed. Pure."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
@@ -19,7 +19,7 @@ from app.reconciliation.types import (
 )
 
 ITEM_EXPIRES_AFTER = timedelta(days=1)
-# A source that cannot tell finished from vanished may leave thousands of these an hour: the oldest go first.
+# A source that cannot tell finished from vanished may produce thousands an hour: the oldest are closed first.
 MAX_UNACCOUNTED = 1_000
 
 
@@ -43,7 +43,7 @@ def find_items_to_open(
 
 def find_items_to_close(
     known: KnownState,
-    heard: Observation,
+    observation: Observation,
     evidence: CheckEvidence,
     opened: Iterable[TrackedItem],
     now: datetime,
@@ -51,11 +51,11 @@ def find_items_to_close(
 ) -> list[ItemClosing]:
     closed: list[ItemClosing] = []
     for items in iter_slices(known.items.values()):
-        ends = ((item, _closing_cause(known, item, heard, evidence, now)) for item in items)
+        ends = ((item, _closing_cause(known, item, observation, evidence, now)) for item in items)
         closed += [ItemClosing(item, how) for item, how in ends if how is not None]
         breathe()
     left = _filter_by_kind("unaccounted", list_still_open(known, opened, closed, breathe), breathe)
-    left.sort(key=lambda item: item.since)  # few: there is a bound
+    left.sort(key=lambda item: item.since)  # few: MAX_UNACCOUNTED
     overflow = left[: max(0, len(left) - MAX_UNACCOUNTED)]
     return closed + [ItemClosing(item, "expired") for item in overflow if item.key in known.items]
 
@@ -63,7 +63,7 @@ def find_items_to_close(
 def apply_changes(
     known: KnownState, opened: Iterable[TrackedItem], closed: Iterable[ItemClosing], breathe: Breathe = no_pause
 ) -> Mapping[ItemKey, TrackedItem]:
-    """The open items once these were opened and closed."""
+    """The open items after these were opened and closed."""
     if not opened and not closed:
         return known.items
     left: dict[ItemKey, TrackedItem] = {}
@@ -82,12 +82,12 @@ def _filter_by_kind(kind: ItemKind, items: Iterable[TrackedItem], breathe: Breat
 
 
 def _closing_cause(
-    known: KnownState, item: TrackedItem, heard: Observation, evidence: CheckEvidence, now: datetime
+    known: KnownState, item: TrackedItem, observation: Observation, evidence: CheckEvidence, now: datetime
 ) -> CloseHow | None:
     if item.kind == "extra":
-        return _closing_cause_of_extra(known, item, heard, now)
+        return _closing_cause_of_extra(known, item, observation, now)
     second, fate = evidence.second, evidence.lookups.get(item.job_id)
-    shown = (second.find(item.job_id) if second else None) or heard.find(item.job_id)
+    shown = (second.find(item.job_id) if second else None) or observation.find(item.job_id)
     if shown is not None:
         return "finished" if shown[1] else "reappeared"
     if fate is not None and fate.kind == "found":
@@ -97,14 +97,16 @@ def _closing_cause(
     return "expired" if now - item.since >= ITEM_EXPIRES_AFTER else None
 
 
-def _closing_cause_of_extra(known: KnownState, item: TrackedItem, heard: Observation, now: datetime) -> CloseHow | None:
-    """Its service no longer shows it, or took it up again. Nothing follows from a list that was cut."""
-    notice, shown = known.notices.get(item.job_id), heard.find(item.job_id)
+def _closing_cause_of_extra(
+    known: KnownState, item: TrackedItem, observation: Observation, now: datetime
+) -> CloseHow | None:
+    """Its service no longer shows it, or queued it again. Nothing follows from a list that was cut."""
+    notice, shown = known.notices.get(item.job_id), observation.find(item.job_id)
     if notice is not None and notice.is_alive:
         return "requeued"
     if shown is not None:
         return "finished" if shown[1] else None
-    if not heard.hidden(finished=False).includes(item.queue):
+    if not observation.hidden(finished=False).includes(item.queue):
         return "finished"
     return "expired" if now - item.since >= ITEM_EXPIRES_AFTER else None
 

@@ -1,7 +1,7 @@
-"""What services publish about their jobs between two looks: `job.queued`, `started`, `finished` and `failed`.
+"""Reads job events that services publish between two checks: `job.queued`, `started`, `finished`, `failed`.
 
 The log is read once for all services of this process, in its own order: neither a publisher's clock nor its `at` is
-believed. An event sharpens what is known and proves nothing: only looks open and close a discrepancy.
+trusted. Events refine what is known and prove nothing: only snapshots open and close discrepancies.
 """
 
 import json
@@ -30,16 +30,16 @@ STATE_BY_EVENT_TYPE: dict[str, PublishedState] = {
     "job.finished": "finished",
     "job.failed": "ended",
 }
-# Events are looked through in windows of ids, because neither type nor service has an index.
+# Events are read in windows of ids, because neither type nor service has an index.
 EVENTS_PER_WINDOW = 1_000
-# In one go, however many came; the next observation goes on from there.
+# Maximum events read at once; the next check goes on from there.
 MAX_EVENTS_PER_READ = 10_000
-# Older ones are skipped by a process that has just begun, or that cannot keep up: then the looks alone decide.
+# A process that has just started, or that cannot keep up, skips older events: then snapshots alone decide.
 MAX_EVENTS_BEHIND = 50_000
-# Jobs of one service between two looks; what is published of further ones sharpens nothing.
+# Maximum jobs of one service between two checks; events about further jobs are ignored.
 MAX_NOTICES_PER_SERVICE = 10_000
 READ_EVERY_S = 0.25
-# A service may publish a moment before its own lists show what it did.
+# A service may publish an event a moment before its own lists show it.
 SETTLE_TIME = timedelta(seconds=2)
 
 _event = EventRow.__table__.c
@@ -52,13 +52,13 @@ _WINDOW = sa.select(_event.id, _event.type, _event.data_json, _event.created_at)
 
 @dataclass(frozen=True, slots=True)
 class PublishedEvents:
-    """What was published of one service, up to and with the event `cursor`."""
+    """What one service published, up to and including the event `cursor`."""
 
     cursor: int = 0
     notices: Mapping[str, JobNotice] = field(default_factory=dict)
 
     def apply_to(self, known: KnownState) -> KnownState:
-        """Beside what is known of the service. Of what was published before its first look nothing follows."""
+        """The known state with these events. Events before the service's first check are ignored."""
         fresh = {job_id: notice for job_id, notice in self.notices.items() if notice.id > known.log_cursor}
         cursor = max(known.log_cursor, self.cursor)
         return replace(known, notices=fresh if known.heard_at is not None else {}, log_cursor=cursor)
@@ -66,14 +66,14 @@ class PublishedEvents:
 
 @dataclass(slots=True)
 class _Inbox:
-    """One service's notices that no recorded look has taken in yet. `seen`: when this process read the newest one."""
+    """One service's notices that no recorded check has used yet. `seen` is when this process read each one."""
 
     notices: dict[str, JobNotice] = field(default_factory=dict)
     seen: dict[str, datetime] = field(default_factory=dict)
 
 
 class JobEventReader:
-    """`news` before a look, `applied` once what followed from it is recorded. Called from all loops."""
+    """Call `read_new` before a snapshot, and `mark_applied` once its result is recorded. Used by all loops."""
 
     def __init__(
         self,
@@ -91,7 +91,7 @@ class JobEventReader:
     def read_new(self, service_id: str) -> PublishedEvents:
         """What was published, has settled, and was not applied yet."""
         self._inboxes.setdefault(service_id, _Inbox())
-        # Whoever comes while another loop reads takes what is there: the rest is for its next look.
+        # A loop that comes while another one reads uses what is there; the rest is for its next check.
         if self._reading.acquire(blocking=False):
             try:
                 self._catch_up()
@@ -115,12 +115,12 @@ class JobEventReader:
             now = database_now(session)
         young = [notice.id for job_id, notice in inbox.notices.items() if not self._is_settled(inbox, job_id, now)]
         cursor = min(young) - 1 if young else self._cursor or 0
-        # In the log's order: what lies above the first unsettled event waits with it, so that one cursor says it all.
+        # In the log's order: events above the first unsettled one wait with it, so that one cursor is enough.
         old = {job_id: notice for job_id, notice in inbox.notices.items() if notice.id <= cursor}
         return PublishedEvents(cursor, old)
 
     def _is_settled(self, inbox: _Inbox, job_id: str, now: datetime) -> bool:
-        """By the log's time, or by our own where that was written by a clock that is ahead."""
+        """True if the event is old enough, by the log's time, or by ours if the log's clock is ahead."""
         return now - min(inbox.notices[job_id].at, inbox.seen[job_id]) >= self._settles
 
     def _catch_up(self) -> None:
@@ -142,7 +142,7 @@ class JobEventReader:
             self._breathe()
 
     def _start_cursor(self) -> None:
-        """Where the process that polled before this one left off."""
+        """Continue where the process that polled before this one stopped."""
         with read() as session:
             found = session.execute(sa.select(ServiceState.service_id, ServiceState.log_cursor))
             cursors = {service_id: cursor for service_id, cursor in found}  # noqa: C416 -- rows are no pairs to mypy
@@ -164,7 +164,7 @@ def _merge(inbox: _Inbox, job_id: str, notice: JobNotice, now: datetime) -> None
     if before is None and len(inbox.notices) >= MAX_NOTICES_PER_SERVICE:
         return
     if before is not None and not before.is_alive and notice.state == "started":
-        # Out of order, or begun again: gone for a reason if it is gone, and nothing wrong if it is there.
+        # Out of order, or started again: its absence is then explained, and its presence is no error.
         notice = JobNotice("ended", notice.id, notice.at, notice.queue)
     inbox.notices[job_id] = notice
     inbox.seen[job_id] = now
@@ -176,7 +176,7 @@ def _remove_notices(inbox: _Inbox, job_ids: Iterable[str]) -> None:
 
 
 def _parse_event(text: Any, services: Collection[str]) -> tuple[str, str, str | None] | None:
-    """Service, job and queue. Any program may write to the log: what cannot be read says nothing."""
+    """Service, job and queue. Any program may write to the log: events that cannot be read are ignored."""
     try:
         data = json.loads(text)
     except (TypeError, ValueError, RecursionError):
@@ -192,7 +192,7 @@ def _parse_event(text: Any, services: Collection[str]) -> tuple[str, str, str | 
 
 
 def _event_time(text: Any, now: datetime) -> datetime:
-    """When the log took it. A time that has not come yet is another clock's: then, when it was read."""
+    """When the log took the event. A time in the future is from another clock: then the time of reading."""
     try:
         return min(parse_utc(text), now)
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""What Beacon knows of the jobs of a service: a page of them by key, and everything about one."""
+"""Queries for the jobs of a service: pages by key, and the details of one job."""
 
 import json
 from collections.abc import Sequence
@@ -14,9 +14,9 @@ from app.infra.concurrency import breathe
 from app.reconciliation.models import KnownJob, OpenItem
 
 JOB_EVENT_TYPES = ("job.queued", "job.started", "job.finished", "job.failed")
-# Rows of one service looked at in one go, where only those of one state are wanted: that has no index.
+# Rows of one service read at once when filtering by state, which has no index.
 JOBS_PER_WINDOW = 5_000
-# How far back the log is read for what was published of one job.
+# Window sizes for reading the log back for the events of one job.
 EVENTS_PER_WINDOW = 1_000
 MAX_EVENT_WINDOWS = 20
 MAX_EVENTS = 100
@@ -26,7 +26,7 @@ _COLUMNS = (EventRow.id, EventRow.type, EventRow.audience, EventRow.data_json, E
 
 @dataclass(frozen=True, slots=True)
 class JobPage:
-    """`next` is the key to go on from, None at the end."""
+    """`next` is the key to continue from, None at the end."""
 
     jobs: Sequence[KnownJob]
     next: str | None
@@ -34,14 +34,14 @@ class JobPage:
 
 @dataclass(frozen=True, slots=True)
 class PublishedJobEvents:
-    """The newest events of a job, newest first. `since`: how far back was looked; None where that was everything."""
+    """The newest events of a job, newest first. `since` is how far back was read; None if that was everything."""
 
     events: list[log.Event]
     since: str | None
 
 
 def read_job_page(session: Session, service_id: str, state: str | None, after: str, limit: int) -> JobPage:
-    """The next `limit` known jobs above the id `after`, of one state or of all."""
+    """The next `limit` known jobs with ids above `after`, of one state or of all."""
     mine = sa.select(KnownJob).where(KnownJob.service_id == service_id)
     found: list[KnownJob] = []
     while True:
@@ -60,7 +60,7 @@ def read_job_page(session: Session, service_id: str, state: str | None, after: s
 
 
 def _last_id_of(window: sa.Select[KnownJob]) -> sa.Select[str]:
-    """The id at the end of the window; none where fewer are left."""
+    """The id at the end of the window; none if fewer rows are left."""
     return window.with_only_columns(KnownJob.job_id).offset(JOBS_PER_WINDOW - 1).limit(1)
 
 
@@ -74,7 +74,7 @@ def list_open_items(session: Session, service_id: str, job_id: str) -> Sequence[
 
 
 def read_job_events(session: Session, viewer: Viewer, service_id: str, job_id: str) -> PublishedJobEvents:
-    """What services said of this job, as far as `viewer` may see it; read backwards in windows of ids."""
+    """The events of this job, as far as `viewer` may see them; read backwards in windows of ids."""
     events: list[log.Event] = []
     end = log.head(session)
     mine = EventRow.type.in_(JOB_EVENT_TYPES) & EventRow.audience.in_(sorted(viewer.audiences))
@@ -93,7 +93,7 @@ def read_job_events(session: Session, viewer: Viewer, service_id: str, job_id: s
 
 
 def _may_mention(text: object, job_id: str) -> bool:
-    """Cheaper than reading the JSON of every event: the id stands in it as it is, or escaped."""
+    """Cheaper than parsing every event: the id is in the JSON as it is, or escaped."""
     return isinstance(text, str) and (job_id in text or json.dumps(job_id)[1:-1] in text or "\\" in text)
 
 

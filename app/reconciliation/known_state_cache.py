@@ -1,13 +1,13 @@
-"""What the polling process keeps of each job_diff between two polls, so that it is not read again at every one of them.
+"""Caches each service's known state in the polling process, so that it is not read again at every poll.
 
-The rows stay the truth. What is kept serves only while it cannot be wrong:
+The rows stay the truth. A cached state is used only while it cannot be wrong:
 
-* The jobs and open items: while the row's version is theirs. Whoever changes one of them raises it.
-* All that is known, without a look at the row: under the claim it was kept under, because nobody else polls while that
-  holds; after a check that changed nothing, because then this process knows what it wrote; and while no item and no
-  loss is open, because an operator has nothing to accept then. Who changed the row all the same (the service was
-  removed) is noticed before anything is written: every write is made under the lease's fence, and at the version that
-  was judged.
+* The jobs and open items: while the row still has their version. Every change of one of them raises it.
+* The whole known state, without reading the row: only under the claim it was stored under, because nobody else polls
+  while that holds; only after a check that changed nothing, because then this process knows what it wrote; and only
+  while no item and no loss is open, because then an operator has nothing to accept. If the row changed anyway (the
+  service was removed), this is noticed before anything is written: every write checks the lease's fence and the version
+  that was judged.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,7 +23,7 @@ from app.reconciliation.types import ItemKey, KnownState, Observation, ServiceVe
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """The job_diff that a verdict is made from. `jobs` are those of `known`: the polling loop's own, to be changed."""
+    """The known state that a verdict starts from. `jobs` are those of `known`; the polling loop updates them."""
 
     known: KnownState
     version: int
@@ -32,7 +32,7 @@ class Baseline:
 
 @dataclass(frozen=True, slots=True)
 class _CachedState:
-    """`known` and `claim` where the row need not be looked at."""
+    """`known` and `claim` are set if the row need not be read."""
 
     jobs: KnownJobs
     items: Mapping[ItemKey, TrackedItem]
@@ -42,19 +42,19 @@ class _CachedState:
 
 
 class KnownStateCache:
-    """Each service's belongs to its loop, which is the only one that asks for it."""
+    """One entry for each service. Only the service's own loop uses it."""
 
     def __init__(self, breathe: Callable[[], None]) -> None:
         self._breathe = breathe
         self._states: dict[str, _CachedState] = {}
 
     def job_count(self, service_id: str) -> int | None:
-        """How many jobs are known, where that is kept."""
+        """The number of known jobs, or None if nothing is cached."""
         cached = self._states.get(service_id)
         return None if cached is None else len(cached.jobs.jobs)
 
     def get(self, claim: Claim, service_id: str, published: PublishedEvents) -> Baseline | None:
-        """What is kept and needs no look at the database."""
+        """The cached state, if the database need not be read; otherwise None."""
         cached = self._states.get(service_id)
         if cached is None or cached.known is None or cached.claim != claim:
             return None
@@ -77,17 +77,17 @@ class KnownStateCache:
         self._states[service_id] = _CachedState(jobs, items, version)
 
     def store_unchanged(
-        self, claim: Claim, service_id: str, base: Baseline, verdict: ServiceVerdict, heard: Observation
+        self, claim: Claim, service_id: str, base: Baseline, verdict: ServiceVerdict, observation: Observation
     ) -> None:
-        """After a check that changed nothing but times: what its row says, or will once it is told."""
-        known, look = base.known, heard.look
+        """Store the state after a check that only changed times: what the row says, or will say once flushed."""
+        known, look = base.known, observation.look
         if known.items or verdict.loss is not None or known.flaps.since is not None:
             self.store(service_id, base.jobs, known.items, base.version)
             return
         moved = replace(
             known,
             notices={},
-            heard_at=heard.began,
+            heard_at=observation.began,
             instance_id=look.instance_id,
             as_of=look.as_of,
             last_verified_at=verdict.last_verified_at or known.last_verified_at,
@@ -96,7 +96,7 @@ class KnownStateCache:
         self._states[service_id] = _CachedState(base.jobs, known.items, base.version, moved, claim)
 
     def invalidate(self, service_id: str) -> None:
-        """The row is to be looked at before the next verdict."""
+        """Read the row again before the next verdict."""
         cached = self._states.get(service_id)
         if cached is not None:
             self._states[service_id] = replace(cached, known=None, claim=None)

@@ -1,4 +1,4 @@
-"""What is known of a service, from its rows."""
+"""Loads the known state of a service from its rows."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -17,20 +17,20 @@ from app.reconciliation.models import KnownJob, OpenItem, ServiceState
 from app.reconciliation.types import ItemKey, ItemKind, KnownState, TrackedItem, no_pause
 from app.sources.protocol import Job
 
-# Rows fetched in one go, which is what the streams of this process wait for.
+# Rows fetched at once; the streams of this process wait for that long.
 ROWS_PER_PAGE = 1_000
 DATABASE_TIME_MAX_AGE_MS = 1_000
 _KINDS: dict[str, ItemKind] = {"missing": "missing", "extra": "extra"}
 
 
-# Columns and not classes: the mapper's part would cost as much again.
+# Columns, not classes: the mapper would double the cost.
 _job = KnownJob.__table__.c
 _item = OpenItem.__table__.c
 _ITEM = (_item.job_id, _item.kind, _item.since, _item.last_state, _item.queue)
 
 
 class KnownJobs(NamedTuple):
-    """The known jobs of a service, when each of the unseen was seen, and which were published as ended."""
+    """The known jobs of a service, when each unseen one was last seen, and which were published as ended."""
 
     jobs: dict[str, Job]
     unseen: Mapping[str, datetime]
@@ -41,12 +41,12 @@ NO_KNOWN_JOBS = KnownJobs({}, {}, {})
 
 
 def database_now(session: Session) -> datetime:
-    """The one clock that all processes share: when a job was seen may have been written on another host."""
+    """The clock that all processes share: times of jobs may have been written on another host."""
     return datetime.fromtimestamp(session.execute(sa.select(now_epoch())).scalar_one(), UTC)
 
 
 class DatabaseTime:
-    """That clock, asked once a second for all services and carried on by this machine's monotonic one."""
+    """The database's clock, read once a second for all services and carried on by the monotonic clock."""
 
     def __init__(self) -> None:
         self._asked: MonotonicClock | None = None
@@ -60,7 +60,7 @@ class DatabaseTime:
 
 
 class MonotonicClock:
-    """A moment, carried on by the monotonic clock: it never goes back."""
+    """A moment that the monotonic clock carries on: it never goes back."""
 
     def __init__(self, start: datetime) -> None:
         self._start = start
@@ -82,7 +82,7 @@ def load_known_state(
     items: Mapping[ItemKey, TrackedItem] | None = None,
     breathe: Callable[[], None] = no_pause,
 ) -> KnownState:
-    """Everything known of the service. Without `jobs`: for verdicts that look at none (silence, acceptance)."""
+    """Everything known of the service. Omit `jobs` for verdicts that need none (silence, acceptance)."""
     items = load_open_items(session, service_id, breathe) if items is None else items
     if row is None:
         return KnownState(*jobs, items=items)
@@ -106,7 +106,7 @@ def load_known_state(
 
 
 def load_known_jobs(session: Session, service_id: str, breathe: Callable[[], None] = concurrency.breathe) -> KnownJobs:
-    """Read in pages: a fetch of all rows at once would stop the streams of this process."""
+    """Read in pages: fetching all rows at once would stall the streams of this process."""
     jobs: dict[str, Job] = {}
     unseen: dict[str, datetime] = {}
     ended: dict[str, int] = {}
@@ -130,7 +130,7 @@ def load_known_jobs(session: Session, service_id: str, breathe: Callable[[], Non
 def load_open_items(
     session: Session, service_id: str, breathe: Callable[[], None] = no_pause
 ) -> dict[ItemKey, TrackedItem]:
-    """Columns and no objects, in parts: after a great loss there are as many as there were jobs."""
+    """Read columns, not objects, in parts: after a great loss there are as many items as there were jobs."""
     items: dict[ItemKey, TrackedItem] = {}
     mine = sa.select(*_ITEM).where(_item.service_id == service_id, _item.closed_at.is_(None))
     with session.execute(mine.order_by(_item.job_id, _item.kind)) as rows:
@@ -151,8 +151,8 @@ def _to_item(row: sa.Row[*tuple[Any, ...]]) -> TrackedItem:
 
 
 def _load_alerted_items(session: Session, service_id: str, since: datetime) -> frozenset[ItemKey]:
-    """What was declared since the service began to flap: seen again, it is no news."""
-    told = sa.select(_item.job_id, _item.kind).where(
+    """The items declared since the service began to flap: declaring them again is not published again."""
+    declared = sa.select(_item.job_id, _item.kind).where(
         _item.service_id == service_id, _item.kind.in_(sorted(_KINDS)), _item.since >= utc_text(since)
     )
-    return frozenset((job_id, _KINDS[kind]) for job_id, kind in session.execute(told.distinct()))
+    return frozenset((job_id, _KINDS[kind]) for job_id, kind in session.execute(declared.distinct()))

@@ -1,8 +1,8 @@
-"""One observation of a service, from the look to the record.
+"""Observes one service: snapshot, evidence, verdict, record.
 
-Known jobs that a look does not show get a second look within a second, and where only the service can say
-what became of them, look-ups by id: at most `LOOK_UPS` and `LOOK_UP_S` in one observation. The rest waits for
-the next one, unaccounted for until then.
+Known jobs that a snapshot does not show get a second snapshot within a second. If only the service can say what became
+of them, they are looked up by id: at most `MAX_LOOKUPS`, for at most `LOOKUP_BUDGET_S`, in one check. The rest waits
+for the next check and is unaccounted for until then.
 """
 
 import logging
@@ -45,28 +45,28 @@ log = logging.getLogger(__name__)
 SECOND_LOOK_AFTER_S = 0.3
 MAX_LOOKUPS = 50
 LOOKUP_BUDGET_S = 5.0
-# Open items asked for by id in one observation.
+# Maximum lookups for open items in one check.
 MAX_ITEM_LOOKUPS = 5
-# Loops that read or write the job_diff at a time: the others' connections stay free for pages and for the lease.
+# How many loops may read or write known states at a time: the other connections stay free for pages and the lease.
 MAX_LOOPS_AT_DATABASE = 3
-# Whatever is wrong with an answer that nobody has thought of.
+# The reason for any failure that has no reason of its own.
 UNUSABLE_ANSWER = "gave an answer that Beacon could not handle"
-# A queue is said to be without a worker once so many polls have found it so.
+# How many polls must find a queue without a worker before that is reported.
 MIN_UNSERVED_POLLS = 3
-# How often a verdict is made anew because the job_diff changed while it was made.
+# How often a verdict is made, if the known state changes while it is made.
 MAX_JUDGE_ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class WatchedService:
-    """What the poller's loops hold of a service. Equal to another one only where nothing has to be built anew."""
+    """What the poller's loops hold of a service. Equal services need no new loop and no new source."""
 
     id: str
     source: Source
 
 
 class ServiceObserver:
-    """Fits `app.sources.poller.Observer`. Called from one loop per service, inside an application context."""
+    """Implements `app.sources.poller.Observer`. Called from one loop per service, inside an application context."""
 
     def __init__(
         self,
@@ -92,30 +92,30 @@ class ServiceObserver:
 
     def observe(self, service: WatchedService) -> Outcome:
         size = self._cache.job_count(service.id)
-        # Where it is not known how many jobs there are, it may be a large service.
+        # If the number of jobs is unknown, the service may be large.
         with gc_control.pause_gc(gc_control.LARGE_JOB_COUNT if size is None else size):
             return self._observe(service)
 
     def _observe(self, service: WatchedService) -> Outcome:
         claim = self._lease.claim()
-        published = self._job_events.read_new(service.id)  # before the look: it must be able to show what was published
+        published = self._job_events.read_new(service.id)  # before the snapshot, which must be able to show it
         clock = MonotonicClock(self._time.now())
         try:
-            heard = _take_snapshot(service.source, clock)
+            observation = _take_snapshot(service, clock)
         except SourceError as error:
             return self._record_silence(claim, service.id, (error.reason, clock.waited_ms))
         try:
-            self._judge(claim, service, heard, clock, published)
+            self._judge(claim, service, observation, clock, published)
         except row_writer.ServiceRemoved:
             self._cache.evict(service.id)
             self._job_events.forget(service.id)
         except (LeaseLost, row_writer.StaleVersion, DatabaseUnavailable, SQLAlchemyError):
-            raise  # Beacon's own trouble, which says nothing of the service
+            raise  # an error in Beacon, not of the service
         except Exception:
-            log.exception("the answer of %s could not be handled", service.id)
+            log.exception("unexpected exception while judging service_id=%s", service.id)
             return self._record_silence(claim, service.id, (UNUSABLE_ANSWER, clock.waited_ms))
-        tables = [listing.jobs for listing in heard.look.listings]
-        del heard
+        tables = [listing.jobs for listing in observation.look.listings]
+        del observation
         self._free_in_slices(tables)
         return Outcome(answered=True)
 
@@ -143,16 +143,16 @@ class ServiceObserver:
         self,
         claim: Claim,
         service: WatchedService,
-        heard: Observation,
+        observation: Observation,
         clock: MonotonicClock,
         published: PublishedEvents,
     ) -> None:
         base = self._cache.get(claim, service.id, published) or self._read(service.id, published)
-        evidence = self._collect_evidence(service, base.known, heard, clock)
+        evidence = self._collect_evidence(service, base.known, observation, clock)
         for attempt in range(MAX_JUDGE_ATTEMPTS):
-            verdict = reconcile.reconcile(base.known, heard, evidence, clock.now(), self._breathe)
+            verdict = reconcile.reconcile(base.known, observation, evidence, clock.now(), self._breathe)
             try:
-                self._record(claim, service.id, base, verdict, heard)
+                self._record(claim, service.id, base, verdict, observation)
                 self._job_events.mark_applied(service.id, base.known.log_cursor if verdict.job_diff is not None else 0)
                 return
             except row_writer.StaleVersion:
@@ -165,7 +165,7 @@ class ServiceObserver:
             return self._cache.read(service_id, published)
 
     def _record(
-        self, claim: Claim, service_id: str, base: Baseline, verdict: ServiceVerdict, heard: Observation
+        self, claim: Claim, service_id: str, base: Baseline, verdict: ServiceVerdict, observation: Observation
     ) -> None:
         job_diff, known, version = verdict.job_diff, base.known, base.version
         is_news = verdict.changed or verdict.suppressed or verdict.flaps != known.flaps
@@ -174,7 +174,7 @@ class ServiceObserver:
         if is_news or job_diff is None or job_diff.upserts or job_diff.removals or verdict.opened or verdict.closed:
             self._cache.evict(service_id)
             with self._at_database:
-                version = record_check(claim, service_id, known, version, verdict, heard)
+                version = record_check(claim, service_id, known, version, verdict, observation)
             if job_diff is not None:
                 job_diff.apply_to(base.jobs.jobs, self._breathe)
                 jobs = KnownJobs(base.jobs.jobs, job_diff.unseen, job_diff.ended)
@@ -182,14 +182,16 @@ class ServiceObserver:
                 self._cache.store(service_id, jobs, open_items, version)
                 gc_control.freeze_new_jobs(len(job_diff.upserts))
         else:
-            self._cache.store_unchanged(claim, service_id, base, verdict, heard)
+            self._cache.store_unchanged(claim, service_id, base, verdict, observation)
         if not verdict.changed and not verdict.suppressed and verdict.status != "stale":
-            lists = replace(heard, look=replace(heard.look, listings=()))  # it waits, and they are large
+            lists = replace(
+                observation, look=replace(observation.look, listings=())
+            )  # it is kept until the flush, and the lists are large
             check = replace(verdict, job_diff=None)
             self._batcher.add(UnchangedCheck(claim, service_id, version, check, lists, known.log_cursor))
 
     def _collect_evidence(
-        self, service: WatchedService, known: KnownState, heard: Observation, clock: MonotonicClock
+        self, service: WatchedService, known: KnownState, observation: Observation, clock: MonotonicClock
     ) -> CheckEvidence:
         can = service.source.capabilities
         evidence = CheckEvidence(
@@ -197,22 +199,22 @@ class ServiceObserver:
             fresh_for=self._stale_after if can.dates_figures else None,
             unserved_for=self._unserved_for,
         )
-        if reconcile.is_incomparable(known, heard, evidence):
+        if reconcile.is_incomparable(known, observation, evidence):
             return evidence
-        absent = reconcile.find_absent_jobs(known, heard, evidence, self._breathe)
+        absent = reconcile.find_absent_jobs(known, observation, evidence, self._breathe)
         if absent:
-            evidence = replace(evidence, second=self._take_second_snapshot(service.source, known, heard, clock))
+            evidence = replace(evidence, second=self._take_second_snapshot(service, known, observation, clock))
         declared = self._declared_ids(known)
-        evidence = replace(evidence, explained=self._find_explained(service.id, known, heard, absent, declared))
-        evidence = replace(evidence, purged=self._is_purged(service.id, known, heard, evidence))
+        evidence = replace(evidence, explained=self._find_explained(service.id, known, observation, absent, declared))
+        evidence = replace(evidence, purged=self._is_purged(service.id, known, observation, evidence))
         asked = _sample_ids(self._ids_to_look_up(evidence, absent), MAX_LOOKUPS)
         if evidence.finished_visible is not None:
-            lost = diff.find_unlisted(declared, heard.look.listings, self._breathe)
+            lost = diff.find_unlisted(declared, observation.look.listings, self._breathe)
             asked += _sample_ids(lost, min(MAX_ITEM_LOOKUPS, MAX_LOOKUPS - len(asked)))
         return replace(evidence, lookups=_look_up_jobs(service.source, asked))
 
-    def _is_purged(self, service_id: str, known: KnownState, heard: Observation, evidence: CheckEvidence) -> bool:
-        if known.heard_at is None or not loss_detection.has_fallen(known, heard, evidence):
+    def _is_purged(self, service_id: str, known: KnownState, observation: Observation, evidence: CheckEvidence) -> bool:
+        if known.heard_at is None or not loss_detection.has_fallen(known, observation, evidence):
             return False
         with read() as session:
             return is_fall_explained(session, self._explains, service_id, known.heard_at)
@@ -225,11 +227,11 @@ class ServiceObserver:
         return declared
 
     def _find_explained(
-        self, service_id: str, known: KnownState, heard: Observation, absent: list[str], declared: list[str]
+        self, service_id: str, known: KnownState, observation: Observation, absent: list[str], declared: list[str]
     ) -> frozenset[str]:
-        """Those of them that are known to have ended since they were seen."""
+        """The jobs that are known to have ended since they were last seen."""
         asked: set[str] = set()
-        since = min(heard.began, known.heard_at or heard.began)
+        since = min(observation.began, known.heard_at or observation.began)
         for ids in iter_slices(chain(absent, declared)):
             asked.update(ids)
             self._breathe()
@@ -240,9 +242,9 @@ class ServiceObserver:
             return find_explained(session, self._explains, service_id, asked, since)
 
     def _free_in_slices(self, tables: list[Mapping[str, Job]]) -> None:
-        """Free in slices what nobody else holds any more: a hundred thousand jobs in one go would take 15 ms."""
+        """Free the snapshot's jobs in slices: a hundred thousand in one go would take 15 ms."""
         while tables:
-            jobs = list(tables.pop().values())  # its table goes, its jobs stay
+            jobs = list(tables.pop().values())  # frees the table, keeps the jobs
             self._breathe()
             while jobs:
                 del jobs[-JOBS_PER_SLICE:]
@@ -256,32 +258,35 @@ class ServiceObserver:
         return found
 
     def _take_second_snapshot(
-        self, source: Source, known: KnownState, first: Observation, clock: MonotonicClock
+        self, service: WatchedService, known: KnownState, first: Observation, clock: MonotonicClock
     ) -> Observation | None:
-        """Within a second of the first one. None where it says nothing: not answered, or by another instance."""
+        """A snapshot within a second of the first one.
+
+        None if it says nothing: the service did not answer, or another instance did.
+        """
         time.sleep(self._second_look_after_s)
         try:
-            second = _take_snapshot(source, clock)
+            second = _take_snapshot(service, clock)
         except SourceError:
             return None
         same = second.look.instance_id == first.look.instance_id
         return second if same and not reconcile.is_rewound(known, second) else None
 
 
-def _take_snapshot(source: Source, clock: MonotonicClock) -> Observation:
+def _take_snapshot(service: WatchedService, clock: MonotonicClock) -> Observation:
     began = clock.now()
     try:
-        look = source.look()
+        look = service.source.look()
     except SourceError:
         raise
-    except Exception as error:  # a mistake in a kind of source makes its services stale, not silently old
-        log.exception("a source failed in a way of its own")
+    except Exception as error:  # a bug in a kind of source must make its services stale
+        log.exception("unexpected exception from the source of service_id=%s", service.id)
         raise SourceError(UNUSABLE_ANSWER) from error
     return Observation(look, began, clock.now())
 
 
 def _sample_ids(job_ids: list[str], most: int) -> list[str]:
-    """By chance, so that ids which the service cannot answer for do not keep the others waiting."""
+    """At most `most` ids, at random, so that ids that the service cannot answer for do not block the others."""
     return job_ids if len(job_ids) <= most else random.sample(job_ids, most)
 
 

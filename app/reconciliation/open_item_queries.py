@@ -1,4 +1,4 @@
-"""What the page of a service lists: its open items, as many as fit, and what is known of jobs that are named."""
+"""Queries for the page of a service: its open items up to a limit, and known jobs by id."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from app.reconciliation.models import KnownJob, OpenItem
 
 @dataclass(frozen=True, slots=True)
 class OpenItemList:
-    """`numbers` by kind are of all that are open, also where not all are shown."""
+    """`shown` are at most as many as the limit. `numbers` count all open items by kind."""
 
     shown: Sequence[OpenItem]
     numbers: Mapping[str, int]
@@ -22,7 +22,7 @@ class OpenItemList:
 
 
 def list_open_items(session: Session, service_id: str, limit: int) -> OpenItemList:
-    """Missing jobs before those that are still there, and these before unaccounted ones; each kind oldest first."""
+    """Missing jobs first, then extra ones, then unaccounted ones; each kind oldest first."""
     mine = (OpenItem.service_id == service_id, OpenItem.closed_at.is_(None))
     count = sa.select(OpenItem.kind, sa.func.count()).where(*mine).group_by(OpenItem.kind)
     numbers = dict(session.execute(count).all())

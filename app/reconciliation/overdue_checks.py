@@ -1,4 +1,4 @@
-"""Services whose checks have stopped without a word, whatever stopped them: they must not look fresh for ever."""
+"""Finds services whose checks have stopped, for whatever reason: they must not look fresh for ever."""
 
 import time
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ SEARCH_EVERY_S = 5.0
 
 
 class OverdueChecks:
-    """Looks for them now and then, on behalf of the process that polls."""
+    """Searches every few seconds in the process that polls."""
 
     def __init__(self, stale_after: timedelta) -> None:
         self._after = stale_after + timedelta(seconds=SEARCH_EVERY_S)
@@ -24,9 +24,9 @@ class OverdueChecks:
         self._look_at = 0.0
 
     def find(self, claim: Claim) -> Sequence[str]:
-        """Those of which no check, good or bad, has been recorded for longer than makes a service stale.
+        """Services without any recorded check, good or bad, for longer than makes a service stale.
 
-        Whoever has just taken the lease has checked nothing yet: its own polls come first.
+        A process that has just taken the lease has checked nothing yet: its own polls come first.
         """
         now = time.monotonic()
         if self._claim != claim:

@@ -1,4 +1,4 @@
-"""What services published of several jobs at once, the newest first: for a page that lists them."""
+"""Reads the newest published events of several jobs at once, for a page that lists them."""
 
 from collections.abc import Collection, Mapping
 
@@ -11,10 +11,10 @@ from app.eventlog.models import EventRow
 from app.infra.concurrency import Pace, breathe
 from app.reconciliation.job_queries import JOB_EVENT_TYPES
 
-# Read backwards in windows of ids, as the log has no index by job.
+# The log is read backwards in windows of ids, because it has no index by job.
 EVENTS_PER_WINDOW = 1_000
 MAX_WINDOWS = 10
-MAX_EVENTS_PER_JOB = 3  # of one job
+MAX_EVENTS_PER_JOB = 3
 
 _COLUMNS = (EventRow.id, EventRow.type, EventRow.audience, EventRow.data_json, EventRow.created_at)
 
@@ -22,7 +22,10 @@ _COLUMNS = (EventRow.id, EventRow.type, EventRow.audience, EventRow.data_json, E
 def read_events_by_job(
     session: Session, viewer: Viewer, service_id: str, job_ids: Collection[str]
 ) -> Mapping[str, list[log.Event]]:
-    """By job, as far as `viewer` may see it, at most `KEPT` of each; looks no further back than `WINDOWS`."""
+    """Events by job, newest first, as far as `viewer` may see them, at most `MAX_EVENTS_PER_JOB` of each.
+
+    Reads back at most `MAX_WINDOWS` windows.
+    """
     wanted, found = set(job_ids), dict[str, list[log.Event]]()
     end, pace = log.head(session), Pace()
     mine = EventRow.type.in_(JOB_EVENT_TYPES) & EventRow.audience.in_(sorted(viewer.audiences))

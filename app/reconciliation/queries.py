@@ -1,4 +1,4 @@
-"""What pages and callers may read of services and discrepancies."""
+"""Queries for pages and API: services with their state, open items and discrepancies."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -24,14 +24,14 @@ SORTABLE: dict[SortBy, sa.orm.InstrumentedAttribute[Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class ServiceWithState:
-    """A watched service beside its state; `state` is None before the first poll."""
+    """A watched service with its state; `state` is None before the first poll."""
 
     service: Service
     state: ServiceState | None
 
     @property
     def payload(self) -> dict[str, Any] | None:
-        """Its newest `reconciliation.update`, as it went over the wire; None before the first."""
+        """Its newest `reconciliation.update`, as it was sent; None before the first."""
         if self.state is None or self.state.payload_json is None:
             return None
         payload: dict[str, Any] = json.loads(self.state.payload_json)
@@ -41,18 +41,18 @@ class ServiceWithState:
         return current_status(self.state, self.payload, utc_now(), timedelta(seconds=poll_interval_s))
 
     def counts(self, poll_interval_s: float) -> tuple[Mapping[str, int] | None, str]:
-        """Of now; None, and why, where nobody knows them."""
+        """The current counts; None and the reason if they are unknown."""
         return current_counts(self.current_status(poll_interval_s), self.payload)
 
     @property
     def not_told(self) -> Mapping[str, str]:
-        """Why of single states nobody knows how many there are, as the newest answer said."""
+        """States without a count, each with the reason from the newest answer."""
         return (self.payload or {}).get("notTold") or {}
 
 
 @dataclass(frozen=True, slots=True)
 class DiscrepancyFilter:
-    """Which discrepancy events; `start` is included, `end` is not."""
+    """Which discrepancy events to return; `start` is included, `end` is not."""
 
     status: str | None = None
     service: str | None = None
@@ -71,7 +71,7 @@ def find_service(session: Session, service_id: str) -> ServiceWithState | None:
 
 
 def list_open_items(session: Session, service_id: str) -> Sequence[OpenItem]:
-    """Missing jobs first, each kind oldest first."""
+    """The open items by kind (missing jobs before unaccounted ones), each kind oldest first."""
     mine = sa.select(OpenItem).where(OpenItem.service_id == service_id, OpenItem.closed_at.is_(None))
     return session.scalars(mine.order_by(OpenItem.kind, OpenItem.since, OpenItem.job_id)).all()
 
@@ -79,7 +79,7 @@ def list_open_items(session: Session, service_id: str) -> Sequence[OpenItem]:
 def read_discrepancies(
     session: Session, chosen: DiscrepancyFilter, sort_by: SortBy, *, descending: bool, page: int, limit: int
 ) -> tuple[Sequence[DiscrepancyEvent], int]:
-    """One page of the record, and how many rows there are in all."""
+    """One page of the record, and the total number of rows."""
     total = (
         session.scalar(sa.select(sa.func.count()).select_from(DiscrepancyEvent).where(*_filter_conditions(chosen))) or 0
     )
@@ -92,7 +92,7 @@ def read_discrepancies(
 def read_discrepancies_before(
     session: Session, chosen: DiscrepancyFilter, before: tuple[str, str] | None, limit: int
 ) -> Sequence[DiscrepancyEvent]:
-    """The newest rows below the key (timestamp, id) of the last one seen: the same rows however many come in."""
+    """The newest rows below the key (timestamp, id) of the last one seen. New rows do not shift the page."""
     query = sa.select(DiscrepancyEvent).where(*_filter_conditions(chosen))
     if before is not None:
         query = query.where(sa.tuple_(DiscrepancyEvent.timestamp, DiscrepancyEvent.id) < before)

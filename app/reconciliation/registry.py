@@ -1,4 +1,4 @@
-"""Which services are watched, where that is written down, and the `Source` that each of them gets."""
+"""Registers the watched services in the database, and builds a `Source` for each."""
 
 import json
 import logging
@@ -30,13 +30,13 @@ from app.sources.unavailable import Unusable
 log = logging.getLogger(__name__)
 
 NAME_CACHE_S = 5.0
-JOBS_DELETED_PER_STATEMENT = 1_000  # rows, between two breaths
-# Kind, address, options, password, its variable, and who rules them: a source is built anew where one of them changed.
+JOBS_DELETED_PER_STATEMENT = 1_000
+# Kind, address, options, password, its variable, and origin: the source is rebuilt if one of them changes.
 _Settings = tuple[str, str, str, str | None, str | None, str]
 
 
 class InvalidService(ValueError):
-    """The service cannot be watched as asked; the text says what was expected, `errors` the same for each field."""
+    """The service cannot be watched like this. The text says what was expected, `errors` say it for each field."""
 
     def __init__(self, text: str, errors: Mapping[str, str] | None = None) -> None:
         super().__init__(text)
@@ -44,15 +44,15 @@ class InvalidService(ValueError):
 
 
 class ServiceIdTaken(InvalidService):
-    """There is a service of this id already."""
+    """A service with this id exists already."""
 
 
 class ServiceNotFound(InvalidService):
-    """There is no such service."""
+    """No service with this id is watched."""
 
 
 def list_services(session: Session) -> list[Service]:
-    """Every service that is watched now, by name."""
+    """All watched services, by name."""
     return list(session.scalars(_select_services()))
 
 
@@ -61,29 +61,29 @@ def _select_services() -> sa.Select[Service]:
 
 
 def add(session: Session, *, id: str, name: str, kind: str, url: str, **options: Any) -> Service:  # noqa: A002 -- the field's name
-    """Watch a service that is not watched yet. Raises `BadService`."""
+    """Watch a new service. Raises `InvalidService`."""
     return watch(session, parse_service({"id": id, "name": name, "kind": kind, "url": url, **options}))
 
 
 def watch(session: Session, entry: ServiceEntry) -> Service:
-    """Like `add`, for what is parsed. Raises `Taken`."""
+    """Like `add`, for a parsed entry. Raises `ServiceIdTaken`."""
     row = session.get(Service, entry.id)
     text = f"a service {entry.id} is watched already; beacon service list shows all"
     if row is not None and row.removed_at is None:
         raise ServiceIdTaken(text, {"id": "is taken; choose another one"})
     try:
         return write_row(session, entry, "admin")
-    except IntegrityError as error:  # on PostgreSQL two may ask at once
+    except IntegrityError as error:  # on PostgreSQL two requests may race
         raise ServiceIdTaken(text, {"id": "is taken; choose another one"}) from error
 
 
 def put(session: Session, *, id: str, name: str, kind: str, url: str, **options: Any) -> Service:  # noqa: A002 -- the field's name
-    """Watch a service, or change how. What is known of it stays, unless it becomes another kind of service."""
+    """Watch a service, or change it. Its known state stays, unless its kind changes."""
     return write_row(session, parse_service({"id": id, "name": name, "kind": kind, "url": url, **options}), "admin")
 
 
 def remove(session: Session, service_id: str, by: str) -> None:
-    """Watch it no longer. What was believed is forgotten; what was recorded stays. Raises `NotWatched`."""
+    """Stop watching the service. Its known state is deleted; its record stays. Raises `ServiceNotFound`."""
     row = find(session, service_id)
     row.removed_at = utc_text()
     row.password = None
@@ -91,7 +91,7 @@ def remove(session: Session, service_id: str, by: str) -> None:
 
 
 def find(session: Session, service_id: str, *, lock: bool = False) -> Service:
-    """A service that is watched. Raises `NotWatched`."""
+    """A watched service. Raises `ServiceNotFound`."""
     row = session.get(Service, service_id, with_for_update={"key_share": True} if lock else None)
     if row is None or row.removed_at is not None:
         raise ServiceNotFound(f"no service {service_id} is watched; beacon service list shows all")
@@ -99,7 +99,7 @@ def find(session: Session, service_id: str, *, lock: bool = False) -> Service:
 
 
 def service_name(service_id: str) -> str:
-    """The name that people see; the id of a service that is not watched. Asked at every rendered event, hence kept."""
+    """The display name; the id for a service that is not watched. Cached, because every rendered event needs it."""
     kept = current_app.extensions.get("beacon_service_names")
     if kept is None or kept.until < time.monotonic():
         with read() as session:
@@ -110,7 +110,7 @@ def service_name(service_id: str) -> str:
 
 
 class SourceRegistry:
-    """The services to poll, each with its source, which lives as long as its settings stand."""
+    """The services to poll, each with its source. A source lives until its settings change."""
 
     def __init__(self, job_list_bound: int) -> None:
         self._bound = job_list_bound
@@ -123,13 +123,13 @@ class SourceRegistry:
         return [service for _, service in self._built.values()]
 
     def close(self) -> None:
-        """Give up their connections and threads; the next `watched` makes new ones."""
+        """Close all connections and threads; the next `list_watched` creates new ones."""
         built, self._built = self._built, {}
         for _, service in built.values():
             _close(service)
 
     def close_service(self, service: WatchedService) -> None:
-        """Of one that no poll uses any more: it was replaced or removed, or this process no longer polls."""
+        """Close a source that no poll uses any more: it was replaced or removed, or this process no longer polls."""
         built = self._built.get(service.id)
         if built is not None and built[1] is service:
             del self._built[service.id]
@@ -144,17 +144,17 @@ class SourceRegistry:
 
 
 def _close(service: WatchedService) -> None:
-    with suppress(Exception):  # a source that cannot be closed must not keep the others open
+    with suppress(Exception):  # one failure must not keep the other sources open
         service.source.close()
 
 
 def build_source(row: Service, job_list_bound: int) -> Source:
-    """Connects to nothing yet. One that cannot be used here says so when it is asked."""
+    """Does not connect yet. A source that cannot be used here reports that when it is called."""
     return source_maker(row, job_list_bound)()
 
 
 def source_maker(row: Service, job_list_bound: int) -> Callable[[], Source]:
-    """Makes a source of one's own, later and elsewhere: all of the row that it needs is read now."""
+    """A function that builds a source later, on another thread: everything it needs of the row is read now."""
     rules = host_rules()
     address = Address(row.url, row.password, rules.reach)
     options = json.loads(row.options_json)
@@ -162,32 +162,32 @@ def source_maker(row: Service, job_list_bound: int) -> Callable[[], Source]:
 
 
 def capabilities_of(row: Service) -> Capabilities:
-    """What its source can do; neither its password nor the service itself is needed for that."""
+    """What the service's source can do. Needs neither its password nor a connection."""
     rules = _rules_for(row, host_rules())
     source = build(row.kind, Address(row.url), json.loads(row.options_json), row.password_env, 1, rules)
     try:
         return source.capabilities
-    except Exception as error:  # noqa: BLE001 -- one that a person wrote last night must not hide all others
-        log.error("a source of the kind %s cannot say what it can do: %s", row.kind, type(error).__name__)
+    except Exception as error:  # noqa: BLE001 -- one broken plugin must not hide all services
+        log.error("cannot read the capabilities of service_id=%s kind=%s: %s", row.id, row.kind, type(error).__name__)
         return Unusable("cannot say what it can do").capabilities
     finally:
         source.close()
 
 
 def host_rules() -> HostRules:
-    """What this host lets services have."""
+    """What this host allows services to use."""
     settings = current_settings()
     return HostRules(settings.password_env_prefixes, Reach(parse_networks(settings.allowed_networks)))
 
 
 def explain_refused_variable(row: Service) -> str | None:
-    """Why its password is not taken from the variable that it names, and what to do; None where it may be."""
+    """Why the environment variable of its password is refused, and what to do; None if it is allowed."""
     rules = _rules_for(row, host_rules())
     return rules.refused_variable(row.password_env) if rules and row.password_env else None
 
 
 def _rules_for(row: Service, rules: HostRules) -> HostRules | None:
-    """The services file is the host's own word."""
+    """The services file belongs to the host, so no rules apply to its services."""
     return None if row.origin == "file" else rules
 
 
@@ -198,7 +198,7 @@ class _NameCache:
 
 
 def parse_service(given: Mapping[str, Any]) -> ServiceEntry:
-    """What a person gave, checked by its kind and by the host's rules. Raises `BadService`."""
+    """Validate a service by its kind and by the host's rules. Raises `InvalidService`."""
     try:
         entry = parse_entry(given)
     except ValidationError as error:
@@ -210,7 +210,7 @@ def parse_service(given: Mapping[str, Any]) -> ServiceEntry:
 
 
 def _check_host_rules(rules: HostRules, entry: ServiceEntry) -> dict[str, str]:
-    """What the host does not allow of it, by field. A name is looked up at each connect, and only there."""
+    """What the host does not allow, by field. Host names are resolved only when connecting."""
     variable = rules.refused_variable(entry.password_env) if entry.password_env else None
     address = rules.reach.refusal(urlsplit(entry.url).hostname or "")
     found = {"password_env": variable, "url": address and f"the service {address}"}
@@ -222,7 +222,7 @@ def _invalid_service(errors: Mapping[str, str]) -> InvalidService:
 
 
 def errors_by_field(error: ValidationError) -> dict[str, str]:
-    """What is wrong, by field; of one that may be several things, what each of them expects."""
+    """The errors by field; if several types are allowed, what each of them expects."""
     found: dict[str, list[str]] = {}
     for item in error.errors():
         found.setdefault(str(item["loc"][0]) if item["loc"] else "service", []).append(item["msg"])

@@ -1,5 +1,4 @@
-"""What a row remembers of the newest look besides its jobs: its figures, what a bound hides, which queues no worker
-serves, a loss that is open."""
+"""Stores the results of the newest snapshot in the state row: figures, cut and unserved queues, the open loss."""
 
 import json
 from collections.abc import Mapping

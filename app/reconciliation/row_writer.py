@@ -1,4 +1,4 @@
-"""The rows of a verdict, written inside somebody's transaction: state, known jobs, items, samples, record."""
+"""Writes the rows of a verdict inside the caller's transaction: state, known jobs, items, samples, record."""
 
 import hashlib
 import json
@@ -29,13 +29,13 @@ from app.reconciliation.types import (
 )
 from app.sources.protocol import Job, Look, Worker
 
-# In one statement, and where there are more of them in one transaction: some milliseconds on the event loop, which
-# nobody else may use meanwhile, because whoever wrote would wait for this very transaction.
+# Rows in one statement, and in one transaction if there are more: some milliseconds on the event loop. No other
+# greenlet may run in between, because one that writes would wait for this very transaction.
 MAX_ROWS_PER_WRITE = 500
-MAX_ITEMS_PER_WRITE = 150  # each has its place in five indexes
+MAX_ITEMS_PER_WRITE = 150  # each is in five indexes
 MAX_WORKERS = 500
 _WORKER_ORDER = {"dead": 0, "silent": 1, "busy": 2, "suspended": 3, "idle": 4}
-# Rows written in bulk are never looked at again through the session that wrote them.
+# Rows written in bulk are not read again through the session that wrote them, so the ORM is bypassed.
 _job, _item = cast(sa.Table, KnownJob.__table__), cast(sa.Table, OpenItem.__table__)
 _sample = cast(sa.Table, CheckSample.__table__)
 _DELETE_JOBS = sa.delete(_job).where(
@@ -44,7 +44,7 @@ _DELETE_JOBS = sa.delete(_job).where(
 
 
 def _upsert_statement(dialect: Any) -> sa.Executable:
-    """Over the row that is there, which takes half of what it takes to delete and to insert it."""
+    """An upsert: half the cost of delete and insert."""
     insert = dialect.insert(_job)
     values = {column.name: insert.excluded[column.name] for column in _job.c if not column.primary_key}
     return cast(sa.Executable, insert.on_conflict_do_update(index_elements=_job.primary_key.columns, set_=values))
@@ -54,11 +54,11 @@ _UPSERT_BY_DIALECT = {dialect.dialect.name: _upsert_statement(dialect) for diale
 
 
 class StaleVersion(Exception):
-    """The job_diff changed since it was read: judge again. Nothing was written."""
+    """The known state changed since it was read: judge again. Nothing was written."""
 
 
 class ServiceRemoved(Exception):
-    """The service was removed meanwhile. Nothing was written."""
+    """The service is no longer watched. Nothing was written."""
 
 
 def canonical_json(counts: Mapping[str, int]) -> str:
@@ -66,14 +66,14 @@ def canonical_json(counts: Mapping[str, int]) -> str:
 
 
 def checksum(counts: Mapping[str, int]) -> str:
-    """SHA-256 of the counts as canonical JSON: equal numbers, equal text, whoever computes it."""
+    """SHA-256 of the counts as canonical JSON: equal counts give an equal checksum, in any program."""
     return hashlib.sha256(canonical_json(counts).encode()).hexdigest()
 
 
 def lock_state(session: Session, service_id: str, version: int | None = None) -> ServiceState:
-    """The service's state row, locked to the end of the transaction; made where there is none.
+    """The service's state row, locked until the end of the transaction; created if there is none.
 
-    Raises `NotWatched`, and `Outdated` where it is not at `version`.
+    Raises `ServiceRemoved`, and `StaleVersion` if it is not at `version`.
     """
     watched = sa.select(Service.id).where(Service.id == service_id, Service.removed_at.is_(None))
     if session.scalar(watched) is None:
@@ -113,12 +113,12 @@ def upsert_jobs(session: Session, service_id: str, job_diff: JobDiff, jobs: Iter
         connection.execute(_UPSERT_BY_DIALECT[connection.dialect.name], rows)
 
 
-def record_moment(row: ServiceState, heard: Observation) -> None:
-    """Of which moment of the service the known jobs are."""
-    row.heard_at = utc_text(heard.began)
-    row.instance_id, row.revision = heard.look.instance_id, heard.look.revision
-    row.as_of = _utc_text_or_none(heard.look.as_of)
-    row.counts_only = not (heard.unfinished_complete and heard.finished_complete)
+def record_moment(row: ServiceState, observation: Observation) -> None:
+    """Store which moment of the service the known jobs describe."""
+    row.heard_at = utc_text(observation.began)
+    row.instance_id, row.revision = observation.look.instance_id, observation.look.revision
+    row.as_of = _utc_text_or_none(observation.look.as_of)
+    row.counts_only = not (observation.unfinished_complete and observation.finished_complete)
 
 
 def write_items(session: Session, service_id: str, opened: Iterable[TrackedItem]) -> None:
@@ -186,7 +186,7 @@ def write_samples(session: Session, samples: Sequence[Mapping[str, Any]]) -> Non
 
 
 def build_sample(service_id: str, verdict: ServiceVerdict, status: str | None, *, ok: bool) -> dict[str, Any]:
-    """The figures of one poll. `status` is the service's after it, which a first failure does not change."""
+    """The figures of one poll. `status` is the service's after it; a first failure does not change it."""
     return {
         "service_id": service_id,
         "at": utc_text(verdict.checked_at),
@@ -198,14 +198,14 @@ def build_sample(service_id: str, verdict: ServiceVerdict, status: str | None, *
 
 
 def record_update(session: Session, row: ServiceState, known: KnownState, verdict: ServiceVerdict) -> NewEvent:
-    """The row of a change of state, if it is one, and the event to append last in the transaction.
+    """Write the row of a change of state, if it is one, and return the event, to be appended last in the transaction.
 
-    Both carry the same id. The record keeps every missing id, the event as many as fit into it.
+    Row and event have the same id. The row keeps every missing id, the event as many as fit.
     """
     event_id = uuid.uuid4().hex
-    told = _build_payload(row.service_id, known, verdict, event_id)
+    payload = _build_payload(row.service_id, known, verdict, event_id)
     if verdict.status_changed:
-        # Written as text at once: it may name a hundred thousand ids.
+        # Written as text directly: it may hold a hundred thousand ids.
         details = verdict.details.model_dump_json(by_alias=True, exclude_none=True) if verdict.details else None
         session.add(
             DiscrepancyEvent(
@@ -214,7 +214,7 @@ def record_update(session: Session, row: ServiceState, known: KnownState, verdic
                 service=row.service_id,
                 status=verdict.status,
                 counts_json=canonical_json(verdict.counts),
-                checksum=told.checksum,
+                checksum=payload.checksum,
                 latency_ms=verdict.latency_ms,
                 discrepancy_details_json=details,
                 reason=verdict.reason,
@@ -224,8 +224,8 @@ def record_update(session: Session, row: ServiceState, known: KnownState, verdic
         )
     row.flapping_json = flapping.dump_flaps(verdict.flaps)
     row.status = verdict.status
-    row.payload_json = json.dumps(told.wire(), ensure_ascii=False)
-    return NewEvent("reconciliation.update", told)
+    row.payload_json = json.dumps(payload.wire(), ensure_ascii=False)
+    return NewEvent("reconciliation.update", payload)
 
 
 def _dump_findings(verdict: ServiceVerdict) -> str | None:
@@ -235,7 +235,7 @@ def _dump_findings(verdict: ServiceVerdict) -> str | None:
 
 
 def record_answer(row: ServiceState, verdict: ServiceVerdict, look: Look) -> None:
-    """The times of a check that was answered, and what it said of the service itself."""
+    """Store the times of an answered check, and what the service said about itself."""
     row.checked_at = row.last_poll_at = row.last_answer_at = utc_text(verdict.checked_at)
     row.last_verified_at = _utc_text_or_none(verdict.last_verified_at)
     row.latency_ms = verdict.latency_ms
@@ -246,7 +246,7 @@ def record_answer(row: ServiceState, verdict: ServiceVerdict, look: Look) -> Non
 
 
 def dump_workers(workers: Sequence[Worker] | None) -> str | None:
-    """For the page of the service: at most `MAX_WORKERS`, those that need a look first."""
+    """Workers for the page of the service: at most `MAX_WORKERS`, those with problems first."""
     if workers is None:
         return None
     shown = sorted(workers, key=lambda worker: (_WORKER_ORDER[worker.state], worker.id))[:MAX_WORKERS]

@@ -1,7 +1,6 @@
-"""What people change of the services: each change checked, written and audited in one transaction.
+"""Changes services for administrators: each change is validated, written and audited in one transaction.
 
-Nothing that the audit keeps, or that is raised, holds a password: it is said whether there is one, and where it comes
-from.
+No audit entry and no exception holds a password: they say only whether there is one, and where it comes from.
 """
 
 import json
@@ -19,19 +18,19 @@ from app.sources.service_config import ServiceEntry
 
 FILE_ACTOR = "the services file"
 PASSWORD_FIELDS = ("password", "password_env")
-# What is kept was given for the place that it was sent to; whoever changes that may not know it.
-PASSWORD_REQUIRED = "a new address needs the password again: type it, or remove the one that is kept"  # noqa: S105 -- a sentence
+# The stored password was given for its address; the person who changes the address may not know it.
+PASSWORD_REQUIRED = "a new address needs the password again: enter it, or remove the stored one"  # noqa: S105 -- a sentence
 
 
 class ManagedByFile(registry.InvalidService):
-    """The services file names it: a change made elsewhere would be undone at the next start."""
+    """The services file defines it: a change made elsewhere would be undone at the next start."""
 
     def __init__(self, service_id: str) -> None:
-        super().__init__(f"the services file names {service_id}, and the file rules: change it there and restart")
+        super().__init__(f"{service_id} is defined in the services file: change it there and restart Beacon")
 
 
 def add(session: Session, given: Mapping[str, Any], by: str) -> Service:
-    """Watch a service. Raises `BadService`, `Taken`."""
+    """Watch a service. Raises `InvalidService`, `ServiceIdTaken`."""
     row = registry.watch(session, registry.parse_service(given))
     chain.record(session, chain.Entry(by, "service-add", row.id, after=audit_view(row)))
     return row
@@ -40,9 +39,9 @@ def add(session: Session, given: Mapping[str, Any], by: str) -> Service:
 def change(
     session: Session, service_id: str, given: Mapping[str, Any], by: str, expected: int | None = None
 ) -> Service:
-    """Change what `given` names; None puts a key back to what it is without. `expected` is the revision that was seen.
+    """Change the keys in `given`; None resets a key to its default. `expected` is the revision that the user saw.
 
-    Raises `BadService` (and where it is another one by now `ChangedMeanwhile`), `NotWatched`.
+    Raises `InvalidService`, `ServiceNotFound`, and `RevisionConflict` if the revision has changed.
     """
     row = _lock_editable(session, service_id)
     entry = _parse_change(row, given)
@@ -53,21 +52,21 @@ def change(
 
 
 def put(session: Session, entry: ServiceEntry, by: str) -> None:
-    """Watch a service, or change how; what is known of it stays."""
+    """Watch a service, or change it; its known state stays."""
     _record(session, [_put(session, entry, "admin", by)])
 
 
 def remove(session: Session, service_id: str, by: str, expected: int | None = None) -> None:
-    """Watch it no longer. Raises `NotWatched`, `RuledByFile`, and `ChangedMeanwhile` where it is not as `expected`."""
+    """Stop watching it. Raises `ServiceNotFound`, `ManagedByFile`, `RevisionConflict` if not at `expected`."""
     row = _lock_editable(session, service_id)
     service_revision.check_revision(session, service_id, expected)
     _record(session, [_remove(session, row, by)])
 
 
 def sync_from_file(session: Session, entries: Iterable[ServiceEntry]) -> None:
-    """Watch what the file names, and of what it named before nothing else. Others, added by people, stay.
+    """Watch the services of the file, and stop watching those it no longer has. Services added by people stay.
 
-    Only what differs is an entry: every start reads the file.
+    Only differences are audited: every start reads the file.
     """
     named = {entry.id: entry for entry in entries}
     done = [_put(session, entry, "file", FILE_ACTOR) for entry in named.values()]
@@ -77,7 +76,7 @@ def sync_from_file(session: Session, entries: Iterable[ServiceEntry]) -> None:
 
 
 def _record(session: Session, done: Iterable[chain.Entry | None]) -> None:
-    """After all rows: whoever holds the chain waits for none of them."""
+    """Write the audit entries after all rows, so that the audit chain is locked only briefly."""
     for entry in done:
         if entry is not None:
             chain.record(session, entry)
@@ -92,7 +91,7 @@ def _put(session: Session, entry: ServiceEntry, origin: str, by: str) -> chain.E
 
 
 def _rewrite(session: Session, row: Service, entry: ServiceEntry, origin: str, by: str) -> chain.Entry | None:
-    """None where nothing differs."""
+    """Write the row; None if nothing differs."""
     before, secrets, ruled_by = audit_view(row), (row.password, row.password_env), row.origin
     registry.write_row(session, entry, origin, by)
     after = audit_view(row)
@@ -113,7 +112,7 @@ def _remove(session: Session, row: Service, by: str) -> chain.Entry:
 
 
 def audit_view(row: Service) -> dict[str, Any]:
-    """A service for the audit: of its password, whether there is one and where it comes from."""
+    """A service for the audit: of its password only whether there is one, and where it comes from."""
     return {
         "name": row.name,
         "kind": row.kind,
@@ -130,7 +129,7 @@ def describe_password(row: Service) -> str | None:
 
 
 def count_dependents(session: Session, service_id: str) -> dict[str, int]:
-    """What hangs on a service, for whoever is about to remove it."""
+    """What belongs to a service, to be shown before it is removed."""
 
     def count(column: sa.orm.InstrumentedAttribute[Any], *wanted: sa.ColumnElement[bool]) -> int:
         return session.scalar(sa.select(sa.func.count()).where(column == service_id, *wanted)) or 0
@@ -143,7 +142,7 @@ def count_dependents(session: Session, service_id: str) -> dict[str, int]:
 
 
 def _lock_editable(session: Session, service_id: str) -> Service:
-    """Locked, so that whoever is next sees what was changed."""
+    """The service, locked, so that the next change sees this one. Raises `ManagedByFile`."""
     row = registry.find(session, service_id, lock=True)
     if row.origin == "file":
         raise ManagedByFile(service_id)
@@ -162,7 +161,7 @@ def _parse_change(row: Service, given: Mapping[str, Any]) -> ServiceEntry:
 
 
 def _keep_password(row: Service, entry: ServiceEntry, given: Mapping[str, Any]) -> ServiceEntry:
-    """With what is kept of it where nothing else was given."""
+    """The entry with the stored password, if `given` has none."""
     if entry.password is not None or entry.password_env is not None:
         return entry
     unnamed = {name: getattr(row, name) for name in PASSWORD_FIELDS if name not in given}
@@ -180,5 +179,5 @@ def _entry_places(entry: ServiceEntry) -> tuple[str, ...]:
 
 
 def _places(kind: str, url: str, options: Mapping[str, Any]) -> tuple[str, ...]:
-    """Everywhere its password is sent to: an option may name another address."""
+    """Every place the password is sent to: an option may name another address."""
     return kind, url, *sorted(f"{name} {value}" for name, value in options.items() if "://" in str(value))

@@ -1,4 +1,4 @@
-"""What a person fills in to register a service of some kind, made from what the kind declares; and back again."""
+"""Builds the form for registering a service from the options that its kind declares, and parses it."""
 
 import json
 import re
@@ -27,7 +27,7 @@ _INPUT_TYPES: dict[str, InputType] = {
 
 @dataclass(frozen=True, slots=True)
 class KindChoice:
-    """A kind that can be chosen, or `why_not`."""
+    """A kind that can be chosen; `why_not` is set if it cannot be used."""
 
     name: str
     about: str
@@ -36,8 +36,11 @@ class KindChoice:
 
 @dataclass(frozen=True, slots=True)
 class FormField:
-    """`value` is what stands in it at first: never a password. `error` stands beside it, and `now`: what is kept by
-    now, where that is something else."""
+    """A field of the form.
+
+    `value` is its initial content, never a password. `error` is shown next to it. `now` is the stored value, if that
+    differs from `value`.
+    """
 
     name: str
     label: str
@@ -52,14 +55,14 @@ class FormField:
 
 
 def list_kinds() -> list[KindChoice]:
-    """Beacon's own first; one that cannot be loaded is shown with the reason."""
+    """Beacon's own kinds first; one that cannot be loaded is listed with the reason."""
     broken = kinds.broken()
     usable = [KindChoice(name, kinds.kind(name).about) for name in kinds.names() if name not in broken]
     return [*usable, *(KindChoice(name, "", why) for name, why in sorted(broken.items()))]
 
 
 def find_kind(name: str) -> Kind | None:
-    """None for one that cannot be used here."""
+    """None for a kind that cannot be used here."""
     try:
         return kinds.kind(name or DEFAULT_KIND)
     except kinds.UnknownKind:
@@ -67,29 +70,29 @@ def find_kind(name: str) -> Kind | None:
 
 
 def build_fields(kind: Kind, typed: Mapping[str, str], errors: Mapping[str, str], *, is_new: bool) -> list[FormField]:
-    """The fields of a service of this kind, with what was typed into them and what is wrong with it."""
+    """The fields for a service of this kind, with what was typed and the errors."""
 
     def field(name: str, label: str, shape: InputType = "text", **more: Any) -> FormField:
         value = "" if shape == "password" else typed.get(name, "")
         return FormField(name, label, shape, value, error=errors.get(name), **more)
 
-    small = "Small letters, digits, . _ and -; it stands in addresses and events and cannot be changed later."
-    stays = "Left empty, the one that is kept stays; a new address needs it again."
-    kept = "Kept for the poller and never shown again." if is_new else stays
-    elsewhere = "Of the server's environment, instead of it, like BEACON_SOURCE_MAIL."
+    small = "Lowercase letters, digits, . _ and -. It is part of addresses and events and cannot be changed later."
+    stays = "Leave it empty to keep the stored password. A new address needs it again."
+    kept = "Stored for the poller and never shown again." if is_new else stays
+    elsewhere = "A variable of the server's environment to use instead of a password, for example BEACON_SOURCE_MAIL."
     ours = [field("id", "Id", required=True, hint=small)] if is_new else []
     return [
         *ours,
-        field("name", "Name", hint="Shown on the dashboard; the id without."),
+        field("name", "Name", hint="Shown on the dashboard. Defaults to the id."),
         field("url", "Address", required=True, example=kind.url_example),
         field(PASSWORD_FIELD, "Password", "password", hint=kept),
-        field("password_env", "Variable that holds the password", hint=elsewhere),
+        field("password_env", "Environment variable with the password", hint=elsewhere),
         *(_option_field(name, about, typed, errors) for name, about in _option_schemas(kind).items()),
     ]
 
 
 def add_current_values(fields: Sequence[FormField], row: Service) -> list[FormField]:
-    """The same with what is kept by now, for whoever typed beside somebody else."""
+    """The same fields with the stored values, for a form that conflicts with somebody else's change."""
     kept = form_values_of(row)
     return [field if field.shape == "password" else replace(field, now=_current_value(field, kept)) for field in fields]
 
@@ -104,13 +107,13 @@ def _current_value(field: FormField, kept: Mapping[str, str]) -> str | None:
 
 
 def form_values_of(row: Service) -> dict[str, str]:
-    """A service as its form shows it."""
+    """The service as values of its form."""
     options = {name: _as_text(value) for name, value in json.loads(row.options_json).items()}
     return {"id": row.id, "name": row.name, "url": row.url, "password_env": row.password_env or "", **options}
 
 
 def parse_form(kind: Kind | None, form: Mapping[str, str], *, is_new: bool) -> dict[str, Any]:
-    """What a form says, as the services file would. An empty field means what is so without it."""
+    """The form as an entry of the services file. An empty field means the default."""
     given: dict[str, Any] = {name: form.get(name, "").strip() or None for name in ("name", "url", "password_env")}
     if is_new:
         given |= {"id": form.get("id", "").strip(), "kind": form.get("kind") or DEFAULT_KIND}
@@ -121,7 +124,7 @@ def parse_form(kind: Kind | None, form: Mapping[str, str], *, is_new: bool) -> d
 
 
 def parse_toml_or_text(text: str) -> Any:
-    """`60`, `true` or `["a"]` as in TOML; a word needs no quotes."""
+    """`60`, `true` or `["a"]` as in TOML; plain text needs no quotes."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -129,12 +132,12 @@ def parse_toml_or_text(text: str) -> Any:
 
 
 def echo_form(form: Mapping[str, str]) -> dict[str, str]:
-    """What was typed, to be shown again beside what is wrong with it."""
+    """What was typed, to be shown again next to the errors."""
     return {name: strip_password(text) for name, text in form.items()}
 
 
 def strip_password(text: str) -> str:
-    """An address that was refused, less whatever may be a password in it."""
+    """A rejected address, without anything that may be a password."""
     head, mark, rest = text.partition("://") if "://" in text else ("", "", text)
     login, at, place = rest.rpartition("@")
     user = login.partition(":")[0]
@@ -164,9 +167,9 @@ def _option_field(
     shape, usual = _input_type(about), about.get("default")
     words = name.replace("_", " ").capitalize()
     label = f"{words.removesuffix(' s')} (seconds)" if name.endswith("_s") else words
-    said = [about.get("description", ""), "One a line." if shape == "list" else ""]
+    said = [about.get("description", ""), "One per line." if shape == "list" else ""]
     if usual not in (None, "", [], False) and shape != "checkbox":
-        said.append(f"Without it: {_show_unprintable(_as_text(usual, ', '))}.")
+        said.append(f"Default: {_show_unprintable(_as_text(usual, ', '))}.")
     value = typed.get(name) if typed else _as_text(usual) if shape == "checkbox" else ""
     hint = " ".join(filter(None, said))
     return FormField(
@@ -196,5 +199,5 @@ def _as_text(value: Any, between: str = "\n") -> str:
 
 
 def _show_unprintable(text: str) -> str:
-    """Signs that nobody can see, as Python and TOML write them."""
+    """Invisible characters, escaped as in Python and TOML."""
     return text if text.isprintable() else ascii(text)

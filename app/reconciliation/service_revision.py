@@ -1,7 +1,7 @@
-"""Who changed the settings of a service, read from the audit: nobody saves over what they have not seen.
+"""Reads from the audit who changed a service's settings, so that nobody overwrites changes they have not seen.
 
-A revision is the number of the newest entry about the settings. It says what somebody saw, also where the settings
-went and came back, or where only the password is another one.
+A revision is the number of the newest audit entry about the settings. It tells versions apart even if the settings
+changed and changed back, or if only the password differs.
 """
 
 import json
@@ -17,15 +17,15 @@ from app.audit.models import AuditRow
 from app.reconciliation.registry import InvalidService
 
 SETTINGS_ACTIONS = ("service-add", "service-change", "service-remove")
-MAX_REVISION, MAX_REVISION_DIGITS = 2**53, 15  # what JSON can say as a number
-MAX_LISTED_CHANGES = 20  # told at once; the audit has all of them
-REVISION_EXPECTED = "expected the revision that you saw, a whole number"
+MAX_REVISION, MAX_REVISION_DIGITS = 2**53, 15  # the largest integer that JSON readers handle
+MAX_LISTED_CHANGES = 20  # in one message; the audit has all
+REVISION_EXPECTED = "must be the revision that you saw, a whole number"
 _ABOUT_SETTINGS = (AuditRow.action_type.in_(SETTINGS_ACTIONS), AuditRow.outcome == "success")
 
 
 @dataclass(frozen=True, slots=True)
 class SettingsChange:
-    """One entry. `fields` are `(name, before, after)` as people read them; a password only says where it comes from."""
+    """One audit entry. `fields` are `(name, before, after)` as display text, without any password."""
 
     at: str
     actor: str
@@ -59,24 +59,24 @@ class SettingsChange:
 
 
 class RevisionConflict(InvalidService):
-    """Somebody changed the service after it was looked at; `changes`, newest first, say who and what."""
+    """Somebody changed the service after it was read. `changes`, newest first, say who changed what."""
 
     def __init__(self, service_id: str, changes: Sequence[SettingsChange]) -> None:
-        super().__init__(f"{describe_changes(changes)} Look again, then decide. Nothing was changed.")
+        super().__init__(f"{describe_changes(changes)} Nothing was changed. Check the service, then try again.")
         self.service_id, self.changes = service_id, changes
 
 
 def describe_changes(changes: Sequence[SettingsChange]) -> str:
     """`bea changed name at 2026-11-21 12:00:00 UTC.`"""
     if not changes:
-        return "This is no revision that the service had."
+        return "The service never had this revision."
     newest = changes[0]
-    more = f" There are {len(changes) - 1} more changes since you looked." if len(changes) > 1 else ""
+    more = f" There are {len(changes) - 1} more changes since then." if len(changes) > 1 else ""
     return f"{newest.actor} {newest.summary} at {newest.at[:19].replace('T', ' ')} UTC.{more}"
 
 
 def read_revision(session: Session, service_id: str) -> int:
-    """0 where the audit has no entry about it."""
+    """The current revision; 0 if the audit has no entry about the service."""
     query = sa.select(sa.func.max(AuditRow.seq)).where(AuditRow.target == redaction.text(service_id), *_ABOUT_SETTINGS)
     return session.scalar(query) or 0
 
@@ -88,9 +88,10 @@ def read_revisions(session: Session, service_ids: Iterable[str]) -> Mapping[str,
 
 
 def check_revision(session: Session, service_id: str, expected: int | None) -> None:
-    """Inside `db.write()`, with the row of the service locked. Raises `ChangedMeanwhile`; None is whatever stands.
+    """Raise `RevisionConflict` if the service is not at `expected`; None accepts any revision.
 
-    An entry that retention has taken since is no change; a number that the audit has not reached yet was never seen.
+    Call it inside `db.write()`, with the row of the service locked. Entries that retention has deleted since do not
+    count as changes. A number that the audit has not reached yet is rejected.
     """
     if expected is None:
         return
@@ -101,7 +102,7 @@ def check_revision(session: Session, service_id: str, expected: int | None) -> N
 
 
 def list_changes_since(session: Session, service_id: str, seen: int) -> list[SettingsChange]:
-    """Newest first."""
+    """The changes after the revision `seen`, newest first."""
     query = sa.select(AuditRow).where(
         AuditRow.target == redaction.text(service_id), AuditRow.seq > seen, *_ABOUT_SETTINGS
     )
@@ -110,7 +111,7 @@ def list_changes_since(session: Session, service_id: str, seen: int) -> list[Set
 
 
 def parse_revision(given: object) -> int | None:
-    """As a form, an address or JSON says it. Raises `BadService`."""
+    """Parse a revision from a form, an address or JSON. Raises `InvalidService`."""
     if given in (None, ""):
         return None
     if isinstance(given, int) and not isinstance(given, bool) and 0 <= given < MAX_REVISION:
@@ -121,7 +122,7 @@ def parse_revision(given: object) -> int | None:
 
 
 def _flatten_settings(text: str | None) -> dict[str, Any]:
-    """The settings by the names of their fields."""
+    """The settings by field name, options included."""
     found: dict[str, Any] = json.loads(text) if text else {}
     return {name: value for name, value in found.items() if name != "options"} | dict(found.get("options") or {})
 

@@ -1,4 +1,4 @@
-"""The stuck jobs of a service as it tells them just now, for a page that goes on without them."""
+"""Fetches the stuck jobs of a service live, for a page that works without them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from app.sources.protocol import SourceError, StuckJob
 
 @dataclass(frozen=True, slots=True)
 class StuckJobs:
-    """`reason` says why there is no answer; `is_unsupported`: this kind of service cannot tell at all."""
+    """`reason` says why there is no answer; `is_unsupported`: this kind of service cannot list them."""
 
     asked_at: str
     jobs: Sequence[StuckJob] = ()
@@ -22,7 +22,7 @@ class StuckJobs:
 
 
 def fetch_stuck_jobs(row: Service, name: str, job_list_bound: int) -> StuckJobs:
-    """Gives up the database's connection; whoever calls wants nothing more of `row`."""
+    """Releases the database connection: do not use `row` afterwards."""
     asked_at = utc_text()
     why_not = registry.capabilities_of(row).why_not("stuck")
     if why_not is not None:
@@ -32,6 +32,6 @@ def fetch_stuck_jobs(row: Service, name: str, job_list_bound: int) -> StuckJobs:
     try:
         return StuckJobs(asked_at, ask(make, lambda source: source.stuck(), ASK_S))
     except TooMany:
-        return StuckJobs(asked_at, (), "Too many questions wait for their services just now.")
+        return StuckJobs(asked_at, (), "Too many requests are waiting for their services. Try again in a moment.")
     except SourceError as error:
         return StuckJobs(asked_at, (), f"{name} {error.reason}.")

@@ -1,10 +1,10 @@
-"""From verdicts to the record: everything of one verdict in one commit under the lease, or nothing.
+"""Records verdicts: everything of one verdict in one commit under the lease, or nothing.
 
-Where thousands of known jobs came or went, their rows are written beforehand in transactions of their own (`stage`),
-because every other writer waits for each. What a process that ends in between leaves behind claims nothing: jobs that
-were really seen, and fewer of those that are known to have finished.
+If thousands of known jobs came or went, their rows are written first, in transactions of their own (`_stage`), because
+every other writer waits for each. If the process dies in between, the rows left behind are still correct: jobs that
+were really seen, and fewer of the jobs that have finished.
 
-Locks are taken in one order everywhere: lease row, state row, audit, event.
+Locks are taken in the same order everywhere: lease row, state row, audit, event.
 """
 
 import contextlib
@@ -24,17 +24,17 @@ from app.reconciliation.loader import database_now, load_known_state
 from app.reconciliation.models import ServiceState
 from app.reconciliation.types import JobDiff, KnownState, Observation, ServiceVerdict, TrackedItem, iter_slices
 
-# Between two transactions of many: for those who wait to write.
+# Pause between two of many transactions, so that other writers get their turn.
 PAUSE_BETWEEN_WRITES_S = 0.002
 NO_ANSWER = "did not answer"
 
 
 def record_check(
-    claim: Claim, service_id: str, known: KnownState, version: int, verdict: ServiceVerdict, heard: Observation
+    claim: Claim, service_id: str, known: KnownState, version: int, verdict: ServiceVerdict, observation: Observation
 ) -> int:
-    """Write what a look that was answered changed; the version of the job_diff from now on.
+    """Write what an answered check changed; returns the new version of the known state.
 
-    Raises `LeaseLost`, `rows.Outdated`, `rows.NotWatched`; then nothing is written of the verdict.
+    Raises `LeaseLost`, `row_writer.StaleVersion`, `row_writer.ServiceRemoved`; then nothing of the verdict is written.
     """
     verdict = _stage(claim, service_id, version, verdict)
     with write() as session:
@@ -43,12 +43,12 @@ def record_check(
         if verdict.job_diff is not None:
             row_writer.delete_jobs(session, service_id, verdict.job_diff.removals)
             row_writer.upsert_jobs(session, service_id, verdict.job_diff, verdict.job_diff.upserts)
-            row_writer.record_moment(row, heard)
+            row_writer.record_moment(row, observation)
             row_memory.record_figures(row, verdict)
             row.log_cursor = max(row.log_cursor, known.log_cursor)
         row_writer.write_items(session, service_id, verdict.opened)
         row_writer.close_items(session, service_id, verdict.closed, verdict.at)
-        row_writer.record_answer(row, verdict, heard.look)
+        row_writer.record_answer(row, verdict, observation.look)
         row.version += 1
         if verdict.changed or verdict.suppressed or verdict.status == "stale":
             row_writer.write_sample(session, service_id, verdict, verdict.status, ok=True)
@@ -58,9 +58,10 @@ def record_check(
 
 
 def _stage(claim: Claim, service_id: str, version: int, verdict: ServiceVerdict) -> ServiceVerdict:
-    """The verdict, of which as much is left to write as fits into one short transaction.
+    """Write the bulk of a large verdict, and return the rest, which fits into one short transaction.
 
-    A job that was declared leaves the known ones in the transaction that opens its item: it is in one of both, always.
+    A declared job is deleted from the known jobs in the transaction that opens its item: it is always in exactly one of
+    both.
     """
     job_diff = verdict.job_diff
     if (
@@ -77,7 +78,7 @@ def _stage(claim: Claim, service_id: str, version: int, verdict: ServiceVerdict)
 
 
 class _Staging:
-    """Rows of one verdict in short transactions, each under the lease and at the version that was judged."""
+    """Writes rows of one verdict in short transactions, each under the lease and at the version that was judged."""
 
     def __init__(self, claim: Claim, service_id: str, version: int) -> None:
         self._claim, self._service_id, self._version = claim, service_id, version
@@ -112,10 +113,10 @@ class _Staging:
 def record_silence(
     claim: Claim, service_id: str, stale_after: timedelta, failure: tuple[str, int] | None, why: str = NO_ANSWER
 ) -> timedelta | None:
-    """Write that a poll failed (`failure`: why, and how long was waited), or look at the silence only.
+    """Record a failed poll (`failure`: its reason and how long it waited in ms), or only check how long it is silent.
 
-    `why` is told where no poll has failed. Returns how long it takes until the service counts as stale; None where it
-    does already.
+    `why` is the reason if no poll has failed. Returns the time until the service counts as stale; None if it already
+    does.
     """
     with write() as session:
         claim.guard(session)
@@ -141,12 +142,12 @@ def record_silence(
 
 
 def _last_answer(row: ServiceState) -> datetime | None:
-    """Since when it has been silent; None where it was not asked in vain: then nobody knows that it is."""
+    """Since when it has been silent; None if no poll has failed, because then that is unknown."""
     return parse_utc(row.last_answer_at or row.failing_since) if row.failing_since else None
 
 
 def _reason(row: ServiceState) -> str | None:
-    """Why the newest poll failed. That of a verdict which was answered says nothing of the silence since."""
+    """Why the newest poll failed. The reason of an answered check does not apply to the silence since."""
     return row.reason if row.failing_since else None
 
 

@@ -367,7 +367,7 @@ def test_what_is_no_revision_is_said_and_changes_nothing(ada: Browser) -> None:
     for wrong in ("x", "-1", "1" * 40):
         assert ada.send(f"{PAGE}/mail", **EDITED, expected=wrong).status_code == 400
     sent = ada.send(f"{PAGE}/mail", **EDITED, expected="999999")
-    assert (sent.status_code, "This is no revision that the service had." in words(sent.text)) == (409, True)
+    assert (sent.status_code, "The service never had this revision." in words(sent.text)) == (409, True)
     assert ada.send(f"{PAGE}/mail/remove", expected="999999").status_code == 409
     assert ada.row("mail").name == "Mail & more"
 

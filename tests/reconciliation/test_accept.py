@@ -87,7 +87,7 @@ def test_chosen_ids_that_opened_after_they_were_looked_at_stay_open(lost: Flask)
     assert answer["closed"] == []
     (left,) = answer["notAccepted"]
     assert left["jobId"] == "a"
-    assert re.fullmatch(r"missing since \S+ UTC on \S+, which is not what was seen", left["why"])
+    assert re.fullmatch(r"missing since \S+ UTC on \S+, which is not what you saw", left["why"])
     with lost.app_context():
         assert Book().items == {"a": "missing", "b": "missing"}
 

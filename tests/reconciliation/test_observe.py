@@ -319,7 +319,7 @@ class TestFiguresOfAnotherTime:
         desk.observe(look(queued=["a"], as_of=utc_now() + timedelta(minutes=11)))
         assert desk.told["status"] == "stale"
         assert desk.told["reason"] == (
-            "dates its figures more than 10 min ahead of Beacon's clock, so nobody knows how old they are"
+            "dates its figures more than 10 min ahead of Beacon's clock, so their age is unknown"
         )
 
     def test_an_age_that_grows_is_told_only_at_its_steps(self, desk: Desk) -> None:

@@ -68,7 +68,7 @@ def test_jobs_beyond_those_that_an_event_names_are_counted() -> None:
 
 
 def test_how_often_a_state_came_and_went_is_no_number_of_jobs() -> None:
-    assert finding_text.list_findings([{"kind": "flapping", "jobIds": [], "count": 6}]) == "coming and going, 6 times"
+    assert finding_text.list_findings([{"kind": "flapping", "jobIds": [], "count": 6}]) == "flapping, 6 times"
 
 
 @pytest.mark.parametrize("kind", FindingKind.__args__)  # type: ignore[attr-defined]

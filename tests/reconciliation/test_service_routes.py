@@ -261,7 +261,7 @@ def test_what_the_file_names_is_changed_in_the_file_only(api: Api, method: str, 
         service_admin.sync_from_file(session, [parse_entry({"id": "filed", "url": URL})])
     answer = api.send(method, "/services/filed", body)
     assert (answer.status_code, answer.get_json()["reason"]) == (409, "file")
-    assert "the file rules" in answer.get_json()["detail"]
+    assert "defined in the services file" in answer.get_json()["detail"]
     assert row_of(api.app, "filed").removed_at is None
     assert api.send(method, "/services/nowhere", body).status_code == 404
 
