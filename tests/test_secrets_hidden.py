@@ -68,7 +68,7 @@ def registered(cast: Flask, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogC
 def _poll() -> None:
     lease = Lease()
     assert lease.try_acquire()
-    observer = ServiceObserver(lease, 5.0, [EventExplainer()], second_look_after_s=0)
+    observer = ServiceObserver(lease, 5.0, [EventExplainer()], second_snapshot_after_s=0)
     for service in registry.SourceRegistry(10).list_watched():
         assert not observer.observe(service).answered, service.id
         service.source.close()

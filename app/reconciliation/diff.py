@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain, combinations
 
-from app.reconciliation.types import Breathe, JobDiff, KnownState, Observation, iter_slices
+from app.reconciliation.types import JobDiff, KnownState, Observation, Pause, iter_slices
 from app.sources.protocol import Job, Listing
 
 
@@ -40,11 +40,11 @@ class ListingChanges:
     twice: Collection[str]
 
 
-def compare_listings(known: KnownState, observation: Observation, breathe: Breathe) -> ListingChanges:
-    twice = _find_duplicate_ids(observation, breathe)
-    put = _find_upserts(known, observation, twice, breathe)
-    unlisted = _find_not_unfinished(known, observation, put, twice, breathe)
-    return ListingChanges(put, unlisted, _find_ended(known, observation, twice, breathe), twice)
+def compare_listings(known: KnownState, observation: Observation, pause: Pause) -> ListingChanges:
+    twice = _find_duplicate_ids(observation, pause)
+    put = _find_upserts(known, observation, twice, pause)
+    unlisted = _find_not_unfinished(known, observation, put, twice, pause)
+    return ListingChanges(put, unlisted, _find_ended(known, observation, twice, pause), twice)
 
 
 def unfinished_listings(observation: Observation) -> list[Listing]:
@@ -55,7 +55,7 @@ def finished_listings(observation: Observation) -> list[Listing]:
     return [listing for listing in observation.look.listings if listing.finished]
 
 
-def find_unlisted(job_ids: Iterable[str], listings: Sequence[Listing], breathe: Breathe) -> list[str]:
+def find_unlisted(job_ids: Iterable[str], listings: Sequence[Listing], pause: Pause) -> list[str]:
     """The ids that none of the listings shows."""
     found: list[str] = []
     for part in iter_slices(job_ids):
@@ -64,22 +64,22 @@ def find_unlisted(job_ids: Iterable[str], listings: Sequence[Listing], breathe: 
             jobs = listing.jobs
             left = [job_id for job_id in left if job_id not in jobs]
         found += left
-        breathe()
+        pause()
     return found
 
 
-def _find_duplicate_ids(observation: Observation, breathe: Breathe) -> set[str]:
+def _find_duplicate_ids(observation: Observation, pause: Pause) -> set[str]:
     """The ids that are in two listings."""
     twice: set[str] = set()
     for pair in combinations(observation.look.listings, 2):
         fewer, more = sorted((listing.jobs for listing in pair), key=len)
         for part in iter_slices(fewer):
             twice.update(job_id for job_id in part if job_id in more)
-            breathe()
+            pause()
     return twice
 
 
-def _find_upserts(known: KnownState, observation: Observation, twice: Collection[str], breathe: Breathe) -> list[Job]:
+def _find_upserts(known: KnownState, observation: Observation, twice: Collection[str], pause: Pause) -> list[Job]:
     """The jobs that differ from the known ones. Equal jobs keep their existing objects, which the GC has frozen.
 
     A job that moved while the lists were read counts in the list it arrived in.
@@ -89,29 +89,29 @@ def _find_upserts(known: KnownState, observation: Observation, twice: Collection
     for listing in unfinished_listings(observation):
         for part in iter_slices(listing.jobs.items()):
             found += [job for job_id, job in part if before(job_id) != job]
-            breathe()
+            pause()
     if not twice:
         return found
     put: list[Job] = []
     for jobs in iter_slices(found):
         put += [job for job in jobs if job.id not in twice]
-        breathe()
+        pause()
     for ids in iter_slices(twice):
         last = [shown for job_id in ids if (shown := observation.find(job_id)) is not None]
         put += [job for job, ended in last if not ended and before(job.id) != job]
-        breathe()
+        pause()
     return put
 
 
 def _find_not_unfinished(
-    known: KnownState, observation: Observation, put: Sequence[Job], twice: Collection[str], breathe: Breathe
+    known: KnownState, observation: Observation, put: Sequence[Job], twice: Collection[str], pause: Pause
 ) -> Sequence[str]:
     """The known jobs that the snapshot does not show as unfinished."""
     listings = unfinished_listings(observation)
     # The common case needs no further pass: if the shown jobs are as many as the known and new ones, all are shown.
-    if not twice and sum(len(one.jobs) for one in listings) == len(known.jobs) + _count_new_jobs(known, put, breathe):
+    if not twice and sum(len(one.jobs) for one in listings) == len(known.jobs) + _count_new_jobs(known, put, pause):
         return ()
-    return find_unlisted(known.jobs, listings, breathe)
+    return find_unlisted(known.jobs, listings, pause)
 
 
 def build_job_diff(
@@ -119,7 +119,7 @@ def build_job_diff(
     changes: ListingChanges,
     kept: RetainedJobs,
     marks: Mapping[str, int],
-    breathe: Breathe,
+    pause: Pause,
 ) -> JobDiff:
     """The difference between the known jobs and those that the snapshot shows or that are retained."""
     put = list(changes.upserts)
@@ -127,73 +127,71 @@ def build_job_diff(
     for jobs in iter_slices(chain(kept.here, kept.pending)):
         put += [job for job in jobs if known.jobs.get(job.id) != job]
         stay.update(job.id for job in jobs)
-        breathe()
+        pause()
     for ids in iter_slices(kept.hidden):
         stay.update(ids)
-        breathe()
+        pause()
     gone: list[str] = []
     for ids in iter_slices(chain(changes.unlisted, changes.ended)):
         gone += [job_id for job_id in ids if job_id not in stay]
-        breathe()
-    size = len(known.jobs) - len(gone) + _count_new_jobs(known, put, breathe)
-    unseen = _collect_unseen(known, kept, breathe)
-    moved = _find_differing_ids(known.unseen, unseen, breathe)
-    moved.update(_find_differing_ids(known.ended, marks, breathe))
+        pause()
+    size = len(known.jobs) - len(gone) + _count_new_jobs(known, put, pause)
+    unseen = _collect_unseen(known, kept, pause)
+    moved = _find_differing_ids(known.unseen, unseen, pause)
+    moved.update(_find_differing_ids(known.ended, marks, pause))
     if moved:
-        put += _find_jobs_to_rewrite(known, moved, chain(gone, [job.id for job in put]), breathe)
+        put += _find_jobs_to_rewrite(known, moved, chain(gone, [job.id for job in put]), pause)
     return JobDiff(known.jobs, unseen, tuple(put), tuple(gone), marks, size)
 
 
-def _find_ended(known: KnownState, observation: Observation, twice: Collection[str], breathe: Breathe) -> list[str]:
+def _find_ended(known: KnownState, observation: Observation, twice: Collection[str], pause: Pause) -> list[str]:
     """Known jobs that were read as unfinished and then, further down, as finished."""
     listings = unfinished_listings(observation)
     ended: list[str] = []
     for ids in iter_slices(twice):
         met = [job_id for job_id in ids if job_id in known.jobs and any(job_id in one.jobs for one in listings)]
         ended += [job_id for job_id in met if (last := observation.find(job_id)) is not None and last[1]]
-        breathe()
+        pause()
     return ended
 
 
-def _count_new_jobs(known: KnownState, put: Sequence[Job], breathe: Breathe) -> int:
+def _count_new_jobs(known: KnownState, put: Sequence[Job], pause: Pause) -> int:
     fresh = 0
     for jobs in iter_slices(put):
         fresh += sum(job.id not in known.jobs for job in jobs)
-        breathe()
+        pause()
     return fresh
 
 
-def _collect_unseen(known: KnownState, kept: RetainedJobs, breathe: Breathe) -> dict[str, datetime]:
+def _collect_unseen(known: KnownState, kept: RetainedJobs, pause: Pause) -> dict[str, datetime]:
     unseen: dict[str, datetime] = {}
     for jobs in iter_slices(kept.pending):
         seen = ((job.id, known.seen_at(job.id)) for job in jobs)
         unseen.update((job_id, at) for job_id, at in seen if at is not None)
-        breathe()
+        pause()
     for ids in iter_slices(kept.hidden if known.unseen else ()):
         unseen.update((job_id, known.unseen[job_id]) for job_id in ids if job_id in known.unseen)
-        breathe()
+        pause()
     return unseen
 
 
-def _find_differing_ids(before: Mapping[str, object], after: Mapping[str, object], breathe: Breathe) -> dict[str, None]:
+def _find_differing_ids(before: Mapping[str, object], after: Mapping[str, object], pause: Pause) -> dict[str, None]:
     """The ids whose values differ, or that only one side has; in table order."""
     moved: dict[str, None] = {}
     for ids in iter_slices(chain(before, after)):
         moved.update((job_id, None) for job_id in ids if before.get(job_id) != after.get(job_id))
-        breathe()
+        pause()
     return moved
 
 
-def _find_jobs_to_rewrite(
-    known: KnownState, moved: Collection[str], differ: Iterable[str], breathe: Breathe
-) -> list[Job]:
+def _find_jobs_to_rewrite(known: KnownState, moved: Collection[str], differ: Iterable[str], pause: Pause) -> list[Job]:
     """Equal jobs whose row changes anyway: `seen_at` or `ended_id` differs."""
     others: set[str] = set()
     for ids in iter_slices(differ):
         others.update(ids)
-        breathe()
+        pause()
     same: list[Job] = []
     for ids in iter_slices(moved):
         same += [known.jobs[job_id] for job_id in ids if job_id in known.jobs and job_id not in others]
-        breathe()
+        pause()
     return same

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from app.reconciliation.types import Breathe, KnownState, Observation, TrackedItem, iter_slices, no_pause
+from app.reconciliation.types import KnownState, Observation, Pause, TrackedItem, iter_slices, no_pause
 
 # How many may be open at a time; further ones keep their marks until there is room.
 MAX_OPEN_EXTRA = 1_000
@@ -22,11 +22,9 @@ class ExtraJobs:
     opened: list[TrackedItem]
 
 
-def update_extra_jobs(
-    known: KnownState, observation: Observation, now: datetime, breathe: Breathe = no_pause
-) -> ExtraJobs:
+def update_extra_jobs(known: KnownState, observation: Observation, now: datetime, pause: Pause = no_pause) -> ExtraJobs:
     extras = ExtraJobs({}, [])
-    room = MAX_OPEN_EXTRA - _count_open(known, breathe)
+    room = MAX_OPEN_EXTRA - _count_open(known, pause)
     for published in iter_slices(_published_as_finished(known)):
         for job_id, event_id in published:
             shown = observation.find(job_id)
@@ -36,15 +34,15 @@ def update_extra_jobs(
                 extras.opened.append(TrackedItem(job_id, "extra", now, shown[0].state, shown[0].queue))
             else:
                 extras.marks[job_id] = event_id
-        breathe()
+        pause()
     return extras
 
 
-def _count_open(known: KnownState, breathe: Breathe) -> int:
+def _count_open(known: KnownState, pause: Pause) -> int:
     found = 0
     for items in iter_slices(known.items.values()):
         found += sum(item.kind == "extra" for item in items)
-        breathe()
+        pause()
     return found
 
 

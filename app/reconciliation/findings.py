@@ -9,10 +9,10 @@ from typing import Any
 from app.eventlog.event_types import DiscrepancyDetails, Finding, FindingKind, LastDiscrepancy, ReconciliationUpdate
 from app.reconciliation.types import (
     NO_CONTEXT,
-    Breathe,
     FindingContext,
     FindingContexts,
     Loss,
+    Pause,
     TrackedItem,
     iter_slices,
     no_pause,
@@ -33,14 +33,14 @@ MAX_CUT_QUEUES = 10
 IdsByKind = dict[FindingKind, list[str]]
 
 
-def group_items(items: Iterable[TrackedItem], pending: Sequence[Job] = (), breathe: Breathe = no_pause) -> IdsByKind:
+def group_items(items: Iterable[TrackedItem], pending: Sequence[Job] = (), pause: Pause = no_pause) -> IdsByKind:
     """Ids of open items by kind, oldest first. `pending` jobs count as unaccounted until the service was asked."""
     found: IdsByKind = {}
-    for part in iter_slices(sort_in_slices(items, lambda item: (item.since, item.job_id), breathe)):
+    for part in iter_slices(sort_in_slices(items, lambda item: (item.since, item.job_id), pause)):
         for item in part:
             found.setdefault(item.kind, []).append(item.job_id)
-        breathe()
-    waiting = [job.id for job in sort_in_slices(pending, lambda job: job.id, breathe)]
+        pause()
+    waiting = [job.id for job in sort_in_slices(pending, lambda job: job.id, pause)]
     if waiting:
         found.setdefault("unaccounted", []).extend(waiting)
     return found

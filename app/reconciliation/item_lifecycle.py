@@ -5,7 +5,6 @@ from datetime import datetime, timedelta
 from itertools import chain
 
 from app.reconciliation.types import (
-    Breathe,
     CheckEvidence,
     CloseHow,
     ItemClosing,
@@ -13,6 +12,7 @@ from app.reconciliation.types import (
     ItemKind,
     KnownState,
     Observation,
+    Pause,
     TrackedItem,
     iter_slices,
     no_pause,
@@ -24,7 +24,7 @@ MAX_UNACCOUNTED = 1_000
 
 
 def find_items_to_open(
-    known: KnownState, rulings: Mapping[str, str], now: datetime, breathe: Breathe = no_pause
+    known: KnownState, rulings: Mapping[str, str], now: datetime, pause: Pause = no_pause
 ) -> list[TrackedItem]:
     kinds: tuple[ItemKind, ...] = ("missing", "unaccounted")
     items: list[TrackedItem] = []
@@ -32,12 +32,12 @@ def find_items_to_open(
         ruled: list[str] = []
         for part in iter_slices(rulings.items()):
             ruled += [job_id for job_id, ruling in part if ruling == kind]
-            breathe()
+            pause()
         bound = len(ruled) if kind == "missing" else MAX_UNACCOUNTED
         for ids in iter_slices(ruled[:bound]):
             jobs = [known.job(job_id) for job_id in ids if (job_id, kind) not in known.items]
             items += [TrackedItem(job.id, kind, now, job.state, job.queue) for job in jobs]
-            breathe()
+            pause()
     return items
 
 
@@ -47,37 +47,37 @@ def find_items_to_close(
     evidence: CheckEvidence,
     opened: Iterable[TrackedItem],
     now: datetime,
-    breathe: Breathe = no_pause,
+    pause: Pause = no_pause,
 ) -> list[ItemClosing]:
     closed: list[ItemClosing] = []
     for items in iter_slices(known.items.values()):
         ends = ((item, _closing_cause(known, item, observation, evidence, now)) for item in items)
         closed += [ItemClosing(item, how) for item, how in ends if how is not None]
-        breathe()
-    left = _filter_by_kind("unaccounted", list_still_open(known, opened, closed, breathe), breathe)
+        pause()
+    left = _filter_by_kind("unaccounted", list_still_open(known, opened, closed, pause), pause)
     left.sort(key=lambda item: item.since)  # few: MAX_UNACCOUNTED
     overflow = left[: max(0, len(left) - MAX_UNACCOUNTED)]
     return closed + [ItemClosing(item, "expired") for item in overflow if item.key in known.items]
 
 
 def apply_changes(
-    known: KnownState, opened: Iterable[TrackedItem], closed: Iterable[ItemClosing], breathe: Breathe = no_pause
+    known: KnownState, opened: Iterable[TrackedItem], closed: Iterable[ItemClosing], pause: Pause = no_pause
 ) -> Mapping[ItemKey, TrackedItem]:
     """The open items after these were opened and closed."""
     if not opened and not closed:
         return known.items
     left: dict[ItemKey, TrackedItem] = {}
-    for items in iter_slices(list_still_open(known, opened, closed, breathe)):
+    for items in iter_slices(list_still_open(known, opened, closed, pause)):
         left.update((item.key, item) for item in items)
-        breathe()
+        pause()
     return left
 
 
-def _filter_by_kind(kind: ItemKind, items: Iterable[TrackedItem], breathe: Breathe) -> list[TrackedItem]:
+def _filter_by_kind(kind: ItemKind, items: Iterable[TrackedItem], pause: Pause) -> list[TrackedItem]:
     found: list[TrackedItem] = []
     for part in iter_slices(items):
         found += [item for item in part if item.kind == kind]
-        breathe()
+        pause()
     return found
 
 
@@ -112,14 +112,14 @@ def _closing_cause_of_extra(
 
 
 def list_still_open(
-    known: KnownState, opened: Iterable[TrackedItem], closed: Iterable[ItemClosing], breathe: Breathe = no_pause
+    known: KnownState, opened: Iterable[TrackedItem], closed: Iterable[ItemClosing], pause: Pause = no_pause
 ) -> list[TrackedItem]:
     ended: set[ItemKey] = set()
     for closings in iter_slices(closed):
         ended.update(closing.item.key for closing in closings)
-        breathe()
+        pause()
     left: list[TrackedItem] = []
     for items in iter_slices(chain(known.items.values(), opened)):
         left += [item for item in items if item.key not in ended]
-        breathe()
+        pause()
     return left

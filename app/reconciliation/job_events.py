@@ -77,12 +77,12 @@ class JobEventReader:
 
     def __init__(
         self,
-        breathe: Callable[[], None] = concurrency.breathe,
+        pause: Callable[[], None] = concurrency.breathe,
         *,
         settles: timedelta = SETTLE_TIME,
         read_every_s: float = READ_EVERY_S,
     ) -> None:
-        self._breathe, self._settles, self._read_every_s = breathe, settles, read_every_s
+        self._pause, self._settles, self._read_every_s = pause, settles, read_every_s
         self._cursor: int | None = None
         self._read_at = 0.0
         self._inboxes: dict[str, _Inbox] = {}
@@ -139,7 +139,7 @@ class JobEventReader:
                 rows = session.execute(_WINDOW, {"after": self._cursor, "through": through}).all()
             self._sort_into_inboxes(rows, now)
             self._cursor = through
-            self._breathe()
+            self._pause()
 
     def _start_cursor(self) -> None:
         """Continue where the process that polled before this one stopped."""

@@ -44,8 +44,8 @@ class _CachedState:
 class KnownStateCache:
     """One entry for each service. Only the service's own loop uses it."""
 
-    def __init__(self, breathe: Callable[[], None]) -> None:
-        self._breathe = breathe
+    def __init__(self, pause: Callable[[], None]) -> None:
+        self._pause = pause
         self._states: dict[str, _CachedState] = {}
 
     def job_count(self, service_id: str) -> int | None:
@@ -69,8 +69,8 @@ class KnownStateCache:
                 jobs = cached.jobs
                 known = load_known_state(session, service_id, row, jobs, cached.items)
             else:
-                jobs = load_known_jobs(session, service_id, self._breathe)
-                known = load_known_state(session, service_id, row, jobs, breathe=self._breathe)
+                jobs = load_known_jobs(session, service_id, self._pause)
+                known = load_known_state(session, service_id, row, jobs, pause=self._pause)
             return Baseline(published.apply_to(known), version, jobs)
 
     def store(self, service_id: str, jobs: KnownJobs, items: Mapping[ItemKey, TrackedItem], version: int) -> None:

@@ -80,10 +80,10 @@ def load_known_state(
     row: ServiceState | None,
     jobs: KnownJobs = NO_KNOWN_JOBS,
     items: Mapping[ItemKey, TrackedItem] | None = None,
-    breathe: Callable[[], None] = no_pause,
+    pause: Callable[[], None] = no_pause,
 ) -> KnownState:
     """Everything known of the service. Omit `jobs` for verdicts that need none (silence, acceptance)."""
-    items = load_open_items(session, service_id, breathe) if items is None else items
+    items = load_open_items(session, service_id, pause) if items is None else items
     if row is None:
         return KnownState(*jobs, items=items)
     flaps = flapping.load_flaps(row.flapping_json)
@@ -105,7 +105,7 @@ def load_known_state(
     )
 
 
-def load_known_jobs(session: Session, service_id: str, breathe: Callable[[], None] = concurrency.breathe) -> KnownJobs:
+def load_known_jobs(session: Session, service_id: str, pause: Callable[[], None] = concurrency.breathe) -> KnownJobs:
     """Read in pages: fetching all rows at once would stall the streams of this process."""
     jobs: dict[str, Job] = {}
     unseen: dict[str, datetime] = {}
@@ -124,11 +124,11 @@ def load_known_jobs(session: Session, service_id: str, breathe: Callable[[], Non
         if len(rows) < ROWS_PER_PAGE:
             return KnownJobs(jobs, unseen, ended)
         after = rows[-1].job_id
-        breathe()
+        pause()
 
 
 def load_open_items(
-    session: Session, service_id: str, breathe: Callable[[], None] = no_pause
+    session: Session, service_id: str, pause: Callable[[], None] = no_pause
 ) -> dict[ItemKey, TrackedItem]:
     """Read columns, not objects, in parts: after a great loss there are as many items as there were jobs."""
     items: dict[ItemKey, TrackedItem] = {}
@@ -137,7 +137,7 @@ def load_open_items(
         for part in rows.partitions(ROWS_PER_PAGE):
             found = (_to_item(row) for row in part)
             items.update((item.key, item) for item in found)
-            breathe()
+            pause()
     return items
 
 

@@ -42,7 +42,7 @@ from app.sources.protocol import Job, JobFate, Source, SourceError
 
 log = logging.getLogger(__name__)
 
-SECOND_LOOK_AFTER_S = 0.3
+SECOND_SNAPSHOT_AFTER_S = 0.3
 MAX_LOOKUPS = 50
 LOOKUP_BUDGET_S = 5.0
 # Maximum lookups for open items in one check.
@@ -74,20 +74,20 @@ class ServiceObserver:
         interval_s: float,
         explains: Sequence[Explainer],
         *,
-        breathe: Callable[[], None] = concurrency.breathe,
-        second_look_after_s: float = SECOND_LOOK_AFTER_S,
+        pause: Callable[[], None] = concurrency.breathe,
+        second_snapshot_after_s: float = SECOND_SNAPSHOT_AFTER_S,
         job_events: JobEventReader | None = None,
         unserved_for: timedelta = UNSERVED_AFTER,
     ) -> None:
-        self._lease, self._explains, self._breathe = lease, explains, breathe
+        self._lease, self._explains, self._pause = lease, explains, pause
         self._stale_after = timedelta(seconds=interval_s * AGED_AFTER_INTERVALS)
         self._unserved_for = max(unserved_for, timedelta(seconds=interval_s * MIN_UNSERVED_POLLS))
-        self._second_look_after_s = second_look_after_s
+        self._second_look_after_s = second_snapshot_after_s
         self._at_database = threading.Semaphore(MAX_LOOPS_AT_DATABASE)
         self._batcher = CheckBatcher()
-        self._job_events = job_events or JobEventReader(breathe)
+        self._job_events = job_events or JobEventReader(pause)
         self._time = DatabaseTime()
-        self._cache = KnownStateCache(breathe)
+        self._cache = KnownStateCache(pause)
         self._overdue = OverdueChecks(self._stale_after)
 
     def observe(self, service: WatchedService) -> Outcome:
@@ -150,7 +150,7 @@ class ServiceObserver:
         base = self._cache.get(claim, service.id, published) or self._read(service.id, published)
         evidence = self._collect_evidence(service, base.known, observation, clock)
         for attempt in range(MAX_JUDGE_ATTEMPTS):
-            verdict = reconcile.reconcile(base.known, observation, evidence, clock.now(), self._breathe)
+            verdict = reconcile.reconcile(base.known, observation, evidence, clock.now(), self._pause)
             try:
                 self._record(claim, service.id, base, verdict, observation)
                 self._job_events.mark_applied(service.id, base.known.log_cursor if verdict.job_diff is not None else 0)
@@ -176,19 +176,18 @@ class ServiceObserver:
             with self._at_database:
                 version = record_check(claim, service_id, known, version, verdict, observation)
             if job_diff is not None:
-                job_diff.apply_to(base.jobs.jobs, self._breathe)
+                job_diff.apply_to(base.jobs.jobs, self._pause)
                 jobs = KnownJobs(base.jobs.jobs, job_diff.unseen, job_diff.ended)
-                open_items = item_lifecycle.apply_changes(known, verdict.opened, verdict.closed, self._breathe)
+                open_items = item_lifecycle.apply_changes(known, verdict.opened, verdict.closed, self._pause)
                 self._cache.store(service_id, jobs, open_items, version)
                 gc_control.freeze_new_jobs(len(job_diff.upserts))
         else:
             self._cache.store_unchanged(claim, service_id, base, verdict, observation)
         if not verdict.changed and not verdict.suppressed and verdict.status != "stale":
-            lists = replace(
-                observation, look=replace(observation.look, listings=())
-            )  # it is kept until the flush, and the lists are large
+            # The check is kept until the flush, and the lists are large.
+            without_lists = replace(observation, look=replace(observation.look, listings=()))
             check = replace(verdict, job_diff=None)
-            self._batcher.add(UnchangedCheck(claim, service_id, version, check, lists, known.log_cursor))
+            self._batcher.add(UnchangedCheck(claim, service_id, version, check, without_lists, known.log_cursor))
 
     def _collect_evidence(
         self, service: WatchedService, known: KnownState, observation: Observation, clock: MonotonicClock
@@ -201,7 +200,7 @@ class ServiceObserver:
         )
         if reconcile.is_incomparable(known, observation, evidence):
             return evidence
-        absent = reconcile.find_absent_jobs(known, observation, evidence, self._breathe)
+        absent = reconcile.find_absent_jobs(known, observation, evidence, self._pause)
         if absent:
             evidence = replace(evidence, second=self._take_second_snapshot(service, known, observation, clock))
         declared = self._declared_ids(known)
@@ -209,7 +208,7 @@ class ServiceObserver:
         evidence = replace(evidence, purged=self._is_purged(service.id, known, observation, evidence))
         asked = _sample_ids(self._ids_to_look_up(evidence, absent), MAX_LOOKUPS)
         if evidence.finished_visible is not None:
-            lost = diff.find_unlisted(declared, observation.look.listings, self._breathe)
+            lost = diff.find_unlisted(declared, observation.look.listings, self._pause)
             asked += _sample_ids(lost, min(MAX_ITEM_LOOKUPS, MAX_LOOKUPS - len(asked)))
         return replace(evidence, lookups=_look_up_jobs(service.source, asked))
 
@@ -223,7 +222,7 @@ class ServiceObserver:
         declared: list[str] = []
         for part in iter_slices(known.items.values()):
             declared += [item.job_id for item in part if item.kind != "extra"]
-            self._breathe()
+            self._pause()
         return declared
 
     def _find_explained(
@@ -234,10 +233,10 @@ class ServiceObserver:
         since = min(observation.began, known.heard_at or observation.began)
         for ids in iter_slices(chain(absent, declared)):
             asked.update(ids)
-            self._breathe()
+            self._pause()
         for ids in iter_slices(absent):
             since = min([since, *(at for job_id in ids if (at := known.seen_at(job_id)))])
-            self._breathe()
+            self._pause()
         with read() as session:
             return find_explained(session, self._explains, service_id, asked, since)
 
@@ -245,16 +244,16 @@ class ServiceObserver:
         """Free the snapshot's jobs in slices: a hundred thousand in one go would take 15 ms."""
         while tables:
             jobs = list(tables.pop().values())  # frees the table, keeps the jobs
-            self._breathe()
+            self._pause()
             while jobs:
                 del jobs[-JOBS_PER_SLICE:]
-                self._breathe()
+                self._pause()
 
     def _ids_to_look_up(self, evidence: CheckEvidence, absent: Iterable[str]) -> list[str]:
         found: list[str] = []
         for ids in iter_slices(absent):
             found += [job_id for job_id in ids if reconcile.needs_lookup(evidence, job_id)]
-            self._breathe()
+            self._pause()
         return found
 
     def _take_second_snapshot(

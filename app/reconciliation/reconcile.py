@@ -29,11 +29,11 @@ from app.reconciliation.freshness import explain_wrong_age
 from app.reconciliation.item_lifecycle import find_items_to_close, find_items_to_open, list_still_open
 from app.reconciliation.list_bounds import ListBounds, update_cut_since
 from app.reconciliation.types import (
-    Breathe,
     CheckEvidence,
     ItemClosing,
     KnownState,
     Observation,
+    Pause,
     ServiceVerdict,
     TrackedItem,
     iter_slices,
@@ -63,17 +63,17 @@ def is_incomparable(known: KnownState, observation: Observation, evidence: Check
 
 
 def find_absent_jobs(
-    known: KnownState, observation: Observation, evidence: CheckEvidence, breathe: Breathe = no_pause
+    known: KnownState, observation: Observation, evidence: CheckEvidence, pause: Pause = no_pause
 ) -> list[str]:
     """Known or published jobs that the snapshot does not show, although no list bound hides them."""
-    absent = diff.find_unlisted(chain(known.jobs, known.announced_only_ids()), observation.look.listings, breathe)
+    absent = diff.find_unlisted(chain(known.jobs, known.announced_only_ids()), observation.look.listings, pause)
     bounds = ListBounds(observation, evidence)
     if not bounds.is_cut:
         return absent
     left: list[str] = []
     for ids in iter_slices(absent):
         left += [job_id for job_id in ids if not bounds.may_hide(known.job(job_id).queue)]
-        breathe()
+        pause()
     return left
 
 
@@ -89,7 +89,7 @@ def needs_lookup(evidence: CheckEvidence, job_id: str) -> bool:
 
 
 def reconcile(
-    known: KnownState, observation: Observation, evidence: CheckEvidence, now: datetime, breathe: Breathe = no_pause
+    known: KnownState, observation: Observation, evidence: CheckEvidence, now: datetime, pause: Pause = no_pause
 ) -> ServiceVerdict:
     """The verdict on a snapshot."""
     if is_rewound(known, observation):
@@ -99,18 +99,18 @@ def reconcile(
     other_time = explain_wrong_age(observation, evidence)
     if other_time is not None:
         return replace(judge_silence(known, observation.look.latency_ms, other_time, now), figures_at=figures_at)
-    changes = diff.compare_listings(known, observation, breathe)
-    rulings = _judge_absent_jobs(known, observation, evidence, changes.unlisted, breathe)
-    extra = extra_jobs.update_extra_jobs(known, observation, now, breathe)
-    kept = _collect_retained_jobs(known, evidence, rulings, breathe)
+    changes = diff.compare_listings(known, observation, pause)
+    rulings = _judge_absent_jobs(known, observation, evidence, changes.unlisted, pause)
+    extra = extra_jobs.update_extra_jobs(known, observation, now, pause)
+    kept = _collect_retained_jobs(known, evidence, rulings, pause)
     loss = loss_detection.update_loss(known, observation, evidence, now)
     unserved = unserved_queues.update_unserved_queues(known, observation, evidence)
-    job_diff = diff.build_job_diff(known, changes, kept, extra.marks, breathe)
-    opened = [*find_items_to_open(known, rulings, now, breathe), *extra.opened]
-    closed = find_items_to_close(known, observation, evidence, opened, now, breathe)
-    still = list_still_open(known, opened, closed, breathe)
+    job_diff = diff.build_job_diff(known, changes, kept, extra.marks, pause)
+    opened = [*find_items_to_open(known, rulings, now, pause), *extra.opened]
+    closed = find_items_to_close(known, observation, evidence, opened, now, pause)
+    still = list_still_open(known, opened, closed, pause)
     found = {
-        **findings.group_items(still, kept.pending, breathe),
+        **findings.group_items(still, kept.pending, pause),
         **findings.find_in_snapshot(observation.look, changes.twice),
         **findings.find_loss(loss),
         **unserved.found,
@@ -216,14 +216,14 @@ def _stale_verdict(known: KnownState, also: IdsByKind, waited_ms: int, reason: s
 
 
 def _judge_absent_jobs(
-    known: KnownState, observation: Observation, evidence: CheckEvidence, unlisted: Sequence[str], breathe: Breathe
+    known: KnownState, observation: Observation, evidence: CheckEvidence, unlisted: Sequence[str], pause: Pause
 ) -> dict[str, Judgement]:
     """Judge every job that the snapshot shows nowhere.
 
     `unlisted` are the known jobs that it does not show as unfinished.
     """
-    absent = diff.find_unlisted(unlisted, diff.finished_listings(observation), breathe)
-    absent += diff.find_unlisted(known.announced_only_ids(), observation.look.listings, breathe)
+    absent = diff.find_unlisted(unlisted, diff.finished_listings(observation), pause)
+    absent += diff.find_unlisted(known.announced_only_ids(), observation.look.listings, pause)
     bounds = ListBounds(observation, evidence)
     rulings: dict[str, Judgement] = {}
     for ids in iter_slices(absent):
@@ -233,7 +233,7 @@ def _judge_absent_jobs(
                 rulings[job_id] = _judge_hidden_job(known, evidence, bounds, job_id)
             else:
                 rulings[job_id] = _judge_job(known, observation, evidence, job_id)
-        breathe()
+        pause()
     return rulings
 
 
@@ -296,7 +296,7 @@ def _would_still_be_visible(known: KnownState, last: Observation, evidence: Chec
 
 
 def _collect_retained_jobs(
-    known: KnownState, evidence: CheckEvidence, rulings: Mapping[str, Judgement], breathe: Breathe
+    known: KnownState, evidence: CheckEvidence, rulings: Mapping[str, Judgement], pause: Pause
 ) -> RetainedJobs:
     """The jobs that the snapshot shows nowhere and that still exist, or may exist."""
     here: list[Job] = []
@@ -306,7 +306,7 @@ def _collect_retained_jobs(
         here += [_find_later_state(evidence, id_) or known.job(id_) for id_, ruling in part if ruling == "here"]
         pending += [known.job(id_) for id_, ruling in part if ruling == "pending"]
         hidden += [id_ for id_, ruling in part if ruling == "hidden"]
-        breathe()
+        pause()
     return RetainedJobs(here, pending, hidden)
 
 

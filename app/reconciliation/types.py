@@ -30,11 +30,11 @@ ItemKey = tuple[str, ItemKind]
 JOBS_PER_SLICE = 2_000
 
 T = TypeVar("T")
-Breathe = Callable[[], None]
+Pause = Callable[[], None]
 
 
 def no_pause() -> None:
-    """The `breathe` of callers that do not share an event loop."""
+    """The `pause` of callers that do not share an event loop."""
 
 
 class FindingContext(NamedTuple):
@@ -108,9 +108,7 @@ class HiddenQueues:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """The numbers of one snapshot: unfinished jobs, ended jobs, workers and queues. None where the service does not
-    say.
-    """
+    """The numbers of one snapshot; None where the service does not say."""
 
     unfinished: int
     ended: int
@@ -262,15 +260,15 @@ class JobDiff:
         self.apply_to(jobs)
         return jobs
 
-    def apply_to(self, jobs: dict[str, Job], breathe: Breathe = no_pause) -> None:
+    def apply_to(self, jobs: dict[str, Job], pause: Pause = no_pause) -> None:
         """Update the table of known jobs in place."""
         for ids in iter_slices(self.removals):
             for job_id in ids:
                 jobs.pop(job_id, None)
-            breathe()
+            pause()
         for part in iter_slices(self.upserts):
             jobs.update((job.id, job) for job in part)
-            breathe()
+            pause()
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,15 +319,15 @@ def iter_slices(things: Iterable[T], size: int = JOBS_PER_SLICE) -> Iterator[lis
         yield part
 
 
-def sort_in_slices(things: Iterable[T], key: Callable[[T], Any], breathe: Breathe = no_pause) -> list[T]:
+def sort_in_slices(things: Iterable[T], key: Callable[[T], Any], pause: Pause = no_pause) -> list[T]:
     """Sort with pauses: a hundred thousand at once would take 60 ms."""
-    parts = [sorted(part, key=key) for part in _pause_between(iter_slices(things), breathe)]
+    parts = [sorted(part, key=key) for part in _pause_between(iter_slices(things), pause)]
     if len(parts) < 2:
         return parts[0] if parts else []
-    return [thing for part in _pause_between(iter_slices(heapq.merge(*parts, key=key)), breathe) for thing in part]
+    return [thing for part in _pause_between(iter_slices(heapq.merge(*parts, key=key)), pause) for thing in part]
 
 
-def _pause_between(parts: Iterable[T], breathe: Breathe) -> Iterator[T]:
+def _pause_between(parts: Iterable[T], pause: Pause) -> Iterator[T]:
     for part in parts:
         yield part
-        breathe()
+        pause()

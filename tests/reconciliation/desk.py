@@ -116,7 +116,7 @@ class Desk(Book):
         """A new process: nothing is remembered but what stands in the database."""
         published = JobEventReader(settles=timedelta(0), read_every_s=0)
         self.observer = ServiceObserver(
-            self.lease, INTERVAL_S, [EventExplainer()], second_look_after_s=0, job_events=published
+            self.lease, INTERVAL_S, [EventExplainer()], second_snapshot_after_s=0, job_events=published
         )
 
     def observe(self, *steps: Step) -> Outcome:

@@ -66,7 +66,7 @@ def test_the_kind_of_the_page_is_installed_watched_and_names_what_vanished(cast:
             registry.add(session, id="files", name="Files", kind="spool", url=f"file://{spool}")
         lease = Lease()
         assert lease.try_acquire()
-        observer = ServiceObserver(lease, 5.0, [EventExplainer()], second_look_after_s=0)
+        observer = ServiceObserver(lease, 5.0, [EventExplainer()], second_snapshot_after_s=0)
         [service] = registry.SourceRegistry(10).list_watched()
         assert observer.observe(service).answered
         book = Book("files")
