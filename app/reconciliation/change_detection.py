@@ -39,7 +39,7 @@ def detect_change(known: KnownState, verdict: ServiceVerdict, found: IdsByKind) 
     if last_published is not None and verdict.status != "stale" and not status_changed:
         before = {
             kind: ids
-            for kind, ids in findings.published_ids(last_published).items()
+            for kind, ids in findings.read_published_ids(last_published).items()
             if kind in findings.DISCREPANCY_KINDS
         }
         status_changed = before != {
@@ -50,7 +50,7 @@ def detect_change(known: KnownState, verdict: ServiceVerdict, found: IdsByKind) 
     known_contexts = (
         verdict.contexts
         if verdict.job_diff is not None
-        else {**findings.published_contexts(last_published), **verdict.contexts}
+        else {**findings.read_published_contexts(last_published), **verdict.contexts}
     )
     contexts: FindingContexts = {**known_contexts, "flapping": FindingContext(verdict.flaps.count)}
     named = findings.build_findings(found, last_published, verdict.at, contexts)
@@ -137,7 +137,7 @@ def _suppress_repeats(
         )
     figures = fingerprint_counts(found.counts)
     if found.job_diff is not None and (
-        kinds - known.flaps.kinds or _finding_queues(shown) != unserved_queues.published_queues(last_published)
+        kinds - known.flaps.kinds or _finding_queues(shown) != unserved_queues.read_published_queues(last_published)
     ):
         return replace(shown, flaps=flapping.remember(flaps, figures, kinds), status_changed=False, changed=True)
     moved = (

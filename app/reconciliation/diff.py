@@ -47,11 +47,11 @@ def compare_listings(known: KnownState, observation: Observation, pause: Pause) 
     return ListingChanges(put, unlisted, _find_ended(known, observation, twice, pause), twice)
 
 
-def unfinished_listings(observation: Observation) -> list[Listing]:
+def select_unfinished(observation: Observation) -> list[Listing]:
     return [listing for listing in observation.look.listings if not listing.finished]
 
 
-def finished_listings(observation: Observation) -> list[Listing]:
+def select_finished(observation: Observation) -> list[Listing]:
     return [listing for listing in observation.look.listings if listing.finished]
 
 
@@ -86,7 +86,7 @@ def _find_upserts(known: KnownState, observation: Observation, twice: Collection
     """
     before = known.jobs.get
     found: list[Job] = []
-    for listing in unfinished_listings(observation):
+    for listing in select_unfinished(observation):
         for part in iter_slices(listing.jobs.items()):
             found += [job for job_id, job in part if before(job_id) != job]
             pause()
@@ -107,7 +107,7 @@ def _find_not_unfinished(
     known: KnownState, observation: Observation, put: Sequence[Job], twice: Collection[str], pause: Pause
 ) -> Sequence[str]:
     """The known jobs that the snapshot does not show as unfinished."""
-    listings = unfinished_listings(observation)
+    listings = select_unfinished(observation)
     # The common case needs no further pass: if the shown jobs are as many as the known and new ones, all are shown.
     if not twice and sum(len(one.jobs) for one in listings) == len(known.jobs) + _count_new_jobs(known, put, pause):
         return ()
@@ -146,7 +146,7 @@ def build_job_diff(
 
 def _find_ended(known: KnownState, observation: Observation, twice: Collection[str], pause: Pause) -> list[str]:
     """Known jobs that were read as unfinished and then, further down, as finished."""
-    listings = unfinished_listings(observation)
+    listings = select_unfinished(observation)
     ended: list[str] = []
     for ids in iter_slices(twice):
         met = [job_id for job_id in ids if job_id in known.jobs and any(job_id in one.jobs for one in listings)]

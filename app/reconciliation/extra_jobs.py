@@ -25,7 +25,7 @@ class ExtraJobs:
 def update_extra_jobs(known: KnownState, observation: Observation, now: datetime, pause: Pause = no_pause) -> ExtraJobs:
     extras = ExtraJobs({}, [])
     room = MAX_OPEN_EXTRA - _count_open(known, pause)
-    for published in iter_slices(_published_as_finished(known)):
+    for published in iter_slices(_iter_published_as_finished(known)):
         for job_id, event_id in published:
             shown = observation.find(job_id)
             if shown is None or shown[1] or (job_id, "extra") in known.items:
@@ -46,7 +46,7 @@ def _count_open(known: KnownState, pause: Pause) -> int:
     return found
 
 
-def _published_as_finished(known: KnownState) -> Iterable[tuple[str, int]]:
+def _iter_published_as_finished(known: KnownState) -> Iterable[tuple[str, int]]:
     """Jobs whose newest event says that they finished."""
     for job_id, event_id in known.ended.items():
         notice = known.notices.get(job_id)

@@ -56,9 +56,7 @@ def describe_problem(name: str, payload: Mapping[str, Any]) -> str:
 
 
 def describe_loss(findings: Sequence[Mapping[str, Any]]) -> str:
-    """`50,008 lost at once: 50,008 jobs before, 0 in the next answer`. Without both numbers it would look like work
-    done.
-    """
+    """`50,008 lost at once: 50,008 jobs before, 0 in the next answer`: alone, the fall looks like work done."""
     found = [one for one in findings if one["kind"] == "lost"]
     return ": ".join([list_findings(found), *(one["note"] for one in found if one.get("note"))])
 

@@ -61,15 +61,15 @@ def find_in_snapshot(look: Look, twice: Collection[str]) -> IdsByKind:
     return found
 
 
-def published_ids(last_published: ReconciliationUpdate | None) -> IdsByKind:
+def read_published_ids(last_published: ReconciliationUpdate | None) -> IdsByKind:
     """What the newest event found besides open items."""
     findings = (last_published.findings if last_published else None) or []
     return {finding.kind: list(finding.job_ids) for finding in findings if finding.kind not in _ITEM_KINDS}
 
 
-def published_discrepancies(last_published: ReconciliationUpdate | None) -> IdsByKind:
+def read_published_discrepancies(last_published: ReconciliationUpdate | None) -> IdsByKind:
     """The part of that which stays wrong until an answer says otherwise."""
-    return {kind: ids for kind, ids in published_ids(last_published).items() if kind in DISCREPANCY_KINDS}
+    return {kind: ids for kind, ids in read_published_ids(last_published).items() if kind in DISCREPANCY_KINDS}
 
 
 def find_loss(loss: Loss | None) -> IdsByKind:
@@ -91,7 +91,7 @@ def describe_unreadable(look: Look) -> FindingContexts:
     return {"unreadable": FindingContext(sum(one.number for one in left_out), left_out[0].first)}
 
 
-def published_contexts(last_published: ReconciliationUpdate | None) -> FindingContexts:
+def read_published_contexts(last_published: ReconciliationUpdate | None) -> FindingContexts:
     """What the newest event said about its findings besides open items."""
     findings = (last_published.findings if last_published else None) or []
     return {

@@ -68,7 +68,7 @@ def update_flaps(flaps: Flaps, turn: StatusTurn) -> Flaps:
         status=turn.status,
         turns=(turn,),
         count=flaps.count + (turn.status != "verified"),
-        worst=worst_of(flaps.worst, turn.status),
+        worst=pick_worse(flaps.worst, turn.status),
     )
 
 
@@ -83,7 +83,7 @@ def remember(flaps: Flaps, figures: str, kinds: Collection[str] = ()) -> Flaps:
     return replace(flaps, figures=known, kinds=flaps.kinds.union(kinds))
 
 
-def worst_of(one: Status, other: Status) -> Status:
+def pick_worse(one: Status, other: Status) -> Status:
     return max(one, other, key=_BY_SEVERITY.index)
 
 
@@ -105,5 +105,5 @@ def _add_turn(flaps: Flaps, turn: StatusTurn) -> Flaps:
         return Flaps(turn.status, turns)
     begun = Flaps(turn.status, (turn,), turns[0].at, sum(one.status != "verified" for one in turns))
     for one in turns:
-        begun = replace(remember(begun, one.figures, one.kinds), worst=worst_of(begun.worst, one.status))
+        begun = replace(remember(begun, one.figures, one.kinds), worst=pick_worse(begun.worst, one.status))
     return begun

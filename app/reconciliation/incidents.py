@@ -103,7 +103,7 @@ def advance(position: IncidentPosition, episode: Incident) -> IncidentPosition:
     return replace(position, events=episode.key)
 
 
-def newest_row_id(session: Session) -> str:
+def read_newest_row_id(session: Session) -> str:
     """The id of the newest row of the record; it changes whenever something was recorded."""
     row = DiscrepancyEvent
     return session.scalar(sa.select(row.id).order_by(row.timestamp.desc(), row.id.desc()).limit(1)) or ""

@@ -167,7 +167,7 @@ def judge_acceptance(
     closed = tuple(ItemClosing(item, "accepted") for item in items)
     found: IdsByKind = {
         **findings.group_items(list_still_open(known, (), closed)),
-        **findings.published_ids(last_published),
+        **findings.read_published_ids(last_published),
     }
     if with_loss:
         found.pop("lost", None)
@@ -182,7 +182,7 @@ def judge_acceptance(
         counts=dict(last_published.counts),
         details=findings.build_details(found, present) if discrepant else None,
         reason=last_published.reason,
-        contexts=findings.published_contexts(last_published),
+        contexts=findings.read_published_contexts(last_published),
         last_verified_at=known.last_verified_at,
         last_flapping=last_published.last_flapping,
         counts_only=tuple(last_published.counts_only or ()),
@@ -199,7 +199,7 @@ def _stale_verdict(known: KnownState, also: IdsByKind, waited_ms: int, reason: s
     """Stale, with the findings from before: no answer has contradicted them since."""
     found: IdsByKind = {
         **findings.group_items(known.items.values()),
-        **findings.published_discrepancies(known.last_published),
+        **findings.read_published_discrepancies(known.last_published),
         **also,
     }
     verdict = ServiceVerdict(
@@ -222,7 +222,7 @@ def _judge_absent_jobs(
 
     `unlisted` are the known jobs that it does not show as unfinished.
     """
-    absent = diff.find_unlisted(unlisted, diff.finished_listings(observation), pause)
+    absent = diff.find_unlisted(unlisted, diff.select_finished(observation), pause)
     absent += diff.find_unlisted(known.announced_only_ids(), observation.look.listings, pause)
     bounds = ListBounds(observation, evidence)
     rulings: dict[str, Judgement] = {}

@@ -202,7 +202,7 @@ def parse_service(given: Mapping[str, Any]) -> ServiceEntry:
     try:
         entry = parse_entry(given)
     except ValidationError as error:
-        raise _invalid_service(errors_by_field(error)) from None
+        raise _invalid_service(group_errors_by_field(error)) from None
     wrong = _check_host_rules(host_rules(), entry)
     if wrong:
         raise _invalid_service(wrong)
@@ -221,7 +221,7 @@ def _invalid_service(errors: Mapping[str, str]) -> InvalidService:
     return InvalidService("; ".join(f"{name}: {said}" for name, said in errors.items()), errors)
 
 
-def errors_by_field(error: ValidationError) -> dict[str, str]:
+def group_errors_by_field(error: ValidationError) -> dict[str, str]:
     """The errors by field; if several types are allowed, what each of them expects."""
     found: dict[str, list[str]] = {}
     for item in error.errors():

@@ -61,13 +61,13 @@ class ServiceRemoved(Exception):
     """The service is no longer watched. Nothing was written."""
 
 
-def canonical_json(counts: Mapping[str, int]) -> str:
+def to_canonical_json(counts: Mapping[str, int]) -> str:
     return json.dumps(dict(counts), sort_keys=True, separators=(",", ":"))
 
 
-def checksum(counts: Mapping[str, int]) -> str:
+def compute_checksum(counts: Mapping[str, int]) -> str:
     """SHA-256 of the counts as canonical JSON: equal counts give an equal checksum, in any program."""
-    return hashlib.sha256(canonical_json(counts).encode()).hexdigest()
+    return hashlib.sha256(to_canonical_json(counts).encode()).hexdigest()
 
 
 def lock_state(session: Session, service_id: str, version: int | None = None) -> ServiceState:
@@ -193,7 +193,7 @@ def build_sample(service_id: str, verdict: ServiceVerdict, status: str | None, *
         "ok": ok,
         "status": status,
         "latency_ms": verdict.latency_ms,
-        "counts_json": canonical_json(verdict.counts),
+        "counts_json": to_canonical_json(verdict.counts),
     }
 
 
@@ -213,7 +213,7 @@ def record_update(session: Session, row: ServiceState, known: KnownState, verdic
                 timestamp=utc_text(verdict.at),
                 service=row.service_id,
                 status=verdict.status,
-                counts_json=canonical_json(verdict.counts),
+                counts_json=to_canonical_json(verdict.counts),
                 checksum=payload.checksum,
                 latency_ms=verdict.latency_ms,
                 discrepancy_details_json=details,
@@ -264,7 +264,7 @@ def _build_payload(service_id: str, known: KnownState, verdict: ServiceVerdict, 
         service=service_id,
         status=verdict.status,
         counts=dict(verdict.counts),
-        checksum=checksum(verdict.counts),
+        checksum=compute_checksum(verdict.counts),
         latency_ms=verdict.latency_ms,
         checked_at=verdict.checked_at,
         as_of=verdict.figures_at,

@@ -32,7 +32,7 @@ class ManagedByFile(registry.InvalidService):
 def add(session: Session, given: Mapping[str, Any], by: str) -> Service:
     """Watch a service. Raises `InvalidService`, `ServiceIdTaken`."""
     row = registry.watch(session, registry.parse_service(given))
-    chain.record(session, chain.Entry(by, "service-add", row.id, after=audit_view(row)))
+    chain.record(session, chain.Entry(by, "service-add", row.id, after=describe_for_audit(row)))
     return row
 
 
@@ -87,14 +87,14 @@ def _put(session: Session, entry: ServiceEntry, origin: str, by: str) -> chain.E
     if row is not None and row.removed_at is None:
         return _rewrite(session, row, entry, origin, by)
     row = registry.write_row(session, entry, origin, by)
-    return chain.Entry(by, "service-add", row.id, after=audit_view(row))
+    return chain.Entry(by, "service-add", row.id, after=describe_for_audit(row))
 
 
 def _rewrite(session: Session, row: Service, entry: ServiceEntry, origin: str, by: str) -> chain.Entry | None:
     """Write the row; None if nothing differs."""
-    before, secrets, ruled_by = audit_view(row), (row.password, row.password_env), row.origin
+    before, secrets, ruled_by = describe_for_audit(row), (row.password, row.password_env), row.origin
     registry.write_row(session, entry, origin, by)
-    after = audit_view(row)
+    after = describe_for_audit(row)
     changed = [name for name, value in after.items() if before[name] != value]
     if secrets != (row.password, row.password_env) and "password" not in changed:
         changed.append("password")
@@ -106,12 +106,12 @@ def _rewrite(session: Session, row: Service, entry: ServiceEntry, origin: str, b
 
 
 def _remove(session: Session, row: Service, by: str) -> chain.Entry:
-    before = audit_view(row)
+    before = describe_for_audit(row)
     registry.remove(session, row.id, by)
     return chain.Entry(by, "service-remove", row.id, before=before)
 
 
-def audit_view(row: Service) -> dict[str, Any]:
+def describe_for_audit(row: Service) -> dict[str, Any]:
     """A service for the audit: of its password only whether there is one, and where it comes from."""
     return {
         "name": row.name,

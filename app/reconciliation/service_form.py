@@ -93,7 +93,7 @@ def build_fields(kind: Kind, typed: Mapping[str, str], errors: Mapping[str, str]
 
 def add_current_values(fields: Sequence[FormField], row: Service) -> list[FormField]:
     """The same fields with the stored values, for a form that conflicts with somebody else's change."""
-    kept = form_values_of(row)
+    kept = build_form_values(row)
     return [field if field.shape == "password" else replace(field, now=_current_value(field, kept)) for field in fields]
 
 
@@ -106,7 +106,7 @@ def _current_value(field: FormField, kept: Mapping[str, str]) -> str | None:
     return ", ".join(stands.splitlines()) or "empty"
 
 
-def form_values_of(row: Service) -> dict[str, str]:
+def build_form_values(row: Service) -> dict[str, str]:
     """The service as values of its form."""
     options = {name: _as_text(value) for name, value in json.loads(row.options_json).items()}
     return {"id": row.id, "name": row.name, "url": row.url, "password_env": row.password_env or "", **options}

@@ -62,7 +62,7 @@ def update_unserved_queues(known: KnownState, observation: Observation, evidence
     return UnservedQueues(since, [queues[name] for name in late])
 
 
-def published_queues(last_published: ReconciliationUpdate | None) -> frozenset[str]:
+def read_published_queues(last_published: ReconciliationUpdate | None) -> frozenset[str]:
     """The queues of the newest event."""
     findings = (last_published.findings if last_published else None) or []
     return frozenset(queue for one in findings for queue in one.queues or ())
@@ -72,7 +72,7 @@ def _seen_before(known: KnownState, observation: Observation, evidence: CheckEvi
     """After a long time without a snapshot workers may have come and gone: only published queues are kept."""
     if known.heard_at is not None and observation.began - known.heard_at <= evidence.unserved_for:
         return known.unserved_since
-    published = published_queues(known.last_published)
+    published = read_published_queues(known.last_published)
     return {name: at for name, at in known.unserved_since.items() if name in published}
 
 

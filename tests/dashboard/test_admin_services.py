@@ -119,7 +119,7 @@ def test_a_service_that_is_saved_as_it_is_shown_stays_as_it_is(ada: Browser, kin
     chosen = kinds.kind(kind)
     with ada.app.app_context(), write() as session:
         row = registry.add(session, id="new", name="New", kind=kind, url=chosen.url_example, password="sesame")
-        typed = service_form.form_values_of(row)
+        typed = service_form.build_form_values(row)
     shown = {field.name: field.value for field in service_form.build_fields(chosen, typed, {}, is_new=False)}
     boxes = {f.name for f in service_form.build_fields(chosen, typed, {}, is_new=False) if f.shape == "checkbox"}
     sent = {name: value for name, value in shown.items() if name not in boxes or value}

@@ -1,4 +1,4 @@
-"""A state that comes and goes: told once, hushed until it is calm, and never a new discrepancy lost."""
+"""A state that comes and goes: published once, suppressed until it is calm, and never a new discrepancy lost."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""What services publish between two looks: it sharpens what is known, and proves nothing by itself."""
+"""What services publish between two checks: it refines what is known, and proves nothing by itself."""
 
 from datetime import timedelta
 

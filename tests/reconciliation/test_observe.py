@@ -13,7 +13,7 @@ from app.infra.clock import parse_utc, utc_now
 from app.infra.lease import Lease, LeaseLost
 from app.reconciliation import incidents, observer, registry
 from app.reconciliation.accept import accept_items
-from app.reconciliation.row_writer import checksum
+from app.reconciliation.row_writer import compute_checksum
 from app.sources.protocol import Capabilities, Job, JobFate, Listing, Look, Oddity, SourceError
 from tests.reconciliation.desk import SERVICE, Desk, everything
 from tests.reconciliation.values import at, look
@@ -33,14 +33,14 @@ class TestFirstLook:
         [event], [row], [sample] = desk.events(), desk.record, desk.samples
         assert event == desk.told
         assert (event["service"], event["status"], event["counts"]) == (SERVICE, "verified", THREE.counts)
-        assert event["checksum"] == checksum(THREE.counts)
+        assert event["checksum"] == compute_checksum(THREE.counts)
         assert (event["eventId"], json.loads(row.counts_json)) == (row.id, THREE.counts)
         assert desk.known == {"a": "queued", "b": "queued", "c": "running"}
         assert (sample.ok, sample.status, json.loads(sample.counts_json)) == (True, "verified", THREE.counts)
         assert desk.state.status == "verified"
 
     def test_the_checksum_is_of_the_counts_as_canonical_json(self) -> None:
-        assert checksum({"b": 1, "a": 2}) == "d3626ac30a87e6f7a6428233b3c68299976865fa5508e4267c5415c76af7a772"
+        assert compute_checksum({"b": 1, "a": 2}) == "d3626ac30a87e6f7a6428233b3c68299976865fa5508e4267c5415c76af7a772"
 
 
 class TestNothingNew:
@@ -207,7 +207,7 @@ class TestSilence:
             {},
             "refused the connection",
         )
-        assert desk.told["checksum"] == checksum({})
+        assert desk.told["checksum"] == compute_checksum({})
         assert desk.record[-1].status == "stale"
 
     def test_staleness_is_recorded_without_a_poll_too(self, desk: Desk) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from app.eventlog.event_types import ReconciliationUpdate
 from app.reconciliation.reconcile import reconcile
-from app.reconciliation.row_writer import checksum
+from app.reconciliation.row_writer import compute_checksum
 from app.reconciliation.types import CheckEvidence, KnownState, Observation, ServiceVerdict, TrackedItem
 from app.sources.protocol import Job, LeftOut, Listing, Look
 
@@ -74,7 +74,7 @@ def told(status: str = "verified", counts: Mapping[str, int] | None = None, **mo
         "service": "s",
         "status": status,
         "counts": dict(counts or {}),
-        "checksum": checksum(counts or {}),
+        "checksum": compute_checksum(counts or {}),
         "latency_ms": 1,
         "checked_at": T0,
         **more,

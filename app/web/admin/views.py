@@ -152,7 +152,7 @@ def _edit(
     row = _service(service_id) if refused is None else _ever(service_id)
     kind = service_form.find_kind(row.kind)
     errors = NONE if refused is None else refused.members.get("errors", NONE)
-    shown = service_form.form_values_of(row) if typed is None else typed
+    shown = service_form.build_form_values(row) if typed is None else typed
     fields = service_form.build_fields(kind, shown, errors, is_new=False) if kind else []
     is_moved = refused is not None and refused.status != 400
     return _page(

@@ -52,7 +52,7 @@ def _page(wanted: Asked) -> Response:
         frame=frame("discrepancies", who, cursor),
         found=found,
         paced=paced,  # fifty rows are more than a slice of the loop
-        head_of_record=incidents.newest_row_id(session),
+        head_of_record=incidents.read_newest_row_id(session),
         asked=wanted,
         is_first=wanted.place == FIRST,
         older=wanted.address(found.older) if found.older else None,
