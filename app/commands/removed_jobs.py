@@ -17,7 +17,7 @@ _MAY_HAVE = ("done", "running", "unknown", "timeout")
 
 
 class RemovedByCommands:
-    """Fits `app.reconciliation.explanations.Explains`, and `ExplainsFalls`."""
+    """Fits `app.reconciliation.explanations.Explainer`, and `BulkRemovalExplainer`."""
 
     def find_ended(self, session: Session, service_id: str, job_ids: Collection[str], since: datetime) -> set[str]:
         columns = (ItemRow.service_id, ItemRow.action, ItemRow.target, ItemRow.effect_json)
