@@ -135,7 +135,7 @@ def _live(app: Flask, settings: Settings) -> None:
     live.add(Every(LOOK_EVERY_S, watching.look))
     live.add(reporter := Reporter(app, asked))
     live.add(Every(FLAG_RETRY_S, reporter.report))
-    poller = build.poller(app, settings, [RemovedByCommands()])
+    poller = build.build_poller(app, settings, [RemovedByCommands()])
     live.add(poller)
     _commands(app, live, settings.job_list_bound, poller.poke)
     append.derive_with(app, notify.derive)
@@ -192,6 +192,6 @@ def _prune_commands(app: Flask, retention_days: float) -> Callable[[], None]:
 def _renderer(app: Flask) -> Callable[[Event], str | None]:
     def render(event: Event) -> str | None:
         with app.app_context():
-            return push_fragments.render(event, registry.name_of)
+            return push_fragments.render(event, registry.service_name)
 
     return render

@@ -26,7 +26,7 @@ from app.infra import database_upgrade  # noqa: E402
 from app.infra.lease import Lease  # noqa: E402
 from app.reconciliation import registry  # noqa: E402
 from app.reconciliation.models import KnownJob, OpenItem  # noqa: E402
-from app.reconciliation.observer import Observer, WatchedService  # noqa: E402
+from app.reconciliation.observer import ServiceObserver, WatchedService  # noqa: E402
 from app.sources.palantir.palantir_source import PalantirSource  # noqa: E402
 from bench.turns import Calls, Turns, processor_ms  # noqa: E402
 
@@ -51,7 +51,7 @@ def main(folder: Path, many: str, few: str, spent: Callable[[], float]) -> None:
             registry.add(session, id="large", name="Large", kind="palantir", url=many)
         lease = Lease(ttl_s=3_600)
         assert lease.try_acquire()
-        observer = Observer(lease, 5, [])
+        observer = ServiceObserver(lease, 5, [])
         gc.collect()
         gc.freeze()  # as gunicorn.conf.py does
         gc.set_threshold(20_000, 20, 50)

@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta  # noqa: E402 -- nothing may be im
 
 from app.infra import concurrency  # noqa: E402 -- see above
 from app.reconciliation.reconcile import reconcile  # noqa: E402 -- see above
-from app.reconciliation.types import Evidence, Heard, Known  # noqa: E402 -- see above
+from app.reconciliation.types import CheckEvidence, KnownState, Observation  # noqa: E402 -- see above
 from app.sources.protocol import Job, Listing, Look  # noqa: E402 -- see above
 
 T0 = datetime(2026, 11, 21, tzinfo=UTC)
@@ -35,7 +35,7 @@ class Breaths:
         self._since = time.thread_time()
 
 
-def heard_of(jobs: int) -> Heard:
+def heard_of(jobs: int) -> Observation:
     """A tenth of them running. Every id and job is made anew, as a real answer's are."""
     states = {"queued": range(jobs // 10, jobs), "running": range(jobs // 10)}
     listings = tuple(
@@ -43,12 +43,14 @@ def heard_of(jobs: int) -> Heard:
         for state, numbers in states.items()
     )
     counts = {listing.state: len(listing.jobs) for listing in listings}
-    return Heard(Look(counts, listings, 10, one_revision=True), T0 + timedelta(seconds=5), T0 + timedelta(seconds=6))
+    return Observation(
+        Look(counts, listings, 10, one_revision=True), T0 + timedelta(seconds=5), T0 + timedelta(seconds=6)
+    )
 
 
-def known_of(jobs: int) -> Known:
+def known_of(jobs: int) -> KnownState:
     known = {job_id: job for listing in heard_of(jobs).look.listings for job_id, job in listing.jobs.items()}
-    return Known(known, heard_at=T0)
+    return KnownState(known, heard_at=T0)
 
 
 def measure(jobs: int) -> dict[str, float]:
@@ -57,7 +59,7 @@ def measure(jobs: int) -> dict[str, float]:
     for _ in range(ROUNDS):
         heard = heard_of(jobs)
         breaths, began = Breaths(), time.process_time()
-        verdict = reconcile(known, heard, Evidence("lookup"), T0 + timedelta(seconds=6), breaths)
+        verdict = reconcile(known, heard, CheckEvidence("lookup"), T0 + timedelta(seconds=6), breaths)
         cpu.append(time.process_time() - began)
         breaths()
         longest = max(longest, breaths.longest_s)

@@ -98,5 +98,5 @@ def test_a_change_may_name_the_revision_that_was_seen(beacon: Beacon, script: Sc
     assert beacon("service", "change", "a", "name=Post", "--expected", seen).stdout == "changed a\n"
     for late in (("change", "a", "name=Mine"), ("remove", "a")):
         refused = script("service", *late, "--expected", seen).one_sentence()
-        assert re.match(r"beacon: cli:\w+ changed name at \S+ \S+ UTC. Look again, then decide.", refused)
+        assert re.match(r"beacon: cli:\w+ changed name at \S+ \S+ UTC. Nothing was changed.", refused)
     assert rows(database, "SELECT name FROM service WHERE removed_at IS NULL") == [("Post",)]

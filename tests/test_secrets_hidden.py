@@ -18,8 +18,8 @@ from app.db import write
 from app.eventlog.append import NewEvent
 from app.infra.lease import Lease
 from app.reconciliation import registry, service_admin, service_form
-from app.reconciliation.explanations import PublishedEvents
-from app.reconciliation.observer import Observer
+from app.reconciliation.explanations import EventExplainer
+from app.reconciliation.observer import ServiceObserver
 from app.sources.toml_file import parse_services
 from tests.support.application import database_path
 from tests.support.cast import ADA, csrf_token, headers_of, logged_in, publish
@@ -68,8 +68,8 @@ def registered(cast: Flask, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogC
 def _poll() -> None:
     lease = Lease()
     assert lease.try_acquire()
-    observer = Observer(lease, 5.0, [PublishedEvents()], second_look_after_s=0)
-    for service in registry.Sources(10).watched():
+    observer = ServiceObserver(lease, 5.0, [EventExplainer()], second_snapshot_after_s=0)
+    for service in registry.SourceRegistry(10).list_watched():
         assert not observer.observe(service).answered, service.id
         service.source.close()
 
@@ -203,4 +203,4 @@ def test_a_wrong_file_is_named_without_the_password_in_it(broken: str) -> None:
     ],
 )
 def test_an_address_is_shown_without_what_may_be_a_password(typed: str, shown: str) -> None:
-    assert service_form.without_password(typed) == shown
+    assert service_form.strip_password(typed) == shown

@@ -136,7 +136,7 @@ def _prepare(folder: Path, url: str) -> dict[str, str]:
         for role, password in logins.items():
             if session.scalar(sa.select(User).where(User.name == role)) is None:
                 users.add(session, role, role, password, "demo")
-        entry = registry.parsed({"id": SERVICE, "name": "Demo jobs", "kind": "palantir", "url": url})
+        entry = registry.parse_service({"id": SERVICE, "name": "Demo jobs", "kind": "palantir", "url": url})
         service_admin.put(session, entry, "demo")
         if provider().mode == "embedded" and session.get(FlagRow, Flag.SSE_STREAMING) is None:
             embedded.change(session, Flag.SSE_STREAMING, "demo", "the demo streams to everyone", 100)

@@ -154,7 +154,7 @@ def _descriptors(settings: Settings) -> Finding:
 def _sources(settings: Settings) -> Finding:
     """The services file too: it is brought into the database by the first process that polls."""
     with read() as session:
-        ids = {row.id for row in registry.watched(session)}
+        ids = {row.id for row in registry.list_services(session)}
     if settings.sources_file is not None:
         ids |= {entry.id for entry in read_services_file(settings.sources_file)}
     words = ", ".join(sorted(ids)) or "none is watched; add one: beacon service add ID URL"
@@ -164,7 +164,10 @@ def _sources(settings: Settings) -> Finding:
 def _passwords() -> Finding:
     """Services whose passwords are in variables that this host keeps to itself: they are not asked."""
     with read() as session:
-        refused = {(row.id, row.password_env): registry.refused_variable(row) for row in registry.watched(session)}
+        refused = {
+            (row.id, row.password_env): registry.explain_refused_variable(row)
+            for row in registry.list_services(session)
+        }
     wrong = [f"{service} names {variable}: {said}" for (service, variable), said in refused.items() if said]
     return Finding("passwords", not wrong, "; ".join(wrong) or "no service names a variable that it may not have")
 

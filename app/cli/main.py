@@ -30,7 +30,7 @@ MISTAKES = (
     ConfigError,
     users.BadInput,
     embedded.BadRollout,
-    registry.BadService,
+    registry.InvalidService,
     DatabaseUnavailable,
     demo.CannotStart,
 )

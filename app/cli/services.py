@@ -8,7 +8,7 @@ import click
 from app.cli.context import application, operator
 from app.db import read, write
 from app.reconciliation import registry, service_admin, service_revision
-from app.reconciliation.service_form import toml_or_word
+from app.reconciliation.service_form import parse_toml_or_text
 from app.sources import kinds
 from app.sources.service_config import DEFAULT_KIND
 
@@ -84,8 +84,8 @@ def remove(service_id: str, expected: int | None) -> None:
 def list_() -> None:
     """Id, kind, address, name and revision of each."""
     with application(), read() as session:
-        rows = registry.watched(session)
-        revisions = service_revision.revisions(session, [row.id for row in rows])
+        rows = registry.list_services(session)
+        revisions = service_revision.read_revisions(session, [row.id for row in rows])
         for row in rows:
             click.echo(f"{row.id}\t{row.kind}\t{row.url}\t{row.name}\t{revisions[row.id]}")
 
@@ -94,7 +94,7 @@ def _option(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not equals:
         raise click.UsageError(f"{key}: expected KEY=VALUE")
-    return key, toml_or_word(value)
+    return key, parse_toml_or_text(value)
 
 
 def _first_line() -> str:

@@ -103,7 +103,7 @@ class Execution:
         with read() as session:
             try:
                 make = registry.source_maker(registry.find(session, service_id), self._bound)
-            except registry.NotWatched:
+            except registry.ServiceNotFound:
                 return None
         return make()
 

@@ -32,7 +32,7 @@ def seen(service_id: str, state: str, queue: str | None, limit: int) -> Seen:
     with read() as session:
         try:
             row = registry.find(session, service_id)
-        except registry.NotWatched:
+        except registry.ServiceNotFound:
             raise rejections.not_watched(service_id) from None
         make = registry.source_maker(row, current_settings().job_list_bound)
     found = asked_of(make, lambda source: source.select(Filter(state, queue), limit), for_command=False)

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.commands.models import ItemRow
-from app.reconciliation.explanations import SLACK
+from app.reconciliation.explanations import EVENT_SLACK
 from app.reconciliation.models import KnownJob
 
 IDS_AT_ONCE = 500
@@ -17,9 +17,9 @@ _MAY_HAVE = ("done", "running", "unknown", "timeout")
 
 
 class RemovedByCommands:
-    """Fits `app.reconciliation.explanations.Explains`, and `ExplainsFalls`."""
+    """Fits `app.reconciliation.explanations.Explainer`, and `BulkRemovalExplainer`."""
 
-    def ended(self, session: Session, service_id: str, job_ids: Collection[str], since: datetime) -> set[str]:
+    def find_ended(self, session: Session, service_id: str, job_ids: Collection[str], since: datetime) -> set[str]:
         columns = (ItemRow.service_id, ItemRow.action, ItemRow.target, ItemRow.effect_json)
         items = sa.select(*columns).where(*_asked(service_id, since, "delete-job", "purge-queue"))
         found: set[str] = set()
@@ -36,7 +36,7 @@ class RemovedByCommands:
 def _asked(service_id: str, since: datetime, *actions: str) -> list[sa.ColumnElement[bool]]:
     return [
         ItemRow.service_id == service_id,
-        ItemRow.asked_at >= (since - SLACK).timestamp(),
+        ItemRow.asked_at >= (since - EVENT_SLACK).timestamp(),
         ItemRow.action.in_(actions),
         ItemRow.state.in_(_MAY_HAVE),
     ]

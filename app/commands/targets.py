@@ -45,7 +45,7 @@ def resolve(asked: Asked) -> Scope:
     with read() as session:
         try:
             row = registry.find(session, asked.service)
-        except registry.NotWatched:
+        except registry.ServiceNotFound:
             raise rejections.not_watched(asked.service) from None
         why_not = registry.capabilities_of(row).why_not(asked.action_type)
         if why_not is not None:

@@ -116,7 +116,7 @@ def _is_paused(watch: Watch, new: Kinds) -> bool:
 def found_in(payload: Mapping[str, Any]) -> Kinds:
     """What a `reconciliation.update` says is wrong, by kind."""
     findings = [one for one in payload.get("findings") or [] if one["kind"] not in _NO_DISCREPANCY]
-    return {one["kind"]: Named(finding_text.number_of(one), tuple(one["jobIds"])) for one in findings}
+    return {one["kind"]: Named(finding_text.count_jobs(one), tuple(one["jobIds"])) for one in findings}
 
 
 def is_flapping(payload: Mapping[str, Any]) -> bool:

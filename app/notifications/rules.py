@@ -57,14 +57,14 @@ def _discrepancy(
 ) -> Notice:
     """`missing`: the ids to name where they are not all of those that are missing."""
     ids = (payload.get("discrepancyDetails") or {}).get("missingJobIds") or [] if missing is None else missing
-    body = f"{finding_text.wrong(name, payload)}.{_missing(ids, number)}"
+    body = f"{finding_text.describe_problem(name, payload)}.{_missing(ids, number)}"
     link = f"{_href(watch.service)}#open-items"
     return Notice(f"discrepancy:{cause}", "critical", SERVICE, title, body, link, watch.service)
 
 
 def _more(kind: str, found: Named, *, is_known: bool) -> str:
     """`12 more missing`; a kind about no job in particular goes without a number."""
-    word = finding_text.kind_word(kind)
+    word = finding_text.kind_label(kind)
     return f"{found.number:,}{' more' if is_known else ''} {word}" if found.number else word
 
 
@@ -76,12 +76,12 @@ def recovery(watch: Watch, name: str, at: datetime) -> Notice:
 
 def outage(cause: str, service: str, name: str, payload: Mapping[str, Any]) -> Notice:
     """Nothing is known of a service any more; `payload` is its `reconciliation.update`."""
-    said = finding_text.wrong(name, payload)
+    said = finding_text.describe_problem(name, payload)
     title = f"{name} does not answer" if payload.get("silentSince") else f"{name} is stale"
     flaps = next((one for one in payload.get("findings") or [] if one["kind"] == "flapping"), None)
     if flaps:
         title = f"{name}: answers and falls silent by turns"
-        said = f"{finding_text.listed([flaps])}; {said}"
+        said = f"{finding_text.list_findings([flaps])}; {said}"
     body = f"{said[:1].upper()}{said[1:]}."
     return Notice(f"outage:{cause}", "warning", SERVICE, title, body, _href(service), service)
 
@@ -93,8 +93,8 @@ def outage_over(cause: str, service: str, name: str, since: str, at: datetime) -
 
 def no_worker(event_id: str, service: str, name: str, payload: Mapping[str, Any], queues: Sequence[str]) -> Notice:
     """Jobs wait where nobody takes them; `queues`: those that people have not been told of."""
-    title = f"{name}: no worker serves {finding_text.queues(queues)}"
-    body = f"{finding_text.unserved_in_full(payload.get('findings') or [])}."
+    title = f"{name}: no worker serves {finding_text.format_queues(queues)}"
+    body = f"{finding_text.describe_unserved_in_full(payload.get('findings') or [])}."
     return Notice(f"no-worker:{event_id}", "warning", SERVICE, title, body, f"{_href(service)}#open-items", service)
 
 

@@ -1,1 +1,1 @@
-"""Believe: what was heard is compared with what was known, and the verdict recorded with its event in one commit."""
+"""Compares what services report with what Beacon knows, and records verdicts and their events together."""

@@ -1,4 +1,4 @@
-"""An operator says that jobs are gone for a good reason: their items close, and everyone sees who said so."""
+"""Accepts discrepancies: an operator closes open items with a reason that everyone can see."""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -10,15 +10,15 @@ from app.audit import chain
 from app.eventlog.append import append
 from app.infra.clock import utc_text
 from app.reconciliation import reconcile, row_writer
-from app.reconciliation.item_digests import seen_as
-from app.reconciliation.loader import database_now, known_of
+from app.reconciliation.item_digests import item_digest
+from app.reconciliation.loader import database_now, load_known_state
 from app.reconciliation.models import KnownJob, ServiceState
-from app.reconciliation.types import Closing, Item, Known, Loss, Verdict
+from app.reconciliation.types import ItemClosing, KnownState, Loss, ServiceVerdict, TrackedItem
 
 MAX_REASON_CHARS = 500
 
 
-def accept(
+def accept_items(
     session: Session,
     service_id: str,
     job_ids: Collection[str] | None,
@@ -27,25 +27,24 @@ def accept(
     as_of: datetime | None = None,
     seen: Collection[str] | None = None,
 ) -> list[str]:
-    """Close the open items of these jobs, or all (None), inside `db.write()`; the ids that were closed.
+    """Close the open items of these jobs, or of all (None), and return the ids that were closed.
 
-    What has opened after `as_of`, or is not among what was `seen` (as `seen_as` names it), was not seen by whoever
-    accepts, and stays open.
+    Call it inside `db.write()`. Items that opened after `as_of`, or whose digest (`item_digest`) is not in `seen`, stay
+    open: the operator has not seen them.
 
-    Needs no lease: an operator's word holds whoever polls. A poll that is under way judges anew, because the
-    belief's version grows. Accepting all of a service that went back in time, or lost what it had, accepts
-    that as well.
-    Raises `rows.NotWatched`.
+    It needs no lease: an operator may accept whichever process polls. A check that is under way is repeated, because
+    the version of the known state grows. Accepting all items of a service that was rewound, or that lost its jobs,
+    accepts that as well. Raises `row_writer.ServiceRemoved`.
     """
-    row = row_writer.locked_state(session, service_id)
+    row = row_writer.lock_state(session, service_id)
     now = database_now(session)
-    known = known_of(session, service_id, row)
+    known = load_known_state(session, service_id, row)
     items = [
         item
         for item in known.items.values()
         if (job_ids is None or item.job_id in job_ids)
         and (as_of is None or item.since <= as_of)
-        and (seen is None or seen_as(item.job_id, item.kind, utc_text(item.since)) in seen)
+        and (seen is None or item_digest(item.job_id, item.kind, utc_text(item.since)) in seen)
     ]
     rewound = job_ids is None and _is_rewound(known)
     loss = known.loss if job_ids is None and known.loss and (as_of is None or known.loss.since <= as_of) else None
@@ -55,32 +54,32 @@ def accept(
         row.loss_json = None
     if rewound:
         row.as_of = row.instance_id = None
-    closed = [Closing(item, "accepted") for item in items]
+    closed = [ItemClosing(item, "accepted") for item in items]
     row_writer.close_items(session, service_id, closed, now, actor, reason)
     row.version += 1
-    _tell(session, row, known, items, (actor, reason), now, loss)
+    _publish(session, row, known, items, (actor, reason), now, loss)
     return sorted({item.job_id for item in items})
 
 
-def _tell(
+def _publish(
     session: Session,
     row: ServiceState,
-    known: Known,
-    items: list[Item],
+    known: KnownState,
+    items: list[TrackedItem],
     who: tuple[str, str],
     now: datetime,
     loss: Loss | None,
 ) -> None:
     present = session.scalar(sa.select(sa.func.count()).where(KnownJob.service_id == row.service_id)) or 0
-    verdict = reconcile.accept(known, items, present, now, with_loss=loss is not None)
-    event = row_writer.tell(session, row, known, verdict) if verdict is not None and verdict.changed else None
-    chain.record(session, _entry(row.service_id, items, who, verdict, loss))
+    verdict = reconcile.judge_acceptance(known, items, present, now, with_loss=loss is not None)
+    event = row_writer.record_update(session, row, known, verdict) if verdict is not None and verdict.changed else None
+    chain.record(session, _audit_entry(row.service_id, items, who, verdict, loss))
     if event is not None:
         append(session, [event])
 
 
-def _entry(
-    service_id: str, items: list[Item], who: tuple[str, str], verdict: Verdict | None, loss: Loss | None
+def _audit_entry(
+    service_id: str, items: list[TrackedItem], who: tuple[str, str], verdict: ServiceVerdict | None, loss: Loss | None
 ) -> chain.Entry:
     actor, reason = who
     by_kind: dict[str, list[str]] = {}
@@ -97,5 +96,7 @@ def _entry(
     )
 
 
-def _is_rewound(known: Known) -> bool:
-    return any(finding.kind == "rewound" for finding in (known.told.findings if known.told else None) or [])
+def _is_rewound(known: KnownState) -> bool:
+    return any(
+        finding.kind == "rewound" for finding in (known.last_published.findings if known.last_published else None) or []
+    )

@@ -1,4 +1,4 @@
-"""Putting hearing and believing together: the poller of one process, for the factory to add and the server to start."""
+"""Builds the poller of one process: the factory adds it, the server starts it."""
 
 import logging
 import time
@@ -12,58 +12,58 @@ from app.db import write
 from app.infra.clock import utc_now, utc_text
 from app.infra.lease import Lease
 from app.reconciliation import registry, service_admin
-from app.reconciliation.explanations import Explains, PublishedEvents
+from app.reconciliation.explanations import EventExplainer, Explainer
 from app.reconciliation.models import prune_samples
-from app.reconciliation.observer import Observer, WatchedService
+from app.reconciliation.observer import ServiceObserver, WatchedService
 from app.sources.poller import Poller
 from app.sources.service_config import ServiceEntry
 from app.sources.toml_file import read_services_file
 
 log = logging.getLogger(__name__)
 
-SAMPLES_KEPT = timedelta(days=1)
+SAMPLE_RETENTION = timedelta(days=1)
 PRUNE_EVERY_S = 60.0
-PRUNE_AT_ONCE = 1_000
-MAX_PRUNES = 30
+SAMPLES_PER_PRUNE = 1_000
+MAX_PRUNES_PER_TICK = 30
 
 
-def poller(app: Flask, settings: Settings, explains: Sequence[Explains] = ()) -> Poller[WatchedService]:
-    """Opens nothing but the services file. Raises `ConfigError` where that cannot be used.
+def build_poller(app: Flask, settings: Settings, explains: Sequence[Explainer] = ()) -> Poller[WatchedService]:
+    """Opens nothing but the services file. Raises `ConfigError` if that cannot be used.
 
-    `explains`: what explains vanished jobs, beside what services publish.
+    `explains` are explanations of vanished jobs, besides what services publish.
     """
     entries = read_services_file(settings.sources_file) if settings.sources_file else None
     lease = Lease()
-    observer = _Housekeeping(lease, settings.poll_interval_s, [PublishedEvents(), *explains])
-    sources = registry.Sources(settings.job_list_bound)
+    observer = _Housekeeping(lease, settings.poll_interval_s, [EventExplainer(), *explains])
+    sources = registry.SourceRegistry(settings.job_list_bound)
     services = _Services(sources, entries)
     return Poller(
         lease,
-        services.watched,
+        services.list_watched,
         observer,
         settings.poll_interval_s,
         context=app.app_context,
-        let_go=sources.let_go,
+        let_go=sources.close_service,
         release=sources.close,
     )
 
 
 class _Services:
-    """The registry, after the services file was brought into it: once, by whoever polls first in this process."""
+    """The registry. The first poll in this process loads the services file into it."""
 
-    def __init__(self, sources: registry.Sources, entries: Sequence[ServiceEntry] | None) -> None:
+    def __init__(self, sources: registry.SourceRegistry, entries: Sequence[ServiceEntry] | None) -> None:
         self._sources, self._entries = sources, entries
 
-    def watched(self) -> Sequence[WatchedService]:
+    def list_watched(self) -> Sequence[WatchedService]:
         if self._entries is not None:
             with write() as session:
                 service_admin.sync_from_file(session, self._entries)
             self._entries = None
-        return self._sources.watched()
+        return self._sources.list_watched()
 
 
-class _Housekeeping(Observer):
-    """The observer, which also lets old samples go; only the process that polls does."""
+class _Housekeeping(ServiceObserver):
+    """The observer, which also prunes old samples; only the process that polls does."""
 
     _prune_at = 0.0
 
@@ -72,8 +72,8 @@ class _Housekeeping(Observer):
         if time.monotonic() < self._prune_at:
             return
         self._prune_at = time.monotonic() + PRUNE_EVERY_S
-        before = utc_text(utc_now() - SAMPLES_KEPT)
-        for _ in range(MAX_PRUNES):
+        before = utc_text(utc_now() - SAMPLE_RETENTION)
+        for _ in range(MAX_PRUNES_PER_TICK):
             with write() as session:
-                if prune_samples(session, before, PRUNE_AT_ONCE) < PRUNE_AT_ONCE:
+                if prune_samples(session, before, SAMPLES_PER_PRUNE) < SAMPLES_PER_PRUNE:
                     return

@@ -1,4 +1,4 @@
-"""Whether a verdict is news beside what was told last, and what is told of a service that flaps. Pure."""
+"""Decides whether a verdict is published, compared with the last one, and what a flapping service shows. Pure."""
 
 import json
 from collections.abc import Mapping
@@ -8,74 +8,92 @@ from zlib import crc32
 
 from app.eventlog.event_types import LastFlapping, ReconciliationUpdate
 from app.reconciliation import findings, flapping, unserved_queues
-from app.reconciliation.findings import Found
-from app.reconciliation.flapping import Flaps, Turn
-from app.reconciliation.types import About, Abouts, ItemKey, Known, Verdict
+from app.reconciliation.findings import IdsByKind
+from app.reconciliation.flapping import Flaps, StatusTurn
+from app.reconciliation.types import FindingContext, FindingContexts, ItemKey, KnownState, ServiceVerdict
 
-# What opens and closes by its items; what else is found wrong is compared with what was told.
-_DECLARED = frozenset({"missing", "extra"})
-# Facts of their own, which no discrepancy and no turn of the state speaks for.
-_BY_THEMSELVES = frozenset({"unreadable", "no-worker"})
-RESTLESS = "answers and falls silent by turns"
+# Kinds that are compared by their items; other discrepancies are compared with what was published.
+_ITEM_KINDS = frozenset({"missing", "extra"})
+# Kinds that are neither part of a discrepancy nor of a change of state.
+_INDEPENDENT_KINDS = frozenset({"unreadable", "no-worker"})
+ALTERNATING_REASON = "alternates between answering and not answering"
 
 
-def compared(known: Known, verdict: Verdict, found: Found) -> Verdict:
-    """The verdict of a check beside what was told last: whether it is news, and whether it is news of another state."""
-    kinds = frozenset(found) & (findings.DISCREPANT | _BY_THEMSELVES)
-    flaps = flapping.follow(known.flaps, Turn(verdict.at, verdict.status, figures_of(verdict.counts), kinds))
+def judge_check(known: KnownState, verdict: ServiceVerdict, found: IdsByKind) -> ServiceVerdict:
+    """Complete the verdict of a check: is it published, and is its state another one? Handles flapping."""
+    kinds = frozenset(found) & (findings.DISCREPANCY_KINDS | _INDEPENDENT_KINDS)
+    flaps = flapping.update_flaps(
+        known.flaps, StatusTurn(verdict.at, verdict.status, fingerprint_counts(verdict.counts), kinds)
+    )
     verdict = replace(verdict, flaps=flaps, last_flapping=_last_flapping(known, flaps, verdict))
     if flaps.since is None:
-        return judged(known, verdict, found)
-    told = judged(known, _shown(known, verdict), {**found, "flapping": []})
-    return told if known.flaps.since != flaps.since else _hushed(known, verdict, told, kinds)
+        return detect_change(known, verdict, found)
+    shown = detect_change(known, _show_worst(known, verdict), {**found, "flapping": []})
+    return shown if known.flaps.since != flaps.since else _suppress_repeats(known, verdict, shown, kinds)
 
 
-def judged(known: Known, verdict: Verdict, found: Found) -> Verdict:
-    told = known.told
-    moved = any(item.kind in _DECLARED for item in chain(verdict.opened, (done.item for done in verdict.closed)))
-    turned = told is None or told.status != verdict.status or moved
-    if told is not None and verdict.status != "stale" and not turned:
-        before = {kind: ids for kind, ids in findings.kept(told).items() if kind in findings.DISCREPANT}
-        turned = before != {k: findings.bounded_ids(found[k]) for k in findings.DISCREPANT - _DECLARED if k in found}
+def detect_change(known: KnownState, verdict: ServiceVerdict, found: IdsByKind) -> ServiceVerdict:
+    last_published = known.last_published
+    moved = any(item.kind in _ITEM_KINDS for item in chain(verdict.opened, (done.item for done in verdict.closed)))
+    status_changed = last_published is None or last_published.status != verdict.status or moved
+    if last_published is not None and verdict.status != "stale" and not status_changed:
+        before = {
+            kind: ids
+            for kind, ids in findings.read_published_ids(last_published).items()
+            if kind in findings.DISCREPANCY_KINDS
+        }
+        status_changed = before != {
+            k: findings.truncate_ids(found[k]) for k in findings.DISCREPANCY_KINDS - _ITEM_KINDS if k in found
+        }
     missing = found.get("missing", [])
-    # Where nothing was heard, what is no open item was taken from there, and with it what was said of it.
-    heard = verdict.about if verdict.belief is not None else {**findings.about_kept(told), **verdict.about}
-    about: Abouts = {**heard, "flapping": About(verdict.flaps.count)}
-    named = findings.as_findings(found, told, verdict.at, about)
+    # Without an answer, findings besides open items were copied from the last event, and so is their context.
+    known_contexts = (
+        verdict.contexts
+        if verdict.job_diff is not None
+        else {**findings.read_published_contexts(last_published), **verdict.contexts}
+    )
+    contexts: FindingContexts = {**known_contexts, "flapping": FindingContext(verdict.flaps.count)}
+    named = findings.build_findings(found, last_published, verdict.at, contexts)
     return replace(
         verdict,
         findings=named,
-        last_discrepancy=findings.last_discrepancy(told, verdict.status, missing, verdict.at),
-        turned=turned,
-        changed=turned or not _same(told, verdict) or not findings.same(named, told),
+        last_discrepancy=findings.update_last_discrepancy(last_published, verdict.status, missing, verdict.at),
+        status_changed=status_changed,
+        changed=status_changed
+        or not _is_same(last_published, verdict)
+        or not findings.is_same_as_published(named, last_published),
     )
 
 
-def figures_of(counts: Mapping[str, int]) -> str:
-    """Short enough to remember some: which figures these are."""
+def fingerprint_counts(counts: Mapping[str, int]) -> str:
+    """A short fingerprint of the counts, to remember some of them."""
     return f"{crc32(json.dumps(sorted(counts.items())).encode()):08x}"
 
 
-def _same(told: ReconciliationUpdate | None, verdict: Verdict) -> bool:
-    if told is None:
+def _is_same(last_published: ReconciliationUpdate | None, verdict: ServiceVerdict) -> bool:
+    if last_published is None:
         return False
-    before = (tuple(told.counts_only or ()), tuple(told.counts_only_queues or ()), told.not_told or {})
+    before = (
+        tuple(last_published.counts_only or ()),
+        tuple(last_published.counts_only_queues or ()),
+        last_published.not_told or {},
+    )
     after = (verdict.counts_only, verdict.counts_only_queues, verdict.not_told)
-    return (told.counts, told.reason, before) == (verdict.counts, verdict.reason, after)
+    return (last_published.counts, last_published.reason, before) == (verdict.counts, verdict.reason, after)
 
 
-def _last_flapping(known: Known, flaps: Flaps, verdict: Verdict) -> LastFlapping | None:
+def _last_flapping(known: KnownState, flaps: Flaps, verdict: ServiceVerdict) -> LastFlapping | None:
     if flaps.since is not None:
         return LastFlapping(since=flaps.since, count=flaps.count)
     before = known.flaps
     if before.since is not None:
         return LastFlapping(since=before.since, count=before.count, calm_at=verdict.at)
-    return known.told.last_flapping if known.told else None
+    return known.last_published.last_flapping if known.last_published else None
 
 
-def _shown(known: Known, verdict: Verdict) -> Verdict:
-    """What a service that flaps shows: the worst of its states, never one that looks fine just now."""
-    worst, told = verdict.flaps.worst, known.told
+def _show_worst(known: KnownState, verdict: ServiceVerdict) -> ServiceVerdict:
+    """What a flapping service shows: the worst of its states, even while it looks fine."""
+    worst, last_published = verdict.flaps.worst, known.last_published
     if worst == verdict.status:
         return verdict
     if worst == "stale":
@@ -88,39 +106,55 @@ def _shown(known: Known, verdict: Verdict) -> Verdict:
             counts_only_queues=(),
             not_told={},
             counts_as_of={},
-            reason=_reason(told),
+            reason=_stale_reason(last_published),
         )
-    if verdict.status == "stale" and told is not None:
-        return replace(verdict, status=worst, counts=dict(told.counts), reason=told.reason)
+    if verdict.status == "stale" and last_published is not None:
+        return replace(verdict, status=worst, counts=dict(last_published.counts), reason=last_published.reason)
     return replace(verdict, status=worst)
 
 
-def _reason(told: ReconciliationUpdate | None) -> str:
-    return (told.reason if told and told.status == "stale" else None) or RESTLESS
+def _stale_reason(last_published: ReconciliationUpdate | None) -> str:
+    return (
+        last_published.reason if last_published and last_published.status == "stale" else None
+    ) or ALTERNATING_REASON
 
 
-def _hushed(known: Known, found: Verdict, shown: Verdict, kinds: frozenset[str]) -> Verdict:
-    """Of a service that was said to flap: only what is new in itself, and figures that it has not shown before.
+def _suppress_repeats(
+    known: KnownState, found: ServiceVerdict, shown: ServiceVerdict, kinds: frozenset[str]
+) -> ServiceVerdict:
+    """For a service known to flap: publish only new problems, and counts that it has not shown before.
 
-    Figures are not told at the very turn, with which they go up and down.
+    Counts are not published in the check that changes the status, because they change with it.
     """
-    flaps, told = found.flaps, known.told
-    new = (kinds & findings.DISCREPANT) - known.flaps.kinds or _opened(found) - known.named
-    if new or (told is not None and flapping.is_worse(shown.status, told.status)):
-        return replace(shown, flaps=flapping.note(flaps, figures_of(found.counts), kinds), turned=True, changed=True)
-    figures = figures_of(found.counts)
-    if found.belief is not None and (kinds - known.flaps.kinds or _queues(shown) != unserved_queues.named(told)):
-        return replace(shown, flaps=flapping.note(flaps, figures, kinds), turned=False, changed=True)
-    moved = shown.status != "stale" and found.status != "stale" and told is not None and told.counts != shown.counts
-    turned = found.status != known.flaps.status
-    if moved and not turned and figures not in flaps.figures:
-        return replace(shown, flaps=flapping.note(flaps, figures), turned=False, changed=True)
-    return replace(shown, turned=False, changed=False, hushed=moved or found.status != shown.status)
+    flaps, last_published = found.flaps, known.last_published
+    new = (kinds & findings.DISCREPANCY_KINDS) - known.flaps.kinds or _opened_keys(found) - known.alerted_items
+    if new or (last_published is not None and flapping.is_worse(shown.status, last_published.status)):
+        return replace(
+            shown,
+            flaps=flapping.remember(flaps, fingerprint_counts(found.counts), kinds),
+            status_changed=True,
+            changed=True,
+        )
+    figures = fingerprint_counts(found.counts)
+    if found.job_diff is not None and (
+        kinds - known.flaps.kinds or _finding_queues(shown) != unserved_queues.read_published_queues(last_published)
+    ):
+        return replace(shown, flaps=flapping.remember(flaps, figures, kinds), status_changed=False, changed=True)
+    moved = (
+        shown.status != "stale"
+        and found.status != "stale"
+        and last_published is not None
+        and last_published.counts != shown.counts
+    )
+    status_changed = found.status != known.flaps.status
+    if moved and not status_changed and figures not in flaps.figures:
+        return replace(shown, flaps=flapping.remember(flaps, figures), status_changed=False, changed=True)
+    return replace(shown, status_changed=False, changed=False, suppressed=moved or found.status != shown.status)
 
 
-def _queues(verdict: Verdict) -> frozenset[str]:
+def _finding_queues(verdict: ServiceVerdict) -> frozenset[str]:
     return frozenset(queue for one in verdict.findings for queue in one.queues or ())
 
 
-def _opened(verdict: Verdict) -> set[ItemKey]:
-    return {item.key for item in verdict.opened if item.kind in _DECLARED}
+def _opened_keys(verdict: ServiceVerdict) -> set[ItemKey]:
+    return {item.key for item in verdict.opened if item.kind in _ITEM_KINDS}

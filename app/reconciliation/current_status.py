@@ -1,7 +1,7 @@
-"""The one verdict on a service now, which tile, attention strip, summary, its page, the table of services and API show.
+"""Computes the current status of a service, the same for tile, attention strip, pages and API.
 
-What was told last holds until it is older than `AGED_AFTER_INTERVALS` polls: then nobody has checked, and it is stale,
-whoever should have checked.
+The newest published status holds until it is older than `AGED_AFTER_INTERVALS` polls. After that nobody has checked the
+service, and it is stale, whatever the cause.
 """
 
 from collections.abc import Mapping
@@ -13,21 +13,24 @@ from app.infra.clock import parse_utc
 from app.reconciliation.models import ServiceState
 
 AGED_AFTER_INTERVALS = 3
-NOT_CHECKED = "was not checked in time"
-# Of a service that does not answer, attempts are up to a minute apart.
+NOT_CHECKED_REASON = "was not checked in time"
+# A service that does not answer is polled up to a minute apart.
 FAILING_AGED_AFTER = timedelta(minutes=2)
 
-CurrentWord = Literal["unknown", "verified", "stale", "discrepancy"]
+StatusWord = Literal["unknown", "verified", "stale", "discrepancy"]
 
 
 @dataclass(frozen=True, slots=True)
 class CurrentStatus:
-    """`status` is what is shown, `told` what was told last; `unknown` before the first check. `is_aged`: the two differ
-    because nobody has checked for too long. `health` is that of the health endpoint, which is part of every poll;
-    `reason` says why the service is stale; `silent_since`: when one that does not answer gave its last answer."""
+    """`status` is what is shown, `published` is what was published last; `unknown` before the first check.
 
-    status: CurrentWord
-    told: CurrentWord
+    `is_aged`: the two differ because there was no check for too long. `health` is that of the health endpoint, which is
+    part of every poll. `reason` says why the service is stale. `silent_since` is the last answer of a service that does
+    not answer.
+    """
+
+    status: StatusWord
+    published: StatusWord
     is_aged: bool
     health: str
     reason: str | None = None
@@ -37,20 +40,20 @@ class CurrentStatus:
 def current_status(
     state: ServiceState | None, payload: Mapping[str, Any] | None, now: datetime, interval: timedelta
 ) -> CurrentStatus:
-    """`payload` is its newest `reconciliation.update`."""
+    """The current status; `payload` is the newest `reconciliation.update`."""
     health = _health(state, now, interval)
     if payload is None:
         return CurrentStatus("unknown", "unknown", is_aged=False, health=health)
-    told: CurrentWord = payload["status"]
-    if is_aged(told, (state.checked_at if state else None) or payload["checkedAt"], now, interval):
-        return CurrentStatus("stale", told, is_aged=True, health=health, reason=NOT_CHECKED)
-    if told != "stale":
-        return CurrentStatus(told, told, is_aged=False, health=health)
-    return CurrentStatus("stale", told, False, health, payload.get("reason"), payload.get("silentSince"))
+    published: StatusWord = payload["status"]
+    if is_aged(published, (state.checked_at if state else None) or payload["checkedAt"], now, interval):
+        return CurrentStatus("stale", published, is_aged=True, health=health, reason=NOT_CHECKED_REASON)
+    if published != "stale":
+        return CurrentStatus(published, published, is_aged=False, health=health)
+    return CurrentStatus("stale", published, False, health, payload.get("reason"), payload.get("silentSince"))
 
 
-def counts_of(current: CurrentStatus, payload: Mapping[str, Any] | None) -> tuple[Mapping[str, int] | None, str]:
-    """How many jobs are in which state now; None, and why, where nobody knows. Unknown is not zero."""
+def current_counts(current: CurrentStatus, payload: Mapping[str, Any] | None) -> tuple[Mapping[str, int] | None, str]:
+    """The number of jobs by state; None and the reason if it is unknown. Unknown is not zero."""
     if payload is None or current.status == "unknown":
         return None, "the service has not been checked yet"
     if current.status == "stale":
@@ -59,12 +62,12 @@ def counts_of(current: CurrentStatus, payload: Mapping[str, Any] | None) -> tupl
     return counts, ""
 
 
-def is_aged(told: str, checked_at: str, now: datetime, interval: timedelta) -> bool:
-    return told not in ("stale", "unknown") and now - parse_utc(checked_at) > interval * AGED_AFTER_INTERVALS
+def is_aged(published: str, checked_at: str, now: datetime, interval: timedelta) -> bool:
+    return published not in ("stale", "unknown") and now - parse_utc(checked_at) > interval * AGED_AFTER_INTERVALS
 
 
 def _health(state: ServiceState | None, now: datetime, interval: timedelta) -> str:
-    """A check that is long ago says nothing of now."""
+    """The health of the newest check; unknown if that is too old."""
     if state is None or state.last_poll_at is None:
         return "unknown"
     usual = interval * AGED_AFTER_INTERVALS

@@ -1,7 +1,7 @@
-"""The jobs that were known beside those that were heard, in slices: what differs, and nothing made anew. Pure.
+"""Compares known jobs with observed ones, in slices, and returns only the difference. Pure.
 
-Every pass looks ids up in tables that are there already. A table that grows is copied as a whole again and again:
-at a million jobs one such copy holds the event loop for 50 ms.
+Every pass looks ids up in existing tables. A growing table is copied again and again: at a million jobs one copy blocks
+the event loop for 50 ms.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -9,14 +9,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain, combinations
 
-from app.reconciliation.types import Belief, Breathe, Heard, Known, slices
+from app.reconciliation.types import JobDiff, KnownState, Observation, Pause, iter_slices
 from app.sources.protocol import Job, Listing
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """Jobs that a look shows nowhere: `here` if they were found later, `pending` until it is known what they became,
-    `hidden` where a bound cut the list that would show them."""
+class RetainedJobs:
+    """Known jobs that a snapshot shows nowhere.
+
+    `here` were found later, `pending` are not resolved yet, `hidden` are in a list that a bound cut.
+    """
 
     here: Sequence[Job]
     pending: Sequence[Job]
@@ -24,168 +26,172 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
-    """`put`: jobs that the look shows as unfinished, and not as they were known. `unlisted`: known ones that it does
-    not show so; `ended`: those that it shows so and, further down, as finished. `twice`: ids in two lists."""
+class ListingChanges:
+    """How the lists of a snapshot differ from the known jobs.
 
-    put: Sequence[Job]
+    `upserts` are unfinished jobs that are new or changed. `unlisted` are known jobs that the snapshot does not show as
+    unfinished. `ended` are known jobs that it shows as unfinished and, further down, as finished. `twice` are ids in
+    two lists.
+    """
+
+    upserts: Sequence[Job]
     unlisted: Sequence[str]
     ended: Sequence[str]
     twice: Collection[str]
 
 
-def changes(known: Known, heard: Heard, breathe: Breathe) -> Changes:
-    twice = _in_two(heard, breathe)
-    put = _put(known, heard, twice, breathe)
-    unlisted = _unlisted(known, heard, put, twice, breathe)
-    return Changes(put, unlisted, _ended(known, heard, twice, breathe), twice)
+def compare_listings(known: KnownState, observation: Observation, pause: Pause) -> ListingChanges:
+    twice = _find_duplicate_ids(observation, pause)
+    put = _find_upserts(known, observation, twice, pause)
+    unlisted = _find_not_unfinished(known, observation, put, twice, pause)
+    return ListingChanges(put, unlisted, _find_ended(known, observation, twice, pause), twice)
 
 
-def unfinished(heard: Heard) -> list[Listing]:
-    return [listing for listing in heard.look.listings if not listing.finished]
+def select_unfinished(observation: Observation) -> list[Listing]:
+    return [listing for listing in observation.look.listings if not listing.finished]
 
 
-def finished(heard: Heard) -> list[Listing]:
-    return [listing for listing in heard.look.listings if listing.finished]
+def select_finished(observation: Observation) -> list[Listing]:
+    return [listing for listing in observation.look.listings if listing.finished]
 
 
-def in_none(job_ids: Iterable[str], listings: Sequence[Listing], breathe: Breathe) -> list[str]:
-    """Those that none of the listings shows."""
+def find_unlisted(job_ids: Iterable[str], listings: Sequence[Listing], pause: Pause) -> list[str]:
+    """The ids that none of the listings shows."""
     found: list[str] = []
-    for part in slices(job_ids):
+    for part in iter_slices(job_ids):
         left = part
         for listing in listings:
             jobs = listing.jobs
             left = [job_id for job_id in left if job_id not in jobs]
         found += left
-        breathe()
+        pause()
     return found
 
 
-def _in_two(heard: Heard, breathe: Breathe) -> set[str]:
-    """The ids that stand in two listings."""
+def _find_duplicate_ids(observation: Observation, pause: Pause) -> set[str]:
+    """The ids that are in two listings."""
     twice: set[str] = set()
-    for pair in combinations(heard.look.listings, 2):
+    for pair in combinations(observation.look.listings, 2):
         fewer, more = sorted((listing.jobs for listing in pair), key=len)
-        for part in slices(fewer):
+        for part in iter_slices(fewer):
             twice.update(job_id for job_id in part if job_id in more)
-            breathe()
+            pause()
     return twice
 
 
-def _put(known: Known, heard: Heard, twice: Collection[str], breathe: Breathe) -> list[Job]:
-    """The jobs that are not as they were known. The others stay the very objects that they were: those are frozen.
+def _find_upserts(known: KnownState, observation: Observation, twice: Collection[str], pause: Pause) -> list[Job]:
+    """The jobs that differ from the known ones. Equal jobs keep their existing objects, which the GC has frozen.
 
-    A job that moved on while the lists were read counts where it arrived.
+    A job that moved while the lists were read counts in the list it arrived in.
     """
     before = known.jobs.get
     found: list[Job] = []
-    for listing in unfinished(heard):
-        for part in slices(listing.jobs.items()):
+    for listing in select_unfinished(observation):
+        for part in iter_slices(listing.jobs.items()):
             found += [job for job_id, job in part if before(job_id) != job]
-            breathe()
+            pause()
     if not twice:
         return found
     put: list[Job] = []
-    for jobs in slices(found):
+    for jobs in iter_slices(found):
         put += [job for job in jobs if job.id not in twice]
-        breathe()
-    for ids in slices(twice):
-        last = [shown for job_id in ids if (shown := heard.find(job_id)) is not None]
+        pause()
+    for ids in iter_slices(twice):
+        last = [shown for job_id in ids if (shown := observation.find(job_id)) is not None]
         put += [job for job, ended in last if not ended and before(job.id) != job]
-        breathe()
+        pause()
     return put
 
 
-def _unlisted(
-    known: Known, heard: Heard, put: Sequence[Job], twice: Collection[str], breathe: Breathe
+def _find_not_unfinished(
+    known: KnownState, observation: Observation, put: Sequence[Job], twice: Collection[str], pause: Pause
 ) -> Sequence[str]:
-    """The known jobs that the look does not show as unfinished."""
-    listings = unfinished(heard)
-    # Where as many are shown as are known, and as are new, each of them is: the common case needs no further pass.
-    if not twice and sum(len(one.jobs) for one in listings) == len(known.jobs) + _fresh(known, put, breathe):
+    """The known jobs that the snapshot does not show as unfinished."""
+    listings = select_unfinished(observation)
+    # The common case needs no further pass: if the shown jobs are as many as the known and new ones, all are shown.
+    if not twice and sum(len(one.jobs) for one in listings) == len(known.jobs) + _count_new_jobs(known, put, pause):
         return ()
-    return in_none(known.jobs, listings, breathe)
+    return find_unlisted(known.jobs, listings, pause)
 
 
-def belief(
-    known: Known,
-    changes: Changes,
-    kept: Kept,
+def build_job_diff(
+    known: KnownState,
+    changes: ListingChanges,
+    kept: RetainedJobs,
     marks: Mapping[str, int],
-    breathe: Breathe,
-) -> Belief:
-    """The unfinished jobs that the look shows, and those that are kept all the same."""
-    put = list(changes.put)
+    pause: Pause,
+) -> JobDiff:
+    """The difference between the known jobs and those that the snapshot shows or that are retained."""
+    put = list(changes.upserts)
     stay: set[str] = set()
-    for jobs in slices(chain(kept.here, kept.pending)):
+    for jobs in iter_slices(chain(kept.here, kept.pending)):
         put += [job for job in jobs if known.jobs.get(job.id) != job]
         stay.update(job.id for job in jobs)
-        breathe()
-    for ids in slices(kept.hidden):
+        pause()
+    for ids in iter_slices(kept.hidden):
         stay.update(ids)
-        breathe()
+        pause()
     gone: list[str] = []
-    for ids in slices(chain(changes.unlisted, changes.ended)):
+    for ids in iter_slices(chain(changes.unlisted, changes.ended)):
         gone += [job_id for job_id in ids if job_id not in stay]
-        breathe()
-    size = len(known.jobs) - len(gone) + _fresh(known, put, breathe)
-    unseen = _unseen(known, kept, breathe)
-    moved = _moved(known.unseen, unseen, breathe)
-    moved.update(_moved(known.ended, marks, breathe))
+        pause()
+    size = len(known.jobs) - len(gone) + _count_new_jobs(known, put, pause)
+    unseen = _collect_unseen(known, kept, pause)
+    moved = _find_differing_ids(known.unseen, unseen, pause)
+    moved.update(_find_differing_ids(known.ended, marks, pause))
     if moved:
-        put += _unchanged(known, moved, chain(gone, [job.id for job in put]), breathe)
-    return Belief(known.jobs, unseen, tuple(put), tuple(gone), marks, size)
+        put += _find_jobs_to_rewrite(known, moved, chain(gone, [job.id for job in put]), pause)
+    return JobDiff(known.jobs, unseen, tuple(put), tuple(gone), marks, size)
 
 
-def _ended(known: Known, heard: Heard, twice: Collection[str], breathe: Breathe) -> list[str]:
+def _find_ended(known: KnownState, observation: Observation, twice: Collection[str], pause: Pause) -> list[str]:
     """Known jobs that were read as unfinished and then, further down, as finished."""
-    listings = unfinished(heard)
+    listings = select_unfinished(observation)
     ended: list[str] = []
-    for ids in slices(twice):
+    for ids in iter_slices(twice):
         met = [job_id for job_id in ids if job_id in known.jobs and any(job_id in one.jobs for one in listings)]
-        ended += [job_id for job_id in met if (last := heard.find(job_id)) is not None and last[1]]
-        breathe()
+        ended += [job_id for job_id in met if (last := observation.find(job_id)) is not None and last[1]]
+        pause()
     return ended
 
 
-def _fresh(known: Known, put: Sequence[Job], breathe: Breathe) -> int:
+def _count_new_jobs(known: KnownState, put: Sequence[Job], pause: Pause) -> int:
     fresh = 0
-    for jobs in slices(put):
+    for jobs in iter_slices(put):
         fresh += sum(job.id not in known.jobs for job in jobs)
-        breathe()
+        pause()
     return fresh
 
 
-def _unseen(known: Known, kept: Kept, breathe: Breathe) -> dict[str, datetime]:
+def _collect_unseen(known: KnownState, kept: RetainedJobs, pause: Pause) -> dict[str, datetime]:
     unseen: dict[str, datetime] = {}
-    for jobs in slices(kept.pending):
+    for jobs in iter_slices(kept.pending):
         seen = ((job.id, known.seen_at(job.id)) for job in jobs)
         unseen.update((job_id, at) for job_id, at in seen if at is not None)
-        breathe()
-    for ids in slices(kept.hidden if known.unseen else ()):
+        pause()
+    for ids in iter_slices(kept.hidden if known.unseen else ()):
         unseen.update((job_id, known.unseen[job_id]) for job_id in ids if job_id in known.unseen)
-        breathe()
+        pause()
     return unseen
 
 
-def _moved(before: Mapping[str, object], after: Mapping[str, object], breathe: Breathe) -> dict[str, None]:
-    """The ids of which only one side knows, or something else than the other; in their order, as their rows lie."""
+def _find_differing_ids(before: Mapping[str, object], after: Mapping[str, object], pause: Pause) -> dict[str, None]:
+    """The ids whose values differ, or that only one side has; in table order."""
     moved: dict[str, None] = {}
-    for ids in slices(chain(before, after)):
+    for ids in iter_slices(chain(before, after)):
         moved.update((job_id, None) for job_id in ids if before.get(job_id) != after.get(job_id))
-        breathe()
+        pause()
     return moved
 
 
-def _unchanged(known: Known, moved: Collection[str], differ: Iterable[str], breathe: Breathe) -> list[Job]:
-    """The same jobs as before, of which only changed when they were seen, or what was published of them."""
+def _find_jobs_to_rewrite(known: KnownState, moved: Collection[str], differ: Iterable[str], pause: Pause) -> list[Job]:
+    """Equal jobs whose row changes anyway: `seen_at` or `ended_id` differs."""
     others: set[str] = set()
-    for ids in slices(differ):
+    for ids in iter_slices(differ):
         others.update(ids)
-        breathe()
+        pause()
     same: list[Job] = []
-    for ids in slices(moved):
+    for ids in iter_slices(moved):
         same += [known.jobs[job_id] for job_id in ids if job_id in known.jobs and job_id not in others]
-        breathe()
+        pause()
     return same

@@ -1,4 +1,4 @@
-"""What is wrong with a service, by kind: from open items and from what one look shows by itself. Pure."""
+"""Builds findings: what is wrong with a service, by kind, from open items and from one snapshot. Pure."""
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -7,39 +7,52 @@ from itertools import chain
 from typing import Any
 
 from app.eventlog.event_types import DiscrepancyDetails, Finding, FindingKind, LastDiscrepancy, ReconciliationUpdate
-from app.reconciliation.types import NOTHING_ABOUT, About, Abouts, Breathe, Item, Loss, in_order, no_pause, slices
+from app.reconciliation.types import (
+    NO_CONTEXT,
+    FindingContext,
+    FindingContexts,
+    Loss,
+    Pause,
+    TrackedItem,
+    iter_slices,
+    no_pause,
+    sort_in_slices,
+)
 from app.sources.protocol import Job, Look
 
-# Kinds that put a service into discrepancy. The others are shown, and no more.
-DISCREPANT: frozenset[FindingKind] = frozenset(
+# Kinds that put a service into the state `discrepancy`. Other kinds are only shown.
+DISCREPANCY_KINDS: frozenset[FindingKind] = frozenset(
     {"missing", "extra", "lost", "dangling", "duplicate", "orphaned", "overdue", "count-mismatch"}
 )
-_OF_ITEMS: frozenset[FindingKind] = frozenset({"missing", "extra", "unaccounted"})
-# An event holds 64 KiB at most: nine lists of ids at worst, and room for the rest. Figures tell how many there are.
-IDS_BYTES = 6_000
+_ITEM_KINDS: frozenset[FindingKind] = frozenset({"missing", "extra", "unaccounted"})
+# An event holds 64 KiB: at worst nine lists of ids, and room for the rest. `count` gives the full number.
+MAX_IDS_BYTES = 6_000
 MAX_MISMATCHES = 3
 MAX_CUT_QUEUES = 10
 
-Found = dict[FindingKind, list[str]]
+IdsByKind = dict[FindingKind, list[str]]
 
 
-def of_items(items: Iterable[Item], pending: Sequence[Job] = (), breathe: Breathe = no_pause) -> Found:
-    """Open items by kind, oldest first; `pending` jobs are unaccounted for until the service was asked."""
-    found: Found = {}
-    for part in slices(in_order(items, lambda item: (item.since, item.job_id), breathe)):
+def group_items(items: Iterable[TrackedItem], pending: Sequence[Job] = (), pause: Pause = no_pause) -> IdsByKind:
+    """Ids of open items by kind, oldest first. `pending` jobs count as unaccounted until the service was asked."""
+    found: IdsByKind = {}
+    for part in iter_slices(sort_in_slices(items, lambda item: (item.since, item.job_id), pause)):
         for item in part:
             found.setdefault(item.kind, []).append(item.job_id)
-        breathe()
-    waiting = [job.id for job in in_order(pending, lambda job: job.id, breathe)]
+        pause()
+    waiting = [job.id for job in sort_in_slices(pending, lambda job: job.id, pause)]
     if waiting:
         found.setdefault("unaccounted", []).extend(waiting)
     return found
 
 
-def of_look(look: Look, twice: Collection[str]) -> Found:
-    """What the look alone shows; `twice`: ids in two lists, which of different revisions only means that they moved."""
-    found: Found = {oddity.kind: sorted(oddity.job_ids) for oddity in look.oddities if oddity.job_ids}
-    if count_mismatches(look):
+def find_in_snapshot(look: Look, twice: Collection[str]) -> IdsByKind:
+    """What the snapshot shows by itself.
+
+    `twice` are ids in two lists. If the lists are of different revisions, that only means that the jobs moved.
+    """
+    found: IdsByKind = {oddity.kind: sorted(oddity.job_ids) for oddity in look.oddities if oddity.job_ids}
+    if find_count_mismatches(look):
         found["count-mismatch"] = []
     if any(listing.left_out.number for listing in look.listings):
         found["unreadable"] = []
@@ -48,58 +61,59 @@ def of_look(look: Look, twice: Collection[str]) -> Found:
     return found
 
 
-def kept(told: ReconciliationUpdate | None) -> Found:
+def read_published_ids(last_published: ReconciliationUpdate | None) -> IdsByKind:
     """What the newest event found besides open items."""
-    findings = (told.findings if told else None) or []
-    return {finding.kind: list(finding.job_ids) for finding in findings if finding.kind not in _OF_ITEMS}
+    findings = (last_published.findings if last_published else None) or []
+    return {finding.kind: list(finding.job_ids) for finding in findings if finding.kind not in _ITEM_KINDS}
 
 
-def not_denied(told: ReconciliationUpdate | None) -> Found:
-    """Of that, what goes on being wrong until an answer says otherwise."""
-    return {kind: ids for kind, ids in kept(told).items() if kind in DISCREPANT}
+def read_published_discrepancies(last_published: ReconciliationUpdate | None) -> IdsByKind:
+    """The part of that which stays wrong until an answer says otherwise."""
+    return {kind: ids for kind, ids in read_published_ids(last_published).items() if kind in DISCREPANCY_KINDS}
 
 
-def of_loss(loss: Loss | None) -> Found:
+def find_loss(loss: Loss | None) -> IdsByKind:
     return {} if loss is None else {"lost": []}
 
 
-def about_loss(loss: Loss | None) -> Abouts:
-    """Both numbers: what was there, and what the next answer had."""
+def describe_loss(loss: Loss | None) -> FindingContexts:
+    """Both numbers: the jobs before, and the jobs in the next answer."""
     if loss is None:
-        return NOTHING_ABOUT
+        return NO_CONTEXT
     note = f"{loss.before:,} jobs before, {loss.after:,} in the next answer at {loss.since:%Y-%m-%d %H:%M:%S} UTC"
-    return {"lost": About(loss.before - loss.after, note)}
+    return {"lost": FindingContext(loss.before - loss.after, note)}
 
 
-def about_look(look: Look) -> Abouts:
+def describe_unreadable(look: Look) -> FindingContexts:
     left_out = [listing.left_out for listing in look.listings if listing.left_out.number]
     if not left_out:
-        return NOTHING_ABOUT
-    return {"unreadable": About(sum(one.number for one in left_out), left_out[0].first)}
+        return NO_CONTEXT
+    return {"unreadable": FindingContext(sum(one.number for one in left_out), left_out[0].first)}
 
 
-def about_kept(told: ReconciliationUpdate | None) -> Abouts:
-    """What the newest event said of what it found besides open items."""
-    findings = (told.findings if told else None) or []
+def read_published_contexts(last_published: ReconciliationUpdate | None) -> FindingContexts:
+    """What the newest event said about its findings besides open items."""
+    findings = (last_published.findings if last_published else None) or []
     return {
-        one.kind: About(one.count or 0, one.note or "", tuple(one.queues or ()), one.since)
+        one.kind: FindingContext(one.count or 0, one.note or "", tuple(one.queues or ()), one.since)
         for one in findings
-        if one.kind not in _OF_ITEMS
+        if one.kind not in _ITEM_KINDS
     }
 
 
-def as_findings(
-    found: Found, told: ReconciliationUpdate | None, now: datetime, about: Abouts = NOTHING_ABOUT
+def build_findings(
+    found: IdsByKind, last_published: ReconciliationUpdate | None, now: datetime, contexts: FindingContexts = NO_CONTEXT
 ) -> tuple[Finding, ...]:
-    """For the payload; a kind that was told of before keeps its `since`, unless that is known better."""
-    since = {finding.kind: finding.since for finding in (told.findings if told else None) or []}
+    """Findings for the payload. A kind that was published before keeps its `since`, unless a better one is known."""
+    since = {finding.kind: finding.since for finding in (last_published.findings if last_published else None) or []}
     return tuple(
-        _finding(kind, ids, since.get(kind, now), about.get(kind, About())) for kind, ids in sorted(found.items())
+        _build_finding(kind, ids, since.get(kind, now), contexts.get(kind, FindingContext()))
+        for kind, ids in sorted(found.items())
     )
 
 
-def _finding(kind: FindingKind, ids: Sequence[str], since: datetime, about: About) -> Finding:
-    named = bounded_ids(ids)
+def _build_finding(kind: FindingKind, ids: Sequence[str], since: datetime, about: FindingContext) -> Finding:
+    named = truncate_ids(ids)
     total = len(ids) if len(named) < len(ids) else 0
     count = about.number or total or None
     return Finding(
@@ -112,54 +126,54 @@ def _finding(kind: FindingKind, ids: Sequence[str], since: datetime, about: Abou
     )
 
 
-def is_discrepant(found: Found) -> bool:
-    return not DISCREPANT.isdisjoint(found)
+def is_discrepant(found: IdsByKind) -> bool:
+    return not DISCREPANCY_KINDS.isdisjoint(found)
 
 
-def details_of(found: Found, present: int) -> DiscrepancyDetails | None:
-    """Both sides of the difference: the jobs that should be there, and those that are."""
+def build_details(found: IdsByKind, present: int) -> DiscrepancyDetails | None:
+    """Both sides of the difference: expected jobs and actual jobs. None without a discrepancy."""
     if not is_discrepant(found):
         return None
     missing = found.get("missing", [])
     expected = max(0, present + len(missing) - len(found.get("extra", [])))
-    # Not looked through once more: there may be a hundred thousand, and each was checked when it was heard.
+    # Skips validation: there may be a hundred thousand ids, and each was validated when it was read.
     return DiscrepancyDetails.model_construct(expected=expected, actual=present, missing_job_ids=missing)
 
 
-def last_discrepancy(
-    told: ReconciliationUpdate | None, status: str, missing: Sequence[str], now: datetime
+def update_last_discrepancy(
+    last_published: ReconciliationUpdate | None, status: str, missing: Sequence[str], now: datetime
 ) -> LastDiscrepancy | None:
-    """The newest discrepancy after this verdict; one that goes on keeps every id it ever named."""
-    last = told.last_discrepancy if told else None
+    """The newest discrepancy after this verdict. While one is open it keeps every id it ever named."""
+    last = last_published.last_discrepancy if last_published else None
     is_open = last is not None and last.closed_at is None
     if status == "discrepancy":
         named = list(last.missing_job_ids) if last and is_open else []
-        ids = bounded_ids(_once(chain(named, missing)))
+        ids = truncate_ids(_unique(chain(named, missing)))
         return LastDiscrepancy(at=last.at if last and is_open else now, missing_job_ids=ids)
     if status == "verified" and last and is_open:
         return last.model_copy(update={"closed_at": now})
     return last
 
 
-def notes(look: Look) -> str | None:
-    """What is said of the findings beyond kinds and ids."""
+def build_reason(look: Look) -> str | None:
+    """Text about the findings beyond kinds and ids, or None."""
     said = [oddity.note for oddity in look.oddities if oddity.job_ids and oddity.note]
-    return "; ".join([*count_mismatches(look), *said]) or None
+    return "; ".join([*find_count_mismatches(look), *said]) or None
 
 
-def counts_only(look: Look) -> tuple[str, ...]:
+def list_cut_states(look: Look) -> tuple[str, ...]:
     """The states whose lists a bound cut."""
     return tuple(sorted(listing.state for listing in look.listings if not listing.complete))
 
 
-def counts_only_queues(look: Look) -> tuple[str, ...]:
-    """The queues that a bound cut, where it left others whole."""
+def list_cut_queues(look: Look) -> tuple[str, ...]:
+    """The queues that a bound cut, if it left others complete."""
     cut = [listing.cut for listing in look.listings if not listing.complete]
     return tuple(sorted(frozenset().union(*cut))[:MAX_CUT_QUEUES]) if all(cut) else ()
 
 
-def count_mismatches(look: Look) -> list[str]:
-    """`queued: 5 counted, 4 listed`, for each of the first few states that do not agree with themselves."""
+def find_count_mismatches(look: Look) -> list[str]:
+    """`queued: 5 counted, 4 listed`, for the first few states whose count and list disagree."""
     if not look.one_revision:
         return []
     pairs = [
@@ -173,7 +187,7 @@ def count_mismatches(look: Look) -> list[str]:
     return wrong[:MAX_MISMATCHES]
 
 
-def bounded_ids(ids: Iterable[str], budget: int = IDS_BYTES) -> list[str]:
+def truncate_ids(ids: Iterable[str], budget: int = MAX_IDS_BYTES) -> list[str]:
     """As many of the first ids as fit into `budget` bytes of JSON."""
     taken: list[str] = []
     for job_id in ids:
@@ -184,7 +198,7 @@ def bounded_ids(ids: Iterable[str], budget: int = IDS_BYTES) -> list[str]:
     return taken
 
 
-def _once(ids: Iterable[str]) -> Iterator[str]:
+def _unique(ids: Iterable[str]) -> Iterator[str]:
     met: set[str] = set()
     for job_id in ids:
         if job_id not in met:
@@ -192,12 +206,12 @@ def _once(ids: Iterable[str]) -> Iterator[str]:
             yield job_id
 
 
-def same(findings: Iterable[Finding], told: ReconciliationUpdate | None) -> bool:
-    """Whether the newest event named the same kinds, ids and numbers; how often a state comes and goes is no news."""
-    return _told_of(findings) == _told_of((told.findings if told else None) or ())
+def is_same_as_published(findings: Iterable[Finding], last_published: ReconciliationUpdate | None) -> bool:
+    """True if the newest event has the same kinds, ids and numbers. The count of a flapping state is ignored."""
+    return _comparable(findings) == _comparable((last_published.findings if last_published else None) or ())
 
 
-def _told_of(findings: Iterable[Finding]) -> dict[str, tuple[Any, ...]]:
+def _comparable(findings: Iterable[Finding]) -> dict[str, tuple[Any, ...]]:
     return {
         one.kind: (one.job_ids, None if one.kind == "flapping" else one.count, one.note, one.queues) for one in findings
     }

@@ -1,7 +1,7 @@
-"""Keeps the garbage collector away from jobs by the hundred thousand: one look through them holds the event loop 70 ms.
+"""Keeps the garbage collector away from large job tables: one pass over them blocks the event loop for 70 ms.
 
-Jobs are in no cycle, so counting their references is enough to free them. While a large look is in memory the collector
-waits; what of it is believed from then on is frozen, as `gunicorn.conf.py` freezes what was loaded at the start.
+Jobs are in no cycle, so reference counting frees them. While a large snapshot is in memory, the collector is disabled;
+the jobs that are kept afterwards are frozen, as `gunicorn.conf.py` freezes what was loaded at the start.
 """
 
 import contextlib
@@ -10,21 +10,21 @@ import threading
 import time
 from collections.abc import Iterator
 
-# Jobs of a service from which on it counts as large, and new ones that are frozen together.
-LARGE = 20_000
-# Other work leaves cycles meanwhile: so long may looks that overlap keep the collector waiting.
-LONGEST_S = 30.0
+# A service with this many jobs is large; new jobs are frozen in groups of this size.
+LARGE_JOB_COUNT = 20_000
+# Maximum time that overlapping large checks may keep the collector disabled: other work leaves cycles.
+MAX_GC_PAUSE_S = 30.0
 
 _lock = threading.Lock()
-_large_looks = 0
+_large_observations = 0
 _since = 0.0
 _unfrozen = 0
 
 
 @contextlib.contextmanager
-def kept_away(jobs: int) -> Iterator[None]:
-    """During an observation of a service of which so many jobs are known."""
-    if jobs < LARGE or not _begin():
+def pause_gc(jobs: int) -> Iterator[None]:
+    """Disable the collector during the check of a service with this many known jobs, if it is large."""
+    if jobs < LARGE_JOB_COUNT or not _begin():
         yield
         return
     try:
@@ -33,12 +33,15 @@ def kept_away(jobs: int) -> Iterator[None]:
         _end()
 
 
-def freeze_new(jobs: int) -> None:
-    """So many jobs were added to a belief. Cycles that lie about just now would be kept for ever: they go first."""
+def freeze_new_jobs(jobs: int) -> None:
+    """Count jobs that were added to a known state, and freeze once there are `LARGE_JOB_COUNT` of them.
+
+    Garbage cycles that exist at that moment would be frozen for good, so they are collected first.
+    """
     global _unfrozen  # noqa: PLW0603 -- the collector is one for the process, and so is this number
     with _lock:
         _unfrozen += jobs
-        if _unfrozen < LARGE:
+        if _unfrozen < LARGE_JOB_COUNT:
             return
         _unfrozen = 0
     if gc.isenabled():
@@ -47,20 +50,20 @@ def freeze_new(jobs: int) -> None:
 
 
 def _begin() -> bool:
-    global _large_looks, _since  # noqa: PLW0603 -- see above
+    global _large_observations, _since  # noqa: PLW0603 -- see above
     with _lock:
-        if _large_looks == 0:
+        if _large_observations == 0:
             _since = time.monotonic()
-        elif time.monotonic() - _since > LONGEST_S:
+        elif time.monotonic() - _since > MAX_GC_PAUSE_S:
             return False
-        _large_looks += 1
+        _large_observations += 1
         gc.disable()
         return True
 
 
 def _end() -> None:
-    global _large_looks  # noqa: PLW0603 -- see above
+    global _large_observations  # noqa: PLW0603 -- see above
     with _lock:
-        _large_looks -= 1
-        if _large_looks == 0:
+        _large_observations -= 1
+        if _large_observations == 0:
             gc.enable()

@@ -1,4 +1,4 @@
-"""How what was wrong came to its end: what the next look said, and who accepted it with which reason."""
+"""Reads how incidents ended: by the next state, or by operators who accepted items with a reason."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,16 +12,16 @@ from app.reconciliation.models import DiscrepancyEvent, OpenItem, Service
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
-    """When something ended, and what was then: the next state, `gone` with its service, or `closed`."""
+class IncidentEnd:
+    """When an incident ended, and how: the next state, `gone` with its service, or `closed`."""
 
     at: str
     status: str
 
 
 @dataclass(frozen=True, slots=True)
-class Closing:
-    """Items that were closed alike."""
+class ItemClosure:
+    """A number of items that were closed in the same way."""
 
     kind: str
     how: str
@@ -30,18 +30,18 @@ class Closing:
     reason: str | None = None
 
 
-# A service, and from when until when; None: it goes on.
-Span = tuple[str, str, str | None]
+# Service, start and end; an end of None means that it is open.
+IncidentSpan = tuple[str, str, str | None]
 
 
-def endings(session: Session, ids: Sequence[str]) -> dict[str, Ending]:
-    """By id of an episode's first row, the row that ended it; what nothing has ended is not in it.
+def find_ends(session: Session, ids: Sequence[str]) -> dict[str, IncidentEnd]:
+    """By id of an episode's first row, the row that ended it. Open episodes are left out.
 
-    Silence ends no discrepancy, and what goes on with an episode does not end it.
+    Silence does not end a discrepancy, and rows that continue an episode do not end it.
     """
     later, row = aliased(DiscrepancyEvent), DiscrepancyEvent
-    heard = later.status != "stale"
-    ends = sa.or_(row.status == "verified", sa.and_(heard, sa.func.coalesce(later.episode, "") != row.id))
+    answered = later.status != "stale"
+    ends = sa.or_(row.status == "verified", sa.and_(answered, sa.func.coalesce(later.episode, "") != row.id))
     following = (
         sa.select(later.id)
         .where(later.service == row.service, sa.tuple_(later.timestamp, later.id) > sa.tuple_(row.timestamp, row.id))
@@ -55,74 +55,79 @@ def endings(session: Session, ids: Sequence[str]) -> dict[str, Ending]:
         (one, other) for one, other in session.execute(sa.select(row.id, following).where(row.id.in_(ids))) if other
     ]
     said = sa.select(row.id, row.timestamp, row.status).where(row.id.in_([other for _, other in pairs]))
-    found = {one: Ending(at, status) for one, at, status in session.execute(said)}
+    found = {one: IncidentEnd(at, status) for one, at, status in session.execute(said)}
     return {one: found[other] for one, other in pairs}
 
 
-def removals(session: Session, services: Collection[str]) -> dict[str, Ending]:
-    """The services of these that are no longer watched."""
+def find_removed_services(session: Session, services: Collection[str]) -> dict[str, IncidentEnd]:
+    """Those of the services that are no longer watched, each with its removal."""
     query = sa.select(Service.id, Service.removed_at).where(Service.id.in_(services), Service.removed_at.is_not(None))
-    return {service: Ending(at, "gone") for service, at in session.execute(query) if at is not None}
+    return {service: IncidentEnd(at, "gone") for service, at in session.execute(query) if at is not None}
 
 
-def closings(session: Session, spans: Mapping[str, Span]) -> Mapping[str, tuple[Closing, ...]]:
-    """By key of a span: what was closed in it, its end included."""
+def find_item_closures(session: Session, spans: Mapping[str, IncidentSpan]) -> Mapping[str, tuple[ItemClosure, ...]]:
+    """By key of a span: the items that were closed in it. Its end is included."""
     if not spans:
         return {}
-    # One condition each: SQLite uses no index for a list of them.
-    within = sa.or_(*(_within(span) for span in sorted(set(spans.values()), key=str)))
+    # One condition each: SQLite uses no index for a list of tuples.
+    within = sa.or_(*(_closed_within(span) for span in sorted(set(spans.values()), key=str)))
     columns = (OpenItem.service_id, OpenItem.closed_at)
     found: dict[str, dict[tuple[Any, ...], int]] = {}
     for service, at, kind, how, number, by, reason in session.execute(
-        _alike(columns, within, OpenItem.kind != "unaccounted")
+        _count_alike(columns, within, OpenItem.kind != "unaccounted")
     ):
         for key, (of, start, end) in spans.items():
             if of == service and start < at and (end is None or at <= end):
                 alike = found.setdefault(key, {})
                 alike[kind, how, by, reason] = alike.get((kind, how, by, reason), 0) + number
     return {
-        key: tuple(Closing(kind, how, number, by, reason) for (kind, how, by, reason), number in alike.items())
+        key: tuple(ItemClosure(kind, how, number, by, reason) for (kind, how, by, reason), number in alike.items())
         for key, alike in found.items()
     }
 
 
-def _within(span: Span) -> sa.ColumnElement[bool]:
+def _closed_within(span: IncidentSpan) -> sa.ColumnElement[bool]:
     service, start, end = span
     until = () if end is None else (OpenItem.closed_at <= end,)
     return sa.and_(OpenItem.service_id == service, OpenItem.closed_at > start, *until)
 
 
 @dataclass(slots=True)
-class Group:
-    """Jobs of a service that one look found unaccounted for. `last`: when one of them was closed last."""
+class UnaccountedGroup:
+    """The unaccounted jobs that one check found. `last` is when one of them was closed last."""
 
     number: int = 0
     open: int = 0
     last: str | None = None
-    closings: tuple[Closing, ...] = ()
+    closings: tuple[ItemClosure, ...] = ()
     job_ids: tuple[str, ...] = ()
 
     @property
-    def ending(self) -> Ending | None:
-        return Ending(self.last, "closed") if self.last and not self.open else None
+    def ending(self) -> IncidentEnd | None:
+        return IncidentEnd(self.last, "closed") if self.last and not self.open else None
 
 
-def groups(session: Session, moments: Collection[str], most_ids: int | None) -> dict[tuple[str, str], Group]:
-    """By service and moment; each with at most so many of its ids. All groups at once: a search reads thousands."""
+def read_unaccounted_groups(
+    session: Session, moments: Collection[str], most_ids: int | None
+) -> dict[tuple[str, str], UnaccountedGroup]:
+    """Groups by service and moment, each with at most `most_ids` ids.
+
+    All groups are read in one query: a search reads thousands.
+    """
     if not moments:
         return {}
     mine = (OpenItem.kind == "unaccounted", OpenItem.since.in_(sorted(moments)))
     columns = (OpenItem.service_id, OpenItem.since)
-    found: dict[tuple[str, str], Group] = {}
-    figures = _alike((*columns, sa.func.max(OpenItem.closed_at)), *mine, grouped=columns)
+    found: dict[tuple[str, str], UnaccountedGroup] = {}
+    figures = _count_alike((*columns, sa.func.max(OpenItem.closed_at)), *mine, grouped=columns)
     for service, since, last, kind, how, number, by, reason in session.execute(figures):
-        group = found.setdefault((service, since), Group())
+        group = found.setdefault((service, since), UnaccountedGroup())
         group.number += number
         if how is None:
             group.open += number
             continue
         group.last = max(last, group.last or last)
-        group.closings = (*group.closings, Closing(kind, how, number, by, reason))
+        group.closings = (*group.closings, ItemClosure(kind, how, number, by, reason))
     breathe()
     place = sa.func.row_number().over(partition_by=columns, order_by=OpenItem.job_id).label("place")
     each = sa.select(*columns, OpenItem.job_id, place).where(*mine).subquery()
@@ -136,7 +141,7 @@ def groups(session: Session, moments: Collection[str], most_ids: int | None) -> 
     return found
 
 
-def _alike(
+def _count_alike(
     columns: tuple[Any, ...], *wanted: sa.ColumnElement[bool], grouped: tuple[Any, ...] | None = None
 ) -> sa.Select[Any]:
     alike = (OpenItem.kind, OpenItem.closed_how)

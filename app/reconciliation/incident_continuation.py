@@ -1,4 +1,4 @@
-"""Whether a change of state goes on with what was wrong before, so that the record shows both as one episode."""
+"""Decides whether a change of state continues an earlier problem, so that the record shows one episode."""
 
 from collections.abc import Iterable
 
@@ -7,16 +7,18 @@ from sqlalchemy.orm import Session
 
 from app.eventlog.event_types import Finding, ReconciliationUpdate
 from app.reconciliation.models import DiscrepancyEvent
-from app.reconciliation.types import Verdict
+from app.reconciliation.types import ServiceVerdict
 
 _NO_JOBS = ""
-# What stands beside a discrepancy and is none.
-_NO_DISCREPANCY = frozenset({"unaccounted", "unreadable", "no-worker"})
+# Findings that are not part of a discrepancy.
+_KINDS_OUTSIDE_EPISODES = frozenset({"unaccounted", "unreadable", "no-worker"})
 
 
-def episode_of(session: Session, service_id: str, told: ReconciliationUpdate | None, verdict: Verdict) -> str | None:
-    """The id of the row that the episode began with; None where this one begins it. `told`: the newest event."""
-    if told is None or not goes_on(told, verdict):
+def find_continued_episode(
+    session: Session, service_id: str, last_published: ReconciliationUpdate | None, verdict: ServiceVerdict
+) -> str | None:
+    """The id of the row that began the episode; None if this row begins one. `last_published` is the newest event."""
+    if last_published is None or not is_continued(last_published, verdict):
         return None
     row = DiscrepancyEvent
     mine = sa.select(row.id, row.episode).where(row.service == service_id, row.status == verdict.status)
@@ -24,13 +26,15 @@ def episode_of(session: Session, service_id: str, told: ReconciliationUpdate | N
     return None if newest is None else newest.episode or newest.id
 
 
-def goes_on(told: ReconciliationUpdate, verdict: Verdict) -> bool:
-    """A discrepancy does while something of it is still wrong, also where the service fell silent in between."""
+def is_continued(last_published: ReconciliationUpdate, verdict: ServiceVerdict) -> bool:
+    """A discrepancy continues while part of it is still wrong, also across a silence of the service."""
     if verdict.status == "discrepancy":
-        return told.status != "verified" and not _named(told.findings or ()).isdisjoint(_named(verdict.findings))
-    return verdict.status == told.status == "stale"
+        return last_published.status != "verified" and not _problem_ids(last_published.findings or ()).isdisjoint(
+            _problem_ids(verdict.findings)
+        )
+    return verdict.status == last_published.status == "stale"
 
 
-def _named(findings: Iterable[Finding]) -> set[tuple[str, str]]:
-    wrong = [finding for finding in findings if finding.kind not in _NO_DISCREPANCY]
+def _problem_ids(findings: Iterable[Finding]) -> set[tuple[str, str]]:
+    wrong = [finding for finding in findings if finding.kind not in _KINDS_OUTSIDE_EPISODES]
     return {(finding.kind, job_id) for finding in wrong for job_id in finding.job_ids or (_NO_JOBS,)}

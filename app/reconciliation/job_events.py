@@ -1,7 +1,7 @@
-"""What services publish about their jobs between two looks: `job.queued`, `started`, `finished` and `failed`.
+"""Reads job events that services publish between two checks: `job.queued`, `started`, `finished`, `failed`.
 
 The log is read once for all services of this process, in its own order: neither a publisher's clock nor its `at` is
-believed. An event sharpens what is known and proves nothing: only looks open and close a discrepancy.
+trusted. Events refine what is known and prove nothing: only snapshots open and close discrepancies.
 """
 
 import json
@@ -21,105 +21,107 @@ from app.infra import concurrency
 from app.infra.clock import parse_utc
 from app.reconciliation.loader import database_now
 from app.reconciliation.models import ServiceState
-from app.reconciliation.types import Known, Notice, Said
+from app.reconciliation.types import JobNotice, KnownState, PublishedState
 from app.sources.protocol import MAX_JOB_ID_CHARS
 
-SAID: dict[str, Said] = {
+STATE_BY_EVENT_TYPE: dict[str, PublishedState] = {
     "job.queued": "queued",
     "job.started": "started",
     "job.finished": "finished",
     "job.failed": "ended",
 }
-# Events are looked through in windows of ids, because neither type nor service has an index.
-WINDOW = 1_000
-# In one go, however many came; the next observation goes on from there.
-MOST_AT_ONCE = 10_000
-# Older ones are skipped by a process that has just begun, or that cannot keep up: then the looks alone decide.
-MOST_BEHIND = 50_000
-# Jobs of one service between two looks; what is published of further ones sharpens nothing.
-MAX_NOTICES = 10_000
+# Events are read in windows of ids, because neither type nor service has an index.
+EVENTS_PER_WINDOW = 1_000
+# Maximum events read at once; the next check goes on from there.
+MAX_EVENTS_PER_READ = 10_000
+# A process that has just started, or that cannot keep up, skips older events: then snapshots alone decide.
+MAX_EVENTS_BEHIND = 50_000
+# Maximum jobs of one service between two checks; events about further jobs are ignored.
+MAX_NOTICES_PER_SERVICE = 10_000
 READ_EVERY_S = 0.25
-# A service may publish a moment before its own lists show what it did.
-SETTLES = timedelta(seconds=2)
+# A service may publish an event a moment before its own lists show it.
+SETTLE_TIME = timedelta(seconds=2)
 
 _event = EventRow.__table__.c
 _WINDOW = sa.select(_event.id, _event.type, _event.data_json, _event.created_at).where(
-    _event.id > sa.bindparam("after"), _event.id <= sa.bindparam("through"), _event.type.in_(sorted(SAID))
+    _event.id > sa.bindparam("after"),
+    _event.id <= sa.bindparam("through"),
+    _event.type.in_(sorted(STATE_BY_EVENT_TYPE)),
 )
 
 
 @dataclass(frozen=True, slots=True)
-class News:
-    """What was published of one service, up to and with the event `cursor`."""
+class PublishedEvents:
+    """What one service published, up to and including the event `cursor`."""
 
     cursor: int = 0
-    notices: Mapping[str, Notice] = field(default_factory=dict)
+    notices: Mapping[str, JobNotice] = field(default_factory=dict)
 
-    def onto(self, known: Known) -> Known:
-        """Beside what is known of the service. Of what was published before its first look nothing follows."""
+    def apply_to(self, known: KnownState) -> KnownState:
+        """The known state with these events. Events before the service's first check are ignored."""
         fresh = {job_id: notice for job_id, notice in self.notices.items() if notice.id > known.log_cursor}
         cursor = max(known.log_cursor, self.cursor)
         return replace(known, notices=fresh if known.heard_at is not None else {}, log_cursor=cursor)
 
 
 @dataclass(slots=True)
-class _Box:
-    """One service's notices that no recorded look has taken in yet. `seen`: when this process read the newest one."""
+class _Inbox:
+    """One service's notices that no recorded check has used yet. `seen` is when this process read each one."""
 
-    notices: dict[str, Notice] = field(default_factory=dict)
+    notices: dict[str, JobNotice] = field(default_factory=dict)
     seen: dict[str, datetime] = field(default_factory=dict)
 
 
-class Lifecycle:
-    """`news` before a look, `applied` once what followed from it is recorded. Called from all loops."""
+class JobEventReader:
+    """Call `read_new` before a snapshot, and `mark_applied` once its result is recorded. Used by all loops."""
 
     def __init__(
         self,
-        breathe: Callable[[], None] = concurrency.breathe,
+        pause: Callable[[], None] = concurrency.breathe,
         *,
-        settles: timedelta = SETTLES,
+        settles: timedelta = SETTLE_TIME,
         read_every_s: float = READ_EVERY_S,
     ) -> None:
-        self._breathe, self._settles, self._read_every_s = breathe, settles, read_every_s
+        self._pause, self._settles, self._read_every_s = pause, settles, read_every_s
         self._cursor: int | None = None
         self._read_at = 0.0
-        self._boxes: dict[str, _Box] = {}
+        self._inboxes: dict[str, _Inbox] = {}
         self._reading = threading.Lock()
 
-    def news(self, service_id: str) -> News:
+    def read_new(self, service_id: str) -> PublishedEvents:
         """What was published, has settled, and was not applied yet."""
-        self._boxes.setdefault(service_id, _Box())
-        # Whoever comes while another loop reads takes what is there: the rest is for its next look.
+        self._inboxes.setdefault(service_id, _Inbox())
+        # A loop that comes while another one reads uses what is there; the rest is for its next check.
         if self._reading.acquire(blocking=False):
             try:
                 self._catch_up()
             finally:
                 self._reading.release()
-        return self._settled(service_id)
+        return self._settled_events(service_id)
 
-    def applied(self, service_id: str, cursor: int) -> None:
-        box = self._boxes.get(service_id)
-        if box is not None:
-            _drop(box, [job_id for job_id, notice in box.notices.items() if notice.id <= cursor])
+    def mark_applied(self, service_id: str, cursor: int) -> None:
+        inbox = self._inboxes.get(service_id)
+        if inbox is not None:
+            _remove_notices(inbox, [job_id for job_id, notice in inbox.notices.items() if notice.id <= cursor])
 
     def forget(self, service_id: str) -> None:
-        self._boxes.pop(service_id, None)
+        self._inboxes.pop(service_id, None)
 
-    def _settled(self, service_id: str) -> News:
-        box = self._boxes.get(service_id, _Box())
-        if not box.notices:
-            return News(self._cursor or 0)
+    def _settled_events(self, service_id: str) -> PublishedEvents:
+        inbox = self._inboxes.get(service_id, _Inbox())
+        if not inbox.notices:
+            return PublishedEvents(self._cursor or 0)
         with read() as session:
             now = database_now(session)
-        young = [notice.id for job_id, notice in box.notices.items() if not self._is_settled(box, job_id, now)]
+        young = [notice.id for job_id, notice in inbox.notices.items() if not self._is_settled(inbox, job_id, now)]
         cursor = min(young) - 1 if young else self._cursor or 0
-        # In the log's order: what lies above the first unsettled event waits with it, so that one cursor says it all.
-        old = {job_id: notice for job_id, notice in box.notices.items() if notice.id <= cursor}
-        return News(cursor, old)
+        # In the log's order: events above the first unsettled one wait with it, so that one cursor is enough.
+        old = {job_id: notice for job_id, notice in inbox.notices.items() if notice.id <= cursor}
+        return PublishedEvents(cursor, old)
 
-    def _is_settled(self, box: _Box, job_id: str, now: datetime) -> bool:
-        """By the log's time, or by our own where that was written by a clock that is ahead."""
-        return now - min(box.notices[job_id].at, box.seen[job_id]) >= self._settles
+    def _is_settled(self, inbox: _Inbox, job_id: str, now: datetime) -> bool:
+        """True if the event is old enough, by the log's time, or by ours if the log's clock is ahead."""
+        return now - min(inbox.notices[job_id].at, inbox.seen[job_id]) >= self._settles
 
     def _catch_up(self) -> None:
         if time.monotonic() < self._read_at:
@@ -128,53 +130,53 @@ class Lifecycle:
         with read() as session:
             head, now = log.head(session), database_now(session)
         if self._cursor is None:
-            self._begin()
-        self._cursor = max(self._cursor or 0, head - MOST_BEHIND)
-        last = min(head, self._cursor + MOST_AT_ONCE)
+            self._start_cursor()
+        self._cursor = max(self._cursor or 0, head - MAX_EVENTS_BEHIND)
+        last = min(head, self._cursor + MAX_EVENTS_PER_READ)
         while self._cursor < last:
-            through = min(last, self._cursor + WINDOW)
+            through = min(last, self._cursor + EVENTS_PER_WINDOW)
             with read() as session:
                 rows = session.execute(_WINDOW, {"after": self._cursor, "through": through}).all()
-            self._keep(rows, now)
+            self._sort_into_inboxes(rows, now)
             self._cursor = through
-            self._breathe()
+            self._pause()
 
-    def _begin(self) -> None:
-        """Where the process that polled before this one left off."""
+    def _start_cursor(self) -> None:
+        """Continue where the process that polled before this one stopped."""
         with read() as session:
             found = session.execute(sa.select(ServiceState.service_id, ServiceState.log_cursor))
             cursors = {service_id: cursor for service_id, cursor in found}  # noqa: C416 -- rows are no pairs to mypy
         for service_id in cursors:
-            self._boxes.setdefault(service_id, _Box())
+            self._inboxes.setdefault(service_id, _Inbox())
         self._cursor = min(cursors.values(), default=0)
 
-    def _keep(self, rows: Iterable[sa.Row[*tuple[Any, ...]]], now: datetime) -> None:
+    def _sort_into_inboxes(self, rows: Iterable[sa.Row[*tuple[Any, ...]]], now: datetime) -> None:
         for row in sorted(rows, key=lambda row: row.id):
-            found = _read(row.data_json, self._boxes)
+            found = _parse_event(row.data_json, self._inboxes)
             if found is not None:
                 service_id, job_id, queue = found
-                notice = Notice(SAID[row.type], row.id, _moment(row.created_at, now), queue)
-                _fold(self._boxes[service_id], job_id, notice, now)
+                notice = JobNotice(STATE_BY_EVENT_TYPE[row.type], row.id, _event_time(row.created_at, now), queue)
+                _merge(self._inboxes[service_id], job_id, notice, now)
 
 
-def _fold(box: _Box, job_id: str, notice: Notice, now: datetime) -> None:
-    before = box.notices.get(job_id)
-    if before is None and len(box.notices) >= MAX_NOTICES:
+def _merge(inbox: _Inbox, job_id: str, notice: JobNotice, now: datetime) -> None:
+    before = inbox.notices.get(job_id)
+    if before is None and len(inbox.notices) >= MAX_NOTICES_PER_SERVICE:
         return
-    if before is not None and not before.is_alive and notice.said == "started":
-        # Out of order, or begun again: gone for a reason if it is gone, and nothing wrong if it is there.
-        notice = Notice("ended", notice.id, notice.at, notice.queue)
-    box.notices[job_id] = notice
-    box.seen[job_id] = now
+    if before is not None and not before.is_alive and notice.state == "started":
+        # Out of order, or started again: its absence is then explained, and its presence is no error.
+        notice = JobNotice("ended", notice.id, notice.at, notice.queue)
+    inbox.notices[job_id] = notice
+    inbox.seen[job_id] = now
 
 
-def _drop(box: _Box, job_ids: Iterable[str]) -> None:
+def _remove_notices(inbox: _Inbox, job_ids: Iterable[str]) -> None:
     for job_id in job_ids:
-        del box.notices[job_id], box.seen[job_id]
+        del inbox.notices[job_id], inbox.seen[job_id]
 
 
-def _read(text: Any, services: Collection[str]) -> tuple[str, str, str | None] | None:
-    """Service, job and queue. Any program may write to the log: what cannot be read says nothing."""
+def _parse_event(text: Any, services: Collection[str]) -> tuple[str, str, str | None] | None:
+    """Service, job and queue. Any program may write to the log: events that cannot be read are ignored."""
     try:
         data = json.loads(text)
     except (TypeError, ValueError, RecursionError):
@@ -189,8 +191,8 @@ def _read(text: Any, services: Collection[str]) -> tuple[str, str, str | None] |
     return service_id, job_id, queue if isinstance(queue, str) else None
 
 
-def _moment(text: Any, now: datetime) -> datetime:
-    """When the log took it. A time that has not come yet is another clock's: then, when it was read."""
+def _event_time(text: Any, now: datetime) -> datetime:
+    """When the log took the event. A time in the future is from another clock: then the time of reading."""
     try:
         return min(parse_utc(text), now)
     except (TypeError, ValueError):

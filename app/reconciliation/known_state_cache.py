@@ -1,13 +1,13 @@
-"""What the polling process keeps of each belief between two polls, so that it is not read again at every one of them.
+"""Caches each service's known state in the polling process, so that it is not read again at every poll.
 
-The rows stay the truth. What is kept serves only while it cannot be wrong:
+The rows stay the truth. A cached state is used only while it cannot be wrong:
 
-* The jobs and open items: while the row's version is theirs. Whoever changes one of them raises it.
-* All that is known, without a look at the row: under the claim it was kept under, because nobody else polls while that
-  holds; after a check that changed nothing, because then this process knows what it wrote; and while no item and no
-  loss is open, because an operator has nothing to accept then. Who changed the row all the same (the service was
-  removed) is noticed before anything is written: every write is made under the lease's fence, and at the version that
-  was judged.
+* The jobs and open items: while the row still has their version. Every change of one of them raises it.
+* The whole known state, without reading the row: only under the claim it was stored under, because nobody else polls
+  while that holds; only after a check that changed nothing, because then this process knows what it wrote; and only
+  while no item and no loss is open, because then an operator has nothing to accept. If the row changed anyway (the
+  service was removed), this is noticed before anything is written: every write checks the lease's fence and the version
+  that was judged.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,89 +15,91 @@ from dataclasses import dataclass, replace
 
 from app.db import read
 from app.infra.lease import Claim
-from app.reconciliation.job_events import News
-from app.reconciliation.loader import Jobs, known_jobs, known_of
+from app.reconciliation.job_events import PublishedEvents
+from app.reconciliation.loader import KnownJobs, load_known_jobs, load_known_state
 from app.reconciliation.models import ServiceState
-from app.reconciliation.types import Heard, Item, ItemKey, Known, Verdict
+from app.reconciliation.types import ItemKey, KnownState, Observation, ServiceVerdict, TrackedItem
 
 
 @dataclass(frozen=True, slots=True)
-class Base:
-    """The belief that a verdict is made from. `jobs` are those of `known`: the polling loop's own, to be changed."""
+class Baseline:
+    """The known state that a verdict starts from. `jobs` are those of `known`; the polling loop updates them."""
 
-    known: Known
+    known: KnownState
     version: int
-    jobs: Jobs
+    jobs: KnownJobs
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
-    """`known` and `claim` where the row need not be looked at."""
+class _CachedState:
+    """`known` and `claim` are set if the row need not be read."""
 
-    jobs: Jobs
-    items: Mapping[ItemKey, Item]
+    jobs: KnownJobs
+    items: Mapping[ItemKey, TrackedItem]
     version: int
-    known: Known | None = None
+    known: KnownState | None = None
     claim: Claim | None = None
 
 
-class KeptBeliefs:
-    """Each service's belongs to its loop, which is the only one that asks for it."""
+class KnownStateCache:
+    """One entry for each service. Only the service's own loop uses it."""
 
-    def __init__(self, breathe: Callable[[], None]) -> None:
-        self._breathe = breathe
-        self._kept: dict[str, _Kept] = {}
+    def __init__(self, pause: Callable[[], None]) -> None:
+        self._pause = pause
+        self._states: dict[str, _CachedState] = {}
 
-    def size(self, service_id: str) -> int | None:
-        """How many jobs are known, where that is kept."""
-        kept = self._kept.get(service_id)
-        return None if kept is None else len(kept.jobs.jobs)
+    def job_count(self, service_id: str) -> int | None:
+        """The number of known jobs, or None if nothing is cached."""
+        cached = self._states.get(service_id)
+        return None if cached is None else len(cached.jobs.jobs)
 
-    def base(self, claim: Claim, service_id: str, news: News) -> Base | None:
-        """What is kept and needs no look at the database."""
-        kept = self._kept.get(service_id)
-        if kept is None or kept.known is None or kept.claim != claim:
+    def get(self, claim: Claim, service_id: str, published: PublishedEvents) -> Baseline | None:
+        """The cached state, if the database need not be read; otherwise None."""
+        cached = self._states.get(service_id)
+        if cached is None or cached.known is None or cached.claim != claim:
             return None
-        return Base(news.onto(kept.known), kept.version, kept.jobs)
+        return Baseline(published.apply_to(cached.known), cached.version, cached.jobs)
 
-    def read(self, service_id: str, news: News) -> Base:
+    def read(self, service_id: str, published: PublishedEvents) -> Baseline:
         with read() as session:
             row = session.get(ServiceState, service_id)
             version = row.version if row else 0
-            kept = self._kept.get(service_id)
-            if kept is not None and kept.version == version:
-                jobs = kept.jobs
-                known = known_of(session, service_id, row, jobs, kept.items)
+            cached = self._states.get(service_id)
+            if cached is not None and cached.version == version:
+                jobs = cached.jobs
+                known = load_known_state(session, service_id, row, jobs, cached.items)
             else:
-                jobs = known_jobs(session, service_id, self._breathe)
-                known = known_of(session, service_id, row, jobs, breathe=self._breathe)
-            return Base(news.onto(known), version, jobs)
+                jobs = load_known_jobs(session, service_id, self._pause)
+                known = load_known_state(session, service_id, row, jobs, pause=self._pause)
+            return Baseline(published.apply_to(known), version, jobs)
 
-    def keep(self, service_id: str, jobs: Jobs, items: Mapping[ItemKey, Item], version: int) -> None:
-        self._kept[service_id] = _Kept(jobs, items, version)
+    def store(self, service_id: str, jobs: KnownJobs, items: Mapping[ItemKey, TrackedItem], version: int) -> None:
+        self._states[service_id] = _CachedState(jobs, items, version)
 
-    def keep_unchanged(self, claim: Claim, service_id: str, base: Base, verdict: Verdict, heard: Heard) -> None:
-        """After a check that changed nothing but times: what its row says, or will once it is told."""
-        known, look = base.known, heard.look
+    def store_unchanged(
+        self, claim: Claim, service_id: str, base: Baseline, verdict: ServiceVerdict, observation: Observation
+    ) -> None:
+        """Store the state after a check that only changed times: what the row says, or will say once flushed."""
+        known, look = base.known, observation.look
         if known.items or verdict.loss is not None or known.flaps.since is not None:
-            self.keep(service_id, base.jobs, known.items, base.version)
+            self.store(service_id, base.jobs, known.items, base.version)
             return
         moved = replace(
             known,
             notices={},
-            heard_at=heard.began,
+            heard_at=observation.began,
             instance_id=look.instance_id,
             as_of=look.as_of,
             last_verified_at=verdict.last_verified_at or known.last_verified_at,
             figures=verdict.figures,
         )
-        self._kept[service_id] = _Kept(base.jobs, known.items, base.version, moved, claim)
+        self._states[service_id] = _CachedState(base.jobs, known.items, base.version, moved, claim)
 
-    def doubt(self, service_id: str) -> None:
-        """The row is to be looked at before the next verdict."""
-        kept = self._kept.get(service_id)
-        if kept is not None:
-            self._kept[service_id] = replace(kept, known=None, claim=None)
+    def invalidate(self, service_id: str) -> None:
+        """Read the row again before the next verdict."""
+        cached = self._states.get(service_id)
+        if cached is not None:
+            self._states[service_id] = replace(cached, known=None, claim=None)
 
-    def forget(self, service_id: str) -> None:
-        self._kept.pop(service_id, None)
+    def evict(self, service_id: str) -> None:
+        self._states.pop(service_id, None)

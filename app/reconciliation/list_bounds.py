@@ -1,28 +1,28 @@
-"""Where a bound cut the lists of a look: whose absence means nothing, and since when. Pure."""
+"""Tells which jobs a list bound hides from a snapshot, and since when. Pure."""
 
 from collections.abc import Mapping
 from datetime import datetime
 
-from app.reconciliation.types import ALL_QUEUES, Evidence, Heard, Hidden, Known
+from app.reconciliation.types import ALL_QUEUES, CheckEvidence, HiddenQueues, KnownState, Observation
 
 
-class Bounds:
-    """Whose absence from a look means nothing, because a bound cut the list that would show them."""
+class ListBounds:
+    """The jobs whose absence proves nothing, because a bound cut the list that would show them."""
 
-    def __init__(self, heard: Heard, evidence: Evidence) -> None:
-        self.unfinished = heard.hidden(finished=False)
-        # For finished jobs a look-up by id replaces the list.
-        self.finished = Hidden() if evidence.finished_visible == "lookup" else heard.hidden(finished=True)
-        self.cut = bool(self.unfinished or self.finished)
+    def __init__(self, observation: Observation, evidence: CheckEvidence) -> None:
+        self.unfinished = observation.hidden(finished=False)
+        # For finished jobs a lookup by id replaces the list.
+        self.finished = HiddenQueues() if evidence.finished_visible == "lookup" else observation.hidden(finished=True)
+        self.is_cut = bool(self.unfinished or self.finished)
 
     def may_hide(self, queue: str | None) -> bool:
-        return self.cut and (self.unfinished.has(queue) or self.finished.has(queue))
+        return self.is_cut and (self.unfinished.includes(queue) or self.finished.includes(queue))
 
 
-def cut_since(known: Known, heard: Heard) -> Mapping[str, datetime]:
-    """Since when which queues are hidden: from the last look on that showed them whole."""
-    hidden = heard.hidden(finished=False)
+def update_cut_since(known: KnownState, observation: Observation) -> Mapping[str, datetime]:
+    """Since when each queue is hidden: since the last snapshot that showed it completely."""
+    hidden = observation.hidden(finished=False)
     queues = [*sorted(hidden.queues), *([ALL_QUEUES] if hidden.everything else [])]
-    whole = known.heard_at or heard.began
+    whole = known.heard_at or observation.began
     everything = known.cut_since.get(ALL_QUEUES)
     return {queue: known.cut_since.get(queue) or everything or whole for queue in queues}

@@ -1,4 +1,4 @@
-"""What is known of a service, from its rows."""
+"""Loads the known state of a service from its rows."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -14,53 +14,53 @@ from app.infra import concurrency
 from app.infra.clock import parse_utc, utc_text
 from app.reconciliation import flapping, row_memory
 from app.reconciliation.models import KnownJob, OpenItem, ServiceState
-from app.reconciliation.types import Item, ItemKey, ItemKind, Known, no_pause
+from app.reconciliation.types import ItemKey, ItemKind, KnownState, TrackedItem, no_pause
 from app.sources.protocol import Job
 
-# Rows fetched in one go, which is what the streams of this process wait for.
-PAGE = 1_000
-ASKED_EVERY_MS = 1_000
+# Rows fetched at once; the streams of this process wait for that long.
+ROWS_PER_PAGE = 1_000
+DATABASE_TIME_MAX_AGE_MS = 1_000
 _KINDS: dict[str, ItemKind] = {"missing": "missing", "extra": "extra"}
 
 
-# Columns and not classes: the mapper's part would cost as much again.
+# Columns, not classes: the mapper would double the cost.
 _job = KnownJob.__table__.c
 _item = OpenItem.__table__.c
 _ITEM = (_item.job_id, _item.kind, _item.since, _item.last_state, _item.queue)
 
 
-class Jobs(NamedTuple):
-    """The known jobs of a service, when each of the unseen was seen, and which were published as ended."""
+class KnownJobs(NamedTuple):
+    """The known jobs of a service, when each unseen one was last seen, and which were published as ended."""
 
     jobs: dict[str, Job]
     unseen: Mapping[str, datetime]
     ended: Mapping[str, int]
 
 
-NO_JOBS = Jobs({}, {}, {})
+NO_KNOWN_JOBS = KnownJobs({}, {}, {})
 
 
 def database_now(session: Session) -> datetime:
-    """The one clock that all processes share: when a job was seen may have been written on another host."""
+    """The clock that all processes share: times of jobs may have been written on another host."""
     return datetime.fromtimestamp(session.execute(sa.select(now_epoch())).scalar_one(), UTC)
 
 
 class DatabaseTime:
-    """That clock, asked once a second for all services and carried on by this machine's monotonic one."""
+    """The database's clock, read once a second for all services and carried on by the monotonic clock."""
 
     def __init__(self) -> None:
-        self._asked: Clock | None = None
+        self._asked: MonotonicClock | None = None
 
     def now(self) -> datetime:
         asked = self._asked
-        if asked is None or asked.waited_ms >= ASKED_EVERY_MS:
+        if asked is None or asked.waited_ms >= DATABASE_TIME_MAX_AGE_MS:
             with read() as session:
-                asked = self._asked = Clock(database_now(session))
+                asked = self._asked = MonotonicClock(database_now(session))
         return asked.now()
 
 
-class Clock:
-    """A moment, carried on by the monotonic clock: it never goes back."""
+class MonotonicClock:
+    """A moment that the monotonic clock carries on: it never goes back."""
 
     def __init__(self, start: datetime) -> None:
         self._start = start
@@ -74,39 +74,39 @@ class Clock:
         return round((time.monotonic() - self._monotonic) * 1000)
 
 
-def known_of(
+def load_known_state(
     session: Session,
     service_id: str,
     row: ServiceState | None,
-    jobs: Jobs = NO_JOBS,
-    items: Mapping[ItemKey, Item] | None = None,
-    breathe: Callable[[], None] = no_pause,
-) -> Known:
-    """Everything known of the service. Without `jobs`: for verdicts that look at none (silence, acceptance)."""
-    items = open_items(session, service_id, breathe) if items is None else items
+    jobs: KnownJobs = NO_KNOWN_JOBS,
+    items: Mapping[ItemKey, TrackedItem] | None = None,
+    pause: Callable[[], None] = no_pause,
+) -> KnownState:
+    """Everything known of the service. Omit `jobs` for verdicts that need none (silence, acceptance)."""
+    items = load_open_items(session, service_id, pause) if items is None else items
     if row is None:
-        return Known(*jobs, items=items)
-    flaps = flapping.from_text(row.flapping_json)
-    return Known(
+        return KnownState(*jobs, items=items)
+    flaps = flapping.load_flaps(row.flapping_json)
+    return KnownState(
         *jobs,
         log_cursor=row.log_cursor,
         flaps=flaps,
-        named=_named(session, service_id, flaps.since) if flaps.since else frozenset(),
-        heard_at=moment(row.heard_at),
+        alerted_items=_load_alerted_items(session, service_id, flaps.since) if flaps.since else frozenset(),
+        heard_at=parse_moment(row.heard_at),
         instance_id=row.instance_id,
-        as_of=moment(row.as_of),
+        as_of=parse_moment(row.as_of),
         items=items,
-        told=ReconciliationUpdate.model_validate_json(row.payload_json) if row.payload_json else None,
-        last_verified_at=moment(row.last_verified_at),
-        cut_since=row_memory.cut_of(row),
-        unserved_since=row_memory.unserved_of(row),
-        figures=row_memory.figures_of(row),
-        loss=row_memory.loss_of(row),
+        last_published=ReconciliationUpdate.model_validate_json(row.payload_json) if row.payload_json else None,
+        last_verified_at=parse_moment(row.last_verified_at),
+        cut_since=row_memory.load_cut_since(row),
+        unserved_since=row_memory.load_unserved_since(row),
+        figures=row_memory.load_figures(row),
+        loss=row_memory.load_loss(row),
     )
 
 
-def known_jobs(session: Session, service_id: str, breathe: Callable[[], None] = concurrency.breathe) -> Jobs:
-    """Read in pages: a fetch of all rows at once would stop the streams of this process."""
+def load_known_jobs(session: Session, service_id: str, pause: Callable[[], None] = concurrency.breathe) -> KnownJobs:
+    """Read in pages: fetching all rows at once would stall the streams of this process."""
     jobs: dict[str, Job] = {}
     unseen: dict[str, datetime] = {}
     ended: dict[str, int] = {}
@@ -114,43 +114,45 @@ def known_jobs(session: Session, service_id: str, breathe: Callable[[], None] = 
     after = ""
     while True:
         page = sa.select(*columns).where(_job.service_id == service_id, _job.job_id > after)
-        rows = session.execute(page.order_by(_job.job_id).limit(PAGE)).all()
+        rows = session.execute(page.order_by(_job.job_id).limit(ROWS_PER_PAGE)).all()
         for job_id, state, queue, attempt, kept_s, seen_at, ended_id in rows:
             jobs[job_id] = Job(job_id, state, queue, attempt, kept_s)
             if seen_at is not None:
                 unseen[job_id] = parse_utc(seen_at)
             if ended_id is not None:
                 ended[job_id] = ended_id
-        if len(rows) < PAGE:
-            return Jobs(jobs, unseen, ended)
+        if len(rows) < ROWS_PER_PAGE:
+            return KnownJobs(jobs, unseen, ended)
         after = rows[-1].job_id
-        breathe()
+        pause()
 
 
-def open_items(session: Session, service_id: str, breathe: Callable[[], None] = no_pause) -> dict[ItemKey, Item]:
-    """Columns and no objects, in parts: after a great loss there are as many as there were jobs."""
-    items: dict[ItemKey, Item] = {}
+def load_open_items(
+    session: Session, service_id: str, pause: Callable[[], None] = no_pause
+) -> dict[ItemKey, TrackedItem]:
+    """Read columns, not objects, in parts: after a great loss there are as many items as there were jobs."""
+    items: dict[ItemKey, TrackedItem] = {}
     mine = sa.select(*_ITEM).where(_item.service_id == service_id, _item.closed_at.is_(None))
     with session.execute(mine.order_by(_item.job_id, _item.kind)) as rows:
-        for part in rows.partitions(PAGE):
-            found = (_read(row) for row in part)
+        for part in rows.partitions(ROWS_PER_PAGE):
+            found = (_to_item(row) for row in part)
             items.update((item.key, item) for item in found)
-            breathe()
+            pause()
     return items
 
 
-def moment(text: str | None) -> datetime | None:
+def parse_moment(text: str | None) -> datetime | None:
     return None if text is None else parse_utc(text)
 
 
-def _read(row: sa.Row[*tuple[Any, ...]]) -> Item:
+def _to_item(row: sa.Row[*tuple[Any, ...]]) -> TrackedItem:
     kind = _KINDS.get(row.kind, "unaccounted")
-    return Item(row.job_id, kind, parse_utc(row.since), row.last_state, row.queue)
+    return TrackedItem(row.job_id, kind, parse_utc(row.since), row.last_state, row.queue)
 
 
-def _named(session: Session, service_id: str, since: datetime) -> frozenset[ItemKey]:
-    """What was declared since the service began to flap: seen again, it is no news."""
-    told = sa.select(_item.job_id, _item.kind).where(
+def _load_alerted_items(session: Session, service_id: str, since: datetime) -> frozenset[ItemKey]:
+    """The items declared since the service began to flap: declaring them again is not published again."""
+    declared = sa.select(_item.job_id, _item.kind).where(
         _item.service_id == service_id, _item.kind.in_(sorted(_KINDS)), _item.since >= utc_text(since)
     )
-    return frozenset((job_id, _KINDS[kind]) for job_id, kind in session.execute(told.distinct()))
+    return frozenset((job_id, _KINDS[kind]) for job_id, kind in session.execute(declared.distinct()))

@@ -1,70 +1,75 @@
-"""A fall of a service's own numbers that no work can explain: its store was emptied, restored or replaced. Pure.
+"""Detects falls of a service's counts that work cannot explain: a store emptied, restored or replaced. Pure.
 
-What single jobs prove is proven elsewhere. This is for those that nobody knew one by one, and so that a great loss has
-its cause beside its items: without it, a store that was emptied looks as if all work were done.
+Single missing jobs are proven elsewhere. This covers jobs that were not known one by one, and gives a great loss a
+cause next to its items: otherwise an emptied store looks as if all work were done.
 """
 
 from datetime import datetime, timedelta
 
-from app.reconciliation.types import Evidence, Figures, Heard, Known, Loss
+from app.reconciliation.types import CheckEvidence, Figures, KnownState, Loss, Observation
 from app.sources.protocol import Look
 
-# Fewer jobs than this are somebody's afternoon, and known one by one.
-SOME = 10
-# Jobs a second that no set of workers gets done, and for how long they have at least had time.
-PACE = 1_000
-LEAST = timedelta(seconds=5)
-EXPIRES = timedelta(days=1)
+# A fall of fewer jobs is ignored: a person may have removed them, and they are known one by one.
+MIN_JOBS = 10
+# More jobs a second than any set of workers gets done, and the minimum time they are assumed to have had.
+MAX_JOBS_DONE_PER_S = 1_000
+MIN_INTERVAL = timedelta(seconds=5)
+LOSS_EXPIRES_AFTER = timedelta(days=1)
 
 
-def figures_of(look: Look) -> Figures:
-    """What is counted and not listed has ended: every source lists what has not."""
+def count_figures(look: Look) -> Figures:
+    """The figures of a snapshot. Jobs that are counted and not listed have ended: sources list all others."""
     going = {listing.state for listing in look.listings if not listing.finished}
     unfinished = sum(number for state, number in look.counts.items() if state in going)
     workers = None if look.workers is None else sum(worker.state != "dead" for worker in look.workers)
     return Figures(unfinished, sum(look.counts.values()) - unfinished, workers, look.queues)
 
 
-def follow(known: Known, heard: Heard, evidence: Evidence, now: datetime) -> Loss | None:
-    """The loss that is open after this look: a new one, or the one from before until as many jobs are there again."""
-    after, before = figures_of(heard.look), known.loss
-    if known.figures is not None and not evidence.purged and has_fallen(known, heard, evidence):
+def update_loss(known: KnownState, observation: Observation, evidence: CheckEvidence, now: datetime) -> Loss | None:
+    """The loss that is open after this snapshot: a new one, or the old one until as many jobs are there again."""
+    after, before = count_figures(observation.look), known.loss
+    if known.figures is not None and not evidence.purged and has_fallen(known, observation, evidence):
         return Loss(now, known.figures.jobs, after.jobs)
-    if before is None or after.jobs >= before.before or now - before.since >= EXPIRES:
+    if before is None or after.jobs >= before.before or now - before.since >= LOSS_EXPIRES_AFTER:
         return None
     return before
 
 
-def has_fallen(known: Known, heard: Heard, evidence: Evidence) -> bool:
-    """Whether more is gone since the last look than work can explain; a command may still have removed it."""
-    before, after = known.figures, figures_of(heard.look)
-    if before is None or before.jobs < SOME or after.jobs >= before.jobs:
+def has_fallen(known: KnownState, observation: Observation, evidence: CheckEvidence) -> bool:
+    """True if more jobs are gone since the last check than work can explain. A command may still have removed them."""
+    before, after = known.figures, count_figures(observation.look)
+    if before is None or before.jobs < MIN_JOBS or after.jobs >= before.jobs:
         return False
     return (
         _is_emptied(before, after)
-        or _is_replaced(known, before, after, heard)
-        or _is_too_fast(known, before, after, heard, evidence)
+        or _is_replaced(known, before, after, observation)
+        or _is_too_fast(known, before, after, observation, evidence)
     )
 
 
 def _is_emptied(before: Figures, after: Figures) -> bool:
-    """Jobs, those that had ended too, queues and workers went together: no work takes a queue away."""
+    """Jobs (also ended ones), queues and workers went together: work does not remove queues."""
     if before.queues is None or after.queues is None:
         return False
     fewer_workers = not before.workers or after.workers is None or after.workers < before.workers
     return after.queues < before.queues and after.jobs * 10 <= before.jobs and fewer_workers
 
 
-def _is_replaced(known: Known, before: Figures, after: Figures, heard: Heard) -> bool:
-    """Another run of the store answers, with half of what waited at most, and with fewer jobs that ended."""
-    if known.instance_id is None or heard.look.instance_id in (None, known.instance_id):
+def _is_replaced(known: KnownState, before: Figures, after: Figures, observation: Observation) -> bool:
+    """Another run of the store answers, with at most half of the waiting jobs and with fewer ended ones."""
+    if known.instance_id is None or observation.look.instance_id in (None, known.instance_id):
         return False
-    return before.unfinished >= SOME and after.unfinished * 2 <= before.unfinished and after.ended < before.ended
+    return before.unfinished >= MIN_JOBS and after.unfinished * 2 <= before.unfinished and after.ended < before.ended
 
 
-def _is_too_fast(known: Known, before: Figures, after: Figures, heard: Heard, evidence: Evidence) -> bool:
-    """More were gone than could have been done. Not where the service says of each by its id what became of it."""
+def _is_too_fast(
+    known: KnownState, before: Figures, after: Figures, observation: Observation, evidence: CheckEvidence
+) -> bool:
+    """More jobs are gone than could have been done.
+
+    Not used if the service can say what became of each job by its id.
+    """
     if known.heard_at is None or (evidence.finished_visible == "lookup" and not known.cut_since):
         return False
     gone = before.unfinished - after.unfinished - max(0, after.ended - before.ended)
-    return gone > PACE * max(LEAST, heard.ended - known.heard_at).total_seconds()
+    return gone > MAX_JOBS_DONE_PER_S * max(MIN_INTERVAL, observation.ended - known.heard_at).total_seconds()

@@ -1,4 +1,4 @@
-"""Which services are watched, what is believed of each, and the record of every change of state.
+"""Tables of services, their known state, open items, check samples and the record of state changes.
 
 Times are text as `app.infra.clock` writes them: they sort, and read the same everywhere.
 """
@@ -10,10 +10,10 @@ from app.db import Base
 
 
 class Service(Base):
-    """A watched job service. Rows stay when it is no longer watched, because the record names it.
+    """A watched job service. Removed services keep their row, because the record names them.
 
-    `url` never holds a password, so that whatever shows it cannot show one. `password` is read by who builds the source
-    and by nobody else; `password_env` names a variable of the environment to take it from instead.
+    `url` never holds a password, so it can be shown anywhere. `password` is read only by the code that builds the
+    source; `password_env` names an environment variable to take it from instead.
     """
 
     __tablename__ = "service"
@@ -32,15 +32,15 @@ class Service(Base):
 
 
 class ServiceState(Base):
-    """What is believed of a service.
+    """What Beacon knows of a service, besides its jobs.
 
-    `status` and `payload_json` are those of its newest `reconciliation.update`; none before the first one.
-    `checked_at` and `latency_ms` are of the newest check that was answered, as are `health` (the service's own word)
-    and `workers_json` (null where it cannot be told); `last_poll_at`, `reason` and `waited_ms` of the newest attempt.
-    `heard_at`: when the newest look began whose job ids were believed. `version` grows whenever the belief changes:
-    what was computed from an older one is not written. `log_cursor`: the newest event of the log whose word on jobs is
-    part of the belief. `flapping_json`: how often the state came and went (`app.reconciliation.flapping`).
-    `figures_json`, `cut_json`, `unserved_json` and `loss_json` are those of the newest believed look
+    `status` and `payload_json` are those of its newest `reconciliation.update`, null before the first one. `checked_at`
+    and `latency_ms` are of the newest check that was answered, as are `health` (the service's own word) and
+    `workers_json` (null if the service cannot tell). `last_poll_at`, `reason` and `waited_ms` are of the newest
+    attempt. `heard_at` is the start of the newest snapshot whose job ids were used. `version` grows whenever the known
+    state changes: results computed from an older version are not written. `log_cursor` is the newest event of the log
+    that is part of the known state. `flapping_json` counts how often the state changed (`app.reconciliation.flapping`).
+    `figures_json`, `cut_json`, `unserved_json` and `loss_json` come from the newest snapshot that was used
     (`app.reconciliation.row_memory`).
     """
 
@@ -75,10 +75,12 @@ class ServiceState(Base):
 
 
 class KnownJob(Base):
-    """An unfinished job. `seen_at` is null while the newest believed look still showed it, as it does for
-    nearly all: so a poll that changed nothing writes none of these rows. `ended_id`: the event that said that it has
-    ended, where a later look still showed it. `kept_s`: for how long it can be seen once it has ended, where the job
-    itself says so."""
+    """An unfinished job.
+
+    `seen_at` is null while the newest snapshot showed the job, which is true of nearly all: a poll that changed nothing
+    writes none of these rows. `ended_id` is the event that said that the job ended, if a later snapshot still showed
+    it. `kept_s` is how long an ended job stays visible, if the job itself says so.
+    """
 
     __tablename__ = "known_job"
 
@@ -93,7 +95,7 @@ class KnownJob(Base):
 
 
 class OpenItem(Base):
-    """A job that was declared missing, extra or unaccounted, until something closes it."""
+    """A job that was declared missing, extra or unaccounted. Closed rows stay as history."""
 
     __tablename__ = "open_item"
     __table_args__ = (
@@ -138,7 +140,7 @@ class OpenItem(Base):
 
 
 class CheckSample(Base):
-    """The figures of one poll, for the history of a service; may be pruned."""
+    """The figures of one poll, for the history of a service; pruned by age."""
 
     __tablename__ = "check_sample"
     __table_args__ = (
@@ -157,10 +159,10 @@ class CheckSample(Base):
 
 
 class DiscrepancyEvent(Base):
-    """One change of a service's state, for ever: triggers of the migration refuse every update and delete.
+    """One change of a service's state. Permanent: triggers of the migration refuse every update and delete.
 
-    `reason` and `findings_json` are as they were told. `episode`: the first row of the episode that this one goes on
-    with; null where it begins one.
+    `reason` and `findings_json` are as published. `episode` is the first row of the episode that this row continues;
+    null if it begins one.
     """
 
     __tablename__ = "discrepancy_event"
@@ -192,7 +194,7 @@ class DiscrepancyEvent(Base):
 
 
 def prune_samples(session: Session, before: str, limit: int = 1_000) -> int:
-    """Delete at most `limit` samples taken before that moment, and say how many: call it again while it is full."""
+    """Delete at most `limit` samples older than `before`, and return how many. Repeat while it returns `limit`."""
     oldest = sa.select(CheckSample.id).where(CheckSample.at < before).order_by(CheckSample.at).limit(limit)
     ids = list(session.scalars(oldest))
     if ids:

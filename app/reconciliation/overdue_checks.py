@@ -1,4 +1,4 @@
-"""Services whose checks have stopped without a word, whatever stopped them: they must not look fresh for ever."""
+"""Finds services whose checks have stopped, for whatever reason: they must not look fresh for ever."""
 
 import time
 from collections.abc import Sequence
@@ -12,32 +12,32 @@ from app.infra.lease import Claim
 from app.reconciliation.loader import database_now
 from app.reconciliation.models import Service, ServiceState
 
-LOOK_EVERY_S = 5.0
+SEARCH_EVERY_S = 5.0
 
 
 class OverdueChecks:
-    """Looks for them now and then, on behalf of the process that polls."""
+    """Searches every few seconds in the process that polls."""
 
     def __init__(self, stale_after: timedelta) -> None:
-        self._after = stale_after + timedelta(seconds=LOOK_EVERY_S)
+        self._after = stale_after + timedelta(seconds=SEARCH_EVERY_S)
         self._claim: Claim | None = None
         self._look_at = 0.0
 
     def find(self, claim: Claim) -> Sequence[str]:
-        """Those of which no check, good or bad, has been recorded for longer than makes a service stale.
+        """Services without any recorded check, good or bad, for longer than makes a service stale.
 
-        Whoever has just taken the lease has checked nothing yet: its own polls come first.
+        A process that has just taken the lease has checked nothing yet: its own polls come first.
         """
         now = time.monotonic()
         if self._claim != claim:
             self._claim, self._look_at = claim, now + self._after.total_seconds()
         if now < self._look_at:
             return ()
-        self._look_at = now + LOOK_EVERY_S
-        return _overdue(self._after)
+        self._look_at = now + SEARCH_EVERY_S
+        return _find_overdue(self._after)
 
 
-def _overdue(after: timedelta) -> Sequence[str]:
+def _find_overdue(after: timedelta) -> Sequence[str]:
     with read() as session:
         before = utc_text(database_now(session) - after)
         fresh = sa.or_(ServiceState.status.is_(None), ServiceState.status != "stale")

@@ -1,4 +1,4 @@
-"""What pages and callers may read of services and discrepancies."""
+"""Queries for pages and API: services with their state, open items and discrepancies."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.infra.clock import utc_now
-from app.reconciliation.current_status import CurrentStatus, counts_of, current_status
+from app.reconciliation.current_status import CurrentStatus, current_counts, current_status
 from app.reconciliation.models import DiscrepancyEvent, OpenItem, Service, ServiceState
 
 SortBy = Literal["timestamp", "service", "status", "latencyMs"]
@@ -23,15 +23,15 @@ SORTABLE: dict[SortBy, sa.orm.InstrumentedAttribute[Any]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
-    """A watched service beside its state; `state` is None before the first poll."""
+class ServiceWithState:
+    """A watched service with its state; `state` is None before the first poll."""
 
     service: Service
     state: ServiceState | None
 
     @property
     def payload(self) -> dict[str, Any] | None:
-        """Its newest `reconciliation.update`, as it went over the wire; None before the first."""
+        """Its newest `reconciliation.update`, as it was sent; None before the first."""
         if self.state is None or self.state.payload_json is None:
             return None
         payload: dict[str, Any] = json.loads(self.state.payload_json)
@@ -41,18 +41,18 @@ class Watched:
         return current_status(self.state, self.payload, utc_now(), timedelta(seconds=poll_interval_s))
 
     def counts(self, poll_interval_s: float) -> tuple[Mapping[str, int] | None, str]:
-        """Of now; None, and why, where nobody knows them."""
-        return counts_of(self.current_status(poll_interval_s), self.payload)
+        """The current counts; None and the reason if they are unknown."""
+        return current_counts(self.current_status(poll_interval_s), self.payload)
 
     @property
     def not_told(self) -> Mapping[str, str]:
-        """Why of single states nobody knows how many there are, as the newest answer said."""
+        """States without a count, each with the reason from the newest answer."""
         return (self.payload or {}).get("notTold") or {}
 
 
 @dataclass(frozen=True, slots=True)
-class Filter:
-    """Which discrepancy events; `start` is included, `end` is not."""
+class DiscrepancyFilter:
+    """Which discrepancy events to return; `start` is included, `end` is not."""
 
     status: str | None = None
     service: str | None = None
@@ -60,50 +60,52 @@ class Filter:
     end: str | None = None
 
 
-def services(session: Session) -> list[Watched]:
+def list_services(session: Session) -> list[ServiceWithState]:
     """Every watched service, by name."""
-    return [Watched(service, state) for service, state in session.execute(_watched())]
+    return [ServiceWithState(service, state) for service, state in session.execute(_services_with_state())]
 
 
-def service(session: Session, service_id: str) -> Watched | None:
-    found = session.execute(_watched().where(Service.id == service_id)).one_or_none()
-    return None if found is None else Watched(found[0], found[1])
+def find_service(session: Session, service_id: str) -> ServiceWithState | None:
+    found = session.execute(_services_with_state().where(Service.id == service_id)).one_or_none()
+    return None if found is None else ServiceWithState(found[0], found[1])
 
 
-def open_items(session: Session, service_id: str) -> Sequence[OpenItem]:
-    """Missing jobs first, each kind oldest first."""
+def list_open_items(session: Session, service_id: str) -> Sequence[OpenItem]:
+    """The open items by kind (missing jobs before unaccounted ones), each kind oldest first."""
     mine = sa.select(OpenItem).where(OpenItem.service_id == service_id, OpenItem.closed_at.is_(None))
     return session.scalars(mine.order_by(OpenItem.kind, OpenItem.since, OpenItem.job_id)).all()
 
 
-def discrepancies(
-    session: Session, chosen: Filter, sort_by: SortBy, *, descending: bool, page: int, limit: int
+def read_discrepancies(
+    session: Session, chosen: DiscrepancyFilter, sort_by: SortBy, *, descending: bool, page: int, limit: int
 ) -> tuple[Sequence[DiscrepancyEvent], int]:
-    """One page of the record, and how many rows there are in all."""
-    total = session.scalar(sa.select(sa.func.count()).select_from(DiscrepancyEvent).where(*_wanted(chosen))) or 0
+    """One page of the record, and the total number of rows."""
+    total = (
+        session.scalar(sa.select(sa.func.count()).select_from(DiscrepancyEvent).where(*_filter_conditions(chosen))) or 0
+    )
     columns = (SORTABLE[sort_by], DiscrepancyEvent.timestamp, DiscrepancyEvent.id)
     order = [column.desc() if descending else column.asc() for column in columns]
-    query = sa.select(DiscrepancyEvent).where(*_wanted(chosen)).order_by(*order)
+    query = sa.select(DiscrepancyEvent).where(*_filter_conditions(chosen)).order_by(*order)
     return session.scalars(query.limit(limit).offset((page - 1) * limit)).all(), total
 
 
-def discrepancies_before(
-    session: Session, chosen: Filter, before: tuple[str, str] | None, limit: int
+def read_discrepancies_before(
+    session: Session, chosen: DiscrepancyFilter, before: tuple[str, str] | None, limit: int
 ) -> Sequence[DiscrepancyEvent]:
-    """The newest rows below the key (timestamp, id) of the last one seen: the same rows however many come in."""
-    query = sa.select(DiscrepancyEvent).where(*_wanted(chosen))
+    """The newest rows below the key (timestamp, id) of the last one seen. New rows do not shift the page."""
+    query = sa.select(DiscrepancyEvent).where(*_filter_conditions(chosen))
     if before is not None:
         query = query.where(sa.tuple_(DiscrepancyEvent.timestamp, DiscrepancyEvent.id) < before)
     newest = query.order_by(DiscrepancyEvent.timestamp.desc(), DiscrepancyEvent.id.desc())
     return session.scalars(newest.limit(limit)).all()
 
 
-def _watched() -> sa.Select[Service, ServiceState]:
+def _services_with_state() -> sa.Select[Service, ServiceState]:
     joined = sa.select(Service, ServiceState).outerjoin(ServiceState, ServiceState.service_id == Service.id)
     return joined.where(Service.removed_at.is_(None)).order_by(Service.name, Service.id)
 
 
-def _wanted(chosen: Filter) -> list[sa.ColumnElement[bool]]:
+def _filter_conditions(chosen: DiscrepancyFilter) -> list[sa.ColumnElement[bool]]:
     wanted = []
     if chosen.status is not None:
         wanted.append(DiscrepancyEvent.status == chosen.status)

@@ -1,19 +1,19 @@
-"""From what was known and what was heard to a verdict. Pure: no clock, no database, no network.
+"""Judges a service: from the known state, an observation and evidence to a verdict. Pure.
 
-A job is declared **missing** only where all of this holds:
+No clock, no database, no network. A job is declared **missing** only if all of these hold:
 
-1. it was unfinished when it was last seen, at A: only such jobs are in the known set;
-2. a complete look, its states read in the order in which jobs flow, found it nowhere (`suspects`);
-3. a finished job would still have been visible when the looks ended, or the service, asked for the id, does
-   not know the job;
-4. a second look found it nowhere either;
-5. no command and no published event explains it;
-6. the job's own setting does not let it vanish as soon as that: of such a job that is gone nothing is concluded.
+1. It was unfinished when it was last seen: only such jobs are known.
+2. A complete snapshot, its states read in the order in which jobs flow, found it nowhere (`find_absent_jobs`).
+3. A finished job would still have been visible at the end of the snapshots, or the service, asked for the id, does not
+   know the job.
+4. A second snapshot found it nowhere either.
+5. No command and no published event explains it.
+6. The job's own setting does not let it vanish that soon: nothing follows from the absence of such a job.
 
-Where 3 cannot be answered the job is **unaccounted**: shown, never a discrepancy. Where it may be answered
-later (there are more look-ups than one observation makes, or the service did not answer one) it is *pending*:
-it stays in the known set and is shown as unaccounted meanwhile. Where a bound cut the list that would show the job,
-nothing is concluded from absence: it stays known, and once that list is whole again it was last seen before the cut.
+If 3 cannot be answered, the job is **unaccounted**: shown, but never a discrepancy. If it may be answered later (there
+are more lookups than one check makes, or the service did not answer one) it is *pending*: it stays known and is shown
+as unaccounted until then. If a list bound cut the list that would show the job, nothing follows from its absence: it
+stays known, and once that list is complete again it counts as last seen before the cut.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,200 +23,235 @@ from itertools import chain
 from typing import Literal
 
 from app.reconciliation import change_detection, diff, extra_jobs, findings, loss_detection, unserved_queues
-from app.reconciliation.diff import Kept
-from app.reconciliation.findings import Found
-from app.reconciliation.freshness import why_not_of_now
-from app.reconciliation.item_lifecycle import closed_items, opened_items, still_open
-from app.reconciliation.list_bounds import Bounds, cut_since
-from app.reconciliation.types import Breathe, Closing, Evidence, Heard, Item, Known, Verdict, no_pause, slices
+from app.reconciliation.diff import RetainedJobs
+from app.reconciliation.findings import IdsByKind
+from app.reconciliation.freshness import explain_wrong_age
+from app.reconciliation.item_lifecycle import find_items_to_close, find_items_to_open, list_still_open
+from app.reconciliation.list_bounds import ListBounds, update_cut_since
+from app.reconciliation.types import (
+    CheckEvidence,
+    ItemClosing,
+    KnownState,
+    Observation,
+    Pause,
+    ServiceVerdict,
+    TrackedItem,
+    iter_slices,
+    no_pause,
+)
 from app.sources.protocol import Job
 
-REWOUND = "went back in time: it reports an older state than Beacon has seen"
+REWOUND_REASON = "was rewound: it reports an older state than Beacon has seen"
 
-Ruling = Literal["left", "here", "hidden", "pending", "missing", "unaccounted"]
+Judgement = Literal["left", "here", "hidden", "pending", "missing", "unaccounted"]
 
 
-def is_rewound(known: Known, heard: Heard) -> bool:
-    """Another instance with an older state answered: it was restored from a backup, or is the wrong one.
+def is_rewound(known: KnownState, observation: Observation) -> bool:
+    """True if another instance with an older state answered: one restored from a backup, or the wrong one.
 
-    It stays rewound until its own time is again where it was: then it can be compared once more.
+    It stays rewound until its own time has caught up: then the two can be compared again.
     """
-    look = heard.look
+    look = observation.look
     if known.as_of is None or look.as_of is None or look.instance_id == known.instance_id:
         return False
     return look.as_of < known.as_of
 
 
-def is_of_another_time(known: Known, heard: Heard, evidence: Evidence) -> bool:
-    """Whether nothing that the look shows, or does not show, says anything of the jobs that are known."""
-    return is_rewound(known, heard) or why_not_of_now(heard, evidence) is not None
+def is_incomparable(known: KnownState, observation: Observation, evidence: CheckEvidence) -> bool:
+    """True if the snapshot says nothing about the known jobs, neither by what it shows nor by what it lacks."""
+    return is_rewound(known, observation) or explain_wrong_age(observation, evidence) is not None
 
 
-def suspects(known: Known, heard: Heard, evidence: Evidence, breathe: Breathe = no_pause) -> list[str]:
-    """Known jobs, and those that were published, which the look shows nowhere although no bound cut their lists."""
-    absent = diff.in_none(chain(known.jobs, known.heralded()), heard.look.listings, breathe)
-    bounds = Bounds(heard, evidence)
-    if not bounds.cut:
+def find_absent_jobs(
+    known: KnownState, observation: Observation, evidence: CheckEvidence, pause: Pause = no_pause
+) -> list[str]:
+    """Known or published jobs that the snapshot does not show, although no list bound hides them."""
+    absent = diff.find_unlisted(chain(known.jobs, known.announced_only_ids()), observation.look.listings, pause)
+    bounds = ListBounds(observation, evidence)
+    if not bounds.is_cut:
         return absent
     left: list[str] = []
-    for ids in slices(absent):
+    for ids in iter_slices(absent):
         left += [job_id for job_id in ids if not bounds.may_hide(known.job(job_id).queue)]
-        breathe()
+        pause()
     return left
 
 
-def needs_look_up(evidence: Evidence, job_id: str) -> bool:
-    """Whether the service is asked what became of a job that neither look shows.
+def needs_lookup(evidence: CheckEvidence, job_id: str) -> bool:
+    """True if the service should be asked about a job that neither snapshot shows.
 
-    Also where it would still be visible had it finished: a worker may hold it in its hands, in no list yet.
+    Also if the job would still be visible after finishing: a worker may have taken it out of one list and not yet put
+    it into another.
     """
     if evidence.finished_visible is None or evidence.second is None or job_id in evidence.explained:
         return False
     return evidence.second.find(job_id) is None
 
 
-def reconcile(known: Known, heard: Heard, evidence: Evidence, now: datetime, breathe: Breathe = no_pause) -> Verdict:
-    """The verdict on a look that was answered."""
-    if is_rewound(known, heard):
-        found = {**findings.of_loss(known.loss), "rewound": []}
-        return _stale(known, found, heard.look.latency_ms, REWOUND, now)
-    figures_at = None if evidence.fresh_for is None else heard.look.as_of
-    other_time = why_not_of_now(heard, evidence)
+def reconcile(
+    known: KnownState, observation: Observation, evidence: CheckEvidence, now: datetime, pause: Pause = no_pause
+) -> ServiceVerdict:
+    """The verdict on a snapshot."""
+    if is_rewound(known, observation):
+        found = {**findings.find_loss(known.loss), "rewound": []}
+        return _stale_verdict(known, found, observation.look.latency_ms, REWOUND_REASON, now)
+    figures_at = None if evidence.fresh_for is None else observation.look.as_of
+    other_time = explain_wrong_age(observation, evidence)
     if other_time is not None:
-        return replace(stale(known, heard.look.latency_ms, other_time, now), figures_at=figures_at)
-    changes = diff.changes(known, heard, breathe)
-    rulings = _rulings(known, heard, evidence, changes.unlisted, breathe)
-    extra = extra_jobs.follow(known, heard, now, breathe)
-    kept = _kept(known, evidence, rulings, breathe)
-    loss = loss_detection.follow(known, heard, evidence, now)
-    unserved = unserved_queues.follow(known, heard, evidence)
-    belief = diff.belief(known, changes, kept, extra.marks, breathe)
-    opened = [*opened_items(known, rulings, now, breathe), *extra.opened]
-    closed = closed_items(known, heard, evidence, opened, now, breathe)
-    still = still_open(known, opened, closed, breathe)
+        return replace(judge_silence(known, observation.look.latency_ms, other_time, now), figures_at=figures_at)
+    changes = diff.compare_listings(known, observation, pause)
+    rulings = _judge_absent_jobs(known, observation, evidence, changes.unlisted, pause)
+    extra = extra_jobs.update_extra_jobs(known, observation, now, pause)
+    kept = _collect_retained_jobs(known, evidence, rulings, pause)
+    loss = loss_detection.update_loss(known, observation, evidence, now)
+    unserved = unserved_queues.update_unserved_queues(known, observation, evidence)
+    job_diff = diff.build_job_diff(known, changes, kept, extra.marks, pause)
+    opened = [*find_items_to_open(known, rulings, now, pause), *extra.opened]
+    closed = find_items_to_close(known, observation, evidence, opened, now, pause)
+    still = list_still_open(known, opened, closed, pause)
     found = {
-        **findings.of_items(still, kept.pending, breathe),
-        **findings.of_look(heard.look, changes.twice),
-        **findings.of_loss(loss),
+        **findings.group_items(still, kept.pending, pause),
+        **findings.find_in_snapshot(observation.look, changes.twice),
+        **findings.find_loss(loss),
         **unserved.found,
     }
-    verdict = Verdict(
+    verdict = ServiceVerdict(
         status="discrepancy" if findings.is_discrepant(found) else "verified",
         at=now,
         checked_at=now,
-        latency_ms=heard.look.latency_ms,
-        counts=dict(heard.look.counts),
-        details=findings.details_of(found, belief.size),
-        reason=findings.notes(heard.look),
-        about={**findings.about_look(heard.look), **findings.about_loss(loss), **unserved.about},
+        latency_ms=observation.look.latency_ms,
+        counts=dict(observation.look.counts),
+        details=findings.build_details(found, job_diff.size),
+        reason=findings.build_reason(observation.look),
+        contexts={
+            **findings.describe_unreadable(observation.look),
+            **findings.describe_loss(loss),
+            **unserved.contexts,
+        },
         last_verified_at=known.last_verified_at if findings.is_discrepant(found) else now,
-        counts_only=findings.counts_only(heard.look),
-        counts_only_queues=findings.counts_only_queues(heard.look),
-        not_told=heard.look.not_told,
-        counts_as_of=heard.look.counts_as_of,
-        cut_since=cut_since(known, heard),
+        counts_only=findings.list_cut_states(observation.look),
+        counts_only_queues=findings.list_cut_queues(observation.look),
+        not_told=observation.look.not_told,
+        counts_as_of=observation.look.counts_as_of,
+        cut_since=update_cut_since(known, observation),
         unserved_since=unserved.since,
-        figures=loss_detection.figures_of(heard.look),
+        figures=loss_detection.count_figures(observation.look),
         loss=loss,
-        belief=belief,
+        job_diff=job_diff,
         opened=tuple(opened),
         closed=tuple(closed),
         figures_at=figures_at,
     )
-    return change_detection.compared(known, verdict, found)
+    return change_detection.judge_check(known, verdict, found)
 
 
-def stale(known: Known, waited_ms: int, reason: str, now: datetime, silent_since: datetime | None = None) -> Verdict:
-    """The verdict on silence, or on figures of another time. What was known is kept; numbers are not repeated."""
-    verdict = _stale(known, findings.of_loss(known.loss), waited_ms, reason, now)
+def judge_silence(
+    known: KnownState, waited_ms: int, reason: str, now: datetime, silent_since: datetime | None = None
+) -> ServiceVerdict:
+    """The verdict on silence, or on figures of another time. Known jobs are kept; counts are not repeated."""
+    verdict = _stale_verdict(known, findings.find_loss(known.loss), waited_ms, reason, now)
     return replace(verdict, silent_since=silent_since)
 
 
-def accept(
-    known: Known, items: Iterable[Item], present: int, now: datetime, *, with_loss: bool = False
-) -> Verdict | None:
-    """The verdict after an operator closed `items`, or a loss as well; None where nothing was ever told of the service.
+def judge_acceptance(
+    known: KnownState, items: Iterable[TrackedItem], present: int, now: datetime, *, with_loss: bool = False
+) -> ServiceVerdict | None:
+    """The verdict after an operator closed `items`, and `with_loss` also the open loss.
 
-    Nobody has looked: times, counts and latency stay those of the newest check. `present`: how many jobs are known.
+    None if nothing was ever published of the service. There was no check: times, counts and latency stay those of the
+    newest one. `present` is the number of known jobs.
     """
-    told = known.told
-    if told is None:
+    last_published = known.last_published
+    if last_published is None:
         return None
-    closed = tuple(Closing(item, "accepted") for item in items)
-    found: Found = {**findings.of_items(still_open(known, (), closed)), **findings.kept(told)}
+    closed = tuple(ItemClosing(item, "accepted") for item in items)
+    found: IdsByKind = {
+        **findings.group_items(list_still_open(known, (), closed)),
+        **findings.read_published_ids(last_published),
+    }
     if with_loss:
         found.pop("lost", None)
-    is_stale, flaps = told.status == "stale", "flapping" in found
+    is_stale, flaps = last_published.status == "stale", "flapping" in found
     discrepant = findings.is_discrepant(found) and not is_stale
-    verdict = Verdict(
-        # One that flaps is not verified because it looks fine at the moment.
-        status=told.status if is_stale or flaps else "discrepancy" if discrepant else "verified",
+    verdict = ServiceVerdict(
+        # A flapping service is not verified just because it looks fine at the moment.
+        status=last_published.status if is_stale or flaps else "discrepancy" if discrepant else "verified",
         at=now,
-        checked_at=told.checked_at,
-        latency_ms=told.latency_ms,
-        counts=dict(told.counts),
-        details=findings.details_of(found, present) if discrepant else None,
-        reason=told.reason,
-        about=findings.about_kept(told),
+        checked_at=last_published.checked_at,
+        latency_ms=last_published.latency_ms,
+        counts=dict(last_published.counts),
+        details=findings.build_details(found, present) if discrepant else None,
+        reason=last_published.reason,
+        contexts=findings.read_published_contexts(last_published),
         last_verified_at=known.last_verified_at,
-        last_flapping=told.last_flapping,
-        counts_only=tuple(told.counts_only or ()),
-        counts_only_queues=tuple(told.counts_only_queues or ()),
-        not_told=told.not_told or {},
-        counts_as_of=told.counts_as_of or {},
+        last_flapping=last_published.last_flapping,
+        counts_only=tuple(last_published.counts_only or ()),
+        counts_only_queues=tuple(last_published.counts_only_queues or ()),
+        not_told=last_published.not_told or {},
+        counts_as_of=last_published.counts_as_of or {},
         flaps=known.flaps,
         closed=closed,
     )
-    return change_detection.judged(known, verdict, found)
+    return change_detection.detect_change(known, verdict, found)
 
 
-def _stale(known: Known, also: Found, waited_ms: int, reason: str, now: datetime) -> Verdict:
-    """With what was found wrong before: nobody has said otherwise since."""
-    found: Found = {**findings.of_items(known.items.values()), **findings.not_denied(known.told), **also}
-    verdict = Verdict(
+def _stale_verdict(known: KnownState, also: IdsByKind, waited_ms: int, reason: str, now: datetime) -> ServiceVerdict:
+    """Stale, with the findings from before: no answer has contradicted them since."""
+    found: IdsByKind = {
+        **findings.group_items(known.items.values()),
+        **findings.read_published_discrepancies(known.last_published),
+        **also,
+    }
+    verdict = ServiceVerdict(
         status="stale",
         at=now,
         checked_at=now,
         latency_ms=waited_ms,
         counts={},
         reason=reason,
-        about=findings.about_loss(known.loss),
+        contexts=findings.describe_loss(known.loss),
         last_verified_at=known.last_verified_at,
     )
-    return change_detection.compared(known, verdict, found)
+    return change_detection.judge_check(known, verdict, found)
 
 
-def _rulings(
-    known: Known, heard: Heard, evidence: Evidence, unlisted: Sequence[str], breathe: Breathe
-) -> dict[str, Ruling]:
-    """On what the look shows nowhere; `unlisted`: the known jobs that it does not show as unfinished."""
-    absent = diff.in_none(unlisted, diff.finished(heard), breathe)
-    absent += diff.in_none(known.heralded(), heard.look.listings, breathe)
-    bounds = Bounds(heard, evidence)
-    rulings: dict[str, Ruling] = {}
-    for ids in slices(absent):
+def _judge_absent_jobs(
+    known: KnownState, observation: Observation, evidence: CheckEvidence, unlisted: Sequence[str], pause: Pause
+) -> dict[str, Judgement]:
+    """Judge every job that the snapshot shows nowhere.
+
+    `unlisted` are the known jobs that it does not show as unfinished.
+    """
+    absent = diff.find_unlisted(unlisted, diff.select_finished(observation), pause)
+    absent += diff.find_unlisted(known.announced_only_ids(), observation.look.listings, pause)
+    bounds = ListBounds(observation, evidence)
+    rulings: dict[str, Judgement] = {}
+    for ids in iter_slices(absent):
         for job_id in ids:
-            queue = known.job(job_id).queue if bounds.cut else None
+            queue = known.job(job_id).queue if bounds.is_cut else None
             if bounds.may_hide(queue):
-                rulings[job_id] = _rule_hidden(known, evidence, bounds, job_id)
+                rulings[job_id] = _judge_hidden_job(known, evidence, bounds, job_id)
             else:
-                rulings[job_id] = _judge(known, heard, evidence, job_id)
-        breathe()
+                rulings[job_id] = _judge_job(known, observation, evidence, job_id)
+        pause()
     return rulings
 
 
-def _rule_hidden(known: Known, evidence: Evidence, bounds: Bounds, job_id: str) -> Ruling:
-    """Where only a list of ended jobs was cut, it is let go: it did not wait any more, and had somewhere to end."""
+def _judge_hidden_job(known: KnownState, evidence: CheckEvidence, bounds: ListBounds, job_id: str) -> Judgement:
+    """Judge a job that a list bound may hide.
+
+    If only a list of ended jobs was cut, the job is dropped: it was no longer waiting, and may have ended in that list.
+    """
     if job_id in evidence.explained or job_id not in known.jobs:
         return "left"
     notice = known.notices.get(job_id)
     if notice is not None and not notice.is_alive:
         return "left"
-    return "hidden" if bounds.unfinished.has(known.jobs[job_id].queue) else "left"
+    return "hidden" if bounds.unfinished.includes(known.jobs[job_id].queue) else "left"
 
 
-def _judge(known: Known, heard: Heard, evidence: Evidence, job_id: str) -> Ruling:
-    second, fate = evidence.second, evidence.fates.get(job_id)
+def _judge_job(known: KnownState, observation: Observation, evidence: CheckEvidence, job_id: str) -> Judgement:
+    second, fate = evidence.second, evidence.lookups.get(job_id)
     shown = second.find(job_id) if second else None
     if shown is not None:
         return "left" if shown[1] else "here"
@@ -224,54 +259,58 @@ def _judge(known: Known, heard: Heard, evidence: Evidence, job_id: str) -> Rulin
         return "here"
     if job_id in evidence.explained or (fate is not None and fate.kind == "finished"):
         return "left"
-    if second is None or Bounds(second, evidence).may_hide(known.job(job_id).queue):
+    if second is None or ListBounds(second, evidence).may_hide(known.job(job_id).queue):
         return "pending"
     if fate is not None and fate.kind == "unknown":
         return "missing"
-    return _judge_gone(known, heard, second, evidence, job_id)
+    return _judge_unlisted_job(known, observation, second, evidence, job_id)
 
 
-def _judge_gone(known: Known, heard: Heard, second: Heard, evidence: Evidence, job_id: str) -> Ruling:
-    """Of a job that neither look shows, and that the service itself says nothing of."""
+def _judge_unlisted_job(
+    known: KnownState, observation: Observation, second: Observation, evidence: CheckEvidence, job_id: str
+) -> Judgement:
+    """Judge a job that neither snapshot shows, and of which the service itself says nothing."""
     if _may_have_vanished(known, second, job_id):
         return "left"
-    if _still_visible(known, second, evidence, job_id):
+    if _would_still_be_visible(known, second, evidence, job_id):
         return "missing"
-    if known.was_cut(job_id) is not None:
-        return "left"  # it may have ended, and vanished as it should, while a bound kept it out of the lists
+    if known.last_listed_at(job_id) is not None:
+        return "left"  # it may have ended and vanished normally while a bound kept it out of the lists
     if evidence.finished_visible == "lookup":
-        return "pending" if heard.finished_complete else "left"
+        return "pending" if observation.finished_complete else "left"
     return "unaccounted"
 
 
-def _may_have_vanished(known: Known, last: Heard, job_id: str) -> bool:
-    """Whether the job, by its own setting, could have ended and vanished since it was seen: then nothing follows."""
+def _may_have_vanished(known: KnownState, last: Observation, job_id: str) -> bool:
+    """True if the job's own setting allowed it to end and vanish since it was seen."""
     kept_s, seen = known.job(job_id).kept_s, known.seen_at(job_id)
     return kept_s is not None and (seen is None or (last.ended - seen).total_seconds() >= kept_s)
 
 
-def _still_visible(known: Known, last: Heard, evidence: Evidence, job_id: str) -> bool:
-    """Whether the lists of this look would still show the job if it had finished right after it was seen."""
+def _would_still_be_visible(known: KnownState, last: Observation, evidence: CheckEvidence, job_id: str) -> bool:
+    """True if this snapshot would still show the job, had it finished right after it was last seen."""
     visible, seen = evidence.finished_visible, known.seen_at(job_id)
     if seen is None or not isinstance(visible, int | float):
         return False
     return (last.ended - seen).total_seconds() < visible
 
 
-def _kept(known: Known, evidence: Evidence, rulings: Mapping[str, Ruling], breathe: Breathe) -> Kept:
-    """The jobs that the look shows nowhere and that are known to be there, or may be."""
+def _collect_retained_jobs(
+    known: KnownState, evidence: CheckEvidence, rulings: Mapping[str, Judgement], pause: Pause
+) -> RetainedJobs:
+    """The jobs that the snapshot shows nowhere and that still exist, or may exist."""
     here: list[Job] = []
     pending: list[Job] = []
     hidden: list[str] = []
-    for part in slices(rulings.items()):
-        here += [_found_later(evidence, id_) or known.job(id_) for id_, ruling in part if ruling == "here"]
+    for part in iter_slices(rulings.items()):
+        here += [_find_later_state(evidence, id_) or known.job(id_) for id_, ruling in part if ruling == "here"]
         pending += [known.job(id_) for id_, ruling in part if ruling == "pending"]
         hidden += [id_ for id_, ruling in part if ruling == "hidden"]
-        breathe()
-    return Kept(here, pending, hidden)
+        pause()
+    return RetainedJobs(here, pending, hidden)
 
 
-def _found_later(evidence: Evidence, job_id: str) -> Job | None:
+def _find_later_state(evidence: CheckEvidence, job_id: str) -> Job | None:
     shown = evidence.second.find(job_id) if evidence.second else None
-    fate = evidence.fates.get(job_id)
+    fate = evidence.lookups.get(job_id)
     return shown[0] if shown else fate.job if fate else None

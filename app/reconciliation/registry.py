@@ -1,4 +1,4 @@
-"""Which services are watched, where that is written down, and the `Source` that each of them gets."""
+"""Registers the watched services in the database, and builds a `Source` for each."""
 
 import json
 import logging
@@ -29,107 +29,107 @@ from app.sources.unavailable import Unusable
 
 log = logging.getLogger(__name__)
 
-NAMES_KEPT_S = 5.0
-FORGOTTEN_AT_ONCE = 1_000  # rows, between two breaths
-# Kind, address, options, password, its variable, and who rules them: a source is built anew where one of them changed.
+NAME_CACHE_S = 5.0
+JOBS_DELETED_PER_STATEMENT = 1_000
+# Kind, address, options, password, its variable, and origin: the source is rebuilt if one of them changes.
 _Settings = tuple[str, str, str, str | None, str | None, str]
 
 
-class BadService(ValueError):
-    """The service cannot be watched as asked; the text says what was expected, `errors` the same for each field."""
+class InvalidService(ValueError):
+    """The service cannot be watched like this. The text says what was expected, `errors` say it for each field."""
 
     def __init__(self, text: str, errors: Mapping[str, str] | None = None) -> None:
         super().__init__(text)
         self.errors = dict(errors or {})
 
 
-class Taken(BadService):
-    """There is a service of this id already."""
+class ServiceIdTaken(InvalidService):
+    """A service with this id exists already."""
 
 
-class NotWatched(BadService):
-    """There is no such service."""
+class ServiceNotFound(InvalidService):
+    """No service with this id is watched."""
 
 
-def watched(session: Session) -> list[Service]:
-    """Every service that is watched now, by name."""
-    return list(session.scalars(_watched()))
+def list_services(session: Session) -> list[Service]:
+    """All watched services, by name."""
+    return list(session.scalars(_select_services()))
 
 
-def _watched() -> sa.Select[Service]:
+def _select_services() -> sa.Select[Service]:
     return sa.select(Service).where(Service.removed_at.is_(None)).order_by(Service.name, Service.id)
 
 
 def add(session: Session, *, id: str, name: str, kind: str, url: str, **options: Any) -> Service:  # noqa: A002 -- the field's name
-    """Watch a service that is not watched yet. Raises `BadService`."""
-    return watch(session, parsed({"id": id, "name": name, "kind": kind, "url": url, **options}))
+    """Watch a new service. Raises `InvalidService`."""
+    return watch(session, parse_service({"id": id, "name": name, "kind": kind, "url": url, **options}))
 
 
 def watch(session: Session, entry: ServiceEntry) -> Service:
-    """Like `add`, for what is parsed. Raises `Taken`."""
+    """Like `add`, for a parsed entry. Raises `ServiceIdTaken`."""
     row = session.get(Service, entry.id)
     text = f"a service {entry.id} is watched already; beacon service list shows all"
     if row is not None and row.removed_at is None:
-        raise Taken(text, {"id": "is taken; choose another one"})
+        raise ServiceIdTaken(text, {"id": "is taken; choose another one"})
     try:
         return write_row(session, entry, "admin")
-    except IntegrityError as error:  # on PostgreSQL two may ask at once
-        raise Taken(text, {"id": "is taken; choose another one"}) from error
+    except IntegrityError as error:  # on PostgreSQL two requests may race
+        raise ServiceIdTaken(text, {"id": "is taken; choose another one"}) from error
 
 
 def put(session: Session, *, id: str, name: str, kind: str, url: str, **options: Any) -> Service:  # noqa: A002 -- the field's name
-    """Watch a service, or change how. What is known of it stays, unless it becomes another kind of service."""
-    return write_row(session, parsed({"id": id, "name": name, "kind": kind, "url": url, **options}), "admin")
+    """Watch a service, or change it. Its known state stays, unless its kind changes."""
+    return write_row(session, parse_service({"id": id, "name": name, "kind": kind, "url": url, **options}), "admin")
 
 
 def remove(session: Session, service_id: str, by: str) -> None:
-    """Watch it no longer. What was believed is forgotten; what was recorded stays. Raises `NotWatched`."""
+    """Stop watching the service. Its known state is deleted; its record stays. Raises `ServiceNotFound`."""
     row = find(session, service_id)
     row.removed_at = utc_text()
     row.password = None
-    _forget(session, service_id, by, "the service is no longer watched")
+    _delete_known_state(session, service_id, by, "the service is no longer watched")
 
 
 def find(session: Session, service_id: str, *, lock: bool = False) -> Service:
-    """A service that is watched. Raises `NotWatched`."""
+    """A watched service. Raises `ServiceNotFound`."""
     row = session.get(Service, service_id, with_for_update={"key_share": True} if lock else None)
     if row is None or row.removed_at is not None:
-        raise NotWatched(f"no service {service_id} is watched; beacon service list shows all")
+        raise ServiceNotFound(f"no service {service_id} is watched; beacon service list shows all")
     return row
 
 
-def name_of(service_id: str) -> str:
-    """The name that people see; the id of a service that is not watched. Asked at every rendered event, hence kept."""
+def service_name(service_id: str) -> str:
+    """The display name; the id for a service that is not watched. Cached, because every rendered event needs it."""
     kept = current_app.extensions.get("beacon_service_names")
     if kept is None or kept.until < time.monotonic():
         with read() as session:
-            names = {row.id: row.name for row in watched(session)}
-        kept = current_app.extensions["beacon_service_names"] = _Names(names, time.monotonic() + NAMES_KEPT_S)
+            names = {row.id: row.name for row in list_services(session)}
+        kept = current_app.extensions["beacon_service_names"] = _NameCache(names, time.monotonic() + NAME_CACHE_S)
     found: str = kept.names.get(service_id, service_id)
     return found
 
 
-class Sources:
-    """The services to poll, each with its source, which lives as long as its settings stand."""
+class SourceRegistry:
+    """The services to poll, each with its source. A source lives until its settings change."""
 
     def __init__(self, job_list_bound: int) -> None:
         self._bound = job_list_bound
         self._built: dict[str, tuple[_Settings, WatchedService]] = {}
 
-    def watched(self) -> list[WatchedService]:
+    def list_watched(self) -> list[WatchedService]:
         with read() as session:
-            rows = session.scalars(_watched().options(undefer(Service.password)))
+            rows = session.scalars(_select_services().options(undefer(Service.password)))
             self._built = {row.id: self._service(row) for row in rows}
         return [service for _, service in self._built.values()]
 
     def close(self) -> None:
-        """Give up their connections and threads; the next `watched` makes new ones."""
+        """Close all connections and threads; the next `list_watched` creates new ones."""
         built, self._built = self._built, {}
         for _, service in built.values():
             _close(service)
 
-    def let_go(self, service: WatchedService) -> None:
-        """Of one that no poll uses any more: it was replaced or removed, or this process no longer polls."""
+    def close_service(self, service: WatchedService) -> None:
+        """Close a source that no poll uses any more: it was replaced or removed, or this process no longer polls."""
         built = self._built.get(service.id)
         if built is not None and built[1] is service:
             del self._built[service.id]
@@ -144,17 +144,17 @@ class Sources:
 
 
 def _close(service: WatchedService) -> None:
-    with suppress(Exception):  # a source that cannot be closed must not keep the others open
+    with suppress(Exception):  # one failure must not keep the other sources open
         service.source.close()
 
 
 def build_source(row: Service, job_list_bound: int) -> Source:
-    """Connects to nothing yet. One that cannot be used here says so when it is asked."""
+    """Does not connect yet. A source that cannot be used here reports that when it is called."""
     return source_maker(row, job_list_bound)()
 
 
 def source_maker(row: Service, job_list_bound: int) -> Callable[[], Source]:
-    """Makes a source of one's own, later and elsewhere: all of the row that it needs is read now."""
+    """A function that builds a source later, on another thread: everything it needs of the row is read now."""
     rules = host_rules()
     address = Address(row.url, row.password, rules.reach)
     options = json.loads(row.options_json)
@@ -162,67 +162,67 @@ def source_maker(row: Service, job_list_bound: int) -> Callable[[], Source]:
 
 
 def capabilities_of(row: Service) -> Capabilities:
-    """What its source can do; neither its password nor the service itself is needed for that."""
+    """What the service's source can do. Needs neither its password nor a connection."""
     rules = _rules_for(row, host_rules())
     source = build(row.kind, Address(row.url), json.loads(row.options_json), row.password_env, 1, rules)
     try:
         return source.capabilities
-    except Exception as error:  # noqa: BLE001 -- one that a person wrote last night must not hide all others
-        log.error("a source of the kind %s cannot say what it can do: %s", row.kind, type(error).__name__)
+    except Exception as error:  # noqa: BLE001 -- one broken plugin must not hide all services
+        log.error("cannot read the capabilities of service_id=%s kind=%s: %s", row.id, row.kind, type(error).__name__)
         return Unusable("cannot say what it can do").capabilities
     finally:
         source.close()
 
 
 def host_rules() -> HostRules:
-    """What this host lets services have."""
+    """What this host allows services to use."""
     settings = current_settings()
     return HostRules(settings.password_env_prefixes, Reach(parse_networks(settings.allowed_networks)))
 
 
-def refused_variable(row: Service) -> str | None:
-    """Why its password is not taken from the variable that it names, and what to do; None where it may be."""
+def explain_refused_variable(row: Service) -> str | None:
+    """Why the environment variable of its password is refused, and what to do; None if it is allowed."""
     rules = _rules_for(row, host_rules())
     return rules.refused_variable(row.password_env) if rules and row.password_env else None
 
 
 def _rules_for(row: Service, rules: HostRules) -> HostRules | None:
-    """The services file is the host's own word."""
+    """The services file belongs to the host, so no rules apply to its services."""
     return None if row.origin == "file" else rules
 
 
 @dataclass(frozen=True, slots=True)
-class _Names:
+class _NameCache:
     names: Mapping[str, str]
     until: float
 
 
-def parsed(given: Mapping[str, Any]) -> ServiceEntry:
-    """What a person gave, checked by its kind and by the host's rules. Raises `BadService`."""
+def parse_service(given: Mapping[str, Any]) -> ServiceEntry:
+    """Validate a service by its kind and by the host's rules. Raises `InvalidService`."""
     try:
         entry = parse_entry(given)
     except ValidationError as error:
-        raise _bad(faults(error)) from None
-    wrong = _against(host_rules(), entry)
+        raise _invalid_service(group_errors_by_field(error)) from None
+    wrong = _check_host_rules(host_rules(), entry)
     if wrong:
-        raise _bad(wrong)
+        raise _invalid_service(wrong)
     return entry
 
 
-def _against(rules: HostRules, entry: ServiceEntry) -> dict[str, str]:
-    """What the host does not allow of it, by field. A name is looked up at each connect, and only there."""
+def _check_host_rules(rules: HostRules, entry: ServiceEntry) -> dict[str, str]:
+    """What the host does not allow, by field. Host names are resolved only when connecting."""
     variable = rules.refused_variable(entry.password_env) if entry.password_env else None
     address = rules.reach.refusal(urlsplit(entry.url).hostname or "")
     found = {"password_env": variable, "url": address and f"the service {address}"}
     return {name: said for name, said in found.items() if said}
 
 
-def _bad(errors: Mapping[str, str]) -> BadService:
-    return BadService("; ".join(f"{name}: {said}" for name, said in errors.items()), errors)
+def _invalid_service(errors: Mapping[str, str]) -> InvalidService:
+    return InvalidService("; ".join(f"{name}: {said}" for name, said in errors.items()), errors)
 
 
-def faults(error: ValidationError) -> dict[str, str]:
-    """What is wrong, by field; of one that may be several things, what each of them expects."""
+def group_errors_by_field(error: ValidationError) -> dict[str, str]:
+    """The errors by field; if several types are allowed, what each of them expects."""
     found: dict[str, list[str]] = {}
     for item in error.errors():
         found.setdefault(str(item["loc"][0]) if item["loc"] else "service", []).append(item["msg"])
@@ -237,7 +237,7 @@ def write_row(session: Session, entry: ServiceEntry, origin: str, by: str = "an 
     elif row.removed_at is not None:
         row.registered_at, row.removed_at = utc_text(), None
     elif row.kind != entry.kind:
-        _forget(session, entry.id, by, f"the service became one of the kind {entry.kind}")
+        _delete_known_state(session, entry.id, by, f"the service became one of the kind {entry.kind}")
     row.name, row.kind, row.url, row.origin = entry.name, entry.kind, entry.url, origin
     row.password, row.password_env = entry.password, entry.password_env
     row.options_json = entry.options.model_dump_json()
@@ -245,8 +245,8 @@ def write_row(session: Session, entry: ServiceEntry, origin: str, by: str = "an 
     return row
 
 
-def _forget(session: Session, service_id: str, by: str, why: str) -> None:
-    mine = sa.select(KnownJob.job_id).where(KnownJob.service_id == service_id).limit(FORGOTTEN_AT_ONCE)
+def _delete_known_state(session: Session, service_id: str, by: str, why: str) -> None:
+    mine = sa.select(KnownJob.job_id).where(KnownJob.service_id == service_id).limit(JOBS_DELETED_PER_STATEMENT)
     some = sa.delete(KnownJob).where(KnownJob.service_id == service_id, KnownJob.job_id.in_(mine))
     while session.connection().execute(some).rowcount:
         breathe()

@@ -1,5 +1,4 @@
-"""What a row remembers of the newest look besides its jobs: its figures, what a bound hides, which queues no worker
-serves, a loss that is open."""
+"""Stores the results of the newest snapshot in the state row: figures, cut and unserved queues, the open loss."""
 
 import json
 from collections.abc import Mapping
@@ -8,49 +7,49 @@ from typing import Any
 
 from app.infra.clock import parse_utc, utc_text
 from app.reconciliation.models import ServiceState
-from app.reconciliation.types import Figures, Loss, Verdict
+from app.reconciliation.types import Figures, Loss, ServiceVerdict
 
 
-def note(row: ServiceState, verdict: Verdict) -> None:
-    row.figures_json = figures_text(verdict.figures)
-    row.cut_json = since_text(verdict.cut_since)
-    row.unserved_json = since_text(verdict.unserved_since) if verdict.unserved_since else None
-    row.loss_json = _loss_text(verdict.loss)
+def record_figures(row: ServiceState, verdict: ServiceVerdict) -> None:
+    row.figures_json = dump_figures(verdict.figures)
+    row.cut_json = dump_since(verdict.cut_since)
+    row.unserved_json = dump_since(verdict.unserved_since) if verdict.unserved_since else None
+    row.loss_json = _dump_loss(verdict.loss)
 
 
-def figures_text(figures: Figures | None) -> str | None:
+def dump_figures(figures: Figures | None) -> str | None:
     if figures is None:
         return None
     return json.dumps([figures.unfinished, figures.ended, figures.workers, figures.queues])
 
 
-def figures_of(row: ServiceState) -> Figures | None:
+def load_figures(row: ServiceState) -> Figures | None:
     return None if row.figures_json is None else Figures(*json.loads(row.figures_json))
 
 
-def cut_of(row: ServiceState) -> dict[str, datetime]:
-    return _since_of(row.cut_json)
+def load_cut_since(row: ServiceState) -> dict[str, datetime]:
+    return _load_since(row.cut_json)
 
 
-def unserved_of(row: ServiceState) -> dict[str, datetime]:
-    return _since_of(row.unserved_json)
+def load_unserved_since(row: ServiceState) -> dict[str, datetime]:
+    return _load_since(row.unserved_json)
 
 
-def loss_of(row: ServiceState) -> Loss | None:
+def load_loss(row: ServiceState) -> Loss | None:
     if row.loss_json is None:
         return None
     since, before, after = json.loads(row.loss_json)
     return Loss(parse_utc(since), before, after)
 
 
-def _since_of(text: str | None) -> dict[str, datetime]:
+def _load_since(text: str | None) -> dict[str, datetime]:
     found: dict[str, Any] = json.loads(text or "{}")
     return {queue: parse_utc(at) for queue, at in found.items()}
 
 
-def since_text(since: Mapping[str, datetime]) -> str:
+def dump_since(since: Mapping[str, datetime]) -> str:
     return json.dumps({queue: utc_text(at) for queue, at in since.items()})
 
 
-def _loss_text(loss: Loss | None) -> str | None:
+def _dump_loss(loss: Loss | None) -> str | None:
     return None if loss is None else json.dumps([utc_text(loss.since), loss.before, loss.after])

@@ -1,4 +1,4 @@
-"""The stuck jobs of a service as it tells them just now, for a page that goes on without them."""
+"""Fetches the stuck jobs of a service live, for a page that works without them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,26 +12,26 @@ from app.sources.protocol import SourceError, StuckJob
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """`reason` says why there is no answer; `refuses`: this kind of service cannot tell at all."""
+class StuckJobs:
+    """`reason` says why there is no answer; `is_unsupported`: this kind of service cannot list them."""
 
     asked_at: str
     jobs: Sequence[StuckJob] = ()
     reason: str | None = None
-    refuses: bool = False
+    is_unsupported: bool = False
 
 
-def stuck_jobs(row: Service, name: str, job_list_bound: int) -> Told:
-    """Gives up the database's connection; whoever calls wants nothing more of `row`."""
+def fetch_stuck_jobs(row: Service, name: str, job_list_bound: int) -> StuckJobs:
+    """Releases the database connection: do not use `row` afterwards."""
     asked_at = utc_text()
     why_not = registry.capabilities_of(row).why_not("stuck")
     if why_not is not None:
-        return Told(asked_at, (), why_not, refuses=True)
+        return StuckJobs(asked_at, (), why_not, is_unsupported=True)
     make = registry.source_maker(row, job_list_bound)
     db.session.remove()
     try:
-        return Told(asked_at, ask(make, lambda source: source.stuck(), ASK_S))
+        return StuckJobs(asked_at, ask(make, lambda source: source.stuck(), ASK_S))
     except TooMany:
-        return Told(asked_at, (), "Too many questions wait for their services just now.")
+        return StuckJobs(asked_at, (), "Too many requests are waiting for their services. Try again in a moment.")
     except SourceError as error:
-        return Told(asked_at, (), f"{name} {error.reason}.")
+        return StuckJobs(asked_at, (), f"{name} {error.reason}.")

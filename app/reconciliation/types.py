@@ -1,4 +1,4 @@
-"""Plain values of one reconciliation: what was known, what was heard, what to think of it."""
+"""Plain values of one check: the known state, the observation, the evidence and the verdict."""
 
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,30 +16,33 @@ from app.eventlog.event_types import (
     ReconciliationUpdate,
     Status,
 )
-from app.reconciliation.flapping import NEVER, Flaps
+from app.reconciliation.flapping import NO_FLAPS, Flaps
 from app.sources.protocol import FinishedVisible, Job, JobFate, Look
 
 ItemKind = Literal["missing", "extra", "unaccounted"]
 CloseHow = Literal["reappeared", "finished", "requeued", "accepted", "expired"]
-# What a service published last of a job. `ended`: it failed, or events contradict each other; it is gone for a reason,
-# and nothing follows from its being there.
-Said = Literal["queued", "started", "finished", "ended"]
+# What a service last published about a job. `ended`: it failed, or its events contradict each other. Then its absence
+# is explained, and its presence proves nothing.
+PublishedState = Literal["queued", "started", "finished", "ended"]
 ItemKey = tuple[str, ItemKind]
 
-# Jobs looked at in one go: with a pause between, the streams of this process feel at most some milliseconds.
-SLICE = 2_000
+# Jobs processed between two pauses: the streams of this process wait some milliseconds at most.
+JOBS_PER_SLICE = 2_000
 
 T = TypeVar("T")
-Breathe = Callable[[], None]
+Pause = Callable[[], None]
 
 
 def no_pause() -> None:
-    """What `breathe` is where nobody waits."""
+    """The `pause` of callers that do not share an event loop."""
 
 
-class About(NamedTuple):
-    """What is said of a finding besides ids: how many there are, where ids do not say it, more in words, the queues
-    that it is about, and since when, where that is known better than by when it was told first."""
+class FindingContext(NamedTuple):
+    """What a finding says besides job ids.
+
+    `number` is the number of jobs where the ids do not give it; `note` is free text; `queues` are the affected queues;
+    `since` is the start of the problem if it is known better than by the first published event.
+    """
 
     number: int = 0
     note: str = ""
@@ -47,13 +50,13 @@ class About(NamedTuple):
     since: datetime | None = None
 
 
-Abouts = Mapping[FindingKind, About]
-NOTHING_ABOUT: Abouts = {}
+FindingContexts = Mapping[FindingKind, FindingContext]
+NO_CONTEXT: FindingContexts = {}
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
-    """A job that was declared missing, extra or unaccounted and has not been closed."""
+class TrackedItem:
+    """A job that was declared missing, extra or unaccounted and is not closed yet."""
 
     job_id: str
     kind: ItemKind
@@ -67,28 +70,31 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Closing:
-    item: Item
+class ItemClosing:
+    item: TrackedItem
     how: CloseHow
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
-    """What a service published last of one job. `id` is the event's, `at` when the log took it: both are Beacon's."""
+class JobNotice:
+    """The newest event that a service published about one job.
 
-    said: Said
+    `id` is the event's id, `at` is when the log took it: both are Beacon's own.
+    """
+
+    state: PublishedState
     id: int
     at: datetime
     queue: str | None = None
 
     @property
     def is_alive(self) -> bool:
-        return self.said in ("queued", "started")
+        return self.state in ("queued", "started")
 
 
 @dataclass(frozen=True, slots=True)
-class Hidden:
-    """Whose jobs a bound kept out of the lists of a look: everybody's, or those of some queues."""
+class HiddenQueues:
+    """Which jobs a list bound kept out of a snapshot: all of them, or those of some queues."""
 
     everything: bool = False
     queues: frozenset[str] = frozenset()
@@ -96,13 +102,13 @@ class Hidden:
     def __bool__(self) -> bool:
         return self.everything or bool(self.queues)
 
-    def has(self, queue: str | None) -> bool:
+    def includes(self, queue: str | None) -> bool:
         return self.everything or (bool(self.queues) and (queue is None or queue in self.queues))
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """The numbers of one look: jobs that have not ended, jobs that have, workers and queues; None where untold."""
+    """The numbers of one snapshot; None where the service does not say."""
 
     unfinished: int
     ended: int
@@ -116,44 +122,44 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """So many jobs were there `before`, and so many in the next answer, which no work can explain."""
+    """A drop that work cannot explain: the number of jobs `before`, and in the next answer (`after`)."""
 
     since: datetime
     before: int
     after: int
 
 
-# A restart of all workers is no finding: a queue must have gone unserved for so long.
-UNSERVED_FOR = timedelta(minutes=1)
-# Stands in `cut_since` for all queues; no queue has such a name.
+# How long a queue must be without a worker before that is a finding: restarting all workers is normal.
+UNSERVED_AFTER = timedelta(minutes=1)
+# The key in `cut_since` that means all queues; no queue has this name.
 ALL_QUEUES = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """What is believed of a service before a look.
+class KnownState:
+    """What Beacon knows of a service before a check.
 
-    `jobs` are the unfinished ones. Each was last seen at `heard_at`, when the look that showed it began, or
-    at its time in `unseen`. `ended`: jobs that a look showed unfinished after their service had published their end,
-    each with the id of that event. `notices`: what was published since the last look, up to the event `log_cursor`.
-    `cut_since`: queues whose jobs a bound keeps out of the lists, each with the moment at which they were last listed.
-    `unserved_since`: queues in which jobs wait and that no worker serves, each with the look that first showed it so.
-    `figures` are those of the newest look, `loss` is one that is open. `told` is what the newest event said; `named`,
-    while the service flaps, the items it named since that began.
+    `jobs` are the unfinished jobs. Each was last seen at `heard_at`, the start of the snapshot that showed it, or at
+    its time in `unseen`. `ended` holds jobs that a snapshot still showed as unfinished after their service had
+    published their end, each with the id of that event. `notices` is what was published since the last check, up to the
+    event `log_cursor`. `cut_since` holds queues whose jobs a list bound hides, each with the moment at which they were
+    last listed. `unserved_since` holds queues with waiting jobs and no worker, each with the first check that found it
+    so. `figures` are those of the newest snapshot, `loss` is the open one. `last_published` is the newest event. While
+    the service flaps, `alerted_items` are the items that were declared since the flapping began.
     """
 
     jobs: Mapping[str, Job] = field(default_factory=dict)
     unseen: Mapping[str, datetime] = field(default_factory=dict)
     ended: Mapping[str, int] = field(default_factory=dict)
-    notices: Mapping[str, Notice] = field(default_factory=dict)
+    notices: Mapping[str, JobNotice] = field(default_factory=dict)
     log_cursor: int = 0
-    flaps: Flaps = NEVER
-    named: frozenset[ItemKey] = frozenset()
+    flaps: Flaps = NO_FLAPS
+    alerted_items: frozenset[ItemKey] = frozenset()
     heard_at: datetime | None = None
     instance_id: str | None = None
     as_of: datetime | None = None
-    items: Mapping[ItemKey, Item] = field(default_factory=dict)
-    told: ReconciliationUpdate | None = None
+    items: Mapping[ItemKey, TrackedItem] = field(default_factory=dict)
+    last_published: ReconciliationUpdate | None = None
     last_verified_at: datetime | None = None
     cut_since: Mapping[str, datetime] = field(default_factory=dict)
     unserved_since: Mapping[str, datetime] = field(default_factory=dict)
@@ -163,37 +169,37 @@ class Known:
     def seen_at(self, job_id: str) -> datetime | None:
         if job_id not in self.jobs and (notice := self.notices.get(job_id)) is not None:
             return notice.at
-        return self.unseen.get(job_id) or self.was_cut(job_id) or self.heard_at
+        return self.unseen.get(job_id) or self.last_listed_at(job_id) or self.heard_at
 
-    def was_cut(self, job_id: str) -> datetime | None:
-        """When the list that the job was last in was last whole, where a bound has cut it since."""
+    def last_listed_at(self, job_id: str) -> datetime | None:
+        """When the job's list was last complete, if a list bound has cut it since; otherwise None."""
         if not self.cut_since or (job := self.jobs.get(job_id)) is None:
             return None
         return self.cut_since.get(job.queue or ALL_QUEUES) or self.cut_since.get(ALL_QUEUES)
 
-    def heralded(self) -> list[str]:
-        """Jobs that were published and that no look has shown yet."""
+    def announced_only_ids(self) -> list[str]:
+        """Jobs that were published and that no snapshot has shown yet."""
         return [job_id for job_id, notice in self.notices.items() if notice.is_alive and job_id not in self.jobs]
 
     def job(self, job_id: str) -> Job:
-        """The job as it was seen or published last."""
+        """The job as it was last seen or published."""
         seen, notice = self.jobs.get(job_id), self.notices.get(job_id)
         if notice is None or not notice.is_alive:
             return self.jobs[job_id]
-        state = "running" if notice.said == "started" else seen.state if seen else "queued"
+        state = "running" if notice.state == "started" else seen.state if seen else "queued"
         return seen._replace(state=state) if seen else Job(job_id, state, notice.queue)
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """A look, and when it began and ended."""
+class Observation:
+    """A snapshot of a service, with its start and end."""
 
     look: Look
     began: datetime
     ended: datetime
 
     def find(self, job_id: str) -> tuple[Job, bool] | None:
-        """The job as it was read last, and whether it had finished: a moving job may be in two lists."""
+        """The job as it was read last, and whether it had finished. A moving job may be in two lists."""
         for listing in reversed(self.look.listings):
             job = listing.jobs.get(job_id)
             if job is not None:
@@ -208,72 +214,72 @@ class Heard:
     def finished_complete(self) -> bool:
         return all(listing.complete for listing in self.look.listings if listing.finished)
 
-    def hidden(self, *, finished: bool) -> Hidden:
-        """Whose jobs the lists of these states do not show."""
+    def hidden(self, *, finished: bool) -> HiddenQueues:
+        """Whose jobs the lists of the finished (or unfinished) states do not show."""
         cut = [one for one in self.look.listings if one.finished == finished and not one.complete]
-        return Hidden(any(not one.cut for one in cut), frozenset().union(*(one.cut for one in cut)))
+        return HiddenQueues(any(not one.cut for one in cut), frozenset().union(*(one.cut for one in cut)))
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
-    """What else is known of the jobs that a look did not show.
+class CheckEvidence:
+    """What else is known of the jobs that a snapshot does not show.
 
-    `second`: the second look, None where it was not possible; `fates`: look-ups by id, as far as they were
-    made; `explained`: jobs that commands or published events say have ended. `fresh_for`: how old the figures of a look
-    may be, where the source dates them. `purged`: a command has removed many, which need not be known one by one.
-    `unserved_for`: how long a queue must have been without a worker before that is said.
+    `second` is the second snapshot, None if there was none. `lookups` are the answers by job id, as far as they were
+    made. `explained` are jobs that commands or published events say have ended. `fresh_for` is how old the figures of a
+    snapshot may be, if the source dates them. `purged`: a command has removed many jobs, whose ids may be unknown.
+    `unserved_for` is how long a queue must have been without a worker before that is reported.
     """
 
     finished_visible: FinishedVisible = None
-    second: Heard | None = None
-    fates: Mapping[str, JobFate] = field(default_factory=dict)
+    second: Observation | None = None
+    lookups: Mapping[str, JobFate] = field(default_factory=dict)
     explained: frozenset[str] = frozenset()
     fresh_for: timedelta | None = None
     purged: bool = False
-    unserved_for: timedelta = UNSERVED_FOR
+    unserved_for: timedelta = UNSERVED_AFTER
 
 
 @dataclass(frozen=True, slots=True)
-class Belief:
-    """What a look makes of the jobs that were known: the rows that make the difference, and how many jobs it leaves.
+class JobDiff:
+    """The known jobs after a check, as a difference: rows to write, rows to delete, and the resulting number of jobs.
 
-    The difference only, because to make all of them anew at every look costs more than to compare them.
+    It is a difference because building the whole table at every check costs more than comparing.
     """
 
     before: Mapping[str, Job]
     unseen: Mapping[str, datetime]
-    put: Sequence[Job]
-    gone: Sequence[str]
+    upserts: Sequence[Job]
+    removals: Sequence[str]
     ended: Mapping[str, int]
     size: int
 
     @property
     def jobs(self) -> dict[str, Job]:
-        """All of them, as long as nothing was done to the jobs from before."""
+        """All known jobs after the check. Valid only while `before` is unmodified."""
         jobs = dict(self.before)
-        self.onto(jobs)
+        self.apply_to(jobs)
         return jobs
 
-    def onto(self, jobs: dict[str, Job], breathe: Breathe = no_pause) -> None:
-        """Make what was known what is known now."""
-        for ids in slices(self.gone):
+    def apply_to(self, jobs: dict[str, Job], pause: Pause = no_pause) -> None:
+        """Update the table of known jobs in place."""
+        for ids in iter_slices(self.removals):
             for job_id in ids:
                 jobs.pop(job_id, None)
-            breathe()
-        for part in slices(self.put):
+            pause()
+        for part in iter_slices(self.upserts):
             jobs.update((job.id, job) for job in part)
-            breathe()
+            pause()
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """What to think of a service.
+class ServiceVerdict:
+    """The result of one check of a service.
 
-    `belief` is None where nothing that was heard is believed (stale), or nothing was (an acceptance).
-    `changed`: an event is due; `turned`: the change is one of state, to be kept for ever. `hushed`: it differs from
-    what was told, and is kept to ourselves because the service flaps. `figures_at`: of when the figures are, where the
-    source says so. `silent_since`: when a service that does not answer gave its last answer. `cut_since`,
-    `unserved_since`, `figures` and `loss` are what is known of them from now on.
+    `job_diff` is None if the answer says nothing about the known jobs (stale), or if there was no answer (an
+    acceptance). `changed`: an event is due. `status_changed`: the change is one of state, which is recorded for good.
+    `suppressed`: it differs from what was published, and is not published because the service flaps. `figures_at` is
+    the time of the figures, if the source gives one. `silent_since` is the last answer of a service that does not
+    answer. `cut_since`, `unserved_since`, `figures` and `loss` are stored for the next check.
     """
 
     status: Status
@@ -284,7 +290,7 @@ class Verdict:
     details: DiscrepancyDetails | None = None
     findings: tuple[Finding, ...] = ()
     reason: str | None = None
-    about: Abouts = field(default_factory=dict)
+    contexts: FindingContexts = field(default_factory=dict)
     last_verified_at: datetime | None = None
     last_discrepancy: LastDiscrepancy | None = None
     last_flapping: LastFlapping | None = None
@@ -296,32 +302,32 @@ class Verdict:
     unserved_since: Mapping[str, datetime] = field(default_factory=dict)
     figures: Figures | None = None
     loss: Loss | None = None
-    flaps: Flaps = NEVER
-    belief: Belief | None = None
-    opened: tuple[Item, ...] = ()
-    closed: tuple[Closing, ...] = ()
+    flaps: Flaps = NO_FLAPS
+    job_diff: JobDiff | None = None
+    opened: tuple[TrackedItem, ...] = ()
+    closed: tuple[ItemClosing, ...] = ()
     changed: bool = False
-    turned: bool = False
-    hushed: bool = False
+    status_changed: bool = False
+    suppressed: bool = False
     figures_at: datetime | None = None
     silent_since: datetime | None = None
 
 
-def slices(things: Iterable[T], size: int = SLICE) -> Iterator[list[T]]:
+def iter_slices(things: Iterable[T], size: int = JOBS_PER_SLICE) -> Iterator[list[T]]:
     iterator = iter(things)
     while part := list(islice(iterator, size)):
         yield part
 
 
-def in_order(things: Iterable[T], key: Callable[[T], Any], breathe: Breathe = no_pause) -> list[T]:
-    """Sorted; a hundred thousand at once would take 60 ms."""
-    parts = [sorted(part, key=key) for part in _breathing(slices(things), breathe)]
+def sort_in_slices(things: Iterable[T], key: Callable[[T], Any], pause: Pause = no_pause) -> list[T]:
+    """Sort with pauses: a hundred thousand at once would take 60 ms."""
+    parts = [sorted(part, key=key) for part in _pause_between(iter_slices(things), pause)]
     if len(parts) < 2:
         return parts[0] if parts else []
-    return [thing for part in _breathing(slices(heapq.merge(*parts, key=key)), breathe) for thing in part]
+    return [thing for part in _pause_between(iter_slices(heapq.merge(*parts, key=key)), pause) for thing in part]
 
 
-def _breathing(parts: Iterable[T], breathe: Breathe) -> Iterator[T]:
+def _pause_between(parts: Iterable[T], pause: Pause) -> Iterator[T]:
     for part in parts:
         yield part
-        breathe()
+        pause()

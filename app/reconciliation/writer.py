@@ -1,10 +1,10 @@
-"""From verdicts to the record: everything of one verdict in one commit under the lease, or nothing.
+"""Records verdicts: everything of one verdict in one commit under the lease, or nothing.
 
-Where thousands of known jobs came or went, their rows are written beforehand in transactions of their own (`stage`),
-because every other writer waits for each. What a process that ends in between leaves behind claims nothing: jobs that
-were really seen, and fewer of those that are known to have finished.
+If thousands of known jobs came or went, their rows are written first, in transactions of their own (`_stage`), because
+every other writer waits for each. If the process dies in between, the rows left behind are still correct: jobs that
+were really seen, and fewer of the jobs that have finished.
 
-Locks are taken in one order everywhere: lease row, state row, audit, event.
+Locks are taken in the same order everywhere: lease row, state row, audit, event.
 """
 
 import contextlib
@@ -20,132 +20,138 @@ from app.eventlog.append import append
 from app.infra.clock import parse_utc, utc_text
 from app.infra.lease import Claim
 from app.reconciliation import flapping, reconcile, row_memory, row_writer
-from app.reconciliation.loader import database_now, known_of
+from app.reconciliation.loader import database_now, load_known_state
 from app.reconciliation.models import ServiceState
-from app.reconciliation.types import Belief, Heard, Item, Known, Verdict, slices
+from app.reconciliation.types import JobDiff, KnownState, Observation, ServiceVerdict, TrackedItem, iter_slices
 
-# Between two transactions of many: for those who wait to write.
-TURN_S = 0.002
+# Pause between two of many transactions, so that other writers get their turn.
+PAUSE_BETWEEN_WRITES_S = 0.002
 NO_ANSWER = "did not answer"
 
 
-def record_check(claim: Claim, service_id: str, known: Known, version: int, verdict: Verdict, heard: Heard) -> int:
-    """Write what a look that was answered changed; the version of the belief from now on.
+def record_check(
+    claim: Claim, service_id: str, known: KnownState, version: int, verdict: ServiceVerdict, observation: Observation
+) -> int:
+    """Write what an answered check changed; returns the new version of the known state.
 
-    Raises `LeaseLost`, `rows.Outdated`, `rows.NotWatched`; then nothing is written of the verdict.
+    Raises `LeaseLost`, `row_writer.StaleVersion`, `row_writer.ServiceRemoved`; then nothing of the verdict is written.
     """
     verdict = _stage(claim, service_id, version, verdict)
     with write() as session:
         claim.guard(session)
-        row = row_writer.locked_state(session, service_id, version)
-        if verdict.belief is not None:
-            row_writer.forget_jobs(session, service_id, verdict.belief.gone)
-            row_writer.put_jobs(session, service_id, verdict.belief, verdict.belief.put)
-            row_writer.note_moment(row, heard)
-            row_memory.note(row, verdict)
+        row = row_writer.lock_state(session, service_id, version)
+        if verdict.job_diff is not None:
+            row_writer.delete_jobs(session, service_id, verdict.job_diff.removals)
+            row_writer.upsert_jobs(session, service_id, verdict.job_diff, verdict.job_diff.upserts)
+            row_writer.record_moment(row, observation)
+            row_memory.record_figures(row, verdict)
             row.log_cursor = max(row.log_cursor, known.log_cursor)
         row_writer.write_items(session, service_id, verdict.opened)
         row_writer.close_items(session, service_id, verdict.closed, verdict.at)
-        row_writer.note_answer(row, verdict, heard.look)
+        row_writer.record_answer(row, verdict, observation.look)
         row.version += 1
-        if verdict.changed or verdict.hushed or verdict.status == "stale":
+        if verdict.changed or verdict.suppressed or verdict.status == "stale":
             row_writer.write_sample(session, service_id, verdict, verdict.status, ok=True)
         if verdict.changed:
-            append(session, [row_writer.tell(session, row, known, verdict)])
+            append(session, [row_writer.record_update(session, row, known, verdict)])
         return row.version
 
 
-def _stage(claim: Claim, service_id: str, version: int, verdict: Verdict) -> Verdict:
-    """The verdict, of which as much is left to write as fits into one short transaction.
+def _stage(claim: Claim, service_id: str, version: int, verdict: ServiceVerdict) -> ServiceVerdict:
+    """Write the bulk of a large verdict, and return the rest, which fits into one short transaction.
 
-    A job that was declared leaves the known ones in the transaction that opens its item: it is in one of both, always.
+    A declared job is deleted from the known jobs in the transaction that opens its item: it is always in exactly one of
+    both.
     """
-    belief = verdict.belief
-    if belief is None or len(belief.put) + len(belief.gone) + len(verdict.opened) <= row_writer.ROWS:
+    job_diff = verdict.job_diff
+    if (
+        job_diff is None
+        or len(job_diff.upserts) + len(job_diff.removals) + len(verdict.opened) <= row_writer.MAX_ROWS_PER_WRITE
+    ):
         return verdict
     declared = {item.job_id for item in verdict.opened if item.kind != "extra"}
     staging = _Staging(claim, service_id, version)
-    staging.put(belief)
-    staging.forget(job_id for job_id in belief.gone if job_id not in declared)
-    staging.declare(verdict.opened)
-    return replace(verdict, belief=replace(belief, put=(), gone=()), opened=(), closed=verdict.closed)
+    staging.upsert(job_diff)
+    staging.delete(job_id for job_id in job_diff.removals if job_id not in declared)
+    staging.open_items(verdict.opened)
+    return replace(verdict, job_diff=replace(job_diff, upserts=(), removals=()), opened=(), closed=verdict.closed)
 
 
 class _Staging:
-    """Rows of one verdict in short transactions, each under the lease and at the version that was judged."""
+    """Writes rows of one verdict in short transactions, each under the lease and at the version that was judged."""
 
     def __init__(self, claim: Claim, service_id: str, version: int) -> None:
         self._claim, self._service_id, self._version = claim, service_id, version
 
-    def put(self, belief: Belief) -> None:
-        for jobs in slices(belief.put, row_writer.ROWS):
-            with self._turn() as session:
-                row_writer.put_jobs(session, self._service_id, belief, jobs)
+    def upsert(self, job_diff: JobDiff) -> None:
+        for jobs in iter_slices(job_diff.upserts, row_writer.MAX_ROWS_PER_WRITE):
+            with self._transaction() as session:
+                row_writer.upsert_jobs(session, self._service_id, job_diff, jobs)
 
-    def forget(self, job_ids: Iterable[str]) -> None:
-        for ids in slices(job_ids, row_writer.ROWS):
-            with self._turn() as session:
-                row_writer.forget_jobs(session, self._service_id, ids)
+    def delete(self, job_ids: Iterable[str]) -> None:
+        for ids in iter_slices(job_ids, row_writer.MAX_ROWS_PER_WRITE):
+            with self._transaction() as session:
+                row_writer.delete_jobs(session, self._service_id, ids)
 
-    def declare(self, opened: Iterable[Item]) -> None:
-        for items in slices(opened, row_writer.ITEMS):
-            with self._turn() as session:
-                row_writer.forget_jobs(
+    def open_items(self, opened: Iterable[TrackedItem]) -> None:
+        for items in iter_slices(opened, row_writer.MAX_ITEMS_PER_WRITE):
+            with self._transaction() as session:
+                row_writer.delete_jobs(
                     session, self._service_id, [item.job_id for item in items if item.kind != "extra"]
                 )
                 row_writer.write_items(session, self._service_id, items)
 
     @contextlib.contextmanager
-    def _turn(self) -> Iterator[Session]:
+    def _transaction(self) -> Iterator[Session]:
         with write() as session:
             self._claim.guard(session)
-            row_writer.locked_state(session, self._service_id, self._version)
+            row_writer.lock_state(session, self._service_id, self._version)
             yield session
-        time.sleep(TURN_S)
+        time.sleep(PAUSE_BETWEEN_WRITES_S)
 
 
 def record_silence(
     claim: Claim, service_id: str, stale_after: timedelta, failure: tuple[str, int] | None, why: str = NO_ANSWER
 ) -> timedelta | None:
-    """Write that a poll failed (`failure`: why, and how long was waited), or look at the silence only.
+    """Record a failed poll (`failure`: its reason and how long it waited in ms), or only check how long it is silent.
 
-    `why` is told where no poll has failed. Returns how long it takes until the service counts as stale; None where it
-    does already.
+    `why` is the reason if no poll has failed. Returns the time until the service counts as stale; None if it already
+    does.
     """
     with write() as session:
         claim.guard(session)
-        row = row_writer.locked_state(session, service_id)
+        row = row_writer.lock_state(session, service_id)
         now = database_now(session)
         if failure is not None:
-            _note_failure(row, now, *failure)
+            _record_failure(row, now, *failure)
         silent_since = row.last_answer_at or row.failing_since
         if silent_since is None:
             return None
         left = parse_utc(silent_since) + stale_after - now
-        known = known_of(session, service_id, row)
-        verdict = reconcile.stale(known, row.waited_ms or 0, _reason(row) or why, now, _last_answer(row))
+        known = load_known_state(session, service_id, row)
+        verdict = reconcile.judge_silence(known, row.waited_ms or 0, _reason(row) or why, now, _last_answer(row))
         is_stale = left <= timedelta(0)
         if failure is not None:
             row_writer.write_sample(session, service_id, verdict, "stale" if is_stale else row.status, ok=False)
         if is_stale:
-            row.flapping_json = flapping.to_text(verdict.flaps)
+            row.flapping_json = flapping.dump_flaps(verdict.flaps)
         if is_stale and verdict.changed:
             row.version += 1
-            append(session, [row_writer.tell(session, row, known, verdict)])
+            append(session, [row_writer.record_update(session, row, known, verdict)])
         return None if is_stale else left
 
 
 def _last_answer(row: ServiceState) -> datetime | None:
-    """Since when it has been silent; None where it was not asked in vain: then nobody knows that it is."""
+    """Since when it has been silent; None if no poll has failed, because then that is unknown."""
     return parse_utc(row.last_answer_at or row.failing_since) if row.failing_since else None
 
 
 def _reason(row: ServiceState) -> str | None:
-    """Why the newest poll failed. That of a verdict which was answered says nothing of the silence since."""
+    """Why the newest poll failed. The reason of an answered check does not apply to the silence since."""
     return row.reason if row.failing_since else None
 
 
-def _note_failure(row: ServiceState, now: datetime, reason: str, waited_ms: int) -> None:
+def _record_failure(row: ServiceState, now: datetime, reason: str, waited_ms: int) -> None:
     row.last_poll_at = utc_text(now)
     row.failing_since = row.failing_since or row.last_poll_at
     row.reason, row.waited_ms = reason, waited_ms

@@ -12,7 +12,7 @@ from app.commands.removed_jobs import RemovedByCommands
 from app.db import now_epoch, read, write
 from app.infra.clock import utc_now
 from app.reconciliation import registry
-from app.reconciliation.explanations import PublishedEvents, is_fall_explained
+from app.reconciliation.explanations import EventExplainer, is_fall_explained
 from app.reconciliation.models import KnownJob
 from app.sources.protocol import Done, NotSent, SourceError, Unsure
 from tests.commands.scripted import Scene
@@ -163,7 +163,7 @@ class TestRemoved:
 
     def ended(self, job_ids: set[str]) -> set[str]:
         with read() as session:
-            return RemovedByCommands().ended(session, "mail", job_ids, utc_now())
+            return RemovedByCommands().find_ended(session, "mail", job_ids, utc_now())
 
     def test_a_job_is_explained_from_its_asking_on(self, scene: Scene) -> None:
         command_id = scene.give("j1", "j2", action="delete-job")
@@ -184,7 +184,7 @@ class TestRemoved:
 
     def explains_a_fall(self) -> bool:
         with read() as session:
-            return is_fall_explained(session, [PublishedEvents(), RemovedByCommands()], "mail", utc_now())
+            return is_fall_explained(session, [EventExplainer(), RemovedByCommands()], "mail", utc_now())
 
     def test_a_deletion_explains_no_fall(self, scene: Scene) -> None:
         scene.run(scene.give("j1", action="delete-job"))

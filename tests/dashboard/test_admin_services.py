@@ -104,7 +104,7 @@ def test_the_form_has_a_field_for_every_key_of_the_kind(ada: Browser, kind: str)
 @pytest.mark.parametrize("kind", ["palantir", "rq", "celery"])
 def test_a_form_that_is_sent_as_it_came_means_the_usual_settings(ada: Browser, kind: str) -> None:
     chosen = kinds.kind(kind)
-    fields = service_form.fields(chosen, {}, {}, is_new=True)
+    fields = service_form.build_fields(chosen, {}, {}, is_new=True)
     ticked = {field.name: "on" for field in fields if field.shape == "checkbox" and field.value}
     blank = {field.name: "" for field in fields if field.shape != "checkbox"}
     sent = ada.send(PAGE, **{**blank, **ticked, "kind": kind, "id": "new", "url": chosen.url_example})
@@ -119,9 +119,9 @@ def test_a_service_that_is_saved_as_it_is_shown_stays_as_it_is(ada: Browser, kin
     chosen = kinds.kind(kind)
     with ada.app.app_context(), write() as session:
         row = registry.add(session, id="new", name="New", kind=kind, url=chosen.url_example, password="sesame")
-        typed = service_form.typed_of(row)
-    shown = {field.name: field.value for field in service_form.fields(chosen, typed, {}, is_new=False)}
-    boxes = {f.name for f in service_form.fields(chosen, typed, {}, is_new=False) if f.shape == "checkbox"}
+        typed = service_form.build_form_values(row)
+    shown = {field.name: field.value for field in service_form.build_fields(chosen, typed, {}, is_new=False)}
+    boxes = {f.name for f in service_form.build_fields(chosen, typed, {}, is_new=False) if f.shape == "checkbox"}
     sent = {name: value for name, value in shown.items() if name not in boxes or value}
     before = ada.row("new")
     assert ada.send(f"{PAGE}/new", **sent).status_code == 303
@@ -367,7 +367,7 @@ def test_what_is_no_revision_is_said_and_changes_nothing(ada: Browser) -> None:
     for wrong in ("x", "-1", "1" * 40):
         assert ada.send(f"{PAGE}/mail", **EDITED, expected=wrong).status_code == 400
     sent = ada.send(f"{PAGE}/mail", **EDITED, expected="999999")
-    assert (sent.status_code, "This is no revision that the service had." in words(sent.text)) == (409, True)
+    assert (sent.status_code, "The service never had this revision." in words(sent.text)) == (409, True)
     assert ada.send(f"{PAGE}/mail/remove", expected="999999").status_code == 409
     assert ada.row("mail").name == "Mail & more"
 

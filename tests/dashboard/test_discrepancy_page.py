@@ -14,7 +14,7 @@ from flask.testing import FlaskClient
 
 from app.db import db, write
 from app.infra import streaming_export
-from app.reconciliation.incidents import Position
+from app.reconciliation.incidents import IncidentPosition
 from app.reconciliation.models import DiscrepancyEvent, Service
 from app.web.discrepancies import incident_reader
 from app.web.discrepancies.incident_query import Place
@@ -270,9 +270,9 @@ FILTERS = [
 def test_a_deep_page_takes_no_longer_than_the_first(cast: Flask, query: str) -> None:
     """By what the database does: it goes straight to the key, and sorts nothing but what is open."""
     watched(cast, "mail")
-    client, place = logged_in(cast, ALICE), Place(0, Position(("b", "c"), ("b", "c")))
+    client, place = logged_in(cast, ALICE), Place(0, IncidentPosition(("b", "c"), ("b", "c")))
     if "sort=service" in query and "service=mail" not in query:
-        place = Place(0, Position(("a", "b", "c"), ("b", "c")))
+        place = Place(0, IncidentPosition(("a", "b", "c"), ("b", "c")))
     asked: list[tuple[str, Any]] = []
 
     def hear(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:

@@ -205,7 +205,7 @@ def test_what_was_found_or_changed_since_it_was_chosen_is_named_and_the_rest_is_
     assert answer.status_code == 409
     assert "1 is accepted. 2 are not what you saw:" in said
     assert "the service shows it again at 12:00:09 UTC on 2026-11-21" in said
-    assert re.search(r"unaccounted for since \S+ UTC on \S+, which is not what was seen", said)
+    assert re.search(r"unaccounted for since \S+ UTC on \S+, which is not what you saw", said)
     assert (f'name="seen" value="{seen}"' in answer.text, 'value="by hand"' in answer.text) == (True, True)
     assert re.findall(r'name="jobIds" value="(\w+)"[^>]* checked>', answer.text) == ["b"]
     with cast.app_context(), write() as session:

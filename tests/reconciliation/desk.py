@@ -10,10 +10,10 @@ import sqlalchemy as sa
 from app.db import db, now_epoch, read, write
 from app.eventlog.models import EventRow
 from app.infra.lease import Lease, LeaseRow
-from app.reconciliation.explanations import PublishedEvents
-from app.reconciliation.job_events import Lifecycle
+from app.reconciliation.explanations import EventExplainer
+from app.reconciliation.job_events import JobEventReader
 from app.reconciliation.models import CheckSample, DiscrepancyEvent, KnownJob, OpenItem, ServiceState
-from app.reconciliation.observer import Observer, WatchedService
+from app.reconciliation.observer import ServiceObserver, WatchedService
 from app.sources.poller import Outcome
 from app.sources.protocol import Capabilities, FinishedVisible, JobFate, Look, SourceError
 from tests.support.machine import scaled
@@ -115,9 +115,9 @@ class Desk(Book):
 
     def restart(self) -> None:
         """A new process: nothing is remembered but what stands in the database."""
-        published = Lifecycle(settles=timedelta(0), read_every_s=0)
-        self.observer = Observer(
-            self.lease, INTERVAL_S, [PublishedEvents()], second_look_after_s=0, lifecycle=published
+        published = JobEventReader(settles=timedelta(0), read_every_s=0)
+        self.observer = ServiceObserver(
+            self.lease, INTERVAL_S, [EventExplainer()], second_snapshot_after_s=0, job_events=published
         )
 
     def observe(self, *steps: Step) -> Outcome:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from app.reconciliation import reconcile as rules
-from app.reconciliation.types import Evidence, Heard, Known, Verdict
+from app.reconciliation.types import CheckEvidence, KnownState, Observation, ServiceVerdict
 from app.sources.protocol import FinishedVisible, Job, JobFate, Look
 from tests.reconciliation.values import FINISHED, FLOW, at, listing
 
@@ -46,7 +46,7 @@ class Fleet:
     def lose(self, job_id: str) -> None:
         self.lost.add(job_id)
 
-    def look(self, moves: Iterator[Move], *, forward_only: bool) -> Heard:
+    def look(self, moves: Iterator[Move], *, forward_only: bool) -> Observation:
         """Read state by state; before each list up to two moves happen."""
         began, listings = self.now, []
         for state in FLOW:
@@ -57,7 +57,7 @@ class Fleet:
             self.now += 0.01
             listings.append(listing(state, [job_id for job_id in self.states if self._is_listed(job_id, state)]))
         look = Look({}, tuple(listings), 1, instance_id="one")
-        return Heard(look, at(began), at(self.now))
+        return Observation(look, at(began), at(self.now))
 
     def look_up(self, job_id: str) -> JobFate:
         if job_id in self.lost:
@@ -80,23 +80,27 @@ class Fleet:
         return state not in FINISHED or self.now < self.finished_at[job_id] + self.listed_s
 
 
-def observe(fleet: Fleet, known: Known, visible: FinishedVisible, moves: Iterator[Move]) -> tuple[Known, Verdict]:
+def observe(
+    fleet: Fleet, known: KnownState, visible: FinishedVisible, moves: Iterator[Move]
+) -> tuple[KnownState, ServiceVerdict]:
     """One observation as `observe.py` makes it, and what is known after it.
 
     Jobs that move backwards while they are read can hide from one look; from two in a row they are asked for.
     """
     heard = fleet.look(moves, forward_only=False)
-    evidence = Evidence(visible)
-    absent = rules.suspects(known, heard, evidence)
+    evidence = CheckEvidence(visible)
+    absent = rules.find_absent_jobs(known, heard, evidence)
     if absent:
         second = fleet.look(moves, forward_only=visible != "lookup")
-        evidence = Evidence(visible, second)
-        asked = [job_id for job_id in absent if rules.needs_look_up(evidence, job_id)]
-        evidence = Evidence(visible, second, {job_id: fleet.look_up(job_id) for job_id in asked})
+        evidence = CheckEvidence(visible, second)
+        asked = [job_id for job_id in absent if rules.needs_lookup(evidence, job_id)]
+        evidence = CheckEvidence(visible, second, {job_id: fleet.look_up(job_id) for job_id in asked})
     verdict = rules.reconcile(known, heard, evidence, at(fleet.now))
-    assert verdict.belief is not None
+    assert verdict.job_diff is not None
     open_now = dict(known.items) | {item.key: item for item in verdict.opened}
     for done in verdict.closed:
         del open_now[done.item.key]
-    after = Known(verdict.belief.jobs, verdict.belief.unseen, heard_at=heard.began, instance_id="one", items=open_now)
+    after = KnownState(
+        verdict.job_diff.jobs, verdict.job_diff.unseen, heard_at=heard.began, instance_id="one", items=open_now
+    )
     return after, verdict

@@ -13,7 +13,7 @@ from app.audit.models import AuditRow
 from app.audit.verify import verify
 from app.db import read
 from app.infra.clock import utc_now, utc_text
-from app.reconciliation.item_digests import seen_as
+from app.reconciliation.item_digests import item_digest
 from app.reconciliation.models import OpenItem
 from tests.reconciliation.desk import SERVICE, Book, Desk
 from tests.reconciliation.values import look
@@ -87,7 +87,7 @@ def test_chosen_ids_that_opened_after_they_were_looked_at_stay_open(lost: Flask)
     assert answer["closed"] == []
     (left,) = answer["notAccepted"]
     assert left["jobId"] == "a"
-    assert re.fullmatch(r"missing since \S+ UTC on \S+, which is not what was seen", left["why"])
+    assert re.fullmatch(r"missing since \S+ UTC on \S+, which is not what you saw", left["why"])
     with lost.app_context():
         assert Book().items == {"a": "missing", "b": "missing"}
 
@@ -100,7 +100,8 @@ def test_chosen_ids_are_bound_to_the_items_that_were_seen(believing: Flask) -> N
             desk.observe(look(queued=queued))
     with lost.app_context(), read() as session:
         seen = {
-            item.job_id: seen_as(item.job_id, item.kind, item.since) for item in session.scalars(sa.select(OpenItem))
+            item.job_id: item_digest(item.job_id, item.kind, item.since)
+            for item in session.scalars(sa.select(OpenItem))
         }
     with lost.app_context():
         desk.observe(look(queued=["a", "c"]))

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from flask import Flask
 
-from app.reconciliation.reconcile import suspects
-from app.reconciliation.types import Evidence, Heard, Known
+from app.reconciliation.reconcile import find_absent_jobs
+from app.reconciliation.types import CheckEvidence, KnownState, Observation
 from app.sources.protocol import Job, JobFate, Listing, Look
 from tests.reconciliation.desk import Desk
 from tests.reconciliation.values import at, heard, ids_of, judge, told
@@ -30,13 +30,13 @@ def answer(queued: dict[str, Job], *, cut: Iterable[str] = (), queued_count: int
     return Look(counts, listings, 7, one_revision=True)
 
 
-def known(*held: dict[str, Job], **more: object) -> Known:
+def known(*held: dict[str, Job], **more: object) -> KnownState:
     everything = {job_id: job for some in held for job_id, job in some.items()}
-    return Known(jobs=everything, heard_at=at(0), told=told(), **more)  # type: ignore[arg-type]
+    return KnownState(jobs=everything, heard_at=at(0), last_published=told(), **more)  # type: ignore[arg-type]
 
 
-def evidence(second: Look) -> Evidence:
-    return Evidence(500.0, heard(second, 6))
+def evidence(second: Look) -> CheckEvidence:
+    return CheckEvidence(500.0, heard(second, 6))
 
 
 CUT = answer(jobs(SMALL, "s2"), cut=[BIG], queued_count=120_001)
@@ -50,17 +50,17 @@ class TestOneQueueThatIsCut:
         assert (verdict.counts_only, verdict.counts_only_queues) == (("queued",), (BIG,))
 
     def test_its_own_jobs_stay_known_and_raise_no_suspicion(self) -> None:
-        assert suspects(BEFORE, heard(CUT), Evidence(500.0)) == ["s1"]
+        assert find_absent_jobs(BEFORE, heard(CUT), CheckEvidence(500.0)) == ["s1"]
         verdict = judge(BEFORE, heard(CUT), evidence(CUT))
-        assert verdict.belief is not None
-        assert set(verdict.belief.jobs) == {"b1", "b2", "s2"}
-        assert verdict.belief.put == ()
-        assert verdict.belief.unseen == {}
+        assert verdict.job_diff is not None
+        assert set(verdict.job_diff.jobs) == {"b1", "b2", "s2"}
+        assert verdict.job_diff.upserts == ()
+        assert verdict.job_diff.unseen == {}
 
     def test_one_that_is_met_among_those_that_ended_is_let_go(self) -> None:
         verdict = judge(BEFORE, heard(answer(jobs(SMALL, "s1", "s2"), cut=[BIG], b1=BIG)))
-        assert verdict.belief is not None
-        assert set(verdict.belief.jobs) == {"b2", "s1", "s2"}
+        assert verdict.job_diff is not None
+        assert set(verdict.job_diff.jobs) == {"b2", "s1", "s2"}
         assert verdict.status == "verified"
 
     def test_nothing_is_written_of_its_jobs_however_long_it_lasts(self) -> None:
@@ -78,18 +78,22 @@ class TestOnceItIsWholeAgain:
 
     def test_one_that_may_have_ended_and_gone_meanwhile_is_let_go(self) -> None:
         whole = answer(jobs(BIG, "b1"))
-        verdict = judge(self.later(3_600), heard(whole, 3_605), Evidence(500.0, Heard(whole, at(3_606), at(3_606))))
+        verdict = judge(
+            self.later(3_600), heard(whole, 3_605), CheckEvidence(500.0, Observation(whole, at(3_606), at(3_606)))
+        )
         assert (verdict.status, verdict.findings, verdict.cut_since) == ("verified", (), {})
-        assert verdict.belief is not None
-        assert set(verdict.belief.jobs) == {"b1"}
+        assert verdict.job_diff is not None
+        assert set(verdict.job_diff.jobs) == {"b1"}
 
     def test_where_the_service_knows_by_id_what_it_never_had_is_missing_and_what_was_not_asked_is_let_go(self) -> None:
         whole = answer({})
-        second = Heard(whole, at(3_606), at(3_606))
-        verdict = judge(self.later(3_600), heard(whole, 3_605), Evidence("lookup", second, {"b1": JobFate("unknown")}))
+        second = Observation(whole, at(3_606), at(3_606))
+        verdict = judge(
+            self.later(3_600), heard(whole, 3_605), CheckEvidence("lookup", second, {"b1": JobFate("unknown")})
+        )
         assert (ids_of(verdict, "missing"), ids_of(verdict, "unaccounted")) == (["b1"], [])
 
-    def later(self, seconds: float) -> Known:
+    def later(self, seconds: float) -> KnownState:
         """The list was whole at T0 and cut since."""
         return replace(known(jobs(BIG, "b1", "b2")), heard_at=at(seconds), cut_since={BIG: at(0)})
 

@@ -75,7 +75,7 @@ def servers() -> Iterator[list[Server]]:
 def poller(app: Flask) -> Iterator[Poller[WatchedService]]:
     """The application's own, in a hurry."""
     with app.app_context():
-        made = build.poller(app, current_settings().model_copy(update={"poll_interval_s": 0.05}))
+        made = build.build_poller(app, current_settings().model_copy(update={"poll_interval_s": 0.05}))
     made._tick_s = 0.02
     yield made
     made.stop(scaled(10))

@@ -7,7 +7,7 @@ from flask import Flask
 
 from app.db import write
 from app.reconciliation import build, registry
-from app.reconciliation.accept import accept
+from app.reconciliation.accept import accept_items
 from app.sources.poller import Poller
 from tests.reconciliation.desk import Book
 from tests.support.demo_service import DemoService, start_demo
@@ -37,7 +37,7 @@ def book(app: Flask, demo: DemoService) -> Iterator[Book]:
     app.extensions["beacon_settings"].poll_interval_s = INTERVAL_S
     with app.app_context(), write() as session:
         registry.add(session, id="demo", name="Demo", kind="palantir", url=demo.url)
-    poller = build.poller(app, app.extensions["beacon_settings"])
+    poller = build.build_poller(app, app.extensions["beacon_settings"])
     poller.start()
     with app.app_context():
         found = Book("demo")
@@ -56,7 +56,7 @@ def test_three_lost_jobs_are_named_until_they_are_accepted(demo: DemoService, bo
     assert set(book.items) == set(book.told["discrepancyDetails"]["missingJobIds"]) == set(lost)
     assert book.record[-1].status == "discrepancy"
     with write() as session:
-        accept(session, "demo", set(lost), "bob", "lost on purpose")
+        accept_items(session, "demo", set(lost), "bob", "lost on purpose")
     assert (status(book), book.record[-1].status) == ("verified", "verified")
     checked = book.state.checked_at or ""
     wait_for(lambda: (book.state.checked_at or "") > checked)

@@ -128,9 +128,9 @@ def test_reading_needs_a_login_and_the_scope(believing: Flask, path: str) -> Non
 
 def test_rows_below_a_key_stay_the_same_while_others_come_in(recorded: Flask) -> None:
     with recorded.app_context(), read() as session:
-        first = queries.discrepancies_before(session, queries.Filter(), None, 10)
+        first = queries.read_discrepancies_before(session, queries.DiscrepancyFilter(), None, 10)
         last = first[-1]
-        rest = queries.discrepancies_before(session, queries.Filter(), (last.timestamp, last.id), 100)
+        rest = queries.read_discrepancies_before(session, queries.DiscrepancyFilter(), (last.timestamp, last.id), 100)
     assert [row.id for row in (*first, *rest)] == [f"e{n:02}" for n in reversed(range(30))]
 
 

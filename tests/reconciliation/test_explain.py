@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from app.db import read, write
 from app.eventlog.models import EventRow
 from app.infra.clock import utc_now, utc_text
-from app.reconciliation.explanations import MAX_WINDOWS, SLACK, WINDOW, PublishedEvents
+from app.reconciliation.explanations import EVENT_SLACK, EVENTS_PER_WINDOW, MAX_WINDOWS, EventExplainer
 from tests.reconciliation.desk import SERVICE, Desk
 
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
@@ -24,7 +24,7 @@ def insert(*texts: str, kind: str = "job.finished", at: datetime | None = None) 
 
 def ended(*ids: str, since: datetime = LONG_AGO) -> set[str]:
     with read() as session:
-        return PublishedEvents().ended(session, SERVICE, ids, since)
+        return EventExplainer().find_ended(session, SERVICE, ids, since)
 
 
 def finished(job_id: str) -> str:
@@ -42,19 +42,19 @@ def test_only_the_jobs_that_were_asked_for_are_named(desk: Desk) -> None:
 
 def test_an_end_is_found_below_thousands_of_other_events(desk: Desk) -> None:
     insert(finished("a"))
-    insert(*["{}"] * (2 * WINDOW + 7), kind="test.noise")
+    insert(*["{}"] * (2 * EVENTS_PER_WINDOW + 7), kind="test.noise")
     assert ended("a") == {"a"}
 
 
 def test_an_end_from_before_the_job_was_last_seen_explains_nothing(desk: Desk) -> None:
     insert(finished("a"), at=LONG_AGO)
-    insert(*["{}"] * WINDOW, kind="test.noise")
+    insert(*["{}"] * EVENTS_PER_WINDOW, kind="test.noise")
     assert ended("a", since=utc_now()) == set()
 
 
 def test_an_end_published_just_before_the_look_counts(desk: Desk) -> None:
     seen = utc_now()
-    insert(finished("a"), at=seen - SLACK + timedelta(seconds=1))
+    insert(finished("a"), at=seen - EVENT_SLACK + timedelta(seconds=1))
     assert ended("a", since=seen) == {"a"}
 
 
@@ -67,4 +67,4 @@ def test_a_row_that_cannot_be_read_explains_nothing(desk: Desk, text: str) -> No
 
 
 def test_how_far_back_it_reads_is_bounded() -> None:
-    assert WINDOW * MAX_WINDOWS == 100_000
+    assert EVENTS_PER_WINDOW * MAX_WINDOWS == 100_000

@@ -1,4 +1,4 @@
-"""A state that comes and goes: told once, hushed until it is calm, and never a new discrepancy lost."""
+"""A state that comes and goes: published once, suppressed until it is calm, and never a new discrepancy lost."""
 
 from datetime import timedelta
 
@@ -10,8 +10,18 @@ from hypothesis import strategies as st
 from app.db import write
 from app.eventlog.event_types import Status
 from app.reconciliation import flapping
-from app.reconciliation.accept import accept
-from app.reconciliation.flapping import CALM, MOST, NEVER, WINDOW, Flaps, Turn, follow, from_text, to_text
+from app.reconciliation.accept import accept_items
+from app.reconciliation.flapping import (
+    CALM_AFTER,
+    FLAPPING_WINDOW,
+    MAX_ARRIVALS,
+    NO_FLAPS,
+    Flaps,
+    StatusTurn,
+    dump_flaps,
+    load_flaps,
+    update_flaps,
+)
 from app.reconciliation.models import ServiceState
 from app.sources.protocol import SourceError
 from tests.reconciliation.desk import SERVICE, Desk
@@ -24,65 +34,69 @@ WALKS = st.lists(st.tuples(st.sampled_from([1, 5, 20, 59, 60, 61, 299, 300, 301]
 
 
 def walk(*statuses: Status, step_s: float = 5) -> Flaps:
-    flaps = NEVER
+    flaps = NO_FLAPS
     for n, status in enumerate(statuses):
-        flaps = follow(flaps, Turn(at(n * step_s), status))
+        flaps = update_flaps(flaps, StatusTurn(at(n * step_s), status))
     return flaps
 
 
 class TestRule:
     def test_three_times_are_not_flapping_and_the_fourth_is(self) -> None:
-        three = walk(*["verified", "discrepancy"] * MOST)
+        three = walk(*["verified", "discrepancy"] * MAX_ARRIVALS)
         assert three.since is None
-        four = walk(*["verified", "discrepancy"] * (MOST + 1))
-        assert (four.since, four.count, four.worst) == (at(5), MOST + 1, "discrepancy")
+        four = walk(*["verified", "discrepancy"] * (MAX_ARRIVALS + 1))
+        assert (four.since, four.count, four.worst) == (at(5), MAX_ARRIVALS + 1, "discrepancy")
 
     def test_arrivals_of_different_states_are_counted_apart(self) -> None:
-        assert walk("verified", *["stale", "discrepancy"] * MOST).since is None
-        assert walk("verified", *["stale", "discrepancy"] * MOST, "stale").since is not None
+        assert walk("verified", *["stale", "discrepancy"] * MAX_ARRIVALS).since is None
+        assert walk("verified", *["stale", "discrepancy"] * MAX_ARRIVALS, "stale").since is not None
 
     def test_five_minutes_apart_is_not_often(self) -> None:
         assert walk(*["verified", "discrepancy"] * 20, step_s=60).since is None
 
     @pytest.mark.parametrize(("seconds", "flaps"), [(59, True), (60, False)])
     def test_an_outage_of_a_minute_is_no_part_of_it(self, seconds: float, flaps: bool) -> None:
-        after = follow(walk(*["verified", "stale"] * 4), Turn(at(35 + seconds), "stale"))
+        after = update_flaps(walk(*["verified", "stale"] * 4), StatusTurn(at(35 + seconds), "stale"))
         assert (after.since is not None) is flaps
 
     @pytest.mark.parametrize(("seconds", "flaps"), [(299, True), (300, False)])
     def test_it_ends_five_minutes_after_the_last_turn(self, seconds: float, flaps: bool) -> None:
         before = walk(*["verified", "discrepancy"] * 4)
-        after = follow(before, Turn(at(35 + seconds), "discrepancy"))
+        after = update_flaps(before, StatusTurn(at(35 + seconds), "discrepancy"))
         assert (after.since is not None) is flaps
 
     def test_it_is_the_same_after_a_change_of_the_poller(self) -> None:
-        flaps = follow(walk(*["verified", "discrepancy"] * 4), Turn(at(40), "verified", "f", frozenset({"missing"})))
-        assert from_text(to_text(flaps)) == flaps
+        flaps = update_flaps(
+            walk(*["verified", "discrepancy"] * 4), StatusTurn(at(40), "verified", "f", frozenset({"missing"}))
+        )
+        assert load_flaps(dump_flaps(flaps)) == flaps
 
     @settings(max_examples=300, deadline=None)
     @given(WALKS)
     def test_it_flaps_as_the_definition_says(self, steps: list[tuple[int, Status]]) -> None:
-        now, flaps, turns, flapping_since_turn = 0.0, NEVER, list[tuple[float, Status]](), None
+        now, flaps, turns, flapping_since_turn = 0.0, NO_FLAPS, list[tuple[float, Status]](), None
         status: Status | None = None
         for wait, following in steps:
             now += wait
-            if flapping_since_turn is not None and now - turns[-1][0] >= CALM.total_seconds():
+            if flapping_since_turn is not None and now - turns[-1][0] >= CALM_AFTER.total_seconds():
                 flapping_since_turn, turns = None, []
             if status is not None and following != status:
                 turns.append((now, following))
-                recent = [one for when, one in turns if now - when < WINDOW.total_seconds() and one == following]
-                if flapping_since_turn is None and following != "verified" and len(recent) > MOST:
+                recent = [
+                    one for when, one in turns if now - when < FLAPPING_WINDOW.total_seconds() and one == following
+                ]
+                if flapping_since_turn is None and following != "verified" and len(recent) > MAX_ARRIVALS:
                     flapping_since_turn = now
             status = following
-            flaps = follow(flaps, Turn(at(now), following))
+            flaps = update_flaps(flaps, StatusTurn(at(now), following))
             assert (flaps.since is not None) is (flapping_since_turn is not None)
             assert flaps.status == following
             if flaps.since is not None:
-                assert flaps.count > MOST
+                assert flaps.count > MAX_ARRIVALS
                 assert flaps.worst != "verified"
                 assert not flapping.is_worse(following, flaps.worst)
-            assert len(flaps.turns) <= 6 * MOST
-            assert len(to_text(flaps)) < 4_000
+            assert len(flaps.turns) <= 6 * MAX_ARRIVALS
+            assert len(dump_flaps(flaps)) < 4_000
 
 
 def toggle(desk: Desk, times: int) -> None:
@@ -96,11 +110,12 @@ def pass_turns(seconds: float) -> None:
     with write() as session:
         row = session.get(ServiceState, SERVICE)
         assert row is not None
-        flaps = from_text(row.flapping_json)
+        flaps = load_flaps(row.flapping_json)
         turns = tuple(
-            Turn(turn.at - timedelta(seconds=seconds), turn.status, turn.figures, turn.kinds) for turn in flaps.turns
+            StatusTurn(turn.at - timedelta(seconds=seconds), turn.status, turn.figures, turn.kinds)
+            for turn in flaps.turns
         )
-        row.flapping_json = to_text(Flaps(flaps.status, turns, flaps.since, flaps.count, flaps.worst))
+        row.flapping_json = dump_flaps(Flaps(flaps.status, turns, flaps.since, flaps.count, flaps.worst))
 
 
 def findings(desk: Desk) -> dict[str, int | None]:
@@ -112,9 +127,9 @@ class TestTold:
     def restless(self, desk: Desk) -> Desk:
         """It has just been said that the service flaps."""
         desk.observe(GOOD)
-        toggle(desk, MOST)
+        toggle(desk, MAX_ARRIVALS)
         desk.observe(ODD)
-        assert findings(desk) == {"count-mismatch": None, "flapping": MOST + 1}
+        assert findings(desk) == {"count-mismatch": None, "flapping": MAX_ARRIVALS + 1}
         return desk
 
     def test_it_is_said_once_and_then_nothing_of_the_toggling(self, restless: Desk) -> None:
@@ -146,7 +161,7 @@ class TestTold:
         assert len(restless.events()) == events + 1
         assert restless.told["status"] == "verified"
         assert "findings" not in restless.told
-        assert restless.told["lastFlapping"]["count"] == MOST + 1 + 2
+        assert restless.told["lastFlapping"]["count"] == MAX_ARRIVALS + 1 + 2
         assert "calmAt" in restless.told["lastFlapping"]
 
     def test_a_calm_that_is_still_wrong_says_what_is_wrong(self, restless: Desk) -> None:
@@ -181,18 +196,18 @@ class TestTold:
     def test_an_operator_who_accepts_does_not_make_it_verified(self, restless: Desk) -> None:
         restless.observe(look(queued=["a"]))
         with write() as session:
-            accept(session, SERVICE, {"b"}, "bob", "deleted by hand")
+            accept_items(session, SERVICE, {"b"}, "bob", "deleted by hand")
         assert restless.told["status"] == "discrepancy"
         assert "flapping" in findings(restless)
 
 
 def test_a_service_that_answers_by_turns_is_stale_until_it_is_calm(desk: Desk) -> None:
     desk.observe(GOOD)
-    for _ in range(MOST + 1):
+    for _ in range(MAX_ARRIVALS + 1):
         desk.pass_time(20)
         desk.observe(SourceError("answered 500"))
         desk.observe(GOOD)
-    assert (desk.told["status"], desk.told["counts"], findings(desk)) == ("stale", {}, {"flapping": MOST + 1})
+    assert (desk.told["status"], desk.told["counts"], findings(desk)) == ("stale", {}, {"flapping": MAX_ARRIVALS + 1})
     events = len(desk.events())
     for _ in range(3):
         desk.observe(GOOD)
@@ -207,4 +222,4 @@ def test_what_is_remembered_of_turns_stands_in_the_row(desk: Desk) -> None:
     desk.observe(ODD)
     with write() as session:
         text = session.scalar(sa.select(ServiceState.flapping_json))
-    assert [turn.status for turn in from_text(text).turns] == ["discrepancy"]
+    assert [turn.status for turn in load_flaps(text).turns] == ["discrepancy"]

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from app.reconciliation.types import SLICE
+from app.reconciliation.types import JOBS_PER_SLICE
 from bench.running import running_service
 from tests.support.beacon_server import ROOT
 from tests.support.machine import scaled
 
-SOME, MANY, FEW = 3 * SLICE, 9 * SLICE, 10
+SOME, MANY, FEW = 3 * JOBS_PER_SLICE, 9 * JOBS_PER_SLICE, 10
 # A wait for the network more or less.
 LEEWAY = 1.05
 

@@ -49,7 +49,7 @@ def watching(believing: Flask, demo: DemoService) -> Flask:
 @pytest.fixture
 def crowd(believing: Flask, monkeypatch: pytest.MonkeyPatch) -> Flask:
     """Fifty jobs, every fifth of them running, looked for in windows of seven."""
-    monkeypatch.setattr(job_queries, "WINDOW", 7)
+    monkeypatch.setattr(job_queries, "JOBS_PER_WINDOW", 7)
     with believing.app_context(), write() as session:
         rows = [
             {"service_id": SERVICE, "job_id": f"j{n:02}", "state": "queued" if n % 5 else "running"} for n in range(50)
@@ -145,8 +145,8 @@ def test_an_id_that_no_job_can_have_is_bad_input(believing: Flask, job_id: str) 
 
 
 def test_the_log_is_read_back_to_a_bound_that_is_told(believing: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job_queries, "EVENT_WINDOW", 2)
-    monkeypatch.setattr(job_queries, "EVENT_WINDOWS", 2)
+    monkeypatch.setattr(job_queries, "EVENTS_PER_WINDOW", 2)
+    monkeypatch.setattr(job_queries, "MAX_EVENT_WINDOWS", 2)
     publish(believing, NewEvent("job.queued", {"service": SERVICE, "jobId": "a"}))
     publish(believing, *(NewEvent("job.started", {"service": SERVICE, "jobId": "é"}) for _ in range(4)))
     assert get(believing, f"/services/{SERVICE}/jobs/a").get_json()["events"] == []

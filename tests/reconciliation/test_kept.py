@@ -1,4 +1,4 @@
-"""What is kept of a belief between polls: it saves questions to the database, and is never believed over the row."""
+"""The cache of known states between polls: it saves queries, and the row always wins."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -13,20 +13,20 @@ import sqlalchemy as sa
 from app.db import db
 from app.reconciliation import gc_control, row_writer
 from app.reconciliation.reconcile import reconcile
-from app.reconciliation.types import SLICE, Evidence, Known
+from app.reconciliation.types import JOBS_PER_SLICE, CheckEvidence, KnownState
 from app.sources.protocol import Job, Listing, Look
 from tests.reconciliation.desk import Desk
 from tests.reconciliation.values import at, heard, job, look
 
-MANY = 4 * SLICE
+MANY = 4 * JOBS_PER_SLICE
 
 
 def ids(number: int) -> list[str]:
     return [f"j{n:06}" for n in range(number)]
 
 
-def known_of(number: int) -> Known:
-    return Known({job_id: job(job_id) for job_id in ids(number)}, heard_at=at(0))
+def known_of(number: int) -> KnownState:
+    return KnownState({job_id: job(job_id) for job_id in ids(number)}, heard_at=at(0))
 
 
 def cpu_s(number: int) -> float:
@@ -35,7 +35,7 @@ def cpu_s(number: int) -> float:
     taken = []
     for _ in range(3):
         began = time.thread_time()
-        reconcile(known, answer, Evidence("lookup"), at(6))
+        reconcile(known, answer, CheckEvidence("lookup"), at(6))
         taken.append(time.thread_time() - began)
     return min(taken)
 
@@ -58,12 +58,12 @@ class Looked(dict[str, Job]):
         Looked.most = max(Looked.most, Looked.since)
 
 
-def looked_up(known: Known, first: Look, second: Look | None) -> tuple[int, int]:
+def looked_up(known: KnownState, first: Look, second: Look | None) -> tuple[int, int]:
     """How often jobs were looked up between two breaths at most, and altogether, while this was judged."""
     Looked.since = Looked.most = Looked.total = 0
     looks = [replace(look, listings=_counting(look.listings)) for look in (first, second) if look is not None]
     known = replace(known, jobs=Looked(known.jobs))
-    evidence = Evidence(3600.0, heard(looks[1], 6) if second else None)
+    evidence = CheckEvidence(3600.0, heard(looks[1], 6) if second else None)
 
     def breathe() -> None:
         Looked.since = 0
@@ -98,10 +98,10 @@ def transactions() -> Iterator[list[int]]:
 
 
 def test_ten_times_the_jobs_cost_about_ten_times_as_much() -> None:
-    assert cpu_s(20 * SLICE) < 40 * cpu_s(2 * SLICE)
+    assert cpu_s(20 * JOBS_PER_SLICE) < 40 * cpu_s(2 * JOBS_PER_SLICE)
 
 
-SLICED = ids(20 * SLICE)
+SLICED = ids(20 * JOBS_PER_SLICE)
 
 
 @pytest.mark.parametrize(
@@ -118,14 +118,14 @@ SLICED = ids(20 * SLICE)
 def test_no_slice_holds_more_than_its_number_of_jobs(first: Look, second: Look | None) -> None:
     most, total = looked_up(known_of(len(SLICED)), first, second)
     a_job = 10  # some questions in each of four lists, and beside a second look
-    assert most <= a_job * SLICE
+    assert most <= a_job * JOBS_PER_SLICE
     assert total >= len(SLICED)
 
 
 def test_what_a_first_look_brings_is_written_in_short_transactions(desk: Desk) -> None:
     with transactions() as sizes:
         desk.observe(look(queued=ids(MANY)))
-    assert (sum(sizes), max(sizes)) == (MANY, row_writer.ROWS)
+    assert (sum(sizes), max(sizes)) == (MANY, row_writer.MAX_ROWS_PER_WRITE)
     assert len(desk.known) == MANY
     assert (len(desk.events()), len(desk.record)) == (1, 1)
 
@@ -135,7 +135,7 @@ def test_a_great_loss_is_declared_in_short_transactions_and_told_once(desk: Desk
     desk.observe(look(queued=ids(MANY)))
     with transactions() as sizes:
         desk.observe(look())
-    assert (sum(sizes), max(sizes)) == (MANY, row_writer.ITEMS)
+    assert (sum(sizes), max(sizes)) == (MANY, row_writer.MAX_ITEMS_PER_WRITE)
     assert (len(desk.items), desk.known) == (MANY, {})
     assert desk.told["discrepancyDetails"]["expected"] == MANY
     assert [row.status for row in desk.record] == ["verified", "discrepancy"]
@@ -145,7 +145,7 @@ def test_a_poller_that_ended_while_it_wrote_leaves_nothing_that_is_not_so(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     desk.observe(look(queued=["a", "b"]))
-    real, calls = row_writer.put_jobs, 0
+    real, calls = row_writer.upsert_jobs, 0
 
     def dies_midway(*given: Any) -> None:
         nonlocal calls
@@ -154,10 +154,10 @@ def test_a_poller_that_ended_while_it_wrote_leaves_nothing_that_is_not_so(
             raise KeyboardInterrupt
         real(*given)
 
-    monkeypatch.setattr(row_writer, "put_jobs", dies_midway)
+    monkeypatch.setattr(row_writer, "upsert_jobs", dies_midway)
     with pytest.raises(KeyboardInterrupt):
         desk.observe(look(queued=["a", *ids(MANY)], succeeded=["b"]))
-    monkeypatch.setattr(row_writer, "put_jobs", real)
+    monkeypatch.setattr(row_writer, "upsert_jobs", real)
     desk.restart()
     assert {"a", "b"} < set(desk.known)
     desk.observe(look(queued=["a", *ids(MANY)], succeeded=["b"]))
@@ -165,13 +165,13 @@ def test_a_poller_that_ended_while_it_wrote_leaves_nothing_that_is_not_so(
 
 
 def test_the_collector_waits_for_large_looks_only_and_never_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
-    with gc_control.kept_away(gc_control.LARGE - 1):
+    with gc_control.pause_gc(gc_control.LARGE_JOB_COUNT - 1):
         assert gc.isenabled()
-    with gc_control.kept_away(gc_control.LARGE):
-        with gc_control.kept_away(gc_control.LARGE):
+    with gc_control.pause_gc(gc_control.LARGE_JOB_COUNT):
+        with gc_control.pause_gc(gc_control.LARGE_JOB_COUNT):
             assert not gc.isenabled()
         assert not gc.isenabled()
-        monkeypatch.setattr(gc_control, "LONGEST_S", -1.0)
+        monkeypatch.setattr(gc_control, "MAX_GC_PAUSE_S", -1.0)
     assert gc.isenabled()
 
 

@@ -1,4 +1,4 @@
-"""What services publish between two looks: it sharpens what is known, and proves nothing by itself."""
+"""What services publish between two checks: it refines what is known, and proves nothing by itself."""
 
 from datetime import timedelta
 
@@ -11,7 +11,7 @@ from app.eventlog.append import NewEvent, append
 from app.eventlog.models import EventRow
 from app.infra.clock import utc_now, utc_text
 from app.reconciliation import job_events
-from app.reconciliation.job_events import Lifecycle, News
+from app.reconciliation.job_events import JobEventReader, PublishedEvents
 from app.reconciliation.models import OpenItem
 from app.sources.protocol import JobFate, Look
 from tests.reconciliation.desk import SERVICE, Desk
@@ -194,48 +194,48 @@ class TestExtra:
 
 
 class TestReading:
-    def news(self, published: Lifecycle) -> News:
-        return published.news(SERVICE)
+    def news(self, published: JobEventReader) -> PublishedEvents:
+        return published.read_new(SERVICE)
 
     def test_a_flood_is_read_in_bounded_steps_and_each_event_once(
         self, watching: Desk, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(job_events, "WINDOW", 10)
-        monkeypatch.setattr(job_events, "MOST_AT_ONCE", 30)
+        monkeypatch.setattr(job_events, "EVENTS_PER_WINDOW", 10)
+        monkeypatch.setattr(job_events, "MAX_EVENTS_PER_READ", 30)
         pauses: list[None] = []
-        published = Lifecycle(lambda: pauses.append(None), settles=timedelta(0), read_every_s=0)
+        published = JobEventReader(lambda: pauses.append(None), settles=timedelta(0), read_every_s=0)
         publish("job.queued", *(f"j{n:03}" for n in range(75)))
         seen = []
         for _ in range(4):
             found = self.news(published)
-            published.applied(SERVICE, found.cursor)
+            published.mark_applied(SERVICE, found.cursor)
             seen += [*found.notices]
         assert seen == [f"j{n:03}" for n in range(75)]
         assert len(pauses) <= 10
 
     def test_what_lies_too_far_back_is_skipped(self, watching: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(job_events, "MOST_BEHIND", 5)
-        published = Lifecycle(settles=timedelta(0), read_every_s=0)
+        monkeypatch.setattr(job_events, "MAX_EVENTS_BEHIND", 5)
+        published = JobEventReader(settles=timedelta(0), read_every_s=0)
         publish("job.queued", *(f"j{n}" for n in range(9)))
         assert list(self.news(published).notices) == ["j4", "j5", "j6", "j7", "j8"]
 
     def test_so_many_jobs_are_remembered_and_no_more(self, watching: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(job_events, "MAX_NOTICES", 3)
-        published = Lifecycle(settles=timedelta(0), read_every_s=0)
+        monkeypatch.setattr(job_events, "MAX_NOTICES_PER_SERVICE", 3)
+        published = JobEventReader(settles=timedelta(0), read_every_s=0)
         publish("job.queued", *(f"j{n}" for n in range(9)))
         found = self.news(published)
         with read() as session:
             assert (list(found.notices), found.cursor) == (["j0", "j1", "j2"], log.head(session))
 
     def test_an_event_settles_before_a_look_is_held_against_it(self, watching: Desk) -> None:
-        published = Lifecycle(settles=timedelta(minutes=5), read_every_s=0)
+        published = JobEventReader(settles=timedelta(minutes=5), read_every_s=0)
         publish("job.queued", "young")
         found = self.news(published)
         with read() as session:
             assert (found.notices, found.cursor) == ({}, log.head(session) - 1)
 
     def test_a_clock_that_is_ahead_does_not_make_an_event_newer_than_its_reading(self, watching: Desk) -> None:
-        published = Lifecycle(settles=timedelta(0), read_every_s=0)
+        published = JobEventReader(settles=timedelta(0), read_every_s=0)
         by_hand(f'{{"service": "{SERVICE}", "jobId": "c"}}', "2999-01-01T00:00:00.000Z")
         assert self.news(published).notices["c"].at <= utc_now() + timedelta(seconds=5)
 
@@ -246,12 +246,12 @@ class TestReading:
          '{"service": "mail", "jobId": "' + "x" * 1_001 + '"}', '{"service": ["mail"], "jobId": "a"}'],
     )  # fmt: skip
     def test_a_row_that_cannot_be_read_says_nothing(self, watching: Desk, text: str) -> None:
-        published = Lifecycle(settles=timedelta(0), read_every_s=0)
+        published = JobEventReader(settles=timedelta(0), read_every_s=0)
         by_hand(text, "not a time")
         assert self.news(published).notices == {}
 
     def test_nothing_is_read_twice_within_a_moment(self, watching: Desk) -> None:
-        published = Lifecycle(settles=timedelta(0), read_every_s=60)
+        published = JobEventReader(settles=timedelta(0), read_every_s=60)
         self.news(published)
         publish("job.queued", "c")
         assert self.news(published).notices == {}

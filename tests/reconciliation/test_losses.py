@@ -9,10 +9,10 @@ from flask import Flask
 
 from app.db import read, write
 from app.reconciliation import loss_detection
-from app.reconciliation.accept import accept
-from app.reconciliation.loader import known_of
-from app.reconciliation.reconcile import stale
-from app.reconciliation.types import Evidence, Figures, Known, Loss
+from app.reconciliation.accept import accept_items
+from app.reconciliation.loader import load_known_state
+from app.reconciliation.reconcile import judge_silence
+from app.reconciliation.types import CheckEvidence, Figures, KnownState, Loss
 from app.sources.protocol import Look, Worker
 from tests.reconciliation.desk import Desk
 from tests.reconciliation.values import at, heard, kinds_of, known, look
@@ -21,7 +21,7 @@ FULL = Figures(unfinished=50_000, ended=8, workers=2, queues=3)
 WORKERS = (Worker("w1", "idle"), Worker("w2", "busy"))
 
 
-def before(figures: Figures = FULL, **more: Any) -> Known:
+def before(figures: Figures = FULL, **more: Any) -> KnownState:
     return known(figures=figures, **more)
 
 
@@ -30,8 +30,8 @@ def now(queued: int = 0, failed: int = 0, workers: int = 0, queues: int | None =
     return look(cut=["queued", "failed"], counts=counts, workers=WORKERS[:workers], queues=queues, **more)
 
 
-def lost(was: Known, answer: Look, evidence: Evidence | None = None, began: float = 5) -> Loss | None:
-    return loss_detection.follow(was, heard(answer, began), evidence or Evidence(500.0), at(began))
+def lost(was: KnownState, answer: Look, evidence: CheckEvidence | None = None, began: float = 5) -> Loss | None:
+    return loss_detection.update_loss(was, heard(answer, began), evidence or CheckEvidence(500.0), at(began))
 
 
 class TestALoss:
@@ -75,10 +75,10 @@ class TestWorkThatIsDone:
         assert lost(before(), now(failed=8, workers=2, queues=3), began=60) is None
 
     def test_a_command_that_purged_is_an_explanation(self) -> None:
-        assert lost(before(), now(), Evidence(500.0, purged=True)) is None
+        assert lost(before(), now(), CheckEvidence(500.0, purged=True)) is None
 
     def test_a_service_that_answers_for_each_id_is_asked_instead(self) -> None:
-        assert lost(before(), now(failed=8, workers=2, queues=None), Evidence("lookup")) is None
+        assert lost(before(), now(failed=8, workers=2, queues=None), CheckEvidence("lookup")) is None
 
     def test_the_first_look_has_nothing_to_compare_with(self) -> None:
         assert lost(known(), now()) is None
@@ -123,16 +123,16 @@ class TestToldAndAccepted:
     def test_a_service_that_falls_silent_keeps_it(self, believing: Flask, emptied: Desk) -> None:
         with believing.app_context():
             with read() as session:
-                was = known_of(session, emptied.service_id, emptied.state)
-            assert kinds_of(stale(was, 1, "refused the connection", at(0))) == ["lost"]
+                was = load_known_state(session, emptied.service_id, emptied.state)
+            assert kinds_of(judge_silence(was, 1, "refused the connection", at(0))) == ["lost"]
 
     def test_accepting_everything_ends_it(self, believing: Flask, emptied: Desk) -> None:
         with believing.app_context():
             with write() as session:
-                assert accept(session, emptied.service_id, ["a"], "bob", "another job") == []
+                assert accept_items(session, emptied.service_id, ["a"], "bob", "another job") == []
             assert emptied.told["status"] == "discrepancy"
             with write() as session:
-                accept(session, emptied.service_id, None, "bob", "emptied on purpose")
+                accept_items(session, emptied.service_id, None, "bob", "emptied on purpose")
             assert (emptied.told["status"], emptied.told.get("findings")) == ("verified", None)
             emptied.observe(now())
             assert emptied.told["status"] == "verified"

@@ -12,8 +12,8 @@ from app.eventlog.append import NewEvent, append
 from app.infra.clock import parse_utc, utc_now
 from app.infra.lease import Lease, LeaseLost
 from app.reconciliation import incidents, observer, registry
-from app.reconciliation.accept import accept
-from app.reconciliation.row_writer import checksum
+from app.reconciliation.accept import accept_items
+from app.reconciliation.row_writer import compute_checksum
 from app.sources.protocol import Capabilities, Job, JobFate, Listing, Look, Oddity, SourceError
 from tests.reconciliation.desk import SERVICE, Desk, everything
 from tests.reconciliation.values import at, look
@@ -33,14 +33,14 @@ class TestFirstLook:
         [event], [row], [sample] = desk.events(), desk.record, desk.samples
         assert event == desk.told
         assert (event["service"], event["status"], event["counts"]) == (SERVICE, "verified", THREE.counts)
-        assert event["checksum"] == checksum(THREE.counts)
+        assert event["checksum"] == compute_checksum(THREE.counts)
         assert (event["eventId"], json.loads(row.counts_json)) == (row.id, THREE.counts)
         assert desk.known == {"a": "queued", "b": "queued", "c": "running"}
         assert (sample.ok, sample.status, json.loads(sample.counts_json)) == (True, "verified", THREE.counts)
         assert desk.state.status == "verified"
 
     def test_the_checksum_is_of_the_counts_as_canonical_json(self) -> None:
-        assert checksum({"b": 1, "a": 2}) == "d3626ac30a87e6f7a6428233b3c68299976865fa5508e4267c5415c76af7a772"
+        assert compute_checksum({"b": 1, "a": 2}) == "d3626ac30a87e6f7a6428233b3c68299976865fa5508e4267c5415c76af7a772"
 
 
 class TestNothingNew:
@@ -143,10 +143,10 @@ class TestLoss:
         assert desk.items == {"c": "missing"}
 
     def test_look_ups_are_bounded_and_the_rest_waits_unaccounted(self, desk: Desk) -> None:
-        ids = [f"j{n:03}" for n in range(observer.LOOK_UPS + 10)]
+        ids = [f"j{n:03}" for n in range(observer.MAX_LOOKUPS + 10)]
         desk.observe(look(queued=ids))
         desk.observe(look())
-        assert len(desk.source.asked) == observer.LOOK_UPS
+        assert len(desk.source.asked) == observer.MAX_LOOKUPS
         waiting = [finding for finding in desk.told["findings"] if finding["kind"] == "unaccounted"]
         assert len(waiting[0]["jobIds"]) == 10
         desk.restart()
@@ -207,7 +207,7 @@ class TestSilence:
             {},
             "refused the connection",
         )
-        assert desk.told["checksum"] == checksum({})
+        assert desk.told["checksum"] == compute_checksum({})
         assert desk.record[-1].status == "stale"
 
     def test_staleness_is_recorded_without_a_poll_too(self, desk: Desk) -> None:
@@ -248,7 +248,7 @@ class TestSilence:
         assert (silent.reason, silent.episode, again.episode) == ("answered 500", None, first.id)
         assert json.loads(first.findings_json or "")[0]["jobIds"] == ["d"]
         with read() as session:
-            found = incidents.read_on(session, incidents.Wanted(), incidents.START, 10, None)
+            found = incidents.read_incidents(session, incidents.IncidentFilter(), incidents.START_POSITION, 10, None)
         assert [(one.id, one.ending.status if one.ending else None) for one in found] == [
             (silent.id, "discrepancy"),
             (first.id, "verified"),
@@ -319,7 +319,7 @@ class TestFiguresOfAnotherTime:
         desk.observe(look(queued=["a"], as_of=utc_now() + timedelta(minutes=11)))
         assert desk.told["status"] == "stale"
         assert desk.told["reason"] == (
-            "dates its figures more than 10 min ahead of Beacon's clock, so nobody knows how old they are"
+            "dates its figures more than 10 min ahead of Beacon's clock, so their age is unknown"
         )
 
     def test_an_age_that_grows_is_told_only_at_its_steps(self, desk: Desk) -> None:
@@ -406,7 +406,7 @@ class TestRewound:
         desk.observe(self.NOW)
         desk.observe(self.BACK)
         with write() as session:
-            accept(session, SERVICE, None, "bob", "restored from the backup of noon")
+            accept_items(session, SERVICE, None, "bob", "restored from the backup of noon")
         desk.observe(self.BACK)
         assert (desk.told["status"], desk.items) == ("discrepancy", {"b": "missing"})
 
@@ -435,7 +435,7 @@ class TestOthersAtWork:
         def accept_meanwhile() -> None:
             desk.source.on_look_up = lambda: None
             with write() as session:
-                assert accept(session, SERVICE, {"c"}, "bob", "deleted by hand") == ["c"]
+                assert accept_items(session, SERVICE, {"c"}, "bob", "deleted by hand") == ["c"]
 
         desk.source.on_look_up = accept_meanwhile
         desk.observe(look(queued=["b"]))

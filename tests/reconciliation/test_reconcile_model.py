@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.reconciliation.types import Known
+from app.reconciliation.types import KnownState
 from app.sources.protocol import FinishedVisible
 from tests.reconciliation.fleet import Fleet, Move, observe
 
@@ -23,7 +23,7 @@ def crowd(visible: FinishedVisible, jobs: int = 6) -> Fleet:
 @settings(max_examples=400, deadline=None)
 @given(VISIBLE, MOVES)
 def test_jobs_that_only_move_are_never_missing(visible: FinishedVisible, moves: list[Move]) -> None:
-    fleet, known, coming = crowd(visible), Known(), iter(moves)
+    fleet, known, coming = crowd(visible), KnownState(), iter(moves)
     for _ in range(OBSERVATIONS):
         known, verdict = observe(fleet, known, visible, coming)
         assert verdict.status == "verified", verdict
@@ -33,7 +33,7 @@ def test_jobs_that_only_move_are_never_missing(visible: FinishedVisible, moves: 
 @settings(max_examples=400, deadline=None)
 @given(VISIBLE, MOVES)
 def test_what_is_known_after_a_quiet_look_is_what_is_unfinished(visible: FinishedVisible, moves: list[Move]) -> None:
-    fleet, known, coming = crowd(visible), Known(), iter(moves)
+    fleet, known, coming = crowd(visible), KnownState(), iter(moves)
     for _ in range(OBSERVATIONS):
         known, _ = observe(fleet, known, visible, coming)
     known, _ = observe(fleet, known, visible, iter(()))
@@ -46,7 +46,7 @@ def test_what_is_known_after_a_quiet_look_is_what_is_unfinished(visible: Finishe
 def test_jobs_that_vanish_between_two_looks_are_found_and_no_others(
     visible: FinishedVisible, moves: list[Move], data: st.DataObject
 ) -> None:
-    fleet, known, coming = crowd(visible), Known(), iter(moves)
+    fleet, known, coming = crowd(visible), KnownState(), iter(moves)
     for _ in range(3):
         known, _ = observe(fleet, known, visible, coming)
     candidates = [job_id for job_id in fleet.unfinished() if job_id in known.jobs]
@@ -67,7 +67,7 @@ def test_jobs_that_vanish_between_two_looks_are_found_and_no_others(
 def test_where_finished_jobs_are_forgotten_a_lost_one_is_unaccounted_and_no_alarm(
     moves: list[Move], data: st.DataObject
 ) -> None:
-    fleet, known = crowd(None), Known()
+    fleet, known = crowd(None), KnownState()
     known, _ = observe(fleet, known, None, iter(moves))
     candidates = [job_id for job_id in fleet.unfinished() if job_id in known.jobs]
     if not candidates:

@@ -62,7 +62,7 @@ def test_an_item_of_another_shape_is_refused_by_the_database(desk: Desk, wrong: 
 
 
 def test_many_known_jobs_are_read_in_pages_with_pauses(desk: Desk) -> None:
-    ids = [f"j{n:06}" for n in range(2 * loader.PAGE + 1)]
+    ids = [f"j{n:06}" for n in range(2 * loader.ROWS_PER_PAGE + 1)]
     desk.observe(look(queued=ids))
     pauses = 0
 
@@ -71,7 +71,7 @@ def test_many_known_jobs_are_read_in_pages_with_pauses(desk: Desk) -> None:
         pauses += 1
 
     with read() as session:
-        found = loader.known_jobs(session, SERVICE, breathe)
+        found = loader.load_known_jobs(session, SERVICE, breathe)
     assert (list(found.jobs), found.unseen, pauses) == (ids, {}, 2)
 
 

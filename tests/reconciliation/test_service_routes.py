@@ -151,7 +151,7 @@ def test_a_password_that_is_kept_is_not_sent_to_a_new_address(api: Api, given: d
     api.send("POST", "/services", NEW)
     answer = api.send("PATCH", "/services/post", given)
     assert (answer.status_code, answer.mimetype) == (400, "application/problem+json")
-    assert answer.get_json()["errors"] == {"password": service_admin.PASSWORD_AGAIN}
+    assert answer.get_json()["errors"] == {"password": service_admin.PASSWORD_REQUIRED}
     assert row_of(api.app, "post").url == NEW["url"]
     assert api.send("PATCH", "/services/post", {**given, "password": "sesame"}).status_code == 200
     assert row_of(api.app, "post").password == "sesame"
@@ -161,7 +161,7 @@ def test_nor_to_a_new_address_in_an_option(api: Api) -> None:
     made = {"id": "tasks", "kind": "celery", "url": "redis://127.0.0.1:1/0", "password": "sesame"}
     assert api.send("POST", "/services", made).status_code == 201
     answer = api.send("PATCH", "/services/tasks", {"result_backend": "redis://127.0.0.1:2/0"})
-    assert answer.get_json()["errors"] == {"password": service_admin.PASSWORD_AGAIN}
+    assert answer.get_json()["errors"] == {"password": service_admin.PASSWORD_REQUIRED}
     assert api.send("PATCH", "/services/tasks", {"result_backend": True}).status_code == 200
 
 
@@ -261,7 +261,7 @@ def test_what_the_file_names_is_changed_in_the_file_only(api: Api, method: str, 
         service_admin.sync_from_file(session, [parse_entry({"id": "filed", "url": URL})])
     answer = api.send(method, "/services/filed", body)
     assert (answer.status_code, answer.get_json()["reason"]) == (409, "file")
-    assert "the file rules" in answer.get_json()["detail"]
+    assert "defined in the services file" in answer.get_json()["detail"]
     assert row_of(api.app, "filed").removed_at is None
     assert api.send(method, "/services/nowhere", body).status_code == 404
 

@@ -4,12 +4,12 @@ import sqlalchemy as sa
 
 from app.db import write
 from app.reconciliation import row_memory
-from app.reconciliation.accept import accept
-from app.reconciliation.flapping import MOST
-from app.reconciliation.incident_continuation import goes_on
+from app.reconciliation.accept import accept_items
+from app.reconciliation.flapping import MAX_ARRIVALS
+from app.reconciliation.incident_continuation import is_continued
 from app.reconciliation.models import ServiceState
-from app.reconciliation.types import Evidence, Known, Verdict
-from app.reconciliation.unserved_queues import MAX_QUEUES, follow
+from app.reconciliation.types import CheckEvidence, KnownState, ServiceVerdict
+from app.reconciliation.unserved_queues import MAX_QUEUES, update_unserved_queues
 from app.sources.protocol import Look, SourceError, UnservedQueue
 from tests.reconciliation.desk import SERVICE, Desk
 from tests.reconciliation.values import at, heard, judge, kinds_of, known, left_out, look, told
@@ -22,17 +22,17 @@ def answer(*queues: UnservedQueue, **more: object) -> Look:
     return look(queued=["a", "b"], unserved=queues, **more)
 
 
-def see(before: Known, *queues: UnservedQueue, second: float) -> Verdict:
+def see(before: KnownState, *queues: UnservedQueue, second: float) -> ServiceVerdict:
     return judge(before, heard(answer(*queues), second))
 
 
-def after(verdict: Verdict, second: float) -> Known:
+def after(verdict: ServiceVerdict, second: float) -> KnownState:
     """What is known after it."""
     said = told(verdict.status, verdict.counts, findings=list(verdict.findings) or None)
-    return known("a", "b", heard_at=second, unserved_since=verdict.unserved_since, told=said)
+    return known("a", "b", heard_at=second, unserved_since=verdict.unserved_since, last_published=said)
 
 
-def walk(*looks: tuple[float, tuple[UnservedQueue, ...] | None]) -> Verdict:
+def walk(*looks: tuple[float, tuple[UnservedQueue, ...] | None]) -> ServiceVerdict:
     """The verdict on the last of these looks."""
     before = known("a", "b", heard_at=looks[0][0])
     for second, queues in looks:
@@ -55,7 +55,7 @@ class TestJudged:
         assert found.note == "mail since 2026-11-21 12:00:00 UTC"
 
     def test_polls_that_come_seldom_are_waited_for(self) -> None:
-        patient = Evidence(unserved_for=at(90) - at(0))
+        patient = CheckEvidence(unserved_for=at(90) - at(0))
         seen = known("a", "b", heard_at=30, unserved_since={"mail": at(0)})
         assert kinds_of(judge(seen, heard(answer(MAIL), 60), patient)) == []
         assert kinds_of(judge(seen, heard(answer(MAIL), 90), patient)) == ["no-worker"]
@@ -84,7 +84,7 @@ class TestJudged:
         first = [*lasting(MAIL), (90.0, (MAIL, WEB)), (120.0, (MAIL, WEB))]
         assert walk(*first).findings[0].queues == ["mail"]
         verdict = walk(*first, (150, (MAIL, WEB)))
-        assert (verdict.changed, verdict.turned) == (True, False)
+        assert (verdict.changed, verdict.status_changed) == (True, False)
         [found] = verdict.findings
         assert (found.queues, found.count, found.since) == (["web", "mail"], 252, at(0))
         assert found.note == "web since 2026-11-21 12:01:30 UTC; mail since 2026-11-21 12:00:00 UTC"
@@ -101,8 +101,10 @@ class TestJudged:
 
     def test_of_very_many_queues_some_are_named_and_all_counted(self) -> None:
         queues = tuple(UnservedQueue(f"{number:04}{'q' * 300}", 1) for number in range(MAX_QUEUES + 5))
-        seen = follow(known(heard_at=30), heard(answer(*queues), 60), Evidence(unserved_for=at(0) - at(0)))
-        about = seen.about["no-worker"]
+        seen = update_unserved_queues(
+            known(heard_at=30), heard(answer(*queues), 60), CheckEvidence(unserved_for=at(0) - at(0))
+        )
+        about = seen.contexts["no-worker"]
         assert about.number == MAX_QUEUES
         assert 0 < len("".join(about.queues)) <= 2_000
         assert about.note.endswith("and 997 more")
@@ -117,8 +119,8 @@ def test_it_makes_no_episode_of_two_discrepancies() -> None:
     verdict = judge(known("a", "b", heard_at=30, unserved_since={"mail": at(0)}), heard(odd, 60))
     assert kinds_of(verdict) == ["count-mismatch", "no-worker"]
     before = told("discrepancy", findings=[one for one in verdict.findings if one.kind == "no-worker"])
-    assert not goes_on(before, verdict)
-    assert goes_on(told("discrepancy", findings=list(verdict.findings)), verdict)
+    assert not is_continued(before, verdict)
+    assert is_continued(told("discrepancy", findings=list(verdict.findings)), verdict)
 
 
 def shift(desk: Desk, seconds: float) -> None:
@@ -126,8 +128,8 @@ def shift(desk: Desk, seconds: float) -> None:
     with write() as session:
         row = session.get(ServiceState, SERVICE)
         assert row is not None
-        moved = {name: since - (at(seconds) - at(0)) for name, since in row_memory.unserved_of(row).items()}
-        row.unserved_json = row_memory.since_text(moved)
+        moved = {name: since - (at(seconds) - at(0)) for name, since in row_memory.load_unserved_since(row).items()}
+        row.unserved_json = row_memory.dump_since(moved)
     desk.restart()
 
 
@@ -169,7 +171,7 @@ class TestRecorded:
         desk.observe()
         assert (desk.told["status"], kinds(desk)) == ("discrepancy", ["missing", "no-worker"])
         with write() as session:
-            accept(session, SERVICE, {"c"}, "bob", "deleted by hand")
+            accept_items(session, SERVICE, {"c"}, "bob", "deleted by hand")
         assert [one["queues"] for one in desk.told["findings"]] == [["mail"]]
 
 
@@ -177,7 +179,7 @@ class TestWhileItFlaps:
     """No turn of the state hides it."""
 
     def flap(self, desk: Desk, *queues: UnservedQueue) -> None:
-        for _ in range(MOST + 1):
+        for _ in range(MAX_ARRIVALS + 1):
             desk.observe(answer(*queues))
             desk.observe(answer(*queues, counts=ODD))
         assert "flapping" in kinds(desk)

@@ -7,8 +7,8 @@ from typing import Any
 
 from app.eventlog.event_types import ReconciliationUpdate
 from app.reconciliation.reconcile import reconcile
-from app.reconciliation.row_writer import checksum
-from app.reconciliation.types import Evidence, Heard, Item, Known, Verdict
+from app.reconciliation.row_writer import compute_checksum
+from app.reconciliation.types import CheckEvidence, KnownState, Observation, ServiceVerdict, TrackedItem
 from app.sources.protocol import Job, LeftOut, Listing, Look
 
 T0 = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
@@ -56,15 +56,15 @@ def left_out(answer: Look, number: int) -> Look:
     return replace(answer, listings=(replace(first, left_out=what), *others))
 
 
-def heard(answer: Look, began: float = 5, ended: float | None = None) -> Heard:
-    return Heard(answer, at(began), at(began if ended is None else ended))
+def heard(answer: Look, began: float = 5, ended: float | None = None) -> Observation:
+    return Observation(answer, at(began), at(began if ended is None else ended))
 
 
-def known(*ids: str, heard_at: float = 0, items: Iterable[Item] = (), **more: Any) -> Known:
+def known(*ids: str, heard_at: float = 0, items: Iterable[TrackedItem] = (), **more: Any) -> KnownState:
     """Queued jobs, last seen at `heard_at`."""
     jobs = {job_id: job(job_id) for job_id in ids}
-    given = {"heard_at": at(heard_at), "instance_id": "one", "told": told(), **more}
-    return Known(jobs=jobs, items={item.key: item for item in items}, **given)
+    given = {"heard_at": at(heard_at), "instance_id": "one", "last_published": told(), **more}
+    return KnownState(jobs=jobs, items={item.key: item for item in items}, **given)
 
 
 def told(status: str = "verified", counts: Mapping[str, int] | None = None, **more: Any) -> ReconciliationUpdate:
@@ -74,7 +74,7 @@ def told(status: str = "verified", counts: Mapping[str, int] | None = None, **mo
         "service": "s",
         "status": status,
         "counts": dict(counts or {}),
-        "checksum": checksum(counts or {}),
+        "checksum": compute_checksum(counts or {}),
         "latency_ms": 1,
         "checked_at": T0,
         **more,
@@ -82,22 +82,24 @@ def told(status: str = "verified", counts: Mapping[str, int] | None = None, **mo
     return ReconciliationUpdate(**given)
 
 
-def missing(job_id: str, since: float = 0) -> Item:
-    return Item(job_id, "missing", at(since), "queued", "mail")
+def missing(job_id: str, since: float = 0) -> TrackedItem:
+    return TrackedItem(job_id, "missing", at(since), "queued", "mail")
 
 
-def unaccounted(job_id: str, since: float = 0) -> Item:
-    return Item(job_id, "unaccounted", at(since), "queued", "mail")
+def unaccounted(job_id: str, since: float = 0) -> TrackedItem:
+    return TrackedItem(job_id, "unaccounted", at(since), "queued", "mail")
 
 
-def judge(before: Known, first: Heard, evidence: Evidence | None = None, now: float | None = None) -> Verdict:
-    return reconcile(before, first, evidence or Evidence(), first.ended if now is None else at(now))
+def judge(
+    before: KnownState, first: Observation, evidence: CheckEvidence | None = None, now: float | None = None
+) -> ServiceVerdict:
+    return reconcile(before, first, evidence or CheckEvidence(), first.ended if now is None else at(now))
 
 
-def ids_of(verdict: Verdict, kind: str) -> list[str]:
+def ids_of(verdict: ServiceVerdict, kind: str) -> list[str]:
     """The ids of the findings of this kind."""
     return [job_id for finding in verdict.findings if finding.kind == kind for job_id in finding.job_ids]
 
 
-def kinds_of(verdict: Verdict) -> list[str]:
+def kinds_of(verdict: ServiceVerdict) -> list[str]:
     return [finding.kind for finding in verdict.findings]

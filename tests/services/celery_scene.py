@@ -19,8 +19,8 @@ from app.config import Settings
 from app.db import db, write
 from app.infra.lease import Lease
 from app.reconciliation import registry
-from app.reconciliation.explanations import PublishedEvents
-from app.reconciliation.observer import Observer, WatchedService
+from app.reconciliation.explanations import EventExplainer
+from app.reconciliation.observer import ServiceObserver, WatchedService
 from app.sources.celery import celery_workers, monitor, remote_control
 from app.sources.celery.celery_source import KIND, CelerySource
 from app.sources.celery.options import CeleryOptions
@@ -203,9 +203,9 @@ class Watching:
         wait_for(seen, f"{looks} more looks", looks * 5)
 
 
-class _Counting(Observer):
+class _Counting(ServiceObserver):
     def __init__(self, watching: Watching, lease: Lease, interval_s: float) -> None:
-        super().__init__(lease, interval_s, [PublishedEvents()])
+        super().__init__(lease, interval_s, [EventExplainer()])
         self._watching = watching
 
     def observe(self, service: WatchedService) -> Any:

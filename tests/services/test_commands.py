@@ -140,4 +140,4 @@ def test_a_command_runs_to_its_end(workers: list[Flask], demo: DemoService) -> N
     assert [entry.stage for entry in desk.audit(command["commandId"])] == ["accepted", "result"]
     with app.app_context(), read() as session:
         since = database_now(session)
-        assert RemovedByCommands().ended(session, "mail", {job, "other"}, since) == {job}
+        assert RemovedByCommands().find_ended(session, "mail", {job, "other"}, since) == {job}

@@ -231,8 +231,10 @@ def test_episodes_and_what_people_are_told_of_them_are_kept_on_postgresql_too(ap
         record_scene.item("mail", "a", "missing", record_scene.at(1), at=record_scene.at(3), how="finished"),
     )
     with app.app_context(), read() as session:
-        found = incidents.read_on(session, incidents.Wanted(), incidents.START, 10, None)
-        still = incidents.read_on(session, incidents.Wanted(is_open=True), incidents.START, 10, None)
+        found = incidents.read_incidents(session, incidents.IncidentFilter(), incidents.START_POSITION, 10, None)
+        still = incidents.read_incidents(
+            session, incidents.IncidentFilter(is_open=True), incidents.START_POSITION, 10, None
+        )
     assert [(one.status, one.reason, len(one.closings)) for one in found] == [
         ("stale", "answered 500", 0),
         ("discrepancy", None, 1),

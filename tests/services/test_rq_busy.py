@@ -15,8 +15,8 @@ from app.config import Settings
 from app.db import write
 from app.infra.lease import Lease
 from app.reconciliation import registry
-from app.reconciliation.explanations import PublishedEvents
-from app.reconciliation.observer import Observer, WatchedService
+from app.reconciliation.explanations import EventExplainer
+from app.reconciliation.observer import ServiceObserver, WatchedService
 from tests.notifications.scene import titles
 from tests.reconciliation.desk import INTERVAL_S, SERVICE, Book
 from tests.services.rq_scene import Scene
@@ -45,7 +45,7 @@ def book(database: Path, app: Flask) -> Iterator[Book]:
 def look_again_and_again(book: Book, looks: int) -> None:
     lease = Lease(ttl_s=scaled(60))  # a poller would renew it
     assert lease.try_acquire()
-    observer = Observer(lease, INTERVAL_S, [PublishedEvents()])
+    observer = ServiceObserver(lease, INTERVAL_S, [EventExplainer()])
     with Scene() as scene, scene.valkey.monitored() as heard:
         # One queue is taken from through the intermediate list, several are popped straight off their lists.
         scene.worker("mail", name="one", options=("--with-scheduler",))
@@ -89,7 +89,7 @@ class TestWithoutWorkers:
         """Looks once; the queues that were said to be without a worker by then."""
         lease = Lease(ttl_s=scaled(60))  # a poller would renew it
         assert lease.try_acquire()
-        observer = Observer(lease, 0.1, [PublishedEvents()], unserved_for=SOON)
+        observer = ServiceObserver(lease, 0.1, [EventExplainer()], unserved_for=SOON)
         service = WatchedService(SERVICE, scene.source())
 
         def look() -> list[str]:

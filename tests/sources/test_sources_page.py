@@ -11,8 +11,8 @@ from flask import Flask
 from app.db import write
 from app.infra.lease import Lease
 from app.reconciliation import registry, service_form
-from app.reconciliation.explanations import PublishedEvents
-from app.reconciliation.observer import Observer
+from app.reconciliation.explanations import EventExplainer
+from app.reconciliation.observer import ServiceObserver
 from app.sources import kinds
 from app.sources.protocol import ACTIONS, VIEWS
 from app.sources.service_config import build, parse_entry
@@ -66,8 +66,8 @@ def test_the_kind_of_the_page_is_installed_watched_and_names_what_vanished(cast:
             registry.add(session, id="files", name="Files", kind="spool", url=f"file://{spool}")
         lease = Lease()
         assert lease.try_acquire()
-        observer = Observer(lease, 5.0, [PublishedEvents()], second_look_after_s=0)
-        [service] = registry.Sources(10).watched()
+        observer = ServiceObserver(lease, 5.0, [EventExplainer()], second_snapshot_after_s=0)
+        [service] = registry.SourceRegistry(10).list_watched()
         assert observer.observe(service).answered
         book = Book("files")
         assert (book.told["status"], book.known) == ("verified", dict.fromkeys("abc", "queued"))
@@ -79,7 +79,7 @@ def test_the_kind_of_the_page_is_installed_watched_and_names_what_vanished(cast:
 
 
 def test_its_form_makes_itself_from_its_options(spool: Path) -> None:
-    fields = {field.name: field for field in service_form.fields(kinds.kind("spool"), {}, {}, is_new=True)}
+    fields = {field.name: field for field in service_form.build_fields(kinds.kind("spool"), {}, {}, is_new=True)}
     assert (fields["slow_after_s"].shape, fields["slow_after_s"].label) == ("number", "Slow after (seconds)")
     assert parse_entry({"id": "files", "kind": "spool", "url": "file:///x", "slow_after_s": "60"}).options
 

@@ -14,7 +14,7 @@ from app.infra.problems import Problem
 from app.reconciliation import queries as reconciliation
 from app.reconciliation import registry, service_admin, service_form, service_revision
 from app.reconciliation.models import Service
-from app.reconciliation.queries import Watched
+from app.reconciliation.queries import ServiceWithState
 from app.reconciliation.service_revision import SettingsChange
 from app.web import display_text
 from app.web.admin import bp
@@ -59,13 +59,13 @@ def index() -> ResponseReturnValue:
 @require("admin")
 def add() -> ResponseReturnValue:
     kind = request.form.get("kind", "")
-    given = service_form.given_of(service_form.kind_named(kind), request.form, is_new=True)
+    given = service_form.parse_form(service_form.find_kind(kind), request.form, is_new=True)
     try:
         with write() as session:
             row = service_admin.add(session, given, actor().name)
-    except registry.BadService as error:
-        status = 409 if isinstance(error, registry.Taken) else 400
-        return _list(kind, service_form.echo(request.form), error.errors, status)
+    except registry.InvalidService as error:
+        status = 409 if isinstance(error, registry.ServiceIdTaken) else 400
+        return _list(kind, service_form.echo_form(request.form), error.errors, status)
     return redirect(f"{PATH}#service-{quote(row.id)}", 303)
 
 
@@ -80,13 +80,13 @@ def edit(service_id: str) -> ResponseReturnValue:
 def change(service_id: str) -> ResponseReturnValue:
     """`expected` is the revision that the form was made of; whoever was shown what others did and saves nevertheless
     says so with `over`, the revision that they were shown."""
-    kind, seen = service_form.kind_named(_ever(service_id).kind), request.form.get("over") or _seen()
-    given = service_form.given_of(kind, request.form, is_new=False)
+    kind, seen = service_form.find_kind(_ever(service_id).kind), request.form.get("over") or _seen()
+    given = service_form.parse_form(kind, request.form, is_new=False)
     try:
         with in_words(), write() as session:
             service_admin.change(session, service_id, given, actor().name, service_revision.parse_revision(seen))
     except Problem as problem:
-        return _edit(service_id, service_form.echo(request.form), problem, seen)
+        return _edit(service_id, service_form.echo_form(request.form), problem, seen)
     return redirect(f"{PATH}#service-{quote(service_id)}", 303)
 
 
@@ -112,15 +112,15 @@ def remove(service_id: str) -> ResponseReturnValue:
 
 
 def _list(kind_name: str, typed: Mapping[str, str], errors: Mapping[str, str], status: int = 200) -> Response:
-    kind = service_form.kind_named(kind_name)
-    fields = service_form.fields(kind, typed, errors, is_new=True) if kind else []
+    kind = service_form.find_kind(kind_name)
+    fields = service_form.build_fields(kind, typed, errors, is_new=True) if kind else []
     return _page(
         "admin/services.html",
         status,
         rows=_rows(),
         kind=kind,
         kind_name=kind_name,
-        choices=service_form.choices(),
+        choices=service_form.list_kinds(),
         fields=fields,
         elsewhere=_elsewhere(fields, errors),
     )
@@ -133,8 +133,8 @@ def _review(service_id: str, refused: Problem | None = None, seen: str | None = 
         "admin/service_remove.html",
         200 if refused is None else refused.status,
         service=row,
-        weight=service_admin.weight(db.session(), service_id),
-        password=service_admin.password_from(row),
+        weight=service_admin.count_dependents(db.session(), service_id),
+        password=service_admin.describe_password(row),
         proof=_proof(service_id, refused, seen),
         refused=refused,
         changes=_changes(service_id, seen),
@@ -150,25 +150,25 @@ def _edit(
     """`seen`: what the `refused` press had seen; what is sent from here has seen that too, and no more. Of a service
     that was removed meanwhile it shows what was typed."""
     row = _service(service_id) if refused is None else _ever(service_id)
-    kind = service_form.kind_named(row.kind)
+    kind = service_form.find_kind(row.kind)
     errors = NONE if refused is None else refused.members.get("errors", NONE)
-    shown = service_form.typed_of(row) if typed is None else typed
-    fields = service_form.fields(kind, shown, errors, is_new=False) if kind else []
+    shown = service_form.build_form_values(row) if typed is None else typed
+    fields = service_form.build_fields(kind, shown, errors, is_new=False) if kind else []
     is_moved = refused is not None and refused.status != 400
     return _page(
         "admin/service.html",
         200 if refused is None else refused.status,
         service=row,
         kind=kind,
-        fields=service_form.beside(fields, row) if is_moved else fields,
+        fields=service_form.add_current_values(fields, row) if is_moved else fields,
         elsewhere=_elsewhere(fields, errors),
         proof=_proof(service_id, refused, seen),
         refused=refused if is_moved else None,
         changes=_changes(service_id, seen),
-        revision=service_revision.revision(db.session(), service_id),
-        remove_password=service_form.REMOVE_SECRET in (typed or NONE),
-        refused_variable=registry.refused_variable(row),
-        password=service_admin.password_from(row),
+        revision=service_revision.read_revision(db.session(), service_id),
+        remove_password=service_form.REMOVE_PASSWORD_FIELD in (typed or NONE),
+        refused_variable=registry.explain_refused_variable(row),
+        password=service_admin.describe_password(row),
     )
 
 
@@ -178,29 +178,29 @@ def _seen() -> str | None:
 
 def _proof(service_id: str, refused: Problem | None, seen: str | None) -> str:
     """What the form carries as seen: what stands now, or, where a press was refused, what that press had seen."""
-    return str(service_revision.revision(db.session(), service_id)) if refused is None else seen or ""
+    return str(service_revision.read_revision(db.session(), service_id)) if refused is None else seen or ""
 
 
 def _changes(service_id: str, seen: str | None) -> list[SettingsChange]:
     """What others did since; none where nothing says what was seen."""
     try:
         revision = service_revision.parse_revision(seen)
-    except registry.BadService:
+    except registry.InvalidService:
         return []
-    return [] if revision is None else service_revision.changes_since(db.session(), service_id, revision)
+    return [] if revision is None else service_revision.list_changes_since(db.session(), service_id, revision)
 
 
-def _elsewhere(fields: list[service_form.Field], errors: Mapping[str, str]) -> dict[str, str]:
+def _elsewhere(fields: list[service_form.FormField], errors: Mapping[str, str]) -> dict[str, str]:
     """What is wrong and belongs to no field that is shown."""
     shown = {field.name for field in fields}
     return {name: said for name, said in errors.items() if name not in shown}
 
 
 def _rows() -> list[Row]:
-    return [_row(watched) for watched in reconciliation.services(db.session())]
+    return [_row(watched) for watched in reconciliation.list_services(db.session())]
 
 
-def _row(watched: Watched) -> Row:
+def _row(watched: ServiceWithState) -> Row:
     state, current = watched.state, watched.current_status(current_settings().poll_interval_s)
     why = current.reason or (state.reason if state and state.failing_since else None)
     word = display_text.STATE_WORDS[current.status]

@@ -56,7 +56,7 @@ class Review:
         if one.target is not None and one.action != "purge-queue":
             return f"{verb} 1 job from {self.acting.name}"
         place = one.target if one.action == "purge-queue" else self.acting.name
-        return f"{verb} {finding_text.jobs(self.number or 0)} from {place}"
+        return f"{verb} {finding_text.format_job_count(self.number or 0)} from {place}"
 
 
 @bp.post("/services/<service_id>/commands")
@@ -140,14 +140,14 @@ def _found(one: Pressed) -> live_preview.Seen:
 
 
 def _acting(service_id: str) -> Acting:
-    found = reconciliation.service(db.session(), service_id)
+    found = reconciliation.find_service(db.session(), service_id)
     if found is None:
         raise rejections.not_watched(service_id)
     return Acting.of(actor(), found.service)
 
 
 def _counts(service_id: str) -> str:
-    found = reconciliation.service(db.session(), service_id)
+    found = reconciliation.find_service(db.session(), service_id)
     counts = found.counts(current_settings().poll_interval_s)[0] if found else None
     return display_text.counts_in_words(counts) if counts else ""
 

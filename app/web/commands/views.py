@@ -63,7 +63,7 @@ def _list(given: dict[str, str]) -> Response:
         "commands/index.html",
         cursor,
         frame=frame("commands", who, cursor),
-        rows=[(row, CommandView.of(row), registry.name_of(row.service_id)) for row in rows],
+        rows=[(row, CommandView.of(row), registry.service_name(row.service_id)) for row in rows],
         given=given,
         errors=errors,
         is_first=wanted.before is None,
@@ -72,7 +72,7 @@ def _list(given: dict[str, str]) -> Response:
         older=_address(given, before=older) if older else None,
         phases=PHASES,
         actions=VERBS,
-        services=registry.watched(session),
+        services=registry.list_services(session),
     )
 
 
@@ -93,7 +93,7 @@ def one(command_id: str) -> ResponseReturnValue:
         row=row,
         command=CommandView.of(row),
         told=told,
-        name=registry.name_of(row.service_id),
+        name=registry.service_name(row.service_id),
         items=ITEMS,
         ended=outcome_text.ended(row, unheard=_is_unheard(session, row.id)) if row.ended_at else None,
         took=_took(row),

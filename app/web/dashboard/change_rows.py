@@ -53,10 +53,10 @@ def _update(event: Event, name_of: NameOf) -> _Read:
     data = event.data
     status = data["status"]
     if status in ("stale", "discrepancy"):
-        words = finding_text.wrong(name_of(data["service"]), data)
+        words = finding_text.describe_problem(name_of(data["service"]), data)
         ids = Ids.of((data.get("discrepancyDetails") or {}).get("missingJobIds") or [])
         return status, f"{words}; missing:" if ids.total else words, ids
-    parts = [finding_text.unserved(data.get("findings") or []), display_text.counts_in_words(data["counts"])]
+    parts = [finding_text.describe_unserved(data.get("findings") or []), display_text.counts_in_words(data["counts"])]
     return "verified", "; ".join(part for part in parts if part), NO_IDS
 
 

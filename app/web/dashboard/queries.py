@@ -11,7 +11,7 @@ from app.infra.clock import utc_now
 from app.infra.concurrency import breathe
 from app.reconciliation import queries as reconciliation
 from app.reconciliation.current_status import current_status
-from app.reconciliation.queries import Watched
+from app.reconciliation.queries import ServiceWithState
 from app.web.dashboard.change_query import Asked
 from app.web.dashboard.change_rows import UNLISTED_TYPES, ChangeRow, NameOf
 from app.web.dashboard.view_models import Check, Tile, dom_key
@@ -26,7 +26,7 @@ def cursor(session: Session) -> int:
 
 def tiles(session: Session, interval: timedelta) -> list[Tile]:
     """A tile for each watched service, by name."""
-    found = [tile_of(watched, interval) for watched in reconciliation.services(session)]
+    found = [tile_of(watched, interval) for watched in reconciliation.list_services(session)]
     return sorted(found, key=lambda tile: tile.sort_key)
 
 
@@ -54,7 +54,7 @@ def search(session: Session, viewer: Viewer, asked: Asked, limit: int, name_of: 
         breathe()
 
 
-def tile_of(watched: Watched, interval: timedelta) -> Tile:
+def tile_of(watched: ServiceWithState, interval: timedelta) -> Tile:
     found, payload = watched.service, watched.payload
     if payload is None:
         return Tile.unchecked(found.id, found.name)
@@ -62,7 +62,7 @@ def tile_of(watched: Watched, interval: timedelta) -> Tile:
     return Tile.from_payload(found.id, found.name, payload, check=_check(watched), aged=current.is_aged)
 
 
-def _check(watched: Watched) -> Check | None:
+def _check(watched: ServiceWithState) -> Check | None:
     """The newest look that was answered; one that failed moves no age."""
     state = watched.state
     if state is None or state.checked_at is None or state.latency_ms is None:

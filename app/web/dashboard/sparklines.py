@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from app.infra.clock import parse_utc, utc_now, utc_text
 from app.reconciliation.models import CheckSample
-from app.reconciliation.row_writer import canonical
+from app.reconciliation.row_writer import to_canonical_json
 from app.web import display_text
 from app.web.dashboard.annotations import Turn, Turns
 
@@ -161,7 +161,7 @@ def _turns(turns: Sequence[Turn], service: str, now: datetime) -> list[tuple[int
 
 def _last_checks(session: Session, start: str, end: str) -> Iterator[tuple[str, Counts]]:
     """The newest check of each service in that time whose answer was believed: figures of another time say nothing."""
-    believed = sa.and_(CheckSample.ok, CheckSample.counts_json != canonical({}))
+    believed = sa.and_(CheckSample.ok, CheckSample.counts_json != to_canonical_json({}))
     newest = (
         sa.select(sa.func.max(CheckSample.id))
         .where(CheckSample.at >= start, CheckSample.at < end, believed)

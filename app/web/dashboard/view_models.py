@@ -190,16 +190,16 @@ class Tile:
             payload.get("lastVerifiedAt"),
             _last_discrepancy(payload.get("lastDiscrepancy")),
             payload.get("reason"),
-            finding_text.wrong(name, payload),
+            finding_text.describe_problem(name, payload),
             _missing(payload.get("discrepancyDetails"), findings),
             _signature(payload),
             aged,
             _bound(payload),
             _unreadable(payload),
             _unserved(payload),
-            finding_text.listed([one for one in payload.get("findings") or () if one["kind"] == "lost"]),
+            finding_text.list_findings([one for one in payload.get("findings") or () if one["kind"] == "lost"]),
             payload.get("silentSince"),
-            finding_text.before(findings),
+            finding_text.describe_earlier_findings(findings),
         )
 
 
@@ -242,7 +242,7 @@ def _bound(payload: Mapping[str, Any]) -> Limit | None:
 
 def _unreadable(payload: Mapping[str, Any]) -> Limit | None:
     found = next((one for one in payload.get("findings") or () if one["kind"] == "unreadable"), None)
-    return found and Limit(f"{finding_text.number_of(found):,} unreadable", found.get("note") or "")
+    return found and Limit(f"{finding_text.count_jobs(found):,} unreadable", found.get("note") or "")
 
 
 def _unserved(payload: Mapping[str, Any]) -> Limit | None:
@@ -250,7 +250,8 @@ def _unserved(payload: Mapping[str, Any]) -> Limit | None:
     if found is None:
         return None
     return Limit(
-        f"{finding_text.jobs(finding_text.number_of(found))} without a worker", finding_text.unserved_in_full([found])
+        f"{finding_text.format_job_count(finding_text.count_jobs(found))} without a worker",
+        finding_text.describe_unserved_in_full([found]),
     )
 
 
@@ -297,7 +298,7 @@ def _missing(details: Mapping[str, Any] | None, findings: Sequence[Mapping[str, 
     if details is not None:
         return Ids.of(details["missingJobIds"])
     found = next((one for one in findings if one["kind"] == "missing"), None)
-    return Ids.of(found["jobIds"], finding_text.number_of(found)) if found else NO_IDS
+    return Ids.of(found["jobIds"], finding_text.count_jobs(found)) if found else NO_IDS
 
 
 def _signature(payload: Mapping[str, Any]) -> str:

@@ -28,7 +28,7 @@ def index() -> Response:
     cursor = queries.cursor(db.session())
     tiles = queries.tiles(db.session(), poll_interval())
     wanted = asked(request.args)
-    found = queries.search(db.session(), who.viewer, wanted, CHANGES, registry.name_of)
+    found = queries.search(db.session(), who.viewer, wanted, CHANGES, registry.service_name)
     return rendered(
         "dashboard/index.html",
         cursor,

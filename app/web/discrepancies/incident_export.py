@@ -11,7 +11,7 @@ from flask import Flask, Response
 from app.db import read
 from app.infra import streaming_export
 from app.reconciliation import finding_text
-from app.reconciliation.incidents import Position, Wanted
+from app.reconciliation.incidents import IncidentFilter, IncidentPosition
 from app.web.dashboard.change_rows import NameOf
 from app.web.discrepancies import incident_reader
 from app.web.discrepancies.incident_query import Asked
@@ -32,7 +32,7 @@ def answer(app: Flask, asked: Asked, form: Format, name_of: NameOf) -> Response:
 
 
 def _reader(app: Flask, name_of: NameOf) -> incident_reader.Read:
-    def look(wanted: Wanted, after: Position, limit: int) -> list[RecordRow]:
+    def look(wanted: IncidentFilter, after: IncidentPosition, limit: int) -> list[RecordRow]:
         with app.app_context(), read() as session:
             return incident_reader.rows(session, wanted, after, limit, name_of, None)
 
@@ -44,7 +44,7 @@ def _csv(rows: Iterable[RecordRow]) -> Iterator[str]:
     for row in rows:
         one = row.as_json()
         ended = "; ".join(closing_words(done) for done in row.episode.closings)
-        found = finding_text.listed(row.findings)
+        found = finding_text.list_findings(row.findings)
         told = {
             **one,
             "findings": found,

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from app.infra.clock import parse_utc, utc_text
-from app.reconciliation.incidents import START, WRONG, Position, SortBy, Wanted
+from app.reconciliation.incidents import PROBLEM_STATUSES, START_POSITION, IncidentFilter, IncidentPosition, SortBy
 from app.web.dashboard.change_query import Column
 from app.web.dashboard.search_syntax import Search
 
@@ -27,7 +27,7 @@ class Place:
     """Where a page of the record begins: in which part (open ones come first), and behind which rows."""
 
     part: int = 0
-    position: Position = START
+    position: IncidentPosition = START_POSITION
 
     def text(self) -> str:
         plain = json.dumps([self.part, self.position.events, self.position.groups])
@@ -38,7 +38,7 @@ class Place:
         """What makes no sense is the beginning."""
         try:
             part, events, groups = json.loads(urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-            return cls(max(0, int(part)), Position(_key(events), _key(groups)))
+            return cls(max(0, int(part)), IncidentPosition(_key(events), _key(groups)))
         except (ValueError, TypeError, RecursionError):
             return FIRST
 
@@ -78,13 +78,13 @@ class Asked:
         """Whether something is asked that the database does not answer."""
         return bool(self.search.terms) or self.one("kind") in ("missing", "extra", "other")
 
-    def parts(self, *, open_first: bool) -> list[Wanted]:
+    def parts(self, *, open_first: bool) -> list[IncidentFilter]:
         """What is read, one after the other."""
         status, kind, show = self.one("status"), self.one("kind"), self.one("show")
-        statuses: tuple[str, ...] = (status,) if status else WRONG
+        statuses: tuple[str, ...] = (status,) if status else PROBLEM_STATUSES
         if kind:
             statuses = tuple(one for one in statuses if one == "discrepancy" and kind != "unaccounted")
-        wanted = Wanted(
+        wanted = IncidentFilter(
             self.one("service") or None,
             statuses,
             not status and kind in ("", "unaccounted"),

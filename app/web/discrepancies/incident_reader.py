@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.infra.concurrency import breathe
 from app.reconciliation import incidents
-from app.reconciliation.incidents import START, Episode, Wanted
+from app.reconciliation.incidents import START_POSITION, Incident, IncidentFilter
 from app.reconciliation.models import ServiceState
 from app.web.dashboard.change_rows import NameOf
 from app.web.discrepancies.incident_query import FIRST, Asked, Place
@@ -23,7 +23,7 @@ AT_ONCE = 100
 # Of one look; their number is told in full.
 SHOWN_IDS = 1_000
 
-Read = Callable[[Wanted, incidents.Position, int], list[RecordRow]]
+Read = Callable[[IncidentFilter, incidents.IncidentPosition, int], list[RecordRow]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Found:
 
 
 def page(session: Session, asked: Asked, name_of: NameOf) -> Found:
-    def read(wanted: Wanted, after: incidents.Position, limit: int) -> list[RecordRow]:
+    def read(wanted: IncidentFilter, after: incidents.IncidentPosition, limit: int) -> list[RecordRow]:
         return rows(session, wanted, after, limit, name_of, SHOWN_IDS)
 
     found: list[RecordRow] = []
@@ -62,9 +62,14 @@ def everything(asked: Asked, read: Read) -> Iterator[RecordRow]:
 
 
 def rows(
-    session: Session, wanted: Wanted, after: incidents.Position, limit: int, name_of: NameOf, most_ids: int | None
+    session: Session,
+    wanted: IncidentFilter,
+    after: incidents.IncidentPosition,
+    limit: int,
+    name_of: NameOf,
+    most_ids: int | None,
 ) -> list[RecordRow]:
-    found = incidents.read_on(session, wanted, after, limit, most_ids)
+    found = incidents.read_incidents(session, wanted, after, limit, most_ids)
     current = _current(session, found)
     made = []
     for one in found:
@@ -83,21 +88,21 @@ def matches(asked: Asked, row: RecordRow) -> bool:
     return not asked.search.terms or asked.search.matches(row.as_change())
 
 
-def _walk(parts: list[Wanted], start: Place, read: Read, size: int) -> Iterator[tuple[RecordRow, Place]]:
+def _walk(parts: list[IncidentFilter], start: Place, read: Read, size: int) -> Iterator[tuple[RecordRow, Place]]:
     """Each row, and the place behind it."""
     for part in range(start.part, len(parts)):
-        position = start.position if part == start.part else START
+        position = start.position if part == start.part else START_POSITION
         while True:
             batch = read(parts[part], position, size)
             for row in batch:
-                position = incidents.behind(position, row.episode)
+                position = incidents.advance(position, row.episode)
                 yield row, Place(part, position)
             if len(batch) < size:
                 break
             breathe()
 
 
-def _current(session: Session, found: list[Episode]) -> Mapping[str, Mapping[str, Any]]:
+def _current(session: Session, found: list[Incident]) -> Mapping[str, Mapping[str, Any]]:
     """What is believed now of the services whose episode still holds."""
     services = {one.service for one in found if one.ending is None}
     state = ServiceState

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from app.reconciliation import finding_text
-from app.reconciliation.incident_closure import Closing
-from app.reconciliation.incidents import Episode
+from app.reconciliation.incident_closure import ItemClosure
+from app.reconciliation.incidents import Incident
 from app.web import display_text
 from app.web.dashboard.change_rows import ChangeRow, NameOf
 from app.web.dashboard.view_models import Ids, service_href
@@ -34,7 +34,7 @@ class RecordRow:
     """`ids` are all of the jobs that it is about, `kind` what is wrong with them. `details` and `findings` are those of
     the moment with the most of them, `missing` are all that were missing at any; `reason` is what was told last."""
 
-    episode: Episode
+    episode: Incident
     name: str
     details: Mapping[str, Any]
     missing: Sequence[str]
@@ -42,7 +42,7 @@ class RecordRow:
     reason: str | None
 
     @classmethod
-    def of(cls, episode: Episode, name_of: NameOf, current: Mapping[str, Any] | None = None) -> Self:
+    def of(cls, episode: Incident, name_of: NameOf, current: Mapping[str, Any] | None = None) -> Self:
         """`current`: what is believed of the service now, where this still holds."""
         each: list[Mapping[str, Any]] = [json.loads(text) for text in episode.details_json]
         most = max(each, key=lambda one: len(one["missingJobIds"]), default={})
@@ -87,22 +87,26 @@ class RecordRow:
     def words(self) -> str:
         status = self.episode.status
         if status == "unaccounted":
-            return f"{finding_text.jobs(self.episode.jobs)} {finding_text.kind_word('unaccounted')}:"
+            return f"{finding_text.format_job_count(self.episode.jobs)} {finding_text.kind_label('unaccounted')}:"
         if status == "stale":
             return self.reason or "gave no answer that could be believed"
         if status == "verified":
             return "agrees with what Beacon knows"
         others = [one for one in self.findings if one["kind"] not in ("missing", "extra", "unaccounted")]
         known = {"status": status, "reason": self.reason, "findings": others}
-        found = finding_text.wrong(self.name, {**known, "discrepancyDetails": self.details or None})
+        found = finding_text.describe_problem(self.name, {**known, "discrepancyDetails": self.details or None})
         jobs = self._jobs()
-        return jobs if jobs and found == finding_text.DIFFERS else "; ".join(part for part in (found, jobs) if part)
+        return (
+            jobs
+            if jobs and found == finding_text.UNSPECIFIC_DIFFERENCE
+            else "; ".join(part for part in (found, jobs) if part)
+        )
 
     def _jobs(self) -> str:
         """To be followed by their ids."""
         if self.missing:
             return f"{self._number()} missing:"
-        return f"{self._number()} {finding_text.kind_word('extra')}:" if self.episode.job_ids else ""
+        return f"{self._number()} {finding_text.kind_label('extra')}:" if self.episode.job_ids else ""
 
     def _number(self) -> str:
         # The record names as many of the missing as an event holds: both sides tell how many there are.
@@ -160,12 +164,12 @@ def _most(each: Sequence[Sequence[Mapping[str, Any]]]) -> list[Mapping[str, Any]
     found: dict[str, Mapping[str, Any]] = {}
     for one in (finding for findings in each for finding in findings):
         before = found.get(one["kind"])
-        if before is None or finding_text.number_of(one) > finding_text.number_of(before):
+        if before is None or finding_text.count_jobs(one) > finding_text.count_jobs(before):
             found[one["kind"]] = one
     return list(found.values())
 
 
-def closing_words(done: Closing) -> str:
+def closing_words(done: ItemClosure) -> str:
     by = f" by {done.by}" if done.by else ""
     reason = f": {done.reason}" if done.reason else ""
     return f"{done.number:,} {_HOW.get(done.how, done.how)}{by}{reason}"

@@ -23,8 +23,8 @@ from app.eventlog.event_types import Status
 from app.infra.clock import Moment, parse_utc, utc_text
 from app.infra.problems import Problem, bad_input
 from app.reconciliation import queries, row_writer
-from app.reconciliation.accept import MAX_REASON_CHARS, accept
-from app.reconciliation.item_digests import NotAccepted, not_accepted
+from app.reconciliation.accept import MAX_REASON_CHARS, accept_items
+from app.reconciliation.item_digests import UnacceptedJob, find_unaccepted
 from app.reconciliation.models import DiscrepancyEvent
 from app.web.auth import actor, require
 from app.web.discrepancies import bp
@@ -97,7 +97,7 @@ class Accepted:
     """The ids that were `closed`, and what of the chosen ones was `left` open, or was not open."""
 
     closed: Sequence[str]
-    left: Sequence[NotAccepted] = ()
+    left: Sequence[UnacceptedJob] = ()
 
 
 @bp.get("/reconciliation/discrepancies")
@@ -105,8 +105,8 @@ class Accepted:
 def discrepancies() -> ResponseReturnValue:
     given = {name: value for name, value in request.args.items() if value}
     asked = _checked(DiscrepancyQuery, given)
-    chosen = queries.Filter(asked.status, asked.service, asked.start, asked.end)
-    found, total = queries.discrepancies(
+    chosen = queries.DiscrepancyFilter(asked.status, asked.service, asked.start, asked.end)
+    found, total = queries.read_discrepancies(
         db.session(),
         chosen,
         asked.sort_by,
@@ -139,13 +139,13 @@ def accept_given(service_id: str, given: Any) -> Accepted:
     seen = None if asked.seen is None or job_ids is None else set(asked.seen.split())
     try:
         with write() as session:
-            closed = accept(session, service_id, job_ids, actor().name, asked.reason, asked.as_of, seen)
-    except row_writer.NotWatched as error:
+            closed = accept_items(session, service_id, job_ids, actor().name, asked.reason, asked.as_of, seen)
+    except row_writer.ServiceRemoved as error:
         raise Problem(404, "No such service", "Beacon watches no service of this id.") from error
     if job_ids is None:
         return Accepted(closed)
     with read() as session:
-        return Accepted(closed, not_accepted(session, service_id, job_ids, closed))
+        return Accepted(closed, find_unaccepted(session, service_id, job_ids, closed))
 
 
 def form_given() -> dict[str, Any]:

@@ -25,7 +25,7 @@ def index() -> Response:
         return _page(wanted)
     if wanted.errors:
         raise Problem(400, "Bad input", " ".join(wanted.errors))
-    names = {service.id: service.name for service in registry.watched(db.session())}
+    names = {service.id: service.name for service in registry.list_services(db.session())}
     db.session.remove()  # a reader may be slow, and connections are few
     app = cast(Flask, current_app._get_current_object())  # type: ignore[attr-defined]
     return incident_export.answer(app, wanted, form, lambda service: names.get(service, service))
@@ -44,7 +44,7 @@ def _format() -> Literal["csv", "ndjson"] | None:
 def _page(wanted: Asked) -> Response:
     who, session = actor(), db.session()
     cursor = queries.cursor(session)
-    found = incident_reader.page(session, wanted, registry.name_of)
+    found = incident_reader.page(session, wanted, registry.service_name)
     breathe()
     return rendered(
         "discrepancies/index.html",
@@ -52,11 +52,11 @@ def _page(wanted: Asked) -> Response:
         frame=frame("discrepancies", who, cursor),
         found=found,
         paced=paced,  # fifty rows are more than a slice of the loop
-        head_of_record=incidents.head(session),
+        head_of_record=incidents.read_newest_row_id(session),
         asked=wanted,
         is_first=wanted.place == FIRST,
         older=wanted.address(found.older) if found.older else None,
-        named=[(service.id, service.name) for service in registry.watched(session)],
+        named=[(service.id, service.name) for service in registry.list_services(session)],
         statuses=STATUSES,
         kinds=KINDS,
         shown=SHOWN,

@@ -63,7 +63,7 @@ def of_service(service_id: str) -> ResponseReturnValue:
     """
     asked = JobsQuery.model_validate({name: value for name, value in request.args.items() if value})
     watched = _watched(service_id)
-    found = job_queries.page(db.session(), service_id, asked.state, asked.after, asked.limit)
+    found = job_queries.read_job_page(db.session(), service_id, asked.state, asked.after, asked.limit)
     state = watched.state
     counts, why_not = watched.counts(current_settings().poll_interval_s)
     return jsonify(
@@ -90,9 +90,9 @@ def one(service_id: str, job_id: str) -> ResponseReturnValue:
         expected = f"expected at most {MAX_JOB_ID_CHARS} printable signs"
         raise Problem(400, "Bad input", f"jobId: {expected}", errors={"jobId": expected})
     session = db.session()
-    row = job_queries.known(session, service_id, job_id)
-    items = job_queries.open_items(session, service_id, job_id)
-    published = job_queries.published(session, actor().viewer, service_id, job_id)
+    row = job_queries.find_job(session, service_id, job_id)
+    items = job_queries.list_open_items(session, service_id, job_id)
+    published = job_queries.read_job_events(session, actor().viewer, service_id, job_id)
     known_side = {
         "known": _known(row, watched.state) if row else None,
         "openItems": [_item(item) for item in items],
@@ -139,7 +139,7 @@ def _ask(row: Service, view: View, question: Callable[[Source], T]) -> T:
 def _chosen(service_id: str | None) -> Service:
     if service_id:
         return _watched(service_id).service
-    found = queries.services(db.session())
+    found = queries.list_services(db.session())
     if not found:
         raise Problem(404, "No such service", "Beacon watches no service yet.")
     if len(found) > 1:
@@ -148,8 +148,8 @@ def _chosen(service_id: str | None) -> Service:
     return found[0].service
 
 
-def _watched(service_id: str) -> queries.Watched:
-    found = queries.service(db.session(), service_id)
+def _watched(service_id: str) -> queries.ServiceWithState:
+    found = queries.find_service(db.session(), service_id)
     if found is None:
         raise Problem(404, "No such service", "Beacon watches no service of this id.")
     return found

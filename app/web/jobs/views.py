@@ -52,7 +52,7 @@ def index(service_id: str) -> ResponseReturnValue:
         return routes.of_service(service_id)
     who, session = actor(), db.session()
     cursor = queries.cursor(session)
-    watched = reconciliation.service(session, service_id)
+    watched = reconciliation.find_service(session, service_id)
     if watched is None:
         raise Problem(404, "No such service", "Beacon watches no service of this id; the dashboard lists all of them.")
     state, queue = request.args.get("state") or USUAL, request.args.get("queue", "").strip()
@@ -107,7 +107,7 @@ def _found(service_id: str, state: str, queue: str, page: int) -> tuple[live_pre
 
 def _rows(service_id: str, job_ids: tuple[str, ...]) -> list[Row]:
     session = db.session()
-    known = open_item_queries.known_jobs(session, service_id, job_ids)
+    known = open_item_queries.find_known_jobs(session, service_id, job_ids)
     under_way = live_preview.under_way(session, service_id, job_ids)
     return [
         Row(

@@ -60,7 +60,7 @@ def _answer(typed: Draft) -> Response:
             items=items,
             asked=asked,
             meta=meta,
-            services=registry.watched(session),
+            services=registry.list_services(session),
             mutes=notifications.mutes_of(session, who),
             may_send=who.has_role("operator"),
             max_chars=MAX_CHARS,

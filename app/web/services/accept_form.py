@@ -8,7 +8,7 @@ from werkzeug.datastructures import MultiDict
 
 from app.infra.problems import Problem
 from app.reconciliation.accept import MAX_REASON_CHARS
-from app.reconciliation.item_digests import NotAccepted
+from app.reconciliation.item_digests import UnacceptedJob
 from app.web.discrepancies.routes import Accepted
 
 MAX_NAMED = 20
@@ -20,7 +20,7 @@ class AcceptForm:
     and as it was `seen` (`as_of`, where all was to be accepted)."""
 
     said: str = ""
-    left: Sequence[NotAccepted] = ()
+    left: Sequence[UnacceptedJob] = ()
     more_left: int = 0
     reason: str = ""
     chosen: frozenset[str] = frozenset()

@@ -25,8 +25,8 @@ from app.web.services import bp
 @bp.get("/services/registered")
 @require("viewer", scope="read")
 def registered() -> ResponseReturnValue:
-    found = queries.services(db.session())
-    revisions = service_revision.revisions(db.session(), [one.service.id for one in found])
+    found = queries.list_services(db.session())
+    revisions = service_revision.read_revisions(db.session(), [one.service.id for one in found])
     db.session.remove()  # making many sources takes a while, and connections are few
     return jsonify([as_json(one, revisions[one.service.id]) for one in paced(found)])
 
@@ -38,8 +38,8 @@ def add() -> ResponseReturnValue:
     given = _posted()
     with in_words(), write() as session:
         row = service_admin.add(session, given, actor().name)
-        revision = service_revision.revision(session, row.id)
-    said = as_json(queries.Watched(row, None), revision)
+        revision = service_revision.read_revision(session, row.id)
+    said = as_json(queries.ServiceWithState(row, None), revision)
     return jsonify(said), 201, {"Location": f"/services/{quote(row.id, safe='')}"}
 
 
@@ -52,7 +52,7 @@ def change(service_id: str) -> ResponseReturnValue:
     with in_words(), write() as session:
         expected = service_revision.parse_revision(given.pop("expected", None))
         service_admin.change(session, service_id, given, actor().name, expected)
-        found, revision = queries.service(session, service_id), service_revision.revision(session, service_id)
+        found, revision = queries.find_service(session, service_id), service_revision.read_revision(session, service_id)
     assert found is not None  # noqa: S101 -- it was changed a moment ago, in the same transaction
     return jsonify(as_json(found, revision))
 
@@ -72,27 +72,27 @@ def in_words() -> Iterator[None]:
     """What the registration refuses, as an answer."""
     try:
         yield
-    except registry.NotWatched:
+    except registry.ServiceNotFound:
         raise Problem(404, "No such service", "Beacon watches no service of this id.") from None
-    except service_admin.RuledByFile as error:
+    except service_admin.ManagedByFile as error:
         raise Problem(409, "The services file rules", f"{error}.", reason="file") from None
-    except service_revision.ChangedMeanwhile as error:
+    except service_revision.RevisionConflict as error:
         raise _changed_meanwhile(error) from None
-    except registry.Taken as error:
+    except registry.ServiceIdTaken as error:
         raise Problem(409, "Id taken", "There is a service of this id already.", errors=error.errors) from None
-    except registry.BadService as error:
+    except registry.InvalidService as error:
         raise Problem(400, "Bad input", f"{error}", errors=error.errors) from None
 
 
-def _changed_meanwhile(error: service_revision.ChangedMeanwhile) -> Problem:
-    found = queries.service(db.session(), error.service_id)
-    revision = service_revision.revision(db.session(), error.service_id)
+def _changed_meanwhile(error: service_revision.RevisionConflict) -> Problem:
+    found = queries.find_service(db.session(), error.service_id)
+    revision = service_revision.read_revision(db.session(), error.service_id)
     current = None if found is None else as_json(found, revision)
     changes = [change.as_json() for change in error.changes]
     return Problem(409, "Changed meanwhile", f"{error}", reason="changed", current=current, changes=changes)
 
 
-def as_json(found: queries.Watched, revision: int) -> dict[str, Any]:
+def as_json(found: queries.ServiceWithState, revision: int) -> dict[str, Any]:
     service, state = found.service, found.state
     current = found.current_status(current_settings().poll_interval_s)
     return {

@@ -11,11 +11,11 @@ from sqlalchemy.orm import Session
 from app.eventlog.audience import Viewer
 from app.eventlog.reader import Event
 from app.reconciliation import finding_text, open_item_queries, published_job_events, registry
-from app.reconciliation.findings import DISCREPANT
-from app.reconciliation.item_digests import seen_as
+from app.reconciliation.findings import DISCREPANCY_KINDS
+from app.reconciliation.item_digests import item_digest
 from app.reconciliation.models import KnownJob, OpenItem
-from app.reconciliation.open_item_queries import Items
-from app.reconciliation.queries import Watched
+from app.reconciliation.open_item_queries import OpenItemList
+from app.reconciliation.queries import ServiceWithState
 from app.web import display_text
 from app.web.dashboard import queries
 from app.web.dashboard.view_models import Ids, Tile
@@ -79,7 +79,7 @@ class FindingRow:
     @property
     def is_wrong(self) -> bool:
         """Whether it alone puts the service into discrepancy."""
-        return self.kind in DISCREPANT
+        return self.kind in DISCREPANCY_KINDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class ServiceView:
     health: str
     registered_at: str
     items: list[OpenRow]
-    numbers: Items
+    numbers: OpenItemList
     findings: list[FindingRow]
     workers: Workers
     counts_only: tuple[str, ...] | None
@@ -122,17 +122,17 @@ class ServiceView:
     def open_words(self) -> str:
         """`3 missing, 1 unaccounted for`"""
         numbers = self.numbers.numbers.items()
-        return ", ".join(f"{number:,} {finding_text.kind_word(kind)}" for kind, number in sorted(numbers))
+        return ", ".join(f"{number:,} {finding_text.kind_label(kind)}" for kind, number in sorted(numbers))
 
 
-def view(session: Session, watched: Watched, viewer: Viewer, interval: timedelta) -> ServiceView:
+def view(session: Session, watched: ServiceWithState, viewer: Viewer, interval: timedelta) -> ServiceView:
     service, state, payload = watched.service, watched.state, watched.payload or {}
-    items = open_item_queries.open_items(session, service.id, ITEMS)
+    items = open_item_queries.list_open_items(session, service.id, ITEMS)
     findings = [one for one in payload.get("findings") or [] if one["kind"] not in (*_ITEM_KINDS, *items.numbers)]
     ids = [item.job_id for item in items.shown]
     named = {job_id for finding in findings for job_id in finding["jobIds"][:FINDING_IDS]}
-    known = open_item_queries.known_jobs(session, service.id, {*ids, *named})
-    said = published_job_events.of_jobs(session, viewer, service.id, ids)
+    known = open_item_queries.find_known_jobs(session, service.id, {*ids, *named})
+    said = published_job_events.read_events_by_job(session, viewer, service.id, ids)
     return ServiceView(
         queries.tile_of(watched, interval),
         service.kind,
@@ -154,22 +154,24 @@ def _open_row(item: OpenItem, job: KnownJob | None, said: Sequence[Event]) -> Op
     queue = f" in queue {item.queue}" if item.queue else ""
     attempt = f", attempt {job.attempt}" if job and job.attempt is not None else ""
     known = f"was {item.last_state}{queue}{attempt} when it was last seen"
-    word = finding_text.kind_word(item.kind).capitalize()
+    word = finding_text.kind_label(item.kind).capitalize()
     told = tuple(Said(_SAID[event.type.removeprefix("job.")], event.timestamp) for event in said)
-    seen = seen_as(item.job_id, item.kind, item.since)
+    seen = item_digest(item.job_id, item.kind, item.since)
     return OpenRow(item.job_id, item.kind, word, item.since, known, told, seen)
 
 
 def _finding(finding: Mapping[str, Any], known: Mapping[str, KnownJob]) -> FindingRow:
     kind, ids = finding["kind"], finding["jobIds"]
-    word = finding_text.listed([{**finding, "jobIds": []}]) if kind == "flapping" else finding_text.kind_word(kind)
+    word = (
+        finding_text.list_findings([{**finding, "jobIds": []}]) if kind == "flapping" else finding_text.kind_label(kind)
+    )
     shown = ids[:FINDING_IDS]
     words = {job_id: _known_words(known[job_id]) for job_id in shown if job_id in known}
     note = finding.get("note") or ""
     if kind == "no-worker":
-        note = finding_text.unserved_in_full([finding])
-    told_of = finding_text.number_of(finding) if kind in _NUMBER_IN_NOTE else len(shown) or (1 if note else 0)
-    rest = Ids(tuple(shown), finding_text.number_of(finding) - told_of)
+        note = finding_text.describe_unserved_in_full([finding])
+    told_of = finding_text.count_jobs(finding) if kind in _NUMBER_IN_NOTE else len(shown) or (1 if note else 0)
+    rest = Ids(tuple(shown), finding_text.count_jobs(finding) - told_of)
     return FindingRow(kind, word.capitalize(), finding["since"], rest, words, ADVICE.get(kind, ""), note)
 
 
@@ -179,7 +181,7 @@ def _known_words(job: KnownJob) -> str:
     return f"{job.state}{queue}{attempt}"
 
 
-def _workers(watched: Watched) -> Workers:
+def _workers(watched: ServiceWithState) -> Workers:
     text = watched.state.workers_json if watched.state else None
     if text is not None:
         return Workers(json.loads(text))
@@ -187,7 +189,7 @@ def _workers(watched: Watched) -> Workers:
     return Workers(None, why_not or "the service has not told of its workers yet")
 
 
-def _counts_only(watched: Watched, payload: Mapping[str, Any]) -> tuple[str, ...] | None:
+def _counts_only(watched: ServiceWithState, payload: Mapping[str, Any]) -> tuple[str, ...] | None:
     if watched.state is None or not watched.state.counts_only:
         return None
     return tuple(display_text.label(state) for state in payload.get("countsOnly") or [])

@@ -10,7 +10,7 @@ from app.infra.clock import utc_text
 from app.infra.problems import Problem
 from app.reconciliation import queries as reconciliation
 from app.reconciliation.loader import database_now
-from app.reconciliation.stuck_jobs import stuck_jobs
+from app.reconciliation.stuck_jobs import fetch_stuck_jobs
 from app.web.auth import actor, require
 from app.web.commands.command_views import Acting, CommandView
 from app.web.dashboard import queries, sparklines
@@ -87,7 +87,7 @@ def stuck(service_id: str) -> Response:
     is_part = request.headers.get("HX-Request") == "true"
     page = None if is_part else frame("service", who, cursor)
     acting = Acting.of(who, watched.service)
-    told = stuck_jobs(watched.service, name, current_settings().job_list_bound)
+    told = fetch_stuck_jobs(watched.service, name, current_settings().job_list_bound)
     template = "dashboard/_service_stuck.html" if is_part else "dashboard/stuck.html"
     return rendered(
         template,
@@ -107,8 +107,8 @@ def _under_way(service_id: str, job_ids: list[str]) -> dict[str, CommandView]:
     return {job_id: CommandView.of(row) for job_id, row in found.items()}
 
 
-def _watched(service_id: str) -> reconciliation.Watched:
-    found = reconciliation.service(db.session(), service_id)
+def _watched(service_id: str) -> reconciliation.ServiceWithState:
+    found = reconciliation.find_service(db.session(), service_id)
     if found is None:
         raise Problem(404, "No such service", "Beacon watches no service of this id; the dashboard lists all of them.")
     return found
