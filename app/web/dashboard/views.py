@@ -10,7 +10,7 @@ from app.web.dashboard import bp, queries, sparklines
 from app.web.dashboard.change_query import asked
 from app.web.dashboard.summary_text import Summary
 from app.web.dashboard.view_models import Board, beyond_strip
-from app.web.layout import frame, poll_interval, rendered
+from app.web.layout import build_layout, poll_interval, render_page
 
 CHANGES = 50
 
@@ -29,10 +29,10 @@ def index() -> Response:
     tiles = queries.tiles(db.session(), poll_interval())
     wanted = asked(request.args)
     found = queries.search(db.session(), who.viewer, wanted, CHANGES, registry.name_of)
-    return rendered(
+    return render_page(
         "dashboard/index.html",
         cursor,
-        frame=frame("dashboard", who, cursor),
+        layout=build_layout("dashboard", who, cursor),
         board=Board.of(tiles, sparklines.current(db.session())),
         beyond=beyond_strip(tiles),
         changes=found,
@@ -47,4 +47,4 @@ def trend_lines() -> Response:
     """The sparklines alone, which open pages ask for once a minute: no event tells of a minute that is over."""
     tiles = queries.tiles(db.session(), poll_interval())
     board = Board.of(tiles, sparklines.current(db.session()))
-    return rendered("dashboard/trends.html", queries.cursor(db.session()), board=board)
+    return render_page("dashboard/trends.html", queries.cursor(db.session()), board=board)

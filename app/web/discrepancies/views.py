@@ -13,7 +13,7 @@ from app.web.dashboard import queries
 from app.web.discrepancies import bp, incident_export, incident_reader
 from app.web.discrepancies.incident_query import FIRST, KINDS, SHOWN, STATUSES, Asked, asked
 from app.web.errors import wants_page
-from app.web.layout import frame, rendered
+from app.web.layout import build_layout, render_page
 
 
 @bp.get("/discrepancies")
@@ -46,10 +46,10 @@ def _page(wanted: Asked) -> Response:
     cursor = queries.cursor(session)
     found = incident_reader.page(session, wanted, registry.name_of)
     breathe()
-    return rendered(
+    return render_page(
         "discrepancies/index.html",
         cursor,
-        frame=frame("discrepancies", who, cursor),
+        layout=build_layout("discrepancies", who, cursor),
         found=found,
         paced=paced,  # fifty rows are more than a slice of the loop
         head_of_record=incidents.head(session),

@@ -21,7 +21,7 @@ from app.web.dashboard import queries
 from app.web.dashboard.view_models import NO_COUNTS, service_href
 from app.web.errors import wants_page
 from app.web.jobs import bp, routes
-from app.web.layout import frame, rendered
+from app.web.layout import build_layout, render_page
 
 PAGE = 25
 USUAL = "failed"
@@ -58,7 +58,7 @@ def index(service_id: str) -> ResponseReturnValue:
     state, queue = request.args.get("state") or USUAL, request.args.get("queue", "").strip()
     page = min(max(request.args.get("page", 1, type=int), 1), MAX_ITEMS // PAGE)
     context = {
-        "frame": frame("service", who, cursor, has_form=True),
+        "layout": build_layout("service", who, cursor, has_form=True),
         "acting": Acting.of(who, watched.service),
         "href": service_href(service_id),
         "states": _states(*watched.counts(current_settings().poll_interval_s), watched.not_told),
@@ -66,7 +66,7 @@ def index(service_id: str) -> ResponseReturnValue:
     }
     found, why = _found(service_id, state, queue, page)
     rows = _rows(service_id, found.job_ids[(page - 1) * PAGE :])
-    return rendered(
+    return render_page(
         "dashboard/jobs.html",
         cursor,
         **context,

@@ -18,7 +18,7 @@ from app.reconciliation import registry
 from app.web.auth import actor, require
 from app.web.dashboard import queries
 from app.web.errors import wants_page
-from app.web.layout import answered, frame
+from app.web.layout import add_page_headers, build_layout
 from app.web.notifications import bp
 
 
@@ -56,7 +56,7 @@ def _answer(typed: Draft) -> Response:
     else:
         page = render_template(
             "notifications/index.html",
-            frame=frame("notifications", who, cursor, has_form=who.has_role("operator")),
+            layout=build_layout("notifications", who, cursor, has_form=who.has_role("operator")),
             items=items,
             asked=asked,
             meta=meta,
@@ -72,7 +72,7 @@ def _answer(typed: Draft) -> Response:
             older=_address(asked, asked.page + 1) if asked.page < pages else None,
         )
         response = make_response(page, typed.status)
-    return answered(response, cursor)
+    return add_page_headers(response, cursor)
 
 
 def _asked() -> PageQuery:

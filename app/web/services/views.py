@@ -17,7 +17,7 @@ from app.web.dashboard import queries, sparklines
 from app.web.dashboard.view_models import Board, service_href
 from app.web.discrepancies import routes
 from app.web.errors import wants_page
-from app.web.layout import frame, poll_interval, rendered
+from app.web.layout import build_layout, poll_interval, render_page
 from app.web.services import bp, check_history
 from app.web.services.accept_form import AcceptForm
 from app.web.services.service_details import ServiceView, view
@@ -54,12 +54,12 @@ def _page(service_id: str, accepting: AcceptForm | None = None, status: int = 20
     cursor = queries.cursor(session)
     found = view(session, _watched(service_id), who.viewer, poll_interval())
     may_accept = who.has_role("operator")
-    return rendered(
+    return render_page(
         "dashboard/service.html",
         cursor,
         status,
         accepting=accepting,
-        frame=frame("service", who, cursor, has_form=may_accept and found.has_form),
+        layout=build_layout("service", who, cursor, has_form=may_accept and found.has_form),
         service=found,
         tile=found.tile,
         board=Board.of([found.tile], sparklines.current(session)),
@@ -85,14 +85,14 @@ def stuck(service_id: str) -> Response:
     who, watched = actor(), _watched(service_id)
     cursor, name = queries.cursor(db.session()), watched.service.name
     is_part = request.headers.get("HX-Request") == "true"
-    page = None if is_part else frame("service", who, cursor)
+    page = None if is_part else build_layout("service", who, cursor)
     acting = Acting.of(who, watched.service)
     told = stuck_jobs(watched.service, name, current_settings().job_list_bound)
     template = "dashboard/_service_stuck.html" if is_part else "dashboard/stuck.html"
-    return rendered(
+    return render_page(
         template,
         cursor,
-        frame=page,
+        layout=page,
         told=told,
         name=name,
         href=service_href(service_id),
