@@ -170,7 +170,7 @@ def test_a_form_with_nothing_chosen_says_what_to_do(cast: Flask) -> None:
     form = {"reason": "a test", "csrf_token": csrf_token(bob, "/services/mail")}
     answer = bob.post("/services/mail/discrepancies/accept", data=form, headers={"Accept": "text/html"})
     assert answer.status_code == 400
-    assert "Tick at least one job, then press again." in answer.text
+    assert "Select at least one job and try again." in answer.text
 
 
 def test_a_form_without_a_reason_comes_back_as_it_was_filled_in(cast: Flask) -> None:

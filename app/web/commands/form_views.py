@@ -149,7 +149,7 @@ def _acting(service_id: str) -> Acting:
 def _counts(service_id: str) -> str:
     found = reconciliation.service(db.session(), service_id)
     counts = found.counts(current_settings().poll_interval_s)[0] if found else None
-    return display_text.counts_in_words(counts) if counts else ""
+    return display_text.format_counts(counts) if counts else ""
 
 
 def _is_time(text: str | None) -> bool:

@@ -18,7 +18,7 @@ from app.web import display_text
 from app.web.auth import actor, require
 from app.web.commands.command_views import RETRIED, Acting, CommandView
 from app.web.dashboard import queries
-from app.web.dashboard.view_models import NO_COUNTS, service_href
+from app.web.dashboard.view_models import UNKNOWN_COUNT_STATES, service_href
 from app.web.errors import wants_page
 from app.web.jobs import bp, routes
 from app.web.layout import build_layout, render_page
@@ -71,7 +71,7 @@ def index(service_id: str) -> ResponseReturnValue:
         cursor,
         **context,
         state=state,
-        label=display_text.label(state),
+        label=display_text.state_label(state),
         queue=queue,
         found=found,
         why=why,
@@ -88,11 +88,12 @@ def index(service_id: str) -> ResponseReturnValue:
 def _states(counts: Mapping[str, int] | None, why_not: str, not_told: Mapping[str, str]) -> list[State]:
     """Without a number where nobody knows it: not yet, not just now, or for the reason in `not_told`."""
     if counts is None:
-        return [State(name, display_text.label(name), None, why_not) for name in NO_COUNTS]
-    why = {USUAL: f"the service does not count {display_text.label(USUAL)} jobs", **not_told}
-    names = [name for name, _ in display_text.in_order({**dict.fromkeys(why, 0), **counts})]
+        return [State(name, display_text.state_label(name), None, why_not) for name in UNKNOWN_COUNT_STATES]
+    why = {USUAL: f"the service does not count {display_text.state_label(USUAL)} jobs", **not_told}
+    names = [name for name, _ in display_text.sort_counts({**dict.fromkeys(why, 0), **counts})]
     return [
-        State(name, display_text.label(name), counts.get(name), "" if name in counts else why[name]) for name in names
+        State(name, display_text.state_label(name), counts.get(name), "" if name in counts else why[name])
+        for name in names
     ]
 
 

@@ -37,7 +37,7 @@ def accept(service_id: str) -> ResponseReturnValue:
     or not all accepted because it is not what was seen, stands there as it was typed."""
     form = AcceptForm.of(request.form)
     try:
-        accepted = routes.accept_given(service_id, routes.form_given())
+        accepted = routes.accept_items(service_id, routes.read_accept_form())
     except Problem as problem:
         if problem.status != 400 or not wants_page():
             raise
@@ -62,7 +62,7 @@ def _page(service_id: str, accepting: AcceptForm | None = None, status: int = 20
         layout=build_layout("service", who, cursor, has_form=may_accept and found.has_form),
         service=found,
         tile=found.tile,
-        board=Board.of([found.tile], sparklines.current(session)),
+        board=Board.from_tiles([found.tile], sparklines.load_trends(session)),
         history=check_history.history(session, service_id, check_history.span_of(request.args.get("history"))),
         spans=check_history.SPANS,
         may_accept=may_accept,
