@@ -61,7 +61,7 @@ class TestFragments:
         check = {"checkedAt": "2026-11-21T12:03:05.000Z", "latencyMs": 4} | ({"asOf": as_of} if as_of else {})
         text = push_fragments.render_fragments(event("reconciliation.verified", {"services": {"mail": check}}))
         assert text is not None
-        assert ("figures of" in text) is said
+        assert ("counts from" in text) is said
         assert ('datetime="2026-11-21T11:53:05Z"' in text) is said
 
     @pytest.mark.parametrize("type_", ["notification.created", "notification.changed", "flag.changed"])
