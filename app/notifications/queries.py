@@ -11,14 +11,14 @@ from app.accounts.actors import Actor
 from app.accounts.models import User
 from app.infra.clock import utc_text
 from app.notifications.models import Dismissal, FlashRow, Mute, Notification, ReadMark
-from app.notifications.rules import MESSAGE, ROLLOUT
+from app.notifications.rules import MESSAGE_TOPIC, ROLLOUT_TOPIC
 from app.reconciliation.models import Service
 
 PANEL_ITEMS = 50
 MAX_COUNTED_UNREAD = 100
 MAX_OPEN_MESSAGES = 20
 SEVERITY_WORDS = {"info": "Info", "warning": "Warning", "critical": "Critical"}
-_TOPIC_NAMES = {MESSAGE: "Messages", ROLLOUT: "Rollout"}
+_TOPIC_NAMES = {MESSAGE_TOPIC: "Messages", ROLLOUT_TOPIC: "Rollout"}
 
 
 @dataclass(frozen=True, slots=True)

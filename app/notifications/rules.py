@@ -13,9 +13,9 @@ from app.reconciliation import finding_text
 
 MAX_IDS_IN_BODY = 3
 
-SERVICE, MESSAGE, ROLLOUT, COMMAND = "service", "message", "rollout", "command"
+SERVICE_TOPIC, MESSAGE_TOPIC, ROLLOUT_TOPIC, COMMAND_TOPIC = "service", "message", "rollout", "command"
 # Actors in the rollout that are not people.
-GUARDRAIL, PLAN = "guardrail", "plan"
+GUARDRAIL_ACTOR, PLAN_ACTOR = "guardrail", "plan"
 COMMAND_END_WORDS = {"success": "done", "error": "failed", "timeout": "timed out"}
 
 
@@ -62,7 +62,7 @@ def _build_discrepancy(
     ids = (payload.get("discrepancyDetails") or {}).get("missingJobIds") or [] if missing is None else missing
     body = f"{finding_text.wrong(name, payload)}.{_missing_text(ids, number)}"
     link = f"{_service_href(alert.service)}#open-items"
-    return NewNotification(f"discrepancy:{cause}", "critical", SERVICE, title, body, link, alert.service)
+    return NewNotification(f"discrepancy:{cause}", "critical", SERVICE_TOPIC, title, body, link, alert.service)
 
 
 def _describe_growth(kind: str, jobs: AffectedJobs, *, is_known: bool) -> str:
@@ -74,7 +74,7 @@ def _describe_growth(kind: str, jobs: AffectedJobs, *, is_known: bool) -> str:
 def recovery_notice(alert: DiscrepancyAlert, name: str, at: datetime) -> NewNotification:
     body = f"The discrepancy lasted {_format_duration((at - parse_utc(alert.since)).total_seconds())}."
     title, link = f"{name} is verified again", _service_href(alert.service)
-    return NewNotification(f"recovery:{alert.cause}", "info", SERVICE, title, body, link, alert.service)
+    return NewNotification(f"recovery:{alert.cause}", "info", SERVICE_TOPIC, title, body, link, alert.service)
 
 
 def outage_notice(cause: str, service: str, name: str, payload: Mapping[str, Any]) -> NewNotification:
@@ -86,13 +86,13 @@ def outage_notice(cause: str, service: str, name: str, payload: Mapping[str, Any
         title = f"{name} is flapping"
         text = f"{finding_text.listed([flapping])}; {text}"
     body = f"{text[:1].upper()}{text[1:]}."
-    return NewNotification(f"outage:{cause}", "warning", SERVICE, title, body, _service_href(service), service)
+    return NewNotification(f"outage:{cause}", "warning", SERVICE_TOPIC, title, body, _service_href(service), service)
 
 
 def outage_end_notice(cause: str, service: str, name: str, since: str, at: datetime) -> NewNotification:
     body = f"Its state was unknown for {_format_duration((at - parse_utc(since)).total_seconds())}."
     return NewNotification(
-        f"heard:{cause}", "info", SERVICE, f"{name} answers again", body, _service_href(service), service
+        f"heard:{cause}", "info", SERVICE_TOPIC, f"{name} answers again", body, _service_href(service), service
     )
 
 
@@ -103,13 +103,13 @@ def unserved_queues_notice(
     title = f"{name}: no worker serves {finding_text.queues(queues)}"
     body = f"{finding_text.unserved_in_full(payload.get('findings') or [])}."
     return NewNotification(
-        f"no-worker:{event_id}", "warning", SERVICE, title, body, f"{_service_href(service)}#open-items", service
+        f"no-worker:{event_id}", "warning", SERVICE_TOPIC, title, body, f"{_service_href(service)}#open-items", service
     )
 
 
 def message_notice(data: Mapping[str, Any]) -> NewNotification:
     title = f"Message from {data['actor']}"
-    return NewNotification(f"flash:{data['id']}", data["severity"], MESSAGE, title, data["text"])
+    return NewNotification(f"flash:{data['id']}", data["severity"], MESSAGE_TOPIC, title, data["text"])
 
 
 def rollout_notice(
@@ -121,7 +121,7 @@ def rollout_notice(
     if override is not None:
         title += f"; the setting decides: {'on' if override else 'off'} for everybody"
     body = f"{data['actor']}: {data['reason']}"
-    return NewNotification(f"rollout:{change_id}", severity, ROLLOUT, title, body, link)
+    return NewNotification(f"rollout:{change_id}", severity, ROLLOUT_TOPIC, title, body, link)
 
 
 def _describe_change(data: Mapping[str, Any]) -> tuple[Severity, str]:
@@ -138,14 +138,14 @@ def _describe_automatic_change(data: Mapping[str, Any]) -> tuple[Severity, str] 
     """Guardrail and plan say what they do at the start of the reason; None if it looks like a change by hand."""
     flag, action = data["flag"], (data["actor"], data["reason"].partition(":")[0])
     titles: Mapping[tuple[str, str], tuple[Severity, str]] = {
-        (GUARDRAIL, "holds"): ("warning", f"The guardrail holds {flag} at {_describe_share(data)}"),
-        (GUARDRAIL, "holds no longer"): ("info", f"The guardrail no longer holds {flag}"),
-        (PLAN, "paused"): ("warning", f"The plan for {flag} is paused at {_describe_share(data)}"),
-        (PLAN, "ended"): ("info", f"The plan for {flag} has ended"),
+        (GUARDRAIL_ACTOR, "holds"): ("warning", f"The guardrail holds {flag} at {_describe_share(data)}"),
+        (GUARDRAIL_ACTOR, "holds no longer"): ("info", f"The guardrail no longer holds {flag}"),
+        (PLAN_ACTOR, "paused"): ("warning", f"The plan for {flag} is paused at {_describe_share(data)}"),
+        (PLAN_ACTOR, "ended"): ("info", f"The plan for {flag} has ended"),
     }
     if action in titles:
         return titles[action]
-    if data["actor"] == GUARDRAIL and data["enabled"]:
+    if data["actor"] == GUARDRAIL_ACTOR and data["enabled"]:
         return "warning", f"The guardrail rolled {flag} back to {_describe_share(data)}"
     return None
 
@@ -162,7 +162,7 @@ def command_notice(data: Mapping[str, Any], name: str, link: str | None) -> NewN
     severity: Severity = "info" if phase == "success" else "warning"
     body = logs[-1] if logs else ""
     cause, audience = f"command:{data['commandId']}", f"user:{data['actor']}"
-    return NewNotification(cause, severity, COMMAND, title, body, link, data["service"], audience)
+    return NewNotification(cause, severity, COMMAND_TOPIC, title, body, link, data["service"], audience)
 
 
 def _missing_text(ids: Sequence[str], number: int = 0) -> str:

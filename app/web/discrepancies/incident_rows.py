@@ -31,8 +31,12 @@ _OTHER_STATES = {"unaccounted": ("stale", "Unaccounted for")}
 
 @dataclass(frozen=True, slots=True)
 class IncidentRow:
-    """One row. `missing` are all jobs that were missing at any time; `details` and `findings` are those of the update
-    with the most of them; `reason` is the newest one."""
+    """One row of the page.
+
+    `missing` holds all jobs that were missing at any time; `details` and `findings` are those of the update with the
+    most of them; `reason` is the newest one. `all_ids` are all jobs that the row is about, `kind` is what is wrong with
+    them.
+    """
 
     episode: Episode
     name: str
