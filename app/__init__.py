@@ -84,7 +84,7 @@ def add_components(app: Flask, settings: Settings) -> None:
     app.extensions["beacon_head_keeper"] = HeadKeeper(settings)
     app.extensions["beacon_client_errors"] = client_errors.ClientErrors()
     app.extensions["beacon_readiness"] = readiness.Readiness(app)
-    app.extensions["beacon_trends"] = sparklines.Trends()
+    app.extensions["beacon_trends"] = sparklines.TrendReader()
     app.extensions["beacon_accept_form"] = service_page.accept
     app.extensions.pop("beacon_service_names", None)
     _live(app, settings)
@@ -138,7 +138,7 @@ def _live(app: Flask, settings: Settings) -> None:
     poller = build.build_poller(app, settings, [RemovedByCommands()])
     live.add(poller)
     _commands(app, live, settings.job_list_bound, poller.poke)
-    append.derive_with(app, notify.derive)
+    append.derive_with(app, notify.derive_notifications)
     live.add(Every(PRUNE_EVERY_S, _prune_notifications(app, settings.event_retention_days)))
     live.add(Every(PRUNE_EVERY_S, _prune_commands(app, settings.event_retention_days)))
     live.add(Every(idle_logins.LOOK_EVERY_S, idle_logins.ending(app)))
@@ -192,6 +192,6 @@ def _prune_commands(app: Flask, retention_days: float) -> Callable[[], None]:
 def _renderer(app: Flask) -> Callable[[Event], str | None]:
     def render(event: Event) -> str | None:
         with app.app_context():
-            return push_fragments.render(event, registry.service_name)
+            return push_fragments.render_fragments(event, registry.service_name)
 
     return render

@@ -1,1 +1,1 @@
-"""What a person should notice: notifications, an operator's messages, the panel and its widget."""
+"""Notifications: alerts derived from events, operators' messages, read marks and mutes of each person."""

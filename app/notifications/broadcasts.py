@@ -1,4 +1,4 @@
-"""An operator's message to everybody: its row, its audit entry and its event in one commit."""
+"""Sends an operator's message to everybody: its row, its audit entry and its event in one commit."""
 
 import secrets
 import time
@@ -12,30 +12,30 @@ from app.eventlog.append import NewEvent, append
 from app.eventlog.event_types import FlashMessage, Severity
 from app.infra.clock import utc_now, utc_text
 from app.notifications.models import FlashRow
-from app.notifications.queries import MOST_FLASHES
+from app.notifications.queries import MAX_OPEN_MESSAGES
 
-MAX_CHARS = 300
-LONGEST = timedelta(days=7)
+MAX_MESSAGE_CHARS = 300
+MAX_MESSAGE_LIFETIME = timedelta(days=7)
 
 
-class BadFlash(ValueError):
+class InvalidMessage(ValueError):
     """The message cannot be shown; the text says why."""
 
 
-class TooMany(BadFlash):
-    """So many messages are shown already that nobody would read another one."""
+class TooManyMessages(InvalidMessage):
+    """The limit of open messages is reached; nobody would read another one."""
 
 
-def send(session: Session, actor: str, severity: Severity, text: str, expires_at: datetime) -> str:
-    """Show `text` to everybody until `expires_at`, and return the message's id. Raises `BadFlash`."""
+def send_message(session: Session, actor: str, severity: Severity, text: str, expires_at: datetime) -> str:
+    """Show `text` to everybody until `expires_at`, and return the message's id. Raises `InvalidMessage`."""
     now = utc_now()
-    if not now < expires_at <= now + LONGEST:
-        raise BadFlash(f"a message ends in the future, within {LONGEST.days} days")
+    if not now < expires_at <= now + MAX_MESSAGE_LIFETIME:
+        raise InvalidMessage(f"a message must end in the future, within {MAX_MESSAGE_LIFETIME.days} days")
     shown = sa.select(sa.func.count()).select_from(FlashRow).where(FlashRow.expires_at > utc_text(now))
-    if (session.scalar(shown) or 0) >= MOST_FLASHES:
-        raise TooMany(f"{MOST_FLASHES} messages are shown already; wait until one has ended")
+    if (session.scalar(shown) or 0) >= MAX_OPEN_MESSAGES:
+        raise TooManyMessages(f"{MAX_OPEN_MESSAGES} messages are shown already; wait until one has ended")
     row = FlashRow(
-        id=_id(),
+        id=_new_id(),
         severity=severity,
         text=text,
         actor=actor,
@@ -50,6 +50,6 @@ def send(session: Session, actor: str, severity: Severity, text: str, expires_at
     return row.id
 
 
-def _id() -> str:
-    """Later ones sort behind earlier ones."""
+def _new_id() -> str:
+    """Ids sort by the time of creation."""
     return f"{time.time_ns() // 1_000_000:012x}-{secrets.token_hex(4)}"

@@ -1,4 +1,7 @@
-"""What a person does: reads notifications, mutes a service, puts a message away. Their other tabs hear of it."""
+"""What a person does with notifications: mark as read, mute a service, dismiss a message.
+
+Each action appends `notification.changed` for this person, so that their other tabs follow.
+"""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -16,47 +19,47 @@ from app.notifications.models import Dismissal, FlashRow, Mute, ReadMark
 from app.reconciliation.models import Service
 
 
-class Unknown(ValueError):
+class UnknownTarget(ValueError):
     """There is no such service, or no such message."""
 
 
 def mark_read(session: Session, who: Actor, ids: Sequence[int] | None) -> int:
-    """Mark these (None: all) as read, as far as this person sees them; how many were not read before."""
-    unread = list(session.scalars(queries.unread_ids(who, ids)))
+    """Mark these notifications (None: all) as read, if this person may see them. Returns how many were unread."""
+    unread = list(session.scalars(queries.select_unread_ids(who, ids)))
     now = utc_text()
     rows = [{"user_id": who.user_id, "notification_id": each, "at": now} for each in unread]
     if not rows:
         return 0
-    session.execute(_insert(session, ReadMark).on_conflict_do_nothing(), rows)
-    _tell(session, who)
+    session.execute(_insert_into(session, ReadMark).on_conflict_do_nothing(), rows)
+    _append_changed(session, who)
     return len(rows)
 
 
-def mute(session: Session, who: Actor, service: str, until: datetime | None) -> None:
-    """Keep a service quiet for this person until then (None: let it speak again). Raises `Unknown`."""
+def mute_service(session: Session, who: Actor, service: str, until: datetime | None) -> None:
+    """Mute a service for this person until then (None: unmute it). Raises `UnknownTarget`."""
     if session.scalar(sa.select(Service.id).where(Service.id == service)) is None:
-        raise Unknown(service)
+        raise UnknownTarget(service)
     if until is None or until <= utc_now():
         session.execute(sa.delete(Mute).where(Mute.user_id == who.user_id, Mute.service == service))
     else:
-        insert = _insert(session, Mute).values(user_id=who.user_id, service=service, until=utc_text(until))
+        insert = _insert_into(session, Mute).values(user_id=who.user_id, service=service, until=utc_text(until))
         put = insert.on_conflict_do_update(index_elements=["user_id", "service"], set_={"until": insert.excluded.until})
         session.execute(put)
-    _tell(session, who)
+    _append_changed(session, who)
 
 
-def dismiss(session: Session, who: Actor, flash_id: str) -> None:
-    """Put a message away in every tab of this person. Raises `Unknown`."""
+def dismiss_message(session: Session, who: Actor, flash_id: str) -> None:
+    """Hide a message in every tab of this person. Raises `UnknownTarget`."""
     if session.get(FlashRow, flash_id) is None:
-        raise Unknown(flash_id)
-    insert = _insert(session, Dismissal).values(flash_id=flash_id, user_id=who.user_id)
+        raise UnknownTarget(flash_id)
+    insert = _insert_into(session, Dismissal).values(flash_id=flash_id, user_id=who.user_id)
     session.execute(insert.on_conflict_do_nothing())
-    _tell(session, who)
+    _append_changed(session, who)
 
 
-def _insert(session: Session, table: type[ReadMark | Mute | Dismissal]) -> sqlite.Insert | postgresql.Insert:
+def _insert_into(session: Session, table: type[ReadMark | Mute | Dismissal]) -> sqlite.Insert | postgresql.Insert:
     return sqlite.insert(table) if session.get_bind().dialect.name == "sqlite" else postgresql.insert(table)
 
 
-def _tell(session: Session, who: Actor) -> None:
+def _append_changed(session: Session, who: Actor) -> None:
     append(session, [NewEvent("notification.changed", NotificationChanged(), f"user:{who.name}")])

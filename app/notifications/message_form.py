@@ -1,4 +1,4 @@
-"""The page's form for an operator's message: sent, or given back as it was typed with what is wrong in words."""
+"""The page's form for an operator's message: sends it, or returns the draft with an error text."""
 
 from dataclasses import dataclass
 
@@ -8,50 +8,50 @@ from pydantic import ValidationError
 from app.accounts.actors import Actor
 from app.db import write
 from app.notifications import broadcasts
-from app.notifications.broadcasts import MAX_CHARS
-from app.notifications.request_models import Message, posted
+from app.notifications.broadcasts import MAX_MESSAGE_CHARS
+from app.notifications.request_models import MessageRequest, parse_body
 
-_TEXT = {
+_TEXT_ERRORS = {
     "string_too_short": "The message is empty: write what everybody should know.",
-    "string_too_long": f"The message is too long: at most {MAX_CHARS} characters.",
-    "value_error": "The message holds a character that cannot be shown.",
+    "string_too_long": f"The message is too long: at most {MAX_MESSAGE_CHARS} characters.",
+    "value_error": "The message contains a character that cannot be shown.",
 }
-_OTHERS = {"severity": "Choose how severe it is.", "expiresAt": "Choose how long it is shown."}
+_FIELD_ERRORS = {"severity": "Choose a severity.", "expiresAt": "Choose how long the message is shown."}
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
-    """What the form shows: what was typed, and what is wrong with it (empty: nothing)."""
+class MessageDraft:
+    """The content of the form: the fields as they were typed, and the error (empty: none)."""
 
     text: str = ""
     severity: str = "info"
     minutes: str = "15"
-    wrong: str = ""
+    error: str = ""
     status: int = 200
-    is_about_text: bool = False
+    is_text_invalid: bool = False
 
 
-EMPTY = Draft()
+EMPTY_DRAFT = MessageDraft()
 
 
-def send(who: Actor) -> Draft | None:
-    """Send what was posted. None where it is sent; else the draft, to be shown again."""
+def send_posted_message(who: Actor) -> MessageDraft | None:
+    """Send the posted message. Returns None if it was sent, otherwise the draft to show again."""
     try:
-        wanted = Message.model_validate(posted(minutes="expiresAt"))
+        wanted = MessageRequest.model_validate(parse_body(minutes="expiresAt"))
         with write() as session:
-            broadcasts.send(session, who.name, wanted.severity, wanted.text, wanted.expires_at)
+            broadcasts.send_message(session, who.name, wanted.severity, wanted.text, wanted.expires_at)
     except ValidationError as error:
         first = error.errors()[0]
         field = str(first["loc"][0]) if first["loc"] else ""
-        words = _TEXT.get(first["type"]) if field == "text" else _OTHERS.get(field)
-        return _typed(words or f"{field}: {first['msg']}.", 400, is_about_text=field == "text")
-    except broadcasts.TooMany as error:
-        return _typed(f"Not sent: {error}.", 409)
-    except broadcasts.BadFlash as error:
-        return _typed(f"Not sent: {error}.", 400)
+        text = _TEXT_ERRORS.get(first["type"]) if field == "text" else _FIELD_ERRORS.get(field)
+        return _rejected_draft(text or f"{field}: {first['msg']}.", 400, is_text_invalid=field == "text")
+    except broadcasts.TooManyMessages as error:
+        return _rejected_draft(f"Not sent: {error}.", 409)
+    except broadcasts.InvalidMessage as error:
+        return _rejected_draft(f"Not sent: {error}.", 400)
     return None
 
 
-def _typed(wrong: str, status: int, *, is_about_text: bool = False) -> Draft:
+def _rejected_draft(error: str, status: int, *, is_text_invalid: bool = False) -> MessageDraft:
     text, severity, minutes = (request.form.get(name, "") for name in ("text", "severity", "minutes"))
-    return Draft(text, severity, minutes, wrong, status, is_about_text)
+    return MessageDraft(text, severity, minutes, error, status, is_text_invalid)

@@ -1,4 +1,4 @@
-"""Notifications with everyone's read marks and mutes, the discrepancies that are being counted, flash messages."""
+"""Tables of notifications: read marks, mutes, the state of alerts, and operators' messages."""
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
@@ -10,7 +10,7 @@ _SEVERITY = "severity IN ('info', 'warning', 'critical')"
 
 
 class Notification(Base):
-    """Something to notice. `cause` says what made it: the same cause never makes two."""
+    """One notification. `cause` identifies what it is about: the same cause never makes two."""
 
     __tablename__ = "notification"
     __table_args__ = (
@@ -32,7 +32,7 @@ class Notification(Base):
 
 
 class ReadMark(Base):
-    """This person has read it. Each mark is a row, because ids may become visible out of order."""
+    """A person has read a notification. One row each, because ids may become visible out of order."""
 
     __tablename__ = "notification_read"
 
@@ -44,7 +44,7 @@ class ReadMark(Base):
 
 
 class Mute(Base):
-    """Until then, what a service causes does not count as unread for this person; nor does it afterwards."""
+    """Notifications of this service created before `until` never count as unread for this person."""
 
     __tablename__ = "notification_mute"
 
@@ -53,10 +53,11 @@ class Mute(Base):
     until: Mapped[str] = mapped_column(sa.Text)
 
 
-class WatchRow(Base):
-    """A discrepancy from its first poll to its end. `polls` is counted while something of it is not `told`.
+class DiscrepancyAlertRow(Base):
+    """A discrepancy from its first poll to its end, as in `app.notifications.alert_state`.
 
-    `named_json`: the jobs that people were told of, by kind; `notices`: how often, `noticed_at`: when last.
+    `told`: all of it is reported; until then `polls` counts. `named_json`: the reported jobs by kind. `notices`: how
+    many notifications were made, `noticed_at`: when the last one was.
     """
 
     __tablename__ = "discrepancy_watch"
@@ -73,7 +74,7 @@ class WatchRow(Base):
 
 
 class OutageRow(Base):
-    """A service that nothing is known of any more, from when people were told to when it is heard again."""
+    """A service whose outage is reported, until it answers again."""
 
     __tablename__ = "outage_watch"
 
@@ -82,8 +83,8 @@ class OutageRow(Base):
     since: Mapped[str] = mapped_column(sa.Text)
 
 
-class QueueWatchRow(Base):
-    """The queues without a worker that people have been told of, as in `app.notifications.queue_alerts`."""
+class QueueAlertRow(Base):
+    """The queues without a worker that are reported, as in `app.notifications.queue_alerts`."""
 
     __tablename__ = "queue_watch"
 
@@ -109,7 +110,7 @@ class FlashRow(Base):
 
 
 class Dismissal(Base):
-    """This person has put the message away, in all of their tabs."""
+    """A person has dismissed a message, in all of their tabs."""
 
     __tablename__ = "flash_dismissal"
 

@@ -1,9 +1,9 @@
-"""The writer: what an append makes people notice, in the same commit as its cause.
+"""Creates notifications from events, in the commit that appends the events.
 
-`derive` is called by `eventlog.append` with what is about to be inserted. So a notification is there if and only if
-its cause is, whoever appended it (the poller under its lease, a request, the command line), and no other worker
-has to notice anything. Locks: watch rows and notifications come after the caller's state rows and the audit chain,
-before the event.
+`eventlog.append` calls `derive_notifications` with the events it is about to insert. A notification therefore exists
+if and only if its event does, whoever appended it (the poller under its lease, a request, the command line), and no
+other worker has to react. Lock order: alert rows and notifications come after the caller's state rows and the audit
+chain, and before the event.
 """
 
 import json
@@ -24,34 +24,34 @@ from app.eventlog.event_types import NotificationCreated
 from app.infra.clock import utc_text
 from app.notifications import rules, service_alerts
 from app.notifications.models import Notification
-from app.notifications.rules import Notice
+from app.notifications.rules import NewNotification
 
 log = logging.getLogger(__name__)
 
-Rule = Callable[[Session, Mapping[str, Any]], list[Notice]]
+Rule = Callable[[Session, Mapping[str, Any]], list[NewNotification]]
 
 
-def derive(session: Session, events: Sequence[PreparedEvent]) -> list[NewEvent]:
-    """The `notification.created` events of what is about to be appended; their rows are written already."""
-    noticed = [event for event in events if event.type in RULES]
-    if not noticed:
+def derive_notifications(session: Session, events: Sequence[PreparedEvent]) -> list[NewEvent]:
+    """Write the notifications of `events` and return their `notification.created` events."""
+    relevant = [event for event in events if event.type in RULES]
+    if not relevant:
         return []
-    session.flush()  # what fails here is the caller's own
+    session.flush()  # an error in the caller's own rows must surface as the caller's error
     try:
         with session.begin_nested():
-            return [told for event in noticed for told in _told(session, event)]
-    except Exception:  # a rule that fails must not keep the cause itself out of the log
-        log.exception("no notification was made of %s", ", ".join(event.type for event in noticed))
+            return [created for event in relevant for created in _create_for_event(session, event)]
+    except Exception:  # a failing rule must not keep the event itself out of the log
+        log.exception("creating notifications failed; event types: %s", ", ".join(event.type for event in relevant))
         return []
 
 
-def _told(session: Session, event: PreparedEvent) -> list[NewEvent]:
+def _create_for_event(session: Session, event: PreparedEvent) -> list[NewEvent]:
     notices = RULES[event.type](session, json.loads(event.data_json))
-    return [told for notice in notices if (told := create(session, notice)) is not None]
+    return [created for notice in notices if (created := create_notification(session, notice)) is not None]
 
 
-def create(session: Session, notice: Notice) -> NewEvent | None:
-    """Write the notification and return its event; None where its cause has made one already."""
+def create_notification(session: Session, notice: NewNotification) -> NewEvent | None:
+    """Write the notification and return its event, or None if its cause has one already."""
     dialect = sqlite if session.get_bind().dialect.name == "sqlite" else postgresql
     row = {
         "cause": notice.cause,
@@ -65,30 +65,30 @@ def create(session: Session, notice: Notice) -> NewEvent | None:
         "link": notice.link,
     }
     insert = dialect.insert(Notification).values(row).on_conflict_do_nothing(index_elements=["cause"])
-    made = session.execute(insert.returning(Notification.id)).scalar_one_or_none()
-    if made is None:
+    notification_id = session.execute(insert.returning(Notification.id)).scalar_one_or_none()
+    if notification_id is None:
         return None
     payload = NotificationCreated(
-        id=str(made), severity=notice.severity, title=notice.title, body=notice.body, link=notice.link
+        id=str(notification_id), severity=notice.severity, title=notice.title, body=notice.body, link=notice.link
     )
     return NewEvent("notification.created", payload, notice.audience)
 
 
-def _rollout(_session: Session, data: Mapping[str, Any]) -> list[Notice]:
+def _rollout_notices(_session: Session, data: Mapping[str, Any]) -> list[NewNotification]:
     override = current_settings().flag_overrides.get(data["flag"])
-    return [rules.rollout(data, uuid.uuid4().hex, _page("/rollout"), override)]
+    return [rules.rollout_notice(data, uuid.uuid4().hex, _existing_path("/rollout"), override)]
 
 
-def _command(session: Session, data: Mapping[str, Any]) -> list[Notice]:
-    """The end of a command is told to whoever gave it."""
-    if data["phase"] not in rules.COMMAND_ENDS or not data.get("actor"):
+def _command_notices(session: Session, data: Mapping[str, Any]) -> list[NewNotification]:
+    """The end of a command is reported to the person who requested it."""
+    if data["phase"] not in rules.COMMAND_END_WORDS or not data.get("actor"):
         return []
-    link = _page(f"/commands/{quote(data['commandId'], safe='')}")
-    return [rules.command(data, service_alerts.name_of(session, data["service"]), link)]
+    link = _existing_path(f"/commands/{quote(data['commandId'], safe='')}")
+    return [rules.command_notice(data, service_alerts.read_service_name(session, data["service"]), link)]
 
 
-def _page(path: str) -> str | None:
-    """A link leads to a page that this Beacon has, or there is none."""
+def _existing_path(path: str) -> str | None:
+    """The path if this Beacon serves a page there, otherwise None."""
     try:
         current_app.url_map.bind("").match(path)
     except HTTPException:
@@ -96,11 +96,11 @@ def _page(path: str) -> str | None:
     return path
 
 
-# An event type is one line here and a rule in rules.py.
+# To notify about another event type, add a line here and a function in rules.py.
 RULES: dict[str, Rule] = {
-    "reconciliation.update": service_alerts.after_update,
-    "reconciliation.verified": service_alerts.after_checks,
-    "flash.message": lambda _session, data: [rules.flash(data)],
-    "flag.changed": _rollout,
-    "command.status": _command,
+    "reconciliation.update": service_alerts.notices_after_update,
+    "reconciliation.verified": service_alerts.notices_after_checks,
+    "flash.message": lambda _session, data: [rules.message_notice(data)],
+    "flag.changed": _rollout_notices,
+    "command.status": _command_notices,
 }

@@ -1,4 +1,4 @@
-"""Which queues without a worker people have been told of: each once, until it has been served for an hour. Pure."""
+"""Decides which queues without a worker to report: each once, until it has been served for an hour. Pure."""
 
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
@@ -6,30 +6,30 @@ from typing import NamedTuple
 
 from app.infra.clock import parse_utc
 
-# One that comes and goes (workers that a timer starts, a worker that dies again and again) is told at most so often.
-FORGOTTEN_AFTER = timedelta(hours=1)
+# A queue whose workers come and go (started by a timer, or crashing again and again) is reported at most this often.
+FORGET_AFTER = timedelta(hours=1)
 MAX_QUEUES = 2_000
 
-# By name: since when it is no longer unserved, None while it is.
-Told = Mapping[str, str | None]
+# By queue name: since when it has a worker again, None while it has none.
+ReportedQueues = Mapping[str, str | None]
 
 
-class Step(NamedTuple):
-    """What people have been told of from now on, and the queues that are news."""
+class QueueAlerts(NamedTuple):
+    """The queues that count as reported from now on, and those to report now."""
 
-    told: Told
+    reported: ReportedQueues
     new: tuple[str, ...] = ()
 
 
-def step(told: Told, unserved: Iterable[str], at: str) -> Step:
-    """After an answer of the service; `unserved` in the order in which they are to be named."""
+def update_queue_alerts(reported: ReportedQueues, unserved: Iterable[str], at: str) -> QueueAlerts:
+    """Apply an answer of the service. `unserved` are its queues without a worker, in the order to report them."""
     queues = dict.fromkeys(unserved)
     now = parse_utc(at)
-    still = {
-        name: None if name in queues else over or at
-        for name, over in told.items()
-        if over is None or now - parse_utc(over) < FORGOTTEN_AFTER
+    remembered = {
+        name: None if name in queues else served_since or at
+        for name, served_since in reported.items()
+        if served_since is None or now - parse_utc(served_since) < FORGET_AFTER
     }
-    new = tuple(name for name in queues if name not in still)
-    after = {**dict.fromkeys(queues), **still}
-    return Step(dict(list(after.items())[:MAX_QUEUES]), new)
+    new = tuple(name for name in queues if name not in remembered)
+    after = {**dict.fromkeys(queues), **remembered}
+    return QueueAlerts(dict(list(after.items())[:MAX_QUEUES]), new)

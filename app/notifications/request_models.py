@@ -1,4 +1,4 @@
-"""What browsers and programs post, and the query of the page: checked before anything else sees it."""
+"""Models of what browsers and programs post to `/notifications`, and of the page's query."""
 
 from datetime import timedelta
 from typing import Annotated, Any, Literal, Self
@@ -8,85 +8,90 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from app.eventlog.event_types import Severity
 from app.infra.clock import Moment, utc_now, utc_text
-from app.notifications.broadcasts import MAX_CHARS
+from app.notifications.broadcasts import MAX_MESSAGE_CHARS
 
 MAX_IDS = 1_000
 MAX_PAGE = 100_000
-USUAL_LIMIT = 50
+DEFAULT_LIMIT = 50
 MAX_MUTE = timedelta(days=30)
-MAX_ID = 2**53
-# What the forms offer, in minutes; programs name any moment.
+MAX_NOTIFICATION_ID = 2**53
+# The choices of the forms, in minutes; programs may give any moment.
 MUTE_CHOICES = ((60, "1 hour"), (480, "8 hours"), (1_440, "1 day"), (10_080, "1 week"))
-FLASH_CHOICES = ((15, "15 minutes"), (60, "1 hour"), (480, "8 hours"), (1_440, "1 day"))
+MESSAGE_CHOICES = ((15, "15 minutes"), (60, "1 hour"), (480, "8 hours"), (1_440, "1 day"))
 
 
-def _storable(text: str) -> str:
-    """Neither half a surrogate pair nor NUL, which no database takes."""
+def _check_storable(text: str) -> str:
+    """Reject NUL and unpaired surrogates: no database stores them."""
     if "\0" in text or any("\ud800" <= sign <= "\udfff" for sign in text):
         raise ValueError("expected text without NUL and unpaired surrogates")
     return text
 
 
-# The length before the rest: after a function of ours, pydantic would count "items".
+# The length is checked first: after a validator function, pydantic would count "items" instead of characters.
 _Text = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_CHARS), AfterValidator(_storable)
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_MESSAGE_CHARS),
+    AfterValidator(_check_storable),
 ]
-NumberId = Annotated[int, Field(ge=1, le=MAX_ID)]
+NotificationId = Annotated[int, Field(ge=1, le=MAX_NOTIFICATION_ID)]
 
 
-class _Asked(BaseModel):
+class _RequestModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
-class Read(_Asked):
+class MarkReadRequest(_RequestModel):
     """`ids`, or `all`."""
 
-    ids: list[NumberId] | None = Field(None, max_length=MAX_IDS)
+    ids: list[NotificationId] | None = Field(None, max_length=MAX_IDS)
     all: bool = False
 
     @model_validator(mode="after")
-    def _one_of_both(self) -> Self:
+    def _check_ids_or_all(self) -> Self:
         if (self.ids is None) == (not self.all):
             raise ValueError("expected either ids, or all")
         return self
 
 
-class Quiet(_Asked):
-    """A service, and until when it is muted; null lets it speak again."""
+class MuteRequest(_RequestModel):
+    """A service, and until when it is muted; null unmutes it."""
 
-    service: Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_storable)]
+    service: Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_check_storable)]
     until: Moment | None
 
     @model_validator(mode="after")
-    def _not_for_ever(self) -> Self:
+    def _check_end(self) -> Self:
         if self.until is not None and self.until > utc_now() + MAX_MUTE:
             raise ValueError(f"expected a moment within {MAX_MUTE.days} days")
         return self
 
 
-class Message(_Asked):
-    """An operator's message."""
+class MessageRequest(_RequestModel):
+    """An operator's message to everybody."""
 
     severity: Severity
     text: _Text
     expires_at: Moment = Field(alias="expiresAt")
 
 
-class PageQuery(BaseModel):
-    """The query of `/notifications`. Unknown parameters are nobody's mistake here, and ignored."""
+class NotificationQuery(BaseModel):
+    """The query of `/notifications`. Unknown query parameters are ignored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    q: Annotated[str, StringConstraints(strip_whitespace=True, max_length=200), AfterValidator(_storable)] = ""
+    q: Annotated[str, StringConstraints(strip_whitespace=True, max_length=200), AfterValidator(_check_storable)] = ""
     severity: Severity | Literal[""] = ""
-    service: Annotated[str, StringConstraints(max_length=200), AfterValidator(_storable)] = ""
+    service: Annotated[str, StringConstraints(max_length=200), AfterValidator(_check_storable)] = ""
     show: Literal["", "unread"] = ""
     page: int = Field(1, ge=1, le=MAX_PAGE)
-    limit: int = Field(USUAL_LIMIT, ge=1, le=500)
+    limit: int = Field(DEFAULT_LIMIT, ge=1, le=500)
 
 
-def posted(**minutes: str) -> dict[str, Any]:
-    """The body as JSON, or as a page's form: there `minutes` are fields that say how long from now."""
+def parse_body(**minutes: str) -> dict[str, Any]:
+    """The body as a dict, from JSON or from a form.
+
+    `minutes` maps form fields that hold minutes from now to the names of the moments they stand for.
+    """
     if request.is_json:
         given = request.get_json()
         return given if isinstance(given, dict) else {"body": given}
@@ -95,12 +100,12 @@ def posted(**minutes: str) -> dict[str, Any]:
         form["ids"] = request.form.getlist("ids")
     for name, moment in minutes.items():
         if name in form:
-            form[moment] = _from_now(form.pop(name))
+            form[moment] = _minutes_to_moment(form.pop(name))
     return form
 
 
-def _from_now(minutes: str) -> str | None:
-    """`0` means now; what is no number is left for the model to refuse."""
+def _minutes_to_moment(minutes: str) -> str | None:
+    """None for `0`, which means now. A value that is no number is returned for the model to reject."""
     if not minutes.isdecimal() or len(minutes) > 6:
         return minutes
     return utc_text(utc_now() + timedelta(minutes=int(minutes))) if int(minutes) else None

@@ -1,4 +1,4 @@
-"""What becomes a notification, and what does not. Pure: values in, values out."""
+"""Builds the text of notifications: what each kind of event says to people. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,20 +8,20 @@ from urllib.parse import quote
 
 from app.eventlog.event_types import Severity
 from app.infra.clock import parse_utc
-from app.notifications.alert_state import POLLS, Kinds, Named, Watch
+from app.notifications.alert_state import POLLS_BEFORE_ALERT, AffectedJobs, DiscrepancyAlert, JobsByKind
 from app.reconciliation import finding_text
 
-MAX_IDS = 3
+MAX_IDS_IN_BODY = 3
 
-SERVICE, MESSAGE, ROLLOUT, COMMAND = "service", "message", "rollout", "command"
-# The rollout's actors that are nobody.
-GUARDRAIL, PLAN = "guardrail", "plan"
-COMMAND_ENDS = {"success": "done", "error": "failed", "timeout": "timed out"}
+SERVICE_TOPIC, MESSAGE_TOPIC, ROLLOUT_TOPIC, COMMAND_TOPIC = "service", "message", "rollout", "command"
+# Actors in the rollout that are not people.
+GUARDRAIL_ACTOR, PLAN_ACTOR = "guardrail", "plan"
+COMMAND_END_WORDS = {"success": "done", "error": "failed", "timeout": "timed out"}
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
-    """A notification to be. The same `cause` never makes two."""
+class NewNotification:
+    """A notification to create. The same `cause` never makes two."""
 
     cause: str
     severity: Severity
@@ -33,139 +33,153 @@ class Notice:
     audience: str = "everyone"
 
 
-def lasting(watch: Watch, name: str, payload: Mapping[str, Any]) -> Notice:
-    """A discrepancy that has lasted; `payload` is the service's newest `reconciliation.update`."""
-    return _discrepancy(watch, watch.cause, f"{name}: discrepancy for {POLLS} polls", name, payload)
+def discrepancy_notice(alert: DiscrepancyAlert, name: str, payload: Mapping[str, Any]) -> NewNotification:
+    """A discrepancy that lasts. `payload` is the newest `reconciliation.update` of the service."""
+    title = f"{name}: discrepancy for {POLLS_BEFORE_ALERT} polls"
+    return _build_discrepancy(alert, alert.cause, title, name, payload)
 
 
-def growing(watch: Watch, name: str, payload: Mapping[str, Any], new: Kinds, before: Kinds) -> Notice:
-    """More of a discrepancy that people were told of: jobs, or a kind that is `new`."""
-    parts = [_more(kind, found, is_known=kind in before) for kind, found in sorted(new.items())]
-    missing = new.get("missing", Named())
-    cause, title = f"{watch.cause}:{watch.notices}", f"{name}: {', '.join(parts)}"
-    return _discrepancy(watch, cause, title, name, payload, missing.ids, missing.number)
+def growth_notice(
+    alert: DiscrepancyAlert, name: str, payload: Mapping[str, Any], new: JobsByKind, before: JobsByKind
+) -> NewNotification:
+    """More of a reported discrepancy: more jobs, or another kind. `before` is what was reported until now."""
+    parts = [_describe_growth(kind, jobs, is_known=kind in before) for kind, jobs in sorted(new.items())]
+    missing = new.get("missing", AffectedJobs())
+    cause, title = f"{alert.cause}:{alert.notices}", f"{name}: {', '.join(parts)}"
+    return _build_discrepancy(alert, cause, title, name, payload, missing.ids, missing.number)
 
 
-def _discrepancy(
-    watch: Watch,
+def _build_discrepancy(
+    alert: DiscrepancyAlert,
     cause: str,
     title: str,
     name: str,
     payload: Mapping[str, Any],
     missing: Sequence[str] | None = None,
     number: int = 0,
-) -> Notice:
-    """`missing`: the ids to name where they are not all of those that are missing."""
+) -> NewNotification:
+    """`missing`: the ids to name; None names the missing jobs of `payload`."""
     ids = (payload.get("discrepancyDetails") or {}).get("missingJobIds") or [] if missing is None else missing
-    body = f"{finding_text.describe_problem(name, payload)}.{_missing(ids, number)}"
-    link = f"{_href(watch.service)}#open-items"
-    return Notice(f"discrepancy:{cause}", "critical", SERVICE, title, body, link, watch.service)
+    body = f"{finding_text.describe_problem(name, payload)}.{_missing_text(ids, number)}"
+    link = f"{_service_href(alert.service)}#open-items"
+    return NewNotification(f"discrepancy:{cause}", "critical", SERVICE_TOPIC, title, body, link, alert.service)
 
 
-def _more(kind: str, found: Named, *, is_known: bool) -> str:
-    """`12 more missing`; a kind about no job in particular goes without a number."""
+def _describe_growth(kind: str, jobs: AffectedJobs, *, is_known: bool) -> str:
+    """`12 more missing`; without a number if the kind is not about single jobs."""
     word = finding_text.kind_label(kind)
-    return f"{found.number:,}{' more' if is_known else ''} {word}" if found.number else word
+    return f"{jobs.number:,}{' more' if is_known else ''} {word}" if jobs.number else word
 
 
-def recovery(watch: Watch, name: str, at: datetime) -> Notice:
-    body = f"The discrepancy lasted {_duration((at - parse_utc(watch.since)).total_seconds())}."
-    title, link = f"{name} is verified again", _href(watch.service)
-    return Notice(f"recovery:{watch.cause}", "info", SERVICE, title, body, link, watch.service)
+def recovery_notice(alert: DiscrepancyAlert, name: str, at: datetime) -> NewNotification:
+    body = f"The discrepancy lasted {_format_duration((at - parse_utc(alert.since)).total_seconds())}."
+    title, link = f"{name} is verified again", _service_href(alert.service)
+    return NewNotification(f"recovery:{alert.cause}", "info", SERVICE_TOPIC, title, body, link, alert.service)
 
 
-def outage(cause: str, service: str, name: str, payload: Mapping[str, Any]) -> Notice:
-    """Nothing is known of a service any more; `payload` is its `reconciliation.update`."""
-    said = finding_text.describe_problem(name, payload)
+def outage_notice(cause: str, service: str, name: str, payload: Mapping[str, Any]) -> NewNotification:
+    """The state of a service is no longer known. `payload` is its `reconciliation.update`."""
+    text = finding_text.describe_problem(name, payload)
     title = f"{name} does not answer" if payload.get("silentSince") else f"{name} is stale"
-    flaps = next((one for one in payload.get("findings") or [] if one["kind"] == "flapping"), None)
-    if flaps:
-        title = f"{name}: answers and falls silent by turns"
-        said = f"{finding_text.list_findings([flaps])}; {said}"
-    body = f"{said[:1].upper()}{said[1:]}."
-    return Notice(f"outage:{cause}", "warning", SERVICE, title, body, _href(service), service)
+    flapping = next((one for one in payload.get("findings") or [] if one["kind"] == "flapping"), None)
+    if flapping:
+        title = f"{name} is flapping"
+        text = f"{finding_text.list_findings([flapping])}; {text}"
+    body = f"{text[:1].upper()}{text[1:]}."
+    return NewNotification(f"outage:{cause}", "warning", SERVICE_TOPIC, title, body, _service_href(service), service)
 
 
-def outage_over(cause: str, service: str, name: str, since: str, at: datetime) -> Notice:
-    body = f"Nothing was known of it for {_duration((at - parse_utc(since)).total_seconds())}."
-    return Notice(f"heard:{cause}", "info", SERVICE, f"{name} answers again", body, _href(service), service)
+def outage_end_notice(cause: str, service: str, name: str, since: str, at: datetime) -> NewNotification:
+    body = f"Its state was unknown for {_format_duration((at - parse_utc(since)).total_seconds())}."
+    return NewNotification(
+        f"heard:{cause}", "info", SERVICE_TOPIC, f"{name} answers again", body, _service_href(service), service
+    )
 
 
-def no_worker(event_id: str, service: str, name: str, payload: Mapping[str, Any], queues: Sequence[str]) -> Notice:
-    """Jobs wait where nobody takes them; `queues`: those that people have not been told of."""
+def unserved_queues_notice(
+    event_id: str, service: str, name: str, payload: Mapping[str, Any], queues: Sequence[str]
+) -> NewNotification:
+    """Jobs wait in queues without a worker. `queues`: those that were not reported before."""
     title = f"{name}: no worker serves {finding_text.format_queues(queues)}"
     body = f"{finding_text.describe_unserved_in_full(payload.get('findings') or [])}."
-    return Notice(f"no-worker:{event_id}", "warning", SERVICE, title, body, f"{_href(service)}#open-items", service)
+    return NewNotification(
+        f"no-worker:{event_id}", "warning", SERVICE_TOPIC, title, body, f"{_service_href(service)}#open-items", service
+    )
 
 
-def flash(data: Mapping[str, Any]) -> Notice:
+def message_notice(data: Mapping[str, Any]) -> NewNotification:
     title = f"Message from {data['actor']}"
-    return Notice(f"flash:{data['id']}", data["severity"], MESSAGE, title, data["text"])
+    return NewNotification(f"flash:{data['id']}", data["severity"], MESSAGE_TOPIC, title, data["text"])
 
 
-def rollout(data: Mapping[str, Any], change_id: str, link: str | None, override: bool | None = None) -> Notice:
-    """A change of a flag has no id of its own before it is in the log: `change_id` is made for it. `override`: what a
-    setting decides for everybody, whatever is changed."""
-    severity, title = _of_the_watch(data) or _of_a_change(data)
+def rollout_notice(
+    data: Mapping[str, Any], change_id: str, link: str | None, override: bool | None = None
+) -> NewNotification:
+    """A change of a flag. `change_id` is generated by the caller, because the event has no id before it is in the log.
+    `override`: the value that a setting forces for everybody, whatever the flag says."""
+    severity, title = _describe_automatic_change(data) or _describe_change(data)
     if override is not None:
         title += f"; the setting decides: {'on' if override else 'off'} for everybody"
     body = f"{data['actor']}: {data['reason']}"
-    return Notice(f"rollout:{change_id}", severity, ROLLOUT, title, body, link)
+    return NewNotification(f"rollout:{change_id}", severity, ROLLOUT_TOPIC, title, body, link)
 
 
-def _of_a_change(data: Mapping[str, Any]) -> tuple[Severity, str]:
+def _describe_change(data: Mapping[str, Any]) -> tuple[Severity, str]:
     if data["enabled"]:
         outcome = data.get("outcome")
-        return "info", f"{data['flag']} is on ({outcome})" if outcome else f"{data['flag']} is on for {_share(data)}"
+        return (
+            "info",
+            f"{data['flag']} is on ({outcome})" if outcome else f"{data['flag']} is on for {_describe_share(data)}",
+        )
     return "warning", f"{data['flag']} is switched off"
 
 
-def _of_the_watch(data: Mapping[str, Any]) -> tuple[Severity, str] | None:
-    """Guardrail and plan say what they do where people give their reason; None for what looks like a change by hand."""
-    flag, does = data["flag"], (data["actor"], data["reason"].partition(":")[0])
-    said: Mapping[tuple[str, str], tuple[Severity, str]] = {
-        (GUARDRAIL, "holds"): ("warning", f"The guardrail holds {flag} at {_share(data)}"),
-        (GUARDRAIL, "holds no longer"): ("info", f"The guardrail holds {flag} no longer"),
-        (PLAN, "paused"): ("warning", f"The plan of {flag} is paused at {_share(data)}"),
-        (PLAN, "ended"): ("info", f"The plan of {flag} has ended"),
+def _describe_automatic_change(data: Mapping[str, Any]) -> tuple[Severity, str] | None:
+    """Guardrail and plan say what they do at the start of the reason; None if it looks like a change by hand."""
+    flag, action = data["flag"], (data["actor"], data["reason"].partition(":")[0])
+    titles: Mapping[tuple[str, str], tuple[Severity, str]] = {
+        (GUARDRAIL_ACTOR, "holds"): ("warning", f"The guardrail holds {flag} at {_describe_share(data)}"),
+        (GUARDRAIL_ACTOR, "holds no longer"): ("info", f"The guardrail no longer holds {flag}"),
+        (PLAN_ACTOR, "paused"): ("warning", f"The plan for {flag} is paused at {_describe_share(data)}"),
+        (PLAN_ACTOR, "ended"): ("info", f"The plan for {flag} has ended"),
     }
-    if does in said:
-        return said[does]
-    if data["actor"] == GUARDRAIL and data["enabled"]:
-        return "warning", f"The guardrail took {flag} back to {_share(data)}"
+    if action in titles:
+        return titles[action]
+    if data["actor"] == GUARDRAIL_ACTOR and data["enabled"]:
+        return "warning", f"The guardrail rolled {flag} back to {_describe_share(data)}"
     return None
 
 
-def _share(data: Mapping[str, Any]) -> str:
-    return "those whom Unleash lets in" if data.get("percentage") is None else f"{data['percentage']} %"
+def _describe_share(data: Mapping[str, Any]) -> str:
+    return "the users that Unleash selects" if data.get("percentage") is None else f"{data['percentage']} %"
 
 
-def command(data: Mapping[str, Any], name: str, link: str | None) -> Notice:
-    """The end of a command, for whoever gave it."""
+def command_notice(data: Mapping[str, Any], name: str, link: str | None) -> NewNotification:
+    """The end of a command, for the person who requested it."""
     phase, logs = data["phase"], data["logs"]
     what = data["actionType"] if data["target"] == data["service"] else f"{data['actionType']} of {data['target']}"
-    title = f"{name}: {what} {COMMAND_ENDS[phase]}"
+    title = f"{name}: {what} {COMMAND_END_WORDS[phase]}"
     severity: Severity = "info" if phase == "success" else "warning"
     body = logs[-1] if logs else ""
     cause, audience = f"command:{data['commandId']}", f"user:{data['actor']}"
-    return Notice(cause, severity, COMMAND, title, body, link, data["service"], audience)
+    return NewNotification(cause, severity, COMMAND_TOPIC, title, body, link, data["service"], audience)
 
 
-def _missing(ids: Sequence[str], number: int = 0) -> str:
-    """`number` where there are more of them than `ids` names."""
+def _missing_text(ids: Sequence[str], number: int = 0) -> str:
+    """` Missing: a, b, c and 9 more.`; `number`: how many are missing, if `ids` holds only a part."""
     if not ids:
         return ""
-    left = max(number, len(ids)) - MAX_IDS
+    left = max(number, len(ids)) - MAX_IDS_IN_BODY
     more = f" and {left:,} more" if left > 0 else ""
-    return f" Missing: {', '.join(ids[:MAX_IDS])}{more}."
+    return f" Missing: {', '.join(ids[:MAX_IDS_IN_BODY])}{more}."
 
 
-def _duration(seconds: float) -> str:
+def _format_duration(seconds: float) -> str:
     for below, size, unit in ((60, 1, "s"), (3_600, 60, "min"), (86_400, 3_600, "h")):
         if seconds < below:
             return f"{max(0, int(seconds // size))} {unit}"
     return f"{int(seconds // 86_400)} d"
 
 
-def _href(service: str) -> str:
+def _service_href(service: str) -> str:
     return f"/services/{quote(service, safe='', errors='replace')}"

@@ -1,5 +1,4 @@
-"""What polls make people notice of a service: discrepancies, what is new of them, outages, and the end of each; queues
-that no worker serves."""
+"""Turns poll results into notices: discrepancies and their growth, outages, recoveries, queues without a worker."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -11,122 +10,137 @@ from sqlalchemy.orm import Session
 
 from app.infra.clock import utc_now
 from app.notifications import alert_state, queue_alerts, rules
-from app.notifications.alert_state import Kinds, Named, Poll, Watch
-from app.notifications.models import OutageRow, QueueWatchRow, WatchRow
-from app.notifications.rules import Notice
+from app.notifications.alert_state import AffectedJobs, DiscrepancyAlert, JobsByKind, PollResult
+from app.notifications.models import DiscrepancyAlertRow, OutageRow, QueueAlertRow
+from app.notifications.rules import NewNotification
 from app.reconciliation.models import Service, ServiceState
 
 Payload = Mapping[str, Any]
 _FLAPPING = "flapping:"
 
 
-def after_update(session: Session, data: Payload) -> list[Notice]:
-    poll = _poll(data["service"], data["status"], data["checkedAt"], data, data["eventId"])
-    return [*_outages(session, data), *_steps(session, [poll], {data["service"]: data}), *_queues(session, data)]
+def notices_after_update(session: Session, data: Payload) -> list[NewNotification]:
+    """The notices due after a `reconciliation.update`."""
+    poll = _build_poll_result(data["service"], data["status"], data["checkedAt"], data, data["eventId"])
+    return [
+        *_outage_notices(session, data),
+        *_discrepancy_notices(session, [poll], {data["service"]: data}),
+        *_queue_notices(session, data),
+    ]
 
 
-def after_checks(session: Session, data: Payload) -> list[Notice]:
-    """Polls that changed nothing: what was a discrepancy still is one."""
-    watched = sa.select(WatchRow.service).where(WatchRow.told.is_(False))
-    counting = set(session.scalars(watched))
+def notices_after_checks(session: Session, data: Payload) -> list[NewNotification]:
+    """The notices due after polls that changed nothing: an open discrepancy is still open."""
+    unreported = sa.select(DiscrepancyAlertRow.service).where(DiscrepancyAlertRow.told.is_(False))
+    counting = set(session.scalars(unreported))
     if counting.isdisjoint(data["services"]):
         return []
     states = sa.select(ServiceState).where(ServiceState.service_id.in_(counting.intersection(data["services"])))
     payloads = {
-        row.service_id: json.loads(row.payload_json or "{}") for row in session.scalars(states) if _is_wrong(row)
+        row.service_id: json.loads(row.payload_json or "{}")
+        for row in session.scalars(states)
+        if row.status == "discrepancy"
     }
     checks = data["services"]
-    polls = [_poll(name, "discrepancy", checks[name]["checkedAt"], payload) for name, payload in payloads.items()]
-    return _steps(session, polls, payloads)
+    polls = [
+        _build_poll_result(name, "discrepancy", checks[name]["checkedAt"], payload)
+        for name, payload in payloads.items()
+    ]
+    return _discrepancy_notices(session, polls, payloads)
 
 
-def name_of(session: Session, service: str) -> str:
+def read_service_name(session: Session, service: str) -> str:
     return session.scalar(sa.select(Service.name).where(Service.id == service)) or service
 
 
-def _is_wrong(row: ServiceState) -> bool:
-    return row.status == "discrepancy"
+def _build_poll_result(
+    service: str, status: str, checked_at: str, payload: Payload, event_id: str | None = None
+) -> PollResult:
+    affected, is_flapping = alert_state.parse_affected_jobs(payload), alert_state.is_flapping(payload)
+    return PollResult(service, status, checked_at, event_id, affected, is_flapping)
 
 
-def _poll(service: str, status: str, checked_at: str, payload: Payload, event_id: str | None = None) -> Poll:
-    found, flaps = alert_state.found_in(payload), alert_state.is_flapping(payload)
-    return Poll(service, status, checked_at, event_id, found, flaps)
-
-
-def _outages(session: Session, data: Payload) -> list[Notice]:
-    """While the state flaps it is told once for all of its outages; one that lasts ends the flapping, and is told."""
+def _outage_notices(session: Session, data: Payload) -> list[NewNotification]:
+    """While the state flaps, all its outages are reported once; an outage that lasts ends the flapping, and is
+    reported."""
     service, is_stale = data["service"], data["status"] == "stale"
     row = session.get(OutageRow, service, with_for_update=True, populate_existing=True)
     if not is_stale and row is None:
         return []
-    name = name_of(session, service)
+    name = read_service_name(session, service)
     if not is_stale and row is not None:
         session.delete(row)
-        return [rules.outage_over(row.cause, service, name, row.since, utc_now())]
-    flaps = next((one["since"] for one in data.get("findings") or [] if one["kind"] == "flapping"), None)
-    cause = f"{_FLAPPING}{service}@{flaps}" if flaps else data["eventId"]
-    if row is not None and (flaps or not row.cause.startswith(_FLAPPING)):
+        return [rules.outage_end_notice(row.cause, service, name, row.since, utc_now())]
+    flapping_since = next((one["since"] for one in data.get("findings") or [] if one["kind"] == "flapping"), None)
+    cause = f"{_FLAPPING}{service}@{flapping_since}" if flapping_since else data["eventId"]
+    if row is not None and (flapping_since or not row.cause.startswith(_FLAPPING)):
         return []
     since = data.get("silentSince") or data["checkedAt"]
     session.merge(OutageRow(service=service, cause=cause, since=since))
     session.flush()
-    return [rules.outage(cause, service, name, data)]
+    return [rules.outage_notice(cause, service, name, data)]
 
 
-def _queues(session: Session, data: Payload) -> list[Notice]:
-    """Of a service that is silent nobody knows: what was told stands."""
+def _queue_notices(session: Session, data: Payload) -> list[NewNotification]:
+    """A stale service says nothing about its queues: what was reported stays reported."""
     service = data["service"]
     unserved = [queue for one in data.get("findings") or [] for queue in one.get("queues") or []]
     if not unserved and data["status"] == "stale":
         return []
-    row = session.get(QueueWatchRow, service, with_for_update=True, populate_existing=True)
+    row = session.get(QueueAlertRow, service, with_for_update=True, populate_existing=True)
     if not unserved and row is None:
         return []
-    told, new = queue_alerts.step(json.loads(row.told_json) if row else {}, unserved, data["checkedAt"])
-    session.merge(QueueWatchRow(service=service, told_json=json.dumps(told, ensure_ascii=False)))
+    known = json.loads(row.told_json) if row else {}
+    reported, new = queue_alerts.update_queue_alerts(known, unserved, data["checkedAt"])
+    session.merge(QueueAlertRow(service=service, told_json=json.dumps(reported, ensure_ascii=False)))
     session.flush()
-    return [rules.no_worker(data["eventId"], service, name_of(session, service), data, new)] if new else []
+    if not new:
+        return []
+    return [rules.unserved_queues_notice(data["eventId"], service, read_service_name(session, service), data, new)]
 
 
-def _steps(session: Session, polls: Iterable[Poll], payloads: Mapping[str, Payload]) -> list[Notice]:
+def _discrepancy_notices(
+    session: Session, polls: Iterable[PollResult], payloads: Mapping[str, Payload]
+) -> list[NewNotification]:
     notices = []
     for poll in sorted(polls, key=lambda poll: poll.service):
-        row = session.get(WatchRow, poll.service, with_for_update=True, populate_existing=True)
-        before = _watch(row)
-        after = alert_state.step(before, poll)
-        _write_watch(session, row, after.watch)
-        name, payload = name_of(session, poll.service), payloads[poll.service]
-        if after.happened == "lasts" and after.watch is not None:
-            notices.append(rules.lasting(after.watch, name, payload))
-        elif after.happened == "grew" and after.watch is not None and before is not None:
-            notices.append(rules.growing(after.watch, name, payload, after.new, before.named))
-        elif after.happened == "recovered" and before is not None:
-            notices.append(rules.recovery(before, name, utc_now()))
+        row = session.get(DiscrepancyAlertRow, poll.service, with_for_update=True, populate_existing=True)
+        before = _load_alert(row)
+        after = alert_state.advance_alert(before, poll)
+        _store_alert(session, row, after.alert)
+        name, payload = read_service_name(session, poll.service), payloads[poll.service]
+        if after.outcome == "opened" and after.alert is not None:
+            notices.append(rules.discrepancy_notice(after.alert, name, payload))
+        elif after.outcome == "grew" and after.alert is not None and before is not None:
+            notices.append(rules.growth_notice(after.alert, name, payload, after.new, before.reported))
+        elif after.outcome == "recovered" and before is not None:
+            notices.append(rules.recovery_notice(before, name, utc_now()))
     return notices
 
 
-def _watch(row: WatchRow | None) -> Watch | None:
+def _load_alert(row: DiscrepancyAlertRow | None) -> DiscrepancyAlert | None:
     if row is None:
         return None
-    notices = row.notices or int(row.told)  # told before there was a count of it
+    notices = row.notices or int(row.told)  # rows written before the column `notices` existed
     counted = (row.service, row.cause, row.since, row.checked_at, row.polls, row.told)
-    return Watch(*counted, _named(row.named_json), notices, row.noticed_at)
+    return DiscrepancyAlert(*counted, _parse_reported(row.named_json), notices, row.noticed_at)
 
 
-def _write_watch(session: Session, row: WatchRow | None, watch: Watch | None) -> None:
-    if watch is None:
+def _store_alert(session: Session, row: DiscrepancyAlertRow | None, alert: DiscrepancyAlert | None) -> None:
+    if alert is None:
         if row is not None:
             session.delete(row)
     else:
-        named = json.dumps({kind: asdict(named) for kind, named in watch.named.items()}) if watch.named else None
+        reported = {kind: asdict(jobs) for kind, jobs in alert.reported.items()}
         if row is None:
-            row = WatchRow(service=watch.service, cause=watch.cause, since=watch.since)
+            row = DiscrepancyAlertRow(service=alert.service, cause=alert.cause, since=alert.since)
             session.add(row)
-        row.checked_at, row.polls, row.told = watch.checked_at, watch.polls, watch.told
-        row.named_json, row.notices, row.noticed_at = named, watch.notices, watch.noticed_at
+        row.checked_at, row.polls, row.told = alert.checked_at, alert.polls, alert.is_reported
+        row.named_json, row.notices = json.dumps(reported) if reported else None, alert.notices
+        row.noticed_at = alert.notified_at
     session.flush()
 
 
-def _named(text: str | None) -> Kinds:
-    found = json.loads(text) if text else {}
-    return {kind: Named(named["number"], tuple(named["ids"])) for kind, named in found.items()}
+def _parse_reported(text: str | None) -> JobsByKind:
+    reported = json.loads(text) if text else {}
+    return {kind: AffectedJobs(jobs["number"], tuple(jobs["ids"])) for kind, jobs in reported.items()}

@@ -1,4 +1,4 @@
-"""Numbers, states and events as words; the sentences of what is wrong are in `app/reconciliation/finding_text.py`."""
+"""Formats numbers, states and events as text; `app.reconciliation.finding_text` describes what is wrong."""
 
 import json
 from collections.abc import Mapping
@@ -20,28 +20,28 @@ STATE_WORDS = {
     "event": "Event",
 }
 
-# In the order of a person's attention; states that are not named here follow by name.
+# The most important state first; other states follow by name.
 _STATE_ORDER = ("queued", "running", "failed", "stuck", "retrying", "scheduled", "succeeded")
 _STATE_LABELS = {"queued": "waiting", "succeeded": "done"}
 
-MAX_EVENT_WORDS = 160
+MAX_EVENT_CHARS = 160
 
 
-def in_order(counts: Mapping[str, int]) -> list[tuple[str, int]]:
-    """Counts as (state, number), the most telling state first."""
+def sort_counts(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Counts as (state, number), the most important state first."""
 
-    def place(state: str) -> tuple[int, str]:
+    def sort_key(state: str) -> tuple[int, str]:
         return (_STATE_ORDER.index(state) if state in _STATE_ORDER else len(_STATE_ORDER), state)
 
-    return [(state, counts[state]) for state in sorted(counts, key=place)]
+    return [(state, counts[state]) for state in sorted(counts, key=sort_key)]
 
 
-def label(state: str) -> str:
+def state_label(state: str) -> str:
     return _STATE_LABELS.get(state, state.replace("_", " "))
 
 
-def short(number: int) -> str:
-    """At most five characters, so that four figures fit beside each other: `9,999`, `12.3k`, `123k`, `1.2M`."""
+def abbreviate_number(number: int) -> str:
+    """At most five characters, so that four numbers fit next to each other: `9,999`, `12.3k`, `123k`, `1.2M`."""
     if number < 10_000:
         return f"{number:,}"
     for size, unit in ((1_000, "k"), (1_000_000, "M"), (1_000_000_000, "G")):
@@ -51,15 +51,15 @@ def short(number: int) -> str:
     return "many"
 
 
-def counts_in_words(counts: Mapping[str, int]) -> str:
+def format_counts(counts: Mapping[str, int]) -> str:
     """`12 waiting · 3 running · 14 failed`."""
-    return " · ".join(f"{number:,} {label(state)}" for state, number in in_order(counts)) or "no jobs"
+    return " · ".join(f"{number:,} {state_label(state)}" for state, number in sort_counts(counts)) or "no jobs"
 
 
-def event_in_words(data: Mapping[str, Any]) -> str:
-    """A publisher's payload, `name value` for each member, cut to a line."""
+def format_event(data: Mapping[str, Any]) -> str:
+    """A publisher's payload as `name value` pairs, cut to one line."""
     text = " · ".join(f"{name} {_plain(value)}" for name, value in data.items() if name != "service")
-    return text if len(text) <= MAX_EVENT_WORDS else text[: MAX_EVENT_WORDS - 1] + "…"
+    return text if len(text) <= MAX_EVENT_CHARS else text[: MAX_EVENT_CHARS - 1] + "…"
 
 
 def _plain(value: object) -> str:

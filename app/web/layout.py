@@ -1,4 +1,4 @@
-"""What every page carries around its content."""
+"""The layout around every page's content: viewer, cursor, connection settings, refresh; and the page's headers."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,18 +16,20 @@ from app.infra.clock import utc_text
 from app.reconciliation.current_status import AGED_AFTER_INTERVALS
 
 LATE_AFTER_INTERVALS = 2
-REFRESH_S = range(5, 301)
-REFRESH_OFFERED_S = 10
+REFRESH_RANGE_S = range(5, 301)
+OFFERED_REFRESH_S = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
-    """`cursor` is read before the page's data: an event committed in between is seen twice, never missed.
+class Layout:
+    """What the templates need around a page's content.
 
-    `now` is the server's clock, so that ages do not depend on the reader's. `refresh_s` is what a page
-    without scripts reloads after, or None; `refresh_href` turns that on or off and keeps what else the address asks
-    for, and is None where a reload would take what somebody types. `session` names the login in every answer, so that
-    a page notices when its browser has changed hands. `report_share` of the pages measure their own connection.
+    `cursor` is read before the page's data: an event committed in between is seen twice, never missed. `now` is the
+    server's clock, so that ages do not depend on the reader's clock. `refresh_s` is the reload interval of a page
+    without scripts, or None. `refresh_href` turns reloading on or off and keeps the rest of the address; it is None if
+    the page has a form, because a reload would lose what somebody types. `session` identifies the login in every
+    response, so that a page notices when another person has logged in. `report_share` is the share of pages that
+    measure their own connection.
     """
 
     page: str
@@ -46,10 +48,10 @@ class Frame:
     generation: str
 
 
-def frame(page: str, who: Actor, cursor: int, *, has_form: bool = False) -> Frame:
+def build_layout(page: str, who: Actor, cursor: int, *, has_form: bool = False) -> Layout:
     current = current_settings()
     refresh_s = None if has_form else _refresh_s()
-    return Frame(
+    return Layout(
         page,
         who.name,
         who.role,
@@ -68,7 +70,7 @@ def frame(page: str, who: Actor, cursor: int, *, has_form: bool = False) -> Fram
 
 
 def generation() -> str:
-    """Of the log that this answer's cursor belongs to."""
+    """The generation of the event log that this response's cursor belongs to."""
     return log.bounds(db.session()).generation
 
 
@@ -77,22 +79,23 @@ def poll_interval() -> timedelta:
 
 
 def _refresh_s() -> int | None:
-    asked = request.args.get("refresh", type=int)
-    return asked if asked in REFRESH_S else None
+    seconds = request.args.get("refresh", type=int)
+    return seconds if seconds in REFRESH_RANGE_S else None
 
 
 def _refresh_href(refresh_s: int | None) -> str:
     others = [(name, value) for name, value in request.args.items(multi=True) if name != "refresh"]
-    pairs = others if refresh_s else [*others, ("refresh", REFRESH_OFFERED_S)]
+    pairs = others if refresh_s else [*others, ("refresh", OFFERED_REFRESH_S)]
     return f"{request.path}?{urlencode(pairs)}" if pairs else request.path
 
 
-def rendered(template: str, cursor: int, status: int = 200, /, **context: object) -> Response:
-    """A page or a part of one, as of `cursor`: programs and people ask for the same address, and none is kept."""
-    return answered(make_response(render_template(template, **context), status), cursor)
+def render_page(template: str, cursor: int, status: int = 200, /, **context: object) -> Response:
+    """A page or a part of one, as of `cursor`."""
+    return add_page_headers(make_response(render_template(template, **context), status), cursor)
 
 
-def answered(response: Response, cursor: int) -> Response:
+def add_page_headers(response: Response, cursor: int) -> Response:
+    """Add the cursor, and forbid caching: programs and people get different answers from the same address."""
     response.headers["Beacon-Cursor"] = str(cursor)
     response.headers["Beacon-Generation"] = generation()
     response.headers["Cache-Control"] = "private, no-store"

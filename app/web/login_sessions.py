@@ -95,5 +95,5 @@ OPEN = {
     "health.healthz",
     "health.readyz",
     "static",
-    "notifications.shell",
+    "notifications.show_shell",
 }

@@ -87,7 +87,7 @@ def test_a_message_is_on_every_streaming_screen_at_once(beacon: Beacon, visit: V
         expect(bar.locator("time")).to_have_text(re.compile(rf"{local:%H:%M}$"))  # perhaps it is tomorrow
     second = alice.beside("/notifications")
     bar = alice.page.locator(f"#flash-{flash_id}")
-    bar.get_by_role("button", name="Dismiss the message of bob").click()
+    bar.get_by_role("button", name="Dismiss the message from bob").click()
     for tab in (alice, second):
         expect(tab.page.locator(f"#flash-{flash_id}")).to_have_count(0)
     expect(charlie.page.locator(f"#flash-{flash_id}")).to_be_visible()
@@ -190,7 +190,7 @@ def test_the_page_works_without_scripts(beacon: Beacon, visit: Visit) -> None:
     row.get_by_role("button", name="Mark read").click()
     assert "q=without" in tab.page.url
     expect(row).not_to_have_attribute("data-unread", "")
-    flash.get_by_role("button", name="Dismiss the message of bob").click()
+    flash.get_by_role("button", name="Dismiss the message from bob").click()
     expect(flash).to_have_count(0)
     assert "q=without" in tab.page.url
 

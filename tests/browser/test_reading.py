@@ -121,7 +121,7 @@ def test_the_search_form_its_errors_and_the_heads_work_without_scripts_and_back_
     assert page.url == f"{beacon.url}/?q=state%3Afailed+%22queue+q%22#changes-title"
     page.get_by_label("Search the changes").fill("colour:red")
     page.get_by_role("button", name="Search").click()
-    expect(page.locator("#q-errors")).to_contain_text("There is no filter “colour:”")
+    expect(page.locator("#q-errors")).to_contain_text("Unknown filter “colour:”")
     page.get_by_role("link", name="Show all").click()
     expect(page.locator("#q")).to_have_value("")
 

@@ -8,14 +8,14 @@ from app.reconciliation.current_status import current_status
 from app.reconciliation.models import ServiceState
 from app.web import display_text
 from app.web.dashboard.change_rows import ChangeRow
-from app.web.dashboard.view_models import Ids, Tile, beyond_strip, dom_key, service_href
+from app.web.dashboard.view_models import IdList, Tile, dom_key, find_hidden_strip_keys, service_href
 from tests.dashboard.payloads import discrepancy, update
 
 NOW = datetime(2026, 11, 21, 12, 4, 0, tzinfo=UTC)
 
 
 def values(tile: Tile) -> list[tuple[str, str]]:
-    return [(figure.label, figure.value) for figure in tile.figures]
+    return [(stat.label, stat.value) for stat in tile.stats]
 
 
 def test_figures_stand_in_the_order_of_attention_and_are_at_most_four() -> None:
@@ -39,7 +39,7 @@ def test_numbers_of_a_stale_service_are_unknown_and_never_zero() -> None:
 
 
 def test_a_service_that_was_never_looked_at_claims_nothing() -> None:
-    tile = Tile.unchecked("mail", "Mail")
+    tile = Tile.not_checked("mail", "Mail")
     assert (tile.state, tile.check) == ("unknown", None)
     assert {value for _, value in values(tile)} == {"—"}
 
@@ -54,12 +54,12 @@ def test_a_silent_service_says_both_truths() -> None:
     found = [{"kind": "missing", "jobIds": ["a", "b"], "count": 15, "since": "2026-11-21T12:00:00.000Z"}]
     silent = update(status="stale", counts={}, findings=found, silentSince="2026-11-21T12:02:00.000Z")
     tile = Tile.from_payload("mail", "Mail", silent)
-    assert (tile.silent_since, tile.before) == ("2026-11-21T12:02:00.000Z", "15 jobs were missing before")
+    assert (tile.silent_since, tile.last_problem) == ("2026-11-21T12:02:00.000Z", "15 jobs were missing before")
     assert (tile.missing.shown, tile.missing.total) == (("a", "b"), 15)
 
 
 def test_more_ids_than_fit_are_counted() -> None:
-    ids = Ids.of([f"job_{number}" for number in range(9)])
+    ids = IdList.truncate([f"job_{number}" for number in range(9)])
     assert (len(ids.shown), ids.more, ids.total) == (5, 4, 9)
 
 
@@ -72,7 +72,7 @@ def test_any_service_name_makes_a_plain_element_id_and_a_path(service: str) -> N
 def test_the_strip_holds_back_stale_before_discrepancies() -> None:
     stale = [Tile.from_payload(f"s{n}", "S", update(status="stale", counts={})) for n in range(4)]
     wrong = [Tile.from_payload(f"d{n}", "D", discrepancy("x")) for n in range(3)]
-    assert beyond_strip([*stale, *wrong]) == {"s2", "s3"}
+    assert find_hidden_strip_keys([*stale, *wrong]) == {"s2", "s3"}
 
 
 @pytest.mark.parametrize(
@@ -88,15 +88,15 @@ def test_the_strip_holds_back_stale_before_discrepancies() -> None:
     ],
 )
 def test_figures_are_short(number: int, text: str) -> None:
-    assert display_text.short(number) == text
+    assert display_text.abbreviate_number(number) == text
 
 
 @pytest.mark.parametrize("status", ["verified", "discrepancy"])
 def test_what_limits_a_check_is_on_the_tile_in_every_state(status: str) -> None:
     odd = {"kind": "unreadable", "jobIds": [], "since": "2026-11-21T12:03:05.000Z", "count": 1_200, "note": "entry 3"}
     tile = Tile.from_payload("mail", "Mail", update(status=status, countsOnly=["queued", "failed"], findings=[odd]))
-    assert tile.bound is not None
-    assert (tile.bound.words, tile.bound.title) == (
+    assert tile.counts_only is not None
+    assert (tile.counts_only.words, tile.counts_only.title) == (
         "counts only: waiting, failed",
         "More jobs than are listed one by one",
     )
@@ -122,7 +122,7 @@ def test_jobs_without_a_worker_are_on_the_tile_and_first_in_the_list_of_changes(
 def test_a_number_that_nobody_knows_is_a_dash_with_its_reason_and_never_zero() -> None:
     why = "without a result backend Celery keeps no trace of a task that failed"
     tile = Tile.from_payload("mail", "Mail", update(counts={"queued": 3, "running": 1}, notTold={"failed": why}))
-    assert [(figure.label, figure.value, figure.exact) for figure in tile.figures] == [
+    assert [(stat.label, stat.value, stat.exact) for stat in tile.stats] == [
         ("waiting", "3", ""),
         ("running", "1", ""),
         ("failed", "—", why),
@@ -131,5 +131,5 @@ def test_a_number_that_nobody_knows_is_a_dash_with_its_reason_and_never_zero() -
 
 def test_a_number_that_is_older_than_the_check_says_of_when_it_is() -> None:
     told = update(counts={"failed": 340}, countsAsOf={"failed": "2026-11-21T12:01:00.000Z"})
-    [failed] = Tile.from_payload("mail", "Mail", told).figures
+    [failed] = Tile.from_payload("mail", "Mail", told).stats
     assert (failed.value, failed.exact) == ("340", "340 as of 12:01:00 UTC")

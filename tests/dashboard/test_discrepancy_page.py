@@ -17,7 +17,7 @@ from app.infra import streaming_export
 from app.reconciliation.incidents import IncidentPosition
 from app.reconciliation.models import DiscrepancyEvent, Service
 from app.web.discrepancies import incident_reader
-from app.web.discrepancies.incident_query import Place
+from app.web.discrepancies.incident_query import PageStart
 from tests.dashboard.record_scene import at, happened, item, put, watched
 from tests.support.cast import ALICE, headers_of, logged_in
 
@@ -111,8 +111,8 @@ def test_the_address_says_what_is_shown(scene: Flask, query: str, wanted: list[s
 
 def test_what_cannot_be_understood_is_said_under_the_box_and_the_rest_is_shown(scene: Flask) -> None:
     text = text_of(logged_in(scene, ALICE), "?q=colour:red&from=yesterday&status=nonsense&after=garbage")
-    assert "There is no filter" in text
-    assert "“from”: expected a day or a moment" in text
+    assert "Unknown filter" in text
+    assert "“from”: expected a date or a time" in text
     assert 'aria-invalid="true"' in text
     assert len(rows_of(text)) == 4
 
@@ -187,11 +187,11 @@ def test_a_cause_that_has_ended_says_as_much_as_one_that_has_not(cast: Flask) ->
 
 def test_nothing_wrong_and_nothing_found_say_what_to_do(cast: Flask, scene: Flask) -> None:
     client = logged_in(scene, ALICE)
-    assert "Nothing fits." in text_of(client, "?q=id:nobody")
+    assert "No matches." in text_of(client, "?q=id:nobody")
 
 
 def test_an_empty_record_explains_itself(cast: Flask) -> None:
-    assert "Nothing was ever wrong" in text_of(logged_in(cast, ALICE))
+    assert "No discrepancies recorded" in text_of(logged_in(cast, ALICE))
 
 
 def test_a_service_that_is_no_longer_watched_has_nothing_open(scene: Flask) -> None:
@@ -221,7 +221,7 @@ def pages(client: FlaskClient, query: str) -> Iterator[list[str]]:
     for _ in range(20):
         text = client.get(address, headers=HTML).text
         yield re.findall(r'data-row="([^"]+)"', text)
-        older = re.search(r'class="button" href="([^"]+)">(?:Older|Look further back)<', text)
+        older = re.search(r'class="button" href="([^"]+)">(?:Older|Search older)<', text)
         if older is None:
             return
         address = older[1].replace("&amp;", "&")
@@ -235,7 +235,7 @@ def test_the_pages_hold_every_row_once(long: Flask, query: str) -> None:
     found = list(pages(logged_in(long, ALICE), query))
     rows = [row for page in found for row in page]
     assert len(rows) == len(set(rows))
-    assert all(len(page) <= incident_reader.LIMIT for page in found)
+    assert all(len(page) <= incident_reader.PAGE_ROWS for page in found)
     assert len(rows) == {"": 152, "?show=closed": 128, "?q=id:9": 14}.get(query, 152)
 
 
@@ -250,9 +250,9 @@ def test_rows_that_come_in_push_nothing_from_page_to_page(long: Flask) -> None:
 
 
 def test_a_search_that_finds_little_stops_and_goes_on_from_there(long: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(incident_reader, "SEARCHED", 20)
+    monkeypatch.setattr(incident_reader, "MAX_ROWS_SEARCHED", 20)
     client = logged_in(long, ALICE)
-    assert "20 rows were searched so far" in text_of(client, "?q=id:mail_1")
+    assert "20 rows searched so far" in text_of(client, "?q=id:mail_1")
     rows = [row for page in pages(client, "?q=id:mail_1+-id:mail_11") for row in page]
     assert len(rows) == 10
 
@@ -270,9 +270,9 @@ FILTERS = [
 def test_a_deep_page_takes_no_longer_than_the_first(cast: Flask, query: str) -> None:
     """By what the database does: it goes straight to the key, and sorts nothing but what is open."""
     watched(cast, "mail")
-    client, place = logged_in(cast, ALICE), Place(0, IncidentPosition(("b", "c"), ("b", "c")))
+    client, place = logged_in(cast, ALICE), PageStart(0, IncidentPosition(("b", "c"), ("b", "c")))
     if "sort=service" in query and "service=mail" not in query:
-        place = Place(0, IncidentPosition(("a", "b", "c"), ("b", "c")))
+        place = PageStart(0, IncidentPosition(("a", "b", "c"), ("b", "c")))
     asked: list[tuple[str, Any]] = []
 
     def hear(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
@@ -283,7 +283,7 @@ def test_a_deep_page_takes_no_longer_than_the_first(cast: Flask, query: str) -> 
         engine = db.engine
     sa.event.listen(engine, "before_cursor_execute", hear)
     try:
-        client.get(f"/discrepancies{query}&after={place.text()}", headers=HTML)
+        client.get(f"/discrepancies{query}&after={place.encode()}", headers=HTML)
     finally:
         sa.event.remove(engine, "before_cursor_execute", hear)
     deep = [(statement, given) for statement, given in asked if "< (" in statement or "> (" in statement]
@@ -355,7 +355,7 @@ def test_an_export_that_cannot_be_what_was_asked_is_refused(scene: Flask, query:
 
 
 def test_a_slow_reader_of_an_export_holds_no_connection(long: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(incident_reader, "AT_ONCE", 10)
+    monkeypatch.setattr(incident_reader, "BATCH_ROWS", 10)
     answer = logged_in(long, ALICE).get("/discrepancies?format=ndjson", buffered=False)
     pieces = answer.iter_encoded()
     assert next(pieces)

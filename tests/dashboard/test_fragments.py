@@ -35,13 +35,13 @@ def targets(text: str | None) -> list[tuple[str, str]]:
 @pytest.mark.usefixtures("bare")
 class TestFragments:
     def test_an_update_replaces_tile_and_strip_row_and_adds_a_change(self) -> None:
-        text = push_fragments.render(event("reconciliation.update", update()))
+        text = push_fragments.render_fragments(event("reconciliation.update", update()))
         assert targets(text) == [("hx-partial", "#tile-mail"), ("hx-partial", "#strip-mail"), ("hx-upsert", "#changes")]
 
     def test_the_first_update_of_a_service_enters_instead(self) -> None:
         data = update()
         del data["previousStatus"]
-        text = push_fragments.render(event("reconciliation.update", data))
+        text = push_fragments.render_fragments(event("reconciliation.update", data))
         assert targets(text) == [
             ("hx-partial", "#tile-mail"),
             ("hx-upsert", "#tiles"),
@@ -51,7 +51,7 @@ class TestFragments:
 
     def test_checks_that_changed_nothing_move_only_the_ages(self) -> None:
         checks = {name: {"checkedAt": "2026-11-21T12:03:05.000Z", "latencyMs": 4} for name in ("mail", "a.b")}
-        text = push_fragments.render(event("reconciliation.verified", {"services": checks}))
+        text = push_fragments.render_fragments(event("reconciliation.verified", {"services": checks}))
         assert targets(text) == [("hx-partial", "#check-mail"), ("hx-partial", "#check-x-612e62")]
 
     @pytest.mark.parametrize(
@@ -59,18 +59,18 @@ class TestFragments:
     )
     def test_figures_that_lag_behind_their_answer_carry_their_own_time(self, as_of: str | None, said: bool) -> None:
         check = {"checkedAt": "2026-11-21T12:03:05.000Z", "latencyMs": 4} | ({"asOf": as_of} if as_of else {})
-        text = push_fragments.render(event("reconciliation.verified", {"services": {"mail": check}}))
+        text = push_fragments.render_fragments(event("reconciliation.verified", {"services": {"mail": check}}))
         assert text is not None
-        assert ("figures of" in text) is said
+        assert ("counts from" in text) is said
         assert ('datetime="2026-11-21T11:53:05Z"' in text) is said
 
     @pytest.mark.parametrize("type_", ["notification.created", "notification.changed", "flag.changed"])
     def test_what_a_page_only_acts_on_is_no_fragment(self, type_: str) -> None:
-        assert push_fragments.render(event(type_, {})) is None
+        assert push_fragments.render_fragments(event(type_, {})) is None
 
     def test_a_command_is_a_change_and_says_so_where_it_was_given(self) -> None:
         data = {"commandId": "c.1", "service": "mail", "phase": "running", "logs": ["asked"], "actionType": "retry-job"}
-        text = push_fragments.render(event("command.status", data))
+        text = push_fragments.render_fragments(event("command.status", data))
         assert targets(text) == [("hx-partial", "#command-x-632e31"), ("hx-upsert", "#changes")]
         assert text is not None
         assert "retrying…" in text
@@ -84,23 +84,25 @@ class TestFragments:
         ],
     )
     def test_every_other_event_is_a_change(self, type_: str, data: dict[str, Any], words: str) -> None:
-        text = push_fragments.render(event(type_, data))
+        text = push_fragments.render_fragments(event(type_, data))
         assert targets(text) == [("hx-upsert", "#changes")]
         assert words in (text or "")
 
     def test_a_message_goes_into_the_bar_and_the_list(self) -> None:
-        text = push_fragments.render(event("flash.message", FLASH))
+        text = push_fragments.render_fragments(event("flash.message", FLASH))
         assert targets(text) == [("hx-upsert", "#flashes"), ("hx-upsert", "#changes")]
         assert "Deploy at 3" in (text or "")
         assert 'form="flash-form"' in (text or "")
 
     def test_missing_ids_are_whole_in_the_text(self) -> None:
-        text = push_fragments.render(event("reconciliation.update", discrepancy("job_0a1b2c3d4e5f", "job_2")))
+        text = push_fragments.render_fragments(event("reconciliation.update", discrepancy("job_0a1b2c3d4e5f", "job_2")))
         assert text_of(text).count("job_0a1b2c3d4e5f") == 3  # tile, strip, change
         assert 'title="job_0a1b2c3d4e5f"' in (text or "")
 
     def test_names_are_looked_up(self) -> None:
-        text = push_fragments.render(event("reconciliation.update", update()), lambda service: service.upper())
+        text = push_fragments.render_fragments(
+            event("reconciliation.update", update()), lambda service: service.upper()
+        )
         assert ">MAIL</a>" in (text or "")
 
     @pytest.mark.parametrize(
@@ -118,23 +120,23 @@ class TestFragments:
         ],
     )
     def test_no_content_can_become_markup_a_fragment_or_a_frame(self, happened: Event) -> None:
-        text = push_fragments.render(happened) or ""
+        text = push_fragments.render_fragments(happened) or ""
         assert "\n" not in text
         assert "<script" not in text
         assert "<hx-partial hx-target='body'" not in text
         assert all(re.fullmatch(r"#[A-Za-z0-9_-]+", target) for _, target in targets(text))
 
     def test_half_a_surrogate_pair_is_replaced(self) -> None:
-        text = push_fragments.render(event("test.broadcast", {"text": "a\ud800b"})) or ""
+        text = push_fragments.render_fragments(event("test.broadcast", {"text": "a\ud800b"})) or ""
         assert "text a?b" in text.encode().decode()
 
     def test_a_fragment_knows_no_viewer(self) -> None:
-        text = push_fragments.render(event("reconciliation.update", discrepancy("job_1"))) or ""
+        text = push_fragments.render_fragments(event("reconciliation.update", discrepancy("job_1"))) or ""
         assert "csrf" not in text
         assert "<form" not in text
 
     def test_it_needs_no_request(self, bare: Flask) -> None:
-        assert push_fragments.render(event("reconciliation.update", update()))
+        assert push_fragments.render_fragments(event("reconciliation.update", update()))
 
 
 class _Text(HTMLParser):

@@ -333,7 +333,7 @@ def test_a_graph_leaves_gaps_marks_the_change_and_says_the_same_in_words() -> No
     assert reconnects.sentence == "Streaming: 8 in all, at most 2 a minute; polling: —."
     assert [len(one) for one in fallbacks.paths.values()] == [3, 0]
     [mark] = success.marks
-    assert (mark.x, mark.word) == (160.2, "50 %")
+    assert (mark.x, mark.label) == (160.2, "50 %")
 
 
 def test_what_was_measured_last_is_said_with_its_age() -> None:
@@ -346,8 +346,8 @@ def test_marks_have_their_words_where_there_is_room_the_newest_first() -> None:
     times = ("00:01:10", "00:04:10", "00:05:10", "00:05:30", "00:09:10")
     changes = [Change(f"1970-01-01T{at}.000Z", "pia", number, True) for number, at in enumerate(times)]
     success = charts.graphs(replace(found, changes=changes))[0]
-    assert [mark.word for mark in success.marks] == ["0 %", "1 %", "2 %", "3 %", "4 %"]
-    assert [mark.word for mark in success.words] == ["3 %", "4 %"]
+    assert [mark.label for mark in success.marks] == ["0 %", "1 %", "2 %", "3 %", "4 %"]
+    assert [mark.label for mark in success.words] == ["3 %", "4 %"]
 
 
 def test_a_share_is_not_said_to_be_whole_that_is_not() -> None:

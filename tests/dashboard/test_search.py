@@ -2,10 +2,10 @@
 
 import pytest
 
-from app.web.dashboard.change_query import asked
+from app.web.dashboard.change_query import parse_change_query
 from app.web.dashboard.change_rows import ChangeRow
-from app.web.dashboard.search_syntax import KEYS, Search
-from app.web.dashboard.view_models import Ids
+from app.web.dashboard.search_syntax import KEYS, ChangeSearch
+from app.web.dashboard.view_models import IdList
 
 AT = "2026-11-21T12:03:05.000Z"
 MAIL = ChangeRow(
@@ -16,7 +16,7 @@ MAIL = ChangeRow(
     "Mail",
     "/services/m1",
     "Beacon knows 14 jobs",
-    Ids.of(["job_7F3"]),
+    IdList.truncate(["job_7F3"]),
     "reconciliation.update",
     "m1",
 )
@@ -28,7 +28,7 @@ JOB = ChangeRow(
     "Search index",
     "/services/s",
     "connection refused in queue x",
-    Ids.of(["j2"]),
+    IdList.truncate(["j2"]),
     "job.failed",
     "s",
 )
@@ -37,7 +37,7 @@ ROWS = (MAIL, JOB, DEPLOY)
 
 
 def found(text: str) -> list[int]:
-    search = Search.parse(text)
+    search = ChangeSearch.parse(text)
     assert search.errors == ()
     return [row.id for row in ROWS if search.matches(row)]
 
@@ -74,27 +74,27 @@ def test_terms_are_all_fulfilled_by_what_is_found(text: str, ids: list[int]) -> 
 @pytest.mark.parametrize(
     ("text", "part"),
     [
-        ("queue:mail", "no filter “queue:”"),
-        ("state:broken", "no state “broken”"),
-        ("state:", "needs something"),
-        ('service:""', "needs something"),
-        ('"open', "no partner"),
+        ("queue:mail", "Unknown filter “queue:”"),
+        ("state:broken", "Unknown state “broken”"),
+        ("state:", "needs a value"),
+        ('service:""', "needs a value"),
+        ('"open', "not closed"),
         ("x" * 201, "at most 200"),
     ],
 )
 def test_what_is_not_understood_is_said_in_a_sentence(text: str, part: str) -> None:
-    search = Search.parse(text)
+    search = ChangeSearch.parse(text)
     assert part in " ".join(search.errors)
     assert all(error.endswith(".") for error in search.errors)
 
 
 def test_what_is_understood_beside_it_still_counts() -> None:
-    search = Search.parse("queue:mail state:failed")
+    search = ChangeSearch.parse("queue:mail state:failed")
     assert [row.id for row in ROWS if search.matches(row)] == [2]
 
 
 def test_the_sentence_names_every_key() -> None:
-    assert all(f"{key}:" in Search.parse("x:y").errors[0] for key in KEYS)
+    assert all(f"{key}:" in ChangeSearch.parse("x:y").errors[0] for key in KEYS)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_the_sentence_names_every_key() -> None:
     ],
 )
 def test_rows_enter_only_where_everything_newest_first_is_shown(query: dict[str, str], takes: bool) -> None:
-    assert asked(query).takes_rows is takes
+    assert parse_change_query(query).accepts_new_rows is takes
 
 
 @pytest.mark.parametrize(
@@ -123,11 +123,11 @@ def test_rows_enter_only_where_everything_newest_first_is_shown(query: dict[str,
     ],
 )
 def test_the_list_is_sorted_as_the_address_says(query: dict[str, str], ids: list[int]) -> None:
-    assert [row.id for row in asked(query).arranged(ROWS)] == ids
+    assert [row.id for row in parse_change_query(query).sort_rows(ROWS)] == ids
 
 
 def test_heads_link_to_their_order_and_back_and_keep_the_search() -> None:
-    wanted = asked({"q": 'a "b c"', "sort": "service", "refresh": "10"})
+    wanted = parse_change_query({"q": 'a "b c"', "sort": "service", "refresh": "10"})
     own, other = wanted.column("service", "Service"), wanted.column("time", "Time")
     assert (own.aria_sort, own.href) == (
         "ascending",

@@ -170,7 +170,7 @@ def test_a_form_with_nothing_chosen_says_what_to_do(cast: Flask) -> None:
     form = {"reason": "a test", "csrf_token": csrf_token(bob, "/services/mail")}
     answer = bob.post("/services/mail/discrepancies/accept", data=form, headers={"Accept": "text/html"})
     assert answer.status_code == 400
-    assert "Tick at least one job, then press again." in answer.text
+    assert "Select at least one job and try again." in answer.text
 
 
 def test_a_form_without_a_reason_comes_back_as_it_was_filled_in(cast: Flask) -> None:
@@ -422,7 +422,7 @@ def test_a_service_that_is_away_is_said_to_be(cast: Flask) -> None:
 
 def test_the_footer_says_what_beacon_costs_and_unknown_is_not_zero(cast: Flask) -> None:
     text = words_of(page(cast, ALICE))
-    assert "Beacon: 0 polls a minute, the last in — ms · 0 open streams · delivered in — ms" in text
+    assert "Beacon: 0 polls per minute, last poll — ms · 0 open streams · delivery lag — ms" in text
 
 
 def test_the_footer_counts_the_polls_of_a_minute(cast: Flask) -> None:
@@ -434,5 +434,5 @@ def test_the_footer_counts_the_polls_of_a_minute(cast: Flask) -> None:
             row.counts_json = "{}"
             session.add(row)
     answer = logged_in(cast, ALICE).get("/cost")
-    assert words_of(answer.text).startswith("Beacon: 2 polls a minute, the last in 31 ms")
+    assert words_of(answer.text).startswith("Beacon: 2 polls per minute, last poll 31 ms")
     assert cast.test_client().get("/cost").status_code == 401

@@ -11,9 +11,9 @@ from app.db import db, read, write
 from app.eventlog.append import NewEvent
 from app.infra.clock import utc_now, utc_text
 from app.reconciliation.models import CheckSample
-from app.web.dashboard.annotations import Turns
-from app.web.dashboard.sparklines import HEIGHT, MARGIN, NO_TREND, POINTS, WIDTH, Trends, trend
-from app.web.dashboard.view_models import DENSE_FROM, Board, Tile
+from app.web.dashboard.annotations import AnnotationReader
+from app.web.dashboard.sparklines import HEIGHT, MARGIN, NO_TREND, POINTS, WIDTH, TrendReader, build_trend
+from app.web.dashboard.view_models import MIN_DENSE_SERVICES, Board, Tile
 from tests.dashboard.payloads import discrepancy, update
 from tests.dashboard.test_pages import watch
 from tests.support.cast import ALICE, logged_in, publish
@@ -37,20 +37,22 @@ def failed(*numbers: int | None) -> list[dict[str, int] | None]:
     ],
 )
 def test_the_sentence_says_where_it_began_and_where_it_stands(numbers: tuple[int | None, ...], words: str) -> None:
-    assert trend(failed(*numbers)).words == words
+    assert build_trend(failed(*numbers)).words == words
 
 
 def test_what_failed_is_told_before_what_waits() -> None:
-    assert trend([{"queued": 9, "failed": 0}, {"queued": 3, "failed": 1}]).words == "failed rising, 0 → 1 in 1 min"
-    assert trend([{"queued": 9, "failed": 0}, {"queued": 3}]).words == "waiting falling, 9 → 3 in 1 min"
+    assert (
+        build_trend([{"queued": 9, "failed": 0}, {"queued": 3, "failed": 1}]).words == "failed rising, 0 → 1 in 1 min"
+    )
+    assert build_trend([{"queued": 9, "failed": 0}, {"queued": 3}]).words == "waiting falling, 9 → 3 in 1 min"
 
 
 def test_a_gap_is_no_line() -> None:
-    assert trend(failed(1, 2, None, 3, None, 4, 5)).lines == ("M2 18L21 14", "M60 10h1", "M99 6L118 2")
+    assert build_trend(failed(1, 2, None, 3, None, 4, 5)).lines == ("M2 18L21 14", "M60 10h1", "M99 6L118 2")
 
 
 def test_the_line_stays_in_its_box_and_begins_at_zero() -> None:
-    found = trend(failed(*range(POINTS)))
+    found = build_trend(failed(*range(POINTS)))
     places = [(float(x), float(y)) for x, y in re.findall(r"([\d.]+) ([\d.]+)", found.lines[0])]
     assert len(places) == POINTS
     assert places[0] == (MARGIN, HEIGHT - MARGIN)
@@ -58,7 +60,7 @@ def test_the_line_stays_in_its_box_and_begins_at_zero() -> None:
 
 
 def test_without_samples_there_is_no_line() -> None:
-    assert trend([None] * POINTS) == NO_TREND
+    assert build_trend([None] * POINTS) == NO_TREND
 
 
 def add_samples(app: Flask, service: str, *samples: tuple[timedelta, int, bool]) -> None:
@@ -75,7 +77,7 @@ def test_each_minute_takes_the_newest_answered_check_of_the_last_hour(app: Flask
     )
     add_samples(app, "mail", (minute, 50, False), (timedelta(), 4, True))
     with app.app_context():
-        assert Trends().of(db.session(), NOW)["mail"].words == "failed rising, 2 → 4 in 2 min"
+        assert TrendReader().load(db.session(), NOW)["mail"].words == "failed rising, 2 → 4 in 2 min"
 
 
 def test_an_answer_whose_figures_were_not_believed_is_a_gap_and_no_zero(app: Flask) -> None:
@@ -85,18 +87,18 @@ def test_an_answer_whose_figures_were_not_believed_is_a_gap_and_no_zero(app: Fla
         told = {"service_id": "mail", "ok": True, "latency_ms": 1, "counts_json": "{}"}
         session.add(CheckSample(at=utc_text(NOW), status="stale", **told))
     with app.app_context():
-        assert Trends().of(db.session(), NOW)["mail"].words == "failed at 4 until 2 min ago"
+        assert TrendReader().load(db.session(), NOW)["mail"].words == "failed at 4 until 2 min ago"
 
 
 def test_a_minute_that_is_over_is_read_once(app: Flask) -> None:
-    minute, trends = timedelta(minutes=1), Trends()
+    minute, trends = timedelta(minutes=1), TrendReader()
     add_samples(app, "mail", (minute, 1, True))
     with app.app_context():
-        trends.of(db.session(), NOW)
+        trends.load(db.session(), NOW)
     add_samples(app, "mail", (minute, 9, True), (timedelta(), 3, True))
     with app.app_context():
-        assert trends.of(db.session(), NOW)["mail"].words == "failed rising, 1 → 3 in 1 min"
-        assert trends.of(db.session(), NOW + 90 * minute) == {}
+        assert trends.load(db.session(), NOW)["mail"].words == "failed rising, 1 → 3 in 1 min"
+        assert trends.load(db.session(), NOW + 90 * minute) == {}
 
 
 def test_a_tile_shows_its_hour_and_the_partial_the_same(cast: Flask) -> None:
@@ -110,23 +112,23 @@ def test_a_tile_shows_its_hour_and_the_partial_the_same(cast: Flask) -> None:
 
 
 def test_of_many_services_the_verified_ones_are_lines_without_a_graph() -> None:
-    tiles = [Tile.from_payload(f"s{number}", "S", update()) for number in range(DENSE_FROM - 1)]
+    tiles = [Tile.from_payload(f"s{number}", "S", update()) for number in range(MIN_DENSE_SERVICES - 1)]
     wrong = Tile.from_payload("wrong", "W", discrepancy("x"))
-    trends = {tile.service_id: trend(failed(1)) for tile in [*tiles, wrong]}
-    few, many = Board.of(tiles, trends), Board.of([*tiles, wrong], trends)
-    assert (few.dense, len(few.trends)) == (False, DENSE_FROM - 1)
-    assert (many.dense, many.quiet, set(many.trends)) == (True, DENSE_FROM - 1, {"wrong"})
+    trends = {tile.service_id: build_trend(failed(1)) for tile in [*tiles, wrong]}
+    few, many = Board.from_tiles(tiles, trends), Board.from_tiles([*tiles, wrong], trends)
+    assert (few.is_dense, len(few.trends)) == (False, MIN_DENSE_SERVICES - 1)
+    assert (many.is_dense, many.verified_count, set(many.trends)) == (True, MIN_DENSE_SERVICES - 1, {"wrong"})
 
 
 def test_what_was_changed_on_purpose_is_marked_at_its_minute_and_said() -> None:
-    found = trend(failed(*range(POINTS)), [(59, "deploy done"), (0, "rollout 25 %")])
-    assert [(mark.x, mark.word) for mark in found.marks] == [(MARGIN, "deploy done"), (WIDTH - MARGIN, "rollout 25 %")]
+    found = build_trend(failed(*range(POINTS)), [(59, "deploy done"), (0, "rollout 25 %")])
+    assert [(mark.x, mark.label) for mark in found.marks] == [(MARGIN, "deploy done"), (WIDTH - MARGIN, "rollout 25 %")]
     assert found.sentence.endswith("Changes: deploy done 59 min ago, rollout 25 % 0 min ago.")
 
 
 def test_only_the_newest_changes_are_marked() -> None:
-    found = trend(failed(1, 2), [(ago, f"step {ago}") for ago in range(9, -1, -1)])
-    assert [mark.word for mark in found.marks] == ["step 3", "step 2", "step 1", "step 0"]
+    found = build_trend(failed(1, 2), [(ago, f"step {ago}") for ago in range(9, -1, -1)])
+    assert [mark.label for mark in found.marks] == ["step 3", "step 2", "step 1", "step 0"]
 
 
 def test_rollout_steps_and_deploys_of_the_log_are_marked_where_they_belong(cast: Flask) -> None:
@@ -154,7 +156,7 @@ def test_what_is_told_of_a_flag_that_stays_where_it_is_is_no_turn(app: Flask) ->
     flag = {"flag": "enable_sse_streaming", "enabled": True, "percentage": 50, "actor": "pia", "reason": "a step"}
     held, off = {**flag, "actor": "guardrail", "reason": "holds: trouble"}, {**flag, "enabled": False}
     with app.app_context():
-        turns = Turns()
+        annotations = AnnotationReader()
         for events, words in (
             ([flag, held], ["rollout 50 %"]),
             ([{**flag, "actor": "plan", "reason": "paused"}], ["rollout 50 %"]),
@@ -169,15 +171,15 @@ def test_what_is_told_of_a_flag_that_stays_where_it_is_is_no_turn(app: Flask) ->
         ):
             publish(app, *(NewEvent("flag.changed", event) for event in events))
             with read() as session:
-                assert [turn.word for turn in turns.of(session, utc_now())] == words
+                assert [one.label for one in annotations.load(session, utc_now())] == words
 
 
 def test_an_hour_later_a_change_is_forgotten(app: Flask) -> None:
     with app.app_context():
         publish(app, NewEvent("deploy.done", {}))
-        turns, now = Turns(), utc_now()
-        assert [turn.word for turn in turns.of(db.session(), now)] == ["deploy done"]
-        assert turns.of(db.session(), now + timedelta(minutes=61)) == ()
+        annotations, now = AnnotationReader(), utc_now()
+        assert [one.label for one in annotations.load(db.session(), now)] == ["deploy done"]
+        assert annotations.load(db.session(), now + timedelta(minutes=61)) == ()
 
 
 def by_service(page: str) -> dict[str, str]:

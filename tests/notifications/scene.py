@@ -15,7 +15,7 @@ from app.eventlog.models import EventRow
 from app.infra.clock import utc_now, utc_text
 from app.notifications import notify
 from app.notifications.models import Notification
-from app.notifications.rules import Notice
+from app.notifications.rules import NewNotification
 from app.reconciliation import registry
 from app.reconciliation.models import ServiceState
 
@@ -65,9 +65,11 @@ def _update(service: str, status: str, checked_at: str) -> dict[str, Any]:
 
 def notice(app: Flask, audience: str, cause: str = "test:1", title: str = "Your command ended", **members: Any) -> None:
     """A notification for one audience, as a rule would make it."""
-    made = Notice(cause, members.pop("severity", "info"), "message", title, "All of it.", audience=audience, **members)
+    made = NewNotification(
+        cause, members.pop("severity", "info"), "message", title, "All of it.", audience=audience, **members
+    )
     with app.app_context(), write() as session:
-        event = notify.create(session, made)
+        event = notify.create_notification(session, made)
         if event is not None:
             append(session, [event])
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from app.notifications.queue_alerts import MAX_QUEUES, Told, step
+from app.notifications.queue_alerts import MAX_QUEUES, ReportedQueues, update_queue_alerts
 from tests.notifications import scene
 from tests.notifications.scene import finding
 
@@ -19,11 +19,11 @@ def at(second: int) -> str:
 
 def walk(*polls: tuple[int, list[str]]) -> list[tuple[str, ...]]:
     """The news of each poll."""
-    told: Told = {}
+    reported: ReportedQueues = {}
     news = []
     for second, queues in polls:
-        done = step(told, queues, at(second))
-        told = done.told
+        done = update_queue_alerts(reported, queues, at(second))
+        reported = done.reported
         news.append(done.new)
     return news
 
@@ -40,10 +40,10 @@ def test_one_that_comes_and_goes_is_news_again_after_an_hour_with_a_worker() -> 
 
 
 def test_what_is_remembered_has_a_bound() -> None:
-    first = step({}, [f"q{number}" for number in range(MAX_QUEUES)], at(0))
-    second = step(first.told, ["other"], at(5))
+    first = update_queue_alerts({}, [f"q{number}" for number in range(MAX_QUEUES)], at(0))
+    second = update_queue_alerts(first.reported, ["other"], at(5))
     assert second.new == ("other",)
-    assert (len(second.told), second.told["other"]) == (MAX_QUEUES, None)
+    assert (len(second.reported), second.reported["other"]) == (MAX_QUEUES, None)
 
 
 def unserved(*queues: str, count: int = 250) -> dict[str, Any]:

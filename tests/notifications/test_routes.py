@@ -120,11 +120,11 @@ class TestForm:
         [
             ({"text": "  "}, "The message is empty: write what everybody should know."),
             ({"text": "x" * 301}, "The message is too long: at most 300 characters."),
-            ({"text": "a\0b"}, "The message holds a character that cannot be shown."),
-            ({"minutes": "0"}, "Choose how long it is shown."),
-            ({"minutes": "soon"}, "Choose how long it is shown."),
-            ({"minutes": "999999"}, "Not sent: a message ends in the future, within 7 days."),
-            ({"severity": "loud"}, "Choose how severe it is."),
+            ({"text": "a\0b"}, "The message contains a character that cannot be shown."),
+            ({"minutes": "0"}, "Choose how long the message is shown."),
+            ({"minutes": "soon"}, "Choose how long the message is shown."),
+            ({"minutes": "999999"}, "Not sent: a message must end in the future, within 7 days."),
+            ({"severity": "loud"}, "Choose a severity."),
         ],
     )
     def test_what_is_wrong_is_said_and_what_was_typed_is_kept(
@@ -282,7 +282,7 @@ class TestPage:
 
     def test_a_viewer_sees_why_they_may_not_send(self, cast: Flask) -> None:
         page = logged_in(cast, ALICE).get("/notifications", headers={"Accept": "text/html"}).text
-        assert "Operators may send a message to everybody; you are viewer." in page
+        assert "Sending needs the role operator; you are viewer." in page
 
 
 def test_old_ones_go_with_their_marks(cast: Flask) -> None:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from app.notifications import rules
-from app.notifications.alert_state import Poll, Step, Watch, step
+from app.notifications.alert_state import AlertTransition, DiscrepancyAlert, PollResult, advance_alert
 
 NOW = datetime(2026, 11, 21, 12, 12, 0, tzinfo=UTC)
 
@@ -16,12 +16,12 @@ def at(second: int) -> str:
 
 def happened(*statuses: str) -> list[str | None]:
     """One poll every five seconds."""
-    watch: Watch | None = None
+    alert: DiscrepancyAlert | None = None
     told = []
     for place, status in enumerate(statuses):
-        done = step(watch, Poll("mail", status, at(5 * place), f"e{place}"))
-        watch = done.watch
-        told.append(done.happened)
+        done = advance_alert(alert, PollResult("mail", status, at(5 * place), f"e{place}"))
+        alert = done.alert
+        told.append(done.outcome)
     return told
 
 
@@ -33,12 +33,12 @@ D, V, S = "discrepancy", "verified", "stale"
     [
         ([D, V, V], [None, None, None]),
         ([D, D, V], [None, None, None]),
-        ([D, D, D], [None, None, "lasts"]),
-        ([D, D, D, D, D], [None, None, "lasts", None, None]),
-        ([D, D, D, V, V], [None, None, "lasts", "recovered", None]),
-        ([D, D, S, D, D, D], [None, None, None, None, None, "lasts"]),
-        ([D, D, D, S, D, D, D], [None, None, "lasts", None, None, None, None]),
-        ([D, D, D, S, V], [None, None, "lasts", None, "recovered"]),
+        ([D, D, D], [None, None, "opened"]),
+        ([D, D, D, D, D], [None, None, "opened", None, None]),
+        ([D, D, D, V, V], [None, None, "opened", "recovered", None]),
+        ([D, D, S, D, D, D], [None, None, None, None, None, "opened"]),
+        ([D, D, D, S, D, D, D], [None, None, "opened", None, None, None, None]),
+        ([D, D, D, S, V], [None, None, "opened", None, "recovered"]),
         ([D, V, D, V, D, V], [None] * 6),
         ([V, S, V], [None] * 3),
     ],
@@ -48,23 +48,25 @@ def test_three_polls_in_a_row_and_the_end_of_what_was_told(statuses: list[str], 
 
 
 def test_the_same_poll_counts_once_and_a_late_one_not_at_all() -> None:
-    watch = Watch("mail", "e1", at(0), at(10), polls=2)
+    alert = DiscrepancyAlert("mail", "e1", at(0), at(10), polls=2)
     for checked_at in (at(10), "2026-11-21T12:00:10Z", at(5)):
-        assert step(watch, Poll("mail", D, checked_at)) == Step(watch)
+        assert advance_alert(alert, PollResult("mail", D, checked_at)) == AlertTransition(alert)
 
 
 def test_a_discrepancy_keeps_its_cause_however_often_it_changes() -> None:
-    first = step(None, Poll("mail", D, at(0), "e0")).watch
-    second = step(first, Poll("mail", D, at(5), "e1")).watch
-    third = step(second, Poll("mail", D, at(10), "e2"))
-    assert third.watch is not None
-    notice = rules.lasting(third.watch, "Mail", {"status": D})
+    first = advance_alert(None, PollResult("mail", D, at(0), "e0")).alert
+    second = advance_alert(first, PollResult("mail", D, at(5), "e1")).alert
+    third = advance_alert(second, PollResult("mail", D, at(10), "e2"))
+    assert third.alert is not None
+    notice = rules.discrepancy_notice(third.alert, "Mail", {"status": D})
     assert (notice.cause, notice.service, notice.severity) == ("discrepancy:e0", "mail", "critical")
 
 
 def test_both_sides_and_a_few_ids_are_named() -> None:
     details = {"expected": 14, "actual": 9, "missingJobIds": ["a", "b", "c", "d", "e"]}
-    notice = rules.lasting(Watch("m/ail", "e0", at(0), at(0)), "Mail", {"status": D, "discrepancyDetails": details})
+    notice = rules.discrepancy_notice(
+        DiscrepancyAlert("m/ail", "e0", at(0), at(0)), "Mail", {"status": D, "discrepancyDetails": details}
+    )
     assert notice.title == "Mail: discrepancy for 3 polls"
     assert notice.body == "Beacon knows 14 jobs, Mail reports 9. Missing: a, b, c and 2 more."
     assert notice.link == "/services/m%2Fail#open-items"
@@ -74,21 +76,24 @@ def test_where_both_sides_agree_the_findings_have_their_own_sentences() -> None:
     details = {"expected": 3, "actual": 3, "missingJobIds": []}
     findings = [{"kind": "orphaned", "jobIds": ["a"]}, {"kind": "duplicate", "jobIds": ["b", "c"]}]
     payload = {"status": D, "discrepancyDetails": details, "findings": findings}
-    body = rules.lasting(Watch("m", "e", at(0), at(0)), "Mail", payload).body
+    body = rules.discrepancy_notice(DiscrepancyAlert("m", "e", at(0), at(0)), "Mail", payload).body
     assert body == "1 running on a dead worker, 2 in two states at once."
 
 
 def test_the_end_says_how_long_it_took() -> None:
-    notice = rules.recovery(Watch("mail", "e0", at(0), at(30), 3, told=True), "Mail", NOW)
+    notice = rules.recovery_notice(DiscrepancyAlert("mail", "e0", at(0), at(30), 3, is_reported=True), "Mail", NOW)
     assert (notice.cause, notice.title) == ("recovery:e0", "Mail is verified again")
     assert notice.body == "The discrepancy lasted 12 min."
 
 
 def test_a_message_and_a_change_of_the_rollout() -> None:
-    message = rules.flash({"id": "f1", "severity": "warning", "text": "Deploy at 3", "actor": "bob"})
+    message = rules.message_notice({"id": "f1", "severity": "warning", "text": "Deploy at 3", "actor": "bob"})
     assert (message.cause, message.severity, message.title) == ("flash:f1", "warning", "Message from bob")
     change = {"flag": "enable_sse_streaming", "enabled": True, "percentage": 25, "actor": "pia", "reason": "looks well"}
-    on, off = rules.rollout(change, "1", "/rollout"), rules.rollout({**change, "enabled": False}, "2", None)
+    on, off = (
+        rules.rollout_notice(change, "1", "/rollout"),
+        rules.rollout_notice({**change, "enabled": False}, "2", None),
+    )
     assert (on.title, on.severity) == ("enable_sse_streaming is on for 25 %", "info")
     assert (off.title, off.severity) == ("enable_sse_streaming is switched off", "warning")
     assert (on.body, on.link, off.link, message.link) == ("pia: looks well", "/rollout", None, None)
@@ -97,8 +102,8 @@ def test_a_message_and_a_change_of_the_rollout() -> None:
 def test_a_change_of_the_rollout_says_who_is_in_by_all_rules() -> None:
     change = {"flag": "sse", "enabled": True, "percentage": 100, "actor": "pia", "reason": "all"}
     nobody = {**change, "outcome": "parent checkout is off: nobody is in"}
-    assert rules.rollout(nobody, "1", None).title == "sse is on (parent checkout is off: nobody is in)"
-    ruled = rules.rollout(change, "1", None, override=False).title
+    assert rules.rollout_notice(nobody, "1", None).title == "sse is on (parent checkout is off: nobody is in)"
+    ruled = rules.rollout_notice(change, "1", None, override=False).title
     assert ruled == "sse is on for 100 %; the setting decides: off for everybody"
 
 
@@ -106,10 +111,10 @@ def test_a_change_of_the_rollout_says_who_is_in_by_all_rules() -> None:
     ("actor", "reason", "severity", "title"),
     [
         ("guardrail", "holds: 3 of 40 failed", "warning", "The guardrail holds sse at 50 %"),
-        ("guardrail", "3 of 40 failed; at most 5% may", "warning", "The guardrail took sse back to 50 %"),
-        ("guardrail", "holds no longer: no trouble was reported", "info", "The guardrail holds sse no longer"),
-        ("plan", "paused: the guardrail holds", "warning", "The plan of sse is paused at 50 %"),
-        ("plan", "ended: set by hand", "info", "The plan of sse has ended"),
+        ("guardrail", "3 of 40 failed; at most 5% may", "warning", "The guardrail rolled sse back to 50 %"),
+        ("guardrail", "holds no longer: no trouble was reported", "info", "The guardrail no longer holds sse"),
+        ("plan", "paused: the guardrail holds", "warning", "The plan for sse is paused at 50 %"),
+        ("plan", "ended: set by hand", "info", "The plan for sse has ended"),
         ("plan", "step 2 of 3 of pia's plan: calm", "info", "sse is on for 50 %"),
         ("pia", "holds: my own words", "info", "sse is on for 50 %"),
     ],
@@ -118,5 +123,5 @@ def test_what_the_guardrail_and_the_plan_do_is_called_by_its_name(
     actor: str, reason: str, severity: str, title: str
 ) -> None:
     change = {"flag": "sse", "enabled": True, "percentage": 50, "actor": actor, "reason": reason}
-    notice = rules.rollout(change, "1", "/rollout")
+    notice = rules.rollout_notice(change, "1", "/rollout")
     assert (notice.severity, notice.title, notice.body) == (severity, title, f"{actor}: {reason}")

@@ -6,13 +6,20 @@ from itertools import pairwise
 import pytest
 from flask import Flask
 
-from app.notifications.alert_state import MOST_NAMED, Named, Poll, Watch, step, untold
+from app.notifications.alert_state import (
+    MAX_REMEMBERED_JOBS,
+    AffectedJobs,
+    DiscrepancyAlert,
+    PollResult,
+    advance_alert,
+    find_unreported,
+)
 from tests.notifications import scene
 from tests.notifications.scene import finding
 
 Told = tuple[str | None, dict[str, int]]
-LOST = Named(3, ("a", "b", "c"))
-MORE = Named(5, ("a", "b", "c", "d", "e"))
+LOST = AffectedJobs(3, ("a", "b", "c"))
+MORE = AffectedJobs(5, ("a", "b", "c", "d", "e"))
 
 
 def at(second: int) -> str:
@@ -20,15 +27,15 @@ def at(second: int) -> str:
 
 
 def walk(
-    *found: Mapping[str, Named], every_s: int = 5, flapping: bool = False
+    *found: Mapping[str, AffectedJobs], every_s: int = 5, flapping: bool = False
 ) -> list[tuple[str | None, dict[str, int]]]:
     """A discrepancy, poll by poll: what happened, and how many jobs of which kind were new."""
-    watch: Watch | None = None
+    alert: DiscrepancyAlert | None = None
     told: list[Told] = []
     for place, kinds in enumerate(found):
-        done = step(watch, Poll("mail", "discrepancy", at(every_s * place), "e", kinds, flapping))
-        watch = done.watch
-        told.append((done.happened, {kind: one.number for kind, one in done.new.items()}))
+        done = advance_alert(alert, PollResult("mail", "discrepancy", at(every_s * place), "e", kinds, flapping))
+        alert = done.alert
+        told.append((done.outcome, {kind: one.number for kind, one in done.new.items()}))
     return told
 
 
@@ -36,7 +43,7 @@ def test_more_of_it_is_told_once_it_has_lasted_too() -> None:
     told = walk(*[{"missing": LOST}] * 3, *[{"missing": MORE}] * 4, every_s=30)
     assert told == [
         *[(None, {})] * 2,
-        ("lasts", {"missing": 3}),
+        ("opened", {"missing": 3}),
         *[(None, {})] * 2,
         ("grew", {"missing": 2}),
         (None, {}),
@@ -45,13 +52,13 @@ def test_more_of_it_is_told_once_it_has_lasted_too() -> None:
 
 def test_a_new_kind_waits_for_no_pause_and_more_of_the_same_does() -> None:
     first = [{"missing": LOST}] * 3
-    assert walk(*first, *[{"missing": LOST, "orphaned": Named(1, ("r",))}] * 3)[-1] == ("grew", {"orphaned": 1})
+    assert walk(*first, *[{"missing": LOST, "orphaned": AffectedJobs(1, ("r",))}] * 3)[-1] == ("grew", {"orphaned": 1})
     assert {happened for happened, _ in walk(*first, *[{"missing": MORE}] * 3)[3:]} == {None}
     assert walk(*first, *[{"missing": MORE}] * 12)[-1] == ("grew", {"missing": 2}), "a minute after the first"
 
 
 def test_pauses_double_so_that_what_trickles_is_told_ever_more_seldom() -> None:
-    growing = [{"overdue": Named(n, tuple(f"j{i}" for i in range(n)))} for n in range(1, 200)]
+    growing = [{"overdue": AffectedJobs(n, tuple(f"j{i}" for i in range(n)))} for n in range(1, 200)]
     places = [place for place, (happened, _) in enumerate(walk(*growing, every_s=15)) if happened]
     waits = [after - before for before, after in pairwise(places)]
     assert waits == sorted(waits)
@@ -59,7 +66,7 @@ def test_pauses_double_so_that_what_trickles_is_told_ever_more_seldom() -> None:
 
 
 def test_jobs_that_come_back_and_are_gone_again_are_no_news() -> None:
-    there, gone = {"missing": LOST}, {"missing": Named(2, ("a", "b"))}
+    there, gone = {"missing": LOST}, {"missing": AffectedJobs(2, ("a", "b"))}
     assert [happened for happened, _ in walk(there, there, there, *[gone, there] * 5, every_s=60)[3:]] == [None] * 10
 
 
@@ -69,16 +76,16 @@ def test_a_blip_of_something_new_tells_nobody() -> None:
 
 
 def test_what_comes_and_goes_has_lasted_already() -> None:
-    assert walk({"missing": LOST}, {"missing": LOST, "dangling": Named(1, ("d",))}, flapping=True) == [
-        ("lasts", {"missing": 3}),
+    assert walk({"missing": LOST}, {"missing": LOST, "dangling": AffectedJobs(1, ("d",))}, flapping=True) == [
+        ("opened", {"missing": 3}),
         ("grew", {"dangling": 1}),
     ]
 
 
 def test_of_more_jobs_than_are_named_their_number_is_compared() -> None:
-    before = {"missing": Named(5_000, tuple(f"j{n}" for n in range(MOST_NAMED)))}
-    assert untold(before, {"missing": Named(5_000, ("other",))}) == {}
-    assert untold(before, {"missing": Named(5_012, ("other",))})["missing"].number == 12
+    before = {"missing": AffectedJobs(5_000, tuple(f"j{n}" for n in range(MAX_REMEMBERED_JOBS)))}
+    assert find_unreported(before, {"missing": AffectedJobs(5_000, ("other",))}) == {}
+    assert find_unreported(before, {"missing": AffectedJobs(5_012, ("other",))})["missing"].number == 12
 
 
 @pytest.fixture
@@ -114,7 +121,7 @@ def test_outages_that_come_and_go_are_noticed_once_and_one_that_lasts_again(watc
     flaps, silent = finding("flapping", count=4), "2026-11-21T12:00:00.000Z"
     scene.poll(watching, "stale", reason="answered 500", silentSince=silent, findings=[flaps])
     scene.poll(watching, "stale", reason="timed out", silentSince=silent, findings=[flaps])
-    assert scene.titles(watching) == ["Mail: answers and falls silent by turns"]
+    assert scene.titles(watching) == ["Mail is flapping"]
     scene.poll(watching, "stale", reason="timed out", silentSince=silent)
     assert scene.titles(watching)[1:] == ["Mail does not answer"]
     scene.poll(watching, "verified")

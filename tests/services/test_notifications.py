@@ -46,8 +46,11 @@ def test_two_workers_and_two_tabs(app: Flask, settings: Settings) -> None:
     with app.app_context(), write() as session:
         alice = actor_of(users.find(session, "alice"))
         marks.mark_read(session, alice, None)
-        marks.mute(session, alice, "mail", None)
+        marks.mute_service(session, alice, "mail", None)
     with app.app_context(), read() as session:
-        assert queries.unread_count(session, alice) == 0
-        assert queries.unread_count(session, actor_of(users.find(session, "bob"))) == 12
-        assert len(queries.search(session, alice, queries.Filter("MAIL verified"), 1, 50)[0]) == 1
+        assert queries.count_unread(session, alice) == 0
+        assert queries.count_unread(session, actor_of(users.find(session, "bob"))) == 12
+        assert (
+            len(queries.search_notifications(session, alice, queries.NotificationFilter("MAIL verified"), 1, 50)[0])
+            == 1
+        )

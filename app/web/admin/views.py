@@ -21,7 +21,7 @@ from app.web.admin import bp
 from app.web.auth import actor, require
 from app.web.dashboard import queries
 from app.web.dashboard.view_models import service_href
-from app.web.layout import frame, rendered
+from app.web.layout import build_layout, render_page
 from app.web.services.routes import in_words
 
 PATH = "/admin/services"
@@ -221,5 +221,5 @@ def _ever(service_id: str) -> Service:
 def _page(template: str, status: int = 200, **context: Any) -> Response:
     cursor = queries.cursor(db.session())
     # Never loads itself again: that would take away what somebody types.
-    around = replace(frame("admin", actor(), cursor), refresh_s=None)
-    return rendered(template, cursor, status, frame=around, **context)
+    around = replace(build_layout("admin", actor(), cursor), refresh_s=None)
+    return render_page(template, cursor, status, layout=around, **context)

@@ -15,7 +15,7 @@ from app.web.auth import actor, require
 from app.web.dashboard import queries
 from app.web.dashboard.change_query import Column
 from app.web.errors import wants_page
-from app.web.layout import frame, generation
+from app.web.layout import build_layout, generation
 
 OUTCOMES = {"success": "Success", "failure": "Failure", "timeout": "Time-out"}
 _STATES = {"success": "verified", "failure": "error", "timeout": "timeout"}
@@ -89,14 +89,14 @@ def index() -> Response:
 
 def _page(asked: Address) -> Response:
     cursor = queries.cursor(db.session())
-    around = frame("audit", actor(), cursor)
+    around = build_layout("audit", actor(), cursor)
     db.session.remove()  # a long search holds no connection of the pool
     counts = routes.totals()
     found = reader_pool.look(lambda fetch: search.page(fetch, asked.query, counts))
     is_first = asked.query.place is None and asked.query.page == 1
     page = render_template(
         "audit/index.html",
-        frame=around,
+        layout=around,
         asked=asked,
         found=found,
         rows=reader_pool.beside(_rows, found.rows),

@@ -22,7 +22,7 @@ from app.web.commands.command_views import VERBS, Acting
 from app.web.dashboard import queries
 from app.web.dashboard.view_models import service_href
 from app.web.errors import wants_page
-from app.web.layout import frame, generation
+from app.web.layout import build_layout, generation
 
 SAMPLES = 5
 
@@ -103,7 +103,7 @@ def _review(one: Pressed, problem: Problem | None = None) -> Response:
         raise Problem(400, "Nothing chosen", "Choose at least one job, then press again.", errors={"jobIds": "none"})
     who = actor()
     cursor = queries.cursor(db.session())
-    around = replace(frame("service", who, cursor, has_form=True), refresh_s=None)
+    around = replace(build_layout("service", who, cursor, has_form=True), refresh_s=None)
     counts = _counts(one.service)
     found = _found(one)
     # A count that nobody can read as one is none: the fresh one is shown instead.
@@ -121,7 +121,7 @@ def _review(one: Pressed, problem: Problem | None = None) -> Response:
         problem.detail if problem else "",
         str(problem.members.get("link", "")) if problem else "",
     )
-    page = render_template("commands/review.html", frame=around, review=shown)
+    page = render_template("commands/review.html", layout=around, review=shown)
     response = make_response(page, problem.status if problem else 200)
     response.headers["Beacon-Cursor"] = str(cursor)
     response.headers["Beacon-Generation"] = generation()
@@ -149,7 +149,7 @@ def _acting(service_id: str) -> Acting:
 def _counts(service_id: str) -> str:
     found = reconciliation.find_service(db.session(), service_id)
     counts = found.counts(current_settings().poll_interval_s)[0] if found else None
-    return display_text.counts_in_words(counts) if counts else ""
+    return display_text.format_counts(counts) if counts else ""
 
 
 def _is_time(text: str | None) -> bool:

@@ -22,7 +22,7 @@ from app.web.commands.routes import ListQuery
 from app.web.dashboard import queries
 from app.web.dashboard.view_models import UNKNOWN
 from app.web.errors import wants_page
-from app.web.layout import frame, rendered
+from app.web.layout import build_layout, render_page
 
 FILTERS = ("q", "phase", "action", "service", "actor")
 ITEMS = {
@@ -59,10 +59,10 @@ def _list(given: dict[str, str]) -> Response:
     cursor = queries.cursor(session)
     rows, older = routes.page_of(session, wanted)
     newest = rows if wanted.before is None else routes.page_of(session, wanted.model_copy(update={"before": None}))[0]
-    return rendered(
+    return render_page(
         "commands/index.html",
         cursor,
-        frame=frame("commands", who, cursor),
+        layout=build_layout("commands", who, cursor),
         rows=[(row, CommandView.of(row), registry.service_name(row.service_id)) for row in rows],
         given=given,
         errors=errors,
@@ -86,10 +86,10 @@ def one(command_id: str) -> ResponseReturnValue:
     row = routes.found(session, command_id)
     after = min(max(request.args.get("resultsAfter", -1, type=int), -1), 1_000_000)
     told = commands.full(row, commands.results(session, row.id, after))
-    return rendered(
+    return render_page(
         "commands/command.html",
         cursor,
-        frame=frame("commands", who, cursor),
+        layout=build_layout("commands", who, cursor),
         row=row,
         command=CommandView.of(row),
         told=told,

@@ -1,4 +1,4 @@
-"""`/`: the first screen, and the partials that first render, push and poll share."""
+"""`/`: the dashboard, and the templates that first render, push and poll share."""
 
 from flask import Blueprint
 

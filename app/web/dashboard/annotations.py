@@ -1,6 +1,7 @@
-"""What was changed on purpose in the last hour, to be marked in the graphs: rollout steps and deploys.
+"""Marks for the graphs of the last hour: rollout changes and deploys, read from the event log.
 
-Only what everyone may see: a graph knows no viewer."""
+Only events with the audience everyone are used: a graph is the same for every viewer.
+"""
 
 import threading
 from collections.abc import Iterable, Mapping
@@ -14,28 +15,28 @@ from app.eventlog.audience import EVERYONE
 from app.eventlog.reader import Event
 from app.infra.clock import utc_text
 
-# The log has no index by time or type: a worker looks at what came since its last look, and at no more than this.
-LOOKED_AT = 2_000
-KEPT = timedelta(hours=1)
-DEPLOY = "deploy."
-MAX_WORD = 40
+# The log has no index by time or type: a worker reads the events since its last read, and at most this many.
+MAX_EVENTS_READ = 2_000
+RETENTION = timedelta(hours=1)
+DEPLOY_PREFIX = "deploy."
+MAX_LABEL_CHARS = 40
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
-    """A change in a few words; `service` is empty where it may have touched all of them."""
+class Annotation:
+    """A change with a short label; `service` is empty if it may affect every service."""
 
     at: str
-    word: str
+    label: str
     service: str = ""
 
     @classmethod
-    def of(cls, event: Event) -> "Turn":
+    def from_event(cls, event: Event) -> "Annotation":
         service = event.data.get("service")
-        return cls(event.timestamp, _word(event)[:MAX_WORD], service if isinstance(service, str) else "")
+        return cls(event.timestamp, _label(event)[:MAX_LABEL_CHARS], service if isinstance(service, str) else "")
 
 
-def _word(event: Event) -> str:
+def _label(event: Event) -> str:
     if event.type != "flag.changed":
         return event.type.replace(".", " ")
     if not event.data["enabled"]:
@@ -46,42 +47,45 @@ def _word(event: Event) -> str:
     return "rollout changed" if percentage is None else f"rollout {percentage} %"
 
 
-class Turns:
-    """The turns that this worker has seen in the log, for as long as a graph shows them."""
+class AnnotationReader:
+    """Reads the annotations of the last hour, and remembers what this worker has read."""
 
     def __init__(self) -> None:
         self._cursor = 0
-        self._turns: tuple[Turn, ...] = ()
-        # What the log said last of each flag.
-        self._stood: Mapping[str, str] = {}
+        self._annotations: tuple[Annotation, ...] = ()
+        # The newest label of each flag.
+        self._flag_labels: Mapping[str, str] = {}
         self._lock = threading.Lock()
 
-    def of(self, session: Session, now: datetime) -> tuple[Turn, ...]:
+    def load(self, session: Session, now: datetime) -> tuple[Annotation, ...]:
         with self._lock:
-            cursor, known, stood = self._cursor, self._turns, self._stood
-        rows = log.fetch(session, max(cursor, log.head(session) - LOOKED_AT), {EVERYONE}, LOOKED_AT)
-        oldest = utc_text(now - KEPT)
-        moved, stands = _moved(_told(rows), stood)
-        turns = tuple(turn for turn in (*known, *map(Turn.of, moved)) if turn.at > oldest)
+            cursor, known, before = self._cursor, self._annotations, self._flag_labels
+        rows = log.fetch(session, max(cursor, log.head(session) - MAX_EVENTS_READ), {EVERYONE}, MAX_EVENTS_READ)
+        oldest = utc_text(now - RETENTION)
+        changed, flag_labels = _drop_repeated_labels(_select_events(rows), before)
+        loaded = (*known, *map(Annotation.from_event, changed))
+        annotations = tuple(annotation for annotation in loaded if annotation.at > oldest)
         with self._lock:
-            if self._cursor == cursor:  # otherwise another request was faster, and has kept the same
-                self._cursor, self._turns, self._stood = rows.cursor, turns, stands
-        return turns
+            if self._cursor == cursor:  # otherwise another request was faster and has stored the same
+                self._cursor, self._annotations, self._flag_labels = rows.cursor, annotations, flag_labels
+        return annotations
 
 
-def _told(rows: log.Rows) -> Iterable[Event]:
-    return log.readable(row for row in rows.rows if row.type == "flag.changed" or row.type.startswith(DEPLOY))
+def _select_events(rows: log.Rows) -> Iterable[Event]:
+    return log.readable(row for row in rows.rows if row.type == "flag.changed" or row.type.startswith(DEPLOY_PREFIX))
 
 
-def _moved(events: Iterable[Event], stood: Mapping[str, str]) -> tuple[list[Event], Mapping[str, str]]:
-    """Without those that say where a flag stands anyway, as when the guardrail holds it or a plan is paused; and where
-    each stands after them. The first that is heard of a flag counts."""
-    found, stands = [], dict(stood)
+def _drop_repeated_labels(
+    events: Iterable[Event], flag_labels: Mapping[str, str]
+) -> tuple[list[Event], Mapping[str, str]]:
+    """The events without those that repeat a flag's label, as when the guardrail holds it or a plan is paused; and the
+    newest label of each flag. The first event of a flag always counts."""
+    changed, newest = [], dict(flag_labels)
     for event in events:
         if event.type == "flag.changed":
-            flag, word = str(event.data["flag"]), _word(event)
-            if stands.get(flag) == word:
+            flag, label = str(event.data["flag"]), _label(event)
+            if newest.get(flag) == label:
                 continue
-            stands[flag] = word
-        found.append(event)
-    return found, stands
+            newest[flag] = label
+        changed.append(event)
+    return changed, newest

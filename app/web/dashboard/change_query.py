@@ -1,4 +1,4 @@
-"""The list of changes as its address asks for it: `?q=…&sort=service&order=desc`."""
+"""Parses the query of the list of changes: `?q=…&sort=service&order=desc`."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,11 +6,11 @@ from typing import Any, Literal
 from urllib.parse import urlencode
 
 from app.web.dashboard.change_rows import ChangeRow
-from app.web.dashboard.search_syntax import Search
+from app.web.dashboard.search_syntax import ChangeSearch
 
 Order = Literal["asc", "desc"]
 
-_KEYS: dict[str, Callable[[ChangeRow], Any]] = {
+_SORT_KEYS: dict[str, Callable[[ChangeRow], Any]] = {
     "time": lambda row: row.id,
     "state": lambda row: row.word,
     "service": lambda row: row.subject.casefold(),
@@ -19,7 +19,7 @@ _KEYS: dict[str, Callable[[ChangeRow], Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A head that sorts. `aria_sort` and `arrow` only on the sorted one."""
+    """A sortable column head. `aria_sort` and `arrow` are set only on the column that the list is sorted by."""
 
     label: str
     href: str
@@ -28,44 +28,46 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What an address asks of the list. `takes_rows`: new ones may enter by themselves, as everything is shown."""
+class ChangeQuery:
+    """The search and the order of the list. `preserved` are other parameters that links keep."""
 
-    search: Search
+    search: ChangeSearch
     sort: str = "time"
     order: Order = "desc"
-    kept: tuple[tuple[str, str], ...] = ()
+    preserved: tuple[tuple[str, str], ...] = ()
 
     @property
-    def takes_rows(self) -> bool:
+    def accepts_new_rows(self) -> bool:
+        """True if pushed rows may enter the list: it shows everything, newest first."""
         return not self.search.text and (self.sort, self.order) == ("time", "desc")
 
-    def arranged(self, rows: Sequence[ChangeRow]) -> list[ChangeRow]:
-        """Equal ones stay newest first."""
-        return sorted(rows, key=_KEYS[self.sort], reverse=self.order == "desc")
+    def sort_rows(self, rows: Sequence[ChangeRow]) -> list[ChangeRow]:
+        """Rows with equal keys stay newest first."""
+        return sorted(rows, key=_SORT_KEYS[self.sort], reverse=self.order == "desc")
 
     def column(self, name: str, label: str) -> Column:
-        """A second click on the sorted column turns its order round."""
-        mine = name == self.sort
+        """A second click on the sorted column reverses its order."""
+        is_sorted = name == self.sort
         first: Order = "desc" if name == "time" else "asc"
-        order: Order = first if not mine else "asc" if self.order == "desc" else "desc"
-        aria = f"{self.order}ending" if mine else None
-        return Column(label, self._address(name, order), aria, "" if not mine else "↑" if self.order == "asc" else "↓")
+        order: Order = first if not is_sorted else "asc" if self.order == "desc" else "desc"
+        aria = f"{self.order}ending" if is_sorted else None
+        arrow = "" if not is_sorted else "↑" if self.order == "asc" else "↓"
+        return Column(label, self._url(name, order), aria, arrow)
 
-    def _address(self, sort: str, order: Order) -> str:
-        chosen = [("q", self.search.text)] if self.search.text else []
-        default = (sort, order) == ("time", "desc")
-        pairs = [*chosen, *self.kept, *([] if default else [("sort", sort), ("order", order)])]
+    def _url(self, sort: str, order: Order) -> str:
+        search = [("q", self.search.text)] if self.search.text else []
+        is_default = (sort, order) == ("time", "desc")
+        pairs = [*search, *self.preserved, *([] if is_default else [("sort", sort), ("order", order)])]
         return f"/?{urlencode(pairs)}#changes-title" if pairs else "/#changes-title"
 
 
-def asked(query: Mapping[str, str]) -> Asked:
-    """What makes no sense counts as not asked: an old link still shows the list."""
+def parse_change_query(query: Mapping[str, str]) -> ChangeQuery:
+    """Invalid values are ignored: an old link still shows the list."""
     sort = query.get("sort", "time")
-    if sort not in _KEYS:
+    if sort not in _SORT_KEYS:
         sort = "time"
     default: Order = "desc" if sort == "time" else "asc"
-    wanted = query.get("order")
-    order: Order = "asc" if wanted == "asc" else "desc" if wanted == "desc" else default
-    kept = tuple((name, query[name]) for name in ("refresh",) if query.get(name))
-    return Asked(Search.parse(query.get("q", "")), sort, order, kept)
+    given = query.get("order")
+    order: Order = "asc" if given == "asc" else "desc" if given == "desc" else default
+    preserved = tuple((name, query[name]) for name in ("refresh",) if query.get(name))
+    return ChangeQuery(ChangeSearch.parse(query.get("q", "")), sort, order, preserved)

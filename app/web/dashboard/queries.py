@@ -1,4 +1,7 @@
-"""What the pages read. The cursor comes first: what is committed in between is then seen twice, never missed."""
+"""Reads the dashboard's tiles and changes.
+
+Read the cursor first: an event committed in between is then seen twice, never missed.
+"""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,60 +15,63 @@ from app.infra.concurrency import breathe
 from app.reconciliation import queries as reconciliation
 from app.reconciliation.current_status import current_status
 from app.reconciliation.queries import ServiceWithState
-from app.web.dashboard.change_query import Asked
+from app.web.dashboard.change_query import ChangeQuery
 from app.web.dashboard.change_rows import UNLISTED_TYPES, ChangeRow, NameOf
-from app.web.dashboard.view_models import Check, Tile, dom_key
+from app.web.dashboard.view_models import LatestCheck, Tile, dom_key
 
-SEARCH_PAGE = 100
-SEARCHED = 2_000
+SEARCH_BATCH_ROWS = 100
+MAX_CHANGES_SEARCHED = 2_000
 
 
 def cursor(session: Session) -> int:
     return log.head(session)
 
 
-def tiles(session: Session, interval: timedelta) -> list[Tile]:
-    """A tile for each watched service, by name."""
-    found = [tile_of(watched, interval) for watched in reconciliation.list_services(session)]
-    return sorted(found, key=lambda tile: tile.sort_key)
+def load_tiles(session: Session, interval: timedelta) -> list[Tile]:
+    """A tile for each watched service, sorted by name."""
+    tiles = [build_tile(watched, interval) for watched in reconciliation.list_services(session)]
+    return sorted(tiles, key=lambda tile: tile.sort_key)
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """Rows that match. `looked_at`: how many changes were read for that, where there are older ones unread."""
+class ChangePage:
+    """The matching rows. `searched_count`: how many changes were searched, if older ones were left out."""
 
     rows: list[ChangeRow]
-    looked_at: int | None = None
+    searched_count: int | None = None
 
 
-def search(session: Session, viewer: Viewer, asked: Asked, limit: int, name_of: NameOf) -> Found:
-    """The newest `limit` changes that match, in the order asked for; it reads no further back than `SEARCHED`."""
+def search_changes(session: Session, viewer: Viewer, query: ChangeQuery, limit: int, name_of: NameOf) -> ChangePage:
+    """The newest `limit` matching changes, in the order of the query. Reads at most `MAX_CHANGES_SEARCHED` changes."""
     rows: list[ChangeRow] = []
-    before, seen, size = None, 0, SEARCH_PAGE if asked.search.terms else limit
+    before, searched, size = None, 0, SEARCH_BATCH_ROWS if query.search.terms else limit
     while True:
         page = log.newest_before(session, viewer, before, size, UNLISTED_TYPES)
         made = (ChangeRow.from_event(event, name_of) for event in page.events)
-        rows += [row for row in made if asked.search.matches(row)]
-        before, seen = page.cursor, seen + size
+        rows += [row for row in made if query.search.matches(row)]
+        before, searched = page.cursor, searched + size
         if len(rows) >= limit or not page.full:
-            return Found(asked.arranged(rows[:limit]))
-        if seen >= SEARCHED:
-            return Found(asked.arranged(rows), seen)
+            return ChangePage(query.sort_rows(rows[:limit]))
+        if searched >= MAX_CHANGES_SEARCHED:
+            return ChangePage(query.sort_rows(rows), searched)
         breathe()
 
 
-def tile_of(watched: ServiceWithState, interval: timedelta) -> Tile:
-    found, payload = watched.service, watched.payload
+def build_tile(watched: ServiceWithState, interval: timedelta) -> Tile:
+    service, payload = watched.service, watched.payload
     if payload is None:
-        return Tile.unchecked(found.id, found.name)
+        return Tile.not_checked(service.id, service.name)
     current = current_status(watched.state, payload, utc_now(), interval)
-    return Tile.from_payload(found.id, found.name, payload, check=_check(watched), aged=current.is_aged)
+    return Tile.from_payload(service.id, service.name, payload, check=_latest_check(watched), is_aged=current.is_aged)
 
 
-def _check(watched: ServiceWithState) -> Check | None:
-    """The newest look that was answered; one that failed moves no age."""
+def _latest_check(watched: ServiceWithState) -> LatestCheck | None:
+    """The newest check that the service answered; a failed check does not update the age."""
     state = watched.state
     if state is None or state.checked_at is None or state.latency_ms is None:
         return None
-    dated = "asOf" in (watched.payload or {})  # otherwise it is no more than the clock of the service's store
-    return Check(dom_key(state.service_id), state.checked_at, state.latency_ms, state.as_of if dated else None)
+    # Without `asOf` in the payload, the state's time is only the clock of the service's store.
+    has_as_of = "asOf" in (watched.payload or {})
+    return LatestCheck(
+        dom_key(state.service_id), state.checked_at, state.latency_ms, state.as_of if has_as_of else None
+    )

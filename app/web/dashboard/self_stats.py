@@ -1,4 +1,4 @@
-"""What Beacon itself costs, in the footer of every page: from numbers that exist, looked at now and then."""
+"""Beacon's own load for the footer of every page: polls, latency, open streams, delivery lag."""
 
 import threading
 import time
@@ -16,13 +16,13 @@ from app.reconciliation.models import CheckSample
 from app.web.auth import require
 from app.web.dashboard import bp
 
-KEPT_S = 2.0
-WINDOW = timedelta(minutes=1)
+CACHE_S = 2.0
+POLL_WINDOW = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
-    """None is what is not known: never zero."""
+class SelfStats:
+    """None means unknown, never zero."""
 
     polls: int | None = None
     latency_ms: int | None = None
@@ -30,51 +30,51 @@ class Cost:
     lag_ms: int | None = None
 
 
-class Costs:
-    """One look serves every page of a worker for `KEPT_S`."""
+class SelfStatsCache:
+    """Serves the same figures to all pages of a worker for `CACHE_S`."""
 
     def __init__(self, viewers: Callable[[Session], int], lag_s: Callable[[], float | None]) -> None:
         self._viewers, self._lag_s = viewers, lag_s
         self._lock = threading.Lock()
-        self._kept, self._until = Cost(), 0.0
+        self._cached, self._valid_until = SelfStats(), 0.0
 
-    def now(self, session: Session) -> Cost:
+    def read(self, session: Session) -> SelfStats:
         with self._lock:
-            if time.monotonic() < self._until:
-                return self._kept
-            self._until = time.monotonic() + KEPT_S  # whoever comes meanwhile takes the last one
-        found = self._look(session)
-        self._kept = found
-        return found
+            if time.monotonic() < self._valid_until:
+                return self._cached
+            self._valid_until = time.monotonic() + CACHE_S  # other requests get the cached figures during the query
+        stats = self._query(session)
+        self._cached = stats
+        return stats
 
-    def _look(self, session: Session) -> Cost:
-        recent = CheckSample.at >= utc_text(utc_now() - WINDOW)
+    def _query(self, session: Session) -> SelfStats:
+        recent = CheckSample.at >= utc_text(utc_now() - POLL_WINDOW)
         polls = session.scalar(sa.select(sa.func.count()).select_from(CheckSample).where(recent))
         newest = sa.select(CheckSample.latency_ms).where(recent, CheckSample.ok).order_by(CheckSample.at.desc())
         lag_s = self._lag_s()
         lag_ms = None if lag_s is None else round(lag_s * 1_000)
-        return Cost(polls, session.scalar(newest.limit(1)), self._viewers(session), lag_ms)
+        return SelfStats(polls, session.scalar(newest.limit(1)), self._viewers(session), lag_ms)
 
 
 def init_app(app: Flask, viewers: Callable[[Session], int], lag_s: Callable[[], float | None]) -> None:
-    app.extensions["beacon_costs"] = Costs(viewers, lag_s)
+    app.extensions["beacon_self_stats"] = SelfStatsCache(viewers, lag_s)
 
 
 @bp.app_context_processor
-def in_pages() -> dict[str, Callable[[], Cost]]:
-    """Asked by the footer alone, which not every page has."""
-    return {"cost_now": current}
+def add_to_templates() -> dict[str, Callable[[], SelfStats]]:
+    """A function, so that only pages with a footer query the figures."""
+    return {"read_self_stats": read_self_stats}
 
 
-def current() -> Cost:
-    costs: Costs = current_app.extensions["beacon_costs"]
-    return costs.now(db.session())
+def read_self_stats() -> SelfStats:
+    cache: SelfStatsCache = current_app.extensions["beacon_self_stats"]
+    return cache.read(db.session())
 
 
 @bp.get("/cost")
 @require("viewer")
-def partial() -> Response:
-    """The figures alone, for pages that are open."""
+def show_self_stats() -> Response:
+    """Only the figures, for pages that are open."""
     response = make_response(render_template("dashboard/_cost.html"))
     response.headers["Cache-Control"] = "private, no-store"
     return response

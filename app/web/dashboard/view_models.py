@@ -1,6 +1,6 @@
-"""What templates get: frozen values made from payloads, the same for first render, push and poll.
+"""View models of tiles and changes: frozen values made from payloads, the same for first render, push and poll.
 
-Nothing here knows a viewer: a pushed fragment is rendered once for everyone who may see its event.
+They do not depend on the viewer: a pushed fragment is rendered once for everyone who may see its event.
 """
 
 import json
@@ -17,21 +17,21 @@ from app.reconciliation import finding_text
 from app.web import display_text
 from app.web.dashboard.sparklines import Trend
 
-MAX_FIGURES = 4
+MAX_STATS = 4
 MAX_IDS = 5
 MAX_STRIP_ROWS = 5
-# Beyond what an answer takes: then the page says of when the figures are.
-FIGURES_LAG = timedelta(seconds=2)
-DENSE_FROM = 24  # services; from here on the verified ones are one-line rows
-NO_COUNTS = ("queued", "running", "failed")  # the figures of a service whose numbers are unknown
+# If the counts are older than this, the page shows their own time. An answer alone takes less.
+MAX_COUNTS_LAG = timedelta(seconds=2)
+MIN_DENSE_SERVICES = 24  # with this many services, verified ones become one-line rows
+UNKNOWN_COUNT_STATES = ("queued", "running", "failed")  # the states shown for a service whose counts are unknown
 UNKNOWN = "—"
 
 _SAFE_IN_SELECTOR = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def dom_key(service_id: str) -> str:
-    """The service's part of an element id. Rows inserted by hand may name a service anything, and one bad
-    selector would end the page's subscription: whatever is not plain is written in hex."""
+    """The service's part of an element id. Ids that are not safe in a CSS selector are written in hex: a service row
+    inserted by hand may have any id, and one bad selector would end the page's subscription."""
     if _SAFE_IN_SELECTOR.fullmatch(service_id):
         return service_id
     return "x-" + service_id.encode("utf-8", "surrogatepass").hex()
@@ -42,9 +42,12 @@ def service_href(service_id: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
-    """A number with its label. `value` is text, because unknown is `—` and a disagreeing pair shows both;
-    `exact` stands on hover: where `value` is rounded, older than the check, or unknown for a reason."""
+class Stat:
+    """A number with its label.
+
+    `value` is text, because an unknown number is `—` and a disagreeing pair shows both sides. `exact` is shown on hover
+    if `value` is rounded, older than the check, or unknown for a reason.
+    """
 
     state: str
     value: str
@@ -53,15 +56,15 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True)
-class Ids:
-    """Job ids as far as they are shown; `more` are not."""
+class IdList:
+    """The job ids to show, and how many `more` there are."""
 
     shown: tuple[str, ...] = ()
     more: int = 0
 
     @classmethod
-    def of(cls, ids: Sequence[str], total: int = 0) -> Self:
-        """`total` where there are more than are at hand."""
+    def truncate(cls, ids: Sequence[str], total: int = 0) -> Self:
+        """The first `MAX_IDS` of `ids`. `total` is their number, if `ids` does not hold all of them."""
         shown = tuple(ids[:MAX_IDS])
         return cls(shown, max(len(ids), total) - len(shown))
 
@@ -70,14 +73,14 @@ class Ids:
         return len(self.shown) + self.more
 
 
-NO_IDS = Ids()
+NO_IDS = IdList()
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
-    """The newest look at a service: the leaf that `reconciliation.verified` moves.
+class LatestCheck:
+    """The newest check of a service, which `reconciliation.verified` updates.
 
-    `as_of`: of when its figures are, by the service's own word.
+    `as_of`: the time of its counts, as the service states it.
     """
 
     key: str
@@ -86,21 +89,21 @@ class Check:
     as_of: str | None = None
 
     @property
-    def lags(self) -> bool:
-        """Whether the figures were older than the time that an answer takes, so that their own time has to be said."""
-        return self.as_of is not None and parse_utc(self.at) - parse_utc(self.as_of) > FIGURES_LAG
+    def is_lagging(self) -> bool:
+        """True if the counts were so old that the page must show their own time."""
+        return self.as_of is not None and parse_utc(self.at) - parse_utc(self.as_of) > MAX_COUNTS_LAG
 
 
 @dataclass(frozen=True, slots=True)
-class LastDiscrepancy:
+class PastDiscrepancy:
     at: str
-    missing: Ids
+    missing: IdList
     closed_at: str | None
 
 
 @dataclass(frozen=True, slots=True)
-class Limit:
-    """What a check could not look at, whatever it found in the rest; `title` says more on hover."""
+class CheckLimit:
+    """What a check could not cover, whatever it found in the rest; `title` is shown on hover."""
 
     words: str
     title: str
@@ -108,33 +111,35 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One service. `state` is what was told last, `status` what holds now; `aged`: nobody has checked for too long, so
-    that the two differ. `before`: what was wrong when somebody heard of it last, for when nobody does.
+    """One service on the dashboard.
 
-    `findings` changes with the state and what is found wrong: what is shown of it elsewhere on a page knows when to
-    load again. `bound`: states of which only the number is known; `unreadable`: entries that cannot be read;
-    `unserved`: jobs that wait where no worker takes them; `lost`: how many at once.
+    `state` is the last published state, `status` the current one: they differ if `is_aged`, when no check was made for
+    too long. `last_problem`: what was wrong in the last answer, for a service that does not answer.
+
+    `findings_digest` changes with the state and the findings, so that other parts of a page know when to reload.
+    `counts_only`: states of which only the number is known. `unreadable`: entries that cannot be read. `unserved`: jobs
+    that wait in queues without a worker. `lost`: how many jobs were lost at once.
     """
 
     service_id: str
     key: str
     name: str
     state: str
-    figures: tuple[Figure, ...]
-    check: Check | None = None
+    stats: tuple[Stat, ...]
+    check: LatestCheck | None = None
     verified_at: str | None = None
-    last_discrepancy: LastDiscrepancy | None = None
+    last_discrepancy: PastDiscrepancy | None = None
     reason: str | None = None
     words: str = ""
-    missing: Ids = NO_IDS
-    findings: str = ""
-    aged: bool = False
-    bound: Limit | None = None
-    unreadable: Limit | None = None
-    unserved: Limit | None = None
+    missing: IdList = NO_IDS
+    findings_digest: str = ""
+    is_aged: bool = False
+    counts_only: CheckLimit | None = None
+    unreadable: CheckLimit | None = None
+    unserved: CheckLimit | None = None
     lost: str = ""
     silent_since: str | None = None
-    before: str = ""
+    last_problem: str = ""
 
     @property
     def href(self) -> str:
@@ -146,15 +151,15 @@ class Tile:
 
     @property
     def status(self) -> str:
-        return "stale" if self.aged else self.state
+        return "stale" if self.is_aged else self.state
 
     @property
     def is_wrong(self) -> bool:
         return self.status in ("discrepancy", "stale")
 
     @property
-    def is_loud(self) -> bool:
-        """Whether it stays a tile where the others are rows."""
+    def shown_in_full(self) -> bool:
+        """True if it stays a tile when verified services are shown as rows."""
         return self.status != "verified"
 
     @property
@@ -162,9 +167,9 @@ class Tile:
         return display_text.STATE_WORDS[self.state]
 
     @classmethod
-    def unchecked(cls, service_id: str, name: str) -> Self:
-        """A service that is registered and has not been looked at."""
-        return cls(service_id, dom_key(service_id), name, "unknown", _unknown_figures())
+    def not_checked(cls, service_id: str, name: str) -> Self:
+        """A registered service that has not been checked yet."""
+        return cls(service_id, dom_key(service_id), name, "unknown", _unknown_stats())
 
     @classmethod
     def from_payload(
@@ -173,134 +178,134 @@ class Tile:
         name: str,
         payload: Mapping[str, Any],
         *,
-        check: Check | None = None,
-        aged: bool = False,
+        check: LatestCheck | None = None,
+        is_aged: bool = False,
     ) -> Self:
-        """A tile from a `reconciliation.update`. `check` is a later look that changed nothing."""
+        """A tile from a `reconciliation.update`. `check` is a later check that changed nothing."""
         key = dom_key(service_id)
-        newest = check or Check(key, payload["checkedAt"], payload["latencyMs"], payload.get("asOf"))
+        newest = check or LatestCheck(key, payload["checkedAt"], payload["latencyMs"], payload.get("asOf"))
         findings = payload.get("findings") or []
         return cls(
             service_id,
             key,
             name,
             payload["status"],
-            _figures(payload),
+            _build_stats(payload),
             newest,
             payload.get("lastVerifiedAt"),
             _last_discrepancy(payload.get("lastDiscrepancy")),
             payload.get("reason"),
             finding_text.describe_problem(name, payload),
-            _missing(payload.get("discrepancyDetails"), findings),
-            _signature(payload),
-            aged,
-            _bound(payload),
-            _unreadable(payload),
-            _unserved(payload),
+            _missing_ids(payload.get("discrepancyDetails"), findings),
+            _findings_digest(payload),
+            is_aged,
+            _counts_only_limit(payload),
+            _unreadable_limit(payload),
+            _unserved_limit(payload),
             finding_text.list_findings([one for one in payload.get("findings") or () if one["kind"] == "lost"]),
             payload.get("silentSince"),
             finding_text.describe_earlier_findings(findings),
         )
 
 
-def beyond_strip(tiles: Sequence[Tile]) -> frozenset[str]:
-    """The keys of wrong services that the attention strip holds back: it shows the worst few and counts the rest."""
+def find_hidden_strip_keys(tiles: Sequence[Tile]) -> frozenset[str]:
+    """The keys of the wrong services that the attention strip hides: it shows the worst few and counts the rest."""
     wrong = sorted((tile for tile in tiles if tile.is_wrong), key=lambda tile: tile.status != "discrepancy")
     return frozenset(tile.key for tile in wrong[MAX_STRIP_ROWS:])
 
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """All tiles as the page lays them out: `trends` only for those that show one."""
+    """All tiles of the page; `trends` holds only the trends of tiles that show one."""
 
     tiles: Sequence[Tile]
     trends: Mapping[str, Trend]
 
     @property
-    def dense(self) -> bool:
-        return len(self.tiles) >= DENSE_FROM
+    def is_dense(self) -> bool:
+        return len(self.tiles) >= MIN_DENSE_SERVICES
 
     @property
-    def quiet(self) -> int:
-        return sum(not tile.is_loud for tile in self.tiles)
+    def verified_count(self) -> int:
+        return sum(not tile.shown_in_full for tile in self.tiles)
 
     @classmethod
-    def of(cls, tiles: Sequence[Tile], trends: Mapping[str, Trend]) -> Self:
-        dense = len(tiles) >= DENSE_FROM
-        shown = {tile.service_id for tile in tiles if tile.is_loud or not dense}
+    def from_tiles(cls, tiles: Sequence[Tile], trends: Mapping[str, Trend]) -> Self:
+        is_dense = len(tiles) >= MIN_DENSE_SERVICES
+        shown = {tile.service_id for tile in tiles if tile.shown_in_full or not is_dense}
         return cls(tiles, {service: trend for service, trend in trends.items() if service in shown})
 
 
-def _bound(payload: Mapping[str, Any]) -> Limit | None:
-    states = ", ".join(display_text.label(state) for state in payload.get("countsOnly") or ())
+def _counts_only_limit(payload: Mapping[str, Any]) -> CheckLimit | None:
+    states = ", ".join(display_text.state_label(state) for state in payload.get("countsOnly") or ())
     if not states:
         return None
     queues = payload.get("countsOnlyQueues")
     where = f" in {', '.join(queues)}" if queues else ""
-    return Limit(f"counts only: {states}", f"More jobs{where} than are listed one by one")
+    return CheckLimit(f"counts only: {states}", f"More jobs{where} than are listed one by one")
 
 
-def _unreadable(payload: Mapping[str, Any]) -> Limit | None:
+def _unreadable_limit(payload: Mapping[str, Any]) -> CheckLimit | None:
     found = next((one for one in payload.get("findings") or () if one["kind"] == "unreadable"), None)
-    return found and Limit(f"{finding_text.count_jobs(found):,} unreadable", found.get("note") or "")
+    return found and CheckLimit(f"{finding_text.count_jobs(found):,} unreadable", found.get("note") or "")
 
 
-def _unserved(payload: Mapping[str, Any]) -> Limit | None:
+def _unserved_limit(payload: Mapping[str, Any]) -> CheckLimit | None:
     found = next((one for one in payload.get("findings") or () if one["kind"] == "no-worker"), None)
     if found is None:
         return None
-    return Limit(
+    return CheckLimit(
         f"{finding_text.format_job_count(finding_text.count_jobs(found))} without a worker",
         finding_text.describe_unserved_in_full([found]),
     )
 
 
-def _figures(payload: Mapping[str, Any]) -> tuple[Figure, ...]:
+def _build_stats(payload: Mapping[str, Any]) -> tuple[Stat, ...]:
     if payload["status"] == "stale":
-        return _unknown_figures()
+        return _unknown_stats()
     details = payload.get("discrepancyDetails")
-    differ = details is not None and details["expected"] != details["actual"]
-    room = MAX_FIGURES - 1 if differ else MAX_FIGURES
-    not_told, as_of = payload.get("notTold") or {}, payload.get("countsAsOf") or {}
-    counted = display_text.in_order({**dict.fromkeys(not_told, 0), **payload["counts"]})[:room]
-    figures = [
-        Figure(state, UNKNOWN, display_text.label(state), not_told[state])
-        if state in not_told
-        else _figure(state, number, as_of.get(state))
-        for state, number in counted
+    has_gap = details is not None and details["expected"] != details["actual"]
+    max_counts = MAX_STATS - 1 if has_gap else MAX_STATS
+    unknown_reasons, as_of = payload.get("notTold") or {}, payload.get("countsAsOf") or {}
+    counts = display_text.sort_counts({**dict.fromkeys(unknown_reasons, 0), **payload["counts"]})[:max_counts]
+    stats = [
+        Stat(state, UNKNOWN, display_text.state_label(state), unknown_reasons[state])
+        if state in unknown_reasons
+        else _count_stat(state, number, as_of.get(state))
+        for state, number in counts
     ]
-    if details is not None and differ:
+    if details is not None and has_gap:
         pair = f"{details['expected']:,} ≠ {details['actual']:,}"
-        figures.append(Figure("pair", pair, "known ≠ reported"))
-    return tuple(figures)
+        stats.append(Stat("pair", pair, "known ≠ reported"))
+    return tuple(stats)
 
 
-def _figure(state: str, number: int, as_of: str | None) -> Figure:
-    value = display_text.short(number)
+def _count_stat(state: str, number: int, as_of: str | None) -> Stat:
+    value = display_text.abbreviate_number(number)
     exact = f"{number:,}"
     if as_of:
-        return Figure(state, value, display_text.label(state), f"{exact} as of {parse_utc(as_of):%H:%M:%S} UTC")
-    return Figure(state, value, display_text.label(state), "" if exact == value else exact)
+        return Stat(state, value, display_text.state_label(state), f"{exact} as of {parse_utc(as_of):%H:%M:%S} UTC")
+    return Stat(state, value, display_text.state_label(state), "" if exact == value else exact)
 
 
-def _unknown_figures() -> tuple[Figure, ...]:
-    return tuple(Figure(state, UNKNOWN, display_text.label(state)) for state in NO_COUNTS)
+def _unknown_stats() -> tuple[Stat, ...]:
+    return tuple(Stat(state, UNKNOWN, display_text.state_label(state)) for state in UNKNOWN_COUNT_STATES)
 
 
-def _last_discrepancy(last: Mapping[str, Any] | None) -> LastDiscrepancy | None:
+def _last_discrepancy(last: Mapping[str, Any] | None) -> PastDiscrepancy | None:
     if last is None:
         return None
-    return LastDiscrepancy(last["at"], Ids.of(last["missingJobIds"]), last.get("closedAt"))
+    return PastDiscrepancy(last["at"], IdList.truncate(last["missingJobIds"]), last.get("closedAt"))
 
 
-def _missing(details: Mapping[str, Any] | None, findings: Sequence[Mapping[str, Any]]) -> Ids:
-    """Of a service that is silent only its findings tell of both sides."""
+def _missing_ids(details: Mapping[str, Any] | None, findings: Sequence[Mapping[str, Any]]) -> IdList:
+    """The ids in `details`; a service that does not answer has them only in its findings."""
     if details is not None:
-        return Ids.of(details["missingJobIds"])
+        return IdList.truncate(details["missingJobIds"])
     found = next((one for one in findings if one["kind"] == "missing"), None)
-    return Ids.of(found["jobIds"], finding_text.count_jobs(found)) if found else NO_IDS
+    return IdList.truncate(found["jobIds"], finding_text.count_jobs(found)) if found else NO_IDS
 
 
-def _signature(payload: Mapping[str, Any]) -> str:
-    found = [payload["status"], payload.get("reason"), payload.get("discrepancyDetails"), payload.get("findings")]
-    return f"{crc32(json.dumps(found).encode()):08x}"
+def _findings_digest(payload: Mapping[str, Any]) -> str:
+    parts = [payload["status"], payload.get("reason"), payload.get("discrepancyDetails"), payload.get("findings")]
+    return f"{crc32(json.dumps(parts).encode()):08x}"

@@ -1,4 +1,4 @@
-"""The pages that people look at."""
+"""The dashboard page, and its sparklines as a fragment."""
 
 from flask import Response, request
 
@@ -7,17 +7,17 @@ from app.db import db
 from app.reconciliation import registry
 from app.web.auth import actor, require
 from app.web.dashboard import bp, queries, sparklines
-from app.web.dashboard.change_query import asked
+from app.web.dashboard.change_query import parse_change_query
 from app.web.dashboard.summary_text import Summary
-from app.web.dashboard.view_models import Board, beyond_strip
-from app.web.layout import frame, poll_interval, rendered
+from app.web.dashboard.view_models import Board, find_hidden_strip_keys
+from app.web.layout import build_layout, poll_interval, render_page
 
-CHANGES = 50
+MAX_CHANGES_SHOWN = 50
 
 
 @bp.app_context_processor
-def environment() -> dict[str, str]:
-    """The bar names the environment on every page, the login page and problems included."""
+def add_to_templates() -> dict[str, str]:
+    """The bar shows the environment's name on every page, also on the login page and error pages."""
     return {"environment_name": current_settings().environment_name}
 
 
@@ -26,25 +26,25 @@ def environment() -> dict[str, str]:
 def index() -> Response:
     who = actor()
     cursor = queries.cursor(db.session())
-    tiles = queries.tiles(db.session(), poll_interval())
-    wanted = asked(request.args)
-    found = queries.search(db.session(), who.viewer, wanted, CHANGES, registry.service_name)
-    return rendered(
+    tiles = queries.load_tiles(db.session(), poll_interval())
+    query = parse_change_query(request.args)
+    changes = queries.search_changes(db.session(), who.viewer, query, MAX_CHANGES_SHOWN, registry.service_name)
+    return render_page(
         "dashboard/index.html",
         cursor,
-        frame=frame("dashboard", who, cursor),
-        board=Board.of(tiles, sparklines.current(db.session())),
-        beyond=beyond_strip(tiles),
-        changes=found,
-        asked=wanted,
-        summary=Summary.of(tiles),
+        layout=build_layout("dashboard", who, cursor),
+        board=Board.from_tiles(tiles, sparklines.load_trends(db.session())),
+        hidden_strip_keys=find_hidden_strip_keys(tiles),
+        changes=changes,
+        query=query,
+        summary=Summary.from_tiles(tiles),
     )
 
 
 @bp.get("/trends")
 @require("viewer")
-def trend_lines() -> Response:
-    """The sparklines alone, which open pages ask for once a minute: no event tells of a minute that is over."""
-    tiles = queries.tiles(db.session(), poll_interval())
-    board = Board.of(tiles, sparklines.current(db.session()))
-    return rendered("dashboard/trends.html", queries.cursor(db.session()), board=board)
+def show_trends() -> Response:
+    """Only the sparklines. Open pages load them once a minute, because no event marks the end of a minute."""
+    tiles = queries.load_tiles(db.session(), poll_interval())
+    board = Board.from_tiles(tiles, sparklines.load_trends(db.session()))
+    return render_page("dashboard/trends.html", queries.cursor(db.session()), board=board)

@@ -1,4 +1,4 @@
-"""`/discrepancies` and `/services/{id}/discrepancies`: what was wrong, what is, and what an operator accepts."""
+"""`/discrepancies` and `/services/{id}/discrepancies`: history, export, and accepting open items."""
 
 from flask import Blueprint
 

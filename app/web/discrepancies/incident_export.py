@@ -1,6 +1,6 @@
-"""The record as CSV or NDJSON: all that the filter asks for, in pieces, however much it is and however slow the reader.
+"""Exports the discrepancies that match a filter as CSV or NDJSON, streamed in batches.
 
-Between two pieces nothing is held, no connection above all.
+No database connection is held between two batches, however slow the reader is.
 """
 
 import json
@@ -14,47 +14,46 @@ from app.reconciliation import finding_text
 from app.reconciliation.incidents import IncidentFilter, IncidentPosition
 from app.web.dashboard.change_rows import NameOf
 from app.web.discrepancies import incident_reader
-from app.web.discrepancies.incident_query import Asked
-from app.web.discrepancies.incident_reader import AT_ONCE
-from app.web.discrepancies.incident_rows import RecordRow, closing_words
+from app.web.discrepancies.incident_query import IncidentQuery
+from app.web.discrepancies.incident_reader import BATCH_ROWS
+from app.web.discrepancies.incident_rows import IncidentRow, describe_closing
 
 Format = streaming_export.Format
-HEAD = (
+CSV_COLUMNS = (
     "timestamp", "service", "status", "kind", "expected", "actual", "jobs", "jobIds", "open", "endedAt", "endedHow",
     "closed", "reason", "findings",
 )  # fmt: skip
 
 
-def answer(app: Flask, asked: Asked, form: Format, name_of: NameOf) -> Response:
-    rows = incident_reader.everything(asked, _reader(app, name_of))
+def build_response(app: Flask, query: IncidentQuery, form: Format, name_of: NameOf) -> Response:
+    rows = incident_reader.read_all(query, _batch_reader(app, name_of))
     lines = {"csv": _csv, "ndjson": _ndjson}[form](rows)
-    return streaming_export.answer(lines, form, "discrepancies", AT_ONCE)
+    return streaming_export.answer(lines, form, "discrepancies", BATCH_ROWS)
 
 
-def _reader(app: Flask, name_of: NameOf) -> incident_reader.Read:
-    def look(wanted: IncidentFilter, after: IncidentPosition, limit: int) -> list[RecordRow]:
+def _batch_reader(app: Flask, name_of: NameOf) -> incident_reader.ReadBatch:
+    def read_batch(wanted: IncidentFilter, after: IncidentPosition, limit: int) -> list[IncidentRow]:
         with app.app_context(), read() as session:
-            return incident_reader.rows(session, wanted, after, limit, name_of, None)
+            return incident_reader.load_rows(session, wanted, after, limit, name_of, None)
 
-    return look
+    return read_batch
 
 
-def _csv(rows: Iterable[RecordRow]) -> Iterator[str]:
-    yield streaming_export.csv_line(HEAD)
+def _csv(rows: Iterable[IncidentRow]) -> Iterator[str]:
+    yield streaming_export.csv_line(CSV_COLUMNS)
     for row in rows:
         one = row.as_json()
-        ended = "; ".join(closing_words(done) for done in row.episode.closings)
-        found = finding_text.list_findings(row.findings)
-        told = {
+        ended = "; ".join(describe_closing(done) for done in row.episode.closings)
+        cells = {
             **one,
-            "findings": found,
+            "findings": finding_text.listed(row.findings),
             "jobs": len(one["jobIds"]),
             "jobIds": " ".join(one["jobIds"]),
             "closed": ended,
         }
-        yield streaming_export.csv_line(told[name] for name in HEAD)
+        yield streaming_export.csv_line(cells[name] for name in CSV_COLUMNS)
 
 
-def _ndjson(rows: Iterable[RecordRow]) -> Iterator[str]:
+def _ndjson(rows: Iterable[IncidentRow]) -> Iterator[str]:
     for row in rows:
         yield json.dumps(row.as_json(), ensure_ascii=False) + "\n"

@@ -1,4 +1,4 @@
-"""Reads the record as it is asked for: a page of it, or all of it piece by piece."""
+"""Reads the discrepancies that match a query: one page, or all of them in batches."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -13,98 +13,104 @@ from app.reconciliation import incidents
 from app.reconciliation.incidents import START_POSITION, Incident, IncidentFilter
 from app.reconciliation.models import ServiceState
 from app.web.dashboard.change_rows import NameOf
-from app.web.discrepancies.incident_query import FIRST, Asked, Place
-from app.web.discrepancies.incident_rows import RecordRow
+from app.web.discrepancies.incident_query import FIRST_PAGE, IncidentQuery, PageStart
+from app.web.discrepancies.incident_rows import IncidentRow
 
-LIMIT = 50
-# A search reads the rows themselves: so many for one page.
-SEARCHED = 2_000
-AT_ONCE = 100
-# Of one look; their number is told in full.
-SHOWN_IDS = 1_000
+PAGE_ROWS = 50
+# A search reads the rows themselves: at most this many for one page.
+MAX_ROWS_SEARCHED = 2_000
+BATCH_ROWS = 100
+# Ids read for one discrepancy; their number is always exact.
+MAX_IDS_SHOWN = 1_000
+# Parsing longer details (thousands of ids) takes so long that other greenlets get a turn after it.
+YIELD_ABOVE_CHARS = 10_000
 
-Read = Callable[[IncidentFilter, incidents.IncidentPosition, int], list[RecordRow]]
+ReadBatch = Callable[[IncidentFilter, incidents.IncidentPosition, int], list[IncidentRow]]
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """`older` is where the next page begins; `looked_at`: how many rows were read, where a search stopped there."""
+class IncidentPage:
+    """A page of rows. `older` is where the next page begins; `searched_count`: how many rows were read, if the search
+    stopped there."""
 
-    rows: list[RecordRow]
-    older: Place | None = None
-    looked_at: int | None = None
+    rows: list[IncidentRow]
+    older: PageStart | None = None
+    searched_count: int | None = None
 
 
-def page(session: Session, asked: Asked, name_of: NameOf) -> Found:
-    def read(wanted: IncidentFilter, after: incidents.IncidentPosition, limit: int) -> list[RecordRow]:
-        return rows(session, wanted, after, limit, name_of, SHOWN_IDS)
+def load_page(session: Session, query: IncidentQuery, name_of: NameOf) -> IncidentPage:
+    def read_batch(wanted: IncidentFilter, after: incidents.IncidentPosition, limit: int) -> list[IncidentRow]:
+        return load_rows(session, wanted, after, limit, name_of, MAX_IDS_SHOWN)
 
-    found: list[RecordRow] = []
-    place, size = asked.place, AT_ONCE if asked.looks_at_rows else LIMIT + 1
-    walk = _walk(asked.parts(open_first=True), asked.place, read, size)
-    for looked_at, (row, behind) in enumerate(walk, 1):
-        if matches(asked, row):
-            if len(found) == LIMIT:
-                return Found(found, place)
+    found: list[IncidentRow] = []
+    next_start, size = query.page_start, BATCH_ROWS if query.needs_row_filter else PAGE_ROWS + 1
+    walk = _walk(query.database_queries(open_first=True), query.page_start, read_batch, size)
+    for searched, (row, after_row) in enumerate(walk, 1):
+        if matches_query(query, row):
+            if len(found) == PAGE_ROWS:
+                return IncidentPage(found, next_start)
             found.append(row)
-            place = behind
-        if asked.looks_at_rows and looked_at >= SEARCHED:
-            return Found(found, behind, looked_at)
-    return Found(found)
+            next_start = after_row
+        if query.needs_row_filter and searched >= MAX_ROWS_SEARCHED:
+            return IncidentPage(found, after_row, searched)
+    return IncidentPage(found)
 
 
-def everything(asked: Asked, read: Read) -> Iterator[RecordRow]:
-    """All that fits, in the order of time or of services, without a difference between open and closed: what closes
-    while somebody reads is still told once."""
-    for row, _ in _walk(asked.parts(open_first=False), FIRST, read, AT_ONCE):
-        if matches(asked, row):
+def read_all(query: IncidentQuery, read_batch: ReadBatch) -> Iterator[IncidentRow]:
+    """All matching rows, sorted by time or service. Open and closed ones are not separated, so that a discrepancy that
+    closes during the export appears exactly once."""
+    for row, _ in _walk(query.database_queries(open_first=False), FIRST_PAGE, read_batch, BATCH_ROWS):
+        if matches_query(query, row):
             yield row
 
 
-def rows(
+def load_rows(
     session: Session,
     wanted: IncidentFilter,
     after: incidents.IncidentPosition,
     limit: int,
     name_of: NameOf,
     most_ids: int | None,
-) -> list[RecordRow]:
-    found = incidents.read_incidents(session, wanted, after, limit, most_ids)
-    current = _current(session, found)
-    made = []
-    for one in found:
-        made.append(RecordRow.of(one, name_of, current.get(one.service) if one.ending is None else None))
-        if sum(map(len, one.details_json)) > AT_ONCE * AT_ONCE:  # thousands of ids take a while to parse
+) -> list[IncidentRow]:
+    episodes = incidents.read_incidents(session, wanted, after, limit, most_ids)
+    payloads = _load_current_payloads(session, episodes)
+    rows = []
+    for one in episodes:
+        payload = payloads.get(one.service) if one.ending is None else None
+        rows.append(IncidentRow.from_episode(one, name_of, payload))
+        if sum(map(len, one.details_json)) > YIELD_ABOVE_CHARS:
             breathe()
-    return made
+    return rows
 
 
-def matches(asked: Asked, row: RecordRow) -> bool:
-    kind = asked.one("kind")
+def matches_query(query: IncidentQuery, row: IncidentRow) -> bool:
+    kind = query.value("kind")
     if kind == "extra" and not row.episode.job_ids:
         return False
     if kind in ("missing", "other") and row.kind != kind:
         return False
-    return not asked.search.terms or asked.search.matches(row.as_change())
+    return not query.search.terms or query.search.matches(row.as_change())
 
 
-def _walk(parts: list[IncidentFilter], start: Place, read: Read, size: int) -> Iterator[tuple[RecordRow, Place]]:
-    """Each row, and the place behind it."""
-    for part in range(start.part, len(parts)):
+def _walk(
+    queries: list[IncidentFilter], start: PageStart, read_batch: ReadBatch, size: int
+) -> Iterator[tuple[IncidentRow, PageStart]]:
+    """Each row, and where a page after it begins."""
+    for part in range(start.part, len(queries)):
         position = start.position if part == start.part else START_POSITION
         while True:
-            batch = read(parts[part], position, size)
+            batch = read_batch(queries[part], position, size)
             for row in batch:
                 position = incidents.advance(position, row.episode)
-                yield row, Place(part, position)
+                yield row, PageStart(part, position)
             if len(batch) < size:
                 break
             breathe()
 
 
-def _current(session: Session, found: list[Incident]) -> Mapping[str, Mapping[str, Any]]:
-    """What is believed now of the services whose episode still holds."""
-    services = {one.service for one in found if one.ending is None}
+def _load_current_payloads(session: Session, episodes: list[Incident]) -> Mapping[str, Mapping[str, Any]]:
+    """The current payloads of the services whose episode has not ended, by service id."""
+    services = {one.service for one in episodes if one.ending is None}
     state = ServiceState
     query = sa.select(state.service_id, state.payload_json).where(state.service_id.in_(services))
     return {service: json.loads(text) for service, text in session.execute(query) if text} if services else {}

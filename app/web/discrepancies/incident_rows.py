@@ -1,4 +1,4 @@
-"""A row of the record of discrepancies, in words: both sides, the jobs, and how it ended."""
+"""Builds a row of the discrepancies page: both sides, the jobs, and how it ended, as text."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,29 +10,33 @@ from app.reconciliation.incident_closure import ItemClosure
 from app.reconciliation.incidents import Incident
 from app.web import display_text
 from app.web.dashboard.change_rows import ChangeRow, NameOf
-from app.web.dashboard.view_models import Ids, service_href
+from app.web.dashboard.view_models import IdList, service_href
 
-_ENDED = {
+_ENDING_TEXTS = {
     "verified": "verified again",
     "stale": "became stale",
     "discrepancy": "another discrepancy followed",
     "gone": "no longer watched",
     "closed": "accounted for",
 }
-_HOW = {
+_CLOSING_TEXTS = {
     "accepted": "accepted",
     "reappeared": "reappeared",
     "finished": "had finished",
     "requeued": "queued again",
     "expired": "expired after a day",
 }
-_STATES = {"unaccounted": ("stale", "Unaccounted for")}
+_OTHER_STATES = {"unaccounted": ("stale", "Unaccounted for")}
 
 
 @dataclass(frozen=True, slots=True)
-class RecordRow:
-    """`ids` are all of the jobs that it is about, `kind` what is wrong with them. `details` and `findings` are those of
-    the moment with the most of them, `missing` are all that were missing at any; `reason` is what was told last."""
+class IncidentRow:
+    """One row of the page.
+
+    `missing` holds all jobs that were missing at any time; `details` and `findings` are those of the update with the
+    most of them; `reason` is the newest one. `all_ids` are all jobs that the row is about, `kind` is what is wrong with
+    them.
+    """
 
     episode: Incident
     name: str
@@ -42,15 +46,15 @@ class RecordRow:
     reason: str | None
 
     @classmethod
-    def of(cls, episode: Incident, name_of: NameOf, current: Mapping[str, Any] | None = None) -> Self:
-        """`current`: what is believed of the service now, where this still holds."""
-        each: list[Mapping[str, Any]] = [json.loads(text) for text in episode.details_json]
-        most = max(each, key=lambda one: len(one["missingJobIds"]), default={})
-        missing = list(dict.fromkeys(job_id for one in each for job_id in one["missingJobIds"]))
+    def from_episode(cls, episode: Incident, name_of: NameOf, current: Mapping[str, Any] | None = None) -> Self:
+        """`current`: the service's current payload, if the episode has not ended."""
+        details: list[Mapping[str, Any]] = [json.loads(text) for text in episode.details_json]
+        largest = max(details, key=lambda one: len(one["missingJobIds"]), default={})
+        missing = list(dict.fromkeys(job_id for one in details for job_id in one["missingJobIds"]))
         now = current or {}
-        findings = _most([json.loads(text) for text in episode.findings_json]) or now.get("findings") or []
+        findings = _largest_findings([json.loads(text) for text in episode.findings_json]) or now.get("findings") or []
         reason = now.get("reason") if now.get("status") == episode.status else None
-        return cls(episode, name_of(episode.service), most, missing, findings, reason or episode.reason)
+        return cls(episode, name_of(episode.service), largest, missing, findings, reason or episode.reason)
 
     @property
     def href(self) -> str:
@@ -62,11 +66,11 @@ class RecordRow:
 
     @property
     def state(self) -> str:
-        return _STATES.get(self.episode.status, (self.episode.status, ""))[0]
+        return _OTHER_STATES.get(self.episode.status, (self.episode.status, ""))[0]
 
     @property
     def word(self) -> str:
-        found = _STATES.get(self.episode.status)
+        found = _OTHER_STATES.get(self.episode.status)
         return found[1] if found else display_text.STATE_WORDS[self.episode.status]
 
     @property
@@ -80,8 +84,8 @@ class RecordRow:
         return [*self.missing, *self.episode.job_ids]
 
     @property
-    def ids(self) -> Ids:
-        return Ids.of(self.all_ids, max(len(self.all_ids), self.episode.jobs))
+    def ids(self) -> IdList:
+        return IdList.truncate(self.all_ids, max(len(self.all_ids), self.episode.jobs))
 
     @property
     def words(self) -> str:
@@ -89,47 +93,47 @@ class RecordRow:
         if status == "unaccounted":
             return f"{finding_text.format_job_count(self.episode.jobs)} {finding_text.kind_label('unaccounted')}:"
         if status == "stale":
-            return self.reason or "gave no answer that could be believed"
+            return self.reason or "gave no usable answer"
         if status == "verified":
             return "agrees with what Beacon knows"
         others = [one for one in self.findings if one["kind"] not in ("missing", "extra", "unaccounted")]
         known = {"status": status, "reason": self.reason, "findings": others}
         found = finding_text.describe_problem(self.name, {**known, "discrepancyDetails": self.details or None})
-        jobs = self._jobs()
+        jobs = self._jobs_text()
         return (
             jobs
             if jobs and found == finding_text.UNSPECIFIC_DIFFERENCE
             else "; ".join(part for part in (found, jobs) if part)
         )
 
-    def _jobs(self) -> str:
-        """To be followed by their ids."""
+    def _jobs_text(self) -> str:
+        """`3 missing:`, to be followed by their ids."""
         if self.missing:
-            return f"{self._number()} missing:"
-        return f"{self._number()} {finding_text.kind_label('extra')}:" if self.episode.job_ids else ""
+            return f"{self._number_text()} missing:"
+        return f"{self._number_text()} {finding_text.kind_label('extra')}:" if self.episode.job_ids else ""
 
-    def _number(self) -> str:
-        # The record names as many of the missing as an event holds: both sides tell how many there are.
+    def _number_text(self) -> str:
+        # An event names only some of the missing jobs; the gap between both sides gives their number.
         gap = int(self.details.get("expected", 0)) - int(self.details.get("actual", 0)) if self.missing else 0
         return f"{max(gap, len(self.missing) or self.episode.jobs):,}"
 
     @property
-    def ended(self) -> str:
-        """How, in words; empty while it is open."""
+    def ending_text(self) -> str:
+        """How it ended; empty while it is open."""
         if self.episode.ending is None:
             return ""
         how = self.episode.ending.status
-        return "answered again" if self.episode.status == "stale" and how != "gone" else _ENDED.get(how, "")
+        return "answered again" if self.episode.status == "stale" and how != "gone" else _ENDING_TEXTS.get(how, "")
 
     @property
-    def closed(self) -> list[str]:
-        """`3 accepted by bob: deleted by hand`, one for each way in which jobs were closed then."""
-        return [closing_words(one) for one in self.episode.closings]
+    def closing_texts(self) -> list[str]:
+        """`3 accepted by bob: deleted by hand`: one text for each way in which jobs were closed."""
+        return [describe_closing(one) for one in self.episode.closings]
 
     def as_change(self) -> ChangeRow:
-        """As the search looks at rows."""
-        ids = Ids(tuple(self.all_ids))
-        words = " ".join([self.words, self.ended, *self.closed])
+        """As a row that a search can be applied to."""
+        ids = IdList(tuple(self.all_ids))
+        words = " ".join([self.words, self.ending_text, *self.closing_texts])
         service = self.episode.service
         return ChangeRow(
             0, self.episode.at, self.state, self.word, self.name, self.href, words, ids, self.kind, service
@@ -159,8 +163,8 @@ class RecordRow:
         }
 
 
-def _most(each: Sequence[Sequence[Mapping[str, Any]]]) -> list[Mapping[str, Any]]:
-    """Of each kind the finding about the most jobs."""
+def _largest_findings(each: Sequence[Sequence[Mapping[str, Any]]]) -> list[Mapping[str, Any]]:
+    """For each kind the finding about the most jobs."""
     found: dict[str, Mapping[str, Any]] = {}
     for one in (finding for findings in each for finding in findings):
         before = found.get(one["kind"])
@@ -169,7 +173,7 @@ def _most(each: Sequence[Sequence[Mapping[str, Any]]]) -> list[Mapping[str, Any]
     return list(found.values())
 
 
-def closing_words(done: ItemClosure) -> str:
+def describe_closing(done: ItemClosure) -> str:
     by = f" by {done.by}" if done.by else ""
     reason = f": {done.reason}" if done.reason else ""
-    return f"{done.number:,} {_HOW.get(done.how, done.how)}{by}{reason}"
+    return f"{done.number:,} {_CLOSING_TEXTS.get(done.how, done.how)}{by}{reason}"

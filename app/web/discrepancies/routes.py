@@ -1,4 +1,4 @@
-"""The record of discrepancies, and the one thing that people may decide about it: to accept."""
+"""The JSON history of discrepancies, and accepting open ones from JSON or a form."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -34,30 +34,30 @@ MAX_PAGE = 1_000_000
 MAX_IDS = 10_000
 
 
-def _start(text: object) -> str | None:
-    return _moment(text, timedelta(0))
+def _parse_start(text: object) -> str | None:
+    return _parse_moment(text, timedelta(0))
 
 
-def _end(text: object) -> str | None:
-    """A day without a time means the whole of it."""
-    return _moment(text, timedelta(days=1))
+def _parse_end(text: object) -> str | None:
+    """A date without a time includes the whole day."""
+    return _parse_moment(text, timedelta(days=1))
 
 
-def _moment(text: object, day: timedelta) -> str | None:
+def _parse_moment(text: object, date_offset: timedelta) -> str | None:
     if text in (None, ""):
         return None
-    expected = "expected a day or a moment in ISO 8601, like 2026-11-21 or 2026-11-21T12:00:00Z"
+    expected = "expected a date or a time in ISO 8601, like 2026-11-21 or 2026-11-21T12:00:00Z"
     try:
         if len(str(text)) == len("2026-11-21"):
-            return utc_text(datetime.combine(date.fromisoformat(str(text)), time(tzinfo=UTC)) + day)
-        # A plus sign that was not escaped arrives as a blank.
+            return utc_text(datetime.combine(date.fromisoformat(str(text)), time(tzinfo=UTC)) + date_offset)
+        # A plus sign that was not escaped arrives as a space.
         return utc_text(parse_utc(str(text).replace(" ", "+")))
     except (ValueError, OverflowError) as error:
         raise ValueError(expected) from error
 
 
 class DiscrepancyQuery(BaseModel):
-    """The query of the record. Unknown parameters are nobody's mistake here, and ignored."""
+    """The query of the history. Unknown query parameters are ignored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -67,13 +67,16 @@ class DiscrepancyQuery(BaseModel):
     sort_order: Literal["asc", "desc"] = Field("desc", alias="sortOrder")
     status: Status | None = None
     service: str | None = Field(None, max_length=200)
-    start: Annotated[str | None, BeforeValidator(_start)] = Field(None, alias="startDate")
-    end: Annotated[str | None, BeforeValidator(_end)] = Field(None, alias="endDate")
+    start: Annotated[str | None, BeforeValidator(_parse_start)] = Field(None, alias="startDate")
+    end: Annotated[str | None, BeforeValidator(_parse_end)] = Field(None, alias="endDate")
 
 
-class Acceptance(BaseModel):
-    """`jobIds`, or `all`, and why. What has opened after `asOf` stays open, and of `jobIds` what is not as it was
-    `seen`: the digests of the page's form."""
+class AcceptRequest(BaseModel):
+    """`jobIds` or `all`, and a reason.
+
+    Items that opened after `asOf` stay open, and so do `jobIds` that changed since they were shown: `seen` holds the
+    digests from the page's form.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -86,15 +89,15 @@ class Acceptance(BaseModel):
     reason: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_REASON_CHARS)]
 
     @model_validator(mode="after")
-    def _one_of_both(self) -> Self:
+    def _check_ids_or_all(self) -> Self:
         if (self.job_ids is None) == (not self.all):
             raise ValueError("expected either jobIds, or all")
         return self
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
-    """The ids that were `closed`, and what of the chosen ones was `left` open, or was not open."""
+class AcceptResult:
+    """The ids that were `closed`, and the chosen ones that were `left` open or were not open."""
 
     closed: Sequence[str]
     left: Sequence[UnacceptedJob] = ()
@@ -104,52 +107,52 @@ class Accepted:
 @require("viewer", scope="read")
 def discrepancies() -> ResponseReturnValue:
     given = {name: value for name, value in request.args.items() if value}
-    asked = _checked(DiscrepancyQuery, given)
-    chosen = queries.DiscrepancyFilter(asked.status, asked.service, asked.start, asked.end)
-    found, total = queries.read_discrepancies(
+    query = _validate(DiscrepancyQuery, given)
+    chosen = queries.DiscrepancyFilter(query.status, query.service, query.start, query.end)
+    rows, total = queries.read_discrepancies(
         db.session(),
         chosen,
-        asked.sort_by,
-        descending=asked.sort_order == "desc",
-        page=asked.page,
-        limit=asked.limit,
+        query.sort_by,
+        descending=query.sort_order == "desc",
+        page=query.page,
+        limit=query.limit,
     )
-    pages = -(-total // asked.limit)
-    meta = {"page": asked.page, "limit": asked.limit, "total": total, "totalPages": pages}
-    return jsonify(data=[_discrepancy(row) for row in found], meta=meta)
+    pages = -(-total // query.limit)
+    meta = {"page": query.page, "limit": query.limit, "total": total, "totalPages": pages}
+    return jsonify(data=[_row_as_json(row) for row in rows], meta=meta)
 
 
 @bp.post("/services/<service_id>/discrepancies/accept")
 @require("operator", scope="command")
 def accept_discrepancies(service_id: str) -> ResponseReturnValue:
-    """JSON from a program answers with what was `closed`, and of `jobIds` what was `notAccepted`, with the reason; a
-    form goes back to the service's page, which answers it."""
+    """JSON is answered with the ids that were `closed` and, of `jobIds`, those `notAccepted` with the reason. A form is
+    answered by the service's page."""
     if not request.is_json:
         answer_form: Callable[[str], ResponseReturnValue] = current_app.extensions["beacon_accept_form"]
         return answer_form(service_id)
-    accepted = accept_given(service_id, request.get_json())
+    accepted = accept_items(service_id, request.get_json())
     left = [{"jobId": one.job_id, "why": one.why} for one in accepted.left]
     return jsonify(closed=accepted.closed, **({"notAccepted": left} if left else {}))
 
 
-def accept_given(service_id: str, given: Any) -> Accepted:
-    """What an `Acceptance` says, as the one who sends it. Raises the 400 and the 404 `Problem`."""
-    asked = _checked(Acceptance, given)
-    job_ids = None if asked.job_ids is None else set(asked.job_ids)
-    seen = None if asked.seen is None or job_ids is None else set(asked.seen.split())
+def accept_items(service_id: str, given: Any) -> AcceptResult:
+    """Validate `given` as an `AcceptRequest` and accept its items for the actor. Raises a 400 or 404 `Problem`."""
+    wanted = _validate(AcceptRequest, given)
+    job_ids = None if wanted.job_ids is None else set(wanted.job_ids)
+    seen = None if wanted.seen is None or job_ids is None else set(wanted.seen.split())
     try:
         with write() as session:
-            closed = accept_items(session, service_id, job_ids, actor().name, asked.reason, asked.as_of, seen)
+            closed = accept_items(session, service_id, job_ids, actor().name, wanted.reason, wanted.as_of, seen)
     except row_writer.ServiceRemoved as error:
-        raise Problem(404, "No such service", "Beacon watches no service of this id.") from error
+        raise Problem(404, "No such service", "Beacon watches no service with this id.") from error
     if job_ids is None:
-        return Accepted(closed)
+        return AcceptResult(closed)
     with read() as session:
-        return Accepted(closed, find_unaccepted(session, service_id, job_ids, closed))
+        return AcceptResult(closed, find_unaccepted(session, service_id, job_ids, closed))
 
 
-def form_given() -> dict[str, Any]:
-    """The form of the request as an `Acceptance`. Raises the 400 `Problem` where nothing was chosen."""
+def read_accept_form() -> dict[str, Any]:
+    """The posted form as the fields of an `AcceptRequest`. Raises a 400 `Problem` if nothing was chosen."""
     job_ids = request.form.getlist("jobIds")
     form: dict[str, Any] = {"reason": request.form.get("reason", "")}
     if job_ids:
@@ -157,19 +160,19 @@ def form_given() -> dict[str, Any]:
     form |= {name: request.form[name] for name in ("all", "asOf", "seen") if name in request.form}
     if "jobIds" not in form and "all" not in form:
         raise Problem(
-            400, "Nothing chosen", "Tick at least one job, then press again.", errors={"jobIds": "none is ticked"}
+            400, "No items selected", "Select at least one job and try again.", errors={"jobIds": "none is selected"}
         )
     return form
 
 
-def _checked(model: type[Any], given: Any) -> Any:
+def _validate(model: type[Any], given: Any) -> Any:
     try:
         return model.model_validate(given)
     except ValidationError as error:
         raise bad_input(error) from error
 
 
-def _discrepancy(row: DiscrepancyEvent) -> dict[str, Any]:
+def _row_as_json(row: DiscrepancyEvent) -> dict[str, Any]:
     details = row.discrepancy_details_json
     return {
         "id": row.id,

@@ -1,4 +1,4 @@
-"""`/discrepancies`: what was wrong, open ones first, as its address asks for it; CSV and NDJSON of all of it."""
+"""`/discrepancies`: the history of discrepancies, open ones first; all of them as CSV or NDJSON."""
 
 from typing import Literal, cast, get_args
 
@@ -11,53 +11,60 @@ from app.reconciliation import incidents, registry
 from app.web.auth import actor, require
 from app.web.dashboard import queries
 from app.web.discrepancies import bp, incident_export, incident_reader
-from app.web.discrepancies.incident_query import FIRST, KINDS, SHOWN, STATUSES, Asked, asked
+from app.web.discrepancies.incident_query import (
+    FIRST_PAGE,
+    KINDS,
+    SHOW_CHOICES,
+    STATUSES,
+    IncidentQuery,
+    parse_incident_query,
+)
 from app.web.errors import wants_page
-from app.web.layout import frame, rendered
+from app.web.layout import build_layout, render_page
 
 
 @bp.get("/discrepancies")
 @require("viewer", scope="read")
 def index() -> Response:
-    """A page for people; `format=csv` or `ndjson`, and for programs without a format NDJSON, is all that fits."""
-    wanted, form = asked(request.args), _format()
+    """A page for people; an export of all matches with `format=csv` or `ndjson`, and as NDJSON for programs."""
+    query, form = parse_incident_query(request.args), _parse_format()
     if form is None:
-        return _page(wanted)
-    if wanted.errors:
-        raise Problem(400, "Bad input", " ".join(wanted.errors))
+        return _show_page(query)
+    if query.errors:
+        raise Problem(400, "Bad input", " ".join(query.errors))
     names = {service.id: service.name for service in registry.list_services(db.session())}
-    db.session.remove()  # a reader may be slow, and connections are few
+    db.session.remove()  # a slow reader must not hold one of the few connections
     app = cast(Flask, current_app._get_current_object())  # type: ignore[attr-defined]
-    return incident_export.answer(app, wanted, form, lambda service: names.get(service, service))
+    return incident_export.build_response(app, query, form, lambda service: names.get(service, service))
 
 
-def _format() -> Literal["csv", "ndjson"] | None:
+def _parse_format() -> Literal["csv", "ndjson"] | None:
     given = request.args.get("format")
     if given in get_args(incident_export.Format):
         return cast(incident_export.Format, given)
     if given:
         raise Problem(400, "Bad input", "format: expected csv or ndjson", errors={"format": "expected csv or ndjson"})
-    # A token gets no page: there is more on it than the record.
+    # A token gets no page: a page shows more than the discrepancies.
     return "ndjson" if actor().scopes is not None or not wants_page() else None
 
 
-def _page(wanted: Asked) -> Response:
+def _show_page(query: IncidentQuery) -> Response:
     who, session = actor(), db.session()
     cursor = queries.cursor(session)
-    found = incident_reader.page(session, wanted, registry.service_name)
+    found = incident_reader.load_page(session, query, registry.service_name)
     breathe()
-    return rendered(
+    return render_page(
         "discrepancies/index.html",
         cursor,
-        frame=frame("discrepancies", who, cursor),
+        layout=build_layout("discrepancies", who, cursor),
         found=found,
-        paced=paced,  # fifty rows are more than a slice of the loop
-        head_of_record=incidents.read_newest_row_id(session),
-        asked=wanted,
-        is_first=wanted.place == FIRST,
-        older=wanted.address(found.older) if found.older else None,
-        named=[(service.id, service.name) for service in registry.list_services(session)],
+        paced=paced,  # rendering fifty rows takes longer than one time slice of the loop
+        newest_id=incidents.read_newest_row_id(session),
+        query=query,
+        is_first=query.page_start == FIRST_PAGE,
+        older=query.url(found.older) if found.older else None,
+        service_choices=[(service.id, service.name) for service in registry.list_services(session)],
         statuses=STATUSES,
         kinds=KINDS,
-        shown=SHOWN,
+        show_choices=SHOW_CHOICES,
     )

@@ -18,10 +18,10 @@ from app.web import display_text
 from app.web.auth import actor, require
 from app.web.commands.command_views import RETRIED, Acting, CommandView
 from app.web.dashboard import queries
-from app.web.dashboard.view_models import NO_COUNTS, service_href
+from app.web.dashboard.view_models import UNKNOWN_COUNT_STATES, service_href
 from app.web.errors import wants_page
 from app.web.jobs import bp, routes
-from app.web.layout import frame, rendered
+from app.web.layout import build_layout, render_page
 
 PAGE = 25
 USUAL = "failed"
@@ -58,7 +58,7 @@ def index(service_id: str) -> ResponseReturnValue:
     state, queue = request.args.get("state") or USUAL, request.args.get("queue", "").strip()
     page = min(max(request.args.get("page", 1, type=int), 1), MAX_ITEMS // PAGE)
     context = {
-        "frame": frame("service", who, cursor, has_form=True),
+        "layout": build_layout("service", who, cursor, has_form=True),
         "acting": Acting.of(who, watched.service),
         "href": service_href(service_id),
         "states": _states(*watched.counts(current_settings().poll_interval_s), watched.not_told),
@@ -66,12 +66,12 @@ def index(service_id: str) -> ResponseReturnValue:
     }
     found, why = _found(service_id, state, queue, page)
     rows = _rows(service_id, found.job_ids[(page - 1) * PAGE :])
-    return rendered(
+    return render_page(
         "dashboard/jobs.html",
         cursor,
         **context,
         state=state,
-        label=display_text.label(state),
+        label=display_text.state_label(state),
         queue=queue,
         found=found,
         why=why,
@@ -88,11 +88,12 @@ def index(service_id: str) -> ResponseReturnValue:
 def _states(counts: Mapping[str, int] | None, why_not: str, not_told: Mapping[str, str]) -> list[State]:
     """Without a number where nobody knows it: not yet, not just now, or for the reason in `not_told`."""
     if counts is None:
-        return [State(name, display_text.label(name), None, why_not) for name in NO_COUNTS]
-    why = {USUAL: f"the service does not count {display_text.label(USUAL)} jobs", **not_told}
-    names = [name for name, _ in display_text.in_order({**dict.fromkeys(why, 0), **counts})]
+        return [State(name, display_text.state_label(name), None, why_not) for name in UNKNOWN_COUNT_STATES]
+    why = {USUAL: f"the service does not count {display_text.state_label(USUAL)} jobs", **not_told}
+    names = [name for name, _ in display_text.sort_counts({**dict.fromkeys(why, 0), **counts})]
     return [
-        State(name, display_text.label(name), counts.get(name), "" if name in counts else why[name]) for name in names
+        State(name, display_text.state_label(name), counts.get(name), "" if name in counts else why[name])
+        for name in names
     ]
 
 

@@ -1,4 +1,4 @@
-"""`/notifications` and `/widgets/notifications`: what a person should notice."""
+"""`/notifications` and `/widgets/notifications`: pages, JSON and the embedded widget."""
 
 from flask import Blueprint
 

@@ -1,4 +1,4 @@
-"""The panel, what a person does in it, and an operator's message."""
+"""The panel of notifications, its actions, and `/api/flash` for operators' messages."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -15,32 +15,38 @@ from app.web.notifications import bp
 
 
 @dataclass(frozen=True, slots=True)
-class Notices:
-    """What every page shows of them at first: the bell's number, and the messages that have not ended."""
+class PageNotifications:
+    """What every page shows: the number at the bell, and the open messages."""
 
     unread: int
-    flashes: list[Flash]
+    messages: list[Flash]
 
 
 @bp.app_context_processor
-def notices() -> dict[str, Any]:
-    """Asked only by pages that have a viewer: a problem's page must not ask the database."""
+def add_to_templates() -> dict[str, Any]:
+    """A function, so that only pages with a viewer call it: an error page must not query the database."""
 
-    def look() -> Notices:
+    def load_page_notifications() -> PageNotifications:
         who, session = actor(), db.session()
-        return Notices(queries.unread_count(session, who), queries.flashes(session, who))
+        return PageNotifications(queries.count_unread(session, who), queries.load_open_messages(session, who))
 
-    return {"notices": look, "mute_choices": request_models.MUTE_CHOICES, "flash_choices": request_models.FLASH_CHOICES}
+    return {
+        "page_notifications": load_page_notifications,
+        "mute_choices": request_models.MUTE_CHOICES,
+        "message_choices": request_models.MESSAGE_CHOICES,
+    }
 
 
 @bp.get("/notifications/panel")
 @require("viewer")
-def panel() -> ResponseReturnValue:
-    """The panel's content for whoever is logged in; refetched whenever an event names it."""
+def show_panel() -> ResponseReturnValue:
+    """The panel's content for the person who is logged in; pages fetch it again when an event says so."""
     who, session = actor(), db.session()
-    unread, groups = queries.unread_count(session, who), queries.panel(session, who)
-    put_away = queries.dismissed(session, who)
-    page = render_template("notifications/_panel.html", unread=unread, groups=groups, dismissed=put_away, may_mute=True)
+    unread, groups = queries.count_unread(session, who), queries.load_panel(session, who)
+    dismissed = queries.load_dismissed_ids(session, who)
+    page = render_template(
+        "notifications/_panel.html", unread=unread, groups=groups, dismissed=dismissed, may_mute=True
+    )
     response = make_response(page)
     response.headers["Cache-Control"] = "private, no-store"
     return response
@@ -48,66 +54,66 @@ def panel() -> ResponseReturnValue:
 
 @bp.post("/notifications/read")
 @require("viewer", scope="widget")
-def read() -> ResponseReturnValue:
-    """`{ids}` or `{all: true}`; what this person may not see is left alone, without a word."""
-    wanted = request_models.Read.model_validate(request_models.posted())
+def mark_read() -> ResponseReturnValue:
+    """`{ids}` or `{all: true}`; ids that this person may not see are ignored."""
+    wanted = request_models.MarkReadRequest.model_validate(request_models.parse_body())
     with write() as session:
         marks.mark_read(session, actor(), wanted.ids)
-        unread = queries.unread_count(session, actor())
-    return _done(unread=unread)
+        unread = queries.count_unread(session, actor())
+    return _respond(unread=unread)
 
 
 @bp.post("/notifications/mute")
 @require("viewer")
 def mute() -> ResponseReturnValue:
-    """`{service, until}`; `until: null` ends it."""
-    wanted = request_models.Quiet.model_validate(request_models.posted(minutes="until"))
+    """`{service, until}`; `until: null` unmutes the service."""
+    wanted = request_models.MuteRequest.model_validate(request_models.parse_body(minutes="until"))
     try:
         with write() as session:
-            marks.mute(session, actor(), wanted.service, wanted.until)
-            mutes = queries.mutes_of(session, actor())
-    except marks.Unknown as error:
-        raise Problem(404, "No such service", "Beacon watches no service of this id.") from error
-    return _done(mutes=mutes)
+            marks.mute_service(session, actor(), wanted.service, wanted.until)
+            mutes = queries.load_mutes(session, actor())
+    except marks.UnknownTarget as error:
+        raise Problem(404, "No such service", "Beacon watches no service with this id.") from error
+    return _respond(mutes=mutes)
 
 
 @bp.post("/notifications/dismiss")
 @require("viewer")
 def dismiss() -> ResponseReturnValue:
-    """`{id}`: an operator's message that this person has read."""
-    flash_id = request_models.posted().get("id")
+    """`{id}`: an operator's message that this person no longer wants to see."""
+    flash_id = request_models.parse_body().get("id")
     try:
         with write() as session:
-            marks.dismiss(session, actor(), flash_id if isinstance(flash_id, str) else "")
-    except marks.Unknown as error:
-        raise Problem(404, "No such message", "It has ended, or there never was one of this id.") from error
-    return _done(dismissed=flash_id)
+            marks.dismiss_message(session, actor(), flash_id if isinstance(flash_id, str) else "")
+    except marks.UnknownTarget as error:
+        raise Problem(404, "No such message", "It has ended, or no message has this id.") from error
+    return _respond(dismissed=flash_id)
 
 
 @bp.post("/api/flash")
 @require("operator", scope="command")
 def send_flash() -> ResponseReturnValue:
-    """`{severity, text, expiresAt}`, audited; everybody who has a page open sees it at once."""
-    wanted = request_models.Message.model_validate(request_models.posted(minutes="expiresAt"))
+    """`{severity, text, expiresAt}`, audited; every open page shows it at once."""
+    wanted = request_models.MessageRequest.model_validate(request_models.parse_body(minutes="expiresAt"))
     try:
         with write() as session:
-            sent = broadcasts.send(session, actor().name, wanted.severity, wanted.text, wanted.expires_at)
-    except broadcasts.TooMany as error:
+            sent = broadcasts.send_message(session, actor().name, wanted.severity, wanted.text, wanted.expires_at)
+    except broadcasts.TooManyMessages as error:
         raise Problem(409, "Too many messages", f"{error}.") from error
-    except broadcasts.BadFlash as error:
+    except broadcasts.InvalidMessage as error:
         raise Problem(400, "Bad input", f"expiresAt: {error}", errors={"expiresAt": str(error)}) from error
-    return _done(201, id=sent)
+    return _respond(201, id=sent)
 
 
-def _done(status: int = 200, **answer: Any) -> ResponseReturnValue:
-    """JSON for scripts and programs; a form without scripts goes back to where it was sent from."""
+def _respond(status: int = 200, **answer: Any) -> ResponseReturnValue:
+    """JSON for scripts and programs; a form without scripts is redirected to the page it was sent from."""
     if request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html" and not request.is_json:
-        return redirect(_next(), 303)
+        return redirect(_redirect_target(), 303)
     return jsonify(answer), status
 
 
-def _next() -> str:
-    """A path of this site and nothing else (`//host` and `/\\host` leave it)."""
+def _redirect_target() -> str:
+    """A path on this site only: `//host` and `/\\host` would leave it."""
     target = request.form.get("next", "")
     local = target.startswith("/") and not target.startswith(("//", "/\\"))
     return target if local and target.isprintable() else "/notifications"

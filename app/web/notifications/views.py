@@ -1,4 +1,4 @@
-"""`/notifications`: all that a person may notice, searched and filtered by its address; JSON for programs."""
+"""`/notifications`: a person's notifications, filtered by the query; a page for people, JSON for programs."""
 
 from typing import Any
 from urllib.parse import urlencode
@@ -10,81 +10,81 @@ from app.db import db
 from app.infra.problems import Problem
 from app.notifications import message_form
 from app.notifications import queries as notifications
-from app.notifications.broadcasts import MAX_CHARS
-from app.notifications.message_form import Draft
-from app.notifications.queries import SEVERITY_WORDS, Filter
-from app.notifications.request_models import USUAL_LIMIT, PageQuery
+from app.notifications.broadcasts import MAX_MESSAGE_CHARS
+from app.notifications.message_form import MessageDraft
+from app.notifications.queries import SEVERITY_WORDS, NotificationFilter
+from app.notifications.request_models import DEFAULT_LIMIT, NotificationQuery
 from app.reconciliation import registry
 from app.web.auth import actor, require
 from app.web.dashboard import queries
 from app.web.errors import wants_page
-from app.web.layout import answered, frame
+from app.web.layout import add_page_headers, build_layout
 from app.web.notifications import bp
 
 
 @bp.get("/notifications")
 @require("viewer", scope=("read", "widget"))
 def index() -> Response:
-    """A page for people; `{data, meta}` for programs. A token gets no page: there is more on it than notifications."""
-    return _answer(message_form.EMPTY)
+    """A page for people; `{data, meta}` for programs. A token gets no page: a page shows more than its scope allows."""
+    return _respond(message_form.EMPTY_DRAFT)
 
 
 @bp.post("/notifications")
 @require("operator")
-def tell_everybody() -> ResponseReturnValue:
+def post_message() -> ResponseReturnValue:
     """The page's form for an operator's message; programs post to `/api/flash`."""
-    refused = message_form.send(actor())
-    if refused is not None and not wants_page():
-        raise Problem(refused.status, "Not sent", refused.wrong)
-    if refused is not None:
-        return _answer(refused)
-    asked = _asked()
-    return redirect(_address(asked, asked.page), 303)
+    rejected = message_form.send_posted_message(actor())
+    if rejected is not None and not wants_page():
+        raise Problem(rejected.status, "Not sent", rejected.error)
+    if rejected is not None:
+        return _respond(rejected)
+    query = _parse_query()
+    return redirect(_page_url(query, query.page), 303)
 
 
-def _answer(typed: Draft) -> Response:
-    who, session, asked = actor(), db.session(), _asked()
+def _respond(draft: MessageDraft) -> Response:
+    who, session, query = actor(), db.session(), _parse_query()
     cursor = queries.cursor(session)
-    wanted = Filter(asked.q, asked.severity, asked.service, asked.show == "unread")
-    items, total = notifications.search(session, who, wanted, asked.page, asked.limit)
-    unread = notifications.unread_count(session, who)
-    pages = -(-total // asked.limit)
-    meta = {"page": asked.page, "limit": asked.limit, "total": total, "totalPages": pages, "unread": unread}
+    wanted = NotificationFilter(query.q, query.severity, query.service, query.show == "unread")
+    items, total = notifications.search_notifications(session, who, wanted, query.page, query.limit)
+    unread = notifications.count_unread(session, who)
+    pages = -(-total // query.limit)
+    meta = {"page": query.page, "limit": query.limit, "total": total, "totalPages": pages, "unread": unread}
     response: Response
     if who.scopes is not None or not wants_page():
         response = jsonify(data=[item.as_json() for item in items], meta=meta)
     else:
         page = render_template(
             "notifications/index.html",
-            frame=frame("notifications", who, cursor, has_form=who.has_role("operator")),
+            layout=build_layout("notifications", who, cursor, has_form=who.has_role("operator")),
             items=items,
-            asked=asked,
+            query=query,
             meta=meta,
             services=registry.list_services(session),
-            mutes=notifications.mutes_of(session, who),
+            mutes=notifications.load_mutes(session, who),
             may_send=who.has_role("operator"),
-            max_chars=MAX_CHARS,
+            max_chars=MAX_MESSAGE_CHARS,
             severity_words=SEVERITY_WORDS,
-            draft=typed,
-            here=_address(asked, asked.page),
-            first=_address(asked, 1),
-            newer=_address(asked, asked.page - 1) if asked.page > 1 else None,
-            older=_address(asked, asked.page + 1) if asked.page < pages else None,
+            draft=draft,
+            here=_page_url(query, query.page),
+            first=_page_url(query, 1),
+            newer=_page_url(query, query.page - 1) if query.page > 1 else None,
+            older=_page_url(query, query.page + 1) if query.page < pages else None,
         )
-        response = make_response(page, typed.status)
-    return answered(response, cursor)
+        response = make_response(page, draft.status)
+    return add_page_headers(response, cursor)
 
 
-def _asked() -> PageQuery:
-    return PageQuery.model_validate(request.args.to_dict())
+def _parse_query() -> NotificationQuery:
+    return NotificationQuery.model_validate(request.args.to_dict())
 
 
-def _address(asked: PageQuery, page: int) -> str:
-    """The same view, of another page; what is as usual is left out."""
-    given: dict[str, Any] = {"q": asked.q, "severity": asked.severity, "service": asked.service, "show": asked.show}
+def _page_url(query: NotificationQuery, page: int) -> str:
+    """The address of another page of the same view, without parameters that have their default value."""
+    given: dict[str, Any] = {"q": query.q, "severity": query.severity, "service": query.service, "show": query.show}
     if page > 1:
         given["page"] = page
-    if asked.limit != USUAL_LIMIT:
-        given["limit"] = asked.limit
-    query = urlencode({name: value for name, value in given.items() if value})
-    return f"/notifications?{query}" if query else "/notifications"
+    if query.limit != DEFAULT_LIMIT:
+        given["limit"] = query.limit
+    encoded = urlencode({name: value for name, value in given.items() if value})
+    return f"/notifications?{encoded}" if encoded else "/notifications"

@@ -1,7 +1,7 @@
-"""`/widgets/notifications`: the panel for other pages to embed, and the token with which their servers fill it.
+"""`/widgets/notifications`: the panel for other sites to embed, and the token that fills it.
 
-The shell answers anyone and holds nothing. On the same site the login session fills it; another site's page hands
-over a ten-minute token by `postMessage`, which the widget keeps in memory only.
+The shell is served to anyone and contains no data. On the same site the login session fills it; a page of another site
+passes a ten-minute token by `postMessage`, which the widget keeps in memory only.
 """
 
 from flask import Response, jsonify, make_response, render_template, request
@@ -19,8 +19,8 @@ from app.web.headers import policy
 from app.web.notifications import bp
 
 
-class TokenFor(BaseModel):
-    """Whose notifications the widget will show."""
+class WidgetTokenRequest(BaseModel):
+    """The user whose notifications the widget will show."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -28,7 +28,7 @@ class TokenFor(BaseModel):
 
 
 @bp.get("/widgets/notifications")
-def shell() -> Response:
+def show_shell() -> Response:
     """An empty shell, the same for everybody; it sets no cookie."""
     current = current_settings()
     origins = current.widget_origins
@@ -43,10 +43,10 @@ def shell() -> Response:
 
 @bp.get("/widgets/notifications/content")
 @require("viewer", scope="widget")
-def content() -> Response:
-    """What fills the shell: for a login session with the CSRF token of its forms, for a widget token without."""
+def show_content() -> Response:
+    """The content of the shell: with the CSRF token of its forms for a login session, without for a widget token."""
     who, session = actor(), db.session()
-    unread, groups = queries.unread_count(session, who), queries.panel(session, who)
+    unread, groups = queries.count_unread(session, who), queries.load_panel(session, who)
     page = render_template(
         "notifications/_panel.html", unread=unread, groups=groups, dismissed=[], may_mute=False, by_token=who.scopes
     )
@@ -58,14 +58,14 @@ def content() -> Response:
 
 @bp.post("/api/widgets/token")
 @require("admin", scope="admin")
-def token() -> ResponseReturnValue:
-    """A token that reads one user's notifications and marks them read for ten minutes, and does nothing else."""
-    wanted = TokenFor.model_validate(request.get_json())
+def create_token() -> ResponseReturnValue:
+    """A ten-minute token that may only read one user's notifications and mark them as read."""
+    wanted = WidgetTokenRequest.model_validate(request.get_json())
     with write() as session:
         try:
             user = users.find(session, wanted.user)
         except users.Unknown as error:
-            raise Problem(404, "No such user", "Nobody of this name has a login here.") from error
+            raise Problem(404, "No such user", "There is no user with this name.") from error
         if user.disabled_at:
             raise Problem(404, "No such user", "This user is disabled.")
         chain.record(session, chain.Entry(actor().name, "widget-token", user.name))

@@ -11,7 +11,7 @@ from app.infra.clock import parse_utc
 from app.rollout.change_text import describe_percentage
 from app.rollout.client_metrics import Change, Evidence, Minute
 from app.rollout.client_reports import COHORTS
-from app.web.dashboard.sparklines import Mark, lines
+from app.web.dashboard.sparklines import ChartMark, draw_lines
 
 WIDTH, HEIGHT, MARGIN = 360, 72, 2
 # A word beside a mark takes so much of the width.
@@ -44,8 +44,8 @@ class Graph:
     title: str
     top: str
     paths: Mapping[str, tuple[str, ...]]
-    marks: tuple[Mark, ...]
-    words: tuple[Mark, ...]
+    marks: tuple[ChartMark, ...]
+    words: tuple[ChartMark, ...]
     sentence: str
 
     @property
@@ -69,7 +69,7 @@ def _graph(metric: Metric, found: Evidence) -> Graph:
     def place(minute: int, value: float) -> tuple[float, float]:
         return _x(minute, found.minutes), round(HEIGHT - MARGIN - (HEIGHT - 2 * MARGIN) * value / top, 1)
 
-    paths = {cohort: tuple(lines(row, place)) for cohort, row in values.items()}
+    paths = {cohort: tuple(draw_lines(row, place)) for cohort, row in values.items()}
     marks = tuple(_mark(change, found) for change in found.changes)
     said = "; ".join(f"{cohort}: {_words(metric, values[cohort], found.cohorts[cohort])}" for cohort in COHORTS)
     sentence = f"{said[:1].upper()}{said[1:]}."
@@ -110,14 +110,14 @@ def said_as(shape: Shape, value: float | None) -> str:
     return f"{rounded:g} %"
 
 
-def _mark(change: Change, found: Evidence) -> Mark:
+def _mark(change: Change, found: Evidence) -> ChartMark:
     minute = int(parse_utc(change.at).timestamp() // 60)
-    return Mark(_x(minute - (found.newest - found.minutes + 1), found.minutes), change_words(change))
+    return ChartMark(_x(minute - (found.newest - found.minutes + 1), found.minutes), change_words(change))
 
 
-def _with_room(marks: Sequence[Mark]) -> tuple[Mark, ...]:
+def _with_room(marks: Sequence[ChartMark]) -> tuple[ChartMark, ...]:
     """None reaches into the next one's, nor into what the upper edge is labelled with."""
-    found: list[Mark] = []
+    found: list[ChartMark] = []
     for mark in reversed(marks):
         if mark.x >= ROOM and (not found or found[-1].x - mark.x >= ROOM):
             found.append(mark)

@@ -22,7 +22,7 @@ from app.rollout.online_users import online
 from app.rollout.preview import MAX_NAMES, Switching, preview
 from app.web.auth import actor, require
 from app.web.dashboard import queries
-from app.web.layout import frame, rendered
+from app.web.layout import build_layout, render_page
 from app.web.rollout import bp, charts, rollout_summary
 from app.web.rollout.claimed_state import Claim
 from app.web.rollout.guardrail_text import Guardrail
@@ -80,17 +80,17 @@ def page(
 ) -> Response:
     """`plan` and `take_back` (a reason) are what was typed, where that was refused."""
     who, cursor = actor(), queries.cursor(db.session())
-    around = frame("rollout", who, cursor, has_form=True)
+    around = build_layout("rollout", who, cursor, has_form=True)
     found = _read(db.session(), asked)
     breathe()
     standing = flag_changes.shown(FLAG, found.view)
     holding = worker_state.holding(db.session(), FLAG, found.view.nominal)
     db.session.remove()  # what follows takes many turns of the loop, and connections are few
-    return rendered(
+    return render_page(
         "rollout/index.html",
         cursor,
         status,
-        frame=around,
+        layout=around,
         asked=asked,
         said=said,
         found=found,

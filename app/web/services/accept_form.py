@@ -9,7 +9,7 @@ from werkzeug.datastructures import MultiDict
 from app.infra.problems import Problem
 from app.reconciliation.accept import MAX_REASON_CHARS
 from app.reconciliation.item_digests import UnacceptedJob
-from app.web.discrepancies.routes import Accepted
+from app.web.discrepancies.routes import AcceptResult
 
 MAX_NAMED = 20
 
@@ -39,7 +39,7 @@ class AcceptForm:
         said = "Give a reason: it is kept with what you accept." if "reason" in errors else problem.detail
         return replace(self, said=said)
 
-    def leaving(self, accepted: Accepted) -> Self:
+    def leaving(self, accepted: AcceptResult) -> Self:
         """With what was not accepted."""
         number = len(accepted.closed)
         done = f"{number:,} {'is' if number == 1 else 'are'} accepted" if number else "Nothing was accepted"

@@ -18,7 +18,7 @@ from app.reconciliation.open_item_queries import OpenItemList
 from app.reconciliation.queries import ServiceWithState
 from app.web import display_text
 from app.web.dashboard import queries
-from app.web.dashboard.view_models import Ids, Tile
+from app.web.dashboard.view_models import IdList, Tile
 
 ITEMS = 100
 FINDING_IDS = 25
@@ -71,7 +71,7 @@ class FindingRow:
     kind: str
     word: str
     since: str
-    ids: Ids
+    ids: IdList
     known: Mapping[str, str]
     advice: str
     note: str = ""
@@ -134,7 +134,7 @@ def view(session: Session, watched: ServiceWithState, viewer: Viewer, interval: 
     known = open_item_queries.find_known_jobs(session, service.id, {*ids, *named})
     said = published_job_events.read_events_by_job(session, viewer, service.id, ids)
     return ServiceView(
-        queries.tile_of(watched, interval),
+        queries.build_tile(watched, interval),
         service.kind,
         service.url,
         watched.current_status(interval.total_seconds()).health,
@@ -146,7 +146,7 @@ def view(session: Session, watched: ServiceWithState, viewer: Viewer, interval: 
         _counts_only(watched, payload),
         state.last_answer_at if state else None,
         tuple(payload.get("countsOnlyQueues") or ()),
-        tuple((display_text.label(name), why) for name, why in sorted((payload.get("notTold") or {}).items())),
+        tuple((display_text.state_label(name), why) for name, why in sorted((payload.get("notTold") or {}).items())),
     )
 
 
@@ -171,7 +171,7 @@ def _finding(finding: Mapping[str, Any], known: Mapping[str, KnownJob]) -> Findi
     if kind == "no-worker":
         note = finding_text.describe_unserved_in_full([finding])
     told_of = finding_text.count_jobs(finding) if kind in _NUMBER_IN_NOTE else len(shown) or (1 if note else 0)
-    rest = Ids(tuple(shown), finding_text.count_jobs(finding) - told_of)
+    rest = IdList(tuple(shown), finding_text.count_jobs(finding) - told_of)
     return FindingRow(kind, word.capitalize(), finding["since"], rest, words, ADVICE.get(kind, ""), note)
 
 
@@ -192,4 +192,4 @@ def _workers(watched: ServiceWithState) -> Workers:
 def _counts_only(watched: ServiceWithState, payload: Mapping[str, Any]) -> tuple[str, ...] | None:
     if watched.state is None or not watched.state.counts_only:
         return None
-    return tuple(display_text.label(state) for state in payload.get("countsOnly") or [])
+    return tuple(display_text.state_label(state) for state in payload.get("countsOnly") or [])

@@ -17,7 +17,7 @@ from app.web.dashboard import queries, sparklines
 from app.web.dashboard.view_models import Board, service_href
 from app.web.discrepancies import routes
 from app.web.errors import wants_page
-from app.web.layout import frame, poll_interval, rendered
+from app.web.layout import build_layout, poll_interval, render_page
 from app.web.services import bp, check_history
 from app.web.services.accept_form import AcceptForm
 from app.web.services.service_details import ServiceView, view
@@ -37,7 +37,7 @@ def accept(service_id: str) -> ResponseReturnValue:
     or not all accepted because it is not what was seen, stands there as it was typed."""
     form = AcceptForm.of(request.form)
     try:
-        accepted = routes.accept_given(service_id, routes.form_given())
+        accepted = routes.accept_items(service_id, routes.read_accept_form())
     except Problem as problem:
         if problem.status != 400 or not wants_page():
             raise
@@ -54,15 +54,15 @@ def _page(service_id: str, accepting: AcceptForm | None = None, status: int = 20
     cursor = queries.cursor(session)
     found = view(session, _watched(service_id), who.viewer, poll_interval())
     may_accept = who.has_role("operator")
-    return rendered(
+    return render_page(
         "dashboard/service.html",
         cursor,
         status,
         accepting=accepting,
-        frame=frame("service", who, cursor, has_form=may_accept and found.has_form),
+        layout=build_layout("service", who, cursor, has_form=may_accept and found.has_form),
         service=found,
         tile=found.tile,
-        board=Board.of([found.tile], sparklines.current(session)),
+        board=Board.from_tiles([found.tile], sparklines.load_trends(session)),
         history=check_history.history(session, service_id, check_history.span_of(request.args.get("history"))),
         spans=check_history.SPANS,
         may_accept=may_accept,
@@ -85,14 +85,14 @@ def stuck(service_id: str) -> Response:
     who, watched = actor(), _watched(service_id)
     cursor, name = queries.cursor(db.session()), watched.service.name
     is_part = request.headers.get("HX-Request") == "true"
-    page = None if is_part else frame("service", who, cursor)
+    page = None if is_part else build_layout("service", who, cursor)
     acting = Acting.of(who, watched.service)
     told = fetch_stuck_jobs(watched.service, name, current_settings().job_list_bound)
     template = "dashboard/_service_stuck.html" if is_part else "dashboard/stuck.html"
-    return rendered(
+    return render_page(
         template,
         cursor,
-        frame=page,
+        layout=page,
         told=told,
         name=name,
         href=service_href(service_id),
