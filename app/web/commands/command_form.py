@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from werkzeug.datastructures import MultiDict
 
-from app.commands.request import Asked
+from app.commands.request import CommandRequest
 from app.infra.problems import Problem
 from app.web.commands.command_views import VERBS
 
@@ -104,11 +104,11 @@ class Pressed:
         text = json.dumps(self._body(), sort_keys=True)
         return f"{self.nonce}-{hashlib.sha256(text.encode()).hexdigest()[:24]}"
 
-    def asked(self) -> Asked:
+    def asked(self) -> CommandRequest:
         """Raises `ValidationError`, `Problem`."""
         if self.is_bulk and not self.by_filter and not self.ids:
             raise _bad("jobIds", "choose at least one job")
-        return Asked.model_validate({"commandId": self.command_id, **self._body()})
+        return CommandRequest.model_validate({"commandId": self.command_id, **self._body()})
 
     def _body(self) -> dict[str, Any]:
         body: dict[str, Any] = {"actionType": self.action, "service": self.service}

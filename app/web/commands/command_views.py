@@ -84,7 +84,7 @@ class CommandView:
     @classmethod
     def of(cls, row: CommandRow) -> Self:
         about = (row.id, row.phase, row.action, row.service_id, row.target, row.actor)
-        line = _line(command_progress.logs_of(row), row.failed)
+        line = _line(command_progress.parse_logs(row), row.failed)
         return cls(*about, row.verified, row.total, row.done, row.failed, line)
 
     @classmethod

@@ -89,7 +89,7 @@ def _taken(one: Pressed) -> ResponseReturnValue:
         raise Problem(400, "Not confirmed", f"Type {expected} to confirm.", errors={"typed": f"expected {expected}"})
     asked, who = one.asked(), actor().name
     db.session.remove()
-    taken = submit.take_on(asked, who, request.remote_addr)
+    taken = submit.submit_command(asked, who, request.remote_addr)
     link = f"/commands/{quote(taken.command_id, safe='')}"
     if wants_page():
         return redirect(link, 303)
@@ -130,19 +130,19 @@ def _review(one: Pressed, problem: Problem | None = None) -> Response:
     return response
 
 
-def _found(one: Pressed) -> live_preview.Seen:
+def _found(one: Pressed) -> live_preview.JobPreview:
     if one.counts:
         state, queue = one.where
         db.session.remove()  # a service may take its time
-        return live_preview.seen(one.service, state, queue, SAMPLES)
+        return live_preview.preview_jobs(one.service, state, queue, SAMPLES)
     ids = (one.target,) if one.target else one.ids
-    return live_preview.Seen(len(ids), utc_text(), ids)
+    return live_preview.JobPreview(len(ids), utc_text(), ids)
 
 
 def _acting(service_id: str) -> Acting:
     found = reconciliation.service(db.session(), service_id)
     if found is None:
-        raise rejections.not_watched(service_id)
+        raise rejections.not_watched_error(service_id)
     return Acting.of(actor(), found.service)
 
 

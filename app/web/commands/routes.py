@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.commands import queries, submit
 from app.commands.models import PHASES, CommandRow
-from app.commands.request import Asked
+from app.commands.request import CommandRequest
 from app.db import db
 from app.infra.problems import Problem, bad_input
 from app.sources.protocol import ACTIONS, MAX_JOB_ID_CHARS
@@ -44,13 +44,13 @@ class ListQuery(BaseModel):
 def run() -> ResponseReturnValue:
     """202 with the phase now. The same id and body again: the same answer, and nothing is done twice."""
     try:
-        asked = Asked.model_validate(request.get_json())
+        asked = CommandRequest.model_validate(request.get_json())
     except ValidationError as error:
         raise bad_input(error) from error
     who = actor().name
     # A request that held one connection and waited for another would, with enough others, wait for itself.
     db.session.remove()
-    taken = submit.take_on(asked, who, request.remote_addr)
+    taken = submit.submit_command(asked, who, request.remote_addr)
     answer = jsonify(commandId=taken.command_id, phase=taken.phase)
     answer.headers["Location"] = f"/commands/{quote(taken.command_id, safe='')}"
     return answer, 202
@@ -60,20 +60,20 @@ def listed() -> ResponseReturnValue:
     """The newest first; `meta.next` is the `before` of the next page."""
     asked = ListQuery.model_validate({name: value for name, value in request.args.items() if value})
     rows, after = page_of(db.session(), asked)
-    return jsonify(data=[queries.summary(row) for row in rows], meta={"limit": asked.limit, "next": after})
+    return jsonify(data=[queries.summary_to_json(row) for row in rows], meta={"limit": asked.limit, "next": after})
 
 
 def page_of(session: Session, asked: ListQuery) -> tuple[Sequence[CommandRow], str | None]:
     """The commands that were asked for, and the `before` of the next page."""
-    wanted = queries.Filter(asked.phase, asked.action, asked.service, asked.actor, asked.target, asked.q)
+    wanted = queries.CommandFilter(asked.phase, asked.action, asked.service, asked.actor, asked.target, asked.q)
     created_at, _, command_id = (asked.before or "").partition("_")
     key = (created_at, command_id) if asked.before else None
-    rows, after = queries.page(session, wanted, key, asked.limit)
+    rows, after = queries.load_page(session, wanted, key, asked.limit)
     return rows, f"{after[0]}_{after[1]}" if after else None
 
 
 def found(session: Session, command_id: str) -> CommandRow:
-    row = queries.find(session, command_id)
+    row = queries.find_command(session, command_id)
     if row is None:
         raise Problem(404, "No such command", "Beacon knows no command of this id; they are kept for a few days.")
     return row
@@ -82,4 +82,5 @@ def found(session: Session, command_id: str) -> CommandRow:
 def one(command_id: str) -> ResponseReturnValue:
     row = found(db.session(), command_id)
     after = request.args.get("resultsAfter", -1, type=int)
-    return jsonify(queries.full(row, queries.results(db.session(), command_id, min(max(after, -1), 1_000_000))))
+    items = queries.load_results(db.session(), command_id, min(max(after, -1), 1_000_000))
+    return jsonify(queries.command_to_json(row, items))

@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
-from app.commands import queries as commands
+from app.commands import queries as command_queries
 from app.commands.models import CommandRow, ItemRow
 from app.db import db
 from app.infra.clock import parse_utc
@@ -85,7 +85,7 @@ def one(command_id: str) -> ResponseReturnValue:
     cursor = queries.cursor(session)
     row = routes.found(session, command_id)
     after = min(max(request.args.get("resultsAfter", -1, type=int), -1), 1_000_000)
-    told = commands.full(row, commands.results(session, row.id, after))
+    told = command_queries.command_to_json(row, command_queries.load_results(session, row.id, after))
     return rendered(
         "commands/command.html",
         cursor,

@@ -8,7 +8,7 @@ from flask import request
 from flask.typing import ResponseReturnValue
 
 from app.commands import live_preview
-from app.commands.targets import MAX_ITEMS
+from app.commands.targets import MAX_ITEMS_PER_COMMAND
 from app.config import current_settings
 from app.db import db
 from app.infra.problems import Problem
@@ -56,16 +56,17 @@ def index(service_id: str) -> ResponseReturnValue:
     if watched is None:
         raise Problem(404, "No such service", "Beacon watches no service of this id; the dashboard lists all of them.")
     state, queue = request.args.get("state") or USUAL, request.args.get("queue", "").strip()
-    page = min(max(request.args.get("page", 1, type=int), 1), MAX_ITEMS // PAGE)
+    page = min(max(request.args.get("page", 1, type=int), 1), MAX_ITEMS_PER_COMMAND // PAGE)
     context = {
         "frame": frame("service", who, cursor, has_form=True),
         "acting": Acting.of(who, watched.service),
         "href": service_href(service_id),
         "states": _states(*watched.counts(current_settings().poll_interval_s), watched.not_told),
-        "queues": live_preview.queues(session, service_id),
+        "queues": live_preview.list_queues(session, service_id),
     }
     found, why = _found(service_id, state, queue, page)
     rows = _rows(service_id, found.job_ids[(page - 1) * PAGE :])
+    reachable = min(found.total, MAX_ITEMS_PER_COMMAND)
     return rendered(
         "dashboard/jobs.html",
         cursor,
@@ -80,7 +81,7 @@ def index(service_id: str) -> ResponseReturnValue:
         retried=state.lower() in RETRIED,
         first=(page - 1) * PAGE + 1,
         newer=_address(service_id, state, queue, page - 1) if page > 1 else None,
-        older=_address(service_id, state, queue, page + 1) if page * PAGE < min(found.total, MAX_ITEMS) else None,
+        older=_address(service_id, state, queue, page + 1) if page * PAGE < reachable else None,
         address=lambda name: _address(service_id, name, queue, 1),
     )
 
@@ -96,19 +97,19 @@ def _states(counts: Mapping[str, int] | None, why_not: str, not_told: Mapping[st
     ]
 
 
-def _found(service_id: str, state: str, queue: str, page: int) -> tuple[live_preview.Seen, str]:
+def _found(service_id: str, state: str, queue: str, page: int) -> tuple[live_preview.JobPreview, str]:
     """What the service tells, or why it does not."""
     db.session.remove()  # a service may take its time
     try:
-        return live_preview.seen(service_id, state[:100], queue[:200] or None, page * PAGE), ""
+        return live_preview.preview_jobs(service_id, state[:100], queue[:200] or None, page * PAGE), ""
     except Problem as problem:
-        return live_preview.Seen(0, "", ()), problem.detail
+        return live_preview.JobPreview(0, "", ()), problem.detail
 
 
 def _rows(service_id: str, job_ids: tuple[str, ...]) -> list[Row]:
     session = db.session()
     known = open_item_queries.known_jobs(session, service_id, job_ids)
-    under_way = live_preview.under_way(session, service_id, job_ids)
+    under_way = live_preview.find_open_commands(session, service_id, job_ids)
     return [
         Row(
             job_id,

@@ -68,7 +68,7 @@ def _page(service_id: str, accepting: AcceptForm | None = None, status: int = 20
         may_accept=may_accept,
         acting=Acting.of(who, _watched(service_id).service),
         under_way=_under_way(service_id, [item.job_id for item in found.items]),
-        queues=live_preview.queues(session, service_id),
+        queues=live_preview.list_queues(session, service_id),
         chosen=request.args.get("chosen") == "all",
         seen_at=seen_at,
         workers_shown=None if request.args.get("workers") == "all" else WORKERS,
@@ -103,7 +103,7 @@ def stuck(service_id: str) -> Response:
 
 
 def _under_way(service_id: str, job_ids: list[str]) -> dict[str, CommandView]:
-    found = live_preview.under_way(db.session(), service_id, job_ids)
+    found = live_preview.find_open_commands(db.session(), service_id, job_ids)
     return {job_id: CommandView.of(row) for job_id, row in found.items()}
 
 
