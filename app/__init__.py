@@ -85,7 +85,7 @@ def add_components(app: Flask, settings: Settings) -> None:
     app.extensions["beacon_client_errors"] = client_errors.ClientErrors()
     app.extensions["beacon_readiness"] = readiness.Readiness(app)
     app.extensions["beacon_trends"] = sparklines.Trends()
-    app.extensions["beacon_accept_form"] = service_page.accept
+    app.extensions["beacon_accept_form"] = service_page.answer_accept_form
     app.extensions.pop("beacon_service_names", None)
     _live(app, settings)
 
