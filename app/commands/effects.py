@@ -22,7 +22,7 @@ FAILED_STATES = frozenset(
 # How long a retried job is followed, because it may fail again at once.
 RETRY_FOLLOW_S = 2.5
 RETRY_FOLLOW_INTERVAL_S = 0.25
-# How many jobs of a command are read afterwards.
+# At most this many jobs of a command are read afterwards.
 MAX_JOBS_READ = 50
 _GONE = "gone"
 _END_STATES = FAILED_STATES | {"succeeded", "success", "finished", "completed", "done", _GONE}

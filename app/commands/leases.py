@@ -21,7 +21,7 @@ from app.reconciliation.loader import database_now
 
 LEASE_S = 9.0
 MAX_CANDIDATES = 200
-# A command that outlived this many runners probably kills them.
+# A command whose runner died this often is assumed to be the cause.
 MAX_CRASHES = 10
 
 

@@ -6,8 +6,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.db import Base
 
 PHASES = ("queued", "running", "unknown", "success", "error", "timeout")
-OPEN = ("queued", "running", "unknown")
-STATES = ("waiting", "running", "unknown", "done", "refused", "absent", "failed", "timeout")
+ITEM_STATES = ("waiting", "running", "unknown", "done", "refused", "absent", "failed", "timeout")
 _OPEN = sa.text("ended_at IS NULL")
 # As SQLAlchemy renders it in queries: SQLite uses a partial index only for a textually equal condition.
 _HELD, _HELD_SQLITE = sa.text("held"), sa.text("held = 1")
@@ -71,7 +70,7 @@ class ItemRow(Base):
 
     __tablename__ = "command_item"
     __table_args__ = (
-        sa.CheckConstraint(_one_of("state", STATES), name="state"),
+        sa.CheckConstraint(_one_of("state", ITEM_STATES), name="state"),
         sa.Index(
             "uq_command_item_held",
             "service_id",

@@ -92,7 +92,7 @@ def _confirm_items(claim: Claim, source: Source, row: CommandRow, build_order: C
 
 
 def _confirm_once(claim: Claim, source: Source, build_order: Callable[[ItemAttempt], Order], deadline: float) -> int:
-    """Count the items that do not show their effect. Stores the others page by page, which raises `LeaseLost`."""
+    """Count the items that do not show their effect. Stores the others page by page. Raises `LeaseLost`."""
     left, after = 0, -1
     while page := command_store.load_unconfirmed(claim, after, CONFIRM_PAGE_ITEMS):
         seen = [

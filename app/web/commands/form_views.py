@@ -66,21 +66,23 @@ def submit_form(service_id: str) -> ResponseReturnValue:
     yet is answered with its review."""
     form = CommandForm.parse(service_id, request.form)
     if form.preview_only or (form.needs_review and not form.confirmed):
-        return _show_review(replace(form, expected_count=None, as_of=None, given_id="") if form.preview_only else form)
+        return _render_review(
+            replace(form, expected_count=None, as_of=None, given_id="") if form.preview_only else form
+        )
     try:
         return _submit(form)
     except Problem as problem:
         if not ((form.needs_review or form.is_count_bound) and wants_page()):
             raise
-        return _show_review(form, problem)
+        return _render_review(form, problem)
 
 
 @bp.get("/services/<service_id>/commands/review")
 @require("operator")
-def review(service_id: str) -> ResponseReturnValue:
+def show_review(service_id: str) -> ResponseReturnValue:
     """The review page by its URL, which supplies no count, time, confirmation or command id: only forms do."""
     form = CommandForm.parse(service_id, request.args)
-    return _show_review(replace(form, expected_count=None, as_of=None, typed="", given_id=""))
+    return _render_review(replace(form, expected_count=None, as_of=None, typed="", given_id=""))
 
 
 def _submit(form: CommandForm) -> ResponseReturnValue:
@@ -96,7 +98,7 @@ def _submit(form: CommandForm) -> ResponseReturnValue:
     return jsonify(commandId=taken.command_id, phase=taken.phase, link=link), 202
 
 
-def _show_review(form: CommandForm, problem: Problem | None = None) -> Response:
+def _render_review(form: CommandForm, problem: Problem | None = None) -> Response:
     """Keeps the typed confirmation and the count that was seen first, and shows how many jobs came since."""
     service_actions = _load_service_actions(form.service)
     if form.is_bulk and not form.is_by_filter and not form.ids:

@@ -18,7 +18,7 @@ from app.sources.protocol import ACTIONS, MAX_JOB_ID_CHARS
 from app.web.auth import actor, require
 from app.web.commands import bp
 
-MAX_LIMIT = 200
+MAX_COMMANDS_PER_PAGE = 200
 ShortText = Annotated[str, StringConstraints(max_length=200)]
 
 
@@ -36,7 +36,7 @@ class CommandListQuery(BaseModel):
     actor: ShortText | None = None
     target: Annotated[str, StringConstraints(max_length=MAX_JOB_ID_CHARS)] | None = None
     before: Annotated[str, StringConstraints(pattern=r"^[0-9TZ:.-]{24}_[A-Za-z0-9_.-]{8,64}$")] | None = None
-    limit: int = Field(50, ge=1, le=MAX_LIMIT)
+    limit: int = Field(50, ge=1, le=MAX_COMMANDS_PER_PAGE)
 
 
 @bp.post("/commands/run")

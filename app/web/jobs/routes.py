@@ -21,7 +21,7 @@ from app.web.auth import actor, require
 from app.web.jobs import bp
 
 T = TypeVar("T")
-MAX_LIMIT = 1_000
+MAX_JOBS_PER_PAGE = 1_000
 
 
 class JobsQuery(BaseModel):
@@ -31,7 +31,7 @@ class JobsQuery(BaseModel):
 
     state: Annotated[str, StringConstraints(max_length=100)] | None = None
     after: Annotated[str, StringConstraints(max_length=MAX_JOB_ID_CHARS)] = ""
-    limit: int = Field(100, ge=1, le=MAX_LIMIT)
+    limit: int = Field(100, ge=1, le=MAX_JOBS_PER_PAGE)
 
 
 class ViewNotSupported(Exception):

@@ -80,7 +80,7 @@ def index(service_id: str) -> ResponseReturnValue:
         why=why,
         rows=rows,
         page=page,
-        retried=state.lower() in RETRYABLE_STATES,
+        is_retryable=state.lower() in RETRYABLE_STATES,
         first=(page - 1) * JOBS_PER_PAGE + 1,
         newer=_page_url(service_id, state, queue, page - 1) if page > 1 else None,
         older=_page_url(service_id, state, queue, page + 1) if page * JOBS_PER_PAGE < reachable else None,
@@ -112,12 +112,12 @@ def _preview_page(service_id: str, state: str, queue: str, page: int) -> tuple[l
 def _build_rows(service_id: str, job_ids: tuple[str, ...]) -> list[JobRow]:
     session = db.session()
     known = open_item_queries.known_jobs(session, service_id, job_ids)
-    under_way = live_preview.find_open_commands(session, service_id, job_ids)
+    open_commands = live_preview.find_open_commands(session, service_id, job_ids)
     return [
         JobRow(
             job_id,
             f"in queue {known[job_id].queue}" if job_id in known and known[job_id].queue else "",
-            CommandView.of(under_way[job_id]) if job_id in under_way else None,
+            CommandView.of(open_commands[job_id]) if job_id in open_commands else None,
         )
         for job_id in job_ids
     ]

@@ -34,7 +34,8 @@ def list_registered() -> ResponseReturnValue:
 @bp.post("/services")
 @require("admin", scope="admin")
 def add() -> ResponseReturnValue:
-    """Takes the keys of the services file. `201` with the service as in the list; `409` if the id exists."""
+    """The body has the keys of the services file. `201` with the service as in `/services/registered`; `409` if the id
+    exists."""
     given = _read_body()
     with translate_errors(), write() as session:
         row = service_admin.add(session, given, actor().name)

@@ -155,9 +155,11 @@ def _build_open_row(item: OpenItem, job: KnownJob | None, said: Sequence[Event])
     attempt = f", attempt {job.attempt}" if job and job.attempt is not None else ""
     known = f"was {item.last_state}{queue}{attempt} when it was last seen"
     word = finding_text.kind_word(item.kind).capitalize()
-    told = tuple(PublishedState(_PUBLISHED_LABELS[event.type.removeprefix("job.")], event.timestamp) for event in said)
+    published = tuple(
+        PublishedState(_PUBLISHED_LABELS[event.type.removeprefix("job.")], event.timestamp) for event in said
+    )
     seen = seen_as(item.job_id, item.kind, item.since)
-    return OpenRow(item.job_id, item.kind, word, item.since, known, told, seen)
+    return OpenRow(item.job_id, item.kind, word, item.since, known, published, seen)
 
 
 def _build_finding_row(finding: Mapping[str, Any], known: Mapping[str, KnownJob]) -> FindingRow:
@@ -168,8 +170,8 @@ def _build_finding_row(finding: Mapping[str, Any], known: Mapping[str, KnownJob]
     note = finding.get("note") or ""
     if kind == "no-worker":
         note = finding_text.unserved_in_full([finding])
-    told_of = finding_text.number_of(finding) if kind in _NUMBER_IN_NOTE else len(shown) or (1 if note else 0)
-    rest = Ids(tuple(shown), finding_text.number_of(finding) - told_of)
+    shown_number = finding_text.number_of(finding) if kind in _NUMBER_IN_NOTE else len(shown) or (1 if note else 0)
+    rest = Ids(tuple(shown), finding_text.number_of(finding) - shown_number)
     return FindingRow(kind, word.capitalize(), finding["since"], rest, words, ADVICE.get(kind, ""), note)
 
 

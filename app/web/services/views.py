@@ -67,7 +67,7 @@ def _render_page(service_id: str, accepting: AcceptForm | None = None, status: i
         spans=check_history.SPANS,
         may_accept=may_accept,
         service_actions=ServiceActions.of(who, _require_watched(service_id).service),
-        under_way=_find_open_commands(service_id, [item.job_id for item in found.items]),
+        open_commands=_find_open_commands(service_id, [item.job_id for item in found.items]),
         queues=live_preview.list_queues(session, service_id),
         chosen=request.args.get("chosen") == "all",
         seen_at=seen_at,
@@ -79,7 +79,7 @@ def _render_page(service_id: str, accepting: AcceptForm | None = None, status: i
 
 @bp.get("/services/<service_id>/stuck")
 @require("viewer")
-def stuck(service_id: str) -> Response:
+def show_stuck_jobs(service_id: str) -> Response:
     """Loaded by the service's page after it is displayed, so that a slow service does not delay it. Without htmx it is
     a page of its own."""
     who, watched = actor(), _require_watched(service_id)
@@ -98,7 +98,7 @@ def stuck(service_id: str) -> Response:
         href=service_href(service_id),
         utc_text=utc_text,
         service_actions=service_actions,
-        under_way=_find_open_commands(service_id, [one.job.id for one in stuck.jobs[:MAX_STUCK_SHOWN]]),
+        open_commands=_find_open_commands(service_id, [one.job.id for one in stuck.jobs[:MAX_STUCK_SHOWN]]),
     )
 
 
