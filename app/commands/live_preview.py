@@ -40,7 +40,7 @@ def preview_jobs(service_id: str, state: str, queue: str | None, limit: int) -> 
 
 
 def list_queues(session: Session, service_id: str) -> Sequence[str]:
-    """The queue names of known jobs, in order."""
+    """The queue names of known jobs, sorted."""
     some = sa.select(KnownJob.queue).where(KnownJob.service_id == service_id).limit(MAX_JOBS_READ_FOR_QUEUES).subquery()
     named = sa.select(some.c.queue).where(some.c.queue.is_not(None)).distinct().order_by(some.c.queue)
     return session.scalars(named).all()

@@ -71,7 +71,7 @@ class TestNobodyAnswers:
         assert scene.run(command_id) == "timeout"
         [_, result] = scene.entries(command_id)
         assert (result.stage, result.outcome) == ("result", "timeout")
-        assert "Beacon could not read its answer" in (result.logs_json or "")
+        assert "Beacon could not read the answer" in (result.logs_json or "")
 
     def test_a_mistake_while_looking_for_the_effect_is_not_verified(self, scene: Scene) -> None:
         scene.script.settles = [ZeroDivisionError()]

@@ -299,7 +299,7 @@ def test_a_command_that_did_nothing_does_not_claim_a_look(desk: OperatorDesk) ->
     ended = desk.run("retry-job", job)
     page = words(reader.get(f"/commands/{ended['commandId']}"))
     assert "Nothing done Nothing was done, so there was no effect to check; " in page
-    assert "Beacon looked" not in page
+    assert "Beacon checked" not in page
 
 
 def test_hostile_names_are_text(idle: OperatorDesk) -> None:

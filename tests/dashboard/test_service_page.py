@@ -82,7 +82,7 @@ def test_what_the_service_itself_shows_wrong_is_listed_with_what_is_known_and_wh
     text = words_of(page(cast, ALICE, "/services/mail"))
     assert "Running on a dead worker" in text
     assert "running in queue out, attempt 2" in text
-    assert "the service has to put them back" in text
+    assert "until the service queues them again" in text
     assert "Coming and going, 5 times" in text
 
 

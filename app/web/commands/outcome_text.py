@@ -30,14 +30,14 @@ def describe_outcome(row: CommandRow, *, has_unanswered: bool) -> OutcomeText:
     """`has_unanswered`: whether the outcome of any item is unknown."""
     if row.verified:
         return VERIFIED
-    if not _was_verified(row):
+    if not _was_checked(row):
         return NOT_CHECKED
     if row.done > 0:
         return NOT_OBSERVED
     return OUTCOME_UNKNOWN if has_unanswered else NOTHING_DONE
 
 
-def _was_verified(row: CommandRow) -> bool:
-    """An aborted command has no `counts` afterwards; a verified one has them, even if they are unknown."""
+def _was_checked(row: CommandRow) -> bool:
+    """An aborted command has no `counts` afterwards; a checked one has them, even if they are unknown."""
     after: Mapping[str, Any] = json.loads(row.after_json or "{}")
     return "counts" in after
