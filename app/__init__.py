@@ -10,8 +10,8 @@ from app.audit.count_cache import Totals
 from app.audit.head_file import HeadKeeper
 from app.background import PRUNE_EVERY_S, Every, Live
 from app.commands import command_retention as command_prune
-from app.commands.removed_jobs import RemovedByCommands
-from app.commands.runner import Runner, pokes
+from app.commands.removed_jobs import CommandExplanations
+from app.commands.runner import CommandRunner, wake_poller_on_commands
 from app.config import Settings, load_settings, prepare_instance_dir
 from app.db import configure_engine, db, engine_options, engine_url
 from app.eventlog import append
@@ -85,7 +85,7 @@ def add_components(app: Flask, settings: Settings) -> None:
     app.extensions["beacon_client_errors"] = client_errors.ClientErrors()
     app.extensions["beacon_readiness"] = readiness.Readiness(app)
     app.extensions["beacon_trends"] = sparklines.TrendReader()
-    app.extensions["beacon_accept_form"] = service_page.accept
+    app.extensions["beacon_accept_form"] = service_page.answer_accept_form
     app.extensions.pop("beacon_service_names", None)
     _live(app, settings)
 
@@ -135,7 +135,7 @@ def _live(app: Flask, settings: Settings) -> None:
     live.add(Every(LOOK_EVERY_S, watching.look))
     live.add(reporter := Reporter(app, asked))
     live.add(Every(FLAG_RETRY_S, reporter.report))
-    poller = build.build_poller(app, settings, [RemovedByCommands()])
+    poller = build.build_poller(app, settings, [CommandExplanations()])
     live.add(poller)
     _commands(app, live, settings.job_list_bound, poller.poke)
     append.derive_with(app, notify.derive_notifications)
@@ -166,9 +166,9 @@ def _rollouts(
 
 def _commands(app: Flask, live: Live, job_list_bound: int, poke: Callable[[str], None]) -> None:
     """Added after the poller, so that it stops before it: what ends last may still be looked at."""
-    runner = Runner(app, job_list_bound)
+    runner = CommandRunner(app, job_list_bound)
     live.tail.listen(runner.listen)
-    live.tail.listen(pokes(poke))
+    live.tail.listen(wake_poller_on_commands(poke))
     live.add(runner)
     live.drain_too(runner)
 

@@ -1,1 +1,1 @@
-"""People act: every command once, told as it goes, and never taken for done before it was seen."""
+"""Commands: each runs once, reports its progress, and succeeds only when its effect was observed."""

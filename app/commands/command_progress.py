@@ -1,4 +1,4 @@
-"""What is said of a command as it goes: its log lines, and the event that holds all of it."""
+"""A command's log lines, and the `command.status` event that carries its current state."""
 
 import json
 from collections.abc import Iterable
@@ -7,33 +7,33 @@ from app.commands.models import CommandRow
 from app.eventlog.append import NewEvent
 from app.eventlog.event_types import CommandProgress, CommandStatus
 
-# An event holds 64 KiB, and a sign takes up to four bytes.
-MAX_LINE = 200
-MAX_LINES = 60
-FIRST_LINES = 10
+# An event holds 64 KiB, and a character takes up to four bytes.
+MAX_LINE_CHARS = 200
+MAX_LOG_LINES = 60
+KEPT_FIRST_LINES = 10
 
 
-def log(row: CommandRow, lines: Iterable[str]) -> None:
-    """Add `lines`; of very many the first and the last ones are kept."""
-    kept: list[str] = [*logs_of(row), *(_clean(line) for line in lines)]
-    if len(kept) > MAX_LINES:
-        kept = [*kept[:FIRST_LINES], *kept[FIRST_LINES - MAX_LINES :]]
+def append_log(row: CommandRow, lines: Iterable[str]) -> None:
+    """Append `lines`. Beyond `MAX_LOG_LINES` only the first and the newest lines are kept."""
+    kept: list[str] = [*parse_logs(row), *(_clean_line(line) for line in lines)]
+    if len(kept) > MAX_LOG_LINES:
+        kept = [*kept[:KEPT_FIRST_LINES], *kept[KEPT_FIRST_LINES - MAX_LOG_LINES :]]
     row.logs_json = json.dumps(kept, ensure_ascii=False)
 
 
-def logs_of(row: CommandRow) -> list[str]:
+def parse_logs(row: CommandRow) -> list[str]:
     lines: list[str] = json.loads(row.logs_json or "[]")
     return lines
 
 
-def event(row: CommandRow) -> NewEvent:
-    """The state of the command as it is in this transaction."""
+def build_event(row: CommandRow) -> NewEvent:
+    """The command's state as of this transaction."""
     payload = CommandStatus.model_validate(
         {
             "command_id": row.id,
             "service": row.service_id,
             "phase": row.phase,
-            "logs": logs_of(row),
+            "logs": parse_logs(row),
             "verified": row.verified,
             "action_type": row.action,
             "target": row.target,
@@ -44,7 +44,7 @@ def event(row: CommandRow) -> NewEvent:
     return NewEvent("command.status", payload)
 
 
-def _clean(line: str) -> str:
-    """Services choose these words: no control signs, no unpaired surrogates, no novels."""
-    text = "".join(sign if sign.isprintable() else " " for sign in line)
-    return text if len(text) <= MAX_LINE else f"{text[: MAX_LINE - 1]}…"
+def _clean_line(line: str) -> str:
+    """Services choose this text: replace control characters and surrogates, and truncate it."""
+    text = "".join(char if char.isprintable() else " " for char in line)
+    return text if len(text) <= MAX_LINE_CHARS else f"{text[: MAX_LINE_CHARS - 1]}…"

@@ -1,4 +1,4 @@
-"""Old commands go. An id is remembered for a day at the least; what was done stays in the audit."""
+"""Deletes old commands. Ids are kept for at least two days; the audit keeps what was done."""
 
 from datetime import timedelta
 
@@ -9,18 +9,18 @@ from app.db import write
 from app.infra.clock import utc_now, utc_text
 from app.infra.concurrency import breathe
 
-LEAST_DAYS = 2.0
-AT_ONCE = 2
+MIN_RETENTION_DAYS = 2.0
+COMMANDS_PER_TRANSACTION = 2
 
 
 def prune(retention_days: float) -> None:
-    """A few at a time: each may have thousands of items."""
-    before = utc_text(utc_now() - timedelta(days=max(LEAST_DAYS, retention_days)))
+    """Delete in small transactions: each command may have thousands of items."""
+    before = utc_text(utc_now() - timedelta(days=max(MIN_RETENTION_DAYS, retention_days)))
     old = sa.select(CommandRow.id).where(CommandRow.ended_at.is_not(None), CommandRow.ended_at < before)
     while True:
         with write() as session:
-            ids = list(session.scalars(old.where(CommandRow.created_at < before).limit(AT_ONCE)))
+            ids = list(session.scalars(old.where(CommandRow.created_at < before).limit(COMMANDS_PER_TRANSACTION)))
             session.execute(sa.delete(CommandRow).where(CommandRow.id.in_(ids)))
-        if len(ids) < AT_ONCE:
+        if len(ids) < COMMANDS_PER_TRANSACTION:
             return
         breathe()

@@ -1,4 +1,4 @@
-"""The steps of a command that are remembered, each in one commit under its claim, with its event."""
+"""Stores the steps of a running command: each in one commit, under its claim, with its event."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -20,9 +20,9 @@ from app.infra.clock import parse_utc, utc_text
 from app.reconciliation.loader import database_now
 from app.sources.protocol import Done
 
-State = Literal["unknown", "done", "refused", "absent", "failed", "timeout"]
-UNSETTLED = ("running", "unknown")
-_OUTCOMES: dict[str, Literal["success", "failure", "timeout"]] = {
+ItemState = Literal["unknown", "done", "refused", "absent", "failed", "timeout"]
+UNSETTLED_STATES = ("running", "unknown")
+_AUDIT_OUTCOMES: dict[str, Literal["success", "failure", "timeout"]] = {
     "success": "success",
     "error": "failure",
     "timeout": "timeout",
@@ -30,8 +30,8 @@ _OUTCOMES: dict[str, Literal["success", "failure", "timeout"]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Asking:
-    """The next thing to ask for; `asked_at` and `deadline` in the database's time."""
+class ItemAttempt:
+    """An item whose request is about to be sent; `asked_at` and `deadline` by the database's clock."""
 
     place: int
     target: str
@@ -41,166 +41,170 @@ class Asking:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What came of it."""
+class ItemResult:
+    """The outcome of one item."""
 
     place: int
-    state: State
+    state: ItemState
     detail: str
     effect: Mapping[str, Any] | None = None
 
     @classmethod
-    def of(cls, place: int, done: Done) -> "Answer":
+    def of(cls, place: int, done: Done) -> "ItemResult":
         return cls(place, done.outcome, done.detail, done.effect)
 
 
-def load(claim: Claim) -> CommandRow:
+def load_command(claim: Claim) -> CommandRow:
     with read() as session:
         return session.get_one(CommandRow, claim.command_id)
 
 
-def age(row: CommandRow) -> float:
-    """For how many seconds it is known: by the database's clock, as whoever runs it may have another one."""
+def read_age_s(row: CommandRow) -> float:
+    """Seconds since the command was submitted, by the database's clock: the hosts' clocks may differ."""
     with read() as session:
         return (database_now(session) - parse_utc(row.created_at)).total_seconds()
 
 
-def begin(claim: Claim, before: Mapping[str, Any]) -> None:
-    """Remember how things were before anything is asked."""
+def record_before(claim: Claim, before: Mapping[str, Any]) -> None:
+    """Store the state of the service before the first request."""
     with write() as session:
-        row = claim.guard(session)
+        row = claim.lock_command(session)
         row.before_json = json.dumps(before, ensure_ascii=False)
 
 
-def unsettled(claim: Claim) -> list[Asking]:
-    """What was asked and is not known to have been answered."""
+def load_unsettled(claim: Claim) -> list[ItemAttempt]:
+    """Items whose request was sent and whose outcome is not known."""
     with read() as session:
         mine = sa.select(ItemRow).where(ItemRow.command_id == claim.command_id)
-        rows = session.scalars(mine.where(ItemRow.state.in_(UNSETTLED)).order_by(ItemRow.place))
-        return [_asking(row) for row in rows]
+        rows = session.scalars(mine.where(ItemRow.state.in_(UNSETTLED_STATES)).order_by(ItemRow.place))
+        return [_to_attempt(row) for row in rows]
 
 
-def step(claim: Claim, answer: Answer | None, call_s: float, lines: Sequence[str], *, tell: bool) -> Asking | None:
-    """Remember `answer` and what is asked next, in one commit: the compare-and-set just before the call.
+def start_next_item(
+    claim: Claim, result: ItemResult | None, call_s: float, lines: Sequence[str], *, publish: bool
+) -> ItemAttempt | None:
+    """Store `result` and mark the next item as sent, in one commit: the compare-and-set just before the call.
 
-    None at the end. `call_s`: for so long the asking may still change something, whatever becomes of this process.
+    None if no item is left. `call_s`: how long the call may still have an effect, even if this process dies.
     """
     with write() as session:
-        row = claim.guard(session)
-        if answer is not None and not _write(session, row, answer):
+        row = claim.lock_command(session)
+        if result is not None and not _write_result(session, row, result):
             lines = []
-        asking = _next(session, row, -1 if answer is None else answer.place, call_s)
-        command_progress.log(row, lines)
-        if asking is not None and row.total == 1:
-            command_progress.log(row, [f"asking {row.service_id}: {row.action} {asking.target}"])
+        attempt = _start_next(session, row, -1 if result is None else result.place, call_s)
+        command_progress.append_log(row, lines)
+        if attempt is not None and row.total == 1:
+            command_progress.append_log(row, [f"asking {row.service_id}: {row.action} {attempt.target}"])
         row.phase = "running"
-        if tell or lines or asking is None or row.total == 1:
-            append(session, [command_progress.event(row)])
-        return asking
+        if publish or lines or attempt is None or row.total == 1:
+            append(session, [command_progress.build_event(row)])
+        return attempt
 
 
-def unknown(claim: Claim, answer: Answer) -> float:
-    """Nobody knows whether it was done; the seconds until it can no longer be done."""
+def mark_unknown(claim: Claim, result: ItemResult) -> float:
+    """Mark an item's outcome as unknown. Returns the seconds until its call can no longer have an effect."""
     with write() as session:
-        row = claim.guard(session)
-        item = session.get_one(ItemRow, (row.id, answer.place))
-        item.state, item.detail = "unknown", answer.detail
+        row = claim.lock_command(session)
+        item = session.get_one(ItemRow, (row.id, result.place))
+        item.state, item.detail = "unknown", result.detail
         left = (item.deadline or 0.0) - database_now(session).timestamp()
         row.phase = "unknown"
-        command_progress.log(row, [answer.detail])
-        append(session, [command_progress.event(row)])
+        command_progress.append_log(row, [result.detail])
+        append(session, [command_progress.build_event(row)])
         return max(0.0, left)
 
 
-def record(claim: Claim, answer: Answer) -> None:
-    """Remember an answer by itself; once, however often it is told."""
+def record_result(claim: Claim, result: ItemResult) -> None:
+    """Store a result without starting another item. Idempotent."""
     with write() as session:
-        row = claim.guard(session)
-        if not _write(session, row, answer):
+        row = claim.lock_command(session)
+        if not _write_result(session, row, result):
             return
         row.phase = "running"
-        command_progress.log(row, [answer.detail])
-        append(session, [command_progress.event(row)])
+        command_progress.append_log(row, [result.detail])
+        append(session, [command_progress.build_event(row)])
 
 
-def is_left(claim: Claim) -> bool:
-    """Whether anything waits to be asked."""
+def has_waiting_items(claim: Claim) -> bool:
+    """True if requests remain to be sent."""
     with read() as session:
         mine = sa.select(ItemRow.place).where(ItemRow.command_id == claim.command_id, ItemRow.state == "waiting")
         return session.scalar(mine.limit(1)) is not None
 
 
-def unconfirmed(claim: Claim, after: int, limit: int) -> list[Asking]:
-    """What was done, and was not seen yet by reading: a page of it, behind that place."""
+def load_unconfirmed(claim: Claim, after: int, limit: int) -> list[ItemAttempt]:
+    """A page of done items whose effect was not observed yet, after the place `after`."""
     columns = (ItemRow.place, ItemRow.target, ItemRow.queue, ItemRow.asked_at, ItemRow.deadline)
     done = sa.select(*columns).where(ItemRow.command_id == claim.command_id, ItemRow.state == "done")
     left = done.where(ItemRow.confirmed.is_(None), ItemRow.place > after).order_by(ItemRow.place)
     with read() as session:
-        return [_asking(row) for row in session.execute(left.limit(limit))]
+        return [_to_attempt(row) for row in session.execute(left.limit(limit))]
 
 
-def confirm(claim: Claim, places: Sequence[int]) -> None:
-    """A page of them."""
+def mark_confirmed(claim: Claim, places: Sequence[int]) -> None:
+    """Mark the items at these places as observed."""
     with write() as session:
-        claim.guard(session)
+        claim.lock_command(session)
         mine = sa.update(ItemRow).where(ItemRow.command_id == claim.command_id, ItemRow.place.in_(places))
         session.execute(mine.values(confirmed=True), execution_options={"synchronize_session": False})
 
 
-def give_up(claim: Claim, detail: str) -> None:
-    """Nothing more is asked: whatever waits has failed."""
+def fail_remaining(claim: Claim, detail: str) -> None:
+    """Fail every item that was not sent."""
     with write() as session:
-        row = claim.guard(session)
+        row = claim.lock_command(session)
         waiting = sa.update(ItemRow).where(ItemRow.command_id == row.id, ItemRow.state == "waiting")
         values = {"state": "failed", "detail": detail}
         session.execute(waiting.values(values), execution_options={"synchronize_session": False})
         row.failed = row.total - row.done
-        command_progress.log(row, [detail])
-        append(session, [command_progress.event(row)])
+        command_progress.append_log(row, [detail])
+        append(session, [command_progress.build_event(row)])
 
 
-def finish(
+def finish_command(
     claim: Claim, phase: str, verified: bool, before: Mapping[str, Any], after: Mapping[str, Any], line: str
 ) -> None:
-    """The end: phase, release of everything held, audit and event in one commit."""
+    """End the command in one commit: phase, release of its locks, audit entry and event."""
     with write() as session:
-        row = claim.guard(session)
+        row = claim.lock_command(session)
         row.phase, row.verified, row.ended_at = phase, verified, utc_text(database_now(session))
         row.after_json = json.dumps(after, ensure_ascii=False)
-        command_progress.log(row, [line])
+        command_progress.append_log(row, [line])
         mine = sa.update(ItemRow).where(ItemRow.command_id == row.id).values(held=False)
         session.execute(mine, execution_options={"synchronize_session": False})
-        row.audit_id = chain.record(session, _result(session, row, before, after))
-        append(session, [command_progress.event(row)])
+        row.audit_id = chain.record(session, _build_audit_entry(session, row, before, after))
+        append(session, [command_progress.build_event(row)])
 
 
-def _result(session: Session, row: CommandRow, before: Mapping[str, Any], after: Mapping[str, Any]) -> chain.Entry:
-    """From where it came is known of its being taken on alone: no request is served here."""
+def _build_audit_entry(
+    session: Session, row: CommandRow, before: Mapping[str, Any], after: Mapping[str, Any]
+) -> chain.Entry:
+    """The client's address is copied from the entry of the submission: no request is served here."""
     accepted = sa.select(AuditRow.origin).where(AuditRow.id == row.accepted_audit_id)
     return chain.Entry(
         row.actor,
         row.action,
-        rejections.audit_target(row.service_id, row.target),
-        outcome=_OUTCOMES[row.phase],
+        rejections.format_audit_target(row.service_id, row.target),
+        outcome=_AUDIT_OUTCOMES[row.phase],
         command_id=row.id,
         before=before,
         after=after,
-        params={**json.loads(row.asked_json), **affected_jobs.named(session, row)},
-        logs=command_progress.logs_of(row),
+        params={**json.loads(row.asked_json), **affected_jobs.list_affected_jobs(session, row)},
+        logs=command_progress.parse_logs(row),
         origin=session.scalar(accepted),
     )
 
 
-def _write(session: Session, row: CommandRow, answer: Answer) -> bool:
-    """Whether it was not remembered already: of what waits for no answer another one counts nothing."""
-    item = session.get_one(ItemRow, (row.id, answer.place))
-    if item.state not in UNSETTLED:
+def _write_result(session: Session, row: CommandRow, result: ItemResult) -> bool:
+    """True if this is the first result for the item; later results are ignored."""
+    item = session.get_one(ItemRow, (row.id, result.place))
+    if item.state not in UNSETTLED_STATES:
         return False
-    item.state, item.detail = answer.state, answer.detail[:1_000]
-    if answer.effect:
-        item.effect_json = json.dumps(dict(answer.effect), ensure_ascii=False, default=str)
+    item.state, item.detail = result.state, result.detail[:1_000]
+    if result.effect:
+        item.effect_json = json.dumps(dict(result.effect), ensure_ascii=False, default=str)
     row.acted_at = session.execute(sa.select(now_epoch())).scalar_one()
-    if answer.state == "done":
+    if result.state == "done":
         row.done += 1
     else:
         row.failed += 1
@@ -208,7 +212,7 @@ def _write(session: Session, row: CommandRow, answer: Answer) -> bool:
     return True
 
 
-def _next(session: Session, row: CommandRow, after: int, call_s: float) -> Asking | None:
+def _start_next(session: Session, row: CommandRow, after: int, call_s: float) -> ItemAttempt | None:
     waiting = sa.select(ItemRow).where(ItemRow.command_id == row.id, ItemRow.state == "waiting")
     item = session.scalar(waiting.where(ItemRow.place > after).order_by(ItemRow.place).limit(1))
     if item is None:
@@ -216,9 +220,9 @@ def _next(session: Session, row: CommandRow, after: int, call_s: float) -> Askin
     now = session.execute(sa.select(now_epoch())).scalar_one()
     item.state, item.asked_at, item.deadline = "running", now, now + call_s
     session.flush()
-    return _asking(item)
+    return _to_attempt(item)
 
 
-def _asking(row: ItemRow | sa.Row[int, str, str | None, float | None, float | None]) -> Asking:
+def _to_attempt(row: ItemRow | sa.Row[int, str, str | None, float | None, float | None]) -> ItemAttempt:
     asked_at, deadline = (datetime.fromtimestamp(at or 0.0, UTC) for at in (row.asked_at, row.deadline))
-    return Asking(row.place, row.target, row.queue, asked_at, deadline)
+    return ItemAttempt(row.place, row.target, row.queue, asked_at, deadline)

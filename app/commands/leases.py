@@ -1,7 +1,7 @@
-"""Who runs a command: one runner at a time, fenced, by the database's clock.
+"""Fenced leases by the database's clock: one runner at a time has a command.
 
-A runner may be stopped for minutes and go on in the middle of a function. So every transaction made for a command
-begins with `Claim.guard`: whoever came too late changes nothing, and asks no service for anything.
+A runner may be stopped for minutes and resume in the middle of a function. Every transaction for a command therefore
+begins with `Claim.lock_command`: a runner that lost its lease changes nothing and sends nothing to the service.
 """
 
 from collections import Counter
@@ -20,31 +20,31 @@ from app.infra.clock import utc_text
 from app.reconciliation.loader import database_now
 
 LEASE_S = 9.0
-LOOKED_AT = 200
-# Taken so often from runners that had died: something in it kills them.
-MOST_CRASHES = 10
+MAX_CANDIDATES = 200
+# A command whose runner died this often is assumed to be the cause.
+MAX_CRASHES = 10
 
 
-class Lost(Exception):
-    """Another runner has the command now, or may take it any moment."""
+class LeaseLost(Exception):
+    """Another runner has the command, or may claim it at any moment."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A command as one runner took it at one moment."""
+    """One runner's hold on a command; `fence` distinguishes it from earlier and later holds."""
 
     command_id: str
     runner: str
     fence: int
     service_id: str = ""
 
-    def guard(self, session: Session) -> CommandRow:
-        """The command's row, locked, with a fresh lease: the first statement of every transaction. Raises `Lost`."""
-        if not self._renewed(session):
-            raise Lost(f"{self.runner} no longer has the command {self.command_id}")
+    def lock_command(self, session: Session) -> CommandRow:
+        """Lock the command's row and extend its lease. First statement of every transaction. Raises `LeaseLost`."""
+        if not self._extend(session):
+            raise LeaseLost(f"lease lost: runner={self.runner} command_id={self.command_id}")
         return session.get_one(CommandRow, self.command_id, populate_existing=True)
 
-    def _renewed(self, session: Session) -> bool:
+    def _extend(self, session: Session) -> bool:
         mine = sa.update(CommandRow).where(
             CommandRow.id == self.command_id,
             CommandRow.runner == self.runner,
@@ -52,65 +52,68 @@ class Claim:
             CommandRow.ended_at.is_(None),
             CommandRow.lease_until > now_epoch(),
         )
-        return _changed(session, mine.values(lease_until=now_epoch() + LEASE_S))
+        return _updates_one_row(session, mine.values(lease_until=now_epoch() + LEASE_S))
 
 
-def free(limit: int, shares: Mapping[str, int] | None = None, share: int = 1_000_000) -> list[str]:
-    """Commands that wait for a runner, the oldest first: queued ones, and those whose runner is gone.
+def find_claimable(
+    limit: int, running_per_service: Mapping[str, int] | None = None, max_per_service: int = 1_000_000
+) -> list[str]:
+    """Ids of commands that wait for a runner, oldest first: queued ones, and those whose lease expired.
 
-    `shares`: how many of each service run here already. None gets more than `share`: one that is dead starves no other.
+    `running_per_service` counts the commands that already run here. No service gets more than `max_per_service`, so
+    that an unresponsive service does not starve the others.
     """
-    taken = Counter(shares)
-    crowded = [service_id for service_id, count in taken.items() if count >= share]
+    taken = Counter(running_per_service)
+    crowded = [service_id for service_id, count in taken.items() if count >= max_per_service]
     waiting = sa.select(CommandRow.id, CommandRow.service_id).where(
         CommandRow.ended_at.is_(None), CommandRow.lease_until <= now_epoch(), CommandRow.service_id.not_in(crowded)
     )
     found: list[str] = []
     with read() as session:
-        rows = session.execute(waiting.order_by(CommandRow.created_at, CommandRow.id).limit(LOOKED_AT)).all()
+        rows = session.execute(waiting.order_by(CommandRow.created_at, CommandRow.id).limit(MAX_CANDIDATES)).all()
     for command_id, service_id in rows:
-        if taken[service_id] < share and len(found) < limit:
+        if taken[service_id] < max_per_service and len(found) < limit:
             taken[service_id] += 1
             found.append(command_id)
     return found
 
 
-def take(command_id: str, runner: str) -> Claim | None:
-    """One compare-and-set makes this runner the only one. None where another one was first."""
+def claim_command(command_id: str, runner: str) -> Claim | None:
+    """Claim a command with one compare-and-set. None if another runner was first."""
     with write() as session:
-        fence = session.execute(_take(command_id, runner)).scalar_one_or_none()
+        fence = session.execute(_claim_statement(command_id, runner)).scalar_one_or_none()
         if fence is None:
             return None
         row = session.get_one(CommandRow, command_id)
         if row.phase == "queued":
             row.phase, row.started_at = "running", utc_text(database_now(session))
-            command_progress.log(row, ["running"])
+            command_progress.append_log(row, ["running"])
         else:
-            _take_over(session, row)
-        append(session, [command_progress.event(row)])
+            _resume_abandoned(session, row)
+        append(session, [command_progress.build_event(row)])
         return Claim(command_id, runner, fence, row.service_id)
 
 
-def renew(claims: Iterable[Claim]) -> None:
-    """Put off the end of these leases; of one that is lost already its runner hears at its next step."""
+def renew_leases(claims: Iterable[Claim]) -> None:
+    """Extend these leases. A runner whose lease is already lost learns of it in its next transaction."""
     with write() as session:
         for claim in claims:
-            claim._renewed(session)
+            claim._extend(session)
 
 
 def hand_over(claim: Claim, why: str) -> None:
-    """Let another runner have it at once. What was asked and not answered is settled by reading. Raises `Lost`."""
+    """Release the command to another runner, which reads the outcome of unanswered items. Raises `LeaseLost`."""
     with write() as session:
-        row = claim.guard(session)
-        unsure = _unsure(session, claim.command_id)
-        row.lease_until, row.runner = 0.0, None  # nobody's: in order, so that the next take is no take-over
-        if unsure:
+        row = claim.lock_command(session)
+        is_unanswered = _has_unanswered_item(session, claim.command_id)
+        row.lease_until, row.runner = 0.0, None  # without a runner the next claim does not count as a crash
+        if is_unanswered:
             row.phase = "unknown"
-        command_progress.log(row, [why])
-        append(session, [command_progress.event(row)])
+        command_progress.append_log(row, [why])
+        append(session, [command_progress.build_event(row)])
 
 
-def _take(command_id: str, runner: str) -> sa.Executable:
+def _claim_statement(command_id: str, runner: str) -> sa.Executable:
     free_one = sa.update(CommandRow).where(
         CommandRow.id == command_id, CommandRow.ended_at.is_(None), CommandRow.lease_until <= now_epoch()
     )
@@ -123,19 +126,19 @@ def _take(command_id: str, runner: str) -> sa.Executable:
     return free_one.values(values).returning(CommandRow.fence).execution_options(synchronize_session=False)
 
 
-def _take_over(session: Session, row: CommandRow) -> None:
-    """Its runner is gone. Unknown is what it asked last: that is read now, never asked again."""
-    unsure = _unsure(session, row.id)
-    row.phase = "unknown" if unsure else "running"
-    happened = "it is not known whether that was done: reading it" if unsure else "going on"
-    command_progress.log(row, [f"its worker ended before it was finished; {happened}"])
+def _resume_abandoned(session: Session, row: CommandRow) -> None:
+    """Continue the command of a runner that died. Unanswered items are read, never sent again."""
+    is_unanswered = _has_unanswered_item(session, row.id)
+    row.phase = "unknown" if is_unanswered else "running"
+    happened = "the last outcome is unknown: checking the service" if is_unanswered else "continuing"
+    command_progress.append_log(row, [f"the worker died before the command finished; {happened}"])
 
 
-def _unsure(session: Session, command_id: str) -> bool:
-    asked = sa.select(ItemRow.place).where(ItemRow.command_id == command_id, ItemRow.state.in_(("running", "unknown")))
-    return session.scalar(asked.limit(1)) is not None
+def _has_unanswered_item(session: Session, command_id: str) -> bool:
+    mine = sa.select(ItemRow.place).where(ItemRow.command_id == command_id, ItemRow.state.in_(("running", "unknown")))
+    return session.scalar(mine.limit(1)) is not None
 
 
-def _changed(session: Session, statement: sa.Update) -> bool:
+def _updates_one_row(session: Session, statement: sa.Update) -> bool:
     done = session.execute(statement, execution_options={"synchronize_session": False})
     return cast(sa.CursorResult[Any], done).rowcount == 1

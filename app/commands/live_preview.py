@@ -1,4 +1,4 @@
-"""What stands at a service just now, for somebody who is about to act on it: counted, as of a time, with some of it."""
+"""Lists the jobs a command would affect: total, time and sample, read from the service."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from app.commands import rejections
 from app.commands.models import CommandRow, ItemRow
-from app.commands.targets import asked_of
+from app.commands.targets import query_source
 from app.config import current_settings
 from app.db import read
 from app.infra.clock import utc_text
@@ -16,38 +16,38 @@ from app.reconciliation import registry
 from app.reconciliation.models import KnownJob
 from app.sources.protocol import Filter
 
-# Jobs looked at for the names of their queues: whoever knows another one can type it.
-QUEUE_JOBS = 5_000
+# Jobs scanned for queue names. Users can type any other name.
+MAX_JOBS_READ_FOR_QUEUES = 5_000
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class JobPreview:
     total: int
     as_of: str
     job_ids: tuple[str, ...]
 
 
-def seen(service_id: str, state: str, queue: str | None, limit: int) -> Seen:
-    """Asked of the service itself. Raises `Problem`; hold no database connection meanwhile."""
+def preview_jobs(service_id: str, state: str, queue: str | None, limit: int) -> JobPreview:
+    """Read from the service itself. Raises `Problem`. The caller must not hold a database connection."""
     with read() as session:
         try:
             row = registry.find(session, service_id)
         except registry.ServiceNotFound:
-            raise rejections.not_watched(service_id) from None
+            raise rejections.not_watched_error(service_id) from None
         make = registry.source_maker(row, current_settings().job_list_bound)
-    found = asked_of(make, lambda source: source.select(Filter(state, queue), limit), for_command=False)
-    return Seen(found.total, utc_text(found.as_of), found.job_ids)
+    found = query_source(make, lambda source: source.select(Filter(state, queue), limit), for_command=False)
+    return JobPreview(found.total, utc_text(found.as_of), found.job_ids)
 
 
-def queues(session: Session, service_id: str) -> Sequence[str]:
-    """The queues of jobs that Beacon knows, by name."""
-    some = sa.select(KnownJob.queue).where(KnownJob.service_id == service_id).limit(QUEUE_JOBS).subquery()
+def list_queues(session: Session, service_id: str) -> Sequence[str]:
+    """The queue names of known jobs, sorted."""
+    some = sa.select(KnownJob.queue).where(KnownJob.service_id == service_id).limit(MAX_JOBS_READ_FOR_QUEUES).subquery()
     named = sa.select(some.c.queue).where(some.c.queue.is_not(None)).distinct().order_by(some.c.queue)
     return session.scalars(named).all()
 
 
-def under_way(session: Session, service_id: str, job_ids: Collection[str]) -> Mapping[str, CommandRow]:
-    """The command that is about to do something to each of these jobs."""
+def find_open_commands(session: Session, service_id: str, job_ids: Collection[str]) -> Mapping[str, CommandRow]:
+    """The open command on each of these jobs, if there is one."""
     if not job_ids:
         return {}
     holds = [f"job:{job_id}" for job_id in job_ids]

@@ -1,4 +1,4 @@
-"""A command, and each thing that it does. Only `app.commands` writes these rows."""
+"""Tables of commands and their items. Only `app.commands` writes them."""
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
@@ -6,10 +6,9 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.db import Base
 
 PHASES = ("queued", "running", "unknown", "success", "error", "timeout")
-OPEN = ("queued", "running", "unknown")
-STATES = ("waiting", "running", "unknown", "done", "refused", "absent", "failed", "timeout")
+ITEM_STATES = ("waiting", "running", "unknown", "done", "refused", "absent", "failed", "timeout")
 _OPEN = sa.text("ended_at IS NULL")
-# As SQLAlchemy writes it in queries: SQLite uses a partial index only for a condition in the same words.
+# As SQLAlchemy renders it in queries: SQLite uses a partial index only for a textually equal condition.
 _HELD, _HELD_SQLITE = sa.text("held"), sa.text("held = 1")
 
 
@@ -18,11 +17,11 @@ def _one_of(column: str, values: tuple[str, ...]) -> str:
 
 
 class CommandRow(Base):
-    """What somebody asked for, remembered by the id that they chose.
+    """A command, by the id that its requester chose.
 
-    `fence` grows whenever another runner takes it, `crashes` where the one before had not handed it over; `lease_until`
-    (seconds since 1970, the database's) says how long the runner has it. `acted_at`: when the newest answer of the
-    service was recorded.
+    `fence` grows with each claim, `crashes` with each claim from a runner that had not handed the command over.
+    `lease_until` is the end of the runner's lease. `acted_at` is when the newest answer of the service was recorded.
+    Both are seconds since 1970 by the database's clock.
     """
 
     __tablename__ = "command"
@@ -62,16 +61,16 @@ class CommandRow(Base):
 
 
 class ItemRow(Base):
-    """One thing that a command does, in its `place`.
+    """One item of a command; `place` is its position.
 
-    `hold` names what nobody else may touch while `held`: one open item for each, by a unique index. `asked_at` and
-    `deadline` are seconds since 1970 of the database's clock: when the service was about to be asked, and from when on
-    that asking can change nothing any more. `confirmed`: whether reading showed the effect.
+    `hold` is the lock key: while `held` is set, a unique index allows no other open item with the same key. `asked_at`
+    is when the request was about to be sent, `deadline` when it can no longer have an effect; both are seconds since
+    1970 by the database's clock. `confirmed`: the effect was observed by reading the service.
     """
 
     __tablename__ = "command_item"
     __table_args__ = (
-        sa.CheckConstraint(_one_of("state", STATES), name="state"),
+        sa.CheckConstraint(_one_of("state", ITEM_STATES), name="state"),
         sa.Index(
             "uq_command_item_held",
             "service_id",

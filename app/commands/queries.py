@@ -1,4 +1,4 @@
-"""What pages and callers may read of commands."""
+"""Reads commands for pages and API clients."""
 
 import json
 from collections.abc import Sequence
@@ -11,12 +11,12 @@ from sqlalchemy.orm import Session
 from app.commands import command_progress
 from app.commands.models import CommandRow, ItemRow
 
-RESULTS = 1_000
+RESULTS_PER_PAGE = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Filter:
-    """Which commands; all parts must fit. `q`: somewhere in what was asked for, by whom, or in its logs."""
+class CommandFilter:
+    """Every given field must match. `q` is searched for in the request, the target, the actor and the logs."""
 
     phase: str | None = None
     action: str | None = None
@@ -26,10 +26,10 @@ class Filter:
     q: str | None = None
 
 
-def page(
-    session: Session, wanted: Filter, before: tuple[str, str] | None, limit: int
+def load_page(
+    session: Session, wanted: CommandFilter, before: tuple[str, str] | None, limit: int
 ) -> tuple[Sequence[CommandRow], tuple[str, str] | None]:
-    """The newest commands below the key of the last one seen, and the key to go on from."""
+    """A page of commands, newest first, older than the key `before`, and the key of the next page."""
     query = sa.select(CommandRow)
     parts = {
         CommandRow.phase: wanted.phase,
@@ -50,17 +50,19 @@ def page(
     return rows[:limit], (more.created_at, more.id) if more is not None else None
 
 
-def find(session: Session, command_id: str) -> CommandRow | None:
+def find_command(session: Session, command_id: str) -> CommandRow | None:
     return session.get(CommandRow, command_id)
 
 
-def results(session: Session, command_id: str, after: int = -1, limit: int = RESULTS) -> Sequence[ItemRow]:
+def load_results(
+    session: Session, command_id: str, after: int = -1, limit: int = RESULTS_PER_PAGE
+) -> Sequence[ItemRow]:
     mine = sa.select(ItemRow).where(ItemRow.command_id == command_id, ItemRow.place > after)
     return session.scalars(mine.order_by(ItemRow.place).limit(limit)).all()
 
 
-def summary(row: CommandRow) -> dict[str, Any]:
-    """A command as lists show it. Until it has ended `auditId` names the entry of its being taken on."""
+def summary_to_json(row: CommandRow) -> dict[str, Any]:
+    """A command as in lists. Until it ends, `auditId` is the entry of its acceptance."""
     return {
         "commandId": row.id,
         "actionType": row.action,
@@ -77,14 +79,14 @@ def summary(row: CommandRow) -> dict[str, Any]:
     }
 
 
-def full(row: CommandRow, items: Sequence[ItemRow]) -> dict[str, Any]:
-    """One command with its logs and results; `resultsNext` is where they go on."""
+def command_to_json(row: CommandRow, items: Sequence[ItemRow]) -> dict[str, Any]:
+    """One command with its logs and results; `resultsNext` is where the next page starts."""
     asked = json.loads(row.asked_json)
     return {
-        **summary(row),
-        "logs": command_progress.logs_of(row),
-        "results": [_result(item) for item in items],
-        "resultsNext": items[-1].place if len(items) == RESULTS else None,
+        **summary_to_json(row),
+        "logs": command_progress.parse_logs(row),
+        "results": [_item_to_json(item) for item in items],
+        "resultsNext": items[-1].place if len(items) == RESULTS_PER_PAGE else None,
         "before": json.loads(row.before_json) if row.before_json else None,
         "after": json.loads(row.after_json) if row.after_json else None,
         "params": asked.get("params"),
@@ -93,5 +95,5 @@ def full(row: CommandRow, items: Sequence[ItemRow]) -> dict[str, Any]:
     }
 
 
-def _result(item: ItemRow) -> dict[str, Any]:
+def _item_to_json(item: ItemRow) -> dict[str, Any]:
     return {"target": item.target, "outcome": item.state, "detail": item.detail, "confirmed": item.confirmed}

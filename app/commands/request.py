@@ -1,4 +1,4 @@
-"""What somebody asks for, checked: one thing, some things, or everything that a filter finds."""
+"""The validated body of a command request: one target, several, or everything that a filter matches."""
 
 import hashlib
 import json
@@ -14,87 +14,89 @@ MAX_TARGETS = 1_000
 MAX_REASON_CHARS = 500
 
 
-def _printable(text: str) -> str:
+def _check_printable(text: str) -> str:
     if not text.isprintable():
-        raise ValueError("expected printable signs only")
+        raise ValueError("expected printable characters only")
     return text
 
 
 CommandId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{7,63}$")]
-Target = Annotated[str, StringConstraints(min_length=1, max_length=MAX_JOB_ID_CHARS), AfterValidator(_printable)]
-Word = Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(_printable)]
+TargetId = Annotated[
+    str, StringConstraints(min_length=1, max_length=MAX_JOB_ID_CHARS), AfterValidator(_check_printable)
+]
+ShortText = Annotated[str, StringConstraints(min_length=1, max_length=100), AfterValidator(_check_printable)]
 
 
-class _Model(BaseModel):
+class _RequestModel(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
 
 
-class WantedFilter(_Model):
-    """The jobs of one state; `olderThan`: only those that are in it since before then."""
+class JobFilter(_RequestModel):
+    """The jobs in one state; with `olderThan` only those that entered it before then."""
 
-    state: Word
-    queue: Target | None = None
+    state: ShortText
+    queue: TargetId | None = None
     older_than: Moment | None = None
 
 
-class Params(_Model):
-    """What goes with a command into the audit."""
+class CommandParams(_RequestModel):
+    """Stored with the command in the audit."""
 
     reason: Annotated[str, StringConstraints(strip_whitespace=True, max_length=MAX_REASON_CHARS)] | None = None
 
 
-class Asked(_Model):
+class CommandRequest(_RequestModel):
     """The body of `POST /commands/run`."""
 
     command_id: CommandId
     action_type: Action
-    service: Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_printable)]
-    target: Target | None = None
-    targets: list[Target] | None = Field(None, min_length=1, max_length=MAX_TARGETS)
-    filter: WantedFilter | None = None
-    params: Params | None = None
+    service: Annotated[str, StringConstraints(min_length=1, max_length=200), AfterValidator(_check_printable)]
+    target: TargetId | None = None
+    targets: list[TargetId] | None = Field(None, min_length=1, max_length=MAX_TARGETS)
+    filter: JobFilter | None = None
+    params: CommandParams | None = None
     expected_count: int | None = Field(None, ge=0, le=10_000_000)
     as_of: Moment | None = None
 
     @model_validator(mode="after")
-    def _one_scope(self) -> Self:
+    def _check_one_scope(self) -> Self:
         if self.action_type == "restart-service":
-            self._only_itself()
+            self._check_restart_target()
         elif sum(scope is not None for scope in (self.target, self.targets, self.filter)) != 1:
             raise ValueError("expected exactly one of target, targets and filter")
         if self.action_type == "purge-queue" and self.target is None:
             raise ValueError("expected the name of one queue as target")
         if self.targets is not None and len(set(self.targets)) != len(self.targets):
-            raise ValueError("expected each of targets once")
+            raise ValueError("expected targets without duplicates")
         return self
 
     @model_validator(mode="after")
-    def _bound(self) -> Self:
-        """Whoever acts on what they cannot list says how much of it they have seen."""
+    def _check_expected_count(self) -> Self:
+        """A command on jobs that it does not list must say how many its requester saw, and when."""
         if (self.filter or self.action_type == "purge-queue") and (self.expected_count is None or self.as_of is None):
-            raise ValueError("expected expectedCount and asOf: how many jobs you have seen there, and when")
+            raise ValueError("expected expectedCount and asOf: how many jobs you saw, and when")
         if self.targets is not None and self.expected_count not in (None, len(self.targets)):
             raise ValueError(f"expected expectedCount to be the number of targets, {len(self.targets)}")
         return self
 
-    def _only_itself(self) -> None:
+    def _check_restart_target(self) -> None:
         if self.targets or self.filter or self.target not in (None, self.service):
-            raise ValueError("expected no target of a restart but the service itself")
+            raise ValueError("expected no target for a restart other than the service itself")
 
     @property
-    def text(self) -> str:
-        """Canonical: bodies that mean the same are the same text, whatever the order of their fields."""
+    def canonical_json(self) -> str:
+        """Equal requests have equal text, regardless of the order of their fields."""
         return json.dumps(
             self.model_dump(mode="json", by_alias=True, exclude_none=True), sort_keys=True, ensure_ascii=False
         )
 
     @property
-    def hash(self) -> str:
-        return hashlib.sha256(self.text.encode()).hexdigest()
+    def body_hash(self) -> str:
+        return hashlib.sha256(self.canonical_json.encode()).hexdigest()
 
     @property
-    def words(self) -> str:
-        """What it is about, for people."""
+    def summary(self) -> str:
+        """The command's target, as text for people."""
         if self.targets is not None:
             return f"{len(self.targets):,} jobs" if len(self.targets) > 1 else self.targets[0]
         if self.filter is not None:

@@ -1,4 +1,4 @@
-"""What is known already is not forgotten because the database is away for a moment."""
+"""Retries a write while the database is briefly unavailable, so that a known result is not lost."""
 
 import time
 from collections.abc import Callable
@@ -10,22 +10,22 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from app.commands.leases import LEASE_S
 from app.db import DatabaseUnavailable
 
-AGAIN_S = 0.2
-# The database is away, somebody holds a lock for too long, or no connection is free: each of them ends.
-FLEETING = (DatabaseUnavailable, OperationalError, InterfaceError, PoolTimeout)
+RETRY_INTERVAL_S = 0.2
+# Database down, lock wait timeout, or connection pool exhausted: each is temporary.
+TRANSIENT_ERRORS = (DatabaseUnavailable, OperationalError, InterfaceError, PoolTimeout)
 T = TypeVar("T")
 
 
-def insist(record: Callable[[], T], within_s: float = LEASE_S) -> T:
-    """Try until it is recorded. After a lease without the database another runner has the command anyway.
+def retry_transient(record: Callable[[], T], within_s: float = LEASE_S) -> T:
+    """Retry until `record` succeeds, for at most one lease: after that another runner has the command.
 
-    `record` must do no harm when done twice: of a commit that broke off nobody knows whether it came through.
+    `record` must be idempotent: a commit that failed with an error may have succeeded in the database.
     """
     ends = time.monotonic() + within_s
     while True:
         try:
             return record()
-        except FLEETING:
+        except TRANSIENT_ERRORS:
             if time.monotonic() >= ends:
                 raise
-            time.sleep(AGAIN_S)
+            time.sleep(RETRY_INTERVAL_S)

@@ -1,4 +1,4 @@
-"""Taking a command on, once for its id: its rows, its audit entry and its event in one commit."""
+"""Accepts a command once for its id: rows, audit entry and event in one commit."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 from app.audit import chain
 from app.commands import command_progress, rejections
 from app.commands.models import CommandRow, ItemRow
-from app.commands.request import Asked
-from app.commands.targets import Scope, resolve
+from app.commands.request import CommandRequest
+from app.commands.targets import ResolvedScope, resolve_targets
 from app.db import read, write
 from app.eventlog.append import append
 from app.infra.clock import utc_text
@@ -20,69 +20,69 @@ from app.infra.problems import Problem
 from app.reconciliation.loader import database_now
 from app.reconciliation.models import Service
 
-MOST_A_USER = 5
-MOST_A_SERVICE = 20
-ROWS = 200
+MAX_OPEN_COMMANDS_PER_USER = 5
+MAX_OPEN_COMMANDS_PER_SERVICE = 20
+ROWS_PER_INSERT = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class SubmittedCommand:
     command_id: str
     phase: str
 
 
-def take_on(asked: Asked, actor: str, address: str | None = None) -> Taken:
-    """The command and its phase now, whether it was taken on just now or before. Raises `Refused` and `Problem`."""
+def submit_command(request: CommandRequest, actor: str, address: str | None = None) -> SubmittedCommand:
+    """Accept the command, or return it if it was accepted before. Raises `CommandRejected` and `Problem`."""
     try:
-        return _earlier(asked, actor) or _first(asked, actor)
+        return _find_earlier(request, actor) or _submit_first(request, actor)
     except Problem as problem:
-        rejections.record(problem, asked, actor, address)
+        rejections.record_rejection(problem, request, actor, address)
         raise
 
 
-def _first(asked: Asked, actor: str) -> Taken:
+def _submit_first(request: CommandRequest, actor: str) -> SubmittedCommand:
     try:
-        return _claim(asked, resolve(asked), actor)
-    except rejections.Refused:
-        # The same command may have been taken on meanwhile, and may be what this one stumbled over.
-        earlier = _earlier(asked, actor)
+        return _insert_command(request, resolve_targets(request), actor)
+    except rejections.CommandRejected:
+        # The same command may have been accepted concurrently, and may be the cause of the rejection.
+        earlier = _find_earlier(request, actor)
         if earlier is None:
             raise
         return earlier
 
 
-def _earlier(asked: Asked, actor: str) -> Taken | None:
+def _find_earlier(request: CommandRequest, actor: str) -> SubmittedCommand | None:
     with read() as session:
-        return _known(session, asked, actor)
+        return _find_submitted(session, request, actor)
 
 
-def _known(session: Session, asked: Asked, actor: str) -> Taken | None:
-    row = session.get(CommandRow, asked.command_id)
+def _find_submitted(session: Session, request: CommandRequest, actor: str) -> SubmittedCommand | None:
+    row = session.get(CommandRow, request.command_id)
     if row is None:
         return None
-    if (row.body_hash, row.actor) != (asked.hash, actor):
-        raise rejections.other_body()
-    return Taken(row.id, row.phase)
+    if (row.body_hash, row.actor) != (request.body_hash, actor):
+        raise rejections.reused_id_error()
+    return SubmittedCommand(row.id, row.phase)
 
 
-def _claim(asked: Asked, scope: Scope, actor: str) -> Taken:
-    """One statement decides who is first. Whatever is refused after it takes it back with the transaction."""
+def _insert_command(request: CommandRequest, scope: ResolvedScope, actor: str) -> SubmittedCommand:
+    """The insert decides which request is first. A later rejection rolls it back with the transaction."""
     with write() as session:
         if session.get_bind().dialect.name == "postgresql":
-            # What is counted here must still be so at the commit; SQLite's write() has one writer anyway.
+            # The counts must still hold at the commit. On SQLite write() allows one writer anyway.
             session.execute(sa.text("SELECT pg_advisory_xact_lock(4207005)"))
-        if not _insert(session, _row(asked, scope, actor, utc_text(database_now(session)))):
-            known = _known(session, asked, actor)
-            assert known is not None  # noqa: S101 -- the insert has just met it
+        if not _insert_row(session, _command_values(request, scope, actor, utc_text(database_now(session)))):
+            known = _find_submitted(session, request, actor)
+            assert known is not None  # noqa: S101 -- the insert conflicted with it
             return known
-        if session.scalar(sa.select(Service.removed_at).where(Service.id == asked.service)) is not None:
-            raise rejections.not_watched(asked.service)
-        _check_limits(session, asked, actor)
-        _check_overlap(session, asked, scope)
-        _hold(session, asked, scope)
-        row = session.get_one(CommandRow, asked.command_id)
-        params = asked.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"command_id"})
-        target = rejections.audit_target(row.service_id, row.target)
+        if session.scalar(sa.select(Service.removed_at).where(Service.id == request.service)) is not None:
+            raise rejections.not_watched_error(request.service)
+        _check_limits(session, request, actor)
+        _check_overlap(session, request, scope)
+        _insert_items(session, request, scope)
+        row = session.get_one(CommandRow, request.command_id)
+        params = request.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"command_id"})
+        target = rejections.format_audit_target(row.service_id, row.target)
         entry = chain.Entry(
             actor,
             row.action,
@@ -92,87 +92,87 @@ def _claim(asked: Asked, scope: Scope, actor: str) -> Taken:
             params=params,
         )
         row.accepted_audit_id = chain.record(session, entry)
-        append(session, [command_progress.event(row)])
-        return Taken(row.id, row.phase)
+        append(session, [command_progress.build_event(row)])
+        return SubmittedCommand(row.id, row.phase)
 
 
-def _row(asked: Asked, scope: Scope, actor: str, at: str) -> dict[str, Any]:
-    """`at`: by the database's clock, as whoever takes it asks how old it is."""
+def _command_values(request: CommandRequest, scope: ResolvedScope, actor: str, at: str) -> dict[str, Any]:
+    """`at` is by the database's clock, because the runner computes the command's age with it."""
     return {
-        "id": asked.command_id,
-        "body_hash": asked.hash,
-        "asked_json": asked.text,
-        "action": asked.action_type,
-        "service_id": asked.service,
-        "target": scope.words,
+        "id": request.command_id,
+        "body_hash": request.body_hash,
+        "asked_json": request.canonical_json,
+        "action": request.action_type,
+        "service_id": request.service,
+        "target": scope.summary,
         "actor": actor,
         "phase": "queued",
         "created_at": at,
-        "total": len(scope.things),
+        "total": len(scope.targets),
         "at_most": scope.at_most,
     }
 
 
-def _check_limits(session: Session, asked: Asked, actor: str) -> None:
-    """The command itself is counted already."""
+def _check_limits(session: Session, request: CommandRequest, actor: str) -> None:
+    """The counts include the command itself."""
     open_ = sa.select(sa.func.count()).select_from(CommandRow).where(CommandRow.ended_at.is_(None))
-    if (session.scalar(open_.where(CommandRow.actor == actor)) or 0) > MOST_A_USER:
-        raise rejections.too_many_commands("You may have", MOST_A_USER)
-    if (session.scalar(open_.where(CommandRow.service_id == asked.service)) or 0) > MOST_A_SERVICE:
-        raise rejections.too_many_commands("A service takes", MOST_A_SERVICE)
+    if (session.scalar(open_.where(CommandRow.actor == actor)) or 0) > MAX_OPEN_COMMANDS_PER_USER:
+        raise rejections.too_many_commands_error("You may have", MAX_OPEN_COMMANDS_PER_USER)
+    if (session.scalar(open_.where(CommandRow.service_id == request.service)) or 0) > MAX_OPEN_COMMANDS_PER_SERVICE:
+        raise rejections.too_many_commands_error("A service takes", MAX_OPEN_COMMANDS_PER_SERVICE)
 
 
-def _check_overlap(session: Session, asked: Asked, scope: Scope) -> None:
-    """A restart overlaps with everything; a purge with what is done to jobs of its queue."""
-    held = sa.select(ItemRow.command_id).where(ItemRow.service_id == asked.service, ItemRow.held)
-    queues = {thing.queue for thing in scope.things if thing.queue is not None}
-    if asked.action_type == "restart-service":
+def _check_overlap(session: Session, request: CommandRequest, scope: ResolvedScope) -> None:
+    """A restart conflicts with every command; a purge with commands on jobs of its queue."""
+    held = sa.select(ItemRow.command_id).where(ItemRow.service_id == request.service, ItemRow.held)
+    queues = {target.queue for target in scope.targets if target.queue is not None}
+    if request.action_type == "restart-service":
         overlap: sa.ColumnElement[bool] = sa.true()
-    elif asked.action_type == "purge-queue":
+    elif request.action_type == "purge-queue":
         overlap = (ItemRow.hold == "service") | ItemRow.queue.in_(queues)
     else:
         overlap = ItemRow.hold.in_(["service", *(f"queue:{queue}" for queue in sorted(queues))])
-    _refuse(session, session.scalar(held.where(overlap).limit(1)))
+    _reject_overlap(session, session.scalar(held.where(overlap).limit(1)))
 
 
-def _hold(session: Session, asked: Asked, scope: Scope) -> None:
-    """One open item for each thing, by the unique index: what is missing afterwards belongs to another command."""
-    common = {"command_id": asked.command_id, "service_id": asked.service, "action": asked.action_type}
+def _insert_items(session: Session, request: CommandRequest, scope: ResolvedScope) -> None:
+    """Insert one open item per target. The unique index skips targets that another command has locked."""
+    common = {"command_id": request.command_id, "service_id": request.service, "action": request.action_type}
     waits = {**common, "held": True, "state": "waiting"}
     rows = [
-        {**waits, "place": place, "target": thing.target, "queue": thing.queue, "hold": thing.hold}
-        for place, thing in enumerate(scope.things)
+        {**waits, "place": place, "target": target.target, "queue": target.queue, "hold": target.lock_key}
+        for place, target in enumerate(scope.targets)
     ]
-    # Many sets of values for one statement: as one statement with many values it takes half a second to compile.
-    statement = _unless_there(session, ItemRow)
-    for start in range(0, len(rows), ROWS):
-        session.connection().execute(statement, rows[start : start + ROWS])
+    # executemany: a single statement with this many values takes half a second to compile.
+    statement = _insert_or_ignore(session, ItemRow)
+    for start in range(0, len(rows), ROWS_PER_INSERT):
+        session.connection().execute(statement, rows[start : start + ROWS_PER_INSERT])
         breathe()
-    mine = sa.select(sa.func.count()).select_from(ItemRow).where(ItemRow.command_id == asked.command_id)
+    mine = sa.select(sa.func.count()).select_from(ItemRow).where(ItemRow.command_id == request.command_id)
     if session.scalar(mine) == len(rows):
         return
-    for start in range(0, len(rows), ROWS):
+    for start in range(0, len(rows), ROWS_PER_INSERT):
         taken = sa.select(ItemRow.command_id).where(
-            ItemRow.service_id == asked.service,
+            ItemRow.service_id == request.service,
             ItemRow.held,
-            ItemRow.hold.in_([thing.hold for thing in scope.things[start : start + ROWS]]),
-            ItemRow.command_id != asked.command_id,
+            ItemRow.hold.in_([target.lock_key for target in scope.targets[start : start + ROWS_PER_INSERT]]),
+            ItemRow.command_id != request.command_id,
         )
-        _refuse(session, session.scalar(taken.limit(1)))
+        _reject_overlap(session, session.scalar(taken.limit(1)))
 
 
-def _refuse(session: Session, command_id: str | None) -> None:
+def _reject_overlap(session: Session, command_id: str | None) -> None:
     if command_id is not None:
         other = session.get_one(CommandRow, command_id)
-        raise rejections.overlapping(command_id, f"{other.action} of {other.target} by {other.actor}")
+        raise rejections.overlap_error(command_id, f"{other.action} of {other.target} by {other.actor}")
 
 
-def _insert(session: Session, row: dict[str, Any]) -> bool:
-    """Whether the id was free: returned by the statement, because drivers do not agree on `rowcount` here."""
-    statement = _unless_there(session, CommandRow).values(row).returning(CommandRow.id)
+def _insert_row(session: Session, row: dict[str, Any]) -> bool:
+    """True if the id was free. Uses RETURNING because drivers disagree on `rowcount` here."""
+    statement = _insert_or_ignore(session, CommandRow).values(row).returning(CommandRow.id)
     return session.connection().execute(statement).one_or_none() is not None
 
 
-def _unless_there(session: Session, model: type[Any]) -> Any:
+def _insert_or_ignore(session: Session, model: type[Any]) -> Any:
     dialect = sqlite if session.get_bind().dialect.name == "sqlite" else postgresql
     return dialect.insert(model.__table__).on_conflict_do_nothing()

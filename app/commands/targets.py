@@ -1,4 +1,4 @@
-"""What a command will touch, thing by thing: as its service says it now, and no more than the person has seen."""
+"""Resolves a command's targets: as the service reports them now, and no more than the requester saw."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -8,7 +8,7 @@ from typing import TypeVar
 import sqlalchemy as sa
 
 from app.commands import rejections
-from app.commands.request import Asked
+from app.commands.request import CommandRequest
 from app.config import current_settings
 from app.db import read
 from app.infra.problems import Problem, retry_after
@@ -17,115 +17,115 @@ from app.reconciliation.models import KnownJob
 from app.sources.on_demand import TooMany, TooSlow, ask
 from app.sources.protocol import CannotTell, Filter, Selection, Source, SourceError
 
-MAX_ITEMS = 5_000
-IDS_AT_ONCE = 500
-# Times are cut to whole seconds on their way, and clocks that were put side by side still differ.
-TOLD_LATER = timedelta(seconds=1)
+MAX_ITEMS_PER_COMMAND = 5_000
+IDS_PER_QUERY = 500
+# Timestamps are truncated to whole seconds in transit, and synchronised clocks still differ slightly.
+CLOCK_TOLERANCE = timedelta(seconds=1)
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Thing:
-    """One thing to act on. `hold`: what nobody else may act on meanwhile. `queue`: where it is, if that is known."""
+class CommandTarget:
+    """One item to act on. `lock_key`: what no other command may act on until this one ends. `queue`: if known."""
 
     target: str
-    hold: str
+    lock_key: str
     queue: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
-    things: tuple[Thing, ...]
-    words: str
+class ResolvedScope:
+    targets: tuple[CommandTarget, ...]
+    summary: str
     at_most: int | None = None
 
 
-def resolve(asked: Asked) -> Scope:
-    """Raises `Refused`, or `Problem` where the service had to be asked and did not answer. Holds no connection."""
+def resolve_targets(request: CommandRequest) -> ResolvedScope:
+    """Raises `CommandRejected`, or `Problem` if the service did not answer. Holds no database connection."""
     with read() as session:
         try:
-            row = registry.find(session, asked.service)
+            row = registry.find(session, request.service)
         except registry.ServiceNotFound:
-            raise rejections.not_watched(asked.service) from None
-        why_not = registry.capabilities_of(row).why_not(asked.action_type)
+            raise rejections.not_watched_error(request.service) from None
+        why_not = registry.capabilities_of(row).why_not(request.action_type)
         if why_not is not None:
-            raise rejections.cannot(why_not)
+            raise rejections.unsupported_error(why_not)
         make = registry.source_maker(row, current_settings().job_list_bound)
-    if asked.action_type == "restart-service":
-        return Scope((Thing(asked.service, "service"),), asked.words)
-    if asked.action_type == "purge-queue":
-        return _queue(asked, make)
-    if asked.filter is not None:
-        return _filtered(asked, make)
-    ids = asked.targets or [asked.target or ""]
-    return Scope(_jobs(ids, _queues(asked.service, ids)), asked.words)
+    if request.action_type == "restart-service":
+        return ResolvedScope((CommandTarget(request.service, "service"),), request.summary)
+    if request.action_type == "purge-queue":
+        return _resolve_queue(request, make)
+    if request.filter is not None:
+        return _resolve_filter(request, make)
+    ids = request.targets or [request.target or ""]
+    return ResolvedScope(_job_targets(ids, _find_known_queues(request.service, ids)), request.summary)
 
 
-def _queue(asked: Asked, make: Callable[[], Source]) -> Scope:
-    queue = asked.target or ""
-    found = asked_of(make, lambda source: source.select(Filter("queued", queue), 0))
-    _check_growth(asked, found.total)
-    return Scope((Thing(queue, f"queue:{queue}", queue),), queue, at_most=asked.expected_count)
+def _resolve_queue(request: CommandRequest, make: Callable[[], Source]) -> ResolvedScope:
+    queue = request.target or ""
+    found = query_source(make, lambda source: source.select(Filter("queued", queue), 0))
+    _check_growth(request, found.total)
+    return ResolvedScope((CommandTarget(queue, f"queue:{queue}", queue),), queue, at_most=request.expected_count)
 
 
-def _filtered(asked: Asked, make: Callable[[], Source]) -> Scope:
-    wanted = asked.filter
-    assert wanted is not None  # noqa: S101 -- the caller has looked
+def _resolve_filter(request: CommandRequest, make: Callable[[], Source]) -> ResolvedScope:
+    wanted = request.filter
+    assert wanted is not None  # noqa: S101 -- the caller checked it
     which = Filter(wanted.state, wanted.queue, wanted.older_than)
-    found, then = asked_of(make, lambda source: _now_and_then(source, which, asked.as_of))
-    _check_growth(asked, found.total)
+    found, then = query_source(make, lambda source: _select_now_and_as_of(source, which, request.as_of))
+    _check_growth(request, found.total)
     if found.total > len(found.job_ids):
-        raise rejections.too_many_jobs(found.total, MAX_ITEMS)
+        raise rejections.too_many_jobs_error(found.total, MAX_ITEMS_PER_COMMAND)
     if not then.job_ids:
-        raise rejections.nothing_there()
+        raise rejections.no_targets_error()
     queues: dict[str, str | None] = dict.fromkeys(then.job_ids, wanted.queue)
     if wanted.queue is None:
-        queues = _queues(asked.service, then.job_ids)
-    return Scope(_jobs(then.job_ids, queues), f"{then.total:,} {asked.words}")
+        queues = _find_known_queues(request.service, then.job_ids)
+    return ResolvedScope(_job_targets(then.job_ids, queues), f"{then.total:,} {request.summary}")
 
 
-def _now_and_then(source: Source, which: Filter, as_of: datetime | None) -> tuple[Selection, Selection]:
-    """What there is now, and of it what the person can have seen: as many may have gone since then as have come."""
-    found = source.select(which, MAX_ITEMS)
+def _select_now_and_as_of(source: Source, which: Filter, as_of: datetime | None) -> tuple[Selection, Selection]:
+    """The jobs that match now, and those of them that existed at `as_of`: others may have come and gone since."""
+    found = source.select(which, MAX_ITEMS_PER_COMMAND)
     if as_of is None:
         return found, found
-    seen = as_of + TOLD_LATER
+    seen = as_of + CLOCK_TOLERANCE
     earliest = seen if which.older_than is None else min(seen, which.older_than)
     try:
-        return found, source.select(replace(which, older_than=earliest), MAX_ITEMS)
+        return found, source.select(replace(which, older_than=earliest), MAX_ITEMS_PER_COMMAND)
     except CannotTell:
         return found, found
 
 
-def _check_growth(asked: Asked, actual: int) -> None:
-    if asked.expected_count is not None and actual > asked.expected_count and asked.as_of is not None:
-        raise rejections.grown(actual - asked.expected_count, f"{asked.as_of:%H:%M:%S}", actual)
+def _check_growth(request: CommandRequest, actual: int) -> None:
+    if request.expected_count is not None and actual > request.expected_count and request.as_of is not None:
+        raise rejections.count_grown_error(actual - request.expected_count, f"{request.as_of:%H:%M:%S}", actual)
 
 
-def _jobs(ids: list[str] | tuple[str, ...], queues: dict[str, str | None]) -> tuple[Thing, ...]:
-    return tuple(Thing(job_id, f"job:{job_id}", queues.get(job_id)) for job_id in ids)
+def _job_targets(ids: list[str] | tuple[str, ...], queues: dict[str, str | None]) -> tuple[CommandTarget, ...]:
+    return tuple(CommandTarget(job_id, f"job:{job_id}", queues.get(job_id)) for job_id in ids)
 
 
-def _queues(service_id: str, ids: list[str] | tuple[str, ...]) -> dict[str, str | None]:
-    """As far as Beacon knows these jobs: a purge of their queue must not run beside them."""
+def _find_known_queues(service_id: str, ids: list[str] | tuple[str, ...]) -> dict[str, str | None]:
+    """The queues of these jobs, as far as Beacon knows them: a purge of these must not run at the same time."""
     found: dict[str, str | None] = {}
     with read() as session:
-        for start in range(0, len(ids), IDS_AT_ONCE):
-            mine = KnownJob.job_id.in_(ids[start : start + IDS_AT_ONCE])
+        for start in range(0, len(ids), IDS_PER_QUERY):
+            mine = KnownJob.job_id.in_(ids[start : start + IDS_PER_QUERY])
             known = sa.select(KnownJob.job_id, KnownJob.queue).where(KnownJob.service_id == service_id, mine)
             found.update((job_id, queue) for job_id, queue in session.execute(known))
     return found
 
 
-def asked_of(make: Callable[[], Source], question: Callable[[Source], T], *, for_command: bool = True) -> T:
-    """`for_command`: a command was given, which then does nothing; otherwise somebody wants to see a list."""
+def query_source(make: Callable[[], Source], question: Callable[[Source], T], *, for_command: bool = True) -> T:
+    """`for_command`: an error then says that nothing was done. Otherwise the caller only wants to list jobs."""
     try:
         return ask(make, question)
     except TooMany:
         nothing = "Nothing was done; try" if for_command else "Try"
-        detail = f"Too many questions wait for their services just now. {nothing} again in a moment."
+        detail = f"Too many requests to services are pending. {nothing} again in a moment."
         raise Problem(503, "Too busy", detail, headers=retry_after(1, 3)) from None
     except SourceError as error:
         status = 504 if isinstance(error, TooSlow) else 502
-        nothing = ", so nobody can tell what the command would touch. Nothing was done" if for_command else ""
+        nothing = ", so the targets of the command are unknown. Nothing was done" if for_command else ""
         raise Problem(status, "No answer", f"The service {error.reason}{nothing}.", reason="service") from None

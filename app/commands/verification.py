@@ -1,4 +1,4 @@
-"""Success means observed: what the service shows before and after, by reading it and by the poller's next look."""
+"""Verifies a command's effect by reading the service: a command succeeds only if its effect was observed."""
 
 import json
 import logging
@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from app.commands import command_store, effects
-from app.commands.command_store import Asking
+from app.commands.command_store import ItemAttempt
 from app.commands.leases import Claim
 from app.commands.models import CommandRow, ItemRow
 from app.db import now_epoch, read
@@ -20,137 +20,148 @@ from app.sources.protocol import Order, Source, SourceError
 
 log = logging.getLogger(__name__)
 
-# Reading what was done: so long for each thing, then so long again and again what does not show yet.
-EACH_S = 0.1
-CONFIRM_S = 10.0
-RESTART_S = 20.0
-PAGE = 100
-# For the reads that are bounds of the source itself.
-SPARE_S = 60.0
-CONFIRM_EVERY_S = 0.2
-RECONCILED_S = 5.0
-LOOK_S = 0.05
-# Where nobody has polled for so long nobody will.
-POLLED_WITHIN = timedelta(minutes=2)
+# Time to look for the effect of each item once, and then to re-read the items that do not show it yet.
+CONFIRM_PER_ITEM_S = 0.1
+CONFIRM_TIMEOUT_S = 10.0
+CONFIRM_RESTART_TIMEOUT_S = 20.0
+CONFIRM_PAGE_ITEMS = 100
+# Allowance for reads that only the source itself bounds.
+SOURCE_READ_MARGIN_S = 60.0
+CONFIRM_INTERVAL_S = 0.2
+RECONCILE_TIMEOUT_S = 5.0
+RECONCILE_CHECK_INTERVAL_S = 0.05
+# If the last poll is older than this, no worker is polling the service.
+MAX_POLL_AGE = timedelta(minutes=2)
 
 
-def before(source: Source, row: CommandRow) -> dict[str, Any]:
-    """How things are before anything is asked: counts as believed, the state of a single job as its service says."""
+def read_before(source: Source, row: CommandRow) -> dict[str, Any]:
+    """State before the first request: counts from the last poll, a single job's state from the service."""
     with read() as session:
         state = session.get(ServiceState, row.service_id)
-    found: dict[str, Any] = {"counts": _counts(state)}
+    found: dict[str, Any] = {"counts": _parse_counts(state)}
     if state is not None and state.instance_id is not None:
         found["instanceId"] = state.instance_id
     if row.total == 1 and row.action in ("retry-job", "delete-job"):
-        found["state"] = effects.state_of(source, _only_item(row.id).target)
+        found["state"] = effects.read_job_state(source, _load_only_item(row.id).target)
     return found
 
 
-def conclude(claim: Claim, source: Source, was: Mapping[str, Any], order_of: Callable[[Asking], Order]) -> None:
-    """Look for the effect, wait for the service to be reconciled, say what was seen, and end the command."""
-    row = command_store.load(claim)
-    is_confirmed = _confirm(claim, source, row, order_of)
-    counts = _reconciled(row)
-    took_s = _database_now() - (row.acted_at or 0.0)
+def verify_and_finish(
+    claim: Claim, source: Source, was: Mapping[str, Any], build_order: Callable[[ItemAttempt], Order]
+) -> None:
+    """Look for the effect, wait for the next poll, describe what was observed, and end the command."""
+    row = command_store.load_command(claim)
+    is_confirmed = _confirm_items(claim, source, row, build_order)
+    counts = _wait_for_reconciled_counts(row)
+    took_s = _read_database_now() - (row.acted_at or 0.0)
     verified = is_confirmed and row.done > 0
-    effect = _effect(row) if row.total == 1 else {}
-    found = effects.look_afterwards(source, row, took_s, is_confirmed=verified)
+    effect = _load_effect(row) if row.total == 1 else {}
+    found = effects.observe_effect(source, row, took_s, is_confirmed=verified)
     after: dict[str, Any] = {"counts": counts, "done": row.done, "failed": row.failed, **effect}
-    if found.state is not None:  # what was read counts, not what the service said that it would do
+    if found.state is not None:  # the state that was read overrides the one the service announced
         after["state"] = found.state
-    said = effects.words(row, effect, found, took_s, verified=verified)
-    command_store.finish(claim, _phase(row), verified, was, after, said)
+    said = effects.describe_effect(row, effect, found, took_s, verified=verified)
+    command_store.finish_command(claim, _choose_final_phase(row), verified, was, after, said)
 
 
-def _phase(row: CommandRow) -> str:
+def _choose_final_phase(row: CommandRow) -> str:
     if row.failed == 0:
         return "success"
-    return "timeout" if row.total == 1 and _only_state(row.id) == "timeout" else "error"
+    return "timeout" if row.total == 1 and _load_only_state(row.id) == "timeout" else "error"
 
 
-def longest_s(row: CommandRow) -> float:
-    """When looking at what came of it is overdue: whoever still has it then hangs."""
-    return _confirm_s(row) + EACH_S * row.total + RECONCILED_S + effects.FOLLOW_S + SPARE_S
+def max_duration_s(row: CommandRow) -> float:
+    """Upper bound for the verification; a runner that takes longer hangs."""
+    confirm_s = _confirm_timeout_s(row) + CONFIRM_PER_ITEM_S * row.total
+    return confirm_s + RECONCILE_TIMEOUT_S + effects.RETRY_FOLLOW_S + SOURCE_READ_MARGIN_S
 
 
-def _confirm_s(row: CommandRow) -> float:
-    return RESTART_S if row.action == "restart-service" else CONFIRM_S
+def _confirm_timeout_s(row: CommandRow) -> float:
+    return CONFIRM_RESTART_TIMEOUT_S if row.action == "restart-service" else CONFIRM_TIMEOUT_S
 
 
-def _confirm(claim: Claim, source: Source, row: CommandRow, order_of: Callable[[Asking], Order]) -> bool:
-    """Whether reading showed all that was done: each thing once, then again what does not show yet."""
-    left = _pass(claim, source, order_of, time.monotonic() + _confirm_s(row) + EACH_S * row.total)
-    deadline = time.monotonic() + _confirm_s(row)
+def _confirm_items(claim: Claim, source: Source, row: CommandRow, build_order: Callable[[ItemAttempt], Order]) -> bool:
+    """True if every done item shows its effect. Reads each item once, then re-reads those that do not show it yet."""
+    first_pass_s = _confirm_timeout_s(row) + CONFIRM_PER_ITEM_S * row.total
+    left = _confirm_once(claim, source, build_order, time.monotonic() + first_pass_s)
+    deadline = time.monotonic() + _confirm_timeout_s(row)
     while left and time.monotonic() < deadline:
-        time.sleep(CONFIRM_EVERY_S)
-        left = _pass(claim, source, order_of, deadline)
+        time.sleep(CONFIRM_INTERVAL_S)
+        left = _confirm_once(claim, source, build_order, deadline)
     return not left
 
 
-def _pass(claim: Claim, source: Source, order_of: Callable[[Asking], Order], deadline: float) -> int:
-    """How many do not show. What was seen is remembered page by page, and whoever lost the command stops at that."""
+def _confirm_once(claim: Claim, source: Source, build_order: Callable[[ItemAttempt], Order], deadline: float) -> int:
+    """Count the items that do not show their effect. Stores the others page by page. Raises `LeaseLost`."""
     left, after = 0, -1
-    while page := command_store.unconfirmed(claim, after, PAGE):
-        seen = [asking.place for asking in page if _shows(source, order_of(asking), asking.asked_at, deadline)]
+    while page := command_store.load_unconfirmed(claim, after, CONFIRM_PAGE_ITEMS):
+        seen = [
+            one.place for one in page if _is_effect_visible(claim, source, build_order(one), one.asked_at, deadline)
+        ]
         if seen:
-            command_store.confirm(claim, seen)
+            command_store.mark_confirmed(claim, seen)
         left += len(page) - len(seen)
         after = page[-1].place
     return left
 
 
-def _shows(source: Source, order: Order, asked_at: datetime, deadline: float) -> bool:
+def _is_effect_visible(claim: Claim, source: Source, order: Order, asked_at: datetime, deadline: float) -> bool:
     if time.monotonic() >= deadline:
         return False
     try:
         return source.shows(order, asked_at)
     except SourceError:
         return False
-    except Exception:  # a mistake in a kind of source: then it was not seen
-        log.exception("a source failed in a way of its own")
+    except Exception:  # a bug in the source: then the effect was not observed
+        log.exception(
+            "unexpected exception from source: call=shows service_id=%s command_id=%s target=%s",
+            claim.service_id,
+            claim.command_id,
+            order.target,
+        )
         return False
 
 
-def _reconciled(row: CommandRow) -> dict[str, int] | None:
-    """The counts of the first look that began after the last answer; None where there is none in time.
+def _wait_for_reconciled_counts(row: CommandRow) -> dict[str, int] | None:
+    """The counts of the first poll that began after the last answer; None if there is none in time.
 
-    The event of that answer has every worker's tail poke its poller, and one of them polls.
+    The event of that answer makes every worker's tail wake its poller, and one of them polls.
     """
     since = utc_text(datetime.fromtimestamp(row.acted_at or 0.0, UTC))
-    deadline = time.monotonic() + RECONCILED_S
+    deadline = time.monotonic() + RECONCILE_TIMEOUT_S
     while time.monotonic() < deadline:
         with read() as session:
             state = session.get(ServiceState, row.service_id)
-        if state is None or state.last_poll_at is None or utc_now() - parse_utc(state.last_poll_at) > POLLED_WITHIN:
+        if state is None or state.last_poll_at is None or utc_now() - parse_utc(state.last_poll_at) > MAX_POLL_AGE:
             return None
         if state.heard_at is not None and state.heard_at >= since and not state.failing_since:
-            return _counts(state)
-        time.sleep(LOOK_S)
+            return _parse_counts(state)
+        time.sleep(RECONCILE_CHECK_INTERVAL_S)
     return None
 
 
-def _counts(state: ServiceState | None) -> dict[str, int] | None:
+def _parse_counts(state: ServiceState | None) -> dict[str, int] | None:
     if state is None or state.payload_json is None or state.failing_since:
         return None
     counts: dict[str, int] = json.loads(state.payload_json)["counts"]
     return counts or None
 
 
-def _only_item(command_id: str) -> ItemRow:
+def _load_only_item(command_id: str) -> ItemRow:
     with read() as session:
         return session.scalars(sa.select(ItemRow).where(ItemRow.command_id == command_id)).one()
 
 
-def _only_state(command_id: str) -> str:
-    return _only_item(command_id).state
+def _load_only_state(command_id: str) -> str:
+    return _load_only_item(command_id).state
 
 
-def _effect(row: CommandRow) -> dict[str, Any]:
-    text = _only_item(row.id).effect_json
+def _load_effect(row: CommandRow) -> dict[str, Any]:
+    text = _load_only_item(row.id).effect_json
     effect: dict[str, Any] = json.loads(text) if text else {}
     return {name: value for name, value in effect.items() if name != "jobIds"}
 
 
-def _database_now() -> float:
+def _read_database_now() -> float:
     with read() as session:
         return session.execute(sa.select(now_epoch())).scalar_one()

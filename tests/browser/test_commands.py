@@ -17,7 +17,7 @@ from tests.support.waiting import wait_for
 
 PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
 FAILED = "/services/mail/jobs?state=failed"
-LOST = re.compile(r"^\s*No answer.? It may have been taken on. Press again: it is done once.")
+LOST = re.compile(r"^\s*No answer.? It may have been accepted. Retrying is safe.")
 OFFLINE = ["ERR_INTERNET_DISCONNECTED", "ERR_FAILED", "Failed to load resource"]
 # What a `reset` does, without the gap that it needs.
 START_OVER = """() => new Promise((resolve, reject) => document.dispatchEvent(

@@ -47,7 +47,7 @@ def test_a_discrepancy_enters_by_itself_and_closes_by_itself(
     expect(row).to_contain_text("Open")
     operator = visit(record, "bob", "/services/mail")
     operator.page.locator(f"#open-items input[value='{lost}']").check()
-    operator.page.get_by_label("Why these are in order").fill("a test closes it")
+    operator.page.get_by_label("Reason for accepting").fill("a test closes it")
     operator.page.get_by_role("button", name="Accept the service's version").click()
     closed = tab.page.locator("#record tr:not([data-open])", has=tab.page.locator(f"code[title='{lost}']"))
     expect(closed).to_contain_text(re.compile(r"\d accepted by bob: a test closes it"))

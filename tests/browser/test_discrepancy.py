@@ -47,7 +47,7 @@ def test_three_lost_jobs_are_named_on_the_screen_in_the_table_and_in_the_log_unt
     fieldset = viewers_page.page.locator("#open-items fieldset")
     assert ids_in(viewers_page, "#open-items") == lost
     expect(viewers_page.page.get_by_role("button", name="Accept the service's version")).to_be_disabled()
-    expect(viewers_page.page.get_by_label("Why these are in order")).to_be_disabled()
+    expect(viewers_page.page.get_by_label("Reason for accepting")).to_be_disabled()
     expect(fieldset).to_have_accessible_description("Accepting needs the role operator; you are viewer.")
 
     wait_for_polls(beacon, 3)
@@ -59,18 +59,18 @@ def test_three_lost_jobs_are_named_on_the_screen_in_the_table_and_in_the_log_unt
     expect(operator.page.locator("#open-items")).to_be_visible()
     assert ids_in(operator, "#open-items") == lost
     expect(operator.page.locator("#open-items input:checked")).to_have_count(0)
-    operator.page.get_by_role("link", name="Choose all that are shown").click()
+    operator.page.get_by_role("link", name="Select all shown").click()
     expect(operator.page.locator("#open-items input:checked")).to_have_count(len(lost))
-    operator.page.get_by_label("Why these are in order").fill(REASON)
+    operator.page.get_by_label("Reason for accepting").fill(REASON)
     operator.page.get_by_role("button", name="Accept the service's version").click()
-    expect(operator.page.locator("#open-items")).to_contain_text("Nothing is open")
+    expect(operator.page.locator("#open-items")).to_contain_text("No open differences")
     expect(operator.tile("mail")).to_have_attribute("data-state", "verified")
     assert operator.page.url == f"{beacon.url}/services/mail"
 
     expect(dashboard.tile("mail")).to_have_attribute("data-state", "verified")
     expect(dashboard.page.locator("#strip-mail")).to_be_hidden()
     expect(dashboard.page.locator("#summary")).to_contain_text("1 service verified")
-    expect(viewers_page.page.locator("#open-items")).to_contain_text("Nothing is open")  # without a touch
+    expect(viewers_page.page.locator("#open-items")).to_contain_text("No open differences")  # without a touch
     wait_for_polls(beacon, 2)
     assert statuses(beacon) == ["verified", "discrepancy", "verified"]
     assert dashboard.page.title() == "Beacon"
@@ -96,9 +96,9 @@ def test_accepting_some_of_the_items_leaves_the_others_open(
     boxes = tab.page.locator("#open-items input[type=checkbox]")
     expect(boxes).to_have_count(2)  # the list of an open page follows its tile
     tab.page.locator(f"#open-items input[value='{lost[1]}']").check()
-    tab.page.get_by_label("Why these are in order").fill("known")
+    tab.page.get_by_label("Reason for accepting").fill("known")
     wait_for_polls(beacon, 2)
-    expect(tab.page.get_by_label("Why these are in order")).to_have_value("known")  # what was typed stays
+    expect(tab.page.get_by_label("Reason for accepting")).to_have_value("known")  # what was typed stays
     tab.page.get_by_role("button", name="Accept the service's version").click()
     expect(boxes).to_have_count(1)
     assert ids_in(tab, "#open-items") == {lost[0]}

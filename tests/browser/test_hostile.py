@@ -73,11 +73,11 @@ def test_a_hostile_service_is_shown_as_text_everywhere(
     expect(boxes).to_have_count(len(lost))
     expect(tab.page.get_by_role("heading", level=1)).to_have_text(title)
     assert_harmless(tab)
-    tab.page.get_by_role("link", name="Choose all that are shown").click()
+    tab.page.get_by_role("link", name="Select all shown").click()
     expect(tab.page.locator("#open-items input:checked")).to_have_count(len(lost))
-    tab.page.get_by_label("Why these are in order").fill(f"</p><script>{RUN}</script>")
+    tab.page.get_by_label("Reason for accepting").fill(f"</p><script>{RUN}</script>")
     tab.page.get_by_role("button", name="Accept the service's version").click()
-    expect(tab.page.locator("#open-items")).to_contain_text("Nothing is open")
+    expect(tab.page.locator("#open-items")).to_contain_text("No open differences")
     assert_harmless(tab)
 
 

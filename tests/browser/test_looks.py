@@ -111,7 +111,7 @@ def test_the_keyboard_alone_accepts_a_discrepancy(troubled: Beacon, visit: Visit
     press_until(tab.page, lambda: tab.page.evaluate("document.activeElement.id") == "reason")
     keyboard.type("by keyboard")
     keyboard.press("Enter")
-    expect(tab.page.locator("#open-items")).to_contain_text("Nothing is open")
+    expect(tab.page.locator("#open-items")).to_contain_text("No open differences")
 
 
 @pytest.mark.parametrize(

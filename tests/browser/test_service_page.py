@@ -59,7 +59,7 @@ def test_two_hundred_lost_jobs_are_counted_shown_as_far_as_they_fit_and_both_sid
     expect(sides).to_contain_text("Mail reports")
     expect(sides).to_contain_text("200 missing")
     assert tab.page.locator("#open-items input[name=jobIds]").count() == 100
-    expect(tab.page.locator("#open-items .scope")).to_contain_text("The first 100 of 200 that are open.")
+    expect(tab.page.locator("#open-items .scope")).to_contain_text("The first 100 of 200 open differences.")
     expect(tab.page.get_by_role("button", name="Accept all 200")).to_be_disabled()
 
 
@@ -88,7 +88,7 @@ def test_axe_finds_nothing_and_a_phone_shows_all_of_it(troubled: Beacon, visit: 
 
 
 def test_one_job_is_accepted_by_the_keyboard_and_one_without_scripts(troubled: Beacon, visit: Visit) -> None:
-    boxes, reason = "input[name=jobIds]", "Why these are in order"
+    boxes, reason = "input[name=jobIds]", "Reason for accepting"
     page = visit(troubled, "bob", "/services/mail").page
     page.locator(boxes).first.focus()
     page.keyboard.press("Space")
@@ -110,10 +110,10 @@ def test_accepting_all_closes_what_was_never_shown(troubled: Beacon, visit: Visi
     watcher, operator = visit(troubled, "alice", "/services/mail"), visit(troubled, "bob", "/services/mail")
     watcher.wait_state("connected")
     watcher.mark()
-    operator.page.get_by_label(re.compile(r"Why all \d+ are in order")).fill("the queue was moved")
+    operator.page.get_by_label(re.compile(r"Reason to accept all \d+")).fill("the queue was moved")
     operator.page.get_by_role("button", name=re.compile("Accept all")).click()
-    expect(operator.page.locator("#open-items")).to_contain_text("Nothing is open")
-    expect(watcher.page.locator("#open-items")).to_contain_text("Nothing is open")
+    expect(operator.page.locator("#open-items")).to_contain_text("No open differences")
+    expect(watcher.page.locator("#open-items")).to_contain_text("No open differences")
     assert not watcher.was_reloaded
 
 

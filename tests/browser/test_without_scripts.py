@@ -42,9 +42,9 @@ def test_login_dashboard_service_accept_and_logout_work_without_scripts(
     page.locator("#open-items input[name=jobIds]").check()
     page.get_by_role("button", name="Accept the service's version").click()
     assert page.url == f"{beacon.url}/services/mail#open-items"  # the browser itself asks for the reason
-    page.get_by_label("Why these are in order").fill("a test of forms")
+    page.get_by_label("Reason for accepting").fill("a test of forms")
     page.get_by_role("button", name="Accept the service's version").click()
-    expect(page.locator("#open-items")).to_contain_text("Nothing is open")
+    expect(page.locator("#open-items")).to_contain_text("No open differences")
 
     page.get_by_role("button", name="Log out").click()
     assert page.url == f"{beacon.url}/login"

@@ -47,11 +47,11 @@ def scene(cast: Flask, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
     """In an application context, with a service whose words the test writes, and a minute that takes a second."""
     made = Scene()
     monkeypatch.setattr(registry, "source_maker", lambda row, bound: lambda: made.script)
-    monkeypatch.setattr(executor, "SETTLE_S", 0.5)
-    monkeypatch.setattr(executor, "SETTLE_EVERY_S", 0.02)
-    monkeypatch.setattr(executor, "RETRY_AFTER_S", 0.02)
-    monkeypatch.setattr(executor, "CALL_S", dict.fromkeys(executor.CALL_S, 0.3))
-    monkeypatch.setattr(verification, "CONFIRM_S", 0.3)
+    monkeypatch.setattr(executor, "SETTLE_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(executor, "SETTLE_INTERVAL_S", 0.02)
+    monkeypatch.setattr(executor, "NOT_SENT_RETRY_DELAY_S", 0.02)
+    monkeypatch.setattr(executor, "CALL_TIMEOUT_S", dict.fromkeys(executor.CALL_TIMEOUT_S, 0.3))
+    monkeypatch.setattr(verification, "CONFIRM_TIMEOUT_S", 0.3)
     with cast.app_context():
         with write() as session:
             registry.add(session, id="mail", name="Mail", kind="palantir", url="http://127.0.0.1:1")

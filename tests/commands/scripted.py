@@ -11,7 +11,7 @@ from app.audit.models import AuditRow
 from app.commands import command_progress, leases, submit
 from app.commands.executor import Execution
 from app.commands.models import CommandRow, ItemRow
-from app.commands.request import Asked
+from app.commands.request import CommandRequest
 from app.db import now_epoch, read, write
 from app.infra.clock import utc_now
 from app.sources.protocol import Capabilities, Done, JobDetail, Order
@@ -72,11 +72,11 @@ class Scene:
 
     def give(self, *targets: str, action: str = "retry-job", by: str = "bob", command_id: str | None = None) -> str:
         named = {"commandId": command_id or new_id(), "actionType": action, "service": "mail", "targets": list(targets)}
-        return submit.take_on(Asked.model_validate(named), by).command_id
+        return submit.submit_command(CommandRequest.model_validate(named), by).command_id
 
     def run(self, command_id: str, runner: str = "r1") -> str:
         """By a runner of that name, to its end or to where it breaks off; the phase then."""
-        claim = leases.take(command_id, runner)
+        claim = leases.claim_command(command_id, runner)
         assert claim is not None
         self.execution = Execution(claim, 100, self.leaving)
         self.execution.run()
@@ -107,7 +107,7 @@ class Scene:
             return {row.target: row.state for row in rows}
 
     def lines(self, command_id: str) -> list[str]:
-        return command_progress.logs_of(self.row(command_id))
+        return command_progress.parse_logs(self.row(command_id))
 
     def logs(self, command_id: str) -> str:
         with read() as session:

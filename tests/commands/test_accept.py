@@ -161,7 +161,7 @@ def test_the_same_filter_again_is_answered_although_its_jobs_have_moved_on(idle:
 
 
 def test_a_user_has_at_most_five_and_a_service_twenty(idle: OperatorDesk) -> None:
-    for number in range(submit.MOST_A_USER):
+    for number in range(submit.MAX_OPEN_COMMANDS_PER_USER):
         idle.give("retry-job", f"j{number}")
     answer = idle.send(idle.body("retry-job", "one-more"))
     assert (answer.status_code, answer.get_json()["reason"]) == (429, "limit")

@@ -11,7 +11,7 @@ QUEUED = Done("done", "It is queued.", {"state": "queued"})
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(effects, "FOLLOW_EVERY_S", 0.01)
+    monkeypatch.setattr(effects, "RETRY_FOLLOW_INTERVAL_S", 0.01)
 
 
 def last_line(scene: Scene, *states: str | None, targets: tuple[str, ...] = ("j1",), action: str = "retry-job") -> str:
@@ -35,7 +35,7 @@ def test_one_that_succeeds_is_told_so_too(scene: Scene) -> None:
 
 
 def test_one_that_waits_is_followed_for_a_while_and_then_left(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(effects, "FOLLOW_S", 0.05)
+    monkeypatch.setattr(effects, "RETRY_FOLLOW_S", 0.05)
     assert last_line(scene, "failed", "queued").startswith("queued again, verified ")
     assert last_line(scene, "failed", "running").startswith("queued again, running now, verified ")
 
@@ -44,9 +44,9 @@ def test_of_many_it_is_counted_how_many_failed_again(scene: Scene, monkeypatch: 
     assert last_line(scene, "failed", "failed", "queued", targets=("j1", "j2", "j3")).startswith(
         "3 of 3 done, 2 failed again, verified "
     )
-    monkeypatch.setattr(effects, "MOST_READ", 2)
+    monkeypatch.setattr(effects, "MAX_JOBS_READ", 2)
     assert last_line(scene, "failed", "queued", targets=("j4", "j5", "j6")).startswith(
-        "3 of 3 done, 1 of the 2 looked at failed again, verified "
+        "3 of 3 done, 1 of the 2 checked failed again, verified "
     )
 
 
@@ -55,7 +55,9 @@ def test_how_the_counts_of_the_service_moved_meanwhile_is_no_part_of_it(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, action: str, state: str | None
 ) -> None:
     counts = iter([{"queued": 6, "running": 9}])
-    monkeypatch.setattr("app.commands.verification._counts", lambda _state: next(counts, {"queued": 2, "running": 13}))
+    monkeypatch.setattr(
+        "app.commands.verification._parse_counts", lambda _state: next(counts, {"queued": 2, "running": 13})
+    )
     said = last_line(scene, "failed", state, action=action)
     assert "→" not in said
     assert "13" not in said

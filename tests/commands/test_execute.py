@@ -6,9 +6,9 @@ import pytest
 import sqlalchemy as sa
 
 from app.commands import command_store, executor, leases
-from app.commands.leases import Claim, Lost
+from app.commands.leases import Claim, LeaseLost
 from app.commands.models import CommandRow, ItemRow
-from app.commands.removed_jobs import RemovedByCommands
+from app.commands.removed_jobs import CommandExplanations
 from app.db import now_epoch, read, write
 from app.infra.clock import utc_now
 from app.reconciliation import registry
@@ -32,7 +32,7 @@ def test_what_reading_cannot_tell_ends_as_a_timeout_with_the_reason(scene: Scene
     scene.script.settles = [SourceError("refused the connection")]
     command_id = scene.give("j1")
     assert scene.run(command_id) == "timeout"
-    assert "Nobody knows whether it was done: the service refused the connection." in scene.logs(command_id)
+    assert "It is not known whether that was done: the service refused the connection." in scene.logs(command_id)
     assert len(scene.script.asked) == 1
 
 
@@ -69,7 +69,7 @@ def test_a_delete_that_was_certainly_not_asked_is_not_tried_again(scene: Scene) 
     command_id = scene.give("j1", action="delete-job")
     assert scene.run(command_id) == "error"
     assert len(scene.script.asked) == 1
-    assert "Nothing was asked: the service refused the connection." in scene.logs(command_id)
+    assert "Nothing was sent: the service refused the connection." in scene.logs(command_id)
     assert "verified" not in scene.logs(command_id)
 
 
@@ -86,7 +86,7 @@ def test_a_runner_whose_command_was_taken_from_it_records_nothing_more(scene: Sc
 
     def taken_over() -> None:
         scene.lapse(command_id)
-        assert leases.take(command_id, "r2") is not None
+        assert leases.claim_command(command_id, "r2") is not None
 
     scene.script.on_act = taken_over
     assert scene.run(command_id) == "unknown"
@@ -96,12 +96,12 @@ def test_a_runner_whose_command_was_taken_from_it_records_nothing_more(scene: Sc
 
 def test_the_next_runner_reads_what_was_asked_and_asks_for_the_rest(scene: Scene) -> None:
     command_id = scene.give("j1", "j2", "j3")
-    claim = leases.take(command_id, "r1")
+    claim = leases.claim_command(command_id, "r1")
     assert claim is not None
-    first = command_store.step(claim, None, 0.1, [], tell=True)
+    first = command_store.start_next_item(claim, None, 0.1, [], publish=True)
     assert first is not None
-    command_store.step(
-        claim, command_store.Answer(first.place, "done", "Queued."), 0.1, [], tell=True
+    command_store.start_next_item(
+        claim, command_store.ItemResult(first.place, "done", "Queued."), 0.1, [], publish=True
     )  # j2 is asked, r1 dies
     scene.lapse(command_id)
     scene.script.settles = [Done("done", "Queued.")]
@@ -118,7 +118,7 @@ def test_a_worker_that_leaves_hands_over_what_is_left(scene: Scene) -> None:
     assert scene.states(command_id) == {"j1": "done", "j2": "waiting", "j3": "waiting"}
     scene.leaving.clear()
     scene.script.on_act = lambda: None
-    assert leases.free(10) == [command_id]
+    assert leases.find_claimable(10) == [command_id]
     assert scene.run(command_id, "r2") == "success"
     assert [order.target for order in scene.script.asked] == ["j1", "j2", "j3"]
 
@@ -132,10 +132,10 @@ def test_a_command_that_nobody_took_in_time_is_not_carried_out_later(scene: Scen
 
 
 def test_a_command_that_kills_its_runners_is_given_up(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(executor, "MOST_CRASHES", 3)
+    monkeypatch.setattr(executor, "MAX_CRASHES", 3)
     command_id = scene.give("j1")
     for number in range(3):
-        assert leases.take(command_id, f"r{number}") is not None
+        assert leases.claim_command(command_id, f"r{number}") is not None
         scene.lapse(command_id)
     assert scene.run(command_id, "last") == "timeout"
     assert scene.script.asked == []
@@ -150,12 +150,12 @@ def test_a_service_that_was_removed_meanwhile_ends_its_commands(scene: Scene) ->
 
 
 def test_a_lease_that_ran_out_cannot_be_renewed(scene: Scene) -> None:
-    claim = leases.take(scene.give("j1"), "r1")
+    claim = leases.claim_command(scene.give("j1"), "r1")
     assert isinstance(claim, Claim)
     scene.lapse(claim.command_id)
-    leases.renew([claim])
-    with pytest.raises(Lost), write() as session:
-        claim.guard(session)
+    leases.renew_leases([claim])
+    with pytest.raises(LeaseLost), write() as session:
+        claim.lock_command(session)
 
 
 class TestRemoved:
@@ -163,14 +163,14 @@ class TestRemoved:
 
     def ended(self, job_ids: set[str]) -> set[str]:
         with read() as session:
-            return RemovedByCommands().find_ended(session, "mail", job_ids, utc_now())
+            return CommandExplanations().find_ended(session, "mail", job_ids, utc_now())
 
     def test_a_job_is_explained_from_its_asking_on(self, scene: Scene) -> None:
         command_id = scene.give("j1", "j2", action="delete-job")
         assert self.ended({"j1", "j2"}) == set()
-        claim = leases.take(command_id, "r1")
+        claim = leases.claim_command(command_id, "r1")
         assert claim is not None
-        command_store.step(claim, None, 1, [], tell=True)
+        command_store.start_next_item(claim, None, 1, [], publish=True)
         assert self.ended({"j1", "j2", "j3"}) == {"j1"}
 
     def test_a_job_that_was_not_deleted_is_not_explained(self, scene: Scene) -> None:
@@ -184,7 +184,7 @@ class TestRemoved:
 
     def explains_a_fall(self) -> bool:
         with read() as session:
-            return is_fall_explained(session, [EventExplainer(), RemovedByCommands()], "mail", utc_now())
+            return is_fall_explained(session, [EventExplainer(), CommandExplanations()], "mail", utc_now())
 
     def test_a_deletion_explains_no_fall(self, scene: Scene) -> None:
         scene.run(scene.give("j1", action="delete-job"))

@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from app.commands import command_retention, command_store, executor, leases, rejections, submit, verification
-from app.commands.command_store import Answer, Asking
+from app.commands.command_store import ItemAttempt, ItemResult
 from app.commands.models import CommandRow, ItemRow
 from app.db import DatabaseUnavailable, read, write
 from app.infra.clock import utc_now, utc_text
@@ -36,7 +36,7 @@ class TestNobodyAnswers:
     def test_an_order_that_never_arrived_is_known_not_to_have_been_done(
         self, scene: Scene, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(executor, "SETTLE_S", 20.0)  # however slow the machine: it ends with the answer
+        monkeypatch.setattr(executor, "SETTLE_TIMEOUT_S", 20.0)  # however slow the machine: it ends with the answer
         scene.script = Remembers(acts=[Unsure("closed the connection")])
         command_id = scene.give("j1")
         assert scene.run(command_id) == "error"
@@ -49,13 +49,13 @@ class TestNobodyAnswers:
         assert len(scene.script.asked) == 1
         states = scene.states(command_id)
         assert (states.pop("j0"), set(states.values())) == ("timeout", {"failed"})
-        assert executor.GIVES_UP in scene.logs(command_id)
+        assert executor.NO_ANSWER_DETAIL in scene.logs(command_id)
 
     def test_after_three_in_a_row_that_could_not_be_asked_the_rest_is_not_asked(self, scene: Scene) -> None:
         scene.script.acts = [NotSent("refused the connection")]
         command_id = scene.give(*(f"j{n}" for n in range(50)), action="delete-job")
         assert scene.run(command_id) == "error"
-        assert len(scene.script.asked) == executor.SILENT
+        assert len(scene.script.asked) == executor.MAX_UNANSWERED_IN_A_ROW
         assert (scene.row(command_id).done, scene.row(command_id).failed) == (0, 50)
 
     def test_an_answer_in_between_lets_it_go_on(self, scene: Scene) -> None:
@@ -71,7 +71,7 @@ class TestNobodyAnswers:
         assert scene.run(command_id) == "timeout"
         [_, result] = scene.entries(command_id)
         assert (result.stage, result.outcome) == ("result", "timeout")
-        assert "Beacon could not read its answer" in (result.logs_json or "")
+        assert "Beacon could not read the answer" in (result.logs_json or "")
 
     def test_a_mistake_while_looking_for_the_effect_is_not_verified(self, scene: Scene) -> None:
         scene.script.settles = [ZeroDivisionError()]
@@ -81,9 +81,9 @@ class TestNobodyAnswers:
 
     def test_a_service_that_was_removed_while_nobody_knew_ends_as_a_timeout(self, scene: Scene) -> None:
         command_id = scene.give("j1", "j2")
-        claim = leases.take(command_id, "r1")
+        claim = leases.claim_command(command_id, "r1")
         assert claim is not None
-        command_store.step(claim, None, 0.1, [], tell=True)
+        command_store.start_next_item(claim, None, 0.1, [], publish=True)
         scene.lapse(command_id)
         with write() as session:
             registry.remove(session, "mail", "ada")
@@ -108,12 +108,12 @@ class TestOneAnswer:
         assert (scene.row(command_id).done, scene.row(command_id).failed) == (1, 0)
 
     def test_an_answer_that_is_told_twice_counts_once(self, scene: Scene) -> None:
-        claim = leases.take(scene.give("j1", "j2"), "r1")
+        claim = leases.claim_command(scene.give("j1", "j2"), "r1")
         assert claim is not None
-        asking = command_store.step(claim, None, 1, [], tell=True)
+        asking = command_store.start_next_item(claim, None, 1, [], publish=True)
         assert asking is not None
         for state in ("done", "failed"):
-            command_store.record(claim, Answer(asking.place, state, "Said."))  # type: ignore[arg-type]
+            command_store.record_result(claim, ItemResult(asking.place, state, "Said."))  # type: ignore[arg-type]
         assert (scene.row(claim.command_id).done, scene.row(claim.command_id).failed) == (1, 0)
 
     @pytest.mark.parametrize("came_through", [False, True])
@@ -121,16 +121,18 @@ class TestOneAnswer:
         self, scene: Scene, monkeypatch: pytest.MonkeyPatch, came_through: bool
     ) -> None:
         """Also where the commit came through and only its answer was lost: then j2 was marked, and never asked."""
-        real, failures = command_store.step, [DatabaseUnavailable("away")]
+        real, failures = command_store.start_next_item, [DatabaseUnavailable("away")]
 
-        def failing(claim: leases.Claim, answer: Answer | None, *args: object, **more: object) -> Asking | None:
+        def failing(
+            claim: leases.Claim, answer: ItemResult | None, *args: object, **more: object
+        ) -> ItemAttempt | None:
             if answer is None or not failures:
                 return real(claim, answer, *args, **more)  # type: ignore[arg-type]
             if came_through:
                 real(claim, answer, *args, **more)  # type: ignore[arg-type]
             raise failures.pop()
 
-        monkeypatch.setattr(command_store, "step", failing)
+        monkeypatch.setattr(command_store, "start_next_item", failing)
         command_id = scene.give("j1", "j2", "j3")
         scene.run(command_id)
         asked = [order.target for order in scene.script.asked]
@@ -159,9 +161,9 @@ class TestOneAnswer:
     def test_many_are_verified_although_each_takes_its_time_to_read(
         self, scene: Scene, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(verification, "CONFIRM_S", 0.0)
-        monkeypatch.setattr(verification, "EACH_S", 1.0)
-        monkeypatch.setattr(verification, "PAGE", 3)
+        monkeypatch.setattr(verification, "CONFIRM_TIMEOUT_S", 0.0)
+        monkeypatch.setattr(verification, "CONFIRM_PER_ITEM_S", 1.0)
+        monkeypatch.setattr(verification, "CONFIRM_PAGE_ITEMS", 3)
         scene.script.settles = [QUEUED]
         command_id = scene.give(*(f"j{n}" for n in range(10)))
         assert scene.run(command_id) == "success"
@@ -171,7 +173,7 @@ class TestOneAnswer:
 class TestTakenAgain:
     def test_what_was_taken_and_never_asked_is_not_carried_out_the_next_morning(self, scene: Scene) -> None:
         command_id = scene.give("j1")
-        assert leases.take(command_id, "r1") is not None
+        assert leases.claim_command(command_id, "r1") is not None
         scene.lapse(command_id)
         long_ago(command_id)
         assert scene.run(command_id, "r2") == "timeout"
@@ -179,11 +181,11 @@ class TestTakenAgain:
 
     def test_what_was_begun_goes_on_however_late_it_is(self, scene: Scene) -> None:
         command_id = scene.give("j1", "j2")
-        claim = leases.take(command_id, "r1")
+        claim = leases.claim_command(command_id, "r1")
         assert claim is not None
-        asking = command_store.step(claim, None, 0.1, [], tell=True)
+        asking = command_store.start_next_item(claim, None, 0.1, [], publish=True)
         assert asking is not None
-        command_store.record(claim, Answer(asking.place, "done", "Queued."))
+        command_store.record_result(claim, ItemResult(asking.place, "done", "Queued."))
         scene.lapse(command_id)
         long_ago(command_id)
         scene.script.settles = [QUEUED]
@@ -191,29 +193,29 @@ class TestTakenAgain:
 
     def test_a_worker_that_leaves_in_order_is_no_crash(self, scene: Scene) -> None:
         command_id = scene.give("j1")
-        for number in range(leases.MOST_CRASHES + 1):
-            claim = leases.take(command_id, f"r{number}")
+        for number in range(leases.MAX_CRASHES + 1):
+            claim = leases.claim_command(command_id, f"r{number}")
             assert claim is not None
-            leases.hand_over(claim, executor.LEAVES)
-            with pytest.raises(leases.Lost), write() as session:
-                claim.guard(session)
+            leases.hand_over(claim, executor.HANDOVER_REASON)
+            with pytest.raises(leases.LeaseLost), write() as session:
+                claim.lock_command(session)
         scene.script.settles = [QUEUED]
         assert scene.run(command_id, "last") == "success"
 
     def test_a_service_has_no_more_than_its_share_of_a_worker(self, scene: Scene) -> None:
         for number in range(3):
             scene.give(f"j{number}")
-        assert len(leases.free(10, {}, 2)) == 2
-        assert len(leases.free(10, {"mail": 1, "print": 2}, 2)) == 1
-        assert leases.free(10, {"mail": 2}, 2) == []
-        assert len(leases.free(10)) == 3
+        assert len(leases.find_claimable(10, {}, 2)) == 2
+        assert len(leases.find_claimable(10, {"mail": 1, "print": 2}, 2)) == 1
+        assert leases.find_claimable(10, {"mail": 2}, 2) == []
+        assert len(leases.find_claimable(10)) == 3
 
 
 class TestBounds:
     def test_a_service_takes_at_most_twenty_of_all_users_together(self, scene: Scene) -> None:
-        for number in range(submit.MOST_A_SERVICE):
-            scene.give(f"j{number}", by=f"user{number // submit.MOST_A_USER}")
-        with pytest.raises(rejections.Refused, match="A service takes at most 20"):
+        for number in range(submit.MAX_OPEN_COMMANDS_PER_SERVICE):
+            scene.give(f"j{number}", by=f"user{number // submit.MAX_OPEN_COMMANDS_PER_USER}")
+        with pytest.raises(rejections.CommandRejected, match="A service takes at most 20"):
             scene.give("one-more", by="another")
 
     def test_an_id_is_remembered_for_a_day_at_least_and_goes_after_that(self, scene: Scene) -> None:
@@ -241,7 +243,7 @@ class TestBounds:
         ids = [f"j{n}" for n in range(999)]
         command_id = scene.give(*ids)
         assert len(scene.states(command_id)) == 999
-        with pytest.raises(rejections.Refused, match="Under way already"):
+        with pytest.raises(rejections.CommandRejected, match="Conflicting command in progress"):
             scene.give("a", "j998", "b", by="ada")
         with read() as session:
             assert session.scalar(sa.select(sa.func.count()).select_from(ItemRow)) == 999

@@ -62,7 +62,7 @@ def test_the_table_names_each_service_with_its_state_and_no_password(ada: Browse
         desk = Desk("mail")
         desk.observe(look(queued=["a"]))
     text = ada.get()
-    for part in ("Mail &amp; more", "palantir", URL, "#i-verified", "Verified", ">ok<", "a person"):
+    for part in ("Mail &amp; more", "palantir", URL, "#i-verified", "Verified", ">ok<", "a user"):
         assert part in text, part
     assert "sesame" not in text
     with ada.app.app_context():
@@ -163,7 +163,7 @@ def test_bad_input_keeps_what_was_typed_but_the_password_and_stands_beside_its_f
     assert re.search(r'id="field-id"[^>]*aria-describedby="about-id wrong-id" aria-invalid="true"', sent.text)
     assert 'id="wrong-id"' in sent.text
     assert 'id="wrong-finished_visible_for_s"' in sent.text
-    assert "Nothing was changed: 2 things are wrong." in words(sent.text)
+    assert "Nothing was changed: there are 2 errors." in words(sent.text)
 
 
 def test_a_taken_id_is_said_beside_the_id(ada: Browser) -> None:
@@ -192,7 +192,7 @@ def test_a_kind_that_cannot_be_loaded_is_shown_disabled_with_the_reason(
 
 def test_an_edit_changes_what_was_changed_and_keeps_the_password_or_removes_it(ada: Browser) -> None:
     text = ada.get(f"{PAGE}/mail")
-    assert "Its password: kept" in words(text)
+    assert "Password: kept" in words(text)
     assert "sesame" not in text
     assert ada.send(f"{PAGE}/mail", name="Post", url=URL, password="").status_code == 303
     assert (ada.row("mail").name, ada.row("mail").password) == ("Post", "sesame")
@@ -251,7 +251,7 @@ def test_nothing_in_these_pages_is_inline(ada: Browser) -> None:
 def test_a_password_is_told_by_where_it_comes_from(ada: Browser) -> None:
     with ada.app.app_context(), write() as session:
         service_admin.change(session, "mail", {"password_env": "BEACON_SOURCE_MAIL"}, "test")
-    assert "Its password: from the environment variable BEACON_SOURCE_MAIL" in words(ada.get(f"{PAGE}/mail"))
+    assert "Password: from the environment variable BEACON_SOURCE_MAIL" in words(ada.get(f"{PAGE}/mail"))
 
 
 def test_a_form_with_a_new_address_asks_for_the_password_again(ada: Browser) -> None:
@@ -294,11 +294,11 @@ def test_two_who_edit_the_same_service_do_not_overwrite_each_other(ada: Browser)
     said = words(sent.text)
     assert sent.status_code == 409
     assert (ada.row("mail").name, ada.row("mail").url) == ("Mail & more", "http://127.0.0.1:8")
-    assert "Nothing was saved: Mail & more was changed after you had opened this form." in said
+    assert "Nothing was saved: Mail & more was changed after you opened this form." in said
     assert "bea changed url and password, " in said
     assert f"url from {URL} to http://127.0.0.1:8" in said
-    assert "Stands now: http://127.0.0.1:8" in said
-    assert "Stands now: Mail & more" in said
+    assert "Current value: http://127.0.0.1:8" in said
+    assert "Current value: Mail & more" in said
     for value in ("Letters", URL, "60"):
         assert f'value="{value}"' in sent.text, value
     assert "hers" not in sent.text
@@ -346,7 +346,7 @@ def test_what_was_typed_is_not_lost_where_the_service_was_removed(ada: Browser) 
     sent = ada.send(f"{PAGE}/mail", **EDITED, expected=seen)
     said = words(sent.text)
     assert sent.status_code == 404
-    assert "Mail & more was removed after you had opened this form. bea removed it, " in said
+    assert "Mail & more was removed after you opened this form. bea removed it, " in said
     assert 'value="Letters"' in sent.text
     assert ">Save<" not in sent.text
     assert ada.row("mail").removed_at is not None
@@ -357,7 +357,7 @@ def test_a_service_that_changed_is_not_removed_unseen(ada: Browser) -> None:
     bea_changes(ada, name="Post")
     sent = ada.send(f"{PAGE}/mail/remove", expected=seen)
     assert sent.status_code == 409
-    assert "Nothing was removed: Post was changed after you had opened this page. bea changed name" in words(sent.text)
+    assert "Nothing was removed: Post was changed after you opened this page. bea changed name" in words(sent.text)
     assert (proof(sent.text), "Remove Post</button>" in sent.text) == (seen, False)
     assert ada.row("mail").removed_at is None
     assert ada.send(f"{PAGE}/mail/remove", expected=proof(ada.get(f"{PAGE}/mail/remove"))).status_code == 303

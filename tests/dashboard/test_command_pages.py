@@ -80,7 +80,7 @@ def test_a_retry_needs_no_review_and_ends_with_what_was_seen(desk: OperatorDesk)
     desk.ended(answer.location.rpartition("/")[2])
     page = words(reader.get(answer.location))
     assert f"Retry {job}" in page
-    assert "Verified Beacon looked afterwards and saw it" in page
+    assert "Verified Beacon checked the service and observed the effect" in page
     assert "the job failed queued" in page
     assert re.search(r"Done .*queued again, verified", page)
     assert "failed, in the whole service 1 0" in page
@@ -252,7 +252,7 @@ def test_the_list_is_what_its_address_asks_for(idle: OperatorDesk) -> None:
     )
     assert re.findall(r'data-row="([^"]+)"', reader.get("/services/mail/commands").text) == both
     wrong = reader.get("/commands?phase=sideways&actor=bob")
-    assert "“phase” is none that there is" in words(wrong)
+    assert "Unknown value for “phase”; ignored." in words(wrong)
     assert re.findall(r'data-row="([^"]+)"', wrong.text) == both
     assert reader.get("/commands?before=junk").status_code == 200
 
@@ -298,8 +298,8 @@ def test_a_command_that_did_nothing_does_not_claim_a_look(desk: OperatorDesk) ->
     desk.demo.move(job, "running")
     ended = desk.run("retry-job", job)
     page = words(reader.get(f"/commands/{ended['commandId']}"))
-    assert "Nothing done Nothing was done, so there was nothing to look for; " in page
-    assert "Beacon looked" not in page
+    assert "Nothing done Nothing was done, so there was no effect to check; " in page
+    assert "Beacon checked" not in page
 
 
 def test_hostile_names_are_text(idle: OperatorDesk) -> None:

@@ -18,7 +18,7 @@ from app.infra.clock import utc_now, utc_text
 from app.reconciliation import registry
 from app.reconciliation.models import CheckSample, KnownJob, OpenItem, Service, ServiceState
 from app.web.services import check_history, service_details
-from app.web.services.check_history import Bucket, drawn
+from app.web.services.check_history import Bucket, draw_history
 from tests.dashboard.payloads import discrepancy, update
 from tests.dashboard.record_scene import happened, item, put
 from tests.dashboard.test_pages import page, watch
@@ -82,19 +82,19 @@ def test_what_the_service_itself_shows_wrong_is_listed_with_what_is_known_and_wh
     text = words_of(page(cast, ALICE, "/services/mail"))
     assert "Running on a dead worker" in text
     assert "running in queue out, attempt 2" in text
-    assert "the service has to put them back" in text
+    assert "until the service queues them again" in text
     assert "Coming and going, 5 times" in text
 
 
 def test_more_items_than_fit_are_counted_and_can_be_accepted_together(
     cast: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service_details, "ITEMS", 3)
+    monkeypatch.setattr(service_details, "MAX_ITEMS_SHOWN", 3)
     watch(cast, "mail", discrepancy("a"), *(f"job_{n}" for n in range(7)))
     client = logged_in(cast, BOB)
     text = client.get("/services/mail").text
     assert len(re.findall(r'name="jobIds"', text)) == 3
-    assert "The first 3 of 7 that are open." in words_of(text)
+    assert "The first 3 of 7 open differences." in words_of(text)
     form = {"csrf_token": csrf_token(client, "/services/mail"), "all": "true", "reason": "deleted by hand"}
     answer = client.post("/services/mail/discrepancies/accept", data=form)
     assert (answer.status_code, answer.headers["Location"]) == (303, "/services/mail")
@@ -105,7 +105,7 @@ def test_more_items_than_fit_are_counted_and_can_be_accepted_together(
 def test_missing_jobs_come_first_however_many_of_the_other_kinds_there_are(
     cast: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service_details, "ITEMS", 3)
+    monkeypatch.setattr(service_details, "MAX_ITEMS_SHOWN", 3)
     watch(cast, "mail", discrepancy("lost"), "lost")
     kinds = [("unaccounted", "u"), *(("extra", f"x{n}") for n in range(5))]
     put(cast, *(item("mail", job_id, kind, "2026-11-21T12:00:00.000Z") for kind, job_id in kinds))
@@ -123,7 +123,7 @@ def test_what_was_open_when_a_service_stopped_answering_is_said_of_then(cast: Fl
     believe(cast, last_answer_at=since)
     text = words_of(page(cast, ALICE, "/services/mail"))
     assert "Not answering since 12:02:00 UTC ; 1 job was missing before (answered 500)." in text
-    assert "What stands below is of its last answer, 12:02:00 UTC" in text
+    assert "The details below are from its last answer, 12:02:00 UTC" in text
 
 
 def test_a_service_of_a_hostile_id_and_name_is_words_and_no_markup(cast: Flask) -> None:
@@ -161,7 +161,7 @@ def test_no_item_is_chosen_until_somebody_does_so_one_by_one_or_by_a_link(cast: 
     assert not re.findall(chosen, page(cast, BOB, "/services/mail"))
     text = page(cast, BOB, "/services/mail?chosen=all&history=day")
     assert len(re.findall(chosen, text)) == 2
-    assert 'href="/services/mail?history=day#open-items">Choose none' in text
+    assert 'href="/services/mail?history=day#open-items">Select none' in text
 
 
 def test_a_form_with_nothing_chosen_says_what_to_do(cast: Flask) -> None:
@@ -179,7 +179,7 @@ def test_a_form_without_a_reason_comes_back_as_it_was_filled_in(cast: Flask) -> 
     form = {"jobIds": ["b"], "reason": " ", "seen": "what I saw", "csrf_token": csrf_token(bob, "/services/mail")}
     answer = bob.post("/services/mail/discrepancies/accept", data=form, headers={"Accept": "text/html"})
     assert answer.status_code == 400
-    assert "Give a reason: it is kept with what you accept." in answer.text
+    assert "Give a reason. It is kept with the accepted differences." in answer.text
     assert 'name="seen" value="what I saw"' in answer.text
     assert re.findall(r'name="jobIds" value="(\w+)"[^>]* checked>', answer.text) == ["b"]
     assert 'data-region="open-items"' not in answer.text, "what was refused stays until the next press"
@@ -203,7 +203,7 @@ def test_what_was_found_or_changed_since_it_was_chosen_is_named_and_the_rest_is_
     answer = bob.post("/services/mail/discrepancies/accept", data=form, headers={"Accept": "text/html"})
     said = words_of(answer.text)
     assert answer.status_code == 409
-    assert "1 is accepted. 2 are not what you saw:" in said
+    assert "1 accepted. 2 have changed since you saw them:" in said
     assert "the service shows it again at 12:00:09 UTC on 2026-11-21" in said
     assert re.search(r"unaccounted for since \S+ UTC on \S+, which is not what you saw", said)
     assert (f'name="seen" value="{seen}"' in answer.text, 'value="by hand"' in answer.text) == (True, True)
@@ -231,7 +231,7 @@ def test_counts_only_is_said_with_the_bound(cast: Flask, states: list[str] | Non
     believe(cast, counts_only=True)
     text = words_of(page(cast, ALICE, "/services/mail"))
     assert said.replace(" .", ".") in text
-    assert "There are more jobs than the 100,000 that are listed in all" in text
+    assert "There are more jobs than the 100,000 that Beacon lists in total" in text
 
 
 @pytest.mark.parametrize(("told", "why"), [({"failed": "its results are being counted"}, True), ({}, False)])
@@ -242,7 +242,7 @@ def test_a_number_that_the_service_does_not_tell_is_unknown_on_every_page(
     tabs = words_of(logged_in(cast, ALICE).get("/services/mail/jobs", headers={"Accept": "text/html"}).text)
     assert "Waiting 3 Failed —" in tabs
     assert "Failed 0" not in tabs
-    assert ("How many are failed is not known: its results are being counted." in tabs) is why
+    assert ("The number of failed jobs is not known: its results are being counted." in tabs) is why
     meta = logged_in(cast, ALICE).get("/services/mail/jobs", headers={"Accept": "application/json"}).get_json()["meta"]
     assert (meta["counts"], meta["notTold"]) == ({"queued": 3}, told)
     assert ("Failed: not known. Its results are being counted." in words_of(page(cast, ALICE, "/services/mail"))) is why
@@ -253,7 +253,7 @@ def test_a_queue_that_is_cut_is_named(cast: Flask) -> None:
     believe(cast, counts_only=True)
     text = words_of(page(cast, ALICE, "/services/mail"))
     assert "Counts only for waiting. Of the queue big there are more jobs than the 100,000" in text
-    assert "What was known of them stays known." in text
+    assert "Beacon keeps what it knew of them." in text
 
 
 def test_a_loss_is_said_with_both_numbers_and_can_be_accepted(cast: Flask) -> None:
@@ -262,7 +262,7 @@ def test_a_loss_is_said_with_both_numbers_and_can_be_accepted(cast: Flask) -> No
     watch(cast, "mail", update(status="discrepancy", findings=[lost], counts={"queued": 0}))
     text = page(cast, BOB, "/services/mail")
     assert f"50,008 lost at once: {note}." in words_of(text)
-    assert f"Lost at once {note} Look whether its store was emptied" in words_of(text)
+    assert f"Lost at once {note} Check whether its store was emptied" in words_of(text)
     assert "Accept all" in text
     front = words_of(page(cast, BOB, "/"))
     assert f"50,008 lost at once: {note}" in front
@@ -307,7 +307,7 @@ def test_a_queue_without_a_worker_is_shown_with_what_to_do(cast: Flask, missing:
 
 def test_workers_stand_with_the_dead_first_and_unknown_is_not_none(cast: Flask) -> None:
     watch(cast, "mail", update())
-    assert "Cannot be told: the Palantir HTTP API does not tell of its workers." in page(cast, ALICE, "/services/mail")
+    assert "Not available: the Palantir HTTP API does not tell of its workers." in page(cast, ALICE, "/services/mail")
     believe(cast, workers_json="[]")
     assert "Mail has no worker" in page(cast, ALICE, "/services/mail")
     workers = [{"id": f"w{n}", "state": "busy", "queues": ["q"], "job_id": "j", "seen_at": None} for n in range(30)]
@@ -337,7 +337,7 @@ def buckets(*states: str | None) -> list[Bucket]:
 
 
 def test_the_graph_has_a_gap_where_nothing_was_known_and_none_of_its_lines_crosses_it() -> None:
-    graph = drawn("hour", buckets("verified", "verified", None, "stale", "verified", "discrepancy"))
+    graph = draw_history("hour", buckets("verified", "verified", None, "stale", "verified", "discrepancy"))
     assert len(graph.lines) == 2
     assert [part.state for part in graph.band] == ["verified", "stale", "verified", "discrepancy"]
     assert graph.band[1].x == graph.band[0].width + check_history.WIDTH / 6
@@ -351,14 +351,14 @@ def test_checks_that_left_no_state_are_told_by_their_times_alone() -> None:
     """Rows from before the state was kept."""
     found = buckets("verified", None, "verified")
     found[0].states.clear()
-    graph = drawn("hour", found)
+    graph = draw_history("hour", found)
     assert (len(graph.lines), len(graph.band), graph.is_empty) == (2, 1, False)
     assert "24 of 24 checks answered" in graph.sentence
     assert "nothing known for 1 min" in graph.sentence
 
 
 def test_a_graph_of_nothing_says_so() -> None:
-    assert drawn("day", buckets(None, None)).sentence == "No check in the last day."
+    assert draw_history("day", buckets(None, None)).sentence == "No check in the last day."
 
 
 @pytest.mark.parametrize(("span", "checks", "share"), [("hour", 3, 3 / 60), ("day", 6, 5 / 144)])
@@ -372,7 +372,7 @@ def test_the_checks_of_a_span_are_all_in_its_graph(
             row = CheckSample(service_id="mail", at=utc_text(NOW - age), ok=True, status="verified", latency_ms=7)
             row.counts_json = "{}"
             session.add(row)
-        graph = check_history.history(session, "mail", span, NOW)
+        graph = check_history.load_history(session, "mail", span, NOW)
     assert graph.sentence.startswith(f"{checks} of {checks} checks answered in the last {span}; 7 ms on average")
     assert sum(part.width for part in graph.band) == pytest.approx(share * check_history.WIDTH, abs=1)
 

@@ -134,7 +134,7 @@ def test_workers_of_a_silent_service_are_told_as_of_its_last_answer(quiet: Flask
         state = session.get(ServiceState, "mail")
         was_heard = state is not None and state.last_answer_at is not None
     workers = seen(part(text, r'<section class="service-part" aria-labelledby="workers-title".*?</section>'))
-    assert ("Nobody knows how they are now" in workers) is was_heard
+    assert ("The current state of the workers is not known" in workers) is was_heard
 
 
 def test_the_line_of_a_silent_service_says_until_when(quiet: Flask) -> None:

@@ -18,12 +18,12 @@ _pace = float(os.environ["BEACON_PACE"])  # of this machine: a lease must outlas
 
 if os.environ.get("BEACON_TIMES") != "real":
     leases.LEASE_S = 2.0 * _pace
-    runner.RENEW_EVERY_S = 0.5 * _pace
-    executor.START_S = 3.0 * _pace
-    executor.CALL_S = dict.fromkeys(executor.CALL_S, 4.0 * _pace)
-    executor.SETTLE_S = 1.5 * _pace
-    verification.CONFIRM_S = 2.0 * _pace
-    verification.RECONCILED_S = 1.0 * _pace
+    runner.LEASE_RENEW_INTERVAL_S = 0.5 * _pace
+    executor.MAX_START_DELAY_S = 3.0 * _pace
+    executor.CALL_TIMEOUT_S = dict.fromkeys(executor.CALL_TIMEOUT_S, 4.0 * _pace)
+    executor.SETTLE_TIMEOUT_S = 1.5 * _pace
+    verification.CONFIRM_TIMEOUT_S = 2.0 * _pace
+    verification.RECONCILE_TIMEOUT_S = 1.0 * _pace
 
 
 def _strike(step):
@@ -49,10 +49,10 @@ def _struck_after(module, name, step):
     setattr(module, name, struck)
 
 
-_struck_after(submit, "_claim", lambda _: "accepted")
-_struck_after(leases, "take", lambda claim: "taken" if claim is not None else "")
-_struck_after(command_store, "begin", lambda _: "begun")
-_struck_after(command_store, "step", lambda asking: "recorded" if asking is None else "asked")
-_struck_after(executor._Run, "_ask", lambda _: "acted")
-_struck_after(command_store, "confirm", lambda _: "confirmed")
-_struck_after(command_store, "finish", lambda _: "finished")
+_struck_after(submit, "_insert_command", lambda _: "accepted")
+_struck_after(leases, "claim_command", lambda claim: "taken" if claim is not None else "")
+_struck_after(command_store, "record_before", lambda _: "begun")
+_struck_after(command_store, "start_next_item", lambda asking: "recorded" if asking is None else "asked")
+_struck_after(executor._CommandRun, "_call_source", lambda _: "acted")
+_struck_after(command_store, "mark_confirmed", lambda _: "confirmed")
+_struck_after(command_store, "finish_command", lambda _: "finished")

@@ -234,7 +234,7 @@ def test_a_delete_whose_worker_died_before_the_answer_was_recorded_is_settled_by
     place.wait_struck()
     command = ended(place.beacon, command_id)
     assert (command["phase"], command["verified"]) == ("success", True)
-    assert "reading it" in " ".join(command["logs"])
+    assert "checking the service" in " ".join(command["logs"])
     assert len(place.demo.calls()) == 1
     assert place.demo.get(f"/api/v1/jobs/{job}").status_code == 410
 

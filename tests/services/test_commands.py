@@ -12,10 +12,10 @@ from flask import Flask
 from app import create_app
 from app.audit.models import AuditRow
 from app.commands import leases, rejections, submit
-from app.commands.leases import Claim, Lost
+from app.commands.leases import Claim, LeaseLost
 from app.commands.models import CommandRow, ItemRow
-from app.commands.removed_jobs import RemovedByCommands
-from app.commands.request import Asked
+from app.commands.removed_jobs import CommandExplanations
+from app.commands.request import CommandRequest
 from app.config import Settings
 from app.db import db, now_epoch, read, write
 from app.reconciliation import registry
@@ -47,9 +47,9 @@ def workers(app: Flask, settings: Settings) -> Iterator[list[Flask]]:
         db.engine.dispose()
 
 
-def retry(target: str, command_id: str | None = None) -> Asked:
+def retry(target: str, command_id: str | None = None) -> CommandRequest:
     body = {"commandId": command_id or new_id(), "actionType": "retry-job", "service": "mail", "target": target}
-    return Asked.model_validate(body)
+    return CommandRequest.model_validate(body)
 
 
 def race(workers: list[Flask], act: Callable[[int], Any]) -> list[Any]:
@@ -61,7 +61,7 @@ def race(workers: list[Flask], act: Callable[[int], Any]) -> list[Any]:
         with workers[number % 2].app_context():
             try:
                 found.append(act(number))
-            except rejections.Refused as refused:
+            except rejections.CommandRejected as refused:
                 found.append(refused.status)
 
     threads = [threading.Thread(target=run, args=(number,)) for number in range(RACERS)]
@@ -81,7 +81,7 @@ def count(app: Flask, model: Any) -> int:
 def test_one_id_is_taken_on_once(workers: list[Flask]) -> None:
     for number in range(5):
         asked = retry(f"j{number}")
-        taken = race(workers, lambda _, asked=asked: submit.take_on(asked, "bob").phase)
+        taken = race(workers, lambda _, asked=asked: submit.submit_command(asked, "bob").phase)
         assert taken == ["queued"] * RACERS
     assert count(workers[0], CommandRow) == count(workers[0], ItemRow) == 5
     with workers[0].app_context(), read() as session:
@@ -90,28 +90,30 @@ def test_one_id_is_taken_on_once(workers: list[Flask]) -> None:
 
 
 def test_one_target_is_held_by_one_command(workers: list[Flask]) -> None:
-    got = race(workers, lambda _: submit.take_on(retry("j1"), "bob").phase)
+    got = race(workers, lambda _: submit.submit_command(retry("j1"), "bob").phase)
     assert sorted(map(str, got)) == sorted(["409"] * (RACERS - 1) + ["queued"])
     assert count(workers[0], CommandRow) == 1
 
 
 def test_a_limit_holds_when_all_come_at_once(workers: list[Flask]) -> None:
-    got = race(workers, lambda number: submit.take_on(retry(f"j{number}"), "bob").phase)
-    assert sorted(map(str, got)) == sorted(["429"] * (RACERS - submit.MOST_A_USER) + ["queued"] * submit.MOST_A_USER)
+    got = race(workers, lambda number: submit.submit_command(retry(f"j{number}"), "bob").phase)
+    assert sorted(map(str, got)) == sorted(
+        ["429"] * (RACERS - submit.MAX_OPEN_COMMANDS_PER_USER) + ["queued"] * submit.MAX_OPEN_COMMANDS_PER_USER
+    )
 
 
 def test_one_runner_gets_a_command_and_one_gets_it_from_the_dead(workers: list[Flask]) -> None:
     app = workers[0]
     with app.app_context():
-        command_id = submit.take_on(retry("j1"), "bob").command_id
-    first = [claim for claim in race(workers, lambda number: leases.take(command_id, f"r{number}")) if claim]
+        command_id = submit.submit_command(retry("j1"), "bob").command_id
+    first = [claim for claim in race(workers, lambda number: leases.claim_command(command_id, f"r{number}")) if claim]
     assert len(first) == 1
     with app.app_context():
-        assert leases.free(10) == []
+        assert leases.find_claimable(10) == []
         with write() as session:
             session.execute(sa.update(CommandRow).values(lease_until=now_epoch() - 1))
-        assert leases.free(10) == [command_id]
-    second = [claim for claim in race(workers, lambda number: leases.take(command_id, f"s{number}")) if claim]
+        assert leases.find_claimable(10) == [command_id]
+    second = [claim for claim in race(workers, lambda number: leases.claim_command(command_id, f"s{number}")) if claim]
     assert [claim.fence for claim in second] == [first[0].fence + 1]
     with app.app_context():
         assert is_lost(first[0])
@@ -121,8 +123,8 @@ def test_one_runner_gets_a_command_and_one_gets_it_from_the_dead(workers: list[F
 def is_lost(claim: Claim) -> bool:
     try:
         with write() as session:
-            claim.guard(session)
-    except Lost:
+            claim.lock_command(session)
+    except LeaseLost:
         return True
     return False
 
@@ -140,4 +142,4 @@ def test_a_command_runs_to_its_end(workers: list[Flask], demo: DemoService) -> N
     assert [entry.stage for entry in desk.audit(command["commandId"])] == ["accepted", "result"]
     with app.app_context(), read() as session:
         since = database_now(session)
-        assert RemovedByCommands().find_ended(session, "mail", {job, "other"}, since) == {job}
+        assert CommandExplanations().find_ended(session, "mail", {job, "other"}, since) == {job}

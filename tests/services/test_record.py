@@ -63,7 +63,7 @@ def test_the_graph_and_the_footer_are_read(scene: Flask) -> None:
         row.counts_json = "{}"
         session.add(row)
     with scene.app_context(), read() as session:
-        assert check_history.history(session, "ab", "day").sentence.startswith("1 of 1 checks answered")
+        assert check_history.load_history(session, "ab", "day").sentence.startswith("1 of 1 checks answered")
         assert viewers(session) == 0
     assert "<b>1</b> polls per minute" in logged_in(scene, ALICE).get("/cost").text
     assert "Ab" in logged_in(scene, ALICE).get("/services/ab").text

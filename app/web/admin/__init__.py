@@ -1,4 +1,4 @@
-"""`/admin`: what administrators set up."""
+"""`/admin`: administration pages."""
 
 from flask import Blueprint
 

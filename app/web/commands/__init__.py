@@ -1,4 +1,4 @@
-"""`/commands` and `/services/{id}/commands`: what operators order, and what became of it."""
+"""`/commands` and `/services/{id}/commands`: pages and API for commands."""
 
 from flask import Blueprint
 

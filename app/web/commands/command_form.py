@@ -1,4 +1,4 @@
-"""What somebody pressed on a page that gives commands: read from its form, weighed, and made into a command."""
+"""Parses the form behind a command button and turns it into a command request."""
 
 import hashlib
 import json
@@ -7,17 +7,17 @@ from typing import Any, Self
 
 from werkzeug.datastructures import MultiDict
 
-from app.commands.request import Asked
+from app.commands.request import CommandRequest
 from app.infra.problems import Problem
-from app.web.commands.command_views import VERBS
+from app.web.commands.command_views import ACTION_LABELS
 
 SCOPES = ("selected", "page", "filter")
 
 
 @dataclass(frozen=True, slots=True)
-class Pressed:
-    """`do` is `action` or `action:target`. Without a target `scope` says which jobs are meant: `selected` and `page` by
-    their ids, `filter` by state and queue, as many as there were `as_of`; a purge means `queue`."""
+class CommandForm:
+    """`do` is `action` or `action:target`. Without a target, `scope` selects the jobs: `selected` and `page` by their
+    ids, `filter` by state and queue as of `as_of`. A purge without a target applies to `queue`."""
 
     service: str
     action: str
@@ -30,19 +30,19 @@ class Pressed:
     as_of: str | None
     typed: str
     confirmed: bool
-    looks: bool
+    preview_only: bool
     given_id: str
     nonce: str
 
     @classmethod
-    def of(cls, service: str, form: "MultiDict[str, str]") -> Self:
+    def parse(cls, service: str, form: "MultiDict[str, str]") -> Self:
         action, _, target = form.get("do", "").partition(":")
-        if action not in VERBS:
-            raise _bad("do", f"expected one of {', '.join(VERBS)}")
+        if action not in ACTION_LABELS:
+            raise _bad_field("do", f"expected one of {', '.join(ACTION_LABELS)}")
         if action == "purge-queue" and not target:
             target = form.get("queue", "").strip()
             if not target:
-                raise _bad("queue", "type the name of a queue")
+                raise _bad_field("queue", "type the name of a queue")
         scope = form.get("scope", "selected")
         ids = form.getlist("pageIds" if scope == "page" else "jobIds")
         count = form.get("expectedCount", "")
@@ -68,60 +68,60 @@ class Pressed:
         return self.action in ("retry-job", "delete-job") and self.target is None
 
     @property
-    def by_filter(self) -> bool:
+    def is_by_filter(self) -> bool:
         return self.is_bulk and self.scope == "filter"
 
     @property
-    def counts(self) -> bool:
-        """Whether it is bound to how many there were."""
-        return self.by_filter or self.action == "purge-queue"
+    def is_count_bound(self) -> bool:
+        """True if the command is valid only for the number of jobs that the user saw."""
+        return self.is_by_filter or self.action == "purge-queue"
 
     @property
-    def is_weighty(self) -> bool:
-        """Whether one has to look again before it is done. A retry takes nothing from anybody."""
+    def needs_review(self) -> bool:
+        """True if the command destroys something and must be reviewed first. A retry does not."""
         return self.action != "retry-job"
 
     @property
-    def where(self) -> tuple[str, str | None]:
-        """State and queue of what it is about."""
+    def state_and_queue(self) -> tuple[str, str | None]:
+        """State and queue of the targeted jobs."""
         if self.action == "purge-queue":
             return "queued", self.target
         return self.state, self.queue or None
 
-    def must_type(self, name: str) -> str | None:
-        """What has to be typed first: the name of what is lost."""
+    def confirmation_text(self, name: str) -> str | None:
+        """The text to type for confirmation: the name of what is destroyed. None if none is needed."""
         if self.action == "purge-queue":
             return self.target
-        return name if self.action == "restart-service" or (self.action == "delete-job" and self.by_filter) else None
+        return name if self.action == "restart-service" or (self.action == "delete-job" and self.is_by_filter) else None
 
     @property
     def command_id(self) -> str:
-        """As the page's script made it; else from the page and what was pressed on it."""
+        """The id from the page's script, or else one derived from the page's nonce and the submitted command."""
         if self.given_id:
             return self.given_id
         if not self.nonce:
-            raise _bad("commandId", "expected an id for this intent")
+            raise _bad_field("commandId", "expected an id for this intent")
         text = json.dumps(self._body(), sort_keys=True)
         return f"{self.nonce}-{hashlib.sha256(text.encode()).hexdigest()[:24]}"
 
-    def asked(self) -> Asked:
+    def to_request(self) -> CommandRequest:
         """Raises `ValidationError`, `Problem`."""
-        if self.is_bulk and not self.by_filter and not self.ids:
-            raise _bad("jobIds", "choose at least one job")
-        return Asked.model_validate({"commandId": self.command_id, **self._body()})
+        if self.is_bulk and not self.is_by_filter and not self.ids:
+            raise _bad_field("jobIds", "select at least one job")
+        return CommandRequest.model_validate({"commandId": self.command_id, **self._body()})
 
     def _body(self) -> dict[str, Any]:
         body: dict[str, Any] = {"actionType": self.action, "service": self.service}
-        if self.by_filter:
+        if self.is_by_filter:
             body["filter"] = {"state": self.state, **({"queue": self.queue} if self.queue else {})}
         elif self.is_bulk:
             body["targets"] = list(self.ids)
         elif self.action != "restart-service":
             body["target"] = self.target
-        if self.counts:
+        if self.is_count_bound:
             body |= {"expectedCount": self.expected_count, "asOf": self.as_of}
         return body
 
 
-def _bad(name: str, expected: str) -> Problem:
+def _bad_field(name: str, expected: str) -> Problem:
     return Problem(400, "Bad input", f"{name}: {expected}", errors={name: expected})

@@ -1,4 +1,4 @@
-"""What the reader may do to a service, and why not; a command as fragments and pages show it."""
+"""View models of commands: which actions a user may take on a service, and a command as pages show it."""
 
 import secrets
 from collections.abc import Mapping, Sequence
@@ -13,9 +13,14 @@ from app.reconciliation import registry
 from app.reconciliation.models import Service
 from app.web.dashboard.view_models import dom_key, service_href
 
-VERBS = {"retry-job": "Retry", "delete-job": "Delete", "purge-queue": "Purge", "restart-service": "Restart"}
-_DOING = {"retry-job": "retrying", "delete-job": "deleting", "purge-queue": "purging", "restart-service": "restarting"}
-PHASES = {
+ACTION_LABELS = {"retry-job": "Retry", "delete-job": "Delete", "purge-queue": "Purge", "restart-service": "Restart"}
+_PROGRESS_LABELS = {
+    "retry-job": "retrying",
+    "delete-job": "deleting",
+    "purge-queue": "purging",
+    "restart-service": "restarting",
+}
+PHASE_LABELS = {
     "queued": "Queued",
     "running": "Running",
     "unknown": "Being settled",
@@ -23,13 +28,13 @@ PHASES = {
     "error": "Failed",
     "timeout": "No answer",
 }
-RETRIED = effects.FAILED_STATES
+RETRYABLE_STATES = effects.FAILED_STATES
 
 
 @dataclass(frozen=True, slots=True)
-class Acting:
-    """`why_not` names what the reader cannot do here, each with the reason. `nonce` makes the ids of what is pressed on
-    this page without scripts: the same button of the same page is the same intent."""
+class ServiceActions:
+    """`why_not` maps each unavailable action to the reason. `nonce` makes the command ids on a page without scripts:
+    the same button on the same page is the same command."""
 
     service_id: str
     name: str
@@ -40,34 +45,34 @@ class Acting:
     def of(cls, who: Actor, service: Service) -> Self:
         if who.has_role("operator"):
             can = registry.capabilities_of(service)
-            why_not = {action: why for action in VERBS if (why := can.why_not(action))}  # type: ignore[arg-type]
+            why_not = {action: why for action in ACTION_LABELS if (why := can.why_not(action))}  # type: ignore[arg-type]
         else:
-            why_not = dict.fromkeys(VERBS, f"Commands need the role operator; you are {who.role}")
+            why_not = dict.fromkeys(ACTION_LABELS, f"Commands need the role operator; you are {who.role}")
         return cls(service.id, service.name, why_not, secrets.token_hex(8))
 
     @property
-    def action(self) -> str:
-        """Where the forms go."""
+    def form_url(self) -> str:
+        """The URL that the forms post to."""
         return f"{service_href(self.service_id)}/commands"
 
     @property
     def reasons(self) -> list[tuple[str, str]]:
-        """`("Retry, Delete", "Commands need the role operator; …")`: each reason once."""
+        """`("Retry, Delete", "Commands need the role operator; …")`, one entry for each reason."""
         said: dict[str, list[str]] = {}
         for action, why in self.why_not.items():
-            said.setdefault(why, []).append(VERBS[action])
+            said.setdefault(why, []).append(ACTION_LABELS[action])
         return [(", ".join(verbs), why) for why, verbs in said.items()]
 
 
-def _line(logs: Sequence[str], failed: int) -> str:
-    """The newest line of a log; where something failed, the service's own reason before what was seen."""
+def _last_log_line(logs: Sequence[str], failed: int) -> str:
+    """The newest log line; after a failure also the line before it, which has the service's own reason."""
     said = [line for line in logs[-2 if failed else -1 :] if not line.startswith("asking ")]
     return " · ".join(said)
 
 
 @dataclass(frozen=True, slots=True)
 class CommandView:
-    """A command as it is now; the same for everyone, whether rendered or pushed. `line`: what was said of it last."""
+    """A command's current state; the same for every user, rendered or pushed."""
 
     id: str
     phase: str
@@ -79,12 +84,12 @@ class CommandView:
     total: int
     done: int
     failed: int
-    line: str
+    last_line: str
 
     @classmethod
     def of(cls, row: CommandRow) -> Self:
         about = (row.id, row.phase, row.action, row.service_id, row.target, row.actor)
-        line = _line(command_progress.logs_of(row), row.failed)
+        line = _last_log_line(command_progress.parse_logs(row), row.failed)
         return cls(*about, row.verified, row.total, row.done, row.failed, line)
 
     @classmethod
@@ -101,7 +106,7 @@ class CommandView:
             progress.get("total", 1),
             progress.get("done", 0),
             progress.get("failed", 0),
-            _line(data["logs"], progress.get("failed", 0)),
+            _last_log_line(data["logs"], progress.get("failed", 0)),
         )
 
     @property
@@ -121,25 +126,25 @@ class CommandView:
         return self.phase
 
     @property
-    def word(self) -> str:
-        """`retrying…` until it has ended."""
+    def label(self) -> str:
+        """`retrying…` until the command ends."""
         if self.phase in ("queued", "running"):
-            return f"{_DOING.get(self.action, 'running')}…"
-        return PHASES[self.phase]
+            return f"{_PROGRESS_LABELS.get(self.action, 'running')}…"
+        return PHASE_LABELS[self.phase]
 
     @property
     def has_ended(self) -> bool:
         return self.phase in ("success", "error", "timeout")
 
     @property
-    def said(self) -> str:
-        """What was observed, once there is something; before that the word says all."""
-        return self.line if self.has_ended or self.phase == "unknown" else ""
+    def outcome(self) -> str:
+        """What was observed, once the command ends; empty before that."""
+        return self.last_line if self.has_ended or self.phase == "unknown" else ""
 
     @property
-    def words(self) -> str:
+    def title(self) -> str:
         """`Retry job_1`"""
-        verb = VERBS.get(self.action, self.action)
+        verb = ACTION_LABELS.get(self.action, self.action)
         return f"{verb} {self.target}".strip()
 
     @property

@@ -1,4 +1,4 @@
-"""`/services/{id}/commands`: where buttons lead, with scripts or without; what weighs something is reviewed first."""
+"""`/services/{id}/commands`: target of all command buttons; destructive commands are reviewed first."""
 
 import secrets
 from dataclasses import dataclass, replace
@@ -17,107 +17,109 @@ from app.reconciliation import queries as reconciliation
 from app.web import display_text
 from app.web.auth import actor, require
 from app.web.commands import bp
-from app.web.commands.command_form import Pressed
-from app.web.commands.command_views import VERBS, Acting
+from app.web.commands.command_form import CommandForm
+from app.web.commands.command_views import ACTION_LABELS, ServiceActions
 from app.web.dashboard import queries
 from app.web.dashboard.view_models import service_href
 from app.web.errors import wants_page
 from app.web.layout import build_layout, generation
 
-SAMPLES = 5
+SAMPLE_JOBS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Review:
-    """What a person sees before something weighty: how many as of when, some of them, how many more there are now."""
+class CommandReview:
+    """The review of a destructive command. `growth`: how many more jobs match now than the user saw as of `as_of`."""
 
-    pressed: Pressed
-    acting: Acting
-    number: int | None
+    form: CommandForm
+    service_actions: ServiceActions
+    count: int | None
     as_of: str
     samples: tuple[str, ...]
-    more: int
-    must_type: str | None
-    counts: str
+    growth: int
+    confirmation_text: str | None
+    service_counts: str
     command_id: str
     problem: str = ""
     link: str = ""
 
     @property
     def href(self) -> str:
-        return service_href(self.acting.service_id)
+        return service_href(self.service_actions.service_id)
 
     @property
-    def verb(self) -> str:
+    def title(self) -> str:
         """`Purge 1,204 jobs from mail`"""
-        verb, one = VERBS[self.pressed.action], self.pressed
-        if one.action == "restart-service":
-            return f"{verb} {self.acting.name}"
-        if one.target is not None and one.action != "purge-queue":
-            return f"{verb} 1 job from {self.acting.name}"
-        place = one.target if one.action == "purge-queue" else self.acting.name
-        return f"{verb} {finding_text.format_job_count(self.number or 0)} from {place}"
+        verb, form = ACTION_LABELS[self.form.action], self.form
+        if form.action == "restart-service":
+            return f"{verb} {self.service_actions.name}"
+        if form.target is not None and form.action != "purge-queue":
+            return f"{verb} 1 job from {self.service_actions.name}"
+        place = form.target if form.action == "purge-queue" else self.service_actions.name
+        return f"{verb} {finding_text.format_job_count(self.count or 0)} from {place}"
 
 
 @bp.post("/services/<service_id>/commands")
 @require("operator")
-def press(service_id: str) -> ResponseReturnValue:
-    """303 to the command's page; `{commandId, phase, link}` for scripts. What weighs something and was not confirmed is
-    answered with its review."""
-    one = Pressed.of(service_id, request.form)
-    if one.looks or (one.is_weighty and not one.confirmed):
-        return _review(replace(one, expected_count=None, as_of=None, given_id="") if one.looks else one)
+def submit_form(service_id: str) -> ResponseReturnValue:
+    """303 to the command's page; `{commandId, phase, link}` for scripts. A destructive command that is not confirmed
+    yet is answered with its review."""
+    form = CommandForm.parse(service_id, request.form)
+    if form.preview_only or (form.needs_review and not form.confirmed):
+        return _render_review(
+            replace(form, expected_count=None, as_of=None, given_id="") if form.preview_only else form
+        )
     try:
-        return _taken(one)
+        return _submit(form)
     except Problem as problem:
-        if not ((one.is_weighty or one.counts) and wants_page()):
+        if not ((form.needs_review or form.is_count_bound) and wants_page()):
             raise
-        return _review(one, problem)
+        return _render_review(form, problem)
 
 
 @bp.get("/services/<service_id>/commands/review")
 @require("operator")
-def review(service_id: str) -> ResponseReturnValue:
-    """An address says what to look at. What only a reader can have seen, typed or meant is not taken from it."""
-    one = Pressed.of(service_id, request.args)
-    return _review(replace(one, expected_count=None, as_of=None, typed="", given_id=""))
+def show_review(service_id: str) -> ResponseReturnValue:
+    """The review page by its URL, which supplies no count, time, confirmation or command id: only forms do."""
+    form = CommandForm.parse(service_id, request.args)
+    return _render_review(replace(form, expected_count=None, as_of=None, typed="", given_id=""))
 
 
-def _taken(one: Pressed) -> ResponseReturnValue:
-    expected = one.must_type(_acting(one.service).name) if one.is_weighty else None
-    if expected is not None and one.typed != expected:
+def _submit(form: CommandForm) -> ResponseReturnValue:
+    expected = form.confirmation_text(_load_service_actions(form.service).name) if form.needs_review else None
+    if expected is not None and form.typed != expected:
         raise Problem(400, "Not confirmed", f"Type {expected} to confirm.", errors={"typed": f"expected {expected}"})
-    asked, who = one.asked(), actor().name
+    asked, who = form.to_request(), actor().name
     db.session.remove()
-    taken = submit.take_on(asked, who, request.remote_addr)
+    taken = submit.submit_command(asked, who, request.remote_addr)
     link = f"/commands/{quote(taken.command_id, safe='')}"
     if wants_page():
         return redirect(link, 303)
     return jsonify(commandId=taken.command_id, phase=taken.phase, link=link), 202
 
 
-def _review(one: Pressed, problem: Problem | None = None) -> Response:
-    """Keeps what was typed, and the count that was seen first: how many more there are stands beside it."""
-    acting = _acting(one.service)
-    if one.is_bulk and not one.by_filter and not one.ids:
-        raise Problem(400, "Nothing chosen", "Choose at least one job, then press again.", errors={"jobIds": "none"})
+def _render_review(form: CommandForm, problem: Problem | None = None) -> Response:
+    """Keeps the typed confirmation and the count that was seen first, and shows how many jobs came since."""
+    service_actions = _load_service_actions(form.service)
+    if form.is_bulk and not form.is_by_filter and not form.ids:
+        raise Problem(400, "Nothing selected", "Select at least one job, then press again.", errors={"jobIds": "none"})
     who = actor()
     cursor = queries.cursor(db.session())
     around = replace(build_layout("service", who, cursor, has_form=True), refresh_s=None)
-    counts = _counts(one.service)
-    found = _found(one)
-    # A count that nobody can read as one is none: the fresh one is shown instead.
-    first = one.expected_count if one.counts and _is_time(one.as_of) else None
-    shown = Review(
-        one,
-        acting,
+    counts = _describe_counts(form.service)
+    found = _preview_targets(form)
+    # A malformed count is ignored and the current one is shown instead.
+    first = form.expected_count if form.is_count_bound and _is_valid_time(form.as_of) else None
+    shown = CommandReview(
+        form,
+        service_actions,
         found.total if first is None else first,
-        found.as_of if first is None or one.as_of is None else one.as_of,
-        found.job_ids[:SAMPLES],
+        found.as_of if first is None or form.as_of is None else form.as_of,
+        found.job_ids[:SAMPLE_JOBS],
         0 if first is None else max(0, found.total - first),
-        one.must_type(acting.name),
+        form.confirmation_text(service_actions.name),
         counts,
-        one.given_id or secrets.token_hex(16),
+        form.given_id or secrets.token_hex(16),
         problem.detail if problem else "",
         str(problem.members.get("link", "")) if problem else "",
     )
@@ -125,34 +127,34 @@ def _review(one: Pressed, problem: Problem | None = None) -> Response:
     response = make_response(page, problem.status if problem else 200)
     response.headers["Beacon-Cursor"] = str(cursor)
     response.headers["Beacon-Generation"] = generation()
-    response.headers["Cache-Control"] = "private, no-store"  # its ids are used once
+    response.headers["Cache-Control"] = "private, no-store"  # its command id must be used only once
     response.headers["Vary"] = "Accept, HX-Request, Cookie"
     return response
 
 
-def _found(one: Pressed) -> live_preview.Seen:
-    if one.counts:
-        state, queue = one.where
+def _preview_targets(form: CommandForm) -> live_preview.JobPreview:
+    if form.is_count_bound:
+        state, queue = form.state_and_queue
         db.session.remove()  # a service may take its time
-        return live_preview.seen(one.service, state, queue, SAMPLES)
-    ids = (one.target,) if one.target else one.ids
-    return live_preview.Seen(len(ids), utc_text(), ids)
+        return live_preview.preview_jobs(form.service, state, queue, SAMPLE_JOBS)
+    ids = (form.target,) if form.target else form.ids
+    return live_preview.JobPreview(len(ids), utc_text(), ids)
 
 
-def _acting(service_id: str) -> Acting:
+def _load_service_actions(service_id: str) -> ServiceActions:
     found = reconciliation.find_service(db.session(), service_id)
     if found is None:
-        raise rejections.not_watched(service_id)
-    return Acting.of(actor(), found.service)
+        raise rejections.not_watched_error(service_id)
+    return ServiceActions.of(actor(), found.service)
 
 
-def _counts(service_id: str) -> str:
+def _describe_counts(service_id: str) -> str:
     found = reconciliation.find_service(db.session(), service_id)
     counts = found.counts(current_settings().poll_interval_s)[0] if found else None
     return display_text.format_counts(counts) if counts else ""
 
 
-def _is_time(text: str | None) -> bool:
+def _is_valid_time(text: str | None) -> bool:
     try:
         return text is not None and bool(parse_utc(text))
     except ValueError:

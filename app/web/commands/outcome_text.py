@@ -1,4 +1,4 @@
-"""How a command ended, in words: what was looked for afterwards, and what was seen of it."""
+"""Texts for the outcome of a command: whether its effect was checked and observed."""
 
 import json
 from collections.abc import Mapping
@@ -9,33 +9,35 @@ from app.commands.models import CommandRow
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """A state with its icon, its word, and the sentence behind it."""
+class OutcomeText:
+    """A state, its label, and the sentence that explains it."""
 
     state: str
-    word: str
+    label: str
     sentence: str
 
 
-VERIFIED = Ended("verified", "Verified", "Beacon looked afterwards and saw it")
-NOT_SEEN = Ended("warning", "Not verified", "Beacon looked afterwards and did not see all of it")
-NO_LOOK = Ended("warning", "Not verified", "Nobody looked afterwards")
-NOTHING_DONE = Ended("warning", "Nothing done", "Nothing was done, so there was nothing to look for")
-NOT_KNOWN = Ended("warning", "Not verified", "No answer was heard, and looking did not tell whether it was done")
+VERIFIED = OutcomeText("verified", "Verified", "Beacon checked the service and observed the effect")
+NOT_OBSERVED = OutcomeText("warning", "Not verified", "Beacon checked the service and did not observe the full effect")
+NOT_CHECKED = OutcomeText("warning", "Not verified", "The effect was not checked")
+NOTHING_DONE = OutcomeText("warning", "Nothing done", "Nothing was done, so there was no effect to check")
+OUTCOME_UNKNOWN = OutcomeText(
+    "warning", "Not verified", "The service did not respond, and checking it did not show whether the command was done"
+)
 
 
-def ended(row: CommandRow, *, unheard: bool) -> Ended:
-    """`unheard`: whether it touched anything of which nobody knows what became."""
+def describe_outcome(row: CommandRow, *, has_unanswered: bool) -> OutcomeText:
+    """`has_unanswered`: whether the outcome of any item is unknown."""
     if row.verified:
         return VERIFIED
-    if not _was_looked_for(row):
-        return NO_LOOK
+    if not _was_checked(row):
+        return NOT_CHECKED
     if row.done > 0:
-        return NOT_SEEN
-    return NOT_KNOWN if unheard else NOTHING_DONE
+        return NOT_OBSERVED
+    return OUTCOME_UNKNOWN if has_unanswered else NOTHING_DONE
 
 
-def _was_looked_for(row: CommandRow) -> bool:
-    """A command that was given up has no counts of afterwards, not even unknown ones."""
+def _was_checked(row: CommandRow) -> bool:
+    """An aborted command has no `counts` afterwards; a checked one has them, even if they are unknown."""
     after: Mapping[str, Any] = json.loads(row.after_json or "{}")
     return "counts" in after

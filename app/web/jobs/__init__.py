@@ -1,4 +1,4 @@
-"""`/services/{id}/jobs` and `/api/jobs`: the jobs of a service."""
+"""`/services/{id}/jobs` and `/api/jobs`: pages and API for the jobs of a service."""
 
 from flask import Blueprint
 

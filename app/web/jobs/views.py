@@ -1,4 +1,4 @@
-"""`/services/{id}/jobs`: the jobs of one state, as the service tells them, to act on one, some or all of them."""
+"""`/services/{id}/jobs`: lists the jobs in one state, as the service reports them, with command buttons."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from flask import request
 from flask.typing import ResponseReturnValue
 
 from app.commands import live_preview
-from app.commands.targets import MAX_ITEMS
+from app.commands.targets import MAX_ITEMS_PER_COMMAND
 from app.config import current_settings
 from app.db import db
 from app.infra.problems import Problem
@@ -16,29 +16,29 @@ from app.reconciliation import open_item_queries
 from app.reconciliation import queries as reconciliation
 from app.web import display_text
 from app.web.auth import actor, require
-from app.web.commands.command_views import RETRIED, Acting, CommandView
+from app.web.commands.command_views import RETRYABLE_STATES, CommandView, ServiceActions
 from app.web.dashboard import queries
 from app.web.dashboard.view_models import UNKNOWN_COUNT_STATES, service_href
 from app.web.errors import wants_page
 from app.web.jobs import bp, routes
 from app.web.layout import build_layout, render_page
 
-PAGE = 25
-USUAL = "failed"
+JOBS_PER_PAGE = 25
+DEFAULT_STATE = "failed"
 
 
 @dataclass(frozen=True, slots=True)
-class State:
-    """A state with its number; `why_not` says why there is none."""
+class StateTab:
+    """A state with its number of jobs, or `why_not` if the number is unknown."""
 
     name: str
-    word: str
-    number: int | None
+    label: str
+    count: int | None
     why_not: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class JobRow:
     job_id: str
     known: str
     command: CommandView | None
@@ -47,25 +47,28 @@ class Row:
 @bp.get("/services/<service_id>/jobs")
 @require("viewer", scope="read")
 def index(service_id: str) -> ResponseReturnValue:
-    """A page for people; for programs the jobs that Beacon knows, by id."""
+    """A page for people; for API clients the jobs that Beacon knows, by id."""
     if actor().scopes is not None or not wants_page():
-        return routes.of_service(service_id)
+        return routes.list_known_jobs(service_id)
     who, session = actor(), db.session()
     cursor = queries.cursor(session)
     watched = reconciliation.find_service(session, service_id)
     if watched is None:
-        raise Problem(404, "No such service", "Beacon watches no service of this id; the dashboard lists all of them.")
-    state, queue = request.args.get("state") or USUAL, request.args.get("queue", "").strip()
-    page = min(max(request.args.get("page", 1, type=int), 1), MAX_ITEMS // PAGE)
+        raise Problem(
+            404, "No such service", "Beacon watches no service with this id. The dashboard lists all services."
+        )
+    state, queue = request.args.get("state") or DEFAULT_STATE, request.args.get("queue", "").strip()
+    page = min(max(request.args.get("page", 1, type=int), 1), MAX_ITEMS_PER_COMMAND // JOBS_PER_PAGE)
     context = {
         "layout": build_layout("service", who, cursor, has_form=True),
-        "acting": Acting.of(who, watched.service),
+        "service_actions": ServiceActions.of(who, watched.service),
         "href": service_href(service_id),
-        "states": _states(*watched.counts(current_settings().poll_interval_s), watched.not_told),
-        "queues": live_preview.queues(session, service_id),
+        "states": _build_state_tabs(*watched.counts(current_settings().poll_interval_s), watched.not_told),
+        "queues": live_preview.list_queues(session, service_id),
     }
-    found, why = _found(service_id, state, queue, page)
-    rows = _rows(service_id, found.job_ids[(page - 1) * PAGE :])
+    found, why = _preview_page(service_id, state, queue, page)
+    rows = _build_rows(service_id, found.job_ids[(page - 1) * JOBS_PER_PAGE :])
+    reachable = min(found.total, MAX_ITEMS_PER_COMMAND)
     return render_page(
         "dashboard/jobs.html",
         cursor,
@@ -77,49 +80,49 @@ def index(service_id: str) -> ResponseReturnValue:
         why=why,
         rows=rows,
         page=page,
-        retried=state.lower() in RETRIED,
-        first=(page - 1) * PAGE + 1,
-        newer=_address(service_id, state, queue, page - 1) if page > 1 else None,
-        older=_address(service_id, state, queue, page + 1) if page * PAGE < min(found.total, MAX_ITEMS) else None,
-        address=lambda name: _address(service_id, name, queue, 1),
+        is_retryable=state.lower() in RETRYABLE_STATES,
+        first=(page - 1) * JOBS_PER_PAGE + 1,
+        newer=_page_url(service_id, state, queue, page - 1) if page > 1 else None,
+        older=_page_url(service_id, state, queue, page + 1) if page * JOBS_PER_PAGE < reachable else None,
+        address=lambda name: _page_url(service_id, name, queue, 1),
     )
 
 
-def _states(counts: Mapping[str, int] | None, why_not: str, not_told: Mapping[str, str]) -> list[State]:
-    """Without a number where nobody knows it: not yet, not just now, or for the reason in `not_told`."""
+def _build_state_tabs(counts: Mapping[str, int] | None, why_not: str, not_told: Mapping[str, str]) -> list[StateTab]:
+    """A count is None if it is unknown: not yet, not at the moment, or for the reason in `not_told`."""
     if counts is None:
-        return [State(name, display_text.state_label(name), None, why_not) for name in UNKNOWN_COUNT_STATES]
-    why = {USUAL: f"the service does not count {display_text.state_label(USUAL)} jobs", **not_told}
+        return [StateTab(name, display_text.state_label(name), None, why_not) for name in UNKNOWN_COUNT_STATES]
+    why = {DEFAULT_STATE: f"the service does not count {display_text.state_label(DEFAULT_STATE)} jobs", **not_told}
     names = [name for name, _ in display_text.sort_counts({**dict.fromkeys(why, 0), **counts})]
     return [
-        State(name, display_text.state_label(name), counts.get(name), "" if name in counts else why[name])
+        StateTab(name, display_text.state_label(name), counts.get(name), "" if name in counts else why[name])
         for name in names
     ]
 
 
-def _found(service_id: str, state: str, queue: str, page: int) -> tuple[live_preview.Seen, str]:
-    """What the service tells, or why it does not."""
+def _preview_page(service_id: str, state: str, queue: str, page: int) -> tuple[live_preview.JobPreview, str]:
+    """The jobs that the service reports, or why it does not."""
     db.session.remove()  # a service may take its time
     try:
-        return live_preview.seen(service_id, state[:100], queue[:200] or None, page * PAGE), ""
+        return live_preview.preview_jobs(service_id, state[:100], queue[:200] or None, page * JOBS_PER_PAGE), ""
     except Problem as problem:
-        return live_preview.Seen(0, "", ()), problem.detail
+        return live_preview.JobPreview(0, "", ()), problem.detail
 
 
-def _rows(service_id: str, job_ids: tuple[str, ...]) -> list[Row]:
+def _build_rows(service_id: str, job_ids: tuple[str, ...]) -> list[JobRow]:
     session = db.session()
     known = open_item_queries.find_known_jobs(session, service_id, job_ids)
-    under_way = live_preview.under_way(session, service_id, job_ids)
+    open_commands = live_preview.find_open_commands(session, service_id, job_ids)
     return [
-        Row(
+        JobRow(
             job_id,
             f"in queue {known[job_id].queue}" if job_id in known and known[job_id].queue else "",
-            CommandView.of(under_way[job_id]) if job_id in under_way else None,
+            CommandView.of(open_commands[job_id]) if job_id in open_commands else None,
         )
         for job_id in job_ids
     ]
 
 
-def _address(service_id: str, state: str, queue: str, page: int) -> str:
+def _page_url(service_id: str, state: str, queue: str, page: int) -> str:
     pairs = {"state": state, **({"queue": queue} if queue else {}), **({"page": page} if page > 1 else {})}
     return f"{service_href(service_id)}/jobs?{urlencode(pairs)}"

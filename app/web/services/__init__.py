@@ -1,4 +1,4 @@
-"""`/services` and `/services/{id}`: what is watched, and how it is."""
+"""`/services` and `/services/{id}`: pages and API for watched services."""
 
 from flask import Blueprint
 

@@ -1,4 +1,4 @@
-"""What an operator accepts with a form of a service's page, as it comes back where not all of it came about. Pure."""
+"""The form that accepts differences of a service, redisplayed if not all were accepted. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,17 +11,17 @@ from app.reconciliation.accept import MAX_REASON_CHARS
 from app.reconciliation.item_digests import UnacceptedJob
 from app.web.discrepancies.routes import AcceptResult
 
-MAX_NAMED = 20
+MAX_LISTED_ITEMS = 20
 
 
 @dataclass(frozen=True, slots=True)
 class AcceptForm:
-    """A press that was refused, or not all of which came about: `said`, and `left` of it. The rest is as it was typed,
-    and as it was `seen` (`as_of`, where all was to be accepted)."""
+    """A submission that was rejected or accepted in part: `message` says why, `not_accepted` lists what is left. The
+    other fields are as submitted: `seen`, or `as_of` if everything was to be accepted."""
 
-    said: str = ""
-    left: Sequence[UnacceptedJob] = ()
-    more_left: int = 0
+    message: str = ""
+    not_accepted: Sequence[UnacceptedJob] = ()
+    more_not_accepted: int = 0
     reason: str = ""
     chosen: frozenset[str] = frozenset()
     seen: str | None = None
@@ -29,21 +29,28 @@ class AcceptForm:
     as_of: str | None = None
 
     @classmethod
-    def of(cls, form: MultiDict[str, str]) -> Self:
+    def parse(cls, form: MultiDict[str, str]) -> Self:
         reason, chosen = form.get("reason", "")[:MAX_REASON_CHARS], frozenset(form.getlist("jobIds"))
         is_all = "all" in form
         return cls("", (), 0, reason, chosen, None if is_all else form.get("seen", ""), is_all, form.get("asOf"))
 
-    def refused(self, problem: Problem) -> Self:
+    def with_error(self, problem: Problem) -> Self:
         errors: Mapping[str, str] = problem.members.get("errors", {})
-        said = "Give a reason: it is kept with what you accept." if "reason" in errors else problem.detail
-        return replace(self, said=said)
+        message = "Give a reason. It is kept with the accepted differences." if "reason" in errors else problem.detail
+        return replace(self, message=message)
 
-    def leaving(self, accepted: AcceptResult) -> Self:
-        """With what was not accepted."""
+    def with_not_accepted(self, accepted: AcceptResult) -> Self:
+        """The form with the differences that were not accepted."""
         number = len(accepted.closed)
-        done = f"{number:,} {'is' if number == 1 else 'are'} accepted" if number else "Nothing was accepted"
+        done = f"{number:,} accepted" if number else "Nothing was accepted"
         left, still = accepted.left, {one.job_id for one in accepted.left if one.is_open}
-        said = f"{done}. {len(left):,} {'is' if len(left) == 1 else 'are'} not what you saw:"
-        more = max(0, len(left) - MAX_NAMED)
-        return replace(self, said=said, left=left[:MAX_NAMED], more_left=more, chosen=self.chosen & still)
+        changed = "has changed since you saw it" if len(left) == 1 else "have changed since you saw them"
+        message = f"{done}. {len(left):,} {changed}:"
+        more = max(0, len(left) - MAX_LISTED_ITEMS)
+        return replace(
+            self,
+            message=message,
+            not_accepted=left[:MAX_LISTED_ITEMS],
+            more_not_accepted=more,
+            chosen=self.chosen & still,
+        )

@@ -1,6 +1,6 @@
-"""The checks of a service over an hour or a day: a line of latencies, a band of states, and a sentence that says both.
+"""Draws a service's checks over an hour or a day: latency line, band of states, and a summary sentence.
 
-A bucket in which nothing was checked, or nothing was answered, is a gap: no line crosses it.
+A bucket without an answered check is a gap that no line crosses.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,16 +19,16 @@ from app.web import display_text
 
 Span = Literal["hour", "day"]
 WIDTH, HEIGHT = 720, 96
-PART = 12  # buckets read in one go
-_WORST = ("discrepancy", "stale", "verified")
-_DOING = {"discrepancy": "in discrepancy", "stale": "stale"}
+BUCKETS_PER_QUERY = 12
+_STATES_WORST_FIRST = ("discrepancy", "stale", "verified")
+_STATE_PHRASES = {"discrepancy": "in discrepancy", "stale": "stale"}
 
 
 @dataclass(frozen=True, slots=True)
 class _Scale:
-    """Buckets of `minutes`: the first `chars` of a moment's text name its bucket."""
+    """Buckets of `minutes`; the first `chars` of a timestamp identify its bucket."""
 
-    words: str
+    label: str
     length: timedelta
     minutes: int
     chars: int
@@ -42,38 +42,38 @@ SPANS: Mapping[Span, _Scale] = {
 
 @dataclass(slots=True)
 class Bucket:
-    """What was checked in its minutes; latencies are of the checks that were answered."""
+    """The checks in one bucket; latencies are of answered checks only."""
 
     at: str
     answered: int = 0
     failed: int = 0
     mean_ms: float = 0
-    most_ms: int = 0
+    max_ms: int = 0
     states: set[str] = field(default_factory=set)
 
-    def add(self, ok: bool, status: str | None, number: int, mean_ms: float, most_ms: int) -> None:
+    def add(self, ok: bool, status: str | None, number: int, mean_ms: float, max_ms: int) -> None:
         if status:
             self.states.add(status)
         if not ok:
             self.failed += number
             return
         self.mean_ms = (self.mean_ms * self.answered + mean_ms * number) / (self.answered + number)
-        self.most_ms = max(self.most_ms, most_ms)
+        self.max_ms = max(self.max_ms, max_ms)
         self.answered += number
 
     @property
-    def was_checked(self) -> bool:
+    def has_checks(self) -> bool:
         return self.answered + self.failed > 0
 
     @property
     def state(self) -> str | None:
-        """The worst of them; None where nothing was checked, or where the check left no state."""
-        return next((state for state in _WORST if state in self.states), None)
+        """The worst state; None without checks, or if they left no state."""
+        return next((state for state in _STATES_WORST_FIRST if state in self.states), None)
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
-    """A part of the band."""
+class BandSegment:
+    """A stretch of the band with one state."""
 
     x: float
     width: float
@@ -82,12 +82,12 @@ class Stretch:
 
 
 @dataclass(frozen=True, slots=True)
-class History:
+class CheckHistory:
     span: Span
     sentence: str
     top_ms: int
     lines: tuple[str, ...]
-    band: tuple[Stretch, ...]
+    band: tuple[BandSegment, ...]
     since: str
     until: str
 
@@ -96,40 +96,40 @@ class History:
         return not (self.band or self.lines)
 
 
-def span_of(text: str | None) -> Span:
+def parse_span(text: str | None) -> Span:
     return "day" if text == "day" else "hour"
 
 
-def history(session: Session, service_id: str, span: Span, now: datetime | None = None) -> History:
+def load_history(session: Session, service_id: str, span: Span, now: datetime | None = None) -> CheckHistory:
     scale, now = SPANS[span], now or utc_now()
-    buckets = _empty(scale, now)
+    buckets = _make_empty_buckets(scale, now)
     by_key = {bucket.at[: scale.chars]: bucket for bucket in buckets}
-    # A part at a time: a day of checks every few seconds is many rows.
-    edges = [*(bucket.at for bucket in buckets[::PART]), utc_text(now + timedelta(minutes=scale.minutes))]
+    # Query in parts: a day of checks every few seconds is many rows.
+    edges = [*(bucket.at for bucket in buckets[::BUCKETS_PER_QUERY]), utc_text(now + timedelta(minutes=scale.minutes))]
     for start, end in pairwise(edges):
-        for row in _read(session, service_id, scale, start, end):
+        for row in _query_buckets(session, service_id, scale, start, end):
             if row.key in by_key:
-                by_key[row.key].add(row.ok, row.status, row.number, float(row.mean_ms), row.most_ms)
+                by_key[row.key].add(row.ok, row.status, row.number, float(row.mean_ms), row.max_ms)
         breathe()
-    return drawn(span, buckets)
+    return draw_history(span, buckets)
 
 
-def drawn(span: Span, buckets: Sequence[Bucket]) -> History:
-    """Pure."""
+def draw_history(span: Span, buckets: Sequence[Bucket]) -> CheckHistory:
+    """Pure: no database access."""
     top = max((round(bucket.mean_ms) for bucket in buckets if bucket.answered), default=0)
     step = WIDTH / len(buckets)
-    lines = tuple(_lines(buckets, step, max(1, top)))
-    band = tuple(_band(span, buckets, step))
-    return History(span, _sentence(span, buckets), top, lines, band, buckets[0].at, buckets[-1].at)
+    lines = tuple(_draw_lines(buckets, step, max(1, top)))
+    band = tuple(_draw_band(span, buckets, step))
+    return CheckHistory(span, _describe(span, buckets), top, lines, band, buckets[0].at, buckets[-1].at)
 
 
-def _empty(scale: _Scale, now: datetime) -> list[Bucket]:
+def _make_empty_buckets(scale: _Scale, now: datetime) -> list[Bucket]:
     last = now.replace(minute=now.minute - now.minute % scale.minutes, second=0, microsecond=0)
     number = int(scale.length / timedelta(minutes=scale.minutes))
     return [Bucket(utc_text(last - timedelta(minutes=scale.minutes * ago))) for ago in reversed(range(number))]
 
 
-def _read(session: Session, service_id: str, scale: _Scale, start: str, end: str) -> Sequence[Any]:
+def _query_buckets(session: Session, service_id: str, scale: _Scale, start: str, end: str) -> Sequence[Any]:
     sample = CheckSample
     key = sa.func.substr(sample.at, 1, scale.chars).label("key")
     query = sa.select(
@@ -138,14 +138,14 @@ def _read(session: Session, service_id: str, scale: _Scale, start: str, end: str
         sample.status,
         sa.func.count().label("number"),
         sa.func.avg(sample.latency_ms).label("mean_ms"),
-        sa.func.max(sample.latency_ms).label("most_ms"),
+        sa.func.max(sample.latency_ms).label("max_ms"),
     )
     mine = query.where(sample.service_id == service_id, sample.at >= start, sample.at < end)
     return session.execute(mine.group_by(key, sample.ok, sample.status)).all()
 
 
-def _lines(buckets: Sequence[Bucket], step: float, top: int) -> Iterator[str]:
-    """One path for each stretch without a gap; a lone point is a short dash."""
+def _draw_lines(buckets: Sequence[Bucket], step: float, top: int) -> Iterator[str]:
+    """One path for each stretch without a gap; a single point becomes a short dash."""
     for answered, some in groupby(enumerate(buckets), lambda pair: pair[1].answered > 0):
         if not answered:
             continue
@@ -154,39 +154,39 @@ def _lines(buckets: Sequence[Bucket], step: float, top: int) -> Iterator[str]:
 
 
 def _y(value: float, top: int) -> float:
-    """From 0 at the bottom."""
+    """The y coordinate; 0 ms is at the bottom."""
     return round(HEIGHT - 2 - (HEIGHT - 4) * min(value, top) / top, 1)
 
 
-def _band(span: Span, buckets: Sequence[Bucket], step: float) -> Iterator[Stretch]:
+def _draw_band(span: Span, buckets: Sequence[Bucket], step: float) -> Iterator[BandSegment]:
     for state, some in groupby(enumerate(buckets), lambda pair: pair[1].state):
         places = [place for place, _ in some]
         if state is not None:
             word = display_text.STATE_WORDS[state]
-            words = f"{word}{'' if state == 'verified' else ', up to'} {_long(span, len(places))}"
-            yield Stretch(round(places[0] * step, 1), round(len(places) * step, 1), state, words)
+            words = f"{word}{'' if state == 'verified' else ', up to'} {_format_minutes(span, len(places))}"
+            yield BandSegment(round(places[0] * step, 1), round(len(places) * step, 1), state, words)
 
 
-def _sentence(span: Span, buckets: Sequence[Bucket]) -> str:
+def _describe(span: Span, buckets: Sequence[Bucket]) -> str:
     scale = SPANS[span]
     answered, failed = sum(bucket.answered for bucket in buckets), sum(bucket.failed for bucket in buckets)
     if not answered + failed:
-        return f"No check in the {scale.words}."
-    parts = [f"{answered:,} of {answered + failed:,} checks answered in the {scale.words}"]
+        return f"No check in the {scale.label}."
+    parts = [f"{answered:,} of {answered + failed:,} checks answered in the {scale.label}"]
     if answered:
         mean = sum(bucket.mean_ms * bucket.answered for bucket in buckets) / answered
-        parts.append(f"{mean:,.0f} ms on average, at most {max(bucket.most_ms for bucket in buckets):,} ms")
-    for state, words in _DOING.items():
+        parts.append(f"{mean:,.0f} ms on average, at most {max(bucket.max_ms for bucket in buckets):,} ms")
+    for state, words in _STATE_PHRASES.items():
         number = sum(state in bucket.states for bucket in buckets)
-        if number:  # one bad check of a minute says nothing of the others
-            parts.append(f"{words} for up to {_long(span, number)}")
-    first = next(place for place, bucket in enumerate(buckets) if bucket.was_checked)
-    unknown = sum(not bucket.was_checked for bucket in buckets[first:-1])
+        if number:  # an upper bound: one bad check marks its whole bucket
+            parts.append(f"{words} for up to {_format_minutes(span, number)}")
+    first = next(place for place, bucket in enumerate(buckets) if bucket.has_checks)
+    unknown = sum(not bucket.has_checks for bucket in buckets[first:-1])
     if unknown:
-        parts.append(f"nothing known for {_long(span, unknown)}")
+        parts.append(f"nothing known for {_format_minutes(span, unknown)}")
     return "; ".join(parts) + "."
 
 
-def _long(span: Span, buckets: int) -> str:
+def _format_minutes(span: Span, buckets: int) -> str:
     minutes = buckets * SPANS[span].minutes
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min".replace(" 0 min", "")

@@ -1,4 +1,4 @@
-"""`/services`: which are watched and how they are; administrators add, change, remove them. Its page: dashboard."""
+"""JSON API for watched services: list, add, change and remove them."""
 
 import json
 from collections.abc import Iterator
@@ -24,62 +24,63 @@ from app.web.services import bp
 
 @bp.get("/services/registered")
 @require("viewer", scope="read")
-def registered() -> ResponseReturnValue:
+def list_registered() -> ResponseReturnValue:
     found = queries.list_services(db.session())
     revisions = service_revision.read_revisions(db.session(), [one.service.id for one in found])
-    db.session.remove()  # making many sources takes a while, and connections are few
-    return jsonify([as_json(one, revisions[one.service.id]) for one in paced(found)])
+    db.session.remove()  # creating many sources takes a while, and the pool is small
+    return jsonify([service_to_json(one, revisions[one.service.id]) for one in paced(found)])
 
 
 @bp.post("/services")
 @require("admin", scope="admin")
 def add() -> ResponseReturnValue:
-    """The keys of the services file. `201` and the service as `/services/registered` shows it; `409` for a taken id."""
-    given = _posted()
-    with in_words(), write() as session:
+    """The body has the keys of the services file. `201` with the service as in `/services/registered`; `409` if the id
+    exists."""
+    given = _read_body()
+    with translate_errors(), write() as session:
         row = service_admin.add(session, given, actor().name)
         revision = service_revision.read_revision(session, row.id)
-    said = as_json(queries.ServiceWithState(row, None), revision)
-    return jsonify(said), 201, {"Location": f"/services/{quote(row.id, safe='')}"}
+    body = service_to_json(queries.ServiceWithState(row, None), revision)
+    return jsonify(body), 201, {"Location": f"/services/{quote(row.id, safe='')}"}
 
 
 @bp.patch("/services/<service_id>")
 @require("admin", scope="admin")
 def change(service_id: str) -> ResponseReturnValue:
-    """What is not named stays; null removes a key, and with it a password. `expected` is the `revision` that the caller
-    saw: `409`, with the service as `current` and who changed what as `changes`, where it is another one by now."""
-    given = _posted()
-    with in_words(), write() as session:
+    """Keys that are not named stay; null removes a key, also a password. `expected` is the `revision` that the caller
+    saw. If it is outdated: `409` with the service as `current` and who changed what as `changes`."""
+    given = _read_body()
+    with translate_errors(), write() as session:
         expected = service_revision.parse_revision(given.pop("expected", None))
         service_admin.change(session, service_id, given, actor().name, expected)
         found, revision = queries.find_service(session, service_id), service_revision.read_revision(session, service_id)
-    assert found is not None  # noqa: S101 -- it was changed a moment ago, in the same transaction
-    return jsonify(as_json(found, revision))
+    assert found is not None  # noqa: S101 -- changed in this transaction
+    return jsonify(service_to_json(found, revision))
 
 
 @bp.delete("/services/<service_id>")
 @require("admin", scope="admin")
 def remove(service_id: str) -> ResponseReturnValue:
-    """`expected=` removes that revision alone."""
-    with in_words(), write() as session:
+    """With `expected=` only that revision is removed."""
+    with translate_errors(), write() as session:
         expected = service_revision.parse_revision(request.args.get("expected"))
         service_admin.remove(session, service_id, actor().name, expected)
     return "", 204
 
 
 @contextmanager
-def in_words() -> Iterator[None]:
-    """What the registration refuses, as an answer."""
+def translate_errors() -> Iterator[None]:
+    """Turn errors of the registration into problem responses."""
     try:
         yield
     except registry.ServiceNotFound:
-        raise Problem(404, "No such service", "Beacon watches no service of this id.") from None
+        raise Problem(404, "No such service", "Beacon watches no service with this id.") from None
     except service_admin.ManagedByFile as error:
-        raise Problem(409, "The services file rules", f"{error}.", reason="file") from None
+        raise Problem(409, "Managed by the services file", f"{error}.", reason="file") from None
     except service_revision.RevisionConflict as error:
         raise _changed_meanwhile(error) from None
     except registry.ServiceIdTaken as error:
-        raise Problem(409, "Id taken", "There is a service of this id already.", errors=error.errors) from None
+        raise Problem(409, "Id already exists", "A service with this id already exists.", errors=error.errors) from None
     except registry.InvalidService as error:
         raise Problem(400, "Bad input", f"{error}", errors=error.errors) from None
 
@@ -87,12 +88,12 @@ def in_words() -> Iterator[None]:
 def _changed_meanwhile(error: service_revision.RevisionConflict) -> Problem:
     found = queries.find_service(db.session(), error.service_id)
     revision = service_revision.read_revision(db.session(), error.service_id)
-    current = None if found is None else as_json(found, revision)
+    current = None if found is None else service_to_json(found, revision)
     changes = [change.as_json() for change in error.changes]
-    return Problem(409, "Changed meanwhile", f"{error}", reason="changed", current=current, changes=changes)
+    return Problem(409, "Service was changed", f"{error}", reason="changed", current=current, changes=changes)
 
 
-def as_json(found: queries.ServiceWithState, revision: int) -> dict[str, Any]:
+def service_to_json(found: queries.ServiceWithState, revision: int) -> dict[str, Any]:
     service, state = found.service, found.state
     current = found.current_status(current_settings().poll_interval_s)
     return {
@@ -102,7 +103,7 @@ def as_json(found: queries.ServiceWithState, revision: int) -> dict[str, Any]:
         "healthEndpoint": service.url + health_path(service.kind),
         "registeredAt": service.registered_at,
         "revision": revision,
-        "metadata": {"origin": service.origin, **_camel(json.loads(service.options_json))},
+        "metadata": {"origin": service.origin, **_camelize(json.loads(service.options_json))},
         "health": current.health,
         "status": None if current.status == "unknown" else current.status,
         "reason": current.reason,
@@ -113,17 +114,17 @@ def as_json(found: queries.ServiceWithState, revision: int) -> dict[str, Any]:
 
 
 def _capabilities(service: Service) -> dict[str, str | None]:
-    """Null for what the source can do, else why it cannot: what clients show disabled."""
+    """Null for each action and view that the source supports, otherwise the reason why not."""
     able = registry.capabilities_of(service)
     return {what: able.why_not(what) for what in (*ACTIONS, *VIEWS)}
 
 
-def _posted() -> dict[str, Any]:
+def _read_body() -> dict[str, Any]:
     given = request.get_json()
     if not isinstance(given, dict):
         raise Problem(400, "Bad input", "expected a JSON object with the keys of the services file")
     return given
 
 
-def _camel(options: dict[str, Any]) -> dict[str, Any]:
+def _camelize(options: dict[str, Any]) -> dict[str, Any]:
     return {to_camel(name): value for name, value in options.items()}

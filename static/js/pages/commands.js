@@ -17,8 +17,8 @@ import { watchScope } from "./scope.js";
 
 const TIMEOUT_MS = 20_000;
 const ENDED = new Set(["success", "error", "timeout"]);
-/** Whether it was taken on is not known: nothing is said to have failed. */
-const LOST = { word: "No answer", text: "It may have been taken on. Press again: it is done once." };
+/** It is not known whether the command was accepted, so it is not reported as failed. */
+const LOST = { word: "No answer", text: "It may have been accepted. Retrying is safe." };
 const SIGNED_OUT = "You are not logged in any more. Log in again in another tab, then press again.";
 
 /** What is on its way: a second press of it is none. @type {Set<string>} */
@@ -111,7 +111,7 @@ function refused(press, id, response, told, done) {
 /** @param {Press} press */
 function loss({ form, target }) {
   const service = form.dataset.service ?? "the service";
-  return { title: `Delete job ${target}?`, words: `${service} removes it for good; nothing brings it back.`, verb: `Delete 1 job from ${service}` };
+  return { title: `Delete job ${target}?`, words: `${service} removes it permanently; this cannot be undone.`, verb: `Delete 1 job from ${service}` };
 }
 
 /**
