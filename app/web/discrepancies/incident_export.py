@@ -46,7 +46,7 @@ def _csv(rows: Iterable[IncidentRow]) -> Iterator[str]:
         ended = "; ".join(describe_closing(done) for done in row.episode.closings)
         cells = {
             **one,
-            "findings": finding_text.listed(row.findings),
+            "findings": finding_text.list_findings(row.findings),
             "jobs": len(one["jobIds"]),
             "jobIds": " ".join(one["jobIds"]),
             "closed": ended,

@@ -130,12 +130,12 @@ def accept_discrepancies(service_id: str) -> ResponseReturnValue:
     if not request.is_json:
         answer_form: Callable[[str], ResponseReturnValue] = current_app.extensions["beacon_accept_form"]
         return answer_form(service_id)
-    accepted = accept_items(service_id, request.get_json())
+    accepted = accept_request(service_id, request.get_json())
     left = [{"jobId": one.job_id, "why": one.why} for one in accepted.left]
     return jsonify(closed=accepted.closed, **({"notAccepted": left} if left else {}))
 
 
-def accept_items(service_id: str, given: Any) -> AcceptResult:
+def accept_request(service_id: str, given: Any) -> AcceptResult:
     """Validate `given` as an `AcceptRequest` and accept its items for the actor. Raises a 400 or 404 `Problem`."""
     wanted = _validate(AcceptRequest, given)
     job_ids = None if wanted.job_ids is None else set(wanted.job_ids)

@@ -37,7 +37,7 @@ def answer_accept_form(service_id: str) -> ResponseReturnValue:
     some differences had changed since they were shown, the page keeps what was submitted."""
     form = AcceptForm.parse(request.form)
     try:
-        accepted = routes.accept_items(service_id, routes.read_accept_form())
+        accepted = routes.accept_request(service_id, routes.read_accept_form())
     except Problem as problem:
         if problem.status != 400 or not wants_page():
             raise
