@@ -29,7 +29,7 @@ from app.reconciliation.loader import Clock, DatabaseTime, Jobs
 from app.reconciliation.overdue_checks import OverdueChecks
 from app.reconciliation.types import SLICE, UNSERVED_FOR, Evidence, Heard, Known, Verdict, slices
 from app.reconciliation.writer import NO_ANSWER, record_check, record_silence
-from app.sources.poller import Outcome
+from app.sources.poller import PollResult
 from app.sources.protocol import Job, JobFate, Source, SourceError
 
 log = logging.getLogger(__name__)
@@ -82,13 +82,13 @@ class Observer:
         self._kept = KeptBeliefs(breathe)
         self._overdue = OverdueChecks(self._stale_after)
 
-    def observe(self, service: WatchedService) -> Outcome:
+    def observe(self, service: WatchedService) -> PollResult:
         size = self._kept.size(service.id)
         # Where it is not known how many jobs there are, it may be a large service.
         with gc_control.kept_away(gc_control.LARGE if size is None else size):
             return self._observe(service)
 
-    def _observe(self, service: WatchedService) -> Outcome:
+    def _observe(self, service: WatchedService) -> PollResult:
         claim = self._lease.claim()
         news = self._lifecycle.news(service.id)  # before the look: it must be able to show what was published
         clock = Clock(self._time.now())
@@ -109,9 +109,9 @@ class Observer:
         tables = [listing.jobs for listing in heard.look.listings]
         del heard
         self._let_go(tables)
-        return Outcome(answered=True)
+        return PollResult(answered=True)
 
-    def note_silence(self, service: WatchedService) -> Outcome:
+    def note_silence(self, service: WatchedService) -> PollResult:
         return self._silence(self._lease.claim(), service.id, None)
 
     def tick(self) -> None:
@@ -121,13 +121,15 @@ class Observer:
         for service_id in self._overdue.find(claim):
             self._silence(claim, service_id, None, NOT_CHECKED)
 
-    def _silence(self, claim: Claim, service_id: str, failure: tuple[str, int] | None, why: str = NO_ANSWER) -> Outcome:
+    def _silence(
+        self, claim: Claim, service_id: str, failure: tuple[str, int] | None, why: str = NO_ANSWER
+    ) -> PollResult:
         self._kept.doubt(service_id)
         try:
             left = record_silence(claim, service_id, self._stale_after, failure, why)
         except row_writer.NotWatched:
             left = None
-        return Outcome(answered=False, silent_in_s=None if left is None else left.total_seconds())
+        return PollResult(answered=False, silent_in_s=None if left is None else left.total_seconds())
 
     def _believe(self, claim: Claim, service: WatchedService, heard: Heard, clock: Clock, news: News) -> None:
         base = self._kept.base(claim, service.id, news) or self._read(service.id, news)

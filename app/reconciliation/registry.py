@@ -24,8 +24,8 @@ from app.reconciliation.models import KnownJob, OpenItem, Service, ServiceState
 from app.reconciliation.observer import WatchedService
 from app.sources.host_rules import HostRules, Reach, parse_networks
 from app.sources.protocol import Address, Capabilities, Source
-from app.sources.service_config import ServiceEntry, build, parse_entry
-from app.sources.unavailable import Unusable
+from app.sources.service_config import ServiceEntry, create_source, parse_entry
+from app.sources.unavailable import UnavailableSource
 
 log = logging.getLogger(__name__)
 
@@ -158,18 +158,18 @@ def source_maker(row: Service, job_list_bound: int) -> Callable[[], Source]:
     rules = host_rules()
     address = Address(row.url, row.password, rules.reach)
     options = json.loads(row.options_json)
-    return partial(build, row.kind, address, options, row.password_env, job_list_bound, _rules_for(row, rules))
+    return partial(create_source, row.kind, address, options, row.password_env, job_list_bound, _rules_for(row, rules))
 
 
 def capabilities_of(row: Service) -> Capabilities:
     """What its source can do; neither its password nor the service itself is needed for that."""
     rules = _rules_for(row, host_rules())
-    source = build(row.kind, Address(row.url), json.loads(row.options_json), row.password_env, 1, rules)
+    source = create_source(row.kind, Address(row.url), json.loads(row.options_json), row.password_env, 1, rules)
     try:
         return source.capabilities
     except Exception as error:  # noqa: BLE001 -- one that a person wrote last night must not hide all others
         log.error("a source of the kind %s cannot say what it can do: %s", row.kind, type(error).__name__)
-        return Unusable("cannot say what it can do").capabilities
+        return UnavailableSource("cannot say what it can do").capabilities
     finally:
         source.close()
 

@@ -53,15 +53,15 @@ class Field:
 
 def choices() -> list[Choice]:
     """Beacon's own first; one that cannot be loaded is shown with the reason."""
-    broken = kinds.broken()
-    usable = [Choice(name, kinds.kind(name).about) for name in kinds.names() if name not in broken]
+    broken = kinds.list_broken_kinds()
+    usable = [Choice(name, kinds.get_kind(name).about) for name in kinds.list_kinds() if name not in broken]
     return [*usable, *(Choice(name, "", why) for name, why in sorted(broken.items()))]
 
 
 def kind_named(name: str) -> Kind | None:
     """None for one that cannot be used here."""
     try:
-        return kinds.kind(name or DEFAULT_KIND)
+        return kinds.get_kind(name or DEFAULT_KIND)
     except kinds.UnknownKind:
         return None
 

@@ -7,7 +7,7 @@ from app.db import db
 from app.infra.clock import utc_text
 from app.reconciliation import registry
 from app.reconciliation.models import Service
-from app.sources.on_demand import ASK_S, TooMany, ask
+from app.sources.on_demand import REQUEST_TIMEOUT_S, TooMany, ask
 from app.sources.protocol import SourceError, StuckJob
 
 
@@ -30,7 +30,7 @@ def stuck_jobs(row: Service, name: str, job_list_bound: int) -> Told:
     make = registry.source_maker(row, job_list_bound)
     db.session.remove()
     try:
-        return Told(asked_at, ask(make, lambda source: source.stuck(), ASK_S))
+        return Told(asked_at, ask(make, lambda source: source.stuck(), REQUEST_TIMEOUT_S))
     except TooMany:
         return Told(asked_at, (), "Too many questions wait for their services just now.")
     except SourceError as error:

@@ -17,7 +17,7 @@ PASSWORD_PREFIX = "BEACON_SOURCE_"  # noqa: S105 -- the beginning of a name
 NETWORKS_SETTING = "BEACON_ALLOWED_NETWORKS"
 PREFIXES_SETTING = "BEACON_PASSWORD_ENV_PREFIXES"
 # The most telling word first: an address may be in several.
-_REFUSED: tuple[tuple[str, tuple[Network, ...]], ...] = (
+_REFUSED_NETWORKS: tuple[tuple[str, tuple[Network, ...]], ...] = (
     (
         "one at which a cloud hands out credentials",
         tuple(
@@ -46,7 +46,7 @@ _NAT64 = ip_network("64:ff9b::/96")
 _COMPATIBLE = ip_network("::/96")
 
 
-class Forbidden(Exception):
+class ForbiddenAddress(Exception):
     """Beacon does not connect to that address; the text says why and what to do, behind "the service"."""
 
 
@@ -62,16 +62,16 @@ class Reach:
             given = ip_address(address)
         except ValueError:
             return None
-        for ip in _meant(given):
+        for ip in _with_wrapped(given):
             if any(ip in network for network in self.allowed):
                 return None
-            for kind, networks in _REFUSED:
+            for kind, networks in _REFUSED_NETWORKS:
                 if any(ip in network for network in networks):
                     return f"has the address {given}, which is {kind}; {NETWORKS_SETTING} can allow it"
         return None
 
     def addresses(self, host: str, port: int) -> list[str]:
-        """Where to connect to for `host`, in order. Raises `Forbidden`, `socket.gaierror`.
+        """Where to connect to for `host`, in order. Raises `ForbiddenAddress`, `socket.gaierror`.
 
         Asked at each connect, and what it answers is what is connected to: a name that leads elsewhere a moment later
         changes nothing.
@@ -85,7 +85,7 @@ class Reach:
         refusals = {address: self.refusal(address) for address in found}
         usable = [address for address, refusal in refusals.items() if refusal is None]
         if not usable:
-            raise Forbidden(next(iter(refusals.values()), "has an address whose name cannot be resolved"))
+            raise ForbiddenAddress(next(iter(refusals.values()), "has an address whose name cannot be resolved"))
         return usable
 
 
@@ -99,15 +99,15 @@ class HostRules:
     def refused_variable(self, name: str) -> str | None:
         """What to do instead of taking a password from this variable."""
         if is_own_variable(name):
-            return (
-                f"{OWN_VARIABLES}… are Beacon's own settings; give the variable a name that begins with {self._begins}"
-            )
+            return f"{OWN_VARIABLES}… are Beacon's own settings; give the variable a name that begins with {self._prefix_list}"
         if name.startswith(self.password_prefixes):
             return None
-        return f"give the variable a name that begins with {self._begins}, or let {PREFIXES_SETTING} allow this one"
+        return (
+            f"give the variable a name that begins with {self._prefix_list}, or let {PREFIXES_SETTING} allow this one"
+        )
 
     @property
-    def _begins(self) -> str:
+    def _prefix_list(self) -> str:
         return " or ".join(self.password_prefixes)
 
 
@@ -129,7 +129,7 @@ def _is_address(host: str) -> bool:
     return True
 
 
-def _meant(ip: Ip) -> Iterator[Ip]:
+def _with_wrapped(ip: Ip) -> Iterator[Ip]:
     """The address itself, and the one of IPv4 that it wraps."""
     yield ip
     if isinstance(ip, IPv4Address):

@@ -29,7 +29,7 @@ from app.infra.concurrency import Pace
 from app.infra.deadlines import Deadline
 from app.infra.json_limits import JsonTooLarge
 from app.sources.host_rules import Reach
-from app.sources.http_connections import Pool, SecurePool, current
+from app.sources.http_connections import Pool, SecurePool, current_request
 from app.sources.protocol import NotSent, SourceError, Unsure
 
 CONNECT_S = 2.0
@@ -38,18 +38,18 @@ MAX_BYTES = 8 * 1024 * 1024
 _CHUNK = 64 * 1024
 _HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "beacon"}
 _OK = frozenset({200})
-ANYWHERE_USUAL = Reach()
+DEFAULT_REACH = Reach()
 NO_HEADERS: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class JsonResponse:
     status: int
     json: Any
 
 
 @dataclass(frozen=True, slots=True)
-class Body:
+class RawResponse:
     """An answer that nobody has looked into yet."""
 
     status: int
@@ -66,7 +66,7 @@ class HttpClient:
         max_bytes: int = MAX_BYTES,
         *,
         token: str | None = None,
-        reach: Reach = ANYWHERE_USUAL,
+        reach: Reach = DEFAULT_REACH,
     ) -> None:
         self._base = base_url.rstrip("/")
         self._answer_s, self._max_bytes = answer_s, max_bytes
@@ -82,10 +82,10 @@ class HttpClient:
         *,
         expect: frozenset[int] = _OK,
         within_s: float | None = None,
-    ) -> Answer:
+    ) -> JsonResponse:
         """The JSON at `path`. Another status than expected, or anything but JSON, raises `SourceError`."""
         body = self.fetch(path, params, expect=expect, within_s=within_s)
-        return Answer(body.status, parsed(body.bytes))
+        return JsonResponse(body.status, parse_json(body.bytes))
 
     def fetch(
         self,
@@ -94,7 +94,7 @@ class HttpClient:
         *,
         expect: frozenset[int] = _OK,
         within_s: float | None = None,
-    ) -> Body:
+    ) -> RawResponse:
         """The bytes at `path`. Another status than expected raises `SourceError`."""
         seconds = self._answer_s if within_s is None else min(self._answer_s, within_s)
         target = path + (f"?{urlencode(params)}" if params else "")
@@ -110,7 +110,7 @@ class HttpClient:
         body: object = None,
         begin_s: float = CONNECT_S,
         not_after: datetime | None = None,
-    ) -> Answer:
+    ) -> JsonResponse:
         """A request that changes something, once: connected within `begin_s`, its first byte not after `not_after`.
 
         Whatever status the answer has, it is one; its `json` is None without any.
@@ -126,11 +126,11 @@ class HttpClient:
                 method, path, seconds, begin_s=begin_s, not_after=not_after, headers=headers, body=data
             )
         except SourceError as error:
-            raise (Unsure if current.sent else NotSent)(error.reason) from error
+            raise (Unsure if current_request.sent else NotSent)(error.reason) from error
         try:
-            return Answer(said.status, parsed(said.bytes))
+            return JsonResponse(said.status, parse_json(said.bytes))
         except SourceError:
-            return Answer(said.status, None)
+            return JsonResponse(said.status, None)
 
     def close(self) -> None:
         """Another question opens a connection again."""
@@ -149,10 +149,10 @@ class HttpClient:
         not_after: datetime | None = None,
         headers: Mapping[str, str] = NO_HEADERS,
         body: bytes | None = None,
-    ) -> Body:
+    ) -> RawResponse:
         deadline = Deadline(seconds)
-        with deadline, current.at(deadline, not_after), _in_words(deadline, seconds):
-            pool = self._pool = self._pool or self._connected()
+        with deadline, current_request.track(deadline, not_after), _translating_errors(deadline, seconds):
+            pool = self._pool = self._pool or self._make_pool()
             response = pool.urlopen(
                 method,
                 self._prefix + target,
@@ -167,9 +167,9 @@ class HttpClient:
             with contextlib.closing(response):
                 if expect is not None:
                     _check_status(response.status, expect)
-                return Body(response.status, self._body(response, deadline))
+                return RawResponse(response.status, self._read_body(response, deadline))
 
-    def _connected(self) -> urllib3.HTTPConnectionPool:
+    def _make_pool(self) -> urllib3.HTTPConnectionPool:
         """One kept connection, whose socket the deadline can reach; it is opened by the first request."""
         parts = urllib3.util.parse_url(self._base)
         self._prefix = parts.path or ""
@@ -181,7 +181,7 @@ class HttpClient:
             return Pool(parts.host, port, maxsize=1, reach=self._reach)
         return SecurePool(parts.host, port, maxsize=1, ca_certs=DEFAULT_CA_BUNDLE_PATH, reach=self._reach)
 
-    def _body(self, response: urllib3.BaseHTTPResponse, deadline: Deadline) -> bytes:
+    def _read_body(self, response: urllib3.BaseHTTPResponse, deadline: Deadline) -> bytes:
         declared = response.headers.get("Content-Length", "")
         if declared.isdecimal() and int(declared[:20]) > self._max_bytes:
             raise SourceError(self._too_large())
@@ -200,7 +200,7 @@ class HttpClient:
         return f"answered with more than {self._max_bytes // (1024 * 1024)} MiB"
 
 
-def parsed(body: bytes) -> Any:
+def parse_json(body: bytes) -> Any:
     try:
         return json_limits.loads(body)
     except JsonTooLarge as error:
@@ -219,7 +219,7 @@ def _check_status(status: int, expect: frozenset[int]) -> None:
 
 
 @contextlib.contextmanager
-def _in_words(deadline: Deadline, seconds: float) -> Iterator[None]:
+def _translating_errors(deadline: Deadline, seconds: float) -> Iterator[None]:
     """Whatever goes wrong on the way, as a sentence for the screen."""
     late = f"did not answer within {seconds:g} s"
     try:
@@ -227,16 +227,16 @@ def _in_words(deadline: Deadline, seconds: float) -> Iterator[None]:
     except SourceError:
         raise
     except NewConnectionError as error:  # before its base class, which is a time-out
-        raise SourceError(late if deadline.passed else _why(error)) from error
+        raise SourceError(late if deadline.passed else _describe_error(error)) from error
     except ConnectTimeoutError as error:
         raise SourceError(f"did not take a connection within {min(CONNECT_S, seconds):g} s") from error
     except (TimeoutError, urllib3.exceptions.TimeoutError) as error:
         raise SourceError(late) from error
     except (HTTPError, OSError, ValueError) as error:
-        raise SourceError(late if deadline.passed else _why(error)) from error
+        raise SourceError(late if deadline.passed else _describe_error(error)) from error
 
 
-def _why(error: BaseException) -> str:
+def _describe_error(error: BaseException) -> str:
     if isinstance(error, SSLError):
         return "has a certificate that cannot be trusted"
     if isinstance(error, NameResolutionError):

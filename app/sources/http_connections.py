@@ -13,11 +13,11 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
 from app.infra.deadlines import Deadline
-from app.sources.host_rules import Forbidden, Reach
+from app.sources.host_rules import ForbiddenAddress, Reach
 from app.sources.protocol import NotSent, SourceError
 
 
-class _Current(threading.local):
+class _CurrentRequest(threading.local):
     """The request that this thread makes: connections are made deep inside the library."""
 
     deadline: Deadline | None = None
@@ -25,14 +25,14 @@ class _Current(threading.local):
     sent: bool = False  # whether anything of the newest request may have left
 
     @contextlib.contextmanager
-    def at(self, deadline: Deadline, not_after: datetime | None) -> Iterator[None]:
+    def track(self, deadline: Deadline, not_after: datetime | None) -> Iterator[None]:
         self.deadline, self.not_after, self.sent = deadline, not_after, False
         try:
             yield
         finally:
             self.deadline = None
 
-    def check(self) -> None:
+    def check_before_send(self) -> None:
         """Just before the first byte: a name may have been looked up for minutes, a process may have been frozen."""
         if self.sent or self.deadline is None:
             return
@@ -43,10 +43,10 @@ class _Current(threading.local):
             raise TimeoutError
 
 
-current = _Current()
+current_request = _CurrentRequest()
 
 
-class _Noted:
+class _CheckedConnection:
     """A connection whose socket the deadline reaches, which notes its first byte, and which goes only where it may."""
 
     sock: socket.socket | None
@@ -76,7 +76,7 @@ class _Noted:
     def _addresses(self, name: str) -> list[str]:
         try:
             return self._reach.addresses(name, self.port)
-        except Forbidden as error:
+        except ForbiddenAddress as error:
             raise SourceError(str(error)) from None
         except OSError as error:
             raise NameResolutionError(name, self, error) from error  # type: ignore[arg-type] # it is a connection
@@ -84,31 +84,31 @@ class _Noted:
     def send(self, data: Any) -> None:
         if self.sock is None:
             self.connect()  # type: ignore[attr-defined] # the connection's own
-        current.check()
-        current.sent = True
+        current_request.check_before_send()
+        current_request.sent = True
         super().send(data)  # type: ignore[misc] # as above
 
     def getresponse(self) -> urllib3.response.HTTPResponse:
-        if current.deadline is not None:
-            current.deadline.watch(self.sock)
+        if current_request.deadline is not None:
+            current_request.deadline.watch(self.sock)
         return cast(urllib3.response.HTTPResponse, super().getresponse())  # type: ignore[misc] # as above
 
 
-class _Connection(_Noted, HTTPConnection):  # type: ignore[misc] # urllib3's own types
+class _HttpConnection(_CheckedConnection, HTTPConnection):  # type: ignore[misc] # urllib3's own types
     pass
 
 
-class _SecureConnection(_Noted, HTTPSConnection):  # type: ignore[misc] # urllib3's own types
+class _HttpsConnection(_CheckedConnection, HTTPSConnection):  # type: ignore[misc] # urllib3's own types
     def _new_conn(self) -> socket.socket:
         connected = super()._new_conn()
-        if current.deadline is not None:
-            current.deadline.watch_twin(connected)  # a handshake can drip as well
+        if current_request.deadline is not None:
+            current_request.deadline.watch_twin(connected)  # a handshake can drip as well
         return connected
 
 
 class Pool(urllib3.HTTPConnectionPool):
-    ConnectionCls = _Connection
+    ConnectionCls = _HttpConnection
 
 
 class SecurePool(urllib3.HTTPSConnectionPool):
-    ConnectionCls = _SecureConnection
+    ConnectionCls = _HttpsConnection

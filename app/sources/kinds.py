@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 GROUP = "beacon.sources"
 # Imported when it is first asked for: the libraries behind some take a while, and most deployments use one.
-_OWN = {
+_OWN_MODULES = {
     "palantir": "app.sources.palantir.palantir_source",
     "rq": "app.sources.rq.rq_source",
     "celery": "app.sources.celery.celery_source",
@@ -31,58 +31,58 @@ class UnloadableKind(UnknownKind):
     """It is installed and cannot be loaded; the text says why."""
 
 
-def names() -> list[str]:
+def list_kinds() -> list[str]:
     """Of all kinds, Beacon's own first."""
-    return [*_OWN, *sorted(set(_brought().kinds) - set(_OWN))]
+    return [*_OWN_MODULES, *sorted(set(_load_plugins().kinds) - set(_OWN_MODULES))]
 
 
-def broken() -> Mapping[str, str]:
+def list_broken_kinds() -> Mapping[str, str]:
     """Those that are installed and cannot be loaded, and why."""
-    own = {name: found for name in _OWN if isinstance(found := _own(name), str)}
-    return own | _brought().broken
+    own = {name: found for name in _OWN_MODULES if isinstance(found := _load_own(name), str)}
+    return own | _load_plugins().broken
 
 
 @cache
-def kind(name: str) -> Kind:
+def get_kind(name: str) -> Kind:
     """Raises `UnknownKind`."""
-    found = _own(name) if name in _OWN else _brought().kinds.get(name)
+    found = _load_own(name) if name in _OWN_MODULES else _load_plugins().kinds.get(name)
     if isinstance(found, Kind):
         return found
-    why = broken().get(name)
+    why = list_broken_kinds().get(name)
     if why is not None:
         raise UnloadableKind(f"{name} is installed and cannot be loaded: {why}")
-    raise UnknownKind(f"expected one of {', '.join(names())}")
+    raise UnknownKind(f"expected one of {', '.join(list_kinds())}")
 
 
-def health_path(name: str) -> str:
+def get_health_path(name: str) -> str:
     """What stands behind the address of a service of this kind to ask for its health."""
     try:
-        return kind(name).health_path
+        return get_kind(name).health_path
     except UnknownKind:
         return ""
 
 
 @dataclass(frozen=True, slots=True)
-class _Brought:
+class _PluginKinds:
     kinds: dict[str, Kind] = field(default_factory=dict)
     broken: dict[str, str] = field(default_factory=dict)
 
 
 @cache
-def _own(name: str) -> Kind | str:
+def _load_own(name: str) -> Kind | str:
     """The kind, or why its library cannot be used here."""
     try:
-        own: Kind = importlib.import_module(_OWN[name]).KIND
+        own: Kind = importlib.import_module(_OWN_MODULES[name]).KIND
     except Exception as error:
         log.exception("the kind of source %s cannot be loaded", name)
-        return _why(error)
+        return _describe_error(error)
     return own
 
 
 @cache
-def _brought() -> _Brought:
+def _load_plugins() -> _PluginKinds:
     """One that cannot be loaded is logged and left out: the others must not suffer from it."""
-    found = _Brought()
+    found = _PluginKinds()
     for point in entry_points(group=GROUP):
         try:
             loaded = point.load()
@@ -90,11 +90,11 @@ def _brought() -> _Brought:
                 raise TypeError(f"{point.value} is no Kind")
         except Exception as error:
             log.exception("the kind of source %s (%s) cannot be loaded", point.name, point.value)
-            found.broken[point.name] = _why(error)
+            found.broken[point.name] = _describe_error(error)
             continue
         found.kinds[loaded.name] = loaded
     return found
 
 
-def _why(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"[:200]

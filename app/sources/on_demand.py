@@ -13,14 +13,14 @@ from typing import Generic, TypeVar
 
 from app.sources.protocol import Source, SourceError
 
-ASK_S = 5.0
-ASKED_AT_ONCE = 16
+REQUEST_TIMEOUT_S = 5.0
+MAX_CONCURRENT_REQUESTS = 16
 # A kind has bounds of its own, which may run out a moment before this one: that is the same silence.
-NEARLY = 0.9
+NEAR_TIMEOUT_SHARE = 0.9
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-_places = threading.BoundedSemaphore(ASKED_AT_ONCE)
+_request_slots = threading.BoundedSemaphore(MAX_CONCURRENT_REQUESTS)
 
 
 class TooSlow(SourceError):
@@ -31,25 +31,25 @@ class TooMany(Exception):
     """So many questions are waiting for their services that this one was not asked."""
 
 
-def ask(make: Callable[[], Source], question: Callable[[Source], T], within_s: float = ASK_S) -> T:
+def ask(make: Callable[[], Source], question: Callable[[Source], T], within_s: float = REQUEST_TIMEOUT_S) -> T:
     """The answer of a source that is made for this and closed after it. Raises `SourceError`, `TooSlow`, `TooMany`.
 
     Hold no database connection meanwhile.
     """
-    if not _places.acquire(blocking=False):
+    if not _request_slots.acquire(blocking=False):
         raise TooMany
-    asking, began = _Asking(make, question), time.monotonic()
+    asking, began = _Request(make, question), time.monotonic()
     # A thread, which is a greenlet where this process has an event loop: that goes on meanwhile.
     threading.Thread(target=asking.run, name="ask", daemon=True).start()
     if not asking.done.wait(within_s):
         raise TooSlow(f"did not answer within {within_s:g} s")
     if asking.error is not None:
-        is_late = time.monotonic() - began >= NEARLY * within_s
+        is_late = time.monotonic() - began >= NEAR_TIMEOUT_SHARE * within_s
         raise TooSlow(asking.error.reason) if is_late else asking.error
     return asking.answer[0]
 
 
-class _Asking(Generic[T]):
+class _Request(Generic[T]):
     def __init__(self, make: Callable[[], Source], question: Callable[[Source], T]) -> None:
         self._make, self._question = make, question
         self.done = threading.Event()
@@ -72,4 +72,4 @@ class _Asking(Generic[T]):
             if source is not None:
                 with suppress(Exception):
                     source.close()
-            _places.release()
+            _request_slots.release()

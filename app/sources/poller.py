@@ -22,38 +22,38 @@ TICK_S = 1.0
 JITTER = 0.1
 MAX_BACK_OFF_S = 60.0
 STOP_S = 5.0
-SHORTEST_REST_S = 0.05
+MIN_WAIT_S = 0.05
 # Between the first polls of services that begin together: hundreds at once would keep even the lease's renewal waiting.
-BEGIN_EVERY_S = 0.025
+START_GAP_S = 0.025
 
 
-class Watched(Protocol):
+class PolledService(Protocol):
     """A service to poll; replaced as a whole when its settings change."""
 
     @property
     def id(self) -> str: ...
 
 
-W = TypeVar("W", bound=Watched)
-W_contra = TypeVar("W_contra", bound=Watched, contravariant=True)
+W = TypeVar("W", bound=PolledService)
+W_contra = TypeVar("W_contra", bound=PolledService, contravariant=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class PollResult:
     """Of one poll. `silent_in_s`: when to look at the silence, even if no poll is due by then."""
 
     answered: bool
     silent_in_s: float | None = None
 
 
-class Observer(Protocol[W_contra]):
+class PollObserver(Protocol[W_contra]):
     """What the loops call. `LeaseLost` ends the loop; any other exception counts as a failed poll."""
 
-    def observe(self, service: W_contra) -> Outcome:
+    def observe(self, service: W_contra) -> PollResult:
         """Poll once, and record it."""
         ...
 
-    def note_silence(self, service: W_contra) -> Outcome:
+    def note_silence(self, service: W_contra) -> PollResult:
         """No poll: record that the service has been silent for too long, if it has."""
         ...
 
@@ -69,7 +69,7 @@ class Poller(Generic[W]):
         self,
         lease: Lease,
         services: Callable[[], Sequence[W]],
-        observer: Observer[W],
+        observer: PollObserver[W],
         interval_s: float,
         *,
         context: Callable[[], AbstractContextManager[object]] = contextlib.nullcontext,
@@ -85,13 +85,13 @@ class Poller(Generic[W]):
         self._interval_s, self._tick_s, self._renew_every_s = interval_s, tick_s, renew_every_s
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
-        self._loops: dict[str, _Loop[W]] = {}
+        self._loops: dict[str, _ServiceLoop[W]] = {}
         self._holds = False
         self._renew_at = 0.0
-        self._complained = ""
+        self._last_error = ""
 
     @property
-    def polling(self) -> bool:
+    def is_polling(self) -> bool:
         """True while this process is the one that polls."""
         return self._holds
 
@@ -107,47 +107,47 @@ class Poller(Generic[W]):
             self._thread.join(within_s)
             self._thread = None
 
-    def poke(self, service_id: str) -> None:
+    def poll_now(self, service_id: str) -> None:
         """Poll this service at once, if this process polls; during a poll, once more right after it."""
         loop = self._loops.get(service_id)
         if loop is not None:
-            loop.poke()
+            loop.poll_now()
 
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
                 with self._context():
                     self._step()
-                self._complained = ""
+                self._last_error = ""
             except Exception as error:  # noqa: BLE001 -- the database may be away for an hour; logged, once
-                self._complain(error)
+                self._log_once(error)
             self._stopping.wait(self._tick_s)
-        self._give_up()
+        self._shut_down()
 
-    def _complain(self, error: Exception) -> None:
+    def _log_once(self, error: Exception) -> None:
         """Once for each new trouble, not once a second."""
         text = repr(error)[:200]
-        if text != self._complained:
+        if text != self._last_error:
             log.warning("the poller cannot go on just now: %s", text, exc_info=error)
-        self._complained = text
+        self._last_error = text
 
     def _step(self) -> None:
         if time.monotonic() >= self._renew_at:
             # Set before asking: an answer that comes late must not make the lease look younger than it is.
             self._renew_at = time.monotonic() + self._renew_every_s
-            self._hold(self._lease.renew() if self._holds else self._lease.try_acquire())
+            self._set_holding(self._lease.renew() if self._holds else self._lease.try_acquire())
         if self._holds:
-            self._follow(self._services())
+            self._sync_loops(self._services())
             self._observer.tick()
         else:
-            self._follow(())
+            self._sync_loops(())
 
-    def _hold(self, holds: bool) -> None:
+    def _set_holding(self, holds: bool) -> None:
         if holds != self._holds:
             log.info("%s the lease %s", "took" if holds else "lost", self._lease.name)
         self._holds = holds
 
-    def _follow(self, services: Sequence[W]) -> None:
+    def _sync_loops(self, services: Sequence[W]) -> None:
         """Let there be one loop for each service. A loop on its way out is waited for before the next begins."""
         wanted = {service.id: service for service in services}
         for service_id, loop in list(self._loops.items()):
@@ -158,14 +158,14 @@ class Poller(Generic[W]):
         after_s = 0.0
         for service_id, service in wanted.items():
             if service_id in self._loops:
-                self._loops[service_id].follow(service)
+                self._loops[service_id].update(service)
             else:
-                loop = _Loop(service, self._observer, self._interval_s, self._context, self._let_go)
+                loop = _ServiceLoop(service, self._observer, self._interval_s, self._context, self._let_go)
                 self._loops[service_id] = loop
                 loop.start(after_s)
-                after_s += BEGIN_EVERY_S
+                after_s += START_GAP_S
 
-    def _give_up(self) -> None:
+    def _shut_down(self) -> None:
         for loop in self._loops.values():
             loop.end()
         if self._holds:
@@ -179,13 +179,13 @@ class Poller(Generic[W]):
         self._release()
 
 
-class _Loop(Generic[W]):
+class _ServiceLoop(Generic[W]):
     """The polls of one service, one after the other."""
 
     def __init__(
         self,
         service: W,
-        observer: Observer[W],
+        observer: PollObserver[W],
         interval_s: float,
         context: Callable[[], AbstractContextManager[object]],
         let_go: Callable[[W], None],
@@ -208,10 +208,10 @@ class _Loop(Generic[W]):
         self._ending = True
         self._wake.set()
 
-    def poke(self) -> None:
+    def poll_now(self) -> None:
         self._wake.set()
 
-    def follow(self, service: W) -> None:
+    def update(self, service: W) -> None:
         """Poll it as it is now; at once where it was changed, which also lets go of what it was before."""
         if service != self.service:
             self.service = service
@@ -231,13 +231,13 @@ class _Loop(Generic[W]):
                 self._wake.clear()
                 outcome = self._attempt(self._observer.observe)
                 self._failures = 0 if outcome.answered else self._failures + 1
-                self._rest(back_off_s(self._interval_s, self._failures), outcome.silent_in_s)
+                self._wait(back_off_s(self._interval_s, self._failures), outcome.silent_in_s)
         except LeaseLost as error:
             log.info("polling of %s ends: %s", self.service.id, error)
         finally:
-            self._use(None)
+            self._switch_to(None)
 
-    def _use(self, service: W | None) -> None:
+    def _switch_to(self, service: W | None) -> None:
         """In the loop's own thread, so never while a poll is under way."""
         before, self._used = self._used, service
         if before is not None and before != service:
@@ -246,9 +246,9 @@ class _Loop(Generic[W]):
             except Exception:  # what cannot be given up must not end the polls
                 log.warning("what %s was polled with before could not be given up", before.id, exc_info=True)
 
-    def _attempt(self, act: Callable[[W], Outcome]) -> Outcome:
+    def _attempt(self, act: Callable[[W], PollResult]) -> PollResult:
         service = self.service
-        self._use(service)
+        self._switch_to(service)
         try:
             with self._context():
                 return act(service)
@@ -256,16 +256,16 @@ class _Loop(Generic[W]):
             raise
         except Exception:  # one bad poll must not be the last one
             log.warning("poll of %s failed", self.service.id, exc_info=True)
-            return Outcome(answered=False)
+            return PollResult(answered=False)
 
-    def _rest(self, wait_s: float, silent_in_s: float | None) -> None:
+    def _wait(self, wait_s: float, silent_in_s: float | None) -> None:
         """Wait for the next poll, and look at the silence in between, as often as it says."""
         due = time.monotonic() + wait_s
         while silent_in_s is not None and time.monotonic() + silent_in_s < due:
             if self._ending or self._wake.wait(silent_in_s):
                 return
             silent_in_s = self._attempt(self._observer.note_silence).silent_in_s
-            silent_in_s = None if silent_in_s is None else max(silent_in_s, SHORTEST_REST_S)
+            silent_in_s = None if silent_in_s is None else max(silent_in_s, MIN_WAIT_S)
         if not self._ending:
             self._wake.wait(max(0.0, due - time.monotonic()))
 

@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from app.sources.host_rules import OWN_VARIABLES, HostRules, is_own_variable
-from app.sources.kinds import UnknownKind, UnloadableKind, kind
+from app.sources.kinds import UnknownKind, UnloadableKind, get_kind
 from app.sources.protocol import Address, Kind, Options, Source
-from app.sources.unavailable import Unusable
+from app.sources.unavailable import UnavailableSource
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ _PATTERNS = {
 T = TypeVar("T")
 
 
-class _Named(BaseModel):
+class _CommonSettings(BaseModel):
     """What every kind has in common."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -53,17 +53,17 @@ class ServiceEntry:
 
 def parse_entry(given: Mapping[str, Any]) -> ServiceEntry:
     """Raises `ValidationError` with everything that is wrong, each error placed at its key; none repeats a value."""
-    checked = _Checked()
-    named = checked.try_(lambda: _Named.model_validate(given))
-    chosen = checked.try_(lambda: _kind(named.kind if named else _asked(given)))
+    checked = _ErrorCollector()
+    named = checked.try_(lambda: _CommonSettings.model_validate(given))
+    chosen = checked.try_(lambda: _parse_kind(named.kind if named else _kind_name(given)))
     if chosen is None or not isinstance(given, Mapping):
         raise checked.error()
-    rest = {key: value for key, value in given.items() if key not in _Named.model_fields}
+    rest = {key: value for key, value in given.items() if key not in _CommonSettings.model_fields}
     options = checked.try_(lambda: chosen.options.model_validate(rest))
-    address = checked.try_(lambda: _address(chosen, named.url)) if named else None
+    address = checked.try_(lambda: _parse_address(chosen, named.url)) if named else None
     if named is None or address is None or options is None:
         raise checked.error()
-    password = checked.try_(lambda: _one_password(named, address))
+    password = checked.try_(lambda: _choose_password(named, address))
     if checked.faults:
         raise checked.error()
     return ServiceEntry(
@@ -71,15 +71,15 @@ def parse_entry(given: Mapping[str, Any]) -> ServiceEntry:
     )
 
 
-def keys_of(kind_name: str) -> list[str]:
+def list_keys(kind_name: str) -> list[str]:
     """What may be said of a service of this kind."""
     try:
-        return [*_Named.model_fields, *kind(kind_name).options.model_fields]
+        return [*_CommonSettings.model_fields, *get_kind(kind_name).options.model_fields]
     except UnknownKind:
-        return list(_Named.model_fields)
+        return list(_CommonSettings.model_fields)
 
 
-def build(
+def create_source(
     kind_name: str,
     address: Address,
     options: Mapping[str, Any],
@@ -93,29 +93,33 @@ def build(
     """
     refused = rules.refused_variable(password_env) if rules is not None and password_env is not None else None
     if refused is not None:
-        return Unusable(
+        return UnavailableSource(
             f"needs its password from the variable {password_env}, which this host keeps to itself; {refused}"
         )
     if password_env is not None and password_env not in os.environ:
-        return Unusable(f"needs its password in the environment variable {password_env}, which is not set")
+        return UnavailableSource(f"needs its password in the environment variable {password_env}, which is not set")
     password = address.password if password_env is None else os.environ[password_env]
     try:
-        chosen = kind(kind_name)
+        chosen = get_kind(kind_name)
         return chosen.build(address._replace(password=password), chosen.options.model_validate(options), bound)
     except UnloadableKind as error:
-        return Unusable(f"is of a kind that cannot be used here: {error}")
+        return UnavailableSource(f"is of a kind that cannot be used here: {error}")
     except UnknownKind:
-        return Unusable(f"is of the kind {kind_name}, which is not installed here")
+        return UnavailableSource(f"is of the kind {kind_name}, which is not installed here")
     except ValidationError as error:
         first = error.errors()[0]
-        return Unusable(f"has settings that cannot be used here: {'.'.join(map(str, first['loc']))}: {first['msg']}")
+        return UnavailableSource(
+            f"has settings that cannot be used here: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+        )
     except Exception as error:  # noqa: BLE001 -- a mistake in one kind must not keep all others from being watched
         # Only its type: what it says may hold the password.
         log.error("a source of the kind %s cannot be built: %s", kind_name, type(error).__name__)
-        return Unusable(f"is of the kind {kind_name}, which failed to make its source ({type(error).__name__})")
+        return UnavailableSource(
+            f"is of the kind {kind_name}, which failed to make its source ({type(error).__name__})"
+        )
 
 
-class _Checked:
+class _ErrorCollector:
     """Gathers what is wrong, so that a person hears all of it at once; what was given is left out, for its secrets."""
 
     def __init__(self) -> None:
@@ -125,46 +129,50 @@ class _Checked:
         try:
             return step()
         except ValidationError as error:
-            self.faults += [_fault(item["type"], item["msg"], item["loc"]) for item in error.errors()]
+            self.faults += [_error_details(item["type"], item["msg"], item["loc"]) for item in error.errors()]
             return None
 
     def error(self) -> ValidationError:
         return ValidationError.from_exception_data("service", self.faults)
 
 
-def _asked(given: Any) -> Any:
+def _kind_name(given: Any) -> Any:
     return given.get("kind", DEFAULT_KIND) if isinstance(given, Mapping) else DEFAULT_KIND
 
 
-def _kind(name: Any) -> Kind:
+def _parse_kind(name: Any) -> Kind:
     try:
-        return kind(name if isinstance(name, str) else "")
+        return get_kind(name if isinstance(name, str) else "")
     except UnknownKind as error:
-        raise _at("kind", str(error)) from error
+        raise _error_at("kind", str(error)) from error
 
 
-def _address(chosen: Kind, url: str) -> Address:
+def _parse_address(chosen: Kind, url: str) -> Address:
     try:
         return chosen.check_url(url)
     except ValueError as error:
         # Without its cause, which may repeat the address and with it a password.
-        raise _at("url", str(error)) from None
+        raise _error_at("url", str(error)) from None
 
 
-def _one_password(named: _Named, address: Address) -> str | None:
+def _choose_password(named: _CommonSettings, address: Address) -> str | None:
     if named.password_env is not None:
         if named.password is not None or address.password is not None:
-            raise _at("password_env", "expected either a password or the name of a variable that holds it, not both")
+            raise _error_at(
+                "password_env", "expected either a password or the name of a variable that holds it, not both"
+            )
         if is_own_variable(named.password_env):  # whoever may name a service may not send those to it
-            raise _at("password_env", f"expected another name than {OWN_VARIABLES}…: those are Beacon's own settings")
+            raise _error_at(
+                "password_env", f"expected another name than {OWN_VARIABLES}…: those are Beacon's own settings"
+            )
     return named.password or address.password
 
 
-def _at(key: str, message: str) -> ValidationError:
-    return ValidationError.from_exception_data("service", [_fault("configuration", message, (key,))])
+def _error_at(key: str, message: str) -> ValidationError:
+    return ValidationError.from_exception_data("service", [_error_details("configuration", message, (key,))])
 
 
-def _fault(fault: str, message: str, place: tuple[int | str, ...]) -> InitErrorDetails:
+def _error_details(fault: str, message: str, place: tuple[int | str, ...]) -> InitErrorDetails:
     # The message is data: it may hold braces. The type says more than "custom", hence its own name.
     if fault == "string_pattern_mismatch":
         message = _PATTERNS.get(str(place[0]), message)

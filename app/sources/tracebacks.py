@@ -18,18 +18,18 @@ _EXCEPTION = re.compile(r"^\S", re.MULTILINE)
 _GROUP = re.compile(r"^  \| (\S.*)$", re.MULTILINE)
 
 
-def exception_of(text: str) -> str | None:
+def extract_exception(text: str) -> str | None:
     """`ValueError: no such customer`; all of a text that is no traceback. At most `MAX_CHARS`."""
     last = max(text.rfind(link + _HEAD) for link in _LINKS)
     start = text.find(_HEAD, max(last, 0))
     if start >= 0 and (start == 0 or text[start - 1] == "\n"):
         found = _EXCEPTION.search(text, start + len(_HEAD))
-        return _bounded(text[found.start() :]) if found else None
+        return _truncate(text[found.start() :]) if found else None
     if text.lstrip().startswith("+ Exception Group Traceback") and (group := _GROUP.search(text)):
-        return _bounded(group[1])
-    return _bounded(text)
+        return _truncate(group[1])
+    return _truncate(text)
 
 
-def _bounded(text: str) -> str | None:
+def _truncate(text: str) -> str | None:
     shown = text[: MAX_CHARS + 1].strip()
     return (shown if len(shown) <= MAX_CHARS else f"{shown[: MAX_CHARS - 1]}…") or None

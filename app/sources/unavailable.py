@@ -5,7 +5,7 @@ from typing import NoReturn
 from app.sources.protocol import ACTIONS, VIEWS, Capabilities, JobFate, SourceError, TakesNoOrders
 
 
-class Unusable(TakesNoOrders):
+class UnavailableSource(TakesNoOrders):
     def __init__(self, reason: str) -> None:
         self._reason = reason
 

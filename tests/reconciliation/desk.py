@@ -14,7 +14,7 @@ from app.reconciliation.explanations import PublishedEvents
 from app.reconciliation.job_events import Lifecycle
 from app.reconciliation.models import CheckSample, DiscrepancyEvent, KnownJob, OpenItem, ServiceState
 from app.reconciliation.observer import Observer, WatchedService
-from app.sources.poller import Outcome
+from app.sources.poller import PollResult
 from app.sources.protocol import Capabilities, FinishedVisible, JobFate, Look, SourceError
 
 SERVICE = "mail"
@@ -119,7 +119,7 @@ class Desk(Book):
             self.lease, INTERVAL_S, [PublishedEvents()], second_look_after_s=0, lifecycle=published
         )
 
-    def observe(self, *steps: Step) -> Outcome:
+    def observe(self, *steps: Step) -> PollResult:
         self.source.steps = list(steps) or self.source.steps
         return self.observer.observe(self.service)
 

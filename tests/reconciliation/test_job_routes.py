@@ -178,7 +178,7 @@ def test_a_service_that_refuses_is_a_bad_gateway_with_its_reason(believing: Flas
 def test_a_service_that_hangs_is_given_up_at_the_deadline(
     watching: Flask, demo: DemoService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(routes, "ASK_S", 0.3)
+    monkeypatch.setattr(routes, "REQUEST_TIMEOUT_S", 0.3)
     demo.fault("hang")
     try:
         answer = get(watching, "/api/jobs/stuck")
@@ -222,7 +222,7 @@ def test_a_source_is_closed_after_its_answer_an_error_and_a_late_end() -> None:
 
 
 def test_questions_that_hang_are_bounded_and_more_are_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(on_demand, "_places", threading.BoundedSemaphore(2))
+    monkeypatch.setattr(on_demand, "_request_slots", threading.BoundedSemaphore(2))
     stuck = [Closing(), Closing()]
     for source in stuck:
         with pytest.raises(TooSlow):
@@ -241,8 +241,8 @@ def _never() -> Source:
 
 
 def test_a_question_that_is_one_too_many_comes_back_later(believing: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(on_demand, "_places", threading.BoundedSemaphore(1))
-    assert on_demand._places.acquire()
+    monkeypatch.setattr(on_demand, "_request_slots", threading.BoundedSemaphore(1))
+    assert on_demand._request_slots.acquire()
     answer = get(believing, "/api/jobs/stuck")
     assert answer.status_code == 503
     assert int(answer.headers["Retry-After"]) >= 1

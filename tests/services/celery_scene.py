@@ -135,7 +135,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     That nobody is called absent before a beat could have come is held by `tests/sources/test_celery_roster.py`.
     """
     monkeypatch.setattr(monitor, "INSPECT_EVERY_S", INSPECT_EVERY_S)
-    monkeypatch.setattr(celery_workers, "FIRST_BEAT_S", INSPECT_EVERY_S)
+    monkeypatch.setattr(celery_workers, "FIRST_HEARTBEAT_S", INSPECT_EVERY_S)
     monkeypatch.setattr(remote_control, "ANSWER_S", ANSWER_S)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from app.sources.celery.celery_commands import MAX_PURGED, TAKEN
+from app.sources.celery.celery_commands import ALREADY_TAKEN, MAX_PURGED
 from app.sources.celery.celery_source import KIND, CelerySource
 from app.sources.celery.options import CeleryOptions
 from app.sources.protocol import Address, Filter, NotSent, Order, SourceError, Unsure
@@ -151,7 +151,7 @@ class TestDelete:
         task_id = fleet.send("late_wait_for_file", str(may_end))
         wait_for(lambda: fleet.redis.hlen("unacked") == 1, "the worker to take it", 60)
         done = source.act(order("delete-job", task_id))
-        assert (done.outcome, done.detail) == ("refused", TAKEN)
+        assert (done.outcome, done.detail) == ("refused", ALREADY_TAKEN)
         may_end.touch()
         wait_for(lambda: b"SUCCESS" in (result_of(fleet, task_id) or b""), "it to end as it would have", 60)
 

@@ -11,7 +11,7 @@ import pytest
 from app.sources.celery import broker
 from app.sources.celery.celery_source import KIND, CelerySource
 from app.sources.celery.options import CeleryOptions
-from app.sources.celery.remote_control import Pidbox, announcement
+from app.sources.celery.remote_control import RemoteControl, parse_announcement
 from app.sources.protocol import Address, SourceError
 from tests.services.rq_scene import Scene
 from tests.services.valkey import Valkey
@@ -138,12 +138,12 @@ class TestCelery:
     def test_a_worker_that_answers_so_is_silent(self, clean: Scene, make: Callable[[], bytes]) -> None:
         """Its answers lie in the list before the question, as late ones do."""
         body = make()
-        pidbox = Pidbox(0, "")
+        pidbox = RemoteControl(0, "")
         wrapped = {"body": base64.b64encode(body).decode(), "headers": {"ticket": "x"}}
         clean.redis.rpush(pidbox._replies, body, json.dumps(wrapped))
-        heard = pidbox._collect(clean.redis, {"x": "active"}, 1)
+        heard = pidbox._collect_replies(clean.redis, {"x": "active"}, 1)
         assert not any(heard.values())
-        assert announcement(body) is announcement(json.dumps(wrapped).encode()) is None
+        assert parse_announcement(body) is parse_announcement(json.dumps(wrapped).encode()) is None
 
 
 def fill(scene: Scene, command: str, key: str, count: int) -> None:

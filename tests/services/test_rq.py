@@ -209,7 +209,7 @@ class TestLook:
     def test_each_job_is_asked_once_and_nothing_follows_of_those_whose_turn_has_not_come(
         self, scene: Scene, queue: Queue, source: RqSource, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("app.sources.rq.job_ttl.MAX_ASKED", 2)
+        monkeypatch.setattr("app.sources.rq.job_ttl.MAX_JOBS_READ", 2)
         put(queue, "a", "b", "c")
 
         def lifetimes() -> dict[str, float | None]:

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from app.sources.celery import celery_source
-from app.sources.host_rules import Forbidden, HostRules, Reach, parse_networks
+from app.sources.host_rules import ForbiddenAddress, HostRules, Reach, parse_networks
 from app.sources.http_client import HttpClient
 from app.sources.palantir import palantir_source
 from app.sources.protocol import Address, Order, Source, SourceError, Unsure
 from app.sources.redis.client import RedisServer, check_url
 from app.sources.rq import rq_source
-from app.sources.service_config import build
+from app.sources.service_config import create_source
 from tests.sources.upstream import Upstream
 
 REFUSED = [
@@ -76,7 +76,9 @@ class Names:
 
 def test_a_name_is_looked_at_behind_its_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
     Names(monkeypatch, "169.254.169.254")
-    with pytest.raises(Forbidden, match=r"169\.254\.169\.254, which is one at which a cloud hands out credentials"):
+    with pytest.raises(
+        ForbiddenAddress, match=r"169\.254\.169\.254, which is one at which a cloud hands out credentials"
+    ):
         Reach().addresses("mail.test", 80)
 
 
@@ -148,7 +150,7 @@ def test_and_for_the_second_address_of_celery() -> None:
         options = celery_source.CeleryOptions(inspect=False, result_backend=FORBIDDEN)
         made = celery_source.KIND.build(Address(f"redis://127.0.0.1:{port}/0"), options, 10)
         with pytest.raises(SourceError, match="has a result backend that has the address"):
-            made._reads.ended("a")
+            made._storage.read_result("a")
         made.close()
 
 
@@ -172,7 +174,7 @@ def refusal(source: Source) -> str:
 )
 def test_a_variable_of_the_hosts_own_is_sent_nowhere(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, "the host's")
-    source = build("palantir", Address("http://127.0.0.1:9"), {}, name, 10, HostRules())
+    source = create_source("palantir", Address("http://127.0.0.1:9"), {}, name, 10, HostRules())
     with pytest.raises(
         SourceError, match=f"needs its password from the variable {name}, which this host keeps to itself"
     ):
@@ -187,7 +189,7 @@ def test_names_that_the_host_allows_are_taken(monkeypatch: pytest.MonkeyPatch, s
     assert rules.refused_variable("BEACON_SOURCE_X") is None
     assert rules.refused_variable("MAIL_TOKEN") is None
     assert rules.refused_variable("BEACON_SECRET_KEY") is not None
-    source = build("palantir", Address(service.url), {}, "MAIL_TOKEN", 10, rules)
+    source = create_source("palantir", Address(service.url), {}, "MAIL_TOKEN", 10, rules)
     assert source.look_up("a").kind == "found"
     source.close()
 

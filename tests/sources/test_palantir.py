@@ -8,7 +8,7 @@ import pytest
 
 from app.infra.clock import parse_utc, utc_now, utc_text
 from app.sources.http_client import HttpClient
-from app.sources.palantir.palantir_source import PalantirSource, in_flow_order, is_finished
+from app.sources.palantir.palantir_source import PalantirSource, is_finished, sort_by_flow
 from app.sources.protocol import JobFate, SourceError
 from tests.sources.upstream import Upstream, serve_palantir
 from tests.support.machine import scaled
@@ -45,7 +45,7 @@ def test_unfinished_states_are_read_first_as_jobs_flow(service: Upstream) -> Non
 
 
 def test_queued_and_running_are_read_even_where_the_counts_leave_them_out() -> None:
-    assert in_flow_order(["succeeded"]) == ["queued", "running", "succeeded"]
+    assert sort_by_flow(["succeeded"]) == ["queued", "running", "succeeded"]
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_many_slow_answers_together_are_bounded_too(service: Upstream) -> None:
     service.answers["/api/v1/jobs"] = slowly
     began = time.monotonic()
     with pytest.raises(SourceError, match=r"did not (finish answering|answer) within"):
-        source(service, look_s=0.5).look()
+        source(service, read_timeout_s=0.5).look()
     assert time.monotonic() - began < scaled(2.5)
 
 

@@ -51,8 +51,10 @@ def server(answer: Answer) -> Iterator[str]:
     thread.join(scaled(5))
 
 
-def reason(url: str, look_s: float = 5.0, answer_s: float = 0.5) -> str:
-    source = RqSource(RedisServer(check_url(url), answer_s=answer_s, look_s=look_s), RqOptions(), 10_000)
+def reason(url: str, read_timeout_s: float = 5.0, answer_s: float = 0.5) -> str:
+    source = RqSource(
+        RedisServer(check_url(url), answer_s=answer_s, read_timeout_s=read_timeout_s), RqOptions(), 10_000
+    )
     with pytest.raises(SourceError) as refused:
         source.look()
     return refused.value.reason
@@ -133,7 +135,7 @@ class TestHostile:
     def test_a_server_that_drips_is_given_up_in_time(self) -> None:
         with server(drip) as url:
             began = time.monotonic()
-            assert reason(url, look_s=1.0) == "did not finish answering within 1 s"
+            assert reason(url, read_timeout_s=1.0) == "did not finish answering within 1 s"
             assert time.monotonic() - began < scaled(5)
 
     def test_a_hundred_megabytes_are_not_taken(self) -> None:

@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from app.sources.celery.broker import Broker, Snapshot
+from app.sources.celery.broker import Broker, BrokerSnapshot
 from app.sources.celery.results import ENDS
 from app.sources.protocol import CannotTell, Done, Filter, Order, Selection
 from app.sources.redis.client import RedisServer
-from app.sources.redis.redis_commands import Ledger, Told, before_asking
+from app.sources.redis.redis_commands import ScriptResult, ScriptRunner, preliminary_read
 
 # A script keeps the broker from everything else, a few tenths of a second for so many messages.
 MAX_PURGED = 20_000
@@ -79,12 +79,12 @@ return {'done', cjson.encode(effect)}
 """
 )
 
-TAKEN = (
+ALREADY_TAKEN = (
     "A worker has taken it. It could only be told to skip it, which overwrites the result of a task that runs or has "
     "ended; celery control revoke does that."
 )
 _ABSENT = Done("absent", "No watched queue holds such a task.")
-_WHY_NOT: Mapping[str, Callable[..., str]] = {
+_REFUSAL_TEXTS: Mapping[str, Callable[..., str]] = {
     "late": lambda: "It was not carried out in time, and will not be any more.",
     "grew": lambda count: f"It holds {int(count):,} tasks by now, more than were seen.",
     "too-many": lambda count: (
@@ -93,66 +93,66 @@ _WHY_NOT: Mapping[str, Callable[..., str]] = {
 }
 
 
-class Acts:
+class CeleryCommands:
     """For one thread at a time."""
 
     def __init__(self, server: RedisServer, broker: Broker, prefix: str) -> None:
         self._server, self._broker = server, broker
-        self._ledger = Ledger(server, prefix)
+        self._scripts = ScriptRunner(server, prefix)
 
     def act(self, order: Order) -> Done:
         return self._purge(order) if order.action == "purge-queue" else self._delete(order)
 
     def settle(self, order: Order, asked_at: datetime) -> Done | None:
-        found = self._ledger.find(order, asked_at)
-        return None if found is None else _in_words(order, found)
+        found = self._scripts.find_result(order, asked_at)
+        return None if found is None else _describe_result(order, found)
 
     def shows(self, order: Order, asked_at: datetime) -> bool:
         """The kept answer names what was done; seen it is in the queues."""
-        found = self._ledger.find(order, asked_at)
+        found = self._scripts.find_result(order, asked_at)
         if found is None or found.word != "done":
             return False
         with self._server.reading() as client:
-            snapshot = self._broker.snapshot(client)
+            snapshot = self._broker.read_snapshot(client)
             if order.action == "delete-job":
                 return not snapshot.hides(None) and order.target not in snapshot
             job_ids = found.effect.get("jobIds")
             if isinstance(job_ids, list) and snapshot.complete:
                 return snapshot.queued.keys().isdisjoint(job_ids)
-            return not any(client.llen(key) for key in self._broker.keys(order.target))
+            return not any(client.llen(key) for key in self._broker.list_keys(order.target))
 
     def select(self, wanted: Filter, limit: int) -> Selection:
         """`total` counts messages, as a purge does: also those that nobody can read."""
         with self._server.reading() as client:
-            snapshot = self._broker.snapshot(client)
+            snapshot = self._broker.read_snapshot(client)
             as_of = snapshot.as_of or datetime.now(UTC)
             if wanted.state in ("scheduled", "reserved"):
-                ids = _taken(snapshot, wanted, as_of.timestamp())
+                ids = _select_taken(snapshot, wanted, as_of.timestamp())
                 total = snapshot.counts["reserved"] if snapshot.taken_cut else len(ids)
                 return Selection(as_of, total, tuple(ids[:limit]))
             if wanted.state != "queued" or wanted.older_than is not None:
-                raise CannotTell(_no_list(wanted))
-            total = sum(client.llen(key) for key in self._broker.keys(wanted.queue))
+                raise CannotTell(_explain_no_list(wanted))
+            total = sum(client.llen(key) for key in self._broker.list_keys(wanted.queue))
         ids = [task_id for task_id, (queue, _) in snapshot.queued.items() if wanted.queue in (None, queue)]
         return Selection(as_of, total, tuple(ids[:limit]))
 
     def _purge(self, order: Order) -> Done:
-        keys = self._broker.keys(order.target)
+        keys = self._broker.list_keys(order.target)
         if not keys:
             return Done("absent", "Beacon does not watch such a queue here.")
         at_most = MAX_PURGED + 1 if order.at_most is None else order.at_most
-        return _done(order, self._ledger.run(order, PURGE, keys, at_most, MAX_PURGED, IDS_KEPT))
+        return _to_result(order, self._scripts.run(order, PURGE, keys, at_most, MAX_PURGED, IDS_KEPT))
 
     def _delete(self, order: Order) -> Done:
-        done = _done(order, self._ledger.run(order, DELETE, self._broker.keys(), order.target, MAX_PURGED))
+        done = _to_result(order, self._scripts.run(order, DELETE, self._broker.list_keys(), order.target, MAX_PURGED))
         if done.outcome != "absent":
             return done
-        with before_asking(self._server, order) as client:  # nothing was changed, so nothing is lost if this fails
-            taken = order.target in self._broker.snapshot(client).taken
-        return Done("refused", TAKEN) if taken else done
+        with preliminary_read(self._server, order) as client:  # nothing was changed, so nothing is lost if this fails
+            taken = order.target in self._broker.read_snapshot(client).taken
+        return Done("refused", ALREADY_TAKEN) if taken else done
 
 
-def _no_list(wanted: Filter) -> str:
+def _explain_no_list(wanted: Filter) -> str:
     if wanted.state == "queued":
         return "does not tell since when its tasks wait"
     if wanted.state in ENDS.values():
@@ -160,7 +160,7 @@ def _no_list(wanted: Filter) -> str:
     return f"does not tell which tasks are {wanted.state[:40]}"
 
 
-def _taken(snapshot: Snapshot, wanted: Filter, now: float) -> list[str]:
+def _select_taken(snapshot: BrokerSnapshot, wanted: Filter, now: float) -> list[str]:
     before = None if wanted.older_than is None else wanted.older_than.timestamp()
     return [
         task_id
@@ -171,19 +171,19 @@ def _taken(snapshot: Snapshot, wanted: Filter, now: float) -> list[str]:
     ]
 
 
-def _done(order: Order, told: Told | Done) -> Done:
-    return told if isinstance(told, Done) else _in_words(order, told)
+def _to_result(order: Order, told: ScriptResult | Done) -> Done:
+    return told if isinstance(told, Done) else _describe_result(order, told)
 
 
-def _in_words(order: Order, told: Told) -> Done:
+def _describe_result(order: Order, told: ScriptResult) -> Done:
     if told.word == "absent":
         return _ABSENT
     if told.word != "done":
-        return Done("refused", _WHY_NOT[told.word](*told.about))
-    return Done("done", _said(order, told.effect), told.effect)
+        return Done("refused", _REFUSAL_TEXTS[told.word](*told.about))
+    return Done("done", _describe_effect(order, told.effect), told.effect)
 
 
-def _said(order: Order, effect: Mapping[str, Any]) -> str:
+def _describe_effect(order: Order, effect: Mapping[str, Any]) -> str:
     if order.action == "purge-queue":
         return f"{effect.get('purged', 0):,} tasks were removed. Those that workers had taken stay."
     return "It was taken out of its queue."

@@ -25,7 +25,7 @@ TOO_MANY = f"it has more than {MAX_RESULTS:,} results, which Beacon does not cou
 _FOR_GOOD = frozenset({"SUCCESS", "REVOKED"})
 
 
-class Counted(NamedTuple):
+class FailureCount(NamedTuple):
     """`number` is None where it is not known; `why` says so. `as_of`: of when the number is, which `lags` behind this
     look where one look was not enough."""
 
@@ -35,7 +35,7 @@ class Counted(NamedTuple):
     lags: bool = False
 
 
-class Failures:
+class FailureCounter:
     """Remembers which results it has read. For one thread at a time."""
 
     def __init__(self, results: Results) -> None:
@@ -44,34 +44,34 @@ class Failures:
         self._waiting: list[bytes] = []
         self._pass: dict[bytes, str] = {}
         self._before: dict[bytes, str] = {}
-        self._counted = Counted(None)
+        self._counted = FailureCount(None)
         self._looks = 0
 
-    def follow(self, client: "redis.Redis") -> Counted:
+    def count_next_part(self, client: "redis.Redis") -> FailureCount:
         """One more part of them; what is known of all."""
         pace = Pace()
         left = MAX_READ
         self._looks += 1
         for _ in range(SCANS):
-            left -= self._read(client, left)
+            left -= self._read_waiting(client, left)
             if self._waiting:
                 break
             found: Any = client.scan(self._cursor, match=self._results.pattern, count=KEYS_A_SCAN)
             cursor, keys = found
             self._waiting = [key for key in map(bytes, keys) if key not in self._pass]
-            left -= self._read(client, left)
+            left -= self._read_waiting(client, left)
             pace()
             if len(self._pass) > MAX_RESULTS:
-                self._begin_again()
-                self._counted = Counted(None, TOO_MANY)
+                self._restart_pass()
+                self._counted = FailureCount(None, TOO_MANY)
                 break
             self._cursor = int(cursor)
             if self._cursor == 0 and not self._waiting:
-                self._end()
+                self._finish_pass()
                 break
         return self._counted
 
-    def _read(self, client: "redis.Redis", at_most: int) -> int:
+    def _read_waiting(self, client: "redis.Redis", at_most: int) -> int:
         """Of the keys that wait; how many results were asked for."""
         known, asked = self._before, list[bytes]()
         later: list[bytes] = []
@@ -83,15 +83,15 @@ class Failures:
             else:
                 later.append(key)
         # One that has expired since has no state, and is none.
-        self._pass.update(dict.fromkeys(asked, UNREADABLE) | self._results.states_at(client, asked))
+        self._pass.update(dict.fromkeys(asked, UNREADABLE) | self._results.read_states_by_key(client, asked))
         self._waiting = later
         return len(asked)
 
-    def _end(self) -> None:
+    def _finish_pass(self) -> None:
         failed = sum(state == "FAILURE" for state in self._pass.values())
-        self._counted = Counted(failed, "", datetime.now(UTC), self._looks > 1)
+        self._counted = FailureCount(failed, "", datetime.now(UTC), self._looks > 1)
         self._before = self._pass
-        self._begin_again()
+        self._restart_pass()
 
-    def _begin_again(self) -> None:
+    def _restart_pass(self) -> None:
         self._pass, self._waiting, self._cursor, self._looks = {}, [], 0, 0

@@ -17,7 +17,7 @@ MAX_NAME_CHARS = 200
 MAX_VALUES = 5_000
 
 
-class Message(NamedTuple):
+class TaskMessage(NamedTuple):
     """One message of one task. Two messages with the same `id` and `turn` are the same work twice.
 
     `turn` differs where Celery publishes an id again on purpose: for a retry, or a replacement. `keeps_result` is
@@ -42,57 +42,57 @@ class Message(NamedTuple):
         return "scheduled" if self.due is not None and self.due > now else "reserved"
 
 
-def of_queue(raw: bytes) -> Message | None:
+def parse_queued(raw: bytes) -> TaskMessage | None:
     """None for what is no task's message: it is counted, and cannot be listed."""
-    return _message(_json(raw))
+    return _parse_message(_parse_json(raw))
 
 
-def of_unacked(raw: bytes) -> Message | None:
+def parse_unacked(raw: bytes) -> TaskMessage | None:
     """Of an entry of `unacked`: `[message, exchange, routing key]`."""
-    entry = _json(raw)
-    return _message(entry[0]) if isinstance(entry, list) and entry else None
+    entry = _parse_json(raw)
+    return _parse_message(entry[0]) if isinstance(entry, list) and entry else None
 
 
 def is_usable_id(value: object) -> bool:
     return not fault_of_job_id(value)
 
 
-def fault_of_queue(raw: bytes) -> str:
-    """Why `of_queue` makes nothing of this, to follow "entry 3: "."""
-    return _fault(_json(raw))
+def explain_queued_fault(raw: bytes) -> str:
+    """Why `parse_queued` makes nothing of this, to follow "entry 3: "."""
+    return _explain_fault(_parse_json(raw))
 
 
-def fault_of_unacked(raw: bytes) -> str:
-    entry = _json(raw)
-    return _fault(entry[0] if isinstance(entry, list) and entry else None)
+def explain_unacked_fault(raw: bytes) -> str:
+    entry = _parse_json(raw)
+    return _explain_fault(entry[0] if isinstance(entry, list) and entry else None)
 
 
-def keys_of(queue: str, steps: tuple[int, ...], separator: str, prefix: str) -> list[str]:
+def list_queue_keys(queue: str, steps: tuple[int, ...], separator: str, prefix: str) -> list[str]:
     """The lists of one queue, one for each priority step; the first step's has the queue's own name."""
     return [prefix + (f"{queue}{separator}{step}" if step else queue) for step in steps]
 
 
-def _message(message: Any) -> Message | None:
+def _parse_message(message: Any) -> TaskMessage | None:
     if not isinstance(message, dict):
         return None
-    headers, properties = _part(message, "headers"), _part(message, "properties")
-    task_id = _id(headers, properties)
+    headers, properties = _subdict(message, "headers"), _subdict(message, "properties")
+    task_id = _find_id(headers, properties)
     if not is_usable_id(task_id):
         return None
     task, eta = headers.get("task"), headers.get("eta")
     name = task[:MAX_NAME_CHARS] if isinstance(task, str) else ""
-    return Message(
+    return TaskMessage(
         id=str(task_id),
         task=name,
-        route=str(_part(properties, "delivery_info").get("routing_key") or "")[:MAX_NAME_CHARS],
-        turn=(name, _number(headers.get("retries")), _number(headers.get("replaced_task_nesting"))),
+        route=str(_subdict(properties, "delivery_info").get("routing_key") or "")[:MAX_NAME_CHARS],
+        turn=(name, _int_or_zero(headers.get("retries")), _int_or_zero(headers.get("replaced_task_nesting"))),
         keeps_result=headers.get("ignore_result") is not True,
         eta=eta[:MAX_NAME_CHARS] if isinstance(eta, str) else None,
-        due=_due(eta),
+        due=_parse_due(eta),
     )
 
 
-def _due(eta: object) -> float | None:
+def _parse_due(eta: object) -> float | None:
     """Celery writes its zone; a time without one is UTC, as its workers take it."""
     if not isinstance(eta, str):
         return None
@@ -104,27 +104,27 @@ def _due(eta: object) -> float | None:
     return seconds if seconds >= 0 else None
 
 
-def _fault(message: Any) -> str:
+def _explain_fault(message: Any) -> str:
     if not isinstance(message, dict):
         return "it is no task's message"
-    return fault_of_job_id(_id(_part(message, "headers"), _part(message, "properties")))
+    return fault_of_job_id(_find_id(_subdict(message, "headers"), _subdict(message, "properties")))
 
 
-def _id(headers: dict[str, Any], properties: dict[str, Any]) -> Any:
+def _find_id(headers: dict[str, Any], properties: dict[str, Any]) -> Any:
     """Messages of Celery's first protocol have it among the properties only."""
     return headers.get("id") or properties.get("correlation_id")
 
 
-def _part(whole: dict[str, Any], name: str) -> dict[str, Any]:
+def _subdict(whole: dict[str, Any], name: str) -> dict[str, Any]:
     part = whole.get(name)
     return part if isinstance(part, dict) else {}
 
 
-def _number(value: object) -> int:
+def _int_or_zero(value: object) -> int:
     return value if isinstance(value, int) else 0
 
 
-def _json(raw: bytes) -> Any:
+def _parse_json(raw: bytes) -> Any:
     try:
         return json_limits.loads(raw, MAX_VALUES)
     except ValueError:

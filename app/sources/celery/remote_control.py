@@ -19,7 +19,7 @@ from uuid import uuid4
 
 from app.infra import json_limits
 from app.infra.concurrency import paced
-from app.sources.celery.celery_workers import Answer, Inspection, Running
+from app.sources.celery.celery_workers import Inspection, RunningTask, WorkerAnswer
 from app.sources.celery.messages import MAX_NAME_CHARS, is_usable_id
 
 if TYPE_CHECKING:
@@ -30,10 +30,10 @@ ANSWER_S = 1.0
 MAX_ANSWERS = 3_000
 # Of one answer: some ten thousand tasks in the hands of one worker. One that says more is taken for silent.
 MAX_VALUES = 200_000
-_ASKED = ("active_queues", "reserved", "active")
+_METHODS = ("active_queues", "reserved", "active")
 
 
-class Pidbox:
+class RemoteControl:
     """Asks, with a client that is lent for each call."""
 
     def __init__(self, database: int, prefix: str) -> None:
@@ -43,29 +43,31 @@ class Pidbox:
         self._replies = prefix + self._reply_to
         self._was_asked = False
 
-    def count(self, client: "redis.Redis") -> int:
+    def count_workers(self, client: "redis.Redis") -> int:
         """How many workers are connected."""
         return int(client.publish(self._channel, b""))
 
     def inspect(self, client: "redis.Redis") -> Inspection:
         """Every connected worker's queues and tasks. One that is busy with itself may not answer in time."""
         began = time.time()
-        asked = self.count(client)
+        asked = self.count_workers(client)
         if asked == 0:
             return Inspection(began, 0, {})
         self._was_asked = True
-        tickets = {uuid4().hex: method for method in _ASKED}  # reserved first: that is how tasks move on
-        asked = max(asked, *(int(client.publish(self._channel, self._question(*each))) for each in tickets.items()))
-        heard = self._collect(client, tickets, asked)
+        tickets = {uuid4().hex: method for method in _METHODS}  # reserved first: that is how tasks move on
+        asked = max(
+            asked, *(int(client.publish(self._channel, self._build_request(*each))) for each in tickets.items())
+        )
+        heard = self._collect_replies(client, tickets, asked)
         both = heard["reserved"].keys() & heard["active"].keys()
-        return Inspection(began, asked, {name: _answer(heard, name) for name in both})
+        return Inspection(began, asked, {name: _build_answer(heard, name) for name in both})
 
-    def tidy(self, client: "redis.Redis") -> None:
+    def delete_replies(self, client: "redis.Redis") -> None:
         """Take off what may have been pushed since."""
         if self._was_asked:
             client.delete(self._replies)
 
-    def _question(self, ticket: str, method: str) -> bytes:
+    def _build_request(self, ticket: str, method: str) -> bytes:
         arguments = {"safe": True} if method == "active" else {}  # arguments of tasks shortened to one line
         body = {
             "method": method,
@@ -93,25 +95,25 @@ class Pidbox:
             }
         ).encode()
 
-    def _collect(
+    def _collect_replies(
         self, client: "redis.Redis", tickets: Mapping[str, str], asked: int
     ) -> dict[str, dict[str, list[Any]]]:
-        heard: dict[str, dict[str, list[Any]]] = {method: {} for method in _ASKED}
+        heard: dict[str, dict[str, list[Any]]] = {method: {} for method in _METHODS}
         deadline = time.monotonic() + ANSWER_S
         for _ in range(MAX_ANSWERS):
             left = deadline - time.monotonic()
             if left <= 0 or all(len(answers) >= asked for answers in heard.values()):
                 break
             popped = client.brpop([self._replies], timeout=max(left, 0.01))
-            ticket, answers = _reply(popped[1]) if popped else ("", {})
+            ticket, answers = _parse_reply(popped[1]) if popped else ("", {})
             if ticket in tickets:
                 heard[tickets[ticket]].update(answers)
         return heard
 
 
-def announcement(raw: object) -> tuple[str, str, int | None] | None:
+def parse_announcement(raw: object) -> tuple[str, str, int | None] | None:
     """What a worker said of itself: kind, name, process. None for anything else."""
-    body = _body(raw)
+    body = _decode_body(raw)
     if not isinstance(body, dict):
         return None
     kind, name, pid = body.get("type"), body.get("hostname"), body.get("pid")
@@ -120,9 +122,9 @@ def announcement(raw: object) -> tuple[str, str, int | None] | None:
     return kind, str(name), pid if isinstance(pid, int) else None
 
 
-def _reply(raw: object) -> tuple[str, dict[str, list[Any]]]:
+def _parse_reply(raw: object) -> tuple[str, dict[str, list[Any]]]:
     """The ticket and, by worker, the list that came. Answers to older questions come too."""
-    outer, body = _loads(raw), _body(raw)
+    outer, body = _parse_json(raw), _decode_body(raw)
     headers = outer.get("headers") if isinstance(outer, dict) else None
     ticket = headers.get("ticket") if isinstance(headers, dict) else None
     if not isinstance(ticket, str) or not isinstance(body, dict):
@@ -130,24 +132,24 @@ def _reply(raw: object) -> tuple[str, dict[str, list[Any]]]:
     return ticket, {name: tasks for name, tasks in body.items() if is_usable_id(name) and isinstance(tasks, list)}
 
 
-def _answer(heard: Mapping[str, Mapping[str, list[Any]]], name: str) -> Answer:
-    active = {task["id"]: _running(task) for task in paced(heard["active"][name]) if _is_task(task)}
+def _build_answer(heard: Mapping[str, Mapping[str, list[Any]]], name: str) -> WorkerAnswer:
+    active = {task["id"]: _parse_running(task) for task in paced(heard["active"][name]) if _is_task(task)}
     reserved = frozenset(task["id"] for task in paced(heard["reserved"][name]) if _is_task(task))
     told = heard["active_queues"].get(name)
-    return Answer(time.time(), reserved, active, queues=None if told is None else frozenset(_names(told)))
+    return WorkerAnswer(time.time(), reserved, active, queues=None if told is None else frozenset(_queue_names(told)))
 
 
-def _names(queues: list[Any]) -> Iterator[str]:
+def _queue_names(queues: list[Any]) -> Iterator[str]:
     for queue in queues:
         name = queue.get("name") if isinstance(queue, dict) else None
         if isinstance(name, str):
             yield name
 
 
-def _running(task: Mapping[str, Any]) -> Running:
+def _parse_running(task: Mapping[str, Any]) -> RunningTask:
     name, info, started = task.get("name"), task.get("delivery_info"), task.get("time_start")
     route = info.get("routing_key") if isinstance(info, dict) else None
-    return Running(
+    return RunningTask(
         name[:MAX_NAME_CHARS] if isinstance(name, str) else "",
         route if isinstance(route, str) else "",
         float(started) if isinstance(started, int | float) else None,
@@ -158,17 +160,17 @@ def _is_task(task: object) -> bool:
     return isinstance(task, dict) and is_usable_id(task.get("id"))
 
 
-def _body(raw: object) -> Any:
-    outer = _loads(raw)
+def _decode_body(raw: object) -> Any:
+    outer = _parse_json(raw)
     if not isinstance(outer, dict) or not isinstance(outer.get("body"), str):
         return None
     try:
-        return _loads(base64.b64decode(outer["body"]))
+        return _parse_json(base64.b64decode(outer["body"]))
     except ValueError:
         return None
 
 
-def _loads(raw: object) -> Any:
+def _parse_json(raw: object) -> Any:
     try:
         return json_limits.loads(raw, MAX_VALUES) if isinstance(raw, bytes) else None
     except ValueError:

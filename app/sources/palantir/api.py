@@ -9,10 +9,10 @@ from typing_extensions import TypedDict  # before Python 3.12 pydantic cannot re
 
 from app.infra import json_limits
 from app.infra.clock import Moment
-from app.sources.http_client import parsed
+from app.sources.http_client import parse_json
 from app.sources.protocol import MAX_JOB_ID_CHARS, Job, JobDetail, SourceError
 
-PAGE = 1_000
+PAGE_SIZE = 1_000
 MAX_STUCK = 1_000
 MAX_ERROR_CHARS = 2_000
 MAX_STATES = 40
@@ -40,37 +40,37 @@ Number = Annotated[int, Field(ge=0, le=2**53)]
 Revision = int | Annotated[str, StringConstraints(max_length=200)]
 
 
-def _shortened(text: Any) -> Any:
+def _shorten(text: Any) -> Any:
     return text[:MAX_ERROR_CHARS] if isinstance(text, str) else text
 
 
-def _few_states(counts: Any) -> Any:
+def _limit_states(counts: Any) -> Any:
     """Before a key is looked at: the validator keeps an error for each that is wrong."""
     if isinstance(counts, dict) and len(counts) > MAX_STATES:
         raise ValueError(f"expected at most {MAX_STATES} states")
     return counts
 
 
-class Answer(BaseModel):
+class PalantirAnswer(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
-A = TypeVar("A", bound=Answer)
+A = TypeVar("A", bound=PalantirAnswer)
 
 
-class HealthAnswer(Answer):
+class HealthAnswer(PalantirAnswer):
     status: Annotated[str, StringConstraints(max_length=100)] = "ok"
     instance_id: Annotated[str, StringConstraints(max_length=200)] | None = Field(None, alias="instanceId")
     started_at: Moment | None = Field(None, alias="startedAt")
 
 
-class CountsAnswer(Answer):
-    counts: Annotated[dict[State, Number], BeforeValidator(_few_states)]
+class CountsAnswer(PalantirAnswer):
+    counts: Annotated[dict[State, Number], BeforeValidator(_limit_states)]
     as_of: Moment | None = Field(None, alias="asOf")
     revision: Revision | None = None
 
 
-class JobAnswer(Answer):
+class JobAnswer(PalantirAnswer):
     id: Id
     state: State
     queue: QueueName | None = None
@@ -82,12 +82,12 @@ class JobAnswer(Answer):
     worker: Annotated[str, StringConstraints(max_length=200)] | None = None
     error: str | None = None
 
-    def job(self) -> Job:
+    def to_job(self) -> Job:
         return Job(self.id, self.state, self.queue, self.attempt)
 
-    def detail(self) -> JobDetail:
+    def to_detail(self) -> JobDetail:
         return JobDetail(
-            self.job(),
+            self.to_job(),
             enqueued_at=self.enqueued_at,
             started_at=self.started_at,
             ended_at=self.finished_at,
@@ -105,49 +105,49 @@ class ListedJob(TypedDict):
     attempt: NotRequired[Number | None]
 
 
-class PageAnswer(Answer):
+class PageAnswer(PalantirAnswer):
     # In every list the first job that is wrong ends the reading: a thousand errors would say no more. Whoever can do
     # without that job reads on in `palantir_rows.py`.
-    jobs: list[ListedJob] = Field(max_length=PAGE, fail_fast=True)
+    jobs: list[ListedJob] = Field(max_length=PAGE_SIZE, fail_fast=True)
     next: Cursor | None = None
     revision: Revision | None = None
 
 
-class WholePageAnswer(Answer):
+class WholePageAnswer(PalantirAnswer):
     """For whoever has to look at more of each job than a look does."""
 
-    jobs: list[JobAnswer] = Field(max_length=PAGE, fail_fast=True)
+    jobs: list[JobAnswer] = Field(max_length=PAGE_SIZE, fail_fast=True)
     next: Cursor | None = None
     revision: Revision | None = None
 
 
-class StuckAnswer(Answer):
+class StuckAnswer(PalantirAnswer):
     jobs: list[JobAnswer] = Field(max_length=MAX_STUCK, fail_fast=True)
     threshold_s: Annotated[float, Field(ge=0)] | None = Field(None, alias="thresholdS")
 
 
-class GoneAnswer(Answer):
+class GoneAnswer(PalantirAnswer):
     state: State
 
 
-class PurgedAnswer(Answer):
+class PurgedAnswer(PalantirAnswer):
     purged: Number
     job_ids: Annotated[list[Purged], Field(max_length=MAX_PURGED_IDS, fail_fast=True)] | None = Field(
         None, alias="jobIds"
     )
 
 
-class RefusedAnswer(Answer):
+class RefusedAnswer(PalantirAnswer):
     """Why not: whatever has a status of 400 and more may say so."""
 
-    error: Annotated[str, BeforeValidator(_shortened)] | None = None
+    error: Annotated[str, BeforeValidator(_shorten)] | None = None
 
 
 def is_finished(state: str) -> bool:
     return state.lower() in FINISHED
 
 
-def in_flow_order(states: Iterable[str]) -> list[str]:
+def sort_by_flow(states: Iterable[str]) -> list[str]:
     """Unfinished ones first, unknown words after the known ones, finished last: as a job moves, so it is read.
 
     `queued` and `running` are read even where the counts leave them out.
@@ -171,8 +171,8 @@ def parse(model: type[A], found: Any) -> A:
 
 
 def parse_body(model: type[A], body: bytes) -> A:
-    """Checked while it is parsed, which takes a quarter of the time. What is refused that way gets a second look."""
+    """Checked while it is parse_json, which takes a quarter of the time. What is refused that way gets a second look."""
     if not json_limits.may_exceed(body, json_limits.MAX_VALUES):
         with suppress(ValidationError):
             return model.model_validate_json(body)
-    return parse(model, parsed(body))
+    return parse(model, parse_json(body))

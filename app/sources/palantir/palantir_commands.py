@@ -10,9 +10,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
-from app.sources.http_client import Answer, HttpClient
+from app.sources.http_client import HttpClient, JsonResponse
 from app.sources.palantir.api import (
-    PAGE,
+    PAGE_SIZE,
     CountsAnswer,
     GoneAnswer,
     HealthAnswer,
@@ -34,7 +34,7 @@ _JOB_STATUSES = frozenset({200, 404, 410})
 _SURE_FROM, _SURE_BELOW = 200, 500
 
 
-class Acts:
+class PalantirCommands:
     """For one thread at a time, as its client is."""
 
     def __init__(self, http: HttpClient, act_s: float = ACT_S) -> None:
@@ -43,13 +43,13 @@ class Acts:
 
     def act(self, order: Order) -> Done:
         begin_s = order.seconds_left(self._act_s)
-        method, path, body = _request(order)
+        method, path, body = _build_request(order)
         answer = self._http.send(
             method, path, self._act_s, key=order.key, body=body, begin_s=begin_s, not_after=order.not_after
         )
         if not _SURE_FROM <= answer.status < _SURE_BELOW:
-            raise Unsure(f"answered {answer.status}{_because(answer)}")
-        return _done(order, answer) if answer.status < 300 else _not_done(order, answer)
+            raise Unsure(f"answered {answer.status}{_reason_suffix(answer)}")
+        return _to_result(order, answer) if answer.status < 300 else _to_refusal(order, answer)
 
     def settle(self, order: Order, asked_at: datetime) -> Done | None:
         match order.action:
@@ -69,28 +69,28 @@ class Acts:
 
     def _settle_retry(self, order: Order, asked_at: datetime) -> Done | None:
         """A retry queues the job anew: it has waited since then, or has moved on from there."""
-        answer = self._job(order.target)
+        answer = self._get_job(order.target)
         if answer.status != 200:
-            return _absent(answer)
+            return _to_absent(answer)
         job = parse(JobAnswer, answer.json)
-        if job.enqueued_at is None or job.enqueued_at < self._a_little_before(asked_at):
+        if job.enqueued_at is None or job.enqueued_at < self._earliest(asked_at):
             return None
         return Done("done", f"It was queued again, and is {job.state} now.", {"state": job.state})
 
     def _settle_delete(self, order: Order) -> Done | None:
-        answer = self._job(order.target)
+        answer = self._get_job(order.target)
         if answer.status == 200:
             return None
         if answer.status == 410 and parse(GoneAnswer, answer.json).state.lower() in ("deleted", "removed"):
             return Done("done", "It was deleted.", {"state": "deleted"})
-        return _absent(answer)
+        return _to_absent(answer)
 
     def _settle_purge(self, order: Order, asked_at: datetime) -> Done | None:
         """Nothing is queued that was queued then. Whether the purge took all of it cannot be told, and is not said."""
-        before = self._a_little_before(asked_at)
+        before = self._earliest(asked_at)
         after = ""
         while True:
-            query: Mapping[str, str | int] = {"state": "queued", "after": after, "limit": PAGE}
+            query: Mapping[str, str | int] = {"state": "queued", "after": after, "limit": PAGE_SIZE}
             page = parse(WholePageAnswer, self._http.get("/api/v1/jobs", query).json)
             mine = [job for job in page.jobs if job.queue in (order.target, None)]
             if any(job.queue is None or job.enqueued_at is None or job.enqueued_at < before for job in mine):
@@ -104,20 +104,20 @@ class Acts:
     def _settle_restart(self, order: Order, asked_at: datetime) -> Done | None:
         health = parse(HealthAnswer, self._http.get("/api/v1/health").json)
         if health.started_at is not None:  # the id that Beacon knew may be of a run before the last one
-            done = health.started_at >= self._a_little_before(asked_at)
+            done = health.started_at >= self._earliest(asked_at)
         else:
             done = None not in (order.instance_id, health.instance_id) and order.instance_id != health.instance_id
         if not done:
             return None
         return Done("done", "It has been started anew.", {"instanceId": health.instance_id})
 
-    def _job(self, job_id: str) -> Answer:
+    def _get_job(self, job_id: str) -> JsonResponse:
         return self._http.get(f"/api/v1/jobs/{quote(job_id, safe='')}", expect=_JOB_STATUSES)
 
-    def _a_little_before(self, moment: datetime) -> datetime:
-        return self.as_theirs(moment) - CLOCKS_DIFFER
+    def _earliest(self, moment: datetime) -> datetime:
+        return self.to_service_clock(moment) - CLOCKS_DIFFER
 
-    def as_theirs(self, moment: datetime) -> datetime:
+    def to_service_clock(self, moment: datetime) -> datetime:
         """A moment of our clock as the service's clock showed it."""
         if time.monotonic() >= self._compared_at + COMPARE_EVERY_S:
             counts = parse(CountsAnswer, self._http.get("/api/v1/jobs/counts").json)
@@ -126,7 +126,7 @@ class Acts:
         return moment + self._ahead
 
 
-def _request(order: Order) -> tuple[str, str, object]:
+def _build_request(order: Order) -> tuple[str, str, object]:
     name = quote(order.target, safe="")
     match order.action:
         case "retry-job":
@@ -140,14 +140,14 @@ def _request(order: Order) -> tuple[str, str, object]:
             return "POST", "/api/v1/service/restart", None
 
 
-def _done(order: Order, answer: Answer) -> Done:
+def _to_result(order: Order, answer: JsonResponse) -> Done:
     try:
-        return _told(order, {} if answer.status == 204 else answer.json)
+        return _parse_result(order, {} if answer.status == 204 else answer.json)
     except SourceError as error:  # that it was done is not to be concluded from an answer in another language
         raise Unsure(error.reason) from error
 
 
-def _told(order: Order, body: Any) -> Done:
+def _parse_result(order: Order, body: Any) -> Done:
     match order.action:
         case "retry-job":
             state = parse(JobAnswer, body).state
@@ -164,14 +164,14 @@ def _told(order: Order, body: Any) -> Done:
             return Done("done", "It was restarted.", {} if run is None else {"instanceId": run})
 
 
-def _not_done(order: Order, answer: Answer) -> Done:
+def _to_refusal(order: Order, answer: JsonResponse) -> Done:
     if answer.status in (404, 410) and order.action in ("retry-job", "delete-job"):
         with suppress(SourceError):
-            return _absent(answer)
-    return Done("refused", _refusal(answer))
+            return _to_absent(answer)
+    return Done("refused", _describe_refusal(answer))
 
 
-def _absent(answer: Answer) -> Done:
+def _to_absent(answer: JsonResponse) -> Done:
     if answer.status == 404:
         parse(RefusedAnswer, answer.json)  # a 404 of something that is not the API says nothing of a job
         return Done("absent", "There is no such job, and never was.")
@@ -179,19 +179,19 @@ def _absent(answer: Answer) -> Done:
     return Done("absent", f"It is gone: {state}.", {"state": state})
 
 
-def _refusal(answer: Answer) -> str:
+def _describe_refusal(answer: JsonResponse) -> str:
     if answer.status < 400:
         return f"It answered {answer.status}, a redirect, which Beacon does not follow."
-    said = _said(answer)
+    said = _read_error(answer)
     return said or f"It answered {answer.status}."
 
 
-def _because(answer: Answer) -> str:
-    said = _said(answer)
+def _reason_suffix(answer: JsonResponse) -> str:
+    said = _read_error(answer)
     return f": {said}" if said else ""
 
 
-def _said(answer: Answer) -> str | None:
+def _read_error(answer: JsonResponse) -> str | None:
     try:
         return parse(RefusedAnswer, answer.json).error
     except SourceError:

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from app.sources.http_client import HttpClient
 from app.sources.palantir.api import (
-    PAGE,
+    PAGE_SIZE,
     A,
     CountsAnswer,
     GoneAnswer,
@@ -21,13 +21,13 @@ from app.sources.palantir.api import (
     PageAnswer,
     StuckAnswer,
     WholePageAnswer,
-    in_flow_order,
     is_finished,
     parse,
     parse_body,
+    sort_by_flow,
 )
 from app.sources.palantir.job_rows import read_rows
-from app.sources.palantir.palantir_commands import ACT_S, Acts
+from app.sources.palantir.palantir_commands import ACT_S, PalantirCommands
 from app.sources.protocol import (
     NOTHING_LEFT_OUT,
     Address,
@@ -52,8 +52,8 @@ from app.sources.protocol import (
 
 P = TypeVar("P", PageAnswer, WholePageAnswer)
 # A whole look is many requests: it too must end before its service would count as silent.
-LOOK_S = 15.0
-LOOK_UP_STATUSES = frozenset({200, 404, 410})
+READ_TIMEOUT_S = 15.0
+LOOKUP_STATUSES = frozenset({200, 404, 410})
 NO_WORKERS = "the Palantir HTTP API does not tell of its workers"
 
 
@@ -66,13 +66,13 @@ class PalantirSource:
         job_list_bound: int,
         finished_visible_for_s: FinishedVisible = "lookup",
         *,
-        look_s: float = LOOK_S,
+        read_timeout_s: float = READ_TIMEOUT_S,
         act_s: float = ACT_S,
         http: HttpClient | None = None,
     ) -> None:
         self._http = http or HttpClient(url)
-        self._acts = Acts(self._http, act_s)
-        self._bound, self._look_s = job_list_bound, look_s
+        self._commands = PalantirCommands(self._http, act_s)
+        self._bound, self._read_timeout_s = job_list_bound, read_timeout_s
         self._capabilities = Capabilities(finished_visible_for_s, {"workers": NO_WORKERS}, dates_figures=True)
 
     @property
@@ -80,11 +80,11 @@ class PalantirSource:
         return self._capabilities
 
     def look(self) -> Look:
-        reading = _Reading(self._http, self._bound, self._look_s)
+        reading = _BoundedReader(self._http, self._bound, self._read_timeout_s)
         health = reading.get("/api/v1/health", HealthAnswer)
         counts = reading.get("/api/v1/jobs/counts", CountsAnswer)
-        listed = _listed(counts.counts, self._bound)
-        listings = tuple(reading.listing(state, state in listed) for state in in_flow_order(counts.counts))
+        listed = _choose_listed(counts.counts, self._bound)
+        listings = tuple(reading.listing(state, state in listed) for state in sort_by_flow(counts.counts))
         return Look(
             counts=counts.counts,
             listings=listings,
@@ -98,44 +98,44 @@ class PalantirSource:
 
     def look_up(self, job_id: str) -> JobFate:
         try:
-            answer = self._http.get(f"/api/v1/jobs/{quote(job_id, safe='')}", expect=LOOK_UP_STATUSES)
+            answer = self._http.get(f"/api/v1/jobs/{quote(job_id, safe='')}", expect=LOOKUP_STATUSES)
             if answer.status == 404:
                 return JobFate("unknown")
             if answer.status == 410:
                 return JobFate("finished", end_state=parse(GoneAnswer, answer.json).state)
-            return _fate(parse(JobAnswer, answer.json).job(), job_id)
+            return _to_fate(parse(JobAnswer, answer.json).to_job(), job_id)
         except SourceError:
             return JobFate("cannot-tell")
 
     def detail(self, job_id: str) -> JobDetail | None:
-        answer = self._http.get(f"/api/v1/jobs/{quote(job_id, safe='')}", expect=LOOK_UP_STATUSES)
+        answer = self._http.get(f"/api/v1/jobs/{quote(job_id, safe='')}", expect=LOOKUP_STATUSES)
         if answer.status == 404:
             return None
         if answer.status == 410:
             return JobDetail(Job(job_id, parse(GoneAnswer, answer.json).state))
-        return parse(JobAnswer, answer.json).detail()
+        return parse(JobAnswer, answer.json).to_detail()
 
     def stuck(self) -> Sequence[StuckJob]:
         found, _ = read_rows(StuckAnswer, self._http.fetch("/api/v1/jobs/stuck").bytes, str)
         limit = f" for more than {found.threshold_s:g} s" if found.threshold_s is not None else ""
-        return [StuckJob(job.job(), f"{job.state}{limit}", job.started_at) for job in found.jobs]
+        return [StuckJob(job.to_job(), f"{job.state}{limit}", job.started_at) for job in found.jobs]
 
     def act(self, order: Order) -> Done:
-        return self._acts.act(order)
+        return self._commands.act(order)
 
     def settle(self, order: Order, asked_at: datetime) -> Done | None:
-        return self._acts.settle(order, asked_at)
+        return self._commands.settle(order, asked_at)
 
     def shows(self, order: Order, asked_at: datetime) -> bool:
-        return self._acts.shows(order, asked_at)
+        return self._commands.shows(order, asked_at)
 
     def select(self, wanted: Filter, limit: int) -> Selection:
-        reading, as_of = _Reading(self._http, self._bound, self._look_s), datetime.now(UTC)
+        reading, as_of = _BoundedReader(self._http, self._bound, self._read_timeout_s), datetime.now(UTC)
         if wanted.older_than is not None:
-            wanted = replace(wanted, older_than=self._acts.as_theirs(wanted.older_than))
+            wanted = replace(wanted, older_than=self._commands.to_service_clock(wanted.older_than))
         total, first = 0, list[str]()
         for page, _ in reading.pages(wanted.state, WholePageAnswer):
-            found = [job.id for job in page.jobs if _fits(job, wanted)]
+            found = [job.id for job in page.jobs if _matches(job, wanted)]
             total += len(found)
             first += found[: limit - len(first)]
         return Selection(as_of, total, tuple(first))
@@ -144,7 +144,7 @@ class PalantirSource:
         self._http.close()
 
 
-class _Reading:
+class _BoundedReader:
     """One look while it is under way: how long it may still take, which revisions it has met."""
 
     def __init__(self, http: HttpClient, bound: int, seconds: float) -> None:
@@ -186,7 +186,7 @@ class _Reading:
         """Each with what had to be left out of it."""
         after, before = "", 0
         while True:
-            query: Mapping[str, str | int] = {"state": state, "after": after, "limit": PAGE}
+            query: Mapping[str, str | int] = {"state": state, "after": after, "limit": PAGE_SIZE}
             page, left_out = read_rows(model, self._fetch("/api/v1/jobs", query), partial(_row_name, state, before))
             self.revisions.add(page.revision)
             yield page, left_out
@@ -198,10 +198,10 @@ class _Reading:
             after, before = page.next, before + rows
 
 
-def _listed(counts: Mapping[str, int], bound: int) -> frozenset[str]:
+def _choose_listed(counts: Mapping[str, int], bound: int) -> frozenset[str]:
     """The states whose jobs are listed, `bound` of them in all: what has not ended comes first, and what is small."""
     listed = set[str]()
-    for state in sorted(in_flow_order(counts), key=lambda state: (is_finished(state), counts.get(state, 0))):
+    for state in sorted(sort_by_flow(counts), key=lambda state: (is_finished(state), counts.get(state, 0))):
         if counts.get(state, 0) <= bound:  # one that is too large leaves room for those that follow
             bound -= counts.get(state, 0)
             listed.add(state)
@@ -212,13 +212,13 @@ def _row_name(state: str, before: int, place: int) -> str:
     return f"entry {before + place + 1:,} of {state}"
 
 
-def _fits(job: JobAnswer, wanted: Filter) -> bool:
+def _matches(job: JobAnswer, wanted: Filter) -> bool:
     if wanted.queue is not None and job.queue != wanted.queue:
         return False
-    return wanted.older_than is None or _since(job, wanted) < wanted.older_than
+    return wanted.older_than is None or _state_since(job, wanted) < wanted.older_than
 
 
-def _since(job: JobAnswer, wanted: Filter) -> datetime:
+def _state_since(job: JobAnswer, wanted: Filter) -> datetime:
     """Since when it is in that state; a state of unknown name counts from when it was queued."""
     since = job.finished_at if is_finished(wanted.state) else None
     since = since or (job.started_at if wanted.state == "running" else None) or job.enqueued_at
@@ -227,7 +227,7 @@ def _since(job: JobAnswer, wanted: Filter) -> datetime:
     return since
 
 
-def _fate(job: Job, asked: str) -> JobFate:
+def _to_fate(job: Job, asked: str) -> JobFate:
     if job.id != asked:
         return JobFate("cannot-tell")
     if is_finished(job.state):
@@ -239,11 +239,11 @@ class PalantirOptions(Options):
     finished_visible_for_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["lookup", "none"] = "lookup"
 
     @property
-    def visible(self) -> FinishedVisible:
+    def finished_visible(self) -> FinishedVisible:
         return None if self.finished_visible_for_s == "none" else self.finished_visible_for_s
 
 
-def _plain_http(url: str) -> Address:
+def _check_url(url: str) -> Address:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("expected an address like http://host:port")
@@ -256,14 +256,14 @@ def _plain_http(url: str) -> Address:
 
 def _build(address: Address, options: PalantirOptions, bound: int) -> PalantirSource:
     http = HttpClient(address.url, token=address.password, reach=address.reach)
-    return PalantirSource(address.url, bound, options.visible, http=http)
+    return PalantirSource(address.url, bound, options.finished_visible, http=http)
 
 
 KIND = Kind(
     name="palantir",
     about="A job service that speaks the Palantir HTTP API",
     url_example="http://127.0.0.1:9001",
-    check_url=_plain_http,
+    check_url=_check_url,
     options=PalantirOptions,
     build=_build,
     health_path="/api/v1/health",

@@ -29,10 +29,17 @@ from redis.exceptions import ConnectionError as Disconnected
 from redis.retry import Retry
 
 from app.sources.protocol import Address, SourceError
-from app.sources.redis.limits import CONNECT_S, Budget, CheckedConnection, CheckedSslConnection, TooMuch, bounded
+from app.sources.redis.limits import (
+    CONNECT_S,
+    BudgetExceeded,
+    CheckedConnection,
+    CheckedSslConnection,
+    ReadBudget,
+    make_bounded_connection,
+)
 
 ANSWER_S = 5.0
-LOOK_S = 15.0
+READ_TIMEOUT_S = 15.0
 MAX_BYTES = 8 * 1024 * 1024
 # Entries of lists, in one stretch of reading. Whoever reads one job needs few.
 MAX_ENTRIES = 500_000
@@ -50,12 +57,12 @@ class RedisServer:
         address: Address,
         *,
         answer_s: float = ANSWER_S,
-        look_s: float = LOOK_S,
+        read_timeout_s: float = READ_TIMEOUT_S,
         max_bytes: int = MAX_BYTES,
         max_entries: int = MAX_ENTRIES,
     ) -> None:
-        self._look_s, self._max_bytes, self._max_entries = look_s, max_bytes, max_entries
-        self._budget = Budget(answer_s)
+        self._read_timeout_s, self._max_bytes, self._max_entries = read_timeout_s, max_bytes, max_entries
+        self._budget = ReadBudget(answer_s)
         kwargs = _connection_kwargs(address)
         self._pool = ConnectionPool(
             **kwargs,
@@ -78,13 +85,13 @@ class RedisServer:
         Raises `SourceError`, and nothing else that has to do with the server. After any error the connection is
         given up: the rest of an answer must not be taken for the next one.
         """
-        seconds = self._look_s if within_s is None else min(within_s, self._look_s)
+        seconds = self._read_timeout_s if within_s is None else min(within_s, self._read_timeout_s)
         self._budget.renew(seconds, self._max_bytes, max_entries or self._max_entries)
         try:
             yield self._client
-        except (RedisError, OSError, UnicodeError, MemoryError, TooMuch) as error:
+        except (RedisError, OSError, UnicodeError, MemoryError, BudgetExceeded) as error:
             self.close()
-            raise SourceError(self._budget.why_over() or in_words(error)) from None
+            raise SourceError(self._budget.find_exceeded_limit() or describe_error(error)) from None
         except BaseException:
             self.close()
             raise
@@ -116,24 +123,24 @@ def check_url(url: str) -> Address:
     return Address(f"{parts.scheme}://{shown}{parts.path}{query_part}", password or None)
 
 
-def in_words(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """What went wrong, for the screen: a sentence without address, key, password or the server's own text."""
     cause: BaseException | None = error
     while cause is not None:  # redis-py keeps what happened underneath as its exception's context
-        for kind, words in _SENTENCES:
+        for kind, words in _ERROR_TEXTS:
             if isinstance(cause, kind):
                 return words
         cause = cause.__cause__ or cause.__context__
     if "max number of clients" in str(error):
         return "takes no more connections"
     if isinstance(error, ResponseError):
-        return _refusal(str(error))
+        return _describe_refusal(str(error))
     if isinstance(error, Disconnected | OSError):
         return "closed the connection before its answer was complete"
     return "answered something that is not the Redis protocol"
 
 
-_SENTENCES: tuple[tuple[type[BaseException], str], ...] = (
+_ERROR_TEXTS: tuple[tuple[type[BaseException], str], ...] = (
     (ssl.SSLCertVerificationError, "has a certificate that cannot be trusted"),
     (ssl.SSLError, "does not speak TLS as it should"),
     (ConnectionRefusedError, "refused the connection"),
@@ -148,7 +155,7 @@ _SENTENCES: tuple[tuple[type[BaseException], str], ...] = (
     (MasterDownError, "has lost its primary"),
     (ClusterDownError, "is part of a cluster that is down"),
 )
-_REFUSALS = {
+_REFUSAL_TEXTS = {
     "NOAUTH": "asks for a password",
     "WRONGPASS": "refuses the user name or the password",
     "DENIED": "takes no connections from other machines",
@@ -158,10 +165,10 @@ _REFUSALS = {
 }
 
 
-def _refusal(text: str) -> str:
+def _describe_refusal(text: str) -> str:
     word = text.split(" ", 1)[0]
-    if word in _REFUSALS:
-        return _REFUSALS[word]
+    if word in _REFUSAL_TEXTS:
+        return _REFUSAL_TEXTS[word]
     if "DB index" in text:
         return "has no database of that number"
     # Any other text may quote what was sent; its first word, by convention, is a code in capitals.
@@ -170,9 +177,9 @@ def _refusal(text: str) -> str:
 
 
 _CONNECTIONS = {
-    "redis": bounded(CheckedConnection),
-    "rediss": bounded(CheckedSslConnection),
-    "unix": bounded(UnixDomainSocketConnection),
+    "redis": make_bounded_connection(CheckedConnection),
+    "rediss": make_bounded_connection(CheckedSslConnection),
+    "unix": make_bounded_connection(UnixDomainSocketConnection),
 }
 
 

@@ -10,21 +10,21 @@ from typing import Any, cast
 from redis.connection import Connection, SSLConnection
 
 from app.infra.concurrency import Pace
-from app.sources.host_rules import Forbidden, Reach
+from app.sources.host_rules import ForbiddenAddress, Reach
 from app.sources.protocol import SourceError
 
 CONNECT_S = 2.0
 # The head of a list or map in an answer, or what looks like one in a text; an entry takes no less than `_\r\n`.
 _LIST = re.compile(rb"\n[*%~>](\d{1,20})\r")
-_LEAST_ENTRY = 3
-_TAIL = 24
+_MIN_ENTRY_BYTES = 3
+_TAIL_BYTES = 24
 
 
-class TooMuch(Exception):
+class BudgetExceeded(Exception):
     """More bytes or entries came than a stretch of reading may take."""
 
 
-class Budget:
+class ReadBudget:
     """What a stretch of reading may still take, and whether that is why it ended."""
 
     def __init__(self, answer_s: float) -> None:
@@ -46,25 +46,25 @@ class Budget:
             raise TimeoutError
         return min(left, self._answer_s)
 
-    def can_take(self, count: int) -> None:
+    def check_fits(self, count: int) -> None:
         if count > self._max_bytes:
             self._bytes = -1
-            raise TooMuch
+            raise BudgetExceeded
 
-    def took(self, count: int) -> None:
+    def spend_bytes(self, count: int) -> None:
         self._bytes -= count
         if self._bytes < 0:
-            raise TooMuch
+            raise BudgetExceeded
 
-    def promised(self, entries: int) -> None:
+    def spend_entries(self, entries: int) -> None:
         """A list of so many begins: each of them is work, however few bytes it has."""
-        self.can_take(entries * _LEAST_ENTRY)
+        self.check_fits(entries * _MIN_ENTRY_BYTES)
         self._entries -= entries
         if self._entries < 0:
-            raise TooMuch
+            raise BudgetExceeded
 
     @contextlib.contextmanager
-    def noting(self, what: str, seconds: float) -> Iterator[None]:
+    def record_timeout(self, what: str, seconds: float) -> Iterator[None]:
         """Remembers what was being waited for where that took too long: redis-py's exception does not tell."""
         try:
             yield
@@ -72,7 +72,7 @@ class Budget:
             self._late = f"did not {what} within {seconds:g} s"
             raise
 
-    def why_over(self) -> str | None:
+    def find_exceeded_limit(self) -> str | None:
         if self._bytes < 0:
             return f"answered with more than {self._max_bytes / (1024 * 1024):g} MiB"
         if self._entries < 0:
@@ -82,16 +82,16 @@ class Budget:
         return self._late
 
     def answering(self) -> contextlib.AbstractContextManager[None]:
-        return self.noting("answer", self._answer_s)
+        return self.record_timeout("answer", self._answer_s)
 
     def connecting(self) -> contextlib.AbstractContextManager[None]:
-        return self.noting("take a connection", CONNECT_S)
+        return self.record_timeout("take a connection", CONNECT_S)
 
 
 class BoundedSocket:
     """A connected socket that reads and writes within a budget, and breathes."""
 
-    def __init__(self, connected: socket.socket, budget: Budget) -> None:
+    def __init__(self, connected: socket.socket, budget: ReadBudget) -> None:
         self._socket, self._budget = connected, budget
         self._tail = b"\n"
 
@@ -101,18 +101,18 @@ class BoundedSocket:
         self._socket.settimeout(self._budget.wait_s())
         with self._budget.answering():
             count = self._socket.recv_into(buffer)
-        self._budget.took(count)
-        self._refuse_empty_promises(bytes(buffer[:count]))
+        self._budget.spend_bytes(count)
+        self._check_announced_entries(bytes(buffer[:count]))
         return count
 
-    def _refuse_empty_promises(self, came: bytes) -> None:
+    def _check_announced_entries(self, came: bytes) -> None:
         """The parser makes room for a list as soon as its length is said, for all of 2³¹ entries if need be.
 
         A head that is cut in two is met once, when its end has come.
         """
         for length in _LIST.findall(self._tail + came):
-            self._budget.promised(int(length))
-        self._tail = came[-_TAIL:]
+            self._budget.spend_entries(int(length))
+        self._tail = came[-_TAIL_BYTES:]
 
     def sendall(self, data: bytes) -> None:
         self._socket.settimeout(self._budget.wait_s())
@@ -146,7 +146,7 @@ class CheckedConnection(Connection):
     def _addresses(self, name: str) -> list[str]:
         try:
             return self._reach.addresses(name, self.port)
-        except Forbidden as error:
+        except ForbiddenAddress as error:
             raise SourceError(str(error)) from None
 
 
@@ -154,11 +154,11 @@ class CheckedSslConnection(SSLConnection, CheckedConnection):
     """The same below TLS."""
 
 
-def bounded(connecting: Any) -> Any:
+def make_bounded_connection(connecting: Any) -> Any:
     """redis-py's connection of one kind, over such a socket."""
 
     class BoundedConnection(connecting):  # type: ignore[misc] # mypy cannot follow a base that varies
-        def __init__(self, *, budget: Budget, **kwargs: Any) -> None:
+        def __init__(self, *, budget: ReadBudget, **kwargs: Any) -> None:
             self._budget = budget
             super().__init__(**kwargs)
 

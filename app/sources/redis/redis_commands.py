@@ -17,7 +17,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from app.infra import json_limits
 from app.sources.protocol import Done, NotSent, Order, SourceError, Unsure
-from app.sources.redis.client import RedisServer, in_words
+from app.sources.redis.client import RedisServer, describe_error
 
 # With the reads before it, an order ends within 15 s whatever the server does.
 ACT_S = 8.0
@@ -45,7 +45,7 @@ end
 """
 
 
-class Told(NamedTuple):
+class ScriptResult(NamedTuple):
     """What a script answered: `done` with its effect, or why not: the script's own word, and what belongs to it."""
 
     word: str
@@ -54,7 +54,7 @@ class Told(NamedTuple):
 
 
 @contextlib.contextmanager
-def before_asking(server: RedisServer, order: Order) -> Iterator["redis.Redis"]:
+def preliminary_read(server: RedisServer, order: Order) -> Iterator["redis.Redis"]:
     """Reads that come before an order: where they fail, nothing was asked."""
     try:
         with server.reading(order.seconds_left(ACT_S)) as client:
@@ -63,46 +63,46 @@ def before_asking(server: RedisServer, order: Order) -> Iterator["redis.Redis"]:
         raise NotSent(error.reason) from error
 
 
-class Ledger:
+class ScriptRunner:
     """Runs scripts on one server. For one thread at a time, as the server's connection is."""
 
     def __init__(self, server: RedisServer, prefix: str = "") -> None:
         self._server, self._prefix = server, prefix
 
-    def run(self, order: Order, script: str, keys: Sequence[str], *args: str | int | bytes) -> Told | Done:
+    def run(self, order: Order, script: str, keys: Sequence[str], *args: str | int | bytes) -> ScriptResult | Done:
         """`Done` is a refusal of the server itself. Raises `NotSent` and `Unsure`."""
         until = datetime.now(UTC) + timedelta(seconds=ACT_S)
-        with before_asking(self._server, order) as client:
+        with preliminary_read(self._server, order) as client:
             whole, micros = client.time()
         # Measured after the server's own time was told: so the deadline by its clock can only be too early.
         wait_s = replace(order, not_after=until).seconds_left(ACT_S)
         ends = whole + micros / 1e6 + order.seconds_left(wait_s)
         common = [f"{ends:.6f}", int(ANSWERS_KEPT.total_seconds())]
-        every = [self._marker(order), *keys]
+        every = [self._marker_key(order), *keys]
         try:
             with self._server.reading(wait_s) as client:
                 answer: Any = _eval(client, [PROLOGUE + script, len(every), *every, *common, *args])
         except SourceError as error:
             raise Unsure(error.reason) from error
-        return _told(answer)
+        return _parse_result(answer)
 
-    def earlier(self, order: Order) -> Told | None:
+    def find_earlier_result(self, order: Order) -> ScriptResult | None:
         """What was done for its key before. Raises `NotSent`."""
-        with before_asking(self._server, order) as client:
-            kept: Any = client.get(self._marker(order))
-            return None if kept in (None, _BEGUN) else Told("done", _effect(kept))
+        with preliminary_read(self._server, order) as client:
+            kept: Any = client.get(self._marker_key(order))
+            return None if kept in (None, _BEGUN) else ScriptResult("done", _parse_effect(kept))
 
-    def find(self, order: Order, asked_at: datetime) -> Told | None:
+    def find_result(self, order: Order, asked_at: datetime) -> ScriptResult | None:
         """The answer that was kept; `late` where there is none and can be none any more. Raises `SourceError`."""
         now = datetime.now(UTC)
         with self._server.reading() as client:
-            kept: Any = client.get(self._marker(order))
+            kept: Any = client.get(self._marker_key(order))
         if kept is not None:
-            return None if kept == _BEGUN else Told("done", _effect(kept))
+            return None if kept == _BEGUN else ScriptResult("done", _parse_effect(kept))
         over = order.not_after is not None and now > order.not_after + CLOCKS_DRIFT
-        return Told("late", {}) if over and now - asked_at < ANSWERS_KEPT - CLOCKS_DRIFT else None
+        return ScriptResult("late", {}) if over and now - asked_at < ANSWERS_KEPT - CLOCKS_DRIFT else None
 
-    def _marker(self, order: Order) -> str:
+    def _marker_key(self, order: Order) -> str:
         return f"{self._prefix}{MARKER}{order.key}"
 
 
@@ -113,29 +113,29 @@ def _eval(client: Any, command: list[Any]) -> Any:
         return error
 
 
-def _told(answer: Any) -> Told | Done:
+def _parse_result(answer: Any) -> ScriptResult | Done:
     if isinstance(answer, RedisError):
         # An error inside a script may have come after something was changed; any other came before it began.
         if "script" in str(answer):
-            raise Unsure(in_words(answer)) from answer
-        return _refused(answer)
+            raise Unsure(describe_error(answer)) from answer
+        return _build_refusal(answer)
     if not isinstance(answer, list) or not all(isinstance(part, bytes) for part in answer) or not answer:
         raise Unsure("answered something that is not what was asked")
     word, *about = (part.decode(errors="replace") for part in answer)
     if word == "error":
-        return _refused(ResponseError("".join(about)))
+        return _build_refusal(ResponseError("".join(about)))
     if word == "done":
         if answer[1] == _BEGUN:
             raise Unsure("broke off in the middle of it")
-        return Told(word, _effect(answer[1]))
-    return Told(word, {}, tuple(about))
+        return ScriptResult(word, _parse_effect(answer[1]))
+    return ScriptResult(word, {}, tuple(about))
 
 
-def _refused(error: RedisError) -> Done:
-    return Done("refused", f"Nothing was changed: the server {in_words(error)}.")
+def _build_refusal(error: RedisError) -> Done:
+    return Done("refused", f"Nothing was changed: the server {describe_error(error)}.")
 
 
-def _effect(kept: bytes) -> dict[str, Any]:
+def _parse_effect(kept: bytes) -> dict[str, Any]:
     try:
         found = json_limits.loads(kept.decode(errors="replace").encode())
     except ValueError:

@@ -9,7 +9,7 @@ from redis.exceptions import ResponseError
 
 from app.sources.protocol import LeftOut, SourceError, fault_of_job_id
 
-PART = 1_000
+IDS_PER_PART = 1_000
 # Of a field of a worker, which are names and times.
 MAX_FIELD_BYTES = 100_000
 
@@ -19,10 +19,10 @@ class Batch:
 
     def __init__(self, client: redis.Redis, *, at_once: bool = False) -> None:
         self._pipe = client.pipeline(transaction=at_once)
-        self._asked: list[str] = []
+        self._keys: list[str] = []
 
     def add(self, *command: str | int | float) -> None:
-        self._asked.append(str(command[1]) if len(command) > 1 else "")
+        self._keys.append(str(command[1]) if len(command) > 1 else "")
         self._pipe.execute_command(*command)  # type: ignore[no-untyped-call]
 
     def run(self) -> list[Any]:
@@ -30,8 +30,8 @@ class Batch:
         try:
             answers = self._pipe.execute(raise_on_error=False)
         except (TypeError, ValueError, LookupError, AttributeError):
-            raise no_rq() from None  # redis-py rewrites some answers, and trusts that they are what they should be
-        for key, answer in zip(self._asked, answers, strict=True):
+            raise unexpected_answer() from None  # redis-py rewrites some answers, and trusts that they are what they should be
+        for key, answer in zip(self._keys, answers, strict=True):
             if isinstance(answer, ResponseError) and str(answer).split(": ", 1)[-1].startswith("WRONGTYPE"):
                 raise SourceError(f"has other data under {key[:200]} than RQ keeps there")
             if isinstance(answer, Exception):
@@ -39,16 +39,16 @@ class Batch:
         return list(answers)
 
 
-def parts(things: Sequence[Any]) -> Iterable[Sequence[Any]]:
+def split_into_parts(things: Sequence[Any]) -> Iterable[Sequence[Any]]:
     """Slices small enough that a breath after each is often enough."""
-    return (things[start : start + PART] for start in range(0, len(things), PART))
+    return (things[start : start + IDS_PER_PART] for start in range(0, len(things), IDS_PER_PART))
 
 
-def score(value: Any) -> float:
+def parse_score(value: Any) -> float:
     try:
         return float(value)
     except (TypeError, ValueError):
-        raise no_rq() from None
+        raise unexpected_answer() from None
 
 
 class JobIds:
@@ -60,10 +60,10 @@ class JobIds:
         self.left_out: list[int] = []
         self._first = ""
 
-    def take(self, entries: Iterable[Any]) -> None:
+    def add_entries(self, entries: Iterable[Any]) -> None:
         ids = self.ids
         for entry in entries:
-            job_id = _decoded(entry)
+            job_id = _decode(entry)
             fault = "its id is not UTF-8" if job_id is None else fault_of_job_id(job_id)
             if fault:
                 self._leave_out(fault)
@@ -71,10 +71,10 @@ class JobIds:
                 ids.append(job_id)
 
     @property
-    def told(self) -> LeftOut:
+    def summary(self) -> LeftOut:
         return LeftOut(len(self.left_out), self._first)
 
-    def places(self, start: int, stop: int) -> slice:
+    def slice_of(self, start: int, stop: int) -> slice:
         """Where the ids of the entries from `start` to `stop` are."""
         return slice(start - bisect_left(self.left_out, start), stop - bisect_left(self.left_out, stop))
 
@@ -84,58 +84,58 @@ class JobIds:
         self.left_out.append(place)
 
 
-def _decoded(entry: Any) -> str | None:
+def _decode(entry: Any) -> str | None:
     try:
-        return bytes_of(entry).decode()
+        return require_bytes(entry).decode()
     except UnicodeDecodeError:
         return None
 
 
-def bytes_of(value: Any) -> bytes:
+def require_bytes(value: Any) -> bytes:
     if not isinstance(value, bytes):
-        raise no_rq()
+        raise unexpected_answer()
     return value
 
 
-def text(value: Any) -> str:
+def parse_text(value: Any) -> str:
     try:
-        return bytes_of(value).decode()
+        return require_bytes(value).decode()
     except UnicodeDecodeError:
-        raise no_rq() from None
+        raise unexpected_answer() from None
 
 
-def fields_of(values: Any) -> list[str | None]:
-    return [None if value is None else _field(value) for value in members(values)]
+def parse_fields(values: Any) -> list[str | None]:
+    return [None if value is None else _parse_field(value) for value in parse_members(values)]
 
 
-def _field(value: Any) -> str:
+def _parse_field(value: Any) -> str:
     if isinstance(value, bytes) and len(value) > MAX_FIELD_BYTES:
-        raise no_rq()
-    return text(value)
+        raise unexpected_answer()
+    return parse_text(value)
 
 
-def members(values: Any) -> Sequence[Any]:
+def parse_members(values: Any) -> Sequence[Any]:
     if isinstance(values, set):
         return list(values)
     if not isinstance(values, list):
-        raise no_rq()
+        raise unexpected_answer()
     return values
 
 
-def number(value: Any) -> int:
+def parse_int(value: Any) -> int:
     if not isinstance(value, int):
-        raise no_rq()
+        raise unexpected_answer()
     return value
 
 
-def seconds(value: Any) -> float:
+def parse_time(value: Any) -> float:
     """What TIME answers."""
     try:
         whole, micros = value
         return int(whole) + int(micros) / 1e6
     except (TypeError, ValueError):
-        raise no_rq() from None
+        raise unexpected_answer() from None
 
 
-def no_rq() -> SourceError:
+def unexpected_answer() -> SourceError:
     return SourceError("answered something else than what RQ keeps")

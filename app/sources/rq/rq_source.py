@@ -30,19 +30,19 @@ from app.sources.protocol import (
 )
 from app.sources.redis.client import FEW_ENTRIES, MAX_BYTES, MAX_ENTRIES, RedisServer, check_url
 from app.sources.rq import overdue_jobs
-from app.sources.rq.anomalies import Oddities, orphans
-from app.sources.rq.job_details import detail_of, fate_of, stuck_jobs
-from app.sources.rq.job_ttl import Lifetimes
-from app.sources.rq.placement import tally
-from app.sources.rq.rq_commands import Acts
+from app.sources.rq.anomalies import AnomalyFinder, find_orphans
+from app.sources.rq.job_details import find_stuck_jobs, look_up_job, read_detail
+from app.sources.rq.job_ttl import JobTtlCache
+from app.sources.rq.placement import place_jobs
+from app.sources.rq.rq_commands import RqCommands
 from app.sources.rq.rq_snapshot import MAX_QUEUES, read_snapshot
-from app.sources.rq.rq_workers import health_of, unserved_queues, workers_of
+from app.sources.rq.rq_workers import describe_health, find_unserved_queues, list_workers
 
 # A worker of several queues takes a job from its queue a moment before it notes that it has it.
 IN_HAND_S = 0.7
-_ASK_AGAIN_S = 0.1
-LOOK_UP_S = 5.0
-_LOST_KEPT = 10_000
+_LOOKUP_RETRY_S = 0.1
+LOOKUP_TIMEOUT_S = 5.0
+_MAX_REMEMBERED_LOST = 10_000
 NOT_SUPERVISED = (
     "RQ can tell its workers to end, not to start again; set supervised for this service if a supervisor does that"
 )
@@ -61,7 +61,7 @@ class RqOptions(Options):
     supervised: bool = False
 
     @property
-    def visible(self) -> FinishedVisible:
+    def finished_visible(self) -> FinishedVisible:
         return None if self.finished_visible_for_s == "none" else self.finished_visible_for_s
 
 
@@ -71,10 +71,10 @@ class RqSource:
     def __init__(self, server: RedisServer, options: RqOptions, job_list_bound: int) -> None:
         self._server, self._queues, self._bound = server, options.queues, job_list_bound
         refusals: dict[Action | View, str] = {} if options.supervised else {"restart-service": NOT_SUPERVISED}
-        self._capabilities = Capabilities(options.visible, refusals)
-        self._acts = Acts(server, options.queues, job_list_bound)
-        self._oddities = Oddities(options.queues, job_list_bound)
-        self._lifetimes = Lifetimes()
+        self._capabilities = Capabilities(options.finished_visible, refusals)
+        self._commands = RqCommands(server, options.queues, job_list_bound)
+        self._anomalies = AnomalyFinder(options.queues, job_list_bound)
+        self._ttls = JobTtlCache()
         self._looked_at = 0.0
         self._lost: set[str] = set()
 
@@ -87,22 +87,22 @@ class RqSource:
             began = time.monotonic()
             snapshot = read_snapshot(client, self._queues, self._bound)
             latency_ms = round((time.monotonic() - began) * 1000)
-            counted = tally(snapshot, Pace(), self._lifetimes.follow(client, snapshot))
-            oddities = self._oddities.find(client, snapshot, counted)
-            run_id = _run_id(client)
+            counted = place_jobs(snapshot, Pace(), self._ttls.update(client, snapshot))
+            oddities = self._anomalies.find(client, snapshot, counted)
+            run_id = _read_run_id(client)
         self._looked_at = time.monotonic()
-        workers = workers_of(snapshot)
+        workers = list_workers(snapshot)
         return Look(
             counts=counted.counts,
             listings=counted.listings,
             latency_ms=latency_ms,
             instance_id=run_id,
             one_revision=True,
-            oddities=(*oddities, *overdue_jobs.oddity_of(snapshot)),
+            oddities=(*oddities, *overdue_jobs.find_anomaly(snapshot)),
             workers=workers,
-            health=health_of(snapshot),
+            health=describe_health(snapshot),
             queues=snapshot.queues,
-            unserved=unserved_queues(snapshot, workers),
+            unserved=find_unserved_queues(snapshot, workers),
         )
 
     def look_up(self, job_id: str) -> JobFate:
@@ -111,39 +111,39 @@ class RqSource:
         One that does not exist may have finished long ago or been deleted; RQ does not remember.
         """
         try:
-            with self._server.reading(LOOK_UP_S, FEW_ENTRIES) as client:
-                fate = fate_of(client, job_id)
+            with self._server.reading(LOOKUP_TIMEOUT_S, FEW_ENTRIES) as client:
+                fate = look_up_job(client, job_id)
                 while fate.kind == "unknown" and job_id not in self._lost and self._may_be_in_hand():
-                    time.sleep(_ASK_AGAIN_S)
-                    fate = fate_of(client, job_id)
+                    time.sleep(_LOOKUP_RETRY_S)
+                    fate = look_up_job(client, job_id)
         except SourceError:
             return JobFate("cannot-tell")
-        self._remember(job_id, lost=fate.kind == "unknown")
+        self._remember_lost(job_id, lost=fate.kind == "unknown")
         return fate
 
     def detail(self, job_id: str) -> JobDetail | None:
-        with self._server.reading(LOOK_UP_S, FEW_ENTRIES) as client:
-            return detail_of(client, job_id)
+        with self._server.reading(LOOKUP_TIMEOUT_S, FEW_ENTRIES) as client:
+            return read_detail(client, job_id)
 
     def stuck(self) -> Sequence[StuckJob]:
         with self._server.reading() as client:
             snapshot = read_snapshot(client, self._queues, self._bound)
-            jobs = next(listing.jobs for listing in tally(snapshot, Pace()).listings if listing.state == "started")
-            stuck = stuck_jobs(client, list(jobs.values()), orphans(client, snapshot), snapshot.at)
-        return [*stuck, *overdue_jobs.stuck_of(snapshot)]
+            jobs = next(listing.jobs for listing in place_jobs(snapshot, Pace()).listings if listing.state == "started")
+            stuck = find_stuck_jobs(client, list(jobs.values()), find_orphans(client, snapshot), snapshot.at)
+        return [*stuck, *overdue_jobs.list_stuck(snapshot)]
 
     def act(self, order: Order) -> Done:
         why_not = self._capabilities.why_not(order.action)
-        return Done("refused", why_not) if why_not else self._acts.act(order)
+        return Done("refused", why_not) if why_not else self._commands.act(order)
 
     def settle(self, order: Order, asked_at: datetime) -> Done | None:
-        return self._acts.settle(order, asked_at)
+        return self._commands.settle(order, asked_at)
 
     def shows(self, order: Order, asked_at: datetime) -> bool:
-        return self._acts.shows(order, asked_at)
+        return self._commands.shows(order, asked_at)
 
     def select(self, wanted: Filter, limit: int) -> Selection:
-        return self._acts.select(wanted, limit)
+        return self._commands.select(wanted, limit)
 
     def close(self) -> None:
         self._server.close()
@@ -151,14 +151,14 @@ class RqSource:
     def _may_be_in_hand(self) -> bool:
         return time.monotonic() < self._looked_at + IN_HAND_S
 
-    def _remember(self, job_id: str, *, lost: bool) -> None:
-        if not lost or len(self._lost) >= _LOST_KEPT:
+    def _remember_lost(self, job_id: str, *, lost: bool) -> None:
+        if not lost or len(self._lost) >= _MAX_REMEMBERED_LOST:
             self._lost.discard(job_id)
         else:
             self._lost.add(job_id)
 
 
-def _run_id(client: redis.Redis) -> str | None:
+def _read_run_id(client: redis.Redis) -> str | None:
     """Which run of the server answers; None where Beacon's user may not ask."""
     try:
         told = client.info("server").get("run_id")

@@ -15,7 +15,7 @@ from app.infra.clock import utc_text
 from app.infra.problems import Problem, retry_after
 from app.reconciliation import job_queries, queries, registry
 from app.reconciliation.models import KnownJob, OpenItem, Service, ServiceState
-from app.sources.on_demand import ASK_S, TooMany, TooSlow, ask
+from app.sources.on_demand import REQUEST_TIMEOUT_S, TooMany, TooSlow, ask
 from app.sources.protocol import MAX_JOB_ID_CHARS, JobDetail, Source, SourceError, StuckJob, View
 from app.web.auth import actor, require
 from app.web.jobs import bp
@@ -130,7 +130,7 @@ def _ask(row: Service, view: View, question: Callable[[Source], T]) -> T:
     make = registry.source_maker(row, current_settings().job_list_bound)
     db.session.remove()
     try:
-        return ask(make, question, ASK_S)
+        return ask(make, question, REQUEST_TIMEOUT_S)
     except TooMany:
         detail = "Too many questions wait for their services just now. Try again in a moment."
         raise Problem(503, "Too busy", detail, headers=retry_after(1, 3)) from None
