@@ -14,7 +14,7 @@ from app.db import read
 from app.infra.problems import Problem, retry_after
 from app.reconciliation import registry
 from app.reconciliation.models import KnownJob
-from app.sources.on_demand import TooMany, TooSlow, ask
+from app.sources.on_demand import TooManyRequests, TooSlow, query_source
 from app.sources.protocol import CannotTell, Filter, Selection, Source, SourceError
 
 MAX_ITEMS = 5_000
@@ -120,8 +120,8 @@ def _queues(service_id: str, ids: list[str] | tuple[str, ...]) -> dict[str, str 
 def asked_of(make: Callable[[], Source], question: Callable[[Source], T], *, for_command: bool = True) -> T:
     """`for_command`: a command was given, which then does nothing; otherwise somebody wants to see a list."""
     try:
-        return ask(make, question)
-    except TooMany:
+        return query_source(make, question)
+    except TooManyRequests:
         nothing = "Nothing was done; try" if for_command else "Try"
         detail = f"Too many questions wait for their services just now. {nothing} again in a moment."
         raise Problem(503, "Too busy", detail, headers=retry_after(1, 3)) from None

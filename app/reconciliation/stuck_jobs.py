@@ -7,7 +7,7 @@ from app.db import db
 from app.infra.clock import utc_text
 from app.reconciliation import registry
 from app.reconciliation.models import Service
-from app.sources.on_demand import REQUEST_TIMEOUT_S, TooMany, ask
+from app.sources.on_demand import TooManyRequests, query_source
 from app.sources.protocol import SourceError, StuckJob
 
 
@@ -27,11 +27,11 @@ def stuck_jobs(row: Service, name: str, job_list_bound: int) -> Told:
     why_not = registry.capabilities_of(row).why_not("stuck")
     if why_not is not None:
         return Told(asked_at, (), why_not, refuses=True)
-    make = registry.source_maker(row, job_list_bound)
+    make, service_id = registry.source_maker(row, job_list_bound), row.id
     db.session.remove()
     try:
-        return Told(asked_at, ask(make, lambda source: source.stuck(), REQUEST_TIMEOUT_S))
-    except TooMany:
+        return Told(asked_at, query_source(make, lambda source: source.stuck(), service_id=service_id))
+    except TooManyRequests:
         return Told(asked_at, (), "Too many questions wait for their services just now.")
     except SourceError as error:
         return Told(asked_at, (), f"{name} {error.reason}.")

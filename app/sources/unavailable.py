@@ -1,4 +1,4 @@
-"""The source of a service that cannot be asked from here: stale, with the reason, like one that does not answer."""
+"""The source of a service that cannot be polled from this host: always stale, with the reason."""
 
 from typing import NoReturn
 
@@ -16,14 +16,14 @@ class UnavailableSource(TakesNoOrders):
     def look(self) -> NoReturn:
         raise SourceError(self._reason)
 
-    def look_up(self, job_id: str) -> JobFate:  # noqa: ARG002 -- of no job anything is known
+    def look_up(self, job_id: str) -> JobFate:  # noqa: ARG002 -- no job is known
         return JobFate("cannot-tell")
 
-    def detail(self, job_id: str) -> NoReturn:  # noqa: ARG002 -- of no job anything is known
+    def detail(self, job_id: str) -> NoReturn:  # noqa: ARG002 -- no job is known
         raise SourceError(self._reason)
 
     def stuck(self) -> NoReturn:
         raise SourceError(self._reason)
 
     def close(self) -> None:
-        """Nothing was opened."""
+        """Do nothing: no connection was opened."""

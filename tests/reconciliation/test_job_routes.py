@@ -16,7 +16,7 @@ from app.eventlog.append import NewEvent
 from app.reconciliation import job_queries, registry
 from app.reconciliation.models import KnownJob
 from app.sources import on_demand
-from app.sources.on_demand import TooMany, TooSlow, ask
+from app.sources.on_demand import TooManyRequests, TooSlow, query_source
 from app.sources.protocol import Source, SourceError
 from app.web.jobs import routes
 from tests.reconciliation.desk import SERVICE, Desk, Script
@@ -211,11 +211,11 @@ def waiting(source: Closing) -> str:
 def test_a_source_is_closed_after_its_answer_an_error_and_a_late_end() -> None:
     quick, failing, late = Closing(), Closing(), Closing()
     quick.go.set()
-    assert ask(lambda: quick, waiting) == "answered"  # type: ignore[arg-type, return-value]
+    assert query_source(lambda: quick, waiting) == "answered"  # type: ignore[arg-type, return-value]
     with pytest.raises(SourceError, match="could not handle"):
-        ask(lambda: failing, lambda source: 1 / 0)  # type: ignore[arg-type, return-value]
+        query_source(lambda: failing, lambda source: 1 / 0)  # type: ignore[arg-type, return-value]
     with pytest.raises(TooSlow, match="did not answer within"):
-        ask(lambda: late, waiting, 0.05)  # type: ignore[arg-type, return-value]
+        query_source(lambda: late, waiting, 0.05)  # type: ignore[arg-type, return-value]
     assert not late.closed.is_set()
     late.go.set()
     assert all(source.closed.wait(scaled(20)) for source in (quick, failing, late))
@@ -226,10 +226,10 @@ def test_questions_that_hang_are_bounded_and_more_are_refused_at_once(monkeypatc
     stuck = [Closing(), Closing()]
     for source in stuck:
         with pytest.raises(TooSlow):
-            ask(lambda source=source: source, waiting, 0.05)  # type: ignore[misc]
+            query_source(lambda source=source: source, waiting, 0.05)  # type: ignore[misc]
     began = time.monotonic()
-    with pytest.raises(TooMany):
-        ask(lambda: _never(), waiting)
+    with pytest.raises(TooManyRequests):
+        query_source(lambda: _never(), waiting)
     assert time.monotonic() - began < scaled(3)
     for source in stuck:
         source.go.set()
