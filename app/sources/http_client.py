@@ -1,8 +1,8 @@
-"""One bounded HTTP request for JSON: nothing that an upstream does can hold a poll for longer than its deadline.
+"""An HTTP client for JSON with a deadline for the whole request, whatever the server does.
 
-The library's time-outs count each wait for a byte, so a server that sends one byte a second beats them for
-ever, in the headers as well as in the body. Hence the deadline shuts the connection's socket down. urllib3 is used
-without what `requests` puts around it: that costs more than the request, and a poll is several of them.
+The library's time-outs apply to each wait for a byte, so a server that sends one byte a second in the headers or the
+body could hold a request forever. Therefore the deadline shuts down the connection's socket. urllib3 is used without
+`requests`, whose overhead exceeds the cost of the request itself; a poll makes several.
 """
 
 import contextlib
@@ -50,14 +50,14 @@ class JsonResponse:
 
 @dataclass(frozen=True, slots=True)
 class RawResponse:
-    """An answer that nobody has looked into yet."""
+    """A response whose body is not parsed yet."""
 
     status: int
     bytes: bytes
 
 
 class HttpClient:
-    """Asks below one address, with a connection kept between questions. For one thread at a time."""
+    """Sends requests below one base URL over a kept connection. For one thread at a time."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class HttpClient:
         expect: frozenset[int] = _OK,
         within_s: float | None = None,
     ) -> JsonResponse:
-        """The JSON at `path`. Another status than expected, or anything but JSON, raises `SourceError`."""
+        """Return the JSON at `path`. An unexpected status or anything but JSON raises `SourceError`."""
         body = self.fetch(path, params, expect=expect, within_s=within_s)
         return JsonResponse(body.status, parse_json(body.bytes))
 
@@ -95,7 +95,7 @@ class HttpClient:
         expect: frozenset[int] = _OK,
         within_s: float | None = None,
     ) -> RawResponse:
-        """The bytes at `path`. Another status than expected raises `SourceError`."""
+        """Return the bytes at `path`. An unexpected status raises `SourceError`."""
         seconds = self._answer_s if within_s is None else min(self._answer_s, within_s)
         target = path + (f"?{urlencode(params)}" if params else "")
         return self._exchange("GET", target, seconds, expect=expect)
@@ -111,11 +111,11 @@ class HttpClient:
         begin_s: float = CONNECT_S,
         not_after: datetime | None = None,
     ) -> JsonResponse:
-        """A request that changes something, once: connected within `begin_s`, its first byte not after `not_after`.
+        """Send a request that changes something, once. Connects within `begin_s`, sends nothing after `not_after`.
 
-        Whatever status the answer has, it is one; its `json` is None without any.
+        Returns the response whatever its status is; its `json` is None if the body is not JSON.
 
-        Raises `NotSent` where not a byte of it left, `Unsure` where it may have been carried out.
+        Raises `NotSent` if not a single byte was sent, `Unsure` if the request may have been executed.
         """
         headers = {"Idempotency-Key": key}
         data = None
@@ -133,7 +133,7 @@ class HttpClient:
             return JsonResponse(said.status, None)
 
     def close(self) -> None:
-        """Another question opens a connection again."""
+        """Close the connection. The next request opens a new one."""
         pool, self._pool = self._pool, None
         if pool is not None:
             pool.close()
@@ -170,12 +170,12 @@ class HttpClient:
                 return RawResponse(response.status, self._read_body(response, deadline))
 
     def _make_pool(self) -> urllib3.HTTPConnectionPool:
-        """One kept connection, whose socket the deadline can reach; it is opened by the first request."""
+        """Create the pool of one kept connection, which the first request opens. The deadline can reach its socket."""
         parts = urllib3.util.parse_url(self._base)
         self._prefix = parts.path or ""
         if parts.host is None or parts.scheme not in ("http", "https"):
             raise LocationValueError(self._base)
-        # Without a port the library would look for one in the colons of an IPv6 address.
+        # Without an explicit port the library would search for one in the colons of an IPv6 address.
         port = parts.port or (80 if parts.scheme == "http" else 443)
         if parts.scheme == "http":
             return Pool(parts.host, port, maxsize=1, reach=self._reach)
@@ -185,14 +185,14 @@ class HttpClient:
         declared = response.headers.get("Content-Length", "")
         if declared.isdecimal() and int(declared[:20]) > self._max_bytes:
             raise SourceError(self._too_large())
-        body, pace = bytearray(), Pace()  # where bytes are always there already, reading never waits
-        # read1 gives what has come; read would wait for a full chunk however slowly it drips
+        body, pace = bytearray(), Pace()  # reading never yields if bytes are always available
+        # read1 returns what has arrived; read would wait for a full chunk, however slowly it comes in
         while chunk := response.read1(_CHUNK, decode_content=False):
             body += chunk
             if len(body) > self._max_bytes:
                 raise SourceError(self._too_large())
             pace()
-        if deadline.passed:  # the cut itself looks like the end of an answer without a length
+        if deadline.passed:  # the socket shutdown looks like the end of a response without a length
             raise TimeoutError
         return bytes(body)
 
@@ -207,7 +207,7 @@ def parse_json(body: bytes) -> Any:
         reason = f"answered with {error}"
     except ValueError:
         reason = "answered something that is not JSON"
-    raise SourceError(reason)  # behind the parser's error, which holds the whole answer
+    raise SourceError(reason)  # outside the except block: the parser's error contains the whole response
 
 
 def _check_status(status: int, expect: frozenset[int]) -> None:
@@ -220,7 +220,7 @@ def _check_status(status: int, expect: frozenset[int]) -> None:
 
 @contextlib.contextmanager
 def _translating_errors(deadline: Deadline, seconds: float) -> Iterator[None]:
-    """Whatever goes wrong on the way, as a sentence for the screen."""
+    """Turn any error of the request into a `SourceError` with text for pages."""
     late = f"did not answer within {seconds:g} s"
     try:
         yield
@@ -229,7 +229,7 @@ def _translating_errors(deadline: Deadline, seconds: float) -> Iterator[None]:
     except NewConnectionError as error:  # before its base class, which is a time-out
         raise SourceError(late if deadline.passed else _describe_error(error)) from error
     except ConnectTimeoutError as error:
-        raise SourceError(f"did not take a connection within {min(CONNECT_S, seconds):g} s") from error
+        raise SourceError(f"did not accept a connection within {min(CONNECT_S, seconds):g} s") from error
     except (TimeoutError, urllib3.exceptions.TimeoutError) as error:
         raise SourceError(late) from error
     except (HTTPError, OSError, ValueError) as error:

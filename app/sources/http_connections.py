@@ -1,4 +1,4 @@
-"""The connections of `http.py`: the deadline reaches their sockets, and they know when their first byte leaves."""
+"""urllib3 connections for `http_client.py`: with a deadline, an address check and a record of the first byte sent."""
 
 import contextlib
 import socket
@@ -18,11 +18,11 @@ from app.sources.protocol import NotSent, SourceError
 
 
 class _CurrentRequest(threading.local):
-    """The request that this thread makes: connections are made deep inside the library."""
+    """This thread's current request. Thread-local because connections are created deep inside the library."""
 
     deadline: Deadline | None = None
     not_after: datetime | None = None
-    sent: bool = False  # whether anything of the newest request may have left
+    sent: bool = False  # True if anything of the latest request may have been sent
 
     @contextlib.contextmanager
     def track(self, deadline: Deadline, not_after: datetime | None) -> Iterator[None]:
@@ -33,11 +33,11 @@ class _CurrentRequest(threading.local):
             self.deadline = None
 
     def check_before_send(self) -> None:
-        """Just before the first byte: a name may have been looked up for minutes, a process may have been frozen."""
+        """Check the deadlines just before the first byte: a DNS lookup or a frozen process may have taken minutes."""
         if self.sent or self.deadline is None:
             return
         if self.not_after is not None and datetime.now(UTC) >= self.not_after:
-            raise NotSent("was not asked: it was too late")
+            raise NotSent("was not contacted: the deadline had passed")
         if time.monotonic() >= self.deadline.at:
             self.deadline.cut()
             raise TimeoutError
@@ -47,7 +47,7 @@ current_request = _CurrentRequest()
 
 
 class _CheckedConnection:
-    """A connection whose socket the deadline reaches, which notes its first byte, and which goes only where it may."""
+    """Mixin for connections: the deadline can reach the socket, the first byte is recorded, addresses are checked."""
 
     sock: socket.socket | None
     port: int
@@ -58,7 +58,7 @@ class _CheckedConnection:
         super().__init__(*arguments, **more)
 
     def _new_conn(self) -> socket.socket:
-        """To one of the addresses that were looked at: the library would resolve the name once more."""
+        """Connect to one of the checked addresses. The library would resolve the name again."""
         name = self._dns_host
         failure: Exception | None = None
         try:
@@ -70,7 +70,7 @@ class _CheckedConnection:
                     failure = error
         finally:
             self._dns_host = name
-        assert failure is not None  # noqa: S101 -- there is an address at least
+        assert failure is not None  # noqa: S101 -- there is at least one address
         raise failure
 
     def _addresses(self, name: str) -> list[str]:
@@ -102,7 +102,7 @@ class _HttpsConnection(_CheckedConnection, HTTPSConnection):  # type: ignore[mis
     def _new_conn(self) -> socket.socket:
         connected = super()._new_conn()
         if current_request.deadline is not None:
-            current_request.deadline.watch_twin(connected)  # a handshake can drip as well
+            current_request.deadline.watch_twin(connected)  # a TLS handshake can be slow byte by byte as well
         return connected
 
 

@@ -1,6 +1,6 @@
-"""Every kind of source that can be configured: Beacon's own, and those that other packages bring.
+"""The kinds of source that can be configured: Beacon's own, and those from other packages.
 
-Another package adds one with an entry point of the group `beacon.sources`, whose object is a `Kind` (docs/sources.md).
+Another package adds a kind with an entry point in the group `beacon.sources` that points to a `Kind` (docs/sources.md).
 """
 
 import importlib
@@ -15,7 +15,7 @@ from app.sources.protocol import Kind
 log = logging.getLogger(__name__)
 
 GROUP = "beacon.sources"
-# Imported when it is first asked for: the libraries behind some take a while, and most deployments use one.
+# Imported on first use: some need libraries that are slow to import, and most deployments use one kind.
 _OWN_MODULES = {
     "palantir": "app.sources.palantir.palantir_source",
     "rq": "app.sources.rq.rq_source",
@@ -24,27 +24,27 @@ _OWN_MODULES = {
 
 
 class UnknownKind(ValueError):
-    """Nothing of that name is installed; the text says what is."""
+    """No kind of this name is installed. The text lists those that are."""
 
 
 class UnloadableKind(UnknownKind):
-    """It is installed and cannot be loaded; the text says why."""
+    """The kind is installed but cannot be loaded. The text says why."""
 
 
 def list_kinds() -> list[str]:
-    """Of all kinds, Beacon's own first."""
+    """Return the names of all kinds, Beacon's own first."""
     return [*_OWN_MODULES, *sorted(set(_load_plugins().kinds) - set(_OWN_MODULES))]
 
 
 def list_broken_kinds() -> Mapping[str, str]:
-    """Those that are installed and cannot be loaded, and why."""
+    """Return the kinds that are installed but cannot be loaded, with the reason."""
     own = {name: found for name in _OWN_MODULES if isinstance(found := _load_own(name), str)}
     return own | _load_plugins().broken
 
 
 @cache
 def get_kind(name: str) -> Kind:
-    """Raises `UnknownKind`."""
+    """Return the kind of this name. Raises `UnknownKind`."""
     found = _load_own(name) if name in _OWN_MODULES else _load_plugins().kinds.get(name)
     if isinstance(found, Kind):
         return found
@@ -55,7 +55,7 @@ def get_kind(name: str) -> Kind:
 
 
 def get_health_path(name: str) -> str:
-    """What stands behind the address of a service of this kind to ask for its health."""
+    """Return the path of the health endpoint of services of this kind; empty if there is none."""
     try:
         return get_kind(name).health_path
     except UnknownKind:
@@ -70,26 +70,26 @@ class _PluginKinds:
 
 @cache
 def _load_own(name: str) -> Kind | str:
-    """The kind, or why its library cannot be used here."""
+    """Return the kind, or why its library cannot be loaded here."""
     try:
         own: Kind = importlib.import_module(_OWN_MODULES[name]).KIND
     except Exception as error:
-        log.exception("the kind of source %s cannot be loaded", name)
+        log.exception("source kind cannot be loaded, kind=%s", name)
         return _describe_error(error)
     return own
 
 
 @cache
 def _load_plugins() -> _PluginKinds:
-    """One that cannot be loaded is logged and left out: the others must not suffer from it."""
+    """Load the kinds of other packages. One that fails is logged and left out, so that it does not affect the others."""
     found = _PluginKinds()
     for point in entry_points(group=GROUP):
         try:
             loaded = point.load()
             if not isinstance(loaded, Kind):
-                raise TypeError(f"{point.value} is no Kind")
+                raise TypeError(f"{point.value} is not a Kind")
         except Exception as error:
-            log.exception("the kind of source %s (%s) cannot be loaded", point.name, point.value)
+            log.exception("source kind cannot be loaded, kind=%s, entry_point=%s", point.name, point.value)
             found.broken[point.name] = _describe_error(error)
             continue
         found.kinds[loaded.name] = loaded

@@ -1,4 +1,4 @@
-"""One service as a person configures it, in the file, the browser or the shell; checked by its kind."""
+"""The configuration of one service, from the file, the browser or the shell; validated by its kind."""
 
 import logging
 import os
@@ -17,7 +17,7 @@ from app.sources.unavailable import UnavailableSource
 log = logging.getLogger(__name__)
 
 DEFAULT_KIND = "palantir"
-# Said instead of a pattern, which not everybody reads.
+# Shown instead of the regular expression.
 _PATTERNS = {
     "id": "expected at most 64 small letters, digits, . _ and -, the first a letter or digit",
     "password_env": "expected the name of a variable of the environment, like BEACON_SOURCE_MAIL",
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class _CommonSettings(BaseModel):
-    """What every kind has in common."""
+    """The settings that every kind has."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -40,7 +40,10 @@ class _CommonSettings(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class ServiceEntry:
-    """`url` holds no password: that is in `password`, or in the environment under the name `password_env`."""
+    """The valid configuration of one service.
+
+    `url` contains no password: that is in `password`, or in the environment variable named by `password_env`.
+    """
 
     id: str
     name: str
@@ -52,7 +55,7 @@ class ServiceEntry:
 
 
 def parse_entry(given: Mapping[str, Any]) -> ServiceEntry:
-    """Raises `ValidationError` with everything that is wrong, each error placed at its key; none repeats a value."""
+    """Validate a service's settings. Raises `ValidationError` with all errors by key; no error repeats a value."""
     checked = _ErrorCollector()
     named = checked.try_(lambda: _CommonSettings.model_validate(given))
     chosen = checked.try_(lambda: _parse_kind(named.kind if named else _kind_name(given)))
@@ -72,7 +75,7 @@ def parse_entry(given: Mapping[str, Any]) -> ServiceEntry:
 
 
 def list_keys(kind_name: str) -> list[str]:
-    """What may be said of a service of this kind."""
+    """Return the setting names of a service of this kind."""
     try:
         return [*_CommonSettings.model_fields, *get_kind(kind_name).options.model_fields]
     except UnknownKind:
@@ -87,9 +90,9 @@ def create_source(
     bound: int,
     rules: HostRules | None = None,
 ) -> Source:
-    """The source of a service as it was kept. One that cannot be made here is never heard, and says why.
+    """Create the source of a stored service. If that is impossible here, the result is an `UnavailableSource`.
 
-    `rules`: which variables may hold its password; none for a service that the host's own file names.
+    `rules`: which variables may contain its password; None for a service from the host's own file.
     """
     refused = rules.refused_variable(password_env) if rules is not None and password_env is not None else None
     if refused is not None:
@@ -111,16 +114,16 @@ def create_source(
         return UnavailableSource(
             f"has settings that cannot be used here: {'.'.join(map(str, first['loc']))}: {first['msg']}"
         )
-    except Exception as error:  # noqa: BLE001 -- a mistake in one kind must not keep all others from being watched
-        # Only its type: what it says may hold the password.
-        log.error("a source of the kind %s cannot be built: %s", kind_name, type(error).__name__)
+    except Exception as error:  # noqa: BLE001 -- a bug in one kind must not stop all other services
+        # Only the type: the message may contain the password.
+        log.error("creating a source failed, kind=%s, url=%s: %s", kind_name, address.url, type(error).__name__)
         return UnavailableSource(
             f"is of the kind {kind_name}, which failed to make its source ({type(error).__name__})"
         )
 
 
 class _ErrorCollector:
-    """Gathers what is wrong, so that a person hears all of it at once; what was given is left out, for its secrets."""
+    """Collects all errors, so that people see them at once. Input values are left out because they may be secret."""
 
     def __init__(self) -> None:
         self.faults: list[InitErrorDetails] = []
@@ -151,7 +154,7 @@ def _parse_address(chosen: Kind, url: str) -> Address:
     try:
         return chosen.check_url(url)
     except ValueError as error:
-        # Without its cause, which may repeat the address and with it a password.
+        # Without the cause, which may repeat the address and thereby a password.
         raise _error_at("url", str(error)) from None
 
 
@@ -161,7 +164,7 @@ def _choose_password(named: _CommonSettings, address: Address) -> str | None:
             raise _error_at(
                 "password_env", "expected either a password or the name of a variable that holds it, not both"
             )
-        if is_own_variable(named.password_env):  # whoever may name a service may not send those to it
+        if is_own_variable(named.password_env):  # people who add services must not be able to send those anywhere
             raise _error_at(
                 "password_env", f"expected another name than {OWN_VARIABLES}…: those are Beacon's own settings"
             )
@@ -173,7 +176,7 @@ def _error_at(key: str, message: str) -> ValidationError:
 
 
 def _error_details(fault: str, message: str, place: tuple[int | str, ...]) -> InitErrorDetails:
-    # The message is data: it may hold braces. The type says more than "custom", hence its own name.
+    # The message is passed as data because it may contain braces. The type keeps its own name instead of "custom".
     if fault == "string_pattern_mismatch":
         message = _PATTERNS.get(str(place[0]), message)
     said = {"message": message.removeprefix("Value error, ")}

@@ -1,4 +1,4 @@
-"""The TOML file that names the services to watch. What is wrong in it is said with line, key and expectation."""
+"""Reads the TOML file of services to watch. Errors give the line, the key and what was expected."""
 
 import re
 import tomllib
@@ -11,17 +11,17 @@ from app.config import ConfigError
 from app.sources.service_config import DEFAULT_KIND, ServiceEntry, list_keys, parse_entry
 
 TABLE = "service"
-# Ten thousand services fit.
+# Enough for ten thousand services.
 MAX_BYTES = 2 * 1024 * 1024
 _HEADER = re.compile(r"^\s*\[\[\s*service\s*\]\]")
 
 
 class ServicesFileError(ConfigError):
-    """The file cannot be used; the text says where and what was expected."""
+    """The services file is invalid. The text says where, and what was expected."""
 
 
 def read_services_file(path: Path) -> list[ServiceEntry]:
-    """Every `[[service]]` of the file, in order. Raises `ServicesFileError`."""
+    """Return every `[[service]]` of the file in order. Raises `ServicesFileError`."""
     try:
         with path.open("rb") as file:
             given = file.read(MAX_BYTES + 1)
@@ -84,7 +84,7 @@ def _error_at(text: str, index: int, key: str, expected: str) -> ServicesFileErr
 
 
 def _find_line(lines: list[str], index: int, key: str) -> int | None:
-    """Where `key` stands in the table, else where the table begins; None for tables in another notation."""
+    """Return the line of `key` in the table, or else of the table's header; None for tables in another notation."""
     headers = [number for number, line in enumerate(lines, 1) if _HEADER.match(line)]
     if index >= len(headers):
         return None

@@ -49,7 +49,7 @@ def test_one_that_cannot_be_loaded_is_left_out_and_said(
 ) -> None:
     bring(broken)
     assert kinds.list_kinds() == ["palantir", "rq", "celery"]
-    assert "the kind of source sidekiq" in caplog.text
+    assert "kind=sidekiq" in caplog.text
     assert set(kinds.list_broken_kinds()) == {"sidekiq"}
     with pytest.raises(
         kinds.UnloadableKind, match=r"sidekiq is installed and cannot be loaded: (Type|Attribute)Error: "
