@@ -223,7 +223,7 @@ class TestLook:
     def test_other_data_under_a_key_of_rq_is_named(self, scene: Scene, queue: Queue, source: RqSource) -> None:
         put(queue, "a")
         scene.redis.set("rq:failed:mail", "mine")
-        with pytest.raises(SourceError, match=r"^has other data under rq:failed:mail than RQ keeps there$"):
+        with pytest.raises(SourceError, match=r"^has data under rq:failed:mail that is not RQ's$"):
             source.look()
 
     def test_an_odd_id_is_left_out_and_counted_and_all_others_are_heard(
@@ -369,7 +369,7 @@ class TestOddities:
         look = source.look()
         assert look.workers is not None
         assert (look.workers[0].state, oddities(look)) == ("busy", {})
-        assert look.workers[0].note == "heard of every 30 s: were it killed, that shows within 45 s"
+        assert look.workers[0].note == "heartbeat every 30 s; its death would be detected within 45 s"
         scene.kill(worker)
         scene.redis.pexpire("rq:worker:anna", 46_000)
         assert oddities(source.look()) == {}
@@ -378,7 +378,7 @@ class TestOddities:
         assert oddities(look) == {"orphaned": ["long"]}
         assert look.workers is not None
         assert (look.workers[0].state, look.health) == ("silent", "no workers, 1 silent")
-        assert look.workers[0].note == "its sign of life is late; RQ itself waits 44 s more"
+        assert look.workers[0].note == "its heartbeat is late; RQ itself waits 44 s more"
         (stuck,) = source.stuck()
         assert (stuck.job.id, stuck.reason) == ("long", "its worker is gone")
 

@@ -489,7 +489,7 @@ class TestSelect:
         assert (found.total, found.job_ids) == (3, ("a", "b"))
         assert source.select(Filter("queued"), 10).total == 4 == source.look().counts["queued"]
         assert source.select(Filter("failed"), 10).total == 0
-        with pytest.raises(SourceError, match="knows no state"):
+        with pytest.raises(SourceError, match="has no state"):
             source.select(Filter("sleeping"), 10)
 
     def test_an_age_counts_from_when_the_job_came_into_its_state(

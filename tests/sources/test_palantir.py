@@ -121,7 +121,7 @@ GARBAGE: list[tuple[str, object]] = [
 def test_an_answer_of_another_shape_is_refused_in_words(service: Upstream, path: str, body: object) -> None:
     serve_palantir(service, JOBS)
     service.json(path, body)
-    with pytest.raises(SourceError, match="answered something else than the Palantir API: "):
+    with pytest.raises(SourceError, match="answered something other than the Palantir API: "):
         source(service).look()
 
 

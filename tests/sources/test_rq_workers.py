@@ -33,9 +33,9 @@ def test_a_worker_is_silent_once_its_next_sign_of_life_is_late(left_s: float | N
 @pytest.mark.parametrize(
     ("state", "left_s", "note"),
     [
-        ("busy", 80.0, "heard of every 30 s: were it killed, that shows within 45 s"),
-        ("idle", 470.0, "heard of every 420 s: were it killed, that shows within 435 s"),
-        ("busy", 20.4, "its sign of life is late; RQ itself waits 20 s more"),
+        ("busy", 80.0, "heartbeat every 30 s; its death would be detected within 45 s"),
+        ("idle", 470.0, "heartbeat every 420 s; its death would be detected within 435 s"),
+        ("busy", 20.4, "its heartbeat is late; RQ itself waits 20 s more"),
         ("busy", None, ""),
     ],
 )

@@ -1,4 +1,4 @@
-"""What a Palantir HTTP job service answers (docs/palantir-api.md), and which of its states come after which."""
+"""The answers of a Palantir HTTP job service (docs/palantir-api.md) and the order of its job states."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -16,10 +16,10 @@ PAGE_SIZE = 1_000
 MAX_STUCK = 1_000
 MAX_ERROR_CHARS = 2_000
 MAX_STATES = 40
-# Ids that the answer to a purge names.
+# Limit on the ids that the answer to a purge lists.
 MAX_PURGED_IDS = 50_000
-# In the order in which jobs flow. A state that is in neither list is taken for unfinished: a job must not
-# leave the known set only because its service uses a word that we do not know.
+# In flow order. A state that is in neither list counts as unfinished: a job must not leave the known set only because
+# its service uses an unknown word.
 UNFINISHED = ("scheduled", "deferred", "queued", "running", "retrying")
 FINISHED = frozenset(
     {
@@ -30,9 +30,9 @@ FINISHED = frozenset(
 )
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_JOB_ID_CHARS, pattern=r"^[^\x00-\x1f\x7f]+$")]
-# Where to read on from. Usually the last id of a page, which may be one that is left out.
+# Where the next page starts. Usually the last id of a page, which may be one that is left out.
 Cursor = Annotated[str, StringConstraints(min_length=1, max_length=20 * MAX_JOB_ID_CHARS)]
-# What is gone need not be readable.
+# Ids of purged jobs need not be acceptable as job ids.
 Purged = Annotated[str, StringConstraints(min_length=1)]
 State = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,40}$")]
 QueueName = Annotated[str, StringConstraints(max_length=200)]
@@ -45,7 +45,7 @@ def _shorten(text: Any) -> Any:
 
 
 def _limit_states(counts: Any) -> Any:
-    """Before a key is looked at: the validator keeps an error for each that is wrong."""
+    """Limit the number of states before the validator checks the keys: it keeps an error for each invalid one."""
     if isinstance(counts, dict) and len(counts) > MAX_STATES:
         raise ValueError(f"expected at most {MAX_STATES} states")
     return counts
@@ -97,7 +97,7 @@ class JobAnswer(PalantirAnswer):
 
 
 class ListedJob(TypedDict):
-    """What a look needs of a job. A dictionary, because thousands are made at every poll; the rest is not looked at."""
+    """The fields of a job that a poll needs. A dictionary, because each poll creates thousands."""
 
     id: Id
     state: State
@@ -106,15 +106,15 @@ class ListedJob(TypedDict):
 
 
 class PageAnswer(PalantirAnswer):
-    # In every list the first job that is wrong ends the reading: a thousand errors would say no more. Whoever can do
-    # without that job reads on in `palantir_rows.py`.
+    # In every list, validation stops at the first invalid job: a thousand errors would say no more. `job_rows.py` then
+    # reads the list without the invalid jobs.
     jobs: list[ListedJob] = Field(max_length=PAGE_SIZE, fail_fast=True)
     next: Cursor | None = None
     revision: Revision | None = None
 
 
 class WholePageAnswer(PalantirAnswer):
-    """For whoever has to look at more of each job than a look does."""
+    """A page with all fields of each job, for uses other than a poll."""
 
     jobs: list[JobAnswer] = Field(max_length=PAGE_SIZE, fail_fast=True)
     next: Cursor | None = None
@@ -138,7 +138,7 @@ class PurgedAnswer(PalantirAnswer):
 
 
 class RefusedAnswer(PalantirAnswer):
-    """Why not: whatever has a status of 400 and more may say so."""
+    """The body of an answer with a status of 400 or more, which may give a reason."""
 
     error: Annotated[str, BeforeValidator(_shorten)] | None = None
 
@@ -148,9 +148,9 @@ def is_finished(state: str) -> bool:
 
 
 def sort_by_flow(states: Iterable[str]) -> list[str]:
-    """Unfinished ones first, unknown words after the known ones, finished last: as a job moves, so it is read.
+    """Sort states in flow order: known unfinished states first, then unknown ones, finished ones last.
 
-    `queued` and `running` are read even where the counts leave them out.
+    `queued` and `running` are always included, even if the counts leave them out.
     """
 
     def place(state: str) -> tuple[bool, int, str]:
@@ -166,12 +166,12 @@ def parse(model: type[A], found: Any) -> A:
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "answer"
-        reason = f"answered something else than the Palantir API: {place[:80]}: {first['msg']}"
-    raise SourceError(reason)  # behind the validator's error, which holds the whole answer
+        reason = f"answered something other than the Palantir API: {place[:80]}: {first['msg']}"
+    raise SourceError(reason)  # outside the except block: the validator's error contains the whole answer
 
 
 def parse_body(model: type[A], body: bytes) -> A:
-    """Checked while it is parse_json, which takes a quarter of the time. What is refused that way gets a second look."""
+    """Validate the body while parsing it, which takes a quarter of the time. If that fails, do it in two steps."""
     if not json_limits.may_exceed(body, json_limits.MAX_VALUES):
         with suppress(ValidationError):
             return model.model_validate_json(body)

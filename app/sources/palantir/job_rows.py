@@ -1,4 +1,4 @@
-"""Lists of jobs from a Palantir HTTP job service, of which a bad row costs that row and no more."""
+"""Reads job lists of a Palantir HTTP job service; an invalid row is left out and the rest is kept."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -28,10 +28,10 @@ _TOO_MANY_BYTES = f"its id has more than {MAX_JOB_ID_BYTES:,} bytes"
 
 
 def read_rows(model: type[P], body: bytes, name_row: Callable[[int], str]) -> tuple[P, LeftOut]:
-    """The list without the rows that cannot be read; `name_row` says which one the row at a place is.
+    """Return the list without its unreadable rows. `name_row` describes the row at an index for messages.
 
-    Checked while it is parse_json, which takes a quarter of the time. What is refused that way is looked at row by row.
-    Raises `SourceError` where more is wrong than rows, or where none of them has an id.
+    The body is validated while it is parsed, which takes a quarter of the time. If that fails, it is checked row by
+    row. Raises `SourceError` if more than rows is wrong, or if no row has an id.
     """
     if not json_limits.may_exceed(body, json_limits.MAX_VALUES):
         with suppress(ValidationError):
@@ -70,7 +70,7 @@ def _explain_fault(model: type, row: Any) -> str:
 
 
 def _may_have_long_id(jobs: Sequence[Any]) -> bool:
-    """A quick look at all of them: False is certain. No sign takes more than four bytes."""
+    """Quick check of all ids: False is certain. A character takes at most four bytes."""
     ids = map(itemgetter("id") if jobs and isinstance(jobs[0], dict) else attrgetter("id"), jobs)
     return max(map(len, ids), default=0) * 4 > MAX_JOB_ID_BYTES
 

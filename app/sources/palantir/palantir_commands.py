@@ -1,6 +1,6 @@
-"""Orders to a service that speaks the Palantir HTTP API: what each asks, what its answer means, what can be read later.
+"""Commands for the Palantir HTTP API: their requests, the meaning of the answers, and verification by reading.
 
-The service remembers an `Idempotency-Key`, so that an order that reaches it twice is carried out once.
+The service remembers the `Idempotency-Key`, so a command that reaches it twice is executed once.
 """
 
 import time
@@ -25,17 +25,17 @@ from app.sources.palantir.api import (
 from app.sources.protocol import Done, Order, SourceError, Unsure
 
 ACT_S = 10.0
-# What clocks that were put side by side, and times that were cut to milliseconds, may still differ by.
+# Remaining difference between compared clocks, and of times that are truncated to milliseconds.
 CLOCKS_DIFFER = timedelta(seconds=0.5)
-# Thousands of jobs may be read one after the other; clocks do not come apart meanwhile.
+# Reading thousands of jobs takes a while; clocks do not drift apart in that time.
 COMPARE_EVERY_S = 5.0
 _JOB_STATUSES = frozenset({200, 404, 410})
-# A server that says one of these may have done it all the same, or a proxy before it cannot know.
+# With a status outside this range the command may have been executed: the server failed, or a proxy does not know.
 _SURE_FROM, _SURE_BELOW = 200, 500
 
 
 class PalantirCommands:
-    """For one thread at a time, as its client is."""
+    """Executes commands over the source's HTTP client. For one thread at a time, like the client."""
 
     def __init__(self, http: HttpClient, act_s: float = ACT_S) -> None:
         self._http, self._act_s = http, act_s
@@ -63,12 +63,12 @@ class PalantirCommands:
                 return self._settle_restart(order, asked_at)
 
     def shows(self, order: Order, asked_at: datetime) -> bool:
-        """Settling reads the job, the queue or the run itself: what it finds there has been seen."""
+        """Return whether `settle` finds the effect: it reads the job, the queue or the instance itself."""
         said = self.settle(order, asked_at)
         return said is not None and said.outcome == "done"
 
     def _settle_retry(self, order: Order, asked_at: datetime) -> Done | None:
-        """A retry queues the job anew: it has waited since then, or has moved on from there."""
+        """A retry queues the job again, so its enqueue time must not be before the command."""
         answer = self._get_job(order.target)
         if answer.status != 200:
             return _to_absent(answer)
@@ -86,7 +86,7 @@ class PalantirCommands:
         return _to_absent(answer)
 
     def _settle_purge(self, order: Order, asked_at: datetime) -> Done | None:
-        """Nothing is queued that was queued then. Whether the purge took all of it cannot be told, and is not said."""
+        """Check that nothing queued before the command is still queued. Whether the purge removed it is unknown."""
         before = self._earliest(asked_at)
         after = ""
         while True:
@@ -96,20 +96,20 @@ class PalantirCommands:
             if any(job.queue is None or job.enqueued_at is None or job.enqueued_at < before for job in mine):
                 return None
             if page.next is None:
-                return Done("done", f"Nothing that was queued in {order.target} by then is queued any more.")
+                return Done("done", f"No job that was queued in {order.target} before is queued any more.")
             if page.next <= after:
                 raise SourceError("answered a list of jobs that does not end")
             after = page.next
 
     def _settle_restart(self, order: Order, asked_at: datetime) -> Done | None:
         health = parse(HealthAnswer, self._http.get("/api/v1/health").json)
-        if health.started_at is not None:  # the id that Beacon knew may be of a run before the last one
+        if health.started_at is not None:  # the instance id that Beacon knew may be older than the previous run
             done = health.started_at >= self._earliest(asked_at)
         else:
             done = None not in (order.instance_id, health.instance_id) and order.instance_id != health.instance_id
         if not done:
             return None
-        return Done("done", "It has been started anew.", {"instanceId": health.instance_id})
+        return Done("done", "It was restarted.", {"instanceId": health.instance_id})
 
     def _get_job(self, job_id: str) -> JsonResponse:
         return self._http.get(f"/api/v1/jobs/{quote(job_id, safe='')}", expect=_JOB_STATUSES)
@@ -118,7 +118,7 @@ class PalantirCommands:
         return self.to_service_clock(moment) - CLOCKS_DIFFER
 
     def to_service_clock(self, moment: datetime) -> datetime:
-        """A moment of our clock as the service's clock showed it."""
+        """Convert a time of our clock to the service's clock."""
         if time.monotonic() >= self._compared_at + COMPARE_EVERY_S:
             counts = parse(CountsAnswer, self._http.get("/api/v1/jobs/counts").json)
             self._ahead = timedelta(0) if counts.as_of is None else counts.as_of - datetime.now(UTC)
@@ -143,7 +143,7 @@ def _build_request(order: Order) -> tuple[str, str, object]:
 def _to_result(order: Order, answer: JsonResponse) -> Done:
     try:
         return _parse_result(order, {} if answer.status == 204 else answer.json)
-    except SourceError as error:  # that it was done is not to be concluded from an answer in another language
+    except SourceError as error:  # an answer that is not the API's does not prove that it was done
         raise Unsure(error.reason) from error
 
 
@@ -153,7 +153,7 @@ def _parse_result(order: Order, body: Any) -> Done:
             state = parse(JobAnswer, body).state
             return Done("done", f"It is {state}.", {"state": state})
         case "delete-job":
-            parse(RefusedAnswer, body)  # any object: what a service says of a job that is gone is its own affair
+            parse(RefusedAnswer, body)  # any object will do: the API does not define what describes a deleted job
             return Done("done", "It was deleted.", {"state": "deleted"})
         case "purge-queue":
             gone = parse(PurgedAnswer, body)
@@ -173,10 +173,10 @@ def _to_refusal(order: Order, answer: JsonResponse) -> Done:
 
 def _to_absent(answer: JsonResponse) -> Done:
     if answer.status == 404:
-        parse(RefusedAnswer, answer.json)  # a 404 of something that is not the API says nothing of a job
-        return Done("absent", "There is no such job, and never was.")
+        parse(RefusedAnswer, answer.json)  # a 404 from something other than the API says nothing about the job
+        return Done("absent", "This job does not exist and never did.")
     state = parse(GoneAnswer, answer.json).state
-    return Done("absent", f"It is gone: {state}.", {"state": state})
+    return Done("absent", f"The job is gone. Its last state was {state}.", {"state": state})
 
 
 def _describe_refusal(answer: JsonResponse) -> str:

@@ -1,4 +1,4 @@
-"""A job service that speaks the Palantir HTTP API."""
+"""The source of a job service with the Palantir HTTP API."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -51,14 +51,14 @@ from app.sources.protocol import (
 )
 
 P = TypeVar("P", PageAnswer, WholePageAnswer)
-# A whole look is many requests: it too must end before its service would count as silent.
+# A poll consists of many requests. It must end before the service would count as silent.
 READ_TIMEOUT_S = 15.0
 LOOKUP_STATUSES = frozenset({200, 404, 410})
-NO_WORKERS = "the Palantir HTTP API does not tell of its workers"
+NO_WORKERS = "the Palantir HTTP API does not report workers"
 
 
 class PalantirSource:
-    """Health, counts, then the jobs of each state in flow order; one id where a job's fate is asked."""
+    """Reads health, counts, then the jobs of each state in flow order. A lookup reads a single job."""
 
     def __init__(
         self,
@@ -145,7 +145,7 @@ class PalantirSource:
 
 
 class _BoundedReader:
-    """One look while it is under way: how long it may still take, which revisions it has met."""
+    """The requests of one read: keeps the time left and the revisions seen."""
 
     def __init__(self, http: HttpClient, bound: int, seconds: float) -> None:
         self._http, self._left, self._seconds = http, bound, seconds
@@ -166,8 +166,7 @@ class _BoundedReader:
         return self._http.fetch(path, params, within_s=left).bytes
 
     def listing(self, state: str, is_listed: bool) -> Listing:
-        """All jobs of `state`, or none where there are more than the bound leaves room for: then only their count is
-        known."""
+        """Return all jobs of `state`, or none if there are more than the limit leaves room for."""
         jobs: dict[str, Job] = {}
         finished = is_finished(state)
         if not is_listed:
@@ -175,7 +174,7 @@ class _BoundedReader:
         left_out = NOTHING_LEFT_OUT
         for page, bad in self.pages(state, PageAnswer):
             left_out = LeftOut(left_out.number + bad.number, left_out.first or bad.first)
-            # The list's own word for the state is not trusted: a moving job may already carry the next one.
+            # Do not use the state in the row: a job that moves on may already have the next one.
             jobs |= {(i := job["id"]): Job(i, state, job.get("queue"), job.get("attempt")) for job in page.jobs}
             if len(jobs) > self._left:
                 return Listing(state, finished, {}, complete=False)
@@ -183,7 +182,7 @@ class _BoundedReader:
         return Listing(state, finished, jobs, left_out=left_out)
 
     def pages(self, state: str, model: type[P]) -> Iterator[tuple[P, LeftOut]]:
-        """Each with what had to be left out of it."""
+        """Yield each page with the rows that were left out of it."""
         after, before = "", 0
         while True:
             query: Mapping[str, str | int] = {"state": state, "after": after, "limit": PAGE_SIZE}
@@ -199,10 +198,10 @@ class _BoundedReader:
 
 
 def _choose_listed(counts: Mapping[str, int], bound: int) -> frozenset[str]:
-    """The states whose jobs are listed, `bound` of them in all: what has not ended comes first, and what is small."""
+    """Return the states whose jobs are listed, `bound` jobs in all: unfinished states first, then small ones."""
     listed = set[str]()
     for state in sorted(sort_by_flow(counts), key=lambda state: (is_finished(state), counts.get(state, 0))):
-        if counts.get(state, 0) <= bound:  # one that is too large leaves room for those that follow
+        if counts.get(state, 0) <= bound:  # a state that is too large leaves room for the following ones
             bound -= counts.get(state, 0)
             listed.add(state)
     return frozenset(listed)
@@ -219,11 +218,11 @@ def _matches(job: JobAnswer, wanted: Filter) -> bool:
 
 
 def _state_since(job: JobAnswer, wanted: Filter) -> datetime:
-    """Since when it is in that state; a state of unknown name counts from when it was queued."""
+    """Return since when the job is in that state; for unknown states, since when it is queued."""
     since = job.finished_at if is_finished(wanted.state) else None
     since = since or (job.started_at if wanted.state == "running" else None) or job.enqueued_at
     if since is None:
-        raise CannotTell("does not tell how old its jobs are")
+        raise CannotTell("does not report how old its jobs are")
     return since
 
 

@@ -1,9 +1,9 @@
-"""Orders to whatever lives on Redis or Valkey: one script each, which does all of it or nothing, and once for its key.
+"""Executes commands on Redis or Valkey: one atomic script for each, executed once for each idempotency key.
 
-A script first looks for the answer that it gave before, then whether it is still in time by the server's own clock. So
-an order that was held up on its way, in a frozen process or a socket's buffer, does nothing when it arrives too late,
-and a key that holds no answer after that time tells that nothing was done. The answers, `beacon:order:<key>`, are the
-only thing that Beacon keeps in the server; they are gone after a day.
+A script first looks for its earlier answer, then checks its deadline by the server's clock. So a command that was
+delayed in a frozen process or a socket's buffer does nothing when it arrives too late. If the key holds no answer after
+the deadline, nothing was done. The answers, `beacon:order:<key>`, are all that Beacon stores in the server. They expire
+after a day.
 """
 
 import contextlib
@@ -19,17 +19,17 @@ from app.infra import json_limits
 from app.sources.protocol import Done, NotSent, Order, SourceError, Unsure
 from app.sources.redis.client import RedisServer, describe_error
 
-# With the reads before it, an order ends within 15 s whatever the server does.
+# Together with the reads before it, a command ends within 15 s whatever the server does.
 ACT_S = 8.0
 ANSWERS_KEPT = timedelta(days=1)
 MARKER = "beacon:order:"
-# How far the two clocks, compared when the order was sent, can have come apart by its deadline.
+# How far the two clocks, compared when the command was sent, can have drifted apart by its deadline.
 CLOCKS_DRIFT = timedelta(seconds=1)
 _BEGUN = b"begun"
 
-# KEYS[1]: the answer's key. ARGV: 1 the deadline, 2 how long the answer is kept; what is each order's own follows.
-# Every check comes before `begin`, and after it nothing is refused any more. Where the server is out of memory, may
-# not write, or is a copy, `begin` is what fails: nothing has been changed then.
+# KEYS[1]: the answer's key. ARGV: 1 the deadline, 2 the answer's lifetime in seconds; each command's own follow.
+# Every check must come before `begin`; after it nothing is refused. If the server is out of memory, may not write, or
+# is a replica, `begin` fails and nothing has been changed.
 PROLOGUE = """
 local earlier = redis.call('GET', KEYS[1])
 if earlier then return {'done', earlier} end
@@ -46,7 +46,7 @@ end
 
 
 class ScriptResult(NamedTuple):
-    """What a script answered: `done` with its effect, or why not: the script's own word, and what belongs to it."""
+    """A script's answer: `done` with its effect, or the script's word for why not, with its arguments in `about`."""
 
     word: str
     effect: dict[str, Any]
@@ -55,7 +55,7 @@ class ScriptResult(NamedTuple):
 
 @contextlib.contextmanager
 def preliminary_read(server: RedisServer, order: Order) -> Iterator["redis.Redis"]:
-    """Reads that come before an order: where they fail, nothing was asked."""
+    """Yield a client for the reads before a command. If they fail, nothing was sent: raises `NotSent`."""
     try:
         with server.reading(order.seconds_left(ACT_S)) as client:
             yield client
@@ -64,17 +64,17 @@ def preliminary_read(server: RedisServer, order: Order) -> Iterator["redis.Redis
 
 
 class ScriptRunner:
-    """Runs scripts on one server. For one thread at a time, as the server's connection is."""
+    """Runs scripts on one server. For one thread at a time, like the server's connection."""
 
     def __init__(self, server: RedisServer, prefix: str = "") -> None:
         self._server, self._prefix = server, prefix
 
     def run(self, order: Order, script: str, keys: Sequence[str], *args: str | int | bytes) -> ScriptResult | Done:
-        """`Done` is a refusal of the server itself. Raises `NotSent` and `Unsure`."""
+        """Run the script. Returns a `Done` if the server itself refuses. Raises `NotSent` and `Unsure`."""
         until = datetime.now(UTC) + timedelta(seconds=ACT_S)
         with preliminary_read(self._server, order) as client:
             whole, micros = client.time()
-        # Measured after the server's own time was told: so the deadline by its clock can only be too early.
+        # Measured after the server returned its time, so the deadline by its clock can only be too early.
         wait_s = replace(order, not_after=until).seconds_left(ACT_S)
         ends = whole + micros / 1e6 + order.seconds_left(wait_s)
         common = [f"{ends:.6f}", int(ANSWERS_KEPT.total_seconds())]
@@ -87,13 +87,13 @@ class ScriptRunner:
         return _parse_result(answer)
 
     def find_earlier_result(self, order: Order) -> ScriptResult | None:
-        """What was done for its key before. Raises `NotSent`."""
+        """Return what was done earlier for the same key. Raises `NotSent`."""
         with preliminary_read(self._server, order) as client:
             kept: Any = client.get(self._marker_key(order))
             return None if kept in (None, _BEGUN) else ScriptResult("done", _parse_effect(kept))
 
     def find_result(self, order: Order, asked_at: datetime) -> ScriptResult | None:
-        """The answer that was kept; `late` where there is none and can be none any more. Raises `SourceError`."""
+        """Return the stored answer; `late` if there is none and there can be none any more. Raises `SourceError`."""
         now = datetime.now(UTC)
         with self._server.reading() as client:
             kept: Any = client.get(self._marker_key(order))
@@ -115,18 +115,18 @@ def _eval(client: Any, command: list[Any]) -> Any:
 
 def _parse_result(answer: Any) -> ScriptResult | Done:
     if isinstance(answer, RedisError):
-        # An error inside a script may have come after something was changed; any other came before it began.
+        # An error inside a script may have occurred after a change. Any other error occurred before the script began.
         if "script" in str(answer):
             raise Unsure(describe_error(answer)) from answer
         return _build_refusal(answer)
     if not isinstance(answer, list) or not all(isinstance(part, bytes) for part in answer) or not answer:
-        raise Unsure("answered something that is not what was asked")
+        raise Unsure("answered with something other than a script's result")
     word, *about = (part.decode(errors="replace") for part in answer)
     if word == "error":
         return _build_refusal(ResponseError("".join(about)))
     if word == "done":
         if answer[1] == _BEGUN:
-            raise Unsure("broke off in the middle of it")
+            raise Unsure("stopped in the middle of executing it")
         return ScriptResult(word, _parse_effect(answer[1]))
     return ScriptResult(word, {}, tuple(about))
 
@@ -141,5 +141,5 @@ def _parse_effect(kept: bytes) -> dict[str, Any]:
     except ValueError:
         found = None
     if not isinstance(found, dict):
-        raise SourceError("has other data under Beacon's key than an answer")
+        raise SourceError("has data under Beacon's key that is not an answer")
     return found

@@ -1,7 +1,7 @@
-"""What is wrong with RQ's own data: ids without a job, jobs in two places, started jobs without a worker.
+"""Finds inconsistencies in RQ's data: ids without a job, jobs in two places, started jobs without a worker.
 
-A busy queue changes between two commands, so what is met for the first time is looked at once more before it is told:
-then all of it stands in one MULTI.
+A busy queue changes between two commands. So a new finding is checked again before it is reported, with everything
+read in one MULTI.
 """
 
 import time
@@ -20,16 +20,16 @@ from app.sources.rq.rq_snapshot import ENDED, Execution, RqSnapshot, read_snapsh
 from app.sources.rq.rq_workers import CURRENT, find_silent_workers, is_alive, parse_moment
 
 CONFIRM_AFTER_S = 0.25
-# How many are looked at once more in one go. The others wait for the next look; a screen shows a few hundred.
+# How many new findings are rechecked in one poll. The others wait for the next; a page shows a few hundred.
 MAX_RECHECKED = 2_000
 _IDS_PER_EXISTS = 500
-_COMMANDS_PER_BATCH = 3  # redis-py packs what goes out together without a breath
+_COMMANDS_PER_BATCH = 3  # redis-py serialises a batch without yielding to the event loop
 
 Suspect = tuple[Literal["dangling", "duplicate", "orphaned"], str]
 
 
 class AnomalyFinder:
-    """Remembers what it has told, so that only what is new is looked at twice."""
+    """Finds anomalies and remembers those it has reported, so that only new ones are checked twice."""
 
     def __init__(self, queues: Sequence[str], bound: int) -> None:
         self._queues, self._bound = queues, bound
@@ -53,10 +53,10 @@ class AnomalyFinder:
 
 
 def find_orphans(client: redis.Redis, snapshot: RqSnapshot) -> set[str]:
-    """Execution jobs that no living worker works on, by RQ's own signs of life.
+    """Return started jobs that no live worker is processing, judged by RQ's heartbeats.
 
-    A worker whose sign of life is late is not waited for until its key expires; an execution's score is when RQ gives
-    it up.
+    A worker whose heartbeat is late counts as gone before its key expires. An execution's score is the time at which
+    RQ abandons it.
     """
     late = find_silent_workers(snapshot)
     live = {name for name, fields in snapshot.workers.items() if is_alive(fields) and name not in late}
@@ -76,7 +76,7 @@ def _find_suspects(
 
 
 def _find_ids_without_job(client: redis.Redis, snapshot: RqSnapshot) -> set[str]:
-    """Ids whose job does not exist, asked in hundreds: only where one is short are its halves asked."""
+    """Return ids whose job does not exist. Checks hundreds at once and halves only the chunks with missing jobs."""
     asked: list[Sequence[str]] = []
     for _, ids in list_expected_ids(snapshot):
         asked += [ids[start : start + _IDS_PER_EXISTS] for start in range(0, len(ids), _IDS_PER_EXISTS)]
@@ -98,7 +98,7 @@ def _find_ids_without_job(client: redis.Redis, snapshot: RqSnapshot) -> set[str]
 
 
 def _find_jobs_without_worker(client: redis.Redis, left: Sequence[Execution], late: Collection[str]) -> set[str]:
-    """Executions whose worker is gone, has died, is not heard of, or was born again under its name since."""
+    """Return jobs whose worker is gone, dead or late, or was started again under the same name since."""
     executions = Batch(client)
     for started in left:
         executions.add("HMGET", f"rq:execution:{started.key}", "worker_name", "created_at")
@@ -119,7 +119,7 @@ def _find_jobs_without_worker(client: redis.Redis, left: Sequence[Execution], la
 
 
 def _filter_ended(client: redis.Redis, job_ids: Sequence[str]) -> set[str]:
-    """Jobs that ended and left their execution behind: RQ 2.12 does where a dependent arrives while one finishes."""
+    """Return jobs that ended and left their execution behind: in RQ 2.12 if a dependent is added as a job finishes."""
     batch = Batch(client)
     for job_id in job_ids:
         batch.add("HGET", RqJob.key_for(job_id), "status")
@@ -128,6 +128,6 @@ def _filter_ended(client: redis.Redis, job_ids: Sequence[str]) -> set[str]:
 
 
 def parse_birth(written: str) -> float:
-    """RQ's way to write a moment, in seconds; 0 for anything else."""
+    """Parse a time as RQ writes it, to seconds; 0 for anything else."""
     at = parse_moment(written)
     return at.timestamp() if at else 0.0

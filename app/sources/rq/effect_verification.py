@@ -1,4 +1,4 @@
-"""Whether what an order did can be seen in RQ's own data, read anew: an answer proves only that a script ran."""
+"""Verifies a command's effect by reading RQ's data again: an answer proves only that a script ran."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -14,7 +14,7 @@ from app.sources.rq.responses import Batch, parse_int, parse_text
 from app.sources.rq.rq_snapshot import list_places
 from app.sources.rq.rq_workers import parse_moment
 
-# The time in the job is that of whoever asked, `asked_at` is the database's.
+# The time in the job is that of the host that sent the command; `asked_at` is the database's time.
 CLOCKS_DIFFER = timedelta(seconds=2)
 _IDS_PER_EXISTS = 500
 
@@ -32,7 +32,7 @@ def is_effect_visible(client: redis.Redis, order: Order, effect: Mapping[str, An
 
 
 def _was_requeued(client: redis.Redis, job_id: str, since: datetime) -> bool:
-    """It is somewhere else than among the failed, or has failed again since."""
+    """True if the job is not failed any more, or has failed again since."""
     batch = Batch(client)
     batch.add("HMGET", RqJob.key_for(job_id), "status", "enqueued_at")
     status, enqueued = batch.run()[0]
@@ -50,7 +50,7 @@ def _are_gone(client: redis.Redis, job_ids: Sequence[str]) -> bool:
 
 
 def _is_purged(client: redis.Redis, queue: str, effect: Mapping[str, Any]) -> bool:
-    """Of very many no ids are kept: then nothing may be there but what the purge left."""
+    """For a large purge no ids are stored: then the queue may contain only the jobs that the purge kept."""
     job_ids = _as_strings(effect.get("jobIds"))
     if job_ids:
         return _are_gone(client, job_ids)
@@ -60,7 +60,7 @@ def _is_purged(client: redis.Redis, queue: str, effect: Mapping[str, Any]) -> bo
 
 
 def _have_ended(client: redis.Redis, names: Sequence[str], since: datetime) -> bool:
-    """Each of them is gone, has died, or was born again under its name since."""
+    """True if each worker is gone or dead, or was started again under the same name since."""
     batch = Batch(client)
     for name in names:
         batch.add("HMGET", Worker.redis_worker_namespace_prefix + name, "birth", "death")

@@ -1,4 +1,4 @@
-"""Single jobs of RQ: where one is, what it tells of itself, which do not move. Nothing of theirs is ever unpickled."""
+"""Single RQ jobs: their state, their details, and which are stuck. Never unpickles job data."""
 
 import re
 import zlib
@@ -21,7 +21,7 @@ from app.sources.tracebacks import extract_exception
 _FIELDS = ("status", "origin", "description", "enqueued_at", "started_at", "ended_at", "worker_name")
 MAX_TEXT_CHARS = 500
 MAX_TRACEBACK_BYTES = 1_000_000
-# Of a field that people see a line of.
+# Limit for a field of which people see one line.
 MAX_FIELD_BYTES = 10_000
 # RQ describes a job by its call unless told otherwise, and a call shows arguments.
 _CALL = re.compile(r"^([\w.<>]+)\(.*", re.DOTALL)
@@ -53,7 +53,7 @@ def read_detail(client: redis.Redis, job_id: str) -> JobDetail | None:
 
 
 def find_stuck_jobs(client: redis.Redis, started: Sequence[Job], orphaned: set[str], now: float) -> list[StuckJob]:
-    """Without a worker, or at it for longer than they may take."""
+    """Return started jobs that have no worker or run longer than their timeout."""
     batch = Batch(client)
     for job in started:
         batch.add("HMGET", RqJob.key_for(job.id), "started_at", "timeout")
@@ -72,12 +72,12 @@ def strip_arguments(description: str | None) -> str | None:
 
 
 def _find_state(client: redis.Redis, job_id: str, queue: str) -> str | None:
-    """The state whose list or registry holds the job, all of them asked at one moment."""
+    """Return the state whose list or registry holds the job, all read at one moment."""
     places = sorted(list_places(queue), key=_is_finished_place)
     batch = Batch(client, at_once=True)
     for place in places:
         if place.state == "started":
-            # Its entries bear the id of the execution too, which only the job's own list tells.
+            # These entries include the execution's id, which only the job's own list knows.
             batch.add("ZCARD", f"rq:executions:{job_id}")
         else:
             batch.add("LPOS" if place.is_list else "ZSCORE", place.key, job_id)
@@ -106,7 +106,7 @@ def _decode_field(value: Any) -> str | None:
 
 
 def _overrun_s(since: datetime, timeout: str | None, now: float) -> int:
-    """In seconds; -1, as RQ writes it, is no limit."""
+    """Return by how many seconds the job exceeds its timeout; RQ writes -1 for no timeout."""
     if timeout is None or not timeout.isdecimal():
         return 0
     late = datetime.fromtimestamp(now, UTC) - since - timedelta(seconds=int(timeout[:9]))
@@ -114,7 +114,7 @@ def _overrun_s(since: datetime, timeout: str | None, now: float) -> int:
 
 
 def _read_error(client: redis.Redis, job_id: str) -> str | None:
-    """Type and message of the newest exception; RQ before 1.12 kept it with the job."""
+    """Return the type and message of the latest exception; RQ before 1.12 stored it in the job."""
     batch = Batch(client)
     batch.add("XREVRANGE", Result.get_key(job_id), "+", "-", "COUNT", 1)  # type: ignore[no-untyped-call]
     batch.add("HGET", RqJob.key_for(job_id), "exc_info")

@@ -1,4 +1,4 @@
-"""For how long RQ keeps each job once it has ended, as the job itself says: one with `result_ttl=0` is gone at once."""
+"""How long RQ keeps each job after its end, as the job itself says: with `result_ttl=0` it is gone at once."""
 
 from collections.abc import Iterable, Mapping
 
@@ -10,20 +10,20 @@ from app.sources.rq.responses import Batch, split_into_parts
 from app.sources.rq.rq_snapshot import FINISHED, RqSnapshot
 
 _FIELDS = ("status", "ttl", "result_ttl", "failure_ttl")
-# How many jobs are asked in one look; of the others nothing follows until they were.
+# How many jobs are read in one poll. If one of the others vanishes before its turn, nothing is concluded.
 MAX_JOBS_READ = 5_000
-_JOBS_PER_BATCH = 200  # redis-py packs what goes out together without a breath
+_JOBS_PER_BATCH = 200  # redis-py serialises a batch without yielding to the event loop
 GONE_AT_ONCE = 0.0
 
 
 class JobTtlCache:
-    """Asks each unfinished job once, and forgets it with its last place."""
+    """Reads the TTL of each unfinished job once and forgets it when the job is no longer listed."""
 
     def __init__(self) -> None:
         self._known: dict[str, float | None] = {}
 
     def update(self, client: redis.Redis, snapshot: RqSnapshot) -> Mapping[str, float | None]:
-        """Seconds for every unfinished job that is listed; None for one that leaves it to RQ's defaults."""
+        """Return the seconds for every listed unfinished job; None for one that uses RQ's defaults."""
         pace = Pace()
         before, now, fresh = self._known, dict[str, float | None](), list[str]()
         for place, ids in snapshot.ids.items():
@@ -51,13 +51,13 @@ def _read_ttls(client: redis.Redis, job_ids: list[str], pace: Pace) -> Iterable[
 
 def _parse_kept_s(fields: list[bytes | None]) -> float | None:
     status, ttl, *after = fields
-    # Gone by now, or it may vanish while it waits: nothing would tell that from a loss.
+    # The job is gone already, or may expire while it waits: that cannot be distinguished from a loss.
     if status is None or _parse_seconds(ttl) is not None:
         return GONE_AT_ONCE
     return min((seconds for one in after if (seconds := _parse_seconds(one)) is not None), default=None)
 
 
 def _parse_seconds(written: bytes | None) -> float | None:
-    """RQ writes -1 for what is kept for ever."""
+    """Parse a TTL; RQ writes -1 for jobs that are kept forever."""
     text = (written or b"").decode(errors="replace")
     return float(text[:12]) if text.isdecimal() else None

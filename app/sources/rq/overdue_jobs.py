@@ -1,4 +1,4 @@
-"""Scheduled jobs of RQ whose time has come and gone: nobody queues them, and nothing else would say so."""
+"""Finds scheduled RQ jobs that are overdue: their time has passed and no scheduler has queued them."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -8,7 +8,7 @@ from app.sources.rq.rq_snapshot import OverdueJobs, RqSnapshot
 
 
 def find_anomaly(snapshot: RqSnapshot) -> Iterable[Oddity]:
-    """One for all queues, with the oldest and, where it is known, why; nothing where every job is in time."""
+    """Return one anomaly for all queues, with the oldest due time and, if known, the reason; empty if none is overdue."""
     if not snapshot.overdue:
         return ()
     job_ids = sorted({job_id for late in snapshot.overdue.values() for job_id in late.job_ids})
@@ -19,7 +19,7 @@ def find_anomaly(snapshot: RqSnapshot) -> Iterable[Oddity]:
 
 
 def list_stuck(snapshot: RqSnapshot) -> list[StuckJob]:
-    """Each of them, for a person who asks what does not move."""
+    """Return each overdue job for the list of stuck jobs."""
     return [
         StuckJob(Job(job_id, "scheduled", place.queue), _explain(late), datetime.fromtimestamp(late.since, UTC))
         for place, late in snapshot.overdue.items()

@@ -1,8 +1,8 @@
-"""From what RQ holds at one moment to jobs by state, each counted once, and the ids that stand in two places. Pure.
+"""Groups the jobs of an RQ snapshot by state, counts each once, and finds ids that are in two places. Pure.
 
-Of an id in several places some are as they should be: a job that a worker has taken is in the intermediate list and
-among the started ones for a moment; a job that is enqueued again under the same id, or repeats, is still among the
-finished, failed or canceled ones from its last time. The place furthest along in which it is unfinished counts.
+Some ids are rightly in several places: a job that a worker has taken is briefly in both the intermediate list and the
+started registry; a job that is enqueued again under the same id, or repeats, is still in the finished, failed or
+canceled registry from its last run. It is counted in the furthest place in which it is unfinished.
 """
 
 from collections import Counter
@@ -13,13 +13,13 @@ from app.sources.protocol import NOTHING_LEFT_OUT, Job, LeftOut, Listing
 from app.sources.rq.responses import split_into_parts
 from app.sources.rq.rq_snapshot import FINISHED, FLOW, JobPlace, RqSnapshot
 
-# What an id is taken for where it stands in several places.
+# The state of an id that is in several places: the first of these wins.
 _PRECEDENCE = ("started", "queued", "deferred", "scheduled", "finished", "failed", "canceled")
 
 
 @dataclass(frozen=True, slots=True)
 class PlacedJobs:
-    """`doubled`: ids in two places that exclude each other, or twice in the same one."""
+    """Jobs by state. `doubled`: ids in two places that exclude each other, or twice in the same one."""
 
     counts: dict[str, int]
     listings: tuple[Listing, ...]
@@ -37,8 +37,8 @@ def place_jobs(
     counted: Counter[str] = Counter(dict.fromkeys(FLOW, 0))
     for place, count in snapshot.counts.items():
         counted[place.state] += count
-    # What the server counted, less what is known to be the same job in another place: whatever then differs from the
-    # listed ids, such as an id that is twice in one queue, is a difference between the server's own numbers.
+    # The server's counts minus entries known to be the same job in another place. Any remaining difference from the
+    # listed ids, such as an id that is twice in one queue, is a discrepancy in the server's own data.
     counts = {state: counted[state] - sorting.elsewhere[state] for state in FLOW}
     cut = {state: _find_cut_queues(snapshot, state) for state in FLOW}
     listings = tuple(
@@ -48,10 +48,10 @@ def place_jobs(
 
 
 def list_expected_ids(snapshot: RqSnapshot) -> Iterable[tuple[JobPlace, Sequence[str]]]:
-    """The ids whose jobs must exist.
+    """Yield the ids whose jobs must exist.
 
-    Not those whose time may be over, nor canceled ones: they vanish with the lifetime that they were enqueued with, and
-    their entry stays.
+    Excludes ids that may have expired, and canceled ones: a canceled job expires with the TTL from its enqueueing while
+    its registry entry stays.
     """
     for place, ids in snapshot.ids.items():
         expiring = snapshot.expiring.get(place, slice(0, 0))

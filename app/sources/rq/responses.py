@@ -1,4 +1,4 @@
-"""Commands to a server that RQ lives on, and its answers taken apart: whatever RQ would not keep is refused."""
+"""Sends command batches to RQ's Redis server and validates the answers: data that RQ would not store is an error."""
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
@@ -10,12 +10,12 @@ from redis.exceptions import ResponseError
 from app.sources.protocol import LeftOut, SourceError, fault_of_job_id
 
 IDS_PER_PART = 1_000
-# Of a field of a worker, which are names and times.
+# Limit for a field of a worker; these are names and times.
 MAX_FIELD_BYTES = 100_000
 
 
 class Batch:
-    """Commands that go out together; in one MULTI where they have to belong to the same moment."""
+    """Commands that are sent together; in one MULTI with `at_once`, so that they see the same moment."""
 
     def __init__(self, client: redis.Redis, *, at_once: bool = False) -> None:
         self._pipe = client.pipeline(transaction=at_once)
@@ -26,21 +26,22 @@ class Batch:
         self._pipe.execute_command(*command)  # type: ignore[no-untyped-call]
 
     def run(self) -> list[Any]:
-        """Raises `SourceError` where a key holds something of another type than RQ keeps there."""
+        """Send the commands and return the answers. Raises `SourceError` if a key has another type than RQ's."""
         try:
             answers = self._pipe.execute(raise_on_error=False)
         except (TypeError, ValueError, LookupError, AttributeError):
-            raise unexpected_answer() from None  # redis-py rewrites some answers, and trusts that they are what they should be
+            # redis-py converts some answers and assumes that they have the right type.
+            raise unexpected_answer() from None
         for key, answer in zip(self._keys, answers, strict=True):
             if isinstance(answer, ResponseError) and str(answer).split(": ", 1)[-1].startswith("WRONGTYPE"):
-                raise SourceError(f"has other data under {key[:200]} than RQ keeps there")
+                raise SourceError(f"has data under {key[:200]} that is not RQ's")
             if isinstance(answer, Exception):
                 raise answer
         return list(answers)
 
 
 def split_into_parts(things: Sequence[Any]) -> Iterable[Sequence[Any]]:
-    """Slices small enough that a breath after each is often enough."""
+    """Yield slices that are small enough to yield to the event loop after each."""
     return (things[start : start + IDS_PER_PART] for start in range(0, len(things), IDS_PER_PART))
 
 
@@ -52,7 +53,7 @@ def parse_score(value: Any) -> float:
 
 
 class JobIds:
-    """The job ids of one list, entry by entry; whatever else stands in it is counted by its place."""
+    """Collects the job ids of one list; records the positions of entries that are not usable ids."""
 
     def __init__(self, key: str) -> None:
         self._key = key
@@ -75,7 +76,7 @@ class JobIds:
         return LeftOut(len(self.left_out), self._first)
 
     def slice_of(self, start: int, stop: int) -> slice:
-        """Where the ids of the entries from `start` to `stop` are."""
+        """Return the slice of `ids` that comes from the entries from `start` to `stop`."""
         return slice(start - bisect_left(self.left_out, start), stop - bisect_left(self.left_out, stop))
 
     def _leave_out(self, fault: str) -> None:
@@ -129,7 +130,7 @@ def parse_int(value: Any) -> int:
 
 
 def parse_time(value: Any) -> float:
-    """What TIME answers."""
+    """Parse the answer of TIME to seconds."""
     try:
         whole, micros = value
         return int(whole) + int(micros) / 1e6
@@ -138,4 +139,4 @@ def parse_time(value: Any) -> float:
 
 
 def unexpected_answer() -> SourceError:
-    return SourceError("answered something else than what RQ keeps")
+    return SourceError("answered something other than RQ's data")

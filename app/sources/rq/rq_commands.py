@@ -1,4 +1,4 @@
-"""Orders to RQ: which script, on which keys, and what its answer means."""
+"""Commands for RQ: which script runs on which keys, and what its answer means."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -22,17 +22,20 @@ from app.sources.rq.responses import Batch
 from app.sources.rq.rq_snapshot import JobPlace, RqSnapshot, list_places, read_snapshot
 from app.sources.rq.rq_workers import QUEUES, is_alive, parse_moment
 
-# A script keeps the server from everything else, a few tenths of a second for so many jobs.
+# A script blocks the server, for a few tenths of a second with this many jobs.
 MAX_PURGED = 20_000
 IDS_KEPT = 1_000
-# Of the states, the times that tell since when a job is in it; of any other state it is when it was queued.
+# The field that says since when a job is in a state. For all other states it is the enqueue time.
 _SINCE = {"started": "started_at", "finished": "ended_at", "failed": "ended_at"}
 _REGISTRIES_OF_PAST_RUNS = ("finished", "failed", "canceled")
 _SHUTDOWN = json.dumps({"command": "shutdown"})
 
 
 class RqCommands:
-    """For one thread at a time. `queues`: the watched ones, empty for all; no order reaches beyond them."""
+    """Executes commands on RQ. `queues`: the watched ones, empty for all; commands never affect others.
+
+    For one thread at a time.
+    """
 
     def __init__(self, server: RedisServer, queues: Sequence[str], bound: int) -> None:
         self._server, self._queues, self._bound = server, queues, bound
@@ -55,7 +58,7 @@ class RqCommands:
         return self._with_current_state(order, done) if done.outcome == "done" and order.action == "retry-job" else done
 
     def shows(self, order: Order, asked_at: datetime) -> bool:
-        """The kept answer names what was done; seen it is in RQ's own data."""
+        """Check RQ's data for the effect that the stored answer describes."""
         found = self._scripts.find_result(order, asked_at)
         if found is None or _describe_result(order, found).outcome != "done":
             return False
@@ -63,23 +66,23 @@ class RqCommands:
             return is_effect_visible(client, order, found.effect, asked_at)
 
     def _with_current_state(self, order: Order, done: Done) -> Done:
-        """That it was queued is in the kept answer; where it has got to since then is in the job."""
+        """Add the job's current state: the stored answer only says that it was queued."""
         with self._server.reading() as client:
             fate = look_up_job(client, order.target)
         state = fate.job.state if fate.job else fate.end_state or "gone"
         return replace(done, detail=f"It was queued again, and is {state} now.", effect={**done.effect, "state": state})
 
     def select(self, wanted: Filter, limit: int) -> Selection:
-        """From one moment, as a look has it, so that it agrees with what is shown."""
+        """Select from one snapshot, as a poll does, so that the result agrees with what pages show."""
         with self._server.reading() as client:
             snapshot = read_snapshot(client, self._queues, self._bound)
             listing = next((one for one in place_jobs(snapshot, Pace()).listings if one.state == wanted.state), None)
             if listing is None:
-                raise SourceError(f"knows no state {wanted.state[:40]}")
+                raise SourceError(f"has no state {wanted.state[:40]}")
             ids = [job.id for job in listing.jobs.values() if wanted.queue in (None, job.queue)]
             if wanted.older_than is not None:
                 if listing.hides(wanted.queue):
-                    raise CannotTell(f"has more than {self._bound:,} jobs {wanted.state}: their ages are not read")
+                    raise CannotTell(f"has more than {self._bound:,} {wanted.state} jobs, so their ages are not read")
                 ids = _filter_older(Batch(client), ids, wanted.state, wanted.older_than)
         total = _count_matching(snapshot, wanted) if listing.hides(wanted.queue) else len(ids)
         return Selection(datetime.fromtimestamp(snapshot.at, UTC), total, tuple(ids[:limit]))
@@ -87,10 +90,10 @@ class RqCommands:
     def _change_job(self, order: Order) -> Done:
         origin = self._read_origin(order)
         if origin is None:
-            earlier = self._scripts.find_earlier_result(order)  # perhaps because it was deleted for this very order
+            earlier = self._scripts.find_earlier_result(order)  # this command itself may have deleted it
             return _describe_result(order, earlier) if earlier else _ABSENT
         if not self._watches(origin):
-            return Done("refused", f"It belongs to the queue {origin[:200]}, which Beacon does not watch here.")
+            return Done("refused", f"The job belongs to the queue {origin[:200]}, which Beacon does not watch.")
         queue, taken, *registries = list_places(origin)
         keys = [RqJob.key_for(order.target), queue.key]
         if order.action == "retry-job":
@@ -102,7 +105,7 @@ class RqCommands:
 
     def _purge(self, order: Order) -> Done:
         if not self._watches(order.target):
-            return Done("refused", "Beacon does not watch this queue here.")
+            return Done("refused", "Beacon does not watch this queue.")
         queue, _, *registries = list_places(order.target)
         keys = [queue.key, *(_find_key(registries, state) for state in _REGISTRIES_OF_PAST_RUNS)]
         at_most = MAX_PURGED + 1 if order.at_most is None else order.at_most
@@ -113,7 +116,7 @@ class RqCommands:
             workers = read_snapshot(client, self._queues, 0).workers
         names = [name for name, fields in workers.items() if is_alive(fields) and self._serves(fields)]
         if not names:
-            return Done("refused", "The watched queues have no workers that could be told to end.")
+            return Done("refused", "The watched queues have no live workers to shut down.")
         channels = [PUBSUB_CHANNEL_TEMPLATE % name for name in names]
         return _to_result(order, self._scripts.run(order, RESTART, [], _SHUTDOWN, *channels, *names))
 
@@ -133,13 +136,13 @@ class RqCommands:
 
 _ABSENT = Done("absent", "There is no such job.")
 _REFUSAL_TEXTS: Mapping[str, Callable[..., str]] = {
-    "late": lambda: "It was not carried out in time, and will not be any more.",
-    "moved": lambda: "It has moved to another queue just now.",
-    "running": lambda: "A worker has it in its hands; this would neither stop it nor leave it whole.",
-    "not-failed": lambda state: f"It is {state}; only a failed job can be retried.",
-    "awaited": lambda count: f"Jobs that wait for it would wait for ever: {count}. Cancel or delete those first.",
-    "grew": lambda count: f"It holds {int(count):,} jobs by now, more than were seen.",
-    "too-many": lambda count: f"It holds {int(count):,} jobs; more than {MAX_PURGED:,} are not removed in one piece.",
+    "late": lambda: "The command did not start before its deadline and will not be executed.",
+    "moved": lambda: "The job has just moved to another queue.",
+    "running": lambda: "A worker is processing the job. This would not stop it and would break its data.",
+    "not-failed": lambda state: f"The job is {state}; only a failed job can be retried.",
+    "awaited": lambda count: f"Jobs that depend on it would wait forever: {count}. Cancel or delete those first.",
+    "grew": lambda count: f"The queue now has {int(count):,} jobs, more than you saw.",
+    "too-many": lambda count: f"The queue has {int(count):,} jobs; at most {MAX_PURGED:,} can be removed at once.",
 }
 
 
@@ -153,26 +156,26 @@ def _describe_result(order: Order, told: ScriptResult) -> Done:
     if told.word != "done":
         return Done("refused", _REFUSAL_TEXTS[told.word](*told.about))
     if order.action == "restart-service" and not told.effect.get("told"):
-        return Done("refused", "No worker heard it, so none will end.")
+        return Done("refused", "No worker received the shutdown command.")
     return Done("done", _EFFECT_TEXTS[order.action](told.effect), told.effect)
 
 
 def _describe_purge(effect: Mapping[str, Any]) -> str:
     kept = effect.get("kept") or 0
     said = f"{effect.get('purged', 0):,} jobs were removed."
-    return f"{said} {kept:,} were kept, since others wait for them or a worker has them." if kept else said
+    return f"{said} {kept:,} were kept because other jobs depend on them or a worker has them." if kept else said
 
 
 def _describe_restart(effect: Mapping[str, Any]) -> str:
     count = effect.get("told", 0)
     return (
-        f"{count:,} worker{'' if count == 1 else 's'} will end after the job at hand; the supervisor starts new ones."
+        f"{count:,} worker{'' if count == 1 else 's'} will stop after the current job; the supervisor starts new ones."
     )
 
 
 _EFFECT_TEXTS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "retry-job": lambda effect: f"It is queued in {effect.get('queue')}.",
-    "delete-job": lambda effect: f"It was deleted; it was {effect.get('was')}.",
+    "delete-job": lambda effect: f"It was deleted. Its state was {effect.get('was')}.",
     "purge-queue": _describe_purge,
     "restart-service": _describe_restart,
 }
@@ -188,7 +191,7 @@ def _count_matching(snapshot: RqSnapshot, wanted: Filter) -> int:
 
 
 def _filter_older(batch: Batch, ids: Sequence[str], state: str, than: datetime) -> list[str]:
-    """Those that have been in that state since before `than`; one that does not tell is not older."""
+    """Return the jobs that have been in this state since before `than`. A job without a time is left out."""
     asked = _SINCE.get(state, "enqueued_at")
     for job_id in ids:
         batch.add("HMGET", RqJob.key_for(job_id), asked, "created_at")

@@ -1,6 +1,6 @@
-"""Everything that RQ keeps of its jobs, as it stood at one moment: read in one MULTI, without a single write.
+"""Reads a snapshot of all RQ jobs in one MULTI, without any write.
 
-RQ's own classes clean up, retry and delete while they count or list, so only the names of its keys are taken from it.
+RQ's own classes clean up, retry and delete while they count or list. So only its key names are used.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -37,7 +37,7 @@ from app.sources.rq.responses import (
     require_bytes,
 )
 
-# In the order in which jobs flow. What a worker has taken and not yet started counts as queued, as it does for RQ.
+# In flow order. A job that a worker has taken and not yet started counts as queued, as in RQ.
 REGISTRIES = {
     "scheduled": ScheduledJobRegistry.key_template,
     "deferred": DeferredJobRegistry.key_template,
@@ -48,12 +48,12 @@ REGISTRIES = {
 }
 FLOW = ("scheduled", "deferred", "queued", "started", "finished", "failed", "canceled")
 FINISHED = frozenset({"finished", "failed", "canceled"})
-ENDED = FINISHED | {"stopped"}  # what a job says of itself; stopped ones stand among the failed
-# Their entries outlive the jobs until RQ next cleans up: the score says when a job ends to exist.
+ENDED = FINISHED | {"stopped"}  # statuses in the job itself; stopped jobs are in the failed registry
+# Entries of these registries outlive their jobs until RQ's next cleanup. The score says when the job expires.
 EXPIRING = frozenset({"finished", "failed"})
-# So much may the clocks of workers, which write the scores, differ from the server's, which lets keys expire.
+# Maximum difference between the workers' clocks, which write the scores, and the server's, which expires the keys.
 CLOCKS_DIFFER_S = 60.0
-# A scheduler looks every second, and holds its lock for a minute after its last sign of life.
+# A scheduler checks every second and holds its lock for a minute after its last heartbeat.
 OVERDUE_AFTER_S = 60.0
 MAX_OVERDUE = 1_000
 MAX_QUEUES = 1_000
@@ -62,7 +62,7 @@ WORKER_FIELDS = ("state", "queues", "current_job", "last_heartbeat", "birth", "d
 
 
 class JobPlace(NamedTuple):
-    """One list or sorted set of job ids. `taken`: the list of what workers have taken from the queue."""
+    """One list or sorted set of job ids. `taken`: the intermediate list of jobs that workers took from the queue."""
 
     state: str
     queue: str
@@ -72,7 +72,7 @@ class JobPlace(NamedTuple):
 
 
 class Execution(NamedTuple):
-    """One execution of a job; `until`: when RQ gives it up unless its worker says that it goes on."""
+    """One execution of a job. `until`: when RQ abandons it unless its worker sends another heartbeat."""
 
     job_id: str
     key: str
@@ -80,8 +80,7 @@ class Execution(NamedTuple):
 
 
 class OverdueJobs(NamedTuple):
-    """Scheduled jobs of one queue that should have been queued: the first of them, since when the oldest waits, and
-    whether a scheduler serves the queue."""
+    """Overdue scheduled jobs of one queue: the first ids, the oldest due time, and whether a scheduler serves the queue."""
 
     job_ids: Sequence[str]
     since: float
@@ -90,13 +89,13 @@ class OverdueJobs(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RqSnapshot:
-    """`ids` lacks the places that the bound left out. `gone`: asked-for jobs that do not exist.
+    """All RQ data of one moment.
 
-    `expiring`: which part of a place's ids may stand for jobs that have ended to exist, as they should. `left_out`:
-    entries that are no ids Beacon can take.
-    `workers` holds the fields of each, None where only its name is left. `overdue`: at most `MAX_OVERDUE` of a queue.
-    `left_s`: for how long RQ still believes in each worker without another sign of life. `queues`: how many RQ knows,
-    watched or not.
+    `ids` lacks the places that exceed the limit. `gone`: the checked jobs that do not exist. `expiring`: the slice of a
+    place's ids whose jobs may rightly have expired. `left_out`: entries that Beacon cannot accept as ids. `workers`:
+    the fields of each worker, None if only its name is left. `overdue`: at most `MAX_OVERDUE` for each queue. `left_s`:
+    how long RQ still considers each worker alive without another heartbeat. `queues`: the number of queues that RQ
+    knows, watched or not.
     """
 
     at: float
@@ -123,14 +122,14 @@ def list_places(queue: str) -> list[JobPlace]:
 
 
 def read_snapshot(client: redis.Redis, queues: Sequence[str], bound: int, ask: Iterable[str] = ()) -> RqSnapshot:
-    """`queues`: which to read, all that RQ knows where it is empty. `ask`: jobs of which to say whether they exist."""
+    """Read a snapshot of `queues`, or of all that RQ knows if empty. `ask`: jobs to check for existence."""
     first = Batch(client)
     first.add("TIME")
     first.add("SMEMBERS", Worker.redis_workers_keys)
     first.add("SMEMBERS", Queue.redis_queues_keys)
     now, workers, queue_keys = first.run()
     queue_keys, workers = parse_members(queue_keys), parse_members(workers)
-    if len(queue_keys) > MAX_QUEUES or len(workers) > MAX_WORKERS:  # before any of them is looked at
+    if len(queue_keys) > MAX_QUEUES or len(workers) > MAX_WORKERS:  # before any of them is read
         raise SourceError(f"has more than {MAX_QUEUES:,} queues or {MAX_WORKERS:,} workers")
     names = list(queues) or sorted(_strip_prefix(key, Queue.redis_queue_namespace_prefix) for key in queue_keys)
     worker_keys = sorted(parse_text(key) for key in workers)
@@ -144,7 +143,7 @@ def read_snapshot(client: redis.Redis, queues: Sequence[str], bound: int, ask: I
 
 
 class _SnapshotReader:
-    """The MULTI: what is asked, in the order in which it is taken from the answers."""
+    """Builds the MULTI and parses its answers in the same order."""
 
     def __init__(self, client: redis.Redis, now: float, bound: int) -> None:
         self._batch = Batch(client, at_once=True)
@@ -182,7 +181,7 @@ class _SnapshotReader:
             left_out[place] = found.summary
             started += executions
         told, left_s = self._parse_workers(workers, answers)
-        # One that has grown since it was counted may be cut.
+        # A place that has grown since it was counted may be cut.
         still = {place for place in listed if counts[place] <= self._bound}
         return RqSnapshot(
             at=at,
@@ -208,7 +207,7 @@ class _SnapshotReader:
         if not listed:
             return
         if place.state in EXPIRING:
-            # A sorted set comes in the order of its scores: first what is kept for ever, then what expires soonest.
+            # Sorted sets are in score order: first entries that are kept forever, then those that expire soonest.
             batch.add("ZCOUNT", key, "-inf", "(0")
             batch.add("ZCOUNT", key, 0, self._now + CLOCKS_DIFFER_S)
         scores = ["WITHSCORES"] if place.state == "started" else []
@@ -217,7 +216,7 @@ class _SnapshotReader:
     def _parse_workers(
         self, keys: Sequence[str], answers: Iterator[Any]
     ) -> tuple[dict[str, Sequence[str | None]], dict[str, float]]:
-        """The fields of each, and for how many seconds its key is left where that has a time."""
+        """Return the fields of each worker, and the seconds until its key expires if it does."""
         told: dict[str, Sequence[str | None]] = {}
         left_s: dict[str, float] = {}
         for name in map(_worker_name, keys):
@@ -228,15 +227,17 @@ class _SnapshotReader:
         return told, left_s
 
     def _parse_jobs(self, place: JobPlace, entries: Any) -> tuple[list[Execution], JobIds]:
-        """Entries of the started ones are executions; of all others they are ids."""
+        """Parse the entries of a place: executions in the started registry, ids in all others."""
         if place.state == "started":
             return _parse_executions(place, entries)
         found = JobIds(place.key)
         for start in range(0, len(parse_members(entries)), IDS_PER_PART):
             part = entries[start : start + IDS_PER_PART]
-            entries[start : start + IDS_PER_PART] = [None] * len(part)  # freed bit by bit: all of it at once takes 5 ms
+            entries[start : start + IDS_PER_PART] = [None] * len(
+                part
+            )  # freed in parts: freeing everything at once takes 5 ms
             found.add_entries(part)
-            self._pace.rest()  # by their number: how many fit into a moment depends on the machine
+            self._pace.rest()  # after a fixed number of ids, because a time slice would depend on the machine
         return [], found
 
 
@@ -250,13 +251,13 @@ def _parse_overdue(place: JobPlace, entries: Any, served: Any) -> OverdueJobs | 
 
 
 def _choose_listed(counts: Mapping[JobPlace, int], bound: int) -> set[JobPlace]:
-    """The places that are listed: as many as hold no more than `bound` jobs together.
+    """Return the places that are listed: together they hold at most `bound` jobs.
 
-    What has not ended comes first, and what is small: one queue that is full hides none of the others.
+    Unfinished states come first, then small places, so that one full queue does not hide the others.
     """
     listed: set[JobPlace] = set()
     for place in sorted(counts, key=lambda place: (place.state in FINISHED, counts[place])):
-        if counts[place] <= bound:  # one that is too large leaves room for those that follow
+        if counts[place] <= bound:  # a place that is too large leaves room for the following ones
             bound -= counts[place]
             listed.add(place)
     return listed
@@ -266,7 +267,7 @@ def _parse_executions(place: JobPlace, entries: Any) -> tuple[list[Execution], J
     flat = parse_members(entries)
     found, made = JobIds(place.key), list[Execution]()
     for entry, until in zip(flat[::2], flat[1::2], strict=True):
-        # `job:execution`; entries of RQ before 2.0 are jobs alone.
+        # `job:execution`; before RQ 2.0 an entry is only the job id.
         before = len(found.ids)
         found.add_entries([require_bytes(entry).rpartition(b":")[0] or entry])
         made += [Execution(job_id, parse_text(entry), parse_score(until)) for job_id in found.ids[before:]]

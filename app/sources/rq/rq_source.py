@@ -1,4 +1,4 @@
-"""RQ on Redis or Valkey: every queue and registry, the workers, and what RQ itself would not notice."""
+"""The source of RQ on Redis or Valkey: queues, registries, workers, and anomalies that RQ itself does not notice."""
 
 import time
 from collections.abc import Sequence
@@ -38,21 +38,23 @@ from app.sources.rq.rq_commands import RqCommands
 from app.sources.rq.rq_snapshot import MAX_QUEUES, read_snapshot
 from app.sources.rq.rq_workers import describe_health, find_unserved_queues, list_workers
 
-# A worker of several queues takes a job from its queue a moment before it notes that it has it.
+# A worker of several queues removes a job from its queue a moment before it records the job as its own.
 IN_HAND_S = 0.7
 _LOOKUP_RETRY_S = 0.1
 LOOKUP_TIMEOUT_S = 5.0
 _MAX_REMEMBERED_LOST = 10_000
 NOT_SUPERVISED = (
-    "RQ can tell its workers to end, not to start again; set supervised for this service if a supervisor does that"
+    "RQ can tell its workers to stop but cannot start them again; set supervised if a supervisor restarts them"
 )
 
 
 class RqOptions(Options):
-    """`queues`: which to watch; none named means all. `finished_visible_for_s`: how long workers keep results of jobs
-    that do not say it themselves (`--results-ttl`), "none" where that is 0: then one that finished and one that was
-    lost look alike. `supervised`: whatever started the workers starts them again when they end, so that telling them
-    to end is a restart."""
+    """The settings of an RQ service.
+
+    `queues`: which to watch; empty means all. `finished_visible_for_s`: how long workers keep results of jobs that have
+    no TTL of their own (`--results-ttl`); "none" if that is 0, and then a finished job and a lost one look the same.
+    `supervised`: a supervisor restarts workers when they stop, so telling them to shut down is a restart.
+    """
 
     queues: tuple[Annotated[str, StringConstraints(min_length=1, max_length=200)], ...] = Field(
         (), max_length=MAX_QUEUES
@@ -66,7 +68,7 @@ class RqOptions(Options):
 
 
 class RqSource:
-    """One look is one MULTI, and a second one where something looks wrong for the first time."""
+    """Each poll is one MULTI, and a second one if there are new anomalies to recheck."""
 
     def __init__(self, server: RedisServer, options: RqOptions, job_list_bound: int) -> None:
         self._server, self._queues, self._bound = server, options.queues, job_list_bound
@@ -106,9 +108,9 @@ class RqSource:
         )
 
     def look_up(self, job_id: str) -> JobFate:
-        """`unknown` only of a job that exists, is nowhere, and is in no worker's hands: it will never run.
+        """Return `unknown` only for a job that exists but is in no queue, registry or worker: it will never run.
 
-        One that does not exist may have finished long ago or been deleted; RQ does not remember.
+        A job that does not exist may have finished long ago or been deleted; RQ does not remember.
         """
         try:
             with self._server.reading(LOOKUP_TIMEOUT_S, FEW_ENTRIES) as client:
@@ -159,7 +161,7 @@ class RqSource:
 
 
 def _read_run_id(client: redis.Redis) -> str | None:
-    """Which run of the server answers; None where Beacon's user may not ask."""
+    """Return the id of the server's run; None if Beacon's user may not read it."""
     try:
         told = client.info("server").get("run_id")
     except ResponseError:
@@ -168,7 +170,7 @@ def _read_run_id(client: redis.Redis) -> str | None:
 
 
 def _build(address: Address, options: Any, job_list_bound: int) -> RqSource:
-    # As many jobs as the bound has, with ids of usual length, and all of it read twice, take 150 bytes for each.
+    # A full snapshot with ids of usual length, read twice, takes 150 bytes for each job.
     most = {"max_bytes": MAX_BYTES + 500 * job_list_bound, "max_entries": MAX_ENTRIES + 8 * job_list_bound}
     server = RedisServer(address, **most)
     return RqSource(server, options, job_list_bound)
