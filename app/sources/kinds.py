@@ -81,7 +81,7 @@ def _load_own(name: str) -> Kind | str:
 
 @cache
 def _load_plugins() -> _PluginKinds:
-    """Load the kinds of other packages. One that fails is logged and left out, so that it does not affect the others."""
+    """Load the kinds of other packages. One that fails is logged and left out, without affecting the others."""
     found = _PluginKinds()
     for point in entry_points(group=GROUP):
         try:

@@ -142,7 +142,7 @@ class TestLoss:
         told = beacon.book.told
         assert (told["status"], told["counts"]["queued"]) == ("verified", 2)
         [found] = told["findings"]
-        assert (found["count"], found["note"]) == (1, "entry 1 of celery: it is no task's message")
+        assert (found["count"], found["note"]) == (1, "entry 1 of celery: it is not a task's message")
         fleet.redis.lrem("celery", 1, "no message at all")
         beacon.until({})
 

@@ -232,7 +232,7 @@ class TestSelect:
 
     @pytest.mark.parametrize("wanted", [Filter("ended"), Filter("queued", older_than=datetime.now(UTC))])
     def test_what_celery_does_not_tell_is_said(self, source: CelerySource, wanted: Filter) -> None:
-        with pytest.raises(SourceError, match="does not tell"):
+        with pytest.raises(SourceError, match="does not report"):
             source.select(wanted, 10)
 
 

@@ -84,7 +84,7 @@ class TestRq:
         assert look.workers is not None
         assert len(look.workers[0].queues) == 1_000
         clean.redis.hset("rq:worker:w", "queues", "a," * 3_000_000)
-        with pytest.raises(SourceError, match="something other than RQ.s data"):
+        with pytest.raises(SourceError, match="something other than RQ"):
             source.look()
         source.close()
 

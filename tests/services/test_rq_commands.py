@@ -166,7 +166,7 @@ class TestDelete:
         put(queue, "second", depends_on="first")
         before = everything(scene)
         done = source.act(order("delete-job", "first"))
-        assert (done.outcome, "would wait for ever: 1" in done.detail) == ("refused", True)
+        assert (done.outcome, "would wait forever: 1" in done.detail) == ("refused", True)
         assert everything(scene) == before
         assert source.act(order("delete-job", "second", "k2")).outcome == "done"
         assert source.act(order("delete-job", "first", "k3")).outcome == "done"

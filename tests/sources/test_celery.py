@@ -274,8 +274,8 @@ class TestTimes:
         assert find_overdue(made, self.NOW + 60) == []
         found = find_overdue(made, self.NOW + 61)
         assert [(one.job.id, one.job.state, one.reason) for one in found] == [
-            ("taken", "reserved", "its time has come and no worker says that it runs it"),
-            ("queued", "queued", "its time has come and it waits in its queue"),
+            ("taken", "reserved", "it is overdue and no worker reports running it"),
+            ("queued", "queued", "it is overdue and waits in its queue"),
         ]
         assert found[0].since is not None
         assert found[0].since.timestamp() == self.NOW

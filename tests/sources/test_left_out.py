@@ -97,8 +97,8 @@ class TestCelery:
     @pytest.mark.parametrize(
         ("entry", "fault"),
         [
-            (b"no message at all", "it is no task's message"),
-            (b"[" * 100_000, "it is no task's message"),
+            (b"no message at all", "it is not a task's message"),
+            (b"[" * 100_000, "it is not a task's message"),
             (json.dumps({"headers": {"id": LONG}}).encode(), TOO_LONG),
             (json.dumps({"headers": {"id": "a\n"}}).encode(), CONTROL),
             (json.dumps({"headers": {"id": 7}}).encode(), "it has no id"),

@@ -1,4 +1,4 @@
-"""Every task that Redis holds of a Celery service at one moment: one `MULTI`, within a bound, without a write."""
+"""Reads all tasks of a Celery service from its Redis broker: in one `MULTI`, within a limit, without any write."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
     import redis
 
 MessageTurns = Counter[tuple[str, tuple[str, int, int]]]
-# Longer messages are read anew each time: their bytes are not worth keeping.
+# Longer messages are parsed again in each poll, because caching their bytes costs too much memory.
 KEPT_BYTES = 2_000
-# What the messages of one look may take together, and what one usually takes at least: its first stands for a queue.
+# Limit on all messages of one poll, and the least size assumed for one. A queue's first message stands for all.
 MAX_MESSAGE_BYTES = 32 * 1024 * 1024
 USUAL_BYTES = 1_000
-# Ways into the watched queues that are remembered: whoever invents one for each message is not followed for ever.
+# Limit on remembered routing keys of the watched queues, in case a producer uses a new one for each message.
 MAX_ROUTES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class TakenMessage:
-    """A message that a worker took and has not acknowledged. `at` is None where the index does not have it."""
+    """A message that a worker took and has not acknowledged. `at` is None if it is not in the index."""
 
     message: TaskMessage
     tag: str
@@ -42,11 +42,11 @@ class TakenMessage:
 
 @dataclass(slots=True)
 class BrokerSnapshot:
-    """Tasks by id, where their messages are: `queued` or `taken`.
+    """Tasks by id, grouped by where their messages are: `queued` or `taken`.
 
-    `counts` is what Redis counts, less what is known to be a second message of a task or another service's.
-    `left_out`, by state: messages among them that nobody can read. `index` are the tags of all messages taken. `cut`:
-    queues whose messages the bound left unread; `taken_cut`: those that workers took. `waiting`: how many messages each
+    `counts`: Redis's counts, without second messages of a task and messages of other services. `left_out`, by state:
+    the unreadable messages among them. `index`: the tags of all taken messages. `cut`: queues whose messages were not
+    read because of the limit; `taken_cut`: the same for messages that workers took. `waiting`: how many messages each
     queue has, read or not.
     """
 
@@ -70,7 +70,7 @@ class BrokerSnapshot:
         return not self.cut and not self.taken_cut
 
     def hides(self, queue: str | None) -> bool:
-        """Whether a task of this queue may be there and not be listed."""
+        """True if a task of this queue may be there without being listed."""
         return self.taken_cut or (bool(self.cut) and (queue is None or queue in self.cut))
 
 
@@ -87,7 +87,7 @@ class _Raw:
 
 
 class Broker:
-    """Knows the keys, and which routing keys lead to the watched queues: `unacked` holds every queue's messages."""
+    """Knows the broker's keys and the routing keys of the watched queues; `unacked` has messages of all queues."""
 
     def __init__(self, queues: Sequence[str], steps: Sequence[int], separator: str, prefix: str, bound: int) -> None:
         self._lists = [
@@ -96,11 +96,11 @@ class Broker:
         self._unacked, self._index = f"{prefix}unacked", f"{prefix}unacked_index"
         self._bound = bound
         self._routes = set(queues)
-        # Messages as they were read before, by their own bytes: most are there again at the next look.
+        # Parsed messages by their bytes: most are there again in the next poll.
         self._read_before: dict[bytes, TaskMessage] = {}
 
     def list_keys(self, queue: str | None = None) -> list[str]:
-        """The lists of one watched queue, or of all of them."""
+        """Return the keys of the lists of one watched queue, or of all."""
         return [key for name, key in self._lists if queue in (None, name)]
 
     def is_watched_route(self, route: str) -> bool:
@@ -116,7 +116,7 @@ class Broker:
         made.left_out["queued"] = self._sort_queued(raw, made, turns, known)
         made.left_out["reserved"] = self._sort_taken(raw, made, turns, known)
         self._read_before = known
-        # A retry is published before the attempt that asked for it is acknowledged: the task counts where it is.
+        # A retry is published before the former attempt is acknowledged. Such a task counts as taken.
         made.queued = {task_id: queued for task_id, queued in made.queued.items() if task_id not in made.taken}
         numbers = {"queued": len(made.queued) + raw.unread_queued, "reserved": len(made.taken) + raw.unread_taken}
         made.counts = {state: number + made.left_out[state].number for state, number in numbers.items()}
@@ -168,9 +168,9 @@ class Broker:
         return left_out
 
     def _choose_listed(self, client: "redis.Redis") -> frozenset[str | None]:
-        """The queues whose messages are read, as many as the bound and the bytes allow; None: those that workers took.
+        """Return the queues whose messages are read, within the limits; None stands for messages that workers took.
 
-        What workers took comes first, and then what is small: one queue that is full hides none of the others.
+        Taken messages come first, then small queues, so that one full queue does not hide the others.
         """
         with client.pipeline(transaction=False) as pipe:
             pipe.hlen(self._unacked)
@@ -215,7 +215,7 @@ def _parse_server(info: Any, now: Any) -> tuple[str | None, datetime]:
 
 
 def _printable(name: str) -> str:
-    """Of a key or a tag, which may hold any sign."""
+    """Return a key or tag with its unprintable characters replaced."""
     return "".join(sign if sign.isprintable() else " " for sign in name[:MAX_NAME_CHARS])
 
 

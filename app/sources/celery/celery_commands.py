@@ -1,8 +1,9 @@
-"""Orders to Celery, through its queues alone: what waits there can be taken out; what a worker has taken cannot.
+"""Commands for Celery, which only change its queues: waiting tasks can be removed, tasks that a worker took cannot.
 
-A worker can be told to skip a task (`revoke`), but Celery then writes REVOKED over the task's result at once, even if
-it runs or has ended: what Beacon showed next would not be true. So that is refused, as is what needs the arguments of a
-task that has left its queue. `control.purge()` would empty every queue of the app; here one queue's lists are emptied.
+A worker can be told to skip a task (`revoke`), but Celery then overwrites the task's result with REVOKED at once, even
+if the task runs or has ended, and Beacon would show a wrong state. So that is refused, and so is everything that needs
+the arguments of a task that has left its queue. `control.purge()` would empty all queues of the app; here only one
+queue's lists are emptied.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,11 +16,11 @@ from app.sources.protocol import CannotTell, Done, Filter, Order, Selection
 from app.sources.redis.client import RedisServer
 from app.sources.redis.redis_commands import ScriptResult, ScriptRunner, preliminary_read
 
-# A script keeps the broker from everything else, a few tenths of a second for so many messages.
+# A script blocks the broker, for a few tenths of a second with this many messages.
 MAX_PURGED = 20_000
 IDS_KEPT = 1_000
 
-# As `celery_messages.py` reads them: of a message the id alone, nothing of its arguments.
+# Like `messages.py`, this reads only a message's id, nothing of its arguments.
 _ID = """
 local function id_of(raw)
     local read, message = pcall(cjson.decode, raw)
@@ -35,7 +36,8 @@ local count = 0
 for place = 2, #KEYS do count = count + redis.call('LLEN', KEYS[place]) end
 """
 
-# KEYS: the lists of one queue. ARGV: 3 how many there may be, 4 how many a script may take, 5 how many ids are kept.
+# KEYS: the lists of one queue. ARGV: 3 how many messages there may be, 4 how many a script may remove, 5 how many ids
+# the stored answer may list.
 PURGE = (
     _ID
     + _COUNT
@@ -80,21 +82,19 @@ return {'done', cjson.encode(effect)}
 )
 
 ALREADY_TAKEN = (
-    "A worker has taken it. It could only be told to skip it, which overwrites the result of a task that runs or has "
-    "ended; celery control revoke does that."
+    "A worker has taken the task. Beacon does not revoke it, because Celery would overwrite the result of a running or "
+    "ended task; you can do that with celery control revoke."
 )
-_ABSENT = Done("absent", "No watched queue holds such a task.")
+_ABSENT = Done("absent", "No watched queue has this task.")
 _REFUSAL_TEXTS: Mapping[str, Callable[..., str]] = {
-    "late": lambda: "It was not carried out in time, and will not be any more.",
-    "grew": lambda count: f"It holds {int(count):,} tasks by now, more than were seen.",
-    "too-many": lambda count: (
-        f"There are {int(count):,} tasks; more than {MAX_PURGED:,} are not gone through in one piece."
-    ),
+    "late": lambda: "The command did not start before its deadline and will not be executed.",
+    "grew": lambda count: f"The queue now has {int(count):,} tasks, more than you saw.",
+    "too-many": lambda count: f"There are {int(count):,} tasks; at most {MAX_PURGED:,} can be processed at once.",
 }
 
 
 class CeleryCommands:
-    """For one thread at a time."""
+    """Executes commands on Celery's queues. For one thread at a time."""
 
     def __init__(self, server: RedisServer, broker: Broker, prefix: str) -> None:
         self._server, self._broker = server, broker
@@ -108,7 +108,7 @@ class CeleryCommands:
         return None if found is None else _describe_result(order, found)
 
     def shows(self, order: Order, asked_at: datetime) -> bool:
-        """The kept answer names what was done; seen it is in the queues."""
+        """Check the queues for the effect that the stored answer describes."""
         found = self._scripts.find_result(order, asked_at)
         if found is None or found.word != "done":
             return False
@@ -122,7 +122,7 @@ class CeleryCommands:
             return not any(client.llen(key) for key in self._broker.list_keys(order.target))
 
     def select(self, wanted: Filter, limit: int) -> Selection:
-        """`total` counts messages, as a purge does: also those that nobody can read."""
+        """Select tasks. `total` counts messages like a purge does, including unreadable ones."""
         with self._server.reading() as client:
             snapshot = self._broker.read_snapshot(client)
             as_of = snapshot.as_of or datetime.now(UTC)
@@ -139,7 +139,7 @@ class CeleryCommands:
     def _purge(self, order: Order) -> Done:
         keys = self._broker.list_keys(order.target)
         if not keys:
-            return Done("absent", "Beacon does not watch such a queue here.")
+            return Done("absent", "Beacon does not watch this queue.")
         at_most = MAX_PURGED + 1 if order.at_most is None else order.at_most
         return _to_result(order, self._scripts.run(order, PURGE, keys, at_most, MAX_PURGED, IDS_KEPT))
 
@@ -147,17 +147,17 @@ class CeleryCommands:
         done = _to_result(order, self._scripts.run(order, DELETE, self._broker.list_keys(), order.target, MAX_PURGED))
         if done.outcome != "absent":
             return done
-        with preliminary_read(self._server, order) as client:  # nothing was changed, so nothing is lost if this fails
+        with preliminary_read(self._server, order) as client:  # nothing was changed, so this may fail
             taken = order.target in self._broker.read_snapshot(client).taken
         return Done("refused", ALREADY_TAKEN) if taken else done
 
 
 def _explain_no_list(wanted: Filter) -> str:
     if wanted.state == "queued":
-        return "does not tell since when its tasks wait"
+        return "does not report since when its tasks wait"
     if wanted.state in ENDS.values():
-        return f"keeps no list of tasks that ended, so those that are {wanted.state} cannot be shown"
-    return f"does not tell which tasks are {wanted.state[:40]}"
+        return f"keeps no list of ended tasks, so {wanted.state} tasks cannot be shown"
+    return f"does not report which tasks are {wanted.state[:40]}"
 
 
 def _select_taken(snapshot: BrokerSnapshot, wanted: Filter, now: float) -> list[str]:
@@ -186,4 +186,4 @@ def _describe_result(order: Order, told: ScriptResult) -> Done:
 def _describe_effect(order: Order, effect: Mapping[str, Any]) -> str:
     if order.action == "purge-queue":
         return f"{effect.get('purged', 0):,} tasks were removed. Those that workers had taken stay."
-    return "It was taken out of its queue."
+    return "It was removed from its queue."

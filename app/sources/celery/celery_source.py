@@ -1,14 +1,14 @@
-"""Celery over Redis: its queues, what workers took, and where a result backend keeps results, how tasks ended.
+"""The source of Celery over Redis: queues, tasks that workers took and, with a result backend, how tasks ended.
 
-**Reading writes nothing**; `act` alone does (`celery_acts.py`). Queues and `unacked` are read in one `MULTI`, results
-with `GETRANGE`; what workers announce comes by subscription. The one exception are the questions to workers. They touch
-no task, and `inspect = false` switches them off; `celery_pidbox.py` says which commands they are.
+**Reading writes nothing**; only `act` does (`celery_commands.py`). Queues and `unacked` are read in one `MULTI`,
+results with `GETRANGE`; worker events come by subscription. The one exception is the requests to workers. They affect
+no task, and `inspect = false` disables them; `remote_control.py` lists their commands.
 
-**When a vanished task is missing.** Only with a result backend, and only if two looks, every connected worker and,
-read last, its result know nothing of it. Where a worker did not answer, left while it may have been finishing the
-task, or may have left unheard, nobody can tell. So tasks must leave a result. One published with `ignore_result` is
-let go when it is gone; one that ends by `Ignore` or `Reject`, or whose worker alone ignores results, would be called
-missing. Where tasks do that, leave `result_backend` off: then whatever vanishes is unaccounted.
+**When a vanished task is missing.** Only with a result backend, and only if two polls, every connected worker and, read
+last, its result know nothing of it. If a worker did not answer, left while it may have been finishing the task, or may
+have left unnoticed, the outcome is unknown. So tasks must leave a result. A task published with `ignore_result` is
+dropped when it is gone. A task that ends by `Ignore` or `Reject`, or whose worker ignores results by its own settings,
+would be reported missing. If tasks do that, leave `result_backend` off: then every vanished task is unaccounted.
 """
 
 import time
@@ -55,18 +55,18 @@ from app.sources.protocol import (
 from app.sources.redis.client import MAX_BYTES, MAX_ENTRIES, RedisServer, check_url
 
 REFUSALS: dict[Action | View, str] = {
-    "retry-job": "Celery keeps no arguments of a task that has ended, so nobody can send it again from here",
-    "restart-service": "Workers take a restart only with worker_pool_restarts on, and not every pool can do it; "
-    "restart them where they run",
+    "retry-job": "Celery does not keep the arguments of an ended task, so Beacon cannot send it again",
+    "restart-service": "Workers restart on request only with worker_pool_restarts, and not every pool supports it; "
+    "restart them on their host",
 }
-# Of one round of answers from all workers; tasks that they hold come with their arguments.
+# Limit for one round of answers from all workers, which include the arguments of the tasks they hold.
 ANSWERS_BYTES = 16 * 1024 * 1024
-NOT_ASKED = "inspect is off for this service, so its workers are not asked"
+NOT_ASKED = "inspect is off for this service, so its workers are unknown"
 
 
 class CelerySource:
-    """Tasks are `queued` (in a list), `scheduled` (taken, and held until their time), `reserved` (taken, and not
-    acknowledged) or `running` (as workers say)."""
+    """Reads tasks in the states `queued` (in a list), `scheduled` (taken by a worker and held until their ETA),
+    `reserved` (taken and not acknowledged) and `running` (as workers report)."""
 
     def __init__(self, address: Address, options: CeleryOptions, job_list_bound: int) -> None:
         def ask() -> RedisServer:
@@ -137,7 +137,7 @@ class CelerySource:
     def stuck(self) -> Sequence[StuckJob]:
         snapshot = self._storage.read_snapshot()
         if snapshot.taken_cut:
-            raise SourceError("has more tasks than Beacon lists, so it is not known which are stuck")
+            raise SourceError("has more tasks than Beacon lists, so the stuck ones are unknown")
         now = time.time()
         late = find_overdue(snapshot, now)
         roster = self._monitor.wait_for_roster(now, ANSWERS_WITHIN_S) if late and self._monitor else None
@@ -166,7 +166,7 @@ class CelerySource:
         self._storage.close()
 
     def _find_running(self, roster: Roster, snapshot: BrokerSnapshot) -> dict[str, Job]:
-        """Tasks that workers said they run, unless they stand in a queue again by now."""
+        """Return the tasks that workers report as running, except those that are in a queue again."""
         return {
             task_id: Job(task_id, "running", task.route, _find_attempt(snapshot, task_id))
             for task_id, (_, task) in roster.running_tasks().items()
@@ -195,7 +195,7 @@ class CelerySource:
         return (*unfinished, Listing("ended", True, ended)) if self._storage.keeps_results else unfinished
 
     def _update_history(self, snapshot: BrokerSnapshot, running: dict[str, Job], at: float) -> dict[str, Job]:
-        """Bring what is remembered up to date; the tasks that have just ended. Takes those out of `running`."""
+        """Update the task history. Returns the tasks that have just ended and removes them from `running`."""
         gone = self._history.update(snapshot, at)
         elsewhere = [task_id for task_id in {*gone, *running} if task_id not in snapshot]
         states = self._storage.read_states(elsewhere)
@@ -212,7 +212,7 @@ class CelerySource:
         return self._history.list_ended()
 
     def _forget_untraceable(self, left: list[str], at: float) -> None:
-        """What leaves no result is not waited for; without a backend nothing does."""
+        """Drop vanished tasks that leave no result; without a result backend, all of them."""
         for task_id in left:
             record = self._history.find_record(task_id)
             if not self._storage.keeps_results:
@@ -226,7 +226,7 @@ def _left_out(snapshot: BrokerSnapshot, state: str) -> LeftOut:
 
 
 def _count_tasks(snapshot: BrokerSnapshot, listings: Sequence[Listing], failed: FailureCount) -> dict[str, int]:
-    """What was taken is counted once, however it is acknowledged: as running, as held for its time, or as reserved."""
+    """Count each taken task once, whether it is acknowledged early or late: as running, scheduled or reserved."""
     listed = {listing.state: len(listing.jobs) for listing in listings}
     elsewhere = len(snapshot.taken) - listed["reserved"]
     counts = {

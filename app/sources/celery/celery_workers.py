@@ -1,28 +1,28 @@
-"""Which workers there are and what is in their hands, from what they answer and announce. Pure: told the time.
+"""Tracks which workers exist and which tasks they hold, from their answers and events. Pure: the time is passed in.
 
-Most tasks are in no list of Redis while they run: Celery acknowledges them when they start. So where no result
-tells of a task, only the workers can say that it is not lost, and only if all of them answered. Three things are
-kept apart. A worker that is connected and does not answer is **silent**: whatever is gone may be with it. One that
-announced its end, or whose end could have been missed, has **left**: it may be finishing what it had. One that is
-gone without an parse_announcement, which would have been heard, was **killed**: what it had is lost.
+Most tasks are in no Redis list while they run: Celery acknowledges them when they start. So if a task has no result,
+only the workers can say that it is not lost, and only if all of them answer. There are three cases. A worker that is
+connected and does not answer is **silent**: it may hold any vanished task. One that announced its shutdown, or whose
+shutdown could have been missed, has **left**: it may still be finishing its tasks. One that is gone without an
+announcement, although Beacon was listening, was **killed**: its tasks are lost.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-# Workers announce themselves every 2 s, unless told otherwise.
+# By default workers send a heartbeat event every 2 s.
 HEARTBEAT_TIMEOUT_S = 7.0
 FIRST_HEARTBEAT_S = 3.0
-# Between the end of a worker's subscription and its parse_announcement lie milliseconds.
+# Maximum time between the end of a worker's subscription and its offline event; usually milliseconds.
 OFFLINE_NOTICE_S = 0.4
-# For how long one that left may still be finishing a task.
+# How long a worker that left may still be finishing a task.
 MAX_FINISHING_S = 3600.0
 CLOCKS_DIFFER_S = 1.0
 MAX_DEPARTURES = 200
-# Workers whose announcements are remembered; the one that was heard of first is forgotten first.
+# Limit on remembered workers; the one that was first seen is dropped first.
 MAX_REMEMBERED_HEARTBEATS = 5_000
-# Older answers of workers are not shown as the present.
+# Older answers of workers are not shown as current.
 ROSTER_FRESH_S = 15.0
 
 
@@ -34,8 +34,8 @@ class RunningTask(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class WorkerAnswer:
-    """What one worker said it had: `reserved` waits in its memory, `active` runs. `queues`: those that it takes tasks
-    from; None where it did not say."""
+    """The tasks that one worker reported: `reserved` wait in its memory, `active` run. `queues`: those that it consumes
+    from; None if it did not say."""
 
     at: float
     reserved: frozenset[str]
@@ -59,7 +59,7 @@ class Departure:
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """One round of questions: how many connected workers got them, and the answers that came in time."""
+    """One round of requests: how many connected workers received them, and the answers that came in time."""
 
     began: float
     asked: int
@@ -68,7 +68,7 @@ class Inspection:
 
 @dataclass(frozen=True, slots=True)
 class Roster:
-    """What is known after an inspection. `settled`: every worker answered, and nobody's absence is unexplained."""
+    """All workers after an inspection. `settled`: every worker answered and every missing worker is explained."""
 
     at: float = 0.0
     settled: bool = False
@@ -78,13 +78,13 @@ class Roster:
     departures: tuple[Departure, ...] = ()
 
     def running_tasks(self) -> dict[str, tuple[str, RunningTask]]:
-        """Of the newest answers: task id to worker and task."""
+        """Return the running tasks of the latest answers: task id to worker and task."""
         return {
             task_id: (name, running) for name in self.answered for task_id, running in self.answers[name].active.items()
         }
 
     def served_queues(self) -> frozenset[str] | None:
-        """The queues that workers take tasks from; None where somebody who may be there has not said which."""
+        """Return the queues that workers consume from; None if a worker has not said which, or may be missing."""
         told = [self.answers[name].queues for name in self.answered]
         known = [queues for queues in told if queues is not None]
         return frozenset[str]().union(*known) if self.settled and len(known) == len(told) else None
@@ -93,7 +93,7 @@ class Roster:
         return next((name for name in self.answered if task_id in self.answers[name].held_tasks), None)
 
     def may_be_elsewhere(self, task_id: str, last_seen: float | None, now: float) -> bool:
-        """Whether a task that nobody named may be with a worker that could not be asked."""
+        """True if a task that no worker reported may be with a worker that could not be asked."""
         if not self.settled:
             return True
         return any(
@@ -105,7 +105,7 @@ class Roster:
         )
 
     def find_orphans(self, taken: Mapping[str, float]) -> set[str]:
-        """Of tasks taken at these times and not acknowledged, those whose worker was killed."""
+        """Return the tasks whose worker was killed, of unacknowledged ones that were taken at these times."""
         killed = [departure for departure in self.departures if departure.killed]
         found = {
             task_id
@@ -120,7 +120,7 @@ class Roster:
 
 
 class RosterTracker:
-    """Keeps the roster: told of subscriptions, announcements and inspections, in the order in which they came."""
+    """Maintains the roster from subscriptions, announcements and inspections, in the order in which they happen."""
 
     def __init__(self) -> None:
         self._listening_since: float | None = None
@@ -132,7 +132,7 @@ class RosterTracker:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether an absence needs another inspection soon."""
+        """True if a missing worker needs another inspection soon."""
         return bool(self._absent)
 
     def start_listening(self, at: float) -> None:
@@ -147,7 +147,7 @@ class RosterTracker:
         if kind == "worker-offline":
             self._beats.pop(worker, None)
             self._record_departure(worker, at, killed=False)
-            # Said after all, if late: it may be finishing what it had.
+            # The announcement came late: the worker may still be finishing its tasks.
             self._departures = [
                 replace(d, killed=d.killed and (d.worker, d.pid) != (worker, pid)) for d in self._departures
             ]
@@ -180,7 +180,7 @@ class RosterTracker:
         return self.roster
 
     def _has_unanswering_worker(self, answered: Iterable[str], now: float) -> bool:
-        """Whether somebody is announced who has never answered: its remote control may be off."""
+        """True if a worker sends heartbeats but has never answered: its remote control may be off."""
         known = {*answered, *self._answers}
         return any(name not in known and now - at < HEARTBEAT_TIMEOUT_S for name, (_, at) in self._beats.items())
 

@@ -1,8 +1,8 @@
-"""How many of Celery's tasks failed, counted from the results themselves: a part of them at each look.
+"""Counts Celery's failed tasks from their results, a part in each poll.
 
-Celery keeps no list of its results, so their keys are gone through from the first to the last and then again, with
-`SCAN`, and of those that are new the first bytes are read. What counts is the newest pass that came to its end, and the
-number is as of then. One that is behind says so and nothing else.
+Celery keeps no list of its results. So `SCAN` passes over all keys again and again, and the first bytes of each new
+result are read. The count comes from the latest complete pass and is as of its end. If it takes more than one poll, the
+count is marked as lagging.
 """
 
 from datetime import UTC, datetime
@@ -14,20 +14,20 @@ from app.sources.celery.results import UNREADABLE, Results
 if TYPE_CHECKING:
     import redis
 
-# In one look: keys that the server goes through, whosever they are, and results that are read.
+# For each poll: SCAN calls, keys that the server checks in each (not only Celery keys), and results that are read.
 SCANS, KEYS_A_SCAN = 10, 1_000
 MAX_READ = 2_000
-# Results that are remembered between two passes, so that each is read once.
+# Limit on results that are remembered between passes, so that each is read once.
 MAX_RESULTS = 200_000
 COUNTING = "its results are being counted"
 TOO_MANY = f"it has more than {MAX_RESULTS:,} results, which Beacon does not count"
-# Celery's words for an end that stays one. A task that failed may be delivered again, and succeed.
+# Celery's final states. A failed task may be delivered again and succeed.
 _FOR_GOOD = frozenset({"SUCCESS", "REVOKED"})
 
 
 class FailureCount(NamedTuple):
-    """`number` is None where it is not known; `why` says so. `as_of`: of when the number is, which `lags` behind this
-    look where one look was not enough."""
+    """The number of failed tasks; None if unknown, with the reason in `why`. `as_of`: when it was counted. `lags`: the
+    count took more than one poll."""
 
     number: int | None
     why: str = COUNTING
@@ -36,7 +36,7 @@ class FailureCount(NamedTuple):
 
 
 class FailureCounter:
-    """Remembers which results it has read. For one thread at a time."""
+    """Counts failures and remembers which results it has read. For one thread at a time."""
 
     def __init__(self, results: Results) -> None:
         self._results = results
@@ -48,7 +48,7 @@ class FailureCounter:
         self._looks = 0
 
     def count_next_part(self, client: "redis.Redis") -> FailureCount:
-        """One more part of them; what is known of all."""
+        """Read one more part of the results and return the latest count."""
         pace = Pace()
         left = MAX_READ
         self._looks += 1
@@ -72,7 +72,7 @@ class FailureCounter:
         return self._counted
 
     def _read_waiting(self, client: "redis.Redis", at_most: int) -> int:
-        """Of the keys that wait; how many results were asked for."""
+        """Read results of waiting keys. Returns how many were read."""
         known, asked = self._before, list[bytes]()
         later: list[bytes] = []
         for key in self._waiting:
@@ -82,7 +82,7 @@ class FailureCounter:
                 asked.append(key)
             else:
                 later.append(key)
-        # One that has expired since has no state, and is none.
+        # A result that has expired since has no state and does not count.
         self._pass.update(dict.fromkeys(asked, UNREADABLE) | self._results.read_states_by_key(client, asked))
         self._waiting = later
         return len(asked)

@@ -1,6 +1,6 @@
-"""What kombu's messages in Redis tell of a task: its id, its name, its way. Pure.
+"""Parses kombu's messages in Redis: a task's id, name, route and ETA. Pure.
 
-A message is JSON. Its arguments stand in `body`, encoded once more, and stay there: nothing here opens them.
+A message is JSON. Its arguments are in `body`, encoded once more; nothing here decodes them.
 """
 
 from datetime import UTC, datetime
@@ -9,20 +9,20 @@ from typing import Any, Literal, NamedTuple
 from app.infra import json_limits
 from app.sources.protocol import fault_of_job_id
 
-# How kombu separates a queue's name from a priority, and which priorities have a list of their own.
+# The separator between a queue's name and a priority in kombu, and the priorities with a list of their own.
 SEPARATOR = "\x06\x16"
 PRIORITY_STEPS = (0, 3, 6, 9)
 MAX_NAME_CHARS = 200
-# Celery writes some fifty; the arguments are one text among them.
+# Celery writes about fifty values; the arguments are one of them, a string.
 MAX_VALUES = 5_000
 
 
 class TaskMessage(NamedTuple):
-    """One message of one task. Two messages with the same `id` and `turn` are the same work twice.
+    """One message of one task. Two messages with the same `id` and `turn` are duplicates.
 
-    `turn` differs where Celery publishes an id again on purpose: for a retry, or a replacement. `keeps_result` is
-    False where the task was published with `ignore_result`: then nothing will ever tell that it ended. `eta`: when it
-    may run, where that is later than when it was sent; `due` is the same in seconds.
+    `turn` differs if Celery publishes an id again on purpose, for a retry or a replacement. `keeps_result` is False if
+    the task was published with `ignore_result`: then nothing shows that it ended. `eta`: the earliest start time, if
+    it was sent with one; `due` is the same in seconds.
     """
 
     id: str
@@ -38,17 +38,17 @@ class TaskMessage(NamedTuple):
         return self.turn[1] + 1
 
     def state_at(self, now: float) -> Literal["scheduled", "reserved"]:
-        """Once a worker has taken it: it holds it until its time, and only then for its turn."""
+        """Return the task's state once a worker has taken it: scheduled until its ETA, then reserved."""
         return "scheduled" if self.due is not None and self.due > now else "reserved"
 
 
 def parse_queued(raw: bytes) -> TaskMessage | None:
-    """None for what is no task's message: it is counted, and cannot be listed."""
+    """Parse a queue entry. None if it is not a task's message: then it is counted but cannot be listed."""
     return _parse_message(_parse_json(raw))
 
 
 def parse_unacked(raw: bytes) -> TaskMessage | None:
-    """Of an entry of `unacked`: `[message, exchange, routing key]`."""
+    """Parse an entry of `unacked`: `[message, exchange, routing key]`."""
     entry = _parse_json(raw)
     return _parse_message(entry[0]) if isinstance(entry, list) and entry else None
 
@@ -58,7 +58,7 @@ def is_usable_id(value: object) -> bool:
 
 
 def explain_queued_fault(raw: bytes) -> str:
-    """Why `parse_queued` makes nothing of this, to follow "entry 3: "."""
+    """Return why `parse_queued` returns None for this, as text after "entry 3: "."""
     return _explain_fault(_parse_json(raw))
 
 
@@ -68,7 +68,7 @@ def explain_unacked_fault(raw: bytes) -> str:
 
 
 def list_queue_keys(queue: str, steps: tuple[int, ...], separator: str, prefix: str) -> list[str]:
-    """The lists of one queue, one for each priority step; the first step's has the queue's own name."""
+    """Return the keys of a queue's lists, one for each priority step; the first step's list has the queue's name."""
     return [prefix + (f"{queue}{separator}{step}" if step else queue) for step in steps]
 
 
@@ -93,7 +93,7 @@ def _parse_message(message: Any) -> TaskMessage | None:
 
 
 def _parse_due(eta: object) -> float | None:
-    """Celery writes its zone; a time without one is UTC, as its workers take it."""
+    """Parse an ETA to seconds. Celery writes the time zone; a time without one is UTC, as for its workers."""
     if not isinstance(eta, str):
         return None
     try:
@@ -106,12 +106,12 @@ def _parse_due(eta: object) -> float | None:
 
 def _explain_fault(message: Any) -> str:
     if not isinstance(message, dict):
-        return "it is no task's message"
+        return "it is not a task's message"
     return fault_of_job_id(_find_id(_subdict(message, "headers"), _subdict(message, "properties")))
 
 
 def _find_id(headers: dict[str, Any], properties: dict[str, Any]) -> Any:
-    """Messages of Celery's first protocol have it among the properties only."""
+    """Return the task id; in Celery's protocol version 1 it is only in the properties."""
     return headers.get("id") or properties.get("correlation_id")
 
 

@@ -1,7 +1,7 @@
-"""One thread for each watched Celery: listens to what workers announce, and asks them now and then.
+"""Monitors the workers of one Celery service in a thread: listens to their events and inspects them regularly.
 
-A look never waits for it; it takes the newest roster, which carries its time. Only where a task is gone, and the
-workers alone can say whether it is lost, somebody waits, shortly, for the answers to a question asked after that.
+A poll never waits for it; it uses the latest roster, which carries its time. Only if a task is gone and only the
+workers can say whether it is lost does a caller wait briefly for an inspection that began after that.
 """
 
 import contextlib
@@ -18,19 +18,19 @@ from app.sources.redis.client import RedisServer
 
 INSPECT_EVERY_S = 2.0
 COUNT_EVERY_S = 0.5
-# Even when it is wanted: at most so often.
+# Minimum interval even if an inspection is requested.
 INSPECT_GAP_S = 0.2
 LISTEN_S = 0.15
-# Rounds of questions without all answers, after which nobody waits for the next one.
+# After this many inspections without all answers, callers no longer wait for the next one.
 MAX_SILENT_ROUNDS = 2
 RECONNECT_S = 1.0
-# A source that nobody looks at any more was left without being closed; its thread ends.
+# If a source is not used for this long, it was probably never closed; its thread ends.
 MAX_UNUSED_S = 900.0
 STOP_S = 5.0
 
 
 class WorkerMonitor:
-    """Starts with the first `roster()`; ends with `close()`."""
+    """Keeps a roster of the workers. The thread starts with the first `latest_roster()` and ends with `close()`."""
 
     def __init__(self, connect: Callable[[], RedisServer], remote_control: RemoteControl) -> None:
         self._connect, self._remote_control = connect, remote_control
@@ -42,18 +42,18 @@ class WorkerMonitor:
         self._wanted_at = self._used_at = self._inspected_at = self._counted_at = 0.0
 
     def latest_roster(self) -> Roster:
-        """The newest one, at once."""
+        """Return the latest roster without waiting."""
         self._ensure_running()
         return self._tracker.roster
 
     def request_inspection(self) -> None:
-        """Ask soon: something is gone, and the workers may know."""
+        """Request an inspection soon, because a task is gone and the workers may know it."""
         self._wanted_at = time.time()
 
     def wait_for_roster(self, moment: float, within_s: float) -> Roster | None:
-        """A settled roster of questions asked after `moment`; None where there is none in time.
+        """Wait for a settled roster of an inspection after `moment`; None if there is none in time.
 
-        Somebody who has been silent for a while is not waited for: there will be another look.
+        Does not wait for workers that have been silent for a while: there will be another poll.
         """
         self._ensure_running()
         deadline = time.monotonic() + within_s
@@ -97,7 +97,7 @@ class WorkerMonitor:
             pubsub = client.pubsub()  # type: ignore[no-untyped-call]
             pubsub.psubscribe(self._remote_control.events)
         try:
-            self._receive(listening, pubsub)  # the confirmation: from here on nothing is missed
+            self._receive(listening, pubsub)  # the subscription's confirmation: from now on no event is missed
             self._update(partial(self._tracker.start_listening, time.time()))
             while not self._stopping.is_set() and time.monotonic() - self._used_at < MAX_UNUSED_S:
                 self._receive(listening, pubsub)
@@ -108,7 +108,7 @@ class WorkerMonitor:
             pubsub.close()
 
     def _check_worker_count(self, asking: RedisServer) -> None:
-        """One that is gone is noticed sooner than by asking, and at less cost to all the others."""
+        """Compare the number of connected workers: notices a missing one sooner and cheaper than an inspection."""
         if time.monotonic() - self._counted_at < COUNT_EVERY_S:
             return
         self._counted_at = time.monotonic()
@@ -125,7 +125,7 @@ class WorkerMonitor:
         self._inspected_at = time.time()
         with asking.reading(ANSWER_S * 3) as client:
             inspection: Inspection = self._remote_control.inspect(client)
-        self._receive(listening, pubsub, LISTEN_S / 20)  # an parse_announcement comes before what it explains is judged
+        self._receive(listening, pubsub, LISTEN_S / 20)  # process announcements before the inspection that they explain
         self._update(partial(self._record_inspection, inspection))
 
     def _record_inspection(self, inspection: Inspection) -> None:
@@ -134,7 +134,7 @@ class WorkerMonitor:
         self._silent_rounds = self._silent_rounds + 1 if silent else 0
 
     def _receive(self, listening: RedisServer, pubsub: Any, wait_s: float = LISTEN_S) -> None:
-        """All that came, and what comes within `wait_s`."""
+        """Process all events that have arrived or arrive within `wait_s`."""
         for _ in range(1_000):
             with listening.reading(wait_s + 1.0):
                 message = pubsub.get_message(timeout=wait_s)

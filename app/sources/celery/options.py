@@ -1,4 +1,4 @@
-"""What can be said of a Celery service besides its address."""
+"""The settings of a Celery service besides its address."""
 
 from typing import Annotated, Self
 from urllib.parse import urlsplit
@@ -14,8 +14,10 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
 class CeleryOptions(Options):
-    """`result_backend`: true where results are kept in the broker's own database, or the address of another Redis,
-    without a password: the broker's is used. `finished_visible_for_s` is Celery's `result_expires`.
+    """The settings of a Celery service.
+
+    `result_backend`: true if results are in the broker's database, or the address of another Redis without a password
+    (the broker's is used). `finished_visible_for_s` is Celery's `result_expires`.
     """
 
     queues: Annotated[tuple[Name, ...], Field(min_length=1, max_length=100)] = ("celery",)

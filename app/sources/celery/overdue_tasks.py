@@ -1,4 +1,4 @@
-"""Celery's tasks whose time has come and gone, wherever they are: nobody runs them, and nothing else would say so."""
+"""Finds overdue Celery tasks, queued or held by a worker: their ETA has passed and no worker runs them."""
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
@@ -18,15 +18,18 @@ class _OverdueTask(NamedTuple):
 
 
 class OverdueTasks:
-    """Of one source, between its looks. A task that is sent with a time that is over already is late only once it has
-    been there for as long: until then its workers are about to take it."""
+    """Finds overdue tasks and remembers when it first saw each between polls.
+
+    A task that is sent with a past ETA counts as overdue only after it has been there for the same time: until then the
+    workers are about to take it.
+    """
 
     def __init__(self) -> None:
-        # When each task for later was seen first, and its time then: a retry has another one. None before any look.
+        # For each task with an ETA: when it was first seen, and its ETA then (a retry has another). None before a poll.
         self._seen: dict[str, tuple[float, float]] | None = None
 
     def find(self, snapshot: BrokerSnapshot, roster: Roster, now: float) -> Iterable[Oddity]:
-        """One for all queues, with the oldest and, where it is known, why; nothing where every task is in time."""
+        """Return one anomaly for all queues, with the oldest due time and, if known, the reason; or nothing."""
         late = [one for one in self._find_candidates(snapshot, roster, now) if now - one.due > OVERDUE_AFTER_S]
         if not late:
             return ()
@@ -35,7 +38,7 @@ class OverdueTasks:
         return (Oddity("overdue", tuple(sorted({one.task_id for one in late})), "; ".join(said)),)
 
     def _find_candidates(self, snapshot: BrokerSnapshot, roster: Roster, now: float) -> Iterator[_OverdueTask]:
-        """Those that have been there for long enough, and that no worker may be running."""
+        """Yield tasks that have been there for long enough and that no worker can be running."""
         before, seen = self._seen, dict[str, tuple[float, float]]()
         runs = roster.running_tasks()
 
@@ -59,7 +62,7 @@ class OverdueTasks:
 
 
 def _is_roster_current(roster: Roster, now: float) -> bool:
-    """Whether every worker has said just now what it runs: otherwise one that is acknowledged late may be running."""
+    """True if every worker has just reported its tasks. Otherwise a task that is acknowledged late may be running."""
     return roster.settled and now - roster.at < ROSTER_FRESH_S
 
 

@@ -1,13 +1,12 @@
-"""Celery's remote control, spoken over a bounded connection: who is connected, and what workers have in their hands.
+"""Celery's remote control over a bounded connection: which workers are connected and which tasks they hold.
 
-Kombu's own mailbox does the same with bindings, expiring queues and scripts written into the broker, over connections
-without a bound of bytes. Here the only traces are these, all apart from every task queue and from `unacked`:
+Kombu's own mailbox does the same with bindings, expiring queues and scripts in the broker, over connections without a
+byte limit. Here these are the only traces, all separate from every task queue and from `unacked`:
 
-- `PUBLISH` to the workers' control channel. It stores nothing. An empty message, which every worker ignores, counts
-  them; a question has them answer.
-- The workers push their answers onto one list, `beacon.<random>.reply.celery.pidbox`, and `BRPOP` takes them off.
-  A list of Redis that is empty is gone. An answer that comes too late is taken off the next time, or with `DEL` at
-  the end.
+- `PUBLISH` to the workers' control channel, which stores nothing. An empty message, which every worker ignores, counts
+  the workers; a request makes them answer.
+- The workers push their answers to one list, `beacon.<random>.reply.celery.pidbox`, and `BRPOP` removes them. Redis
+  deletes empty lists. A late answer is removed the next time, or with `DEL` at the end.
 """
 
 import base64
@@ -26,15 +25,15 @@ if TYPE_CHECKING:
     import redis
 
 ANSWER_S = 1.0
-# More answers than this in one round are not taken: whatever asks for more is no set of workers.
+# Limit on answers in one round; no real set of workers sends more.
 MAX_ANSWERS = 3_000
-# Of one answer: some ten thousand tasks in the hands of one worker. One that says more is taken for silent.
+# Limit for one answer: about ten thousand tasks of one worker. A worker that sends more counts as silent.
 MAX_VALUES = 200_000
 _METHODS = ("active_queues", "reserved", "active")
 
 
 class RemoteControl:
-    """Asks, with a client that is lent for each call."""
+    """Sends remote control requests with a client that is passed to each call."""
 
     def __init__(self, database: int, prefix: str) -> None:
         self._channel = f"{prefix}/{database}.celery.pidbox"
@@ -44,17 +43,17 @@ class RemoteControl:
         self._was_asked = False
 
     def count_workers(self, client: "redis.Redis") -> int:
-        """How many workers are connected."""
+        """Return how many workers are connected."""
         return int(client.publish(self._channel, b""))
 
     def inspect(self, client: "redis.Redis") -> Inspection:
-        """Every connected worker's queues and tasks. One that is busy with itself may not answer in time."""
+        """Ask every connected worker for its queues and tasks. A busy worker may not answer in time."""
         began = time.time()
         asked = self.count_workers(client)
         if asked == 0:
             return Inspection(began, 0, {})
         self._was_asked = True
-        tickets = {uuid4().hex: method for method in _METHODS}  # reserved first: that is how tasks move on
+        tickets = {uuid4().hex: method for method in _METHODS}  # reserved before active: tasks move in this order
         asked = max(
             asked, *(int(client.publish(self._channel, self._build_request(*each))) for each in tickets.items())
         )
@@ -63,12 +62,12 @@ class RemoteControl:
         return Inspection(began, asked, {name: _build_answer(heard, name) for name in both})
 
     def delete_replies(self, client: "redis.Redis") -> None:
-        """Take off what may have been pushed since."""
+        """Delete answers that may have come in late."""
         if self._was_asked:
             client.delete(self._replies)
 
     def _build_request(self, ticket: str, method: str) -> bytes:
-        arguments = {"safe": True} if method == "active" else {}  # arguments of tasks shortened to one line
+        arguments = {"safe": True} if method == "active" else {}  # shortens the arguments of tasks to one line
         body = {
             "method": method,
             "arguments": arguments,
@@ -76,7 +75,7 @@ class RemoteControl:
             "pattern": None,
             "matcher": None,
             "ticket": ticket,
-            # The exchange without a name puts a message straight onto the list that the key names: no binding.
+            # The unnamed exchange puts a message directly into the list that the key names, without a binding.
             "reply_to": {"exchange": "", "routing_key": self._reply_to},
         }
         return json.dumps(
@@ -112,7 +111,7 @@ class RemoteControl:
 
 
 def parse_announcement(raw: object) -> tuple[str, str, int | None] | None:
-    """What a worker said of itself: kind, name, process. None for anything else."""
+    """Parse a worker event to its kind, worker name and process id. None for anything else."""
     body = _decode_body(raw)
     if not isinstance(body, dict):
         return None
@@ -123,7 +122,7 @@ def parse_announcement(raw: object) -> tuple[str, str, int | None] | None:
 
 
 def _parse_reply(raw: object) -> tuple[str, dict[str, list[Any]]]:
-    """The ticket and, by worker, the list that came. Answers to older questions come too."""
+    """Parse an answer to its ticket and the list by worker. Answers to older requests can come too."""
     outer, body = _parse_json(raw), _decode_body(raw)
     headers = outer.get("headers") if isinstance(outer, dict) else None
     ticket = headers.get("ticket") if isinstance(headers, dict) else None

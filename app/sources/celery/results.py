@@ -1,6 +1,7 @@
-"""How tasks ended, from the result backend: the state alone, from the first bytes of each result.
+"""Reads from the result backend how tasks ended: only the state, from the first bytes of each result.
 
-A result may be megabytes, or a pickle. Celery writes the state first whatever the serializer, so neither is read.
+A result may be megabytes long, or a pickle. Celery writes the state first with every serializer, so the rest is not
+read.
 """
 
 import re
@@ -17,18 +18,18 @@ if TYPE_CHECKING:
     import redis
 
 META = "celery-task-meta-"
-# Celery's words for an end, as job states. Any other state, a task's own among them, is no end.
+# Celery's final states, as job states. Any other state, including custom ones, is not final.
 ENDS = {"SUCCESS": "succeeded", "FAILURE": "failed", "REVOKED": "revoked"}
 UNREADABLE = "unreadable"
 _HEAD_BYTES = 96
 _AT_ONCE = 200
-# JSON, YAML, MessagePack and pickle differ in the few bytes before, and between the two words.
+# JSON, YAML, MessagePack and pickle differ in the few bytes before and between the two words.
 _STATE = re.compile(rb"\A.{0,24}?status.{1,12}?([A-Z][A-Z_]{2,60})", re.DOTALL)
 _MAX_DETAIL_BYTES = 1024 * 1024
 
 
 class TaskResult(NamedTuple):
-    """What a result tells a person; not the result itself."""
+    """What people see of a result: state, end time and error, not the result itself."""
 
     state: str
     ended_at: datetime | None = None
@@ -36,33 +37,33 @@ class TaskResult(NamedTuple):
 
 
 class Results:
-    """CeleryStorage the keys that Celery's Redis result backend writes, with a client that is lent for each call."""
+    """Reads the keys of Celery's Redis result backend with a client that is passed to each call."""
 
     def __init__(self, keyprefix: str = "") -> None:
-        # As Celery joins them.
+        # Joined as in Celery.
         joint = "" if not keyprefix or keyprefix[-1] in ":_-." else "_"
         self._prefix = f"{keyprefix}{joint}{META}"
 
     @property
     def pattern(self) -> str:
-        """Of all keys, as `SCAN` takes it."""
+        """The pattern of all result keys for `SCAN`."""
         return "".join(f"\\{sign}" if sign in "*?[]\\^-" else sign for sign in self._prefix) + "*"
 
     def read_states(self, client: "redis.Redis", task_ids: Sequence[str]) -> dict[str, str]:
-        """The state of each task that has one."""
+        """Return the state of each task that has a result."""
         found = self.read_states_by_key(client, [f"{self._prefix}{task_id}".encode() for task_id in task_ids])
         start = len(self._prefix.encode())
         return {key[start:].decode(): state for key, state in found.items()}
 
     def read_states_by_key(self, client: "redis.Redis", keys: Sequence[bytes]) -> dict[bytes, str]:
-        """The same by key."""
+        """Return the state of each of these keys that is a result."""
         found: dict[bytes, str] = {}
         for start in range(0, len(keys), _AT_ONCE):
             part = keys[start : start + _AT_ONCE]
             with client.pipeline(transaction=False) as pipe:
                 for key in part:
                     pipe.execute_command("GETRANGE", key, 0, _HEAD_BYTES - 1)  # type: ignore[no-untyped-call]
-                heads = pipe.execute(raise_on_error=False)  # a key of another type is none of Celery's results
+                heads = pipe.execute(raise_on_error=False)  # a key of another type is not a Celery result
             found.update(
                 (key, parse_state(head))
                 for key, head in zip(part, heads, strict=True)
@@ -72,7 +73,7 @@ class Results:
         return found
 
     def read_result(self, client: "redis.Redis", task_id: str) -> TaskResult | None:
-        """For one person who asks; None where there is no result."""
+        """Return one task's result for people; None if there is none."""
         key = self._prefix + task_id
         raw: Any = client.getrange(key, 0, _MAX_DETAIL_BYTES)
         if not raw:
@@ -103,7 +104,7 @@ def _parse_time(text: Any) -> datetime | None:
 
 
 def _find_error(traceback: Any, result: Any) -> str | None:
-    """Of the traceback; without one, as where a worker was lost, of what Celery keeps of the exception itself."""
+    """Return the error from the traceback or, without one (such as after a lost worker), from the stored exception."""
     if isinstance(traceback, str) and traceback.strip():
         return extract_exception(traceback)
     if not isinstance(result, dict) or not isinstance(result.get("exc_type"), str):

@@ -1,4 +1,4 @@
-"""The two places that a Celery source reads, which may be one server: the broker, and the result backend."""
+"""Reads from a Celery service's broker and result backend, which may be the same server."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -13,11 +13,11 @@ from app.sources.redis.client import RedisServer
 if TYPE_CHECKING:
     import redis
 
-NO_RESULTS = "without a result backend Celery keeps no trace of a task that failed"
+NO_RESULTS = "without a result backend Celery keeps no record of failed tasks"
 
 
 class CeleryStorage:
-    """`backend` is the broker itself, another server, or None where no results are kept."""
+    """The broker and the result backend. `backend` is the broker's server, another one, or None without results."""
 
     def __init__(self, server: RedisServer, backend: RedisServer | None, broker: Broker, results: Results) -> None:
         self._server, self._backend = server, backend
@@ -33,14 +33,14 @@ class CeleryStorage:
             return self._broker.read_snapshot(client)
 
     def read_states(self, task_ids: Sequence[str]) -> dict[str, str]:
-        """Celery's word for the state of each task that has a result."""
+        """Return Celery's state of each task that has a result."""
         if self._backend is None or not task_ids:
             return {}
         with self._reading(self._backend) as client:
             return self._results.read_states(client, task_ids)
 
     def count_failures(self) -> FailureCount:
-        """How many tasks failed; the rest of a look stands without it."""
+        """Count failed tasks. Never raises: the rest of a poll is useful without the count."""
         if self._backend is None:
             return FailureCount(None, NO_RESULTS)
         try:

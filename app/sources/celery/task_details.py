@@ -1,4 +1,4 @@
-"""What a person sees of a Celery service besides counts and ids: its workers, one task, tasks that do not move."""
+"""The details of a Celery service for people: workers, single tasks, stuck and overdue tasks."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -10,15 +10,15 @@ from app.sources.celery.messages import TaskMessage
 from app.sources.celery.results import ENDS, TaskResult
 from app.sources.protocol import Job, JobDetail, StuckJob, Worker
 
-# A worker looks at its clock every second; more than this late, it does not.
+# A worker checks its clock every second. A task that is later than this is overdue.
 OVERDUE_AFTER_S = 60.0
 MAX_QUEUES = 100  # of one worker
-_HELD = "its time has come and no worker says that it runs it"
-_WAITS = "its time has come and it waits in its queue"
+_HELD = "it is overdue and no worker reports running it"
+_WAITS = "it is overdue and waits in its queue"
 
 
 def list_workers(roster: Roster, orphans: set[str], now: float) -> tuple[Worker, ...] | None:
-    """None where nobody ever answered though somebody may be there. One that is silent stands with its last answer."""
+    """Return the workers; None if none ever answered but some may exist. A silent worker keeps its last answer."""
     if now - roster.at > ROSTER_FRESH_S or not (roster.answers or roster.settled):
         return None
     alive = [_build_worker(name, answer) for name, answer in sorted(roster.answers.items())]
@@ -30,7 +30,7 @@ def list_workers(roster: Roster, orphans: set[str], now: float) -> tuple[Worker,
 
 
 def build_detail(task_id: str, snapshot: BrokerSnapshot, ended: TaskResult | None, now: float) -> JobDetail | None:
-    """Of where its message is, and of its result; None where neither is."""
+    """Build a task's details from its message and its result; None if it has neither."""
     taken, (queue, waiting) = snapshot.taken.get(task_id), snapshot.queued.get(task_id, ("", None))
     message = taken.message if taken else waiting
     if message is None and ended is None:
@@ -50,7 +50,7 @@ def build_detail(task_id: str, snapshot: BrokerSnapshot, ended: TaskResult | Non
 
 
 def find_stuck(snapshot: BrokerSnapshot, visibility_timeout_s: float, now: float) -> Sequence[StuckJob]:
-    """TakenMessage for longer than Celery waits before another worker gets a task, unless it had a time of its own."""
+    """Return unacknowledged tasks that were taken longer ago than the visibility timeout, except those with an ETA."""
     reason = f"taken by a worker and not acknowledged for more than {visibility_timeout_s:g} s"
     return [
         StuckJob(Job(task_id, "reserved", taken.message.route, taken.message.attempt), reason, _to_datetime(taken.at))
@@ -60,7 +60,7 @@ def find_stuck(snapshot: BrokerSnapshot, visibility_timeout_s: float, now: float
 
 
 def find_overdue(snapshot: BrokerSnapshot, now: float) -> Sequence[StuckJob]:
-    """Those whose time was a minute ago; what runs is among them where it is acknowledged late."""
+    """Return tasks whose ETA was over a minute ago; includes running tasks that are acknowledged late."""
     held = ((taken.message, "reserved", taken.message.route, _HELD) for taken in snapshot.taken.values())
     waiting = ((message, "queued", queue, _WAITS) for queue, message in snapshot.queued.values())
     return [

@@ -1,4 +1,4 @@
-"""What a source remembers between looks: tasks that have not been seen to end, and those that just were."""
+"""The history of a source's tasks between polls: tasks without a known end, and those that ended recently."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -7,14 +7,14 @@ from app.infra.concurrency import paced
 from app.sources.celery.broker import BrokerSnapshot
 from app.sources.protocol import Job
 
-# A task that ended is shown as such for so long: the look in which that was found may not have been recorded.
+# How long an ended task is listed as ended: the poll that first found it may not have been recorded.
 ENDED_SHOWN_S = 30.0
 MAX_REMEMBERED = 50_000
 
 
 @dataclass(slots=True)
 class TaskRecord:
-    """Where a task was last, by this process's clock, and since when no look has shown it."""
+    """A task's last known state, when it was seen (by this process's clock), and since when it is gone."""
 
     job: Job
     at: float
@@ -32,14 +32,14 @@ class TaskHistory:
         return self._records.get(task_id)
 
     def list_jobs(self, task_ids: Iterable[str]) -> dict[str, Job]:
-        """Of tasks that the newest look showed."""
+        """Return the jobs of tasks that the latest poll found."""
         return {task_id: self._records[task_id].job for task_id in paced(task_ids)}
 
     def list_ended(self) -> dict[str, Job]:
         return {task_id: job for task_id, (job, _) in self._ended.items()}
 
     def update(self, snapshot: BrokerSnapshot, at: float) -> list[str]:
-        """Remember what is there now; the ids that were there once and have not been seen to end."""
+        """Record the tasks of this snapshot. Returns the ids of known tasks that are gone without a known end."""
         for queue, message in paced(snapshot.queued.values()):
             self._put(Job(message.id, "queued", queue, message.attempt), at, message.keeps_result)
         for taken in paced(snapshot.taken.values()):
@@ -52,7 +52,7 @@ class TaskHistory:
         gone, hidden = list[str](), list[str]()
         for task_id, record in paced(self._records.items()):
             if task_id not in snapshot:
-                # Where the bound cut its queue, a task may be there and not be listed.
+                # If its queue exceeds the limit, the task may be there without being listed.
                 (hidden if snapshot.hides(record.job.queue) else gone).append(task_id)
         for task_id in hidden[: max(0, len(hidden) - MAX_REMEMBERED)]:
             del self._records[task_id]
@@ -66,7 +66,7 @@ class TaskHistory:
             self._put(job, at, record.keeps_result if record else True)
 
     def record_gone(self, task_ids: Iterable[str], at: float) -> float:
-        """These were shown nowhere; since when that is so of all of them."""
+        """Record that these tasks were found nowhere. Returns since when all of them are gone."""
         since = 0.0
         for task_id in task_ids:
             record = self._records.get(task_id)
@@ -76,7 +76,7 @@ class TaskHistory:
         return since or at
 
     def record_ends(self, ends: Mapping[str, str], at: float) -> None:
-        """These have ended, in these states."""
+        """Record that these tasks have ended, with their final states."""
         for task_id, state in ends.items():
             record = self._records.pop(task_id, None)
             job = record.job if record else Job(task_id, state)
@@ -85,14 +85,14 @@ class TaskHistory:
             del self._ended[task_id]
 
     def forget(self, task_id: str) -> None:
-        """It is lost: whoever believed in it was told."""
+        """Forget a task whose fate has been reported."""
         self._records.pop(task_id, None)
 
     def find_unbacked(self, snapshot: BrokerSnapshot) -> tuple[str, ...]:
-        """Tasks whose message is gone from `unacked` while its index still has their tag: nothing would restore them.
+        """Return tasks whose message is gone from `unacked` while its index still has their tag: nothing restores them.
 
-        The messages that a worker took and those that the index knows change together. An index entry alone names
-        no task; that is remembered from when the message was still there.
+        `unacked` and its index always change together. An index entry alone does not name a task; that is remembered
+        from when the message was still there.
         """
         tags = {taken.tag: task_id for task_id, taken in snapshot.taken.items()}
         left = {tag: task_id for tag, task_id in self._tags.items() if tag in snapshot.index and tag not in tags}
@@ -101,7 +101,9 @@ class TaskHistory:
 
     def _put(self, job: Job, at: float, keeps_result: bool) -> None:
         record = self._records.get(job.id)
-        if record is not None and record.job == job:  # thousands at every look: no new ones for the collector to walk
+        if (
+            record is not None and record.job == job
+        ):  # thousands in each poll: avoid new objects for the garbage collector
             record.at, record.gone_since = at, None
         else:
             self._records[job.id] = TaskRecord(job, at, keeps_result)

@@ -1,4 +1,4 @@
-"""What became of one task that no look showed: asked of the workers, the queues and, last, its result."""
+"""Looks up a vanished task: asks the workers, then the queues and, last, its result."""
 
 import time
 from collections import Counter
@@ -11,15 +11,15 @@ from app.sources.celery.storage import CeleryStorage
 from app.sources.celery.task_history import TaskHistory, TaskRecord
 from app.sources.protocol import Job, JobFate
 
-# For the answers to a question that is asked now; a worker that is silent for so long is silent.
+# Time for workers to answer a new request; a worker that takes longer counts as silent.
 ANSWERS_WITHIN_S = 2.0
-# A task between two attempts is in a queue, then with a worker, then in a queue again: one search could miss it.
+# Between two attempts a task moves from a queue to a worker to a queue again, so one search could miss it.
 SEARCHES_OF_A_RETRY = 3
 CANNOT_TELL = JobFate("cannot-tell")
 
 
 class TaskLookup:
-    """Many ids are searched for one after the other: what one search learned of the workers serves the next."""
+    """Looks up many ids one after the other and reuses what it learned about the workers."""
 
     def __init__(
         self,
@@ -37,12 +37,12 @@ class TaskLookup:
         self._since = time.time()
 
     def start(self, gone_since: float) -> None:
-        """After a look: what answers from here on must have been asked after the tasks in question were gone."""
+        """Start the lookups after a poll. Workers must be asked after `gone_since`, when the tasks were gone."""
         self._since = gone_since
         self._roster = self._around = None
 
     def look_up(self, task_id: str) -> JobFate:
-        """Raises `SourceError`."""
+        """Find out what became of a task. Raises `SourceError`."""
         early = self._find_end(task_id)
         if early is not None:
             return early
@@ -56,10 +56,10 @@ class TaskLookup:
         return self._find_end(task_id) or self._resolve_vanished(task_id, record, roster)
 
     def _resolve_vanished(self, task_id: str, record: TaskRecord | None, roster: Roster) -> JobFate:
-        """Of a task that nobody has and that has no end."""
+        """Decide on a task that no worker or queue has and that has no final result."""
         now = time.time()
         if record is not None and (not record.keeps_result or now - record.at >= self._results_kept_s):
-            return JobFate("finished")  # its result, if there ever was one, need not be there any more: it is let go
+            return JobFate("finished")  # its result, if it had one, may have expired
         if roster.may_be_elsewhere(task_id, record.at if record else None, now):
             return CANNOT_TELL
         state = self._storage.read_states([task_id]).get(task_id)
@@ -78,7 +78,7 @@ class TaskLookup:
         return JobFate("finished", end_state=state) if state else None
 
     def _read_surroundings(self) -> tuple[Roster, BrokerSnapshot] | None:
-        """The workers' answers, and the queues after them: a task that moves on is met again."""
+        """Read the workers' answers and then the queues, so that a task that moves on is not missed."""
         if self._monitor is None:
             return None
         if self._roster is None:

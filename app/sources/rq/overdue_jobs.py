@@ -8,7 +8,7 @@ from app.sources.rq.rq_snapshot import OverdueJobs, RqSnapshot
 
 
 def find_anomaly(snapshot: RqSnapshot) -> Iterable[Oddity]:
-    """Return one anomaly for all queues, with the oldest due time and, if known, the reason; empty if none is overdue."""
+    """Return one anomaly for all queues, with the oldest due time and, if known, the reason; or nothing."""
     if not snapshot.overdue:
         return ()
     job_ids = sorted({job_id for late in snapshot.overdue.values() for job_id in late.job_ids})

@@ -80,7 +80,7 @@ class Execution(NamedTuple):
 
 
 class OverdueJobs(NamedTuple):
-    """Overdue scheduled jobs of one queue: the first ids, the oldest due time, and whether a scheduler serves the queue."""
+    """Overdue scheduled jobs of one queue: the first ids, the oldest due time, whether a scheduler serves the queue."""
 
     job_ids: Sequence[str]
     since: float
