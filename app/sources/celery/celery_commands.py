@@ -171,16 +171,16 @@ def _select_taken(snapshot: BrokerSnapshot, wanted: Filter, now: float) -> list[
     ]
 
 
-def _to_result(order: Order, told: ScriptResult | Done) -> Done:
-    return told if isinstance(told, Done) else _describe_result(order, told)
+def _to_result(order: Order, result: ScriptResult | Done) -> Done:
+    return result if isinstance(result, Done) else _describe_result(order, result)
 
 
-def _describe_result(order: Order, told: ScriptResult) -> Done:
-    if told.word == "absent":
+def _describe_result(order: Order, result: ScriptResult) -> Done:
+    if result.word == "absent":
         return _ABSENT
-    if told.word != "done":
-        return Done("refused", _REFUSAL_TEXTS[told.word](*told.about))
-    return Done("done", _describe_effect(order, told.effect), told.effect)
+    if result.word != "done":
+        return Done("refused", _REFUSAL_TEXTS[result.word](*result.about))
+    return Done("done", _describe_effect(order, result.effect), result.effect)
 
 
 def _describe_effect(order: Order, effect: Mapping[str, Any]) -> str:

@@ -85,9 +85,9 @@ class Roster:
 
     def served_queues(self) -> frozenset[str] | None:
         """Return the queues that workers consume from; None if a worker has not said which, or may be missing."""
-        told = [self.answers[name].queues for name in self.answered]
-        known = [queues for queues in told if queues is not None]
-        return frozenset[str]().union(*known) if self.settled and len(known) == len(told) else None
+        reported = [self.answers[name].queues for name in self.answered]
+        known = [queues for queues in reported if queues is not None]
+        return frozenset[str]().union(*known) if self.settled and len(known) == len(reported) else None
 
     def find_holder(self, task_id: str) -> str | None:
         return next((name for name in self.answered if task_id in self.answers[name].held_tasks), None)

@@ -73,19 +73,19 @@ class FailureCounter:
 
     def _read_waiting(self, client: "redis.Redis", at_most: int) -> int:
         """Read results of waiting keys. Returns how many were read."""
-        known, asked = self._before, list[bytes]()
+        known, to_read = self._before, list[bytes]()
         later: list[bytes] = []
         for key in self._waiting:
             if known.get(key) in _FOR_GOOD:
                 self._pass[key] = known[key]
-            elif len(asked) < at_most:
-                asked.append(key)
+            elif len(to_read) < at_most:
+                to_read.append(key)
             else:
                 later.append(key)
         # A result that has expired since has no state and does not count.
-        self._pass.update(dict.fromkeys(asked, UNREADABLE) | self._results.read_states_by_key(client, asked))
+        self._pass.update(dict.fromkeys(to_read, UNREADABLE) | self._results.read_states_by_key(client, to_read))
         self._waiting = later
-        return len(asked)
+        return len(to_read)
 
     def _finish_pass(self) -> None:
         failed = sum(state == "FAILURE" for state in self._pass.values())

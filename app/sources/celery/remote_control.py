@@ -57,9 +57,9 @@ class RemoteControl:
         asked = max(
             asked, *(int(client.publish(self._channel, self._build_request(*each))) for each in tickets.items())
         )
-        heard = self._collect_replies(client, tickets, asked)
-        both = heard["reserved"].keys() & heard["active"].keys()
-        return Inspection(began, asked, {name: _build_answer(heard, name) for name in both})
+        replies = self._collect_replies(client, tickets, asked)
+        both = replies["reserved"].keys() & replies["active"].keys()
+        return Inspection(began, asked, {name: _build_answer(replies, name) for name in both})
 
     def delete_replies(self, client: "redis.Redis") -> None:
         """Delete answers that may have come in late."""
@@ -97,17 +97,17 @@ class RemoteControl:
     def _collect_replies(
         self, client: "redis.Redis", tickets: Mapping[str, str], asked: int
     ) -> dict[str, dict[str, list[Any]]]:
-        heard: dict[str, dict[str, list[Any]]] = {method: {} for method in _METHODS}
+        replies: dict[str, dict[str, list[Any]]] = {method: {} for method in _METHODS}
         deadline = time.monotonic() + ANSWER_S
         for _ in range(MAX_ANSWERS):
             left = deadline - time.monotonic()
-            if left <= 0 or all(len(answers) >= asked for answers in heard.values()):
+            if left <= 0 or all(len(answers) >= asked for answers in replies.values()):
                 break
             popped = client.brpop([self._replies], timeout=max(left, 0.01))
             ticket, answers = _parse_reply(popped[1]) if popped else ("", {})
             if ticket in tickets:
-                heard[tickets[ticket]].update(answers)
-        return heard
+                replies[tickets[ticket]].update(answers)
+        return replies
 
 
 def parse_announcement(raw: object) -> tuple[str, str, int | None] | None:
@@ -131,11 +131,13 @@ def _parse_reply(raw: object) -> tuple[str, dict[str, list[Any]]]:
     return ticket, {name: tasks for name, tasks in body.items() if is_usable_id(name) and isinstance(tasks, list)}
 
 
-def _build_answer(heard: Mapping[str, Mapping[str, list[Any]]], name: str) -> WorkerAnswer:
-    active = {task["id"]: _parse_running(task) for task in paced(heard["active"][name]) if _is_task(task)}
-    reserved = frozenset(task["id"] for task in paced(heard["reserved"][name]) if _is_task(task))
-    told = heard["active_queues"].get(name)
-    return WorkerAnswer(time.time(), reserved, active, queues=None if told is None else frozenset(_queue_names(told)))
+def _build_answer(replies: Mapping[str, Mapping[str, list[Any]]], name: str) -> WorkerAnswer:
+    active = {task["id"]: _parse_running(task) for task in paced(replies["active"][name]) if _is_task(task)}
+    reserved = frozenset(task["id"] for task in paced(replies["reserved"][name]) if _is_task(task))
+    queues = replies["active_queues"].get(name)
+    return WorkerAnswer(
+        time.time(), reserved, active, queues=None if queues is None else frozenset(_queue_names(queues))
+    )
 
 
 def _queue_names(queues: list[Any]) -> Iterator[str]:

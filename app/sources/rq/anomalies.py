@@ -33,18 +33,18 @@ class AnomalyFinder:
 
     def __init__(self, queues: Sequence[str], bound: int) -> None:
         self._queues, self._bound = queues, bound
-        self._told: set[Suspect] = set()
+        self._reported: set[Suspect] = set()
 
     def find(self, client: redis.Redis, snapshot: RqSnapshot, counted: PlacedJobs) -> tuple[Oddity, ...]:
         found = _find_suspects(client, snapshot, counted, _find_ids_without_job(client, snapshot))
-        fresh = set(sorted(found - self._told)[:MAX_RECHECKED])
-        told = found & self._told
+        fresh = set(sorted(found - self._reported)[:MAX_RECHECKED])
+        reported = found & self._reported
         if fresh:
             time.sleep(CONFIRM_AFTER_S)
-            told |= fresh & self._recheck(client, [job_id for kind, job_id in fresh if kind == "dangling"])
-        self._told = told
-        kinds = sorted({kind for kind, _ in told})
-        return tuple(Oddity(kind, tuple(sorted(i for k, i in told if k == kind))) for kind in kinds)
+            reported |= fresh & self._recheck(client, [job_id for kind, job_id in fresh if kind == "dangling"])
+        self._reported = reported
+        kinds = sorted({kind for kind, _ in reported})
+        return tuple(Oddity(kind, tuple(sorted(i for k, i in reported if k == kind))) for kind in kinds)
 
     def _recheck(self, client: redis.Redis, dangling: list[str]) -> set[Suspect]:
         snapshot = read_snapshot(client, self._queues, self._bound, ask=dangling)
@@ -77,14 +77,14 @@ def _find_suspects(
 
 def _find_ids_without_job(client: redis.Redis, snapshot: RqSnapshot) -> set[str]:
     """Return ids whose job does not exist. Checks hundreds at once and halves only the chunks with missing jobs."""
-    asked: list[Sequence[str]] = []
+    chunks: list[Sequence[str]] = []
     for _, ids in list_expected_ids(snapshot):
-        asked += [ids[start : start + _IDS_PER_EXISTS] for start in range(0, len(ids), _IDS_PER_EXISTS)]
+        chunks += [ids[start : start + _IDS_PER_EXISTS] for start in range(0, len(ids), _IDS_PER_EXISTS)]
     gone: set[str] = set()
     pace = Pace()
-    while asked:
+    while chunks:
         batch = Batch(client)
-        now, asked = asked[:_COMMANDS_PER_BATCH], asked[_COMMANDS_PER_BATCH:]
+        now, chunks = chunks[:_COMMANDS_PER_BATCH], chunks[_COMMANDS_PER_BATCH:]
         for some in now:
             batch.add("EXISTS", *map(RqJob.key_for, some))
             pace()
@@ -93,7 +93,7 @@ def _find_ids_without_job(client: redis.Redis, snapshot: RqSnapshot) -> set[str]
                 gone.update(some)
             elif count < len(some):
                 half = len(some) // 2
-                asked += [some[:half], some[half:]]
+                chunks += [some[:half], some[half:]]
     return gone
 
 

@@ -88,8 +88,8 @@ class _Placer:
 
 
 def _sum_left_out(snapshot: RqSnapshot, state: str) -> LeftOut:
-    told = [one for place, one in snapshot.left_out.items() if place.state == state and one.number]
-    return LeftOut(sum(one.number for one in told), told[0].first) if told else NOTHING_LEFT_OUT
+    left_out = [one for place, one in snapshot.left_out.items() if place.state == state and one.number]
+    return LeftOut(sum(one.number for one in left_out), left_out[0].first) if left_out else NOTHING_LEFT_OUT
 
 
 def _find_cut_queues(snapshot: RqSnapshot, state: str) -> frozenset[str]:

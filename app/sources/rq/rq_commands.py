@@ -146,18 +146,18 @@ _REFUSAL_TEXTS: Mapping[str, Callable[..., str]] = {
 }
 
 
-def _to_result(order: Order, told: ScriptResult | Done) -> Done:
-    return told if isinstance(told, Done) else _describe_result(order, told)
+def _to_result(order: Order, result: ScriptResult | Done) -> Done:
+    return result if isinstance(result, Done) else _describe_result(order, result)
 
 
-def _describe_result(order: Order, told: ScriptResult) -> Done:
-    if told.word == "absent":
+def _describe_result(order: Order, result: ScriptResult) -> Done:
+    if result.word == "absent":
         return Done("absent", "There is no such queue.") if order.action == "purge-queue" else _ABSENT
-    if told.word != "done":
-        return Done("refused", _REFUSAL_TEXTS[told.word](*told.about))
-    if order.action == "restart-service" and not told.effect.get("told"):
+    if result.word != "done":
+        return Done("refused", _REFUSAL_TEXTS[result.word](*result.about))
+    if order.action == "restart-service" and not result.effect.get("told"):
         return Done("refused", "No worker received the shutdown command.")
-    return Done("done", _EFFECT_TEXTS[order.action](told.effect), told.effect)
+    return Done("done", _EFFECT_TEXTS[order.action](result.effect), result.effect)
 
 
 def _describe_purge(effect: Mapping[str, Any]) -> str:

@@ -180,7 +180,7 @@ class _SnapshotReader:
             expiring[place] = found.slice_of(kept, kept + ends)
             left_out[place] = found.summary
             started += executions
-        told, left_s = self._parse_workers(workers, answers)
+        worker_fields, left_s = self._parse_workers(workers, answers)
         # A place that has grown since it was counted may be cut.
         still = {place for place in listed if counts[place] <= self._bound}
         return RqSnapshot(
@@ -189,7 +189,7 @@ class _SnapshotReader:
             ids={place: found for place, found in ids.items() if place in still},
             expiring=expiring,
             started=started,
-            workers=told,
+            workers=worker_fields,
             suspended=suspended,
             gone=frozenset(job_id for job_id in ask if not next(answers)),
             overdue=overdue,
@@ -217,14 +217,14 @@ class _SnapshotReader:
         self, keys: Sequence[str], answers: Iterator[Any]
     ) -> tuple[dict[str, Sequence[str | None]], dict[str, float]]:
         """Return the fields of each worker, and the seconds until its key expires if it does."""
-        told: dict[str, Sequence[str | None]] = {}
+        worker_fields: dict[str, Sequence[str | None]] = {}
         left_s: dict[str, float] = {}
         for name in map(_worker_name, keys):
-            told[name] = parse_fields(next(answers))
+            worker_fields[name] = parse_fields(next(answers))
             if (left := parse_int(next(answers))) >= 0:
                 left_s[name] = left / 1_000
             self._pace()
-        return told, left_s
+        return worker_fields, left_s
 
     def _parse_jobs(self, place: JobPlace, entries: Any) -> tuple[list[Execution], JobIds]:
         """Parse the entries of a place: executions in the started registry, ids in all others."""

@@ -163,10 +163,10 @@ class RqSource:
 def _read_run_id(client: redis.Redis) -> str | None:
     """Return the id of the server's run; None if Beacon's user may not read it."""
     try:
-        told = client.info("server").get("run_id")
+        run_id = client.info("server").get("run_id")
     except ResponseError:
         return None
-    return told if isinstance(told, str) else None
+    return run_id if isinstance(run_id, str) else None
 
 
 def _build(address: Address, options: Any, job_list_bound: int) -> RqSource:
