@@ -38,7 +38,7 @@ def of_items(items: Iterable[Item], pending: Sequence[Job] = (), breathe: Breath
 
 def of_look(look: Look, twice: Collection[str]) -> Found:
     """What the look alone shows; `twice`: ids in two lists, which of different revisions only means that they moved."""
-    found: Found = {oddity.kind: sorted(oddity.job_ids) for oddity in look.oddities if oddity.job_ids}
+    found: Found = {anomaly.kind: sorted(anomaly.job_ids) for anomaly in look.anomalies if anomaly.job_ids}
     if count_mismatches(look):
         found["count-mismatch"] = []
     if any(listing.left_out.number for listing in look.listings):
@@ -143,7 +143,7 @@ def last_discrepancy(
 
 def notes(look: Look) -> str | None:
     """What is said of the findings beyond kinds and ids."""
-    said = [oddity.note for oddity in look.oddities if oddity.job_ids and oddity.note]
+    said = [anomaly.note for anomaly in look.anomalies if anomaly.job_ids and anomaly.note]
     return "; ".join([*count_mismatches(look), *said]) or None
 
 

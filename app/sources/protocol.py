@@ -93,7 +93,7 @@ class Listing:
 
 
 @dataclass(frozen=True, slots=True)
-class Oddity:
+class Anomaly:
     """An inconsistency that the source itself detects, such as an id in a queue whose job is gone.
 
     `note` adds details if they are known, such as since when or why.
@@ -146,7 +146,7 @@ class Look:
     as_of: datetime | None = None
     revision: str | None = None
     one_revision: bool = False
-    oddities: tuple[Oddity, ...] = ()
+    anomalies: tuple[Anomaly, ...] = ()
     workers: tuple[Worker, ...] | None = None
     health: str | None = None
     queues: int | None = None

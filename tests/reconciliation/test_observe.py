@@ -14,7 +14,7 @@ from app.infra.lease import Lease, LeaseLost
 from app.reconciliation import incidents, observer, registry
 from app.reconciliation.accept import accept
 from app.reconciliation.row_writer import checksum
-from app.sources.protocol import Capabilities, Job, JobFate, Listing, Look, Oddity, SourceError
+from app.sources.protocol import Anomaly, Capabilities, Job, JobFate, Listing, Look, SourceError
 from tests.reconciliation.desk import SERVICE, Desk, everything
 from tests.reconciliation.values import at, look
 from tests.support.clock import own_time
@@ -220,15 +220,15 @@ class TestSilence:
         assert len(desk.samples) == 2
 
     def test_silence_says_since_when_and_what_was_wrong_before(self, desk: Desk) -> None:
-        lost = Oddity("orphaned", ("r",))
-        desk.observe(look(queued=["q"], running=["r"], oddities=(lost,)))
+        lost = Anomaly("orphaned", ("r",))
+        desk.observe(look(queued=["q"], running=["r"], anomalies=(lost,)))
         last_answer = desk.told["checkedAt"]
         [before] = desk.told["findings"]
         desk.pass_time(15.1)
         desk.observe(SourceError("answered 500"))
         assert parse_utc(desk.told["silentSince"]) == parse_utc(desk.state.last_answer_at or "")
         assert desk.told["findings"] == [before]
-        desk.observe(look(queued=["q"], running=["r"], oddities=(lost,)))
+        desk.observe(look(queued=["q"], running=["r"], anomalies=(lost,)))
         assert desk.told["findings"] == [before], "the same jobs since the same moment, whatever lay in between"
         assert before["since"] == last_answer
         assert "silentSince" not in desk.told
@@ -236,7 +236,7 @@ class TestSilence:
         assert "findings" not in desk.told
 
     def test_an_outage_does_not_end_what_was_wrong_and_the_record_keeps_its_reason(self, desk: Desk) -> None:
-        lost = look(queued=["q"], running=["r"], oddities=(Oddity("dangling", ("d",)),))
+        lost = look(queued=["q"], running=["r"], anomalies=(Anomaly("dangling", ("d",)),))
         desk.observe(look(queued=["q"], running=["r"]))
         desk.observe(lost)
         desk.pass_time(15.1)

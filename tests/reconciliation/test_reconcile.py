@@ -6,7 +6,7 @@ import pytest
 
 from app.reconciliation import reconcile as rules
 from app.reconciliation.types import Evidence, Heard, Known, Notice
-from app.sources.protocol import Job, JobFate, Oddity
+from app.sources.protocol import Anomaly, Job, JobFate
 from tests.reconciliation.values import (
     at,
     heard,
@@ -325,7 +325,7 @@ class TestOneLookByItself:
         assert verdict.belief.jobs == {"a": job("a", "running")}
 
     def test_what_the_source_itself_finds_odd_is_a_discrepancy(self) -> None:
-        answer = look(oddities=(Oddity("orphaned", ("z", "y")),))
+        answer = look(anomalies=(Anomaly("orphaned", ("z", "y")),))
         verdict = judge(known(), heard(answer), evidence())
         assert (verdict.status, ids_of(verdict, "orphaned")) == ("discrepancy", ["y", "z"])
 

@@ -94,5 +94,5 @@ def ids(look: Look, state: str) -> list[str]:
     return next(sorted(listing.jobs) for listing in look.listings if listing.state == state)
 
 
-def oddities(look: Look) -> dict[str, list[str]]:
-    return {oddity.kind: list(oddity.job_ids) for oddity in look.oddities}
+def anomalies(look: Look) -> dict[str, list[str]]:
+    return {anomaly.kind: list(anomaly.job_ids) for anomaly in look.anomalies}

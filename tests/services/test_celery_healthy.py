@@ -289,7 +289,7 @@ def test_a_task_whose_time_is_long_over_and_that_nobody_runs_is_stuck(valkey: Va
         assert source.look().counts["reserved"] == 1
 
         def late() -> list[tuple[tuple[str, ...], str]]:
-            return [(one.job_ids, one.note) for one in source.look().oddities if one.kind == "overdue"]
+            return [(one.job_ids, one.note) for one in source.look().anomalies if one.kind == "overdue"]
 
         said = "the oldest was due at 2025-01-01 00:00:00 UTC; every worker is busy"
         wait_for(lambda: late() == [((held,), said)], f"{held}, not {running}, to be overdue", 20)

@@ -14,11 +14,11 @@ from rq import Queue
 from rq.job import Job as RqJob
 from rq.suspension import resume, suspend
 
-from app.sources.protocol import Filter, Job, JobFate, LeftOut, Oddity, SourceError, UnservedQueue
+from app.sources.protocol import Anomaly, Filter, Job, JobFate, LeftOut, SourceError, UnservedQueue
 from app.sources.rq.anomalies import CONFIRM_AFTER_S
 from app.sources.rq.rq_source import KIND, RqSource
 from app.sources.rq.rq_workers import SUSPENDED
-from tests.services.rq_scene import Scene, ids, oddities
+from tests.services.rq_scene import Scene, anomalies, ids
 from tests.support.beacon_server import ROOT
 from tests.support.machine import scaled
 from tests.support.waiting import wait_for
@@ -61,7 +61,7 @@ class TestLook:
     def test_an_empty_server_has_no_jobs_and_no_workers(self, source: RqSource) -> None:
         look = source.look()
         assert set(look.counts.values()) == {0}
-        assert (look.workers, look.health, look.oddities) == ((), "no workers", ())
+        assert (look.workers, look.health, look.anomalies) == ((), "no workers", ())
 
     def test_every_registry_is_heard(self, scene: Scene, queue: Queue, source: RqSource) -> None:
         queue.enqueue("time.sleep", 0, job_id="done")
@@ -82,7 +82,7 @@ class TestLook:
             "canceled": ["dropped"],
         }
         assert look.one_revision
-        assert oddities(look) == {}
+        assert anomalies(look) == {}
 
     def test_a_worker_and_its_job_are_told(self, scene: Scene, queue: Queue, source: RqSource) -> None:
         queue.enqueue("time.sleep", 600, job_id="long")
@@ -127,7 +127,7 @@ class TestLook:
         assert (ids(source.look(), "queued"), source.look().counts["queued"]) == (["a", "b"], 2)
         scene.redis.zadd("rq:wip:mail", {"a:1": time.time() + 60})
         look = source.look()
-        assert (ids(look, "queued"), ids(look, "started"), oddities(look)) == (["b"], ["a"], {})
+        assert (ids(look, "queued"), ids(look, "started"), anomalies(look)) == (["b"], ["a"], {})
         assert (look.counts["queued"], look.counts["started"]) == (1, 1)
 
     def test_two_executions_of_a_job_are_one_job(self, scene: Scene, queue: Queue, source: RqSource) -> None:
@@ -135,7 +135,7 @@ class TestLook:
         scene.redis.delete("rq:queue:mail")
         scene.redis.zadd("rq:wip:mail", {"a:1": time.time() + 60, "a:2": time.time() + 60})
         look = source.look()
-        assert (ids(look, "started"), look.counts["started"], oddities(look)) == (["a"], 1, {})
+        assert (ids(look, "started"), look.counts["started"], anomalies(look)) == (["a"], 1, {})
 
     def test_a_job_that_is_enqueued_again_under_its_id_is_no_duplicate(
         self, scene: Scene, queue: Queue, source: RqSource
@@ -145,7 +145,7 @@ class TestLook:
         put(queue, "nightly")
         look = source.look()
         assert (ids(look, "queued"), ids(look, "finished"), look.counts["finished"]) == (["nightly"], [], 0)
-        assert oddities(look) == {}
+        assert anomalies(look) == {}
 
     def test_beyond_the_bound_there_are_counts_only(self, scene: Scene, queue: Queue) -> None:
         put(queue, "a", "b", "c")
@@ -187,7 +187,7 @@ class TestLook:
         scene.work("mail")
         wait_for(lambda: not scene.redis.exists("rq:job:short"), "the result to expire")
         assert scene.redis.zcard("rq:finished:mail") == 1
-        assert oddities(source.look()) == {}
+        assert anomalies(source.look()) == {}
 
     def test_a_job_says_itself_for_how_long_it_can_be_seen(self, scene: Scene, queue: Queue, source: RqSource) -> None:
         queue.enqueue("time.sleep", 0, job_id="gone-at-once", result_ttl=0)
@@ -254,8 +254,8 @@ class TestOverdue:
 
     def test_they_are_found_with_the_oldest_and_why_nobody_queues_them(self, source: RqSource, due: float) -> None:
         look = source.look()
-        assert oddities(look) == {"overdue": ["late"]}
-        (found,) = look.oddities
+        assert anomalies(look) == {"overdue": ["late"]}
+        (found,) = look.anomalies
         assert found.note == f"the oldest was due at {_clock(due)} UTC; no scheduler serves mail"
         assert look.counts["scheduled"] == 3
 
@@ -263,7 +263,7 @@ class TestOverdue:
         self, scene: Scene, source: RqSource, due: float
     ) -> None:
         scene.redis.set("rq:scheduler-lock:mail", "anna")
-        (found,) = source.look().oddities
+        (found,) = source.look().anomalies
         assert found.note == f"the oldest was due at {_clock(due)} UTC"
 
     def test_they_are_among_the_stuck_ones(self, source: RqSource, due: float) -> None:
@@ -277,7 +277,7 @@ class TestOverdue:
 
     def test_they_are_found_where_there_are_too_many_scheduled_jobs_to_list(self, scene: Scene, due: float) -> None:
         look = scene.source(bound=1).look()
-        assert oddities(look) == {"overdue": ["late"]}
+        assert anomalies(look) == {"overdue": ["late"]}
 
 
 class TestOddities:
@@ -293,21 +293,21 @@ class TestOddities:
         pipe.execute()
         lost = [made[0], made[777], made[778], made[2_999]]
         scene.redis.delete(*map(RqJob.key_for, lost))
-        assert oddities(source.look()) == {"dangling": lost}
+        assert anomalies(source.look()) == {"dangling": lost}
 
     @pytest.mark.parametrize("state", ["scheduled", "deferred", "failed", "finished"])
     def test_a_registry_is_checked_too(self, scene: Scene, source: RqSource, state: str) -> None:
         scene.redis.sadd("rq:queues", "rq:queue:mail")
         scene.redis.zadd(f"rq:{state}:mail", {"lost": time.time() + 3_600, "kept": -1})
         scene.redis.hset(RqJob.key_for("kept"), "status", state)
-        assert oddities(source.look()) == {"dangling": ["lost"]}
+        assert anomalies(source.look()) == {"dangling": ["lost"]}
 
     def test_an_id_in_two_queues_is_a_duplicate(self, scene: Scene, queue: Queue, source: RqSource) -> None:
         put(queue, "a")
         scene.queue("other").push_job_id("a")
         scene.redis.sadd("rq:queues", "rq:queue:other")
         look = source.look()
-        assert (oddities(look), look.counts["queued"]) == ({"duplicate": ["a"]}, 1)
+        assert (anomalies(look), look.counts["queued"]) == ({"duplicate": ["a"]}, 1)
 
     def test_an_id_twice_in_a_queue_is_a_duplicate_that_the_counts_show(
         self, scene: Scene, queue: Queue, source: RqSource
@@ -315,14 +315,14 @@ class TestOddities:
         put(queue, "a", "b")
         queue.push_job_id("a")
         look = source.look()
-        assert (oddities(look), look.counts["queued"], ids(look, "queued")) == ({"duplicate": ["a"]}, 3, ["a", "b"])
+        assert (anomalies(look), look.counts["queued"], ids(look, "queued")) == ({"duplicate": ["a"]}, 3, ["a", "b"])
 
     def test_what_was_told_once_is_told_without_a_second_look(
         self, scene: Scene, queue: Queue, source: RqSource
     ) -> None:
         put(queue, "a")
         scene.redis.delete(RqJob.key_for("a"))
-        assert source.look().oddities == source.look().oddities == (Oddity("dangling", ("a",)),)
+        assert source.look().anomalies == source.look().anomalies == (Anomaly("dangling", ("a",)),)
         with scene.valkey.monitored() as heard:
             source.look()
         assert heard.of("")["MULTI"] == 1
@@ -334,7 +334,7 @@ class TestOddities:
         scene.wait_until_started("long")
         (key,) = scene.redis.zrange("rq:wip:mail", 0, -1)
         scene.redis.zadd("rq:wip:mail", {key: time.time() - 1})
-        assert oddities(source.look()) == {}
+        assert anomalies(source.look()) == {}
 
     @pytest.mark.parametrize("sign", ["key gone", "died", "born again", "given up"])
     def test_a_started_job_without_its_worker_is_orphaned(
@@ -343,7 +343,7 @@ class TestOddities:
         queue.enqueue("time.sleep", 600, job_id="long")
         worker = scene.worker("mail", name="anna")
         scene.wait_until_started("long")
-        assert (oddities(source.look()), source.stuck()) == ({}, [])
+        assert (anomalies(source.look()), source.stuck()) == ({}, [])
         scene.kill(worker)
         scene.redis.hdel("rq:worker:anna", "current_job")
         if sign == "key gone":
@@ -355,7 +355,7 @@ class TestOddities:
         else:
             (key,) = scene.redis.zrange("rq:wip:mail", 0, -1)
             scene.redis.zadd("rq:wip:mail", {key: time.time() - 1})
-        assert oddities(source.look()) == {"orphaned": ["long"]}
+        assert anomalies(source.look()) == {"orphaned": ["long"]}
         (stuck,) = source.stuck()
         assert (stuck.job.id, stuck.reason) == ("long", "its worker is gone")
 
@@ -368,14 +368,14 @@ class TestOddities:
         scene.wait_until_started("long")
         look = source.look()
         assert look.workers is not None
-        assert (look.workers[0].state, oddities(look)) == ("busy", {})
+        assert (look.workers[0].state, anomalies(look)) == ("busy", {})
         assert look.workers[0].note == "heartbeat every 30 s; its death would be detected within 45 s"
         scene.kill(worker)
         scene.redis.pexpire("rq:worker:anna", 46_000)
-        assert oddities(source.look()) == {}
+        assert anomalies(source.look()) == {}
         scene.redis.pexpire("rq:worker:anna", 44_000)
         look = source.look()
-        assert oddities(look) == {"orphaned": ["long"]}
+        assert anomalies(look) == {"orphaned": ["long"]}
         assert look.workers is not None
         assert (look.workers[0].state, look.health) == ("silent", "no workers, 1 silent")
         assert look.workers[0].note == "its heartbeat is late; RQ itself waits 44 s more"
@@ -386,7 +386,7 @@ class TestOddities:
         put(queue, "done")
         scene.work("mail")
         scene.redis.zadd("rq:wip:mail", {"done:1": time.time() - 1})
-        assert oddities(source.look()) == {}
+        assert anomalies(source.look()) == {}
 
 
 class TestOneJob:

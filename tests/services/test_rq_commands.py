@@ -15,7 +15,7 @@ from app.sources.redis.redis_commands import CLOCKS_DRIFT, MARKER
 from app.sources.rq.rq_commands import MAX_PURGED
 from app.sources.rq.rq_source import KIND, RqSource
 from tests.services.cutting import What, wire
-from tests.services.rq_scene import Scene, ids, oddities
+from tests.services.rq_scene import Scene, anomalies, ids
 from tests.services.test_rq import READS
 from tests.support.machine import scaled
 from tests.support.waiting import wait_for
@@ -87,7 +87,7 @@ class TestRetry:
         scene.work("mail")
         assert ids(source.look(), "finished") == ["a"]
         assert not (tmp_path / "a").exists()
-        assert oddities(source.look()) == {}
+        assert anomalies(source.look()) == {}
 
     def test_it_leaves_what_rq_itself_would(self, scene: Scene, queue: Queue, source: RqSource) -> None:
         """RQ's own requeue is what the script must keep up with; times differ, and RQ packs the same data anew."""
@@ -142,7 +142,7 @@ class TestDelete:
         assert (done.outcome, done.effect["was"]) == ("done", where)
         left = {key for key in everything(scene) if key not in before}
         assert not [key for key in left if b"job:a" in key or b"results:a" in key]
-        assert (set(source.look().counts.values()), oddities(source.look())) == ({0}, {})
+        assert (set(source.look().counts.values()), anomalies(source.look())) == ({0}, {})
 
     def test_a_running_job_is_refused_and_goes_on(self, scene: Scene, queue: Queue, source: RqSource) -> None:
         queue.enqueue("time.sleep", 600, job_id="a")
@@ -224,7 +224,7 @@ class TestPurge:
         scene.work("mail")
         put(queue, "nightly")
         assert source.act(order("purge-queue", "mail")).effect["purged"] == 1
-        assert oddities(source.look()) == {}
+        assert anomalies(source.look()) == {}
 
     def test_an_empty_queue_is_purged_of_nothing_and_no_queue_is_absent(
         self, scene: Scene, queue: Queue, source: RqSource

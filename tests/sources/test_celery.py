@@ -26,7 +26,7 @@ from app.sources.celery.overdue_tasks import OverdueTasks
 from app.sources.celery.remote_control import parse_announcement
 from app.sources.celery.results import UNREADABLE, Results, parse_state
 from app.sources.celery.task_details import find_overdue, find_stuck
-from app.sources.protocol import Address, Oddity, SourceError
+from app.sources.protocol import Address, Anomaly, SourceError
 from app.sources.redis.client import RedisServer
 from tests.support.machine import scaled
 
@@ -321,14 +321,14 @@ class TestOverdue:
         tasks, there, late = OverdueTasks(), self.there("a", "b"), self.DUE + 61
         assert list(tasks.find(there, self.workers(self.DUE + 60, *active, idle=idle), self.DUE + 60)) == []
         assert list(OverdueTasks().find(there, self.workers(late, *active, idle=idle), late)) == [
-            Oddity("overdue", ("a", "b"), f"{self.OLDEST}{why}")
+            Anomaly("overdue", ("a", "b"), f"{self.OLDEST}{why}")
         ]
 
     def test_what_a_worker_holds_and_does_not_run_is_overdue_and_what_runs_is_not(self) -> None:
         late = self.DUE + 100
         there = self.there(taken={"held": self.DUE - 50, "runs": self.DUE - 50, "just": late - 1})
         found = list(OverdueTasks().find(there, self.workers(late - 2, "runs", idle=True), late))
-        assert found == [Oddity("overdue", ("held",), f"{self.OLDEST}; a worker holds it and does not run it")]
+        assert found == [Anomaly("overdue", ("held",), f"{self.OLDEST}; a worker holds it and does not run it")]
 
     @pytest.mark.parametrize(("settled", "age"), [(False, 1), (True, 60)])
     def test_where_not_every_worker_has_said_just_now_what_it_runs_what_was_taken_is_unknown(
@@ -337,7 +337,7 @@ class TestOverdue:
         late = self.DUE + 1_000
         there = self.there("waits", taken={"held": self.DUE - 50})
         found = list(OverdueTasks().find(there, self.workers(late - age, idle=True, settled=settled), late))
-        assert found == [Oddity("overdue", ("waits",), self.OLDEST)]
+        assert found == [Anomaly("overdue", ("waits",), self.OLDEST)]
 
     def test_what_is_sent_with_a_time_that_is_over_is_late_only_after_a_minute(self) -> None:
         tasks, roster = OverdueTasks(), Roster()

@@ -34,6 +34,7 @@ from app.sources.protocol import (
     NOTHING_LEFT_OUT,
     Action,
     Address,
+    Anomaly,
     Capabilities,
     Done,
     Filter,
@@ -44,7 +45,6 @@ from app.sources.protocol import (
     LeftOut,
     Listing,
     Look,
-    Oddity,
     Order,
     Selection,
     SourceError,
@@ -115,7 +115,7 @@ class CelerySource:
             instance_id=snapshot.instance_id,
             as_of=snapshot.as_of,
             one_revision=True,
-            oddities=(
+            anomalies=(
                 *_find_anomalies(snapshot, self._history.find_unbacked(snapshot), orphans),
                 *self._overdue.find(snapshot, roster, seen_at),
             ),
@@ -238,14 +238,14 @@ def _count_tasks(snapshot: BrokerSnapshot, listings: Sequence[Listing], failed: 
     return counts if failed.number is None else {**counts, "failed": failed.number}
 
 
-def _find_anomalies(snapshot: BrokerSnapshot, unbacked: Sequence[str], orphans: set[str]) -> tuple[Oddity, ...]:
+def _find_anomalies(snapshot: BrokerSnapshot, unbacked: Sequence[str], orphans: set[str]) -> tuple[Anomaly, ...]:
     unindexed = [task_id for task_id, taken in snapshot.taken.items() if taken.at is None]
     found = (
-        Oddity("dangling", tuple(sorted({*unbacked, *unindexed}))),
-        Oddity("duplicate", snapshot.twice),
-        Oddity("orphaned", tuple(sorted(orphans))),
+        Anomaly("dangling", tuple(sorted({*unbacked, *unindexed}))),
+        Anomaly("duplicate", snapshot.twice),
+        Anomaly("orphaned", tuple(sorted(orphans))),
     )
-    return tuple(oddity for oddity in found if oddity.job_ids)
+    return tuple(anomaly for anomaly in found if anomaly.job_ids)
 
 
 def _find_unserved(snapshot: BrokerSnapshot, served: frozenset[str] | None) -> tuple[UnservedQueue, ...] | None:

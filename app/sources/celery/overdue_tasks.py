@@ -8,7 +8,7 @@ from app.infra.concurrency import paced
 from app.sources.celery.broker import BrokerSnapshot
 from app.sources.celery.celery_workers import ROSTER_FRESH_S, Roster
 from app.sources.celery.task_details import OVERDUE_AFTER_S
-from app.sources.protocol import Oddity
+from app.sources.protocol import Anomaly
 
 
 class _OverdueTask(NamedTuple):
@@ -28,14 +28,14 @@ class OverdueTasks:
         # For each task with an ETA: when it was first seen, and its ETA then (a retry has another). None before a poll.
         self._seen: dict[str, tuple[float, float]] | None = None
 
-    def find(self, snapshot: BrokerSnapshot, roster: Roster, now: float) -> Iterable[Oddity]:
+    def find(self, snapshot: BrokerSnapshot, roster: Roster, now: float) -> Iterable[Anomaly]:
         """Return one anomaly for all queues, with the oldest due time and, if known, the reason; or nothing."""
         late = [one for one in self._find_candidates(snapshot, roster, now) if now - one.due > OVERDUE_AFTER_S]
         if not late:
             return ()
         why = _explain(late, roster, now)
         said = [f"the oldest was due at {_format_time(min(one.due for one in late))}", *([why] if why else [])]
-        return (Oddity("overdue", tuple(sorted({one.task_id for one in late})), "; ".join(said)),)
+        return (Anomaly("overdue", tuple(sorted({one.task_id for one in late})), "; ".join(said)),)
 
     def _find_candidates(self, snapshot: BrokerSnapshot, roster: Roster, now: float) -> Iterator[_OverdueTask]:
         """Yield tasks that have been there for long enough and that no worker can be running."""

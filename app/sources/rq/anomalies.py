@@ -13,7 +13,7 @@ from rq import Worker
 from rq.job import Job as RqJob
 
 from app.infra.concurrency import Pace
-from app.sources.protocol import Oddity
+from app.sources.protocol import Anomaly
 from app.sources.rq.placement import PlacedJobs, list_expected_ids, place_jobs
 from app.sources.rq.responses import Batch, parse_score, parse_text
 from app.sources.rq.rq_snapshot import ENDED, Execution, RqSnapshot, read_snapshot
@@ -35,7 +35,7 @@ class AnomalyFinder:
         self._queues, self._bound = queues, bound
         self._reported: set[Suspect] = set()
 
-    def find(self, client: redis.Redis, snapshot: RqSnapshot, counted: PlacedJobs) -> tuple[Oddity, ...]:
+    def find(self, client: redis.Redis, snapshot: RqSnapshot, counted: PlacedJobs) -> tuple[Anomaly, ...]:
         found = _find_suspects(client, snapshot, counted, _find_ids_without_job(client, snapshot))
         fresh = set(sorted(found - self._reported)[:MAX_RECHECKED])
         reported = found & self._reported
@@ -44,7 +44,7 @@ class AnomalyFinder:
             reported |= fresh & self._recheck(client, [job_id for kind, job_id in fresh if kind == "dangling"])
         self._reported = reported
         kinds = sorted({kind for kind, _ in reported})
-        return tuple(Oddity(kind, tuple(sorted(i for k, i in reported if k == kind))) for kind in kinds)
+        return tuple(Anomaly(kind, tuple(sorted(i for k, i in reported if k == kind))) for kind in kinds)
 
     def _recheck(self, client: redis.Redis, dangling: list[str]) -> set[Suspect]:
         snapshot = read_snapshot(client, self._queues, self._bound, ask=dangling)

@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from app.sources.protocol import Job, Oddity, StuckJob
+from app.sources.protocol import Anomaly, Job, StuckJob
 from app.sources.rq.rq_snapshot import OverdueJobs, RqSnapshot
 
 
-def find_anomaly(snapshot: RqSnapshot) -> Iterable[Oddity]:
+def find_anomaly(snapshot: RqSnapshot) -> Iterable[Anomaly]:
     """Return one anomaly for all queues, with the oldest due time and, if known, the reason; or nothing."""
     if not snapshot.overdue:
         return ()
@@ -15,7 +15,7 @@ def find_anomaly(snapshot: RqSnapshot) -> Iterable[Oddity]:
     oldest = min(late.since for late in snapshot.overdue.values())
     unserved = sorted(place.queue for place, late in snapshot.overdue.items() if not late.served)
     said = [f"the oldest was due at {_format_time(oldest)}", *([_describe_unserved(unserved)] if unserved else [])]
-    return (Oddity("overdue", tuple(job_ids), "; ".join(said)),)
+    return (Anomaly("overdue", tuple(job_ids), "; ".join(said)),)
 
 
 def list_stuck(snapshot: RqSnapshot) -> list[StuckJob]:

@@ -90,7 +90,7 @@ class RqSource:
             snapshot = read_snapshot(client, self._queues, self._bound)
             latency_ms = round((time.monotonic() - began) * 1000)
             counted = place_jobs(snapshot, Pace(), self._ttls.update(client, snapshot))
-            oddities = self._anomalies.find(client, snapshot, counted)
+            anomalies = self._anomalies.find(client, snapshot, counted)
             run_id = _read_run_id(client)
         self._looked_at = time.monotonic()
         workers = list_workers(snapshot)
@@ -100,7 +100,7 @@ class RqSource:
             latency_ms=latency_ms,
             instance_id=run_id,
             one_revision=True,
-            oddities=(*oddities, *overdue_jobs.find_anomaly(snapshot)),
+            anomalies=(*anomalies, *overdue_jobs.find_anomaly(snapshot)),
             workers=workers,
             health=describe_health(snapshot),
             queues=snapshot.queues,
