@@ -30,7 +30,7 @@ from app.infra.deadlines import Deadline
 from app.infra.json_limits import JsonTooLarge
 from app.sources.host_rules import Reach
 from app.sources.http_connections import Pool, SecurePool, current_request
-from app.sources.protocol import NotSent, SourceError, Unsure
+from app.sources.protocol import NotSent, OutcomeUnknown, SourceError
 
 CONNECT_S = 2.0
 ANSWER_S = 5.0
@@ -115,7 +115,7 @@ class HttpClient:
 
         Returns the response whatever its status is; its `json` is None if the body is not JSON.
 
-        Raises `NotSent` if not a single byte was sent, `Unsure` if the request may have been executed.
+        Raises `NotSent` if not a single byte was sent, `OutcomeUnknown` if the request may have been executed.
         """
         headers = {"Idempotency-Key": key}
         data = None
@@ -126,7 +126,7 @@ class HttpClient:
                 method, path, seconds, begin_s=begin_s, not_after=not_after, headers=headers, body=data
             )
         except SourceError as error:
-            raise (Unsure if current_request.sent else NotSent)(error.reason) from error
+            raise (OutcomeUnknown if current_request.sent else NotSent)(error.reason) from error
         try:
             return JsonResponse(said.status, parse_json(said.bytes))
         except SourceError:

@@ -45,7 +45,7 @@ class CannotTell(SourceError):
     """The service answers, but does not provide this information about its jobs. Retrying does not help."""
 
 
-class Unsure(SourceError):
+class OutcomeUnknown(SourceError):
     """A command was sent and got no answer. Only `settle` can find out whether it was executed."""
 
 
@@ -285,7 +285,7 @@ class Source(Protocol):
         ...
 
     def act(self, order: Order) -> Done:
-        """Execute the operation once within a time limit. Never retries. Raises `NotSent` or `Unsure`."""
+        """Execute the operation once within a time limit. Never retries. Raises `NotSent` or `OutcomeUnknown`."""
         ...
 
     def settle(self, order: Order, asked_at: datetime) -> Done | None:

@@ -14,12 +14,12 @@ from app.infra.clock import utc_now
 from app.reconciliation import registry
 from app.reconciliation.explanations import PublishedEvents, is_fall_explained
 from app.reconciliation.models import KnownJob
-from app.sources.protocol import Done, NotSent, SourceError, Unsure
+from app.sources.protocol import Done, NotSent, OutcomeUnknown, SourceError
 from tests.commands.scripted import Scene
 
 
 def test_an_answer_that_was_lost_is_found_by_reading(scene: Scene) -> None:
-    scene.script.acts = [Unsure("closed the connection")]
+    scene.script.acts = [OutcomeUnknown("closed the connection")]
     scene.script.settles = [None, SourceError("did not answer"), Done("done", "It was queued again.")]
     command_id = scene.give("j1")
     assert scene.run(command_id) == "success"
@@ -28,7 +28,7 @@ def test_an_answer_that_was_lost_is_found_by_reading(scene: Scene) -> None:
 
 
 def test_what_reading_cannot_tell_ends_as_a_timeout_with_the_reason(scene: Scene) -> None:
-    scene.script.acts = [Unsure("closed the connection")]
+    scene.script.acts = [OutcomeUnknown("closed the connection")]
     scene.script.settles = [SourceError("refused the connection")]
     command_id = scene.give("j1")
     assert scene.run(command_id) == "timeout"
@@ -37,7 +37,7 @@ def test_what_reading_cannot_tell_ends_as_a_timeout_with_the_reason(scene: Scene
 
 
 def test_that_it_was_not_done_counts_only_once_it_can_no_longer_be_done(scene: Scene) -> None:
-    scene.script.acts = [Unsure("did not answer")]
+    scene.script.acts = [OutcomeUnknown("did not answer")]
     scene.script.settles = [Done("refused", "It is failed still.")]
     command_id = scene.give("j1")
     assert scene.run(command_id) == "error"

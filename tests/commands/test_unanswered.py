@@ -11,7 +11,7 @@ from app.commands.models import CommandRow, ItemRow
 from app.db import DatabaseUnavailable, read, write
 from app.infra.clock import utc_now, utc_text
 from app.reconciliation import registry
-from app.sources.protocol import Capabilities, Done, Job, JobDetail, NotSent, Order, SourceError, Unsure
+from app.sources.protocol import Capabilities, Done, Job, JobDetail, NotSent, Order, OutcomeUnknown, SourceError
 from tests.commands.operator_desk import new_id
 from tests.commands.scripted import Scene, Script
 
@@ -37,13 +37,13 @@ class TestNobodyAnswers:
         self, scene: Scene, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(executor, "SETTLE_S", 20.0)  # however slow the machine: it ends with the answer
-        scene.script = Remembers(acts=[Unsure("closed the connection")])
+        scene.script = Remembers(acts=[OutcomeUnknown("closed the connection")])
         command_id = scene.give("j1")
         assert scene.run(command_id) == "error"
         assert scene.states(command_id) == {"j1": "refused"}
 
     def test_after_the_first_that_nobody_knows_of_the_rest_is_not_asked(self, scene: Scene) -> None:
-        scene.script.acts = [Unsure("answered 502")]
+        scene.script.acts = [OutcomeUnknown("answered 502")]
         command_id = scene.give(*(f"j{n}" for n in range(50)))
         assert scene.run(command_id) == "error"
         assert len(scene.script.asked) == 1
@@ -66,7 +66,7 @@ class TestNobodyAnswers:
         assert len(scene.script.asked) == 8
 
     def test_a_mistake_while_reading_ends_as_a_timeout(self, scene: Scene) -> None:
-        scene.script.acts, scene.script.settles = [Unsure("closed the connection")], [ZeroDivisionError()]
+        scene.script.acts, scene.script.settles = [OutcomeUnknown("closed the connection")], [ZeroDivisionError()]
         command_id = scene.give("j1")
         assert scene.run(command_id) == "timeout"
         [_, result] = scene.entries(command_id)

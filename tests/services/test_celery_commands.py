@@ -12,7 +12,7 @@ import pytest
 from app.sources.celery.celery_commands import ALREADY_TAKEN, MAX_PURGED
 from app.sources.celery.celery_source import KIND, CelerySource
 from app.sources.celery.options import CeleryOptions
-from app.sources.protocol import Address, Filter, NotSent, Order, SourceError, Unsure
+from app.sources.protocol import Address, Filter, NotSent, Order, OutcomeUnknown, SourceError
 from app.sources.redis.redis_commands import MARKER
 from tests.services.celery_scene import Fleet, source_of
 from tests.services.cutting import What, wire
@@ -241,7 +241,10 @@ def act_through(valkey: Valkey, lost: What, wanted: Order) -> datetime:
     with wire(valkey.port, lost) as broken:
         address = Address(f"redis://127.0.0.1:{broken.port}/0")
         asked_at = now()
-        with closing(KIND.build(address, CeleryOptions(inspect=False), 10_000)) as asking, pytest.raises(Unsure):
+        with (
+            closing(KIND.build(address, CeleryOptions(inspect=False), 10_000)) as asking,
+            pytest.raises(OutcomeUnknown),
+        ):
             asking.act(wanted)
         if lost == "late":
             time.sleep(max(0.0, ((wanted.not_after or now()) - now()).total_seconds()))

@@ -10,7 +10,7 @@ import pytest
 from rq import Queue
 from rq.job import Job as RqJob
 
-from app.sources.protocol import Address, Done, Filter, NotSent, Order, SourceError, Unsure
+from app.sources.protocol import Address, Done, Filter, NotSent, Order, OutcomeUnknown, SourceError
 from app.sources.redis.redis_commands import CLOCKS_DRIFT, MARKER
 from app.sources.rq.rq_commands import MAX_PURGED
 from app.sources.rq.rq_source import KIND, RqSource
@@ -314,7 +314,7 @@ def act_through(scene: Scene, lost: What, wanted: Order) -> datetime:
     with wire(scene.valkey.port, lost) as broken:
         address = Address(f"redis://127.0.0.1:{broken.port}/0")
         asked_at = now()
-        with closing(KIND.build(address, KIND.options(), 10_000)) as asking, pytest.raises(Unsure):
+        with closing(KIND.build(address, KIND.options(), 10_000)) as asking, pytest.raises(OutcomeUnknown):
             asking.act(wanted)
         if lost == "late":
             time.sleep(max(0.0, ((wanted.not_after or now()) - now()).total_seconds()))
@@ -371,7 +371,10 @@ class TestOnce:
         wanted = order("restart-service", "mail")
         with wire(scene.valkey.port, "answer") as broken:
             address = Address(f"redis://127.0.0.1:{broken.port}/0")
-            with closing(KIND.build(address, KIND.options(supervised=True), 10)) as asking, pytest.raises(Unsure):
+            with (
+                closing(KIND.build(address, KIND.options(supervised=True), 10)) as asking,
+                pytest.raises(OutcomeUnknown),
+            ):
                 asking.act(wanted)
         settled = source.settle(wanted, now())
         assert settled is not None

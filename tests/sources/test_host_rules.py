@@ -12,7 +12,7 @@ from app.sources.celery import celery_source
 from app.sources.host_rules import ForbiddenAddress, HostRules, Reach, parse_networks
 from app.sources.http_client import HttpClient
 from app.sources.palantir import palantir_source
-from app.sources.protocol import Address, Order, Source, SourceError, Unsure
+from app.sources.protocol import Address, Order, OutcomeUnknown, Source, SourceError
 from app.sources.redis.client import RedisServer, check_url
 from app.sources.rq import rq_source
 from app.sources.service_config import create_source
@@ -106,7 +106,7 @@ def test_an_order_to_one_was_certainly_not_sent() -> None:
     client = HttpClient("http://169.254.169.254")
     with pytest.raises(SourceError) as refused:
         client.send("POST", "/x", 1.0, key="k")
-    assert not isinstance(refused.value, Unsure)
+    assert not isinstance(refused.value, OutcomeUnknown)
 
 
 @pytest.mark.parametrize("scheme", ["redis", "rediss"])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from app.sources.palantir.palantir_source import PalantirSource
-from app.sources.protocol import Done, Filter, NotSent, Order, SourceError, Unsure
+from app.sources.protocol import Done, Filter, NotSent, Order, OutcomeUnknown, SourceError
 from tests.sources.upstream import Upstream, send
 from tests.support.demo_service import DemoService, start_demo
 from tests.support.ports import free_port
@@ -196,7 +196,7 @@ class TestUnsure:
     @pytest.mark.parametrize("status", [500, 502, 503, 504])
     def test_an_error_of_the_server_may_come_after_the_effect(self, service: Upstream, status: int) -> None:
         service.json("/api/v1/jobs/a/retry", {"error": "broken"}, status)
-        with pytest.raises(Unsure, match=f"answered {status}: broken"):
+        with pytest.raises(OutcomeUnknown, match=f"answered {status}: broken"):
             PalantirSource(service.url, 10).act(order("retry-job", "a"))
 
     def test_an_answer_in_another_language_is_not_taken_for_success(
@@ -204,7 +204,7 @@ class TestUnsure:
     ) -> None:
         demo.create_job(id="a")
         demo.fault("garbage")
-        with pytest.raises(Unsure):
+        with pytest.raises(OutcomeUnknown):
             source.act(order("delete-job", "a"))
 
     def test_a_cut_connection_is_asked_once_and_never_again(self, service: Upstream) -> None:
@@ -212,14 +212,14 @@ class TestUnsure:
             request.connection.shutdown(socket.SHUT_RDWR)
 
         service.answers["/api/v1/jobs/a/retry"] = cut
-        with pytest.raises(Unsure, match="closed the connection"):
+        with pytest.raises(OutcomeUnknown, match="closed the connection"):
             PalantirSource(service.url, 10).act(order("retry-job", "a"))
         assert service.asked == ["/api/v1/jobs/a/retry"]
 
     def test_the_wait_for_an_answer_is_bounded(self, service: Upstream) -> None:
         service.answers["/api/v1/jobs/a/retry"] = lambda _: service.hold()
         began = now()
-        with pytest.raises(Unsure, match="did not answer"):
+        with pytest.raises(OutcomeUnknown, match="did not answer"):
             PalantirSource(service.url, 10, act_s=SHORT_S).act(order("retry-job", "a"))
         assert now() - began < timedelta(seconds=5)
 
@@ -231,7 +231,7 @@ class TestSettled:
         """Returns when it was asked, once the service has done it."""
         asked_at = now()
         demo.fault("hang")
-        with pytest.raises(Unsure):
+        with pytest.raises(OutcomeUnknown):
             PalantirSource(demo.url, 10, act_s=SHORT_S).act(wanted)
         demo.fault("none")
         wait_for(lambda: len(demo.calls()) == 1, "the service to have done it", 20)

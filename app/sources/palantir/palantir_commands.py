@@ -22,7 +22,7 @@ from app.sources.palantir.api import (
     WholePageAnswer,
     parse,
 )
-from app.sources.protocol import Done, Order, SourceError, Unsure
+from app.sources.protocol import Done, Order, OutcomeUnknown, SourceError
 
 ACT_S = 10.0
 # Remaining difference between compared clocks, and of times that are truncated to milliseconds.
@@ -48,7 +48,7 @@ class PalantirCommands:
             method, path, self._act_s, key=order.key, body=body, begin_s=begin_s, not_after=order.not_after
         )
         if not _SURE_FROM <= answer.status < _SURE_BELOW:
-            raise Unsure(f"answered {answer.status}{_reason_suffix(answer)}")
+            raise OutcomeUnknown(f"answered {answer.status}{_reason_suffix(answer)}")
         return _to_result(order, answer) if answer.status < 300 else _to_refusal(order, answer)
 
     def settle(self, order: Order, asked_at: datetime) -> Done | None:
@@ -144,7 +144,7 @@ def _to_result(order: Order, answer: JsonResponse) -> Done:
     try:
         return _parse_result(order, {} if answer.status == 204 else answer.json)
     except SourceError as error:  # an answer that is not the API's does not prove that it was done
-        raise Unsure(error.reason) from error
+        raise OutcomeUnknown(error.reason) from error
 
 
 def _parse_result(order: Order, body: Any) -> Done:

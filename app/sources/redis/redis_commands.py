@@ -16,7 +16,7 @@ import redis
 from redis.exceptions import RedisError, ResponseError
 
 from app.infra import json_limits
-from app.sources.protocol import Done, NotSent, Order, SourceError, Unsure
+from app.sources.protocol import Done, NotSent, Order, OutcomeUnknown, SourceError
 from app.sources.redis.client import RedisServer, describe_error
 
 # Together with the reads before it, a command ends within 15 s whatever the server does.
@@ -70,7 +70,7 @@ class ScriptRunner:
         self._server, self._prefix = server, prefix
 
     def run(self, order: Order, script: str, keys: Sequence[str], *args: str | int | bytes) -> ScriptResult | Done:
-        """Run the script. Returns a `Done` if the server itself refuses. Raises `NotSent` and `Unsure`."""
+        """Run the script. Returns a `Done` if the server itself refuses. Raises `NotSent` and `OutcomeUnknown`."""
         until = datetime.now(UTC) + timedelta(seconds=ACT_S)
         with preliminary_read(self._server, order) as client:
             whole, micros = client.time()
@@ -83,7 +83,7 @@ class ScriptRunner:
             with self._server.reading(wait_s) as client:
                 answer: Any = _eval(client, [PROLOGUE + script, len(every), *every, *common, *args])
         except SourceError as error:
-            raise Unsure(error.reason) from error
+            raise OutcomeUnknown(error.reason) from error
         return _parse_result(answer)
 
     def find_earlier_result(self, order: Order) -> ScriptResult | None:
@@ -117,16 +117,16 @@ def _parse_result(answer: Any) -> ScriptResult | Done:
     if isinstance(answer, RedisError):
         # An error inside a script may have occurred after a change. Any other error occurred before the script began.
         if "script" in str(answer):
-            raise Unsure(describe_error(answer)) from answer
+            raise OutcomeUnknown(describe_error(answer)) from answer
         return _build_refusal(answer)
     if not isinstance(answer, list) or not all(isinstance(part, bytes) for part in answer) or not answer:
-        raise Unsure("answered with something other than a script's result")
+        raise OutcomeUnknown("answered with something other than a script's result")
     word, *about = (part.decode(errors="replace") for part in answer)
     if word == "error":
         return _build_refusal(ResponseError("".join(about)))
     if word == "done":
         if answer[1] == _BEGUN:
-            raise Unsure("stopped in the middle of executing it")
+            raise OutcomeUnknown("stopped in the middle of executing it")
         return ScriptResult(word, _parse_effect(answer[1]))
     return ScriptResult(word, {}, tuple(about))
 
