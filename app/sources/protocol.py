@@ -327,7 +327,7 @@ def fault_of_job_id(value: object) -> str:
     return ""
 
 
-class TakesNoOrders:
+class ReadOnlySource:
     """Base class of sources that support no actions: refuses every operation."""
 
     def act(self, order: Order) -> Done:

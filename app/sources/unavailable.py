@@ -2,10 +2,10 @@
 
 from typing import NoReturn
 
-from app.sources.protocol import ACTIONS, VIEWS, Capabilities, JobFate, SourceError, TakesNoOrders
+from app.sources.protocol import ACTIONS, VIEWS, Capabilities, JobFate, ReadOnlySource, SourceError
 
 
-class UnavailableSource(TakesNoOrders):
+class UnavailableSource(ReadOnlySource):
     def __init__(self, reason: str) -> None:
         self._reason = reason
 
