@@ -15,7 +15,7 @@ from app.infra.problems import Problem, retry_after
 from app.reconciliation import registry
 from app.reconciliation.models import KnownJob
 from app.sources.on_demand import TooManyRequests, TooSlow, query_source
-from app.sources.protocol import CannotTell, Filter, Selection, Source, SourceError
+from app.sources.protocol import Filter, Selection, Source, SourceError, Unsupported
 
 MAX_ITEMS = 5_000
 IDS_AT_ONCE = 500
@@ -93,7 +93,7 @@ def _now_and_then(source: Source, which: Filter, as_of: datetime | None) -> tupl
     earliest = seen if which.older_than is None else min(seen, which.older_than)
     try:
         return found, source.select(replace(which, older_than=earliest), MAX_ITEMS)
-    except CannotTell:
+    except Unsupported:
         return found, found
 
 

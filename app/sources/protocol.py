@@ -41,7 +41,7 @@ class NotSent(SourceError):
     """Nothing was sent: there was no connection, or the deadline passed before the first byte."""
 
 
-class CannotTell(SourceError):
+class Unsupported(SourceError):
     """The service answers, but does not provide this information about its jobs. Retrying does not help."""
 
 
@@ -305,7 +305,7 @@ class Source(Protocol):
     def select(self, wanted: Filter, limit: int) -> Selection:
         """Count the jobs that match a filter and return up to `limit` of their ids.
 
-        Raises `SourceError`, and `CannotTell` if the source does not know how long jobs have been in that state.
+        Raises `SourceError`, and `Unsupported` if the source does not know how long jobs have been in that state.
         """
         ...
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from app.sources.celery.broker import Broker, BrokerSnapshot
 from app.sources.celery.results import ENDS
-from app.sources.protocol import CannotTell, Done, Filter, Order, Selection
+from app.sources.protocol import Done, Filter, Order, Selection, Unsupported
 from app.sources.redis.client import RedisServer
 from app.sources.redis.redis_commands import ScriptResult, ScriptRunner, preliminary_read
 
@@ -131,7 +131,7 @@ class CeleryCommands:
                 total = snapshot.counts["reserved"] if snapshot.taken_cut else len(ids)
                 return Selection(as_of, total, tuple(ids[:limit]))
             if wanted.state != "queued" or wanted.older_than is not None:
-                raise CannotTell(_explain_no_list(wanted))
+                raise Unsupported(_explain_no_list(wanted))
             total = sum(client.llen(key) for key in self._broker.list_keys(wanted.queue))
         ids = [task_id for task_id, (queue, _) in snapshot.queued.items() if wanted.queue in (None, queue)]
         return Selection(as_of, total, tuple(ids[:limit]))

@@ -31,7 +31,6 @@ from app.sources.palantir.palantir_commands import ACT_S, PalantirCommands
 from app.sources.protocol import (
     NOTHING_LEFT_OUT,
     Address,
-    CannotTell,
     Capabilities,
     Done,
     Filter,
@@ -48,6 +47,7 @@ from app.sources.protocol import (
     Selection,
     SourceError,
     StuckJob,
+    Unsupported,
 )
 
 P = TypeVar("P", PageAnswer, WholePageAnswer)
@@ -222,7 +222,7 @@ def _state_since(job: JobAnswer, wanted: Filter) -> datetime:
     since = job.finished_at if is_finished(wanted.state) else None
     since = since or (job.started_at if wanted.state == "running" else None) or job.enqueued_at
     if since is None:
-        raise CannotTell("does not report how old its jobs are")
+        raise Unsupported("does not report how old its jobs are")
     return since
 
 

@@ -11,7 +11,7 @@ from rq.job import Job as RqJob
 from rq.utils import utcformat
 
 from app.infra.concurrency import Pace
-from app.sources.protocol import CannotTell, Done, Filter, Order, Selection, SourceError
+from app.sources.protocol import Done, Filter, Order, Selection, SourceError, Unsupported
 from app.sources.redis.client import RedisServer
 from app.sources.redis.redis_commands import ScriptResult, ScriptRunner, preliminary_read
 from app.sources.rq.effect_verification import is_effect_visible
@@ -82,7 +82,7 @@ class RqCommands:
             ids = [job.id for job in listing.jobs.values() if wanted.queue in (None, job.queue)]
             if wanted.older_than is not None:
                 if listing.hides(wanted.queue):
-                    raise CannotTell(f"has more than {self._bound:,} {wanted.state} jobs, so their ages are not read")
+                    raise Unsupported(f"has more than {self._bound:,} {wanted.state} jobs, so their ages are not read")
                 ids = _filter_older(Batch(client), ids, wanted.state, wanted.older_than)
         total = _count_matching(snapshot, wanted) if listing.hides(wanted.queue) else len(ids)
         return Selection(datetime.fromtimestamp(snapshot.at, UTC), total, tuple(ids[:limit]))
