@@ -22,7 +22,7 @@ from app.commands.retry import FLEETING, insist
 from app.db import read
 from app.infra.clock import utc_now
 from app.reconciliation import registry
-from app.sources.protocol import Action, NotSent, Order, Source, SourceError
+from app.sources.protocol import Action, NotSent, Operation, Source, SourceError
 
 log = logging.getLogger(__name__)
 
@@ -235,9 +235,9 @@ class _Run:
         finally:
             self._execution.busy_until = float("inf")
 
-    def _order_of(self, asking: Asking, not_after: datetime | None = None) -> Order:
+    def _order_of(self, asking: Asking, not_after: datetime | None = None) -> Operation:
         """Whoever asks: the same key for the same thing. An id that its sender uses again next week is another key."""
-        return Order(
+        return Operation(
             self._action,
             asking.target,
             f"beacon-{self._row.accepted_audit_id or self._claim.command_id}-{asking.place}",

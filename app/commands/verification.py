@@ -16,7 +16,7 @@ from app.commands.models import CommandRow, ItemRow
 from app.db import now_epoch, read
 from app.infra.clock import parse_utc, utc_now, utc_text
 from app.reconciliation.models import ServiceState
-from app.sources.protocol import Order, Source, SourceError
+from app.sources.protocol import Operation, Source, SourceError
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ def before(source: Source, row: CommandRow) -> dict[str, Any]:
     return found
 
 
-def conclude(claim: Claim, source: Source, was: Mapping[str, Any], order_of: Callable[[Asking], Order]) -> None:
+def conclude(claim: Claim, source: Source, was: Mapping[str, Any], order_of: Callable[[Asking], Operation]) -> None:
     """Look for the effect, wait for the service to be reconciled, say what was seen, and end the command."""
     row = command_store.load(claim)
     is_confirmed = _confirm(claim, source, row, order_of)
@@ -77,7 +77,7 @@ def _confirm_s(row: CommandRow) -> float:
     return RESTART_S if row.action == "restart-service" else CONFIRM_S
 
 
-def _confirm(claim: Claim, source: Source, row: CommandRow, order_of: Callable[[Asking], Order]) -> bool:
+def _confirm(claim: Claim, source: Source, row: CommandRow, order_of: Callable[[Asking], Operation]) -> bool:
     """Whether reading showed all that was done: each thing once, then again what does not show yet."""
     left = _pass(claim, source, order_of, time.monotonic() + _confirm_s(row) + EACH_S * row.total)
     deadline = time.monotonic() + _confirm_s(row)
@@ -87,7 +87,7 @@ def _confirm(claim: Claim, source: Source, row: CommandRow, order_of: Callable[[
     return not left
 
 
-def _pass(claim: Claim, source: Source, order_of: Callable[[Asking], Order], deadline: float) -> int:
+def _pass(claim: Claim, source: Source, order_of: Callable[[Asking], Operation], deadline: float) -> int:
     """How many do not show. What was seen is remembered page by page, and whoever lost the command stops at that."""
     left, after = 0, -1
     while page := command_store.unconfirmed(claim, after, PAGE):
@@ -99,7 +99,7 @@ def _pass(claim: Claim, source: Source, order_of: Callable[[Asking], Order], dea
     return left
 
 
-def _shows(source: Source, order: Order, asked_at: datetime, deadline: float) -> bool:
+def _shows(source: Source, order: Operation, asked_at: datetime, deadline: float) -> bool:
     if time.monotonic() >= deadline:
         return False
     try:

@@ -209,7 +209,7 @@ class Selection:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class Operation:
     """One operation to execute. `target`: a job id, a queue name, or the service's name for a restart.
 
     `key` is an idempotency key: it stays the same when the operation is sent again, so that a service that remembers
@@ -284,18 +284,18 @@ class Source(Protocol):
         """Return jobs that should make progress and do not. Raises `SourceError`."""
         ...
 
-    def act(self, order: Order) -> Done:
+    def act(self, operation: Operation) -> Done:
         """Execute the operation once within a time limit. Never retries. Raises `NotSent` or `OutcomeUnknown`."""
         ...
 
-    def settle(self, order: Order, asked_at: datetime) -> Done | None:
+    def settle(self, operation: Operation, asked_at: datetime) -> Done | None:
         """Find out, only by reading, what became of an operation whose answer was lost or never seen.
 
         Returns None if that is unknown, or not known yet. Raises `SourceError`.
         """
         ...
 
-    def shows(self, order: Order, asked_at: datetime) -> bool:
+    def shows(self, operation: Operation, asked_at: datetime) -> bool:
         """True if the effect of an executed operation is visible in the service's data; its answer is not enough.
 
         False if that is unknown, or not visible yet. Raises `SourceError`.
@@ -330,13 +330,13 @@ def fault_of_job_id(value: object) -> str:
 class ReadOnlySource:
     """Base class of sources that support no actions: refuses every operation."""
 
-    def act(self, order: Order) -> Done:
-        return Done("refused", f"This source does not support {order.action}.")
+    def act(self, operation: Operation) -> Done:
+        return Done("refused", f"This source does not support {operation.action}.")
 
-    def settle(self, order: Order, asked_at: datetime) -> Done | None:  # noqa: ARG002 -- it was never executed
-        return Done("refused", f"This source does not support {order.action}.")
+    def settle(self, operation: Operation, asked_at: datetime) -> Done | None:  # noqa: ARG002 -- it was never executed
+        return Done("refused", f"This source does not support {operation.action}.")
 
-    def shows(self, order: Order, asked_at: datetime) -> bool:  # noqa: ARG002 -- it was never executed
+    def shows(self, operation: Operation, asked_at: datetime) -> bool:  # noqa: ARG002 -- it was never executed
         return False
 
     def select(self, wanted: Filter, limit: int) -> NoReturn:  # noqa: ARG002 -- no command needs a selection

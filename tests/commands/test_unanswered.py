@@ -11,7 +11,7 @@ from app.commands.models import CommandRow, ItemRow
 from app.db import DatabaseUnavailable, read, write
 from app.infra.clock import utc_now, utc_text
 from app.reconciliation import registry
-from app.sources.protocol import Capabilities, Done, Job, JobDetail, NotSent, Order, OutcomeUnknown, SourceError
+from app.sources.protocol import Capabilities, Done, Job, JobDetail, NotSent, Operation, OutcomeUnknown, SourceError
 from tests.commands.operator_desk import new_id
 from tests.commands.scripted import Scene, Script
 
@@ -27,7 +27,7 @@ def long_ago(command_id: str) -> None:
 class Remembers(Script):
     """A service that can prove that an order did not arrive, once it no longer can."""
 
-    def settle(self, order: Order, asked_at: datetime) -> Done | None:
+    def settle(self, order: Operation, asked_at: datetime) -> Done | None:
         is_over = order.not_after is not None and utc_now() > order.not_after
         return Done("refused", "It was not carried out in time.") if is_over else None
 

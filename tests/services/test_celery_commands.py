@@ -12,7 +12,7 @@ import pytest
 from app.sources.celery.celery_commands import ALREADY_TAKEN, MAX_PURGED
 from app.sources.celery.celery_source import KIND, CelerySource
 from app.sources.celery.options import CeleryOptions
-from app.sources.protocol import Address, Filter, NotSent, Order, OutcomeUnknown, SourceError
+from app.sources.protocol import Address, Filter, NotSent, Operation, OutcomeUnknown, SourceError
 from app.sources.redis.redis_commands import MARKER
 from tests.services.celery_scene import Fleet, source_of
 from tests.services.cutting import What, wire
@@ -42,8 +42,8 @@ def source(valkey: Valkey) -> Iterator[CelerySource]:
     made.close()
 
 
-def order(action: Any, target: str, key: str = "k1", **more: Any) -> Order:
-    return Order(action, target, key, **more)
+def order(action: Any, target: str, key: str = "k1", **more: Any) -> Operation:
+    return Operation(action, target, key, **more)
 
 
 def now() -> datetime:
@@ -236,7 +236,7 @@ class TestSelect:
             source.select(wanted, 10)
 
 
-def act_through(valkey: Valkey, lost: What, wanted: Order) -> datetime:
+def act_through(valkey: Valkey, lost: What, wanted: Operation) -> datetime:
     """Over a wire that breaks when the order itself goes by; when it was asked."""
     with wire(valkey.port, lost) as broken:
         address = Address(f"redis://127.0.0.1:{broken.port}/0")

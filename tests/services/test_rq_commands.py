@@ -10,7 +10,7 @@ import pytest
 from rq import Queue
 from rq.job import Job as RqJob
 
-from app.sources.protocol import Address, Done, Filter, NotSent, Order, OutcomeUnknown, SourceError
+from app.sources.protocol import Address, Done, Filter, NotSent, Operation, OutcomeUnknown, SourceError
 from app.sources.redis.redis_commands import CLOCKS_DRIFT, MARKER
 from app.sources.rq.rq_commands import MAX_PURGED
 from app.sources.rq.rq_source import KIND, RqSource
@@ -42,8 +42,8 @@ def source(scene: Scene) -> Iterator[RqSource]:
     made.close()
 
 
-def order(action: Any, target: str, key: str = "k1", **more: Any) -> Order:
-    return Order(action, target, key, **more)
+def order(action: Any, target: str, key: str = "k1", **more: Any) -> Operation:
+    return Operation(action, target, key, **more)
 
 
 def now() -> datetime:
@@ -309,7 +309,7 @@ class TestRestart:
 ORDERS = (order("retry-job", "f"), order("delete-job", "q"), order("purge-queue", "mail"))
 
 
-def act_through(scene: Scene, lost: What, wanted: Order) -> datetime:
+def act_through(scene: Scene, lost: What, wanted: Operation) -> datetime:
     """Over a wire that breaks when the order itself goes by; when it was asked."""
     with wire(scene.valkey.port, lost) as broken:
         address = Address(f"redis://127.0.0.1:{broken.port}/0")
@@ -325,7 +325,7 @@ def act_through(scene: Scene, lost: What, wanted: Order) -> datetime:
 
 class TestOnce:
     @pytest.mark.parametrize("wanted", ORDERS, ids=lambda wanted: wanted.action)
-    def test_the_same_key_is_done_once(self, scene: Scene, queue: Queue, source: RqSource, wanted: Order) -> None:
+    def test_the_same_key_is_done_once(self, scene: Scene, queue: Queue, source: RqSource, wanted: Operation) -> None:
         fail(scene, queue, "f")
         put(queue, "q")
         first = source.act(wanted)
@@ -341,7 +341,7 @@ class TestOnce:
 
     @pytest.mark.parametrize("wanted", ORDERS, ids=lambda wanted: wanted.action)
     def test_an_order_whose_answer_was_lost_is_settled_by_reading(
-        self, scene: Scene, queue: Queue, source: RqSource, wanted: Order
+        self, scene: Scene, queue: Queue, source: RqSource, wanted: Operation
     ) -> None:
         fail(scene, queue, "f")
         put(queue, "q")
@@ -416,7 +416,7 @@ class TestSeen:
 
     @pytest.mark.parametrize("wanted", ORDERS[1:], ids=lambda wanted: wanted.action)
     def test_what_was_removed_and_is_there_again_is_not_seen_to_be_gone(
-        self, queue: Queue, source: RqSource, wanted: Order
+        self, queue: Queue, source: RqSource, wanted: Operation
     ) -> None:
         put(queue, "q")
         assert not source.shows(wanted, now())

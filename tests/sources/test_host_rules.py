@@ -12,7 +12,7 @@ from app.sources.celery import celery_source
 from app.sources.host_rules import ForbiddenAddress, HostRules, Reach, parse_networks
 from app.sources.http_client import HttpClient
 from app.sources.palantir import palantir_source
-from app.sources.protocol import Address, Order, OutcomeUnknown, Source, SourceError
+from app.sources.protocol import Address, Operation, OutcomeUnknown, Source, SourceError
 from app.sources.redis.client import RedisServer, check_url
 from app.sources.rq import rq_source
 from app.sources.service_config import create_source
@@ -179,7 +179,7 @@ def test_a_variable_of_the_hosts_own_is_sent_nowhere(name: str, monkeypatch: pyt
         SourceError, match=f"needs its password from the variable {name}, which this host keeps to itself"
     ):
         source.look()
-    assert source.act(Order("restart-service", "mail", "k")).outcome == "refused"
+    assert source.act(Operation("restart-service", "mail", "k")).outcome == "refused"
 
 
 def test_names_that_the_host_allows_are_taken(monkeypatch: pytest.MonkeyPatch, service: Upstream) -> None:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from app.sources.palantir.api import CountsAnswer, PageAnswer, StuckAnswer, WholePageAnswer
 from app.sources.palantir.palantir_source import PalantirSource
-from app.sources.protocol import Order, OutcomeUnknown, SourceError
+from app.sources.protocol import Operation, OutcomeUnknown, SourceError
 from tests.sources.upstream import Upstream, serve_palantir
 from tests.support.hostile_json import as_bytes, deep, many_items, many_keys
 from tests.support.machine import scaled
@@ -105,7 +105,7 @@ def test_an_order_with_such_an_answer_may_have_been_carried_out(
     service.raw("/api/v1/queues/mail/purge", as_bytes({"purged": purged, "jobIds": make_ids()}))
     source = PalantirSource(service.url, 10_000)
     with pytest.raises(OutcomeUnknown):
-        source.act(Order("purge-queue", "mail", "key"))
+        source.act(Operation("purge-queue", "mail", "key"))
     source.close()
 
 

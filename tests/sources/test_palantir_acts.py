@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from app.sources.palantir.palantir_source import PalantirSource
-from app.sources.protocol import Done, Filter, NotSent, Order, OutcomeUnknown, SourceError
+from app.sources.protocol import Done, Filter, NotSent, Operation, OutcomeUnknown, SourceError
 from tests.sources.upstream import Upstream, send
 from tests.support.demo_service import DemoService, start_demo
 from tests.support.ports import free_port
@@ -43,8 +43,8 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def order(action: Any, target: str, key: str = "k1", **more: Any) -> Order:
-    return Order(action, target, key, **more)
+def order(action: Any, target: str, key: str = "k1", **more: Any) -> Operation:
+    return Operation(action, target, key, **more)
 
 
 def state_of(demo: DemoService, job_id: str) -> tuple[int, str]:
@@ -227,7 +227,7 @@ class TestUnsure:
 class TestSettled:
     """The order reached the service, its answer was lost; afterwards only reading is allowed."""
 
-    def lose_the_answer(self, demo: DemoService, wanted: Order) -> datetime:
+    def lose_the_answer(self, demo: DemoService, wanted: Operation) -> datetime:
         """Returns when it was asked, once the service has done it."""
         asked_at = now()
         demo.fault("hang")
@@ -237,7 +237,7 @@ class TestSettled:
         wait_for(lambda: len(demo.calls()) == 1, "the service to have done it", 20)
         return asked_at
 
-    def settled(self, demo: DemoService, source: PalantirSource, wanted: Order, asked_at: datetime) -> Done | None:
+    def settled(self, demo: DemoService, source: PalantirSource, wanted: Operation, asked_at: datetime) -> Done | None:
         done = source.settle(wanted, asked_at)
         assert len(demo.calls()) == 1, "settling is reading"
         return done

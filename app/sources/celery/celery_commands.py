@@ -12,7 +12,7 @@ from typing import Any
 
 from app.sources.celery.broker import Broker, BrokerSnapshot
 from app.sources.celery.results import ENDS
-from app.sources.protocol import Done, Filter, Order, Selection, Unsupported
+from app.sources.protocol import Done, Filter, Operation, Selection, Unsupported
 from app.sources.redis.client import RedisServer
 from app.sources.redis.redis_commands import ScriptResult, ScriptRunner, preliminary_read
 
@@ -100,26 +100,26 @@ class CeleryCommands:
         self._server, self._broker = server, broker
         self._scripts = ScriptRunner(server, prefix)
 
-    def act(self, order: Order) -> Done:
-        return self._purge(order) if order.action == "purge-queue" else self._delete(order)
+    def act(self, operation: Operation) -> Done:
+        return self._purge(operation) if operation.action == "purge-queue" else self._delete(operation)
 
-    def settle(self, order: Order, asked_at: datetime) -> Done | None:
-        found = self._scripts.find_result(order, asked_at)
-        return None if found is None else _describe_result(order, found)
+    def settle(self, operation: Operation, asked_at: datetime) -> Done | None:
+        found = self._scripts.find_result(operation, asked_at)
+        return None if found is None else _describe_result(operation, found)
 
-    def shows(self, order: Order, asked_at: datetime) -> bool:
+    def shows(self, operation: Operation, asked_at: datetime) -> bool:
         """Check the queues for the effect that the stored answer describes."""
-        found = self._scripts.find_result(order, asked_at)
+        found = self._scripts.find_result(operation, asked_at)
         if found is None or found.word != "done":
             return False
         with self._server.reading() as client:
             snapshot = self._broker.read_snapshot(client)
-            if order.action == "delete-job":
-                return not snapshot.hides(None) and order.target not in snapshot
+            if operation.action == "delete-job":
+                return not snapshot.hides(None) and operation.target not in snapshot
             job_ids = found.effect.get("jobIds")
             if isinstance(job_ids, list) and snapshot.complete:
                 return snapshot.queued.keys().isdisjoint(job_ids)
-            return not any(client.llen(key) for key in self._broker.list_keys(order.target))
+            return not any(client.llen(key) for key in self._broker.list_keys(operation.target))
 
     def select(self, wanted: Filter, limit: int) -> Selection:
         """Select tasks. `total` counts messages like a purge does, including unreadable ones."""
@@ -136,19 +136,21 @@ class CeleryCommands:
         ids = [task_id for task_id, (queue, _) in snapshot.queued.items() if wanted.queue in (None, queue)]
         return Selection(as_of, total, tuple(ids[:limit]))
 
-    def _purge(self, order: Order) -> Done:
-        keys = self._broker.list_keys(order.target)
+    def _purge(self, operation: Operation) -> Done:
+        keys = self._broker.list_keys(operation.target)
         if not keys:
             return Done("absent", "Beacon does not watch this queue.")
-        at_most = MAX_PURGED + 1 if order.at_most is None else order.at_most
-        return _to_result(order, self._scripts.run(order, PURGE, keys, at_most, MAX_PURGED, IDS_KEPT))
+        at_most = MAX_PURGED + 1 if operation.at_most is None else operation.at_most
+        return _to_result(operation, self._scripts.run(operation, PURGE, keys, at_most, MAX_PURGED, IDS_KEPT))
 
-    def _delete(self, order: Order) -> Done:
-        done = _to_result(order, self._scripts.run(order, DELETE, self._broker.list_keys(), order.target, MAX_PURGED))
+    def _delete(self, operation: Operation) -> Done:
+        done = _to_result(
+            operation, self._scripts.run(operation, DELETE, self._broker.list_keys(), operation.target, MAX_PURGED)
+        )
         if done.outcome != "absent":
             return done
-        with preliminary_read(self._server, order) as client:  # nothing was changed, so this may fail
-            taken = order.target in self._broker.read_snapshot(client).taken
+        with preliminary_read(self._server, operation) as client:  # nothing was changed, so this may fail
+            taken = operation.target in self._broker.read_snapshot(client).taken
         return Done("refused", ALREADY_TAKEN) if taken else done
 
 
@@ -171,19 +173,19 @@ def _select_taken(snapshot: BrokerSnapshot, wanted: Filter, now: float) -> list[
     ]
 
 
-def _to_result(order: Order, result: ScriptResult | Done) -> Done:
-    return result if isinstance(result, Done) else _describe_result(order, result)
+def _to_result(operation: Operation, result: ScriptResult | Done) -> Done:
+    return result if isinstance(result, Done) else _describe_result(operation, result)
 
 
-def _describe_result(order: Order, result: ScriptResult) -> Done:
+def _describe_result(operation: Operation, result: ScriptResult) -> Done:
     if result.word == "absent":
         return _ABSENT
     if result.word != "done":
         return Done("refused", _REFUSAL_TEXTS[result.word](*result.about))
-    return Done("done", _describe_effect(order, result.effect), result.effect)
+    return Done("done", _describe_effect(operation, result.effect), result.effect)
 
 
-def _describe_effect(order: Order, effect: Mapping[str, Any]) -> str:
-    if order.action == "purge-queue":
+def _describe_effect(operation: Operation, effect: Mapping[str, Any]) -> str:
+    if operation.action == "purge-queue":
         return f"{effect.get('purged', 0):,} tasks were removed. Those that workers had taken stay."
     return "It was removed from its queue."

@@ -45,7 +45,7 @@ from app.sources.protocol import (
     LeftOut,
     Listing,
     Look,
-    Order,
+    Operation,
     Selection,
     SourceError,
     StuckJob,
@@ -147,15 +147,15 @@ class CelerySource:
             *(one for one in late if one.job.id not in runs),
         ]
 
-    def act(self, order: Order) -> Done:
-        why_not = self._capabilities.why_not(order.action)
-        return Done("refused", why_not) if why_not else self._commands.act(order)
+    def act(self, operation: Operation) -> Done:
+        why_not = self._capabilities.why_not(operation.action)
+        return Done("refused", why_not) if why_not else self._commands.act(operation)
 
-    def settle(self, order: Order, asked_at: datetime) -> Done | None:
-        return self._commands.settle(order, asked_at)
+    def settle(self, operation: Operation, asked_at: datetime) -> Done | None:
+        return self._commands.settle(operation, asked_at)
 
-    def shows(self, order: Order, asked_at: datetime) -> bool:
-        return self._commands.shows(order, asked_at)
+    def shows(self, operation: Operation, asked_at: datetime) -> bool:
+        return self._commands.shows(operation, asked_at)
 
     def select(self, wanted: Filter, limit: int) -> Selection:
         return self._commands.select(wanted, limit)

@@ -22,7 +22,7 @@ from app.sources.palantir.api import (
     WholePageAnswer,
     parse,
 )
-from app.sources.protocol import Done, Order, OutcomeUnknown, SourceError
+from app.sources.protocol import Done, Operation, OutcomeUnknown, SourceError
 
 ACT_S = 10.0
 # Remaining difference between compared clocks, and of times that are truncated to milliseconds.
@@ -41,35 +41,35 @@ class PalantirCommands:
         self._http, self._act_s = http, act_s
         self._ahead, self._compared_at = timedelta(0), -COMPARE_EVERY_S
 
-    def act(self, order: Order) -> Done:
-        begin_s = order.seconds_left(self._act_s)
-        method, path, body = _build_request(order)
+    def act(self, operation: Operation) -> Done:
+        begin_s = operation.seconds_left(self._act_s)
+        method, path, body = _build_request(operation)
         answer = self._http.send(
-            method, path, self._act_s, key=order.key, body=body, begin_s=begin_s, not_after=order.not_after
+            method, path, self._act_s, key=operation.key, body=body, begin_s=begin_s, not_after=operation.not_after
         )
         if not _SURE_FROM <= answer.status < _SURE_BELOW:
             raise OutcomeUnknown(f"answered {answer.status}{_reason_suffix(answer)}")
-        return _to_result(order, answer) if answer.status < 300 else _to_refusal(order, answer)
+        return _to_result(operation, answer) if answer.status < 300 else _to_refusal(operation, answer)
 
-    def settle(self, order: Order, asked_at: datetime) -> Done | None:
-        match order.action:
+    def settle(self, operation: Operation, asked_at: datetime) -> Done | None:
+        match operation.action:
             case "retry-job":
-                return self._settle_retry(order, asked_at)
+                return self._settle_retry(operation, asked_at)
             case "delete-job":
-                return self._settle_delete(order)
+                return self._settle_delete(operation)
             case "purge-queue":
-                return self._settle_purge(order, asked_at)
+                return self._settle_purge(operation, asked_at)
             case "restart-service":
-                return self._settle_restart(order, asked_at)
+                return self._settle_restart(operation, asked_at)
 
-    def shows(self, order: Order, asked_at: datetime) -> bool:
+    def shows(self, operation: Operation, asked_at: datetime) -> bool:
         """Return whether `settle` finds the effect: it reads the job, the queue or the instance itself."""
-        said = self.settle(order, asked_at)
+        said = self.settle(operation, asked_at)
         return said is not None and said.outcome == "done"
 
-    def _settle_retry(self, order: Order, asked_at: datetime) -> Done | None:
+    def _settle_retry(self, operation: Operation, asked_at: datetime) -> Done | None:
         """A retry queues the job again, so its enqueue time must not be before the command."""
-        answer = self._get_job(order.target)
+        answer = self._get_job(operation.target)
         if answer.status != 200:
             return _to_absent(answer)
         job = parse(JobAnswer, answer.json)
@@ -77,36 +77,38 @@ class PalantirCommands:
             return None
         return Done("done", f"It was queued again, and is {job.state} now.", {"state": job.state})
 
-    def _settle_delete(self, order: Order) -> Done | None:
-        answer = self._get_job(order.target)
+    def _settle_delete(self, operation: Operation) -> Done | None:
+        answer = self._get_job(operation.target)
         if answer.status == 200:
             return None
         if answer.status == 410 and parse(GoneAnswer, answer.json).state.lower() in ("deleted", "removed"):
             return Done("done", "It was deleted.", {"state": "deleted"})
         return _to_absent(answer)
 
-    def _settle_purge(self, order: Order, asked_at: datetime) -> Done | None:
+    def _settle_purge(self, operation: Operation, asked_at: datetime) -> Done | None:
         """Check that nothing queued before the command is still queued. Whether the purge removed it is unknown."""
         before = self._earliest(asked_at)
         after = ""
         while True:
             query: Mapping[str, str | int] = {"state": "queued", "after": after, "limit": PAGE_SIZE}
             page = parse(WholePageAnswer, self._http.get("/api/v1/jobs", query).json)
-            mine = [job for job in page.jobs if job.queue in (order.target, None)]
+            mine = [job for job in page.jobs if job.queue in (operation.target, None)]
             if any(job.queue is None or job.enqueued_at is None or job.enqueued_at < before for job in mine):
                 return None
             if page.next is None:
-                return Done("done", f"No job that was queued in {order.target} before is queued any more.")
+                return Done("done", f"No job that was queued in {operation.target} before is queued any more.")
             if page.next <= after:
                 raise SourceError("answered a list of jobs that does not end")
             after = page.next
 
-    def _settle_restart(self, order: Order, asked_at: datetime) -> Done | None:
+    def _settle_restart(self, operation: Operation, asked_at: datetime) -> Done | None:
         health = parse(HealthAnswer, self._http.get("/api/v1/health").json)
         if health.started_at is not None:  # the instance id that Beacon knew may be older than the previous run
             done = health.started_at >= self._earliest(asked_at)
         else:
-            done = None not in (order.instance_id, health.instance_id) and order.instance_id != health.instance_id
+            done = (
+                None not in (operation.instance_id, health.instance_id) and operation.instance_id != health.instance_id
+            )
         if not done:
             return None
         return Done("done", "It was restarted.", {"instanceId": health.instance_id})
@@ -126,29 +128,29 @@ class PalantirCommands:
         return moment + self._ahead
 
 
-def _build_request(order: Order) -> tuple[str, str, object]:
-    name = quote(order.target, safe="")
-    match order.action:
+def _build_request(operation: Operation) -> tuple[str, str, object]:
+    name = quote(operation.target, safe="")
+    match operation.action:
         case "retry-job":
             return "POST", f"/api/v1/jobs/{name}/retry", None
         case "delete-job":
             return "DELETE", f"/api/v1/jobs/{name}", None
         case "purge-queue":
-            body = None if order.at_most is None else {"expectedCount": order.at_most}
+            body = None if operation.at_most is None else {"expectedCount": operation.at_most}
             return "POST", f"/api/v1/queues/{name}/purge", body
         case "restart-service":
             return "POST", "/api/v1/service/restart", None
 
 
-def _to_result(order: Order, answer: JsonResponse) -> Done:
+def _to_result(operation: Operation, answer: JsonResponse) -> Done:
     try:
-        return _parse_result(order, {} if answer.status == 204 else answer.json)
+        return _parse_result(operation, {} if answer.status == 204 else answer.json)
     except SourceError as error:  # an answer that is not the API's does not prove that it was done
         raise OutcomeUnknown(error.reason) from error
 
 
-def _parse_result(order: Order, body: Any) -> Done:
-    match order.action:
+def _parse_result(operation: Operation, body: Any) -> Done:
+    match operation.action:
         case "retry-job":
             state = parse(JobAnswer, body).state
             return Done("done", f"It is {state}.", {"state": state})
@@ -158,14 +160,14 @@ def _parse_result(order: Order, body: Any) -> Done:
         case "purge-queue":
             gone = parse(PurgedAnswer, body)
             effect = {"purged": gone.purged} | ({} if gone.job_ids is None else {"jobIds": gone.job_ids})
-            return Done("done", f"{gone.purged:,} jobs were purged from {order.target}.", effect)
+            return Done("done", f"{gone.purged:,} jobs were purged from {operation.target}.", effect)
         case "restart-service":
             run = parse(HealthAnswer, body).instance_id
             return Done("done", "It was restarted.", {} if run is None else {"instanceId": run})
 
 
-def _to_refusal(order: Order, answer: JsonResponse) -> Done:
-    if answer.status in (404, 410) and order.action in ("retry-job", "delete-job"):
+def _to_refusal(operation: Operation, answer: JsonResponse) -> Done:
+    if answer.status in (404, 410) and operation.action in ("retry-job", "delete-job"):
         with suppress(SourceError):
             return _to_absent(answer)
     return Done("refused", _describe_refusal(answer))

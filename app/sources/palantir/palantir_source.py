@@ -42,8 +42,8 @@ from app.sources.protocol import (
     LeftOut,
     Listing,
     Look,
+    Operation,
     Options,
-    Order,
     Selection,
     SourceError,
     StuckJob,
@@ -120,14 +120,14 @@ class PalantirSource:
         limit = f" for more than {found.threshold_s:g} s" if found.threshold_s is not None else ""
         return [StuckJob(job.to_job(), f"{job.state}{limit}", job.started_at) for job in found.jobs]
 
-    def act(self, order: Order) -> Done:
-        return self._commands.act(order)
+    def act(self, operation: Operation) -> Done:
+        return self._commands.act(operation)
 
-    def settle(self, order: Order, asked_at: datetime) -> Done | None:
-        return self._commands.settle(order, asked_at)
+    def settle(self, operation: Operation, asked_at: datetime) -> Done | None:
+        return self._commands.settle(operation, asked_at)
 
-    def shows(self, order: Order, asked_at: datetime) -> bool:
-        return self._commands.shows(order, asked_at)
+    def shows(self, operation: Operation, asked_at: datetime) -> bool:
+        return self._commands.shows(operation, asked_at)
 
     def select(self, wanted: Filter, limit: int) -> Selection:
         reading, as_of = _BoundedReader(self._http, self._bound, self._read_timeout_s), datetime.now(UTC)

@@ -16,7 +16,7 @@ import redis
 from redis.exceptions import RedisError, ResponseError
 
 from app.infra import json_limits
-from app.sources.protocol import Done, NotSent, Order, OutcomeUnknown, SourceError
+from app.sources.protocol import Done, NotSent, Operation, OutcomeUnknown, SourceError
 from app.sources.redis.client import RedisServer, describe_error
 
 # Together with the reads before it, a command ends within 15 s whatever the server does.
@@ -54,10 +54,10 @@ class ScriptResult(NamedTuple):
 
 
 @contextlib.contextmanager
-def preliminary_read(server: RedisServer, order: Order) -> Iterator["redis.Redis"]:
+def preliminary_read(server: RedisServer, operation: Operation) -> Iterator["redis.Redis"]:
     """Yield a client for the reads before a command. If they fail, nothing was sent: raises `NotSent`."""
     try:
-        with server.reading(order.seconds_left(ACT_S)) as client:
+        with server.reading(operation.seconds_left(ACT_S)) as client:
             yield client
     except SourceError as error:
         raise NotSent(error.reason) from error
@@ -69,16 +69,18 @@ class ScriptRunner:
     def __init__(self, server: RedisServer, prefix: str = "") -> None:
         self._server, self._prefix = server, prefix
 
-    def run(self, order: Order, script: str, keys: Sequence[str], *args: str | int | bytes) -> ScriptResult | Done:
+    def run(
+        self, operation: Operation, script: str, keys: Sequence[str], *args: str | int | bytes
+    ) -> ScriptResult | Done:
         """Run the script. Returns a `Done` if the server itself refuses. Raises `NotSent` and `OutcomeUnknown`."""
         until = datetime.now(UTC) + timedelta(seconds=ACT_S)
-        with preliminary_read(self._server, order) as client:
+        with preliminary_read(self._server, operation) as client:
             whole, micros = client.time()
         # Measured after the server returned its time, so the deadline by its clock can only be too early.
-        wait_s = replace(order, not_after=until).seconds_left(ACT_S)
-        ends = whole + micros / 1e6 + order.seconds_left(wait_s)
+        wait_s = replace(operation, not_after=until).seconds_left(ACT_S)
+        ends = whole + micros / 1e6 + operation.seconds_left(wait_s)
         common = [f"{ends:.6f}", int(ANSWERS_KEPT.total_seconds())]
-        every = [self._marker_key(order), *keys]
+        every = [self._marker_key(operation), *keys]
         try:
             with self._server.reading(wait_s) as client:
                 answer: Any = _eval(client, [PROLOGUE + script, len(every), *every, *common, *args])
@@ -86,24 +88,24 @@ class ScriptRunner:
             raise OutcomeUnknown(error.reason) from error
         return _parse_result(answer)
 
-    def find_earlier_result(self, order: Order) -> ScriptResult | None:
+    def find_earlier_result(self, operation: Operation) -> ScriptResult | None:
         """Return what was done earlier for the same key. Raises `NotSent`."""
-        with preliminary_read(self._server, order) as client:
-            kept: Any = client.get(self._marker_key(order))
+        with preliminary_read(self._server, operation) as client:
+            kept: Any = client.get(self._marker_key(operation))
             return None if kept in (None, _BEGUN) else ScriptResult("done", _parse_effect(kept))
 
-    def find_result(self, order: Order, asked_at: datetime) -> ScriptResult | None:
+    def find_result(self, operation: Operation, asked_at: datetime) -> ScriptResult | None:
         """Return the stored answer; `late` if there is none and there can be none any more. Raises `SourceError`."""
         now = datetime.now(UTC)
         with self._server.reading() as client:
-            kept: Any = client.get(self._marker_key(order))
+            kept: Any = client.get(self._marker_key(operation))
         if kept is not None:
             return None if kept == _BEGUN else ScriptResult("done", _parse_effect(kept))
-        over = order.not_after is not None and now > order.not_after + CLOCKS_DRIFT
+        over = operation.not_after is not None and now > operation.not_after + CLOCKS_DRIFT
         return ScriptResult("late", {}) if over and now - asked_at < ANSWERS_KEPT - CLOCKS_DRIFT else None
 
-    def _marker_key(self, order: Order) -> str:
-        return f"{self._prefix}{MARKER}{order.key}"
+    def _marker_key(self, operation: Operation) -> str:
+        return f"{self._prefix}{MARKER}{operation.key}"
 
 
 def _eval(client: Any, command: list[Any]) -> Any:

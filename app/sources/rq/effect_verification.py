@@ -8,7 +8,7 @@ import redis
 from rq import Worker
 from rq.job import Job as RqJob
 
-from app.sources.protocol import Order
+from app.sources.protocol import Operation
 from app.sources.rq.anomalies import parse_birth
 from app.sources.rq.responses import Batch, parse_int, parse_text
 from app.sources.rq.rq_snapshot import list_places
@@ -19,14 +19,14 @@ CLOCKS_DIFFER = timedelta(seconds=2)
 _IDS_PER_EXISTS = 500
 
 
-def is_effect_visible(client: redis.Redis, order: Order, effect: Mapping[str, Any], asked_at: datetime) -> bool:
-    match order.action:
+def is_effect_visible(client: redis.Redis, operation: Operation, effect: Mapping[str, Any], asked_at: datetime) -> bool:
+    match operation.action:
         case "retry-job":
-            return _was_requeued(client, order.target, asked_at - CLOCKS_DIFFER)
+            return _was_requeued(client, operation.target, asked_at - CLOCKS_DIFFER)
         case "delete-job":
-            return _are_gone(client, [order.target])
+            return _are_gone(client, [operation.target])
         case "purge-queue":
-            return _is_purged(client, order.target, effect)
+            return _is_purged(client, operation.target, effect)
         case "restart-service":
             return _have_ended(client, _as_strings(effect.get("workers")), asked_at)
 

@@ -11,7 +11,7 @@ from rq.job import Job as RqJob
 from rq.utils import utcformat
 
 from app.infra.concurrency import Pace
-from app.sources.protocol import Done, Filter, Order, Selection, SourceError, Unsupported
+from app.sources.protocol import Done, Filter, Operation, Selection, SourceError, Unsupported
 from app.sources.redis.client import RedisServer
 from app.sources.redis.redis_commands import ScriptResult, ScriptRunner, preliminary_read
 from app.sources.rq.effect_verification import is_effect_visible
@@ -41,34 +41,38 @@ class RqCommands:
         self._server, self._queues, self._bound = server, queues, bound
         self._scripts = ScriptRunner(server)
 
-    def act(self, order: Order) -> Done:
-        match order.action:
+    def act(self, operation: Operation) -> Done:
+        match operation.action:
             case "retry-job" | "delete-job":
-                return self._change_job(order)
+                return self._change_job(operation)
             case "purge-queue":
-                return self._purge(order)
+                return self._purge(operation)
             case "restart-service":
-                return self._restart(order)
+                return self._restart(operation)
 
-    def settle(self, order: Order, asked_at: datetime) -> Done | None:
-        found = self._scripts.find_result(order, asked_at)
+    def settle(self, operation: Operation, asked_at: datetime) -> Done | None:
+        found = self._scripts.find_result(operation, asked_at)
         if found is None:
             return None
-        done = _describe_result(order, found)
-        return self._with_current_state(order, done) if done.outcome == "done" and order.action == "retry-job" else done
+        done = _describe_result(operation, found)
+        return (
+            self._with_current_state(operation, done)
+            if done.outcome == "done" and operation.action == "retry-job"
+            else done
+        )
 
-    def shows(self, order: Order, asked_at: datetime) -> bool:
+    def shows(self, operation: Operation, asked_at: datetime) -> bool:
         """Check RQ's data for the effect that the stored answer describes."""
-        found = self._scripts.find_result(order, asked_at)
-        if found is None or _describe_result(order, found).outcome != "done":
+        found = self._scripts.find_result(operation, asked_at)
+        if found is None or _describe_result(operation, found).outcome != "done":
             return False
         with self._server.reading() as client:
-            return is_effect_visible(client, order, found.effect, asked_at)
+            return is_effect_visible(client, operation, found.effect, asked_at)
 
-    def _with_current_state(self, order: Order, done: Done) -> Done:
+    def _with_current_state(self, operation: Operation, done: Done) -> Done:
         """Add the job's current state: the stored answer only says that it was queued."""
         with self._server.reading() as client:
-            fate = look_up_job(client, order.target)
+            fate = look_up_job(client, operation.target)
         state = fate.job.state if fate.job else fate.end_state or "gone"
         return replace(done, detail=f"It was queued again, and is {state} now.", effect={**done.effect, "state": state})
 
@@ -87,43 +91,43 @@ class RqCommands:
         total = _count_matching(snapshot, wanted) if listing.hides(wanted.queue) else len(ids)
         return Selection(datetime.fromtimestamp(snapshot.at, UTC), total, tuple(ids[:limit]))
 
-    def _change_job(self, order: Order) -> Done:
-        origin = self._read_origin(order)
+    def _change_job(self, operation: Operation) -> Done:
+        origin = self._read_origin(operation)
         if origin is None:
-            earlier = self._scripts.find_earlier_result(order)  # this command itself may have deleted it
-            return _describe_result(order, earlier) if earlier else _ABSENT
+            earlier = self._scripts.find_earlier_result(operation)  # this command itself may have deleted it
+            return _describe_result(operation, earlier) if earlier else _ABSENT
         if not self._watches(origin):
             return Done("refused", f"The job belongs to the queue {origin[:200]}, which Beacon does not watch.")
         queue, taken, *registries = list_places(origin)
-        keys = [RqJob.key_for(order.target), queue.key]
-        if order.action == "retry-job":
+        keys = [RqJob.key_for(operation.target), queue.key]
+        if operation.action == "retry-job":
             keys += [_find_key(registries, "failed")]
-            args = [order.target, origin, utcformat(datetime.now(UTC))]
-            return _to_result(order, self._scripts.run(order, RETRY, keys, *args))
+            args = [operation.target, origin, utcformat(datetime.now(UTC))]
+            return _to_result(operation, self._scripts.run(operation, RETRY, keys, *args))
         keys += [taken.key, *(place.key for place in registries)]
-        return _to_result(order, self._scripts.run(order, DELETE, keys, order.target, origin))
+        return _to_result(operation, self._scripts.run(operation, DELETE, keys, operation.target, origin))
 
-    def _purge(self, order: Order) -> Done:
-        if not self._watches(order.target):
+    def _purge(self, operation: Operation) -> Done:
+        if not self._watches(operation.target):
             return Done("refused", "Beacon does not watch this queue.")
-        queue, _, *registries = list_places(order.target)
+        queue, _, *registries = list_places(operation.target)
         keys = [queue.key, *(_find_key(registries, state) for state in _REGISTRIES_OF_PAST_RUNS)]
-        at_most = MAX_PURGED + 1 if order.at_most is None else order.at_most
-        return _to_result(order, self._scripts.run(order, PURGE, keys, at_most, MAX_PURGED, IDS_KEPT))
+        at_most = MAX_PURGED + 1 if operation.at_most is None else operation.at_most
+        return _to_result(operation, self._scripts.run(operation, PURGE, keys, at_most, MAX_PURGED, IDS_KEPT))
 
-    def _restart(self, order: Order) -> Done:
-        with preliminary_read(self._server, order) as client:
+    def _restart(self, operation: Operation) -> Done:
+        with preliminary_read(self._server, operation) as client:
             workers = read_snapshot(client, self._queues, 0).workers
         names = [name for name, fields in workers.items() if is_alive(fields) and self._serves(fields)]
         if not names:
             return Done("refused", "The watched queues have no live workers to shut down.")
         channels = [PUBSUB_CHANNEL_TEMPLATE % name for name in names]
-        return _to_result(order, self._scripts.run(order, RESTART, [], _SHUTDOWN, *channels, *names))
+        return _to_result(operation, self._scripts.run(operation, RESTART, [], _SHUTDOWN, *channels, *names))
 
-    def _read_origin(self, order: Order) -> str | None:
-        with preliminary_read(self._server, order) as client:
+    def _read_origin(self, operation: Operation) -> str | None:
+        with preliminary_read(self._server, operation) as client:
             batch = Batch(client)
-            batch.add("HMGET", RqJob.key_for(order.target), "status", "origin")
+            batch.add("HMGET", RqJob.key_for(operation.target), "status", "origin")
             status, origin = batch.run()[0]
         return None if status is None else bytes(origin or b"").decode(errors="replace")
 
@@ -146,18 +150,18 @@ _REFUSAL_TEXTS: Mapping[str, Callable[..., str]] = {
 }
 
 
-def _to_result(order: Order, result: ScriptResult | Done) -> Done:
-    return result if isinstance(result, Done) else _describe_result(order, result)
+def _to_result(operation: Operation, result: ScriptResult | Done) -> Done:
+    return result if isinstance(result, Done) else _describe_result(operation, result)
 
 
-def _describe_result(order: Order, result: ScriptResult) -> Done:
+def _describe_result(operation: Operation, result: ScriptResult) -> Done:
     if result.word == "absent":
-        return Done("absent", "There is no such queue.") if order.action == "purge-queue" else _ABSENT
+        return Done("absent", "There is no such queue.") if operation.action == "purge-queue" else _ABSENT
     if result.word != "done":
         return Done("refused", _REFUSAL_TEXTS[result.word](*result.about))
-    if order.action == "restart-service" and not result.effect.get("told"):
+    if operation.action == "restart-service" and not result.effect.get("told"):
         return Done("refused", "No worker received the shutdown command.")
-    return Done("done", _EFFECT_TEXTS[order.action](result.effect), result.effect)
+    return Done("done", _EFFECT_TEXTS[operation.action](result.effect), result.effect)
 
 
 def _describe_purge(effect: Mapping[str, Any]) -> str:

@@ -21,8 +21,8 @@ from app.sources.protocol import (
     JobFate,
     Kind,
     Look,
+    Operation,
     Options,
-    Order,
     Selection,
     SourceError,
     StuckJob,
@@ -134,15 +134,15 @@ class RqSource:
             stuck = find_stuck_jobs(client, list(jobs.values()), find_orphans(client, snapshot), snapshot.at)
         return [*stuck, *overdue_jobs.list_stuck(snapshot)]
 
-    def act(self, order: Order) -> Done:
-        why_not = self._capabilities.why_not(order.action)
-        return Done("refused", why_not) if why_not else self._commands.act(order)
+    def act(self, operation: Operation) -> Done:
+        why_not = self._capabilities.why_not(operation.action)
+        return Done("refused", why_not) if why_not else self._commands.act(operation)
 
-    def settle(self, order: Order, asked_at: datetime) -> Done | None:
-        return self._commands.settle(order, asked_at)
+    def settle(self, operation: Operation, asked_at: datetime) -> Done | None:
+        return self._commands.settle(operation, asked_at)
 
-    def shows(self, order: Order, asked_at: datetime) -> bool:
-        return self._commands.shows(order, asked_at)
+    def shows(self, operation: Operation, asked_at: datetime) -> bool:
+        return self._commands.shows(operation, asked_at)
 
     def select(self, wanted: Filter, limit: int) -> Selection:
         return self._commands.select(wanted, limit)
