@@ -234,7 +234,7 @@ class Operation:
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class OperationResult:
     """The result of an operation. `refused`: nothing changed, `detail` says why; `absent`: there is no such job.
 
     `detail` is a sentence for people. `effect` is what changed: the job's `state`, `purged` (a number), the `jobIds`
@@ -284,11 +284,11 @@ class Source(Protocol):
         """Return jobs that should make progress and do not. Raises `SourceError`."""
         ...
 
-    def act(self, operation: Operation) -> Done:
+    def act(self, operation: Operation) -> OperationResult:
         """Execute the operation once within a time limit. Never retries. Raises `NotSent` or `OutcomeUnknown`."""
         ...
 
-    def settle(self, operation: Operation, asked_at: datetime) -> Done | None:
+    def settle(self, operation: Operation, asked_at: datetime) -> OperationResult | None:
         """Find out, only by reading, what became of an operation whose answer was lost or never seen.
 
         Returns None if that is unknown, or not known yet. Raises `SourceError`.
@@ -330,11 +330,11 @@ def fault_of_job_id(value: object) -> str:
 class ReadOnlySource:
     """Base class of sources that support no actions: refuses every operation."""
 
-    def act(self, operation: Operation) -> Done:
-        return Done("refused", f"This source does not support {operation.action}.")
+    def act(self, operation: Operation) -> OperationResult:
+        return OperationResult("refused", f"This source does not support {operation.action}.")
 
-    def settle(self, operation: Operation, asked_at: datetime) -> Done | None:  # noqa: ARG002 -- it was never executed
-        return Done("refused", f"This source does not support {operation.action}.")
+    def settle(self, operation: Operation, asked_at: datetime) -> OperationResult | None:  # noqa: ARG002 -- it was never executed
+        return OperationResult("refused", f"This source does not support {operation.action}.")
 
     def shows(self, operation: Operation, asked_at: datetime) -> bool:  # noqa: ARG002 -- it was never executed
         return False

@@ -14,17 +14,17 @@ from app.commands.models import CommandRow, ItemRow
 from app.commands.request import Asked
 from app.db import now_epoch, read, write
 from app.infra.clock import utc_now
-from app.sources.protocol import Capabilities, Done, JobDetail, Operation
+from app.sources.protocol import Capabilities, JobDetail, Operation, OperationResult
 from tests.commands.operator_desk import new_id
 
-Said = Done | Exception | None
+Said = OperationResult | Exception | None
 
 
 @dataclass
 class Script:
     """A service that answers what it is told, the last word again and again."""
 
-    acts: list[Said] = field(default_factory=lambda: [Done("done", "It is queued.")])
+    acts: list[Said] = field(default_factory=lambda: [OperationResult("done", "It is queued.")])
     settles: list[Said] = field(default_factory=lambda: [None])
     asked: list[Operation] = field(default_factory=list)
     read_at: list[datetime] = field(default_factory=list)
@@ -33,14 +33,14 @@ class Script:
     on_act: Callable[[], None] = lambda: None
     on_read: Callable[[], None] = lambda: None
 
-    def act(self, order: Operation) -> Done:
+    def act(self, order: Operation) -> OperationResult:
         self.asked.append(order)
         self.on_act()
         said = self._next(self.acts)
         assert said is not None
         return said
 
-    def settle(self, order: Operation, asked_at: datetime) -> Done | None:
+    def settle(self, order: Operation, asked_at: datetime) -> OperationResult | None:
         self.read_at.append(utc_now())
         return self._next(self.settles)
 
@@ -57,7 +57,7 @@ class Script:
         """Nothing was opened."""
 
     @staticmethod
-    def _next(steps: list[Said]) -> Done | None:
+    def _next(steps: list[Said]) -> OperationResult | None:
         said = steps.pop(0) if len(steps) > 1 else steps[0]
         if isinstance(said, Exception):
             raise said

@@ -11,11 +11,20 @@ from app.commands.models import CommandRow, ItemRow
 from app.db import DatabaseUnavailable, read, write
 from app.infra.clock import utc_now, utc_text
 from app.reconciliation import registry
-from app.sources.protocol import Capabilities, Done, Job, JobDetail, NotSent, Operation, OutcomeUnknown, SourceError
+from app.sources.protocol import (
+    Capabilities,
+    Job,
+    JobDetail,
+    NotSent,
+    Operation,
+    OperationResult,
+    OutcomeUnknown,
+    SourceError,
+)
 from tests.commands.operator_desk import new_id
 from tests.commands.scripted import Scene, Script
 
-QUEUED = Done("done", "It is queued.", {"state": "queued"})
+QUEUED = OperationResult("done", "It is queued.", {"state": "queued"})
 
 
 def long_ago(command_id: str) -> None:
@@ -27,9 +36,9 @@ def long_ago(command_id: str) -> None:
 class Remembers(Script):
     """A service that can prove that an order did not arrive, once it no longer can."""
 
-    def settle(self, order: Operation, asked_at: datetime) -> Done | None:
+    def settle(self, order: Operation, asked_at: datetime) -> OperationResult | None:
         is_over = order.not_after is not None and utc_now() > order.not_after
-        return Done("refused", "It was not carried out in time.") if is_over else None
+        return OperationResult("refused", "It was not carried out in time.") if is_over else None
 
 
 class TestNobodyAnswers:
@@ -60,7 +69,16 @@ class TestNobodyAnswers:
 
     def test_an_answer_in_between_lets_it_go_on(self, scene: Scene) -> None:
         silence = NotSent("refused the connection")
-        scene.script.acts = [silence, silence, QUEUED, silence, silence, Done("refused", "It runs."), silence, silence]
+        scene.script.acts = [
+            silence,
+            silence,
+            QUEUED,
+            silence,
+            silence,
+            OperationResult("refused", "It runs."),
+            silence,
+            silence,
+        ]
         command_id = scene.give(*(f"j{n}" for n in range(8)), action="delete-job")
         scene.run(command_id)
         assert len(scene.script.asked) == 8

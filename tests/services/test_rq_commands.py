@@ -10,7 +10,7 @@ import pytest
 from rq import Queue
 from rq.job import Job as RqJob
 
-from app.sources.protocol import Address, Done, Filter, NotSent, Operation, OutcomeUnknown, SourceError
+from app.sources.protocol import Address, Filter, NotSent, Operation, OperationResult, OutcomeUnknown, SourceError
 from app.sources.redis.redis_commands import CLOCKS_DRIFT, MARKER
 from app.sources.rq.rq_commands import MAX_PURGED
 from app.sources.rq.rq_source import KIND, RqSource
@@ -391,7 +391,7 @@ class TestOnce:
         asked_at = act_through(scene, lost, wanted)
         assert everything(scene) == before
 
-        def settled() -> Done | None:
+        def settled() -> OperationResult | None:
             return source.settle(wanted, asked_at)
 
         wait_for(lambda: settled() is not None, "the deadline to be over", 20)

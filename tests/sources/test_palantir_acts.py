@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from app.sources.palantir.palantir_source import PalantirSource
-from app.sources.protocol import Done, Filter, NotSent, Operation, OutcomeUnknown, SourceError
+from app.sources.protocol import Filter, NotSent, Operation, OperationResult, OutcomeUnknown, SourceError
 from tests.sources.upstream import Upstream, send
 from tests.support.demo_service import DemoService, start_demo
 from tests.support.ports import free_port
@@ -237,7 +237,9 @@ class TestSettled:
         wait_for(lambda: len(demo.calls()) == 1, "the service to have done it", 20)
         return asked_at
 
-    def settled(self, demo: DemoService, source: PalantirSource, wanted: Operation, asked_at: datetime) -> Done | None:
+    def settled(
+        self, demo: DemoService, source: PalantirSource, wanted: Operation, asked_at: datetime
+    ) -> OperationResult | None:
         done = source.settle(wanted, asked_at)
         assert len(demo.calls()) == 1, "settling is reading"
         return done

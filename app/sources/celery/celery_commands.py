@@ -12,7 +12,7 @@ from typing import Any
 
 from app.sources.celery.broker import Broker, BrokerSnapshot
 from app.sources.celery.results import ENDS
-from app.sources.protocol import Done, Filter, Operation, Selection, Unsupported
+from app.sources.protocol import Filter, Operation, OperationResult, Selection, Unsupported
 from app.sources.redis.client import RedisServer
 from app.sources.redis.redis_commands import ScriptResult, ScriptRunner, preliminary_read
 
@@ -85,7 +85,7 @@ ALREADY_TAKEN = (
     "A worker has taken the task. Beacon does not revoke it, because Celery would overwrite the result of a running or "
     "ended task; you can do that with celery control revoke."
 )
-_ABSENT = Done("absent", "No watched queue has this task.")
+_ABSENT = OperationResult("absent", "No watched queue has this task.")
 _REFUSAL_TEXTS: Mapping[str, Callable[..., str]] = {
     "late": lambda: "The command did not start before its deadline and will not be executed.",
     "grew": lambda count: f"The queue now has {int(count):,} tasks, more than you saw.",
@@ -100,10 +100,10 @@ class CeleryCommands:
         self._server, self._broker = server, broker
         self._scripts = ScriptRunner(server, prefix)
 
-    def act(self, operation: Operation) -> Done:
+    def act(self, operation: Operation) -> OperationResult:
         return self._purge(operation) if operation.action == "purge-queue" else self._delete(operation)
 
-    def settle(self, operation: Operation, asked_at: datetime) -> Done | None:
+    def settle(self, operation: Operation, asked_at: datetime) -> OperationResult | None:
         found = self._scripts.find_result(operation, asked_at)
         return None if found is None else _describe_result(operation, found)
 
@@ -136,14 +136,14 @@ class CeleryCommands:
         ids = [task_id for task_id, (queue, _) in snapshot.queued.items() if wanted.queue in (None, queue)]
         return Selection(as_of, total, tuple(ids[:limit]))
 
-    def _purge(self, operation: Operation) -> Done:
+    def _purge(self, operation: Operation) -> OperationResult:
         keys = self._broker.list_keys(operation.target)
         if not keys:
-            return Done("absent", "Beacon does not watch this queue.")
+            return OperationResult("absent", "Beacon does not watch this queue.")
         at_most = MAX_PURGED + 1 if operation.at_most is None else operation.at_most
         return _to_result(operation, self._scripts.run(operation, PURGE, keys, at_most, MAX_PURGED, IDS_KEPT))
 
-    def _delete(self, operation: Operation) -> Done:
+    def _delete(self, operation: Operation) -> OperationResult:
         done = _to_result(
             operation, self._scripts.run(operation, DELETE, self._broker.list_keys(), operation.target, MAX_PURGED)
         )
@@ -151,7 +151,7 @@ class CeleryCommands:
             return done
         with preliminary_read(self._server, operation) as client:  # nothing was changed, so this may fail
             taken = operation.target in self._broker.read_snapshot(client).taken
-        return Done("refused", ALREADY_TAKEN) if taken else done
+        return OperationResult("refused", ALREADY_TAKEN) if taken else done
 
 
 def _explain_no_list(wanted: Filter) -> str:
@@ -173,16 +173,16 @@ def _select_taken(snapshot: BrokerSnapshot, wanted: Filter, now: float) -> list[
     ]
 
 
-def _to_result(operation: Operation, result: ScriptResult | Done) -> Done:
-    return result if isinstance(result, Done) else _describe_result(operation, result)
+def _to_result(operation: Operation, result: ScriptResult | OperationResult) -> OperationResult:
+    return result if isinstance(result, OperationResult) else _describe_result(operation, result)
 
 
-def _describe_result(operation: Operation, result: ScriptResult) -> Done:
+def _describe_result(operation: Operation, result: ScriptResult) -> OperationResult:
     if result.word == "absent":
         return _ABSENT
     if result.word != "done":
-        return Done("refused", _REFUSAL_TEXTS[result.word](*result.about))
-    return Done("done", _describe_effect(operation, result.effect), result.effect)
+        return OperationResult("refused", _REFUSAL_TEXTS[result.word](*result.about))
+    return OperationResult("done", _describe_effect(operation, result.effect), result.effect)
 
 
 def _describe_effect(operation: Operation, effect: Mapping[str, Any]) -> str:

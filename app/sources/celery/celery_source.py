@@ -36,7 +36,6 @@ from app.sources.protocol import (
     Address,
     Anomaly,
     Capabilities,
-    Done,
     Filter,
     Job,
     JobDetail,
@@ -46,6 +45,7 @@ from app.sources.protocol import (
     Listing,
     Look,
     Operation,
+    OperationResult,
     Selection,
     SourceError,
     StuckJob,
@@ -147,11 +147,11 @@ class CelerySource:
             *(one for one in late if one.job.id not in runs),
         ]
 
-    def act(self, operation: Operation) -> Done:
+    def act(self, operation: Operation) -> OperationResult:
         why_not = self._capabilities.why_not(operation.action)
-        return Done("refused", why_not) if why_not else self._commands.act(operation)
+        return OperationResult("refused", why_not) if why_not else self._commands.act(operation)
 
-    def settle(self, operation: Operation, asked_at: datetime) -> Done | None:
+    def settle(self, operation: Operation, asked_at: datetime) -> OperationResult | None:
         return self._commands.settle(operation, asked_at)
 
     def shows(self, operation: Operation, asked_at: datetime) -> bool:

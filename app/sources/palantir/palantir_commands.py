@@ -22,7 +22,7 @@ from app.sources.palantir.api import (
     WholePageAnswer,
     parse,
 )
-from app.sources.protocol import Done, Operation, OutcomeUnknown, SourceError
+from app.sources.protocol import Operation, OperationResult, OutcomeUnknown, SourceError
 
 ACT_S = 10.0
 # Remaining difference between compared clocks, and of times that are truncated to milliseconds.
@@ -41,7 +41,7 @@ class PalantirCommands:
         self._http, self._act_s = http, act_s
         self._ahead, self._compared_at = timedelta(0), -COMPARE_EVERY_S
 
-    def act(self, operation: Operation) -> Done:
+    def act(self, operation: Operation) -> OperationResult:
         begin_s = operation.seconds_left(self._act_s)
         method, path, body = _build_request(operation)
         answer = self._http.send(
@@ -51,7 +51,7 @@ class PalantirCommands:
             raise OutcomeUnknown(f"answered {answer.status}{_reason_suffix(answer)}")
         return _to_result(operation, answer) if answer.status < 300 else _to_refusal(operation, answer)
 
-    def settle(self, operation: Operation, asked_at: datetime) -> Done | None:
+    def settle(self, operation: Operation, asked_at: datetime) -> OperationResult | None:
         match operation.action:
             case "retry-job":
                 return self._settle_retry(operation, asked_at)
@@ -67,7 +67,7 @@ class PalantirCommands:
         said = self.settle(operation, asked_at)
         return said is not None and said.outcome == "done"
 
-    def _settle_retry(self, operation: Operation, asked_at: datetime) -> Done | None:
+    def _settle_retry(self, operation: Operation, asked_at: datetime) -> OperationResult | None:
         """A retry queues the job again, so its enqueue time must not be before the command."""
         answer = self._get_job(operation.target)
         if answer.status != 200:
@@ -75,17 +75,17 @@ class PalantirCommands:
         job = parse(JobAnswer, answer.json)
         if job.enqueued_at is None or job.enqueued_at < self._earliest(asked_at):
             return None
-        return Done("done", f"It was queued again, and is {job.state} now.", {"state": job.state})
+        return OperationResult("done", f"It was queued again, and is {job.state} now.", {"state": job.state})
 
-    def _settle_delete(self, operation: Operation) -> Done | None:
+    def _settle_delete(self, operation: Operation) -> OperationResult | None:
         answer = self._get_job(operation.target)
         if answer.status == 200:
             return None
         if answer.status == 410 and parse(GoneAnswer, answer.json).state.lower() in ("deleted", "removed"):
-            return Done("done", "It was deleted.", {"state": "deleted"})
+            return OperationResult("done", "It was deleted.", {"state": "deleted"})
         return _to_absent(answer)
 
-    def _settle_purge(self, operation: Operation, asked_at: datetime) -> Done | None:
+    def _settle_purge(self, operation: Operation, asked_at: datetime) -> OperationResult | None:
         """Check that nothing queued before the command is still queued. Whether the purge removed it is unknown."""
         before = self._earliest(asked_at)
         after = ""
@@ -96,12 +96,14 @@ class PalantirCommands:
             if any(job.queue is None or job.enqueued_at is None or job.enqueued_at < before for job in mine):
                 return None
             if page.next is None:
-                return Done("done", f"No job that was queued in {operation.target} before is queued any more.")
+                return OperationResult(
+                    "done", f"No job that was queued in {operation.target} before is queued any more."
+                )
             if page.next <= after:
                 raise SourceError("answered a list of jobs that does not end")
             after = page.next
 
-    def _settle_restart(self, operation: Operation, asked_at: datetime) -> Done | None:
+    def _settle_restart(self, operation: Operation, asked_at: datetime) -> OperationResult | None:
         health = parse(HealthAnswer, self._http.get("/api/v1/health").json)
         if health.started_at is not None:  # the instance id that Beacon knew may be older than the previous run
             done = health.started_at >= self._earliest(asked_at)
@@ -111,7 +113,7 @@ class PalantirCommands:
             )
         if not done:
             return None
-        return Done("done", "It was restarted.", {"instanceId": health.instance_id})
+        return OperationResult("done", "It was restarted.", {"instanceId": health.instance_id})
 
     def _get_job(self, job_id: str) -> JsonResponse:
         return self._http.get(f"/api/v1/jobs/{quote(job_id, safe='')}", expect=_JOB_STATUSES)
@@ -142,43 +144,43 @@ def _build_request(operation: Operation) -> tuple[str, str, object]:
             return "POST", "/api/v1/service/restart", None
 
 
-def _to_result(operation: Operation, answer: JsonResponse) -> Done:
+def _to_result(operation: Operation, answer: JsonResponse) -> OperationResult:
     try:
         return _parse_result(operation, {} if answer.status == 204 else answer.json)
     except SourceError as error:  # an answer that is not the API's does not prove that it was done
         raise OutcomeUnknown(error.reason) from error
 
 
-def _parse_result(operation: Operation, body: Any) -> Done:
+def _parse_result(operation: Operation, body: Any) -> OperationResult:
     match operation.action:
         case "retry-job":
             state = parse(JobAnswer, body).state
-            return Done("done", f"It is {state}.", {"state": state})
+            return OperationResult("done", f"It is {state}.", {"state": state})
         case "delete-job":
             parse(RefusedAnswer, body)  # any object will do: the API does not define what describes a deleted job
-            return Done("done", "It was deleted.", {"state": "deleted"})
+            return OperationResult("done", "It was deleted.", {"state": "deleted"})
         case "purge-queue":
             gone = parse(PurgedAnswer, body)
             effect = {"purged": gone.purged} | ({} if gone.job_ids is None else {"jobIds": gone.job_ids})
-            return Done("done", f"{gone.purged:,} jobs were purged from {operation.target}.", effect)
+            return OperationResult("done", f"{gone.purged:,} jobs were purged from {operation.target}.", effect)
         case "restart-service":
             run = parse(HealthAnswer, body).instance_id
-            return Done("done", "It was restarted.", {} if run is None else {"instanceId": run})
+            return OperationResult("done", "It was restarted.", {} if run is None else {"instanceId": run})
 
 
-def _to_refusal(operation: Operation, answer: JsonResponse) -> Done:
+def _to_refusal(operation: Operation, answer: JsonResponse) -> OperationResult:
     if answer.status in (404, 410) and operation.action in ("retry-job", "delete-job"):
         with suppress(SourceError):
             return _to_absent(answer)
-    return Done("refused", _describe_refusal(answer))
+    return OperationResult("refused", _describe_refusal(answer))
 
 
-def _to_absent(answer: JsonResponse) -> Done:
+def _to_absent(answer: JsonResponse) -> OperationResult:
     if answer.status == 404:
         parse(RefusedAnswer, answer.json)  # a 404 from something other than the API says nothing about the job
-        return Done("absent", "This job does not exist and never did.")
+        return OperationResult("absent", "This job does not exist and never did.")
     state = parse(GoneAnswer, answer.json).state
-    return Done("absent", f"The job is gone. Its last state was {state}.", {"state": state})
+    return OperationResult("absent", f"The job is gone. Its last state was {state}.", {"state": state})
 
 
 def _describe_refusal(answer: JsonResponse) -> str:

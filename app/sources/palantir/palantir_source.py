@@ -32,7 +32,6 @@ from app.sources.protocol import (
     NOTHING_LEFT_OUT,
     Address,
     Capabilities,
-    Done,
     Filter,
     FinishedVisible,
     Job,
@@ -43,6 +42,7 @@ from app.sources.protocol import (
     Listing,
     Look,
     Operation,
+    OperationResult,
     Options,
     Selection,
     SourceError,
@@ -120,10 +120,10 @@ class PalantirSource:
         limit = f" for more than {found.threshold_s:g} s" if found.threshold_s is not None else ""
         return [StuckJob(job.to_job(), f"{job.state}{limit}", job.started_at) for job in found.jobs]
 
-    def act(self, operation: Operation) -> Done:
+    def act(self, operation: Operation) -> OperationResult:
         return self._commands.act(operation)
 
-    def settle(self, operation: Operation, asked_at: datetime) -> Done | None:
+    def settle(self, operation: Operation, asked_at: datetime) -> OperationResult | None:
         return self._commands.settle(operation, asked_at)
 
     def shows(self, operation: Operation, asked_at: datetime) -> bool:

@@ -16,7 +16,7 @@ import redis
 from redis.exceptions import RedisError, ResponseError
 
 from app.infra import json_limits
-from app.sources.protocol import Done, NotSent, Operation, OutcomeUnknown, SourceError
+from app.sources.protocol import NotSent, Operation, OperationResult, OutcomeUnknown, SourceError
 from app.sources.redis.client import RedisServer, describe_error
 
 # Together with the reads before it, a command ends within 15 s whatever the server does.
@@ -71,8 +71,8 @@ class ScriptRunner:
 
     def run(
         self, operation: Operation, script: str, keys: Sequence[str], *args: str | int | bytes
-    ) -> ScriptResult | Done:
-        """Run the script. Returns a `Done` if the server itself refuses. Raises `NotSent` and `OutcomeUnknown`."""
+    ) -> ScriptResult | OperationResult:
+        """Run the script. Returns a `OperationResult` if the server itself refuses. Raises `NotSent` and `OutcomeUnknown`."""
         until = datetime.now(UTC) + timedelta(seconds=ACT_S)
         with preliminary_read(self._server, operation) as client:
             whole, micros = client.time()
@@ -115,7 +115,7 @@ def _eval(client: Any, command: list[Any]) -> Any:
         return error
 
 
-def _parse_result(answer: Any) -> ScriptResult | Done:
+def _parse_result(answer: Any) -> ScriptResult | OperationResult:
     if isinstance(answer, RedisError):
         # An error inside a script may have occurred after a change. Any other error occurred before the script began.
         if "script" in str(answer):
@@ -133,8 +133,8 @@ def _parse_result(answer: Any) -> ScriptResult | Done:
     return ScriptResult(word, {}, tuple(about))
 
 
-def _build_refusal(error: RedisError) -> Done:
-    return Done("refused", f"Nothing was changed: the server {describe_error(error)}.")
+def _build_refusal(error: RedisError) -> OperationResult:
+    return OperationResult("refused", f"Nothing was changed: the server {describe_error(error)}.")
 
 
 def _parse_effect(kept: bytes) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from rq.job import Job as RqJob
 from rq.utils import utcformat
 
 from app.infra.concurrency import Pace
-from app.sources.protocol import Done, Filter, Operation, Selection, SourceError, Unsupported
+from app.sources.protocol import Filter, Operation, OperationResult, Selection, SourceError, Unsupported
 from app.sources.redis.client import RedisServer
 from app.sources.redis.redis_commands import ScriptResult, ScriptRunner, preliminary_read
 from app.sources.rq.effect_verification import is_effect_visible
@@ -41,7 +41,7 @@ class RqCommands:
         self._server, self._queues, self._bound = server, queues, bound
         self._scripts = ScriptRunner(server)
 
-    def act(self, operation: Operation) -> Done:
+    def act(self, operation: Operation) -> OperationResult:
         match operation.action:
             case "retry-job" | "delete-job":
                 return self._change_job(operation)
@@ -50,7 +50,7 @@ class RqCommands:
             case "restart-service":
                 return self._restart(operation)
 
-    def settle(self, operation: Operation, asked_at: datetime) -> Done | None:
+    def settle(self, operation: Operation, asked_at: datetime) -> OperationResult | None:
         found = self._scripts.find_result(operation, asked_at)
         if found is None:
             return None
@@ -69,7 +69,7 @@ class RqCommands:
         with self._server.reading() as client:
             return is_effect_visible(client, operation, found.effect, asked_at)
 
-    def _with_current_state(self, operation: Operation, done: Done) -> Done:
+    def _with_current_state(self, operation: Operation, done: OperationResult) -> OperationResult:
         """Add the job's current state: the stored answer only says that it was queued."""
         with self._server.reading() as client:
             fate = look_up_job(client, operation.target)
@@ -91,13 +91,15 @@ class RqCommands:
         total = _count_matching(snapshot, wanted) if listing.hides(wanted.queue) else len(ids)
         return Selection(datetime.fromtimestamp(snapshot.at, UTC), total, tuple(ids[:limit]))
 
-    def _change_job(self, operation: Operation) -> Done:
+    def _change_job(self, operation: Operation) -> OperationResult:
         origin = self._read_origin(operation)
         if origin is None:
             earlier = self._scripts.find_earlier_result(operation)  # this command itself may have deleted it
             return _describe_result(operation, earlier) if earlier else _ABSENT
         if not self._watches(origin):
-            return Done("refused", f"The job belongs to the queue {origin[:200]}, which Beacon does not watch.")
+            return OperationResult(
+                "refused", f"The job belongs to the queue {origin[:200]}, which Beacon does not watch."
+            )
         queue, taken, *registries = list_places(origin)
         keys = [RqJob.key_for(operation.target), queue.key]
         if operation.action == "retry-job":
@@ -107,20 +109,20 @@ class RqCommands:
         keys += [taken.key, *(place.key for place in registries)]
         return _to_result(operation, self._scripts.run(operation, DELETE, keys, operation.target, origin))
 
-    def _purge(self, operation: Operation) -> Done:
+    def _purge(self, operation: Operation) -> OperationResult:
         if not self._watches(operation.target):
-            return Done("refused", "Beacon does not watch this queue.")
+            return OperationResult("refused", "Beacon does not watch this queue.")
         queue, _, *registries = list_places(operation.target)
         keys = [queue.key, *(_find_key(registries, state) for state in _REGISTRIES_OF_PAST_RUNS)]
         at_most = MAX_PURGED + 1 if operation.at_most is None else operation.at_most
         return _to_result(operation, self._scripts.run(operation, PURGE, keys, at_most, MAX_PURGED, IDS_KEPT))
 
-    def _restart(self, operation: Operation) -> Done:
+    def _restart(self, operation: Operation) -> OperationResult:
         with preliminary_read(self._server, operation) as client:
             workers = read_snapshot(client, self._queues, 0).workers
         names = [name for name, fields in workers.items() if is_alive(fields) and self._serves(fields)]
         if not names:
-            return Done("refused", "The watched queues have no live workers to shut down.")
+            return OperationResult("refused", "The watched queues have no live workers to shut down.")
         channels = [PUBSUB_CHANNEL_TEMPLATE % name for name in names]
         return _to_result(operation, self._scripts.run(operation, RESTART, [], _SHUTDOWN, *channels, *names))
 
@@ -138,7 +140,7 @@ class RqCommands:
         return not self._queues or queue in self._queues
 
 
-_ABSENT = Done("absent", "There is no such job.")
+_ABSENT = OperationResult("absent", "There is no such job.")
 _REFUSAL_TEXTS: Mapping[str, Callable[..., str]] = {
     "late": lambda: "The command did not start before its deadline and will not be executed.",
     "moved": lambda: "The job has just moved to another queue.",
@@ -150,18 +152,18 @@ _REFUSAL_TEXTS: Mapping[str, Callable[..., str]] = {
 }
 
 
-def _to_result(operation: Operation, result: ScriptResult | Done) -> Done:
-    return result if isinstance(result, Done) else _describe_result(operation, result)
+def _to_result(operation: Operation, result: ScriptResult | OperationResult) -> OperationResult:
+    return result if isinstance(result, OperationResult) else _describe_result(operation, result)
 
 
-def _describe_result(operation: Operation, result: ScriptResult) -> Done:
+def _describe_result(operation: Operation, result: ScriptResult) -> OperationResult:
     if result.word == "absent":
-        return Done("absent", "There is no such queue.") if operation.action == "purge-queue" else _ABSENT
+        return OperationResult("absent", "There is no such queue.") if operation.action == "purge-queue" else _ABSENT
     if result.word != "done":
-        return Done("refused", _REFUSAL_TEXTS[result.word](*result.about))
+        return OperationResult("refused", _REFUSAL_TEXTS[result.word](*result.about))
     if operation.action == "restart-service" and not result.effect.get("told"):
-        return Done("refused", "No worker received the shutdown command.")
-    return Done("done", _EFFECT_TEXTS[operation.action](result.effect), result.effect)
+        return OperationResult("refused", "No worker received the shutdown command.")
+    return OperationResult("done", _EFFECT_TEXTS[operation.action](result.effect), result.effect)
 
 
 def _describe_purge(effect: Mapping[str, Any]) -> str:

@@ -14,7 +14,6 @@ from app.sources.protocol import (
     Action,
     Address,
     Capabilities,
-    Done,
     Filter,
     FinishedVisible,
     JobDetail,
@@ -22,6 +21,7 @@ from app.sources.protocol import (
     Kind,
     Look,
     Operation,
+    OperationResult,
     Options,
     Selection,
     SourceError,
@@ -134,11 +134,11 @@ class RqSource:
             stuck = find_stuck_jobs(client, list(jobs.values()), find_orphans(client, snapshot), snapshot.at)
         return [*stuck, *overdue_jobs.list_stuck(snapshot)]
 
-    def act(self, operation: Operation) -> Done:
+    def act(self, operation: Operation) -> OperationResult:
         why_not = self._capabilities.why_not(operation.action)
-        return Done("refused", why_not) if why_not else self._commands.act(operation)
+        return OperationResult("refused", why_not) if why_not else self._commands.act(operation)
 
-    def settle(self, operation: Operation, asked_at: datetime) -> Done | None:
+    def settle(self, operation: Operation, asked_at: datetime) -> OperationResult | None:
         return self._commands.settle(operation, asked_at)
 
     def shows(self, operation: Operation, asked_at: datetime) -> bool:
