@@ -30,7 +30,7 @@ from app.reconciliation.overdue_checks import OverdueChecks
 from app.reconciliation.types import SLICE, UNSERVED_FOR, Evidence, Heard, Known, Verdict, slices
 from app.reconciliation.writer import NO_ANSWER, record_check, record_silence
 from app.sources.poller import PollResult
-from app.sources.protocol import Job, JobFate, Source, SourceError
+from app.sources.protocol import Job, JobLookup, Source, SourceError
 
 log = logging.getLogger(__name__)
 
@@ -264,8 +264,8 @@ def _some(job_ids: list[str], most: int) -> list[str]:
     return job_ids if len(job_ids) <= most else random.sample(job_ids, most)
 
 
-def _fates(source: Source, job_ids: Sequence[str]) -> dict[str, JobFate]:
-    fates: dict[str, JobFate] = {}
+def _fates(source: Source, job_ids: Sequence[str]) -> dict[str, JobLookup]:
+    fates: dict[str, JobLookup] = {}
     deadline = time.monotonic() + LOOK_UP_S
     for job_id in job_ids:
         if time.monotonic() >= deadline:

@@ -17,7 +17,7 @@ from app.eventlog.event_types import (
     Status,
 )
 from app.reconciliation.flapping import NEVER, Flaps
-from app.sources.protocol import FinishedVisible, Job, JobFate, Look
+from app.sources.protocol import FinishedVisible, Job, JobLookup, Look
 
 ItemKind = Literal["missing", "extra", "unaccounted"]
 CloseHow = Literal["reappeared", "finished", "requeued", "accepted", "expired"]
@@ -226,7 +226,7 @@ class Evidence:
 
     finished_visible: FinishedVisible = None
     second: Heard | None = None
-    fates: Mapping[str, JobFate] = field(default_factory=dict)
+    fates: Mapping[str, JobLookup] = field(default_factory=dict)
     explained: frozenset[str] = frozenset()
     fresh_for: timedelta | None = None
     purged: bool = False

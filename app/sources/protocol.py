@@ -156,7 +156,7 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
-class JobFate:
+class JobLookup:
     """The result of looking up one job id. `job` is set for `found`, `end_state` for `finished`.
 
     `unknown` is a strong claim: the service would have reported `finished` for a job that ended. A source that forgets
@@ -272,7 +272,7 @@ class Source(Protocol):
         """Read everything in flow order within a time limit. Raises `SourceError`."""
         ...
 
-    def look_up(self, job_id: str) -> JobFate:
+    def look_up(self, job_id: str) -> JobLookup:
         """Find out what became of one job. Never raises: without an answer, the result is `cannot-tell`."""
         ...
 

@@ -2,7 +2,7 @@
 
 from typing import NoReturn
 
-from app.sources.protocol import ACTIONS, VIEWS, Capabilities, JobFate, ReadOnlySource, SourceError
+from app.sources.protocol import ACTIONS, VIEWS, Capabilities, JobLookup, ReadOnlySource, SourceError
 
 
 class UnavailableSource(ReadOnlySource):
@@ -16,8 +16,8 @@ class UnavailableSource(ReadOnlySource):
     def look(self) -> NoReturn:
         raise SourceError(self._reason)
 
-    def look_up(self, job_id: str) -> JobFate:  # noqa: ARG002 -- no job is known
-        return JobFate("cannot-tell")
+    def look_up(self, job_id: str) -> JobLookup:  # noqa: ARG002 -- no job is known
+        return JobLookup("cannot-tell")
 
     def detail(self, job_id: str) -> NoReturn:  # noqa: ARG002 -- no job is known
         raise SourceError(self._reason)

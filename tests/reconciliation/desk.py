@@ -15,7 +15,7 @@ from app.reconciliation.job_events import Lifecycle
 from app.reconciliation.models import CheckSample, DiscrepancyEvent, KnownJob, OpenItem, ServiceState
 from app.reconciliation.observer import Observer, WatchedService
 from app.sources.poller import PollResult
-from app.sources.protocol import Capabilities, FinishedVisible, JobFate, Look, SourceError
+from app.sources.protocol import Capabilities, FinishedVisible, JobLookup, Look, SourceError
 
 SERVICE = "mail"
 INTERVAL_S = 5.0
@@ -28,7 +28,7 @@ class Script:
     def __init__(self, finished_visible_for_s: FinishedVisible = "lookup") -> None:
         self.capabilities = Capabilities(finished_visible_for_s)
         self.steps: list[Step] = []
-        self.fates: dict[str, JobFate] = {}
+        self.fates: dict[str, JobLookup] = {}
         self.looks = 0
         self.asked: list[str] = []
         self.on_look_up: Callable[[], None] = lambda: None
@@ -40,10 +40,10 @@ class Script:
             raise step
         return step if isinstance(step, Look) else step()
 
-    def look_up(self, job_id: str) -> JobFate:
+    def look_up(self, job_id: str) -> JobLookup:
         self.asked.append(job_id)
         self.on_look_up()
-        return self.fates.get(job_id, JobFate("unknown"))
+        return self.fates.get(job_id, JobLookup("unknown"))
 
 
 class Book:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from app.reconciliation import reconcile as rules
 from app.reconciliation.types import Evidence, Heard, Known, Verdict
-from app.sources.protocol import FinishedVisible, Job, JobFate, Look
+from app.sources.protocol import FinishedVisible, Job, JobLookup, Look
 from tests.reconciliation.values import FINISHED, FLOW, at, listing
 
 Move = tuple[Literal["arrive", "start", "succeed", "fail", "requeue", "retry", "wait"], int]
@@ -59,13 +59,13 @@ class Fleet:
         look = Look({}, tuple(listings), 1, instance_id="one")
         return Heard(look, at(began), at(self.now))
 
-    def look_up(self, job_id: str) -> JobFate:
+    def look_up(self, job_id: str) -> JobLookup:
         if job_id in self.lost:
-            return JobFate("unknown")
+            return JobLookup("unknown")
         state = self.states[job_id]
         if state in FINISHED:
-            return JobFate("finished", end_state=state)
-        return JobFate("found", Job(job_id, state))
+            return JobLookup("finished", end_state=state)
+        return JobLookup("found", Job(job_id, state))
 
     def unfinished(self) -> list[str]:
         return [job_id for job_id, state in self.states.items() if state not in FINISHED and job_id not in self.lost]

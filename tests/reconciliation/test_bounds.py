@@ -7,7 +7,7 @@ from flask import Flask
 
 from app.reconciliation.reconcile import suspects
 from app.reconciliation.types import Evidence, Heard, Known
-from app.sources.protocol import Job, JobFate, Listing, Look
+from app.sources.protocol import Job, JobLookup, Listing, Look
 from tests.reconciliation.desk import Desk
 from tests.reconciliation.values import at, heard, ids_of, judge, told
 
@@ -86,7 +86,9 @@ class TestOnceItIsWholeAgain:
     def test_where_the_service_knows_by_id_what_it_never_had_is_missing_and_what_was_not_asked_is_let_go(self) -> None:
         whole = answer({})
         second = Heard(whole, at(3_606), at(3_606))
-        verdict = judge(self.later(3_600), heard(whole, 3_605), Evidence("lookup", second, {"b1": JobFate("unknown")}))
+        verdict = judge(
+            self.later(3_600), heard(whole, 3_605), Evidence("lookup", second, {"b1": JobLookup("unknown")})
+        )
         assert (ids_of(verdict, "missing"), ids_of(verdict, "unaccounted")) == (["b1"], [])
 
     def later(self, seconds: float) -> Known:

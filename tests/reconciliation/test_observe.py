@@ -14,7 +14,7 @@ from app.infra.lease import Lease, LeaseLost
 from app.reconciliation import incidents, observer, registry
 from app.reconciliation.accept import accept
 from app.reconciliation.row_writer import checksum
-from app.sources.protocol import Anomaly, Capabilities, Job, JobFate, Listing, Look, SourceError
+from app.sources.protocol import Anomaly, Capabilities, Job, JobLookup, Listing, Look, SourceError
 from tests.reconciliation.desk import SERVICE, Desk, everything
 from tests.reconciliation.values import at, look
 from tests.support.clock import own_time
@@ -61,7 +61,7 @@ class TestNothingNew:
         assert [sample.ok for sample in desk.samples] == [True, True]
 
     def test_jobs_that_move_without_changing_a_count_are_written_without_an_update(self, desk: Desk) -> None:
-        desk.source.fates["b"] = JobFate("finished", end_state="purged")
+        desk.source.fates["b"] = JobLookup("finished", end_state="purged")
         desk.observe(look(queued=["a"], running=["b"]))
         desk.observe(look(queued=["c"], running=["a"]))
         assert desk.known == {"c": "queued", "a": "running"}
@@ -158,7 +158,7 @@ class TestLoss:
     def test_an_open_item_is_asked_for_again_and_closes_when_the_service_remembers(self, desk: Desk) -> None:
         desk.observe(THREE)
         desk.observe(look(queued=["a", "b"]))
-        desk.source.fates["c"] = JobFate("finished", end_state="succeeded")
+        desk.source.fates["c"] = JobLookup("finished", end_state="succeeded")
         desk.observe()
         assert (desk.closed, desk.told["status"]) == ({"c": "finished"}, "verified")
 
@@ -414,7 +414,7 @@ class TestRewound:
 class TestOwnLifetime:
     def test_what_a_job_says_of_its_end_outlives_the_process(self, desk: Desk) -> None:
         desk.source.capabilities = Capabilities(500.0)
-        desk.source.fates = dict.fromkeys(("short", "usual"), JobFate("cannot-tell"))
+        desk.source.fates = dict.fromkeys(("short", "usual"), JobLookup("cannot-tell"))
         desk.observe(_kept_for({"short": 0.0, "usual": None}))
         desk.restart()
         desk.observe(_kept_for({}))

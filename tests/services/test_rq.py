@@ -14,7 +14,7 @@ from rq import Queue
 from rq.job import Job as RqJob
 from rq.suspension import resume, suspend
 
-from app.sources.protocol import Anomaly, Filter, Job, JobFate, LeftOut, SourceError, UnservedQueue
+from app.sources.protocol import Anomaly, Filter, Job, JobLookup, LeftOut, SourceError, UnservedQueue
 from app.sources.rq.anomalies import CONFIRM_AFTER_S
 from app.sources.rq.rq_source import KIND, RqSource
 from app.sources.rq.rq_workers import SUSPENDED
@@ -395,10 +395,10 @@ class TestOneJob:
         queue.enqueue("int", "x", job_id="broken")
         scene.work("mail")
         put(queue, "waiting")
-        assert source.look_up("waiting") == JobFate("found", Job("waiting", "queued", "mail"))
-        assert source.look_up("done") == JobFate("finished", end_state="finished")
-        assert source.look_up("broken") == JobFate("finished", end_state="failed")
-        assert source.look_up("never heard of") == JobFate("cannot-tell")
+        assert source.look_up("waiting") == JobLookup("found", Job("waiting", "queued", "mail"))
+        assert source.look_up("done") == JobLookup("finished", end_state="finished")
+        assert source.look_up("broken") == JobLookup("finished", end_state="failed")
+        assert source.look_up("never heard of") == JobLookup("cannot-tell")
 
     def test_a_job_that_is_nowhere_is_unknown_once_no_worker_can_hold_it(
         self, scene: Scene, queue: Queue, source: RqSource
@@ -407,12 +407,12 @@ class TestOneJob:
         scene.redis.delete("rq:queue:mail")
         source.look()
         began = time.monotonic()
-        assert source.look_up("a") == JobFate("unknown")
+        assert source.look_up("a") == JobLookup("unknown")
         assert time.monotonic() - began > CONFIRM_AFTER_S
 
     def test_a_silent_server_cannot_tell(self, scene: Scene, source: RqSource) -> None:
         scene.valkey.stop()
-        assert source.look_up("a") == JobFate("cannot-tell")
+        assert source.look_up("a") == JobLookup("cannot-tell")
 
     def test_an_error_of_many_lines_is_told_with_its_type_and_all_of_them(
         self, scene: Scene, queue: Queue, source: RqSource

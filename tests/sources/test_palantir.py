@@ -9,7 +9,7 @@ import pytest
 from app.infra.clock import parse_utc, utc_now, utc_text
 from app.sources.http_client import HttpClient
 from app.sources.palantir.palantir_source import PalantirSource, is_finished, sort_by_flow
-from app.sources.protocol import JobFate, SourceError
+from app.sources.protocol import JobLookup, SourceError
 from tests.sources.upstream import Upstream, serve_palantir
 from tests.support.machine import scaled
 
@@ -169,7 +169,7 @@ def test_a_look_up_says_what_became_of_a_job(service: Upstream, status: int, bod
 def test_a_look_up_that_is_not_answered_tells_nothing(service: Upstream) -> None:
     service.answers["/api/v1/jobs/a"] = lambda _: service.hold()
     asked = PalantirSource(service.url, 10, http=HttpClient(service.url, answer_s=0.2))
-    assert asked.look_up("a") == JobFate("cannot-tell")
+    assert asked.look_up("a") == JobLookup("cannot-tell")
 
 
 def test_a_404_of_something_that_is_not_the_api_is_no_verdict(service: Upstream) -> None:

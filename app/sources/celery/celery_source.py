@@ -39,7 +39,7 @@ from app.sources.protocol import (
     Filter,
     Job,
     JobDetail,
-    JobFate,
+    JobLookup,
     Kind,
     LeftOut,
     Listing,
@@ -123,13 +123,13 @@ class CelerySource:
             unserved=_find_unserved(snapshot, roster.served_queues() if is_fresh else None),
         )
 
-    def look_up(self, job_id: str) -> JobFate:
+    def look_up(self, job_id: str) -> JobLookup:
         if not self._storage.keeps_results:
-            return JobFate("cannot-tell")
+            return JobLookup("cannot-tell")
         try:
             return self._lookup.look_up(job_id)
         except SourceError:
-            return JobFate("cannot-tell")
+            return JobLookup("cannot-tell")
 
     def detail(self, job_id: str) -> JobDetail | None:
         return build_detail(job_id, self._storage.read_snapshot(), self._storage.read_result(job_id), time.time())

@@ -9,13 +9,13 @@ from app.sources.celery.monitor import WorkerMonitor
 from app.sources.celery.results import ENDS, UNREADABLE
 from app.sources.celery.storage import CeleryStorage
 from app.sources.celery.task_history import TaskHistory, TaskRecord
-from app.sources.protocol import Job, JobFate
+from app.sources.protocol import Job, JobLookup
 
 # Time for workers to answer a new request; a worker that takes longer counts as silent.
 ANSWERS_WITHIN_S = 2.0
 # Between two attempts a task moves from a queue to a worker to a queue again, so one search could miss it.
 SEARCHES_OF_A_RETRY = 3
-CANNOT_TELL = JobFate("cannot-tell")
+CANNOT_TELL = JobLookup("cannot-tell")
 
 
 class TaskLookup:
@@ -41,7 +41,7 @@ class TaskLookup:
         self._since = gone_since
         self._roster = self._around = None
 
-    def look_up(self, task_id: str) -> JobFate:
+    def look_up(self, task_id: str) -> JobLookup:
         """Find out what became of a task. Raises `SourceError`."""
         early = self._find_end(task_id)
         if early is not None:
@@ -52,14 +52,14 @@ class TaskLookup:
             return CANNOT_TELL
         roster, snapshot = around
         if task_id in snapshot or roster.find_holder(task_id) is not None:
-            return JobFate("found", job=record.job if record else _build_job(task_id, roster, snapshot))
+            return JobLookup("found", job=record.job if record else _build_job(task_id, roster, snapshot))
         return self._find_end(task_id) or self._resolve_vanished(task_id, record, roster)
 
-    def _resolve_vanished(self, task_id: str, record: TaskRecord | None, roster: Roster) -> JobFate:
+    def _resolve_vanished(self, task_id: str, record: TaskRecord | None, roster: Roster) -> JobLookup:
         """Decide on a task that no worker or queue has and that has no final result."""
         now = time.time()
         if record is not None and (not record.keeps_result or now - record.at >= self._results_kept_s):
-            return JobFate("finished")  # its result, if it had one, may have expired
+            return JobLookup("finished")  # its result, if it had one, may have expired
         if roster.may_be_elsewhere(task_id, record.at if record else None, now):
             return CANNOT_TELL
         state = self._storage.read_states([task_id]).get(task_id)
@@ -71,11 +71,11 @@ class TaskLookup:
                 return CANNOT_TELL
         self._retrying.pop(task_id, None)
         self._history.forget(task_id)
-        return JobFate("unknown")
+        return JobLookup("unknown")
 
-    def _find_end(self, task_id: str) -> JobFate | None:
+    def _find_end(self, task_id: str) -> JobLookup | None:
         state = ENDS.get(self._storage.read_states([task_id]).get(task_id, ""))
-        return JobFate("finished", end_state=state) if state else None
+        return JobLookup("finished", end_state=state) if state else None
 
     def _read_surroundings(self) -> tuple[Roster, BrokerSnapshot] | None:
         """Read the workers' answers and then the queues, so that a task that moves on is not missed."""

@@ -36,7 +36,7 @@ from app.sources.protocol import (
     FinishedVisible,
     Job,
     JobDetail,
-    JobFate,
+    JobLookup,
     Kind,
     LeftOut,
     Listing,
@@ -96,16 +96,16 @@ class PalantirSource:
             one_revision=counts.revision is not None and reading.revisions <= {counts.revision},
         )
 
-    def look_up(self, job_id: str) -> JobFate:
+    def look_up(self, job_id: str) -> JobLookup:
         try:
             answer = self._http.get(f"/api/v1/jobs/{quote(job_id, safe='')}", expect=LOOKUP_STATUSES)
             if answer.status == 404:
-                return JobFate("unknown")
+                return JobLookup("unknown")
             if answer.status == 410:
-                return JobFate("finished", end_state=parse(GoneAnswer, answer.json).state)
+                return JobLookup("finished", end_state=parse(GoneAnswer, answer.json).state)
             return _to_fate(parse(JobAnswer, answer.json).to_job(), job_id)
         except SourceError:
-            return JobFate("cannot-tell")
+            return JobLookup("cannot-tell")
 
     def detail(self, job_id: str) -> JobDetail | None:
         answer = self._http.get(f"/api/v1/jobs/{quote(job_id, safe='')}", expect=LOOKUP_STATUSES)
@@ -226,12 +226,12 @@ def _state_since(job: JobAnswer, wanted: Filter) -> datetime:
     return since
 
 
-def _to_fate(job: Job, asked: str) -> JobFate:
+def _to_fate(job: Job, asked: str) -> JobLookup:
     if job.id != asked:
-        return JobFate("cannot-tell")
+        return JobLookup("cannot-tell")
     if is_finished(job.state):
-        return JobFate("finished", end_state=job.state)
-    return JobFate("found", job=job)
+        return JobLookup("finished", end_state=job.state)
+    return JobLookup("found", job=job)
 
 
 class PalantirOptions(Options):

@@ -12,7 +12,7 @@ import redis
 from rq.job import Job as RqJob
 from rq.results import Result
 
-from app.sources.protocol import Job, JobDetail, JobFate, StuckJob
+from app.sources.protocol import Job, JobDetail, JobLookup, StuckJob
 from app.sources.rq.responses import Batch
 from app.sources.rq.rq_snapshot import ENDED, FINISHED, JobPlace, list_places
 from app.sources.rq.rq_workers import parse_moment
@@ -27,14 +27,14 @@ MAX_FIELD_BYTES = 10_000
 _CALL = re.compile(r"^([\w.<>]+)\(.*", re.DOTALL)
 
 
-def look_up_job(client: redis.Redis, job_id: str) -> JobFate:
+def look_up_job(client: redis.Redis, job_id: str) -> JobLookup:
     status, origin = _read_fields(client, job_id, "status", "origin")
     if status is None:
-        return JobFate("cannot-tell")
+        return JobLookup("cannot-tell")
     state = _find_state(client, job_id, origin or "")
     if state in FINISHED or (state is None and status in ENDED):
-        return JobFate("finished", end_state=status if status in ENDED else state)
-    return JobFate("found", Job(job_id, state, origin)) if state else JobFate("unknown")
+        return JobLookup("finished", end_state=status if status in ENDED else state)
+    return JobLookup("found", Job(job_id, state, origin)) if state else JobLookup("unknown")
 
 
 def read_detail(client: redis.Redis, job_id: str) -> JobDetail | None:

@@ -17,7 +17,7 @@ from app.sources.protocol import (
     Filter,
     FinishedVisible,
     JobDetail,
-    JobFate,
+    JobLookup,
     Kind,
     Look,
     Operation,
@@ -107,7 +107,7 @@ class RqSource:
             unserved=find_unserved_queues(snapshot, workers),
         )
 
-    def look_up(self, job_id: str) -> JobFate:
+    def look_up(self, job_id: str) -> JobLookup:
         """Return `unknown` only for a job that exists but is in no queue, registry or worker: it will never run.
 
         A job that does not exist may have finished long ago or been deleted; RQ does not remember.
@@ -119,7 +119,7 @@ class RqSource:
                     time.sleep(_LOOKUP_RETRY_S)
                     fate = look_up_job(client, job_id)
         except SourceError:
-            return JobFate("cannot-tell")
+            return JobLookup("cannot-tell")
         self._remember_lost(job_id, lost=fate.kind == "unknown")
         return fate
 
