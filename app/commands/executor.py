@@ -185,7 +185,7 @@ class _Run:
         order = self._order_of(asking, not_after)
         while True:
             try:
-                return Answer.of(asking.place, self._timely(CALL_S[self._action], lambda: self._source.act(order)))
+                return Answer.of(asking.place, self._timely(CALL_S[self._action], lambda: self._source.execute(order)))
             except NotSent as error:
                 # Certainly not asked; and what cannot be done twice upstream is the only thing to try again.
                 again = utc_now() + timedelta(seconds=RETRY_AFTER_S)
@@ -213,7 +213,7 @@ class _Run:
         while time.monotonic() < gives_up_at:
             said = None
             try:
-                said = self._timely(CALL_S[self._action], lambda: self._source.settle(order, asking.asked_at))
+                said = self._timely(CALL_S[self._action], lambda: self._source.resolve_outcome(order, asking.asked_at))
             except SourceError as error:
                 why = f"the service {error.reason}"
             except Exception:  # a mistake in a kind of source

@@ -103,7 +103,7 @@ def _shows(source: Source, order: Operation, asked_at: datetime, deadline: float
     if time.monotonic() >= deadline:
         return False
     try:
-        return source.shows(order, asked_at)
+        return source.verify_effect(order, asked_at)
     except SourceError:
         return False
     except Exception:  # a mistake in a kind of source: then it was not seen

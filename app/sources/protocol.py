@@ -2,7 +2,7 @@
 
 To add a kind, write one file with a class that implements `Source` and a `KIND` that describes it (docs/sources.md).
 Reading never writes to the service. A source raises only `SourceError`, and it says so when it does not know something.
-Only `act` changes anything, and it does so at most once.
+Only `execute` changes anything, and it does so at most once.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -46,7 +46,7 @@ class Unsupported(SourceError):
 
 
 class OutcomeUnknown(SourceError):
-    """A command was sent and got no answer. Only `settle` can find out whether it was executed."""
+    """A command was sent and got no answer. Only `resolve_outcome` can find out whether it was executed."""
 
 
 class Job(NamedTuple):
@@ -284,18 +284,18 @@ class Source(Protocol):
         """Return jobs that should make progress and do not. Raises `SourceError`."""
         ...
 
-    def act(self, operation: Operation) -> OperationResult:
+    def execute(self, operation: Operation) -> OperationResult:
         """Execute the operation once within a time limit. Never retries. Raises `NotSent` or `OutcomeUnknown`."""
         ...
 
-    def settle(self, operation: Operation, asked_at: datetime) -> OperationResult | None:
+    def resolve_outcome(self, operation: Operation, asked_at: datetime) -> OperationResult | None:
         """Find out, only by reading, what became of an operation whose answer was lost or never seen.
 
         Returns None if that is unknown, or not known yet. Raises `SourceError`.
         """
         ...
 
-    def shows(self, operation: Operation, asked_at: datetime) -> bool:
+    def verify_effect(self, operation: Operation, asked_at: datetime) -> bool:
         """True if the effect of an executed operation is visible in the service's data; its answer is not enough.
 
         False if that is unknown, or not visible yet. Raises `SourceError`.
@@ -330,13 +330,13 @@ def fault_of_job_id(value: object) -> str:
 class ReadOnlySource:
     """Base class of sources that support no actions: refuses every operation."""
 
-    def act(self, operation: Operation) -> OperationResult:
+    def execute(self, operation: Operation) -> OperationResult:
         return OperationResult("refused", f"This source does not support {operation.action}.")
 
-    def settle(self, operation: Operation, asked_at: datetime) -> OperationResult | None:  # noqa: ARG002 -- it was never executed
+    def resolve_outcome(self, operation: Operation, asked_at: datetime) -> OperationResult | None:  # noqa: ARG002 -- it was never executed
         return OperationResult("refused", f"This source does not support {operation.action}.")
 
-    def shows(self, operation: Operation, asked_at: datetime) -> bool:  # noqa: ARG002 -- it was never executed
+    def verify_effect(self, operation: Operation, asked_at: datetime) -> bool:  # noqa: ARG002 -- it was never executed
         return False
 
     def select(self, wanted: Filter, limit: int) -> NoReturn:  # noqa: ARG002 -- no command needs a selection

@@ -33,18 +33,18 @@ class Script:
     on_act: Callable[[], None] = lambda: None
     on_read: Callable[[], None] = lambda: None
 
-    def act(self, order: Operation) -> OperationResult:
+    def execute(self, order: Operation) -> OperationResult:
         self.asked.append(order)
         self.on_act()
         said = self._next(self.acts)
         assert said is not None
         return said
 
-    def settle(self, order: Operation, asked_at: datetime) -> OperationResult | None:
+    def resolve_outcome(self, order: Operation, asked_at: datetime) -> OperationResult | None:
         self.read_at.append(utc_now())
         return self._next(self.settles)
 
-    def shows(self, order: Operation, asked_at: datetime) -> bool:
+    def verify_effect(self, order: Operation, asked_at: datetime) -> bool:
         self.on_read()
         said = self._next(self.settles)
         return said is not None and said.outcome == "done"

@@ -36,7 +36,7 @@ def long_ago(command_id: str) -> None:
 class Remembers(Script):
     """A service that can prove that an order did not arrive, once it no longer can."""
 
-    def settle(self, order: Operation, asked_at: datetime) -> OperationResult | None:
+    def resolve_outcome(self, order: Operation, asked_at: datetime) -> OperationResult | None:
         is_over = order.not_after is not None and utc_now() > order.not_after
         return OperationResult("refused", "It was not carried out in time.") if is_over else None
 

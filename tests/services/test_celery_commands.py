@@ -70,11 +70,11 @@ class TestSeen:
         task = fleet.send("add", 1, 2)
         raw = fleet.redis.lindex("celery", 0)
         wanted = order(action, task if action == "delete-job" else "celery")
-        assert not source.shows(wanted, now())
-        source.act(wanted)
-        assert source.shows(wanted, now())
+        assert not source.verify_effect(wanted, now())
+        source.execute(wanted)
+        assert source.verify_effect(wanted, now())
         fleet.redis.lpush("celery", raw)
-        assert not source.shows(wanted, now())
+        assert not source.verify_effect(wanted, now())
 
 
 class TestPurge:
@@ -84,7 +84,7 @@ class TestPurge:
         mine = [fleet.send("add", 1, 2, priority=priority) for priority in (0, 3, 9)]
         other = fleet.send("add", 1, 2, queue="print")
         assert source.look().counts["queued"] == 4
-        done = source.act(order("purge-queue", "celery", at_most=3))
+        done = source.execute(order("purge-queue", "celery", at_most=3))
         assert (done.outcome, done.effect["purged"]) == ("done", 3)
         assert sorted(done.effect["jobIds"]) == sorted(mine)
         assert fleet.queued() == []
@@ -93,7 +93,7 @@ class TestPurge:
 
     def test_a_worker_that_comes_afterwards_runs_only_what_is_left(self, fleet: Fleet, source: CelerySource) -> None:
         gone = fleet.send("add", 1, 2)
-        source.act(order("purge-queue", "celery"))
+        source.execute(order("purge-queue", "celery"))
         left = fleet.send("add", 3, 4)
         fleet.worker(pool="solo")
         wait_for(lambda: result_of(fleet, left) is not None, "the task that is left to end", 60)
@@ -102,27 +102,27 @@ class TestPurge:
     def test_more_tasks_than_were_seen_are_refused_and_all_stay(self, fleet: Fleet, source: CelerySource) -> None:
         fleet.send_many("add", 3, 1, 2)
         before = everything(fleet)
-        done = source.act(order("purge-queue", "celery", at_most=2))
+        done = source.execute(order("purge-queue", "celery", at_most=2))
         assert (done.outcome, "holds 3 tasks" in done.detail) == ("refused", True)
         assert everything(fleet) == before
 
     def test_a_queue_that_is_not_watched_is_absent_and_untouched(self, fleet: Fleet, source: CelerySource) -> None:
         fleet.send("add", 1, 2, queue="secret")
         before = everything(fleet)
-        assert source.act(order("purge-queue", "secret")).outcome == "absent"
+        assert source.execute(order("purge-queue", "secret")).outcome == "absent"
         assert everything(fleet) == before
 
     def test_what_nobody_can_read_goes_too_and_is_counted(self, fleet: Fleet, source: CelerySource) -> None:
         task_id = fleet.send("add", 1, 2)
         fleet.redis.lpush("celery", b"\xff not JSON", b"[1, 2]", b'{"headers": 7}')
         assert source.select(Filter("queued", "celery"), 10).total == 4
-        done = source.act(order("purge-queue", "celery", at_most=4))
+        done = source.execute(order("purge-queue", "celery", at_most=4))
         assert (done.effect["purged"], done.effect["jobIds"]) == (4, [task_id])
 
     def test_a_purge_of_the_largest_size_names_every_task(self, fleet: Fleet, source: CelerySource) -> None:
         raw = _one_message(fleet)
         fleet.redis.rpush("celery", *[raw] * MAX_PURGED)
-        done = source.act(order("purge-queue", "celery"))
+        done = source.execute(order("purge-queue", "celery"))
         assert (done.effect["purged"], len(done.effect["jobIds"])) == (MAX_PURGED, MAX_PURGED)
         # The broker serves nobody else meanwhile; it takes a tenth of this.
         held_s = max((entry["duration"] / 1e6 for entry in fleet.redis.slowlog_get()), default=0.0)
@@ -133,14 +133,14 @@ class TestDelete:
     def test_one_task_goes_and_its_neighbours_stay_in_order(self, fleet: Fleet, source: CelerySource) -> None:
         first, second, third = fleet.send_many("add", 3, 1, 2)
         before = fleet.queued()
-        assert source.act(order("delete-job", second)).outcome == "done"
+        assert source.execute(order("delete-job", second)).outcome == "done"
         assert fleet.queued() == [raw for raw in before if second.encode() not in raw]
         assert sorted(source.look().listings[0].jobs) == sorted([first, third])
 
     def test_an_id_in_another_tasks_arguments_is_not_that_task(self, fleet: Fleet, source: CelerySource) -> None:
         victim = fleet.send("add", 1, 2)
         bystander = fleet.send("nap", victim)
-        assert source.act(order("delete-job", victim)).outcome == "done"
+        assert source.execute(order("delete-job", victim)).outcome == "done"
         assert list(source.look().listings[0].jobs) == [bystander]
 
     def test_a_task_that_a_worker_has_taken_is_refused_and_goes_on(
@@ -150,13 +150,13 @@ class TestDelete:
         fleet.worker()
         task_id = fleet.send("late_wait_for_file", str(may_end))
         wait_for(lambda: fleet.redis.hlen("unacked") == 1, "the worker to take it", 60)
-        done = source.act(order("delete-job", task_id))
+        done = source.execute(order("delete-job", task_id))
         assert (done.outcome, done.detail) == ("refused", ALREADY_TAKEN)
         may_end.touch()
         wait_for(lambda: b"SUCCESS" in (result_of(fleet, task_id) or b""), "it to end as it would have", 60)
 
     def test_a_task_that_is_nowhere_is_absent(self, source: CelerySource) -> None:
-        assert source.act(order("delete-job", "never")).outcome == "absent"
+        assert source.execute(order("delete-job", "never")).outcome == "absent"
 
 
 class TestNotPossible:
@@ -166,7 +166,7 @@ class TestNotPossible:
     ) -> None:
         task_id = fleet.send("add", 1, 2)
         before = everything(fleet)
-        done = source.act(order(action, task_id))
+        done = source.execute(order(action, task_id))
         assert (done.outcome, done.detail) == ("refused", source.capabilities.why_not(action))
         assert everything(fleet) == before
 
@@ -174,7 +174,7 @@ class TestNotPossible:
         valkey.stop()
         for wanted in (order("purge-queue", "celery"), order("delete-job", "a")):
             with pytest.raises(NotSent, match="refused the connection"):
-                source.act(wanted)
+                source.execute(wanted)
 
 
 class TestOnce:
@@ -184,14 +184,14 @@ class TestOnce:
     ) -> None:
         task_id = fleet.send("add", 1, 2)
         wanted = order(action, "celery" if action == "purge-queue" else task_id)
-        assert source.settle(wanted, now()) is None
+        assert source.resolve_outcome(wanted, now()) is None
         asked_at = act_through(valkey, "answer", wanted)
         later = fleet.send("add", 3, 4)
         with valkey.monitored() as heard:
-            settled = source.settle(wanted, asked_at)
+            settled = source.resolve_outcome(wanted, asked_at)
         assert set(heard.of("beacon")) <= {"GET", *CONNECTS}
         assert settled is not None
-        assert (settled.outcome, settled) == ("done", source.act(wanted))
+        assert (settled.outcome, settled) == ("done", source.execute(wanted))
         assert list(source.look().listings[0].jobs) == [later]
 
     @pytest.mark.parametrize("lost", ["question", "late"])
@@ -202,16 +202,16 @@ class TestOnce:
         before = everything(fleet)
         wanted = order("purge-queue", "celery", not_after=now() + timedelta(seconds=1))
         asked_at = act_through(valkey, lost, wanted)
-        wait_for(lambda: source.settle(wanted, asked_at) is not None, "the deadline to be over", 20)
-        done = source.settle(wanted, asked_at)
+        wait_for(lambda: source.resolve_outcome(wanted, asked_at) is not None, "the deadline to be over", 20)
+        done = source.resolve_outcome(wanted, asked_at)
         assert done is not None
         assert (done.outcome, everything(fleet)) == ("refused", before)
 
     def test_only_what_was_ordered_is_written(self, valkey: Valkey, fleet: Fleet, source: CelerySource) -> None:
         first, *_ = fleet.send_many("add", 3, 1, 2)
         with valkey.monitored() as heard:
-            source.act(order("delete-job", first))
-            source.act(order("purge-queue", "celery", "k2"))
+            source.execute(order("delete-job", first))
+            source.execute(order("purge-queue", "celery", "k2"))
             source.select(Filter("queued"), 10)
         assert set(heard.of("beacon")) <= {"EVAL", *READS, *CONNECTS}
         written = {name: count for name, count in heard.of("lua").items() if name not in _LUA_READS}
@@ -245,7 +245,7 @@ def act_through(valkey: Valkey, lost: What, wanted: Operation) -> datetime:
             closing(KIND.build(address, CeleryOptions(inspect=False), 10_000)) as asking,
             pytest.raises(OutcomeUnknown),
         ):
-            asking.act(wanted)
+            asking.execute(wanted)
         if lost == "late":
             time.sleep(max(0.0, ((wanted.not_after or now()) - now()).total_seconds()))
             broken.deliver.set()

@@ -179,7 +179,7 @@ def test_a_variable_of_the_hosts_own_is_sent_nowhere(name: str, monkeypatch: pyt
         SourceError, match=f"needs its password from the variable {name}, which this host keeps to itself"
     ):
         source.look()
-    assert source.act(Operation("restart-service", "mail", "k")).outcome == "refused"
+    assert source.execute(Operation("restart-service", "mail", "k")).outcome == "refused"
 
 
 def test_names_that_the_host_allows_are_taken(monkeypatch: pytest.MonkeyPatch, service: Upstream) -> None:

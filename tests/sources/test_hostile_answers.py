@@ -105,7 +105,7 @@ def test_an_order_with_such_an_answer_may_have_been_carried_out(
     service.raw("/api/v1/queues/mail/purge", as_bytes({"purged": purged, "jobIds": make_ids()}))
     source = PalantirSource(service.url, 10_000)
     with pytest.raises(OutcomeUnknown):
-        source.act(Operation("purge-queue", "mail", "key"))
+        source.execute(Operation("purge-queue", "mail", "key"))
     source.close()
 
 

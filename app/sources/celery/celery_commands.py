@@ -100,14 +100,14 @@ class CeleryCommands:
         self._server, self._broker = server, broker
         self._scripts = ScriptRunner(server, prefix)
 
-    def act(self, operation: Operation) -> OperationResult:
+    def execute(self, operation: Operation) -> OperationResult:
         return self._purge(operation) if operation.action == "purge-queue" else self._delete(operation)
 
-    def settle(self, operation: Operation, asked_at: datetime) -> OperationResult | None:
+    def resolve_outcome(self, operation: Operation, asked_at: datetime) -> OperationResult | None:
         found = self._scripts.find_result(operation, asked_at)
         return None if found is None else _describe_result(operation, found)
 
-    def shows(self, operation: Operation, asked_at: datetime) -> bool:
+    def verify_effect(self, operation: Operation, asked_at: datetime) -> bool:
         """Check the queues for the effect that the stored answer describes."""
         found = self._scripts.find_result(operation, asked_at)
         if found is None or found.word != "done":

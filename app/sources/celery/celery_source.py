@@ -1,6 +1,6 @@
 """The source of Celery over Redis: queues, tasks that workers took and, with a result backend, how tasks ended.
 
-**Reading writes nothing**; only `act` does (`celery_commands.py`). Queues and `unacked` are read in one `MULTI`,
+**Reading writes nothing**; only `execute` does (`celery_commands.py`). Queues and `unacked` are read in one `MULTI`,
 results with `GETRANGE`; worker events come by subscription. The one exception is the requests to workers. They affect
 no task, and `inspect = false` disables them; `remote_control.py` lists their commands.
 
@@ -147,15 +147,15 @@ class CelerySource:
             *(one for one in late if one.job.id not in runs),
         ]
 
-    def act(self, operation: Operation) -> OperationResult:
+    def execute(self, operation: Operation) -> OperationResult:
         why_not = self._capabilities.why_not(operation.action)
-        return OperationResult("refused", why_not) if why_not else self._commands.act(operation)
+        return OperationResult("refused", why_not) if why_not else self._commands.execute(operation)
 
-    def settle(self, operation: Operation, asked_at: datetime) -> OperationResult | None:
-        return self._commands.settle(operation, asked_at)
+    def resolve_outcome(self, operation: Operation, asked_at: datetime) -> OperationResult | None:
+        return self._commands.resolve_outcome(operation, asked_at)
 
-    def shows(self, operation: Operation, asked_at: datetime) -> bool:
-        return self._commands.shows(operation, asked_at)
+    def verify_effect(self, operation: Operation, asked_at: datetime) -> bool:
+        return self._commands.verify_effect(operation, asked_at)
 
     def select(self, wanted: Filter, limit: int) -> Selection:
         return self._commands.select(wanted, limit)

@@ -24,7 +24,7 @@ from app.sources.palantir.api import (
 )
 from app.sources.protocol import Operation, OperationResult, OutcomeUnknown, SourceError
 
-ACT_S = 10.0
+COMMAND_TIMEOUT_S = 10.0
 # Remaining difference between compared clocks, and of times that are truncated to milliseconds.
 CLOCKS_DIFFER = timedelta(seconds=0.5)
 # Reading thousands of jobs takes a while; clocks do not drift apart in that time.
@@ -37,37 +37,43 @@ _SURE_FROM, _SURE_BELOW = 200, 500
 class PalantirCommands:
     """Executes commands over the source's HTTP client. For one thread at a time, like the client."""
 
-    def __init__(self, http: HttpClient, act_s: float = ACT_S) -> None:
-        self._http, self._act_s = http, act_s
+    def __init__(self, http: HttpClient, command_timeout_s: float = COMMAND_TIMEOUT_S) -> None:
+        self._http, self._command_timeout_s = http, command_timeout_s
         self._ahead, self._compared_at = timedelta(0), -COMPARE_EVERY_S
 
-    def act(self, operation: Operation) -> OperationResult:
-        begin_s = operation.seconds_left(self._act_s)
+    def execute(self, operation: Operation) -> OperationResult:
+        begin_s = operation.seconds_left(self._command_timeout_s)
         method, path, body = _build_request(operation)
         answer = self._http.send(
-            method, path, self._act_s, key=operation.key, body=body, begin_s=begin_s, not_after=operation.not_after
+            method,
+            path,
+            self._command_timeout_s,
+            key=operation.key,
+            body=body,
+            begin_s=begin_s,
+            not_after=operation.not_after,
         )
         if not _SURE_FROM <= answer.status < _SURE_BELOW:
             raise OutcomeUnknown(f"answered {answer.status}{_reason_suffix(answer)}")
         return _to_result(operation, answer) if answer.status < 300 else _to_refusal(operation, answer)
 
-    def settle(self, operation: Operation, asked_at: datetime) -> OperationResult | None:
+    def resolve_outcome(self, operation: Operation, asked_at: datetime) -> OperationResult | None:
         match operation.action:
             case "retry-job":
-                return self._settle_retry(operation, asked_at)
+                return self._resolve_retry(operation, asked_at)
             case "delete-job":
-                return self._settle_delete(operation)
+                return self._resolve_delete(operation)
             case "purge-queue":
-                return self._settle_purge(operation, asked_at)
+                return self._resolve_purge(operation, asked_at)
             case "restart-service":
-                return self._settle_restart(operation, asked_at)
+                return self._resolve_restart(operation, asked_at)
 
-    def shows(self, operation: Operation, asked_at: datetime) -> bool:
-        """Return whether `settle` finds the effect: it reads the job, the queue or the instance itself."""
-        said = self.settle(operation, asked_at)
+    def verify_effect(self, operation: Operation, asked_at: datetime) -> bool:
+        """Return whether `resolve_outcome` finds the effect: it reads the job, the queue or the instance itself."""
+        said = self.resolve_outcome(operation, asked_at)
         return said is not None and said.outcome == "done"
 
-    def _settle_retry(self, operation: Operation, asked_at: datetime) -> OperationResult | None:
+    def _resolve_retry(self, operation: Operation, asked_at: datetime) -> OperationResult | None:
         """A retry queues the job again, so its enqueue time must not be before the command."""
         answer = self._get_job(operation.target)
         if answer.status != 200:
@@ -77,7 +83,7 @@ class PalantirCommands:
             return None
         return OperationResult("done", f"It was queued again, and is {job.state} now.", {"state": job.state})
 
-    def _settle_delete(self, operation: Operation) -> OperationResult | None:
+    def _resolve_delete(self, operation: Operation) -> OperationResult | None:
         answer = self._get_job(operation.target)
         if answer.status == 200:
             return None
@@ -85,7 +91,7 @@ class PalantirCommands:
             return OperationResult("done", "It was deleted.", {"state": "deleted"})
         return _to_absent(answer)
 
-    def _settle_purge(self, operation: Operation, asked_at: datetime) -> OperationResult | None:
+    def _resolve_purge(self, operation: Operation, asked_at: datetime) -> OperationResult | None:
         """Check that nothing queued before the command is still queued. Whether the purge removed it is unknown."""
         before = self._earliest(asked_at)
         after = ""
@@ -103,7 +109,7 @@ class PalantirCommands:
                 raise SourceError("answered a list of jobs that does not end")
             after = page.next
 
-    def _settle_restart(self, operation: Operation, asked_at: datetime) -> OperationResult | None:
+    def _resolve_restart(self, operation: Operation, asked_at: datetime) -> OperationResult | None:
         health = parse(HealthAnswer, self._http.get("/api/v1/health").json)
         if health.started_at is not None:  # the instance id that Beacon knew may be older than the previous run
             done = health.started_at >= self._earliest(asked_at)

@@ -27,7 +27,7 @@ from app.sources.palantir.api import (
     sort_by_flow,
 )
 from app.sources.palantir.job_rows import read_rows
-from app.sources.palantir.palantir_commands import ACT_S, PalantirCommands
+from app.sources.palantir.palantir_commands import COMMAND_TIMEOUT_S, PalantirCommands
 from app.sources.protocol import (
     NOTHING_LEFT_OUT,
     Address,
@@ -67,11 +67,11 @@ class PalantirSource:
         finished_visible_for_s: FinishedVisible = "lookup",
         *,
         read_timeout_s: float = READ_TIMEOUT_S,
-        act_s: float = ACT_S,
+        command_timeout_s: float = COMMAND_TIMEOUT_S,
         http: HttpClient | None = None,
     ) -> None:
         self._http = http or HttpClient(url)
-        self._commands = PalantirCommands(self._http, act_s)
+        self._commands = PalantirCommands(self._http, command_timeout_s)
         self._bound, self._read_timeout_s = job_list_bound, read_timeout_s
         self._capabilities = Capabilities(finished_visible_for_s, {"workers": NO_WORKERS}, dates_figures=True)
 
@@ -120,14 +120,14 @@ class PalantirSource:
         limit = f" for more than {found.threshold_s:g} s" if found.threshold_s is not None else ""
         return [StuckJob(job.to_job(), f"{job.state}{limit}", job.started_at) for job in found.jobs]
 
-    def act(self, operation: Operation) -> OperationResult:
-        return self._commands.act(operation)
+    def execute(self, operation: Operation) -> OperationResult:
+        return self._commands.execute(operation)
 
-    def settle(self, operation: Operation, asked_at: datetime) -> OperationResult | None:
-        return self._commands.settle(operation, asked_at)
+    def resolve_outcome(self, operation: Operation, asked_at: datetime) -> OperationResult | None:
+        return self._commands.resolve_outcome(operation, asked_at)
 
-    def shows(self, operation: Operation, asked_at: datetime) -> bool:
-        return self._commands.shows(operation, asked_at)
+    def verify_effect(self, operation: Operation, asked_at: datetime) -> bool:
+        return self._commands.verify_effect(operation, asked_at)
 
     def select(self, wanted: Filter, limit: int) -> Selection:
         reading, as_of = _BoundedReader(self._http, self._bound, self._read_timeout_s), datetime.now(UTC)

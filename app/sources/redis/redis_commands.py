@@ -20,7 +20,7 @@ from app.sources.protocol import NotSent, Operation, OperationResult, OutcomeUnk
 from app.sources.redis.client import RedisServer, describe_error
 
 # Together with the reads before it, a command ends within 15 s whatever the server does.
-ACT_S = 8.0
+COMMAND_TIMEOUT_S = 8.0
 ANSWERS_KEPT = timedelta(days=1)
 MARKER = "beacon:order:"
 # How far the two clocks, compared when the command was sent, can have drifted apart by its deadline.
@@ -57,7 +57,7 @@ class ScriptResult(NamedTuple):
 def preliminary_read(server: RedisServer, operation: Operation) -> Iterator["redis.Redis"]:
     """Yield a client for the reads before a command. If they fail, nothing was sent: raises `NotSent`."""
     try:
-        with server.reading(operation.seconds_left(ACT_S)) as client:
+        with server.reading(operation.seconds_left(COMMAND_TIMEOUT_S)) as client:
             yield client
     except SourceError as error:
         raise NotSent(error.reason) from error
@@ -72,12 +72,12 @@ class ScriptRunner:
     def run(
         self, operation: Operation, script: str, keys: Sequence[str], *args: str | int | bytes
     ) -> ScriptResult | OperationResult:
-        """Run the script. Returns a `OperationResult` if the server itself refuses. Raises `NotSent` and `OutcomeUnknown`."""
-        until = datetime.now(UTC) + timedelta(seconds=ACT_S)
+        """Run the script. Returns an `OperationResult` if the server refuses. Raises `NotSent`, `OutcomeUnknown`."""
+        until = datetime.now(UTC) + timedelta(seconds=COMMAND_TIMEOUT_S)
         with preliminary_read(self._server, operation) as client:
             whole, micros = client.time()
         # Measured after the server returned its time, so the deadline by its clock can only be too early.
-        wait_s = replace(operation, not_after=until).seconds_left(ACT_S)
+        wait_s = replace(operation, not_after=until).seconds_left(COMMAND_TIMEOUT_S)
         ends = whole + micros / 1e6 + operation.seconds_left(wait_s)
         common = [f"{ends:.6f}", int(ANSWERS_KEPT.total_seconds())]
         every = [self._marker_key(operation), *keys]

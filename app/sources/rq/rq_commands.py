@@ -41,7 +41,7 @@ class RqCommands:
         self._server, self._queues, self._bound = server, queues, bound
         self._scripts = ScriptRunner(server)
 
-    def act(self, operation: Operation) -> OperationResult:
+    def execute(self, operation: Operation) -> OperationResult:
         match operation.action:
             case "retry-job" | "delete-job":
                 return self._change_job(operation)
@@ -50,7 +50,7 @@ class RqCommands:
             case "restart-service":
                 return self._restart(operation)
 
-    def settle(self, operation: Operation, asked_at: datetime) -> OperationResult | None:
+    def resolve_outcome(self, operation: Operation, asked_at: datetime) -> OperationResult | None:
         found = self._scripts.find_result(operation, asked_at)
         if found is None:
             return None
@@ -61,7 +61,7 @@ class RqCommands:
             else done
         )
 
-    def shows(self, operation: Operation, asked_at: datetime) -> bool:
+    def verify_effect(self, operation: Operation, asked_at: datetime) -> bool:
         """Check RQ's data for the effect that the stored answer describes."""
         found = self._scripts.find_result(operation, asked_at)
         if found is None or _describe_result(operation, found).outcome != "done":

@@ -134,15 +134,15 @@ class RqSource:
             stuck = find_stuck_jobs(client, list(jobs.values()), find_orphans(client, snapshot), snapshot.at)
         return [*stuck, *overdue_jobs.list_stuck(snapshot)]
 
-    def act(self, operation: Operation) -> OperationResult:
+    def execute(self, operation: Operation) -> OperationResult:
         why_not = self._capabilities.why_not(operation.action)
-        return OperationResult("refused", why_not) if why_not else self._commands.act(operation)
+        return OperationResult("refused", why_not) if why_not else self._commands.execute(operation)
 
-    def settle(self, operation: Operation, asked_at: datetime) -> OperationResult | None:
-        return self._commands.settle(operation, asked_at)
+    def resolve_outcome(self, operation: Operation, asked_at: datetime) -> OperationResult | None:
+        return self._commands.resolve_outcome(operation, asked_at)
 
-    def shows(self, operation: Operation, asked_at: datetime) -> bool:
-        return self._commands.shows(operation, asked_at)
+    def verify_effect(self, operation: Operation, asked_at: datetime) -> bool:
+        return self._commands.verify_effect(operation, asked_at)
 
     def select(self, wanted: Filter, limit: int) -> Selection:
         return self._commands.select(wanted, limit)
