@@ -212,7 +212,7 @@ def parsed(given: Mapping[str, Any]) -> ServiceEntry:
 def _against(rules: HostRules, entry: ServiceEntry) -> dict[str, str]:
     """What the host does not allow of it, by field. A name is looked up at each connect, and only there."""
     variable = rules.refused_variable(entry.password_env) if entry.password_env else None
-    address = rules.reach.refusal(urlsplit(entry.url).hostname or "")
+    address = rules.reach.explain_refusal(urlsplit(entry.url).hostname or "")
     found = {"password_env": variable, "url": address and f"the service {address}"}
     return {name: said for name, said in found.items() if said}
 

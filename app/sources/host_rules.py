@@ -56,7 +56,7 @@ class Reach:
 
     allowed: tuple[Network, ...] = ()
 
-    def refusal(self, address: str) -> str | None:
+    def explain_refusal(self, address: str) -> str | None:
         """Return why Beacon does not connect to this address; None if it may, and None for host names."""
         try:
             given = ip_address(address)
@@ -70,7 +70,7 @@ class Reach:
                     return f"has the address {given}, which is {kind}; {NETWORKS_SETTING} can allow it"
         return None
 
-    def addresses(self, host: str, port: int) -> list[str]:
+    def resolve(self, host: str, port: int) -> list[str]:
         """Resolve `host` to the addresses to connect to, in order. Raises `ForbiddenAddress`, `socket.gaierror`.
 
         Called for each connection, which then uses exactly these addresses. So a name that resolves differently a
@@ -82,7 +82,7 @@ class Reach:
             # A name may resolve to the same address for each protocol. Keep the resolver's order.
             known = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
             found = list(dict.fromkeys(str(address[0]) for *_, address in known))
-        refusals = {address: self.refusal(address) for address in found}
+        refusals = {address: self.explain_refusal(address) for address in found}
         usable = [address for address, refusal in refusals.items() if refusal is None]
         if not usable:
             raise ForbiddenAddress(next(iter(refusals.values()), "has an address whose name cannot be resolved"))

@@ -35,9 +35,9 @@ from app.sources.protocol import NotSent, OutcomeUnknown, SourceError
 CONNECT_S = 2.0
 ANSWER_S = 5.0
 MAX_BYTES = 8 * 1024 * 1024
-_CHUNK = 64 * 1024
+_CHUNK_BYTES = 64 * 1024
 _HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "beacon"}
-_OK = frozenset({200})
+_OK_STATUSES = frozenset({200})
 DEFAULT_REACH = Reach()
 NO_HEADERS: Mapping[str, str] = {}
 
@@ -80,7 +80,7 @@ class HttpClient:
         path: str,
         params: Mapping[str, str | int] | None = None,
         *,
-        expect: frozenset[int] = _OK,
+        expect: frozenset[int] = _OK_STATUSES,
         within_s: float | None = None,
     ) -> JsonResponse:
         """Return the JSON at `path`. An unexpected status or anything but JSON raises `SourceError`."""
@@ -92,7 +92,7 @@ class HttpClient:
         path: str,
         params: Mapping[str, str | int] | None = None,
         *,
-        expect: frozenset[int] = _OK,
+        expect: frozenset[int] = _OK_STATUSES,
         within_s: float | None = None,
     ) -> RawResponse:
         """Return the bytes at `path`. An unexpected status raises `SourceError`."""
@@ -187,7 +187,7 @@ class HttpClient:
             raise SourceError(self._too_large())
         body, pace = bytearray(), Pace()  # reading never yields if bytes are always available
         # read1 returns what has arrived; read would wait for a full chunk, however slowly it comes in
-        while chunk := response.read1(_CHUNK, decode_content=False):
+        while chunk := response.read1(_CHUNK_BYTES, decode_content=False):
             body += chunk
             if len(body) > self._max_bytes:
                 raise SourceError(self._too_large())

@@ -75,7 +75,7 @@ class _CheckedConnection:
 
     def _addresses(self, name: str) -> list[str]:
         try:
-            return self._reach.addresses(name, self.port)
+            return self._reach.resolve(name, self.port)
         except ForbiddenAddress as error:
             raise SourceError(str(error)) from None
         except OSError as error:

@@ -14,7 +14,7 @@ from app.sources.protocol import Kind
 
 log = logging.getLogger(__name__)
 
-GROUP = "beacon.sources"
+ENTRY_POINT_GROUP = "beacon.sources"
 # Imported on first use: some need libraries that are slow to import, and most deployments use one kind.
 _OWN_MODULES = {
     "palantir": "app.sources.palantir.palantir_source",
@@ -83,7 +83,7 @@ def _load_own(name: str) -> Kind | str:
 def _load_plugins() -> _PluginKinds:
     """Load the kinds of other packages. One that fails is logged and left out, without affecting the others."""
     found = _PluginKinds()
-    for point in entry_points(group=GROUP):
+    for point in entry_points(group=ENTRY_POINT_GROUP):
         try:
             loaded = point.load()
             if not isinstance(loaded, Kind):

@@ -44,7 +44,7 @@ def query_source(
     """
     if not _request_slots.acquire(blocking=False):
         raise TooManyRequests
-    request, began = _Request(make, question, service_id), time.monotonic()
+    request, began = _PendingQuery(make, question, service_id), time.monotonic()
     # In a process with an event loop this thread is a greenlet, so the loop keeps running.
     threading.Thread(target=request.run, name="query-source", daemon=True).start()
     if not request.done.wait(within_s):
@@ -55,7 +55,7 @@ def query_source(
     return request.answer[0]
 
 
-class _Request(Generic[T]):
+class _PendingQuery(Generic[T]):
     def __init__(self, make: Callable[[], Source], question: Callable[[Source], T], service_id: str) -> None:
         self._make, self._question, self._service_id = make, question, service_id
         self.done = threading.Event()

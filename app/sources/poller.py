@@ -153,7 +153,7 @@ class Poller(Generic[W]):
         for service_id, loop in list(self._loops.items()):
             if service_id not in wanted:
                 loop.end()
-            if loop.ended:
+            if loop.has_ended:
                 del self._loops[service_id]
         after_s = 0.0
         for service_id, service in wanted.items():
@@ -221,7 +221,7 @@ class _ServiceLoop(Generic[W]):
         self._thread.join(within_s)
 
     @property
-    def ended(self) -> bool:
+    def has_ended(self) -> bool:
         return not self._thread.is_alive()
 
     def _run(self) -> None:

@@ -314,7 +314,7 @@ class Source(Protocol):
         ...
 
 
-def fault_of_job_id(value: object) -> str:
+def find_job_id_fault(value: object) -> str:
     """Return why Beacon cannot accept this as a job id, as text after "entry 3: ". Empty if it can."""
     if not isinstance(value, str) or not value:
         return "it has no id"
@@ -352,7 +352,7 @@ class Options(BaseModel):
 class Address(NamedTuple):
     """A service's address as pages may show it, and its password, which no page ever shows.
 
-    `reach` says which addresses may be connected to. Code that opens connections must check it (`Reach.addresses`).
+    `reach` says which addresses may be connected to. Code that opens connections must check it (`Reach.resolve`).
     """
 
     url: str

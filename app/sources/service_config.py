@@ -56,19 +56,19 @@ class ServiceEntry:
 
 def parse_entry(given: Mapping[str, Any]) -> ServiceEntry:
     """Validate a service's settings. Raises `ValidationError` with all errors by key; no error repeats a value."""
-    checked = _ErrorCollector()
-    named = checked.try_(lambda: _CommonSettings.model_validate(given))
-    chosen = checked.try_(lambda: _parse_kind(named.kind if named else _kind_name(given)))
+    collector = _ErrorCollector()
+    named = collector.check(lambda: _CommonSettings.model_validate(given))
+    chosen = collector.check(lambda: _parse_kind(named.kind if named else _kind_name(given)))
     if chosen is None or not isinstance(given, Mapping):
-        raise checked.error()
+        raise collector.build_error()
     rest = {key: value for key, value in given.items() if key not in _CommonSettings.model_fields}
-    options = checked.try_(lambda: chosen.options.model_validate(rest))
-    address = checked.try_(lambda: _parse_address(chosen, named.url)) if named else None
+    options = collector.check(lambda: chosen.options.model_validate(rest))
+    address = collector.check(lambda: _parse_address(chosen, named.url)) if named else None
     if named is None or address is None or options is None:
-        raise checked.error()
-    password = checked.try_(lambda: _choose_password(named, address))
-    if checked.faults:
-        raise checked.error()
+        raise collector.build_error()
+    password = collector.check(lambda: _choose_password(named, address))
+    if collector.faults:
+        raise collector.build_error()
     return ServiceEntry(
         named.id, named.name or named.id, named.kind, address.url, options, password, named.password_env
     )
@@ -128,14 +128,14 @@ class _ErrorCollector:
     def __init__(self) -> None:
         self.faults: list[InitErrorDetails] = []
 
-    def try_(self, step: Callable[[], T]) -> T | None:
+    def check(self, step: Callable[[], T]) -> T | None:
         try:
             return step()
         except ValidationError as error:
             self.faults += [_error_details(item["type"], item["msg"], item["loc"]) for item in error.errors()]
             return None
 
-    def error(self) -> ValidationError:
+    def build_error(self) -> ValidationError:
         return ValidationError.from_exception_data("service", self.faults)
 
 

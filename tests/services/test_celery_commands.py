@@ -13,7 +13,7 @@ from app.sources.celery.celery_commands import ALREADY_TAKEN, MAX_PURGED
 from app.sources.celery.celery_source import KIND, CelerySource
 from app.sources.celery.options import CeleryOptions
 from app.sources.protocol import Address, Filter, NotSent, Operation, OutcomeUnknown, SourceError
-from app.sources.redis.redis_commands import MARKER
+from app.sources.redis.redis_commands import ANSWER_KEY_PREFIX
 from tests.services.celery_scene import Fleet, source_of
 from tests.services.cutting import What, wire
 from tests.services.test_celery_healthy import CONNECTS, READS
@@ -51,7 +51,7 @@ def now() -> datetime:
 
 
 def everything(fleet: Fleet) -> dict[bytes, bytes | None]:
-    keys = sorted(key for key in fleet.redis.keys("*") if not key.startswith(MARKER.encode()))
+    keys = sorted(key for key in fleet.redis.keys("*") if not key.startswith(ANSWER_KEY_PREFIX.encode()))
     return {key: fleet.redis.dump(key) for key in keys}
 
 

@@ -11,7 +11,7 @@ from rq import Queue
 from rq.job import Job as RqJob
 
 from app.sources.protocol import Address, Filter, NotSent, Operation, OperationResult, OutcomeUnknown, SourceError
-from app.sources.redis.redis_commands import CLOCKS_DRIFT, MARKER
+from app.sources.redis.redis_commands import ANSWER_KEY_PREFIX, MAX_CLOCK_DRIFT
 from app.sources.rq.rq_commands import MAX_PURGED
 from app.sources.rq.rq_source import KIND, RqSource
 from tests.services.cutting import What, wire
@@ -68,7 +68,7 @@ def fail(scene: Scene, queue: Queue, *job_ids: str) -> None:
 
 def everything(scene: Scene) -> dict[bytes, bytes | None]:
     """The whole database but Beacon's answers."""
-    keys = sorted(key for key in scene.redis.keys("*") if not key.startswith(MARKER.encode()))
+    keys = sorted(key for key in scene.redis.keys("*") if not key.startswith(ANSWER_KEY_PREFIX.encode()))
     return {key: scene.redis.dump(key) for key in keys}
 
 
@@ -118,7 +118,7 @@ class TestRetry:
         done = source.execute(order("retry-job", "a"))
         assert done.outcome == "refused"
         assert scene.redis.hget("rq:job:a", "enqueued_at") == before
-        assert scene.redis.exists(f"{MARKER}k1") == 0
+        assert scene.redis.exists(f"{ANSWER_KEY_PREFIX}k1") == 0
 
     def test_a_job_that_is_not_there_is_absent(self, source: RqSource) -> None:
         assert source.execute(order("retry-job", "never")).outcome == "absent"
@@ -241,7 +241,7 @@ class TestPurge:
         done = source.execute(order("purge-queue", "mail"))
 
         assert (done.effect["purged"], len(done.effect["jobIds"])) == (MAX_PURGED, MAX_PURGED)
-        assert scene.redis.strlen(f"{MARKER}k1") < 1_000, "the kept answer stays small"
+        assert scene.redis.strlen(f"{ANSWER_KEY_PREFIX}k1") < 1_000, "the kept answer stays small"
         assert scene.redis.dbsize() == 2
         # The server serves nobody else meanwhile; it takes a tenth of this.
         held_s = max((entry["duration"] / 1e6 for entry in scene.redis.slowlog_get()), default=0.0)
@@ -399,7 +399,7 @@ class TestOnce:
         assert done is not None
         assert done.outcome == "refused"
         assert wanted.not_after is not None
-        assert now() > wanted.not_after + CLOCKS_DRIFT
+        assert now() > wanted.not_after + MAX_CLOCK_DRIFT
 
 
 class TestSeen:
@@ -476,7 +476,7 @@ class TestManners:
     def test_answers_are_kept_for_a_day(self, scene: Scene, queue: Queue, source: RqSource) -> None:
         put(queue, "a")
         source.execute(order("delete-job", "a"))
-        assert 86_000 < scene.redis.ttl(f"{MARKER}k1") <= 86_400
+        assert 86_000 < scene.redis.ttl(f"{ANSWER_KEY_PREFIX}k1") <= 86_400
 
 
 _LUA_READS = {"GET", "TIME", "HMGET", "HGET", "ZCARD", "LPOS", "ZSCORE", "SMEMBERS", "LLEN", "LRANGE", "SISMEMBER"}

@@ -103,7 +103,7 @@ def test_an_expired_failure_is_none_any_more(failures: FailureCounter) -> None:
 def test_more_than_one_look_can_read_is_unknown_until_all_were_met_and_then_as_of_a_time(
     failures: FailureCounter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(failure_count, "MAX_READ", 30)
+    monkeypatch.setattr(failure_count, "MAX_RESULTS_READ", 30)
     store = Store(**{f"t{n:03}": "FAILURE" if n % 2 else "SUCCESS" for n in range(100)})
     told = []
     for _ in range(4):
@@ -117,8 +117,8 @@ def test_more_than_one_look_can_read_is_unknown_until_all_were_met_and_then_as_o
 
 
 def test_keys_are_gone_through_in_parts_too(failures: FailureCounter, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(failure_count, "SCANS", 2)
-    monkeypatch.setattr(failure_count, "KEYS_A_SCAN", 10)
+    monkeypatch.setattr(failure_count, "SCANS_PER_POLL", 2)
+    monkeypatch.setattr(failure_count, "KEYS_PER_SCAN", 10)
     store = Store(**{f"t{n:03}": "FAILURE" for n in range(45)})
     assert [follow(failures, store)[0] for _ in range(3)] == [None, None, 45]
 
@@ -126,7 +126,7 @@ def test_keys_are_gone_through_in_parts_too(failures: FailureCounter, monkeypatc
 def test_more_than_are_remembered_are_said_not_to_be_counted(
     failures: FailureCounter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(failure_count, "MAX_RESULTS", 10)
+    monkeypatch.setattr(failure_count, "MAX_REMEMBERED_RESULTS", 10)
     assert follow(failures, Store(**{f"t{n}": "FAILURE" for n in range(11)})) == (None, TOO_MANY)
 
 

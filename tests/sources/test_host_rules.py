@@ -41,19 +41,19 @@ USUAL = ["127.0.0.1", "::1", "10.1.2.3", "192.168.0.9", "172.16.0.1", "fd12::1",
 
 @pytest.mark.parametrize("address", REFUSED)
 def test_what_is_the_hosts_is_refused_however_it_is_written(address: str) -> None:
-    assert "BEACON_ALLOWED_NETWORKS can allow it" in (Reach().refusal(address) or "")
+    assert "BEACON_ALLOWED_NETWORKS can allow it" in (Reach().explain_refusal(address) or "")
 
 
 @pytest.mark.parametrize("address", USUAL)
 def test_loopback_private_and_public_addresses_are_as_usual(address: str) -> None:
-    assert Reach().refusal(address) is None
+    assert Reach().explain_refusal(address) is None
 
 
 @pytest.mark.parametrize("address", ["169.254.10.9", "::ffff:169.254.10.9"])
 def test_the_host_may_mean_it(address: str) -> None:
     allowed = Reach(parse_networks(("169.254.10.0/24",)))
-    assert allowed.refusal(address) is None
-    assert allowed.refusal("169.254.11.9") is not None
+    assert allowed.explain_refusal(address) is None
+    assert allowed.explain_refusal("169.254.11.9") is not None
 
 
 class Names:
@@ -79,7 +79,7 @@ def test_a_name_is_looked_at_behind_its_addresses(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(
         ForbiddenAddress, match=r"169\.254\.169\.254, which is one at which a cloud hands out credentials"
     ):
-        Reach().addresses("mail.test", 80)
+        Reach().resolve("mail.test", 80)
 
 
 def test_a_name_that_leads_elsewhere_a_moment_later_changes_nothing(

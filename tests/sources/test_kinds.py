@@ -25,8 +25,8 @@ def bring(monkeypatch: pytest.MonkeyPatch) -> Any:
     """`bring("KIND")`: another package is installed whose entry point is this object."""
 
     def install(name: str) -> None:
-        points = [EntryPoint("sidekiq", f"{THIRD_PARTY}:{name}", kinds.GROUP)]
-        monkeypatch.setattr(kinds, "entry_points", lambda group: points if group == kinds.GROUP else [])
+        points = [EntryPoint("sidekiq", f"{THIRD_PARTY}:{name}", kinds.ENTRY_POINT_GROUP)]
+        monkeypatch.setattr(kinds, "entry_points", lambda group: points if group == kinds.ENTRY_POINT_GROUP else [])
 
     _forget()
     yield install

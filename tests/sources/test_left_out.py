@@ -10,7 +10,7 @@ import pytest
 
 from app.sources.celery.broker import Broker
 from app.sources.palantir.palantir_source import PalantirSource
-from app.sources.protocol import MAX_JOB_ID_BYTES, MAX_JOB_ID_CHARS, Job, LeftOut, fault_of_job_id
+from app.sources.protocol import MAX_JOB_ID_BYTES, MAX_JOB_ID_CHARS, Job, LeftOut, find_job_id_fault
 from app.sources.rq.placement import list_expected_ids, place_jobs
 from app.sources.rq.responses import JobIds
 from app.sources.rq.rq_snapshot import RqSnapshot, list_places
@@ -29,12 +29,12 @@ ODD: list[tuple[str, str]] = [
 
 @pytest.mark.parametrize(("job_id", "fault"), [*ODD, ("a\x85", CONTROL)])
 def test_the_limit_is_said(job_id: str, fault: str) -> None:
-    assert fault_of_job_id(job_id) == fault
+    assert find_job_id_fault(job_id) == fault
 
 
 @pytest.mark.parametrize("job_id", ["a", "a b/c?d=é", "x" * 300, "x" * MAX_JOB_ID_CHARS, "日" * 666])
 def test_an_id_within_the_limits_is_taken(job_id: str) -> None:
-    assert fault_of_job_id(job_id) == ""
+    assert find_job_id_fault(job_id) == ""
     assert len(job_id.encode()) <= MAX_JOB_ID_BYTES
 
 

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 MessageTurns = Counter[tuple[str, tuple[str, int, int]]]
 # Longer messages are parsed again in each poll, because caching their bytes costs too much memory.
-KEPT_BYTES = 2_000
+MAX_CACHED_MESSAGE_BYTES = 2_000
 # Limit on all messages of one poll, and the least size assumed for one. A queue's first message stands for all.
 MAX_MESSAGE_BYTES = 32 * 1024 * 1024
-USUAL_BYTES = 1_000
+USUAL_MESSAGE_BYTES = 1_000
 # Limit on remembered routing keys of the watched queues, in case a producer uses a new one for each message.
 MAX_ROUTES = 10_000
 
@@ -66,7 +66,7 @@ class BrokerSnapshot:
         return task_id in self.queued or task_id in self.taken
 
     @property
-    def complete(self) -> bool:
+    def is_complete(self) -> bool:
         return not self.cut and not self.taken_cut
 
     def hides(self, queue: str | None) -> bool:
@@ -129,7 +129,7 @@ class Broker:
         self, entry: bytes, known: dict[bytes, TaskMessage], parse: Callable[[bytes], TaskMessage | None]
     ) -> TaskMessage | None:
         message = self._read_before.get(entry) or parse(entry)
-        if message is not None and len(entry) <= KEPT_BYTES:
+        if message is not None and len(entry) <= MAX_CACHED_MESSAGE_BYTES:
             known[entry] = message
         return message
 
@@ -178,10 +178,10 @@ class Broker:
                 pipe.llen(key)
                 pipe.lrange(key, 0, 0)
             taken, *answers = pipe.execute()
-        numbers, sizes = Counter[str | None]({None: taken}), Counter[str | None]({None: taken * USUAL_BYTES})
+        numbers, sizes = Counter[str | None]({None: taken}), Counter[str | None]({None: taken * USUAL_MESSAGE_BYTES})
         for (queue, _), length, first in zip(self._lists, answers[::2], answers[1::2], strict=True):
             numbers[queue] += length
-            sizes[queue] += length * max(USUAL_BYTES, *map(len, first)) if first else 0
+            sizes[queue] += length * max(USUAL_MESSAGE_BYTES, *map(len, first)) if first else 0
         listed, jobs, room = set[str | None](), self._bound, MAX_MESSAGE_BYTES
         for one in sorted(numbers, key=lambda one: (one is not None, numbers[one])):
             if numbers[one] <= jobs and sizes[one] <= room:

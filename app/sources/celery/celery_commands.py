@@ -18,7 +18,7 @@ from app.sources.redis.redis_commands import ScriptResult, ScriptRunner, prelimi
 
 # A script blocks the broker, for a few tenths of a second with this many messages.
 MAX_PURGED = 20_000
-IDS_KEPT = 1_000
+MAX_STORED_IDS = 1_000
 
 # Like `messages.py`, this reads only a message's id, nothing of its arguments.
 _ID = """
@@ -117,7 +117,7 @@ class CeleryCommands:
             if operation.action == "delete-job":
                 return not snapshot.hides(None) and operation.target not in snapshot
             job_ids = found.effect.get("jobIds")
-            if isinstance(job_ids, list) and snapshot.complete:
+            if isinstance(job_ids, list) and snapshot.is_complete:
                 return snapshot.queued.keys().isdisjoint(job_ids)
             return not any(client.llen(key) for key in self._broker.list_keys(operation.target))
 
@@ -141,7 +141,7 @@ class CeleryCommands:
         if not keys:
             return OperationResult("absent", "Beacon does not watch this queue.")
         at_most = MAX_PURGED + 1 if operation.at_most is None else operation.at_most
-        return _to_result(operation, self._scripts.run(operation, PURGE, keys, at_most, MAX_PURGED, IDS_KEPT))
+        return _to_result(operation, self._scripts.run(operation, PURGE, keys, at_most, MAX_PURGED, MAX_STORED_IDS))
 
     def _delete(self, operation: Operation) -> OperationResult:
         done = _to_result(

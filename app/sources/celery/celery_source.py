@@ -60,7 +60,7 @@ REFUSALS: dict[Action | View, str] = {
     "restart them on their host",
 }
 # Limit for one round of answers from all workers, which include the arguments of the tasks they hold.
-ANSWERS_BYTES = 16 * 1024 * 1024
+MAX_ANSWERS_BYTES = 16 * 1024 * 1024
 NOT_ASKED = "inspect is off for this service, so its workers are unknown"
 
 
@@ -70,7 +70,7 @@ class CelerySource:
 
     def __init__(self, address: Address, options: CeleryOptions, job_list_bound: int) -> None:
         def ask() -> RedisServer:
-            return RedisServer(address, max_bytes=ANSWERS_BYTES)
+            return RedisServer(address, max_bytes=MAX_ANSWERS_BYTES)
 
         prefix = options.global_keyprefix
         self._visibility_timeout_s = options.visibility_timeout_s

@@ -18,7 +18,7 @@ FIRST_HEARTBEAT_S = 3.0
 OFFLINE_NOTICE_S = 0.4
 # How long a worker that left may still be finishing a task.
 MAX_FINISHING_S = 3600.0
-CLOCKS_DIFFER_S = 1.0
+MAX_CLOCK_DIFFERENCE_S = 1.0
 MAX_DEPARTURES = 200
 # Limit on remembered workers; the one that was first seen is dropped first.
 MAX_REMEMBERED_HEARTBEATS = 5_000
@@ -101,7 +101,7 @@ class Roster:
             for departure in self.departures
             if not departure.killed
             and now - departure.at < MAX_FINISHING_S
-            and (task_id in departure.held or last_seen is None or last_seen <= departure.at + CLOCKS_DIFFER_S)
+            and (task_id in departure.held or last_seen is None or last_seen <= departure.at + MAX_CLOCK_DIFFERENCE_S)
         )
 
     def find_orphans(self, taken: Mapping[str, float]) -> set[str]:
@@ -111,7 +111,7 @@ class Roster:
             task_id
             for departure in killed
             for task_id in departure.held
-            if taken.get(task_id, departure.at + 2 * CLOCKS_DIFFER_S) <= departure.at + CLOCKS_DIFFER_S
+            if taken.get(task_id, departure.at + 2 * MAX_CLOCK_DIFFERENCE_S) <= departure.at + MAX_CLOCK_DIFFERENCE_S
         }
         if killed and self.settled and self.asked == 0 and all(departure.killed for departure in self.departures):
             last = max(departure.at for departure in killed)

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     import redis
 
 # For each poll: SCAN calls, keys that the server checks in each (not only Celery keys), and results that are read.
-SCANS, KEYS_A_SCAN = 10, 1_000
-MAX_READ = 2_000
+SCANS_PER_POLL, KEYS_PER_SCAN = 10, 1_000
+MAX_RESULTS_READ = 2_000
 # Limit on results that are remembered between passes, so that each is read once.
-MAX_RESULTS = 200_000
+MAX_REMEMBERED_RESULTS = 200_000
 COUNTING = "its results are being counted"
-TOO_MANY = f"it has more than {MAX_RESULTS:,} results, which Beacon does not count"
+TOO_MANY = f"it has more than {MAX_REMEMBERED_RESULTS:,} results, which Beacon does not count"
 # Celery's final states. A failed task may be delivered again and succeed.
 _FOR_GOOD = frozenset({"SUCCESS", "REVOKED"})
 
@@ -50,18 +50,18 @@ class FailureCounter:
     def count_next_part(self, client: "redis.Redis") -> FailureCount:
         """Read one more part of the results and return the latest count."""
         pace = Pace()
-        left = MAX_READ
+        left = MAX_RESULTS_READ
         self._looks += 1
-        for _ in range(SCANS):
+        for _ in range(SCANS_PER_POLL):
             left -= self._read_waiting(client, left)
             if self._waiting:
                 break
-            found: Any = client.scan(self._cursor, match=self._results.pattern, count=KEYS_A_SCAN)
+            found: Any = client.scan(self._cursor, match=self._results.pattern, count=KEYS_PER_SCAN)
             cursor, keys = found
             self._waiting = [key for key in map(bytes, keys) if key not in self._pass]
             left -= self._read_waiting(client, left)
             pace()
-            if len(self._pass) > MAX_RESULTS:
+            if len(self._pass) > MAX_REMEMBERED_RESULTS:
                 self._restart_pass()
                 self._counted = FailureCount(None, TOO_MANY)
                 break

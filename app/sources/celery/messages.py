@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
 from app.infra import json_limits
-from app.sources.protocol import fault_of_job_id
+from app.sources.protocol import find_job_id_fault
 
 # The separator between a queue's name and a priority in kombu, and the priorities with a list of their own.
 SEPARATOR = "\x06\x16"
@@ -54,7 +54,7 @@ def parse_unacked(raw: bytes) -> TaskMessage | None:
 
 
 def is_usable_id(value: object) -> bool:
-    return not fault_of_job_id(value)
+    return not find_job_id_fault(value)
 
 
 def explain_queued_fault(raw: bytes) -> str:
@@ -107,7 +107,7 @@ def _parse_due(eta: object) -> float | None:
 def _explain_fault(message: Any) -> str:
     if not isinstance(message, dict):
         return "it is not a task's message"
-    return fault_of_job_id(_find_id(_subdict(message, "headers"), _subdict(message, "properties")))
+    return find_job_id_fault(_find_id(_subdict(message, "headers"), _subdict(message, "properties")))
 
 
 def _find_id(headers: dict[str, Any], properties: dict[str, Any]) -> Any:

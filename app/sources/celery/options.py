@@ -34,7 +34,7 @@ class CeleryOptions(Options):
 
     @field_validator("result_backend")
     @classmethod
-    def _is_address(cls, value: bool | str) -> bool | str:
+    def _check_address(cls, value: bool | str) -> bool | str:
         if isinstance(value, bool):
             return value
         if check_url(value).password is not None or "@" in urlsplit(value).netloc:
@@ -42,7 +42,7 @@ class CeleryOptions(Options):
         return value
 
     @model_validator(mode="after")
-    def _are_different(self) -> Self:
+    def _check_unique(self) -> Self:
         if len(set(self.queues)) < len(self.queues):
             raise ValueError("expected each queue once")
         if list(self.priority_steps) != sorted(set(self.priority_steps)):

@@ -22,7 +22,7 @@ META = "celery-task-meta-"
 ENDS = {"SUCCESS": "succeeded", "FAILURE": "failed", "REVOKED": "revoked"}
 UNREADABLE = "unreadable"
 _HEAD_BYTES = 96
-_AT_ONCE = 200
+_KEYS_PER_BATCH = 200
 # JSON, YAML, MessagePack and pickle differ in the few bytes before and between the two words.
 _STATE = re.compile(rb"\A.{0,24}?status.{1,12}?([A-Z][A-Z_]{2,60})", re.DOTALL)
 _MAX_DETAIL_BYTES = 1024 * 1024
@@ -58,8 +58,8 @@ class Results:
     def read_states_by_key(self, client: "redis.Redis", keys: Sequence[bytes]) -> dict[bytes, str]:
         """Return the state of each of these keys that is a result."""
         found: dict[bytes, str] = {}
-        for start in range(0, len(keys), _AT_ONCE):
-            part = keys[start : start + _AT_ONCE]
+        for start in range(0, len(keys), _KEYS_PER_BATCH):
+            part = keys[start : start + _KEYS_PER_BATCH]
             with client.pipeline(transaction=False) as pipe:
                 for key in part:
                     pipe.execute_command("GETRANGE", key, 0, _HEAD_BYTES - 1)  # type: ignore[no-untyped-call]

@@ -13,7 +13,7 @@ from app.sources.http_client import parse_json
 from app.sources.protocol import MAX_JOB_ID_CHARS, Job, JobDetail, SourceError
 
 PAGE_SIZE = 1_000
-MAX_STUCK = 1_000
+MAX_STUCK_JOBS = 1_000
 MAX_ERROR_CHARS = 2_000
 MAX_STATES = 40
 # Limit on the ids that the answer to a purge lists.
@@ -122,7 +122,7 @@ class WholePageAnswer(PalantirAnswer):
 
 
 class StuckAnswer(PalantirAnswer):
-    jobs: list[JobAnswer] = Field(max_length=MAX_STUCK, fail_fast=True)
+    jobs: list[JobAnswer] = Field(max_length=MAX_STUCK_JOBS, fail_fast=True)
     threshold_s: Annotated[float, Field(ge=0)] | None = Field(None, alias="thresholdS")
 
 

@@ -26,7 +26,7 @@ from app.sources.protocol import Operation, OperationResult, OutcomeUnknown, Sou
 
 COMMAND_TIMEOUT_S = 10.0
 # Remaining difference between compared clocks, and of times that are truncated to milliseconds.
-CLOCKS_DIFFER = timedelta(seconds=0.5)
+MAX_CLOCK_DIFFERENCE = timedelta(seconds=0.5)
 # Reading thousands of jobs takes a while; clocks do not drift apart in that time.
 COMPARE_EVERY_S = 5.0
 _JOB_STATUSES = frozenset({200, 404, 410})
@@ -79,7 +79,7 @@ class PalantirCommands:
         if answer.status != 200:
             return _to_absent(answer)
         job = parse(JobAnswer, answer.json)
-        if job.enqueued_at is None or job.enqueued_at < self._earliest(asked_at):
+        if job.enqueued_at is None or job.enqueued_at < self._earliest_possible(asked_at):
             return None
         return OperationResult("done", f"It was queued again, and is {job.state} now.", {"state": job.state})
 
@@ -93,7 +93,7 @@ class PalantirCommands:
 
     def _resolve_purge(self, operation: Operation, asked_at: datetime) -> OperationResult | None:
         """Check that nothing queued before the command is still queued. Whether the purge removed it is unknown."""
-        before = self._earliest(asked_at)
+        before = self._earliest_possible(asked_at)
         after = ""
         while True:
             query: Mapping[str, str | int] = {"state": "queued", "after": after, "limit": PAGE_SIZE}
@@ -112,7 +112,7 @@ class PalantirCommands:
     def _resolve_restart(self, operation: Operation, asked_at: datetime) -> OperationResult | None:
         health = parse(HealthAnswer, self._http.get("/api/v1/health").json)
         if health.started_at is not None:  # the instance id that Beacon knew may be older than the previous run
-            done = health.started_at >= self._earliest(asked_at)
+            done = health.started_at >= self._earliest_possible(asked_at)
         else:
             done = (
                 None not in (operation.instance_id, health.instance_id) and operation.instance_id != health.instance_id
@@ -124,8 +124,8 @@ class PalantirCommands:
     def _get_job(self, job_id: str) -> JsonResponse:
         return self._http.get(f"/api/v1/jobs/{quote(job_id, safe='')}", expect=_JOB_STATUSES)
 
-    def _earliest(self, moment: datetime) -> datetime:
-        return self.to_service_clock(moment) - CLOCKS_DIFFER
+    def _earliest_possible(self, moment: datetime) -> datetime:
+        return self.to_service_clock(moment) - MAX_CLOCK_DIFFERENCE
 
     def to_service_clock(self, moment: datetime) -> datetime:
         """Convert a time of our clock to the service's clock."""

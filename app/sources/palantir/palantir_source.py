@@ -84,7 +84,7 @@ class PalantirSource:
         health = reading.get("/api/v1/health", HealthAnswer)
         counts = reading.get("/api/v1/jobs/counts", CountsAnswer)
         listed = _choose_listed(counts.counts, self._bound)
-        listings = tuple(reading.listing(state, state in listed) for state in sort_by_flow(counts.counts))
+        listings = tuple(reading.read_listing(state, state in listed) for state in sort_by_flow(counts.counts))
         return Look(
             counts=counts.counts,
             listings=listings,
@@ -134,7 +134,7 @@ class PalantirSource:
         if wanted.older_than is not None:
             wanted = replace(wanted, older_than=self._commands.to_service_clock(wanted.older_than))
         total, first = 0, list[str]()
-        for page, _ in reading.pages(wanted.state, WholePageAnswer):
+        for page, _ in reading.read_pages(wanted.state, WholePageAnswer):
             found = [job.id for job in page.jobs if _matches(job, wanted)]
             total += len(found)
             first += found[: limit - len(first)]
@@ -165,14 +165,14 @@ class _BoundedReader:
             raise SourceError(f"did not finish answering within {self._seconds:g} s")
         return self._http.fetch(path, params, within_s=left).bytes
 
-    def listing(self, state: str, is_listed: bool) -> Listing:
+    def read_listing(self, state: str, is_listed: bool) -> Listing:
         """Return all jobs of `state`, or none if there are more than the limit leaves room for."""
         jobs: dict[str, Job] = {}
         finished = is_finished(state)
         if not is_listed:
             return Listing(state, finished, {}, complete=False)
         left_out = NOTHING_LEFT_OUT
-        for page, bad in self.pages(state, PageAnswer):
+        for page, bad in self.read_pages(state, PageAnswer):
             left_out = LeftOut(left_out.number + bad.number, left_out.first or bad.first)
             # Do not use the state in the row: a job that moves on may already have the next one.
             jobs |= {(i := job["id"]): Job(i, state, job.get("queue"), job.get("attempt")) for job in page.jobs}
@@ -181,7 +181,7 @@ class _BoundedReader:
         self._left -= len(jobs)
         return Listing(state, finished, jobs, left_out=left_out)
 
-    def pages(self, state: str, model: type[P]) -> Iterator[tuple[P, LeftOut]]:
+    def read_pages(self, state: str, model: type[P]) -> Iterator[tuple[P, LeftOut]]:
         """Yield each page with the rows that were left out of it."""
         after, before = "", 0
         while True:

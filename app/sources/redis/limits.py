@@ -145,7 +145,7 @@ class CheckedConnection(Connection):
 
     def _addresses(self, name: str) -> list[str]:
         try:
-            return self._reach.addresses(name, self.port)
+            return self._reach.resolve(name, self.port)
         except ForbiddenAddress as error:
             raise SourceError(str(error)) from None
 

@@ -21,10 +21,10 @@ from app.sources.redis.client import RedisServer, describe_error
 
 # Together with the reads before it, a command ends within 15 s whatever the server does.
 COMMAND_TIMEOUT_S = 8.0
-ANSWERS_KEPT = timedelta(days=1)
-MARKER = "beacon:order:"
+ANSWER_LIFETIME = timedelta(days=1)
+ANSWER_KEY_PREFIX = "beacon:order:"
 # How far the two clocks, compared when the command was sent, can have drifted apart by its deadline.
-CLOCKS_DRIFT = timedelta(seconds=1)
+MAX_CLOCK_DRIFT = timedelta(seconds=1)
 _BEGUN = b"begun"
 
 # KEYS[1]: the answer's key. ARGV: 1 the deadline, 2 the answer's lifetime in seconds; each command's own follow.
@@ -79,7 +79,7 @@ class ScriptRunner:
         # Measured after the server returned its time, so the deadline by its clock can only be too early.
         wait_s = replace(operation, not_after=until).seconds_left(COMMAND_TIMEOUT_S)
         ends = whole + micros / 1e6 + operation.seconds_left(wait_s)
-        common = [f"{ends:.6f}", int(ANSWERS_KEPT.total_seconds())]
+        common = [f"{ends:.6f}", int(ANSWER_LIFETIME.total_seconds())]
         every = [self._marker_key(operation), *keys]
         try:
             with self._server.reading(wait_s) as client:
@@ -101,11 +101,11 @@ class ScriptRunner:
             kept: Any = client.get(self._marker_key(operation))
         if kept is not None:
             return None if kept == _BEGUN else ScriptResult("done", _parse_effect(kept))
-        over = operation.not_after is not None and now > operation.not_after + CLOCKS_DRIFT
-        return ScriptResult("late", {}) if over and now - asked_at < ANSWERS_KEPT - CLOCKS_DRIFT else None
+        over = operation.not_after is not None and now > operation.not_after + MAX_CLOCK_DRIFT
+        return ScriptResult("late", {}) if over and now - asked_at < ANSWER_LIFETIME - MAX_CLOCK_DRIFT else None
 
     def _marker_key(self, operation: Operation) -> str:
-        return f"{self._prefix}{MARKER}{operation.key}"
+        return f"{self._prefix}{ANSWER_KEY_PREFIX}{operation.key}"
 
 
 def _eval(client: Any, command: list[Any]) -> Any:

@@ -16,7 +16,7 @@ from app.infra.concurrency import Pace
 from app.sources.protocol import Anomaly
 from app.sources.rq.placement import PlacedJobs, list_expected_ids, place_jobs
 from app.sources.rq.responses import Batch, parse_score, parse_text
-from app.sources.rq.rq_snapshot import ENDED, Execution, RqSnapshot, read_snapshot
+from app.sources.rq.rq_snapshot import ENDED, JobExecution, RqSnapshot, read_snapshot
 from app.sources.rq.rq_workers import CURRENT, find_silent_workers, is_alive, parse_moment
 
 CONFIRM_AFTER_S = 0.25
@@ -97,7 +97,7 @@ def _find_ids_without_job(client: redis.Redis, snapshot: RqSnapshot) -> set[str]
     return gone
 
 
-def _find_jobs_without_worker(client: redis.Redis, left: Sequence[Execution], late: Collection[str]) -> set[str]:
+def _find_jobs_without_worker(client: redis.Redis, left: Sequence[JobExecution], late: Collection[str]) -> set[str]:
     """Return jobs whose worker is gone, dead or late, or was started again under the same name since."""
     executions = Batch(client)
     for started in left:

@@ -15,14 +15,14 @@ from app.sources.rq.rq_snapshot import list_places
 from app.sources.rq.rq_workers import parse_moment
 
 # The time in the job is that of the host that sent the command; `asked_at` is the database's time.
-CLOCKS_DIFFER = timedelta(seconds=2)
+MAX_CLOCK_DIFFERENCE = timedelta(seconds=2)
 _IDS_PER_EXISTS = 500
 
 
 def is_effect_visible(client: redis.Redis, operation: Operation, effect: Mapping[str, Any], asked_at: datetime) -> bool:
     match operation.action:
         case "retry-job":
-            return _was_requeued(client, operation.target, asked_at - CLOCKS_DIFFER)
+            return _was_requeued(client, operation.target, asked_at - MAX_CLOCK_DIFFERENCE)
         case "delete-job":
             return _are_gone(client, [operation.target])
         case "purge-queue":

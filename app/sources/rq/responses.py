@@ -7,7 +7,7 @@ from typing import Any
 import redis
 from redis.exceptions import ResponseError
 
-from app.sources.protocol import LeftOut, SourceError, fault_of_job_id
+from app.sources.protocol import LeftOut, SourceError, find_job_id_fault
 
 IDS_PER_PART = 1_000
 # Limit for a field of a worker; these are names and times.
@@ -65,7 +65,7 @@ class JobIds:
         ids = self.ids
         for entry in entries:
             job_id = _decode(entry)
-            fault = "its id is not UTF-8" if job_id is None else fault_of_job_id(job_id)
+            fault = "its id is not UTF-8" if job_id is None else find_job_id_fault(job_id)
             if fault:
                 self._leave_out(fault)
             elif job_id is not None:

@@ -24,7 +24,7 @@ from app.sources.rq.rq_workers import QUEUES, is_alive, parse_moment
 
 # A script blocks the server, for a few tenths of a second with this many jobs.
 MAX_PURGED = 20_000
-IDS_KEPT = 1_000
+MAX_STORED_IDS = 1_000
 # The field that says since when a job is in a state. For all other states it is the enqueue time.
 _SINCE = {"started": "started_at", "finished": "ended_at", "failed": "ended_at"}
 _REGISTRIES_OF_PAST_RUNS = ("finished", "failed", "canceled")
@@ -115,7 +115,7 @@ class RqCommands:
         queue, _, *registries = list_places(operation.target)
         keys = [queue.key, *(_find_key(registries, state) for state in _REGISTRIES_OF_PAST_RUNS)]
         at_most = MAX_PURGED + 1 if operation.at_most is None else operation.at_most
-        return _to_result(operation, self._scripts.run(operation, PURGE, keys, at_most, MAX_PURGED, IDS_KEPT))
+        return _to_result(operation, self._scripts.run(operation, PURGE, keys, at_most, MAX_PURGED, MAX_STORED_IDS))
 
     def _restart(self, operation: Operation) -> OperationResult:
         with preliminary_read(self._server, operation) as client:

@@ -52,7 +52,7 @@ ENDED = FINISHED | {"stopped"}  # statuses in the job itself; stopped jobs are i
 # Entries of these registries outlive their jobs until RQ's next cleanup. The score says when the job expires.
 EXPIRING = frozenset({"finished", "failed"})
 # Maximum difference between the workers' clocks, which write the scores, and the server's, which expires the keys.
-CLOCKS_DIFFER_S = 60.0
+MAX_CLOCK_DIFFERENCE_S = 60.0
 # A scheduler checks every second and holds its lock for a minute after its last heartbeat.
 OVERDUE_AFTER_S = 60.0
 MAX_OVERDUE = 1_000
@@ -71,7 +71,7 @@ class JobPlace(NamedTuple):
     taken: bool = False
 
 
-class Execution(NamedTuple):
+class JobExecution(NamedTuple):
     """One execution of a job. `until`: when RQ abandons it unless its worker sends another heartbeat."""
 
     job_id: str
@@ -102,7 +102,7 @@ class RqSnapshot:
     counts: Mapping[JobPlace, int]
     ids: Mapping[JobPlace, Sequence[str]]
     expiring: Mapping[JobPlace, slice]
-    started: Sequence[Execution]
+    started: Sequence[JobExecution]
     workers: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
     suspended: bool = False
     gone: frozenset[str] = frozenset()
@@ -167,7 +167,7 @@ class _SnapshotReader:
         overdue: dict[JobPlace, OverdueJobs] = {}
         expiring: dict[JobPlace, slice] = {}
         left_out: dict[JobPlace, LeftOut] = {}
-        started: list[Execution] = []
+        started: list[JobExecution] = []
         for place in places:
             counts[place] = parse_int(next(answers))
             if place.state == "scheduled" and (late := _parse_overdue(place, next(answers), next(answers))):
@@ -209,7 +209,7 @@ class _SnapshotReader:
         if place.state in EXPIRING:
             # Sorted sets are in score order: first entries that are kept forever, then those that expire soonest.
             batch.add("ZCOUNT", key, "-inf", "(0")
-            batch.add("ZCOUNT", key, 0, self._now + CLOCKS_DIFFER_S)
+            batch.add("ZCOUNT", key, 0, self._now + MAX_CLOCK_DIFFERENCE_S)
         scores = ["WITHSCORES"] if place.state == "started" else []
         batch.add("LRANGE" if place.is_list else "ZRANGE", key, 0, self._bound, *scores)
 
@@ -226,7 +226,7 @@ class _SnapshotReader:
             self._pace()
         return worker_fields, left_s
 
-    def _parse_jobs(self, place: JobPlace, entries: Any) -> tuple[list[Execution], JobIds]:
+    def _parse_jobs(self, place: JobPlace, entries: Any) -> tuple[list[JobExecution], JobIds]:
         """Parse the entries of a place: executions in the started registry, ids in all others."""
         if place.state == "started":
             return _parse_executions(place, entries)
@@ -263,14 +263,14 @@ def _choose_listed(counts: Mapping[JobPlace, int], bound: int) -> set[JobPlace]:
     return listed
 
 
-def _parse_executions(place: JobPlace, entries: Any) -> tuple[list[Execution], JobIds]:
+def _parse_executions(place: JobPlace, entries: Any) -> tuple[list[JobExecution], JobIds]:
     flat = parse_members(entries)
-    found, made = JobIds(place.key), list[Execution]()
+    found, made = JobIds(place.key), list[JobExecution]()
     for entry, until in zip(flat[::2], flat[1::2], strict=True):
         # `job:execution`; before RQ 2.0 an entry is only the job id.
         before = len(found.ids)
         found.add_entries([require_bytes(entry).rpartition(b":")[0] or entry])
-        made += [Execution(job_id, parse_text(entry), parse_score(until)) for job_id in found.ids[before:]]
+        made += [JobExecution(job_id, parse_text(entry), parse_score(until)) for job_id in found.ids[before:]]
     return made, found
 
 
