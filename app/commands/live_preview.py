@@ -14,7 +14,7 @@ from app.db import read
 from app.infra.clock import utc_text
 from app.reconciliation import registry
 from app.reconciliation.models import KnownJob
-from app.sources.protocol import Filter
+from app.sources.protocol import JobFilter
 
 # Jobs looked at for the names of their queues: whoever knows another one can type it.
 QUEUE_JOBS = 5_000
@@ -35,7 +35,7 @@ def seen(service_id: str, state: str, queue: str | None, limit: int) -> Seen:
         except registry.NotWatched:
             raise rejections.not_watched(service_id) from None
         make = registry.source_maker(row, current_settings().job_list_bound)
-    found = asked_of(make, lambda source: source.select(Filter(state, queue), limit), for_command=False)
+    found = asked_of(make, lambda source: source.select(JobFilter(state, queue), limit), for_command=False)
     return Seen(found.total, utc_text(found.as_of), found.job_ids)
 
 

@@ -15,7 +15,7 @@ from app.infra.problems import Problem, retry_after
 from app.reconciliation import registry
 from app.reconciliation.models import KnownJob
 from app.sources.on_demand import TooManyRequests, TooSlow, query_source
-from app.sources.protocol import Filter, Selection, Source, SourceError, Unsupported
+from app.sources.protocol import JobFilter, Selection, Source, SourceError, Unsupported
 
 MAX_ITEMS = 5_000
 IDS_AT_ONCE = 500
@@ -63,7 +63,7 @@ def resolve(asked: Asked) -> Scope:
 
 def _queue(asked: Asked, make: Callable[[], Source]) -> Scope:
     queue = asked.target or ""
-    found = asked_of(make, lambda source: source.select(Filter("queued", queue), 0))
+    found = asked_of(make, lambda source: source.select(JobFilter("queued", queue), 0))
     _check_growth(asked, found.total)
     return Scope((Thing(queue, f"queue:{queue}", queue),), queue, at_most=asked.expected_count)
 
@@ -71,7 +71,7 @@ def _queue(asked: Asked, make: Callable[[], Source]) -> Scope:
 def _filtered(asked: Asked, make: Callable[[], Source]) -> Scope:
     wanted = asked.filter
     assert wanted is not None  # noqa: S101 -- the caller has looked
-    which = Filter(wanted.state, wanted.queue, wanted.older_than)
+    which = JobFilter(wanted.state, wanted.queue, wanted.older_than)
     found, then = asked_of(make, lambda source: _now_and_then(source, which, asked.as_of))
     _check_growth(asked, found.total)
     if found.total > len(found.job_ids):
@@ -84,7 +84,7 @@ def _filtered(asked: Asked, make: Callable[[], Source]) -> Scope:
     return Scope(_jobs(then.job_ids, queues), f"{then.total:,} {asked.words}")
 
 
-def _now_and_then(source: Source, which: Filter, as_of: datetime | None) -> tuple[Selection, Selection]:
+def _now_and_then(source: Source, which: JobFilter, as_of: datetime | None) -> tuple[Selection, Selection]:
     """What there is now, and of it what the person can have seen: as many may have gone since then as have come."""
     found = source.select(which, MAX_ITEMS)
     if as_of is None:

@@ -191,7 +191,7 @@ class StuckJob:
 
 
 @dataclass(frozen=True, slots=True)
-class Filter:
+class JobFilter:
     """Selects jobs of one state. `older_than`: only jobs that have been in that state since before this time."""
 
     state: str
@@ -302,7 +302,7 @@ class Source(Protocol):
         """
         ...
 
-    def select(self, wanted: Filter, limit: int) -> Selection:
+    def select(self, wanted: JobFilter, limit: int) -> Selection:
         """Count the jobs that match a filter and return up to `limit` of their ids.
 
         Raises `SourceError`, and `Unsupported` if the source does not know how long jobs have been in that state.
@@ -339,7 +339,7 @@ class ReadOnlySource:
     def verify_effect(self, operation: Operation, asked_at: datetime) -> bool:  # noqa: ARG002 -- it was never executed
         return False
 
-    def select(self, wanted: Filter, limit: int) -> NoReturn:  # noqa: ARG002 -- no command needs a selection
+    def select(self, wanted: JobFilter, limit: int) -> NoReturn:  # noqa: ARG002 -- no command needs a selection
         raise SourceError("accepts no commands, so its jobs cannot be selected for one")
 
 

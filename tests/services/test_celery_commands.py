@@ -12,7 +12,7 @@ import pytest
 from app.sources.celery.celery_commands import ALREADY_TAKEN, MAX_PURGED
 from app.sources.celery.celery_source import KIND, CelerySource
 from app.sources.celery.options import CeleryOptions
-from app.sources.protocol import Address, Filter, NotSent, Operation, OutcomeUnknown, SourceError
+from app.sources.protocol import Address, JobFilter, NotSent, Operation, OutcomeUnknown, SourceError
 from app.sources.redis.redis_commands import ANSWER_KEY_PREFIX
 from tests.services.celery_scene import Fleet, source_of
 from tests.services.cutting import What, wire
@@ -115,7 +115,7 @@ class TestPurge:
     def test_what_nobody_can_read_goes_too_and_is_counted(self, fleet: Fleet, source: CelerySource) -> None:
         task_id = fleet.send("add", 1, 2)
         fleet.redis.lpush("celery", b"\xff not JSON", b"[1, 2]", b'{"headers": 7}')
-        assert source.select(Filter("queued", "celery"), 10).total == 4
+        assert source.select(JobFilter("queued", "celery"), 10).total == 4
         done = source.execute(order("purge-queue", "celery", at_most=4))
         assert (done.effect["purged"], done.effect["jobIds"]) == (4, [task_id])
 
@@ -212,7 +212,7 @@ class TestOnce:
         with valkey.monitored() as heard:
             source.execute(order("delete-job", first))
             source.execute(order("purge-queue", "celery", "k2"))
-            source.select(Filter("queued"), 10)
+            source.select(JobFilter("queued"), 10)
         assert set(heard.of("beacon")) <= {"EVAL", *READS, *CONNECTS}
         written = {name: count for name, count in heard.of("lua").items() if name not in _LUA_READS}
         assert written == {"SET": 4, "LREM": 1, "DEL": 4}
@@ -225,13 +225,13 @@ class TestSelect:
     def test_a_filter_is_counted_and_named(self, fleet: Fleet, source: CelerySource) -> None:
         mine = fleet.send_many("add", 3, 1, 2)
         fleet.send("add", 1, 2, queue="print")
-        found = source.select(Filter("queued", "celery"), 2)
+        found = source.select(JobFilter("queued", "celery"), 2)
         assert (found.total, len(found.job_ids), set(found.job_ids) < set(mine)) == (3, 2, True)
-        assert source.select(Filter("queued"), 10).total == 4
-        assert source.select(Filter("reserved"), 10).total == 0
+        assert source.select(JobFilter("queued"), 10).total == 4
+        assert source.select(JobFilter("reserved"), 10).total == 0
 
-    @pytest.mark.parametrize("wanted", [Filter("ended"), Filter("queued", older_than=datetime.now(UTC))])
-    def test_what_celery_does_not_tell_is_said(self, source: CelerySource, wanted: Filter) -> None:
+    @pytest.mark.parametrize("wanted", [JobFilter("ended"), JobFilter("queued", older_than=datetime.now(UTC))])
+    def test_what_celery_does_not_tell_is_said(self, source: CelerySource, wanted: JobFilter) -> None:
         with pytest.raises(SourceError, match="does not report"):
             source.select(wanted, 10)
 

@@ -15,7 +15,7 @@ from flask import Flask
 
 from app.config import Settings
 from app.sources.celery.remote_control import ANSWER_S
-from app.sources.protocol import Filter, SourceError
+from app.sources.protocol import JobFilter, SourceError
 from tests.services.celery_scene import Fleet, Watching, application, hurry, source_of, watching
 from tests.services.celery_traffic import Traffic, all_ended
 from tests.services.valkey import Valkey
@@ -234,7 +234,7 @@ def test_failures_are_counted_from_the_results_that_celery_wrote(valkey: Valkey,
         assert (look.counts["failed"], look.counts["queued"], look.not_told) == (340, 1, {})
         assert source.look_up("f7").end_state == "failed"
         with pytest.raises(SourceError, match="keeps no list of ended tasks, so failed tasks cannot be"):
-            source.select(Filter("failed"), 10)
+            source.select(JobFilter("failed"), 10)
     finally:
         source.close()
         fleet.close()

@@ -14,7 +14,7 @@ from rq import Queue
 from rq.job import Job as RqJob
 from rq.suspension import resume, suspend
 
-from app.sources.protocol import Anomaly, Filter, Job, JobLookup, LeftOut, SourceError, UnservedQueue
+from app.sources.protocol import Anomaly, Job, JobFilter, JobLookup, LeftOut, SourceError, UnservedQueue
 from app.sources.rq.anomalies import CONFIRM_AFTER_S
 from app.sources.rq.rq_source import KIND, RqSource
 from app.sources.rq.rq_workers import SUSPENDED
@@ -168,8 +168,8 @@ class TestLook:
         assert [one.state for one in look.listings if not one.complete] == ["queued"]
         (queued,) = (one for one in look.listings if one.state == "queued")
         assert (queued.complete, queued.cut, look.counts["queued"]) == (False, frozenset({"mail"}), 12)
-        assert source.select(Filter("queued", "small"), 10).job_ids == ("s1", "s2")
-        assert source.select(Filter("queued", "mail"), 10).total == 9
+        assert source.select(JobFilter("queued", "small"), 10).job_ids == ("s1", "s2")
+        assert source.select(JobFilter("queued", "mail"), 10).total == 9
 
     def test_how_many_queues_there_are_and_which_run_of_the_server_answers(
         self, scene: Scene, queue: Queue, source: RqSource

@@ -10,7 +10,7 @@ import pytest
 from rq import Queue
 from rq.job import Job as RqJob
 
-from app.sources.protocol import Address, Filter, NotSent, Operation, OperationResult, OutcomeUnknown, SourceError
+from app.sources.protocol import Address, JobFilter, NotSent, Operation, OperationResult, OutcomeUnknown, SourceError
 from app.sources.redis.redis_commands import ANSWER_KEY_PREFIX, MAX_CLOCK_DRIFT
 from app.sources.rq.rq_commands import MAX_PURGED
 from app.sources.rq.rq_source import KIND, RqSource
@@ -466,7 +466,7 @@ class TestManners:
         with scene.valkey.monitored() as heard:
             source.execute(order("retry-job", "f"))
             source.execute(order("delete-job", "q", "k2"))
-            source.select(Filter("queued", "mail"), 10)
+            source.select(JobFilter("queued", "mail"), 10)
         assert set(heard.of("beacon")) <= ASKS
         assert heard.of("beacon")["EVAL"] == 2
         written = {name: count for name, count in heard.of("lua").items() if name not in _LUA_READS}
@@ -488,24 +488,24 @@ class TestSelect:
     ) -> None:
         put(queue, "a", "b", "c")
         put(scene.queue("print"), "d")
-        found = source.select(Filter("queued", "mail"), 2)
+        found = source.select(JobFilter("queued", "mail"), 2)
         assert (found.total, found.job_ids) == (3, ("a", "b"))
-        assert source.select(Filter("queued"), 10).total == 4 == source.look().counts["queued"]
-        assert source.select(Filter("failed"), 10).total == 0
+        assert source.select(JobFilter("queued"), 10).total == 4 == source.look().counts["queued"]
+        assert source.select(JobFilter("failed"), 10).total == 0
         with pytest.raises(SourceError, match="has no state"):
-            source.select(Filter("sleeping"), 10)
+            source.select(JobFilter("sleeping"), 10)
 
     def test_an_age_counts_from_when_the_job_came_into_its_state(
         self, scene: Scene, queue: Queue, source: RqSource
     ) -> None:
         fail(scene, queue, "old", "new")
         scene.redis.hset("rq:job:old", "ended_at", "2026-01-01T00:00:00.000000Z")
-        found = source.select(Filter("failed", older_than=now() - timedelta(hours=1)), 10)
+        found = source.select(JobFilter("failed", older_than=now() - timedelta(hours=1)), 10)
         assert (found.total, found.job_ids) == (1, ("old",))
 
     def test_beyond_the_bound_there_is_a_number_and_no_ids(self, scene: Scene, queue: Queue) -> None:
         put(queue, "a", "b", "c")
-        found = scene.source(bound=2).select(Filter("queued", "mail"), 10)
+        found = scene.source(bound=2).select(JobFilter("queued", "mail"), 10)
         assert (found.total, found.job_ids) == (3, ())
 
 

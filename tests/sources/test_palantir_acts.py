@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from app.sources.palantir.palantir_source import PalantirSource
-from app.sources.protocol import Filter, NotSent, Operation, OperationResult, OutcomeUnknown, SourceError
+from app.sources.protocol import JobFilter, NotSent, Operation, OperationResult, OutcomeUnknown, SourceError
 from tests.sources.upstream import Upstream, send
 from tests.support.demo_service import DemoService, start_demo
 from tests.support.ports import free_port
@@ -325,14 +325,14 @@ class TestSelect:
     ) -> None:
         demo.create_jobs(*({"id": f"m{n}", "queue": "mail", "state": "failed"} for n in range(5)))
         demo.create_jobs({"id": "p", "queue": "print", "state": "failed"}, {"id": "q", "queue": "mail"})
-        found = source.select(Filter("failed", "mail"), 2)
+        found = source.select(JobFilter("failed", "mail"), 2)
         assert (found.total, found.job_ids) == (5, ("m0", "m1"))
-        assert source.select(Filter("failed"), 100).total == 6
-        assert source.select(Filter("failed", "mail"), 0).job_ids == ()
+        assert source.select(JobFilter("failed"), 100).total == 6
+        assert source.select(JobFilter("failed", "mail"), 0).job_ids == ()
 
     def test_an_age_counts_from_when_the_job_came_into_its_state(
         self, demo: DemoService, source: PalantirSource
     ) -> None:
         demo.create_jobs({"id": "old", "state": "failed", "ageS": 7200}, {"id": "new", "state": "failed"})
-        found = source.select(Filter("failed", older_than=now() - timedelta(hours=1)), 10)
+        found = source.select(JobFilter("failed", older_than=now() - timedelta(hours=1)), 10)
         assert found.job_ids == ("old",)

@@ -12,7 +12,7 @@ from typing import Any
 
 from app.sources.celery.broker import Broker, BrokerSnapshot
 from app.sources.celery.results import ENDS
-from app.sources.protocol import Filter, Operation, OperationResult, Selection, Unsupported
+from app.sources.protocol import JobFilter, Operation, OperationResult, Selection, Unsupported
 from app.sources.redis.client import RedisServer
 from app.sources.redis.redis_commands import ScriptResult, ScriptRunner, preliminary_read
 
@@ -121,7 +121,7 @@ class CeleryCommands:
                 return snapshot.queued.keys().isdisjoint(job_ids)
             return not any(client.llen(key) for key in self._broker.list_keys(operation.target))
 
-    def select(self, wanted: Filter, limit: int) -> Selection:
+    def select(self, wanted: JobFilter, limit: int) -> Selection:
         """Select tasks. `total` counts messages like a purge does, including unreadable ones."""
         with self._server.reading() as client:
             snapshot = self._broker.read_snapshot(client)
@@ -154,7 +154,7 @@ class CeleryCommands:
         return OperationResult("refused", ALREADY_TAKEN) if taken else done
 
 
-def _explain_no_list(wanted: Filter) -> str:
+def _explain_no_list(wanted: JobFilter) -> str:
     if wanted.state == "queued":
         return "does not report since when its tasks wait"
     if wanted.state in ENDS.values():
@@ -162,7 +162,7 @@ def _explain_no_list(wanted: Filter) -> str:
     return f"does not report which tasks are {wanted.state[:40]}"
 
 
-def _select_taken(snapshot: BrokerSnapshot, wanted: Filter, now: float) -> list[str]:
+def _select_taken(snapshot: BrokerSnapshot, wanted: JobFilter, now: float) -> list[str]:
     before = None if wanted.older_than is None else wanted.older_than.timestamp()
     return [
         task_id

@@ -36,9 +36,9 @@ from app.sources.protocol import (
     Address,
     Anomaly,
     Capabilities,
-    Filter,
     Job,
     JobDetail,
+    JobFilter,
     JobLookup,
     Kind,
     LeftOut,
@@ -157,7 +157,7 @@ class CelerySource:
     def verify_effect(self, operation: Operation, asked_at: datetime) -> bool:
         return self._commands.verify_effect(operation, asked_at)
 
-    def select(self, wanted: Filter, limit: int) -> Selection:
+    def select(self, wanted: JobFilter, limit: int) -> Selection:
         return self._commands.select(wanted, limit)
 
     def close(self) -> None:

@@ -32,10 +32,10 @@ from app.sources.protocol import (
     NOTHING_LEFT_OUT,
     Address,
     Capabilities,
-    Filter,
     FinishedVisible,
     Job,
     JobDetail,
+    JobFilter,
     JobLookup,
     Kind,
     LeftOut,
@@ -129,7 +129,7 @@ class PalantirSource:
     def verify_effect(self, operation: Operation, asked_at: datetime) -> bool:
         return self._commands.verify_effect(operation, asked_at)
 
-    def select(self, wanted: Filter, limit: int) -> Selection:
+    def select(self, wanted: JobFilter, limit: int) -> Selection:
         reading, as_of = _BoundedReader(self._http, self._bound, self._read_timeout_s), datetime.now(UTC)
         if wanted.older_than is not None:
             wanted = replace(wanted, older_than=self._commands.to_service_clock(wanted.older_than))
@@ -211,13 +211,13 @@ def _row_name(state: str, before: int, place: int) -> str:
     return f"entry {before + place + 1:,} of {state}"
 
 
-def _matches(job: JobAnswer, wanted: Filter) -> bool:
+def _matches(job: JobAnswer, wanted: JobFilter) -> bool:
     if wanted.queue is not None and job.queue != wanted.queue:
         return False
     return wanted.older_than is None or _state_since(job, wanted) < wanted.older_than
 
 
-def _state_since(job: JobAnswer, wanted: Filter) -> datetime:
+def _state_since(job: JobAnswer, wanted: JobFilter) -> datetime:
     """Return since when the job is in that state; for unknown states, since when it is queued."""
     since = job.finished_at if is_finished(wanted.state) else None
     since = since or (job.started_at if wanted.state == "running" else None) or job.enqueued_at

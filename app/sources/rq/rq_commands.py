@@ -11,7 +11,7 @@ from rq.job import Job as RqJob
 from rq.utils import utcformat
 
 from app.infra.concurrency import Pace
-from app.sources.protocol import Filter, Operation, OperationResult, Selection, SourceError, Unsupported
+from app.sources.protocol import JobFilter, Operation, OperationResult, Selection, SourceError, Unsupported
 from app.sources.redis.client import RedisServer
 from app.sources.redis.redis_commands import ScriptResult, ScriptRunner, preliminary_read
 from app.sources.rq.effect_verification import is_effect_visible
@@ -76,7 +76,7 @@ class RqCommands:
         state = fate.job.state if fate.job else fate.end_state or "gone"
         return replace(done, detail=f"It was queued again, and is {state} now.", effect={**done.effect, "state": state})
 
-    def select(self, wanted: Filter, limit: int) -> Selection:
+    def select(self, wanted: JobFilter, limit: int) -> Selection:
         """Select from one snapshot, as a poll does, so that the result agrees with what pages show."""
         with self._server.reading() as client:
             snapshot = read_snapshot(client, self._queues, self._bound)
@@ -191,7 +191,7 @@ def _find_key(places: Sequence[JobPlace], state: str) -> str:
     return next(place.key for place in places if place.state == state)
 
 
-def _count_matching(snapshot: RqSnapshot, wanted: Filter) -> int:
+def _count_matching(snapshot: RqSnapshot, wanted: JobFilter) -> int:
     mine = (place for place in snapshot.counts if place.state == wanted.state)
     return sum(snapshot.counts[place] for place in mine if wanted.queue in (None, place.queue))
 

@@ -14,9 +14,9 @@ from app.sources.protocol import (
     Action,
     Address,
     Capabilities,
-    Filter,
     FinishedVisible,
     JobDetail,
+    JobFilter,
     JobLookup,
     Kind,
     Look,
@@ -144,7 +144,7 @@ class RqSource:
     def verify_effect(self, operation: Operation, asked_at: datetime) -> bool:
         return self._commands.verify_effect(operation, asked_at)
 
-    def select(self, wanted: Filter, limit: int) -> Selection:
+    def select(self, wanted: JobFilter, limit: int) -> Selection:
         return self._commands.select(wanted, limit)
 
     def close(self) -> None:
