@@ -23,7 +23,7 @@ from app.infra.concurrency import breathe
 from app.reconciliation.models import KnownJob, OpenItem, Service, ServiceState
 from app.reconciliation.observer import WatchedService
 from app.sources.host_rules import HostRules, Reach, parse_networks
-from app.sources.protocol import Address, Capabilities, Source
+from app.sources.protocol import Capabilities, ServiceAddress, Source
 from app.sources.service_config import ServiceEntry, create_source, parse_entry
 from app.sources.unavailable import UnavailableSource
 
@@ -156,7 +156,7 @@ def build_source(row: Service, job_list_bound: int) -> Source:
 def source_maker(row: Service, job_list_bound: int) -> Callable[[], Source]:
     """Makes a source of one's own, later and elsewhere: all of the row that it needs is read now."""
     rules = host_rules()
-    address = Address(row.url, row.password, rules.reach)
+    address = ServiceAddress(row.url, row.password, rules.reach)
     options = json.loads(row.options_json)
     return partial(create_source, row.kind, address, options, row.password_env, job_list_bound, _rules_for(row, rules))
 
@@ -164,7 +164,7 @@ def source_maker(row: Service, job_list_bound: int) -> Callable[[], Source]:
 def capabilities_of(row: Service) -> Capabilities:
     """What its source can do; neither its password nor the service itself is needed for that."""
     rules = _rules_for(row, host_rules())
-    source = create_source(row.kind, Address(row.url), json.loads(row.options_json), row.password_env, 1, rules)
+    source = create_source(row.kind, ServiceAddress(row.url), json.loads(row.options_json), row.password_env, 1, rules)
     try:
         return source.capabilities
     except Exception as error:  # noqa: BLE001 -- one that a person wrote last night must not hide all others

@@ -349,7 +349,7 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Address(NamedTuple):
+class ServiceAddress(NamedTuple):
     """A service's address as pages may show it, and its password, which no page ever shows.
 
     `reach` says which addresses may be connected to. Code that opens connections must check it (`Reach.resolve`).
@@ -372,7 +372,7 @@ class Kind:
     name: str
     about: str
     url_example: str
-    check_url: Callable[[str], Address]
+    check_url: Callable[[str], ServiceAddress]
     options: type[Options]
-    build: Callable[[Address, Any, int], Source]
+    build: Callable[[ServiceAddress, Any, int], Source]
     health_path: str = ""

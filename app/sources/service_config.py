@@ -11,7 +11,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from app.sources.host_rules import OWN_VARIABLES, HostRules, is_own_variable
 from app.sources.kinds import UnknownKind, UnloadableKind, get_kind
-from app.sources.protocol import Address, Kind, Options, Source
+from app.sources.protocol import Kind, Options, ServiceAddress, Source
 from app.sources.unavailable import UnavailableSource
 
 log = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ def list_keys(kind_name: str) -> list[str]:
 
 def create_source(
     kind_name: str,
-    address: Address,
+    address: ServiceAddress,
     options: Mapping[str, Any],
     password_env: str | None,
     bound: int,
@@ -150,7 +150,7 @@ def _parse_kind(name: Any) -> Kind:
         raise _error_at("kind", str(error)) from error
 
 
-def _parse_address(chosen: Kind, url: str) -> Address:
+def _parse_address(chosen: Kind, url: str) -> ServiceAddress:
     try:
         return chosen.check_url(url)
     except ValueError as error:
@@ -158,7 +158,7 @@ def _parse_address(chosen: Kind, url: str) -> Address:
         raise _error_at("url", str(error)) from None
 
 
-def _choose_password(named: _CommonSettings, address: Address) -> str | None:
+def _choose_password(named: _CommonSettings, address: ServiceAddress) -> str | None:
     if named.password_env is not None:
         if named.password is not None or address.password is not None:
             raise _error_at(

@@ -25,7 +25,7 @@ from app.sources.celery import celery_workers, monitor, remote_control
 from app.sources.celery.celery_source import KIND, CelerySource
 from app.sources.celery.options import CeleryOptions
 from app.sources.poller import Poller
-from app.sources.protocol import Address, Look
+from app.sources.protocol import Look, ServiceAddress
 from tests.reconciliation.desk import SERVICE, Book
 from tests.services.valkey import Valkey
 from tests.support.beacon_server import ROOT
@@ -228,7 +228,7 @@ def application(settings: Settings) -> Iterator[Flask]:
 
 
 def source_of(valkey: Valkey, bound: int = 10_000, **options: Any) -> CelerySource:
-    made = KIND.build(Address(valkey.url), CeleryOptions(**options), bound)
+    made = KIND.build(ServiceAddress(valkey.url), CeleryOptions(**options), bound)
     assert isinstance(made, CelerySource)
     return made
 

@@ -12,7 +12,7 @@ import pytest
 from app.sources.celery.celery_commands import ALREADY_TAKEN, MAX_PURGED
 from app.sources.celery.celery_source import KIND, CelerySource
 from app.sources.celery.options import CeleryOptions
-from app.sources.protocol import Address, JobFilter, NotSent, Operation, OutcomeUnknown, SourceError
+from app.sources.protocol import JobFilter, NotSent, Operation, OutcomeUnknown, ServiceAddress, SourceError
 from app.sources.redis.redis_commands import ANSWER_KEY_PREFIX
 from tests.services.celery_scene import Fleet, source_of
 from tests.services.cutting import What, wire
@@ -239,7 +239,7 @@ class TestSelect:
 def act_through(valkey: Valkey, lost: What, wanted: Operation) -> datetime:
     """Over a wire that breaks when the order itself goes by; when it was asked."""
     with wire(valkey.port, lost) as broken:
-        address = Address(f"redis://127.0.0.1:{broken.port}/0")
+        address = ServiceAddress(f"redis://127.0.0.1:{broken.port}/0")
         asked_at = now()
         with (
             closing(KIND.build(address, CeleryOptions(inspect=False), 10_000)) as asking,

@@ -12,7 +12,7 @@ from app.sources.celery import broker
 from app.sources.celery.celery_source import KIND, CelerySource
 from app.sources.celery.options import CeleryOptions
 from app.sources.celery.remote_control import RemoteControl, parse_announcement
-from app.sources.protocol import Address, SourceError
+from app.sources.protocol import ServiceAddress, SourceError
 from tests.services.rq_scene import Scene
 from tests.services.valkey import Valkey
 from tests.support.hostile_json import MANY, as_bytes, deep, many_items, many_keys
@@ -36,7 +36,7 @@ def clean(scene: Scene) -> Scene:
 
 
 def celery(valkey: Valkey) -> CelerySource:
-    made = KIND.build(Address(valkey.url), CeleryOptions(inspect=False, result_backend=True), 10_000)
+    made = KIND.build(ServiceAddress(valkey.url), CeleryOptions(inspect=False, result_backend=True), 10_000)
     assert isinstance(made, CelerySource)
     return made
 

@@ -10,7 +10,15 @@ import pytest
 from rq import Queue
 from rq.job import Job as RqJob
 
-from app.sources.protocol import Address, JobFilter, NotSent, Operation, OperationResult, OutcomeUnknown, SourceError
+from app.sources.protocol import (
+    JobFilter,
+    NotSent,
+    Operation,
+    OperationResult,
+    OutcomeUnknown,
+    ServiceAddress,
+    SourceError,
+)
 from app.sources.redis.redis_commands import ANSWER_KEY_PREFIX, MAX_CLOCK_DRIFT
 from app.sources.rq.rq_commands import MAX_PURGED
 from app.sources.rq.rq_source import KIND, RqSource
@@ -312,7 +320,7 @@ ORDERS = (order("retry-job", "f"), order("delete-job", "q"), order("purge-queue"
 def act_through(scene: Scene, lost: What, wanted: Operation) -> datetime:
     """Over a wire that breaks when the order itself goes by; when it was asked."""
     with wire(scene.valkey.port, lost) as broken:
-        address = Address(f"redis://127.0.0.1:{broken.port}/0")
+        address = ServiceAddress(f"redis://127.0.0.1:{broken.port}/0")
         asked_at = now()
         with closing(KIND.build(address, KIND.options(), 10_000)) as asking, pytest.raises(OutcomeUnknown):
             asking.execute(wanted)
@@ -370,7 +378,7 @@ class TestOnce:
         wait_for(lambda: states(scene) == [b"idle"], "the worker to be ready", 60)
         wanted = order("restart-service", "mail")
         with wire(scene.valkey.port, "answer") as broken:
-            address = Address(f"redis://127.0.0.1:{broken.port}/0")
+            address = ServiceAddress(f"redis://127.0.0.1:{broken.port}/0")
             with (
                 closing(KIND.build(address, KIND.options(supervised=True), 10)) as asking,
                 pytest.raises(OutcomeUnknown),
@@ -453,7 +461,7 @@ class TestNotDone:
         before = everything(scene)
         rules = ("on", ">secret", "~*", "&*", "+@all", "-@write")
         scene.redis.execute_command("ACL", "SETUSER", "reader", *rules)  # type: ignore[no-untyped-call]
-        address = Address(f"redis://reader@127.0.0.1:{scene.valkey.port}/0", "secret")
+        address = ServiceAddress(f"redis://reader@127.0.0.1:{scene.valkey.port}/0", "secret")
         done = KIND.build(address, KIND.options(), 10).execute(order("delete-job", "a"))
         assert done.outcome == "refused"
         assert everything(scene) == before

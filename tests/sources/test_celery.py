@@ -26,7 +26,7 @@ from app.sources.celery.overdue_tasks import OverdueTasks
 from app.sources.celery.remote_control import parse_announcement
 from app.sources.celery.results import UNREADABLE, Results, parse_state
 from app.sources.celery.task_details import find_overdue, find_stuck
-from app.sources.protocol import Address, Anomaly, SourceError
+from app.sources.protocol import Anomaly, ServiceAddress, SourceError
 from app.sources.redis.client import RedisServer
 from tests.support.machine import scaled
 
@@ -156,7 +156,7 @@ class TestOptions:
         assert not any("secret" in text for text in messages)
 
     def test_what_it_cannot_do_comes_with_a_reason(self) -> None:
-        source = KIND.build(Address("redis://127.0.0.1:1/0"), CeleryOptions(inspect=False), 10)
+        source = KIND.build(ServiceAddress("redis://127.0.0.1:1/0"), CeleryOptions(inspect=False), 10)
         for action in ("retry-job", "restart-service", "workers"):
             assert source.capabilities.why_not(action)
         for action in ("delete-job", "purge-queue"):
@@ -217,7 +217,7 @@ def test_a_hostile_server_is_a_reason_and_nothing_else(
     # `tests/services/test_rq.py` holds that a server which is silent for 5 s is given up.
     monkeypatch.setattr(celery_source, "RedisServer", partial(RedisServer, answer_s=scaled(0.5)))
     with server(handle) as url:
-        source = KIND.build(Address(url), CeleryOptions(result_backend=True), 10)
+        source = KIND.build(ServiceAddress(url), CeleryOptions(result_backend=True), 10)
         try:
             began = time.monotonic()
             with pytest.raises(SourceError, match=reason):

@@ -12,7 +12,7 @@ from app.sources.celery import celery_source
 from app.sources.host_rules import ForbiddenAddress, HostRules, Reach, parse_networks
 from app.sources.http_client import HttpClient
 from app.sources.palantir import palantir_source
-from app.sources.protocol import Address, Operation, OutcomeUnknown, Source, SourceError
+from app.sources.protocol import Operation, OutcomeUnknown, ServiceAddress, Source, SourceError
 from app.sources.redis.client import RedisServer, check_url
 from app.sources.rq import rq_source
 from app.sources.service_config import create_source
@@ -135,9 +135,9 @@ FORBIDDEN = "redis://169.254.169.254:1/0"
 @pytest.mark.parametrize(
     "made",
     [
-        rq_source.KIND.build(Address(FORBIDDEN), rq_source.RqOptions(), 10),
-        celery_source.KIND.build(Address(FORBIDDEN), celery_source.CeleryOptions(inspect=False), 10),
-        palantir_source.KIND.build(Address("http://169.254.169.254"), palantir_source.PalantirOptions(), 10),
+        rq_source.KIND.build(ServiceAddress(FORBIDDEN), rq_source.RqOptions(), 10),
+        celery_source.KIND.build(ServiceAddress(FORBIDDEN), celery_source.CeleryOptions(inspect=False), 10),
+        palantir_source.KIND.build(ServiceAddress("http://169.254.169.254"), palantir_source.PalantirOptions(), 10),
     ],
     ids=["rq", "celery", "palantir"],
 )
@@ -148,7 +148,7 @@ def test_the_rules_hold_for_every_kind(made: Source) -> None:
 def test_and_for_the_second_address_of_celery() -> None:
     with listening() as (port, _):
         options = celery_source.CeleryOptions(inspect=False, result_backend=FORBIDDEN)
-        made = celery_source.KIND.build(Address(f"redis://127.0.0.1:{port}/0"), options, 10)
+        made = celery_source.KIND.build(ServiceAddress(f"redis://127.0.0.1:{port}/0"), options, 10)
         with pytest.raises(SourceError, match="has a result backend that has the address"):
             made._storage.read_result("a")
         made.close()
@@ -157,9 +157,9 @@ def test_and_for_the_second_address_of_celery() -> None:
 def test_what_the_host_means_is_connected_to() -> None:
     """Nothing listens there, which is another reason than that nobody may."""
     reach = Reach(parse_networks(("127.0.0.0/8",)))
-    assert refusal(rq_source.KIND.build(Address("redis://127.0.0.1:1/0", None, reach), rq_source.RqOptions(), 10)) == (
-        "refused the connection"
-    )
+    assert refusal(
+        rq_source.KIND.build(ServiceAddress("redis://127.0.0.1:1/0", None, reach), rq_source.RqOptions(), 10)
+    ) == ("refused the connection")
 
 
 def refusal(source: Source) -> str:
@@ -174,7 +174,7 @@ def refusal(source: Source) -> str:
 )
 def test_a_variable_of_the_hosts_own_is_sent_nowhere(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, "the host's")
-    source = create_source("palantir", Address("http://127.0.0.1:9"), {}, name, 10, HostRules())
+    source = create_source("palantir", ServiceAddress("http://127.0.0.1:9"), {}, name, 10, HostRules())
     with pytest.raises(
         SourceError, match=f"needs its password from the variable {name}, which this host keeps to itself"
     ):
@@ -189,7 +189,7 @@ def test_names_that_the_host_allows_are_taken(monkeypatch: pytest.MonkeyPatch, s
     assert rules.refused_variable("BEACON_SOURCE_X") is None
     assert rules.refused_variable("MAIL_TOKEN") is None
     assert rules.refused_variable("BEACON_SECRET_KEY") is not None
-    source = create_source("palantir", Address(service.url), {}, "MAIL_TOKEN", 10, rules)
+    source = create_source("palantir", ServiceAddress(service.url), {}, "MAIL_TOKEN", 10, rules)
     assert source.look_up("a").kind == "found"
     source.close()
 

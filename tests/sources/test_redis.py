@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from app.sources.protocol import Address, SourceError
+from app.sources.protocol import ServiceAddress, SourceError
 from app.sources.redis.client import RedisServer, check_url
 from app.sources.rq.rq_source import RqOptions, RqSource
 from tests.support.machine import scaled
@@ -85,16 +85,19 @@ class TestAddress:
     @pytest.mark.parametrize(
         ("url", "address"),
         [
-            ("redis://jobs:6379/0", Address("redis://jobs:6379/0")),
-            ("redis://jobs", Address("redis://jobs")),
-            ("rediss://jobs:6380/3", Address("rediss://jobs:6380/3")),
-            ("redis://:s%40cret@jobs/0", Address("redis://jobs/0", "s@cret")),
-            ("redis://beacon:secret@[::1]:6379/0", Address("redis://beacon@[::1]:6379/0", "secret")),
-            ("unix:///run/valkey.sock", Address("unix:///run/valkey.sock")),
-            ("unix://beacon:secret@/run/valkey.sock?db=2", Address("unix://beacon@/run/valkey.sock?db=2", "secret")),
+            ("redis://jobs:6379/0", ServiceAddress("redis://jobs:6379/0")),
+            ("redis://jobs", ServiceAddress("redis://jobs")),
+            ("rediss://jobs:6380/3", ServiceAddress("rediss://jobs:6380/3")),
+            ("redis://:s%40cret@jobs/0", ServiceAddress("redis://jobs/0", "s@cret")),
+            ("redis://beacon:secret@[::1]:6379/0", ServiceAddress("redis://beacon@[::1]:6379/0", "secret")),
+            ("unix:///run/valkey.sock", ServiceAddress("unix:///run/valkey.sock")),
+            (
+                "unix://beacon:secret@/run/valkey.sock?db=2",
+                ServiceAddress("unix://beacon@/run/valkey.sock?db=2", "secret"),
+            ),
         ],
     )
-    def test_the_password_is_split_off(self, url: str, address: Address) -> None:
+    def test_the_password_is_split_off(self, url: str, address: ServiceAddress) -> None:
         assert check_url(url) == address
         RedisServer(address).close()
 

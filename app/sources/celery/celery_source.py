@@ -33,7 +33,6 @@ from app.sources.celery.task_lookup import ANSWERS_WITHIN_S, TaskLookup
 from app.sources.protocol import (
     NOTHING_LEFT_OUT,
     Action,
-    Address,
     Anomaly,
     Capabilities,
     Job,
@@ -47,6 +46,7 @@ from app.sources.protocol import (
     Operation,
     OperationResult,
     Selection,
+    ServiceAddress,
     SourceError,
     StuckJob,
     UnservedQueue,
@@ -68,7 +68,7 @@ class CelerySource:
     """Reads tasks in the states `queued` (in a list), `scheduled` (taken by a worker and held until their ETA),
     `reserved` (taken and not acknowledged) and `running` (as workers report)."""
 
-    def __init__(self, address: Address, options: CeleryOptions, job_list_bound: int) -> None:
+    def __init__(self, address: ServiceAddress, options: CeleryOptions, job_list_bound: int) -> None:
         def ask() -> RedisServer:
             return RedisServer(address, max_bytes=MAX_ANSWERS_BYTES)
 
@@ -260,18 +260,18 @@ def _find_attempt(snapshot: BrokerSnapshot, task_id: str) -> int | None:
     return taken.message.attempt if taken else None
 
 
-def _make_backend(server: RedisServer, address: Address, options: CeleryOptions) -> RedisServer | None:
+def _make_backend(server: RedisServer, address: ServiceAddress, options: CeleryOptions) -> RedisServer | None:
     if isinstance(options.result_backend, str):
         own = check_url(options.result_backend)
-        return RedisServer(Address(own.url, address.password, address.reach))
+        return RedisServer(ServiceAddress(own.url, address.password, address.reach))
     return server if options.result_backend else None
 
 
-def _database_number(address: Address) -> int:
+def _database_number(address: ServiceAddress) -> int:
     return int(parse_url(address.url).get("db", 0))  # type: ignore[no-untyped-call]
 
 
-def _build(address: Address, options: CeleryOptions, bound: int) -> CelerySource:
+def _build(address: ServiceAddress, options: CeleryOptions, bound: int) -> CelerySource:
     return CelerySource(address, options, bound)
 
 

@@ -30,7 +30,6 @@ from app.sources.palantir.job_rows import read_rows
 from app.sources.palantir.palantir_commands import COMMAND_TIMEOUT_S, PalantirCommands
 from app.sources.protocol import (
     NOTHING_LEFT_OUT,
-    Address,
     Capabilities,
     FinishedVisible,
     Job,
@@ -45,6 +44,7 @@ from app.sources.protocol import (
     OperationResult,
     Options,
     Selection,
+    ServiceAddress,
     SourceError,
     StuckJob,
     Unsupported,
@@ -242,7 +242,7 @@ class PalantirOptions(Options):
         return None if self.finished_visible_for_s == "none" else self.finished_visible_for_s
 
 
-def _check_url(url: str) -> Address:
+def _check_url(url: str) -> ServiceAddress:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("expected an address like http://host:port")
@@ -250,10 +250,10 @@ def _check_url(url: str) -> Address:
         raise ValueError("expected an address without a user name or password; password_env names a token")
     if parts.query or parts.fragment:
         raise ValueError("expected an address without ? or #")
-    return Address(url.rstrip("/"))
+    return ServiceAddress(url.rstrip("/"))
 
 
-def _build(address: Address, options: PalantirOptions, bound: int) -> PalantirSource:
+def _build(address: ServiceAddress, options: PalantirOptions, bound: int) -> PalantirSource:
     http = HttpClient(address.url, token=address.password, reach=address.reach)
     return PalantirSource(address.url, bound, options.finished_visible, http=http)
 

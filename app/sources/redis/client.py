@@ -28,7 +28,7 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as Disconnected
 from redis.retry import Retry
 
-from app.sources.protocol import Address, SourceError
+from app.sources.protocol import ServiceAddress, SourceError
 from app.sources.redis.limits import (
     CONNECT_S,
     BudgetExceeded,
@@ -54,7 +54,7 @@ class RedisServer:
 
     def __init__(
         self,
-        address: Address,
+        address: ServiceAddress,
         *,
         answer_s: float = ANSWER_S,
         read_timeout_s: float = READ_TIMEOUT_S,
@@ -100,7 +100,7 @@ class RedisServer:
         self._pool.disconnect()
 
 
-def check_url(url: str) -> Address:
+def check_url(url: str) -> ServiceAddress:
     """Split the password from the address. Raises `ValueError`, whose text repeats nothing of the input."""
     try:
         parts = urlsplit(url)
@@ -120,7 +120,7 @@ def check_url(url: str) -> Address:
     shown = f"{parts.username}@{host}" if parts.username else host
     query_part = f"?{parts.query}" if parts.query else ""
     password = None if parts.password is None else unquote(parts.password)
-    return Address(f"{parts.scheme}://{shown}{parts.path}{query_part}", password or None)
+    return ServiceAddress(f"{parts.scheme}://{shown}{parts.path}{query_part}", password or None)
 
 
 def describe_error(error: BaseException) -> str:
@@ -183,7 +183,7 @@ _CONNECTIONS = {
 }
 
 
-def _connection_kwargs(address: Address) -> dict[str, Any]:
+def _connection_kwargs(address: ServiceAddress) -> dict[str, Any]:
     kwargs = dict(parse_url(address.url))  # type: ignore[no-untyped-call]
     scheme = urlsplit(address.url).scheme
     kwargs["connection_class"] = _CONNECTIONS[scheme]

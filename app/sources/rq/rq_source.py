@@ -12,7 +12,6 @@ from redis.exceptions import ResponseError
 from app.infra.concurrency import Pace
 from app.sources.protocol import (
     Action,
-    Address,
     Capabilities,
     FinishedVisible,
     JobDetail,
@@ -24,6 +23,7 @@ from app.sources.protocol import (
     OperationResult,
     Options,
     Selection,
+    ServiceAddress,
     SourceError,
     StuckJob,
     View,
@@ -169,7 +169,7 @@ def _read_run_id(client: redis.Redis) -> str | None:
     return run_id if isinstance(run_id, str) else None
 
 
-def _build(address: Address, options: Any, job_list_bound: int) -> RqSource:
+def _build(address: ServiceAddress, options: Any, job_list_bound: int) -> RqSource:
     # A full snapshot with ids of usual length, read twice, takes 150 bytes for each job.
     most = {"max_bytes": MAX_BYTES + 500 * job_list_bound, "max_entries": MAX_ENTRIES + 8 * job_list_bound}
     server = RedisServer(address, **most)
