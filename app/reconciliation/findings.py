@@ -8,7 +8,7 @@ from typing import Any
 
 from app.eventlog.event_types import DiscrepancyDetails, Finding, FindingKind, LastDiscrepancy, ReconciliationUpdate
 from app.reconciliation.types import NOTHING_ABOUT, About, Abouts, Breathe, Item, Loss, in_order, no_pause, slices
-from app.sources.protocol import Job, Look
+from app.sources.protocol import Job, ServiceSnapshot
 
 # Kinds that put a service into discrepancy. The others are shown, and no more.
 DISCREPANT: frozenset[FindingKind] = frozenset(
@@ -36,7 +36,7 @@ def of_items(items: Iterable[Item], pending: Sequence[Job] = (), breathe: Breath
     return found
 
 
-def of_look(look: Look, twice: Collection[str]) -> Found:
+def of_look(look: ServiceSnapshot, twice: Collection[str]) -> Found:
     """What the look alone shows; `twice`: ids in two lists, which of different revisions only means that they moved."""
     found: Found = {anomaly.kind: sorted(anomaly.job_ids) for anomaly in look.anomalies if anomaly.job_ids}
     if count_mismatches(look):
@@ -71,7 +71,7 @@ def about_loss(loss: Loss | None) -> Abouts:
     return {"lost": About(loss.before - loss.after, note)}
 
 
-def about_look(look: Look) -> Abouts:
+def about_look(look: ServiceSnapshot) -> Abouts:
     left_out = [listing.left_out for listing in look.listings if listing.left_out.number]
     if not left_out:
         return NOTHING_ABOUT
@@ -141,24 +141,24 @@ def last_discrepancy(
     return last
 
 
-def notes(look: Look) -> str | None:
+def notes(look: ServiceSnapshot) -> str | None:
     """What is said of the findings beyond kinds and ids."""
     said = [anomaly.note for anomaly in look.anomalies if anomaly.job_ids and anomaly.note]
     return "; ".join([*count_mismatches(look), *said]) or None
 
 
-def counts_only(look: Look) -> tuple[str, ...]:
+def counts_only(look: ServiceSnapshot) -> tuple[str, ...]:
     """The states whose lists a bound cut."""
     return tuple(sorted(listing.state for listing in look.listings if not listing.complete))
 
 
-def counts_only_queues(look: Look) -> tuple[str, ...]:
+def counts_only_queues(look: ServiceSnapshot) -> tuple[str, ...]:
     """The queues that a bound cut, where it left others whole."""
     cut = [listing.cut for listing in look.listings if not listing.complete]
     return tuple(sorted(frozenset().union(*cut))[:MAX_CUT_QUEUES]) if all(cut) else ()
 
 
-def count_mismatches(look: Look) -> list[str]:
+def count_mismatches(look: ServiceSnapshot) -> list[str]:
     """`queued: 5 counted, 4 listed`, for each of the first few states that do not agree with themselves."""
     if not look.one_revision:
         return []

@@ -7,7 +7,7 @@ its cause beside its items: without it, a store that was emptied looks as if all
 from datetime import datetime, timedelta
 
 from app.reconciliation.types import Evidence, Figures, Heard, Known, Loss
-from app.sources.protocol import Look
+from app.sources.protocol import ServiceSnapshot
 
 # Fewer jobs than this are somebody's afternoon, and known one by one.
 SOME = 10
@@ -17,7 +17,7 @@ LEAST = timedelta(seconds=5)
 EXPIRES = timedelta(days=1)
 
 
-def figures_of(look: Look) -> Figures:
+def figures_of(look: ServiceSnapshot) -> Figures:
     """What is counted and not listed has ended: every source lists what has not."""
     going = {listing.state for listing in look.listings if not listing.finished}
     unfinished = sum(number for state, number in look.counts.items() if state in going)

@@ -19,7 +19,7 @@ from app.reconciliation.findings import bounded_ids
 from app.reconciliation.incident_continuation import episode_of
 from app.reconciliation.models import CheckSample, DiscrepancyEvent, KnownJob, OpenItem, Service, ServiceState
 from app.reconciliation.types import Belief, Closing, Heard, Item, Known, Verdict, slices
-from app.sources.protocol import Job, Look, Worker
+from app.sources.protocol import Job, ServiceSnapshot, Worker
 
 # In one statement, and where there are more of them in one transaction: some milliseconds on the event loop, which
 # nobody else may use meanwhile, because whoever wrote would wait for this very transaction.
@@ -226,7 +226,7 @@ def _findings_text(verdict: Verdict) -> str | None:
     return json.dumps([finding.wire() for finding in verdict.findings], ensure_ascii=False)
 
 
-def note_answer(row: ServiceState, verdict: Verdict, look: Look) -> None:
+def note_answer(row: ServiceState, verdict: Verdict, look: ServiceSnapshot) -> None:
     """The times of a check that was answered, and what it said of the service itself."""
     row.checked_at = row.last_poll_at = row.last_answer_at = utc_text(verdict.checked_at)
     row.last_verified_at = _text(verdict.last_verified_at)

@@ -17,7 +17,7 @@ from app.eventlog.event_types import (
     Status,
 )
 from app.reconciliation.flapping import NEVER, Flaps
-from app.sources.protocol import FinishedVisible, Job, JobLookup, Look
+from app.sources.protocol import FinishedVisible, Job, JobLookup, ServiceSnapshot
 
 ItemKind = Literal["missing", "extra", "unaccounted"]
 CloseHow = Literal["reappeared", "finished", "requeued", "accepted", "expired"]
@@ -188,7 +188,7 @@ class Known:
 class Heard:
     """A look, and when it began and ended."""
 
-    look: Look
+    look: ServiceSnapshot
     began: datetime
     ended: datetime
 

@@ -127,7 +127,7 @@ class UnservedQueue(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class ServiceSnapshot:
     """Everything that one poll read from a service.
 
     `listings` are in flow order, which is also the order in which they were read: unfinished states first, so that a
@@ -214,7 +214,7 @@ class Operation:
 
     `key` is an idempotency key: it stays the same when the operation is sent again, so that a service that remembers
     keys executes it once. Nothing may be sent after `not_after`. `at_most`: the highest number of jobs that a purge may
-    find; with more, it is refused. `instance_id`: the run of the service (as in `Look`) that a restart ends, if known.
+    find; with more, it is refused. `instance_id`: the run of the service (as in `ServiceSnapshot`) that a restart ends, if known.
     """
 
     action: Action
@@ -268,7 +268,7 @@ class Source(Protocol):
     @property
     def capabilities(self) -> Capabilities: ...
 
-    def look(self) -> Look:
+    def look(self) -> ServiceSnapshot:
         """Read everything in flow order within a time limit. Raises `SourceError`."""
         ...
 

@@ -15,11 +15,11 @@ from app.reconciliation.job_events import Lifecycle
 from app.reconciliation.models import CheckSample, DiscrepancyEvent, KnownJob, OpenItem, ServiceState
 from app.reconciliation.observer import Observer, WatchedService
 from app.sources.poller import PollResult
-from app.sources.protocol import Capabilities, FinishedVisible, JobLookup, Look, SourceError
+from app.sources.protocol import Capabilities, FinishedVisible, JobLookup, ServiceSnapshot, SourceError
 
 SERVICE = "mail"
 INTERVAL_S = 5.0
-Step = Look | SourceError | Exception | Callable[[], Look]
+Step = ServiceSnapshot | SourceError | Exception | Callable[[], ServiceSnapshot]
 
 
 class Script:
@@ -33,12 +33,12 @@ class Script:
         self.asked: list[str] = []
         self.on_look_up: Callable[[], None] = lambda: None
 
-    def look(self) -> Look:
+    def look(self) -> ServiceSnapshot:
         self.looks += 1
         step = self.steps.pop(0) if len(self.steps) > 1 else self.steps[0]
         if isinstance(step, Exception):
             raise step
-        return step if isinstance(step, Look) else step()
+        return step if isinstance(step, ServiceSnapshot) else step()
 
     def look_up(self, job_id: str) -> JobLookup:
         self.asked.append(job_id)

@@ -6,7 +6,7 @@ from typing import Literal
 
 from app.reconciliation import reconcile as rules
 from app.reconciliation.types import Evidence, Heard, Known, Verdict
-from app.sources.protocol import FinishedVisible, Job, JobLookup, Look
+from app.sources.protocol import FinishedVisible, Job, JobLookup, ServiceSnapshot
 from tests.reconciliation.values import FINISHED, FLOW, at, listing
 
 Move = tuple[Literal["arrive", "start", "succeed", "fail", "requeue", "retry", "wait"], int]
@@ -56,7 +56,7 @@ class Fleet:
                     self.move(move)
             self.now += 0.01
             listings.append(listing(state, [job_id for job_id in self.states if self._is_listed(job_id, state)]))
-        look = Look({}, tuple(listings), 1, instance_id="one")
+        look = ServiceSnapshot({}, tuple(listings), 1, instance_id="one")
         return Heard(look, at(began), at(self.now))
 
     def look_up(self, job_id: str) -> JobLookup:

@@ -13,7 +13,7 @@ from app.infra.clock import utc_now, utc_text
 from app.reconciliation import job_events
 from app.reconciliation.job_events import Lifecycle, News
 from app.reconciliation.models import OpenItem
-from app.sources.protocol import JobLookup, Look
+from app.sources.protocol import JobLookup, ServiceSnapshot
 from tests.reconciliation.desk import SERVICE, Desk
 from tests.reconciliation.values import look
 
@@ -153,7 +153,7 @@ class TestExtra:
         assert watching.items == {"b": "extra"}
 
     @pytest.mark.parametrize("answer", [look(queued=["a"]), look(queued=["a"], succeeded=["b"])])
-    def test_it_closes_when_the_source_no_longer_shows_it(self, watching: Desk, answer: Look) -> None:
+    def test_it_closes_when_the_source_no_longer_shows_it(self, watching: Desk, answer: ServiceSnapshot) -> None:
         publish("job.finished", "b")
         watching.observe(AB)
         watching.observe(AB)

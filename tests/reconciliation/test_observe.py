@@ -14,7 +14,7 @@ from app.infra.lease import Lease, LeaseLost
 from app.reconciliation import incidents, observer, registry
 from app.reconciliation.accept import accept
 from app.reconciliation.row_writer import checksum
-from app.sources.protocol import Anomaly, Capabilities, Job, JobLookup, Listing, Look, SourceError
+from app.sources.protocol import Anomaly, Capabilities, Job, JobLookup, Listing, ServiceSnapshot, SourceError
 from tests.reconciliation.desk import SERVICE, Desk, everything
 from tests.reconciliation.values import at, look
 from tests.support.clock import own_time
@@ -422,9 +422,9 @@ class TestOwnLifetime:
         assert desk.known == {}
 
 
-def _kept_for(jobs: Mapping[str, float | None]) -> Look:
+def _kept_for(jobs: Mapping[str, float | None]) -> ServiceSnapshot:
     found = {job_id: Job(job_id, "queued", kept_s=kept_s) for job_id, kept_s in jobs.items()}
-    return Look({"queued": len(found)}, (Listing("queued", False, found), Listing("done", True, {})), 7)
+    return ServiceSnapshot({"queued": len(found)}, (Listing("queued", False, found), Listing("done", True, {})), 7)
 
 
 class TestOthersAtWork:
@@ -446,7 +446,7 @@ class TestOthersAtWork:
         desk.observe(THREE)
         before = everything()
 
-        def too_late() -> Look:
+        def too_late() -> ServiceSnapshot:
             desk.lose_lease()
             return look(queued=["a"])
 
@@ -459,7 +459,7 @@ class TestOthersAtWork:
         desk.pass_time(20)
         before = everything()
 
-        def too_late() -> Look:
+        def too_late() -> ServiceSnapshot:
             desk.lose_lease()
             raise SourceError("answered 500")
 
@@ -480,7 +480,7 @@ class TestOthersAtWork:
         desk.observe(THREE)
         before = everything()
 
-        def frozen_for_long() -> Look:
+        def frozen_for_long() -> ServiceSnapshot:
             desk.lease.release()
             assert Lease().try_acquire()
             with write() as session:
@@ -495,7 +495,7 @@ class TestOthersAtWork:
     def test_a_service_removed_while_it_was_looked_at_is_forgotten(self, desk: Desk) -> None:
         desk.observe(THREE)
 
-        def removed_meanwhile() -> Look:
+        def removed_meanwhile() -> ServiceSnapshot:
             with write() as session:
                 registry.remove(session, SERVICE, "ada")
             return look(queued=["a"])

@@ -25,7 +25,7 @@ from app.sources.celery import celery_workers, monitor, remote_control
 from app.sources.celery.celery_source import KIND, CelerySource
 from app.sources.celery.options import CeleryOptions
 from app.sources.poller import Poller
-from app.sources.protocol import Look, ServiceAddress
+from app.sources.protocol import ServiceAddress, ServiceSnapshot
 from tests.reconciliation.desk import SERVICE, Book
 from tests.services.valkey import Valkey
 from tests.support.beacon_server import ROOT
@@ -146,9 +146,9 @@ class Recorded:
         self.capabilities = source.capabilities
         self.look_up, self.detail, self.stuck, self.close = source.look_up, source.detail, source.stuck, source.close
         self._source = source
-        self.last: Look | None = None
+        self.last: ServiceSnapshot | None = None
 
-    def look(self) -> Look:
+    def look(self) -> ServiceSnapshot:
         self.last = self._source.look()
         return self.last
 

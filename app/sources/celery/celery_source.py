@@ -42,11 +42,11 @@ from app.sources.protocol import (
     Kind,
     LeftOut,
     Listing,
-    Look,
     Operation,
     OperationResult,
     Selection,
     ServiceAddress,
+    ServiceSnapshot,
     SourceError,
     StuckJob,
     UnservedQueue,
@@ -95,7 +95,7 @@ class CelerySource:
     def capabilities(self) -> Capabilities:
         return self._capabilities
 
-    def look(self) -> Look:
+    def look(self) -> ServiceSnapshot:
         began = time.monotonic()
         roster = self._monitor.latest_roster() if self._monitor else Roster()
         snapshot, seen_at = self._storage.read_snapshot(), time.time()
@@ -106,7 +106,7 @@ class CelerySource:
         taken = {task_id: taken.at for task_id, taken in snapshot.taken.items() if taken.at is not None}
         orphans = roster.find_orphans(taken)
         failed = self._storage.count_failures()
-        return Look(
+        return ServiceSnapshot(
             counts=_count_tasks(snapshot, listings, failed),
             not_told={} if failed.number is not None else {"failed": failed.why},
             counts_as_of={"failed": failed.as_of} if failed.as_of and failed.lags else {},

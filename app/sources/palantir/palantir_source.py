@@ -39,12 +39,12 @@ from app.sources.protocol import (
     Kind,
     LeftOut,
     Listing,
-    Look,
     Operation,
     OperationResult,
     Options,
     Selection,
     ServiceAddress,
+    ServiceSnapshot,
     SourceError,
     StuckJob,
     Unsupported,
@@ -79,13 +79,13 @@ class PalantirSource:
     def capabilities(self) -> Capabilities:
         return self._capabilities
 
-    def look(self) -> Look:
+    def look(self) -> ServiceSnapshot:
         reading = _BoundedReader(self._http, self._bound, self._read_timeout_s)
         health = reading.get("/api/v1/health", HealthAnswer)
         counts = reading.get("/api/v1/jobs/counts", CountsAnswer)
         listed = _choose_listed(counts.counts, self._bound)
         listings = tuple(reading.read_listing(state, state in listed) for state in sort_by_flow(counts.counts))
-        return Look(
+        return ServiceSnapshot(
             counts=counts.counts,
             listings=listings,
             latency_ms=reading.latency_ms,

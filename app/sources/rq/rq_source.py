@@ -18,12 +18,12 @@ from app.sources.protocol import (
     JobFilter,
     JobLookup,
     Kind,
-    Look,
     Operation,
     OperationResult,
     Options,
     Selection,
     ServiceAddress,
+    ServiceSnapshot,
     SourceError,
     StuckJob,
     View,
@@ -84,7 +84,7 @@ class RqSource:
     def capabilities(self) -> Capabilities:
         return self._capabilities
 
-    def look(self) -> Look:
+    def look(self) -> ServiceSnapshot:
         with self._server.reading() as client:
             began = time.monotonic()
             snapshot = read_snapshot(client, self._queues, self._bound)
@@ -94,7 +94,7 @@ class RqSource:
             run_id = _read_run_id(client)
         self._looked_at = time.monotonic()
         workers = list_workers(snapshot)
-        return Look(
+        return ServiceSnapshot(
             counts=counted.counts,
             listings=counted.listings,
             latency_ms=latency_ms,
