@@ -250,7 +250,7 @@ class Observer:
 def _look(source: Source, clock: Clock) -> Heard:
     began = clock.now()
     try:
-        look = source.look()
+        look = source.read_snapshot()
     except SourceError:
         raise
     except Exception as error:  # a mistake in a kind of source makes its services stale, not silently old

@@ -214,7 +214,8 @@ class Operation:
 
     `key` is an idempotency key: it stays the same when the operation is sent again, so that a service that remembers
     keys executes it once. Nothing may be sent after `not_after`. `at_most`: the highest number of jobs that a purge may
-    find; with more, it is refused. `instance_id`: the run of the service (as in `ServiceSnapshot`) that a restart ends, if known.
+    find; with more, it is refused. `instance_id`: the service instance (as in `ServiceSnapshot`) that a restart ends,
+    if known.
     """
 
     action: Action
@@ -268,7 +269,7 @@ class Source(Protocol):
     @property
     def capabilities(self) -> Capabilities: ...
 
-    def look(self) -> ServiceSnapshot:
+    def read_snapshot(self) -> ServiceSnapshot:
         """Read everything in flow order within a time limit. Raises `SourceError`."""
         ...
 

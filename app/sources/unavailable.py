@@ -13,7 +13,7 @@ class UnavailableSource(ReadOnlySource):
     def capabilities(self) -> Capabilities:
         return Capabilities(None, dict.fromkeys((*ACTIONS, *VIEWS), f"the service {self._reason}"))
 
-    def look(self) -> NoReturn:
+    def read_snapshot(self) -> NoReturn:
         raise SourceError(self._reason)
 
     def look_up(self, job_id: str) -> JobLookup:  # noqa: ARG002 -- no job is known

@@ -33,7 +33,7 @@ class Script:
         self.asked: list[str] = []
         self.on_look_up: Callable[[], None] = lambda: None
 
-    def look(self) -> ServiceSnapshot:
+    def read_snapshot(self) -> ServiceSnapshot:
         self.looks += 1
         step = self.steps.pop(0) if len(self.steps) > 1 else self.steps[0]
         if isinstance(step, Exception):

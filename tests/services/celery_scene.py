@@ -148,8 +148,8 @@ class Recorded:
         self._source = source
         self.last: ServiceSnapshot | None = None
 
-    def look(self) -> ServiceSnapshot:
-        self.last = self._source.look()
+    def read_snapshot(self) -> ServiceSnapshot:
+        self.last = self._source.read_snapshot()
         return self.last
 
 

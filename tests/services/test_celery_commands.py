@@ -83,13 +83,13 @@ class TestPurge:
     ) -> None:
         mine = [fleet.send("add", 1, 2, priority=priority) for priority in (0, 3, 9)]
         other = fleet.send("add", 1, 2, queue="print")
-        assert source.look().counts["queued"] == 4
+        assert source.read_snapshot().counts["queued"] == 4
         done = source.execute(order("purge-queue", "celery", at_most=3))
         assert (done.outcome, done.effect["purged"]) == ("done", 3)
         assert sorted(done.effect["jobIds"]) == sorted(mine)
         assert fleet.queued() == []
         assert [*fleet.redis.keys("celery*")] == []
-        assert list(source.look().listings[0].jobs) == [other]
+        assert list(source.read_snapshot().listings[0].jobs) == [other]
 
     def test_a_worker_that_comes_afterwards_runs_only_what_is_left(self, fleet: Fleet, source: CelerySource) -> None:
         gone = fleet.send("add", 1, 2)
@@ -135,13 +135,13 @@ class TestDelete:
         before = fleet.queued()
         assert source.execute(order("delete-job", second)).outcome == "done"
         assert fleet.queued() == [raw for raw in before if second.encode() not in raw]
-        assert sorted(source.look().listings[0].jobs) == sorted([first, third])
+        assert sorted(source.read_snapshot().listings[0].jobs) == sorted([first, third])
 
     def test_an_id_in_another_tasks_arguments_is_not_that_task(self, fleet: Fleet, source: CelerySource) -> None:
         victim = fleet.send("add", 1, 2)
         bystander = fleet.send("nap", victim)
         assert source.execute(order("delete-job", victim)).outcome == "done"
-        assert list(source.look().listings[0].jobs) == [bystander]
+        assert list(source.read_snapshot().listings[0].jobs) == [bystander]
 
     def test_a_task_that_a_worker_has_taken_is_refused_and_goes_on(
         self, fleet: Fleet, source: CelerySource, tmp_path: Path
@@ -192,7 +192,7 @@ class TestOnce:
         assert set(heard.of("beacon")) <= {"GET", *CONNECTS}
         assert settled is not None
         assert (settled.outcome, settled) == ("done", source.execute(wanted))
-        assert list(source.look().listings[0].jobs) == [later]
+        assert list(source.read_snapshot().listings[0].jobs) == [later]
 
     @pytest.mark.parametrize("lost", ["question", "late"])
     def test_what_did_not_arrive_in_time_is_known_not_to_have_been_done(

@@ -47,7 +47,7 @@ class TestRq:
         fill(clean, "SADD", key, MANY)
         source = clean.source()
         with pytest.raises(SourceError) as refused:
-            source.look()
+            source.read_snapshot()
         assert "more than" in refused.value.reason
         source.close()
 
@@ -80,12 +80,12 @@ class TestRq:
         clean.redis.sadd("rq:workers", "rq:worker:w")
         clean.redis.hset("rq:worker:w", mapping={"birth": "2026-11-21T12:00:00Z", "queues": "a," * 40_000})
         source = clean.source()
-        look = source.look()
+        look = source.read_snapshot()
         assert look.workers is not None
         assert len(look.workers[0].queues) == 1_000
         clean.redis.hset("rq:worker:w", "queues", "a," * 3_000_000)
         with pytest.raises(SourceError, match="something other than RQ"):
-            source.look()
+            source.read_snapshot()
         source.close()
 
 
@@ -94,7 +94,7 @@ class TestCelery:
     def test_such_a_message_is_counted_and_not_opened(self, clean: Scene, make: Callable[[], bytes]) -> None:
         clean.redis.rpush("celery", make(), json.dumps(TASK))
         source = celery(clean.valkey)
-        look = source.look()
+        look = source.read_snapshot()
         assert look.counts["queued"] == 2
         assert [sorted(listing.jobs) for listing in look.listings if listing.state == "queued"] == [["good"]]
         source.close()
@@ -109,7 +109,7 @@ class TestCelery:
         ]
         clean.redis.rpush("celery", *map(json.dumps, sent))
         source = celery(clean.valkey)
-        assert source.look().counts["queued"] == 20
+        assert source.read_snapshot().counts["queued"] == 20
         assert len(source._broker._routes) == 5
         source.close()
 
@@ -117,7 +117,7 @@ class TestCelery:
     def test_nor_is_one_that_a_worker_took(self, clean: Scene, make: Callable[[], bytes]) -> None:
         clean.redis.hset("unacked", mapping={"bad": make(), "good": json.dumps([TASK, "", "celery"])})
         source = celery(clean.valkey)
-        assert source.look().counts["reserved"] == 2
+        assert source.read_snapshot().counts["reserved"] == 2
         source.close()
 
     @pytest.mark.parametrize(

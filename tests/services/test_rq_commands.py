@@ -86,16 +86,16 @@ class TestRetry:
     ) -> None:
         queue.enqueue("os.rmdir", str(tmp_path / "a"), job_id="a")
         scene.work("mail")
-        assert (ids(source.look(), "failed"), ids(source.look(), "queued")) == (["a"], [])
+        assert (ids(source.read_snapshot(), "failed"), ids(source.read_snapshot(), "queued")) == (["a"], [])
         done = source.execute(order("retry-job", "a"))
         assert (done.outcome, dict(done.effect)) == ("done", {"state": "queued", "queue": "mail"})
         assert scene.redis.lrange("rq:queue:mail", 0, -1) == [b"a"]
         assert (scene.redis.zcard("rq:failed:mail"), scene.redis.ttl("rq:job:a")) == (0, -1)
         (tmp_path / "a").mkdir()
         scene.work("mail")
-        assert ids(source.look(), "finished") == ["a"]
+        assert ids(source.read_snapshot(), "finished") == ["a"]
         assert not (tmp_path / "a").exists()
-        assert anomalies(source.look()) == {}
+        assert anomalies(source.read_snapshot()) == {}
 
     def test_it_leaves_what_rq_itself_would(self, scene: Scene, queue: Queue, source: RqSource) -> None:
         """RQ's own requeue is what the script must keep up with; times differ, and RQ packs the same data anew."""
@@ -145,12 +145,12 @@ class TestDelete:
             put(queue, "a")
         if where == "finished":
             scene.work("mail")
-        assert ids(source.look(), where) == ["a"]
+        assert ids(source.read_snapshot(), where) == ["a"]
         done = source.execute(order("delete-job", "a"))
         assert (done.outcome, done.effect["was"]) == ("done", where)
         left = {key for key in everything(scene) if key not in before}
         assert not [key for key in left if b"job:a" in key or b"results:a" in key]
-        assert (set(source.look().counts.values()), anomalies(source.look())) == ({0}, {})
+        assert (set(source.read_snapshot().counts.values()), anomalies(source.read_snapshot())) == ({0}, {})
 
     def test_a_running_job_is_refused_and_goes_on(self, scene: Scene, queue: Queue, source: RqSource) -> None:
         queue.enqueue("time.sleep", 600, job_id="a")
@@ -158,7 +158,7 @@ class TestDelete:
         scene.wait_until_started("a")
         done = source.execute(order("delete-job", "a"))
         assert (done.outcome, "worker" in done.detail) == ("refused", True)
-        assert ids(source.look(), "started") == ["a"]
+        assert ids(source.read_snapshot(), "started") == ["a"]
 
     def test_a_job_that_a_worker_has_just_taken_is_refused(self, scene: Scene, queue: Queue, source: RqSource) -> None:
         put(queue, "a")
@@ -202,7 +202,7 @@ class TestPurge:
         assert (done.outcome, done.effect["purged"]) == ("done", 5)
         assert done.effect["jobIds"] == [f"job{n}" for n in range(5)]
         assert scene.redis.llen("rq:queue:mail") == 0
-        assert ids(source.look(), "queued") == ["other"]
+        assert ids(source.read_snapshot(), "queued") == ["other"]
         assert sorted(scene.redis.keys("rq:job:*")) == [b"rq:job:other"]
 
     def test_more_jobs_than_were_seen_are_refused_and_all_stay(
@@ -232,7 +232,7 @@ class TestPurge:
         scene.work("mail")
         put(queue, "nightly")
         assert source.execute(order("purge-queue", "mail")).effect["purged"] == 1
-        assert anomalies(source.look()) == {}
+        assert anomalies(source.read_snapshot()) == {}
 
     def test_an_empty_queue_is_purged_of_nothing_and_no_queue_is_absent(
         self, scene: Scene, queue: Queue, source: RqSource
@@ -272,7 +272,7 @@ class TestRestart:
         assert (done.outcome, sorted(done.effect["workers"])) == ("done", ["anna", "berta"])
         may_end.touch()
         assert [worker.wait(scaled(60)) for worker in workers] == [0, 0]
-        assert ids(source.look(), "finished") == ["a"]
+        assert ids(source.read_snapshot(), "finished") == ["a"]
 
     def test_it_is_seen_once_every_worker_that_was_told_has_ended(
         self, scene: Scene, queue: Queue, source: RqSource, tmp_path: Any
@@ -498,7 +498,7 @@ class TestSelect:
         put(scene.queue("print"), "d")
         found = source.select(JobFilter("queued", "mail"), 2)
         assert (found.total, found.job_ids) == (3, ("a", "b"))
-        assert source.select(JobFilter("queued"), 10).total == 4 == source.look().counts["queued"]
+        assert source.select(JobFilter("queued"), 10).total == 4 == source.read_snapshot().counts["queued"]
         assert source.select(JobFilter("failed"), 10).total == 0
         with pytest.raises(SourceError, match="has no state"):
             source.select(JobFilter("sleeping"), 10)

@@ -65,7 +65,7 @@ def test_a_password_comes_from_the_environment_where_it_is_named(monkeypatch: py
 def test_a_missing_variable_makes_the_service_stale_and_says_which() -> None:
     source = service_config.create_source("palantir", ServiceAddress(URL), {}, "BEACON_SOURCE_NONE", 10)
     with pytest.raises(SourceError, match="environment variable BEACON_SOURCE_NONE, which is not set"):
-        source.look()
+        source.read_snapshot()
     assert source.look_up("a").kind == "cannot-tell"
     assert "BEACON_SOURCE_NONE" in (source.capabilities.why_not("retry-job") or "")
 
@@ -73,7 +73,7 @@ def test_a_missing_variable_makes_the_service_stale_and_says_which() -> None:
 def test_settings_of_another_version_make_the_service_stale_and_say_so() -> None:
     source = service_config.create_source("palantir", ServiceAddress(URL), {"speed": 9}, None, 10)
     with pytest.raises(SourceError, match="settings that cannot be used here: speed"):
-        source.look()
+        source.read_snapshot()
 
 
 def test_everything_that_is_wrong_is_said_at_once() -> None:
@@ -113,5 +113,5 @@ def test_a_kind_that_fails_to_build_makes_its_service_stale_and_tells_no_secret(
     monkeypatch.setattr(service_config, "get_kind", lambda _: replace(kinds.get_kind("palantir"), build=build))
     source = service_config.create_source("palantir", ServiceAddress(URL, "sesame"), {}, None, 10)
     with pytest.raises(SourceError, match=r"failed to make its source \(KeyError\)"):
-        source.look()
+        source.read_snapshot()
     assert "sesame" not in caplog.text

@@ -164,7 +164,7 @@ def test_what_the_host_means_is_connected_to() -> None:
 
 def refusal(source: Source) -> str:
     with pytest.raises(SourceError) as refused:
-        source.look()
+        source.read_snapshot()
     source.close()
     return refused.value.reason
 
@@ -178,7 +178,7 @@ def test_a_variable_of_the_hosts_own_is_sent_nowhere(name: str, monkeypatch: pyt
     with pytest.raises(
         SourceError, match=f"needs its password from the variable {name}, which this host keeps to itself"
     ):
-        source.look()
+        source.read_snapshot()
     assert source.execute(Operation("restart-service", "mail", "k")).outcome == "refused"
 
 

@@ -32,7 +32,7 @@ def refusal(service: Upstream, path: str, body: bytes) -> str:
     tracemalloc.start()
     try:
         with pytest.raises(SourceError) as refused:
-            source.look()
+            source.read_snapshot()
         assert tracemalloc.get_traced_memory()[1] < 4 * len(body) + 20 * MB
     finally:
         tracemalloc.stop()
@@ -116,7 +116,7 @@ def test_a_page_with_long_tracebacks_is_read(service: Upstream) -> None:
     serve_palantir(service, {"queued": [f"j{n}" for n in range(1_000)]})
     service.json("/api/v1/jobs", service_jobs)
     source = PalantirSource(service.url, 10_000)
-    assert len(source.look().listings[0].jobs) == 1_000
+    assert len(source.read_snapshot().listings[0].jobs) == 1_000
     source.close()
 
 

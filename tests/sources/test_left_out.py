@@ -67,7 +67,7 @@ class TestPalantir:
     def test_an_odd_id_costs_its_row(self, service: Upstream, job_id: str, fault: str) -> None:
         serve_palantir(service, {"queued": ["a", "b"], "running": ["r"]}, queued=3)
         service.json("/api/v1/jobs", page("a", job_id, "b"))
-        queued, *_ = PalantirSource(service.url, 10).look().listings
+        queued, *_ = PalantirSource(service.url, 10).read_snapshot().listings
         assert queued.jobs == {job_id: Job(job_id, "queued") for job_id in ("a", "b")}
         assert (queued.complete, queued.left_out) == (True, LeftOut(1, f"entry 2 of queued: {fault}"))
 
@@ -75,7 +75,7 @@ class TestPalantir:
         serve_palantir(service, {"queued": []})
         rows = [{"id": "a", "state": "queued"}, {"id": "b", "state": "queued", "attempt": -1}, {"state": "queued"}, 7]
         service.json("/api/v1/jobs", {"jobs": rows})
-        queued = PalantirSource(service.url, 10).look().listings[0]
+        queued = PalantirSource(service.url, 10).read_snapshot().listings[0]
         assert list(queued.jobs) == ["a"]
         assert queued.left_out.number == 3
         assert queued.left_out.first.startswith("entry 2 of queued: attempt: ")
@@ -84,7 +84,7 @@ class TestPalantir:
         ids = [f"j{n:05}" for n in range(1_500)]
         ids[999], ids[1_200] = f"{ids[999]}\n", f"{ids[1_200]}\x00"
         serve_palantir(service, {"queued": ids})
-        queued = PalantirSource(service.url, 10_000).look().listings[0]
+        queued = PalantirSource(service.url, 10_000).read_snapshot().listings[0]
         assert len(queued.jobs) == 1_498
         assert queued.left_out == LeftOut(2, f"entry 1,000 of queued: {CONTROL}")
 

@@ -185,7 +185,7 @@ class TestNotSent:
         own = start_demo(tmp_path)
         try:
             asking = PalantirSource(own.url, 10)
-            asking.look()
+            asking.read_snapshot()
         finally:
             own.stop()
         with pytest.raises(SourceError):  # the kept connection is dead: whether it took the bytes cannot be told

@@ -56,7 +56,7 @@ def reason(url: str, read_timeout_s: float = 5.0, answer_s: float = 0.5) -> str:
         RedisServer(check_url(url), answer_s=answer_s, read_timeout_s=read_timeout_s), RqOptions(), 10_000
     )
     with pytest.raises(SourceError) as refused:
-        source.look()
+        source.read_snapshot()
     return refused.value.reason
 
 

@@ -95,7 +95,7 @@ class CelerySource:
     def capabilities(self) -> Capabilities:
         return self._capabilities
 
-    def look(self) -> ServiceSnapshot:
+    def read_snapshot(self) -> ServiceSnapshot:
         began = time.monotonic()
         roster = self._monitor.latest_roster() if self._monitor else Roster()
         snapshot, seen_at = self._storage.read_snapshot(), time.time()

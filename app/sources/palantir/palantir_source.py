@@ -79,7 +79,7 @@ class PalantirSource:
     def capabilities(self) -> Capabilities:
         return self._capabilities
 
-    def look(self) -> ServiceSnapshot:
+    def read_snapshot(self) -> ServiceSnapshot:
         reading = _BoundedReader(self._http, self._bound, self._read_timeout_s)
         health = reading.get("/api/v1/health", HealthAnswer)
         counts = reading.get("/api/v1/jobs/counts", CountsAnswer)

@@ -84,7 +84,7 @@ class RqSource:
     def capabilities(self) -> Capabilities:
         return self._capabilities
 
-    def look(self) -> ServiceSnapshot:
+    def read_snapshot(self) -> ServiceSnapshot:
         with self._server.reading() as client:
             began = time.monotonic()
             snapshot = read_snapshot(client, self._queues, self._bound)
