@@ -38,7 +38,7 @@ _REFUSED_NETWORKS: tuple[tuple[str, tuple[Network, ...]], ...] = (
         ),
     ),
     ("link-local", (ip_network("169.254.0.0/16"), ip_network("fe80::/10"))),
-    ("that of no machine", (ip_network("0.0.0.0/8"), ip_network("::/128"))),
+    ("an unspecified address", (ip_network("0.0.0.0/8"), ip_network("::/128"))),
     ("a multicast address", (ip_network("224.0.0.0/4"), ip_network("ff00::/8"))),
     ("a reserved address", (ip_network("240.0.0.0/4"),)),
 )

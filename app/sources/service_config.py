@@ -97,7 +97,7 @@ def create_source(
     refused = rules.refused_variable(password_env) if rules is not None and password_env is not None else None
     if refused is not None:
         return UnavailableSource(
-            f"needs its password from the variable {password_env}, which this host keeps to itself; {refused}"
+            f"needs its password from the variable {password_env}, which this host does not allow; {refused}"
         )
     if password_env is not None and password_env not in os.environ:
         return UnavailableSource(f"needs its password in the environment variable {password_env}, which is not set")
@@ -118,7 +118,7 @@ def create_source(
         # Only the type: the message may contain the password.
         log.error("creating a source failed, kind=%s, url=%s: %s", kind_name, address.url, type(error).__name__)
         return UnavailableSource(
-            f"is of the kind {kind_name}, which failed to make its source ({type(error).__name__})"
+            f"is of the kind {kind_name}, whose source could not be created ({type(error).__name__})"
         )
 
 

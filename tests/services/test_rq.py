@@ -488,7 +488,7 @@ class TestManners:
         address = KIND.check_url(f"redis://:wrong@127.0.0.1:{scene.valkey.port}/0")
         with pytest.raises(SourceError) as refused:
             KIND.build(address, KIND.options(), 10).read_snapshot()
-        assert refused.value.reason == "asks for a password, or refuses the one it was given"
+        assert refused.value.reason == "requires a password, or rejects the given one"
         assert "wrong" not in address.url
         right = KIND.check_url(f"redis://:hunter2@127.0.0.1:{scene.valkey.port}/0")
         assert KIND.build(right, KIND.options(), 10).read_snapshot().health == "no workers"

@@ -112,6 +112,6 @@ def test_a_kind_that_fails_to_build_makes_its_service_stale_and_tells_no_secret(
 
     monkeypatch.setattr(service_config, "get_kind", lambda _: replace(kinds.get_kind("palantir"), build=build))
     source = service_config.create_source("palantir", ServiceAddress(URL, "sesame"), {}, None, 10)
-    with pytest.raises(SourceError, match=r"failed to make its source \(KeyError\)"):
+    with pytest.raises(SourceError, match=r"whose source could not be created \(KeyError\)"):
         source.read_snapshot()
     assert "sesame" not in caplog.text

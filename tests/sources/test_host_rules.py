@@ -176,7 +176,7 @@ def test_a_variable_of_the_hosts_own_is_sent_nowhere(name: str, monkeypatch: pyt
     monkeypatch.setenv(name, "the host's")
     source = create_source("palantir", ServiceAddress("http://127.0.0.1:9"), {}, name, 10, HostRules())
     with pytest.raises(
-        SourceError, match=f"needs its password from the variable {name}, which this host keeps to itself"
+        SourceError, match=f"needs its password from the variable {name}, which this host does not allow"
     ):
         source.read_snapshot()
     assert source.execute(Operation("restart-service", "mail", "k")).outcome == "refused"

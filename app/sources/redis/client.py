@@ -147,8 +147,8 @@ _ERROR_TEXTS: tuple[tuple[type[BaseException], str], ...] = (
     (FileNotFoundError, "refused the connection: its socket does not exist"),
     (PermissionError, "has a socket that Beacon may not open"),
     (socket.gaierror, "has an address whose name cannot be resolved"),
-    (AuthenticationWrongNumberOfArgsError, "refuses the user name: it knows passwords only"),
-    (AuthenticationError, "asks for a password, or refuses the one it was given"),
+    (AuthenticationWrongNumberOfArgsError, "accepts no user name, only a password"),
+    (AuthenticationError, "requires a password, or rejects the given one"),
     (NoPermissionError, "does not let this user read what Beacon needs"),
     (BusyLoadingError, "is still loading its data"),
     (AskError, "is part of a cluster, which Beacon cannot read"),
@@ -156,8 +156,8 @@ _ERROR_TEXTS: tuple[tuple[type[BaseException], str], ...] = (
     (ClusterDownError, "is part of a cluster that is down"),
 )
 _REFUSAL_TEXTS = {
-    "NOAUTH": "asks for a password",
-    "WRONGPASS": "refuses the user name or the password",
+    "NOAUTH": "requires a password",
+    "WRONGPASS": "rejects the user name or the password",
     "DENIED": "accepts no connections from other machines",
     "MISCONF": "reports that it cannot save its data",
     "WRONGTYPE": "has other data under a key that Beacon reads",
