@@ -137,7 +137,7 @@ def _live(app: Flask, settings: Settings) -> None:
     live.add(Every(FLAG_RETRY_S, reporter.report))
     poller = build.build_poller(app, settings, [CommandExplanations()])
     live.add(poller)
-    _commands(app, live, settings.job_list_bound, poller.poke)
+    _commands(app, live, settings.job_list_bound, poller.poll_now)
     append.derive_with(app, notify.derive_notifications)
     live.add(Every(PRUNE_EVERY_S, _prune_notifications(app, settings.event_retention_days)))
     live.add(Every(PRUNE_EVERY_S, _prune_commands(app, settings.event_retention_days)))

@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta  # noqa: E402 -- nothing may be im
 from app.infra import concurrency  # noqa: E402 -- see above
 from app.reconciliation.reconcile import reconcile  # noqa: E402 -- see above
 from app.reconciliation.types import CheckEvidence, KnownState, Observation  # noqa: E402 -- see above
-from app.sources.protocol import Job, Listing, Look  # noqa: E402 -- see above
+from app.sources.protocol import Job, Listing, ServiceSnapshot  # noqa: E402 -- see above
 
 T0 = datetime(2026, 11, 21, tzinfo=UTC)
 ROUNDS = 5
@@ -44,7 +44,7 @@ def heard_of(jobs: int) -> Observation:
     )
     counts = {listing.state: len(listing.jobs) for listing in listings}
     return Observation(
-        Look(counts, listings, 10, one_revision=True), T0 + timedelta(seconds=5), T0 + timedelta(seconds=6)
+        ServiceSnapshot(counts, listings, 10, one_revision=True), T0 + timedelta(seconds=5), T0 + timedelta(seconds=6)
     )
 
 

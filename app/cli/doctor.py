@@ -162,7 +162,7 @@ def _sources(settings: Settings) -> Finding:
 
 
 def _passwords() -> Finding:
-    """Services whose passwords are in variables that this host keeps to itself: they are not asked."""
+    """Services whose passwords are in variables that this host does not allow: they are not polled."""
     with read() as session:
         refused = {
             (row.id, row.password_env): registry.explain_refused_variable(row)

@@ -29,7 +29,7 @@ def service() -> None:
 @click.argument("service_id")
 @click.argument("url")
 @click.option("--name", help="shown on the dashboard; the id without")
-@click.option("--kind", default=DEFAULT_KIND, show_default=True, help=f"one of {', '.join(kinds.names())}")
+@click.option("--kind", default=DEFAULT_KIND, show_default=True, help=f"one of {', '.join(kinds.list_kinds())}")
 @click.option("--password-stdin", is_flag=True, help="read the password of the service from standard input")
 @click.option("--password-env", help="take the password from this variable of the environment of the server")
 @click.option(

@@ -18,7 +18,7 @@ from app.db import now_epoch, read, write
 from app.eventlog.append import append
 from app.infra.clock import parse_utc, utc_text
 from app.reconciliation.loader import database_now
-from app.sources.protocol import Done
+from app.sources.protocol import OperationResult
 
 ItemState = Literal["unknown", "done", "refused", "absent", "failed", "timeout"]
 UNSETTLED_STATES = ("running", "unknown")
@@ -50,7 +50,7 @@ class ItemResult:
     effect: Mapping[str, Any] | None = None
 
     @classmethod
-    def of(cls, place: int, done: Done) -> "ItemResult":
+    def of(cls, place: int, done: OperationResult) -> "ItemResult":
         return cls(place, done.outcome, done.detail, done.effect)
 
 

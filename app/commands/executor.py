@@ -22,7 +22,7 @@ from app.commands.retry import TRANSIENT_ERRORS, retry_transient
 from app.db import read
 from app.infra.clock import utc_now
 from app.reconciliation import registry
-from app.sources.protocol import Action, NotSent, Order, Source, SourceError
+from app.sources.protocol import Action, NotSent, Operation, Source, SourceError
 
 log = logging.getLogger(__name__)
 
@@ -213,7 +213,7 @@ class _CommandRun:
         order = self._build_order(attempt, not_after)
         while True:
             try:
-                done = self._call_with_deadline(CALL_TIMEOUT_S[self._action], lambda: self._source.act(order))
+                done = self._call_with_deadline(CALL_TIMEOUT_S[self._action], lambda: self._source.execute(order))
                 return ItemResult.of(attempt.place, done)
             except NotSent as error:
                 # Nothing was sent. Only a retry is tried again: the service itself rejects a second one.
@@ -245,7 +245,7 @@ class _CommandRun:
             said = None
             try:
                 said = self._call_with_deadline(
-                    CALL_TIMEOUT_S[self._action], lambda: self._source.settle(order, attempt.asked_at)
+                    CALL_TIMEOUT_S[self._action], lambda: self._source.resolve_outcome(order, attempt.asked_at)
                 )
             except SourceError as error:
                 why = f"the service {error.reason}"
@@ -272,9 +272,9 @@ class _CommandRun:
         finally:
             self._execution.busy_until = float("inf")
 
-    def _build_order(self, attempt: ItemAttempt, not_after: datetime | None = None) -> Order:
+    def _build_order(self, attempt: ItemAttempt, not_after: datetime | None = None) -> Operation:
         """Every runner uses the same key for the same item. A command id that is reused later gets another key."""
-        return Order(
+        return Operation(
             self._action,
             attempt.target,
             f"beacon-{self._row.accepted_audit_id or self._claim.command_id}-{attempt.place}",

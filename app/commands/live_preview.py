@@ -14,7 +14,7 @@ from app.db import read
 from app.infra.clock import utc_text
 from app.reconciliation import registry
 from app.reconciliation.models import KnownJob
-from app.sources.protocol import Filter
+from app.sources.protocol import JobFilter
 
 # Jobs scanned for queue names. Users can type any other name.
 MAX_JOBS_READ_FOR_QUEUES = 5_000
@@ -35,7 +35,7 @@ def preview_jobs(service_id: str, state: str, queue: str | None, limit: int) -> 
         except registry.ServiceNotFound:
             raise rejections.not_watched_error(service_id) from None
         make = registry.source_maker(row, current_settings().job_list_bound)
-    found = query_source(make, lambda source: source.select(Filter(state, queue), limit), for_command=False)
+    found = query_source(make, lambda source: source.select(JobFilter(state, queue), limit), for_command=False)
     return JobPreview(found.total, utc_text(found.as_of), found.job_ids)
 
 

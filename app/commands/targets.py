@@ -14,8 +14,8 @@ from app.db import read
 from app.infra.problems import Problem, retry_after
 from app.reconciliation import registry
 from app.reconciliation.models import KnownJob
-from app.sources.on_demand import TooMany, TooSlow, ask
-from app.sources.protocol import CannotTell, Filter, Selection, Source, SourceError
+from app.sources.on_demand import TooManyRequests, TooSlow, query_source
+from app.sources.protocol import JobFilter, Selection, Source, SourceError, Unsupported
 
 MAX_ITEMS_PER_COMMAND = 5_000
 IDS_PER_QUERY = 500
@@ -63,7 +63,7 @@ def resolve_targets(request: CommandRequest) -> ResolvedScope:
 
 def _resolve_queue(request: CommandRequest, make: Callable[[], Source]) -> ResolvedScope:
     queue = request.target or ""
-    found = query_source(make, lambda source: source.select(Filter("queued", queue), 0))
+    found = query_source(make, lambda source: source.select(JobFilter("queued", queue), 0))
     _check_growth(request, found.total)
     return ResolvedScope((CommandTarget(queue, f"queue:{queue}", queue),), queue, at_most=request.expected_count)
 
@@ -71,7 +71,7 @@ def _resolve_queue(request: CommandRequest, make: Callable[[], Source]) -> Resol
 def _resolve_filter(request: CommandRequest, make: Callable[[], Source]) -> ResolvedScope:
     wanted = request.filter
     assert wanted is not None  # noqa: S101 -- the caller checked it
-    which = Filter(wanted.state, wanted.queue, wanted.older_than)
+    which = JobFilter(wanted.state, wanted.queue, wanted.older_than)
     found, then = query_source(make, lambda source: _select_now_and_as_of(source, which, request.as_of))
     _check_growth(request, found.total)
     if found.total > len(found.job_ids):
@@ -84,7 +84,7 @@ def _resolve_filter(request: CommandRequest, make: Callable[[], Source]) -> Reso
     return ResolvedScope(_job_targets(then.job_ids, queues), f"{then.total:,} {request.summary}")
 
 
-def _select_now_and_as_of(source: Source, which: Filter, as_of: datetime | None) -> tuple[Selection, Selection]:
+def _select_now_and_as_of(source: Source, which: JobFilter, as_of: datetime | None) -> tuple[Selection, Selection]:
     """The jobs that match now, and those of them that existed at `as_of`: others may have come and gone since."""
     found = source.select(which, MAX_ITEMS_PER_COMMAND)
     if as_of is None:
@@ -93,7 +93,7 @@ def _select_now_and_as_of(source: Source, which: Filter, as_of: datetime | None)
     earliest = seen if which.older_than is None else min(seen, which.older_than)
     try:
         return found, source.select(replace(which, older_than=earliest), MAX_ITEMS_PER_COMMAND)
-    except CannotTell:
+    except Unsupported:
         return found, found
 
 
@@ -120,8 +120,8 @@ def _find_known_queues(service_id: str, ids: list[str] | tuple[str, ...]) -> dic
 def query_source(make: Callable[[], Source], question: Callable[[Source], T], *, for_command: bool = True) -> T:
     """`for_command`: an error then says that nothing was done. Otherwise the caller only wants to list jobs."""
     try:
-        return ask(make, question)
-    except TooMany:
+        return query_source(make, question)
+    except TooManyRequests:
         nothing = "Nothing was done; try" if for_command else "Try"
         detail = f"Too many requests to services are pending. {nothing} again in a moment."
         raise Problem(503, "Too busy", detail, headers=retry_after(1, 3)) from None

@@ -16,7 +16,7 @@ from app.commands.models import CommandRow, ItemRow
 from app.db import now_epoch, read
 from app.infra.clock import parse_utc, utc_now, utc_text
 from app.reconciliation.models import ServiceState
-from app.sources.protocol import Order, Source, SourceError
+from app.sources.protocol import Operation, Source, SourceError
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ def read_before(source: Source, row: CommandRow) -> dict[str, Any]:
 
 
 def verify_and_finish(
-    claim: Claim, source: Source, was: Mapping[str, Any], build_order: Callable[[ItemAttempt], Order]
+    claim: Claim, source: Source, was: Mapping[str, Any], build_order: Callable[[ItemAttempt], Operation]
 ) -> None:
     """Look for the effect, wait for the next poll, describe what was observed, and end the command."""
     row = command_store.load_command(claim)
@@ -80,7 +80,7 @@ def _confirm_timeout_s(row: CommandRow) -> float:
     return CONFIRM_RESTART_TIMEOUT_S if row.action == "restart-service" else CONFIRM_TIMEOUT_S
 
 
-def _confirm_items(claim: Claim, source: Source, row: CommandRow, build_order: Callable[[ItemAttempt], Order]) -> bool:
+def _confirm_items(claim: Claim, source: Source, row: CommandRow, build_order: Callable[[ItemAttempt], Operation]) -> bool:
     """True if every done item shows its effect. Reads each item once, then re-reads those that do not show it yet."""
     first_pass_s = _confirm_timeout_s(row) + CONFIRM_PER_ITEM_S * row.total
     left = _confirm_once(claim, source, build_order, time.monotonic() + first_pass_s)
@@ -91,7 +91,7 @@ def _confirm_items(claim: Claim, source: Source, row: CommandRow, build_order: C
     return not left
 
 
-def _confirm_once(claim: Claim, source: Source, build_order: Callable[[ItemAttempt], Order], deadline: float) -> int:
+def _confirm_once(claim: Claim, source: Source, build_order: Callable[[ItemAttempt], Operation], deadline: float) -> int:
     """Count the items that do not show their effect. Stores the others page by page. Raises `LeaseLost`."""
     left, after = 0, -1
     while page := command_store.load_unconfirmed(claim, after, CONFIRM_PAGE_ITEMS):
@@ -105,11 +105,11 @@ def _confirm_once(claim: Claim, source: Source, build_order: Callable[[ItemAttem
     return left
 
 
-def _is_effect_visible(claim: Claim, source: Source, order: Order, asked_at: datetime, deadline: float) -> bool:
+def _is_effect_visible(claim: Claim, source: Source, order: Operation, asked_at: datetime, deadline: float) -> bool:
     if time.monotonic() >= deadline:
         return False
     try:
-        return source.shows(order, asked_at)
+        return source.verify_effect(order, asked_at)
     except SourceError:
         return False
     except Exception:  # a bug in the source: then the effect was not observed

@@ -18,7 +18,7 @@ from app.reconciliation.types import (
     no_pause,
     sort_in_slices,
 )
-from app.sources.protocol import Job, Look
+from app.sources.protocol import Job, ServiceSnapshot
 
 # Kinds that put a service into the state `discrepancy`. Other kinds are only shown.
 DISCREPANCY_KINDS: frozenset[FindingKind] = frozenset(
@@ -46,12 +46,12 @@ def group_items(items: Iterable[TrackedItem], pending: Sequence[Job] = (), pause
     return found
 
 
-def find_in_snapshot(look: Look, twice: Collection[str]) -> IdsByKind:
+def find_in_snapshot(look: ServiceSnapshot, twice: Collection[str]) -> IdsByKind:
     """What the snapshot shows by itself.
 
     `twice` are ids in two lists. If the lists are of different revisions, that only means that the jobs moved.
     """
-    found: IdsByKind = {oddity.kind: sorted(oddity.job_ids) for oddity in look.oddities if oddity.job_ids}
+    found: IdsByKind = {anomaly.kind: sorted(anomaly.job_ids) for anomaly in look.anomalies if anomaly.job_ids}
     if find_count_mismatches(look):
         found["count-mismatch"] = []
     if any(listing.left_out.number for listing in look.listings):
@@ -84,7 +84,7 @@ def describe_loss(loss: Loss | None) -> FindingContexts:
     return {"lost": FindingContext(loss.before - loss.after, note)}
 
 
-def describe_unreadable(look: Look) -> FindingContexts:
+def describe_unreadable(look: ServiceSnapshot) -> FindingContexts:
     left_out = [listing.left_out for listing in look.listings if listing.left_out.number]
     if not left_out:
         return NO_CONTEXT
@@ -155,24 +155,24 @@ def update_last_discrepancy(
     return last
 
 
-def build_reason(look: Look) -> str | None:
+def build_reason(look: ServiceSnapshot) -> str | None:
     """Text about the findings beyond kinds and ids, or None."""
-    said = [oddity.note for oddity in look.oddities if oddity.job_ids and oddity.note]
+    said = [anomaly.note for anomaly in look.anomalies if anomaly.job_ids and anomaly.note]
     return "; ".join([*find_count_mismatches(look), *said]) or None
 
 
-def list_cut_states(look: Look) -> tuple[str, ...]:
+def list_cut_states(look: ServiceSnapshot) -> tuple[str, ...]:
     """The states whose lists a bound cut."""
     return tuple(sorted(listing.state for listing in look.listings if not listing.complete))
 
 
-def list_cut_queues(look: Look) -> tuple[str, ...]:
+def list_cut_queues(look: ServiceSnapshot) -> tuple[str, ...]:
     """The queues that a bound cut, if it left others complete."""
     cut = [listing.cut for listing in look.listings if not listing.complete]
     return tuple(sorted(frozenset().union(*cut))[:MAX_CUT_QUEUES]) if all(cut) else ()
 
 
-def find_count_mismatches(look: Look) -> list[str]:
+def find_count_mismatches(look: ServiceSnapshot) -> list[str]:
     """`queued: 5 counted, 4 listed`, for the first few states whose count and list disagree."""
     if not look.one_revision:
         return []

@@ -7,7 +7,7 @@ cause next to its items: otherwise an emptied store looks as if all work were do
 from datetime import datetime, timedelta
 
 from app.reconciliation.types import CheckEvidence, Figures, KnownState, Loss, Observation
-from app.sources.protocol import Look
+from app.sources.protocol import ServiceSnapshot
 
 # A fall of fewer jobs is ignored: a person may have removed them, and they are known one by one.
 MIN_JOBS = 10
@@ -17,7 +17,7 @@ MIN_INTERVAL = timedelta(seconds=5)
 LOSS_EXPIRES_AFTER = timedelta(days=1)
 
 
-def count_figures(look: Look) -> Figures:
+def count_figures(look: ServiceSnapshot) -> Figures:
     """The figures of a snapshot. Jobs that are counted and not listed have ended: sources list all others."""
     going = {listing.state for listing in look.listings if not listing.finished}
     unfinished = sum(number for state, number in look.counts.items() if state in going)

@@ -37,8 +37,8 @@ from app.reconciliation.types import (
     iter_slices,
 )
 from app.reconciliation.writer import NO_ANSWER, record_check, record_silence
-from app.sources.poller import Outcome
-from app.sources.protocol import Job, JobFate, Source, SourceError
+from app.sources.poller import PollResult
+from app.sources.protocol import Job, JobLookup, Source, SourceError
 
 log = logging.getLogger(__name__)
 
@@ -90,13 +90,13 @@ class ServiceObserver:
         self._cache = KnownStateCache(pause)
         self._overdue = OverdueChecks(self._stale_after)
 
-    def observe(self, service: WatchedService) -> Outcome:
+    def observe(self, service: WatchedService) -> PollResult:
         size = self._cache.job_count(service.id)
         # If the number of jobs is unknown, the service may be large.
         with gc_control.pause_gc(gc_control.LARGE_JOB_COUNT if size is None else size):
             return self._observe(service)
 
-    def _observe(self, service: WatchedService) -> Outcome:
+    def _observe(self, service: WatchedService) -> PollResult:
         claim = self._lease.claim()
         published = self._job_events.read_new(service.id)  # before the snapshot, which must be able to show it
         clock = MonotonicClock(self._time.now())
@@ -117,9 +117,9 @@ class ServiceObserver:
         tables = [listing.jobs for listing in observation.look.listings]
         del observation
         self._free_in_slices(tables)
-        return Outcome(answered=True)
+        return PollResult(answered=True)
 
-    def note_silence(self, service: WatchedService) -> Outcome:
+    def note_silence(self, service: WatchedService) -> PollResult:
         return self._record_silence(self._lease.claim(), service.id, None)
 
     def tick(self) -> None:
@@ -131,13 +131,13 @@ class ServiceObserver:
 
     def _record_silence(
         self, claim: Claim, service_id: str, failure: tuple[str, int] | None, why: str = NO_ANSWER
-    ) -> Outcome:
+    ) -> PollResult:
         self._cache.invalidate(service_id)
         try:
             left = record_silence(claim, service_id, self._stale_after, failure, why)
         except row_writer.ServiceRemoved:
             left = None
-        return Outcome(answered=False, silent_in_s=None if left is None else left.total_seconds())
+        return PollResult(answered=False, silent_in_s=None if left is None else left.total_seconds())
 
     def _judge(
         self,
@@ -275,7 +275,7 @@ class ServiceObserver:
 def _take_snapshot(service: WatchedService, clock: MonotonicClock) -> Observation:
     began = clock.now()
     try:
-        look = service.source.look()
+        look = service.source.read_snapshot()
     except SourceError:
         raise
     except Exception as error:  # a bug in a kind of source must make its services stale
@@ -289,8 +289,8 @@ def _sample_ids(job_ids: list[str], most: int) -> list[str]:
     return job_ids if len(job_ids) <= most else random.sample(job_ids, most)
 
 
-def _look_up_jobs(source: Source, job_ids: Sequence[str]) -> dict[str, JobFate]:
-    fates: dict[str, JobFate] = {}
+def _look_up_jobs(source: Source, job_ids: Sequence[str]) -> dict[str, JobLookup]:
+    fates: dict[str, JobLookup] = {}
     deadline = time.monotonic() + LOOKUP_BUDGET_S
     for job_id in job_ids:
         if time.monotonic() >= deadline:

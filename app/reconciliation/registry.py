@@ -23,9 +23,9 @@ from app.infra.concurrency import breathe
 from app.reconciliation.models import KnownJob, OpenItem, Service, ServiceState
 from app.reconciliation.observer import WatchedService
 from app.sources.host_rules import HostRules, Reach, parse_networks
-from app.sources.protocol import Address, Capabilities, Source
-from app.sources.service_config import ServiceEntry, build, parse_entry
-from app.sources.unavailable import Unusable
+from app.sources.protocol import Capabilities, ServiceAddress, Source
+from app.sources.service_config import ServiceEntry, create_source, parse_entry
+from app.sources.unavailable import UnavailableSource
 
 log = logging.getLogger(__name__)
 
@@ -156,20 +156,20 @@ def build_source(row: Service, job_list_bound: int) -> Source:
 def source_maker(row: Service, job_list_bound: int) -> Callable[[], Source]:
     """A function that builds a source later, on another thread: everything it needs of the row is read now."""
     rules = host_rules()
-    address = Address(row.url, row.password, rules.reach)
+    address = ServiceAddress(row.url, row.password, rules.reach)
     options = json.loads(row.options_json)
-    return partial(build, row.kind, address, options, row.password_env, job_list_bound, _rules_for(row, rules))
+    return partial(create_source, row.kind, address, options, row.password_env, job_list_bound, _rules_for(row, rules))
 
 
 def capabilities_of(row: Service) -> Capabilities:
     """What the service's source can do. Needs neither its password nor a connection."""
     rules = _rules_for(row, host_rules())
-    source = build(row.kind, Address(row.url), json.loads(row.options_json), row.password_env, 1, rules)
+    source = create_source(row.kind, ServiceAddress(row.url), json.loads(row.options_json), row.password_env, 1, rules)
     try:
         return source.capabilities
     except Exception as error:  # noqa: BLE001 -- one broken plugin must not hide all services
         log.error("cannot read the capabilities of service_id=%s kind=%s: %s", row.id, row.kind, type(error).__name__)
-        return Unusable("cannot say what it can do").capabilities
+        return UnavailableSource("cannot say what it can do").capabilities
     finally:
         source.close()
 
@@ -212,7 +212,7 @@ def parse_service(given: Mapping[str, Any]) -> ServiceEntry:
 def _check_host_rules(rules: HostRules, entry: ServiceEntry) -> dict[str, str]:
     """What the host does not allow, by field. Host names are resolved only when connecting."""
     variable = rules.refused_variable(entry.password_env) if entry.password_env else None
-    address = rules.reach.refusal(urlsplit(entry.url).hostname or "")
+    address = rules.reach.explain_refusal(urlsplit(entry.url).hostname or "")
     found = {"password_env": variable, "url": address and f"the service {address}"}
     return {name: said for name, said in found.items() if said}
 

@@ -27,7 +27,7 @@ from app.reconciliation.types import (
     TrackedItem,
     iter_slices,
 )
-from app.sources.protocol import Job, Look, Worker
+from app.sources.protocol import Job, ServiceSnapshot, Worker
 
 # Rows in one statement, and in one transaction if there are more: some milliseconds on the event loop. No other
 # greenlet may run in between, because one that writes would wait for this very transaction.
@@ -234,7 +234,7 @@ def _dump_findings(verdict: ServiceVerdict) -> str | None:
     return json.dumps([finding.wire() for finding in verdict.findings], ensure_ascii=False)
 
 
-def record_answer(row: ServiceState, verdict: ServiceVerdict, look: Look) -> None:
+def record_answer(row: ServiceState, verdict: ServiceVerdict, look: ServiceSnapshot) -> None:
     """Store the times of an answered check, and what the service said about itself."""
     row.checked_at = row.last_poll_at = row.last_answer_at = utc_text(verdict.checked_at)
     row.last_verified_at = _utc_text_or_none(verdict.last_verified_at)

@@ -56,15 +56,15 @@ class FormField:
 
 def list_kinds() -> list[KindChoice]:
     """Beacon's own kinds first; one that cannot be loaded is listed with the reason."""
-    broken = kinds.broken()
-    usable = [KindChoice(name, kinds.kind(name).about) for name in kinds.names() if name not in broken]
+    broken = kinds.list_broken_kinds()
+    usable = [KindChoice(name, kinds.get_kind(name).about) for name in kinds.list_kinds() if name not in broken]
     return [*usable, *(KindChoice(name, "", why) for name, why in sorted(broken.items()))]
 
 
 def find_kind(name: str) -> Kind | None:
     """None for a kind that cannot be used here."""
     try:
-        return kinds.kind(name or DEFAULT_KIND)
+        return kinds.get_kind(name or DEFAULT_KIND)
     except kinds.UnknownKind:
         return None
 

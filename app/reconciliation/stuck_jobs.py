@@ -7,7 +7,7 @@ from app.db import db
 from app.infra.clock import utc_text
 from app.reconciliation import registry
 from app.reconciliation.models import Service
-from app.sources.on_demand import ASK_S, TooMany, ask
+from app.sources.on_demand import TooManyRequests, query_source
 from app.sources.protocol import SourceError, StuckJob
 
 
@@ -27,11 +27,11 @@ def fetch_stuck_jobs(row: Service, name: str, job_list_bound: int) -> StuckJobs:
     why_not = registry.capabilities_of(row).why_not("stuck")
     if why_not is not None:
         return StuckJobs(asked_at, (), why_not, is_unsupported=True)
-    make = registry.source_maker(row, job_list_bound)
+    make, service_id = registry.source_maker(row, job_list_bound), row.id
     db.session.remove()
     try:
-        return StuckJobs(asked_at, ask(make, lambda source: source.stuck(), ASK_S))
-    except TooMany:
+        return StuckJobs(asked_at, query_source(make, lambda source: source.stuck(), service_id=service_id))
+    except TooManyRequests:
         return StuckJobs(asked_at, (), "Too many requests are waiting for their services. Try again in a moment.")
     except SourceError as error:
         return StuckJobs(asked_at, (), f"{name} {error.reason}.")

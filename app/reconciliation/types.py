@@ -17,7 +17,7 @@ from app.eventlog.event_types import (
     Status,
 )
 from app.reconciliation.flapping import NO_FLAPS, Flaps
-from app.sources.protocol import FinishedVisible, Job, JobFate, Look
+from app.sources.protocol import FinishedVisible, Job, JobLookup, ServiceSnapshot
 
 ItemKind = Literal["missing", "extra", "unaccounted"]
 CloseHow = Literal["reappeared", "finished", "requeued", "accepted", "expired"]
@@ -194,7 +194,7 @@ class KnownState:
 class Observation:
     """A snapshot of a service, with its start and end."""
 
-    look: Look
+    look: ServiceSnapshot
     began: datetime
     ended: datetime
 
@@ -232,7 +232,7 @@ class CheckEvidence:
 
     finished_visible: FinishedVisible = None
     second: Observation | None = None
-    lookups: Mapping[str, JobFate] = field(default_factory=dict)
+    lookups: Mapping[str, JobLookup] = field(default_factory=dict)
     explained: frozenset[str] = frozenset()
     fresh_for: timedelta | None = None
     purged: bool = False

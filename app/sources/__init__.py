@@ -1,1 +1,1 @@
-"""Hear: one poller asks every watched job service what it has; nothing here knows what Beacon believes."""
+"""Sources: read the watched job services and send commands to them. Knows nothing of Beacon's recorded state."""

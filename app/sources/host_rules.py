@@ -1,7 +1,7 @@
-"""What the host lets a service have: which addresses Beacon connects to, and which variables hold passwords.
+"""The host's rules for services: which addresses Beacon connects to, and which variables may hold passwords.
 
-Whoever may name a service in the browser chooses its address and the variable of its password. Neither may be a way to
-what belongs to the host: the credentials that a cloud hands out at link-local addresses, other programs' secrets in the
+People who add a service in the browser choose its address and the variable of its password. Neither may give access to
+what belongs to the host: the credentials that clouds serve at link-local addresses, or other programs' secrets in the
 environment.
 """
 
@@ -16,8 +16,8 @@ OWN_VARIABLES = "BEACON_"
 PASSWORD_PREFIX = "BEACON_SOURCE_"  # noqa: S105 -- the beginning of a name
 NETWORKS_SETTING = "BEACON_ALLOWED_NETWORKS"
 PREFIXES_SETTING = "BEACON_PASSWORD_ENV_PREFIXES"
-# The most telling word first: an address may be in several.
-_REFUSED: tuple[tuple[str, tuple[Network, ...]], ...] = (
+# The most specific description first: an address may be in several.
+_REFUSED_NETWORKS: tuple[tuple[str, tuple[Network, ...]], ...] = (
     (
         "one at which a cloud hands out credentials",
         tuple(
@@ -38,7 +38,7 @@ _REFUSED: tuple[tuple[str, tuple[Network, ...]], ...] = (
         ),
     ),
     ("link-local", (ip_network("169.254.0.0/16"), ip_network("fe80::/10"))),
-    ("that of no machine", (ip_network("0.0.0.0/8"), ip_network("::/128"))),
+    ("an unspecified address", (ip_network("0.0.0.0/8"), ip_network("::/128"))),
     ("a multicast address", (ip_network("224.0.0.0/4"), ip_network("ff00::/8"))),
     ("a reserved address", (ip_network("240.0.0.0/4"),)),
 )
@@ -46,78 +46,81 @@ _NAT64 = ip_network("64:ff9b::/96")
 _COMPATIBLE = ip_network("::/96")
 
 
-class Forbidden(Exception):
-    """Beacon does not connect to that address; the text says why and what to do, behind "the service"."""
+class ForbiddenAddress(Exception):
+    """Beacon does not connect to this address. The text, shown after "the service", says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """Which addresses services may have. `allowed`: networks that the host lets in all the same."""
+    """Which addresses services may have. `allowed`: networks that the host permits as exceptions."""
 
     allowed: tuple[Network, ...] = ()
 
-    def refusal(self, address: str) -> str | None:
-        """Why nothing connects to this address; None for one that is fine, and for what is no address but a name."""
+    def explain_refusal(self, address: str) -> str | None:
+        """Return why Beacon does not connect to this address; None if it may, and None for host names."""
         try:
             given = ip_address(address)
         except ValueError:
             return None
-        for ip in _meant(given):
+        for ip in _with_wrapped(given):
             if any(ip in network for network in self.allowed):
                 return None
-            for kind, networks in _REFUSED:
+            for kind, networks in _REFUSED_NETWORKS:
                 if any(ip in network for network in networks):
                     return f"has the address {given}, which is {kind}; {NETWORKS_SETTING} can allow it"
         return None
 
-    def addresses(self, host: str, port: int) -> list[str]:
-        """Where to connect to for `host`, in order. Raises `Forbidden`, `socket.gaierror`.
+    def resolve(self, host: str, port: int) -> list[str]:
+        """Resolve `host` to the addresses to connect to, in order. Raises `ForbiddenAddress`, `socket.gaierror`.
 
-        Asked at each connect, and what it answers is what is connected to: a name that leads elsewhere a moment later
-        changes nothing.
+        Called for each connection, which then uses exactly these addresses. So a name that resolves differently a
+        moment later (DNS rebinding) has no effect.
         """
         if _is_address(host):
             found = [host]
         else:
-            # A name may lead to the same address for each protocol; what the resolver says first comes first.
+            # A name may resolve to the same address for each protocol. Keep the resolver's order.
             known = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
             found = list(dict.fromkeys(str(address[0]) for *_, address in known))
-        refusals = {address: self.refusal(address) for address in found}
+        refusals = {address: self.explain_refusal(address) for address in found}
         usable = [address for address, refusal in refusals.items() if refusal is None]
         if not usable:
-            raise Forbidden(next(iter(refusals.values()), "has an address whose name cannot be resolved"))
+            raise ForbiddenAddress(next(iter(refusals.values()), "has an address whose name cannot be resolved"))
         return usable
 
 
 @dataclass(frozen=True, slots=True)
 class HostRules:
-    """`password_prefixes`: how the variables begin in which services that people add may have their passwords."""
+    """`password_prefixes`: the prefixes of variables that services added by people may take their passwords from."""
 
     password_prefixes: tuple[str, ...] = (PASSWORD_PREFIX,)
     reach: Reach = field(default_factory=Reach)
 
     def refused_variable(self, name: str) -> str | None:
-        """What to do instead of taking a password from this variable."""
+        """Return what to do instead if this variable must not hold a service's password; None if it may."""
         if is_own_variable(name):
             return (
-                f"{OWN_VARIABLES}… are Beacon's own settings; give the variable a name that begins with {self._begins}"
+                f"{OWN_VARIABLES}… are Beacon's own settings; "
+                f"give the variable a name that begins with {self._prefix_list}"
             )
         if name.startswith(self.password_prefixes):
             return None
-        return f"give the variable a name that begins with {self._begins}, or let {PREFIXES_SETTING} allow this one"
+        return (
+            f"give the variable a name that begins with {self._prefix_list}, or let {PREFIXES_SETTING} allow this one"
+        )
 
     @property
-    def _begins(self) -> str:
+    def _prefix_list(self) -> str:
         return " or ".join(self.password_prefixes)
 
 
 def is_own_variable(name: str) -> bool:
-    """True for Beacon's own settings, which are nobody's password."""
+    """True for Beacon's own settings, which must not be used as service passwords."""
     return name.upper().startswith(OWN_VARIABLES) and not name.startswith(PASSWORD_PREFIX)
 
 
 def parse_networks(texts: tuple[str, ...]) -> tuple[Network, ...]:
-    """Raises `ValueError`."""
+    """Parse networks in CIDR notation. Raises `ValueError`."""
     return tuple(ip_network(text, strict=False) for text in texts)
 
 
@@ -129,8 +132,8 @@ def _is_address(host: str) -> bool:
     return True
 
 
-def _meant(ip: Ip) -> Iterator[Ip]:
-    """The address itself, and the one of IPv4 that it wraps."""
+def _with_wrapped(ip: Ip) -> Iterator[Ip]:
+    """Yield the address itself and the IPv4 address that it embeds, if any."""
     yield ip
     if isinstance(ip, IPv4Address):
         return

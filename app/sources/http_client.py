@@ -1,8 +1,8 @@
-"""One bounded HTTP request for JSON: nothing that an upstream does can hold a poll for longer than its deadline.
+"""An HTTP client for JSON with a deadline for the whole request, whatever the server does.
 
-The library's time-outs count each wait for a byte, so a server that sends one byte a second beats them for
-ever, in the headers as well as in the body. Hence the deadline shuts the connection's socket down. urllib3 is used
-without what `requests` puts around it: that costs more than the request, and a poll is several of them.
+The library's time-outs apply to each wait for a byte, so a server that sends one byte a second in the headers or the
+body could hold a request forever. Therefore the deadline shuts down the connection's socket. urllib3 is used without
+`requests`, whose overhead exceeds the cost of the request itself; a poll makes several.
 """
 
 import contextlib
@@ -29,35 +29,35 @@ from app.infra.concurrency import Pace
 from app.infra.deadlines import Deadline
 from app.infra.json_limits import JsonTooLarge
 from app.sources.host_rules import Reach
-from app.sources.http_connections import Pool, SecurePool, current
-from app.sources.protocol import NotSent, SourceError, Unsure
+from app.sources.http_connections import Pool, SecurePool, current_request
+from app.sources.protocol import NotSent, OutcomeUnknown, SourceError
 
 CONNECT_S = 2.0
 ANSWER_S = 5.0
 MAX_BYTES = 8 * 1024 * 1024
-_CHUNK = 64 * 1024
+_CHUNK_BYTES = 64 * 1024
 _HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "beacon"}
-_OK = frozenset({200})
-ANYWHERE_USUAL = Reach()
+_OK_STATUSES = frozenset({200})
+DEFAULT_REACH = Reach()
 NO_HEADERS: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class JsonResponse:
     status: int
     json: Any
 
 
 @dataclass(frozen=True, slots=True)
-class Body:
-    """An answer that nobody has looked into yet."""
+class RawResponse:
+    """A response whose body is not parsed yet."""
 
     status: int
     bytes: bytes
 
 
 class HttpClient:
-    """Asks below one address, with a connection kept between questions. For one thread at a time."""
+    """Sends requests below one base URL over a kept connection. For one thread at a time."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class HttpClient:
         max_bytes: int = MAX_BYTES,
         *,
         token: str | None = None,
-        reach: Reach = ANYWHERE_USUAL,
+        reach: Reach = DEFAULT_REACH,
     ) -> None:
         self._base = base_url.rstrip("/")
         self._answer_s, self._max_bytes = answer_s, max_bytes
@@ -80,22 +80,22 @@ class HttpClient:
         path: str,
         params: Mapping[str, str | int] | None = None,
         *,
-        expect: frozenset[int] = _OK,
+        expect: frozenset[int] = _OK_STATUSES,
         within_s: float | None = None,
-    ) -> Answer:
-        """The JSON at `path`. Another status than expected, or anything but JSON, raises `SourceError`."""
+    ) -> JsonResponse:
+        """Return the JSON at `path`. An unexpected status or anything but JSON raises `SourceError`."""
         body = self.fetch(path, params, expect=expect, within_s=within_s)
-        return Answer(body.status, parsed(body.bytes))
+        return JsonResponse(body.status, parse_json(body.bytes))
 
     def fetch(
         self,
         path: str,
         params: Mapping[str, str | int] | None = None,
         *,
-        expect: frozenset[int] = _OK,
+        expect: frozenset[int] = _OK_STATUSES,
         within_s: float | None = None,
-    ) -> Body:
-        """The bytes at `path`. Another status than expected raises `SourceError`."""
+    ) -> RawResponse:
+        """Return the bytes at `path`. An unexpected status raises `SourceError`."""
         seconds = self._answer_s if within_s is None else min(self._answer_s, within_s)
         target = path + (f"?{urlencode(params)}" if params else "")
         return self._exchange("GET", target, seconds, expect=expect)
@@ -110,12 +110,12 @@ class HttpClient:
         body: object = None,
         begin_s: float = CONNECT_S,
         not_after: datetime | None = None,
-    ) -> Answer:
-        """A request that changes something, once: connected within `begin_s`, its first byte not after `not_after`.
+    ) -> JsonResponse:
+        """Send a request that changes something, once. Connects within `begin_s`, sends nothing after `not_after`.
 
-        Whatever status the answer has, it is one; its `json` is None without any.
+        Returns the response whatever its status is; its `json` is None if the body is not JSON.
 
-        Raises `NotSent` where not a byte of it left, `Unsure` where it may have been carried out.
+        Raises `NotSent` if not a single byte was sent, `OutcomeUnknown` if the request may have been executed.
         """
         headers = {"Idempotency-Key": key}
         data = None
@@ -126,14 +126,14 @@ class HttpClient:
                 method, path, seconds, begin_s=begin_s, not_after=not_after, headers=headers, body=data
             )
         except SourceError as error:
-            raise (Unsure if current.sent else NotSent)(error.reason) from error
+            raise (OutcomeUnknown if current_request.sent else NotSent)(error.reason) from error
         try:
-            return Answer(said.status, parsed(said.bytes))
+            return JsonResponse(said.status, parse_json(said.bytes))
         except SourceError:
-            return Answer(said.status, None)
+            return JsonResponse(said.status, None)
 
     def close(self) -> None:
-        """Another question opens a connection again."""
+        """Close the connection. The next request opens a new one."""
         pool, self._pool = self._pool, None
         if pool is not None:
             pool.close()
@@ -149,10 +149,10 @@ class HttpClient:
         not_after: datetime | None = None,
         headers: Mapping[str, str] = NO_HEADERS,
         body: bytes | None = None,
-    ) -> Body:
+    ) -> RawResponse:
         deadline = Deadline(seconds)
-        with deadline, current.at(deadline, not_after), _in_words(deadline, seconds):
-            pool = self._pool = self._pool or self._connected()
+        with deadline, current_request.track(deadline, not_after), _translating_errors(deadline, seconds):
+            pool = self._pool = self._pool or self._make_pool()
             response = pool.urlopen(
                 method,
                 self._prefix + target,
@@ -167,32 +167,32 @@ class HttpClient:
             with contextlib.closing(response):
                 if expect is not None:
                     _check_status(response.status, expect)
-                return Body(response.status, self._body(response, deadline))
+                return RawResponse(response.status, self._read_body(response, deadline))
 
-    def _connected(self) -> urllib3.HTTPConnectionPool:
-        """One kept connection, whose socket the deadline can reach; it is opened by the first request."""
+    def _make_pool(self) -> urllib3.HTTPConnectionPool:
+        """Create the pool of one kept connection, which the first request opens. The deadline can reach its socket."""
         parts = urllib3.util.parse_url(self._base)
         self._prefix = parts.path or ""
         if parts.host is None or parts.scheme not in ("http", "https"):
             raise LocationValueError(self._base)
-        # Without a port the library would look for one in the colons of an IPv6 address.
+        # Without an explicit port the library would search for one in the colons of an IPv6 address.
         port = parts.port or (80 if parts.scheme == "http" else 443)
         if parts.scheme == "http":
             return Pool(parts.host, port, maxsize=1, reach=self._reach)
         return SecurePool(parts.host, port, maxsize=1, ca_certs=DEFAULT_CA_BUNDLE_PATH, reach=self._reach)
 
-    def _body(self, response: urllib3.BaseHTTPResponse, deadline: Deadline) -> bytes:
+    def _read_body(self, response: urllib3.BaseHTTPResponse, deadline: Deadline) -> bytes:
         declared = response.headers.get("Content-Length", "")
         if declared.isdecimal() and int(declared[:20]) > self._max_bytes:
             raise SourceError(self._too_large())
-        body, pace = bytearray(), Pace()  # where bytes are always there already, reading never waits
-        # read1 gives what has come; read would wait for a full chunk however slowly it drips
-        while chunk := response.read1(_CHUNK, decode_content=False):
+        body, pace = bytearray(), Pace()  # reading never yields if bytes are always available
+        # read1 returns what has arrived; read would wait for a full chunk, however slowly it comes in
+        while chunk := response.read1(_CHUNK_BYTES, decode_content=False):
             body += chunk
             if len(body) > self._max_bytes:
                 raise SourceError(self._too_large())
             pace()
-        if deadline.passed:  # the cut itself looks like the end of an answer without a length
+        if deadline.passed:  # the socket shutdown looks like the end of a response without a length
             raise TimeoutError
         return bytes(body)
 
@@ -200,14 +200,14 @@ class HttpClient:
         return f"answered with more than {self._max_bytes // (1024 * 1024)} MiB"
 
 
-def parsed(body: bytes) -> Any:
+def parse_json(body: bytes) -> Any:
     try:
         return json_limits.loads(body)
     except JsonTooLarge as error:
         reason = f"answered with {error}"
     except ValueError:
         reason = "answered something that is not JSON"
-    raise SourceError(reason)  # behind the parser's error, which holds the whole answer
+    raise SourceError(reason)  # outside the except block: the parser's error contains the whole response
 
 
 def _check_status(status: int, expect: frozenset[int]) -> None:
@@ -219,24 +219,24 @@ def _check_status(status: int, expect: frozenset[int]) -> None:
 
 
 @contextlib.contextmanager
-def _in_words(deadline: Deadline, seconds: float) -> Iterator[None]:
-    """Whatever goes wrong on the way, as a sentence for the screen."""
+def _translating_errors(deadline: Deadline, seconds: float) -> Iterator[None]:
+    """Turn any error of the request into a `SourceError` with text for pages."""
     late = f"did not answer within {seconds:g} s"
     try:
         yield
     except SourceError:
         raise
     except NewConnectionError as error:  # before its base class, which is a time-out
-        raise SourceError(late if deadline.passed else _why(error)) from error
+        raise SourceError(late if deadline.passed else _describe_error(error)) from error
     except ConnectTimeoutError as error:
-        raise SourceError(f"did not take a connection within {min(CONNECT_S, seconds):g} s") from error
+        raise SourceError(f"did not accept a connection within {min(CONNECT_S, seconds):g} s") from error
     except (TimeoutError, urllib3.exceptions.TimeoutError) as error:
         raise SourceError(late) from error
     except (HTTPError, OSError, ValueError) as error:
-        raise SourceError(late if deadline.passed else _why(error)) from error
+        raise SourceError(late if deadline.passed else _describe_error(error)) from error
 
 
-def _why(error: BaseException) -> str:
+def _describe_error(error: BaseException) -> str:
     if isinstance(error, SSLError):
         return "has a certificate that cannot be trusted"
     if isinstance(error, NameResolutionError):

@@ -1,4 +1,4 @@
-"""The connections of `http.py`: the deadline reaches their sockets, and they know when their first byte leaves."""
+"""urllib3 connections for `http_client.py`: with a deadline, an address check and a record of the first byte sent."""
 
 import contextlib
 import socket
@@ -13,41 +13,41 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
 from app.infra.deadlines import Deadline
-from app.sources.host_rules import Forbidden, Reach
+from app.sources.host_rules import ForbiddenAddress, Reach
 from app.sources.protocol import NotSent, SourceError
 
 
-class _Current(threading.local):
-    """The request that this thread makes: connections are made deep inside the library."""
+class _CurrentRequest(threading.local):
+    """This thread's current request. Thread-local because connections are created deep inside the library."""
 
     deadline: Deadline | None = None
     not_after: datetime | None = None
-    sent: bool = False  # whether anything of the newest request may have left
+    sent: bool = False  # True if anything of the latest request may have been sent
 
     @contextlib.contextmanager
-    def at(self, deadline: Deadline, not_after: datetime | None) -> Iterator[None]:
+    def track(self, deadline: Deadline, not_after: datetime | None) -> Iterator[None]:
         self.deadline, self.not_after, self.sent = deadline, not_after, False
         try:
             yield
         finally:
             self.deadline = None
 
-    def check(self) -> None:
-        """Just before the first byte: a name may have been looked up for minutes, a process may have been frozen."""
+    def check_before_send(self) -> None:
+        """Check the deadlines just before the first byte: a DNS lookup or a frozen process may have taken minutes."""
         if self.sent or self.deadline is None:
             return
         if self.not_after is not None and datetime.now(UTC) >= self.not_after:
-            raise NotSent("was not asked: it was too late")
+            raise NotSent("was not contacted: the deadline had passed")
         if time.monotonic() >= self.deadline.at:
             self.deadline.cut()
             raise TimeoutError
 
 
-current = _Current()
+current_request = _CurrentRequest()
 
 
-class _Noted:
-    """A connection whose socket the deadline reaches, which notes its first byte, and which goes only where it may."""
+class _CheckedConnection:
+    """Mixin for connections: the deadline can reach the socket, the first byte is recorded, addresses are checked."""
 
     sock: socket.socket | None
     port: int
@@ -58,7 +58,7 @@ class _Noted:
         super().__init__(*arguments, **more)
 
     def _new_conn(self) -> socket.socket:
-        """To one of the addresses that were looked at: the library would resolve the name once more."""
+        """Connect to one of the checked addresses. The library would resolve the name again."""
         name = self._dns_host
         failure: Exception | None = None
         try:
@@ -70,13 +70,13 @@ class _Noted:
                     failure = error
         finally:
             self._dns_host = name
-        assert failure is not None  # noqa: S101 -- there is an address at least
+        assert failure is not None  # noqa: S101 -- there is at least one address
         raise failure
 
     def _addresses(self, name: str) -> list[str]:
         try:
-            return self._reach.addresses(name, self.port)
-        except Forbidden as error:
+            return self._reach.resolve(name, self.port)
+        except ForbiddenAddress as error:
             raise SourceError(str(error)) from None
         except OSError as error:
             raise NameResolutionError(name, self, error) from error  # type: ignore[arg-type] # it is a connection
@@ -84,31 +84,31 @@ class _Noted:
     def send(self, data: Any) -> None:
         if self.sock is None:
             self.connect()  # type: ignore[attr-defined] # the connection's own
-        current.check()
-        current.sent = True
+        current_request.check_before_send()
+        current_request.sent = True
         super().send(data)  # type: ignore[misc] # as above
 
     def getresponse(self) -> urllib3.response.HTTPResponse:
-        if current.deadline is not None:
-            current.deadline.watch(self.sock)
+        if current_request.deadline is not None:
+            current_request.deadline.watch(self.sock)
         return cast(urllib3.response.HTTPResponse, super().getresponse())  # type: ignore[misc] # as above
 
 
-class _Connection(_Noted, HTTPConnection):  # type: ignore[misc] # urllib3's own types
+class _HttpConnection(_CheckedConnection, HTTPConnection):  # type: ignore[misc] # urllib3's own types
     pass
 
 
-class _SecureConnection(_Noted, HTTPSConnection):  # type: ignore[misc] # urllib3's own types
+class _HttpsConnection(_CheckedConnection, HTTPSConnection):  # type: ignore[misc] # urllib3's own types
     def _new_conn(self) -> socket.socket:
         connected = super()._new_conn()
-        if current.deadline is not None:
-            current.deadline.watch_twin(connected)  # a handshake can drip as well
+        if current_request.deadline is not None:
+            current_request.deadline.watch_twin(connected)  # a TLS handshake can be slow byte by byte as well
         return connected
 
 
 class Pool(urllib3.HTTPConnectionPool):
-    ConnectionCls = _Connection
+    ConnectionCls = _HttpConnection
 
 
 class SecurePool(urllib3.HTTPSConnectionPool):
-    ConnectionCls = _SecureConnection
+    ConnectionCls = _HttpsConnection

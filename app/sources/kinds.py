@@ -1,6 +1,6 @@
-"""Every kind of source that can be configured: Beacon's own, and those that other packages bring.
+"""The kinds of source that can be configured: Beacon's own, and those from other packages.
 
-Another package adds one with an entry point of the group `beacon.sources`, whose object is a `Kind` (docs/sources.md).
+Another package adds a kind with an entry point in the group `beacon.sources` that points to a `Kind` (docs/sources.md).
 """
 
 import importlib
@@ -14,9 +14,9 @@ from app.sources.protocol import Kind
 
 log = logging.getLogger(__name__)
 
-GROUP = "beacon.sources"
-# Imported when it is first asked for: the libraries behind some take a while, and most deployments use one.
-_OWN = {
+ENTRY_POINT_GROUP = "beacon.sources"
+# Imported on first use: some need libraries that are slow to import, and most deployments use one kind.
+_OWN_MODULES = {
     "palantir": "app.sources.palantir.palantir_source",
     "rq": "app.sources.rq.rq_source",
     "celery": "app.sources.celery.celery_source",
@@ -24,77 +24,77 @@ _OWN = {
 
 
 class UnknownKind(ValueError):
-    """Nothing of that name is installed; the text says what is."""
+    """No kind of this name is installed. The text lists those that are."""
 
 
 class UnloadableKind(UnknownKind):
-    """It is installed and cannot be loaded; the text says why."""
+    """The kind is installed but cannot be loaded. The text says why."""
 
 
-def names() -> list[str]:
-    """Of all kinds, Beacon's own first."""
-    return [*_OWN, *sorted(set(_brought().kinds) - set(_OWN))]
+def list_kinds() -> list[str]:
+    """Return the names of all kinds, Beacon's own first."""
+    return [*_OWN_MODULES, *sorted(set(_load_plugins().kinds) - set(_OWN_MODULES))]
 
 
-def broken() -> Mapping[str, str]:
-    """Those that are installed and cannot be loaded, and why."""
-    own = {name: found for name in _OWN if isinstance(found := _own(name), str)}
-    return own | _brought().broken
+def list_broken_kinds() -> Mapping[str, str]:
+    """Return the kinds that are installed but cannot be loaded, with the reason."""
+    own = {name: found for name in _OWN_MODULES if isinstance(found := _load_own(name), str)}
+    return own | _load_plugins().broken
 
 
 @cache
-def kind(name: str) -> Kind:
-    """Raises `UnknownKind`."""
-    found = _own(name) if name in _OWN else _brought().kinds.get(name)
+def get_kind(name: str) -> Kind:
+    """Return the kind of this name. Raises `UnknownKind`."""
+    found = _load_own(name) if name in _OWN_MODULES else _load_plugins().kinds.get(name)
     if isinstance(found, Kind):
         return found
-    why = broken().get(name)
+    why = list_broken_kinds().get(name)
     if why is not None:
         raise UnloadableKind(f"{name} is installed and cannot be loaded: {why}")
-    raise UnknownKind(f"expected one of {', '.join(names())}")
+    raise UnknownKind(f"expected one of {', '.join(list_kinds())}")
 
 
-def health_path(name: str) -> str:
-    """What stands behind the address of a service of this kind to ask for its health."""
+def get_health_path(name: str) -> str:
+    """Return the path of the health endpoint of services of this kind; empty if there is none."""
     try:
-        return kind(name).health_path
+        return get_kind(name).health_path
     except UnknownKind:
         return ""
 
 
 @dataclass(frozen=True, slots=True)
-class _Brought:
+class _PluginKinds:
     kinds: dict[str, Kind] = field(default_factory=dict)
     broken: dict[str, str] = field(default_factory=dict)
 
 
 @cache
-def _own(name: str) -> Kind | str:
-    """The kind, or why its library cannot be used here."""
+def _load_own(name: str) -> Kind | str:
+    """Return the kind, or why its library cannot be loaded here."""
     try:
-        own: Kind = importlib.import_module(_OWN[name]).KIND
+        own: Kind = importlib.import_module(_OWN_MODULES[name]).KIND
     except Exception as error:
-        log.exception("the kind of source %s cannot be loaded", name)
-        return _why(error)
+        log.exception("source kind cannot be loaded, kind=%s", name)
+        return _describe_error(error)
     return own
 
 
 @cache
-def _brought() -> _Brought:
-    """One that cannot be loaded is logged and left out: the others must not suffer from it."""
-    found = _Brought()
-    for point in entry_points(group=GROUP):
+def _load_plugins() -> _PluginKinds:
+    """Load the kinds of other packages. One that fails is logged and left out, without affecting the others."""
+    found = _PluginKinds()
+    for point in entry_points(group=ENTRY_POINT_GROUP):
         try:
             loaded = point.load()
             if not isinstance(loaded, Kind):
-                raise TypeError(f"{point.value} is no Kind")
+                raise TypeError(f"{point.value} is not a Kind")
         except Exception as error:
-            log.exception("the kind of source %s (%s) cannot be loaded", point.name, point.value)
-            found.broken[point.name] = _why(error)
+            log.exception("source kind cannot be loaded, kind=%s, entry_point=%s", point.name, point.value)
+            found.broken[point.name] = _describe_error(error)
             continue
         found.kinds[loaded.name] = loaded
     return found
 
 
-def _why(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"[:200]

@@ -1,7 +1,7 @@
-"""One question to a service on behalf of a person who waits: a source of its own, a deadline, a bound on how many.
+"""Requests to a service for a waiting person: each with its own source and a deadline, limited in number.
 
-Whatever a kind of source does, the one who asked has an answer in time. A question that takes longer is left to end by
-itself; it holds its place until then, so that a service which hangs cannot gather threads.
+The caller gets an answer in time whatever the source does. A request that takes longer is left to end by itself. It
+occupies its slot until then, so that a hanging service cannot accumulate threads.
 """
 
 import logging
@@ -13,45 +13,51 @@ from typing import Generic, TypeVar
 
 from app.sources.protocol import Source, SourceError
 
-ASK_S = 5.0
-ASKED_AT_ONCE = 16
-# A kind has bounds of its own, which may run out a moment before this one: that is the same silence.
-NEARLY = 0.9
+REQUEST_TIMEOUT_S = 5.0
+MAX_CONCURRENT_REQUESTS = 16
+# A kind's own time-outs may expire just before this one; such an error counts as a time-out too.
+NEAR_TIMEOUT_SHARE = 0.9
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-_places = threading.BoundedSemaphore(ASKED_AT_ONCE)
+_request_slots = threading.BoundedSemaphore(MAX_CONCURRENT_REQUESTS)
 
 
 class TooSlow(SourceError):
-    """It did not answer in time."""
+    """The service did not answer in time."""
 
 
-class TooMany(Exception):
-    """So many questions are waiting for their services that this one was not asked."""
+class TooManyRequests(Exception):
+    """Too many requests are waiting for their services, so this one was not sent."""
 
 
-def ask(make: Callable[[], Source], question: Callable[[Source], T], within_s: float = ASK_S) -> T:
-    """The answer of a source that is made for this and closed after it. Raises `SourceError`, `TooSlow`, `TooMany`.
+def query_source(
+    make: Callable[[], Source],
+    question: Callable[[Source], T],
+    within_s: float = REQUEST_TIMEOUT_S,
+    *,
+    service_id: str = "",
+) -> T:
+    """Create a source, ask it and close it. Raises `SourceError`, `TooSlow`, `TooManyRequests`.
 
-    Hold no database connection meanwhile.
+    The caller must not hold a database connection while it waits. `service_id` is for the log.
     """
-    if not _places.acquire(blocking=False):
-        raise TooMany
-    asking, began = _Asking(make, question), time.monotonic()
-    # A thread, which is a greenlet where this process has an event loop: that goes on meanwhile.
-    threading.Thread(target=asking.run, name="ask", daemon=True).start()
-    if not asking.done.wait(within_s):
+    if not _request_slots.acquire(blocking=False):
+        raise TooManyRequests
+    request, began = _PendingQuery(make, question, service_id), time.monotonic()
+    # In a process with an event loop this thread is a greenlet, so the loop keeps running.
+    threading.Thread(target=request.run, name="query-source", daemon=True).start()
+    if not request.done.wait(within_s):
         raise TooSlow(f"did not answer within {within_s:g} s")
-    if asking.error is not None:
-        is_late = time.monotonic() - began >= NEARLY * within_s
-        raise TooSlow(asking.error.reason) if is_late else asking.error
-    return asking.answer[0]
+    if request.error is not None:
+        is_late = time.monotonic() - began >= NEAR_TIMEOUT_SHARE * within_s
+        raise TooSlow(request.error.reason) if is_late else request.error
+    return request.answer[0]
 
 
-class _Asking(Generic[T]):
-    def __init__(self, make: Callable[[], Source], question: Callable[[Source], T]) -> None:
-        self._make, self._question = make, question
+class _PendingQuery(Generic[T]):
+    def __init__(self, make: Callable[[], Source], question: Callable[[Source], T], service_id: str) -> None:
+        self._make, self._question, self._service_id = make, question, service_id
         self.done = threading.Event()
         self.answer: list[T] = []
         self.error: SourceError | None = None
@@ -63,13 +69,13 @@ class _Asking(Generic[T]):
             self.answer.append(self._question(source))
         except SourceError as error:
             self.error = error
-        except Exception as error:  # noqa: BLE001 -- whatever a kind of source gets wrong, somebody waits for a word
-            # Only its type: what it says may hold a password.
-            log.error("a source failed in a way of its own: %s", type(error).__name__)
+        except Exception as error:  # noqa: BLE001 -- a bug in one kind must not leave the caller without an answer
+            # Only the type: the message may contain a password.
+            log.error("unexpected exception in a source, service_id=%s: %s", self._service_id, type(error).__name__)
             self.error = SourceError("gave an answer that Beacon could not handle")
         finally:
             self.done.set()
             if source is not None:
                 with suppress(Exception):
                     source.close()
-            _places.release()
+            _request_slots.release()

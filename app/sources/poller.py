@@ -1,7 +1,7 @@
-"""The loops that poll: one thread of its own for each service, all under one lease.
+"""The poller: one thread for each service, all under one lease.
 
-Under gunicorn `threading` is gevent's, so a thread here is a greenlet there. What a poll does is given from
-outside (`observe`): nothing in this package knows what Beacon believes.
+Under gunicorn, `threading` is gevent's, so each thread is a greenlet. What a poll does is passed in (`observe`): this
+package knows nothing of Beacon's recorded state.
 """
 
 import contextlib
@@ -22,54 +22,54 @@ TICK_S = 1.0
 JITTER = 0.1
 MAX_BACK_OFF_S = 60.0
 STOP_S = 5.0
-SHORTEST_REST_S = 0.05
-# Between the first polls of services that begin together: hundreds at once would keep even the lease's renewal waiting.
-BEGIN_EVERY_S = 0.025
+MIN_WAIT_S = 0.05
+# Gap between the first polls of services that start together. Hundreds at once would delay even the lease renewal.
+START_GAP_S = 0.025
 
 
-class Watched(Protocol):
-    """A service to poll; replaced as a whole when its settings change."""
+class PolledService(Protocol):
+    """A service to poll. Replaced as a whole when its settings change."""
 
     @property
     def id(self) -> str: ...
 
 
-W = TypeVar("W", bound=Watched)
-W_contra = TypeVar("W_contra", bound=Watched, contravariant=True)
+W = TypeVar("W", bound=PolledService)
+W_contra = TypeVar("W_contra", bound=PolledService, contravariant=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """Of one poll. `silent_in_s`: when to look at the silence, even if no poll is due by then."""
+class PollResult:
+    """The result of one poll. `silent_in_s`: when to check for silence next, even if no poll is due by then."""
 
     answered: bool
     silent_in_s: float | None = None
 
 
-class Observer(Protocol[W_contra]):
-    """What the loops call. `LeaseLost` ends the loop; any other exception counts as a failed poll."""
+class PollObserver(Protocol[W_contra]):
+    """The callbacks of the polling loops. `LeaseLost` ends a loop; any other exception counts as a failed poll."""
 
-    def observe(self, service: W_contra) -> Outcome:
-        """Poll once, and record it."""
+    def observe(self, service: W_contra) -> PollResult:
+        """Poll once and record the result."""
         ...
 
-    def note_silence(self, service: W_contra) -> Outcome:
-        """No poll: record that the service has been silent for too long, if it has."""
+    def note_silence(self, service: W_contra) -> PollResult:
+        """Without polling, record that the service has been silent for too long, if it has."""
         ...
 
     def tick(self) -> None:
-        """About once a second while the lease is held."""
+        """Called about once a second while the lease is held."""
         ...
 
 
 class Poller(Generic[W]):
-    """Holds the lease if it can, and then polls every service of `services()` until it is stopped."""
+    """Acquires the lease and, while holding it, polls every service of `services()` until stopped."""
 
     def __init__(
         self,
         lease: Lease,
         services: Callable[[], Sequence[W]],
-        observer: Observer[W],
+        observer: PollObserver[W],
         interval_s: float,
         *,
         context: Callable[[], AbstractContextManager[object]] = contextlib.nullcontext,
@@ -79,20 +79,20 @@ class Poller(Generic[W]):
         renew_every_s: float = RENEW_EVERY_S,
     ) -> None:
         self._lease, self._services, self._observer = lease, services, observer
-        self._let_go = let_go  # called by a service's own loop, which uses it no longer
-        self._release = release  # called once every loop has ended
-        self._context = context  # entered around everything that is called: the application's, for its database
+        self._let_go = let_go  # called by a service's loop when it no longer uses that service
+        self._release = release  # called after every loop has ended
+        self._context = context  # entered around every callback: the application context, for database access
         self._interval_s, self._tick_s, self._renew_every_s = interval_s, tick_s, renew_every_s
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
-        self._loops: dict[str, _Loop[W]] = {}
+        self._loops: dict[str, _ServiceLoop[W]] = {}
         self._holds = False
         self._renew_at = 0.0
-        self._complained = ""
+        self._last_error = ""
 
     @property
-    def polling(self) -> bool:
-        """True while this process is the one that polls."""
+    def is_polling(self) -> bool:
+        """True while this process holds the polling lease."""
         return self._holds
 
     def start(self) -> None:
@@ -101,76 +101,76 @@ class Poller(Generic[W]):
         self._thread.start()
 
     def stop(self, within_s: float = STOP_S) -> None:
-        """End every loop and give the lease back. A poll that outlives the bound can no longer write."""
+        """End every loop and release the lease. A poll that runs longer than `within_s` can no longer write."""
         self._stopping.set()
         if self._thread is not None:
             self._thread.join(within_s)
             self._thread = None
 
-    def poke(self, service_id: str) -> None:
-        """Poll this service at once, if this process polls; during a poll, once more right after it."""
+    def poll_now(self, service_id: str) -> None:
+        """Poll this service now if this process polls. If a poll is running, poll again right after it."""
         loop = self._loops.get(service_id)
         if loop is not None:
-            loop.poke()
+            loop.poll_now()
 
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
                 with self._context():
                     self._step()
-                self._complained = ""
-            except Exception as error:  # noqa: BLE001 -- the database may be away for an hour; logged, once
-                self._complain(error)
+                self._last_error = ""
+            except Exception as error:  # noqa: BLE001 -- the database may be down for an hour; logged once
+                self._log_once(error)
             self._stopping.wait(self._tick_s)
-        self._give_up()
+        self._shut_down()
 
-    def _complain(self, error: Exception) -> None:
-        """Once for each new trouble, not once a second."""
+    def _log_once(self, error: Exception) -> None:
+        """Log each new error once, not once a second."""
         text = repr(error)[:200]
-        if text != self._complained:
-            log.warning("the poller cannot go on just now: %s", text, exc_info=error)
-        self._complained = text
+        if text != self._last_error:
+            log.warning("poller step failed, lease=%s: %s", self._lease.name, text, exc_info=error)
+        self._last_error = text
 
     def _step(self) -> None:
         if time.monotonic() >= self._renew_at:
-            # Set before asking: an answer that comes late must not make the lease look younger than it is.
+            # Set before renewing: a slow answer must not make the lease look younger than it is.
             self._renew_at = time.monotonic() + self._renew_every_s
-            self._hold(self._lease.renew() if self._holds else self._lease.try_acquire())
+            self._set_holding(self._lease.renew() if self._holds else self._lease.try_acquire())
         if self._holds:
-            self._follow(self._services())
+            self._sync_loops(self._services())
             self._observer.tick()
         else:
-            self._follow(())
+            self._sync_loops(())
 
-    def _hold(self, holds: bool) -> None:
+    def _set_holding(self, holds: bool) -> None:
         if holds != self._holds:
-            log.info("%s the lease %s", "took" if holds else "lost", self._lease.name)
+            log.info("poller %s the lease %s", "acquired" if holds else "lost", self._lease.name)
         self._holds = holds
 
-    def _follow(self, services: Sequence[W]) -> None:
-        """Let there be one loop for each service. A loop on its way out is waited for before the next begins."""
+    def _sync_loops(self, services: Sequence[W]) -> None:
+        """Run one loop for each service. A service's new loop starts only after its old one has ended."""
         wanted = {service.id: service for service in services}
         for service_id, loop in list(self._loops.items()):
             if service_id not in wanted:
                 loop.end()
-            if loop.ended:
+            if loop.has_ended:
                 del self._loops[service_id]
         after_s = 0.0
         for service_id, service in wanted.items():
             if service_id in self._loops:
-                self._loops[service_id].follow(service)
+                self._loops[service_id].update(service)
             else:
-                loop = _Loop(service, self._observer, self._interval_s, self._context, self._let_go)
+                loop = _ServiceLoop(service, self._observer, self._interval_s, self._context, self._let_go)
                 self._loops[service_id] = loop
                 loop.start(after_s)
-                after_s += BEGIN_EVERY_S
+                after_s += START_GAP_S
 
-    def _give_up(self) -> None:
+    def _shut_down(self) -> None:
         for loop in self._loops.values():
             loop.end()
         if self._holds:
             for step in (self._observer.tick, self._lease.release):
-                with contextlib.suppress(Exception), self._context():  # the lease runs out by itself
+                with contextlib.suppress(Exception), self._context():  # the lease expires by itself
                     step()
             self._holds = False
         deadline = time.monotonic() + STOP_S
@@ -179,20 +179,20 @@ class Poller(Generic[W]):
         self._release()
 
 
-class _Loop(Generic[W]):
-    """The polls of one service, one after the other."""
+class _ServiceLoop(Generic[W]):
+    """Polls one service repeatedly in its own thread."""
 
     def __init__(
         self,
         service: W,
-        observer: Observer[W],
+        observer: PollObserver[W],
         interval_s: float,
         context: Callable[[], AbstractContextManager[object]],
         let_go: Callable[[W], None],
     ) -> None:
         self.service = service
         self._context, self._let_go = context, let_go
-        self._used: W | None = None  # what the newest poll was made with
+        self._used: W | None = None  # the service object of the latest poll
         self._observer, self._interval_s = observer, interval_s
         self._wake = threading.Event()
         self._ending = False
@@ -208,11 +208,11 @@ class _Loop(Generic[W]):
         self._ending = True
         self._wake.set()
 
-    def poke(self) -> None:
+    def poll_now(self) -> None:
         self._wake.set()
 
-    def follow(self, service: W) -> None:
-        """Poll it as it is now; at once where it was changed, which also lets go of what it was before."""
+    def update(self, service: W) -> None:
+        """Use the service's current settings. If they changed, poll now; that also releases the former object."""
         if service != self.service:
             self.service = service
             self._wake.set()
@@ -221,7 +221,7 @@ class _Loop(Generic[W]):
         self._thread.join(within_s)
 
     @property
-    def ended(self) -> bool:
+    def has_ended(self) -> bool:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
@@ -231,47 +231,47 @@ class _Loop(Generic[W]):
                 self._wake.clear()
                 outcome = self._attempt(self._observer.observe)
                 self._failures = 0 if outcome.answered else self._failures + 1
-                self._rest(back_off_s(self._interval_s, self._failures), outcome.silent_in_s)
+                self._wait(back_off_s(self._interval_s, self._failures), outcome.silent_in_s)
         except LeaseLost as error:
-            log.info("polling of %s ends: %s", self.service.id, error)
+            log.info("polling stopped, service_id=%s: %s", self.service.id, error)
         finally:
-            self._use(None)
+            self._switch_to(None)
 
-    def _use(self, service: W | None) -> None:
-        """In the loop's own thread, so never while a poll is under way."""
+    def _switch_to(self, service: W | None) -> None:
+        """Release the former service object. Runs in the loop's own thread, so never during a poll."""
         before, self._used = self._used, service
         if before is not None and before != service:
             try:
                 self._let_go(before)
-            except Exception:  # what cannot be given up must not end the polls
-                log.warning("what %s was polled with before could not be given up", before.id, exc_info=True)
+            except Exception:  # a failed release must not end polling
+                log.warning("releasing the former source failed, service_id=%s", before.id, exc_info=True)
 
-    def _attempt(self, act: Callable[[W], Outcome]) -> Outcome:
+    def _attempt(self, act: Callable[[W], PollResult]) -> PollResult:
         service = self.service
-        self._use(service)
+        self._switch_to(service)
         try:
             with self._context():
                 return act(service)
         except LeaseLost:
             raise
-        except Exception:  # one bad poll must not be the last one
-            log.warning("poll of %s failed", self.service.id, exc_info=True)
-            return Outcome(answered=False)
+        except Exception:  # one failed poll must not end polling
+            log.warning("poll failed, service_id=%s", self.service.id, exc_info=True)
+            return PollResult(answered=False)
 
-    def _rest(self, wait_s: float, silent_in_s: float | None) -> None:
-        """Wait for the next poll, and look at the silence in between, as often as it says."""
+    def _wait(self, wait_s: float, silent_in_s: float | None) -> None:
+        """Wait for the next poll and check for silence in between, as often as `silent_in_s` says."""
         due = time.monotonic() + wait_s
         while silent_in_s is not None and time.monotonic() + silent_in_s < due:
             if self._ending or self._wake.wait(silent_in_s):
                 return
             silent_in_s = self._attempt(self._observer.note_silence).silent_in_s
-            silent_in_s = None if silent_in_s is None else max(silent_in_s, SHORTEST_REST_S)
+            silent_in_s = None if silent_in_s is None else max(silent_in_s, MIN_WAIT_S)
         if not self._ending:
             self._wake.wait(max(0.0, due - time.monotonic()))
 
 
 def back_off_s(interval_s: float, failures: int) -> float:
-    """The wait before the next poll: doubling with every failure in a row up to a minute, ± 10 %."""
+    """Return the wait before the next poll: doubled for each consecutive failure, up to a minute, ± 10 %."""
     wait = interval_s * (1 << min(failures, 16))
     longest = max(interval_s, MAX_BACK_OFF_S)
     return min(wait, longest) * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 -- spreads polls, guards nothing

@@ -1,8 +1,8 @@
-"""What every kind of source answers, whatever it speaks: one look, one job's fate, what it can do, and doing it.
+"""The protocol of a source: read all jobs, look up one job, state its capabilities, execute commands.
 
-Adding a kind is one file with a class that fits `Source` and a `KIND` that describes it (docs/sources.md). A source
-never writes to its service while it looks, raises nothing but `SourceError`, and says so where it does not know.
-Only `act` changes anything, and it does so at most once.
+To add a kind, write one file with a class that implements `Source` and a `KIND` that describes it (docs/sources.md).
+Reading never writes to the service. A source raises only `SourceError`, and it says so when it does not know something.
+Only `execute` changes anything, and it does so at most once.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,21 +16,21 @@ from app.sources.host_rules import Reach
 
 Action = Literal["retry-job", "delete-job", "purge-queue", "restart-service"]
 ACTIONS: tuple[Action, ...] = ("retry-job", "delete-job", "purge-queue", "restart-service")
-# What a person may look at beyond counts and ids, where the source has it.
+# What people can view besides counts and ids, if the source supports it.
 View = Literal["workers", "stuck", "detail"]
 VIEWS: tuple[View, ...] = ("workers", "stuck", "detail")
 
-# For how long a job that has finished can still be seen: seconds in the lists, by asking for its id, or not at all.
+# How long a finished job stays visible: for some seconds in the lists, only by looking up its id, or not at all.
 FinishedVisible = float | Literal["lookup"] | None
 
-# What has no such id is left out and counted: it would break pages, frames, look-ups, or an index of PostgreSQL, whose
-# entries (a service's id and a job's) end at 2,704 bytes.
+# Jobs with longer ids are left out and counted. They would break pages, frames, lookups, or a PostgreSQL index, whose
+# entries (service id and job id) are limited to 2,704 bytes.
 MAX_JOB_ID_CHARS = 1_000
 MAX_JOB_ID_BYTES = 2_000
 
 
 class SourceError(Exception):
-    """The source could not be heard. `reason` goes onto the screen, after "the service …"."""
+    """The source could not be read. Pages show `reason` after "the service …"."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -38,21 +38,21 @@ class SourceError(Exception):
 
 
 class NotSent(SourceError):
-    """Certainly nothing was asked: there was no connection, or it was too late before the first byte."""
+    """Nothing was sent: there was no connection, or the deadline passed before the first byte."""
 
 
-class CannotTell(SourceError):
-    """It was heard, and does not tell this of its jobs however often it is asked."""
+class Unsupported(SourceError):
+    """The service answers, but does not provide this information about its jobs. Retrying does not help."""
 
 
-class Unsure(SourceError):
-    """It was asked and not answered: done or not, only `settle` may tell."""
+class OutcomeUnknown(SourceError):
+    """A command was sent and got no answer. Only `resolve_outcome` can find out whether it was executed."""
 
 
 class Job(NamedTuple):
-    """One job. A tuple, because a hundred thousand of them are compared at every poll.
+    """One job. A tuple, because each poll compares a hundred thousand of them.
 
-    `kept_s`: for how long it can still be seen once it has ended, where the job itself says so.
+    `kept_s`: how long the job stays visible after it has ended, if the job itself says so.
     """
 
     id: str
@@ -63,7 +63,7 @@ class Job(NamedTuple):
 
 
 class LeftOut(NamedTuple):
-    """Entries of a list that are no jobs Beacon can take. `first`: which is the first of them, and what is wrong."""
+    """List entries that Beacon cannot accept as jobs. `first` names the first of them and says what is wrong."""
 
     number: int = 0
     first: str = ""
@@ -74,10 +74,10 @@ NOTHING_LEFT_OUT = LeftOut()
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The jobs of one state. `complete` is False where a bound cut the list: then only its count is known.
+    """The jobs of one state. `complete` is False if a limit cut the list; then only its count is known.
 
-    `cut`: the queues whose jobs are not listed, where the jobs of all others are. `left_out` entries are counted by the
-    service, and are not among the jobs.
+    `cut`: the queues whose jobs are not listed while those of all other queues are. The service counts the `left_out`
+    entries; they are not in `jobs`.
     """
 
     state: str
@@ -88,15 +88,15 @@ class Listing:
     cut: frozenset[str] = frozenset()
 
     def hides(self, queue: str | None) -> bool:
-        """Whether jobs of this queue, or of any, may be in this state and not be listed."""
+        """True if jobs of this queue (of any queue for None) may be in this state without being listed."""
         return not self.complete and (not self.cut or queue is None or queue in self.cut)
 
 
 @dataclass(frozen=True, slots=True)
-class Oddity:
-    """Something wrong that the source itself can see, such as an id in a queue whose job is gone.
+class Anomaly:
+    """An inconsistency that the source itself detects, such as an id in a queue whose job is gone.
 
-    `note` says more of it where that is known: since when, or why.
+    `note` adds details if they are known, such as since when or why.
     """
 
     kind: Literal["dangling", "duplicate", "orphaned", "overdue"]
@@ -105,9 +105,9 @@ class Oddity:
 
 
 class Worker(NamedTuple):
-    """A process of the service that takes jobs. `seen_at`: its newest heartbeat; None where it has none.
+    """A worker process of the service. `seen_at`: its latest heartbeat; None if there is none.
 
-    `silent`: it should have been heard of again by now. `note`: how long it may take until it is known that it is gone.
+    State `silent`: its next heartbeat is overdue. `note`: how long it can take until its death is detected.
     """
 
     id: str
@@ -119,7 +119,7 @@ class Worker(NamedTuple):
 
 
 class UnservedQueue(NamedTuple):
-    """A queue in which jobs wait, and which no living worker takes jobs from. `why` says more where that is known."""
+    """A queue with waiting jobs that no live worker serves. `why` gives the reason if it is known."""
 
     name: str
     waiting: int
@@ -127,17 +127,16 @@ class UnservedQueue(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """One answer of a service.
+class ServiceSnapshot:
+    """Everything that one poll read from a service.
 
-    `listings` are in the order in which jobs flow, which is the order in which they were read: unfinished
-    states first, so that a job that moves on meanwhile is met again further down. `one_revision` says that
-    counts and lists belong to the same moment; otherwise they must not be compared with each other.
-    `workers` is None where the source cannot tell; no workers at all are an empty tuple. `health`: the service's own
-    word for how it is. `queues`: how many there are, where the service keeps those that are empty. `not_told`: states
-    whose number nobody knows, with the reason; `counts_as_of`: those whose number is older than the look.
-    `unserved` is None where the source cannot tell, now or ever, which queues workers serve: that is no claim that
-    nobody serves them.
+    `listings` are in flow order, which is also the order in which they were read: unfinished states first, so that a
+    job that changes state during the poll appears again further down. `one_revision`: counts and lists belong to the
+    same moment; if it is False they must not be compared with each other. `workers` is None if the source does not
+    know them; an empty tuple means that there are none. `health`: the service's own description of its health.
+    `queues`: the number of queues, if the service also keeps empty ones. `not_told`: states whose count is unknown,
+    with the reason. `counts_as_of`: states whose count is older than this poll. `unserved` is None if the source does
+    not know which queues workers serve; that does not mean that nobody serves them.
     """
 
     counts: Mapping[str, int]
@@ -147,7 +146,7 @@ class Look:
     as_of: datetime | None = None
     revision: str | None = None
     one_revision: bool = False
-    oddities: tuple[Oddity, ...] = ()
+    anomalies: tuple[Anomaly, ...] = ()
     workers: tuple[Worker, ...] | None = None
     health: str | None = None
     queues: int | None = None
@@ -157,11 +156,11 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
-class JobFate:
-    """What a service says of one id. `job` is set for `found`, `end_state` for `finished`.
+class JobLookup:
+    """The result of looking up one job id. `job` is set for `found`, `end_state` for `finished`.
 
-    `unknown` is a strong word: the service would have said `finished` of a job that ended. A source that
-    forgets finished jobs answers `cannot-tell`.
+    `unknown` is a strong claim: the service would have reported `finished` for a job that ended. A source that forgets
+    finished jobs returns `cannot-tell`.
     """
 
     kind: Literal["found", "finished", "unknown", "cannot-tell"]
@@ -171,7 +170,7 @@ class JobFate:
 
 @dataclass(frozen=True, slots=True)
 class JobDetail:
-    """What a service tells of one job to a person who asks. Never its arguments: they may hold anything."""
+    """The details of one job for people. Never its arguments, which may contain secrets."""
 
     job: Job
     description: str | None = None
@@ -184,7 +183,7 @@ class JobDetail:
 
 @dataclass(frozen=True, slots=True)
 class StuckJob:
-    """A job that its service, or Beacon by its workers, takes for stuck, and why."""
+    """A job that its service considers stuck, or Beacon judging by the workers, with the reason."""
 
     job: Job
     reason: str
@@ -192,8 +191,8 @@ class StuckJob:
 
 
 @dataclass(frozen=True, slots=True)
-class Filter:
-    """Jobs of one state. `older_than`: in that state since before then."""
+class JobFilter:
+    """Selects jobs of one state. `older_than`: only jobs that have been in that state since before this time."""
 
     state: str
     queue: str | None = None
@@ -202,7 +201,7 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What a filter finds at `as_of`: how many in all, and the ids of the first of them, as many as were asked for."""
+    """The jobs that match a filter at `as_of`: the total number and the first ids, up to the requested limit."""
 
     as_of: datetime
     total: int
@@ -210,12 +209,13 @@ class Selection:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """One thing to do. `target`: the id of a job, the name of a queue, or that of the service for a restart.
+class Operation:
+    """One operation to execute. `target`: a job id, a queue name, or the service's name for a restart.
 
-    `key` is the same whenever the same thing is asked again: a service that remembers keys does it once. After
-    `not_after` nothing may be asked any more. `at_most`: how many jobs a purge may find; with more it is refused.
-    `instance_id`: the run of the service (as in `Look`) that a restart is to end, where that is known.
+    `key` is an idempotency key: it stays the same when the operation is sent again, so that a service that remembers
+    keys executes it once. Nothing may be sent after `not_after`. `at_most`: the highest number of jobs that a purge may
+    find; with more, it is refused. `instance_id`: the service instance (as in `ServiceSnapshot`) that a restart ends,
+    if known.
     """
 
     action: Action
@@ -227,19 +227,19 @@ class Order:
     instance_id: str | None = None
 
     def seconds_left(self, at_most: float) -> float:
-        """For how long an answer may be waited for. Raises `NotSent` once it is too late to ask."""
+        """Return how long to wait for an answer. Raises `NotSent` if the deadline has passed."""
         left = at_most if self.not_after is None else (self.not_after - datetime.now(UTC)).total_seconds()
         if left <= 0:
-            raise NotSent("was not asked: it was too late")
+            raise NotSent("was not contacted: the deadline had passed")
         return min(left, at_most)
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """The service's answer. `refused`: nothing was changed, for the reason in `detail`; `absent`: there is no such job.
+class OperationResult:
+    """The result of an operation. `refused`: nothing changed, `detail` says why; `absent`: there is no such job.
 
-    `detail` is a sentence for people. `effect` is what changed: `state` of a job, `purged` (a number), `jobIds` that a
-    purge removed, `instanceId` after a restart, `workers` that were told to end.
+    `detail` is a sentence for people. `effect` is what changed: the job's `state`, `purged` (a number), the `jobIds`
+    that a purge removed, the `instanceId` after a restart, the `workers` that were told to shut down.
     """
 
     outcome: Literal["done", "refused", "absent"]
@@ -249,9 +249,10 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a source can do. `refusals` says why it cannot do an action or a view; whatever it does not name it can.
+    """What a source supports. `refusals` says why an action or a view is not supported; all others are.
 
-    `dates_figures`: its `as_of` is the moment of its figures, which may be long ago; otherwise it is only its clock.
+    `dates_figures`: the source's `as_of` is when its figures were taken, which may be long ago. If False, `as_of` is
+    only the service's clock.
     """
 
     finished_visible_for_s: FinishedVisible
@@ -263,59 +264,59 @@ class Capabilities:
 
 
 class Source(Protocol):
-    """One watched service. The poller's thread uses one, a request that asks for details makes its own."""
+    """One watched service. The poller's thread uses one instance; a request for details creates its own."""
 
     @property
     def capabilities(self) -> Capabilities: ...
 
-    def look(self) -> Look:
-        """Everything, read in flow order, within a bound of time. Raises `SourceError`."""
+    def read_snapshot(self) -> ServiceSnapshot:
+        """Read everything in flow order within a time limit. Raises `SourceError`."""
         ...
 
-    def look_up(self, job_id: str) -> JobFate:
-        """What became of one job. Never raises: no answer is `cannot-tell`."""
+    def look_up(self, job_id: str) -> JobLookup:
+        """Find out what became of one job. Never raises: without an answer, the result is `cannot-tell`."""
         ...
 
     def detail(self, job_id: str) -> JobDetail | None:
-        """One job for a person; None where the service does not know it. Raises `SourceError`."""
+        """Return the details of one job, or None if the service does not know it. Raises `SourceError`."""
         ...
 
     def stuck(self) -> Sequence[StuckJob]:
-        """Jobs that do not move though they should. Raises `SourceError`."""
+        """Return jobs that should make progress and do not. Raises `SourceError`."""
         ...
 
-    def act(self, order: Order) -> Done:
-        """Ask for it once, within a bound of time. Raises `NotSent` or `Unsure`; tries nothing a second time."""
+    def execute(self, operation: Operation) -> OperationResult:
+        """Execute the operation once within a time limit. Never retries. Raises `NotSent` or `OutcomeUnknown`."""
         ...
 
-    def settle(self, order: Order, asked_at: datetime) -> Done | None:
-        """By reading alone: what became of an order that `act` was unsure of, or that nobody saw answered.
+    def resolve_outcome(self, operation: Operation, asked_at: datetime) -> OperationResult | None:
+        """Find out, only by reading, what became of an operation whose answer was lost or never seen.
 
-        None where that cannot be told, or not yet. Raises `SourceError`.
+        Returns None if that is unknown, or not known yet. Raises `SourceError`.
         """
         ...
 
-    def shows(self, order: Order, asked_at: datetime) -> bool:
-        """Whether an order that was done can be seen in what it changed; that somebody said so is not enough.
+    def verify_effect(self, operation: Operation, asked_at: datetime) -> bool:
+        """True if the effect of an executed operation is visible in the service's data; its answer is not enough.
 
-        False where that cannot be told, or not yet. Raises `SourceError`.
+        False if that is unknown, or not visible yet. Raises `SourceError`.
         """
         ...
 
-    def select(self, wanted: Filter, limit: int) -> Selection:
-        """The jobs of a filter, counted, and the ids of up to `limit` of them.
+    def select(self, wanted: JobFilter, limit: int) -> Selection:
+        """Count the jobs that match a filter and return up to `limit` of their ids.
 
-        Raises `SourceError`, and `CannotTell` where it does not know since when its jobs are in that state.
+        Raises `SourceError`, and `Unsupported` if the source does not know how long jobs have been in that state.
         """
         ...
 
     def close(self) -> None:
-        """Give connections back, after the last use. Not called while anything else of it runs."""
+        """Release connections after the last use. Never called while another method is running."""
         ...
 
 
-def fault_of_job_id(value: object) -> str:
-    """Why Beacon cannot take this as a job's id, to follow "entry 3: "; empty where it can."""
+def find_job_id_fault(value: object) -> str:
+    """Return why Beacon cannot accept this as a job id, as text after "entry 3: ". Empty if it can."""
     if not isinstance(value, str) or not value:
         return "it has no id"
     if len(value) > MAX_JOB_ID_CHARS:
@@ -327,32 +328,32 @@ def fault_of_job_id(value: object) -> str:
     return ""
 
 
-class TakesNoOrders:
-    """For sources that refuse every action: what they have to say where they are asked nevertheless."""
+class ReadOnlySource:
+    """Base class of sources that support no actions: refuses every operation."""
 
-    def act(self, order: Order) -> Done:
-        return Done("refused", f"This source takes no {order.action}.")
+    def execute(self, operation: Operation) -> OperationResult:
+        return OperationResult("refused", f"This source does not support {operation.action}.")
 
-    def settle(self, order: Order, asked_at: datetime) -> Done | None:  # noqa: ARG002 -- it was never done
-        return Done("refused", f"This source takes no {order.action}.")
+    def resolve_outcome(self, operation: Operation, asked_at: datetime) -> OperationResult | None:  # noqa: ARG002 -- it was never executed
+        return OperationResult("refused", f"This source does not support {operation.action}.")
 
-    def shows(self, order: Order, asked_at: datetime) -> bool:  # noqa: ARG002 -- there is nothing to see
+    def verify_effect(self, operation: Operation, asked_at: datetime) -> bool:  # noqa: ARG002 -- it was never executed
         return False
 
-    def select(self, wanted: Filter, limit: int) -> NoReturn:  # noqa: ARG002 -- there is nothing to choose for
-        raise SourceError("takes no commands, so its jobs cannot be chosen for one")
+    def select(self, wanted: JobFilter, limit: int) -> NoReturn:  # noqa: ARG002 -- no command needs a selection
+        raise SourceError("accepts no commands, so its jobs cannot be selected for one")
 
 
 class Options(BaseModel):
-    """What a kind can be told of a service besides id, name and address; a kind's own fields extend it."""
+    """The settings of a service besides id, name and address. Each kind subclasses this with its own fields."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Address(NamedTuple):
-    """Where a service is, as pages may show it, and the password that none of them ever does.
+class ServiceAddress(NamedTuple):
+    """A service's address as pages may show it, and its password, which no page ever shows.
 
-    `reach` says which addresses may be connected to: whoever connects asks it (`Reach.addresses`).
+    `reach` says which addresses may be connected to. Code that opens connections must check it (`Reach.resolve`).
     """
 
     url: str
@@ -362,17 +363,17 @@ class Address(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of source, for configuration and for people who choose one.
+    """One kind of source, for configuration and for forms.
 
-    `about` is one sentence; `url_example` stands in forms and errors. `check_url(url)` gives the address apart from its
-    password, or raises `ValueError` with what was expected. `build(address, options, job_list_bound)` connects to
-    nothing yet. `health_path` comes behind the address where a service has a health endpoint.
+    `about` is one sentence; forms and errors show `url_example`. `check_url(url)` splits the password from the address,
+    or raises `ValueError` with what was expected. `build(address, options, job_list_bound)` does not connect yet.
+    `health_path` is the path of the service's health endpoint, if it has one.
     """
 
     name: str
     about: str
     url_example: str
-    check_url: Callable[[str], Address]
+    check_url: Callable[[str], ServiceAddress]
     options: type[Options]
-    build: Callable[[Address, Any, int], Source]
+    build: Callable[[ServiceAddress, Any, int], Source]
     health_path: str = ""

@@ -1,4 +1,4 @@
-"""One service as a person configures it, in the file, the browser or the shell; checked by its kind."""
+"""The configuration of one service, from the file, the browser or the shell; validated by its kind."""
 
 import logging
 import os
@@ -10,14 +10,14 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from app.sources.host_rules import OWN_VARIABLES, HostRules, is_own_variable
-from app.sources.kinds import UnknownKind, UnloadableKind, kind
-from app.sources.protocol import Address, Kind, Options, Source
-from app.sources.unavailable import Unusable
+from app.sources.kinds import UnknownKind, UnloadableKind, get_kind
+from app.sources.protocol import Kind, Options, ServiceAddress, Source
+from app.sources.unavailable import UnavailableSource
 
 log = logging.getLogger(__name__)
 
 DEFAULT_KIND = "palantir"
-# Said instead of a pattern, which not everybody reads.
+# Shown instead of the regular expression.
 _PATTERNS = {
     "id": "expected at most 64 small letters, digits, . _ and -, the first a letter or digit",
     "password_env": "expected the name of a variable of the environment, like BEACON_SOURCE_MAIL",
@@ -25,8 +25,8 @@ _PATTERNS = {
 T = TypeVar("T")
 
 
-class _Named(BaseModel):
-    """What every kind has in common."""
+class _CommonSettings(BaseModel):
+    """The settings that every kind has."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -40,7 +40,10 @@ class _Named(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class ServiceEntry:
-    """`url` holds no password: that is in `password`, or in the environment under the name `password_env`."""
+    """The valid configuration of one service.
+
+    `url` contains no password: that is in `password`, or in the environment variable named by `password_env`.
+    """
 
     id: str
     name: str
@@ -52,120 +55,128 @@ class ServiceEntry:
 
 
 def parse_entry(given: Mapping[str, Any]) -> ServiceEntry:
-    """Raises `ValidationError` with everything that is wrong, each error placed at its key; none repeats a value."""
-    checked = _Checked()
-    named = checked.try_(lambda: _Named.model_validate(given))
-    chosen = checked.try_(lambda: _kind(named.kind if named else _asked(given)))
+    """Validate a service's settings. Raises `ValidationError` with all errors by key; no error repeats a value."""
+    collector = _ErrorCollector()
+    named = collector.check(lambda: _CommonSettings.model_validate(given))
+    chosen = collector.check(lambda: _parse_kind(named.kind if named else _kind_name(given)))
     if chosen is None or not isinstance(given, Mapping):
-        raise checked.error()
-    rest = {key: value for key, value in given.items() if key not in _Named.model_fields}
-    options = checked.try_(lambda: chosen.options.model_validate(rest))
-    address = checked.try_(lambda: _address(chosen, named.url)) if named else None
+        raise collector.build_error()
+    rest = {key: value for key, value in given.items() if key not in _CommonSettings.model_fields}
+    options = collector.check(lambda: chosen.options.model_validate(rest))
+    address = collector.check(lambda: _parse_address(chosen, named.url)) if named else None
     if named is None or address is None or options is None:
-        raise checked.error()
-    password = checked.try_(lambda: _one_password(named, address))
-    if checked.faults:
-        raise checked.error()
+        raise collector.build_error()
+    password = collector.check(lambda: _choose_password(named, address))
+    if collector.faults:
+        raise collector.build_error()
     return ServiceEntry(
         named.id, named.name or named.id, named.kind, address.url, options, password, named.password_env
     )
 
 
-def keys_of(kind_name: str) -> list[str]:
-    """What may be said of a service of this kind."""
+def list_keys(kind_name: str) -> list[str]:
+    """Return the setting names of a service of this kind."""
     try:
-        return [*_Named.model_fields, *kind(kind_name).options.model_fields]
+        return [*_CommonSettings.model_fields, *get_kind(kind_name).options.model_fields]
     except UnknownKind:
-        return list(_Named.model_fields)
+        return list(_CommonSettings.model_fields)
 
 
-def build(
+def create_source(
     kind_name: str,
-    address: Address,
+    address: ServiceAddress,
     options: Mapping[str, Any],
     password_env: str | None,
     bound: int,
     rules: HostRules | None = None,
 ) -> Source:
-    """The source of a service as it was kept. One that cannot be made here is never heard, and says why.
+    """Create the source of a stored service. If that is impossible here, the result is an `UnavailableSource`.
 
-    `rules`: which variables may hold its password; none for a service that the host's own file names.
+    `rules`: which variables may contain its password; None for a service from the host's own file.
     """
     refused = rules.refused_variable(password_env) if rules is not None and password_env is not None else None
     if refused is not None:
-        return Unusable(
-            f"needs its password from the variable {password_env}, which this host keeps to itself; {refused}"
+        return UnavailableSource(
+            f"needs its password from the variable {password_env}, which this host does not allow; {refused}"
         )
     if password_env is not None and password_env not in os.environ:
-        return Unusable(f"needs its password in the environment variable {password_env}, which is not set")
+        return UnavailableSource(f"needs its password in the environment variable {password_env}, which is not set")
     password = address.password if password_env is None else os.environ[password_env]
     try:
-        chosen = kind(kind_name)
+        chosen = get_kind(kind_name)
         return chosen.build(address._replace(password=password), chosen.options.model_validate(options), bound)
     except UnloadableKind as error:
-        return Unusable(f"is of a kind that cannot be used here: {error}")
+        return UnavailableSource(f"is of a kind that cannot be used here: {error}")
     except UnknownKind:
-        return Unusable(f"is of the kind {kind_name}, which is not installed here")
+        return UnavailableSource(f"is of the kind {kind_name}, which is not installed here")
     except ValidationError as error:
         first = error.errors()[0]
-        return Unusable(f"has settings that cannot be used here: {'.'.join(map(str, first['loc']))}: {first['msg']}")
-    except Exception as error:  # noqa: BLE001 -- a mistake in one kind must not keep all others from being watched
-        # Only its type: what it says may hold the password.
-        log.error("a source of the kind %s cannot be built: %s", kind_name, type(error).__name__)
-        return Unusable(f"is of the kind {kind_name}, which failed to make its source ({type(error).__name__})")
+        return UnavailableSource(
+            f"has settings that cannot be used here: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+        )
+    except Exception as error:  # noqa: BLE001 -- a bug in one kind must not stop all other services
+        # Only the type: the message may contain the password.
+        log.error("creating a source failed, kind=%s, url=%s: %s", kind_name, address.url, type(error).__name__)
+        return UnavailableSource(
+            f"is of the kind {kind_name}, whose source could not be created ({type(error).__name__})"
+        )
 
 
-class _Checked:
-    """Gathers what is wrong, so that a person hears all of it at once; what was given is left out, for its secrets."""
+class _ErrorCollector:
+    """Collects all errors, so that people see them at once. Input values are left out because they may be secret."""
 
     def __init__(self) -> None:
         self.faults: list[InitErrorDetails] = []
 
-    def try_(self, step: Callable[[], T]) -> T | None:
+    def check(self, step: Callable[[], T]) -> T | None:
         try:
             return step()
         except ValidationError as error:
-            self.faults += [_fault(item["type"], item["msg"], item["loc"]) for item in error.errors()]
+            self.faults += [_error_details(item["type"], item["msg"], item["loc"]) for item in error.errors()]
             return None
 
-    def error(self) -> ValidationError:
+    def build_error(self) -> ValidationError:
         return ValidationError.from_exception_data("service", self.faults)
 
 
-def _asked(given: Any) -> Any:
+def _kind_name(given: Any) -> Any:
     return given.get("kind", DEFAULT_KIND) if isinstance(given, Mapping) else DEFAULT_KIND
 
 
-def _kind(name: Any) -> Kind:
+def _parse_kind(name: Any) -> Kind:
     try:
-        return kind(name if isinstance(name, str) else "")
+        return get_kind(name if isinstance(name, str) else "")
     except UnknownKind as error:
-        raise _at("kind", str(error)) from error
+        raise _error_at("kind", str(error)) from error
 
 
-def _address(chosen: Kind, url: str) -> Address:
+def _parse_address(chosen: Kind, url: str) -> ServiceAddress:
     try:
         return chosen.check_url(url)
     except ValueError as error:
-        # Without its cause, which may repeat the address and with it a password.
-        raise _at("url", str(error)) from None
+        # Without the cause, which may repeat the address and thereby a password.
+        raise _error_at("url", str(error)) from None
 
 
-def _one_password(named: _Named, address: Address) -> str | None:
+def _choose_password(named: _CommonSettings, address: ServiceAddress) -> str | None:
     if named.password_env is not None:
         if named.password is not None or address.password is not None:
-            raise _at("password_env", "expected either a password or the name of a variable that holds it, not both")
-        if is_own_variable(named.password_env):  # whoever may name a service may not send those to it
-            raise _at("password_env", f"expected another name than {OWN_VARIABLES}…: those are Beacon's own settings")
+            raise _error_at(
+                "password_env", "expected either a password or the name of a variable that holds it, not both"
+            )
+        if is_own_variable(named.password_env):  # people who add services must not be able to send those anywhere
+            raise _error_at(
+                "password_env", f"expected another name than {OWN_VARIABLES}…: those are Beacon's own settings"
+            )
     return named.password or address.password
 
 
-def _at(key: str, message: str) -> ValidationError:
-    return ValidationError.from_exception_data("service", [_fault("configuration", message, (key,))])
+def _error_at(key: str, message: str) -> ValidationError:
+    return ValidationError.from_exception_data("service", [_error_details("configuration", message, (key,))])
 
 
-def _fault(fault: str, message: str, place: tuple[int | str, ...]) -> InitErrorDetails:
-    # The message is data: it may hold braces. The type says more than "custom", hence its own name.
+def _error_details(fault: str, message: str, place: tuple[int | str, ...]) -> InitErrorDetails:
+    # The message is passed as data because it may contain braces. The type keeps its own name instead of "custom".
     if fault == "string_pattern_mismatch":
         message = _PATTERNS.get(str(place[0]), message)
     said = {"message": message.removeprefix("Value error, ")}

@@ -1,4 +1,4 @@
-"""The TOML file that names the services to watch. What is wrong in it is said with line, key and expectation."""
+"""Reads the TOML file of services to watch. Errors give the line, the key and what was expected."""
 
 import re
 import tomllib
@@ -8,20 +8,20 @@ from typing import Any
 from pydantic import ValidationError
 
 from app.config import ConfigError
-from app.sources.service_config import DEFAULT_KIND, ServiceEntry, keys_of, parse_entry
+from app.sources.service_config import DEFAULT_KIND, ServiceEntry, list_keys, parse_entry
 
 TABLE = "service"
-# Ten thousand services fit.
+# Enough for ten thousand services.
 MAX_BYTES = 2 * 1024 * 1024
 _HEADER = re.compile(r"^\s*\[\[\s*service\s*\]\]")
 
 
 class ServicesFileError(ConfigError):
-    """The file cannot be used; the text says where and what was expected."""
+    """The services file is invalid. The text says where, and what was expected."""
 
 
 def read_services_file(path: Path) -> list[ServiceEntry]:
-    """Every `[[service]]` of the file, in order. Raises `ServicesFileError`."""
+    """Return every `[[service]]` of the file in order. Raises `ServicesFileError`."""
     try:
         with path.open("rb") as file:
             given = file.read(MAX_BYTES + 1)
@@ -47,44 +47,44 @@ def parse_services(text: str) -> list[ServiceEntry]:
         raise ServicesFileError(f"{next(iter(document))}: unknown; expected only [[{TABLE}]] tables")
     if not isinstance(tables, list):
         raise ServicesFileError(f"{TABLE}: expected [[{TABLE}]] with double brackets")
-    entries = [_entry(text, index, table) for index, table in enumerate(tables)]
-    _refuse_twins(text, entries)
+    entries = [_parse_table(text, index, table) for index, table in enumerate(tables)]
+    _reject_duplicate_ids(text, entries)
     return entries
 
 
-def _entry(text: str, index: int, table: Any) -> ServiceEntry:
+def _parse_table(text: str, index: int, table: Any) -> ServiceEntry:
     try:
         return parse_entry(table)
     except ValidationError as error:
         first = error.errors()[0]
         key = str(first["loc"][0]) if first["loc"] else TABLE
-        raise _fault(text, index, key, _expected(table, first["type"], str(first["msg"]))) from None
+        raise _error_at(text, index, key, _describe_expectation(table, first["type"], str(first["msg"]))) from None
 
 
-def _expected(table: Any, fault: str, message: str) -> str:
+def _describe_expectation(table: Any, fault: str, message: str) -> str:
     if fault == "missing":
         return "is missing"
     if fault == "extra_forbidden":
-        return f"unknown key; expected one of {', '.join(keys_of(table.get('kind', DEFAULT_KIND)))}"
+        return f"unknown key; expected one of {', '.join(list_keys(table.get('kind', DEFAULT_KIND)))}"
     return message.removeprefix("Value error, ")
 
 
-def _refuse_twins(text: str, entries: list[ServiceEntry]) -> None:
+def _reject_duplicate_ids(text: str, entries: list[ServiceEntry]) -> None:
     seen: set[str] = set()
     for index, entry in enumerate(entries):
         if entry.id in seen:
-            raise _fault(text, index, "id", f"{entry.id} is used twice; expected an id of its own")
+            raise _error_at(text, index, "id", f"{entry.id} is used twice; expected an id of its own")
         seen.add(entry.id)
 
 
-def _fault(text: str, index: int, key: str, expected: str) -> ServicesFileError:
-    line = _line(text.splitlines(), index, key)
+def _error_at(text: str, index: int, key: str, expected: str) -> ServicesFileError:
+    line = _find_line(text.splitlines(), index, key)
     where = f"line {line}, " if line else ""
     return ServicesFileError(f"{where}{TABLE}[{index}].{key}: {expected}")
 
 
-def _line(lines: list[str], index: int, key: str) -> int | None:
-    """Where `key` stands in the table, else where the table begins; None for tables in another notation."""
+def _find_line(lines: list[str], index: int, key: str) -> int | None:
+    """Return the line of `key` in the table, or else of the table's header; None for tables in another notation."""
     headers = [number for number, line in enumerate(lines, 1) if _HEADER.match(line)]
     if index >= len(headers):
         return None

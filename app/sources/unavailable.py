@@ -1,11 +1,11 @@
-"""The source of a service that cannot be asked from here: stale, with the reason, like one that does not answer."""
+"""The source of a service that cannot be polled from this host: always stale, with the reason."""
 
 from typing import NoReturn
 
-from app.sources.protocol import ACTIONS, VIEWS, Capabilities, JobFate, SourceError, TakesNoOrders
+from app.sources.protocol import ACTIONS, VIEWS, Capabilities, JobLookup, ReadOnlySource, SourceError
 
 
-class Unusable(TakesNoOrders):
+class UnavailableSource(ReadOnlySource):
     def __init__(self, reason: str) -> None:
         self._reason = reason
 
@@ -13,17 +13,17 @@ class Unusable(TakesNoOrders):
     def capabilities(self) -> Capabilities:
         return Capabilities(None, dict.fromkeys((*ACTIONS, *VIEWS), f"the service {self._reason}"))
 
-    def look(self) -> NoReturn:
+    def read_snapshot(self) -> NoReturn:
         raise SourceError(self._reason)
 
-    def look_up(self, job_id: str) -> JobFate:  # noqa: ARG002 -- of no job anything is known
-        return JobFate("cannot-tell")
+    def look_up(self, job_id: str) -> JobLookup:  # noqa: ARG002 -- no job is known
+        return JobLookup("cannot-tell")
 
-    def detail(self, job_id: str) -> NoReturn:  # noqa: ARG002 -- of no job anything is known
+    def detail(self, job_id: str) -> NoReturn:  # noqa: ARG002 -- no job is known
         raise SourceError(self._reason)
 
     def stuck(self) -> NoReturn:
         raise SourceError(self._reason)
 
     def close(self) -> None:
-        """Nothing was opened."""
+        """Do nothing: no connection was opened."""

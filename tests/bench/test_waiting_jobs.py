@@ -13,11 +13,11 @@ def test_beacon_lists_every_job_that_waits_and_finds_nothing_wrong() -> None:
     with Scene() as scene:
         enqueue_jobs(scene.valkey.url, ["left", "right"], JOBS)
         source = scene.source()
-        look = source.look()
+        look = source.read_snapshot()
         source.close()
         (queued,) = (listing for listing in look.listings if listing.state == "queued")
         assert (len(queued.jobs), queued.complete, look.counts["queued"]) == (2 * JOBS, True, 2 * JOBS)
-        assert look.oddities == ()
+        assert look.anomalies == ()
         assert [scene.queue(name).count for name in ("left", "right")] == [JOBS, JOBS]
         job = scene.queue("left").jobs[0]
         assert (job.func_name, job.args, job.get_status()) == ("time.sleep", (0,), "queued")

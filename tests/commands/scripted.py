@@ -14,37 +14,37 @@ from app.commands.models import CommandRow, ItemRow
 from app.commands.request import CommandRequest
 from app.db import now_epoch, read, write
 from app.infra.clock import utc_now
-from app.sources.protocol import Capabilities, Done, JobDetail, Order
+from app.sources.protocol import Capabilities, JobDetail, Operation, OperationResult
 from tests.commands.operator_desk import new_id
 
-Said = Done | Exception | None
+Said = OperationResult | Exception | None
 
 
 @dataclass
 class Script:
     """A service that answers what it is told, the last word again and again."""
 
-    acts: list[Said] = field(default_factory=lambda: [Done("done", "It is queued.")])
+    acts: list[Said] = field(default_factory=lambda: [OperationResult("done", "It is queued.")])
     settles: list[Said] = field(default_factory=lambda: [None])
-    asked: list[Order] = field(default_factory=list)
+    asked: list[Operation] = field(default_factory=list)
     read_at: list[datetime] = field(default_factory=list)
     capabilities: Capabilities = field(default_factory=lambda: Capabilities("lookup", {"detail": "it does not tell"}))
     details: list[JobDetail | None] = field(default_factory=lambda: [None])
     on_act: Callable[[], None] = lambda: None
     on_read: Callable[[], None] = lambda: None
 
-    def act(self, order: Order) -> Done:
+    def execute(self, order: Operation) -> OperationResult:
         self.asked.append(order)
         self.on_act()
         said = self._next(self.acts)
         assert said is not None
         return said
 
-    def settle(self, order: Order, asked_at: datetime) -> Done | None:
+    def resolve_outcome(self, order: Operation, asked_at: datetime) -> OperationResult | None:
         self.read_at.append(utc_now())
         return self._next(self.settles)
 
-    def shows(self, order: Order, asked_at: datetime) -> bool:
+    def verify_effect(self, order: Operation, asked_at: datetime) -> bool:
         self.on_read()
         said = self._next(self.settles)
         return said is not None and said.outcome == "done"
@@ -57,7 +57,7 @@ class Script:
         """Nothing was opened."""
 
     @staticmethod
-    def _next(steps: list[Said]) -> Done | None:
+    def _next(steps: list[Said]) -> OperationResult | None:
         said = steps.pop(0) if len(steps) > 1 else steps[0]
         if isinstance(said, Exception):
             raise said

@@ -3,10 +3,10 @@
 import pytest
 
 from app.commands import effects
-from app.sources.protocol import Capabilities, Done, Job, JobDetail
+from app.sources.protocol import Capabilities, Job, JobDetail, OperationResult
 from tests.commands.scripted import Scene
 
-QUEUED = Done("done", "It is queued.", {"state": "queued"})
+QUEUED = OperationResult("done", "It is queued.", {"state": "queued"})
 
 
 @pytest.fixture(autouse=True)

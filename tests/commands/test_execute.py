@@ -14,13 +14,13 @@ from app.infra.clock import utc_now
 from app.reconciliation import registry
 from app.reconciliation.explanations import EventExplainer, is_fall_explained
 from app.reconciliation.models import KnownJob
-from app.sources.protocol import Done, NotSent, SourceError, Unsure
+from app.sources.protocol import NotSent, OperationResult, OutcomeUnknown, SourceError
 from tests.commands.scripted import Scene
 
 
 def test_an_answer_that_was_lost_is_found_by_reading(scene: Scene) -> None:
-    scene.script.acts = [Unsure("closed the connection")]
-    scene.script.settles = [None, SourceError("did not answer"), Done("done", "It was queued again.")]
+    scene.script.acts = [OutcomeUnknown("closed the connection")]
+    scene.script.settles = [None, SourceError("did not answer"), OperationResult("done", "It was queued again.")]
     command_id = scene.give("j1")
     assert scene.run(command_id) == "success"
     assert len(scene.script.asked) == 1
@@ -28,7 +28,7 @@ def test_an_answer_that_was_lost_is_found_by_reading(scene: Scene) -> None:
 
 
 def test_what_reading_cannot_tell_ends_as_a_timeout_with_the_reason(scene: Scene) -> None:
-    scene.script.acts = [Unsure("closed the connection")]
+    scene.script.acts = [OutcomeUnknown("closed the connection")]
     scene.script.settles = [SourceError("refused the connection")]
     command_id = scene.give("j1")
     assert scene.run(command_id) == "timeout"
@@ -37,8 +37,8 @@ def test_what_reading_cannot_tell_ends_as_a_timeout_with_the_reason(scene: Scene
 
 
 def test_that_it_was_not_done_counts_only_once_it_can_no_longer_be_done(scene: Scene) -> None:
-    scene.script.acts = [Unsure("did not answer")]
-    scene.script.settles = [Done("refused", "It is failed still.")]
+    scene.script.acts = [OutcomeUnknown("did not answer")]
+    scene.script.settles = [OperationResult("refused", "It is failed still.")]
     command_id = scene.give("j1")
     assert scene.run(command_id) == "error"
     with read() as session:
@@ -57,8 +57,12 @@ def test_a_mistake_of_a_source_is_not_taken_for_an_answer(scene: Scene) -> None:
 
 
 def test_a_retry_that_was_certainly_not_asked_is_tried_again_with_the_same_key(scene: Scene) -> None:
-    scene.script.acts = [NotSent("refused the connection"), NotSent("refused the connection"), Done("done", "Queued.")]
-    scene.script.settles = [Done("done", "Queued.")]
+    scene.script.acts = [
+        NotSent("refused the connection"),
+        NotSent("refused the connection"),
+        OperationResult("done", "Queued."),
+    ]
+    scene.script.settles = [OperationResult("done", "Queued.")]
     assert scene.run(scene.give("j1")) == "success"
     assert len({order.key for order in scene.script.asked}) == 1
     assert len(scene.script.asked) == 3
@@ -104,7 +108,7 @@ def test_the_next_runner_reads_what_was_asked_and_asks_for_the_rest(scene: Scene
         claim, command_store.ItemResult(first.place, "done", "Queued."), 0.1, [], publish=True
     )  # j2 is asked, r1 dies
     scene.lapse(command_id)
-    scene.script.settles = [Done("done", "Queued.")]
+    scene.script.settles = [OperationResult("done", "Queued.")]
     assert scene.run(command_id, "r2") == "success"
     assert [order.target for order in scene.script.asked] == ["j3"]
     assert set(scene.states(command_id).values()) == {"done"}
@@ -112,7 +116,7 @@ def test_the_next_runner_reads_what_was_asked_and_asks_for_the_rest(scene: Scene
 
 def test_a_worker_that_leaves_hands_over_what_is_left(scene: Scene) -> None:
     command_id = scene.give("j1", "j2", "j3")
-    scene.script.settles = [Done("done", "Queued.")]
+    scene.script.settles = [OperationResult("done", "Queued.")]
     scene.script.on_act = scene.leaving.set
     assert scene.run(command_id) == "running"
     assert scene.states(command_id) == {"j1": "done", "j2": "waiting", "j3": "waiting"}
@@ -174,7 +178,7 @@ class TestRemoved:
         assert self.ended({"j1", "j2", "j3"}) == {"j1"}
 
     def test_a_job_that_was_not_deleted_is_not_explained(self, scene: Scene) -> None:
-        scene.script.acts = [Done("refused", "It runs.")]
+        scene.script.acts = [OperationResult("refused", "It runs.")]
         scene.run(scene.give("j1", action="delete-job"))
         assert self.ended({"j1"}) == set()
 

@@ -11,11 +11,20 @@ from app.commands.models import CommandRow, ItemRow
 from app.db import DatabaseUnavailable, read, write
 from app.infra.clock import utc_now, utc_text
 from app.reconciliation import registry
-from app.sources.protocol import Capabilities, Done, Job, JobDetail, NotSent, Order, SourceError, Unsure
+from app.sources.protocol import (
+    Capabilities,
+    Job,
+    JobDetail,
+    NotSent,
+    Operation,
+    OperationResult,
+    OutcomeUnknown,
+    SourceError,
+)
 from tests.commands.operator_desk import new_id
 from tests.commands.scripted import Scene, Script
 
-QUEUED = Done("done", "It is queued.", {"state": "queued"})
+QUEUED = OperationResult("done", "It is queued.", {"state": "queued"})
 
 
 def long_ago(command_id: str) -> None:
@@ -27,9 +36,9 @@ def long_ago(command_id: str) -> None:
 class Remembers(Script):
     """A service that can prove that an order did not arrive, once it no longer can."""
 
-    def settle(self, order: Order, asked_at: datetime) -> Done | None:
+    def resolve_outcome(self, order: Operation, asked_at: datetime) -> OperationResult | None:
         is_over = order.not_after is not None and utc_now() > order.not_after
-        return Done("refused", "It was not carried out in time.") if is_over else None
+        return OperationResult("refused", "It was not carried out in time.") if is_over else None
 
 
 class TestNobodyAnswers:
@@ -37,13 +46,13 @@ class TestNobodyAnswers:
         self, scene: Scene, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(executor, "SETTLE_TIMEOUT_S", 20.0)  # however slow the machine: it ends with the answer
-        scene.script = Remembers(acts=[Unsure("closed the connection")])
+        scene.script = Remembers(acts=[OutcomeUnknown("closed the connection")])
         command_id = scene.give("j1")
         assert scene.run(command_id) == "error"
         assert scene.states(command_id) == {"j1": "refused"}
 
     def test_after_the_first_that_nobody_knows_of_the_rest_is_not_asked(self, scene: Scene) -> None:
-        scene.script.acts = [Unsure("answered 502")]
+        scene.script.acts = [OutcomeUnknown("answered 502")]
         command_id = scene.give(*(f"j{n}" for n in range(50)))
         assert scene.run(command_id) == "error"
         assert len(scene.script.asked) == 1
@@ -60,13 +69,22 @@ class TestNobodyAnswers:
 
     def test_an_answer_in_between_lets_it_go_on(self, scene: Scene) -> None:
         silence = NotSent("refused the connection")
-        scene.script.acts = [silence, silence, QUEUED, silence, silence, Done("refused", "It runs."), silence, silence]
+        scene.script.acts = [
+            silence,
+            silence,
+            QUEUED,
+            silence,
+            silence,
+            OperationResult("refused", "It runs."),
+            silence,
+            silence,
+        ]
         command_id = scene.give(*(f"j{n}" for n in range(8)), action="delete-job")
         scene.run(command_id)
         assert len(scene.script.asked) == 8
 
     def test_a_mistake_while_reading_ends_as_a_timeout(self, scene: Scene) -> None:
-        scene.script.acts, scene.script.settles = [Unsure("closed the connection")], [ZeroDivisionError()]
+        scene.script.acts, scene.script.settles = [OutcomeUnknown("closed the connection")], [ZeroDivisionError()]
         command_id = scene.give("j1")
         assert scene.run(command_id) == "timeout"
         [_, result] = scene.entries(command_id)

@@ -94,7 +94,7 @@ def test_the_menu_of_an_administrator_leads_here(ada: Browser) -> None:
 def test_the_form_has_a_field_for_every_key_of_the_kind(ada: Browser, kind: str) -> None:
     text = ada.get(f"{PAGE}?kind={kind}")
     named = set(re.findall(r' name="([a-z_]+)"', text.split('class="service-form"')[1].split("</form>")[0]))
-    chosen = kinds.kind(kind)
+    chosen = kinds.get_kind(kind)
     ours = {"csrf_token", "kind", "id", "name", "url", "password", "password_env"}
     assert named == {*ours, *chosen.options.model_fields}
     assert f'name="kind" value="{kind}"' in text
@@ -103,7 +103,7 @@ def test_the_form_has_a_field_for_every_key_of_the_kind(ada: Browser, kind: str)
 
 @pytest.mark.parametrize("kind", ["palantir", "rq", "celery"])
 def test_a_form_that_is_sent_as_it_came_means_the_usual_settings(ada: Browser, kind: str) -> None:
-    chosen = kinds.kind(kind)
+    chosen = kinds.get_kind(kind)
     fields = service_form.build_fields(chosen, {}, {}, is_new=True)
     ticked = {field.name: "on" for field in fields if field.shape == "checkbox" and field.value}
     blank = {field.name: "" for field in fields if field.shape != "checkbox"}
@@ -116,7 +116,7 @@ def test_a_form_that_is_sent_as_it_came_means_the_usual_settings(ada: Browser, k
 
 @pytest.mark.parametrize("kind", ["palantir", "rq", "celery"])
 def test_a_service_that_is_saved_as_it_is_shown_stays_as_it_is(ada: Browser, kind: str) -> None:
-    chosen = kinds.kind(kind)
+    chosen = kinds.get_kind(kind)
     with ada.app.app_context(), write() as session:
         row = registry.add(session, id="new", name="New", kind=kind, url=chosen.url_example, password="sesame")
         typed = service_form.build_form_values(row)
@@ -176,8 +176,8 @@ def test_a_taken_id_is_said_beside_the_id(ada: Browser) -> None:
 def test_a_kind_that_cannot_be_loaded_is_shown_disabled_with_the_reason(
     ada: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(kinds._OWN, "rq", "app.sources.no_such_module")
-    for kept in (kinds.kind, kinds._own):
+    monkeypatch.setitem(kinds._OWN_MODULES, "rq", "app.sources.no_such_module")
+    for kept in (kinds.get_kind, kinds._load_own):
         kept.cache_clear()
     try:
         text = ada.get(f"{PAGE}?kind=rq")
@@ -186,7 +186,7 @@ def test_a_kind_that_cannot_be_loaded_is_shown_disabled_with_the_reason(
         assert "There is no usable kind “rq”" in words(text)
         assert ada.send(PAGE, kind="rq", id="new", url="redis://127.0.0.1").status_code == 400
     finally:
-        for kept in (kinds.kind, kinds._own):
+        for kept in (kinds.get_kind, kinds._load_own):
             kept.cache_clear()
 
 

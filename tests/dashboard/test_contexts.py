@@ -120,7 +120,7 @@ def test_jobs_without_a_worker_are_on_the_tile_and_first_in_the_list_of_changes(
 
 
 def test_a_number_that_nobody_knows_is_a_dash_with_its_reason_and_never_zero() -> None:
-    why = "without a result backend Celery keeps no trace of a task that failed"
+    why = "without a result backend Celery keeps no record of failed tasks"
     tile = Tile.from_payload("mail", "Mail", update(counts={"queued": 3, "running": 1}, notTold={"failed": why}))
     assert [(stat.label, stat.value, stat.exact) for stat in tile.stats] == [
         ("waiting", "3", ""),

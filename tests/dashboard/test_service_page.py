@@ -307,7 +307,7 @@ def test_a_queue_without_a_worker_is_shown_with_what_to_do(cast: Flask, missing:
 
 def test_workers_stand_with_the_dead_first_and_unknown_is_not_none(cast: Flask) -> None:
     watch(cast, "mail", update())
-    assert "Not available: the Palantir HTTP API does not tell of its workers." in page(cast, ALICE, "/services/mail")
+    assert "Not available: the Palantir HTTP API does not report workers." in page(cast, ALICE, "/services/mail")
     believe(cast, workers_json="[]")
     assert "Mail has no worker" in page(cast, ALICE, "/services/mail")
     workers = [{"id": f"w{n}", "state": "busy", "queues": ["q"], "job_id": "j", "seen_at": None} for n in range(30)]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import requests
 
-from app.sources.on_demand import ASK_S, ASKED_AT_ONCE
+from app.sources.on_demand import MAX_CONCURRENT_REQUESTS, REQUEST_TIMEOUT_S
 from tests.live.conftest import MakeBeacon
 from tests.support.demo_service import start_demo
 
@@ -26,11 +26,13 @@ def test_pages_go_on_while_a_service_hangs_and_one_question_too_many_is_refused_
 
         def ask(_: int) -> tuple[int, float]:
             began = time.monotonic()
-            answer = requests.get(f"{beacon.url}/api/jobs/stuck", headers=headers, timeout=ASK_S + PATIENCE_S)
+            answer = requests.get(
+                f"{beacon.url}/api/jobs/stuck", headers=headers, timeout=REQUEST_TIMEOUT_S + PATIENCE_S
+            )
             return answer.status_code, time.monotonic() - began
 
-        with ThreadPoolExecutor(ASKED_AT_ONCE + 1) as people:
-            asked = [people.submit(ask, n) for n in range(ASKED_AT_ONCE + 1)]
+        with ThreadPoolExecutor(MAX_CONCURRENT_REQUESTS + 1) as people:
+            asked = [people.submit(ask, n) for n in range(MAX_CONCURRENT_REQUESTS + 1)]
             waits = []
             while not all(one.done() for one in asked):
                 began = time.monotonic()
@@ -40,8 +42,8 @@ def test_pages_go_on_while_a_service_hangs_and_one_question_too_many_is_refused_
         answers = sorted(one.result() for one in asked)
     finally:
         service.stop(signal.SIGKILL)
-    assert [status for status, _ in answers] == [503] + [504] * ASKED_AT_ONCE
-    assert answers[0][1] < ASK_S
-    assert min(took for status, took in answers if status == 504) >= 0.9 * ASK_S
+    assert [status for status, _ in answers] == [503] + [504] * MAX_CONCURRENT_REQUESTS
+    assert answers[0][1] < REQUEST_TIMEOUT_S
+    assert min(took for status, took in answers if status == 504) >= 0.9 * REQUEST_TIMEOUT_S
     # A page that had waited for a question would have waited for most of its deadline.
-    assert max(waits) < ASK_S / 2
+    assert max(waits) < REQUEST_TIMEOUT_S / 2

@@ -14,13 +14,13 @@ from app.reconciliation.explanations import EventExplainer
 from app.reconciliation.job_events import JobEventReader
 from app.reconciliation.models import CheckSample, DiscrepancyEvent, KnownJob, OpenItem, ServiceState
 from app.reconciliation.observer import ServiceObserver, WatchedService
-from app.sources.poller import Outcome
-from app.sources.protocol import Capabilities, FinishedVisible, JobFate, Look, SourceError
+from app.sources.poller import PollResult
+from app.sources.protocol import Capabilities, FinishedVisible, JobLookup, ServiceSnapshot, SourceError
 from tests.support.machine import scaled
 
 SERVICE = "mail"
 INTERVAL_S = 5.0
-Step = Look | SourceError | Exception | Callable[[], Look]
+Step = ServiceSnapshot | SourceError | Exception | Callable[[], ServiceSnapshot]
 
 
 class Script:
@@ -29,22 +29,22 @@ class Script:
     def __init__(self, finished_visible_for_s: FinishedVisible = "lookup") -> None:
         self.capabilities = Capabilities(finished_visible_for_s)
         self.steps: list[Step] = []
-        self.fates: dict[str, JobFate] = {}
+        self.fates: dict[str, JobLookup] = {}
         self.looks = 0
         self.asked: list[str] = []
         self.on_look_up: Callable[[], None] = lambda: None
 
-    def look(self) -> Look:
+    def read_snapshot(self) -> ServiceSnapshot:
         self.looks += 1
         step = self.steps.pop(0) if len(self.steps) > 1 else self.steps[0]
         if isinstance(step, Exception):
             raise step
-        return step if isinstance(step, Look) else step()
+        return step if isinstance(step, ServiceSnapshot) else step()
 
-    def look_up(self, job_id: str) -> JobFate:
+    def look_up(self, job_id: str) -> JobLookup:
         self.asked.append(job_id)
         self.on_look_up()
-        return self.fates.get(job_id, JobFate("unknown"))
+        return self.fates.get(job_id, JobLookup("unknown"))
 
 
 class Book:
@@ -120,7 +120,7 @@ class Desk(Book):
             self.lease, INTERVAL_S, [EventExplainer()], second_snapshot_after_s=0, job_events=published
         )
 
-    def observe(self, *steps: Step) -> Outcome:
+    def observe(self, *steps: Step) -> PollResult:
         self.source.steps = list(steps) or self.source.steps
         return self.observer.observe(self.service)
 

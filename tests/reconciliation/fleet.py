@@ -6,7 +6,7 @@ from typing import Literal
 
 from app.reconciliation import reconcile as rules
 from app.reconciliation.types import CheckEvidence, KnownState, Observation, ServiceVerdict
-from app.sources.protocol import FinishedVisible, Job, JobFate, Look
+from app.sources.protocol import FinishedVisible, Job, JobLookup, ServiceSnapshot
 from tests.reconciliation.values import FINISHED, FLOW, at, listing
 
 Move = tuple[Literal["arrive", "start", "succeed", "fail", "requeue", "retry", "wait"], int]
@@ -56,16 +56,16 @@ class Fleet:
                     self.move(move)
             self.now += 0.01
             listings.append(listing(state, [job_id for job_id in self.states if self._is_listed(job_id, state)]))
-        look = Look({}, tuple(listings), 1, instance_id="one")
+        look = ServiceSnapshot({}, tuple(listings), 1, instance_id="one")
         return Observation(look, at(began), at(self.now))
 
-    def look_up(self, job_id: str) -> JobFate:
+    def look_up(self, job_id: str) -> JobLookup:
         if job_id in self.lost:
-            return JobFate("unknown")
+            return JobLookup("unknown")
         state = self.states[job_id]
         if state in FINISHED:
-            return JobFate("finished", end_state=state)
-        return JobFate("found", Job(job_id, state))
+            return JobLookup("finished", end_state=state)
+        return JobLookup("found", Job(job_id, state))
 
     def unfinished(self) -> list[str]:
         return [job_id for job_id, state in self.states.items() if state not in FINISHED and job_id not in self.lost]

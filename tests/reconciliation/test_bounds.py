@@ -7,7 +7,7 @@ from flask import Flask
 
 from app.reconciliation.reconcile import find_absent_jobs
 from app.reconciliation.types import CheckEvidence, KnownState, Observation
-from app.sources.protocol import Job, JobFate, Listing, Look
+from app.sources.protocol import Job, JobLookup, Listing, ServiceSnapshot
 from tests.reconciliation.desk import Desk
 from tests.reconciliation.values import at, heard, ids_of, judge, told
 
@@ -18,7 +18,9 @@ def jobs(queue: str, *ids: str) -> dict[str, Job]:
     return {job_id: Job(job_id, "queued", queue) for job_id in ids}
 
 
-def answer(queued: dict[str, Job], *, cut: Iterable[str] = (), queued_count: int | None = None, **done: str) -> Look:
+def answer(
+    queued: dict[str, Job], *, cut: Iterable[str] = (), queued_count: int | None = None, **done: str
+) -> ServiceSnapshot:
     """`cut`: queues whose waiting jobs are not listed; `done`: queues by the id of what finished there."""
     is_cut = bool(tuple(cut))
     finished = {job_id: Job(job_id, "finished", queue) for job_id, queue in done.items()}
@@ -27,7 +29,7 @@ def answer(queued: dict[str, Job], *, cut: Iterable[str] = (), queued_count: int
         Listing("finished", True, finished),
     )
     counts = {"queued": len(queued) if queued_count is None else queued_count, "finished": len(finished)}
-    return Look(counts, listings, 7, one_revision=True)
+    return ServiceSnapshot(counts, listings, 7, one_revision=True)
 
 
 def known(*held: dict[str, Job], **more: object) -> KnownState:
@@ -35,7 +37,7 @@ def known(*held: dict[str, Job], **more: object) -> KnownState:
     return KnownState(jobs=everything, heard_at=at(0), last_published=told(), **more)  # type: ignore[arg-type]
 
 
-def evidence(second: Look) -> CheckEvidence:
+def evidence(second: ServiceSnapshot) -> CheckEvidence:
     return CheckEvidence(500.0, heard(second, 6))
 
 
@@ -89,7 +91,7 @@ class TestOnceItIsWholeAgain:
         whole = answer({})
         second = Observation(whole, at(3_606), at(3_606))
         verdict = judge(
-            self.later(3_600), heard(whole, 3_605), CheckEvidence("lookup", second, {"b1": JobFate("unknown")})
+            self.later(3_600), heard(whole, 3_605), CheckEvidence("lookup", second, {"b1": JobLookup("unknown")})
         )
         assert (ids_of(verdict, "missing"), ids_of(verdict, "unaccounted")) == (["b1"], [])
 

@@ -16,7 +16,7 @@ from app.eventlog.append import NewEvent
 from app.reconciliation import job_queries, registry
 from app.reconciliation.models import KnownJob
 from app.sources import on_demand
-from app.sources.on_demand import TooMany, TooSlow, ask
+from app.sources.on_demand import TooManyRequests, TooSlow, query_source
 from app.sources.protocol import Source, SourceError
 from app.web.jobs import routes
 from tests.reconciliation.desk import SERVICE, Desk, Script
@@ -178,7 +178,7 @@ def test_a_service_that_refuses_is_a_bad_gateway_with_its_reason(believing: Flas
 def test_a_service_that_hangs_is_given_up_at_the_deadline(
     watching: Flask, demo: DemoService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(routes, "ASK_S", 0.3)
+    monkeypatch.setattr(routes, "REQUEST_TIMEOUT_S", 0.3)
     demo.fault("hang")
     try:
         answer = get(watching, "/api/jobs/stuck")
@@ -211,25 +211,25 @@ def waiting(source: Closing) -> str:
 def test_a_source_is_closed_after_its_answer_an_error_and_a_late_end() -> None:
     quick, failing, late = Closing(), Closing(), Closing()
     quick.go.set()
-    assert ask(lambda: quick, waiting) == "answered"  # type: ignore[arg-type, return-value]
+    assert query_source(lambda: quick, waiting) == "answered"  # type: ignore[arg-type, return-value]
     with pytest.raises(SourceError, match="could not handle"):
-        ask(lambda: failing, lambda source: 1 / 0)  # type: ignore[arg-type, return-value]
+        query_source(lambda: failing, lambda source: 1 / 0)  # type: ignore[arg-type, return-value]
     with pytest.raises(TooSlow, match="did not answer within"):
-        ask(lambda: late, waiting, 0.05)  # type: ignore[arg-type, return-value]
+        query_source(lambda: late, waiting, 0.05)  # type: ignore[arg-type, return-value]
     assert not late.closed.is_set()
     late.go.set()
     assert all(source.closed.wait(scaled(20)) for source in (quick, failing, late))
 
 
 def test_questions_that_hang_are_bounded_and_more_are_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(on_demand, "_places", threading.BoundedSemaphore(2))
+    monkeypatch.setattr(on_demand, "_request_slots", threading.BoundedSemaphore(2))
     stuck = [Closing(), Closing()]
     for source in stuck:
         with pytest.raises(TooSlow):
-            ask(lambda source=source: source, waiting, 0.05)  # type: ignore[misc]
+            query_source(lambda source=source: source, waiting, 0.05)  # type: ignore[misc]
     began = time.monotonic()
-    with pytest.raises(TooMany):
-        ask(lambda: _never(), waiting)
+    with pytest.raises(TooManyRequests):
+        query_source(lambda: _never(), waiting)
     assert time.monotonic() - began < scaled(3)
     for source in stuck:
         source.go.set()
@@ -241,8 +241,8 @@ def _never() -> Source:
 
 
 def test_a_question_that_is_one_too_many_comes_back_later(believing: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(on_demand, "_places", threading.BoundedSemaphore(1))
-    assert on_demand._places.acquire()
+    monkeypatch.setattr(on_demand, "_request_slots", threading.BoundedSemaphore(1))
+    assert on_demand._request_slots.acquire()
     answer = get(believing, "/api/jobs/stuck")
     assert answer.status_code == 503
     assert int(answer.headers["Retry-After"]) >= 1

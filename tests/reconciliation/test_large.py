@@ -14,7 +14,7 @@ from app.db import db
 from app.reconciliation import gc_control, row_writer
 from app.reconciliation.reconcile import reconcile
 from app.reconciliation.types import JOBS_PER_SLICE, CheckEvidence, KnownState
-from app.sources.protocol import Job, Listing, Look
+from app.sources.protocol import Job, Listing, ServiceSnapshot
 from tests.reconciliation.desk import Desk
 from tests.reconciliation.values import at, heard, job, look
 
@@ -58,7 +58,7 @@ class Looked(dict[str, Job]):
         Looked.most = max(Looked.most, Looked.since)
 
 
-def looked_up(known: KnownState, first: Look, second: Look | None) -> tuple[int, int]:
+def looked_up(known: KnownState, first: ServiceSnapshot, second: ServiceSnapshot | None) -> tuple[int, int]:
     """How often jobs were looked up between two breaths at most, and altogether, while this was judged."""
     Looked.since = Looked.most = Looked.total = 0
     looks = [replace(look, listings=_counting(look.listings)) for look in (first, second) if look is not None]
@@ -115,7 +115,7 @@ SLICED = ids(20 * JOBS_PER_SLICE)
         pytest.param(look(), look(running=SLICED), id="all found later"),
     ],
 )
-def test_no_slice_holds_more_than_its_number_of_jobs(first: Look, second: Look | None) -> None:
+def test_no_slice_holds_more_than_its_number_of_jobs(first: ServiceSnapshot, second: ServiceSnapshot | None) -> None:
     most, total = looked_up(known_of(len(SLICED)), first, second)
     a_job = 10  # some questions in each of four lists, and beside a second look
     assert most <= a_job * JOBS_PER_SLICE

@@ -13,7 +13,7 @@ from app.infra.clock import utc_now, utc_text
 from app.reconciliation import job_events
 from app.reconciliation.job_events import JobEventReader, PublishedEvents
 from app.reconciliation.models import OpenItem
-from app.sources.protocol import JobFate, Look
+from app.sources.protocol import JobLookup, ServiceSnapshot
 from tests.reconciliation.desk import SERVICE, Desk
 from tests.reconciliation.values import look
 
@@ -58,7 +58,7 @@ class TestQueued:
 
     def test_one_that_its_service_remembers_as_finished_leaves_quietly(self, watching: Desk) -> None:
         publish("job.queued", "c")
-        watching.source.fates["c"] = JobFate("finished", end_state="succeeded")
+        watching.source.fates["c"] = JobLookup("finished", end_state="succeeded")
         watching.observe(AB)
         assert (watching.items, watching.told["status"]) == ({}, "verified")
 
@@ -76,7 +76,7 @@ class TestQueued:
     def test_one_that_nobody_can_answer_for_waits_with_the_time_of_its_event(self, watching: Desk) -> None:
         before = utc_text(utc_now() - timedelta(seconds=1))
         publish("job.queued", "c")
-        watching.source.fates["c"] = JobFate("cannot-tell")
+        watching.source.fates["c"] = JobLookup("cannot-tell")
         watching.observe(AB)
         watching.restart()
         assert watching.known["c"] == "queued"
@@ -101,7 +101,7 @@ class TestQueued:
         publish("job.queued", "c")
         watching.observe(AB)
         watching.restart()
-        watching.source.fates["c"] = JobFate("finished", end_state="succeeded")
+        watching.source.fates["c"] = JobLookup("finished", end_state="succeeded")
         watching.observe(AB)
         assert (watching.items, watching.closed) == ({}, {"c": "finished"})
 
@@ -153,7 +153,7 @@ class TestExtra:
         assert watching.items == {"b": "extra"}
 
     @pytest.mark.parametrize("answer", [look(queued=["a"]), look(queued=["a"], succeeded=["b"])])
-    def test_it_closes_when_the_source_no_longer_shows_it(self, watching: Desk, answer: Look) -> None:
+    def test_it_closes_when_the_source_no_longer_shows_it(self, watching: Desk, answer: ServiceSnapshot) -> None:
         publish("job.finished", "b")
         watching.observe(AB)
         watching.observe(AB)

@@ -13,7 +13,7 @@ from app.reconciliation.accept import accept_items
 from app.reconciliation.loader import load_known_state
 from app.reconciliation.reconcile import judge_silence
 from app.reconciliation.types import CheckEvidence, Figures, KnownState, Loss
-from app.sources.protocol import Look, Worker
+from app.sources.protocol import ServiceSnapshot, Worker
 from tests.reconciliation.desk import Desk
 from tests.reconciliation.values import at, heard, kinds_of, known, look
 
@@ -25,12 +25,12 @@ def before(figures: Figures = FULL, **more: Any) -> KnownState:
     return known(figures=figures, **more)
 
 
-def now(queued: int = 0, failed: int = 0, workers: int = 0, queues: int | None = 0, **more: Any) -> Look:
+def now(queued: int = 0, failed: int = 0, workers: int = 0, queues: int | None = 0, **more: Any) -> ServiceSnapshot:
     counts = {"queued": queued, "failed": failed}
     return look(cut=["queued", "failed"], counts=counts, workers=WORKERS[:workers], queues=queues, **more)
 
 
-def lost(was: KnownState, answer: Look, evidence: CheckEvidence | None = None, began: float = 5) -> Loss | None:
+def lost(was: KnownState, answer: ServiceSnapshot, evidence: CheckEvidence | None = None, began: float = 5) -> Loss | None:
     return loss_detection.update_loss(was, heard(answer, began), evidence or CheckEvidence(500.0), at(began))
 
 
@@ -60,7 +60,7 @@ class TestWorkThatIsDone:
         ],
         ids=["nothing", "5 s of work", "all failed", "ended jobs were cleaned up"],
     )
-    def test_is_none(self, answer: Look) -> None:
+    def test_is_none(self, answer: ServiceSnapshot) -> None:
         assert lost(before(), answer) is None
 
     def test_a_burst_that_leaves_nothing_behind_is_none(self) -> None:

@@ -14,7 +14,7 @@ from app.infra.lease import Lease, LeaseLost
 from app.reconciliation import incidents, observer, registry
 from app.reconciliation.accept import accept_items
 from app.reconciliation.row_writer import compute_checksum
-from app.sources.protocol import Capabilities, Job, JobFate, Listing, Look, Oddity, SourceError
+from app.sources.protocol import Anomaly, Capabilities, Job, JobLookup, Listing, ServiceSnapshot, SourceError
 from tests.reconciliation.desk import SERVICE, Desk, everything
 from tests.reconciliation.values import at, look
 from tests.support.clock import own_time
@@ -61,7 +61,7 @@ class TestNothingNew:
         assert [sample.ok for sample in desk.samples] == [True, True]
 
     def test_jobs_that_move_without_changing_a_count_are_written_without_an_update(self, desk: Desk) -> None:
-        desk.source.fates["b"] = JobFate("finished", end_state="purged")
+        desk.source.fates["b"] = JobLookup("finished", end_state="purged")
         desk.observe(look(queued=["a"], running=["b"]))
         desk.observe(look(queued=["c"], running=["a"]))
         assert desk.known == {"c": "queued", "a": "running"}
@@ -158,7 +158,7 @@ class TestLoss:
     def test_an_open_item_is_asked_for_again_and_closes_when_the_service_remembers(self, desk: Desk) -> None:
         desk.observe(THREE)
         desk.observe(look(queued=["a", "b"]))
-        desk.source.fates["c"] = JobFate("finished", end_state="succeeded")
+        desk.source.fates["c"] = JobLookup("finished", end_state="succeeded")
         desk.observe()
         assert (desk.closed, desk.told["status"]) == ({"c": "finished"}, "verified")
 
@@ -220,15 +220,15 @@ class TestSilence:
         assert len(desk.samples) == 2
 
     def test_silence_says_since_when_and_what_was_wrong_before(self, desk: Desk) -> None:
-        lost = Oddity("orphaned", ("r",))
-        desk.observe(look(queued=["q"], running=["r"], oddities=(lost,)))
+        lost = Anomaly("orphaned", ("r",))
+        desk.observe(look(queued=["q"], running=["r"], anomalies=(lost,)))
         last_answer = desk.told["checkedAt"]
         [before] = desk.told["findings"]
         desk.pass_time(15.1)
         desk.observe(SourceError("answered 500"))
         assert parse_utc(desk.told["silentSince"]) == parse_utc(desk.state.last_answer_at or "")
         assert desk.told["findings"] == [before]
-        desk.observe(look(queued=["q"], running=["r"], oddities=(lost,)))
+        desk.observe(look(queued=["q"], running=["r"], anomalies=(lost,)))
         assert desk.told["findings"] == [before], "the same jobs since the same moment, whatever lay in between"
         assert before["since"] == last_answer
         assert "silentSince" not in desk.told
@@ -236,7 +236,7 @@ class TestSilence:
         assert "findings" not in desk.told
 
     def test_an_outage_does_not_end_what_was_wrong_and_the_record_keeps_its_reason(self, desk: Desk) -> None:
-        lost = look(queued=["q"], running=["r"], oddities=(Oddity("dangling", ("d",)),))
+        lost = look(queued=["q"], running=["r"], anomalies=(Anomaly("dangling", ("d",)),))
         desk.observe(look(queued=["q"], running=["r"]))
         desk.observe(lost)
         desk.pass_time(15.1)
@@ -414,7 +414,7 @@ class TestRewound:
 class TestOwnLifetime:
     def test_what_a_job_says_of_its_end_outlives_the_process(self, desk: Desk) -> None:
         desk.source.capabilities = Capabilities(500.0)
-        desk.source.fates = dict.fromkeys(("short", "usual"), JobFate("cannot-tell"))
+        desk.source.fates = dict.fromkeys(("short", "usual"), JobLookup("cannot-tell"))
         desk.observe(_kept_for({"short": 0.0, "usual": None}))
         desk.restart()
         desk.observe(_kept_for({}))
@@ -422,9 +422,9 @@ class TestOwnLifetime:
         assert desk.known == {}
 
 
-def _kept_for(jobs: Mapping[str, float | None]) -> Look:
+def _kept_for(jobs: Mapping[str, float | None]) -> ServiceSnapshot:
     found = {job_id: Job(job_id, "queued", kept_s=kept_s) for job_id, kept_s in jobs.items()}
-    return Look({"queued": len(found)}, (Listing("queued", False, found), Listing("done", True, {})), 7)
+    return ServiceSnapshot({"queued": len(found)}, (Listing("queued", False, found), Listing("done", True, {})), 7)
 
 
 class TestOthersAtWork:
@@ -446,7 +446,7 @@ class TestOthersAtWork:
         desk.observe(THREE)
         before = everything()
 
-        def too_late() -> Look:
+        def too_late() -> ServiceSnapshot:
             desk.lose_lease()
             return look(queued=["a"])
 
@@ -459,7 +459,7 @@ class TestOthersAtWork:
         desk.pass_time(20)
         before = everything()
 
-        def too_late() -> Look:
+        def too_late() -> ServiceSnapshot:
             desk.lose_lease()
             raise SourceError("answered 500")
 
@@ -480,7 +480,7 @@ class TestOthersAtWork:
         desk.observe(THREE)
         before = everything()
 
-        def frozen_for_long() -> Look:
+        def frozen_for_long() -> ServiceSnapshot:
             desk.lease.release()
             assert Lease().try_acquire()
             with write() as session:
@@ -495,7 +495,7 @@ class TestOthersAtWork:
     def test_a_service_removed_while_it_was_looked_at_is_forgotten(self, desk: Desk) -> None:
         desk.observe(THREE)
 
-        def removed_meanwhile() -> Look:
+        def removed_meanwhile() -> ServiceSnapshot:
             with write() as session:
                 registry.remove(session, SERVICE, "ada")
             return look(queued=["a"])

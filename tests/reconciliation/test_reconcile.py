@@ -6,7 +6,7 @@ import pytest
 
 from app.reconciliation import reconcile as rules
 from app.reconciliation.types import CheckEvidence, JobNotice, KnownState, Observation
-from app.sources.protocol import Job, JobFate, Oddity
+from app.sources.protocol import Anomaly, Job, JobLookup
 from tests.reconciliation.values import (
     at,
     heard,
@@ -24,7 +24,7 @@ from tests.reconciliation.values import (
 )
 
 NOTHING = look()
-UNKNOWN = JobFate("unknown")
+UNKNOWN = JobLookup("unknown")
 
 
 def evidence(visible: float | str | None = 60.0, second: Observation | None = None, **more: object) -> CheckEvidence:
@@ -126,18 +126,18 @@ class TestMissing:
 
 class TestLookUp:
     def test_a_job_that_had_ended_leaves_quietly(self) -> None:
-        fates = {"a": JobFate("finished", end_state="purged")}
+        fates = {"a": JobLookup("finished", end_state="purged")}
         verdict = judge(known("a"), heard(NOTHING), evidence("lookup", lookups=fates))
         assert (verdict.status, verdict.findings) == ("verified", ())
 
     def test_a_job_that_is_there_all_the_same_stays_known(self) -> None:
-        fates = {"a": JobFate("found", Job("a", "running"))}
+        fates = {"a": JobLookup("found", Job("a", "running"))}
         job_diff = judge(known("a"), heard(NOTHING), evidence("lookup", lookups=fates)).job_diff
         assert job_diff is not None
         assert job_diff.jobs == {"a": Job("a", "running")}
 
-    @pytest.mark.parametrize("fates", [{}, {"a": JobFate("cannot-tell")}])
-    def test_a_job_not_asked_for_yet_is_unaccounted_until_it_was(self, fates: dict[str, JobFate]) -> None:
+    @pytest.mark.parametrize("fates", [{}, {"a": JobLookup("cannot-tell")}])
+    def test_a_job_not_asked_for_yet_is_unaccounted_until_it_was(self, fates: dict[str, JobLookup]) -> None:
         verdict = judge(known("a"), heard(NOTHING), evidence("lookup", lookups=fates))
         assert (verdict.status, ids_of(verdict, "unaccounted"), verdict.opened) == ("verified", ["a"], ())
         assert verdict.job_diff is not None
@@ -155,7 +155,7 @@ class TestLookUp:
 
     def test_a_job_between_two_lists_is_no_discrepancy(self) -> None:
         """Taken from its queue, not yet noted as started: both looks miss it, only its service knows."""
-        fates = {"a": JobFate("found", Job("a", "queued", "mail", 1))}
+        fates = {"a": JobLookup("found", Job("a", "queued", "mail", 1))}
         verdict = rules.reconcile(known("a"), heard(look(), 5), evidence(60.0, lookups=fates), at(6))
         assert verdict.status == "verified"
         assert verdict.job_diff is not None
@@ -229,11 +229,11 @@ class TestOpenItems:
     @pytest.mark.parametrize(
         ("fate", "how"),
         [
-            (JobFate("finished", end_state="deleted"), "finished"),
-            (JobFate("found", Job("a", "running")), "reappeared"),
+            (JobLookup("finished", end_state="deleted"), "finished"),
+            (JobLookup("found", Job("a", "running")), "reappeared"),
         ],
     )
-    def test_an_item_closes_when_the_service_says_so(self, fate: JobFate, how: str) -> None:
+    def test_an_item_closes_when_the_service_says_so(self, fate: JobLookup, how: str) -> None:
         verdict = judge(known(items=[missing("a")]), heard(NOTHING), evidence("lookup", lookups={"a": fate}))
         assert [done.how for done in verdict.closed] == [how]
 
@@ -246,8 +246,8 @@ class TestOpenItems:
         verdict = judge(known(items=[missing("a", since=0)]), heard(NOTHING), evidence(), now)
         assert [done.how for done in verdict.closed] == closed
 
-    @pytest.mark.parametrize("fate", [UNKNOWN, JobFate("cannot-tell")])
-    def test_an_item_stays_open_otherwise(self, fate: JobFate) -> None:
+    @pytest.mark.parametrize("fate", [UNKNOWN, JobLookup("cannot-tell")])
+    def test_an_item_stays_open_otherwise(self, fate: JobLookup) -> None:
         verdict = judge(known(items=[missing("a")]), heard(NOTHING), evidence("lookup", lookups={"a": fate}))
         assert (verdict.status, verdict.closed, ids_of(verdict, "missing")) == ("discrepancy", (), ["a"])
 
@@ -325,7 +325,7 @@ class TestOneLookByItself:
         assert verdict.job_diff.jobs == {"a": job("a", "running")}
 
     def test_what_the_source_itself_finds_odd_is_a_discrepancy(self) -> None:
-        answer = look(oddities=(Oddity("orphaned", ("z", "y")),))
+        answer = look(anomalies=(Anomaly("orphaned", ("z", "y")),))
         verdict = judge(known(), heard(answer), evidence())
         assert (verdict.status, ids_of(verdict, "orphaned")) == ("discrepancy", ["y", "z"])
 

@@ -132,4 +132,4 @@ def test_a_kind_that_this_version_does_not_know_does_not_stop_the_others(desk: D
     services = {service.id: service for service in registry.SourceRegistry(10).list_watched()}
     assert set(services) == {SERVICE, "odd"}
     with pytest.raises(SourceError, match="is of the kind from-the-future, which is not installed here"):
-        services["odd"].source.look()
+        services["odd"].source.read_snapshot()

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from app.db import read, write
 from app.reconciliation import loader
 from app.reconciliation.models import CheckSample, KnownJob, OpenItem, prune_samples
-from app.sources.protocol import JobFate
+from app.sources.protocol import JobLookup
 from tests.reconciliation.desk import SERVICE, Desk
 from tests.reconciliation.values import look
 
@@ -76,7 +76,7 @@ def test_many_known_jobs_are_read_in_pages_with_pauses(desk: Desk) -> None:
 
 
 def test_a_job_that_waits_for_its_look_up_keeps_when_it_was_seen(desk: Desk) -> None:
-    desk.source.fates["a"] = JobFate("cannot-tell")
+    desk.source.fates["a"] = JobLookup("cannot-tell")
     desk.observe(look(queued=["a", "b"]))
     seen_at = desk.state.heard_at
     for _ in range(2):

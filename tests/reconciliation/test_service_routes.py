@@ -193,7 +193,7 @@ def test_a_variable_from_before_is_named_and_not_asked(api: Api, monkeypatch: py
         assert row is not None
         row.password_env = "OLD_NAME"
     [refusal] = set(api.registered(SERVICE)["capabilities"].values())
-    assert "the variable OLD_NAME, which this host keeps to itself; give the variable a name that begins" in refusal
+    assert "the variable OLD_NAME, which this host does not allow; give the variable a name that begins" in refusal
     assert api.registered("filed")["capabilities"]["stuck"] is None
     with api.app.app_context():
         findings = {one.subject: one for one in doctor.examine(api.app, current_settings())}

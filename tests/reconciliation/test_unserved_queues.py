@@ -10,7 +10,7 @@ from app.reconciliation.incident_continuation import is_continued
 from app.reconciliation.models import ServiceState
 from app.reconciliation.types import CheckEvidence, KnownState, ServiceVerdict
 from app.reconciliation.unserved_queues import MAX_QUEUES, update_unserved_queues
-from app.sources.protocol import Look, SourceError, UnservedQueue
+from app.sources.protocol import ServiceSnapshot, SourceError, UnservedQueue
 from tests.reconciliation.desk import SERVICE, Desk
 from tests.reconciliation.values import at, heard, judge, kinds_of, known, left_out, look, told
 
@@ -18,7 +18,7 @@ MAIL, WEB = UnservedQueue("mail", 250), UnservedQueue("web", 2)
 ODD = {"queued": 3, "running": 0, "succeeded": 0, "failed": 0}
 
 
-def answer(*queues: UnservedQueue, **more: object) -> Look:
+def answer(*queues: UnservedQueue, **more: object) -> ServiceSnapshot:
     return look(queued=["a", "b"], unserved=queues, **more)
 
 
@@ -214,7 +214,7 @@ class TestWhileItFlaps:
         assert (len(desk.events()), len(desk.record)) == (events, record)
 
 
-def unreadable() -> Look:
+def unreadable() -> ServiceSnapshot:
     return left_out(answer(counts={**ODD, "queued": 4}), 2)
 
 

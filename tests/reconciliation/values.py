@@ -9,7 +9,7 @@ from app.eventlog.event_types import ReconciliationUpdate
 from app.reconciliation.reconcile import reconcile
 from app.reconciliation.row_writer import compute_checksum
 from app.reconciliation.types import CheckEvidence, KnownState, Observation, ServiceVerdict, TrackedItem
-from app.sources.protocol import Job, LeftOut, Listing, Look
+from app.sources.protocol import Job, LeftOut, Listing, ServiceSnapshot
 
 T0 = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
 FLOW = ("queued", "running", "succeeded", "failed")
@@ -37,7 +37,7 @@ def look(
     cut: Iterable[str] = (),
     counts: Mapping[str, int] | None = None,
     **more: Any,
-) -> Look:
+) -> ServiceSnapshot:
     """A service's answer; the lists of the states in `cut` are empty and incomplete, their counts stay."""
     ids = dict(zip(FLOW, (list(queued), list(running), list(succeeded), list(failed)), strict=True))
     numbers = {state: len(found) for state, found in ids.items()}
@@ -46,17 +46,17 @@ def look(
         for state, found in ids.items()
     )
     given = {"latency_ms": 7, "instance_id": "one", "one_revision": True, **more}
-    return Look(numbers if counts is None else counts, listings, **given)
+    return ServiceSnapshot(numbers if counts is None else counts, listings, **given)
 
 
-def left_out(answer: Look, number: int) -> Look:
+def left_out(answer: ServiceSnapshot, number: int) -> ServiceSnapshot:
     """The same, of whose first list so many entries cannot be read."""
     first, *others = answer.listings
     what = LeftOut(number, f"entry 2 of {first.state}: its id has a control character")
     return replace(answer, listings=(replace(first, left_out=what), *others))
 
 
-def heard(answer: Look, began: float = 5, ended: float | None = None) -> Observation:
+def heard(answer: ServiceSnapshot, began: float = 5, ended: float | None = None) -> Observation:
     return Observation(answer, at(began), at(began if ended is None else ended))
 
 

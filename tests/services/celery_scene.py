@@ -25,7 +25,7 @@ from app.sources.celery import celery_workers, monitor, remote_control
 from app.sources.celery.celery_source import KIND, CelerySource
 from app.sources.celery.options import CeleryOptions
 from app.sources.poller import Poller
-from app.sources.protocol import Address, Look
+from app.sources.protocol import ServiceAddress, ServiceSnapshot
 from tests.reconciliation.desk import SERVICE, Book
 from tests.services.valkey import Valkey
 from tests.support.beacon_server import ROOT
@@ -135,7 +135,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     That nobody is called absent before a beat could have come is held by `tests/sources/test_celery_roster.py`.
     """
     monkeypatch.setattr(monitor, "INSPECT_EVERY_S", INSPECT_EVERY_S)
-    monkeypatch.setattr(celery_workers, "FIRST_BEAT_S", INSPECT_EVERY_S)
+    monkeypatch.setattr(celery_workers, "FIRST_HEARTBEAT_S", INSPECT_EVERY_S)
     monkeypatch.setattr(remote_control, "ANSWER_S", ANSWER_S)
 
 
@@ -146,10 +146,10 @@ class Recorded:
         self.capabilities = source.capabilities
         self.look_up, self.detail, self.stuck, self.close = source.look_up, source.detail, source.stuck, source.close
         self._source = source
-        self.last: Look | None = None
+        self.last: ServiceSnapshot | None = None
 
-    def look(self) -> Look:
-        self.last = self._source.look()
+    def read_snapshot(self) -> ServiceSnapshot:
+        self.last = self._source.read_snapshot()
         return self.last
 
 
@@ -228,7 +228,7 @@ def application(settings: Settings) -> Iterator[Flask]:
 
 
 def source_of(valkey: Valkey, bound: int = 10_000, **options: Any) -> CelerySource:
-    made = KIND.build(Address(valkey.url), CeleryOptions(**options), bound)
+    made = KIND.build(ServiceAddress(valkey.url), CeleryOptions(**options), bound)
     assert isinstance(made, CelerySource)
     return made
 

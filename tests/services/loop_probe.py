@@ -14,7 +14,7 @@ from bench.turns import Calls, Turns  # noqa: E402
 def main(url: str, bound: int) -> None:
     source = KIND.build(KIND.check_url(url), KIND.options(), bound)
     turns = Turns(Calls())
-    look = source.look()
+    look = source.read_snapshot()
     listed = sum(len(listing.jobs) for listing in look.listings)
     sys.stdout.write(json.dumps({"listed": listed, "longest": turns.longest, "where": turns.where}))
 

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from rq import Queue, SimpleWorker
 
-from app.sources.protocol import Look
+from app.sources.protocol import ServiceSnapshot
 from app.sources.rq.rq_source import KIND, RqSource
 from tests.services.valkey import Valkey
 from tests.support.machine import scaled
@@ -90,9 +90,9 @@ class Scene:
         wait_for(lambda: self.redis.hget(f"rq:job:{job_id}", "status") == b"started", f"{job_id} to start", 60)
 
 
-def ids(look: Look, state: str) -> list[str]:
+def ids(look: ServiceSnapshot, state: str) -> list[str]:
     return next(sorted(listing.jobs) for listing in look.listings if listing.state == state)
 
 
-def oddities(look: Look) -> dict[str, list[str]]:
-    return {oddity.kind: list(oddity.job_ids) for oddity in look.oddities}
+def anomalies(look: ServiceSnapshot) -> dict[str, list[str]]:
+    return {anomaly.kind: list(anomaly.job_ids) for anomaly in look.anomalies}

@@ -142,7 +142,7 @@ class TestLoss:
         told = beacon.book.told
         assert (told["status"], told["counts"]["queued"]) == ("verified", 2)
         [found] = told["findings"]
-        assert (found["count"], found["note"]) == (1, "entry 1 of celery: it is no task's message")
+        assert (found["count"], found["note"]) == (1, "entry 1 of celery: it is not a task's message")
         fleet.redis.lrem("celery", 1, "no message at all")
         beacon.until({})
 
@@ -209,16 +209,16 @@ class TestSilence:
             # Two rounds without an answer. That no look waits for one: `test_celery_healthy.py`, of a slow worker.
             silent_until = time.monotonic() + 2 * round_s
             while time.monotonic() < silent_until:
-                looks.append(source.look())
+                looks.append(source.read_snapshot())
                 time.sleep(0.05)
             assert {look.workers for look in looks} == {None}
             worker.thaw()
-            [heard] = wait_for(lambda: source.look().workers, "the worker to answer", 20)
+            [heard] = wait_for(lambda: source.read_snapshot().workers, "the worker to answer", 20)
             assert (heard.id, heard.state) == (worker.name, "idle")
             worker.freeze()
             silent_from = time.time()
             while time.time() < silent_from + 2 * round_s:
-                [silent] = source.look().workers or ()
+                [silent] = source.read_snapshot().workers or ()
                 assert silent.id == worker.name, "it stands with its last answer"
                 assert silent.seen_at is not None
                 assert silent.seen_at.timestamp() < silent_from + ANSWER_S
@@ -230,8 +230,8 @@ class TestSilence:
     def test_no_workers_at_all_is_known_once_somebody_listened(self, valkey: Valkey) -> None:
         source = source_of(valkey)
         try:
-            assert source.look().workers is None
-            wait_for(lambda: source.look().workers == (), "nobody to be there", 20)
+            assert source.read_snapshot().workers is None
+            wait_for(lambda: source.read_snapshot().workers == (), "nobody to be there", 20)
         finally:
             source.close()
 
@@ -241,18 +241,20 @@ class TestSilence:
         waits = (UnservedQueue("reports", 2),)
         source = source_of(valkey, queues=("celery", "reports"))
         try:
-            assert source.look().unserved is None, "nobody was asked yet"
-            wait_for(lambda: source.look().unserved == waits, "nobody to be there", 20)
+            assert source.read_snapshot().unserved is None, "nobody was asked yet"
+            wait_for(lambda: source.read_snapshot().unserved == waits, "nobody to be there", 20)
             one = fleet.worker("one", "-Q", "celery")
-            wait_for(lambda: [worker.queues for worker in source.look().workers or ()] == [("celery",)], "one", 20)
-            assert source.look().unserved == waits
+            wait_for(
+                lambda: [worker.queues for worker in source.read_snapshot().workers or ()] == [("celery",)], "one", 20
+            )
+            assert source.read_snapshot().unserved == waits
             one.freeze()
-            wait_for(lambda: source.look().unserved is None, "the silence to be noticed", 20)
+            wait_for(lambda: source.read_snapshot().unserved is None, "the silence to be noticed", 20)
             one.thaw()
-            wait_for(lambda: source.look().unserved == waits, "one to answer again", 20)
+            wait_for(lambda: source.read_snapshot().unserved == waits, "one to answer again", 20)
             one.kill()
             fleet.worker("two", "-Q", "celery,reports")
-            wait_for(lambda: source.look().unserved == (), "two to be heard of", 20)
+            wait_for(lambda: source.read_snapshot().unserved == (), "two to be heard of", 20)
         finally:
             source.close()
 

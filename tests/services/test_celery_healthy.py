@@ -15,7 +15,7 @@ from flask import Flask
 
 from app.config import Settings
 from app.sources.celery.remote_control import ANSWER_S
-from app.sources.protocol import Filter, SourceError
+from app.sources.protocol import JobFilter, SourceError
 from tests.services.celery_scene import Fleet, Watching, application, hurry, source_of, watching
 from tests.services.celery_traffic import Traffic, all_ended
 from tests.services.valkey import Valkey
@@ -182,7 +182,7 @@ def test_beyond_the_bound_there_are_counts_only(valkey: Valkey) -> None:
     source = source_of(valkey, bound=10, result_backend=True, inspect=False)
     try:
         fleet.send_many("add", 11, 1, 1)
-        look = source.look()
+        look = source.read_snapshot()
         assert look.counts["queued"] == 11
         assert [part.complete for part in look.listings if part.state == "queued"] == [False]
         assert source.stuck() == []
@@ -190,7 +190,7 @@ def test_beyond_the_bound_there_are_counts_only(valkey: Valkey) -> None:
             for raw in fleet.queued():
                 pipe.hset("unacked", str(uuid4()), json.dumps([json.loads(raw), "", "celery"]))
             pipe.delete("celery").execute()
-        assert source.look().counts == {"queued": 0, "scheduled": 0, "reserved": 11, "running": 0, "failed": 0}
+        assert source.read_snapshot().counts == {"queued": 0, "scheduled": 0, "reserved": 11, "running": 0, "failed": 0}
         with pytest.raises(SourceError, match="more tasks than Beacon lists"):
             source.stuck()
     finally:
@@ -204,13 +204,13 @@ def test_a_full_queue_hides_none_of_the_others(valkey: Valkey) -> None:
     try:
         small = fleet.send("add", 1, 1, queue="small")
         known = fleet.send_many("add", 3, 1, 1)
-        source.look()
+        source.read_snapshot()
         fleet.send_many("add", 11, 1, 1)
-        look = source.look()
+        look = source.read_snapshot()
         (queued,) = (part for part in look.listings if part.state == "queued")
         assert (list(queued.jobs), queued.cut, look.counts["queued"]) == ([small], frozenset({"celery"}), 15)
         fleet.redis.delete("celery")
-        assert source.look().counts["queued"] == 1
+        assert source.read_snapshot().counts["queued"] == 1
         assert source.look_up(known[0]).kind == "cannot-tell"
     finally:
         source.close()
@@ -230,11 +230,11 @@ def test_failures_are_counted_from_the_results_that_celery_wrote(valkey: Valkey,
             app.backend.store_result(f"f{n}", ValueError("no"), "FAILURE", traceback="Traceback", request=request)
         app.backend.store_result("done", 7, "SUCCESS")
         fleet.send("add", 1, 1)
-        look = source.look()
+        look = source.read_snapshot()
         assert (look.counts["failed"], look.counts["queued"], look.not_told) == (340, 1, {})
         assert source.look_up("f7").end_state == "failed"
-        with pytest.raises(SourceError, match="keeps no list of tasks that ended, so those that are failed cannot be"):
-            source.select(Filter("failed"), 10)
+        with pytest.raises(SourceError, match="keeps no list of ended tasks, so failed tasks cannot be"):
+            source.select(JobFilter("failed"), 10)
     finally:
         source.close()
         fleet.close()
@@ -245,9 +245,9 @@ def test_failures_are_counted_from_the_results_that_celery_wrote(valkey: Valkey,
 def test_without_a_result_backend_failures_are_unknown_and_not_zero(valkey: Valkey) -> None:
     source = source_of(valkey, inspect=False)
     try:
-        look = source.look()
+        look = source.read_snapshot()
         assert "failed" not in look.counts
-        assert look.not_told == {"failed": "without a result backend Celery keeps no trace of a task that failed"}
+        assert look.not_told == {"failed": "without a result backend Celery keeps no record of failed tasks"}
     finally:
         source.close()
 
@@ -284,12 +284,12 @@ def test_a_task_whose_time_is_long_over_and_that_nobody_runs_is_stuck(valkey: Va
         fleet.redis.hset("unacked", tag, json.dumps(entry))  # as if an hour had passed, with a worker that forgot it
         running = fleet.send("late_nap", 300, eta=datetime(2025, 1, 1, tzinfo=UTC))
         wait_for(lambda: fleet.redis.hlen("unacked") == 2, "the worker to run the other one", 20)
-        source.look()
+        source.read_snapshot()
         wait_for(lambda: [one.job.id for one in source.stuck()] == [held], f"{held}, not {running}, to be stuck", 20)
-        assert source.look().counts["reserved"] == 1
+        assert source.read_snapshot().counts["reserved"] == 1
 
         def late() -> list[tuple[tuple[str, ...], str]]:
-            return [(one.job_ids, one.note) for one in source.look().oddities if one.kind == "overdue"]
+            return [(one.job_ids, one.note) for one in source.read_snapshot().anomalies if one.kind == "overdue"]
 
         said = "the oldest was due at 2025-01-01 00:00:00 UTC; every worker is busy"
         wait_for(lambda: late() == [((held,), said)], f"{held}, not {running}, to be overdue", 20)

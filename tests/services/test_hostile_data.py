@@ -11,8 +11,8 @@ import pytest
 from app.sources.celery import broker
 from app.sources.celery.celery_source import KIND, CelerySource
 from app.sources.celery.options import CeleryOptions
-from app.sources.celery.remote_control import Pidbox, announcement
-from app.sources.protocol import Address, SourceError
+from app.sources.celery.remote_control import RemoteControl, parse_announcement
+from app.sources.protocol import ServiceAddress, SourceError
 from tests.services.rq_scene import Scene
 from tests.services.valkey import Valkey
 from tests.support.hostile_json import MANY, as_bytes, deep, many_items, many_keys
@@ -36,7 +36,7 @@ def clean(scene: Scene) -> Scene:
 
 
 def celery(valkey: Valkey) -> CelerySource:
-    made = KIND.build(Address(valkey.url), CeleryOptions(inspect=False, result_backend=True), 10_000)
+    made = KIND.build(ServiceAddress(valkey.url), CeleryOptions(inspect=False, result_backend=True), 10_000)
     assert isinstance(made, CelerySource)
     return made
 
@@ -47,7 +47,7 @@ class TestRq:
         fill(clean, "SADD", key, MANY)
         source = clean.source()
         with pytest.raises(SourceError) as refused:
-            source.look()
+            source.read_snapshot()
         assert "more than" in refused.value.reason
         source.close()
 
@@ -80,12 +80,12 @@ class TestRq:
         clean.redis.sadd("rq:workers", "rq:worker:w")
         clean.redis.hset("rq:worker:w", mapping={"birth": "2026-11-21T12:00:00Z", "queues": "a," * 40_000})
         source = clean.source()
-        look = source.look()
+        look = source.read_snapshot()
         assert look.workers is not None
         assert len(look.workers[0].queues) == 1_000
         clean.redis.hset("rq:worker:w", "queues", "a," * 3_000_000)
-        with pytest.raises(SourceError, match="something else than what RQ keeps"):
-            source.look()
+        with pytest.raises(SourceError, match="something other than RQ"):
+            source.read_snapshot()
         source.close()
 
 
@@ -94,7 +94,7 @@ class TestCelery:
     def test_such_a_message_is_counted_and_not_opened(self, clean: Scene, make: Callable[[], bytes]) -> None:
         clean.redis.rpush("celery", make(), json.dumps(TASK))
         source = celery(clean.valkey)
-        look = source.look()
+        look = source.read_snapshot()
         assert look.counts["queued"] == 2
         assert [sorted(listing.jobs) for listing in look.listings if listing.state == "queued"] == [["good"]]
         source.close()
@@ -109,7 +109,7 @@ class TestCelery:
         ]
         clean.redis.rpush("celery", *map(json.dumps, sent))
         source = celery(clean.valkey)
-        assert source.look().counts["queued"] == 20
+        assert source.read_snapshot().counts["queued"] == 20
         assert len(source._broker._routes) == 5
         source.close()
 
@@ -117,7 +117,7 @@ class TestCelery:
     def test_nor_is_one_that_a_worker_took(self, clean: Scene, make: Callable[[], bytes]) -> None:
         clean.redis.hset("unacked", mapping={"bad": make(), "good": json.dumps([TASK, "", "celery"])})
         source = celery(clean.valkey)
-        assert source.look().counts["reserved"] == 2
+        assert source.read_snapshot().counts["reserved"] == 2
         source.close()
 
     @pytest.mark.parametrize(
@@ -138,12 +138,12 @@ class TestCelery:
     def test_a_worker_that_answers_so_is_silent(self, clean: Scene, make: Callable[[], bytes]) -> None:
         """Its answers lie in the list before the question, as late ones do."""
         body = make()
-        pidbox = Pidbox(0, "")
+        pidbox = RemoteControl(0, "")
         wrapped = {"body": base64.b64encode(body).decode(), "headers": {"ticket": "x"}}
         clean.redis.rpush(pidbox._replies, body, json.dumps(wrapped))
-        heard = pidbox._collect(clean.redis, {"x": "active"}, 1)
+        heard = pidbox._collect_replies(clean.redis, {"x": "active"}, 1)
         assert not any(heard.values())
-        assert announcement(body) is announcement(json.dumps(wrapped).encode()) is None
+        assert parse_announcement(body) is parse_announcement(json.dumps(wrapped).encode()) is None
 
 
 def fill(scene: Scene, command: str, key: str, count: int) -> None:

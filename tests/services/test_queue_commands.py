@@ -131,5 +131,5 @@ class TestCelery:
         watch(desk, "celery", fleet.valkey.url, {"queued": 1})
         answer = desk.send(desk.body("retry-job", task))
         assert 400 <= answer.status_code < 500
-        assert "keeps no arguments" in answer.text
+        assert "does not keep the arguments" in answer.text
         assert fleet.message(task)

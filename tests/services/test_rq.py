@@ -14,11 +14,11 @@ from rq import Queue
 from rq.job import Job as RqJob
 from rq.suspension import resume, suspend
 
-from app.sources.protocol import Filter, Job, JobFate, LeftOut, Oddity, SourceError, UnservedQueue
+from app.sources.protocol import Anomaly, Job, JobFilter, JobLookup, LeftOut, SourceError, UnservedQueue
 from app.sources.rq.anomalies import CONFIRM_AFTER_S
 from app.sources.rq.rq_source import KIND, RqSource
 from app.sources.rq.rq_workers import SUSPENDED
-from tests.services.rq_scene import Scene, ids, oddities
+from tests.services.rq_scene import Scene, anomalies, ids
 from tests.support.beacon_server import ROOT
 from tests.support.machine import scaled
 from tests.support.waiting import wait_for
@@ -59,9 +59,9 @@ def put(queue: Queue, *job_ids: str) -> None:
 
 class TestLook:
     def test_an_empty_server_has_no_jobs_and_no_workers(self, source: RqSource) -> None:
-        look = source.look()
+        look = source.read_snapshot()
         assert set(look.counts.values()) == {0}
-        assert (look.workers, look.health, look.oddities) == ((), "no workers", ())
+        assert (look.workers, look.health, look.anomalies) == ((), "no workers", ())
 
     def test_every_registry_is_heard(self, scene: Scene, queue: Queue, source: RqSource) -> None:
         queue.enqueue("time.sleep", 0, job_id="done")
@@ -71,7 +71,7 @@ class TestLook:
         queue.fetch_job("dropped").cancel()  # type: ignore[union-attr]
         queue.enqueue("time.sleep", 0, job_id="behind", depends_on="waiting")
         queue.enqueue_in(_an_hour(), "time.sleep", 0, job_id="later")
-        look = source.look()
+        look = source.read_snapshot()
         found = {state: ids(look, state) for state in look.counts if look.counts[state]}
         assert found == {
             "scheduled": ["later"],
@@ -82,13 +82,13 @@ class TestLook:
             "canceled": ["dropped"],
         }
         assert look.one_revision
-        assert oddities(look) == {}
+        assert anomalies(look) == {}
 
     def test_a_worker_and_its_job_are_told(self, scene: Scene, queue: Queue, source: RqSource) -> None:
         queue.enqueue("time.sleep", 600, job_id="long")
         scene.worker("mail", name="anna")
         scene.wait_until_started("long")
-        look = source.look()
+        look = source.read_snapshot()
         assert ids(look, "started") == ["long"]
         assert look.workers is not None
         (worker,) = look.workers
@@ -102,40 +102,40 @@ class TestLook:
         queue.enqueue("time.sleep", 600, job_id="long")
         put(queue, "a", "b")
         put(scene.queue("pictures"), "c")
-        assert source.look().unserved == (UnservedQueue("mail", 3), UnservedQueue("pictures", 1))
+        assert source.read_snapshot().unserved == (UnservedQueue("mail", 3), UnservedQueue("pictures", 1))
         scene.work("pictures", name="burst")  # it has ended
         put(scene.queue("pictures"), "d")
         scene.worker("mail", name="anna")
         scene.wait_until_started("long")
-        assert source.look().unserved == (UnservedQueue("pictures", 1),), "what is busy serves"
+        assert source.read_snapshot().unserved == (UnservedQueue("pictures", 1),), "what is busy serves"
         suspend(scene.redis)
-        assert source.look().unserved == (UnservedQueue("mail", 2, SUSPENDED), UnservedQueue("pictures", 1))
+        assert source.read_snapshot().unserved == (UnservedQueue("mail", 2, SUSPENDED), UnservedQueue("pictures", 1))
         resume(scene.redis)
-        assert source.look().unserved == (UnservedQueue("pictures", 1),)
+        assert source.read_snapshot().unserved == (UnservedQueue("pictures", 1),)
 
     def test_only_the_named_queues_are_watched(self, scene: Scene, source: RqSource) -> None:
         put(scene.queue("mail"), "a")
         put(scene.queue("pictures"), "b")
-        assert ids(source.look(), "queued") == ["a", "b"]
-        assert ids(scene.source(queues=("pictures",)).look(), "queued") == ["b"]
+        assert ids(source.read_snapshot(), "queued") == ["a", "b"]
+        assert ids(scene.source(queues=("pictures",)).read_snapshot(), "queued") == ["b"]
 
     def test_a_taken_job_counts_as_queued_until_it_is_started(
         self, scene: Scene, queue: Queue, source: RqSource
     ) -> None:
         put(queue, "a", "b")
         scene.redis.lmove("rq:queue:mail", "rq:queue:mail:intermediate", "LEFT", "RIGHT")
-        assert (ids(source.look(), "queued"), source.look().counts["queued"]) == (["a", "b"], 2)
+        assert (ids(source.read_snapshot(), "queued"), source.read_snapshot().counts["queued"]) == (["a", "b"], 2)
         scene.redis.zadd("rq:wip:mail", {"a:1": time.time() + 60})
-        look = source.look()
-        assert (ids(look, "queued"), ids(look, "started"), oddities(look)) == (["b"], ["a"], {})
+        look = source.read_snapshot()
+        assert (ids(look, "queued"), ids(look, "started"), anomalies(look)) == (["b"], ["a"], {})
         assert (look.counts["queued"], look.counts["started"]) == (1, 1)
 
     def test_two_executions_of_a_job_are_one_job(self, scene: Scene, queue: Queue, source: RqSource) -> None:
         put(queue, "a")
         scene.redis.delete("rq:queue:mail")
         scene.redis.zadd("rq:wip:mail", {"a:1": time.time() + 60, "a:2": time.time() + 60})
-        look = source.look()
-        assert (ids(look, "started"), look.counts["started"], oddities(look)) == (["a"], 1, {})
+        look = source.read_snapshot()
+        assert (ids(look, "started"), look.counts["started"], anomalies(look)) == (["a"], 1, {})
 
     def test_a_job_that_is_enqueued_again_under_its_id_is_no_duplicate(
         self, scene: Scene, queue: Queue, source: RqSource
@@ -143,16 +143,16 @@ class TestLook:
         put(queue, "nightly")
         scene.work("mail")
         put(queue, "nightly")
-        look = source.look()
+        look = source.read_snapshot()
         assert (ids(look, "queued"), ids(look, "finished"), look.counts["finished"]) == (["nightly"], [], 0)
-        assert oddities(look) == {}
+        assert anomalies(look) == {}
 
     def test_beyond_the_bound_there_are_counts_only(self, scene: Scene, queue: Queue) -> None:
         put(queue, "a", "b", "c")
-        (queued,) = (one for one in scene.source(bound=2).look().listings if one.state == "queued")
+        (queued,) = (one for one in scene.source(bound=2).read_snapshot().listings if one.state == "queued")
         assert (queued.complete, queued.jobs) == (False, {})
-        assert scene.source(bound=2).look().counts["queued"] == 3
-        assert len(ids(scene.source(bound=3).look(), "queued")) == 3
+        assert scene.source(bound=2).read_snapshot().counts["queued"] == 3
+        assert len(ids(scene.source(bound=3).read_snapshot(), "queued")) == 3
 
     def test_a_full_queue_hides_none_of_the_others(self, scene: Scene, queue: Queue) -> None:
         queue.enqueue("time.sleep", 0, job_id="done")
@@ -162,23 +162,23 @@ class TestLook:
         put(scene.queue("smaller"), "t1")
         queue.enqueue_in(_an_hour(), "time.sleep", 0, job_id="later")
         source = scene.source(bound=5)
-        look = source.look()
+        look = source.read_snapshot()
         assert (ids(look, "queued"), ids(look, "scheduled")) == (["s1", "s2", "t1"], ["later"])
         assert ids(look, "finished") == ["done"]
         assert [one.state for one in look.listings if not one.complete] == ["queued"]
         (queued,) = (one for one in look.listings if one.state == "queued")
         assert (queued.complete, queued.cut, look.counts["queued"]) == (False, frozenset({"mail"}), 12)
-        assert source.select(Filter("queued", "small"), 10).job_ids == ("s1", "s2")
-        assert source.select(Filter("queued", "mail"), 10).total == 9
+        assert source.select(JobFilter("queued", "small"), 10).job_ids == ("s1", "s2")
+        assert source.select(JobFilter("queued", "mail"), 10).total == 9
 
     def test_how_many_queues_there_are_and_which_run_of_the_server_answers(
         self, scene: Scene, queue: Queue, source: RqSource
     ) -> None:
         put(queue, "a")
-        look = source.look()
+        look = source.read_snapshot()
         assert (look.queues, look.instance_id) == (1, scene.redis.info("server")["run_id"])
         scene.redis.flushall()
-        assert source.look().queues == 0
+        assert source.read_snapshot().queues == 0
 
     def test_results_that_expired_are_not_missed_before_rq_cleans_up(
         self, scene: Scene, queue: Queue, source: RqSource
@@ -187,7 +187,7 @@ class TestLook:
         scene.work("mail")
         wait_for(lambda: not scene.redis.exists("rq:job:short"), "the result to expire")
         assert scene.redis.zcard("rq:finished:mail") == 1
-        assert oddities(source.look()) == {}
+        assert anomalies(source.read_snapshot()) == {}
 
     def test_a_job_says_itself_for_how_long_it_can_be_seen(self, scene: Scene, queue: Queue, source: RqSource) -> None:
         queue.enqueue("time.sleep", 0, job_id="gone-at-once", result_ttl=0)
@@ -196,7 +196,7 @@ class TestLook:
         queue.enqueue("time.sleep", 0, job_id="may-run-late", ttl=3_600)
         put(queue, "usual")
         scene.redis.lpush("rq:queue:mail", "without-a-job")
-        (queued,) = (one for one in source.look().listings if one.state == "queued")
+        (queued,) = (one for one in source.read_snapshot().listings if one.state == "queued")
         assert {job.id: job.kept_s for job in queued.jobs.values()} == {
             "gone-at-once": 0.0,
             "ten-seconds": 10.0,
@@ -209,11 +209,11 @@ class TestLook:
     def test_each_job_is_asked_once_and_nothing_follows_of_those_whose_turn_has_not_come(
         self, scene: Scene, queue: Queue, source: RqSource, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("app.sources.rq.job_ttl.MAX_ASKED", 2)
+        monkeypatch.setattr("app.sources.rq.job_ttl.MAX_JOBS_READ", 2)
         put(queue, "a", "b", "c")
 
         def lifetimes() -> dict[str, float | None]:
-            return {i: j.kept_s for one in source.look().listings for i, j in one.jobs.items()}
+            return {i: j.kept_s for one in source.read_snapshot().listings for i, j in one.jobs.items()}
 
         with scene.valkey.monitored() as heard:
             assert lifetimes() == {"a": None, "b": None, "c": 0.0}
@@ -223,8 +223,8 @@ class TestLook:
     def test_other_data_under_a_key_of_rq_is_named(self, scene: Scene, queue: Queue, source: RqSource) -> None:
         put(queue, "a")
         scene.redis.set("rq:failed:mail", "mine")
-        with pytest.raises(SourceError, match=r"^has other data under rq:failed:mail than RQ keeps there$"):
-            source.look()
+        with pytest.raises(SourceError, match=r"^has data under rq:failed:mail that is not RQ's$"):
+            source.read_snapshot()
 
     def test_an_odd_id_is_left_out_and_counted_and_all_others_are_heard(
         self, scene: Scene, queue: Queue, source: RqSource
@@ -232,7 +232,7 @@ class TestLook:
         put(queue, "a", "x" * 300, "x" * 1_001)
         scene.redis.rpush("rq:queue:mail", b"\x00", b"\xff")
         scene.redis.zadd("rq:wip:mail", {b"odd\n:1": time.time() + 60})
-        look = source.look()
+        look = source.read_snapshot()
         queued, started = (one for one in look.listings if one.state in ("queued", "started"))
         assert (sorted(queued.jobs), look.counts["queued"]) == (["a", "x" * 300], 5)
         assert queued.left_out == LeftOut(3, "entry 3 of rq:queue:mail: its id has more than 1,000 characters")
@@ -253,9 +253,9 @@ class TestOverdue:
         return at
 
     def test_they_are_found_with_the_oldest_and_why_nobody_queues_them(self, source: RqSource, due: float) -> None:
-        look = source.look()
-        assert oddities(look) == {"overdue": ["late"]}
-        (found,) = look.oddities
+        look = source.read_snapshot()
+        assert anomalies(look) == {"overdue": ["late"]}
+        (found,) = look.anomalies
         assert found.note == f"the oldest was due at {_clock(due)} UTC; no scheduler serves mail"
         assert look.counts["scheduled"] == 3
 
@@ -263,7 +263,7 @@ class TestOverdue:
         self, scene: Scene, source: RqSource, due: float
     ) -> None:
         scene.redis.set("rq:scheduler-lock:mail", "anna")
-        (found,) = source.look().oddities
+        (found,) = source.read_snapshot().anomalies
         assert found.note == f"the oldest was due at {_clock(due)} UTC"
 
     def test_they_are_among_the_stuck_ones(self, source: RqSource, due: float) -> None:
@@ -276,8 +276,8 @@ class TestOverdue:
         assert stuck.since.timestamp() == pytest.approx(due)
 
     def test_they_are_found_where_there_are_too_many_scheduled_jobs_to_list(self, scene: Scene, due: float) -> None:
-        look = scene.source(bound=1).look()
-        assert oddities(look) == {"overdue": ["late"]}
+        look = scene.source(bound=1).read_snapshot()
+        assert anomalies(look) == {"overdue": ["late"]}
 
 
 class TestOddities:
@@ -293,38 +293,38 @@ class TestOddities:
         pipe.execute()
         lost = [made[0], made[777], made[778], made[2_999]]
         scene.redis.delete(*map(RqJob.key_for, lost))
-        assert oddities(source.look()) == {"dangling": lost}
+        assert anomalies(source.read_snapshot()) == {"dangling": lost}
 
     @pytest.mark.parametrize("state", ["scheduled", "deferred", "failed", "finished"])
     def test_a_registry_is_checked_too(self, scene: Scene, source: RqSource, state: str) -> None:
         scene.redis.sadd("rq:queues", "rq:queue:mail")
         scene.redis.zadd(f"rq:{state}:mail", {"lost": time.time() + 3_600, "kept": -1})
         scene.redis.hset(RqJob.key_for("kept"), "status", state)
-        assert oddities(source.look()) == {"dangling": ["lost"]}
+        assert anomalies(source.read_snapshot()) == {"dangling": ["lost"]}
 
     def test_an_id_in_two_queues_is_a_duplicate(self, scene: Scene, queue: Queue, source: RqSource) -> None:
         put(queue, "a")
         scene.queue("other").push_job_id("a")
         scene.redis.sadd("rq:queues", "rq:queue:other")
-        look = source.look()
-        assert (oddities(look), look.counts["queued"]) == ({"duplicate": ["a"]}, 1)
+        look = source.read_snapshot()
+        assert (anomalies(look), look.counts["queued"]) == ({"duplicate": ["a"]}, 1)
 
     def test_an_id_twice_in_a_queue_is_a_duplicate_that_the_counts_show(
         self, scene: Scene, queue: Queue, source: RqSource
     ) -> None:
         put(queue, "a", "b")
         queue.push_job_id("a")
-        look = source.look()
-        assert (oddities(look), look.counts["queued"], ids(look, "queued")) == ({"duplicate": ["a"]}, 3, ["a", "b"])
+        look = source.read_snapshot()
+        assert (anomalies(look), look.counts["queued"], ids(look, "queued")) == ({"duplicate": ["a"]}, 3, ["a", "b"])
 
     def test_what_was_told_once_is_told_without_a_second_look(
         self, scene: Scene, queue: Queue, source: RqSource
     ) -> None:
         put(queue, "a")
         scene.redis.delete(RqJob.key_for("a"))
-        assert source.look().oddities == source.look().oddities == (Oddity("dangling", ("a",)),)
+        assert source.read_snapshot().anomalies == source.read_snapshot().anomalies == (Anomaly("dangling", ("a",)),)
         with scene.valkey.monitored() as heard:
-            source.look()
+            source.read_snapshot()
         assert heard.of("")["MULTI"] == 1
 
     def test_a_worker_that_goes_on_is_no_orphanage(self, scene: Scene, queue: Queue, source: RqSource) -> None:
@@ -334,7 +334,7 @@ class TestOddities:
         scene.wait_until_started("long")
         (key,) = scene.redis.zrange("rq:wip:mail", 0, -1)
         scene.redis.zadd("rq:wip:mail", {key: time.time() - 1})
-        assert oddities(source.look()) == {}
+        assert anomalies(source.read_snapshot()) == {}
 
     @pytest.mark.parametrize("sign", ["key gone", "died", "born again", "given up"])
     def test_a_started_job_without_its_worker_is_orphaned(
@@ -343,7 +343,7 @@ class TestOddities:
         queue.enqueue("time.sleep", 600, job_id="long")
         worker = scene.worker("mail", name="anna")
         scene.wait_until_started("long")
-        assert (oddities(source.look()), source.stuck()) == ({}, [])
+        assert (anomalies(source.read_snapshot()), source.stuck()) == ({}, [])
         scene.kill(worker)
         scene.redis.hdel("rq:worker:anna", "current_job")
         if sign == "key gone":
@@ -355,7 +355,7 @@ class TestOddities:
         else:
             (key,) = scene.redis.zrange("rq:wip:mail", 0, -1)
             scene.redis.zadd("rq:wip:mail", {key: time.time() - 1})
-        assert oddities(source.look()) == {"orphaned": ["long"]}
+        assert anomalies(source.read_snapshot()) == {"orphaned": ["long"]}
         (stuck,) = source.stuck()
         assert (stuck.job.id, stuck.reason) == ("long", "its worker is gone")
 
@@ -366,19 +366,19 @@ class TestOddities:
         queue.enqueue("time.sleep", 600, job_id="long")
         worker = scene.worker("mail", name="anna")
         scene.wait_until_started("long")
-        look = source.look()
+        look = source.read_snapshot()
         assert look.workers is not None
-        assert (look.workers[0].state, oddities(look)) == ("busy", {})
-        assert look.workers[0].note == "heard of every 30 s: were it killed, that shows within 45 s"
+        assert (look.workers[0].state, anomalies(look)) == ("busy", {})
+        assert look.workers[0].note == "heartbeat every 30 s; its death would be detected within 45 s"
         scene.kill(worker)
         scene.redis.pexpire("rq:worker:anna", 46_000)
-        assert oddities(source.look()) == {}
+        assert anomalies(source.read_snapshot()) == {}
         scene.redis.pexpire("rq:worker:anna", 44_000)
-        look = source.look()
-        assert oddities(look) == {"orphaned": ["long"]}
+        look = source.read_snapshot()
+        assert anomalies(look) == {"orphaned": ["long"]}
         assert look.workers is not None
         assert (look.workers[0].state, look.health) == ("silent", "no workers, 1 silent")
-        assert look.workers[0].note == "its sign of life is late; RQ itself waits 44 s more"
+        assert look.workers[0].note == "its heartbeat is late; RQ itself waits 44 s more"
         (stuck,) = source.stuck()
         assert (stuck.job.id, stuck.reason) == ("long", "its worker is gone")
 
@@ -386,7 +386,7 @@ class TestOddities:
         put(queue, "done")
         scene.work("mail")
         scene.redis.zadd("rq:wip:mail", {"done:1": time.time() - 1})
-        assert oddities(source.look()) == {}
+        assert anomalies(source.read_snapshot()) == {}
 
 
 class TestOneJob:
@@ -395,24 +395,24 @@ class TestOneJob:
         queue.enqueue("int", "x", job_id="broken")
         scene.work("mail")
         put(queue, "waiting")
-        assert source.look_up("waiting") == JobFate("found", Job("waiting", "queued", "mail"))
-        assert source.look_up("done") == JobFate("finished", end_state="finished")
-        assert source.look_up("broken") == JobFate("finished", end_state="failed")
-        assert source.look_up("never heard of") == JobFate("cannot-tell")
+        assert source.look_up("waiting") == JobLookup("found", Job("waiting", "queued", "mail"))
+        assert source.look_up("done") == JobLookup("finished", end_state="finished")
+        assert source.look_up("broken") == JobLookup("finished", end_state="failed")
+        assert source.look_up("never heard of") == JobLookup("cannot-tell")
 
     def test_a_job_that_is_nowhere_is_unknown_once_no_worker_can_hold_it(
         self, scene: Scene, queue: Queue, source: RqSource
     ) -> None:
         put(queue, "a")
         scene.redis.delete("rq:queue:mail")
-        source.look()
+        source.read_snapshot()
         began = time.monotonic()
-        assert source.look_up("a") == JobFate("unknown")
+        assert source.look_up("a") == JobLookup("unknown")
         assert time.monotonic() - began > CONFIRM_AFTER_S
 
     def test_a_silent_server_cannot_tell(self, scene: Scene, source: RqSource) -> None:
         scene.valkey.stop()
-        assert source.look_up("a") == JobFate("cannot-tell")
+        assert source.look_up("a") == JobLookup("cannot-tell")
 
     def test_an_error_of_many_lines_is_told_with_its_type_and_all_of_them(
         self, scene: Scene, queue: Queue, source: RqSource
@@ -448,7 +448,7 @@ class TestManners:
         queue.enqueue("int", "x", job_id="broken")
         with scene.valkey.monitored() as heard:
             scene.worker("mail", options=("--burst",))
-            wait_for(lambda: source.look().counts["queued"] == 0, "the jobs to be done", 60)
+            wait_for(lambda: source.read_snapshot().counts["queued"] == 0, "the jobs to be done", 60)
             source.look_up("broken")
             source.detail("broken")
             source.stuck()
@@ -475,30 +475,30 @@ class TestManners:
         return told
 
     def test_a_slow_server_is_given_up(self, scene: Scene, source: RqSource) -> None:
-        source.look()
+        source.read_snapshot()
         scene.valkey.freeze()
         began = time.monotonic()
         with pytest.raises(SourceError, match=r"^did not answer within 5 s$"):
-            source.look()
+            source.read_snapshot()
         assert time.monotonic() - began > 4.5
         scene.valkey.thaw()
-        assert source.look().health == "no workers"
+        assert source.read_snapshot().health == "no workers"
 
     def test_a_password_is_asked_for_and_never_told(self, scene: Scene, tmp_path: Path) -> None:
         scene.redis.config_set("requirepass", "hunter2")
         address = KIND.check_url(f"redis://:wrong@127.0.0.1:{scene.valkey.port}/0")
         with pytest.raises(SourceError) as refused:
-            KIND.build(address, KIND.options(), 10).look()
-        assert refused.value.reason == "asks for a password, or refuses the one it was given"
+            KIND.build(address, KIND.options(), 10).read_snapshot()
+        assert refused.value.reason == "requires a password, or rejects the given one"
         assert "wrong" not in address.url
         right = KIND.check_url(f"redis://:hunter2@127.0.0.1:{scene.valkey.port}/0")
-        assert KIND.build(right, KIND.options(), 10).look().health == "no workers"
+        assert KIND.build(right, KIND.options(), 10).read_snapshot().health == "no workers"
         scene.redis.execute_command("AUTH", "hunter2")  # type: ignore[no-untyped-call]
 
     def test_a_socket_file_will_do(self, scene: Scene, queue: Queue) -> None:
         put(queue, "a")
         source = KIND.build(KIND.check_url(f"unix://{scene.valkey.socket}?db=0"), KIND.options(), 10)
-        assert source.look().counts["queued"] == 1
+        assert source.read_snapshot().counts["queued"] == 1
 
 
 def _an_hour() -> timedelta:

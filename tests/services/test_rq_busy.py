@@ -59,7 +59,7 @@ def look_again_and_again(book: Book, looks: int) -> None:
                 told = book.told
                 assert (told["status"], told.get("findings") or []) == ("verified", []), (count, told["findings"])
                 time.sleep(0.05)  # a moment for the jobs to move
-        done = service.source.look().counts["finished"]
+        done = service.source.read_snapshot().counts["finished"]
         service.source.close()
     assert done > looks
     assert traffic.put > looks

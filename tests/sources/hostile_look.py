@@ -34,7 +34,7 @@ def main(url: str) -> None:
     before = resident_mb()
     for _ in range(LOOKS):
         try:
-            source.look()
+            source.read_snapshot()
         except SourceError as error:
             reason = error.reason
     source.close()

@@ -17,16 +17,16 @@ import pytest
 from pydantic import ValidationError
 
 from app.sources.celery import celery_source
-from app.sources.celery.broker import Snapshot, Taken
+from app.sources.celery.broker import BrokerSnapshot, TakenMessage
 from app.sources.celery.celery_source import KIND
-from app.sources.celery.celery_workers import Answer, Roster, Running
-from app.sources.celery.messages import keys_of, of_queue, of_unacked
+from app.sources.celery.celery_workers import Roster, RunningTask, WorkerAnswer
+from app.sources.celery.messages import list_queue_keys, parse_queued, parse_unacked
 from app.sources.celery.options import CeleryOptions
 from app.sources.celery.overdue_tasks import OverdueTasks
-from app.sources.celery.remote_control import announcement
-from app.sources.celery.results import UNREADABLE, Results, state_of
-from app.sources.celery.task_details import overdue_of, stuck_of
-from app.sources.protocol import Address, Oddity, SourceError
+from app.sources.celery.remote_control import parse_announcement
+from app.sources.celery.results import UNREADABLE, Results, parse_state
+from app.sources.celery.task_details import find_overdue, find_stuck
+from app.sources.protocol import Anomaly, ServiceAddress, SourceError
 from app.sources.redis.client import RedisServer
 from tests.support.machine import scaled
 
@@ -43,15 +43,15 @@ def raw(value: Any) -> bytes:
 
 class TestMessages:
     def test_a_message_tells_id_task_and_way_and_nothing_of_its_arguments(self) -> None:
-        told = of_queue(raw(message()))
+        told = parse_queued(raw(message()))
         assert told is not None
         assert (told.id, told.task, told.route, told.attempt) == ("a1", "mail.send", "celery", 1)
         assert "secret" not in repr(told)
-        assert of_unacked(raw([message(), "", "celery"])) == told
+        assert parse_unacked(raw([message(), "", "celery"])) == told
 
     def test_a_message_of_the_first_protocol_is_known_by_its_correlation_id(self) -> None:
         old = {"headers": {}, "properties": {"correlation_id": "old"}, "body": ""}
-        told = of_queue(raw(old))
+        told = parse_queued(raw(old))
         assert told is not None
         assert told.id == "old"
 
@@ -60,33 +60,33 @@ class TestMessages:
         [b"", b"\xff", b"[]", b"null", b"{}", b"[" * 100_000, raw(message(id=7)), raw(message(id="x" * 1_001))],
     )
     def test_what_is_no_message_is_nothing(self, garbage: bytes) -> None:
-        assert of_queue(garbage) is None
-        assert of_unacked(garbage) is None
+        assert parse_queued(garbage) is None
+        assert parse_unacked(garbage) is None
 
     def test_a_retry_and_a_replacement_are_other_turns_of_the_same_task(self) -> None:
-        told = [of_queue(raw(message(**c))) for c in ({}, {}, {"retries": 1}, {"replaced_task_nesting": 1})]
+        told = [parse_queued(raw(message(**c))) for c in ({}, {}, {"retries": 1}, {"replaced_task_nesting": 1})]
         assert len({one.turn for one in told if one}) == 3
 
     def test_a_task_that_ignores_its_result_is_known_for_it(self) -> None:
-        told = of_queue(raw(message(ignore_result=True)))
+        told = parse_queued(raw(message(ignore_result=True)))
         assert told is not None
         assert not told.keeps_result
 
     def test_each_priority_step_but_the_first_has_a_list_of_its_own(self) -> None:
-        assert keys_of("mail", (0, 3), "\x06\x16", "p:") == ["p:mail", "p:mail\x06\x163"]
+        assert list_queue_keys("mail", (0, 3), "\x06\x16", "p:") == ["p:mail", "p:mail\x06\x163"]
 
 
 class TestResults:
     @pytest.mark.parametrize("state", ["SUCCESS", "FAILURE", "REVOKED", "RETRY", "STARTED", "MY_OWN"])
     def test_the_state_is_read_from_the_first_bytes_whatever_the_serializer(self, state: str) -> None:
         meta = {"status": state, "result": "x" * 1_000}
-        assert state_of(json.dumps(meta).encode()[:96]) == state
+        assert parse_state(json.dumps(meta).encode()[:96]) == state
         for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
-            assert state_of(pickle.dumps(meta, protocol)[:96]) == state
+            assert parse_state(pickle.dumps(meta, protocol)[:96]) == state
 
     @pytest.mark.parametrize("head", [b"", b"\x1f\x8b\x08 compressed", b'{"status": "odd", "result": "SUCCESS"}'])
     def test_what_tells_no_state_is_unreadable(self, head: bytes) -> None:
-        assert state_of(head) == UNREADABLE
+        assert parse_state(head) == UNREADABLE
 
     @pytest.mark.parametrize(
         ("meta", "said"),
@@ -106,7 +106,7 @@ class TestResults:
     )
     def test_an_error_has_its_type_and_all_of_its_message(self, meta: dict[str, Any], said: str | None) -> None:
         held = json.dumps({"status": "FAILURE", **meta}).encode()
-        told = Results().ended(Getrange(held), "a")  # type: ignore[arg-type] -- it stands for a client
+        told = Results().read_result(Getrange(held), "a")  # type: ignore[arg-type] -- it stands for a client
         assert told is not None
         assert (told.state, told.error) == ("FAILURE", said)
 
@@ -123,11 +123,11 @@ class Getrange:
 class TestAnnouncements:
     def test_a_beat_tells_kind_name_and_process(self) -> None:
         body = base64.b64encode(raw({"type": "worker-heartbeat", "hostname": "one@x", "pid": 7})).decode()
-        assert announcement(raw({"body": body})) == ("worker-heartbeat", "one@x", 7)
+        assert parse_announcement(raw({"body": body})) == ("worker-heartbeat", "one@x", 7)
 
     @pytest.mark.parametrize("said", [1, b"", b"{}", raw({"body": "!"}), raw({"body": "W10="}), raw({"body": 1})])
     def test_anything_else_is_none(self, said: object) -> None:
-        assert announcement(said) is None
+        assert parse_announcement(said) is None
 
 
 class TestOptions:
@@ -156,7 +156,7 @@ class TestOptions:
         assert not any("secret" in text for text in messages)
 
     def test_what_it_cannot_do_comes_with_a_reason(self) -> None:
-        source = KIND.build(Address("redis://127.0.0.1:1/0"), CeleryOptions(inspect=False), 10)
+        source = KIND.build(ServiceAddress("redis://127.0.0.1:1/0"), CeleryOptions(inspect=False), 10)
         for action in ("retry-job", "restart-service", "workers"):
             assert source.capabilities.why_not(action)
         for action in ("delete-job", "purge-queue"):
@@ -217,11 +217,11 @@ def test_a_hostile_server_is_a_reason_and_nothing_else(
     # `tests/services/test_rq.py` holds that a server which is silent for 5 s is given up.
     monkeypatch.setattr(celery_source, "RedisServer", partial(RedisServer, answer_s=scaled(0.5)))
     with server(handle) as url:
-        source = KIND.build(Address(url), CeleryOptions(result_backend=True), 10)
+        source = KIND.build(ServiceAddress(url), CeleryOptions(result_backend=True), 10)
         try:
             began = time.monotonic()
             with pytest.raises(SourceError, match=reason):
-                source.look()
+                source.read_snapshot()
             assert time.monotonic() - began < scaled(20)
             assert source.look_up("a").kind == "cannot-tell"
         finally:
@@ -253,33 +253,33 @@ class TestTimes:
         ],
     )
     def test_a_time_is_read_as_celery_writes_it(self, eta: object, due: float | None) -> None:
-        told = of_queue(raw(message(eta=eta)))
+        told = parse_queued(raw(message(eta=eta)))
         assert told is not None
         assert told.due == due
 
     def test_a_taken_task_is_scheduled_until_its_time_and_reserved_from_then_on(self) -> None:
-        told = of_queue(raw(message(eta="2025-11-21T12:00:00Z")))
+        told = parse_queued(raw(message(eta="2025-11-21T12:00:00Z")))
         assert told is not None
         assert [told.state_at(self.NOW + late) for late in (-1, 0, 1)] == ["scheduled", "reserved", "reserved"]
 
     def test_a_minute_after_its_time_it_is_stuck_wherever_it_is(self) -> None:
-        made = Snapshot("one", None)
+        made = BrokerSnapshot("one", None)
         for name in ("taken", "queued"):
-            told = of_queue(raw(message(id=name, eta="2025-11-21T12:00:00Z")))
+            told = parse_queued(raw(message(id=name, eta="2025-11-21T12:00:00Z")))
             assert told is not None
             if name == "taken":
-                made.taken[name] = Taken(told, "tag", self.NOW - 10_000)
+                made.taken[name] = TakenMessage(told, "tag", self.NOW - 10_000)
             else:
                 made.queued[name] = ("celery", told)
-        assert overdue_of(made, self.NOW + 60) == []
-        found = overdue_of(made, self.NOW + 61)
+        assert find_overdue(made, self.NOW + 60) == []
+        found = find_overdue(made, self.NOW + 61)
         assert [(one.job.id, one.job.state, one.reason) for one in found] == [
-            ("taken", "reserved", "its time has come and no worker says that it runs it"),
-            ("queued", "queued", "its time has come and it waits in its queue"),
+            ("taken", "reserved", "it is overdue and no worker reports running it"),
+            ("queued", "queued", "it is overdue and waits in its queue"),
         ]
         assert found[0].since is not None
         assert found[0].since.timestamp() == self.NOW
-        assert stuck_of(made, 3_600, self.NOW) == [], "it was taken long ago, for a time of its own"
+        assert find_stuck(made, 3_600, self.NOW) == [], "it was taken long ago, for a time of its own"
 
 
 class TestOverdue:
@@ -289,22 +289,24 @@ class TestOverdue:
     OLDEST = "the oldest was due at 2025-11-21 12:00:00 UTC"
 
     @staticmethod
-    def there(*queued: str, taken: dict[str, float] | None = None) -> Snapshot:
-        made = Snapshot("one", None)
+    def there(*queued: str, taken: dict[str, float] | None = None) -> BrokerSnapshot:
+        made = BrokerSnapshot("one", None)
         for name in (*queued, *(taken or {})):
-            told = of_queue(raw(message(id=name, eta="2025-11-21T12:00:00Z")))
+            told = parse_queued(raw(message(id=name, eta="2025-11-21T12:00:00Z")))
             assert told is not None
             if taken and name in taken:
-                made.taken[name] = Taken(told, "tag", taken[name])
+                made.taken[name] = TakenMessage(told, "tag", taken[name])
             else:
                 made.queued[name] = ("celery", told)
         return made
 
     @staticmethod
     def workers(at: float, *active: str, idle: bool = False, settled: bool = True) -> Roster:
-        answers = {f"w{name}": Answer(at, frozenset(), {name: Running("nap", "celery", at)}) for name in active}
+        answers = {
+            f"w{name}": WorkerAnswer(at, frozenset(), {name: RunningTask("nap", "celery", at)}) for name in active
+        }
         if idle:
-            answers["idle"] = Answer(at, frozenset(), {})
+            answers["idle"] = WorkerAnswer(at, frozenset(), {})
         return Roster(at, settled, len(answers), frozenset(answers), answers)
 
     @pytest.mark.parametrize(
@@ -319,14 +321,14 @@ class TestOverdue:
         tasks, there, late = OverdueTasks(), self.there("a", "b"), self.DUE + 61
         assert list(tasks.find(there, self.workers(self.DUE + 60, *active, idle=idle), self.DUE + 60)) == []
         assert list(OverdueTasks().find(there, self.workers(late, *active, idle=idle), late)) == [
-            Oddity("overdue", ("a", "b"), f"{self.OLDEST}{why}")
+            Anomaly("overdue", ("a", "b"), f"{self.OLDEST}{why}")
         ]
 
     def test_what_a_worker_holds_and_does_not_run_is_overdue_and_what_runs_is_not(self) -> None:
         late = self.DUE + 100
         there = self.there(taken={"held": self.DUE - 50, "runs": self.DUE - 50, "just": late - 1})
         found = list(OverdueTasks().find(there, self.workers(late - 2, "runs", idle=True), late))
-        assert found == [Oddity("overdue", ("held",), f"{self.OLDEST}; a worker holds it and does not run it")]
+        assert found == [Anomaly("overdue", ("held",), f"{self.OLDEST}; a worker holds it and does not run it")]
 
     @pytest.mark.parametrize(("settled", "age"), [(False, 1), (True, 60)])
     def test_where_not_every_worker_has_said_just_now_what_it_runs_what_was_taken_is_unknown(
@@ -335,7 +337,7 @@ class TestOverdue:
         late = self.DUE + 1_000
         there = self.there("waits", taken={"held": self.DUE - 50})
         found = list(OverdueTasks().find(there, self.workers(late - age, idle=True, settled=settled), late))
-        assert found == [Oddity("overdue", ("waits",), self.OLDEST)]
+        assert found == [Anomaly("overdue", ("waits",), self.OLDEST)]
 
     def test_what_is_sent_with_a_time_that_is_over_is_late_only_after_a_minute(self) -> None:
         tasks, roster = OverdueTasks(), Roster()

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from app.sources.celery import failure_count
-from app.sources.celery.failure_count import COUNTING, TOO_MANY, Failures
+from app.sources.celery.failure_count import COUNTING, TOO_MANY, FailureCounter
 from app.sources.celery.results import Results
 
 PREFIX = b"celery-task-meta-"
@@ -53,31 +53,31 @@ class Store:
 
 
 @pytest.fixture
-def failures() -> Failures:
-    return Failures(Results())
+def failures() -> FailureCounter:
+    return FailureCounter(Results())
 
 
-def follow(failures: Failures, store: Store) -> tuple[int | None, str]:
-    counted = failures.follow(store)  # type: ignore[arg-type] -- it stands for a client
+def follow(failures: FailureCounter, store: Store) -> tuple[int | None, str]:
+    counted = failures.count_next_part(store)  # type: ignore[arg-type] -- it stands for a client
     return counted.number, counted.why
 
 
-def test_all_results_of_a_small_backend_are_counted_at_one_look(failures: Failures) -> None:
+def test_all_results_of_a_small_backend_are_counted_at_one_look(failures: FailureCounter) -> None:
     assert follow(failures, Store(a="FAILURE", b="SUCCESS", c="FAILURE", d="RETRY")) == (2, "")
 
 
-def test_no_result_at_all_is_no_failure(failures: Failures) -> None:
+def test_no_result_at_all_is_no_failure(failures: FailureCounter) -> None:
     assert follow(failures, Store()) == (0, "")
 
 
-def test_a_result_with_name_and_arguments_is_read_as_one_without(failures: Failures) -> None:
+def test_a_result_with_name_and_arguments_is_read_as_one_without(failures: FailureCounter) -> None:
     """As `result_extended` writes it."""
     store = Store()
     store.put("a", "FAILURE", name="mail.send", args=[1], kwargs={"status": "SUCCESS"}, worker="w", retries=3)
     assert follow(failures, store) == (1, "")
 
 
-def test_what_is_read_once_is_not_read_again_and_new_results_are(failures: Failures) -> None:
+def test_what_is_read_once_is_not_read_again_and_new_results_are(failures: FailureCounter) -> None:
     store = Store(**{f"t{n}": "SUCCESS" for n in range(50)})
     follow(failures, store)
     store.put("new", "FAILURE")
@@ -86,14 +86,14 @@ def test_what_is_read_once_is_not_read_again_and_new_results_are(failures: Failu
     assert store.read == 1
 
 
-def test_a_failure_that_was_delivered_again_and_succeeded_is_none(failures: Failures) -> None:
+def test_a_failure_that_was_delivered_again_and_succeeded_is_none(failures: FailureCounter) -> None:
     store = Store(a="FAILURE")
     follow(failures, store)
     store.put("a", "SUCCESS")
     assert follow(failures, store) == (0, "")
 
 
-def test_an_expired_failure_is_none_any_more(failures: Failures) -> None:
+def test_an_expired_failure_is_none_any_more(failures: FailureCounter) -> None:
     store = Store(a="FAILURE", b="FAILURE")
     follow(failures, store)
     del store.held[PREFIX + b"a"]
@@ -101,9 +101,9 @@ def test_an_expired_failure_is_none_any_more(failures: Failures) -> None:
 
 
 def test_more_than_one_look_can_read_is_unknown_until_all_were_met_and_then_as_of_a_time(
-    failures: Failures, monkeypatch: pytest.MonkeyPatch
+    failures: FailureCounter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(failure_count, "MAX_READ", 30)
+    monkeypatch.setattr(failure_count, "MAX_RESULTS_READ", 30)
     store = Store(**{f"t{n:03}": "FAILURE" if n % 2 else "SUCCESS" for n in range(100)})
     told = []
     for _ in range(4):
@@ -111,22 +111,22 @@ def test_more_than_one_look_can_read_is_unknown_until_all_were_met_and_then_as_o
         told.append(follow(failures, store))
         assert store.read - before <= 30
     assert told == [(None, COUNTING)] * 3 + [(50, "")]
-    counted = failures.follow(store)  # type: ignore[arg-type] -- as above
+    counted = failures.count_next_part(store)  # type: ignore[arg-type] -- as above
     assert counted.lags
     assert counted.as_of is not None
 
 
-def test_keys_are_gone_through_in_parts_too(failures: Failures, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(failure_count, "SCANS", 2)
-    monkeypatch.setattr(failure_count, "KEYS_A_SCAN", 10)
+def test_keys_are_gone_through_in_parts_too(failures: FailureCounter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(failure_count, "SCANS_PER_POLL", 2)
+    monkeypatch.setattr(failure_count, "KEYS_PER_SCAN", 10)
     store = Store(**{f"t{n:03}": "FAILURE" for n in range(45)})
     assert [follow(failures, store)[0] for _ in range(3)] == [None, None, 45]
 
 
 def test_more_than_are_remembered_are_said_not_to_be_counted(
-    failures: Failures, monkeypatch: pytest.MonkeyPatch
+    failures: FailureCounter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(failure_count, "MAX_RESULTS", 10)
+    monkeypatch.setattr(failure_count, "MAX_REMEMBERED_RESULTS", 10)
     assert follow(failures, Store(**{f"t{n}": "FAILURE" for n in range(11)})) == (None, TOO_MANY)
 
 

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from app.sources import kinds, service_config
 from app.sources.palantir.palantir_source import PalantirOptions
-from app.sources.protocol import Address, Source, SourceError
+from app.sources.protocol import ServiceAddress, Source, SourceError
 
 URL = "http://127.0.0.1:9"
 
@@ -50,30 +50,30 @@ def test_an_entry_does_not_show_its_password() -> None:
 
 def test_a_password_comes_from_the_environment_where_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BEACON_SOURCE_MAIL", "sesame")
-    seen: list[Address] = []
-    kind = kinds.kind("palantir")
+    seen: list[ServiceAddress] = []
+    kind = kinds.get_kind("palantir")
 
-    def build(address: Address, options: Any, bound: int) -> Source:
+    def build(address: ServiceAddress, options: Any, bound: int) -> Source:
         seen.append(address)
         return kind.build(address, options, bound)
 
-    monkeypatch.setattr(service_config, "kind", lambda _: replace(kind, build=build))
-    service_config.build("palantir", Address(URL), {}, "BEACON_SOURCE_MAIL", 10)
-    assert seen == [Address(URL, "sesame")]
+    monkeypatch.setattr(service_config, "get_kind", lambda _: replace(kind, build=build))
+    service_config.create_source("palantir", ServiceAddress(URL), {}, "BEACON_SOURCE_MAIL", 10)
+    assert seen == [ServiceAddress(URL, "sesame")]
 
 
 def test_a_missing_variable_makes_the_service_stale_and_says_which() -> None:
-    source = service_config.build("palantir", Address(URL), {}, "BEACON_SOURCE_NONE", 10)
+    source = service_config.create_source("palantir", ServiceAddress(URL), {}, "BEACON_SOURCE_NONE", 10)
     with pytest.raises(SourceError, match="environment variable BEACON_SOURCE_NONE, which is not set"):
-        source.look()
+        source.read_snapshot()
     assert source.look_up("a").kind == "cannot-tell"
     assert "BEACON_SOURCE_NONE" in (source.capabilities.why_not("retry-job") or "")
 
 
 def test_settings_of_another_version_make_the_service_stale_and_say_so() -> None:
-    source = service_config.build("palantir", Address(URL), {"speed": 9}, None, 10)
+    source = service_config.create_source("palantir", ServiceAddress(URL), {"speed": 9}, None, 10)
     with pytest.raises(SourceError, match="settings that cannot be used here: speed"):
-        source.look()
+        source.read_snapshot()
 
 
 def test_everything_that_is_wrong_is_said_at_once() -> None:
@@ -107,11 +107,11 @@ def test_the_settings_of_beacon_are_no_passwords_of_services() -> None:
 def test_a_kind_that_fails_to_build_makes_its_service_stale_and_tells_no_secret(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def build(address: Address, options: Any, bound: int) -> Source:
+    def build(address: ServiceAddress, options: Any, bound: int) -> Source:
         raise KeyError(address.password)
 
-    monkeypatch.setattr(service_config, "kind", lambda _: replace(kinds.kind("palantir"), build=build))
-    source = service_config.build("palantir", Address(URL, "sesame"), {}, None, 10)
-    with pytest.raises(SourceError, match=r"failed to make its source \(KeyError\)"):
-        source.look()
+    monkeypatch.setattr(service_config, "get_kind", lambda _: replace(kinds.get_kind("palantir"), build=build))
+    source = service_config.create_source("palantir", ServiceAddress(URL, "sesame"), {}, None, 10)
+    with pytest.raises(SourceError, match=r"whose source could not be created \(KeyError\)"):
+        source.read_snapshot()
     assert "sesame" not in caplog.text

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from app.sources.celery import celery_source
-from app.sources.host_rules import Forbidden, HostRules, Reach, parse_networks
+from app.sources.host_rules import ForbiddenAddress, HostRules, Reach, parse_networks
 from app.sources.http_client import HttpClient
 from app.sources.palantir import palantir_source
-from app.sources.protocol import Address, Order, Source, SourceError, Unsure
+from app.sources.protocol import Operation, OutcomeUnknown, ServiceAddress, Source, SourceError
 from app.sources.redis.client import RedisServer, check_url
 from app.sources.rq import rq_source
-from app.sources.service_config import build
+from app.sources.service_config import create_source
 from tests.sources.upstream import Upstream
 
 REFUSED = [
@@ -41,19 +41,19 @@ USUAL = ["127.0.0.1", "::1", "10.1.2.3", "192.168.0.9", "172.16.0.1", "fd12::1",
 
 @pytest.mark.parametrize("address", REFUSED)
 def test_what_is_the_hosts_is_refused_however_it_is_written(address: str) -> None:
-    assert "BEACON_ALLOWED_NETWORKS can allow it" in (Reach().refusal(address) or "")
+    assert "BEACON_ALLOWED_NETWORKS can allow it" in (Reach().explain_refusal(address) or "")
 
 
 @pytest.mark.parametrize("address", USUAL)
 def test_loopback_private_and_public_addresses_are_as_usual(address: str) -> None:
-    assert Reach().refusal(address) is None
+    assert Reach().explain_refusal(address) is None
 
 
 @pytest.mark.parametrize("address", ["169.254.10.9", "::ffff:169.254.10.9"])
 def test_the_host_may_mean_it(address: str) -> None:
     allowed = Reach(parse_networks(("169.254.10.0/24",)))
-    assert allowed.refusal(address) is None
-    assert allowed.refusal("169.254.11.9") is not None
+    assert allowed.explain_refusal(address) is None
+    assert allowed.explain_refusal("169.254.11.9") is not None
 
 
 class Names:
@@ -76,8 +76,10 @@ class Names:
 
 def test_a_name_is_looked_at_behind_its_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
     Names(monkeypatch, "169.254.169.254")
-    with pytest.raises(Forbidden, match=r"169\.254\.169\.254, which is one at which a cloud hands out credentials"):
-        Reach().addresses("mail.test", 80)
+    with pytest.raises(
+        ForbiddenAddress, match=r"169\.254\.169\.254, which is one at which a cloud hands out credentials"
+    ):
+        Reach().resolve("mail.test", 80)
 
 
 def test_a_name_that_leads_elsewhere_a_moment_later_changes_nothing(
@@ -104,7 +106,7 @@ def test_an_order_to_one_was_certainly_not_sent() -> None:
     client = HttpClient("http://169.254.169.254")
     with pytest.raises(SourceError) as refused:
         client.send("POST", "/x", 1.0, key="k")
-    assert not isinstance(refused.value, Unsure)
+    assert not isinstance(refused.value, OutcomeUnknown)
 
 
 @pytest.mark.parametrize("scheme", ["redis", "rediss"])
@@ -133,9 +135,9 @@ FORBIDDEN = "redis://169.254.169.254:1/0"
 @pytest.mark.parametrize(
     "made",
     [
-        rq_source.KIND.build(Address(FORBIDDEN), rq_source.RqOptions(), 10),
-        celery_source.KIND.build(Address(FORBIDDEN), celery_source.CeleryOptions(inspect=False), 10),
-        palantir_source.KIND.build(Address("http://169.254.169.254"), palantir_source.PalantirOptions(), 10),
+        rq_source.KIND.build(ServiceAddress(FORBIDDEN), rq_source.RqOptions(), 10),
+        celery_source.KIND.build(ServiceAddress(FORBIDDEN), celery_source.CeleryOptions(inspect=False), 10),
+        palantir_source.KIND.build(ServiceAddress("http://169.254.169.254"), palantir_source.PalantirOptions(), 10),
     ],
     ids=["rq", "celery", "palantir"],
 )
@@ -146,23 +148,23 @@ def test_the_rules_hold_for_every_kind(made: Source) -> None:
 def test_and_for_the_second_address_of_celery() -> None:
     with listening() as (port, _):
         options = celery_source.CeleryOptions(inspect=False, result_backend=FORBIDDEN)
-        made = celery_source.KIND.build(Address(f"redis://127.0.0.1:{port}/0"), options, 10)
+        made = celery_source.KIND.build(ServiceAddress(f"redis://127.0.0.1:{port}/0"), options, 10)
         with pytest.raises(SourceError, match="has a result backend that has the address"):
-            made._reads.ended("a")
+            made._storage.read_result("a")
         made.close()
 
 
 def test_what_the_host_means_is_connected_to() -> None:
     """Nothing listens there, which is another reason than that nobody may."""
     reach = Reach(parse_networks(("127.0.0.0/8",)))
-    assert refusal(rq_source.KIND.build(Address("redis://127.0.0.1:1/0", None, reach), rq_source.RqOptions(), 10)) == (
-        "refused the connection"
-    )
+    assert refusal(
+        rq_source.KIND.build(ServiceAddress("redis://127.0.0.1:1/0", None, reach), rq_source.RqOptions(), 10)
+    ) == ("refused the connection")
 
 
 def refusal(source: Source) -> str:
     with pytest.raises(SourceError) as refused:
-        source.look()
+        source.read_snapshot()
     source.close()
     return refused.value.reason
 
@@ -172,12 +174,12 @@ def refusal(source: Source) -> str:
 )
 def test_a_variable_of_the_hosts_own_is_sent_nowhere(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, "the host's")
-    source = build("palantir", Address("http://127.0.0.1:9"), {}, name, 10, HostRules())
+    source = create_source("palantir", ServiceAddress("http://127.0.0.1:9"), {}, name, 10, HostRules())
     with pytest.raises(
-        SourceError, match=f"needs its password from the variable {name}, which this host keeps to itself"
+        SourceError, match=f"needs its password from the variable {name}, which this host does not allow"
     ):
-        source.look()
-    assert source.act(Order("restart-service", "mail", "k")).outcome == "refused"
+        source.read_snapshot()
+    assert source.execute(Operation("restart-service", "mail", "k")).outcome == "refused"
 
 
 def test_names_that_the_host_allows_are_taken(monkeypatch: pytest.MonkeyPatch, service: Upstream) -> None:
@@ -187,7 +189,7 @@ def test_names_that_the_host_allows_are_taken(monkeypatch: pytest.MonkeyPatch, s
     assert rules.refused_variable("BEACON_SOURCE_X") is None
     assert rules.refused_variable("MAIL_TOKEN") is None
     assert rules.refused_variable("BEACON_SECRET_KEY") is not None
-    source = build("palantir", Address(service.url), {}, "MAIL_TOKEN", 10, rules)
+    source = create_source("palantir", ServiceAddress(service.url), {}, "MAIL_TOKEN", 10, rules)
     assert source.look_up("a").kind == "found"
     source.close()
 

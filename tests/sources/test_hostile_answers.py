@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from app.sources.palantir.api import CountsAnswer, PageAnswer, StuckAnswer, WholePageAnswer
 from app.sources.palantir.palantir_source import PalantirSource
-from app.sources.protocol import Order, SourceError, Unsure
+from app.sources.protocol import Operation, OutcomeUnknown, SourceError
 from tests.sources.upstream import Upstream, serve_palantir
 from tests.support.hostile_json import as_bytes, deep, many_items, many_keys
 from tests.support.machine import scaled
@@ -32,7 +32,7 @@ def refusal(service: Upstream, path: str, body: bytes) -> str:
     tracemalloc.start()
     try:
         with pytest.raises(SourceError) as refused:
-            source.look()
+            source.read_snapshot()
         assert tracemalloc.get_traced_memory()[1] < 4 * len(body) + 20 * MB
     finally:
         tracemalloc.stop()
@@ -104,8 +104,8 @@ def test_an_order_with_such_an_answer_may_have_been_carried_out(
 ) -> None:
     service.raw("/api/v1/queues/mail/purge", as_bytes({"purged": purged, "jobIds": make_ids()}))
     source = PalantirSource(service.url, 10_000)
-    with pytest.raises(Unsure):
-        source.act(Order("purge-queue", "mail", "key"))
+    with pytest.raises(OutcomeUnknown):
+        source.execute(Operation("purge-queue", "mail", "key"))
     source.close()
 
 
@@ -116,7 +116,7 @@ def test_a_page_with_long_tracebacks_is_read(service: Upstream) -> None:
     serve_palantir(service, {"queued": [f"j{n}" for n in range(1_000)]})
     service.json("/api/v1/jobs", service_jobs)
     source = PalantirSource(service.url, 10_000)
-    assert len(source.look().listings[0].jobs) == 1_000
+    assert len(source.read_snapshot().listings[0].jobs) == 1_000
     source.close()
 
 

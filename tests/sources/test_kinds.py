@@ -25,8 +25,8 @@ def bring(monkeypatch: pytest.MonkeyPatch) -> Any:
     """`bring("KIND")`: another package is installed whose entry point is this object."""
 
     def install(name: str) -> None:
-        points = [EntryPoint("sidekiq", f"{THIRD_PARTY}:{name}", kinds.GROUP)]
-        monkeypatch.setattr(kinds, "entry_points", lambda group: points if group == kinds.GROUP else [])
+        points = [EntryPoint("sidekiq", f"{THIRD_PARTY}:{name}", kinds.ENTRY_POINT_GROUP)]
+        monkeypatch.setattr(kinds, "entry_points", lambda group: points if group == kinds.ENTRY_POINT_GROUP else [])
 
     _forget()
     yield install
@@ -34,13 +34,13 @@ def bring(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_beacons_own_come_first() -> None:
-    assert kinds.names()[:3] == ["palantir", "rq", "celery"]
+    assert kinds.list_kinds()[:3] == ["palantir", "rq", "celery"]
 
 
 def test_one_of_another_package_is_a_kind_like_every_other(bring: Any) -> None:
     bring("KIND")
-    assert kinds.names()[3:] == ["sidekiq"]
-    assert kinds.kind("sidekiq") is KIND
+    assert kinds.list_kinds()[3:] == ["sidekiq"]
+    assert kinds.get_kind("sidekiq") is KIND
 
 
 @pytest.mark.parametrize("broken", ["NOT_A_KIND", "nothing_of_that_name"])
@@ -48,34 +48,34 @@ def test_one_that_cannot_be_loaded_is_left_out_and_said(
     bring: Any, caplog: pytest.LogCaptureFixture, broken: str
 ) -> None:
     bring(broken)
-    assert kinds.names() == ["palantir", "rq", "celery"]
-    assert "the kind of source sidekiq" in caplog.text
-    assert set(kinds.broken()) == {"sidekiq"}
+    assert kinds.list_kinds() == ["palantir", "rq", "celery"]
+    assert "kind=sidekiq" in caplog.text
+    assert set(kinds.list_broken_kinds()) == {"sidekiq"}
     with pytest.raises(
         kinds.UnloadableKind, match=r"sidekiq is installed and cannot be loaded: (Type|Attribute)Error: "
     ):
-        kinds.kind("sidekiq")
+        kinds.get_kind("sidekiq")
 
 
 def test_one_of_our_own_whose_library_is_missing_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(kinds._OWN, "rq", "app.sources.no_such_module")
+    monkeypatch.setitem(kinds._OWN_MODULES, "rq", "app.sources.no_such_module")
     _forget()
     try:
-        assert set(kinds.broken()) == {"rq"}
+        assert set(kinds.list_broken_kinds()) == {"rq"}
         with pytest.raises(kinds.UnloadableKind, match="rq is installed and cannot be loaded: ModuleNotFoundError"):
-            kinds.kind("rq")
-        assert kinds.kind("palantir") is palantir_source.KIND
+            kinds.get_kind("rq")
+        assert kinds.get_kind("palantir") is palantir_source.KIND
     finally:
         _forget()
 
 
 def test_an_unknown_one_is_said_with_those_that_are_there() -> None:
     with pytest.raises(kinds.UnknownKind, match="expected one of palantir, rq, celery"):
-        kinds.kind("oracle")
-    assert kinds.health_path("oracle") == ""
+        kinds.get_kind("oracle")
+    assert kinds.get_health_path("oracle") == ""
 
 
 def _forget() -> None:
-    kinds.kind.cache_clear()
-    kinds._brought.cache_clear()
-    kinds._own.cache_clear()
+    kinds.get_kind.cache_clear()
+    kinds._load_plugins.cache_clear()
+    kinds._load_own.cache_clear()

@@ -10,10 +10,10 @@ import pytest
 
 from app.sources.celery.broker import Broker
 from app.sources.palantir.palantir_source import PalantirSource
-from app.sources.protocol import MAX_JOB_ID_BYTES, MAX_JOB_ID_CHARS, Job, LeftOut, fault_of_job_id
-from app.sources.rq.placement import tally, to_check
+from app.sources.protocol import MAX_JOB_ID_BYTES, MAX_JOB_ID_CHARS, Job, LeftOut, find_job_id_fault
+from app.sources.rq.placement import list_expected_ids, place_jobs
 from app.sources.rq.responses import JobIds
-from app.sources.rq.rq_snapshot import Snapshot, places_of
+from app.sources.rq.rq_snapshot import RqSnapshot, list_places
 from tests.sources.upstream import Upstream, serve_palantir
 
 LONG = "x" * (MAX_JOB_ID_CHARS + 1)
@@ -29,36 +29,36 @@ ODD: list[tuple[str, str]] = [
 
 @pytest.mark.parametrize(("job_id", "fault"), [*ODD, ("a\x85", CONTROL)])
 def test_the_limit_is_said(job_id: str, fault: str) -> None:
-    assert fault_of_job_id(job_id) == fault
+    assert find_job_id_fault(job_id) == fault
 
 
 @pytest.mark.parametrize("job_id", ["a", "a b/c?d=é", "x" * 300, "x" * MAX_JOB_ID_CHARS, "日" * 666])
 def test_an_id_within_the_limits_is_taken(job_id: str) -> None:
-    assert fault_of_job_id(job_id) == ""
+    assert find_job_id_fault(job_id) == ""
     assert len(job_id.encode()) <= MAX_JOB_ID_BYTES
 
 
 class TestRq:
     def test_what_is_no_id_is_counted_and_the_first_is_named(self) -> None:
         found = JobIds("rq:queue:mail")
-        found.take([b"a", LONG.encode(), b"b", b"\xff", b"", b"c"])
+        found.add_entries([b"a", LONG.encode(), b"b", b"\xff", b"", b"c"])
         assert found.ids == ["a", "b", "c"]
-        assert found.told == LeftOut(3, f"entry 2 of rq:queue:mail: {TOO_LONG}")
+        assert found.summary == LeftOut(3, f"entry 2 of rq:queue:mail: {TOO_LONG}")
 
     def test_bytes_that_are_no_text_are_named_as_such(self) -> None:
         found = JobIds("rq:queue:mail")
-        found.take([b"\xff"])
-        assert found.told.first == "entry 1 of rq:queue:mail: its id is not UTF-8"
+        found.add_entries([b"\xff"])
+        assert found.summary.first == "entry 1 of rq:queue:mail: its id is not UTF-8"
 
     def test_places_of_entries_are_those_of_the_ids_that_are_left(self) -> None:
         """Of a registry whose first entries expire: the jobs of the others must exist."""
         found = JobIds("rq:failed:mail")
-        found.take([b"kept", b"\xff", b"expiring", b"\xff", b"must-exist"])
-        [failed] = [place for place in places_of("mail") if place.state == "failed"]
-        expiring = {failed: found.places(1, 4)}
-        snapshot = Snapshot(0.0, {failed: 5}, {failed: found.ids}, expiring, [], left_out={failed: found.told})
-        assert list(to_check(snapshot)) == [(failed, ["kept", "must-exist"])]
-        [listing] = [one for one in tally(snapshot, lambda: None).listings if one.state == "failed"]
+        found.add_entries([b"kept", b"\xff", b"expiring", b"\xff", b"must-exist"])
+        [failed] = [place for place in list_places("mail") if place.state == "failed"]
+        expiring = {failed: found.slice_of(1, 4)}
+        snapshot = RqSnapshot(0.0, {failed: 5}, {failed: found.ids}, expiring, [], left_out={failed: found.summary})
+        assert list(list_expected_ids(snapshot)) == [(failed, ["kept", "must-exist"])]
+        [listing] = [one for one in place_jobs(snapshot, lambda: None).listings if one.state == "failed"]
         assert (len(listing.jobs), listing.left_out.number) == (3, 2)
 
 
@@ -67,7 +67,7 @@ class TestPalantir:
     def test_an_odd_id_costs_its_row(self, service: Upstream, job_id: str, fault: str) -> None:
         serve_palantir(service, {"queued": ["a", "b"], "running": ["r"]}, queued=3)
         service.json("/api/v1/jobs", page("a", job_id, "b"))
-        queued, *_ = PalantirSource(service.url, 10).look().listings
+        queued, *_ = PalantirSource(service.url, 10).read_snapshot().listings
         assert queued.jobs == {job_id: Job(job_id, "queued") for job_id in ("a", "b")}
         assert (queued.complete, queued.left_out) == (True, LeftOut(1, f"entry 2 of queued: {fault}"))
 
@@ -75,7 +75,7 @@ class TestPalantir:
         serve_palantir(service, {"queued": []})
         rows = [{"id": "a", "state": "queued"}, {"id": "b", "state": "queued", "attempt": -1}, {"state": "queued"}, 7]
         service.json("/api/v1/jobs", {"jobs": rows})
-        queued = PalantirSource(service.url, 10).look().listings[0]
+        queued = PalantirSource(service.url, 10).read_snapshot().listings[0]
         assert list(queued.jobs) == ["a"]
         assert queued.left_out.number == 3
         assert queued.left_out.first.startswith("entry 2 of queued: attempt: ")
@@ -84,7 +84,7 @@ class TestPalantir:
         ids = [f"j{n:05}" for n in range(1_500)]
         ids[999], ids[1_200] = f"{ids[999]}\n", f"{ids[1_200]}\x00"
         serve_palantir(service, {"queued": ids})
-        queued = PalantirSource(service.url, 10_000).look().listings[0]
+        queued = PalantirSource(service.url, 10_000).read_snapshot().listings[0]
         assert len(queued.jobs) == 1_498
         assert queued.left_out == LeftOut(2, f"entry 1,000 of queued: {CONTROL}")
 
@@ -97,8 +97,8 @@ class TestCelery:
     @pytest.mark.parametrize(
         ("entry", "fault"),
         [
-            (b"no message at all", "it is no task's message"),
-            (b"[" * 100_000, "it is no task's message"),
+            (b"no message at all", "it is not a task's message"),
+            (b"[" * 100_000, "it is not a task's message"),
             (json.dumps({"headers": {"id": LONG}}).encode(), TOO_LONG),
             (json.dumps({"headers": {"id": "a\n"}}).encode(), CONTROL),
             (json.dumps({"headers": {"id": 7}}).encode(), "it has no id"),
@@ -106,7 +106,7 @@ class TestCelery:
     )
     def test_a_message_that_is_no_task_is_counted_by_its_place(self, entry: bytes, fault: str) -> None:
         good = json.dumps({"headers": {"id": "good"}, "properties": {"delivery_info": {"routing_key": "celery"}}})
-        snapshot = Broker(["celery"], [0], "", "", 10).snapshot(Held([good.encode(), entry], {b"tag": entry}))
+        snapshot = Broker(["celery"], [0], "", "", 10).read_snapshot(Held([good.encode(), entry], {b"tag": entry}))
         assert list(snapshot.queued) == ["good"]
         assert snapshot.counts == {"queued": 2, "reserved": 1}
         # An entry of `unacked` holds the message in a list; this one is none.

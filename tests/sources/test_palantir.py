@@ -8,8 +8,8 @@ import pytest
 
 from app.infra.clock import parse_utc, utc_now, utc_text
 from app.sources.http_client import HttpClient
-from app.sources.palantir.palantir_source import PalantirSource, in_flow_order, is_finished
-from app.sources.protocol import JobFate, SourceError
+from app.sources.palantir.palantir_source import PalantirSource, is_finished, sort_by_flow
+from app.sources.protocol import JobLookup, SourceError
 from tests.sources.upstream import Upstream, serve_palantir
 from tests.support.machine import scaled
 
@@ -28,7 +28,7 @@ def states_read(service: Upstream) -> list[str]:
 def test_a_look_holds_counts_jobs_and_which_moment_they_belong_to(service: Upstream) -> None:
     serve_palantir(service, JOBS)
     began = parse_utc(utc_text())  # to the millisecond, as the service tells it
-    look = source(service).look()
+    look = source(service).read_snapshot()
     assert look.counts == {"queued": 2, "running": 1, "succeeded": 1, "failed": 1}
     assert {listing.state: set(listing.jobs) for listing in look.listings} == {k: set(v) for k, v in JOBS.items()}
     assert (look.instance_id, look.revision, look.one_revision) == ("one", "7", True)
@@ -39,13 +39,13 @@ def test_a_look_holds_counts_jobs_and_which_moment_they_belong_to(service: Upstr
 
 def test_unfinished_states_are_read_first_as_jobs_flow(service: Upstream) -> None:
     serve_palantir(service, {"failed": [], "succeeded": [], "paused": [], "running": [], "scheduled": [], "queued": []})
-    look = source(service).look()
+    look = source(service).read_snapshot()
     assert states_read(service) == ["scheduled", "queued", "running", "paused", "failed", "succeeded"]
     assert [listing.finished for listing in look.listings] == [False] * 4 + [True] * 2
 
 
 def test_queued_and_running_are_read_even_where_the_counts_leave_them_out() -> None:
-    assert in_flow_order(["succeeded"]) == ["queued", "running", "succeeded"]
+    assert sort_by_flow(["succeeded"]) == ["queued", "running", "succeeded"]
 
 
 @pytest.mark.parametrize(
@@ -62,14 +62,14 @@ def test_what_is_not_known_as_finished_is_unfinished(state: str, finished: bool)
 def test_a_list_is_read_page_by_page_to_its_end(service: Upstream) -> None:
     ids = [f"j{n:05}" for n in range(2_500)]
     serve_palantir(service, {"queued": ids})
-    look = source(service).look()
+    look = source(service).read_snapshot()
     assert set(look.listings[0].jobs) == set(ids)
     assert states_read(service).count("queued") == 3
 
 
 def test_beyond_the_bound_only_the_count_is_known(service: Upstream) -> None:
     serve_palantir(service, {"queued": [f"j{n:05}" for n in range(2_500)], "running": ["r1"]})
-    queued, running = source(service, bound=1_500).look().listings
+    queued, running = source(service, bound=1_500).read_snapshot().listings
     assert (queued.complete, len(queued.jobs)) == (False, 0)
     assert (running.complete, set(running.jobs)) == (True, {"r1"})
 
@@ -77,26 +77,26 @@ def test_beyond_the_bound_only_the_count_is_known(service: Upstream) -> None:
 def test_the_bound_is_one_of_all_states_and_a_full_one_hides_none_of_the_others(service: Upstream) -> None:
     jobs = {"queued": ["q1", "q2", "q3", "q4"], "running": ["r1"], "succeeded": ["s1", "s2"], "failed": ["f1"]}
     serve_palantir(service, jobs)
-    listed = {one.state: one.complete for one in source(service, bound=3).look().listings}
+    listed = {one.state: one.complete for one in source(service, bound=3).read_snapshot().listings}
     assert listed == {"queued": False, "running": True, "failed": True, "succeeded": False}
     assert states_read(service) == ["running", "failed"]
 
 
 def test_exactly_the_bound_is_still_a_complete_list(service: Upstream) -> None:
     serve_palantir(service, {"queued": ["a", "b", "c"]})
-    assert source(service, bound=3).look().listings[0].complete
-    assert not source(service, bound=2).look().listings[0].complete
+    assert source(service, bound=3).read_snapshot().listings[0].complete
+    assert not source(service, bound=2).read_snapshot().listings[0].complete
 
 
 def test_lists_of_another_revision_than_the_counts_are_not_one_revision(service: Upstream) -> None:
     serve_palantir(service, JOBS)
     service.json("/api/v1/jobs/counts", {"counts": {"queued": 2}, "revision": 6})
-    assert not source(service).look().one_revision
+    assert not source(service).read_snapshot().one_revision
 
 
 def test_without_revisions_nothing_is_one_revision(service: Upstream) -> None:
     serve_palantir(service, JOBS, revision=None)
-    assert not source(service).look().one_revision
+    assert not source(service).read_snapshot().one_revision
 
 
 GARBAGE: list[tuple[str, object]] = [
@@ -121,15 +121,15 @@ GARBAGE: list[tuple[str, object]] = [
 def test_an_answer_of_another_shape_is_refused_in_words(service: Upstream, path: str, body: object) -> None:
     serve_palantir(service, JOBS)
     service.json(path, body)
-    with pytest.raises(SourceError, match="answered something else than the Palantir API: "):
-        source(service).look()
+    with pytest.raises(SourceError, match="answered something other than the Palantir API: "):
+        source(service).read_snapshot()
 
 
 def test_a_list_without_an_end_is_refused(service: Upstream) -> None:
     serve_palantir(service, JOBS)
     service.json("/api/v1/jobs", {"jobs": [{"id": "a", "state": "queued"}], "next": "a"})
     with pytest.raises(SourceError, match="does not end"):
-        source(service).look()
+        source(service).read_snapshot()
 
 
 def test_many_slow_answers_together_are_bounded_too(service: Upstream) -> None:
@@ -143,7 +143,7 @@ def test_many_slow_answers_together_are_bounded_too(service: Upstream) -> None:
     service.answers["/api/v1/jobs"] = slowly
     began = time.monotonic()
     with pytest.raises(SourceError, match=r"did not (finish answering|answer) within"):
-        source(service, look_s=0.5).look()
+        source(service, read_timeout_s=0.5).read_snapshot()
     assert time.monotonic() - began < scaled(2.5)
 
 
@@ -169,7 +169,7 @@ def test_a_look_up_says_what_became_of_a_job(service: Upstream, status: int, bod
 def test_a_look_up_that_is_not_answered_tells_nothing(service: Upstream) -> None:
     service.answers["/api/v1/jobs/a"] = lambda _: service.hold()
     asked = PalantirSource(service.url, 10, http=HttpClient(service.url, answer_s=0.2))
-    assert asked.look_up("a") == JobFate("cannot-tell")
+    assert asked.look_up("a") == JobLookup("cannot-tell")
 
 
 def test_a_404_of_something_that_is_not_the_api_is_no_verdict(service: Upstream) -> None:

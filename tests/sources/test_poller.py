@@ -12,7 +12,7 @@ from flask import Flask
 
 from app.db import now_epoch, write
 from app.infra.lease import Lease, LeaseLost, LeaseRow
-from app.sources.poller import MAX_BACK_OFF_S, Outcome, Poller, back_off_s
+from app.sources.poller import MAX_BACK_OFF_S, Poller, PollResult, back_off_s
 from tests.support.machine import scaled
 from tests.support.waiting import wait_for
 
@@ -29,7 +29,7 @@ class Named:
 class Observer:
     """By hand: writes down what it is asked, and answers what a test tells it to."""
 
-    outcome: Outcome = field(default_factory=lambda: Outcome(answered=True))
+    outcome: PollResult = field(default_factory=lambda: PollResult(answered=True))
     seen: list[Named] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
     silences: list[float] = field(default_factory=list)
@@ -42,7 +42,7 @@ class Observer:
     def __post_init__(self) -> None:
         self.hold.set()
 
-    def observe(self, service: Named) -> Outcome:
+    def observe(self, service: Named) -> PollResult:
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         self.seen.append(service)
@@ -55,9 +55,9 @@ class Observer:
         finally:
             self.at_once -= 1
 
-    def note_silence(self, service: Named) -> Outcome:
+    def note_silence(self, service: Named) -> PollResult:
         self.silences.append(time.monotonic())
-        return Outcome(answered=False)
+        return PollResult(answered=False)
 
     def tick(self) -> None:
         self.ticks += 1
@@ -107,7 +107,7 @@ def test_a_slow_poll_is_never_joined_by_a_second_one(leased: Flask) -> None:
     with polling(leased, observer, Registry([Named("a")]), interval_s=0.01) as poller:
         wait_for(lambda: observer.at_once == 1)
         for _ in range(5):
-            poller.poke("a")
+            poller.poll_now("a")
         ticks = observer.ticks
         wait_for(lambda: observer.ticks > ticks + 5)
         assert observer.polls("a") == 1
@@ -120,7 +120,7 @@ def test_one_slow_service_does_not_hold_up_another(leased: Flask) -> None:
     stuck = threading.Event()
 
     class Mixed(Observer):
-        def observe(self, service: Named) -> Outcome:
+        def observe(self, service: Named) -> PollResult:
             if service.id == "stuck":
                 stuck.wait(scaled(5))
             return super().observe(service)
@@ -136,7 +136,7 @@ def test_a_poke_polls_at_once(leased: Flask) -> None:
     observer = Observer()
     with polling(leased, observer, Registry([Named("a")])) as poller:
         wait_for(lambda: observer.polls("a") == 1)
-        poller.poke("a")
+        poller.poll_now("a")
         wait_for(lambda: observer.polls("a") == 2)
 
 
@@ -198,10 +198,10 @@ def test_a_registry_that_cannot_be_read_does_not_end_the_poller(leased: Flask) -
 
 
 def test_a_service_that_fails_is_polled_less_and_less_until_it_answers(leased: Flask) -> None:
-    observer = Observer(outcome=Outcome(answered=False))
+    observer = Observer(outcome=PollResult(answered=False))
     with polling(leased, observer, Registry([Named("a")]), interval_s=0.02):
         wait_for(lambda: len(observer.times) >= 5)
-        observer.outcome = Outcome(answered=True)
+        observer.outcome = PollResult(answered=True)
         answered = len(observer.times)
         wait_for(lambda: len(observer.times) >= answered + 5)
     assert observer.times[4] - observer.times[0] >= 0.9 * (0.04 + 0.08 + 0.16 + 0.32)
@@ -209,7 +209,7 @@ def test_a_service_that_fails_is_polled_less_and_less_until_it_answers(leased: F
 
 
 def test_silence_is_looked_at_even_while_no_poll_is_due(leased: Flask) -> None:
-    observer = Observer(outcome=Outcome(answered=False, silent_in_s=0.05))
+    observer = Observer(outcome=PollResult(answered=False, silent_in_s=0.05))
     began = time.monotonic()
     with polling(leased, observer, Registry([Named("a")]), interval_s=60):
         wait_for(lambda: len(observer.silences) == 1)
@@ -221,14 +221,14 @@ def test_only_the_holder_of_the_lease_polls_and_another_takes_over(leased: Flask
     first, second = Observer(), Observer()
     registry = Registry([Named("a")])
     with polling(leased, first, registry, interval_s=0.02) as holding:
-        wait_for(lambda: holding.polling)
+        wait_for(lambda: holding.is_polling)
         with polling(leased, second, registry, interval_s=0.02) as waiting:
             wait_for(lambda: first.polls("a") > 5)
-            assert not waiting.polling
+            assert not waiting.is_polling
             assert second.seen == []
             holding.stop()
             wait_for(lambda: second.polls("a") > 0)
-            assert waiting.polling
+            assert waiting.is_polling
 
 
 def test_a_poller_whose_lease_was_taken_stops_polling(leased: Flask) -> None:
@@ -238,7 +238,7 @@ def test_a_poller_whose_lease_was_taken_stops_polling(leased: Flask) -> None:
         with write() as session:
             taken = {"holder": "another", "fence": LeaseRow.fence + 1, "expires_at": now_epoch() + 60}
             session.execute(sa.update(LeaseRow).values(taken))
-        wait_for(lambda: not poller.polling)
+        wait_for(lambda: not poller.is_polling)
         wait_for(lambda: not has_loop("a"))
 
 
@@ -253,7 +253,7 @@ def test_stopping_gives_the_lease_back_and_ends_every_loop(leased: Flask) -> Non
     with polling(leased, observer, Registry([Named("a"), Named("b")])) as poller:
         wait_for(lambda: len(observer.seen) == 2)
         poller.stop()
-        assert not poller.polling
+        assert not poller.is_polling
         assert Lease().try_acquire()
     assert threading.active_count() == before
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from app.sources.protocol import Address, SourceError
+from app.sources.protocol import ServiceAddress, SourceError
 from app.sources.redis.client import RedisServer, check_url
 from app.sources.rq.rq_source import RqOptions, RqSource
 from tests.support.machine import scaled
@@ -51,10 +51,12 @@ def server(answer: Answer) -> Iterator[str]:
     thread.join(scaled(5))
 
 
-def reason(url: str, look_s: float = 5.0, answer_s: float = 0.5) -> str:
-    source = RqSource(RedisServer(check_url(url), answer_s=answer_s, look_s=look_s), RqOptions(), 10_000)
+def reason(url: str, read_timeout_s: float = 5.0, answer_s: float = 0.5) -> str:
+    source = RqSource(
+        RedisServer(check_url(url), answer_s=answer_s, read_timeout_s=read_timeout_s), RqOptions(), 10_000
+    )
     with pytest.raises(SourceError) as refused:
-        source.look()
+        source.read_snapshot()
     return refused.value.reason
 
 
@@ -83,16 +85,19 @@ class TestAddress:
     @pytest.mark.parametrize(
         ("url", "address"),
         [
-            ("redis://jobs:6379/0", Address("redis://jobs:6379/0")),
-            ("redis://jobs", Address("redis://jobs")),
-            ("rediss://jobs:6380/3", Address("rediss://jobs:6380/3")),
-            ("redis://:s%40cret@jobs/0", Address("redis://jobs/0", "s@cret")),
-            ("redis://beacon:secret@[::1]:6379/0", Address("redis://beacon@[::1]:6379/0", "secret")),
-            ("unix:///run/valkey.sock", Address("unix:///run/valkey.sock")),
-            ("unix://beacon:secret@/run/valkey.sock?db=2", Address("unix://beacon@/run/valkey.sock?db=2", "secret")),
+            ("redis://jobs:6379/0", ServiceAddress("redis://jobs:6379/0")),
+            ("redis://jobs", ServiceAddress("redis://jobs")),
+            ("rediss://jobs:6380/3", ServiceAddress("rediss://jobs:6380/3")),
+            ("redis://:s%40cret@jobs/0", ServiceAddress("redis://jobs/0", "s@cret")),
+            ("redis://beacon:secret@[::1]:6379/0", ServiceAddress("redis://beacon@[::1]:6379/0", "secret")),
+            ("unix:///run/valkey.sock", ServiceAddress("unix:///run/valkey.sock")),
+            (
+                "unix://beacon:secret@/run/valkey.sock?db=2",
+                ServiceAddress("unix://beacon@/run/valkey.sock?db=2", "secret"),
+            ),
         ],
     )
-    def test_the_password_is_split_off(self, url: str, address: Address) -> None:
+    def test_the_password_is_split_off(self, url: str, address: ServiceAddress) -> None:
         assert check_url(url) == address
         RedisServer(address).close()
 
@@ -116,11 +121,11 @@ class TestHostile:
             (say(b"HTTP/1.1 200 OK\r\n\r\n"), "answered something that is not the Redis protocol"),
             (say(b"*2\r\n$10\r\n17", close=True), "closed the connection before its answer was complete"),
             (say(b"", close=True), "closed the connection before its answer was complete"),
-            (say(b"+yes\r\n" * 3), "answered something else than what RQ keeps"),
-            (say(b"*2\r\n$1\r\n1\r\n$1\r\n1\r\n" + b":7\r\n" * 2), "answered something else than what RQ keeps"),
+            (say(b"+yes\r\n" * 3), "answered something other than RQ's data"),
+            (say(b"*2\r\n$1\r\n1\r\n$1\r\n1\r\n" + b":7\r\n" * 2), "answered something other than RQ's data"),
             (say(b"-NOPERM no\r\n" * 3), "does not let this user read what Beacon needs"),
             (say(b"-LOADING wait\r\n" * 3), "is still loading its data"),
-            (say(b"-ERR max number of clients reached\r\n" * 3), "takes no more connections"),
+            (say(b"-ERR max number of clients reached\r\n" * 3), "accepts no more connections"),
             (say(b"-MOVED 1 10.0.0.1:1\r\n" * 3), "is part of a cluster, which Beacon cannot read"),
             (say(b"-ERR the password is secret\r\n" * 3), "answered with an error"),
             (say(b""), "did not answer within 0.5 s"),
@@ -133,7 +138,7 @@ class TestHostile:
     def test_a_server_that_drips_is_given_up_in_time(self) -> None:
         with server(drip) as url:
             began = time.monotonic()
-            assert reason(url, look_s=1.0) == "did not finish answering within 1 s"
+            assert reason(url, read_timeout_s=1.0) == "did not finish answering within 1 s"
             assert time.monotonic() - began < scaled(5)
 
     def test_a_hundred_megabytes_are_not_taken(self) -> None:

@@ -5,18 +5,18 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.sources.rq.placement import tally, to_check
-from app.sources.rq.rq_snapshot import FINISHED, FLOW, Place, Snapshot, places_of
+from app.sources.rq.placement import list_expected_ids, place_jobs
+from app.sources.rq.rq_snapshot import FINISHED, FLOW, JobPlace, RqSnapshot, list_places
 
-PLACES = [*places_of("mail"), *places_of("pictures")]
+PLACES = [*list_places("mail"), *list_places("pictures")]
 JOBS = st.sampled_from([f"job{n}" for n in range(6)])
 HELD = st.dictionaries(st.sampled_from(PLACES), st.lists(JOBS, max_size=6))
 
 
-def snapshot(held: dict[Place, list[str]], unlisted: frozenset[str] = frozenset()) -> Snapshot:
+def snapshot(held: dict[JobPlace, list[str]], unlisted: frozenset[str] = frozenset()) -> RqSnapshot:
     """`unlisted`: states beyond the bound."""
     listed = {place: held.get(place, []) for place in PLACES if place.state not in unlisted}
-    return Snapshot(at=0.0, counts={p: len(held.get(p, [])) for p in PLACES}, ids=listed, expiring={}, started=[])
+    return RqSnapshot(at=0.0, counts={p: len(held.get(p, [])) for p in PLACES}, ids=listed, expiring={}, started=[])
 
 
 def no_pause() -> None:
@@ -24,15 +24,15 @@ def no_pause() -> None:
 
 
 @given(HELD)
-def test_every_job_is_listed_exactly_once(held: dict[Place, list[str]]) -> None:
-    listed = Counter(job_id for listing in tally(snapshot(held), no_pause).listings for job_id in listing.jobs)
+def test_every_job_is_listed_exactly_once(held: dict[JobPlace, list[str]]) -> None:
+    listed = Counter(job_id for listing in place_jobs(snapshot(held), no_pause).listings for job_id in listing.jobs)
     assert set(listed) == {job_id for ids in held.values() for job_id in ids}
     assert set(listed.values()) <= {1}
 
 
 @given(HELD)
-def test_counts_and_lists_differ_only_by_ids_twice_in_one_place(held: dict[Place, list[str]]) -> None:
-    counted = tally(snapshot(held), no_pause)
+def test_counts_and_lists_differ_only_by_ids_twice_in_one_place(held: dict[JobPlace, list[str]]) -> None:
+    counted = place_jobs(snapshot(held), no_pause)
     repeated = {p: len(ids) - len(set(ids)) for p, ids in held.items() if p.state != "started"}
     if not any(repeated.values()):
         assert {one.state: len(one.jobs) for one in counted.listings} == counted.counts
@@ -40,17 +40,17 @@ def test_counts_and_lists_differ_only_by_ids_twice_in_one_place(held: dict[Place
 
 
 @given(HELD)
-def test_an_unfinished_place_wins_over_one_from_last_time(held: dict[Place, list[str]]) -> None:
+def test_an_unfinished_place_wins_over_one_from_last_time(held: dict[JobPlace, list[str]]) -> None:
     unfinished = {job_id for place, ids in held.items() if place.state not in FINISHED for job_id in ids}
-    listings = tally(snapshot(held), no_pause).listings
+    listings = place_jobs(snapshot(held), no_pause).listings
     assert {job_id for one in listings if not one.finished for job_id in one.jobs} == unfinished
 
 
 @given(HELD, st.frozensets(st.sampled_from(FLOW)))
 def test_a_state_beyond_the_bound_keeps_its_number_and_names_nobody(
-    held: dict[Place, list[str]], unlisted: frozenset[str]
+    held: dict[JobPlace, list[str]], unlisted: frozenset[str]
 ) -> None:
-    counted = tally(snapshot(held, unlisted), no_pause)
+    counted = place_jobs(snapshot(held, unlisted), no_pause)
     for listing in counted.listings:
         assert listing.complete is (listing.state not in unlisted)
         if not listing.complete:
@@ -59,8 +59,8 @@ def test_a_state_beyond_the_bound_keeps_its_number_and_names_nobody(
 
 
 @given(HELD)
-def test_only_places_that_exclude_each_other_make_a_duplicate(held: dict[Place, list[str]]) -> None:
-    doubled = tally(snapshot(held), no_pause).doubled
+def test_only_places_that_exclude_each_other_make_a_duplicate(held: dict[JobPlace, list[str]]) -> None:
+    doubled = place_jobs(snapshot(held), no_pause).doubled
     for job_id in {job_id for ids in held.values() for job_id in ids}:
         where = [place for place, ids in held.items() for found in ids if found == job_id]
         unfinished = {place for place in where if place.state not in FINISHED}
@@ -75,11 +75,11 @@ def test_only_places_that_exclude_each_other_make_a_duplicate(held: dict[Place, 
 
 def test_what_may_have_expired_is_not_checked() -> None:
     failed = next(place for place in PLACES if place.state == "failed")
-    held = Snapshot(
+    held = RqSnapshot(
         at=0.0,
         counts={failed: 4},
         ids={failed: ["for ever", "over", "nearly over", "good for long"]},
         expiring={failed: slice(1, 3)},
         started=[],
     )
-    assert dict(to_check(held)) == {failed: ["for ever", "good for long"]}
+    assert dict(list_expected_ids(held)) == {failed: ["for ever", "good for long"]}

@@ -5,16 +5,18 @@ from dataclasses import replace
 import pytest
 
 from app.sources.protocol import UnservedQueue
-from app.sources.rq.rq_snapshot import Snapshot, places_of
-from app.sources.rq.rq_workers import health_of, silent, unserved_queues, workers_of
+from app.sources.rq.rq_snapshot import RqSnapshot, list_places
+from app.sources.rq.rq_workers import describe_health, find_silent_workers, find_unserved_queues, list_workers
 
 NOW = 1_763_726_400.0  # 2025-11-21T12:00:00Z
 BORN = "2025-11-21T11:00:00.000000Z"
 
 
-def snapshot(left_s: float | None, state: str = "busy", heard: str | None = "2025-11-21T11:59:50.000000Z") -> Snapshot:
+def snapshot(
+    left_s: float | None, state: str = "busy", heard: str | None = "2025-11-21T11:59:50.000000Z"
+) -> RqSnapshot:
     fields = [state, "mail,sms", "j1" if state == "busy" else None, heard, BORN, None]
-    return Snapshot(NOW, {}, {}, {}, [], {"anna": fields}, left_s={} if left_s is None else {"anna": left_s})
+    return RqSnapshot(NOW, {}, {}, {}, [], {"anna": fields}, left_s={} if left_s is None else {"anna": left_s})
 
 
 @pytest.mark.parametrize(
@@ -23,43 +25,43 @@ def snapshot(left_s: float | None, state: str = "busy", heard: str | None = "202
     ids=["just heard", "due", "a little late", "late", "over", "for ever"],
 )
 def test_a_worker_is_silent_once_its_next_sign_of_life_is_late(left_s: float | None, is_late: bool) -> None:
-    assert silent(snapshot(left_s)) == (frozenset({"anna"}) if is_late else frozenset())
-    [worker] = workers_of(snapshot(left_s))
+    assert find_silent_workers(snapshot(left_s)) == (frozenset({"anna"}) if is_late else frozenset())
+    [worker] = list_workers(snapshot(left_s))
     assert (worker.state, worker.queues, worker.job_id) == ("silent" if is_late else "busy", ("mail", "sms"), "j1")
 
 
 @pytest.mark.parametrize(
     ("state", "left_s", "note"),
     [
-        ("busy", 80.0, "heard of every 30 s: were it killed, that shows within 45 s"),
-        ("idle", 470.0, "heard of every 420 s: were it killed, that shows within 435 s"),
-        ("busy", 20.4, "its sign of life is late; RQ itself waits 20 s more"),
+        ("busy", 80.0, "heartbeat every 30 s; its death would be detected within 45 s"),
+        ("idle", 470.0, "heartbeat every 420 s; its death would be detected within 435 s"),
+        ("busy", 20.4, "its heartbeat is late; RQ itself waits 20 s more"),
         ("busy", None, ""),
     ],
 )
 def test_its_row_says_how_long_its_end_may_go_unnoticed(state: str, left_s: float | None, note: str) -> None:
-    [worker] = workers_of(snapshot(left_s, state))
+    [worker] = list_workers(snapshot(left_s, state))
     assert worker.note == note
 
 
 @pytest.mark.parametrize("heard", [None, "garbage", "2025-11-21T13:00:00.000000Z"])
 def test_a_clock_that_makes_no_sense_is_not_reckoned_with(heard: str | None) -> None:
-    [worker] = workers_of(snapshot(80.0, heard=heard))
+    [worker] = list_workers(snapshot(80.0, heard=heard))
     assert (worker.state, worker.note) == ("busy", "")
 
 
 def test_those_that_died_are_dead_and_not_silent() -> None:
-    gone = Snapshot(NOW, {}, {}, {}, [], {"anna": [None] * 6, "bert": ["busy", "", None, None, BORN, BORN]})
-    assert [worker.state for worker in workers_of(gone)] == ["dead", "dead"]
-    assert (silent(gone), health_of(gone)) == (frozenset(), "no workers")
+    gone = RqSnapshot(NOW, {}, {}, {}, [], {"anna": [None] * 6, "bert": ["busy", "", None, None, BORN, BORN]})
+    assert [worker.state for worker in list_workers(gone)] == ["dead", "dead"]
+    assert (find_silent_workers(gone), describe_health(gone)) == (frozenset(), "no workers")
 
 
-def unserved(seen: Snapshot, **waiting: int) -> tuple[UnservedQueue, ...]:
+def unserved(seen: RqSnapshot, **waiting: int) -> tuple[UnservedQueue, ...]:
     """Where so many jobs wait, and others have been taken, failed or are for later."""
-    counts = {place: 9 for queue in waiting for place in places_of(queue)}
+    counts = {place: 9 for queue in waiting for place in list_places(queue)}
     counts |= {place: waiting[place.queue] for place in counts if place.state == "queued" and not place.taken}
     seen = replace(seen, counts=counts)
-    return unserved_queues(seen, workers_of(seen))
+    return find_unserved_queues(seen, list_workers(seen))
 
 
 @pytest.mark.parametrize(
@@ -74,9 +76,9 @@ def test_a_queue_is_served_by_workers_that_are_heard_of(state: str, left_s: floa
 
 
 def test_workers_that_died_or_ended_serve_nothing() -> None:
-    dead = Snapshot(NOW, {}, {}, {}, [], {"anna": ["busy", "mail", None, None, BORN, BORN], "bert": [None] * 6})
+    dead = RqSnapshot(NOW, {}, {}, {}, [], {"anna": ["busy", "mail", None, None, BORN, BORN], "bert": [None] * 6})
     assert unserved(dead, mail=3) == (UnservedQueue("mail", 3),)
-    assert unserved(Snapshot(NOW, {}, {}, {}, []), mail=3) == (UnservedQueue("mail", 3),)
+    assert unserved(RqSnapshot(NOW, {}, {}, {}, []), mail=3) == (UnservedQueue("mail", 3),)
 
 
 def test_suspended_workers_serve_nothing_and_that_is_why() -> None:

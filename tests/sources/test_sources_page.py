@@ -15,7 +15,7 @@ from app.reconciliation.explanations import EventExplainer
 from app.reconciliation.observer import ServiceObserver
 from app.sources import kinds
 from app.sources.protocol import ACTIONS, VIEWS
-from app.sources.service_config import build, parse_entry
+from app.sources.service_config import create_source, parse_entry
 from app.sources.toml_file import parse_services
 from tests.reconciliation.desk import Book
 
@@ -49,7 +49,7 @@ def spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def _forget() -> None:
-    for kept in (kinds.kind, kinds._own, kinds._brought):
+    for kept in (kinds.get_kind, kinds._load_own, kinds._load_plugins):
         kept.cache_clear()
 
 
@@ -79,7 +79,7 @@ def test_the_kind_of_the_page_is_installed_watched_and_names_what_vanished(cast:
 
 
 def test_its_form_makes_itself_from_its_options(spool: Path) -> None:
-    fields = {field.name: field for field in service_form.build_fields(kinds.kind("spool"), {}, {}, is_new=True)}
+    fields = {field.name: field for field in service_form.build_fields(kinds.get_kind("spool"), {}, {}, is_new=True)}
     assert (fields["slow_after_s"].shape, fields["slow_after_s"].label) == ("number", "Slow after (seconds)")
     assert parse_entry({"id": "files", "kind": "spool", "url": "file:///x", "slow_after_s": "60"}).options
 
@@ -89,13 +89,13 @@ def test_every_key_of_a_kind_stands_in_its_table(kind: str) -> None:
     keys = PAGE.split("### Keys of one kind")[1].split("## What each kind can do")[0]
     mine = re.search(rf"\| `{kind}` \|.*?(?=\n\| `\w+` \||\n\n)", keys, re.DOTALL)
     assert mine is not None
-    missing = [name for name in kinds.kind(kind).options.model_fields if f"`{name}`" not in mine[0]]
+    missing = [name for name in kinds.get_kind(kind).options.model_fields if f"`{name}`" not in mine[0]]
     assert missing == []
 
 
 @pytest.mark.parametrize("kind", OWN)
 def test_the_table_says_what_a_kind_can_do(kind: str) -> None:
-    chosen = kinds.kind(kind)
-    able = build(kind, chosen.check_url(chosen.url_example), {}, None, 10).capabilities
+    chosen = kinds.get_kind(kind)
+    able = create_source(kind, chosen.check_url(chosen.url_example), {}, None, 10).capabilities
     cells = ["no" if able.why_not(what) else "yes" for what in (*ACTIONS, *VIEWS)]
     assert f"| `{kind}` | {' | '.join(cells)} |" in PAGE

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from app.sources.tracebacks import MAX_CHARS, exception_of
+from app.sources.tracebacks import MAX_CHARS, extract_exception
 
 
 def raised(code: Callable[[], object]) -> str:
@@ -64,7 +64,7 @@ def noted() -> None:
 def test_type_and_message_are_those_of_the_exception(code: Callable[[], object], said: str | None) -> None:
     if said is None:  # a message that quotes another traceback
         said = "ValueError: Traceback (most recent call last):\n  File\nKeyError: inner"
-    assert exception_of(raised(code)) == said
+    assert extract_exception(raised(code)) == said
 
 
 @pytest.mark.parametrize(
@@ -82,4 +82,4 @@ def test_type_and_message_are_those_of_the_exception(code: Callable[[], object],
     ids=["nothing", "lines", "no traceback", "cut", "long"],
 )
 def test_whatever_else_stands_there_is_said_as_it_is_and_no_longer(text: str, said: str | None) -> None:
-    assert exception_of(text) == said
+    assert extract_exception(text) == said

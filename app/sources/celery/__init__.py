@@ -1,1 +1,1 @@
-"""Celery over Redis or Valkey."""
+"""The source of Celery with a Redis or Valkey broker."""

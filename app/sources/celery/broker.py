@@ -1,4 +1,4 @@
-"""Every task that Redis holds of a Celery service at one moment: one `MULTI`, within a bound, without a write."""
+"""Reads all tasks of a Celery service from its Redis broker: in one `MULTI`, within a limit, without any write."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
@@ -9,44 +9,44 @@ from typing import TYPE_CHECKING, Any
 from app.infra.concurrency import paced
 from app.sources.celery.messages import (
     MAX_NAME_CHARS,
-    Message,
-    fault_of_queue,
-    fault_of_unacked,
-    keys_of,
-    of_queue,
-    of_unacked,
+    TaskMessage,
+    explain_queued_fault,
+    explain_unacked_fault,
+    list_queue_keys,
+    parse_queued,
+    parse_unacked,
 )
 from app.sources.protocol import NOTHING_LEFT_OUT, LeftOut
 
 if TYPE_CHECKING:
     import redis
 
-Turns = Counter[tuple[str, tuple[str, int, int]]]
-# Longer messages are read anew each time: their bytes are not worth keeping.
-KEPT_BYTES = 2_000
-# What the messages of one look may take together, and what one usually takes at least: its first stands for a queue.
+MessageTurns = Counter[tuple[str, tuple[str, int, int]]]
+# Longer messages are parsed again in each poll, because caching their bytes costs too much memory.
+MAX_CACHED_MESSAGE_BYTES = 2_000
+# Limit on all messages of one poll, and the least size assumed for one. A queue's first message stands for all.
 MAX_MESSAGE_BYTES = 32 * 1024 * 1024
-USUAL_BYTES = 1_000
-# Ways into the watched queues that are remembered: whoever invents one for each message is not followed for ever.
+USUAL_MESSAGE_BYTES = 1_000
+# Limit on remembered routing keys of the watched queues, in case a producer uses a new one for each message.
 MAX_ROUTES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """A message that a worker took and has not acknowledged. `at` is None where the index does not have it."""
+class TakenMessage:
+    """A message that a worker took and has not acknowledged. `at` is None if it is not in the index."""
 
-    message: Message
+    message: TaskMessage
     tag: str
     at: float | None
 
 
 @dataclass(slots=True)
-class Snapshot:
-    """Tasks by id, where their messages are: `queued` or `taken`.
+class BrokerSnapshot:
+    """Tasks by id, grouped by where their messages are: `queued` or `taken`.
 
-    `counts` is what Redis counts, less what is known to be a second message of a task or another service's.
-    `left_out`, by state: messages among them that nobody can read. `index` are the tags of all messages taken. `cut`:
-    queues whose messages the bound left unread; `taken_cut`: those that workers took. `waiting`: how many messages each
+    `counts`: Redis's counts, without second messages of a task and messages of other services. `left_out`, by state:
+    the unreadable messages among them. `index`: the tags of all taken messages. `cut`: queues whose messages were not
+    read because of the limit; `taken_cut`: the same for messages that workers took. `waiting`: how many messages each
     queue has, read or not.
     """
 
@@ -54,8 +54,8 @@ class Snapshot:
     as_of: datetime | None
     cut: frozenset[str] = frozenset()
     taken_cut: bool = False
-    queued: dict[str, tuple[str, Message]] = field(default_factory=dict)
-    taken: dict[str, Taken] = field(default_factory=dict)
+    queued: dict[str, tuple[str, TaskMessage]] = field(default_factory=dict)
+    taken: dict[str, TakenMessage] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     left_out: dict[str, LeftOut] = field(default_factory=dict)
     twice: tuple[str, ...] = ()
@@ -66,11 +66,11 @@ class Snapshot:
         return task_id in self.queued or task_id in self.taken
 
     @property
-    def complete(self) -> bool:
+    def is_complete(self) -> bool:
         return not self.cut and not self.taken_cut
 
     def hides(self, queue: str | None) -> bool:
-        """Whether a task of this queue may be there and not be listed."""
+        """True if a task of this queue may be there without being listed."""
         return self.taken_cut or (bool(self.cut) and (queue is None or queue in self.cut))
 
 
@@ -87,57 +87,61 @@ class _Raw:
 
 
 class Broker:
-    """Knows the keys, and which routing keys lead to the watched queues: `unacked` holds every queue's messages."""
+    """Knows the broker's keys and the routing keys of the watched queues; `unacked` has messages of all queues."""
 
     def __init__(self, queues: Sequence[str], steps: Sequence[int], separator: str, prefix: str, bound: int) -> None:
-        self._lists = [(queue, key) for queue in queues for key in keys_of(queue, tuple(steps), separator, prefix)]
+        self._lists = [
+            (queue, key) for queue in queues for key in list_queue_keys(queue, tuple(steps), separator, prefix)
+        ]
         self._unacked, self._index = f"{prefix}unacked", f"{prefix}unacked_index"
         self._bound = bound
         self._routes = set(queues)
-        # Messages as they were read before, by their own bytes: most are there again at the next look.
-        self._read_before: dict[bytes, Message] = {}
+        # Parsed messages by their bytes: most are there again in the next poll.
+        self._read_before: dict[bytes, TaskMessage] = {}
 
-    def keys(self, queue: str | None = None) -> list[str]:
-        """The lists of one watched queue, or of all of them."""
+    def list_keys(self, queue: str | None = None) -> list[str]:
+        """Return the keys of the lists of one watched queue, or of all."""
         return [key for name, key in self._lists if queue in (None, name)]
 
-    def leads_here(self, route: str) -> bool:
+    def is_watched_route(self, route: str) -> bool:
         return route in self._routes
 
-    def snapshot(self, client: "redis.Redis") -> Snapshot:
-        listed = self._listed(client)
+    def read_snapshot(self, client: "redis.Redis") -> BrokerSnapshot:
+        listed = self._choose_listed(client)
         raw = self._read(client, listed)
         queues = frozenset(queue for queue, _ in self._lists)
-        made = Snapshot(raw.instance_id, raw.as_of, queues - listed, None not in listed)
-        turns: Turns = Counter()
-        known: dict[bytes, Message] = {}
+        made = BrokerSnapshot(raw.instance_id, raw.as_of, queues - listed, None not in listed)
+        turns: MessageTurns = Counter()
+        known: dict[bytes, TaskMessage] = {}
         made.left_out["queued"] = self._sort_queued(raw, made, turns, known)
         made.left_out["reserved"] = self._sort_taken(raw, made, turns, known)
         self._read_before = known
-        # A retry is published before the attempt that asked for it is acknowledged: the task counts where it is.
+        # A retry is published before the former attempt is acknowledged. Such a task counts as taken.
         made.queued = {task_id: queued for task_id, queued in made.queued.items() if task_id not in made.taken}
         numbers = {"queued": len(made.queued) + raw.unread_queued, "reserved": len(made.taken) + raw.unread_taken}
         made.counts = {state: number + made.left_out[state].number for state, number in numbers.items()}
         made.twice = tuple(sorted({task_id for (task_id, _), count in turns.items() if count > 1}))
-        made.index = frozenset(_text(tag) for tag in raw.index)
+        made.index = frozenset(_decode(tag) for tag in raw.index)
         made.waiting = raw.waiting
         return made
 
-    def _message(
-        self, entry: bytes, known: dict[bytes, Message], parse: Callable[[bytes], Message | None]
-    ) -> Message | None:
+    def _parse(
+        self, entry: bytes, known: dict[bytes, TaskMessage], parse: Callable[[bytes], TaskMessage | None]
+    ) -> TaskMessage | None:
         message = self._read_before.get(entry) or parse(entry)
-        if message is not None and len(entry) <= KEPT_BYTES:
+        if message is not None and len(entry) <= MAX_CACHED_MESSAGE_BYTES:
             known[entry] = message
         return message
 
-    def _sort_queued(self, raw: _Raw, made: Snapshot, turns: Turns, known: dict[bytes, Message]) -> LeftOut:
+    def _sort_queued(
+        self, raw: _Raw, made: BrokerSnapshot, turns: MessageTurns, known: dict[bytes, TaskMessage]
+    ) -> LeftOut:
         left_out = NOTHING_LEFT_OUT
         for (queue, key), entries in zip(self._lists, raw.lists, strict=True):
             for place, entry in enumerate(paced(entries), 1):
-                message = self._message(entry, known, of_queue)
+                message = self._parse(entry, known, parse_queued)
                 if message is None:
-                    first = left_out.first or f"entry {place:,} of {_shown(key)}: {fault_of_queue(entry)}"
+                    first = left_out.first or f"entry {place:,} of {_printable(key)}: {explain_queued_fault(entry)}"
                     left_out = LeftOut(left_out.number + 1, first)
                     continue
                 turns[message.id, message.turn] += 1
@@ -146,22 +150,27 @@ class Broker:
                     self._routes.add(message.route)
         return left_out
 
-    def _sort_taken(self, raw: _Raw, made: Snapshot, turns: Turns, known: dict[bytes, Message]) -> LeftOut:
+    def _sort_taken(
+        self, raw: _Raw, made: BrokerSnapshot, turns: MessageTurns, known: dict[bytes, TaskMessage]
+    ) -> LeftOut:
         left_out = NOTHING_LEFT_OUT
         for tag, entry in paced(raw.unacked.items()):
-            message = self._message(entry, known, of_unacked)
+            message = self._parse(entry, known, parse_unacked)
             if message is None:
-                first = left_out.first or f"entry {_shown(_text(tag))} of {self._unacked}: {fault_of_unacked(entry)}"
+                first = (
+                    left_out.first
+                    or f"entry {_printable(_decode(tag))} of {self._unacked}: {explain_unacked_fault(entry)}"
+                )
                 left_out = LeftOut(left_out.number + 1, first)
-            elif self.leads_here(message.route):
+            elif self.is_watched_route(message.route):
                 turns[message.id, message.turn] += 1
-                made.taken[message.id] = Taken(message, _text(tag), raw.index.get(tag))
+                made.taken[message.id] = TakenMessage(message, _decode(tag), raw.index.get(tag))
         return left_out
 
-    def _listed(self, client: "redis.Redis") -> frozenset[str | None]:
-        """The queues whose messages are read, as many as the bound and the bytes allow; None: those that workers took.
+    def _choose_listed(self, client: "redis.Redis") -> frozenset[str | None]:
+        """Return the queues whose messages are read, within the limits; None stands for messages that workers took.
 
-        What workers took comes first, and then what is small: one queue that is full hides none of the others.
+        Taken messages come first, then small queues, so that one full queue does not hide the others.
         """
         with client.pipeline(transaction=False) as pipe:
             pipe.hlen(self._unacked)
@@ -169,10 +178,10 @@ class Broker:
                 pipe.llen(key)
                 pipe.lrange(key, 0, 0)
             taken, *answers = pipe.execute()
-        numbers, sizes = Counter[str | None]({None: taken}), Counter[str | None]({None: taken * USUAL_BYTES})
+        numbers, sizes = Counter[str | None]({None: taken}), Counter[str | None]({None: taken * USUAL_MESSAGE_BYTES})
         for (queue, _), length, first in zip(self._lists, answers[::2], answers[1::2], strict=True):
             numbers[queue] += length
-            sizes[queue] += length * max(USUAL_BYTES, *map(len, first)) if first else 0
+            sizes[queue] += length * max(USUAL_MESSAGE_BYTES, *map(len, first)) if first else 0
         listed, jobs, room = set[str | None](), self._bound, MAX_MESSAGE_BYTES
         for one in sorted(numbers, key=lambda one: (one is not None, numbers[one])):
             if numbers[one] <= jobs and sizes[one] <= room:
@@ -195,20 +204,20 @@ class Broker:
         for (queue, _), found in zip(self._lists, lists, strict=True):
             waiting[queue] += found if isinstance(found, int) else len(found)
         if None not in listed:
-            return _Raw(*_server(info, now), read, {}, {}, waiting, unread, unacked)
-        return _Raw(*_server(info, now), read, unacked, dict(index), waiting, unread)
+            return _Raw(*_parse_server(info, now), read, {}, {}, waiting, unread, unacked)
+        return _Raw(*_parse_server(info, now), read, unacked, dict(index), waiting, unread)
 
 
-def _server(info: Any, now: Any) -> tuple[str | None, datetime]:
+def _parse_server(info: Any, now: Any) -> tuple[str | None, datetime]:
     seconds, microseconds = now
     run_id = info.get("run_id")
     return run_id if isinstance(run_id, str) else None, datetime.fromtimestamp(seconds + microseconds / 1e6, UTC)
 
 
-def _shown(name: str) -> str:
-    """Of a key or a tag, which may hold any sign."""
+def _printable(name: str) -> str:
+    """Return a key or tag with its unprintable characters replaced."""
     return "".join(sign if sign.isprintable() else " " for sign in name[:MAX_NAME_CHARS])
 
 
-def _text(tag: bytes) -> str:
+def _decode(tag: bytes) -> str:
     return tag.decode(errors="replace")

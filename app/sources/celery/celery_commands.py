@@ -1,25 +1,26 @@
-"""Orders to Celery, through its queues alone: what waits there can be taken out; what a worker has taken cannot.
+"""Commands for Celery, which only change its queues: waiting tasks can be removed, tasks that a worker took cannot.
 
-A worker can be told to skip a task (`revoke`), but Celery then writes REVOKED over the task's result at once, even if
-it runs or has ended: what Beacon showed next would not be true. So that is refused, as is what needs the arguments of a
-task that has left its queue. `control.purge()` would empty every queue of the app; here one queue's lists are emptied.
+A worker can be told to skip a task (`revoke`), but Celery then overwrites the task's result with REVOKED at once, even
+if the task runs or has ended, and Beacon would show a wrong state. So that is refused, and so is everything that needs
+the arguments of a task that has left its queue. `control.purge()` would empty all queues of the app; here only one
+queue's lists are emptied.
 """
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from app.sources.celery.broker import Broker, Snapshot
+from app.sources.celery.broker import Broker, BrokerSnapshot
 from app.sources.celery.results import ENDS
-from app.sources.protocol import CannotTell, Done, Filter, Order, Selection
+from app.sources.protocol import JobFilter, Operation, OperationResult, Selection, Unsupported
 from app.sources.redis.client import RedisServer
-from app.sources.redis.redis_commands import Ledger, Told, before_asking
+from app.sources.redis.redis_commands import ScriptResult, ScriptRunner, preliminary_read
 
-# A script keeps the broker from everything else, a few tenths of a second for so many messages.
+# A script blocks the broker, for a few tenths of a second with this many messages.
 MAX_PURGED = 20_000
-IDS_KEPT = 1_000
+MAX_STORED_IDS = 1_000
 
-# As `celery_messages.py` reads them: of a message the id alone, nothing of its arguments.
+# Like `messages.py`, this reads only a message's id, nothing of its arguments.
 _ID = """
 local function id_of(raw)
     local read, message = pcall(cjson.decode, raw)
@@ -35,7 +36,8 @@ local count = 0
 for place = 2, #KEYS do count = count + redis.call('LLEN', KEYS[place]) end
 """
 
-# KEYS: the lists of one queue. ARGV: 3 how many there may be, 4 how many a script may take, 5 how many ids are kept.
+# KEYS: the lists of one queue. ARGV: 3 how many messages there may be, 4 how many a script may remove, 5 how many ids
+# the stored answer may list.
 PURGE = (
     _ID
     + _COUNT
@@ -79,88 +81,88 @@ return {'done', cjson.encode(effect)}
 """
 )
 
-TAKEN = (
-    "A worker has taken it. It could only be told to skip it, which overwrites the result of a task that runs or has "
-    "ended; celery control revoke does that."
+ALREADY_TAKEN = (
+    "A worker has taken the task. Beacon does not revoke it, because Celery would overwrite the result of a running or "
+    "ended task; you can do that with celery control revoke."
 )
-_ABSENT = Done("absent", "No watched queue holds such a task.")
-_WHY_NOT: Mapping[str, Callable[..., str]] = {
-    "late": lambda: "It was not carried out in time, and will not be any more.",
-    "grew": lambda count: f"It holds {int(count):,} tasks by now, more than were seen.",
-    "too-many": lambda count: (
-        f"There are {int(count):,} tasks; more than {MAX_PURGED:,} are not gone through in one piece."
-    ),
+_ABSENT = OperationResult("absent", "No watched queue has this task.")
+_REFUSAL_TEXTS: Mapping[str, Callable[..., str]] = {
+    "late": lambda: "The command did not start before its deadline and will not be executed.",
+    "grew": lambda count: f"The queue now has {int(count):,} tasks, more than you saw.",
+    "too-many": lambda count: f"There are {int(count):,} tasks; at most {MAX_PURGED:,} can be processed at once.",
 }
 
 
-class Acts:
-    """For one thread at a time."""
+class CeleryCommands:
+    """Executes commands on Celery's queues. For one thread at a time."""
 
     def __init__(self, server: RedisServer, broker: Broker, prefix: str) -> None:
         self._server, self._broker = server, broker
-        self._ledger = Ledger(server, prefix)
+        self._scripts = ScriptRunner(server, prefix)
 
-    def act(self, order: Order) -> Done:
-        return self._purge(order) if order.action == "purge-queue" else self._delete(order)
+    def execute(self, operation: Operation) -> OperationResult:
+        return self._purge(operation) if operation.action == "purge-queue" else self._delete(operation)
 
-    def settle(self, order: Order, asked_at: datetime) -> Done | None:
-        found = self._ledger.find(order, asked_at)
-        return None if found is None else _in_words(order, found)
+    def resolve_outcome(self, operation: Operation, asked_at: datetime) -> OperationResult | None:
+        found = self._scripts.find_result(operation, asked_at)
+        return None if found is None else _describe_result(operation, found)
 
-    def shows(self, order: Order, asked_at: datetime) -> bool:
-        """The kept answer names what was done; seen it is in the queues."""
-        found = self._ledger.find(order, asked_at)
+    def verify_effect(self, operation: Operation, asked_at: datetime) -> bool:
+        """Check the queues for the effect that the stored answer describes."""
+        found = self._scripts.find_result(operation, asked_at)
         if found is None or found.word != "done":
             return False
         with self._server.reading() as client:
-            snapshot = self._broker.snapshot(client)
-            if order.action == "delete-job":
-                return not snapshot.hides(None) and order.target not in snapshot
+            snapshot = self._broker.read_snapshot(client)
+            if operation.action == "delete-job":
+                return not snapshot.hides(None) and operation.target not in snapshot
             job_ids = found.effect.get("jobIds")
-            if isinstance(job_ids, list) and snapshot.complete:
+            if isinstance(job_ids, list) and snapshot.is_complete:
                 return snapshot.queued.keys().isdisjoint(job_ids)
-            return not any(client.llen(key) for key in self._broker.keys(order.target))
+            return not any(client.llen(key) for key in self._broker.list_keys(operation.target))
 
-    def select(self, wanted: Filter, limit: int) -> Selection:
-        """`total` counts messages, as a purge does: also those that nobody can read."""
+    def select(self, wanted: JobFilter, limit: int) -> Selection:
+        """Select tasks. `total` counts messages like a purge does, including unreadable ones."""
         with self._server.reading() as client:
-            snapshot = self._broker.snapshot(client)
+            snapshot = self._broker.read_snapshot(client)
             as_of = snapshot.as_of or datetime.now(UTC)
             if wanted.state in ("scheduled", "reserved"):
-                ids = _taken(snapshot, wanted, as_of.timestamp())
+                ids = _select_taken(snapshot, wanted, as_of.timestamp())
                 total = snapshot.counts["reserved"] if snapshot.taken_cut else len(ids)
                 return Selection(as_of, total, tuple(ids[:limit]))
             if wanted.state != "queued" or wanted.older_than is not None:
-                raise CannotTell(_no_list(wanted))
-            total = sum(client.llen(key) for key in self._broker.keys(wanted.queue))
+                raise Unsupported(_explain_no_list(wanted))
+            total = sum(client.llen(key) for key in self._broker.list_keys(wanted.queue))
         ids = [task_id for task_id, (queue, _) in snapshot.queued.items() if wanted.queue in (None, queue)]
         return Selection(as_of, total, tuple(ids[:limit]))
 
-    def _purge(self, order: Order) -> Done:
-        keys = self._broker.keys(order.target)
+    def _purge(self, operation: Operation) -> OperationResult:
+        keys = self._broker.list_keys(operation.target)
         if not keys:
-            return Done("absent", "Beacon does not watch such a queue here.")
-        at_most = MAX_PURGED + 1 if order.at_most is None else order.at_most
-        return _done(order, self._ledger.run(order, PURGE, keys, at_most, MAX_PURGED, IDS_KEPT))
+            return OperationResult("absent", "Beacon does not watch this queue.")
+        at_most = MAX_PURGED + 1 if operation.at_most is None else operation.at_most
+        return _to_result(operation, self._scripts.run(operation, PURGE, keys, at_most, MAX_PURGED, MAX_STORED_IDS))
 
-    def _delete(self, order: Order) -> Done:
-        done = _done(order, self._ledger.run(order, DELETE, self._broker.keys(), order.target, MAX_PURGED))
+    def _delete(self, operation: Operation) -> OperationResult:
+        done = _to_result(
+            operation, self._scripts.run(operation, DELETE, self._broker.list_keys(), operation.target, MAX_PURGED)
+        )
         if done.outcome != "absent":
             return done
-        with before_asking(self._server, order) as client:  # nothing was changed, so nothing is lost if this fails
-            taken = order.target in self._broker.snapshot(client).taken
-        return Done("refused", TAKEN) if taken else done
+        with preliminary_read(self._server, operation) as client:  # nothing was changed, so this may fail
+            taken = operation.target in self._broker.read_snapshot(client).taken
+        return OperationResult("refused", ALREADY_TAKEN) if taken else done
 
 
-def _no_list(wanted: Filter) -> str:
+def _explain_no_list(wanted: JobFilter) -> str:
     if wanted.state == "queued":
-        return "does not tell since when its tasks wait"
+        return "does not report since when its tasks wait"
     if wanted.state in ENDS.values():
-        return f"keeps no list of tasks that ended, so those that are {wanted.state} cannot be shown"
-    return f"does not tell which tasks are {wanted.state[:40]}"
+        return f"keeps no list of ended tasks, so {wanted.state} tasks cannot be shown"
+    return f"does not report which tasks are {wanted.state[:40]}"
 
 
-def _taken(snapshot: Snapshot, wanted: Filter, now: float) -> list[str]:
+def _select_taken(snapshot: BrokerSnapshot, wanted: JobFilter, now: float) -> list[str]:
     before = None if wanted.older_than is None else wanted.older_than.timestamp()
     return [
         task_id
@@ -171,19 +173,19 @@ def _taken(snapshot: Snapshot, wanted: Filter, now: float) -> list[str]:
     ]
 
 
-def _done(order: Order, told: Told | Done) -> Done:
-    return told if isinstance(told, Done) else _in_words(order, told)
+def _to_result(operation: Operation, result: ScriptResult | OperationResult) -> OperationResult:
+    return result if isinstance(result, OperationResult) else _describe_result(operation, result)
 
 
-def _in_words(order: Order, told: Told) -> Done:
-    if told.word == "absent":
+def _describe_result(operation: Operation, result: ScriptResult) -> OperationResult:
+    if result.word == "absent":
         return _ABSENT
-    if told.word != "done":
-        return Done("refused", _WHY_NOT[told.word](*told.about))
-    return Done("done", _said(order, told.effect), told.effect)
+    if result.word != "done":
+        return OperationResult("refused", _REFUSAL_TEXTS[result.word](*result.about))
+    return OperationResult("done", _describe_effect(operation, result.effect), result.effect)
 
 
-def _said(order: Order, effect: Mapping[str, Any]) -> str:
-    if order.action == "purge-queue":
+def _describe_effect(operation: Operation, effect: Mapping[str, Any]) -> str:
+    if operation.action == "purge-queue":
         return f"{effect.get('purged', 0):,} tasks were removed. Those that workers had taken stay."
-    return "It was taken out of its queue."
+    return "It was removed from its queue."

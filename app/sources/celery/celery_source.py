@@ -1,14 +1,14 @@
-"""Celery over Redis: its queues, what workers took, and where a result backend keeps results, how tasks ended.
+"""The source of Celery over Redis: queues, tasks that workers took and, with a result backend, how tasks ended.
 
-**Reading writes nothing**; `act` alone does (`celery_acts.py`). Queues and `unacked` are read in one `MULTI`, results
-with `GETRANGE`; what workers announce comes by subscription. The one exception are the questions to workers. They touch
-no task, and `inspect = false` switches them off; `celery_pidbox.py` says which commands they are.
+**Reading writes nothing**; only `execute` does (`celery_commands.py`). Queues and `unacked` are read in one `MULTI`,
+results with `GETRANGE`; worker events come by subscription. The one exception is the requests to workers. They affect
+no task, and `inspect = false` disables them; `remote_control.py` lists their commands.
 
-**When a vanished task is missing.** Only with a result backend, and only if two looks, every connected worker and,
-read last, its result know nothing of it. Where a worker did not answer, left while it may have been finishing the
-task, or may have left unheard, nobody can tell. So tasks must leave a result. One published with `ignore_result` is
-let go when it is gone; one that ends by `Ignore` or `Reject`, or whose worker alone ignores results, would be called
-missing. Where tasks do that, leave `result_backend` off: then whatever vanishes is unaccounted.
+**When a vanished task is missing.** Only with a result backend, and only if two polls, every connected worker and, read
+last, its result know nothing of it. If a worker did not answer, left while it may have been finishing the task, or may
+have left unnoticed, the outcome is unknown. So tasks must leave a result. A task published with `ignore_result` is
+dropped when it is gone. A task that ends by `Ignore` or `Reject`, or whose worker ignores results by its own settings,
+would be reported missing. If tasks do that, leave `result_backend` off: then every vanished task is unaccounted.
 """
 
 import time
@@ -17,36 +17,36 @@ from datetime import datetime
 
 from redis.connection import parse_url
 
-from app.sources.celery.broker import MAX_MESSAGE_BYTES, Broker, Snapshot
-from app.sources.celery.celery_commands import Acts
+from app.sources.celery.broker import MAX_MESSAGE_BYTES, Broker, BrokerSnapshot
+from app.sources.celery.celery_commands import CeleryCommands
 from app.sources.celery.celery_workers import ROSTER_FRESH_S, Roster
-from app.sources.celery.failure_count import Counted
-from app.sources.celery.monitor import Watch
+from app.sources.celery.failure_count import FailureCount
+from app.sources.celery.monitor import WorkerMonitor
 from app.sources.celery.options import CeleryOptions
 from app.sources.celery.overdue_tasks import OverdueTasks
-from app.sources.celery.remote_control import Pidbox
+from app.sources.celery.remote_control import RemoteControl
 from app.sources.celery.results import ENDS, Results
-from app.sources.celery.storage import Reads
-from app.sources.celery.task_details import detail_of, overdue_of, stuck_of, workers_of
-from app.sources.celery.task_history import Trail
-from app.sources.celery.task_lookup import ANSWERS_WITHIN_S, Search
+from app.sources.celery.storage import CeleryStorage
+from app.sources.celery.task_details import build_detail, find_overdue, find_stuck, list_workers
+from app.sources.celery.task_history import TaskHistory
+from app.sources.celery.task_lookup import ANSWERS_WITHIN_S, TaskLookup
 from app.sources.protocol import (
     NOTHING_LEFT_OUT,
     Action,
-    Address,
+    Anomaly,
     Capabilities,
-    Done,
-    Filter,
     Job,
     JobDetail,
-    JobFate,
+    JobFilter,
+    JobLookup,
     Kind,
     LeftOut,
     Listing,
-    Look,
-    Oddity,
-    Order,
+    Operation,
+    OperationResult,
     Selection,
+    ServiceAddress,
+    ServiceSnapshot,
     SourceError,
     StuckJob,
     UnservedQueue,
@@ -55,22 +55,22 @@ from app.sources.protocol import (
 from app.sources.redis.client import MAX_BYTES, MAX_ENTRIES, RedisServer, check_url
 
 REFUSALS: dict[Action | View, str] = {
-    "retry-job": "Celery keeps no arguments of a task that has ended, so nobody can send it again from here",
-    "restart-service": "Workers take a restart only with worker_pool_restarts on, and not every pool can do it; "
-    "restart them where they run",
+    "retry-job": "Celery does not keep the arguments of an ended task, so Beacon cannot send it again",
+    "restart-service": "Workers restart on request only with worker_pool_restarts, and not every pool supports it; "
+    "restart them on their host",
 }
-# Of one round of answers from all workers; tasks that they hold come with their arguments.
-ANSWERS_BYTES = 16 * 1024 * 1024
-NOT_ASKED = "inspect is off for this service, so its workers are not asked"
+# Limit for one round of answers from all workers, which include the arguments of the tasks they hold.
+MAX_ANSWERS_BYTES = 16 * 1024 * 1024
+NOT_ASKED = "inspect is off for this service, so its workers are unknown"
 
 
 class CelerySource:
-    """Tasks are `queued` (in a list), `scheduled` (taken, and held until their time), `reserved` (taken, and not
-    acknowledged) or `running` (as workers say)."""
+    """Reads tasks in the states `queued` (in a list), `scheduled` (taken by a worker and held until their ETA),
+    `reserved` (taken and not acknowledged) and `running` (as workers report)."""
 
-    def __init__(self, address: Address, options: CeleryOptions, job_list_bound: int) -> None:
+    def __init__(self, address: ServiceAddress, options: CeleryOptions, job_list_bound: int) -> None:
         def ask() -> RedisServer:
-            return RedisServer(address, max_bytes=ANSWERS_BYTES)
+            return RedisServer(address, max_bytes=MAX_ANSWERS_BYTES)
 
         prefix = options.global_keyprefix
         self._visibility_timeout_s = options.visibility_timeout_s
@@ -78,34 +78,36 @@ class CelerySource:
         server = RedisServer(
             address, max_bytes=MAX_BYTES + 2 * MAX_MESSAGE_BYTES, max_entries=MAX_ENTRIES + 8 * job_list_bound
         )
-        self._reads = Reads(server, _backend(server, address, options), self._broker, Results(options.result_keyprefix))
-        self._acts = Acts(server, self._broker, prefix)
-        self._watch: Watch | None = None
+        self._storage = CeleryStorage(
+            server, _make_backend(server, address, options), self._broker, Results(options.result_keyprefix)
+        )
+        self._commands = CeleryCommands(server, self._broker, prefix)
+        self._monitor: WorkerMonitor | None = None
         if options.inspect:
-            self._watch = Watch(ask, Pidbox(_database(address), prefix))
-        self._trail, self._overdue = Trail(), OverdueTasks()
+            self._monitor = WorkerMonitor(ask, RemoteControl(_database_number(address), prefix))
+        self._history, self._overdue = TaskHistory(), OverdueTasks()
         kept_s = options.finished_visible_for_s
-        self._search = Search(self._reads, self._broker, self._trail, self._watch, kept_s)
+        self._lookup = TaskLookup(self._storage, self._broker, self._history, self._monitor, kept_s)
         refusals = REFUSALS if options.inspect else {**REFUSALS, "workers": NOT_ASKED}
-        self._capabilities = Capabilities("lookup" if self._reads.keeps_results else None, refusals)
+        self._capabilities = Capabilities("lookup" if self._storage.keeps_results else None, refusals)
 
     @property
     def capabilities(self) -> Capabilities:
         return self._capabilities
 
-    def look(self) -> Look:
+    def read_snapshot(self) -> ServiceSnapshot:
         began = time.monotonic()
-        roster = self._watch.roster() if self._watch else Roster()
-        snapshot, seen_at = self._reads.snapshot(), time.time()
+        roster = self._monitor.latest_roster() if self._monitor else Roster()
+        snapshot, seen_at = self._storage.read_snapshot(), time.time()
         is_fresh = seen_at - roster.at < ROSTER_FRESH_S
-        running = self._running(roster, snapshot) if is_fresh else {}
-        ended = self._follow(snapshot, running, seen_at)
-        listings = self._listings(snapshot, running, ended)
+        running = self._find_running(roster, snapshot) if is_fresh else {}
+        ended = self._update_history(snapshot, running, seen_at)
+        listings = self._build_listings(snapshot, running, ended)
         taken = {task_id: taken.at for task_id, taken in snapshot.taken.items() if taken.at is not None}
-        orphans = roster.orphans(taken)
-        failed = self._reads.failures()
-        return Look(
-            counts=_counts(snapshot, listings, failed),
+        orphans = roster.find_orphans(taken)
+        failed = self._storage.count_failures()
+        return ServiceSnapshot(
+            counts=_count_tasks(snapshot, listings, failed),
             not_told={} if failed.number is not None else {"failed": failed.why},
             counts_as_of={"failed": failed.as_of} if failed.as_of and failed.lags else {},
             listings=listings,
@@ -113,115 +115,118 @@ class CelerySource:
             instance_id=snapshot.instance_id,
             as_of=snapshot.as_of,
             one_revision=True,
-            oddities=(
-                *_oddities(snapshot, self._trail.unbacked(snapshot), orphans),
+            anomalies=(
+                *_find_anomalies(snapshot, self._history.find_unbacked(snapshot), orphans),
                 *self._overdue.find(snapshot, roster, seen_at),
             ),
-            workers=workers_of(roster, orphans, seen_at),
-            unserved=_unserved(snapshot, roster.served() if is_fresh else None),
+            workers=list_workers(roster, orphans, seen_at),
+            unserved=_find_unserved(snapshot, roster.served_queues() if is_fresh else None),
         )
 
-    def look_up(self, job_id: str) -> JobFate:
-        if not self._reads.keeps_results:
-            return JobFate("cannot-tell")
+    def look_up(self, job_id: str) -> JobLookup:
+        if not self._storage.keeps_results:
+            return JobLookup("cannot-tell")
         try:
-            return self._search.fate(job_id)
+            return self._lookup.look_up(job_id)
         except SourceError:
-            return JobFate("cannot-tell")
+            return JobLookup("cannot-tell")
 
     def detail(self, job_id: str) -> JobDetail | None:
-        return detail_of(job_id, self._reads.snapshot(), self._reads.ended(job_id), time.time())
+        return build_detail(job_id, self._storage.read_snapshot(), self._storage.read_result(job_id), time.time())
 
     def stuck(self) -> Sequence[StuckJob]:
-        snapshot = self._reads.snapshot()
+        snapshot = self._storage.read_snapshot()
         if snapshot.taken_cut:
-            raise SourceError("has more tasks than Beacon lists, so it is not known which are stuck")
+            raise SourceError("has more tasks than Beacon lists, so the stuck ones are unknown")
         now = time.time()
-        late = overdue_of(snapshot, now)
-        roster = self._watch.after(now, ANSWERS_WITHIN_S) if late and self._watch else None
-        runs = roster.running() if roster else {}
-        return [*stuck_of(snapshot, self._visibility_timeout_s, now), *(one for one in late if one.job.id not in runs)]
+        late = find_overdue(snapshot, now)
+        roster = self._monitor.wait_for_roster(now, ANSWERS_WITHIN_S) if late and self._monitor else None
+        runs = roster.running_tasks() if roster else {}
+        return [
+            *find_stuck(snapshot, self._visibility_timeout_s, now),
+            *(one for one in late if one.job.id not in runs),
+        ]
 
-    def act(self, order: Order) -> Done:
-        why_not = self._capabilities.why_not(order.action)
-        return Done("refused", why_not) if why_not else self._acts.act(order)
+    def execute(self, operation: Operation) -> OperationResult:
+        why_not = self._capabilities.why_not(operation.action)
+        return OperationResult("refused", why_not) if why_not else self._commands.execute(operation)
 
-    def settle(self, order: Order, asked_at: datetime) -> Done | None:
-        return self._acts.settle(order, asked_at)
+    def resolve_outcome(self, operation: Operation, asked_at: datetime) -> OperationResult | None:
+        return self._commands.resolve_outcome(operation, asked_at)
 
-    def shows(self, order: Order, asked_at: datetime) -> bool:
-        return self._acts.shows(order, asked_at)
+    def verify_effect(self, operation: Operation, asked_at: datetime) -> bool:
+        return self._commands.verify_effect(operation, asked_at)
 
-    def select(self, wanted: Filter, limit: int) -> Selection:
-        return self._acts.select(wanted, limit)
+    def select(self, wanted: JobFilter, limit: int) -> Selection:
+        return self._commands.select(wanted, limit)
 
     def close(self) -> None:
-        if self._watch is not None:
-            self._watch.close()
-        self._reads.close()
+        if self._monitor is not None:
+            self._monitor.close()
+        self._storage.close()
 
-    def _running(self, roster: Roster, snapshot: Snapshot) -> dict[str, Job]:
-        """Tasks that workers said they run, unless they stand in a queue again by now."""
+    def _find_running(self, roster: Roster, snapshot: BrokerSnapshot) -> dict[str, Job]:
+        """Return the tasks that workers report as running, except those that are in a queue again."""
         return {
-            task_id: Job(task_id, "running", task.route, _attempt(snapshot, task_id))
-            for task_id, (_, task) in roster.running().items()
-            if task_id not in snapshot.queued and self._broker.leads_here(task.route)
+            task_id: Job(task_id, "running", task.route, _find_attempt(snapshot, task_id))
+            for task_id, (_, task) in roster.running_tasks().items()
+            if task_id not in snapshot.queued and self._broker.is_watched_route(task.route)
         }
 
-    def _listings(
-        self, snapshot: Snapshot, running: Mapping[str, Job], ended: Mapping[str, Job]
+    def _build_listings(
+        self, snapshot: BrokerSnapshot, running: Mapping[str, Job], ended: Mapping[str, Job]
     ) -> tuple[Listing, ...]:
-        taken = self._trail.jobs(task_id for task_id in snapshot.taken if task_id not in running)
+        taken = self._history.list_jobs(task_id for task_id in snapshot.taken if task_id not in running)
         scheduled = {task_id: job for task_id, job in taken.items() if job.state == "scheduled"}
         reserved = {task_id: job for task_id, job in taken.items() if job.state != "scheduled"}
         unfinished = (
             Listing(
                 "queued",
                 False,
-                self._trail.jobs(snapshot.queued),
+                self._history.list_jobs(snapshot.queued),
                 not snapshot.cut,
-                _left(snapshot, "queued"),
+                _left_out(snapshot, "queued"),
                 snapshot.cut,
             ),
             Listing("scheduled", False, scheduled, not snapshot.taken_cut),
-            Listing("reserved", False, reserved, not snapshot.taken_cut, _left(snapshot, "reserved")),
+            Listing("reserved", False, reserved, not snapshot.taken_cut, _left_out(snapshot, "reserved")),
             Listing("running", False, running),
         )
-        return (*unfinished, Listing("ended", True, ended)) if self._reads.keeps_results else unfinished
+        return (*unfinished, Listing("ended", True, ended)) if self._storage.keeps_results else unfinished
 
-    def _follow(self, snapshot: Snapshot, running: dict[str, Job], at: float) -> dict[str, Job]:
-        """Bring what is remembered up to date; the tasks that have just ended. Takes those out of `running`."""
-        gone = self._trail.follow(snapshot, at)
+    def _update_history(self, snapshot: BrokerSnapshot, running: dict[str, Job], at: float) -> dict[str, Job]:
+        """Update the task history. Returns the tasks that have just ended and removes them from `running`."""
+        gone = self._history.update(snapshot, at)
         elsewhere = [task_id for task_id in {*gone, *running} if task_id not in snapshot]
-        states = self._reads.states(elsewhere)
+        states = self._storage.read_states(elsewhere)
         ends = {task_id: ENDS[state] for task_id, state in states.items() if state in ENDS}
         for task_id in ends:
             running.pop(task_id, None)
-        self._trail.end(ends, at)
-        self._trail.saw_running(running.values(), at)
+        self._history.record_ends(ends, at)
+        self._history.record_running(running.values(), at)
         left = [task_id for task_id in gone if task_id not in ends and task_id not in running]
-        self._let_go(left, at)
-        self._search.begin(self._trail.gone(left, at))
-        if left and self._watch is not None:
-            self._watch.want()
-        return self._trail.ended()
+        self._forget_untraceable(left, at)
+        self._lookup.start(self._history.record_gone(left, at))
+        if left and self._monitor is not None:
+            self._monitor.request_inspection()
+        return self._history.list_ended()
 
-    def _let_go(self, left: list[str], at: float) -> None:
-        """What leaves no result is not waited for; without a backend nothing does."""
+    def _forget_untraceable(self, left: list[str], at: float) -> None:
+        """Drop vanished tasks that leave no result; without a result backend, all of them."""
         for task_id in left:
-            step = self._trail.step(task_id)
-            if not self._reads.keeps_results:
-                self._trail.forget(task_id)
-            elif step is not None and not step.keeps_result:
-                self._trail.end({task_id: "gone"}, at)
+            record = self._history.find_record(task_id)
+            if not self._storage.keeps_results:
+                self._history.forget(task_id)
+            elif record is not None and not record.keeps_result:
+                self._history.record_ends({task_id: "gone"}, at)
 
 
-def _left(snapshot: Snapshot, state: str) -> LeftOut:
+def _left_out(snapshot: BrokerSnapshot, state: str) -> LeftOut:
     return snapshot.left_out.get(state, NOTHING_LEFT_OUT)
 
 
-def _counts(snapshot: Snapshot, listings: Sequence[Listing], failed: Counted) -> dict[str, int]:
-    """What was taken is counted once, however it is acknowledged: as running, as held for its time, or as reserved."""
+def _count_tasks(snapshot: BrokerSnapshot, listings: Sequence[Listing], failed: FailureCount) -> dict[str, int]:
+    """Count each taken task once, whether it is acknowledged early or late: as running, scheduled or reserved."""
     listed = {listing.state: len(listing.jobs) for listing in listings}
     elsewhere = len(snapshot.taken) - listed["reserved"]
     counts = {
@@ -233,40 +238,40 @@ def _counts(snapshot: Snapshot, listings: Sequence[Listing], failed: Counted) ->
     return counts if failed.number is None else {**counts, "failed": failed.number}
 
 
-def _oddities(snapshot: Snapshot, unbacked: Sequence[str], orphans: set[str]) -> tuple[Oddity, ...]:
+def _find_anomalies(snapshot: BrokerSnapshot, unbacked: Sequence[str], orphans: set[str]) -> tuple[Anomaly, ...]:
     unindexed = [task_id for task_id, taken in snapshot.taken.items() if taken.at is None]
     found = (
-        Oddity("dangling", tuple(sorted({*unbacked, *unindexed}))),
-        Oddity("duplicate", snapshot.twice),
-        Oddity("orphaned", tuple(sorted(orphans))),
+        Anomaly("dangling", tuple(sorted({*unbacked, *unindexed}))),
+        Anomaly("duplicate", snapshot.twice),
+        Anomaly("orphaned", tuple(sorted(orphans))),
     )
-    return tuple(oddity for oddity in found if oddity.job_ids)
+    return tuple(anomaly for anomaly in found if anomaly.job_ids)
 
 
-def _unserved(snapshot: Snapshot, served: frozenset[str] | None) -> tuple[UnservedQueue, ...] | None:
+def _find_unserved(snapshot: BrokerSnapshot, served: frozenset[str] | None) -> tuple[UnservedQueue, ...] | None:
     if served is None:
         return None
     waiting = snapshot.waiting.items()
     return tuple(UnservedQueue(queue, number) for queue, number in waiting if number and queue not in served)
 
 
-def _attempt(snapshot: Snapshot, task_id: str) -> int | None:
+def _find_attempt(snapshot: BrokerSnapshot, task_id: str) -> int | None:
     taken = snapshot.taken.get(task_id)
     return taken.message.attempt if taken else None
 
 
-def _backend(server: RedisServer, address: Address, options: CeleryOptions) -> RedisServer | None:
+def _make_backend(server: RedisServer, address: ServiceAddress, options: CeleryOptions) -> RedisServer | None:
     if isinstance(options.result_backend, str):
         own = check_url(options.result_backend)
-        return RedisServer(Address(own.url, address.password, address.reach))
+        return RedisServer(ServiceAddress(own.url, address.password, address.reach))
     return server if options.result_backend else None
 
 
-def _database(address: Address) -> int:
+def _database_number(address: ServiceAddress) -> int:
     return int(parse_url(address.url).get("db", 0))  # type: ignore[no-untyped-call]
 
 
-def _build(address: Address, options: CeleryOptions, bound: int) -> CelerySource:
+def _build(address: ServiceAddress, options: CeleryOptions, bound: int) -> CelerySource:
     return CelerySource(address, options, bound)
 
 

@@ -1,8 +1,8 @@
-"""How many of Celery's tasks failed, counted from the results themselves: a part of them at each look.
+"""Counts Celery's failed tasks from their results, a part in each poll.
 
-Celery keeps no list of its results, so their keys are gone through from the first to the last and then again, with
-`SCAN`, and of those that are new the first bytes are read. What counts is the newest pass that came to its end, and the
-number is as of then. One that is behind says so and nothing else.
+Celery keeps no list of its results. So `SCAN` passes over all keys again and again, and the first bytes of each new
+result are read. The count comes from the latest complete pass and is as of its end. If it takes more than one poll, the
+count is marked as lagging.
 """
 
 from datetime import UTC, datetime
@@ -14,20 +14,20 @@ from app.sources.celery.results import UNREADABLE, Results
 if TYPE_CHECKING:
     import redis
 
-# In one look: keys that the server goes through, whosever they are, and results that are read.
-SCANS, KEYS_A_SCAN = 10, 1_000
-MAX_READ = 2_000
-# Results that are remembered between two passes, so that each is read once.
-MAX_RESULTS = 200_000
+# For each poll: SCAN calls, keys that the server checks in each (not only Celery keys), and results that are read.
+SCANS_PER_POLL, KEYS_PER_SCAN = 10, 1_000
+MAX_RESULTS_READ = 2_000
+# Limit on results that are remembered between passes, so that each is read once.
+MAX_REMEMBERED_RESULTS = 200_000
 COUNTING = "its results are being counted"
-TOO_MANY = f"it has more than {MAX_RESULTS:,} results, which Beacon does not count"
-# Celery's words for an end that stays one. A task that failed may be delivered again, and succeed.
+TOO_MANY = f"it has more than {MAX_REMEMBERED_RESULTS:,} results, which Beacon does not count"
+# Celery's final states. A failed task may be delivered again and succeed.
 _FOR_GOOD = frozenset({"SUCCESS", "REVOKED"})
 
 
-class Counted(NamedTuple):
-    """`number` is None where it is not known; `why` says so. `as_of`: of when the number is, which `lags` behind this
-    look where one look was not enough."""
+class FailureCount(NamedTuple):
+    """The number of failed tasks; None if unknown, with the reason in `why`. `as_of`: when it was counted. `lags`: the
+    count took more than one poll."""
 
     number: int | None
     why: str = COUNTING
@@ -35,8 +35,8 @@ class Counted(NamedTuple):
     lags: bool = False
 
 
-class Failures:
-    """Remembers which results it has read. For one thread at a time."""
+class FailureCounter:
+    """Counts failures and remembers which results it has read. For one thread at a time."""
 
     def __init__(self, results: Results) -> None:
         self._results = results
@@ -44,54 +44,54 @@ class Failures:
         self._waiting: list[bytes] = []
         self._pass: dict[bytes, str] = {}
         self._before: dict[bytes, str] = {}
-        self._counted = Counted(None)
+        self._counted = FailureCount(None)
         self._looks = 0
 
-    def follow(self, client: "redis.Redis") -> Counted:
-        """One more part of them; what is known of all."""
+    def count_next_part(self, client: "redis.Redis") -> FailureCount:
+        """Read one more part of the results and return the latest count."""
         pace = Pace()
-        left = MAX_READ
+        left = MAX_RESULTS_READ
         self._looks += 1
-        for _ in range(SCANS):
-            left -= self._read(client, left)
+        for _ in range(SCANS_PER_POLL):
+            left -= self._read_waiting(client, left)
             if self._waiting:
                 break
-            found: Any = client.scan(self._cursor, match=self._results.pattern, count=KEYS_A_SCAN)
+            found: Any = client.scan(self._cursor, match=self._results.pattern, count=KEYS_PER_SCAN)
             cursor, keys = found
             self._waiting = [key for key in map(bytes, keys) if key not in self._pass]
-            left -= self._read(client, left)
+            left -= self._read_waiting(client, left)
             pace()
-            if len(self._pass) > MAX_RESULTS:
-                self._begin_again()
-                self._counted = Counted(None, TOO_MANY)
+            if len(self._pass) > MAX_REMEMBERED_RESULTS:
+                self._restart_pass()
+                self._counted = FailureCount(None, TOO_MANY)
                 break
             self._cursor = int(cursor)
             if self._cursor == 0 and not self._waiting:
-                self._end()
+                self._finish_pass()
                 break
         return self._counted
 
-    def _read(self, client: "redis.Redis", at_most: int) -> int:
-        """Of the keys that wait; how many results were asked for."""
-        known, asked = self._before, list[bytes]()
+    def _read_waiting(self, client: "redis.Redis", at_most: int) -> int:
+        """Read results of waiting keys. Returns how many were read."""
+        known, to_read = self._before, list[bytes]()
         later: list[bytes] = []
         for key in self._waiting:
             if known.get(key) in _FOR_GOOD:
                 self._pass[key] = known[key]
-            elif len(asked) < at_most:
-                asked.append(key)
+            elif len(to_read) < at_most:
+                to_read.append(key)
             else:
                 later.append(key)
-        # One that has expired since has no state, and is none.
-        self._pass.update(dict.fromkeys(asked, UNREADABLE) | self._results.states_at(client, asked))
+        # A result that has expired since has no state and does not count.
+        self._pass.update(dict.fromkeys(to_read, UNREADABLE) | self._results.read_states_by_key(client, to_read))
         self._waiting = later
-        return len(asked)
+        return len(to_read)
 
-    def _end(self) -> None:
+    def _finish_pass(self) -> None:
         failed = sum(state == "FAILURE" for state in self._pass.values())
-        self._counted = Counted(failed, "", datetime.now(UTC), self._looks > 1)
+        self._counted = FailureCount(failed, "", datetime.now(UTC), self._looks > 1)
         self._before = self._pass
-        self._begin_again()
+        self._restart_pass()
 
-    def _begin_again(self) -> None:
+    def _restart_pass(self) -> None:
         self._pass, self._waiting, self._cursor, self._looks = {}, [], 0, 0

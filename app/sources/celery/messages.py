@@ -1,28 +1,28 @@
-"""What kombu's messages in Redis tell of a task: its id, its name, its way. Pure.
+"""Parses kombu's messages in Redis: a task's id, name, route and ETA. Pure.
 
-A message is JSON. Its arguments stand in `body`, encoded once more, and stay there: nothing here opens them.
+A message is JSON. Its arguments are in `body`, encoded once more; nothing here decodes them.
 """
 
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
 from app.infra import json_limits
-from app.sources.protocol import fault_of_job_id
+from app.sources.protocol import find_job_id_fault
 
-# How kombu separates a queue's name from a priority, and which priorities have a list of their own.
+# The separator between a queue's name and a priority in kombu, and the priorities with a list of their own.
 SEPARATOR = "\x06\x16"
 PRIORITY_STEPS = (0, 3, 6, 9)
 MAX_NAME_CHARS = 200
-# Celery writes some fifty; the arguments are one text among them.
+# Celery writes about fifty values; the arguments are one of them, a string.
 MAX_VALUES = 5_000
 
 
-class Message(NamedTuple):
-    """One message of one task. Two messages with the same `id` and `turn` are the same work twice.
+class TaskMessage(NamedTuple):
+    """One message of one task. Two messages with the same `id` and `turn` are duplicates.
 
-    `turn` differs where Celery publishes an id again on purpose: for a retry, or a replacement. `keeps_result` is
-    False where the task was published with `ignore_result`: then nothing will ever tell that it ended. `eta`: when it
-    may run, where that is later than when it was sent; `due` is the same in seconds.
+    `turn` differs if Celery publishes an id again on purpose, for a retry or a replacement. `keeps_result` is False if
+    the task was published with `ignore_result`: then nothing shows that it ended. `eta`: the earliest start time, if
+    it was sent with one; `due` is the same in seconds.
     """
 
     id: str
@@ -38,62 +38,62 @@ class Message(NamedTuple):
         return self.turn[1] + 1
 
     def state_at(self, now: float) -> Literal["scheduled", "reserved"]:
-        """Once a worker has taken it: it holds it until its time, and only then for its turn."""
+        """Return the task's state once a worker has taken it: scheduled until its ETA, then reserved."""
         return "scheduled" if self.due is not None and self.due > now else "reserved"
 
 
-def of_queue(raw: bytes) -> Message | None:
-    """None for what is no task's message: it is counted, and cannot be listed."""
-    return _message(_json(raw))
+def parse_queued(raw: bytes) -> TaskMessage | None:
+    """Parse a queue entry. None if it is not a task's message: then it is counted but cannot be listed."""
+    return _parse_message(_parse_json(raw))
 
 
-def of_unacked(raw: bytes) -> Message | None:
-    """Of an entry of `unacked`: `[message, exchange, routing key]`."""
-    entry = _json(raw)
-    return _message(entry[0]) if isinstance(entry, list) and entry else None
+def parse_unacked(raw: bytes) -> TaskMessage | None:
+    """Parse an entry of `unacked`: `[message, exchange, routing key]`."""
+    entry = _parse_json(raw)
+    return _parse_message(entry[0]) if isinstance(entry, list) and entry else None
 
 
 def is_usable_id(value: object) -> bool:
-    return not fault_of_job_id(value)
+    return not find_job_id_fault(value)
 
 
-def fault_of_queue(raw: bytes) -> str:
-    """Why `of_queue` makes nothing of this, to follow "entry 3: "."""
-    return _fault(_json(raw))
+def explain_queued_fault(raw: bytes) -> str:
+    """Return why `parse_queued` returns None for this, as text after "entry 3: "."""
+    return _explain_fault(_parse_json(raw))
 
 
-def fault_of_unacked(raw: bytes) -> str:
-    entry = _json(raw)
-    return _fault(entry[0] if isinstance(entry, list) and entry else None)
+def explain_unacked_fault(raw: bytes) -> str:
+    entry = _parse_json(raw)
+    return _explain_fault(entry[0] if isinstance(entry, list) and entry else None)
 
 
-def keys_of(queue: str, steps: tuple[int, ...], separator: str, prefix: str) -> list[str]:
-    """The lists of one queue, one for each priority step; the first step's has the queue's own name."""
+def list_queue_keys(queue: str, steps: tuple[int, ...], separator: str, prefix: str) -> list[str]:
+    """Return the keys of a queue's lists, one for each priority step; the first step's list has the queue's name."""
     return [prefix + (f"{queue}{separator}{step}" if step else queue) for step in steps]
 
 
-def _message(message: Any) -> Message | None:
+def _parse_message(message: Any) -> TaskMessage | None:
     if not isinstance(message, dict):
         return None
-    headers, properties = _part(message, "headers"), _part(message, "properties")
-    task_id = _id(headers, properties)
+    headers, properties = _subdict(message, "headers"), _subdict(message, "properties")
+    task_id = _find_id(headers, properties)
     if not is_usable_id(task_id):
         return None
     task, eta = headers.get("task"), headers.get("eta")
     name = task[:MAX_NAME_CHARS] if isinstance(task, str) else ""
-    return Message(
+    return TaskMessage(
         id=str(task_id),
         task=name,
-        route=str(_part(properties, "delivery_info").get("routing_key") or "")[:MAX_NAME_CHARS],
-        turn=(name, _number(headers.get("retries")), _number(headers.get("replaced_task_nesting"))),
+        route=str(_subdict(properties, "delivery_info").get("routing_key") or "")[:MAX_NAME_CHARS],
+        turn=(name, _int_or_zero(headers.get("retries")), _int_or_zero(headers.get("replaced_task_nesting"))),
         keeps_result=headers.get("ignore_result") is not True,
         eta=eta[:MAX_NAME_CHARS] if isinstance(eta, str) else None,
-        due=_due(eta),
+        due=_parse_due(eta),
     )
 
 
-def _due(eta: object) -> float | None:
-    """Celery writes its zone; a time without one is UTC, as its workers take it."""
+def _parse_due(eta: object) -> float | None:
+    """Parse an ETA to seconds. Celery writes the time zone; a time without one is UTC, as for its workers."""
     if not isinstance(eta, str):
         return None
     try:
@@ -104,27 +104,27 @@ def _due(eta: object) -> float | None:
     return seconds if seconds >= 0 else None
 
 
-def _fault(message: Any) -> str:
+def _explain_fault(message: Any) -> str:
     if not isinstance(message, dict):
-        return "it is no task's message"
-    return fault_of_job_id(_id(_part(message, "headers"), _part(message, "properties")))
+        return "it is not a task's message"
+    return find_job_id_fault(_find_id(_subdict(message, "headers"), _subdict(message, "properties")))
 
 
-def _id(headers: dict[str, Any], properties: dict[str, Any]) -> Any:
-    """Messages of Celery's first protocol have it among the properties only."""
+def _find_id(headers: dict[str, Any], properties: dict[str, Any]) -> Any:
+    """Return the task id; in Celery's protocol version 1 it is only in the properties."""
     return headers.get("id") or properties.get("correlation_id")
 
 
-def _part(whole: dict[str, Any], name: str) -> dict[str, Any]:
+def _subdict(whole: dict[str, Any], name: str) -> dict[str, Any]:
     part = whole.get(name)
     return part if isinstance(part, dict) else {}
 
 
-def _number(value: object) -> int:
+def _int_or_zero(value: object) -> int:
     return value if isinstance(value, int) else 0
 
 
-def _json(raw: bytes) -> Any:
+def _parse_json(raw: bytes) -> Any:
     try:
         return json_limits.loads(raw, MAX_VALUES)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What can be said of a Celery service besides its address."""
+"""The settings of a Celery service besides its address."""
 
 from typing import Annotated, Self
 from urllib.parse import urlsplit
@@ -14,8 +14,10 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
 class CeleryOptions(Options):
-    """`result_backend`: true where results are kept in the broker's own database, or the address of another Redis,
-    without a password: the broker's is used. `finished_visible_for_s` is Celery's `result_expires`.
+    """The settings of a Celery service.
+
+    `result_backend`: true if results are in the broker's database, or the address of another Redis without a password
+    (the broker's is used). `finished_visible_for_s` is Celery's `result_expires`.
     """
 
     queues: Annotated[tuple[Name, ...], Field(min_length=1, max_length=100)] = ("celery",)
@@ -32,7 +34,7 @@ class CeleryOptions(Options):
 
     @field_validator("result_backend")
     @classmethod
-    def _is_address(cls, value: bool | str) -> bool | str:
+    def _check_address(cls, value: bool | str) -> bool | str:
         if isinstance(value, bool):
             return value
         if check_url(value).password is not None or "@" in urlsplit(value).netloc:
@@ -40,7 +42,7 @@ class CeleryOptions(Options):
         return value
 
     @model_validator(mode="after")
-    def _are_different(self) -> Self:
+    def _check_unique(self) -> Self:
         if len(set(self.queues)) < len(self.queues):
             raise ValueError("expected each queue once")
         if list(self.priority_steps) != sorted(set(self.priority_steps)):

@@ -1,43 +1,46 @@
-"""Celery's tasks whose time has come and gone, wherever they are: nobody runs them, and nothing else would say so."""
+"""Finds overdue Celery tasks, queued or held by a worker: their ETA has passed and no worker runs them."""
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 from app.infra.concurrency import paced
-from app.sources.celery.broker import Snapshot
+from app.sources.celery.broker import BrokerSnapshot
 from app.sources.celery.celery_workers import ROSTER_FRESH_S, Roster
 from app.sources.celery.task_details import OVERDUE_AFTER_S
-from app.sources.protocol import Oddity
+from app.sources.protocol import Anomaly
 
 
-class _Late(NamedTuple):
+class _OverdueTask(NamedTuple):
     task_id: str
     due: float
     is_held: bool
 
 
 class OverdueTasks:
-    """Of one source, between its looks. A task that is sent with a time that is over already is late only once it has
-    been there for as long: until then its workers are about to take it."""
+    """Finds overdue tasks and remembers when it first saw each between polls.
+
+    A task that is sent with a past ETA counts as overdue only after it has been there for the same time: until then the
+    workers are about to take it.
+    """
 
     def __init__(self) -> None:
-        # When each task for later was seen first, and its time then: a retry has another one. None before any look.
+        # For each task with an ETA: when it was first seen, and its ETA then (a retry has another). None before a poll.
         self._seen: dict[str, tuple[float, float]] | None = None
 
-    def find(self, snapshot: Snapshot, roster: Roster, now: float) -> Iterable[Oddity]:
-        """One for all queues, with the oldest and, where it is known, why; nothing where every task is in time."""
-        late = [one for one in self._for_later(snapshot, roster, now) if now - one.due > OVERDUE_AFTER_S]
+    def find(self, snapshot: BrokerSnapshot, roster: Roster, now: float) -> Iterable[Anomaly]:
+        """Return one anomaly for all queues, with the oldest due time and, if known, the reason; or nothing."""
+        late = [one for one in self._find_candidates(snapshot, roster, now) if now - one.due > OVERDUE_AFTER_S]
         if not late:
             return ()
-        why = _why(late, roster, now)
-        said = [f"the oldest was due at {_clock(min(one.due for one in late))}", *([why] if why else [])]
-        return (Oddity("overdue", tuple(sorted({one.task_id for one in late})), "; ".join(said)),)
+        why = _explain(late, roster, now)
+        said = [f"the oldest was due at {_format_time(min(one.due for one in late))}", *([why] if why else [])]
+        return (Anomaly("overdue", tuple(sorted({one.task_id for one in late})), "; ".join(said)),)
 
-    def _for_later(self, snapshot: Snapshot, roster: Roster, now: float) -> Iterator[_Late]:
-        """Those that have been there for long enough, and that no worker may be running."""
+    def _find_candidates(self, snapshot: BrokerSnapshot, roster: Roster, now: float) -> Iterator[_OverdueTask]:
+        """Yield tasks that have been there for long enough and that no worker can be running."""
         before, seen = self._seen, dict[str, tuple[float, float]]()
-        runs = roster.running()
+        runs = roster.running_tasks()
 
         def has_been_there(task_id: str, due: float) -> bool:
             first = now if before is not None else float("-inf")
@@ -48,23 +51,23 @@ class OverdueTasks:
 
         for _queue, message in paced(snapshot.queued.values()):
             if message.due is not None and has_been_there(message.id, message.due):
-                yield _Late(message.id, message.due, is_held=False)
+                yield _OverdueTask(message.id, message.due, is_held=False)
         for task_id, taken in paced(snapshot.taken.items()):
             due = taken.message.due
             if due is None or not has_been_there(task_id, due) or task_id in runs or taken.at is None:
                 continue
-            if _is_told(roster, now) and max(due + OVERDUE_AFTER_S, taken.at) < roster.at:
-                yield _Late(task_id, due, is_held=True)
+            if _is_roster_current(roster, now) and max(due + OVERDUE_AFTER_S, taken.at) < roster.at:
+                yield _OverdueTask(task_id, due, is_held=True)
         self._seen = seen
 
 
-def _is_told(roster: Roster, now: float) -> bool:
-    """Whether every worker has said just now what it runs: otherwise one that is acknowledged late may be running."""
+def _is_roster_current(roster: Roster, now: float) -> bool:
+    """True if every worker has just reported its tasks. Otherwise a task that is acknowledged late may be running."""
     return roster.settled and now - roster.at < ROSTER_FRESH_S
 
 
-def _why(late: list[_Late], roster: Roster, now: float) -> str:
-    if not _is_told(roster, now):
+def _explain(late: list[_OverdueTask], roster: Roster, now: float) -> str:
+    if not _is_roster_current(roster, now):
         return ""
     if not roster.answered:
         return "no worker is connected"
@@ -73,5 +76,5 @@ def _why(late: list[_Late], roster: Roster, now: float) -> str:
     return "a worker holds it and does not run it" if any(one.is_held for one in late) else ""
 
 
-def _clock(at: float) -> str:
+def _format_time(at: float) -> str:
     return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -1,6 +1,7 @@
-"""How tasks ended, from the result backend: the state alone, from the first bytes of each result.
+"""Reads from the result backend how tasks ended: only the state, from the first bytes of each result.
 
-A result may be megabytes, or a pickle. Celery writes the state first whatever the serializer, so neither is read.
+A result may be megabytes long, or a pickle. Celery writes the state first with every serializer, so the rest is not
+read.
 """
 
 import re
@@ -11,24 +12,24 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from app.infra import json_limits
 from app.infra.clock import in_utc
 from app.infra.concurrency import breathe
-from app.sources.tracebacks import exception_of
+from app.sources.tracebacks import extract_exception
 
 if TYPE_CHECKING:
     import redis
 
 META = "celery-task-meta-"
-# Celery's words for an end, as job states. Any other state, a task's own among them, is no end.
+# Celery's final states, as job states. Any other state, including custom ones, is not final.
 ENDS = {"SUCCESS": "succeeded", "FAILURE": "failed", "REVOKED": "revoked"}
 UNREADABLE = "unreadable"
 _HEAD_BYTES = 96
-_AT_ONCE = 200
-# JSON, YAML, MessagePack and pickle differ in the few bytes before, and between the two words.
+_KEYS_PER_BATCH = 200
+# JSON, YAML, MessagePack and pickle differ in the few bytes before and between the two words.
 _STATE = re.compile(rb"\A.{0,24}?status.{1,12}?([A-Z][A-Z_]{2,60})", re.DOTALL)
 _MAX_DETAIL_BYTES = 1024 * 1024
 
 
-class Ended(NamedTuple):
-    """What a result tells a person; not the result itself."""
+class TaskResult(NamedTuple):
+    """What people see of a result: state, end time and error, not the result itself."""
 
     state: str
     ended_at: datetime | None = None
@@ -36,61 +37,65 @@ class Ended(NamedTuple):
 
 
 class Results:
-    """Reads the keys that Celery's Redis result backend writes, with a client that is lent for each call."""
+    """Reads the keys of Celery's Redis result backend with a client that is passed to each call."""
 
     def __init__(self, keyprefix: str = "") -> None:
-        # As Celery joins them.
+        # Joined as in Celery.
         joint = "" if not keyprefix or keyprefix[-1] in ":_-." else "_"
         self._prefix = f"{keyprefix}{joint}{META}"
 
     @property
     def pattern(self) -> str:
-        """Of all keys, as `SCAN` takes it."""
+        """The pattern of all result keys for `SCAN`."""
         return "".join(f"\\{sign}" if sign in "*?[]\\^-" else sign for sign in self._prefix) + "*"
 
-    def states(self, client: "redis.Redis", task_ids: Sequence[str]) -> dict[str, str]:
-        """The state of each task that has one."""
-        found = self.states_at(client, [f"{self._prefix}{task_id}".encode() for task_id in task_ids])
+    def read_states(self, client: "redis.Redis", task_ids: Sequence[str]) -> dict[str, str]:
+        """Return the state of each task that has a result."""
+        found = self.read_states_by_key(client, [f"{self._prefix}{task_id}".encode() for task_id in task_ids])
         start = len(self._prefix.encode())
         return {key[start:].decode(): state for key, state in found.items()}
 
-    def states_at(self, client: "redis.Redis", keys: Sequence[bytes]) -> dict[bytes, str]:
-        """The same by key."""
+    def read_states_by_key(self, client: "redis.Redis", keys: Sequence[bytes]) -> dict[bytes, str]:
+        """Return the state of each of these keys that is a result."""
         found: dict[bytes, str] = {}
-        for start in range(0, len(keys), _AT_ONCE):
-            part = keys[start : start + _AT_ONCE]
+        for start in range(0, len(keys), _KEYS_PER_BATCH):
+            part = keys[start : start + _KEYS_PER_BATCH]
             with client.pipeline(transaction=False) as pipe:
                 for key in part:
                     pipe.execute_command("GETRANGE", key, 0, _HEAD_BYTES - 1)  # type: ignore[no-untyped-call]
-                heads = pipe.execute(raise_on_error=False)  # a key of another type is none of Celery's results
+                heads = pipe.execute(raise_on_error=False)  # a key of another type is not a Celery result
             found.update(
-                (key, state_of(head)) for key, head in zip(part, heads, strict=True) if isinstance(head, bytes) and head
+                (key, parse_state(head))
+                for key, head in zip(part, heads, strict=True)
+                if isinstance(head, bytes) and head
             )
             breathe()
         return found
 
-    def ended(self, client: "redis.Redis", task_id: str) -> Ended | None:
-        """For one person who asks; None where there is no result."""
+    def read_result(self, client: "redis.Redis", task_id: str) -> TaskResult | None:
+        """Return one task's result for people; None if there is none."""
         key = self._prefix + task_id
         raw: Any = client.getrange(key, 0, _MAX_DETAIL_BYTES)
         if not raw:
             return None
-        state = state_of(bytes(raw[:_HEAD_BYTES]))
+        state = parse_state(bytes(raw[:_HEAD_BYTES]))
         try:
             meta = json_limits.loads(raw)
         except ValueError:
-            return Ended(state)
+            return TaskResult(state)
         if not isinstance(meta, dict):
-            return Ended(state)
-        return Ended(state, _time(meta.get("date_done")), _error(meta.get("traceback"), meta.get("result")))
+            return TaskResult(state)
+        return TaskResult(
+            state, _parse_time(meta.get("date_done")), _find_error(meta.get("traceback"), meta.get("result"))
+        )
 
 
-def state_of(head: bytes) -> str:
+def parse_state(head: bytes) -> str:
     match = _STATE.search(head)
     return match[1].decode() if match else UNREADABLE
 
 
-def _time(text: Any) -> datetime | None:
+def _parse_time(text: Any) -> datetime | None:
     try:
         moment = datetime.fromisoformat(text) if isinstance(text, str) else None
         return None if moment is None or moment.tzinfo is None else in_utc(moment)
@@ -98,12 +103,12 @@ def _time(text: Any) -> datetime | None:
         return None
 
 
-def _error(traceback: Any, result: Any) -> str | None:
-    """Of the traceback; without one, as where a worker was lost, of what Celery keeps of the exception itself."""
+def _find_error(traceback: Any, result: Any) -> str | None:
+    """Return the error from the traceback or, without one (such as after a lost worker), from the stored exception."""
     if isinstance(traceback, str) and traceback.strip():
-        return exception_of(traceback)
+        return extract_exception(traceback)
     if not isinstance(result, dict) or not isinstance(result.get("exc_type"), str):
         return None
     said = result.get("exc_message")
     parts = [part for part in (said if isinstance(said, list) else [said]) if isinstance(part, str)]
-    return exception_of(f"{result['exc_type']}: {', '.join(parts)}" if parts else result["exc_type"])
+    return extract_exception(f"{result['exc_type']}: {', '.join(parts)}" if parts else result["exc_type"])

@@ -1,59 +1,59 @@
-"""The two places that a Celery source reads, which may be one server: the broker, and the result backend."""
+"""Reads from a Celery service's broker and result backend, which may be the same server."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from app.sources.celery.broker import Broker, Snapshot
-from app.sources.celery.failure_count import Counted, Failures
-from app.sources.celery.results import Ended, Results
+from app.sources.celery.broker import Broker, BrokerSnapshot
+from app.sources.celery.failure_count import FailureCount, FailureCounter
+from app.sources.celery.results import Results, TaskResult
 from app.sources.protocol import SourceError
 from app.sources.redis.client import RedisServer
 
 if TYPE_CHECKING:
     import redis
 
-NO_RESULTS = "without a result backend Celery keeps no trace of a task that failed"
+NO_RESULTS = "without a result backend Celery keeps no record of failed tasks"
 
 
-class Reads:
-    """`backend` is the broker itself, another server, or None where no results are kept."""
+class CeleryStorage:
+    """The broker and the result backend. `backend` is the broker's server, another one, or None without results."""
 
     def __init__(self, server: RedisServer, backend: RedisServer | None, broker: Broker, results: Results) -> None:
         self._server, self._backend = server, backend
         self._broker, self._results = broker, results
-        self._failures = Failures(results)
+        self._failures = FailureCounter(results)
 
     @property
     def keeps_results(self) -> bool:
         return self._backend is not None
 
-    def snapshot(self) -> Snapshot:
+    def read_snapshot(self) -> BrokerSnapshot:
         with self._server.reading() as client:
-            return self._broker.snapshot(client)
+            return self._broker.read_snapshot(client)
 
-    def states(self, task_ids: Sequence[str]) -> dict[str, str]:
-        """Celery's word for the state of each task that has a result."""
+    def read_states(self, task_ids: Sequence[str]) -> dict[str, str]:
+        """Return Celery's state of each task that has a result."""
         if self._backend is None or not task_ids:
             return {}
         with self._reading(self._backend) as client:
-            return self._results.states(client, task_ids)
+            return self._results.read_states(client, task_ids)
 
-    def failures(self) -> Counted:
-        """How many tasks failed; the rest of a look stands without it."""
+    def count_failures(self) -> FailureCount:
+        """Count failed tasks. Never raises: the rest of a poll is useful without the count."""
         if self._backend is None:
-            return Counted(None, NO_RESULTS)
+            return FailureCount(None, NO_RESULTS)
         try:
             with self._backend.reading() as client:
-                return self._failures.follow(client)
+                return self._failures.count_next_part(client)
         except SourceError as error:
-            return Counted(None, f"its result backend {error.reason}")
+            return FailureCount(None, f"its result backend {error.reason}")
 
-    def ended(self, task_id: str) -> Ended | None:
+    def read_result(self, task_id: str) -> TaskResult | None:
         if self._backend is None:
             return None
         with self._reading(self._backend) as client:
-            return self._results.ended(client, task_id)
+            return self._results.read_result(client, task_id)
 
     def close(self) -> None:
         self._server.close()

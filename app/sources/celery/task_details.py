@@ -1,36 +1,36 @@
-"""What a person sees of a Celery service besides counts and ids: its workers, one task, tasks that do not move."""
+"""The details of a Celery service for people: workers, single tasks, stuck and overdue tasks."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import chain
 
-from app.sources.celery.broker import Snapshot
-from app.sources.celery.celery_workers import ROSTER_FRESH_S, Answer, Roster
-from app.sources.celery.messages import Message
-from app.sources.celery.results import ENDS, Ended
+from app.sources.celery.broker import BrokerSnapshot
+from app.sources.celery.celery_workers import ROSTER_FRESH_S, Roster, WorkerAnswer
+from app.sources.celery.messages import TaskMessage
+from app.sources.celery.results import ENDS, TaskResult
 from app.sources.protocol import Job, JobDetail, StuckJob, Worker
 
-# A worker looks at its clock every second; more than this late, it does not.
+# A worker checks its clock every second. A task that is later than this is overdue.
 OVERDUE_AFTER_S = 60.0
 MAX_QUEUES = 100  # of one worker
-_HELD = "its time has come and no worker says that it runs it"
-_WAITS = "its time has come and it waits in its queue"
+_HELD = "it is overdue and no worker reports running it"
+_WAITS = "it is overdue and waits in its queue"
 
 
-def workers_of(roster: Roster, orphans: set[str], now: float) -> tuple[Worker, ...] | None:
-    """None where nobody ever answered though somebody may be there. One that is silent stands with its last answer."""
+def list_workers(roster: Roster, orphans: set[str], now: float) -> tuple[Worker, ...] | None:
+    """Return the workers; None if none ever answered but some may exist. A silent worker keeps its last answer."""
     if now - roster.at > ROSTER_FRESH_S or not (roster.answers or roster.settled):
         return None
-    alive = [_worker(name, answer) for name, answer in sorted(roster.answers.items())]
+    alive = [_build_worker(name, answer) for name, answer in sorted(roster.answers.items())]
     dead = {gone.worker: gone.at for gone in roster.departures if gone.killed and not orphans.isdisjoint(gone.held)}
     return (
         *alive,
-        *(Worker(name, "dead", seen_at=_moment(at)) for name, at in dead.items() if name not in roster.answers),
+        *(Worker(name, "dead", seen_at=_to_datetime(at)) for name, at in dead.items() if name not in roster.answers),
     )
 
 
-def detail_of(task_id: str, snapshot: Snapshot, ended: Ended | None, now: float) -> JobDetail | None:
-    """Of where its message is, and of its result; None where neither is."""
+def build_detail(task_id: str, snapshot: BrokerSnapshot, ended: TaskResult | None, now: float) -> JobDetail | None:
+    """Build a task's details from its message and its result; None if it has neither."""
     taken, (queue, waiting) = snapshot.taken.get(task_id), snapshot.queued.get(task_id, ("", None))
     message = taken.message if taken else waiting
     if message is None and ended is None:
@@ -42,45 +42,45 @@ def detail_of(task_id: str, snapshot: Snapshot, ended: Ended | None, now: float)
     place = message.route if message and taken else queue or None
     return JobDetail(
         Job(task_id, state, place, message.attempt if message else None),
-        description=_description(message),
+        description=_describe(message),
         started_at=None,
         ended_at=ended.ended_at if ended else None,
         error=ended.error if ended else None,
     )
 
 
-def stuck_of(snapshot: Snapshot, visibility_timeout_s: float, now: float) -> Sequence[StuckJob]:
-    """Taken for longer than Celery waits before another worker gets a task, unless it had a time of its own."""
+def find_stuck(snapshot: BrokerSnapshot, visibility_timeout_s: float, now: float) -> Sequence[StuckJob]:
+    """Return unacknowledged tasks that were taken longer ago than the visibility timeout, except those with an ETA."""
     reason = f"taken by a worker and not acknowledged for more than {visibility_timeout_s:g} s"
     return [
-        StuckJob(Job(task_id, "reserved", taken.message.route, taken.message.attempt), reason, _moment(taken.at))
+        StuckJob(Job(task_id, "reserved", taken.message.route, taken.message.attempt), reason, _to_datetime(taken.at))
         for task_id, taken in snapshot.taken.items()
         if taken.at is not None and now - taken.at > visibility_timeout_s and taken.message.due is None
     ]
 
 
-def overdue_of(snapshot: Snapshot, now: float) -> Sequence[StuckJob]:
-    """Those whose time was a minute ago; what runs is among them where it is acknowledged late."""
+def find_overdue(snapshot: BrokerSnapshot, now: float) -> Sequence[StuckJob]:
+    """Return tasks whose ETA was over a minute ago; includes running tasks that are acknowledged late."""
     held = ((taken.message, "reserved", taken.message.route, _HELD) for taken in snapshot.taken.values())
     waiting = ((message, "queued", queue, _WAITS) for queue, message in snapshot.queued.values())
     return [
-        StuckJob(Job(message.id, state, queue, message.attempt), reason, _moment(message.due))
+        StuckJob(Job(message.id, state, queue, message.attempt), reason, _to_datetime(message.due))
         for message, state, queue, reason in chain(held, waiting)
         if message.due is not None and now - message.due > OVERDUE_AFTER_S
     ]
 
 
-def _description(message: Message | None) -> str | None:
+def _describe(message: TaskMessage | None) -> str | None:
     if message is None or not message.task:
         return None
     return f"{message.task}, due {message.eta}" if message.eta else message.task
 
 
-def _worker(name: str, answer: Answer) -> Worker:
+def _build_worker(name: str, answer: WorkerAnswer) -> Worker:
     first = next(iter(answer.active), None)
     queues = tuple(sorted(answer.queues or ()))[:MAX_QUEUES]
-    return Worker(name, "busy" if first else "idle", queues, job_id=first, seen_at=_moment(answer.at))
+    return Worker(name, "busy" if first else "idle", queues, job_id=first, seen_at=_to_datetime(answer.at))
 
 
-def _moment(at: float) -> datetime:
+def _to_datetime(at: float) -> datetime:
     return datetime.fromtimestamp(at, UTC)

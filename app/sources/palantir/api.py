@@ -1,4 +1,4 @@
-"""What a Palantir HTTP job service answers (docs/palantir-api.md), and which of its states come after which."""
+"""The answers of a Palantir HTTP job service (docs/palantir-api.md) and the order of its job states."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -9,17 +9,17 @@ from typing_extensions import TypedDict  # before Python 3.12 pydantic cannot re
 
 from app.infra import json_limits
 from app.infra.clock import Moment
-from app.sources.http_client import parsed
+from app.sources.http_client import parse_json
 from app.sources.protocol import MAX_JOB_ID_CHARS, Job, JobDetail, SourceError
 
-PAGE = 1_000
-MAX_STUCK = 1_000
+PAGE_SIZE = 1_000
+MAX_STUCK_JOBS = 1_000
 MAX_ERROR_CHARS = 2_000
 MAX_STATES = 40
-# Ids that the answer to a purge names.
+# Limit on the ids that the answer to a purge lists.
 MAX_PURGED_IDS = 50_000
-# In the order in which jobs flow. A state that is in neither list is taken for unfinished: a job must not
-# leave the known set only because its service uses a word that we do not know.
+# In flow order. A state that is in neither list counts as unfinished: a job must not leave the known set only because
+# its service uses an unknown word.
 UNFINISHED = ("scheduled", "deferred", "queued", "running", "retrying")
 FINISHED = frozenset(
     {
@@ -30,9 +30,9 @@ FINISHED = frozenset(
 )
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=MAX_JOB_ID_CHARS, pattern=r"^[^\x00-\x1f\x7f]+$")]
-# Where to read on from. Usually the last id of a page, which may be one that is left out.
+# Where the next page starts. Usually the last id of a page, which may be one that is left out.
 Cursor = Annotated[str, StringConstraints(min_length=1, max_length=20 * MAX_JOB_ID_CHARS)]
-# What is gone need not be readable.
+# Ids of purged jobs need not be acceptable as job ids.
 Purged = Annotated[str, StringConstraints(min_length=1)]
 State = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,40}$")]
 QueueName = Annotated[str, StringConstraints(max_length=200)]
@@ -40,37 +40,37 @@ Number = Annotated[int, Field(ge=0, le=2**53)]
 Revision = int | Annotated[str, StringConstraints(max_length=200)]
 
 
-def _shortened(text: Any) -> Any:
+def _shorten(text: Any) -> Any:
     return text[:MAX_ERROR_CHARS] if isinstance(text, str) else text
 
 
-def _few_states(counts: Any) -> Any:
-    """Before a key is looked at: the validator keeps an error for each that is wrong."""
+def _limit_states(counts: Any) -> Any:
+    """Limit the number of states before the validator checks the keys: it keeps an error for each invalid one."""
     if isinstance(counts, dict) and len(counts) > MAX_STATES:
         raise ValueError(f"expected at most {MAX_STATES} states")
     return counts
 
 
-class Answer(BaseModel):
+class PalantirAnswer(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
-A = TypeVar("A", bound=Answer)
+A = TypeVar("A", bound=PalantirAnswer)
 
 
-class HealthAnswer(Answer):
+class HealthAnswer(PalantirAnswer):
     status: Annotated[str, StringConstraints(max_length=100)] = "ok"
     instance_id: Annotated[str, StringConstraints(max_length=200)] | None = Field(None, alias="instanceId")
     started_at: Moment | None = Field(None, alias="startedAt")
 
 
-class CountsAnswer(Answer):
-    counts: Annotated[dict[State, Number], BeforeValidator(_few_states)]
+class CountsAnswer(PalantirAnswer):
+    counts: Annotated[dict[State, Number], BeforeValidator(_limit_states)]
     as_of: Moment | None = Field(None, alias="asOf")
     revision: Revision | None = None
 
 
-class JobAnswer(Answer):
+class JobAnswer(PalantirAnswer):
     id: Id
     state: State
     queue: QueueName | None = None
@@ -82,12 +82,12 @@ class JobAnswer(Answer):
     worker: Annotated[str, StringConstraints(max_length=200)] | None = None
     error: str | None = None
 
-    def job(self) -> Job:
+    def to_job(self) -> Job:
         return Job(self.id, self.state, self.queue, self.attempt)
 
-    def detail(self) -> JobDetail:
+    def to_detail(self) -> JobDetail:
         return JobDetail(
-            self.job(),
+            self.to_job(),
             enqueued_at=self.enqueued_at,
             started_at=self.started_at,
             ended_at=self.finished_at,
@@ -97,7 +97,7 @@ class JobAnswer(Answer):
 
 
 class ListedJob(TypedDict):
-    """What a look needs of a job. A dictionary, because thousands are made at every poll; the rest is not looked at."""
+    """The fields of a job that a poll needs. A dictionary, because each poll creates thousands."""
 
     id: Id
     state: State
@@ -105,52 +105,52 @@ class ListedJob(TypedDict):
     attempt: NotRequired[Number | None]
 
 
-class PageAnswer(Answer):
-    # In every list the first job that is wrong ends the reading: a thousand errors would say no more. Whoever can do
-    # without that job reads on in `palantir_rows.py`.
-    jobs: list[ListedJob] = Field(max_length=PAGE, fail_fast=True)
+class PageAnswer(PalantirAnswer):
+    # In every list, validation stops at the first invalid job: a thousand errors would say no more. `job_rows.py` then
+    # reads the list without the invalid jobs.
+    jobs: list[ListedJob] = Field(max_length=PAGE_SIZE, fail_fast=True)
     next: Cursor | None = None
     revision: Revision | None = None
 
 
-class WholePageAnswer(Answer):
-    """For whoever has to look at more of each job than a look does."""
+class WholePageAnswer(PalantirAnswer):
+    """A page with all fields of each job, for uses other than a poll."""
 
-    jobs: list[JobAnswer] = Field(max_length=PAGE, fail_fast=True)
+    jobs: list[JobAnswer] = Field(max_length=PAGE_SIZE, fail_fast=True)
     next: Cursor | None = None
     revision: Revision | None = None
 
 
-class StuckAnswer(Answer):
-    jobs: list[JobAnswer] = Field(max_length=MAX_STUCK, fail_fast=True)
+class StuckAnswer(PalantirAnswer):
+    jobs: list[JobAnswer] = Field(max_length=MAX_STUCK_JOBS, fail_fast=True)
     threshold_s: Annotated[float, Field(ge=0)] | None = Field(None, alias="thresholdS")
 
 
-class GoneAnswer(Answer):
+class GoneAnswer(PalantirAnswer):
     state: State
 
 
-class PurgedAnswer(Answer):
+class PurgedAnswer(PalantirAnswer):
     purged: Number
     job_ids: Annotated[list[Purged], Field(max_length=MAX_PURGED_IDS, fail_fast=True)] | None = Field(
         None, alias="jobIds"
     )
 
 
-class RefusedAnswer(Answer):
-    """Why not: whatever has a status of 400 and more may say so."""
+class RefusedAnswer(PalantirAnswer):
+    """The body of an answer with a status of 400 or more, which may give a reason."""
 
-    error: Annotated[str, BeforeValidator(_shortened)] | None = None
+    error: Annotated[str, BeforeValidator(_shorten)] | None = None
 
 
 def is_finished(state: str) -> bool:
     return state.lower() in FINISHED
 
 
-def in_flow_order(states: Iterable[str]) -> list[str]:
-    """Unfinished ones first, unknown words after the known ones, finished last: as a job moves, so it is read.
+def sort_by_flow(states: Iterable[str]) -> list[str]:
+    """Sort states in flow order: known unfinished states first, then unknown ones, finished ones last.
 
-    `queued` and `running` are read even where the counts leave them out.
+    `queued` and `running` are always included, even if the counts leave them out.
     """
 
     def place(state: str) -> tuple[bool, int, str]:
@@ -166,13 +166,13 @@ def parse(model: type[A], found: Any) -> A:
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "answer"
-        reason = f"answered something else than the Palantir API: {place[:80]}: {first['msg']}"
-    raise SourceError(reason)  # behind the validator's error, which holds the whole answer
+        reason = f"answered something other than the Palantir API: {place[:80]}: {first['msg']}"
+    raise SourceError(reason)  # outside the except block: the validator's error contains the whole answer
 
 
 def parse_body(model: type[A], body: bytes) -> A:
-    """Checked while it is parsed, which takes a quarter of the time. What is refused that way gets a second look."""
+    """Validate the body while parsing it, which takes a quarter of the time. If that fails, do it in two steps."""
     if not json_limits.may_exceed(body, json_limits.MAX_VALUES):
         with suppress(ValidationError):
             return model.model_validate_json(body)
-    return parse(model, parsed(body))
+    return parse(model, parse_json(body))

@@ -1,4 +1,4 @@
-"""Lists of jobs from a Palantir HTTP job service, of which a bad row costs that row and no more."""
+"""Reads job lists of a Palantir HTTP job service; an invalid row is left out and the rest is kept."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from app.infra import json_limits
-from app.sources.http_client import parsed
+from app.sources.http_client import parse_json
 from app.sources.palantir.api import JobAnswer, ListedJob, PageAnswer, StuckAnswer, WholePageAnswer, parse
 from app.sources.protocol import MAX_JOB_ID_BYTES, MAX_JOB_ID_CHARS, NOTHING_LEFT_OUT, LeftOut
 
@@ -28,28 +28,28 @@ _TOO_MANY_BYTES = f"its id has more than {MAX_JOB_ID_BYTES:,} bytes"
 
 
 def read_rows(model: type[P], body: bytes, name_row: Callable[[int], str]) -> tuple[P, LeftOut]:
-    """The list without the rows that cannot be read; `name_row` says which one the row at a place is.
+    """Return the list without its unreadable rows. `name_row` describes the row at an index for messages.
 
-    Checked while it is parsed, which takes a quarter of the time. What is refused that way is looked at row by row.
-    Raises `SourceError` where more is wrong than rows, or where none of them has an id.
+    The body is validated while it is parsed, which takes a quarter of the time. If that fails, it is checked row by
+    row. Raises `SourceError` if more than rows is wrong, or if no row has an id.
     """
     if not json_limits.may_exceed(body, json_limits.MAX_VALUES):
         with suppress(ValidationError):
             answer = model.model_validate_json(body)
             if not _may_have_long_id(answer.jobs):
                 return answer, NOTHING_LEFT_OUT
-    found = parsed(body)
+    found = parse_json(body)
     rows = found.get("jobs") if isinstance(found, dict) else None
     if not isinstance(rows, list) or (rows and not any(map(_has_id, rows))):
         return parse(model, found), NOTHING_LEFT_OUT
-    jobs, left_out = _readable(model, rows, name_row)
+    jobs, left_out = _split_rows(model, rows, name_row)
     return parse(model, {**found, "jobs": jobs}), left_out
 
 
-def _readable(model: type, rows: list[Any], name_row: Callable[[int], str]) -> tuple[list[Any], LeftOut]:
+def _split_rows(model: type, rows: list[Any], name_row: Callable[[int], str]) -> tuple[list[Any], LeftOut]:
     readable, left_out = list[Any](), NOTHING_LEFT_OUT
     for place, row in enumerate(rows):
-        fault = _fault(model, row)
+        fault = _explain_fault(model, row)
         if fault:
             left_out = LeftOut(left_out.number + 1, left_out.first or f"{name_row(place)}: {fault}")
         else:
@@ -57,7 +57,7 @@ def _readable(model: type, rows: list[Any], name_row: Callable[[int], str]) -> t
     return readable, left_out
 
 
-def _fault(model: type, row: Any) -> str:
+def _explain_fault(model: type, row: Any) -> str:
     try:
         job = _ROW[model].validate_python(row)
     except ValidationError as error:
@@ -70,7 +70,7 @@ def _fault(model: type, row: Any) -> str:
 
 
 def _may_have_long_id(jobs: Sequence[Any]) -> bool:
-    """A quick look at all of them: False is certain. No sign takes more than four bytes."""
+    """Quick check of all ids: False is certain. A character takes at most four bytes."""
     ids = map(itemgetter("id") if jobs and isinstance(jobs[0], dict) else attrgetter("id"), jobs)
     return max(map(len, ids), default=0) * 4 > MAX_JOB_ID_BYTES
 

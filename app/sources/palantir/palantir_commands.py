@@ -1,6 +1,6 @@
-"""Orders to a service that speaks the Palantir HTTP API: what each asks, what its answer means, what can be read later.
+"""Commands for the Palantir HTTP API: their requests, the meaning of the answers, and verification by reading.
 
-The service remembers an `Idempotency-Key`, so that an order that reaches it twice is carried out once.
+The service remembers the `Idempotency-Key`, so a command that reaches it twice is executed once.
 """
 
 import time
@@ -10,9 +10,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
-from app.sources.http_client import Answer, HttpClient
+from app.sources.http_client import HttpClient, JsonResponse
 from app.sources.palantir.api import (
-    PAGE,
+    PAGE_SIZE,
     CountsAnswer,
     GoneAnswer,
     HealthAnswer,
@@ -22,103 +22,113 @@ from app.sources.palantir.api import (
     WholePageAnswer,
     parse,
 )
-from app.sources.protocol import Done, Order, SourceError, Unsure
+from app.sources.protocol import Operation, OperationResult, OutcomeUnknown, SourceError
 
-ACT_S = 10.0
-# What clocks that were put side by side, and times that were cut to milliseconds, may still differ by.
-CLOCKS_DIFFER = timedelta(seconds=0.5)
-# Thousands of jobs may be read one after the other; clocks do not come apart meanwhile.
+COMMAND_TIMEOUT_S = 10.0
+# Remaining difference between compared clocks, and of times that are truncated to milliseconds.
+MAX_CLOCK_DIFFERENCE = timedelta(seconds=0.5)
+# Reading thousands of jobs takes a while; clocks do not drift apart in that time.
 COMPARE_EVERY_S = 5.0
 _JOB_STATUSES = frozenset({200, 404, 410})
-# A server that says one of these may have done it all the same, or a proxy before it cannot know.
+# With a status outside this range the command may have been executed: the server failed, or a proxy does not know.
 _SURE_FROM, _SURE_BELOW = 200, 500
 
 
-class Acts:
-    """For one thread at a time, as its client is."""
+class PalantirCommands:
+    """Executes commands over the source's HTTP client. For one thread at a time, like the client."""
 
-    def __init__(self, http: HttpClient, act_s: float = ACT_S) -> None:
-        self._http, self._act_s = http, act_s
+    def __init__(self, http: HttpClient, command_timeout_s: float = COMMAND_TIMEOUT_S) -> None:
+        self._http, self._command_timeout_s = http, command_timeout_s
         self._ahead, self._compared_at = timedelta(0), -COMPARE_EVERY_S
 
-    def act(self, order: Order) -> Done:
-        begin_s = order.seconds_left(self._act_s)
-        method, path, body = _request(order)
+    def execute(self, operation: Operation) -> OperationResult:
+        begin_s = operation.seconds_left(self._command_timeout_s)
+        method, path, body = _build_request(operation)
         answer = self._http.send(
-            method, path, self._act_s, key=order.key, body=body, begin_s=begin_s, not_after=order.not_after
+            method,
+            path,
+            self._command_timeout_s,
+            key=operation.key,
+            body=body,
+            begin_s=begin_s,
+            not_after=operation.not_after,
         )
         if not _SURE_FROM <= answer.status < _SURE_BELOW:
-            raise Unsure(f"answered {answer.status}{_because(answer)}")
-        return _done(order, answer) if answer.status < 300 else _not_done(order, answer)
+            raise OutcomeUnknown(f"answered {answer.status}{_reason_suffix(answer)}")
+        return _to_result(operation, answer) if answer.status < 300 else _to_refusal(operation, answer)
 
-    def settle(self, order: Order, asked_at: datetime) -> Done | None:
-        match order.action:
+    def resolve_outcome(self, operation: Operation, asked_at: datetime) -> OperationResult | None:
+        match operation.action:
             case "retry-job":
-                return self._settle_retry(order, asked_at)
+                return self._resolve_retry(operation, asked_at)
             case "delete-job":
-                return self._settle_delete(order)
+                return self._resolve_delete(operation)
             case "purge-queue":
-                return self._settle_purge(order, asked_at)
+                return self._resolve_purge(operation, asked_at)
             case "restart-service":
-                return self._settle_restart(order, asked_at)
+                return self._resolve_restart(operation, asked_at)
 
-    def shows(self, order: Order, asked_at: datetime) -> bool:
-        """Settling reads the job, the queue or the run itself: what it finds there has been seen."""
-        said = self.settle(order, asked_at)
+    def verify_effect(self, operation: Operation, asked_at: datetime) -> bool:
+        """Return whether `resolve_outcome` finds the effect: it reads the job, the queue or the instance itself."""
+        said = self.resolve_outcome(operation, asked_at)
         return said is not None and said.outcome == "done"
 
-    def _settle_retry(self, order: Order, asked_at: datetime) -> Done | None:
-        """A retry queues the job anew: it has waited since then, or has moved on from there."""
-        answer = self._job(order.target)
+    def _resolve_retry(self, operation: Operation, asked_at: datetime) -> OperationResult | None:
+        """A retry queues the job again, so its enqueue time must not be before the command."""
+        answer = self._get_job(operation.target)
         if answer.status != 200:
-            return _absent(answer)
+            return _to_absent(answer)
         job = parse(JobAnswer, answer.json)
-        if job.enqueued_at is None or job.enqueued_at < self._a_little_before(asked_at):
+        if job.enqueued_at is None or job.enqueued_at < self._earliest_possible(asked_at):
             return None
-        return Done("done", f"It was queued again, and is {job.state} now.", {"state": job.state})
+        return OperationResult("done", f"It was queued again, and is {job.state} now.", {"state": job.state})
 
-    def _settle_delete(self, order: Order) -> Done | None:
-        answer = self._job(order.target)
+    def _resolve_delete(self, operation: Operation) -> OperationResult | None:
+        answer = self._get_job(operation.target)
         if answer.status == 200:
             return None
         if answer.status == 410 and parse(GoneAnswer, answer.json).state.lower() in ("deleted", "removed"):
-            return Done("done", "It was deleted.", {"state": "deleted"})
-        return _absent(answer)
+            return OperationResult("done", "It was deleted.", {"state": "deleted"})
+        return _to_absent(answer)
 
-    def _settle_purge(self, order: Order, asked_at: datetime) -> Done | None:
-        """Nothing is queued that was queued then. Whether the purge took all of it cannot be told, and is not said."""
-        before = self._a_little_before(asked_at)
+    def _resolve_purge(self, operation: Operation, asked_at: datetime) -> OperationResult | None:
+        """Check that nothing queued before the command is still queued. Whether the purge removed it is unknown."""
+        before = self._earliest_possible(asked_at)
         after = ""
         while True:
-            query: Mapping[str, str | int] = {"state": "queued", "after": after, "limit": PAGE}
+            query: Mapping[str, str | int] = {"state": "queued", "after": after, "limit": PAGE_SIZE}
             page = parse(WholePageAnswer, self._http.get("/api/v1/jobs", query).json)
-            mine = [job for job in page.jobs if job.queue in (order.target, None)]
+            mine = [job for job in page.jobs if job.queue in (operation.target, None)]
             if any(job.queue is None or job.enqueued_at is None or job.enqueued_at < before for job in mine):
                 return None
             if page.next is None:
-                return Done("done", f"Nothing that was queued in {order.target} by then is queued any more.")
+                return OperationResult(
+                    "done", f"No job that was queued in {operation.target} before is queued any more."
+                )
             if page.next <= after:
                 raise SourceError("answered a list of jobs that does not end")
             after = page.next
 
-    def _settle_restart(self, order: Order, asked_at: datetime) -> Done | None:
+    def _resolve_restart(self, operation: Operation, asked_at: datetime) -> OperationResult | None:
         health = parse(HealthAnswer, self._http.get("/api/v1/health").json)
-        if health.started_at is not None:  # the id that Beacon knew may be of a run before the last one
-            done = health.started_at >= self._a_little_before(asked_at)
+        if health.started_at is not None:  # the instance id that Beacon knew may be older than the previous run
+            done = health.started_at >= self._earliest_possible(asked_at)
         else:
-            done = None not in (order.instance_id, health.instance_id) and order.instance_id != health.instance_id
+            done = (
+                None not in (operation.instance_id, health.instance_id) and operation.instance_id != health.instance_id
+            )
         if not done:
             return None
-        return Done("done", "It has been started anew.", {"instanceId": health.instance_id})
+        return OperationResult("done", "It was restarted.", {"instanceId": health.instance_id})
 
-    def _job(self, job_id: str) -> Answer:
+    def _get_job(self, job_id: str) -> JsonResponse:
         return self._http.get(f"/api/v1/jobs/{quote(job_id, safe='')}", expect=_JOB_STATUSES)
 
-    def _a_little_before(self, moment: datetime) -> datetime:
-        return self.as_theirs(moment) - CLOCKS_DIFFER
+    def _earliest_possible(self, moment: datetime) -> datetime:
+        return self.to_service_clock(moment) - MAX_CLOCK_DIFFERENCE
 
-    def as_theirs(self, moment: datetime) -> datetime:
-        """A moment of our clock as the service's clock showed it."""
+    def to_service_clock(self, moment: datetime) -> datetime:
+        """Convert a time of our clock to the service's clock."""
         if time.monotonic() >= self._compared_at + COMPARE_EVERY_S:
             counts = parse(CountsAnswer, self._http.get("/api/v1/jobs/counts").json)
             self._ahead = timedelta(0) if counts.as_of is None else counts.as_of - datetime.now(UTC)
@@ -126,72 +136,72 @@ class Acts:
         return moment + self._ahead
 
 
-def _request(order: Order) -> tuple[str, str, object]:
-    name = quote(order.target, safe="")
-    match order.action:
+def _build_request(operation: Operation) -> tuple[str, str, object]:
+    name = quote(operation.target, safe="")
+    match operation.action:
         case "retry-job":
             return "POST", f"/api/v1/jobs/{name}/retry", None
         case "delete-job":
             return "DELETE", f"/api/v1/jobs/{name}", None
         case "purge-queue":
-            body = None if order.at_most is None else {"expectedCount": order.at_most}
+            body = None if operation.at_most is None else {"expectedCount": operation.at_most}
             return "POST", f"/api/v1/queues/{name}/purge", body
         case "restart-service":
             return "POST", "/api/v1/service/restart", None
 
 
-def _done(order: Order, answer: Answer) -> Done:
+def _to_result(operation: Operation, answer: JsonResponse) -> OperationResult:
     try:
-        return _told(order, {} if answer.status == 204 else answer.json)
-    except SourceError as error:  # that it was done is not to be concluded from an answer in another language
-        raise Unsure(error.reason) from error
+        return _parse_result(operation, {} if answer.status == 204 else answer.json)
+    except SourceError as error:  # an answer that is not the API's does not prove that it was done
+        raise OutcomeUnknown(error.reason) from error
 
 
-def _told(order: Order, body: Any) -> Done:
-    match order.action:
+def _parse_result(operation: Operation, body: Any) -> OperationResult:
+    match operation.action:
         case "retry-job":
             state = parse(JobAnswer, body).state
-            return Done("done", f"It is {state}.", {"state": state})
+            return OperationResult("done", f"It is {state}.", {"state": state})
         case "delete-job":
-            parse(RefusedAnswer, body)  # any object: what a service says of a job that is gone is its own affair
-            return Done("done", "It was deleted.", {"state": "deleted"})
+            parse(RefusedAnswer, body)  # any object will do: the API does not define what describes a deleted job
+            return OperationResult("done", "It was deleted.", {"state": "deleted"})
         case "purge-queue":
             gone = parse(PurgedAnswer, body)
             effect = {"purged": gone.purged} | ({} if gone.job_ids is None else {"jobIds": gone.job_ids})
-            return Done("done", f"{gone.purged:,} jobs were purged from {order.target}.", effect)
+            return OperationResult("done", f"{gone.purged:,} jobs were purged from {operation.target}.", effect)
         case "restart-service":
             run = parse(HealthAnswer, body).instance_id
-            return Done("done", "It was restarted.", {} if run is None else {"instanceId": run})
+            return OperationResult("done", "It was restarted.", {} if run is None else {"instanceId": run})
 
 
-def _not_done(order: Order, answer: Answer) -> Done:
-    if answer.status in (404, 410) and order.action in ("retry-job", "delete-job"):
+def _to_refusal(operation: Operation, answer: JsonResponse) -> OperationResult:
+    if answer.status in (404, 410) and operation.action in ("retry-job", "delete-job"):
         with suppress(SourceError):
-            return _absent(answer)
-    return Done("refused", _refusal(answer))
+            return _to_absent(answer)
+    return OperationResult("refused", _describe_refusal(answer))
 
 
-def _absent(answer: Answer) -> Done:
+def _to_absent(answer: JsonResponse) -> OperationResult:
     if answer.status == 404:
-        parse(RefusedAnswer, answer.json)  # a 404 of something that is not the API says nothing of a job
-        return Done("absent", "There is no such job, and never was.")
+        parse(RefusedAnswer, answer.json)  # a 404 from something other than the API says nothing about the job
+        return OperationResult("absent", "This job does not exist and never did.")
     state = parse(GoneAnswer, answer.json).state
-    return Done("absent", f"It is gone: {state}.", {"state": state})
+    return OperationResult("absent", f"The job is gone. Its last state was {state}.", {"state": state})
 
 
-def _refusal(answer: Answer) -> str:
+def _describe_refusal(answer: JsonResponse) -> str:
     if answer.status < 400:
         return f"It answered {answer.status}, a redirect, which Beacon does not follow."
-    said = _said(answer)
+    said = _read_error(answer)
     return said or f"It answered {answer.status}."
 
 
-def _because(answer: Answer) -> str:
-    said = _said(answer)
+def _reason_suffix(answer: JsonResponse) -> str:
+    said = _read_error(answer)
     return f": {said}" if said else ""
 
 
-def _said(answer: Answer) -> str | None:
+def _read_error(answer: JsonResponse) -> str | None:
     try:
         return parse(RefusedAnswer, answer.json).error
     except SourceError:

@@ -1,4 +1,4 @@
-"""A job service that speaks the Palantir HTTP API."""
+"""The source of a job service with the Palantir HTTP API."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +12,7 @@ from pydantic import Field
 
 from app.sources.http_client import HttpClient
 from app.sources.palantir.api import (
-    PAGE,
+    PAGE_SIZE,
     A,
     CountsAnswer,
     GoneAnswer,
@@ -21,44 +21,44 @@ from app.sources.palantir.api import (
     PageAnswer,
     StuckAnswer,
     WholePageAnswer,
-    in_flow_order,
     is_finished,
     parse,
     parse_body,
+    sort_by_flow,
 )
 from app.sources.palantir.job_rows import read_rows
-from app.sources.palantir.palantir_commands import ACT_S, Acts
+from app.sources.palantir.palantir_commands import COMMAND_TIMEOUT_S, PalantirCommands
 from app.sources.protocol import (
     NOTHING_LEFT_OUT,
-    Address,
-    CannotTell,
     Capabilities,
-    Done,
-    Filter,
     FinishedVisible,
     Job,
     JobDetail,
-    JobFate,
+    JobFilter,
+    JobLookup,
     Kind,
     LeftOut,
     Listing,
-    Look,
+    Operation,
+    OperationResult,
     Options,
-    Order,
     Selection,
+    ServiceAddress,
+    ServiceSnapshot,
     SourceError,
     StuckJob,
+    Unsupported,
 )
 
 P = TypeVar("P", PageAnswer, WholePageAnswer)
-# A whole look is many requests: it too must end before its service would count as silent.
-LOOK_S = 15.0
-LOOK_UP_STATUSES = frozenset({200, 404, 410})
-NO_WORKERS = "the Palantir HTTP API does not tell of its workers"
+# A poll consists of many requests. It must end before the service would count as silent.
+READ_TIMEOUT_S = 15.0
+LOOKUP_STATUSES = frozenset({200, 404, 410})
+NO_WORKERS = "the Palantir HTTP API does not report workers"
 
 
 class PalantirSource:
-    """Health, counts, then the jobs of each state in flow order; one id where a job's fate is asked."""
+    """Reads health, counts, then the jobs of each state in flow order. A lookup reads a single job."""
 
     def __init__(
         self,
@@ -66,26 +66,26 @@ class PalantirSource:
         job_list_bound: int,
         finished_visible_for_s: FinishedVisible = "lookup",
         *,
-        look_s: float = LOOK_S,
-        act_s: float = ACT_S,
+        read_timeout_s: float = READ_TIMEOUT_S,
+        command_timeout_s: float = COMMAND_TIMEOUT_S,
         http: HttpClient | None = None,
     ) -> None:
         self._http = http or HttpClient(url)
-        self._acts = Acts(self._http, act_s)
-        self._bound, self._look_s = job_list_bound, look_s
+        self._commands = PalantirCommands(self._http, command_timeout_s)
+        self._bound, self._read_timeout_s = job_list_bound, read_timeout_s
         self._capabilities = Capabilities(finished_visible_for_s, {"workers": NO_WORKERS}, dates_figures=True)
 
     @property
     def capabilities(self) -> Capabilities:
         return self._capabilities
 
-    def look(self) -> Look:
-        reading = _Reading(self._http, self._bound, self._look_s)
+    def read_snapshot(self) -> ServiceSnapshot:
+        reading = _BoundedReader(self._http, self._bound, self._read_timeout_s)
         health = reading.get("/api/v1/health", HealthAnswer)
         counts = reading.get("/api/v1/jobs/counts", CountsAnswer)
-        listed = _listed(counts.counts, self._bound)
-        listings = tuple(reading.listing(state, state in listed) for state in in_flow_order(counts.counts))
-        return Look(
+        listed = _choose_listed(counts.counts, self._bound)
+        listings = tuple(reading.read_listing(state, state in listed) for state in sort_by_flow(counts.counts))
+        return ServiceSnapshot(
             counts=counts.counts,
             listings=listings,
             latency_ms=reading.latency_ms,
@@ -96,46 +96,46 @@ class PalantirSource:
             one_revision=counts.revision is not None and reading.revisions <= {counts.revision},
         )
 
-    def look_up(self, job_id: str) -> JobFate:
+    def look_up(self, job_id: str) -> JobLookup:
         try:
-            answer = self._http.get(f"/api/v1/jobs/{quote(job_id, safe='')}", expect=LOOK_UP_STATUSES)
+            answer = self._http.get(f"/api/v1/jobs/{quote(job_id, safe='')}", expect=LOOKUP_STATUSES)
             if answer.status == 404:
-                return JobFate("unknown")
+                return JobLookup("unknown")
             if answer.status == 410:
-                return JobFate("finished", end_state=parse(GoneAnswer, answer.json).state)
-            return _fate(parse(JobAnswer, answer.json).job(), job_id)
+                return JobLookup("finished", end_state=parse(GoneAnswer, answer.json).state)
+            return _to_fate(parse(JobAnswer, answer.json).to_job(), job_id)
         except SourceError:
-            return JobFate("cannot-tell")
+            return JobLookup("cannot-tell")
 
     def detail(self, job_id: str) -> JobDetail | None:
-        answer = self._http.get(f"/api/v1/jobs/{quote(job_id, safe='')}", expect=LOOK_UP_STATUSES)
+        answer = self._http.get(f"/api/v1/jobs/{quote(job_id, safe='')}", expect=LOOKUP_STATUSES)
         if answer.status == 404:
             return None
         if answer.status == 410:
             return JobDetail(Job(job_id, parse(GoneAnswer, answer.json).state))
-        return parse(JobAnswer, answer.json).detail()
+        return parse(JobAnswer, answer.json).to_detail()
 
     def stuck(self) -> Sequence[StuckJob]:
         found, _ = read_rows(StuckAnswer, self._http.fetch("/api/v1/jobs/stuck").bytes, str)
         limit = f" for more than {found.threshold_s:g} s" if found.threshold_s is not None else ""
-        return [StuckJob(job.job(), f"{job.state}{limit}", job.started_at) for job in found.jobs]
+        return [StuckJob(job.to_job(), f"{job.state}{limit}", job.started_at) for job in found.jobs]
 
-    def act(self, order: Order) -> Done:
-        return self._acts.act(order)
+    def execute(self, operation: Operation) -> OperationResult:
+        return self._commands.execute(operation)
 
-    def settle(self, order: Order, asked_at: datetime) -> Done | None:
-        return self._acts.settle(order, asked_at)
+    def resolve_outcome(self, operation: Operation, asked_at: datetime) -> OperationResult | None:
+        return self._commands.resolve_outcome(operation, asked_at)
 
-    def shows(self, order: Order, asked_at: datetime) -> bool:
-        return self._acts.shows(order, asked_at)
+    def verify_effect(self, operation: Operation, asked_at: datetime) -> bool:
+        return self._commands.verify_effect(operation, asked_at)
 
-    def select(self, wanted: Filter, limit: int) -> Selection:
-        reading, as_of = _Reading(self._http, self._bound, self._look_s), datetime.now(UTC)
+    def select(self, wanted: JobFilter, limit: int) -> Selection:
+        reading, as_of = _BoundedReader(self._http, self._bound, self._read_timeout_s), datetime.now(UTC)
         if wanted.older_than is not None:
-            wanted = replace(wanted, older_than=self._acts.as_theirs(wanted.older_than))
+            wanted = replace(wanted, older_than=self._commands.to_service_clock(wanted.older_than))
         total, first = 0, list[str]()
-        for page, _ in reading.pages(wanted.state, WholePageAnswer):
-            found = [job.id for job in page.jobs if _fits(job, wanted)]
+        for page, _ in reading.read_pages(wanted.state, WholePageAnswer):
+            found = [job.id for job in page.jobs if _matches(job, wanted)]
             total += len(found)
             first += found[: limit - len(first)]
         return Selection(as_of, total, tuple(first))
@@ -144,8 +144,8 @@ class PalantirSource:
         self._http.close()
 
 
-class _Reading:
-    """One look while it is under way: how long it may still take, which revisions it has met."""
+class _BoundedReader:
+    """The requests of one read: keeps the time left and the revisions seen."""
 
     def __init__(self, http: HttpClient, bound: int, seconds: float) -> None:
         self._http, self._left, self._seconds = http, bound, seconds
@@ -165,28 +165,27 @@ class _Reading:
             raise SourceError(f"did not finish answering within {self._seconds:g} s")
         return self._http.fetch(path, params, within_s=left).bytes
 
-    def listing(self, state: str, is_listed: bool) -> Listing:
-        """All jobs of `state`, or none where there are more than the bound leaves room for: then only their count is
-        known."""
+    def read_listing(self, state: str, is_listed: bool) -> Listing:
+        """Return all jobs of `state`, or none if there are more than the limit leaves room for."""
         jobs: dict[str, Job] = {}
         finished = is_finished(state)
         if not is_listed:
             return Listing(state, finished, {}, complete=False)
         left_out = NOTHING_LEFT_OUT
-        for page, bad in self.pages(state, PageAnswer):
+        for page, bad in self.read_pages(state, PageAnswer):
             left_out = LeftOut(left_out.number + bad.number, left_out.first or bad.first)
-            # The list's own word for the state is not trusted: a moving job may already carry the next one.
+            # Do not use the state in the row: a job that moves on may already have the next one.
             jobs |= {(i := job["id"]): Job(i, state, job.get("queue"), job.get("attempt")) for job in page.jobs}
             if len(jobs) > self._left:
                 return Listing(state, finished, {}, complete=False)
         self._left -= len(jobs)
         return Listing(state, finished, jobs, left_out=left_out)
 
-    def pages(self, state: str, model: type[P]) -> Iterator[tuple[P, LeftOut]]:
-        """Each with what had to be left out of it."""
+    def read_pages(self, state: str, model: type[P]) -> Iterator[tuple[P, LeftOut]]:
+        """Yield each page with the rows that were left out of it."""
         after, before = "", 0
         while True:
-            query: Mapping[str, str | int] = {"state": state, "after": after, "limit": PAGE}
+            query: Mapping[str, str | int] = {"state": state, "after": after, "limit": PAGE_SIZE}
             page, left_out = read_rows(model, self._fetch("/api/v1/jobs", query), partial(_row_name, state, before))
             self.revisions.add(page.revision)
             yield page, left_out
@@ -198,11 +197,11 @@ class _Reading:
             after, before = page.next, before + rows
 
 
-def _listed(counts: Mapping[str, int], bound: int) -> frozenset[str]:
-    """The states whose jobs are listed, `bound` of them in all: what has not ended comes first, and what is small."""
+def _choose_listed(counts: Mapping[str, int], bound: int) -> frozenset[str]:
+    """Return the states whose jobs are listed, `bound` jobs in all: unfinished states first, then small ones."""
     listed = set[str]()
-    for state in sorted(in_flow_order(counts), key=lambda state: (is_finished(state), counts.get(state, 0))):
-        if counts.get(state, 0) <= bound:  # one that is too large leaves room for those that follow
+    for state in sorted(sort_by_flow(counts), key=lambda state: (is_finished(state), counts.get(state, 0))):
+        if counts.get(state, 0) <= bound:  # a state that is too large leaves room for the following ones
             bound -= counts.get(state, 0)
             listed.add(state)
     return frozenset(listed)
@@ -212,38 +211,38 @@ def _row_name(state: str, before: int, place: int) -> str:
     return f"entry {before + place + 1:,} of {state}"
 
 
-def _fits(job: JobAnswer, wanted: Filter) -> bool:
+def _matches(job: JobAnswer, wanted: JobFilter) -> bool:
     if wanted.queue is not None and job.queue != wanted.queue:
         return False
-    return wanted.older_than is None or _since(job, wanted) < wanted.older_than
+    return wanted.older_than is None or _state_since(job, wanted) < wanted.older_than
 
 
-def _since(job: JobAnswer, wanted: Filter) -> datetime:
-    """Since when it is in that state; a state of unknown name counts from when it was queued."""
+def _state_since(job: JobAnswer, wanted: JobFilter) -> datetime:
+    """Return since when the job is in that state; for unknown states, since when it is queued."""
     since = job.finished_at if is_finished(wanted.state) else None
     since = since or (job.started_at if wanted.state == "running" else None) or job.enqueued_at
     if since is None:
-        raise CannotTell("does not tell how old its jobs are")
+        raise Unsupported("does not report how old its jobs are")
     return since
 
 
-def _fate(job: Job, asked: str) -> JobFate:
+def _to_fate(job: Job, asked: str) -> JobLookup:
     if job.id != asked:
-        return JobFate("cannot-tell")
+        return JobLookup("cannot-tell")
     if is_finished(job.state):
-        return JobFate("finished", end_state=job.state)
-    return JobFate("found", job=job)
+        return JobLookup("finished", end_state=job.state)
+    return JobLookup("found", job=job)
 
 
 class PalantirOptions(Options):
     finished_visible_for_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["lookup", "none"] = "lookup"
 
     @property
-    def visible(self) -> FinishedVisible:
+    def finished_visible(self) -> FinishedVisible:
         return None if self.finished_visible_for_s == "none" else self.finished_visible_for_s
 
 
-def _plain_http(url: str) -> Address:
+def _check_url(url: str) -> ServiceAddress:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("expected an address like http://host:port")
@@ -251,19 +250,19 @@ def _plain_http(url: str) -> Address:
         raise ValueError("expected an address without a user name or password; password_env names a token")
     if parts.query or parts.fragment:
         raise ValueError("expected an address without ? or #")
-    return Address(url.rstrip("/"))
+    return ServiceAddress(url.rstrip("/"))
 
 
-def _build(address: Address, options: PalantirOptions, bound: int) -> PalantirSource:
+def _build(address: ServiceAddress, options: PalantirOptions, bound: int) -> PalantirSource:
     http = HttpClient(address.url, token=address.password, reach=address.reach)
-    return PalantirSource(address.url, bound, options.visible, http=http)
+    return PalantirSource(address.url, bound, options.finished_visible, http=http)
 
 
 KIND = Kind(
     name="palantir",
     about="A job service that speaks the Palantir HTTP API",
     url_example="http://127.0.0.1:9001",
-    check_url=_plain_http,
+    check_url=_check_url,
     options=PalantirOptions,
     build=_build,
     health_path="/api/v1/health",

@@ -1,1 +1,1 @@
-"""What every kind of source that lives on Redis or Valkey shares."""
+"""Shared code of the source kinds that use Redis or Valkey."""

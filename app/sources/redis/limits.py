@@ -1,4 +1,4 @@
-"""What one stretch of reading from Redis may take: time, bytes, and the event loop. For `client.py`."""
+"""Limits for one read from Redis: time, bytes, list entries and time on the event loop. Used by `client.py`."""
 
 import contextlib
 import re
@@ -10,22 +10,22 @@ from typing import Any, cast
 from redis.connection import Connection, SSLConnection
 
 from app.infra.concurrency import Pace
-from app.sources.host_rules import Forbidden, Reach
+from app.sources.host_rules import ForbiddenAddress, Reach
 from app.sources.protocol import SourceError
 
 CONNECT_S = 2.0
-# The head of a list or map in an answer, or what looks like one in a text; an entry takes no less than `_\r\n`.
+# The header of a list or map in an answer, or text that looks like one. An entry takes at least `_\r\n`.
 _LIST = re.compile(rb"\n[*%~>](\d{1,20})\r")
-_LEAST_ENTRY = 3
-_TAIL = 24
+_MIN_ENTRY_BYTES = 3
+_TAIL_BYTES = 24
 
 
-class TooMuch(Exception):
-    """More bytes or entries came than a stretch of reading may take."""
+class BudgetExceeded(Exception):
+    """The answer has more bytes or entries than one read may take."""
 
 
-class Budget:
-    """What a stretch of reading may still take, and whether that is why it ended."""
+class ReadBudget:
+    """The remaining time, bytes and entries of one read, and which limit it exceeded."""
 
     def __init__(self, answer_s: float) -> None:
         self._answer_s = answer_s
@@ -40,39 +40,39 @@ class Budget:
         self._max_entries = self._entries = max_entries
 
     def wait_s(self) -> float:
-        """For how long the next byte may be waited for."""
+        """Return how long to wait for the next byte. Raises `TimeoutError` if no time is left."""
         left = self._ends - time.monotonic()
         if left <= 0:
             raise TimeoutError
         return min(left, self._answer_s)
 
-    def can_take(self, count: int) -> None:
+    def check_fits(self, count: int) -> None:
         if count > self._max_bytes:
             self._bytes = -1
-            raise TooMuch
+            raise BudgetExceeded
 
-    def took(self, count: int) -> None:
+    def spend_bytes(self, count: int) -> None:
         self._bytes -= count
         if self._bytes < 0:
-            raise TooMuch
+            raise BudgetExceeded
 
-    def promised(self, entries: int) -> None:
-        """A list of so many begins: each of them is work, however few bytes it has."""
-        self.can_take(entries * _LEAST_ENTRY)
+    def spend_entries(self, entries: int) -> None:
+        """Count the entries of a list that begins: each entry costs work, however few bytes it has."""
+        self.check_fits(entries * _MIN_ENTRY_BYTES)
         self._entries -= entries
         if self._entries < 0:
-            raise TooMuch
+            raise BudgetExceeded
 
     @contextlib.contextmanager
-    def noting(self, what: str, seconds: float) -> Iterator[None]:
-        """Remembers what was being waited for where that took too long: redis-py's exception does not tell."""
+    def record_timeout(self, what: str, seconds: float) -> Iterator[None]:
+        """Record what timed out, because redis-py's exception does not say."""
         try:
             yield
         except TimeoutError:
             self._late = f"did not {what} within {seconds:g} s"
             raise
 
-    def why_over(self) -> str | None:
+    def find_exceeded_limit(self) -> str | None:
         if self._bytes < 0:
             return f"answered with more than {self._max_bytes / (1024 * 1024):g} MiB"
         if self._entries < 0:
@@ -82,37 +82,37 @@ class Budget:
         return self._late
 
     def answering(self) -> contextlib.AbstractContextManager[None]:
-        return self.noting("answer", self._answer_s)
+        return self.record_timeout("answer", self._answer_s)
 
     def connecting(self) -> contextlib.AbstractContextManager[None]:
-        return self.noting("take a connection", CONNECT_S)
+        return self.record_timeout("take a connection", CONNECT_S)
 
 
 class BoundedSocket:
-    """A connected socket that reads and writes within a budget, and breathes."""
+    """A connected socket that reads and writes within a budget and yields to the event loop."""
 
-    def __init__(self, connected: socket.socket, budget: Budget) -> None:
+    def __init__(self, connected: socket.socket, budget: ReadBudget) -> None:
         self._socket, self._budget = connected, budget
         self._tail = b"\n"
 
     def recv_into(self, buffer: bytearray) -> int:
-        # Where bytes are always there already, reading never waits, and so never lets others run.
+        # If bytes are always available, reading never blocks and so never lets other greenlets run.
         self._budget.pace()
         self._socket.settimeout(self._budget.wait_s())
         with self._budget.answering():
             count = self._socket.recv_into(buffer)
-        self._budget.took(count)
-        self._refuse_empty_promises(bytes(buffer[:count]))
+        self._budget.spend_bytes(count)
+        self._check_announced_entries(bytes(buffer[:count]))
         return count
 
-    def _refuse_empty_promises(self, came: bytes) -> None:
-        """The parser makes room for a list as soon as its length is said, for all of 2³¹ entries if need be.
+    def _check_announced_entries(self, came: bytes) -> None:
+        """Check list lengths before the parser does: it allocates a list at its announced length, up to 2³¹ entries.
 
-        A head that is cut in two is met once, when its end has come.
+        A header that is split between two reads is counted once, when its end has arrived.
         """
         for length in _LIST.findall(self._tail + came):
-            self._budget.promised(int(length))
-        self._tail = came[-_TAIL:]
+            self._budget.spend_entries(int(length))
+        self._tail = came[-_TAIL_BYTES:]
 
     def sendall(self, data: bytes) -> None:
         self._socket.settimeout(self._budget.wait_s())
@@ -124,7 +124,7 @@ class BoundedSocket:
 
 
 class CheckedConnection(Connection):
-    """Goes only to addresses that were looked at: redis-py would resolve the name by itself."""
+    """Connects only to checked addresses. redis-py would resolve the name again."""
 
     def __init__(self, *, reach: Reach, **kwargs: Any) -> None:
         self._reach = reach
@@ -140,25 +140,25 @@ class CheckedConnection(Connection):
                 except OSError as error:
                     failure = error
         finally:
-            self.host = name  # what a certificate is checked for
+            self.host = name  # the TLS certificate is checked against this
         raise failure
 
     def _addresses(self, name: str) -> list[str]:
         try:
-            return self._reach.addresses(name, self.port)
-        except Forbidden as error:
+            return self._reach.resolve(name, self.port)
+        except ForbiddenAddress as error:
             raise SourceError(str(error)) from None
 
 
 class CheckedSslConnection(SSLConnection, CheckedConnection):
-    """The same below TLS."""
+    """The same with TLS."""
 
 
-def bounded(connecting: Any) -> Any:
-    """redis-py's connection of one kind, over such a socket."""
+def make_bounded_connection(connecting: Any) -> Any:
+    """Return a subclass of redis-py's connection class that uses a `BoundedSocket`."""
 
-    class BoundedConnection(connecting):  # type: ignore[misc] # mypy cannot follow a base that varies
-        def __init__(self, *, budget: Budget, **kwargs: Any) -> None:
+    class BoundedConnection(connecting):  # type: ignore[misc] # mypy cannot follow a variable base class
+        def __init__(self, *, budget: ReadBudget, **kwargs: Any) -> None:
             self._budget = budget
             super().__init__(**kwargs)
 

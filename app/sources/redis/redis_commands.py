@@ -1,9 +1,9 @@
-"""Orders to whatever lives on Redis or Valkey: one script each, which does all of it or nothing, and once for its key.
+"""Executes commands on Redis or Valkey: one atomic script for each, executed once for each idempotency key.
 
-A script first looks for the answer that it gave before, then whether it is still in time by the server's own clock. So
-an order that was held up on its way, in a frozen process or a socket's buffer, does nothing when it arrives too late,
-and a key that holds no answer after that time tells that nothing was done. The answers, `beacon:order:<key>`, are the
-only thing that Beacon keeps in the server; they are gone after a day.
+A script first looks for its earlier answer, then checks its deadline by the server's clock. So a command that was
+delayed in a frozen process or a socket's buffer does nothing when it arrives too late. If the key holds no answer after
+the deadline, nothing was done. The answers, `beacon:order:<key>`, are all that Beacon stores in the server. They expire
+after a day.
 """
 
 import contextlib
@@ -16,20 +16,20 @@ import redis
 from redis.exceptions import RedisError, ResponseError
 
 from app.infra import json_limits
-from app.sources.protocol import Done, NotSent, Order, SourceError, Unsure
-from app.sources.redis.client import RedisServer, in_words
+from app.sources.protocol import NotSent, Operation, OperationResult, OutcomeUnknown, SourceError
+from app.sources.redis.client import RedisServer, describe_error
 
-# With the reads before it, an order ends within 15 s whatever the server does.
-ACT_S = 8.0
-ANSWERS_KEPT = timedelta(days=1)
-MARKER = "beacon:order:"
-# How far the two clocks, compared when the order was sent, can have come apart by its deadline.
-CLOCKS_DRIFT = timedelta(seconds=1)
+# Together with the reads before it, a command ends within 15 s whatever the server does.
+COMMAND_TIMEOUT_S = 8.0
+ANSWER_LIFETIME = timedelta(days=1)
+ANSWER_KEY_PREFIX = "beacon:order:"
+# How far the two clocks, compared when the command was sent, can have drifted apart by its deadline.
+MAX_CLOCK_DRIFT = timedelta(seconds=1)
 _BEGUN = b"begun"
 
-# KEYS[1]: the answer's key. ARGV: 1 the deadline, 2 how long the answer is kept; what is each order's own follows.
-# Every check comes before `begin`, and after it nothing is refused any more. Where the server is out of memory, may
-# not write, or is a copy, `begin` is what fails: nothing has been changed then.
+# KEYS[1]: the answer's key. ARGV: 1 the deadline, 2 the answer's lifetime in seconds; each command's own follow.
+# Every check must come before `begin`; after it nothing is refused. If the server is out of memory, may not write, or
+# is a replica, `begin` fails and nothing has been changed.
 PROLOGUE = """
 local earlier = redis.call('GET', KEYS[1])
 if earlier then return {'done', earlier} end
@@ -45,8 +45,8 @@ end
 """
 
 
-class Told(NamedTuple):
-    """What a script answered: `done` with its effect, or why not: the script's own word, and what belongs to it."""
+class ScriptResult(NamedTuple):
+    """A script's answer: `done` with its effect, or the script's word for why not, with its arguments in `about`."""
 
     word: str
     effect: dict[str, Any]
@@ -54,56 +54,58 @@ class Told(NamedTuple):
 
 
 @contextlib.contextmanager
-def before_asking(server: RedisServer, order: Order) -> Iterator["redis.Redis"]:
-    """Reads that come before an order: where they fail, nothing was asked."""
+def preliminary_read(server: RedisServer, operation: Operation) -> Iterator["redis.Redis"]:
+    """Yield a client for the reads before a command. If they fail, nothing was sent: raises `NotSent`."""
     try:
-        with server.reading(order.seconds_left(ACT_S)) as client:
+        with server.reading(operation.seconds_left(COMMAND_TIMEOUT_S)) as client:
             yield client
     except SourceError as error:
         raise NotSent(error.reason) from error
 
 
-class Ledger:
-    """Runs scripts on one server. For one thread at a time, as the server's connection is."""
+class ScriptRunner:
+    """Runs scripts on one server. For one thread at a time, like the server's connection."""
 
     def __init__(self, server: RedisServer, prefix: str = "") -> None:
         self._server, self._prefix = server, prefix
 
-    def run(self, order: Order, script: str, keys: Sequence[str], *args: str | int | bytes) -> Told | Done:
-        """`Done` is a refusal of the server itself. Raises `NotSent` and `Unsure`."""
-        until = datetime.now(UTC) + timedelta(seconds=ACT_S)
-        with before_asking(self._server, order) as client:
+    def run(
+        self, operation: Operation, script: str, keys: Sequence[str], *args: str | int | bytes
+    ) -> ScriptResult | OperationResult:
+        """Run the script. Returns an `OperationResult` if the server refuses. Raises `NotSent`, `OutcomeUnknown`."""
+        until = datetime.now(UTC) + timedelta(seconds=COMMAND_TIMEOUT_S)
+        with preliminary_read(self._server, operation) as client:
             whole, micros = client.time()
-        # Measured after the server's own time was told: so the deadline by its clock can only be too early.
-        wait_s = replace(order, not_after=until).seconds_left(ACT_S)
-        ends = whole + micros / 1e6 + order.seconds_left(wait_s)
-        common = [f"{ends:.6f}", int(ANSWERS_KEPT.total_seconds())]
-        every = [self._marker(order), *keys]
+        # Measured after the server returned its time, so the deadline by its clock can only be too early.
+        wait_s = replace(operation, not_after=until).seconds_left(COMMAND_TIMEOUT_S)
+        ends = whole + micros / 1e6 + operation.seconds_left(wait_s)
+        common = [f"{ends:.6f}", int(ANSWER_LIFETIME.total_seconds())]
+        every = [self._marker_key(operation), *keys]
         try:
             with self._server.reading(wait_s) as client:
                 answer: Any = _eval(client, [PROLOGUE + script, len(every), *every, *common, *args])
         except SourceError as error:
-            raise Unsure(error.reason) from error
-        return _told(answer)
+            raise OutcomeUnknown(error.reason) from error
+        return _parse_result(answer)
 
-    def earlier(self, order: Order) -> Told | None:
-        """What was done for its key before. Raises `NotSent`."""
-        with before_asking(self._server, order) as client:
-            kept: Any = client.get(self._marker(order))
-            return None if kept in (None, _BEGUN) else Told("done", _effect(kept))
+    def find_earlier_result(self, operation: Operation) -> ScriptResult | None:
+        """Return what was done earlier for the same key. Raises `NotSent`."""
+        with preliminary_read(self._server, operation) as client:
+            kept: Any = client.get(self._marker_key(operation))
+            return None if kept in (None, _BEGUN) else ScriptResult("done", _parse_effect(kept))
 
-    def find(self, order: Order, asked_at: datetime) -> Told | None:
-        """The answer that was kept; `late` where there is none and can be none any more. Raises `SourceError`."""
+    def find_result(self, operation: Operation, asked_at: datetime) -> ScriptResult | None:
+        """Return the stored answer; `late` if there is none and there can be none any more. Raises `SourceError`."""
         now = datetime.now(UTC)
         with self._server.reading() as client:
-            kept: Any = client.get(self._marker(order))
+            kept: Any = client.get(self._marker_key(operation))
         if kept is not None:
-            return None if kept == _BEGUN else Told("done", _effect(kept))
-        over = order.not_after is not None and now > order.not_after + CLOCKS_DRIFT
-        return Told("late", {}) if over and now - asked_at < ANSWERS_KEPT - CLOCKS_DRIFT else None
+            return None if kept == _BEGUN else ScriptResult("done", _parse_effect(kept))
+        over = operation.not_after is not None and now > operation.not_after + MAX_CLOCK_DRIFT
+        return ScriptResult("late", {}) if over and now - asked_at < ANSWER_LIFETIME - MAX_CLOCK_DRIFT else None
 
-    def _marker(self, order: Order) -> str:
-        return f"{self._prefix}{MARKER}{order.key}"
+    def _marker_key(self, operation: Operation) -> str:
+        return f"{self._prefix}{ANSWER_KEY_PREFIX}{operation.key}"
 
 
 def _eval(client: Any, command: list[Any]) -> Any:
@@ -113,33 +115,33 @@ def _eval(client: Any, command: list[Any]) -> Any:
         return error
 
 
-def _told(answer: Any) -> Told | Done:
+def _parse_result(answer: Any) -> ScriptResult | OperationResult:
     if isinstance(answer, RedisError):
-        # An error inside a script may have come after something was changed; any other came before it began.
+        # An error inside a script may have occurred after a change. Any other error occurred before the script began.
         if "script" in str(answer):
-            raise Unsure(in_words(answer)) from answer
-        return _refused(answer)
+            raise OutcomeUnknown(describe_error(answer)) from answer
+        return _build_refusal(answer)
     if not isinstance(answer, list) or not all(isinstance(part, bytes) for part in answer) or not answer:
-        raise Unsure("answered something that is not what was asked")
+        raise OutcomeUnknown("answered with something other than a script's result")
     word, *about = (part.decode(errors="replace") for part in answer)
     if word == "error":
-        return _refused(ResponseError("".join(about)))
+        return _build_refusal(ResponseError("".join(about)))
     if word == "done":
         if answer[1] == _BEGUN:
-            raise Unsure("broke off in the middle of it")
-        return Told(word, _effect(answer[1]))
-    return Told(word, {}, tuple(about))
+            raise OutcomeUnknown("stopped in the middle of executing it")
+        return ScriptResult(word, _parse_effect(answer[1]))
+    return ScriptResult(word, {}, tuple(about))
 
 
-def _refused(error: RedisError) -> Done:
-    return Done("refused", f"Nothing was changed: the server {in_words(error)}.")
+def _build_refusal(error: RedisError) -> OperationResult:
+    return OperationResult("refused", f"Nothing was changed: the server {describe_error(error)}.")
 
 
-def _effect(kept: bytes) -> dict[str, Any]:
+def _parse_effect(kept: bytes) -> dict[str, Any]:
     try:
         found = json_limits.loads(kept.decode(errors="replace").encode())
     except ValueError:
         found = None
     if not isinstance(found, dict):
-        raise SourceError("has other data under Beacon's key than an answer")
+        raise SourceError("has data under Beacon's key that is not an answer")
     return found

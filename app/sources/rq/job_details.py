@@ -1,4 +1,4 @@
-"""Single jobs of RQ: where one is, what it tells of itself, which do not move. Nothing of theirs is ever unpickled."""
+"""Single RQ jobs: their state, their details, and which are stuck. Never unpickles job data."""
 
 import re
 import zlib
@@ -12,109 +12,109 @@ import redis
 from rq.job import Job as RqJob
 from rq.results import Result
 
-from app.sources.protocol import Job, JobDetail, JobFate, StuckJob
+from app.sources.protocol import Job, JobDetail, JobLookup, StuckJob
 from app.sources.rq.responses import Batch
-from app.sources.rq.rq_snapshot import ENDED, FINISHED, Place, places_of
-from app.sources.rq.rq_workers import moment
-from app.sources.tracebacks import exception_of
+from app.sources.rq.rq_snapshot import ENDED, FINISHED, JobPlace, list_places
+from app.sources.rq.rq_workers import parse_moment
+from app.sources.tracebacks import extract_exception
 
 _FIELDS = ("status", "origin", "description", "enqueued_at", "started_at", "ended_at", "worker_name")
-MAX_TEXT = 500
-MAX_TRACEBACK = 1_000_000
-# Of a field that people see a line of.
+MAX_TEXT_CHARS = 500
+MAX_TRACEBACK_BYTES = 1_000_000
+# Limit for a field of which people see one line.
 MAX_FIELD_BYTES = 10_000
 # RQ describes a job by its call unless told otherwise, and a call shows arguments.
 _CALL = re.compile(r"^([\w.<>]+)\(.*", re.DOTALL)
 
 
-def fate_of(client: redis.Redis, job_id: str) -> JobFate:
-    status, origin = _fields(client, job_id, "status", "origin")
+def look_up_job(client: redis.Redis, job_id: str) -> JobLookup:
+    status, origin = _read_fields(client, job_id, "status", "origin")
     if status is None:
-        return JobFate("cannot-tell")
-    state = _place_of(client, job_id, origin or "")
+        return JobLookup("cannot-tell")
+    state = _find_state(client, job_id, origin or "")
     if state in FINISHED or (state is None and status in ENDED):
-        return JobFate("finished", end_state=status if status in ENDED else state)
-    return JobFate("found", Job(job_id, state, origin)) if state else JobFate("unknown")
+        return JobLookup("finished", end_state=status if status in ENDED else state)
+    return JobLookup("found", Job(job_id, state, origin)) if state else JobLookup("unknown")
 
 
-def detail_of(client: redis.Redis, job_id: str) -> JobDetail | None:
-    status, origin, description, enqueued, started, ended, worker = _fields(client, job_id, *_FIELDS)
+def read_detail(client: redis.Redis, job_id: str) -> JobDetail | None:
+    status, origin, description, enqueued, started, ended, worker = _read_fields(client, job_id, *_FIELDS)
     if status is None:
         return None
     return JobDetail(
-        job=Job(job_id, status[:40], (origin or "")[:MAX_TEXT] or None),
-        description=without_arguments(description),
-        enqueued_at=moment(enqueued),
-        started_at=moment(started),
-        ended_at=moment(ended),
+        job=Job(job_id, status[:40], (origin or "")[:MAX_TEXT_CHARS] or None),
+        description=strip_arguments(description),
+        enqueued_at=parse_moment(enqueued),
+        started_at=parse_moment(started),
+        ended_at=parse_moment(ended),
         worker=(worker or "")[:200] or None,
-        error=_error(client, job_id) if status in ("failed", "stopped") else None,
+        error=_read_error(client, job_id) if status in ("failed", "stopped") else None,
     )
 
 
-def stuck_jobs(client: redis.Redis, started: Sequence[Job], orphaned: set[str], now: float) -> list[StuckJob]:
-    """Without a worker, or at it for longer than they may take."""
+def find_stuck_jobs(client: redis.Redis, started: Sequence[Job], orphaned: set[str], now: float) -> list[StuckJob]:
+    """Return started jobs that have no worker or run longer than their timeout."""
     batch = Batch(client)
     for job in started:
         batch.add("HMGET", RqJob.key_for(job.id), "started_at", "timeout")
     found: list[StuckJob] = []
     for job, (began, timeout) in zip(started, batch.run() if started else [], strict=True):
-        since = moment(_readable(began))
+        since = parse_moment(_decode_field(began))
         if job.id in orphaned:
             found.append(StuckJob(job, "its worker is gone", since))
-        elif since and (late := _late_by(since, _readable(timeout), now)):
+        elif since and (late := _overrun_s(since, _decode_field(timeout), now)):
             found.append(StuckJob(job, f"runs {late} s longer than it may", since))
     return found
 
 
-def without_arguments(description: str | None) -> str | None:
-    return None if description is None else _CALL.sub(r"\1(…)", description)[:MAX_TEXT]
+def strip_arguments(description: str | None) -> str | None:
+    return None if description is None else _CALL.sub(r"\1(…)", description)[:MAX_TEXT_CHARS]
 
 
-def _place_of(client: redis.Redis, job_id: str, queue: str) -> str | None:
-    """The state whose list or registry holds the job, all of them asked at one moment."""
-    places = sorted(places_of(queue), key=_unfinished_first)
+def _find_state(client: redis.Redis, job_id: str, queue: str) -> str | None:
+    """Return the state whose list or registry holds the job, all read at one moment."""
+    places = sorted(list_places(queue), key=_is_finished_place)
     batch = Batch(client, at_once=True)
     for place in places:
         if place.state == "started":
-            # Its entries bear the id of the execution too, which only the job's own list tells.
+            # These entries include the execution's id, which only the job's own list knows.
             batch.add("ZCARD", f"rq:executions:{job_id}")
         else:
             batch.add("LPOS" if place.is_list else "ZSCORE", place.key, job_id)
     answers = zip(places, batch.run(), strict=True)
     return next(
-        (place.state for place, answer in answers if answer is not None and not _none_started(place, answer)), None
+        (place.state for place, answer in answers if answer is not None and not _has_no_executions(place, answer)), None
     )
 
 
-def _unfinished_first(place: Place) -> bool:
+def _is_finished_place(place: JobPlace) -> bool:
     return place.state in FINISHED
 
 
-def _none_started(place: Place, answer: Any) -> bool:
+def _has_no_executions(place: JobPlace, answer: Any) -> bool:
     return place.state == "started" and answer == 0
 
 
-def _fields(client: redis.Redis, job_id: str, *names: str) -> list[str | None]:
+def _read_fields(client: redis.Redis, job_id: str, *names: str) -> list[str | None]:
     batch = Batch(client)
     batch.add("HMGET", RqJob.key_for(job_id), *names)
-    return [_readable(value) for value in batch.run()[0]]
+    return [_decode_field(value) for value in batch.run()[0]]
 
 
-def _readable(value: Any) -> str | None:
+def _decode_field(value: Any) -> str | None:
     return value[:MAX_FIELD_BYTES].decode(errors="replace") if isinstance(value, bytes) else None
 
 
-def _late_by(since: datetime, timeout: str | None, now: float) -> int:
-    """In seconds; -1, as RQ writes it, is no limit."""
+def _overrun_s(since: datetime, timeout: str | None, now: float) -> int:
+    """Return by how many seconds the job exceeds its timeout; RQ writes -1 for no timeout."""
     if timeout is None or not timeout.isdecimal():
         return 0
     late = datetime.fromtimestamp(now, UTC) - since - timedelta(seconds=int(timeout[:9]))
     return max(0, int(late.total_seconds()))
 
 
-def _error(client: redis.Redis, job_id: str) -> str | None:
-    """Type and message of the newest exception; RQ before 1.12 kept it with the job."""
+def _read_error(client: redis.Redis, job_id: str) -> str | None:
+    """Return the type and message of the latest exception; RQ before 1.12 stored it in the job."""
     batch = Batch(client)
     batch.add("XREVRANGE", Result.get_key(job_id), "+", "-", "COUNT", 1)  # type: ignore[no-untyped-call]
     batch.add("HGET", RqJob.key_for(job_id), "exc_info")
@@ -122,7 +122,7 @@ def _error(client: redis.Redis, job_id: str) -> str | None:
     try:
         if newest:
             kept = b64decode(dict(newest[0][1]).get(b"exc_string", b"")) or kept
-        text = zlib.decompressobj().decompress(kept or b"", MAX_TRACEBACK)
+        text = zlib.decompressobj().decompress(kept or b"", MAX_TRACEBACK_BYTES)
     except (zlib.error, BadBase64, ValueError, TypeError):
         return None
-    return exception_of(text.decode(errors="replace"))
+    return extract_exception(text.decode(errors="replace"))

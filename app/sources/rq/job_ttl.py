@@ -1,4 +1,4 @@
-"""For how long RQ keeps each job once it has ended, as the job itself says: one with `result_ttl=0` is gone at once."""
+"""How long RQ keeps each job after its end, as the job itself says: with `result_ttl=0` it is gone at once."""
 
 from collections.abc import Iterable, Mapping
 
@@ -6,58 +6,58 @@ import redis
 from rq.job import Job as RqJob
 
 from app.infra.concurrency import Pace
-from app.sources.rq.responses import Batch, parts
-from app.sources.rq.rq_snapshot import FINISHED, Snapshot
+from app.sources.rq.responses import Batch, split_into_parts
+from app.sources.rq.rq_snapshot import FINISHED, RqSnapshot
 
 _FIELDS = ("status", "ttl", "result_ttl", "failure_ttl")
-# How many jobs are asked in one look; of the others nothing follows until they were.
-MAX_ASKED = 5_000
-_ASKED_AT_ONCE = 200  # redis-py packs what goes out together without a breath
+# How many jobs are read in one poll. If one of the others vanishes before its turn, nothing is concluded.
+MAX_JOBS_READ = 5_000
+_JOBS_PER_BATCH = 200  # redis-py serialises a batch without yielding to the event loop
 GONE_AT_ONCE = 0.0
 
 
-class Lifetimes:
-    """Asks each unfinished job once, and forgets it with its last place."""
+class JobTtlCache:
+    """Reads the TTL of each unfinished job once and forgets it when the job is no longer listed."""
 
     def __init__(self) -> None:
         self._known: dict[str, float | None] = {}
 
-    def follow(self, client: redis.Redis, snapshot: Snapshot) -> Mapping[str, float | None]:
-        """Seconds for every unfinished job that is listed; None for one that leaves it to RQ's defaults."""
+    def update(self, client: redis.Redis, snapshot: RqSnapshot) -> Mapping[str, float | None]:
+        """Return the seconds for every listed unfinished job; None for one that uses RQ's defaults."""
         pace = Pace()
         before, now, fresh = self._known, dict[str, float | None](), list[str]()
         for place, ids in snapshot.ids.items():
             if place.state in FINISHED:
                 continue
-            for part in parts(ids):
+            for part in split_into_parts(ids):
                 now.update((job_id, before[job_id]) for job_id in part if job_id in before)
                 fresh += [job_id for job_id in part if job_id not in before]
                 pace()
-        now.update(_asked(client, fresh[:MAX_ASKED], pace))
+        now.update(_read_ttls(client, fresh[:MAX_JOBS_READ], pace))
         self._known = now
-        later = fresh[MAX_ASKED:]
+        later = fresh[MAX_JOBS_READ:]
         return {**now, **dict.fromkeys(later, GONE_AT_ONCE)} if later else now
 
 
-def _asked(client: redis.Redis, job_ids: list[str], pace: Pace) -> Iterable[tuple[str, float | None]]:
-    for start in range(0, len(job_ids), _ASKED_AT_ONCE):
-        some = job_ids[start : start + _ASKED_AT_ONCE]
+def _read_ttls(client: redis.Redis, job_ids: list[str], pace: Pace) -> Iterable[tuple[str, float | None]]:
+    for start in range(0, len(job_ids), _JOBS_PER_BATCH):
+        some = job_ids[start : start + _JOBS_PER_BATCH]
         batch = Batch(client)
         for job_id in some:
             batch.add("HMGET", RqJob.key_for(job_id), *_FIELDS)
-        yield from zip(some, map(_kept_s, batch.run()), strict=True)
+        yield from zip(some, map(_parse_kept_s, batch.run()), strict=True)
         pace()
 
 
-def _kept_s(fields: list[bytes | None]) -> float | None:
+def _parse_kept_s(fields: list[bytes | None]) -> float | None:
     status, ttl, *after = fields
-    # Gone by now, or it may vanish while it waits: nothing would tell that from a loss.
-    if status is None or _seconds(ttl) is not None:
+    # The job is gone already, or may expire while it waits: that cannot be distinguished from a loss.
+    if status is None or _parse_seconds(ttl) is not None:
         return GONE_AT_ONCE
-    return min((seconds for one in after if (seconds := _seconds(one)) is not None), default=None)
+    return min((seconds for one in after if (seconds := _parse_seconds(one)) is not None), default=None)
 
 
-def _seconds(written: bytes | None) -> float | None:
-    """RQ writes -1 for what is kept for ever."""
+def _parse_seconds(written: bytes | None) -> float | None:
+    """Parse a TTL; RQ writes -1 for jobs that are kept forever."""
     text = (written or b"").decode(errors="replace")
     return float(text[:12]) if text.isdecimal() else None

@@ -1,10 +1,10 @@
-"""What orders do to RQ's data, as scripts that the server runs in one piece.
+"""The commands on RQ's data as atomic Lua scripts.
 
-They write what RQ's own classes would. Those are not used: `requeue` takes a job from one place and puts it into the
-next in two steps, and both it and `delete` unpickle what the job was given; no callback of a job may run here.
+They write what RQ's own classes would write. Those are not used: `requeue` moves a job in two steps, and both `requeue`
+and `delete` unpickle the job's arguments. No callback of a job may run here.
 """
 
-# What a deleted job leaves behind must not strand others: whoever waits for it would wait for ever.
+# Deleting a job must not strand its dependents: they would wait forever.
 _AWAITED = """
 local function awaited(id)
     local waiting = 0
@@ -34,7 +34,7 @@ if failed then return failed end
 redis.call('ZREM', KEYS[4], ARGV[3])
 redis.call('HSET', KEYS[2], 'status', 'queued', 'enqueued_at', ARGV[5], 'started_at', '', 'ended_at', '')
 redis.call('HDEL', KEYS[2], 'exc_info')
--- A failed job ends to exist after a time; a queued one only if it was given a time to live.
+-- A failed job expires after a time; a queued one only if it has a time to live.
 local ttl = tonumber(job[3] or '')
 if ttl and ttl > 0 then redis.call('EXPIRE', KEYS[2], ttl) else redis.call('PERSIST', KEYS[2]) end
 redis.call('SADD', 'rq:queues', KEYS[3])
@@ -44,7 +44,7 @@ keep(effect)
 return {'done', cjson.encode(effect)}
 """
 
-# KEYS: 2 job, 3 queue, 4 what workers have just taken from it, then every registry. ARGV: 3 id, 4 origin.
+# KEYS: 2 job, 3 queue, 4 its intermediate list, then every registry. ARGV: 3 id, 4 origin.
 DELETE = (
     _AWAITED
     + """
@@ -66,8 +66,8 @@ return {'done', cjson.encode(effect)}
 """
 )
 
-# KEYS: 2 queue, then the registries in which ids from a queue may stand from their last time.
-# ARGV: 3 how many there may be, 4 how many a script may take, 5 how many ids the kept answer names.
+# KEYS: 2 queue, then the registries that may still contain its ids from an earlier run.
+# ARGV: 3 how many jobs there may be, 4 how many a script may remove, 5 how many ids the stored answer may list.
 PURGE = (
     _AWAITED
     + """

@@ -1,8 +1,8 @@
-"""From what RQ holds at one moment to jobs by state, each counted once, and the ids that stand in two places. Pure.
+"""Groups the jobs of an RQ snapshot by state, counts each once, and finds ids that are in two places. Pure.
 
-Of an id in several places some are as they should be: a job that a worker has taken is in the intermediate list and
-among the started ones for a moment; a job that is enqueued again under the same id, or repeats, is still among the
-finished, failed or canceled ones from its last time. The place furthest along in which it is unfinished counts.
+Some ids are rightly in several places: a job that a worker has taken is briefly in both the intermediate list and the
+started registry; a job that is enqueued again under the same id, or repeats, is still in the finished, failed or
+canceled registry from its last run. It is counted in the furthest place in which it is unfinished.
 """
 
 from collections import Counter
@@ -10,48 +10,48 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.sources.protocol import NOTHING_LEFT_OUT, Job, LeftOut, Listing
-from app.sources.rq.responses import parts
-from app.sources.rq.rq_snapshot import FINISHED, FLOW, Place, Snapshot
+from app.sources.rq.responses import split_into_parts
+from app.sources.rq.rq_snapshot import FINISHED, FLOW, JobPlace, RqSnapshot
 
-# What an id is taken for where it stands in several places.
-_BEFORE = ("started", "queued", "deferred", "scheduled", "finished", "failed", "canceled")
+# The state of an id that is in several places: the first of these wins.
+_PRECEDENCE = ("started", "queued", "deferred", "scheduled", "finished", "failed", "canceled")
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
-    """`doubled`: ids in two places that exclude each other, or twice in the same one."""
+class PlacedJobs:
+    """Jobs by state. `doubled`: ids in two places that exclude each other, or twice in the same one."""
 
     counts: dict[str, int]
     listings: tuple[Listing, ...]
     doubled: frozenset[str]
 
 
-def tally(
-    snapshot: Snapshot, breathe: Callable[[], None], lifetimes: Mapping[str, float | None] | None = None
-) -> Tally:
-    sorting = _Sorting(lifetimes or {})
-    for place in sorted(snapshot.ids, key=lambda place: (_BEFORE.index(place.state), place.taken)):
-        for part in parts(snapshot.ids[place]):
+def place_jobs(
+    snapshot: RqSnapshot, pause: Callable[[], None], lifetimes: Mapping[str, float | None] | None = None
+) -> PlacedJobs:
+    sorting = _Placer(lifetimes or {})
+    for place in sorted(snapshot.ids, key=lambda place: (_PRECEDENCE.index(place.state), place.taken)):
+        for part in split_into_parts(snapshot.ids[place]):
             sorting.put(place, part)
-            breathe()
+            pause()
     counted: Counter[str] = Counter(dict.fromkeys(FLOW, 0))
     for place, count in snapshot.counts.items():
         counted[place.state] += count
-    # What the server counted, less what is known to be the same job in another place: whatever then differs from the
-    # listed ids, such as an id that is twice in one queue, is a difference between the server's own numbers.
+    # The server's counts minus entries known to be the same job in another place. Any remaining difference from the
+    # listed ids, such as an id that is twice in one queue, is a discrepancy in the server's own data.
     counts = {state: counted[state] - sorting.elsewhere[state] for state in FLOW}
-    cut = {state: _cut_queues(snapshot, state) for state in FLOW}
+    cut = {state: _find_cut_queues(snapshot, state) for state in FLOW}
     listings = tuple(
-        Listing(s, s in FINISHED, sorting.jobs[s], not cut[s], _left_out(snapshot, s), cut[s]) for s in FLOW
+        Listing(s, s in FINISHED, sorting.jobs[s], not cut[s], _sum_left_out(snapshot, s), cut[s]) for s in FLOW
     )
-    return Tally(counts, listings, frozenset(sorting.doubled))
+    return PlacedJobs(counts, listings, frozenset(sorting.doubled))
 
 
-def to_check(snapshot: Snapshot) -> Iterable[tuple[Place, Sequence[str]]]:
-    """The ids whose jobs must exist.
+def list_expected_ids(snapshot: RqSnapshot) -> Iterable[tuple[JobPlace, Sequence[str]]]:
+    """Yield the ids whose jobs must exist.
 
-    Not those whose time may be over, nor canceled ones: they vanish with the lifetime that they were enqueued with, and
-    their entry stays.
+    Excludes ids that may have expired, and canceled ones: a canceled job expires with the TTL from its enqueueing while
+    its registry entry stays.
     """
     for place, ids in snapshot.ids.items():
         expiring = snapshot.expiring.get(place, slice(0, 0))
@@ -59,25 +59,25 @@ def to_check(snapshot: Snapshot) -> Iterable[tuple[Place, Sequence[str]]]:
             yield place, [*ids[: expiring.start], *ids[expiring.stop :]]
 
 
-class _Sorting:
+class _Placer:
     def __init__(self, lifetimes: Mapping[str, float | None]) -> None:
         self._kept_s = lifetimes
         self.jobs: dict[str, dict[str, Job]] = {state: {} for state in FLOW}
         self.elsewhere: Counter[str] = Counter()
         self.doubled: set[str] = set()
-        self._where: dict[str, Place] = {}
+        self._where: dict[str, JobPlace] = {}
 
-    def put(self, place: Place, ids: Sequence[str]) -> None:
+    def put(self, place: JobPlace, ids: Sequence[str]) -> None:
         where, jobs, state, queue = self._where, self.jobs[place.state], place.state, place.queue
         kept_s = self._kept_s
         for job_id in ids:
             if job_id in where:
-                self._again(place, where[job_id], job_id)
+                self._recheck(place, where[job_id], job_id)
             else:
                 where[job_id] = place
                 jobs[job_id] = Job(job_id, state, queue, None, kept_s.get(job_id))
 
-    def _again(self, place: Place, first: Place, job_id: str) -> None:
+    def _recheck(self, place: JobPlace, first: JobPlace, job_id: str) -> None:
         if place == first and place.state != "started":
             self.doubled.add(job_id)
             return
@@ -87,10 +87,10 @@ class _Sorting:
         self.doubled.add(job_id)
 
 
-def _left_out(snapshot: Snapshot, state: str) -> LeftOut:
-    told = [one for place, one in snapshot.left_out.items() if place.state == state and one.number]
-    return LeftOut(sum(one.number for one in told), told[0].first) if told else NOTHING_LEFT_OUT
+def _sum_left_out(snapshot: RqSnapshot, state: str) -> LeftOut:
+    left_out = [one for place, one in snapshot.left_out.items() if place.state == state and one.number]
+    return LeftOut(sum(one.number for one in left_out), left_out[0].first) if left_out else NOTHING_LEFT_OUT
 
 
-def _cut_queues(snapshot: Snapshot, state: str) -> frozenset[str]:
+def _find_cut_queues(snapshot: RqSnapshot, state: str) -> frozenset[str]:
     return frozenset(p.queue for p in snapshot.counts if p.state == state and p not in snapshot.ids)

@@ -1,4 +1,4 @@
-"""Commands to a server that RQ lives on, and its answers taken apart: whatever RQ would not keep is refused."""
+"""Sends command batches to RQ's Redis server and validates the answers: data that RQ would not store is an error."""
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
@@ -7,52 +7,53 @@ from typing import Any
 import redis
 from redis.exceptions import ResponseError
 
-from app.sources.protocol import LeftOut, SourceError, fault_of_job_id
+from app.sources.protocol import LeftOut, SourceError, find_job_id_fault
 
-PART = 1_000
-# Of a field of a worker, which are names and times.
+IDS_PER_PART = 1_000
+# Limit for a field of a worker; these are names and times.
 MAX_FIELD_BYTES = 100_000
 
 
 class Batch:
-    """Commands that go out together; in one MULTI where they have to belong to the same moment."""
+    """Commands that are sent together; in one MULTI with `at_once`, so that they see the same moment."""
 
     def __init__(self, client: redis.Redis, *, at_once: bool = False) -> None:
         self._pipe = client.pipeline(transaction=at_once)
-        self._asked: list[str] = []
+        self._keys: list[str] = []
 
     def add(self, *command: str | int | float) -> None:
-        self._asked.append(str(command[1]) if len(command) > 1 else "")
+        self._keys.append(str(command[1]) if len(command) > 1 else "")
         self._pipe.execute_command(*command)  # type: ignore[no-untyped-call]
 
     def run(self) -> list[Any]:
-        """Raises `SourceError` where a key holds something of another type than RQ keeps there."""
+        """Send the commands and return the answers. Raises `SourceError` if a key has another type than RQ's."""
         try:
             answers = self._pipe.execute(raise_on_error=False)
         except (TypeError, ValueError, LookupError, AttributeError):
-            raise no_rq() from None  # redis-py rewrites some answers, and trusts that they are what they should be
-        for key, answer in zip(self._asked, answers, strict=True):
+            # redis-py converts some answers and assumes that they have the right type.
+            raise unexpected_answer() from None
+        for key, answer in zip(self._keys, answers, strict=True):
             if isinstance(answer, ResponseError) and str(answer).split(": ", 1)[-1].startswith("WRONGTYPE"):
-                raise SourceError(f"has other data under {key[:200]} than RQ keeps there")
+                raise SourceError(f"has data under {key[:200]} that is not RQ's")
             if isinstance(answer, Exception):
                 raise answer
         return list(answers)
 
 
-def parts(things: Sequence[Any]) -> Iterable[Sequence[Any]]:
-    """Slices small enough that a breath after each is often enough."""
-    return (things[start : start + PART] for start in range(0, len(things), PART))
+def split_into_parts(things: Sequence[Any]) -> Iterable[Sequence[Any]]:
+    """Yield slices that are small enough to yield to the event loop after each."""
+    return (things[start : start + IDS_PER_PART] for start in range(0, len(things), IDS_PER_PART))
 
 
-def score(value: Any) -> float:
+def parse_score(value: Any) -> float:
     try:
         return float(value)
     except (TypeError, ValueError):
-        raise no_rq() from None
+        raise unexpected_answer() from None
 
 
 class JobIds:
-    """The job ids of one list, entry by entry; whatever else stands in it is counted by its place."""
+    """Collects the job ids of one list; records the positions of entries that are not usable ids."""
 
     def __init__(self, key: str) -> None:
         self._key = key
@@ -60,22 +61,22 @@ class JobIds:
         self.left_out: list[int] = []
         self._first = ""
 
-    def take(self, entries: Iterable[Any]) -> None:
+    def add_entries(self, entries: Iterable[Any]) -> None:
         ids = self.ids
         for entry in entries:
-            job_id = _decoded(entry)
-            fault = "its id is not UTF-8" if job_id is None else fault_of_job_id(job_id)
+            job_id = _decode(entry)
+            fault = "its id is not UTF-8" if job_id is None else find_job_id_fault(job_id)
             if fault:
                 self._leave_out(fault)
             elif job_id is not None:
                 ids.append(job_id)
 
     @property
-    def told(self) -> LeftOut:
+    def summary(self) -> LeftOut:
         return LeftOut(len(self.left_out), self._first)
 
-    def places(self, start: int, stop: int) -> slice:
-        """Where the ids of the entries from `start` to `stop` are."""
+    def slice_of(self, start: int, stop: int) -> slice:
+        """Return the slice of `ids` that comes from the entries from `start` to `stop`."""
         return slice(start - bisect_left(self.left_out, start), stop - bisect_left(self.left_out, stop))
 
     def _leave_out(self, fault: str) -> None:
@@ -84,58 +85,58 @@ class JobIds:
         self.left_out.append(place)
 
 
-def _decoded(entry: Any) -> str | None:
+def _decode(entry: Any) -> str | None:
     try:
-        return bytes_of(entry).decode()
+        return require_bytes(entry).decode()
     except UnicodeDecodeError:
         return None
 
 
-def bytes_of(value: Any) -> bytes:
+def require_bytes(value: Any) -> bytes:
     if not isinstance(value, bytes):
-        raise no_rq()
+        raise unexpected_answer()
     return value
 
 
-def text(value: Any) -> str:
+def parse_text(value: Any) -> str:
     try:
-        return bytes_of(value).decode()
+        return require_bytes(value).decode()
     except UnicodeDecodeError:
-        raise no_rq() from None
+        raise unexpected_answer() from None
 
 
-def fields_of(values: Any) -> list[str | None]:
-    return [None if value is None else _field(value) for value in members(values)]
+def parse_fields(values: Any) -> list[str | None]:
+    return [None if value is None else _parse_field(value) for value in parse_members(values)]
 
 
-def _field(value: Any) -> str:
+def _parse_field(value: Any) -> str:
     if isinstance(value, bytes) and len(value) > MAX_FIELD_BYTES:
-        raise no_rq()
-    return text(value)
+        raise unexpected_answer()
+    return parse_text(value)
 
 
-def members(values: Any) -> Sequence[Any]:
+def parse_members(values: Any) -> Sequence[Any]:
     if isinstance(values, set):
         return list(values)
     if not isinstance(values, list):
-        raise no_rq()
+        raise unexpected_answer()
     return values
 
 
-def number(value: Any) -> int:
+def parse_int(value: Any) -> int:
     if not isinstance(value, int):
-        raise no_rq()
+        raise unexpected_answer()
     return value
 
 
-def seconds(value: Any) -> float:
-    """What TIME answers."""
+def parse_time(value: Any) -> float:
+    """Parse the answer of TIME to seconds."""
     try:
         whole, micros = value
         return int(whole) + int(micros) / 1e6
     except (TypeError, ValueError):
-        raise no_rq() from None
+        raise unexpected_answer() from None
 
 
-def no_rq() -> SourceError:
-    return SourceError("answered something else than what RQ keeps")
+def unexpected_answer() -> SourceError:
+    return SourceError("answered something other than RQ's data")

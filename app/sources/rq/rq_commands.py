@@ -1,4 +1,4 @@
-"""Orders to RQ: which script, on which keys, and what its answer means."""
+"""Commands for RQ: which script runs on which keys, and what its answer means."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -11,116 +11,125 @@ from rq.job import Job as RqJob
 from rq.utils import utcformat
 
 from app.infra.concurrency import Pace
-from app.sources.protocol import CannotTell, Done, Filter, Order, Selection, SourceError
+from app.sources.protocol import JobFilter, Operation, OperationResult, Selection, SourceError, Unsupported
 from app.sources.redis.client import RedisServer
-from app.sources.redis.redis_commands import Ledger, Told, before_asking
-from app.sources.rq.effect_verification import is_seen
-from app.sources.rq.job_details import fate_of
+from app.sources.redis.redis_commands import ScriptResult, ScriptRunner, preliminary_read
+from app.sources.rq.effect_verification import is_effect_visible
+from app.sources.rq.job_details import look_up_job
 from app.sources.rq.lua_scripts import DELETE, PURGE, RESTART, RETRY
-from app.sources.rq.placement import tally
+from app.sources.rq.placement import place_jobs
 from app.sources.rq.responses import Batch
-from app.sources.rq.rq_snapshot import Place, Snapshot, places_of, read_snapshot
-from app.sources.rq.rq_workers import QUEUES, is_alive, moment
+from app.sources.rq.rq_snapshot import JobPlace, RqSnapshot, list_places, read_snapshot
+from app.sources.rq.rq_workers import QUEUES, is_alive, parse_moment
 
-# A script keeps the server from everything else, a few tenths of a second for so many jobs.
+# A script blocks the server, for a few tenths of a second with this many jobs.
 MAX_PURGED = 20_000
-IDS_KEPT = 1_000
-# Of the states, the times that tell since when a job is in it; of any other state it is when it was queued.
+MAX_STORED_IDS = 1_000
+# The field that says since when a job is in a state. For all other states it is the enqueue time.
 _SINCE = {"started": "started_at", "finished": "ended_at", "failed": "ended_at"}
-_LEFT_FROM_LAST_TIME = ("finished", "failed", "canceled")
+_REGISTRIES_OF_PAST_RUNS = ("finished", "failed", "canceled")
 _SHUTDOWN = json.dumps({"command": "shutdown"})
 
 
-class Acts:
-    """For one thread at a time. `queues`: the watched ones, empty for all; no order reaches beyond them."""
+class RqCommands:
+    """Executes commands on RQ. `queues`: the watched ones, empty for all; commands never affect others.
+
+    For one thread at a time.
+    """
 
     def __init__(self, server: RedisServer, queues: Sequence[str], bound: int) -> None:
         self._server, self._queues, self._bound = server, queues, bound
-        self._ledger = Ledger(server)
+        self._scripts = ScriptRunner(server)
 
-    def act(self, order: Order) -> Done:
-        match order.action:
+    def execute(self, operation: Operation) -> OperationResult:
+        match operation.action:
             case "retry-job" | "delete-job":
-                return self._of_job(order)
+                return self._change_job(operation)
             case "purge-queue":
-                return self._purge(order)
+                return self._purge(operation)
             case "restart-service":
-                return self._restart(order)
+                return self._restart(operation)
 
-    def settle(self, order: Order, asked_at: datetime) -> Done | None:
-        found = self._ledger.find(order, asked_at)
+    def resolve_outcome(self, operation: Operation, asked_at: datetime) -> OperationResult | None:
+        found = self._scripts.find_result(operation, asked_at)
         if found is None:
             return None
-        done = _in_words(order, found)
-        return self._as_it_is_now(order, done) if done.outcome == "done" and order.action == "retry-job" else done
+        done = _describe_result(operation, found)
+        return (
+            self._with_current_state(operation, done)
+            if done.outcome == "done" and operation.action == "retry-job"
+            else done
+        )
 
-    def shows(self, order: Order, asked_at: datetime) -> bool:
-        """The kept answer names what was done; seen it is in RQ's own data."""
-        found = self._ledger.find(order, asked_at)
-        if found is None or _in_words(order, found).outcome != "done":
+    def verify_effect(self, operation: Operation, asked_at: datetime) -> bool:
+        """Check RQ's data for the effect that the stored answer describes."""
+        found = self._scripts.find_result(operation, asked_at)
+        if found is None or _describe_result(operation, found).outcome != "done":
             return False
         with self._server.reading() as client:
-            return is_seen(client, order, found.effect, asked_at)
+            return is_effect_visible(client, operation, found.effect, asked_at)
 
-    def _as_it_is_now(self, order: Order, done: Done) -> Done:
-        """That it was queued is in the kept answer; where it has got to since then is in the job."""
+    def _with_current_state(self, operation: Operation, done: OperationResult) -> OperationResult:
+        """Add the job's current state: the stored answer only says that it was queued."""
         with self._server.reading() as client:
-            fate = fate_of(client, order.target)
+            fate = look_up_job(client, operation.target)
         state = fate.job.state if fate.job else fate.end_state or "gone"
         return replace(done, detail=f"It was queued again, and is {state} now.", effect={**done.effect, "state": state})
 
-    def select(self, wanted: Filter, limit: int) -> Selection:
-        """From one moment, as a look has it, so that it agrees with what is shown."""
+    def select(self, wanted: JobFilter, limit: int) -> Selection:
+        """Select from one snapshot, as a poll does, so that the result agrees with what pages show."""
         with self._server.reading() as client:
             snapshot = read_snapshot(client, self._queues, self._bound)
-            listing = next((one for one in tally(snapshot, Pace()).listings if one.state == wanted.state), None)
+            listing = next((one for one in place_jobs(snapshot, Pace()).listings if one.state == wanted.state), None)
             if listing is None:
-                raise SourceError(f"knows no state {wanted.state[:40]}")
+                raise SourceError(f"has no state {wanted.state[:40]}")
             ids = [job.id for job in listing.jobs.values() if wanted.queue in (None, job.queue)]
             if wanted.older_than is not None:
                 if listing.hides(wanted.queue):
-                    raise CannotTell(f"has more than {self._bound:,} jobs {wanted.state}: their ages are not read")
-                ids = _older(Batch(client), ids, wanted.state, wanted.older_than)
-        total = _counted(snapshot, wanted) if listing.hides(wanted.queue) else len(ids)
+                    raise Unsupported(f"has more than {self._bound:,} {wanted.state} jobs, so their ages are not read")
+                ids = _filter_older(Batch(client), ids, wanted.state, wanted.older_than)
+        total = _count_matching(snapshot, wanted) if listing.hides(wanted.queue) else len(ids)
         return Selection(datetime.fromtimestamp(snapshot.at, UTC), total, tuple(ids[:limit]))
 
-    def _of_job(self, order: Order) -> Done:
-        origin = self._origin(order)
+    def _change_job(self, operation: Operation) -> OperationResult:
+        origin = self._read_origin(operation)
         if origin is None:
-            earlier = self._ledger.earlier(order)  # perhaps because it was deleted for this very order
-            return _in_words(order, earlier) if earlier else _ABSENT
+            earlier = self._scripts.find_earlier_result(operation)  # this command itself may have deleted it
+            return _describe_result(operation, earlier) if earlier else _ABSENT
         if not self._watches(origin):
-            return Done("refused", f"It belongs to the queue {origin[:200]}, which Beacon does not watch here.")
-        queue, taken, *registries = places_of(origin)
-        keys = [RqJob.key_for(order.target), queue.key]
-        if order.action == "retry-job":
-            keys += [_key(registries, "failed")]
-            args = [order.target, origin, utcformat(datetime.now(UTC))]
-            return _done(order, self._ledger.run(order, RETRY, keys, *args))
+            return OperationResult(
+                "refused", f"The job belongs to the queue {origin[:200]}, which Beacon does not watch."
+            )
+        queue, taken, *registries = list_places(origin)
+        keys = [RqJob.key_for(operation.target), queue.key]
+        if operation.action == "retry-job":
+            keys += [_find_key(registries, "failed")]
+            args = [operation.target, origin, utcformat(datetime.now(UTC))]
+            return _to_result(operation, self._scripts.run(operation, RETRY, keys, *args))
         keys += [taken.key, *(place.key for place in registries)]
-        return _done(order, self._ledger.run(order, DELETE, keys, order.target, origin))
+        return _to_result(operation, self._scripts.run(operation, DELETE, keys, operation.target, origin))
 
-    def _purge(self, order: Order) -> Done:
-        if not self._watches(order.target):
-            return Done("refused", "Beacon does not watch this queue here.")
-        queue, _, *registries = places_of(order.target)
-        keys = [queue.key, *(_key(registries, state) for state in _LEFT_FROM_LAST_TIME)]
-        at_most = MAX_PURGED + 1 if order.at_most is None else order.at_most
-        return _done(order, self._ledger.run(order, PURGE, keys, at_most, MAX_PURGED, IDS_KEPT))
+    def _purge(self, operation: Operation) -> OperationResult:
+        if not self._watches(operation.target):
+            return OperationResult("refused", "Beacon does not watch this queue.")
+        queue, _, *registries = list_places(operation.target)
+        keys = [queue.key, *(_find_key(registries, state) for state in _REGISTRIES_OF_PAST_RUNS)]
+        at_most = MAX_PURGED + 1 if operation.at_most is None else operation.at_most
+        return _to_result(operation, self._scripts.run(operation, PURGE, keys, at_most, MAX_PURGED, MAX_STORED_IDS))
 
-    def _restart(self, order: Order) -> Done:
-        with before_asking(self._server, order) as client:
+    def _restart(self, operation: Operation) -> OperationResult:
+        with preliminary_read(self._server, operation) as client:
             workers = read_snapshot(client, self._queues, 0).workers
         names = [name for name, fields in workers.items() if is_alive(fields) and self._serves(fields)]
         if not names:
-            return Done("refused", "The watched queues have no workers that could be told to end.")
+            return OperationResult("refused", "The watched queues have no live workers to shut down.")
         channels = [PUBSUB_CHANNEL_TEMPLATE % name for name in names]
-        return _done(order, self._ledger.run(order, RESTART, [], _SHUTDOWN, *channels, *names))
+        return _to_result(operation, self._scripts.run(operation, RESTART, [], _SHUTDOWN, *channels, *names))
 
-    def _origin(self, order: Order) -> str | None:
-        with before_asking(self._server, order) as client:
+    def _read_origin(self, operation: Operation) -> str | None:
+        with preliminary_read(self._server, operation) as client:
             batch = Batch(client)
-            batch.add("HMGET", RqJob.key_for(order.target), "status", "origin")
+            batch.add("HMGET", RqJob.key_for(operation.target), "status", "origin")
             status, origin = batch.run()[0]
         return None if status is None else bytes(origin or b"").decode(errors="replace")
 
@@ -131,70 +140,70 @@ class Acts:
         return not self._queues or queue in self._queues
 
 
-_ABSENT = Done("absent", "There is no such job.")
-_WHY_NOT: Mapping[str, Callable[..., str]] = {
-    "late": lambda: "It was not carried out in time, and will not be any more.",
-    "moved": lambda: "It has moved to another queue just now.",
-    "running": lambda: "A worker has it in its hands; this would neither stop it nor leave it whole.",
-    "not-failed": lambda state: f"It is {state}; only a failed job can be retried.",
-    "awaited": lambda count: f"Jobs that wait for it would wait for ever: {count}. Cancel or delete those first.",
-    "grew": lambda count: f"It holds {int(count):,} jobs by now, more than were seen.",
-    "too-many": lambda count: f"It holds {int(count):,} jobs; more than {MAX_PURGED:,} are not removed in one piece.",
+_ABSENT = OperationResult("absent", "There is no such job.")
+_REFUSAL_TEXTS: Mapping[str, Callable[..., str]] = {
+    "late": lambda: "The command did not start before its deadline and will not be executed.",
+    "moved": lambda: "The job has just moved to another queue.",
+    "running": lambda: "A worker is processing the job. This would not stop it and would break its data.",
+    "not-failed": lambda state: f"The job is {state}; only a failed job can be retried.",
+    "awaited": lambda count: f"Jobs that depend on it would wait forever: {count}. Cancel or delete those first.",
+    "grew": lambda count: f"The queue now has {int(count):,} jobs, more than you saw.",
+    "too-many": lambda count: f"The queue has {int(count):,} jobs; at most {MAX_PURGED:,} can be removed at once.",
 }
 
 
-def _done(order: Order, told: Told | Done) -> Done:
-    return told if isinstance(told, Done) else _in_words(order, told)
+def _to_result(operation: Operation, result: ScriptResult | OperationResult) -> OperationResult:
+    return result if isinstance(result, OperationResult) else _describe_result(operation, result)
 
 
-def _in_words(order: Order, told: Told) -> Done:
-    if told.word == "absent":
-        return Done("absent", "There is no such queue.") if order.action == "purge-queue" else _ABSENT
-    if told.word != "done":
-        return Done("refused", _WHY_NOT[told.word](*told.about))
-    if order.action == "restart-service" and not told.effect.get("told"):
-        return Done("refused", "No worker heard it, so none will end.")
-    return Done("done", _DONE[order.action](told.effect), told.effect)
+def _describe_result(operation: Operation, result: ScriptResult) -> OperationResult:
+    if result.word == "absent":
+        return OperationResult("absent", "There is no such queue.") if operation.action == "purge-queue" else _ABSENT
+    if result.word != "done":
+        return OperationResult("refused", _REFUSAL_TEXTS[result.word](*result.about))
+    if operation.action == "restart-service" and not result.effect.get("told"):
+        return OperationResult("refused", "No worker received the shutdown command.")
+    return OperationResult("done", _EFFECT_TEXTS[operation.action](result.effect), result.effect)
 
 
-def _purged(effect: Mapping[str, Any]) -> str:
+def _describe_purge(effect: Mapping[str, Any]) -> str:
     kept = effect.get("kept") or 0
     said = f"{effect.get('purged', 0):,} jobs were removed."
-    return f"{said} {kept:,} were kept, since others wait for them or a worker has them." if kept else said
+    return f"{said} {kept:,} were kept because other jobs depend on them or a worker has them." if kept else said
 
 
-def _told_to_end(effect: Mapping[str, Any]) -> str:
+def _describe_restart(effect: Mapping[str, Any]) -> str:
     count = effect.get("told", 0)
     return (
-        f"{count:,} worker{'' if count == 1 else 's'} will end after the job at hand; the supervisor starts new ones."
+        f"{count:,} worker{'' if count == 1 else 's'} will stop after the current job; the supervisor starts new ones."
     )
 
 
-_DONE: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+_EFFECT_TEXTS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "retry-job": lambda effect: f"It is queued in {effect.get('queue')}.",
-    "delete-job": lambda effect: f"It was deleted; it was {effect.get('was')}.",
-    "purge-queue": _purged,
-    "restart-service": _told_to_end,
+    "delete-job": lambda effect: f"It was deleted. Its state was {effect.get('was')}.",
+    "purge-queue": _describe_purge,
+    "restart-service": _describe_restart,
 }
 
 
-def _key(places: Sequence[Place], state: str) -> str:
+def _find_key(places: Sequence[JobPlace], state: str) -> str:
     return next(place.key for place in places if place.state == state)
 
 
-def _counted(snapshot: Snapshot, wanted: Filter) -> int:
+def _count_matching(snapshot: RqSnapshot, wanted: JobFilter) -> int:
     mine = (place for place in snapshot.counts if place.state == wanted.state)
     return sum(snapshot.counts[place] for place in mine if wanted.queue in (None, place.queue))
 
 
-def _older(batch: Batch, ids: Sequence[str], state: str, than: datetime) -> list[str]:
-    """Those that have been in that state since before `than`; one that does not tell is not older."""
+def _filter_older(batch: Batch, ids: Sequence[str], state: str, than: datetime) -> list[str]:
+    """Return the jobs that have been in this state since before `than`. A job without a time is left out."""
     asked = _SINCE.get(state, "enqueued_at")
     for job_id in ids:
         batch.add("HMGET", RqJob.key_for(job_id), asked, "created_at")
-    since = [_first(answer) for answer in batch.run()] if ids else []
+    since = [_first_moment(answer) for answer in batch.run()] if ids else []
     return [job_id for job_id, at in zip(ids, since, strict=True) if at is not None and at < than]
 
 
-def _first(times: Sequence[Any]) -> datetime | None:
-    return next((moment(time.decode(errors="replace")) for time in times if time), None)
+def _first_moment(times: Sequence[Any]) -> datetime | None:
+    return next((parse_moment(time.decode(errors="replace")) for time in times if time), None)

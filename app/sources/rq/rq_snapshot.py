@@ -1,6 +1,6 @@
-"""Everything that RQ keeps of its jobs, as it stood at one moment: read in one MULTI, without a single write.
+"""Reads a snapshot of all RQ jobs in one MULTI, without any write.
 
-RQ's own classes clean up, retry and delete while they count or list, so only the names of its keys are taken from it.
+RQ's own classes clean up, retry and delete while they count or list. So only its key names are used.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,9 +24,20 @@ from rq.suspension import WORKERS_SUSPENDED
 
 from app.infra.concurrency import Pace
 from app.sources.protocol import LeftOut, SourceError
-from app.sources.rq.responses import PART, Batch, JobIds, bytes_of, fields_of, members, number, score, seconds, text
+from app.sources.rq.responses import (
+    IDS_PER_PART,
+    Batch,
+    JobIds,
+    parse_fields,
+    parse_int,
+    parse_members,
+    parse_score,
+    parse_text,
+    parse_time,
+    require_bytes,
+)
 
-# In the order in which jobs flow. What a worker has taken and not yet started counts as queued, as it does for RQ.
+# In flow order. A job that a worker has taken and not yet started counts as queued, as in RQ.
 REGISTRIES = {
     "scheduled": ScheduledJobRegistry.key_template,
     "deferred": DeferredJobRegistry.key_template,
@@ -37,12 +48,12 @@ REGISTRIES = {
 }
 FLOW = ("scheduled", "deferred", "queued", "started", "finished", "failed", "canceled")
 FINISHED = frozenset({"finished", "failed", "canceled"})
-ENDED = FINISHED | {"stopped"}  # what a job says of itself; stopped ones stand among the failed
-# Their entries outlive the jobs until RQ next cleans up: the score says when a job ends to exist.
+ENDED = FINISHED | {"stopped"}  # statuses in the job itself; stopped jobs are in the failed registry
+# Entries of these registries outlive their jobs until RQ's next cleanup. The score says when the job expires.
 EXPIRING = frozenset({"finished", "failed"})
-# So much may the clocks of workers, which write the scores, differ from the server's, which lets keys expire.
-CLOCKS_DIFFER_S = 60.0
-# A scheduler looks every second, and holds its lock for a minute after its last sign of life.
+# Maximum difference between the workers' clocks, which write the scores, and the server's, which expires the keys.
+MAX_CLOCK_DIFFERENCE_S = 60.0
+# A scheduler checks every second and holds its lock for a minute after its last heartbeat.
 OVERDUE_AFTER_S = 60.0
 MAX_OVERDUE = 1_000
 MAX_QUEUES = 1_000
@@ -50,8 +61,8 @@ MAX_WORKERS = 5_000
 WORKER_FIELDS = ("state", "queues", "current_job", "last_heartbeat", "birth", "death")
 
 
-class Place(NamedTuple):
-    """One list or sorted set of job ids. `taken`: the list of what workers have taken from the queue."""
+class JobPlace(NamedTuple):
+    """One list or sorted set of job ids. `taken`: the intermediate list of jobs that workers took from the queue."""
 
     state: str
     queue: str
@@ -60,17 +71,16 @@ class Place(NamedTuple):
     taken: bool = False
 
 
-class Started(NamedTuple):
-    """One execution of a job; `until`: when RQ gives it up unless its worker says that it goes on."""
+class JobExecution(NamedTuple):
+    """One execution of a job. `until`: when RQ abandons it unless its worker sends another heartbeat."""
 
     job_id: str
     key: str
     until: float
 
 
-class Overdue(NamedTuple):
-    """Scheduled jobs of one queue that should have been queued: the first of them, since when the oldest waits, and
-    whether a scheduler serves the queue."""
+class OverdueJobs(NamedTuple):
+    """Overdue scheduled jobs of one queue: the first ids, the oldest due time, whether a scheduler serves the queue."""
 
     job_ids: Sequence[str]
     since: float
@@ -78,108 +88,108 @@ class Overdue(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
-    """`ids` lacks the places that the bound left out. `gone`: asked-for jobs that do not exist.
+class RqSnapshot:
+    """All RQ data of one moment.
 
-    `expiring`: which part of a place's ids may stand for jobs that have ended to exist, as they should. `left_out`:
-    entries that are no ids Beacon can take.
-    `workers` holds the fields of each, None where only its name is left. `overdue`: at most `MAX_OVERDUE` of a queue.
-    `left_s`: for how long RQ still believes in each worker without another sign of life. `queues`: how many RQ knows,
-    watched or not.
+    `ids` lacks the places that exceed the limit. `gone`: the checked jobs that do not exist. `expiring`: the slice of a
+    place's ids whose jobs may rightly have expired. `left_out`: entries that Beacon cannot accept as ids. `workers`:
+    the fields of each worker, None if only its name is left. `overdue`: at most `MAX_OVERDUE` for each queue. `left_s`:
+    how long RQ still considers each worker alive without another heartbeat. `queues`: the number of queues that RQ
+    knows, watched or not.
     """
 
     at: float
-    counts: Mapping[Place, int]
-    ids: Mapping[Place, Sequence[str]]
-    expiring: Mapping[Place, slice]
-    started: Sequence[Started]
+    counts: Mapping[JobPlace, int]
+    ids: Mapping[JobPlace, Sequence[str]]
+    expiring: Mapping[JobPlace, slice]
+    started: Sequence[JobExecution]
     workers: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
     suspended: bool = False
     gone: frozenset[str] = frozenset()
-    overdue: Mapping[Place, Overdue] = field(default_factory=dict)
-    left_out: Mapping[Place, LeftOut] = field(default_factory=dict)
+    overdue: Mapping[JobPlace, OverdueJobs] = field(default_factory=dict)
+    left_out: Mapping[JobPlace, LeftOut] = field(default_factory=dict)
     queues: int | None = None
     left_s: Mapping[str, float] = field(default_factory=dict)
 
 
-def places_of(queue: str) -> list[Place]:
+def list_places(queue: str) -> list[JobPlace]:
     key = Queue.redis_queue_namespace_prefix + queue
     lists = [
-        Place("queued", queue, key, is_list=True),
-        Place("queued", queue, IntermediateQueue.get_intermediate_queue_key(key), is_list=True, taken=True),
+        JobPlace("queued", queue, key, is_list=True),
+        JobPlace("queued", queue, IntermediateQueue.get_intermediate_queue_key(key), is_list=True, taken=True),
     ]
-    return lists + [Place(state, queue, template.format(queue)) for state, template in REGISTRIES.items()]
+    return lists + [JobPlace(state, queue, template.format(queue)) for state, template in REGISTRIES.items()]
 
 
-def read_snapshot(client: redis.Redis, queues: Sequence[str], bound: int, ask: Iterable[str] = ()) -> Snapshot:
-    """`queues`: which to read, all that RQ knows where it is empty. `ask`: jobs of which to say whether they exist."""
+def read_snapshot(client: redis.Redis, queues: Sequence[str], bound: int, ask: Iterable[str] = ()) -> RqSnapshot:
+    """Read a snapshot of `queues`, or of all that RQ knows if empty. `ask`: jobs to check for existence."""
     first = Batch(client)
     first.add("TIME")
     first.add("SMEMBERS", Worker.redis_workers_keys)
     first.add("SMEMBERS", Queue.redis_queues_keys)
     now, workers, queue_keys = first.run()
-    queue_keys, workers = members(queue_keys), members(workers)
-    if len(queue_keys) > MAX_QUEUES or len(workers) > MAX_WORKERS:  # before any of them is looked at
+    queue_keys, workers = parse_members(queue_keys), parse_members(workers)
+    if len(queue_keys) > MAX_QUEUES or len(workers) > MAX_WORKERS:  # before any of them is read
         raise SourceError(f"has more than {MAX_QUEUES:,} queues or {MAX_WORKERS:,} workers")
-    names = list(queues) or sorted(_name(key, Queue.redis_queue_namespace_prefix) for key in queue_keys)
-    worker_keys = sorted(text(key) for key in workers)
-    places = [place for name in names for place in places_of(name)]
+    names = list(queues) or sorted(_strip_prefix(key, Queue.redis_queue_namespace_prefix) for key in queue_keys)
+    worker_keys = sorted(parse_text(key) for key in workers)
+    places = [place for name in names for place in list_places(name)]
     counts = Batch(client)
     for place in places:
         counts.add("LLEN" if place.is_list else "ZCARD", place.key)
-    listed = _within(dict(zip(places, (number(n) for n in counts.run()), strict=True)), bound)
-    made = _Moment(client, seconds(now), bound).read(places, listed, worker_keys, list(ask))
+    listed = _choose_listed(dict(zip(places, (parse_int(n) for n in counts.run()), strict=True)), bound)
+    made = _SnapshotReader(client, parse_time(now), bound).read(places, listed, worker_keys, list(ask))
     return replace(made, queues=len(queue_keys))
 
 
-class _Moment:
-    """The MULTI: what is asked, in the order in which it is taken from the answers."""
+class _SnapshotReader:
+    """Builds the MULTI and parses its answers in the same order."""
 
     def __init__(self, client: redis.Redis, now: float, bound: int) -> None:
         self._batch = Batch(client, at_once=True)
         self._now, self._bound, self._pace = now, bound, Pace()
 
-    def read(self, places: list[Place], listed: set[Place], workers: list[str], ask: list[str]) -> Snapshot:
+    def read(self, places: list[JobPlace], listed: set[JobPlace], workers: list[str], ask: list[str]) -> RqSnapshot:
         batch = self._batch
         batch.add("TIME")
         batch.add("EXISTS", WORKERS_SUSPENDED)
         for place in places:
-            self._ask_place(place, listed=place in listed)
+            self._add_place_commands(place, listed=place in listed)
         for key in workers:
             batch.add("HMGET", key, *WORKER_FIELDS)
             batch.add("PTTL", key)
         for job_id in ask:
             batch.add("EXISTS", RqJob.key_for(job_id))
         answers = iter(batch.run())
-        at, suspended = seconds(next(answers)), bool(next(answers))
-        counts: dict[Place, int] = {}
-        ids: dict[Place, list[str]] = {}
-        overdue: dict[Place, Overdue] = {}
-        expiring: dict[Place, slice] = {}
-        left_out: dict[Place, LeftOut] = {}
-        started: list[Started] = []
+        at, suspended = parse_time(next(answers)), bool(next(answers))
+        counts: dict[JobPlace, int] = {}
+        ids: dict[JobPlace, list[str]] = {}
+        overdue: dict[JobPlace, OverdueJobs] = {}
+        expiring: dict[JobPlace, slice] = {}
+        left_out: dict[JobPlace, LeftOut] = {}
+        started: list[JobExecution] = []
         for place in places:
-            counts[place] = number(next(answers))
-            if place.state == "scheduled" and (late := _overdue(place, next(answers), next(answers))):
+            counts[place] = parse_int(next(answers))
+            if place.state == "scheduled" and (late := _parse_overdue(place, next(answers), next(answers))):
                 overdue[place] = late
             if place not in listed:
                 continue
-            kept, ends = (number(next(answers)) if place.state in EXPIRING else 0 for _ in range(2))
-            executions, found = self._jobs(place, next(answers))
+            kept, ends = (parse_int(next(answers)) if place.state in EXPIRING else 0 for _ in range(2))
+            executions, found = self._parse_jobs(place, next(answers))
             ids[place] = found.ids
-            expiring[place] = found.places(kept, kept + ends)
-            left_out[place] = found.told
+            expiring[place] = found.slice_of(kept, kept + ends)
+            left_out[place] = found.summary
             started += executions
-        told, left_s = self._workers(workers, answers)
-        # One that has grown since it was counted may be cut.
+        worker_fields, left_s = self._parse_workers(workers, answers)
+        # A place that has grown since it was counted may be cut.
         still = {place for place in listed if counts[place] <= self._bound}
-        return Snapshot(
+        return RqSnapshot(
             at=at,
             counts=counts,
             ids={place: found for place, found in ids.items() if place in still},
             expiring=expiring,
             started=started,
-            workers=told,
+            workers=worker_fields,
             suspended=suspended,
             gone=frozenset(job_id for job_id in ask if not next(answers)),
             overdue=overdue,
@@ -187,7 +197,7 @@ class _Moment:
             left_s=left_s,
         )
 
-    def _ask_place(self, place: Place, *, listed: bool) -> None:
+    def _add_place_commands(self, place: JobPlace, *, listed: bool) -> None:
         batch, key = self._batch, place.key
         batch.add("LLEN" if place.is_list else "ZCARD", key)
         if place.state == "scheduled":
@@ -197,74 +207,76 @@ class _Moment:
         if not listed:
             return
         if place.state in EXPIRING:
-            # A sorted set comes in the order of its scores: first what is kept for ever, then what expires soonest.
+            # Sorted sets are in score order: first entries that are kept forever, then those that expire soonest.
             batch.add("ZCOUNT", key, "-inf", "(0")
-            batch.add("ZCOUNT", key, 0, self._now + CLOCKS_DIFFER_S)
+            batch.add("ZCOUNT", key, 0, self._now + MAX_CLOCK_DIFFERENCE_S)
         scores = ["WITHSCORES"] if place.state == "started" else []
         batch.add("LRANGE" if place.is_list else "ZRANGE", key, 0, self._bound, *scores)
 
-    def _workers(
+    def _parse_workers(
         self, keys: Sequence[str], answers: Iterator[Any]
     ) -> tuple[dict[str, Sequence[str | None]], dict[str, float]]:
-        """The fields of each, and for how many seconds its key is left where that has a time."""
-        told: dict[str, Sequence[str | None]] = {}
+        """Return the fields of each worker, and the seconds until its key expires if it does."""
+        worker_fields: dict[str, Sequence[str | None]] = {}
         left_s: dict[str, float] = {}
-        for name in map(_name_of_worker, keys):
-            told[name] = fields_of(next(answers))
-            if (left := number(next(answers))) >= 0:
+        for name in map(_worker_name, keys):
+            worker_fields[name] = parse_fields(next(answers))
+            if (left := parse_int(next(answers))) >= 0:
                 left_s[name] = left / 1_000
             self._pace()
-        return told, left_s
+        return worker_fields, left_s
 
-    def _jobs(self, place: Place, entries: Any) -> tuple[list[Started], JobIds]:
-        """Entries of the started ones are executions; of all others they are ids."""
+    def _parse_jobs(self, place: JobPlace, entries: Any) -> tuple[list[JobExecution], JobIds]:
+        """Parse the entries of a place: executions in the started registry, ids in all others."""
         if place.state == "started":
-            return _executions(place, entries)
+            return _parse_executions(place, entries)
         found = JobIds(place.key)
-        for start in range(0, len(members(entries)), PART):
-            part = entries[start : start + PART]
-            entries[start : start + PART] = [None] * len(part)  # freed bit by bit: all of it at once takes 5 ms
-            found.take(part)
-            self._pace.rest()  # by their number: how many fit into a moment depends on the machine
+        for start in range(0, len(parse_members(entries)), IDS_PER_PART):
+            part = entries[start : start + IDS_PER_PART]
+            entries[start : start + IDS_PER_PART] = [None] * len(
+                part
+            )  # freed in parts: freeing everything at once takes 5 ms
+            found.add_entries(part)
+            self._pace.rest()  # after a fixed number of ids, because a time slice would depend on the machine
         return [], found
 
 
-def _overdue(place: Place, entries: Any, served: Any) -> Overdue | None:
-    flat = members(entries)
+def _parse_overdue(place: JobPlace, entries: Any, served: Any) -> OverdueJobs | None:
+    flat = parse_members(entries)
     if not flat:
         return None
     late = JobIds(place.key)
-    late.take(flat[::2])
-    return Overdue(late.ids, score(flat[1]), bool(number(served)))
+    late.add_entries(flat[::2])
+    return OverdueJobs(late.ids, parse_score(flat[1]), bool(parse_int(served)))
 
 
-def _within(counts: Mapping[Place, int], bound: int) -> set[Place]:
-    """The places that are listed: as many as hold no more than `bound` jobs together.
+def _choose_listed(counts: Mapping[JobPlace, int], bound: int) -> set[JobPlace]:
+    """Return the places that are listed: together they hold at most `bound` jobs.
 
-    What has not ended comes first, and what is small: one queue that is full hides none of the others.
+    Unfinished states come first, then small places, so that one full queue does not hide the others.
     """
-    listed: set[Place] = set()
+    listed: set[JobPlace] = set()
     for place in sorted(counts, key=lambda place: (place.state in FINISHED, counts[place])):
-        if counts[place] <= bound:  # one that is too large leaves room for those that follow
+        if counts[place] <= bound:  # a place that is too large leaves room for the following ones
             bound -= counts[place]
             listed.add(place)
     return listed
 
 
-def _executions(place: Place, entries: Any) -> tuple[list[Started], JobIds]:
-    flat = members(entries)
-    found, made = JobIds(place.key), list[Started]()
+def _parse_executions(place: JobPlace, entries: Any) -> tuple[list[JobExecution], JobIds]:
+    flat = parse_members(entries)
+    found, made = JobIds(place.key), list[JobExecution]()
     for entry, until in zip(flat[::2], flat[1::2], strict=True):
-        # `job:execution`; entries of RQ before 2.0 are jobs alone.
+        # `job:execution`; before RQ 2.0 an entry is only the job id.
         before = len(found.ids)
-        found.take([bytes_of(entry).rpartition(b":")[0] or entry])
-        made += [Started(job_id, text(entry), score(until)) for job_id in found.ids[before:]]
+        found.add_entries([require_bytes(entry).rpartition(b":")[0] or entry])
+        made += [JobExecution(job_id, parse_text(entry), parse_score(until)) for job_id in found.ids[before:]]
     return made, found
 
 
-def _name(key: Any, prefix: str) -> str:
-    return text(key).removeprefix(prefix)
+def _strip_prefix(key: Any, prefix: str) -> str:
+    return parse_text(key).removeprefix(prefix)
 
 
-def _name_of_worker(key: str) -> str:
+def _worker_name(key: str) -> str:
     return key.removeprefix(Worker.redis_worker_namespace_prefix)

@@ -1,4 +1,4 @@
-"""RQ on Redis or Valkey: every queue and registry, the workers, and what RQ itself would not notice."""
+"""The source of RQ on Redis or Valkey: queues, registries, workers, and anomalies that RQ itself does not notice."""
 
 import time
 from collections.abc import Sequence
@@ -12,47 +12,49 @@ from redis.exceptions import ResponseError
 from app.infra.concurrency import Pace
 from app.sources.protocol import (
     Action,
-    Address,
     Capabilities,
-    Done,
-    Filter,
     FinishedVisible,
     JobDetail,
-    JobFate,
+    JobFilter,
+    JobLookup,
     Kind,
-    Look,
+    Operation,
+    OperationResult,
     Options,
-    Order,
     Selection,
+    ServiceAddress,
+    ServiceSnapshot,
     SourceError,
     StuckJob,
     View,
 )
 from app.sources.redis.client import FEW_ENTRIES, MAX_BYTES, MAX_ENTRIES, RedisServer, check_url
 from app.sources.rq import overdue_jobs
-from app.sources.rq.anomalies import Oddities, orphans
-from app.sources.rq.job_details import detail_of, fate_of, stuck_jobs
-from app.sources.rq.job_ttl import Lifetimes
-from app.sources.rq.placement import tally
-from app.sources.rq.rq_commands import Acts
+from app.sources.rq.anomalies import AnomalyFinder, find_orphans
+from app.sources.rq.job_details import find_stuck_jobs, look_up_job, read_detail
+from app.sources.rq.job_ttl import JobTtlCache
+from app.sources.rq.placement import place_jobs
+from app.sources.rq.rq_commands import RqCommands
 from app.sources.rq.rq_snapshot import MAX_QUEUES, read_snapshot
-from app.sources.rq.rq_workers import health_of, unserved_queues, workers_of
+from app.sources.rq.rq_workers import describe_health, find_unserved_queues, list_workers
 
-# A worker of several queues takes a job from its queue a moment before it notes that it has it.
+# A worker of several queues removes a job from its queue a moment before it records the job as its own.
 IN_HAND_S = 0.7
-_ASK_AGAIN_S = 0.1
-LOOK_UP_S = 5.0
-_LOST_KEPT = 10_000
+_LOOKUP_RETRY_S = 0.1
+LOOKUP_TIMEOUT_S = 5.0
+_MAX_REMEMBERED_LOST = 10_000
 NOT_SUPERVISED = (
-    "RQ can tell its workers to end, not to start again; set supervised for this service if a supervisor does that"
+    "RQ can tell its workers to stop but cannot start them again; set supervised if a supervisor restarts them"
 )
 
 
 class RqOptions(Options):
-    """`queues`: which to watch; none named means all. `finished_visible_for_s`: how long workers keep results of jobs
-    that do not say it themselves (`--results-ttl`), "none" where that is 0: then one that finished and one that was
-    lost look alike. `supervised`: whatever started the workers starts them again when they end, so that telling them
-    to end is a restart."""
+    """The settings of an RQ service.
+
+    `queues`: which to watch; empty means all. `finished_visible_for_s`: how long workers keep results of jobs that have
+    no TTL of their own (`--results-ttl`); "none" if that is 0, and then a finished job and a lost one look the same.
+    `supervised`: a supervisor restarts workers when they stop, so telling them to shut down is a restart.
+    """
 
     queues: tuple[Annotated[str, StringConstraints(min_length=1, max_length=200)], ...] = Field(
         (), max_length=MAX_QUEUES
@@ -61,20 +63,20 @@ class RqOptions(Options):
     supervised: bool = False
 
     @property
-    def visible(self) -> FinishedVisible:
+    def finished_visible(self) -> FinishedVisible:
         return None if self.finished_visible_for_s == "none" else self.finished_visible_for_s
 
 
 class RqSource:
-    """One look is one MULTI, and a second one where something looks wrong for the first time."""
+    """Each poll is one MULTI, and a second one if there are new anomalies to recheck."""
 
     def __init__(self, server: RedisServer, options: RqOptions, job_list_bound: int) -> None:
         self._server, self._queues, self._bound = server, options.queues, job_list_bound
         refusals: dict[Action | View, str] = {} if options.supervised else {"restart-service": NOT_SUPERVISED}
-        self._capabilities = Capabilities(options.visible, refusals)
-        self._acts = Acts(server, options.queues, job_list_bound)
-        self._oddities = Oddities(options.queues, job_list_bound)
-        self._lifetimes = Lifetimes()
+        self._capabilities = Capabilities(options.finished_visible, refusals)
+        self._commands = RqCommands(server, options.queues, job_list_bound)
+        self._anomalies = AnomalyFinder(options.queues, job_list_bound)
+        self._ttls = JobTtlCache()
         self._looked_at = 0.0
         self._lost: set[str] = set()
 
@@ -82,68 +84,68 @@ class RqSource:
     def capabilities(self) -> Capabilities:
         return self._capabilities
 
-    def look(self) -> Look:
+    def read_snapshot(self) -> ServiceSnapshot:
         with self._server.reading() as client:
             began = time.monotonic()
             snapshot = read_snapshot(client, self._queues, self._bound)
             latency_ms = round((time.monotonic() - began) * 1000)
-            counted = tally(snapshot, Pace(), self._lifetimes.follow(client, snapshot))
-            oddities = self._oddities.find(client, snapshot, counted)
-            run_id = _run_id(client)
+            counted = place_jobs(snapshot, Pace(), self._ttls.update(client, snapshot))
+            anomalies = self._anomalies.find(client, snapshot, counted)
+            run_id = _read_run_id(client)
         self._looked_at = time.monotonic()
-        workers = workers_of(snapshot)
-        return Look(
+        workers = list_workers(snapshot)
+        return ServiceSnapshot(
             counts=counted.counts,
             listings=counted.listings,
             latency_ms=latency_ms,
             instance_id=run_id,
             one_revision=True,
-            oddities=(*oddities, *overdue_jobs.oddity_of(snapshot)),
+            anomalies=(*anomalies, *overdue_jobs.find_anomaly(snapshot)),
             workers=workers,
-            health=health_of(snapshot),
+            health=describe_health(snapshot),
             queues=snapshot.queues,
-            unserved=unserved_queues(snapshot, workers),
+            unserved=find_unserved_queues(snapshot, workers),
         )
 
-    def look_up(self, job_id: str) -> JobFate:
-        """`unknown` only of a job that exists, is nowhere, and is in no worker's hands: it will never run.
+    def look_up(self, job_id: str) -> JobLookup:
+        """Return `unknown` only for a job that exists but is in no queue, registry or worker: it will never run.
 
-        One that does not exist may have finished long ago or been deleted; RQ does not remember.
+        A job that does not exist may have finished long ago or been deleted; RQ does not remember.
         """
         try:
-            with self._server.reading(LOOK_UP_S, FEW_ENTRIES) as client:
-                fate = fate_of(client, job_id)
+            with self._server.reading(LOOKUP_TIMEOUT_S, FEW_ENTRIES) as client:
+                fate = look_up_job(client, job_id)
                 while fate.kind == "unknown" and job_id not in self._lost and self._may_be_in_hand():
-                    time.sleep(_ASK_AGAIN_S)
-                    fate = fate_of(client, job_id)
+                    time.sleep(_LOOKUP_RETRY_S)
+                    fate = look_up_job(client, job_id)
         except SourceError:
-            return JobFate("cannot-tell")
-        self._remember(job_id, lost=fate.kind == "unknown")
+            return JobLookup("cannot-tell")
+        self._remember_lost(job_id, lost=fate.kind == "unknown")
         return fate
 
     def detail(self, job_id: str) -> JobDetail | None:
-        with self._server.reading(LOOK_UP_S, FEW_ENTRIES) as client:
-            return detail_of(client, job_id)
+        with self._server.reading(LOOKUP_TIMEOUT_S, FEW_ENTRIES) as client:
+            return read_detail(client, job_id)
 
     def stuck(self) -> Sequence[StuckJob]:
         with self._server.reading() as client:
             snapshot = read_snapshot(client, self._queues, self._bound)
-            jobs = next(listing.jobs for listing in tally(snapshot, Pace()).listings if listing.state == "started")
-            stuck = stuck_jobs(client, list(jobs.values()), orphans(client, snapshot), snapshot.at)
-        return [*stuck, *overdue_jobs.stuck_of(snapshot)]
+            jobs = next(listing.jobs for listing in place_jobs(snapshot, Pace()).listings if listing.state == "started")
+            stuck = find_stuck_jobs(client, list(jobs.values()), find_orphans(client, snapshot), snapshot.at)
+        return [*stuck, *overdue_jobs.list_stuck(snapshot)]
 
-    def act(self, order: Order) -> Done:
-        why_not = self._capabilities.why_not(order.action)
-        return Done("refused", why_not) if why_not else self._acts.act(order)
+    def execute(self, operation: Operation) -> OperationResult:
+        why_not = self._capabilities.why_not(operation.action)
+        return OperationResult("refused", why_not) if why_not else self._commands.execute(operation)
 
-    def settle(self, order: Order, asked_at: datetime) -> Done | None:
-        return self._acts.settle(order, asked_at)
+    def resolve_outcome(self, operation: Operation, asked_at: datetime) -> OperationResult | None:
+        return self._commands.resolve_outcome(operation, asked_at)
 
-    def shows(self, order: Order, asked_at: datetime) -> bool:
-        return self._acts.shows(order, asked_at)
+    def verify_effect(self, operation: Operation, asked_at: datetime) -> bool:
+        return self._commands.verify_effect(operation, asked_at)
 
-    def select(self, wanted: Filter, limit: int) -> Selection:
-        return self._acts.select(wanted, limit)
+    def select(self, wanted: JobFilter, limit: int) -> Selection:
+        return self._commands.select(wanted, limit)
 
     def close(self) -> None:
         self._server.close()
@@ -151,24 +153,24 @@ class RqSource:
     def _may_be_in_hand(self) -> bool:
         return time.monotonic() < self._looked_at + IN_HAND_S
 
-    def _remember(self, job_id: str, *, lost: bool) -> None:
-        if not lost or len(self._lost) >= _LOST_KEPT:
+    def _remember_lost(self, job_id: str, *, lost: bool) -> None:
+        if not lost or len(self._lost) >= _MAX_REMEMBERED_LOST:
             self._lost.discard(job_id)
         else:
             self._lost.add(job_id)
 
 
-def _run_id(client: redis.Redis) -> str | None:
-    """Which run of the server answers; None where Beacon's user may not ask."""
+def _read_run_id(client: redis.Redis) -> str | None:
+    """Return the id of the server's run; None if Beacon's user may not read it."""
     try:
-        told = client.info("server").get("run_id")
+        run_id = client.info("server").get("run_id")
     except ResponseError:
         return None
-    return told if isinstance(told, str) else None
+    return run_id if isinstance(run_id, str) else None
 
 
-def _build(address: Address, options: Any, job_list_bound: int) -> RqSource:
-    # As many jobs as the bound has, with ids of usual length, and all of it read twice, take 150 bytes for each.
+def _build(address: ServiceAddress, options: Any, job_list_bound: int) -> RqSource:
+    # A full snapshot with ids of usual length, read twice, takes 150 bytes for each job.
     most = {"max_bytes": MAX_BYTES + 500 * job_list_bound, "max_entries": MAX_ENTRIES + 8 * job_list_bound}
     server = RedisServer(address, **most)
     return RqSource(server, options, job_list_bound)

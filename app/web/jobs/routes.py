@@ -15,7 +15,7 @@ from app.infra.clock import utc_text
 from app.infra.problems import Problem, retry_after
 from app.reconciliation import job_queries, queries, registry
 from app.reconciliation.models import KnownJob, OpenItem, Service, ServiceState
-from app.sources.on_demand import ASK_S, TooMany, TooSlow, ask
+from app.sources.on_demand import REQUEST_TIMEOUT_S, TooManyRequests, TooSlow, query_source
 from app.sources.protocol import MAX_JOB_ID_CHARS, JobDetail, Source, SourceError, StuckJob, View
 from app.web.auth import actor, require
 from app.web.jobs import bp
@@ -127,11 +127,11 @@ def _query_source(row: Service, view: View, question: Callable[[Source], T]) -> 
     why_not = registry.capabilities_of(row).why_not(view)
     if why_not is not None:
         raise ViewNotSupported(why_not)
-    make = registry.source_maker(row, current_settings().job_list_bound)
+    make, service_id = registry.source_maker(row, current_settings().job_list_bound), row.id
     db.session.remove()
     try:
-        return ask(make, question, ASK_S)
-    except TooMany:
+        return query_source(make, question, REQUEST_TIMEOUT_S, service_id=service_id)
+    except TooManyRequests:
         detail = "Too many requests to services are pending. Try again in a moment."
         raise Problem(503, "Too busy", detail, headers=retry_after(1, 3)) from None
 

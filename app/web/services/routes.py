@@ -16,7 +16,7 @@ from app.infra.concurrency import paced
 from app.infra.problems import Problem
 from app.reconciliation import queries, registry, service_admin, service_revision
 from app.reconciliation.models import Service
-from app.sources.kinds import health_path
+from app.sources.kinds import get_health_path
 from app.sources.protocol import ACTIONS, VIEWS
 from app.web.auth import actor, require
 from app.web.services import bp
@@ -100,7 +100,7 @@ def service_to_json(found: queries.ServiceWithState, revision: int) -> dict[str,
         "id": service.id,
         "name": service.name,
         "type": service.kind,
-        "healthEndpoint": service.url + health_path(service.kind),
+        "healthEndpoint": service.url + get_health_path(service.kind),
         "registeredAt": service.registered_at,
         "revision": revision,
         "metadata": {"origin": service.origin, **_camelize(json.loads(service.options_json))},
