@@ -261,7 +261,7 @@ class TestRollout:
         assert beacon("rollout", "plan").stdout == "enable_sse_streaming: no plan\n"
         started = beacon("rollout", "plan", "start", "10:60", "50:1.5", "--reason", "slowly").stdout
         assert re.fullmatch(
-            r"enable_sse_streaming: plan \S+ of cli:\w+: slowly\nthen\t10 % for 1 h\nthen\t50 % for 1.5 min\n", started
+            r"enable_sse_streaming: plan \S+ by cli:\w+: slowly\nthen\t10 % for 1 h\nthen\t50 % for 1.5 min\n", started
         )
         assert "paused: slowly" in beacon("rollout", "plan", "pause").stdout
         assert beacon("rollout", "plan", "resume").stdout == beacon("rollout", "plan").stdout == started
@@ -341,7 +341,7 @@ class TestRollout:
         unleash = OneFlag(edge, "enable_sse_streaming")
         unleash.more = {"dependencies": [{"feature": "checkout"}]}
         with closing(sqlite3.connect(instance / "beacon.db")) as connection:
-            kept = ("unleash", 1, document.version(unleash.text), unleash.text, "2026-11-21T12:00:00.000Z")
+            kept = ("unleash", 1, document.compute_version(unleash.text), unleash.text, "2026-11-21T12:00:00.000Z")
             connection.execute("INSERT INTO flag_configuration VALUES (?, ?, ?, ?, ?)", kept)
             connection.commit()
         for name, value in (("URL", unleash.url), ("API_TOKEN", "default:development.x"), ("ADMIN_TOKEN", "y")):

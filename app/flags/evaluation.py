@@ -20,13 +20,13 @@ from app.eventlog.reader import Event
 from app.flags import document
 from app.flags.document import DEFAULTS, Flag, Rollout
 
-__all__ = ["DEFAULTS", "Flag", "Flags", "Rollout", "changed", "evaluator", "is_enabled"]
+__all__ = ["DEFAULTS", "Flag", "Flags", "Rollout", "build_evaluator", "has_flag_change", "is_enabled"]
 
 # What the engine understands: an Unleash that knows it sends segments with their names.
 SPEC_VERSION: str = CLIENT_SPEC_VERSION
-MAX_ANSWERS = 10_000
+MAX_CACHED_ANSWERS = 10_000
 # Where the clock decides too: people are split by when they asked first for so long at most.
-RENEW_EVERY_S = 60.0
+REEVALUATE_EVERY_S = 60.0
 
 
 class Flags:
@@ -38,8 +38,8 @@ class Flags:
             names = ", ".join(f"BEACON_FLAG_{name.upper()}" for name in unknown)
             raise ConfigError(f"{names} names no flag; there is {', '.join(Flag)}")
         self.overrides = dict(overrides)
-        self.held: str | None = None
-        self._cache = _Memory()
+        self.configuration: str | None = None
+        self._cache = _MemoryCache()
         self._client: UnleashClient | None = None
         self._lock = threading.Lock()
         # What was answered since the last load: the same user gets the same answer, and a restart has thousands ask.
@@ -49,26 +49,26 @@ class Flags:
         """Rollouts, or a configuration as text; None, where nothing is known, leaves what holds."""
         if now is None:
             return
-        text = now if isinstance(now, str) else document.of_rollouts(now)
+        text = now if isinstance(now, str) else document.serialize_rollouts(now)
         with self._lock:
             self._cache.set(FEATURES_URL, text)
             if self._client is None:
-                self._client = _client(self._cache)
+                self._client = _build_client(self._cache)
             else:
-                _reload(self._client)
+                _reload_client(self._client)
             self._answers = {}
-            self.held = text
+            self.configuration = text
 
-    def under(self, text: str | None) -> Callable[[Flag, str], bool]:
+    def evaluator_for(self, text: str | None) -> Callable[[Flag, str], bool]:
         """Asks what would be under this configuration; settings that decide for everybody decide there too."""
-        if text is None or text == self.held:
+        if text is None or text == self.configuration:
             return self.is_enabled
-        ask = evaluator(text)
+        ask = build_evaluator(text)
         return lambda flag, user: self.overrides[flag] if flag in self.overrides else ask(flag, user)
 
-    def renew(self, then: Callable[[], None]) -> None:
+    def expire_timed_answers(self, then: Callable[[], None]) -> None:
         """Called every `RENEW_EVERY_S`: where the clock decides too, answers are forgotten and `then` is called."""
-        if self.held is not None and document.is_timed(self.held):
+        if self.configuration is not None and document.is_timed(self.configuration):
             self._answers = {}
             then()
 
@@ -81,8 +81,8 @@ class Flags:
             return DEFAULTS[flag]
         answer = answers.get((flag, user))
         if answer is None:
-            answer = _ask(client, flag, user)
-            if len(answers) >= MAX_ANSWERS:
+            answer = _evaluate(client, flag, user)
+            if len(answers) >= MAX_CACHED_ANSWERS:
                 answers.clear()
             answers[flag, user] = answer
         return answer
@@ -94,23 +94,23 @@ def is_enabled(flag: Flag | str, user: str) -> bool:
     return flags.is_enabled(Flag(flag), user)
 
 
-def evaluator(text: str) -> Callable[[Flag, str], bool]:
+def build_evaluator(text: str) -> Callable[[Flag, str], bool]:
     """Asks a configuration that does not hold: what would be."""
-    cache = _Memory()
+    cache = _MemoryCache()
     cache.set(FEATURES_URL, text)
-    client = _client(cache)
-    return lambda flag, user: _ask(client, flag, user)
+    client = _build_client(cache)
+    return lambda flag, user: _evaluate(client, flag, user)
 
 
-def changed(events: Sequence[Event]) -> bool:
+def has_flag_change(events: Sequence[Event]) -> bool:
     return any(event.type == "flag.changed" for event in events)
 
 
-def _ask(client: UnleashClient, flag: Flag, user: str) -> bool:
+def _evaluate(client: UnleashClient, flag: Flag, user: str) -> bool:
     return bool(client.is_enabled(flag.value, {"userId": user}, lambda *_: DEFAULTS[flag]))
 
 
-def _client(cache: BaseCache) -> UnleashClient:
+def _build_client(cache: BaseCache) -> UnleashClient:
     """Evaluates what is in `cache`. It is never initialised: it starts no thread and calls nobody."""
     return UnleashClient(
         url="http://embedded.invalid/api",
@@ -122,12 +122,12 @@ def _client(cache: BaseCache) -> UnleashClient:
     )
 
 
-def _reload(client: UnleashClient) -> None:
+def _reload_client(client: UnleashClient) -> None:
     """Take the cache's content at once. Private in the pinned version; `tests/rollout` notices when it moves."""
     client._store.load_from_cache()
 
 
-class _Memory(BaseCache):
+class _MemoryCache(BaseCache):
     """UnleashClient's cache, holding what we put there instead of what it fetched."""
 
     bootstrapped = True

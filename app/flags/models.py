@@ -35,7 +35,7 @@ class FlagRow(Base):
     level_since: Mapped[float] = mapped_column(default=0.0)
 
 
-class KeptRow(Base):
+class SnapshotRow(Base):
     """The newest configuration that Unleash sent to any worker: a restart without Unleash knows it. `kept_at`: when it
     was first one of this version."""
 
@@ -48,7 +48,7 @@ class KeptRow(Base):
     kept_at: Mapped[str]
 
 
-class IntentRow(Base):
+class PendingChangeRow(Base):
     """A stage of a change that Beacon is making in Unleash, or has (`is_made`) and not seen arrive yet."""
 
     __tablename__ = "flag_intent"
@@ -64,7 +64,7 @@ class IntentRow(Base):
     is_made: Mapped[bool]
 
 
-class HeldRow(Base):
+class WorkerStateRow(Base):
     """Which configuration a worker holds. It counts only while `seen` (seconds since 1970) is young."""
 
     __tablename__ = "flag_held"
@@ -99,7 +99,7 @@ class PlanRow(Base):
     reason: Mapped[str]
 
 
-class GuardRow(Base):
+class GuardrailRow(Base):
     """The guardrail of a flag while it blocks increases. `since`: when there was trouble last. Of a step back that was
     refused: how often, and when it is tried again."""
 

@@ -10,16 +10,16 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
 from app.flags import document
-from app.flags.document import Flag, Nominal
+from app.flags.document import ConfiguredState, Flag
 
 # What the flag engine takes for a percentage; anything else is 0 to it.
-_READ = re.compile(r"\+?[0-9]+")
+_ENGINE_PERCENTAGE = re.compile(r"\+?[0-9]+")
 Override = Literal["on", "off"] | None
 _Features = Mapping[str, dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RolloutOutcome:
     """`nobody`: why nobody is in although the flag is on. `everybody`: why everybody is, without a percentage.
     `limits`: those who alone can be in, such as `segment beta`. `unread`: why the engine takes the percentage for 0,
     until one is set from here."""
@@ -34,7 +34,7 @@ class Outcome:
         found = json.loads(text)
         features = {str(feature["name"]): feature for feature in found["features"]}
         feature = features.get(flag)
-        return cls() if feature is None else cls(**_rules(feature, features, _segment_names(found), 0))
+        return cls() if feature is None else cls(**_collect_rules(feature, features, _segment_names(found), 0))
 
     @property
     def why_nobody(self) -> str | None:
@@ -45,7 +45,7 @@ class Outcome:
         """Whether switch and percentage say it all."""
         return self.why_nobody is None and self.everybody is None and not self.limits
 
-    def describe(self, now: Nominal) -> str:
+    def describe(self, now: ConfiguredState) -> str:
         """`50 % of users are in`, `100 % of those whom segment beta lets in`, `parent checkout is off: nobody is in`"""
         if not now.enabled:
             return "switched off: nobody is in"
@@ -56,16 +56,16 @@ class Outcome:
         if now.percentage is None:
             return "no single percentage says who is in"
         if self.limits:
-            return f"{now.percentage:g} % of those whom {_listed(self.limits)} in"
+            return f"{now.percentage:g} % of those whom {_join_limits(self.limits)} in"
         return f"{now.percentage:g} % of users are in"
 
     def describe_change(
-        self, before: Nominal, percentage: float | None, enabled: bool | None, override: Override = None
+        self, before: ConfiguredState, percentage: float | None, enabled: bool | None, override: Override = None
     ) -> str:
         """What a change would come to, whoever is asked to confirm it: `Everybody will be in.`, `Nobody will be in:
         parent checkout is off.` What is None stays as it is. `override`: what a setting decides for everybody."""
         rules = self if percentage is None else replace(self, unread=None)
-        comes = rules._who_comes(before.percentage if percentage is None else percentage)
+        comes = rules._describe_who_comes(before.percentage if percentage is None else percentage)
         if override is not None:
             return f"The setting decides: {override} for everybody. Without it {comes}."
         if not (before.enabled if enabled is None else enabled):
@@ -80,9 +80,9 @@ class Outcome:
             return f"{self.nobody}: nobody is in, whatever the percentage"
         if self.everybody is not None:
             return f"{self.everybody}: everybody is in, whatever the percentage"
-        return f"each percentage is of those whom {_listed(self.limits)} in" if self.limits else None
+        return f"each percentage is of those whom {_join_limits(self.limits)} in" if self.limits else None
 
-    def _who_comes(self, percentage: float | None) -> str:
+    def _describe_who_comes(self, percentage: float | None) -> str:
         if self.why_nobody is not None:
             return f"nobody will be in: {self.why_nobody}"
         if self.everybody is not None:
@@ -90,30 +90,32 @@ class Outcome:
         if percentage is None:
             return "everybody may be in: no single percentage says how many"
         if self.limits:
-            return f"{percentage:g} % of those whom {_listed(self.limits)} in will be in"
+            return f"{percentage:g} % of those whom {_join_limits(self.limits)} in will be in"
         return "everybody will be in" if percentage == 100 else f"{percentage:g} % of users will be in"
 
 
-PLAIN = Outcome()
+PLAIN_OUTCOME = RolloutOutcome()
 
 
-def _rules(feature: dict[str, Any], features: _Features, segments: Mapping[Any, str], depth: int) -> dict[str, Any]:
+def _collect_rules(
+    feature: dict[str, Any], features: _Features, segments: Mapping[Any, str], depth: int
+) -> dict[str, Any]:
     strategies, limits, unread = feature.get("strategies") or [], list[str](), None
     for dependency in feature.get("dependencies") or []:
-        nobody, limit = _parent(dependency, features, segments, depth)
+        nobody, limit = _check_parent(dependency, features, segments, depth)
         if nobody is not None:
             return {"nobody": nobody}
         limits += [] if limit is None else [limit]
     if len(strategies) == 1:
-        nobody, unread = _nobody(strategies[0], segments), _unread(strategies[0])
+        nobody, unread = _find_missing_segment(strategies[0], segments), _find_unreadable_percentage(strategies[0])
         if nobody is not None:
             return {"nobody": nobody}
-        limits += _limits(strategies[0], segments)
+        limits += _list_limits(strategies[0], segments)
     everybody = "it has no strategy" if not strategies and not limits else None
     return {"everybody": everybody, "limits": tuple(limits), "unread": unread}
 
 
-def _parent(
+def _check_parent(
     dependency: dict[str, Any], features: _Features, segments: Mapping[Any, str], depth: int
 ) -> tuple[str | None, str | None]:
     """Why it lets nobody in, or None; what it limits, or None."""
@@ -123,33 +125,33 @@ def _parent(
         return (f"parent {name} is not there", None) if wants_on else (None, None)
     if depth > len(features):
         return None, f"parent {name}"  # a circle, which no Unleash lets anybody make
-    rules = Outcome(**_rules(parent, features, segments, depth + 1))
+    rules = RolloutOutcome(**_collect_rules(parent, features, segments, depth + 1))
     lets_in = bool(parent.get("enabled")) and rules.why_nobody is None
     if not wants_on:
         return (None, None) if not lets_in else (None, f"parent {name}")
     if not lets_in:
         why = f" ({rules.why_nobody})" if parent.get("enabled") else ""
         return f"parent {name} is off{why}", None
-    if (rules.is_plain and _share(parent) == 100) or rules.everybody is not None:
+    if (rules.is_plain and _parent_percentage(parent) == 100) or rules.everybody is not None:
         return None, f"parent {name}" if dependency.get("variants") else None
     return None, f"parent {name}"
 
 
-def _nobody(strategy: dict[str, Any], segments: Mapping[Any, str]) -> str | None:
+def _find_missing_segment(strategy: dict[str, Any], segments: Mapping[Any, str]) -> str | None:
     for number in strategy.get("segments") or []:
         if number not in segments:
             return f"segment {number} is not there"
     return None
 
 
-def _unread(strategy: dict[str, Any]) -> str | None:
+def _find_unreadable_percentage(strategy: dict[str, Any]) -> str | None:
     raw = (strategy.get("parameters") or {}).get("rollout")
-    if document.parse_percentage(raw) is not None and not (isinstance(raw, str) and _READ.fullmatch(raw)):
+    if document.parse_percentage(raw) is not None and not (isinstance(raw, str) and _ENGINE_PERCENTAGE.fullmatch(raw)):
         return f"its percentage is written as {json.dumps(raw)}, and the flag engine reads whole numbers in text alone"
     return None
 
 
-def _limits(strategy: dict[str, Any], segments: Mapping[Any, str]) -> list[str]:
+def _list_limits(strategy: dict[str, Any], segments: Mapping[Any, str]) -> list[str]:
     named = [f"segment {segments[number]}" for number in strategy.get("segments") or []]
     constraints = len(strategy.get("constraints") or [])
     if constraints:
@@ -157,15 +159,15 @@ def _limits(strategy: dict[str, Any], segments: Mapping[Any, str]) -> list[str]:
     return named
 
 
-def _share(feature: dict[str, Any]) -> float | None:
-    return document.share(feature.get("strategies") or [])[0]
+def _parent_percentage(feature: dict[str, Any]) -> float | None:
+    return document.read_percentage(feature.get("strategies") or [])[0]
 
 
 def _segment_names(found: dict[str, Any]) -> Mapping[Any, str]:
     return {each["id"]: str(each.get("name") or each["id"]) for each in found.get("segments") or []}
 
 
-def _listed(limits: Sequence[str]) -> str:
+def _join_limits(limits: Sequence[str]) -> str:
     """`segment beta lets`, `segment beta and its constraint let`"""
     is_one = len(limits) == 1 and not limits[0].endswith("s")
     return f"{' and '.join(limits)} {'lets' if is_one else 'let'}"

@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from app.eventlog.reader import Event
 from app.flags.document import Rollout
-from app.flags.evaluation import Flags, changed
+from app.flags.evaluation import Flags, has_flag_change
 
 
-class Follower:
+class FlagSync:
     """A listener of the log. A load that failed is tried again until it succeeds: a kill switch must not be missed.
 
     `on_late` is called after a load that came later than its event, for whoever acted on that with old flags.
@@ -26,7 +26,7 @@ class Follower:
 
     def listen(self, events: Sequence[Event], _cursor: int) -> None:
         """At the tail's start and at every change; raises the driver's error, and `retry` mends it."""
-        if not events or changed(events):
+        if not events or has_flag_change(events):
             self._is_stale = True
             self._load()
 

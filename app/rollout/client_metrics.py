@@ -19,13 +19,13 @@ from app.infra.clock import parse_utc, utc_text
 from app.rollout import changes_history, client_reports
 
 MAX_MINUTES = 24 * 60
-NOW_MINUTES = 5
+CURRENT_RATE_MINUTES = 5
 # Shares of few attempts jump: within so much of what it was, the error rate is back.
-CLOSE = 0.01
+ERROR_RATE_TOLERANCE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
-class Minute:
+class MinuteMetrics:
     """Of one cohort. `minute` counts from 1970; times in seconds, None where none was measured."""
 
     minute: int
@@ -52,11 +52,11 @@ class Minute:
         found = asdict(self)
         for name in ("cohort", "minute", "hello_s", "lag_s"):
             del found[name]
-        return {"at": _text(self.minute), **found, "helloP95S": self.hello_s, "lagP95S": self.lag_s}
+        return {"at": _to_utc_text(self.minute), **found, "helloP95S": self.hello_s, "lagP95S": self.lag_s}
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ChangeMark:
     """A moment at which more or fewer people were let in."""
 
     at: str
@@ -66,14 +66,14 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class ClientMetrics:
     """The `minutes` that end with the minute `newest`. Each cohort's list has those alone that are known."""
 
     flag: Flag
     minutes: int
     newest: int
-    cohorts: Mapping[str, Sequence[Minute]]
-    changes: Sequence[Change]
+    cohorts: Mapping[str, Sequence[MinuteMetrics]]
+    changes: Sequence[ChangeMark]
 
     def as_json(self) -> dict[str, Any]:
         cohorts = {name: [minute.as_json() for minute in known] for name, known in self.cohorts.items()}
@@ -81,27 +81,27 @@ class Evidence:
         return {"flag": self.flag, "minutes": self.minutes, "cohorts": cohorts, "changes": changes}
 
 
-def read(session: Session, flag: Flag, minutes: int) -> Evidence:
+def load_metrics(session: Session, flag: Flag, minutes: int) -> ClientMetrics:
     """`minutes` from 1 to `MAX_MINUTES`, the one that runs included."""
-    found = [Minute.of(row) for row in client_reports.evidence(session, minutes)]
+    found = [MinuteMetrics.of(row) for row in client_reports.load_minutes(session, minutes)]
     newest = int(time.time() // 60)
     cohorts = {name: [one for one in found if one.cohort == name] for name in client_reports.COHORTS}
-    oldest = _text(newest - minutes + 1)
-    entries = [entry for entry in changes_history.newest(session, flag) if entry.at >= oldest]
-    return Evidence(flag, minutes, newest, cohorts, changes(entries))
+    oldest = _to_utc_text(newest - minutes + 1)
+    entries = [entry for entry in changes_history.load_entries(session, flag) if entry.at >= oldest]
+    return ClientMetrics(flag, minutes, newest, cohorts, list_change_marks(entries))
 
 
-def changes(entries: Iterable[changes_history.Entry]) -> list[Change]:
+def list_change_marks(entries: Iterable[changes_history.HistoryEntry]) -> list[ChangeMark]:
     """Oldest first. Pure."""
     found = [
-        Change(entry.at, entry.actor, entry.after.percentage, entry.after.enabled)
+        ChangeMark(entry.at, entry.actor, entry.after.percentage, entry.after.enabled)
         for entry in entries
-        if entry.moved and entry.after is not None
+        if entry.has_moved_users and entry.after is not None
     ]
     return found[::-1]
 
 
-Verdict = Literal["back", "higher", "unknown"]
+ErrorRateVerdict = Literal["back", "higher", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,25 +112,25 @@ class ErrorRate:
     before: float | None
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> ErrorRateVerdict:
         if self.now is None or self.before is None:
             return "unknown"
-        return "back" if self.now <= self.before + CLOSE else "higher"
+        return "back" if self.now <= self.before + ERROR_RATE_TOLERANCE else "higher"
 
 
-def error_rate(session: Session, flag: Flag, began: str | None, lowered: str) -> ErrorRate:
+def load_error_rate(session: Session, flag: Flag, began: str | None, lowered: str) -> ErrorRate:
     """`began` is when the rollout's first increase was made, `lowered` when it was taken back. A share of fewer
     attempts than the guardrail asks for is not known: one poll that succeeds is no recovery."""
     enough = current_settings().guardrail_min_attempts
-    after = max(_minute(lowered), int(time.time() // 60) - NOW_MINUTES)
-    attempts, failures = error_baseline.counted(session, ReportRow.minute > after)
+    after = max(_to_minute(lowered), int(time.time() // 60) - CURRENT_RATE_MINUTES)
+    attempts, failures = error_baseline.count_attempts(session, ReportRow.minute > after)
     now = failures / attempts if attempts >= max(1, enough) else None
-    return ErrorRate(now, error_baseline.share(session, flag, began, enough))
+    return ErrorRate(now, error_baseline.load_failure_rate(session, flag, began, enough))
 
 
-def _minute(at: str) -> int:
+def _to_minute(at: str) -> int:
     return int(parse_utc(at).timestamp() // 60)
 
 
-def _text(minute: int) -> str:
+def _to_utc_text(minute: int) -> str:
     return utc_text(datetime.fromtimestamp(minute * 60, UTC))

@@ -16,17 +16,17 @@ from app.flags import document
 from app.flags.document import Flag, Rollout
 from app.flags.evaluation import Flags
 from app.flags.models import PollingRow
-from app.flags.worker_state import Holding
+from app.flags.worker_state import WorkerAgreement
 from app.infra.clock import parse_utc, utc_now
 from app.infra.concurrency import paced
-from app.rollout.online_users import Online, polled, programs
+from app.rollout.online_users import OnlineUsers, load_polling_programs, load_polling_users
 
-LOOK_EVERY_S = 10.0
-LASTS_S = 30.0
+DRIFT_CHECK_EVERY_S = 10.0
+DRIFT_AFTER_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class OnlineSnapshot:
     """At `at` (seconds since 1970): who streams, when whose pages polled last, whom of them the flag lets in.
     `programs` poll with a token and are online too; none has to come to the stream."""
 
@@ -41,7 +41,7 @@ class Look:
         return self.streaming | self.polled.keys() | self.programs
 
     @property
-    def astray(self) -> Mapping[str, float]:
+    def misplaced(self) -> Mapping[str, float]:
         """Who is not where the flag says, and when they were last seen there: somebody who polled and has left since
         is not waited for."""
         streams = dict.fromkeys(self.streaming - self.inside, self.at)
@@ -49,7 +49,7 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
-class Reconciled:
+class Drift:
     """People, counted: online, let in by the engine, streaming in fact. `not_yet` should stream and have polled, and
     `still` should not and have streamed, for longer than `LASTS_S`."""
 
@@ -66,21 +66,21 @@ class Reconciled:
 
 
 @dataclass(slots=True)
-class Since:
+class MisplacedSince:
     """Since when who is astray. It begins anew when what is claimed of the flags changes."""
 
     claimed: str | None = None
     seen: dict[str, float] = field(default_factory=dict)
 
-    def follow(self, look: Look, claimed: str | None) -> None:
+    def update(self, look: OnlineSnapshot, claimed: str | None) -> None:
         before = self.seen if claimed == self.claimed else {}
-        self.claimed, self.seen = claimed, {user: before.get(user, look.at) for user in look.astray}
+        self.claimed, self.seen = claimed, {user: before.get(user, look.at) for user in look.misplaced}
 
 
-def reconcile(look: Look, since: Mapping[str, float]) -> Reconciled:
+def compute_drift(look: OnlineSnapshot, since: Mapping[str, float]) -> Drift:
     """Pure: `since` says when each who is astray was first seen so."""
-    lasting = sorted(user for user, at in look.astray.items() if at - since.get(user, look.at) > LASTS_S)
-    return Reconciled(
+    lasting = sorted(user for user, at in look.misplaced.items() if at - since.get(user, look.at) > DRIFT_AFTER_S)
+    return Drift(
         len(look.online),
         len(look.inside),
         len(look.streaming),
@@ -90,7 +90,7 @@ def reconcile(look: Look, since: Mapping[str, float]) -> Reconciled:
     )
 
 
-def lags(found: Holding | None, changed_at: str | None, now: datetime | None = None) -> bool:
+def is_lagging(found: WorkerAgreement | None, changed_at: str | None, now: datetime | None = None) -> bool:
     """Whether workers still hold something older than what was set at `changed_at`, and for longer than they may. Pure.
 
     A worker that is gone does not count, so this is one that runs and does not follow.
@@ -98,10 +98,10 @@ def lags(found: Holding | None, changed_at: str | None, now: datetime | None = N
     if found is None or changed_at is None or found.holding == found.total:
         return False
     last = max(parse_utc(at) for at in (changed_at, found.since) if at is not None)
-    return ((now or utc_now()) - last).total_seconds() > LASTS_S
+    return ((now or utc_now()) - last).total_seconds() > DRIFT_AFTER_S
 
 
-class Watcher:
+class DriftTracker:
     """One worker's: `follow` is called every `LOOK_EVERY_S`, `look` by whoever shows it. Both raise the database's
     error.
 
@@ -109,33 +109,36 @@ class Watcher:
     """
 
     def __init__(
-        self, app: Flask, flags: Flags, online: Online, claimed: Callable[[], Mapping[str, Rollout] | str | None]
+        self, app: Flask, flags: Flags, online: OnlineUsers, claimed: Callable[[], Mapping[str, Rollout] | str | None]
     ) -> None:
         self._app, self._flags, self._online, self._claimed = app, flags, online, claimed
-        self._since = Since()
+        self._since = MisplacedSince()
         self._lock = threading.Lock()
 
-    def follow(self) -> None:
+    def update(self) -> None:
         """Without this nobody would know how long a difference has lasted by the time that somebody looks."""
-        self.look()
+        self.measure()
 
-    def look(self) -> Reconciled:
+    def measure(self) -> Drift:
         with self._app.app_context(), read() as session:
             at = session.scalar(sa.select(now_epoch())) or 0.0
-            streaming, pages = frozenset(self._online.streaming(session)), polled(session, PollingRow.seen)
-            others = frozenset(programs(session))
+            streaming, pages = (
+                frozenset(self._online.list_streaming(session)),
+                load_polling_users(session, PollingRow.seen),
+            )
+            others = frozenset(load_polling_programs(session))
         claimed = self._claimed()
-        text = claimed if claimed is None or isinstance(claimed, str) else document.of_rollouts(claimed)
-        is_let_in = self._flags.under(text)
+        text = claimed if claimed is None or isinstance(claimed, str) else document.serialize_rollouts(claimed)
+        is_let_in = self._flags.evaluator_for(text)
         people = streaming | pages.keys() | others
         inside = frozenset(user for user in paced(people) if is_let_in(Flag.SSE_STREAMING, user))
-        look = Look(at, streaming, pages, inside, others)
+        look = OnlineSnapshot(at, streaming, pages, inside, others)
         with self._lock:
-            self._since.follow(look, text)
-            return reconcile(look, self._since.seen)
+            self._since.update(look, text)
+            return compute_drift(look, self._since.seen)
 
 
-def watcher() -> Watcher:
+def drift_tracker() -> DriftTracker:
     """Of the current application."""
-    found: Watcher = current_app.extensions["beacon_actual"]
+    found: DriftTracker = current_app.extensions["beacon_actual"]
     return found

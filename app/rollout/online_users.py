@@ -15,17 +15,17 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from app.db import db, now_epoch, read, write
 from app.flags.models import PollingRow
 
-ONLINE_S = 60.0
-FLUSH_EVERY_S = 5.0
+ONLINE_FOR_S = 60.0
+POLLS_FLUSH_EVERY_S = 5.0
 # Beyond these names a worker forgets whom it has not written yet: a preview may then miss some who poll.
-MAX_NAMES = 10_000
+MAX_BUFFERED_POLLS = 10_000
 
 Poll = tuple[str, bool]
 """Whose, and whether with a token."""
 StreamingNow = Callable[[Session], set[str]]
 
 
-class Online:
+class OnlineUsers:
     """One worker's. `note_poll` is called by every poll: it touches memory alone."""
 
     def __init__(self, app: Flask, streaming_now: StreamingNow) -> None:
@@ -35,7 +35,7 @@ class Online:
         self._lock = threading.Lock()
 
     def note_poll(self, user: str, *, as_program: bool = False) -> None:
-        if len(self._polled) < MAX_NAMES:
+        if len(self._polled) < MAX_BUFFERED_POLLS:
             self._polled.add((user, as_program))
 
     def flush(self) -> None:
@@ -43,42 +43,46 @@ class Online:
         with self._lock:
             polled, self._polled = self._polled, set()
             now = time.monotonic()
-            self._written = {poll: at for poll, at in self._written.items() if now - at < ONLINE_S / 4}
+            self._written = {poll: at for poll, at in self._written.items() if now - at < ONLINE_FOR_S / 4}
             due = sorted(polled - self._written.keys())
             if not due:
                 return
             with self._app.app_context(), write() as session:
-                _save(session, due)
+                _save_polls(session, due)
             self._written |= dict.fromkeys(due, now)
 
-    def streaming(self, session: Session) -> set[str]:
+    def list_streaming(self, session: Session) -> set[str]:
         return self._streaming_now(session)
 
-    def everybody(self) -> set[str]:
+    def list_all(self) -> set[str]:
         """Whoever streams, or polled within the last minute; hold no connection meanwhile."""
         self.flush()
         with read() as session:  # a look of its own: an older one would not see what was just written
-            return self.streaming(session) | polled(session, PollingRow.seen).keys() | programs(session)
+            return (
+                self.list_streaming(session)
+                | load_polling_users(session, PollingRow.seen).keys()
+                | load_polling_programs(session)
+            )
 
 
-def polled(session: Session, column: InstrumentedAttribute[float]) -> dict[str, float]:
+def load_polling_users(session: Session, column: InstrumentedAttribute[float]) -> dict[str, float]:
     """Who polled within the last minute, and when they did last: as pages (`seen`), or as programs."""
-    young = sa.select(PollingRow.user, column).where(column > now_epoch() - ONLINE_S)
+    young = sa.select(PollingRow.user, column).where(column > now_epoch() - ONLINE_FOR_S)
     return {user: at for user, at in session.execute(young)}  # noqa: C416 -- dict() loses the types
 
 
-def programs(session: Session) -> set[str]:
+def load_polling_programs(session: Session) -> set[str]:
     """Whoever polled with a token within the last minute."""
-    return set(polled(session, PollingRow.program_seen))
+    return set(load_polling_users(session, PollingRow.program_seen))
 
 
-def online() -> Online:
+def online_users() -> OnlineUsers:
     """Of the current application."""
-    found: Online = current_app.extensions["beacon_online"]
+    found: OnlineUsers = current_app.extensions["beacon_online"]
     return found
 
 
-def _save(session: Session, polls: Sequence[Poll]) -> None:
+def _save_polls(session: Session, polls: Sequence[Poll]) -> None:
     dialect = sqlite if db.engine.dialect.name == "sqlite" else postgresql
     now = session.scalar(sa.select(now_epoch())) or 0.0
     insert = dialect.insert(PollingRow)
@@ -88,5 +92,5 @@ def _save(session: Session, polls: Sequence[Poll]) -> None:
         upsert = insert.on_conflict_do_update(index_elements=["user"], set_={column: insert.excluded[column]})
         if users:
             session.execute(upsert, [{"user": user, "seen": 0.0, "program_seen": 0.0, column: now} for user in users])
-    old = now - 2 * ONLINE_S
+    old = now - 2 * ONLINE_FOR_S
     session.execute(sa.delete(PollingRow).where(PollingRow.seen < old, PollingRow.program_seen < old))

@@ -9,7 +9,7 @@ MAX_HOLD_MINUTES = 30 * 24 * 60
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class PlanStep:
     percentage: int
     hold_s: float
 
@@ -18,7 +18,7 @@ class Step:
 class Plan:
     """`step` is the one that was reached, -1 before the first; `since` when. Paused time does not count as held."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[PlanStep, ...]
     step: int
     since: float
     paused_at: float | None = None
@@ -30,7 +30,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
+class PlanDecision:
     """The plan from now on, and the percentage to set (None: leave it)."""
 
     plan: Plan
@@ -38,7 +38,7 @@ class Due:
     ended: str | None = None
 
 
-def problem(steps: Sequence[Step]) -> str | None:
+def find_problem(steps: Sequence[PlanStep]) -> str | None:
     """Why these are no plan."""
     if not 1 <= len(steps) <= MAX_STEPS:
         return f"a plan has 1 to {MAX_STEPS} steps"
@@ -50,32 +50,32 @@ def problem(steps: Sequence[Step]) -> str | None:
     return None
 
 
-def due(plan: Plan, now: float, percentage: float, *, blocked: bool) -> Due:
+def decide_next(plan: Plan, now: float, percentage: float, *, blocked: bool) -> PlanDecision:
     """What the plan wants at `now` from a flag at `percentage`; `blocked`: the guardrail lets nothing grow.
 
     Whoever moves the flag by hand ends the plan: it goes on from where it put the flag, or not at all. A clock that
     was stopped for hours still brings one step at a time.
     """
     if plan.paused_at is not None:
-        return Due(plan)
+        return PlanDecision(plan)
     if plan.step >= 0 and percentage != plan.steps[plan.step].percentage:
-        return Due(plan, ended=f"the flag was moved to {percentage} %")
+        return PlanDecision(plan, ended=f"the flag was moved to {percentage} %")
     if plan.step >= 0 and now < plan.since + plan.steps[plan.step].hold_s:
-        return Due(plan)
+        return PlanDecision(plan)
     if plan.step >= 0 and plan.is_last:
-        return Due(plan, ended="its last step was held")
+        return PlanDecision(plan, ended="its last step was held")
     if blocked:
-        return Due(plan)
+        return PlanDecision(plan)
     following = plan.steps[plan.step + 1]
     if following.percentage < percentage:
-        return Due(plan, ended=f"the flag is at {percentage} % already; a plan lowers nothing")
-    return Due(replace(plan, step=plan.step + 1, since=now), following.percentage)
+        return PlanDecision(plan, ended=f"the flag is at {percentage} % already; a plan lowers nothing")
+    return PlanDecision(replace(plan, step=plan.step + 1, since=now), following.percentage)
 
 
-def paused(plan: Plan, now: float) -> Plan:
+def pause_plan(plan: Plan, now: float) -> Plan:
     return plan if plan.paused_at is not None else replace(plan, paused_at=now)
 
 
-def resumed(plan: Plan, now: float) -> Plan:
+def resume_plan(plan: Plan, now: float) -> Plan:
     """What was held before the pause counts."""
     return plan if plan.paused_at is None else replace(plan, since=plan.since + now - plan.paused_at, paused_at=None)

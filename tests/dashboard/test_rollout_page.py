@@ -16,14 +16,14 @@ from werkzeug.test import TestResponse
 from app.db import write
 from app.flags import embedded
 from app.flags.document import Flag, Rollout
-from app.flags.models import HeldRow, PlanRow, PollingRow, ReportRow
-from app.flags.provider import Embedded, Refused, View, provider
+from app.flags.models import PlanRow, PollingRow, ReportRow, WorkerStateRow
+from app.flags.provider import ChangeRefused, EmbeddedProvider, FlagView, current_provider
 from app.rollout import changes_history, client_reports
-from app.rollout.client_metrics import Change, Evidence, Minute
-from app.rollout.client_reports import Sum
-from app.rollout.plan_service import epoch
+from app.rollout.client_metrics import ChangeMark, ClientMetrics, MinuteMetrics
+from app.rollout.client_reports import ReportTotals
+from app.rollout.plan_service import read_epoch
 from app.web.rollout import charts, rollout_summary
-from app.web.rollout.rollout_form import BY_HAND, FLAG
+from app.web.rollout.rollout_form import DEFAULT_REASON, FLAG
 from tests.support.cast import ADA, ALICE, BOB, PIA, Person, csrf_token, logged_in
 
 PAGE = "/rollout"
@@ -56,8 +56,8 @@ class Desk:
         """Somebody else's change, which this worker's flags follow."""
         with self.app.app_context():
             with write() as session:
-                embedded.change(session, FLAG, who, "because", percentage, enabled)
-            self.app.extensions["beacon_flags"].load(Embedded().load())
+                embedded.change_rollout(session, FLAG, who, "because", percentage, enabled)
+            self.app.extensions["beacon_flags"].load(EmbeddedProvider().load())
 
     def stands(self) -> dict[str, Any]:
         found: dict[str, Any] = self.client.get(f"/api/rollout/{FLAG}").get_json()
@@ -66,7 +66,7 @@ class Desk:
     def polls(self, *users: str) -> None:
         with self.app.app_context(), write() as session:
             for user in users:
-                session.merge(PollingRow(user=user, seen=epoch(session)))
+                session.merge(PollingRow(user=user, seen=read_epoch(session)))
 
 
 @pytest.fixture
@@ -162,20 +162,20 @@ def test_somebody_elses_change_is_named_and_nothing_typed_is_lost(desk: Desk) ->
 
 
 def test_taking_back_takes_one_press_from_wherever_it_stands(desk: Desk) -> None:
-    assert f'name="reason" value="{BY_HAND}"' in desk.get()
-    assert desk.send(do="zero", reason=BY_HAND).status_code == 303
+    assert f'name="reason" value="{DEFAULT_REASON}"' in desk.get()
+    assert desk.send(do="zero", reason=DEFAULT_REASON).status_code == 303
     assert desk.stands()["percentage"] == 0
     desk.put(50)
     assert desk.send(do="off", reason="").status_code == 303
     assert desk.stands() == {"percentage": 50, "enabled": False, "actor": "pia"}
-    assert f"50 % → off (kept 50 %) pia {BY_HAND}" in desk.part("history")
+    assert f"50 % → off (kept 50 %) pia {DEFAULT_REASON}" in desk.part("history")
 
 
 def test_where_beacon_may_not_change_it_the_page_says_so_with_a_link(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(*_: Any, **__: Any) -> None:
-        raise Refused("Changes need an approval in Unleash.", "unleash-approval", "http://unleash.test/p")
+        raise ChangeRefused("Changes need an approval in Unleash.", "unleash-approval", "http://unleash.test/p")
 
     monkeypatch.setattr(desk.app.extensions["beacon_rollout"], "change", refused)
     for do in ("set", "off"):
@@ -184,16 +184,16 @@ def test_where_beacon_may_not_change_it_the_page_says_so_with_a_link(
         assert 'approval in Unleash. <a href="http://unleash.test/p">' in sent.text
 
 
-class WithoutToken(Embedded):
+class WithoutToken(EmbeddedProvider):
     """As a real Unleash is seen that has stopped answering, and that Beacon may not change."""
 
     mode = "unleash"
 
-    def view(self, session: Session, flag: Flag) -> View:
+    def view(self, session: Session, flag: Flag) -> FlagView:
         why = "Beacon has no admin token of Unleash: change it there."
         return replace(super().view(session, flag), why_not=why, link="http://unleash.test/p")
 
-    def note(self) -> str:  # type: ignore[override]
+    def describe_problem(self) -> str:  # type: ignore[override]
         return "Unleash: it cannot be reached; the last known flags apply"
 
 
@@ -265,10 +265,12 @@ def test_expected_and_actual_stand_side_by_side(desk: Desk) -> None:
 def workers(desk: Desk, holding: int, total: int) -> None:
     """So many that run, and hold what stands here."""
     with desk.app.app_context(), write() as session:
-        now = provider().view(session, FLAG).nominal.words
+        now = current_provider().view(session, FLAG).state.summary
         for number in range(total):
             words_of = json.dumps({FLAG: now if number < holding else "on 77"})
-            session.merge(HeldRow(worker=f"w{number}", version="v", nominal_json=words_of, seen=epoch(session)))
+            session.merge(
+                WorkerStateRow(worker=f"w{number}", version="v", nominal_json=words_of, seen=read_epoch(session))
+            )
 
 
 def test_a_rollback_shows_its_three_steps_and_what_is_not_known(cast: Flask, desk: Desk) -> None:
@@ -279,9 +281,9 @@ def test_a_rollback_shows_its_three_steps_and_what_is_not_known(cast: Flask, des
     assert "Not known yet The flag is lowered. Which workers hold it is not known." in found
     assert "Not known yet Whether the error rate is back is not known. How many attempts to connect fail now" in found
     with cast.app_context(), write() as session:
-        now = epoch(session)
-        client_reports.add(session, "polling", Sum(reports=1, attempts=100, failures=1), now - 120)
-        client_reports.add(session, "polling", Sum(reports=1, attempts=100, failures=1), now + 60)
+        now = read_epoch(session)
+        client_reports.add_totals(session, "polling", ReportTotals(reports=1, attempts=100, failures=1), now - 120)
+        client_reports.add_totals(session, "polling", ReportTotals(reports=1, attempts=100, failures=1), now + 60)
     workers(desk, 1, 1)
     found = desk.part("back")
     assert "Done The flag is lowered. The only worker holds it." in found
@@ -313,19 +315,19 @@ def test_a_change_that_no_browser_reported_around_draws_nothing(desk: Desk) -> N
     assert "Time to hello, p95 — Streaming: —; polling: —." in found
 
 
-def evidence_of(**minutes: tuple[int, int, float | None]) -> Evidence:
+def evidence_of(**minutes: tuple[int, int, float | None]) -> ClientMetrics:
     """`m3=(attempts, failures, lag)`: three minutes after the first of ten, of the streaming cohort."""
     known = [
-        Minute(int(name[1:]) + 1, "streaming", 1, attempts, failures, 0, 2, None, lag)
+        MinuteMetrics(int(name[1:]) + 1, "streaming", 1, attempts, failures, 0, 2, None, lag)
         for name, (attempts, failures, lag) in minutes.items()
     ]
-    change = Change("1970-01-01T00:05:30.000Z", "pia", 50, True)
-    return Evidence(FLAG, 10, 10, {"streaming": known, "polling": []}, [change])
+    change = ChangeMark("1970-01-01T00:05:30.000Z", "pia", 50, True)
+    return ClientMetrics(FLAG, 10, 10, {"streaming": known, "polling": []}, [change])
 
 
 def test_a_graph_leaves_gaps_marks_the_change_and_says_the_same_in_words() -> None:
     found = evidence_of(m0=(10, 0, 0.25), m1=(10, 5, 0.5), m4=(0, 0, None), m9=(20, 0, 2.0))
-    success, hello, lag, fallbacks, reconnects = charts.graphs(found)
+    success, hello, lag, fallbacks, reconnects = charts.build_graphs(found)
     assert success.paths == {"streaming": ("M2 2L41.6 36", "M358 2h1"), "polling": ()}
     assert success.sentence == "Streaming: 87.5 % of 40; polling: —."
     assert (hello.is_empty, hello.sentence) == (True, "Streaming: —; polling: —.")
@@ -337,21 +339,21 @@ def test_a_graph_leaves_gaps_marks_the_change_and_says_the_same_in_words() -> No
 
 
 def test_what_was_measured_last_is_said_with_its_age() -> None:
-    lag = charts.graphs(evidence_of(m1=(10, 0, 0.25), m3=(10, 0, 0.5)))[2]
+    lag = charts.build_graphs(evidence_of(m1=(10, 0, 0.25), m3=(10, 0, 0.5)))[2]
     assert lag.sentence == "Streaming: 0.5 s 6 min ago, 0.5 s at most; polling: —."
 
 
 def test_marks_have_their_words_where_there_is_room_the_newest_first() -> None:
     found = evidence_of(m0=(10, 0, 0.25))
     times = ("00:01:10", "00:04:10", "00:05:10", "00:05:30", "00:09:10")
-    changes = [Change(f"1970-01-01T{at}.000Z", "pia", number, True) for number, at in enumerate(times)]
-    success = charts.graphs(replace(found, changes=changes))[0]
+    changes = [ChangeMark(f"1970-01-01T{at}.000Z", "pia", number, True) for number, at in enumerate(times)]
+    success = charts.build_graphs(replace(found, changes=changes))[0]
     assert [mark.word for mark in success.marks] == ["0 %", "1 %", "2 %", "3 %", "4 %"]
-    assert [mark.word for mark in success.words] == ["3 %", "4 %"]
+    assert [mark.word for mark in success.labels] == ["3 %", "4 %"]
 
 
 def test_a_share_is_not_said_to_be_whole_that_is_not() -> None:
-    said = [charts.said_as("share", share) for share in (1, 0.99999, 0.5, 0.00001, 0, None)]
+    said = [charts.format_metric("share", share) for share in (1, 0.99999, 0.5, 0.00001, 0, None)]
     assert said == ["100 %", "> 99.9 %", "50 %", "< 0.1 %", "0 %", "—"]
 
 
@@ -360,8 +362,8 @@ def test_a_share_is_not_said_to_be_whole_that_is_not() -> None:
 )
 def test_what_nobody_pressed_is_in_the_history_in_words(action: str, said: str) -> None:
     stood = Rollout(True, 50)
-    entry = changes_history.Entry("2026-01-01T00:00:00.000Z", "guardrail", action, "why", stood, stood)
-    assert [one.what for one in rollout_summary.happened([entry])] == [said]
+    entry = changes_history.HistoryEntry("2026-01-01T00:00:00.000Z", "guardrail", action, "why", stood, stood)
+    assert [one.what for one in rollout_summary.build_history([entry])] == [said]
 
 
 @pytest.fixture
@@ -410,7 +412,7 @@ def regions(text: str) -> dict[str, str]:
 
 def test_a_refusal_stands_where_nothing_is_loaded_again_by_itself(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: Any, **__: Any) -> None:
-        raise Refused("Changes need an approval in Unleash.", "unleash-approval")
+        raise ChangeRefused("Changes need an approval in Unleash.", "unleash-approval")
 
     monkeypatch.setattr(desk.app.extensions["beacon_rollout"], "change", refused)
     for path, form in (

@@ -10,31 +10,31 @@ from app.accounts.actors import Actor
 from app.config import current_settings
 from app.db import db
 from app.flags import worker_state
-from app.flags.models import GuardRow, PlanRow
-from app.flags.provider import View, provider
+from app.flags.models import GuardrailRow, PlanRow
+from app.flags.provider import FlagView, current_provider
 from app.infra.clock import parse_utc, utc_now
 from app.infra.concurrency import breathe
 from app.infra.problems import Problem
 from app.rollout import changes_history, client_metrics, client_reports, drift, flag_changes, plan_service
-from app.rollout.client_metrics import ErrorRate, Evidence
-from app.rollout.drift import Reconciled
-from app.rollout.online_users import online
-from app.rollout.preview import MAX_NAMES, Switching, preview
+from app.rollout.client_metrics import ClientMetrics, ErrorRate
+from app.rollout.drift import Drift
+from app.rollout.online_users import online_users
+from app.rollout.preview import MAX_LISTED_NAMES, SwitchPreview, preview_switches
 from app.web.auth import actor, require
 from app.web.dashboard import queries
 from app.web.layout import frame, rendered
 from app.web.rollout import bp, charts, rollout_summary
-from app.web.rollout.claimed_state import Claim
-from app.web.rollout.guardrail_text import Guardrail
-from app.web.rollout.rollout_form import BY_HAND, FLAG, SPANS, STEPS, Asked, PlanAsked
-from app.web.rollout.rollout_summary import Happened, PastPlan, PlanView
+from app.web.rollout.claimed_state import ClaimedState
+from app.web.rollout.guardrail_text import GuardrailText
+from app.web.rollout.rollout_form import CHART_SPANS, DEFAULT_PLAN, DEFAULT_REASON, FLAG, PlanForm, RolloutForm
+from app.web.rollout.rollout_summary import HistoryRow, PastPlan, PlanView
 
 PRESETS = (10, 50, 100)
-BACK_SHOWN = timedelta(days=1)
+ROLLBACK_SHOWN_FOR = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class FormError:
     """What is told of something that was refused, where it was pressed: at the `bar`, the `review` or the `plan`."""
 
     place: str
@@ -46,127 +46,131 @@ class Said:
 class Rollback:
     """What became of the last change, which took people out within the last day."""
 
-    change: changes_history.Entry
+    change: changes_history.HistoryEntry
     rate: ErrorRate
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
+class RolloutPageData:
     """What the page reads of the database in one go."""
 
-    view: View
-    happened: list[Happened]
-    guardrail: Guardrail
+    view: FlagView
+    history: list[HistoryRow]
+    guardrail: GuardrailText
     plan: PlanView | None
     past_plan: PastPlan | None
-    evidence: Evidence
+    evidence: ClientMetrics
     rollback: Rollback | None
 
 
 @bp.get("/rollout")
 @require("viewer")
-def index() -> Response:
+def get_page() -> Response:
     """`percentage=` or `on=1`: with who of the people online would switch; `minutes=360`: six hours of evidence."""
-    return page(Asked.of(request.args).without_proof)
+    return render_page(RolloutForm.of(request.args).without_expected)
 
 
-def page(
-    asked: Asked,
-    said: Said | None = None,
+def render_page(
+    form: RolloutForm,
+    said: FormError | None = None,
     status: int = 200,
     *,
-    plan: PlanAsked = STEPS,
-    take_back: str = BY_HAND,
+    plan: PlanForm = DEFAULT_PLAN,
+    take_back: str = DEFAULT_REASON,
 ) -> Response:
     """`plan` and `take_back` (a reason) are what was typed, where that was refused."""
     who, cursor = actor(), queries.cursor(db.session())
     around = frame("rollout", who, cursor, has_form=True)
-    found = _read(db.session(), asked)
+    found = _load_page_data(db.session(), form)
     breathe()
-    standing = flag_changes.shown(FLAG, found.view)
-    holding = worker_state.holding(db.session(), FLAG, found.view.nominal)
+    standing = flag_changes.flag_as_json(FLAG, found.view)
+    holding = worker_state.load_worker_agreement(db.session(), FLAG, found.view.state)
     db.session.remove()  # what follows takes many turns of the loop, and connections are few
     return rendered(
         "rollout/index.html",
         cursor,
         status,
         frame=around,
-        asked=asked,
+        form=form,
         said=said,
         found=found,
         standing=standing,
-        claim=Claim.of(found.view, flag_changes.override_of(FLAG), holding),
-        reconciled=_reconciled(),
-        workers_lag=drift.lags(holding, found.view.changed_at),
-        switching=_switching(who, asked, found.view),
-        why_not=rollout_summary.why_not(who),
-        graphs=charts.graphs(found.evidence),
-        changes=[(change, charts.change_words(change)) for change in found.evidence.changes],
-        share=lambda value: charts.said_as("share", value),
-        must_type=asked.must_type(found.view.nominal),
-        will_be=flag_changes.describe_change(FLAG, found.view, asked.percentage, True if asked.on else None),
+        claim=ClaimedState.of(found.view, flag_changes.get_override(FLAG), holding),
+        reconciled=_load_drift(),
+        workers_lag=drift.is_lagging(holding, found.view.changed_at),
+        switching=_load_preview(who, form, found.view),
+        why_not=rollout_summary.explain_missing_role(who),
+        graphs=charts.build_graphs(found.evidence),
+        changes=[(change, charts.describe_mark(change)) for change in found.evidence.changes],
+        share=lambda value: charts.format_metric("share", value),
+        needs_confirmation=form.needs_confirmation(found.view.state),
+        will_be=flag_changes.describe_change(FLAG, found.view, form.percentage, True if form.on else None),
         at_the_end=flag_changes.describe_change(FLAG, found.view, 100, None),
         share_of_steps=flag_changes.describe_steps(FLAG, found.view),
-        proof=asked.proof(found.view.nominal, found.view.changed_at),
+        expected=form.expected_state(found.view.state, found.view.changed_at),
         flag=FLAG,
         presets=PRESETS,
-        spans=SPANS,
-        plan_asked=plan,
+        spans=CHART_SPANS,
+        plan_form=plan,
         take_back=take_back,
-        most_names=MAX_NAMES,
-        audit=rollout_summary.AUDIT,
+        max_names=MAX_LISTED_NAMES,
+        audit=rollout_summary.AUDIT_URL,
     )
 
 
-def said_of(problem: Problem, place: str) -> Said:
+def to_form_error(problem: Problem, place: str) -> FormError:
     """A refusal in words: what somebody else did meanwhile is named."""
     current, link = problem.members.get("current"), str(problem.members.get("link", ""))
     if current is None:
-        return Said(place, problem.detail, link)
+        return FormError(place, problem.detail, link)
     at = current.get("changedAt")
-    return Said(place, rollout_summary.moved_words(current, flag_changes.ago(at) if at else ""), link)
+    return FormError(place, rollout_summary.conflict_text(current, flag_changes.describe_age(at) if at else ""), link)
 
 
-def _read(session: Session, asked: Asked) -> Read:
-    entries = changes_history.newest(session, FLAG)
-    view, plan = provider().view(session, FLAG), session.get(PlanRow, FLAG)
-    return Read(
+def _load_page_data(session: Session, form: RolloutForm) -> RolloutPageData:
+    entries = changes_history.load_entries(session, FLAG)
+    view, plan = current_provider().view(session, FLAG), session.get(PlanRow, FLAG)
+    return RolloutPageData(
         view,
-        rollout_summary.happened(entries),
-        _guardrail(session, view),
+        rollout_summary.build_history(entries),
+        _load_guardrail(session, view),
         None if plan is None else PlanView.of(plan, entries),
         PastPlan.of(entries) if plan is None else None,
-        client_metrics.read(session, FLAG, asked.minutes),
-        _rollback(session, entries),
+        client_metrics.load_metrics(session, FLAG, form.minutes),
+        _load_rollback(session, entries),
     )
 
 
-def _guardrail(session: Session, view: View) -> Guardrail:
+def _load_guardrail(session: Session, view: FlagView) -> GuardrailText:
     """Judged from the same window as the watch judges from."""
-    settings, source = current_settings(), provider()
-    window = client_reports.window(session, plan_service.epoch(session), settings.guardrail_window_s, view.level_since)
-    override, row = flag_changes.override_of(FLAG), session.get(GuardRow, FLAG)
-    return Guardrail.of(row, settings, view.nominal, window, override, source.mode, view.outcome)
+    settings, source = current_settings(), current_provider()
+    window = client_reports.load_window(
+        session, plan_service.read_epoch(session), settings.guardrail_window_s, view.level_since
+    )
+    override, row = flag_changes.get_override(FLAG), session.get(GuardrailRow, FLAG)
+    return GuardrailText.of(row, settings, view.state, window, override, source.mode, view.outcome)
 
 
-def _rollback(session: Session, entries: list[changes_history.Entry]) -> Rollback | None:
-    change = changes_history.lowered(entries)
-    if change is None or utc_now() - parse_utc(change.at) > BACK_SHOWN:
+def _load_rollback(session: Session, entries: list[changes_history.HistoryEntry]) -> Rollback | None:
+    change = changes_history.find_decrease(entries)
+    if change is None or utc_now() - parse_utc(change.at) > ROLLBACK_SHOWN_FOR:
         return None
-    began = changes_history.first_increase(entries)
-    return Rollback(change, client_metrics.error_rate(session, FLAG, None if began is None else began.at, change.at))
+    began = changes_history.find_first_increase(entries)
+    return Rollback(
+        change, client_metrics.load_error_rate(session, FLAG, None if began is None else began.at, change.at)
+    )
 
 
-def _reconciled() -> Reconciled | None:
+def _load_drift() -> Drift | None:
     """None before any flags are known: then nobody can say who should stream."""
     flags = current_app.extensions["beacon_flags"]
-    return None if flags.held is None else drift.watcher().look()
+    return None if flags.configuration is None else drift.drift_tracker().measure()
 
 
-def _switching(who: Actor, asked: Asked, now: View) -> Switching | None:
+def _load_preview(who: Actor, form: RolloutForm, now: FlagView) -> SwitchPreview | None:
     """Names are for whoever may act. None too where no single percentage says who would be in."""
-    percentage = now.nominal.percentage if asked.on else asked.percentage
-    if not asked.is_review or percentage is None or not who.has_role("product"):
+    percentage = now.state.percentage if form.on else form.percentage
+    if not form.is_review or percentage is None or not who.has_role("product"):
         return None
     flags = current_app.extensions["beacon_flags"]
-    return preview(flags, FLAG, online().everybody(), percentage, asked.on or now.nominal.enabled)
+    return preview_switches(flags, FLAG, online_users().list_all(), percentage, form.on or now.state.enabled)
