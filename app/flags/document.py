@@ -1,6 +1,6 @@
-"""What the flags are evaluated from: JSON in the words of Unleash's client API, in either mode. Pure.
+"""The flag configuration: JSON in the format of Unleash's client API, in both modes. Pure.
 
-In the embedded mode the text is made of the rollouts in our database, in the Unleash mode it is what the server sent.
+In embedded mode the text is built from the rollouts in Beacon's database. In Unleash mode it is the server's response.
 """
 
 import hashlib
@@ -13,42 +13,42 @@ from typing import Any
 from app.infra import json_limits
 from app.infra.json_limits import JsonTooLarge
 
-# Of all that an Unleash sends at once: several thousand flags.
+# Limit for one response of Unleash: several thousand flags.
 MAX_JSON_VALUES = 200_000
 
 
 class Flag(StrEnum):
-    """Every flag there is; a name that is not here cannot be asked for or set."""
+    """All declared flags. A name that is not listed here cannot be evaluated or set."""
 
     SSE_STREAMING = "enable_sse_streaming"
 
 
 DEFAULTS: Mapping[Flag, bool] = {Flag.SSE_STREAMING: False}
-"""What holds before anything is known of a flag, and where Unleash has never heard of it."""
+"""Values used before a configuration is loaded, and for flags that Unleash does not have."""
 
-# Equal for somebody who is logged in: `default` takes the user where there is one.
+# Equivalent for a logged-in user: `default` uses the user id if there is one.
 SUPPORTED_STICKINESS = ("userId", "default")
 _STICKINESS_FIX = "set it to userId or default there"
 
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """Where a flag stands. `enabled` is the kill switch; `percentage` of the users is in while it is on, None where no
-    single number says it."""
+    """The state of a flag. `enabled` is the kill switch. While it is on, the flag is on for `percentage` of users; None
+    if no single number describes it."""
 
     enabled: bool = True
     percentage: float | None = 0
 
     @property
     def level(self) -> float | None:
-        """The percentage that holds: none while it is switched off; None where nobody can say."""
+        """The effective percentage: 0 while switched off, None if unknown."""
         return self.percentage if self.enabled else 0
 
 
 @dataclass(frozen=True, slots=True)
 class ConfiguredState:
-    """Where a configuration puts a flag. `percentage` is None where no single number says it, and `why` tells. Unleash
-    takes 12.5 too, which is shown as such; Beacon sets whole numbers."""
+    """The state of a flag according to a configuration. If no single number describes it, `percentage` is None and
+    `why` is the reason. Unleash also accepts 12.5, which is shown as it is; Beacon sets whole numbers only."""
 
     enabled: bool
     percentage: float | None
@@ -56,17 +56,17 @@ class ConfiguredState:
 
     @property
     def has_unusable_stickiness(self) -> bool:
-        """Whether its percentage is none of people, which can only be mended in Unleash."""
+        """True if the stickiness makes the percentage meaningless per user. Fixable only in Unleash."""
         return self.why is not None and self.why.startswith("its stickiness")
 
     @property
     def summary(self) -> str:
-        """Equal for two configurations if and only if people would be told the same of them."""
+        """Equal for two configurations if and only if people would see the same text for both."""
         return f"{'on' if self.enabled else 'off'} {self.percentage if self.why is None else self.why}"
 
 
 class InvalidConfiguration(ValueError):
-    """The text is no configuration."""
+    """The text is not a flag configuration."""
 
 
 def serialize_rollouts(rollouts: Mapping[str, Rollout]) -> str:
@@ -75,9 +75,9 @@ def serialize_rollouts(rollouts: Mapping[str, Rollout]) -> str:
 
 
 def restrict_to_declared(text: str) -> str:
-    """What of a server's answer decides about the declared flags; raises `Unreadable` where it is no configuration.
+    """Keep only the parts of a server's response that affect declared flags. Raises `InvalidConfiguration`.
 
-    An Unleash may have thousands of flags, and what is kept is read again and again.
+    An Unleash may have thousands of flags, and the stored text is parsed often.
     """
     try:
         found = json_limits.loads(text.encode(), MAX_JSON_VALUES)
@@ -85,17 +85,17 @@ def restrict_to_declared(text: str) -> str:
             deciding = _relevant_features(found)
             kept = {name: found[name] for name in ("version", "meta") if name in found} | {"features": deciding}
             made = json.dumps(kept | ({"segments": _used_segments(found, deciding)} if "segments" in found else {}))
-            json_limits.check(made.encode())  # what is kept is read again at every turn
+            json_limits.check(made.encode())  # the stored text is parsed again on every load
             return made
     except JsonTooLarge as error:
-        raise InvalidConfiguration(f"the answer is a list of flags with {error}") from None
+        raise InvalidConfiguration(f"the response is a list of flags with {error}") from None
     except (ValueError, KeyError, TypeError, AttributeError):
         pass
-    raise InvalidConfiguration("the answer is no list of flags")
+    raise InvalidConfiguration("the response is not a list of flags")
 
 
 def compute_version(text: str) -> str:
-    """Changes whenever anything does that decides about a declared flag, and with nothing else."""
+    """A hash that changes if and only if something changes that affects a declared flag."""
     found = json.loads(text)
     deciding = _relevant_features(found)
     canonical = json.dumps(
@@ -105,19 +105,19 @@ def compute_version(text: str) -> str:
 
 
 def is_timed(text: str) -> bool:
-    """Whether the answers may change by themselves, because a constraint looks at the clock; rather once too often."""
+    """True if a constraint may depend on the time, so results change without a new one. May overreport."""
     return any(f'"{word}"' in text for word in ("currentTime", "DATE_AFTER", "DATE_BEFORE"))
 
 
 def read_revision(text: str) -> int:
-    """Unleash's own count of changes; 0 where it gives none."""
+    """Unleash's revision number; 0 if it sends none."""
     found = json.loads(text).get("meta")
     number = found.get("revisionId") if isinstance(found, dict) else None
     return number if isinstance(number, int) else 0
 
 
 def find_project(text: str, flag: Flag) -> str | None:
-    """The project of Unleash in which the flag lives."""
+    """The Unleash project that contains the flag."""
     feature = _find_feature(json.loads(text), flag)
     return None if feature is None else str(feature.get("project") or "default")
 
@@ -132,7 +132,7 @@ def read_state(text: str, flag: Flag) -> ConfiguredState:
 
 
 def parse_percentage(raw: object) -> float | None:
-    """A percentage as Unleash writes it: an int where it is a whole number, None where it is none."""
+    """Parse a percentage as Unleash writes it: an int for whole numbers, None if it is invalid."""
     try:
         found = float(str(raw))
     except ValueError:
@@ -143,7 +143,7 @@ def parse_percentage(raw: object) -> float | None:
 
 
 def read_percentage(strategies: list[dict[str, Any]]) -> tuple[float | None, str | None]:
-    """The one percentage that these strategies mean, or why there is none."""
+    """The percentage that these strategies amount to, or the reason why there is none."""
     if len(strategies) != 1:
         number = len(strategies) or "no"
         return None, f"it has {number} strategies; Beacon sets the percentage of exactly one gradual rollout"
@@ -167,7 +167,7 @@ def read_percentage(strategies: list[dict[str, Any]]) -> tuple[float | None, str
 
 
 def find_other_group(text: str, flag: Flag) -> str | None:
-    """What makes other buckets than the flag's name does: steady people, and others than in the embedded mode."""
+    """The `groupId` if it differs from the flag's name: buckets are stable, but differ from embedded mode."""
     feature = _find_feature(json.loads(text), flag)
     strategies = [] if feature is None else feature.get("strategies") or []
     groups = [(strategy.get("parameters") or {}).get("groupId", flag.value) for strategy in strategies]
@@ -175,7 +175,7 @@ def find_other_group(text: str, flag: Flag) -> str | None:
 
 
 def with_percentage(text: str, flag: Flag, percentage: float | None, enabled: bool) -> str:
-    """The same configuration with the flag moved: what would hold if somebody set it so. None keeps its percentages."""
+    """A copy of the configuration with this percentage and switch for the flag. None keeps the percentages."""
     found = json.loads(text)
     feature = _find_feature(found, flag)
     if feature is not None:
@@ -187,14 +187,14 @@ def with_percentage(text: str, flag: Flag, percentage: float | None, enabled: bo
 
 
 def _build_feature(flag: Flag, rollout: Rollout) -> dict[str, Any]:
-    """`groupId` and `stickiness` make the buckets: as Unleash fills them in for a new gradual rollout."""
+    """`groupId` and `stickiness` determine the buckets. The values are Unleash's defaults for a new gradual rollout."""
     parameters = {"rollout": f"{rollout.percentage or 0:g}", "stickiness": "userId", "groupId": flag.value}
     strategy = {"name": "flexibleRollout", "parameters": parameters, "constraints": []}
     return {"name": flag.value, "type": "release", "enabled": rollout.enabled, "strategies": [strategy]}
 
 
 def _relevant_features(found: dict[str, Any]) -> list[dict[str, Any]]:
-    """The declared flags and those that they depend on, and so on; in a steady order."""
+    """The declared flags and, recursively, the flags they depend on, in a stable order."""
     by_name = {str(feature["name"]): feature for feature in found["features"]}
     wanted, asked = {flag.value for flag in Flag}, [flag.value for flag in Flag]
     while asked:
@@ -206,13 +206,13 @@ def _relevant_features(found: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _relevant_fields(feature: dict[str, Any]) -> dict[str, Any]:
-    """The variants too where others may depend on which of them it is."""
+    """Includes the variants for parent flags, because children may depend on a variant."""
     names = ["name", "enabled", "strategies", "dependencies"]
     return {name: feature.get(name) for name in names + (["variants"] if feature["name"] not in set(Flag) else [])}
 
 
 def _used_segments(found: dict[str, Any], features: list[dict[str, Any]]) -> list[Any]:
-    """Those that they use, as they were sent: an Unleash sends them apart, or as constraints of the strategies."""
+    """The segments these flags use, as sent. Unleash sends them separately, or inlined as constraints."""
     strategies = [strategy for feature in features for strategy in feature.get("strategies") or []]
     used = {number for strategy in strategies for number in strategy.get("segments") or []}
     return [segment for segment in found.get("segments") or [] if segment["id"] in used]

@@ -1,4 +1,4 @@
-"""The rollout as it is kept in the database; a change is a row, an audit entry and an event in one commit."""
+"""Rollouts stored in Beacon's database: a change writes a row, an audit entry and an event in one commit."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,23 +17,23 @@ from app.flags.outcome import PLAIN_OUTCOME, RolloutOutcome
 from app.infra.clock import utc_text
 
 MAX_REASON_LENGTH = 500
-# Of what an event says of the other rules: names in Unleash may be long.
+# Limit for an event's description of other rules, because names in Unleash may be long.
 MAX_OUTCOME_LENGTH = 500
 
 Precondition = Callable[[Session, Rollout, Rollout], None]
-"""Called in a change's own transaction, under `lock` and before anything is written, with where the flag stands and
-what it is to be. What it raises stops the change; what it writes is committed with it."""
+"""Called in the transaction of a change, under `lock_flags` and before any write, with the old and the new state.
+An exception stops the change. Its own writes are committed together with the change."""
 
 
 class InvalidRollout(ValueError):
-    """The rollout cannot be set so; the text says what was expected."""
+    """The requested rollout is invalid; the text says what was expected."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredRollout:
-    """Where a flag stands and who put it there; `actor` and `changed_at` are None for one that nobody touched.
+    """The stored state of a flag and who set it. `actor` and `changed_at` are None if it was never changed.
 
-    `level_since`: when more or fewer people were let in last, by the database's clock (seconds since 1970).
+    `level_since`: when the effective percentage last changed, by the database's clock (seconds since 1970).
     """
 
     rollout: Rollout
@@ -44,8 +44,9 @@ class StoredRollout:
 
 @dataclass(frozen=True, slots=True)
 class ExpectedState:
-    """What somebody saw before deciding; None is whatever it may be. `changed_at`: since when it stood so, empty for a
-    flag that nobody had touched; back at the same percentage is not where it was, as others decided that meanwhile."""
+    """The state that a caller saw before deciding; None matches anything. `changed_at` is the time of the change they
+    saw, empty for a flag that was never changed. It is compared because a flag that is back at the same percentage has
+    still been changed by somebody else."""
 
     percentage: float | None = None
     enabled: bool | None = None
@@ -58,10 +59,10 @@ class ExpectedState:
 
 
 class StoredRolloutConflict(Exception):
-    """The flag no longer stands where it was seen, but at `now`."""
+    """The flag no longer has the expected state; `now` is the current one."""
 
     def __init__(self, now: StoredRollout) -> None:
-        super().__init__(f"at {now.rollout.percentage} % by now")
+        super().__init__(f"now at {now.rollout.percentage} %")
         self.now = now
 
 
@@ -69,7 +70,7 @@ def parse_flag(name: str) -> Flag:
     try:
         return Flag(name)
     except ValueError:
-        raise InvalidRollout(f"there is no flag {name}; there is {', '.join(Flag)}") from None
+        raise InvalidRollout(f"unknown flag {name}; known flags: {', '.join(Flag)}") from None
 
 
 def load_rollout(session: Session, flag: Flag) -> StoredRollout:
@@ -82,19 +83,19 @@ def load_rollout(session: Session, flag: Flag) -> StoredRollout:
 
 
 def load_rollout_with_reason(session: Session, flag: Flag) -> tuple[StoredRollout, str]:
-    """Where it stands, and why."""
+    """The stored state and the reason of its last change."""
     row = session.get(FlagRow, flag)
     return load_rollout(session, flag), "" if row is None else row.reason
 
 
 def load_all_rollouts(session: Session) -> dict[str, Rollout]:
-    """Where each flag stands; one without a row was never touched and is at 0 %."""
+    """The state of every flag. A flag without a row was never changed and is at 0 %."""
     kept = {row.name: _to_rollout(row) for row in session.scalars(sa.select(FlagRow))}
     return {flag: kept.get(flag, Rollout()) for flag in Flag}
 
 
 def validate_change(reason: str, percentage: float | None) -> None:
-    """Raises `BadRollout`."""
+    """Raises `InvalidRollout`."""
     if percentage is not None and not 0 <= percentage <= 100:
         raise InvalidRollout("a percentage is a whole number from 0 to 100")
     if not reason.strip() or len(reason) > MAX_REASON_LENGTH:
@@ -130,10 +131,10 @@ def change_rollout(
 
 
 def write_rollout(session: Session, flag: Flag, after: Rollout, actor: str, reason: str, at: str | None = None) -> None:
-    """The row alone, and what is compared with later: first of what a change writes.
+    """Write the row, and the error baseline if the flag goes up from 0. The first write of a change.
 
-    `at` is the word of whoever changed it. Evidence is dated by the database's clock, so `level_since` is too; and
-    setting what is set already starts no window anew, however often a program does it.
+    `at` is the time the author of the change gives. `level_since` uses the database's clock, like the client reports.
+    Setting the value that is already set does not restart the guardrail's window.
     """
     before, now = load_rollout(session, flag), session.scalar(sa.select(now_epoch())) or 0.0
     if before.rollout.level == 0 != after.level:
@@ -154,8 +155,7 @@ def audit_change(
     failed: str | None = None,
     action: str = "rollout-set",
 ) -> None:
-    """The entry of a change; `failed` says why one that was tried did not come about. `before` is None where nobody
-    knows."""
+    """Write the audit entry of a change. `failed` is the reason if the attempt failed. `before` is None if unknown."""
     chain.record(
         session,
         chain.Entry(
@@ -174,7 +174,7 @@ def audit_change(
 def announce_change(
     session: Session, flag: Flag, after: Rollout, actor: str, reason: str, outcome: RolloutOutcome = PLAIN_OUTCOME
 ) -> None:
-    """The event: last of what a change writes. `outcome`: what other rules than switch and percentage say."""
+    """Append the event: the last write of a change. `outcome`: the effect of rules besides switch and percentage."""
     said = (
         None
         if outcome.is_plain
@@ -187,13 +187,13 @@ def announce_change(
 
 
 def lock_flags(session: Session) -> None:
-    """Nobody else moves a flag until this transaction ends: its row may not be there to be locked yet."""
+    """Block other flag changes until this transaction ends. An advisory lock, because the row may not exist yet."""
     if session.get_bind().dialect.name == "postgresql":
         session.execute(sa.text("SELECT pg_advisory_xact_lock(4207003)"))
 
 
 def _lock_and_load(session: Session, flag: Flag, expected: ExpectedState | None) -> Rollout:
-    """Where the flag stands, and stays."""
+    """Lock the flags and return the current state of this one. Raises `StoredRolloutConflict`."""
     lock_flags(session)
     now = load_rollout(session, flag)
     if expected is not None and not expected.matches(now.rollout, now.changed_at):

@@ -1,4 +1,4 @@
-"""How many attempts to connect failed before a rollout began: kept, as what browsers report is deleted after a week."""
+"""The connection error rate before a rollout: stored, because client reports are deleted after a week."""
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -7,21 +7,21 @@ from app.flags.document import Flag
 from app.flags.models import BaselineRow, ReportRow
 from app.infra.clock import parse_utc
 
-# A report that comes so long after a change may still tell of what was before it: a page sends one every 33 s, and it
+# How long after a change a report may still describe the time before it: a page sends one every 33 s, and the report
 # waits for the next flush.
 REPORT_DELAY_S = 40.0
-# So much of what was reported before the rollout began is what it is compared with.
+# Length of the period before the rollout that serves as the baseline.
 BASELINE_MINUTES = 60
-# Fewer attempts than these do not take the place of what is kept.
+# A new baseline with fewer attempts does not replace the stored one.
 MIN_BASELINE_ATTEMPTS = 30
 
 
 def record_baseline(session: Session, flag: Flag, now: float, free_since: float) -> None:
-    """Inside `db.write()`, with the first increase, made `now`; in the place of the rollout before.
+    """Store the baseline with the first increase, made at `now`. Call it inside `db.write()`.
 
-    Nobody was in from `free_since` on (both by the database's clock, in seconds since 1970): what was reported before
-    is of a rollout, and one that was taken back for five minutes would be compared with its own failures. Where too
-    little was reported since then, what is kept stays.
+    The flag was at 0 since `free_since` (both by the database's clock, in seconds since 1970). Earlier reports belong
+    to the previous rollout: without this limit, a rollout that was taken back for five minutes would be compared with
+    its own failures. If too little was reported since then, the stored baseline stays.
     """
     first = int(now // 60)
     oldest = max(first - BASELINE_MINUTES, int((free_since + REPORT_DELAY_S) // 60) + 1)
@@ -33,8 +33,10 @@ def record_baseline(session: Session, flag: Flag, now: float, free_since: float)
 
 
 def load_failure_rate(session: Session, flag: Flag, began: str | None, enough: int = 1) -> float | None:
-    """Of all attempts; None of fewer than `enough` of them, or where nobody knows. What was reported late is still
-    found; of a rollout that began before anything was kept, by `began`."""
+    """The share of attempts that failed; None if unknown or if there were fewer than `enough` attempts.
+
+    If the stored baseline is empty, its minutes are counted again, because reports may have come late. If there is no
+    stored baseline, the hour before `began` is used."""
     row = session.get(BaselineRow, flag)
     if row is None:
         attempts, failures = (0, 0) if began is None else _count_before(session, began)
@@ -46,7 +48,7 @@ def load_failure_rate(session: Session, flag: Flag, began: str | None, enough: i
 
 
 def count_attempts(session: Session, *minutes: sa.ColumnElement[bool]) -> tuple[int, int]:
-    """Attempts in these minutes, and how many of them failed."""
+    """The attempts in these minutes, and how many of them failed."""
     sums = sa.select(sa.func.sum(ReportRow.attempts), sa.func.sum(ReportRow.failures))
     attempts, failures = session.execute(sums.where(*minutes)).one()
     return int(attempts or 0), int(failures or 0)

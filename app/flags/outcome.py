@@ -1,6 +1,6 @@
-"""Who is in once every rule has had its say: the percentage is one of them, others may let in fewer, or nobody. Pure.
+"""Describes who gets a flag once all its rules are applied, not only the percentage. Pure.
 
-A parent that is off, a segment of one person or a percentage that the engine cannot read make "100 % of users" untrue.
+"100 % of users" is untrue if a parent is off, a segment has one person or the engine cannot read the percentage.
 """
 
 import json
@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 from app.flags import document
 from app.flags.document import ConfiguredState, Flag
 
-# What the flag engine takes for a percentage; anything else is 0 to it.
+# What the flag engine reads as a percentage; it treats anything else as 0.
 _ENGINE_PERCENTAGE = re.compile(r"\+?[0-9]+")
 Override = Literal["on", "off"] | None
 _Features = Mapping[str, dict[str, Any]]
@@ -20,9 +20,9 @@ _Features = Mapping[str, dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class RolloutOutcome:
-    """`nobody`: why nobody is in although the flag is on. `everybody`: why everybody is, without a percentage.
-    `limits`: those who alone can be in, such as `segment beta`. `unread`: why the engine takes the percentage for 0,
-    until one is set from here."""
+    """The effect of all rules. `nobody`: why nobody is in although the flag is on. `everybody`: why everybody is in
+    without a percentage. `limits`: the only groups that can be in, such as `segment beta`. `unread`: why the engine
+    treats the percentage as 0, until one is set from Beacon."""
 
     nobody: str | None = None
     everybody: str | None = None
@@ -42,7 +42,7 @@ class RolloutOutcome:
 
     @property
     def is_plain(self) -> bool:
-        """Whether switch and percentage say it all."""
+        """True if switch and percentage alone determine who is in."""
         return self.why_nobody is None and self.everybody is None and not self.limits
 
     def describe(self, now: ConfiguredState) -> str:
@@ -62,8 +62,8 @@ class RolloutOutcome:
     def describe_change(
         self, before: ConfiguredState, percentage: float | None, enabled: bool | None, override: Override = None
     ) -> str:
-        """What a change would come to, whoever is asked to confirm it: `Everybody will be in.`, `Nobody will be in:
-        parent checkout is off.` What is None stays as it is. `override`: what a setting decides for everybody."""
+        """The effect of a change, for the confirmation: `Everybody will be in.`, `Nobody will be in: parent checkout is
+        off.` None means unchanged. `override`: the value that a setting forces for everybody."""
         rules = self if percentage is None else replace(self, unread=None)
         comes = rules._describe_who_comes(before.percentage if percentage is None else percentage)
         if override is not None:
@@ -73,7 +73,7 @@ class RolloutOutcome:
         return f"{comes[0].upper()}{comes[1:]}."
 
     def describe_steps(self, override: Override = None) -> str | None:
-        """Whose share the percentages of a plan are, where they are not of all users."""
+        """What the percentages of a plan refer to, if not to all users."""
         if override is not None:
             return f"the setting decides: {override} for everybody, whatever the percentage"
         if self.nobody is not None:
@@ -118,13 +118,13 @@ def _collect_rules(
 def _check_parent(
     dependency: dict[str, Any], features: _Features, segments: Mapping[Any, str], depth: int
 ) -> tuple[str | None, str | None]:
-    """Why it lets nobody in, or None; what it limits, or None."""
+    """The reason why the parent lets nobody in, or None; the limit it adds, or None."""
     name, wants_on = str(dependency["feature"]), dependency.get("enabled", True)
     parent = features.get(name)
     if parent is None:
         return (f"parent {name} is not there", None) if wants_on else (None, None)
     if depth > len(features):
-        return None, f"parent {name}"  # a circle, which no Unleash lets anybody make
+        return None, f"parent {name}"  # a cycle, which Unleash does not allow
     rules = RolloutOutcome(**_collect_rules(parent, features, segments, depth + 1))
     lets_in = bool(parent.get("enabled")) and rules.why_nobody is None
     if not wants_on:

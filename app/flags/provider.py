@@ -1,4 +1,4 @@
-"""Where the rollout is kept: in our database, or in a real Unleash. The same questions and changes for both."""
+"""The interface to where rollouts are stored: Beacon's database or an Unleash server."""
 
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -17,8 +17,8 @@ ProviderMode = Literal["embedded", "unleash"]
 
 @dataclass(frozen=True, slots=True)
 class FlagView:
-    """Where a flag stands, who put it there and the `reason` that they gave, as people are told. `why_not`: why Beacon
-    may not change it; `link`: where it can be; `level_since`: as in `Standing`; `outcome`: what other rules say."""
+    """The state of a flag as shown to people, with who set it and their `reason`. `why_not`: why Beacon may not change
+    it. `link`: where it can be changed. `level_since`: as in `StoredRollout`. `outcome`: the effect of other rules."""
 
     state: ConfiguredState
     actor: str | None = None
@@ -31,20 +31,20 @@ class FlagView:
 
     @property
     def sentence(self) -> str:
-        """Who is in, once every rule has had its say."""
+        """Who is in once all rules are applied."""
         return self.outcome.describe(self.state)
 
 
 class RolloutConflict(Exception):
-    """The flag no longer stands where it was seen, but at `now`; nothing was changed."""
+    """The flag no longer has the expected state; `now` is the current one. Nothing was changed."""
 
     def __init__(self, now: FlagView) -> None:
-        super().__init__("changed meanwhile")
+        super().__init__("the flag was changed by somebody else")
         self.now = now
 
 
 class ChangeRefused(Exception):
-    """The change cannot be made, and nothing was changed; `link` leads to where it can."""
+    """The change cannot be made here and nothing was changed. `link` is where it can be made."""
 
     def __init__(self, sentence: str, reason: str, link: str | None = None, status: int = 403) -> None:
         super().__init__(sentence)
@@ -54,14 +54,14 @@ class ChangeRefused(Exception):
 
 
 class TooLate(ChangeRefused):
-    """Beacon itself was held up between deciding and asking: it must look again, as others may have decided since."""
+    """Beacon was delayed between decision and request, so others may have changed the flag. Nothing was sent."""
 
     def __init__(self, link: str | None = None) -> None:
-        super().__init__("Beacon was held up and did not ask: look again, then decide.", "late", link, 503)
+        super().__init__("Beacon was delayed and sent nothing. Reload, then decide again.", "late", link, 503)
 
 
 class PartialChange(ChangeRefused):
-    """The first half of a change was made, and the other refused; the sentence says both."""
+    """The first stage of a change was made and the second refused; the sentence says both."""
 
     title = "Changed in part"
 
@@ -70,7 +70,7 @@ class Provider(Protocol):
     mode: ProviderMode
 
     def load(self) -> dict[str, Rollout] | str | None:
-        """What the flags are evaluated from, as the database has it; None where it has nothing."""
+        """The configuration in the database that flags are evaluated from; None if there is none."""
         ...
 
     def view(self, session: Session, flag: Flag) -> FlagView: ...
@@ -85,17 +85,17 @@ class Provider(Protocol):
         expected: ExpectedState | None = None,
         precondition: Precondition | None = None,
     ) -> FlagView:
-        """Set what is given and keep the rest; audited. Raises `Moved`, `Refused` (`Partly`), `store.BadRollout`,
-        and what `precondition` raises."""
+        """Set what is given, keep the rest, and audit it. Raises `RolloutConflict`, `ChangeRefused` (`PartialChange`),
+        `embedded.InvalidRollout`, and what `precondition` raises."""
         ...
 
     def describe_problem(self) -> str | None:
-        """What people should know about where the flags come from; None where all is well."""
+        """A problem with the source of the flags that people should know; None if there is none."""
         ...
 
 
 class EmbeddedProvider:
-    """The rollout in our own database; must be asked inside the application's context."""
+    """Rollouts in Beacon's own database. Needs an application context."""
 
     mode: ProviderMode = "embedded"
 

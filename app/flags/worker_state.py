@@ -1,4 +1,4 @@
-"""Which configuration each worker holds: rows that expire, so that a killed worker is not waited for."""
+"""Records which configuration each worker has loaded. Rows expire, so a killed worker is not waited for."""
 
 import contextlib
 import json
@@ -31,7 +31,7 @@ DEAD_ROW_AGE_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class WorkerGroup:
-    """What so many `workers` hold: it decides about those who ask them, whatever was written meanwhile."""
+    """A state that `workers` workers have loaded. It applies to their users, whatever has been written since."""
 
     enabled: bool
     percentage: float | None
@@ -40,8 +40,8 @@ class WorkerGroup:
 
 @dataclass(frozen=True, slots=True)
 class WorkerAgreement:
-    """Of `total` workers that run, those that hold what was asked about. `since`: when Unleash's conditions, which no
-    percentage says, were taken down last. `in_force`: what they do hold, most of them first."""
+    """How many of the `total` running workers have loaded the wanted state. `since`: when Beacon last stored a new
+    version of Unleash's configuration. `in_force`: the states that are loaded, the most common first."""
 
     holding: int
     total: int
@@ -54,12 +54,12 @@ class WorkerAgreement:
 
     @property
     def lets_anyone_in(self) -> bool:
-        """Whether a worker is known to let anybody in."""
+        """True if at least one worker still lets somebody in."""
         return any(one.enabled and one.percentage != 0 for one in self.in_force)
 
 
 class WorkerStateReporter:
-    """A part of a worker's live half; `report` is called about once a second and after every load."""
+    """Writes this worker's row. A background service; `report` is called about once a second and after every load."""
 
     def __init__(self, app: Flask, flags: Flags) -> None:
         self._app, self._flags = app, flags
@@ -69,20 +69,20 @@ class WorkerStateReporter:
         self._lock = threading.Lock()
 
     def start(self) -> None:
-        # Named here and not when built, because a server may build before it forks.
+        # The name is set here and not in the constructor, because a server may fork after it builds the app.
         self._worker = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
 
     def stop(self) -> None:
         with self._lock:
             worker, self._worker = self._worker, ""
-            # Where the database is away, its row expires.
+            # If the database is unavailable, the row expires.
             with contextlib.suppress(SQLAlchemyError, DatabaseUnavailable):
                 if self._reported is not None:
                     with self._app.app_context(), write() as session:
                         session.execute(sa.delete(WorkerStateRow).where(WorkerStateRow.worker == worker))
 
     def report(self) -> None:
-        """Raises the database's error; the next turn says it again."""
+        """Raises the database's error; the next call tries again."""
         with self._lock:
             text, now = self._flags.configuration, time.monotonic()
             if (
@@ -107,8 +107,8 @@ class WorkerStateReporter:
 
 
 def load_worker_agreement(session: Session, flag: Flag, wanted: ConfiguredState) -> WorkerAgreement | None:
-    """None where no worker has said anything. With Unleash the same percentage is not enough: constraints, parents and
-    segments count."""
+    """None if no worker has reported. With Unleash the whole configuration is compared, because constraints, parents
+    and segments matter too."""
     alive = WorkerStateRow.seen.between(now_epoch() - WORKER_EXPIRY_S, now_epoch() + WORKER_EXPIRY_S)
     rows = session.execute(sa.select(WorkerStateRow.nominal_json, WorkerStateRow.version).where(alive)).all()
     if not rows:

@@ -121,7 +121,7 @@ def test_an_override_needs_no_rollout_at_all() -> None:
 
 def test_an_override_of_an_undeclared_flag_is_an_error_at_start(settings: Settings) -> None:
     settings.flag_overrides = {"other": True}
-    with pytest.raises(ConfigError, match=r"^BEACON_FLAG_OTHER names no flag; there is enable_sse_streaming$"):
+    with pytest.raises(ConfigError, match=r"^BEACON_FLAG_OTHER: unknown flag; known flags: enable_sse_streaming$"):
         create_app(settings)
 
 

@@ -17,7 +17,7 @@ from tests.support.machine import scaled
 from tests.support.ports import free_port
 from tests.support.unleash_stub import Answer, Edge, says, trickles, trickles_headers
 
-TOO_MANY = "the answer is a list of flags with more than 200,000 values"
+TOO_MANY = "the response is a list of flags with more than 200,000 values"
 USERS = json.dumps({"features": [{"name": "enable_sse_streaming", "strategies": [{"users": [1] * 60_000}]}]})
 FLAGS = '{"version": 2, "features": [{"name": "enable_sse_streaming"}]}'
 
@@ -43,13 +43,13 @@ def edge() -> Iterator[Edge]:
         (says(302, Location="http://127.0.0.1:9/"), "it answers 302"),
         (says(401), "it refuses UNLEASH_API_TOKEN (401)"),
         (says(403), "it refuses UNLEASH_API_TOKEN (403)"),
-        (says(200, "<html>"), "the answer is no list of flags"),
-        (says(200, "[" * 100_000), "the answer is no list of flags"),
-        (says(200, '{"features": 3}'), "the answer is no list of flags"),
+        (says(200, "<html>"), "the response is not a list of flags"),
+        (says(200, "[" * 100_000), "the response is not a list of flags"),
+        (says(200, '{"features": 3}'), "the response is not a list of flags"),
         (Large(lambda: json.dumps(many_keys())), TOO_MANY),
         (Large(lambda: json.dumps({"features": many_items({})})), TOO_MANY),
-        (Large(lambda: deep().decode()), "the answer is no list of flags"),
-        (says(200, USERS), "the answer is a list of flags with more than 50,000 values"),
+        (Large(lambda: deep().decode()), "the response is not a list of flags"),
+        (says(200, USERS), "the response is a list of flags with more than 50,000 values"),
         (says(200, FLAGS), None),
     ],
 )
