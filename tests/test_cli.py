@@ -308,7 +308,7 @@ class TestRollout:
     ) -> None:
         monkeypatch.setenv("BEACON_UNLEASH_URL", "http://127.0.0.1:9")
         monkeypatch.setenv("BEACON_UNLEASH_API_TOKEN", "default:development.x")
-        said = "enable_sse_streaming: — %, switched off (nothing came from Unleash yet)\n"
+        said = "enable_sse_streaming: — %, switched off (Unleash has sent no flags yet)\n"
         assert beacon("rollout", "get").stdout == said
         found = beacon("doctor").stdout
         assert "FAIL flags: Unleash: it cannot be reached; it never sent any" in found

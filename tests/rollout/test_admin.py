@@ -24,9 +24,9 @@ def edge() -> Iterator[Edge]:
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (trickles(1), "does not answer"),
-        (trickles_headers, "does not answer"),
-        (says(200, " " * 30_000), "does not answer"),
+        (trickles(1), "does not respond"),
+        (trickles_headers, "does not respond"),
+        (says(200, " " * 30_000), "does not respond"),
         (says(200, "[1]"), "cannot be read"),
         (says(200, "[" + "1," * 9_000), "cannot be read"),
     ],
@@ -71,7 +71,7 @@ def test_what_comes_too_late_is_not_asked(edge: Edge) -> None:
         lambda not_after: asked.set_percentage("default", Flag.SSE_STREAMING, look, 50, not_after),
         lambda not_after: asked.switch("default", Flag.SSE_STREAMING, not_after, on=True),
     ):
-        with pytest.raises(TooLate, match="look again"):
+        with pytest.raises(TooLate, match="sent nothing"):
             change(late)
         change(in_time)
     assert [line.split()[0] for line in edge.asked] == ["PATCH", "POST"]

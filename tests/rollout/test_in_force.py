@@ -104,7 +104,7 @@ def test_what_unleash_does_not_say_although_it_answers_is_given_up_and_said(
         assert entry is not None
         assert (entry.actor, json.loads(entry.command_params_json or "{}")) == (
             "Unleash",
-            {"reason": "what pia set is not what Unleash says"},
+            {"reason": "Unleash did not confirm what pia set"},
         )
 
 
@@ -129,7 +129,7 @@ def test_where_nothing_has_come_from_unleash_what_lets_people_in_is_refused_befo
     for wish in ({"percentage": 50}, {"enabled": True}):
         refused = problem(desk.put(**wish), 503)
         assert refused["reason"] == "unleash-silent"
-        assert "it refuses UNLEASH_API_TOKEN (401)" in refused["detail"]
+        assert "it rejects BEACON_UNLEASH_API_TOKEN (401)" in refused["detail"]
     assert (unleash.revision, unleash.percentage) == (1, "100")
     assert desk.put(enabled=False).status_code == 200
     assert not unleash.enabled

@@ -39,10 +39,10 @@ def edge() -> Iterator[Edge]:
 @pytest.mark.parametrize(
     ("answer", "failure"),
     [
-        (says(500), "it answers 500"),
-        (says(302, Location="http://127.0.0.1:9/"), "it answers 302"),
-        (says(401), "it refuses UNLEASH_API_TOKEN (401)"),
-        (says(403), "it refuses UNLEASH_API_TOKEN (403)"),
+        (says(500), "it responds with 500"),
+        (says(302, Location="http://127.0.0.1:9/"), "it responds with 302"),
+        (says(401), "it rejects BEACON_UNLEASH_API_TOKEN (401)"),
+        (says(403), "it rejects BEACON_UNLEASH_API_TOKEN (403)"),
         (says(200, "<html>"), "the response is not a list of flags"),
         (says(200, "[" * 100_000), "the response is not a list of flags"),
         (says(200, '{"features": 3}'), "the response is not a list of flags"),
@@ -73,7 +73,7 @@ def test_a_token_that_cannot_be_sent_is_named_without_being_told(
     """Whoever asks `/readyz` reads the failure, and nobody has to log in for that."""
     feed = UnleashPoller(edge.url, token, pytest.fail)
     feed.poll_once()
-    assert feed.failure == "it cannot be asked: something is wrong with BEACON_UNLEASH_URL or BEACON_UNLEASH_API_TOKEN"
+    assert feed.failure == "the request failed: check BEACON_UNLEASH_URL and BEACON_UNLEASH_API_TOKEN"
     assert "oken" not in caplog.text.replace("BEACON_UNLEASH_API_TOKEN", "").replace("cannot be kept", "")
     feed.stop()
 
@@ -81,9 +81,9 @@ def test_a_token_that_cannot_be_sent_is_named_without_being_told(
 @pytest.mark.parametrize(
     ("name", "value", "size", "failure"),
     [
-        ("MAX_FEED_BYTES", 100_000, 70_000, "its answer is longer than 100000 bytes"),
-        ("POLL_DEADLINE_S", 0.2, 70_000, "it does not answer in time"),
-        ("POLL_DEADLINE_S", 0.2, 1, "it does not answer in time"),
+        ("MAX_FEED_BYTES", 100_000, 70_000, "its response is larger than 100000 bytes"),
+        ("POLL_DEADLINE_S", 0.2, 70_000, "it does not respond in time"),
+        ("POLL_DEADLINE_S", 0.2, 1, "it does not respond in time"),
     ],
 )
 def test_an_answer_without_an_end_is_cut_off(
@@ -107,7 +107,7 @@ def test_headers_without_an_end_are_cut_off_and_the_next_question_is_answered(
     edge.answers = [trickles_headers, says(200, FLAGS)]
     feed, began = UnleashPoller(edge.url, "", taken.append), time.monotonic()
     feed.poll_once()
-    assert feed.failure == "it does not answer in time"
+    assert feed.failure == "it does not respond in time"
     assert time.monotonic() - began < scaled(60)
     monkeypatch.setattr(feed_module, "POLL_DEADLINE_S", 30)
     feed.poll_once()
@@ -131,7 +131,7 @@ def test_they_are_in_a_worker_too(edge: Edge) -> None:
     edge.answers = [trickles_headers]
     command = [sys.executable, "-c", IN_A_WORKER, edge.url]
     done = subprocess.run(command, capture_output=True, text=True, timeout=scaled(120), check=True)
-    assert done.stdout == "it does not answer in time\n"
+    assert done.stdout == "it does not respond in time\n"
 
 
 def test_the_flags_of_others_are_left_behind(edge: Edge) -> None:
@@ -193,7 +193,7 @@ class TestLog:
     def test_an_unleash_that_is_away_for_an_hour_is_seven_lines(self) -> None:
         feed = UnleashPoller(f"http://127.0.0.1:{free_port()}", "", pytest.fail)
         lines = self.looks(feed, 360, every_s=10)
-        assert lines == ["Unleash: it cannot be reached; what was known last applies"] * 6
+        assert lines == ["Unleash: it cannot be reached; the last known flags apply"] * 6
         assert self.looks(feed, 1) == lines[:1]
         feed.stop()
 
@@ -202,7 +202,7 @@ class TestLog:
         edge.answers = [says(500), says(200, FLAGS)] * 60 + [says(200, FLAGS)]
         assert len(self.looks(feed, 120)) <= 5
         self.now += 30
-        assert self.looks(feed, 10) in ([], ["Unleash: it answers again"])
+        assert self.looks(feed, 10) in ([], ["Unleash: it responds again"])
         feed.stop()
 
     def test_a_database_that_is_away_is_one_traceback(self, edge: Edge) -> None:
@@ -211,6 +211,6 @@ class TestLog:
 
         edge.answers = [says(200, FLAGS)]
         feed = UnleashPoller(edge.url, "", fails)
-        assert self.looks(feed, 100) == ["Unleash: what it sent could not be kept and is asked for again"]
+        assert self.looks(feed, 100) == ["Unleash: its response could not be stored and will be fetched again"]
         assert self.caplog.text.count("Traceback") == 1
         feed.stop()

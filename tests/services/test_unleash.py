@@ -200,7 +200,7 @@ class TestSomebodyElse:
             partly = desk.put(enabled=False, percentage=0)
         assert (partly.status_code, partly.get_json()["reason"]) == (409, "unleash-partly")
         assert partly.get_json()["title"] == "Changed in part"
-        assert partly.get_json()["detail"] == "Switched off. The rest is not: somebody else changed it first"
+        assert partly.get_json()["detail"] == "Switched off. The rest failed: somebody else changed it first"
         desk.stands_at(25, enabled=False)
         ours = [entry for entry in desk.audit()[entries:] if entry[0] == "pia"]
         assert ours == [
@@ -332,7 +332,7 @@ class TestAway:
             late.share()
             note = late.get().get("note", "")
             took_s.append(time.monotonic() - began)
-            return "does not answer in time" in note
+            return "does not respond in time" in note
 
         wait_for(noted, FOLLOW_S)
         assert max(took_s) < feed_poller.POLL_TIMEOUT_S, "a request waited for Unleash"
@@ -360,7 +360,7 @@ class TestAway:
         monkeypatch.setattr(AdminClient, "set_percentage", stuck)
         refused = desk.put(percentage=50)
         assert (refused.status_code, refused.get_json()["reason"]) == (503, "unleash-away")
-        assert "look again before you repeat it" in refused.get_json()["detail"]
+        assert "Check the flag before you retry" in refused.get_json()["detail"]
         assert desk.get()["percentage"] == 10
         unleash.thaw()
         monkeypatch.setattr(admin_api, "ADMIN_TIMEOUT_S", 10.0)
@@ -369,7 +369,7 @@ class TestAway:
 
     def test_a_bad_token_is_said_and_everybody_is_polled(self, unleash: Unleash, worker: Workers) -> None:
         desk = worker(unleash, unleash_api_token="default:development.bad")
-        wait_for(lambda: "refuses UNLEASH_API_TOKEN" in desk.get().get("note", ""), FOLLOW_S)
+        wait_for(lambda: "rejects BEACON_UNLEASH_API_TOKEN" in desk.get().get("note", ""), FOLLOW_S)
         assert "declared defaults apply" in desk.get()["note"]
         assert desk.share() == 0
         assert not desk.doctor().ok
@@ -381,7 +381,7 @@ class TestAway:
         wait_for(lambda: "cannot be reached" in desk.get().get("note", ""), FOLLOW_S)
         shown = desk.get()
         assert "declared defaults apply" in shown["note"]
-        assert (shown["percentage"], shown["whyNot"]) == (None, "nothing came from Unleash yet")
+        assert (shown["percentage"], shown["whyNot"]) == (None, "Unleash has sent no flags yet")
         assert desk.share() == 0
         assert desk.ready()["status"] == 200
         assert desk.put(percentage=50).status_code == 503

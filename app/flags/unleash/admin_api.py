@@ -1,7 +1,7 @@
-"""Unleash's Admin API: the one gradual rollout of a flag, looked at and moved, and who moved it last.
+"""Client of Unleash's Admin API: reads and changes a flag's gradual rollout, and reads who changed it last.
 
-A change is a JSON Patch whose `test` names what was looked at, so that somebody else's change is noticed. Only the
-percentage is touched: a PUT would wipe the constraints and variants that it does not repeat.
+A change is a JSON Patch whose `test` operations contain the values that were read, so that a change by somebody else is
+detected. Only the percentage is patched: a PUT would delete the constraints and variants that it does not repeat.
 """
 
 import math
@@ -18,29 +18,27 @@ from app.flags.unleash import unleash_http
 from app.flags.unleash.unleash_http import UnleashResponse
 
 ADMIN_TIMEOUT_S = 3.0
-# From the question to the end of the answer: somebody waits for it.
+# For the whole request, including the response body: a person waits for it.
 ADMIN_DEADLINE_S = 5.0
-# Who did it is good to know, and what they did, a kill perhaps, waits for the answer.
+# Short, because a change, perhaps a kill switch, waits until its author is known.
 AUTHOR_TIMEOUT_S = 1.0
 MAX_ADMIN_RESPONSE_BYTES = 8 * 1024 * 1024
 
 
 class UnleashUnavailable(ChangeRefused):
-    """Unleash did not answer, so nobody knows: the change may have been made."""
+    """Unleash did not respond, so the outcome is unknown: the change may have been made."""
 
     def __init__(self, sentence: str, link: str) -> None:
         super().__init__(sentence, "unleash-away", link, 503)
 
 
 class PatchTestFailed(Exception):
-    """It no longer stands where it was looked at; nothing was changed."""
-
-    __test__ = False  # no test class, whatever its name
+    """The flag no longer has the values that were read; nothing was changed."""
 
 
 @dataclass(frozen=True, slots=True)
 class AdminFlagState:
-    """Where a flag stands in Unleash. `why_not`: why Beacon cannot set its percentage."""
+    """The state of a flag in Unleash. `why_not`: why Beacon cannot set its percentage."""
 
     enabled: bool
     percentage: float | None
@@ -50,9 +48,9 @@ class AdminFlagState:
 
 
 class AdminClient:
-    """One environment of one Unleash. Every method raises `Refused`, or `Away` where it does not answer.
+    """One environment of one Unleash. Methods raise `ChangeRefused`, or `UnleashUnavailable` without a response.
 
-    What changes something is not asked after `not_after` (of `time.monotonic`) any more, and raises `Late`.
+    Methods that change something raise `TooLate` and send nothing after `not_after` (a `time.monotonic` value).
     """
 
     def __init__(self, url: str, token: str, environment: str) -> None:
@@ -63,7 +61,7 @@ class AdminClient:
         return bool(self._token)
 
     def build_flag_link(self, project: str, flag: Flag) -> str:
-        """Unleash's own page of the flag."""
+        """The URL of the flag's page in Unleash."""
         return f"{self._url}/projects/{quote(project, safe='')}/features/{quote(flag, safe='')}"
 
     def read_flag(self, project: str, flag: Flag) -> AdminFlagState:
@@ -79,7 +77,7 @@ class AdminClient:
     def set_percentage(
         self, project: str, flag: Flag, look: AdminFlagState, percentage: float, not_after: float = math.inf
     ) -> None:
-        """Raises `TestFailed` where it no longer stands as looked at."""
+        """Raises `PatchTestFailed` if the flag no longer has the values in `look`."""
         patch = [
             {"op": "test", "path": "/name", "value": "flexibleRollout"},
             {"op": "test", "path": "/parameters/rollout", "value": look.raw},
@@ -88,11 +86,11 @@ class AdminClient:
         self._call("PATCH", project, flag, f"/strategies/{look.strategy}", patch, not_after)
 
     def switch(self, project: str, flag: Flag, not_after: float = math.inf, *, on: bool) -> None:
-        """The environment on or off: the kill switch. What the strategy holds is kept."""
+        """Switch the environment on or off: the kill switch. The strategies are kept."""
         self._call("POST", project, flag, "/on" if on else "/off", None, not_after)
 
     def find_last_change(self, flag: Flag) -> tuple[str, str] | None:
-        """Who changed the flag last in this environment, and when; None where that cannot be read."""
+        """Who last changed the flag in this environment, and when; None if it cannot be read."""
         try:
             patience = unleash_http.Timeouts(AUTHOR_TIMEOUT_S, AUTHOR_TIMEOUT_S, MAX_ADMIN_RESPONSE_BYTES)
             found = self._request("GET", f"/api/admin/events/{quote(flag, safe='')}", patience)
@@ -121,30 +119,30 @@ class AdminClient:
         except unleash_http.SendDeadlinePassed:
             raise TooLate(link) from None
         except requests.RequestException as error:
-            raise UnleashUnavailable("Unleash does not answer; look again before you repeat it.", link) from error
+            raise UnleashUnavailable("Unleash does not respond. Check the flag before you retry.", link) from error
         except (ValueError, TypeError) as error:
             raise UnleashUnavailable(
-                "Unleash's answer cannot be read; look again before you repeat it.", link
+                "Unleash's response cannot be read. Check the flag before you retry.", link
             ) from error
         raise self._to_error(found, flag, link)
 
     def _to_error(self, found: UnleashResponse, flag: Flag, link: str) -> Exception:
-        """Unleash says 500 where a `test` failed, and names the permission where an approval is needed."""
+        """Unleash responds with 500 if a `test` failed, and names the permission if an approval is needed."""
         text, environment = found.text[:10_000], self._environment
         if "TEST_OPERATION_FAILED" in text or "Test operation failed" in text:
             return PatchTestFailed()
         if found.status == 401:
-            return ChangeRefused("Unleash refuses BEACON_UNLEASH_ADMIN_TOKEN: correct it.", "unleash-bad-token", link)
+            return ChangeRefused("Unleash rejects BEACON_UNLEASH_ADMIN_TOKEN: correct it.", "unleash-bad-token", link)
         if found.status == 403 and "SKIP_CHANGE_REQUEST" in text:
-            sentence = f"Changes of {environment} need an approval in Unleash: request the change there."
+            sentence = f"Changes in {environment} need an approval in Unleash: request the change there."
             return ChangeRefused(sentence, "unleash-approval", link)
         if found.status == 403:
             sentence = f"BEACON_UNLEASH_ADMIN_TOKEN may not change {flag} in {environment}."
             return ChangeRefused(sentence, "unleash-forbidden", link)
         if found.status == 404:
-            sentence = f"Unleash has no {flag} in {environment}, or its rollout was removed just now."
+            sentence = f"Unleash has no {flag} in {environment}, or its rollout was just removed."
             return ChangeRefused(sentence, "unleash-missing", link, 409)
-        return UnleashUnavailable(f"Unleash answers {found.status}; look again before you repeat it.", link)
+        return UnleashUnavailable(f"Unleash responded with {found.status}. Check the flag before you retry.", link)
 
     @property
     def _quoted_environment(self) -> str:

@@ -1,4 +1,4 @@
-"""What one question to Unleash shows the doctor, and nothing of it is kept."""
+"""The Unleash check of `beacon doctor`: one request, nothing is stored."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,9 +14,10 @@ from app.flags.unleash.feed_poller import UnleashPoller
 
 @dataclass(frozen=True, slots=True)
 class HealthcheckResult:
-    """What one question to Unleash has shown. `failure`: it gave no flags, and whether there are `kept` ones.
+    """The result of one request to Unleash. `failure`: why it returned no flags; `has_snapshot`: whether there are
+    stored ones.
 
-    `groups`: those of flags whose `groupId` is not their name.
+    `groups`: the `groupId` of each flag where it is not the flag's name.
     """
 
     failure: str | None = None
@@ -29,7 +30,7 @@ class HealthcheckResult:
 
 
 def check_unleash(settings: Settings, admin: AdminClient, is_kept: Callable[[], bool]) -> HealthcheckResult:
-    """`is_kept`: whether there are flags from earlier; asked only where Unleash gives none."""
+    """`is_kept` returns whether there are stored flags. It is called only if Unleash returns none."""
     seen: list[str] = []
     probe = UnleashPoller(settings.unleash_url, settings.unleash_api_token, seen.append, logs=False)
     probe.poll_once()
@@ -48,7 +49,7 @@ def check_unleash(settings: Settings, admin: AdminClient, is_kept: Callable[[], 
 
 
 def _find_admin_problem(admin: AdminClient, projects: Mapping[Flag, str]) -> str | None:
-    """What its Admin API has against Beacon's token; None where it was given none, or nothing hinders."""
+    """Why the Admin API rejects Beacon's token; None if there is no token or no problem."""
     try:
         for flag, project in projects.items() if admin.has_token else []:
             admin.read_flag(project, flag)

@@ -1,8 +1,8 @@
-"""What Beacon changes in Unleash, until it is seen to have arrived: whoever sees it knows whose it is, and why.
+"""Changes that Beacon makes in Unleash, stored until they come back, so that their author and reason are known.
 
-A change of switch and percentage arrives in two stages, and two people may be changing at once: each change has an id
-of its own, and a row for every stage. What was made applies at once in every worker (`kept.in_force`), for as long as
-Unleash says nothing: nobody knows how long it will be away.
+A change of switch and percentage comes back in two stages, and two people may change flags at once: each change has its
+own id, and a row for every stage. A change that was made applies at once in every worker
+(`snapshot_store.load_in_force`), until Unleash sends it: nobody knows how long Unleash may be unavailable.
 """
 
 import uuid
@@ -16,12 +16,12 @@ from app.flags.document import Flag, Rollout
 from app.flags.models import PendingChangeRow
 from app.infra.clock import parse_utc
 
-# What is being made is over by then; and an Unleash that answers has said by then what was made.
+# By then a change in progress is over, and an Unleash that responds has sent what was made.
 PENDING_EXPIRY_S = 60.0
 
 
 def record_pending(session: Session, flag: Flag, stages: Sequence[Rollout], actor: str, reason: str) -> str:
-    """Beacon is about to make this change; returns its id."""
+    """Record a change that Beacon is about to make; returns its id."""
     at = session.scalar(sa.select(now_epoch())) or 0.0
     change = uuid.uuid4().hex
     for number, stage in enumerate(stages):
@@ -34,9 +34,9 @@ def record_pending(session: Session, flag: Flag, stages: Sequence[Rollout], acto
 
 
 def mark_made(session: Session, change: str, stages: int) -> bool:
-    """Unleash has taken so many stages of it; the others will not come. Call it under `store.lock`.
+    """Record that Unleash accepted this many stages; the others will not come. Call it under `embedded.lock_flags`.
 
-    False where it has been audited already: whoever saw the last stage arrive was first.
+    False if the change is already audited, because a worker has seen its last stage come back.
     """
     is_open = session.scalar(sa.select(sa.func.count()).where(PendingChangeRow.change == change)) != 0
     delete_stages(session, change, stages)
@@ -45,27 +45,27 @@ def mark_made(session: Session, change: str, stages: int) -> bool:
 
 
 def delete_stages(session: Session, change: str, stage: int = 0) -> None:
-    """From this stage on."""
+    """Delete the stages of a change, starting with this one."""
     session.execute(
         sa.delete(PendingChangeRow).where(PendingChangeRow.change == change, PendingChangeRow.stage >= stage)
     )
 
 
 def find_pending(session: Session, flag: Flag) -> PendingChangeRow | None:
-    """The newest that was made and has not come back from Unleash yet, however long ago that was."""
+    """The newest change that was made and has not come back from Unleash, regardless of its age."""
     made = sa.select(PendingChangeRow).where(PendingChangeRow.flag == flag, PendingChangeRow.is_made)
     return session.scalar(made.order_by(PendingChangeRow.at.desc(), PendingChangeRow.stage.desc()).limit(1))
 
 
 def expire_unfinished(session: Session) -> list[PendingChangeRow]:
-    """Forget what was being made and is too old to come. Returns the last stages of what nobody finished: their workers
-    died before they audited it. Call it under `store.lock`."""
+    """Delete changes that were in progress and are too old to complete. Returns the last stage of each: their workers
+    died before they audited them. Call it under `embedded.lock_flags`."""
     return _delete_old(session, ~PendingChangeRow.is_made)
 
 
 def expire_made(session: Session) -> list[PendingChangeRow]:
-    """Forget what was made and would have come by now; call it under `store.lock`, and only while Unleash answers.
-    Returns the last stage of each change."""
+    """Delete changes that were made and should have come back. Returns the last stage of each change. Call it under
+    `embedded.lock_flags`, and only while Unleash responds."""
     return _delete_old(session, PendingChangeRow.is_made.is_(True))
 
 
@@ -78,7 +78,7 @@ def _delete_old(session: Session, which: sa.ColumnElement[bool]) -> list[Pending
 
 
 def is_last_stage(session: Session, stage: PendingChangeRow) -> bool:
-    """Whether no other stage of its change is to come."""
+    """True if no later stage of the change is stored."""
     later = sa.select(sa.func.count()).where(
         PendingChangeRow.change == stage.change, PendingChangeRow.stage > stage.stage
     )
@@ -86,7 +86,7 @@ def is_last_stage(session: Session, stage: PendingChangeRow) -> bool:
 
 
 def match_arrival(session: Session, flag: Flag, now: Rollout) -> PendingChangeRow | None:
-    """Whose change it is that has come from Unleash; it and what was made before it are no longer waited for."""
+    """The stored change that matches the state Unleash sent. It and older made changes are deleted."""
     may_come = sa.or_(PendingChangeRow.is_made, PendingChangeRow.at > now_epoch() - PENDING_EXPIRY_S)
     here = sa.select(PendingChangeRow).where(
         PendingChangeRow.flag == flag, may_come, PendingChangeRow.enabled == now.enabled
@@ -101,9 +101,9 @@ def match_arrival(session: Session, flag: Flag, now: Rollout) -> PendingChangeRo
 
 
 def delete_overtaken(session: Session, flag: Flag, at: str | None) -> None:
-    """Somebody else has changed it in Unleash at `at` (None: just now): what was made before will not be seen.
+    """Delete made changes older than somebody else's change in Unleash at `at` (None: just now): they will not be seen.
 
-    What is still being made stays: it may come afterwards.
+    A change in progress stays: it may come afterwards.
     """
     gone = sa.delete(PendingChangeRow).where(PendingChangeRow.flag == flag, PendingChangeRow.is_made)
     session.execute(gone if at is None else gone.where(PendingChangeRow.at < parse_utc(at).timestamp()))

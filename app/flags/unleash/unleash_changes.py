@@ -1,4 +1,4 @@
-"""A change that Beacon makes in Unleash, as its database has it: said before it is asked for, told after."""
+"""The database side of a change in Unleash: recorded before the request, audited and announced after it."""
 
 import time
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from app.flags.unleash import pending_changes, snapshot_store
 
 @dataclass(frozen=True, slots=True)
 class FlagChange:
-    """What somebody wants, and why; `before` is where Unleash itself says that the flag stands."""
+    """A requested change and its reason; `before` is the state that Unleash's Admin API returned."""
 
     flag: Flag
     actor: str
@@ -24,7 +24,7 @@ class FlagChange:
 
     @property
     def stages(self) -> list[Rollout]:
-        """Off comes first and on comes last, so that nobody is in between who should not be."""
+        """Switching off comes first and switching on last, so that nobody is let in between the stages."""
         before, after = self.before, self.after
         if before == after:
             return []
@@ -34,7 +34,7 @@ class FlagChange:
 
 
 def begin_change(wanted: FlagChange, precondition: Precondition | None) -> tuple[str, float]:
-    """The id of the change, and when it was decided (monotonic). Raises what `precondition` does."""
+    """Record the change; returns its id and when it was decided (monotonic). Raises what `precondition` raises."""
     with write() as session:
         embedded.lock_flags(session)
         decided = time.monotonic()
@@ -45,7 +45,7 @@ def begin_change(wanted: FlagChange, precondition: Precondition | None) -> tuple
 
 
 def finish_change(wanted: FlagChange, change: str) -> None:
-    """Unleash has taken all of it: it is in force from now on, in every worker that hears of it."""
+    """Record that Unleash accepted all stages: the change applies now, in every worker that gets the event."""
     flag, actor, reason, after = wanted.flag, wanted.actor, wanted.reason, wanted.after
     is_moved = wanted.before != after
     with write() as session:
@@ -53,15 +53,15 @@ def finish_change(wanted: FlagChange, change: str) -> None:
         is_first = pending_changes.mark_made(session, change, len(wanted.stages))
         if is_first or not is_moved:
             embedded.audit_change(session, flag, actor, reason, wanted.before, after)
-        if not is_moved:  # nothing comes back from Unleash
+        if not is_moved:  # Unleash will send nothing new
             embedded.write_rollout(session, flag, after, actor, reason)
             _hold_until_sent(session, wanted)
-        if is_first or not is_moved:  # otherwise whoever saw it arrive has told it
+        if is_first or not is_moved:  # otherwise the worker that saw it come back has announced it
             embedded.announce_change(session, flag, after, actor, reason, snapshot_store.load_outcome(session, flag))
 
 
 def _hold_until_sent(session: Session, wanted: FlagChange) -> None:
-    """Unleash has it so already, and may not have sent it: then it is in force by our word."""
+    """Apply a state that Unleash already has but may not have sent to the workers yet."""
     held = snapshot_store.load_in_force(session)
     if held is not None and snapshot_store.read_rollout(held, wanted.flag) != wanted.after:
         change = pending_changes.record_pending(session, wanted.flag, [wanted.after], wanted.actor, wanted.reason)
@@ -69,7 +69,7 @@ def _hold_until_sent(session: Session, wanted: FlagChange) -> None:
 
 
 def fail_change(wanted: FlagChange, change: str, done: int, why: str) -> Rollout:
-    """Unleash has taken so many stages of it, and no more. Where it stands."""
+    """Record that Unleash accepted only this many stages. Returns the state that was reached."""
     flag, actor, reason = wanted.flag, wanted.actor, wanted.reason
     reached = [wanted.before, *wanted.stages][done]
     with write() as session:

@@ -1,4 +1,4 @@
-"""One question to Unleash whose answer ends in time and has an end, whatever comes in between."""
+"""HTTP requests to Unleash with a deadline for the whole response and a size limit."""
 
 import math
 import socket
@@ -40,7 +40,7 @@ class UnleashResponse:
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """`pause_s`: to connect, and between two pieces; `whole_s`: from the question to the end of the answer."""
+    """`pause_s`: to connect, and between two chunks; `whole_s`: for the whole request and response."""
 
     pause_s: float
     whole_s: float
@@ -48,15 +48,15 @@ class Timeouts:
 
 
 class ResponseTooLarge(requests.RequestException):
-    """The answer was given up at so many bytes."""
+    """The response exceeds the size limit."""
 
 
 class SendDeadlinePassed(Exception):
-    """The question was not asked: `not_after` had passed before its first byte could leave."""
+    """The request was not sent: `not_after` passed before its first byte left."""
 
 
 def create_session() -> requests.Session:
-    """For `ask`. The environment's proxies and credentials are not meant for Unleash."""
+    """A session for `send_request`. Ignores the environment's proxies and credentials: they are not for Unleash."""
     made = requests.Session()
     made.trust_env = False
     made.mount("http://", _Adapter())
@@ -73,9 +73,9 @@ def send_request(
     body: Any = None,
     not_after: float = math.inf,
 ) -> UnleashResponse:
-    """Raises `requests.RequestException`: `Timeout` and `ConnectionError` as requests does, or `TooLong`; and `TooLate`
-    where not a byte of it has left by `not_after` (of `time.monotonic`)."""
-    # Of something compressed many pieces may come that give nothing yet, and each costs time.
+    """Raises `requests.RequestException`: `Timeout` and `ConnectionError` as requests does, or `ResponseTooLarge`; and
+    `SendDeadlinePassed` if no byte has left by `not_after` (a `time.monotonic` value)."""
+    # Uncompressed: many compressed chunks may arrive before any of them yields data, and each costs time.
     plain = {**headers, "Accept-Encoding": "identity"}
     with Deadline(patience.whole_s) as deadline, _current_request.limit(deadline, not_after):
         try:
@@ -88,19 +88,19 @@ def send_request(
             if deadline.passed:
                 raise requests.Timeout from error
             raise
-        if deadline.passed:  # the cut itself looks like the end of an answer without a length
+        if deadline.passed:  # a connection closed by the deadline looks like the end of a response without a length
             raise requests.Timeout
         return UnleashResponse(response.status_code, found.decode("utf-8", "replace"), response.headers.get("ETag", ""))
 
 
 def _read_body(raw: BaseHTTPResponse, max_bytes: int) -> bytes:
-    """Takes what is there: `iter_content` would wait until a whole piece has come, however slowly."""
+    """Read what is available: `iter_content` would wait for a full chunk, however slowly it arrives."""
     found, pace = bytearray(), Pace()
     try:
         while piece := raw.read1(READ_SIZE_BYTES, decode_content=True):
             found += piece
             if len(found) > max_bytes:
-                raise ResponseTooLarge(f"its answer is longer than {max_bytes} bytes")
+                raise ResponseTooLarge(f"its response is larger than {max_bytes} bytes")
             pace()
     except exceptions.TimeoutError as error:
         raise requests.Timeout from error
@@ -110,7 +110,7 @@ def _read_body(raw: BaseHTTPResponse, max_bytes: int) -> bytes:
 
 
 class _CurrentRequest(threading.local):
-    """What this thread (or greenlet) is asking: connections are made deep inside the library."""
+    """The deadlines of this thread's (or greenlet's) request. Connections are made deep inside the library."""
 
     deadline: Deadline | None = None
     not_after = math.inf
@@ -125,7 +125,7 @@ class _CurrentRequest(threading.local):
             self.deadline = None
 
     def check_before_send(self) -> None:
-        """Just before the first byte: a name may have been looked up for long, the process may have been frozen."""
+        """Called before the first byte: the DNS lookup may have been slow, or the process may have been suspended."""
         now = time.monotonic()
         if not self.is_sent and now > self.not_after:
             raise SendDeadlinePassed
@@ -139,7 +139,7 @@ _current_request = _CurrentRequest()
 
 
 class _DeadlineMixin:
-    """A connection that the deadline reaches: its headers and its handshake may trickle too."""
+    """A connection that the deadline can close, because headers and handshake may trickle too."""
 
     sock: socket.socket | None
 

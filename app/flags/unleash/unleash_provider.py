@@ -1,4 +1,4 @@
-"""The rollout in a real Unleash: seen through what its workers keep, changed through its Admin API."""
+"""Rollouts in an Unleash server: read from the stored snapshot, changed through the Admin API."""
 
 import threading
 import time
@@ -25,15 +25,15 @@ from app.flags.unleash.healthcheck import HealthcheckResult, check_unleash
 from app.flags.unleash.unleash_changes import FlagChange
 from app.infra.clock import utc_text
 
-# What was decided in a transaction is asked for so soon after it, or not at all: whoever was frozen in between knows
-# nothing of what others did meanwhile.
+# A change is sent within this time after its transaction or not at all: if the process was suspended in between, others
+# may have changed the flag.
 MAX_SEND_DELAY_S = 2.0
 
 
 class UnleashProvider:
-    """One worker's. `feed` is its part of the live half.
+    """The provider of one worker. `poller` is its background service.
 
-    `on_ahead` is called after a load that went ahead of the log, for whoever acts on the log's word alone.
+    `on_ahead` is called after flags were loaded without an event, because listeners of the event log do not notice it.
     """
 
     mode: ProviderMode = "unleash"
@@ -43,14 +43,14 @@ class UnleashProvider:
         self._admin = AdminClient(settings.unleash_url, settings.unleash_admin_token, settings.unleash_environment)
         self._writer = snapshot_store.SnapshotWriter(self._find_author)
         self._store_lock = threading.Lock()
-        # Since when this worker has held a change that Unleash has not sent yet (monotonic); None where it holds none.
+        # Since when this worker has applied a change that Unleash has not sent yet (monotonic); None if there is none.
         self._ahead_since: float | None = None
         self.poller = UnleashPoller(
             settings.unleash_url, settings.unleash_api_token, self._store, self._drop_undelivered
         )
 
     def check_health(self) -> HealthcheckResult:
-        """For the doctor: ask once and keep nothing."""
+        """For `beacon doctor`: one request, nothing is stored."""
         return check_unleash(self._settings, self._admin, lambda: self.load() is not None)
 
     @property
@@ -65,7 +65,7 @@ class UnleashProvider:
         return text
 
     def describe_problem(self) -> str | None:
-        """Asked by health checks too: it touches neither Unleash nor the database."""
+        """Also called by health checks, so it uses neither Unleash nor the database."""
         failure, since = self.poller.failure, self.poller.failing_since
         if failure is None:
             return None
@@ -75,18 +75,16 @@ class UnleashProvider:
         return f"Unleash: {failure} (since {since}); {applies}"
 
     def view(self, session: Session, flag: Flag) -> FlagView:
-        text = snapshot_store.load_in_force(
-            session
-        )  # with the caller's connection: many may ask at once, and connections are few
+        text = snapshot_store.load_in_force(session)  # uses the caller's connection, because connections are few
         project = self._find_project(text, flag)
         link = self._admin.build_flag_link(project, flag)
         if text is None:
-            why = "nothing came from Unleash yet"
+            why = "Unleash has sent no flags yet"
             return FlagView(ConfiguredState(document.DEFAULTS[flag], None, why), why_not=why, link=link)
         nominal, (standing, reason) = document.read_state(text, flag), embedded.load_rollout_with_reason(session, flag)
         actor, at, since = standing.actor, standing.changed_at, standing.level_since
         ours = pending_changes.find_pending(session, flag)
-        if ours is not None:  # on its way back to us, and in force already
+        if ours is not None:  # in force already, although Unleash has not sent it yet
             actor, at, reason = ours.actor, _to_utc_text(ours.at), ours.reason
             since = since if Rollout(ours.enabled, ours.percentage).level == standing.rollout.level else ours.at
         why_not = nominal.why
@@ -105,7 +103,7 @@ class UnleashProvider:
         precondition: Precondition | None = None,
     ) -> FlagView:
         embedded.validate_change(reason, percentage)
-        db.session.remove()  # what follows waits for Unleash, and must not hold a connection
+        db.session.remove()  # hold no connection while waiting for Unleash
         project = self._require_project(flag, lets_in=bool(percentage) or enabled is True)
         look = self._admin.read_flag(project, flag)
         before = self._to_rollout(look, flag, project, needs_percentage=percentage is not None)
@@ -113,7 +111,7 @@ class UnleashProvider:
             with read() as session:
                 now = self.view(session, flag)
             if not expected.matches(before, now.changed_at):
-                is_back = expected.matches(before, expected.changed_at)  # where it was, and not since then
+                is_back = expected.matches(before, expected.changed_at)  # same state, but it was changed in between
                 raise RolloutConflict(now if is_back else self._build_conflict_view(flag, look, project))
         after = Rollout(
             before.enabled if enabled is None else enabled, before.percentage if percentage is None else percentage
@@ -127,15 +125,15 @@ class UnleashProvider:
     def _change_in_stages(
         self, project: str, look: AdminFlagState, wanted: FlagChange, precondition: Precondition | None
     ) -> None:
-        """Said beforehand, so that whoever sees it arrive knows whose it is; audited as it came out, by whoever comes
-        first: this, or the worker that sees it arrive."""
+        """Record the change first, so that the worker that sees it come back knows its author. Its result is audited by
+        this worker or by the one that sees it come back, whichever is first."""
         change, decided = unleash_changes.begin_change(wanted, precondition)
         done = 0
         try:
             for was, stage in pairwise([wanted.before, *wanted.stages]):
                 not_after = (
                     decided + MAX_SEND_DELAY_S + done * admin_api.ADMIN_DEADLINE_S
-                )  # those before it may take their time
+                )  # allows for the stages before this one
                 self._apply_stage(project, wanted.flag, look, was, stage, not_after)
                 done += 1
         except (ChangeRefused, PatchTestFailed) as error:
@@ -146,13 +144,13 @@ class UnleashProvider:
     def _raise_failure(
         self, project: str, flag: Flag, error: ChangeRefused | PatchTestFailed, before: Rollout, reached: Rollout
     ) -> NoReturn:
-        """Raises what the changer is told of a change that failed once it had reached this."""
+        """Raise the error for a change that failed after it had reached this state."""
         link = self._admin.build_flag_link(project, flag)
         if reached != before:
             did = "Switched off" if before.enabled else f"Set to {reached.percentage} % and still off"
             status = error.status if isinstance(error, ChangeRefused) else 409
             raise PartialChange(
-                f"{did}. The rest is not: {_describe_failure(error)}", "unleash-partly", link, status
+                f"{did}. The rest failed: {_describe_failure(error)}", "unleash-partly", link, status
             ) from error
         if isinstance(error, ChangeRefused):
             raise error
@@ -161,19 +159,19 @@ class UnleashProvider:
     def _apply_stage(
         self, project: str, flag: Flag, look: AdminFlagState, before: Rollout, after: Rollout, not_after: float
     ) -> None:
-        """One stage."""
+        """Send one stage to Unleash."""
         if before.enabled != after.enabled:
             self._admin.switch(project, flag, not_after, on=after.enabled)
         else:
             self._admin.set_percentage(project, flag, look, after.percentage or 0, not_after)
 
     def _to_rollout(self, look: AdminFlagState, flag: Flag, project: str, *, needs_percentage: bool) -> Rollout:
-        """The kill switch works whatever the strategies are."""
+        """The kill switch works with any strategies; only a percentage needs a single gradual rollout."""
         if look.percentage is not None:
             return Rollout(look.enabled, look.percentage)
         if needs_percentage:
             link = self._admin.build_flag_link(project, flag)
-            raise ChangeRefused(f"Beacon may not set it: {look.why_not}.", "unleash-strategies", link, 409)
+            raise ChangeRefused(f"Beacon cannot set the percentage: {look.why_not}.", "unleash-strategies", link, 409)
         return Rollout(look.enabled, None)
 
     def _build_conflict_view(self, flag: Flag, look: AdminFlagState, project: str) -> FlagView:
@@ -192,18 +190,18 @@ class UnleashProvider:
         return snapshot_store.Author("Unleash") if who is None else snapshot_store.Author(f"{who[0]} (Unleash)", who[1])
 
     def _store(self, text: str) -> bool:
-        """A kill switch must not wait for a database that is away: this worker then goes ahead of the log."""
+        """Store the text. If the database is unavailable, this worker loads it anyway: a kill switch must not wait."""
         with self._store_lock, self._app.app_context():
             try:
                 return self._writer.store(text)
             except Exception:
                 if text != self._flags.configuration:
                     self._flags.load(text)
-                    self._on_ahead()  # the log cannot say it, and who is out must not stream on
+                    self._on_ahead()  # there is no event, but excluded users must stop streaming
                 raise
 
     def _drop_undelivered(self) -> None:
-        """Called after every answer of Unleash; asks the database once in a while, and only where there is a reason."""
+        """Called after every response of Unleash. Uses the database only if needed, and rarely."""
         if self._ahead_since is None or time.monotonic() - self._ahead_since < pending_changes.PENDING_EXPIRY_S:
             return
         self._ahead_since = time.monotonic()
@@ -212,8 +210,10 @@ class UnleashProvider:
             self.load()
 
     def _require_project(self, flag: Flag, *, lets_in: bool) -> str:
-        """Its Admin API goes on to take changes of a flag that was archived, and nobody would get them; nor would
-        anybody where Unleash has sent nothing yet. That nobody is in then is so already."""
+        """The project of the flag. Raises `ChangeRefused` if a change would have no effect.
+
+        The Admin API accepts changes of an archived flag, which nobody would get. If Unleash has sent nothing yet,
+        nobody would get a change either; switching off is allowed, because nobody is in anyway."""
         text = self.load()
         project = self._find_project(text, flag)
         link = self._admin.build_flag_link(project, flag)
@@ -222,9 +222,7 @@ class UnleashProvider:
             sentence = f"{problem}. A change made there would not take effect in Beacon."
             raise ChangeRefused(sentence, "unleash-silent", link, 503)
         if text is not None and document.find_project(text, flag) is None:
-            raise ChangeRefused(
-                f"Unleash has no {flag}: create it there, or bring it back.", "unleash-missing", link, 409
-            )
+            raise ChangeRefused(f"Unleash has no {flag}: create or revive it there.", "unleash-missing", link, 409)
         return project
 
     def _find_project(self, text: str | None, flag: Flag) -> str:
