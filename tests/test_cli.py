@@ -244,7 +244,7 @@ class TestRollout:
     def test_what_was_seen_is_where_it_must_stand(self, beacon: Beacon, script: Script) -> None:
         beacon("rollout", "set", "10")
         refused = script("rollout", "set", "50", "--expected", "25").one_sentence()
-        assert refused.startswith("beacon: enable_sse_streaming is at 10 % and on by now, changed by cli:")
+        assert refused.startswith("beacon: enable_sse_streaming is now at 10 % and on, changed by cli:")
         assert beacon("rollout", "set", "50", "--expected", "10").exit_code == 0
 
     def test_who_would_switch_is_said_and_nothing_is_set(self, beacon: Beacon, instance: Path) -> None:
@@ -276,8 +276,8 @@ class TestRollout:
             connection.commit()
         start = ("rollout", "plan", "start", "20:60", "--reason", "mine")
         assert script(*start).one_sentence() == (
-            "beacon: There is a plan already, started by bea (10 %: hers): to replace it, name it as expected. "
-            "Nothing was done."
+            "beacon: There is a plan already, started by bea (10 %: hers). "
+            "To replace it, pass its id as expected. Nothing was changed."
         )
         seen = beacon("rollout", "plan").stdout.split()[2]
         assert "stopped" not in script("rollout", "plan", "stop", "--expected", "another").one_sentence()
@@ -299,7 +299,7 @@ class TestRollout:
         refused = in_a_process("rollout", "set", "60", BEACON_INSTANCE_DIR=str(instance)).one_sentence()
         assert (
             refused
-            == "beacon: The guardrail holds enable_sse_streaming: they fail. Nothing can be raised until it lets go."
+            == "beacon: The guardrail holds enable_sse_streaming: they fail. Increases are blocked until it releases."
         )
         assert beacon("rollout", "set", "10").stdout == "enable_sse_streaming: 10 %, enabled\n"
 

@@ -1,4 +1,4 @@
-"""`beacon rollout`: the same changes as on the page and by the API, with the same preconditions and confirmations."""
+"""`beacon rollout`: the changes of the page and the API, with the same preconditions and confirmations."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -23,16 +23,16 @@ from app.rollout.preview import MAX_LISTED_NAMES, SwitchPreview, preview_switche
 DEFAULT_FLAG = Flag.SSE_STREAMING.value
 FLAG_OPTION = click.option("--flag", default=DEFAULT_FLAG, show_default=True)
 REASON_OPTION = click.option("--reason", default="set from the command line", show_default=True)
-YES_OPTION = click.option("--yes", is_flag=True, help="do not ask before everybody is let in")
+YES_OPTION = click.option("--yes", is_flag=True, help="skip the confirmation before everybody is let in")
 EXPECTED_OPTION = click.option(
     "--expected",
     type=click.IntRange(0, 100),
-    help="the percentage that you saw: refused where it is another one by now",
+    help="the percentage that you saw; the change is refused if it is another one now",
 )
 EXPECTED_PLAN_OPTION = click.option(
     "--expected",
     metavar="ID",
-    help="the plan that you saw, as `beacon rollout plan` names it: refused where it is another",
+    help="the id of the plan that you saw, from `beacon rollout plan`; refused if it is another one now",
 )
 
 
@@ -44,7 +44,7 @@ def rollout() -> None:
 @rollout.command("get")
 @click.argument("flag", default=DEFAULT_FLAG)
 def show_flag(flag: str) -> None:
-    """Say where a flag stands."""
+    """Show the state of a flag."""
     which = embedded.parse_flag(flag)
     with application():
         _show(which, _load_view(which))
@@ -54,13 +54,13 @@ def show_flag(flag: str) -> None:
 @click.argument("percentage", type=click.IntRange(0, 100))
 @FLAG_OPTION
 @REASON_OPTION
-@click.option("--enable/--disable", "enabled", default=None, help="switch on or off as well; keeps the percentage")
+@click.option("--enable/--disable", "enabled", default=None, help="also switch on or off; keeps the percentage")
 @EXPECTED_OPTION
 @YES_OPTION
 def set_percentage(
     percentage: int, flag: str, reason: str, enabled: bool | None, expected: int | None, yes: bool
 ) -> None:
-    """Set the percentage of a flag; every worker follows within a second. The guardrail holds here too."""
+    """Set the percentage of a flag; every worker follows within a second. The guardrail applies here too."""
     _change(flag, reason, percentage, enabled, expected, yes=yes)
 
 
@@ -78,7 +78,7 @@ def switch_off(flag: str, reason: str) -> None:
 @EXPECTED_OPTION
 @YES_OPTION
 def switch_on(flag: str, reason: str, expected: int | None, yes: bool) -> None:
-    """Switch a flag on again, at the percentage that was kept."""
+    """Switch a flag on again, at the kept percentage."""
     _change(flag, reason, None, True, expected, yes=yes)
 
 
@@ -86,7 +86,7 @@ def switch_on(flag: str, reason: str, expected: int | None, yes: bool) -> None:
 @click.argument("percentage", type=click.IntRange(0, 100))
 @FLAG_OPTION
 def show_preview(percentage: int, flag: str) -> None:
-    """Say who of the people online would switch, by name. Nothing is set."""
+    """List the online users who would switch. Nothing is changed."""
     which = embedded.parse_flag(flag)
     with application():
         flags: Flags = current_app.extensions["beacon_flags"]
@@ -96,7 +96,7 @@ def show_preview(percentage: int, flag: str) -> None:
         people = online_users().list_all()
         found = preview_switches(flags, which, people, percentage, enabled)
     if found is None:
-        click.echo(f"of {_count_people(len(people))} online nobody can say who would switch")
+        click.echo(f"{_count_people(len(people))} online; who would switch is unknown")
         return
     for line in _describe_preview(found, enabled=enabled):
         click.echo(line)
@@ -108,7 +108,7 @@ def show_preview(percentage: int, flag: str) -> None:
 @FLAG_OPTION
 @click.option("--limit", type=click.IntRange(1, 500), default=20, show_default=True)
 def show_history(flag: str, limit: int) -> None:
-    """List what became of a flag, newest first: when, who, what, why."""
+    """List the history of a flag, newest first: when, who, what, why."""
     which = embedded.parse_flag(flag)
     with application(), read() as session:
         for entry in changes_history.load_entries(session, which, limit):
@@ -135,7 +135,7 @@ def plan_group(context: click.Context, flag: str) -> None:
 @YES_OPTION
 @click.pass_obj
 def start_plan(flag: Flag, steps: tuple[str, ...], reason: str, expected: str | None, yes: bool) -> None:
-    """Raise the flag by steps, each held for its minutes, such as 10:60 50:60 100:60."""
+    """Raise the flag in steps, each held for its minutes, for example 10:60 50:60 100:60."""
     wanted = [_parse_step(text) for text in steps]
     embedded.validate_change(reason, None)
     as_asked = [{"percentage": percentage, "holdMinutes": minutes} for percentage, minutes in wanted]
@@ -159,7 +159,7 @@ def _begin_plan(flag: Flag, reason: str, steps: Sequence[Mapping[str, Any]], exp
 @EXPECTED_PLAN_OPTION
 @click.pass_obj
 def pause_plan(flag: Flag, expected: str | None) -> None:
-    """Hold the plan where it is until somebody resumes it."""
+    """Pause the plan until somebody resumes it."""
     with application(), write() as session:
         plan_service.steer_plan(session, flag, operator(), "pause", expected)
         _show_plan(session, flag)
@@ -169,7 +169,7 @@ def pause_plan(flag: Flag, expected: str | None) -> None:
 @EXPECTED_PLAN_OPTION
 @click.pass_obj
 def resume_plan(flag: Flag, expected: str | None) -> None:
-    """Let a paused plan go on; what was held before the pause counts."""
+    """Resume a paused plan; the time held before the pause counts."""
     with application(), write() as session:
         plan_service.steer_plan(session, flag, operator(), "resume", expected)
         _show_plan(session, flag)
@@ -198,13 +198,13 @@ def _change(
 
 
 def _load_view(flag: Flag) -> FlagView:
-    """Where it stands now; nothing is held open while somebody makes up their mind."""
+    """The current state. No transaction stays open while a person decides."""
     with read() as session:
         return current_provider().view(session, flag)
 
 
 def _show(flag: Flag, view: FlagView) -> None:
-    """Where it stands, and who is in where that does not say it."""
+    """Show the state, and who is in if the percentage does not say it."""
     said = view.state.why if view.outcome.is_plain else view.sentence
     override = flag_changes.get_override(flag)
     click.echo(f"{flag}: {_describe_state(view.state)}{'' if said is None else f' ({said})'}")
@@ -213,7 +213,7 @@ def _show(flag: Flag, view: FlagView) -> None:
 
 
 def _confirm(flag: Flag, why: str, *, yes: bool) -> None:
-    """Raises where it is not confirmed. A program that has no terminal is as free as one that uses the API."""
+    """Raises if it is not confirmed. Without a terminal no confirmation is needed, like with the API."""
     if yes or not sys.stdin.isatty():
         return
     click.echo(f"{why} Type {flag}, or 100, to confirm: ", nl=False, err=True)
@@ -249,7 +249,7 @@ def _parse_step(text: str) -> tuple[int, float]:
     try:
         return int(percentage), float(minutes)
     except ValueError as error:
-        raise click.UsageError(f"{text} is no step: write PERCENTAGE:MINUTES, such as 10:60") from error
+        raise click.UsageError(f"{text} is not a step: write PERCENTAGE:MINUTES, for example 10:60") from error
 
 
 def _show_plan(session: Session, flag: Flag) -> None:

@@ -57,7 +57,7 @@ class TooLate(ChangeRefused):
     """Beacon was delayed between decision and request, so others may have changed the flag. Nothing was sent."""
 
     def __init__(self, link: str | None = None) -> None:
-        super().__init__("Beacon was delayed and sent nothing. Reload, then decide again.", "late", link, 503)
+        super().__init__("Beacon was delayed and sent nothing. Check the flag, then decide again.", "late", link, 503)
 
 
 class PartialChange(ChangeRefused):
@@ -128,7 +128,7 @@ class EmbeddedProvider:
 
 
 def current_provider() -> Provider:
-    """Of the current application."""
+    """The provider of the current application."""
     found: Provider = current_app.extensions["beacon_rollout"]
     return found
 

@@ -1,4 +1,4 @@
-"""What guardrail and plan say of a flag that they do not move: an entry in the audit, an event that tells people."""
+"""Audit entries and events of the guardrail and the plan that do not change the flag itself."""
 
 from sqlalchemy.orm import Session
 
@@ -9,7 +9,7 @@ from app.flags.provider import Provider
 
 
 def announce_and_audit(session: Session, provider: Provider, flag: Flag, actor: str, reason: str, action: str) -> None:
-    """Inside `db.write()` and under `store.lock`: audited as this action, and told."""
+    """Audit this action and append the event. Call it inside `db.write()` and under `embedded.lock_flags`."""
     (here, outcome), reason = _read_current(session, provider, flag), reason[: embedded.MAX_REASON_LENGTH]
     session.flush()
     embedded.audit_change(session, flag, actor, reason, here, here, action=action)
@@ -17,13 +17,13 @@ def announce_and_audit(session: Session, provider: Provider, flag: Flag, actor: 
 
 
 def announce(session: Session, provider: Provider, flag: Flag, actor: str, reason: str) -> None:
-    """The same without an entry."""
+    """Append the event without an audit entry."""
     here, outcome = _read_current(session, provider, flag)
     embedded.announce_change(session, flag, here, actor, reason, outcome)
 
 
 def _read_current(session: Session, provider: Provider, flag: Flag) -> tuple[Rollout, RolloutOutcome]:
-    """Where it stands now and not when it was looked at: somebody may have switched it off since, and the newest event
-    is what everybody takes for true."""
+    """The current state, not the one seen before: somebody may have switched the flag off since, and everybody trusts
+    the newest event."""
     view = provider.view(session, flag)
     return Rollout(view.state.enabled, view.state.percentage), view.outcome

@@ -1,4 +1,4 @@
-"""The history of a rollout in words: the same on the page and at the command line. Pure."""
+"""Text for the history of a rollout, shared by the page and the command line. Pure."""
 
 from app.flags.document import Rollout
 from app.rollout.changes_history import HistoryEntry
@@ -20,7 +20,7 @@ def describe_entry(entry: HistoryEntry) -> str:
     if entry.action == "rollout-hold":
         return f"held at {describe_rollout(entry.after)}"
     if entry.action == "rollout-release":
-        return f"let go on at {describe_rollout(entry.after)}"
+        return f"released at {describe_rollout(entry.after)}"
     return f"{describe_rollout(entry.before)} → {describe_rollout(entry.after)}"
 
 
@@ -33,7 +33,7 @@ def describe_rollout(rollout: Rollout | None) -> str:
 
 
 def describe_percentage(percentage: float | None) -> str:
-    """`25 %`, `12.5 %`, `—` where no single number says it"""
+    """`25 %`, `12.5 %`, `—` if unknown"""
     return "—" if percentage is None else f"{percentage:g} %"
 
 
@@ -46,5 +46,5 @@ def describe_minutes(minutes: float) -> str:
 
 
 def describe_steps(entry: HistoryEntry) -> str:
-    """`10 % for 1 h, 50 % for 30 min`; empty where the entry has none"""
+    """`10 % for 1 h, 50 % for 30 min`; empty if the entry has no steps"""
     return ", ".join(f"{percentage} % for {describe_minutes(minutes)}" for percentage, minutes in entry.steps)

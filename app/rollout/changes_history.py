@@ -1,4 +1,4 @@
-"""What became of a flag: every change with who, when, why, from where to where, read from the audit."""
+"""Reads the history of a flag from the audit log: who changed what, when and why."""
 
 import json
 import math
@@ -20,8 +20,8 @@ DEFAULT_ENTRIES = 50
 
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
-    """One entry, newest first in every list of them. `before` and `after` are None where it is about the plan;
-    `failed` says why a change that was tried did not come about; `steps` are `{percentage, holdMinutes}`."""
+    """One entry of the history; lists are sorted newest first. `before` and `after` are None for plan entries.
+    `failed` is the reason if an attempted change failed. `steps` are `(percentage, hold minutes)`."""
 
     at: str
     actor: str
@@ -41,7 +41,7 @@ class HistoryEntry:
         return cls(row.timestamp, row.actor, row.action_type, params.get("reason") or "", before, after, failed, steps)
 
     def as_json(self) -> dict[str, Any]:
-        """As programs get it; `failed` and `steps` only where there are any."""
+        """The entry as the API returns it; `failed` and `steps` only if there are any."""
         said = {"at": self.at, "actor": self.actor, "action": self.action, "reason": self.reason}
         ends = {"before": _rollout_as_json(self.before), "after": _rollout_as_json(self.after)}
         steps = [{"percentage": percentage, "holdMinutes": minutes} for percentage, minutes in self.steps]
@@ -50,7 +50,7 @@ class HistoryEntry:
 
     @property
     def has_moved_users(self) -> bool:
-        """Whether more or fewer people were in after it than before."""
+        """True if the entry changed the effective percentage."""
         if self.action not in CHANGE_ACTIONS or self.failed is not None or self.before is None or self.after is None:
             return False
         return self.before.level != self.after.level
@@ -62,7 +62,7 @@ def load_entries(session: Session, flag: Flag, limit: int = DEFAULT_ENTRIES) -> 
 
 
 def load_percentages(session: Session, flag: Flag) -> list[float]:
-    """Those that the flag had before each of its newest changes, newest last, as far as a number said them."""
+    """The percentages before each of the newest changes, newest last, where known."""
     query = sa.select(AuditRow.before_state_json).where(
         AuditRow.target == flag, AuditRow.outcome == "success", AuditRow.action_type.in_(CHANGE_ACTIONS)
     )
@@ -72,7 +72,7 @@ def load_percentages(session: Session, flag: Flag) -> list[float]:
 
 
 def find_decrease(entries: Sequence[HistoryEntry]) -> HistoryEntry | None:
-    """The change that took people out, while it is the last one that moved anybody; None otherwise. Pure."""
+    """The last change of the effective percentage, if it was a decrease; None otherwise. Pure."""
     last = next((entry for entry in entries if entry.has_moved_users), None)
     if last is None or last.before is None or last.after is None:
         return None
@@ -80,7 +80,7 @@ def find_decrease(entries: Sequence[HistoryEntry]) -> HistoryEntry | None:
 
 
 def is_lower(one: Rollout, other: Rollout) -> bool:
-    """Whether fewer people are in. Where nobody can say how many, off is fewer."""
+    """True if fewer users are in. An unknown percentage counts as more than any known one."""
     return _sort_level(one) < _sort_level(other)
 
 
@@ -89,8 +89,8 @@ def _sort_level(rollout: Rollout) -> float:
 
 
 def find_first_increase(entries: Sequence[HistoryEntry]) -> HistoryEntry | None:
-    """The increase with which the rollout began that stands, or was taken back last: the first since nobody was in.
-    None where it lies further back than these entries. Pure."""
+    """The increase that started the current rollout, or the one taken back last: the newest increase from 0.
+    None if it is older than these entries. Pure."""
     begun = (
         entry for entry in entries if entry.has_moved_users and entry.before is not None and entry.after is not None
     )

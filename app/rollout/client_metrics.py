@@ -1,6 +1,6 @@
-"""What browsers reported, by cohort and minute, beside the moments at which the flag was changed.
+"""Client reports by cohort and minute, with the times at which the flag was changed.
 
-A minute in which nobody reported is not known, which is not the same as nothing having happened.
+A minute without reports is unknown, which is not the same as a minute in which nothing happened.
 """
 
 import time
@@ -20,13 +20,13 @@ from app.rollout import changes_history, client_reports
 
 MAX_MINUTES = 24 * 60
 CURRENT_RATE_MINUTES = 5
-# Shares of few attempts jump: within so much of what it was, the error rate is back.
+# The error rate counts as recovered within this tolerance, because shares of few attempts fluctuate.
 ERROR_RATE_TOLERANCE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
 class MinuteMetrics:
-    """Of one cohort. `minute` counts from 1970; times in seconds, None where none was measured."""
+    """One minute of one cohort. `minute` counts from 1970. Times are in seconds, None if none was measured."""
 
     minute: int
     cohort: str
@@ -45,7 +45,7 @@ class MinuteMetrics:
 
     @property
     def success(self) -> float | None:
-        """The share of attempts to connect that succeeded; None where nobody tried."""
+        """The share of connection attempts that succeeded; None if there were none."""
         return 1 - self.failures / self.attempts if self.attempts else None
 
     def as_json(self) -> dict[str, Any]:
@@ -57,7 +57,7 @@ class MinuteMetrics:
 
 @dataclass(frozen=True, slots=True)
 class ChangeMark:
-    """A moment at which more or fewer people were let in."""
+    """A time at which the effective percentage changed."""
 
     at: str
     actor: str
@@ -67,7 +67,7 @@ class ChangeMark:
 
 @dataclass(frozen=True, slots=True)
 class ClientMetrics:
-    """The `minutes` that end with the minute `newest`. Each cohort's list has those alone that are known."""
+    """Reports of the `minutes` that end with the minute `newest`. Unknown minutes are missing from the lists."""
 
     flag: Flag
     minutes: int
@@ -82,7 +82,7 @@ class ClientMetrics:
 
 
 def load_metrics(session: Session, flag: Flag, minutes: int) -> ClientMetrics:
-    """`minutes` from 1 to `MAX_MINUTES`, the one that runs included."""
+    """`minutes` is 1 to `MAX_MINUTES` and includes the current one."""
     found = [MinuteMetrics.of(row) for row in client_reports.load_minutes(session, minutes)]
     newest = int(time.time() // 60)
     cohorts = {name: [one for one in found if one.cohort == name] for name in client_reports.COHORTS}
@@ -92,7 +92,7 @@ def load_metrics(session: Session, flag: Flag, minutes: int) -> ClientMetrics:
 
 
 def list_change_marks(entries: Iterable[changes_history.HistoryEntry]) -> list[ChangeMark]:
-    """Oldest first. Pure."""
+    """The changes of the effective percentage, oldest first. Pure."""
     found = [
         ChangeMark(entry.at, entry.actor, entry.after.percentage, entry.after.enabled)
         for entry in entries
@@ -106,7 +106,7 @@ ErrorRateVerdict = Literal["back", "higher", "unknown"]
 
 @dataclass(frozen=True, slots=True)
 class ErrorRate:
-    """The share of attempts to connect that fail now, and that did before the rollout began; None is not known."""
+    """The share of connection attempts that fail now, and that failed before the rollout. None is unknown."""
 
     now: float | None
     before: float | None
@@ -119,8 +119,8 @@ class ErrorRate:
 
 
 def load_error_rate(session: Session, flag: Flag, began: str | None, lowered: str) -> ErrorRate:
-    """`began` is when the rollout's first increase was made, `lowered` when it was taken back. A share of fewer
-    attempts than the guardrail asks for is not known: one poll that succeeds is no recovery."""
+    """`began` is the time of the rollout's first increase, `lowered` the time it was taken back. With fewer attempts
+    than the guardrail requires, the share is unknown: one successful poll is no recovery."""
     enough = current_settings().guardrail_min_attempts
     after = max(_to_minute(lowered), int(time.time() // 60) - CURRENT_RATE_MINUTES)
     attempts, failures = error_baseline.count_attempts(session, ReportRow.minute > after)

@@ -1,6 +1,6 @@
-"""What browsers report of their own connection, added up by cohort and minute: no name, no address, no time but that.
+"""Browser reports about their own connection, summed by cohort and minute, without names or addresses.
 
-A report says what happened since the last one. It is the browser's word: bounded, and never more than evidence.
+A report covers the time since the last one. Browsers are not trusted: a report is bounded and never decides alone.
 """
 
 import json
@@ -26,7 +26,7 @@ COHORTS = ("streaming", "polling")
 COUNTERS = ("reports", "attempts", "failures", "fallbacks", "reconnects")
 RETENTION_MINUTES = 7 * 24 * 60
 REPORT_EVERY_S = 30
-# What one report counts for at most: what a page can have met since its last one, and never enough to decide alone.
+# Upper bounds for one report: what a page can experience between two reports, and too little to decide alone.
 MAX_ATTEMPTS_PER_REPORT, MAX_LAGS_PER_REPORT = 12, 20
 
 _Count = Field(default=0, ge=0, le=1_000)
@@ -34,12 +34,12 @@ _Times = Annotated[list[float], Field(max_length=100)]
 
 
 class ClientReport(BaseModel):
-    """Since the last report: what was tried and what became of it, and samples of times in milliseconds.
+    """The connection attempts since the last report, their outcomes, and samples of times in milliseconds.
 
-    `attempts`: streams whose outcome is known, in the polling cohort polls; `failures` of them. `fallbacks`: the stream
-    was given up after its attempts. `reconnects`: one that had worked ended. `hello_ms`: from asking for a stream to
-    its `hello`. `lag_ms`: from an event's own time to its arrival, by the server's clock. `cohort`: in which all of it
-    was measured.
+    `attempts`: streams (in the polling cohort: polls) whose outcome is known; `failures`: how many of them failed.
+    `fallbacks`: the page gave up the stream after its attempts. `reconnects`: a working stream ended. `hello_ms`: from
+    the request to `hello`. `lag_ms`: from an event's time to its arrival, by the server's clock. `cohort`: the one in
+    which all of it was measured.
     """
 
     model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True, strict=True)
@@ -53,7 +53,7 @@ class ClientReport(BaseModel):
     lag_ms: _Times = []
 
     def scale_down(self, most_attempts: int = MAX_ATTEMPTS_PER_REPORT, most_lags: int = MAX_LAGS_PER_REPORT) -> Self:
-        """As much of it as counts, in the same proportions."""
+        """The report reduced to what counts, in the same proportions."""
         share = min(1.0, most_attempts / max(1, self.attempts))
         figures = {
             "attempts": round(self.attempts * share),
@@ -66,25 +66,25 @@ class ClientReport(BaseModel):
         return self.model_copy(update=figures)
 
     def is_for(self, cohort: str) -> bool:
-        """Whether it may count as this cohort's: a page that has just moved reports what it measured before."""
+        """False if it was measured in the other cohort: a page that has just switched reports older measurements."""
         return self.cohort in (None, cohort)
 
 
 class ReportLimiter:
-    """At most one report a 30 s of one login session, counted by each worker for itself."""
+    """Allows one report every 30 s for each login session. Each worker counts for itself."""
 
     def __init__(self) -> None:
         self._limiter: FixedWindowRateLimiter | None = None
 
     def allow(self, login: str) -> bool:
-        if self._limiter is None:  # its storage starts a timer: building an app starts nothing
+        if self._limiter is None:  # created late: its storage starts a timer, and building an app must not
             self._limiter = FixedWindowRateLimiter(MemoryStorage())
         return self._limiter.hit(RateLimitItemPerSecond(1, REPORT_EVERY_S), login)
 
 
 @dataclass(slots=True)
 class ReportTotals:
-    """Reports of one cohort, added up. Histograms count by `guardrail.bucket`; that of lags has bounds of its own."""
+    """The sum of reports of one cohort. Histograms are keyed by `guardrail.find_bucket`; lags have their own bounds."""
 
     reports: int = 0
     attempts: int = 0
@@ -109,7 +109,7 @@ class ReportTotals:
 
 
 def add_totals(session: Session, cohort: str, found: ReportTotals, now: float) -> None:
-    """Inside `db.write()`: one row a cohort and minute, whatever the number of browsers."""
+    """Add to the row of this cohort and minute. Call it inside `db.write()`."""
     if session.get_bind().dialect.name == "postgresql":
         session.execute(sa.text("SELECT pg_advisory_xact_lock(4207009)"))
     minute = int(now // 60)
@@ -126,7 +126,7 @@ def add_totals(session: Session, cohort: str, found: ReportTotals, now: float) -
 
 
 def load_window(session: Session, now: float, seconds: float, since: float = 0.0) -> GuardrailWindow:
-    """What the streaming cohort reported in the last `seconds`, whole minutes, and nothing of what was before
+    """The reports of the streaming cohort from the last `seconds` (whole minutes), excluding those from before
     `since`."""
     oldest = int(max(now - seconds, since + REPORT_DELAY_S) // 60)
     rows = session.scalars(sa.select(ReportRow).where(ReportRow.cohort == "streaming", ReportRow.minute > oldest)).all()
@@ -145,7 +145,7 @@ def load_window(session: Session, now: float, seconds: float, since: float = 0.0
 
 
 def load_minutes(session: Session, minutes: int) -> list[Mapping[str, object]]:
-    """Each cohort's minutes, oldest first, as the page draws them."""
+    """The minutes of each cohort, oldest first, as the charts need them."""
     newest = int(time.time() // 60)
     query = sa.select(ReportRow).where(ReportRow.minute > newest - minutes)
     rows = session.scalars(query.order_by(ReportRow.minute, ReportRow.cohort)).all()
@@ -170,7 +170,7 @@ def _count_buckets(milliseconds: Sequence[float], bounds: Sequence[float]) -> Co
 
 
 def _sample(values: list[float], most: int) -> list[float]:
-    """At most so many, from all over them."""
+    """At most `most` values, evenly spread over the list."""
     if len(values) <= most:
         return values
     return [values[n * len(values) // most] for n in range(most)]

@@ -1,8 +1,9 @@
-"""Applies plan and guardrail, once in the whole deployment: whoever holds the lease looks every few seconds.
+"""Applies plans and the guardrail every few seconds, in the one worker that holds the lease.
 
-A change is made as a person's is (audited, told, with an actor and a reason). What was decided from a look is done in
-one transaction with the lease, and only while flag and plan still are as they were seen. In Unleash it is asked for at
-most 2 s after that transaction (`provider.Late`); what others do within these, at the same figures, it may still undo.
+A change is made like a person's: audited, announced, with an actor and a reason. A decision is carried out in one
+transaction with the lease, and only if flag and plan are unchanged since they were read. With Unleash, the request is
+sent at most 2 s after that transaction (`provider.TooLate`). It may overwrite a change that somebody makes within these
+2 s if the values are the same again.
 """
 
 import logging
@@ -30,8 +31,8 @@ log = logging.getLogger(__name__)
 CONTROL_EVERY_S = 3.0
 GUARDRAIL_ACTOR, PLAN_ACTOR = "guardrail", "plan"
 JUDGED_FLAGS = frozenset({Flag.SSE_STREAMING})
-# A step back that is refused (an approval is needed) is tried again after this, then twice as long, up to an hour: each
-# try is an entry in the audit.
+# A refused step back (for example, an approval is needed) is retried after this time, then after twice as long, up to
+# an hour, because each attempt writes an audit entry.
 STEP_BACK_RETRY_S, MAX_STEP_BACK_RETRY_S = 15.0, 3_600.0
 
 
@@ -42,12 +43,12 @@ class FencedLease(Protocol):
 
 
 class OvertakenByChange(Exception):
-    """Somebody moved the flag or touched its plan after the look: the next one decides anew."""
+    """The flag or its plan was changed after it was read. The next run decides again."""
 
 
 @dataclass(frozen=True, slots=True)
 class ObservedFlag:
-    """One look, at `now` (seconds since 1970)."""
+    """The state of a flag as read at `now` (seconds since 1970)."""
 
     flag: Flag
     now: float
@@ -58,7 +59,7 @@ class ObservedFlag:
 
 
 class RolloutController:
-    """One worker's; `look` is called every `LOOK_EVERY_S`. Raises the database's error; the next look comes."""
+    """The controller of one worker. `run_once` is called every `CONTROL_EVERY_S` and may raise the database's error."""
 
     def __init__(self, app: Flask, settings: Settings, provider: Provider, lease: FencedLease) -> None:
         self._app, self._settings, self._provider, self._lease = app, settings, provider, lease
@@ -79,7 +80,7 @@ class RolloutController:
                 try:
                     self._control_flag(flag)
                 except (OvertakenByChange, RolloutConflict):
-                    log.debug("%s was moved while the guardrail looked at it", flag)
+                    log.debug("flag=%s was changed during the guardrail check", flag)
 
     def _control_flag(self, flag: Flag) -> None:
         with read() as session:
@@ -90,11 +91,11 @@ class RolloutController:
             return
         blocked = seen.guard is not None
         if seen.guard is not None and seen.now - seen.guard.since >= self._settings.guardrail_window_s:
-            self._release(seen)  # switched off too: nobody could ever switch it on again
+            self._release(seen)  # also while switched off, or nobody could switch it on again
             blocked = False
         percentage = seen.view.state.percentage
         if seen.plan is None or percentage is None:
-            return  # nobody can say where it is: nothing grows
+            return  # the percentage is unknown, so nothing is raised
         if seen.view.state.enabled:
             self._follow_plan(seen, seen.plan, percentage, blocked=blocked)
         elif seen.plan.paused_at is None:
@@ -112,13 +113,13 @@ class RolloutController:
         )
 
     def _judge(self, session: Session, seen: ObservedFlag) -> GuardrailVerdict:
-        """What is reported is of streams, as the rollout has them: it says nothing of another flag, and nothing of a
-        percentage while a setting decides for everyone."""
+        """Reports are about streams, so they say nothing about other flags, nor about the percentage while a setting
+        overrides the flag for everyone."""
         nominal = seen.view.state
         if seen.flag not in JUDGED_FLAGS or seen.flag in self._settings.flag_overrides:
             return GuardrailVerdict("go")
         if nominal.percentage is None or not nominal.enabled or seen.view.outcome.why_nobody is not None:
-            return GuardrailVerdict("go")  # nobody is in, or nobody can say how many
+            return GuardrailVerdict("go")  # nobody is in, or the percentage is unknown
         window = client_reports.load_window(session, seen.now, self._settings.guardrail_window_s, seen.view.level_since)
         return guardrail.judge_window(self._limits, window, nominal.percentage, seen.before)
 
@@ -138,7 +139,7 @@ class RolloutController:
         try:
             self._set_percentage(seen, GUARDRAIL_ACTOR, reason, percentage, lambda _session: None)
         except TooLate:
-            return  # the next look decides anew
+            return  # the next run decides again
         except ChangeRefused as error:
             with self._write_locked() as session:
                 row = session.get(GuardrailRow, seen.flag)
@@ -149,7 +150,7 @@ class RolloutController:
                 )
                 row.refusals += 1
                 if row.refusals == 1:
-                    log.warning("the guardrail could not set %s to %s %%: %s", seen.flag, percentage, error)
+                    log.warning("guardrail: setting flag=%s to %s %% was refused: %s", seen.flag, percentage, error)
                     self._announce_hold(session, seen.flag, f"{reason}; stepping back was refused: {error}")
 
     def _release(self, seen: ObservedFlag) -> None:
@@ -172,7 +173,7 @@ class RolloutController:
 
     def _raise_to_step(self, seen: ObservedFlag, row: PlanRow, after: plan.Plan, percentage: float) -> None:
         def advance(session: Session) -> None:
-            """With the change, so that a crash between the two does not look like somebody's hand."""
+            """In the transaction of the change, so that a crash in between does not look like a manual change."""
             plan_service.save_progress(session, seen.flag, after)
 
         reason = f"step {after.step + 1} of {len(after.steps)} of {row.actor}'s plan: {row.reason}"
@@ -184,7 +185,7 @@ class RolloutController:
                 if now is None or plan_service.to_plan(now) not in (plan_service.to_plan(row), after):
                     return
                 plan_service.save_progress(session, seen.flag, plan_service.to_plan(row))
-                if not isinstance(error, TooLate):  # the next look decides anew
+                if not isinstance(error, TooLate):  # the next run decides again
                     self._halt_plan(session, seen, f"{percentage} % was refused: {error}")
 
     def _pause_plan(self, seen: ObservedFlag) -> None:
@@ -193,7 +194,7 @@ class RolloutController:
             self._halt_plan(session, seen, "the flag is switched off")
 
     def _halt_plan(self, session: Session, seen: ObservedFlag, why: str) -> None:
-        """Somebody has to look before it goes on."""
+        """Pause the plan until a person resumes it, and announce it."""
         why = why[: embedded.MAX_REASON_LENGTH - len("paused: ")]
         if plan_service.pause_for_person(session, seen.flag, PLAN_ACTOR, why):
             announcements.announce(session, self._provider, seen.flag, PLAN_ACTOR, f"paused: {why}")
@@ -210,7 +211,7 @@ class RolloutController:
         self._provider.change(seen.flag, actor, reason, percentage, expected=expected, precondition=precondition)
 
     def _require_unchanged(self, session: Session, seen: ObservedFlag) -> None:
-        """Raises `Overtaken`. Back at the same percentage is not where it was: others decided that."""
+        """Raises `OvertakenByChange`, also if somebody changed the flag back to the same percentage."""
         view = self._provider.view(session, seen.flag)
         is_there = (view.state, view.actor, view.changed_at) == (
             seen.view.state,
@@ -221,7 +222,7 @@ class RolloutController:
             raise OvertakenByChange
 
     def _announce_hold(self, session: Session, flag: Flag, reason: str) -> None:
-        """Once a hold: its plan waits for a person, as silence afterwards is no sign of health."""
+        """Called once for each hold. The plan waits for a person, because a lack of reports is no sign of health."""
         plan_service.pause_for_person(session, flag, GUARDRAIL_ACTOR, "the guardrail holds")
         announcements.announce_and_audit(
             session, self._provider, flag, GUARDRAIL_ACTOR, f"holds: {reason}", "rollout-hold"
@@ -229,7 +230,7 @@ class RolloutController:
 
     @contextmanager
     def _write_locked(self) -> Iterator[Session]:
-        """A transaction in which nobody else moves a flag or steers a plan."""
+        """A transaction in which nobody else changes a flag or a plan."""
         with write() as session:
             embedded.lock_flags(session)
             self._lease.guard(session)
@@ -237,6 +238,6 @@ class RolloutController:
 
 
 def find_block_reason(session: Session, flag: Flag) -> str | None:
-    """Why the guardrail lets nothing grow now; None where it does."""
+    """Why the guardrail blocks increases now; None if it does not."""
     row = session.get(GuardrailRow, flag)
     return None if row is None else row.reason

@@ -1,6 +1,6 @@
-"""The rollout reconciled like everything else: who of the people online should stream beside who does.
+"""Compares expected and actual streamers: which online users should stream, and which do.
 
-People move a moment after a flag does, and tabs come and go; so only a difference that lasts is one. The rule is pure.
+Users follow a flag change with a delay, and tabs open and close, so only a lasting difference counts. The rule is pure.
 """
 
 import threading
@@ -27,8 +27,8 @@ DRIFT_AFTER_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class OnlineSnapshot:
-    """At `at` (seconds since 1970): who streams, when whose pages polled last, whom of them the flag lets in.
-    `programs` poll with a token and are online too; none has to come to the stream."""
+    """The users online at `at` (seconds since 1970): who streams, when pages polled last, and whom the flag lets in.
+    `programs` poll with a token and are online too, but are not expected to stream."""
 
     at: float
     streaming: frozenset[str]
@@ -42,16 +42,16 @@ class OnlineSnapshot:
 
     @property
     def misplaced(self) -> Mapping[str, float]:
-        """Who is not where the flag says, and when they were last seen there: somebody who polled and has left since
-        is not waited for."""
+        """The users who are not in the cohort that the flag assigns, and when they were last seen. For a user who
+        polled and left, that time stands still, so the difference does not last."""
         streams = dict.fromkeys(self.streaming - self.inside, self.at)
         return streams | {user: at for user, at in self.polled.items() if user in self.inside - self.streaming}
 
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """People, counted: online, let in by the engine, streaming in fact. `not_yet` should stream and have polled, and
-    `still` should not and have streamed, for longer than `LASTS_S`."""
+    """The number of users online, let in by the flag, and streaming. For longer than `DRIFT_AFTER_S`, `not_yet` should
+    stream but poll, and `still` should not stream but do."""
 
     online: int
     expected: int
@@ -67,7 +67,7 @@ class Drift:
 
 @dataclass(slots=True)
 class MisplacedSince:
-    """Since when who is astray. It begins anew when what is claimed of the flags changes."""
+    """Since when each user is misplaced. Reset when the expected configuration changes."""
 
     claimed: str | None = None
     seen: dict[str, float] = field(default_factory=dict)
@@ -78,7 +78,7 @@ class MisplacedSince:
 
 
 def compute_drift(look: OnlineSnapshot, since: Mapping[str, float]) -> Drift:
-    """Pure: `since` says when each who is astray was first seen so."""
+    """`since` is when each misplaced user was first seen as such. Pure."""
     lasting = sorted(user for user, at in look.misplaced.items() if at - since.get(user, look.at) > DRIFT_AFTER_S)
     return Drift(
         len(look.online),
@@ -91,9 +91,9 @@ def compute_drift(look: OnlineSnapshot, since: Mapping[str, float]) -> Drift:
 
 
 def is_lagging(found: WorkerAgreement | None, changed_at: str | None, now: datetime | None = None) -> bool:
-    """Whether workers still hold something older than what was set at `changed_at`, and for longer than they may. Pure.
+    """True if running workers still use a state older than the change at `changed_at`, for longer than allowed. Pure.
 
-    A worker that is gone does not count, so this is one that runs and does not follow.
+    Stopped workers do not count, so such a worker runs but does not follow.
     """
     if found is None or changed_at is None or found.holding == found.total:
         return False
@@ -102,10 +102,10 @@ def is_lagging(found: WorkerAgreement | None, changed_at: str | None, now: datet
 
 
 class DriftTracker:
-    """One worker's: `follow` is called every `LOOK_EVERY_S`, `look` by whoever shows it. Both raise the database's
-    error.
+    """The tracker of one worker. `update` is called every `DRIFT_CHECK_EVERY_S`, `measure` to show the drift. Both
+    raise the database's error.
 
-    Who should stream is asked of what the deployment claims (`claimed`), which this worker may not hold yet.
+    Expected streamers come from the deployment's configuration (`claimed`), which this worker may not have loaded yet.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class DriftTracker:
         self._lock = threading.Lock()
 
     def update(self) -> None:
-        """Without this nobody would know how long a difference has lasted by the time that somebody looks."""
+        """Measure regularly, so that the age of a difference is known when somebody opens the page."""
         self.measure()
 
     def measure(self) -> Drift:
@@ -139,6 +139,6 @@ class DriftTracker:
 
 
 def drift_tracker() -> DriftTracker:
-    """Of the current application."""
+    """The drift tracker of the current application."""
     found: DriftTracker = current_app.extensions["beacon_actual"]
     return found

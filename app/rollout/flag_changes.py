@@ -1,4 +1,4 @@
-"""One change of a flag as a person makes it, whether by the API or on the page: what may refuse it, in words."""
+"""Changes of a flag by a person, from the API, the page or the command line, with refusals as problems."""
 
 from dataclasses import asdict
 from typing import Any
@@ -22,10 +22,10 @@ from app.rollout.changes_history import is_lower
 def change_flag(
     flag: Flag, who: str, reason: str, percentage: float | None, enabled: bool | None, expected: ExpectedState | None
 ) -> FlagView:
-    """Set what is given and keep the rest.
+    """Set what is given, keep the rest.
 
-    Raises `Problem`: 409 while the guardrail holds, and (with where it stands as `current`) where it is not as
-    `expected`; what the provider refuses, with a `link`.
+    Raises `Problem`: 409 while the guardrail blocks increases; 409 with the state as `current` if the flag is not as
+    `expected`; and the provider's refusals, with a `link`.
     """
     try:
         return current_provider().change(flag, who, reason, percentage, enabled, expected, reject_if_held(flag))
@@ -36,8 +36,7 @@ def change_flag(
 
 
 def needs_confirmation(now: ConfiguredState, percentage: float | None, enabled: bool | None) -> bool:
-    """Whether a change lets everybody in, or nobody can say how many: it takes more than one press, wherever it is
-    made by a person."""
+    """True if a change lets everybody in, or an unknown number: a person must confirm it."""
     if enabled is False:
         return False
     if percentage is not None:
@@ -46,18 +45,18 @@ def needs_confirmation(now: ConfiguredState, percentage: float | None, enabled: 
 
 
 def describe_change(flag: Flag, now: FlagView, percentage: float | None, enabled: bool | None) -> str:
-    """Who will be in by all rules, for whoever is asked to confirm a change."""
+    """Who will be in once all rules are applied: the text of the confirmation."""
     return now.outcome.describe_change(now.state, percentage, enabled, get_override(flag))
 
 
 def describe_special_outcome(flag: Flag, now: FlagView, percentage: float | None, enabled: bool | None) -> str | None:
-    """The same, where switch and percentage alone do not say it."""
+    """The same text if switch and percentage alone do not determine it; otherwise None."""
     is_plain = now.outcome.is_plain and get_override(flag) is None
     return None if is_plain else describe_change(flag, now, percentage, enabled)
 
 
 def describe_steps(flag: Flag, now: FlagView) -> str | None:
-    """Whose share the percentages of a plan are, where they are not of all users."""
+    """What the percentages of a plan refer to, if not to all users."""
     return now.outcome.describe_steps(get_override(flag))
 
 
@@ -66,7 +65,7 @@ def is_confirmation(typed: str, flag: Flag) -> bool:
 
 
 def flag_as_json(flag: Flag, now: FlagView) -> dict[str, Any]:
-    """Where a flag stands, as `GET /api/rollout/{flag}` says it."""
+    """The state of a flag as `GET /api/rollout/{flag}` returns it."""
     found = worker_state.load_worker_agreement(db.session(), flag, now.state)
     source = current_provider()
     said = {
@@ -87,14 +86,14 @@ def flag_as_json(flag: Flag, now: FlagView) -> dict[str, Any]:
 
 
 def get_override(flag: Flag) -> Override:
-    """What `BEACON_FLAG_…` decides for everyone, whatever the rollout says; None where it says nothing."""
+    """The value that `BEACON_FLAG_…` forces for everyone; None if it is not set."""
     flags: Flags = current_app.extensions["beacon_flags"]
     override = flags.overrides.get(flag)
     return None if override is None else "on" if override else "off"
 
 
 def require_flag(flag: str) -> Flag:
-    """Raises the 404."""
+    """Parse the flag's name. Raises the 404 `Problem`."""
     try:
         return embedded.parse_flag(flag)
     except embedded.InvalidRollout as error:
@@ -111,20 +110,20 @@ def describe_age(at: str) -> str:
 
 
 def reject_if_held(flag: Flag) -> Precondition:
-    """While the guardrail holds nothing grows; taking back is always possible. It raises the 409 `Problem` in the
-    change's own transaction: a hold that came a moment before counts."""
+    """A precondition that blocks increases while the guardrail holds; decreases are always possible. It raises the 409
+    `Problem` in the transaction of the change, so it sees a hold that was set just before."""
 
     def check(session: Session, before: Rollout, after: Rollout) -> None:
         why = controller.find_block_reason(session, flag)
         if why is not None and (_is_raised(before, after) or is_lower(before, after)):
-            detail = f"The guardrail holds {flag}: {why}. Nothing can be raised until it lets go."
+            detail = f"The guardrail holds {flag}: {why}. Increases are blocked until it releases."
             raise Problem(409, "Held by the guardrail", detail, reason="guardrail")
 
     return check
 
 
 def _is_raised(before: Rollout, after: Rollout) -> bool:
-    """While it is off too: it would be let in with it later."""
+    """Also while the flag is off: the percentage takes effect when it is switched on."""
     return after.percentage is not None and (before.percentage is None or after.percentage > before.percentage)
 
 
@@ -132,8 +131,8 @@ def _conflict_problem(flag: Flag, now: FlagView) -> Problem:
     state = "on" if now.state.enabled else "switched off"
     where = now.state.why or f"at {now.state.percentage} %"
     by = f", changed by {now.actor} {describe_age(now.changed_at)}" if now.actor and now.changed_at else ""
-    detail = f"{flag} is {where} and {state} by now{by}: look again, then decide."
-    return Problem(409, "Changed meanwhile", detail, current=flag_as_json(flag, now))
+    detail = f"{flag} is now {where} and {state}{by}. Check its state, then decide again."
+    return Problem(409, "Changed by somebody else", detail, current=flag_as_json(flag, now))
 
 
 def _refusal_problem(error: ChangeRefused) -> Problem:

@@ -1,6 +1,6 @@
-"""Who is online: streams, as their workers say, and polls, of which each worker keeps the names for a minute.
+"""Tracks who is online: streaming users, as reported by the workers, and users who polled within a minute.
 
-Pages and programs count alike: the stream of either ends when its user goes out, so either counts when they come in.
+Pages and programs both count: the stream of either ends when a flag excludes its user, so a preview has to count both.
 """
 
 import threading
@@ -17,16 +17,16 @@ from app.flags.models import PollingRow
 
 ONLINE_FOR_S = 60.0
 POLLS_FLUSH_EVERY_S = 5.0
-# Beyond these names a worker forgets whom it has not written yet: a preview may then miss some who poll.
+# Limit of polls that a worker buffers before it writes them. Beyond it, a preview may miss polling users.
 MAX_BUFFERED_POLLS = 10_000
 
 Poll = tuple[str, bool]
-"""Whose, and whether with a token."""
+"""The user, and whether they polled with a token."""
 StreamingNow = Callable[[Session], set[str]]
 
 
 class OnlineUsers:
-    """One worker's. `note_poll` is called by every poll: it touches memory alone."""
+    """The online users seen by one worker. `note_poll` is called by every poll and uses only memory."""
 
     def __init__(self, app: Flask, streaming_now: StreamingNow) -> None:
         self._app, self._streaming_now = app, streaming_now
@@ -39,7 +39,7 @@ class OnlineUsers:
             self._polled.add((user, as_program))
 
     def flush(self) -> None:
-        """About every five seconds: whoever polled, at most four times a minute each. Raises the database's error."""
+        """Write the polls; each user at most four times a minute. Raises the database's error."""
         with self._lock:
             polled, self._polled = self._polled, set()
             now = time.monotonic()
@@ -55,9 +55,9 @@ class OnlineUsers:
         return self._streaming_now(session)
 
     def list_all(self) -> set[str]:
-        """Whoever streams, or polled within the last minute; hold no connection meanwhile."""
+        """Everybody who streams or polled within the last minute. The caller must not hold a database connection."""
         self.flush()
-        with read() as session:  # a look of its own: an older one would not see what was just written
+        with read() as session:  # a new transaction: an older one would not see what was just written
             return (
                 self.list_streaming(session)
                 | load_polling_users(session, PollingRow.seen).keys()
@@ -66,18 +66,18 @@ class OnlineUsers:
 
 
 def load_polling_users(session: Session, column: InstrumentedAttribute[float]) -> dict[str, float]:
-    """Who polled within the last minute, and when they did last: as pages (`seen`), or as programs."""
+    """Users who polled within the last minute, and when: as pages (`seen`) or as programs (`program_seen`)."""
     young = sa.select(PollingRow.user, column).where(column > now_epoch() - ONLINE_FOR_S)
     return {user: at for user, at in session.execute(young)}  # noqa: C416 -- dict() loses the types
 
 
 def load_polling_programs(session: Session) -> set[str]:
-    """Whoever polled with a token within the last minute."""
+    """Users who polled with a token within the last minute."""
     return set(load_polling_users(session, PollingRow.program_seen))
 
 
 def online_users() -> OnlineUsers:
-    """Of the current application."""
+    """The online users of the current application."""
     found: OnlineUsers = current_app.extensions["beacon_online"]
     return found
 
@@ -87,7 +87,7 @@ def _save_polls(session: Session, polls: Sequence[Poll]) -> None:
     now = session.scalar(sa.select(now_epoch())) or 0.0
     insert = dialect.insert(PollingRow)
     for as_program, column in ((False, "seen"), (True, "program_seen")):
-        # Sorted, so that two workers never wait for each other's rows.
+        # Sorted, so that two workers cannot deadlock on each other's rows.
         users = sorted(user for user, is_program in polls if is_program == as_program)
         upsert = insert.on_conflict_do_update(index_elements=["user"], set_={column: insert.excluded[column]})
         if users:

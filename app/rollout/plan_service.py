@@ -1,4 +1,4 @@
-"""A staged plan as it is kept, and as people steer it by the API or on the page: each step of that is audited."""
+"""Stores staged plans and lets people start, pause, resume and stop them. Every action is audited."""
 
 import hashlib
 import json
@@ -21,15 +21,16 @@ from app.rollout.plan import Plan, PlanStep
 def begin_plan(
     session: Session, flag: Flag, who: str, reason: str, steps: Sequence[Mapping[str, Any]], seen: str | None = None
 ) -> None:
-    """Inside `db.write()`: `{percentage, holdMinutes}` each, in the place of the plan that was `seen`. Without `seen`
-    it replaces a plan of the same person only: somebody else's has to be looked at first.
+    """Start a plan; `steps` are `{percentage, holdMinutes}`. It replaces the plan that was `seen`. Call it inside
+    `db.write()`.
 
-    Raises the 400 `Problem` where these are no plan, and the 409 where another one is there. The same one again, by
-    the same person, is a second press.
+    Without `seen` it replaces only a plan of the same person: somebody else's has to be reviewed first. Raises the 400
+    `Problem` if the steps are invalid, and the 409 if there is another plan. The same plan again by the same person is
+    a repeated click and changes nothing.
     """
     wrong = plan.find_problem([PlanStep(step["percentage"], step["holdMinutes"] * 60) for step in steps])
     if wrong is not None:
-        raise Problem(400, "No plan", wrong, errors={"steps": wrong})
+        raise Problem(400, "Invalid plan", wrong, errors={"steps": wrong})
     lock_flags(session)
     row = {"steps_json": json.dumps(steps), "step": -1, "since": read_epoch(session), "paused_at": None}
     wanted, there = PlanRow(flag=flag, **row, actor=who, reason=reason), session.get(PlanRow, flag)
@@ -46,10 +47,10 @@ def begin_plan(
 def steer_plan(
     session: Session, flag: Flag, who: str, action: Literal["pause", "resume"], seen: str | None = None
 ) -> None:
-    """Inside `db.write()`; what was held before a pause counts.
+    """Pause or resume the plan; the time held before a pause counts. Call it inside `db.write()`.
 
-    Raises the 404 `Problem` where there is no plan, and the 409 where it is not the one that was `seen`, or one that
-    is to be resumed was paused again since.
+    Raises the 404 `Problem` if there is no plan, and the 409 if it is not the one that was `seen`, or if a plan to
+    resume was paused again since.
     """
     lock_flags(session)
     row = _require_row(session, flag)
@@ -57,7 +58,7 @@ def steer_plan(
         if not _is_seen_plan(row, seen):
             raise _changed_problem(row)
         if action == "resume" and row.paused_at is not None and seen != compute_seen(row):
-            raise Problem(409, "Paused again", "It was paused again meanwhile: look why. Nothing was done.")
+            raise Problem(409, "Paused again", "It was paused again. Check the reason. Nothing was changed.")
     now, before = read_epoch(session), to_plan(row)
     after = plan.pause_plan(before, now) if action == "pause" else plan.resume_plan(before, now)
     row.since, row.paused_at = after.since, after.paused_at
@@ -65,8 +66,10 @@ def steer_plan(
 
 
 def stop_plan(session: Session, flag: Flag, who: str, seen: str | None = None) -> None:
-    """Inside `db.write()`: the flag stays where it is. Raises the 404 `Problem` where there is no plan, and the 409
-    where it is not the one that was `seen`; that one gone is what was wanted."""
+    """Stop the plan; the flag stays where it is. Call it inside `db.write()`.
+
+    Raises the 404 `Problem` if there is no plan, and the 409 if it is not the one that was `seen`. If the plan that was
+    seen is already gone, nothing happens."""
     lock_flags(session)
     if seen and session.get(PlanRow, flag) is None:
         return
@@ -84,18 +87,18 @@ def to_plan(row: PlanRow) -> Plan:
 
 
 def is_same_plan(one: PlanRow | None, other: PlanRow | None) -> bool:
-    """Whether nobody paused, stopped or replaced the one to make it the other."""
+    """True if nobody has paused, stopped or replaced the plan between the two."""
     return _row_values(one) == _row_values(other)
 
 
 def compute_seen(row: PlanRow | None) -> str:
-    """What somebody saw, to be sent along with what they do about it: which plan, and since when it is paused; how far
-    it has come does not count. Empty where there is none."""
+    """The token of the plan that somebody saw, which they send back with an action: the plan's id and since when it is
+    paused, but not its progress. Empty if there is no plan."""
     return "" if row is None else f"{_plan_id(row)}.{row.paused_at or ''}"
 
 
 def plan_as_json(row: PlanRow) -> dict[str, Any]:
-    """The plan as programs get it; `seen` is what they send back as `expected`."""
+    """The plan as the API returns it; callers send `seen` back as `expected`."""
     return {
         "steps": json.loads(row.steps_json),
         "step": row.step,
@@ -108,14 +111,14 @@ def plan_as_json(row: PlanRow) -> dict[str, Any]:
 
 
 def save_progress(session: Session, flag: Flag, now: Plan) -> None:
-    """Inside `db.write()`: how far it has come. Nothing where there is none."""
+    """Store the progress of the plan, if there is one. Call it inside `db.write()`."""
     row = session.get(PlanRow, flag)
     if row is not None:
         row.step, row.since, row.paused_at = now.step, now.since, now.paused_at
 
 
 def pause_for_person(session: Session, flag: Flag, who: str, why: str) -> bool:
-    """Inside `db.write()`: pause it until a person resumes it. False where nothing was to be paused."""
+    """Pause the plan until a person resumes it. False if there is none to pause. Call it inside `db.write()`."""
     row = session.get(PlanRow, flag)
     if row is None or row.paused_at is not None:
         return False
@@ -125,7 +128,7 @@ def pause_for_person(session: Session, flag: Flag, who: str, why: str) -> bool:
 
 
 def end_plan(session: Session, flag: Flag, who: str, why: str) -> None:
-    """Inside `db.write()`: it goes, and the flag stays where it is."""
+    """Delete the plan; the flag stays where it is. Call it inside `db.write()`."""
     session.execute(sa.delete(PlanRow).where(PlanRow.flag == flag))
     _audit(session, flag, who, "rollout-plan-end", {"reason": why})
 
@@ -151,16 +154,15 @@ def _is_seen_plan(row: PlanRow | None, seen: str) -> bool:
 
 def _changed_problem(row: PlanRow | None) -> Problem:
     if row is None:
-        return Problem(409, "Changed meanwhile", "The plan is over by now: look again. Nothing was done.", plan=None)
-    detail = f"There is another plan by now, started by {row.actor} ({_describe_plan(row)}): look again."
-    return Problem(409, "Changed meanwhile", f"{detail} Nothing was done.", plan=plan_as_json(row))
+        return Problem(409, "Changed by somebody else", "The plan is over. Nothing was changed.", plan=None)
+    detail = f"There is another plan now, started by {row.actor} ({_describe_plan(row)})."
+    return Problem(409, "Changed by somebody else", f"{detail} Nothing was changed.", plan=plan_as_json(row))
 
 
 def _not_reviewed_problem(row: PlanRow) -> Problem:
-    detail = (
-        f"There is a plan already, started by {row.actor} ({_describe_plan(row)}): to replace it, name it as expected."
-    )
-    return Problem(409, "Not looked at", f"{detail} Nothing was done.", plan=plan_as_json(row))
+    detail = f"There is a plan already, started by {row.actor} ({_describe_plan(row)})."
+    advice = "To replace it, pass its id as expected. Nothing was changed."
+    return Problem(409, "Not reviewed", f"{detail} {advice}", plan=plan_as_json(row))
 
 
 def _describe_plan(row: PlanRow) -> str:

@@ -1,4 +1,4 @@
-"""Who of the people online would switch, by name, if a flag were set otherwise."""
+"""Previews which online users would switch if a flag were changed."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ from app.flags.document import Flag
 from app.flags.evaluation import Flags, build_evaluator
 from app.infra.concurrency import paced
 
-# Names shown each way; the numbers are of all.
+# Limit of names shown in each direction; the totals count all.
 MAX_LISTED_NAMES = 200
 
 
 @dataclass(frozen=True, slots=True)
 class SwitchPreview:
-    """`comes` would be in and are not now, `goes` are in and would not be."""
+    """`comes` would be let in and are not now; `goes` are in now and would not be."""
 
     online: int
     comes: list[str]
@@ -24,9 +24,9 @@ class SwitchPreview:
 def preview_switches(
     flags: Flags, flag: Flag, users: Iterable[str], percentage: float, enabled: bool
 ) -> SwitchPreview | None:
-    """Asks the engine itself, so constraints count as they will. An override decides now and then: nobody switches.
+    """Uses the engine itself, so constraints are applied. With an override nobody switches.
 
-    None where nobody can say: no flags are known yet, or no single percentage says who is in.
+    None if unknown: no configuration is loaded yet, or no single percentage describes the flag.
     """
     people = sorted(users)
     if flag in flags.overrides:

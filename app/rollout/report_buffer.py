@@ -1,4 +1,4 @@
-"""Adds up what browsers report in memory: however many pages there are, a worker writes once every few seconds."""
+"""Sums client reports in memory, so that a worker writes once every few seconds for any number of pages."""
 
 import threading
 import time
@@ -15,9 +15,9 @@ from app.rollout.report_quota import ReportQuota
 
 
 class ReportBuffer:
-    """One worker's, flushed about every five seconds. `note` is called by every report: it touches memory alone.
+    """The buffer of one worker, flushed about every five seconds. `add` is called by every report and uses only memory.
 
-    A worker that dies takes the last few seconds of evidence with it.
+    If the worker dies, the last few seconds of reports are lost.
     """
 
     def __init__(self, app: Flask, settings: Settings) -> None:
@@ -27,14 +27,14 @@ class ReportBuffer:
         self._lock = threading.Lock()
 
     def add(self, cohort: str, login: str, report: ClientReport) -> None:
-        """Only streams are judged; of polls all is taken, so that where one person looks their error rate is known."""
+        """Only streaming reports are limited per login. Polling reports are not judged, so all of them count."""
         with self._lock:
             if cohort == "streaming":
                 report = self._quota.limit(login, report, time.monotonic())
             self._sums[cohort] += ReportTotals.of(report, self._lag_bounds)
 
     def flush(self) -> None:
-        """Raises the database's error; what was not written is kept for the next time."""
+        """Write the sums. Raises the database's error; unwritten sums are kept for the next flush."""
         with self._lock:
             taken, self._sums = self._sums, defaultdict(ReportTotals)
         if not taken:
@@ -52,6 +52,6 @@ class ReportBuffer:
 
 
 def current_report_buffer() -> ReportBuffer:
-    """Of the current application."""
+    """The report buffer of the current application."""
     found: ReportBuffer = current_app.extensions["beacon_tally"]
     return found

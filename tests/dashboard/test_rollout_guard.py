@@ -32,7 +32,7 @@ def test_the_guardrail_is_shown_and_refuses_in_words(cast: Flask, desk: Desk) ->
             )
         )
     assert "Holds trouble last seen" in desk.part("guardrail")
-    assert "9 of 40 attempts to connect failed. Nothing can be raised meanwhile" in desk.part("guardrail")
+    assert "9 of 40 attempts to connect failed. Increases are blocked" in desk.part("guardrail")
     sent = desk.send(do="set", percentage="50", reason="more")
     assert (sent.status_code, "The guardrail holds" in sent.text) == (409, True)
     assert desk.send(do="set", percentage="5", reason="less").status_code == 303
@@ -101,8 +101,8 @@ def test_a_hold_is_not_said_to_bind_unleash(settings: Settings) -> None:
         GuardrailText.of(row, settings, ConfiguredState(True, 50), window_of(), None, mode).why
         for mode in ("embedded", "unleash")
     ]
-    assert said[0].startswith("They fail. Nothing can be raised meanwhile; taking back")
-    assert "Nothing can be raised from here meanwhile, only in Unleash;" in said[1]
+    assert said[0].startswith("They fail. Increases are blocked; decreases")
+    assert "Increases are blocked in Beacon, but not in Unleash;" in said[1]
 
 
 def test_the_limits_of_the_guardrail_are_a_sentence(settings: Settings) -> None:

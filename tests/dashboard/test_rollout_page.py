@@ -124,7 +124,7 @@ def test_what_was_reviewed_is_set_with_its_reason(desk: Desk) -> None:
     [
         ({"percentage": "50"}, "Give a reason"),
         ({"percentage": "101", "reason": "x"}, "a whole number from 0 to 100"),
-        ({"reason": "x"}, "Say what is to be set"),
+        ({"reason": "x"}, "Give a percentage"),
         ({"percentage": "100", "reason": "x", "typed": "yes"}, f"Type {FLAG}, or 100, to confirm."),
     ],
 )
@@ -154,7 +154,7 @@ def test_somebody_elses_change_is_named_and_nothing_typed_is_lost(desk: Desk) ->
     desk.put(25, who="bob")
     sent = desk.send(do="set", percentage="50", reason="looks <well>", seenPercentage="10", seenEnabled="true")
     assert sent.status_code == 409
-    assert "Changed to 25 % by bob less than a minute ago: look again. Nothing was set." in words(sent.text)
+    assert "Changed to 25 % by bob less than a minute ago. Nothing was set: review it again." in words(sent.text)
     assert 'value="looks &lt;well&gt;"' in sent.text
     assert 'name="seenPercentage" value="10"' in sent.text  # what stands by now was not looked at
     assert 'href="/rollout?percentage=50&amp;reason=looks+%3Cwell%3E#review">Look again' in sent.text
@@ -238,12 +238,16 @@ def test_a_plan_is_started_paused_resumed_and_stopped_by_forms(cast: Flask, desk
 @pytest.mark.parametrize(
     ("form", "status", "said"),
     [
-        ({"do": "start", "percentage": ["50", "20"], "minutes": ["1", "1"], "reason": "x"}, 400, "each step is higher"),
+        (
+            {"do": "start", "percentage": ["50", "20"], "minutes": ["1", "1"], "reason": "x"},
+            400,
+            "each step must be higher",
+        ),
         ({"do": "start", "percentage": ["50"], "minutes": ["x"], "reason": "x"}, 400, "A step is a percentage"),
         ({"do": "start", "percentage": ["50"], "minutes": ["1"]}, 400, "Give a reason"),
         ({"do": "start", "percentage": ["9", "100"], "minutes": ["1", "0"], "reason": "x"}, 400, "Type enable_sse_"),
         ({"do": "pause"}, 404, "There is no plan"),
-        ({"do": "dance"}, 400, "Say what to do"),
+        ({"do": "dance"}, 400, "Expected do=start"),
     ],
 )
 def test_what_is_no_plan_is_refused_in_words(desk: Desk, form: dict[str, Any], status: int, said: str) -> None:
@@ -358,7 +362,7 @@ def test_a_share_is_not_said_to_be_whole_that_is_not() -> None:
 
 
 @pytest.mark.parametrize(
-    ("action", "said"), [("rollout-plan-end", "plan ended"), ("rollout-release", "let go on at 50 %")]
+    ("action", "said"), [("rollout-plan-end", "plan ended"), ("rollout-release", "released at 50 %")]
 )
 def test_what_nobody_pressed_is_in_the_history_in_words(action: str, said: str) -> None:
     stood = Rollout(True, 50)
@@ -398,7 +402,7 @@ def test_the_pages_lead_here_and_programs_are_answered_in_json(cast: Flask, desk
     assert f'href="{PAGE}"' in Desk(cast, ADA).client.get("/").text
     sent = desk.client.post(PAGE, data={"csrf_token": desk.csrf, "do": "set"}, headers={"Accept": "application/json"})
     assert sent.status_code == 400
-    assert json.loads(sent.text)["detail"] == "Say what is to be set."
+    assert json.loads(sent.text)["detail"] == "Give a percentage, or switch the flag on."
 
 
 def regions(text: str) -> dict[str, str]:

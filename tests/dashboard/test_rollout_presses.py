@@ -59,7 +59,7 @@ def test_back_at_the_percentage_that_was_seen_is_not_where_it_was(desk: Desk) ->
     desk.put(10, who="bob")
     sent = desk.send(do="set", reason="looks well", **seen)
     assert sent.status_code == 409
-    assert "Changed to 10 % by bob less than a minute ago: look again." in words(sent.text)
+    assert "Changed to 10 % by bob less than a minute ago." in words(sent.text)
     assert desk.stands() == {"percentage": 10, "enabled": True, "actor": "bob"}
     assert desk.send(do="set", reason="looks well", **sent_along(desk, "?percentage=50")).status_code == 303
 
@@ -95,7 +95,7 @@ def test_a_plan_that_somebody_else_started_is_neither_replaced_nor_steered(desk:
     sent = desk.send(PLAN, **START, **seen)
     assert sent.status_code == 409
     said = words(sent.text)
-    assert "There is another plan by now, started by bob (5 → 15 %: my turn): look again. Nothing was done." in said
+    assert "There is another plan now, started by bob (5 → 15 %: my turn). Nothing was changed." in said
     assert "You asked for 20 % for 30 min, 50 % for 60 min: slowly" in said
     assert "plan" in regions(sent.text)
     seen = sent_along(desk)
@@ -133,7 +133,7 @@ def test_a_plan_goes_on_under_the_hand_that_pauses_it_but_not_after_a_pause_that
     steered(desk, "the guardrail holds", "guardrail")
     sent = desk.send(PLAN, do="resume", **seen)
     assert sent.status_code == 409
-    assert "It was paused again meanwhile: look why. Nothing was done." in words(sent.text)
+    assert "It was paused again. Check the reason. Nothing was changed." in words(sent.text)
     assert planned(desk) == ("bob", True)
 
 

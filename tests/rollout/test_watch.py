@@ -370,7 +370,7 @@ class TestRefused:
         for _ in range(3):
             scene.watch.run_once()
         [(_, _, said)] = scene.audited("rollout-hold")
-        assert said.endswith("at most 5% may; stepping back was refused: needs an approval")
+        assert said.endswith("the limit is 5%; stepping back was refused: needs an approval")
         assert scene.notified().count(f"guardrail: {said}") == 1
         assert scene.retries() == 1
         assert scene.plan("GET").get_json()["plan"]["paused"] is True

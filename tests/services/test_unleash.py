@@ -178,7 +178,7 @@ class TestSomebodyElse:
         monkeypatch.setattr(AdminClient, "set_percentage", late)
         refused = desk.put(percentage=100, expected=20)
         assert refused.status_code == 409
-        assert "is at 25 %" in refused.get_json()["detail"]
+        assert "is now at 25 %" in refused.get_json()["detail"]
         assert "changed by admin less than a minute ago" in refused.get_json()["detail"]
         assert unleash.percentage(FLAG) == 25
         assert [entry[2] for entry in desk.audit() if entry[0] == "pia"] == ["failure"]

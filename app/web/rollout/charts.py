@@ -1,6 +1,6 @@
-"""What browsers reported, drawn: a line for each cohort, a sentence that says the same, dashes for the changes. Pure.
+"""Charts of the client reports: a line for each cohort, a summary sentence, and marks for flag changes. Pure.
 
-A minute that nobody reported is a gap, and what was never reported is "—".
+A minute without reports is a gap, and a metric without any reports is "—".
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +14,7 @@ from app.rollout.client_reports import COHORTS
 from app.web.dashboard.sparklines import Mark, lines
 
 CHART_WIDTH, CHART_HEIGHT, CHART_MARGIN = 360, 72, 2
-# A word beside a mark takes so much of the width.
+# The width that the label of a mark needs.
 LABEL_WIDTH = 48
 NOT_KNOWN = "—"
 MetricUnit = Literal["share", "seconds", "count"]
@@ -38,8 +38,8 @@ METRICS = (
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """`paths` by cohort; `top` is what the upper edge stands for. Where nothing is known there is no line. `words` are
-    the marks that have room for theirs: the newest first to be given it."""
+    """`paths` are keyed by cohort; unknown minutes have no line. `top` is the value at the upper edge. `labels` are the
+    marks that have room for a label; newer marks take precedence."""
 
     title: str
     top: str
@@ -81,7 +81,7 @@ def _build_graph(metric: ChartMetric, found: ClientMetrics) -> Graph:
 
 
 def _list_values(metric: ChartMetric, found: ClientMetrics, cohort: str) -> list[float | None]:
-    """One a minute, oldest first; None is not known."""
+    """One value for each minute, oldest first; None is unknown."""
     by_minute = {one.minute: metric.value_of(one) for one in found.cohorts[cohort]}
     return [by_minute.get(found.newest - ago) for ago in reversed(range(found.minutes))]
 
@@ -101,7 +101,7 @@ def _describe_values(metric: ChartMetric, values: Sequence[float | None], minute
 
 
 def format_metric(shape: MetricUnit, value: float | None) -> str:
-    """`97.5 %`, `0.25 s`, `12`; "—" for what is not known. A share is not said to be whole that is not."""
+    """`97.5 %`, `0.25 s`, `12`; "—" if unknown. A share that is not exactly 0 or 1 is never rounded to it."""
     if value is None:
         return NOT_KNOWN
     if shape == "seconds":
@@ -120,7 +120,7 @@ def _build_mark(change: ChangeMark, found: ClientMetrics) -> Mark:
 
 
 def _choose_labels(marks: Sequence[Mark]) -> tuple[Mark, ...]:
-    """None reaches into the next one's, nor into what the upper edge is labelled with."""
+    """The marks whose labels overlap neither the next label nor the label of the upper edge."""
     found: list[Mark] = []
     for mark in reversed(marks):
         if mark.x >= LABEL_WIDTH and (not found or found[-1].x - mark.x >= LABEL_WIDTH):

@@ -1,4 +1,4 @@
-"""What the page of the rollout claims of who is in: what was written, and what the workers hold. Pure."""
+"""The state of the flag as the rollout page shows it: what was written and what the workers have loaded. Pure."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -11,10 +11,10 @@ from app.rollout.change_text import describe_percentage, describe_rollout
 
 @dataclass(frozen=True, slots=True)
 class ClaimedState:
-    """`figure` and `words` are the sentence; `written` and `in_force` the two figures behind it.
+    """`figure` and `words` form the sentence; `written` and `in_force` are the two states behind it.
 
-    `is_in_force`: every worker that is known of holds what was written. `lets_in`: it was switched off, and a worker
-    still lets people in.
+    `is_in_force`: all known workers have loaded what was written. `lets_in`: the flag was switched off, but a worker
+    still lets people in. `nobody`: why nobody is in although the flag is on.
     """
 
     figure: str
@@ -44,7 +44,7 @@ class ClaimedState:
 
 
 def describe_in_force(holding: WorkerAgreement | None) -> str:
-    """`50 % in all 4 workers`, `off in 3 workers, 50 % in 1`; `—` where nobody knows"""
+    """`50 % in all 4 workers`, `off in 3 workers, 50 % in 1`; `—` if unknown"""
     if holding is None or not holding.in_force:
         return "—"
     if len(holding.in_force) == 1:
@@ -60,7 +60,7 @@ def describe_in_force(holding: WorkerAgreement | None) -> str:
 
 
 def _describe_users(view: FlagView) -> str:
-    """The sentence without the percentage that stands before it."""
+    """The sentence without the leading percentage."""
     sentence, share = view.sentence, describe_percentage(view.state.percentage)
     return sentence.removeprefix(share).strip()
 

@@ -1,4 +1,4 @@
-"""The guardrail as the page of the rollout says it: what it found, or why there is nothing that it could find. Pure."""
+"""Text of the guardrail for the rollout page: its verdict, or why there is none. Pure."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -16,8 +16,8 @@ from app.web.rollout.rollout_summary import epoch_to_utc
 
 @dataclass(frozen=True, slots=True)
 class GuardrailText:
-    """`state` for the eye, `word` and `why` for everybody; `since` is when there was trouble last, and `limits` what it
-    does, in a sentence."""
+    """`state` selects the colour, `word` and `why` are the text. `since` is when trouble was last seen. `limits` is one
+    sentence about what the guardrail does."""
 
     state: str
     word: str
@@ -52,10 +52,8 @@ class GuardrailText:
 
 
 def _describe_hold(reason: str, mode: str) -> str:
-    said = f"{reason[:1].upper()}{reason[1:]}. Nothing can be raised meanwhile; taking back is always possible."
-    if mode != "unleash":
-        return said
-    return said.replace("Nothing can be raised meanwhile", "Nothing can be raised from here meanwhile, only in Unleash")
+    blocked = "Increases are blocked in Beacon, but not in Unleash" if mode == "unleash" else "Increases are blocked"
+    return f"{reason[:1].upper()}{reason[1:]}. {blocked}; decreases are always possible."
 
 
 def _describe_verdict(
@@ -78,7 +76,7 @@ def _describe_verdict(
 
 
 def _explain_no_verdict(now: ConfiguredState, override: str | None, outcome: RolloutOutcome) -> str | None:
-    """Why nobody's attempts could be this percentage's; None where they can."""
+    """Why the reports say nothing about this percentage; None if they do."""
     if override is not None:
         return "The setting decides who is in, whatever stands here."
     if not now.enabled:

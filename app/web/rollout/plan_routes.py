@@ -1,4 +1,4 @@
-"""`/api/rollout/{flag}/plan` and `/api/client-reports`: a staged plan as people steer it; what browsers report."""
+"""API of staged plans (`/api/rollout/{flag}/plan`) and of client reports (`/api/client-reports`)."""
 
 from typing import Annotated, Literal
 
@@ -41,7 +41,7 @@ class PlanBody(BaseModel):
 
     @property
     def seen(self) -> str | None:
-        """None where the caller says nothing; empty where they say that they saw no plan."""
+        """None if the caller sent no `expected`; empty if they expect that there is no plan."""
         return (self.expected or "") if "expected" in self.model_fields_set else None
 
 
@@ -55,17 +55,16 @@ class PlanActionBody(BaseModel):
 @bp.get("/api/rollout/<flag>/plan")
 @require("viewer", scope=("read", "rollout"))
 def get_plan(flag: str) -> Response:
-    """`{plan, blocked, outcome?}`: the plan, or null; why the guardrail lets nothing grow, or null; whose share its
-    percentages are, where they are not of all users. Its `seen` is sent back as `expected` by whoever acts on what they
-    saw."""
+    """`{plan, blocked, outcome?}`: the plan or null; why the guardrail blocks increases, or null; what the percentages
+    refer to, if not to all users. Callers send the plan's `seen` back as `expected`."""
     return _plan_response(db.session(), require_flag(flag))
 
 
 @bp.put("/api/rollout/<flag>/plan")
 @require("product", scope="rollout")
 def put_plan(flag: str) -> Response:
-    """`{steps: [{percentage, holdMinutes}], reason, expected?}` takes the place of the plan there was: of the caller's
-    own, or of the one named by `expected` (null: there was none). `409`, with the `plan`, where it is another one."""
+    """`{steps: [{percentage, holdMinutes}], reason, expected?}` replaces the caller's own plan, or the one given by
+    `expected` (null: no plan). `409`, with the `plan`, if there is another one."""
     which, wanted = require_flag(flag), PlanBody.model_validate(request.get_json())
     steps = [step.model_dump(by_alias=True) for step in wanted.steps]
     with write() as session:
@@ -76,7 +75,7 @@ def put_plan(flag: str) -> Response:
 @bp.patch("/api/rollout/<flag>/plan")
 @require("product", scope="rollout")
 def patch_plan(flag: str) -> Response:
-    """`{action: pause | resume, expected?}`; what was held before a pause counts."""
+    """`{action: pause | resume, expected?}`; the time held before a pause counts."""
     which, wanted = require_flag(flag), PlanActionBody.model_validate(request.get_json())
     with write() as session:
         plan_service.steer_plan(session, which, actor().name, wanted.action, wanted.expected)
@@ -86,7 +85,7 @@ def patch_plan(flag: str) -> Response:
 @bp.delete("/api/rollout/<flag>/plan")
 @require("product", scope="rollout")
 def delete_plan(flag: str) -> Response:
-    """The flag stays where it is. `expected=` stops that plan alone."""
+    """Stop the plan; the flag stays where it is. With `expected=` only that plan is stopped."""
     which = require_flag(flag)
     with write() as session:
         plan_service.stop_plan(session, which, actor().name, request.args.get("expected"))
@@ -96,15 +95,17 @@ def delete_plan(flag: str) -> Response:
 @bp.post("/api/client-reports")
 @require("viewer")
 def post_report() -> Response:
-    """A page's own measurements since its last report; nothing of the person is kept but the cohort.
+    """A page's measurements since its last report. Only the user's cohort is stored, nothing else about the person.
 
-    The server says which that is; what was measured in the other one is dropped. 429 within 30 s of the last.
+    The server determines the cohort and drops measurements of the other one. 429 within 30 s of the last report.
     """
     who, given = actor(), client_reports.ClientReport.model_validate(request.get_json())
     turnstile: client_reports.ReportLimiter = current_app.extensions["beacon_report_turnstile"]
     login = who.login_id or who.name
     if not turnstile.allow(login):
-        raise Problem(429, "Too many reports", "One a 30 s is enough.", headers=retry_after(20, 40), reason="rate")
+        raise Problem(
+            429, "Too many reports", "At most one report every 30 s.", headers=retry_after(20, 40), reason="rate"
+        )
     cohort = "streaming" if is_enabled(Flag.SSE_STREAMING, who.name) else "polling"
     if given.is_for(cohort):
         current_report_buffer().add(cohort, login, given)

@@ -1,4 +1,4 @@
-"""What somebody wants to do to the rollout, as an address or a form says it; what was seen goes along."""
+"""Parses the forms and query parameters of the rollout page, including the state that the user saw."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,15 +15,15 @@ from app.rollout import flag_changes
 FLAG = Flag.SSE_STREAMING
 DEFAULT_REASON = "rolled back by hand"
 NOT_CONFIRMED = f"Type {FLAG}, or 100, to confirm."
-# Of a plan: as many as one may have.
+# The maximum number of steps of a plan.
 MAX_PLAN_ROWS = 20
 CHART_SPANS = {60: "last hour", 360: "last 6 hours"}
 
 
 @dataclass(frozen=True, slots=True)
 class RolloutForm:
-    """`percentage` to be set, or `on`: to be switched on again; neither where nothing is looked at. `text` is the
-    percentage as typed, and `wrong` what is wrong with it. `seen` is where the flag stood when it was looked at."""
+    """The change under review: a `percentage` to set, or `on` to switch on again; neither without a review. `text` is
+    the percentage as typed, `wrong` its error. `seen` is the state of the flag that the user saw."""
 
     text: str = ""
     percentage: int | None = None
@@ -46,17 +46,17 @@ class RolloutForm:
 
     @property
     def without_expected(self) -> Self:
-        """As an address asks: nobody has seen anything by following one."""
+        """Without the seen state, for GET requests: following a link proves nothing about what the user saw."""
         return replace(self, seen=None)
 
     @property
     def fresh_review_query(self) -> str:
-        """The address of the same review of what stands now, with the reason that was typed."""
+        """The query of the same review with the current state, keeping the typed reason."""
         return self.build_query(self.minutes, reason=True)
 
     def expected_state(self, now: ConfiguredState, changed_at: str | None) -> ExpectedState:
-        """What the form of the review carries as seen: what stands now, or, where a press was refused, what that press
-        had seen. What stands by now was not seen by whoever corrects a slip."""
+        """The state that the review form sends as seen: the current one, or the one of a refused submission. Who only
+        corrects a typo has not seen the current state."""
         return self.seen or ExpectedState(now.percentage, now.enabled, changed_at or "")
 
     @property
@@ -65,21 +65,21 @@ class RolloutForm:
 
     @property
     def is_confirmed(self) -> bool:
-        """Whether letting everybody in was typed."""
+        """True if the confirmation for letting everybody in was typed."""
         return flag_changes.is_confirmation(self.typed, FLAG)
 
     @property
     def review_query(self) -> str:
-        """The address of its review."""
+        """The query string of the review."""
         return self.build_query(self.minutes)
 
     @property
     def page_query(self) -> str:
-        """The address of the page without a review."""
+        """The query string of the page without a review."""
         return _build_query({"minutes": _format_minutes(self.minutes)})
 
     def build_query(self, minutes: int, *, reason: bool = False) -> str:
-        """The address of its review beside so many minutes of evidence, and with the reason that was typed."""
+        """The query string of the review with this chart span, optionally with the typed reason."""
         percentage = "" if self.percentage is None else str(self.percentage)
         members = {"on": "1"} if self.on else {"percentage": percentage}
         return _build_query({**members, "reason": self.reason if reason else "", "minutes": _format_minutes(minutes)})
@@ -89,13 +89,13 @@ class RolloutForm:
         return "Switch on again" if self.on else f"Set to {self.percentage} %"
 
     def needs_confirmation(self, now: ConfiguredState) -> bool:
-        """Whether everybody would be in, or nobody can say how many."""
+        """True if everybody would be in, or an unknown number."""
         return flag_changes.needs_confirmation(now, self.percentage, True if self.on else None)
 
     def check(self, now: ConfiguredState) -> None:
-        """Raises the 400 `Problem` for what was not typed or given."""
+        """Raises the 400 `Problem` for missing or invalid input."""
         if self.wrong or not self.is_review:
-            raise Problem(400, "Nothing to set", self.wrong or "Say what is to be set.")
+            raise Problem(400, "Nothing to set", self.wrong or "Give a percentage, or switch the flag on.")
         if not self.reason:
             raise Problem(400, "No reason", "Give a reason: people will want to know why.")
         if self.needs_confirmation(now) and not self.is_confirmed:
@@ -103,14 +103,14 @@ class RolloutForm:
 
 
 def parse_reason(members: Mapping[str, str]) -> str:
-    """Of what takes one press: filled in, and wiped out by somebody it is filled in again."""
+    """The reason of a one-click action; the default if the field was cleared."""
     return _clean_line(members.get("reason", "")) or DEFAULT_REASON
 
 
 @dataclass(frozen=True, slots=True)
 class PlanForm:
-    """The form of a plan: `rows` are `(percentage, minutes)`, all of it as typed. `is_given`: somebody has typed it.
-    `seen` is the plan that they had seen; None where nothing was pressed."""
+    """The plan form: `rows` are `(percentage, minutes)` as typed. `is_submitted`: the form was submitted. `seen` is the
+    plan that the user saw; None without a submission."""
 
     rows: Sequence[tuple[str, str]]
     reason: str = ""
@@ -141,7 +141,7 @@ def _build_query(members: Mapping[str, str]) -> str:
 
 
 def _format_minutes(minutes: int) -> str:
-    """An hour is not worth saying."""
+    """Empty for the default of one hour."""
     return "" if minutes == 60 else str(minutes)
 
 
@@ -159,6 +159,6 @@ def _parse_percentage(text: str) -> int | None:
 
 
 def _clean_line(text: str) -> str:
-    """What a database takes, and no longer than a reason may be."""
+    """Strip NUL and surrogates, collapse whitespace, and truncate to the length of a reason."""
     kept = "".join(sign for sign in text if sign != "\0" and not "\ud800" <= sign <= "\udfff")
     return " ".join(kept.split())[:MAX_REASON_LENGTH]

@@ -1,4 +1,4 @@
-"""`POST /rollout` and `/rollout/plan`: what people press on the page, with scripts or without."""
+"""Form submissions of the rollout page: `POST /rollout` and `/rollout/plan`, with or without scripts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -18,14 +18,14 @@ from app.web.rollout import bp
 from app.web.rollout.rollout_form import DEFAULT_PLAN, FLAG, NOT_CONFIRMED, PlanForm, RolloutForm, parse_reason
 from app.web.rollout.views import render_page, to_form_error
 
-# The review was at `#review`, and a redirect without a fragment of its own leads there again.
+# The review is at `#review`, and a redirect without its own fragment would lead there again.
 MAIN_FRAGMENT, PLAN_FRAGMENT = "#main", "#plan"
 
 
 @bp.post("/rollout")
 @require("product")
 def submit_change() -> ResponseReturnValue:
-    """`do=set` with what was reviewed, `zero` or `off`. 303 to the page; what is refused keeps what was typed."""
+    """`do=set` with the reviewed change, `zero` or `off`. 303 to the page; a refusal keeps the typed input."""
     what, form = request.form.get("do", ""), _parse_form()
     try:
         if what in ("off", "zero"):
@@ -33,11 +33,11 @@ def submit_change() -> ResponseReturnValue:
         elif what == "set":
             _set_rollout(form)
         else:
-            raise Problem(400, "Nothing to do", "Say what to do: set, zero or off.")
+            raise Problem(400, "Nothing to do", "Expected do=set, zero or off.")
     except Problem as problem:
         if not wants_page():
             raise
-        db.session.remove()  # what was read before the press may be older than what stood in its way
+        db.session.remove()  # data read earlier may be older than the conflicting change
         if what == "set":
             return render_page(form, to_form_error(problem, "review"), problem.status)
         return render_page(
@@ -49,15 +49,15 @@ def submit_change() -> ResponseReturnValue:
 @bp.get("/rollout/plan")
 @require("viewer")
 def redirect_to_plan() -> ResponseReturnValue:
-    """What was refused stands at this address: it is loaded again, and people copy it."""
+    """A refused plan is shown at this URL, which people reload and copy."""
     return redirect(f"/rollout{_parse_form({}).page_query}{PLAN_FRAGMENT}", 303)
 
 
 @bp.post("/rollout/plan")
 @require("product")
 def submit_plan() -> ResponseReturnValue:
-    """`do=start` with `percentage` and `minutes` of each step and a reason, `pause`, `resume` or `stop`; `seenPlan` is
-    the one that was shown."""
+    """`do=start` with `percentage` and `minutes` of each step and a reason, or `pause`, `resume`, `stop`. `seenPlan` is
+    the plan that was shown."""
     what, form = request.form.get("do", ""), _parse_form({})
     try:
         with write() as session:
@@ -68,7 +68,7 @@ def submit_plan() -> ResponseReturnValue:
         said, typed = to_form_error(problem, "plan"), PlanForm.of(request.form)
         if what != "start":
             return render_page(form, said, problem.status, plan=replace(DEFAULT_PLAN, seen=typed.seen))
-        if problem.status == 409:  # the other plan stands where this one was typed
+        if problem.status == 409:  # the page now shows the other plan instead of the typed one
             said, typed = replace(said, words=f"{said.words} {typed.summary}"), replace(DEFAULT_PLAN, seen=typed.seen)
         return render_page(form, said, problem.status, plan=typed)
     return redirect(f"/rollout{form.page_query}{PLAN_FRAGMENT}", 303)
@@ -87,17 +87,17 @@ def _apply_plan_action(session: Session, what: str, seen: str | None) -> None:
     elif what == "stop":
         plan_service.stop_plan(session, FLAG, who, seen)
     else:
-        raise Problem(400, "Nothing to do", "Say what to do: start, pause, resume or stop.")
+        raise Problem(400, "Nothing to do", "Expected do=start, pause, resume or stop.")
 
 
 def _parse_form(members: Mapping[str, str] | None = None) -> RolloutForm:
-    """What the form says; which span of the evidence is looked at, its address does."""
+    """Parse the form; the chart span comes from the query string."""
     given = request.form.to_dict() if members is None else members
     return RolloutForm.of({**given, "minutes": request.args.get("minutes", "")})
 
 
 def _take_back(what: str) -> None:
-    """From wherever it stands: nobody has to look again before it is taken back."""
+    """Take the rollout back from any state, without a review."""
     percentage, enabled = (0, None) if what == "zero" else (None, False)
     flag_changes.change_flag(FLAG, actor().name, parse_reason(request.form), percentage, enabled, None)
 
@@ -113,7 +113,7 @@ def _set_rollout(form: RolloutForm) -> None:
 
 
 def _is_already_set(form: RolloutForm) -> bool:
-    """Whether it stands as form by the same person for the same reason: a second press, which says nothing new."""
+    """True if the same person already made this change for the same reason: a repeated click."""
     db.session.remove()
     now = current_provider().view(db.session(), FLAG)
     is_there = form.percentage in (None, now.state.percentage) and (now.state.enabled or not form.on)
@@ -128,13 +128,13 @@ def _parse_plan_reason() -> str:
 
 
 def _parse_steps() -> Sequence[dict[str, Any]]:
-    """Rows without a percentage are left out."""
+    """The typed steps; rows without a percentage are skipped."""
     given = zip(request.form.getlist("percentage"), request.form.getlist("minutes"), strict=False)
     return [_parse_step(percentage.strip(), minutes.strip()) for percentage, minutes in given if percentage.strip()]
 
 
 def _require_confirmation(session: Session, steps: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
-    """Everybody is let in by nobody's slip, whether at once or by a plan."""
+    """Reaching 100 % always needs typed confirmation, also in a plan."""
     if any(step["percentage"] == 100 for step in steps) and not RolloutForm.of(request.form).is_confirmed:
         will_be = flag_changes.describe_change(FLAG, current_provider().view(session, FLAG), 100, None)
         raise Problem(400, "Not confirmed", f"The plan ends at 100 %. {will_be} {NOT_CONFIRMED}")
@@ -147,5 +147,5 @@ def _parse_step(percentage: str, minutes: str) -> dict[str, Any]:
     except ValueError:
         step = {"percentage": -1, "holdMinutes": -1.0}
     if not (0 <= step["percentage"] <= 100 and 0 <= step["holdMinutes"] <= 30 * 24 * 60):
-        raise Problem(400, "No plan", "A step is a percentage from 0 to 100 and minutes from 0 to 43,200.")
+        raise Problem(400, "Invalid plan", "A step is a percentage from 0 to 100 and minutes from 0 to 43,200.")
     return step

@@ -1,4 +1,4 @@
-"""The rollout as its page shows it: frozen values, and numbers and states as words."""
+"""View models of the rollout page: history rows, the plan and texts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from app.web.rollout.rollout_form import FLAG
 
 @dataclass(frozen=True, slots=True)
 class HistoryRow:
-    """A row of the history."""
+    """A row of the history table."""
 
     at: str
     actor: str
@@ -35,7 +35,7 @@ class HistoryRow:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Who paused a plan, and why; `reason` is empty where a person did, who gave none."""
+    """Who paused a plan, and why; `reason` is empty if a person paused it, who gives none."""
 
     at: str
     actor: str
@@ -44,9 +44,9 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class PlanView:
-    """`steps` are `(words, state)` with the state `done`, `now` or `next`; `until` is when the next one is due, or,
-    where it `is_last`, the plan ends. `pause` is None too where nobody knows who paused it; `seen` is what steering it
-    is bound to.
+    """`steps` are `(text, state)` with the state `done`, `now` or `next`. `until` is when the next step is due, or, if
+    the current one `is_last`, when the plan ends. `pause` is also None if it is unknown who paused the plan. `seen` is
+    the token that actions on the plan send back.
     """
 
     steps: tuple[tuple[str, str], ...]
@@ -75,7 +75,7 @@ class PlanView:
 
 @dataclass(frozen=True, slots=True)
 class PastPlan:
-    """The plan before: whose it was, its steps and how it ended, as the newest entries tell."""
+    """The previous plan: its author, its steps and how it ended, from the newest history entries."""
 
     actor: str
     what: str
@@ -95,7 +95,7 @@ class PastPlan:
 
 
 def _find_pause(entries: Sequence[changes_history.HistoryEntry]) -> Pause | None:
-    """Of these entries, newest first: what was done to the plan last."""
+    """The pause, if it was the last action on the plan. `entries` are sorted newest first."""
     last = next((entry for entry in entries if entry.action.startswith("rollout-plan-")), None)
     if last is None or last.action != "rollout-plan-pause":
         return None
@@ -103,17 +103,17 @@ def _find_pause(entries: Sequence[changes_history.HistoryEntry]) -> Pause | None
 
 
 def explain_missing_role(who: Actor) -> str:
-    """Why the reader cannot act; empty for whoever can."""
+    """Why the reader may not change the rollout; empty if they may."""
     return "" if who.has_role("product") else f"The rollout needs the role product; you are {who.role}."
 
 
 def conflict_text(current: Mapping[str, Any], ago: str) -> str:
-    """What somebody did between look and apply: `Changed to 25 % by bob a minute ago: look again.`"""
+    """Describe the conflicting change: `Changed to 25 % by bob a minute ago. Nothing was set: review it again.`"""
     percentage = current.get("percentage")
     did = f"Changed to {percentage} %" if percentage is not None else "Changed in Unleash"
     did = did if current.get("enabled") else "Switched off"
     by = f" by {current['actor']}" if current.get("actor") else ""
-    return f"{did}{by}{f' {ago}' if ago else ''}: look again. Nothing was set."
+    return f"{did}{by}{f' {ago}' if ago else ''}. Nothing was set: review it again."
 
 
 def _is_hold(entry: changes_history.HistoryEntry) -> bool:

@@ -1,4 +1,4 @@
-"""`/rollout`: where the rollout stands, who would switch, what it did, and the way back."""
+"""The rollout page `/rollout`: state, preview, client reports, guardrail, plan and history."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -35,7 +35,7 @@ ROLLBACK_SHOWN_FOR = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class FormError:
-    """What is told of something that was refused, where it was pressed: at the `bar`, the `review` or the `plan`."""
+    """The error of a refused submission, shown at its form: the `bar`, the `review` or the `plan`."""
 
     place: str
     words: str
@@ -44,7 +44,7 @@ class FormError:
 
 @dataclass(frozen=True, slots=True)
 class Rollback:
-    """What became of the last change, which took people out within the last day."""
+    """A decrease within the last day, if it is the last change, and the error rate since."""
 
     change: changes_history.HistoryEntry
     rate: ErrorRate
@@ -52,7 +52,7 @@ class Rollback:
 
 @dataclass(frozen=True, slots=True)
 class RolloutPageData:
-    """What the page reads of the database in one go."""
+    """Everything that the page reads from the database."""
 
     view: FlagView
     history: list[HistoryRow]
@@ -66,7 +66,7 @@ class RolloutPageData:
 @bp.get("/rollout")
 @require("viewer")
 def get_page() -> Response:
-    """`percentage=` or `on=1`: with who of the people online would switch; `minutes=360`: six hours of evidence."""
+    """`percentage=` or `on=1` shows the preview of that change; `minutes=360` shows six hours of client reports."""
     return render_page(RolloutForm.of(request.args).without_expected)
 
 
@@ -78,14 +78,14 @@ def render_page(
     plan: PlanForm = DEFAULT_PLAN,
     take_back: str = DEFAULT_REASON,
 ) -> Response:
-    """`plan` and `take_back` (a reason) are what was typed, where that was refused."""
+    """`plan` and `take_back` (a reason) are the typed input of a refused submission."""
     who, cursor = actor(), queries.cursor(db.session())
     around = frame("rollout", who, cursor, has_form=True)
     found = _load_page_data(db.session(), form)
     breathe()
     standing = flag_changes.flag_as_json(FLAG, found.view)
     holding = worker_state.load_worker_agreement(db.session(), FLAG, found.view.state)
-    db.session.remove()  # what follows takes many turns of the loop, and connections are few
+    db.session.remove()  # the rest takes many turns of the event loop, and connections are few
     return rendered(
         "rollout/index.html",
         cursor,
@@ -119,7 +119,7 @@ def render_page(
 
 
 def to_form_error(problem: Problem, place: str) -> FormError:
-    """A refusal in words: what somebody else did meanwhile is named."""
+    """The text of a refusal; a conflicting change by somebody else is described."""
     current, link = problem.members.get("current"), str(problem.members.get("link", ""))
     if current is None:
         return FormError(place, problem.detail, link)
@@ -142,7 +142,7 @@ def _load_page_data(session: Session, form: RolloutForm) -> RolloutPageData:
 
 
 def _load_guardrail(session: Session, view: FlagView) -> GuardrailText:
-    """Judged from the same window as the watch judges from."""
+    """Uses the same window as the rollout controller."""
     settings, source = current_settings(), current_provider()
     window = client_reports.load_window(
         session, plan_service.read_epoch(session), settings.guardrail_window_s, view.level_since
@@ -162,13 +162,13 @@ def _load_rollback(session: Session, entries: list[changes_history.HistoryEntry]
 
 
 def _load_drift() -> Drift | None:
-    """None before any flags are known: then nobody can say who should stream."""
+    """None before a configuration is loaded: then the expected streamers are unknown."""
     flags = current_app.extensions["beacon_flags"]
     return None if flags.configuration is None else drift.drift_tracker().measure()
 
 
 def _load_preview(who: Actor, form: RolloutForm, now: FlagView) -> SwitchPreview | None:
-    """Names are for whoever may act. None too where no single percentage says who would be in."""
+    """Names are shown only to users who may change the rollout. Also None if the percentage is unknown."""
     percentage = now.state.percentage if form.on else form.percentage
     if not form.is_review or percentage is None or not who.has_role("product"):
         return None
