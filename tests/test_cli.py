@@ -253,7 +253,7 @@ class TestRollout:
                 "INSERT INTO polling_presence VALUES ('ann', (julianday('now') - 2440587.5) * 86400.0, 0)"
             )
             connection.commit()
-        said = "of 1 person online 1 would come to the stream: ann\nof 1 person online 0 would leave the stream\n"
+        said = "of 1 person online 1 would join the stream: ann\nof 1 person online 0 would leave the stream\n"
         assert beacon("rollout", "preview", "100").stdout == said
         assert beacon("rollout", "get").stdout == "enable_sse_streaming: 0 %, enabled\n"
 

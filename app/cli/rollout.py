@@ -227,7 +227,7 @@ def _describe_state(now: ConfiguredState) -> str:
 
 
 def _describe_preview(found: SwitchPreview, *, enabled: bool) -> Sequence[str]:
-    both = ((found.comes, "would come to the stream"), (found.goes, "would leave the stream"))
+    both = ((found.comes, "would join the stream"), (found.goes, "would leave the stream"))
     said = [
         f"of {_count_people(found.online)} online {len(names)} {words}{_list_names(names)}" for names, words in both
     ]

@@ -66,7 +66,7 @@ def test_a_stream_of_somebody_who_is_out_is_said_before_it_has_lasted(desk: Desk
     holds(desk, "off 10")
     streams(desk, "zoe")
     found = desk.part("standing")
-    assert "Not settled yet 1 should not stream and still does. After 30 s it is a difference." in found
+    assert "Not settled yet 1 should not stream but still does. After 30 s this counts as a discrepancy." in found
     assert "No lasting difference" not in found
 
 
@@ -77,7 +77,7 @@ def test_a_worker_that_has_not_followed_for_long_is_a_difference_and_nothing_bes
     with desk.app.app_context(), write() as session:
         session.get_one(FlagRow, FLAG).changed_at = "2026-01-01T00:00:00.000Z"
     found = desk.part("standing")
-    assert "1 of 1 workers does not hold it for more than 30 s." in found
+    assert "1 of 1 workers has been out of date for more than 30 s." in found
     assert "No lasting difference" not in found
     assert "Not settled yet" not in found
 

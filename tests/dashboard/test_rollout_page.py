@@ -78,7 +78,7 @@ def desk(cast: Flask) -> Desk:
 
 def test_it_says_where_the_rollout_stands_and_who_put_it_there(desk: Desk) -> None:
     found = desk.part("standing")
-    for part in ("10 % of users are in", "Set by bea,", "Why because", "Beacon's own database", "Workers holding it —"):
+    for part in ("10 % of users are in", "Set by bea,", "Why because", "Beacon's own database", "Workers up to date —"):
         assert part in found, part
     desk.put(enabled=False)
     assert "10 % kept; switched off, nobody is in" in desk.part("standing")
@@ -103,13 +103,13 @@ def test_before_it_is_set_the_people_who_would_switch_are_named(desk: Desk) -> N
     desk.put(0)
     desk.polls("ann", "bea", "cid")
     review = desk.part("switching", "?percentage=100")
-    assert "3 would come to the stream: ann, bea, cid 0 would leave the stream." in review
+    assert "3 would join the stream: ann, bea, cid 0 would leave the stream." in review
     assert re.match(r".*Of 3 people online, as of \d\d:\d\d:\d\d :", review)
     desk.put(100)
     assert "3 would leave the stream: ann, bea, cid" in desk.part("switching", "?percentage=0")
     desk.put(enabled=False)
     assert "nobody switches until it is switched on" in desk.part("switching", "?percentage=50")
-    assert "3 would come to the stream" in desk.part("switching", "?on=1")
+    assert "3 would join the stream" in desk.part("switching", "?on=1")
 
 
 def test_what_was_reviewed_is_set_with_its_reason(desk: Desk) -> None:
@@ -204,7 +204,7 @@ def test_of_a_real_unleash_the_page_says_what_is_wrong_and_where_to_change_it(
     found = desk.part("standing")
     assert "Unleash: it cannot be reached; the last known flags apply" in found
     assert "no admin token of Unleash: change it there. Open it in Unleash" in found
-    assert "Kept in Unleash, its page there" in found
+    assert "Stored in Unleash, its page there" in found
     text = desk.get("?percentage=50")
     buttons = re.findall(r"<button[^>]*>", text.split("<main")[1].split("</main>")[0])
     able = [one for one in buttons if "disabled" not in one]
@@ -220,10 +220,10 @@ def test_a_plan_is_started_paused_resumed_and_stopped_by_forms(cast: Flask, desk
     assert "20 % for 30 min Then 50 % for 2 h The first step follows within seconds." in desk.part("plan")
     with cast.app_context(), write() as session:
         session.get_one(PlanRow, FLAG).step = 0
-    assert "Now 20 % for 30 min Then 50 % for 2 h This step until" in desk.part("plan")
+    assert "Now 20 % for 30 min Then 50 % for 2 h This step lasts at least until" in desk.part("plan")
     for do, said in (
         ("pause", "Nothing is raised until"),
-        ("resume", "This step until"),
+        ("resume", "This step lasts at least until"),
         ("stop", "Start the plan"),
     ):
         assert desk.send(f"{PAGE}/plan", do=do).status_code == 303
@@ -260,10 +260,10 @@ def test_expected_and_actual_stand_side_by_side(desk: Desk) -> None:
     desk.put(100)
     desk.polls("ann", "bea")
     found = desk.part("standing")
-    assert "online now 2 of them let in 2 streaming 0 No lasting difference" in found
+    assert "online now 2 enabled for 2 streaming 0 No lasting difference" in found
     since = desk.app.extensions["beacon_actual"]._since
     since.seen = dict.fromkeys(since.seen, time.time() - 60)
-    assert "Discrepancy 2 should stream and poll for more than 30 s. ann, bea" in desk.part("standing")
+    assert "Discrepancy 2 should stream but have been polling for more than 30 s. ann, bea" in desk.part("standing")
 
 
 def workers(desk: Desk, holding: int, total: int) -> None:
@@ -282,21 +282,22 @@ def test_a_rollback_shows_its_three_steps_and_what_is_not_known(cast: Flask, des
     desk.put(0)
     found = desk.part("back")
     assert "by bea" in found
-    assert "Not known yet The flag is lowered. Which workers hold it is not known." in found
-    assert "Not known yet Whether the error rate is back is not known. How many attempts to connect fail now" in found
+    assert "Not known yet The flag is lowered. It is unknown which workers are up to date." in found
+    assert "Not known yet It is unknown whether the error rate has recovered." in found
+    assert "The share of attempts to connect that fail now is unknown" in found
     with cast.app_context(), write() as session:
         now = read_epoch(session)
         client_reports.add_totals(session, "polling", ReportTotals(reports=1, attempts=100, failures=1), now - 120)
         client_reports.add_totals(session, "polling", ReportTotals(reports=1, attempts=100, failures=1), now + 60)
     workers(desk, 1, 1)
     found = desk.part("back")
-    assert "Done The flag is lowered. The only worker holds it." in found
-    assert "Done Browsers forget" in found
-    assert "Nobody streams who is out." in found
-    assert "Done The error rate is back at what it was. 1 % of attempts to connect fail now; 1 % did" in found
+    assert "Done The flag is lowered. The only worker is up to date." in found
+    assert "Done Browsers drop" in found
+    assert "No excluded user streams." in found
+    assert "Done The error rate is back at its previous level. 1 % of attempts to connect fail now; 1 % did" in found
     with cast.app_context(), write() as session:
         session.get_one(ReportRow, (int((now + 60) // 60), "polling")).failures = 20
-    assert "Watched The error rate is higher than it was. 20 % of attempts" in desk.part("back")
+    assert "Watched The error rate is higher than before. 20 % of attempts" in desk.part("back")
     desk.put(10)
     assert "Taken back" not in desk.get()
 
@@ -305,12 +306,12 @@ def test_nobody_is_said_to_have_left_the_stream_before_every_worker_holds_the_ch
     desk.put(0)
     workers(desk, 3, 4)
     found = desk.part("back")
-    assert "Under way The flag is lowered. 3 of 4 workers hold it." in found
-    assert "Under way Browsers forget" in found
-    assert "Who still streams is known once every worker holds it." in found
+    assert "Under way The flag is lowered. 3 of 4 workers are up to date." in found
+    assert "Under way Browsers drop" in found
+    assert "The result is known once all workers are up to date." in found
     workers(desk, 4, 4)
-    assert "All 4 workers hold it." in desk.part("back")
-    assert "Nobody streams who is out." in desk.part("back")
+    assert "All 4 workers are up to date." in desk.part("back")
+    assert "No excluded user streams." in desk.part("back")
 
 
 def test_a_change_that_no_browser_reported_around_draws_nothing(desk: Desk) -> None:
@@ -441,12 +442,12 @@ def test_where_a_setting_decides_nothing_is_said_to_have_been_taken_back(overrid
     workers(overridden, 1, 1)
     found = overridden.part("back")
     assert "Not in force The flag is off, and the setting decides: on for everybody" in found
-    assert "Not begun Browsers keep what they have" in found
-    assert "Nobody streams who is out" not in found
+    assert "Not begun Browsers keep their stream state" in found
+    assert "No excluded user streams" not in found
     overridden.app.extensions["beacon_flags"].overrides[FLAG] = False
     found = overridden.part("back")
     assert "the setting decides: off for everybody" in found
-    assert "Nobody streams who is out" in found
+    assert "No excluded user streams" in found
 
 
 def test_the_address_of_a_refused_plan_leads_to_the_page(desk: Desk) -> None:

@@ -145,12 +145,12 @@ def test_a_plan_shows_until_when_its_last_step_is_held_and_how_it_ended(desk: De
     assert re.search(r"Now 15 % for 1 h The last step until \S+ \S+ ; then the plan is over", desk.part("plan"))
     with desk.app.app_context(), write() as session:
         plan_service.end_plan(session, FLAG, "plan", "its last step was held")
-    said = "The plan before, of bob (5 % for 1 h, 15 % for 1 h: my turn), ended: its last step was held,"
+    said = "Previous plan by bob (5 % for 1 h, 15 % for 1 h: my turn), ended: its last step was held,"
     assert said in desk.part("plan")
     assert "Start the plan" in desk.part("plan")
     steered(desk, "start", "bea")
     steered(desk, "stop", "ada")
-    assert "The plan before, of bea (5 % for 1 h, 15 % for 1 h: my turn), stopped by ada," in desk.part("plan")
+    assert "Previous plan by bea (5 % for 1 h, 15 % for 1 h: my turn), stopped by ada," in desk.part("plan")
 
 
 def test_a_paused_plan_says_who_paused_it_and_why(desk: Desk) -> None:
@@ -207,7 +207,7 @@ def test_before_any_flags_are_known_nobody_says_who_would_switch(desk: Desk, mon
     desk.polls("zoe")
     monkeypatch.setattr(desk.app.extensions["beacon_flags"], "configuration", None)
     found = desk.part("switching", "?percentage=50")
-    assert "who would switch cannot be said: nothing is known of the flag yet." in found
+    assert "the affected users are unknown: no flag configuration is loaded yet." in found
     assert "would come" not in found
     answer = desk.client.get(f"/api/rollout/{FLAG}/preview?percentage=50").get_json()
     assert (answer["comes"], answer["goesTotal"], answer["online"]) == (None, None, 1)

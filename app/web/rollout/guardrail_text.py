@@ -78,7 +78,7 @@ def _describe_verdict(
 def _explain_no_verdict(now: ConfiguredState, override: str | None, outcome: RolloutOutcome) -> str | None:
     """Why the reports say nothing about this percentage; None if they do."""
     if override is not None:
-        return "The setting decides who is in, whatever stands here."
+        return "The setting decides who is in, regardless of the rollout."
     if not now.enabled:
         return "The flag is off, so nobody is in."
     if outcome.why_nobody is not None or outcome.everybody is not None:
