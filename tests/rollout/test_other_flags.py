@@ -23,7 +23,7 @@ USERS = [f"user{number}" for number in range(200)]
 
 @pytest.fixture
 def declared(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if somebody had added two lines to `configuration.py`."""
+    """As if somebody had added two lines to `document.py`."""
     for module in (document, evaluation):
         monkeypatch.setattr(module, "Flag", Declared)
         monkeypatch.setattr(module, "DEFAULTS", DEFAULTS)

@@ -13,8 +13,8 @@ from app.rollout.change_text import describe_percentage, describe_rollout
 class ClaimedState:
     """`figure` and `words` form the sentence; `written` and `in_force` are the two states behind it.
 
-    `is_in_force`: all known workers have loaded what was written. `lets_in`: the flag was switched off, but a worker
-    still lets people in. `nobody`: why nobody is in although the flag is on.
+    `is_in_force`: all known workers have loaded what was written. `still_lets_in`: the flag was switched off, but a
+    worker still lets people in. `why_nobody`: why nobody is in although the flag is on.
     """
 
     figure: str
@@ -22,8 +22,8 @@ class ClaimedState:
     written: str
     in_force: str
     is_in_force: bool
-    lets_in: bool
-    nobody: str
+    still_lets_in: bool
+    why_nobody: str
 
     @classmethod
     def of(cls, view: FlagView, override: str | None, holding: WorkerAgreement | None) -> Self:

@@ -65,12 +65,13 @@ def submit_plan() -> ResponseReturnValue:
     except Problem as problem:
         if not wants_page():
             raise
-        said, typed = to_form_error(problem, "plan"), PlanForm.of(request.form)
+        error, typed = to_form_error(problem, "plan"), PlanForm.of(request.form)
         if what != "start":
-            return render_page(form, said, problem.status, plan=replace(DEFAULT_PLAN, seen=typed.seen))
+            return render_page(form, error, problem.status, plan=replace(DEFAULT_PLAN, seen=typed.seen))
         if problem.status == 409:  # the page now shows the other plan instead of the typed one
-            said, typed = replace(said, words=f"{said.words} {typed.summary}"), replace(DEFAULT_PLAN, seen=typed.seen)
-        return render_page(form, said, problem.status, plan=typed)
+            error = replace(error, words=f"{error.words} {typed.summary}")
+            typed = replace(DEFAULT_PLAN, seen=typed.seen)
+        return render_page(form, error, problem.status, plan=typed)
     return redirect(f"/rollout{form.page_query}{PLAN_FRAGMENT}", 303)
 
 

@@ -72,7 +72,7 @@ def get_page() -> Response:
 
 def render_page(
     form: RolloutForm,
-    said: FormError | None = None,
+    error: FormError | None = None,
     status: int = 200,
     *,
     plan: PlanForm = DEFAULT_PLAN,
@@ -81,10 +81,10 @@ def render_page(
     """`plan` and `take_back` (a reason) are the typed input of a refused submission."""
     who, cursor = actor(), queries.cursor(db.session())
     around = frame("rollout", who, cursor, has_form=True)
-    found = _load_page_data(db.session(), form)
+    data = _load_page_data(db.session(), form)
     breathe()
-    standing = flag_changes.flag_as_json(FLAG, found.view)
-    holding = worker_state.load_worker_agreement(db.session(), FLAG, found.view.state)
+    standing = flag_changes.flag_as_json(FLAG, data.view)
+    holding = worker_state.load_worker_agreement(db.session(), FLAG, data.view.state)
     db.session.remove()  # the rest takes many turns of the event loop, and connections are few
     return rendered(
         "rollout/index.html",
@@ -92,22 +92,22 @@ def render_page(
         status,
         frame=around,
         form=form,
-        said=said,
-        found=found,
+        error=error,
+        data=data,
         standing=standing,
-        claim=ClaimedState.of(found.view, flag_changes.get_override(FLAG), holding),
+        claim=ClaimedState.of(data.view, flag_changes.get_override(FLAG), holding),
         reconciled=_load_drift(),
-        workers_lag=drift.is_lagging(holding, found.view.changed_at),
-        switching=_load_preview(who, form, found.view),
+        workers_lag=drift.is_lagging(holding, data.view.changed_at),
+        switching=_load_preview(who, form, data.view),
         why_not=rollout_summary.explain_missing_role(who),
-        graphs=charts.build_graphs(found.evidence),
-        changes=[(change, charts.describe_mark(change)) for change in found.evidence.changes],
+        graphs=charts.build_graphs(data.evidence),
+        changes=[(change, charts.describe_mark(change)) for change in data.evidence.changes],
         share=lambda value: charts.format_metric("share", value),
-        needs_confirmation=form.needs_confirmation(found.view.state),
-        will_be=flag_changes.describe_change(FLAG, found.view, form.percentage, True if form.on else None),
-        at_the_end=flag_changes.describe_change(FLAG, found.view, 100, None),
-        share_of_steps=flag_changes.describe_steps(FLAG, found.view),
-        expected=form.expected_state(found.view.state, found.view.changed_at),
+        needs_confirmation=form.needs_confirmation(data.view.state),
+        will_be=flag_changes.describe_change(FLAG, data.view, form.percentage, True if form.on else None),
+        at_the_end=flag_changes.describe_change(FLAG, data.view, 100, None),
+        share_of_steps=flag_changes.describe_steps(FLAG, data.view),
+        expected=form.expected_state(data.view.state, data.view.changed_at),
         flag=FLAG,
         presets=PRESETS,
         spans=CHART_SPANS,
