@@ -115,13 +115,13 @@ class RolloutController:
     def _judge(self, session: Session, seen: ObservedFlag) -> GuardrailVerdict:
         """Reports are about streams, so they say nothing about other flags, nor about the percentage while a setting
         overrides the flag for everyone."""
-        nominal = seen.view.state
+        state = seen.view.state
         if seen.flag not in JUDGED_FLAGS or seen.flag in self._settings.flag_overrides:
             return GuardrailVerdict("go")
-        if nominal.percentage is None or not nominal.enabled or seen.view.outcome.why_nobody is not None:
+        if state.percentage is None or not state.enabled or seen.view.outcome.why_nobody is not None:
             return GuardrailVerdict("go")  # nobody is in, or the percentage is unknown
         window = client_reports.load_window(session, seen.now, self._settings.guardrail_window_s, seen.view.level_since)
-        return guardrail.judge_window(self._limits, window, nominal.percentage, seen.before)
+        return guardrail.judge_window(self._limits, window, state.percentage, seen.before)
 
     def _record_hold(self, seen: ObservedFlag, verdict: GuardrailVerdict) -> None:
         with self._write_locked() as session:

@@ -72,21 +72,22 @@ class MisplacedSince:
     claimed: str | None = None
     seen: dict[str, float] = field(default_factory=dict)
 
-    def update(self, look: OnlineSnapshot, claimed: str | None) -> None:
+    def update(self, snapshot: OnlineSnapshot, claimed: str | None) -> None:
         before = self.seen if claimed == self.claimed else {}
-        self.claimed, self.seen = claimed, {user: before.get(user, look.at) for user in look.misplaced}
+        self.claimed, self.seen = claimed, {user: before.get(user, snapshot.at) for user in snapshot.misplaced}
 
 
-def compute_drift(look: OnlineSnapshot, since: Mapping[str, float]) -> Drift:
+def compute_drift(snapshot: OnlineSnapshot, since: Mapping[str, float]) -> Drift:
     """`since` is when each misplaced user was first seen as such. Pure."""
-    lasting = sorted(user for user, at in look.misplaced.items() if at - since.get(user, look.at) > DRIFT_AFTER_S)
+    misplaced = snapshot.misplaced
+    lasting = sorted(user for user, at in misplaced.items() if at - since.get(user, snapshot.at) > DRIFT_AFTER_S)
     return Drift(
-        len(look.online),
-        len(look.inside),
-        len(look.streaming),
-        tuple(user for user in lasting if user in look.inside),
-        tuple(user for user in lasting if user not in look.inside),
-        len(look.streaming - look.inside),
+        len(snapshot.online),
+        len(snapshot.inside),
+        len(snapshot.streaming),
+        tuple(user for user in lasting if user in snapshot.inside),
+        tuple(user for user in lasting if user not in snapshot.inside),
+        len(snapshot.streaming - snapshot.inside),
     )
 
 
@@ -132,10 +133,10 @@ class DriftTracker:
         is_let_in = self._flags.evaluator_for(text)
         people = streaming | pages.keys() | others
         inside = frozenset(user for user in paced(people) if is_let_in(Flag.SSE_STREAMING, user))
-        look = OnlineSnapshot(at, streaming, pages, inside, others)
+        snapshot = OnlineSnapshot(at, streaming, pages, inside, others)
         with self._lock:
-            self._since.update(look, text)
-            return compute_drift(look, self._since.seen)
+            self._since.update(snapshot, text)
+            return compute_drift(snapshot, self._since.seen)
 
 
 def drift_tracker() -> DriftTracker:

@@ -75,15 +75,15 @@ class AdminClient:
         return AdminFlagState(bool(found.get("enabled")), percentage, str(strategy["id"]), raw, None)
 
     def set_percentage(
-        self, project: str, flag: Flag, look: AdminFlagState, percentage: float, not_after: float = math.inf
+        self, project: str, flag: Flag, current: AdminFlagState, percentage: float, not_after: float = math.inf
     ) -> None:
-        """Raises `PatchTestFailed` if the flag no longer has the values in `look`."""
+        """Raises `PatchTestFailed` if the flag no longer has the values in `current`."""
         patch = [
             {"op": "test", "path": "/name", "value": "flexibleRollout"},
-            {"op": "test", "path": "/parameters/rollout", "value": look.raw},
+            {"op": "test", "path": "/parameters/rollout", "value": current.raw},
             {"op": "replace", "path": "/parameters/rollout", "value": f"{percentage:g}"},
         ]
-        self._call("PATCH", project, flag, f"/strategies/{look.strategy}", patch, not_after)
+        self._call("PATCH", project, flag, f"/strategies/{current.strategy}", patch, not_after)
 
     def switch(self, project: str, flag: Flag, not_after: float = math.inf, *, on: bool) -> None:
         """Switch the environment on or off: the kill switch. The strategies are kept."""
@@ -92,8 +92,8 @@ class AdminClient:
     def find_last_change(self, flag: Flag) -> tuple[str, str] | None:
         """Who last changed the flag in this environment, and when; None if it cannot be read."""
         try:
-            patience = unleash_http.Timeouts(AUTHOR_TIMEOUT_S, AUTHOR_TIMEOUT_S, MAX_ADMIN_RESPONSE_BYTES)
-            found = self._request("GET", f"/api/admin/events/{quote(flag, safe='')}", patience)
+            timeouts = unleash_http.Timeouts(AUTHOR_TIMEOUT_S, AUTHOR_TIMEOUT_S, MAX_ADMIN_RESPONSE_BYTES)
+            found = self._request("GET", f"/api/admin/events/{quote(flag, safe='')}", timeouts)
             events = found.json()["events"] if found.ok else []
             mine = [event for event in events if event.get("environment") in (None, self._environment)]
             return str(mine[0]["createdBy"]), str(mine[0]["createdAt"])
@@ -112,8 +112,8 @@ class AdminClient:
             )
         place = f"{quote(project, safe='')}/features/{quote(flag, safe='')}/environments/{self._quoted_environment}"
         try:
-            patience = unleash_http.Timeouts(ADMIN_TIMEOUT_S, ADMIN_DEADLINE_S, MAX_ADMIN_RESPONSE_BYTES)
-            found = self._request(method, f"/api/admin/projects/{place}{end}", patience, body, not_after)
+            timeouts = unleash_http.Timeouts(ADMIN_TIMEOUT_S, ADMIN_DEADLINE_S, MAX_ADMIN_RESPONSE_BYTES)
+            found = self._request(method, f"/api/admin/projects/{place}{end}", timeouts, body, not_after)
             if found.ok:
                 return dict(found.json()) if found.text else {}
         except unleash_http.SendDeadlinePassed:
@@ -149,8 +149,8 @@ class AdminClient:
         return quote(self._environment, safe="")
 
     def _request(
-        self, method: str, path: str, patience: unleash_http.Timeouts, body: Any = None, not_after: float = math.inf
+        self, method: str, path: str, timeouts: unleash_http.Timeouts, body: Any = None, not_after: float = math.inf
     ) -> UnleashResponse:
         headers = {"Authorization": self._token, "Accept": "application/json"}
         with unleash_http.create_session() as session:
-            return unleash_http.send_request(session, method, self._url + path, headers, patience, body, not_after)
+            return unleash_http.send_request(session, method, self._url + path, headers, timeouts, body, not_after)

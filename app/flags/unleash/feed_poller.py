@@ -112,8 +112,8 @@ class UnleashPoller:
     def _fetch(self) -> tuple[str | None, str]:
         """The text and its ETag; no text if nothing has changed since the last one that was stored."""
         headers = {**self._headers, "If-None-Match": self._etag} if self._etag else self._headers
-        patience = unleash_http.Timeouts(POLL_TIMEOUT_S, POLL_DEADLINE_S, MAX_FEED_BYTES)
-        found = unleash_http.send_request(self._session, "GET", self._url, headers, patience)
+        timeouts = unleash_http.Timeouts(POLL_TIMEOUT_S, POLL_DEADLINE_S, MAX_FEED_BYTES)
+        found = unleash_http.send_request(self._session, "GET", self._url, headers, timeouts)
         if found.status == 304:
             return None, self._etag
         if found.status in (401, 403):

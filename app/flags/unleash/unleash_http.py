@@ -69,7 +69,7 @@ def send_request(
     method: str,
     url: str,
     headers: Mapping[str, str],
-    patience: Timeouts,
+    timeouts: Timeouts,
     body: Any = None,
     not_after: float = math.inf,
 ) -> UnleashResponse:
@@ -77,13 +77,13 @@ def send_request(
     `SendDeadlinePassed` if no byte has left by `not_after` (a `time.monotonic` value)."""
     # Uncompressed: many compressed chunks may arrive before any of them yields data, and each costs time.
     plain = {**headers, "Accept-Encoding": "identity"}
-    with Deadline(patience.whole_s) as deadline, _current_request.limit(deadline, not_after):
+    with Deadline(timeouts.whole_s) as deadline, _current_request.limit(deadline, not_after):
         try:
             response = session.request(
-                method, url, json=body, headers=plain, timeout=patience.pause_s, stream=True, allow_redirects=False
+                method, url, json=body, headers=plain, timeout=timeouts.pause_s, stream=True, allow_redirects=False
             )
             with closing(response):
-                found = _read_body(response.raw, patience.max_bytes)
+                found = _read_body(response.raw, timeouts.max_bytes)
         except requests.ConnectionError as error:
             if deadline.passed:
                 raise requests.Timeout from error

@@ -81,16 +81,16 @@ class UnleashProvider:
         if text is None:
             why = "Unleash has sent no flags yet"
             return FlagView(ConfiguredState(document.DEFAULTS[flag], None, why), why_not=why, link=link)
-        nominal, (standing, reason) = document.read_state(text, flag), embedded.load_rollout_with_reason(session, flag)
+        state, (standing, reason) = document.read_state(text, flag), embedded.load_rollout_with_reason(session, flag)
         actor, at, since = standing.actor, standing.changed_at, standing.level_since
         ours = pending_changes.find_pending(session, flag)
         if ours is not None:  # in force already, although Unleash has not sent it yet
             actor, at, reason = ours.actor, _to_utc_text(ours.at), ours.reason
             since = since if Rollout(ours.enabled, ours.percentage).level == standing.rollout.level else ours.at
-        why_not = nominal.why
+        why_not = state.why
         if not self._admin.has_token:
             why_not = "Beacon has no admin token of Unleash (BEACON_UNLEASH_ADMIN_TOKEN): change it there."
-        return FlagView(nominal, actor, at, why_not, link, since, reason, RolloutOutcome.of(text, flag))
+        return FlagView(state, actor, at, why_not, link, since, reason, RolloutOutcome.of(text, flag))
 
     def change(
         self,
@@ -105,25 +105,25 @@ class UnleashProvider:
         embedded.validate_change(reason, percentage)
         db.session.remove()  # hold no connection while waiting for Unleash
         project = self._require_project(flag, lets_in=bool(percentage) or enabled is True)
-        look = self._admin.read_flag(project, flag)
-        before = self._to_rollout(look, flag, project, needs_percentage=percentage is not None)
+        current = self._admin.read_flag(project, flag)
+        before = self._to_rollout(current, flag, project, needs_percentage=percentage is not None)
         if expected is not None:
             with read() as session:
                 now = self.view(session, flag)
             if not expected.matches(before, now.changed_at):
                 is_back = expected.matches(before, expected.changed_at)  # same state, but it was changed in between
-                raise RolloutConflict(now if is_back else self._build_conflict_view(flag, look, project))
+                raise RolloutConflict(now if is_back else self._build_conflict_view(flag, current, project))
         after = Rollout(
             before.enabled if enabled is None else enabled, before.percentage if percentage is None else percentage
         )
-        self._change_in_stages(project, look, FlagChange(flag, actor, reason, before, after), precondition)
-        shown = look.percentage if percentage is None else percentage
-        nominal = ConfiguredState(after.enabled, shown, None if shown is not None else look.why_not)
+        self._change_in_stages(project, current, FlagChange(flag, actor, reason, before, after), precondition)
+        shown = current.percentage if percentage is None else percentage
+        state = ConfiguredState(after.enabled, shown, None if shown is not None else current.why_not)
         link = self._admin.build_flag_link(project, flag)
-        return FlagView(nominal, actor, utc_text(), link=link, reason=reason, outcome=self._load_outcome(flag))
+        return FlagView(state, actor, utc_text(), link=link, reason=reason, outcome=self._load_outcome(flag))
 
     def _change_in_stages(
-        self, project: str, look: AdminFlagState, wanted: FlagChange, precondition: Precondition | None
+        self, project: str, current: AdminFlagState, wanted: FlagChange, precondition: Precondition | None
     ) -> None:
         """Record the change first, so that the worker that sees it come back knows its author. Its result is audited by
         this worker or by the one that sees it come back, whichever is first."""
@@ -131,10 +131,9 @@ class UnleashProvider:
         done = 0
         try:
             for was, stage in pairwise([wanted.before, *wanted.stages]):
-                not_after = (
-                    decided + MAX_SEND_DELAY_S + done * admin_api.ADMIN_DEADLINE_S
-                )  # allows for the stages before this one
-                self._apply_stage(project, wanted.flag, look, was, stage, not_after)
+                # Later stages may start later: each stage before them may take its whole deadline.
+                not_after = decided + MAX_SEND_DELAY_S + done * admin_api.ADMIN_DEADLINE_S
+                self._apply_stage(project, wanted.flag, current, was, stage, not_after)
                 done += 1
         except (ChangeRefused, PatchTestFailed) as error:
             reached = unleash_changes.fail_change(wanted, change, done, _describe_failure(error))
@@ -157,29 +156,31 @@ class UnleashProvider:
         raise RolloutConflict(self._build_conflict_view(flag, self._admin.read_flag(project, flag), project)) from error
 
     def _apply_stage(
-        self, project: str, flag: Flag, look: AdminFlagState, before: Rollout, after: Rollout, not_after: float
+        self, project: str, flag: Flag, current: AdminFlagState, before: Rollout, after: Rollout, not_after: float
     ) -> None:
         """Send one stage to Unleash."""
         if before.enabled != after.enabled:
             self._admin.switch(project, flag, not_after, on=after.enabled)
         else:
-            self._admin.set_percentage(project, flag, look, after.percentage or 0, not_after)
+            self._admin.set_percentage(project, flag, current, after.percentage or 0, not_after)
 
-    def _to_rollout(self, look: AdminFlagState, flag: Flag, project: str, *, needs_percentage: bool) -> Rollout:
+    def _to_rollout(self, current: AdminFlagState, flag: Flag, project: str, *, needs_percentage: bool) -> Rollout:
         """The kill switch works with any strategies; only a percentage needs a single gradual rollout."""
-        if look.percentage is not None:
-            return Rollout(look.enabled, look.percentage)
+        if current.percentage is not None:
+            return Rollout(current.enabled, current.percentage)
         if needs_percentage:
             link = self._admin.build_flag_link(project, flag)
-            raise ChangeRefused(f"Beacon cannot set the percentage: {look.why_not}.", "unleash-strategies", link, 409)
-        return Rollout(look.enabled, None)
+            raise ChangeRefused(
+                f"Beacon cannot set the percentage: {current.why_not}.", "unleash-strategies", link, 409
+            )
+        return Rollout(current.enabled, None)
 
-    def _build_conflict_view(self, flag: Flag, look: AdminFlagState, project: str) -> FlagView:
+    def _build_conflict_view(self, flag: Flag, current: AdminFlagState, project: str) -> FlagView:
         who = self._admin.find_last_change(flag)
-        nominal = ConfiguredState(look.enabled, look.percentage, look.why_not)
+        state = ConfiguredState(current.enabled, current.percentage, current.why_not)
         name, at = who or (None, None)
         link = self._admin.build_flag_link(project, flag)
-        return FlagView(nominal, name, at, look.why_not, link, outcome=self._load_outcome(flag))
+        return FlagView(state, name, at, current.why_not, link, outcome=self._load_outcome(flag))
 
     def _load_outcome(self, flag: Flag) -> RolloutOutcome:
         with read() as session:
