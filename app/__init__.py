@@ -18,10 +18,10 @@ from app.eventlog import append
 from app.eventlog.event_types import MAX_BODY_BYTES
 from app.eventlog.reader import Event
 from app.flags import evaluation
-from app.flags.provider import Embedded
-from app.flags.sync import Follower
-from app.flags.unleash.unleash_provider import Unleash
-from app.flags.worker_state import Reporter
+from app.flags.provider import EmbeddedProvider
+from app.flags.sync import FlagSync
+from app.flags.unleash.unleash_provider import UnleashProvider
+from app.flags.worker_state import WorkerStateReporter
 from app.infra import rate_limits
 from app.infra.lease import Lease
 from app.monitoring import readiness
@@ -30,10 +30,10 @@ from app.notifications import notification_retention as notification_prune
 from app.notifications import notify
 from app.reconciliation import build, registry
 from app.rollout import drift
-from app.rollout.client_reports import Turnstile
-from app.rollout.controller import LOOK_EVERY_S, Watch
-from app.rollout.online_users import FLUSH_EVERY_S, Online
-from app.rollout.report_buffer import Tally
+from app.rollout.client_reports import ReportLimiter
+from app.rollout.controller import CONTROL_EVERY_S, RolloutController
+from app.rollout.online_users import POLLS_FLUSH_EVERY_S, OnlineUsers
+from app.rollout.report_buffer import ReportBuffer
 from app.stream.build_stream import Engine
 from app.stream.formats import html_shape
 from app.stream.handoff import HandOff
@@ -119,21 +119,21 @@ def _live(app: Flask, settings: Settings) -> None:
     self_stats.init_app(app, viewers, DeliveryLag(app.extensions["beacon_metrics"].text).mean_s)
 
     rollouts = _rollouts(app, settings, asked, live, hub.ask_flag)
-    follower = Follower(asked, rollouts, hub.ask_flag)
+    follower = FlagSync(asked, rollouts, hub.ask_flag)
     live.tail.listen(follower.listen)
     live.tail.listen(hub.deliver)
     live.add(Every(FLAG_RETRY_S, follower.retry))
-    live.add(Every(evaluation.RENEW_EVERY_S, lambda: asked.renew(hub.ask_flag)))
-    app.extensions["beacon_online"] = online = Online(app, streaming_names)
-    live.add(Every(FLUSH_EVERY_S, online.flush))
-    app.extensions["beacon_actual"] = beside = drift.Watcher(app, asked, online, rollouts)
-    live.add(Every(drift.LOOK_EVERY_S, beside.follow))
-    app.extensions["beacon_report_turnstile"] = Turnstile()
-    app.extensions["beacon_tally"] = reported = Tally(app, settings)
-    live.add(Every(FLUSH_EVERY_S, reported.flush))
-    watching = Watch(app, settings, app.extensions["beacon_rollout"], Lease("rollout"))
-    live.add(Every(LOOK_EVERY_S, watching.look))
-    live.add(reporter := Reporter(app, asked))
+    live.add(Every(evaluation.REEVALUATE_EVERY_S, lambda: asked.expire_timed_answers(hub.ask_flag)))
+    app.extensions["beacon_online"] = online = OnlineUsers(app, streaming_names)
+    live.add(Every(POLLS_FLUSH_EVERY_S, online.flush))
+    app.extensions["beacon_actual"] = beside = drift.DriftTracker(app, asked, online, rollouts)
+    live.add(Every(drift.DRIFT_CHECK_EVERY_S, beside.update))
+    app.extensions["beacon_report_turnstile"] = ReportLimiter()
+    app.extensions["beacon_tally"] = reported = ReportBuffer(app, settings)
+    live.add(Every(POLLS_FLUSH_EVERY_S, reported.flush))
+    watching = RolloutController(app, settings, app.extensions["beacon_rollout"], Lease("rollout"))
+    live.add(Every(CONTROL_EVERY_S, watching.run_once))
+    live.add(reporter := WorkerStateReporter(app, asked))
     live.add(Every(FLAG_RETRY_S, reporter.report))
     poller = build.build_poller(app, settings, [CommandExplanations()])
     live.add(poller)
@@ -151,10 +151,10 @@ def _rollouts(
     app: Flask, settings: Settings, asked: evaluation.Flags, live: Live, on_ahead: Callable[[], None]
 ) -> Callable[[], Mapping[str, evaluation.Rollout] | str | None]:
     """Where the flags come from: a real Unleash where one is named, otherwise our own database."""
-    provider: Embedded | Unleash = Embedded()
+    provider: EmbeddedProvider | UnleashProvider = EmbeddedProvider()
     if settings.unleash_url:
-        provider = Unleash(app, settings, asked, on_ahead)
-        live.add(provider.feed)
+        provider = UnleashProvider(app, settings, asked, on_ahead)
+        live.add(provider.poller)
     app.extensions["beacon_rollout"] = provider
 
     def load() -> Mapping[str, evaluation.Rollout] | str | None:

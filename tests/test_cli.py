@@ -244,7 +244,7 @@ class TestRollout:
     def test_what_was_seen_is_where_it_must_stand(self, beacon: Beacon, script: Script) -> None:
         beacon("rollout", "set", "10")
         refused = script("rollout", "set", "50", "--expected", "25").one_sentence()
-        assert refused.startswith("beacon: enable_sse_streaming is at 10 % and on by now, changed by cli:")
+        assert refused.startswith("beacon: enable_sse_streaming is now at 10 % and on, changed by cli:")
         assert beacon("rollout", "set", "50", "--expected", "10").exit_code == 0
 
     def test_who_would_switch_is_said_and_nothing_is_set(self, beacon: Beacon, instance: Path) -> None:
@@ -253,7 +253,7 @@ class TestRollout:
                 "INSERT INTO polling_presence VALUES ('ann', (julianday('now') - 2440587.5) * 86400.0, 0)"
             )
             connection.commit()
-        said = "of 1 person online 1 would come to the stream: ann\nof 1 person online 0 would leave the stream\n"
+        said = "of 1 person online 1 would join the stream: ann\nof 1 person online 0 would leave the stream\n"
         assert beacon("rollout", "preview", "100").stdout == said
         assert beacon("rollout", "get").stdout == "enable_sse_streaming: 0 %, enabled\n"
 
@@ -261,7 +261,7 @@ class TestRollout:
         assert beacon("rollout", "plan").stdout == "enable_sse_streaming: no plan\n"
         started = beacon("rollout", "plan", "start", "10:60", "50:1.5", "--reason", "slowly").stdout
         assert re.fullmatch(
-            r"enable_sse_streaming: plan \S+ of cli:\w+: slowly\nthen\t10 % for 1 h\nthen\t50 % for 1.5 min\n", started
+            r"enable_sse_streaming: plan \S+ by cli:\w+: slowly\nthen\t10 % for 1 h\nthen\t50 % for 1.5 min\n", started
         )
         assert "paused: slowly" in beacon("rollout", "plan", "pause").stdout
         assert beacon("rollout", "plan", "resume").stdout == beacon("rollout", "plan").stdout == started
@@ -276,8 +276,8 @@ class TestRollout:
             connection.commit()
         start = ("rollout", "plan", "start", "20:60", "--reason", "mine")
         assert script(*start).one_sentence() == (
-            "beacon: There is a plan already, started by bea (10 %: hers): to replace it, name it as expected. "
-            "Nothing was done."
+            "beacon: There is a plan already, started by bea (10 %: hers). "
+            "To replace it, pass its id as expected. Nothing was changed."
         )
         seen = beacon("rollout", "plan").stdout.split()[2]
         assert "stopped" not in script("rollout", "plan", "stop", "--expected", "another").one_sentence()
@@ -299,7 +299,7 @@ class TestRollout:
         refused = in_a_process("rollout", "set", "60", BEACON_INSTANCE_DIR=str(instance)).one_sentence()
         assert (
             refused
-            == "beacon: The guardrail holds enable_sse_streaming: they fail. Nothing can be raised until it lets go."
+            == "beacon: The guardrail holds enable_sse_streaming: they fail. Increases are blocked until it releases."
         )
         assert beacon("rollout", "set", "10").stdout == "enable_sse_streaming: 10 %, enabled\n"
 
@@ -308,7 +308,7 @@ class TestRollout:
     ) -> None:
         monkeypatch.setenv("BEACON_UNLEASH_URL", "http://127.0.0.1:9")
         monkeypatch.setenv("BEACON_UNLEASH_API_TOKEN", "default:development.x")
-        said = "enable_sse_streaming: — %, switched off (nothing came from Unleash yet)\n"
+        said = "enable_sse_streaming: — %, switched off (Unleash has sent no flags yet)\n"
         assert beacon("rollout", "get").stdout == said
         found = beacon("doctor").stdout
         assert "FAIL flags: Unleash: it cannot be reached; it never sent any" in found
@@ -341,7 +341,7 @@ class TestRollout:
         unleash = OneFlag(edge, "enable_sse_streaming")
         unleash.more = {"dependencies": [{"feature": "checkout"}]}
         with closing(sqlite3.connect(instance / "beacon.db")) as connection:
-            kept = ("unleash", 1, document.version(unleash.text), unleash.text, "2026-11-21T12:00:00.000Z")
+            kept = ("unleash", 1, document.compute_version(unleash.text), unleash.text, "2026-11-21T12:00:00.000Z")
             connection.execute("INSERT INTO flag_configuration VALUES (?, ?, ?, ?, ?)", kept)
             connection.commit()
         for name, value in (("URL", unleash.url), ("API_TOKEN", "default:development.x"), ("ADMIN_TOKEN", "y")):
@@ -518,8 +518,8 @@ class TestMistakes:
             (("token", "create", "alice", "--scope", "all"), "a scope is one of"),
             (("token", "create", "alice", "--scope", "read", "--days", "0"), "--days"),
             (("token", "revoke", "99"), "no live token 99"),
-            (("rollout", "set", "5", "--flag", "other"), "there is no flag other"),
-            (("rollout", "get", "other"), "there is no flag other"),
+            (("rollout", "set", "5", "--flag", "other"), "unknown flag other"),
+            (("rollout", "get", "other"), "unknown flag other"),
             (("publish", "Bad Type", "{}"), "type is wrong; expected: lower-case"),
             (("publish", "a", "{}", "--audience", "all"), "audience is wrong"),
             (("publish", "job.failed", "{}"), "data.service is wrong"),

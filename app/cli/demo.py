@@ -27,7 +27,7 @@ from app.eventlog.audience import ROLES
 from app.flags import embedded
 from app.flags.evaluation import Flag
 from app.flags.models import FlagRow
-from app.flags.provider import provider
+from app.flags.provider import current_provider
 from app.infra import database_upgrade
 from app.reconciliation import registry, service_admin
 
@@ -138,8 +138,8 @@ def _prepare(folder: Path, url: str) -> dict[str, str]:
                 users.add(session, role, role, password, "demo")
         entry = registry.parse_service({"id": SERVICE, "name": "Demo jobs", "kind": "palantir", "url": url})
         service_admin.put(session, entry, "demo")
-        if provider().mode == "embedded" and session.get(FlagRow, Flag.SSE_STREAMING) is None:
-            embedded.change(session, Flag.SSE_STREAMING, "demo", "the demo streams to everyone", 100)
+        if current_provider().mode == "embedded" and session.get(FlagRow, Flag.SSE_STREAMING) is None:
+            embedded.change_rollout(session, Flag.SSE_STREAMING, "demo", "the demo streams to everyone", 100)
     return logins
 
 

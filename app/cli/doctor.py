@@ -15,10 +15,10 @@ from app.config import Settings
 from app.db import now_epoch, read
 from app.eventlog.log_size import Measure
 from app.flags import embedded
-from app.flags.document import Flag, Nominal
-from app.flags.outcome import PLAIN, Outcome
-from app.flags.unleash.healthcheck import Examined
-from app.flags.unleash.unleash_provider import Unleash
+from app.flags.document import ConfiguredState, Flag
+from app.flags.outcome import PLAIN_OUTCOME, RolloutOutcome
+from app.flags.unleash.healthcheck import HealthcheckResult
+from app.flags.unleash.unleash_provider import UnleashProvider
 from app.infra import database_upgrade, file_descriptors, lock_holders, sqlite_wal
 from app.reconciliation import registry
 from app.sources.host_rules import PASSWORD_PREFIX
@@ -229,37 +229,44 @@ def flag_source(app: Flask) -> tuple[bool, str]:
     Inside the application's context. It asks a real Unleash and its Admin API once, and waits 10 s at most.
     """
     provider = app.extensions["beacon_rollout"]
-    if isinstance(provider, Unleash):
-        return _unleash(provider.examine(), can_change=provider.can_change)
+    if isinstance(provider, UnleashProvider):
+        return _unleash(provider.check_health(), can_change=provider.can_change)
     with read() as session:
-        stands = {Flag(flag): Nominal(now.enabled, now.percentage) for flag, now in embedded.every(session).items()}
+        stands = {
+            Flag(flag): ConfiguredState(now.enabled, now.percentage)
+            for flag, now in embedded.load_all_rollouts(session).items()
+        }
     return True, f"kept in Beacon's own database; {_standing(stands, {})}"
 
 
-def _unleash(found: Examined, *, can_change: bool) -> tuple[bool, str]:
+def _unleash(found: HealthcheckResult, *, can_change: bool) -> tuple[bool, str]:
     if found.failure is not None:
-        applies = "the flags it sent last apply" if found.kept else "it never sent any, so the declared defaults apply"
+        applies = (
+            "the flags it sent last apply"
+            if found.has_snapshot
+            else "it never sent any, so the declared defaults apply"
+        )
         advice = "check BEACON_UNLEASH_URL and BEACON_UNLEASH_API_TOKEN"
         return False, f"Unleash: {found.failure}; {applies}; {advice}"
     if found.missing:
         names = ", ".join(found.missing)
         return False, f"Unleash answers and has no {names}: create it there with one gradual rollout"
-    here = f"Unleash answers; {_standing(found.standing, found.outcomes)}"
+    here = f"Unleash answers; {_standing(found.states, found.outcomes)}"
     for flag, group in found.groups.items():
         here += f" (the groupId of {flag} is {group}: other people than in the embedded mode)"
-    if any(now.is_unsteady for now in found.standing.values()):
+    if any(now.has_unusable_stickiness for now in found.states.values()):
         return False, here
-    if found.admin is not None:
-        return False, f"{here}; {found.admin}"
+    if found.admin_problem is not None:
+        return False, f"{here}; {found.admin_problem}"
     changes = "changes go through its Admin API" if can_change else "no BEACON_UNLEASH_ADMIN_TOKEN: it is changed there"
     return True, f"{here}; {changes}"
 
 
-def _standing(stands: Mapping[Flag, Nominal], outcomes: Mapping[Flag, Outcome]) -> str:
-    return ", ".join(f"{flag} {_at(now, outcomes.get(flag, PLAIN))}" for flag, now in stands.items())
+def _standing(stands: Mapping[Flag, ConfiguredState], outcomes: Mapping[Flag, RolloutOutcome]) -> str:
+    return ", ".join(f"{flag} {_at(now, outcomes.get(flag, PLAIN_OUTCOME))}" for flag, now in stands.items())
 
 
-def _at(now: Nominal, outcome: Outcome) -> str:
+def _at(now: ConfiguredState, outcome: RolloutOutcome) -> str:
     if not now.enabled:
         return "switched off"
     if not outcome.is_plain and now.percentage is not None:

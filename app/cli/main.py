@@ -29,7 +29,7 @@ from app.reconciliation import registry
 MISTAKES = (
     ConfigError,
     users.BadInput,
-    embedded.BadRollout,
+    embedded.InvalidRollout,
     registry.InvalidService,
     DatabaseUnavailable,
     demo.CannotStart,

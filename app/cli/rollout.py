@@ -1,4 +1,4 @@
-"""`beacon rollout`: the same changes as on the page and by the API, with the same preconditions and confirmations."""
+"""`beacon rollout`: the changes of the page and the API, with the same preconditions and confirmations."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,28 +11,28 @@ from sqlalchemy.orm import Session
 from app.cli.context import application, operator
 from app.db import read, write
 from app.flags import embedded
-from app.flags.document import Flag, Nominal
-from app.flags.embedded import Expected
+from app.flags.document import ConfiguredState, Flag
+from app.flags.embedded import ExpectedState
 from app.flags.evaluation import Flags
 from app.flags.models import PlanRow
-from app.flags.provider import View, provider
+from app.flags.provider import FlagView, current_provider
 from app.rollout import change_text, changes_history, flag_changes, plan_service
-from app.rollout.online_users import online
-from app.rollout.preview import MAX_NAMES, Switching, preview
+from app.rollout.online_users import online_users
+from app.rollout.preview import MAX_LISTED_NAMES, SwitchPreview, preview_switches
 
-ONLY_FLAG = Flag.SSE_STREAMING.value
-FLAG = click.option("--flag", default=ONLY_FLAG, show_default=True)
-REASON = click.option("--reason", default="set from the command line", show_default=True)
-YES = click.option("--yes", is_flag=True, help="do not ask before everybody is let in")
-EXPECTED = click.option(
+DEFAULT_FLAG = Flag.SSE_STREAMING.value
+FLAG_OPTION = click.option("--flag", default=DEFAULT_FLAG, show_default=True)
+REASON_OPTION = click.option("--reason", default="set from the command line", show_default=True)
+YES_OPTION = click.option("--yes", is_flag=True, help="skip the confirmation before everybody is let in")
+EXPECTED_OPTION = click.option(
     "--expected",
     type=click.IntRange(0, 100),
-    help="the percentage that you saw: refused where it is another one by now",
+    help="the percentage that you saw; the change is refused if it is another one now",
 )
-EXPECTED_PLAN = click.option(
+EXPECTED_PLAN_OPTION = click.option(
     "--expected",
     metavar="ID",
-    help="the plan that you saw, as `beacon rollout plan` names it: refused where it is another",
+    help="the id of the plan that you saw, from `beacon rollout plan`; refused if it is another one now",
 )
 
 
@@ -42,74 +42,76 @@ def rollout() -> None:
 
 
 @rollout.command("get")
-@click.argument("flag", default=ONLY_FLAG)
-def get(flag: str) -> None:
-    """Say where a flag stands."""
-    which = embedded.flag_named(flag)
+@click.argument("flag", default=DEFAULT_FLAG)
+def show_flag(flag: str) -> None:
+    """Show the state of a flag."""
+    which = embedded.parse_flag(flag)
     with application():
-        _show(which, _view(which))
+        _show(which, _load_view(which))
 
 
 @rollout.command("set")
 @click.argument("percentage", type=click.IntRange(0, 100))
-@FLAG
-@REASON
-@click.option("--enable/--disable", "enabled", default=None, help="switch on or off as well; keeps the percentage")
-@EXPECTED
-@YES
-def set_(percentage: int, flag: str, reason: str, enabled: bool | None, expected: int | None, yes: bool) -> None:
-    """Set the percentage of a flag; every worker follows within a second. The guardrail holds here too."""
+@FLAG_OPTION
+@REASON_OPTION
+@click.option("--enable/--disable", "enabled", default=None, help="also switch on or off; keeps the percentage")
+@EXPECTED_OPTION
+@YES_OPTION
+def set_percentage(
+    percentage: int, flag: str, reason: str, enabled: bool | None, expected: int | None, yes: bool
+) -> None:
+    """Set the percentage of a flag; every worker follows within a second. The guardrail applies here too."""
     _change(flag, reason, percentage, enabled, expected, yes=yes)
 
 
 @rollout.command("off")
-@FLAG
-@REASON
-def off(flag: str, reason: str) -> None:
+@FLAG_OPTION
+@REASON_OPTION
+def switch_off(flag: str, reason: str) -> None:
     """Switch a flag off for everybody, at once: the kill switch. Its percentage is kept."""
     _change(flag, reason, None, False, None, yes=True)
 
 
 @rollout.command("on")
-@FLAG
-@REASON
-@EXPECTED
-@YES
-def on(flag: str, reason: str, expected: int | None, yes: bool) -> None:
-    """Switch a flag on again, at the percentage that was kept."""
+@FLAG_OPTION
+@REASON_OPTION
+@EXPECTED_OPTION
+@YES_OPTION
+def switch_on(flag: str, reason: str, expected: int | None, yes: bool) -> None:
+    """Switch a flag on again, at the kept percentage."""
     _change(flag, reason, None, True, expected, yes=yes)
 
 
 @rollout.command("preview")
 @click.argument("percentage", type=click.IntRange(0, 100))
-@FLAG
-def preview_(percentage: int, flag: str) -> None:
-    """Say who of the people online would switch, by name. Nothing is set."""
-    which = embedded.flag_named(flag)
+@FLAG_OPTION
+def show_preview(percentage: int, flag: str) -> None:
+    """List the online users who would switch. Nothing is changed."""
+    which = embedded.parse_flag(flag)
     with application():
         flags: Flags = current_app.extensions["beacon_flags"]
-        flags.load(provider().load())
-        now = _view(which)
-        enabled, outcome = now.nominal.enabled, flag_changes.outcome_of_change(which, now, percentage, None)
-        people = online().everybody()
-        found = preview(flags, which, people, percentage, enabled)
+        flags.load(current_provider().load())
+        now = _load_view(which)
+        enabled, outcome = now.state.enabled, flag_changes.describe_special_outcome(which, now, percentage, None)
+        people = online_users().list_all()
+        found = preview_switches(flags, which, people, percentage, enabled)
     if found is None:
-        click.echo(f"of {_people(len(people))} online nobody can say who would switch")
+        click.echo(f"{_count_people(len(people))} online; who would switch is unknown")
         return
-    for line in _switching(found, enabled=enabled):
+    for line in _describe_preview(found, enabled=enabled):
         click.echo(line)
     if outcome is not None:
         click.echo(outcome)
 
 
 @rollout.command("history")
-@FLAG
+@FLAG_OPTION
 @click.option("--limit", type=click.IntRange(1, 500), default=20, show_default=True)
-def history_(flag: str, limit: int) -> None:
-    """List what became of a flag, newest first: when, who, what, why."""
-    which = embedded.flag_named(flag)
+def show_history(flag: str, limit: int) -> None:
+    """List the history of a flag, newest first: when, who, what, why."""
+    which = embedded.parse_flag(flag)
     with application(), read() as session:
-        for entry in changes_history.newest(session, which, limit):
+        for entry in changes_history.load_entries(session, which, limit):
             failed = f" (not done: {entry.failed})" if entry.failed else ""
             words = change_text.describe_entry(entry)
             click.echo(f"{entry.at}\t{entry.actor}\t{words}{failed}\t{entry.reason}")
@@ -117,99 +119,101 @@ def history_(flag: str, limit: int) -> None:
 
 @rollout.group("plan", invoke_without_command=True)
 @click.pass_context
-@FLAG
-def plan(context: click.Context, flag: str) -> None:
+@FLAG_OPTION
+def plan_group(context: click.Context, flag: str) -> None:
     """Show the staged plan; start, pause, resume or stop it."""
-    context.obj = embedded.flag_named(flag)
+    context.obj = embedded.parse_flag(flag)
     if context.invoked_subcommand is None:
         with application(), read() as session:
             _show_plan(session, context.obj)
 
 
-@plan.command("start")
+@plan_group.command("start")
 @click.argument("steps", nargs=-1, required=True, metavar="PERCENTAGE:MINUTES...")
 @click.option("--reason", required=True, help="people will want to know why")
-@EXPECTED_PLAN
-@YES
+@EXPECTED_PLAN_OPTION
+@YES_OPTION
 @click.pass_obj
-def start(flag: Flag, steps: tuple[str, ...], reason: str, expected: str | None, yes: bool) -> None:
-    """Raise the flag by steps, each held for its minutes, such as 10:60 50:60 100:60."""
-    wanted = [_step(text) for text in steps]
-    embedded.check(reason, None)
+def start_plan(flag: Flag, steps: tuple[str, ...], reason: str, expected: str | None, yes: bool) -> None:
+    """Raise the flag in steps, each held for its minutes, for example 10:60 50:60 100:60."""
+    wanted = [_parse_step(text) for text in steps]
+    embedded.validate_change(reason, None)
     as_asked = [{"percentage": percentage, "holdMinutes": minutes} for percentage, minutes in wanted]
     with application():
         if any(percentage == 100 for percentage, _minutes in wanted):
             _confirm(
-                flag, f"The plan ends at 100 %. {flag_changes.describe_change(flag, _view(flag), 100, None)}", yes=yes
+                flag,
+                f"The plan ends at 100 %. {flag_changes.describe_change(flag, _load_view(flag), 100, None)}",
+                yes=yes,
             )
-        _begin(flag, reason.strip(), as_asked, expected)
+        _begin_plan(flag, reason.strip(), as_asked, expected)
 
 
-def _begin(flag: Flag, reason: str, steps: Sequence[Mapping[str, Any]], expected: str | None) -> None:
+def _begin_plan(flag: Flag, reason: str, steps: Sequence[Mapping[str, Any]], expected: str | None) -> None:
     with write() as session:
-        plan_service.begin(session, flag, operator(), reason, steps, expected)
+        plan_service.begin_plan(session, flag, operator(), reason, steps, expected)
         _show_plan(session, flag)
 
 
-@plan.command("pause")
-@EXPECTED_PLAN
+@plan_group.command("pause")
+@EXPECTED_PLAN_OPTION
 @click.pass_obj
-def pause(flag: Flag, expected: str | None) -> None:
-    """Hold the plan where it is until somebody resumes it."""
+def pause_plan(flag: Flag, expected: str | None) -> None:
+    """Pause the plan until somebody resumes it."""
     with application(), write() as session:
-        plan_service.steer(session, flag, operator(), "pause", expected)
+        plan_service.steer_plan(session, flag, operator(), "pause", expected)
         _show_plan(session, flag)
 
 
-@plan.command("resume")
-@EXPECTED_PLAN
+@plan_group.command("resume")
+@EXPECTED_PLAN_OPTION
 @click.pass_obj
-def resume(flag: Flag, expected: str | None) -> None:
-    """Let a paused plan go on; what was held before the pause counts."""
+def resume_plan(flag: Flag, expected: str | None) -> None:
+    """Resume a paused plan; the time held before the pause counts."""
     with application(), write() as session:
-        plan_service.steer(session, flag, operator(), "resume", expected)
+        plan_service.steer_plan(session, flag, operator(), "resume", expected)
         _show_plan(session, flag)
 
 
-@plan.command("stop")
-@EXPECTED_PLAN
+@plan_group.command("stop")
+@EXPECTED_PLAN_OPTION
 @click.pass_obj
-def stop(flag: Flag, expected: str | None) -> None:
+def stop_plan(flag: Flag, expected: str | None) -> None:
     """End the plan; the flag stays where it is."""
     with application(), write() as session:
-        plan_service.stop(session, flag, operator(), expected)
+        plan_service.stop_plan(session, flag, operator(), expected)
         _show_plan(session, flag)
 
 
 def _change(
     flag: str, reason: str, percentage: int | None, enabled: bool | None, expected: int | None, *, yes: bool
 ) -> None:
-    which = embedded.flag_named(flag)
+    which = embedded.parse_flag(flag)
     with application():
-        now = _view(which)
-        if flag_changes.must_be_confirmed(now.nominal, percentage, enabled):
+        now = _load_view(which)
+        if flag_changes.needs_confirmation(now.state, percentage, enabled):
             _confirm(which, flag_changes.describe_change(which, now, percentage, enabled), yes=yes)
-        seen = None if expected is None else Expected(expected)
-        _show(which, flag_changes.change(which, operator(), reason, percentage, enabled, seen))
+        seen = None if expected is None else ExpectedState(expected)
+        _show(which, flag_changes.change_flag(which, operator(), reason, percentage, enabled, seen))
 
 
-def _view(flag: Flag) -> View:
-    """Where it stands now; nothing is held open while somebody makes up their mind."""
+def _load_view(flag: Flag) -> FlagView:
+    """The current state. No transaction stays open while a person decides."""
     with read() as session:
-        return provider().view(session, flag)
+        return current_provider().view(session, flag)
 
 
-def _show(flag: Flag, view: View) -> None:
-    """Where it stands, and who is in where that does not say it."""
-    said = view.nominal.why if view.outcome.is_plain else view.sentence
-    override = flag_changes.override_of(flag)
-    click.echo(f"{flag}: {_state(view.nominal)}{'' if said is None else f' ({said})'}")
+def _show(flag: Flag, view: FlagView) -> None:
+    """Show the state, and who is in if the percentage does not say it."""
+    said = view.state.why if view.outcome.is_plain else view.sentence
+    override = flag_changes.get_override(flag)
+    click.echo(f"{flag}: {_describe_state(view.state)}{'' if said is None else f' ({said})'}")
     if override is not None:
         click.echo(f"overridden: {override} for everyone by BEACON_FLAG_{flag.upper()}")
 
 
 def _confirm(flag: Flag, why: str, *, yes: bool) -> None:
-    """Raises where it is not confirmed. A program that has no terminal is as free as one that uses the API."""
+    """Raises if it is not confirmed. Without a terminal no confirmation is needed, like with the API."""
     if yes or not sys.stdin.isatty():
         return
     click.echo(f"{why} Type {flag}, or 100, to confirm: ", nl=False, err=True)
@@ -217,33 +221,35 @@ def _confirm(flag: Flag, why: str, *, yes: bool) -> None:
         raise click.ClickException("Not confirmed: nothing was set.")
 
 
-def _state(now: Nominal) -> str:
+def _describe_state(now: ConfiguredState) -> str:
     share = "— %" if now.percentage is None else f"{now.percentage} %"
     return f"{share}, {'enabled' if now.enabled else 'switched off'}"
 
 
-def _switching(found: Switching, *, enabled: bool) -> Sequence[str]:
-    both = ((found.comes, "would come to the stream"), (found.goes, "would leave the stream"))
-    said = [f"of {_people(found.online)} online {len(names)} {words}{_names(names)}" for names, words in both]
+def _describe_preview(found: SwitchPreview, *, enabled: bool) -> Sequence[str]:
+    both = ((found.comes, "would join the stream"), (found.goes, "would leave the stream"))
+    said = [
+        f"of {_count_people(found.online)} online {len(names)} {words}{_list_names(names)}" for names, words in both
+    ]
     return said if enabled else [*said, "it is switched off: nobody switches until it is switched on"]
 
 
-def _names(names: Sequence[str]) -> str:
-    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
-    return f": {', '.join(names[:MAX_NAMES])}{more}" if names else ""
+def _list_names(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MAX_LISTED_NAMES} more" if len(names) > MAX_LISTED_NAMES else ""
+    return f": {', '.join(names[:MAX_LISTED_NAMES])}{more}" if names else ""
 
 
-def _people(number: int) -> str:
+def _count_people(number: int) -> str:
     return "1 person" if number == 1 else f"{number} people"
 
 
-def _step(text: str) -> tuple[int, float]:
+def _parse_step(text: str) -> tuple[int, float]:
     """`10:60`: 10 % for 60 minutes."""
     percentage, _colon, minutes = text.partition(":")
     try:
         return int(percentage), float(minutes)
     except ValueError as error:
-        raise click.UsageError(f"{text} is no step: write PERCENTAGE:MINUTES, such as 10:60") from error
+        raise click.UsageError(f"{text} is not a step: write PERCENTAGE:MINUTES, for example 10:60") from error
 
 
 def _show_plan(session: Session, flag: Flag) -> None:
@@ -252,13 +258,12 @@ def _show_plan(session: Session, flag: Flag) -> None:
     if row is None:
         click.echo(f"{flag}: no plan")
         return
-    found = plan_service.of_row(row)
-    click.echo(
-        f"{flag}: plan {plan_service.seen_as(row)} of {row.actor}{', paused' if row.paused_at else ''}: {row.reason}"
-    )
+    found = plan_service.to_plan(row)
+    paused = ", paused" if row.paused_at else ""
+    click.echo(f"{flag}: plan {plan_service.compute_seen(row)} by {row.actor}{paused}: {row.reason}")
     for number, step in enumerate(found.steps):
         place = "done" if number < found.step else "now" if number == found.step else "then"
         click.echo(f"{place}\t{step.percentage} % for {change_text.describe_minutes(step.hold_s / 60)}")
-    share = flag_changes.describe_steps(flag, provider().view(session, flag))
+    share = flag_changes.describe_steps(flag, current_provider().view(session, flag))
     if share is not None:
         click.echo(share)

@@ -1,1 +1,1 @@
-"""Who gets what: declared flags, evaluated by UnleashClient, kept in our database or in a real Unleash."""
+"""Feature flags: evaluated with UnleashClient, stored in Beacon's database or in an Unleash server."""

@@ -1,6 +1,6 @@
-"""What the flags are evaluated from: JSON in the words of Unleash's client API, in either mode. Pure.
+"""The flag configuration: JSON in the format of Unleash's client API, in both modes. Pure.
 
-In the embedded mode the text is made of the rollouts in our database, in the Unleash mode it is what the server sent.
+In embedded mode the text is built from the rollouts in Beacon's database. In Unleash mode it is the server's response.
 """
 
 import hashlib
@@ -13,124 +13,126 @@ from typing import Any
 from app.infra import json_limits
 from app.infra.json_limits import JsonTooLarge
 
-# Of all that an Unleash sends at once: several thousand flags.
-MAX_VALUES = 200_000
+# Limit for one response of Unleash: several thousand flags.
+MAX_JSON_VALUES = 200_000
 
 
 class Flag(StrEnum):
-    """Every flag there is; a name that is not here cannot be asked for or set."""
+    """All declared flags. A name that is not listed here cannot be evaluated or set."""
 
     SSE_STREAMING = "enable_sse_streaming"
 
 
 DEFAULTS: Mapping[Flag, bool] = {Flag.SSE_STREAMING: False}
-"""What holds before anything is known of a flag, and where Unleash has never heard of it."""
+"""Values used before a configuration is loaded, and for flags that Unleash does not have."""
 
-# Equal for somebody who is logged in: `default` takes the user where there is one.
-STICKY = ("userId", "default")
-_RIGHT = "set it to userId or default there"
+# Equivalent for a logged-in user: `default` uses the user id if there is one.
+SUPPORTED_STICKINESS = ("userId", "default")
+_STICKINESS_FIX = "set it to userId or default there"
 
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """Where a flag stands. `enabled` is the kill switch; `percentage` of the users is in while it is on, None where no
-    single number says it."""
+    """The state of a flag. `enabled` is the kill switch. While it is on, the flag is on for `percentage` of users; None
+    if no single number describes it."""
 
     enabled: bool = True
     percentage: float | None = 0
 
     @property
     def level(self) -> float | None:
-        """The percentage that holds: none while it is switched off; None where nobody can say."""
+        """The effective percentage: 0 while switched off, None if unknown."""
         return self.percentage if self.enabled else 0
 
 
 @dataclass(frozen=True, slots=True)
-class Nominal:
-    """Where a configuration puts a flag. `percentage` is None where no single number says it, and `why` tells. Unleash
-    takes 12.5 too, which is shown as such; Beacon sets whole numbers."""
+class ConfiguredState:
+    """The state of a flag according to a configuration. If no single number describes it, `percentage` is None and
+    `why` is the reason. Unleash also accepts 12.5, which is shown as it is; Beacon sets whole numbers only."""
 
     enabled: bool
     percentage: float | None
     why: str | None = None
 
     @property
-    def is_unsteady(self) -> bool:
-        """Whether its percentage is none of people, which can only be mended in Unleash."""
+    def has_unusable_stickiness(self) -> bool:
+        """True if the stickiness makes the percentage meaningless per user. Fixable only in Unleash."""
         return self.why is not None and self.why.startswith("its stickiness")
 
     @property
-    def words(self) -> str:
-        """Equal for two configurations if and only if people would be told the same of them."""
+    def summary(self) -> str:
+        """Equal for two configurations if and only if people would see the same text for both."""
         return f"{'on' if self.enabled else 'off'} {self.percentage if self.why is None else self.why}"
 
 
-class Unreadable(ValueError):
-    """The text is no configuration."""
+class InvalidConfiguration(ValueError):
+    """The text is not a flag configuration."""
 
 
-def of_rollouts(rollouts: Mapping[str, Rollout]) -> str:
-    features = [_feature(flag, rollouts.get(flag, Rollout())) for flag in Flag]
+def serialize_rollouts(rollouts: Mapping[str, Rollout]) -> str:
+    features = [_build_feature(flag, rollouts.get(flag, Rollout())) for flag in Flag]
     return json.dumps({"version": 2, "features": features})
 
 
-def cut(text: str) -> str:
-    """What of a server's answer decides about the declared flags; raises `Unreadable` where it is no configuration.
+def restrict_to_declared(text: str) -> str:
+    """Keep only the parts of a server's response that affect declared flags. Raises `InvalidConfiguration`.
 
-    An Unleash may have thousands of flags, and what is kept is read again and again.
+    An Unleash may have thousands of flags, and the stored text is parsed often.
     """
     try:
-        found = json_limits.loads(text.encode(), MAX_VALUES)
+        found = json_limits.loads(text.encode(), MAX_JSON_VALUES)
         if all(isinstance(feature["name"], str) for feature in found["features"]):
-            deciding = _deciding(found)
+            deciding = _relevant_features(found)
             kept = {name: found[name] for name in ("version", "meta") if name in found} | {"features": deciding}
-            made = json.dumps(kept | ({"segments": _segments(found, deciding)} if "segments" in found else {}))
-            json_limits.check(made.encode())  # what is kept is read again at every turn
+            made = json.dumps(kept | ({"segments": _used_segments(found, deciding)} if "segments" in found else {}))
+            json_limits.check(made.encode())  # the stored text is parsed again on every load
             return made
     except JsonTooLarge as error:
-        raise Unreadable(f"the answer is a list of flags with {error}") from None
+        raise InvalidConfiguration(f"the response is a list of flags with {error}") from None
     except (ValueError, KeyError, TypeError, AttributeError):
         pass
-    raise Unreadable("the answer is no list of flags")
+    raise InvalidConfiguration("the response is not a list of flags")
 
 
-def version(text: str) -> str:
-    """Changes whenever anything does that decides about a declared flag, and with nothing else."""
+def compute_version(text: str) -> str:
+    """A hash that changes if and only if something changes that affects a declared flag."""
     found = json.loads(text)
-    deciding = _deciding(found)
-    canonical = json.dumps([[_what_decides(each) for each in deciding], _segments(found, deciding)], sort_keys=True)
+    deciding = _relevant_features(found)
+    canonical = json.dumps(
+        [[_relevant_fields(each) for each in deciding], _used_segments(found, deciding)], sort_keys=True
+    )
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
 
 def is_timed(text: str) -> bool:
-    """Whether the answers may change by themselves, because a constraint looks at the clock; rather once too often."""
+    """True if a constraint may depend on the time, so results change without a new one. May overreport."""
     return any(f'"{word}"' in text for word in ("currentTime", "DATE_AFTER", "DATE_BEFORE"))
 
 
-def revision(text: str) -> int:
-    """Unleash's own count of changes; 0 where it gives none."""
+def read_revision(text: str) -> int:
+    """Unleash's revision number; 0 if it sends none."""
     found = json.loads(text).get("meta")
     number = found.get("revisionId") if isinstance(found, dict) else None
     return number if isinstance(number, int) else 0
 
 
-def project(text: str, flag: Flag) -> str | None:
-    """The project of Unleash in which the flag lives."""
-    feature = _find(json.loads(text), flag)
+def find_project(text: str, flag: Flag) -> str | None:
+    """The Unleash project that contains the flag."""
+    feature = _find_feature(json.loads(text), flag)
     return None if feature is None else str(feature.get("project") or "default")
 
 
-def nominal(text: str, flag: Flag) -> Nominal:
-    feature = _find(json.loads(text), flag)
+def read_state(text: str, flag: Flag) -> ConfiguredState:
+    feature = _find_feature(json.loads(text), flag)
     if feature is None:
-        return Nominal(enabled=DEFAULTS[flag], percentage=None, why="Unleash has no flag of this name")
+        return ConfiguredState(enabled=DEFAULTS[flag], percentage=None, why="Unleash has no flag of this name")
     enabled, strategies = bool(feature.get("enabled")), feature.get("strategies") or []
-    percentage, why = share(strategies)
-    return Nominal(enabled, percentage, why)
+    percentage, why = read_percentage(strategies)
+    return ConfiguredState(enabled, percentage, why)
 
 
 def parse_percentage(raw: object) -> float | None:
-    """A percentage as Unleash writes it: an int where it is a whole number, None where it is none."""
+    """Parse a percentage as Unleash writes it: an int for whole numbers, None if it is invalid."""
     try:
         found = float(str(raw))
     except ValueError:
@@ -140,8 +142,8 @@ def parse_percentage(raw: object) -> float | None:
     return int(found) if found.is_integer() else found
 
 
-def share(strategies: list[dict[str, Any]]) -> tuple[float | None, str | None]:
-    """The one percentage that these strategies mean, or why there is none."""
+def read_percentage(strategies: list[dict[str, Any]]) -> tuple[float | None, str | None]:
+    """The percentage that these strategies amount to, or the reason why there is none."""
     if len(strategies) != 1:
         number = len(strategies) or "no"
         return None, f"it has {number} strategies; Beacon sets the percentage of exactly one gradual rollout"
@@ -158,24 +160,24 @@ def share(strategies: list[dict[str, Any]]) -> tuple[float | None, str | None]:
     if percentage is None:
         return None, "its gradual rollout has no percentage"
     if stickiness == "random":
-        return None, f"its stickiness is random, so nobody stays in or out; {_RIGHT}"
-    if stickiness not in STICKY:
-        return None, f"its stickiness is {stickiness}, which Beacon does not have, so nobody is in; {_RIGHT}"
+        return None, f"its stickiness is random, so nobody stays in or out; {_STICKINESS_FIX}"
+    if stickiness not in SUPPORTED_STICKINESS:
+        return None, f"its stickiness is {stickiness}, which Beacon does not have, so nobody is in; {_STICKINESS_FIX}"
     return percentage, None
 
 
-def other_group(text: str, flag: Flag) -> str | None:
-    """What makes other buckets than the flag's name does: steady people, and others than in the embedded mode."""
-    feature = _find(json.loads(text), flag)
+def find_other_group(text: str, flag: Flag) -> str | None:
+    """The `groupId` if it differs from the flag's name: buckets are stable, but differ from embedded mode."""
+    feature = _find_feature(json.loads(text), flag)
     strategies = [] if feature is None else feature.get("strategies") or []
     groups = [(strategy.get("parameters") or {}).get("groupId", flag.value) for strategy in strategies]
     return next((str(group) for group in groups if group != flag.value), None)
 
 
-def put_at(text: str, flag: Flag, percentage: float | None, enabled: bool) -> str:
-    """The same configuration with the flag moved: what would hold if somebody set it so. None keeps its percentages."""
+def with_percentage(text: str, flag: Flag, percentage: float | None, enabled: bool) -> str:
+    """A copy of the configuration with this percentage and switch for the flag. None keeps the percentages."""
     found = json.loads(text)
-    feature = _find(found, flag)
+    feature = _find_feature(found, flag)
     if feature is not None:
         feature["enabled"] = enabled
         for strategy in [] if percentage is None else feature.get("strategies") or []:
@@ -184,15 +186,15 @@ def put_at(text: str, flag: Flag, percentage: float | None, enabled: bool) -> st
     return json.dumps(found)
 
 
-def _feature(flag: Flag, rollout: Rollout) -> dict[str, Any]:
-    """`groupId` and `stickiness` make the buckets: as Unleash fills them in for a new gradual rollout."""
+def _build_feature(flag: Flag, rollout: Rollout) -> dict[str, Any]:
+    """`groupId` and `stickiness` determine the buckets. The values are Unleash's defaults for a new gradual rollout."""
     parameters = {"rollout": f"{rollout.percentage or 0:g}", "stickiness": "userId", "groupId": flag.value}
     strategy = {"name": "flexibleRollout", "parameters": parameters, "constraints": []}
     return {"name": flag.value, "type": "release", "enabled": rollout.enabled, "strategies": [strategy]}
 
 
-def _deciding(found: dict[str, Any]) -> list[dict[str, Any]]:
-    """The declared flags and those that they depend on, and so on; in a steady order."""
+def _relevant_features(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """The declared flags and, recursively, the flags they depend on, in a stable order."""
     by_name = {str(feature["name"]): feature for feature in found["features"]}
     wanted, asked = {flag.value for flag in Flag}, [flag.value for flag in Flag]
     while asked:
@@ -203,18 +205,18 @@ def _deciding(found: dict[str, Any]) -> list[dict[str, Any]]:
     return [by_name[name] for name in sorted(wanted & by_name.keys())]
 
 
-def _what_decides(feature: dict[str, Any]) -> dict[str, Any]:
-    """The variants too where others may depend on which of them it is."""
+def _relevant_fields(feature: dict[str, Any]) -> dict[str, Any]:
+    """Includes the variants for parent flags, because children may depend on a variant."""
     names = ["name", "enabled", "strategies", "dependencies"]
     return {name: feature.get(name) for name in names + (["variants"] if feature["name"] not in set(Flag) else [])}
 
 
-def _segments(found: dict[str, Any], features: list[dict[str, Any]]) -> list[Any]:
-    """Those that they use, as they were sent: an Unleash sends them apart, or as constraints of the strategies."""
+def _used_segments(found: dict[str, Any], features: list[dict[str, Any]]) -> list[Any]:
+    """The segments these flags use, as sent. Unleash sends them separately, or inlined as constraints."""
     strategies = [strategy for feature in features for strategy in feature.get("strategies") or []]
     used = {number for strategy in strategies for number in strategy.get("segments") or []}
     return [segment for segment in found.get("segments") or [] if segment["id"] in used]
 
 
-def _find(found: dict[str, Any], flag: Flag) -> dict[str, Any] | None:
+def _find_feature(found: dict[str, Any], flag: Flag) -> dict[str, Any] | None:
     return next((feature for feature in found["features"] if feature["name"] == flag), None)

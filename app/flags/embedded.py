@@ -1,4 +1,4 @@
-"""The rollout as it is kept in the database; a change is a row, an audit entry and an event in one commit."""
+"""Rollouts stored in Beacon's database: a change writes a row, an audit entry and an event in one commit."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,29 +11,29 @@ from app.db import now_epoch
 from app.eventlog.append import NewEvent, append
 from app.eventlog.event_types import FlagChanged
 from app.flags import error_baseline
-from app.flags.document import Flag, Nominal, Rollout
+from app.flags.document import ConfiguredState, Flag, Rollout
 from app.flags.models import FlagRow
-from app.flags.outcome import PLAIN, Outcome
+from app.flags.outcome import PLAIN_OUTCOME, RolloutOutcome
 from app.infra.clock import utc_text
 
-MAX_REASON = 500
-# Of what an event says of the other rules: names in Unleash may be long.
-MAX_OUTCOME = 500
+MAX_REASON_LENGTH = 500
+# Limit for an event's description of other rules, because names in Unleash may be long.
+MAX_OUTCOME_LENGTH = 500
 
-Within = Callable[[Session, Rollout, Rollout], None]
-"""Called in a change's own transaction, under `lock` and before anything is written, with where the flag stands and
-what it is to be. What it raises stops the change; what it writes is committed with it."""
+Precondition = Callable[[Session, Rollout, Rollout], None]
+"""Called in the transaction of a change, under `lock_flags` and before any write, with the old and the new state.
+An exception stops the change. Its own writes are committed together with the change."""
 
 
-class BadRollout(ValueError):
-    """The rollout cannot be set so; the text says what was expected."""
+class InvalidRollout(ValueError):
+    """The requested rollout is invalid; the text says what was expected."""
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """Where a flag stands and who put it there; `actor` and `changed_at` are None for one that nobody touched.
+class StoredRollout:
+    """The stored state of a flag and who set it. `actor` and `changed_at` are None if it was never changed.
 
-    `level_since`: when more or fewer people were let in last, by the database's clock (seconds since 1970).
+    `level_since`: when the effective percentage last changed, by the database's clock (seconds since 1970).
     """
 
     rollout: Rollout
@@ -43,102 +43,108 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Expected:
-    """What somebody saw before deciding; None is whatever it may be. `changed_at`: since when it stood so, empty for a
-    flag that nobody had touched; back at the same percentage is not where it was, as others decided that meanwhile."""
+class ExpectedState:
+    """The state that a caller saw before deciding; None matches anything. `changed_at` is the time of the change they
+    saw, empty for a flag that was never changed. It is compared because a flag that is back at the same percentage has
+    still been changed by somebody else."""
 
     percentage: float | None = None
     enabled: bool | None = None
     changed_at: str | None = None
 
-    def is_met_by(self, now: Rollout, changed_at: str | None) -> bool:
+    def matches(self, now: Rollout, changed_at: str | None) -> bool:
         if self.changed_at not in (None, changed_at or ""):
             return False
         return self.percentage in (None, now.percentage) and self.enabled in (None, now.enabled)
 
 
-class Moved(Exception):
-    """The flag no longer stands where it was seen, but at `now`."""
+class StoredRolloutConflict(Exception):
+    """The flag no longer has the expected state; `now` is the current one."""
 
-    def __init__(self, now: Standing) -> None:
-        super().__init__(f"at {now.rollout.percentage} % by now")
+    def __init__(self, now: StoredRollout) -> None:
+        super().__init__(f"now at {now.rollout.percentage} %")
         self.now = now
 
 
-def flag_named(name: str) -> Flag:
+def parse_flag(name: str) -> Flag:
     try:
         return Flag(name)
     except ValueError:
-        raise BadRollout(f"there is no flag {name}; there is {', '.join(Flag)}") from None
+        raise InvalidRollout(f"unknown flag {name}; known flags: {', '.join(Flag)}") from None
 
 
-def standing(session: Session, flag: Flag) -> Standing:
+def load_rollout(session: Session, flag: Flag) -> StoredRollout:
     row = session.get(FlagRow, flag)
-    return Standing(Rollout()) if row is None else Standing(_rollout(row), row.actor, row.changed_at, row.level_since)
+    return (
+        StoredRollout(Rollout())
+        if row is None
+        else StoredRollout(_to_rollout(row), row.actor, row.changed_at, row.level_since)
+    )
 
 
-def reasoned(session: Session, flag: Flag) -> tuple[Standing, str]:
-    """Where it stands, and why."""
+def load_rollout_with_reason(session: Session, flag: Flag) -> tuple[StoredRollout, str]:
+    """The stored state and the reason of its last change."""
     row = session.get(FlagRow, flag)
-    return standing(session, flag), "" if row is None else row.reason
+    return load_rollout(session, flag), "" if row is None else row.reason
 
 
-def every(session: Session) -> dict[str, Rollout]:
-    """Where each flag stands; one without a row was never touched and is at 0 %."""
-    kept = {row.name: _rollout(row) for row in session.scalars(sa.select(FlagRow))}
+def load_all_rollouts(session: Session) -> dict[str, Rollout]:
+    """The state of every flag. A flag without a row was never changed and is at 0 %."""
+    kept = {row.name: _to_rollout(row) for row in session.scalars(sa.select(FlagRow))}
     return {flag: kept.get(flag, Rollout()) for flag in Flag}
 
 
-def check(reason: str, percentage: float | None) -> None:
-    """Raises `BadRollout`."""
+def validate_change(reason: str, percentage: float | None) -> None:
+    """Raises `InvalidRollout`."""
     if percentage is not None and not 0 <= percentage <= 100:
-        raise BadRollout("a percentage is a whole number from 0 to 100")
-    if not reason.strip() or len(reason) > MAX_REASON:
-        raise BadRollout(f"a reason has 1 to {MAX_REASON} characters: people will want to know why")
+        raise InvalidRollout("a percentage is a whole number from 0 to 100")
+    if not reason.strip() or len(reason) > MAX_REASON_LENGTH:
+        raise InvalidRollout(f"a reason has 1 to {MAX_REASON_LENGTH} characters: people will want to know why")
 
 
-def change(
+def change_rollout(
     session: Session,
     flag: Flag,
     actor: str,
     reason: str,
     percentage: float | None = None,
     enabled: bool | None = None,
-    expected: Expected | None = None,
-    within: Within | None = None,
+    expected: ExpectedState | None = None,
+    precondition: Precondition | None = None,
 ) -> Rollout:
-    """Set what is given and keep the rest; call it last inside `db.write()`.
+    """Set what is given, keep the rest. Call it last inside `db.write()`.
 
-    Raises `BadRollout`, `Moved` where the flag is not as `expected`, and what `within` raises; nothing is changed then.
+    Raises `InvalidRollout`, `StoredRolloutConflict` if the flag is not as `expected`, and what `precondition` raises.
+    Nothing is changed in these cases.
     """
-    check(reason, percentage)
-    before = _locked(session, flag, expected)
+    validate_change(reason, percentage)
+    before = _lock_and_load(session, flag, expected)
     after = Rollout(
         before.enabled if enabled is None else enabled, before.percentage if percentage is None else percentage
     )
-    if within is not None:
-        within(session, before, after)
-    move(session, flag, after, actor, reason)
-    audited(session, flag, actor, reason, before, after)
-    told(session, flag, after, actor, reason)
+    if precondition is not None:
+        precondition(session, before, after)
+    write_rollout(session, flag, after, actor, reason)
+    audit_change(session, flag, actor, reason, before, after)
+    announce_change(session, flag, after, actor, reason)
     return after
 
 
-def move(session: Session, flag: Flag, after: Rollout, actor: str, reason: str, at: str | None = None) -> None:
-    """The row alone, and what is compared with later: first of what a change writes.
+def write_rollout(session: Session, flag: Flag, after: Rollout, actor: str, reason: str, at: str | None = None) -> None:
+    """Write the row, and the error baseline if the flag goes up from 0. The first write of a change.
 
-    `at` is the word of whoever changed it. Evidence is dated by the database's clock, so `level_since` is too; and
-    setting what is set already starts no window anew, however often a program does it.
+    `at` is the time the author of the change gives. `level_since` uses the database's clock, like the client reports.
+    Setting the value that is already set does not restart the guardrail's window.
     """
-    before, now = standing(session, flag), session.scalar(sa.select(now_epoch())) or 0.0
+    before, now = load_rollout(session, flag), session.scalar(sa.select(now_epoch())) or 0.0
     if before.rollout.level == 0 != after.level:
-        error_baseline.keep(session, flag, now, before.level_since)
+        error_baseline.record_baseline(session, flag, now, before.level_since)
     since = before.level_since if before.rollout.level == after.level else now
     changed = {"actor": actor, "reason": reason, "changed_at": at or utc_text(), "level_since": since}
-    session.merge(FlagRow(name=flag, **_figures(after), **changed))
+    session.merge(FlagRow(name=flag, **_to_columns(after), **changed))
 
 
-def audited(
+def audit_change(
     session: Session,
     flag: Flag,
     actor: str,
@@ -149,8 +155,7 @@ def audited(
     failed: str | None = None,
     action: str = "rollout-set",
 ) -> None:
-    """The entry of a change; `failed` says why one that was tried did not come about. `before` is None where nobody
-    knows."""
+    """Write the audit entry of a change. `failed` is the reason if the attempt failed. `before` is None if unknown."""
     chain.record(
         session,
         chain.Entry(
@@ -158,41 +163,47 @@ def audited(
             action,
             flag,
             outcome="failure" if failed else "success",
-            before=None if before is None else _figures(before),
-            after=_figures(after),
+            before=None if before is None else _to_columns(before),
+            after=_to_columns(after),
             params={"reason": reason},
             logs=[failed] if failed else [],
         ),
     )
 
 
-def told(session: Session, flag: Flag, after: Rollout, actor: str, reason: str, outcome: Outcome = PLAIN) -> None:
-    """The event: last of what a change writes. `outcome`: what other rules than switch and percentage say."""
-    said = None if outcome.is_plain else outcome.describe(Nominal(after.enabled, after.percentage))[:MAX_OUTCOME]
+def announce_change(
+    session: Session, flag: Flag, after: Rollout, actor: str, reason: str, outcome: RolloutOutcome = PLAIN_OUTCOME
+) -> None:
+    """Append the event: the last write of a change. `outcome`: the effect of rules besides switch and percentage."""
+    said = (
+        None
+        if outcome.is_plain
+        else outcome.describe(ConfiguredState(after.enabled, after.percentage))[:MAX_OUTCOME_LENGTH]
+    )
     payload = FlagChanged(
         flag=flag, enabled=after.enabled, percentage=after.percentage, actor=actor, reason=reason, outcome=said
     )
     append(session, [NewEvent("flag.changed", payload)])
 
 
-def lock(session: Session) -> None:
-    """Nobody else moves a flag until this transaction ends: its row may not be there to be locked yet."""
+def lock_flags(session: Session) -> None:
+    """Block other flag changes until this transaction ends. An advisory lock, because the row may not exist yet."""
     if session.get_bind().dialect.name == "postgresql":
         session.execute(sa.text("SELECT pg_advisory_xact_lock(4207003)"))
 
 
-def _locked(session: Session, flag: Flag, expected: Expected | None) -> Rollout:
-    """Where the flag stands, and stays."""
-    lock(session)
-    now = standing(session, flag)
-    if expected is not None and not expected.is_met_by(now.rollout, now.changed_at):
-        raise Moved(now)
+def _lock_and_load(session: Session, flag: Flag, expected: ExpectedState | None) -> Rollout:
+    """Lock the flags and return the current state of this one. Raises `StoredRolloutConflict`."""
+    lock_flags(session)
+    now = load_rollout(session, flag)
+    if expected is not None and not expected.matches(now.rollout, now.changed_at):
+        raise StoredRolloutConflict(now)
     return now.rollout
 
 
-def _rollout(row: FlagRow) -> Rollout:
+def _to_rollout(row: FlagRow) -> Rollout:
     return Rollout(row.enabled, row.percentage)
 
 
-def _figures(rollout: Rollout) -> dict[str, float | bool | None]:
+def _to_columns(rollout: Rollout) -> dict[str, float | bool | None]:
     return {"enabled": rollout.enabled, "percentage": rollout.percentage}

@@ -1,8 +1,8 @@
-"""The only module that knows UnleashClient: declared flags, asked for a user by a typed helper.
+"""Evaluates declared flags for a user. The only module that uses UnleashClient.
 
-In both modes the client evaluates a configuration that we hand it: ours, or what a real Unleash server sent. It is the
-same engine with the same buckets, so who is in at 10 % is still in at 50 %, in either mode. Its own fetching stays
-off (`feed.py` says why).
+In both modes the client evaluates a configuration that Beacon hands to it: its own, or the one an Unleash server sent.
+The engine and its buckets are the same, so a user who is in at 10 % is still in at 50 %, in both modes. The client's
+own fetching is off; `unleash/feed_poller.py` says why.
 """
 
 import threading
@@ -20,60 +20,60 @@ from app.eventlog.reader import Event
 from app.flags import document
 from app.flags.document import DEFAULTS, Flag, Rollout
 
-__all__ = ["DEFAULTS", "Flag", "Flags", "Rollout", "changed", "evaluator", "is_enabled"]
+__all__ = ["DEFAULTS", "Flag", "Flags", "Rollout", "build_evaluator", "has_flag_change", "is_enabled"]
 
-# What the engine understands: an Unleash that knows it sends segments with their names.
+# The spec version of the engine. If the client sends it, Unleash sends segments with their names.
 SPEC_VERSION: str = CLIENT_SPEC_VERSION
-MAX_ANSWERS = 10_000
-# Where the clock decides too: people are split by when they asked first for so long at most.
-RENEW_EVERY_S = 60.0
+MAX_CACHED_ANSWERS = 10_000
+# Upper bound on how long cached results may diverge when constraints depend on the time.
+REEVALUATE_EVERY_S = 60.0
 
 
 class Flags:
-    """Evaluates flags in this process; `load` takes the configuration as it now stands."""
+    """Evaluates flags in this process, from the configuration last given to `load`."""
 
     def __init__(self, overrides: Mapping[str, bool]) -> None:
         unknown = sorted(overrides.keys() - set(Flag))
         if unknown:
             names = ", ".join(f"BEACON_FLAG_{name.upper()}" for name in unknown)
-            raise ConfigError(f"{names} names no flag; there is {', '.join(Flag)}")
+            raise ConfigError(f"{names}: unknown flag; known flags: {', '.join(Flag)}")
         self.overrides = dict(overrides)
-        self.held: str | None = None
-        self._cache = _Memory()
+        self.configuration: str | None = None
+        self._cache = _MemoryCache()
         self._client: UnleashClient | None = None
         self._lock = threading.Lock()
-        # What was answered since the last load: the same user gets the same answer, and a restart has thousands ask.
+        # Results since the last load: after a restart thousands of users ask at once.
         self._answers: dict[tuple[Flag, str], bool] = {}
 
     def load(self, now: Mapping[str, Rollout] | str | None) -> None:
-        """Rollouts, or a configuration as text; None, where nothing is known, leaves what holds."""
+        """Load rollouts, or a configuration as text. None means nothing is known and keeps the current one."""
         if now is None:
             return
-        text = now if isinstance(now, str) else document.of_rollouts(now)
+        text = now if isinstance(now, str) else document.serialize_rollouts(now)
         with self._lock:
             self._cache.set(FEATURES_URL, text)
             if self._client is None:
-                self._client = _client(self._cache)
+                self._client = _build_client(self._cache)
             else:
-                _reload(self._client)
+                _reload_client(self._client)
             self._answers = {}
-            self.held = text
+            self.configuration = text
 
-    def under(self, text: str | None) -> Callable[[Flag, str], bool]:
-        """Asks what would be under this configuration; settings that decide for everybody decide there too."""
-        if text is None or text == self.held:
+    def evaluator_for(self, text: str | None) -> Callable[[Flag, str], bool]:
+        """Evaluate against this configuration instead of the loaded one. Overrides from settings still apply."""
+        if text is None or text == self.configuration:
             return self.is_enabled
-        ask = evaluator(text)
+        ask = build_evaluator(text)
         return lambda flag, user: self.overrides[flag] if flag in self.overrides else ask(flag, user)
 
-    def renew(self, then: Callable[[], None]) -> None:
-        """Called every `RENEW_EVERY_S`: where the clock decides too, answers are forgotten and `then` is called."""
-        if self.held is not None and document.is_timed(self.held):
+    def expire_timed_answers(self, then: Callable[[], None]) -> None:
+        """Called every `REEVALUATE_EVERY_S`: if results depend on the time, drop cached ones and call `then`."""
+        if self.configuration is not None and document.is_timed(self.configuration):
             self._answers = {}
             then()
 
     def is_enabled(self, flag: Flag, user: str) -> bool:
-        """Whether `flag` is on for the user of this name; its default until a configuration has been loaded."""
+        """True if `flag` is on for this user; the default until a configuration has been loaded."""
         if flag in self.overrides:
             return self.overrides[flag]
         client, answers = self._client, self._answers
@@ -81,37 +81,37 @@ class Flags:
             return DEFAULTS[flag]
         answer = answers.get((flag, user))
         if answer is None:
-            answer = _ask(client, flag, user)
-            if len(answers) >= MAX_ANSWERS:
+            answer = _evaluate(client, flag, user)
+            if len(answers) >= MAX_CACHED_ANSWERS:
                 answers.clear()
             answers[flag, user] = answer
         return answer
 
 
 def is_enabled(flag: Flag | str, user: str) -> bool:
-    """Ask the flags of the current application."""
+    """Evaluate with the flags of the current application."""
     flags: Flags = current_app.extensions["beacon_flags"]
     return flags.is_enabled(Flag(flag), user)
 
 
-def evaluator(text: str) -> Callable[[Flag, str], bool]:
-    """Asks a configuration that does not hold: what would be."""
-    cache = _Memory()
+def build_evaluator(text: str) -> Callable[[Flag, str], bool]:
+    """Build an evaluator for a configuration that is not loaded."""
+    cache = _MemoryCache()
     cache.set(FEATURES_URL, text)
-    client = _client(cache)
-    return lambda flag, user: _ask(client, flag, user)
+    client = _build_client(cache)
+    return lambda flag, user: _evaluate(client, flag, user)
 
 
-def changed(events: Sequence[Event]) -> bool:
+def has_flag_change(events: Sequence[Event]) -> bool:
     return any(event.type == "flag.changed" for event in events)
 
 
-def _ask(client: UnleashClient, flag: Flag, user: str) -> bool:
+def _evaluate(client: UnleashClient, flag: Flag, user: str) -> bool:
     return bool(client.is_enabled(flag.value, {"userId": user}, lambda *_: DEFAULTS[flag]))
 
 
-def _client(cache: BaseCache) -> UnleashClient:
-    """Evaluates what is in `cache`. It is never initialised: it starts no thread and calls nobody."""
+def _build_client(cache: BaseCache) -> UnleashClient:
+    """A client that evaluates the content of `cache`. Never initialised, so it starts no thread and no request."""
     return UnleashClient(
         url="http://embedded.invalid/api",
         app_name="beacon",
@@ -122,13 +122,13 @@ def _client(cache: BaseCache) -> UnleashClient:
     )
 
 
-def _reload(client: UnleashClient) -> None:
-    """Take the cache's content at once. Private in the pinned version; `tests/rollout` notices when it moves."""
+def _reload_client(client: UnleashClient) -> None:
+    """Load the cache's content now. A private API of the pinned version; `tests/rollout` fails if it changes."""
     client._store.load_from_cache()
 
 
-class _Memory(BaseCache):
-    """UnleashClient's cache, holding what we put there instead of what it fetched."""
+class _MemoryCache(BaseCache):
+    """A cache for UnleashClient that holds what Beacon puts there instead of what the client fetched."""
 
     bootstrapped = True
 
@@ -148,4 +148,4 @@ class _Memory(BaseCache):
         return key in self._values
 
     def destroy(self) -> None:
-        """The configuration is ours: the client may not empty it."""
+        """Does nothing: the client must not clear Beacon's configuration."""

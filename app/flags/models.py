@@ -1,4 +1,4 @@
-"""The rollout of each flag and what belongs to it; the history is in the log and the audit."""
+"""Tables of the rollout: flags, plans, guardrail, reports. The history is in the event log and the audit log."""
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
@@ -7,7 +7,7 @@ from app.db import Base
 
 
 class Percentage(sa.types.TypeDecorator[float]):
-    """Whole numbers are ints: people and Unleash write 50, not 50.0."""
+    """A float column that returns whole numbers as ints: people and Unleash write 50, not 50.0."""
 
     impl = sa.Float
     cache_ok = True
@@ -17,11 +17,11 @@ class Percentage(sa.types.TypeDecorator[float]):
 
 
 class FlagRow(Base):
-    """Where a flag stands and who put it there. In the Unleash mode: as it was last seen there; `percentage` is None
-    where no single number says it.
+    """The state of a flag and who set it. In Unleash mode: the state last seen there. `percentage` is None if no single
+    number describes it.
 
-    `level_since` is when it last let more or fewer people in, by the database's clock (seconds since 1970), 0 where
-    nobody knows.
+    `level_since` is when the effective percentage last changed, by the database's clock (seconds since 1970); 0 if
+    unknown.
     """
 
     __tablename__ = "flag"
@@ -35,9 +35,9 @@ class FlagRow(Base):
     level_since: Mapped[float] = mapped_column(default=0.0)
 
 
-class KeptRow(Base):
-    """The newest configuration that Unleash sent to any worker: a restart without Unleash knows it. `kept_at`: when it
-    was first one of this version."""
+class SnapshotRow(Base):
+    """The newest configuration that Unleash sent to any worker, so that a restart without Unleash has flags. `kept_at`:
+    when this version was first stored."""
 
     __tablename__ = "flag_configuration"
 
@@ -48,8 +48,8 @@ class KeptRow(Base):
     kept_at: Mapped[str]
 
 
-class IntentRow(Base):
-    """A stage of a change that Beacon is making in Unleash, or has (`is_made`) and not seen arrive yet."""
+class PendingChangeRow(Base):
+    """One stage of a change that Beacon is making in Unleash, or has made (`is_made`) but not yet seen come back."""
 
     __tablename__ = "flag_intent"
 
@@ -64,8 +64,8 @@ class IntentRow(Base):
     is_made: Mapped[bool]
 
 
-class HeldRow(Base):
-    """Which configuration a worker holds. It counts only while `seen` (seconds since 1970) is young."""
+class WorkerStateRow(Base):
+    """The configuration that a worker has loaded. It counts only while `seen` (seconds since 1970) is recent."""
 
     __tablename__ = "flag_held"
 
@@ -76,7 +76,7 @@ class HeldRow(Base):
 
 
 class PollingRow(Base):
-    """Somebody who polls, and when they did last (seconds since 1970): as a page, and as a program; 0 is never."""
+    """A polling user and their last poll (seconds since 1970), as a page and as a program; 0 means never."""
 
     __tablename__ = "polling_presence"
 
@@ -86,7 +86,7 @@ class PollingRow(Base):
 
 
 class PlanRow(Base):
-    """The staged plan of a flag. `since`: when its step was reached or it was last resumed, less what was held then."""
+    """The staged plan of a flag. `since`: when the current step was reached; a resume shifts it by the paused time."""
 
     __tablename__ = "rollout_plan"
 
@@ -99,9 +99,9 @@ class PlanRow(Base):
     reason: Mapped[str]
 
 
-class GuardRow(Base):
-    """The guardrail of a flag while it blocks increases. `since`: when there was trouble last. Of a step back that was
-    refused: how often, and when it is tried again."""
+class GuardrailRow(Base):
+    """The guardrail of a flag while it blocks increases. `since`: when trouble was last seen. `refusals` and `retry_at`
+    belong to a step back that was refused: how often, and when to retry."""
 
     __tablename__ = "guardrail"
 
@@ -113,8 +113,8 @@ class GuardRow(Base):
 
 
 class BaselineRow(Base):
-    """Attempts to connect, and those that failed, before the rollout that stands began: in the minutes from
-    `from_minute` on, and before `until_minute`, in which nobody was in."""
+    """Connection attempts and failures before the current rollout began: from `from_minute` until before
+    `until_minute`, while the flag was on for nobody."""
 
     __tablename__ = "rollout_baseline"
 
@@ -126,7 +126,7 @@ class BaselineRow(Base):
 
 
 class ReportRow(Base):
-    """What browsers of one cohort reported within one minute, added up. Histograms count by upper bound."""
+    """The sum of what browsers of one cohort reported in one minute. Histograms are keyed by upper bound."""
 
     __tablename__ = "client_report"
 

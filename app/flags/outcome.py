@@ -1,6 +1,6 @@
-"""Who is in once every rule has had its say: the percentage is one of them, others may let in fewer, or nobody. Pure.
+"""Describes who gets a flag once all its rules are applied, not only the percentage. Pure.
 
-A parent that is off, a segment of one person or a percentage that the engine cannot read make "100 % of users" untrue.
+"100 % of users" is untrue if a parent is off, a segment has one person or the engine cannot read the percentage.
 """
 
 import json
@@ -10,19 +10,19 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
 from app.flags import document
-from app.flags.document import Flag, Nominal
+from app.flags.document import ConfiguredState, Flag
 
-# What the flag engine takes for a percentage; anything else is 0 to it.
-_READ = re.compile(r"\+?[0-9]+")
+# What the flag engine reads as a percentage; it treats anything else as 0.
+_ENGINE_PERCENTAGE = re.compile(r"\+?[0-9]+")
 Override = Literal["on", "off"] | None
 _Features = Mapping[str, dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """`nobody`: why nobody is in although the flag is on. `everybody`: why everybody is, without a percentage.
-    `limits`: those who alone can be in, such as `segment beta`. `unread`: why the engine takes the percentage for 0,
-    until one is set from here."""
+class RolloutOutcome:
+    """The effect of all rules. `nobody`: why nobody is in although the flag is on. `everybody`: why everybody is in
+    without a percentage. `limits`: the only groups that can be in, such as `segment beta`. `unread`: why the engine
+    treats the percentage as 0, until one is set from Beacon."""
 
     nobody: str | None = None
     everybody: str | None = None
@@ -34,7 +34,7 @@ class Outcome:
         found = json.loads(text)
         features = {str(feature["name"]): feature for feature in found["features"]}
         feature = features.get(flag)
-        return cls() if feature is None else cls(**_rules(feature, features, _segment_names(found), 0))
+        return cls() if feature is None else cls(**_collect_rules(feature, features, _segment_names(found), 0))
 
     @property
     def why_nobody(self) -> str | None:
@@ -42,10 +42,10 @@ class Outcome:
 
     @property
     def is_plain(self) -> bool:
-        """Whether switch and percentage say it all."""
+        """True if switch and percentage alone determine who is in."""
         return self.why_nobody is None and self.everybody is None and not self.limits
 
-    def describe(self, now: Nominal) -> str:
+    def describe(self, now: ConfiguredState) -> str:
         """`50 % of users are in`, `100 % of those whom segment beta lets in`, `parent checkout is off: nobody is in`"""
         if not now.enabled:
             return "switched off: nobody is in"
@@ -56,16 +56,16 @@ class Outcome:
         if now.percentage is None:
             return "no single percentage says who is in"
         if self.limits:
-            return f"{now.percentage:g} % of those whom {_listed(self.limits)} in"
+            return f"{now.percentage:g} % of those whom {_join_limits(self.limits)} in"
         return f"{now.percentage:g} % of users are in"
 
     def describe_change(
-        self, before: Nominal, percentage: float | None, enabled: bool | None, override: Override = None
+        self, before: ConfiguredState, percentage: float | None, enabled: bool | None, override: Override = None
     ) -> str:
-        """What a change would come to, whoever is asked to confirm it: `Everybody will be in.`, `Nobody will be in:
-        parent checkout is off.` What is None stays as it is. `override`: what a setting decides for everybody."""
+        """The effect of a change, for the confirmation: `Everybody will be in.`, `Nobody will be in: parent checkout is
+        off.` None means unchanged. `override`: the value that a setting forces for everybody."""
         rules = self if percentage is None else replace(self, unread=None)
-        comes = rules._who_comes(before.percentage if percentage is None else percentage)
+        comes = rules._describe_who_comes(before.percentage if percentage is None else percentage)
         if override is not None:
             return f"The setting decides: {override} for everybody. Without it {comes}."
         if not (before.enabled if enabled is None else enabled):
@@ -73,16 +73,16 @@ class Outcome:
         return f"{comes[0].upper()}{comes[1:]}."
 
     def describe_steps(self, override: Override = None) -> str | None:
-        """Whose share the percentages of a plan are, where they are not of all users."""
+        """What the percentages of a plan refer to, if not to all users."""
         if override is not None:
             return f"the setting decides: {override} for everybody, whatever the percentage"
         if self.nobody is not None:
             return f"{self.nobody}: nobody is in, whatever the percentage"
         if self.everybody is not None:
             return f"{self.everybody}: everybody is in, whatever the percentage"
-        return f"each percentage is of those whom {_listed(self.limits)} in" if self.limits else None
+        return f"each percentage is of those whom {_join_limits(self.limits)} in" if self.limits else None
 
-    def _who_comes(self, percentage: float | None) -> str:
+    def _describe_who_comes(self, percentage: float | None) -> str:
         if self.why_nobody is not None:
             return f"nobody will be in: {self.why_nobody}"
         if self.everybody is not None:
@@ -90,66 +90,68 @@ class Outcome:
         if percentage is None:
             return "everybody may be in: no single percentage says how many"
         if self.limits:
-            return f"{percentage:g} % of those whom {_listed(self.limits)} in will be in"
+            return f"{percentage:g} % of those whom {_join_limits(self.limits)} in will be in"
         return "everybody will be in" if percentage == 100 else f"{percentage:g} % of users will be in"
 
 
-PLAIN = Outcome()
+PLAIN_OUTCOME = RolloutOutcome()
 
 
-def _rules(feature: dict[str, Any], features: _Features, segments: Mapping[Any, str], depth: int) -> dict[str, Any]:
+def _collect_rules(
+    feature: dict[str, Any], features: _Features, segments: Mapping[Any, str], depth: int
+) -> dict[str, Any]:
     strategies, limits, unread = feature.get("strategies") or [], list[str](), None
     for dependency in feature.get("dependencies") or []:
-        nobody, limit = _parent(dependency, features, segments, depth)
+        nobody, limit = _check_parent(dependency, features, segments, depth)
         if nobody is not None:
             return {"nobody": nobody}
         limits += [] if limit is None else [limit]
     if len(strategies) == 1:
-        nobody, unread = _nobody(strategies[0], segments), _unread(strategies[0])
+        nobody, unread = _find_missing_segment(strategies[0], segments), _find_unreadable_percentage(strategies[0])
         if nobody is not None:
             return {"nobody": nobody}
-        limits += _limits(strategies[0], segments)
+        limits += _list_limits(strategies[0], segments)
     everybody = "it has no strategy" if not strategies and not limits else None
     return {"everybody": everybody, "limits": tuple(limits), "unread": unread}
 
 
-def _parent(
+def _check_parent(
     dependency: dict[str, Any], features: _Features, segments: Mapping[Any, str], depth: int
 ) -> tuple[str | None, str | None]:
-    """Why it lets nobody in, or None; what it limits, or None."""
+    """The reason why the parent lets nobody in, or None; the limit it adds, or None."""
     name, wants_on = str(dependency["feature"]), dependency.get("enabled", True)
     parent = features.get(name)
     if parent is None:
         return (f"parent {name} is not there", None) if wants_on else (None, None)
     if depth > len(features):
-        return None, f"parent {name}"  # a circle, which no Unleash lets anybody make
-    rules = Outcome(**_rules(parent, features, segments, depth + 1))
+        return None, f"parent {name}"  # a cycle, which Unleash does not allow
+    rules = RolloutOutcome(**_collect_rules(parent, features, segments, depth + 1))
     lets_in = bool(parent.get("enabled")) and rules.why_nobody is None
     if not wants_on:
         return (None, None) if not lets_in else (None, f"parent {name}")
     if not lets_in:
         why = f" ({rules.why_nobody})" if parent.get("enabled") else ""
         return f"parent {name} is off{why}", None
-    if (rules.is_plain and _share(parent) == 100) or rules.everybody is not None:
+    if (rules.is_plain and _parent_percentage(parent) == 100) or rules.everybody is not None:
         return None, f"parent {name}" if dependency.get("variants") else None
     return None, f"parent {name}"
 
 
-def _nobody(strategy: dict[str, Any], segments: Mapping[Any, str]) -> str | None:
+def _find_missing_segment(strategy: dict[str, Any], segments: Mapping[Any, str]) -> str | None:
     for number in strategy.get("segments") or []:
         if number not in segments:
             return f"segment {number} is not there"
     return None
 
 
-def _unread(strategy: dict[str, Any]) -> str | None:
+def _find_unreadable_percentage(strategy: dict[str, Any]) -> str | None:
     raw = (strategy.get("parameters") or {}).get("rollout")
-    if document.parse_percentage(raw) is not None and not (isinstance(raw, str) and _READ.fullmatch(raw)):
+    if document.parse_percentage(raw) is not None and not (isinstance(raw, str) and _ENGINE_PERCENTAGE.fullmatch(raw)):
         return f"its percentage is written as {json.dumps(raw)}, and the flag engine reads whole numbers in text alone"
     return None
 
 
-def _limits(strategy: dict[str, Any], segments: Mapping[Any, str]) -> list[str]:
+def _list_limits(strategy: dict[str, Any], segments: Mapping[Any, str]) -> list[str]:
     named = [f"segment {segments[number]}" for number in strategy.get("segments") or []]
     constraints = len(strategy.get("constraints") or [])
     if constraints:
@@ -157,15 +159,15 @@ def _limits(strategy: dict[str, Any], segments: Mapping[Any, str]) -> list[str]:
     return named
 
 
-def _share(feature: dict[str, Any]) -> float | None:
-    return document.share(feature.get("strategies") or [])[0]
+def _parent_percentage(feature: dict[str, Any]) -> float | None:
+    return document.read_percentage(feature.get("strategies") or [])[0]
 
 
 def _segment_names(found: dict[str, Any]) -> Mapping[Any, str]:
     return {each["id"]: str(each.get("name") or each["id"]) for each in found.get("segments") or []}
 
 
-def _listed(limits: Sequence[str]) -> str:
+def _join_limits(limits: Sequence[str]) -> str:
     """`segment beta lets`, `segment beta and its constraint let`"""
     is_one = len(limits) == 1 and not limits[0].endswith("s")
     return f"{' and '.join(limits)} {'lets' if is_one else 'let'}"

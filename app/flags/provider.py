@@ -1,4 +1,4 @@
-"""Where the rollout is kept: in our database, or in a real Unleash. The same questions and changes for both."""
+"""The interface to where rollouts are stored: Beacon's database or an Unleash server."""
 
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -8,43 +8,43 @@ from sqlalchemy.orm import Session
 
 from app.db import read, write
 from app.flags import document, embedded
-from app.flags.document import Flag, Nominal, Rollout
-from app.flags.embedded import Expected, Standing, Within
-from app.flags.outcome import PLAIN, Outcome
+from app.flags.document import ConfiguredState, Flag, Rollout
+from app.flags.embedded import ExpectedState, Precondition, StoredRollout
+from app.flags.outcome import PLAIN_OUTCOME, RolloutOutcome
 
-Mode = Literal["embedded", "unleash"]
+ProviderMode = Literal["embedded", "unleash"]
 
 
 @dataclass(frozen=True, slots=True)
-class View:
-    """Where a flag stands, who put it there and the `reason` that they gave, as people are told. `why_not`: why Beacon
-    may not change it; `link`: where it can be; `level_since`: as in `Standing`; `outcome`: what other rules say."""
+class FlagView:
+    """The state of a flag as shown to people, with who set it and their `reason`. `why_not`: why Beacon may not change
+    it. `link`: where it can be changed. `level_since`: as in `StoredRollout`. `outcome`: the effect of other rules."""
 
-    nominal: Nominal
+    state: ConfiguredState
     actor: str | None = None
     changed_at: str | None = None
     why_not: str | None = None
     link: str | None = None
     level_since: float = 0.0
     reason: str = ""
-    outcome: Outcome = PLAIN
+    outcome: RolloutOutcome = PLAIN_OUTCOME
 
     @property
     def sentence(self) -> str:
-        """Who is in, once every rule has had its say."""
-        return self.outcome.describe(self.nominal)
+        """Who is in once all rules are applied."""
+        return self.outcome.describe(self.state)
 
 
-class Moved(Exception):
-    """The flag no longer stands where it was seen, but at `now`; nothing was changed."""
+class RolloutConflict(Exception):
+    """The flag no longer has the expected state; `now` is the current one. Nothing was changed."""
 
-    def __init__(self, now: View) -> None:
-        super().__init__("changed meanwhile")
+    def __init__(self, now: FlagView) -> None:
+        super().__init__("the flag was changed by somebody else")
         self.now = now
 
 
-class Refused(Exception):
-    """The change cannot be made, and nothing was changed; `link` leads to where it can."""
+class ChangeRefused(Exception):
+    """The change cannot be made here and nothing was changed. `link` is where it can be made."""
 
     def __init__(self, sentence: str, reason: str, link: str | None = None, status: int = 403) -> None:
         super().__init__(sentence)
@@ -53,27 +53,27 @@ class Refused(Exception):
     title = "Not changed"
 
 
-class Late(Refused):
-    """Beacon itself was held up between deciding and asking: it must look again, as others may have decided since."""
+class TooLate(ChangeRefused):
+    """Beacon was delayed between decision and request, so others may have changed the flag. Nothing was sent."""
 
     def __init__(self, link: str | None = None) -> None:
-        super().__init__("Beacon was held up and did not ask: look again, then decide.", "late", link, 503)
+        super().__init__("Beacon was delayed and sent nothing. Check the flag, then decide again.", "late", link, 503)
 
 
-class Partly(Refused):
-    """The first half of a change was made, and the other refused; the sentence says both."""
+class PartialChange(ChangeRefused):
+    """The first stage of a change was made and the second refused; the sentence says both."""
 
     title = "Changed in part"
 
 
 class Provider(Protocol):
-    mode: Mode
+    mode: ProviderMode
 
     def load(self) -> dict[str, Rollout] | str | None:
-        """What the flags are evaluated from, as the database has it; None where it has nothing."""
+        """The configuration in the database that flags are evaluated from; None if there is none."""
         ...
 
-    def view(self, session: Session, flag: Flag) -> View: ...
+    def view(self, session: Session, flag: Flag) -> FlagView: ...
 
     def change(
         self,
@@ -82,29 +82,29 @@ class Provider(Protocol):
         reason: str,
         percentage: float | None = None,
         enabled: bool | None = None,
-        expected: Expected | None = None,
-        within: Within | None = None,
-    ) -> View:
-        """Set what is given and keep the rest; audited. Raises `Moved`, `Refused` (`Partly`), `store.BadRollout`,
-        and what `within` raises."""
+        expected: ExpectedState | None = None,
+        precondition: Precondition | None = None,
+    ) -> FlagView:
+        """Set what is given, keep the rest, and audit it. Raises `RolloutConflict`, `ChangeRefused` (`PartialChange`),
+        `embedded.InvalidRollout`, and what `precondition` raises."""
         ...
 
-    def note(self) -> str | None:
-        """What people should know about where the flags come from; None where all is well."""
+    def describe_problem(self) -> str | None:
+        """A problem with the source of the flags that people should know; None if there is none."""
         ...
 
 
-class Embedded:
-    """The rollout in our own database; must be asked inside the application's context."""
+class EmbeddedProvider:
+    """Rollouts in Beacon's own database. Needs an application context."""
 
-    mode: Mode = "embedded"
+    mode: ProviderMode = "embedded"
 
     def load(self) -> dict[str, Rollout]:
         with read() as session:
-            return embedded.every(session)
+            return embedded.load_all_rollouts(session)
 
-    def view(self, session: Session, flag: Flag) -> View:
-        return _view(*embedded.reasoned(session, flag))
+    def view(self, session: Session, flag: Flag) -> FlagView:
+        return _build_view(*embedded.load_rollout_with_reason(session, flag))
 
     def change(
         self,
@@ -113,26 +113,26 @@ class Embedded:
         reason: str,
         percentage: float | None = None,
         enabled: bool | None = None,
-        expected: Expected | None = None,
-        within: Within | None = None,
-    ) -> View:
+        expected: ExpectedState | None = None,
+        precondition: Precondition | None = None,
+    ) -> FlagView:
         try:
             with write() as session:
-                embedded.change(session, flag, actor, reason, percentage, enabled, expected, within)
-                return _view(*embedded.reasoned(session, flag))
-        except embedded.Moved as error:
-            raise Moved(_view(error.now)) from error
+                embedded.change_rollout(session, flag, actor, reason, percentage, enabled, expected, precondition)
+                return _build_view(*embedded.load_rollout_with_reason(session, flag))
+        except embedded.StoredRolloutConflict as error:
+            raise RolloutConflict(_build_view(error.now)) from error
 
-    def note(self) -> None:
+    def describe_problem(self) -> None:
         return None
 
 
-def provider() -> Provider:
-    """Of the current application."""
+def current_provider() -> Provider:
+    """The provider of the current application."""
     found: Provider = current_app.extensions["beacon_rollout"]
     return found
 
 
-def _view(now: Standing, reason: str = "") -> View:
-    rollout = document.Nominal(now.rollout.enabled, now.rollout.percentage)
-    return View(rollout, now.actor, now.changed_at, level_since=now.level_since, reason=reason)
+def _build_view(now: StoredRollout, reason: str = "") -> FlagView:
+    rollout = document.ConfiguredState(now.rollout.enabled, now.rollout.percentage)
+    return FlagView(rollout, now.actor, now.changed_at, level_since=now.level_since, reason=reason)

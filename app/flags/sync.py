@@ -1,17 +1,17 @@
-"""Keeps the flags of one process as the database has them: whenever the log says that one changed."""
+"""Reloads the flags of one process from the database when the event log reports a change."""
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
 
 from app.eventlog.reader import Event
 from app.flags.document import Rollout
-from app.flags.evaluation import Flags, changed
+from app.flags.evaluation import Flags, has_flag_change
 
 
-class Follower:
-    """A listener of the log. A load that failed is tried again until it succeeds: a kill switch must not be missed.
+class FlagSync:
+    """A listener of the event log. A failed load is retried until it succeeds: a kill switch must not be missed.
 
-    `on_late` is called after a load that came later than its event, for whoever acted on that with old flags.
+    `on_late` is called after a load that came later than its event: what acted on the old flags must be corrected.
     """
 
     def __init__(
@@ -25,8 +25,8 @@ class Follower:
         self._lock = threading.Lock()
 
     def listen(self, events: Sequence[Event], _cursor: int) -> None:
-        """At the tail's start and at every change; raises the driver's error, and `retry` mends it."""
-        if not events or changed(events):
+        """Load at the start of the tail and on every flag change. Raises the driver's error; `retry` loads again."""
+        if not events or has_flag_change(events):
             self._is_stale = True
             self._load()
 

@@ -1,4 +1,4 @@
-"""Which configuration each worker holds: rows that expire, so that a killed worker is not waited for."""
+"""Records which configuration each worker has loaded. Rows expire, so a killed worker is not waited for."""
 
 import contextlib
 import json
@@ -18,20 +18,20 @@ from sqlalchemy.orm import Session
 
 from app.db import DatabaseUnavailable, now_epoch, write
 from app.flags import document
-from app.flags.document import Flag, Nominal
+from app.flags.document import ConfiguredState, Flag
 from app.flags.evaluation import Flags
-from app.flags.models import HeldRow, KeptRow
-from app.flags.provider import provider
-from app.flags.unleash.snapshot_store import SOURCE, in_force
+from app.flags.models import SnapshotRow, WorkerStateRow
+from app.flags.provider import current_provider
+from app.flags.unleash.snapshot_store import SNAPSHOT_SOURCE, load_in_force
 
-EXPIRE_S = 15.0
-RENEW_EVERY_S = 5.0
-DEAD_S = 60.0
+WORKER_EXPIRY_S = 15.0
+WORKER_RENEW_EVERY_S = 5.0
+DEAD_ROW_AGE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class InForce:
-    """What so many `workers` hold: it decides about those who ask them, whatever was written meanwhile."""
+class WorkerGroup:
+    """A state that `workers` workers have loaded. It applies to their users, whatever has been written since."""
 
     enabled: bool
     percentage: float | None
@@ -39,86 +39,96 @@ class InForce:
 
 
 @dataclass(frozen=True, slots=True)
-class Holding:
-    """Of `total` workers that run, those that hold what was asked about. `since`: when Unleash's conditions, which no
-    percentage says, were taken down last. `in_force`: what they do hold, most of them first."""
+class WorkerAgreement:
+    """How many of the `total` running workers have loaded the wanted state. `since`: when Beacon last stored a new
+    version of Unleash's configuration. `in_force`: the states that are loaded, the most common first."""
 
     holding: int
     total: int
     since: str | None = None
-    in_force: Sequence[InForce] = field(default=(), compare=False)
+    in_force: Sequence[WorkerGroup] = field(default=(), compare=False)
 
     @property
-    def all_hold(self) -> bool:
+    def is_complete(self) -> bool:
         return self.holding == self.total
 
     @property
-    def lets_in(self) -> bool:
-        """Whether a worker is known to let anybody in."""
+    def lets_anyone_in(self) -> bool:
+        """True if at least one worker still lets somebody in."""
         return any(one.enabled and one.percentage != 0 for one in self.in_force)
 
 
-class Reporter:
-    """A part of a worker's live half; `report` is called about once a second and after every load."""
+class WorkerStateReporter:
+    """Writes this worker's row. A background service; `report` is called about once a second and after every load."""
 
     def __init__(self, app: Flask, flags: Flags) -> None:
         self._app, self._flags = app, flags
         self._worker = ""
-        self._said: str | None = None
-        self._said_at = 0.0
+        self._reported: str | None = None
+        self._reported_at = 0.0
         self._lock = threading.Lock()
 
     def start(self) -> None:
-        # Named here and not when built, because a server may build before it forks.
+        # The name is set here and not in the constructor, because a server may fork after it builds the app.
         self._worker = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
 
     def stop(self) -> None:
         with self._lock:
             worker, self._worker = self._worker, ""
-            # Where the database is away, its row expires.
+            # If the database is unavailable, the row expires.
             with contextlib.suppress(SQLAlchemyError, DatabaseUnavailable):
-                if self._said is not None:
+                if self._reported is not None:
                     with self._app.app_context(), write() as session:
-                        session.execute(sa.delete(HeldRow).where(HeldRow.worker == worker))
+                        session.execute(sa.delete(WorkerStateRow).where(WorkerStateRow.worker == worker))
 
     def report(self) -> None:
-        """Raises the database's error; the next turn says it again."""
+        """Raises the database's error; the next call tries again."""
         with self._lock:
-            text, now = self._flags.held, time.monotonic()
-            if not self._worker or text is None or (text == self._said and now < self._said_at + RENEW_EVERY_S):
+            text, now = self._flags.configuration, time.monotonic()
+            if (
+                not self._worker
+                or text is None
+                or (text == self._reported and now < self._reported_at + WORKER_RENEW_EVERY_S)
+            ):
                 return
             with self._app.app_context(), write() as session:
-                self._say(session, text)
-            self._said, self._said_at = text, now
+                self._write_row(session, text)
+            self._reported, self._reported_at = text, now
 
-    def _say(self, session: Session, text: str) -> None:
-        words = {flag.value: document.nominal(text, flag).words for flag in Flag}
+    def _write_row(self, session: Session, text: str) -> None:
+        words = {flag.value: document.read_state(text, flag).summary for flag in Flag}
         seen = session.scalar(sa.select(now_epoch())) or 0.0
         session.merge(
-            HeldRow(worker=self._worker, version=document.version(text), nominal_json=json.dumps(words), seen=seen)
+            WorkerStateRow(
+                worker=self._worker, version=document.compute_version(text), nominal_json=json.dumps(words), seen=seen
+            )
         )
-        session.execute(sa.delete(HeldRow).where(HeldRow.seen < now_epoch() - DEAD_S))
+        session.execute(sa.delete(WorkerStateRow).where(WorkerStateRow.seen < now_epoch() - DEAD_ROW_AGE_S))
 
 
-def holding(session: Session, flag: Flag, wanted: Nominal) -> Holding | None:
-    """None where no worker has said anything. With Unleash the same percentage is not enough: constraints, parents and
-    segments count."""
-    alive = HeldRow.seen.between(now_epoch() - EXPIRE_S, now_epoch() + EXPIRE_S)
-    rows = session.execute(sa.select(HeldRow.nominal_json, HeldRow.version).where(alive)).all()
+def load_worker_agreement(session: Session, flag: Flag, wanted: ConfiguredState) -> WorkerAgreement | None:
+    """None if no worker has reported. With Unleash the whole configuration is compared, because constraints, parents
+    and segments matter too."""
+    alive = WorkerStateRow.seen.between(now_epoch() - WORKER_EXPIRY_S, now_epoch() + WORKER_EXPIRY_S)
+    rows = session.execute(sa.select(WorkerStateRow.nominal_json, WorkerStateRow.version).where(alive)).all()
     if not rows:
         return None
-    is_unleash = provider().mode == "unleash"
-    kept_at = session.scalar(sa.select(KeptRow.kept_at).where(KeptRow.source == SOURCE)) if is_unleash else None
-    text = in_force(session) if is_unleash else None
-    version = None if text is None else document.version(text)
+    is_unleash = current_provider().mode == "unleash"
+    kept_at = (
+        session.scalar(sa.select(SnapshotRow.kept_at).where(SnapshotRow.source == SNAPSHOT_SOURCE))
+        if is_unleash
+        else None
+    )
+    text = load_in_force(session) if is_unleash else None
+    version = None if text is None else document.compute_version(text)
     words = [str(json.loads(row.nominal_json).get(flag)) for row in rows]
-    holds = [said == wanted.words and version in (None, row.version) for said, row in zip(words, rows, strict=True)]
-    return Holding(sum(holds), len(rows), kept_at, _counted(words))
+    holds = [said == wanted.summary and version in (None, row.version) for said, row in zip(words, rows, strict=True)]
+    return WorkerAgreement(sum(holds), len(rows), kept_at, _group_workers(words))
 
 
-def _counted(words: Iterable[str]) -> Sequence[InForce]:
+def _group_workers(words: Iterable[str]) -> Sequence[WorkerGroup]:
     counted: Counter[tuple[bool, float | None]] = Counter()
     for said in words:
         state, _, share = said.partition(" ")
         counted[state == "on", document.parse_percentage(share)] += 1
-    return [InForce(*held, workers) for held, workers in counted.most_common()]
+    return [WorkerGroup(*held, workers) for held, workers in counted.most_common()]

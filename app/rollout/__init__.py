@@ -1,1 +1,1 @@
-"""How the rollout of a flag moves: plans, guardrail, what browsers report, who would switch."""
+"""Rollout of flags: changes, staged plans, the guardrail, client reports and previews."""

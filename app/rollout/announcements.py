@@ -1,29 +1,29 @@
-"""What guardrail and plan say of a flag that they do not move: an entry in the audit, an event that tells people."""
+"""Audit entries and events of the guardrail and the plan that do not change the flag itself."""
 
 from sqlalchemy.orm import Session
 
 from app.flags import embedded
 from app.flags.document import Flag, Rollout
-from app.flags.outcome import Outcome
+from app.flags.outcome import RolloutOutcome
 from app.flags.provider import Provider
 
 
-def say(session: Session, provider: Provider, flag: Flag, actor: str, reason: str, action: str) -> None:
-    """Inside `db.write()` and under `store.lock`: audited as this action, and told."""
-    (here, outcome), reason = _here(session, provider, flag), reason[: embedded.MAX_REASON]
+def announce_and_audit(session: Session, provider: Provider, flag: Flag, actor: str, reason: str, action: str) -> None:
+    """Audit this action and append the event. Call it inside `db.write()` and under `embedded.lock_flags`."""
+    (here, outcome), reason = _read_current(session, provider, flag), reason[: embedded.MAX_REASON_LENGTH]
     session.flush()
-    embedded.audited(session, flag, actor, reason, here, here, action=action)
-    embedded.told(session, flag, here, actor, reason, outcome)
+    embedded.audit_change(session, flag, actor, reason, here, here, action=action)
+    embedded.announce_change(session, flag, here, actor, reason, outcome)
 
 
-def tell(session: Session, provider: Provider, flag: Flag, actor: str, reason: str) -> None:
-    """The same without an entry."""
-    here, outcome = _here(session, provider, flag)
-    embedded.told(session, flag, here, actor, reason, outcome)
+def announce(session: Session, provider: Provider, flag: Flag, actor: str, reason: str) -> None:
+    """Append the event without an audit entry."""
+    here, outcome = _read_current(session, provider, flag)
+    embedded.announce_change(session, flag, here, actor, reason, outcome)
 
 
-def _here(session: Session, provider: Provider, flag: Flag) -> tuple[Rollout, Outcome]:
-    """Where it stands now and not when it was looked at: somebody may have switched it off since, and the newest event
-    is what everybody takes for true."""
+def _read_current(session: Session, provider: Provider, flag: Flag) -> tuple[Rollout, RolloutOutcome]:
+    """The current state, not the one seen before: somebody may have switched the flag off since, and everybody trusts
+    the newest event."""
     view = provider.view(session, flag)
-    return Rollout(view.nominal.enabled, view.nominal.percentage), view.outcome
+    return Rollout(view.state.enabled, view.state.percentage), view.outcome

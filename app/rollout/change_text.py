@@ -1,7 +1,7 @@
-"""The history of a rollout in words: the same on the page and at the command line. Pure."""
+"""Text for the history of a rollout, shared by the page and the command line. Pure."""
 
 from app.flags.document import Rollout
-from app.rollout.changes_history import Entry
+from app.rollout.changes_history import HistoryEntry
 
 _PLAN_WORDS = {
     "start": "plan started",
@@ -12,7 +12,7 @@ _PLAN_WORDS = {
 }
 
 
-def describe_entry(entry: Entry) -> str:
+def describe_entry(entry: HistoryEntry) -> str:
     """`10 % → 25 %`, `plan started: 10 % for 1 h`, `held at 25 %`"""
     if entry.action.startswith("rollout-plan-"):
         steps = describe_steps(entry)
@@ -20,7 +20,7 @@ def describe_entry(entry: Entry) -> str:
     if entry.action == "rollout-hold":
         return f"held at {describe_rollout(entry.after)}"
     if entry.action == "rollout-release":
-        return f"let go on at {describe_rollout(entry.after)}"
+        return f"released at {describe_rollout(entry.after)}"
     return f"{describe_rollout(entry.before)} → {describe_rollout(entry.after)}"
 
 
@@ -33,7 +33,7 @@ def describe_rollout(rollout: Rollout | None) -> str:
 
 
 def describe_percentage(percentage: float | None) -> str:
-    """`25 %`, `12.5 %`, `—` where no single number says it"""
+    """`25 %`, `12.5 %`, `—` if unknown"""
     return "—" if percentage is None else f"{percentage:g} %"
 
 
@@ -45,6 +45,6 @@ def describe_minutes(minutes: float) -> str:
     return f"{hours:g} h" + (f" {rest:g} min" if rest else "")
 
 
-def describe_steps(entry: Entry) -> str:
-    """`10 % for 1 h, 50 % for 30 min`; empty where the entry has none"""
+def describe_steps(entry: HistoryEntry) -> str:
+    """`10 % for 1 h, 50 % for 30 min`; empty if the entry has no steps"""
     return ", ".join(f"{percentage} % for {describe_minutes(minutes)}" for percentage, minutes in entry.steps)

@@ -1,6 +1,6 @@
-"""What browsers reported, by cohort and minute, beside the moments at which the flag was changed.
+"""Client reports by cohort and minute, with the times at which the flag was changed.
 
-A minute in which nobody reported is not known, which is not the same as nothing having happened.
+A minute without reports is unknown, which is not the same as a minute in which nothing happened.
 """
 
 import time
@@ -19,14 +19,14 @@ from app.infra.clock import parse_utc, utc_text
 from app.rollout import changes_history, client_reports
 
 MAX_MINUTES = 24 * 60
-NOW_MINUTES = 5
-# Shares of few attempts jump: within so much of what it was, the error rate is back.
-CLOSE = 0.01
+CURRENT_RATE_MINUTES = 5
+# The error rate counts as recovered within this tolerance, because shares of few attempts fluctuate.
+ERROR_RATE_TOLERANCE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
-class Minute:
-    """Of one cohort. `minute` counts from 1970; times in seconds, None where none was measured."""
+class MinuteMetrics:
+    """One minute of one cohort. `minute` counts from 1970. Times are in seconds, None if none was measured."""
 
     minute: int
     cohort: str
@@ -45,19 +45,19 @@ class Minute:
 
     @property
     def success(self) -> float | None:
-        """The share of attempts to connect that succeeded; None where nobody tried."""
+        """The share of connection attempts that succeeded; None if there were none."""
         return 1 - self.failures / self.attempts if self.attempts else None
 
     def as_json(self) -> dict[str, Any]:
         found = asdict(self)
         for name in ("cohort", "minute", "hello_s", "lag_s"):
             del found[name]
-        return {"at": _text(self.minute), **found, "helloP95S": self.hello_s, "lagP95S": self.lag_s}
+        return {"at": _to_utc_text(self.minute), **found, "helloP95S": self.hello_s, "lagP95S": self.lag_s}
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
-    """A moment at which more or fewer people were let in."""
+class ChangeMark:
+    """A time at which the effective percentage changed."""
 
     at: str
     actor: str
@@ -66,14 +66,14 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
-    """The `minutes` that end with the minute `newest`. Each cohort's list has those alone that are known."""
+class ClientMetrics:
+    """Reports of the `minutes` that end with the minute `newest`. Unknown minutes are missing from the lists."""
 
     flag: Flag
     minutes: int
     newest: int
-    cohorts: Mapping[str, Sequence[Minute]]
-    changes: Sequence[Change]
+    cohorts: Mapping[str, Sequence[MinuteMetrics]]
+    changes: Sequence[ChangeMark]
 
     def as_json(self) -> dict[str, Any]:
         cohorts = {name: [minute.as_json() for minute in known] for name, known in self.cohorts.items()}
@@ -81,56 +81,56 @@ class Evidence:
         return {"flag": self.flag, "minutes": self.minutes, "cohorts": cohorts, "changes": changes}
 
 
-def read(session: Session, flag: Flag, minutes: int) -> Evidence:
-    """`minutes` from 1 to `MAX_MINUTES`, the one that runs included."""
-    found = [Minute.of(row) for row in client_reports.evidence(session, minutes)]
+def load_metrics(session: Session, flag: Flag, minutes: int) -> ClientMetrics:
+    """`minutes` is 1 to `MAX_MINUTES` and includes the current one."""
+    found = [MinuteMetrics.of(row) for row in client_reports.load_minutes(session, minutes)]
     newest = int(time.time() // 60)
     cohorts = {name: [one for one in found if one.cohort == name] for name in client_reports.COHORTS}
-    oldest = _text(newest - minutes + 1)
-    entries = [entry for entry in changes_history.newest(session, flag) if entry.at >= oldest]
-    return Evidence(flag, minutes, newest, cohorts, changes(entries))
+    oldest = _to_utc_text(newest - minutes + 1)
+    entries = [entry for entry in changes_history.load_entries(session, flag) if entry.at >= oldest]
+    return ClientMetrics(flag, minutes, newest, cohorts, list_change_marks(entries))
 
 
-def changes(entries: Iterable[changes_history.Entry]) -> list[Change]:
-    """Oldest first. Pure."""
+def list_change_marks(entries: Iterable[changes_history.HistoryEntry]) -> list[ChangeMark]:
+    """The changes of the effective percentage, oldest first. Pure."""
     found = [
-        Change(entry.at, entry.actor, entry.after.percentage, entry.after.enabled)
+        ChangeMark(entry.at, entry.actor, entry.after.percentage, entry.after.enabled)
         for entry in entries
-        if entry.moved and entry.after is not None
+        if entry.has_moved_users and entry.after is not None
     ]
     return found[::-1]
 
 
-Verdict = Literal["back", "higher", "unknown"]
+ErrorRateVerdict = Literal["back", "higher", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorRate:
-    """The share of attempts to connect that fail now, and that did before the rollout began; None is not known."""
+    """The share of connection attempts that fail now, and that failed before the rollout. None is unknown."""
 
     now: float | None
     before: float | None
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> ErrorRateVerdict:
         if self.now is None or self.before is None:
             return "unknown"
-        return "back" if self.now <= self.before + CLOSE else "higher"
+        return "back" if self.now <= self.before + ERROR_RATE_TOLERANCE else "higher"
 
 
-def error_rate(session: Session, flag: Flag, began: str | None, lowered: str) -> ErrorRate:
-    """`began` is when the rollout's first increase was made, `lowered` when it was taken back. A share of fewer
-    attempts than the guardrail asks for is not known: one poll that succeeds is no recovery."""
+def load_error_rate(session: Session, flag: Flag, began: str | None, lowered: str) -> ErrorRate:
+    """`began` is the time of the rollout's first increase, `lowered` the time it was taken back. With fewer attempts
+    than the guardrail requires, the share is unknown: one successful poll is no recovery."""
     enough = current_settings().guardrail_min_attempts
-    after = max(_minute(lowered), int(time.time() // 60) - NOW_MINUTES)
-    attempts, failures = error_baseline.counted(session, ReportRow.minute > after)
+    after = max(_to_minute(lowered), int(time.time() // 60) - CURRENT_RATE_MINUTES)
+    attempts, failures = error_baseline.count_attempts(session, ReportRow.minute > after)
     now = failures / attempts if attempts >= max(1, enough) else None
-    return ErrorRate(now, error_baseline.share(session, flag, began, enough))
+    return ErrorRate(now, error_baseline.load_failure_rate(session, flag, began, enough))
 
 
-def _minute(at: str) -> int:
+def _to_minute(at: str) -> int:
     return int(parse_utc(at).timestamp() // 60)
 
 
-def _text(minute: int) -> str:
+def _to_utc_text(minute: int) -> str:
     return utc_text(datetime.fromtimestamp(minute * 60, UTC))

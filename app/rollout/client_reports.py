@@ -1,6 +1,6 @@
-"""What browsers report of their own connection, added up by cohort and minute: no name, no address, no time but that.
+"""Browser reports about their own connection, summed by cohort and minute, without names or addresses.
 
-A report says what happened since the last one. It is the browser's word: bounded, and never more than evidence.
+A report covers the time since the last one. Browsers are not trusted: a report is bounded and never decides alone.
 """
 
 import json
@@ -18,28 +18,28 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 from sqlalchemy.orm import Session
 
-from app.flags.error_baseline import TELLS_OF_S
+from app.flags.error_baseline import REPORT_DELAY_S
 from app.flags.models import ReportRow
-from app.rollout.guardrail import BOUNDS_MS, Window, bucket, quantile_s, shown_s
+from app.rollout.guardrail import BOUNDS_MS, GuardrailWindow, compute_finite_quantile_s, compute_quantile_s, find_bucket
 
 COHORTS = ("streaming", "polling")
-NUMBERS = ("reports", "attempts", "failures", "fallbacks", "reconnects")
-KEPT_MINUTES = 7 * 24 * 60
+COUNTERS = ("reports", "attempts", "failures", "fallbacks", "reconnects")
+RETENTION_MINUTES = 7 * 24 * 60
 REPORT_EVERY_S = 30
-# What one report counts for at most: what a page can have met since its last one, and never enough to decide alone.
-MOST_ATTEMPTS, MOST_LAGS = 12, 20
+# Upper bounds for one report: what a page can experience between two reports, and too little to decide alone.
+MAX_ATTEMPTS_PER_REPORT, MAX_LAGS_PER_REPORT = 12, 20
 
 _Count = Field(default=0, ge=0, le=1_000)
 _Times = Annotated[list[float], Field(max_length=100)]
 
 
-class Report(BaseModel):
-    """Since the last report: what was tried and what became of it, and samples of times in milliseconds.
+class ClientReport(BaseModel):
+    """The connection attempts since the last report, their outcomes, and samples of times in milliseconds.
 
-    `attempts`: streams whose outcome is known, in the polling cohort polls; `failures` of them. `fallbacks`: the stream
-    was given up after its attempts. `reconnects`: one that had worked ended. `hello_ms`: from asking for a stream to
-    its `hello`. `lag_ms`: from an event's own time to its arrival, by the server's clock. `cohort`: in which all of it
-    was measured.
+    `attempts`: streams (in the polling cohort: polls) whose outcome is known; `failures`: how many of them failed.
+    `fallbacks`: the page gave up the stream after its attempts. `reconnects`: a working stream ended. `hello_ms`: from
+    the request to `hello`. `lag_ms`: from an event's time to its arrival, by the server's clock. `cohort`: the one in
+    which all of it was measured.
     """
 
     model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True, strict=True)
@@ -52,39 +52,39 @@ class Report(BaseModel):
     hello_ms: _Times = []
     lag_ms: _Times = []
 
-    def bounded(self, most_attempts: int = MOST_ATTEMPTS, most_lags: int = MOST_LAGS) -> Self:
-        """As much of it as counts, in the same proportions."""
+    def scale_down(self, most_attempts: int = MAX_ATTEMPTS_PER_REPORT, most_lags: int = MAX_LAGS_PER_REPORT) -> Self:
+        """The report reduced to what counts, in the same proportions."""
         share = min(1.0, most_attempts / max(1, self.attempts))
         figures = {
             "attempts": round(self.attempts * share),
             "failures": round(min(self.failures, self.attempts) * share),
             "fallbacks": min(round(self.fallbacks * share), most_attempts),
             "reconnects": min(round(self.reconnects * share), most_attempts),
-            "hello_ms": _some(self.hello_ms, most_attempts),
-            "lag_ms": _some(self.lag_ms, most_lags),
+            "hello_ms": _sample(self.hello_ms, most_attempts),
+            "lag_ms": _sample(self.lag_ms, most_lags),
         }
         return self.model_copy(update=figures)
 
-    def is_of(self, cohort: str) -> bool:
-        """Whether it may count as this cohort's: a page that has just moved reports what it measured before."""
+    def is_for(self, cohort: str) -> bool:
+        """False if it was measured in the other cohort: a page that has just switched reports older measurements."""
         return self.cohort in (None, cohort)
 
 
-class Turnstile:
-    """At most one report a 30 s of one login session, counted by each worker for itself."""
+class ReportLimiter:
+    """Allows one report every 30 s for each login session. Each worker counts for itself."""
 
     def __init__(self) -> None:
         self._limiter: FixedWindowRateLimiter | None = None
 
-    def admits(self, login: str) -> bool:
-        if self._limiter is None:  # its storage starts a timer: building an app starts nothing
+    def allow(self, login: str) -> bool:
+        if self._limiter is None:  # created late: its storage starts a timer, and building an app must not
             self._limiter = FixedWindowRateLimiter(MemoryStorage())
         return self._limiter.hit(RateLimitItemPerSecond(1, REPORT_EVERY_S), login)
 
 
 @dataclass(slots=True)
-class Sum:
-    """Reports of one cohort, added up. Histograms count by `guardrail.bucket`; that of lags has bounds of its own."""
+class ReportTotals:
+    """The sum of reports of one cohort. Histograms are keyed by `guardrail.find_bucket`; lags have their own bounds."""
 
     reports: int = 0
     attempts: int = 0
@@ -95,57 +95,57 @@ class Sum:
     lag: Counter[str] = field(default_factory=Counter)
 
     @classmethod
-    def of(cls, report: Report, lag_bounds: Sequence[float] = BOUNDS_MS) -> Self:
-        counted = report.bounded()
+    def of(cls, report: ClientReport, lag_bounds: Sequence[float] = BOUNDS_MS) -> Self:
+        counted = report.scale_down()
         numbers = (counted.attempts, counted.failures, counted.fallbacks, counted.reconnects)
-        return cls(1, *numbers, _buckets(counted.hello_ms, BOUNDS_MS), _buckets(counted.lag_ms, lag_bounds))
+        return cls(1, *numbers, _count_buckets(counted.hello_ms, BOUNDS_MS), _count_buckets(counted.lag_ms, lag_bounds))
 
     def __iadd__(self, other: Self) -> Self:
-        for name in NUMBERS:
+        for name in COUNTERS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.hello += other.hello
         self.lag += other.lag
         return self
 
 
-def add(session: Session, cohort: str, found: Sum, now: float) -> None:
-    """Inside `db.write()`: one row a cohort and minute, whatever the number of browsers."""
+def add_totals(session: Session, cohort: str, found: ReportTotals, now: float) -> None:
+    """Add to the row of this cohort and minute. Call it inside `db.write()`."""
     if session.get_bind().dialect.name == "postgresql":
         session.execute(sa.text("SELECT pg_advisory_xact_lock(4207009)"))
     minute = int(now // 60)
     row = session.get(ReportRow, (minute, cohort))
     if row is None:
-        none = dict.fromkeys(NUMBERS, 0)
+        none = dict.fromkeys(COUNTERS, 0)
         row = ReportRow(minute=minute, cohort=cohort, hello_json="{}", lag_json="{}", **none)
         session.add(row)
-        session.execute(sa.delete(ReportRow).where(ReportRow.minute < minute - KEPT_MINUTES))
-    for name in NUMBERS:
+        session.execute(sa.delete(ReportRow).where(ReportRow.minute < minute - RETENTION_MINUTES))
+    for name in COUNTERS:
         setattr(row, name, getattr(row, name) + getattr(found, name))
     row.hello_json = json.dumps(Counter(json.loads(row.hello_json)) + found.hello)
     row.lag_json = json.dumps(Counter(json.loads(row.lag_json)) + found.lag)
 
 
-def window(session: Session, now: float, seconds: float, since: float = 0.0) -> Window:
-    """What the streaming cohort reported in the last `seconds`, whole minutes, and nothing of what was before
+def load_window(session: Session, now: float, seconds: float, since: float = 0.0) -> GuardrailWindow:
+    """The reports of the streaming cohort from the last `seconds` (whole minutes), excluding those from before
     `since`."""
-    oldest = int(max(now - seconds, since + TELLS_OF_S) // 60)
+    oldest = int(max(now - seconds, since + REPORT_DELAY_S) // 60)
     rows = session.scalars(sa.select(ReportRow).where(ReportRow.cohort == "streaming", ReportRow.minute > oldest)).all()
     lags: dict[str, int] = {}
     for row in rows:
         for key, number in json.loads(row.lag_json).items():
             lags[key] = lags.get(key, 0) + number
-    return Window(
+    return GuardrailWindow(
         sum(row.reports for row in rows),
         sum(row.attempts for row in rows),
         sum(row.failures for row in rows),
         sum(row.fallbacks for row in rows),
         sum(lags.values()),
-        quantile_s(lags, 0.95),
+        compute_quantile_s(lags, 0.95),
     )
 
 
-def evidence(session: Session, minutes: int) -> list[Mapping[str, object]]:
-    """Each cohort's minutes, oldest first, as the page draws them."""
+def load_minutes(session: Session, minutes: int) -> list[Mapping[str, object]]:
+    """The minutes of each cohort, oldest first, as the charts need them."""
     newest = int(time.time() // 60)
     query = sa.select(ReportRow).where(ReportRow.minute > newest - minutes)
     rows = session.scalars(query.order_by(ReportRow.minute, ReportRow.cohort)).all()
@@ -158,19 +158,19 @@ def evidence(session: Session, minutes: int) -> list[Mapping[str, object]]:
             "failures": row.failures,
             "fallbacks": row.fallbacks,
             "reconnects": row.reconnects,
-            "helloP95S": shown_s(json.loads(row.hello_json), 0.95),
-            "lagP95S": shown_s(json.loads(row.lag_json), 0.95),
+            "helloP95S": compute_finite_quantile_s(json.loads(row.hello_json), 0.95),
+            "lagP95S": compute_finite_quantile_s(json.loads(row.lag_json), 0.95),
         }
         for row in rows
     ]
 
 
-def _buckets(milliseconds: Sequence[float], bounds: Sequence[float]) -> Counter[str]:
-    return Counter(bucket(max(0.0, one), bounds) for one in milliseconds)
+def _count_buckets(milliseconds: Sequence[float], bounds: Sequence[float]) -> Counter[str]:
+    return Counter(find_bucket(max(0.0, one), bounds) for one in milliseconds)
 
 
-def _some(values: list[float], most: int) -> list[float]:
-    """At most so many, from all over them."""
+def _sample(values: list[float], most: int) -> list[float]:
+    """At most `most` values, evenly spread over the list."""
     if len(values) <= most:
         return values
     return [values[n * len(values) // most] for n in range(most)]

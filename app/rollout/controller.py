@@ -1,8 +1,9 @@
-"""Applies plan and guardrail, once in the whole deployment: whoever holds the lease looks every few seconds.
+"""Applies plans and the guardrail every few seconds, in the one worker that holds the lease.
 
-A change is made as a person's is (audited, told, with an actor and a reason). What was decided from a look is done in
-one transaction with the lease, and only while flag and plan still are as they were seen. In Unleash it is asked for at
-most 2 s after that transaction (`provider.Late`); what others do within these, at the same figures, it may still undo.
+A change is made like a person's: audited, announced, with an actor and a reason. A decision is carried out in one
+transaction with the lease, and only if flag and plan are unchanged since they were read. With Unleash, the request is
+sent at most 2 s after that transaction (`provider.TooLate`). It may overwrite a change that somebody makes within these
+2 s if the values are the same again.
 """
 
 import logging
@@ -19,20 +20,20 @@ from app.config import Settings
 from app.db import read, write
 from app.flags import embedded
 from app.flags.document import Flag, Rollout
-from app.flags.embedded import Expected
-from app.flags.models import GuardRow, PlanRow
-from app.flags.provider import Late, Moved, Provider, Refused, View
+from app.flags.embedded import ExpectedState
+from app.flags.models import GuardrailRow, PlanRow
+from app.flags.provider import ChangeRefused, FlagView, Provider, RolloutConflict, TooLate
 from app.rollout import announcements, changes_history, client_reports, guardrail, plan, plan_service
-from app.rollout.guardrail import Limits, Verdict
+from app.rollout.guardrail import GuardrailLimits, GuardrailVerdict
 
 log = logging.getLogger(__name__)
 
-LOOK_EVERY_S = 3.0
-GUARDRAIL, PLAN = "guardrail", "plan"
-JUDGED = frozenset({Flag.SSE_STREAMING})
-# A step back that is refused (an approval is needed) is tried again after this, then twice as long, up to an hour: each
-# try is an entry in the audit.
-RETRY_S, RETRY_MOST_S = 15.0, 3_600.0
+CONTROL_EVERY_S = 3.0
+GUARDRAIL_ACTOR, PLAN_ACTOR = "guardrail", "plan"
+JUDGED_FLAGS = frozenset({Flag.SSE_STREAMING})
+# A refused step back (for example, an approval is needed) is retried after this time, then after twice as long, up to
+# an hour, because each attempt writes an audit entry.
+STEP_BACK_RETRY_S, MAX_STEP_BACK_RETRY_S = 15.0, 3_600.0
 
 
 class FencedLease(Protocol):
@@ -41,194 +42,202 @@ class FencedLease(Protocol):
     def guard(self, session: Session) -> None: ...
 
 
-class Overtaken(Exception):
-    """Somebody moved the flag or touched its plan after the look: the next one decides anew."""
+class OvertakenByChange(Exception):
+    """The flag or its plan was changed after it was read. The next run decides again."""
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """One look, at `now` (seconds since 1970)."""
+class ObservedFlag:
+    """The state of a flag as read at `now` (seconds since 1970)."""
 
     flag: Flag
     now: float
-    view: View
+    view: FlagView
     before: Sequence[float]
-    guard: GuardRow | None
+    guard: GuardrailRow | None
     plan: PlanRow | None
 
 
-class Watch:
-    """One worker's; `look` is called every `LOOK_EVERY_S`. Raises the database's error; the next look comes."""
+class RolloutController:
+    """The controller of one worker. `run_once` is called every `CONTROL_EVERY_S` and may raise the database's error."""
 
     def __init__(self, app: Flask, settings: Settings, provider: Provider, lease: FencedLease) -> None:
         self._app, self._settings, self._provider, self._lease = app, settings, provider, lease
-        self._limits = Limits(
+        self._limits = GuardrailLimits(
             settings.guardrail_mode,
             settings.guardrail_max_failures,
             settings.guardrail_max_lag_s,
             settings.guardrail_min_attempts,
         )
-        self._holds = False
+        self._has_lease = False
 
-    def look(self) -> None:
+    def run_once(self) -> None:
         with self._app.app_context():
-            self._holds = (self._holds and self._lease.renew()) or self._lease.try_acquire()
-            if not self._holds:
+            self._has_lease = (self._has_lease and self._lease.renew()) or self._lease.try_acquire()
+            if not self._has_lease:
                 return
             for flag in Flag:
                 try:
-                    self._look_at(flag)
-                except (Overtaken, Moved):
-                    log.debug("%s was moved while the guardrail looked at it", flag)
+                    self._control_flag(flag)
+                except (OvertakenByChange, RolloutConflict):
+                    log.debug("flag=%s was changed during the guardrail check", flag)
 
-    def _look_at(self, flag: Flag) -> None:
+    def _control_flag(self, flag: Flag) -> None:
         with read() as session:
-            seen = self._see(session, flag)
+            seen = self._observe(session, flag)
             verdict = self._judge(session, seen)
         if verdict.action != "go":
-            self._hold(seen, verdict)
+            self._record_hold(seen, verdict)
             return
         blocked = seen.guard is not None
         if seen.guard is not None and seen.now - seen.guard.since >= self._settings.guardrail_window_s:
-            self._release(seen)  # switched off too: nobody could ever switch it on again
+            self._release(seen)  # also while switched off, or nobody could switch it on again
             blocked = False
-        percentage = seen.view.nominal.percentage
+        percentage = seen.view.state.percentage
         if seen.plan is None or percentage is None:
-            return  # nobody can say where it is: nothing grows
-        if seen.view.nominal.enabled:
-            self._follow(seen, seen.plan, percentage, blocked=blocked)
+            return  # the percentage is unknown, so nothing is raised
+        if seen.view.state.enabled:
+            self._follow_plan(seen, seen.plan, percentage, blocked=blocked)
         elif seen.plan.paused_at is None:
-            self._pause(seen)
+            self._pause_plan(seen)
 
-    def _see(self, session: Session, flag: Flag) -> Seen:
-        view, now = self._provider.view(session, flag), plan_service.epoch(session)
-        return Seen(
+    def _observe(self, session: Session, flag: Flag) -> ObservedFlag:
+        view, now = self._provider.view(session, flag), plan_service.read_epoch(session)
+        return ObservedFlag(
             flag,
             now,
             view,
-            changes_history.percentages(session, flag),
-            session.get(GuardRow, flag),
+            changes_history.load_percentages(session, flag),
+            session.get(GuardrailRow, flag),
             session.get(PlanRow, flag),
         )
 
-    def _judge(self, session: Session, seen: Seen) -> Verdict:
-        """What is reported is of streams, as the rollout has them: it says nothing of another flag, and nothing of a
-        percentage while a setting decides for everyone."""
-        nominal = seen.view.nominal
-        if seen.flag not in JUDGED or seen.flag in self._settings.flag_overrides:
-            return Verdict("go")
-        if nominal.percentage is None or not nominal.enabled or seen.view.outcome.why_nobody is not None:
-            return Verdict("go")  # nobody is in, or nobody can say how many
-        window = client_reports.window(session, seen.now, self._settings.guardrail_window_s, seen.view.level_since)
-        return guardrail.judge(self._limits, window, nominal.percentage, seen.before)
+    def _judge(self, session: Session, seen: ObservedFlag) -> GuardrailVerdict:
+        """Reports are about streams, so they say nothing about other flags, nor about the percentage while a setting
+        overrides the flag for everyone."""
+        state = seen.view.state
+        if seen.flag not in JUDGED_FLAGS or seen.flag in self._settings.flag_overrides:
+            return GuardrailVerdict("go")
+        if state.percentage is None or not state.enabled or seen.view.outcome.why_nobody is not None:
+            return GuardrailVerdict("go")  # nobody is in, or the percentage is unknown
+        window = client_reports.load_window(session, seen.now, self._settings.guardrail_window_s, seen.view.level_since)
+        return guardrail.judge_window(self._limits, window, state.percentage, seen.before)
 
-    def _hold(self, seen: Seen, verdict: Verdict) -> None:
-        with self._writing() as session:
-            row = session.get(GuardRow, seen.flag)
+    def _record_hold(self, seen: ObservedFlag, verdict: GuardrailVerdict) -> None:
+        with self._write_locked() as session:
+            row = session.get(GuardrailRow, seen.flag)
             if row is None:
-                row = GuardRow(flag=seen.flag, since=seen.now, reason=verdict.reason, refusals=0, retry_at=0.0)
+                row = GuardrailRow(flag=seen.flag, since=seen.now, reason=verdict.reason, refusals=0, retry_at=0.0)
                 session.add(row)
                 if verdict.percentage is None:
-                    self._say_held(session, seen.flag, verdict.reason)
+                    self._announce_hold(session, seen.flag, verdict.reason)
             row.since, row.reason = seen.now, verdict.reason
         if verdict.percentage is not None and seen.now >= row.retry_at:
             self._step_back(seen, verdict.reason, verdict.percentage)
 
-    def _step_back(self, seen: Seen, reason: str, percentage: float) -> None:
+    def _step_back(self, seen: ObservedFlag, reason: str, percentage: float) -> None:
         try:
-            self._set(seen, GUARDRAIL, reason, percentage, lambda _session: None)
-        except Late:
-            return  # the next look decides anew
-        except Refused as error:
-            with self._writing() as session:
-                row = session.get(GuardRow, seen.flag)
+            self._set_percentage(seen, GUARDRAIL_ACTOR, reason, percentage, lambda _session: None)
+        except TooLate:
+            return  # the next run decides again
+        except ChangeRefused as error:
+            with self._write_locked() as session:
+                row = session.get(GuardrailRow, seen.flag)
                 if row is None:
                     return
-                row.retry_at = plan_service.epoch(session) + min(RETRY_MOST_S, RETRY_S * 2.0 ** min(row.refusals, 10))
+                row.retry_at = plan_service.read_epoch(session) + min(
+                    MAX_STEP_BACK_RETRY_S, STEP_BACK_RETRY_S * 2.0 ** min(row.refusals, 10)
+                )
                 row.refusals += 1
                 if row.refusals == 1:
-                    log.warning("the guardrail could not set %s to %s %%: %s", seen.flag, percentage, error)
-                    self._say_held(session, seen.flag, f"{reason}; stepping back was refused: {error}")
+                    log.warning("guardrail: setting flag=%s to %s %% was refused: %s", seen.flag, percentage, error)
+                    self._announce_hold(session, seen.flag, f"{reason}; stepping back was refused: {error}")
 
-    def _release(self, seen: Seen) -> None:
-        with self._writing() as session:
-            session.execute(sa.delete(GuardRow).where(GuardRow.flag == seen.flag))
+    def _release(self, seen: ObservedFlag) -> None:
+        with self._write_locked() as session:
+            session.execute(sa.delete(GuardrailRow).where(GuardrailRow.flag == seen.flag))
             said = "holds no longer: no trouble was reported"
-            announcements.say(session, self._provider, seen.flag, GUARDRAIL, said, "rollout-release")
+            announcements.announce_and_audit(
+                session, self._provider, seen.flag, GUARDRAIL_ACTOR, said, "rollout-release"
+            )
 
-    def _follow(self, seen: Seen, row: PlanRow, percentage: float, *, blocked: bool) -> None:
-        found = plan.due(plan_service.of_row(row), seen.now, percentage, blocked=blocked)
+    def _follow_plan(self, seen: ObservedFlag, row: PlanRow, percentage: float, *, blocked: bool) -> None:
+        found = plan.decide_next(plan_service.to_plan(row), seen.now, percentage, blocked=blocked)
         if found.ended is not None:
-            with self._writing() as session:
-                self._check(session, seen)
-                plan_service.end(session, seen.flag, PLAN, found.ended)
-                announcements.tell(session, self._provider, seen.flag, PLAN, f"ended: {found.ended}")
+            with self._write_locked() as session:
+                self._require_unchanged(session, seen)
+                plan_service.end_plan(session, seen.flag, PLAN_ACTOR, found.ended)
+                announcements.announce(session, self._provider, seen.flag, PLAN_ACTOR, f"ended: {found.ended}")
         elif found.percentage is not None:
-            self._raise(seen, row, found.plan, found.percentage)
+            self._raise_to_step(seen, row, found.plan, found.percentage)
 
-    def _raise(self, seen: Seen, row: PlanRow, after: plan.Plan, percentage: float) -> None:
+    def _raise_to_step(self, seen: ObservedFlag, row: PlanRow, after: plan.Plan, percentage: float) -> None:
         def advance(session: Session) -> None:
-            """With the change, so that a crash between the two does not look like somebody's hand."""
-            plan_service.put(session, seen.flag, after)
+            """In the transaction of the change, so that a crash in between does not look like a manual change."""
+            plan_service.save_progress(session, seen.flag, after)
 
         reason = f"step {after.step + 1} of {len(after.steps)} of {row.actor}'s plan: {row.reason}"
         try:
-            self._set(seen, PLAN, reason[: embedded.MAX_REASON], percentage, advance)
-        except Refused as error:
-            with self._writing() as session:
+            self._set_percentage(seen, PLAN_ACTOR, reason[: embedded.MAX_REASON_LENGTH], percentage, advance)
+        except ChangeRefused as error:
+            with self._write_locked() as session:
                 now = session.get(PlanRow, seen.flag)
-                if now is None or plan_service.of_row(now) not in (plan_service.of_row(row), after):
+                if now is None or plan_service.to_plan(now) not in (plan_service.to_plan(row), after):
                     return
-                plan_service.put(session, seen.flag, plan_service.of_row(row))
-                if not isinstance(error, Late):  # the next look decides anew
-                    self._halted(session, seen, f"{percentage} % was refused: {error}")
+                plan_service.save_progress(session, seen.flag, plan_service.to_plan(row))
+                if not isinstance(error, TooLate):  # the next run decides again
+                    self._halt_plan(session, seen, f"{percentage} % was refused: {error}")
 
-    def _pause(self, seen: Seen) -> None:
-        with self._writing() as session:
-            self._check(session, seen)
-            self._halted(session, seen, "the flag is switched off")
+    def _pause_plan(self, seen: ObservedFlag) -> None:
+        with self._write_locked() as session:
+            self._require_unchanged(session, seen)
+            self._halt_plan(session, seen, "the flag is switched off")
 
-    def _halted(self, session: Session, seen: Seen, why: str) -> None:
-        """Somebody has to look before it goes on."""
-        why = why[: embedded.MAX_REASON - len("paused: ")]
-        if plan_service.halt(session, seen.flag, PLAN, why):
-            announcements.tell(session, self._provider, seen.flag, PLAN, f"paused: {why}")
+    def _halt_plan(self, session: Session, seen: ObservedFlag, why: str) -> None:
+        """Pause the plan until a person resumes it, and announce it."""
+        why = why[: embedded.MAX_REASON_LENGTH - len("paused: ")]
+        if plan_service.pause_for_person(session, seen.flag, PLAN_ACTOR, why):
+            announcements.announce(session, self._provider, seen.flag, PLAN_ACTOR, f"paused: {why}")
 
-    def _set(self, seen: Seen, actor: str, reason: str, percentage: float, then: Callable[[Session], None]) -> None:
-        def within(session: Session, _before: Rollout, _after: Rollout) -> None:
+    def _set_percentage(
+        self, seen: ObservedFlag, actor: str, reason: str, percentage: float, then: Callable[[Session], None]
+    ) -> None:
+        def precondition(session: Session, _before: Rollout, _after: Rollout) -> None:
             self._lease.guard(session)
-            self._check(session, seen)
+            self._require_unchanged(session, seen)
             then(session)
 
-        expected = Expected(seen.view.nominal.percentage, True)
-        self._provider.change(seen.flag, actor, reason, percentage, expected=expected, within=within)
+        expected = ExpectedState(seen.view.state.percentage, True)
+        self._provider.change(seen.flag, actor, reason, percentage, expected=expected, precondition=precondition)
 
-    def _check(self, session: Session, seen: Seen) -> None:
-        """Raises `Overtaken`. Back at the same percentage is not where it was: others decided that."""
+    def _require_unchanged(self, session: Session, seen: ObservedFlag) -> None:
+        """Raises `OvertakenByChange`, also if somebody changed the flag back to the same percentage."""
         view = self._provider.view(session, seen.flag)
-        is_there = (view.nominal, view.actor, view.changed_at) == (
-            seen.view.nominal,
+        is_there = (view.state, view.actor, view.changed_at) == (
+            seen.view.state,
             seen.view.actor,
             seen.view.changed_at,
         )
-        if not is_there or not plan_service.is_same(session.get(PlanRow, seen.flag), seen.plan):
-            raise Overtaken
+        if not is_there or not plan_service.is_same_plan(session.get(PlanRow, seen.flag), seen.plan):
+            raise OvertakenByChange
 
-    def _say_held(self, session: Session, flag: Flag, reason: str) -> None:
-        """Once a hold: its plan waits for a person, as silence afterwards is no sign of health."""
-        plan_service.halt(session, flag, GUARDRAIL, "the guardrail holds")
-        announcements.say(session, self._provider, flag, GUARDRAIL, f"holds: {reason}", "rollout-hold")
+    def _announce_hold(self, session: Session, flag: Flag, reason: str) -> None:
+        """Called once for each hold. The plan waits for a person, because a lack of reports is no sign of health."""
+        plan_service.pause_for_person(session, flag, GUARDRAIL_ACTOR, "the guardrail holds")
+        announcements.announce_and_audit(
+            session, self._provider, flag, GUARDRAIL_ACTOR, f"holds: {reason}", "rollout-hold"
+        )
 
     @contextmanager
-    def _writing(self) -> Iterator[Session]:
-        """A transaction in which nobody else moves a flag or steers a plan."""
+    def _write_locked(self) -> Iterator[Session]:
+        """A transaction in which nobody else changes a flag or a plan."""
         with write() as session:
-            embedded.lock(session)
+            embedded.lock_flags(session)
             self._lease.guard(session)
             yield session
 
 
-def blocked_by(session: Session, flag: Flag) -> str | None:
-    """Why the guardrail lets nothing grow now; None where it does."""
-    row = session.get(GuardRow, flag)
+def find_block_reason(session: Session, flag: Flag) -> str | None:
+    """Why the guardrail blocks increases now; None if it does not."""
+    row = session.get(GuardrailRow, flag)
     return None if row is None else row.reason

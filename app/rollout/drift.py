@@ -1,6 +1,6 @@
-"""The rollout reconciled like everything else: who of the people online should stream beside who does.
+"""Compares expected and actual streamers: which online users should stream, and which do.
 
-People move a moment after a flag does, and tabs come and go; so only a difference that lasts is one. The rule is pure.
+Users follow a flag change with a delay, and tabs open and close, so only a lasting difference counts. The rule is pure.
 """
 
 import threading
@@ -16,19 +16,19 @@ from app.flags import document
 from app.flags.document import Flag, Rollout
 from app.flags.evaluation import Flags
 from app.flags.models import PollingRow
-from app.flags.worker_state import Holding
+from app.flags.worker_state import WorkerAgreement
 from app.infra.clock import parse_utc, utc_now
 from app.infra.concurrency import paced
-from app.rollout.online_users import Online, polled, programs
+from app.rollout.online_users import OnlineUsers, load_polling_programs, load_polling_users
 
-LOOK_EVERY_S = 10.0
-LASTS_S = 30.0
+DRIFT_CHECK_EVERY_S = 10.0
+DRIFT_AFTER_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """At `at` (seconds since 1970): who streams, when whose pages polled last, whom of them the flag lets in.
-    `programs` poll with a token and are online too; none has to come to the stream."""
+class OnlineSnapshot:
+    """The users online at `at` (seconds since 1970): who streams, when pages polled last, and whom the flag lets in.
+    `programs` poll with a token and are online too, but are not expected to stream."""
 
     at: float
     streaming: frozenset[str]
@@ -41,17 +41,17 @@ class Look:
         return self.streaming | self.polled.keys() | self.programs
 
     @property
-    def astray(self) -> Mapping[str, float]:
-        """Who is not where the flag says, and when they were last seen there: somebody who polled and has left since
-        is not waited for."""
+    def misplaced(self) -> Mapping[str, float]:
+        """The users who are not in the cohort that the flag assigns, and when they were last seen. For a user who
+        polled and left, that time stands still, so the difference does not last."""
         streams = dict.fromkeys(self.streaming - self.inside, self.at)
         return streams | {user: at for user, at in self.polled.items() if user in self.inside - self.streaming}
 
 
 @dataclass(frozen=True, slots=True)
-class Reconciled:
-    """People, counted: online, let in by the engine, streaming in fact. `not_yet` should stream and have polled, and
-    `still` should not and have streamed, for longer than `LASTS_S`."""
+class Drift:
+    """The number of users online, let in by the flag, and streaming. For longer than `DRIFT_AFTER_S`, `not_yet` should
+    stream but poll, and `still` should not stream but do."""
 
     online: int
     expected: int
@@ -66,76 +66,80 @@ class Reconciled:
 
 
 @dataclass(slots=True)
-class Since:
-    """Since when who is astray. It begins anew when what is claimed of the flags changes."""
+class MisplacedSince:
+    """Since when each user is misplaced. Reset when the expected configuration changes."""
 
     claimed: str | None = None
     seen: dict[str, float] = field(default_factory=dict)
 
-    def follow(self, look: Look, claimed: str | None) -> None:
+    def update(self, snapshot: OnlineSnapshot, claimed: str | None) -> None:
         before = self.seen if claimed == self.claimed else {}
-        self.claimed, self.seen = claimed, {user: before.get(user, look.at) for user in look.astray}
+        self.claimed, self.seen = claimed, {user: before.get(user, snapshot.at) for user in snapshot.misplaced}
 
 
-def reconcile(look: Look, since: Mapping[str, float]) -> Reconciled:
-    """Pure: `since` says when each who is astray was first seen so."""
-    lasting = sorted(user for user, at in look.astray.items() if at - since.get(user, look.at) > LASTS_S)
-    return Reconciled(
-        len(look.online),
-        len(look.inside),
-        len(look.streaming),
-        tuple(user for user in lasting if user in look.inside),
-        tuple(user for user in lasting if user not in look.inside),
-        len(look.streaming - look.inside),
+def compute_drift(snapshot: OnlineSnapshot, since: Mapping[str, float]) -> Drift:
+    """`since` is when each misplaced user was first seen as such. Pure."""
+    misplaced = snapshot.misplaced
+    lasting = sorted(user for user, at in misplaced.items() if at - since.get(user, snapshot.at) > DRIFT_AFTER_S)
+    return Drift(
+        len(snapshot.online),
+        len(snapshot.inside),
+        len(snapshot.streaming),
+        tuple(user for user in lasting if user in snapshot.inside),
+        tuple(user for user in lasting if user not in snapshot.inside),
+        len(snapshot.streaming - snapshot.inside),
     )
 
 
-def lags(found: Holding | None, changed_at: str | None, now: datetime | None = None) -> bool:
-    """Whether workers still hold something older than what was set at `changed_at`, and for longer than they may. Pure.
+def is_lagging(found: WorkerAgreement | None, changed_at: str | None, now: datetime | None = None) -> bool:
+    """True if running workers still use a state older than the change at `changed_at`, for longer than allowed. Pure.
 
-    A worker that is gone does not count, so this is one that runs and does not follow.
+    Stopped workers do not count, so such a worker runs but does not follow.
     """
     if found is None or changed_at is None or found.holding == found.total:
         return False
     last = max(parse_utc(at) for at in (changed_at, found.since) if at is not None)
-    return ((now or utc_now()) - last).total_seconds() > LASTS_S
+    return ((now or utc_now()) - last).total_seconds() > DRIFT_AFTER_S
 
 
-class Watcher:
-    """One worker's: `follow` is called every `LOOK_EVERY_S`, `look` by whoever shows it. Both raise the database's
-    error.
+class DriftTracker:
+    """The tracker of one worker. `update` is called every `DRIFT_CHECK_EVERY_S`, `measure` to show the drift. Both
+    raise the database's error.
 
-    Who should stream is asked of what the deployment claims (`claimed`), which this worker may not hold yet.
+    Expected streamers come from the deployment's configuration (`claimed`), which this worker may not have loaded yet.
     """
 
     def __init__(
-        self, app: Flask, flags: Flags, online: Online, claimed: Callable[[], Mapping[str, Rollout] | str | None]
+        self, app: Flask, flags: Flags, online: OnlineUsers, claimed: Callable[[], Mapping[str, Rollout] | str | None]
     ) -> None:
         self._app, self._flags, self._online, self._claimed = app, flags, online, claimed
-        self._since = Since()
+        self._since = MisplacedSince()
         self._lock = threading.Lock()
 
-    def follow(self) -> None:
-        """Without this nobody would know how long a difference has lasted by the time that somebody looks."""
-        self.look()
+    def update(self) -> None:
+        """Measure regularly, so that the age of a difference is known when somebody opens the page."""
+        self.measure()
 
-    def look(self) -> Reconciled:
+    def measure(self) -> Drift:
         with self._app.app_context(), read() as session:
             at = session.scalar(sa.select(now_epoch())) or 0.0
-            streaming, pages = frozenset(self._online.streaming(session)), polled(session, PollingRow.seen)
-            others = frozenset(programs(session))
+            streaming, pages = (
+                frozenset(self._online.list_streaming(session)),
+                load_polling_users(session, PollingRow.seen),
+            )
+            others = frozenset(load_polling_programs(session))
         claimed = self._claimed()
-        text = claimed if claimed is None or isinstance(claimed, str) else document.of_rollouts(claimed)
-        is_let_in = self._flags.under(text)
+        text = claimed if claimed is None or isinstance(claimed, str) else document.serialize_rollouts(claimed)
+        is_let_in = self._flags.evaluator_for(text)
         people = streaming | pages.keys() | others
         inside = frozenset(user for user in paced(people) if is_let_in(Flag.SSE_STREAMING, user))
-        look = Look(at, streaming, pages, inside, others)
+        snapshot = OnlineSnapshot(at, streaming, pages, inside, others)
         with self._lock:
-            self._since.follow(look, text)
-            return reconcile(look, self._since.seen)
+            self._since.update(snapshot, text)
+            return compute_drift(snapshot, self._since.seen)
 
 
-def watcher() -> Watcher:
-    """Of the current application."""
-    found: Watcher = current_app.extensions["beacon_actual"]
+def drift_tracker() -> DriftTracker:
+    """The drift tracker of the current application."""
+    found: DriftTracker = current_app.extensions["beacon_actual"]
     return found

@@ -1,4 +1,4 @@
-"""A staged plan as it is kept, and as people steer it by the API or on the page: each step of that is audited."""
+"""Stores staged plans and lets people start, pause, resume and stop them. Every action is audited."""
 
 import hashlib
 import json
@@ -11,89 +11,94 @@ from sqlalchemy.orm import Session
 from app.audit import chain
 from app.db import now_epoch
 from app.flags.document import Flag
-from app.flags.embedded import lock
+from app.flags.embedded import lock_flags
 from app.flags.models import PlanRow
 from app.infra.problems import Problem
 from app.rollout import plan
-from app.rollout.plan import Plan, Step
+from app.rollout.plan import Plan, PlanStep
 
 
-def begin(
+def begin_plan(
     session: Session, flag: Flag, who: str, reason: str, steps: Sequence[Mapping[str, Any]], seen: str | None = None
 ) -> None:
-    """Inside `db.write()`: `{percentage, holdMinutes}` each, in the place of the plan that was `seen`. Without `seen`
-    it replaces a plan of the same person only: somebody else's has to be looked at first.
+    """Start a plan; `steps` are `{percentage, holdMinutes}`. It replaces the plan that was `seen`. Call it inside
+    `db.write()`.
 
-    Raises the 400 `Problem` where these are no plan, and the 409 where another one is there. The same one again, by
-    the same person, is a second press.
+    Without `seen` it replaces only a plan of the same person: somebody else's has to be reviewed first. Raises the 400
+    `Problem` if the steps are invalid, and the 409 if there is another plan. The same plan again by the same person is
+    a repeated click and changes nothing.
     """
-    wrong = plan.problem([Step(step["percentage"], step["holdMinutes"] * 60) for step in steps])
+    wrong = plan.find_problem([PlanStep(step["percentage"], step["holdMinutes"] * 60) for step in steps])
     if wrong is not None:
-        raise Problem(400, "No plan", wrong, errors={"steps": wrong})
-    lock(session)
-    row = {"steps_json": json.dumps(steps), "step": -1, "since": epoch(session), "paused_at": None}
+        raise Problem(400, "Invalid plan", wrong, errors={"steps": wrong})
+    lock_flags(session)
+    row = {"steps_json": json.dumps(steps), "step": -1, "since": read_epoch(session), "paused_at": None}
     wanted, there = PlanRow(flag=flag, **row, actor=who, reason=reason), session.get(PlanRow, flag)
     if seen is None and there is not None and there.actor != who:
-        raise _not_looked_at(there)
-    if seen is not None and not _is(there, seen):
-        if _identity(there) == _identity(wanted):
+        raise _not_reviewed_problem(there)
+    if seen is not None and not _is_seen_plan(there, seen):
+        if _plan_id(there) == _plan_id(wanted):
             return
-        raise _another(there)
+        raise _changed_problem(there)
     session.merge(wanted)
-    _audited(session, flag, who, "rollout-plan-start", {"steps": steps, "reason": reason})
+    _audit(session, flag, who, "rollout-plan-start", {"steps": steps, "reason": reason})
 
 
-def steer(session: Session, flag: Flag, who: str, action: Literal["pause", "resume"], seen: str | None = None) -> None:
-    """Inside `db.write()`; what was held before a pause counts.
+def steer_plan(
+    session: Session, flag: Flag, who: str, action: Literal["pause", "resume"], seen: str | None = None
+) -> None:
+    """Pause or resume the plan; the time held before a pause counts. Call it inside `db.write()`.
 
-    Raises the 404 `Problem` where there is no plan, and the 409 where it is not the one that was `seen`, or one that
-    is to be resumed was paused again since.
+    Raises the 404 `Problem` if there is no plan, and the 409 if it is not the one that was `seen`, or if a plan to
+    resume was paused again since.
     """
-    lock(session)
-    row = _row(session, flag)
+    lock_flags(session)
+    row = _require_row(session, flag)
     if seen is not None:
-        if not _is(row, seen):
-            raise _another(row)
-        if action == "resume" and row.paused_at is not None and seen != seen_as(row):
-            raise Problem(409, "Paused again", "It was paused again meanwhile: look why. Nothing was done.")
-    now, before = epoch(session), of_row(row)
-    after = plan.paused(before, now) if action == "pause" else plan.resumed(before, now)
+        if not _is_seen_plan(row, seen):
+            raise _changed_problem(row)
+        if action == "resume" and row.paused_at is not None and seen != compute_seen(row):
+            raise Problem(409, "Paused again", "It was paused again. Check the reason. Nothing was changed.")
+    now, before = read_epoch(session), to_plan(row)
+    after = plan.pause_plan(before, now) if action == "pause" else plan.resume_plan(before, now)
     row.since, row.paused_at = after.since, after.paused_at
-    _audited(session, flag, who, f"rollout-plan-{action}", {})
+    _audit(session, flag, who, f"rollout-plan-{action}", {})
 
 
-def stop(session: Session, flag: Flag, who: str, seen: str | None = None) -> None:
-    """Inside `db.write()`: the flag stays where it is. Raises the 404 `Problem` where there is no plan, and the 409
-    where it is not the one that was `seen`; that one gone is what was wanted."""
-    lock(session)
+def stop_plan(session: Session, flag: Flag, who: str, seen: str | None = None) -> None:
+    """Stop the plan; the flag stays where it is. Call it inside `db.write()`.
+
+    Raises the 404 `Problem` if there is no plan, and the 409 if it is not the one that was `seen`. If the plan that was
+    seen is already gone, nothing happens."""
+    lock_flags(session)
     if seen and session.get(PlanRow, flag) is None:
         return
-    row = _row(session, flag)
-    if seen is not None and not _is(row, seen):
-        raise _another(row)
+    row = _require_row(session, flag)
+    if seen is not None and not _is_seen_plan(row, seen):
+        raise _changed_problem(row)
     session.delete(row)
-    _audited(session, flag, who, "rollout-plan-stop", {})
+    _audit(session, flag, who, "rollout-plan-stop", {})
     session.flush()
 
 
-def of_row(row: PlanRow) -> Plan:
-    steps = tuple(Step(step["percentage"], step["holdMinutes"] * 60) for step in json.loads(row.steps_json))
+def to_plan(row: PlanRow) -> Plan:
+    steps = tuple(PlanStep(step["percentage"], step["holdMinutes"] * 60) for step in json.loads(row.steps_json))
     return Plan(steps, row.step, row.since, row.paused_at)
 
 
-def is_same(one: PlanRow | None, other: PlanRow | None) -> bool:
-    """Whether nobody paused, stopped or replaced the one to make it the other."""
-    return _figures(one) == _figures(other)
+def is_same_plan(one: PlanRow | None, other: PlanRow | None) -> bool:
+    """True if nobody has paused, stopped or replaced the plan between the two."""
+    return _row_values(one) == _row_values(other)
 
 
-def seen_as(row: PlanRow | None) -> str:
-    """What somebody saw, to be sent along with what they do about it: which plan, and since when it is paused; how far
-    it has come does not count. Empty where there is none."""
-    return "" if row is None else f"{_identity(row)}.{row.paused_at or ''}"
+def compute_seen(row: PlanRow | None) -> str:
+    """The token of the plan that somebody saw, which they send back with an action: the plan's id and since when it is
+    paused, but not its progress. Empty if there is no plan."""
+    return "" if row is None else f"{_plan_id(row)}.{row.paused_at or ''}"
 
 
-def as_json(row: PlanRow) -> dict[str, Any]:
-    """The plan as programs get it; `seen` is what they send back as `expected`."""
+def plan_as_json(row: PlanRow) -> dict[str, Any]:
+    """The plan as the API returns it; callers send `seen` back as `expected`."""
     return {
         "steps": json.loads(row.steps_json),
         "step": row.step,
@@ -101,75 +106,76 @@ def as_json(row: PlanRow) -> dict[str, Any]:
         "paused": row.paused_at is not None,
         "actor": row.actor,
         "reason": row.reason,
-        "seen": seen_as(row),
+        "seen": compute_seen(row),
     }
 
 
-def put(session: Session, flag: Flag, now: Plan) -> None:
-    """Inside `db.write()`: how far it has come. Nothing where there is none."""
+def save_progress(session: Session, flag: Flag, now: Plan) -> None:
+    """Store the progress of the plan, if there is one. Call it inside `db.write()`."""
     row = session.get(PlanRow, flag)
     if row is not None:
         row.step, row.since, row.paused_at = now.step, now.since, now.paused_at
 
 
-def halt(session: Session, flag: Flag, who: str, why: str) -> bool:
-    """Inside `db.write()`: pause it until a person resumes it. False where nothing was to be paused."""
+def pause_for_person(session: Session, flag: Flag, who: str, why: str) -> bool:
+    """Pause the plan until a person resumes it. False if there is none to pause. Call it inside `db.write()`."""
     row = session.get(PlanRow, flag)
     if row is None or row.paused_at is not None:
         return False
-    row.paused_at = epoch(session)
-    _audited(session, flag, who, "rollout-plan-pause", {"reason": why})
+    row.paused_at = read_epoch(session)
+    _audit(session, flag, who, "rollout-plan-pause", {"reason": why})
     return True
 
 
-def end(session: Session, flag: Flag, who: str, why: str) -> None:
-    """Inside `db.write()`: it goes, and the flag stays where it is."""
+def end_plan(session: Session, flag: Flag, who: str, why: str) -> None:
+    """Delete the plan; the flag stays where it is. Call it inside `db.write()`."""
     session.execute(sa.delete(PlanRow).where(PlanRow.flag == flag))
-    _audited(session, flag, who, "rollout-plan-end", {"reason": why})
+    _audit(session, flag, who, "rollout-plan-end", {"reason": why})
 
 
-def epoch(session: Session) -> float:
+def read_epoch(session: Session) -> float:
     """The database's clock, in seconds since 1970."""
     return session.scalar(sa.select(now_epoch())) or 0.0
 
 
-def _figures(row: PlanRow | None) -> tuple[Any, ...]:
+def _row_values(row: PlanRow | None) -> tuple[Any, ...]:
     return () if row is None else (row.steps_json, row.step, row.since, row.paused_at, row.actor, row.reason)
 
 
-def _identity(row: PlanRow | None) -> str:
+def _plan_id(row: PlanRow | None) -> str:
     if row is None:
         return ""
     return hashlib.sha256(json.dumps([row.steps_json, row.actor, row.reason]).encode()).hexdigest()[:12]
 
 
-def _is(row: PlanRow | None, seen: str) -> bool:
-    return _identity(row) == seen.partition(".")[0]
+def _is_seen_plan(row: PlanRow | None, seen: str) -> bool:
+    return _plan_id(row) == seen.partition(".")[0]
 
 
-def _another(row: PlanRow | None) -> Problem:
+def _changed_problem(row: PlanRow | None) -> Problem:
     if row is None:
-        return Problem(409, "Changed meanwhile", "The plan is over by now: look again. Nothing was done.", plan=None)
-    detail = f"There is another plan by now, started by {row.actor} ({_steps(row)}): look again."
-    return Problem(409, "Changed meanwhile", f"{detail} Nothing was done.", plan=as_json(row))
+        return Problem(409, "Changed by somebody else", "The plan is over. Nothing was changed.", plan=None)
+    detail = f"There is another plan now, started by {row.actor} ({_describe_plan(row)})."
+    return Problem(409, "Changed by somebody else", f"{detail} Nothing was changed.", plan=plan_as_json(row))
 
 
-def _not_looked_at(row: PlanRow) -> Problem:
-    detail = f"There is a plan already, started by {row.actor} ({_steps(row)}): to replace it, name it as expected."
-    return Problem(409, "Not looked at", f"{detail} Nothing was done.", plan=as_json(row))
+def _not_reviewed_problem(row: PlanRow) -> Problem:
+    detail = f"There is a plan already, started by {row.actor} ({_describe_plan(row)})."
+    advice = "To replace it, pass its id as expected. Nothing was changed."
+    return Problem(409, "Not reviewed", f"{detail} {advice}", plan=plan_as_json(row))
 
 
-def _steps(row: PlanRow) -> str:
-    return f"{' → '.join(str(step.percentage) for step in of_row(row).steps)} %: {row.reason}"
+def _describe_plan(row: PlanRow) -> str:
+    return f"{' → '.join(str(step.percentage) for step in to_plan(row).steps)} %: {row.reason}"
 
 
-def _row(session: Session, flag: Flag) -> PlanRow:
+def _require_row(session: Session, flag: Flag) -> PlanRow:
     row = session.get(PlanRow, flag)
     if row is None:
         raise Problem(404, "No plan", f"There is no plan for {flag}.")
     return row
 
 
-def _audited(session: Session, flag: Flag, who: str, action: str, params: Mapping[str, Any]) -> None:
+def _audit(session: Session, flag: Flag, who: str, action: str, params: Mapping[str, Any]) -> None:
     session.flush()
     chain.record(session, chain.Entry(who, action, flag, params=params))

@@ -1,38 +1,43 @@
-"""Who of the people online would switch, by name, if a flag were set otherwise."""
+"""Previews which online users would switch if a flag were changed."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from app.flags import document
 from app.flags.document import Flag
-from app.flags.evaluation import Flags, evaluator
+from app.flags.evaluation import Flags, build_evaluator
 from app.infra.concurrency import paced
 
-# Names shown each way; the numbers are of all.
-MAX_NAMES = 200
+# Limit of names shown in each direction; the totals count all.
+MAX_LISTED_NAMES = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Switching:
-    """`comes` would be in and are not now, `goes` are in and would not be."""
+class SwitchPreview:
+    """`comes` would be let in and are not now; `goes` are in now and would not be."""
 
     online: int
     comes: list[str]
     goes: list[str]
 
 
-def preview(flags: Flags, flag: Flag, users: Iterable[str], percentage: float, enabled: bool) -> Switching | None:
-    """Asks the engine itself, so constraints count as they will. An override decides now and then: nobody switches.
+def preview_switches(
+    flags: Flags, flag: Flag, users: Iterable[str], percentage: float, enabled: bool
+) -> SwitchPreview | None:
+    """Uses the engine itself, so constraints are applied. With an override nobody switches.
 
-    None where nobody can say: no flags are known yet, or no single percentage says who is in.
+    None if unknown: no configuration is loaded yet, or no single percentage describes the flag.
     """
     people = sorted(users)
     if flag in flags.overrides:
-        return Switching(len(people), [], [])
-    if flags.held is None or document.nominal(flags.held, flag).percentage is None:
+        return SwitchPreview(len(people), [], [])
+    if flags.configuration is None or document.read_state(flags.configuration, flag).percentage is None:
         return None
-    now, then = evaluator(flags.held), evaluator(document.put_at(flags.held, flag, percentage, enabled))
+    now, then = (
+        build_evaluator(flags.configuration),
+        build_evaluator(document.with_percentage(flags.configuration, flag, percentage, enabled)),
+    )
     answers = [(user, now(flag, user), then(flag, user)) for user in paced(people)]
     comes = [user for user, before, after in answers if after and not before]
     goes = [user for user, before, after in answers if before and not after]
-    return Switching(len(people), comes, goes)
+    return SwitchPreview(len(people), comes, goes)

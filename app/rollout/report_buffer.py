@@ -1,4 +1,4 @@
-"""Adds up what browsers report in memory: however many pages there are, a worker writes once every few seconds."""
+"""Sums client reports in memory, so that a worker writes once every few seconds for any number of pages."""
 
 import threading
 import time
@@ -9,41 +9,41 @@ from flask import Flask, current_app
 from app.config import Settings
 from app.db import write
 from app.rollout import client_reports, guardrail
-from app.rollout.client_reports import Report, Sum
-from app.rollout.plan_service import epoch
-from app.rollout.report_quota import Portions
+from app.rollout.client_reports import ClientReport, ReportTotals
+from app.rollout.plan_service import read_epoch
+from app.rollout.report_quota import ReportQuota
 
 
-class Tally:
-    """One worker's, flushed about every five seconds. `note` is called by every report: it touches memory alone.
+class ReportBuffer:
+    """The buffer of one worker, flushed about every five seconds. `add` is called by every report and uses only memory.
 
-    A worker that dies takes the last few seconds of evidence with it.
+    If the worker dies, the last few seconds of reports are lost.
     """
 
     def __init__(self, app: Flask, settings: Settings) -> None:
-        self._app, self._lag_bounds = app, guardrail.bounds(settings.guardrail_max_lag_s)
-        self._portions = Portions(settings.guardrail_min_attempts, settings.guardrail_window_s)
-        self._sums: defaultdict[str, Sum] = defaultdict(Sum)
+        self._app, self._lag_bounds = app, guardrail.build_lag_bounds(settings.guardrail_max_lag_s)
+        self._quota = ReportQuota(settings.guardrail_min_attempts, settings.guardrail_window_s)
+        self._sums: defaultdict[str, ReportTotals] = defaultdict(ReportTotals)
         self._lock = threading.Lock()
 
-    def note(self, cohort: str, login: str, report: Report) -> None:
-        """Only streams are judged; of polls all is taken, so that where one person looks their error rate is known."""
+    def add(self, cohort: str, login: str, report: ClientReport) -> None:
+        """Only streaming reports are limited per login. Polling reports are not judged, so all of them count."""
         with self._lock:
             if cohort == "streaming":
-                report = self._portions.cut(login, report, time.monotonic())
-            self._sums[cohort] += Sum.of(report, self._lag_bounds)
+                report = self._quota.limit(login, report, time.monotonic())
+            self._sums[cohort] += ReportTotals.of(report, self._lag_bounds)
 
     def flush(self) -> None:
-        """Raises the database's error; what was not written is kept for the next time."""
+        """Write the sums. Raises the database's error; unwritten sums are kept for the next flush."""
         with self._lock:
-            taken, self._sums = self._sums, defaultdict(Sum)
+            taken, self._sums = self._sums, defaultdict(ReportTotals)
         if not taken:
             return
         try:
             with self._app.app_context(), write() as session:
-                now = epoch(session)
+                now = read_epoch(session)
                 for cohort, found in sorted(taken.items()):
-                    client_reports.add(session, cohort, found, now)
+                    client_reports.add_totals(session, cohort, found, now)
         except Exception:
             with self._lock:
                 for cohort, found in taken.items():
@@ -51,7 +51,7 @@ class Tally:
             raise
 
 
-def tally() -> Tally:
-    """Of the current application."""
-    found: Tally = current_app.extensions["beacon_tally"]
+def current_report_buffer() -> ReportBuffer:
+    """The report buffer of the current application."""
+    found: ReportBuffer = current_app.extensions["beacon_tally"]
     return found

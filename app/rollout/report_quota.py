@@ -1,41 +1,43 @@
-"""How much of what one login reports counts: several reports are not several people.
+"""Limits how much the reports of one login count: several reports are not several people.
 
-In memory and of one worker alone, bounded, and gone with it: nothing of a person is kept or logged.
+Kept in the memory of one worker and bounded; nothing about a person is stored or logged.
 """
 
 from collections import OrderedDict, deque
 
-from app.rollout.client_reports import MOST_ATTEMPTS, MOST_LAGS, Report
+from app.rollout.client_reports import MAX_ATTEMPTS_PER_REPORT, MAX_LAGS_PER_REPORT, ClientReport
 
-# So many logins are told apart; of more, whoever reported longest ago is forgotten.
-MAX_LOGINS = 10_000
-# A report waits for the next flush, or for a database that is away for a moment, and is dated then.
-SLACK_S = 60.0
+# Limit of tracked logins. Beyond it, the login with the oldest report is dropped.
+MAX_TRACKED_LOGINS = 10_000
+# A report is dated at the flush, which may be delayed by an unavailable database.
+FLUSH_SLACK_S = 60.0
 
 
-class Portions:
-    """Within one window of the guardrail a login's attempts, fallbacks and lags count for at most half of
-    `min_attempts` each: one viewer behind a broken proxy decides nothing."""
+class ReportQuota:
+    """Within one guardrail window the attempts, fallbacks and lags of a login count for at most half of `min_attempts`
+    each, so one viewer behind a broken proxy decides nothing."""
 
     def __init__(self, min_attempts: int, window_s: float) -> None:
-        self._most, self._window_s = max(1, min_attempts // 2), window_s + SLACK_S
-        # Of each login: when it reported (monotonic), and how many attempts and lags of that count.
+        self._most, self._window_s = max(1, min_attempts // 2), window_s + FLUSH_SLACK_S
+        # By login: the time of each report (monotonic), and how many of its attempts and lags count.
         self._counted: OrderedDict[str, deque[tuple[float, int, int]]] = OrderedDict()
 
-    def cut(self, login: str, report: Report, now: float) -> Report:
-        """As much of it as counts `now` (monotonic), in the same proportions."""
-        before = self._of(login, now)
+    def limit(self, login: str, report: ClientReport, now: float) -> ClientReport:
+        """The report reduced to what counts at `now` (monotonic), in the same proportions."""
+        before = self._recent(login, now)
         attempts, lags = sum(one for _, one, _ in before), sum(one for _, _, one in before)
-        counts = report.bounded(min(MOST_ATTEMPTS, self._most - attempts), min(MOST_LAGS, self._most - lags))
+        counts = report.scale_down(
+            min(MAX_ATTEMPTS_PER_REPORT, self._most - attempts), min(MAX_LAGS_PER_REPORT, self._most - lags)
+        )
         figures = max(counts.attempts, counts.fallbacks), len(counts.lag_ms)
         if any(figures):
             before.append((now, *figures))
         return counts
 
-    def _of(self, login: str, now: float) -> deque[tuple[float, int, int]]:
+    def _recent(self, login: str, now: float) -> deque[tuple[float, int, int]]:
         before = self._counted.setdefault(login, deque())
         self._counted.move_to_end(login)
-        if len(self._counted) > MAX_LOGINS:
+        if len(self._counted) > MAX_TRACKED_LOGINS:
             self._counted.popitem(last=False)
         while before and before[0][0] <= now - self._window_s:
             before.popleft()

@@ -32,7 +32,7 @@ NOTE_EVERY_S = 300.0
 NOTE_DEADLINE_S = 0.2
 ACTOR = "beacon"
 # What pages send by themselves.
-BY_ITSELF = {"account.stream_token", "audit.report_client_error", "rollout.report"}
+BY_ITSELF = {"account.stream_token", "audit.report_client_error", "rollout.post_report"}
 
 
 def note_activity() -> None:

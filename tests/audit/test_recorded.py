@@ -85,7 +85,7 @@ def test_the_demo_records_what_it_sets_up_and_once(app: Flask) -> None:
 
 def test_why_a_rollout_was_changed_is_in_its_entry(app: Flask) -> None:
     with app.app_context(), write() as session:
-        embedded.change(session, Flag.SSE_STREAMING, "pia", "half of us first", 50)
+        embedded.change_rollout(session, Flag.SSE_STREAMING, "pia", "half of us first", 50)
     [entry] = entries(app, "rollout-set")
     assert members(entry.command_params_json) == {"reason": "half of us first"}
 

@@ -4,8 +4,8 @@ import json
 import time
 from typing import Any
 
-from app.flags.document import of_rollouts
-from app.flags.evaluation import Flag, Rollout, evaluator
+from app.flags.document import serialize_rollouts
+from app.flags.evaluation import Flag, Rollout, build_evaluator
 from tests.browser.conftest import FALLBACK_POLL_S, MakeBeacon, Visit
 from tests.browser.fault_proxy import FaultProxy
 from tests.browser.tab import Tab
@@ -51,7 +51,9 @@ def opened(visit: Visit, beacon: Beacon, user: str, url: str) -> Tab:
 
 
 def in_at(percentage: int, user: str) -> bool:
-    return evaluator(of_rollouts({Flag.SSE_STREAMING: Rollout(True, percentage)}))(Flag.SSE_STREAMING, user)
+    return build_evaluator(serialize_rollouts({Flag.SSE_STREAMING: Rollout(True, percentage)}))(
+        Flag.SSE_STREAMING, user
+    )
 
 
 def test_pages_report_what_they_met_and_a_fault_that_breaks_their_streams_is_taken_back(

@@ -10,8 +10,8 @@ from playwright.sync_api import expect
 
 from app.accounts import users
 from app.db import write
-from app.flags.document import of_rollouts
-from app.flags.evaluation import Flag, Rollout, evaluator
+from app.flags.document import serialize_rollouts
+from app.flags.evaluation import Flag, Rollout, build_evaluator
 from tests.browser.conftest import FALLBACK_POLL_S, MakeBeacon, Visit
 from tests.browser.fault_proxy import FaultProxy, refusal
 from tests.browser.tab import Load, Tab
@@ -28,7 +28,7 @@ PROXIED = r"request to http://127\.0\.0\.1"
 
 def one_of_each_step() -> dict[str, int]:
     """Three names and the step at which each is in, as the engine says: at 10, 50 and 100 % one more."""
-    asked = {at: evaluator(of_rollouts({Flag.SSE_STREAMING: Rollout(True, at)})) for at in (10, 50, 100)}
+    asked = {at: build_evaluator(serialize_rollouts({Flag.SSE_STREAMING: Rollout(True, at)})) for at in (10, 50, 100)}
     chosen: dict[str, int] = {}
     for name in (f"person{n}" for n in count()):
         first = next(at for at, ask in asked.items() if ask(Flag.SSE_STREAMING, name))

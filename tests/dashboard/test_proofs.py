@@ -78,11 +78,11 @@ class Setting:
 
     def is_overwritten(self) -> bool:
         with self.app.app_context(), read() as session:
-            return embedded.standing(session, FLAG).actor != "bea"
+            return embedded.load_rollout(session, FLAG).actor != "bea"
 
     def _put(self, percentage: int, enabled: bool) -> None:
         with self.app.app_context(), write() as session:
-            embedded.change(session, FLAG, "bea", "because", percentage, enabled)
+            embedded.change_rollout(session, FLAG, "bea", "because", percentage, enabled)
 
 
 class WithoutReason(Setting):
@@ -116,8 +116,8 @@ class Planning:
 
     def meanwhile(self) -> None:
         with self.app.app_context(), write() as session:
-            seen = plan_service.seen_as(session.get(PlanRow, FLAG))
-            plan_service.begin(session, FLAG, "bea", "hers", [{"percentage": 5, "holdMinutes": 9.0}], seen)
+            seen = plan_service.compute_seen(session.get(PlanRow, FLAG))
+            plan_service.begin_plan(session, FLAG, "bea", "hers", [{"percentage": 5, "holdMinutes": 9.0}], seen)
 
     def is_overwritten(self) -> bool:
         with self.app.app_context(), read() as session:
@@ -133,7 +133,7 @@ class Stopping(Planning):
 
     def begin(self) -> None:
         with self.app.app_context(), write() as session:
-            plan_service.begin(session, FLAG, "pia", "mine", [{"percentage": 7, "holdMinutes": 9.0}])
+            plan_service.begin_plan(session, FLAG, "pia", "mine", [{"percentage": 7, "holdMinutes": 9.0}])
 
 
 @dataclass

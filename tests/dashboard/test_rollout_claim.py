@@ -7,14 +7,14 @@ import pytest
 from flask import Flask
 
 from app.db import write
-from app.flags.document import Nominal
-from app.flags.models import FlagRow, HeldRow
-from app.flags.outcome import Outcome
-from app.flags.provider import View
-from app.flags.worker_state import Holding, InForce
-from app.rollout.plan_service import epoch
+from app.flags.document import ConfiguredState
+from app.flags.models import FlagRow, WorkerStateRow
+from app.flags.outcome import RolloutOutcome
+from app.flags.provider import FlagView
+from app.flags.worker_state import WorkerAgreement, WorkerGroup
+from app.rollout.plan_service import read_epoch
 from app.stream.models import PresenceRow
-from app.web.rollout.claimed_state import Claim, describe_in_force
+from app.web.rollout.claimed_state import ClaimedState, describe_in_force
 from app.web.rollout.rollout_form import FLAG
 from tests.dashboard.test_rollout_page import Desk, desk
 
@@ -26,12 +26,12 @@ def holds(desk: Desk, *words: str) -> None:
     with desk.app.app_context(), write() as session:
         for number, one in enumerate(words):
             said = json.dumps({FLAG: one})
-            session.merge(HeldRow(worker=f"w{number}", version="v", nominal_json=said, seen=epoch(session)))
+            session.merge(WorkerStateRow(worker=f"w{number}", version="v", nominal_json=said, seen=read_epoch(session)))
 
 
 def streams(desk: Desk, user: str) -> None:
     with desk.app.app_context(), write() as session:
-        session.merge(PresenceRow(worker="w", user=user, count=1, seen=epoch(session)))
+        session.merge(PresenceRow(worker="w", user=user, count=1, seen=read_epoch(session)))
 
 
 def kill_button(desk: Desk) -> tuple[str, bool]:
@@ -66,7 +66,7 @@ def test_a_stream_of_somebody_who_is_out_is_said_before_it_has_lasted(desk: Desk
     holds(desk, "off 10")
     streams(desk, "zoe")
     found = desk.part("standing")
-    assert "Not settled yet 1 should not stream and still does. After 30 s it is a difference." in found
+    assert "Not settled yet 1 should not stream but still does. After 30 s this counts as a discrepancy." in found
     assert "No lasting difference" not in found
 
 
@@ -77,7 +77,7 @@ def test_a_worker_that_has_not_followed_for_long_is_a_difference_and_nothing_bes
     with desk.app.app_context(), write() as session:
         session.get_one(FlagRow, FLAG).changed_at = "2026-01-01T00:00:00.000Z"
     found = desk.part("standing")
-    assert "1 of 1 workers does not hold it for more than 30 s." in found
+    assert "1 of 1 workers has been out of date for more than 30 s." in found
     assert "No lasting difference" not in found
     assert "Not settled yet" not in found
 
@@ -97,28 +97,28 @@ def test_the_api_has_both_figures(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("view", "words"),
     [
-        (View(Nominal(True, 50)), "50 % of users are in"),
-        (View(Nominal(True, 12.5)), "12.5 % of users are in"),
+        (FlagView(ConfiguredState(True, 50)), "50 % of users are in"),
+        (FlagView(ConfiguredState(True, 12.5)), "12.5 % of users are in"),
         (
-            View(Nominal(True, 100), outcome=Outcome(nobody="parent checkout is off")),
+            FlagView(ConfiguredState(True, 100), outcome=RolloutOutcome(nobody="parent checkout is off")),
             "100 % parent checkout is off: nobody is in",
         ),
         (
-            View(Nominal(True, 100), outcome=Outcome(limits=("segment beta",))),
+            FlagView(ConfiguredState(True, 100), outcome=RolloutOutcome(limits=("segment beta",))),
             "100 % of those whom segment beta lets in",
         ),
-        (View(Nominal(True, None, "it has 2 strategies")), "— no single percentage says who is in"),
-        (View(Nominal(False, None, "it has 2 strategies")), "— kept; switched off, nobody is in"),
+        (FlagView(ConfiguredState(True, None, "it has 2 strategies")), "— no single percentage says who is in"),
+        (FlagView(ConfiguredState(False, None, "it has 2 strategies")), "— kept; switched off, nobody is in"),
     ],
 )
-def test_the_sentence_is_the_outcome_of_all_rules(view: View, words: str) -> None:
-    claim = Claim.of(view, None, None)
+def test_the_sentence_is_the_outcome_of_all_rules(view: FlagView, words: str) -> None:
+    claim = ClaimedState.of(view, None, None)
     assert f"{claim.figure} {claim.words}" == words
 
 
 def test_what_is_on_and_lets_nobody_in_is_not_green(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     provider = desk.app.extensions["beacon_rollout"]
-    view = View(Nominal(True, 100), "bea", outcome=Outcome(nobody="parent checkout is off"))
+    view = FlagView(ConfiguredState(True, 100), "bea", outcome=RolloutOutcome(nobody="parent checkout is off"))
     monkeypatch.setattr(provider, "view", lambda *_: view)
     assert "On, nobody is in 100 %" in desk.part("bar")
     assert "100 % parent checkout is off: nobody is in" in desk.part("standing")
@@ -127,7 +127,7 @@ def test_what_is_on_and_lets_nobody_in_is_not_green(desk: Desk, monkeypatch: pyt
 
 def test_how_many_workers_hold_what_is_said(cast: Flask) -> None:
     assert describe_in_force(None) == "—"
-    assert describe_in_force(Holding(1, 1, in_force=[InForce(True, 50, 1)])) == "50 % in the only worker"
-    assert describe_in_force(Holding(4, 4, in_force=[InForce(True, 50, 4)])) == "50 % in all 4 workers"
-    held = [InForce(False, 50, 3), InForce(True, None, 1)]
-    assert describe_in_force(Holding(3, 4, in_force=held)) == "off in 3 workers, — in 1"
+    assert describe_in_force(WorkerAgreement(1, 1, in_force=[WorkerGroup(True, 50, 1)])) == "50 % in the only worker"
+    assert describe_in_force(WorkerAgreement(4, 4, in_force=[WorkerGroup(True, 50, 4)])) == "50 % in all 4 workers"
+    held = [WorkerGroup(False, 50, 3), WorkerGroup(True, None, 1)]
+    assert describe_in_force(WorkerAgreement(3, 4, in_force=held)) == "off in 3 workers, — in 1"

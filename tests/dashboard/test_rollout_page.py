@@ -16,14 +16,14 @@ from werkzeug.test import TestResponse
 from app.db import write
 from app.flags import embedded
 from app.flags.document import Flag, Rollout
-from app.flags.models import HeldRow, PlanRow, PollingRow, ReportRow
-from app.flags.provider import Embedded, Refused, View, provider
+from app.flags.models import PlanRow, PollingRow, ReportRow, WorkerStateRow
+from app.flags.provider import ChangeRefused, EmbeddedProvider, FlagView, current_provider
 from app.rollout import changes_history, client_reports
-from app.rollout.client_metrics import Change, Evidence, Minute
-from app.rollout.client_reports import Sum
-from app.rollout.plan_service import epoch
+from app.rollout.client_metrics import ChangeMark, ClientMetrics, MinuteMetrics
+from app.rollout.client_reports import ReportTotals
+from app.rollout.plan_service import read_epoch
 from app.web.rollout import charts, rollout_summary
-from app.web.rollout.rollout_form import BY_HAND, FLAG
+from app.web.rollout.rollout_form import DEFAULT_REASON, FLAG
 from tests.support.cast import ADA, ALICE, BOB, PIA, Person, csrf_token, logged_in
 
 PAGE = "/rollout"
@@ -56,8 +56,8 @@ class Desk:
         """Somebody else's change, which this worker's flags follow."""
         with self.app.app_context():
             with write() as session:
-                embedded.change(session, FLAG, who, "because", percentage, enabled)
-            self.app.extensions["beacon_flags"].load(Embedded().load())
+                embedded.change_rollout(session, FLAG, who, "because", percentage, enabled)
+            self.app.extensions["beacon_flags"].load(EmbeddedProvider().load())
 
     def stands(self) -> dict[str, Any]:
         found: dict[str, Any] = self.client.get(f"/api/rollout/{FLAG}").get_json()
@@ -66,7 +66,7 @@ class Desk:
     def polls(self, *users: str) -> None:
         with self.app.app_context(), write() as session:
             for user in users:
-                session.merge(PollingRow(user=user, seen=epoch(session)))
+                session.merge(PollingRow(user=user, seen=read_epoch(session)))
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def desk(cast: Flask) -> Desk:
 
 def test_it_says_where_the_rollout_stands_and_who_put_it_there(desk: Desk) -> None:
     found = desk.part("standing")
-    for part in ("10 % of users are in", "Set by bea,", "Why because", "Beacon's own database", "Workers holding it —"):
+    for part in ("10 % of users are in", "Set by bea,", "Why because", "Beacon's own database", "Workers up to date —"):
         assert part in found, part
     desk.put(enabled=False)
     assert "10 % kept; switched off, nobody is in" in desk.part("standing")
@@ -103,13 +103,13 @@ def test_before_it_is_set_the_people_who_would_switch_are_named(desk: Desk) -> N
     desk.put(0)
     desk.polls("ann", "bea", "cid")
     review = desk.part("switching", "?percentage=100")
-    assert "3 would come to the stream: ann, bea, cid 0 would leave the stream." in review
+    assert "3 would join the stream: ann, bea, cid 0 would leave the stream." in review
     assert re.match(r".*Of 3 people online, as of \d\d:\d\d:\d\d :", review)
     desk.put(100)
     assert "3 would leave the stream: ann, bea, cid" in desk.part("switching", "?percentage=0")
     desk.put(enabled=False)
     assert "nobody switches until it is switched on" in desk.part("switching", "?percentage=50")
-    assert "3 would come to the stream" in desk.part("switching", "?on=1")
+    assert "3 would join the stream" in desk.part("switching", "?on=1")
 
 
 def test_what_was_reviewed_is_set_with_its_reason(desk: Desk) -> None:
@@ -124,7 +124,7 @@ def test_what_was_reviewed_is_set_with_its_reason(desk: Desk) -> None:
     [
         ({"percentage": "50"}, "Give a reason"),
         ({"percentage": "101", "reason": "x"}, "a whole number from 0 to 100"),
-        ({"reason": "x"}, "Say what is to be set"),
+        ({"reason": "x"}, "Give a percentage"),
         ({"percentage": "100", "reason": "x", "typed": "yes"}, f"Type {FLAG}, or 100, to confirm."),
     ],
 )
@@ -154,7 +154,7 @@ def test_somebody_elses_change_is_named_and_nothing_typed_is_lost(desk: Desk) ->
     desk.put(25, who="bob")
     sent = desk.send(do="set", percentage="50", reason="looks <well>", seenPercentage="10", seenEnabled="true")
     assert sent.status_code == 409
-    assert "Changed to 25 % by bob less than a minute ago: look again. Nothing was set." in words(sent.text)
+    assert "Changed to 25 % by bob less than a minute ago. Nothing was set: review it again." in words(sent.text)
     assert 'value="looks &lt;well&gt;"' in sent.text
     assert 'name="seenPercentage" value="10"' in sent.text  # what stands by now was not looked at
     assert 'href="/rollout?percentage=50&amp;reason=looks+%3Cwell%3E#review">Look again' in sent.text
@@ -162,20 +162,20 @@ def test_somebody_elses_change_is_named_and_nothing_typed_is_lost(desk: Desk) ->
 
 
 def test_taking_back_takes_one_press_from_wherever_it_stands(desk: Desk) -> None:
-    assert f'name="reason" value="{BY_HAND}"' in desk.get()
-    assert desk.send(do="zero", reason=BY_HAND).status_code == 303
+    assert f'name="reason" value="{DEFAULT_REASON}"' in desk.get()
+    assert desk.send(do="zero", reason=DEFAULT_REASON).status_code == 303
     assert desk.stands()["percentage"] == 0
     desk.put(50)
     assert desk.send(do="off", reason="").status_code == 303
     assert desk.stands() == {"percentage": 50, "enabled": False, "actor": "pia"}
-    assert f"50 % → off (kept 50 %) pia {BY_HAND}" in desk.part("history")
+    assert f"50 % → off (kept 50 %) pia {DEFAULT_REASON}" in desk.part("history")
 
 
 def test_where_beacon_may_not_change_it_the_page_says_so_with_a_link(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(*_: Any, **__: Any) -> None:
-        raise Refused("Changes need an approval in Unleash.", "unleash-approval", "http://unleash.test/p")
+        raise ChangeRefused("Changes need an approval in Unleash.", "unleash-approval", "http://unleash.test/p")
 
     monkeypatch.setattr(desk.app.extensions["beacon_rollout"], "change", refused)
     for do in ("set", "off"):
@@ -184,16 +184,16 @@ def test_where_beacon_may_not_change_it_the_page_says_so_with_a_link(
         assert 'approval in Unleash. <a href="http://unleash.test/p">' in sent.text
 
 
-class WithoutToken(Embedded):
+class WithoutToken(EmbeddedProvider):
     """As a real Unleash is seen that has stopped answering, and that Beacon may not change."""
 
     mode = "unleash"
 
-    def view(self, session: Session, flag: Flag) -> View:
+    def view(self, session: Session, flag: Flag) -> FlagView:
         why = "Beacon has no admin token of Unleash: change it there."
         return replace(super().view(session, flag), why_not=why, link="http://unleash.test/p")
 
-    def note(self) -> str:  # type: ignore[override]
+    def describe_problem(self) -> str:  # type: ignore[override]
         return "Unleash: it cannot be reached; the last known flags apply"
 
 
@@ -204,7 +204,7 @@ def test_of_a_real_unleash_the_page_says_what_is_wrong_and_where_to_change_it(
     found = desk.part("standing")
     assert "Unleash: it cannot be reached; the last known flags apply" in found
     assert "no admin token of Unleash: change it there. Open it in Unleash" in found
-    assert "Kept in Unleash, its page there" in found
+    assert "Stored in Unleash, its page there" in found
     text = desk.get("?percentage=50")
     buttons = re.findall(r"<button[^>]*>", text.split("<main")[1].split("</main>")[0])
     able = [one for one in buttons if "disabled" not in one]
@@ -220,10 +220,10 @@ def test_a_plan_is_started_paused_resumed_and_stopped_by_forms(cast: Flask, desk
     assert "20 % for 30 min Then 50 % for 2 h The first step follows within seconds." in desk.part("plan")
     with cast.app_context(), write() as session:
         session.get_one(PlanRow, FLAG).step = 0
-    assert "Now 20 % for 30 min Then 50 % for 2 h This step until" in desk.part("plan")
+    assert "Now 20 % for 30 min Then 50 % for 2 h This step lasts at least until" in desk.part("plan")
     for do, said in (
         ("pause", "Nothing is raised until"),
-        ("resume", "This step until"),
+        ("resume", "This step lasts at least until"),
         ("stop", "Start the plan"),
     ):
         assert desk.send(f"{PAGE}/plan", do=do).status_code == 303
@@ -238,12 +238,16 @@ def test_a_plan_is_started_paused_resumed_and_stopped_by_forms(cast: Flask, desk
 @pytest.mark.parametrize(
     ("form", "status", "said"),
     [
-        ({"do": "start", "percentage": ["50", "20"], "minutes": ["1", "1"], "reason": "x"}, 400, "each step is higher"),
+        (
+            {"do": "start", "percentage": ["50", "20"], "minutes": ["1", "1"], "reason": "x"},
+            400,
+            "each step must be higher",
+        ),
         ({"do": "start", "percentage": ["50"], "minutes": ["x"], "reason": "x"}, 400, "A step is a percentage"),
         ({"do": "start", "percentage": ["50"], "minutes": ["1"]}, 400, "Give a reason"),
         ({"do": "start", "percentage": ["9", "100"], "minutes": ["1", "0"], "reason": "x"}, 400, "Type enable_sse_"),
         ({"do": "pause"}, 404, "There is no plan"),
-        ({"do": "dance"}, 400, "Say what to do"),
+        ({"do": "dance"}, 400, "Expected do=start"),
     ],
 )
 def test_what_is_no_plan_is_refused_in_words(desk: Desk, form: dict[str, Any], status: int, said: str) -> None:
@@ -256,19 +260,21 @@ def test_expected_and_actual_stand_side_by_side(desk: Desk) -> None:
     desk.put(100)
     desk.polls("ann", "bea")
     found = desk.part("standing")
-    assert "online now 2 of them let in 2 streaming 0 No lasting difference" in found
+    assert "online now 2 enabled for 2 streaming 0 No lasting difference" in found
     since = desk.app.extensions["beacon_actual"]._since
     since.seen = dict.fromkeys(since.seen, time.time() - 60)
-    assert "Discrepancy 2 should stream and poll for more than 30 s. ann, bea" in desk.part("standing")
+    assert "Discrepancy 2 should stream but have been polling for more than 30 s. ann, bea" in desk.part("standing")
 
 
 def workers(desk: Desk, holding: int, total: int) -> None:
     """So many that run, and hold what stands here."""
     with desk.app.app_context(), write() as session:
-        now = provider().view(session, FLAG).nominal.words
+        now = current_provider().view(session, FLAG).state.summary
         for number in range(total):
             words_of = json.dumps({FLAG: now if number < holding else "on 77"})
-            session.merge(HeldRow(worker=f"w{number}", version="v", nominal_json=words_of, seen=epoch(session)))
+            session.merge(
+                WorkerStateRow(worker=f"w{number}", version="v", nominal_json=words_of, seen=read_epoch(session))
+            )
 
 
 def test_a_rollback_shows_its_three_steps_and_what_is_not_known(cast: Flask, desk: Desk) -> None:
@@ -276,21 +282,22 @@ def test_a_rollback_shows_its_three_steps_and_what_is_not_known(cast: Flask, des
     desk.put(0)
     found = desk.part("back")
     assert "by bea" in found
-    assert "Not known yet The flag is lowered. Which workers hold it is not known." in found
-    assert "Not known yet Whether the error rate is back is not known. How many attempts to connect fail now" in found
+    assert "Not known yet The flag is lowered. It is unknown which workers are up to date." in found
+    assert "Not known yet It is unknown whether the error rate has recovered." in found
+    assert "The share of attempts to connect that fail now is unknown" in found
     with cast.app_context(), write() as session:
-        now = epoch(session)
-        client_reports.add(session, "polling", Sum(reports=1, attempts=100, failures=1), now - 120)
-        client_reports.add(session, "polling", Sum(reports=1, attempts=100, failures=1), now + 60)
+        now = read_epoch(session)
+        client_reports.add_totals(session, "polling", ReportTotals(reports=1, attempts=100, failures=1), now - 120)
+        client_reports.add_totals(session, "polling", ReportTotals(reports=1, attempts=100, failures=1), now + 60)
     workers(desk, 1, 1)
     found = desk.part("back")
-    assert "Done The flag is lowered. The only worker holds it." in found
-    assert "Done Browsers forget" in found
-    assert "Nobody streams who is out." in found
-    assert "Done The error rate is back at what it was. 1 % of attempts to connect fail now; 1 % did" in found
+    assert "Done The flag is lowered. The only worker is up to date." in found
+    assert "Done Browsers drop" in found
+    assert "No excluded user streams." in found
+    assert "Done The error rate is back at its previous level. 1 % of attempts to connect fail now; 1 % did" in found
     with cast.app_context(), write() as session:
         session.get_one(ReportRow, (int((now + 60) // 60), "polling")).failures = 20
-    assert "Watched The error rate is higher than it was. 20 % of attempts" in desk.part("back")
+    assert "Watched The error rate is higher than before. 20 % of attempts" in desk.part("back")
     desk.put(10)
     assert "Taken back" not in desk.get()
 
@@ -299,12 +306,12 @@ def test_nobody_is_said_to_have_left_the_stream_before_every_worker_holds_the_ch
     desk.put(0)
     workers(desk, 3, 4)
     found = desk.part("back")
-    assert "Under way The flag is lowered. 3 of 4 workers hold it." in found
-    assert "Under way Browsers forget" in found
-    assert "Who still streams is known once every worker holds it." in found
+    assert "Under way The flag is lowered. 3 of 4 workers are up to date." in found
+    assert "Under way Browsers drop" in found
+    assert "The result is known once all workers are up to date." in found
     workers(desk, 4, 4)
-    assert "All 4 workers hold it." in desk.part("back")
-    assert "Nobody streams who is out." in desk.part("back")
+    assert "All 4 workers are up to date." in desk.part("back")
+    assert "No excluded user streams." in desk.part("back")
 
 
 def test_a_change_that_no_browser_reported_around_draws_nothing(desk: Desk) -> None:
@@ -313,19 +320,19 @@ def test_a_change_that_no_browser_reported_around_draws_nothing(desk: Desk) -> N
     assert "Time to hello, p95 — Streaming: —; polling: —." in found
 
 
-def evidence_of(**minutes: tuple[int, int, float | None]) -> Evidence:
+def evidence_of(**minutes: tuple[int, int, float | None]) -> ClientMetrics:
     """`m3=(attempts, failures, lag)`: three minutes after the first of ten, of the streaming cohort."""
     known = [
-        Minute(int(name[1:]) + 1, "streaming", 1, attempts, failures, 0, 2, None, lag)
+        MinuteMetrics(int(name[1:]) + 1, "streaming", 1, attempts, failures, 0, 2, None, lag)
         for name, (attempts, failures, lag) in minutes.items()
     ]
-    change = Change("1970-01-01T00:05:30.000Z", "pia", 50, True)
-    return Evidence(FLAG, 10, 10, {"streaming": known, "polling": []}, [change])
+    change = ChangeMark("1970-01-01T00:05:30.000Z", "pia", 50, True)
+    return ClientMetrics(FLAG, 10, 10, {"streaming": known, "polling": []}, [change])
 
 
 def test_a_graph_leaves_gaps_marks_the_change_and_says_the_same_in_words() -> None:
     found = evidence_of(m0=(10, 0, 0.25), m1=(10, 5, 0.5), m4=(0, 0, None), m9=(20, 0, 2.0))
-    success, hello, lag, fallbacks, reconnects = charts.graphs(found)
+    success, hello, lag, fallbacks, reconnects = charts.build_graphs(found)
     assert success.paths == {"streaming": ("M2 2L41.6 36", "M358 2h1"), "polling": ()}
     assert success.sentence == "Streaming: 87.5 % of 40; polling: —."
     assert (hello.is_empty, hello.sentence) == (True, "Streaming: —; polling: —.")
@@ -337,31 +344,31 @@ def test_a_graph_leaves_gaps_marks_the_change_and_says_the_same_in_words() -> No
 
 
 def test_what_was_measured_last_is_said_with_its_age() -> None:
-    lag = charts.graphs(evidence_of(m1=(10, 0, 0.25), m3=(10, 0, 0.5)))[2]
+    lag = charts.build_graphs(evidence_of(m1=(10, 0, 0.25), m3=(10, 0, 0.5)))[2]
     assert lag.sentence == "Streaming: 0.5 s 6 min ago, 0.5 s at most; polling: —."
 
 
 def test_marks_have_their_words_where_there_is_room_the_newest_first() -> None:
     found = evidence_of(m0=(10, 0, 0.25))
     times = ("00:01:10", "00:04:10", "00:05:10", "00:05:30", "00:09:10")
-    changes = [Change(f"1970-01-01T{at}.000Z", "pia", number, True) for number, at in enumerate(times)]
-    success = charts.graphs(replace(found, changes=changes))[0]
+    changes = [ChangeMark(f"1970-01-01T{at}.000Z", "pia", number, True) for number, at in enumerate(times)]
+    success = charts.build_graphs(replace(found, changes=changes))[0]
     assert [mark.label for mark in success.marks] == ["0 %", "1 %", "2 %", "3 %", "4 %"]
-    assert [mark.label for mark in success.words] == ["3 %", "4 %"]
+    assert [mark.label for mark in success.labels] == ["3 %", "4 %"]
 
 
 def test_a_share_is_not_said_to_be_whole_that_is_not() -> None:
-    said = [charts.said_as("share", share) for share in (1, 0.99999, 0.5, 0.00001, 0, None)]
+    said = [charts.format_metric("share", share) for share in (1, 0.99999, 0.5, 0.00001, 0, None)]
     assert said == ["100 %", "> 99.9 %", "50 %", "< 0.1 %", "0 %", "—"]
 
 
 @pytest.mark.parametrize(
-    ("action", "said"), [("rollout-plan-end", "plan ended"), ("rollout-release", "let go on at 50 %")]
+    ("action", "said"), [("rollout-plan-end", "plan ended"), ("rollout-release", "released at 50 %")]
 )
 def test_what_nobody_pressed_is_in_the_history_in_words(action: str, said: str) -> None:
     stood = Rollout(True, 50)
-    entry = changes_history.Entry("2026-01-01T00:00:00.000Z", "guardrail", action, "why", stood, stood)
-    assert [one.what for one in rollout_summary.happened([entry])] == [said]
+    entry = changes_history.HistoryEntry("2026-01-01T00:00:00.000Z", "guardrail", action, "why", stood, stood)
+    assert [one.what for one in rollout_summary.build_history([entry])] == [said]
 
 
 @pytest.fixture
@@ -396,7 +403,7 @@ def test_the_pages_lead_here_and_programs_are_answered_in_json(cast: Flask, desk
     assert f'href="{PAGE}"' in Desk(cast, ADA).client.get("/").text
     sent = desk.client.post(PAGE, data={"csrf_token": desk.csrf, "do": "set"}, headers={"Accept": "application/json"})
     assert sent.status_code == 400
-    assert json.loads(sent.text)["detail"] == "Say what is to be set."
+    assert json.loads(sent.text)["detail"] == "Give a percentage, or switch the flag on."
 
 
 def regions(text: str) -> dict[str, str]:
@@ -410,7 +417,7 @@ def regions(text: str) -> dict[str, str]:
 
 def test_a_refusal_stands_where_nothing_is_loaded_again_by_itself(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: Any, **__: Any) -> None:
-        raise Refused("Changes need an approval in Unleash.", "unleash-approval")
+        raise ChangeRefused("Changes need an approval in Unleash.", "unleash-approval")
 
     monkeypatch.setattr(desk.app.extensions["beacon_rollout"], "change", refused)
     for path, form in (
@@ -435,12 +442,12 @@ def test_where_a_setting_decides_nothing_is_said_to_have_been_taken_back(overrid
     workers(overridden, 1, 1)
     found = overridden.part("back")
     assert "Not in force The flag is off, and the setting decides: on for everybody" in found
-    assert "Not begun Browsers keep what they have" in found
-    assert "Nobody streams who is out" not in found
+    assert "Not begun Browsers keep their stream state" in found
+    assert "No excluded user streams" not in found
     overridden.app.extensions["beacon_flags"].overrides[FLAG] = False
     found = overridden.part("back")
     assert "the setting decides: off for everybody" in found
-    assert "Nobody streams who is out" in found
+    assert "No excluded user streams" in found
 
 
 def test_the_address_of_a_refused_plan_leads_to_the_page(desk: Desk) -> None:

@@ -9,12 +9,12 @@ import pytest
 from flask import Flask
 
 from app.db import write
-from app.flags.document import Nominal
+from app.flags.document import ConfiguredState
 from app.flags.models import PlanRow
-from app.flags.provider import Refused
+from app.flags.provider import ChangeRefused
 from app.infra.problems import Problem
 from app.rollout import plan_service
-from app.web.rollout.rollout_form import BY_HAND, FLAG, Asked
+from app.web.rollout.rollout_form import DEFAULT_REASON, FLAG, RolloutForm
 from tests.dashboard.test_rollout_page import PAGE, Desk, desk, regions, words
 
 __all__ = ["desk"]
@@ -35,11 +35,13 @@ def steered(desk: Desk, what: str, who: str = "bob", percentages: tuple[int, ...
     steps = [{"percentage": one, "holdMinutes": 60.0} for one in percentages]
     with desk.app.app_context(), write() as session:
         if what == "start":
-            plan_service.begin(session, FLAG, who, "my turn", steps, plan_service.seen_as(session.get(PlanRow, FLAG)))
+            plan_service.begin_plan(
+                session, FLAG, who, "my turn", steps, plan_service.compute_seen(session.get(PlanRow, FLAG))
+            )
         elif what == "stop":
-            plan_service.stop(session, FLAG, who)
+            plan_service.stop_plan(session, FLAG, who)
         else:
-            plan_service.halt(session, FLAG, who, what)
+            plan_service.pause_for_person(session, FLAG, who, what)
 
 
 def planned(desk: Desk) -> tuple[str, bool] | None:
@@ -57,7 +59,7 @@ def test_back_at_the_percentage_that_was_seen_is_not_where_it_was(desk: Desk) ->
     desk.put(10, who="bob")
     sent = desk.send(do="set", reason="looks well", **seen)
     assert sent.status_code == 409
-    assert "Changed to 10 % by bob less than a minute ago: look again." in words(sent.text)
+    assert "Changed to 10 % by bob less than a minute ago." in words(sent.text)
     assert desk.stands() == {"percentage": 10, "enabled": True, "actor": "bob"}
     assert desk.send(do="set", reason="looks well", **sent_along(desk, "?percentage=50")).status_code == 303
 
@@ -93,7 +95,7 @@ def test_a_plan_that_somebody_else_started_is_neither_replaced_nor_steered(desk:
     sent = desk.send(PLAN, **START, **seen)
     assert sent.status_code == 409
     said = words(sent.text)
-    assert "There is another plan by now, started by bob (5 → 15 %: my turn): look again. Nothing was done." in said
+    assert "There is another plan now, started by bob (5 → 15 %: my turn). Nothing was changed." in said
     assert "You asked for 20 % for 30 min, 50 % for 60 min: slowly" in said
     assert "plan" in regions(sent.text)
     seen = sent_along(desk)
@@ -131,7 +133,7 @@ def test_a_plan_goes_on_under_the_hand_that_pauses_it_but_not_after_a_pause_that
     steered(desk, "the guardrail holds", "guardrail")
     sent = desk.send(PLAN, do="resume", **seen)
     assert sent.status_code == 409
-    assert "It was paused again meanwhile: look why. Nothing was done." in words(sent.text)
+    assert "It was paused again. Check the reason. Nothing was changed." in words(sent.text)
     assert planned(desk) == ("bob", True)
 
 
@@ -142,13 +144,13 @@ def test_a_plan_shows_until_when_its_last_step_is_held_and_how_it_ended(desk: De
         row.step = 1
     assert re.search(r"Now 15 % for 1 h The last step until \S+ \S+ ; then the plan is over", desk.part("plan"))
     with desk.app.app_context(), write() as session:
-        plan_service.end(session, FLAG, "plan", "its last step was held")
-    said = "The plan before, of bob (5 % for 1 h, 15 % for 1 h: my turn), ended: its last step was held,"
+        plan_service.end_plan(session, FLAG, "plan", "its last step was held")
+    said = "Previous plan by bob (5 % for 1 h, 15 % for 1 h: my turn), ended: its last step was held,"
     assert said in desk.part("plan")
     assert "Start the plan" in desk.part("plan")
     steered(desk, "start", "bea")
     steered(desk, "stop", "ada")
-    assert "The plan before, of bea (5 % for 1 h, 15 % for 1 h: my turn), stopped by ada," in desk.part("plan")
+    assert "Previous plan by bea (5 % for 1 h, 15 % for 1 h: my turn), stopped by ada," in desk.part("plan")
 
 
 def test_a_paused_plan_says_who_paused_it_and_why(desk: Desk) -> None:
@@ -182,11 +184,11 @@ def test_a_refused_plan_comes_back_as_it_was_typed_and_stays(desk: Desk) -> None
 
 def test_a_refused_kill_keeps_its_reason(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: Any, **__: Any) -> None:
-        raise Refused("Changes need an approval in Unleash.", "unleash-approval")
+        raise ChangeRefused("Changes need an approval in Unleash.", "unleash-approval")
 
     monkeypatch.setattr(desk.app.extensions["beacon_rollout"], "change", refused)
     assert 'name="reason" value="they all fail"' in desk.send(do="off", reason="they all fail").text
-    assert f'value="{BY_HAND}"' in desk.send(do="off", reason=" ").text
+    assert f'value="{DEFAULT_REASON}"' in desk.send(do="off", reason=" ").text
 
 
 def test_the_span_of_the_evidence_outlasts_a_review_a_press_and_a_refusal(desk: Desk) -> None:
@@ -203,18 +205,18 @@ def test_the_span_of_the_evidence_outlasts_a_review_a_press_and_a_refusal(desk: 
 
 def test_before_any_flags_are_known_nobody_says_who_would_switch(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     desk.polls("zoe")
-    monkeypatch.setattr(desk.app.extensions["beacon_flags"], "held", None)
+    monkeypatch.setattr(desk.app.extensions["beacon_flags"], "configuration", None)
     found = desk.part("switching", "?percentage=50")
-    assert "who would switch cannot be said: nothing is known of the flag yet." in found
+    assert "the affected users are unknown: no flag configuration is loaded yet." in found
     assert "would come" not in found
     answer = desk.client.get(f"/api/rollout/{FLAG}/preview?percentage=50").get_json()
     assert (answer["comes"], answer["goesTotal"], answer["online"]) == (None, None, 1)
 
 
 def test_switching_on_what_no_single_percentage_says_has_to_be_typed() -> None:
-    on, several = Asked(on=True, reason="again"), Nominal(False, None, "it has 2 strategies")
-    assert on.must_type(several)
+    on, several = RolloutForm(on=True, reason="again"), ConfiguredState(False, None, "it has 2 strategies")
+    assert on.needs_confirmation(several)
     with pytest.raises(Problem, match="to confirm"):
         on.check(several)
     replace(on, typed="100").check(several)
-    assert not on.must_type(Nominal(False, 50))
+    assert not on.needs_confirmation(ConfiguredState(False, 50))

@@ -58,7 +58,7 @@ def test_checks_of_other_services_do_not_count(watching: Flask) -> None:
 def test_every_change_of_the_rollout_tells_people(cast: Flask) -> None:
     for percentage in (10, 50):
         with cast.app_context(), write() as session:
-            embedded.change(session, Flag.SSE_STREAMING, "pia", "step by step", percentage)
+            embedded.change_rollout(session, Flag.SSE_STREAMING, "pia", "step by step", percentage)
     assert scene.titles(cast) == ["enable_sse_streaming is on for 10 %", "enable_sse_streaming is on for 50 %"]
 
 
@@ -70,7 +70,7 @@ def links(app: Flask) -> list[str | None]:
 def test_a_change_of_the_rollout_links_to_its_page_as_soon_as_there_is_one(settings: Settings, cast: Flask) -> None:
     def change(app: Flask, percentage: int) -> None:
         with app.app_context(), write() as session:
-            embedded.change(session, Flag.SSE_STREAMING, "pia", "step by step", percentage)
+            embedded.change_rollout(session, Flag.SSE_STREAMING, "pia", "step by step", percentage)
 
     without, with_page = create_app(settings), create_app(settings)
     without.url_map = Map([rule.empty() for rule in without.url_map.iter_rules() if rule.rule != "/rollout"])
@@ -87,7 +87,7 @@ def test_a_change_of_the_rollout_links_to_its_page_as_soon_as_there_is_one(setti
 def test_a_cause_that_is_rolled_back_leaves_nothing(cast: Flask) -> None:
     def half() -> None:
         with write() as session:
-            embedded.change(session, Flag.SSE_STREAMING, "pia", "step by step", 10)
+            embedded.change_rollout(session, Flag.SSE_STREAMING, "pia", "step by step", 10)
             raise RuntimeError
 
     with cast.app_context(), pytest.raises(RuntimeError):
@@ -104,7 +104,7 @@ def test_a_rule_that_fails_does_not_keep_its_cause_from_the_log(
 
     monkeypatch.setitem(notify.RULES, "flag.changed", broken)
     with cast.app_context(), write() as session:
-        embedded.change(session, Flag.SSE_STREAMING, "pia", "step by step", 10)
+        embedded.change_rollout(session, Flag.SSE_STREAMING, "pia", "step by step", 10)
     assert len(scene.events(cast, "flag.changed")) == 1
     assert "creating notifications failed; event types: flag.changed" in caplog.text
 

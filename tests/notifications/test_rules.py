@@ -111,7 +111,7 @@ def test_a_change_of_the_rollout_says_who_is_in_by_all_rules() -> None:
     ("actor", "reason", "severity", "title"),
     [
         ("guardrail", "holds: 3 of 40 failed", "warning", "The guardrail holds sse at 50 %"),
-        ("guardrail", "3 of 40 failed; at most 5% may", "warning", "The guardrail rolled sse back to 50 %"),
+        ("guardrail", "3 of 40 failed; the limit is 5%", "warning", "The guardrail rolled sse back to 50 %"),
         ("guardrail", "holds no longer: no trouble was reported", "info", "The guardrail no longer holds sse"),
         ("plan", "paused: the guardrail holds", "warning", "The plan for sse is paused at 50 %"),
         ("plan", "ended: set by hand", "info", "The plan for sse has ended"),

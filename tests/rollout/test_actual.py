@@ -4,31 +4,31 @@ from flask import Flask
 
 from app.db import write
 from app.flags.document import Flag
-from app.flags.embedded import change
+from app.flags.embedded import change_rollout
 from app.flags.models import PollingRow
-from app.flags.worker_state import Holding
+from app.flags.worker_state import WorkerAgreement
 from app.infra.clock import parse_utc
-from app.rollout.drift import LASTS_S, Look, Since, lags, reconcile
-from app.rollout.plan_service import epoch
+from app.rollout.drift import DRIFT_AFTER_S, MisplacedSince, OnlineSnapshot, compute_drift, is_lagging
+from app.rollout.plan_service import read_epoch
 from app.stream.models import PresenceRow
 from tests.support.cast import ALICE, BOB, CHARLIE
 
 
-def look(at: float, streaming: str = "", polled: dict[str, float] | None = None, inside: str = "") -> Look:
-    return Look(at, frozenset(streaming.split()), polled or {}, frozenset(inside.split()))
+def look(at: float, streaming: str = "", polled: dict[str, float] | None = None, inside: str = "") -> OnlineSnapshot:
+    return OnlineSnapshot(at, frozenset(streaming.split()), polled or {}, frozenset(inside.split()))
 
 
-def looks(*each: Look) -> tuple[str, ...]:
+def looks(*each: OnlineSnapshot) -> tuple[str, ...]:
     """Who is said to be astray after these looks, with the same flags all the while."""
-    since = Since()
+    since = MisplacedSince()
     for one in each:
-        since.follow(one, "flags")
-    found = reconcile(each[-1], since.seen)
+        since.update(one, "flags")
+    found = compute_drift(each[-1], since.seen)
     return found.not_yet + found.still
 
 
 def test_people_are_counted_as_online_expected_and_streaming() -> None:
-    found = reconcile(look(100, "ann bea", {"bea": 90, "cid": 95}, inside="ann bea cid"), {})
+    found = compute_drift(look(100, "ann bea", {"bea": 90, "cid": 95}, inside="ann bea cid"), {})
     assert (found.online, found.expected, found.actual, found.streams_outside) == (3, 3, 2, 0)
     assert not found.differs
 
@@ -36,7 +36,7 @@ def test_people_are_counted_as_online_expected_and_streaming() -> None:
 def test_a_difference_is_one_once_it_has_lasted() -> None:
     late = [look(at, "", {"cid": at - 1}, inside="cid") for at in (100, 115, 130.5, 135)]
     assert [looks(*late[:n]) for n in (1, 2, 3, 4)] == [(), (), (), ("cid",)]
-    still = [look(at, "dan") for at in (100, 100 + LASTS_S, 101 + LASTS_S)]
+    still = [look(at, "dan") for at in (100, 100 + DRIFT_AFTER_S, 101 + DRIFT_AFTER_S)]
     assert [looks(*still[:n]) for n in (1, 2, 3)] == [(), (), ("dan",)]
 
 
@@ -46,8 +46,8 @@ def test_somebody_who_polled_and_left_is_not_waited_for() -> None:
 
 def test_a_program_that_polls_is_online_and_never_late() -> None:
     programs = frozenset({"bot"})
-    late = [Look(at, frozenset(), {}, programs, programs) for at in (100, 120, 140, 160)]
-    found = reconcile(late[0], {})
+    late = [OnlineSnapshot(at, frozenset(), {}, programs, programs) for at in (100, 120, 140, 160)]
+    found = compute_drift(late[0], {})
     assert (found.online, found.expected) == (1, 1)
     assert looks(*late) == ()
 
@@ -55,32 +55,34 @@ def test_a_program_that_polls_is_online_and_never_late() -> None:
 def test_it_begins_anew_when_somebody_was_right_meanwhile_or_the_flags_change() -> None:
     wrong, right = look(100, "dan"), look(115, "dan", inside="dan")
     assert looks(wrong, right, look(140, "dan")) == ()
-    since = Since()
-    since.follow(wrong, "one")
-    since.follow(look(140, "dan"), "another")
-    assert not reconcile(look(140, "dan"), since.seen).differs
+    since = MisplacedSince()
+    since.update(wrong, "one")
+    since.update(look(140, "dan"), "another")
+    assert not compute_drift(look(140, "dan"), since.seen).differs
 
 
 def test_a_worker_that_does_not_follow_is_a_difference_once_it_has_lasted() -> None:
     at, soon, late = "2026-11-21T12:00:00.000Z", parse_utc("2026-11-21T12:00:20Z"), parse_utc("2026-11-21T12:00:31Z")
-    assert lags(Holding(3, 4), at, late)
-    assert not lags(Holding(3, 4), at, soon)
-    assert not lags(Holding(4, 4), at, late)
-    assert not lags(Holding(3, 4), None, late)
-    assert not lags(None, at, late)
-    assert not lags(Holding(3, 4, since="2026-11-21T12:00:20Z"), at, late), "conditions changed after the percentage"
+    assert is_lagging(WorkerAgreement(3, 4), at, late)
+    assert not is_lagging(WorkerAgreement(3, 4), at, soon)
+    assert not is_lagging(WorkerAgreement(4, 4), at, late)
+    assert not is_lagging(WorkerAgreement(3, 4), None, late)
+    assert not is_lagging(None, at, late)
+    assert not is_lagging(WorkerAgreement(3, 4, since="2026-11-21T12:00:20Z"), at, late), (
+        "conditions changed after the percentage"
+    )
 
 
 def test_the_application_asks_its_own_flags_and_its_own_rows(cast: Flask) -> None:
     with cast.app_context(), write() as session:
-        change(session, Flag.SSE_STREAMING, "test", "a test", 100)
+        change_rollout(session, Flag.SSE_STREAMING, "test", "a test", 100)
     with cast.app_context(), write() as session:
-        now = epoch(session)
+        now = read_epoch(session)
         session.add(PresenceRow(worker="w", user=ALICE.name, count=1, seen=now))
         session.add(PollingRow(user=BOB.name, seen=now))
         session.add(PollingRow(user=CHARLIE.name, seen=now - 3_600))
     flags = cast.extensions["beacon_flags"]
     with cast.app_context():
         flags.load(cast.extensions["beacon_rollout"].load())
-        found = cast.extensions["beacon_actual"].look()
+        found = cast.extensions["beacon_actual"].measure()
     assert (found.online, found.expected, found.actual) == (2, 2, 1)

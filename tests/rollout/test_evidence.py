@@ -15,17 +15,19 @@ from app.flags.models import FlagRow, ReportRow
 from app.infra.clock import utc_text
 from app.rollout import client_metrics, client_reports
 from app.rollout.client_metrics import ErrorRate
-from app.rollout.client_reports import Sum
-from app.rollout.guardrail import bucket
+from app.rollout.client_reports import ReportTotals
+from app.rollout.guardrail import find_bucket
 from tests.rollout.test_rollout_api import URL
 from tests.support.cast import PIA, headers_of
 
 
 def reported(app: Flask, ago: int, cohort: str = "streaming", **figures: Any) -> None:
     """So many minutes ago."""
-    hello, lag = (Counter(bucket(one) for one in figures.pop(name, [])) for name in ("helloMs", "lagMs"))
+    hello, lag = (Counter(find_bucket(one) for one in figures.pop(name, [])) for name in ("helloMs", "lagMs"))
     with app.app_context(), write() as session:
-        client_reports.add(session, cohort, Sum(reports=1, hello=hello, lag=lag, **figures), time.time() - 60 * ago)
+        client_reports.add_totals(
+            session, cohort, ReportTotals(reports=1, hello=hello, lag=lag, **figures), time.time() - 60 * ago
+        )
 
 
 def ask(app: Flask, query: str = "") -> Any:
@@ -37,7 +39,7 @@ def test_the_evidence_has_each_known_minute_of_each_cohort_and_the_changes(cast:
     reported(cast, 2, attempts=10, failures=1, helloMs=[80.0], lagMs=[300.0])
     reported(cast, 2, "polling", fallbacks=1)
     with cast.app_context(), write() as session:
-        embedded.change(session, Flag.SSE_STREAMING, "pia", "a start", 10)
+        embedded.change_rollout(session, Flag.SSE_STREAMING, "pia", "a start", 10)
     found = ask(cast).get_json()
     assert (found["flag"], found["minutes"]) == (Flag.SSE_STREAMING, 60)
     [streaming] = found["cohorts"]["streaming"]
@@ -78,22 +80,22 @@ def test_the_error_rate_now_is_of_what_came_after_the_step_back(cast: Flask) -> 
     reported(cast, 20, attempts=100, failures=50)
     began, back = (utc_text(datetime.fromtimestamp(time.time() - 60 * ago, UTC)) for ago in (30, 3))
     with cast.app_context(), read() as session:
-        assert client_metrics.error_rate(session, Flag.SSE_STREAMING, began, back) == ErrorRate(None, 0.02)
-        assert client_metrics.error_rate(session, Flag.SSE_STREAMING, None, back) == ErrorRate(None, None)
+        assert client_metrics.load_error_rate(session, Flag.SSE_STREAMING, began, back) == ErrorRate(None, 0.02)
+        assert client_metrics.load_error_rate(session, Flag.SSE_STREAMING, None, back) == ErrorRate(None, None)
     reported(cast, 1, attempts=29, failures=0)
     with cast.app_context(), read() as session:
-        found = client_metrics.error_rate(session, Flag.SSE_STREAMING, began, back)
+        found = client_metrics.load_error_rate(session, Flag.SSE_STREAMING, began, back)
     assert found == ErrorRate(None, 0.02), "so few attempts are no recovery"
     reported(cast, 1, attempts=1, failures=3)
     with cast.app_context(), read() as session:
-        assert client_metrics.error_rate(session, Flag.SSE_STREAMING, began, back) == ErrorRate(0.1, 0.02)
+        assert client_metrics.load_error_rate(session, Flag.SSE_STREAMING, began, back) == ErrorRate(0.1, 0.02)
 
 
 def test_what_it_was_before_the_rollout_is_known_when_the_reports_of_then_are_gone(cast: Flask) -> None:
     def put(percentage: int) -> str:
         with cast.app_context(), write() as session:
-            embedded.change(session, Flag.SSE_STREAMING, "pia", "a step", percentage)
-            return embedded.standing(session, Flag.SSE_STREAMING).changed_at or ""
+            embedded.change_rollout(session, Flag.SSE_STREAMING, "pia", "a step", percentage)
+            return embedded.load_rollout(session, Flag.SSE_STREAMING).changed_at or ""
 
     reported(cast, 40, attempts=100, failures=2)
     put(10)
@@ -103,7 +105,7 @@ def test_what_it_was_before_the_rollout_is_known_when_the_reports_of_then_are_go
         session.execute(db.delete(ReportRow))
     back = put(0)
     with cast.app_context(), read() as session:
-        assert client_metrics.error_rate(session, Flag.SSE_STREAMING, None, back).before == 0.02
+        assert client_metrics.load_error_rate(session, Flag.SSE_STREAMING, None, back).before == 0.02
 
 
 class TestOnAgain:
@@ -112,16 +114,16 @@ class TestOnAgain:
     def after(self, app: Flask, off_for_minutes: float, **since: int) -> float | None:
         """What is kept as before the rollout, where this was reported while it was off."""
         with app.app_context(), write() as session:
-            embedded.change(session, Flag.SSE_STREAMING, "pia", "a step", 50)
+            embedded.change_rollout(session, Flag.SSE_STREAMING, "pia", "a step", 50)
         reported(app, 10, attempts=100, failures=50)
         with app.app_context(), write() as session:
-            embedded.change(session, Flag.SSE_STREAMING, "pia", "it hurts", enabled=False)
+            embedded.change_rollout(session, Flag.SSE_STREAMING, "pia", "it hurts", enabled=False)
             session.execute(db.update(FlagRow).values(level_since=now_epoch() - 60 * off_for_minutes))
         reported(app, 1, "polling", **since)
         with app.app_context(), write() as session:
-            embedded.change(session, Flag.SSE_STREAMING, "pia", "once more", enabled=True)
+            embedded.change_rollout(session, Flag.SSE_STREAMING, "pia", "once more", enabled=True)
         with app.app_context(), read() as session:
-            return client_metrics.error_rate(session, Flag.SSE_STREAMING, utc_text(), utc_text()).before
+            return client_metrics.load_error_rate(session, Flag.SSE_STREAMING, utc_text(), utc_text()).before
 
     def test_what_was_before_the_first_time_stays(self, cast: Flask) -> None:
         reported(cast, 40, attempts=100, failures=2)

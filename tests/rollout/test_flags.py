@@ -14,7 +14,7 @@ from app.config import ConfigError, Settings
 from app.db import db, read, write
 from app.eventlog.append import NewEvent
 from app.flags import document, embedded, evaluation
-from app.flags.evaluation import Flag, Flags, Rollout, evaluator
+from app.flags.evaluation import Flag, Flags, Rollout, build_evaluator
 from app.infra.clock import utc_now, utc_text
 from tests.stream.readers import event
 from tests.support.cast import publish
@@ -88,24 +88,24 @@ def test_the_client_starts_no_thread_and_calls_nobody(monkeypatch: pytest.Monkey
 def test_where_the_clock_decides_people_are_asked_about_anew() -> None:
     """Otherwise those who asked early would stay where they were, and those who ask now would not."""
     soon = utc_text(utc_now() + timedelta(seconds=0.3))
-    found = json.loads(document.of_rollouts({Flag.SSE_STREAMING: Rollout(percentage=100)}))
+    found = json.loads(document.serialize_rollouts({Flag.SSE_STREAMING: Rollout(percentage=100)}))
     after = {"contextName": "currentTime", "operator": "DATE_AFTER", "value": soon}
     found["features"][0]["strategies"][0]["constraints"] = [after]
     text, asked, told = json.dumps(found), Flags({}), list[str]()
     asked.load(text)
     early = asked.is_enabled(Flag.SSE_STREAMING, "alice")
-    wait_for(lambda: evaluator(text)(Flag.SSE_STREAMING, "alice"))
+    wait_for(lambda: build_evaluator(text)(Flag.SSE_STREAMING, "alice"))
     assert asked.is_enabled(Flag.SSE_STREAMING, "alice") is early
-    asked.renew(lambda: told.append("streams"))
+    asked.expire_timed_answers(lambda: told.append("streams"))
     assert asked.is_enabled(Flag.SSE_STREAMING, "alice")
     assert told == ["streams"]
 
 
 def test_where_it_does_not_nobody_is_asked_about_again() -> None:
     asked = Flags({})
-    asked.renew(pytest.fail)
+    asked.expire_timed_answers(pytest.fail)
     assert at(10, asked=asked)
-    asked.renew(pytest.fail)
+    asked.expire_timed_answers(pytest.fail)
 
 
 @pytest.mark.parametrize("value", [True, False])
@@ -121,7 +121,7 @@ def test_an_override_needs_no_rollout_at_all() -> None:
 
 def test_an_override_of_an_undeclared_flag_is_an_error_at_start(settings: Settings) -> None:
     settings.flag_overrides = {"other": True}
-    with pytest.raises(ConfigError, match=r"^BEACON_FLAG_OTHER names no flag; there is enable_sse_streaming$"):
+    with pytest.raises(ConfigError, match=r"^BEACON_FLAG_OTHER: unknown flag; known flags: enable_sse_streaming$"):
         create_app(settings)
 
 
@@ -133,9 +133,9 @@ def test_only_declared_flags_can_be_asked_for(app: Flask) -> None:
 
 
 def test_a_change_is_seen_among_events() -> None:
-    assert evaluation.changed([event(1), event(2, "flag.changed")])
-    assert not evaluation.changed([event(1, "flag.other"), event(2)])
-    assert not evaluation.changed([])
+    assert evaluation.has_flag_change([event(1), event(2, "flag.changed")])
+    assert not evaluation.has_flag_change([event(1, "flag.other"), event(2)])
+    assert not evaluation.has_flag_change([])
 
 
 class TestStore:
@@ -145,11 +145,11 @@ class TestStore:
 
     def change(self, **change: object) -> Rollout:
         with self.app.app_context(), write() as session:
-            return embedded.change(session, Flag.SSE_STREAMING, "pia", "a reason", **change)  # type: ignore[arg-type]
+            return embedded.change_rollout(session, Flag.SSE_STREAMING, "pia", "a reason", **change)  # type: ignore[arg-type]
 
     def now(self) -> Rollout:
         with self.app.app_context(), read() as session:
-            return embedded.every(session)[Flag.SSE_STREAMING]
+            return embedded.load_all_rollouts(session)[Flag.SSE_STREAMING]
 
     def test_a_fresh_installation_is_at_0(self) -> None:
         assert self.now() == Rollout(enabled=True, percentage=0)
@@ -162,20 +162,20 @@ class TestStore:
 
     @pytest.mark.parametrize("percentage", [-1, 101])
     def test_a_percentage_has_its_bounds(self, percentage: int) -> None:
-        with pytest.raises(embedded.BadRollout):
+        with pytest.raises(embedded.InvalidRollout):
             self.change(percentage=percentage)
 
     @pytest.mark.parametrize("reason", ["", "  ", "x" * 501])
     def test_a_reason_is_needed(self, reason: str) -> None:
-        with self.app.app_context(), write() as session, pytest.raises(embedded.BadRollout):
-            embedded.change(session, Flag.SSE_STREAMING, "pia", reason, 10)
+        with self.app.app_context(), write() as session, pytest.raises(embedded.InvalidRollout):
+            embedded.change_rollout(session, Flag.SSE_STREAMING, "pia", reason, 10)
 
     def test_row_audit_and_event_come_in_one_commit(self) -> None:
         self.change(percentage=10)
 
         def fails() -> None:
             with write() as session:
-                embedded.change(session, Flag.SSE_STREAMING, "pia", "never", 99)
+                embedded.change_rollout(session, Flag.SSE_STREAMING, "pia", "never", 99)
                 raise KeyError
 
         with self.app.app_context():
@@ -193,9 +193,9 @@ class TestStore:
         assert '"percentage":10' in events[0].data_json
 
     def test_an_undeclared_flag_has_no_name(self) -> None:
-        assert embedded.flag_named("enable_sse_streaming") is Flag.SSE_STREAMING
-        with pytest.raises(embedded.BadRollout, match="enable_sse_streaming"):
-            embedded.flag_named("other")
+        assert embedded.parse_flag("enable_sse_streaming") is Flag.SSE_STREAMING
+        with pytest.raises(embedded.InvalidRollout, match="enable_sse_streaming"):
+            embedded.parse_flag("other")
 
 
 class TestRunning:
@@ -206,10 +206,10 @@ class TestRunning:
     def test_a_change_by_another_process_reaches_a_running_worker(self, live_app: Flask) -> None:
         assert self.is_on(live_app)
         with live_app.app_context(), write() as session:
-            embedded.change(session, Flag.SSE_STREAMING, "pia", "down", 0)
+            embedded.change_rollout(session, Flag.SSE_STREAMING, "pia", "down", 0)
         wait_for(lambda: not self.is_on(live_app))
         with live_app.app_context(), write() as session:
-            embedded.change(session, Flag.SSE_STREAMING, "pia", "up", 100)
+            embedded.change_rollout(session, Flag.SSE_STREAMING, "pia", "up", 100)
         wait_for(lambda: self.is_on(live_app))
 
     def test_other_events_do_not_ask_the_database_for_flags(

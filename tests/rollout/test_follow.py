@@ -4,7 +4,7 @@ import pytest
 
 from app.eventlog.reader import Event
 from app.flags.evaluation import Flag, Flags, Rollout
-from app.flags.sync import Follower
+from app.flags.sync import FlagSync
 
 CHANGED = Event(2, "flag.changed", "everyone", {}, "2026-11-21T12:00:00.000Z")
 OTHER = Event(3, "job.queued", "everyone", {}, "2026-11-21T12:00:00.000Z")
@@ -25,9 +25,9 @@ class Database:
         return {Flag.SSE_STREAMING: self.rollout}
 
 
-def followed() -> tuple[Database, Flags, Follower, list[str]]:
+def followed() -> tuple[Database, Flags, FlagSync, list[str]]:
     database, flags, late = Database(), Flags({}), list[str]()
-    follower = Follower(flags, database.read, lambda: late.append("asked again"))
+    follower = FlagSync(flags, database.read, lambda: late.append("asked again"))
     follower.listen((), 1)
     assert flags.is_enabled(Flag.SSE_STREAMING, "alice")
     return database, flags, follower, late

@@ -8,62 +8,74 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from app.rollout.guardrail import BOUNDS_MS, Limits, Verdict, Window, bounds, bucket, judge, quantile_s, shown_s
+from app.rollout.guardrail import (
+    BOUNDS_MS,
+    GuardrailLimits,
+    GuardrailVerdict,
+    GuardrailWindow,
+    build_lag_bounds,
+    compute_finite_quantile_s,
+    compute_quantile_s,
+    find_bucket,
+    judge_window,
+)
 
-LIMITS = Limits("step-back", max_failures=0.05, max_lag_s=2, min_attempts=30)
-WELL = Window(9, attempts=100, failures=0, fallbacks=0, lags=100, lag_s=0.1)
+LIMITS = GuardrailLimits("step-back", max_failures=0.05, max_lag_s=2, min_attempts=30)
+WELL = GuardrailWindow(9, attempts=100, failures=0, fallbacks=0, lags=100, lag_s=0.1)
 
 
 def judged(
-    window: Window, mode: Literal["hold", "step-back", "off"] = "step-back", before: tuple[int, ...] = (0, 10)
-) -> Verdict:
-    return judge(Limits(mode, 0.05, 2, 30), window, 50, before)
+    window: GuardrailWindow, mode: Literal["hold", "step-back", "off"] = "step-back", before: tuple[int, ...] = (0, 10)
+) -> GuardrailVerdict:
+    return judge_window(GuardrailLimits(mode, 0.05, 2, 30), window, 50, before)
 
 
-@pytest.mark.parametrize("window", [WELL, Window(9, 100, 5, 5, 100, 2.0), Window(0, 0, 0, 0, 0, None)])
-def test_what_stays_within_the_limits_goes_on(window: Window) -> None:
-    assert judged(window) == Verdict("go")
+@pytest.mark.parametrize(
+    "window", [WELL, GuardrailWindow(9, 100, 5, 5, 100, 2.0), GuardrailWindow(0, 0, 0, 0, 0, None)]
+)
+def test_what_stays_within_the_limits_goes_on(window: GuardrailWindow) -> None:
+    assert judged(window) == GuardrailVerdict("go")
 
 
 @pytest.mark.parametrize(
     ("window", "said"),
     [
-        (Window(9, 100, 6, 0, 100, 0.1), "6 of 100 attempts to connect failed; at most 5% may"),
-        (Window(9, 100, 0, 6, 100, 0.1), "6 of 100 fell back to polling; at most 5% may"),
-        (Window(9, 30, 0, 0, 30, 3.0), "p95 of the delivery lag is 3 s; at most 2 s may be"),
+        (GuardrailWindow(9, 100, 6, 0, 100, 0.1), "6 of 100 attempts to connect failed; the limit is 5%"),
+        (GuardrailWindow(9, 100, 0, 6, 100, 0.1), "6 of 100 fell back to polling; the limit is 5%"),
+        (GuardrailWindow(9, 30, 0, 0, 30, 3.0), "p95 of the delivery lag is 3 s; the limit is 2 s"),
     ],
 )
-def test_each_limit_steps_back_to_the_percentage_before_with_its_reason(window: Window, said: str) -> None:
-    assert judged(window) == Verdict("step-back", said, 10)
-    assert judged(window, "hold") == Verdict("hold", said)
-    assert judged(window, "off") == Verdict("go")
+def test_each_limit_steps_back_to_the_percentage_before_with_its_reason(window: GuardrailWindow, said: str) -> None:
+    assert judged(window) == GuardrailVerdict("step-back", said, 10)
+    assert judged(window, "hold") == GuardrailVerdict("hold", said)
+    assert judged(window, "off") == GuardrailVerdict("go")
 
 
 def test_a_tiny_sample_trips_nothing() -> None:
-    assert judged(Window(9, 29, 29, 29, 100, 30.0)) == Verdict("go")
+    assert judged(GuardrailWindow(9, 29, 29, 29, 100, 30.0)) == GuardrailVerdict("go")
 
 
 def test_few_lags_and_one_report_trip_nothing() -> None:
-    assert judged(Window(9, 100, 0, 0, 29, 30.0)) == Verdict("go")
-    assert judged(Window(1, 100, 100, 0, 0, None)) == Verdict("go")
+    assert judged(GuardrailWindow(9, 100, 0, 0, 29, 30.0)) == GuardrailVerdict("go")
+    assert judged(GuardrailWindow(1, 100, 100, 0, 0, None)) == GuardrailVerdict("go")
 
 
 def test_where_nothing_lower_came_before_it_holds() -> None:
-    assert judged(Window(9, 100, 50, 0, 0, None), before=(100, 75)).action == "hold"
-    assert judged(Window(9, 100, 50, 0, 0, None), before=()).action == "hold"
+    assert judged(GuardrailWindow(9, 100, 50, 0, 0, None), before=(100, 75)).action == "hold"
+    assert judged(GuardrailWindow(9, 100, 50, 0, 0, None), before=()).action == "hold"
 
 
 @given(
-    some.builds(Window, *[some.integers(0, 10_000)] * 5, some.none() | some.floats(0, 100)),
+    some.builds(GuardrailWindow, *[some.integers(0, 10_000)] * 5, some.none() | some.floats(0, 100)),
     some.integers(0, 100),
     some.lists(some.integers(0, 100)),
 )
-def test_no_evidence_ever_raises_a_percentage(window: Window, now: int, before: list[int]) -> None:
-    verdict = judge(LIMITS, window, now, before)
+def test_no_evidence_ever_raises_a_percentage(window: GuardrailWindow, now: int, before: list[int]) -> None:
+    verdict = judge_window(LIMITS, window, now, before)
     assert verdict.percentage is None or verdict.percentage < now
 
 
-BOUNDS = some.sampled_from([BOUNDS_MS, bounds(4), bounds(0.0004), bounds(45)])
+BOUNDS = some.sampled_from([BOUNDS_MS, build_lag_bounds(4), build_lag_bounds(0.0004), build_lag_bounds(45)])
 
 
 @given(some.lists(some.tuples(some.floats(0, 60_000), BOUNDS), min_size=1), some.floats(0.01, 1))
@@ -71,7 +83,7 @@ def test_a_quantile_is_never_told_as_less_than_it_was(
     counted: list[tuple[float, tuple[float, ...]]], share: float
 ) -> None:
     """Whatever the bounds were when each was counted: what is kept outlives a setting."""
-    told = quantile_s(Counter(bucket(value, bounds) for value, bounds in counted), share)
+    told = compute_quantile_s(Counter(find_bucket(value, bounds) for value, bounds in counted), share)
     assert told is not None
     below = sum(value <= told * 1_000 * (1 + 1e-9) for value, _ in counted)
     assert below >= share * len(counted) - 1e-6
@@ -92,18 +104,18 @@ def test_a_quantile_is_never_told_as_less_than_it_was(
     ],
 )
 def test_the_limit_itself_decides_whatever_the_other_bounds_are(limit_s: float, lag_s: float, trips: bool) -> None:
-    told = quantile_s({bucket(lag_s * 1_000, bounds(limit_s)): 50}, 0.95)
-    verdict = judge(Limits("hold", 0.05, limit_s, 30), Window(9, 100, 0, 0, 50, told), 50, ())
+    told = compute_quantile_s({find_bucket(lag_s * 1_000, build_lag_bounds(limit_s)): 50}, 0.95)
+    verdict = judge_window(GuardrailLimits("hold", 0.05, limit_s, 30), GuardrailWindow(9, 100, 0, 0, 50, told), 50, ())
     assert verdict.action == ("hold" if trips else "go")
 
 
 def test_a_lag_beyond_every_bound_is_said_and_drawn_as_a_number() -> None:
-    assert judged(Window(9, 100, 0, 0, 30, math.inf)).reason == (
-        "p95 of the delivery lag is more than 30 s; at most 2 s may be"
+    assert judged(GuardrailWindow(9, 100, 0, 0, 30, math.inf)).reason == (
+        "p95 of the delivery lag is more than 30 s; the limit is 2 s"
     )
-    assert shown_s({"inf": 1}, 0.95) == 30
-    assert shown_s({"inf": 1, "45000": 30}, 0.95) == 45
+    assert compute_finite_quantile_s({"inf": 1}, 0.95) == 30
+    assert compute_finite_quantile_s({"inf": 1, "45000": 30}, 0.95) == 45
 
 
 def test_without_measurements_there_is_no_quantile() -> None:
-    assert quantile_s({}, 0.95) is None
+    assert compute_quantile_s({}, 0.95) is None

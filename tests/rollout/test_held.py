@@ -8,18 +8,18 @@ from flask import Flask
 
 from app.db import now_epoch, read, write
 from app.flags import document, worker_state
-from app.flags.document import Flag, Nominal, Rollout
+from app.flags.document import ConfiguredState, Flag, Rollout
 from app.flags.evaluation import Flags
-from app.flags.models import HeldRow
+from app.flags.models import WorkerStateRow
 from app.flags.unleash import snapshot_store
-from app.flags.unleash.unleash_provider import Unleash
+from app.flags.unleash.unleash_provider import UnleashProvider
 from tests.rollout.test_kept import beside
 
 FLAG = Flag.SSE_STREAMING
 
 
 def text(revision: int, *constraints: str) -> str:
-    found = json.loads(document.of_rollouts({FLAG: Rollout(percentage=50)}))
+    found = json.loads(document.serialize_rollouts({FLAG: Rollout(percentage=50)}))
     found["features"][0]["strategies"][0]["constraints"] = [
         {"contextName": "userId", "operator": "NOT_IN", "values": [*constraints]}
     ]
@@ -27,26 +27,28 @@ def text(revision: int, *constraints: str) -> str:
 
 
 def report(worker: str, of: str) -> None:
-    words = json.dumps({FLAG: document.nominal(of, FLAG).words})
+    words = json.dumps({FLAG: document.read_state(of, FLAG).summary})
     with write() as session:
-        session.add(HeldRow(worker=worker, version=document.version(of), nominal_json=words, seen=now_epoch()))
+        session.add(
+            WorkerStateRow(worker=worker, version=document.compute_version(of), nominal_json=words, seen=now_epoch())
+        )
 
 
 def test_a_worker_with_older_conditions_does_not_hold_the_same_percentage(cast: Flask, tmp_path: Path) -> None:
-    unleash = Unleash(cast, beside("http://127.0.0.1:9", tmp_path), Flags({}), pytest.fail)
+    unleash = UnleashProvider(cast, beside("http://127.0.0.1:9", tmp_path), Flags({}), pytest.fail)
     cast.extensions["beacon_rollout"] = unleash
-    keeper = snapshot_store.Keeper(lambda _: snapshot_store.Author("eve"))
+    keeper = snapshot_store.SnapshotWriter(lambda _: snapshot_store.Author("eve"))
     with cast.app_context():
-        keeper.keep(text(1))
+        keeper.store(text(1))
         report("old", text(1))
-        keeper.keep(text(2, "mallory"))
+        keeper.store(text(2, "mallory"))
         report("new", text(2, "mallory"))
         with read() as session:
-            found = worker_state.holding(session, FLAG, Nominal(enabled=True, percentage=50))
+            found = worker_state.load_worker_agreement(session, FLAG, ConfiguredState(enabled=True, percentage=50))
             assert found is not None
             since = found.since
-        keeper.keep(text(3, "mallory"))  # something else in that Unleash changed
+        keeper.store(text(3, "mallory"))  # something else in that Unleash changed
         with read() as session:
-            assert worker_state.holding(session, FLAG, Nominal(enabled=True, percentage=50)) == worker_state.Holding(
-                1, 2, since
-            )
+            assert worker_state.load_worker_agreement(
+                session, FLAG, ConfiguredState(enabled=True, percentage=50)
+            ) == worker_state.WorkerAgreement(1, 2, since)

@@ -9,13 +9,13 @@ from app.flags import embedded
 from app.flags.document import Flag, Rollout
 from app.rollout import changes_history, plan_service
 from app.rollout.change_text import describe_entry
-from app.rollout.changes_history import Entry, first_increase, lowered
+from app.rollout.changes_history import HistoryEntry, find_decrease, find_first_increase
 
 
-def moved(*percentages: int, action: str = "rollout-set") -> list[Entry]:
+def moved(*percentages: int, action: str = "rollout-set") -> list[HistoryEntry]:
     """Changes through these percentages, newest first; the time of each is its place."""
     entries = [
-        Entry(f"{place}", "pia", action, "why", Rollout(True, before), Rollout(True, after))
+        HistoryEntry(f"{place}", "pia", action, "why", Rollout(True, before), Rollout(True, after))
         for place, (before, after) in enumerate(pairwise(percentages))
     ]
     return entries[::-1]
@@ -25,14 +25,16 @@ def test_each_entry_says_who_why_and_from_where_to_where(cast: Flask) -> None:
     flag = Flag.SSE_STREAMING
     with cast.app_context():
         with write() as session:
-            embedded.change(session, flag, "pia", "a start", 10)
+            embedded.change_rollout(session, flag, "pia", "a start", 10)
         with write() as session:
-            plan_service.begin(session, flag, "pia", "slowly", [{"percentage": 50, "holdMinutes": 60.0}])
+            plan_service.begin_plan(session, flag, "pia", "slowly", [{"percentage": 50, "holdMinutes": 60.0}])
         with write() as session:
-            embedded.audited(session, flag, "bob", "more", Rollout(True, 10), Rollout(True, 90), failed="not allowed")
+            embedded.audit_change(
+                session, flag, "bob", "more", Rollout(True, 10), Rollout(True, 90), failed="not allowed"
+            )
         with read() as session:
-            found = changes_history.newest(session, flag)
-            assert len(changes_history.newest(session, flag, 2)) == 2
+            found = changes_history.load_entries(session, flag)
+            assert len(changes_history.load_entries(session, flag, 2)) == 2
     failed, plan, first = found
     assert (first.actor, first.reason, first.before, first.after) == (
         "pia",
@@ -40,44 +42,44 @@ def test_each_entry_says_who_why_and_from_where_to_where(cast: Flask) -> None:
         Rollout(True, 0),
         Rollout(True, 10),
     )
-    assert first.moved
-    assert (plan.action, plan.steps, plan.moved) == ("rollout-plan-start", ((50, 60.0),), False)
-    assert (failed.failed, failed.moved) == ("not allowed", False)
+    assert first.has_moved_users
+    assert (plan.action, plan.steps, plan.has_moved_users) == ("rollout-plan-start", ((50, 60.0),), False)
+    assert (failed.failed, failed.has_moved_users) == ("not allowed", False)
 
 
 def test_a_rollout_is_taken_back_while_its_last_move_went_down() -> None:
-    back = lowered(moved(0, 10, 50, 0))
+    back = find_decrease(moved(0, 10, 50, 0))
     assert back is not None
     assert back.at == "2"
-    assert lowered(moved(0, 10, 50)) is None
-    assert lowered([]) is None
-    off = Entry("9", "pia", "rollout-set", "hurts", Rollout(True, 50), Rollout(False, 50))
-    assert lowered([off, *moved(0, 50)]) is off
-    nothing = Entry("10", "pia", "rollout-set", "again", Rollout(False, 50), Rollout(False, 40))
-    assert lowered([nothing, off]) is off
+    assert find_decrease(moved(0, 10, 50)) is None
+    assert find_decrease([]) is None
+    off = HistoryEntry("9", "pia", "rollout-set", "hurts", Rollout(True, 50), Rollout(False, 50))
+    assert find_decrease([off, *moved(0, 50)]) is off
+    nothing = HistoryEntry("10", "pia", "rollout-set", "again", Rollout(False, 50), Rollout(False, 40))
+    assert find_decrease([nothing, off]) is off
 
 
 def test_where_no_number_says_it_none_is_made_up(cast: Flask) -> None:
     flag, nobody_knows = Flag.SSE_STREAMING, Rollout(True, None)
     with cast.app_context():
         with write() as session:
-            embedded.audited(session, flag, "eve", "two strategies", Rollout(True, 12.5), nobody_knows)
-            embedded.audited(session, flag, "pia", "kill", nobody_knows, Rollout(False, None))
-            embedded.audited(session, flag, "eve", "seen first", None, Rollout(True, 10), action="rollout-seen")
+            embedded.audit_change(session, flag, "eve", "two strategies", Rollout(True, 12.5), nobody_knows)
+            embedded.audit_change(session, flag, "pia", "kill", nobody_knows, Rollout(False, None))
+            embedded.audit_change(session, flag, "eve", "seen first", None, Rollout(True, 10), action="rollout-seen")
         with read() as session:
-            first, kill, two = changes_history.newest(session, flag)
-            assert changes_history.percentages(session, flag) == [12.5]
+            first, kill, two = changes_history.load_entries(session, flag)
+            assert changes_history.load_percentages(session, flag) == [12.5]
     said = [describe_entry(entry) for entry in (two, kill, first)]
     assert said == ["12.5 % → —", "— → off (kept —)", "— → 10 %"]
     assert two.as_json()["before"] == {"enabled": True, "percentage": 12.5}
     assert (kill.as_json()["before"], first.as_json()["before"]) == ({"enabled": True, "percentage": None}, None)
-    assert lowered([kill, two]) is kill
-    assert lowered([two]) is None, "whether fewer are in nobody can say"
+    assert find_decrease([kill, two]) is kill
+    assert find_decrease([two]) is None, "whether fewer are in nobody can say"
 
 
 def test_a_rollout_began_when_the_first_came_in_after_nobody_was() -> None:
     for percentages, at in (((0, 10, 50, 0), "0"), ((0, 10, 0, 5, 50, 25), "2")):
-        first = first_increase(moved(*percentages))
+        first = find_first_increase(moved(*percentages))
         assert first is not None
         assert first.at == at
-    assert first_increase(moved(10, 50, 25)) is None
+    assert find_first_increase(moved(10, 50, 25)) is None

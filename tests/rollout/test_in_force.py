@@ -12,9 +12,9 @@ from app.audit.models import AuditRow
 from app.config import Settings
 from app.db import db, read, write
 from app.flags.document import Flag, Rollout
-from app.flags.models import IntentRow
+from app.flags.models import PendingChangeRow
 from app.flags.unleash import pending_changes
-from app.rollout.plan_service import epoch
+from app.rollout.plan_service import read_epoch
 from app.stream.models import PresenceRow
 from tests.rollout.test_rollout_api import Desk, problem
 from tests.support.unleash_stub import Edge, OneFlag
@@ -53,12 +53,12 @@ def refuse(workers: list[Flask], unleash: OneFlag) -> None:
     """The token of the workers is revoked, once all of them hold what there is, and each has noticed."""
     wait_for(lambda: all(lets_in(each) for each in workers))
     unleash.refuses = True
-    wait_for(lambda: all(each.extensions["beacon_rollout"].note() for each in workers))
+    wait_for(lambda: all(each.extensions["beacon_rollout"].describe_problem() for each in workers))
 
 
-def made(app: Flask) -> list[IntentRow]:
+def made(app: Flask) -> list[PendingChangeRow]:
     with app.app_context(), read() as session:
-        return list(session.scalars(sa.select(IntentRow)))
+        return list(session.scalars(sa.select(PendingChangeRow)))
 
 
 def test_a_kill_is_in_force_everywhere_while_unleash_refuses_the_workers_and_until_it_answers(
@@ -72,7 +72,7 @@ def test_a_kill_is_in_force_everywhere_while_unleash_refuses_the_workers_and_unt
     wait_for(lambda: desk.get()["inForce"] == [{"enabled": False, "percentage": 100, "workers": 2}])
     assert desk.get()["workers"] == {"holding": 2, "total": 2}
     assert "with what Beacon has changed since" in desk.get()["note"]
-    monkeypatch.setattr(pending_changes, "LASTS_S", -1.0)  # hours later
+    monkeypatch.setattr(pending_changes, "PENDING_EXPIRY_S", -1.0)  # hours later
     late = create_app(workers[0].extensions["beacon_settings"])
     with late.app_context():
         late.extensions["beacon_flags"].load(late.extensions["beacon_rollout"].load())
@@ -90,13 +90,13 @@ def test_what_unleash_does_not_say_although_it_answers_is_given_up_and_said(
 ) -> None:
     wait_for(lambda: all(lets_in(each) for each in workers))
     with workers[0].app_context(), write() as session:
-        change = pending_changes.intend(session, FLAG, [Rollout(False, 100)], "pia", "it hurts")
-        pending_changes.made(session, change, 1)
+        change = pending_changes.record_pending(session, FLAG, [Rollout(False, 100)], "pia", "it hurts")
+        pending_changes.mark_made(session, change, 1)
     for each in workers:
         with each.app_context():
             each.extensions["beacon_flags"].load(each.extensions["beacon_rollout"].load())
     assert not any(lets_in(each) for each in workers)
-    monkeypatch.setattr(pending_changes, "LASTS_S", -1.0)
+    monkeypatch.setattr(pending_changes, "PENDING_EXPIRY_S", -1.0)
     wait_for(lambda: all(lets_in(each) for each in workers))
     with workers[0].app_context(), read() as session:
         query = sa.select(AuditRow).where(AuditRow.action_type == "rollout-seen").order_by(AuditRow.seq.desc())
@@ -104,7 +104,7 @@ def test_what_unleash_does_not_say_although_it_answers_is_given_up_and_said(
         assert entry is not None
         assert (entry.actor, json.loads(entry.command_params_json or "{}")) == (
             "Unleash",
-            {"reason": "what pia set is not what Unleash says"},
+            {"reason": "Unleash did not confirm what pia set"},
         )
 
 
@@ -123,13 +123,13 @@ def test_where_nothing_has_come_from_unleash_what_lets_people_in_is_refused_befo
     unleash.refuses = True
     told = {"unleash_url": unleash.url, "unleash_api_token": "x", "unleash_admin_token": "y"}
     app = create_app(settings.model_copy(update=told))
-    desk, feed = Desk(app), app.extensions["beacon_rollout"].feed
-    feed.look()
+    desk, feed = Desk(app), app.extensions["beacon_rollout"].poller
+    feed.poll_once()
     feed.stop()
     for wish in ({"percentage": 50}, {"enabled": True}):
         refused = problem(desk.put(**wish), 503)
         assert refused["reason"] == "unleash-silent"
-        assert "it refuses UNLEASH_API_TOKEN (401)" in refused["detail"]
+        assert "it rejects BEACON_UNLEASH_API_TOKEN (401)" in refused["detail"]
     assert (unleash.revision, unleash.percentage) == (1, "100")
     assert desk.put(enabled=False).status_code == 200
     assert not unleash.enabled
@@ -147,7 +147,7 @@ def test_who_should_stream_is_what_was_written_and_not_what_this_worker_still_ho
         desk.put(enabled=False)
         assert lets_in(cast), "it has not followed yet"
         with write() as session:
-            now = epoch(session)
+            now = read_epoch(session)
             session.add(PresenceRow(worker="w", user="ann", count=1, seen=now))
-        found = cast.extensions["beacon_actual"].look()
+        found = cast.extensions["beacon_actual"].measure()
     assert (found.expected, found.actual, found.streams_outside) == (0, 1, 1)

@@ -8,7 +8,7 @@ from flask import Flask
 from app.config import Settings
 from app.db import write
 from app.flags.document import Rollout
-from app.flags.provider import Late, View
+from app.flags.provider import FlagView, TooLate
 from tests.rollout.test_watch import BAD, STEPS, Scene, Slow
 
 
@@ -17,12 +17,12 @@ class Frozen(Slow):
 
     is_held_up = True
 
-    def change(self, *args: Any, **kwargs: Any) -> View:
+    def change(self, *args: Any, **kwargs: Any) -> FlagView:
         if not self.is_held_up:
             return super().change(*args, **kwargs)
         with write() as session:
-            kwargs["within"](session, Rollout(), Rollout())
-        raise Late
+            kwargs["precondition"](session, Rollout(), Rollout())
+        raise TooLate
 
 
 def scene_of(cast: Flask, settings: Settings, mode: str) -> tuple[Scene, Frozen]:
@@ -36,11 +36,11 @@ def scene_of(cast: Flask, settings: Settings, mode: str) -> tuple[Scene, Frozen]
 def test_a_plan_stays_at_its_step_and_waits_for_nobody(cast: Flask, settings: Settings, mode: str) -> None:
     scene, frozen = scene_of(cast, settings, mode)
     scene.plan("PUT", STEPS)
-    scene.watch.look()
+    scene.watch.run_once()
     shown = scene.plan("GET").get_json()["plan"]
     assert (shown["step"], shown["paused"], scene.desk.get()["percentage"]) == (-1, False, 0)
     frozen.is_held_up = False
-    scene.watch.look()
+    scene.watch.run_once()
     assert scene.desk.get()["percentage"] == 10
 
 
@@ -49,8 +49,8 @@ def test_a_step_back_is_no_refusal_and_comes_with_the_next_look(cast: Flask, set
     for percentage in (10, 50):
         scene.desk.put(percentage=percentage)
     scene.reported(2, **BAD)
-    scene.watch.look()
+    scene.watch.run_once()
     assert (scene.retries(), scene.audited("rollout-hold"), scene.desk.get()["percentage"]) == (0, [], 50)
     frozen.is_held_up = False
-    scene.watch.look()
+    scene.watch.run_once()
     assert scene.desk.get()["percentage"] == 10

@@ -23,7 +23,7 @@ USERS = [f"user{number}" for number in range(200)]
 
 @pytest.fixture
 def declared(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if somebody had added two lines to `configuration.py`."""
+    """As if somebody had added two lines to `document.py`."""
     for module in (document, evaluation):
         monkeypatch.setattr(module, "Flag", Declared)
         monkeypatch.setattr(module, "DEFAULTS", DEFAULTS)
@@ -58,7 +58,7 @@ def test_one_that_unleash_has_never_heard_of_keeps_its_default() -> None:
 
 @pytest.mark.usefixtures("declared")
 def test_a_name_that_was_not_declared_is_an_error_at_start_and_when_asked(app: Flask) -> None:
-    with pytest.raises(ConfigError, match=r"^BEACON_FLAG_ENABLE_SOUNDS names no flag; there is .*enable_sound$"):
+    with pytest.raises(ConfigError, match=r"^BEACON_FLAG_ENABLE_SOUNDS: unknown flag; known flags: .*enable_sound$"):
         Flags({"enable_sounds": True})
     with app.app_context():
         assert evaluation.is_enabled("enable_dense_rows", "alice") is True

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from app.flags import document
-from app.flags.document import Flag, Nominal
-from app.flags.evaluation import evaluator
-from app.flags.outcome import PLAIN, Outcome, Override
+from app.flags.document import ConfiguredState, Flag
+from app.flags.evaluation import build_evaluator
+from app.flags.outcome import PLAIN_OUTCOME, Override, RolloutOutcome
 
 FLAG = Flag.SSE_STREAMING
 PEOPLE = [f"user{number}" for number in range(500)]
@@ -81,8 +81,8 @@ EVERYBODY, NOBODY = len(PEOPLE), 0
     ],
 )
 def test_what_is_said_is_what_the_engine_does(text: str, said: str, inside: int | None) -> None:
-    assert Outcome.of(text, FLAG).describe(document.nominal(text, FLAG)) == said
-    ask = evaluator(text)
+    assert RolloutOutcome.of(text, FLAG).describe(document.read_state(text, FLAG)) == said
+    ask = build_evaluator(text)
     found = sum(ask(FLAG, user) for user in PEOPLE)
     assert found == inside if inside is not None else 0 < found <= len(PEOPLE)
 
@@ -94,8 +94,8 @@ def test_a_parent_is_off_too_where_its_own_parent_is() -> None:
     ]
     text = sent(rollout_of(), parents=family, **NEEDS)
     said = "parent parent is off (parent grandparent is off): nobody is in"
-    assert Outcome.of(text, FLAG).describe(document.nominal(text, FLAG)) == said
-    assert not evaluator(text)(FLAG, "ann")
+    assert RolloutOutcome.of(text, FLAG).describe(document.read_state(text, FLAG)) == said
+    assert not build_evaluator(text)(FLAG, "ann")
 
 
 @pytest.mark.parametrize(
@@ -107,24 +107,31 @@ def test_a_percentage_is_read_as_unleash_writes_it(raw: object, percentage: floa
     assert (found, isinstance(found, float)) == (percentage, percentage == 12.5)
 
 
-OFF = Outcome(nobody="parent checkout is off")
-BETA_ONLY = Outcome(limits=("segment beta",))
-ON_AT_10, OFF_AT_100 = Nominal(True, 10), Nominal(False, 100)
+OFF = RolloutOutcome(nobody="parent checkout is off")
+BETA_ONLY = RolloutOutcome(limits=("segment beta",))
+ON_AT_10, OFF_AT_100 = ConfiguredState(True, 10), ConfiguredState(False, 100)
 
 
 @pytest.mark.parametrize(
     ("outcome", "before", "percentage", "enabled", "override", "said"),
     [
-        (PLAIN, ON_AT_10, 100, None, None, "Everybody will be in."),
-        (PLAIN, ON_AT_10, 25, None, None, "25 % of users will be in."),
-        (PLAIN, OFF_AT_100, None, True, None, "Everybody will be in."),
-        (PLAIN, OFF_AT_100, 100, None, None, "Once it is switched on, everybody will be in."),
-        (PLAIN, ON_AT_10, 100, None, "off", "The setting decides: off for everybody. Without it everybody will be in."),
+        (PLAIN_OUTCOME, ON_AT_10, 100, None, None, "Everybody will be in."),
+        (PLAIN_OUTCOME, ON_AT_10, 25, None, None, "25 % of users will be in."),
+        (PLAIN_OUTCOME, OFF_AT_100, None, True, None, "Everybody will be in."),
+        (PLAIN_OUTCOME, OFF_AT_100, 100, None, None, "Once it is switched on, everybody will be in."),
+        (
+            PLAIN_OUTCOME,
+            ON_AT_10,
+            100,
+            None,
+            "off",
+            "The setting decides: off for everybody. Without it everybody will be in.",
+        ),
         (OFF, ON_AT_10, 100, None, None, "Nobody will be in: parent checkout is off."),
         (BETA_ONLY, ON_AT_10, 100, None, None, "100 % of those whom segment beta lets in will be in."),
         (
-            PLAIN,
-            Nominal(False, None, "it has 2 strategies"),
+            PLAIN_OUTCOME,
+            ConfiguredState(False, None, "it has 2 strategies"),
             None,
             True,
             None,
@@ -133,22 +140,27 @@ ON_AT_10, OFF_AT_100 = Nominal(True, 10), Nominal(False, 100)
     ],
 )
 def test_whoever_confirms_a_change_is_told_what_it_comes_to(
-    outcome: Outcome, before: Nominal, percentage: int | None, enabled: bool | None, override: Override, said: str
+    outcome: RolloutOutcome,
+    before: ConfiguredState,
+    percentage: int | None,
+    enabled: bool | None,
+    override: Override,
+    said: str,
 ) -> None:
     assert outcome.describe_change(before, percentage, enabled, override) == said
 
 
 def test_a_percentage_that_the_engine_cannot_read_is_mended_by_setting_one_and_not_by_switching_on() -> None:
     text = sent(rollout_of("100.0"), enabled=False)
-    outcome, now = Outcome.of(text, FLAG), document.nominal(text, FLAG)
+    outcome, now = RolloutOutcome.of(text, FLAG), document.read_state(text, FLAG)
     assert outcome.describe_change(now, 100, True) == "Everybody will be in."
-    assert all(evaluator(document.put_at(text, FLAG, 100, True))(FLAG, user) for user in PEOPLE)
+    assert all(build_evaluator(document.with_percentage(text, FLAG, 100, True))(FLAG, user) for user in PEOPLE)
     assert outcome.describe_change(now, None, True).startswith("Nobody will be in: its percentage is written as")
-    assert not any(evaluator(document.put_at(text, FLAG, None, True))(FLAG, user) for user in PEOPLE)
+    assert not any(build_evaluator(document.with_percentage(text, FLAG, None, True))(FLAG, user) for user in PEOPLE)
 
 
 def test_the_steps_of_a_plan_say_whose_share_they_are() -> None:
-    assert PLAIN.describe_steps() is None
+    assert PLAIN_OUTCOME.describe_steps() is None
     assert OFF.describe_steps() == "parent checkout is off: nobody is in, whatever the percentage"
     assert BETA_ONLY.describe_steps() == "each percentage is of those whom segment beta lets in"
-    assert PLAIN.describe_steps("off") == "the setting decides: off for everybody, whatever the percentage"
+    assert PLAIN_OUTCOME.describe_steps("off") == "the setting decides: off for everybody, whatever the percentage"

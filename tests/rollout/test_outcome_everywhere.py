@@ -40,7 +40,9 @@ class Desk:
         self.unleash.more = rules
         self.unleash.moves()
         with self.app.app_context():
-            assert snapshot_store.Keeper(lambda _flag: snapshot_store.Author("Unleash")).keep(self.unleash.text)
+            assert snapshot_store.SnapshotWriter(lambda _flag: snapshot_store.Author("Unleash")).store(
+                self.unleash.text
+            )
             self.app.extensions["beacon_flags"].load(self.app.extensions["beacon_rollout"].load())
 
     def page(self, query: str = "") -> str:

@@ -5,35 +5,35 @@ from flask import Flask
 
 from app.config import Settings
 from app.rollout import report_quota
-from app.rollout.client_reports import Report, Sum
-from app.rollout.guardrail import BOUNDS_MS, Limits, Window, judge, quantile_s
-from app.rollout.report_buffer import Tally
-from app.rollout.report_quota import SLACK_S, Portions
+from app.rollout.client_reports import ClientReport, ReportTotals
+from app.rollout.guardrail import BOUNDS_MS, GuardrailLimits, GuardrailWindow, compute_quantile_s, judge_window
+from app.rollout.report_buffer import ReportBuffer
+from app.rollout.report_quota import FLUSH_SLACK_S, ReportQuota
 from tests.rollout.test_reports import STREAMED, rows, send, set_share
 
 WINDOW_S, MIN_ATTEMPTS = 300.0, 30
-BROKEN = Report.model_validate({"attempts": 12, "failures": 12, "fallbacks": 4, "lagMs": [9_000.0] * 20})
-SLOW = Report.model_validate({"lagMs": [9_000.0] * 20})
-WELL = Report(attempts=12)
+BROKEN = ClientReport.model_validate({"attempts": 12, "failures": 12, "fallbacks": 4, "lagMs": [9_000.0] * 20})
+SLOW = ClientReport.model_validate({"lagMs": [9_000.0] * 20})
+WELL = ClientReport(attempts=12)
 
 
 class Room:
     """What some logins report, every 30 s."""
 
     def __init__(self, min_attempts: int = MIN_ATTEMPTS) -> None:
-        self._portions, self._min_attempts = Portions(min_attempts, WINDOW_S), min_attempts
-        self.sum, self.now = Sum(), 0.0
+        self._portions, self._min_attempts = ReportQuota(min_attempts, WINDOW_S), min_attempts
+        self.sum, self.now = ReportTotals(), 0.0
 
-    def reports(self, login: str, report: Report, times: int = 1) -> None:
+    def reports(self, login: str, report: ClientReport, times: int = 1) -> None:
         for _ in range(times):
             self.now += 30
-            self.sum += Sum.of(self._portions.cut(login, report, self.now), BOUNDS_MS)
+            self.sum += ReportTotals.of(self._portions.limit(login, report, self.now), BOUNDS_MS)
 
     def verdict(self) -> str:
         found = self.sum
         numbers = (found.reports, found.attempts, found.failures, found.fallbacks)
-        window = Window(*numbers, sum(found.lag.values()), quantile_s(found.lag, 0.95))
-        return judge(Limits("hold", 0.05, 2, self._min_attempts), window, 50, ()).action
+        window = GuardrailWindow(*numbers, sum(found.lag.values()), compute_quantile_s(found.lag, 0.95))
+        return judge_window(GuardrailLimits("hold", 0.05, 2, self._min_attempts), window, 50, ()).action
 
 
 def test_one_viewer_behind_a_broken_proxy_holds_nothing_and_two_do() -> None:
@@ -59,37 +59,37 @@ def test_lags_of_one_viewer_alone_hold_nothing() -> None:
 def test_what_counts_keeps_its_proportions() -> None:
     figures = {"attempts": 12, "failures": 6, "fallbacks": 3, "lagMs": [20.0] * 10 + [9_000.0] * 10}
     room = Room(min_attempts=8)
-    room.reports("one", Report.model_validate(figures))
+    room.reports("one", ClientReport.model_validate(figures))
     assert (room.sum.attempts, room.sum.failures, room.sum.fallbacks) == (4, 2, 1)
     assert room.sum.lag == {"50": 2, "10000": 2}
 
 
 def test_fallbacks_without_attempts_are_bounded_too() -> None:
     room = Room()
-    room.reports("one", Report(fallbacks=12), times=3)
+    room.reports("one", ClientReport(fallbacks=12), times=3)
     assert room.sum.fallbacks == 15
 
 
 def test_a_window_later_it_counts_again() -> None:
     room = Room()
     room.reports("one", BROKEN, times=2)
-    room.now += WINDOW_S + SLACK_S
+    room.now += WINDOW_S + FLUSH_SLACK_S
     room.reports("one", BROKEN)
     assert room.sum.attempts == 15 + 12
 
 
 def test_the_logins_that_are_told_apart_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report_quota, "MAX_LOGINS", 3)
-    made = Portions(MIN_ATTEMPTS, WINDOW_S)
+    monkeypatch.setattr(report_quota, "MAX_TRACKED_LOGINS", 3)
+    made = ReportQuota(MIN_ATTEMPTS, WINDOW_S)
     for number in range(10):
-        made.cut(f"login {number}", BROKEN, float(number))
+        made.limit(f"login {number}", BROKEN, float(number))
     assert len(made._counted) == 3
-    assert made.cut("login 9", BROKEN, 10.0).attempts == 3, "who reported last is remembered"
+    assert made.limit("login 9", BROKEN, 10.0).attempts == 3, "who reported last is remembered"
 
 
 def test_each_login_has_a_portion_of_its_own_and_polls_are_not_cut(cast: Flask, settings: Settings) -> None:
     few = settings.model_copy(update={"guardrail_min_attempts": 4})
-    cast.extensions["beacon_tally"] = Tally(cast, few)
+    cast.extensions["beacon_tally"] = ReportBuffer(cast, few)
     set_share(cast, 100)
     for _ in range(2):  # each from a login of its own
         assert send(cast, STREAMED) == 204

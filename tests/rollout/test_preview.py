@@ -31,7 +31,7 @@ def put(app: Flask, percentage: int) -> None:
     body = {"percentage": percentage, "reason": "for the test"}
     assert app.test_client().put(URL, json=body, headers=headers_of(app, PIA, "rollout")).status_code == 200
     flags = app.extensions["beacon_flags"]
-    wait_for(lambda: f'"rollout": "{percentage}"' in (flags.held or ""))
+    wait_for(lambda: f'"rollout": "{percentage}"' in (flags.configuration or ""))
 
 
 def test_whoever_polls_is_named_both_ways(live_app: Flask) -> None:

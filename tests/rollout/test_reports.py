@@ -13,8 +13,8 @@ from app.flags import embedded
 from app.flags.document import Flag, Rollout
 from app.flags.models import ReportRow
 from app.rollout import client_reports
-from app.rollout.client_reports import Report, Sum
-from app.rollout.report_buffer import Tally
+from app.rollout.client_reports import ClientReport, ReportTotals
+from app.rollout.report_buffer import ReportBuffer
 from tests.support.cast import ALICE, csrf_token, logged_in
 
 URL = "/api/client-reports"
@@ -29,7 +29,7 @@ def send(app: Flask, body: dict[str, Any]) -> int:
 
 def set_share(app: Flask, percentage: int) -> None:
     with app.app_context(), write() as session:
-        embedded.change(session, Flag.SSE_STREAMING, "test", "a test", percentage)
+        embedded.change_rollout(session, Flag.SSE_STREAMING, "test", "a test", percentage)
     app.extensions["beacon_flags"].load({Flag.SSE_STREAMING: Rollout(True, percentage)})
 
 
@@ -73,8 +73,8 @@ def test_an_unknown_cohort_is_refused(cast: Flask) -> None:
 def test_reports_of_a_minute_add_up_and_never_hold_more_failures_than_attempts(cast: Flask) -> None:
     with cast.app_context(), write() as session:
         for _ in range(2):
-            report = Report.model_validate({"attempts": 2, "failures": 9, "lagMs": [-5.0]})
-            client_reports.add(session, "streaming", Sum.of(report), 120.0)
+            report = ClientReport.model_validate({"attempts": 2, "failures": 9, "lagMs": [-5.0]})
+            client_reports.add_totals(session, "streaming", ReportTotals.of(report), 120.0)
     [row] = rows(cast)
     assert (row.minute, row.reports, row.attempts, row.failures) == (2, 2, 4, 4)
     assert json.loads(row.lag_json) == {"50": 2}
@@ -82,21 +82,21 @@ def test_reports_of_a_minute_add_up_and_never_hold_more_failures_than_attempts(c
 
 def test_one_report_alone_is_never_enough_and_keeps_its_proportions() -> None:
     most = {"attempts": 1_000, "failures": 500, "fallbacks": 1_000, "lagMs": [9.0] * 50 + [4e3] * 50}
-    found = Sum.of(Report.model_validate(most))
+    found = ReportTotals.of(ClientReport.model_validate(most))
     assert (found.attempts, found.failures, found.fallbacks, found.lag) == (12, 6, 12, {"50": 10, "5000": 10})
-    without = Sum.of(Report.model_validate({"fallbacks": 1_000, "reconnects": 1_000}))
+    without = ReportTotals.of(ClientReport.model_validate({"fallbacks": 1_000, "reconnects": 1_000}))
     assert (without.attempts, without.fallbacks, without.reconnects) == (0, 12, 12)
 
 
 def test_reports_are_written_together_and_kept_while_the_database_is_away(cast: Flask) -> None:
     tally = cast.extensions["beacon_tally"]
     for login in ("one", "two", "three"):
-        tally.note("streaming", login, Report(attempts=2, failures=1))
+        tally.add("streaming", login, ClientReport(attempts=2, failures=1))
     renamed(cast, "client_report", "away")
     with pytest.raises(OperationalError):
         tally.flush()
     renamed(cast, "away", "client_report")
-    tally.note("polling", "one", Report(attempts=1))
+    tally.add("polling", "one", ClientReport(attempts=1))
     assert sorted((row.cohort, row.reports, row.attempts, row.failures) for row in rows(cast)) == [
         ("polling", 1, 1, 0),
         ("streaming", 3, 6, 3),
@@ -104,8 +104,8 @@ def test_reports_are_written_together_and_kept_while_the_database_is_away(cast: 
 
 
 def test_lags_are_counted_by_the_limit_of_the_settings_too(cast: Flask, settings: Settings) -> None:
-    tally = Tally(cast, settings.model_copy(update={"guardrail_max_lag_s": 4.0}))
-    tally.note("streaming", "one", Report.model_validate({"lagMs": [3_200.0]}))
+    tally = ReportBuffer(cast, settings.model_copy(update={"guardrail_max_lag_s": 4.0}))
+    tally.add("streaming", "one", ClientReport.model_validate({"lagMs": [3_200.0]}))
     tally.flush()
     [row] = rows(cast)
     assert json.loads(row.lag_json) == {"4000": 1}
@@ -116,10 +116,10 @@ def test_what_was_reported_soon_after_a_change_says_nothing_of_it(cast: Flask) -
     changed = 119.0
     with cast.app_context(), write() as session:
         for at, attempts in ((changed + 38, 100), (changed + 70, 1)):
-            client_reports.add(session, "streaming", Sum(reports=1, attempts=attempts), at)
+            client_reports.add_totals(session, "streaming", ReportTotals(reports=1, attempts=attempts), at)
         session.flush()
-        assert client_reports.window(session, 200.0, 300.0, changed).attempts == 1
-        assert client_reports.window(session, 200.0, 300.0).attempts == 101
+        assert client_reports.load_window(session, 200.0, 300.0, changed).attempts == 1
+        assert client_reports.load_window(session, 200.0, 300.0).attempts == 101
 
 
 def test_the_share_of_pages_that_measure_stands_in_the_page(cast: Flask) -> None:

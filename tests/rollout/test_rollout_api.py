@@ -249,7 +249,7 @@ class TestExpected:
         def late(*args: Any) -> Any:
             monkeypatch.undo()
             with begin() as session:
-                embedded.change(session, Flag.SSE_STREAMING, "ada", "first", 70)
+                embedded.change_rollout(session, Flag.SSE_STREAMING, "ada", "first", 70)
             return begin(*args)
 
         monkeypatch.setattr("app.flags.provider.write", late)

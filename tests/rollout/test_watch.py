@@ -15,33 +15,33 @@ from app.db import db, now_epoch, read, write
 from app.eventlog import reader as log
 from app.flags import embedded
 from app.flags.document import Flag, Rollout
-from app.flags.models import FlagRow, GuardRow, PlanRow, ReportRow
-from app.flags.outcome import Outcome
-from app.flags.provider import Embedded, Refused, View
+from app.flags.models import FlagRow, GuardrailRow, PlanRow, ReportRow
+from app.flags.outcome import RolloutOutcome
+from app.flags.provider import ChangeRefused, EmbeddedProvider, FlagView
 from app.infra.lease import Lease, LeaseLost, LeaseRow
 from app.infra.problems import Problem
 from app.notifications.models import Notification
 from app.rollout import client_reports, flag_changes
-from app.rollout.client_reports import Sum
-from app.rollout.controller import Watch
+from app.rollout.client_reports import ReportTotals
+from app.rollout.controller import RolloutController
 from tests.rollout.test_rollout_api import URL, Desk, problem
 from tests.support.cast import ADA, ALICE, PIA, csrf_token, headers_of, logged_in
 
 BAD = {"attempts": 100, "failures": 20}
 
 
-class Slow(Embedded):
+class Slow(EmbeddedProvider):
     """Something happens while a change is on its way to Unleash, or it refuses."""
 
     def __init__(self) -> None:
         self.meanwhile: Callable[[], object] = lambda: None
         self.refuses = ""
 
-    def change(self, *args: Any, **kwargs: Any) -> View:
+    def change(self, *args: Any, **kwargs: Any) -> FlagView:
         meanwhile, self.meanwhile = self.meanwhile, lambda: None
         meanwhile()
         if self.refuses:
-            raise Refused(self.refuses, "unleash-approval")
+            raise ChangeRefused(self.refuses, "unleash-approval")
         return super().change(*args, **kwargs)
 
 
@@ -51,9 +51,9 @@ class Scene:
         self._client, self._headers = app.test_client(), headers_of(app, PIA, "rollout")
         self.watch = self.watcher(settings.model_copy(update={"guardrail_mode": mode}), "one")
 
-    def watcher(self, settings: Settings, holder: str) -> Watch:
+    def watcher(self, settings: Settings, holder: str) -> RolloutController:
         with self.app.app_context():
-            return Watch(self.app, settings, self.provider, Lease("rollout", 3_600, holder))
+            return RolloutController(self.app, settings, self.provider, Lease("rollout", 3_600, holder))
 
     def plan(self, method: str, body: Any = None) -> TestResponse:
         return self._client.open(f"{URL}/plan", method=method, json=body, headers=self._headers)
@@ -62,7 +62,7 @@ class Scene:
         """By the streaming cohort, so many minutes from now: what was reported before a change does not count."""
         with self.app.app_context(), write() as session:
             now = session.scalar(db.select(now_epoch())) or 0.0
-            client_reports.add(session, "streaming", Sum(reports=3, **figures), now + 60 * minute)
+            client_reports.add_totals(session, "streaming", ReportTotals(reports=3, **figures), now + 60 * minute)
 
     def stands_for(self, minutes: float) -> None:
         """The flag lets in as many as it does since so long."""
@@ -78,7 +78,7 @@ class Scene:
     def held_until_now(self) -> None:
         """The window of the guardrail is over, and what was reported within it is old."""
         with self.app.app_context(), write() as session:
-            row = session.get(GuardRow, Flag.SSE_STREAMING)
+            row = session.get(GuardrailRow, Flag.SSE_STREAMING)
             assert row is not None
             row.since -= 301
             session.execute(db.delete(ReportRow))
@@ -92,11 +92,11 @@ class Scene:
 
     def retries(self) -> int:
         with self.app.app_context(), read() as session:
-            return session.scalar(db.select(GuardRow.refusals)) or 0
+            return session.scalar(db.select(GuardrailRow.refusals)) or 0
 
     def wait_over(self) -> None:
         with self.app.app_context(), write() as session:
-            session.execute(db.update(GuardRow).values(retry_at=0.0))
+            session.execute(db.update(GuardrailRow).values(retry_at=0.0))
 
     def notified(self) -> list[str]:
         with self.app.app_context(), read() as session:
@@ -118,19 +118,19 @@ STEPS = {"steps": [{"percentage": 10, "holdMinutes": 1}, {"percentage": 50, "hol
 
 def test_a_plan_is_followed_paused_resumed_and_ends(scene: Scene) -> None:
     assert scene.plan("PUT", STEPS).status_code == 200
-    scene.watch.look()
-    scene.watch.look()
+    scene.watch.run_once()
+    scene.watch.run_once()
     assert scene.desk.get()["percentage"] == 10
     assert scene.plan("PATCH", {"action": "pause"}).get_json()["plan"]["paused"] is True
     scene.held_for(10)
-    scene.watch.look()
+    scene.watch.run_once()
     assert scene.desk.get()["percentage"] == 10
     scene.plan("PATCH", {"action": "resume"})
     for _ in range(3):
-        scene.watch.look()
+        scene.watch.run_once()
     assert scene.plan("GET").get_json()["plan"]["step"] == 1, "its last step is held too"
     scene.held_for(1)
-    scene.watch.look()
+    scene.watch.run_once()
     assert scene.changes() == [
         ("plan", 10, "step 1 of 2 of pia's plan: slowly"),
         ("plan", 50, "step 2 of 2 of pia's plan: slowly"),
@@ -174,7 +174,7 @@ def test_ones_own_plan_is_replaced_without_a_word(scene: Scene) -> None:
 def test_a_stopped_plan_moves_nothing(scene: Scene) -> None:
     scene.plan("PUT", STEPS)
     assert scene.plan("DELETE").get_json()["plan"] is None
-    scene.watch.look()
+    scene.watch.run_once()
     assert scene.desk.get()["percentage"] == 0
     assert problem(scene.plan("DELETE"), 404)
 
@@ -187,8 +187,8 @@ def test_a_plan_that_does_not_grow_is_refused(scene: Scene) -> None:
 def test_the_guardrail_holds_says_so_once_and_lets_people_take_back(scene: Scene) -> None:
     scene.desk.put(percentage=50)
     scene.reported(2, **BAD)
-    scene.watch.look()
-    scene.watch.look()
+    scene.watch.run_once()
+    scene.watch.run_once()
     said = [change for change in scene.changes() if change[0] == "guardrail"]
     assert said == [("guardrail", 50, "holds: 20 of 100 attempts to connect failed; at most 5% may")]
     refused = problem(scene.desk.put(percentage=100), 409)
@@ -201,12 +201,12 @@ def test_nothing_is_judged_where_another_rule_lets_nobody_in(scene: Scene, monke
     scene.desk.put(percentage=50)
     scene.reported(2, **BAD)
     provider, asked = scene.provider, scene.provider.view
-    nobody = Outcome(nobody="parent checkout is off")
+    nobody = RolloutOutcome(nobody="parent checkout is off")
     monkeypatch.setattr(provider, "view", lambda *given: replace(asked(*given), outcome=nobody))
-    scene.watch.look()
+    scene.watch.run_once()
     assert [change for change in scene.changes() if change[0] == "guardrail"] == []
     monkeypatch.setattr(provider, "view", asked)
-    scene.watch.look()
+    scene.watch.run_once()
     assert [change[0] for change in scene.changes()][-1] == "guardrail"
 
 
@@ -215,7 +215,7 @@ def test_the_guardrail_steps_back_to_the_percentage_before(cast: Flask, settings
     for percentage in (10, 50):
         scene.desk.put(percentage=percentage)
     scene.reported(2, **BAD)
-    scene.watch.look()
+    scene.watch.run_once()
     now = scene.desk.get()
     assert (now["percentage"], now["actor"]) == (10, "guardrail")
 
@@ -228,7 +228,7 @@ class TestWindow:
         scene.stands_for(3)
         scene.reported(0, **BAD)
         scene.desk.put(percentage=50)
-        scene.watch.look()
+        scene.watch.run_once()
         assert scene.plan("GET").get_json()["blocked"] is not None
 
     def test_other_people_begin_it_anew(self, scene: Scene) -> None:
@@ -236,27 +236,29 @@ class TestWindow:
         scene.stands_for(3)
         scene.reported(0, **BAD)
         scene.desk.put(percentage=60)
-        scene.watch.look()
+        scene.watch.run_once()
         assert scene.plan("GET").get_json()["blocked"] is None
 
     @pytest.mark.parametrize("said", ["2000-01-01T00:00:00.000Z", "2999-01-01T00:00:00.000Z"])
     def test_another_clock_neither_blinds_it_nor_lets_it_see_what_was_before(self, scene: Scene, said: str) -> None:
         scene.reported(0, **BAD)
         with scene.app.app_context(), write() as session:
-            embedded.move(session, Flag.SSE_STREAMING, Rollout(True, 50), "eve (Unleash)", "changed in Unleash", said)
-        scene.watch.look()
+            embedded.write_rollout(
+                session, Flag.SSE_STREAMING, Rollout(True, 50), "eve (Unleash)", "changed in Unleash", said
+            )
+        scene.watch.run_once()
         assert scene.plan("GET").get_json()["blocked"] is None
         scene.reported(2, **BAD)
-        scene.watch.look()
+        scene.watch.run_once()
         assert scene.plan("GET").get_json()["blocked"] is not None
 
 
 def test_a_held_plan_waits(scene: Scene) -> None:
     scene.plan("PUT", STEPS)
-    scene.watch.look()
+    scene.watch.run_once()
     scene.reported(2, **BAD)
     scene.held_for(10)
-    scene.watch.look()
+    scene.watch.run_once()
     assert scene.desk.get()["percentage"] == 10
 
 
@@ -264,12 +266,12 @@ class TestKilled:
     def test_while_it_holds_does_not_keep_the_flag_off_for_good(self, scene: Scene) -> None:
         scene.desk.put(percentage=50)
         scene.reported(2, **BAD)
-        scene.watch.look()
+        scene.watch.run_once()
         scene.desk.put(enabled=False)
-        scene.watch.look()
+        scene.watch.run_once()
         assert problem(scene.desk.put(enabled=True), 409)["reason"] == "guardrail"
         scene.held_until_now()
-        scene.watch.look()
+        scene.watch.run_once()
         assert scene.desk.put(enabled=True).status_code == 200
         released = ("guardrail", "rollout-release", "holds no longer: no trouble was reported")
         assert scene.audited("rollout-release") == [released]
@@ -277,12 +279,12 @@ class TestKilled:
 
     def test_its_plan_is_paused_and_raises_nothing_when_it_is_on_again(self, scene: Scene) -> None:
         scene.plan("PUT", STEPS)
-        scene.watch.look()
+        scene.watch.run_once()
         scene.desk.put(enabled=False)
-        scene.watch.look()
+        scene.watch.run_once()
         scene.desk.put(enabled=True)
         scene.held_for(60 * 24)
-        scene.watch.look()
+        scene.watch.run_once()
         assert scene.desk.get()["percentage"] == 10
         assert scene.plan("GET").get_json()["plan"]["paused"] is True
         assert scene.audited("rollout-plan-pause") == [("plan", "rollout-plan-pause", "the flag is switched off")]
@@ -291,7 +293,7 @@ class TestKilled:
     def test_at_0_it_may_be_switched_on_while_the_guardrail_holds(self, scene: Scene) -> None:
         scene.desk.put(percentage=50)
         scene.reported(2, **BAD)
-        scene.watch.look()
+        scene.watch.run_once()
         scene.desk.put(enabled=False)
         assert scene.desk.put(enabled=True, percentage=0).status_code == 200
 
@@ -301,30 +303,30 @@ class TestWhileItIsSet:
     def due(self, scene: Scene) -> Scene:
         """The step to 50 % is due."""
         scene.plan("PUT", STEPS)
-        scene.watch.look()
+        scene.watch.run_once()
         scene.held_for(10)
         return scene
 
     def test_a_pause_stands(self, due: Scene) -> None:
         due.provider.meanwhile = lambda: due.plan("PATCH", {"action": "pause"})
-        due.watch.look()
-        due.watch.look()
+        due.watch.run_once()
+        due.watch.run_once()
         assert due.desk.get()["percentage"] == 10
         assert due.plan("GET").get_json()["plan"]["paused"] is True
 
     def test_a_stop_stands(self, due: Scene) -> None:
         due.provider.meanwhile = lambda: due.plan("DELETE")
-        due.watch.look()
-        due.watch.look()
+        due.watch.run_once()
+        due.watch.run_once()
         assert due.desk.get()["percentage"] == 10
         assert due.plan("GET").get_json()["plan"] is None
 
     def test_another_plan_begins_at_its_own_beginning(self, due: Scene) -> None:
         other = {"steps": [{"percentage": 10, "holdMinutes": 60}, {"percentage": 20, "holdMinutes": 1}], "reason": "b"}
         due.provider.meanwhile = lambda: due.plan("PUT", other)
-        due.watch.look()
+        due.watch.run_once()
         assert due.plan("GET").get_json()["plan"]["step"] == -1
-        due.watch.look()
+        due.watch.run_once()
         assert due.desk.get()["percentage"] == 10
 
     def test_what_somebody_took_back_to_where_it_was_is_not_raised_again(self, due: Scene) -> None:
@@ -333,28 +335,28 @@ class TestWhileItIsSet:
             due.desk.put(percentage=10, reason="it hurts")
 
         due.provider.meanwhile = there_and_back
-        due.watch.look()
+        due.watch.run_once()
         assert due.desk.get()["percentage"] == 10
 
     def test_a_holder_that_lost_the_lease_sets_nothing(self, due: Scene, settings: Settings) -> None:
         def frozen() -> None:
             with due.app.app_context(), write() as session:
                 session.execute(db.update(LeaseRow).values(expires_at=0.0))
-            due.watcher(settings, "two").look()  # which makes the step
+            due.watcher(settings, "two").run_once()  # which makes the step
             due.desk.put(percentage=10)
 
         due.provider.meanwhile = frozen
         with pytest.raises(LeaseLost):
-            due.watch.look()
+            due.watch.run_once()
         assert due.desk.get()["percentage"] == 10
 
     def test_a_hold_that_comes_meanwhile_blocks(self, scene: Scene) -> None:
         scene.desk.put(percentage=50)
-        unless_held = flag_changes.unless_held(Flag.SSE_STREAMING)
+        unless_held = flag_changes.reject_if_held(Flag.SSE_STREAMING)
         with scene.app.app_context(), write() as session:
-            session.add(GuardRow(flag=Flag.SSE_STREAMING, since=0.0, reason="trouble", refusals=0, retry_at=0.0))
+            session.add(GuardrailRow(flag=Flag.SSE_STREAMING, since=0.0, reason="trouble", refusals=0, retry_at=0.0))
             with pytest.raises(Problem, match="trouble"):
-                embedded.change(session, Flag.SSE_STREAMING, "pia", "up", 100, within=unless_held)
+                embedded.change_rollout(session, Flag.SSE_STREAMING, "pia", "up", 100, precondition=unless_held)
 
 
 class TestRefused:
@@ -366,19 +368,19 @@ class TestRefused:
         scene.reported(2, **BAD)
         scene.provider.refuses = "needs an approval"
         for _ in range(3):
-            scene.watch.look()
+            scene.watch.run_once()
         [(_, _, said)] = scene.audited("rollout-hold")
-        assert said.endswith("at most 5% may; stepping back was refused: needs an approval")
+        assert said.endswith("the limit is 5%; stepping back was refused: needs an approval")
         assert scene.notified().count(f"guardrail: {said}") == 1
         assert scene.retries() == 1
         assert scene.plan("GET").get_json()["plan"]["paused"] is True
         scene.wait_over()
-        scene.watch.look()
-        scene.watch.look()
+        scene.watch.run_once()
+        scene.watch.run_once()
         assert (scene.retries(), len(scene.audited("rollout-hold"))) == (2, 1)
         scene.wait_over()
         scene.provider.refuses = ""
-        scene.watch.look()
+        scene.watch.run_once()
         assert scene.desk.get()["percentage"] == 10
 
     def test_what_it_says_afterwards_is_where_the_flag_stands_by_then(self, cast: Flask, settings: Settings) -> None:
@@ -389,7 +391,7 @@ class TestRefused:
         scene.reported(2, **BAD)
         scene.provider.refuses = "needs an approval"
         scene.provider.meanwhile = lambda: scene.desk.put(enabled=False)
-        scene.watch.look()
+        scene.watch.run_once()
         with scene.app.app_context(), read() as session:
             told = [event.data for event in log.after(session, 0).events if event.type == "flag.changed"][-1]
             held = session.scalars(db.select(AuditRow).where(AuditRow.action_type == "rollout-hold")).one()
@@ -399,8 +401,8 @@ class TestRefused:
     def test_a_step_of_a_plan_pauses_it_and_says_so(self, scene: Scene) -> None:
         scene.plan("PUT", STEPS)
         scene.provider.refuses = "needs an approval"
-        scene.watch.look()
-        scene.watch.look()
+        scene.watch.run_once()
+        scene.watch.run_once()
         shown = scene.plan("GET").get_json()["plan"]
         assert (shown["step"], shown["paused"]) == (-1, True)
         why = "10 % was refused: needs an approval"
@@ -408,15 +410,15 @@ class TestRefused:
         assert scene.notified() == [f"plan: paused: {why}"]
         scene.provider.refuses = ""
         scene.plan("PATCH", {"action": "resume"})
-        scene.watch.look()
+        scene.watch.run_once()
         assert scene.desk.get()["percentage"] == 10
 
 
 def test_a_plan_that_ends_because_somebody_moved_the_flag_says_so(scene: Scene) -> None:
     scene.plan("PUT", STEPS)
-    scene.watch.look()
+    scene.watch.run_once()
     scene.desk.put(percentage=20)
-    scene.watch.look()
+    scene.watch.run_once()
     assert scene.audited("rollout-plan-end") == [("plan", "rollout-plan-end", "the flag was moved to 20 %")]
     assert "plan: ended: the flag was moved to 20 %" in scene.notified()
     assert scene.plan("GET").get_json()["plan"] is None
@@ -424,24 +426,24 @@ def test_a_plan_that_ends_because_somebody_moved_the_flag_says_so(scene: Scene) 
 
 def test_a_held_plan_waits_for_a_person_even_when_the_hold_is_over(scene: Scene) -> None:
     scene.plan("PUT", STEPS)
-    scene.watch.look()
+    scene.watch.run_once()
     scene.reported(2, **BAD)
     scene.held_for(10)
-    scene.watch.look()
+    scene.watch.run_once()
     scene.held_until_now()
-    scene.watch.look()
-    scene.watch.look()
+    scene.watch.run_once()
+    scene.watch.run_once()
     assert scene.desk.get()["percentage"] == 10
     assert scene.audited("rollout-plan-pause") == [("guardrail", "rollout-plan-pause", "the guardrail holds")]
     scene.plan("PATCH", {"action": "resume"})
-    scene.watch.look()
+    scene.watch.run_once()
     assert scene.desk.get()["percentage"] == 50
 
 
 def test_a_tiny_sample_holds_nothing(scene: Scene) -> None:
     scene.desk.put(percentage=50)
     scene.reported(2, attempts=29, failures=29)
-    scene.watch.look()
+    scene.watch.run_once()
     assert scene.plan("GET").get_json()["blocked"] is None
 
 
@@ -454,7 +456,7 @@ def test_a_flag_that_a_setting_decides_is_neither_held_nor_stepped_back(
     for percentage in (10, 50):
         scene.desk.put(percentage=percentage)
     scene.reported(2, **BAD)
-    scene.watch.look()
+    scene.watch.run_once()
     assert scene.desk.get()["percentage"] == 50
     assert scene.plan("GET").get_json()["blocked"] is None
 
@@ -462,21 +464,21 @@ def test_a_flag_that_a_setting_decides_is_neither_held_nor_stepped_back(
 def test_what_is_reported_of_streams_judges_no_other_flag(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     scene.desk.put(percentage=50)
     scene.reported(2, **BAD)
-    monkeypatch.setattr("app.rollout.controller.JUDGED", frozenset())
-    scene.watch.look()
+    monkeypatch.setattr("app.rollout.controller.JUDGED_FLAGS", frozenset())
+    scene.watch.run_once()
     assert scene.plan("GET").get_json()["blocked"] is None
     monkeypatch.undo()
-    scene.watch.look()
+    scene.watch.run_once()
     assert scene.plan("GET").get_json()["blocked"] is not None
 
 
 def test_only_one_worker_acts(scene: Scene, settings: Settings) -> None:
     other = scene.watcher(settings, "two")
-    scene.watch.look()
+    scene.watch.run_once()
     scene.plan("PUT", STEPS)
-    other.look()
+    other.run_once()
     assert scene.desk.get()["percentage"] == 0
-    scene.watch.look()
+    scene.watch.run_once()
     assert scene.desk.get()["percentage"] == 10
 
 

@@ -45,7 +45,7 @@ def streaming(app: Flask) -> Flask:
     """Alice may stream, and the live half runs."""
     join(app, ALICE)
     with app.app_context(), write() as session:
-        embedded.change(session, Flag.SSE_STREAMING, "test", "a test", 100)
+        embedded.change_rollout(session, Flag.SSE_STREAMING, "test", "a test", 100)
     app.extensions["beacon_live"].start()
     return app
 

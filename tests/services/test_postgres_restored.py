@@ -58,7 +58,7 @@ def test_a_restored_database_gives_each_reader_from_before_exactly_one_reset(
     join(app, ALICE)
     headers = headers_of(app, ALICE, "stream", "read")
     with app.app_context(), write() as session:
-        embedded.change(session, Flag.SSE_STREAMING, "test", "a test", 100)
+        embedded.change_rollout(session, Flag.SSE_STREAMING, "test", "a test", 100)
     app.extensions["beacon_live"].start()
     events(app, 20)
     stop(app)

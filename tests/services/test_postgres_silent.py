@@ -63,7 +63,7 @@ def streaming(settings: Settings) -> Iterator[Flask]:
     app = create_app(settings)
     join(app, ALICE)
     with app.app_context(), write() as session:
-        embedded.change(session, Flag.SSE_STREAMING, "test", "a test", 100)
+        embedded.change_rollout(session, Flag.SSE_STREAMING, "test", "a test", 100)
     app.extensions["beacon_live"].start()
     yield app
     stop(app)

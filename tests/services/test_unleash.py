@@ -19,8 +19,8 @@ from app.flags.document import Rollout
 from app.flags.evaluation import Flags
 from app.flags.unleash import admin_api, feed_poller
 from app.flags.unleash import unleash_provider as rollout
-from app.flags.unleash.admin_api import Admin
-from app.flags.unleash.feed_poller import Feed
+from app.flags.unleash.admin_api import AdminClient
+from app.flags.unleash.feed_poller import UnleashPoller
 from tests.services.unleash_scene import FLAG, FOLLOW_S, USERS, Desk, Workers, close_database
 from tests.support.cast import PIA, headers_of, join
 from tests.support.ports import free_port
@@ -39,9 +39,9 @@ def editor(unleash_server: Unleash) -> str:
 @pytest.fixture(autouse=True)
 def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers in this process ask and report more often; `test_unleash_deployment.py` keeps the real times."""
-    monkeypatch.setattr(feed_poller, "REFRESH_S", 0.1)
+    monkeypatch.setattr(feed_poller, "POLL_EVERY_S", 0.1)
     monkeypatch.setattr(beacon, "FLAG_RETRY_S", 0.1)
-    monkeypatch.setattr(rollout, "LATE_S", 60.0)  # what tests do between look and change takes seconds
+    monkeypatch.setattr(rollout, "MAX_SEND_DELAY_S", 60.0)  # what tests do between look and change takes seconds
 
 
 @pytest.fixture
@@ -124,12 +124,12 @@ class TestBothModes:
 
 def test_both_modes_have_the_same_people_in_and_nobody_leaves_when_it_grows(unleash: Unleash) -> None:
     texts: list[str] = []
-    asking = Feed(unleash.url, CLIENT_TOKEN, texts.append)
+    asking = UnleashPoller(unleash.url, CLIENT_TOKEN, texts.append)
     before: set[str] = set()
 
     def sent(wanted: int) -> bool:
-        asking.look()
-        return bool(texts) and document.nominal(texts[-1], FLAG).percentage == wanted
+        asking.poll_once()
+        return bool(texts) and document.read_state(texts[-1], FLAG).percentage == wanted
 
     unleash.set(FLAG, STEPS[0])
     for percentage, following in zip(STEPS, (*STEPS[1:], 10), strict=True):
@@ -169,16 +169,16 @@ class TestSomebodyElse:
         unleash.set(FLAG, 20)
         early = desk.put(percentage=100, expected=10)
         assert (early.status_code, early.get_json()["current"]["percentage"]) == (409, 20)
-        apply = Admin.set_percentage
+        apply = AdminClient.set_percentage
 
         def late(*arguments: Any) -> None:
             unleash.set(FLAG, 25)
             apply(*arguments)
 
-        monkeypatch.setattr(Admin, "set_percentage", late)
+        monkeypatch.setattr(AdminClient, "set_percentage", late)
         refused = desk.put(percentage=100, expected=20)
         assert refused.status_code == 409
-        assert "is at 25 %" in refused.get_json()["detail"]
+        assert "is now at 25 %" in refused.get_json()["detail"]
         assert "changed by admin less than a minute ago" in refused.get_json()["detail"]
         assert unleash.percentage(FLAG) == 25
         assert [entry[2] for entry in desk.audit() if entry[0] == "pia"] == ["failure"]
@@ -189,18 +189,18 @@ class TestSomebodyElse:
     ) -> None:
         desk = worker(unleash)
         desk.stands_at(10)
-        entries, apply = len(desk.audit()), Admin.set_percentage
+        entries, apply = len(desk.audit()), AdminClient.set_percentage
 
         def late(*arguments: Any) -> None:
             unleash.set(FLAG, 25)
             apply(*arguments)
 
         with monkeypatch.context() as patch:
-            patch.setattr(Admin, "set_percentage", late)
+            patch.setattr(AdminClient, "set_percentage", late)
             partly = desk.put(enabled=False, percentage=0)
         assert (partly.status_code, partly.get_json()["reason"]) == (409, "unleash-partly")
         assert partly.get_json()["title"] == "Changed in part"
-        assert partly.get_json()["detail"] == "Switched off. The rest is not: somebody else changed it first"
+        assert partly.get_json()["detail"] == "Switched off. The rest failed: somebody else changed it first"
         desk.stands_at(25, enabled=False)
         ours = [entry for entry in desk.audit()[entries:] if entry[0] == "pia"]
         assert ours == [
@@ -323,8 +323,8 @@ class TestAway:
         desk.stands_at(10)
         caplog.clear()
         unleash.freeze()
-        monkeypatch.setattr(feed_poller, "TIMEOUT_S", 2.0)
-        monkeypatch.setattr(admin_api, "TIMEOUT_S", 1.0)
+        monkeypatch.setattr(feed_poller, "POLL_TIMEOUT_S", 2.0)
+        monkeypatch.setattr(admin_api, "ADMIN_TIMEOUT_S", 1.0)
         late, took_s = worker(unleash), list[float]()  # starts beside a frozen one
 
         def noted() -> bool:
@@ -332,14 +332,14 @@ class TestAway:
             late.share()
             note = late.get().get("note", "")
             took_s.append(time.monotonic() - began)
-            return "does not answer in time" in note
+            return "does not respond in time" in note
 
         wait_for(noted, FOLLOW_S)
-        assert max(took_s) < feed_poller.TIMEOUT_S, "a request waited for Unleash"
+        assert max(took_s) < feed_poller.POLL_TIMEOUT_S, "a request waited for Unleash"
         assert late.share() == desk.share() > 0
         assert desk.put(percentage=50).status_code == 503
         assert len(warnings(caplog)) <= 2
-        monkeypatch.setattr(feed_poller, "TIMEOUT_S", 10.0)
+        monkeypatch.setattr(feed_poller, "POLL_TIMEOUT_S", 10.0)
         unleash.thaw()
         wait_for(lambda: "note" not in desk.get() and "note" not in late.get(), FOLLOW_S)
         assert unleash.percentage(FLAG) == 10, "what was refused did not come about later"
@@ -350,26 +350,26 @@ class TestAway:
         """What it had received it may still carry out."""
         desk = worker(unleash)
         desk.stands_at(10)
-        apply = Admin.set_percentage
+        apply = AdminClient.set_percentage
 
         def stuck(*arguments: Any) -> None:
             unleash.freeze()
-            monkeypatch.setattr(admin_api, "TIMEOUT_S", 0.5)
+            monkeypatch.setattr(admin_api, "ADMIN_TIMEOUT_S", 0.5)
             apply(*arguments)
 
-        monkeypatch.setattr(Admin, "set_percentage", stuck)
+        monkeypatch.setattr(AdminClient, "set_percentage", stuck)
         refused = desk.put(percentage=50)
         assert (refused.status_code, refused.get_json()["reason"]) == (503, "unleash-away")
-        assert "look again before you repeat it" in refused.get_json()["detail"]
+        assert "Check the flag before you retry" in refused.get_json()["detail"]
         assert desk.get()["percentage"] == 10
         unleash.thaw()
-        monkeypatch.setattr(admin_api, "TIMEOUT_S", 10.0)
+        monkeypatch.setattr(admin_api, "ADMIN_TIMEOUT_S", 10.0)
         wait_for(lambda: "note" not in desk.get() and desk.get()["percentage"] == unleash.percentage(FLAG), FOLLOW_S)
         assert [entry[2] for entry in desk.audit() if entry[0] == "pia"] == ["failure"]
 
     def test_a_bad_token_is_said_and_everybody_is_polled(self, unleash: Unleash, worker: Workers) -> None:
         desk = worker(unleash, unleash_api_token="default:development.bad")
-        wait_for(lambda: "refuses UNLEASH_API_TOKEN" in desk.get().get("note", ""), FOLLOW_S)
+        wait_for(lambda: "rejects BEACON_UNLEASH_API_TOKEN" in desk.get().get("note", ""), FOLLOW_S)
         assert "declared defaults apply" in desk.get()["note"]
         assert desk.share() == 0
         assert not desk.doctor().ok
@@ -381,7 +381,7 @@ class TestAway:
         wait_for(lambda: "cannot be reached" in desk.get().get("note", ""), FOLLOW_S)
         shown = desk.get()
         assert "declared defaults apply" in shown["note"]
-        assert (shown["percentage"], shown["whyNot"]) == (None, "nothing came from Unleash yet")
+        assert (shown["percentage"], shown["whyNot"]) == (None, "Unleash has sent no flags yet")
         assert desk.share() == 0
         assert desk.ready()["status"] == 200
         assert desk.put(percentage=50).status_code == 503
@@ -414,10 +414,10 @@ class TestInForce:
         desk = worker(unleash)
         desk.stands_at(10)
         told = len(desk.changes())
-        monkeypatch.setattr(feed_poller, "REFRESH_S", 3.0)
+        monkeypatch.setattr(feed_poller, "POLL_EVERY_S", 3.0)
         assert desk.put(percentage=100).status_code == 200
         desk.stands_at(100)
-        monkeypatch.setattr(feed_poller, "REFRESH_S", 0.1)
+        monkeypatch.setattr(feed_poller, "POLL_EVERY_S", 0.1)
         wait_for(lambda: not desk.is_ahead(), FOLLOW_S)
         assert [change["percentage"] for change in desk.changes()[told:]] == [100]
 

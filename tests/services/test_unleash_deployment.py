@@ -38,7 +38,7 @@ def test_two_workers_of_a_server_follow_and_answer_while_unleash_is_frozen(unlea
 
         def noted() -> bool:
             answers.append(shown())
-            return "does not answer in time" in answers[-1].get("note", "")
+            return "does not respond in time" in answers[-1].get("note", "")
 
         wait_for(noted, "the note", FOLLOW_S)
         assert len(answers) > 5

@@ -103,7 +103,7 @@ class Desk:
     def is_ahead(self) -> bool:
         """Whether something that Beacon has made has not come back from Unleash yet."""
         with self.app.app_context(), read() as session:
-            return pending_changes.pending(session, FLAG) is not None
+            return pending_changes.find_pending(session, FLAG) is not None
 
     def audit(self) -> list[tuple[str, str, str, dict[str, Any]]]:
         query = sa.select(AuditRow).where(AuditRow.target == FLAG).order_by(AuditRow.seq)

@@ -106,7 +106,7 @@ def test_it_is_never_gated_and_says_whether_a_stream_would_be(
     live_app: Flask, client: FlaskClient, alice: dict[str, str]
 ) -> None:
     with live_app.app_context(), write() as session:
-        embedded.change(session, Flag.SSE_STREAMING, "pia", "test", 0)
+        embedded.change_rollout(session, Flag.SSE_STREAMING, "pia", "test", 0)
     wait_for(lambda: poll(client, alice, 0)[0][0].json()["stream"] == "off")
     assert client.get("/api/stream/events", headers=alice).status_code == 403
 

@@ -377,7 +377,7 @@ class TestEnding:
         with open_stream(client, headers=alice) as reader:
             reader.frames(1)
             with live_app.app_context(), write() as session:
-                embedded.change(session, Flag.SSE_STREAMING, "pia", "no change", 100)
+                embedded.change_rollout(session, Flag.SSE_STREAMING, "pia", "no change", 100)
             reader.until("flag.changed")
             publish(live_app, NewEvent("still.here", {}))
             assert reader.until("still.here")
@@ -484,7 +484,7 @@ def checked_out(app: Flask) -> int:
 
 def turn_flag(app: Flask, percentage: int) -> None:
     with app.app_context(), write() as session:
-        embedded.change(session, Flag.SSE_STREAMING, "pia", "a test", percentage)
+        embedded.change_rollout(session, Flag.SSE_STREAMING, "pia", "a test", percentage)
 
 
 def test_sessions_end_in_the_log(live_app: Flask) -> None:

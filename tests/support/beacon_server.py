@@ -194,7 +194,7 @@ class Beacon:
 
     def set_rollout(self, percentage: int, *, enabled: bool = True) -> None:
         with self.app.app_context(), write() as session:
-            embedded.change(session, Flag.SSE_STREAMING, "test", "a test", percentage, enabled)
+            embedded.change_rollout(session, Flag.SSE_STREAMING, "test", "a test", percentage, enabled)
 
     def watch(self, service_id: str, url: str, name: str = "") -> None:
         with self.app.app_context(), write() as session:
@@ -217,7 +217,7 @@ class Beacon:
         app = create_app(settings)
         if fresh:
             with app.app_context(), write() as session:
-                embedded.change(session, Flag.SSE_STREAMING, "test", "a test", streaming)
+                embedded.change_rollout(session, Flag.SSE_STREAMING, "test", "a test", streaming)
         return app
 
     def head(self) -> int:

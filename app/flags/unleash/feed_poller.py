@@ -1,7 +1,7 @@
-"""Asks Unleash every second what the flags are now, and says when it does not answer.
+"""Polls Unleash for the flags every second, and reports when it does not respond.
 
-UnleashClient could fetch by itself, but tells nobody whether a fetch succeeded, logs a traceback for every one that did
-not, and piles up jobs behind a server that hangs. So it only evaluates; this thread fetches what it evaluates.
+UnleashClient could fetch by itself, but it does not report whether a fetch succeeded, logs a traceback for every
+failure, and queues jobs behind a server that hangs. So the client only evaluates, and this thread fetches.
 """
 
 import logging
@@ -18,24 +18,24 @@ from app.infra.clock import utc_text
 
 log = logging.getLogger(__name__)
 
-REFRESH_S = 1.0
-# To connect, and between two pieces of the answer.
-TIMEOUT_S = 2.0
-# From the question to the end of the answer, whatever comes in between.
-DEADLINE_S = 5.0
-MAX_BYTES = 8 * 1024 * 1024
-# What is new is told to the log at once, but never more often than this: Unleash may come and go every second.
-BETWEEN_LOGS_S = 30.0
-# A failure that lasts is told again so often.
-REPEAT_LOG_S = 600.0
-CANNOT_BE_ASKED = "it cannot be asked: something is wrong with BEACON_UNLEASH_URL or BEACON_UNLEASH_API_TOKEN"
+POLL_EVERY_S = 1.0
+# To connect, and between two chunks of the response.
+POLL_TIMEOUT_S = 2.0
+# For the whole request, including the response body.
+POLL_DEADLINE_S = 5.0
+MAX_FEED_BYTES = 8 * 1024 * 1024
+# Minimum time between two different log lines, because Unleash may fail and recover every second.
+MIN_LOG_INTERVAL_S = 30.0
+# A lasting failure is logged again after this time.
+REPEAT_LOG_EVERY_S = 600.0
+BAD_SETTINGS = "the request failed: check BEACON_UNLEASH_URL and BEACON_UNLEASH_API_TOKEN"
 
 
-class Feed:
-    """A part of a worker's live half. `on_news` gets every new text, again each second until it has taken it: it raises
-    or returns False where it has not. `on_answer` is called after every answer that could be used.
+class UnleashPoller:
+    """A background service of a worker. `on_snapshot` gets every new text. If it raises or returns False, it gets the
+    text again after a second. `on_answer` is called after every usable response.
 
-    `logs`: not where somebody waits for the answer and is told.
+    `logs` is off if a caller waits for the result and shows it.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Feed:
         *,
         logs: bool = True,
     ) -> None:
-        self._url, self._on_news, self._on_answer = f"{url}/api/client/features", on_news, on_answer
+        self._url, self._on_snapshot, self._on_answer = f"{url}/api/client/features", on_news, on_answer
         self._headers = {
             "Authorization": token,
             "UNLEASH-APPNAME": "beacon",
@@ -55,11 +55,11 @@ class Feed:
             "Accept": "application/json",
         }
         self._etag = ""
-        self._session = unleash_http.session()
+        self._session = unleash_http.create_session()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._failing_since: str | None = None
-        self._said = _Said(logs)
+        self._log = _PollLog(logs)
         self.failure: str | None = None
 
     @property
@@ -73,82 +73,82 @@ class Feed:
     def stop(self) -> None:
         self._stopping.set()
         if self._thread is not None:
-            self._thread.join(timeout=TIMEOUT_S + 0.5)
+            self._thread.join(timeout=POLL_TIMEOUT_S + 0.5)
         self._session.close()
 
     def _run(self) -> None:
         while not self._stopping.is_set():
             began = time.monotonic()
-            self.look()
-            self._stopping.wait(max(0.05, began + REFRESH_S - time.monotonic()))
+            self.poll_once()
+            self._stopping.wait(max(0.05, began + POLL_EVERY_S - time.monotonic()))
 
-    def look(self) -> None:
-        """Ask once. Never raises."""
+    def poll_once(self) -> None:
+        """Poll once. Never raises."""
         try:
             text, etag = self._fetch()
-            news = None if text is None else document.cut(text)
+            news = None if text is None else document.restrict_to_declared(text)
         except requests.Timeout:
-            self._failed("it does not answer in time")
+            self._record_failure("it does not respond in time")
         except requests.ConnectionError:
-            self._failed("it cannot be reached")
-        except (unleash_http.TooLong, document.Unreadable, _Refusal) as error:
-            self._failed(str(error))
-        except Exception:  # noqa: BLE001 -- whose text may hold the token, and everybody reads a failure
-            self._failed(CANNOT_BE_ASKED)
+            self._record_failure("it cannot be reached")
+        except (unleash_http.ResponseTooLarge, document.InvalidConfiguration, _UnexpectedResponse) as error:
+            self._record_failure(str(error))
+        except Exception:  # noqa: BLE001 -- its text may contain the token, and `failure` is shown to everybody
+            self._record_failure(BAD_SETTINGS)
         else:
-            self._take(news, etag)
+            self._deliver(news, etag)
 
-    def _take(self, news: str | None, etag: str) -> None:
+    def _deliver(self, news: str | None, etag: str) -> None:
         try:
             if news is not None:
-                # The tag of a text that was not taken would leave nothing but "not modified" to hear.
-                self._etag = "" if self._on_news(news) is False else etag
+                # With the tag of a text that was not stored, Unleash would only respond "not modified".
+                self._etag = "" if self._on_snapshot(news) is False else etag
             self._on_answer()
-        except Exception as error:  # noqa: BLE001 -- whatever came of the news (the database is away)
-            self._answered("what it sent could not be kept and is asked for again", error)
+        except Exception as error:  # noqa: BLE001 -- any error of the callback, such as an unavailable database
+            self._record_success("its response could not be stored and will be fetched again", error)
         else:
-            self._answered()
+            self._record_success()
 
     def _fetch(self) -> tuple[str | None, str]:
-        """The text and its tag; no text where nothing has changed since the last one that was taken."""
+        """The text and its ETag; no text if nothing has changed since the last one that was stored."""
         headers = {**self._headers, "If-None-Match": self._etag} if self._etag else self._headers
-        patience = unleash_http.Patience(TIMEOUT_S, DEADLINE_S, MAX_BYTES)
-        found = unleash_http.ask(self._session, "GET", self._url, headers, patience)
+        timeouts = unleash_http.Timeouts(POLL_TIMEOUT_S, POLL_DEADLINE_S, MAX_FEED_BYTES)
+        found = unleash_http.send_request(self._session, "GET", self._url, headers, timeouts)
         if found.status == 304:
             return None, self._etag
         if found.status in (401, 403):
-            raise _Refusal(f"it refuses UNLEASH_API_TOKEN ({found.status})")
+            raise _UnexpectedResponse(f"it rejects BEACON_UNLEASH_API_TOKEN ({found.status})")
         if found.status != 200:
-            raise _Refusal(f"it answers {found.status}")
+            raise _UnexpectedResponse(f"it responds with {found.status}")
         return found.text, found.etag
 
-    def _answered(self, but: str = "", error: Exception | None = None) -> None:
+    def _record_success(self, but: str = "", error: Exception | None = None) -> None:
         self._failing_since = self.failure = None
-        self._said.say(but, error)
+        self._log.write(but, error)
 
-    def _failed(self, why: str) -> None:
+    def _record_failure(self, why: str) -> None:
         self._failing_since = self._failing_since or utc_text()
         self.failure = why
-        self._said.say(f"{why}; what was known last applies")
+        self._log.write(f"{why}; the last known flags apply")
 
 
-class _Said:
-    """What the log was told last; "" is that all is well, as it is taken to be at the start."""
+class _PollLog:
+    """Throttles the log lines. The empty text means that all is well, which is the initial state."""
 
     def __init__(self, logs: bool) -> None:
         self._logs = logs
         self._words = ""
         self._at = float("-inf")
 
-    def say(self, words: str, error: Exception | None = None) -> None:
+    def write(self, words: str, error: Exception | None = None) -> None:
         now = time.monotonic()
         is_new = words != self._words
-        if not (words or is_new) or now - self._at < (BETWEEN_LOGS_S if is_new else REPEAT_LOG_S):
+        if not (words or is_new) or now - self._at < (MIN_LOG_INTERVAL_S if is_new else REPEAT_LOG_EVERY_S):
             return
         if self._logs:
-            log.warning("Unleash: %s", words or "it answers again", exc_info=error)
+            log.warning("Unleash: %s", words or "it responds again", exc_info=error)
         self._words, self._at = words, now
 
 
-class _Refusal(Exception):
-    """An answer that is none; the text says why."""
+class _UnexpectedResponse(Exception):
+    """A response that contains no flags; the text says why."""

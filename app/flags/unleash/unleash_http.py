@@ -1,4 +1,4 @@
-"""One question to Unleash whose answer ends in time and has an end, whatever comes in between."""
+"""HTTP requests to Unleash with a deadline for the whole response and a size limit."""
 
 import math
 import socket
@@ -20,11 +20,11 @@ from app.infra import json_limits
 from app.infra.concurrency import Pace
 from app.infra.deadlines import Deadline
 
-PIECE = 65_536
+READ_SIZE_BYTES = 65_536
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class UnleashResponse:
     status: int
     text: str
     etag: str
@@ -39,24 +39,24 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
-    """`pause_s`: to connect, and between two pieces; `whole_s`: from the question to the end of the answer."""
+class Timeouts:
+    """`pause_s`: to connect, and between two chunks; `whole_s`: for the whole request and response."""
 
     pause_s: float
     whole_s: float
     max_bytes: int
 
 
-class TooLong(requests.RequestException):
-    """The answer was given up at so many bytes."""
+class ResponseTooLarge(requests.RequestException):
+    """The response exceeds the size limit."""
 
 
-class TooLate(Exception):
-    """The question was not asked: `not_after` had passed before its first byte could leave."""
+class SendDeadlinePassed(Exception):
+    """The request was not sent: `not_after` passed before its first byte left."""
 
 
-def session() -> requests.Session:
-    """For `ask`. The environment's proxies and credentials are not meant for Unleash."""
+def create_session() -> requests.Session:
+    """A session for `send_request`. Ignores the environment's proxies and credentials: they are not for Unleash."""
     made = requests.Session()
     made.trust_env = False
     made.mount("http://", _Adapter())
@@ -64,43 +64,43 @@ def session() -> requests.Session:
     return made
 
 
-def ask(
+def send_request(
     session: requests.Session,
     method: str,
     url: str,
     headers: Mapping[str, str],
-    patience: Patience,
+    timeouts: Timeouts,
     body: Any = None,
     not_after: float = math.inf,
-) -> Answer:
-    """Raises `requests.RequestException`: `Timeout` and `ConnectionError` as requests does, or `TooLong`; and `TooLate`
-    where not a byte of it has left by `not_after` (of `time.monotonic`)."""
-    # Of something compressed many pieces may come that give nothing yet, and each costs time.
+) -> UnleashResponse:
+    """Raises `requests.RequestException`: `Timeout` and `ConnectionError` as requests does, or `ResponseTooLarge`; and
+    `SendDeadlinePassed` if no byte has left by `not_after` (a `time.monotonic` value)."""
+    # Uncompressed: many compressed chunks may arrive before any of them yields data, and each costs time.
     plain = {**headers, "Accept-Encoding": "identity"}
-    with Deadline(patience.whole_s) as deadline, _asking.within(deadline, not_after):
+    with Deadline(timeouts.whole_s) as deadline, _current_request.limit(deadline, not_after):
         try:
             response = session.request(
-                method, url, json=body, headers=plain, timeout=patience.pause_s, stream=True, allow_redirects=False
+                method, url, json=body, headers=plain, timeout=timeouts.pause_s, stream=True, allow_redirects=False
             )
             with closing(response):
-                found = _read(response.raw, patience.max_bytes)
+                found = _read_body(response.raw, timeouts.max_bytes)
         except requests.ConnectionError as error:
             if deadline.passed:
                 raise requests.Timeout from error
             raise
-        if deadline.passed:  # the cut itself looks like the end of an answer without a length
+        if deadline.passed:  # a connection closed by the deadline looks like the end of a response without a length
             raise requests.Timeout
-        return Answer(response.status_code, found.decode("utf-8", "replace"), response.headers.get("ETag", ""))
+        return UnleashResponse(response.status_code, found.decode("utf-8", "replace"), response.headers.get("ETag", ""))
 
 
-def _read(raw: BaseHTTPResponse, max_bytes: int) -> bytes:
-    """Takes what is there: `iter_content` would wait until a whole piece has come, however slowly."""
+def _read_body(raw: BaseHTTPResponse, max_bytes: int) -> bytes:
+    """Read what is available: `iter_content` would wait for a full chunk, however slowly it arrives."""
     found, pace = bytearray(), Pace()
     try:
-        while piece := raw.read1(PIECE, decode_content=True):
+        while piece := raw.read1(READ_SIZE_BYTES, decode_content=True):
             found += piece
             if len(found) > max_bytes:
-                raise TooLong(f"its answer is longer than {max_bytes} bytes")
+                raise ResponseTooLarge(f"its response is larger than {max_bytes} bytes")
             pace()
     except exceptions.TimeoutError as error:
         raise requests.Timeout from error
@@ -109,75 +109,75 @@ def _read(raw: BaseHTTPResponse, max_bytes: int) -> bytes:
     return bytes(found)
 
 
-class _Asking(threading.local):
-    """What this thread (or greenlet) is asking: connections are made deep inside the library."""
+class _CurrentRequest(threading.local):
+    """The deadlines of this thread's (or greenlet's) request. Connections are made deep inside the library."""
 
     deadline: Deadline | None = None
     not_after = math.inf
     is_sent = False
 
     @contextmanager
-    def within(self, deadline: Deadline, not_after: float) -> Iterator[None]:
+    def limit(self, deadline: Deadline, not_after: float) -> Iterator[None]:
         self.deadline, self.not_after, self.is_sent = deadline, not_after, False
         try:
             yield
         finally:
             self.deadline = None
 
-    def leaves(self) -> None:
-        """Just before the first byte: a name may have been looked up for long, the process may have been frozen."""
+    def check_before_send(self) -> None:
+        """Called before the first byte: the DNS lookup may have been slow, or the process may have been suspended."""
         now = time.monotonic()
         if not self.is_sent and now > self.not_after:
-            raise TooLate
+            raise SendDeadlinePassed
         if not self.is_sent and self.deadline is not None and now >= self.deadline.at:
             self.deadline.cut()
             raise TimeoutError
         self.is_sent = True
 
 
-_asking = _Asking()
+_current_request = _CurrentRequest()
 
 
-class _Reached:
-    """A connection that the deadline reaches: its headers and its handshake may trickle too."""
+class _DeadlineMixin:
+    """A connection that the deadline can close, because headers and handshake may trickle too."""
 
     sock: socket.socket | None
 
     def _new_conn(self) -> socket.socket:
         connected = cast(socket.socket, super()._new_conn())  # type: ignore[misc] # the connection's own
-        if _asking.deadline is not None:
-            _asking.deadline.watch_twin(connected)
+        if _current_request.deadline is not None:
+            _current_request.deadline.watch_twin(connected)
         return connected
 
     def send(self, data: Any) -> None:
         if self.sock is None:
             self.connect()  # type: ignore[attr-defined] # as above
-        _asking.leaves()
+        _current_request.check_before_send()
         super().send(data)  # type: ignore[misc] # as above
 
     def getresponse(self) -> urllib3.response.HTTPResponse:
-        if _asking.deadline is not None:
-            _asking.deadline.watch(self.sock)
+        if _current_request.deadline is not None:
+            _current_request.deadline.watch(self.sock)
         return cast(urllib3.response.HTTPResponse, super().getresponse())  # type: ignore[misc] # as above
 
 
-class _Connection(_Reached, HTTPConnection):  # type: ignore[misc] # urllib3's own types
+class _PlainConnection(_DeadlineMixin, HTTPConnection):  # type: ignore[misc] # urllib3's own types
     pass
 
 
-class _SecureConnection(_Reached, HTTPSConnection):  # type: ignore[misc] # urllib3's own types
+class _TlsConnection(_DeadlineMixin, HTTPSConnection):  # type: ignore[misc] # urllib3's own types
     pass
 
 
-class _Pool(urllib3.HTTPConnectionPool):
-    ConnectionCls = _Connection
+class _PlainPool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _PlainConnection
 
 
-class _SecurePool(urllib3.HTTPSConnectionPool):
-    ConnectionCls = _SecureConnection
+class _TlsPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection
 
 
 class _Adapter(HTTPAdapter):
     def init_poolmanager(self, *arguments: Any, **more: Any) -> None:
         super().init_poolmanager(*arguments, **more)
-        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _SecurePool}
+        self.poolmanager.pool_classes_by_scheme = {"http": _PlainPool, "https": _TlsPool}

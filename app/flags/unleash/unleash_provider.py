@@ -1,4 +1,4 @@
-"""The rollout in a real Unleash: seen through what its workers keep, changed through its Admin API."""
+"""Rollouts in an Unleash server: read from the stored snapshot, changed through the Admin API."""
 
 import threading
 import time
@@ -13,84 +13,84 @@ from sqlalchemy.orm import Session
 from app.config import Settings
 from app.db import db, read
 from app.flags import document, embedded
-from app.flags.document import Flag, Nominal, Rollout
-from app.flags.embedded import Expected, Within
+from app.flags.document import ConfiguredState, Flag, Rollout
+from app.flags.embedded import ExpectedState, Precondition
 from app.flags.evaluation import Flags
-from app.flags.outcome import Outcome
-from app.flags.provider import Mode, Moved, Partly, Refused, View
+from app.flags.outcome import RolloutOutcome
+from app.flags.provider import ChangeRefused, FlagView, PartialChange, ProviderMode, RolloutConflict
 from app.flags.unleash import admin_api, pending_changes, snapshot_store, unleash_changes
-from app.flags.unleash.admin_api import Admin, Look, TestFailed
-from app.flags.unleash.feed_poller import Feed
-from app.flags.unleash.healthcheck import Examined, examine
+from app.flags.unleash.admin_api import AdminClient, AdminFlagState, PatchTestFailed
+from app.flags.unleash.feed_poller import UnleashPoller
+from app.flags.unleash.healthcheck import HealthcheckResult, check_unleash
 from app.flags.unleash.unleash_changes import FlagChange
 from app.infra.clock import utc_text
 
-# What was decided in a transaction is asked for so soon after it, or not at all: whoever was frozen in between knows
-# nothing of what others did meanwhile.
-LATE_S = 2.0
+# A change is sent within this time after its transaction or not at all: if the process was suspended in between, others
+# may have changed the flag.
+MAX_SEND_DELAY_S = 2.0
 
 
-class Unleash:
-    """One worker's. `feed` is its part of the live half.
+class UnleashProvider:
+    """The provider of one worker. `poller` is its background service.
 
-    `on_ahead` is called after a load that went ahead of the log, for whoever acts on the log's word alone.
+    `on_ahead` is called after flags were loaded without an event, because listeners of the event log do not notice it.
     """
 
-    mode: Mode = "unleash"
+    mode: ProviderMode = "unleash"
 
     def __init__(self, app: Flask, settings: Settings, flags: Flags, on_ahead: Callable[[], None]) -> None:
         self._app, self._settings, self._flags, self._on_ahead = app, settings, flags, on_ahead
-        self._admin = Admin(settings.unleash_url, settings.unleash_admin_token, settings.unleash_environment)
-        self._keeper = snapshot_store.Keeper(self._author)
-        self._keeping = threading.Lock()
-        # Since when this worker has held a change that Unleash has not sent yet (monotonic); None where it holds none.
+        self._admin = AdminClient(settings.unleash_url, settings.unleash_admin_token, settings.unleash_environment)
+        self._writer = snapshot_store.SnapshotWriter(self._find_author)
+        self._store_lock = threading.Lock()
+        # Since when this worker has applied a change that Unleash has not sent yet (monotonic); None if there is none.
         self._ahead_since: float | None = None
-        self.feed = Feed(settings.unleash_url, settings.unleash_api_token, self._keep, self._settle)
+        self.poller = UnleashPoller(
+            settings.unleash_url, settings.unleash_api_token, self._store, self._drop_undelivered
+        )
 
-    def examine(self) -> Examined:
-        """For the doctor: ask once and keep nothing."""
-        return examine(self._settings, self._admin, lambda: self.load() is not None)
+    def check_health(self) -> HealthcheckResult:
+        """For `beacon doctor`: one request, nothing is stored."""
+        return check_unleash(self._settings, self._admin, lambda: self.load() is not None)
 
     @property
     def can_change(self) -> bool:
-        return self._admin.is_possible
+        return self._admin.has_token
 
     def load(self) -> str | None:
         with read() as session:
-            text = snapshot_store.in_force(session)
-            is_ahead = text != snapshot_store.newest(session)
+            text = snapshot_store.load_in_force(session)
+            is_ahead = text != snapshot_store.load_newest(session)
         self._ahead_since = (self._ahead_since or time.monotonic()) if is_ahead else None
         return text
 
-    def note(self) -> str | None:
-        """Asked by health checks too: it touches neither Unleash nor the database."""
-        failure, since = self.feed.failure, self.feed.failing_since
+    def describe_problem(self) -> str | None:
+        """Also called by health checks, so it uses neither Unleash nor the database."""
+        failure, since = self.poller.failure, self.poller.failing_since
         if failure is None:
             return None
-        applies = "declared defaults apply" if self._flags.held is None else "the last known flags apply"
+        applies = "declared defaults apply" if self._flags.configuration is None else "the last known flags apply"
         if self._ahead_since is not None:
             applies += ", with what Beacon has changed since"
         return f"Unleash: {failure} (since {since}); {applies}"
 
-    def view(self, session: Session, flag: Flag) -> View:
-        text = snapshot_store.in_force(
-            session
-        )  # with the caller's connection: many may ask at once, and connections are few
-        project = self._project(text, flag)
-        link = self._admin.link(project, flag)
+    def view(self, session: Session, flag: Flag) -> FlagView:
+        text = snapshot_store.load_in_force(session)  # uses the caller's connection, because connections are few
+        project = self._find_project(text, flag)
+        link = self._admin.build_flag_link(project, flag)
         if text is None:
-            why = "nothing came from Unleash yet"
-            return View(Nominal(document.DEFAULTS[flag], None, why), why_not=why, link=link)
-        nominal, (standing, reason) = document.nominal(text, flag), embedded.reasoned(session, flag)
+            why = "Unleash has sent no flags yet"
+            return FlagView(ConfiguredState(document.DEFAULTS[flag], None, why), why_not=why, link=link)
+        state, (standing, reason) = document.read_state(text, flag), embedded.load_rollout_with_reason(session, flag)
         actor, at, since = standing.actor, standing.changed_at, standing.level_since
-        ours = pending_changes.pending(session, flag)
-        if ours is not None:  # on its way back to us, and in force already
-            actor, at, reason = ours.actor, _text(ours.at), ours.reason
+        ours = pending_changes.find_pending(session, flag)
+        if ours is not None:  # in force already, although Unleash has not sent it yet
+            actor, at, reason = ours.actor, _to_utc_text(ours.at), ours.reason
             since = since if Rollout(ours.enabled, ours.percentage).level == standing.rollout.level else ours.at
-        why_not = nominal.why
-        if not self._admin.is_possible:
+        why_not = state.why
+        if not self._admin.has_token:
             why_not = "Beacon has no admin token of Unleash (BEACON_UNLEASH_ADMIN_TOKEN): change it there."
-        return View(nominal, actor, at, why_not, link, since, reason, Outcome.of(text, flag))
+        return FlagView(state, actor, at, why_not, link, since, reason, RolloutOutcome.of(text, flag))
 
     def change(
         self,
@@ -99,128 +99,140 @@ class Unleash:
         reason: str,
         percentage: float | None = None,
         enabled: bool | None = None,
-        expected: Expected | None = None,
-        within: Within | None = None,
-    ) -> View:
-        embedded.check(reason, percentage)
-        db.session.remove()  # what follows waits for Unleash, and must not hold a connection
-        project = self._checked_project(flag, lets_in=bool(percentage) or enabled is True)
-        look = self._admin.look(project, flag)
-        before = self._standing(look, flag, project, needs_percentage=percentage is not None)
+        expected: ExpectedState | None = None,
+        precondition: Precondition | None = None,
+    ) -> FlagView:
+        embedded.validate_change(reason, percentage)
+        db.session.remove()  # hold no connection while waiting for Unleash
+        project = self._require_project(flag, lets_in=bool(percentage) or enabled is True)
+        current = self._admin.read_flag(project, flag)
+        before = self._to_rollout(current, flag, project, needs_percentage=percentage is not None)
         if expected is not None:
             with read() as session:
                 now = self.view(session, flag)
-            if not expected.is_met_by(before, now.changed_at):
-                is_back = expected.is_met_by(before, expected.changed_at)  # where it was, and not since then
-                raise Moved(now if is_back else self._moved(flag, look, project))
+            if not expected.matches(before, now.changed_at):
+                is_back = expected.matches(before, expected.changed_at)  # same state, but it was changed in between
+                raise RolloutConflict(now if is_back else self._build_conflict_view(flag, current, project))
         after = Rollout(
             before.enabled if enabled is None else enabled, before.percentage if percentage is None else percentage
         )
-        self._make(project, look, FlagChange(flag, actor, reason, before, after), within)
-        shown = look.percentage if percentage is None else percentage
-        nominal = Nominal(after.enabled, shown, None if shown is not None else look.why_not)
-        link = self._admin.link(project, flag)
-        return View(nominal, actor, utc_text(), link=link, reason=reason, outcome=self._outcome(flag))
+        self._change_in_stages(project, current, FlagChange(flag, actor, reason, before, after), precondition)
+        shown = current.percentage if percentage is None else percentage
+        state = ConfiguredState(after.enabled, shown, None if shown is not None else current.why_not)
+        link = self._admin.build_flag_link(project, flag)
+        return FlagView(state, actor, utc_text(), link=link, reason=reason, outcome=self._load_outcome(flag))
 
-    def _make(self, project: str, look: Look, wanted: FlagChange, within: Within | None) -> None:
-        """Said beforehand, so that whoever sees it arrive knows whose it is; audited as it came out, by whoever comes
-        first: this, or the worker that sees it arrive."""
-        change, decided = unleash_changes.begin(wanted, within)
+    def _change_in_stages(
+        self, project: str, current: AdminFlagState, wanted: FlagChange, precondition: Precondition | None
+    ) -> None:
+        """Record the change first, so that the worker that sees it come back knows its author. Its result is audited by
+        this worker or by the one that sees it come back, whichever is first."""
+        change, decided = unleash_changes.begin_change(wanted, precondition)
         done = 0
         try:
             for was, stage in pairwise([wanted.before, *wanted.stages]):
-                not_after = decided + LATE_S + done * admin_api.DEADLINE_S  # those before it may take their time
-                self._apply(project, wanted.flag, look, was, stage, not_after)
+                # Later stages may start later: each stage before them may take its whole deadline.
+                not_after = decided + MAX_SEND_DELAY_S + done * admin_api.ADMIN_DEADLINE_S
+                self._apply_stage(project, wanted.flag, current, was, stage, not_after)
                 done += 1
-        except (Refused, TestFailed) as error:
-            reached = unleash_changes.fail(wanted, change, done, _why(error))
-            self._answer(project, wanted.flag, error, wanted.before, reached)
-        unleash_changes.finish(wanted, change)
+        except (ChangeRefused, PatchTestFailed) as error:
+            reached = unleash_changes.fail_change(wanted, change, done, _describe_failure(error))
+            self._raise_failure(project, wanted.flag, error, wanted.before, reached)
+        unleash_changes.finish_change(wanted, change)
 
-    def _answer(
-        self, project: str, flag: Flag, error: Refused | TestFailed, before: Rollout, reached: Rollout
+    def _raise_failure(
+        self, project: str, flag: Flag, error: ChangeRefused | PatchTestFailed, before: Rollout, reached: Rollout
     ) -> NoReturn:
-        """Raises what the changer is told of a change that failed once it had reached this."""
-        link = self._admin.link(project, flag)
+        """Raise the error for a change that failed after it had reached this state."""
+        link = self._admin.build_flag_link(project, flag)
         if reached != before:
             did = "Switched off" if before.enabled else f"Set to {reached.percentage} % and still off"
-            status = error.status if isinstance(error, Refused) else 409
-            raise Partly(f"{did}. The rest is not: {_why(error)}", "unleash-partly", link, status) from error
-        if isinstance(error, Refused):
+            status = error.status if isinstance(error, ChangeRefused) else 409
+            raise PartialChange(
+                f"{did}. The rest failed: {_describe_failure(error)}", "unleash-partly", link, status
+            ) from error
+        if isinstance(error, ChangeRefused):
             raise error
-        raise Moved(self._moved(flag, self._admin.look(project, flag), project)) from error
+        raise RolloutConflict(self._build_conflict_view(flag, self._admin.read_flag(project, flag), project)) from error
 
-    def _apply(self, project: str, flag: Flag, look: Look, before: Rollout, after: Rollout, not_after: float) -> None:
-        """One stage."""
+    def _apply_stage(
+        self, project: str, flag: Flag, current: AdminFlagState, before: Rollout, after: Rollout, not_after: float
+    ) -> None:
+        """Send one stage to Unleash."""
         if before.enabled != after.enabled:
             self._admin.switch(project, flag, not_after, on=after.enabled)
         else:
-            self._admin.set_percentage(project, flag, look, after.percentage or 0, not_after)
+            self._admin.set_percentage(project, flag, current, after.percentage or 0, not_after)
 
-    def _standing(self, look: Look, flag: Flag, project: str, *, needs_percentage: bool) -> Rollout:
-        """The kill switch works whatever the strategies are."""
-        if look.percentage is not None:
-            return Rollout(look.enabled, look.percentage)
+    def _to_rollout(self, current: AdminFlagState, flag: Flag, project: str, *, needs_percentage: bool) -> Rollout:
+        """The kill switch works with any strategies; only a percentage needs a single gradual rollout."""
+        if current.percentage is not None:
+            return Rollout(current.enabled, current.percentage)
         if needs_percentage:
-            link = self._admin.link(project, flag)
-            raise Refused(f"Beacon may not set it: {look.why_not}.", "unleash-strategies", link, 409)
-        return Rollout(look.enabled, None)
+            link = self._admin.build_flag_link(project, flag)
+            raise ChangeRefused(
+                f"Beacon cannot set the percentage: {current.why_not}.", "unleash-strategies", link, 409
+            )
+        return Rollout(current.enabled, None)
 
-    def _moved(self, flag: Flag, look: Look, project: str) -> View:
-        who = self._admin.last_change(flag)
-        nominal = Nominal(look.enabled, look.percentage, look.why_not)
+    def _build_conflict_view(self, flag: Flag, current: AdminFlagState, project: str) -> FlagView:
+        who = self._admin.find_last_change(flag)
+        state = ConfiguredState(current.enabled, current.percentage, current.why_not)
         name, at = who or (None, None)
-        link = self._admin.link(project, flag)
-        return View(nominal, name, at, look.why_not, link, outcome=self._outcome(flag))
+        link = self._admin.build_flag_link(project, flag)
+        return FlagView(state, name, at, current.why_not, link, outcome=self._load_outcome(flag))
 
-    def _outcome(self, flag: Flag) -> Outcome:
+    def _load_outcome(self, flag: Flag) -> RolloutOutcome:
         with read() as session:
-            return snapshot_store.outcome(session, flag)
+            return snapshot_store.load_outcome(session, flag)
 
-    def _author(self, flag: Flag) -> snapshot_store.Author:
-        who = self._admin.last_change(flag) if self._admin.is_possible else None
+    def _find_author(self, flag: Flag) -> snapshot_store.Author:
+        who = self._admin.find_last_change(flag) if self._admin.has_token else None
         return snapshot_store.Author("Unleash") if who is None else snapshot_store.Author(f"{who[0]} (Unleash)", who[1])
 
-    def _keep(self, text: str) -> bool:
-        """A kill switch must not wait for a database that is away: this worker then goes ahead of the log."""
-        with self._keeping, self._app.app_context():
+    def _store(self, text: str) -> bool:
+        """Store the text. If the database is unavailable, this worker loads it anyway: a kill switch must not wait."""
+        with self._store_lock, self._app.app_context():
             try:
-                return self._keeper.keep(text)
+                return self._writer.store(text)
             except Exception:
-                if text != self._flags.held:
+                if text != self._flags.configuration:
                     self._flags.load(text)
-                    self._on_ahead()  # the log cannot say it, and who is out must not stream on
+                    self._on_ahead()  # there is no event, but excluded users must stop streaming
                 raise
 
-    def _settle(self) -> None:
-        """Called after every answer of Unleash; asks the database once in a while, and only where there is a reason."""
-        if self._ahead_since is None or time.monotonic() - self._ahead_since < pending_changes.LASTS_S:
+    def _drop_undelivered(self) -> None:
+        """Called after every response of Unleash. Uses the database only if needed, and rarely."""
+        if self._ahead_since is None or time.monotonic() - self._ahead_since < pending_changes.PENDING_EXPIRY_S:
             return
         self._ahead_since = time.monotonic()
         with self._app.app_context():
-            self._keeper.settle()
+            self._writer.drop_undelivered()
             self.load()
 
-    def _checked_project(self, flag: Flag, *, lets_in: bool) -> str:
-        """Its Admin API goes on to take changes of a flag that was archived, and nobody would get them; nor would
-        anybody where Unleash has sent nothing yet. That nobody is in then is so already."""
+    def _require_project(self, flag: Flag, *, lets_in: bool) -> str:
+        """The project of the flag. Raises `ChangeRefused` if a change would have no effect.
+
+        The Admin API accepts changes of an archived flag, which nobody would get. If Unleash has sent nothing yet,
+        nobody would get a change either; switching off is allowed, because nobody is in anyway."""
         text = self.load()
-        project = self._project(text, flag)
-        link = self._admin.link(project, flag)
+        project = self._find_project(text, flag)
+        link = self._admin.build_flag_link(project, flag)
         if text is None and lets_in:
-            sentence = f"{self.note() or 'Unleash has sent nothing yet'}: what is set there would not be in force here."
-            raise Refused(sentence, "unleash-silent", link, 503)
-        if text is not None and document.project(text, flag) is None:
-            raise Refused(f"Unleash has no {flag}: create it there, or bring it back.", "unleash-missing", link, 409)
+            problem = self.describe_problem() or "Unleash has sent no flags yet"
+            sentence = f"{problem}. A change made there would not take effect in Beacon."
+            raise ChangeRefused(sentence, "unleash-silent", link, 503)
+        if text is not None and document.find_project(text, flag) is None:
+            raise ChangeRefused(f"Unleash has no {flag}: create or revive it there.", "unleash-missing", link, 409)
         return project
 
-    def _project(self, text: str | None, flag: Flag) -> str:
-        return (None if text is None else document.project(text, flag)) or "default"
+    def _find_project(self, text: str | None, flag: Flag) -> str:
+        return (None if text is None else document.find_project(text, flag)) or "default"
 
 
-def _text(epoch: float) -> str:
+def _to_utc_text(epoch: float) -> str:
     return utc_text(datetime.fromtimestamp(epoch, UTC))
 
 
-def _why(error: Refused | TestFailed) -> str:
+def _describe_failure(error: ChangeRefused | PatchTestFailed) -> str:
     return str(error) or "somebody else changed it first"

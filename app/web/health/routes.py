@@ -26,7 +26,7 @@ def readyz() -> ResponseReturnValue:
     # Known flags go on without Unleash: said, but no reason to take no traffic.
     provider = current_app.extensions["beacon_rollout"]
     if provider.mode != "embedded":
-        parts["flags"] = provider.note() or "ok"
+        parts["flags"] = provider.describe_problem() or "ok"
     answer: dict[str, Any] = {"status": "ready" if ready else "not ready", "parts": parts}
     if now.wal is not None:  # who holds it stands in the log: anybody may ask here
         answer["wal"] = {"bytes": now.wal.state.size, "ageS": round(now.wal.state.age_s)}

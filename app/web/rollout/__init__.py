@@ -1,4 +1,4 @@
-"""`/rollout` and `/api/rollout/{flag}`: who streams, and how that moves."""
+"""The rollout page `/rollout` and the API `/api/rollout/{flag}`."""
 
 from flask import Blueprint
 

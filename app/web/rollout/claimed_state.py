@@ -1,20 +1,20 @@
-"""What the page of the rollout claims of who is in: what was written, and what the workers hold. Pure."""
+"""The state of the flag as the rollout page shows it: what was written and what the workers have loaded. Pure."""
 
 from dataclasses import dataclass
 from typing import Self
 
 from app.flags.document import Rollout
-from app.flags.provider import View
-from app.flags.worker_state import Holding, InForce
+from app.flags.provider import FlagView
+from app.flags.worker_state import WorkerAgreement, WorkerGroup
 from app.rollout.change_text import describe_percentage, describe_rollout
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """`figure` and `words` are the sentence; `written` and `in_force` the two figures behind it.
+class ClaimedState:
+    """`figure` and `words` form the sentence; `written` and `in_force` are the two states behind it.
 
-    `is_in_force`: every worker that is known of holds what was written. `lets_in`: it was switched off, and a worker
-    still lets people in.
+    `is_in_force`: all known workers have loaded what was written. `still_lets_in`: the flag was switched off, but a
+    worker still lets people in. `why_nobody`: why nobody is in although the flag is on.
     """
 
     figure: str
@@ -22,14 +22,14 @@ class Claim:
     written: str
     in_force: str
     is_in_force: bool
-    lets_in: bool
-    nobody: str
+    still_lets_in: bool
+    why_nobody: str
 
     @classmethod
-    def of(cls, view: View, override: str | None, holding: Holding | None) -> Self:
-        now, in_force = view.nominal, describe_in_force(holding)
-        is_in_force = holding is None or holding.all_hold
-        lets_in = not now.enabled and holding is not None and holding.lets_in
+    def of(cls, view: FlagView, override: str | None, holding: WorkerAgreement | None) -> Self:
+        now, in_force = view.state, describe_in_force(holding)
+        is_in_force = holding is None or holding.is_complete
+        lets_in = not now.enabled and holding is not None and holding.lets_anyone_in
         if override is not None:
             words = f"kept{'' if now.enabled else ' and switched off'}; the setting decides"
         elif lets_in:
@@ -37,30 +37,33 @@ class Claim:
         elif not now.enabled:
             words = "kept; switched off, nobody is in"
         else:
-            words = _who(view) if is_in_force else f"written; in force: {in_force}"
+            words = _describe_users(view) if is_in_force else f"written; in force: {in_force}"
         written = describe_rollout(Rollout(now.enabled, now.percentage))
         nobody = view.outcome.why_nobody if now.enabled and override is None else None
         return cls(describe_percentage(now.percentage), words, written, in_force, is_in_force, lets_in, nobody or "")
 
 
-def describe_in_force(holding: Holding | None) -> str:
-    """`50 % in all 4 workers`, `off in 3 workers, 50 % in 1`; `—` where nobody knows"""
+def describe_in_force(holding: WorkerAgreement | None) -> str:
+    """`50 % in all 4 workers`, `off in 3 workers, 50 % in 1`; `—` if unknown"""
     if holding is None or not holding.in_force:
         return "—"
     if len(holding.in_force) == 1:
         place = "the only worker" if holding.total == 1 else f"all {holding.total} workers"
-        return f"{_held(holding.in_force[0])} in {place}"
+        return f"{_describe_group(holding.in_force[0])} in {place}"
     first, *others = holding.in_force
     workers = "worker" if first.workers == 1 else "workers"
-    said = [f"{_held(first)} in {first.workers} {workers}", *(f"{_held(one)} in {one.workers}" for one in others)]
+    said = [
+        f"{_describe_group(first)} in {first.workers} {workers}",
+        *(f"{_describe_group(one)} in {one.workers}" for one in others),
+    ]
     return ", ".join(said)
 
 
-def _who(view: View) -> str:
-    """The sentence without the percentage that stands before it."""
-    sentence, share = view.sentence, describe_percentage(view.nominal.percentage)
+def _describe_users(view: FlagView) -> str:
+    """The sentence without the leading percentage."""
+    sentence, share = view.sentence, describe_percentage(view.state.percentage)
     return sentence.removeprefix(share).strip()
 
 
-def _held(one: InForce) -> str:
+def _describe_group(one: WorkerGroup) -> str:
     return describe_percentage(one.percentage) if one.enabled else "off"

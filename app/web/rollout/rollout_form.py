@@ -1,4 +1,4 @@
-"""What somebody wants to do to the rollout, as an address or a form says it; what was seen goes along."""
+"""Parses the forms and query parameters of the rollout page, including the state that the user saw."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -7,23 +7,23 @@ from urllib.parse import urlencode
 
 from werkzeug.datastructures import MultiDict
 
-from app.flags.document import Flag, Nominal, parse_percentage
-from app.flags.embedded import MAX_REASON, Expected
+from app.flags.document import ConfiguredState, Flag, parse_percentage
+from app.flags.embedded import MAX_REASON_LENGTH, ExpectedState
 from app.infra.problems import Problem
 from app.rollout import flag_changes
 
 FLAG = Flag.SSE_STREAMING
-BY_HAND = "rolled back by hand"
+DEFAULT_REASON = "rolled back by hand"
 NOT_CONFIRMED = f"Type {FLAG}, or 100, to confirm."
-# Of a plan: as many as one may have.
-MOST_ROWS = 20
-SPANS = {60: "last hour", 360: "last 6 hours"}
+# The maximum number of steps of a plan.
+MAX_PLAN_ROWS = 20
+CHART_SPANS = {60: "last hour", 360: "last 6 hours"}
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """`percentage` to be set, or `on`: to be switched on again; neither where nothing is looked at. `text` is the
-    percentage as typed, and `wrong` what is wrong with it. `seen` is where the flag stood when it was looked at."""
+class RolloutForm:
+    """The change under review: a `percentage` to set, or `on` to switch on again; neither without a review. `text` is
+    the percentage as typed, `wrong` its error. `seen` is the state of the flag that the user saw."""
 
     text: str = ""
     percentage: int | None = None
@@ -31,33 +31,33 @@ class Asked:
     wrong: str = ""
     reason: str = ""
     typed: str = ""
-    seen: Expected | None = None
+    seen: ExpectedState | None = None
     minutes: int = 60
 
     @classmethod
     def of(cls, members: Mapping[str, str]) -> Self:
         text = members.get("percentage", "").strip()
-        percentage = _percentage(text)
+        percentage = _parse_percentage(text)
         wrong = "A percentage is a whole number from 0 to 100." if text and percentage is None else ""
         on = members.get("on") == "1" and not text
         minutes = 360 if members.get("minutes") == "360" else 60
-        reason, typed = (_line(members.get(name, "")) for name in ("reason", "typed"))
-        return cls(text, percentage, on, wrong, reason, typed, _seen(members), minutes)
+        reason, typed = (_clean_line(members.get(name, "")) for name in ("reason", "typed"))
+        return cls(text, percentage, on, wrong, reason, typed, _parse_expected(members), minutes)
 
     @property
-    def without_proof(self) -> Self:
-        """As an address asks: nobody has seen anything by following one."""
+    def without_expected(self) -> Self:
+        """Without the seen state, for GET requests: following a link proves nothing about what the user saw."""
         return replace(self, seen=None)
 
     @property
-    def look_again(self) -> str:
-        """The address of the same review of what stands now, with the reason that was typed."""
-        return self.query_of(self.minutes, reason=True)
+    def fresh_review_query(self) -> str:
+        """The query of the same review with the current state, keeping the typed reason."""
+        return self.build_query(self.minutes, reason=True)
 
-    def proof(self, now: Nominal, changed_at: str | None) -> Expected:
-        """What the form of the review carries as seen: what stands now, or, where a press was refused, what that press
-        had seen. What stands by now was not seen by whoever corrects a slip."""
-        return self.seen or Expected(now.percentage, now.enabled, changed_at or "")
+    def expected_state(self, now: ConfiguredState, changed_at: str | None) -> ExpectedState:
+        """The state that the review form sends as seen: the current one, or the one of a refused submission. Who only
+        corrects a typo has not seen the current state."""
+        return self.seen or ExpectedState(now.percentage, now.enabled, changed_at or "")
 
     @property
     def is_review(self) -> bool:
@@ -65,98 +65,100 @@ class Asked:
 
     @property
     def is_confirmed(self) -> bool:
-        """Whether letting everybody in was typed."""
+        """True if the confirmation for letting everybody in was typed."""
         return flag_changes.is_confirmation(self.typed, FLAG)
 
     @property
-    def query(self) -> str:
-        """The address of its review."""
-        return self.query_of(self.minutes)
+    def review_query(self) -> str:
+        """The query string of the review."""
+        return self.build_query(self.minutes)
 
     @property
-    def span(self) -> str:
-        """The address of the page without a review."""
-        return _query({"minutes": _said_minutes(self.minutes)})
+    def page_query(self) -> str:
+        """The query string of the page without a review."""
+        return _build_query({"minutes": _format_minutes(self.minutes)})
 
-    def query_of(self, minutes: int, *, reason: bool = False) -> str:
-        """The address of its review beside so many minutes of evidence, and with the reason that was typed."""
+    def build_query(self, minutes: int, *, reason: bool = False) -> str:
+        """The query string of the review with this chart span, optionally with the typed reason."""
         percentage = "" if self.percentage is None else str(self.percentage)
         members = {"on": "1"} if self.on else {"percentage": percentage}
-        return _query({**members, "reason": self.reason if reason else "", "minutes": _said_minutes(minutes)})
+        return _build_query({**members, "reason": self.reason if reason else "", "minutes": _format_minutes(minutes)})
 
     @property
-    def verb(self) -> str:
+    def action_label(self) -> str:
         return "Switch on again" if self.on else f"Set to {self.percentage} %"
 
-    def must_type(self, now: Nominal) -> bool:
-        """Whether everybody would be in, or nobody can say how many."""
-        return flag_changes.must_be_confirmed(now, self.percentage, True if self.on else None)
+    def needs_confirmation(self, now: ConfiguredState) -> bool:
+        """True if everybody would be in, or an unknown number."""
+        return flag_changes.needs_confirmation(now, self.percentage, True if self.on else None)
 
-    def check(self, now: Nominal) -> None:
-        """Raises the 400 `Problem` for what was not typed or given."""
+    def check(self, now: ConfiguredState) -> None:
+        """Raises the 400 `Problem` for missing or invalid input."""
         if self.wrong or not self.is_review:
-            raise Problem(400, "Nothing to set", self.wrong or "Say what is to be set.")
+            raise Problem(400, "Nothing to set", self.wrong or "Give a percentage, or switch the flag on.")
         if not self.reason:
             raise Problem(400, "No reason", "Give a reason: people will want to know why.")
-        if self.must_type(now) and not self.is_confirmed:
+        if self.needs_confirmation(now) and not self.is_confirmed:
             raise Problem(400, "Not confirmed", NOT_CONFIRMED)
 
 
-def reason_of(members: Mapping[str, str]) -> str:
-    """Of what takes one press: filled in, and wiped out by somebody it is filled in again."""
-    return _line(members.get("reason", "")) or BY_HAND
+def parse_reason(members: Mapping[str, str]) -> str:
+    """The reason of a one-click action; the default if the field was cleared."""
+    return _clean_line(members.get("reason", "")) or DEFAULT_REASON
 
 
 @dataclass(frozen=True, slots=True)
-class PlanAsked:
-    """The form of a plan: `rows` are `(percentage, minutes)`, all of it as typed. `is_given`: somebody has typed it.
-    `seen` is the plan that they had seen; None where nothing was pressed."""
+class PlanForm:
+    """The plan form: `rows` are `(percentage, minutes)` as typed. `is_submitted`: the form was submitted. `seen` is the
+    plan that the user saw; None without a submission."""
 
     rows: Sequence[tuple[str, str]]
     reason: str = ""
     typed: str = ""
-    is_given: bool = False
+    is_submitted: bool = False
     seen: str | None = None
 
     @classmethod
     def of(cls, form: MultiDict[str, str]) -> Self:
-        rows = list(zip(form.getlist("percentage"), form.getlist("minutes"), strict=False))[:MOST_ROWS]
-        reason, typed = (_line(form.get(name, "")) for name in ("reason", "typed"))
-        return cls([(_line(one), _line(other)) for one, other in rows], reason, typed, True, form.get("seenPlan"))
+        rows = list(zip(form.getlist("percentage"), form.getlist("minutes"), strict=False))[:MAX_PLAN_ROWS]
+        reason, typed = (_clean_line(form.get(name, "")) for name in ("reason", "typed"))
+        return cls(
+            [(_clean_line(one), _clean_line(other)) for one, other in rows], reason, typed, True, form.get("seenPlan")
+        )
 
     @property
-    def words(self) -> str:
+    def summary(self) -> str:
         steps = ", ".join(f"{percentage} % for {minutes} min" for percentage, minutes in self.rows if percentage)
         return f"You asked for {steps}: {self.reason}"
 
 
-STEPS = PlanAsked([("10", "60"), ("50", "60"), ("100", "60")])
+DEFAULT_PLAN = PlanForm([("10", "60"), ("50", "60"), ("100", "60")])
 
 
-def _query(members: Mapping[str, str]) -> str:
+def _build_query(members: Mapping[str, str]) -> str:
     given = {name: value for name, value in members.items() if value}
     return f"?{urlencode(given)}" if given else ""
 
 
-def _said_minutes(minutes: int) -> str:
-    """An hour is not worth saying."""
+def _format_minutes(minutes: int) -> str:
+    """Empty for the default of one hour."""
     return "" if minutes == 60 else str(minutes)
 
 
-def _seen(members: Mapping[str, str]) -> Expected | None:
+def _parse_expected(members: Mapping[str, str]) -> ExpectedState | None:
     percentage, enabled = parse_percentage(members.get("seenPercentage")), members.get("seenEnabled")
     at = members.get("seenAt")
     if percentage is None and enabled not in ("true", "false") and at is None:
         return None
-    return Expected(percentage, enabled == "true" if enabled in ("true", "false") else None, at)
+    return ExpectedState(percentage, enabled == "true" if enabled in ("true", "false") else None, at)
 
 
-def _percentage(text: str) -> int | None:
+def _parse_percentage(text: str) -> int | None:
     fits = text.isascii() and text.isdecimal() and len(text) <= 3 and int(text) <= 100
     return int(text) if fits else None
 
 
-def _line(text: str) -> str:
-    """What a database takes, and no longer than a reason may be."""
+def _clean_line(text: str) -> str:
+    """Strip NUL and surrogates, collapse whitespace, and truncate to the length of a reason."""
     kept = "".join(sign for sign in text if sign != "\0" and not "\ud800" <= sign <= "\udfff")
-    return " ".join(kept.split())[:MAX_REASON]
+    return " ".join(kept.split())[:MAX_REASON_LENGTH]

@@ -1,4 +1,4 @@
-"""The rollout as its page shows it: frozen values, and numbers and states as words."""
+"""View models of the rollout page: history rows, the plan and texts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ from app.web.rollout.rollout_form import FLAG
 
 
 @dataclass(frozen=True, slots=True)
-class Happened:
-    """A row of the history."""
+class HistoryRow:
+    """A row of the history table."""
 
     at: str
     actor: str
@@ -25,15 +25,17 @@ class Happened:
     word: str
 
     @classmethod
-    def of(cls, entry: changes_history.Entry) -> Self:
-        outcome = ("error", "Not done") if entry.failed else ("info", "Held") if _holds(entry) else ("success", "Done")
+    def of(cls, entry: changes_history.HistoryEntry) -> Self:
+        outcome = (
+            ("error", "Not done") if entry.failed else ("info", "Held") if _is_hold(entry) else ("success", "Done")
+        )
         why = f"{entry.reason} ({entry.failed})" if entry.failed else entry.reason
         return cls(entry.at, entry.actor, describe_entry(entry), why, *outcome)
 
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Who paused a plan, and why; `reason` is empty where a person did, who gave none."""
+    """Who paused a plan, and why; `reason` is empty if a person paused it, who gives none."""
 
     at: str
     actor: str
@@ -42,9 +44,9 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class PlanView:
-    """`steps` are `(words, state)` with the state `done`, `now` or `next`; `until` is when the next one is due, or,
-    where it `is_last`, the plan ends. `pause` is None too where nobody knows who paused it; `seen` is what steering it
-    is bound to.
+    """`steps` are `(text, state)` with the state `done`, `now` or `next`. `until` is when the next step is due, or, if
+    the current one `is_last`, when the plan ends. `pause` is also None if it is unknown who paused the plan. `seen` is
+    the token that actions on the plan send back.
     """
 
     steps: tuple[tuple[str, str], ...]
@@ -57,23 +59,23 @@ class PlanView:
     is_last: bool
 
     @classmethod
-    def of(cls, row: PlanRow, entries: Sequence[changes_history.Entry]) -> Self:
-        found = plan_service.of_row(row)
+    def of(cls, row: PlanRow, entries: Sequence[changes_history.HistoryEntry]) -> Self:
+        found = plan_service.to_plan(row)
         words = [f"{step.percentage} % for {describe_minutes(step.hold_s / 60)}" for step in found.steps]
         states = ["done" if n < found.step else "now" if n == found.step else "next" for n in range(len(words))]
         until = None
         if 0 <= found.step < len(found.steps) and found.paused_at is None:
-            until = moment(found.since + found.steps[found.step].hold_s)
+            until = epoch_to_utc(found.since + found.steps[found.step].hold_s)
         paused = found.paused_at is not None
-        steps, seen = tuple(zip(words, states, strict=True)), plan_service.seen_as(row)
+        steps, seen = tuple(zip(words, states, strict=True)), plan_service.compute_seen(row)
         return cls(
-            steps, paused, _pause(entries) if paused else None, row.actor, row.reason, until, seen, found.is_last
+            steps, paused, _find_pause(entries) if paused else None, row.actor, row.reason, until, seen, found.is_last
         )
 
 
 @dataclass(frozen=True, slots=True)
 class PastPlan:
-    """The plan before: whose it was, its steps and how it ended, as the newest entries tell."""
+    """The previous plan: its author, its steps and how it ended, from the newest history entries."""
 
     actor: str
     what: str
@@ -82,7 +84,7 @@ class PastPlan:
     how: str
 
     @classmethod
-    def of(cls, entries: Sequence[changes_history.Entry]) -> Self | None:
+    def of(cls, entries: Sequence[changes_history.HistoryEntry]) -> Self | None:
         planned = [entry for entry in entries if entry.action.startswith("rollout-plan-")]
         start = next((entry for entry in planned if entry.action == "rollout-plan-start"), None)
         if start is None or planned[0].action not in ("rollout-plan-end", "rollout-plan-stop"):
@@ -92,38 +94,38 @@ class PastPlan:
         return cls(start.actor, describe_steps(start), start.reason, end.at, how)
 
 
-def _pause(entries: Sequence[changes_history.Entry]) -> Pause | None:
-    """Of these entries, newest first: what was done to the plan last."""
+def _find_pause(entries: Sequence[changes_history.HistoryEntry]) -> Pause | None:
+    """The pause, if it was the last action on the plan. `entries` are sorted newest first."""
     last = next((entry for entry in entries if entry.action.startswith("rollout-plan-")), None)
     if last is None or last.action != "rollout-plan-pause":
         return None
     return Pause(last.at, last.actor, last.reason)
 
 
-def why_not(who: Actor) -> str:
-    """Why the reader cannot act; empty for whoever can."""
+def explain_missing_role(who: Actor) -> str:
+    """Why the reader may not change the rollout; empty if they may."""
     return "" if who.has_role("product") else f"The rollout needs the role product; you are {who.role}."
 
 
-def moved_words(current: Mapping[str, Any], ago: str) -> str:
-    """What somebody did between look and apply: `Changed to 25 % by bob a minute ago: look again.`"""
+def conflict_text(current: Mapping[str, Any], ago: str) -> str:
+    """Describe the conflicting change: `Changed to 25 % by bob a minute ago. Nothing was set: review it again.`"""
     percentage = current.get("percentage")
     did = f"Changed to {percentage} %" if percentage is not None else "Changed in Unleash"
     did = did if current.get("enabled") else "Switched off"
     by = f" by {current['actor']}" if current.get("actor") else ""
-    return f"{did}{by}{f' {ago}' if ago else ''}: look again. Nothing was set."
+    return f"{did}{by}{f' {ago}' if ago else ''}. Nothing was set: review it again."
 
 
-def _holds(entry: changes_history.Entry) -> bool:
+def _is_hold(entry: changes_history.HistoryEntry) -> bool:
     return entry.action == "rollout-hold"
 
 
-def happened(entries: Sequence[changes_history.Entry]) -> list[Happened]:
-    return [Happened.of(entry) for entry in entries]
+def build_history(entries: Sequence[changes_history.HistoryEntry]) -> list[HistoryRow]:
+    return [HistoryRow.of(entry) for entry in entries]
 
 
-def moment(epoch: float) -> str:
+def epoch_to_utc(epoch: float) -> str:
     return utc_text(datetime.fromtimestamp(epoch, UTC))
 
 
-AUDIT = f"/audit?target={FLAG}"
+AUDIT_URL = f"/audit?target={FLAG}"

@@ -1,4 +1,4 @@
-"""`/rollout`: where the rollout stands, who would switch, what it did, and the way back."""
+"""The rollout page `/rollout`: state, preview, client reports, guardrail, plan and history."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -10,32 +10,32 @@ from app.accounts.actors import Actor
 from app.config import current_settings
 from app.db import db
 from app.flags import worker_state
-from app.flags.models import GuardRow, PlanRow
-from app.flags.provider import View, provider
+from app.flags.models import GuardrailRow, PlanRow
+from app.flags.provider import FlagView, current_provider
 from app.infra.clock import parse_utc, utc_now
 from app.infra.concurrency import breathe
 from app.infra.problems import Problem
 from app.rollout import changes_history, client_metrics, client_reports, drift, flag_changes, plan_service
-from app.rollout.client_metrics import ErrorRate, Evidence
-from app.rollout.drift import Reconciled
-from app.rollout.online_users import online
-from app.rollout.preview import MAX_NAMES, Switching, preview
+from app.rollout.client_metrics import ClientMetrics, ErrorRate
+from app.rollout.drift import Drift
+from app.rollout.online_users import online_users
+from app.rollout.preview import MAX_LISTED_NAMES, SwitchPreview, preview_switches
 from app.web.auth import actor, require
 from app.web.dashboard import queries
 from app.web.layout import build_layout, render_page
 from app.web.rollout import bp, charts, rollout_summary
-from app.web.rollout.claimed_state import Claim
-from app.web.rollout.guardrail_text import Guardrail
-from app.web.rollout.rollout_form import BY_HAND, FLAG, SPANS, STEPS, Asked, PlanAsked
-from app.web.rollout.rollout_summary import Happened, PastPlan, PlanView
+from app.web.rollout.claimed_state import ClaimedState
+from app.web.rollout.guardrail_text import GuardrailText
+from app.web.rollout.rollout_form import CHART_SPANS, DEFAULT_PLAN, DEFAULT_REASON, FLAG, PlanForm, RolloutForm
+from app.web.rollout.rollout_summary import HistoryRow, PastPlan, PlanView
 
 PRESETS = (10, 50, 100)
-BACK_SHOWN = timedelta(days=1)
+ROLLBACK_SHOWN_FOR = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """What is told of something that was refused, where it was pressed: at the `bar`, the `review` or the `plan`."""
+class FormError:
+    """The error of a refused submission, shown at its form: the `bar`, the `review` or the `plan`."""
 
     place: str
     words: str
@@ -44,129 +44,133 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Rollback:
-    """What became of the last change, which took people out within the last day."""
+    """A decrease within the last day, if it is the last change, and the error rate since."""
 
-    change: changes_history.Entry
+    change: changes_history.HistoryEntry
     rate: ErrorRate
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
-    """What the page reads of the database in one go."""
+class RolloutPageData:
+    """Everything that the page reads from the database."""
 
-    view: View
-    happened: list[Happened]
-    guardrail: Guardrail
+    view: FlagView
+    history: list[HistoryRow]
+    guardrail: GuardrailText
     plan: PlanView | None
     past_plan: PastPlan | None
-    evidence: Evidence
+    evidence: ClientMetrics
     rollback: Rollback | None
 
 
 @bp.get("/rollout")
 @require("viewer")
-def index() -> Response:
-    """`percentage=` or `on=1`: with who of the people online would switch; `minutes=360`: six hours of evidence."""
-    return page(Asked.of(request.args).without_proof)
+def get_page() -> Response:
+    """`percentage=` or `on=1` shows the preview of that change; `minutes=360` shows six hours of client reports."""
+    return render_page(RolloutForm.of(request.args).without_expected)
 
 
-def page(
-    asked: Asked,
-    said: Said | None = None,
+def render_page(
+    form: RolloutForm,
+    error: FormError | None = None,
     status: int = 200,
     *,
-    plan: PlanAsked = STEPS,
-    take_back: str = BY_HAND,
+    plan: PlanForm = DEFAULT_PLAN,
+    take_back: str = DEFAULT_REASON,
 ) -> Response:
-    """`plan` and `take_back` (a reason) are what was typed, where that was refused."""
+    """`plan` and `take_back` (a reason) are the typed input of a refused submission."""
     who, cursor = actor(), queries.cursor(db.session())
     around = build_layout("rollout", who, cursor, has_form=True)
-    found = _read(db.session(), asked)
+    data = _load_page_data(db.session(), form)
     breathe()
-    standing = flag_changes.shown(FLAG, found.view)
-    holding = worker_state.holding(db.session(), FLAG, found.view.nominal)
-    db.session.remove()  # what follows takes many turns of the loop, and connections are few
+    standing = flag_changes.flag_as_json(FLAG, data.view)
+    holding = worker_state.load_worker_agreement(db.session(), FLAG, data.view.state)
+    db.session.remove()  # the rest takes many turns of the event loop, and connections are few
     return render_page(
         "rollout/index.html",
         cursor,
         status,
         layout=around,
-        asked=asked,
-        said=said,
-        found=found,
+        form=form,
+        error=error,
+        data=data,
         standing=standing,
-        claim=Claim.of(found.view, flag_changes.override_of(FLAG), holding),
-        reconciled=_reconciled(),
-        workers_lag=drift.lags(holding, found.view.changed_at),
-        switching=_switching(who, asked, found.view),
-        why_not=rollout_summary.why_not(who),
-        graphs=charts.graphs(found.evidence),
-        changes=[(change, charts.change_words(change)) for change in found.evidence.changes],
-        share=lambda value: charts.said_as("share", value),
-        must_type=asked.must_type(found.view.nominal),
-        will_be=flag_changes.describe_change(FLAG, found.view, asked.percentage, True if asked.on else None),
-        at_the_end=flag_changes.describe_change(FLAG, found.view, 100, None),
-        share_of_steps=flag_changes.describe_steps(FLAG, found.view),
-        proof=asked.proof(found.view.nominal, found.view.changed_at),
+        claim=ClaimedState.of(data.view, flag_changes.get_override(FLAG), holding),
+        reconciled=_load_drift(),
+        workers_lag=drift.is_lagging(holding, data.view.changed_at),
+        switching=_load_preview(who, form, data.view),
+        why_not=rollout_summary.explain_missing_role(who),
+        graphs=charts.build_graphs(data.evidence),
+        changes=[(change, charts.describe_mark(change)) for change in data.evidence.changes],
+        share=lambda value: charts.format_metric("share", value),
+        needs_confirmation=form.needs_confirmation(data.view.state),
+        will_be=flag_changes.describe_change(FLAG, data.view, form.percentage, True if form.on else None),
+        at_the_end=flag_changes.describe_change(FLAG, data.view, 100, None),
+        share_of_steps=flag_changes.describe_steps(FLAG, data.view),
+        expected=form.expected_state(data.view.state, data.view.changed_at),
         flag=FLAG,
         presets=PRESETS,
-        spans=SPANS,
-        plan_asked=plan,
+        spans=CHART_SPANS,
+        plan_form=plan,
         take_back=take_back,
-        most_names=MAX_NAMES,
-        audit=rollout_summary.AUDIT,
+        max_names=MAX_LISTED_NAMES,
+        audit=rollout_summary.AUDIT_URL,
     )
 
 
-def said_of(problem: Problem, place: str) -> Said:
-    """A refusal in words: what somebody else did meanwhile is named."""
+def to_form_error(problem: Problem, place: str) -> FormError:
+    """The text of a refusal; a conflicting change by somebody else is described."""
     current, link = problem.members.get("current"), str(problem.members.get("link", ""))
     if current is None:
-        return Said(place, problem.detail, link)
+        return FormError(place, problem.detail, link)
     at = current.get("changedAt")
-    return Said(place, rollout_summary.moved_words(current, flag_changes.ago(at) if at else ""), link)
+    return FormError(place, rollout_summary.conflict_text(current, flag_changes.describe_age(at) if at else ""), link)
 
 
-def _read(session: Session, asked: Asked) -> Read:
-    entries = changes_history.newest(session, FLAG)
-    view, plan = provider().view(session, FLAG), session.get(PlanRow, FLAG)
-    return Read(
+def _load_page_data(session: Session, form: RolloutForm) -> RolloutPageData:
+    entries = changes_history.load_entries(session, FLAG)
+    view, plan = current_provider().view(session, FLAG), session.get(PlanRow, FLAG)
+    return RolloutPageData(
         view,
-        rollout_summary.happened(entries),
-        _guardrail(session, view),
+        rollout_summary.build_history(entries),
+        _load_guardrail(session, view),
         None if plan is None else PlanView.of(plan, entries),
         PastPlan.of(entries) if plan is None else None,
-        client_metrics.read(session, FLAG, asked.minutes),
-        _rollback(session, entries),
+        client_metrics.load_metrics(session, FLAG, form.minutes),
+        _load_rollback(session, entries),
     )
 
 
-def _guardrail(session: Session, view: View) -> Guardrail:
-    """Judged from the same window as the watch judges from."""
-    settings, source = current_settings(), provider()
-    window = client_reports.window(session, plan_service.epoch(session), settings.guardrail_window_s, view.level_since)
-    override, row = flag_changes.override_of(FLAG), session.get(GuardRow, FLAG)
-    return Guardrail.of(row, settings, view.nominal, window, override, source.mode, view.outcome)
+def _load_guardrail(session: Session, view: FlagView) -> GuardrailText:
+    """Uses the same window as the rollout controller."""
+    settings, source = current_settings(), current_provider()
+    window = client_reports.load_window(
+        session, plan_service.read_epoch(session), settings.guardrail_window_s, view.level_since
+    )
+    override, row = flag_changes.get_override(FLAG), session.get(GuardrailRow, FLAG)
+    return GuardrailText.of(row, settings, view.state, window, override, source.mode, view.outcome)
 
 
-def _rollback(session: Session, entries: list[changes_history.Entry]) -> Rollback | None:
-    change = changes_history.lowered(entries)
-    if change is None or utc_now() - parse_utc(change.at) > BACK_SHOWN:
+def _load_rollback(session: Session, entries: list[changes_history.HistoryEntry]) -> Rollback | None:
+    change = changes_history.find_decrease(entries)
+    if change is None or utc_now() - parse_utc(change.at) > ROLLBACK_SHOWN_FOR:
         return None
-    began = changes_history.first_increase(entries)
-    return Rollback(change, client_metrics.error_rate(session, FLAG, None if began is None else began.at, change.at))
+    began = changes_history.find_first_increase(entries)
+    return Rollback(
+        change, client_metrics.load_error_rate(session, FLAG, None if began is None else began.at, change.at)
+    )
 
 
-def _reconciled() -> Reconciled | None:
-    """None before any flags are known: then nobody can say who should stream."""
+def _load_drift() -> Drift | None:
+    """None before a configuration is loaded: then the expected streamers are unknown."""
     flags = current_app.extensions["beacon_flags"]
-    return None if flags.held is None else drift.watcher().look()
+    return None if flags.configuration is None else drift.drift_tracker().measure()
 
 
-def _switching(who: Actor, asked: Asked, now: View) -> Switching | None:
-    """Names are for whoever may act. None too where no single percentage says who would be in."""
-    percentage = now.nominal.percentage if asked.on else asked.percentage
-    if not asked.is_review or percentage is None or not who.has_role("product"):
+def _load_preview(who: Actor, form: RolloutForm, now: FlagView) -> SwitchPreview | None:
+    """Names are shown only to users who may change the rollout. Also None if the percentage is unknown."""
+    percentage = now.state.percentage if form.on else form.percentage
+    if not form.is_review or percentage is None or not who.has_role("product"):
         return None
     flags = current_app.extensions["beacon_flags"]
-    return preview(flags, FLAG, online().everybody(), percentage, asked.on or now.nominal.enabled)
+    return preview_switches(flags, FLAG, online_users().list_all(), percentage, form.on or now.state.enabled)

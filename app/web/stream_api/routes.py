@@ -13,7 +13,7 @@ from app.flags.evaluation import Flag, is_enabled
 from app.infra.concurrency import paced
 from app.infra.logs import sse_line
 from app.infra.problems import Problem, retry_after
-from app.rollout.online_users import online
+from app.rollout.online_users import online_users
 from app.stream import control, formats, sse, topics
 from app.stream.admission import Seat
 from app.stream.control import Opening
@@ -58,7 +58,7 @@ def sse_stream() -> Response:
 def frames() -> Response:
     """What a stream would have sent since `after`, as a finite answer; never gated by the flag."""
     admitted = stream_auth.identify(request.args.get("after"), scope=("read", "stream"))
-    online().note_poll(admitted.who.name, as_program=admitted.who.token_id is not None)
+    online_users().note_poll(admitted.who.name, as_program=admitted.who.token_id is not None)
     html = _html_shape()
     audiences = admitted.who.viewer.audiences
     found = log.fetch(db.session(), admitted.start.after, audiences, MAX_POLLED_FRAMES, MAX_POLLED_CHARS)
