@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from app.commands import rejections
 from app.commands.models import CommandRow, ItemRow
-from app.commands.targets import query_source
+from app.commands.targets import query_service
 from app.config import current_settings
 from app.db import read
 from app.infra.clock import utc_text
@@ -35,7 +35,8 @@ def preview_jobs(service_id: str, state: str, queue: str | None, limit: int) -> 
         except registry.ServiceNotFound:
             raise rejections.not_watched_error(service_id) from None
         make = registry.source_maker(row, current_settings().job_list_bound)
-    found = query_source(make, lambda source: source.select(JobFilter(state, queue), limit), for_command=False)
+    which = JobFilter(state, queue)
+    found = query_service(service_id, make, lambda source: source.select(which, limit), for_command=False)
     return JobPreview(found.total, utc_text(found.as_of), found.job_ids)
 
 

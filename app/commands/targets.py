@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TypeVar
 
 import sqlalchemy as sa
@@ -63,7 +64,7 @@ def resolve_targets(request: CommandRequest) -> ResolvedScope:
 
 def _resolve_queue(request: CommandRequest, make: Callable[[], Source]) -> ResolvedScope:
     queue = request.target or ""
-    found = query_source(make, lambda source: source.select(JobFilter("queued", queue), 0))
+    found = query_service(request.service, make, lambda source: source.select(JobFilter("queued", queue), 0))
     _check_growth(request, found.total)
     return ResolvedScope((CommandTarget(queue, f"queue:{queue}", queue),), queue, at_most=request.expected_count)
 
@@ -72,7 +73,8 @@ def _resolve_filter(request: CommandRequest, make: Callable[[], Source]) -> Reso
     wanted = request.filter
     assert wanted is not None  # noqa: S101 -- the caller checked it
     which = JobFilter(wanted.state, wanted.queue, wanted.older_than)
-    found, then = query_source(make, lambda source: _select_now_and_as_of(source, which, request.as_of))
+    select = partial(_select_now_and_as_of, which=which, as_of=request.as_of)
+    found, then = query_service(request.service, make, select)
     _check_growth(request, found.total)
     if found.total > len(found.job_ids):
         raise rejections.too_many_jobs_error(found.total, MAX_ITEMS_PER_COMMAND)
@@ -117,10 +119,12 @@ def _find_known_queues(service_id: str, ids: list[str] | tuple[str, ...]) -> dic
     return found
 
 
-def query_source(make: Callable[[], Source], question: Callable[[Source], T], *, for_command: bool = True) -> T:
+def query_service(
+    service_id: str, make: Callable[[], Source], question: Callable[[Source], T], *, for_command: bool = True
+) -> T:
     """`for_command`: an error then says that nothing was done. Otherwise the caller only wants to list jobs."""
     try:
-        return query_source(make, question)
+        return query_source(make, question, service_id=service_id)
     except TooManyRequests:
         nothing = "Nothing was done; try" if for_command else "Try"
         detail = f"Too many requests to services are pending. {nothing} again in a moment."

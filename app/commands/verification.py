@@ -80,7 +80,9 @@ def _confirm_timeout_s(row: CommandRow) -> float:
     return CONFIRM_RESTART_TIMEOUT_S if row.action == "restart-service" else CONFIRM_TIMEOUT_S
 
 
-def _confirm_items(claim: Claim, source: Source, row: CommandRow, build_order: Callable[[ItemAttempt], Operation]) -> bool:
+def _confirm_items(
+    claim: Claim, source: Source, row: CommandRow, build_order: Callable[[ItemAttempt], Operation]
+) -> bool:
     """True if every done item shows its effect. Reads each item once, then re-reads those that do not show it yet."""
     first_pass_s = _confirm_timeout_s(row) + CONFIRM_PER_ITEM_S * row.total
     left = _confirm_once(claim, source, build_order, time.monotonic() + first_pass_s)
@@ -91,7 +93,9 @@ def _confirm_items(claim: Claim, source: Source, row: CommandRow, build_order: C
     return not left
 
 
-def _confirm_once(claim: Claim, source: Source, build_order: Callable[[ItemAttempt], Operation], deadline: float) -> int:
+def _confirm_once(
+    claim: Claim, source: Source, build_order: Callable[[ItemAttempt], Operation], deadline: float
+) -> int:
     """Count the items that do not show their effect. Stores the others page by page. Raises `LeaseLost`."""
     left, after = 0, -1
     while page := command_store.load_unconfirmed(claim, after, CONFIRM_PAGE_ITEMS):

@@ -30,7 +30,9 @@ def now(queued: int = 0, failed: int = 0, workers: int = 0, queues: int | None =
     return look(cut=["queued", "failed"], counts=counts, workers=WORKERS[:workers], queues=queues, **more)
 
 
-def lost(was: KnownState, answer: ServiceSnapshot, evidence: CheckEvidence | None = None, began: float = 5) -> Loss | None:
+def lost(
+    was: KnownState, answer: ServiceSnapshot, evidence: CheckEvidence | None = None, began: float = 5
+) -> Loss | None:
     return loss_detection.update_loss(was, heard(answer, began), evidence or CheckEvidence(500.0), at(began))
 
 

@@ -16,7 +16,7 @@ from app.web.auth import actor, require
 from app.web.errors import wants_page
 from app.web.rollout import bp
 from app.web.rollout.rollout_form import DEFAULT_PLAN, FLAG, NOT_CONFIRMED, PlanForm, RolloutForm, parse_reason
-from app.web.rollout.views import render_page, to_form_error
+from app.web.rollout.views import render_rollout_page, to_form_error
 
 # The review is at `#review`, and a redirect without its own fragment would lead there again.
 MAIN_FRAGMENT, PLAN_FRAGMENT = "#main", "#plan"
@@ -39,8 +39,8 @@ def submit_change() -> ResponseReturnValue:
             raise
         db.session.remove()  # data read earlier may be older than the conflicting change
         if what == "set":
-            return render_page(form, to_form_error(problem, "review"), problem.status)
-        return render_page(
+            return render_rollout_page(form, to_form_error(problem, "review"), problem.status)
+        return render_rollout_page(
             _parse_form({}), to_form_error(problem, "bar"), problem.status, take_back=parse_reason(request.form)
         )
     return redirect(f"/rollout{form.page_query}{MAIN_FRAGMENT}", 303)
@@ -67,11 +67,11 @@ def submit_plan() -> ResponseReturnValue:
             raise
         error, typed = to_form_error(problem, "plan"), PlanForm.of(request.form)
         if what != "start":
-            return render_page(form, error, problem.status, plan=replace(DEFAULT_PLAN, seen=typed.seen))
+            return render_rollout_page(form, error, problem.status, plan=replace(DEFAULT_PLAN, seen=typed.seen))
         if problem.status == 409:  # the page now shows the other plan instead of the typed one
             error = replace(error, words=f"{error.words} {typed.summary}")
             typed = replace(DEFAULT_PLAN, seen=typed.seen)
-        return render_page(form, error, problem.status, plan=typed)
+        return render_rollout_page(form, error, problem.status, plan=typed)
     return redirect(f"/rollout{form.page_query}{PLAN_FRAGMENT}", 303)
 
 

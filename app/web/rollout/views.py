@@ -67,10 +67,10 @@ class RolloutPageData:
 @require("viewer")
 def get_page() -> Response:
     """`percentage=` or `on=1` shows the preview of that change; `minutes=360` shows six hours of client reports."""
-    return render_page(RolloutForm.of(request.args).without_expected)
+    return render_rollout_page(RolloutForm.of(request.args).without_expected)
 
 
-def render_page(
+def render_rollout_page(
     form: RolloutForm,
     error: FormError | None = None,
     status: int = 200,
