@@ -8,7 +8,8 @@ import pytest
 
 from app.infra.clock import parse_utc, utc_now, utc_text
 from app.sources.http_client import HttpClient
-from app.sources.palantir.palantir_source import PalantirSource, is_finished, sort_by_flow
+from app.sources.palantir.api import is_finished, sort_by_flow
+from app.sources.palantir.palantir_source import PalantirSource
 from app.sources.protocol import JobLookup, SourceError
 from tests.sources.upstream import Upstream, serve_palantir
 from tests.support.machine import scaled
