@@ -41,8 +41,8 @@ def test_a_server_that_is_slow_is_waited_for_and_then_its_last_words_are_told(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(demo, "READY_S", 0.5)
-    monkeypatch.setattr(demo, "SAID_EVERY_S", 0.1)
+    monkeypatch.setattr(demo, "READY_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(demo, "PROGRESS_INTERVAL_S", 0.1)
     settings = Settings(instance_dir=tmp_path, port=free_port())
     (tmp_path / "demo_web.log").write_text("\n".join(f"line {n}" for n in range(100)))
     with pytest.raises(demo.CannotStart, match=r"not ready within 0 s. The end of .*demo_web.log:\nline 80\n") as told:

@@ -212,5 +212,5 @@ def test_the_audit_and_the_limits_see_the_address_behind_the_proxy(cast: Flask) 
     log_in(client, ALICE, "wrong")
     with cast.app_context(), read() as session:
         kept = dict(session.execute(sa.select(LoginThrottle.kind, LoginThrottle.key)).all())
-        assert kept["address"] == login_throttle._sealed("address", "192.0.2.1")
+        assert kept["address"] == login_throttle._hash_key("address", "192.0.2.1")
         assert session.scalars(sa.select(AuditRow.origin).order_by(AuditRow.seq)).all()[-1] == "192.0.2.1"

@@ -8,10 +8,14 @@ from app.accounts.models import User
 from app.eventlog.audience import Viewer
 
 # What each role may do beyond seeing; admin may do everything.
-_INCLUDES = {"viewer": {"viewer"}, "operator": {"viewer", "operator"}, "product": {"viewer", "product"}}
+_IMPLIED_ROLES = {"viewer": {"viewer"}, "operator": {"viewer", "operator"}, "product": {"viewer", "product"}}
 # The scopes with which a token of this role can do something; every scope for an admin.
-_EVERYONES = {"stream", "read", "widget"}
-_SCOPES = {"viewer": _EVERYONES, "operator": _EVERYONES | {"publish", "command"}, "product": _EVERYONES | {"rollout"}}
+_COMMON_SCOPES = {"stream", "read", "widget"}
+_USABLE_SCOPES = {
+    "viewer": _COMMON_SCOPES,
+    "operator": _COMMON_SCOPES | {"publish", "command"},
+    "product": _COMMON_SCOPES | {"rollout"},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,18 +34,18 @@ class Actor:
         return Viewer(self.name, self.role)
 
     @property
-    def administers(self) -> bool:
+    def is_administrator(self) -> bool:
         """Whether this request may touch what is other people's."""
         return self.role == "admin" and (self.scopes is None or "admin" in self.scopes)
 
     def has_role(self, role: str) -> bool:
-        return self.role == "admin" or role in _INCLUDES.get(self.role, set())
+        return self.role == "admin" or role in _IMPLIED_ROLES.get(self.role, set())
 
 
-def actor_of(user: User, **members: Any) -> Actor:
+def actor_from_user(user: User, **members: Any) -> Actor:
     return Actor(user.id, user.name, user.role, **members)
 
 
 def usable_scopes(role: str) -> frozenset[str]:
     """What a person of this role may give a token of their own."""
-    return frozenset(tokens.SCOPES if role == "admin" else _SCOPES.get(role, set()))
+    return frozenset(tokens.SCOPES if role == "admin" else _USABLE_SCOPES.get(role, set()))

@@ -23,7 +23,7 @@ WIDGET_PREFIX = "bcw_"
 # Asked with every request of a program, thousands a second after a restart: tables, because mapped classes cost
 # four times as much, and made once.
 _token, _user = ApiToken.__table__.c, User.__table__.c
-_FIND = (
+_SELECT_TOKEN = (
     sa.select(
         _token.id.label("token_id"),
         _token.scopes,
@@ -55,24 +55,24 @@ def create(session: Session, user: User, scopes: list[str], days: float) -> tupl
     return row, text
 
 
-def count_live(session: Session, user: User) -> int:
-    return session.scalar(sa.select(sa.func.count()).select_from(ApiToken).where(*_is_live(user))) or 0
+def count_active(session: Session, user: User) -> int:
+    return session.scalar(sa.select(sa.func.count()).select_from(ApiToken).where(*_is_active(user))) or 0
 
 
 def revoke_all(session: Session, user: User) -> list[int]:
     """The ids of those that were live until now. Their streams end with whatever else changes of the user."""
-    ended = list(session.scalars(sa.select(ApiToken.id).where(*_is_live(user)).order_by(ApiToken.id)))
+    ended = list(session.scalars(sa.select(ApiToken.id).where(*_is_active(user)).order_by(ApiToken.id)))
     session.execute(sa.update(ApiToken).where(ApiToken.id.in_(ended)).values(revoked_at=utc_text()))
     return ended
 
 
-def _is_live(user: User) -> tuple[sa.ColumnElement[bool], ...]:
+def _is_active(user: User) -> tuple[sa.ColumnElement[bool], ...]:
     unexpired = sa.or_(ApiToken.expires_at.is_(None), ApiToken.expires_at > utc_text())
     return ApiToken.user_id == user.id, ApiToken.revoked_at.is_(None), unexpired
 
 
 @dataclass(frozen=True, slots=True)
-class Holder:
+class TokenHolder:
     """Whose token it is, and what it may. A widget's token has no id: it is signed, not kept."""
 
     token_id: int | None
@@ -82,24 +82,24 @@ class Holder:
     role: str
 
 
-def find(session: Session, text: str) -> Holder | None:
+def find(session: Session, text: str) -> TokenHolder | None:
     """Whoever holds the live token with this text; None where it is none, or its user is disabled."""
     if text.startswith(WIDGET_PREFIX):
         return _find_widget_token(session, text.removeprefix(WIDGET_PREFIX))
-    row = session.execute(_FIND, {"hash": _hash(text)}).one_or_none()
+    row = session.execute(_SELECT_TOKEN, {"hash": _hash(text)}).one_or_none()
     if row is None or row.revoked_at or row.disabled_at:
         return None
     if row.expires_at and row.expires_at <= utc_text():
         return None
-    return Holder(row.token_id, frozenset(row.scopes.split()), row.user_id, row.name, row.role)
+    return TokenHolder(row.token_id, frozenset(row.scopes.split()), row.user_id, row.name, row.role)
 
 
-def widget_token(user: User) -> str:
+def create_widget_token(user: User) -> str:
     """Reads this user's notifications and marks them read, for ten minutes."""
     return WIDGET_PREFIX + _serializer("beacon-widget-token").dumps([user.id, user.credential_generation])
 
 
-def _find_widget_token(session: Session, text: str) -> Holder | None:
+def _find_widget_token(session: Session, text: str) -> TokenHolder | None:
     try:
         user_id, generation = _serializer("beacon-widget-token").loads(text, max_age=WIDGET_TOKEN_S)
     except (BadSignature, TypeError):  # before it had a generation it was a bare number
@@ -107,10 +107,10 @@ def _find_widget_token(session: Session, text: str) -> Holder | None:
     user = session.get(User, user_id)
     if user is None or user.disabled_at or user.credential_generation != generation:
         return None
-    return Holder(None, frozenset({"widget"}), user.id, user.name, user.role)
+    return TokenHolder(None, frozenset({"widget"}), user.id, user.name, user.role)
 
 
-def page_token(login: LoginSession) -> str:
+def create_page_token(login: LoginSession) -> str:
     """Opens streams for five minutes, and only while the login session lives."""
     return _serializer().dumps(login.id)
 
@@ -120,23 +120,23 @@ def find_page_token(session: Session, text: str) -> LoginSession | None:
         login_id = _serializer().loads(text, max_age=STREAM_TOKEN_S)
     except BadSignature:
         return None
-    return live_session(session, login_id)
+    return find_active_session(session, login_id)
 
 
-def live_session(session: Session, login_id: str) -> LoginSession | None:
+def find_active_session(session: Session, login_id: str) -> LoginSession | None:
     """The login session if it has neither ended, expired nor been idle too long, and its user is not disabled."""
     row = session.get(LoginSession, login_id)
     if row is None or row.ended_at or row.expires_at <= utc_text() or row.user.disabled_at:
         return None
-    return row if row.last_active_at > idle_since() else None
+    return row if row.last_active_at > idle_cutoff() else None
 
 
-def idle_since() -> str:
+def idle_cutoff() -> str:
     """A login session that no person has used after this moment is over."""
     return utc_text(utc_now() - timedelta(hours=current_settings().session_idle_hours))
 
 
-def opaque(login_id: str) -> str:
+def public_session_id(login_id: str) -> str:
     """A name for a login session that tells nobody its id."""
     return hashlib.sha256(f"session:{login_id}".encode()).hexdigest()[:16]
 

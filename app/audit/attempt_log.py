@@ -16,18 +16,18 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.audit import chain, redaction
-from app.audit.models import Gathered
+from app.audit.models import AttemptCount
 from app.db import DatabaseUnavailable, read, write
 from app.infra.clock import utc_text
 
 log = logging.getLogger(__name__)
 
 # In one minute, of one kind: from then on they are counted together.
-GROUPS = 60
+MAX_GROUPS_PER_MINUTE = 60
 OTHERS = "(others)"
 # So often this process writes of one and the same; between two writes it only counts.
-EVERY_S = 1.0
-MAX_KNOWN = 1_000
+WRITE_INTERVAL_S = 1.0
+MAX_TRACKED_ATTEMPTS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Attempt:
     role: str | None = None
 
 
-def network(address: str) -> str:
+def network_of(address: str) -> str:
     """Whoever has one address of version 6 has the 2⁶⁴ around it too: they count as one."""
     try:
         found = ipaddress.ip_address(address)
@@ -54,26 +54,31 @@ def network(address: str) -> str:
     return str(ipaddress.ip_network((found, 64), strict=False))
 
 
-def note(session: Session, attempt: Attempt, times: int = 1, full: chain.Entry | None = None) -> None:
+def record_attempt(session: Session, attempt: Attempt, times: int = 1, full: chain.Entry | None = None) -> None:
     """Inside `db.write()`: the first of its minute becomes an entry, `full` where that tells more, the others count."""
     chain.lock(session)  # one writer of both
     minute = utc_text()[:16]
-    row = session.get(Gathered, (*_key(attempt), minute))
-    if row is None and _groups(session, attempt.action_type, minute) >= GROUPS:
+    row = session.get(AttemptCount, (*_key(attempt), minute))
+    if row is None and _count_groups(session, attempt.action_type, minute) >= MAX_GROUPS_PER_MINUTE:
         attempt, full = Attempt(attempt.action_type, OTHERS, OTHERS, OTHERS), None
-        row = session.get(Gathered, (*_key(attempt), minute))
+        row = session.get(AttemptCount, (*_key(attempt), minute))
     if row is not None:
         row.count += times
         return
     values = dict(zip(("action_type", "actor", "target", "origin"), _key(attempt), strict=True))
-    session.add(Gathered(**values, minute=minute, count=times - 1))
-    chain.record(session, full or _entry(attempt))
+    session.add(AttemptCount(**values, minute=minute, count=times - 1))
+    chain.record(session, full or _make_entry(attempt))
 
 
-def tell(now: str | None = None) -> int:
+def write_summaries(now: str | None = None) -> int:
     """One entry for what came again in each minute that is over; how many. Safe to run on every worker."""
     minute = (now or utc_text())[:16]
-    over = sa.select(Gathered).where(Gathered.minute < minute).order_by(Gathered.minute).limit(GROUPS)
+    over = (
+        sa.select(AttemptCount)
+        .where(AttemptCount.minute < minute)
+        .order_by(AttemptCount.minute)
+        .limit(MAX_GROUPS_PER_MINUTE)
+    )
     with read() as session:
         if session.scalar(sa.select(sa.func.count()).select_from(over.subquery())) == 0:
             return 0
@@ -84,12 +89,12 @@ def tell(now: str | None = None) -> int:
             session.delete(row)
             if row.count:
                 attempt = Attempt(row.action_type, row.actor, row.target, row.origin)
-                chain.record(session, _entry(attempt, {"again": row.count, "minute": f"{row.minute}Z"}))
+                chain.record(session, _make_entry(attempt, {"again": row.count, "minute": f"{row.minute}Z"}))
                 told += 1
     return told
 
 
-class Attempts:
+class AttemptRecorder:
     """What this process was asked and refused: of one and the same it writes once a second, however often it comes."""
 
     def __init__(self) -> None:
@@ -97,13 +102,13 @@ class Attempts:
         self._wrote: dict[Attempt, float] = {}
         self._pending: Counter[Attempt] = Counter()
 
-    def note(self, attempt: Attempt) -> None:
+    def record(self, attempt: Attempt) -> None:
         now = time.monotonic()
         with self._lock:
             self._pending[attempt] += 1
-            if now - self._wrote.get(attempt, -EVERY_S) < EVERY_S:
+            if now - self._wrote.get(attempt, -WRITE_INTERVAL_S) < WRITE_INTERVAL_S:
                 return
-            if len(self._wrote) >= MAX_KNOWN:
+            if len(self._wrote) >= MAX_TRACKED_ATTEMPTS:
                 self._wrote.clear()
             self._wrote[attempt] = now
         self._write(attempt)
@@ -111,7 +116,7 @@ class Attempts:
     def flush(self) -> None:
         """What only was counted; then the minutes that are over."""
         self.write_pending()
-        tell()
+        write_summaries()
 
     def write_pending(self) -> None:
         """What only was counted. Where the database takes none, the rest waits for the next turn."""
@@ -129,7 +134,7 @@ class Attempts:
             return True
         try:
             with write() as session:
-                note(session, attempt, times)
+                record_attempt(session, attempt, times)
         except (DatabaseUnavailable, SQLAlchemyError) as error:
             log.warning("a refusal waits to be recorded: %s", type(error).__name__)
             with self._lock:
@@ -141,18 +146,18 @@ class Attempts:
 def _key(attempt: Attempt) -> tuple[str, str, str, str]:
     return (
         attempt.action_type,
-        redaction.text(attempt.actor),
-        redaction.text(attempt.target),
-        redaction.text(attempt.origin),
+        redaction.redact_text(attempt.actor),
+        redaction.redact_text(attempt.target),
+        redaction.redact_text(attempt.origin),
     )
 
 
-def _entry(attempt: Attempt, params: dict[str, Any] | None = None) -> chain.Entry:
+def _make_entry(attempt: Attempt, params: dict[str, Any] | None = None) -> chain.Entry:
     action, actor, target, origin = _key(attempt)
     told = {**({"role": attempt.role} if attempt.role else {}), **(params or {})}
     return chain.Entry(actor, action, target, "failure", params=told or None, origin=origin)
 
 
-def _groups(session: Session, action_type: str, minute: str) -> int:
-    mine = sa.select(sa.func.count()).where(Gathered.action_type == action_type, Gathered.minute == minute)
+def _count_groups(session: Session, action_type: str, minute: str) -> int:
+    mine = sa.select(sa.func.count()).where(AttemptCount.action_type == action_type, AttemptCount.minute == minute)
     return session.scalar(mine) or 0

@@ -17,31 +17,31 @@ log = logging.getLogger(__name__)
 
 ACTION = "audit-checkpoint"
 # A worker deletes on its event loop, 2 ms for so many; a program that serves nobody takes more at a time.
-STEP = 50
-STEP_ALONE = 500
-PAUSE_S = 0.01
+DELETE_BATCH_ROWS = 50
+CLI_DELETE_BATCH_ROWS = 500
+DELETE_PAUSE_S = 0.01
 # The oldest entry is kept so much longer: otherwise every look of the maintenance would seal a checkpoint of its own.
-SLACK = timedelta(days=1)
+CHECKPOINT_SLACK = timedelta(days=1)
 
 
-class NothingToGo(ValueError):
+class NothingToDelete(ValueError):
     """No entry is older than that, or none behind it would be left."""
 
 
-def keep(retention_days: float, by: str) -> int:
+def apply_retention(retention_days: float, by: str) -> int:
     """Let go of what is older, where it is worth a checkpoint; how many went. Safe to run on every worker."""
     cutoff = utc_now() - timedelta(days=retention_days)
-    worth = utc_text(cutoff - SLACK)
+    worth = utc_text(cutoff - CHECKPOINT_SLACK)
     with read() as session:
-        is_worth_it = _is_worth_it(session, worth)
+        is_worth_it = _has_uncovered_before(session, worth)
     if is_worth_it:
         # Another worker may have come first: it looks again under the lock of the chain.
-        with contextlib.suppress(NothingToGo):
+        with contextlib.suppress(NothingToDelete):
             seal_before(utc_text(cutoff), by, worth)
-    return sweep()
+    return delete_covered()
 
 
-def _is_worth_it(session: Session, worth: str) -> bool:
+def _has_uncovered_before(session: Session, worth: str) -> bool:
     covered = sa.select(sa.func.coalesce(sa.func.max(Checkpoint.through_seq), 0)).scalar_subquery()
     left = sa.select(AuditRow.timestamp).where(AuditRow.seq > covered).order_by(AuditRow.seq).limit(1)
     oldest = session.scalar(left)
@@ -60,8 +60,8 @@ def seal_before(moment: str, by: str, worth: str | None = None) -> Checkpoint:
             before.order_by(AuditRow.timestamp.desc(), AuditRow.seq.desc()).limit(1)
         ).one_or_none()
         first = session.scalar(sa.select(sa.func.min(AuditRow.seq)))
-        if through is None or first is None or (worth is not None and not _is_worth_it(session, worth)):
-            raise NothingToGo(f"no entry of the audit is older than {moment}")
+        if through is None or first is None or (worth is not None and not _has_uncovered_before(session, worth)):
+            raise NothingToDelete(f"no entry of the audit is older than {moment}")
         covered = {"throughSeq": through.seq, "throughHash": through.hash, "entries": through.seq - first + 1}
         key = chain.record(session, chain.Entry(by, ACTION, "audit", params=covered))
         row = session.get(AuditRow, key)
@@ -72,28 +72,28 @@ def seal_before(moment: str, by: str, worth: str | None = None) -> Checkpoint:
     log.info("audit checkpoint seq=%s through=%s hash=%s", made.seq, made.through_seq, made.through_hash)
     log_head()
     # Before anything goes: a head that a checkpoint covers can be held against the log no more.
-    head_file.keeper().keep()
+    head_file.current_keeper().update()
     return made
 
 
-def sweep(at_once: int | None = None) -> int:
+def delete_covered(at_once: int | None = None) -> int:
     """Delete what a checkpoint covers, oldest first and in small steps; goes on where an earlier sweep was cut off."""
     gone = 0
-    while step := _step(at_once or STEP):
+    while step := _delete_batch(at_once or DELETE_BATCH_ROWS):
         gone += step
-        time.sleep(PAUSE_S)
+        time.sleep(DELETE_PAUSE_S)
     return gone
 
 
 def log_head() -> None:
     """The head into the log, which is kept elsewhere: whoever removes the tail of the chain cannot remove that."""
     with read() as session:
-        head = chain.head(session)
+        head = chain.read_head(session)
     if head.seq:
         log.info("audit head seq=%s hash=%s", head.seq, head.hash)
 
 
-def _step(at_once: int) -> int:
+def _delete_batch(at_once: int) -> int:
     with read() as session:
         through = session.scalar(sa.select(sa.func.max(Checkpoint.through_seq)))
         oldest = session.scalar(sa.select(sa.func.min(AuditRow.seq)))

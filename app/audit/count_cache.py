@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from app.audit.models import AuditRow
 from app.audit.reader_pool import Fetch
 
-MOST = 100_000
-KEPT = 1_000
+MAX_COUNTED_ROWS = 100_000
+MAX_CACHED_COUNTS = 1_000
 
 
 class _Span(Protocol):
@@ -21,7 +21,7 @@ class _Span(Protocol):
     def high(self) -> int: ...
 
 
-class Totals:
+class CountCache:
     """The counts of one process."""
 
     def __init__(self) -> None:
@@ -32,16 +32,16 @@ class Totals:
         """How many of `span` fit, at most one more than `MOST`. `key` names filter and beginning of the span."""
         with self._lock:
             counted, through = self._kept.get(key, (0, span.low - 1))
-        if through < span.high and counted <= MOST:
+        if through < span.high and counted <= MAX_COUNTED_ROWS:
             newer = sa.select(AuditRow.seq).where(AuditRow.seq > through, AuditRow.seq <= span.high, *where)
-            some = newer.limit(MOST + 1 - counted).subquery()
+            some = newer.limit(MAX_COUNTED_ROWS + 1 - counted).subquery()
             counted += fetch(sa.select(sa.func.count()).select_from(some))[0][0]
-            self._keep(key, (counted, span.high))
+            self._store(key, (counted, span.high))
         return counted
 
-    def _keep(self, key: tuple[Any, ...], counted: tuple[int, int]) -> None:
+    def _store(self, key: tuple[Any, ...], counted: tuple[int, int]) -> None:
         with self._lock:
             self._kept[key] = counted
             self._kept.move_to_end(key)
-            while len(self._kept) > KEPT:
+            while len(self._kept) > MAX_CACHED_COUNTS:
                 self._kept.popitem(last=False)

@@ -31,13 +31,13 @@ from app.infra.clock import utc_text
 log = logging.getLogger(__name__)
 
 # Heads that an operator has replaced stay in the file, the newest so many.
-MAX_REPLACED = 20
+MAX_REPLACED_HEADS = 20
 # So often the log is told that it does not hold what is kept.
-REPEAT_S = 600.0
-ADVICE = "run beacon audit verify; once you know why, beacon audit accept-head"
+COMPLAINT_INTERVAL_S = 600.0
+MISMATCH_ADVICE = "run beacon audit verify; once you know why, beacon audit accept-head"
 
 
-class Unreadable(Exception):
+class HeadFileError(Exception):
     """The file cannot be read or written; the text names it and says why."""
 
 
@@ -51,7 +51,7 @@ class KeptHead:
     file: str = ""
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         when = f"{self.at[:10]} {self.at[11:19]} UTC"
         return f"the head kept in {self.file}, entry {self.seq:,} of {when}"
 
@@ -78,9 +78,9 @@ class HeadFile:
             every = self._all()
             mine = every.setdefault(self._database, {})
             if replaced is not None and before is not None:
-                gone = {**_plain(before), "until": now.at, "why": replaced}
-                mine["replaced"] = [*mine.get("replaced", []), gone][-MAX_REPLACED:]
-            mine["head"] = _plain(now)
+                gone = {**_head_to_json(before), "until": now.at, "why": replaced}
+                mine["replaced"] = [*mine.get("replaced", []), gone][-MAX_REPLACED_HEADS:]
+            mine["head"] = _head_to_json(now)
             self._write(json.dumps(every, indent=1) + "\n")
         return True
 
@@ -92,20 +92,20 @@ class HeadFile:
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, RecursionError) as error:
-            raise Unreadable(f"{self.path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+            raise HeadFileError(f"{self.path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
         return found
 
     def _head(self, kept: Any) -> KeptHead:
         try:
             return KeptHead(int(kept["seq"]), str(kept["hash"]), str(kept["at"]), str(self.path))
         except (TypeError, ValueError, LookupError):
-            raise Unreadable(f"{self.path} cannot be read: it holds no heads") from None
+            raise HeadFileError(f"{self.path} cannot be read: it holds no heads") from None
 
     @contextmanager
     def _locked(self) -> Iterator[bool]:
         """Whether the lock is ours. Nobody waits for it: a process that was stopped may hold it for hours."""
         try:
-            with open(self.path.with_name(self.path.name + ".lock"), "w", opener=_private) as lock:
+            with open(self.path.with_name(self.path.name + ".lock"), "w", opener=_open_private) as lock:
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
@@ -113,7 +113,7 @@ class HeadFile:
                     return
                 yield True
         except OSError as error:
-            raise Unreadable(f"{self.path} cannot be written: {error.strerror}") from None
+            raise HeadFileError(f"{self.path} cannot be written: {error.strerror}") from None
 
     def _write(self, text: str) -> None:
         """Whole or not at all, also where the machine loses its power meanwhile."""
@@ -139,19 +139,19 @@ class HeadKeeper:
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self.file = HeadFile(settings.audit_head_path, settings.database_name)
-        self._seen = chain.Head(0, chain.FIRST, "")
+        self._seen = chain.Head(0, chain.GENESIS_HASH, "")
         self._clock, self._complained_at = clock, float("-inf")
 
-    def kept(self) -> KeptHead | None:
+    def read_kept(self) -> KeptHead | None:
         """Raises `Unreadable`."""
         found: KeptHead | None = concurrency.call(self.file.read)
         return found
 
-    def keep(self) -> None:
+    def update(self) -> None:
         """The head as it is now. Needs an app context; never raises for the file's sake, but says so in the log."""
         try:
-            self._keep()
-        except Unreadable as error:
+            self._update()
+        except HeadFileError as error:
             self._complain(
                 f"the head of the audit is not kept: {error}; mend the file or name another one in "
                 "BEACON_AUDIT_HEAD_FILE"
@@ -160,23 +160,23 @@ class HeadKeeper:
     def accept(self, why: str) -> KeptHead:
         """Keep the head as it is now, whatever was kept. Raises `Unreadable`."""
         with read() as session:
-            now = self._of(chain.head(session))
-        before = self.kept()
+            now = self._of(chain.read_head(session))
+        before = self.read_kept()
         if not concurrency.call(self.file.replace, before, now, why):
-            raise Unreadable(f"{self.file.path} was changed just now; try again")
+            raise HeadFileError(f"{self.file.path} was changed just now; try again")
         return now
 
-    def _keep(self) -> None:
+    def _update(self) -> None:
         with read() as session:
-            head = chain.head(session)
+            head = chain.read_head(session)
         if head == self._seen and head.seq:
             return
-        before = self.kept()
+        before = self.read_kept()
         if before is not None:
             with read() as session:
-                wrong = contradiction(session, before)
+                wrong = find_contradiction(session, before)
             if wrong is not None:
-                self._complain(f"the audit does not hold {before.words}: {wrong}; {ADVICE}")
+                self._complain(f"the audit does not hold {before.description}: {wrong}; {MISMATCH_ADVICE}")
                 return
         if (0 if before is None else before.seq) < head.seq:
             concurrency.call(self.file.replace, before, self._of(head))
@@ -186,29 +186,29 @@ class HeadKeeper:
         return KeptHead(head.seq, head.hash, utc_text(), str(self.file.path))
 
     def _complain(self, words: str) -> None:
-        if self._clock() - self._complained_at >= REPEAT_S:
+        if self._clock() - self._complained_at >= COMPLAINT_INTERVAL_S:
             self._complained_at = self._clock()
             log.error("%s", words)
 
 
-def keeper() -> HeadKeeper:
+def current_keeper() -> HeadKeeper:
     """The one of the current application."""
-    return keeper_of(current_app)
+    return get_keeper(current_app)
 
 
-def keeper_of(app: Flask) -> HeadKeeper:
+def get_keeper(app: Flask) -> HeadKeeper:
     found: HeadKeeper = app.extensions["beacon_head_keeper"]
     return found
 
 
-def contradiction(session: Session, kept: KeptHead) -> str | None:
+def find_contradiction(session: Session, kept: KeptHead) -> str | None:
     """Why this log is not the one that had this head; a quick look, which reads no chain."""
     if kept.seq == 0:
         return None
     hash_ = session.scalar(sa.select(AuditRow.hash).where(AuditRow.seq == kept.seq))
     if hash_ == kept.hash:
         return None
-    head = chain.head(session)
+    head = chain.read_head(session)
     if head.seq < kept.seq:
         return f"it ends at entry {head.seq:,}, so the log was restored or cut"
     if hash_ is None:
@@ -216,9 +216,9 @@ def contradiction(session: Session, kept: KeptHead) -> str | None:
     return "that entry has another hash, so the log was made anew, or restored and written on"
 
 
-def _plain(head: KeptHead) -> dict[str, Any]:
+def _head_to_json(head: KeptHead) -> dict[str, Any]:
     return {name: value for name, value in asdict(replace(head, file="")).items() if name != "file"}
 
 
-def _private(name: str, flags: int) -> int:
+def _open_private(name: str, flags: int) -> int:
     return os.open(name, flags, 0o600)

@@ -7,19 +7,19 @@ from app.audit import chain
 from app.config import Settings
 from app.db import read
 
-CONNECT_S = 2.0
-ANSWER_S = 5.0
+CONNECT_TIMEOUT_S = 2.0
+RESPONSE_TIMEOUT_S = 5.0
 
 
-class NotTaken(Exception):
+class HeadNotAccepted(Exception):
     """The witness did not take the head; the text says why, without the address, which may hold a secret."""
 
 
-def post(url: str) -> None:
+def post_head(url: str) -> None:
     """Once; the next turn comes. Needs an app context. Raises `NotTaken`."""
     settings: Settings = current_app.extensions["beacon_settings"]
     with read() as session:
-        head = chain.head(session)
+        head = chain.read_head(session)
     told = {"database": settings.database_name, "seq": head.seq, "hash": head.hash, "timestamp": head.timestamp}
     status = 0
     try:
@@ -27,7 +27,7 @@ def post(url: str) -> None:
             session.trust_env = False  # the environment's proxies and credentials are not meant for it
             # Its answer is not read: the status says all.
             with session.post(
-                url, json=told, timeout=(CONNECT_S, ANSWER_S), allow_redirects=False, stream=True
+                url, json=told, timeout=(CONNECT_TIMEOUT_S, RESPONSE_TIMEOUT_S), allow_redirects=False, stream=True
             ) as answer:
                 status = answer.status_code
     except requests.RequestException as error:
@@ -35,4 +35,4 @@ def post(url: str) -> None:
     else:
         reason = f"it answered {status}"
     if not 200 <= status < 300:
-        raise NotTaken(f"BEACON_AUDIT_HEAD_URL did not take the head of the audit: {reason}")
+        raise HeadNotAccepted(f"BEACON_AUDIT_HEAD_URL did not take the head of the audit: {reason}")

@@ -11,30 +11,33 @@ from app.config import Settings
 from app.db import DatabaseUnavailable
 
 ACTOR = "beacon"
-TELL_EVERY_S = 15.0
-HEAD_EVERY_S = 600.0
-KEEP_EVERY_S = 5.0
+SUMMARY_INTERVAL_S = 15.0
+HEAD_INTERVAL_S = 600.0
+HEAD_FILE_INTERVAL_S = 5.0
 
 
-def tasks(app: Flask, settings: Settings) -> Iterator[tuple[float, Callable[[], None]]]:
+def periodic_tasks(app: Flask, settings: Settings) -> Iterator[tuple[float, Callable[[], None]]]:
     """Each with the seconds between two turns."""
     attempts = app.extensions["beacon_attempts"]
-    yield TELL_EVERY_S, _within(app, attempts.flush)
-    yield HEAD_EVERY_S, _within(app, checkpoint.log_head)
-    yield KEEP_EVERY_S, _within(app, head_file.keeper_of(app).keep)
+    yield SUMMARY_INTERVAL_S, _in_app_context(app, attempts.flush)
+    yield HEAD_INTERVAL_S, _in_app_context(app, checkpoint.log_head)
+    yield HEAD_FILE_INTERVAL_S, _in_app_context(app, head_file.get_keeper(app).update)
     if settings.audit_head_url:
-        yield HEAD_EVERY_S, _within(app, lambda: head_webhook.post(settings.audit_head_url))
+        yield HEAD_INTERVAL_S, _in_app_context(app, lambda: head_webhook.post_head(settings.audit_head_url))
     if settings.audit_retention_days > 0:
-        yield HEAD_EVERY_S, _within(app, lambda: checkpoint.keep(settings.audit_retention_days, ACTOR))
+        yield (
+            HEAD_INTERVAL_S,
+            _in_app_context(app, lambda: checkpoint.apply_retention(settings.audit_retention_days, ACTOR)),
+        )
 
 
-class AtTheEnd:
+class ShutdownFlush:
     """What a worker that ends has only counted is written before it is gone, and the head behind it is kept."""
 
     def __init__(self, app: Flask) -> None:
         self._calls = (
-            _within(app, app.extensions["beacon_attempts"].write_pending),
-            _within(app, head_file.keeper_of(app).keep),
+            _in_app_context(app, app.extensions["beacon_attempts"].write_pending),
+            _in_app_context(app, head_file.get_keeper(app).update),
         )
 
     def start(self) -> None:
@@ -46,7 +49,7 @@ class AtTheEnd:
                 call()
 
 
-def _within(app: Flask, call: Callable[[], object]) -> Callable[[], None]:
+def _in_app_context(app: Flask, call: Callable[[], object]) -> Callable[[], None]:
     def run() -> None:
         with app.app_context():
             call()

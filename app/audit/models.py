@@ -6,7 +6,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.db import Base
 
 # Most entries belong to no command, and are not in its index.
-_OF_COMMANDS = sa.text("command_id IS NOT NULL")
+_HAS_COMMAND_ID = sa.text("command_id IS NOT NULL")
 
 
 class AuditRow(Base):
@@ -19,7 +19,11 @@ class AuditRow(Base):
         sa.Index("ix_command_audit_outcome", "outcome", "seq", "actor", "action_type", "target"),
         sa.Index("ix_command_audit_timestamp", "timestamp", "seq"),
         sa.Index(
-            "ix_command_audit_command_id", "command_id", "seq", sqlite_where=_OF_COMMANDS, postgresql_where=_OF_COMMANDS
+            "ix_command_audit_command_id",
+            "command_id",
+            "seq",
+            sqlite_where=_HAS_COMMAND_ID,
+            postgresql_where=_HAS_COMMAND_ID,
         ),
     )
 
@@ -51,7 +55,7 @@ class Checkpoint(Base):
     through_hash: Mapped[str]
 
 
-class Gathered(Base):
+class AttemptCount(Base):
     """What happened again within its minute: told in one entry when the minute is over."""
 
     __tablename__ = "audit_gathered"

@@ -17,19 +17,19 @@ MAX_PAGE = 1_000_000
 Outcome = Literal["success", "failure", "timeout"]
 SortBy = Literal["timestamp", "seq", "actor", "actionType", "target", "outcome"]
 FILTERS = ("actionType", "target", "actor", "outcome", "commandId", "startDate", "endDate", "q")
-_USUAL = {"sortBy": "timestamp", "sortOrder": "desc", "limit": "50"}
+_DEFAULTS = {"sortBy": "timestamp", "sortOrder": "desc", "limit": "50"}
 
 
-def _start(text: object) -> str | None:
-    return _moment(text, timedelta(0))
+def _parse_start(text: object) -> str | None:
+    return _parse_moment(text, timedelta(0))
 
 
-def _end(text: object) -> str | None:
+def _parse_end(text: object) -> str | None:
     """A day without a time means the whole of it."""
-    return _moment(text, timedelta(days=1))
+    return _parse_moment(text, timedelta(days=1))
 
 
-def _moment(text: object, day: timedelta) -> str | None:
+def _parse_moment(text: object, day: timedelta) -> str | None:
     if text in (None, ""):
         return None
     try:
@@ -42,18 +42,18 @@ def _moment(text: object, day: timedelta) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class AuditCursor:
     """A place between two entries: behind (or, read backwards, before) the one with this key."""
 
     key: tuple[str | int, ...]
     backwards: bool = False
 
-    def text(self) -> str:
+    def encode(self) -> str:
         plain = json.dumps([self.backwards, *self.key], separators=(",", ":"))
         return urlsafe_b64encode(plain.encode()).decode().rstrip("=")
 
     @classmethod
-    def of(cls, text: object) -> Self | None:
+    def parse(cls, text: object) -> Self | None:
         if text in (None, ""):
             return None
         try:
@@ -63,20 +63,20 @@ class Place:
             if not sound or not all(isinstance(word, str) for word in words):
                 raise ValueError
             for word in words:
-                _sayable(word)
+                _check_text(word)
         except (ValueError, TypeError, RecursionError) as error:
             raise ValueError("expected meta.next or meta.previous of an earlier answer") from error
         return cls(tuple(key), backwards)
 
 
-def _sayable(text: object) -> object:
+def _check_text(text: object) -> object:
     """No column holds a NUL or half a surrogate pair, and a database would not take it as a question."""
     if isinstance(text, str) and ("\0" in text or text != text.encode("utf-8", "replace").decode()):
         raise ValueError("expected text without control characters")
     return text or None
 
 
-Text = Annotated[str | None, BeforeValidator(_sayable), Field(max_length=1_000)]
+Text = Annotated[str | None, BeforeValidator(_check_text), Field(max_length=1_000)]
 
 
 class AuditQuery(BaseModel):
@@ -93,23 +93,23 @@ class AuditQuery(BaseModel):
     actor: Text = None
     command_id: Text = Field(None, alias="commandId")
     outcome: Outcome | None = None
-    start: Annotated[str | None, BeforeValidator(_start)] = Field(None, alias="startDate")
-    end: Annotated[str | None, BeforeValidator(_end)] = Field(None, alias="endDate")
-    q: Annotated[str | None, BeforeValidator(_sayable), Field(max_length=200)] = None
-    place: Annotated[Place | None, BeforeValidator(Place.of)] = Field(None, alias="cursor")
+    start: Annotated[str | None, BeforeValidator(_parse_start)] = Field(None, alias="startDate")
+    end: Annotated[str | None, BeforeValidator(_parse_end)] = Field(None, alias="endDate")
+    q: Annotated[str | None, BeforeValidator(_check_text), Field(max_length=200)] = None
+    cursor: Annotated[AuditCursor | None, BeforeValidator(AuditCursor.parse)] = Field(None, alias="cursor")
 
     @property
-    def sorts_by_time(self) -> bool:
+    def is_sorted_by_time(self) -> bool:
         """A search reads in the order of time, whatever else was asked."""
         return self.sort_by in ("timestamp", "seq") or self.q is not None
 
     @property
-    def descending(self) -> bool:
+    def is_descending(self) -> bool:
         return self.sort_order == "desc"
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class AuditAddress:
     """A query as it was typed: what of it is understood, and in sentences what is not."""
 
     given: Mapping[str, str]
@@ -117,7 +117,7 @@ class Address:
     errors: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, typed: Mapping[str, str]) -> Self:
+    def parse(cls, typed: Mapping[str, str]) -> Self:
         given = {name: value.strip() for name, value in typed.items() if value.strip()}
         try:
             return cls(given, AuditQuery.model_validate(given))
@@ -131,9 +131,9 @@ class Address:
     def is_filtered(self) -> bool:
         return any(name in self.given for name in FILTERS)
 
-    def to(self, path: str = "/audit", **changed: str | None) -> str:
+    def url(self, path: str = "/audit", **changed: str | None) -> str:
         """The same view, with what is `changed`; from its first page on unless a cursor is given."""
-        kept = {name: value for name, value in self.given.items() if name in (*FILTERS, *_USUAL, "refresh")}
+        kept = {name: value for name, value in self.given.items() if name in (*FILTERS, *_DEFAULTS, "refresh")}
         pairs = {**kept, **changed}
-        query = urlencode({name: value for name, value in pairs.items() if value and _USUAL.get(name) != value})
+        query = urlencode({name: value for name, value in pairs.items() if value and _DEFAULTS.get(name) != value})
         return f"{path}?{query}" if query else path

@@ -24,7 +24,7 @@ _ASSIGNED = re.compile(
 )
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 # What is said of a secret without telling it.
-_SAID = ("", "kept", HIDDEN)
+_HARMLESS_VALUES = ("", "kept", HIDDEN)
 
 _PATTERNS = (
     (_IN_ADDRESS, rf"\1:{HIDDEN}@"),
@@ -39,13 +39,13 @@ def redact(value: Any, depth: int = 0) -> Any:
     if depth > MAX_DEPTH:
         return HIDDEN
     if isinstance(value, Mapping):
-        return {text(str(key)): _member(str(key), one, depth + 1) for key, one in value.items()}
+        return {redact_text(str(key)): _redact_member(str(key), one, depth + 1) for key, one in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [redact(one, depth + 1) for one in value]
-    return text(value) if isinstance(value, str) else value
+    return redact_text(value) if isinstance(value, str) else value
 
 
-def text(value: str) -> str:
+def redact_text(value: str) -> str:
     """One text; also without what a database does not take: half a surrogate pair, and NUL."""
     sound = value.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
     for pattern, instead in _PATTERNS:
@@ -53,12 +53,12 @@ def text(value: str) -> str:
     return sound
 
 
-def _member(key: str, value: Any, depth: int) -> Any:
+def _redact_member(key: str, value: Any, depth: int) -> Any:
     if not _SECRET.search(_CAMEL.sub("_", key).replace("-", "_")):
         return redact(value, depth)
     # The id of a token, or where a password comes from, is no secret.
     if value is None or isinstance(value, bool) or (isinstance(value, int) and key == "token"):
         return value
-    if isinstance(value, str) and (value in _SAID or value.startswith("from the environment variable ")):
+    if isinstance(value, str) and (value in _HARMLESS_VALUES or value.startswith("from the environment variable ")):
         return value
     return HIDDEN

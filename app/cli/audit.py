@@ -10,13 +10,13 @@ import click
 from app.audit import chain, export, head_file
 from app.audit import checkpoint as checkpoints
 from app.audit.query_params import AuditQuery
-from app.audit.verify import Expected, outside, verify
-from app.cli.context import application, operator
+from app.audit.verify import ExpectedHead, read_outside_head, verify
+from app.cli.context import open_migrated_app, operator_name
 from app.db import write
 from app.infra.clock import parse_utc, utc_now, utc_text
 from app.infra.streaming_export import Format
 
-REDRAW_S = 0.1
+REDRAW_INTERVAL_S = 0.1
 
 
 @click.group()
@@ -32,21 +32,21 @@ def verify_(head: str | None, seq: int | None) -> None:
     entry where it does not hold, 3 where a head cannot be held against it."""
     if seq is not None and head is None:
         raise click.UsageError("--seq says where --head belongs: give both")
-    with application():
-        bar = Bar()
-        kept = outside()
-        found = verify(bar, Expected(head, seq) if head else None, kept.expected)
+    with open_migrated_app():
+        bar = ProgressBar()
+        kept = read_outside_head()
+        found = verify(bar, ExpectedHead(head, seq) if head else None, kept.expected)
         bar.end()
     if found.broken:
         click.echo(f"broken: {found.broken}; {found.count} entries before it hold")
         sys.exit(1)
-    if untold := found.untold or kept.trouble:
-        click.echo(f"cannot tell: {untold}; {found.count} entries hold")
+    if inconclusive := found.inconclusive or kept.error:
+        click.echo(f"cannot tell: {inconclusive}; {found.count} entries hold")
         sys.exit(3)
     click.echo(f"ok: {found.count} entries, head {found.head}")
-    click.echo(f"{kept.words}{f'; and against the head {head}' if head else ''}", err=True)
-    if found.since:
-        click.echo(f"entries through seq {found.since} have gone under a checkpoint", err=True)
+    click.echo(f"{kept.description}{f'; and against the head {head}' if head else ''}", err=True)
+    if found.deleted_through:
+        click.echo(f"entries through seq {found.deleted_through} have gone under a checkpoint", err=True)
 
 
 @audit.command("checkpoint")
@@ -61,13 +61,13 @@ def checkpoint(before: str | None, days: float | None, keep: bool) -> None:
         moment = parse_utc(before) if before is not None else utc_now() - timedelta(days=days or 0)
     except ValueError as error:
         raise click.UsageError("--before: expected a day or a moment, like 2026-11-21 or 2026-11-21T12:00") from error
-    with application():
+    with open_migrated_app():
         try:
-            made = checkpoints.seal_before(utc_text(moment), operator())
-        except checkpoints.NothingToGo as error:
+            made = checkpoints.seal_before(utc_text(moment), operator_name())
+        except checkpoints.NothingToDelete as error:
             click.echo(str(error))
             return
-        gone = 0 if keep else checkpoints.sweep(checkpoints.STEP_ALONE)
+        gone = 0 if keep else checkpoints.delete_covered(checkpoints.CLI_DELETE_BATCH_ROWS)
     click.echo(
         f"checkpoint {made.seq}: entries through seq {made.through_seq}, hash {made.through_hash}; {gone} deleted"
     )
@@ -77,15 +77,15 @@ def checkpoint(before: str | None, days: float | None, keep: bool) -> None:
 @click.option("--reason", required=True, help="why the log does not hold the kept head, such as a restored backup")
 def accept_head(reason: str) -> None:
     """Keep the head of the log as it is now, instead of the one that the log does not hold. It is an entry itself."""
-    with application():
-        keeper = head_file.keeper()
+    with open_migrated_app():
+        keeper = head_file.current_keeper()
         try:
-            before = keeper.kept()
+            before = keeper.read_kept()
             params = {"reason": reason, "kept": None if before is None else {"seq": before.seq, "hash": before.hash}}
             with write() as session:
-                chain.record(session, chain.Entry(operator(), "audit-accept-head", "audit", params=params))
+                chain.record(session, chain.Entry(operator_name(), "audit-accept-head", "audit", params=params))
             now = keeper.accept(reason)
-        except head_file.Unreadable as error:
+        except head_file.HeadFileError as error:
             raise click.ClickException(f"{error}; mend it, or name another file in BEACON_AUDIT_HEAD_FILE") from None
     click.echo(f"kept: entry {now.seq}, hash {now.hash}")
 
@@ -94,12 +94,12 @@ def accept_head(reason: str) -> None:
 @click.option("--format", "form", type=click.Choice(get_args(Format)), default="ndjson", show_default=True)
 def export_(form: Format) -> None:
     """Write the whole audit to standard output, oldest first; its last line is the head."""
-    with application() as app:
-        for piece in export.lines_of(app, AuditQuery(sortOrder="asc"), form):
+    with open_migrated_app() as app:
+        for piece in export.export_lines(app, AuditQuery(sortOrder="asc"), form):
             click.echo(piece, nl=False)
 
 
-class Bar:
+class ProgressBar:
     """How far it is, on a terminal and only there: whoever reads the output wants one line."""
 
     def __init__(self) -> None:
@@ -108,7 +108,7 @@ class Bar:
 
     def __call__(self, done: int, whole: int) -> None:
         now = time.monotonic()
-        if self._shown and now - self._drawn_at >= REDRAW_S:
+        if self._shown and now - self._drawn_at >= REDRAW_INTERVAL_S:
             self._drawn_at = now
             filled = 30 * done // max(whole, 1)
             click.echo(f"\r[{'#' * filled:<30}] {done:,} of {whole:,}", nl=False, err=True)

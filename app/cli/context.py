@@ -14,7 +14,7 @@ from app.infra import database_upgrade, logs
 
 
 @contextmanager
-def made(settings: Settings) -> Iterator[Flask]:
+def open_app(settings: Settings) -> Iterator[Flask]:
     """The application as it is; its connections to the database end with the block."""
     app = create_app(settings)
     try:
@@ -25,18 +25,18 @@ def made(settings: Settings) -> Iterator[Flask]:
 
 
 @contextmanager
-def application() -> Iterator[Flask]:
+def open_migrated_app() -> Iterator[Flask]:
     """The application on an up-to-date database, for a command that reads or writes it."""
     logs.configure()
     settings = load_settings()
-    with made(settings) as app:
+    with open_app(settings) as app:
         if settings.is_sqlite:
             database_upgrade.migrate(app, settings)
         with app.app_context():
             yield app
 
 
-def operator() -> str:
+def operator_name() -> str:
     """Who the audit names for what is typed on the server itself."""
     try:
         return f"cli:{getpass.getuser()}"

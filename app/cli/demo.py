@@ -20,7 +20,7 @@ from app import ROOT
 from app.accounts import users
 from app.accounts.models import User
 from app.cli import doctor
-from app.cli.context import made
+from app.cli.context import open_app
 from app.config import Settings
 from app.db import write
 from app.eventlog.audience import ROLES
@@ -33,11 +33,11 @@ from app.reconciliation import registry, service_admin
 
 GUNICORN_CONF = ROOT / "gunicorn.conf.py"
 # A slow machine takes long; a server that will never be ready ends by itself, which is seen at once.
-READY_S = 300.0
-SAID_EVERY_S = 10.0
-LAST_LINES = 20
-STOP_S = 30.0
-SERVICE = "palantir"
+READY_TIMEOUT_S = 300.0
+PROGRESS_INTERVAL_S = 10.0
+LOG_TAIL_LINES = 20
+STOP_TIMEOUT_S = 30.0
+DEMO_SERVICE_ID = "palantir"
 
 
 class CannotStart(Exception):
@@ -46,8 +46,8 @@ class CannotStart(Exception):
 
 def run(settings: Settings) -> int:
     """Start everything, wait for the first that ends (or Ctrl-C), stop the rest; the exit status."""
-    _check_reach(settings)
-    with made(settings) as app:
+    _check_loopback(settings)
+    with open_app(settings) as app:
         database_upgrade.migrate(app, settings)
         return _run(app, settings)
 
@@ -61,22 +61,22 @@ def _run(app: Flask, settings: Settings) -> int:
         service, url = _start_service(settings.instance_dir)
         children.append(service)
         with app.app_context():
-            logins = _prepare(settings.instance_dir, url)
+            logins = _prepare_database(settings.instance_dir, url)
         children.append(_start_web(settings))
         _wait_ready(settings, children)
         with app.app_context():
-            _, flags = doctor.flag_source(app)
+            _, flags = doctor.describe_flag_source(app)
         _print_addresses(settings, url, flags, logins)
         while all(child.poll() is None for child in children):
             time.sleep(0.2)
-        raise CannotStart(_who_ended(settings, children))
+        raise CannotStart(_describe_ended(settings, children))
     except KeyboardInterrupt:
         return 0
     finally:
         _stop(children)
 
 
-def _check_reach(settings: Settings) -> None:
+def _check_loopback(settings: Settings) -> None:
     """The demo prints its passwords, so only this machine may reach it."""
     if not _is_loopback(settings.bind):
         raise CannotStart(
@@ -92,7 +92,7 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _who_ended(settings: Settings, children: list[subprocess.Popen[bytes]]) -> str:
+def _describe_ended(settings: Settings, children: list[subprocess.Popen[bytes]]) -> str:
     names = ("the demo job service", "the web server")
     ended = [
         f"{name} ended (status {child.poll()})"
@@ -100,17 +100,17 @@ def _who_ended(settings: Settings, children: list[subprocess.Popen[bytes]]) -> s
         if child.poll() is not None
     ]
     words = f"{' and '.join(ended)}; everything else was stopped, start again with make run"
-    return f"{words}{_last_words(settings)}" if children[1:] and children[1].poll() is not None else words
+    return f"{words}{_log_tail(settings)}" if children[1:] and children[1].poll() is not None else words
 
 
 def _web_log(settings: Settings) -> Path:
     return settings.instance_dir / "demo_web.log"
 
 
-def _last_words(settings: Settings) -> str:
+def _log_tail(settings: Settings) -> str:
     """What the web server said last, for a sentence to end with."""
     log = _web_log(settings)
-    lines = log.read_text(errors="replace").splitlines()[-LAST_LINES:] if log.exists() else []
+    lines = log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:] if log.exists() else []
     return f". The end of {log}:\n" + "\n".join(lines) if lines else f". It said nothing in {log}"
 
 
@@ -126,24 +126,24 @@ def _start_service(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
     return child, line.rsplit(" ", 1)[1]
 
 
-def _prepare(folder: Path, url: str) -> dict[str, str]:
+def _prepare_database(folder: Path, url: str) -> dict[str, str]:
     """The service registered under its present address, one login a role, streaming on unless somebody set it.
 
     In a real Unleash nothing is set: its flags are used by others too.
     """
-    logins = _logins(folder / "demo_logins.json")
+    logins = _load_or_create_logins(folder / "demo_logins.json")
     with write() as session:
         for role, password in logins.items():
             if session.scalar(sa.select(User).where(User.name == role)) is None:
                 users.add(session, role, role, password, "demo")
-        entry = registry.parsed({"id": SERVICE, "name": "Demo jobs", "kind": "palantir", "url": url})
+        entry = registry.parsed({"id": DEMO_SERVICE_ID, "name": "Demo jobs", "kind": "palantir", "url": url})
         service_admin.put(session, entry, "demo")
         if provider().mode == "embedded" and session.get(FlagRow, Flag.SSE_STREAMING) is None:
             embedded.change(session, Flag.SSE_STREAMING, "demo", "the demo streams to everyone", 100)
     return logins
 
 
-def _logins(path: Path) -> dict[str, str]:
+def _load_or_create_logins(path: Path) -> dict[str, str]:
     """Passwords are random for each instance, and kept with it: a second start prints the same."""
     if not path.exists():
         with open(path, "x", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
@@ -166,19 +166,19 @@ def _start_web(settings: Settings) -> subprocess.Popen[bytes]:
 
 def _wait_ready(settings: Settings, children: list[subprocess.Popen[bytes]]) -> None:
     began = said = time.monotonic()
-    while time.monotonic() < began + READY_S:
+    while time.monotonic() < began + READY_TIMEOUT_S:
         if any(child.poll() is not None for child in children):
-            raise CannotStart(_who_ended(settings, children))
+            raise CannotStart(_describe_ended(settings, children))
         try:
             if requests.get(f"{_address(settings)}/readyz", timeout=2).ok:
                 return
         except requests.RequestException:
             pass
-        if time.monotonic() >= said + SAID_EVERY_S:
+        if time.monotonic() >= said + PROGRESS_INTERVAL_S:
             said = time.monotonic()
             click.echo(f"still waiting for the web server to be ready, {said - began:.0f} s so far …")
         time.sleep(0.05)
-    raise CannotStart(f"the web server was not ready within {READY_S:.0f} s{_last_words(settings)}")
+    raise CannotStart(f"the web server was not ready within {READY_TIMEOUT_S:.0f} s{_log_tail(settings)}")
 
 
 def _print_addresses(settings: Settings, service_url: str, flags: str, logins: dict[str, str]) -> None:
@@ -205,7 +205,7 @@ def _stop(children: list[subprocess.Popen[bytes]]) -> None:
     for child in children:
         if child.poll() is None:
             child.terminate()
-    deadline = time.monotonic() + STOP_S
+    deadline = time.monotonic() + STOP_TIMEOUT_S
     for child in children:
         try:
             child.wait(timeout=max(0.1, deadline - time.monotonic()))

@@ -9,22 +9,22 @@ TIMEOUT_S = 10.0
 _TOKEN = re.compile(r'name="csrf_token"[^>]*value="([^"]+)"')
 
 
-def look(url: str) -> tuple[bool, str]:
+def check_address(url: str) -> tuple[bool, str]:
     """Fetches the login page as a browser would, and sends a form of it that changes nothing."""
     base = url.rstrip("/")
     try:
         with requests.Session() as browser:
-            return _look(browser, base)
+            return _check_login_page(browser, base)
     except requests.exceptions.SSLError as error:
         return (
             False,
-            f"{base} has no certificate that this machine trusts ({_short(error)}); REQUESTS_CA_BUNDLE names one",
+            f"{base} has no certificate that this machine trusts ({_summarize(error)}); REQUESTS_CA_BUNDLE names one",
         )
     except (requests.RequestException, ValueError) as error:
-        return False, f"{base} cannot be asked from here: {_short(error)}"
+        return False, f"{base} cannot be asked from here: {_summarize(error)}"
 
 
-def _look(browser: requests.Session, base: str) -> tuple[bool, str]:
+def _check_login_page(browser: requests.Session, base: str) -> tuple[bool, str]:
     page = browser.get(f"{base}/login", timeout=TIMEOUT_S)
     token = _TOKEN.search(page.text)
     if page.status_code != 200 or token is None:
@@ -40,15 +40,15 @@ def _look(browser: requests.Session, base: str) -> tuple[bool, str]:
     sent = browser.post(f"{base}/logout", form, headers=headers, timeout=TIMEOUT_S, allow_redirects=False)
     if sent.status_code == 303:
         return True, f"{base} is the address that Beacon believes it has; forms and logins work there"
-    return False, f"a form that {base} gave is refused there ({sent.status_code}): {_detail(sent)}"
+    return False, f"a form that {base} gave is refused there ({sent.status_code}): {_problem_detail(sent)}"
 
 
-def _detail(sent: requests.Response) -> str:
+def _problem_detail(sent: requests.Response) -> str:
     try:
         return str(sent.json()["detail"])
     except (ValueError, KeyError, TypeError):
         return "no reason was given"
 
 
-def _short(error: Exception) -> str:
+def _summarize(error: Exception) -> str:
     return str(error).splitlines()[0][:200] if str(error) else type(error).__name__

@@ -8,7 +8,7 @@ import click
 from flask import current_app
 from sqlalchemy.orm import Session
 
-from app.cli.context import application, operator
+from app.cli.context import open_migrated_app, operator_name
 from app.db import read, write
 from app.flags import embedded
 from app.flags.document import Flag, Nominal
@@ -46,7 +46,7 @@ def rollout() -> None:
 def get(flag: str) -> None:
     """Say where a flag stands."""
     which = embedded.flag_named(flag)
-    with application():
+    with open_migrated_app():
         _show(which, _view(which))
 
 
@@ -86,7 +86,7 @@ def on(flag: str, reason: str, expected: int | None, yes: bool) -> None:
 def preview_(percentage: int, flag: str) -> None:
     """Say who of the people online would switch, by name. Nothing is set."""
     which = embedded.flag_named(flag)
-    with application():
+    with open_migrated_app():
         flags: Flags = current_app.extensions["beacon_flags"]
         flags.load(provider().load())
         now = _view(which)
@@ -108,7 +108,7 @@ def preview_(percentage: int, flag: str) -> None:
 def history_(flag: str, limit: int) -> None:
     """List what became of a flag, newest first: when, who, what, why."""
     which = embedded.flag_named(flag)
-    with application(), read() as session:
+    with open_migrated_app(), read() as session:
         for entry in changes_history.newest(session, which, limit):
             failed = f" (not done: {entry.failed})" if entry.failed else ""
             words = change_text.describe_entry(entry)
@@ -122,7 +122,7 @@ def plan(context: click.Context, flag: str) -> None:
     """Show the staged plan; start, pause, resume or stop it."""
     context.obj = embedded.flag_named(flag)
     if context.invoked_subcommand is None:
-        with application(), read() as session:
+        with open_migrated_app(), read() as session:
             _show_plan(session, context.obj)
 
 
@@ -137,7 +137,7 @@ def start(flag: Flag, steps: tuple[str, ...], reason: str, expected: str | None,
     wanted = [_step(text) for text in steps]
     embedded.check(reason, None)
     as_asked = [{"percentage": percentage, "holdMinutes": minutes} for percentage, minutes in wanted]
-    with application():
+    with open_migrated_app():
         if any(percentage == 100 for percentage, _minutes in wanted):
             _confirm(
                 flag, f"The plan ends at 100 %. {flag_changes.describe_change(flag, _view(flag), 100, None)}", yes=yes
@@ -147,7 +147,7 @@ def start(flag: Flag, steps: tuple[str, ...], reason: str, expected: str | None,
 
 def _begin(flag: Flag, reason: str, steps: Sequence[Mapping[str, Any]], expected: str | None) -> None:
     with write() as session:
-        plan_service.begin(session, flag, operator(), reason, steps, expected)
+        plan_service.begin(session, flag, operator_name(), reason, steps, expected)
         _show_plan(session, flag)
 
 
@@ -156,8 +156,8 @@ def _begin(flag: Flag, reason: str, steps: Sequence[Mapping[str, Any]], expected
 @click.pass_obj
 def pause(flag: Flag, expected: str | None) -> None:
     """Hold the plan where it is until somebody resumes it."""
-    with application(), write() as session:
-        plan_service.steer(session, flag, operator(), "pause", expected)
+    with open_migrated_app(), write() as session:
+        plan_service.steer(session, flag, operator_name(), "pause", expected)
         _show_plan(session, flag)
 
 
@@ -166,8 +166,8 @@ def pause(flag: Flag, expected: str | None) -> None:
 @click.pass_obj
 def resume(flag: Flag, expected: str | None) -> None:
     """Let a paused plan go on; what was held before the pause counts."""
-    with application(), write() as session:
-        plan_service.steer(session, flag, operator(), "resume", expected)
+    with open_migrated_app(), write() as session:
+        plan_service.steer(session, flag, operator_name(), "resume", expected)
         _show_plan(session, flag)
 
 
@@ -176,8 +176,8 @@ def resume(flag: Flag, expected: str | None) -> None:
 @click.pass_obj
 def stop(flag: Flag, expected: str | None) -> None:
     """End the plan; the flag stays where it is."""
-    with application(), write() as session:
-        plan_service.stop(session, flag, operator(), expected)
+    with open_migrated_app(), write() as session:
+        plan_service.stop(session, flag, operator_name(), expected)
         _show_plan(session, flag)
 
 
@@ -185,12 +185,12 @@ def _change(
     flag: str, reason: str, percentage: int | None, enabled: bool | None, expected: int | None, *, yes: bool
 ) -> None:
     which = embedded.flag_named(flag)
-    with application():
+    with open_migrated_app():
         now = _view(which)
         if flag_changes.must_be_confirmed(now.nominal, percentage, enabled):
             _confirm(which, flag_changes.describe_change(which, now, percentage, enabled), yes=yes)
         seen = None if expected is None else Expected(expected)
-        _show(which, flag_changes.change(which, operator(), reason, percentage, enabled, seen))
+        _show(which, flag_changes.change(which, operator_name(), reason, percentage, enabled, seen))
 
 
 def _view(flag: Flag) -> View:

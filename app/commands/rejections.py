@@ -70,9 +70,9 @@ def record(problem: Problem, asked: Asked, actor: str, address: str | None) -> N
         logs=[f"refused ({problem.status} {reason}): {problem.detail}"],
         origin=address,
     )
-    attempt = attempt_log.Attempt(asked.action_type, actor, target, attempt_log.network(address or ""))
+    attempt = attempt_log.Attempt(asked.action_type, actor, target, attempt_log.network_of(address or ""))
     with write() as session:
-        attempt_log.note(session, attempt, full=entry)
+        attempt_log.record_attempt(session, attempt, full=entry)
 
 
 def audit_target(service_id: str, words: str) -> str:

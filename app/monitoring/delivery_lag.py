@@ -6,10 +6,10 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from app.monitoring.metric_definitions import LAG
+from app.monitoring.metric_definitions import LAG_METRIC
 
 WINDOW_S = 60.0
-_FIGURE = re.compile(rf"^{LAG}_(sum|count) (\S+)$".encode(), re.MULTILINE)
+_LAG_LINE = re.compile(rf"^{LAG_METRIC}_(sum|count) (\S+)$".encode(), re.MULTILINE)
 
 
 class DeliveryLag:
@@ -23,7 +23,7 @@ class DeliveryLag:
     def mean_s(self) -> float | None:
         """None where nothing was delivered, or the metrics cannot be read."""
         try:
-            figures = {name: float(value) for name, value in _FIGURE.findall(self._text())}
+            figures = {name: float(value) for name, value in _LAG_LINE.findall(self._text())}
         except OSError:
             return None
         now, sum_s, count = self._clock(), figures.get(b"sum", 0.0), figures.get(b"count", 0.0)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     # configuration knows, and it imports this module first.
     from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-LAG = "beacon_delivery_lag_seconds"
+LAG_METRIC = "beacon_delivery_lag_seconds"
 LAG_HELP = "Seconds from appending an event to sending it to one reader; replays do not count."
 
 # Over all living workers: added up, the highest, the lowest. One that ended, or says nothing, no longer counts.
@@ -22,7 +22,7 @@ Mode = Literal["livesum", "livemax", "livemin"]
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class WorkerSnapshot:
     """What a worker knows about itself at one moment."""
 
     counters: Counters
@@ -54,7 +54,7 @@ class Metric:
 
     name: str
     help: str
-    read: Callable[[Snapshot], float | Mapping[str, float]]
+    read: Callable[[WorkerSnapshot], float | Mapping[str, float]]
     mode: Mode | None = None
     label: str = ""
     known: tuple[str, ...] = ()
@@ -155,7 +155,7 @@ METRICS = (
 )
 
 
-class Exported:
+class MetricExporter:
     """All metrics of one process: in its registry, or, with the library's folder set, in its files there."""
 
     def __init__(self) -> None:
@@ -163,29 +163,29 @@ class Exported:
 
         # The time at which a series began is exported by single processes only: have the same names in both modes.
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
-        folder = os.environ.get(multiprocess_files.VARIABLE)
+        folder = os.environ.get(multiprocess_files.ENV_VARIABLE)
         self.folder = Path(folder) if folder else None
         if self.folder is not None:
-            multiprocess_files.reserve(self.folder, os.getpid())
+            multiprocess_files.reserve_space(self.folder, os.getpid())
         self.registry = prometheus_client.CollectorRegistry()
-        self._followed = [_Followed(metric, self.registry) for metric in METRICS]
-        self._lag = prometheus_client.Histogram(LAG, LAG_HELP, buckets=LAG_BUCKETS_S, registry=self.registry)
+        self._metrics = [_ExportedMetric(metric, self.registry) for metric in METRICS]
+        self._lag = prometheus_client.Histogram(LAG_METRIC, LAG_HELP, buckets=LAG_BUCKETS_S, registry=self.registry)
         self._lag_counts, self._lag_sum_s = [0] * (len(LAG_BUCKETS_S) + 1), 0.0
 
-    def follow(self, now: Snapshot) -> None:
+    def update(self, now: WorkerSnapshot) -> None:
         """Export what changed since the last time. Takes microseconds; not for two threads at once."""
-        for followed in self._followed:
-            followed.follow(now)
+        for metric in self._metrics:
+            metric.update(now)
         counts, sum_s = list(now.counters.lag.counts), now.counters.lag.sum_s
         if counts != self._lag_counts:
             new = [count - seen for count, seen in zip(counts, self._lag_counts, strict=True)]
             observe_many(self._lag, new, sum_s - self._lag_sum_s)
             self._lag_counts, self._lag_sum_s = counts, sum_s
         if self.folder is not None:
-            multiprocess_files.sign(self.folder, os.getpid())
+            multiprocess_files.touch_alive(self.folder, os.getpid())
 
 
-class _Followed:
+class _ExportedMetric:
     """A metric and the numbers that it was last told, so that only differences go out."""
 
     def __init__(self, metric: Metric, registry: "CollectorRegistry") -> None:
@@ -204,7 +204,7 @@ class _Followed:
         for value in metric.known:
             self._exported.labels(value)
 
-    def follow(self, now: Snapshot) -> None:
+    def update(self, now: WorkerSnapshot) -> None:
         read = self._metric.read(now)
         # Copied in one step: threads may add a label value at any moment.
         numbers = dict(read) if isinstance(read, Mapping) else {"": read}
@@ -212,9 +212,9 @@ class _Followed:
             numbers[value] = 0
         for value, number in numbers.items():
             if number != self._seen.get(value):
-                self._tell(value, number)
+                self._export(value, number)
 
-    def _tell(self, value: str, number: float) -> None:
+    def _export(self, value: str, number: float) -> None:
         exported = self._exported.labels(value) if self._metric.label else self._exported
         seen = self._seen.get(value, 0)
         if self._metric.mode is not None:

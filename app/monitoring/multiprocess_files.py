@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+ENV_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 FILE_BYTES = 1 << 16  # what the library would take, sparse
 LOCK_WAIT_S = 1.0
 # No process has this id: totals of workers that ended are kept under it.
-NOBODY = 0
+AGGREGATE_PID = 0
 OPENED, CLOSED, KILLED = "beacon_streams_opened_total", "beacon_streams_closed_total", "killed"
 _TOTALS = ("counter", "histogram")
 _KINDS = (*_TOTALS, "gauge_livesum", "gauge_livemax", "gauge_livemin")
-_OURS = re.compile(r"(?:counter|histogram|summary|gauge_[a-z]+)_\d+\.db(?:\.new)?|alive_\d+")
-_GAUGE = re.compile(r"gauge_[a-z]+_(\d+)\.db")
+_METRIC_FILE = re.compile(r"(?:counter|histogram|summary|gauge_[a-z]+)_\d+\.db(?:\.new)?|alive_\d+")
+_GAUGE_FILE = re.compile(r"gauge_[a-z]+_(\d+)\.db")
 # A worker flushes once a second. One that is frozen, or whose loop has stood still for so long, is no living one.
-SILENT_S = 10.0
+MAX_SILENCE_S = 10.0
 
 
 class MetricFiles:
@@ -44,19 +44,19 @@ class MetricFiles:
         self.folder = settings.instance_dir / f"metrics-{settings.port}"
         self._dead: set[int] = set()
 
-    def choose(self) -> None:
+    def configure_env(self) -> None:
         """The library looks for its folder once, when it is first imported: be there before."""
-        os.environ[VARIABLE] = str(self.folder)
+        os.environ[ENV_VARIABLE] = str(self.folder)
 
-    def wipe(self) -> None:
+    def clear(self) -> None:
         """An empty folder, mode 0700. Call it once the port is ours: before, another server may be using it."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.folder.chmod(0o700)
         for path in self.folder.iterdir():
-            if _OURS.fullmatch(path.name):
+            if _METRIC_FILE.fullmatch(path.name):
                 path.unlink()
 
-    def bury(self, pid: int) -> None:
+    def mark_dead(self, pid: int) -> None:
         """A worker ended: its gauges vanish, its totals stay. Never raises and never waits: a master must do neither.
 
         While somebody reads, its files stay as they are, just as true, and are folded with the next worker's.
@@ -66,11 +66,11 @@ class MetricFiles:
         self._dead.add(pid)
         try:
             mark_process_dead(pid, str(self.folder))  # type: ignore[no-untyped-call]
-            _alive(self.folder, pid).unlink(missing_ok=True)
+            _alive_path(self.folder, pid).unlink(missing_ok=True)
             _close_streams(self.folder, pid)
-            with locked(self.folder, fcntl.LOCK_EX, wait_s=0):
+            with lock_folder(self.folder, fcntl.LOCK_EX, wait_s=0):
                 while self._dead:
-                    _fold(self.folder, self._dead.pop())
+                    _merge_dead_worker(self.folder, self._dead.pop())
         except BlockingIOError:
             pass
         except Exception:
@@ -81,25 +81,25 @@ def read_all(folder: Path) -> bytes:
     """All workers' metrics as Prometheus' text. `OSError` where the folder is gone or stays locked."""
     from prometheus_client import generate_latest
 
-    with locked(folder, fcntl.LOCK_SH, LOCK_WAIT_S):
-        return generate_latest(_Workers(folder))
+    with lock_folder(folder, fcntl.LOCK_SH, LOCK_WAIT_S):
+        return generate_latest(_LiveWorkers(folder))
 
 
-def sign(folder: Path, pid: int) -> None:
+def touch_alive(folder: Path, pid: int) -> None:
     """A worker's sign of life: what it exports is true now."""
-    _alive(folder, pid).touch()
+    _alive_path(folder, pid).touch()
 
 
-def reserve(folder: Path, pid: int) -> None:
+def reserve_space(folder: Path, pid: int) -> None:
     """Take the disk space of a process's files now, where a full disk is an `OSError`.
 
     The library maps sparse files: a disk that is full later would end the process with SIGBUS, streams and all.
     """
     for kind in _KINDS:
-        _reserve(_path(folder, kind, pid))
+        _reserve_file(_metric_path(folder, kind, pid))
 
 
-class _Workers:
+class _LiveWorkers:
     """What the library reads, without the gauges of workers that no longer say anything: a gauge is a statement about
     now, and nobody makes it any more. What they have counted stays true."""
 
@@ -114,18 +114,18 @@ class _Workers:
         return merged
 
     def _is_true_now(self, path: Path) -> bool:
-        found = _GAUGE.fullmatch(path.name)
+        found = _GAUGE_FILE.fullmatch(path.name)
         if found is None:
             return True
         try:
-            silent_s = time.time() - _alive(self._folder, int(found[1])).stat().st_mtime
+            silent_s = time.time() - _alive_path(self._folder, int(found[1])).stat().st_mtime
         except FileNotFoundError:
             return False
-        return silent_s < SILENT_S
+        return silent_s < MAX_SILENCE_S
 
 
 @contextmanager
-def locked(folder: Path, how: int, wait_s: float) -> Iterator[None]:
+def lock_folder(folder: Path, how: int, wait_s: float) -> Iterator[None]:
     """Readers share the folder, folding has it alone; otherwise a total would be seen twice, or not at all."""
     with (folder / "lock").open("ab") as file:
         deadline = time.monotonic() + wait_s
@@ -136,7 +136,7 @@ def locked(folder: Path, how: int, wait_s: float) -> Iterator[None]:
         yield
 
 
-def _reserve(path: Path) -> None:
+def _reserve_file(path: Path) -> None:
     if not path.exists():
         new = path.with_name(path.name + ".new")
         new.write_bytes(bytes(FILE_BYTES))
@@ -158,7 +158,7 @@ def _close_streams(folder: Path, pid: int) -> None:
     """
     from prometheus_client.mmap_dict import MmapedDict
 
-    path = _path(folder, "counter", pid)
+    path = _metric_path(folder, "counter", pid)
     if not path.exists():
         return
     left, key, killed = 0.0, "", 0.0
@@ -173,19 +173,19 @@ def _close_streams(folder: Path, pid: int) -> None:
         counters.close()  # type: ignore[no-untyped-call]
 
 
-def _fold(folder: Path, pid: int) -> None:
+def _merge_dead_worker(folder: Path, pid: int) -> None:
     for kind in _TOTALS:
-        dead = _path(folder, kind, pid)
+        dead = _metric_path(folder, kind, pid)
         if dead.exists():
-            _add(dead, _path(folder, kind, NOBODY))
+            _add_totals(dead, _metric_path(folder, kind, AGGREGATE_PID))
             dead.unlink()
 
 
-def _add(source: Path, target: Path) -> None:
+def _add_totals(source: Path, target: Path) -> None:
     """Histograms are kept as counts for each bucket, so that all of them simply add up."""
     from prometheus_client.mmap_dict import MmapedDict
 
-    _reserve(target)
+    _reserve_file(target)
     totals = MmapedDict(str(target))  # type: ignore[no-untyped-call]
     try:
         for key, value, _, _ in MmapedDict.read_all_values_from_file(str(source)):  # type: ignore[no-untyped-call]
@@ -194,9 +194,9 @@ def _add(source: Path, target: Path) -> None:
         totals.close()  # type: ignore[no-untyped-call]
 
 
-def _alive(folder: Path, pid: int) -> Path:
+def _alive_path(folder: Path, pid: int) -> Path:
     return folder / f"alive_{pid}"
 
 
-def _path(folder: Path, kind: str, pid: int) -> Path:
+def _metric_path(folder: Path, kind: str, pid: int) -> Path:
     return folder / f"{kind}_{pid}.db"

@@ -12,17 +12,17 @@ from app.db import DatabaseUnavailable, read, write
 from app.infra import database_errors, schema_version
 from app.monitoring.models import WriteProbe
 
-ANSWER_S = 1.0
+MAX_WAIT_S = 1.0
 # What a look has found is good for so long, so that many who ask together cost one look.
-GOOD_FOR_S = 1.0
+READ_RESULT_VALID_S = 1.0
 # Writing costs a flush of the disk. A lock that somebody else holds is waited for meanwhile, as every write does.
-WRITE_GOOD_FOR_S = 5.0
+WRITE_RESULT_VALID_S = 5.0
 # Two pages of SQLite.
 FILLER = "." * 8_192
 NO_ANSWER = "no answer"
 
 
-class Look:
+class BackgroundCheck:
     """One look at a thing, by at most one thread at a time. `state` is what it found last."""
 
     def __init__(self, look: Callable[[], str], good_for_s: float) -> None:
@@ -33,17 +33,17 @@ class Look:
         self._thread: threading.Thread | None = None
         self.state = NO_ANSWER
 
-    def begin(self) -> None:
+    def start_if_stale(self) -> None:
         """Unless one is under way, or the last one is recent."""
         with self._lock:
-            good_for_s = self._good_for_s if self.state == "ok" else GOOD_FOR_S
+            good_for_s = self._good_for_s if self.state == "ok" else READ_RESULT_VALID_S
             if self._thread is not None or time.monotonic() - self._ended_at < good_for_s:
                 return
             self._ended.clear()
             self._thread = threading.Thread(target=self._run, name="readiness", daemon=True)
             self._thread.start()
 
-    def has_ended(self, within_s: float) -> bool:
+    def wait_until_done(self, within_s: float) -> bool:
         return self._ended.wait(within_s)
 
     def _run(self) -> None:
@@ -62,18 +62,18 @@ class Readiness:
 
     def __init__(self, app: Flask) -> None:
         self._app = app
-        self._reading = Look(self._read, GOOD_FOR_S)
-        self._writing = Look(self._write, WRITE_GOOD_FOR_S)
+        self._reading = BackgroundCheck(self._read, READ_RESULT_VALID_S)
+        self._writing = BackgroundCheck(self._write, WRITE_RESULT_VALID_S)
 
-    def database(self) -> str:
-        self._reading.begin()
-        if not self._reading.has_ended(ANSWER_S):
+    def database_state(self) -> str:
+        self._reading.start_if_stale()
+        if not self._reading.wait_until_done(MAX_WAIT_S):
             return NO_ANSWER
         if self._reading.state != "ok":
             return self._reading.state
-        self._writing.begin()
+        self._writing.start_if_stale()
         # A write that waits is no news; the first one is waited for, because nothing is known without it.
-        if not self._writing.has_ended(ANSWER_S) and self._writing.state == NO_ANSWER:
+        if not self._writing.wait_until_done(MAX_WAIT_S) and self._writing.state == NO_ANSWER:
             return "ok"
         return self._writing.state
 

@@ -17,13 +17,13 @@ from app.infra.version import VERSION
 from app.web import js_bundle
 from app.web.compression import takes_gzip
 
-FOLDER = Path(__file__).resolve().parents[2] / "static"
-CACHE_S = 31_536_000
-LEVEL = 9  # once for each file and worker
+STATIC_FOLDER = Path(__file__).resolve().parents[2] / "static"
+CACHE_MAX_AGE_S = 31_536_000
+GZIP_LEVEL = 9  # once for each file and worker
 SCRIPT, SHEET = "js/app.js", "css/all.css"
-MADE = (SCRIPT, SHEET)
-FIRST = ("tokens", "base")  # the other sheets follow by name: none counts on its place
-TEXTS = frozenset({".css", ".js", ".svg", ".json", ".html"})
+BUNDLES = (SCRIPT, SHEET)
+LEADING_SHEETS = ("tokens", "base")  # the other sheets follow by name: none counts on its place
+TEXT_SUFFIXES = frozenset({".css", ".js", ".svg", ".json", ".html"})
 
 bp = Blueprint("assets", __name__)
 
@@ -31,7 +31,7 @@ bp = Blueprint("assets", __name__)
 class Assets:
     """The static files as they are when the application is built."""
 
-    def __init__(self, folder: Path = FOLDER) -> None:
+    def __init__(self, folder: Path = STATIC_FOLDER) -> None:
         self.folder = folder
         self._compressed: dict[str, bytes] = {}
 
@@ -50,8 +50,8 @@ class Assets:
 
     def content(self, name: str) -> bytes | None:
         """A text as it is served: made of others, or as it lies in the folder; None where it is neither."""
-        if name in MADE:
-            return self._made[name].encode()
+        if name in BUNDLES:
+            return self._bundles[name].encode()
         return (self.folder / name).read_bytes() if self.folder / name in self._texts else None
 
     def compressed(self, name: str) -> bytes | None:
@@ -60,25 +60,25 @@ class Assets:
             content = self.content(name)
             if content is None:
                 return None
-            self._compressed[name] = gzip.compress(content, LEVEL, mtime=0)
+            self._compressed[name] = gzip.compress(content, GZIP_LEVEL, mtime=0)
         return self._compressed[name]
 
     @cached_property
-    def _made(self) -> dict[str, str]:
-        sheets = sorted(self._files("css/*.css"), key=lambda path: (path.stem not in FIRST, path.stem))
-        first = sorted(sheets[: len(FIRST)], key=lambda path: FIRST.index(path.stem))
-        script = js_bundle.script(self.folder / "js", "main")
-        return {SCRIPT: script, SHEET: js_bundle.sheet([*first, *sheets[len(FIRST) :]])}
+    def _bundles(self) -> dict[str, str]:
+        sheets = sorted(self._files("css/*.css"), key=lambda path: (path.stem not in LEADING_SHEETS, path.stem))
+        first = sorted(sheets[: len(LEADING_SHEETS)], key=lambda path: LEADING_SHEETS.index(path.stem))
+        script = js_bundle.bundle_script(self.folder / "js", "main")
+        return {SCRIPT: script, SHEET: js_bundle.bundle_sheet([*first, *sheets[len(LEADING_SHEETS) :]])}
 
     @cached_property
     def _texts(self) -> frozenset[Path]:
-        return frozenset(path for path in self._files() if path.suffix in TEXTS)
+        return frozenset(path for path in self._files() if path.suffix in TEXT_SUFFIXES)
 
     def _files(self, pattern: str = "**/*") -> list[Path]:
         return sorted(path for path in self.folder.glob(pattern) if path.is_file())
 
 
-def init_app(app: Flask, folder: Path = FOLDER) -> None:
+def init_app(app: Flask, folder: Path = STATIC_FOLDER) -> None:
     """Serve the static files; `asset(name)` in templates gives their addresses."""
     assets = Assets(folder)
     app.extensions["beacon_assets"] = assets
@@ -101,14 +101,14 @@ def file(build: str, name: str) -> Response:
     if content is None:
         response = send_from_directory(assets.folder, name)
     else:
-        response = _sent(name, content, "gzip" if packed else "")
+        response = _content_response(name, content, "gzip" if packed else "")
     response.vary.add("Accept-Encoding")
     current = build == assets.build
-    response.headers["Cache-Control"] = f"public, max-age={CACHE_S}, immutable" if current else "no-cache"
+    response.headers["Cache-Control"] = f"public, max-age={CACHE_MAX_AGE_S}, immutable" if current else "no-cache"
     return response
 
 
-def _sent(name: str, content: bytes, encoding: str) -> Response:
+def _content_response(name: str, content: bytes, encoding: str) -> Response:
     """Its ETag is of these bytes: the same file uncompressed is another answer."""
     response = Response(content, mimetype=mimetypes.guess_type(name)[0])
     if encoding:

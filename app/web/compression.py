@@ -10,10 +10,10 @@ import gzip
 
 from flask import Flask, Response, request
 
-LEVEL = 6
+GZIP_LEVEL = 6
 # Below, the head of an answer weighs more than what is saved.
-MIN_BYTES = 1_000
-TYPES = frozenset(
+MIN_COMPRESSED_BYTES = 1_000
+COMPRESSED_TYPES = frozenset(
     {"text/html", "application/json", "application/problem+json", "text/plain", "text/css", "text/javascript"}
 )
 
@@ -27,7 +27,7 @@ def takes_gzip() -> bool:
 
 
 def _compress(response: Response) -> Response:
-    if response.mimetype not in TYPES or response.is_streamed or response.direct_passthrough:
+    if response.mimetype not in COMPRESSED_TYPES or response.is_streamed or response.direct_passthrough:
         return response
     response.vary.add("Accept-Encoding")
     if (
@@ -37,7 +37,7 @@ def _compress(response: Response) -> Response:
     ):
         return response
     content = response.get_data()
-    if len(content) >= MIN_BYTES and response.status_code != 206:
-        response.set_data(gzip.compress(content, LEVEL, mtime=0))
+    if len(content) >= MIN_COMPRESSED_BYTES and response.status_code != 206:
+        response.set_data(gzip.compress(content, GZIP_LEVEL, mtime=0))
         response.headers["Content-Encoding"] = "gzip"
     return response

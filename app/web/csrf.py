@@ -13,17 +13,17 @@ from flask_login import current_user
 from flask_wtf.csrf import CSRFError, CSRFProtect
 
 from app.infra.problems import Problem
-from app.web.auth import SAFE, bearer_text, unauthorized
+from app.web.auth import SAFE_METHODS, bearer_token, unauthorized_problem
 from app.web.trusted_proxies import DEFAULT_PORTS, current_proxy
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 _protection = CSRFProtect()
-_CHANGE_NOTHING: set[Callable[..., Any]] = set()
+_EXEMPT_VIEWS: set[Callable[..., Any]] = set()
 
 
-class Place(NamedTuple):
+class Origin(NamedTuple):
     """Where a browser believes, or Beacon believes, that it is."""
 
     scheme: str
@@ -36,10 +36,10 @@ class Place(NamedTuple):
         return f"{self.scheme}://{host}" if is_default else f"{self.scheme}://{host}:{self.port}"
 
 
-def changes_nothing(view: Callable[P, R]) -> Callable[P, R]:
+def exempt_from_csrf(view: Callable[P, R]) -> Callable[P, R]:
     """Mark a view that takes a POST and leaves everything as it is: it needs no CSRF token, which a page that broke,
     or was never logged in, may not have."""
-    _CHANGE_NOTHING.add(view)
+    _EXEMPT_VIEWS.add(view)
     return view
 
 
@@ -53,17 +53,17 @@ def init_app(app: Flask) -> None:
 
 def _check() -> None:
     """Bearer tokens are never sent by themselves."""
-    if request.method in SAFE or bearer_text() is not None:
+    if request.method in SAFE_METHODS or bearer_token() is not None:
         return
-    if current_app.view_functions.get(request.endpoint or "") in _CHANGE_NOTHING:
+    if current_app.view_functions.get(request.endpoint or "") in _EXEMPT_VIEWS:
         return
     _check_origin()
     try:
         _protection.protect()
     except CSRFError as error:
         if not current_user.is_authenticated and request.endpoint != "account.try_login":
-            raise unauthorized() from error
-        raise Problem(400, "Form expired", _advice_on_token(), reason="csrf") from error
+            raise unauthorized_problem() from error
+        raise Problem(400, "Form expired", _token_advice(), reason="csrf") from error
 
 
 def _check_origin() -> None:
@@ -74,29 +74,33 @@ def _check_origin() -> None:
         return
     theirs = request.headers.get("Origin") or request.referrer
     if site == "cross-site":
-        raise _mismatch(f"Your browser says that this was sent by a page of another site ({theirs or 'not named'}).")
+        raise _origin_problem(
+            f"Your browser says that this was sent by a page of another site ({theirs or 'not named'})."
+        )
     if not request.is_secure or theirs is None:
         return
-    browser, own = _place(theirs), _own_place()
-    if browser is None or _differ(browser, own):
+    browser, own = _parse_origin(theirs), _own_origin()
+    if browser is None or _origins_differ(browser, own):
         where = "an address that it does not tell" if browser is None else str(browser)
-        raise _mismatch(f"Your browser sent this from {where}; Beacon believes that it is at {own}. {_advice()}")
+        raise _origin_problem(
+            f"Your browser sent this from {where}; Beacon believes that it is at {own}. {_address_advice()}"
+        )
 
 
-def _mismatch(detail: str) -> Problem:
+def _origin_problem(detail: str) -> Problem:
     return Problem(400, "Address does not match", detail, reason="origin")
 
 
-def _differ(browser: Place, own: Place) -> bool:
+def _origins_differ(browser: Origin, own: Origin) -> bool:
     """A usual proxy tells the host without its port. The port is then left out: a browser sends the same cookies to all
     ports of a host, so it separates nobody."""
     if (browser.scheme, browser.host) != (own.scheme, own.host):
         return True
     proxy = current_proxy()
-    return browser.port != own.port and (not proxy.is_trusted or proxy.told_port)
+    return browser.port != own.port and (not proxy.is_trusted or proxy.sent_port)
 
 
-def _place(url: str) -> Place | None:
+def _parse_origin(url: str) -> Origin | None:
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -104,18 +108,18 @@ def _place(url: str) -> Place | None:
         return None
     if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
         return None
-    return Place(parts.scheme, parts.hostname, port or DEFAULT_PORTS[parts.scheme])
+    return Origin(parts.scheme, parts.hostname, port or DEFAULT_PORTS[parts.scheme])
 
 
-def _own_place() -> Place:
-    return _place(f"{request.scheme}://{request.host}") or Place(request.scheme, request.host, None)
+def _own_origin() -> Origin:
+    return _parse_origin(f"{request.scheme}://{request.host}") or Origin(request.scheme, request.host, None)
 
 
-def _advice() -> str:
+def _address_advice() -> str:
     """Which header or setting to correct."""
     proxy = current_proxy()
-    if proxy.said and not proxy.is_trusted:
-        ignored = f"It ignored {', '.join(proxy.said)} from {proxy.address}"
+    if proxy.sent_headers and not proxy.is_trusted:
+        ignored = f"It ignored {', '.join(proxy.sent_headers)} from {proxy.address}"
         return f"{ignored}: if that is your proxy, add it to BEACON_TRUSTED_PROXIES."
     if proxy.is_trusted:
         return (
@@ -125,11 +129,11 @@ def _advice() -> str:
     return "If a proxy stands in front, it has to pass on Host, and its address belongs into BEACON_TRUSTED_PROXIES."
 
 
-def _advice_on_token() -> str:
+def _token_advice() -> str:
     again = "Reload the page and send it again"
     if "csrf_token" in session:
         return f"{again}."
     advice = f"No cookie of Beacon came with this form. {again}. If that does not help, allow cookies for this address"
     if not request.is_secure:
         return f"{advice}."
-    return f"{advice}; if your browser does not show {_own_place()}, the proxy sends a wrong X-Forwarded-Proto."
+    return f"{advice}; if your browser does not show {_own_origin()}, the proxy sends a wrong X-Forwarded-Proto."

@@ -62,15 +62,15 @@ class _Request(Request):
 def init_app(app: Flask) -> None:
     app.request_class = _Request
     app.json = _Json(app)
-    app.register_error_handler(Problem, answer)
-    app.register_error_handler(HTTPException, _http)
-    app.register_error_handler(ValidationError, lambda error: answer(bad_input(error)))
-    app.register_error_handler(Exception, _unexpected)
+    app.register_error_handler(Problem, problem_response)
+    app.register_error_handler(HTTPException, _handle_http)
+    app.register_error_handler(ValidationError, lambda error: problem_response(bad_input(error)))
+    app.register_error_handler(Exception, _handle_unexpected)
     for kind in (DatabaseUnavailable, OperationalError, InterfaceError, InternalError, ProgrammingError, PoolTimeout):
-        app.register_error_handler(kind, _database)
+        app.register_error_handler(kind, _handle_database)
 
 
-def answer(problem: Problem) -> Response:
+def problem_response(problem: Problem) -> Response:
     if wants_page():
         response = Response(render_template("errors/problem.html", problem=problem), mimetype="text/html")
     else:
@@ -82,25 +82,27 @@ def answer(problem: Problem) -> Response:
     return response
 
 
-def _http(error: HTTPException) -> Response:
+def _handle_http(error: HTTPException) -> Response:
     if error.response is not None and isinstance(error.response, Response):
         return error.response
     status = error.code or 500
     allowed = getattr(error, "valid_methods", None)
     headers = {"Allow": ", ".join(sorted(allowed))} if allowed else {}
-    return answer(Problem(status, HTTPStatus(status).phrase, error.description or "", headers=headers))
+    return problem_response(Problem(status, HTTPStatus(status).phrase, error.description or "", headers=headers))
 
 
-def _database(error: Exception) -> Response:
+def _handle_database(error: Exception) -> Response:
     if database_errors.is_ours(error):
-        return _unexpected(error)
+        return _handle_unexpected(error)
     found = database_errors.of(error)
-    log.error("the database is %s: %s%s", found.state, str(error).splitlines()[0], _holders(found.state))
+    log.error("the database is %s: %s%s", found.state, str(error).splitlines()[0], _describe_holders(found.state))
     reason = found.state.replace(" ", "-")
-    return answer(Problem(503, "Database unavailable", found.detail, headers={"Retry-After": "2"}, reason=reason))
+    return problem_response(
+        Problem(503, "Database unavailable", found.detail, headers={"Retry-After": "2"}, reason=reason)
+    )
 
 
-def _holders(state: database_errors.State) -> str:
+def _describe_holders(state: database_errors.State) -> str:
     """Who is waited for, for whoever reads the log; the one who asked cannot do anything about it."""
     if state != "busy":
         return ""
@@ -110,6 +112,6 @@ def _holders(state: database_errors.State) -> str:
         return ""
 
 
-def _unexpected(error: Exception) -> Response:
+def _handle_unexpected(error: Exception) -> Response:
     log.error("unexpected error on %s %s", request.method, request.path, exc_info=error)
-    return answer(Problem(500, "Something went wrong", "Beacon made a mistake; it is in the log. Try again."))
+    return problem_response(Problem(500, "Something went wrong", "Beacon made a mistake; it is in the log. Try again."))

@@ -22,22 +22,22 @@ _CSS_BLANKS = re.compile(r"""("[^"]*"|'[^']*')|\s*([{};,])\s*|(:)\s+""")
 
 _IMPORT = re.compile(r'^import (?:\{([^}]*)\} from )?"\./([\w-]+)\.js";\n', re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=(?:async )?(?:function\*?|class|const) (\w+))", re.MULTILINE)
-_LEFT = re.compile(r"^(?:import|export)\b.*", re.MULTILINE)
+_UNSUPPORTED = re.compile(r"^(?:import|export)\b.*", re.MULTILINE)
 
 
-def script(folder: Path, entry: str) -> str:
+def bundle_script(folder: Path, entry: str) -> str:
     """The module `entry` with all that it imports, each once and before whoever imports it. Raises `ValueError`."""
-    return "".join(_wrapped(name, folder) for name in modules(folder, entry))
+    return "".join(_wrap_module(name, folder) for name in order_modules(folder, entry))
 
 
-def modules(folder: Path, entry: str) -> list[str]:
+def order_modules(folder: Path, entry: str) -> list[str]:
     """The names of what `entry` needs, in the order in which they have to run."""
     order: list[str] = []
     _visit(folder, entry, order, ())
     return order
 
 
-def sheet(paths: Iterable[Path]) -> str:
+def bundle_sheet(paths: Iterable[Path]) -> str:
     """The sheets in their order; what they say does not depend on where they lie."""
     return "".join(_CSS_BLANKS.sub(r"\1\2\3", _CSS_COMMENT.sub("", path.read_text())).strip() for path in paths)
 
@@ -52,26 +52,28 @@ def _visit(folder: Path, name: str, order: list[str], above: tuple[str, ...]) ->
     order.append(name)
 
 
-def _wrapped(name: str, folder: Path) -> str:
+def _wrap_module(name: str, folder: Path) -> str:
     text = (folder / f"{name}.js").read_text()
     exported = _EXPORT.findall(text)
-    body = _EXPORT.sub("", _IMPORT.sub(_destructured, text))
-    left = _LEFT.search(body)
+    body = _EXPORT.sub("", _IMPORT.sub(_import_to_const, text))
+    left = _UNSUPPORTED.search(body)
     if left:
         raise ValueError(f"{name}.js: cannot link {left[0]!r}")
-    return f"const {_variable(name)} = (() => {{\n{bare(body)}return {{ {', '.join(exported)} }};\n}})();\n"
+    return (
+        f"const {_module_variable(name)} = (() => {{\n{strip_module(body)}return {{ {', '.join(exported)} }};\n}})();\n"
+    )
 
 
-def _destructured(found: re.Match[str]) -> str:
+def _import_to_const(found: re.Match[str]) -> str:
     names = re.sub(r"\s+as\s+", ": ", found[1] or "").strip().rstrip(",")
-    return f"const {{ {names} }} = {_variable(found[2])};\n" if names else ""
+    return f"const {{ {names} }} = {_module_variable(found[2])};\n" if names else ""
 
 
-def _variable(name: str) -> str:
+def _module_variable(name: str) -> str:
     return f"${name.replace('-', '_')}"
 
 
-def bare(text: str) -> str:
+def strip_module(text: str) -> str:
     """A module without its comments and blanks."""
     for comment in (_BLOCK, _LINE, _TYPE, _TRAILING):
         text = comment.sub("", text)

@@ -9,50 +9,50 @@ from typing import Any
 from flask import Response, current_app, g, request
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
-DAYS = 180
+COOKIE_DAYS = 180
 # A screen in a control room has several people.
-MAX_PEOPLE = 5
-NAME = "beacon-browser"
+MAX_USERS = 5
+COOKIE_NAME = "beacon-browser"
 
 
-def find(name: str) -> str | None:
+def find_throttle_key(name: str) -> str | None:
     """What this browser is counted by when it logs `name` in, or None where it never did."""
-    found = _people().get(name)
+    found = _read_marks().get(name)
     return f"{name}\n{found}" if found else None
 
 
-def remember(name: str) -> None:
+def remember_user(name: str) -> None:
     """This browser has logged `name` in: the answer to the present request will say so to it."""
     g.known_browser = name
 
 
-def save(response: Response) -> None:
+def save_cookie(response: Response) -> None:
     """Another mark for the same person each time, so that a copy of the old one is counted apart."""
     name = g.pop("known_browser", None)
     if name is None:
         return
-    others = {person: mark for person, mark in _people().items() if person != name}
-    latest = dict(list(others.items())[-(MAX_PEOPLE - 1) :])
+    others = {person: mark for person, mark in _read_marks().items() if person != name}
+    latest = dict(list(others.items())[-(MAX_USERS - 1) :])
     response.set_cookie(
         _cookie_name(),
         _serializer().dumps({**latest, name: secrets.token_urlsafe(9)}),
-        max_age=DAYS * 24 * 3_600,
+        max_age=COOKIE_DAYS * 24 * 3_600,
         secure=request.is_secure,
         httponly=True,
         samesite="Lax",
     )
 
 
-def _people() -> dict[str, str]:
+def _read_marks() -> dict[str, str]:
     try:
-        found: Any = _serializer().loads(request.cookies.get(_cookie_name(), ""), max_age=DAYS * 24 * 3_600)
+        found: Any = _serializer().loads(request.cookies.get(_cookie_name(), ""), max_age=COOKIE_DAYS * 24 * 3_600)
     except BadSignature:
         return {}
     return dict(found)
 
 
 def _cookie_name() -> str:
-    return f"__Host-{NAME}" if request.is_secure else NAME
+    return f"__Host-{COOKIE_NAME}" if request.is_secure else COOKIE_NAME
 
 
 def _serializer() -> URLSafeTimedSerializer:

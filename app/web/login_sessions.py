@@ -28,9 +28,9 @@ def init_app(app: Flask) -> None:
     app.config["PERMANENT_SESSION_LIFETIME"] = timedelta(days=SESSION_DAYS)
     # Without its context processor: an error page must not ask the database who is looking at it.
     manager.init_app(app, add_context_processor=False)
-    manager.user_loader(_load)
-    app.before_request(_send_to_login)
-    app.before_request(_note_activity)
+    manager.user_loader(_load_user)
+    app.before_request(_redirect_to_login)
+    app.before_request(_record_activity)
 
 
 def begin(user: User) -> None:
@@ -62,33 +62,33 @@ def end(login_id: str) -> None:
         append(transaction, [NewEvent("control.session_ended", SessionEnded(session=login_id), "control")])
 
 
-def _load(_user_id: str) -> User | None:
+def _load_user(_user_id: str) -> User | None:
     """Flask-Login names the user; only the session row says whether this login still holds."""
     login_id = session.get("login")
-    row = tokens.live_session(db.session(), login_id) if login_id else None
+    row = tokens.find_active_session(db.session(), login_id) if login_id else None
     if row is None or row.user.get_id() != _user_id:
         return None
     g.login_id, g.last_active_at = row.id, row.last_active_at
     return row.user
 
 
-def _send_to_login() -> Response | None:
+def _redirect_to_login() -> Response | None:
     """A browser that navigates without a session is sent to the login page and comes back afterwards."""
-    open_to_all = request.endpoint is None or request.endpoint in OPEN
+    open_to_all = request.endpoint is None or request.endpoint in PUBLIC_ENDPOINTS
     if open_to_all or request.method not in ("GET", "HEAD") or not wants_page() or actor_or_none() is not None:
         return None
     target = request.full_path.rstrip("?")
     return redirect(url_for("account.login", next=target if target != "/" else None))  # type: ignore[return-value]
 
 
-def _note_activity() -> None:
+def _record_activity() -> None:
     """What answers anyone asks nobody who they are, and needs no database."""
-    if request.endpoint is not None and request.endpoint not in OPEN:
-        idle_logins.note_activity()
+    if request.endpoint is not None and request.endpoint not in PUBLIC_ENDPOINTS:
+        idle_logins.record_activity()
 
 
 # Endpoints that answer the anonymous.
-OPEN = {
+PUBLIC_ENDPOINTS = {
     "account.login",
     "account.try_login",
     "assets.file",

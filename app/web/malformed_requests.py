@@ -9,19 +9,19 @@ from gunicorn.http.errors import ChunkMissingTerminator, InvalidChunkExtension, 
 from werkzeug.routing import RequestRedirect
 
 from app.infra.problems import Problem
-from app.web.errors import answer
+from app.web.errors import problem_response
 
 TITLE = "Malformed request"
 
 
 def init_app(app: Flask) -> None:
-    app.before_request(_check)
+    app.before_request(_check_headers)
     app.before_request(_merge_slashes)
     for kind in (ChunkMissingTerminator, InvalidChunkExtension, InvalidChunkSize, NoMoreData):
-        app.register_error_handler(kind, _body)
+        app.register_error_handler(kind, _handle_bad_framing)
 
 
-def _check() -> None:
+def _check_headers() -> None:
     """What gunicorn lets through. RFC 9112, sections 3.2 and 6.1."""
     if request.environ.get("SERVER_PROTOCOL") == "HTTP/1.1" and not request.environ.get("HTTP_HOST"):
         raise Problem(400, TITLE, "A request of HTTP/1.1 names its host: send the header Host.")
@@ -43,12 +43,14 @@ def _merge_slashes() -> Response | None:
     return Response(status=found.code, headers={"Location": location, "Cache-Control": "no-store"})
 
 
-def _body(error: Exception) -> Response:
+def _handle_bad_framing(error: Exception) -> Response:
     """gunicorn looks for the end of the body afterwards, finds none, and closes the connection."""
-    return answer(Problem(400, TITLE, f"The body is not framed as its head says: {str(error) or 'it ends too early'}."))
+    return problem_response(
+        Problem(400, TITLE, f"The body is not framed as its head says: {str(error) or 'it ends too early'}.")
+    )
 
 
-class Captured:
+class CapturedResponse:
     """Takes what gunicorn writes to a client about a request that it could not read, and says it as a problem."""
 
     def __init__(self) -> None:

@@ -17,17 +17,17 @@ import gevent
 from flask import Flask, Response, current_app, request, session
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from app.audit.attempt_log import network
+from app.audit.attempt_log import network_of
 from app.infra.problems import Problem, retry_after
-from app.web.errors import answer
+from app.web.errors import problem_response
 
 # Under way at once from one sender, in one worker.
 MAX_BODIES_PER_SENDER = 32
 MAX_BYTES_PER_SENDER = 32 * 1024 * 1024
 # A body has this long, and a second more for each piece of this many bytes that it announces.
-BODY_S, BYTES_PER_S = 10.0, 65_536
+MIN_BODY_TIMEOUT_S, MIN_BYTES_PER_S = 10.0, 65_536
 # A body in chunks announces nothing.
-CHUNKED_BODY_S = 60.0
+CHUNKED_BODY_TIMEOUT_S = 60.0
 MAX_KNOWN_TOKENS = 10_000
 _PIECE_BYTES = 1024 * 1024
 
@@ -50,12 +50,12 @@ class BodyTooSlow(Exception):
 
 
 @dataclass(slots=True)
-class _UnderWay:
+class _SenderUsage:
     bodies: int = 0
     bytes: int = 0
 
 
-class Bodies:
+class BodySlots:
     """The bodies that this worker is waiting for, by sender; and which bearer tokens were good lately.
 
     A sender is a login or a token that is known, otherwise a network address: strangers do not use up the places of
@@ -64,17 +64,17 @@ class Bodies:
 
     def __init__(self) -> None:
         self._changing = threading.Lock()
-        self._under_way: dict[str, _UnderWay] = {}
+        self._usage: dict[str, _SenderUsage] = {}
         self._tokens: OrderedDict[str, None] = OrderedDict()
 
     @contextlib.contextmanager
-    def hold(self, sender: str, size: int) -> Iterator[None]:
+    def acquire(self, sender: str, size: int) -> Iterator[None]:
         """A place for one body while it is read. Raises `Problem` 429 where the sender has too many under way."""
         with self._changing:
-            mine = self._under_way.setdefault(sender, _UnderWay())
+            mine = self._usage.setdefault(sender, _SenderUsage())
             # One body always fits, however large it may be.
             if mine.bodies >= MAX_BODIES_PER_SENDER or (mine.bodies and mine.bytes + size > MAX_BYTES_PER_SENDER):
-                raise _refusal()
+                raise _too_many_bodies()
             mine.bodies += 1
             mine.bytes += size
         try:
@@ -84,9 +84,9 @@ class Bodies:
                 mine.bodies -= 1
                 mine.bytes -= size
                 if not mine.bodies:
-                    del self._under_way[sender]
+                    del self._usage[sender]
 
-    def remember(self, token: str) -> None:
+    def remember_token(self, token: str) -> None:
         """This bearer token was good just now. It gives no right: only a place of its own for its next bodies."""
         with self._changing:
             digest = _digest(token)
@@ -95,28 +95,28 @@ class Bodies:
             if len(self._tokens) > MAX_KNOWN_TOKENS:
                 self._tokens.popitem(last=False)
 
-    def sender(self, login_id: str | None, token: str | None, address: str) -> str:
+    def identify_sender(self, login_id: str | None, token: str | None, address: str) -> str:
         if token is not None and _digest(token) in self._tokens:
             return f"token {_digest(token)}"
-        return f"login {login_id}" if login_id and token is None else f"address {network(address)}"
+        return f"login {login_id}" if login_id and token is None else f"address {network_of(address)}"
 
 
 def init_app(app: Flask) -> None:
-    app.before_request(_receive)
-    app.register_error_handler(BodyTooSlow, _too_slow)
+    app.before_request(_receive_body)
+    app.register_error_handler(BodyTooSlow, _handle_too_slow)
 
 
-def bodies() -> Bodies:
+def body_slots() -> BodySlots:
     """Those of the current application."""
-    found: Bodies = current_app.extensions["beacon_bodies"]
+    found: BodySlots = current_app.extensions["beacon_bodies"]
     return found
 
 
-def _receive() -> None:
+def _receive_body() -> None:
     """Put the whole body in the place of the client's socket. A body that no route reads is left there."""
     if request.method in ("GET", "HEAD", "OPTIONS") or request.routing_exception is not None:
         return
-    limit = _limit()
+    limit = _max_body_bytes()
     size = request.content_length
     is_framed = bool(request.environ.get("wsgi.input_terminated"))
     if size is None and not is_framed:
@@ -127,28 +127,28 @@ def _receive() -> None:
     if not expected:
         return
     # The session's cookie is signed, so its content can be believed without looking anything up.
-    who = bodies().sender(session.get("login"), _bearer(), request.remote_addr or "")
-    with bodies().hold(who, expected), _time_limit(size):
-        data = _read(request.environ["wsgi.input"], size, limit)
+    who = body_slots().identify_sender(session.get("login"), _claimed_bearer(), request.remote_addr or "")
+    with body_slots().acquire(who, expected), _time_limit(size):
+        data = _read_body(request.environ["wsgi.input"], size, limit)
     request.environ["wsgi.input"] = io.BytesIO(data)
     request.environ["CONTENT_LENGTH"] = str(len(data))
     request.environ.pop("HTTP_TRANSFER_ENCODING", None)
 
 
-def _limit() -> int:
+def _max_body_bytes() -> int:
     view = current_app.view_functions.get(request.endpoint or "")
     whole: int = current_app.config["MAX_CONTENT_LENGTH"]
     limit: int = getattr(view, "max_body_bytes", whole)
     return limit
 
 
-def _bearer() -> str | None:
+def _claimed_bearer() -> str | None:
     """What calls itself a bearer credential switches the cookie off, as it does when it is looked up."""
     kind, _, text = request.headers.get("Authorization", "").partition(" ")
     return text.strip() if kind.lower() == "bearer" else None
 
 
-def _read(source: Any, size: int | None, limit: int) -> bytes:
+def _read_body(source: Any, size: int | None, limit: int) -> bytes:
     """`size` is None for a body in chunks, which may turn out too long."""
     wanted = limit + 1 if size is None else size
     pieces: list[bytes] = []
@@ -166,16 +166,18 @@ def _time_limit(size: int | None) -> contextlib.AbstractContextManager[object]:
     """Only a server's socket can keep one waiting; gunicorn's is gevent's."""
     if "gunicorn.socket" not in request.environ:
         return contextlib.nullcontext()
-    seconds = CHUNKED_BODY_S if size is None else BODY_S + size / BYTES_PER_S
+    seconds = CHUNKED_BODY_TIMEOUT_S if size is None else MIN_BODY_TIMEOUT_S + size / MIN_BYTES_PER_S
     return gevent.Timeout(seconds, BodyTooSlow)
 
 
-def _too_slow(_error: Exception) -> Response:
+def _handle_too_slow(_error: Exception) -> Response:
     """gunicorn closes the connection afterwards: where the next request would begin is unknown."""
-    return answer(Problem(408, "Too slow", "The body did not arrive in time. Send it again, without a pause."))
+    return problem_response(
+        Problem(408, "Too slow", "The body did not arrive in time. Send it again, without a pause.")
+    )
 
 
-def _refusal() -> Problem:
+def _too_many_bodies() -> Problem:
     detail = (
         f"At most {MAX_BODIES_PER_SENDER} requests of one sender may wait for their bodies at once. "
         "Wait as long as Retry-After says, and send each body without a pause."

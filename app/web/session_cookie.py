@@ -6,15 +6,15 @@ from typing_extensions import override
 
 from app.web import known_browser
 
-NAME = "beacon"
+COOKIE_NAME = "beacon"
 # RFC 6265bis, section 4.1.3.2: browsers take it over TLS only, for the whole host, and from no other one.
-NAME_OVER_TLS = f"__Host-{NAME}"
+SECURE_COOKIE_NAME = f"__Host-{COOKIE_NAME}"
 
 
 class LoginCookie(SecureCookieSessionInterface):
     @override
     def get_cookie_name(self, app: Flask) -> str:
-        return NAME_OVER_TLS if request.is_secure else NAME
+        return SECURE_COOKIE_NAME if request.is_secure else COOKIE_NAME
 
     @override
     def get_cookie_secure(self, app: Flask) -> bool:
@@ -29,4 +29,4 @@ class LoginCookie(SecureCookieSessionInterface):
         # A shared cache would hand one user's login to the others.
         if not response.cache_control.public:
             super().save_session(app, session, response)
-            known_browser.save(response)
+            known_browser.save_cookie(response)

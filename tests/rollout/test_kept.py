@@ -326,7 +326,7 @@ def test_the_doctor_looks_at_what_makes_the_buckets(
     edge.answers = [says(200, json.dumps(found))]
     app = create_app(beside(edge.url, tmp_path))
     with app.app_context():
-        answered, told = doctor.flag_source(app)
+        answered, told = doctor.describe_flag_source(app)
     assert (answered, words in told) == (is_fine, True), told
 
 

@@ -14,9 +14,9 @@ from flask.typing import ResponseReturnValue
 from pydantic import ValidationError
 
 from app.audit import chain, export, reader_pool, search
-from app.audit.count_cache import Totals
+from app.audit.count_cache import CountCache
 from app.audit.query_params import AuditQuery
-from app.audit.verify import outside, steps
+from app.audit.verify import read_outside_head, verify_in_steps
 from app.db import db, read
 from app.infra import streaming_export
 from app.infra.clock import utc_text
@@ -28,8 +28,8 @@ from app.web.auth import require
 _verifying = threading.Lock()
 
 
-def totals() -> Totals:
-    found: Totals = current_app.extensions["beacon_audit_totals"]
+def count_cache() -> CountCache:
+    found: CountCache = current_app.extensions["beacon_audit_totals"]
     return found
 
 
@@ -37,24 +37,24 @@ def totals() -> Totals:
 @require("viewer", scope="read")
 def entries() -> ResponseReturnValue:
     """A page of it; with `format=csv` or `ndjson`, all that fits."""
-    asked = _asked()
+    query = _parse_query()
     form = request.args.get("format")
     if form:
-        return exported(asked, form)
+        return export_response(query, form)
     db.session.remove()
-    counts = totals()
-    found = reader_pool.look(lambda fetch: search.page(fetch, asked, counts))
+    counts = count_cache()
+    found = reader_pool.run_read(lambda fetch: search.find_page(fetch, query, counts))
     meta = {
-        "page": asked.page,
-        "limit": asked.limit,
+        "page": query.page,
+        "limit": query.limit,
         "total": found.total,
-        "totalPages": -(-found.total // asked.limit),
+        "totalPages": -(-found.total // query.limit),
         **({"totalIsMinimum": True} if found.total_is_minimum else {}),
-        "next": found.next.text() if found.next else None,
-        "previous": found.previous.text() if found.previous else None,
+        "next": found.next.encode() if found.next else None,
+        "previous": found.previous.encode() if found.previous else None,
         "head": {"seq": found.head[0], "hash": found.head[1]},
     }
-    return Response(reader_pool.beside(_page, found.rows, meta), mimetype="application/json")
+    return Response(reader_pool.run_in_thread(_page_json, found.rows, meta), mimetype="application/json")
 
 
 @bp.get("/audit/head")
@@ -62,7 +62,7 @@ def entries() -> ResponseReturnValue:
 def head() -> Response:
     """For pages that wait for news: the seq of the newest entry."""
     with read() as session:
-        return jsonify(seq=chain.head(session).seq)
+        return jsonify(seq=chain.read_head(session).seq)
 
 
 @bp.post("/audit/verify")
@@ -75,7 +75,9 @@ def verify() -> Response:
     try:
         db.session.remove()
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        response = Response(stream_with_context(_lines()), content_type="text/plain; charset=utf-8", headers=headers)
+        response = Response(
+            stream_with_context(_verification_lines()), content_type="text/plain; charset=utf-8", headers=headers
+        )
         response.call_on_close(_verifying.release)
     except BaseException:
         _verifying.release()  # nobody else will
@@ -83,17 +85,17 @@ def verify() -> Response:
     return response
 
 
-def exported(asked: AuditQuery, form: str) -> Response:
+def export_response(query: AuditQuery, form: str) -> Response:
     if form not in get_args(streaming_export.Format):
         raise Problem(400, "Bad input", "format: expected csv or ndjson", errors={"format": "expected csv or ndjson"})
     db.session.remove()  # a reader may be slow, and connections are few
     app = cast(Flask, current_app._get_current_object())  # type: ignore[attr-defined]
-    return export.answer(app, asked, cast(streaming_export.Format, form))
+    return export.export_response(app, query, cast(streaming_export.Format, form))
 
 
-def _lines() -> Iterator[str]:
-    against = outside()
-    reading = steps(*([against.expected] if against.expected else []))
+def _verification_lines() -> Iterator[str]:
+    against = read_outside_head()
+    reading = verify_in_steps(*([against.expected] if against.expected else []))
     while True:
         try:
             done, whole = next(reading)
@@ -104,18 +106,18 @@ def _lines() -> Iterator[str]:
     when = utc_text()
     if found.broken:
         yield f"broken: {found.broken}; {found.count} entries before it hold; {when}\n"
-    elif untold := found.untold or against.trouble:
-        yield f"cannot tell: {untold}; {found.count} entries hold by themselves; {when}\n"
+    elif inconclusive := found.inconclusive or against.error:
+        yield f"cannot tell: {inconclusive}; {found.count} entries hold by themselves; {when}\n"
     else:
-        yield f"compared: {against.words}\n"
+        yield f"compared: {against.description}\n"
         yield f"ok: {found.count} entries, head {found.head}, seq {found.seq}; {when}\n"
 
 
-def _page(rows: list[dict[str, Any]], meta: dict[str, Any]) -> str:
-    return json.dumps({"data": export.as_entries(rows), "meta": meta}, separators=(",", ":")) + "\n"
+def _page_json(rows: list[dict[str, Any]], meta: dict[str, Any]) -> str:
+    return json.dumps({"data": export.rows_to_json(rows), "meta": meta}, separators=(",", ":")) + "\n"
 
 
-def _asked() -> AuditQuery:
+def _parse_query() -> AuditQuery:
     given = {name: value for name, value in request.args.items() if value}
     try:
         return AuditQuery.model_validate(given)

@@ -18,7 +18,7 @@ def healthz() -> ResponseReturnValue:
 def readyz() -> ResponseReturnValue:
     now = live()
     parts = {
-        "database": current_app.extensions["beacon_readiness"].database(),
+        "database": current_app.extensions["beacon_readiness"].database_state(),
         "log": "degraded" if now.is_degraded() else "ok" if now.started else "not started",
         "streams": "draining" if now.hub.draining else "ok",
     }
