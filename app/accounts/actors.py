@@ -1,4 +1,4 @@
-"""Who acts: a person with a login session, or with a token; what their role and the token's scopes let them do."""
+"""The actor behind a request: a user with a login session or an API token, and what they may do."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,9 +7,9 @@ from app.accounts import tokens
 from app.accounts.models import User
 from app.eventlog.audience import Viewer
 
-# What each role may do beyond seeing; admin may do everything.
+# The roles that each role includes. An admin has all of them.
 _IMPLIED_ROLES = {"viewer": {"viewer"}, "operator": {"viewer", "operator"}, "product": {"viewer", "product"}}
-# The scopes with which a token of this role can do something; every scope for an admin.
+# The scopes that are of use to each role. An admin can use all of them.
 _COMMON_SCOPES = {"stream", "read", "widget"}
 _USABLE_SCOPES = {
     "viewer": _COMMON_SCOPES,
@@ -20,7 +20,7 @@ _USABLE_SCOPES = {
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who this request is from. `scopes` is None for a login session, which may do all that its role may."""
+    """The user behind this request. `scopes` is None for a login session, which is limited only by the role."""
 
     user_id: int
     name: str
@@ -35,7 +35,7 @@ class Actor:
 
     @property
     def is_administrator(self) -> bool:
-        """Whether this request may touch what is other people's."""
+        """True if this request may read and change what belongs to other users."""
         return self.role == "admin" and (self.scopes is None or "admin" in self.scopes)
 
     def has_role(self, role: str) -> bool:
@@ -47,5 +47,5 @@ def actor_from_user(user: User, **members: Any) -> Actor:
 
 
 def usable_scopes(role: str) -> frozenset[str]:
-    """What a person of this role may give a token of their own."""
+    """The scopes that a user of this role may give to a token of their own."""
     return frozenset(tokens.SCOPES if role == "admin" else _USABLE_SCOPES.get(role, set()))

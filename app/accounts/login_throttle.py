@@ -1,9 +1,9 @@
-"""Guessing passwords gets slower with each failure, on every worker at once: failures are counted in a table.
+"""Slows down password guessing: failed logins are counted in a table that all workers share.
 
-Counted are a name from an address, the name, the address, and a browser that has logged in before. The first few
-failures of each cost nothing; then each doubles the wait for the next try. The bound on an address is generous, so
-that one person's mistakes do not shut out colleagues; a browser that is known answers for itself alone, so that nobody
-else's guessing keeps its owner out (OWASP: device cookies).
+Failures are counted by name and address together, by name, by address, and by known browser. The first few failures
+of each are free; after that, each failure doubles the wait. The limit for an address is generous, so that one user's
+mistakes do not lock out colleagues behind the same proxy. A known browser is counted on its own, so that somebody
+else's guessing does not lock out its owner (OWASP: device cookies).
 """
 
 import hashlib
@@ -25,27 +25,27 @@ from app.db import db, read, write
 from app.infra.clock import utc_now
 
 UNKNOWN_USER = "(no such user)"
-# A failure counts half after an hour.
+# The weight of a failure halves every hour.
 HALF_LIFE_S = 3_600.0
-# By then nothing that can be counted slows anybody.
+# After this time no possible count causes a wait any more.
 FORGET_AFTER_S = 12 * HALF_LIFE_S
 
 
 @dataclass(frozen=True, slots=True)
 class ThrottlePolicy:
-    """So many failures are free; after them the wait doubles with each, up to `max_wait_s`."""
+    """The first `free_failures` cause no wait; each one after that doubles it, up to `max_wait_s`."""
 
     free_failures: int
     max_wait_s: float
 
     def wait_s(self, failures: float) -> float:
-        over = round(failures, 1) - self.free_failures  # those of the last seconds count in full
+        over = round(failures, 1) - self.free_failures  # rounded, so that failures of the last seconds count in full
         return 0.0 if over < 0 else min(self.max_wait_s, 2.0 ** min(over, 30.0))
 
 
 POLICIES = {
     "name at address": ThrottlePolicy(free_failures=5, max_wait_s=900),
-    # Guessing from many addresses, or a stranger who wants to keep the person out of a new browser.
+    # Guessing from many addresses, or a stranger who wants to lock the user out of a new browser.
     "name": ThrottlePolicy(free_failures=30, max_wait_s=60),
     # Guessing many names, or a whole company behind one proxy.
     "address": ThrottlePolicy(free_failures=100, max_wait_s=60),
@@ -54,7 +54,7 @@ POLICIES = {
 
 
 class Throttled(Exception):
-    """Too many failures: nothing was checked. `wait_s` says how long until the next try counts."""
+    """There were too many failures; the password was not checked. Try again after `wait_s`."""
 
     def __init__(self, wait_s: float) -> None:
         super().__init__(f"wait {wait_s:.0f} s")
@@ -63,18 +63,18 @@ class Throttled(Exception):
 
 @dataclass(frozen=True, slots=True)
 class LoginAttempt:
-    """One try to log in: what it counts for."""
+    """One login attempt and the keys that its outcome is counted under."""
 
     keys: tuple[tuple[str, str], ...]
     network: str
 
 
 def start_attempt(name: str, address: str, browser: str | None) -> LoginAttempt:
-    """Let a try in, `browser` being one that is known for this name. Raises `Throttled`."""
+    """Start a login attempt. `browser` is set if the browser is known for this name. Raises `Throttled`."""
     network = attempt_log.network_of(address)
     named = {"name at address": f"{name}\n{network}", "name": name, "address": network}
     counted = {"browser": browser} if browser is not None else named
-    # In one order, so that two tries never wait for each other.
+    # Sorted, so that two attempts lock rows in the same order and cannot deadlock.
     attempt = LoginAttempt(tuple(sorted((kind, _hash_key(kind, value)) for kind, value in counted.items())), network)
     with read() as session:
         _raise_if_throttled(session.scalars(_select_rows(attempt.keys)).all())
@@ -82,8 +82,7 @@ def start_attempt(name: str, address: str, browser: str | None) -> LoginAttempt:
 
 
 def record_failure(attempt: LoginAttempt, name: str, *, is_known: bool) -> None:
-    """Count it, and let the audit know. A name that is nobody's may be a password typed into the wrong field: it is
-    not told."""
+    """Count the failure and audit it. An unknown name is not recorded: it may be a password in the wrong field."""
     now = utc_now().timestamp()
     with write() as session:
         session.execute(sa.delete(LoginThrottle).where(LoginThrottle.last_at < now - FORGET_AFTER_S))
@@ -94,10 +93,10 @@ def record_failure(attempt: LoginAttempt, name: str, *, is_known: bool) -> None:
 
 
 def record_success(attempt: LoginAttempt) -> None:
-    """Forget what this person mistyped here; what somebody else tried with the name, or from the address, stays.
+    """Forget this user's own failures here. Failures counted by name alone or by address alone stay.
 
-    Raises `Throttled` where too many have failed meanwhile: of guesses that were sent together none counts as right
-    after the first few that were wrong.
+    Raises `Throttled` if too many other attempts failed in the meantime: of many guesses sent in parallel, none
+    succeeds once the limit is reached.
     """
     with write() as session:
         rows = _lock_rows(session, attempt.keys)
@@ -117,26 +116,26 @@ def _raise_if_throttled(rows: Iterable[LoginThrottle]) -> None:
 
 
 def record_throttled(attempts: attempt_log.AttemptRecorder, name: str, address: str) -> None:
-    """That somebody goes on guessing, though nothing is checked any more; written at most once a second."""
+    """Audit an attempt that was throttled; the same attempt is written at most once a second."""
     known = db.session().scalar(sa.select(User.name).where(User.name == name)) if NAME_PATTERN.fullmatch(name) else None
-    db.session.remove()  # writing may have to wait, and connections are few
+    db.session.remove()  # do not hold a pooled connection while the write waits
     attempts.record(
         attempt_log.Attempt("login-throttled", "anonymous", known or UNKNOWN_USER, attempt_log.network_of(address))
     )
 
 
 def _remaining_failures(row: LoginThrottle, now: float) -> float:
-    """What the failures of before still count."""
+    """The number of failures after decay."""
     return float(row.failures * 0.5 ** (_age_s(row, now) / HALF_LIFE_S))
 
 
 def _age_s(row: LoginThrottle, now: float) -> float:
-    """A clock that was set back must not keep anybody waiting until it is as late again."""
+    """Seconds since the last failure. Absolute, so that a clock set back does not lengthen the wait."""
     return float(abs(now - row.last_at))
 
 
 def _lock_or_create_rows(session: Session, keys: Sequence[tuple[str, str]], now: float) -> Sequence[LoginThrottle]:
-    """A row for each key, held until the end of the transaction."""
+    """Create the missing rows; return a row for each key, locked until the end of the transaction."""
     insert = insert_in_sqlite if db.engine.dialect.name == "sqlite" else insert_in_postgres
     for kind, key in keys:
         fresh = insert(LoginThrottle).values(kind=kind, key=key, failures=0.0, last_at=now)
@@ -145,7 +144,7 @@ def _lock_or_create_rows(session: Session, keys: Sequence[tuple[str, str]], now:
 
 
 def _lock_rows(session: Session, keys: Sequence[tuple[str, str]]) -> Sequence[LoginThrottle]:
-    """The rows of these keys, as far as there are any, held until the end of the transaction."""
+    """The existing rows for these keys, locked until the end of the transaction."""
     return session.scalars(_select_rows(keys).order_by(LoginThrottle.kind, LoginThrottle.key).with_for_update()).all()
 
 
@@ -154,6 +153,6 @@ def _select_rows(keys: Sequence[tuple[str, str]]) -> sa.Select[LoginThrottle]:
 
 
 def _hash_key(kind: str, value: str) -> str:
-    """Names are kept so that nobody reads them: some are passwords, typed into the wrong field."""
+    """Keys are stored as hashes, because some names are passwords typed into the wrong field."""
     secret = str(current_app.secret_key or "").encode()
     return hmac.new(secret, f"{kind}\n{value}".encode(errors="replace"), hashlib.sha256).hexdigest()

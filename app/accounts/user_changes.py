@@ -1,4 +1,4 @@
-"""What changes of a user: each change is audited, ends the logins that it must, and reaches open streams."""
+"""Changes to a user: each one is audited, ends login sessions where needed, and reaches open streams."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from app.infra.clock import utc_text
 
 @dataclass(frozen=True, slots=True)
 class UserChange:
-    """What becomes of a user; None leaves it as it is."""
+    """The new values of a user; None leaves a value as it is."""
 
     role: str | None = None
     password_hash: str | None = None
@@ -24,11 +24,11 @@ class UserChange:
 
 
 def apply_change(session: Session, user: User, wanted: UserChange, by: str) -> None:
-    """Make it so; call it last inside `db.write()`. What is so already leaves no trace.
+    """Apply the change; call it last inside `db.write()`. Values that do not change are not audited.
 
-    A new role, a new password and disabling end the user's streams on every worker; the latter two end the login
-    sessions and revoke the API tokens, so that a stolen token does not work again when the user is enabled. A new role
-    leaves the tokens as they are; they do no more than the role may.
+    A new role, a new password and disabling end the user's streams on every worker. The latter two also end the login
+    sessions and revoke the API tokens, so that a stolen token does not work again once the user is enabled. A new role
+    keeps the tokens, because they never allow more than the role does.
     """
     entries = [
         *_change_role(user, wanted, by),
