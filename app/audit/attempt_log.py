@@ -1,6 +1,6 @@
-"""What can be tried again and again: the first of a minute is an entry at once, the others are one when it is over.
+"""Rate-limits audit entries: the first attempt of a minute is written at once, repeats become one summary.
 
-So a stranger at the login, or a program that is refused all day, adds two entries a minute and not thousands.
+So a stranger at the login, or a program that is refused all day, adds two entries a minute instead of thousands.
 """
 
 import ipaddress
@@ -22,17 +22,17 @@ from app.infra.clock import utc_text
 
 log = logging.getLogger(__name__)
 
-# In one minute, of one kind: from then on they are counted together.
+# Distinct attempts of one action type in one minute; all further ones are counted together as `OTHERS`.
 MAX_GROUPS_PER_MINUTE = 60
 OTHERS = "(others)"
-# So often this process writes of one and the same; between two writes it only counts.
+# Minimum time between two writes of the same attempt by this process; in between it only counts.
 WRITE_INTERVAL_S = 1.0
 MAX_TRACKED_ATTEMPTS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """Who tried what on what, and from where; all of them are short."""
+    """Who tried which action on which target, and from where. All values are short."""
 
     action_type: str
     actor: str
@@ -42,7 +42,7 @@ class Attempt:
 
 
 def network_of(address: str) -> str:
-    """Whoever has one address of version 6 has the 2⁶⁴ around it too: they count as one."""
+    """The network to count an address under: a /64 for IPv6, because one client usually owns all of it."""
     try:
         found = ipaddress.ip_address(address)
     except ValueError:
@@ -55,8 +55,11 @@ def network_of(address: str) -> str:
 
 
 def record_attempt(session: Session, attempt: Attempt, times: int = 1, full: chain.Entry | None = None) -> None:
-    """Inside `db.write()`: the first of its minute becomes an entry, `full` where that tells more, the others count."""
-    chain.lock(session)  # one writer of both
+    """Record an attempt inside `db.write()`: the first of its minute becomes an entry, the others are counted.
+
+    `full` is a more detailed entry to write for the first attempt.
+    """
+    chain.lock(session)  # serializes the writers of the chain and of the counts
     minute = utc_text()[:16]
     row = session.get(AttemptCount, (*_key(attempt), minute))
     if row is None and _count_groups(session, attempt.action_type, minute) >= MAX_GROUPS_PER_MINUTE:
@@ -71,7 +74,7 @@ def record_attempt(session: Session, attempt: Attempt, times: int = 1, full: cha
 
 
 def write_summaries(now: str | None = None) -> int:
-    """One entry for what came again in each minute that is over; how many. Safe to run on every worker."""
+    """Write one summary entry for the repeats of each past minute; return how many. Safe to run on every worker."""
     minute = (now or utc_text())[:16]
     over = (
         sa.select(AttemptCount)
@@ -84,7 +87,7 @@ def write_summaries(now: str | None = None) -> int:
             return 0
     told = 0
     with write() as session:
-        chain.lock(session)  # before the rows, as `note` does: in the opposite order each would wait for the other
+        chain.lock(session)  # before the rows, as in `record_attempt`; the opposite order would deadlock
         for row in session.scalars(over).all():
             session.delete(row)
             if row.count:
@@ -95,7 +98,7 @@ def write_summaries(now: str | None = None) -> int:
 
 
 class AttemptRecorder:
-    """What this process was asked and refused: of one and the same it writes once a second, however often it comes."""
+    """Records the attempts of this process; the same attempt is written at most once a second."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -114,12 +117,12 @@ class AttemptRecorder:
         self._write(attempt)
 
     def flush(self) -> None:
-        """What only was counted; then the minutes that are over."""
+        """Write the attempts that were only counted, then the summaries of past minutes."""
         self.write_pending()
         write_summaries()
 
     def write_pending(self) -> None:
-        """What only was counted. Where the database takes none, the rest waits for the next turn."""
+        """Write the attempts that were only counted. If the database refuses, the rest waits for the next flush."""
         with self._lock:
             waiting = list(self._pending)
         for attempt in waiting:
@@ -127,7 +130,7 @@ class AttemptRecorder:
                 return
 
     def _write(self, attempt: Attempt) -> bool:
-        """Whether it is written. If not, the flush tries again: who was refused hears that, not a 503."""
+        """True if it was written. Otherwise the next flush retries, so that the client gets its refusal, not a 503."""
         with self._lock:
             times = self._pending.pop(attempt, 0)
         if not times:
@@ -136,7 +139,12 @@ class AttemptRecorder:
             with write() as session:
                 record_attempt(session, attempt, times)
         except (DatabaseUnavailable, SQLAlchemyError) as error:
-            log.warning("a refusal waits to be recorded: %s", type(error).__name__)
+            log.warning(
+                "audit of action=%s actor=%s delayed, will retry: %s",
+                attempt.action_type,
+                redaction.redact_text(attempt.actor),
+                type(error).__name__,
+            )
             with self._lock:
                 self._pending[attempt] += times
             return False

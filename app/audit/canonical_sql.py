@@ -1,4 +1,4 @@
-"""What the database puts together for `verify`, as each of them says it."""
+"""SQL that builds the canonical text of audit entries inside the database, for SQLite and PostgreSQL."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from app.audit.models import AuditRow
 
 
 class _EncodedColumn(GenericFunction[str]):
-    """A column as it is sealed: its length in bytes, a colon, and `=` with the text, or `-` for none."""
+    """A column as it is hashed: its length in bytes, a colon, then `=` and the text, or `-` for NULL."""
 
     type = sa.Text()
     name = "audit_part"
@@ -19,7 +19,7 @@ class _EncodedColumn(GenericFunction[str]):
 
 
 class _EncodedRow(GenericFunction[bytes]):
-    """All columns as they are sealed, one behind the other, as bytes; those of `SEALED_IF_KEPT` come last."""
+    """All columns as they are hashed, concatenated, as bytes; `OPTIONAL_SEALED_COLUMNS` come last."""
 
     type = sa.LargeBinary()
     name = "audit_whole"
@@ -27,7 +27,7 @@ class _EncodedRow(GenericFunction[bytes]):
 
 
 class _AllText(GenericFunction[bool]):
-    """Whether everything is stored as text: SQLite takes bytes too, which would look alike within the sealed text."""
+    """True if every column is stored as text. SQLite also stores bytes, which would give the same canonical text."""
 
     type = sa.Boolean()
     name = "audit_sound"
@@ -48,7 +48,7 @@ def _encode_column_postgres(element: _EncodedColumn, compiler: Any, **kw: Any) -
 
 @compiles(_EncodedRow, "sqlite")
 def _encode_row_sqlite(element: _EncodedRow, compiler: Any, **kw: Any) -> str:
-    """One printf is half again as fast as thirty concatenations; it ends a text at a NUL, which its length tells."""
+    """One printf is 1.5 times as fast as thirty concatenations. It cuts a text at a NUL; the length reveals that."""
     forms, values = [], []
     for column in element.clauses:
         name = compiler.process(column, **kw)
@@ -78,7 +78,7 @@ def _encode_row_postgres(element: _EncodedRow, compiler: Any, **kw: Any) -> str:
 
 @compiles(_AllText, "sqlite")
 def _all_text_sqlite(element: _AllText, compiler: Any, **kw: Any) -> str:
-    # In SQLite's order every text comes before every blob.
+    # SQLite sorts every text before every blob.
     return " AND ".join(f"({compiler.process(one, **kw)} < x'') IS NOT 0" for one in element.clauses)
 
 
@@ -88,7 +88,7 @@ def _all_text_postgres(_element: _AllText, _compiler: Any, **_kw: Any) -> str:
 
 
 def select_page(after: int, limit: int) -> sa.Select[*tuple[Any, ...]]:
-    """Entries behind `after`: seq, prev_hash, hash, whether stored soundly, what their hash is made of."""
+    """Entries after seq `after`: seq, prev_hash, hash, whether all columns are text, the canonical text."""
     columns = [AuditRow.__table__.c[name] for name in (*SEALED_COLUMNS, *OPTIONAL_SEALED_COLUMNS)]
     sound = _AllText(*[column for column in columns if column.key != "seq"])
     chosen = sa.select(AuditRow.seq, AuditRow.prev_hash, AuditRow.hash, sound, _EncodedRow(*columns))
@@ -96,5 +96,5 @@ def select_page(after: int, limit: int) -> sa.Select[*tuple[Any, ...]]:
 
 
 def sealed_bytes(row: tuple[Any, ...]) -> int:
-    """Of a row of `page`: the bytes of its sealed text."""
+    """The bytes of the canonical text in a row of `select_page`."""
     return len(row[-1])

@@ -1,4 +1,4 @@
-"""How many entries fit: exact up to a bound, and remembered. What was counted once stays so, as nothing changes."""
+"""Counts audit entries per filter, exactly up to a limit. Counts are cached, because entries never change."""
 
 import threading
 from collections import OrderedDict
@@ -22,14 +22,14 @@ class _Span(Protocol):
 
 
 class CountCache:
-    """The counts of one process."""
+    """The cached counts of one process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._kept: OrderedDict[tuple[Any, ...], tuple[int, int]] = OrderedDict()
 
     def count(self, fetch: Fetch, key: tuple[Any, ...], where: Sequence[sa.ColumnElement[bool]], span: _Span) -> int:
-        """How many of `span` fit, at most one more than `MOST`. `key` names filter and beginning of the span."""
+        """Count the matches within `span`, up to `MAX_COUNTED_ROWS` + 1. `key` identifies filter and span start."""
         with self._lock:
             counted, through = self._kept.get(key, (0, span.low - 1))
         if through < span.high and counted <= MAX_COUNTED_ROWS:

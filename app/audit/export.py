@@ -1,6 +1,6 @@
-"""All that a filter asks for, as CSV or NDJSON: read by key, a piece at a time, up to the head as it was at the start.
+"""Exports filtered audit entries as CSV or NDJSON, in batches, up to the head at the start of the export.
 
-The head stands in a header and in the last line: who keeps an export can show later that the chain runs through it.
+The head is in a header and in the last line, so that an export can later prove that the chain still contains it.
 """
 
 import json
@@ -16,7 +16,7 @@ from app.infra import streaming_export
 from app.infra.concurrency import breathe, paced
 
 ROWS_PER_READ = 500
-# Of one piece: an entry of a command on thousands of jobs is long.
+# Limit of one batch, because the entry of a command on thousands of jobs is long.
 MAX_READ_BYTES = 2_097_152
 CSV_COLUMNS = (
     "seq", "timestamp", "actor", "actionType", "target", "stage", "outcome", "commandId", "origin", "beforeState",
@@ -26,7 +26,7 @@ _JSON_COLUMNS = ("beforeState", "afterState", "commandParams", "logs")
 
 
 def row_to_json(row: dict[str, Any]) -> dict[str, Any]:
-    """An AuditEntry of the contract, and where it came from."""
+    """An AuditEntry as in the API contract, plus its origin."""
     entry = {
         "id": row["id"],
         "seq": row["seq"],
@@ -51,7 +51,7 @@ def row_to_json(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def rows_to_json(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Of commands on thousands of jobs this takes a while: `raw.beside` the loop."""
+    """Convert rows to API entries. Slow for commands on thousands of jobs: call it in `reader_pool.run_in_thread`."""
     return [row_to_json(row) for row in rows]
 
 
@@ -64,7 +64,7 @@ def export_response(app: Flask, query: AuditQuery, form: streaming_export.Format
 
 
 def export_lines(app: Flask, query: AuditQuery, form: streaming_export.Format) -> Iterator[bytes]:
-    """The same for the command line."""
+    """The export as byte chunks, for the command line."""
     with app.app_context():
         span, head = reader_pool.run_read(lambda fetch: search.find_span(fetch, query))
     return streaming_export.in_pieces(
@@ -87,7 +87,7 @@ def _read_entries(app: Flask, query: AuditQuery, span: search.Span) -> Iterator[
 def _read_batch(
     query: AuditQuery, span: search.Span, cursor: AuditCursor | None
 ) -> tuple[list[dict[str, Any]], AuditCursor | None]:
-    """The next entries and where to go on: None at the end. A search looks through one window, and may find nothing."""
+    """The next entries and the next cursor, None at the end. A search scans one window and may find nothing in it."""
 
     def read_on(fetch: reader_pool.Fetch) -> tuple[list[dict[str, Any]], AuditCursor | None]:
         budget = reader_pool.ByteBudget(MAX_READ_BYTES, _row_bytes)
@@ -123,7 +123,7 @@ def _ndjson_lines(entries: Iterator[dict[str, Any]], head: tuple[int, str]) -> I
 
 
 def _parse_json(text: Any) -> Any:
-    """What somebody wrote past Beacon may be no JSON: it is told as it is."""
+    """Parse a JSON column. Text that somebody wrote around Beacon and that is not JSON is returned as it is."""
     try:
         return None if text is None else json.loads(text)
     except (ValueError, RecursionError):
@@ -135,5 +135,5 @@ def _decode_bytes(value: Any) -> Any:
 
 
 def to_json_text(value: Any) -> str:
-    """A value as JSON writes it."""
+    """A value as JSON text."""
     return json.dumps(value, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""The head of the chain, posted to a witness elsewhere that the host names (`BEACON_AUDIT_HEAD_URL`)."""
+"""Posts the head of the audit chain to an external witness (`BEACON_AUDIT_HEAD_URL`)."""
 
 import requests
 from flask import current_app
@@ -12,11 +12,11 @@ RESPONSE_TIMEOUT_S = 5.0
 
 
 class HeadNotAccepted(Exception):
-    """The witness did not take the head; the text says why, without the address, which may hold a secret."""
+    """The witness did not accept the head. The text gives the reason, but not the URL, which may contain a secret."""
 
 
 def post_head(url: str) -> None:
-    """Once; the next turn comes. Needs an app context. Raises `NotTaken`."""
+    """Post the head once, without a retry. Needs an app context. Raises `HeadNotAccepted`."""
     settings: Settings = current_app.extensions["beacon_settings"]
     with read() as session:
         head = chain.read_head(session)
@@ -24,8 +24,8 @@ def post_head(url: str) -> None:
     status = 0
     try:
         with requests.Session() as session:
-            session.trust_env = False  # the environment's proxies and credentials are not meant for it
-            # Its answer is not read: the status says all.
+            session.trust_env = False  # do not send it through the environment's proxies or with its credentials
+            # The response body is not read: the status is enough.
             with session.post(
                 url, json=told, timeout=(CONNECT_TIMEOUT_S, RESPONSE_TIMEOUT_S), allow_redirects=False, stream=True
             ) as answer:
@@ -35,4 +35,4 @@ def post_head(url: str) -> None:
     else:
         reason = f"it answered {status}"
     if not 200 <= status < 300:
-        raise HeadNotAccepted(f"BEACON_AUDIT_HEAD_URL did not take the head of the audit: {reason}")
+        raise HeadNotAccepted(f"BEACON_AUDIT_HEAD_URL did not accept the audit head: {reason}")

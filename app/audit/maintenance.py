@@ -1,4 +1,4 @@
-"""What runs beside the requests for the audit: minutes that are over, the head into the log, retention."""
+"""Background tasks of the audit: summaries of repeated attempts, copies of the head, retention."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ HEAD_FILE_INTERVAL_S = 5.0
 
 
 def periodic_tasks(app: Flask, settings: Settings) -> Iterator[tuple[float, Callable[[], None]]]:
-    """Each with the seconds between two turns."""
+    """Each task with its interval in seconds."""
     attempts = app.extensions["beacon_attempts"]
     yield SUMMARY_INTERVAL_S, _in_app_context(app, attempts.flush)
     yield HEAD_INTERVAL_S, _in_app_context(app, checkpoint.log_head)
@@ -32,7 +32,7 @@ def periodic_tasks(app: Flask, settings: Settings) -> Iterator[tuple[float, Call
 
 
 class ShutdownFlush:
-    """What a worker that ends has only counted is written before it is gone, and the head behind it is kept."""
+    """Flushes counted attempts and the head file when the worker shuts down."""
 
     def __init__(self, app: Flask) -> None:
         self._calls = (
@@ -41,11 +41,11 @@ class ShutdownFlush:
         )
 
     def start(self) -> None:
-        """Nothing runs before the end."""
+        """Does nothing: the work is done on shutdown."""
 
     def stop(self) -> None:
         for call in self._calls:
-            with contextlib.suppress(SQLAlchemyError, DatabaseUnavailable):  # it may be what ended before this worker
+            with contextlib.suppress(SQLAlchemyError, DatabaseUnavailable):  # the database may already be gone
                 call()
 
 

@@ -1,4 +1,4 @@
-"""The audit as an address asks for it: `?actor=bob&outcome=failure&startDate=2026-11-21&q=mail`."""
+"""Query parameters of the audit: `?actor=bob&outcome=failure&startDate=2026-11-21&q=mail`."""
 
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -25,7 +25,7 @@ def _parse_start(text: object) -> str | None:
 
 
 def _parse_end(text: object) -> str | None:
-    """A day without a time means the whole of it."""
+    """The exclusive end of the range. A date without a time includes the whole day."""
     return _parse_moment(text, timedelta(days=1))
 
 
@@ -35,15 +35,15 @@ def _parse_moment(text: object, day: timedelta) -> str | None:
     try:
         if len(str(text)) == len("2026-11-21"):
             return utc_text(datetime.combine(date.fromisoformat(str(text)), time(tzinfo=UTC)) + day)
-        # A plus sign that was not escaped arrives as a blank.
+        # An unescaped plus sign arrives as a space.
         return utc_text(parse_utc(str(text).replace(" ", "+")))
     except (ValueError, OverflowError) as error:
-        raise ValueError("expected a day or a moment, like 2026-11-21 or 2026-11-21T12:00:00Z") from error
+        raise ValueError("expected a date or a time, like 2026-11-21 or 2026-11-21T12:00:00Z") from error
 
 
 @dataclass(frozen=True, slots=True)
 class AuditCursor:
-    """A place between two entries: behind (or, read backwards, before) the one with this key."""
+    """A position in the results: after the entry with this key or, read backwards, before it."""
 
     key: tuple[str | int, ...]
     backwards: bool = False
@@ -65,12 +65,12 @@ class AuditCursor:
             for word in words:
                 _check_text(word)
         except (ValueError, TypeError, RecursionError) as error:
-            raise ValueError("expected meta.next or meta.previous of an earlier answer") from error
+            raise ValueError("expected meta.next or meta.previous of an earlier response") from error
         return cls(tuple(key), backwards)
 
 
 def _check_text(text: object) -> object:
-    """No column holds a NUL or half a surrogate pair, and a database would not take it as a question."""
+    """Refuse NUL and unpaired surrogates: no column contains them, and the database rejects them as parameters."""
     if isinstance(text, str) and ("\0" in text or text != text.encode("utf-8", "replace").decode()):
         raise ValueError("expected text without control characters")
     return text or None
@@ -80,7 +80,7 @@ Text = Annotated[str | None, BeforeValidator(_check_text), Field(max_length=1_00
 
 
 class AuditQuery(BaseModel):
-    """What is asked. Unknown parameters are nobody's mistake here, and ignored."""
+    """The parsed query. Unknown query parameters are ignored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, arbitrary_types_allowed=True)
 
@@ -100,7 +100,7 @@ class AuditQuery(BaseModel):
 
     @property
     def is_sorted_by_time(self) -> bool:
-        """A search reads in the order of time, whatever else was asked."""
+        """A text search is always in the order of time, whatever `sortBy` says."""
         return self.sort_by in ("timestamp", "seq") or self.q is not None
 
     @property
@@ -110,7 +110,7 @@ class AuditQuery(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class AuditAddress:
-    """A query as it was typed: what of it is understood, and in sentences what is not."""
+    """The query of the page as it was typed: the valid part of it, and a sentence for each error."""
 
     given: Mapping[str, str]
     query: AuditQuery
@@ -132,7 +132,7 @@ class AuditAddress:
         return any(name in self.given for name in FILTERS)
 
     def url(self, path: str = "/audit", **changed: str | None) -> str:
-        """The same view, with what is `changed`; from its first page on unless a cursor is given."""
+        """The URL of this view with the `changed` parameters; its first page unless a cursor is given."""
         kept = {name: value for name, value in self.given.items() if name in (*FILTERS, *_DEFAULTS, "refresh")}
         pairs = {**kept, **changed}
         query = urlencode({name: value for name, value in pairs.items() if value and _DEFAULTS.get(name) != value})

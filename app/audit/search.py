@@ -1,6 +1,6 @@
-"""Pages of the audit: found in one index that holds all that can be filtered by, then read by their seq.
+"""Finds pages of audit entries: matches come from one covering index, then the rows are read by seq.
 
-The order of the chain is the order of time (`chain.record` sees to it), so a span of time is a span of `seq`.
+The order of the chain is the order of time (`chain.record` ensures it), so a range of time is a range of `seq`.
 """
 
 import time
@@ -22,12 +22,12 @@ COLUMNS = (
 )  # fmt: skip
 _SORT_COLUMNS = {"actor": AuditRow.actor, "actionType": AuditRow.action_type, "target": AuditRow.target,
            "outcome": AuditRow.outcome}  # fmt: skip
-# Where words are looked for.
+# The columns that a text search looks at.
 _SEARCH_COLUMNS = (
     AuditRow.target, AuditRow.actor, AuditRow.action_type, AuditRow.origin, AuditRow.before_state_json,
     AuditRow.after_state_json, AuditRow.command_params_json, AuditRow.logs_json, AuditRow.command_id, AuditRow.hash,
 )  # fmt: skip
-# A search reads the entries themselves: so many at a time, and for no longer than this.
+# A text search reads the entries themselves: this many rows at a time, and no longer than `MAX_SEARCH_S`.
 SEARCH_WINDOW_ROWS = 5_000
 LONG_SPAN_ROWS = 200_000
 MAX_SEARCH_S = 1.0
@@ -35,7 +35,7 @@ MAX_SEARCH_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class AuditPage:
-    """`total` is exact, or the least there are; `rows_scanned`: entries read where a search stopped before its end."""
+    """One page. `total` is exact or a minimum. `rows_scanned` is set if a search stopped before its end."""
 
     rows: list[dict[str, Any]]
     total: int = 0
@@ -49,14 +49,14 @@ class AuditPage:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """The first and the last entry of the time that is asked for."""
+    """The first and the last seq within the requested time."""
 
     low: int
     high: int
 
 
 def find_page(fetch: Fetch, query: AuditQuery, totals: CountCache) -> AuditPage:
-    """One page, on whatever thread `fetch` belongs to."""
+    """Find one page of entries. Runs on the thread that `fetch` belongs to."""
     first, head = read_bounds(fetch)
     span = _resolve_span(fetch, query, first, head[0])
     if query.q:
@@ -83,7 +83,7 @@ def find_page(fetch: Fetch, query: AuditQuery, totals: CountCache) -> AuditPage:
 
 
 def read_bounds(fetch: Fetch) -> tuple[int, tuple[int, str]]:
-    """The seq of the first entry; seq and hash of the last. Nothing: 1, and 0."""
+    """The seq of the first entry, and seq and hash of the last one; 1, 0 and "" for an empty audit."""
     first = fetch(sa.select(sa.func.min(AuditRow.seq)))[0][0]
     last = fetch(sa.select(AuditRow.seq, AuditRow.hash).order_by(AuditRow.seq.desc()).limit(1))
     return first or 1, (last[0][0], last[0][1]) if last else (0, "")
@@ -98,16 +98,16 @@ def read_rows(
     offset: int = 0,
     budget: ByteBudget | None = None,
 ) -> list[dict[str, Any]]:
-    """Entries in the order that is asked for, behind `place`, or before it in the opposite order."""
+    """Entries in the requested order after `cursor`; before it in the opposite order if it reads backwards."""
     descending = query.is_descending != (cursor is not None and cursor.backwards)
     span, behind = _continue_after(query, span, cursor, descending=descending)
     where = [*build_conditions(query), *behind]
     if not where and query.is_sorted_by_time:
-        # Without a gap and in order: a page lies where it is counted to be.
+        # seq has no gaps, so the offset of a page is a difference of seq.
         span = Span(span.low, span.high - offset) if descending else Span(span.low + offset, span.high)
         offset = 0
     order = [column.desc() if descending else column.asc() for column in _order_columns(query)]
-    # Of a long span sorted by anything else, walk the index that is in that order, not the span.
+    # For a long span in another order, make the database walk the index in that order instead of the span.
     is_long = not query.is_sorted_by_time and span.high - span.low > LONG_SPAN_ROWS
     chosen = (
         sa.select(AuditRow.seq)
@@ -133,7 +133,7 @@ def build_conditions(query: AuditQuery) -> list[Condition]:
     )
     where: list[Condition] = [column == value for column, value in named if value is not None]
     if query.outcome is not None:
-        # Nearly all have the same outcome: beside another filter its index is the wrong one to walk through.
+        # Nearly all entries have the same outcome, so with another filter its index is the wrong one: hide the column.
         is_usual = query.outcome == "success" and not query.is_sorted_by_time
         outcome: Any = AuditRow.outcome.concat("") if where or is_usual else AuditRow.outcome
         where.append(outcome == query.outcome)
@@ -141,12 +141,12 @@ def build_conditions(query: AuditQuery) -> list[Condition]:
 
 
 def count_key(query: AuditQuery, span: Span) -> tuple[Any, ...]:
-    """Names what `totals` counts."""
+    """The cache key of a count: everything that changes which entries match."""
     return (query.command_id, query.actor, query.action_type, query.target, query.outcome, span.low, query.end)
 
 
 def find_span(fetch: Fetch, query: AuditQuery) -> tuple[Span, tuple[int, str]]:
-    """The span that is asked for, and the head."""
+    """The requested span, and the head."""
     first, head = read_bounds(fetch)
     return _resolve_span(fetch, query, first, head[0]), head
 
@@ -165,7 +165,7 @@ def _resolve_span(fetch: Fetch, query: AuditQuery, first: int, last: int) -> Spa
 
 
 def _search_page(fetch: Fetch, query: AuditQuery, span: Span, head: tuple[int, str]) -> AuditPage:
-    """Goes through the entries window by window, until the page is full or the time is over."""
+    """Scan the entries window by window until the page is full or the time is up."""
     cursor, ends_at = query.cursor, time.monotonic() + MAX_SEARCH_S
     rows: list[dict[str, Any]] = []
     rows_scanned = 0
@@ -189,7 +189,7 @@ def search_window(
     limit: int,
     budget: ByteBudget | None = None,
 ) -> tuple[list[dict[str, Any]], AuditCursor | None, int]:
-    """What the next window of a search holds, where to go on (None: it was the last), and how many were looked at."""
+    """The matches in the next window of a search, the next cursor (None after the last) and the rows scanned."""
     descending = query.is_descending
     order = AuditRow.seq.desc() if descending else AuditRow.seq.asc()
     span, behind = _continue_after(query, span, cursor, descending=descending)
@@ -211,7 +211,7 @@ def search_window(
 
 
 def _match_words(text: str) -> list[Condition]:
-    """Every word, somewhere."""
+    """Conditions that every word occurs in some column."""
     return [sa.or_(*(column.icontains(word, autoescape=True) for column in _SEARCH_COLUMNS)) for word in text.split()]
 
 
@@ -236,8 +236,11 @@ def _within(span: Span, seq: Any = AuditRow.seq) -> list[Condition]:
 def _continue_after(
     query: AuditQuery, span: Span, cursor: AuditCursor | None, *, descending: bool
 ) -> tuple[Span, list[Condition]]:
-    """What lies behind `place`: in the order of time a shorter span, as one index is bounded once on each side and
-    whatever else is said of it is looked at entry by entry."""
+    """The span and the conditions for what comes after `cursor`.
+
+    In the order of time it is a shorter span, because an index range has one bound on each side, and any further
+    condition would be checked entry by entry.
+    """
     columns = _order_columns(query)
     if cursor is None or len(cursor.key) != len(columns):
         return span, []

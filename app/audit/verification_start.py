@@ -1,7 +1,7 @@
-"""Where the reading of the chain begins: at its first entry, or behind what a checkpoint of the chain let go.
+"""Finds where verification starts: at the first entry, or after the entries that a checkpoint let delete.
 
-The table of checkpoints is no proof: whoever could delete entries could write into it too. Each checkpoint must be
-met as an entry of the chain, and what it names must be what that entry seals.
+The checkpoint table is no proof, because somebody who can delete entries can also write to it. So each checkpoint must
+also be an entry of the chain, with the same content.
 """
 
 import json
@@ -32,7 +32,7 @@ class Anchor:
     pending: dict[int, tuple[int, str]]
 
     def check_checkpoints(self, fetch: Fetch, through: int, *, at_end: bool) -> str | None:
-        """What is wrong with a checkpoint, once the chain holds through the entry `through`."""
+        """Check the checkpoints up to the verified entry `through`; return what is wrong, or None."""
         for seq in sorted(self.pending):
             if seq > through and not at_end:
                 return None
@@ -44,27 +44,25 @@ class Anchor:
 
 
 def find_anchor(fetch: Fetch, first: tuple[int, str] | None, read: int) -> Anchor | str:
-    """Where reading goes on whose next entry is `first` (its seq, what it seals) after the entry `read`; or why not."""
+    """The anchor for reading on at the entry `first` (seq, prev_hash) after the entry `read`, or what is wrong."""
     select = sa.select(Checkpoint.seq, Checkpoint.through_seq, Checkpoint.through_hash).order_by(Checkpoint.seq)
     checkpoints = fetch(select)
     [(oldest, last)] = fetch(sa.select(sa.func.min(AuditRow.seq), sa.func.max(AuditRow.seq)))
     if oldest is not None and oldest < 1:
-        return f"seq {oldest} is in front of the first entry"
+        return f"seq {oldest} is before the first entry"
     if first is None:
         return (
-            "the checkpoints name entries, and there is none"
-            if checkpoints
-            else _make_anchor([], 0, GENESIS_HASH, 0, last or 0)
+            "there are checkpoints, but no entries" if checkpoints else _make_anchor([], 0, GENESIS_HASH, 0, last or 0)
         )
     seq, prev_hash = first
     if seq == read + 1 or seq != oldest:
-        # Nothing is gone, or it is from between others: the reading itself names that.
+        # Nothing was deleted, or entries are missing in between, which the reading itself reports.
         return _make_anchor(checkpoints, read, GENESIS_HASH, 0, last)
     covering = [one for one in checkpoints if one[1] >= seq - 1 and one[0] >= seq]
     if not covering:
         return f"seq {seq} is the first entry and no checkpoint covers those before it"
     if any(through == seq - 1 and hash_ != prev_hash for _, through, hash_ in covering):
-        return f"seq {seq} does not seal what its checkpoint names"
+        return f"seq {seq} does not follow the hash that its checkpoint names"
     return _make_anchor(checkpoints, seq - 1, prev_hash, covering[0][0], last)
 
 

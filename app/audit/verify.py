@@ -1,6 +1,6 @@
-"""Reads the whole chain: does each entry hold, does it seal the one before, is its tail still there.
+"""Verifies the whole chain: the hash of each entry, its link to the one before, and that the tail is there.
 
-The database puts the sealed text together and hashlib hashes it, both in C: Python compares lists.
+The database builds the canonical text and hashlib hashes it, both in C; Python only compares lists.
 """
 
 from collections.abc import Callable, Generator
@@ -20,7 +20,7 @@ from app.infra.concurrency import breathe
 
 PAGE_ROWS = 5_000
 PAGE_BYTES = 8_388_608
-# Of PostgreSQL, whose rows are taken apart on the event loop.
+# For PostgreSQL, whose rows are decoded on the event loop.
 PAGE_ROWS_ON_LOOP = 500
 PAGE_BYTES_ON_LOOP = 1_048_576
 _hex = methodcaller("hexdigest")
@@ -28,10 +28,10 @@ _hex = methodcaller("hexdigest")
 
 @dataclass(frozen=True, slots=True)
 class VerificationResult:
-    """The outcome: how many entries hold, the last of them and its hash, the first that does not hold and why.
+    """The number of valid entries, the seq and hash of the last one, and what is wrong with the first invalid one.
 
-    `since`: entries through this one have gone under a checkpoint. `inconclusive`: why the chain, which holds by itself,
-    could not be held against the head that was expected.
+    `deleted_through`: entries through this seq were deleted under a checkpoint. `inconclusive`: why the valid chain
+    could not be compared with an expected head.
     """
 
     count: int
@@ -44,9 +44,9 @@ class VerificationResult:
 
 @dataclass(frozen=True, slots=True)
 class ExpectedHead:
-    """A head from outside, which the chain must still pass through. Without `seq` it may lie anywhere.
+    """A head from outside the database that the chain must contain; without `seq`, anywhere.
 
-    `kept`: what is said of one that Beacon kept by itself; "" of one that somebody has from an export.
+    `description` is set for the head that Beacon itself kept, and "" for one that a person has from an export.
     """
 
     hash: str
@@ -56,8 +56,10 @@ class ExpectedHead:
 
 @dataclass(frozen=True, slots=True)
 class OutsideHead:
-    """What the chain is held against without being asked: the head that this host keeps. `words` says which one, or
-    what that means where there is none; `trouble`, why it cannot be read."""
+    """The head that this host keeps, with which the chain is always compared.
+
+    `description` says which head it is, or what its absence means; `error`, why it cannot be read.
+    """
 
     expected: ExpectedHead | None
     description: str
@@ -65,18 +67,18 @@ class OutsideHead:
 
 
 def read_outside_head() -> OutsideHead:
-    """Needs an app context."""
+    """Read the head that this host keeps. Needs an app context."""
     try:
         kept = head_file.current_keeper().read_kept()
     except head_file.HeadFileError as error:
-        return OutsideHead(None, "against no outside head", f"the head that this host keeps: {error}")
+        return OutsideHead(None, "against no outside head", f"the head kept by this host: {error}")
     if kept is None:
-        return OutsideHead(None, "no outside head: this shows only that the chain is whole")
+        return OutsideHead(None, "no outside head: this shows only that the chain is consistent")
     return OutsideHead(ExpectedHead(kept.hash, kept.seq, kept.description), f"against {kept.description}")
 
 
 Progress = Callable[[int, int], None]
-"""How many entries were read, of how many."""
+"""Called with the number of entries read and the total."""
 
 
 def verify(
@@ -84,7 +86,7 @@ def verify(
     expected: ExpectedHead | None = None,
     kept: ExpectedHead | None = None,
 ) -> VerificationResult:
-    """`steps` to their end."""
+    """Run `verify_in_steps` to its end."""
     reading = verify_in_steps(*(one for one in (expected, kept) if one is not None))
     while True:
         try:
@@ -95,10 +97,11 @@ def verify(
 
 
 def verify_in_steps(*expected: ExpectedHead) -> Generator[tuple[int, int], None, VerificationResult]:
-    """Read the chain from its start, or from its checkpoint, to its end or to the first entry that does not hold.
+    """Read the chain from its start or its checkpoint to its end or the first invalid entry. Yields the progress.
 
-    Page by page: each is one look, so that no writer's log grows behind a long one. What is appended meanwhile is
-    read too, and what a checkpoint lets go meanwhile is not missed. Needs an app context.
+    Each page is one short read, so that the write-ahead log does not grow behind a long one. Entries that are appended
+    during the run are read too, and entries that retention deletes during the run are not reported as missing. Needs
+    an app context.
     """
     reading = _ChainReader(*expected)
     while True:
@@ -110,7 +113,7 @@ def verify_in_steps(*expected: ExpectedHead) -> Generator[tuple[int, int], None,
 
 
 class _ChainReader:
-    """How far it has come, and what it must meet yet."""
+    """The position of one verification, and the heads that it has not met yet."""
 
     def __init__(self, *expected: ExpectedHead) -> None:
         self._unmet = set(expected)
@@ -123,7 +126,7 @@ class _ChainReader:
         self._mark_met((0, GENESIS_HASH))
 
     def read_page(self, fetch: reader_pool.Fetch) -> tuple[int, str | None]:
-        """Take the next page in: how many entries it had, and what is wrong with the first that does not hold."""
+        """Verify the next page; return its number of entries and what is wrong with the first invalid one."""
         rows = fetch(
             canonical_sql.select_page(self._seq, self._size),
             reader_pool.ByteBudget(self._bytes, canonical_sql.sealed_bytes),
@@ -147,7 +150,7 @@ class _ChainReader:
         return VerificationResult(self.count, self._hash, broken, self._seq, self.deleted_through, inconclusive)
 
     def _mark_met(self, *heads: tuple[int, str]) -> None:
-        """Take what is expected and was met off the list."""
+        """Remove the expected heads that are among `heads`."""
         if self._unmet:
             seqs, hashes = dict(heads), {hash_ for _, hash_ in heads}
             self._unmet = {
@@ -157,7 +160,7 @@ class _ChainReader:
             }
 
     def _set_anchor(self, fetch: reader_pool.Fetch, rows: reader_pool.Rows) -> str | None:
-        """At the first page, and again where entries in front of the next one have gone since the page before."""
+        """Find the anchor: at the first page, and again if retention deleted entries before the next page."""
         first = (rows[0][0], rows[0][1]) if rows else None
         found = verification_start.find_anchor(fetch, first, self._seq)
         if isinstance(found, str):
@@ -186,7 +189,7 @@ class _ChainReader:
         checkpoint_hashes = self._anchor.checkpoint_hashes if self._anchor else {}
         for seq in sorted(checkpoint_hashes.keys() & set(seqs[:good])):
             if hashes[seq - self._seq - 1] != checkpoint_hashes[seq]:
-                good, why = seq - self._seq - 1, "not what a checkpoint names"
+                good, why = seq - self._seq - 1, "its hash is not the one that a checkpoint names"
                 break
         broken = None if why is None else f"entry {_read_entry_id(fetch, self._seq, good)} (seq {seqs[good]}): {why}"
         self._mark_met(*zip(seqs[:good], hashes, strict=False))
@@ -195,7 +198,7 @@ class _ChainReader:
         return broken
 
     def _explain_missing(self, expected: ExpectedHead) -> tuple[str | None, str | None]:
-        """Of a head that was not met: what is broken, or why nobody can tell."""
+        """For a head that was not met: what is broken, or why this cannot be decided."""
         if expected.description:
             return self._explain_missing_kept(expected)
         tail = f"its tail, which ends at seq {self._seq}, was removed"
@@ -205,39 +208,44 @@ class _ChainReader:
                 return None, f"the head {expected.hash} is not in the chain: it is older than that ({went}), or {tail}"
             return f"the head {expected.hash} is not in the chain: {tail}", None
         if expected.seq < self.deleted_through:
-            return None, f"the head at seq {expected.seq} is too old to be held against this chain: {went}"
+            return None, f"the head at seq {expected.seq} is too old to compare with this chain: {went}"
         if self._seq >= expected.seq:
-            return f"seq {expected.seq} has another hash than {expected.hash}: the chain was made anew", None
+            return f"seq {expected.seq} has another hash than {expected.hash}: the chain was rebuilt", None
         return f"the head {expected.hash} at seq {expected.seq} is not in the chain: {tail}", None
 
     def _explain_missing_kept(self, expected: ExpectedHead) -> tuple[str | None, str | None]:
         if (expected.seq or 0) < self.deleted_through:
-            return None, f"{expected.description} is older than what retention left: {self._describe_deleted()}"
+            return (
+                None,
+                f"{expected.description} is older than the entries that retention kept: {self._describe_deleted()}",
+            )
         if self._seq < (expected.seq or 0):
             return (
-                f"{expected.description} is newer than the log, which ends at seq {self._seq}: it was restored or cut",
+                f"{expected.description} is newer than the log, which ends at seq {self._seq}: the log was restored or truncated",
                 None,
             )
-        return f"{expected.description} has another hash in the log: it was made anew, or restored and written on", None
+        return (
+            f"{expected.description} has another hash in the log: the log was rebuilt, or restored and continued",
+            None,
+        )
 
     def _describe_deleted(self) -> str:
-        return f"entries through {self.deleted_through} went under checkpoint {self._anchor.checkpoint_seq if self._anchor else 0}"
+        return f"entries through {self.deleted_through} were deleted under checkpoint {self._anchor.checkpoint_seq if self._anchor else 0}"
 
 
 def _read_entry_id(fetch: reader_pool.Fetch, after: int, place: int) -> Any:
-    """The id of the entry at that `place` of a page, whatever stands there for its seq. It is read for no other: every
-    text that comes from SQLite has its price."""
+    """The id of the entry at index `place` of a page. Only read for an invalid entry, because text is slow to fetch."""
     page = sa.select(AuditRow.id).where(AuditRow.seq > after).order_by(AuditRow.seq)
     return fetch(page.offset(place).limit(1))[0][0]
 
 
 def _find_broken(place: tuple[int, str], seqs: Any, prevs: Any, hashes: Any, sealed: Any, sound: Any) -> Any:
-    """Each entry behind `place` that does not hold, and why."""
+    """Yield the index of each invalid entry after `place`, and what is wrong with it."""
     before = [place, *zip(seqs, hashes, strict=True)]
     for index, ((seq, hash_), _) in enumerate(pairwise(before)):
         if seqs[index] != seq + 1:
             yield index, f"expected seq {seq + 1}: an entry is missing before it"
         elif prevs[index] != hash_:
-            yield index, "does not seal the entry before it"
+            yield index, "does not match the hash of the entry before it"
         elif sealed[index] != hashes[index] or not sound[index]:
-            yield index, "its content is not what was sealed"
+            yield index, "its content does not match its hash"

@@ -38,15 +38,15 @@ def verify_(head: str | None, seq: int | None) -> None:
         found = verify(bar, ExpectedHead(head, seq) if head else None, kept.expected)
         bar.end()
     if found.broken:
-        click.echo(f"broken: {found.broken}; {found.count} entries before it hold")
+        click.echo(f"broken: {found.broken}; {found.count} entries before it are valid")
         sys.exit(1)
     if inconclusive := found.inconclusive or kept.error:
-        click.echo(f"cannot tell: {inconclusive}; {found.count} entries hold")
+        click.echo(f"cannot tell: {inconclusive}; {found.count} entries are valid")
         sys.exit(3)
     click.echo(f"ok: {found.count} entries, head {found.head}")
     click.echo(f"{kept.description}{f'; and against the head {head}' if head else ''}", err=True)
     if found.deleted_through:
-        click.echo(f"entries through seq {found.deleted_through} have gone under a checkpoint", err=True)
+        click.echo(f"entries through seq {found.deleted_through} were deleted under a checkpoint", err=True)
 
 
 @audit.command("checkpoint")

@@ -220,7 +220,7 @@ def test_one_byte_changed_in_the_file_is_named(entries: list[AuditRow], app: Fla
     place = content.index(entries[2].id.encode() + entries[2].timestamp.encode()) + len(entries[2].id) + 3
     database.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
     found = verified()
-    assert (found.count, found.broken) == (2, f"entry {entries[2].id} (seq 3): its content is not what was sealed")
+    assert (found.count, found.broken) == (2, f"entry {entries[2].id} (seq 3): its content does not match its hash")
 
 
 def test_a_removed_tail_is_noticed_against_an_exported_head(
@@ -235,7 +235,7 @@ def test_a_removed_tail_is_noticed_against_an_exported_head(
 
 
 def test_a_chain_made_anew_is_noticed_against_an_exported_head(entries: list[AuditRow]) -> None:
-    assert "made anew" in (verify(expected=ExpectedHead("f" * 64, 2)).broken or "")
+    assert "rebuilt" in (verify(expected=ExpectedHead("f" * 64, 2)).broken or "")
 
 
 def test_the_time_of_the_chain_is_not_set_back(entries: list[AuditRow], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,7 +264,7 @@ def test_one_time_far_ahead_does_not_decide_all_later_ones(
             row = session.get(AuditRow, key)
             assert row is not None
             assert before <= row.timestamp <= utc_text()
-        assert "has a time to come" in caplog.text
+        assert "has a time in the future" in caplog.text
 
 
 @pytest.mark.parametrize("seq", [0, 3, 7, 2**63 - 1])

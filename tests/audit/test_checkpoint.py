@@ -158,7 +158,7 @@ def test_a_head_that_went_under_a_checkpoint_is_too_old_and_no_alarm(entries: li
     found = verify(expected=ExpectedHead(entries[2].hash, 3))
     assert found.broken is None
     assert found.inconclusive == (
-        "the head at seq 3 is too old to be held against this chain: entries through 6 went under checkpoint 7"
+        "the head at seq 3 is too old to compare with this chain: entries through 6 were deleted under checkpoint 7"
     )
 
 
@@ -171,7 +171,7 @@ def test_the_command_says_of_a_head_too_old_that_it_cannot_tell(
     checkpoint.delete_covered()
     said = CliRunner().invoke(cli, ["audit", "verify", "--head", entries[2].hash, "--seq", "3"])
     assert said.exit_code == 3
-    assert said.stdout.startswith("cannot tell: the head at seq 3 is too old to be held against this chain")
+    assert said.stdout.startswith("cannot tell: the head at seq 3 is too old to compare with this chain")
 
 
 def test_of_a_head_without_its_place_both_are_named(entries: list[AuditRow]) -> None:
@@ -179,7 +179,7 @@ def test_of_a_head_without_its_place_both_are_named(entries: list[AuditRow]) -> 
     checkpoint.delete_covered()
     found = verify(expected=ExpectedHead(entries[2].hash))
     assert found.broken is None
-    assert "entries through 6 went under checkpoint 7" in (found.inconclusive or "")
+    assert "entries through 6 were deleted under checkpoint 7" in (found.inconclusive or "")
     assert "its tail, which ends at seq 7, was removed" in (found.inconclusive or "")
 
 

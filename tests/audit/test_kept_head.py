@@ -112,14 +112,14 @@ class TestTampering:
         intruder.execute("DELETE FROM command_audit WHERE seq > 4")
         assert (
             verified().broken
-            == f"{kept.description} is newer than the log, which ends at seq 4: it was restored or cut"
+            == f"{kept.description} is newer than the log, which ends at seq 4: the log was restored or truncated"
         )
 
     def test_a_table_that_was_emptied_is_found(self, kept: KeptHead, intruder: sqlite3.Connection) -> None:
         intruder.execute("DELETE FROM command_audit")
         assert (
             verified().broken
-            == f"{kept.description} is newer than the log, which ends at seq 0: it was restored or cut"
+            == f"{kept.description} is newer than the log, which ends at seq 0: the log was restored or truncated"
         )
 
     @pytest.mark.parametrize("first", [1, 4, COUNT])
@@ -128,7 +128,9 @@ class TestTampering:
     ) -> None:
         make_anew(intruder, first)
         broken = verified().broken
-        assert broken == f"{kept.description} has another hash in the log: it was made anew, or restored and written on"
+        assert (
+            broken == f"{kept.description} has another hash in the log: the log was rebuilt, or restored and continued"
+        )
 
     def test_a_cut_log_that_is_written_on_is_found_and_what_is_kept_stays(
         self, app: Flask, kept: KeptHead, intruder: sqlite3.Connection, caplog: pytest.LogCaptureFixture
@@ -142,7 +144,7 @@ class TestTampering:
         said = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
         assert len(said) == 1, "said once, and not every few seconds"
         assert said[0].startswith(
-            f"the audit does not hold {kept.description}: it ends at entry 2, so the log was restored"
+            f"the audit does not contain {kept.description}: it ends at entry 2, so the log was restored"
         )
         assert said[0].endswith("run beacon audit verify; once you know why, beacon audit accept-head")
 
@@ -151,12 +153,15 @@ class TestTampering:
     ) -> None:
         intruder.execute("DELETE FROM command_audit")
         head_file.HeadKeeper(current_settings()).update()
-        assert "so the log was restored or cut" in caplog.text
+        assert "so the log was restored or truncated" in caplog.text
 
     def test_without_a_head_it_is_said_what_that_shows(self) -> None:
         append(1)
         found = read_outside_head()
-        assert (found.expected, found.description) == (None, "no outside head: this shows only that the chain is whole")
+        assert (found.expected, found.description) == (
+            None,
+            "no outside head: this shows only that the chain is consistent",
+        )
 
 
 class TestKeeping:
@@ -208,10 +213,13 @@ class TestKeeping:
         file = head_file.current_keeper().file
         assert file.replace(file.read(), kept)
         found = verified()
-        assert (found.broken, "is older than what retention left" in (found.inconclusive or "")) == (None, True)
+        assert (found.broken, "is older than the entries that retention kept" in (found.inconclusive or "")) == (
+            None,
+            True,
+        )
         head_file.HeadKeeper(current_settings()).update()
         assert file.read() == kept
-        assert "that entry has gone under a checkpoint, so nobody can tell" in caplog.text
+        assert "that entry was deleted under a checkpoint, so it cannot be compared" in caplog.text
 
     def test_two_databases_share_a_file(self, kept: KeptHead, tmp_path: Path) -> None:
         other = HeadFile(Path(kept.file), "postgresql://other/beacon")
@@ -234,7 +242,7 @@ class TestKeeping:
         Path(kept.file).write_text(text)
         append(1)
         turn(app)
-        assert f"the head of the audit is not kept: {kept.file} cannot be read" in caplog.text
+        assert f"the audit head cannot be stored: {kept.file} cannot be read" in caplog.text
         assert Path(kept.file).read_text() == text
         assert "cannot be read" in (read_outside_head().error or "")
         with pytest.raises(HeadFileError):
@@ -254,7 +262,7 @@ class TestCommands:
         assert told.stdout == f"ok: 6 entries, head {kept.hash}\n"
         assert f"against {kept.description}" in told.stderr
         Path(kept.file).unlink()
-        assert "no outside head: this shows only that the chain is whole" in run(settings, "verify").stderr
+        assert "no outside head: this shows only that the chain is consistent" in run(settings, "verify").stderr
 
     def test_verify_finds_a_cut_tail_by_itself(
         self, kept: KeptHead, settings: Settings, intruder: sqlite3.Connection
@@ -263,15 +271,15 @@ class TestCommands:
         told = run(settings, "verify")
         assert told.exit_code == 1
         assert told.stdout == (
-            f"broken: {kept.description} is newer than the log, which ends at seq 4: it was restored or cut; "
-            "4 entries before it hold\n"
+            f"broken: {kept.description} is newer than the log, which ends at seq 4: the log was restored or truncated; "
+            "4 entries before it are valid\n"
         )
 
     def test_verify_cannot_tell_where_the_file_cannot_be_read(self, kept: KeptHead, settings: Settings) -> None:
         Path(kept.file).write_text("{")
         told = run(settings, "verify")
         assert told.exit_code == 3
-        assert told.stdout.startswith("cannot tell: the head that this host keeps: ")
+        assert told.stdout.startswith("cannot tell: the head kept by this host: ")
 
     def test_a_restored_log_is_accepted_with_a_reason_that_stays(
         self, app: Flask, kept: KeptHead, settings: Settings, intruder: sqlite3.Connection
@@ -299,7 +307,7 @@ class TestCommands:
         assert found() == doctor.Finding("audit", True, f"holds {kept.description}")
         intruder.execute("DELETE FROM command_audit WHERE seq > 4")
         assert not found().ok
-        assert "it ends at entry 4, so the log was restored or cut; run beacon audit verify" in found().text
+        assert "it ends at entry 4, so the log was restored or truncated; run beacon audit verify" in found().text
 
 
 class TestWitness:
@@ -312,7 +320,7 @@ class TestWitness:
     def test_one_that_does_not_take_it_is_named_without_its_address(self, kept: KeptHead) -> None:
         with Witness(500) as witness, pytest.raises(head_webhook.HeadNotAccepted) as refused:
             head_webhook.post_head(f"{witness.url}/secret")
-        assert str(refused.value) == "BEACON_AUDIT_HEAD_URL did not take the head of the audit: it answered 500"
+        assert str(refused.value) == "BEACON_AUDIT_HEAD_URL did not accept the audit head: it answered 500"
         with pytest.raises(head_webhook.HeadNotAccepted, match="ConnectionError"):
             head_webhook.post_head("http://127.0.0.1:1/secret")
 

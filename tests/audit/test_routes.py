@@ -331,7 +331,7 @@ def test_the_button_tells_how_far_it_is_and_what_was_found(scene: Flask) -> None
 
 
 def test_the_button_says_which_head_from_outside_it_compared(scene: Flask, database: Path) -> None:
-    assert press_verify(scene)[-2] == "compared: no outside head: this shows only that the chain is whole"
+    assert press_verify(scene)[-2] == "compared: no outside head: this shows only that the chain is consistent"
     with scene.app_context():
         head_file.current_keeper().update()
         kept = head_file.current_keeper().read_kept()
@@ -342,7 +342,7 @@ def test_the_button_says_which_head_from_outside_it_compared(scene: Flask, datab
         intruder.execute("DELETE FROM command_audit WHERE seq > 3")
     assert press_verify(scene)[-1].startswith(f"broken: {kept.description} is newer than the log, which ends at seq ")
     Path(kept.file).write_text("{")
-    assert press_verify(scene)[-1].startswith("cannot tell: the head that this host keeps: ")
+    assert press_verify(scene)[-1].startswith("cannot tell: the head kept by this host: ")
 
 
 def press_verify(app: Flask) -> list[str]:
@@ -358,7 +358,7 @@ def test_the_button_names_the_entry_that_does_not_hold(scene: Flask, database: P
     client = logged_in(scene, ALICE)
     answer = client.post("/audit/verify", data={"csrf_token": csrf_token(client, "/")}, buffered=True)
     [last] = answer.text.splitlines()
-    said = r"broken: entry [0-9a-f]{32} \(seq 12\): its content is not what was sealed; 11 entries before it hold; \S+Z"
+    said = r"broken: entry [0-9a-f]{32} \(seq 12\): its content does not match its hash; 11 entries before it are valid; \S+Z"
     assert re.fullmatch(said, last)
 
 

@@ -21,4 +21,6 @@ def test_what_the_owner_of_the_database_removes_is_found(app: Flask) -> None:
                 owner.execute(sa.text(f"DELETE FROM command_audit WHERE {condition}"))
             assert verify().broken is None
             broken = verify(kept=read_outside_head().expected).broken or ""
-            assert broken.endswith(f"is newer than the log, which ends at seq {left}: it was restored or cut")
+            assert broken.endswith(
+                f"is newer than the log, which ends at seq {left}: the log was restored or truncated"
+            )

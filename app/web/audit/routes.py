@@ -105,9 +105,9 @@ def _verification_lines() -> Iterator[str]:
         yield f"{done} of {whole}\n"
     when = utc_text()
     if found.broken:
-        yield f"broken: {found.broken}; {found.count} entries before it hold; {when}\n"
+        yield f"broken: {found.broken}; {found.count} entries before it are valid; {when}\n"
     elif inconclusive := found.inconclusive or against.error:
-        yield f"cannot tell: {inconclusive}; {found.count} entries hold by themselves; {when}\n"
+        yield f"cannot tell: {inconclusive}; {found.count} entries are valid; {when}\n"
     else:
         yield f"compared: {against.description}\n"
         yield f"ok: {found.count} entries, head {found.head}, seq {found.seq}; {when}\n"
