@@ -214,23 +214,17 @@ class _ChainReader:
         return f"the head {expected.hash} at seq {expected.seq} is not in the chain: {tail}", None
 
     def _explain_missing_kept(self, expected: ExpectedHead) -> tuple[str | None, str | None]:
+        kept = expected.description
         if (expected.seq or 0) < self.deleted_through:
-            return (
-                None,
-                f"{expected.description} is older than the entries that retention kept: {self._describe_deleted()}",
-            )
+            return None, f"{kept} is older than the entries that retention kept: {self._describe_deleted()}"
         if self._seq < (expected.seq or 0):
-            return (
-                f"{expected.description} is newer than the log, which ends at seq {self._seq}: the log was restored or truncated",
-                None,
-            )
-        return (
-            f"{expected.description} has another hash in the log: the log was rebuilt, or restored and continued",
-            None,
-        )
+            ends = f"which ends at seq {self._seq}"
+            return f"{kept} is newer than the log, {ends}: the log was restored or truncated", None
+        return f"{kept} has another hash in the log: the log was rebuilt, or restored and continued", None
 
     def _describe_deleted(self) -> str:
-        return f"entries through {self.deleted_through} were deleted under checkpoint {self._anchor.checkpoint_seq if self._anchor else 0}"
+        checkpoint_seq = self._anchor.checkpoint_seq if self._anchor else 0
+        return f"entries through {self.deleted_through} were deleted under checkpoint {checkpoint_seq}"
 
 
 def _read_entry_id(fetch: reader_pool.Fetch, after: int, place: int) -> Any:

@@ -1,4 +1,4 @@
-"""`beacon audit`: verify the chain, seal a checkpoint, export."""
+"""`beacon audit`: verify the chain, write a checkpoint, accept a head, export."""
 
 import sys
 import time
@@ -21,17 +21,17 @@ REDRAW_INTERVAL_S = 0.1
 
 @click.group()
 def audit() -> None:
-    """The audit: verify, checkpoint, export."""
+    """Audit: verify, checkpoint, accept-head, export."""
 
 
 @audit.command("verify")
-@click.option("--head", metavar="HASH", help="a head from an export: that its tail is still there is verified too")
+@click.option("--head", metavar="HASH", help="also check that the chain still contains this head of an export")
 @click.option("--seq", type=click.IntRange(0), help="the entry whose hash --head is")
 def verify_(head: str | None, seq: int | None) -> None:
-    """Read the whole chain, and hold the head that this host keeps against it; exit status 1 and the first broken
-    entry where it does not hold, 3 where a head cannot be held against it."""
+    """Verify the whole chain and compare it with the head that this host keeps. Exit status 1: an entry is broken;
+    it is the first one. Exit status 3: the chain could not be compared with a head."""
     if seq is not None and head is None:
-        raise click.UsageError("--seq says where --head belongs: give both")
+        raise click.UsageError("--seq is the entry of --head: give both")
     with open_migrated_app():
         bar = ProgressBar()
         kept = read_outside_head()
@@ -50,17 +50,17 @@ def verify_(head: str | None, seq: int | None) -> None:
 
 
 @audit.command("checkpoint")
-@click.option("--before", metavar="TIME", help="entries before this day or moment may go")
-@click.option("--days", type=click.FloatRange(0), help="entries older than so many days may go")
-@click.option("--keep", is_flag=True, help="seal only: delete nothing now")
+@click.option("--before", metavar="TIME", help="delete entries before this date or time")
+@click.option("--days", type=click.FloatRange(0), help="delete entries older than this many days")
+@click.option("--keep", is_flag=True, help="write the checkpoint, but delete nothing now")
 def checkpoint(before: str | None, days: float | None, keep: bool) -> None:
-    """Seal what is older into an entry of the chain, and let it go."""
+    """Write a checkpoint of older entries to the chain, then delete them."""
     if (before is None) == (days is None):
-        raise click.UsageError("say what may go: --before TIME or --days N")
+        raise click.UsageError("say what to delete: --before TIME or --days N")
     try:
         moment = parse_utc(before) if before is not None else utc_now() - timedelta(days=days or 0)
     except ValueError as error:
-        raise click.UsageError("--before: expected a day or a moment, like 2026-11-21 or 2026-11-21T12:00") from error
+        raise click.UsageError("--before: expected a date or a time, like 2026-11-21 or 2026-11-21T12:00") from error
     with open_migrated_app():
         try:
             made = checkpoints.seal_before(utc_text(moment), operator_name())
@@ -74,9 +74,9 @@ def checkpoint(before: str | None, days: float | None, keep: bool) -> None:
 
 
 @audit.command("accept-head")
-@click.option("--reason", required=True, help="why the log does not hold the kept head, such as a restored backup")
+@click.option("--reason", required=True, help="why the audit does not contain the kept head, such as a restored backup")
 def accept_head(reason: str) -> None:
-    """Keep the head of the log as it is now, instead of the one that the log does not hold. It is an entry itself."""
+    """Replace the kept head, which the audit does not contain, with the current one. This is audited too."""
     with open_migrated_app():
         keeper = head_file.current_keeper()
         try:
@@ -86,21 +86,21 @@ def accept_head(reason: str) -> None:
                 chain.record(session, chain.Entry(operator_name(), "audit-accept-head", "audit", params=params))
             now = keeper.accept(reason)
         except head_file.HeadFileError as error:
-            raise click.ClickException(f"{error}; mend it, or name another file in BEACON_AUDIT_HEAD_FILE") from None
+            raise click.ClickException(f"{error}; fix it, or set another file in BEACON_AUDIT_HEAD_FILE") from None
     click.echo(f"kept: entry {now.seq}, hash {now.hash}")
 
 
 @audit.command("export")
 @click.option("--format", "form", type=click.Choice(get_args(Format)), default="ndjson", show_default=True)
 def export_(form: Format) -> None:
-    """Write the whole audit to standard output, oldest first; its last line is the head."""
+    """Write the whole audit to standard output, oldest first; the last line is the head."""
     with open_migrated_app() as app:
         for piece in export.export_lines(app, AuditQuery(sortOrder="asc"), form):
             click.echo(piece, nl=False)
 
 
 class ProgressBar:
-    """How far it is, on a terminal and only there: whoever reads the output wants one line."""
+    """A progress bar on standard error, shown only on a terminal."""
 
     def __init__(self) -> None:
         self._shown = sys.stderr.isatty()

@@ -1,4 +1,4 @@
-"""What every command that touches the database needs: the application, and who the audit names."""
+"""The application and the actor's name, for commands that use the database."""
 
 import getpass
 import os
@@ -15,7 +15,7 @@ from app.infra import database_upgrade, logs
 
 @contextmanager
 def open_app(settings: Settings) -> Iterator[Flask]:
-    """The application as it is; its connections to the database end with the block."""
+    """Create the application; its database connections are closed at the end of the block."""
     app = create_app(settings)
     try:
         yield app
@@ -26,7 +26,7 @@ def open_app(settings: Settings) -> Iterator[Flask]:
 
 @contextmanager
 def open_migrated_app() -> Iterator[Flask]:
-    """The application on an up-to-date database, for a command that reads or writes it."""
+    """Create the application and enter its context; SQLite databases are migrated first."""
     logs.configure()
     settings = load_settings()
     with open_app(settings) as app:
@@ -37,8 +37,8 @@ def open_migrated_app() -> Iterator[Flask]:
 
 
 def operator_name() -> str:
-    """Who the audit names for what is typed on the server itself."""
+    """The actor that the audit names for commands typed on the server."""
     try:
         return f"cli:{getpass.getuser()}"
-    except (KeyError, OSError):  # containers run under ids that have no name
+    except (KeyError, OSError):  # in containers the user id may have no name
         return f"cli:{os.getuid()}"

@@ -1,4 +1,4 @@
-"""What `make run` starts: a demo job service, demo logins, streaming for all, and the web server."""
+"""`beacon demo`, which `make run` starts: a demo job service, demo logins, streaming for all, the web server."""
 
 import json
 import os
@@ -32,7 +32,7 @@ from app.infra import database_upgrade
 from app.reconciliation import registry, service_admin
 
 GUNICORN_CONF = ROOT / "gunicorn.conf.py"
-# A slow machine takes long; a server that will never be ready ends by itself, which is seen at once.
+# Long enough for a slow machine; a server that cannot start exits, which is noticed at once.
 READY_TIMEOUT_S = 300.0
 PROGRESS_INTERVAL_S = 10.0
 LOG_TAIL_LINES = 20
@@ -41,11 +41,11 @@ DEMO_SERVICE_ID = "palantir"
 
 
 class CannotStart(Exception):
-    """A part of the demo did not start; the text says which and why."""
+    """A part of the demo did not start; the text says which one and why."""
 
 
 def run(settings: Settings) -> int:
-    """Start everything, wait for the first that ends (or Ctrl-C), stop the rest; the exit status."""
+    """Start everything, wait until one part ends (or Ctrl-C), stop the rest, and return the exit status."""
     _check_loopback(settings)
     with open_app(settings) as app:
         database_upgrade.migrate(app, settings)
@@ -54,7 +54,7 @@ def run(settings: Settings) -> int:
 
 def _run(app: Flask, settings: Settings) -> int:
     children: list[subprocess.Popen[bytes]] = []
-    # A closed terminal (SIGHUP) or SIGTERM must end the children too; Ctrl-C reaches them by themselves.
+    # A closed terminal (SIGHUP) or SIGTERM must also stop the children. Ctrl-C reaches them directly.
     for ending in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, lambda *_: sys.exit(0))
     try:
@@ -80,8 +80,8 @@ def _check_loopback(settings: Settings) -> None:
     """The demo prints its passwords, so only this machine may reach it."""
     if not _is_loopback(settings.bind):
         raise CannotStart(
-            f"the demo is for this machine alone, because it prints its passwords; BEACON_BIND is {settings.bind}: "
-            "unset it, or add users of your own and use beacon serve"
+            f"the demo runs on this machine only, because it prints its passwords; BEACON_BIND is {settings.bind}: "
+            "unset it, or add your own users and run beacon serve"
         )
 
 
@@ -108,28 +108,28 @@ def _web_log(settings: Settings) -> Path:
 
 
 def _log_tail(settings: Settings) -> str:
-    """What the web server said last, for a sentence to end with."""
+    """The last lines of the web server's log, to append to a sentence."""
     log = _web_log(settings)
     lines = log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:] if log.exists() else []
-    return f". The end of {log}:\n" + "\n".join(lines) if lines else f". It said nothing in {log}"
+    return f". The end of {log}:\n" + "\n".join(lines) if lines else f". There is no output in {log}"
 
 
 def _start_service(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
-    """The demo service in its own process, on a port that it found free (`DEMO_PORT` fixes it)."""
+    """Start the demo service in its own process, on a free port or on `DEMO_PORT`."""
     command = [sys.executable, "-m", "demo", "--with-parent", "--database", str(folder / "demo.db")]
     child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)  # noqa: S603 -- our own module
     stdout: IO[bytes] = child.stdout  # type: ignore[assignment]  # given with PIPE
     line = stdout.readline().decode().strip()
     if " at http" not in line:
         child.kill()
-        raise CannotStart("the demo job service did not start; its own message stands above")
+        raise CannotStart("the demo job service did not start; its own message is above")
     return child, line.rsplit(" ", 1)[1]
 
 
 def _prepare_database(folder: Path, url: str) -> dict[str, str]:
-    """The service registered under its present address, one login a role, streaming on unless somebody set it.
+    """Register the service with its current URL, add one login per role, turn streaming on unless it was changed.
 
-    In a real Unleash nothing is set: its flags are used by others too.
+    In a real Unleash no flag is changed, because others use it too.
     """
     logins = _load_or_create_logins(folder / "demo_logins.json")
     with write() as session:
@@ -144,7 +144,7 @@ def _prepare_database(folder: Path, url: str) -> dict[str, str]:
 
 
 def _load_or_create_logins(path: Path) -> dict[str, str]:
-    """Passwords are random for each instance, and kept with it: a second start prints the same."""
+    """Random passwords by role, stored with the instance, so that the next start prints the same ones."""
     if not path.exists():
         with open(path, "x", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
             json.dump({role: secrets.token_urlsafe(12) for role in ROLES}, file)
@@ -176,7 +176,7 @@ def _wait_ready(settings: Settings, children: list[subprocess.Popen[bytes]]) -> 
             pass
         if time.monotonic() >= said + PROGRESS_INTERVAL_S:
             said = time.monotonic()
-            click.echo(f"still waiting for the web server to be ready, {said - began:.0f} s so far …")
+            click.echo(f"still waiting for the web server, {said - began:.0f} s so far …")
         time.sleep(0.05)
     raise CannotStart(f"the web server was not ready within {READY_TIMEOUT_S:.0f} s{_log_tail(settings)}")
 
@@ -200,7 +200,7 @@ def _address(settings: Settings) -> str:
 
 
 def _stop(children: list[subprocess.Popen[bytes]]) -> None:
-    """Ask all, wait for all, and only then use force. A second Ctrl-C must not leave one behind."""
+    """Terminate all, wait, then kill. A second Ctrl-C is ignored, so that no child is left behind."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for child in children:
         if child.poll() is None:

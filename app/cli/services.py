@@ -1,4 +1,4 @@
-"""`beacon service`: the watched services from the shell, with the keys of the services file."""
+"""`beacon service`: add, change, remove and list watched services, with the keys of the services file."""
 
 import sys
 from typing import Any
@@ -16,7 +16,7 @@ EXPECTED_REVISION_OPTION = click.option(
     "--expected",
     type=click.IntRange(min=0),
     metavar="REVISION",
-    help="the revision that you saw, as `beacon service list` names it: refused where it is another one by now",
+    help="refuse if the service no longer has this revision, as shown by `beacon service list`",
 )
 
 
@@ -28,12 +28,12 @@ def service() -> None:
 @service.command("add")
 @click.argument("service_id")
 @click.argument("url")
-@click.option("--name", help="shown on the dashboard; the id without")
+@click.option("--name", help="name on the dashboard; the id by default")
 @click.option("--kind", default=DEFAULT_KIND, show_default=True, help=f"one of {', '.join(kinds.names())}")
 @click.option("--password-stdin", is_flag=True, help="read the password of the service from standard input")
-@click.option("--password-env", help="take the password from this variable of the environment of the server")
+@click.option("--password-env", help="read the password from this environment variable of the server")
 @click.option(
-    "--option", "options", multiple=True, metavar="KEY=VALUE", help="of this kind; VALUE as in TOML, or a word"
+    "--option", "options", multiple=True, metavar="KEY=VALUE", help="option of this kind; VALUE as in TOML, or a word"
 )
 def add(
     service_id: str,
@@ -61,7 +61,7 @@ def add(
 @click.option("--password-stdin", is_flag=True, help="read a new password from standard input; an empty one removes it")
 @EXPECTED_REVISION_OPTION
 def change(service_id: str, options: tuple[str, ...], password_stdin: bool, expected: int | None) -> None:
-    """Change keys of a service (name, url, password_env, options); KEY= puts one back to what is so without it."""
+    """Change keys of a service (name, url, password_env, options); KEY= resets a key to its default."""
     given: dict[str, Any] = {key: None if value == "" else value for key, value in map(_parse_option, options)}
     if password_stdin:
         given["password"] = _read_line() or None
@@ -74,7 +74,7 @@ def change(service_id: str, options: tuple[str, ...], password_stdin: bool, expe
 @click.argument("service_id")
 @EXPECTED_REVISION_OPTION
 def remove(service_id: str, expected: int | None) -> None:
-    """Watch it no longer: what is believed of it is forgotten, the record stays."""
+    """Stop watching the service: its current state is deleted, its history stays."""
     with open_migrated_app(), write() as session:
         service_admin.remove(session, service_id, operator_name(), expected)
     click.echo(f"no longer watching {service_id}")
@@ -82,7 +82,7 @@ def remove(service_id: str, expected: int | None) -> None:
 
 @service.command("list")
 def list_() -> None:
-    """Id, kind, address, name and revision of each."""
+    """List id, kind, URL, name and revision of each service."""
     with open_migrated_app(), read() as session:
         rows = registry.watched(session)
         revisions = service_revision.revisions(session, [row.id for row in rows])

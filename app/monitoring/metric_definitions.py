@@ -1,4 +1,4 @@
-"""What Beacon exports to Prometheus, and how plain numbers become it. `docs/metrics.md` says what each is good for."""
+"""The metrics that Beacon exports to Prometheus. `docs/metrics.md` explains what each one is for."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -10,35 +10,35 @@ from app.monitoring import multiprocess_files
 from app.stream.counters import LAG_BUCKETS_S, Counters
 
 if TYPE_CHECKING:
-    # The library decides at its import whether it works for one process or for many: only gunicorn's
-    # configuration knows, and it imports this module first.
+    # The library decides at import whether it serves one process or many. Only gunicorn's configuration knows that,
+    # and it imports this module first, so the library is imported later.
     from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 LAG_METRIC = "beacon_delivery_lag_seconds"
 LAG_HELP = "Seconds from appending an event to sending it to one reader; replays do not count."
 
-# Over all living workers: added up, the highest, the lowest. One that ended, or says nothing, no longer counts.
+# How a gauge combines live workers: sum, maximum or minimum. Ended and silent workers do not count.
 Mode = Literal["livesum", "livemax", "livemin"]
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerSnapshot:
-    """What a worker knows about itself at one moment."""
+    """The state of one worker at one moment."""
 
     counters: Counters
     cursor: int
-    """The last id of the log that this worker has read."""
+    """The last event id that this worker has read from the log."""
     degraded: bool
-    """Whether it cannot read the log now."""
+    """True if it cannot read the log now."""
     unreadable: int
-    """Rows of the log that it could not read."""
+    """The number of log rows that it could not read."""
     build: str
     client_errors: Mapping[str, float] = field(default_factory=dict)
-    """What pages reported as broken, by part of the page."""
+    """Errors that pages reported, by part of the page."""
     wal_bytes: int = 0
-    """Of SQLite's write-ahead log."""
+    """The size of SQLite's write-ahead log."""
     wal_age_s: float = 0.0
-    """How long a reader has kept it from being moved."""
+    """How long a reader has kept it from being checkpointed."""
     log_rows: int = 0
     log_bytes: int = 0
     max_log_rows: int = 0
@@ -47,9 +47,9 @@ class WorkerSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One exported name. Without `mode` it is a counter; with `label`, `read` answers a number for each of its values.
+    """One exported metric. Without `mode` it is a counter; with `label`, `read` returns a number per label value.
 
-    `known` values are there from the start, at 0: a rate over a series that has only just appeared shows nothing.
+    The label values in `known` are exported from the start, at 0, because a rate over a new series shows nothing.
     """
 
     name: str
@@ -69,7 +69,7 @@ METRICS = (
     ),
     Metric(
         "beacon_streams_closed_total",
-        "Streams closed, by why.",
+        "Streams closed, by reason.",
         lambda now: now.counters.closes,
         label="reason",
         known=("drain", "lifetime", "revoked", "flag-off", "slow", "client-gone", "error", multiprocess_files.KILLED),
@@ -83,7 +83,7 @@ METRICS = (
     ),
     Metric(
         "beacon_streams_refused_total",
-        "Streams that were not opened, by why.",
+        "Streams refused, by reason.",
         lambda now: now.counters.refusals,
         label="reason",
         known=("flag-off", "draining", "full", "user-cap", "rate"),
@@ -98,24 +98,25 @@ METRICS = (
     ),
     Metric(
         "beacon_readers_fell_behind_total",
-        "How often a reader did not take its bytes and was sent back to the log.",
+        "How often a slow reader was disconnected from live delivery and sent back to the log.",
         lambda now: now.counters.fell_behind,
     ),
     Metric(
-        "beacon_readers_slow", "Readers that hold back their bytes now.", lambda now: now.counters.slow_now, "livesum"
+        "beacon_readers_slow",
+        "Readers that are slow to take their bytes now.",
+        lambda now: now.counters.slow_now,
+        "livesum",
     ),
     Metric(
         "beacon_loop_lag_seconds",
-        "The longest that an event loop came late within its last second, of the worst worker.",
+        "Longest delay of an event loop within the last second, of the worst worker.",
         lambda now: now.counters.loop_lag_s,
         "livemax",
     ),
-    Metric(
-        "beacon_draining", "Workers that say goodbye to their streams.", lambda now: now.counters.draining, "livesum"
-    ),
+    Metric("beacon_draining", "Workers that are draining their streams.", lambda now: now.counters.draining, "livesum"),
     Metric(
         "beacon_drain_streams_left",
-        "Streams still open on workers that say goodbye.",
+        "Streams still open on draining workers.",
         lambda now: now.counters.drain_left,
         "livesum",
     ),
@@ -126,7 +127,7 @@ METRICS = (
     ),
     Metric(
         "beacon_client_errors_total",
-        "Failures that pages reported, by part of the page.",
+        "Errors that pages reported, by part of the page.",
         lambda now: now.client_errors,
         label="where",
         known=("script", "promise", "swap", "stream", "display", "load", "other"),
@@ -139,29 +140,31 @@ METRICS = (
         "livemin",
     ),
     Metric("beacon_degraded", "Workers that cannot read the log now.", lambda now: now.degraded, "livesum"),
-    Metric("beacon_log_rows", "Events that the log has.", lambda now: now.log_rows, "livemax"),
-    Metric("beacon_log_bytes", "Bytes of their payloads.", lambda now: now.log_bytes, "livemax"),
-    Metric("beacon_log_max_rows", "Events that the log may have.", lambda now: now.max_log_rows, "livemax"),
-    Metric("beacon_log_max_bytes", "Bytes of payloads that it may have.", lambda now: now.max_log_bytes, "livemax"),
+    Metric("beacon_log_rows", "Events in the log.", lambda now: now.log_rows, "livemax"),
+    Metric("beacon_log_bytes", "Bytes of payloads in the log.", lambda now: now.log_bytes, "livemax"),
+    Metric("beacon_log_max_rows", "Maximum number of events in the log.", lambda now: now.max_log_rows, "livemax"),
+    Metric("beacon_log_max_bytes", "Maximum bytes of payloads in the log.", lambda now: now.max_log_bytes, "livemax"),
     Metric("beacon_wal_bytes", "Size of SQLite's write-ahead log.", lambda now: now.wal_bytes, "livemax"),
     Metric(
         "beacon_wal_age_seconds",
-        "How long a reader has kept SQLite's write-ahead log from being moved into the database.",
+        "How long a reader has kept SQLite's write-ahead log from being checkpointed.",
         lambda now: now.wal_age_s,
         "livemax",
     ),
-    Metric("beacon_workers", "Living workers.", lambda _: 1, "livesum"),
-    Metric("beacon_build_info", "Always 1; the builds that run.", lambda now: {now.build: 1}, "livemax", "build"),
+    Metric("beacon_workers", "Live workers.", lambda _: 1, "livesum"),
+    Metric(
+        "beacon_build_info", "Always 1; labels name the running builds.", lambda now: {now.build: 1}, "livemax", "build"
+    ),
 )
 
 
 class MetricExporter:
-    """All metrics of one process: in its registry, or, with the library's folder set, in its files there."""
+    """Exports all metrics of one process: to a registry, or to files if the library's folder is set."""
 
     def __init__(self) -> None:
         import prometheus_client
 
-        # The time at which a series began is exported by single processes only: have the same names in both modes.
+        # Single processes also export the start time of each series; disabled so that both modes have the same names.
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
         folder = os.environ.get(multiprocess_files.ENV_VARIABLE)
         self.folder = Path(folder) if folder else None
@@ -173,7 +176,7 @@ class MetricExporter:
         self._lag_counts, self._lag_sum_s = [0] * (len(LAG_BUCKETS_S) + 1), 0.0
 
     def update(self, now: WorkerSnapshot) -> None:
-        """Export what changed since the last time. Takes microseconds; not for two threads at once."""
+        """Export what changed since the last call. Takes microseconds; not thread-safe."""
         for metric in self._metrics:
             metric.update(now)
         counts, sum_s = list(now.counters.lag.counts), now.counters.lag.sum_s
@@ -186,7 +189,7 @@ class MetricExporter:
 
 
 class _ExportedMetric:
-    """A metric and the numbers that it was last told, so that only differences go out."""
+    """A metric and its last exported numbers, so that only differences are written."""
 
     def __init__(self, metric: Metric, registry: "CollectorRegistry") -> None:
         import prometheus_client
@@ -206,7 +209,7 @@ class _ExportedMetric:
 
     def update(self, now: WorkerSnapshot) -> None:
         read = self._metric.read(now)
-        # Copied in one step: threads may add a label value at any moment.
+        # Copied in one step, because threads may add a label value at any moment.
         numbers = dict(read) if isinstance(read, Mapping) else {"": read}
         for value in self._seen.keys() - numbers.keys():
             numbers[value] = 0
@@ -220,16 +223,16 @@ class _ExportedMetric:
         if self._metric.mode is not None:
             exported.set(number)  # type: ignore[union-attr]  # with a mode it is a gauge
         else:
-            # One that fell began again from 0, as Prometheus itself takes it.
+            # A counter that fell restarted from 0, as Prometheus itself assumes.
             exported.inc(number - seen if number >= seen else number)
         self._seen[value] = number
 
 
 def observe_many(histogram: "Histogram", counts: Sequence[int], sum_s: float) -> None:
-    """Add `counts` observations, bucket for bucket (the last one endless), that make up `sum_s` together.
+    """Add many observations at once: `counts` for each bucket (the last one is +Inf) and their sum `sum_s`.
 
-    The library only takes one observation at a time, and a busy second has a hundred thousand of them: this reaches
-    into two of its private lists. The only place that does; a test compares the outcome with `observe`.
+    The library takes one observation at a time, and a busy second has a hundred thousand of them, so this writes to two
+    of its private attributes. It is the only place that does; a test compares the result with `observe`.
     """
     for bucket, count in zip(histogram._buckets, counts, strict=True):
         if count:

@@ -1,4 +1,4 @@
-"""Whether the database answers and takes writes, found out beside the requests: `/readyz` waits a second, no longer."""
+"""Checks in the background whether the database answers and accepts writes; `/readyz` waits a second at most."""
 
 import threading
 import time
@@ -13,9 +13,9 @@ from app.infra import database_errors, schema_version
 from app.monitoring.models import WriteProbe
 
 MAX_WAIT_S = 1.0
-# What a look has found is good for so long, so that many who ask together cost one look.
+# How long a result is reused, so that many simultaneous requests cost one check.
 READ_RESULT_VALID_S = 1.0
-# Writing costs a flush of the disk. A lock that somebody else holds is waited for meanwhile, as every write does.
+# A write costs a disk flush, so its result is reused for longer.
 WRITE_RESULT_VALID_S = 5.0
 # Two pages of SQLite.
 FILLER = "." * 8_192
@@ -23,7 +23,7 @@ NO_ANSWER = "no answer"
 
 
 class BackgroundCheck:
-    """One look at a thing, by at most one thread at a time. `state` is what it found last."""
+    """A check that runs on at most one background thread at a time. `state` is its last result."""
 
     def __init__(self, look: Callable[[], str], good_for_s: float) -> None:
         self._look, self._good_for_s = look, good_for_s
@@ -34,7 +34,7 @@ class BackgroundCheck:
         self.state = NO_ANSWER
 
     def start_if_stale(self) -> None:
-        """Unless one is under way, or the last one is recent."""
+        """Start the check unless it is running or its last result is still valid."""
         with self._lock:
             good_for_s = self._good_for_s if self.state == "ok" else READ_RESULT_VALID_S
             if self._thread is not None or time.monotonic() - self._ended_at < good_for_s:
@@ -58,7 +58,7 @@ class BackgroundCheck:
 
 
 class Readiness:
-    """What `/readyz` says of the database."""
+    """The state of the database that `/readyz` reports."""
 
     def __init__(self, app: Flask) -> None:
         self._app = app
@@ -72,13 +72,13 @@ class Readiness:
         if self._reading.state != "ok":
             return self._reading.state
         self._writing.start_if_stale()
-        # A write that waits is no news; the first one is waited for, because nothing is known without it.
+        # A slow write keeps the last result. Only the first one is waited for, because there is no result yet.
         if not self._writing.wait_until_done(MAX_WAIT_S) and self._writing.state == NO_ANSWER:
             return "ok"
         return self._writing.state
 
     def _read(self) -> str:
-        """A standby answers every look, and takes nothing."""
+        """Check migrations and, on PostgreSQL, read-only mode: a standby answers reads but takes no writes."""
         with self._app.app_context(), read() as session:
             if schema_version.lack(session) is not None:
                 return "not migrated"
@@ -88,7 +88,7 @@ class Readiness:
         return "ok"
 
     def _write(self) -> str:
-        """Really committed: room and rights are missed only then."""
+        """Commit a real row, because missing space and missing rights show only then."""
         with self._app.app_context(), write() as session:
             written = session.execute(sa.insert(WriteProbe).values(filler=FILLER).returning(WriteProbe.id)).scalar_one()
             session.execute(sa.delete(WriteProbe).where(WriteProbe.id < written))

@@ -252,7 +252,7 @@ class TestKeeping:
         append(1)
         elsewhere = current_settings().model_copy(update={"audit_head_file": tmp_path / "away" / "head.json"})
         head_file.HeadKeeper(elsewhere).update()
-        assert "head.json cannot be written: No such file or directory; mend the file or name another" in caplog.text
+        assert "head.json cannot be written: No such file or directory; fix the file or set another" in caplog.text
 
 
 class TestCommands:
@@ -271,8 +271,8 @@ class TestCommands:
         told = run(settings, "verify")
         assert told.exit_code == 1
         assert told.stdout == (
-            f"broken: {kept.description} is newer than the log, which ends at seq 4: the log was restored or truncated; "
-            "4 entries before it are valid\n"
+            f"broken: {kept.description} is newer than the log, which ends at seq 4: "
+            "the log was restored or truncated; 4 entries before it are valid\n"
         )
 
     def test_verify_cannot_tell_where_the_file_cannot_be_read(self, kept: KeptHead, settings: Settings) -> None:
@@ -304,7 +304,7 @@ class TestCommands:
         def found() -> doctor.Finding:
             return next(one for one in doctor.run_checks(app, settings) if one.subject == "audit")
 
-        assert found() == doctor.Finding("audit", True, f"holds {kept.description}")
+        assert found() == doctor.Finding("audit", True, f"contains {kept.description}")
         intruder.execute("DELETE FROM command_audit WHERE seq > 4")
         assert not found().ok
         assert "it ends at entry 4, so the log was restored or truncated; run beacon audit verify" in found().text

@@ -412,7 +412,7 @@ def test_wiping_takes_the_librarys_files_only_and_closes_the_folder(files: Metri
 def test_burying_never_raises(files: MetricFiles, caplog: pytest.LogCaptureFixture) -> None:
     (files.folder / "counter_101.db").write_bytes(b"\x60\0\0\0" + b"\x7f" * 92)
     files.mark_dead(101)
-    assert "could not be tidied up" in caplog.text
+    assert "could not clean up the metrics" in caplog.text
     files.folder.rename(files.folder.with_name("away"))
     files.mark_dead(102)
 

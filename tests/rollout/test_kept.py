@@ -314,7 +314,7 @@ def test_a_kill_in_unleash_reaches_open_streams_while_the_database_is_away(edge:
     [
         ({"stickiness": "sessionId"}, False, "its stickiness is sessionId, which Beacon does not have"),
         ({"stickiness": "random"}, False, "its stickiness is random"),
-        ({"groupId": "others"}, True, "(the groupId of enable_sse_streaming is others: other people than"),
+        ({"groupId": "others"}, True, "(the groupId of enable_sse_streaming is others, so it enables other users than"),
         ({}, True, "at 10 %; changes go through its Admin API"),
     ],
 )

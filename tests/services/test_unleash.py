@@ -286,7 +286,7 @@ class TestWhyNot:
             wait_for(lambda: desk.share() == 0, FOLLOW_S)
             refused = desk.put(percentage=50)
             assert (refused.status_code, refused.get_json()["reason"]) == (409, "unleash-missing")
-            assert desk.doctor().text.startswith(f"Unleash answers and has no {FLAG}")
+            assert desk.doctor().text.startswith(f"Unleash answers but has no {FLAG}")
         finally:
             unleash.bring_back(FLAG)
 
@@ -303,7 +303,7 @@ class TestAway:
         assert restarted.share() == first.share() > 0
         assert restarted.ready()["status"] == 200
         assert "cannot be reached" in restarted.ready()["flags"]
-        assert "the flags it sent last apply" in restarted.doctor().text
+        assert "the last flags it sent apply" in restarted.doctor().text
         refused = restarted.put(percentage=50)
         assert (refused.status_code, refused.get_json()["reason"]) == (503, "unleash-away")
         assert len(warnings(caplog)) <= 2, "one line for each worker, however long it lasts"
