@@ -167,8 +167,8 @@ def test_a_form_from_beacons_own_address_is_taken(cast: Flask, said: Mapping[str
         ({"Host": "beacon.example:8443"}, "https://beacon.example", "https://beacon.example:8443"),
         ({"Host": "beacon.example", "Port": "443"}, "https://beacon.example:8443", "https://beacon.example."),
         ({"Host": "inner"}, "https://beacon.example", "https://inner"),
-        ({"Host": "beacon.example"}, "null", "does not tell"),
-        ({"Host": "beacon.example"}, "https://[", "does not tell"),
+        ({"Host": "beacon.example"}, "null", "an undisclosed address"),
+        ({"Host": "beacon.example"}, "https://[", "an undisclosed address"),
     ],
 )
 def test_a_form_from_elsewhere_is_refused_with_both_addresses(

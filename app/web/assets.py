@@ -1,8 +1,8 @@
-"""The build name and the `/static/<build>/` addresses.
+"""Serves static files under `/static/<build>/`, where the build name changes with their content.
 
-A file's address changes with its content, so browsers may keep it for ever. Pages load one script and one sheet,
-put together here from the files of the folder (`linking`); JavaScript modules import each other by relative paths
-and so stay within one build without an import map, wherever one is loaded by itself.
+Browsers may therefore cache them for ever. Pages load one script and one style sheet, which `js_bundle` builds from
+the files of the folder. JavaScript modules import each other by relative paths, so a module that is loaded by itself
+stays within its build without an import map.
 """
 
 import gzip
@@ -19,17 +19,17 @@ from app.web.compression import takes_gzip
 
 STATIC_FOLDER = Path(__file__).resolve().parents[2] / "static"
 CACHE_MAX_AGE_S = 31_536_000
-GZIP_LEVEL = 9  # once for each file and worker
+GZIP_LEVEL = 9  # files are compressed once per worker
 SCRIPT, SHEET = "js/app.js", "css/all.css"
 BUNDLES = (SCRIPT, SHEET)
-LEADING_SHEETS = ("tokens", "base")  # the other sheets follow by name: none counts on its place
+LEADING_SHEETS = ("tokens", "base")  # the other sheets follow sorted by name; their order does not matter
 TEXT_SUFFIXES = frozenset({".css", ".js", ".svg", ".json", ".html"})
 
 bp = Blueprint("assets", __name__)
 
 
 class Assets:
-    """The static files as they are when the application is built."""
+    """The static files, as they are when the application is created."""
 
     def __init__(self, folder: Path = STATIC_FOLDER) -> None:
         self.folder = folder
@@ -37,7 +37,7 @@ class Assets:
 
     @cached_property
     def build(self) -> str:
-        """`0.1.0-3f2a91c4`: the version, and a hash over every file's name and content."""
+        """The version and a hash over the names and contents of all files: `0.1.0-3f2a91c4`."""
         digest = hashlib.sha256(Path(js_bundle.__file__).read_bytes())
         for path in self._files():
             content = path.read_bytes()
@@ -49,13 +49,13 @@ class Assets:
         return f"/static/{self.build}/{name}"
 
     def content(self, name: str) -> bytes | None:
-        """A text as it is served: made of others, or as it lies in the folder; None where it is neither."""
+        """A text file, either bundled or from the folder; None if there is no such text file."""
         if name in BUNDLES:
             return self._bundles[name].encode()
         return (self.folder / name).read_bytes() if self.folder / name in self._texts else None
 
     def compressed(self, name: str) -> bytes | None:
-        """The same, compressed once and for all."""
+        """The gzipped text file, compressed on first use."""
         if name not in self._compressed:
             content = self.content(name)
             if content is None:
@@ -79,7 +79,7 @@ class Assets:
 
 
 def init_app(app: Flask, folder: Path = STATIC_FOLDER) -> None:
-    """Serve the static files; `asset(name)` in templates gives their addresses."""
+    """Serve the static files; templates get their URLs with `asset(name)`."""
     assets = Assets(folder)
     app.extensions["beacon_assets"] = assets
     app.jinja_env.globals.update(asset=assets.address, build=assets.build)
@@ -87,14 +87,14 @@ def init_app(app: Flask, folder: Path = STATIC_FOLDER) -> None:
 
 
 def build_name() -> str:
-    """The build of the current application, as `hello` names it."""
+    """The build name of the current application, as in the `hello` frame."""
     assets: Assets = current_app.extensions["beacon_assets"]
     return assets.build
 
 
 @bp.get("/static/<build>/<path:name>")
 def file(build: str, name: str) -> Response:
-    """A page of another build still gets its files, but not for ever: they are this build's content."""
+    """Serve a file. A page of another build gets this build's content, so it must not cache it."""
     assets: Assets = current_app.extensions["beacon_assets"]
     packed = takes_gzip()
     content = assets.compressed(name) if packed else assets.content(name)
@@ -109,7 +109,7 @@ def file(build: str, name: str) -> Response:
 
 
 def _content_response(name: str, content: bytes, encoding: str) -> Response:
-    """Its ETag is of these bytes: the same file uncompressed is another answer."""
+    """A response whose ETag covers the encoded bytes, so compressed and plain responses differ."""
     response = Response(content, mimetype=mimetypes.guess_type(name)[0])
     if encoding:
         response.headers["Content-Encoding"] = encoding

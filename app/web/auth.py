@@ -1,4 +1,4 @@
-"""Who is asking, and whether they may: a role for people, a scope for tokens."""
+"""Authenticates requests and checks access: a role for users, and a scope for tokens."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -21,7 +21,7 @@ SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
 
 
 def actor() -> Actor:
-    """The actor of this request; 401 where there is none. A bearer token wins over a cookie."""
+    """The actor of this request; raises a 401 problem if there is none. A bearer token wins over a cookie."""
     found = actor_or_none()
     if found is None:
         raise unauthorized_problem()
@@ -29,9 +29,9 @@ def actor() -> Actor:
 
 
 def actor_or_none() -> Actor | None:
-    """Like `actor`, for pages that answer anyone."""
+    """Like `actor`, but None for anonymous requests."""
     if "actor" not in g:
-        # A proxy's own Basic credentials, say, are not ours to judge.
+        # Other schemes, such as Basic credentials for a proxy, are ignored.
         g.actor = _actor_from_bearer() if _claims_bearer() else _actor_from_session()
     found: Actor | None = g.actor
     return found
@@ -48,7 +48,7 @@ def bearer_token() -> str | None:
 
 
 def require(role: str, scope: str | tuple[str, ...] | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Guard a route: people need `role`, tokens `scope` too, or one of several (None: not for tokens at all)."""
+    """Decorate a view: users need `role`; tokens also need `scope` or one of several (None: no tokens allowed)."""
 
     def decorate(view: Callable[P, R]) -> Callable[P, R]:
         @wraps(view)
@@ -71,7 +71,7 @@ def check_access(who: Actor, role: str, scope: str | tuple[str, ...] | None) -> 
 
 
 def forbidden_problem(who: Actor, detail: str, reason: str) -> Problem:
-    """The 403 to raise. The audit knows who tried to change something and may not; looking is no attempt."""
+    """The 403 problem to raise. Refused changes are recorded in the audit, refused reads are not."""
     if request.method not in SAFE_METHODS:
         wanted = f"{request.method} {request.url_rule or request.path}"
         origin = attempt_log.network_of(request.remote_addr or "")
@@ -80,13 +80,13 @@ def forbidden_problem(who: Actor, detail: str, reason: str) -> Problem:
 
 
 def attempt_recorder() -> attempt_log.AttemptRecorder:
-    """What this process refused and only counts between two writes."""
+    """The recorder of refused attempts of the current application."""
     found: attempt_log.AttemptRecorder = current_app.extensions["beacon_attempts"]
     return found
 
 
 def _claims_bearer() -> bool:
-    """Whatever calls itself a bearer credential switches the cookie off, a broken one too."""
+    """True for any `Authorization: Bearer` header. Even a broken one disables the cookie."""
     return request.headers.get("Authorization", "").split(" ", 1)[0].lower() == "bearer"
 
 

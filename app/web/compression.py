@@ -1,9 +1,9 @@
-"""Pages and JSON leave compressed where the reader takes that; streams never do.
+"""Compresses pages and JSON with gzip if the client accepts it; streams are never compressed.
 
-What an attacker can put beside a secret must not be compressed with it (BREACH). A page holds the form token, and
-reflects `?q=`. Three things stand against that: the token's signature covers the second in which it was made, so
-that guesses do not add up; the session cookie is SameSite=Lax, so that only whole navigations carry it; and an
-answer to a navigation that another site began is left as it is.
+Text from an attacker must not be compressed together with a secret (BREACH), and a page contains the form token and
+reflects `?q=`. Three things prevent the attack: the token's signature covers the second of its creation, so guesses do
+not accumulate; the session cookie is SameSite=Lax, so only top-level navigations carry it; and responses to
+navigations from another site are not compressed.
 """
 
 import gzip
@@ -11,7 +11,7 @@ import gzip
 from flask import Flask, Response, request
 
 GZIP_LEVEL = 6
-# Below, the head of an answer weighs more than what is saved.
+# Below this size the saving is smaller than the response headers.
 MIN_COMPRESSED_BYTES = 1_000
 COMPRESSED_TYPES = frozenset(
     {"text/html", "application/json", "application/problem+json", "text/plain", "text/css", "text/javascript"}

@@ -1,4 +1,4 @@
-"""One error shape: `application/problem+json` (RFC 9457) for programs, a page for browsers."""
+"""Answers errors: `application/problem+json` (RFC 9457) for programs, a page for browsers."""
 
 import logging
 from http import HTTPStatus
@@ -18,24 +18,24 @@ from app.infra.strict_json import DuplicateKey, unique
 
 log = logging.getLogger(__name__)
 
-# Bodies of requests may be nested as deep as the parser goes; what each route takes of them is its own affair.
+# Request bodies may be nested as deep as the parser allows; each route has its own, lower limits.
 MAX_PARSED_DEPTH = 1_000
 
 
 def wants_page() -> bool:
-    """True for a browser that navigates; programs, fetches and streams get JSON."""
+    """True for a browser navigation; programs, fetches and streams get JSON."""
     accept = request.accept_mimetypes
     return bool(accept) and accept.best_match(["application/json", "text/html"]) == "text/html" and str(accept) != "*/*"
 
 
 class _Json(DefaultJSONProvider):
-    """Every JSON body of a request is parsed here, but for batches of events (app/eventlog/batch.py).
+    """Parses every JSON request body, except batches of events (app/eventlog/batch.py).
 
-    One that is nested so deep that it exhausts the parser is bad JSON like any other: 400, not 500. One that holds
-    more values than are parsed in one go is refused before any of them is.
+    A body nested so deeply that it exhausts the parser is invalid JSON: 400, not 500. A body with more values than may
+    be parsed in one go is refused before parsing.
     """
 
-    sort_keys = False  # answers keep the order of the contract
+    sort_keys = False  # responses keep the order of keys in the contract
 
     def loads(self, s: str | bytes, **kwargs: Any) -> Any:
         json_limits.check(s if isinstance(s, bytes) else s.encode(errors="surrogatepass"), max_depth=MAX_PARSED_DEPTH)
@@ -46,10 +46,10 @@ class _Json(DefaultJSONProvider):
 
 
 class _Request(Request):
-    """Says what is wrong with a body that is not JSON."""
+    """A request that explains what is wrong with a body that is not JSON."""
 
     def on_json_loading_failed(self, e: ValueError | None) -> NoReturn:
-        """`e` is None where the content type is not JSON."""
+        """Raise the matching error. `e` is None if the content type is not JSON."""
         if e is None:
             raise UnsupportedMediaType("Send JSON, with Content-Type: application/json.")
         if isinstance(e, json_limits.JsonTooLarge):
@@ -103,15 +103,15 @@ def _handle_database(error: Exception) -> Response:
 
 
 def _describe_holders(state: database_errors.State) -> str:
-    """Who is waited for, for whoever reads the log; the one who asked cannot do anything about it."""
+    """The programs that hold the database's lock, for the log only: the client cannot do anything about them."""
     if state != "busy":
         return ""
     try:
-        return f"; it is held by: {lock_holders.in_words(lock_holders.writers())}"
+        return f"; held by: {lock_holders.in_words(lock_holders.writers())}"
     except (SQLAlchemyError, DatabaseUnavailable):
         return ""
 
 
 def _handle_unexpected(error: Exception) -> Response:
     log.error("unexpected error on %s %s", request.method, request.path, exc_info=error)
-    return problem_response(Problem(500, "Something went wrong", "Beacon made a mistake; it is in the log. Try again."))
+    return problem_response(Problem(500, "Something went wrong", "Beacon failed; the error is in its log. Try again."))

@@ -1,10 +1,10 @@
-"""Headers that every answer carries: nothing inline, nothing from elsewhere, no framing."""
+"""Security headers of every response: no inline code, nothing from other origins, no framing."""
 
 from flask import Flask, Response, request
 
 
 def content_security_policy(*ancestors: str) -> str:
-    """The content security policy of a page that pages of these origins may put into a frame."""
+    """The Content-Security-Policy of a page that only pages of these origins may frame."""
     return (
         f"default-src 'self'; img-src 'self' data:; frame-ancestors {' '.join(ancestors)}; base-uri 'none'; "
         "form-action 'self'; object-src 'none'"
@@ -25,7 +25,7 @@ def _add_headers(response: Response) -> Response:
     response.headers.setdefault("Referrer-Policy", "same-origin")
     if request.is_secure:
         response.headers.setdefault("Strict-Transport-Security", f"max-age={HSTS_MAX_AGE_S}")
-    # What a person or token may see is nobody else's, and no browser shows it with Back after the logout: it keeps a
-    # page that is only `no-cache`, in two caches. Static files and streams say their own.
+    # Responses are private, and a browser must not show them with Back after logout; it would keep a page that is only
+    # `no-cache` in two caches. Static files and streams set their own header.
     response.headers.setdefault("Cache-Control", "private, no-store")
     return response

@@ -1,8 +1,8 @@
-"""A login that its person has not used for a while ends, as if somebody had logged out, and its streams with it.
+"""Ends login sessions that their user has not used for a while, together with their streams.
 
-What a person does counts: opening a page, sending a form, pressing a button. What a page does by itself (streams,
-polls, tokens, reports) does not, or a browser that was left open would stay logged in for as long as it runs. A screen
-on a wall therefore needs a larger `BEACON_SESSION_IDLE_HOURS`.
+Only what a user does counts as activity: opening a page, sending a form, pressing a button. What a page does on its own
+(streams, polls, tokens, reports) does not, or an open browser would stay logged in for ever. A wall screen therefore
+needs a larger `BEACON_SESSION_IDLE_HOURS`.
 """
 
 import contextlib
@@ -26,31 +26,31 @@ from app.web.auth import SAFE_METHODS, actor_or_none
 
 CHECK_INTERVAL_S = 30.0
 MAX_ENDED_PER_RUN = 100
-# So often at most the row of a session is written to.
+# Minimum time between two writes of a session's `last_active_at`.
 ACTIVITY_WRITE_INTERVAL_S = 300.0
-# A busy database must not hold up the page of somebody who only looks.
+# A busy database must not delay a page that is only read.
 ACTIVITY_WRITE_DEADLINE_S = 0.2
 ACTOR = "beacon"
-# What pages send by themselves.
+# Endpoints that pages call on their own.
 AUTOMATIC_ENDPOINTS = {"account.stream_token", "audit.report_client_error", "rollout.report"}
 
 
 def record_activity() -> None:
-    """Called before each request: the person behind it is there."""
+    """Record user activity for the current request, if a user caused it. Called before each request."""
     if not _is_by_person():
         return
     who = actor_or_none()
     if who is None or who.login_id is None or g.last_active_at > utc_text(utc_now() - _write_interval()):
         return
-    db.session.remove()  # writing may have to wait, and connections are few
+    db.session.remove()  # do not hold a pooled connection while the write waits
     mine = sa.update(LoginSession).where(LoginSession.id == who.login_id, LoginSession.ended_at.is_(None))
-    # A database that takes no writes still shows pages.
+    # A database that accepts no writes can still show pages.
     with contextlib.suppress(DatabaseUnavailable, SQLAlchemyError), write(ACTIVITY_WRITE_DEADLINE_S) as session:
         session.execute(mine.values(last_active_at=utc_text()))
 
 
 def idle_login_task(app: Flask) -> Callable[[], None]:
-    """What runs again and again beside the requests."""
+    """The periodic background task that ends idle logins."""
 
     def run() -> None:
         with app.app_context():
@@ -60,7 +60,7 @@ def idle_login_task(app: Flask) -> Callable[[], None]:
 
 
 def end_idle_logins() -> int:
-    """End the logins that are idle or expired; says how many. Streams hear of it on every worker, by the log."""
+    """End idle and expired logins; return how many. An event in the log ends their streams on every worker."""
     over = _is_over()
     with read() as session:
         if session.scalar(sa.select(LoginSession.id).where(over).limit(1)) is None:
@@ -90,7 +90,7 @@ def _is_by_person() -> bool:
     if request.method not in SAFE_METHODS:
         return request.endpoint not in AUTOMATIC_ENDPOINTS
     mode = request.headers.get("Sec-Fetch-Mode")
-    # Over plain HTTP browsers do not say it; what they accept for a page of their own is told by no script of ours.
+    # Over plain HTTP browsers do not send it. Only navigations accept XHTML; our scripts never ask for it.
     return mode == "navigate" if mode else "application/xhtml+xml" in request.headers.get("Accept", "")
 
 

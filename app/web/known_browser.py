@@ -1,6 +1,7 @@
-"""A signed cookie that says which people have logged in with this browser: it gives no right but to be asked in peace.
+"""A signed cookie with the users who have logged in with this browser. It grants no access.
 
-Guessing a person's password elsewhere slows down strangers, not this browser (OWASP: device cookies).
+Login throttling counts a known browser on its own, so that guessing a user's password elsewhere slows down strangers,
+but not this browser (OWASP: device cookies).
 """
 
 import secrets
@@ -10,24 +11,24 @@ from flask import Response, current_app, g, request
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
 COOKIE_DAYS = 180
-# A screen in a control room has several people.
+# A screen in a control room has several users.
 MAX_USERS = 5
 COOKIE_NAME = "beacon-browser"
 
 
 def find_throttle_key(name: str) -> str | None:
-    """What this browser is counted by when it logs `name` in, or None where it never did."""
+    """The key to count this browser's failed logins of `name` under, or None if `name` never logged in here."""
     found = _read_marks().get(name)
     return f"{name}\n{found}" if found else None
 
 
 def remember_user(name: str) -> None:
-    """This browser has logged `name` in: the answer to the present request will say so to it."""
+    """Remember that `name` logged in with this browser; the current response will set the cookie."""
     g.known_browser = name
 
 
 def save_cookie(response: Response) -> None:
-    """Another mark for the same person each time, so that a copy of the old one is counted apart."""
+    """Set the cookie. A user gets a new mark at each login, so that a copied old cookie is counted separately."""
     name = g.pop("known_browser", None)
     if name is None:
         return

@@ -1,4 +1,4 @@
-"""Flask-Login over `login_session` rows: the cookie holds the row's id, so the server can end a session."""
+"""Login sessions: Flask-Login on top of `login_session` rows, so that the server can end a session."""
 
 import secrets
 from datetime import timedelta
@@ -26,7 +26,7 @@ def init_app(app: Flask) -> None:
     app.config.update(SESSION_COOKIE_HTTPONLY=True, SESSION_COOKIE_SAMESITE="Lax")
     app.session_interface = LoginCookie()
     app.config["PERMANENT_SESSION_LIFETIME"] = timedelta(days=SESSION_DAYS)
-    # Without its context processor: an error page must not ask the database who is looking at it.
+    # Without its context processor, because an error page must not query the database for the user.
     manager.init_app(app, add_context_processor=False)
     manager.user_loader(_load_user)
     app.before_request(_redirect_to_login)
@@ -34,7 +34,7 @@ def init_app(app: Flask) -> None:
 
 
 def begin(user: User) -> None:
-    """Log `user` in: a new row, a new cookie (an old cookie's content must not survive a login)."""
+    """Log `user` in with a new row and a new cookie; the content of an old cookie must not survive a login."""
     row = LoginSession(
         id=secrets.token_urlsafe(32),
         user_id=user.id,
@@ -52,7 +52,7 @@ def begin(user: User) -> None:
 
 
 def end(login_id: str) -> None:
-    """End one login session; its streams end with it on every worker, because they read the same log."""
+    """End one login session. An event in the log ends its streams on every worker."""
     with write() as transaction:
         row = transaction.get(LoginSession, login_id)
         if row is None or row.ended_at:
@@ -63,7 +63,7 @@ def end(login_id: str) -> None:
 
 
 def _load_user(_user_id: str) -> User | None:
-    """Flask-Login names the user; only the session row says whether this login still holds."""
+    """Load the user of the session row. Flask-Login passes a user id, but only the row says if the login is valid."""
     login_id = session.get("login")
     row = tokens.find_active_session(db.session(), login_id) if login_id else None
     if row is None or row.user.get_id() != _user_id:
@@ -73,7 +73,7 @@ def _load_user(_user_id: str) -> User | None:
 
 
 def _redirect_to_login() -> Response | None:
-    """A browser that navigates without a session is sent to the login page and comes back afterwards."""
+    """Redirect a browser without a session to the login page, with the path to return to."""
     open_to_all = request.endpoint is None or request.endpoint in PUBLIC_ENDPOINTS
     if open_to_all or request.method not in ("GET", "HEAD") or not wants_page() or actor_or_none() is not None:
         return None
@@ -82,12 +82,12 @@ def _redirect_to_login() -> Response | None:
 
 
 def _record_activity() -> None:
-    """What answers anyone asks nobody who they are, and needs no database."""
+    """Record activity, except for public endpoints, which must work without the database."""
     if request.endpoint is not None and request.endpoint not in PUBLIC_ENDPOINTS:
         idle_logins.record_activity()
 
 
-# Endpoints that answer the anonymous.
+# Endpoints that do not need a login.
 PUBLIC_ENDPOINTS = {
     "account.login",
     "account.try_login",

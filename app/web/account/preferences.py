@@ -1,4 +1,4 @@
-"""How a person likes pages to look: kept in a cookie, so that the first byte of every page already knows."""
+"""The theme that a user chose, stored in a cookie, so that the first byte of every page has it."""
 
 from flask import Response, redirect, request
 
@@ -12,7 +12,7 @@ COOKIE_MAX_AGE_S = 31_536_000
 
 @bp.app_context_processor
 def theme_context() -> dict[str, object]:
-    """`theme` for every page, the login page and problems included; the system's where nothing else was chosen."""
+    """Add `theme` to every page, including the login page and error pages; `system` by default."""
     chosen = request.cookies.get(THEME_COOKIE)
     return {"theme": chosen if chosen in THEMES else "system", "themes": THEMES}
 
@@ -32,6 +32,6 @@ def choose_theme() -> Response:
 
 
 def _local_path(target: str) -> str:
-    """A path of this site and nothing else (`//host` and `/\\host` leave it)."""
+    """The target if it is a path of this site, otherwise `/` (`//host` and `/\\host` lead to another site)."""
     local = target.startswith("/") and not target.startswith(("//", "/\\"))
     return target if local and target.isprintable() else "/"

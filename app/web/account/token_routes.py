@@ -1,4 +1,4 @@
-"""`/api/tokens`: everyone's own API tokens; an administrator's view is of everybody's. A secret is told once."""
+"""`/api/tokens`: users manage their own API tokens, administrators everybody's. A token is shown only once."""
 
 from typing import Annotated, Any, Literal
 
@@ -22,7 +22,7 @@ Scope = Literal["stream", "read", "publish", "command", "rollout", "widget", "ad
 
 
 class NewToken(BaseModel):
-    """What `POST /api/tokens` takes. Without `days` a token expires in 90; without `user` it is one's own."""
+    """The body of `POST /api/tokens`. `days` defaults to 90, `user` to the caller."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -34,13 +34,13 @@ class NewToken(BaseModel):
 @bp.get("/api/tokens")
 @require("viewer", scope=("read", "admin"))
 def list_tokens() -> Response:
-    """`{data: [{id, user, scopes, createdAt, expiresAt, revokedAt?}]}`, oldest first.
+    """Return `{data: [{id, user, scopes, createdAt, expiresAt, revokedAt?}]}`, oldest first.
 
-    One's own, or for an administrator everybody's; `user=` names whose.
+    These are the caller's tokens, or for an administrator all tokens; `user=` selects one user.
     """
     who, name = actor(), request.args.get("user")
     if not who.is_administrator and name not in (None, who.name):
-        raise Problem(403, "Not allowed", "Only an administrator sees the tokens of others.", reason="role")
+        raise Problem(403, "Not allowed", "Only an administrator can see the tokens of other users.", reason="role")
     query = sa.select(ApiToken).join(User, User.id == ApiToken.user_id).order_by(ApiToken.id)
     if name is not None or not who.is_administrator:
         query = query.where(User.name == _owner_filter(name, who))
@@ -50,7 +50,7 @@ def list_tokens() -> Response:
 @bp.post("/api/tokens")
 @require("viewer", scope="admin")
 def create_token() -> ResponseReturnValue:
-    """`201 {id, user, scopes, createdAt, expiresAt, token}`; `token` is shown here and never again."""
+    """Return `201 {id, user, scopes, createdAt, expiresAt, token}`; `token` is shown only here."""
     who, wanted = actor(), NewToken.model_validate(request.get_json())
     owner = wanted.user or who.name
     _check_may_create(who, owner, set(wanted.scopes))
@@ -68,7 +68,7 @@ def create_token() -> ResponseReturnValue:
 
 @bp.delete("/api/tokens/<token_id>")
 def revoke_token(token_id: str) -> ResponseReturnValue:
-    """`204`: the token stops working and its streams end at once. A token may revoke itself, whatever its scopes."""
+    """Return `204`: the token stops working and its streams end at once. A token may always revoke itself."""
     who, number = actor(), _parse_token_id(token_id)
     if who.token_id is None or who.token_id != number:
         auth.check_access(who, "viewer", "admin")
@@ -83,12 +83,15 @@ def revoke_token(token_id: str) -> ResponseReturnValue:
 
 
 def _check_may_create(who: Actor, owner: str, scopes: set[str]) -> None:
-    """An administrator gives any scope to anyone; what it can do, the user's role decides at each use. Others give
-    themselves what their own role can use, and no more."""
+    """Check that `who` may create this token.
+
+    An administrator may give any scope to any user; the user's role limits it at each use. Others may give themselves
+    the scopes that their own role can use.
+    """
     if who.is_administrator:
         return
     if owner != who.name:
-        raise auth.forbidden_problem(who, "Only an administrator makes tokens for others.", "role")
+        raise auth.forbidden_problem(who, "Only an administrator can create tokens for other users.", "role")
     beyond = sorted(scopes - usable_scopes(who.role))
     if beyond:
         detail = f"The role {who.role} cannot use the scope {beyond[0]}; ask an administrator for such a token."
@@ -96,7 +99,7 @@ def _check_may_create(who: Actor, owner: str, scopes: set[str]) -> None:
 
 
 def _check_owner(row: ApiToken | None, who: Actor) -> None:
-    """Whether another's token exists is nobody's business."""
+    """Raise the same 404 for another user's token as for a missing one, to not reveal that it exists."""
     if row is None or row.user_id != who.user_id:
         raise _no_such_token()
 
@@ -117,7 +120,7 @@ def _parse_token_id(text: str) -> int:
 
 
 def _no_such_token() -> Problem:
-    return Problem(404, "No such token", "You have no live token of this id; GET /api/tokens lists them.")
+    return Problem(404, "No such token", "You have no active token with this id; GET /api/tokens lists your tokens.")
 
 
 def _token_to_json(row: ApiToken, owner: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`POST /audit/client-error`: what broke in somebody's page. Logged and counted; nothing of it is kept."""
+"""`POST /audit/client-error`: errors in browsers. They are logged and counted, but not stored."""
 
 import logging
 import re
@@ -20,14 +20,14 @@ log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 16 * 1024
 MAX_REPORTS_PER_SENDER, MAX_REPORTS_PER_WORKER = 2, 20
-# The parts of a page, as `static/js/report.js` names them: the metric's label, so nothing else gets into it.
+# The parts of a page, as named by `static/js/report.js`. They are label values of a metric, so no others are allowed.
 PAGE_PARTS = ("script", "promise", "swap", "stream", "display", "load", "other")
 
 _QUERY = re.compile(r"[?#][^\s)'\"]*")
 
 
 class ClientErrorReport(BaseModel):
-    """What a page says about a failure of its own; further members are ignored."""
+    """An error that a page reports; unknown members are ignored."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -38,7 +38,7 @@ class ClientErrorReport(BaseModel):
 
 
 class ClientErrors:
-    """How many were reported to this worker by part of the page, and how often one may report."""
+    """Counts the reports to this worker by part of the page, and limits their rate."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
@@ -46,7 +46,7 @@ class ClientErrors:
         self._everyone = Rate(MAX_REPORTS_PER_WORKER, "error reports together")
 
     def check_rate(self, sender: str) -> None:
-        """Raises `Problem` 429. A page that fails in a loop, or many that do, must not fill the log."""
+        """Limit the reports, so that pages failing in a loop do not fill the log. Raises `Problem` 429."""
         self._sender.hit(sender)
         self._everyone.hit("")
 
@@ -64,12 +64,12 @@ class ClientErrors:
 
 
 def strip_queries(text: str) -> str:
-    """Addresses without what a person searched for."""
+    """Remove query strings and fragments from URLs, because they contain what a user searched for."""
     return _QUERY.sub("", text)
 
 
 def count_by_part(app: Flask) -> Mapping[str, float]:
-    """By part of the page, for the metrics."""
+    """The number of reported errors by part of the page, for the metrics."""
     errors: ClientErrors = app.extensions["beacon_client_errors"]
     return errors.counts
 
@@ -78,7 +78,7 @@ def count_by_part(app: Flask) -> Mapping[str, float]:
 @exempt_from_csrf
 @limit_body(MAX_BODY_BYTES)
 def report_client_error() -> ResponseReturnValue:
-    """Anyone may: the login page can break too. Anonymous senders count by address, which is not kept."""
+    """Accept a report from anyone, because the login page can fail too. Anonymous senders are limited by address."""
     errors: ClientErrors = current_app.extensions["beacon_client_errors"]
     who = actor_or_none()
     errors.check_rate(f"user {who.name}" if who else f"address {request.remote_addr}")

@@ -1,7 +1,7 @@
-"""`/reconciliation/audit` for programs, and what the page of the audit asks for: exports, the head, the Verify button.
+"""`/reconciliation/audit`, the API of the audit; also exports, the head and the Verify button of the audit page.
 
-Everybody who may log in may read all of it: what Beacon is trusted with is done in the open, secrets never enter, and
-an entry can be sealed again only by who sees all of its columns.
+Every user may read the whole audit: actions in Beacon are meant to be visible, secrets are never written to it, and
+checking the hash of an entry needs all of its columns.
 """
 
 import json
@@ -24,7 +24,7 @@ from app.infra.problems import Problem, bad_input, retry_after
 from app.web.audit import bp
 from app.web.auth import require
 
-# One reading of the whole chain at a time in a worker.
+# One verification at a time in a worker.
 _verifying = threading.Lock()
 
 
@@ -36,7 +36,7 @@ def count_cache() -> CountCache:
 @bp.get("/reconciliation/audit")
 @require("viewer", scope="read")
 def entries() -> ResponseReturnValue:
-    """A page of it; with `format=csv` or `ndjson`, all that fits."""
+    """Return a page of entries, or with `format=csv` or `ndjson` all matching entries."""
     query = _parse_query()
     form = request.args.get("format")
     if form:
@@ -60,7 +60,7 @@ def entries() -> ResponseReturnValue:
 @bp.get("/audit/head")
 @require("viewer", scope="read")
 def head() -> Response:
-    """For pages that wait for news: the seq of the newest entry."""
+    """Return the seq of the newest entry, for pages that poll for new ones."""
     with read() as session:
         return jsonify(seq=chain.read_head(session).seq)
 
@@ -68,9 +68,9 @@ def head() -> Response:
 @bp.post("/audit/verify")
 @require("viewer", scope="read")
 def verify() -> Response:
-    """Lines of text while the chain is read: how far it is, and in the end what was found."""
+    """Verify the chain; stream lines of text with the progress and, at the end, the result."""
     if not _verifying.acquire(blocking=False):
-        detail = "Somebody has the chain verified just now. Try again when that is over."
+        detail = "Another verification of the chain is running. Try again when it is finished."
         raise Problem(409, "Already verifying", detail, headers=retry_after(3, 10))
     try:
         db.session.remove()
@@ -80,7 +80,7 @@ def verify() -> Response:
         )
         response.call_on_close(_verifying.release)
     except BaseException:
-        _verifying.release()  # nobody else will
+        _verifying.release()  # the response, which would release it, does not exist
         raise
     return response
 
@@ -88,7 +88,7 @@ def verify() -> Response:
 def export_response(query: AuditQuery, form: str) -> Response:
     if form not in get_args(streaming_export.Format):
         raise Problem(400, "Bad input", "format: expected csv or ndjson", errors={"format": "expected csv or ndjson"})
-    db.session.remove()  # a reader may be slow, and connections are few
+    db.session.remove()  # do not hold a pooled connection while a slow client reads
     app = cast(Flask, current_app._get_current_object())  # type: ignore[attr-defined]
     return export.export_response(app, query, cast(streaming_export.Format, form))
 

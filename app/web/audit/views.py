@@ -1,4 +1,4 @@
-"""`/audit`: who did what, on what, before and after side by side; as its address asks for it."""
+"""`/audit`: the audit page with filters, sorting and search, before and after side by side."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ OUTCOMES = {"success": "Success", "failure": "Failure", "timeout": "Time-out"}
 _STATES = {"success": "verified", "failure": "error", "timeout": "timeout"}
 _ICONS = {"success": "verified", "failure": "offline", "timeout": "stale"}
 _ASCENDING_FIRST = ("actor", "actionType", "target", "outcome")
-# More is in the export; a page of fifty entries stays light.
+# Longer values are only in the export, so that a page of fifty entries stays small.
 MAX_CELL_CHARS = 2_000
 MAX_FIELDS = 100
 NO_VALUE = "—"
@@ -29,7 +29,7 @@ NO_VALUE = "—"
 
 @dataclass(frozen=True, slots=True)
 class ChangedField:
-    """One line of before and after. `differs` where it changed."""
+    """One field before and after. `differs` is true if it changed."""
 
     name: str
     before: str
@@ -64,8 +64,10 @@ class EntryRow:
 
     @property
     def summary(self) -> str:
-        """What stands there until somebody opens it: the first thing that changed, else what was asked for. What was
-        only told of one side says less than what was told of both."""
+        """One line for the closed entry: the first field that changed, or else the first parameter.
+
+        A field with both values is preferred to one that has a value on only one side.
+        """
         found = [side for side in self.fields if side.differs]
         if found:
             changed = min(found, key=lambda side: (side.after == NO_VALUE, side.before == NO_VALUE))
@@ -79,7 +81,7 @@ class EntryRow:
 @bp.get("/audit")
 @require("viewer", scope="read")
 def index() -> Response:
-    """A page for people; `format=csv` or `ndjson`, and for programs without a format NDJSON, is all that fits."""
+    """Return the page, or with `format=csv` or `ndjson` all matching entries. Programs get NDJSON by default."""
     address, form = AuditAddress.parse(request.args), request.args.get("format")
     if form is None and (actor().scopes is not None or not wants_page()):
         form = "ndjson"
@@ -93,7 +95,7 @@ def index() -> Response:
 def _render_page(address: AuditAddress) -> Response:
     cursor = queries.cursor(db.session())
     around = frame("audit", actor(), cursor)
-    db.session.remove()  # a long search holds no connection of the pool
+    db.session.remove()  # do not hold a pooled connection during a long search
     counts = routes.count_cache()
     found = reader_pool.run_read(lambda fetch: search.find_page(fetch, address.query, counts))
     is_first = address.query.cursor is None and address.query.page == 1
@@ -124,9 +126,9 @@ def _make_rows(rows: list[dict[str, Any]]) -> list[EntryRow]:
 
 
 def _count_text(address: AuditAddress, found: search.AuditPage, *, is_first: bool) -> str:
-    """How many there are. A search does not know that: it stops once a page is full."""
+    """The number of entries, as text. A search does not know the total, because it stops once a page is full."""
     if found.rows_scanned:
-        return f"{found.rows_scanned:,} entries were searched so far."
+        return f"{found.rows_scanned:,} entries searched so far."
     number = found.total
     entries = "entry" if number == 1 else "entries"
     if not address.query.q or (is_first and found.next is None):
@@ -135,14 +137,14 @@ def _count_text(address: AuditAddress, found: search.AuditPage, *, is_first: boo
 
 
 def _matching_count(address: AuditAddress, found: search.AuditPage) -> int | None:
-    """Grows by what is new of that which was asked for; None where that is not known."""
+    """A number that grows with each new matching entry, or None if it is not known."""
     if not address.is_filtered:
         return found.head[0]
     return None if found.total_is_minimum else found.total
 
 
 def _sort_column(address: AuditAddress, name: str, label: str) -> Column:
-    """A second click on the sorted column turns its order round. A search is in the order of time, whatever else."""
+    """The header of a column. Clicking the sorted column reverses it. A text search is always sorted by time."""
     now = address.query
     mine = name == ("timestamp" if now.is_sorted_by_time else now.sort_by)
     order = ("asc" if now.is_descending else "desc") if mine else ("asc" if name in _ASCENDING_FIRST else "desc")

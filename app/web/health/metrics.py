@@ -1,4 +1,4 @@
-"""`/metrics`: what the streams of this host's workers do, for Prometheus. Plain numbers, exported once a second."""
+"""`/metrics` for Prometheus: numbers of all workers of this host, exported once a second."""
 
 import logging
 import threading
@@ -26,7 +26,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Metrics:
-    """A part of the live half: exports what `snapshot` answers, every second and once more when it stops."""
+    """A background service that exports `snapshot` every second, and once more when it stops."""
 
     def __init__(self, snapshot: Callable[[], WorkerSnapshot]) -> None:
         self._snapshot = snapshot
@@ -35,12 +35,12 @@ class Metrics:
         self._every = Every(FLUSH_INTERVAL_S, self.flush)
 
     def start(self) -> None:
-        """Nothing about metrics, a full disk least of all, keeps a worker from starting or stopping."""
+        """Start exporting. Errors, such as a full disk, must not keep a worker from starting or stopping."""
         self._try_flush()
         self._every.start()
 
     def stop(self) -> None:
-        """The last second counts too: it holds the goodbyes."""
+        """Stop and export once more, because streams are closed in the last second."""
         self._every.stop()
         self._try_flush()
 
@@ -49,7 +49,7 @@ class Metrics:
             self._exporter().update(self._snapshot())
 
     def text(self) -> bytes:
-        """All workers' metrics; this one's as of now, the others' as of their last flush."""
+        """The metrics of all workers: current for this one, as of the last flush for the others."""
         from prometheus_client import generate_latest
 
         self.flush()
@@ -63,14 +63,14 @@ class Metrics:
             log.exception("metrics could not be exported")
 
     def _exporter(self) -> MetricExporter:
-        """Made by whoever needs it first: an application that was only built keeps no files."""
+        """The exporter, created on first use, so that an application that is only built creates no files."""
         if self._exported is None:
             self._exported = MetricExporter()
         return self._exported
 
 
 def init_app(app: Flask, live: Live, counters: Callable[[], Counters]) -> None:
-    """Have metrics of `live`, which starts and stops them; the numbers come from `counters`."""
+    """Add the metrics to the background services of `live`; `counters` returns the stream counters."""
     build = app.extensions["beacon_assets"].build
 
     def snapshot() -> WorkerSnapshot:
@@ -104,6 +104,6 @@ def scrape() -> ResponseReturnValue:
     try:
         text = metrics.text()
     except OSError as error:
-        detail = f"The folder of the metrics cannot be used ({error.strerror or error}). If that lasts, restart Beacon."
+        detail = f"The metrics folder cannot be used ({error.strerror or error}). If this persists, restart Beacon."
         raise Problem(503, "No metrics now", detail, headers={"Retry-After": "5"}) from error
     return Response(text, content_type=CONTENT_TYPE)
