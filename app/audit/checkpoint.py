@@ -15,7 +15,7 @@ from app.infra.clock import utc_now, utc_text
 
 log = logging.getLogger(__name__)
 
-ACTION = "audit-checkpoint"
+CHECKPOINT_ACTION = "audit-checkpoint"
 # A worker deletes on its event loop, where this many rows take 2 ms. The command line serves nobody and takes more.
 DELETE_BATCH_ROWS = 50
 CLI_DELETE_BATCH_ROWS = 500
@@ -31,25 +31,25 @@ class NothingToDelete(ValueError):
 def apply_retention(retention_days: float, by: str) -> int:
     """Delete entries older than the retention, if enough are due; return how many. Safe to run on every worker."""
     cutoff = utc_now() - timedelta(days=retention_days)
-    worth = utc_text(cutoff - CHECKPOINT_SLACK)
+    due = utc_text(cutoff - CHECKPOINT_SLACK)
     with read() as session:
-        is_worth_it = _has_uncovered_before(session, worth)
-    if is_worth_it:
+        is_due = _has_uncovered_before(session, due)
+    if is_due:
         # Another worker may have been first: `seal_before` checks again under the chain's lock.
         with contextlib.suppress(NothingToDelete):
-            seal_before(utc_text(cutoff), by, worth)
+            seal_before(utc_text(cutoff), by, due)
     return delete_covered()
 
 
-def _has_uncovered_before(session: Session, worth: str) -> bool:
+def _has_uncovered_before(session: Session, moment: str) -> bool:
     covered = sa.select(sa.func.coalesce(sa.func.max(Checkpoint.through_seq), 0)).scalar_subquery()
     left = sa.select(AuditRow.timestamp).where(AuditRow.seq > covered).order_by(AuditRow.seq).limit(1)
     oldest = session.scalar(left)
-    return oldest is not None and oldest < worth
+    return oldest is not None and oldest < moment
 
 
-def seal_before(moment: str, by: str, worth: str | None = None) -> Checkpoint:
-    """Write a checkpoint of all entries before `moment`; with `worth`, only if an entry before `worth` is uncovered.
+def seal_before(moment: str, by: str, due: str | None = None) -> Checkpoint:
+    """Write a checkpoint of all entries before `moment`; with `due`, only if an entry before `due` is uncovered.
 
     Raises `NothingToDelete`.
     """
@@ -60,10 +60,10 @@ def seal_before(moment: str, by: str, worth: str | None = None) -> Checkpoint:
             before.order_by(AuditRow.timestamp.desc(), AuditRow.seq.desc()).limit(1)
         ).one_or_none()
         first = session.scalar(sa.select(sa.func.min(AuditRow.seq)))
-        if through is None or first is None or (worth is not None and not _has_uncovered_before(session, worth)):
+        if through is None or first is None or (due is not None and not _has_uncovered_before(session, due)):
             raise NothingToDelete(f"no audit entry is older than {moment}")
         covered = {"throughSeq": through.seq, "throughHash": through.hash, "entries": through.seq - first + 1}
-        key = chain.record(session, chain.Entry(by, ACTION, "audit", params=covered))
+        key = chain.record(session, chain.Entry(by, CHECKPOINT_ACTION, "audit", params=covered))
         row = session.get(AuditRow, key)
         assert row is not None  # noqa: S101 -- it was written just now
         made = Checkpoint(seq=row.seq, through_seq=through.seq, through_hash=through.hash)

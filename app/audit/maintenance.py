@@ -10,7 +10,7 @@ from app.audit import checkpoint, head_file, head_webhook
 from app.config import Settings
 from app.db import DatabaseUnavailable
 
-ACTOR = "beacon"
+MAINTENANCE_ACTOR = "beacon"
 SUMMARY_INTERVAL_S = 15.0
 HEAD_INTERVAL_S = 600.0
 HEAD_FILE_INTERVAL_S = 5.0
@@ -27,7 +27,7 @@ def periodic_tasks(app: Flask, settings: Settings) -> Iterator[tuple[float, Call
     if settings.audit_retention_days > 0:
         yield (
             HEAD_INTERVAL_S,
-            _in_app_context(app, lambda: checkpoint.apply_retention(settings.audit_retention_days, ACTOR)),
+            _in_app_context(app, lambda: checkpoint.apply_retention(settings.audit_retention_days, MAINTENANCE_ACTOR)),
         )
 
 

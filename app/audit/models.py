@@ -6,7 +6,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.db import Base
 
 # Most entries belong to no command, so the index on command_id leaves them out.
-_HAS_COMMAND_ID = sa.text("command_id IS NOT NULL")
+_WHERE_COMMAND_ID = sa.text("command_id IS NOT NULL")
 
 
 class AuditRow(Base):
@@ -22,8 +22,8 @@ class AuditRow(Base):
             "ix_command_audit_command_id",
             "command_id",
             "seq",
-            sqlite_where=_HAS_COMMAND_ID,
-            postgresql_where=_HAS_COMMAND_ID,
+            sqlite_where=_WHERE_COMMAND_ID,
+            postgresql_where=_WHERE_COMMAND_ID,
         ),
     )
 

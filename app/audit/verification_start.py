@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from app.audit.chain import GENESIS_HASH
-from app.audit.checkpoint import ACTION
+from app.audit.checkpoint import CHECKPOINT_ACTION
 from app.audit.models import AuditRow, Checkpoint
 from app.audit.reader_pool import Fetch
 
@@ -38,7 +38,7 @@ class Anchor:
                 return None
             wanted = self.pending.pop(seq)
             found = fetch(sa.select(AuditRow.action_type, AuditRow.command_params_json).where(AuditRow.seq == seq))
-            if not any(action == ACTION and _parse_checkpoint(params) == wanted for action, params in found):
+            if not any(action == CHECKPOINT_ACTION and _parse_checkpoint(params) == wanted for action, params in found):
                 return f"the checkpoint {seq} is not in the chain"
         return None
 

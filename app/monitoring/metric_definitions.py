@@ -46,7 +46,7 @@ class WorkerSnapshot:
 
 
 @dataclass(frozen=True, slots=True)
-class Metric:
+class MetricDefinition:
     """One exported metric. Without `mode` it is a counter; with `label`, `read` returns a number per label value.
 
     The label values in `known` are exported from the start, at 0, because a rate over a new series shows nothing.
@@ -63,96 +63,106 @@ class Metric:
 _SHAPES = ("json", "html", "reconciliation", "events", "sse")
 
 METRICS = (
-    Metric("beacon_streams_open", "Open streams.", lambda now: now.counters.open, "livesum", "shape", _SHAPES),
-    Metric(
+    MetricDefinition(
+        "beacon_streams_open", "Open streams.", lambda now: now.counters.open, "livesum", "shape", _SHAPES
+    ),
+    MetricDefinition(
         "beacon_streams_opened_total", "Streams opened.", lambda now: now.counters.opens, label="shape", known=_SHAPES
     ),
-    Metric(
+    MetricDefinition(
         "beacon_streams_closed_total",
         "Streams closed, by reason.",
         lambda now: now.counters.closes,
         label="reason",
         known=("drain", "lifetime", "revoked", "flag-off", "slow", "client-gone", "error", multiprocess_files.KILLED),
     ),
-    Metric(
+    MetricDefinition(
         "beacon_stream_resumes_total",
         "How streams began: without a cursor, with a replay, with a reset.",
         lambda now: now.counters.resumes,
         label="outcome",
         known=("none", "replayed", "reset"),
     ),
-    Metric(
+    MetricDefinition(
         "beacon_streams_refused_total",
         "Streams refused, by reason.",
         lambda now: now.counters.refusals,
         label="reason",
         known=("flag-off", "draining", "full", "user-cap", "rate"),
     ),
-    Metric(
+    MetricDefinition(
         "beacon_deliveries_total", "Events sent; one event to one reader is one.", lambda now: now.counters.deliveries
     ),
-    Metric(
+    MetricDefinition(
         "beacon_stream_bytes_total",
         "Bytes handed to the kernel for streams, heartbeats included.",
         lambda now: now.counters.bytes,
     ),
-    Metric(
+    MetricDefinition(
         "beacon_readers_fell_behind_total",
         "How often a slow reader was disconnected from live delivery and sent back to the log.",
         lambda now: now.counters.fell_behind,
     ),
-    Metric(
+    MetricDefinition(
         "beacon_readers_slow",
         "Readers that are slow to take their bytes now.",
         lambda now: now.counters.slow_now,
         "livesum",
     ),
-    Metric(
+    MetricDefinition(
         "beacon_loop_lag_seconds",
         "Longest delay of an event loop within the last second, of the worst worker.",
         lambda now: now.counters.loop_lag_s,
         "livemax",
     ),
-    Metric("beacon_draining", "Workers that are draining their streams.", lambda now: now.counters.draining, "livesum"),
-    Metric(
+    MetricDefinition(
+        "beacon_draining", "Workers that are draining their streams.", lambda now: now.counters.draining, "livesum"
+    ),
+    MetricDefinition(
         "beacon_drain_streams_left",
         "Streams still open on draining workers.",
         lambda now: now.counters.drain_left,
         "livesum",
     ),
-    Metric(
+    MetricDefinition(
         "beacon_unreadable_events_total",
         "Rows of the log that a worker could not read and skipped; each worker counts them.",
         lambda now: now.unreadable,
     ),
-    Metric(
+    MetricDefinition(
         "beacon_client_errors_total",
         "Errors that pages reported, by part of the page.",
         lambda now: now.client_errors,
         label="where",
         known=("script", "promise", "swap", "stream", "display", "load", "other"),
     ),
-    Metric("beacon_log_head", "The highest id of the log that any worker has read.", lambda now: now.cursor, "livemax"),
-    Metric(
+    MetricDefinition(
+        "beacon_log_head", "The highest id of the log that any worker has read.", lambda now: now.cursor, "livemax"
+    ),
+    MetricDefinition(
         "beacon_log_tail_cursor",
         "The last id of the log that every worker has read.",
         lambda now: now.cursor,
         "livemin",
     ),
-    Metric("beacon_degraded", "Workers that cannot read the log now.", lambda now: now.degraded, "livesum"),
-    Metric("beacon_log_rows", "Events in the log.", lambda now: now.log_rows, "livemax"),
-    Metric("beacon_log_bytes", "Bytes of payloads in the log.", lambda now: now.log_bytes, "livemax"),
-    Metric("beacon_log_max_rows", "Maximum number of events in the log.", lambda now: now.max_log_rows, "livemax"),
-    Metric("beacon_log_max_bytes", "Maximum bytes of payloads in the log.", lambda now: now.max_log_bytes, "livemax"),
-    Metric("beacon_wal_bytes", "Size of SQLite's write-ahead log.", lambda now: now.wal_bytes, "livemax"),
-    Metric(
+    MetricDefinition("beacon_degraded", "Workers that cannot read the log now.", lambda now: now.degraded, "livesum"),
+    MetricDefinition("beacon_log_rows", "Events in the log.", lambda now: now.log_rows, "livemax"),
+    MetricDefinition("beacon_log_bytes", "Bytes of payloads in the log.", lambda now: now.log_bytes, "livemax"),
+    MetricDefinition(
+        "beacon_log_max_rows", "Maximum number of events in the log.", lambda now: now.max_log_rows, "livemax"
+    ),
+    MetricDefinition(
+        "beacon_log_max_bytes", "Maximum bytes of payloads in the log.", lambda now: now.max_log_bytes, "livemax"
+    ),
+    MetricDefinition("beacon_wal_bytes", "Size of SQLite's write-ahead log.", lambda now: now.wal_bytes, "livemax"),
+    MetricDefinition(
         "beacon_wal_age_seconds",
         "How long a reader has kept SQLite's write-ahead log from being checkpointed.",
         lambda now: now.wal_age_s,
         "livemax",
     ),
-    Metric("beacon_workers", "Live workers.", lambda _: 1, "livesum"),
-    Metric(
+    MetricDefinition("beacon_workers", "Live workers.", lambda _: 1, "livesum"),
+    MetricDefinition(
         "beacon_build_info", "Always 1; labels name the running builds.", lambda now: {now.build: 1}, "livemax", "build"
     ),
 )
@@ -191,7 +201,7 @@ class MetricExporter:
 class _ExportedMetric:
     """A metric and its last exported numbers, so that only differences are written."""
 
-    def __init__(self, metric: Metric, registry: "CollectorRegistry") -> None:
+    def __init__(self, metric: MetricDefinition, registry: "CollectorRegistry") -> None:
         import prometheus_client
 
         self._metric = metric

@@ -95,10 +95,17 @@ def _handle_database(error: Exception) -> Response:
     if database_errors.is_ours(error):
         return _handle_unexpected(error)
     found = database_errors.of(error)
-    log.error("the database is %s: %s%s", found.state, str(error).splitlines()[0], _describe_holders(found.state))
-    reason = found.state.replace(" ", "-")
+    reason = str(error).splitlines()[0]
+    where = f"{request.method} {request.path}"
+    log.error("the database is %s, on %s: %s%s", found.state, where, reason, _describe_holders(found.state))
     return problem_response(
-        Problem(503, "Database unavailable", found.detail, headers={"Retry-After": "2"}, reason=reason)
+        Problem(
+            503,
+            "Database unavailable",
+            found.detail,
+            headers={"Retry-After": "2"},
+            reason=found.state.replace(" ", "-"),
+        )
     )
 
 

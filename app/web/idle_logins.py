@@ -30,7 +30,7 @@ MAX_ENDED_PER_RUN = 100
 ACTIVITY_WRITE_INTERVAL_S = 300.0
 # A busy database must not delay a page that is only read.
 ACTIVITY_WRITE_DEADLINE_S = 0.2
-ACTOR = "beacon"
+SYSTEM_ACTOR = "beacon"
 # Endpoints that pages call on their own.
 AUTOMATIC_ENDPOINTS = {"account.stream_token", "audit.report_client_error", "rollout.report"}
 
@@ -77,7 +77,7 @@ def end_idle_logins() -> int:
 def _end_session(session: Session, row: LoginSession) -> NewEvent:
     reason = "expired" if row.expires_at <= utc_text() else "idle"
     row.ended_at = utc_text()
-    chain.record(session, chain.Entry(ACTOR, "logout", row.user.name, after={"reason": reason}))
+    chain.record(session, chain.Entry(SYSTEM_ACTOR, "logout", row.user.name, after={"reason": reason}))
     return NewEvent("control.session_ended", SessionEnded(session=row.id), "control")
 
 

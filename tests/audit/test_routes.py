@@ -186,7 +186,7 @@ def test_entries_that_come_in_push_nothing_from_page_to_page(api: Api) -> None:
 
 def test_a_total_is_exact_up_to_its_bound_and_then_the_least(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (count_cache, search):
-        monkeypatch.setattr(module, "MOST", 30)
+        monkeypatch.setattr(module, "MAX_COUNTED_ROWS", 30)
     meta = api.get(actor="bob")["meta"]
     assert (meta["total"], meta["totalIsMinimum"]) == (30, True)
     assert api.get()["meta"]["totalIsMinimum"] is True
