@@ -85,7 +85,7 @@ def write_summaries(now: str | None = None) -> int:
     with read() as session:
         if session.scalar(sa.select(sa.func.count()).select_from(over.subquery())) == 0:
             return 0
-    told = 0
+    written = 0
     with write() as session:
         chain.lock(session)  # before the rows, as in `record_attempt`; the opposite order would deadlock
         for row in session.scalars(over).all():
@@ -93,8 +93,8 @@ def write_summaries(now: str | None = None) -> int:
             if row.count:
                 attempt = Attempt(row.action_type, row.actor, row.target, row.origin)
                 chain.record(session, _make_entry(attempt, {"again": row.count, "minute": f"{row.minute}Z"}))
-                told += 1
-    return told
+                written += 1
+    return written
 
 
 class AttemptRecorder:
@@ -162,8 +162,8 @@ def _key(attempt: Attempt) -> tuple[str, str, str, str]:
 
 def _make_entry(attempt: Attempt, params: dict[str, Any] | None = None) -> chain.Entry:
     action, actor, target, origin = _key(attempt)
-    told = {**({"role": attempt.role} if attempt.role else {}), **(params or {})}
-    return chain.Entry(actor, action, target, "failure", params=told or None, origin=origin)
+    all_params = {**({"role": attempt.role} if attempt.role else {}), **(params or {})}
+    return chain.Entry(actor, action, target, "failure", params=all_params or None, origin=origin)
 
 
 def _count_groups(session: Session, action_type: str, minute: str) -> int:

@@ -20,14 +20,14 @@ def post_head(url: str) -> None:
     settings: Settings = current_app.extensions["beacon_settings"]
     with read() as session:
         head = chain.read_head(session)
-    told = {"database": settings.database_name, "seq": head.seq, "hash": head.hash, "timestamp": head.timestamp}
+    body = {"database": settings.database_name, "seq": head.seq, "hash": head.hash, "timestamp": head.timestamp}
     status = 0
     try:
         with requests.Session() as session:
             session.trust_env = False  # do not send it through the environment's proxies or with its credentials
             # The response body is not read: the status is enough.
             with session.post(
-                url, json=told, timeout=(CONNECT_TIMEOUT_S, RESPONSE_TIMEOUT_S), allow_redirects=False, stream=True
+                url, json=body, timeout=(CONNECT_TIMEOUT_S, RESPONSE_TIMEOUT_S), allow_redirects=False, stream=True
             ) as answer:
                 status = answer.status_code
     except requests.RequestException as error:

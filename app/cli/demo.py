@@ -186,7 +186,7 @@ def _print_addresses(settings: Settings, service_url: str, flags: str, logins: d
     click.echo(f"demo job service  {service_url}   (break it: PUT /_fault, see README)")
     where = f"{settings.unleash_url}\n{'':<18}{flags}" if settings.unleash_url else flags
     click.echo(f"feature flags     {where}")
-    click.echo(f"its log           {_web_log(settings)}")
+    click.echo(f"web server log    {_web_log(settings)}")
     click.echo("\nlog in as         with password")
     for role, password in logins.items():
         click.echo(f"  {role:<16}{password}")

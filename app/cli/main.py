@@ -140,6 +140,7 @@ def user_disable(name: str) -> None:
 
 @user.command("list")
 def user_list() -> None:
+    """List name, role and state of each user."""
     with open_migrated_app(), read() as session:
         for row in users.list_users(session):
             click.echo(f"{row.name}\t{row.role}\t{'disabled ' + row.disabled_at if row.disabled_at else 'active'}")
@@ -165,6 +166,7 @@ def token_create(user: str, scopes: tuple[str, ...], days: float | None) -> None
 @token.command("revoke")
 @click.argument("token_id", type=int)
 def token_revoke(token_id: int) -> None:
+    """Revoke a token: it stops working and its streams end at once."""
     with open_migrated_app(), write() as session:
         users.revoke_token(session, token_id, operator_name())
     click.echo(f"revoked token {token_id}")
@@ -172,6 +174,7 @@ def token_revoke(token_id: int) -> None:
 
 @token.command("list")
 def token_list() -> None:
+    """List id, user, scopes and expiry of each token."""
     with open_migrated_app(), read() as session:
         for row in session.scalars(db.select(ApiToken).order_by(ApiToken.id)):
             state = "revoked" if row.revoked_at else f"until {row.expires_at}" if row.expires_at else "never expires"

@@ -1,4 +1,4 @@
-"""Checks Beacon from outside, through its proxy: does it know the address that browsers use?"""
+"""Checks from outside, through the proxy, that Beacon knows the address that browsers use."""
 
 import re
 from urllib.parse import urlsplit

@@ -68,9 +68,9 @@ class EntryRow:
 
         A field with both values is preferred to one that has a value on only one side.
         """
-        found = [side for side in self.fields if side.differs]
-        if found:
-            changed = min(found, key=lambda side: (side.after == NO_VALUE, side.before == NO_VALUE))
+        changes = [field for field in self.fields if field.differs]
+        if changes:
+            changed = min(changes, key=lambda field: (field.after == NO_VALUE, field.before == NO_VALUE))
             return f"{changed.name or 'value'}: {changed.before} → {changed.after}"
         if self.params:
             name, value = self.params[0]
