@@ -18,7 +18,7 @@ assert all(  # noqa: S101 -- a worker on unpatched sockets would block all its s
 
 _settings = load_settings()
 _metric_files = MetricFiles(_settings)
-_metric_files.choose()
+_metric_files.configure_env()
 
 wsgi_app = "wsgi:app"
 worker_class = "app.web.gunicorn_worker.BeaconWorker"
@@ -71,8 +71,8 @@ def on_starting(server):  # noqa: ARG001 -- gunicorn's signature
 def when_ready(server):
     """The port is ours and no worker runs yet, unless an older master handed the port over together with its own."""
     if not server.master_pid:
-        _metric_files.wipe()
+        _metric_files.clear()
 
 
 def child_exit(server, worker):  # noqa: ARG001 -- gunicorn's signature
-    _metric_files.bury(worker.pid)
+    _metric_files.mark_dead(worker.pid)

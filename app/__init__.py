@@ -6,7 +6,7 @@ from pathlib import Path
 from flask import Flask
 
 from app.audit import attempt_log, maintenance
-from app.audit.count_cache import Totals
+from app.audit.count_cache import CountCache
 from app.audit.head_file import HeadKeeper
 from app.background import PRUNE_EVERY_S, Every, Live
 from app.commands import command_retention as command_prune
@@ -78,9 +78,9 @@ def add_components(app: Flask, settings: Settings) -> None:
     app.config["SECRET_KEY"] = settings.secret_key
     app.extensions["beacon_settings"] = settings
     app.extensions["beacon_publish_rate"] = rate_limits.publishing_rate(settings)
-    app.extensions["beacon_bodies"] = request_body.Bodies()
-    app.extensions["beacon_attempts"] = attempt_log.Attempts()
-    app.extensions["beacon_audit_totals"] = Totals()
+    app.extensions["beacon_bodies"] = request_body.BodySlots()
+    app.extensions["beacon_attempts"] = attempt_log.AttemptRecorder()
+    app.extensions["beacon_audit_totals"] = CountCache()
     app.extensions["beacon_head_keeper"] = HeadKeeper(settings)
     app.extensions["beacon_client_errors"] = client_errors.ClientErrors()
     app.extensions["beacon_readiness"] = readiness.Readiness(app)
@@ -141,9 +141,9 @@ def _live(app: Flask, settings: Settings) -> None:
     append.derive_with(app, notify.derive_notifications)
     live.add(Every(PRUNE_EVERY_S, _prune_notifications(app, settings.event_retention_days)))
     live.add(Every(PRUNE_EVERY_S, _prune_commands(app, settings.event_retention_days)))
-    live.add(Every(idle_logins.LOOK_EVERY_S, idle_logins.ending(app)))
-    live.add(maintenance.AtTheEnd(app))
-    for interval_s, call in maintenance.tasks(app, settings):
+    live.add(Every(idle_logins.CHECK_INTERVAL_S, idle_logins.idle_login_task(app)))
+    live.add(maintenance.ShutdownFlush(app))
+    for interval_s, call in maintenance.periodic_tasks(app, settings):
         live.add(Every(interval_s, call))
 
 

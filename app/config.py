@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.sources.host_rules import PASSWORD_PREFIX, is_own_variable, parse_networks
-from app.web.trusted_proxies import Network, parse_network
+from app.web.trusted_proxies import IpNetwork, parse_network
 
 SECRET_WAIT_S = 1.0
 ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:]+\])(?::\d{1,5})?")
@@ -208,7 +208,7 @@ class Settings(BaseSettings):
         return self
 
     @cached_property
-    def trusted_networks(self) -> tuple[Network, ...]:
+    def trusted_networks(self) -> tuple[IpNetwork, ...]:
         """From here, and from nowhere else, `X-Forwarded-…` counts."""
         return tuple(map(parse_network, self.trusted_proxies))
 

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 from app import create_app
-from app.audit.chain import FIRST, SEALED
+from app.audit.chain import GENESIS_HASH, SEALED_COLUMNS
 from app.config import Settings
 from app.db import db
 from app.infra import database_upgrade
@@ -30,7 +30,7 @@ ACTIONS = (
 SERVICES = ("mail", "invoices", "thumbnails", "search")
 BEGAN = datetime(2021, 1, 1, tzinfo=UTC)
 BATCH = 10_000
-COLUMNS = (*SEALED, "hash", "origin")
+COLUMNS = (*SEALED_COLUMNS, "hash", "origin")
 
 
 def kept(count: int) -> Path:
@@ -76,7 +76,7 @@ def _insert(connection: sqlite3.Connection, count: int) -> None:
 
 def _rows(count: int) -> Iterator[tuple[str | int | None, ...]]:
     """What `chain.record` would have written, one entry every 20 s."""
-    head = FIRST
+    head = GENESIS_HASH
     for seq in range(1, count + 1):
         mixed = seq * 2_654_435_761 % 4_294_967_296
         actor = ACTORS[7] if mixed % 100_003 == 0 else ACTORS[mixed % 7]

@@ -16,8 +16,8 @@ from typing import Any  # noqa: E402
 
 from app import create_app  # noqa: E402
 from app.audit import export, reader_pool, search  # noqa: E402
-from app.audit.count_cache import Totals  # noqa: E402
-from app.audit.query_params import AuditQuery, Place  # noqa: E402
+from app.audit.count_cache import CountCache  # noqa: E402
+from app.audit.query_params import AuditCursor, AuditQuery  # noqa: E402
 from app.audit.verify import verify  # noqa: E402
 from app.config import Settings  # noqa: E402
 
@@ -63,22 +63,22 @@ def main(folder: Path) -> None:
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
     with app.app_context():
-        totals = Totals()
+        totals = CountCache()
         pages: dict[str, float] = {}
         for asked in PAGES:
             found = _page(asked, totals)[0]
             pages[str(asked)] = _median_ms(asked, totals)
-            middle = Place((found.head[0] // 2,)).text()
+            middle = AuditCursor((found.head[0] // 2,)).encode()
             pages[f"{asked} deep"] = _median_ms({**asked, "cursor": middle}, totals)
             if found.next:
-                following = {**asked, "cursor": found.next.text()}
+                following = {**asked, "cursor": found.next.encode()}
                 pages[f"{asked} next"] = _median_ms(following, totals)
                 before = _page(following, totals)[0].previous
                 assert before is not None
-                pages[f"{asked} previous"] = _median_ms({**asked, "cursor": before.text()}, totals)
+                pages[f"{asked} previous"] = _median_ms({**asked, "cursor": before.encode()}, totals)
         pages["by number"] = _median_ms({"page": found.head[0] // 100}, totals)
         lag = Lag()
-        filters = {str(asked): _page(asked, Totals())[1] for asked in FILTERS}
+        filters = {str(asked): _page(asked, CountCache())[1] for asked in FILTERS}
         lag_ms = lag.stop_ms()
         began = time.monotonic()
         verified = verify()
@@ -91,7 +91,7 @@ def main(folder: Path) -> None:
 def _export_mb(app: Any) -> float:
     """What the peak of memory grows by, from a few pieces on to many."""
     lines, before = 0, 0
-    for number, piece in enumerate(export.lines_of(app, AuditQuery(), "ndjson")):
+    for number, piece in enumerate(export.export_lines(app, AuditQuery(), "ndjson")):
         lines += piece.count(b"\n")
         if number == 3:
             before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -100,13 +100,13 @@ def _export_mb(app: Any) -> float:
     return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1000 if before else 0.0
 
 
-def _page(asked: dict[str, Any], totals: Totals) -> tuple[search.Found, float]:
+def _page(asked: dict[str, Any], totals: CountCache) -> tuple[search.AuditPage, float]:
     began = time.monotonic()
-    found = reader_pool.look(lambda fetch: search.page(fetch, AuditQuery.model_validate(asked), totals))
+    found = reader_pool.run_read(lambda fetch: search.find_page(fetch, AuditQuery.model_validate(asked), totals))
     return found, (time.monotonic() - began) * 1000
 
 
-def _median_ms(asked: dict[str, Any], totals: Totals) -> float:
+def _median_ms(asked: dict[str, Any], totals: CountCache) -> float:
     return statistics.median(_page(asked, totals)[1] for _ in range(TURNS))
 
 

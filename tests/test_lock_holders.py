@@ -53,14 +53,14 @@ def test_whoever_waits_in_vain_is_told_of_a_lock_and_the_log_names_its_holder(
     headers = headers_of(cast, BOB, "publish")
     with write_lock(database):
         refused = cast.test_client().post("/api/events", json={"type": "a", "data": {}}, headers=headers)
-        (locks,) = [one for one in doctor.examine(cast, settings) if one.subject == "locks"]
+        (locks,) = [one for one in doctor.run_checks(cast, settings) if one.subject == "locks"]
     assert (refused.status_code, refused.get_json()["reason"]) == (503, "busy")
     assert "waiting for a lock" in refused.get_json()["detail"]
     assert refused.get_json()["detail"].endswith("Nothing was changed.")
     (line,) = [line for line in caplog.messages if line.startswith("the database is busy")]
     assert "held by: python" in line
     assert not locks.ok
-    assert "writers wait for python" in locks.words
+    assert "writers wait for python" in locks.text
 
 
 def test_after_a_change_of_the_same_request_nothing_is_said_of_what_was_changed(own_app: Flask) -> None:

@@ -9,49 +9,49 @@ from flask.testing import FlaskClient
 
 from app.db import db
 from app.infra.problems import Problem
-from app.web.request_body import MAX_BODIES_PER_SENDER, MAX_BYTES_PER_SENDER, Bodies
+from app.web.request_body import MAX_BODIES_PER_SENDER, MAX_BYTES_PER_SENDER, BodySlots
 from tests.support.cast import ADA, headers_of, logged_in
 
 EVENT = b'{"type": "body.check", "data": {}}'
 
 
-def test_a_sender_has_few_bodies_under_way_and_gets_places_back() -> None:
-    bodies = Bodies()
+def test_a_sender_has_few_bodies_usage_and_gets_places_back() -> None:
+    bodies = BodySlots()
     with ExitStack() as held:
         for _ in range(MAX_BODIES_PER_SENDER):
-            held.enter_context(bodies.hold("one", 10))
-        with pytest.raises(Problem) as refused, bodies.hold("one", 10):
+            held.enter_context(bodies.acquire("one", 10))
+        with pytest.raises(Problem) as refused, bodies.acquire("one", 10):
             pass
         assert (refused.value.status, "Retry-After" in refused.value.headers) == (429, True)
-        with bodies.hold("another", 10):
+        with bodies.acquire("another", 10):
             pass
-    with bodies.hold("one", 10):
+    with bodies.acquire("one", 10):
         pass
 
 
 def test_few_large_bodies_fill_a_sender_s_memory_and_one_always_fits() -> None:
-    bodies = Bodies()
-    with bodies.hold("one", 2 * MAX_BYTES_PER_SENDER), pytest.raises(Problem), bodies.hold("one", 1):
+    bodies = BodySlots()
+    with bodies.acquire("one", 2 * MAX_BYTES_PER_SENDER), pytest.raises(Problem), bodies.acquire("one", 1):
         pass
 
 
 def test_only_what_is_known_has_places_of_its_own() -> None:
-    bodies = Bodies()
-    bodies.remember("good")
+    bodies = BodySlots()
+    bodies.remember_token("good")
     senders = {
-        bodies.sender(None, None, "192.0.2.1"),
-        bodies.sender(None, "made up", "192.0.2.1"),
-        bodies.sender("a login", "made up", "192.0.2.1"),
+        bodies.identify_sender(None, None, "192.0.2.1"),
+        bodies.identify_sender(None, "made up", "192.0.2.1"),
+        bodies.identify_sender("a login", "made up", "192.0.2.1"),
     }
     assert senders == {"address 192.0.2.1"}
-    assert bodies.sender("a login", None, "192.0.2.1") == "login a login"
-    assert bodies.sender(None, "good", "192.0.2.1").startswith("token ")
-    assert "good" not in bodies.sender(None, "good", "192.0.2.1").split()
+    assert bodies.identify_sender("a login", None, "192.0.2.1") == "login a login"
+    assert bodies.identify_sender(None, "good", "192.0.2.1").startswith("token ")
+    assert "good" not in bodies.identify_sender(None, "good", "192.0.2.1").split()
 
 
 def test_all_addresses_of_one_network_are_one_sender() -> None:
-    bodies = Bodies()
-    assert bodies.sender(None, None, "2001:db8::1") == bodies.sender(None, None, "2001:db8::2")
+    bodies = BodySlots()
+    assert bodies.identify_sender(None, None, "2001:db8::1") == bodies.identify_sender(None, None, "2001:db8::2")
 
 
 class Watching(io.BytesIO):

@@ -138,7 +138,7 @@ def test_the_doctor_tells_none(registered: Flask, tmp_path: Path) -> None:
     file.write_text(FILE)
     with registered.app_context():
         settings = current_settings().model_copy(update={"sources_file": file})
-    findings = doctor.examine(registered, settings)
+    findings = doctor.run_checks(registered, settings)
     assert "filed" in str(findings)
     assert SECRET not in f"{findings} {doctor.settings_lines(settings)}"
 

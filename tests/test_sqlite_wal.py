@@ -92,5 +92,5 @@ def test_readiness_metrics_and_doctor_have_it(live_app: Flask, settings: Setting
     found = numbers(live_app.extensions["beacon_metrics"].text().decode())
     assert found["beacon_wal_bytes",] == wal.state.size
     assert found["beacon_wal_age_seconds",] == 0
-    (finding,) = [one for one in doctor.examine(live_app, settings) if one.subject == "wal"]
+    (finding,) = [one for one in doctor.run_checks(live_app, settings) if one.subject == "wal"]
     assert finding.ok

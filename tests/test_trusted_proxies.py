@@ -167,8 +167,8 @@ def test_a_form_from_beacons_own_address_is_taken(cast: Flask, said: Mapping[str
         ({"Host": "beacon.example:8443"}, "https://beacon.example", "https://beacon.example:8443"),
         ({"Host": "beacon.example", "Port": "443"}, "https://beacon.example:8443", "https://beacon.example."),
         ({"Host": "inner"}, "https://beacon.example", "https://inner"),
-        ({"Host": "beacon.example"}, "null", "does not tell"),
-        ({"Host": "beacon.example"}, "https://[", "does not tell"),
+        ({"Host": "beacon.example"}, "null", "an undisclosed address"),
+        ({"Host": "beacon.example"}, "https://[", "an undisclosed address"),
     ],
 )
 def test_a_form_from_elsewhere_is_refused_with_both_addresses(
@@ -212,5 +212,5 @@ def test_the_audit_and_the_limits_see_the_address_behind_the_proxy(cast: Flask) 
     log_in(client, ALICE, "wrong")
     with cast.app_context(), read() as session:
         kept = dict(session.execute(sa.select(LoginThrottle.kind, LoginThrottle.key)).all())
-        assert kept["address"] == login_throttle._sealed("address", "192.0.2.1")
+        assert kept["address"] == login_throttle._hash_key("address", "192.0.2.1")
         assert session.scalars(sa.select(AuditRow.origin).order_by(AuditRow.seq)).all()[-1] == "192.0.2.1"

@@ -1,1 +1,1 @@
-"""Who you are: users and their roles, login sessions, API tokens."""
+"""Users and their roles, login sessions, and API tokens."""

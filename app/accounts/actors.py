@@ -1,4 +1,4 @@
-"""Who acts: a person with a login session, or with a token; what their role and the token's scopes let them do."""
+"""The actor behind a request: a user with a login session or an API token, and what they may do."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,16 +7,20 @@ from app.accounts import tokens
 from app.accounts.models import User
 from app.eventlog.audience import Viewer
 
-# What each role may do beyond seeing; admin may do everything.
-_INCLUDES = {"viewer": {"viewer"}, "operator": {"viewer", "operator"}, "product": {"viewer", "product"}}
-# The scopes with which a token of this role can do something; every scope for an admin.
-_EVERYONES = {"stream", "read", "widget"}
-_SCOPES = {"viewer": _EVERYONES, "operator": _EVERYONES | {"publish", "command"}, "product": _EVERYONES | {"rollout"}}
+# The roles that each role includes. An admin has all of them.
+_IMPLIED_ROLES = {"viewer": {"viewer"}, "operator": {"viewer", "operator"}, "product": {"viewer", "product"}}
+# The scopes that are of use to each role. An admin can use all of them.
+_COMMON_SCOPES = {"stream", "read", "widget"}
+_USABLE_SCOPES = {
+    "viewer": _COMMON_SCOPES,
+    "operator": _COMMON_SCOPES | {"publish", "command"},
+    "product": _COMMON_SCOPES | {"rollout"},
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who this request is from. `scopes` is None for a login session, which may do all that its role may."""
+    """The user behind this request. `scopes` is None for a login session, which is limited only by the role."""
 
     user_id: int
     name: str
@@ -30,18 +34,18 @@ class Actor:
         return Viewer(self.name, self.role)
 
     @property
-    def administers(self) -> bool:
-        """Whether this request may touch what is other people's."""
+    def is_administrator(self) -> bool:
+        """True if this request may read and change what belongs to other users."""
         return self.role == "admin" and (self.scopes is None or "admin" in self.scopes)
 
     def has_role(self, role: str) -> bool:
-        return self.role == "admin" or role in _INCLUDES.get(self.role, set())
+        return self.role == "admin" or role in _IMPLIED_ROLES.get(self.role, set())
 
 
-def actor_of(user: User, **members: Any) -> Actor:
+def actor_from_user(user: User, **members: Any) -> Actor:
     return Actor(user.id, user.name, user.role, **members)
 
 
 def usable_scopes(role: str) -> frozenset[str]:
-    """What a person of this role may give a token of their own."""
-    return frozenset(tokens.SCOPES if role == "admin" else _SCOPES.get(role, set()))
+    """The scopes that a user of this role may give to a token of their own."""
+    return frozenset(tokens.SCOPES if role == "admin" else _USABLE_SCOPES.get(role, set()))

@@ -1,4 +1,4 @@
-"""Users, their login sessions and API tokens."""
+"""Tables of users, login sessions, API tokens and failed logins."""
 
 import sqlalchemy as sa
 from flask_login import UserMixin
@@ -9,7 +9,7 @@ from app.eventlog.audience import Viewer
 
 
 class User(UserMixin, Base):  # type: ignore[misc]  # Flask-Login has no types
-    """A person or program. Never deleted, because the audit names them: disabled."""
+    """A person or a program. Users are disabled, never deleted, because the audit names them."""
 
     __tablename__ = "user"
 
@@ -19,7 +19,8 @@ class User(UserMixin, Base):  # type: ignore[misc]  # Flask-Login has no types
     role: Mapped[str]
     created_at: Mapped[str]
     disabled_at: Mapped[str | None]
-    # Signed tokens carry it: a new password and disabling raise it, and so end those that no table knows.
+    # Part of every signed token. A new password or disabling the user raises it and so invalidates signed tokens,
+    # which no table lists.
     credential_generation: Mapped[int] = mapped_column(default=0)
 
     @property
@@ -28,7 +29,7 @@ class User(UserMixin, Base):  # type: ignore[misc]  # Flask-Login has no types
 
 
 class LoginSession(Base):
-    """One login of one browser. Its id is in the cookie; ending the row ends the session at once."""
+    """One login of one browser. The cookie holds its id; setting `ended_at` ends the session at once."""
 
     __tablename__ = "login_session"
 
@@ -43,7 +44,7 @@ class LoginSession(Base):
 
 
 class ApiToken(Base):
-    """A program's credential; only its hash is kept. `scopes` are separated by spaces."""
+    """A program's credential, stored as a hash. `scopes` are separated by spaces."""
 
     __tablename__ = "api_token"
 
@@ -59,8 +60,7 @@ class ApiToken(Base):
 
 
 class LoginThrottle(Base):
-    """How many logins failed, counted by `kind`; `key` is a hash of its name or address. Slows guessing on every
-    worker at once."""
+    """The number of failed logins for one `kind` of key. `key` is a hash of the name, address or browser."""
 
     __tablename__ = "login_throttle"
 

@@ -1,4 +1,4 @@
-"""API tokens, kept as hashes, and the five-minute token with which a page opens its stream."""
+"""API tokens, stored as hashes, and the short-lived signed tokens of pages and of the widget."""
 
 import hashlib
 import secrets
@@ -20,10 +20,10 @@ WIDGET_TOKEN_S = 600
 PREFIX = "bcn_"
 WIDGET_PREFIX = "bcw_"
 
-# Asked with every request of a program, thousands a second after a restart: tables, because mapped classes cost
-# four times as much, and made once.
+# Runs on every request of a program, thousands of times a second after a restart. It selects from tables, because
+# mapped classes cost four times as much, and is built once.
 _token, _user = ApiToken.__table__.c, User.__table__.c
-_FIND = (
+_SELECT_TOKEN = (
     sa.select(
         _token.id.label("token_id"),
         _token.scopes,
@@ -40,7 +40,7 @@ _FIND = (
 
 
 def create(session: Session, user: User, scopes: list[str], days: float) -> tuple[ApiToken, str]:
-    """A new token's row and its text, which is shown once and never kept."""
+    """Create a token; return its row and its text, which is shown once and not stored."""
     text = PREFIX + secrets.token_urlsafe(32)
     expires = utc_text(utc_now() + timedelta(days=days))
     row = ApiToken(
@@ -55,25 +55,25 @@ def create(session: Session, user: User, scopes: list[str], days: float) -> tupl
     return row, text
 
 
-def count_live(session: Session, user: User) -> int:
-    return session.scalar(sa.select(sa.func.count()).select_from(ApiToken).where(*_is_live(user))) or 0
+def count_active(session: Session, user: User) -> int:
+    return session.scalar(sa.select(sa.func.count()).select_from(ApiToken).where(*_is_active(user))) or 0
 
 
 def revoke_all(session: Session, user: User) -> list[int]:
-    """The ids of those that were live until now. Their streams end with whatever else changes of the user."""
-    ended = list(session.scalars(sa.select(ApiToken.id).where(*_is_live(user)).order_by(ApiToken.id)))
+    """Revoke the user's active tokens and return their ids. The caller's change to the user ends their streams."""
+    ended = list(session.scalars(sa.select(ApiToken.id).where(*_is_active(user)).order_by(ApiToken.id)))
     session.execute(sa.update(ApiToken).where(ApiToken.id.in_(ended)).values(revoked_at=utc_text()))
     return ended
 
 
-def _is_live(user: User) -> tuple[sa.ColumnElement[bool], ...]:
+def _is_active(user: User) -> tuple[sa.ColumnElement[bool], ...]:
     unexpired = sa.or_(ApiToken.expires_at.is_(None), ApiToken.expires_at > utc_text())
     return ApiToken.user_id == user.id, ApiToken.revoked_at.is_(None), unexpired
 
 
 @dataclass(frozen=True, slots=True)
-class Holder:
-    """Whose token it is, and what it may. A widget's token has no id: it is signed, not kept."""
+class TokenHolder:
+    """The owner and the scopes of a token. A widget token has no id, because it is signed and not stored."""
 
     token_id: int | None
     scopes: frozenset[str]
@@ -82,36 +82,36 @@ class Holder:
     role: str
 
 
-def find(session: Session, text: str) -> Holder | None:
-    """Whoever holds the live token with this text; None where it is none, or its user is disabled."""
+def find(session: Session, text: str) -> TokenHolder | None:
+    """The holder of this token, or None if it is unknown, expired or revoked, or its user is disabled."""
     if text.startswith(WIDGET_PREFIX):
         return _find_widget_token(session, text.removeprefix(WIDGET_PREFIX))
-    row = session.execute(_FIND, {"hash": _hash(text)}).one_or_none()
+    row = session.execute(_SELECT_TOKEN, {"hash": _hash(text)}).one_or_none()
     if row is None or row.revoked_at or row.disabled_at:
         return None
     if row.expires_at and row.expires_at <= utc_text():
         return None
-    return Holder(row.token_id, frozenset(row.scopes.split()), row.user_id, row.name, row.role)
+    return TokenHolder(row.token_id, frozenset(row.scopes.split()), row.user_id, row.name, row.role)
 
 
-def widget_token(user: User) -> str:
-    """Reads this user's notifications and marks them read, for ten minutes."""
+def create_widget_token(user: User) -> str:
+    """A token that can read this user's notifications and mark them as read, for ten minutes."""
     return WIDGET_PREFIX + _serializer("beacon-widget-token").dumps([user.id, user.credential_generation])
 
 
-def _find_widget_token(session: Session, text: str) -> Holder | None:
+def _find_widget_token(session: Session, text: str) -> TokenHolder | None:
     try:
         user_id, generation = _serializer("beacon-widget-token").loads(text, max_age=WIDGET_TOKEN_S)
-    except (BadSignature, TypeError):  # before it had a generation it was a bare number
+    except (BadSignature, TypeError):  # TypeError: an old token holds a bare number, without a generation
         return None
     user = session.get(User, user_id)
     if user is None or user.disabled_at or user.credential_generation != generation:
         return None
-    return Holder(None, frozenset({"widget"}), user.id, user.name, user.role)
+    return TokenHolder(None, frozenset({"widget"}), user.id, user.name, user.role)
 
 
-def page_token(login: LoginSession) -> str:
-    """Opens streams for five minutes, and only while the login session lives."""
+def create_page_token(login: LoginSession) -> str:
+    """A token that can open streams for five minutes, as long as the login session is active."""
     return _serializer().dumps(login.id)
 
 
@@ -120,29 +120,29 @@ def find_page_token(session: Session, text: str) -> LoginSession | None:
         login_id = _serializer().loads(text, max_age=STREAM_TOKEN_S)
     except BadSignature:
         return None
-    return live_session(session, login_id)
+    return find_active_session(session, login_id)
 
 
-def live_session(session: Session, login_id: str) -> LoginSession | None:
-    """The login session if it has neither ended, expired nor been idle too long, and its user is not disabled."""
+def find_active_session(session: Session, login_id: str) -> LoginSession | None:
+    """The login session, or None if it has ended, expired or been idle too long, or its user is disabled."""
     row = session.get(LoginSession, login_id)
     if row is None or row.ended_at or row.expires_at <= utc_text() or row.user.disabled_at:
         return None
-    return row if row.last_active_at > idle_since() else None
+    return row if row.last_active_at > idle_cutoff() else None
 
 
-def idle_since() -> str:
-    """A login session that no person has used after this moment is over."""
+def idle_cutoff() -> str:
+    """Login sessions without user activity since this time are over."""
     return utc_text(utc_now() - timedelta(hours=current_settings().session_idle_hours))
 
 
-def opaque(login_id: str) -> str:
-    """A name for a login session that tells nobody its id."""
+def public_session_id(login_id: str) -> str:
+    """A public name for a login session that does not reveal its id."""
     return hashlib.sha256(f"session:{login_id}".encode()).hexdigest()[:16]
 
 
 def _hash(text: str) -> str:
-    # The text has 256 random bits: a plain hash cannot be guessed back, a slow one would only slow us.
+    # The text has 256 random bits, so a fast hash cannot be reversed by guessing.
     return hashlib.sha256(text.encode()).hexdigest()
 
 

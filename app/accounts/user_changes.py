@@ -1,4 +1,4 @@
-"""What changes of a user: each change is audited, ends the logins that it must, and reaches open streams."""
+"""Changes to a user: each one is audited, ends login sessions where needed, and reaches open streams."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,46 +15,50 @@ from app.infra.clock import utc_text
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
-    """What becomes of a user; None leaves it as it is."""
+class UserChange:
+    """The new values of a user; None leaves a value as it is."""
 
     role: str | None = None
     password_hash: str | None = None
     disabled: bool | None = None
 
 
-def apply(session: Session, user: User, wanted: Change, by: str) -> None:
-    """Make it so; call it last inside `db.write()`. What is so already leaves no trace.
+def apply_change(session: Session, user: User, wanted: UserChange, by: str) -> None:
+    """Apply the change; call it last inside `db.write()`. Values that do not change are not audited.
 
-    A new role, a new password and disabling end the user's streams on every worker; the latter two end the login
-    sessions and revoke the API tokens, so that a stolen token does not work again when the user is enabled. A new role
-    leaves the tokens as they are; they do no more than the role may.
+    A new role, a new password and disabling end the user's streams on every worker. The latter two also end the login
+    sessions and revoke the API tokens, so that a stolen token does not work again once the user is enabled. A new role
+    keeps the tokens, because they never allow more than the role does.
     """
-    entries = [*_role(user, wanted, by), *_password(user, wanted, by), *_disabled(user, wanted, by)]
+    entries = [
+        *_change_role(user, wanted, by),
+        *_change_password(user, wanted, by),
+        *_change_disabled(user, wanted, by),
+    ]
     done = {entry.action_type for entry in entries}
     if done & {"user-password", "user-disable"}:
         _end_logins(session, user)
         user.credential_generation += 1
-        entries += _tokens(session, user, by)
+        entries += _revoke_tokens(session, user, by)
     for entry in entries:
         chain.record(session, entry)
     if done - {"user-enable"}:
         append(session, [NewEvent("control.user_changed", UserChanged(user=user.name), "control")])
 
 
-def _role(user: User, wanted: Change, by: str) -> Iterator[chain.Entry]:
+def _change_role(user: User, wanted: UserChange, by: str) -> Iterator[chain.Entry]:
     if wanted.role is not None and wanted.role != user.role:
         yield chain.Entry(by, "user-role", user.name, before={"role": user.role}, after={"role": wanted.role})
         user.role = wanted.role
 
 
-def _password(user: User, wanted: Change, by: str) -> Iterator[chain.Entry]:
+def _change_password(user: User, wanted: UserChange, by: str) -> Iterator[chain.Entry]:
     if wanted.password_hash is not None:
         user.password_hash = wanted.password_hash
         yield chain.Entry(by, "user-password", user.name)
 
 
-def _disabled(user: User, wanted: Change, by: str) -> Iterator[chain.Entry]:
+def _change_disabled(user: User, wanted: UserChange, by: str) -> Iterator[chain.Entry]:
     was = user.disabled_at is not None
     if wanted.disabled is None or wanted.disabled == was:
         return
@@ -63,7 +67,7 @@ def _disabled(user: User, wanted: Change, by: str) -> Iterator[chain.Entry]:
     yield chain.Entry(by, action, user.name, before={"disabled": was}, after={"disabled": wanted.disabled})
 
 
-def _tokens(session: Session, user: User, by: str) -> Iterator[chain.Entry]:
+def _revoke_tokens(session: Session, user: User, by: str) -> Iterator[chain.Entry]:
     for token_id in tokens.revoke_all(session, user):
         yield chain.Entry(by, "token-revoke", user.name, before={"token": token_id})
 

@@ -1,4 +1,4 @@
-"""Users and tokens as an administrator changes them; every change is audited and reaches open streams."""
+"""Adds, changes and disables users and their tokens; every change is audited and reaches open streams."""
 
 import re
 import threading
@@ -13,8 +13,8 @@ from werkzeug.security import check_password_hash, generate_password_hash
 
 from app.accounts import tokens
 from app.accounts.models import ApiToken, User
-from app.accounts.passwords import weakness
-from app.accounts.user_changes import Change, apply
+from app.accounts.passwords import find_weakness
+from app.accounts.user_changes import UserChange, apply_change
 from app.audit import chain
 from app.eventlog.append import NewEvent, append
 from app.eventlog.audience import ROLES
@@ -22,109 +22,111 @@ from app.eventlog.event_types import TokenRevoked
 from app.infra import concurrency
 from app.infra.clock import utc_text
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 NAME_RULE = "a name is 1 to 64 letters, digits and . _ @ -, and begins with a letter or digit"
-# Of a token for which nobody named another time.
-TOKEN_DAYS = 90.0
+# Lifetime of a token that is created without one.
+DEFAULT_TOKEN_DAYS = 90.0
 MAX_TOKEN_DAYS = 36_500
-MAX_TOKENS = 50
-# Hashing takes a core for a tenth of a second, on purpose: more at once would only slow all of them.
-HASHES_AT_ONCE = 2
+MAX_TOKENS_PER_USER = 50
+# A hash deliberately takes a core for a tenth of a second; more at once would only slow down all of them.
+MAX_CONCURRENT_HASHES = 2
 HASH_WAIT_S = 5.0
-_hashing = threading.BoundedSemaphore(HASHES_AT_ONCE)
+_hashing = threading.BoundedSemaphore(MAX_CONCURRENT_HASHES)
 
 
 class BadInput(ValueError):
-    """What was asked for cannot be done; the text says what to do instead."""
+    """The request is invalid; the text says what to do instead."""
 
 
-class Unknown(BadInput):
-    """There is no such user, or no such live token."""
+class UnknownUserOrToken(BadInput):
+    """There is no such user, or no such active token."""
 
 
-class Taken(BadInput):
-    """There is a user of this name already."""
+class NameTaken(BadInput):
+    """A user with this name exists."""
 
 
 class TooManyTokens(BadInput):
-    """The user has as many live tokens as anybody may have."""
+    """The user has the maximum number of active tokens."""
 
 
 class LastAdmin(BadInput):
-    """Nobody would be left who could undo it."""
+    """The change would leave no enabled administrator, so nobody could undo it."""
 
 
 def find(session: Session, name: str) -> User:
     user: User | None = session.scalar(sa.select(User).where(User.name == name))
     if user is None:
-        raise Unknown(f"there is no user {name}; beacon user list shows them")
+        raise UnknownUserOrToken(f"there is no user {name}; list users with: beacon user list")
     return user
 
 
-def everyone(session: Session) -> list[User]:
+def list_users(session: Session) -> list[User]:
     return list(session.scalars(sa.select(User).order_by(User.name)))
 
 
 def add(session: Session, name: str, role: str, password: str, by: str) -> User:
-    if not NAME.fullmatch(name):
+    if not NAME_PATTERN.fullmatch(name):
         raise BadInput(NAME_RULE)
     if role not in ROLES:
         raise BadInput(f"a role is one of {', '.join(ROLES)}")
-    weak = weakness(password, name)
+    weak = find_weakness(password, name)
     if weak:
         raise BadInput(weak)
-    return enrol(session, name, role, generate_password_hash(password), by)
+    return create_user(session, name, role, generate_password_hash(password), by)
 
 
-def enrol(session: Session, name: str, role: str, password_hash: str, by: str) -> User:
-    """Like `add`, for whoever has checked what was given and hashed the password before the transaction."""
+def create_user(session: Session, name: str, role: str, password_hash: str, by: str) -> User:
+    """Like `add`, for a caller that validated the input and hashed the password before the transaction."""
     if session.scalar(sa.select(User.id).where(User.name == name)):
-        raise Taken(f"there is a user {name} already")
+        raise NameTaken(f"user {name} already exists")
     user = User(name=name, role=role, password_hash=password_hash, created_at=utc_text())
     session.add(user)
     try:
         session.flush()
-    except IntegrityError as error:  # on PostgreSQL two may ask at once
-        raise Taken(f"there is a user {name} already") from error
+    except IntegrityError as error:  # PostgreSQL: a concurrent transaction added the same name
+        raise NameTaken(f"user {name} already exists") from error
     chain.record(session, chain.Entry(by, "user-add", name, after={"role": role}))
     return user
 
 
 def disable(session: Session, name: str, by: str) -> None:
-    """The user's sessions and tokens stop working at once; the row stays, because the audit names it.
+    """Disable the user: sessions and tokens stop working at once. The row stays, because the audit names it.
 
-    For the command line, where also the last administrator may go: whoever sits there can add another.
+    This is for the command line, which may also disable the last administrator, because it can add another one.
     """
     user = find(session, name)
     if user.disabled_at:
-        raise BadInput(f"{name} is disabled already")
-    apply(session, user, Change(disabled=True), by)
+        raise BadInput(f"{name} is already disabled")
+    apply_change(session, user, UserChange(disabled=True), by)
 
 
-def change(session: Session, name: str, wanted: Change, by: str) -> User:
-    """Make `wanted` of the user; raises `Unknown`, and `LastAdmin` rather than leave nobody who administers."""
-    # Locked in one order by everyone: two administrators may be about to demote each other.
+def change(session: Session, name: str, wanted: UserChange, by: str) -> User:
+    """Apply `wanted` to the user. Raises `UnknownUserOrToken`, or `LastAdmin` if no administrator would be left."""
+    # Always locked in the same order, because two administrators may demote each other at the same time.
     enabled = sa.select(User.id).where(User.role == "admin", User.disabled_at.is_(None)).order_by(User.id)
     admins = list(session.scalars(enabled.with_for_update()))
     user = find(session, name)
     if admins == [user.id] and (wanted.disabled or wanted.role not in (None, "admin")):
         raise LastAdmin(f"{name} is the last enabled administrator; make someone else an admin first")
-    apply(session, user, wanted, by)
+    apply_change(session, user, wanted, by)
     return user
 
 
 def add_token(session: Session, name: str, scopes: list[str], days: float | None, by: str) -> tuple[ApiToken, str]:
-    """Its row and its text. Without `days` it lives for `TOKEN_DAYS`; each way to refuse it is a `BadInput`."""
+    """Create a token; return its row and its text. `days` defaults to `DEFAULT_TOKEN_DAYS`. Raises `BadInput`."""
     unknown = sorted(set(scopes) - set(tokens.SCOPES))
     if unknown or not scopes:
         raise BadInput(f"a scope is one of {', '.join(tokens.SCOPES)}" + (f", not {unknown[0]}" if unknown else ""))
-    if days is not None and not 0 < days <= MAX_TOKEN_DAYS:  # refuses NaN too
-        detail = f"without it a token expires in {TOKEN_DAYS:.0f} days"
-        raise BadInput(f"--days is more than 0 and at most {MAX_TOKEN_DAYS}; {detail}")
+    if days is not None and not 0 < days <= MAX_TOKEN_DAYS:  # also refuses NaN
+        detail = f"without it a token expires in {DEFAULT_TOKEN_DAYS:.0f} days"
+        raise BadInput(f"--days must be more than 0 and at most {MAX_TOKEN_DAYS}; {detail}")
     user = find(session, name)
-    if tokens.count_live(session, user) >= MAX_TOKENS:
-        raise TooManyTokens(f"{name} has {MAX_TOKENS} live tokens, which is the most: revoke one that is not used")
-    row, text = tokens.create(session, user, scopes, TOKEN_DAYS if days is None else days)
+    if tokens.count_active(session, user) >= MAX_TOKENS_PER_USER:
+        raise TooManyTokens(
+            f"{name} has {MAX_TOKENS_PER_USER} active tokens, which is the maximum; revoke one that is not used"
+        )
+    row, text = tokens.create(session, user, scopes, DEFAULT_TOKEN_DAYS if days is None else days)
     made = {"token": row.id, "scopes": row.scopes, "expiresAt": row.expires_at}
     chain.record(session, chain.Entry(by, "token-create", name, after=made))
     return row, text
@@ -133,35 +135,35 @@ def add_token(session: Session, name: str, scopes: list[str], days: float | None
 def revoke_token(session: Session, token_id: int, by: str) -> None:
     row = session.get(ApiToken, token_id)
     if row is None or row.revoked_at:
-        raise Unknown(f"there is no live token {token_id}; beacon token list shows them")
+        raise UnknownUserOrToken(f"there is no active token {token_id}; list tokens with: beacon token list")
     row.revoked_at = utc_text()
     chain.record(session, chain.Entry(by, "token-revoke", row.user.name, before={"token": token_id}))
     append(session, [NewEvent("control.token_revoked", TokenRevoked(token=token_id), "control")])
 
 
 class TooBusy(Exception):
-    """Too many passwords are being checked at once: ask again in a moment."""
+    """Too many passwords are being hashed at the moment; try again shortly."""
 
 
 def verify_password(user: User | None, password: str) -> bool:
-    """True for the right password of a user who is not disabled; takes as long when there is no such user.
+    """True if the password is right and the user is enabled; takes the same time if there is no such user.
 
-    It may wait for seconds: the caller holds no database connection meanwhile. Raises `TooBusy`.
+    It may wait for seconds, so the caller must not hold a database connection. Raises `TooBusy`.
     """
-    with _turn():
-        # On the event loop it would hold up every stream of the worker.
-        matches = bool(concurrency.call(check_password_hash, user.password_hash if user else _nobody(), password))
+    with _hashing_slot():
+        # On a thread, because on the event loop it would block every stream of the worker.
+        matches = bool(concurrency.call(check_password_hash, user.password_hash if user else _dummy_hash(), password))
     return matches and user is not None and user.disabled_at is None
 
 
 def hash_password(password: str) -> str:
-    """What is kept of a new password. It may wait like `verify_password`, and raises `TooBusy` too."""
-    with _turn():
+    """The hash to store for a new password. It may wait like `verify_password`. Raises `TooBusy`."""
+    with _hashing_slot():
         return str(concurrency.call(generate_password_hash, password))
 
 
 @contextmanager
-def _turn() -> Iterator[None]:
+def _hashing_slot() -> Iterator[None]:
     if not _hashing.acquire(timeout=HASH_WAIT_S):
         raise TooBusy
     try:
@@ -171,6 +173,6 @@ def _turn() -> Iterator[None]:
 
 
 @cache
-def _nobody() -> str:
-    """A hash to compare with when there is no such user, so that the answer takes as long."""
+def _dummy_hash() -> str:
+    """A hash to compare with if there is no such user, so that the check takes the same time."""
     return generate_password_hash("nobody")

@@ -1,6 +1,6 @@
-"""What can be tried again and again: the first of a minute is an entry at once, the others are one when it is over.
+"""Rate-limits audit entries: the first attempt of a minute is written at once, repeats become one summary.
 
-So a stranger at the login, or a program that is refused all day, adds two entries a minute and not thousands.
+So a stranger at the login, or a program that is refused all day, adds two entries a minute instead of thousands.
 """
 
 import ipaddress
@@ -16,23 +16,23 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.audit import chain, redaction
-from app.audit.models import Gathered
+from app.audit.models import AttemptCount
 from app.db import DatabaseUnavailable, read, write
 from app.infra.clock import utc_text
 
 log = logging.getLogger(__name__)
 
-# In one minute, of one kind: from then on they are counted together.
-GROUPS = 60
+# Distinct attempts of one action type in one minute; all further ones are counted together as `OTHERS`.
+MAX_GROUPS_PER_MINUTE = 60
 OTHERS = "(others)"
-# So often this process writes of one and the same; between two writes it only counts.
-EVERY_S = 1.0
-MAX_KNOWN = 1_000
+# Minimum time between two writes of the same attempt by this process; in between it only counts.
+WRITE_INTERVAL_S = 1.0
+MAX_TRACKED_ATTEMPTS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """Who tried what on what, and from where; all of them are short."""
+    """Who tried which action on which target, and from where. All values are short."""
 
     action_type: str
     actor: str
@@ -41,8 +41,8 @@ class Attempt:
     role: str | None = None
 
 
-def network(address: str) -> str:
-    """Whoever has one address of version 6 has the 2⁶⁴ around it too: they count as one."""
+def network_of(address: str) -> str:
+    """The network to count an address under: a /64 for IPv6, because one client usually owns all of it."""
     try:
         found = ipaddress.ip_address(address)
     except ValueError:
@@ -54,67 +54,75 @@ def network(address: str) -> str:
     return str(ipaddress.ip_network((found, 64), strict=False))
 
 
-def note(session: Session, attempt: Attempt, times: int = 1, full: chain.Entry | None = None) -> None:
-    """Inside `db.write()`: the first of its minute becomes an entry, `full` where that tells more, the others count."""
-    chain.lock(session)  # one writer of both
+def record_attempt(session: Session, attempt: Attempt, times: int = 1, full: chain.Entry | None = None) -> None:
+    """Record an attempt inside `db.write()`: the first of its minute becomes an entry, the others are counted.
+
+    `full` is a more detailed entry to write for the first attempt.
+    """
+    chain.lock(session)  # serializes the writers of the chain and of the counts
     minute = utc_text()[:16]
-    row = session.get(Gathered, (*_key(attempt), minute))
-    if row is None and _groups(session, attempt.action_type, minute) >= GROUPS:
+    row = session.get(AttemptCount, (*_key(attempt), minute))
+    if row is None and _count_groups(session, attempt.action_type, minute) >= MAX_GROUPS_PER_MINUTE:
         attempt, full = Attempt(attempt.action_type, OTHERS, OTHERS, OTHERS), None
-        row = session.get(Gathered, (*_key(attempt), minute))
+        row = session.get(AttemptCount, (*_key(attempt), minute))
     if row is not None:
         row.count += times
         return
     values = dict(zip(("action_type", "actor", "target", "origin"), _key(attempt), strict=True))
-    session.add(Gathered(**values, minute=minute, count=times - 1))
-    chain.record(session, full or _entry(attempt))
+    session.add(AttemptCount(**values, minute=minute, count=times - 1))
+    chain.record(session, full or _make_entry(attempt))
 
 
-def tell(now: str | None = None) -> int:
-    """One entry for what came again in each minute that is over; how many. Safe to run on every worker."""
+def write_summaries(now: str | None = None) -> int:
+    """Write one summary entry for the repeats of each past minute; return how many. Safe to run on every worker."""
     minute = (now or utc_text())[:16]
-    over = sa.select(Gathered).where(Gathered.minute < minute).order_by(Gathered.minute).limit(GROUPS)
+    over = (
+        sa.select(AttemptCount)
+        .where(AttemptCount.minute < minute)
+        .order_by(AttemptCount.minute)
+        .limit(MAX_GROUPS_PER_MINUTE)
+    )
     with read() as session:
         if session.scalar(sa.select(sa.func.count()).select_from(over.subquery())) == 0:
             return 0
-    told = 0
+    written = 0
     with write() as session:
-        chain.lock(session)  # before the rows, as `note` does: in the opposite order each would wait for the other
+        chain.lock(session)  # before the rows, as in `record_attempt`; the opposite order would deadlock
         for row in session.scalars(over).all():
             session.delete(row)
             if row.count:
                 attempt = Attempt(row.action_type, row.actor, row.target, row.origin)
-                chain.record(session, _entry(attempt, {"again": row.count, "minute": f"{row.minute}Z"}))
-                told += 1
-    return told
+                chain.record(session, _make_entry(attempt, {"again": row.count, "minute": f"{row.minute}Z"}))
+                written += 1
+    return written
 
 
-class Attempts:
-    """What this process was asked and refused: of one and the same it writes once a second, however often it comes."""
+class AttemptRecorder:
+    """Records the attempts of this process; the same attempt is written at most once a second."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._wrote: dict[Attempt, float] = {}
         self._pending: Counter[Attempt] = Counter()
 
-    def note(self, attempt: Attempt) -> None:
+    def record(self, attempt: Attempt) -> None:
         now = time.monotonic()
         with self._lock:
             self._pending[attempt] += 1
-            if now - self._wrote.get(attempt, -EVERY_S) < EVERY_S:
+            if now - self._wrote.get(attempt, -WRITE_INTERVAL_S) < WRITE_INTERVAL_S:
                 return
-            if len(self._wrote) >= MAX_KNOWN:
+            if len(self._wrote) >= MAX_TRACKED_ATTEMPTS:
                 self._wrote.clear()
             self._wrote[attempt] = now
         self._write(attempt)
 
     def flush(self) -> None:
-        """What only was counted; then the minutes that are over."""
+        """Write the attempts that were only counted, then the summaries of past minutes."""
         self.write_pending()
-        tell()
+        write_summaries()
 
     def write_pending(self) -> None:
-        """What only was counted. Where the database takes none, the rest waits for the next turn."""
+        """Write the attempts that were only counted. If the database refuses, the rest waits for the next flush."""
         with self._lock:
             waiting = list(self._pending)
         for attempt in waiting:
@@ -122,16 +130,21 @@ class Attempts:
                 return
 
     def _write(self, attempt: Attempt) -> bool:
-        """Whether it is written. If not, the flush tries again: who was refused hears that, not a 503."""
+        """True if it was written. Otherwise the next flush retries, so that the client gets its refusal, not a 503."""
         with self._lock:
             times = self._pending.pop(attempt, 0)
         if not times:
             return True
         try:
             with write() as session:
-                note(session, attempt, times)
+                record_attempt(session, attempt, times)
         except (DatabaseUnavailable, SQLAlchemyError) as error:
-            log.warning("a refusal waits to be recorded: %s", type(error).__name__)
+            log.warning(
+                "audit of action=%s actor=%s delayed, will retry: %s",
+                attempt.action_type,
+                redaction.redact_text(attempt.actor),
+                type(error).__name__,
+            )
             with self._lock:
                 self._pending[attempt] += times
             return False
@@ -141,18 +154,18 @@ class Attempts:
 def _key(attempt: Attempt) -> tuple[str, str, str, str]:
     return (
         attempt.action_type,
-        redaction.text(attempt.actor),
-        redaction.text(attempt.target),
-        redaction.text(attempt.origin),
+        redaction.redact_text(attempt.actor),
+        redaction.redact_text(attempt.target),
+        redaction.redact_text(attempt.origin),
     )
 
 
-def _entry(attempt: Attempt, params: dict[str, Any] | None = None) -> chain.Entry:
+def _make_entry(attempt: Attempt, params: dict[str, Any] | None = None) -> chain.Entry:
     action, actor, target, origin = _key(attempt)
-    told = {**({"role": attempt.role} if attempt.role else {}), **(params or {})}
-    return chain.Entry(actor, action, target, "failure", params=told or None, origin=origin)
+    all_params = {**({"role": attempt.role} if attempt.role else {}), **(params or {})}
+    return chain.Entry(actor, action, target, "failure", params=all_params or None, origin=origin)
 
 
-def _groups(session: Session, action_type: str, minute: str) -> int:
-    mine = sa.select(sa.func.count()).where(Gathered.action_type == action_type, Gathered.minute == minute)
+def _count_groups(session: Session, action_type: str, minute: str) -> int:
+    mine = sa.select(sa.func.count()).where(AttemptCount.action_type == action_type, AttemptCount.minute == minute)
     return session.scalar(mine) or 0

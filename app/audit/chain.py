@@ -1,4 +1,4 @@
-"""Writing the audit: every entry seals the one before it with a SHA-256 over the stored text."""
+"""Appends entries to the audit chain; each one holds the SHA-256 of the entry before it."""
 
 import hashlib
 import json
@@ -19,11 +19,11 @@ from app.infra.clock import utc_now, utc_text
 
 log = logging.getLogger(__name__)
 
-FIRST = "0" * 64
-# So far the last entry may be ahead of the clock, and the chain's time stands still until that has caught up.
-AHEAD = timedelta(minutes=10)
-# What the hash covers, in this order; each part is preceded by its length, so that no two entries look alike.
-SEALED = (
+GENESIS_HASH = "0" * 64
+# If the last entry is ahead of the clock by at most this, new entries repeat its time until the clock catches up.
+MAX_CLOCK_LEAD = timedelta(minutes=10)
+# The columns that the hash covers, in this order. A length precedes each value, so the encoding is unambiguous.
+SEALED_COLUMNS = (
     "id",
     "seq",
     "timestamp",
@@ -41,13 +41,13 @@ SEALED = (
 )
 
 
-# Sealed behind the others where there is one: so entries from before it was kept hold as they are.
-SEALED_IF_KEPT = ("origin",)
+# Hashed after the others, only if not NULL, so that entries from before these columns existed stay valid.
+OPTIONAL_SEALED_COLUMNS = ("origin",)
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What to record. `origin` is where it came from: without one, the address of the request that is served."""
+    """An entry to record. `origin` defaults to the client address of the current request."""
 
     actor: str
     action_type: str
@@ -64,7 +64,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The end of the chain; of an empty one, what its first entry will seal."""
+    """The last entry of the chain. For an empty chain, seq 0 and `GENESIS_HASH`."""
 
     seq: int
     hash: str
@@ -72,24 +72,24 @@ class Head:
 
 
 def record(session: Session, entry: Entry) -> str:
-    """Add `entry` to the chain inside `db.write()` and return its id; after state rows, before the event."""
+    """Append `entry` to the chain inside `db.write()` and return its id; call it after state rows, before events."""
     session.flush()
     lock(session)
-    last = head(session)
+    last = read_head(session)
     row = AuditRow(
         id=uuid.uuid4().hex,
         timestamp=_time_after(last),
-        actor=redaction.text(entry.actor),
+        actor=redaction.redact_text(entry.actor),
         action_type=entry.action_type,
-        target=redaction.text(entry.target),
+        target=redaction.redact_text(entry.target),
         outcome=entry.outcome,
         stage=entry.stage,
         command_id=entry.command_id,
-        before_state_json=_text(entry.before),
-        after_state_json=_text(entry.after),
-        command_params_json=_text(entry.params),
-        logs_json=_text(entry.logs or None),
-        origin=redaction.text(entry.origin or _address() or "") or None,
+        before_state_json=_to_json(entry.before),
+        after_state_json=_to_json(entry.after),
+        command_params_json=_to_json(entry.params),
+        logs_json=_to_json(entry.logs or None),
+        origin=redaction.redact_text(entry.origin or _request_address() or "") or None,
         seq=last.seq + 1,
         prev_hash=last.hash,
     )
@@ -100,44 +100,49 @@ def record(session: Session, entry: Entry) -> str:
 
 
 def lock(session: Session) -> None:
-    """One writer of the chain at a time; SQLite's write() has only one anyway. Take no row's lock before it that
-    somebody takes behind it."""
+    """Let one transaction at a time write the chain; SQLite's write() already does.
+
+    To avoid deadlocks, do not lock a row before this if another transaction locks that row after it.
+    """
     if session.get_bind().dialect.name == "postgresql":
         session.execute(sa.text("SELECT pg_advisory_xact_lock(4207001)"))
 
 
 def _time_after(last: Head) -> str:
-    """Clocks are set back; the chain's time is not, so that its order is the order of time too.
+    """The time for the next entry. It never goes back when the clock does, so seq order is time order.
 
-    Only a clock that was far ahead once, or a row that somebody wrote by hand, does not decide the time of all others.
+    An entry far in the future, from a wrong clock or written by hand, is ignored, or it would set the time of all
+    later entries.
     """
     now, then = utc_now(), str(last.timestamp)
-    if then > utc_text(now + AHEAD):
-        log.warning("audit entry seq=%s has a time to come, %.40s: the next one has the clock's again", last.seq, then)
+    if then > utc_text(now + MAX_CLOCK_LEAD):
+        log.warning(
+            "audit entry seq=%s has a time in the future, %.40s; ignoring it for the next entry", last.seq, then
+        )
         return utc_text(now)
     return max(utc_text(now), then)
 
 
 def seal(row: AuditRow | sa.Row[Any]) -> str:
-    """The hash of an entry: over the text as it is stored, never serialised anew."""
+    """The hash of an entry, computed over the stored text; JSON is never serialised again."""
     digest = hashlib.sha256()
-    kept = [name for name in SEALED_IF_KEPT if getattr(row, name) is not None]
-    for name in (*SEALED, *kept):
+    kept = [name for name in OPTIONAL_SEALED_COLUMNS if getattr(row, name) is not None]
+    for name in (*SEALED_COLUMNS, *kept):
         value = getattr(row, name)
         part = b"-" if value is None else b"=" + str(value).encode()
         digest.update(f"{len(part)}:".encode() + part)
     return digest.hexdigest()
 
 
-def head(session: Session) -> Head:
+def read_head(session: Session) -> Head:
     newest = sa.select(AuditRow.seq, AuditRow.hash, AuditRow.timestamp).order_by(AuditRow.seq.desc()).limit(1)
     row = session.execute(newest).one_or_none()
-    return Head(0, FIRST, "") if row is None else Head(row.seq, row.hash, row.timestamp)
+    return Head(0, GENESIS_HASH, "") if row is None else Head(row.seq, row.hash, row.timestamp)
 
 
-def _address() -> str | None:
+def _request_address() -> str | None:
     return request.remote_addr if has_request_context() else None
 
 
-def _text(value: Any) -> str | None:
+def _to_json(value: Any) -> str | None:
     return None if value is None else json.dumps(redaction.redact(value), sort_keys=True, ensure_ascii=False)

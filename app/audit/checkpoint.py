@@ -1,4 +1,4 @@
-"""Retention: an entry of the chain says what may go, and only then do the database's triggers let it."""
+"""Audit retention: a checkpoint entry in the chain says what may be deleted, and the triggers then allow it."""
 
 import contextlib
 import logging
@@ -15,43 +15,43 @@ from app.infra.clock import utc_now, utc_text
 
 log = logging.getLogger(__name__)
 
-ACTION = "audit-checkpoint"
-# A worker deletes on its event loop, 2 ms for so many; a program that serves nobody takes more at a time.
-STEP = 50
-STEP_ALONE = 500
-PAUSE_S = 0.01
-# The oldest entry is kept so much longer: otherwise every look of the maintenance would seal a checkpoint of its own.
-SLACK = timedelta(days=1)
+CHECKPOINT_ACTION = "audit-checkpoint"
+# A worker deletes on its event loop, where this many rows take 2 ms. The command line serves nobody and takes more.
+DELETE_BATCH_ROWS = 50
+CLI_DELETE_BATCH_ROWS = 500
+DELETE_PAUSE_S = 0.01
+# Entries are kept this much longer than the retention, or every maintenance run would write a checkpoint.
+CHECKPOINT_SLACK = timedelta(days=1)
 
 
-class NothingToGo(ValueError):
-    """No entry is older than that, or none behind it would be left."""
+class NothingToDelete(ValueError):
+    """No entry is older than the given time, or the checkpoint is not needed yet."""
 
 
-def keep(retention_days: float, by: str) -> int:
-    """Let go of what is older, where it is worth a checkpoint; how many went. Safe to run on every worker."""
+def apply_retention(retention_days: float, by: str) -> int:
+    """Delete entries older than the retention, if enough are due; return how many. Safe to run on every worker."""
     cutoff = utc_now() - timedelta(days=retention_days)
-    worth = utc_text(cutoff - SLACK)
+    due = utc_text(cutoff - CHECKPOINT_SLACK)
     with read() as session:
-        is_worth_it = _is_worth_it(session, worth)
-    if is_worth_it:
-        # Another worker may have come first: it looks again under the lock of the chain.
-        with contextlib.suppress(NothingToGo):
-            seal_before(utc_text(cutoff), by, worth)
-    return sweep()
+        is_due = _has_uncovered_before(session, due)
+    if is_due:
+        # Another worker may have been first: `seal_before` checks again under the chain's lock.
+        with contextlib.suppress(NothingToDelete):
+            seal_before(utc_text(cutoff), by, due)
+    return delete_covered()
 
 
-def _is_worth_it(session: Session, worth: str) -> bool:
+def _has_uncovered_before(session: Session, moment: str) -> bool:
     covered = sa.select(sa.func.coalesce(sa.func.max(Checkpoint.through_seq), 0)).scalar_subquery()
     left = sa.select(AuditRow.timestamp).where(AuditRow.seq > covered).order_by(AuditRow.seq).limit(1)
     oldest = session.scalar(left)
-    return oldest is not None and oldest < worth
+    return oldest is not None and oldest < moment
 
 
-def seal_before(moment: str, by: str, worth: str | None = None) -> Checkpoint:
-    """Write the checkpoint of all entries before `moment`; with `worth`, only if one before that is not covered yet.
+def seal_before(moment: str, by: str, due: str | None = None) -> Checkpoint:
+    """Write a checkpoint of all entries before `moment`; with `due`, only if an entry before `due` is uncovered.
 
-    Raises `NothingToGo`.
+    Raises `NothingToDelete`.
     """
     with write() as session:
         chain.lock(session)
@@ -60,10 +60,10 @@ def seal_before(moment: str, by: str, worth: str | None = None) -> Checkpoint:
             before.order_by(AuditRow.timestamp.desc(), AuditRow.seq.desc()).limit(1)
         ).one_or_none()
         first = session.scalar(sa.select(sa.func.min(AuditRow.seq)))
-        if through is None or first is None or (worth is not None and not _is_worth_it(session, worth)):
-            raise NothingToGo(f"no entry of the audit is older than {moment}")
+        if through is None or first is None or (due is not None and not _has_uncovered_before(session, due)):
+            raise NothingToDelete(f"no audit entry is older than {moment}")
         covered = {"throughSeq": through.seq, "throughHash": through.hash, "entries": through.seq - first + 1}
-        key = chain.record(session, chain.Entry(by, ACTION, "audit", params=covered))
+        key = chain.record(session, chain.Entry(by, CHECKPOINT_ACTION, "audit", params=covered))
         row = session.get(AuditRow, key)
         assert row is not None  # noqa: S101 -- it was written just now
         made = Checkpoint(seq=row.seq, through_seq=through.seq, through_hash=through.hash)
@@ -71,29 +71,29 @@ def seal_before(moment: str, by: str, worth: str | None = None) -> Checkpoint:
         session.flush()
     log.info("audit checkpoint seq=%s through=%s hash=%s", made.seq, made.through_seq, made.through_hash)
     log_head()
-    # Before anything goes: a head that a checkpoint covers can be held against the log no more.
-    head_file.keeper().keep()
+    # Before deleting: a kept head that a checkpoint covers can no longer be compared with the log.
+    head_file.current_keeper().update()
     return made
 
 
-def sweep(at_once: int | None = None) -> int:
-    """Delete what a checkpoint covers, oldest first and in small steps; goes on where an earlier sweep was cut off."""
+def delete_covered(at_once: int | None = None) -> int:
+    """Delete the entries that a checkpoint covers, oldest first, in small batches; an interrupted run can resume."""
     gone = 0
-    while step := _step(at_once or STEP):
+    while step := _delete_batch(at_once or DELETE_BATCH_ROWS):
         gone += step
-        time.sleep(PAUSE_S)
+        time.sleep(DELETE_PAUSE_S)
     return gone
 
 
 def log_head() -> None:
-    """The head into the log, which is kept elsewhere: whoever removes the tail of the chain cannot remove that."""
+    """Write the head to the log file, which is stored elsewhere: it outlives a removal of the chain's tail."""
     with read() as session:
-        head = chain.head(session)
+        head = chain.read_head(session)
     if head.seq:
         log.info("audit head seq=%s hash=%s", head.seq, head.hash)
 
 
-def _step(at_once: int) -> int:
+def _delete_batch(at_once: int) -> int:
     with read() as session:
         through = session.scalar(sa.select(sa.func.max(Checkpoint.through_seq)))
         oldest = session.scalar(sa.select(sa.func.min(AuditRow.seq)))

@@ -1,4 +1,4 @@
-"""How many entries fit: exact up to a bound, and remembered. What was counted once stays so, as nothing changes."""
+"""Counts audit entries per filter, exactly up to a limit. Counts are cached, because entries never change."""
 
 import threading
 from collections import OrderedDict
@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from app.audit.models import AuditRow
 from app.audit.reader_pool import Fetch
 
-MOST = 100_000
-KEPT = 1_000
+MAX_COUNTED_ROWS = 100_000
+MAX_CACHED_COUNTS = 1_000
 
 
 class _Span(Protocol):
@@ -21,27 +21,27 @@ class _Span(Protocol):
     def high(self) -> int: ...
 
 
-class Totals:
-    """The counts of one process."""
+class CountCache:
+    """The cached counts of one process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._kept: OrderedDict[tuple[Any, ...], tuple[int, int]] = OrderedDict()
 
     def count(self, fetch: Fetch, key: tuple[Any, ...], where: Sequence[sa.ColumnElement[bool]], span: _Span) -> int:
-        """How many of `span` fit, at most one more than `MOST`. `key` names filter and beginning of the span."""
+        """Count the matches within `span`, up to `MAX_COUNTED_ROWS` + 1. `key` identifies filter and span start."""
         with self._lock:
             counted, through = self._kept.get(key, (0, span.low - 1))
-        if through < span.high and counted <= MOST:
+        if through < span.high and counted <= MAX_COUNTED_ROWS:
             newer = sa.select(AuditRow.seq).where(AuditRow.seq > through, AuditRow.seq <= span.high, *where)
-            some = newer.limit(MOST + 1 - counted).subquery()
+            some = newer.limit(MAX_COUNTED_ROWS + 1 - counted).subquery()
             counted += fetch(sa.select(sa.func.count()).select_from(some))[0][0]
-            self._keep(key, (counted, span.high))
+            self._store(key, (counted, span.high))
         return counted
 
-    def _keep(self, key: tuple[Any, ...], counted: tuple[int, int]) -> None:
+    def _store(self, key: tuple[Any, ...], counted: tuple[int, int]) -> None:
         with self._lock:
             self._kept[key] = counted
             self._kept.move_to_end(key)
-            while len(self._kept) > KEPT:
+            while len(self._kept) > MAX_CACHED_COUNTS:
                 self._kept.popitem(last=False)

@@ -1,6 +1,6 @@
-"""All that a filter asks for, as CSV or NDJSON: read by key, a piece at a time, up to the head as it was at the start.
+"""Exports filtered audit entries as CSV or NDJSON, in batches, up to the head at the start of the export.
 
-The head stands in a header and in the last line: who keeps an export can show later that the chain runs through it.
+The head is in a header and in the last line, so that an export can later prove that the chain still contains it.
 """
 
 import json
@@ -10,23 +10,23 @@ from typing import Any
 from flask import Flask, Response
 
 from app.audit import reader_pool, search
-from app.audit.query_params import AuditQuery, Place
+from app.audit.query_params import AuditCursor, AuditQuery
 from app.db import db
 from app.infra import streaming_export
 from app.infra.concurrency import breathe, paced
 
-AT_ONCE = 500
-# Of one piece: an entry of a command on thousands of jobs is long.
-PIECE_BYTES = 2_097_152
-HEAD = (
+ROWS_PER_READ = 500
+# Limit of one batch, because the entry of a command on thousands of jobs is long.
+MAX_READ_BYTES = 2_097_152
+CSV_COLUMNS = (
     "seq", "timestamp", "actor", "actionType", "target", "stage", "outcome", "commandId", "origin", "beforeState",
     "afterState", "commandParams", "logs", "id", "prevHash", "hash",
 )  # fmt: skip
-_JSON = ("beforeState", "afterState", "commandParams", "logs")
+_JSON_COLUMNS = ("beforeState", "afterState", "commandParams", "logs")
 
 
-def as_json(row: dict[str, Any]) -> dict[str, Any]:
-    """An AuditEntry of the contract, and where it came from."""
+def row_to_json(row: dict[str, Any]) -> dict[str, Any]:
+    """An AuditEntry as in the API contract, plus its origin."""
     entry = {
         "id": row["id"],
         "seq": row["seq"],
@@ -38,98 +38,102 @@ def as_json(row: dict[str, Any]) -> dict[str, Any]:
         "outcome": row["outcome"],
         "commandId": row["command_id"],
         "origin": row["origin"],
-        "beforeState": _parsed(row["before_state_json"]),
-        "afterState": _parsed(row["after_state_json"]),
-        "commandParams": _parsed(row["command_params_json"]),
-        "logs": _parsed(row["logs_json"]),
+        "beforeState": _parse_json(row["before_state_json"]),
+        "afterState": _parse_json(row["after_state_json"]),
+        "commandParams": _parse_json(row["command_params_json"]),
+        "logs": _parse_json(row["logs_json"]),
         "prevHash": row["prev_hash"],
         "hash": row["hash"],
     }
     if row["command_id"] is None:
         del entry["commandId"]
-    return {name: _told(value) for name, value in entry.items()}
+    return {name: _decode_bytes(value) for name, value in entry.items()}
 
 
-def as_entries(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Of commands on thousands of jobs this takes a while: `raw.beside` the loop."""
-    return [as_json(row) for row in rows]
+def rows_to_json(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Convert rows to API entries. Slow for commands on thousands of jobs: call it in `reader_pool.run_in_thread`."""
+    return [row_to_json(row) for row in rows]
 
 
-def answer(app: Flask, asked: AuditQuery, form: streaming_export.Format) -> Response:
-    span, head = reader_pool.look(lambda fetch: search.span_of(fetch, asked))
-    lines = {"csv": _csv, "ndjson": _ndjson}[form](_entries(app, asked, span), head)
-    response = streaming_export.answer(lines, form, "audit", AT_ONCE)
+def export_response(app: Flask, query: AuditQuery, form: streaming_export.Format) -> Response:
+    span, head = reader_pool.run_read(lambda fetch: search.find_span(fetch, query))
+    lines = {"csv": _csv_lines, "ndjson": _ndjson_lines}[form](_read_entries(app, query, span), head)
+    response = streaming_export.answer(lines, form, "audit", ROWS_PER_READ)
     response.headers["Audit-Head"] = f"seq={head[0]} hash={head[1]}"
     return response
 
 
-def lines_of(app: Flask, asked: AuditQuery, form: streaming_export.Format) -> Iterator[bytes]:
-    """The same for the command line."""
+def export_lines(app: Flask, query: AuditQuery, form: streaming_export.Format) -> Iterator[bytes]:
+    """The export as byte chunks, for the command line."""
     with app.app_context():
-        span, head = reader_pool.look(lambda fetch: search.span_of(fetch, asked))
-    return streaming_export.in_pieces({"csv": _csv, "ndjson": _ndjson}[form](_entries(app, asked, span), head), AT_ONCE)
+        span, head = reader_pool.run_read(lambda fetch: search.find_span(fetch, query))
+    return streaming_export.in_pieces(
+        {"csv": _csv_lines, "ndjson": _ndjson_lines}[form](_read_entries(app, query, span), head), ROWS_PER_READ
+    )
 
 
-def _entries(app: Flask, asked: AuditQuery, span: search.Span) -> Iterator[dict[str, Any]]:
-    place: Place | None = None
+def _read_entries(app: Flask, query: AuditQuery, span: search.Span) -> Iterator[dict[str, Any]]:
+    cursor: AuditCursor | None = None
     while True:
         with app.app_context():
-            rows, place = _piece(asked, span, place)
+            rows, cursor = _read_batch(query, span, cursor)
             db.session.remove()
-        yield from paced(reader_pool.beside(as_entries, rows))
-        if place is None:
+        yield from paced(reader_pool.run_in_thread(rows_to_json, rows))
+        if cursor is None:
             return
         breathe()
 
 
-def _piece(asked: AuditQuery, span: search.Span, place: Place | None) -> tuple[list[dict[str, Any]], Place | None]:
-    """The next entries and where to go on: None at the end. A search looks through one window, and may find nothing."""
+def _read_batch(
+    query: AuditQuery, span: search.Span, cursor: AuditCursor | None
+) -> tuple[list[dict[str, Any]], AuditCursor | None]:
+    """The next entries and the next cursor, None at the end. A search scans one window and may find nothing in it."""
 
-    def read_on(fetch: reader_pool.Fetch) -> tuple[list[dict[str, Any]], Place | None]:
-        budget = reader_pool.Budget(PIECE_BYTES, _weight)
-        if asked.q:
-            return search.hits(fetch, asked, span, place, AT_ONCE, budget)[:2]
-        rows = search.read(fetch, asked, span, place, AT_ONCE, budget=budget)
-        goes_on = len(rows) == AT_ONCE or budget.is_spent
-        return rows, Place(search.key(asked, rows[-1])) if goes_on else None
+    def read_on(fetch: reader_pool.Fetch) -> tuple[list[dict[str, Any]], AuditCursor | None]:
+        budget = reader_pool.ByteBudget(MAX_READ_BYTES, _row_bytes)
+        if query.q:
+            return search.search_window(fetch, query, span, cursor, ROWS_PER_READ, budget)[:2]
+        rows = search.read_rows(fetch, query, span, cursor, ROWS_PER_READ, budget=budget)
+        goes_on = len(rows) == ROWS_PER_READ or budget.is_spent
+        return rows, AuditCursor(search.cursor_key(query, rows[-1])) if goes_on else None
 
-    return reader_pool.look(read_on, waits=True)
+    return reader_pool.run_read(read_on, waits=True)
 
 
-def _weight(row: reader_pool.Row) -> int:
+def _row_bytes(row: reader_pool.Row) -> int:
     return sum(len(value) for value in row if isinstance(value, (str, bytes)))
 
 
-def _csv(entries: Iterator[dict[str, Any]], head: tuple[int, str]) -> Iterator[str]:
-    yield streaming_export.csv_line(HEAD)
+def _csv_lines(entries: Iterator[dict[str, Any]], head: tuple[int, str]) -> Iterator[str]:
+    yield streaming_export.csv_line(CSV_COLUMNS)
     for entry in entries:
-        yield streaming_export.csv_line(_cell(name, entry.get(name)) for name in HEAD)
+        yield streaming_export.csv_line(_csv_value(name, entry.get(name)) for name in CSV_COLUMNS)
     last = {"seq": head[0], "actionType": "(head)", "hash": head[1]}
-    yield streaming_export.csv_line(last.get(name, "") for name in HEAD)
+    yield streaming_export.csv_line(last.get(name, "") for name in CSV_COLUMNS)
 
 
-def _cell(name: str, value: Any) -> Any:
-    return json.dumps(value, ensure_ascii=False) if name in _JSON and value is not None else value
+def _csv_value(name: str, value: Any) -> Any:
+    return json.dumps(value, ensure_ascii=False) if name in _JSON_COLUMNS and value is not None else value
 
 
-def _ndjson(entries: Iterator[dict[str, Any]], head: tuple[int, str]) -> Iterator[str]:
+def _ndjson_lines(entries: Iterator[dict[str, Any]], head: tuple[int, str]) -> Iterator[str]:
     for entry in entries:
         yield json.dumps(entry, ensure_ascii=False) + "\n"
     yield json.dumps({"head": {"seq": head[0], "hash": head[1]}}) + "\n"
 
 
-def _parsed(text: Any) -> Any:
-    """What somebody wrote past Beacon may be no JSON: it is told as it is."""
+def _parse_json(text: Any) -> Any:
+    """Parse a JSON column. Text that somebody wrote around Beacon and that is not JSON is returned as it is."""
     try:
         return None if text is None else json.loads(text)
     except (ValueError, RecursionError):
-        return _told(text)
+        return _decode_bytes(text)
 
 
-def _told(value: Any) -> Any:
+def _decode_bytes(value: Any) -> Any:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
-def as_text(value: Any) -> str:
-    """A value as JSON writes it."""
+def to_json_text(value: Any) -> str:
+    """A value as JSON text."""
     return json.dumps(value, ensure_ascii=False)

@@ -1,8 +1,8 @@
-"""The head of the chain, kept in a file of the host's: who cuts off the newest entries, makes the chain anew or empties
-the table in the database leaves this behind.
+"""Keeps the head of the audit chain in a file on the host, outside the database.
 
-Every worker keeps it, a few seconds after an entry; a lock lets one write at a time. A head is replaced only by a later
-one of the same chain: as long as the log does not hold what is kept, the file stays as it is and says so.
+The file reveals when somebody truncates the newest entries, rebuilds the chain or empties the table. Every worker
+updates it a few seconds after an entry; a lock lets one write at a time. A head is replaced only by a later one of the
+same chain: if the log does not contain the kept head, the file stays unchanged and an error is logged.
 """
 
 import fcntl
@@ -30,20 +30,20 @@ from app.infra.clock import utc_text
 
 log = logging.getLogger(__name__)
 
-# Heads that an operator has replaced stay in the file, the newest so many.
-MAX_REPLACED = 20
-# So often the log is told that it does not hold what is kept.
-REPEAT_S = 600.0
-ADVICE = "run beacon audit verify; once you know why, beacon audit accept-head"
+# The number of heads replaced by an operator that the file keeps, newest first to stay.
+MAX_REPLACED_HEADS = 20
+# Minimum time between two log lines about a mismatch.
+COMPLAINT_INTERVAL_S = 600.0
+MISMATCH_ADVICE = "run beacon audit verify; once you know why, beacon audit accept-head"
 
 
-class Unreadable(Exception):
-    """The file cannot be read or written; the text names it and says why."""
+class HeadFileError(Exception):
+    """The head file cannot be read or written; the text has its path and the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeptHead:
-    """The entry `seq` had this hash `at` that time; `file` says where that is kept."""
+    """The entry `seq` had this hash at the time `at`. `file` is where this is recorded."""
 
     seq: int
     hash: str
@@ -51,26 +51,26 @@ class KeptHead:
     file: str = ""
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         when = f"{self.at[:10]} {self.at[11:19]} UTC"
         return f"the head kept in {self.file}, entry {self.seq:,} of {when}"
 
 
 class HeadFile:
-    """One file for the databases of this host, each under its own name. Every method may wait for the disk."""
+    """One file with a head for each database of this host. Every method may block on the disk."""
 
     def __init__(self, path: Path, database: str) -> None:
         self.path, self._database = path, database
 
     def read(self) -> KeptHead | None:
-        """Raises `Unreadable`."""
+        """Raises `HeadFileError`."""
         kept = self._all().get(self._database, {}).get("head")
         return None if kept is None else self._head(kept)
 
     def replace(self, before: KeptHead | None, now: KeptHead, replaced: str | None = None) -> bool:
-        """Keep `now`, unless the file says something else than `before` by now, or somebody else writes it just now.
+        """Write `now`. False if the file no longer holds `before`, or if another process is writing it.
 
-        `replaced`: why `before` is given up.
+        `replaced` is an operator's reason for dropping `before`.
         """
         with self._locked() as is_mine:
             if not is_mine or self.read() != before:
@@ -78,9 +78,9 @@ class HeadFile:
             every = self._all()
             mine = every.setdefault(self._database, {})
             if replaced is not None and before is not None:
-                gone = {**_plain(before), "until": now.at, "why": replaced}
-                mine["replaced"] = [*mine.get("replaced", []), gone][-MAX_REPLACED:]
-            mine["head"] = _plain(now)
+                gone = {**_head_to_json(before), "until": now.at, "why": replaced}
+                mine["replaced"] = [*mine.get("replaced", []), gone][-MAX_REPLACED_HEADS:]
+            mine["head"] = _head_to_json(now)
             self._write(json.dumps(every, indent=1) + "\n")
         return True
 
@@ -88,24 +88,24 @@ class HeadFile:
         try:
             found = json.loads(self.path.read_text())
             if not isinstance(found, dict) or not all(isinstance(one, dict) for one in found.values()):
-                raise ValueError("it holds no heads")
+                raise ValueError("it is not a head file")
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, RecursionError) as error:
-            raise Unreadable(f"{self.path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+            raise HeadFileError(f"{self.path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
         return found
 
     def _head(self, kept: Any) -> KeptHead:
         try:
             return KeptHead(int(kept["seq"]), str(kept["hash"]), str(kept["at"]), str(self.path))
         except (TypeError, ValueError, LookupError):
-            raise Unreadable(f"{self.path} cannot be read: it holds no heads") from None
+            raise HeadFileError(f"{self.path} cannot be read: it is not a head file") from None
 
     @contextmanager
     def _locked(self) -> Iterator[bool]:
-        """Whether the lock is ours. Nobody waits for it: a process that was stopped may hold it for hours."""
+        """Yield True if the lock was acquired. It is not waited for: a stopped process may hold it for hours."""
         try:
-            with open(self.path.with_name(self.path.name + ".lock"), "w", opener=_private) as lock:
+            with open(self.path.with_name(self.path.name + ".lock"), "w", opener=_open_private) as lock:
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
@@ -113,10 +113,10 @@ class HeadFile:
                     return
                 yield True
         except OSError as error:
-            raise Unreadable(f"{self.path} cannot be written: {error.strerror}") from None
+            raise HeadFileError(f"{self.path} cannot be written: {error.strerror}") from None
 
     def _write(self, text: str) -> None:
-        """Whole or not at all, also where the machine loses its power meanwhile."""
+        """Replace the file atomically, also if the machine loses power."""
         number, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}-")
         try:
             with os.fdopen(number, "w") as file:
@@ -135,48 +135,47 @@ class HeadFile:
 
 
 class HeadKeeper:
-    """Brings the file up to the log, off the event loop."""
+    """Updates the head file from the log, off the event loop."""
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self.file = HeadFile(settings.audit_head_path, settings.database_name)
-        self._seen = chain.Head(0, chain.FIRST, "")
+        self._seen = chain.Head(0, chain.GENESIS_HASH, "")
         self._clock, self._complained_at = clock, float("-inf")
 
-    def kept(self) -> KeptHead | None:
-        """Raises `Unreadable`."""
+    def read_kept(self) -> KeptHead | None:
+        """The kept head, or None. Raises `HeadFileError`."""
         found: KeptHead | None = concurrency.call(self.file.read)
         return found
 
-    def keep(self) -> None:
-        """The head as it is now. Needs an app context; never raises for the file's sake, but says so in the log."""
+    def update(self) -> None:
+        """Write the current head to the file. Needs an app context. File errors are logged, not raised."""
         try:
-            self._keep()
-        except Unreadable as error:
+            self._update()
+        except HeadFileError as error:
             self._complain(
-                f"the head of the audit is not kept: {error}; mend the file or name another one in "
-                "BEACON_AUDIT_HEAD_FILE"
+                f"the audit head cannot be stored: {error}; fix the file or set another one in BEACON_AUDIT_HEAD_FILE"
             )
 
     def accept(self, why: str) -> KeptHead:
-        """Keep the head as it is now, whatever was kept. Raises `Unreadable`."""
+        """Store the current head, whatever the file holds. Raises `HeadFileError`."""
         with read() as session:
-            now = self._of(chain.head(session))
-        before = self.kept()
+            now = self._of(chain.read_head(session))
+        before = self.read_kept()
         if not concurrency.call(self.file.replace, before, now, why):
-            raise Unreadable(f"{self.file.path} was changed just now; try again")
+            raise HeadFileError(f"{self.file.path} was changed by another process; try again")
         return now
 
-    def _keep(self) -> None:
+    def _update(self) -> None:
         with read() as session:
-            head = chain.head(session)
+            head = chain.read_head(session)
         if head == self._seen and head.seq:
             return
-        before = self.kept()
+        before = self.read_kept()
         if before is not None:
             with read() as session:
-                wrong = contradiction(session, before)
+                wrong = find_contradiction(session, before)
             if wrong is not None:
-                self._complain(f"the audit does not hold {before.words}: {wrong}; {ADVICE}")
+                self._complain(f"the audit does not contain {before.description}: {wrong}; {MISMATCH_ADVICE}")
                 return
         if (0 if before is None else before.seq) < head.seq:
             concurrency.call(self.file.replace, before, self._of(head))
@@ -186,39 +185,39 @@ class HeadKeeper:
         return KeptHead(head.seq, head.hash, utc_text(), str(self.file.path))
 
     def _complain(self, words: str) -> None:
-        if self._clock() - self._complained_at >= REPEAT_S:
+        if self._clock() - self._complained_at >= COMPLAINT_INTERVAL_S:
             self._complained_at = self._clock()
             log.error("%s", words)
 
 
-def keeper() -> HeadKeeper:
-    """The one of the current application."""
-    return keeper_of(current_app)
+def current_keeper() -> HeadKeeper:
+    """The head keeper of the current application."""
+    return get_keeper(current_app)
 
 
-def keeper_of(app: Flask) -> HeadKeeper:
+def get_keeper(app: Flask) -> HeadKeeper:
     found: HeadKeeper = app.extensions["beacon_head_keeper"]
     return found
 
 
-def contradiction(session: Session, kept: KeptHead) -> str | None:
-    """Why this log is not the one that had this head; a quick look, which reads no chain."""
+def find_contradiction(session: Session, kept: KeptHead) -> str | None:
+    """The reason why this log does not contain the kept head, or None. Reads one entry, not the chain."""
     if kept.seq == 0:
         return None
     hash_ = session.scalar(sa.select(AuditRow.hash).where(AuditRow.seq == kept.seq))
     if hash_ == kept.hash:
         return None
-    head = chain.head(session)
+    head = chain.read_head(session)
     if head.seq < kept.seq:
-        return f"it ends at entry {head.seq:,}, so the log was restored or cut"
+        return f"it ends at entry {head.seq:,}, so the log was restored or truncated"
     if hash_ is None:
-        return "that entry has gone under a checkpoint, so nobody can tell"
-    return "that entry has another hash, so the log was made anew, or restored and written on"
+        return "that entry was deleted under a checkpoint, so it cannot be compared"
+    return "that entry has another hash, so the log was rebuilt, or restored and continued"
 
 
-def _plain(head: KeptHead) -> dict[str, Any]:
+def _head_to_json(head: KeptHead) -> dict[str, Any]:
     return {name: value for name, value in asdict(replace(head, file="")).items() if name != "file"}
 
 
-def _private(name: str, flags: int) -> int:
+def _open_private(name: str, flags: int) -> int:
     return os.open(name, flags, 0o600)

@@ -1,4 +1,4 @@
-"""The head of the chain, posted to a witness elsewhere that the host names (`BEACON_AUDIT_HEAD_URL`)."""
+"""Posts the head of the audit chain to an external witness (`BEACON_AUDIT_HEAD_URL`)."""
 
 import requests
 from flask import current_app
@@ -7,27 +7,27 @@ from app.audit import chain
 from app.config import Settings
 from app.db import read
 
-CONNECT_S = 2.0
-ANSWER_S = 5.0
+CONNECT_TIMEOUT_S = 2.0
+RESPONSE_TIMEOUT_S = 5.0
 
 
-class NotTaken(Exception):
-    """The witness did not take the head; the text says why, without the address, which may hold a secret."""
+class HeadNotAccepted(Exception):
+    """The witness did not accept the head. The text gives the reason, but not the URL, which may contain a secret."""
 
 
-def post(url: str) -> None:
-    """Once; the next turn comes. Needs an app context. Raises `NotTaken`."""
+def post_head(url: str) -> None:
+    """Post the head once, without a retry. Needs an app context. Raises `HeadNotAccepted`."""
     settings: Settings = current_app.extensions["beacon_settings"]
     with read() as session:
-        head = chain.head(session)
-    told = {"database": settings.database_name, "seq": head.seq, "hash": head.hash, "timestamp": head.timestamp}
+        head = chain.read_head(session)
+    body = {"database": settings.database_name, "seq": head.seq, "hash": head.hash, "timestamp": head.timestamp}
     status = 0
     try:
         with requests.Session() as session:
-            session.trust_env = False  # the environment's proxies and credentials are not meant for it
-            # Its answer is not read: the status says all.
+            session.trust_env = False  # do not send it through the environment's proxies or with its credentials
+            # The response body is not read: the status is enough.
             with session.post(
-                url, json=told, timeout=(CONNECT_S, ANSWER_S), allow_redirects=False, stream=True
+                url, json=body, timeout=(CONNECT_TIMEOUT_S, RESPONSE_TIMEOUT_S), allow_redirects=False, stream=True
             ) as answer:
                 status = answer.status_code
     except requests.RequestException as error:
@@ -35,4 +35,4 @@ def post(url: str) -> None:
     else:
         reason = f"it answered {status}"
     if not 200 <= status < 300:
-        raise NotTaken(f"BEACON_AUDIT_HEAD_URL did not take the head of the audit: {reason}")
+        raise HeadNotAccepted(f"BEACON_AUDIT_HEAD_URL did not accept the audit head: {reason}")

@@ -1,4 +1,4 @@
-"""What runs beside the requests for the audit: minutes that are over, the head into the log, retention."""
+"""Background tasks of the audit: summaries of repeated attempts, copies of the head, retention."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -10,43 +10,46 @@ from app.audit import checkpoint, head_file, head_webhook
 from app.config import Settings
 from app.db import DatabaseUnavailable
 
-ACTOR = "beacon"
-TELL_EVERY_S = 15.0
-HEAD_EVERY_S = 600.0
-KEEP_EVERY_S = 5.0
+MAINTENANCE_ACTOR = "beacon"
+SUMMARY_INTERVAL_S = 15.0
+HEAD_INTERVAL_S = 600.0
+HEAD_FILE_INTERVAL_S = 5.0
 
 
-def tasks(app: Flask, settings: Settings) -> Iterator[tuple[float, Callable[[], None]]]:
-    """Each with the seconds between two turns."""
+def periodic_tasks(app: Flask, settings: Settings) -> Iterator[tuple[float, Callable[[], None]]]:
+    """Each task with its interval in seconds."""
     attempts = app.extensions["beacon_attempts"]
-    yield TELL_EVERY_S, _within(app, attempts.flush)
-    yield HEAD_EVERY_S, _within(app, checkpoint.log_head)
-    yield KEEP_EVERY_S, _within(app, head_file.keeper_of(app).keep)
+    yield SUMMARY_INTERVAL_S, _in_app_context(app, attempts.flush)
+    yield HEAD_INTERVAL_S, _in_app_context(app, checkpoint.log_head)
+    yield HEAD_FILE_INTERVAL_S, _in_app_context(app, head_file.get_keeper(app).update)
     if settings.audit_head_url:
-        yield HEAD_EVERY_S, _within(app, lambda: head_webhook.post(settings.audit_head_url))
+        yield HEAD_INTERVAL_S, _in_app_context(app, lambda: head_webhook.post_head(settings.audit_head_url))
     if settings.audit_retention_days > 0:
-        yield HEAD_EVERY_S, _within(app, lambda: checkpoint.keep(settings.audit_retention_days, ACTOR))
+        yield (
+            HEAD_INTERVAL_S,
+            _in_app_context(app, lambda: checkpoint.apply_retention(settings.audit_retention_days, MAINTENANCE_ACTOR)),
+        )
 
 
-class AtTheEnd:
-    """What a worker that ends has only counted is written before it is gone, and the head behind it is kept."""
+class ShutdownFlush:
+    """Flushes counted attempts and the head file when the worker shuts down."""
 
     def __init__(self, app: Flask) -> None:
         self._calls = (
-            _within(app, app.extensions["beacon_attempts"].write_pending),
-            _within(app, head_file.keeper_of(app).keep),
+            _in_app_context(app, app.extensions["beacon_attempts"].write_pending),
+            _in_app_context(app, head_file.get_keeper(app).update),
         )
 
     def start(self) -> None:
-        """Nothing runs before the end."""
+        """Does nothing: the work is done on shutdown."""
 
     def stop(self) -> None:
         for call in self._calls:
-            with contextlib.suppress(SQLAlchemyError, DatabaseUnavailable):  # it may be what ended before this worker
+            with contextlib.suppress(SQLAlchemyError, DatabaseUnavailable):  # the database may already be gone
                 call()
 
 
-def _within(app: Flask, call: Callable[[], object]) -> Callable[[], None]:
+def _in_app_context(app: Flask, call: Callable[[], object]) -> Callable[[], None]:
     def run() -> None:
         with app.app_context():
             call()

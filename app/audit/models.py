@@ -1,17 +1,17 @@
-"""The audit's tables. Their triggers refuse every update, and every delete that no checkpoint covers."""
+"""Tables of the audit. Triggers reject every update, and every delete that no checkpoint covers."""
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db import Base
 
-# Most entries belong to no command, and are not in its index.
-_OF_COMMANDS = sa.text("command_id IS NOT NULL")
+# Most entries belong to no command, so the index on command_id leaves them out.
+_WHERE_COMMAND_ID = sa.text("command_id IS NOT NULL")
 
 
 class AuditRow(Base):
     __tablename__ = "command_audit"
-    # Each holds all that can be filtered by: whatever is asked for is counted and found in one of them.
+    # Each index contains all columns that can be filtered by, so that one index answers and counts any filter.
     __table_args__ = (
         sa.Index("ix_command_audit_actor", "actor", "seq", "action_type", "target", "outcome"),
         sa.Index("ix_command_audit_action_type", "action_type", "seq", "actor", "target", "outcome"),
@@ -19,7 +19,11 @@ class AuditRow(Base):
         sa.Index("ix_command_audit_outcome", "outcome", "seq", "actor", "action_type", "target"),
         sa.Index("ix_command_audit_timestamp", "timestamp", "seq"),
         sa.Index(
-            "ix_command_audit_command_id", "command_id", "seq", sqlite_where=_OF_COMMANDS, postgresql_where=_OF_COMMANDS
+            "ix_command_audit_command_id",
+            "command_id",
+            "seq",
+            sqlite_where=_WHERE_COMMAND_ID,
+            postgresql_where=_WHERE_COMMAND_ID,
         ),
     )
 
@@ -42,7 +46,7 @@ class AuditRow(Base):
 
 
 class Checkpoint(Base):
-    """That entries through `through_seq` may go: `seq` is the entry of the chain that says so."""
+    """Entries through `through_seq` may be deleted. `seq` is the entry of the chain that says so."""
 
     __tablename__ = "audit_checkpoint"
 
@@ -51,8 +55,8 @@ class Checkpoint(Base):
     through_hash: Mapped[str]
 
 
-class Gathered(Base):
-    """What happened again within its minute: told in one entry when the minute is over."""
+class AttemptCount(Base):
+    """How often an attempt was repeated within a minute; written as one entry when the minute is over."""
 
     __tablename__ = "audit_gathered"
 

@@ -1,4 +1,4 @@
-"""The audit as an address asks for it: `?actor=bob&outcome=failure&startDate=2026-11-21&q=mail`."""
+"""Query parameters of the audit: `?actor=bob&outcome=failure&startDate=2026-11-21&q=mail`."""
 
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -17,43 +17,43 @@ MAX_PAGE = 1_000_000
 Outcome = Literal["success", "failure", "timeout"]
 SortBy = Literal["timestamp", "seq", "actor", "actionType", "target", "outcome"]
 FILTERS = ("actionType", "target", "actor", "outcome", "commandId", "startDate", "endDate", "q")
-_USUAL = {"sortBy": "timestamp", "sortOrder": "desc", "limit": "50"}
+_DEFAULTS = {"sortBy": "timestamp", "sortOrder": "desc", "limit": "50"}
 
 
-def _start(text: object) -> str | None:
-    return _moment(text, timedelta(0))
+def _parse_start(text: object) -> str | None:
+    return _parse_moment(text, timedelta(0))
 
 
-def _end(text: object) -> str | None:
-    """A day without a time means the whole of it."""
-    return _moment(text, timedelta(days=1))
+def _parse_end(text: object) -> str | None:
+    """The exclusive end of the range. A date without a time includes the whole day."""
+    return _parse_moment(text, timedelta(days=1))
 
 
-def _moment(text: object, day: timedelta) -> str | None:
+def _parse_moment(text: object, day: timedelta) -> str | None:
     if text in (None, ""):
         return None
     try:
         if len(str(text)) == len("2026-11-21"):
             return utc_text(datetime.combine(date.fromisoformat(str(text)), time(tzinfo=UTC)) + day)
-        # A plus sign that was not escaped arrives as a blank.
+        # An unescaped plus sign arrives as a space.
         return utc_text(parse_utc(str(text).replace(" ", "+")))
     except (ValueError, OverflowError) as error:
-        raise ValueError("expected a day or a moment, like 2026-11-21 or 2026-11-21T12:00:00Z") from error
+        raise ValueError("expected a date or a time, like 2026-11-21 or 2026-11-21T12:00:00Z") from error
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A place between two entries: behind (or, read backwards, before) the one with this key."""
+class AuditCursor:
+    """A position in the results: after the entry with this key or, read backwards, before it."""
 
     key: tuple[str | int, ...]
     backwards: bool = False
 
-    def text(self) -> str:
+    def encode(self) -> str:
         plain = json.dumps([self.backwards, *self.key], separators=(",", ":"))
         return urlsafe_b64encode(plain.encode()).decode().rstrip("=")
 
     @classmethod
-    def of(cls, text: object) -> Self | None:
+    def parse(cls, text: object) -> Self | None:
         if text in (None, ""):
             return None
         try:
@@ -63,24 +63,24 @@ class Place:
             if not sound or not all(isinstance(word, str) for word in words):
                 raise ValueError
             for word in words:
-                _sayable(word)
+                _check_text(word)
         except (ValueError, TypeError, RecursionError) as error:
-            raise ValueError("expected meta.next or meta.previous of an earlier answer") from error
+            raise ValueError("expected meta.next or meta.previous of an earlier response") from error
         return cls(tuple(key), backwards)
 
 
-def _sayable(text: object) -> object:
-    """No column holds a NUL or half a surrogate pair, and a database would not take it as a question."""
+def _check_text(text: object) -> object:
+    """Refuse NUL and unpaired surrogates: no column contains them, and the database rejects them as parameters."""
     if isinstance(text, str) and ("\0" in text or text != text.encode("utf-8", "replace").decode()):
         raise ValueError("expected text without control characters")
     return text or None
 
 
-Text = Annotated[str | None, BeforeValidator(_sayable), Field(max_length=1_000)]
+Text = Annotated[str | None, BeforeValidator(_check_text), Field(max_length=1_000)]
 
 
 class AuditQuery(BaseModel):
-    """What is asked. Unknown parameters are nobody's mistake here, and ignored."""
+    """The parsed query. Unknown query parameters are ignored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, arbitrary_types_allowed=True)
 
@@ -93,31 +93,31 @@ class AuditQuery(BaseModel):
     actor: Text = None
     command_id: Text = Field(None, alias="commandId")
     outcome: Outcome | None = None
-    start: Annotated[str | None, BeforeValidator(_start)] = Field(None, alias="startDate")
-    end: Annotated[str | None, BeforeValidator(_end)] = Field(None, alias="endDate")
-    q: Annotated[str | None, BeforeValidator(_sayable), Field(max_length=200)] = None
-    place: Annotated[Place | None, BeforeValidator(Place.of)] = Field(None, alias="cursor")
+    start: Annotated[str | None, BeforeValidator(_parse_start)] = Field(None, alias="startDate")
+    end: Annotated[str | None, BeforeValidator(_parse_end)] = Field(None, alias="endDate")
+    q: Annotated[str | None, BeforeValidator(_check_text), Field(max_length=200)] = None
+    cursor: Annotated[AuditCursor | None, BeforeValidator(AuditCursor.parse)] = Field(None, alias="cursor")
 
     @property
-    def sorts_by_time(self) -> bool:
-        """A search reads in the order of time, whatever else was asked."""
+    def is_sorted_by_time(self) -> bool:
+        """A text search is always in the order of time, whatever `sortBy` says."""
         return self.sort_by in ("timestamp", "seq") or self.q is not None
 
     @property
-    def descending(self) -> bool:
+    def is_descending(self) -> bool:
         return self.sort_order == "desc"
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
-    """A query as it was typed: what of it is understood, and in sentences what is not."""
+class AuditAddress:
+    """The query of the page as it was typed: the valid part of it, and a sentence for each error."""
 
     given: Mapping[str, str]
     query: AuditQuery
     errors: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, typed: Mapping[str, str]) -> Self:
+    def parse(cls, typed: Mapping[str, str]) -> Self:
         given = {name: value.strip() for name, value in typed.items() if value.strip()}
         try:
             return cls(given, AuditQuery.model_validate(given))
@@ -131,9 +131,9 @@ class Address:
     def is_filtered(self) -> bool:
         return any(name in self.given for name in FILTERS)
 
-    def to(self, path: str = "/audit", **changed: str | None) -> str:
-        """The same view, with what is `changed`; from its first page on unless a cursor is given."""
-        kept = {name: value for name, value in self.given.items() if name in (*FILTERS, *_USUAL, "refresh")}
+    def url(self, path: str = "/audit", **changed: str | None) -> str:
+        """The URL of this view with the `changed` parameters; its first page unless a cursor is given."""
+        kept = {name: value for name, value in self.given.items() if name in (*FILTERS, *_DEFAULTS, "refresh")}
         pairs = {**kept, **changed}
-        query = urlencode({name: value for name, value in pairs.items() if value and _USUAL.get(name) != value})
+        query = urlencode({name: value for name, value in pairs.items() if value and _DEFAULTS.get(name) != value})
         return f"{path}?{query}" if query else path

@@ -1,8 +1,8 @@
-"""Long reads of the audit off the event loop: a connection of their own, on a thread of their own.
+"""Runs long audit reads off the event loop, on their own threads and connections.
 
-A query over millions of rows runs inside SQLite, in C, and would hold every stream of the worker. psycopg waits as
-everything else does under gevent, so PostgreSQL is read where one is. The threads are the audit's own: whoever logs in
-or opens a stream waits for no search.
+A query over millions of rows runs inside SQLite, in C, and would block every stream of the worker. psycopg cooperates
+with gevent, so PostgreSQL is read on the loop. The threads are the audit's own, so that logins and new streams never
+wait for a search.
 """
 
 import sqlite3
@@ -22,24 +22,24 @@ T = TypeVar("T")
 Row = tuple[Any, ...]
 Rows = list[Row]
 
-# A writer's checkpoint may hold the file for a moment.
-_BUSY_S = 5.0
-# For one statement of an export or of Verify on PostgreSQL, which has more to read than a page.
-_READING_S = 30.0
-# What pages are read from stays in memory while one connection looks.
+# A checkpoint of SQLite's write-ahead log may lock the file for a moment.
+_BUSY_TIMEOUT_S = 5.0
+# For one statement on PostgreSQL; an export or a verification reads more than a page does.
+_STATEMENT_TIMEOUT_S = 30.0
+# SQLite's page cache of one connection.
 _CACHE_KIB = 65_536
-# Looks of a worker: so many at once, as threads or as connections of PostgreSQL's pool; so many that run or wait.
-AT_ONCE = 3
-MOST = 15
-# Rows that are taken before their bytes are added up.
-_PORTION = 50
-_threads = concurrency.Threads(AT_ONCE)
-_turns = threading.BoundedSemaphore(MOST)
-_running = threading.BoundedSemaphore(AT_ONCE)
+# Reads of a worker that run at the same time, as threads or connections of the pool; and reads that run or wait.
+MAX_CONCURRENT_READS = 3
+MAX_PENDING_READS = 15
+# Rows that are fetched before their bytes are added up.
+_ROWS_PER_FETCH = 50
+_threads = concurrency.Threads(MAX_CONCURRENT_READS)
+_pending = threading.BoundedSemaphore(MAX_PENDING_READS)
+_running = threading.BoundedSemaphore(MAX_CONCURRENT_READS)
 
 
-class Budget:
-    """How many bytes of rows one look may bring, by the `weight` of each. `is_spent`: there may be more rows."""
+class ByteBudget:
+    """A limit on the bytes of the rows of one read, measured by `weight`. If `is_spent`, there may be more rows."""
 
     def __init__(self, most: int, weight: Callable[[Row], int]) -> None:
         self._left, self._weight = most, weight
@@ -57,48 +57,48 @@ class Budget:
 
 
 class Fetch(Protocol):
-    """Runs a statement and answers with its rows as the driver made them; within a budget, with the first of them."""
+    """Runs a statement and returns the driver's rows; with a budget, only the first ones that fit."""
 
-    def __call__(self, statement: sa.Executable, budget: Budget | None = None) -> Rows: ...
+    def __call__(self, statement: sa.Executable, budget: ByteBudget | None = None) -> Rows: ...
 
 
-def look(reading: Callable[[Fetch], T], *, waits: bool = False) -> T:
-    """What `reading` makes of the rows it asks for, all of them as of one moment.
+def run_read(reading: Callable[[Fetch], T], *, waits: bool = False) -> T:
+    """Call `reading` with a `Fetch` and return its result; all its rows come from one snapshot.
 
-    `reading` runs on a native thread: it computes, and touches neither Flask nor a session. Where too many look, that
-    is a 503; who `waits` has begun an answer already and gets a turn later.
+    `reading` runs on a native thread, so it must not use Flask or a session. If too many reads are pending, it raises
+    a 503 problem; with `waits`, for a response that has already started, it waits for a free slot instead.
     """
-    if not _turns.acquire(blocking=waits):
-        detail = "Too many people search the audit just now. Try again in a moment."
+    if not _pending.acquire(blocking=waits):
+        detail = "Too many audit searches are running. Try again in a moment."
         raise Problem(503, "Busy", detail, headers=retry_after(2, 5))
     try:
         with _running:
             return _read(reading)
     finally:
-        _turns.release()
+        _pending.release()
 
 
 def _read(reading: Callable[[Fetch], T]) -> T:
     engine = db.engine
     if engine.dialect.name != "sqlite":
         with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
-            allow(connection, _READING_S)
-            return reading(_of_postgres(connection))
-    result: T = _threads.call(_on_sqlite, engine.url.database or "", engine.dialect, reading)
+            allow(connection, _STATEMENT_TIMEOUT_S)
+            return reading(_postgres_fetch(connection))
+    result: T = _threads.call(_read_sqlite, engine.url.database or "", engine.dialect, reading)
     return result
 
 
-def beside(function: Callable[..., T], *args: Any) -> T:
-    """What `function` makes of what was read, off the loop: entries of a command on thousands of jobs are long."""
+def run_in_thread(function: Callable[..., T], *args: Any) -> T:
+    """Call `function` off the event loop, to convert rows: entries of a command on thousands of jobs are long."""
     result: T = _threads.call(function, *args)
     return result
 
 
-def _on_sqlite(address: str, dialect: sa.Dialect, reading: Callable[[Fetch], T]) -> T:
+def _read_sqlite(address: str, dialect: sa.Dialect, reading: Callable[[Fetch], T]) -> T:
     with closing(open_file(address)) as connection:
         connection.execute("BEGIN")
 
-        def fetch(statement: sa.Executable, budget: Budget | None = None) -> Rows:
+        def fetch(statement: sa.Executable, budget: ByteBudget | None = None) -> Rows:
             compiled = statement.compile(dialect=dialect)  # type: ignore[attr-defined]  # every executable has it
             named = compiled.params
             with closing(
@@ -106,34 +106,34 @@ def _on_sqlite(address: str, dialect: sa.Dialect, reading: Callable[[Fetch], T])
             ) as cursor:
                 if budget is None:
                     return cursor.fetchall()
-                return budget.take(iter(lambda: cursor.fetchmany(_PORTION), []))
+                return budget.take(iter(lambda: cursor.fetchmany(_ROWS_PER_FETCH), []))
 
         return reading(fetch)
 
 
 def open_file(address: str) -> sqlite3.Connection:
-    """`address` is the engine's: `file:…`. Text that is none stays bytes, as the app's connections have it."""
-    connection = sqlite3.connect(f"{address}?mode=rw", uri=True, timeout=_BUSY_S, isolation_level=None)
+    """Open the database read-only. `address` is the engine's `file:…`. Text that is not UTF-8 is returned as bytes."""
+    connection = sqlite3.connect(f"{address}?mode=rw", uri=True, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
     connection.execute("PRAGMA query_only = ON")
-    connection.text_factory = _text
+    connection.text_factory = _decode_text
     connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
     return connection
 
 
-def _text(stored: bytes) -> str | bytes:
+def _decode_text(stored: bytes) -> str | bytes:
     try:
         return stored.decode()
     except UnicodeDecodeError:
         return stored
 
 
-def _of_postgres(connection: Connection) -> Fetch:
-    def fetch(statement: sa.Executable, budget: Budget | None = None) -> Rows:
+def _postgres_fetch(connection: Connection) -> Fetch:
+    def fetch(statement: sa.Executable, budget: ByteBudget | None = None) -> Rows:
         if budget is None:
             return [tuple(row) for row in connection.execute(statement)]
-        # On a cursor of the server's: what is over the budget is never sent.
-        options = {"stream_results": True, "max_row_buffer": _PORTION}
+        # A server-side cursor, so that rows beyond the budget are never sent.
+        options = {"stream_results": True, "max_row_buffer": _ROWS_PER_FETCH}
         with connection.execute(statement, execution_options=options) as result:
-            return budget.take([tuple(row) for row in some] for some in result.partitions(_PORTION))
+            return budget.take([tuple(row) for row in some] for some in result.partitions(_ROWS_PER_FETCH))
 
     return fetch

@@ -1,4 +1,4 @@
-"""Secrets never enter the audit: whatever a caller hands over goes through here."""
+"""Removes secrets from everything that is written to the audit."""
 
 import re
 from collections.abc import Mapping
@@ -12,9 +12,9 @@ _SECRET = re.compile(
     r"|(^|_)(token|auth|dsn)\d*$|token_?(value|text|hash)|session_?id$",
     re.IGNORECASE,
 )
-# A password within an address, which a port with a path behind it is not; an @ or a slash within one is part of it.
+# A password in a URL. A port followed by a path is not one; an @ or a slash inside a password belongs to it.
 _IN_ADDRESS = re.compile(r"(?<=://)([^/\s:@\[]*):(?!\d{1,5}(?:[/?#\s]|$))(?:[^/\s]+|\S{1,200})@")
-# A token of Beacon's own wherever it stands, what is sent with a request, and what is assigned to a telling name.
+# Beacon's own tokens anywhere, credentials in request headers, and values assigned to names that suggest a secret.
 _OWN_TOKEN = re.compile(r"\bbc[nw]_[A-Za-z0-9_.-]{15,}[A-Za-z0-9_-]")
 _HEADER = re.compile(r"\b(authorization:\s*(?:[a-z]+\s+)?|bearer\s+)(?!\(hidden\))\S+", re.IGNORECASE)
 _ASSIGNED = re.compile(
@@ -23,8 +23,8 @@ _ASSIGNED = re.compile(
     re.IGNORECASE,
 )
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-# What is said of a secret without telling it.
-_SAID = ("", "kept", HIDDEN)
+# Values that describe a secret without revealing it.
+_HARMLESS_VALUES = ("", "kept", HIDDEN)
 
 _PATTERNS = (
     (_IN_ADDRESS, rf"\1:{HIDDEN}@"),
@@ -35,30 +35,30 @@ _PATTERNS = (
 
 
 def redact(value: Any, depth: int = 0) -> Any:
-    """`value` without secrets: by the name of a key, and by their looks within any text."""
+    """`value` without secrets, found by the name of a key and by patterns within text."""
     if depth > MAX_DEPTH:
         return HIDDEN
     if isinstance(value, Mapping):
-        return {text(str(key)): _member(str(key), one, depth + 1) for key, one in value.items()}
+        return {redact_text(str(key)): _redact_member(str(key), one, depth + 1) for key, one in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [redact(one, depth + 1) for one in value]
-    return text(value) if isinstance(value, str) else value
+    return redact_text(value) if isinstance(value, str) else value
 
 
-def text(value: str) -> str:
-    """One text; also without what a database does not take: half a surrogate pair, and NUL."""
+def redact_text(value: str) -> str:
+    """One text without secrets, and without what a database rejects: unpaired surrogates and NUL."""
     sound = value.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
     for pattern, instead in _PATTERNS:
         sound = pattern.sub(instead, sound)
     return sound
 
 
-def _member(key: str, value: Any, depth: int) -> Any:
+def _redact_member(key: str, value: Any, depth: int) -> Any:
     if not _SECRET.search(_CAMEL.sub("_", key).replace("-", "_")):
         return redact(value, depth)
-    # The id of a token, or where a password comes from, is no secret.
+    # The id of a token and the source of a password are not secret.
     if value is None or isinstance(value, bool) or (isinstance(value, int) and key == "token"):
         return value
-    if isinstance(value, str) and (value in _SAID or value.startswith("from the environment variable ")):
+    if isinstance(value, str) and (value in _HARMLESS_VALUES or value.startswith("from the environment variable ")):
         return value
     return HIDDEN

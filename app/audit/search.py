@@ -1,6 +1,6 @@
-"""Pages of the audit: found in one index that holds all that can be filtered by, then read by their seq.
+"""Finds pages of audit entries: matches come from one covering index, then the rows are read by seq.
 
-The order of the chain is the order of time (`chain.record` sees to it), so a span of time is a span of `seq`.
+The order of the chain is the order of time (`chain.record` ensures it), so a range of time is a range of `seq`.
 """
 
 import time
@@ -9,10 +9,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from app.audit.count_cache import MOST, Totals
+from app.audit.count_cache import MAX_COUNTED_ROWS, CountCache
 from app.audit.models import AuditRow
-from app.audit.query_params import AuditQuery, Place
-from app.audit.reader_pool import Budget, Fetch, Rows
+from app.audit.query_params import AuditCursor, AuditQuery
+from app.audit.reader_pool import ByteBudget, Fetch, Rows
 
 Condition = sa.ColumnElement[bool]
 
@@ -20,95 +20,95 @@ COLUMNS = (
     "id", "seq", "timestamp", "actor", "action_type", "target", "stage", "outcome", "command_id", "before_state_json",
     "after_state_json", "command_params_json", "logs_json", "origin", "prev_hash", "hash",
 )  # fmt: skip
-_SORTED = {"actor": AuditRow.actor, "actionType": AuditRow.action_type, "target": AuditRow.target,
+_SORT_COLUMNS = {"actor": AuditRow.actor, "actionType": AuditRow.action_type, "target": AuditRow.target,
            "outcome": AuditRow.outcome}  # fmt: skip
-# Where words are looked for.
-_SEARCHED = (
+# The columns that a text search looks at.
+_SEARCH_COLUMNS = (
     AuditRow.target, AuditRow.actor, AuditRow.action_type, AuditRow.origin, AuditRow.before_state_json,
     AuditRow.after_state_json, AuditRow.command_params_json, AuditRow.logs_json, AuditRow.command_id, AuditRow.hash,
 )  # fmt: skip
-# A search reads the entries themselves: so many at a time, and for no longer than this.
-WINDOW = 5_000
-LONG = 200_000
-SEARCH_S = 1.0
+# A text search reads the entries themselves: this many rows at a time, and no longer than `MAX_SEARCH_S`.
+SEARCH_WINDOW_ROWS = 5_000
+LONG_SPAN_ROWS = 200_000
+MAX_SEARCH_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """`total` is exact, or the least there are; `looked_at`: entries read where a search stopped before its end."""
+class AuditPage:
+    """One page. `total` is exact or a minimum. `rows_scanned` is set if a search stopped before its end."""
 
     rows: list[dict[str, Any]]
     total: int = 0
     total_is_minimum: bool = False
-    next: Place | None = None
-    previous: Place | None = None
-    looked_at: int | None = None
+    next: AuditCursor | None = None
+    previous: AuditCursor | None = None
+    rows_scanned: int | None = None
     first: int = 0
     head: tuple[int, str] = (0, "")
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """The first and the last entry of the time that is asked for."""
+    """The first and the last seq within the requested time."""
 
     low: int
     high: int
 
 
-def page(fetch: Fetch, asked: AuditQuery, totals: Totals) -> Found:
-    """One page, on whatever thread `fetch` belongs to."""
-    first, head = ends(fetch)
-    span = _span(fetch, asked, first, head[0])
-    if asked.q:
-        return _searched(fetch, asked, span, head)
-    where = matching(asked)
-    total = span.high - span.low + 1 if not where else totals.count(fetch, key_of(asked, span), where, span)
+def find_page(fetch: Fetch, query: AuditQuery, totals: CountCache) -> AuditPage:
+    """Find one page of entries. Runs on the thread that `fetch` belongs to."""
+    first, head = read_bounds(fetch)
+    span = _resolve_span(fetch, query, first, head[0])
+    if query.q:
+        return _search_page(fetch, query, span, head)
+    where = build_conditions(query)
+    total = span.high - span.low + 1 if not where else totals.count(fetch, count_key(query, span), where, span)
     total = max(total, 0)
-    place = asked.place
-    backwards = place is not None and place.backwards
-    offset = 0 if place is not None else (asked.page - 1) * asked.limit
-    found = read(fetch, asked, span, place, asked.limit + 1, offset)
-    more, found = len(found) > asked.limit, found[: asked.limit]
+    cursor = query.cursor
+    backwards = cursor is not None and cursor.backwards
+    offset = 0 if cursor is not None else (query.page - 1) * query.limit
+    found = read_rows(fetch, query, span, cursor, query.limit + 1, offset)
+    more, found = len(found) > query.limit, found[: query.limit]
     if backwards:
         found.reverse()
-    further, nearer = (True, more) if backwards else (more, place is not None or asked.page > 1)
-    return Found(
+    further, nearer = (True, more) if backwards else (more, cursor is not None or query.page > 1)
+    return AuditPage(
         found,
-        min(total, MOST),
-        total > MOST,
-        Place(key(asked, found[-1])) if found and further else None,
-        Place(key(asked, found[0]), backwards=True) if found and nearer else None,
+        min(total, MAX_COUNTED_ROWS),
+        total > MAX_COUNTED_ROWS,
+        AuditCursor(cursor_key(query, found[-1])) if found and further else None,
+        AuditCursor(cursor_key(query, found[0]), backwards=True) if found and nearer else None,
         head=head,
     )
 
 
-def ends(fetch: Fetch) -> tuple[int, tuple[int, str]]:
-    """The seq of the first entry; seq and hash of the last. Nothing: 1, and 0."""
+def read_bounds(fetch: Fetch) -> tuple[int, tuple[int, str]]:
+    """The seq of the first entry, and seq and hash of the last one; 1, 0 and "" for an empty audit."""
     first = fetch(sa.select(sa.func.min(AuditRow.seq)))[0][0]
     last = fetch(sa.select(AuditRow.seq, AuditRow.hash).order_by(AuditRow.seq.desc()).limit(1))
     return first or 1, (last[0][0], last[0][1]) if last else (0, "")
 
 
-def read(
+def read_rows(
     fetch: Fetch,
-    asked: AuditQuery,
+    query: AuditQuery,
     span: Span,
-    place: Place | None,
+    cursor: AuditCursor | None,
     limit: int,
     offset: int = 0,
-    budget: Budget | None = None,
+    budget: ByteBudget | None = None,
 ) -> list[dict[str, Any]]:
-    """Entries in the order that is asked for, behind `place`, or before it in the opposite order."""
-    descending = asked.descending != (place is not None and place.backwards)
-    span, behind = _behind(asked, span, place, descending=descending)
-    where = [*matching(asked), *behind]
-    if not where and asked.sorts_by_time:
-        # Without a gap and in order: a page lies where it is counted to be.
+    """Entries in the requested order after `cursor`; before it in the opposite order if it reads backwards."""
+    descending = query.is_descending != (cursor is not None and cursor.backwards)
+    span, behind = _continue_after(query, span, cursor, descending=descending)
+    where = [*build_conditions(query), *behind]
+    if not where and query.is_sorted_by_time:
+        # seq has no gaps, so the offset of a page is a difference of seq.
         span = Span(span.low, span.high - offset) if descending else Span(span.low + offset, span.high)
         offset = 0
-    order = [column.desc() if descending else column.asc() for column in _order(asked)]
-    # Of a long span sorted by anything else, walk the index that is in that order, not the span.
-    is_long = not asked.sorts_by_time and span.high - span.low > LONG
+    order = [column.desc() if descending else column.asc() for column in _order_columns(query)]
+    # For a long span in another order, make the database walk the index in that order instead of the span.
+    is_long = not query.is_sorted_by_time and span.high - span.low > LONG_SPAN_ROWS
     chosen = (
         sa.select(AuditRow.seq)
         .where(*_within(span, AuditRow.seq + 0 if is_long else AuditRow.seq), *where)
@@ -117,120 +117,135 @@ def read(
     )
     chosen = chosen.offset(offset) if offset else chosen
     rows = sa.select(*_columns()).where(AuditRow.seq.in_(chosen)).order_by(*order)
-    return _named(fetch(rows, budget))
+    return _to_dicts(fetch(rows, budget))
 
 
-def _named(rows: Rows) -> list[dict[str, Any]]:
+def _to_dicts(rows: Rows) -> list[dict[str, Any]]:
     return [dict(zip(COLUMNS, row, strict=True)) for row in rows]
 
 
-def matching(asked: AuditQuery) -> list[Condition]:
+def build_conditions(query: AuditQuery) -> list[Condition]:
     named = (
-        (AuditRow.command_id, asked.command_id),
-        (AuditRow.actor, asked.actor),
-        (AuditRow.action_type, asked.action_type),
-        (AuditRow.target, asked.target),
+        (AuditRow.command_id, query.command_id),
+        (AuditRow.actor, query.actor),
+        (AuditRow.action_type, query.action_type),
+        (AuditRow.target, query.target),
     )
     where: list[Condition] = [column == value for column, value in named if value is not None]
-    if asked.outcome is not None:
-        # Nearly all have the same outcome: beside another filter its index is the wrong one to walk through.
-        is_usual = asked.outcome == "success" and not asked.sorts_by_time
+    if query.outcome is not None:
+        # Nearly all entries have the same outcome, so with another filter its index is the wrong one: hide the column.
+        is_usual = query.outcome == "success" and not query.is_sorted_by_time
         outcome: Any = AuditRow.outcome.concat("") if where or is_usual else AuditRow.outcome
-        where.append(outcome == asked.outcome)
+        where.append(outcome == query.outcome)
     return where
 
 
-def key_of(asked: AuditQuery, span: Span) -> tuple[Any, ...]:
-    """Names what `totals` counts."""
-    return (asked.command_id, asked.actor, asked.action_type, asked.target, asked.outcome, span.low, asked.end)
+def count_key(query: AuditQuery, span: Span) -> tuple[Any, ...]:
+    """The cache key of a count: everything that changes which entries match."""
+    return (query.command_id, query.actor, query.action_type, query.target, query.outcome, span.low, query.end)
 
 
-def span_of(fetch: Fetch, asked: AuditQuery) -> tuple[Span, tuple[int, str]]:
-    """The span that is asked for, and the head."""
-    first, head = ends(fetch)
-    return _span(fetch, asked, first, head[0]), head
+def find_span(fetch: Fetch, query: AuditQuery) -> tuple[Span, tuple[int, str]]:
+    """The requested span, and the head."""
+    first, head = read_bounds(fetch)
+    return _resolve_span(fetch, query, first, head[0]), head
 
 
-def _span(fetch: Fetch, asked: AuditQuery, first: int, last: int) -> Span:
+def _resolve_span(fetch: Fetch, query: AuditQuery, first: int, last: int) -> Span:
     low, high = first, last
     at = AuditRow.timestamp
-    if asked.start:
-        found = fetch(sa.select(AuditRow.seq).where(at >= asked.start).order_by(at, AuditRow.seq).limit(1))
+    if query.start:
+        found = fetch(sa.select(AuditRow.seq).where(at >= query.start).order_by(at, AuditRow.seq).limit(1))
         low = found[0][0] if found else last + 1
-    if asked.end:
-        newest = sa.select(AuditRow.seq).where(at < asked.end).order_by(at.desc(), AuditRow.seq.desc())
+    if query.end:
+        newest = sa.select(AuditRow.seq).where(at < query.end).order_by(at.desc(), AuditRow.seq.desc())
         found = fetch(newest.limit(1))
         high = found[0][0] if found else first - 1
     return Span(low, high)
 
 
-def _searched(fetch: Fetch, asked: AuditQuery, span: Span, head: tuple[int, str]) -> Found:
-    """Goes through the entries window by window, until the page is full or the time is over."""
-    place, ends_at = asked.place, time.monotonic() + SEARCH_S
+def _search_page(fetch: Fetch, query: AuditQuery, span: Span, head: tuple[int, str]) -> AuditPage:
+    """Scan the entries window by window until the page is full or the time is up."""
+    cursor, ends_at = query.cursor, time.monotonic() + MAX_SEARCH_S
     rows: list[dict[str, Any]] = []
-    looked_at = 0
+    rows_scanned = 0
     while True:
-        some, place, count = hits(fetch, asked, span, place, asked.limit + 1 - len(rows))
-        rows, looked_at = rows + some, looked_at + count
-        if len(rows) > asked.limit:
-            rows = rows[: asked.limit]
-            return Found(rows, len(rows), total_is_minimum=True, next=Place((rows[-1]["seq"],)), head=head)
-        if place is None:
-            return Found(rows, len(rows), total_is_minimum=asked.place is not None, head=head)
+        some, cursor, count = search_window(fetch, query, span, cursor, query.limit + 1 - len(rows))
+        rows, rows_scanned = rows + some, rows_scanned + count
+        if len(rows) > query.limit:
+            rows = rows[: query.limit]
+            return AuditPage(rows, len(rows), total_is_minimum=True, next=AuditCursor((rows[-1]["seq"],)), head=head)
+        if cursor is None:
+            return AuditPage(rows, len(rows), total_is_minimum=query.cursor is not None, head=head)
         if time.monotonic() >= ends_at:
-            return Found(rows, len(rows), total_is_minimum=True, next=place, looked_at=looked_at, head=head)
+            return AuditPage(rows, len(rows), total_is_minimum=True, next=cursor, rows_scanned=rows_scanned, head=head)
 
 
-def hits(
-    fetch: Fetch, asked: AuditQuery, span: Span, place: Place | None, limit: int, budget: Budget | None = None
-) -> tuple[list[dict[str, Any]], Place | None, int]:
-    """What the next window of a search holds, where to go on (None: it was the last), and how many were looked at."""
-    descending = asked.descending
+def search_window(
+    fetch: Fetch,
+    query: AuditQuery,
+    span: Span,
+    cursor: AuditCursor | None,
+    limit: int,
+    budget: ByteBudget | None = None,
+) -> tuple[list[dict[str, Any]], AuditCursor | None, int]:
+    """The matches in the next window of a search, the next cursor (None after the last) and the rows scanned."""
+    descending = query.is_descending
     order = AuditRow.seq.desc() if descending else AuditRow.seq.asc()
-    span, behind = _behind(asked, span, place, descending=descending)
-    where = [*_within(span), *matching(asked), *behind]
-    window = sa.select(AuditRow.seq).where(*where).order_by(order).limit(WINDOW)
-    fits = sa.select(*_columns()).where(AuditRow.seq.in_(window), *_words(asked.q or "")).order_by(order).limit(limit)
-    rows = _named(fetch(fits, budget))
+    span, behind = _continue_after(query, span, cursor, descending=descending)
+    where = [*_within(span), *build_conditions(query), *behind]
+    window = sa.select(AuditRow.seq).where(*where).order_by(order).limit(SEARCH_WINDOW_ROWS)
+    fits = (
+        sa.select(*_columns())
+        .where(AuditRow.seq.in_(window), *_match_words(query.q or ""))
+        .order_by(order)
+        .limit(limit)
+    )
+    rows = _to_dicts(fetch(fits, budget))
     if len(rows) == limit or (budget is not None and budget.is_spent):
-        return rows, Place((rows[-1]["seq"],)), 0
+        return rows, AuditCursor((rows[-1]["seq"],)), 0
     seqs = window.subquery()
     edge = sa.func.min(seqs.c.seq) if descending else sa.func.max(seqs.c.seq)
     [(count, last)] = fetch(sa.select(sa.func.count(), edge).select_from(seqs))
-    return rows, Place((last,)) if count == WINDOW else None, count
+    return rows, AuditCursor((last,)) if count == SEARCH_WINDOW_ROWS else None, count
 
 
-def _words(text: str) -> list[Condition]:
-    """Every word, somewhere."""
-    return [sa.or_(*(column.icontains(word, autoescape=True) for column in _SEARCHED)) for word in text.split()]
+def _match_words(text: str) -> list[Condition]:
+    """Conditions that every word occurs in some column."""
+    return [sa.or_(*(column.icontains(word, autoescape=True) for column in _SEARCH_COLUMNS)) for word in text.split()]
 
 
 def _columns() -> list[Any]:
     return [getattr(AuditRow, name) for name in COLUMNS]
 
 
-def _order(asked: AuditQuery) -> list[Any]:
-    return [AuditRow.seq] if asked.sorts_by_time else [_SORTED[asked.sort_by], AuditRow.seq]
+def _order_columns(query: AuditQuery) -> list[Any]:
+    return [AuditRow.seq] if query.is_sorted_by_time else [_SORT_COLUMNS[query.sort_by], AuditRow.seq]
 
 
-def key(asked: AuditQuery, row: dict[str, Any]) -> tuple[str | int, ...]:
-    if asked.sorts_by_time:
+def cursor_key(query: AuditQuery, row: dict[str, Any]) -> tuple[str | int, ...]:
+    if query.is_sorted_by_time:
         return (row["seq"],)
-    return (row[_SORTED[asked.sort_by].key], row["seq"])
+    return (row[_SORT_COLUMNS[query.sort_by].key], row["seq"])
 
 
 def _within(span: Span, seq: Any = AuditRow.seq) -> list[Condition]:
     return [seq >= span.low, seq <= span.high]
 
 
-def _behind(asked: AuditQuery, span: Span, place: Place | None, *, descending: bool) -> tuple[Span, list[Condition]]:
-    """What lies behind `place`: in the order of time a shorter span, as one index is bounded once on each side and
-    whatever else is said of it is looked at entry by entry."""
-    columns = _order(asked)
-    if place is None or len(place.key) != len(columns):
+def _continue_after(
+    query: AuditQuery, span: Span, cursor: AuditCursor | None, *, descending: bool
+) -> tuple[Span, list[Condition]]:
+    """The span and the conditions for what comes after `cursor`.
+
+    In the order of time it is a shorter span, because an index range has one bound on each side, and any further
+    condition would be checked entry by entry.
+    """
+    columns = _order_columns(query)
+    if cursor is None or len(cursor.key) != len(columns):
         return span, []
-    if asked.sorts_by_time:
-        at = int(place.key[0])
+    if query.is_sorted_by_time:
+        at = int(cursor.key[0])
         return (Span(span.low, min(span.high, at - 1)) if descending else Span(max(span.low, at + 1), span.high)), []
-    ours, theirs = sa.tuple_(*columns), sa.tuple_(*place.key)
+    ours, theirs = sa.tuple_(*columns), sa.tuple_(*cursor.key)
     return span, [ours < theirs if descending else ours > theirs]

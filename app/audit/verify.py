@@ -1,6 +1,6 @@
-"""Reads the whole chain: does each entry hold, does it seal the one before, is its tail still there.
+"""Verifies the whole chain: the hash of each entry, its link to the one before, and that the tail is there.
 
-The database puts the sealed text together and hashlib hashes it, both in C: Python compares lists.
+The database builds the canonical text and hashlib hashes it, both in C; Python only compares lists.
 """
 
 from collections.abc import Callable, Generator
@@ -13,136 +13,144 @@ from typing import Any
 import sqlalchemy as sa
 
 from app.audit import canonical_sql, head_file, reader_pool, verification_start
-from app.audit.chain import FIRST
+from app.audit.chain import GENESIS_HASH
 from app.audit.models import AuditRow
 from app.db import db
 from app.infra.concurrency import breathe
 
-PAGE = 5_000
+PAGE_ROWS = 5_000
 PAGE_BYTES = 8_388_608
-# Of PostgreSQL, whose rows are taken apart on the event loop.
-PAGE_ON_LOOP = 500
-BYTES_ON_LOOP = 1_048_576
+# For PostgreSQL, whose rows are decoded on the event loop.
+PAGE_ROWS_ON_LOOP = 500
+PAGE_BYTES_ON_LOOP = 1_048_576
 _hex = methodcaller("hexdigest")
 
 
 @dataclass(frozen=True, slots=True)
-class Verified:
-    """The outcome: how many entries hold, the last of them and its hash, the first that does not hold and why.
+class VerificationResult:
+    """The number of valid entries, the seq and hash of the last one, and what is wrong with the first invalid one.
 
-    `since`: entries through this one have gone under a checkpoint. `untold`: why the chain, which holds by itself,
-    could not be held against the head that was expected.
+    `deleted_through`: entries through this seq were deleted under a checkpoint. `inconclusive`: why the valid chain
+    could not be compared with an expected head.
     """
 
     count: int
     head: str
     broken: str | None = None
     seq: int = 0
-    since: int = 0
-    untold: str | None = None
+    deleted_through: int = 0
+    inconclusive: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Expected:
-    """A head from outside, which the chain must still pass through. Without `seq` it may lie anywhere.
+class ExpectedHead:
+    """A head from outside the database that the chain must contain; without `seq`, anywhere.
 
-    `kept`: what is said of one that Beacon kept by itself; "" of one that somebody has from an export.
+    `description` is set for the head that Beacon itself kept, and "" for one that a person has from an export.
     """
 
     hash: str
     seq: int | None = None
-    kept: str = ""
+    description: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Outside:
-    """What the chain is held against without being asked: the head that this host keeps. `words` says which one, or
-    what that means where there is none; `trouble`, why it cannot be read."""
+class OutsideHead:
+    """The head that this host keeps, with which the chain is always compared.
 
-    expected: Expected | None
-    words: str
-    trouble: str | None = None
+    `description` says which head it is, or what its absence means; `error`, why it cannot be read.
+    """
+
+    expected: ExpectedHead | None
+    description: str
+    error: str | None = None
 
 
-def outside() -> Outside:
-    """Needs an app context."""
+def read_outside_head() -> OutsideHead:
+    """Read the head that this host keeps. Needs an app context."""
     try:
-        kept = head_file.keeper().kept()
-    except head_file.Unreadable as error:
-        return Outside(None, "against no outside head", f"the head that this host keeps: {error}")
+        kept = head_file.current_keeper().read_kept()
+    except head_file.HeadFileError as error:
+        return OutsideHead(None, "against no outside head", f"the head kept by this host: {error}")
     if kept is None:
-        return Outside(None, "no outside head: this shows only that the chain is whole")
-    return Outside(Expected(kept.hash, kept.seq, kept.words), f"against {kept.words}")
+        return OutsideHead(None, "no outside head: this shows only that the chain is consistent")
+    return OutsideHead(ExpectedHead(kept.hash, kept.seq, kept.description), f"against {kept.description}")
 
 
 Progress = Callable[[int, int], None]
-"""How many entries were read, of how many."""
+"""Called with the number of entries read and the total."""
 
 
 def verify(
-    progress: Progress = lambda _done, _all: None, expected: Expected | None = None, kept: Expected | None = None
-) -> Verified:
-    """`steps` to their end."""
-    reading = steps(*(one for one in (expected, kept) if one is not None))
+    progress: Progress = lambda _done, _all: None,
+    expected: ExpectedHead | None = None,
+    kept: ExpectedHead | None = None,
+) -> VerificationResult:
+    """Run `verify_in_steps` to its end."""
+    reading = verify_in_steps(*(one for one in (expected, kept) if one is not None))
     while True:
         try:
             progress(*next(reading))
         except StopIteration as end:
-            found: Verified = end.value
+            found: VerificationResult = end.value
             return found
 
 
-def steps(*expected: Expected) -> Generator[tuple[int, int], None, Verified]:
-    """Read the chain from its start, or from its checkpoint, to its end or to the first entry that does not hold.
+def verify_in_steps(*expected: ExpectedHead) -> Generator[tuple[int, int], None, VerificationResult]:
+    """Read the chain from its start or its checkpoint to its end or the first invalid entry. Yields the progress.
 
-    Page by page: each is one look, so that no writer's log grows behind a long one. What is appended meanwhile is
-    read too, and what a checkpoint lets go meanwhile is not missed. Needs an app context.
+    Each page is one short read, so that the write-ahead log does not grow behind a long one. Entries that are appended
+    during the run are read too, and entries that retention deletes during the run are not reported as missing. Needs
+    an app context.
     """
-    reading = _Reading(*expected)
+    reading = _ChainReader(*expected)
     while True:
-        found, broken = reader_pool.look(reading.page, waits=True)
+        found, broken = reader_pool.run_read(reading.read_page, waits=True)
         if broken or not found:
             return reading.outcome(broken)
-        yield reading.count, max(reading.last - reading.since, reading.count)
+        yield reading.count, max(reading.last - reading.deleted_through, reading.count)
         breathe()
 
 
-class _Reading:
-    """How far it has come, and what it must meet yet."""
+class _ChainReader:
+    """The position of one verification, and the heads that it has not met yet."""
 
-    def __init__(self, *expected: Expected) -> None:
+    def __init__(self, *expected: ExpectedHead) -> None:
         self._unmet = set(expected)
-        self._size, self._bytes = PAGE, PAGE_BYTES
+        self._size, self._bytes = PAGE_ROWS, PAGE_BYTES
         if db.engine.dialect.name != "sqlite":
-            self._size, self._bytes = PAGE_ON_LOOP, BYTES_ON_LOOP
+            self._size, self._bytes = PAGE_ROWS_ON_LOOP, PAGE_BYTES_ON_LOOP
         self._anchor: verification_start.Anchor | None = None
-        self.count, self._seq, self._hash = 0, 0, FIRST
-        self.last = self.since = 0
-        self._meet((0, FIRST))
+        self.count, self._seq, self._hash = 0, 0, GENESIS_HASH
+        self.last = self.deleted_through = 0
+        self._mark_met((0, GENESIS_HASH))
 
-    def page(self, fetch: reader_pool.Fetch) -> tuple[int, str | None]:
-        """Take the next page in: how many entries it had, and what is wrong with the first that does not hold."""
-        rows = fetch(canonical_sql.page(self._seq, self._size), reader_pool.Budget(self._bytes, canonical_sql.weight))
+    def read_page(self, fetch: reader_pool.Fetch) -> tuple[int, str | None]:
+        """Verify the next page; return its number of entries and what is wrong with the first invalid one."""
+        rows = fetch(
+            canonical_sql.select_page(self._seq, self._size),
+            reader_pool.ByteBudget(self._bytes, canonical_sql.sealed_bytes),
+        )
         if self._anchor is None or (rows and rows[0][0] != self._seq + 1):
-            wrong = self._begin(fetch, rows)
+            wrong = self._set_anchor(fetch, rows)
             if wrong:
                 return 0, wrong
-        broken = self._read(fetch, rows) if rows else None
+        broken = self._check_rows(fetch, rows) if rows else None
         if broken is None and self._anchor is not None:
-            broken = self._anchor.unmet(fetch, self._seq, at_end=not rows)
+            broken = self._anchor.check_checkpoints(fetch, self._seq, at_end=not rows)
         return len(rows), broken
 
-    def outcome(self, broken: str | None) -> Verified:
-        untold = None
-        for expected in sorted(self._unmet, key=lambda one: one.kept):
+    def outcome(self, broken: str | None) -> VerificationResult:
+        inconclusive = None
+        for expected in sorted(self._unmet, key=lambda one: one.description):
             if broken:
                 break
-            broken, why = self._missing(expected)
-            untold = untold or why
-        return Verified(self.count, self._hash, broken, self._seq, self.since, untold)
+            broken, why = self._explain_missing(expected)
+            inconclusive = inconclusive or why
+        return VerificationResult(self.count, self._hash, broken, self._seq, self.deleted_through, inconclusive)
 
-    def _meet(self, *heads: tuple[int, str]) -> None:
-        """Take what is expected and was met off the list."""
+    def _mark_met(self, *heads: tuple[int, str]) -> None:
+        """Remove the expected heads that are among `heads`."""
         if self._unmet:
             seqs, hashes = dict(heads), {hash_ for _, hash_ in heads}
             self._unmet = {
@@ -151,22 +159,22 @@ class _Reading:
                 if (one.hash not in hashes if one.seq is None else seqs.get(one.seq) != one.hash)
             }
 
-    def _begin(self, fetch: reader_pool.Fetch, rows: reader_pool.Rows) -> str | None:
-        """At the first page, and again where entries in front of the next one have gone since the page before."""
+    def _set_anchor(self, fetch: reader_pool.Fetch, rows: reader_pool.Rows) -> str | None:
+        """Find the anchor: at the first page, and again if retention deleted entries before the next page."""
         first = (rows[0][0], rows[0][1]) if rows else None
-        found = verification_start.find(fetch, first, self._seq)
+        found = verification_start.find_anchor(fetch, first, self._seq)
         if isinstance(found, str):
             return found
         if self._anchor is None:
             self.last = found.last
         self._anchor = found
-        if found.since > self._seq:
-            self.since = self._seq = found.since
+        if found.deleted_through > self._seq:
+            self.deleted_through = self._seq = found.deleted_through
             self._hash = found.hash
-            self._meet((self._seq, self._hash))
+            self._mark_met((self._seq, self._hash))
         return None
 
-    def _read(self, fetch: reader_pool.Fetch, rows: reader_pool.Rows) -> str | None:
+    def _check_rows(self, fetch: reader_pool.Fetch, rows: reader_pool.Rows) -> str | None:
         seqs, prevs, hashes, sound, texts = zip(*rows, strict=True)
         sealed = list(map(_hex, map(sha256, texts)))
         whole = (
@@ -177,59 +185,61 @@ class _Reading:
         )
         good, why = len(rows), None
         if not whole:
-            good, why = next(_wrong((self._seq, self._hash), seqs, prevs, hashes, sealed, sound))
-        named = self._anchor.named if self._anchor else {}
-        for seq in sorted(named.keys() & set(seqs[:good])):
-            if hashes[seq - self._seq - 1] != named[seq]:
-                good, why = seq - self._seq - 1, "not what a checkpoint names"
+            good, why = next(_find_broken((self._seq, self._hash), seqs, prevs, hashes, sealed, sound))
+        checkpoint_hashes = self._anchor.checkpoint_hashes if self._anchor else {}
+        for seq in sorted(checkpoint_hashes.keys() & set(seqs[:good])):
+            if hashes[seq - self._seq - 1] != checkpoint_hashes[seq]:
+                good, why = seq - self._seq - 1, "its hash is not the one that a checkpoint names"
                 break
-        broken = None if why is None else f"entry {_name(fetch, self._seq, good)} (seq {seqs[good]}): {why}"
-        self._meet(*zip(seqs[:good], hashes, strict=False))
+        broken = None if why is None else f"entry {_read_entry_id(fetch, self._seq, good)} (seq {seqs[good]}): {why}"
+        self._mark_met(*zip(seqs[:good], hashes, strict=False))
         if good:
             self.count, self._seq, self._hash = self.count + good, seqs[good - 1], hashes[good - 1]
         return broken
 
-    def _missing(self, expected: Expected) -> tuple[str | None, str | None]:
-        """Of a head that was not met: what is broken, or why nobody can tell."""
-        if expected.kept:
-            return self._missing_kept(expected)
+    def _explain_missing(self, expected: ExpectedHead) -> tuple[str | None, str | None]:
+        """For a head that was not met: what is broken, or why this cannot be decided."""
+        if expected.description:
+            return self._explain_missing_kept(expected)
         tail = f"its tail, which ends at seq {self._seq}, was removed"
-        went = self._went()
+        went = self._describe_deleted()
         if expected.seq is None:
-            if self.since:
+            if self.deleted_through:
                 return None, f"the head {expected.hash} is not in the chain: it is older than that ({went}), or {tail}"
             return f"the head {expected.hash} is not in the chain: {tail}", None
-        if expected.seq < self.since:
-            return None, f"the head at seq {expected.seq} is too old to be held against this chain: {went}"
+        if expected.seq < self.deleted_through:
+            return None, f"the head at seq {expected.seq} is too old to compare with this chain: {went}"
         if self._seq >= expected.seq:
-            return f"seq {expected.seq} has another hash than {expected.hash}: the chain was made anew", None
+            return f"seq {expected.seq} has another hash than {expected.hash}: the chain was rebuilt", None
         return f"the head {expected.hash} at seq {expected.seq} is not in the chain: {tail}", None
 
-    def _missing_kept(self, expected: Expected) -> tuple[str | None, str | None]:
-        if (expected.seq or 0) < self.since:
-            return None, f"{expected.kept} is older than what retention left: {self._went()}"
+    def _explain_missing_kept(self, expected: ExpectedHead) -> tuple[str | None, str | None]:
+        kept = expected.description
+        if (expected.seq or 0) < self.deleted_through:
+            return None, f"{kept} is older than the entries that retention kept: {self._describe_deleted()}"
         if self._seq < (expected.seq or 0):
-            return f"{expected.kept} is newer than the log, which ends at seq {self._seq}: it was restored or cut", None
-        return f"{expected.kept} has another hash in the log: it was made anew, or restored and written on", None
+            ends = f"which ends at seq {self._seq}"
+            return f"{kept} is newer than the log, {ends}: the log was restored or truncated", None
+        return f"{kept} has another hash in the log: the log was rebuilt, or restored and continued", None
 
-    def _went(self) -> str:
-        return f"entries through {self.since} went under checkpoint {self._anchor.under if self._anchor else 0}"
+    def _describe_deleted(self) -> str:
+        checkpoint_seq = self._anchor.checkpoint_seq if self._anchor else 0
+        return f"entries through {self.deleted_through} were deleted under checkpoint {checkpoint_seq}"
 
 
-def _name(fetch: reader_pool.Fetch, after: int, place: int) -> Any:
-    """The id of the entry at that `place` of a page, whatever stands there for its seq. It is read for no other: every
-    text that comes from SQLite has its price."""
+def _read_entry_id(fetch: reader_pool.Fetch, after: int, place: int) -> Any:
+    """The id of the entry at index `place` of a page. Only read for an invalid entry, because text is slow to fetch."""
     page = sa.select(AuditRow.id).where(AuditRow.seq > after).order_by(AuditRow.seq)
     return fetch(page.offset(place).limit(1))[0][0]
 
 
-def _wrong(place: tuple[int, str], seqs: Any, prevs: Any, hashes: Any, sealed: Any, sound: Any) -> Any:
-    """Each entry behind `place` that does not hold, and why."""
+def _find_broken(place: tuple[int, str], seqs: Any, prevs: Any, hashes: Any, sealed: Any, sound: Any) -> Any:
+    """Yield the index of each invalid entry after `place`, and what is wrong with it."""
     before = [place, *zip(seqs, hashes, strict=True)]
     for index, ((seq, hash_), _) in enumerate(pairwise(before)):
         if seqs[index] != seq + 1:
             yield index, f"expected seq {seq + 1}: an entry is missing before it"
         elif prevs[index] != hash_:
-            yield index, "does not seal the entry before it"
+            yield index, "does not match the hash of the entry before it"
         elif sealed[index] != hashes[index] or not sound[index]:
-            yield index, "its content is not what was sealed"
+            yield index, "its content does not match its hash"

@@ -1,1 +1,1 @@
-"""The `beacon` command, one module for each group of its subcommands."""
+"""The `beacon` command line, one module for each group of subcommands."""

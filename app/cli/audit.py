@@ -1,4 +1,4 @@
-"""`beacon audit`: verify the chain, seal a checkpoint, export."""
+"""`beacon audit`: verify the chain, write a checkpoint, accept a head, export."""
 
 import sys
 import time
@@ -10,97 +10,97 @@ import click
 from app.audit import chain, export, head_file
 from app.audit import checkpoint as checkpoints
 from app.audit.query_params import AuditQuery
-from app.audit.verify import Expected, outside, verify
-from app.cli.context import application, operator
+from app.audit.verify import ExpectedHead, read_outside_head, verify
+from app.cli.context import open_migrated_app, operator_name
 from app.db import write
 from app.infra.clock import parse_utc, utc_now, utc_text
 from app.infra.streaming_export import Format
 
-REDRAW_S = 0.1
+REDRAW_INTERVAL_S = 0.1
 
 
 @click.group()
 def audit() -> None:
-    """The audit: verify, checkpoint, export."""
+    """Audit: verify, checkpoint, accept-head, export."""
 
 
 @audit.command("verify")
-@click.option("--head", metavar="HASH", help="a head from an export: that its tail is still there is verified too")
+@click.option("--head", metavar="HASH", help="also check that the chain still contains this head of an export")
 @click.option("--seq", type=click.IntRange(0), help="the entry whose hash --head is")
 def verify_(head: str | None, seq: int | None) -> None:
-    """Read the whole chain, and hold the head that this host keeps against it; exit status 1 and the first broken
-    entry where it does not hold, 3 where a head cannot be held against it."""
+    """Verify the whole chain and compare it with the head that this host keeps. Exit status 1: an entry is broken;
+    it is the first one. Exit status 3: the chain could not be compared with a head."""
     if seq is not None and head is None:
-        raise click.UsageError("--seq says where --head belongs: give both")
-    with application():
-        bar = Bar()
-        kept = outside()
-        found = verify(bar, Expected(head, seq) if head else None, kept.expected)
+        raise click.UsageError("--seq is the entry of --head: give both")
+    with open_migrated_app():
+        bar = ProgressBar()
+        kept = read_outside_head()
+        found = verify(bar, ExpectedHead(head, seq) if head else None, kept.expected)
         bar.end()
     if found.broken:
-        click.echo(f"broken: {found.broken}; {found.count} entries before it hold")
+        click.echo(f"broken: {found.broken}; {found.count} entries before it are valid")
         sys.exit(1)
-    if untold := found.untold or kept.trouble:
-        click.echo(f"cannot tell: {untold}; {found.count} entries hold")
+    if inconclusive := found.inconclusive or kept.error:
+        click.echo(f"cannot tell: {inconclusive}; {found.count} entries are valid")
         sys.exit(3)
     click.echo(f"ok: {found.count} entries, head {found.head}")
-    click.echo(f"{kept.words}{f'; and against the head {head}' if head else ''}", err=True)
-    if found.since:
-        click.echo(f"entries through seq {found.since} have gone under a checkpoint", err=True)
+    click.echo(f"{kept.description}{f'; and against the head {head}' if head else ''}", err=True)
+    if found.deleted_through:
+        click.echo(f"entries through seq {found.deleted_through} were deleted under a checkpoint", err=True)
 
 
 @audit.command("checkpoint")
-@click.option("--before", metavar="TIME", help="entries before this day or moment may go")
-@click.option("--days", type=click.FloatRange(0), help="entries older than so many days may go")
-@click.option("--keep", is_flag=True, help="seal only: delete nothing now")
+@click.option("--before", metavar="TIME", help="delete entries before this date or time")
+@click.option("--days", type=click.FloatRange(0), help="delete entries older than this many days")
+@click.option("--keep", is_flag=True, help="write the checkpoint, but delete nothing now")
 def checkpoint(before: str | None, days: float | None, keep: bool) -> None:
-    """Seal what is older into an entry of the chain, and let it go."""
+    """Write a checkpoint of older entries to the chain, then delete them."""
     if (before is None) == (days is None):
-        raise click.UsageError("say what may go: --before TIME or --days N")
+        raise click.UsageError("say what to delete: --before TIME or --days N")
     try:
         moment = parse_utc(before) if before is not None else utc_now() - timedelta(days=days or 0)
     except ValueError as error:
-        raise click.UsageError("--before: expected a day or a moment, like 2026-11-21 or 2026-11-21T12:00") from error
-    with application():
+        raise click.UsageError("--before: expected a date or a time, like 2026-11-21 or 2026-11-21T12:00") from error
+    with open_migrated_app():
         try:
-            made = checkpoints.seal_before(utc_text(moment), operator())
-        except checkpoints.NothingToGo as error:
+            made = checkpoints.seal_before(utc_text(moment), operator_name())
+        except checkpoints.NothingToDelete as error:
             click.echo(str(error))
             return
-        gone = 0 if keep else checkpoints.sweep(checkpoints.STEP_ALONE)
+        gone = 0 if keep else checkpoints.delete_covered(checkpoints.CLI_DELETE_BATCH_ROWS)
     click.echo(
         f"checkpoint {made.seq}: entries through seq {made.through_seq}, hash {made.through_hash}; {gone} deleted"
     )
 
 
 @audit.command("accept-head")
-@click.option("--reason", required=True, help="why the log does not hold the kept head, such as a restored backup")
+@click.option("--reason", required=True, help="why the audit does not contain the kept head, such as a restored backup")
 def accept_head(reason: str) -> None:
-    """Keep the head of the log as it is now, instead of the one that the log does not hold. It is an entry itself."""
-    with application():
-        keeper = head_file.keeper()
+    """Replace the kept head, which the audit does not contain, with the current one. This is audited too."""
+    with open_migrated_app():
+        keeper = head_file.current_keeper()
         try:
-            before = keeper.kept()
+            before = keeper.read_kept()
             params = {"reason": reason, "kept": None if before is None else {"seq": before.seq, "hash": before.hash}}
             with write() as session:
-                chain.record(session, chain.Entry(operator(), "audit-accept-head", "audit", params=params))
+                chain.record(session, chain.Entry(operator_name(), "audit-accept-head", "audit", params=params))
             now = keeper.accept(reason)
-        except head_file.Unreadable as error:
-            raise click.ClickException(f"{error}; mend it, or name another file in BEACON_AUDIT_HEAD_FILE") from None
+        except head_file.HeadFileError as error:
+            raise click.ClickException(f"{error}; fix it, or set another file in BEACON_AUDIT_HEAD_FILE") from None
     click.echo(f"kept: entry {now.seq}, hash {now.hash}")
 
 
 @audit.command("export")
 @click.option("--format", "form", type=click.Choice(get_args(Format)), default="ndjson", show_default=True)
 def export_(form: Format) -> None:
-    """Write the whole audit to standard output, oldest first; its last line is the head."""
-    with application() as app:
-        for piece in export.lines_of(app, AuditQuery(sortOrder="asc"), form):
+    """Write the whole audit to standard output, oldest first; the last line is the head."""
+    with open_migrated_app() as app:
+        for piece in export.export_lines(app, AuditQuery(sortOrder="asc"), form):
             click.echo(piece, nl=False)
 
 
-class Bar:
-    """How far it is, on a terminal and only there: whoever reads the output wants one line."""
+class ProgressBar:
+    """A progress bar on standard error, shown only on a terminal."""
 
     def __init__(self) -> None:
         self._shown = sys.stderr.isatty()
@@ -108,7 +108,7 @@ class Bar:
 
     def __call__(self, done: int, whole: int) -> None:
         now = time.monotonic()
-        if self._shown and now - self._drawn_at >= REDRAW_S:
+        if self._shown and now - self._drawn_at >= REDRAW_INTERVAL_S:
             self._drawn_at = now
             filled = 30 * done // max(whole, 1)
             click.echo(f"\r[{'#' * filled:<30}] {done:,} of {whole:,}", nl=False, err=True)

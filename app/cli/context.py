@@ -1,4 +1,4 @@
-"""What every command that touches the database needs: the application, and who the audit names."""
+"""The application and the actor's name, for commands that use the database."""
 
 import getpass
 import os
@@ -14,8 +14,8 @@ from app.infra import database_upgrade, logs
 
 
 @contextmanager
-def made(settings: Settings) -> Iterator[Flask]:
-    """The application as it is; its connections to the database end with the block."""
+def open_app(settings: Settings) -> Iterator[Flask]:
+    """Create the application; its database connections are closed at the end of the block."""
     app = create_app(settings)
     try:
         yield app
@@ -25,20 +25,20 @@ def made(settings: Settings) -> Iterator[Flask]:
 
 
 @contextmanager
-def application() -> Iterator[Flask]:
-    """The application on an up-to-date database, for a command that reads or writes it."""
+def open_migrated_app() -> Iterator[Flask]:
+    """Create the application and enter its context; SQLite databases are migrated first."""
     logs.configure()
     settings = load_settings()
-    with made(settings) as app:
+    with open_app(settings) as app:
         if settings.is_sqlite:
             database_upgrade.migrate(app, settings)
         with app.app_context():
             yield app
 
 
-def operator() -> str:
-    """Who the audit names for what is typed on the server itself."""
+def operator_name() -> str:
+    """The actor that the audit names for commands typed on the server."""
     try:
         return f"cli:{getpass.getuser()}"
-    except (KeyError, OSError):  # containers run under ids that have no name
+    except (KeyError, OSError):  # in containers the user id may have no name
         return f"cli:{os.getuid()}"

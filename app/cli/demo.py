@@ -1,4 +1,4 @@
-"""What `make run` starts: a demo job service, demo logins, streaming for all, and the web server."""
+"""`beacon demo`, which `make run` starts: a demo job service, demo logins, streaming for all, the web server."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from app import ROOT
 from app.accounts import users
 from app.accounts.models import User
 from app.cli import doctor
-from app.cli.context import made
+from app.cli.context import open_app
 from app.config import Settings
 from app.db import write
 from app.eventlog.audience import ROLES
@@ -32,56 +32,56 @@ from app.infra import database_upgrade
 from app.reconciliation import registry, service_admin
 
 GUNICORN_CONF = ROOT / "gunicorn.conf.py"
-# A slow machine takes long; a server that will never be ready ends by itself, which is seen at once.
-READY_S = 300.0
-SAID_EVERY_S = 10.0
-LAST_LINES = 20
-STOP_S = 30.0
-SERVICE = "palantir"
+# Long enough for a slow machine; a server that cannot start exits, which is noticed at once.
+READY_TIMEOUT_S = 300.0
+PROGRESS_INTERVAL_S = 10.0
+LOG_TAIL_LINES = 20
+STOP_TIMEOUT_S = 30.0
+DEMO_SERVICE_ID = "palantir"
 
 
 class CannotStart(Exception):
-    """A part of the demo did not start; the text says which and why."""
+    """A part of the demo did not start; the text says which one and why."""
 
 
 def run(settings: Settings) -> int:
-    """Start everything, wait for the first that ends (or Ctrl-C), stop the rest; the exit status."""
-    _check_reach(settings)
-    with made(settings) as app:
+    """Start everything, wait until one part ends (or Ctrl-C), stop the rest, and return the exit status."""
+    _check_loopback(settings)
+    with open_app(settings) as app:
         database_upgrade.migrate(app, settings)
         return _run(app, settings)
 
 
 def _run(app: Flask, settings: Settings) -> int:
     children: list[subprocess.Popen[bytes]] = []
-    # A closed terminal (SIGHUP) or SIGTERM must end the children too; Ctrl-C reaches them by themselves.
+    # A closed terminal (SIGHUP) or SIGTERM must also stop the children. Ctrl-C reaches them directly.
     for ending in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, lambda *_: sys.exit(0))
     try:
         service, url = _start_service(settings.instance_dir)
         children.append(service)
         with app.app_context():
-            logins = _prepare(settings.instance_dir, url)
+            logins = _prepare_database(settings.instance_dir, url)
         children.append(_start_web(settings))
         _wait_ready(settings, children)
         with app.app_context():
-            _, flags = doctor.flag_source(app)
+            _, flags = doctor.describe_flag_source(app)
         _print_addresses(settings, url, flags, logins)
         while all(child.poll() is None for child in children):
             time.sleep(0.2)
-        raise CannotStart(_who_ended(settings, children))
+        raise CannotStart(_describe_ended(settings, children))
     except KeyboardInterrupt:
         return 0
     finally:
         _stop(children)
 
 
-def _check_reach(settings: Settings) -> None:
+def _check_loopback(settings: Settings) -> None:
     """The demo prints its passwords, so only this machine may reach it."""
     if not _is_loopback(settings.bind):
         raise CannotStart(
-            f"the demo is for this machine alone, because it prints its passwords; BEACON_BIND is {settings.bind}: "
-            "unset it, or add users of your own and use beacon serve"
+            f"the demo runs on this machine only, because it prints its passwords; BEACON_BIND is {settings.bind}: "
+            "unset it, or add your own users and run beacon serve"
         )
 
 
@@ -92,7 +92,7 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _who_ended(settings: Settings, children: list[subprocess.Popen[bytes]]) -> str:
+def _describe_ended(settings: Settings, children: list[subprocess.Popen[bytes]]) -> str:
     names = ("the demo job service", "the web server")
     ended = [
         f"{name} ended (status {child.poll()})"
@@ -100,51 +100,51 @@ def _who_ended(settings: Settings, children: list[subprocess.Popen[bytes]]) -> s
         if child.poll() is not None
     ]
     words = f"{' and '.join(ended)}; everything else was stopped, start again with make run"
-    return f"{words}{_last_words(settings)}" if children[1:] and children[1].poll() is not None else words
+    return f"{words}{_log_tail(settings)}" if children[1:] and children[1].poll() is not None else words
 
 
 def _web_log(settings: Settings) -> Path:
     return settings.instance_dir / "demo_web.log"
 
 
-def _last_words(settings: Settings) -> str:
-    """What the web server said last, for a sentence to end with."""
+def _log_tail(settings: Settings) -> str:
+    """The last lines of the web server's log, to append to a sentence."""
     log = _web_log(settings)
-    lines = log.read_text(errors="replace").splitlines()[-LAST_LINES:] if log.exists() else []
-    return f". The end of {log}:\n" + "\n".join(lines) if lines else f". It said nothing in {log}"
+    lines = log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:] if log.exists() else []
+    return f". The end of {log}:\n" + "\n".join(lines) if lines else f". There is no output in {log}"
 
 
 def _start_service(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
-    """The demo service in its own process, on a port that it found free (`DEMO_PORT` fixes it)."""
+    """Start the demo service in its own process, on a free port or on `DEMO_PORT`."""
     command = [sys.executable, "-m", "demo", "--with-parent", "--database", str(folder / "demo.db")]
     child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)  # noqa: S603 -- our own module
     stdout: IO[bytes] = child.stdout  # type: ignore[assignment]  # given with PIPE
     line = stdout.readline().decode().strip()
     if " at http" not in line:
         child.kill()
-        raise CannotStart("the demo job service did not start; its own message stands above")
+        raise CannotStart("the demo job service did not start; its own message is above")
     return child, line.rsplit(" ", 1)[1]
 
 
-def _prepare(folder: Path, url: str) -> dict[str, str]:
-    """The service registered under its present address, one login a role, streaming on unless somebody set it.
+def _prepare_database(folder: Path, url: str) -> dict[str, str]:
+    """Register the service with its current URL, add one login per role, turn streaming on unless it was changed.
 
-    In a real Unleash nothing is set: its flags are used by others too.
+    In a real Unleash no flag is changed, because others use it too.
     """
-    logins = _logins(folder / "demo_logins.json")
+    logins = _load_or_create_logins(folder / "demo_logins.json")
     with write() as session:
         for role, password in logins.items():
             if session.scalar(sa.select(User).where(User.name == role)) is None:
                 users.add(session, role, role, password, "demo")
-        entry = registry.parse_service({"id": SERVICE, "name": "Demo jobs", "kind": "palantir", "url": url})
+        entry = registry.parse_service({"id": DEMO_SERVICE_ID, "name": "Demo jobs", "kind": "palantir", "url": url})
         service_admin.put(session, entry, "demo")
         if current_provider().mode == "embedded" and session.get(FlagRow, Flag.SSE_STREAMING) is None:
             embedded.change_rollout(session, Flag.SSE_STREAMING, "demo", "the demo streams to everyone", 100)
     return logins
 
 
-def _logins(path: Path) -> dict[str, str]:
-    """Passwords are random for each instance, and kept with it: a second start prints the same."""
+def _load_or_create_logins(path: Path) -> dict[str, str]:
+    """Random passwords by role, stored with the instance, so that the next start prints the same ones."""
     if not path.exists():
         with open(path, "x", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
             json.dump({role: secrets.token_urlsafe(12) for role in ROLES}, file)
@@ -166,19 +166,19 @@ def _start_web(settings: Settings) -> subprocess.Popen[bytes]:
 
 def _wait_ready(settings: Settings, children: list[subprocess.Popen[bytes]]) -> None:
     began = said = time.monotonic()
-    while time.monotonic() < began + READY_S:
+    while time.monotonic() < began + READY_TIMEOUT_S:
         if any(child.poll() is not None for child in children):
-            raise CannotStart(_who_ended(settings, children))
+            raise CannotStart(_describe_ended(settings, children))
         try:
             if requests.get(f"{_address(settings)}/readyz", timeout=2).ok:
                 return
         except requests.RequestException:
             pass
-        if time.monotonic() >= said + SAID_EVERY_S:
+        if time.monotonic() >= said + PROGRESS_INTERVAL_S:
             said = time.monotonic()
-            click.echo(f"still waiting for the web server to be ready, {said - began:.0f} s so far …")
+            click.echo(f"still waiting for the web server, {said - began:.0f} s so far …")
         time.sleep(0.05)
-    raise CannotStart(f"the web server was not ready within {READY_S:.0f} s{_last_words(settings)}")
+    raise CannotStart(f"the web server was not ready within {READY_TIMEOUT_S:.0f} s{_log_tail(settings)}")
 
 
 def _print_addresses(settings: Settings, service_url: str, flags: str, logins: dict[str, str]) -> None:
@@ -186,7 +186,7 @@ def _print_addresses(settings: Settings, service_url: str, flags: str, logins: d
     click.echo(f"demo job service  {service_url}   (break it: PUT /_fault, see README)")
     where = f"{settings.unleash_url}\n{'':<18}{flags}" if settings.unleash_url else flags
     click.echo(f"feature flags     {where}")
-    click.echo(f"its log           {_web_log(settings)}")
+    click.echo(f"web server log    {_web_log(settings)}")
     click.echo("\nlog in as         with password")
     for role, password in logins.items():
         click.echo(f"  {role:<16}{password}")
@@ -200,12 +200,12 @@ def _address(settings: Settings) -> str:
 
 
 def _stop(children: list[subprocess.Popen[bytes]]) -> None:
-    """Ask all, wait for all, and only then use force. A second Ctrl-C must not leave one behind."""
+    """Terminate all, wait, then kill. A second Ctrl-C is ignored, so that no child is left behind."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for child in children:
         if child.poll() is None:
             child.terminate()
-    deadline = time.monotonic() + STOP_S
+    deadline = time.monotonic() + STOP_TIMEOUT_S
     for child in children:
         try:
             child.wait(timeout=max(0.1, deadline - time.monotonic()))

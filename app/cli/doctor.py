@@ -1,4 +1,4 @@
-"""The checks of `beacon doctor`: each says what it found and, where something is wrong, what to do."""
+"""The checks of `beacon doctor`: each reports what it found and, if something is wrong, what to do."""
 
 import os
 import sqlite3
@@ -25,121 +25,121 @@ from app.sources.host_rules import PASSWORD_PREFIX
 from app.sources.toml_file import read_services_file
 
 MAX_CLOCK_DIFFERENCE_S = 1.0
-SECRETS = ("unleash_api_token", "unleash_admin_token", "audit_head_url")
-# An open transaction of somebody else that has written: Beacon's own are over in milliseconds.
-LONG_TRANSACTION_S = 5
-# The share of its bound from which the log counts as full.
-FULL = 0.95
-# Read by `make test`, not by Beacon.
-NOT_SETTINGS = {"BEACON_SKIP_BROWSER"}
+SECRET_SETTINGS = ("unleash_api_token", "unleash_admin_token", "audit_head_url")
+# Age from which an open write transaction of another program is reported; Beacon's own take milliseconds.
+MIN_LONG_TRANSACTION_S = 5
+# The share of its limit from which the event log counts as full.
+LOG_FULL_SHARE = 0.95
+# BEACON_ variables that `make test` reads, not Beacon.
+NON_SETTING_VARIABLES = {"BEACON_SKIP_BROWSER"}
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
     subject: str
     ok: bool
-    words: str
+    text: str
 
 
-def examine(app: Flask, settings: Settings) -> list[Finding]:
-    """Every check, in the order in which to mend; those that need the database are left out where it is away."""
+def run_checks(app: Flask, settings: Settings) -> list[Finding]:
+    """Run all checks, in the order in which to fix them; without the database, only those that do not need it."""
     with app.app_context():
         if not database_upgrade.is_reachable():
-            words = f"cannot be reached at {_without_password(settings.database_url)}; run beacon migrate, or start it"
-            return [Finding("database", False, words), _descriptors(settings)]
+            text = f"cannot be reached at {_without_password(settings.database_url)}; run beacon migrate, or start it"
+            return [Finding("database", False, text), _check_descriptors(settings)]
         checks: tuple[Callable[[], Finding], ...] = (
             lambda: Finding("database", True, _without_password(settings.database_url)),
-            _migrations,
-            _locks,
-            lambda: _wal(settings),
-            lambda: _log(settings),
-            _clock,
-            lambda: _descriptors(settings),
-            lambda: _proxies(settings),
-            lambda: _sources(settings),
-            _passwords,
-            _kept_head,
-            _names,
-            lambda: _flags(app),
+            _check_migrations,
+            _check_locks,
+            lambda: _check_wal(settings),
+            lambda: _check_log(settings),
+            _check_clock,
+            lambda: _check_descriptors(settings),
+            lambda: _check_proxies(settings),
+            lambda: _check_sources(settings),
+            _check_passwords,
+            _check_kept_head,
+            _check_names,
+            lambda: _check_flags(app),
         )
-        return [_guarded(check) for check in checks]
+        return [_run_check(check) for check in checks]
 
 
 def settings_lines(settings: Settings) -> list[str]:
     """`BEACON_NAME = value` for every setting; secrets are never shown."""
-    shown = settings.model_dump(exclude={"secret_key", "database_url", "flag_overrides", *SECRETS})
+    shown = settings.model_dump(exclude={"secret_key", "database_url", "flag_overrides", *SECRET_SETTINGS})
     lines = [f"BEACON_{name.upper()} = {value}" for name, value in shown.items()]
     lines.append(f"BEACON_DATABASE_URL = {_without_password(settings.database_url)}")
     lines.append("BEACON_SECRET_KEY = (set)")
-    lines += [f"BEACON_{name.upper()} = (set)" for name in SECRETS if getattr(settings, name)]
+    lines += [f"BEACON_{name.upper()} = (set)" for name in SECRET_SETTINGS if getattr(settings, name)]
     lines += [
         f"BEACON_FLAG_{name.upper()} = {'on' if value else 'off'}" for name, value in settings.flag_overrides.items()
     ]
     return sorted(lines)
 
 
-def _guarded(check: Callable[[], Finding]) -> Finding:
+def _run_check(check: Callable[[], Finding]) -> Finding:
     try:
         return check()
     except sa.exc.SQLAlchemyError as error:
         return Finding("database", False, f"{str(error).splitlines()[0]}; run beacon migrate")
 
 
-def _migrations() -> Finding:
+def _check_migrations() -> Finding:
     current, newest = database_upgrade.current_revision(), database_upgrade.newest_revision()
-    words = f"at {current}" if current == newest else f"at {current}, needs {newest}: run beacon migrate"
-    return Finding("migrations", current == newest, words)
+    text = f"at {current}" if current == newest else f"at {current}, needs {newest}: run beacon migrate"
+    return Finding("migrations", current == newest, text)
 
 
-def _locks() -> Finding:
-    """What every writer would wait for."""
-    holders = [one for one in lock_holders.writers() if one.age_s is None or one.age_s >= LONG_TRANSACTION_S]
+def _check_locks() -> Finding:
+    """Check for a lock that every writer would wait for."""
+    holders = [one for one in lock_holders.writers() if one.age_s is None or one.age_s >= MIN_LONG_TRANSACTION_S]
     if not holders:
-        return Finding("locks", True, "no program holds up the writers")
+        return Finding("locks", True, "no program blocks the writers")
     advice = "let it commit, or end it"
     return Finding("locks", False, f"writers wait for {lock_holders.in_words(holders)}: {advice}")
 
 
-def _wal(settings: Settings) -> Finding:
-    """What is left after a checkpoint is held by a reader."""
+def _check_wal(settings: Settings) -> Finding:
+    """Checkpoint the write-ahead log; a reader holds what is left after that."""
     if not settings.is_sqlite:
-        return Finding("wal", True, "kept by PostgreSQL itself")
+        return Finding("wal", True, "PostgreSQL manages its own")
     path = settings.database_url.removeprefix("sqlite:///")
     try:
         pending = sqlite_wal.checkpoint(path)
     except sqlite3.Error as error:
-        return Finding("wal", False, f"no checkpoint is possible: {error}")
+        return Finding("wal", False, f"the checkpoint failed: {error}")
     held = sqlite_wal.size(path)
     if pending == 0 or held < sqlite_wal.LARGE_BYTES:
         return Finding("wal", True, f"the write-ahead log has {held} bytes")
     who = lock_holders.in_words(lock_holders.readers(path))
-    words = f"the write-ahead log has {held} bytes and grows until a reader ends its transaction: {who}; let it end"
-    return Finding("wal", False, words)
+    text = f"the write-ahead log has {held} bytes and grows until a reader ends its transaction: {who}; let it end"
+    return Finding("wal", False, text)
 
 
-def _log(settings: Settings) -> Finding:
-    """Its bounds in rows and bytes, beside that of age."""
+def _check_log(settings: Settings) -> Finding:
+    """Compare the event log with its limits in rows and bytes; its limit in age is separate."""
     with read() as session:
         size = Measure().take(session)
     most = settings.event_max_mib * 1024 * 1024
     mib = size.bytes / (1024 * 1024)
-    words = f"{size.rows:,} of {settings.event_max_rows:,} rows, {mib:,.0f} of {settings.event_max_mib:,} MiB"
-    if size.rows < FULL * settings.event_max_rows and size.bytes < FULL * most:
-        return Finding("log", True, words)
-    advice = "the oldest go before their time; raise BEACON_EVENT_MAX_ROWS or BEACON_EVENT_MAX_MIB, or publish less"
-    return Finding("log", False, f"{words}: {advice}")
+    text = f"{size.rows:,} of {settings.event_max_rows:,} rows, {mib:,.0f} of {settings.event_max_mib:,} MiB"
+    if size.rows < LOG_FULL_SHARE * settings.event_max_rows and size.bytes < LOG_FULL_SHARE * most:
+        return Finding("log", True, text)
+    advice = "the oldest are deleted early; raise BEACON_EVENT_MAX_ROWS or BEACON_EVENT_MAX_MIB, or publish less"
+    return Finding("log", False, f"{text}: {advice}")
 
 
-def _clock() -> Finding:
+def _check_clock() -> Finding:
     with read() as session:
         difference = abs((session.scalar(sa.select(now_epoch())) or 0.0) - time.time())
     good = difference <= MAX_CLOCK_DIFFERENCE_S
-    advice = "" if good else "; set both clocks by NTP, or ages on the screen are wrong"
+    advice = "" if good else "; synchronize both clocks with NTP, or the dashboard shows wrong ages"
     return Finding("clock", good, f"{difference:.2f} s from the database's{advice}")
 
 
-def _descriptors(settings: Settings) -> Finding:
-    """The hard limit, because every worker raises its own to that."""
+def _check_descriptors(settings: Settings) -> Finding:
+    """Check the hard limit, because every worker raises its soft limit to it."""
     limit, wanted = file_descriptors.hard_limit(), file_descriptors.needed(settings.max_streams)
     held = (
         f"MAX_STREAMS {settings.max_streams} needs about {wanted} descriptors in each worker, the hard limit is {limit}"
@@ -151,122 +151,119 @@ def _descriptors(settings: Settings) -> Finding:
     return Finding("descriptors", False, f"{held}: {advice}; until then streams above {least} get 503")
 
 
-def _sources(settings: Settings) -> Finding:
-    """The services file too: it is brought into the database by the first process that polls."""
+def _check_sources(settings: Settings) -> Finding:
+    """List the watched services, also those in the services file, which the first polling process imports."""
     with read() as session:
         ids = {row.id for row in registry.list_services(session)}
     if settings.sources_file is not None:
         ids |= {entry.id for entry in read_services_file(settings.sources_file)}
-    words = ", ".join(sorted(ids)) or "none is watched; add one: beacon service add ID URL"
-    return Finding("sources", bool(ids), words)
+    text = ", ".join(sorted(ids)) or "no service is watched; add one: beacon service add ID URL"
+    return Finding("sources", bool(ids), text)
 
 
-def _passwords() -> Finding:
-    """Services whose passwords are in variables that this host does not allow: they are not polled."""
+def _check_passwords() -> Finding:
+    """Find services that are not polled, because they take their password from a variable that is not allowed."""
     with read() as session:
         refused = {
             (row.id, row.password_env): registry.explain_refused_variable(row)
             for row in registry.list_services(session)
         }
     wrong = [f"{service} names {variable}: {said}" for (service, variable), said in refused.items() if said]
-    return Finding("passwords", not wrong, "; ".join(wrong) or "no service names a variable that it may not have")
+    return Finding("passwords", not wrong, "; ".join(wrong) or "no service uses a variable that is not allowed")
 
 
-def _kept_head() -> Finding:
-    """A quick look at the one entry; `beacon audit verify` reads all of them."""
+def _check_kept_head() -> Finding:
+    """Compare the kept head with its one entry; `beacon audit verify` reads all entries."""
     try:
-        kept = head_file.keeper().kept()
-    except head_file.Unreadable as error:
-        return Finding("audit", False, f"{error}; mend it, or name another file in BEACON_AUDIT_HEAD_FILE")
+        kept = head_file.current_keeper().read_kept()
+    except head_file.HeadFileError as error:
+        return Finding("audit", False, f"{error}; fix it, or set another file in BEACON_AUDIT_HEAD_FILE")
     if kept is None:
-        return Finding("audit", True, "no head is kept yet; a server that runs keeps one within seconds")
+        return Finding("audit", True, "no head is kept yet; a running server stores one within seconds")
     with read() as session:
-        wrong = head_file.contradiction(session, kept)
-    words = f"does not hold {kept.words}: {wrong}; {head_file.ADVICE}" if wrong else f"holds {kept.words}"
-    return Finding("audit", wrong is None, words)
+        wrong = head_file.find_contradiction(session, kept)
+    text = (
+        f"does not contain {kept.description}: {wrong}; {head_file.MISMATCH_ADVICE}"
+        if wrong
+        else f"contains {kept.description}"
+    )
+    return Finding("audit", wrong is None, text)
 
 
-def _proxies(settings: Settings) -> Finding:
-    """`beacon doctor --url` shows whether the one in front says what it should."""
+def _check_proxies(settings: Settings) -> Finding:
+    """Check the proxy settings; `beacon doctor --url` checks the proxy itself."""
     wide = [str(network) for network in settings.trusted_networks if network.prefixlen == 0]
     if wide:
-        words = f"{', '.join(wide)} in BEACON_TRUSTED_PROXIES trusts everybody: name the proxy's own address"
-        return Finding("proxies", False, words)
+        text = f"{', '.join(wide)} in BEACON_TRUSTED_PROXIES trusts every client: set the proxy's own address"
+        return Finding("proxies", False, text)
     if os.environ.get("FORWARDED_ALLOW_IPS"):
-        words = "FORWARDED_ALLOW_IPS is gunicorn's and does nothing here: use BEACON_TRUSTED_PROXIES, and unset it"
-        return Finding("proxies", False, words)
+        text = "FORWARDED_ALLOW_IPS is a setting of gunicorn and has no effect: unset it, use BEACON_TRUSTED_PROXIES"
+        return Finding("proxies", False, text)
     if settings.trusted_proxies:
-        return Finding("proxies", True, f"X-Forwarded-… counts from {', '.join(settings.trusted_proxies)}")
-    words = "none is trusted, so X-Forwarded-… is ignored; behind a proxy name its address in BEACON_TRUSTED_PROXIES"
-    return Finding("proxies", True, words)
+        return Finding("proxies", True, f"X-Forwarded-… is trusted from {', '.join(settings.trusted_proxies)}")
+    text = "none is trusted, so X-Forwarded-… is ignored; behind a proxy, set its address in BEACON_TRUSTED_PROXIES"
+    return Finding("proxies", True, text)
 
 
-def from_outside(url: str) -> Finding:
-    return Finding("outside", *outside_check.look(url))
+def check_from_outside(url: str) -> Finding:
+    return Finding("outside", *outside_check.check_address(url))
 
 
-def _names() -> Finding:
-    """A setting that is misspelt is otherwise ignored without a word."""
+def _check_names() -> Finding:
+    """Find misspelled settings, which would otherwise be ignored silently."""
     known = {f"BEACON_{name.upper()}" for name in Settings.model_fields}
     elsewhere = ("BEACON_FLAG_", PASSWORD_PREFIX)
     found = {name for name in os.environ if name.startswith("BEACON_") and not name.startswith(elsewhere)}
-    unknown = sorted(found - known - NOT_SETTINGS)
+    unknown = sorted(found - known - NON_SETTING_VARIABLES)
     if not unknown:
         return Finding("names", True, "every BEACON_ variable is a setting")
     return Finding("names", False, f"{', '.join(unknown)}: no such setting; correct the name or unset it")
 
 
-def _flags(app: Flask) -> Finding:
-    ok, words = flag_source(app)
+def _check_flags(app: Flask) -> Finding:
+    ok, text = describe_flag_source(app)
     overrides = app.extensions["beacon_flags"].overrides
     shown = ", ".join(f"{name} {'on' if value else 'off'}" for name, value in overrides.items())
-    return Finding("flags", ok, f"{words}; overridden for everyone: {shown}" if shown else words)
+    return Finding("flags", ok, f"{text}; overridden for everyone: {shown}" if shown else text)
 
 
-def flag_source(app: Flask) -> tuple[bool, str]:
-    """Where the flags come from and where they stand; False where something has to be mended.
+def describe_flag_source(app: Flask) -> tuple[bool, str]:
+    """Describe the source and the state of the flags; False if something has to be fixed.
 
-    Inside the application's context. It asks a real Unleash and its Admin API once, and waits 10 s at most.
+    Needs an app context. Calls a real Unleash and its Admin API once, and waits 10 s at most.
     """
     provider = app.extensions["beacon_rollout"]
     if isinstance(provider, UnleashProvider):
-        return _unleash(provider.check_health(), can_change=provider.can_change)
+        return _describe_unleash(provider.check_health(), can_change=provider.can_change)
     with read() as session:
-        stands = {
-            Flag(flag): ConfiguredState(now.enabled, now.percentage)
-            for flag, now in embedded.load_all_rollouts(session).items()
-        }
-    return True, f"kept in Beacon's own database; {_standing(stands, {})}"
+        stands = {Flag(flag): ConfiguredState(now.enabled, now.percentage) for flag, now in embedded.load_all_rollouts(session).items()}
+    return True, f"stored in Beacon's own database; {_describe_flags(stands, {})}"
 
 
-def _unleash(found: HealthcheckResult, *, can_change: bool) -> tuple[bool, str]:
+def _describe_unleash(found: HealthcheckResult, *, can_change: bool) -> tuple[bool, str]:
     if found.failure is not None:
-        applies = (
-            "the flags it sent last apply"
-            if found.has_snapshot
-            else "it never sent any, so the declared defaults apply"
-        )
+        applies = "the last flags it sent apply" if found.has_snapshot else "it never sent any, so the declared defaults apply"
         advice = "check BEACON_UNLEASH_URL and BEACON_UNLEASH_API_TOKEN"
         return False, f"Unleash: {found.failure}; {applies}; {advice}"
     if found.missing:
         names = ", ".join(found.missing)
-        return False, f"Unleash answers and has no {names}: create it there with one gradual rollout"
-    here = f"Unleash answers; {_standing(found.states, found.outcomes)}"
+        return False, f"Unleash answers but has no {names}: create it there with one gradual rollout"
+    here = f"Unleash answers; {_describe_flags(found.states, found.outcomes)}"
     for flag, group in found.groups.items():
-        here += f" (the groupId of {flag} is {group}: other people than in the embedded mode)"
+        here += f" (the groupId of {flag} is {group}, so it enables other users than the embedded mode)"
     if any(now.has_unusable_stickiness for now in found.states.values()):
         return False, here
-    if found.admin_problem is not None:
-        return False, f"{here}; {found.admin_problem}"
-    changes = "changes go through its Admin API" if can_change else "no BEACON_UNLEASH_ADMIN_TOKEN: it is changed there"
+    if found.admin is not None:
+        return False, f"{here}; {found.admin}"
+    changes = "changes go through its Admin API" if can_change else "no BEACON_UNLEASH_ADMIN_TOKEN: change flags there"
     return True, f"{here}; {changes}"
 
 
-def _standing(stands: Mapping[Flag, ConfiguredState], outcomes: Mapping[Flag, RolloutOutcome]) -> str:
-    return ", ".join(f"{flag} {_at(now, outcomes.get(flag, PLAIN_OUTCOME))}" for flag, now in stands.items())
+def _describe_flags(stands: Mapping[Flag, Nominal], outcomes: Mapping[Flag, Outcome]) -> str:
+    return ", ".join(f"{flag} {_describe_flag(now, outcomes.get(flag, PLAIN))}" for flag, now in stands.items())
 
 
-def _at(now: ConfiguredState, outcome: RolloutOutcome) -> str:
+def _describe_flag(now: Nominal, outcome: Outcome) -> str:
     if not now.enabled:
         return "switched off"
     if not outcome.is_plain and now.percentage is not None:

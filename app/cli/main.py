@@ -1,4 +1,4 @@
-"""The `beacon` command. Mistakes get one sentence and exit status 1, never a traceback."""
+"""The `beacon` command. Expected errors print one sentence and exit with status 1, never with a traceback."""
 
 import getpass
 import os
@@ -13,7 +13,7 @@ from app.accounts import tokens, users
 from app.accounts.models import ApiToken
 from app.cli import demo, doctor
 from app.cli.audit import audit
-from app.cli.context import application, made, operator
+from app.cli.context import open_app, open_migrated_app, operator_name
 from app.cli.rollout import rollout
 from app.cli.services import service
 from app.config import ConfigError, Settings, load_settings
@@ -26,7 +26,7 @@ from app.infra import database_upgrade, strict_json
 from app.infra.problems import Problem
 from app.reconciliation import registry
 
-MISTAKES = (
+EXPECTED_ERRORS = (
     ConfigError,
     users.BadInput,
     embedded.InvalidRollout,
@@ -51,12 +51,12 @@ def main() -> None:
     except Problem as problem:
         click.echo(f"beacon: {problem.detail}", err=True)
         sys.exit(1)
-    except MISTAKES as error:
+    except EXPECTED_ERRORS as error:
         click.echo(f"beacon: {error}", err=True)
         sys.exit(1)
     except (SQLAlchemyError, sqlite3.Error) as error:
         why = str(getattr(error, "orig", error)).splitlines()[0]
-        click.echo(f"beacon: the database cannot be used: {why}; beacon doctor says more", err=True)
+        click.echo(f"beacon: the database cannot be used: {why}; run beacon doctor for details", err=True)
         sys.exit(1)
 
 
@@ -67,19 +67,19 @@ def cli() -> None:
 
 @cli.command()
 def serve() -> None:
-    """Serve Beacon with gunicorn; migrates first in the embedded mode."""
+    """Serve Beacon with gunicorn; a SQLite database is migrated first."""
     settings = load_settings()
-    with made(settings) as app:
+    with open_app(settings) as app:
         if settings.is_sqlite:
             database_upgrade.migrate(app, settings)
     check_port(settings)
     gunicorn = [sys.executable, "-m", "gunicorn", "--config", str(demo.GUNICORN_CONF)]
-    os.execv(gunicorn[0], gunicorn)  # noqa: S606 -- becomes the server: signals reach it directly
+    os.execv(gunicorn[0], gunicorn)  # noqa: S606 -- replaces this process: signals reach the server directly
 
 
 @cli.command("demo")
 def demo_() -> None:
-    """Everything at once: demo job service, demo logins, streaming for all, web server. Ctrl-C stops all."""
+    """Start demo job service, demo logins, streaming for all and web server. Ctrl-C stops everything."""
     settings = load_settings()
     check_port(settings)
     sys.exit(demo.run(settings))
@@ -89,23 +89,23 @@ def demo_() -> None:
 def migrate() -> None:
     """Create the database or bring it up to date."""
     settings = load_settings()
-    with made(settings) as app:
+    with open_app(settings) as app:
         database_upgrade.migrate(app, settings)
         with app.app_context():
             click.echo(f"the database is at revision {database_upgrade.current_revision()}")
 
 
 @cli.command("doctor")
-@click.option("--url", help="also ask Beacon at this address, as a browser would: is the proxy in front right?")
+@click.option("--url", help="also check Beacon at this URL as a browser would, through its proxy")
 def doctor_(url: str | None) -> None:
-    """Check database, migrations, clock, descriptors, proxies, sources and flags, and say what to do."""
+    """Check database, migrations, clock, descriptors, proxies, sources and flags; say what to do."""
     settings = load_settings()
-    with made(settings) as app:
-        findings = doctor.examine(app, settings)
+    with open_app(settings) as app:
+        findings = doctor.run_checks(app, settings)
     if url:
-        findings.append(doctor.from_outside(url))
+        findings.append(doctor.check_from_outside(url))
     for finding in findings:
-        click.echo(f"{'ok  ' if finding.ok else 'FAIL'} {finding.subject}: {finding.words}")
+        click.echo(f"{'ok  ' if finding.ok else 'FAIL'} {finding.subject}: {finding.text}")
     click.echo("\nsettings:")
     for line in doctor.settings_lines(settings):
         click.echo(f"  {line}")
@@ -124,8 +124,8 @@ def user() -> None:
 def user_add(name: str, role: str, password_stdin: bool) -> None:
     """Add a user; asks for the password unless --password-stdin."""
     password = sys.stdin.readline().rstrip("\n") if password_stdin else getpass.getpass("Password: ")
-    with application(), write() as session:
-        users.add(session, name, role, password, operator())
+    with open_migrated_app(), write() as session:
+        users.add(session, name, role, password, operator_name())
     click.echo(f"added {name} ({role})")
 
 
@@ -133,15 +133,16 @@ def user_add(name: str, role: str, password_stdin: bool) -> None:
 @click.argument("name")
 def user_disable(name: str) -> None:
     """Disable a user: sessions, tokens and streams end at once."""
-    with application(), write() as session:
-        users.disable(session, name, operator())
+    with open_migrated_app(), write() as session:
+        users.disable(session, name, operator_name())
     click.echo(f"disabled {name}")
 
 
 @user.command("list")
 def user_list() -> None:
-    with application(), read() as session:
-        for row in users.everyone(session):
+    """List name, role and state of each user."""
+    with open_migrated_app(), read() as session:
+        for row in users.list_users(session):
             click.echo(f"{row.name}\t{row.role}\t{'disabled ' + row.disabled_at if row.disabled_at else 'active'}")
 
 
@@ -153,11 +154,11 @@ def token() -> None:
 @token.command("create")
 @click.argument("user")
 @click.option("--scope", "scopes", multiple=True, required=True, help=f"one of {', '.join(tokens.SCOPES)}; repeatable")
-@click.option("--days", type=float, help=f"days until it expires; {users.TOKEN_DAYS:.0f} without")
+@click.option("--days", type=float, help=f"days until it expires; {users.DEFAULT_TOKEN_DAYS:.0f} by default")
 def token_create(user: str, scopes: tuple[str, ...], days: float | None) -> None:
-    """Create a token and print it, once, alone on the last line."""
-    with application(), write() as session:
-        row, text = users.add_token(session, user, list(scopes), days, operator())
+    """Create a token and print it on the last line. It is shown only once."""
+    with open_migrated_app(), write() as session:
+        row, text = users.add_token(session, user, list(scopes), days, operator_name())
         click.echo(f"token {row.id} of {user}, scopes {row.scopes}; it is shown only now:", err=True)
     click.echo(text)
 
@@ -165,16 +166,18 @@ def token_create(user: str, scopes: tuple[str, ...], days: float | None) -> None
 @token.command("revoke")
 @click.argument("token_id", type=int)
 def token_revoke(token_id: int) -> None:
-    with application(), write() as session:
-        users.revoke_token(session, token_id, operator())
+    """Revoke a token: it stops working and its streams end at once."""
+    with open_migrated_app(), write() as session:
+        users.revoke_token(session, token_id, operator_name())
     click.echo(f"revoked token {token_id}")
 
 
 @token.command("list")
 def token_list() -> None:
-    with application(), read() as session:
+    """List id, user, scopes and expiry of each token."""
+    with open_migrated_app(), read() as session:
         for row in session.scalars(db.select(ApiToken).order_by(ApiToken.id)):
-            state = "revoked" if row.revoked_at else f"until {row.expires_at}" if row.expires_at else "for ever"
+            state = "revoked" if row.revoked_at else f"until {row.expires_at}" if row.expires_at else "never expires"
             click.echo(f"{row.id}\t{row.user.name}\t{row.scopes}\t{state}")
 
 
@@ -192,10 +195,10 @@ def publish(type_: str, data: str, audience: str) -> None:
     except (ValueError, RecursionError) as error:
         raise click.UsageError(f"the payload is not JSON: {error}") from error
     if not isinstance(payload, dict):
-        raise click.UsageError('the payload is a JSON object, like \'{"jobId": "7f3"}\'')
+        raise click.UsageError('the payload must be a JSON object, like \'{"jobId": "7f3"}\'')
     if event_types.is_own(type_) or audience == CONTROL:
-        raise click.UsageError(f"{type_} to {audience} is Beacon's own")
-    with application(), write() as session:
+        raise click.UsageError(f"{type_} to {audience} is reserved for Beacon")
+    with open_migrated_app(), write() as session:
         ids = append(session, [NewEvent(type_, payload, audience)])
     click.echo(ids[0])
 
@@ -205,7 +208,7 @@ cli.add_command(audit)
 
 
 def check_port(settings: Settings) -> None:
-    """One clear sentence before gunicorn would retry and fail."""
+    """Check that the port is free, for one clear error instead of gunicorn's retries."""
     with socket.socket(socket.AF_INET6 if ":" in settings.bind else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -213,5 +216,5 @@ def check_port(settings: Settings) -> None:
         except OSError as error:
             raise ConfigError(
                 f"port {settings.port} on {settings.bind} cannot be used ({error.strerror}); "
-                "stop what uses it or choose another: PORT=8001"
+                "stop the program that uses it, or choose another port: PORT=8001"
             ) from error

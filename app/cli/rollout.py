@@ -8,7 +8,7 @@ import click
 from flask import current_app
 from sqlalchemy.orm import Session
 
-from app.cli.context import application, operator
+from app.cli.context import open_migrated_app, operator_name
 from app.db import read, write
 from app.flags import embedded
 from app.flags.document import ConfiguredState, Flag
@@ -46,7 +46,7 @@ def rollout() -> None:
 def show_flag(flag: str) -> None:
     """Show the state of a flag."""
     which = embedded.parse_flag(flag)
-    with application():
+    with open_migrated_app():
         _show(which, _load_view(which))
 
 
@@ -88,7 +88,7 @@ def switch_on(flag: str, reason: str, expected: int | None, yes: bool) -> None:
 def show_preview(percentage: int, flag: str) -> None:
     """List the online users who would switch. Nothing is changed."""
     which = embedded.parse_flag(flag)
-    with application():
+    with open_migrated_app():
         flags: Flags = current_app.extensions["beacon_flags"]
         flags.load(current_provider().load())
         now = _load_view(which)
@@ -110,7 +110,7 @@ def show_preview(percentage: int, flag: str) -> None:
 def show_history(flag: str, limit: int) -> None:
     """List the history of a flag, newest first: when, who, what, why."""
     which = embedded.parse_flag(flag)
-    with application(), read() as session:
+    with open_migrated_app(), read() as session:
         for entry in changes_history.load_entries(session, which, limit):
             failed = f" (not done: {entry.failed})" if entry.failed else ""
             words = change_text.describe_entry(entry)
@@ -124,7 +124,7 @@ def plan_group(context: click.Context, flag: str) -> None:
     """Show the staged plan; start, pause, resume or stop it."""
     context.obj = embedded.parse_flag(flag)
     if context.invoked_subcommand is None:
-        with application(), read() as session:
+        with open_migrated_app(), read() as session:
             _show_plan(session, context.obj)
 
 
@@ -139,7 +139,7 @@ def start_plan(flag: Flag, steps: tuple[str, ...], reason: str, expected: str | 
     wanted = [_parse_step(text) for text in steps]
     embedded.validate_change(reason, None)
     as_asked = [{"percentage": percentage, "holdMinutes": minutes} for percentage, minutes in wanted]
-    with application():
+    with open_migrated_app():
         if any(percentage == 100 for percentage, _minutes in wanted):
             _confirm(
                 flag,
@@ -151,7 +151,7 @@ def start_plan(flag: Flag, steps: tuple[str, ...], reason: str, expected: str | 
 
 def _begin_plan(flag: Flag, reason: str, steps: Sequence[Mapping[str, Any]], expected: str | None) -> None:
     with write() as session:
-        plan_service.begin_plan(session, flag, operator(), reason, steps, expected)
+        plan_service.begin_plan(session, flag, operator_name(), reason, steps, expected)
         _show_plan(session, flag)
 
 
@@ -160,8 +160,8 @@ def _begin_plan(flag: Flag, reason: str, steps: Sequence[Mapping[str, Any]], exp
 @click.pass_obj
 def pause_plan(flag: Flag, expected: str | None) -> None:
     """Pause the plan until somebody resumes it."""
-    with application(), write() as session:
-        plan_service.steer_plan(session, flag, operator(), "pause", expected)
+    with open_migrated_app(), write() as session:
+        plan_service.steer_plan(session, flag, operator_name(), "pause", expected)
         _show_plan(session, flag)
 
 
@@ -170,8 +170,8 @@ def pause_plan(flag: Flag, expected: str | None) -> None:
 @click.pass_obj
 def resume_plan(flag: Flag, expected: str | None) -> None:
     """Resume a paused plan; the time held before the pause counts."""
-    with application(), write() as session:
-        plan_service.steer_plan(session, flag, operator(), "resume", expected)
+    with open_migrated_app(), write() as session:
+        plan_service.steer_plan(session, flag, operator_name(), "resume", expected)
         _show_plan(session, flag)
 
 
@@ -180,8 +180,8 @@ def resume_plan(flag: Flag, expected: str | None) -> None:
 @click.pass_obj
 def stop_plan(flag: Flag, expected: str | None) -> None:
     """End the plan; the flag stays where it is."""
-    with application(), write() as session:
-        plan_service.stop_plan(session, flag, operator(), expected)
+    with open_migrated_app(), write() as session:
+        plan_service.stop_plan(session, flag, operator_name(), expected)
         _show_plan(session, flag)
 
 
@@ -189,12 +189,12 @@ def _change(
     flag: str, reason: str, percentage: int | None, enabled: bool | None, expected: int | None, *, yes: bool
 ) -> None:
     which = embedded.parse_flag(flag)
-    with application():
+    with open_migrated_app():
         now = _load_view(which)
         if flag_changes.needs_confirmation(now.state, percentage, enabled):
             _confirm(which, flag_changes.describe_change(which, now, percentage, enabled), yes=yes)
         seen = None if expected is None else ExpectedState(expected)
-        _show(which, flag_changes.change_flag(which, operator(), reason, percentage, enabled, seen))
+        _show(which, flag_changes.change_flag(which, operator_name(), reason, percentage, enabled, seen))
 
 
 def _load_view(flag: Flag) -> FlagView:

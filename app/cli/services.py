@@ -1,22 +1,22 @@
-"""`beacon service`: the watched services from the shell, with the keys of the services file."""
+"""`beacon service`: add, change, remove and list watched services, with the keys of the services file."""
 
 import sys
 from typing import Any
 
 import click
 
-from app.cli.context import application, operator
+from app.cli.context import open_migrated_app, operator_name
 from app.db import read, write
 from app.reconciliation import registry, service_admin, service_revision
 from app.reconciliation.service_form import parse_toml_or_text
 from app.sources import kinds
 from app.sources.service_config import DEFAULT_KIND
 
-EXPECTED = click.option(
+EXPECTED_REVISION_OPTION = click.option(
     "--expected",
     type=click.IntRange(min=0),
     metavar="REVISION",
-    help="the revision that you saw, as `beacon service list` names it: refused where it is another one by now",
+    help="refuse if the service no longer has this revision, as shown by `beacon service list`",
 )
 
 
@@ -28,12 +28,12 @@ def service() -> None:
 @service.command("add")
 @click.argument("service_id")
 @click.argument("url")
-@click.option("--name", help="shown on the dashboard; the id without")
+@click.option("--name", help="name on the dashboard; the id by default")
 @click.option("--kind", default=DEFAULT_KIND, show_default=True, help=f"one of {', '.join(kinds.list_kinds())}")
 @click.option("--password-stdin", is_flag=True, help="read the password of the service from standard input")
-@click.option("--password-env", help="take the password from this variable of the environment of the server")
+@click.option("--password-env", help="read the password from this environment variable of the server")
 @click.option(
-    "--option", "options", multiple=True, metavar="KEY=VALUE", help="of this kind; VALUE as in TOML, or a word"
+    "--option", "options", multiple=True, metavar="KEY=VALUE", help="option of this kind; VALUE as in TOML, or a word"
 )
 def add(
     service_id: str,
@@ -45,13 +45,13 @@ def add(
     options: tuple[str, ...],
 ) -> None:
     """Watch the job service at URL under SERVICE_ID."""
-    given: dict[str, Any] = {**dict(map(_option, options)), "id": service_id, "name": name or service_id}
+    given: dict[str, Any] = {**dict(map(_parse_option, options)), "id": service_id, "name": name or service_id}
     if password_stdin:
-        given["password"] = _first_line()
+        given["password"] = _read_line()
     if password_env:
         given["password_env"] = password_env
-    with application(), write() as session:
-        service_admin.add(session, {**given, "kind": kind, "url": url}, operator())
+    with open_migrated_app(), write() as session:
+        service_admin.add(session, {**given, "kind": kind, "url": url}, operator_name())
     click.echo(f"watching {service_id}")
 
 
@@ -59,43 +59,43 @@ def add(
 @click.argument("service_id")
 @click.argument("options", nargs=-1, metavar="KEY=VALUE...")
 @click.option("--password-stdin", is_flag=True, help="read a new password from standard input; an empty one removes it")
-@EXPECTED
+@EXPECTED_REVISION_OPTION
 def change(service_id: str, options: tuple[str, ...], password_stdin: bool, expected: int | None) -> None:
-    """Change keys of a service (name, url, password_env, options); KEY= puts one back to what is so without it."""
-    given: dict[str, Any] = {key: None if value == "" else value for key, value in map(_option, options)}
+    """Change keys of a service (name, url, password_env, options); KEY= resets a key to its default."""
+    given: dict[str, Any] = {key: None if value == "" else value for key, value in map(_parse_option, options)}
     if password_stdin:
-        given["password"] = _first_line() or None
-    with application(), write() as session:
-        service_admin.change(session, service_id, given, operator(), expected)
+        given["password"] = _read_line() or None
+    with open_migrated_app(), write() as session:
+        service_admin.change(session, service_id, given, operator_name(), expected)
     click.echo(f"changed {service_id}")
 
 
 @service.command("remove")
 @click.argument("service_id")
-@EXPECTED
+@EXPECTED_REVISION_OPTION
 def remove(service_id: str, expected: int | None) -> None:
-    """Watch it no longer: what is believed of it is forgotten, the record stays."""
-    with application(), write() as session:
-        service_admin.remove(session, service_id, operator(), expected)
+    """Stop watching the service: its current state is deleted, its history stays."""
+    with open_migrated_app(), write() as session:
+        service_admin.remove(session, service_id, operator_name(), expected)
     click.echo(f"no longer watching {service_id}")
 
 
 @service.command("list")
 def list_() -> None:
-    """Id, kind, address, name and revision of each."""
-    with application(), read() as session:
+    """List id, kind, URL, name and revision of each service."""
+    with open_migrated_app(), read() as session:
         rows = registry.list_services(session)
         revisions = service_revision.read_revisions(session, [row.id for row in rows])
         for row in rows:
             click.echo(f"{row.id}\t{row.kind}\t{row.url}\t{row.name}\t{revisions[row.id]}")
 
 
-def _option(text: str) -> tuple[str, Any]:
+def _parse_option(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not equals:
         raise click.UsageError(f"{key}: expected KEY=VALUE")
     return key, parse_toml_or_text(value)
 
 
-def _first_line() -> str:
+def _read_line() -> str:
     return sys.stdin.readline().rstrip("\n")

@@ -73,9 +73,9 @@ def record_rejection(problem: Problem, request: CommandRequest, actor: str, addr
         logs=[f"refused ({problem.status} {reason}): {problem.detail}"],
         origin=address,
     )
-    attempt = attempt_log.Attempt(request.action_type, actor, target, attempt_log.network(address or ""))
+    attempt = attempt_log.Attempt(request.action_type, actor, target, attempt_log.network_of(address or ""))
     with write() as session:
-        attempt_log.note(session, attempt, full=entry)
+        attempt_log.record_attempt(session, attempt, full=entry)
 
 
 def format_audit_target(service_id: str, words: str) -> str:

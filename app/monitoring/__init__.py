@@ -1,1 +1,1 @@
-"""How Beacon itself is doing: metrics, lateness, readiness."""
+"""Beacon's own health: metrics, delivery lag and readiness."""

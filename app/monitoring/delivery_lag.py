@@ -1,4 +1,4 @@
-"""How late deliveries were in the last minute, by all workers of this host: from the metrics that exist anyway."""
+"""The mean delivery lag of the last minute over all workers of this host, computed from the exported metrics."""
 
 import re
 import threading
@@ -6,14 +6,14 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from app.monitoring.metric_definitions import LAG
+from app.monitoring.metric_definitions import LAG_METRIC
 
 WINDOW_S = 60.0
-_FIGURE = re.compile(rf"^{LAG}_(sum|count) (\S+)$".encode(), re.MULTILINE)
+_LAG_LINE = re.compile(rf"^{LAG_METRIC}_(sum|count) (\S+)$".encode(), re.MULTILINE)
 
 
 class DeliveryLag:
-    """`text` is what `/metrics` answers. Looked at now and then: the mean is of what came between the looks."""
+    """Samples the metrics on demand; the mean covers the deliveries between samples. `text` returns `/metrics`."""
 
     def __init__(self, text: Callable[[], bytes], clock: Callable[[], float] = time.monotonic) -> None:
         self._text, self._clock = text, clock
@@ -21,17 +21,17 @@ class DeliveryLag:
         self._lock = threading.Lock()
 
     def mean_s(self) -> float | None:
-        """None where nothing was delivered, or the metrics cannot be read."""
+        """The mean lag, or None if nothing was delivered or the metrics cannot be read."""
         try:
-            figures = {name: float(value) for name, value in _FIGURE.findall(self._text())}
+            figures = {name: float(value) for name, value in _LAG_LINE.findall(self._text())}
         except OSError:
             return None
         now, sum_s, count = self._clock(), figures.get(b"sum", 0.0), figures.get(b"count", 0.0)
         with self._lock:
             if self._looks and count < self._looks[-1][2]:
-                self._looks.clear()  # the folder was begun anew
+                self._looks.clear()  # the counters restarted
             self._looks.append((now, sum_s, count))
-            # The newest look that is older than the window stays: it is where the window begins.
+            # Keep the newest sample that is older than the window: it is where the window begins.
             while len(self._looks) > 1 and self._looks[1][0] <= now - WINDOW_S:
                 self._looks.popleft()
             _, first_s, first = self._looks[0]

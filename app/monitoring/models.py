@@ -1,4 +1,4 @@
-"""A row that readiness writes to see whether the database takes writes."""
+"""The table that the readiness check writes to, to see whether the database accepts writes."""
 
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -10,4 +10,4 @@ class WriteProbe(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     filler: Mapped[str]
-    """More than a page of the database: a write that needs no room would not notice that there is none."""
+    """Larger than a database page, because a write that needs no space would not notice a full disk."""

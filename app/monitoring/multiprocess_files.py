@@ -1,8 +1,8 @@
-"""The files through which gunicorn's workers share their metrics: one folder a server, below the instance folder.
+"""The files through which gunicorn's workers share their metrics: one folder per server in the instance folder.
 
-The library keeps one file for each process and kind of metric, and none of them ever goes away by itself. So the
-server empties the folder when it starts, and folds the totals of every worker that ended into files of their own:
-what is read for an answer depends on how many workers there are, not on how many there were.
+The library keeps one file per process and kind of metric and never deletes any. So the server empties the folder when
+it starts, and merges the totals of every ended worker into separate files: the cost of a scrape depends on how many
+workers run, not on how many have ever run.
 """
 
 import fcntl
@@ -23,85 +23,85 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
-FILE_BYTES = 1 << 16  # what the library would take, sparse
+ENV_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+FILE_BYTES = 1 << 16  # the size that the library would create, sparse
 LOCK_WAIT_S = 1.0
-# No process has this id: totals of workers that ended are kept under it.
-NOBODY = 0
+# The totals of ended workers are stored under this id, which no process has.
+AGGREGATE_PID = 0
 OPENED, CLOSED, KILLED = "beacon_streams_opened_total", "beacon_streams_closed_total", "killed"
 _TOTALS = ("counter", "histogram")
 _KINDS = (*_TOTALS, "gauge_livesum", "gauge_livemax", "gauge_livemin")
-_OURS = re.compile(r"(?:counter|histogram|summary|gauge_[a-z]+)_\d+\.db(?:\.new)?|alive_\d+")
-_GAUGE = re.compile(r"gauge_[a-z]+_(\d+)\.db")
-# A worker flushes once a second. One that is frozen, or whose loop has stood still for so long, is no living one.
-SILENT_S = 10.0
+_METRIC_FILE = re.compile(r"(?:counter|histogram|summary|gauge_[a-z]+)_\d+\.db(?:\.new)?|alive_\d+")
+_GAUGE_FILE = re.compile(r"gauge_[a-z]+_(\d+)\.db")
+# A worker flushes once a second. A worker that was silent for this long is frozen and does not count as live.
+MAX_SILENCE_S = 10.0
 
 
 class MetricFiles:
-    """The folder as gunicorn's master sees it. Its hooks run in the loop that keeps the workers alive."""
+    """The metrics folder as gunicorn's master manages it, in hooks that run in the loop that supervises the workers."""
 
     def __init__(self, settings: Settings) -> None:
         self.folder = settings.instance_dir / f"metrics-{settings.port}"
         self._dead: set[int] = set()
 
-    def choose(self) -> None:
-        """The library looks for its folder once, when it is first imported: be there before."""
-        os.environ[VARIABLE] = str(self.folder)
+    def configure_env(self) -> None:
+        """Set the library's folder. Call it before the library is first imported, because it reads this once."""
+        os.environ[ENV_VARIABLE] = str(self.folder)
 
-    def wipe(self) -> None:
-        """An empty folder, mode 0700. Call it once the port is ours: before, another server may be using it."""
+    def clear(self) -> None:
+        """Create or empty the folder, mode 0700. Call it once the port is bound: another server may use it before."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.folder.chmod(0o700)
         for path in self.folder.iterdir():
-            if _OURS.fullmatch(path.name):
+            if _METRIC_FILE.fullmatch(path.name):
                 path.unlink()
 
-    def bury(self, pid: int) -> None:
-        """A worker ended: its gauges vanish, its totals stay. Never raises and never waits: a master must do neither.
+    def mark_dead(self, pid: int) -> None:
+        """Remove the gauges of an ended worker and merge its totals. Never raises and never blocks gunicorn's master.
 
-        While somebody reads, its files stay as they are, just as true, and are folded with the next worker's.
+        If a scrape holds the lock, the files stay as they are, which is still correct, and are merged after the next
+        worker ends.
         """
         from prometheus_client.multiprocess import mark_process_dead
 
         self._dead.add(pid)
         try:
             mark_process_dead(pid, str(self.folder))  # type: ignore[no-untyped-call]
-            _alive(self.folder, pid).unlink(missing_ok=True)
+            _alive_path(self.folder, pid).unlink(missing_ok=True)
             _close_streams(self.folder, pid)
-            with locked(self.folder, fcntl.LOCK_EX, wait_s=0):
+            with lock_folder(self.folder, fcntl.LOCK_EX, wait_s=0):
                 while self._dead:
-                    _fold(self.folder, self._dead.pop())
+                    _merge_dead_worker(self.folder, self._dead.pop())
         except BlockingIOError:
             pass
         except Exception:
-            log.exception("the metrics of worker %s could not be tidied up", pid)
+            log.exception("could not clean up the metrics of ended worker pid=%s", pid)
 
 
 def read_all(folder: Path) -> bytes:
-    """All workers' metrics as Prometheus' text. `OSError` where the folder is gone or stays locked."""
+    """The metrics of all workers in Prometheus text format. Raises `OSError` if the folder is gone or stays locked."""
     from prometheus_client import generate_latest
 
-    with locked(folder, fcntl.LOCK_SH, LOCK_WAIT_S):
-        return generate_latest(_Workers(folder))
+    with lock_folder(folder, fcntl.LOCK_SH, LOCK_WAIT_S):
+        return generate_latest(_LiveWorkers(folder))
 
 
-def sign(folder: Path, pid: int) -> None:
-    """A worker's sign of life: what it exports is true now."""
-    _alive(folder, pid).touch()
+def touch_alive(folder: Path, pid: int) -> None:
+    """Record that the worker is alive and its gauges are current."""
+    _alive_path(folder, pid).touch()
 
 
-def reserve(folder: Path, pid: int) -> None:
-    """Take the disk space of a process's files now, where a full disk is an `OSError`.
+def reserve_space(folder: Path, pid: int) -> None:
+    """Allocate the disk space of a process's files now, so that a full disk raises `OSError`.
 
-    The library maps sparse files: a disk that is full later would end the process with SIGBUS, streams and all.
+    The library maps sparse files; if the disk filled up later, SIGBUS would kill the process with all its streams.
     """
     for kind in _KINDS:
-        _reserve(_path(folder, kind, pid))
+        _reserve_file(_metric_path(folder, kind, pid))
 
 
-class _Workers:
-    """What the library reads, without the gauges of workers that no longer say anything: a gauge is a statement about
-    now, and nobody makes it any more. What they have counted stays true."""
+class _LiveWorkers:
+    """A collector that leaves out the gauges of silent workers, because a gauge is about now. Their totals stay."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -114,33 +114,33 @@ class _Workers:
         return merged
 
     def _is_true_now(self, path: Path) -> bool:
-        found = _GAUGE.fullmatch(path.name)
+        found = _GAUGE_FILE.fullmatch(path.name)
         if found is None:
             return True
         try:
-            silent_s = time.time() - _alive(self._folder, int(found[1])).stat().st_mtime
+            silent_s = time.time() - _alive_path(self._folder, int(found[1])).stat().st_mtime
         except FileNotFoundError:
             return False
-        return silent_s < SILENT_S
+        return silent_s < MAX_SILENCE_S
 
 
 @contextmanager
-def locked(folder: Path, how: int, wait_s: float) -> Iterator[None]:
-    """Readers share the folder, folding has it alone; otherwise a total would be seen twice, or not at all."""
+def lock_folder(folder: Path, how: int, wait_s: float) -> Iterator[None]:
+    """Lock the folder: shared to read, exclusive to merge; otherwise a total could be read twice or not at all."""
     with (folder / "lock").open("ab") as file:
         deadline = time.monotonic() + wait_s
         while not _try_lock(file.fileno(), how):
             if time.monotonic() >= deadline:
-                raise BlockingIOError("the folder of the metrics is locked")
+                raise BlockingIOError("the metrics folder is locked")
             time.sleep(0.01)
         yield
 
 
-def _reserve(path: Path) -> None:
+def _reserve_file(path: Path) -> None:
     if not path.exists():
         new = path.with_name(path.name + ".new")
         new.write_bytes(bytes(FILE_BYTES))
-        new.rename(path)  # whoever reads meanwhile never sees half of it
+        new.rename(path)  # atomic, so that a reader never sees half of it
 
 
 def _try_lock(descriptor: int, how: int) -> bool:
@@ -152,13 +152,14 @@ def _try_lock(descriptor: int, how: int) -> bool:
 
 
 def _close_streams(folder: Path, pid: int) -> None:
-    """Streams of a worker that was killed ended with it: what it had opened and not closed is closed in its own file.
+    """Count the open streams of a killed worker as closed, in the worker's own file.
 
-    In place and without the lock: nobody else writes there any more, and a reader sees the one number or the other.
+    It writes in place and without the lock: nobody else writes to this file, and a reader sees the old or the new
+    number.
     """
     from prometheus_client.mmap_dict import MmapedDict
 
-    path = _path(folder, "counter", pid)
+    path = _metric_path(folder, "counter", pid)
     if not path.exists():
         return
     left, key, killed = 0.0, "", 0.0
@@ -173,19 +174,19 @@ def _close_streams(folder: Path, pid: int) -> None:
         counters.close()  # type: ignore[no-untyped-call]
 
 
-def _fold(folder: Path, pid: int) -> None:
+def _merge_dead_worker(folder: Path, pid: int) -> None:
     for kind in _TOTALS:
-        dead = _path(folder, kind, pid)
+        dead = _metric_path(folder, kind, pid)
         if dead.exists():
-            _add(dead, _path(folder, kind, NOBODY))
+            _add_totals(dead, _metric_path(folder, kind, AGGREGATE_PID))
             dead.unlink()
 
 
-def _add(source: Path, target: Path) -> None:
-    """Histograms are kept as counts for each bucket, so that all of them simply add up."""
+def _add_totals(source: Path, target: Path) -> None:
+    """Add the values of one file to another. Histograms are stored as counts per bucket, so they add up too."""
     from prometheus_client.mmap_dict import MmapedDict
 
-    _reserve(target)
+    _reserve_file(target)
     totals = MmapedDict(str(target))  # type: ignore[no-untyped-call]
     try:
         for key, value, _, _ in MmapedDict.read_all_values_from_file(str(source)):  # type: ignore[no-untyped-call]
@@ -194,9 +195,9 @@ def _add(source: Path, target: Path) -> None:
         totals.close()  # type: ignore[no-untyped-call]
 
 
-def _alive(folder: Path, pid: int) -> Path:
+def _alive_path(folder: Path, pid: int) -> Path:
     return folder / f"alive_{pid}"
 
 
-def _path(folder: Path, kind: str, pid: int) -> Path:
+def _metric_path(folder: Path, kind: str, pid: int) -> Path:
     return folder / f"{kind}_{pid}.db"

@@ -1,4 +1,4 @@
-"""Whether the database answers and takes writes, found out beside the requests: `/readyz` waits a second, no longer."""
+"""Checks in the background whether the database answers and accepts writes; `/readyz` waits a second at most."""
 
 import threading
 import time
@@ -12,18 +12,18 @@ from app.db import DatabaseUnavailable, read, write
 from app.infra import database_errors, schema_version
 from app.monitoring.models import WriteProbe
 
-ANSWER_S = 1.0
-# What a look has found is good for so long, so that many who ask together cost one look.
-GOOD_FOR_S = 1.0
-# Writing costs a flush of the disk. A lock that somebody else holds is waited for meanwhile, as every write does.
-WRITE_GOOD_FOR_S = 5.0
+MAX_WAIT_S = 1.0
+# How long a result is reused, so that many simultaneous requests cost one check.
+READ_RESULT_VALID_S = 1.0
+# A write costs a disk flush, so its result is reused for longer.
+WRITE_RESULT_VALID_S = 5.0
 # Two pages of SQLite.
 FILLER = "." * 8_192
 NO_ANSWER = "no answer"
 
 
-class Look:
-    """One look at a thing, by at most one thread at a time. `state` is what it found last."""
+class BackgroundCheck:
+    """A check that runs on at most one background thread at a time. `state` is its last result."""
 
     def __init__(self, look: Callable[[], str], good_for_s: float) -> None:
         self._look, self._good_for_s = look, good_for_s
@@ -33,17 +33,17 @@ class Look:
         self._thread: threading.Thread | None = None
         self.state = NO_ANSWER
 
-    def begin(self) -> None:
-        """Unless one is under way, or the last one is recent."""
+    def start_if_stale(self) -> None:
+        """Start the check unless it is running or its last result is still valid."""
         with self._lock:
-            good_for_s = self._good_for_s if self.state == "ok" else GOOD_FOR_S
+            good_for_s = self._good_for_s if self.state == "ok" else READ_RESULT_VALID_S
             if self._thread is not None or time.monotonic() - self._ended_at < good_for_s:
                 return
             self._ended.clear()
             self._thread = threading.Thread(target=self._run, name="readiness", daemon=True)
             self._thread.start()
 
-    def has_ended(self, within_s: float) -> bool:
+    def wait_until_done(self, within_s: float) -> bool:
         return self._ended.wait(within_s)
 
     def _run(self) -> None:
@@ -58,27 +58,27 @@ class Look:
 
 
 class Readiness:
-    """What `/readyz` says of the database."""
+    """The state of the database that `/readyz` reports."""
 
     def __init__(self, app: Flask) -> None:
         self._app = app
-        self._reading = Look(self._read, GOOD_FOR_S)
-        self._writing = Look(self._write, WRITE_GOOD_FOR_S)
+        self._reading = BackgroundCheck(self._read, READ_RESULT_VALID_S)
+        self._writing = BackgroundCheck(self._write, WRITE_RESULT_VALID_S)
 
-    def database(self) -> str:
-        self._reading.begin()
-        if not self._reading.has_ended(ANSWER_S):
+    def database_state(self) -> str:
+        self._reading.start_if_stale()
+        if not self._reading.wait_until_done(MAX_WAIT_S):
             return NO_ANSWER
         if self._reading.state != "ok":
             return self._reading.state
-        self._writing.begin()
-        # A write that waits is no news; the first one is waited for, because nothing is known without it.
-        if not self._writing.has_ended(ANSWER_S) and self._writing.state == NO_ANSWER:
+        self._writing.start_if_stale()
+        # A slow write keeps the last result. Only the first one is waited for, because there is no result yet.
+        if not self._writing.wait_until_done(MAX_WAIT_S) and self._writing.state == NO_ANSWER:
             return "ok"
         return self._writing.state
 
     def _read(self) -> str:
-        """A standby answers every look, and takes nothing."""
+        """Check migrations and, on PostgreSQL, read-only mode: a standby answers reads but takes no writes."""
         with self._app.app_context(), read() as session:
             if schema_version.lack(session) is not None:
                 return "not migrated"
@@ -88,7 +88,7 @@ class Readiness:
         return "ok"
 
     def _write(self) -> str:
-        """Really committed: room and rights are missed only then."""
+        """Commit a real row, because missing space and missing rights show only then."""
         with self._app.app_context(), write() as session:
             written = session.execute(sa.insert(WriteProbe).values(filler=FILLER).returning(WriteProbe.id)).scalar_one()
             session.execute(sa.delete(WriteProbe).where(WriteProbe.id < written))

@@ -77,14 +77,16 @@ def describe_changes(changes: Sequence[SettingsChange]) -> str:
 
 def read_revision(session: Session, service_id: str) -> int:
     """The current revision; 0 if the audit has no entry about the service."""
-    query = sa.select(sa.func.max(AuditRow.seq)).where(AuditRow.target == redaction.text(service_id), *_ABOUT_SETTINGS)
+    query = sa.select(sa.func.max(AuditRow.seq)).where(
+        AuditRow.target == redaction.redact_text(service_id), *_ABOUT_SETTINGS
+    )
     return session.scalar(query) or 0
 
 
 def read_revisions(session: Session, service_ids: Iterable[str]) -> Mapping[str, int]:
     query = sa.select(AuditRow.target, sa.func.max(AuditRow.seq).label("newest")).where(*_ABOUT_SETTINGS)
     found = {row.target: row.newest for row in session.execute(query.group_by(AuditRow.target))}
-    return {service_id: found.get(redaction.text(service_id), 0) for service_id in service_ids}
+    return {service_id: found.get(redaction.redact_text(service_id), 0) for service_id in service_ids}
 
 
 def check_revision(session: Session, service_id: str, expected: int | None) -> None:
@@ -104,7 +106,7 @@ def check_revision(session: Session, service_id: str, expected: int | None) -> N
 def list_changes_since(session: Session, service_id: str, seen: int) -> list[SettingsChange]:
     """The changes after the revision `seen`, newest first."""
     query = sa.select(AuditRow).where(
-        AuditRow.target == redaction.text(service_id), AuditRow.seq > seen, *_ABOUT_SETTINGS
+        AuditRow.target == redaction.redact_text(service_id), AuditRow.seq > seen, *_ABOUT_SETTINGS
     )
     rows = session.scalars(query.order_by(AuditRow.seq.desc()).limit(MAX_LISTED_CHANGES))
     return [SettingsChange.from_row(row) for row in rows]

@@ -1,1 +1,1 @@
-"""The only package that knows requests: pages and the API, one package for each prefix of addresses."""
+"""Pages and the HTTP API, one package for each URL prefix. No other package knows Flask requests."""

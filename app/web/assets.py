@@ -1,8 +1,8 @@
-"""The build name and the `/static/<build>/` addresses.
+"""Serves static files under `/static/<build>/`, where the build name changes with their content.
 
-A file's address changes with its content, so browsers may keep it for ever. Pages load one script and one sheet,
-put together here from the files of the folder (`linking`); JavaScript modules import each other by relative paths
-and so stay within one build without an import map, wherever one is loaded by itself.
+Browsers may therefore cache them for ever. Pages load one script and one style sheet, which `js_bundle` builds from
+the files of the folder. JavaScript modules import each other by relative paths, so a module that is loaded by itself
+stays within its build without an import map.
 """
 
 import gzip
@@ -17,27 +17,27 @@ from app.infra.version import VERSION
 from app.web import js_bundle
 from app.web.compression import takes_gzip
 
-FOLDER = Path(__file__).resolve().parents[2] / "static"
-CACHE_S = 31_536_000
-LEVEL = 9  # once for each file and worker
+STATIC_FOLDER = Path(__file__).resolve().parents[2] / "static"
+CACHE_MAX_AGE_S = 31_536_000
+GZIP_LEVEL = 9  # files are compressed once per worker
 SCRIPT, SHEET = "js/app.js", "css/all.css"
-MADE = (SCRIPT, SHEET)
-FIRST = ("tokens", "base")  # the other sheets follow by name: none counts on its place
-TEXTS = frozenset({".css", ".js", ".svg", ".json", ".html"})
+BUNDLES = (SCRIPT, SHEET)
+LEADING_SHEETS = ("tokens", "base")  # the other sheets follow sorted by name; their order does not matter
+TEXT_SUFFIXES = frozenset({".css", ".js", ".svg", ".json", ".html"})
 
 bp = Blueprint("assets", __name__)
 
 
 class Assets:
-    """The static files as they are when the application is built."""
+    """The static files, as they are when the application is created."""
 
-    def __init__(self, folder: Path = FOLDER) -> None:
+    def __init__(self, folder: Path = STATIC_FOLDER) -> None:
         self.folder = folder
         self._compressed: dict[str, bytes] = {}
 
     @cached_property
     def build(self) -> str:
-        """`0.1.0-3f2a91c4`: the version, and a hash over every file's name and content."""
+        """The version and a hash over the names and contents of all files: `0.1.0-3f2a91c4`."""
         digest = hashlib.sha256(Path(js_bundle.__file__).read_bytes())
         for path in self._files():
             content = path.read_bytes()
@@ -49,37 +49,37 @@ class Assets:
         return f"/static/{self.build}/{name}"
 
     def content(self, name: str) -> bytes | None:
-        """A text as it is served: made of others, or as it lies in the folder; None where it is neither."""
-        if name in MADE:
-            return self._made[name].encode()
+        """A text file, either bundled or from the folder; None if there is no such text file."""
+        if name in BUNDLES:
+            return self._bundles[name].encode()
         return (self.folder / name).read_bytes() if self.folder / name in self._texts else None
 
     def compressed(self, name: str) -> bytes | None:
-        """The same, compressed once and for all."""
+        """The gzipped text file, compressed on first use."""
         if name not in self._compressed:
             content = self.content(name)
             if content is None:
                 return None
-            self._compressed[name] = gzip.compress(content, LEVEL, mtime=0)
+            self._compressed[name] = gzip.compress(content, GZIP_LEVEL, mtime=0)
         return self._compressed[name]
 
     @cached_property
-    def _made(self) -> dict[str, str]:
-        sheets = sorted(self._files("css/*.css"), key=lambda path: (path.stem not in FIRST, path.stem))
-        first = sorted(sheets[: len(FIRST)], key=lambda path: FIRST.index(path.stem))
-        script = js_bundle.script(self.folder / "js", "main")
-        return {SCRIPT: script, SHEET: js_bundle.sheet([*first, *sheets[len(FIRST) :]])}
+    def _bundles(self) -> dict[str, str]:
+        sheets = sorted(self._files("css/*.css"), key=lambda path: (path.stem not in LEADING_SHEETS, path.stem))
+        first = sorted(sheets[: len(LEADING_SHEETS)], key=lambda path: LEADING_SHEETS.index(path.stem))
+        script = js_bundle.bundle_script(self.folder / "js", "main")
+        return {SCRIPT: script, SHEET: js_bundle.bundle_sheet([*first, *sheets[len(LEADING_SHEETS) :]])}
 
     @cached_property
     def _texts(self) -> frozenset[Path]:
-        return frozenset(path for path in self._files() if path.suffix in TEXTS)
+        return frozenset(path for path in self._files() if path.suffix in TEXT_SUFFIXES)
 
     def _files(self, pattern: str = "**/*") -> list[Path]:
         return sorted(path for path in self.folder.glob(pattern) if path.is_file())
 
 
-def init_app(app: Flask, folder: Path = FOLDER) -> None:
-    """Serve the static files; `asset(name)` in templates gives their addresses."""
+def init_app(app: Flask, folder: Path = STATIC_FOLDER) -> None:
+    """Serve the static files; templates get their URLs with `asset(name)`."""
     assets = Assets(folder)
     app.extensions["beacon_assets"] = assets
     app.jinja_env.globals.update(asset=assets.address, build=assets.build)
@@ -87,29 +87,29 @@ def init_app(app: Flask, folder: Path = FOLDER) -> None:
 
 
 def build_name() -> str:
-    """The build of the current application, as `hello` names it."""
+    """The build name of the current application, as in the `hello` frame."""
     assets: Assets = current_app.extensions["beacon_assets"]
     return assets.build
 
 
 @bp.get("/static/<build>/<path:name>")
 def file(build: str, name: str) -> Response:
-    """A page of another build still gets its files, but not for ever: they are this build's content."""
+    """Serve a file. A page of another build gets this build's content, so it must not cache it."""
     assets: Assets = current_app.extensions["beacon_assets"]
     packed = takes_gzip()
     content = assets.compressed(name) if packed else assets.content(name)
     if content is None:
         response = send_from_directory(assets.folder, name)
     else:
-        response = _sent(name, content, "gzip" if packed else "")
+        response = _content_response(name, content, "gzip" if packed else "")
     response.vary.add("Accept-Encoding")
     current = build == assets.build
-    response.headers["Cache-Control"] = f"public, max-age={CACHE_S}, immutable" if current else "no-cache"
+    response.headers["Cache-Control"] = f"public, max-age={CACHE_MAX_AGE_S}, immutable" if current else "no-cache"
     return response
 
 
-def _sent(name: str, content: bytes, encoding: str) -> Response:
-    """Its ETag is of these bytes: the same file uncompressed is another answer."""
+def _content_response(name: str, content: bytes, encoding: str) -> Response:
+    """A response whose ETag covers the encoded bytes, so compressed and plain responses differ."""
     response = Response(content, mimetype=mimetypes.guess_type(name)[0])
     if encoding:
         response.headers["Content-Encoding"] = encoding

@@ -1,4 +1,4 @@
-"""Who is asking, and whether they may: a role for people, a scope for tokens."""
+"""Authenticates requests and checks access: a role for users, and a scope for tokens."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -8,7 +8,7 @@ from flask import current_app, g, request
 from flask_login import current_user
 
 from app.accounts import tokens
-from app.accounts.actors import Actor, actor_of
+from app.accounts.actors import Actor, actor_from_user
 from app.audit import attempt_log
 from app.db import db
 from app.infra.problems import Problem
@@ -17,43 +17,43 @@ from app.web import request_body
 P = ParamSpec("P")
 R = TypeVar("R")
 
-SAFE = ("GET", "HEAD", "OPTIONS", "TRACE")
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
 
 
 def actor() -> Actor:
-    """The actor of this request; 401 where there is none. A bearer token wins over a cookie."""
+    """The actor of this request; raises a 401 problem if there is none. A bearer token wins over a cookie."""
     found = actor_or_none()
     if found is None:
-        raise unauthorized()
+        raise unauthorized_problem()
     return found
 
 
 def actor_or_none() -> Actor | None:
-    """Like `actor`, for pages that answer anyone."""
+    """Like `actor`, but None for anonymous requests."""
     if "actor" not in g:
-        # A proxy's own Basic credentials, say, are not ours to judge.
-        g.actor = _from_bearer() if _is_bearer() else _from_session()
+        # Other schemes, such as Basic credentials for a proxy, are ignored.
+        g.actor = _actor_from_bearer() if _claims_bearer() else _actor_from_session()
     found: Actor | None = g.actor
     return found
 
 
-def unauthorized(detail: str = "Log in, or send a valid API token as Authorization: Bearer.") -> Problem:
+def unauthorized_problem(detail: str = "Log in, or send a valid API token as Authorization: Bearer.") -> Problem:
     return Problem(401, "Not logged in", detail, headers={"WWW-Authenticate": "Bearer"})
 
 
-def bearer_text() -> str | None:
+def bearer_token() -> str | None:
     """The credential of an `Authorization: Bearer` header, or None."""
     header = request.authorization
     return header.token if header is not None and header.type == "bearer" else None
 
 
 def require(role: str, scope: str | tuple[str, ...] | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Guard a route: people need `role`, tokens `scope` too, or one of several (None: not for tokens at all)."""
+    """Decorate a view: users need `role`; tokens also need `scope` or one of several (None: no tokens allowed)."""
 
     def decorate(view: Callable[P, R]) -> Callable[P, R]:
         @wraps(view)
         def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
-            check(actor(), role, scope)
+            check_access(actor(), role, scope)
             return view(*args, **kwargs)
 
         return guarded
@@ -61,45 +61,45 @@ def require(role: str, scope: str | tuple[str, ...] | None = None) -> Callable[[
     return decorate
 
 
-def check(who: Actor, role: str, scope: str | tuple[str, ...] | None) -> None:
+def check_access(who: Actor, role: str, scope: str | tuple[str, ...] | None) -> None:
     scopes = (scope,) if isinstance(scope, str) else scope or ()
     if who.scopes is not None and who.scopes.isdisjoint(scopes):
         needed = f"a token with scope {' or '.join(scopes)}" if scopes else "a login session, not a token"
-        raise refuse(who, f"This needs {needed}.", "scope")
+        raise forbidden_problem(who, f"This needs {needed}.", "scope")
     if not who.has_role(role):
-        raise refuse(who, f"This needs the role {role}; you are {who.role}.", "role")
+        raise forbidden_problem(who, f"This needs the role {role}; you are {who.role}.", "role")
 
 
-def refuse(who: Actor, detail: str, reason: str) -> Problem:
-    """The 403 to raise. The audit knows who tried to change something and may not; looking is no attempt."""
-    if request.method not in SAFE:
+def forbidden_problem(who: Actor, detail: str, reason: str) -> Problem:
+    """The 403 problem to raise. Refused changes are recorded in the audit, refused reads are not."""
+    if request.method not in SAFE_METHODS:
         wanted = f"{request.method} {request.url_rule or request.path}"
-        origin = attempt_log.network(request.remote_addr or "")
-        attempts().note(attempt_log.Attempt("refused", who.name, wanted, origin, who.role))
+        origin = attempt_log.network_of(request.remote_addr or "")
+        attempt_recorder().record(attempt_log.Attempt("refused", who.name, wanted, origin, who.role))
     return Problem(403, "Not allowed", detail, reason=reason)
 
 
-def attempts() -> attempt_log.Attempts:
-    """What this process refused and only counts between two writes."""
-    found: attempt_log.Attempts = current_app.extensions["beacon_attempts"]
+def attempt_recorder() -> attempt_log.AttemptRecorder:
+    """The recorder of refused attempts of the current application."""
+    found: attempt_log.AttemptRecorder = current_app.extensions["beacon_attempts"]
     return found
 
 
-def _is_bearer() -> bool:
-    """Whatever calls itself a bearer credential switches the cookie off, a broken one too."""
+def _claims_bearer() -> bool:
+    """True for any `Authorization: Bearer` header. Even a broken one disables the cookie."""
     return request.headers.get("Authorization", "").split(" ", 1)[0].lower() == "bearer"
 
 
-def _from_bearer() -> Actor | None:
-    text = bearer_text()
+def _actor_from_bearer() -> Actor | None:
+    text = bearer_token()
     found = tokens.find(db.session(), text) if text else None
     if found is None:
         return None
-    request_body.bodies().remember(text or "")
+    request_body.body_slots().remember_token(text or "")
     return Actor(found.user_id, found.name, found.role, token_id=found.token_id, scopes=found.scopes)
 
 
-def _from_session() -> Actor | None:
+def _actor_from_session() -> Actor | None:
     if not current_user.is_authenticated:
         return None
-    return actor_of(current_user, login_id=g.login_id)
+    return actor_from_user(current_user, login_id=g.login_id)

@@ -1,19 +1,19 @@
-"""Pages and JSON leave compressed where the reader takes that; streams never do.
+"""Compresses pages and JSON with gzip if the client accepts it; streams are never compressed.
 
-What an attacker can put beside a secret must not be compressed with it (BREACH). A page holds the form token, and
-reflects `?q=`. Three things stand against that: the token's signature covers the second in which it was made, so
-that guesses do not add up; the session cookie is SameSite=Lax, so that only whole navigations carry it; and an
-answer to a navigation that another site began is left as it is.
+Text from an attacker must not be compressed together with a secret (BREACH), and a page contains the form token and
+reflects `?q=`. Three things prevent the attack: the token's signature covers the second of its creation, so guesses do
+not accumulate; the session cookie is SameSite=Lax, so only top-level navigations carry it; and responses to
+navigations from another site are not compressed.
 """
 
 import gzip
 
 from flask import Flask, Response, request
 
-LEVEL = 6
-# Below, the head of an answer weighs more than what is saved.
-MIN_BYTES = 1_000
-TYPES = frozenset(
+GZIP_LEVEL = 6
+# Below this size the saving is smaller than the response headers.
+MIN_COMPRESSED_BYTES = 1_000
+COMPRESSED_TYPES = frozenset(
     {"text/html", "application/json", "application/problem+json", "text/plain", "text/css", "text/javascript"}
 )
 
@@ -27,7 +27,7 @@ def takes_gzip() -> bool:
 
 
 def _compress(response: Response) -> Response:
-    if response.mimetype not in TYPES or response.is_streamed or response.direct_passthrough:
+    if response.mimetype not in COMPRESSED_TYPES or response.is_streamed or response.direct_passthrough:
         return response
     response.vary.add("Accept-Encoding")
     if (
@@ -37,7 +37,7 @@ def _compress(response: Response) -> Response:
     ):
         return response
     content = response.get_data()
-    if len(content) >= MIN_BYTES and response.status_code != 206:
-        response.set_data(gzip.compress(content, LEVEL, mtime=0))
+    if len(content) >= MIN_COMPRESSED_BYTES and response.status_code != 206:
+        response.set_data(gzip.compress(content, GZIP_LEVEL, mtime=0))
         response.headers["Content-Encoding"] = "gzip"
     return response

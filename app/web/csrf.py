@@ -1,7 +1,6 @@
-"""Browsers send cookies by themselves, so a cookie alone changes nothing: a form also carries a token, and comes from
-Beacon's own address.
+"""Protects against cross-site request forgery: a form needs a token and must come from Beacon's own origin.
 
-What is refused says which of the two it was, and where the address is wrong, which setting or header to correct.
+A refusal says which of the two was wrong and, for a wrong origin, which setting or header to correct.
 """
 
 from collections.abc import Callable
@@ -13,18 +12,18 @@ from flask_login import current_user
 from flask_wtf.csrf import CSRFError, CSRFProtect
 
 from app.infra.problems import Problem
-from app.web.auth import SAFE, bearer_text, unauthorized
+from app.web.auth import SAFE_METHODS, bearer_token, unauthorized_problem
 from app.web.trusted_proxies import DEFAULT_PORTS, current_proxy
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 _protection = CSRFProtect()
-_CHANGE_NOTHING: set[Callable[..., Any]] = set()
+_EXEMPT_VIEWS: set[Callable[..., Any]] = set()
 
 
-class Place(NamedTuple):
-    """Where a browser believes, or Beacon believes, that it is."""
+class Origin(NamedTuple):
+    """The origin of a page, as the browser or as Beacon sees it."""
 
     scheme: str
     host: str
@@ -36,67 +35,74 @@ class Place(NamedTuple):
         return f"{self.scheme}://{host}" if is_default else f"{self.scheme}://{host}:{self.port}"
 
 
-def changes_nothing(view: Callable[P, R]) -> Callable[P, R]:
-    """Mark a view that takes a POST and leaves everything as it is: it needs no CSRF token, which a page that broke,
-    or was never logged in, may not have."""
-    _CHANGE_NOTHING.add(view)
+def exempt_from_csrf(view: Callable[P, R]) -> Callable[P, R]:
+    """Exempt a POST view that changes nothing from the CSRF check. A broken or anonymous page may have no token."""
+    _EXEMPT_VIEWS.add(view)
     return view
 
 
 def init_app(app: Flask) -> None:
     app.config["WTF_CSRF_CHECK_DEFAULT"] = False
-    app.config["WTF_CSRF_TIME_LIMIT"] = None  # as long as the session: a page left open overnight must still work
-    app.config["WTF_CSRF_SSL_STRICT"] = False  # it compares the Referer with Host, which a usual proxy changes
+    app.config["WTF_CSRF_TIME_LIMIT"] = None  # valid as long as the session: a page left open overnight must still work
+    app.config["WTF_CSRF_SSL_STRICT"] = False  # it compares the Referer with Host, which proxies usually change
     _protection.init_app(app)
     app.before_request(_check)
 
 
 def _check() -> None:
-    """Bearer tokens are never sent by themselves."""
-    if request.method in SAFE or bearer_text() is not None:
+    """Check requests that a cookie authenticates. Browsers do not send bearer tokens on their own."""
+    if request.method in SAFE_METHODS or bearer_token() is not None:
         return
-    if current_app.view_functions.get(request.endpoint or "") in _CHANGE_NOTHING:
+    if current_app.view_functions.get(request.endpoint or "") in _EXEMPT_VIEWS:
         return
     _check_origin()
     try:
         _protection.protect()
     except CSRFError as error:
         if not current_user.is_authenticated and request.endpoint != "account.try_login":
-            raise unauthorized() from error
-        raise Problem(400, "Form expired", _advice_on_token(), reason="csrf") from error
+            raise unauthorized_problem() from error
+        raise Problem(400, "Form expired", _token_advice(), reason="csrf") from error
 
 
 def _check_origin() -> None:
-    """What browsers say of a request's origin cannot be said by a page. `Sec-Fetch-Site`, which they add over TLS and
-    on the machine itself, needs no knowledge of Beacon's own address; `Origin` and `Referer` do."""
+    """Check the request's origin with headers that a page cannot forge.
+
+    Browsers send `Sec-Fetch-Site` over TLS and on localhost; it is independent of Beacon's own address. `Origin` and
+    `Referer` must be compared with it.
+    """
     site = request.headers.get("Sec-Fetch-Site")
     if site in ("same-origin", "none"):
         return
     theirs = request.headers.get("Origin") or request.referrer
     if site == "cross-site":
-        raise _mismatch(f"Your browser says that this was sent by a page of another site ({theirs or 'not named'}).")
+        raise _origin_problem(f"Your browser says that a page of another site sent this ({theirs or 'unknown'}).")
     if not request.is_secure or theirs is None:
         return
-    browser, own = _place(theirs), _own_place()
-    if browser is None or _differ(browser, own):
-        where = "an address that it does not tell" if browser is None else str(browser)
-        raise _mismatch(f"Your browser sent this from {where}; Beacon believes that it is at {own}. {_advice()}")
+    browser, own = _parse_origin(theirs), _own_origin()
+    if browser is None or _origins_differ(browser, own):
+        where = "an undisclosed address" if browser is None else str(browser)
+        raise _origin_problem(
+            f"Your browser sent this from {where}; Beacon's own address is {own}. {_address_advice()}"
+        )
 
 
-def _mismatch(detail: str) -> Problem:
+def _origin_problem(detail: str) -> Problem:
     return Problem(400, "Address does not match", detail, reason="origin")
 
 
-def _differ(browser: Place, own: Place) -> bool:
-    """A usual proxy tells the host without its port. The port is then left out: a browser sends the same cookies to all
-    ports of a host, so it separates nobody."""
+def _origins_differ(browser: Origin, own: Origin) -> bool:
+    """Compare scheme, host and port. The port is ignored if the trusted proxy did not send it.
+
+    Proxies usually send the host without its port. Ignoring it loses nothing, because a browser sends the same cookies
+    to all ports of a host.
+    """
     if (browser.scheme, browser.host) != (own.scheme, own.host):
         return True
     proxy = current_proxy()
-    return browser.port != own.port and (not proxy.is_trusted or proxy.told_port)
+    return browser.port != own.port and (not proxy.is_trusted or proxy.sent_port)
 
 
-def _place(url: str) -> Place | None:
+def _parse_origin(url: str) -> Origin | None:
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -104,32 +110,34 @@ def _place(url: str) -> Place | None:
         return None
     if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
         return None
-    return Place(parts.scheme, parts.hostname, port or DEFAULT_PORTS[parts.scheme])
+    return Origin(parts.scheme, parts.hostname, port or DEFAULT_PORTS[parts.scheme])
 
 
-def _own_place() -> Place:
-    return _place(f"{request.scheme}://{request.host}") or Place(request.scheme, request.host, None)
+def _own_origin() -> Origin:
+    return _parse_origin(f"{request.scheme}://{request.host}") or Origin(request.scheme, request.host, None)
 
 
-def _advice() -> str:
-    """Which header or setting to correct."""
+def _address_advice() -> str:
+    """A sentence on which header or setting to correct."""
     proxy = current_proxy()
-    if proxy.said and not proxy.is_trusted:
-        ignored = f"It ignored {', '.join(proxy.said)} from {proxy.address}"
+    if proxy.sent_headers and not proxy.is_trusted:
+        ignored = f"It ignored {', '.join(proxy.sent_headers)} from {proxy.address}"
         return f"{ignored}: if that is your proxy, add it to BEACON_TRUSTED_PROXIES."
     if proxy.is_trusted:
         return (
-            f"The proxy at {proxy.address} has to pass on what your browser asked for: "
+            f"The proxy at {proxy.address} must forward the address that your browser uses: "
             "in nginx, proxy_set_header Host $http_host; proxy_set_header X-Forwarded-Proto $scheme;"
         )
-    return "If a proxy stands in front, it has to pass on Host, and its address belongs into BEACON_TRUSTED_PROXIES."
+    return "If there is a proxy in front, it must forward Host, and its address must be in BEACON_TRUSTED_PROXIES."
 
 
-def _advice_on_token() -> str:
+def _token_advice() -> str:
     again = "Reload the page and send it again"
     if "csrf_token" in session:
         return f"{again}."
-    advice = f"No cookie of Beacon came with this form. {again}. If that does not help, allow cookies for this address"
+    advice = (
+        f"Your browser sent no Beacon cookie with this form. {again}. If that fails, allow cookies for this address"
+    )
     if not request.is_secure:
         return f"{advice}."
-    return f"{advice}; if your browser does not show {_own_place()}, the proxy sends a wrong X-Forwarded-Proto."
+    return f"{advice}; if your browser does not show {_own_origin()}, the proxy sends a wrong X-Forwarded-Proto."

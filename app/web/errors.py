@@ -1,4 +1,4 @@
-"""One error shape: `application/problem+json` (RFC 9457) for programs, a page for browsers."""
+"""Answers errors: `application/problem+json` (RFC 9457) for programs, a page for browsers."""
 
 import logging
 from http import HTTPStatus
@@ -18,24 +18,24 @@ from app.infra.strict_json import DuplicateKey, unique
 
 log = logging.getLogger(__name__)
 
-# Bodies of requests may be nested as deep as the parser goes; what each route takes of them is its own affair.
+# Request bodies may be nested as deep as the parser allows; each route has its own, lower limits.
 MAX_PARSED_DEPTH = 1_000
 
 
 def wants_page() -> bool:
-    """True for a browser that navigates; programs, fetches and streams get JSON."""
+    """True for a browser navigation; programs, fetches and streams get JSON."""
     accept = request.accept_mimetypes
     return bool(accept) and accept.best_match(["application/json", "text/html"]) == "text/html" and str(accept) != "*/*"
 
 
 class _Json(DefaultJSONProvider):
-    """Every JSON body of a request is parsed here, but for batches of events (app/eventlog/batch.py).
+    """Parses every JSON request body, except batches of events (app/eventlog/batch.py).
 
-    One that is nested so deep that it exhausts the parser is bad JSON like any other: 400, not 500. One that holds
-    more values than are parsed in one go is refused before any of them is.
+    A body nested so deeply that it exhausts the parser is invalid JSON: 400, not 500. A body with more values than may
+    be parsed in one go is refused before parsing.
     """
 
-    sort_keys = False  # answers keep the order of the contract
+    sort_keys = False  # responses keep the order of keys in the contract
 
     def loads(self, s: str | bytes, **kwargs: Any) -> Any:
         json_limits.check(s if isinstance(s, bytes) else s.encode(errors="surrogatepass"), max_depth=MAX_PARSED_DEPTH)
@@ -46,10 +46,10 @@ class _Json(DefaultJSONProvider):
 
 
 class _Request(Request):
-    """Says what is wrong with a body that is not JSON."""
+    """A request that explains what is wrong with a body that is not JSON."""
 
     def on_json_loading_failed(self, e: ValueError | None) -> NoReturn:
-        """`e` is None where the content type is not JSON."""
+        """Raise the matching error. `e` is None if the content type is not JSON."""
         if e is None:
             raise UnsupportedMediaType("Send JSON, with Content-Type: application/json.")
         if isinstance(e, json_limits.JsonTooLarge):
@@ -62,15 +62,15 @@ class _Request(Request):
 def init_app(app: Flask) -> None:
     app.request_class = _Request
     app.json = _Json(app)
-    app.register_error_handler(Problem, answer)
-    app.register_error_handler(HTTPException, _http)
-    app.register_error_handler(ValidationError, lambda error: answer(bad_input(error)))
-    app.register_error_handler(Exception, _unexpected)
+    app.register_error_handler(Problem, problem_response)
+    app.register_error_handler(HTTPException, _handle_http)
+    app.register_error_handler(ValidationError, lambda error: problem_response(bad_input(error)))
+    app.register_error_handler(Exception, _handle_unexpected)
     for kind in (DatabaseUnavailable, OperationalError, InterfaceError, InternalError, ProgrammingError, PoolTimeout):
-        app.register_error_handler(kind, _database)
+        app.register_error_handler(kind, _handle_database)
 
 
-def answer(problem: Problem) -> Response:
+def problem_response(problem: Problem) -> Response:
     if wants_page():
         response = Response(render_template("errors/problem.html", problem=problem), mimetype="text/html")
     else:
@@ -82,34 +82,43 @@ def answer(problem: Problem) -> Response:
     return response
 
 
-def _http(error: HTTPException) -> Response:
+def _handle_http(error: HTTPException) -> Response:
     if error.response is not None and isinstance(error.response, Response):
         return error.response
     status = error.code or 500
     allowed = getattr(error, "valid_methods", None)
     headers = {"Allow": ", ".join(sorted(allowed))} if allowed else {}
-    return answer(Problem(status, HTTPStatus(status).phrase, error.description or "", headers=headers))
+    return problem_response(Problem(status, HTTPStatus(status).phrase, error.description or "", headers=headers))
 
 
-def _database(error: Exception) -> Response:
+def _handle_database(error: Exception) -> Response:
     if database_errors.is_ours(error):
-        return _unexpected(error)
+        return _handle_unexpected(error)
     found = database_errors.of(error)
-    log.error("the database is %s: %s%s", found.state, str(error).splitlines()[0], _holders(found.state))
-    reason = found.state.replace(" ", "-")
-    return answer(Problem(503, "Database unavailable", found.detail, headers={"Retry-After": "2"}, reason=reason))
+    reason = str(error).splitlines()[0]
+    where = f"{request.method} {request.path}"
+    log.error("the database is %s, on %s: %s%s", found.state, where, reason, _describe_holders(found.state))
+    return problem_response(
+        Problem(
+            503,
+            "Database unavailable",
+            found.detail,
+            headers={"Retry-After": "2"},
+            reason=found.state.replace(" ", "-"),
+        )
+    )
 
 
-def _holders(state: database_errors.State) -> str:
-    """Who is waited for, for whoever reads the log; the one who asked cannot do anything about it."""
+def _describe_holders(state: database_errors.State) -> str:
+    """The programs that hold the database's lock, for the log only: the client cannot do anything about them."""
     if state != "busy":
         return ""
     try:
-        return f"; it is held by: {lock_holders.in_words(lock_holders.writers())}"
+        return f"; held by: {lock_holders.in_words(lock_holders.writers())}"
     except (SQLAlchemyError, DatabaseUnavailable):
         return ""
 
 
-def _unexpected(error: Exception) -> Response:
+def _handle_unexpected(error: Exception) -> Response:
     log.error("unexpected error on %s %s", request.method, request.path, exc_info=error)
-    return answer(Problem(500, "Something went wrong", "Beacon made a mistake; it is in the log. Try again."))
+    return problem_response(Problem(500, "Something went wrong", "Beacon failed; the error is in its log. Try again."))

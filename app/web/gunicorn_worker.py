@@ -9,7 +9,7 @@ from gunicorn.workers.ggevent import GeventWorker
 
 from app.background import Live
 from app.stream.handoff import HandedOff
-from app.web.malformed_requests import Captured
+from app.web.malformed_requests import CapturedResponse
 
 # For a piece of an answer, however large: a page or an export in pieces.
 ANSWER_S = 60.0
@@ -37,7 +37,7 @@ class BeaconWorker(GeventWorker):
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         """gunicorn decides what it is and logs it; what it says is a problem like every other answer, not a page."""
-        said = Captured()
+        said = CapturedResponse()
         stand_in: Any = said  # for the socket that it writes to
         super().handle_error(req, stand_in, addr, exc)
         with suppress(OSError):

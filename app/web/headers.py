@@ -1,31 +1,31 @@
-"""Headers that every answer carries: nothing inline, nothing from elsewhere, no framing."""
+"""Security headers of every response: no inline code, nothing from other origins, no framing."""
 
 from flask import Flask, Response, request
 
 
-def policy(*ancestors: str) -> str:
-    """The content security policy of a page that pages of these origins may put into a frame."""
+def content_security_policy(*ancestors: str) -> str:
+    """The Content-Security-Policy of a page that only pages of these origins may frame."""
     return (
         f"default-src 'self'; img-src 'self' data:; frame-ancestors {' '.join(ancestors)}; base-uri 'none'; "
         "form-action 'self'; object-src 'none'"
     )
 
 
-POLICY = policy("'none'")
-YEAR_S = 365 * 24 * 3_600
+DEFAULT_POLICY = content_security_policy("'none'")
+HSTS_MAX_AGE_S = 365 * 24 * 3_600
 
 
 def init_app(app: Flask) -> None:
-    app.after_request(_secure)
+    app.after_request(_add_headers)
 
 
-def _secure(response: Response) -> Response:
-    response.headers.setdefault("Content-Security-Policy", POLICY)
+def _add_headers(response: Response) -> Response:
+    response.headers.setdefault("Content-Security-Policy", DEFAULT_POLICY)
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
     response.headers.setdefault("Referrer-Policy", "same-origin")
     if request.is_secure:
-        response.headers.setdefault("Strict-Transport-Security", f"max-age={YEAR_S}")
-    # What a person or token may see is nobody else's, and no browser shows it with Back after the logout: it keeps a
-    # page that is only `no-cache`, in two caches. Static files and streams say their own.
+        response.headers.setdefault("Strict-Transport-Security", f"max-age={HSTS_MAX_AGE_S}")
+    # Responses are private, and a browser must not show them with Back after logout; it would keep a page that is only
+    # `no-cache` in two caches. Static files and streams set their own header.
     response.headers.setdefault("Cache-Control", "private, no-store")
     return response

@@ -1,44 +1,43 @@
-"""What the browser gets of the modules and sheets: one file of each, without comments. Nothing is written anywhere.
+"""Bundles JavaScript modules and style sheets in memory, one file each, without comments.
 
-The sources stay as they are written, one file a matter; forty of them compress half as well as one, and each is a
-request. A module becomes a function that returns its exports; that is all there is to linking. No cleverness with
-names: whoever reads an error finds them as they were.
+Forty small files compress half as well as one, and each costs a request. Each module becomes a function that returns
+its exports. Names stay as they are, so that they can be found from an error message.
 """
 
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
-# Whole lines, types, and what follows a statement: what looks like a comment inside a string or a pattern stays. With a
-# quote in it, it might be the inside of a text.
+# Comments on lines of their own, type comments, and comments after a statement. What looks like a comment inside a
+# string or a regular expression stays; so does a trailing comment with a quote, which might be inside a string.
 _BLOCK = re.compile(r"^[ \t]*/\*.*?\*/[ \t]*\n", re.MULTILINE | re.DOTALL)
 _LINE = re.compile(r"^[ \t]*//.*\n", re.MULTILINE)
 _TYPE = re.compile(r"/\*\* @(?:type|param) [^*]*\*/ ")
 _TRAILING = re.compile(r"(?<=[;{},(\[)]) +//(?:[^'\"`\n]|\b'\b)*$", re.MULTILINE)
 _INDENT = re.compile(r"^[ \t]+|\n(?=\n)", re.MULTILINE)
 _CSS_COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
-# Blanks that mean nothing in a sheet, outside of strings. Before a colon they do: `main :hover`.
+# Spaces without meaning in a style sheet, outside of strings. Before a colon they have one: `main :hover`.
 _CSS_BLANKS = re.compile(r"""("[^"]*"|'[^']*')|\s*([{};,])\s*|(:)\s+""")
 
 _IMPORT = re.compile(r'^import (?:\{([^}]*)\} from )?"\./([\w-]+)\.js";\n', re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=(?:async )?(?:function\*?|class|const) (\w+))", re.MULTILINE)
-_LEFT = re.compile(r"^(?:import|export)\b.*", re.MULTILINE)
+_UNSUPPORTED = re.compile(r"^(?:import|export)\b.*", re.MULTILINE)
 
 
-def script(folder: Path, entry: str) -> str:
-    """The module `entry` with all that it imports, each once and before whoever imports it. Raises `ValueError`."""
-    return "".join(_wrapped(name, folder) for name in modules(folder, entry))
+def bundle_script(folder: Path, entry: str) -> str:
+    """Bundle the module `entry` and all its imports, each once and before its importers. Raises `ValueError`."""
+    return "".join(_wrap_module(name, folder) for name in order_modules(folder, entry))
 
 
-def modules(folder: Path, entry: str) -> list[str]:
-    """The names of what `entry` needs, in the order in which they have to run."""
+def order_modules(folder: Path, entry: str) -> list[str]:
+    """The names of `entry` and all its imports, in the order in which they must run."""
     order: list[str] = []
     _visit(folder, entry, order, ())
     return order
 
 
-def sheet(paths: Iterable[Path]) -> str:
-    """The sheets in their order; what they say does not depend on where they lie."""
+def bundle_sheet(paths: Iterable[Path]) -> str:
+    """Bundle the style sheets in this order. They contain no relative URLs."""
     return "".join(_CSS_BLANKS.sub(r"\1\2\3", _CSS_COMMENT.sub("", path.read_text())).strip() for path in paths)
 
 
@@ -52,27 +51,29 @@ def _visit(folder: Path, name: str, order: list[str], above: tuple[str, ...]) ->
     order.append(name)
 
 
-def _wrapped(name: str, folder: Path) -> str:
+def _wrap_module(name: str, folder: Path) -> str:
     text = (folder / f"{name}.js").read_text()
     exported = _EXPORT.findall(text)
-    body = _EXPORT.sub("", _IMPORT.sub(_destructured, text))
-    left = _LEFT.search(body)
+    body = _EXPORT.sub("", _IMPORT.sub(_import_to_const, text))
+    left = _UNSUPPORTED.search(body)
     if left:
         raise ValueError(f"{name}.js: cannot link {left[0]!r}")
-    return f"const {_variable(name)} = (() => {{\n{bare(body)}return {{ {', '.join(exported)} }};\n}})();\n"
+    return (
+        f"const {_module_variable(name)} = (() => {{\n{strip_module(body)}return {{ {', '.join(exported)} }};\n}})();\n"
+    )
 
 
-def _destructured(found: re.Match[str]) -> str:
+def _import_to_const(found: re.Match[str]) -> str:
     names = re.sub(r"\s+as\s+", ": ", found[1] or "").strip().rstrip(",")
-    return f"const {{ {names} }} = {_variable(found[2])};\n" if names else ""
+    return f"const {{ {names} }} = {_module_variable(found[2])};\n" if names else ""
 
 
-def _variable(name: str) -> str:
+def _module_variable(name: str) -> str:
     return f"${name.replace('-', '_')}"
 
 
-def bare(text: str) -> str:
-    """A module without its comments and blanks."""
+def strip_module(text: str) -> str:
+    """A module without comments and indentation."""
     for comment in (_BLOCK, _LINE, _TYPE, _TRAILING):
         text = comment.sub("", text)
     return _INDENT.sub("", text)

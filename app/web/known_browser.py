@@ -1,6 +1,7 @@
-"""A signed cookie that says which people have logged in with this browser: it gives no right but to be asked in peace.
+"""A signed cookie with the users who have logged in with this browser. It grants no access.
 
-Guessing a person's password elsewhere slows down strangers, not this browser (OWASP: device cookies).
+Login throttling counts a known browser on its own, so that guessing a user's password elsewhere slows down strangers,
+but not this browser (OWASP: device cookies).
 """
 
 import secrets
@@ -9,50 +10,50 @@ from typing import Any
 from flask import Response, current_app, g, request
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
-DAYS = 180
-# A screen in a control room has several people.
-MAX_PEOPLE = 5
-NAME = "beacon-browser"
+COOKIE_DAYS = 180
+# A screen in a control room has several users.
+MAX_USERS = 5
+COOKIE_NAME = "beacon-browser"
 
 
-def find(name: str) -> str | None:
-    """What this browser is counted by when it logs `name` in, or None where it never did."""
-    found = _people().get(name)
+def find_throttle_key(name: str) -> str | None:
+    """The key to count this browser's failed logins of `name` under, or None if `name` never logged in here."""
+    found = _read_marks().get(name)
     return f"{name}\n{found}" if found else None
 
 
-def remember(name: str) -> None:
-    """This browser has logged `name` in: the answer to the present request will say so to it."""
+def remember_user(name: str) -> None:
+    """Remember that `name` logged in with this browser; the current response will set the cookie."""
     g.known_browser = name
 
 
-def save(response: Response) -> None:
-    """Another mark for the same person each time, so that a copy of the old one is counted apart."""
+def save_cookie(response: Response) -> None:
+    """Set the cookie. A user gets a new mark at each login, so that a copied old cookie is counted separately."""
     name = g.pop("known_browser", None)
     if name is None:
         return
-    others = {person: mark for person, mark in _people().items() if person != name}
-    latest = dict(list(others.items())[-(MAX_PEOPLE - 1) :])
+    others = {person: mark for person, mark in _read_marks().items() if person != name}
+    latest = dict(list(others.items())[-(MAX_USERS - 1) :])
     response.set_cookie(
         _cookie_name(),
         _serializer().dumps({**latest, name: secrets.token_urlsafe(9)}),
-        max_age=DAYS * 24 * 3_600,
+        max_age=COOKIE_DAYS * 24 * 3_600,
         secure=request.is_secure,
         httponly=True,
         samesite="Lax",
     )
 
 
-def _people() -> dict[str, str]:
+def _read_marks() -> dict[str, str]:
     try:
-        found: Any = _serializer().loads(request.cookies.get(_cookie_name(), ""), max_age=DAYS * 24 * 3_600)
+        found: Any = _serializer().loads(request.cookies.get(_cookie_name(), ""), max_age=COOKIE_DAYS * 24 * 3_600)
     except BadSignature:
         return {}
     return dict(found)
 
 
 def _cookie_name() -> str:
-    return f"__Host-{NAME}" if request.is_secure else NAME
+    return f"__Host-{COOKIE_NAME}" if request.is_secure else COOKIE_NAME
 
 
 def _serializer() -> URLSafeTimedSerializer:

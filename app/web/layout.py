@@ -63,7 +63,7 @@ def build_layout(page: str, who: Actor, cursor: int, *, has_form: bool = False) 
         current.poll_interval_s * LATE_AFTER_INTERVALS,
         refresh_s,
         None if has_form else _refresh_href(refresh_s),
-        tokens.opaque(who.login_id) if who.login_id else "",
+        tokens.public_session_id(who.login_id) if who.login_id else "",
         current.client_report_share,
         generation(),
     )

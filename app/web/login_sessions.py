@@ -1,4 +1,4 @@
-"""Flask-Login over `login_session` rows: the cookie holds the row's id, so the server can end a session."""
+"""Login sessions: Flask-Login on top of `login_session` rows, so that the server can end a session."""
 
 import secrets
 from datetime import timedelta
@@ -26,15 +26,15 @@ def init_app(app: Flask) -> None:
     app.config.update(SESSION_COOKIE_HTTPONLY=True, SESSION_COOKIE_SAMESITE="Lax")
     app.session_interface = LoginCookie()
     app.config["PERMANENT_SESSION_LIFETIME"] = timedelta(days=SESSION_DAYS)
-    # Without its context processor: an error page must not ask the database who is looking at it.
+    # Without its context processor, because an error page must not query the database for the user.
     manager.init_app(app, add_context_processor=False)
-    manager.user_loader(_load)
-    app.before_request(_send_to_login)
-    app.before_request(_note_activity)
+    manager.user_loader(_load_user)
+    app.before_request(_redirect_to_login)
+    app.before_request(_record_activity)
 
 
 def begin(user: User) -> None:
-    """Log `user` in: a new row, a new cookie (an old cookie's content must not survive a login)."""
+    """Log `user` in with a new row and a new cookie; the content of an old cookie must not survive a login."""
     row = LoginSession(
         id=secrets.token_urlsafe(32),
         user_id=user.id,
@@ -52,7 +52,7 @@ def begin(user: User) -> None:
 
 
 def end(login_id: str) -> None:
-    """End one login session; its streams end with it on every worker, because they read the same log."""
+    """End one login session. An event in the log ends its streams on every worker."""
     with write() as transaction:
         row = transaction.get(LoginSession, login_id)
         if row is None or row.ended_at:
@@ -62,33 +62,33 @@ def end(login_id: str) -> None:
         append(transaction, [NewEvent("control.session_ended", SessionEnded(session=login_id), "control")])
 
 
-def _load(_user_id: str) -> User | None:
-    """Flask-Login names the user; only the session row says whether this login still holds."""
+def _load_user(_user_id: str) -> User | None:
+    """Load the user of the session row. Flask-Login passes a user id, but only the row says if the login is valid."""
     login_id = session.get("login")
-    row = tokens.live_session(db.session(), login_id) if login_id else None
+    row = tokens.find_active_session(db.session(), login_id) if login_id else None
     if row is None or row.user.get_id() != _user_id:
         return None
     g.login_id, g.last_active_at = row.id, row.last_active_at
     return row.user
 
 
-def _send_to_login() -> Response | None:
-    """A browser that navigates without a session is sent to the login page and comes back afterwards."""
-    open_to_all = request.endpoint is None or request.endpoint in OPEN
+def _redirect_to_login() -> Response | None:
+    """Redirect a browser without a session to the login page, with the path to return to."""
+    open_to_all = request.endpoint is None or request.endpoint in PUBLIC_ENDPOINTS
     if open_to_all or request.method not in ("GET", "HEAD") or not wants_page() or actor_or_none() is not None:
         return None
     target = request.full_path.rstrip("?")
     return redirect(url_for("account.login", next=target if target != "/" else None))  # type: ignore[return-value]
 
 
-def _note_activity() -> None:
-    """What answers anyone asks nobody who they are, and needs no database."""
-    if request.endpoint is not None and request.endpoint not in OPEN:
-        idle_logins.note_activity()
+def _record_activity() -> None:
+    """Record activity, except for public endpoints, which must work without the database."""
+    if request.endpoint is not None and request.endpoint not in PUBLIC_ENDPOINTS:
+        idle_logins.record_activity()
 
 
-# Endpoints that answer the anonymous.
-OPEN = {
+# Endpoints that do not need a login.
+PUBLIC_ENDPOINTS = {
     "account.login",
     "account.try_login",
     "assets.file",

@@ -1,4 +1,4 @@
-"""Requests that HTTP itself forbids (RFC 9110 to 9112): a 400 like every other, whoever notices it first."""
+"""Answers requests that violate HTTP (RFC 9110 to 9112) with the same 400 problem wherever they are detected."""
 
 import json
 from http import HTTPStatus
@@ -9,31 +9,31 @@ from gunicorn.http.errors import ChunkMissingTerminator, InvalidChunkExtension, 
 from werkzeug.routing import RequestRedirect
 
 from app.infra.problems import Problem
-from app.web.errors import answer
+from app.web.errors import problem_response
 
 TITLE = "Malformed request"
 
 
 def init_app(app: Flask) -> None:
-    app.before_request(_check)
+    app.before_request(_check_headers)
     app.before_request(_merge_slashes)
     for kind in (ChunkMissingTerminator, InvalidChunkExtension, InvalidChunkSize, NoMoreData):
-        app.register_error_handler(kind, _body)
+        app.register_error_handler(kind, _handle_bad_framing)
 
 
-def _check() -> None:
-    """What gunicorn lets through. RFC 9112, sections 3.2 and 6.1."""
+def _check_headers() -> None:
+    """Check what gunicorn lets through: RFC 9112, sections 3.2 and 6.1."""
     if request.environ.get("SERVER_PROTOCOL") == "HTTP/1.1" and not request.environ.get("HTTP_HOST"):
-        raise Problem(400, TITLE, "A request of HTTP/1.1 names its host: send the header Host.")
+        raise Problem(400, TITLE, "An HTTP/1.1 request needs a Host header.")
     if request.environ.get("HTTP_HOST") and not request.host:
-        raise Problem(400, TITLE, "The header Host names no host.")
+        raise Problem(400, TITLE, "The Host header is not a valid host.")
     coding = request.headers.get("Transfer-Encoding", "chunked")
     if coding.strip().lower() != "chunked":
-        raise Problem(400, TITLE, "Beacon takes no other Transfer-Encoding than chunked.")
+        raise Problem(400, TITLE, "Beacon supports only Transfer-Encoding: chunked.")
 
 
 def _merge_slashes() -> Response | None:
-    """werkzeug redirects a doubled slash to an absolute address, made from a Host that anybody may write."""
+    """Redirect doubled slashes to a path. werkzeug would redirect to an absolute URL from the untrusted Host."""
     found = request.routing_exception
     if not isinstance(found, RequestRedirect):
         return None
@@ -43,13 +43,15 @@ def _merge_slashes() -> Response | None:
     return Response(status=found.code, headers={"Location": location, "Cache-Control": "no-store"})
 
 
-def _body(error: Exception) -> Response:
-    """gunicorn looks for the end of the body afterwards, finds none, and closes the connection."""
-    return answer(Problem(400, TITLE, f"The body is not framed as its head says: {str(error) or 'it ends too early'}."))
+def _handle_bad_framing(error: Exception) -> Response:
+    """Answer a badly framed body. gunicorn then finds no end of the body and closes the connection."""
+    return problem_response(
+        Problem(400, TITLE, f"The body does not match its headers: {str(error) or 'it ends too early'}.")
+    )
 
 
-class Captured:
-    """Takes what gunicorn writes to a client about a request that it could not read, and says it as a problem."""
+class CapturedResponse:
+    """A fake socket that captures gunicorn's error page for an unreadable request, to answer with a problem."""
 
     def __init__(self) -> None:
         self._page = b""
@@ -61,9 +63,9 @@ class Captured:
         self._page += data
 
     def as_problem(self, error: BaseException) -> bytes:
-        """The whole answer, head and body."""
+        """The complete HTTP response as bytes."""
         status = HTTPStatus(int(self._page.split(b" ", 2)[1]))
-        detail = str(error) if status < 500 else "Beacon made a mistake; it is in the log. Try again."
+        detail = str(error) if status < 500 else "Beacon failed; the error is in its log. Try again."
         body = json.dumps(Problem(status, status.phrase, detail).as_json()).encode()
         head = (
             f"HTTP/1.1 {status.value} {status.phrase}\r\nConnection: close\r\n"

@@ -1,4 +1,4 @@
-"""Registers every page and every route of the API, and what stands around each request."""
+"""Registers all blueprints and the request layers around them (errors, CSRF, compression, sessions)."""
 
 from importlib import import_module
 
@@ -29,8 +29,8 @@ from app.web import (
     stream_api,
 )
 
-AROUND_REQUESTS = (errors, malformed_requests, request_body, assets, compression, headers, login_sessions, csrf)
-# One package and one blueprint for each prefix of addresses; its modules add their routes to it when they are imported.
+REQUEST_LAYERS = (errors, malformed_requests, request_body, assets, compression, headers, login_sessions, csrf)
+# Each URL prefix has one package with one blueprint. Its modules add their routes when they are imported.
 PACKAGES = (
     *(account, admin, audit, commands, dashboard, discrepancies, events_api, health, jobs, notifications, rollout),
     *(services, stream_api),
@@ -38,7 +38,7 @@ PACKAGES = (
 
 
 def register(app: Flask) -> None:
-    for part in AROUND_REQUESTS:
+    for part in REQUEST_LAYERS:
         part.init_app(app)
     for package in PACKAGES:
         for module in find_modules(package.__name__):

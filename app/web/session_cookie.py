@@ -1,4 +1,4 @@
-"""The cookie of a login: over TLS it is tied to this host, and what is public neither sets nor depends on it."""
+"""The session cookie: over TLS it is bound to this host, and public responses neither set nor depend on it."""
 
 from flask import Flask, Response, request
 from flask.sessions import SecureCookieSessionInterface, SessionMixin
@@ -6,15 +6,15 @@ from typing_extensions import override
 
 from app.web import known_browser
 
-NAME = "beacon"
-# RFC 6265bis, section 4.1.3.2: browsers take it over TLS only, for the whole host, and from no other one.
-NAME_OVER_TLS = f"__Host-{NAME}"
+COOKIE_NAME = "beacon"
+# RFC 6265bis, section 4.1.3.2: browsers accept this prefix only over TLS, for the whole host, from this host itself.
+SECURE_COOKIE_NAME = f"__Host-{COOKIE_NAME}"
 
 
 class LoginCookie(SecureCookieSessionInterface):
     @override
     def get_cookie_name(self, app: Flask) -> str:
-        return NAME_OVER_TLS if request.is_secure else NAME
+        return SECURE_COOKIE_NAME if request.is_secure else COOKIE_NAME
 
     @override
     def get_cookie_secure(self, app: Flask) -> bool:
@@ -26,7 +26,7 @@ class LoginCookie(SecureCookieSessionInterface):
 
     @override
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
-        # A shared cache would hand one user's login to the others.
+        # A shared cache would give one user's cookie to others.
         if not response.cache_control.public:
             super().save_session(app, session, response)
-            known_browser.save(response)
+            known_browser.save_cookie(response)

@@ -1,7 +1,7 @@
-"""What a proxy in front says about a request counts if the proxy's address is one of `BEACON_TRUSTED_PROXIES`.
+"""Applies X-Forwarded-… headers of proxies whose address is in `BEACON_TRUSTED_PROXIES`.
 
-The peer, its address, the scheme, the host and the path prefix are set right here, outside of everything else: logins,
-limits, audit, cookies and origin checks all read the same request and cannot disagree about it.
+Client address, scheme, host and path prefix are corrected here, outside of everything else, so that logins, limits,
+audit, cookies and origin checks all see the same request.
 """
 
 import ipaddress
@@ -19,82 +19,82 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-HEADERS = tuple(f"X-Forwarded-{part}" for part in ("For", "Proto", "Host", "Port", "Prefix"))
-# No chain of proxies is longer; a client may send as many addresses as fit into a header.
+FORWARDED_HEADERS = tuple(f"X-Forwarded-{part}" for part in ("For", "Proto", "Host", "Port", "Prefix"))
+# More hops are ignored, because a client may send as many addresses as fit into a header.
 MAX_HOPS = 20
 DEFAULT_PORTS = {"http": 80, "https": 443}
 _HOST = re.compile(r"(?:[A-Za-z0-9_.-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 _PREFIX = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)+")
-_SEEN = "beacon.proxy"
+_ENVIRON_KEY = "beacon.proxy"
 
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """What stood in front of the present request."""
+    """The peer that sent the current request: a proxy, or the client itself."""
 
     address: str
     """The address that the connection came from."""
     is_trusted: bool
-    said: tuple[str, ...]
-    """Which of `HEADERS` it sent, trusted or not."""
-    told_port: bool
-    """Whether it said on which port the browser asked: in the host, or by itself."""
+    sent_headers: tuple[str, ...]
+    """The `FORWARDED_HEADERS` that it sent, trusted or not."""
+    sent_port: bool
+    """True if it sent the port that the browser used, in the host or in a header of its own."""
 
 
 class TrustedProxies:
-    """A WSGI wrapper; `networks` answers which are trusted now."""
+    """WSGI middleware; `networks` returns the networks that are trusted now."""
 
-    def __init__(self, application: "WSGIApplication", networks: Callable[[], Sequence[Network]]) -> None:
+    def __init__(self, application: "WSGIApplication", networks: Callable[[], Sequence[IpNetwork]]) -> None:
         self._application, self._networks = application, networks
         self._warning = threading.Lock()
         self._warned = False
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         peer = environ.get("REMOTE_ADDR", "")
-        said = tuple(name for name in HEADERS if environ.get(_key(name)))
-        is_trusted = is_in(peer, self._networks())
+        sent = tuple(name for name in FORWARDED_HEADERS if environ.get(_environ_key(name)))
+        is_trusted = is_in_networks(peer, self._networks())
         if is_trusted:
-            _believe(environ, self._networks())
-        elif said:
-            self._warn(peer, said)
-        environ[_SEEN] = Proxy(peer, is_trusted, said, is_trusted and _has_port(environ))
-        for name in HEADERS:
-            environ.pop(_key(name), None)  # nobody behind this reads what does not count
+            _apply_headers(environ, self._networks())
+        elif sent:
+            self._warn(peer, sent)
+        environ[_ENVIRON_KEY] = Proxy(peer, is_trusted, sent, is_trusted and _names_port(environ))
+        for name in FORWARDED_HEADERS:
+            environ.pop(_environ_key(name), None)  # nothing behind this must read them
         return self._application(environ, start_response)
 
-    def _warn(self, peer: str, said: Sequence[str]) -> None:
-        """Once in a process: anybody may send such headers, and a proxy that is not trusted does so all day."""
+    def _warn(self, peer: str, sent: Sequence[str]) -> None:
+        """Log once per process: anyone may send such headers, and an untrusted proxy does so with every request."""
         with self._warning:
             if self._warned:
                 return
             self._warned = True
         log.warning(
             "ignored %s from %s, which is not in BEACON_TRUSTED_PROXIES; "
-            "if that is your proxy, add its address there (told once)",
-            ", ".join(said),
+            "if this is your proxy, add its address there (logged once)",
+            ", ".join(sent),
             peer,
         )
 
 
 def current_proxy() -> Proxy:
-    """What stood in front of the present request."""
-    found: Proxy = request.environ.get(_SEEN) or Proxy(request.remote_addr or "", False, (), told_port=False)
+    """The peer that sent the current request."""
+    found: Proxy = request.environ.get(_ENVIRON_KEY) or Proxy(request.remote_addr or "", False, (), sent_port=False)
     return found
 
 
-def parse_network(text: str) -> Network:
-    """An address or a network. Raises `ValueError` with a sentence."""
+def parse_network(text: str) -> IpNetwork:
+    """Parse an address or a network. Raises `ValueError` with a message for people."""
     try:
         return ipaddress.ip_network(text)
     except ValueError as error:
-        raise ValueError(f"{text!r} is no address or network, like 10.0.0.7 or 10.0.0.0/24: {error}") from None
+        raise ValueError(f"{text!r} is not an address or network, like 10.0.0.7 or 10.0.0.0/24: {error}") from None
 
 
-def parse_address(text: str) -> Address | None:
-    """An address as proxies write them: with a port or without, version 6 in brackets or not."""
+def parse_address(text: str) -> IpAddress | None:
+    """Parse an address as proxies write it: with or without a port, IPv6 with or without brackets."""
     text = text.strip().strip('"')
     if text.startswith("["):
         text = text[1:].partition("]")[0]
@@ -108,67 +108,69 @@ def parse_address(text: str) -> Address | None:
     return mapped or found
 
 
-def is_in(text: str, networks: Sequence[Network]) -> bool:
+def is_in_networks(text: str, networks: Sequence[IpNetwork]) -> bool:
     address = parse_address(text)
     return address is not None and any(address in network for network in networks)
 
 
-def _believe(environ: "WSGIEnvironment", networks: Sequence[Network]) -> None:
-    hops = _hops(environ, networks)
-    scheme = _told(environ, "Proto", hops).lower()
+def _apply_headers(environ: "WSGIEnvironment", networks: Sequence[IpNetwork]) -> None:
+    hops = _count_hops(environ, networks)
+    scheme = _outermost_value(environ, "Proto", hops).lower()
     if scheme in DEFAULT_PORTS:
         environ["wsgi.url_scheme"] = scheme
-    host = _told(environ, "Host", hops)
+    host = _outermost_value(environ, "Host", hops)
     if _HOST.fullmatch(host):
         environ["HTTP_HOST"] = host
-    port = _told(environ, "Port", hops)
-    # A port beside the host's name says more; the default port of either scheme may be that of a balancer behind TLS.
-    if _is_odd_port(port) and not re.search(r":\d+$", environ.get("HTTP_HOST", ":0")):
+    port = _outermost_value(environ, "Port", hops)
+    # A port in the host takes precedence. A default port is ignored: it may be that of a balancer behind TLS.
+    if _is_nondefault_port(port) and not re.search(r":\d+$", environ.get("HTTP_HOST", ":0")):
         environ["HTTP_HOST"] = f"{environ['HTTP_HOST']}:{port}"
-    prefix = _told(environ, "Prefix", hops).rstrip("/")
+    prefix = _outermost_value(environ, "Prefix", hops).rstrip("/")
     if _PREFIX.fullmatch(prefix):
         environ["SCRIPT_NAME"] = prefix
 
 
-def _hops(environ: "WSGIEnvironment", networks: Sequence[Network]) -> int:
-    """How many trusted proxies the request came through. The peer is then the right-most address that is not trusted:
-    what stands left of it was there when it came, and anybody may have written it."""
+def _count_hops(environ: "WSGIEnvironment", networks: Sequence[IpNetwork]) -> int:
+    """Count the trusted proxies and set the client address to the right-most address that is not trusted.
+
+    Addresses further left came with the request, so the client may have made them up.
+    """
     hops = 1
-    for text in reversed(_values(environ, "For")[-MAX_HOPS:]):
+    for text in reversed(_header_values(environ, "For")[-MAX_HOPS:]):
         address = parse_address(text)
         if address is None:
             break
         environ["REMOTE_ADDR"] = str(address)
         environ.pop("REMOTE_PORT", None)
-        if not is_in(text, networks):
+        if not is_in_networks(text, networks):
             break
         hops += 1
     return hops
 
 
-def _told(environ: "WSGIEnvironment", part: str, hops: int) -> str:
-    """What the outermost trusted proxy said: each may add its own to a list, or replace what was there."""
-    values = _values(environ, part)
+def _outermost_value(environ: "WSGIEnvironment", part: str, hops: int) -> str:
+    """The value from the outermost trusted proxy. Each proxy may append to the list or replace it."""
+    values = _header_values(environ, part)
     return values[-min(hops, len(values))] if values else ""
 
 
-def _values(environ: "WSGIEnvironment", part: str) -> list[str]:
-    return [value.strip() for value in environ.get(_key(f"X-Forwarded-{part}"), "").split(",") if value.strip()]
+def _header_values(environ: "WSGIEnvironment", part: str) -> list[str]:
+    return [value.strip() for value in environ.get(_environ_key(f"X-Forwarded-{part}"), "").split(",") if value.strip()]
 
 
-def _has_port(environ: "WSGIEnvironment") -> bool:
-    """Without one in the host, the default port counts as told only where the proxy names it."""
-    return bool(re.search(r":\d+$", environ.get("HTTP_HOST", ""))) or _told_default(environ)
+def _names_port(environ: "WSGIEnvironment") -> bool:
+    """True if the port is in the host, or if the proxy names the scheme's default port."""
+    return bool(re.search(r":\d+$", environ.get("HTTP_HOST", ""))) or _names_default_port(environ)
 
 
-def _told_default(environ: "WSGIEnvironment") -> bool:
+def _names_default_port(environ: "WSGIEnvironment") -> bool:
     port = str(DEFAULT_PORTS[environ["wsgi.url_scheme"]])
-    return port in _values(environ, "Port")
+    return port in _header_values(environ, "Port")
 
 
-def _is_odd_port(text: str) -> bool:
+def _is_nondefault_port(text: str) -> bool:
     return text.isascii() and text.isdecimal() and len(text) <= 5 and int(text) not in DEFAULT_PORTS.values()
 
 
-def _key(header: str) -> str:
+def _environ_key(header: str) -> str:
     return "HTTP_" + header.upper().replace("-", "_")

@@ -148,7 +148,7 @@ class TestTokens:
         with cast.app_context(), write() as session:
             users.revoke_token(session, token_id, "ada")
         assert not self.works(cast, text)
-        with cast.app_context(), write() as session, pytest.raises(users.BadInput, match="no live token"):
+        with cast.app_context(), write() as session, pytest.raises(users.BadInput, match="no active token"):
             users.revoke_token(session, token_id, "ada")
 
     def test_it_dies_with_its_user(self, cast: Flask) -> None:
@@ -181,7 +181,7 @@ class TestPeople:
     def test_nobody_is_disabled_twice_nor_a_stranger(self, cast: Flask) -> None:
         with cast.app_context(), write() as session:
             users.disable(session, "alice", "ada")
-            with pytest.raises(users.BadInput, match="disabled already"):
+            with pytest.raises(users.BadInput, match="already disabled"):
                 users.disable(session, "alice", "ada")
             with pytest.raises(users.BadInput, match="no user"):
                 users.disable(session, "stranger", "ada")

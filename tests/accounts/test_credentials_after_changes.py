@@ -6,7 +6,7 @@ import pytest
 from flask import Flask
 
 from app.accounts import users
-from app.accounts.user_changes import Change
+from app.accounts.user_changes import UserChange
 from app.db import write
 from tests.support.cast import ADA, BOB, bearer, headers_of, log_in, logged_in, make_token, page_token
 from tests.support.sse_client import open_stream
@@ -39,13 +39,13 @@ def with_login(app: Flask) -> Ask:
     return ask
 
 
-CHANGES: dict[str, list[Change]] = {
+CHANGES: dict[str, list[UserChange]] = {
     "nothing": [],
-    "demoted": [Change(role="viewer")],
-    "demoted and promoted": [Change(role="viewer"), Change(role="operator")],
-    "new password": [Change(password_hash="-")],
-    "disabled": [Change(disabled=True)],
-    "disabled and enabled": [Change(disabled=True), Change(disabled=False)],
+    "demoted": [UserChange(role="viewer")],
+    "demoted and promoted": [UserChange(role="viewer"), UserChange(role="operator")],
+    "new password": [UserChange(password_hash="-")],
+    "disabled": [UserChange(disabled=True)],
+    "disabled and enabled": [UserChange(disabled=True), UserChange(disabled=False)],
 }
 
 

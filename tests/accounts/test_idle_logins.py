@@ -87,7 +87,7 @@ def test_a_page_that_was_just_used_writes_nothing(cast: Flask) -> None:
 
 
 def test_what_pages_do_by_themselves_is_named_right(cast: Flask) -> None:
-    assert {rule.endpoint for rule in cast.url_map.iter_rules()} >= idle_logins.BY_ITSELF
+    assert {rule.endpoint for rule in cast.url_map.iter_rules()} >= idle_logins.AUTOMATIC_ENDPOINTS
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_streams_of_a_login_end_with_it_and_the_audit_says_why(
                 session.execute(
                     db.update(LoginSession).where(LoginSession.id == session.scalar(first)).values(**change)
                 )
-            assert (idle_logins.end_idle(), idle_logins.end_idle()) == (1, 0)
+            assert (idle_logins.end_idle_logins(), idle_logins.end_idle_logins()) == (1, 0)
         assert here.rest()[-1].json()["reason"] == "revoked"
         assert there.until("heartbeat")
     with live_app.app_context(), read() as session:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.accounts.passwords import MAX_CHARS, weakness
+from app.accounts.passwords import MAX_CHARS, find_weakness
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ from app.accounts.passwords import MAX_CHARS, weakness
     ],
 )
 def test_what_is_long_will_do(password: str) -> None:
-    assert weakness(password, "alice") is None
+    assert find_weakness(password, "alice") is None
 
 
 @pytest.mark.parametrize(
@@ -42,6 +42,6 @@ def test_what_is_long_will_do(password: str) -> None:
     ],
 )
 def test_what_is_short_or_guessed_early_is_refused_with_a_reason(password: str, why: str) -> None:
-    found = weakness(password, "alice")
+    found = find_weakness(password, "alice")
     assert found is not None
     assert why in found

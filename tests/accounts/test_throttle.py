@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from app.accounts import login_throttle, users
-from app.accounts.login_throttle import HALF_LIFE_S, POLICIES, Policy
+from app.accounts.login_throttle import HALF_LIFE_S, POLICIES, ThrottlePolicy
 from app.accounts.models import LoginThrottle
 from app.db import read
 from tests.support.cast import ADA, ALICE, BOB, CAST, PASSWORD, Person, log_in, logged_in
@@ -55,14 +55,14 @@ def wait_of(answer: TestResponse) -> int:
 
 @pytest.mark.parametrize("failures", range(40))
 def test_waits_are_nothing_at_first_then_double_and_have_an_end(failures: int) -> None:
-    policy = Policy(free=5, most_s=900)
+    policy = ThrottlePolicy(free_failures=5, max_wait_s=900)
     assert policy.wait_s(failures) == (0 if failures < 5 else min(900, 2 ** (failures - 5)))
     assert policy.wait_s(failures + 0.96) == policy.wait_s(failures + 1), "what is seconds old counts in full"
 
 
 def test_guessing_one_name_gets_slower_and_the_answer_says_when_to_try_again(cast: Flask, clock: Clock) -> None:
     client = browser_at(cast)
-    assert guess(client, times=PAIR.free).status_code == 401
+    assert guess(client, times=PAIR.free_failures).status_code == 401
     waits = []
     for _ in range(4):
         refused = log_in(client, ALICE)  # the right password is not checked either
@@ -77,16 +77,16 @@ def test_guessing_one_name_gets_slower_and_the_answer_says_when_to_try_again(cas
 
 def test_tries_that_are_refused_make_nothing_longer(cast: Flask, clock: Clock) -> None:
     client = browser_at(cast)
-    guess(client, times=PAIR.free)
+    guess(client, times=PAIR.free_failures)
     assert wait_of(guess(client, times=30)) == 1
 
 
 def test_a_right_login_forgets_what_this_person_mistyped_here(cast: Flask, clock: Clock) -> None:
     client = browser_at(cast)
-    guess(client, times=PAIR.free - 1)
+    guess(client, times=PAIR.free_failures - 1)
     assert log_in(client, ALICE).status_code == 303
     stranger = browser_at(cast)
-    assert guess(stranger, times=PAIR.free).status_code == 401
+    assert guess(stranger, times=PAIR.free_failures).status_code == 401
 
 
 def test_one_persons_mistakes_shut_out_no_colleague_at_the_same_address(cast: Flask, clock: Clock) -> None:
@@ -108,7 +108,7 @@ def test_guessing_many_names_from_one_address_gets_slower_and_a_known_browser_st
 ) -> None:
     known = logged_in(cast, BOB)
     known.delete_cookie("beacon")
-    for number in range(POLICIES["address"].free):
+    for number in range(POLICIES["address"].free_failures):
         assert guess(browser_at(cast), Person(f"name{number}", "viewer")).status_code == 401
     assert wait_of(log_in(browser_at(cast), ADA)) == 1
     assert log_in(browser_at(cast, "192.0.2.7"), ADA).status_code == 303
@@ -120,7 +120,7 @@ def test_guessing_one_name_from_many_addresses_gets_slower_and_its_owners_browse
 ) -> None:
     known = logged_in(cast, ALICE)
     known.delete_cookie("beacon")
-    for number in range(POLICIES["name"].free):
+    for number in range(POLICIES["name"].free_failures):
         assert guess(browser_at(cast, f"192.0.2.{number}")).status_code == 401
     assert wait_of(log_in(browser_at(cast, "198.51.100.1"), ALICE)) == 1
     assert log_in(known, ALICE).status_code == 303
@@ -129,9 +129,9 @@ def test_guessing_one_name_from_many_addresses_gets_slower_and_its_owners_browse
 def test_a_known_browser_is_known_for_its_person_only_and_slowed_by_its_own_mistakes(cast: Flask, clock: Clock) -> None:
     known = logged_in(cast, ALICE)
     known.delete_cookie("beacon")
-    guess(browser_at(cast), BOB, PAIR.free)
+    guess(browser_at(cast), BOB, PAIR.free_failures)
     assert wait_of(log_in(known, BOB)) == 1
-    own = POLICIES["browser"].free
+    own = POLICIES["browser"].free_failures
     assert guess(known, times=own).status_code == 401
     assert wait_of(log_in(known, ALICE)) == 1
     assert log_in(browser_at(cast), ALICE).status_code == 303, "elsewhere nothing was mistyped"
@@ -149,7 +149,7 @@ def test_a_browser_remembers_several_people_and_forgets_the_first_of_many(cast: 
         log_in(shared, person)
         shared.delete_cookie("beacon")
     for person in everyone:
-        guess(browser_at(cast), person, PAIR.free)
+        guess(browser_at(cast), person, PAIR.free_failures)
     assert wait_of(log_in(shared, everyone[0])) >= 1
     for person in everyone[1:]:
         assert log_in(shared, person).status_code == 303
@@ -158,7 +158,7 @@ def test_a_browser_remembers_several_people_and_forgets_the_first_of_many(cast: 
 
 @pytest.mark.parametrize("value", ["", "x", "eyJhbGljZSI6IngifQ.aaaa.bbbb"])
 def test_a_forged_cookie_is_a_stranger(cast: Flask, clock: Clock, value: str) -> None:
-    guess(browser_at(cast), times=PAIR.free)
+    guess(browser_at(cast), times=PAIR.free_failures)
     forger = browser_at(cast)
     forger.set_cookie("beacon-browser", value)
     assert wait_of(log_in(forger, ALICE)) == 1
@@ -186,38 +186,42 @@ def test_the_cookie_is_for_no_script_and_tied_to_the_host_over_tls(
 
 def test_failures_fade(cast: Flask, clock: Clock) -> None:
     client = browser_at(cast)
-    guess(client, times=PAIR.free)
+    guess(client, times=PAIR.free_failures)
     clock.pass_(HALF_LIFE_S)
-    assert guess(client, times=PAIR.free // 2).status_code == 401
+    assert guess(client, times=PAIR.free_failures // 2).status_code == 401
 
 
 def test_a_clock_that_was_set_back_keeps_nobody_waiting(cast: Flask, clock: Clock) -> None:
     client = browser_at(cast)
-    guess(client, times=PAIR.free)
+    guess(client, times=PAIR.free_failures)
     clock.pass_(-3_600)
     assert log_in(client, ALICE).status_code == 303
 
 
 def test_a_right_guess_among_many_that_were_sent_together_is_refused(cast: Flask, clock: Clock) -> None:
     with cast.test_request_context():
-        right, *wrong = [login_throttle.admit("alice", "127.0.0.1", None) for _ in range(PAIR.free + 1)]
+        right, *wrong = [
+            login_throttle.start_attempt("alice", "127.0.0.1", None) for _ in range(PAIR.free_failures + 1)
+        ]
         for attempt in wrong:
-            login_throttle.note_failure(attempt, "alice", is_known=True)
+            login_throttle.record_failure(attempt, "alice", is_known=True)
         with pytest.raises(login_throttle.Throttled):
-            login_throttle.note_success(right)
+            login_throttle.record_success(right)
 
 
 def test_right_logins_that_were_sent_together_are_all_let_in(cast: Flask, clock: Clock) -> None:
     with cast.test_request_context():
-        for attempt in [login_throttle.admit("alice", "127.0.0.1", None) for _ in range(4 * PAIR.free)]:
-            login_throttle.note_success(attempt)
+        for attempt in [
+            login_throttle.start_attempt("alice", "127.0.0.1", None) for _ in range(4 * PAIR.free_failures)
+        ]:
+            login_throttle.record_success(attempt)
     assert log_in(browser_at(cast), ALICE).status_code == 303
 
 
 def test_what_was_not_checked_is_no_failure(cast: Flask, clock: Clock) -> None:
     with cast.test_request_context():
-        for _ in range(4 * PAIR.free):
-            login_throttle.admit("alice", "127.0.0.1", None)
+        for _ in range(4 * PAIR.free_failures):
+            login_throttle.start_attempt("alice", "127.0.0.1", None)
 
 
 def test_nothing_kept_or_logged_can_be_read_as_a_name_or_password(
@@ -233,7 +237,7 @@ def test_nothing_kept_or_logged_can_be_read_as_a_name_or_password(
 
 def test_rows_do_not_pile_up_for_ever(cast: Flask, clock: Clock) -> None:
     guess(browser_at(cast))
-    clock.pass_(login_throttle.FORGET_S + 1)
+    clock.pass_(login_throttle.FORGET_AFTER_S + 1)
     guess(browser_at(cast), BOB)
     with cast.app_context(), read() as session:
         assert session.scalar(sa.select(sa.func.count()).select_from(LoginThrottle)) == 3

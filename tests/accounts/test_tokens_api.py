@@ -10,7 +10,7 @@ from werkzeug.test import TestResponse
 
 from app.accounts import tokens, users
 from app.accounts.actors import usable_scopes
-from app.accounts.user_changes import Change
+from app.accounts.user_changes import UserChange
 from app.db import db, read, write
 from app.eventlog import reader as log
 from app.eventlog.audience import ROLES
@@ -143,7 +143,7 @@ class TestMaking:
 
     def test_nobody_has_more_than_fifty_live_ones(self, cast: Flask) -> None:
         alice = Browser(cast, ALICE)
-        for _ in range(users.MAX_TOKENS):
+        for _ in range(users.MAX_TOKENS_PER_USER):
             last = alice.post(scopes=["read"]).get_json()
         assert problem(alice.post(scopes=["read"]), 409)["reason"] == "too-many-tokens"
         alice.delete(last["id"])
@@ -176,7 +176,7 @@ class TestMaking:
         client, headers = cast.test_client(), bearer(made["token"])
         assert client.post("/api/events", json={"type": "a", "data": {}}, headers=headers).status_code == 403
         with cast.app_context(), write() as session:
-            users.change(session, "alice", Change(role="operator"), "ada")
+            users.change(session, "alice", UserChange(role="operator"), "ada")
         assert client.post("/api/events", json={"type": "a", "data": {}}, headers=headers).status_code == 201
 
     def test_an_unknown_user_is_named(self, cast: Flask) -> None:

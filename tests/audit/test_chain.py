@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from app.audit import chain, reader_pool
 from app.audit import verify as verifying
-from app.audit.chain import FIRST, SEALED, SEALED_IF_KEPT, Entry
+from app.audit.chain import GENESIS_HASH, OPTIONAL_SEALED_COLUMNS, SEALED_COLUMNS, Entry
 from app.audit.models import AuditRow
-from app.audit.verify import Expected, Verified, verify
+from app.audit.verify import ExpectedHead, VerificationResult, verify
 from app.config import Settings
 from app.db import db, read, write
 from app.infra.clock import utc_now, utc_text
@@ -54,18 +54,18 @@ def intruder(database: Path) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
-def verified() -> Verified:
+def verified() -> VerificationResult:
     return verify()
 
 
 def test_an_empty_chain_holds() -> None:
-    assert verified() == Verified(0, FIRST)
+    assert verified() == VerificationResult(0, GENESIS_HASH)
 
 
 def test_entries_are_dense_and_each_seals_the_one_before(entries: list[AuditRow]) -> None:
     assert [entry.seq for entry in entries] == [1, 2, 3, 4, 5]
-    assert [entry.prev_hash for entry in entries] == [FIRST, *(entry.hash for entry in entries[:-1])]
-    assert verified() == Verified(COUNT, entries[-1].hash, seq=COUNT)
+    assert [entry.prev_hash for entry in entries] == [GENESIS_HASH, *(entry.hash for entry in entries[:-1])]
+    assert verified() == VerificationResult(COUNT, entries[-1].hash, seq=COUNT)
 
 
 def test_an_entry_is_stored_as_it_was_given() -> None:
@@ -94,7 +94,7 @@ def test_what_was_rolled_back_is_not_in_the_chain() -> None:
     assert verified().count == 1
 
 
-@pytest.mark.parametrize("column", [*(name for name in SEALED if name != "seq"), *SEALED_IF_KEPT])
+@pytest.mark.parametrize("column", [*(name for name in SEALED_COLUMNS if name != "seq"), *OPTIONAL_SEALED_COLUMNS])
 def test_every_column_is_sealed(entries: list[AuditRow], intruder: sqlite3.Connection, column: str) -> None:
     changed = {"outcome": "failure", "stage": "accepted"}.get(column, "tampered")
     intruder.execute(f"UPDATE command_audit SET {column} = ? WHERE seq = 3", (changed,))
@@ -182,17 +182,17 @@ def test_tampering_is_named_at_the_first_entry_that_does_not_hold(
 
 
 def test_a_long_chain_is_read_in_pages(entries: list[AuditRow], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verifying, "PAGE", 2)
+    monkeypatch.setattr(verifying, "PAGE_ROWS", 2)
     told: list[tuple[int, int]] = []
-    assert verify(lambda *done: told.append(done)) == Verified(COUNT, entries[-1].hash, seq=COUNT)
+    assert verify(lambda *done: told.append(done)) == VerificationResult(COUNT, entries[-1].hash, seq=COUNT)
     assert told == [(2, 5), (4, 5), (5, 5)]
 
 
 def test_long_entries_are_read_a_few_at_a_time(entries: list[AuditRow], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verifying, "PAGE_BYTES", 1)
-    monkeypatch.setattr(reader_pool, "_PORTION", 2)
+    monkeypatch.setattr(reader_pool, "_ROWS_PER_FETCH", 2)
     told: list[int] = []
-    assert verify(lambda done, _: told.append(done)) == Verified(COUNT, entries[-1].hash, seq=COUNT)
+    assert verify(lambda done, _: told.append(done)) == VerificationResult(COUNT, entries[-1].hash, seq=COUNT)
     assert told == [2, 4, 5]
 
 
@@ -220,22 +220,22 @@ def test_one_byte_changed_in_the_file_is_named(entries: list[AuditRow], app: Fla
     place = content.index(entries[2].id.encode() + entries[2].timestamp.encode()) + len(entries[2].id) + 3
     database.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
     found = verified()
-    assert (found.count, found.broken) == (2, f"entry {entries[2].id} (seq 3): its content is not what was sealed")
+    assert (found.count, found.broken) == (2, f"entry {entries[2].id} (seq 3): its content does not match its hash")
 
 
 def test_a_removed_tail_is_noticed_against_an_exported_head(
     entries: list[AuditRow], intruder: sqlite3.Connection
 ) -> None:
-    head = Expected(entries[-1].hash, COUNT)
+    head = ExpectedHead(entries[-1].hash, COUNT)
     assert verify(expected=head).broken is None
     intruder.execute("DELETE FROM command_audit WHERE seq > 3")
-    assert verified() == Verified(3, entries[2].hash, seq=3)  # by itself the rest holds
-    for expected in (head, Expected(entries[-1].hash)):
+    assert verified() == VerificationResult(3, entries[2].hash, seq=3)  # by itself the rest holds
+    for expected in (head, ExpectedHead(entries[-1].hash)):
         assert "its tail, which ends at seq 3, was removed" in (verify(expected=expected).broken or "")
 
 
 def test_a_chain_made_anew_is_noticed_against_an_exported_head(entries: list[AuditRow]) -> None:
-    assert "made anew" in (verify(expected=Expected("f" * 64, 2)).broken or "")
+    assert "rebuilt" in (verify(expected=ExpectedHead("f" * 64, 2)).broken or "")
 
 
 def test_the_time_of_the_chain_is_not_set_back(entries: list[AuditRow], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,7 +264,7 @@ def test_one_time_far_ahead_does_not_decide_all_later_ones(
             row = session.get(AuditRow, key)
             assert row is not None
             assert before <= row.timestamp <= utc_text()
-        assert "has a time to come" in caplog.text
+        assert "has a time in the future" in caplog.text
 
 
 @pytest.mark.parametrize("seq", [0, 3, 7, 2**63 - 1])
@@ -315,7 +315,7 @@ def test_no_two_different_entries_have_one_seal(one: tuple[str | None, ...], two
     """Lengths are sealed too: moving a character from one column to the next must show."""
 
     def sealed(parts: tuple[str | None, ...]) -> str:
-        columns = dict.fromkeys(SEALED, "x") | {"actor": parts[0], "action_type": parts[1], "target": parts[2]}
+        columns = dict.fromkeys(SEALED_COLUMNS, "x") | {"actor": parts[0], "action_type": parts[1], "target": parts[2]}
         return chain.seal(AuditRow(**{**columns, "seq": 1}))
 
     assert (sealed(one) == sealed(two)) == (one == two)

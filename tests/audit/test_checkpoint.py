@@ -16,7 +16,7 @@ from flask import Flask
 from app.audit import chain, checkpoint
 from app.audit import verify as verifying
 from app.audit.models import AuditRow
-from app.audit.verify import Expected, verify
+from app.audit.verify import ExpectedHead, verify
 from app.cli.main import cli
 from app.db import db, read, write
 from app.infra.clock import utc_now, utc_text
@@ -58,13 +58,13 @@ def sealed() -> None:
 def test_what_a_checkpoint_covers_goes_and_the_rest_verifies_from_it(
     entries: list[AuditRow], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(checkpoint, "STEP", 2)
+    monkeypatch.setattr(checkpoint, "DELETE_BATCH_ROWS", 2)
     caplog.set_level(logging.INFO)
     sealed()
-    assert checkpoint.sweep() == 6
+    assert checkpoint.delete_covered() == 6
     assert seqs() == [7]
     found = verify()
-    assert (found.count, found.since, found.broken) == (1, 6, None)
+    assert (found.count, found.deleted_through, found.broken) == (1, 6, None)
     with read() as session:
         row = session.scalars(db.select(AuditRow)).one()
     params = json.loads(row.command_params_json or "")
@@ -78,19 +78,19 @@ def test_a_sweep_that_was_cut_off_leaves_a_chain_that_holds_and_is_finished_late
     sealed()
     outsider.execute("DELETE FROM command_audit WHERE seq <= 4")
     assert (verify().count, verify().broken) == (3, None)
-    assert checkpoint.sweep() == 2
+    assert checkpoint.delete_covered() == 2
     assert verify().broken is None
 
 
 def test_a_second_checkpoint_covers_the_first(entries: list[AuditRow]) -> None:
     sealed()
-    checkpoint.sweep()
+    checkpoint.delete_covered()
     with write() as session:
         chain.record(session, chain.Entry("bob", "x", "y"))
     sealed()
-    assert checkpoint.sweep() == 2
+    assert checkpoint.delete_covered() == 2
     found = verify()
-    assert (found.count, found.since, found.broken) == (1, 8, None)
+    assert (found.count, found.deleted_through, found.broken) == (1, 8, None)
 
 
 def test_without_a_checkpoint_nothing_can_be_deleted(entries: list[AuditRow], outsider: sqlite3.Connection) -> None:
@@ -134,7 +134,7 @@ def test_what_a_checkpoint_let_go_does_not_come_back_as_something_else(
     entries: list[AuditRow], outsider: sqlite3.Connection, verb: str
 ) -> None:
     sealed()
-    checkpoint.sweep()
+    checkpoint.delete_covered()
     columns = "(id, actor, action_type, target, outcome, seq, prev_hash, hash)"
     with pytest.raises(sqlite3.IntegrityError, match="append-only"):
         outsider.execute(f"{verb} INTO command_audit {columns} VALUES ('f', 'a', 'b', 'c', 'success', 3, 'p', 'h')")
@@ -148,17 +148,17 @@ def test_a_start_that_no_checkpoint_explains_is_broken(entries: list[AuditRow], 
 
 def test_a_head_from_before_the_checkpoint_is_still_met(entries: list[AuditRow]) -> None:
     sealed()
-    checkpoint.sweep()
-    assert verify(expected=Expected(entries[-1].hash, 6)).broken is None
+    checkpoint.delete_covered()
+    assert verify(expected=ExpectedHead(entries[-1].hash, 6)).broken is None
 
 
 def test_a_head_that_went_under_a_checkpoint_is_too_old_and_no_alarm(entries: list[AuditRow]) -> None:
     sealed()
-    checkpoint.sweep()
-    found = verify(expected=Expected(entries[2].hash, 3))
+    checkpoint.delete_covered()
+    found = verify(expected=ExpectedHead(entries[2].hash, 3))
     assert found.broken is None
-    assert found.untold == (
-        "the head at seq 3 is too old to be held against this chain: entries through 6 went under checkpoint 7"
+    assert found.inconclusive == (
+        "the head at seq 3 is too old to compare with this chain: entries through 6 were deleted under checkpoint 7"
     )
 
 
@@ -168,19 +168,19 @@ def test_the_command_says_of_a_head_too_old_that_it_cannot_tell(
     monkeypatch.setenv("BEACON_INSTANCE_DIR", str(database.parent))
     monkeypatch.setattr("app.infra.logs.configure", lambda: None)
     sealed()
-    checkpoint.sweep()
+    checkpoint.delete_covered()
     said = CliRunner().invoke(cli, ["audit", "verify", "--head", entries[2].hash, "--seq", "3"])
     assert said.exit_code == 3
-    assert said.stdout.startswith("cannot tell: the head at seq 3 is too old to be held against this chain")
+    assert said.stdout.startswith("cannot tell: the head at seq 3 is too old to compare with this chain")
 
 
 def test_of_a_head_without_its_place_both_are_named(entries: list[AuditRow]) -> None:
     sealed()
-    checkpoint.sweep()
-    found = verify(expected=Expected(entries[2].hash))
+    checkpoint.delete_covered()
+    found = verify(expected=ExpectedHead(entries[2].hash))
     assert found.broken is None
-    assert "entries through 6 went under checkpoint 7" in (found.untold or "")
-    assert "its tail, which ends at seq 7, was removed" in (found.untold or "")
+    assert "entries through 6 were deleted under checkpoint 7" in (found.inconclusive or "")
+    assert "its tail, which ends at seq 7, was removed" in (found.inconclusive or "")
 
 
 @pytest.mark.parametrize("after", [0, 1, 2])
@@ -188,17 +188,17 @@ def test_what_a_sweep_takes_while_the_chain_is_read_is_not_missed(
     entries: list[AuditRow], monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
     """Sealed and swept behind the back of a reading that has come through page `after`."""
-    monkeypatch.setattr(verifying, "PAGE", 2)
-    reading = verifying.steps()
+    monkeypatch.setattr(verifying, "PAGE_ROWS", 2)
+    reading = verifying.verify_in_steps()
     for _ in range(after):
         next(reading)
     sealed()
-    checkpoint.sweep()
+    checkpoint.delete_covered()
     *_, found = _to_the_end(reading)
-    assert (found.broken, found.since, found.seq) == (None, 6, 7)
+    assert (found.broken, found.deleted_through, found.seq) == (None, 6, 7)
 
 
-def _to_the_end(reading: Generator[tuple[int, int], None, verifying.Verified]) -> Iterator[Any]:
+def _to_the_end(reading: Generator[tuple[int, int], None, verifying.VerificationResult]) -> Iterator[Any]:
     """What a generator returns comes last."""
     yield (yield from reading)
 
@@ -206,8 +206,8 @@ def _to_the_end(reading: Generator[tuple[int, int], None, verifying.Verified]) -
 def test_entries_that_go_without_a_checkpoint_while_the_chain_is_read_are_named(
     entries: list[AuditRow], outsider: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verifying, "PAGE", 2)
-    reading = verifying.steps()
+    monkeypatch.setattr(verifying, "PAGE_ROWS", 2)
+    reading = verifying.verify_in_steps()
     next(reading)
     outsider.execute("DROP TRIGGER command_audit_no_delete")
     outsider.execute("DELETE FROM command_audit WHERE seq <= 4")
@@ -219,10 +219,10 @@ def test_workers_that_keep_at_once_seal_one_checkpoint(
     entries: list[AuditRow], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second has looked before the first sealed, and comes to write after it."""
-    monkeypatch.setattr(checkpoint, "SLACK", checkpoint.SLACK * 0)
+    monkeypatch.setattr(checkpoint, "CHECKPOINT_SLACK", checkpoint.CHECKPOINT_SLACK * 0)
     worth = utc_text(utc_now() + timedelta(seconds=1))
     checkpoint.seal_before(worth, "beacon", entries[-1].timestamp + "~")
-    with pytest.raises(checkpoint.NothingToGo):
+    with pytest.raises(checkpoint.NothingToDelete):
         checkpoint.seal_before(worth, "beacon", entries[-1].timestamp)
     assert seqs() == [1, 2, 3, 4, 5, 6, 7]
 
@@ -230,15 +230,15 @@ def test_workers_that_keep_at_once_seal_one_checkpoint(
 def test_retention_lets_go_once_and_not_at_every_look(
     entries: list[AuditRow], outsider: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert checkpoint.keep(30, "beacon") == 0
-    monkeypatch.setattr(checkpoint, "SLACK", checkpoint.SLACK * 0)
-    assert checkpoint.keep(0, "beacon") == 6
+    assert checkpoint.apply_retention(30, "beacon") == 0
+    monkeypatch.setattr(checkpoint, "CHECKPOINT_SLACK", checkpoint.CHECKPOINT_SLACK * 0)
+    assert checkpoint.apply_retention(0, "beacon") == 6
     assert verify().broken is None
     monkeypatch.undo()
-    assert checkpoint.keep(0.5, "beacon") == 0
+    assert checkpoint.apply_retention(0.5, "beacon") == 0
     assert seqs() == [7]
 
 
 def test_nothing_to_let_go_is_said(entries: list[AuditRow]) -> None:
-    with pytest.raises(checkpoint.NothingToGo):
+    with pytest.raises(checkpoint.NothingToDelete):
         checkpoint.seal_before("2001-01-01", "ada")

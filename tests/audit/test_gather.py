@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from flask import Flask
 
 from app.audit import attempt_log, maintenance
-from app.audit.attempt_log import Attempt, Attempts, network
-from app.audit.models import AuditRow, Gathered
+from app.audit.attempt_log import Attempt, AttemptRecorder, network_of
+from app.audit.models import AttemptCount, AuditRow
 from app.audit.verify import verify
 from app.db import read, write
 from tests.support.cast import ADA, ALICE, PASSWORD, Person, headers_of, log_in, log_out, logged_in
@@ -33,7 +33,7 @@ def entries(app: Flask, action_type: str) -> list[AuditRow]:
 
 def counted(app: Flask) -> list[int]:
     with app.app_context(), read() as session:
-        return list(session.scalars(sa.select(Gathered.count)))
+        return list(session.scalars(sa.select(AttemptCount.count)))
 
 
 def test_a_login_and_a_logout_are_entries_with_their_address(cast: Flask) -> None:
@@ -50,8 +50,8 @@ def test_failures_of_a_minute_are_one_entry_at_once_and_one_when_it_is_over(cast
     [first] = entries(cast, "login-failed")
     assert (first.target, first.outcome, first.origin) == ("alice", "failure", "127.0.0.1")
     with cast.app_context():
-        assert attempt_log.tell(LATER) == 1
-        assert attempt_log.tell(LATER) == 0
+        assert attempt_log.write_summaries(LATER) == 1
+        assert attempt_log.write_summaries(LATER) == 0
         assert verify().broken is None
     [_, second] = entries(cast, "login-failed")
     assert json.loads(second.command_params_json or "") == {"again": 4, "minute": "2026-11-21T12:00Z"}
@@ -67,10 +67,10 @@ def test_what_was_typed_as_a_name_and_is_none_is_not_told(cast: Flask) -> None:
 
 def test_many_addresses_in_one_minute_are_counted_together(cast: Flask) -> None:
     with cast.app_context(), write() as session:
-        for number in range(attempt_log.GROUPS + 20):
-            attempt_log.note(session, Attempt("login-failed", "anonymous", "alice", f"203.0.113.{number}"))
+        for number in range(attempt_log.MAX_GROUPS_PER_MINUTE + 20):
+            attempt_log.record_attempt(session, Attempt("login-failed", "anonymous", "alice", f"203.0.113.{number}"))
     found = entries(cast, "login-failed")
-    assert len(found) == attempt_log.GROUPS + 1
+    assert len(found) == attempt_log.MAX_GROUPS_PER_MINUTE + 1
     assert found[-1].origin == attempt_log.OTHERS
 
 
@@ -86,7 +86,7 @@ def test_many_addresses_in_one_minute_are_counted_together(cast: Flask) -> None:
     ],
 )
 def test_neighbours_of_version_6_count_as_one(address: str, wanted: str) -> None:
-    assert network(address) == wanted
+    assert network_of(address) == wanted
 
 
 def test_a_refused_action_is_an_entry_with_role_and_route(cast: Flask) -> None:
@@ -124,16 +124,16 @@ def test_a_worker_that_ends_writes_what_it_only_counted(cast: Flask) -> None:
     attempt = Attempt("refused", "alice", "POST /x", "127.0.0.1", "viewer")
     with cast.app_context():
         for _ in range(5):
-            cast.extensions["beacon_attempts"].note(attempt)
+            cast.extensions["beacon_attempts"].record(attempt)
     assert counted(cast) == [0]
-    maintenance.AtTheEnd(cast).stop()
+    maintenance.ShutdownFlush(cast).stop()
     assert counted(cast) == [4]
 
 
 def test_what_was_only_counted_is_written_by_the_flush(cast: Flask) -> None:
-    attempts, attempt = Attempts(), Attempt("refused", "alice", "POST /x", "127.0.0.1", "viewer")
+    attempts, attempt = AttemptRecorder(), Attempt("refused", "alice", "POST /x", "127.0.0.1", "viewer")
     with cast.app_context():
         for _ in range(1_000):
-            attempts.note(attempt)
+            attempts.record(attempt)
         attempts.flush()
     assert (len(entries(cast, "refused")), counted(cast)) == (1, [999])

@@ -19,8 +19,8 @@ from click.testing import CliRunner, Result
 from flask import Flask
 
 from app.audit import chain, checkpoint, head_file, head_webhook, maintenance
-from app.audit.head_file import HeadFile, KeptHead, Unreadable
-from app.audit.verify import Verified, outside, verify
+from app.audit.head_file import HeadFile, HeadFileError, KeptHead
+from app.audit.verify import VerificationResult, read_outside_head, verify
 from app.cli import doctor
 from app.cli.main import cli
 from app.config import Settings, current_settings
@@ -40,7 +40,7 @@ def kept(app: Flask) -> KeptHead:
     """Of six entries, as a running server keeps it."""
     append(COUNT)
     turn(app)
-    found = head_file.keeper().kept()
+    found = head_file.current_keeper().read_kept()
     assert found is not None
     return found
 
@@ -63,23 +63,25 @@ def append(count: int, actor: str = "bob") -> None:
 def turn(app: Flask) -> None:
     """What a worker does every few seconds."""
     calls = [
-        call for every_s, call in maintenance.tasks(app, current_settings()) if every_s == maintenance.KEEP_EVERY_S
+        call
+        for every_s, call in maintenance.periodic_tasks(app, current_settings())
+        if every_s == maintenance.HEAD_FILE_INTERVAL_S
     ]
     assert calls
     for call in calls:
         call()
 
 
-def verified() -> Verified:
+def verified() -> VerificationResult:
     """As `beacon audit verify` and the page do it, without being told a head."""
     assert verify().broken is None, "the chain itself holds"
-    return verify(kept=outside().expected)
+    return verify(kept=read_outside_head().expected)
 
 
 def make_anew(connection: sqlite3.Connection, first: int = 1) -> None:
     """Another actor in each entry from `first` on, and every seal made again."""
     connection.row_factory = sqlite3.Row
-    prev_hash = chain.FIRST
+    prev_hash = chain.GENESIS_HASH
     for found in connection.execute("SELECT * FROM command_audit ORDER BY seq").fetchall():
         row = SimpleNamespace(**dict(found))
         if row.seq >= first:
@@ -102,16 +104,23 @@ class TestTampering:
         append(3)
         assert verified().broken is None
         assert (
-            outside().words == f"against the head kept in {kept.file}, entry 6 of {kept.at[:10]} {kept.at[11:19]} UTC"
+            read_outside_head().description
+            == f"against the head kept in {kept.file}, entry 6 of {kept.at[:10]} {kept.at[11:19]} UTC"
         )
 
     def test_a_tail_that_was_cut_off_is_found(self, kept: KeptHead, intruder: sqlite3.Connection) -> None:
         intruder.execute("DELETE FROM command_audit WHERE seq > 4")
-        assert verified().broken == f"{kept.words} is newer than the log, which ends at seq 4: it was restored or cut"
+        assert (
+            verified().broken
+            == f"{kept.description} is newer than the log, which ends at seq 4: the log was restored or truncated"
+        )
 
     def test_a_table_that_was_emptied_is_found(self, kept: KeptHead, intruder: sqlite3.Connection) -> None:
         intruder.execute("DELETE FROM command_audit")
-        assert verified().broken == f"{kept.words} is newer than the log, which ends at seq 0: it was restored or cut"
+        assert (
+            verified().broken
+            == f"{kept.description} is newer than the log, which ends at seq 0: the log was restored or truncated"
+        )
 
     @pytest.mark.parametrize("first", [1, 4, COUNT])
     def test_a_chain_that_was_made_anew_is_found(
@@ -119,7 +128,9 @@ class TestTampering:
     ) -> None:
         make_anew(intruder, first)
         broken = verified().broken
-        assert broken == f"{kept.words} has another hash in the log: it was made anew, or restored and written on"
+        assert (
+            broken == f"{kept.description} has another hash in the log: the log was rebuilt, or restored and continued"
+        )
 
     def test_a_cut_log_that_is_written_on_is_found_and_what_is_kept_stays(
         self, app: Flask, kept: KeptHead, intruder: sqlite3.Connection, caplog: pytest.LogCaptureFixture
@@ -129,38 +140,43 @@ class TestTampering:
         append(COUNT, "mallory")
         turn(app)
         assert "has another hash" in (verified().broken or "")
-        assert head_file.keeper().kept() == kept
+        assert head_file.current_keeper().read_kept() == kept
         said = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
         assert len(said) == 1, "said once, and not every few seconds"
-        assert said[0].startswith(f"the audit does not hold {kept.words}: it ends at entry 2, so the log was restored")
+        assert said[0].startswith(
+            f"the audit does not contain {kept.description}: it ends at entry 2, so the log was restored"
+        )
         assert said[0].endswith("run beacon audit verify; once you know why, beacon audit accept-head")
 
     def test_an_emptied_table_is_told_by_a_server_that_starts_on_it(
         self, app: Flask, kept: KeptHead, intruder: sqlite3.Connection, caplog: pytest.LogCaptureFixture
     ) -> None:
         intruder.execute("DELETE FROM command_audit")
-        head_file.HeadKeeper(current_settings()).keep()
-        assert "so the log was restored or cut" in caplog.text
+        head_file.HeadKeeper(current_settings()).update()
+        assert "so the log was restored or truncated" in caplog.text
 
     def test_without_a_head_it_is_said_what_that_shows(self) -> None:
         append(1)
-        found = outside()
-        assert (found.expected, found.words) == (None, "no outside head: this shows only that the chain is whole")
+        found = read_outside_head()
+        assert (found.expected, found.description) == (
+            None,
+            "no outside head: this shows only that the chain is consistent",
+        )
 
 
 class TestKeeping:
     def test_a_later_head_takes_the_place_of_the_one_before(self, app: Flask, kept: KeptHead) -> None:
         append(2)
         turn(app)
-        found = head_file.keeper().kept()
+        found = head_file.current_keeper().read_kept()
         assert found is not None
         with read() as session:
-            assert (found.seq, found.hash) == (COUNT + 2, chain.head(session).hash)
+            assert (found.seq, found.hash) == (COUNT + 2, chain.read_head(session).hash)
 
     def test_nothing_is_written_while_nothing_is_new(self, app: Flask, kept: KeptHead) -> None:
         before = Path(kept.file).stat()
         turn(app)
-        head_file.HeadKeeper(current_settings()).keep()
+        head_file.HeadKeeper(current_settings()).update()
         assert Path(kept.file).stat().st_ino == before.st_ino
 
     def test_it_is_outside_the_database_and_its_owners_alone(self, kept: KeptHead, settings: Settings) -> None:
@@ -171,8 +187,8 @@ class TestKeeping:
 
     def test_a_worker_that_ends_keeps_the_last_head(self, app: Flask) -> None:
         append(2)
-        maintenance.AtTheEnd(app).stop()
-        found = head_file.keeper().kept()
+        maintenance.ShutdownFlush(app).stop()
+        found = head_file.current_keeper().read_kept()
         assert found is not None
         assert found.seq == 2
 
@@ -182,34 +198,37 @@ class TestKeeping:
         caplog.set_level(logging.INFO)
         append(2)
         made = checkpoint.seal_before("2999-01-01T00:00:00.000Z", "ada")
-        found = head_file.keeper().kept()
+        found = head_file.current_keeper().read_kept()
         assert found is not None
         assert found.seq == made.seq
         assert f"audit checkpoint seq=9 through=8 hash={made.through_hash}" in caplog.text
-        checkpoint.sweep()
-        assert verified() == Verified(1, found.hash, seq=9, since=8)
+        checkpoint.delete_covered()
+        assert verified() == VerificationResult(1, found.hash, seq=9, deleted_through=8)
 
     def test_a_head_that_retention_left_behind_cannot_be_told(self, kept: KeptHead, caplog: Any) -> None:
         """A host that was down for longer: what it kept is neither right nor wrong, and stays until somebody looks."""
         append(2)
         checkpoint.seal_before("2999-01-01T00:00:00.000Z", "ada")
-        checkpoint.sweep()
-        file = head_file.keeper().file
+        checkpoint.delete_covered()
+        file = head_file.current_keeper().file
         assert file.replace(file.read(), kept)
         found = verified()
-        assert (found.broken, "is older than what retention left" in (found.untold or "")) == (None, True)
-        head_file.HeadKeeper(current_settings()).keep()
+        assert (found.broken, "is older than the entries that retention kept" in (found.inconclusive or "")) == (
+            None,
+            True,
+        )
+        head_file.HeadKeeper(current_settings()).update()
         assert file.read() == kept
-        assert "that entry has gone under a checkpoint, so nobody can tell" in caplog.text
+        assert "that entry was deleted under a checkpoint, so it cannot be compared" in caplog.text
 
     def test_two_databases_share_a_file(self, kept: KeptHead, tmp_path: Path) -> None:
         other = HeadFile(Path(kept.file), "postgresql://other/beacon")
         assert other.read() is None
         assert other.replace(None, KeptHead(1, "a" * 64, kept.at))
-        assert head_file.keeper().kept() == kept
+        assert head_file.current_keeper().read_kept() == kept
 
     def test_of_two_who_write_at_once_one_does(self, kept: KeptHead) -> None:
-        file, later = head_file.keeper().file, KeptHead(9, "b" * 64, kept.at)
+        file, later = head_file.current_keeper().file, KeptHead(9, "b" * 64, kept.at)
         assert not file.replace(None, later), "somebody else was first"
         with Path(f"{kept.file}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -223,17 +242,17 @@ class TestKeeping:
         Path(kept.file).write_text(text)
         append(1)
         turn(app)
-        assert f"the head of the audit is not kept: {kept.file} cannot be read" in caplog.text
+        assert f"the audit head cannot be stored: {kept.file} cannot be read" in caplog.text
         assert Path(kept.file).read_text() == text
-        assert "cannot be read" in (outside().trouble or "")
-        with pytest.raises(Unreadable):
-            head_file.keeper().kept()
+        assert "cannot be read" in (read_outside_head().error or "")
+        with pytest.raises(HeadFileError):
+            head_file.current_keeper().read_kept()
 
     def test_a_folder_that_is_not_there_is_named(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         append(1)
         elsewhere = current_settings().model_copy(update={"audit_head_file": tmp_path / "away" / "head.json"})
-        head_file.HeadKeeper(elsewhere).keep()
-        assert "head.json cannot be written: No such file or directory; mend the file or name another" in caplog.text
+        head_file.HeadKeeper(elsewhere).update()
+        assert "head.json cannot be written: No such file or directory; fix the file or set another" in caplog.text
 
 
 class TestCommands:
@@ -241,9 +260,9 @@ class TestCommands:
         told = run(settings, "verify")
         assert told.exit_code == 0
         assert told.stdout == f"ok: 6 entries, head {kept.hash}\n"
-        assert f"against {kept.words}" in told.stderr
+        assert f"against {kept.description}" in told.stderr
         Path(kept.file).unlink()
-        assert "no outside head: this shows only that the chain is whole" in run(settings, "verify").stderr
+        assert "no outside head: this shows only that the chain is consistent" in run(settings, "verify").stderr
 
     def test_verify_finds_a_cut_tail_by_itself(
         self, kept: KeptHead, settings: Settings, intruder: sqlite3.Connection
@@ -252,15 +271,15 @@ class TestCommands:
         told = run(settings, "verify")
         assert told.exit_code == 1
         assert told.stdout == (
-            f"broken: {kept.words} is newer than the log, which ends at seq 4: it was restored or cut; "
-            "4 entries before it hold\n"
+            f"broken: {kept.description} is newer than the log, which ends at seq 4: "
+            "the log was restored or truncated; 4 entries before it are valid\n"
         )
 
     def test_verify_cannot_tell_where_the_file_cannot_be_read(self, kept: KeptHead, settings: Settings) -> None:
         Path(kept.file).write_text("{")
         told = run(settings, "verify")
         assert told.exit_code == 3
-        assert told.stdout.startswith("cannot tell: the head that this host keeps: ")
+        assert told.stdout.startswith("cannot tell: the head kept by this host: ")
 
     def test_a_restored_log_is_accepted_with_a_reason_that_stays(
         self, app: Flask, kept: KeptHead, settings: Settings, intruder: sqlite3.Connection
@@ -283,31 +302,34 @@ class TestCommands:
         self, app: Flask, kept: KeptHead, settings: Settings, intruder: sqlite3.Connection
     ) -> None:
         def found() -> doctor.Finding:
-            return next(one for one in doctor.examine(app, settings) if one.subject == "audit")
+            return next(one for one in doctor.run_checks(app, settings) if one.subject == "audit")
 
-        assert found() == doctor.Finding("audit", True, f"holds {kept.words}")
+        assert found() == doctor.Finding("audit", True, f"contains {kept.description}")
         intruder.execute("DELETE FROM command_audit WHERE seq > 4")
         assert not found().ok
-        assert "it ends at entry 4, so the log was restored or cut; run beacon audit verify" in found().words
+        assert "it ends at entry 4, so the log was restored or truncated; run beacon audit verify" in found().text
 
 
 class TestWitness:
     def test_the_head_is_posted_to_a_witness_that_the_host_names(self, kept: KeptHead) -> None:
         with Witness(204) as witness:
-            head_webhook.post(witness.url)
+            head_webhook.post_head(witness.url)
         [told] = witness.told
         assert (told["seq"], told["hash"], told["database"]) == (COUNT, kept.hash, "sqlite:beacon.db")
 
     def test_one_that_does_not_take_it_is_named_without_its_address(self, kept: KeptHead) -> None:
-        with Witness(500) as witness, pytest.raises(head_webhook.NotTaken) as refused:
-            head_webhook.post(f"{witness.url}/secret")
-        assert str(refused.value) == "BEACON_AUDIT_HEAD_URL did not take the head of the audit: it answered 500"
-        with pytest.raises(head_webhook.NotTaken, match="ConnectionError"):
-            head_webhook.post("http://127.0.0.1:1/secret")
+        with Witness(500) as witness, pytest.raises(head_webhook.HeadNotAccepted) as refused:
+            head_webhook.post_head(f"{witness.url}/secret")
+        assert str(refused.value) == "BEACON_AUDIT_HEAD_URL did not accept the audit head: it answered 500"
+        with pytest.raises(head_webhook.HeadNotAccepted, match="ConnectionError"):
+            head_webhook.post_head("http://127.0.0.1:1/secret")
 
     def test_it_is_a_task_only_where_one_is_named(self, app: Flask, settings: Settings) -> None:
         named = settings.model_copy(update={"audit_head_url": "http://127.0.0.1:1"})
-        assert len(list(maintenance.tasks(app, named))) == len(list(maintenance.tasks(app, settings))) + 1
+        assert (
+            len(list(maintenance.periodic_tasks(app, named)))
+            == len(list(maintenance.periodic_tasks(app, settings))) + 1
+        )
 
 
 class Witness:

@@ -79,7 +79,7 @@ def test_the_demo_records_what_it_sets_up_and_once(app: Flask) -> None:
     with app.app_context():
         folder = app.extensions["beacon_settings"].instance_dir
         for _ in range(2):
-            demo._prepare(folder, URL)
+            demo._prepare_database(folder, URL)
     assert of_services(app) == [("service-add", "demo", "palantir")]
 
 
@@ -119,7 +119,8 @@ def test_who_publishes_what_is_beacons_own_is_recorded(cast: Flask, event: dict[
 def test_who_goes_on_guessing_when_nothing_is_checked_any_more_is_recorded(
     cast: Flask, monkeypatch: pytest.MonkeyPatch, name: str, told: str
 ) -> None:
-    monkeypatch.setitem(login_throttle.POLICIES, "address", login_throttle.Policy(free=1, most_s=60))
+    policy = login_throttle.ThrottlePolicy(free_failures=1, max_wait_s=60)
+    monkeypatch.setitem(login_throttle.POLICIES, "address", policy)
     client = cast.test_client()
     assert log_in(client, Person(name, "viewer"), "wrong").status_code == 401
     for _ in range(3):

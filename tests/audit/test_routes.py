@@ -17,7 +17,7 @@ from flask.testing import FlaskClient
 
 from app.audit import chain, count_cache, export, head_file, reader_pool, search
 from app.audit.models import AuditRow
-from app.audit.query_params import AuditQuery, Place
+from app.audit.query_params import AuditCursor, AuditQuery
 from app.config import Settings
 from app.db import db, read, write
 from app.web.audit import routes
@@ -70,7 +70,7 @@ def steps_of(app: Flask, **asked: Any) -> int:
             values = [compiled.params[name] for name in compiled.positiontup or ()]
             return connection.execute(str(compiled), values).fetchall()
 
-        search.page(fetch, made, count_cache.Totals())
+        search.find_page(fetch, made, count_cache.CountCache())
     return len(counted)
 
 
@@ -186,7 +186,7 @@ def test_entries_that_come_in_push_nothing_from_page_to_page(api: Api) -> None:
 
 def test_a_total_is_exact_up_to_its_bound_and_then_the_least(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (count_cache, search):
-        monkeypatch.setattr(module, "MOST", 30)
+        monkeypatch.setattr(module, "MAX_COUNTED_ROWS", 30)
     meta = api.get(actor="bob")["meta"]
     assert (meta["total"], meta["totalIsMinimum"]) == (30, True)
     assert api.get()["meta"]["totalIsMinimum"] is True
@@ -205,8 +205,9 @@ def test_a_span_of_time_is_found(api: Api) -> None:
     "wrong",
     [
         {"page": 0}, {"limit": 501}, {"sortBy": "hash"}, {"outcome": "maybe"}, {"startDate": "yesterday"},
-        {"cursor": Place(("\ud800", 5)).text(), "sortBy": "actor"}, {"cursor": Place(("a\0b", 5)).text()},
-        {"cursor": "nonsense"}, {"cursor": "W10"}, {"actor": "a\0b"}, {"format": "xml"},
+        {"cursor": AuditCursor(("\ud800", 5)).encode(), "sortBy": "actor"},
+        {"cursor": AuditCursor(("a\0b", 5)).encode()}, {"cursor": "nonsense"}, {"cursor": "W10"},
+        {"actor": "a\0b"}, {"format": "xml"},
     ],
 )  # fmt: skip
 def test_what_cannot_be_understood_is_refused_by_name(api: Api, wrong: dict[str, Any]) -> None:
@@ -216,8 +217,8 @@ def test_what_cannot_be_understood_is_refused_by_name(api: Api, wrong: dict[str,
 
 
 def test_a_search_that_finds_little_stops_and_goes_on_from_there(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "WINDOW", 20)
-    monkeypatch.setattr(search, "SEARCH_S", 0)
+    monkeypatch.setattr(search, "SEARCH_WINDOW_ROWS", 20)
+    monkeypatch.setattr(search, "MAX_SEARCH_S", 0)
     assert api.get(q="note-3")["data"] == []
     assert len(walked(api, q="note-3")) == 11
 
@@ -227,7 +228,7 @@ def test_a_search_that_finds_little_stops_and_goes_on_from_there(api: Api, monke
 def test_a_searched_export_is_what_the_pages_show(
     api: Api, monkeypatch: pytest.MonkeyPatch, asked: dict[str, str], order: str
 ) -> None:
-    monkeypatch.setattr(search, "WINDOW", 20)
+    monkeypatch.setattr(search, "SEARCH_WINDOW_ROWS", 20)
     answer = api.raw(**asked, sortOrder=order, format="ndjson")
     exported = [json.loads(line)["seq"] for line in answer.text.splitlines()[:-1]]
     assert exported == walked(api, **asked, sortOrder=order)
@@ -238,13 +239,13 @@ def test_an_export_in_many_small_pieces_holds_every_entry_once(
     api: Api, monkeypatch: pytest.MonkeyPatch, asked: dict[str, str]
 ) -> None:
     whole = api.raw(**asked, format="ndjson").text
-    monkeypatch.setattr(export, "PIECE_BYTES", 1)
+    monkeypatch.setattr(export, "MAX_READ_BYTES", 1)
     assert api.raw(**asked, format="ndjson").text == whole
 
 
 def test_a_search_too_many_is_told_when_to_come_back(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     turns = threading.BoundedSemaphore(1)
-    monkeypatch.setattr(reader_pool, "_turns", turns)
+    monkeypatch.setattr(reader_pool, "_pending", turns)
     with turns:
         answer = api.raw(q="x")
         assert (answer.status_code, int(answer.headers["Retry-After"]) > 0) == (503, True)
@@ -260,7 +261,7 @@ def test_exports_hold_the_whole_filter_and_the_head(api: Api, path: str) -> None
     head = lines[-1]["head"]
     assert answer.headers["Audit-Head"] == f"seq={head['seq']} hash={head['hash']}"
     with api.app.app_context(), read() as session:
-        assert chain.head(session).hash == head["hash"]
+        assert chain.read_head(session).hash == head["hash"]
 
 
 def test_no_spreadsheet_runs_a_csv_and_its_last_line_is_the_head(api: Api) -> None:
@@ -311,7 +312,7 @@ def test_the_pages_of_the_page_are_links(scene: Flask) -> None:
 
 def test_what_cannot_be_understood_is_said_and_the_rest_is_shown(scene: Flask) -> None:
     text = page(logged_in(scene, ALICE), "/audit?startDate=yesterday&outcome=maybe&actor=bob&cursor=x")
-    assert "“startDate”: expected a day or a moment" in text
+    assert "“startDate”: expected a date or a time" in text
     assert len(rows_of(text)) == 50
 
 
@@ -331,18 +332,18 @@ def test_the_button_tells_how_far_it_is_and_what_was_found(scene: Flask) -> None
 
 
 def test_the_button_says_which_head_from_outside_it_compared(scene: Flask, database: Path) -> None:
-    assert press_verify(scene)[-2] == "compared: no outside head: this shows only that the chain is whole"
+    assert press_verify(scene)[-2] == "compared: no outside head: this shows only that the chain is consistent"
     with scene.app_context():
-        head_file.keeper().keep()
-        kept = head_file.keeper().kept()
+        head_file.current_keeper().update()
+        kept = head_file.current_keeper().read_kept()
     assert kept is not None
-    assert press_verify(scene)[-2] == f"compared: against {kept.words}"
+    assert press_verify(scene)[-2] == f"compared: against {kept.description}"
     with closing(sqlite3.connect(database, isolation_level=None)) as intruder:
         intruder.execute("DROP TRIGGER command_audit_no_delete")
         intruder.execute("DELETE FROM command_audit WHERE seq > 3")
-    assert press_verify(scene)[-1].startswith(f"broken: {kept.words} is newer than the log, which ends at seq ")
+    assert press_verify(scene)[-1].startswith(f"broken: {kept.description} is newer than the log, which ends at seq ")
     Path(kept.file).write_text("{")
-    assert press_verify(scene)[-1].startswith("cannot tell: the head that this host keeps: ")
+    assert press_verify(scene)[-1].startswith("cannot tell: the head kept by this host: ")
 
 
 def press_verify(app: Flask) -> list[str]:
@@ -358,7 +359,8 @@ def test_the_button_names_the_entry_that_does_not_hold(scene: Flask, database: P
     client = logged_in(scene, ALICE)
     answer = client.post("/audit/verify", data={"csrf_token": csrf_token(client, "/")}, buffered=True)
     [last] = answer.text.splitlines()
-    said = r"broken: entry [0-9a-f]{32} \(seq 12\): its content is not what was sealed; 11 entries before it hold; \S+Z"
+    wrong = r"broken: entry [0-9a-f]{32} \(seq 12\): its content does not match its hash"
+    said = wrong + r"; 11 entries before it are valid; \S+Z"
     assert re.fullmatch(said, last)
 
 
@@ -386,5 +388,5 @@ def test_one_reading_at_a_time_and_one_that_was_left_is_over(scene: Flask) -> No
 
 @pytest.mark.parametrize("backwards", [False, True])
 def test_a_page_far_from_the_newest_reads_no_more_than_the_first(scene: Flask, backwards: bool) -> None:
-    far = Place((100,), backwards=backwards).text()
+    far = AuditCursor((100,), backwards=backwards).encode()
     assert steps_of(scene, limit=5, cursor=far) <= 1.1 * steps_of(scene, limit=5)

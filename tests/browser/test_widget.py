@@ -104,7 +104,7 @@ def token_of(site: Site, user: str, ago_s: int = 0) -> str:
 
     with pytest.MonkeyPatch.context() as patch, site.beacon.app.app_context(), read() as session:
         patch.setattr(TimestampSigner, "get_timestamp", moment)
-        return tokens.widget_token(users.find(session, user))
+        return tokens.create_widget_token(users.find(session, user))
 
 
 def credentials(page: Page) -> list[str]:

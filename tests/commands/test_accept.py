@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from app.audit.models import AuditRow, Gathered
+from app.audit.models import AttemptCount, AuditRow
 from app.commands import submit
 from app.commands.models import CommandRow, ItemRow
 from app.db import read
@@ -178,7 +178,7 @@ def test_what_is_tried_again_and_again_is_recorded_once_and_counted(idle: Operat
     # Two where a minute ended in between.
     assert len(refusals(idle)) in (1, 2)
     with idle.app.app_context(), read() as session:
-        again = session.scalar(sa.select(sa.func.sum(Gathered.count)))
+        again = session.scalar(sa.select(sa.func.sum(AttemptCount.count)))
     assert len(refusals(idle)) + (again or 0) == 5
     assert first not in [row.command_id for row in refusals(idle)]
 

@@ -8,7 +8,7 @@ import pytest
 from flask import Flask
 
 from app.web import js_bundle
-from app.web.assets import FOLDER, MADE, Assets
+from app.web.assets import BUNDLES, STATIC_FOLDER, Assets
 
 NODE = str(Path(sys.executable).with_name("node"))
 
@@ -44,21 +44,21 @@ def test_nothing_outside_the_folder_is_served(bare: Flask) -> None:
 
 
 def test_every_module_imports_only_what_is_there() -> None:
-    scripts = {path.name: path.read_text() for path in (FOLDER / "js").glob("*.js")}
+    scripts = {path.name: path.read_text() for path in (STATIC_FOLDER / "js").glob("*.js")}
     for text in scripts.values():
         assert set(re.findall(r'from "\./([\w.-]+)"', text)) <= set(scripts)
 
 
 def test_the_page_gets_every_module_and_sheet_in_one_file_each(bare: Flask) -> None:
     assets: Assets = bare.extensions["beacon_assets"]
-    script, sheet = (assets.content(name) or b"" for name in MADE)
-    together, later = (set(js_bundle.modules(FOLDER / "js", name)) for name in ("main", "keyboard"))
+    script, sheet = (assets.content(name) or b"" for name in BUNDLES)
+    together, later = (set(js_bundle.order_modules(STATIC_FOLDER / "js", name)) for name in ("main", "keyboard"))
     for name in ("lateness", "detail", "toast"):
-        later |= set(js_bundle.modules(FOLDER / "js", name))
+        later |= set(js_bundle.order_modules(STATIC_FOLDER / "js", name))
     assert not together & later, "two copies of a module would each keep what the page has once"
-    assert together | later | {"boundary", "vitals"} == {path.stem for path in (FOLDER / "js").glob("*.js")}
+    assert together | later | {"boundary", "vitals"} == {path.stem for path in (STATIC_FOLDER / "js").glob("*.js")}
     assert b"@param" not in script
-    for path in (FOLDER / "css").glob("*.css"):
+    for path in (STATIC_FOLDER / "css").glob("*.css"):
         rules = re.sub(r"/\*.*?\*/", "", path.read_text(), flags=re.DOTALL)
         assert re.sub(r"\s", "", re.findall(r"[^\s{}]+\s*\{", rules)[0]) in sheet.decode()
 
@@ -71,7 +71,7 @@ a:not(.b) > i { content: "a; b: { c, d }"; margin: 0 calc(1px + 2px); }
 @media (min-width: 64em) and (pointer: fine) { b::after { content: ', '; } }
 """
     )
-    assert js_bundle.sheet([tmp_path / "a.css"]) == (
+    assert js_bundle.bundle_sheet([tmp_path / "a.css"]) == (
         """main :hover,a:not(.b) > i{content:"a; b: { c, d }";margin:0 calc(1px + 2px);}"""
         """@media (min-width:64em) and (pointer:fine){b::after{content:', ';}}"""
     )
@@ -85,7 +85,7 @@ def test_linked_modules_run_as_they_do_by_themselves(tmp_path: Path) -> None:
     (tmp_path / "main.js").write_text(
         'import { one } from "./one.js";\nimport { Two } from "./two.js";\nconsole.log(one(), new Two().sum, `//`);\n'
     )
-    text = js_bundle.script(tmp_path, "main")
+    text = js_bundle.bundle_script(tmp_path, "main")
     assert "A comment" not in text
     done = subprocess.run([NODE, "--input-type=module", "-"], input=text, capture_output=True, text=True, check=True)
     assert done.stdout == "1 3 //\n"
@@ -100,9 +100,9 @@ def test_what_the_modules_lose_is_comments_alone() -> None:
         for (const [name, [whole, bare]] of Object.entries(both)) {
           require("node:assert").deepEqual(tokens(bare), tokens(whole), name);
         }"""
-    sources = {path.name: path.read_text() for path in (FOLDER / "js").glob("*.js")}
-    both = {name: [text, js_bundle.bare(text)] for name, text in sources.items()}
-    subprocess.run([NODE, "-e", script], input=json.dumps(both), check=True, text=True, cwd=FOLDER.parent)
+    sources = {path.name: path.read_text() for path in (STATIC_FOLDER / "js").glob("*.js")}
+    both = {name: [text, js_bundle.strip_module(text)] for name, text in sources.items()}
+    subprocess.run([NODE, "-e", script], input=json.dumps(both), check=True, text=True, cwd=STATIC_FOLDER.parent)
     assert not [name for name, (_, bare) in both.items() if re.search(r"/\*|(?<!:)//(?! eslint)", bare)]
 
 
@@ -112,14 +112,14 @@ def test_what_the_modules_lose_is_comments_alone() -> None:
 def test_what_cannot_be_linked_is_said(tmp_path: Path, text: str) -> None:
     (tmp_path / "main.js").write_text(text)
     with pytest.raises(ValueError, match=r"main\.js"):
-        js_bundle.script(tmp_path, "main")
+        js_bundle.bundle_script(tmp_path, "main")
 
 
 def test_comments_behind_statements_go_and_what_only_looks_like_one_stays(tmp_path: Path) -> None:
     texts = ['const a = "x; // y"', "const b = `z, // ${1}`", "const c = 'u{ // v'", "const d = /; [/]{2}/"]
     lines = [f"{text}; // why" for text in texts]
     (tmp_path / "main.js").write_text("\n".join([*lines, "export const e = [a, b, c, d.source]; // all", ""]))
-    text = js_bundle.script(tmp_path, "main")
+    text = js_bundle.bundle_script(tmp_path, "main")
     assert "why" not in text
     assert "all" not in text
     plain = [NODE, "-e", f"{text}console.log(JSON.stringify($main.e))"]

@@ -8,7 +8,7 @@ from flask.testing import FlaskClient
 
 from app.audit import chain
 from app.db import write
-from app.web.audit.views import Row
+from app.web.audit.views import EntryRow
 from tests.support.cast import ALICE, logged_in
 
 HTML = {"Accept": "text/html"}
@@ -60,7 +60,7 @@ def test_a_closed_entry_says_what_changed_first(
     before: dict[str, str] | None, after: dict[str, str] | None, params: dict[str, str], gist: str
 ) -> None:
     entry = {"seq": 7, "outcome": "success", "stage": "result", "commandParams": params}
-    assert Row.of({**entry, "beforeState": before, "afterState": after}).gist == gist
+    assert EntryRow.from_entry({**entry, "beforeState": before, "afterState": after}).summary == gist
 
 
 def test_a_search_is_sorted_by_time_alone_and_its_other_heads_are_no_links(reader: FlaskClient) -> None:

@@ -109,7 +109,7 @@ def test_an_nginx_that_hides_the_host_is_named_to_the_person_and_to_the_doctor(
         with Browser(nginx, certificate, host) as browser:
             answer = browser.log_in()
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate[0]))
-        is_fine, words = outside_check.look(nginx.url)
+        is_fine, words = outside_check.check_address(nginx.url)
     for text in (answer.text, words):
         assert f"https://{host}" in text
         assert "https://beacon.internal:8000" in text
@@ -122,9 +122,9 @@ def test_the_doctor_sees_from_outside_that_all_is_well(
 ) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate[0]))
     with Nginx(tmp_path / "nginx", beacon.port, certificate=certificate) as nginx:
-        assert outside_check.look(nginx.url)[0]
+        assert outside_check.check_address(nginx.url)[0]
     without_scheme = USUAL_LINES.replace("X-Forwarded-Proto $scheme", "X-Other $scheme")
     with Nginx(tmp_path / "second", beacon.port, lines=without_scheme, certificate=certificate) as nginx:
-        is_fine, words = outside_check.look(nginx.url)
+        is_fine, words = outside_check.check_address(nginx.url)
     assert not is_fine
     assert "BEACON_TRUSTED_PROXIES" in words

@@ -124,7 +124,7 @@ def logins(text: str) -> dict[str, str]:
 
 def test_it_prints_addresses_and_logins_and_ctrl_c_stops_every_process(first: Started) -> None:
     assert f"http://127.0.0.1:{first.port}" in first.text
-    assert "feature flags     kept in Beacon's own database; enable_sse_streaming at 100 %" in first.text
+    assert "feature flags     stored in Beacon's own database; enable_sse_streaming at 100 %" in first.text
     assert first.health == "ok"
     assert set(logins(first.text)) == {"viewer", "operator", "product", "admin"}
     assert len(set(logins(first.text).values())) == 4

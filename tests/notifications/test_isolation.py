@@ -7,7 +7,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from app.accounts import tokens, users
-from app.accounts.user_changes import Change
+from app.accounts.user_changes import UserChange
 from app.db import write
 from tests.notifications import scene
 from tests.notifications.scene import post
@@ -124,7 +124,7 @@ class TestWidget:
     def test_it_ends_with_its_user(self, told: Flask, client: FlaskClient) -> None:
         headers = bearer(widget_token(told, "alice"))
         with told.app_context(), write() as session:
-            users.change(session, "alice", Change(disabled=True), "test")
+            users.change(session, "alice", UserChange(disabled=True), "test")
         assert client.get("/widgets/notifications/content", headers=headers).status_code == 401
 
     def test_only_administrators_give_one_out(self, told: Flask) -> None:

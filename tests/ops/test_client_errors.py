@@ -8,7 +8,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from app.web.audit.client_errors import MAX_BODY_BYTES, PER_SENDER, PER_WORKER
+from app.web.audit.client_errors import MAX_BODY_BYTES, MAX_REPORTS_PER_SENDER, MAX_REPORTS_PER_WORKER
 from tests.support.cast import ALICE, logged_in
 
 REPORT = {
@@ -71,16 +71,16 @@ def test_a_body_over_16_kib_is_refused(client: FlaskClient) -> None:
 
 
 def test_a_page_that_fails_in_a_loop_is_told_to_wait(client: FlaskClient) -> None:
-    answers = [send(client) for _ in range(PER_SENDER * 2 + 1)]
-    assert [answer.status_code for answer in answers][:PER_SENDER] == [204] * PER_SENDER
+    answers = [send(client) for _ in range(MAX_REPORTS_PER_SENDER * 2 + 1)]
+    assert [answer.status_code for answer in answers][:MAX_REPORTS_PER_SENDER] == [204] * MAX_REPORTS_PER_SENDER
     refused = [answer for answer in answers if answer.status_code == 429]
     assert int(refused[0].headers["Retry-After"]) > 0
 
 
 def test_many_addresses_together_cannot_fill_the_log(client: FlaskClient) -> None:
-    places = [{"REMOTE_ADDR": f"10.0.0.{place}"} for place in range(PER_WORKER * 2)]
+    places = [{"REMOTE_ADDR": f"10.0.0.{place}"} for place in range(MAX_REPORTS_PER_WORKER * 2)]
     statuses = [client.post("/audit/client-error", json=REPORT, environ_base=place).status_code for place in places]
-    assert statuses.count(204) <= PER_WORKER * 2 - 1
+    assert statuses.count(204) <= MAX_REPORTS_PER_WORKER * 2 - 1
     assert 429 in statuses
 
 

@@ -196,10 +196,10 @@ def test_a_variable_from_before_is_named_and_not_asked(api: Api, monkeypatch: py
     assert "the variable OLD_NAME, which this host does not allow; give the variable a name that begins" in refusal
     assert api.registered("filed")["capabilities"]["stuck"] is None
     with api.app.app_context():
-        findings = {one.subject: one for one in doctor.examine(api.app, current_settings())}
+        findings = {one.subject: one for one in doctor.run_checks(api.app, current_settings())}
     assert not findings["passwords"].ok
-    assert findings["passwords"].words.startswith(f"{SERVICE} names OLD_NAME: give the variable a name")
-    assert "filed" not in findings["passwords"].words
+    assert findings["passwords"].text.startswith(f"{SERVICE} names OLD_NAME: give the variable a name")
+    assert "filed" not in findings["passwords"].text
 
 
 def test_a_change_to_what_is_already_so_is_no_entry_in_the_audit(api: Api) -> None:

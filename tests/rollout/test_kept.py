@@ -318,7 +318,7 @@ def test_a_kill_in_unleash_reaches_open_streams_while_the_database_is_away(edge:
     [
         ({"stickiness": "sessionId"}, False, "its stickiness is sessionId, which Beacon does not have"),
         ({"stickiness": "random"}, False, "its stickiness is random"),
-        ({"groupId": "others"}, True, "(the groupId of enable_sse_streaming is others: other people than"),
+        ({"groupId": "others"}, True, "(the groupId of enable_sse_streaming is others, so it enables other users than"),
         ({}, True, "at 10 %; changes go through its Admin API"),
     ],
 )
@@ -330,7 +330,7 @@ def test_the_doctor_looks_at_what_makes_the_buckets(
     edge.answers = [says(200, json.dumps(found))]
     app = create_app(beside(edge.url, tmp_path))
     with app.app_context():
-        answered, told = doctor.flag_source(app)
+        answered, told = doctor.describe_flag_source(app)
     assert (answered, words in told) == (is_fine, True), told
 
 

@@ -6,7 +6,7 @@ from flask import Flask
 
 from app import create_app
 from app.accounts import users
-from app.accounts.actors import actor_of
+from app.accounts.actors import actor_from_user
 from app.config import Settings
 from app.db import db, read, write
 from app.notifications import marks, queries
@@ -30,7 +30,7 @@ def test_two_workers_and_two_tabs(app: Flask, settings: Settings) -> None:
         start.wait(scaled(10))
         for _ in range(5):
             with worker.app_context(), write() as session:
-                marks.mark_read(session, actor_of(users.find(session, "alice")), None)
+                marks.mark_read(session, actor_from_user(users.find(session, "alice")), None)
 
     threads = [threading.Thread(target=do, args=(worker,)) for do in (tell, read_all) for worker in (app, other)]
     for thread in threads:
@@ -44,12 +44,12 @@ def test_two_workers_and_two_tabs(app: Flask, settings: Settings) -> None:
         scene.poll(app, status)
     assert scene.titles(app)[-2:] == ["Mail: discrepancy for 3 polls", "Mail is verified again"]
     with app.app_context(), write() as session:
-        alice = actor_of(users.find(session, "alice"))
+        alice = actor_from_user(users.find(session, "alice"))
         marks.mark_read(session, alice, None)
         marks.mute_service(session, alice, "mail", None)
     with app.app_context(), read() as session:
         assert queries.count_unread(session, alice) == 0
-        assert queries.count_unread(session, actor_of(users.find(session, "bob"))) == 12
+        assert queries.count_unread(session, actor_from_user(users.find(session, "bob"))) == 12
         assert (
             len(queries.search_notifications(session, alice, queries.NotificationFilter("MAIL verified"), 1, 50)[0])
             == 1

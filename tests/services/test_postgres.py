@@ -13,7 +13,7 @@ from flask import Flask
 from app import create_app
 from app.audit import attempt_log, chain, checkpoint
 from app.audit.models import AuditRow
-from app.audit.verify import Expected, verify
+from app.audit.verify import ExpectedHead, verify
 from app.config import Settings
 from app.db import db, read, write
 from app.eventlog import reader as log
@@ -143,7 +143,7 @@ def test_attempts_are_gathered_and_told_when_their_minute_is_over(app: Flask) ->
 
     def note() -> None:
         with app.app_context(), write() as session:
-            attempt_log.note(session, attempt)
+            attempt_log.record_attempt(session, attempt)
 
     writers = [threading.Thread(target=note) for _ in range(6)]
     for writer in writers:
@@ -151,8 +151,8 @@ def test_attempts_are_gathered_and_told_when_their_minute_is_over(app: Flask) ->
     for writer in writers:
         writer.join(scaled(10))
     with app.app_context():
-        assert attempt_log.tell("2999-01-01T00:00:00.000Z") in (1, 2)  # the minute may have turned
-        assert attempt_log.tell("2999-01-01T00:00:00.000Z") == 0
+        assert attempt_log.write_summaries("2999-01-01T00:00:00.000Z") in (1, 2)  # the minute may have turned
+        assert attempt_log.write_summaries("2999-01-01T00:00:00.000Z") == 0
         assert verify().broken is None
         with read() as session:
             told = session.scalars(sa.select(AuditRow.command_params_json)).all()
@@ -168,7 +168,7 @@ def test_noting_and_telling_do_not_wait_for_each_other(app: Flask, outsider: psy
 
     def tell() -> None:
         with app.app_context():
-            told.append(attempt_log.tell())
+            told.append(attempt_log.write_summaries())
 
     teller = threading.Thread(target=tell)
     with outsider.transaction():
@@ -198,9 +198,9 @@ def test_old_entries_of_the_audit_go_only_under_a_checkpoint(app: Flask, outside
         ):
             with pytest.raises(psycopg.errors.RaiseException):
                 outsider.execute(statement.encode())
-        assert checkpoint.sweep() == 4
-        found = verify(expected=Expected(before.head, 4))
-        assert (found.count, found.since, found.broken, made.through_hash) == (1, 4, None, before.head)
+        assert checkpoint.delete_covered() == 4
+        found = verify(expected=ExpectedHead(before.head, 4))
+        assert (found.count, found.deleted_through, found.broken, made.through_hash) == (1, 4, None, before.head)
         with pytest.raises(psycopg.errors.RaiseException):
             outsider.execute(
                 "INSERT INTO command_audit (id, actor, action_type, target, outcome, seq, prev_hash, hash)"

@@ -257,7 +257,7 @@ class TestWhyNot:
         assert refused.get_json()["link"].startswith(unleash.url)
         assert unleash.percentage(FLAG) == 10
         assert desk.doctor().ok is (token == "")
-        assert "BEACON_UNLEASH_ADMIN_TOKEN" in desk.doctor().words
+        assert "BEACON_UNLEASH_ADMIN_TOKEN" in desk.doctor().text
 
     def test_an_approval_that_is_needed_is_named_and_nothing_changes(
         self, unleash: Unleash, worker: Workers, editor: str
@@ -286,7 +286,7 @@ class TestWhyNot:
             wait_for(lambda: desk.share() == 0, FOLLOW_S)
             refused = desk.put(percentage=50)
             assert (refused.status_code, refused.get_json()["reason"]) == (409, "unleash-missing")
-            assert desk.doctor().words.startswith(f"Unleash answers and has no {FLAG}")
+            assert desk.doctor().text.startswith(f"Unleash answers but has no {FLAG}")
         finally:
             unleash.bring_back(FLAG)
 
@@ -303,7 +303,7 @@ class TestAway:
         assert restarted.share() == first.share() > 0
         assert restarted.ready()["status"] == 200
         assert "cannot be reached" in restarted.ready()["flags"]
-        assert "the flags it sent last apply" in restarted.doctor().words
+        assert "the last flags it sent apply" in restarted.doctor().text
         refused = restarted.put(percentage=50)
         assert (refused.status_code, refused.get_json()["reason"]) == (503, "unleash-away")
         assert len(warnings(caplog)) <= 2, "one line for each worker, however long it lasts"
@@ -373,7 +373,7 @@ class TestAway:
         assert "declared defaults apply" in desk.get()["note"]
         assert desk.share() == 0
         assert not desk.doctor().ok
-        assert "BEACON_UNLEASH_API_TOKEN" in desk.doctor().words
+        assert "BEACON_UNLEASH_API_TOKEN" in desk.doctor().text
 
     def test_one_that_never_answered_leaves_the_declared_defaults(self, worker: Workers) -> None:
         nowhere = f"http://127.0.0.1:{free_port()}"
@@ -385,7 +385,7 @@ class TestAway:
         assert desk.share() == 0
         assert desk.ready()["status"] == 200
         assert desk.put(percentage=50).status_code == 503
-        assert "the declared defaults apply" in desk.doctor().words
+        assert "the declared defaults apply" in desk.doctor().text
 
 
 class TestInForce:
@@ -437,7 +437,7 @@ class TestInForce:
         try:
             wait_for(lambda: desk.get().get("outcome") == "parent checkout is off: nobody is in", FOLLOW_S)
             wait_for(lambda: desk.share() == 0, FOLLOW_S)
-            assert "parent checkout is off: nobody is in" in desk.doctor().words
+            assert "parent checkout is off: nobody is in" in desk.doctor().text
         finally:
             unleash.remove_parents(FLAG)
         wait_for(lambda: "outcome" not in desk.get() and desk.share() == 1, FOLLOW_S)
@@ -463,7 +463,7 @@ class TestDoctor:
         unleash.switch(FLAG, on=False)
         desk = worker(unleash)
         assert desk.doctor().ok
-        assert f"Unleash answers; {FLAG} switched off" in desk.doctor().words
+        assert f"Unleash answers; {FLAG} switched off" in desk.doctor().text
         lines = "\n".join(doctor.settings_lines(desk.app.extensions["beacon_settings"]))
         assert ADMIN_TOKEN not in lines
         assert CLIENT_TOKEN not in lines

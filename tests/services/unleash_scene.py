@@ -79,7 +79,7 @@ class Desk:
 
     def doctor(self) -> doctor.Finding:
         """What `beacon doctor` finds of the flags."""
-        found = doctor.examine(self.app, self.app.extensions["beacon_settings"])
+        found = doctor.run_checks(self.app, self.app.extensions["beacon_settings"])
         return next(finding for finding in found if finding.subject == "flags")
 
     def share(self) -> float:

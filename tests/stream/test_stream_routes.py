@@ -330,7 +330,7 @@ class TestPageToken:
         for age, status in ((290, 200), (310, 401)):
             with live_app.app_context(), monkeypatch.context() as patch:
                 patch.setattr("itsdangerous.timed.time", SimpleNamespace(time=lambda age=age: now - age))
-                token = tokens.page_token(db.session.query(LoginSession).one())
+                token = tokens.create_page_token(db.session.query(LoginSession).one())
             assert client.head(STREAM, headers=bearer(token)).status_code == status
 
     def test_it_is_for_streams_only(self, live_app: Flask, client: FlaskClient) -> None:

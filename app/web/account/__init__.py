@@ -1,4 +1,4 @@
-"""`/login`, `/logout`, `/api/users`, `/api/tokens`, and how a person likes pages to look."""
+"""`/login`, `/logout`, `/theme`, `/api/users`, `/api/tokens` and `/api/stream/token`."""
 
 from flask import Blueprint
 

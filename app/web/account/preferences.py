@@ -1,35 +1,37 @@
-"""How a person likes pages to look: kept in a cookie, so that the first byte of every page already knows."""
+"""The theme that a user chose, stored in a cookie, so that the first byte of every page has it."""
 
 from flask import Response, redirect, request
 
 from app.web.account import bp
 from app.web.auth import require
 
-COOKIE = "beacon_theme"
+THEME_COOKIE = "beacon_theme"
 THEMES = ("system", "light", "dark")
-YEAR_S = 31_536_000
+COOKIE_MAX_AGE_S = 31_536_000
 
 
 @bp.app_context_processor
-def appearance() -> dict[str, object]:
-    """`theme` for every page, the login page and problems included; the system's where nothing else was chosen."""
-    chosen = request.cookies.get(COOKIE)
+def theme_context() -> dict[str, object]:
+    """Add `theme` to every page, including the login page and error pages; `system` by default."""
+    chosen = request.cookies.get(THEME_COOKIE)
     return {"theme": chosen if chosen in THEMES else "system", "themes": THEMES}
 
 
 @bp.post("/theme")
 @require("viewer")
-def choose() -> Response:
-    response = redirect(_back(request.form.get("next", "")), 303)
+def choose_theme() -> Response:
+    response = redirect(_local_path(request.form.get("next", "")), 303)
     theme = request.form.get("theme", "")
     if theme in THEMES[1:]:
-        response.set_cookie(COOKIE, theme, YEAR_S, secure=request.is_secure, httponly=True, samesite="Lax")
+        response.set_cookie(
+            THEME_COOKIE, theme, COOKIE_MAX_AGE_S, secure=request.is_secure, httponly=True, samesite="Lax"
+        )
     else:
-        response.delete_cookie(COOKIE)
+        response.delete_cookie(THEME_COOKIE)
     return response  # type: ignore[return-value]  # werkzeug's redirect is Flask's response
 
 
-def _back(target: str) -> str:
-    """A path of this site and nothing else (`//host` and `/\\host` leave it)."""
+def _local_path(target: str) -> str:
+    """The target if it is a path of this site, otherwise `/` (`//host` and `/\\host` lead to another site)."""
     local = target.startswith("/") and not target.startswith(("//", "/\\"))
     return target if local and target.isprintable() else "/"

@@ -1,4 +1,4 @@
-"""Log in, log out, and the token with which a page opens its stream."""
+"""Login, logout, and the token that a page opens its stream with."""
 
 import math
 
@@ -12,17 +12,17 @@ from app.db import db
 from app.infra.problems import Problem
 from app.web import known_browser, login_sessions
 from app.web.account import bp
-from app.web.auth import actor, actor_or_none, attempts, require
+from app.web.auth import actor, actor_or_none, attempt_recorder, require
 from app.web.request_body import limit_body
 
-# Anyone may send it: a name, a password and an address to go back to.
+# The login form, which anyone may send: a name, a password and a path to return to.
 MAX_FORM_BYTES = 64 * 1024
 
 
 @bp.get("/login")
 def login() -> ResponseReturnValue:
     if actor_or_none() is not None:
-        return redirect(_next())
+        return redirect(_next_path())
     return render_template("accounts/login.html", next=request.args.get("next", ""), username="", error=None)
 
 
@@ -32,27 +32,27 @@ def try_login() -> ResponseReturnValue:
     name, password = request.form.get("username", "").strip(), request.form.get("password", "")
     address = request.remote_addr or ""
     try:
-        return _try_login(name, password, address)
+        return _check_login(name, password, address)
     except login_throttle.Throttled as throttled:
-        login_throttle.note_throttled(attempts(), name, address)
-        return _come_back(name, throttled.wait_s)
+        login_throttle.record_throttled(attempt_recorder(), name, address)
+        return _throttled_page(name, throttled.wait_s)
 
 
-def _try_login(name: str, password: str, address: str) -> ResponseReturnValue:
-    attempt = login_throttle.admit(name, address, known_browser.find(name))
-    user = db.session.scalar(sa.select(User).where(User.name == name)) if users.NAME.fullmatch(name) else None
-    db.session.remove()  # checking a password may take a while, and connections are few
+def _check_login(name: str, password: str, address: str) -> ResponseReturnValue:
+    attempt = login_throttle.start_attempt(name, address, known_browser.find_throttle_key(name))
+    user = db.session.scalar(sa.select(User).where(User.name == name)) if users.NAME_PATTERN.fullmatch(name) else None
+    db.session.remove()  # do not hold a pooled connection while the password is checked
     try:
         is_right = users.verify_password(user, password)
     except users.TooBusy:
-        return _refused(name, "Too many people are logging in just now. Try again in a moment.", 503)
+        return _login_page_with_error(name, "Too many people are logging in. Try again in a moment.", 503)
     if user is None or not is_right:
-        login_throttle.note_failure(attempt, name, is_known=user is not None)
-        return _refused(name, "Wrong name or password.", 401)
-    login_throttle.note_success(attempt)
+        login_throttle.record_failure(attempt, name, is_known=user is not None)
+        return _login_page_with_error(name, "Wrong name or password.", 401)
+    login_throttle.record_success(attempt)
     login_sessions.begin(user)
-    known_browser.remember(user.name)
-    return redirect(_next(), 303)
+    known_browser.remember_user(user.name)
+    return redirect(_next_path(), 303)
 
 
 @bp.post("/logout")
@@ -67,29 +67,33 @@ def logout() -> ResponseReturnValue:
 @bp.post("/api/stream/token")
 @require("viewer")
 def stream_token() -> Response:
-    """`{token, expiresInS, session}` for the page of this login session."""
+    """Return `{token, expiresInS, session}` for a page of this login session."""
     who = actor()
     row = db.session.get(LoginSession, who.login_id)
     if row is None:
         raise Problem(401, "Not logged in", "Log in again.")
-    response = jsonify(token=tokens.page_token(row), expiresInS=tokens.STREAM_TOKEN_S, session=tokens.opaque(row.id))
+    response = jsonify(
+        token=tokens.create_page_token(row), expiresInS=tokens.STREAM_TOKEN_S, session=tokens.public_session_id(row.id)
+    )
     response.headers["Cache-Control"] = "no-store"
     return response
 
 
-def _refused(name: str, error: str, status: int) -> tuple[str, int]:
+def _login_page_with_error(name: str, error: str, status: int) -> tuple[str, int]:
     page = render_template("accounts/login.html", next=request.form.get("next", ""), username=name, error=error)
     return page, status
 
 
-def _come_back(name: str, wait_s: int) -> ResponseReturnValue:
+def _throttled_page(name: str, wait_s: int) -> ResponseReturnValue:
     wait = "a second" if wait_s == 1 else f"{wait_s} seconds" if wait_s < 100 else f"{math.ceil(wait_s / 60)} minutes"
-    page, status = _refused(name, f"Too many failed logins. Nothing was checked: try again in {wait}.", 429)
+    page, status = _login_page_with_error(
+        name, f"Too many failed logins. The password was not checked. Try again in {wait}.", 429
+    )
     return page, status, {"Retry-After": str(wait_s)}
 
 
-def _next() -> str:
-    """Where to go after login: a path of this site and nothing else (`//host` and `/\\host` leave it)."""
+def _next_path() -> str:
+    """The path to go to after login, on this site only (`//host` and `/\\host` lead to another site)."""
     target = request.values.get("next", "")
     local = target.startswith("/") and not target.startswith(("//", "/\\"))
     return target if local and target.isprintable() else "/"

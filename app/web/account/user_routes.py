@@ -1,4 +1,4 @@
-"""`/api/users`: administrators see, add and change users. A password is never told, only set."""
+"""`/api/users`: administrators list, add and change users. Passwords can be set, but not read."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -8,22 +8,22 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 
 from app.accounts import users
 from app.accounts.models import User
-from app.accounts.passwords import weakness
-from app.accounts.user_changes import Change
+from app.accounts.passwords import find_weakness
+from app.accounts.user_changes import UserChange
 from app.db import db, write
 from app.infra.problems import Problem
 from app.web.account import bp
 from app.web.auth import actor, require
 
 
-def _name(text: str) -> str:
-    if not users.NAME.fullmatch(text):
+def _check_name(text: str) -> str:
+    if not users.NAME_PATTERN.fullmatch(text):
         raise ValueError(users.NAME_RULE)
     return text
 
 
-def _encodable(text: str) -> str:
-    """JSON can write half a surrogate pair, which no hash can be made of."""
+def _check_encodable(text: str) -> str:
+    """Refuse unpaired surrogates, which JSON can contain but which cannot be encoded and hashed."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -31,13 +31,13 @@ def _encodable(text: str) -> str:
     return text
 
 
-Name = Annotated[str, AfterValidator(_name)]
+Name = Annotated[str, AfterValidator(_check_name)]
 Role = Literal["viewer", "operator", "product", "admin"]
-Password = Annotated[str, AfterValidator(_encodable)]
+Password = Annotated[str, AfterValidator(_check_encodable)]
 
 
 class NewUser(BaseModel):
-    """What `POST /api/users` takes."""
+    """The body of `POST /api/users`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -47,7 +47,7 @@ class NewUser(BaseModel):
 
 
 class ChangedUser(BaseModel):
-    """What `PATCH /api/users/{name}` takes: at least one of these; null is like left out."""
+    """The body of `PATCH /api/users/{name}`: at least one of these; null means no change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -65,57 +65,57 @@ class ChangedUser(BaseModel):
 @bp.get("/api/users")
 @require("admin", scope="admin")
 def list_users() -> Response:
-    """`{data: [{name, role, disabled, createdAt, disabledAt?}]}`, by name."""
-    return jsonify(data=[_shown(user) for user in users.everyone(db.session())])
+    """Return `{data: [{name, role, disabled, createdAt, disabledAt?}]}`, sorted by name."""
+    return jsonify(data=[_user_to_json(user) for user in users.list_users(db.session())])
 
 
 @bp.post("/api/users")
 @require("admin", scope="admin")
-def add() -> ResponseReturnValue:
-    """`201` and the user; `409` where there is one of this name."""
+def add_user() -> ResponseReturnValue:
+    """Return `201` and the user, or `409` if the name is taken."""
     wanted = NewUser.model_validate(request.get_json())
-    password_hash = _hashed(wanted.password, wanted.name)
+    password_hash = _hash_password(wanted.password, wanted.name)
     try:
         with write() as session:
-            user = users.enrol(session, wanted.name, wanted.role, password_hash, actor().name)
-    except users.Taken as error:
-        detail = f"There is a user {wanted.name} already; change that one, or choose another name."
+            user = users.create_user(session, wanted.name, wanted.role, password_hash, actor().name)
+    except users.NameTaken as error:
+        detail = f"User {wanted.name} already exists; change that user, or choose another name."
         raise Problem(409, "Name taken", detail, errors={"name": "is taken"}) from error
-    return jsonify(_shown(user)), 201
+    return jsonify(_user_to_json(user)), 201
 
 
 @bp.patch("/api/users/<name>")
 @require("admin", scope="admin")
-def change(name: str) -> Response:
-    """The user as they are now; `409` where nobody would be left who administers."""
+def change_user(name: str) -> Response:
+    """Return the changed user, or `409` if no administrator would be left."""
     wanted = ChangedUser.model_validate(request.get_json())
-    password_hash = None if wanted.password is None else _hashed(wanted.password, name)
+    password_hash = None if wanted.password is None else _hash_password(wanted.password, name)
     try:
-        if not users.NAME.fullmatch(name):
-            raise users.Unknown
+        if not users.NAME_PATTERN.fullmatch(name):
+            raise users.UnknownUserOrToken
         with write() as session:
-            user = users.change(session, name, Change(wanted.role, password_hash, wanted.disabled), actor().name)
-    except users.Unknown as error:
-        raise Problem(404, "No such user", "GET /api/users lists those there are.") from error
+            user = users.change(session, name, UserChange(wanted.role, password_hash, wanted.disabled), actor().name)
+    except users.UnknownUserOrToken as error:
+        raise Problem(404, "No such user", "GET /api/users lists all users.") from error
     except users.LastAdmin as error:
         detail = f"{name} is the last enabled administrator: make someone else an admin first."
         raise Problem(409, "Last administrator", detail, reason="last-admin") from error
-    return jsonify(_shown(user))
+    return jsonify(_user_to_json(user))
 
 
-def _hashed(password: str, name: str) -> str:
-    weak = weakness(password, name)
+def _hash_password(password: str, name: str) -> str:
+    weak = find_weakness(password, name)
     if weak:
         raise Problem(400, "Bad input", f"password: {weak}", errors={"password": weak})
-    db.session.remove()  # hashing takes a while, and connections are few
+    db.session.remove()  # do not hold a pooled connection while the password is hashed
     try:
         return users.hash_password(password)
     except users.TooBusy as error:
-        detail = "Too many passwords are being worked on just now. Nothing was changed; try again in a moment."
+        detail = "Too many passwords are being hashed. Nothing was changed; try again in a moment."
         raise Problem(503, "Too busy", detail, headers={"Retry-After": "2"}) from error
 
 
-def _shown(user: User) -> dict[str, Any]:
+def _user_to_json(user: User) -> dict[str, Any]:
     shown = {
         "name": user.name,
         "role": user.role,

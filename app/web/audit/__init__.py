@@ -1,4 +1,4 @@
-"""`/audit` and `/reconciliation/audit`: the page of the audit, its API, and errors that browsers report."""
+"""`/audit` and `/reconciliation/audit`: the audit page, its API, and error reports from browsers."""
 
 from flask import Blueprint
 

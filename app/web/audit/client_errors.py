@@ -1,4 +1,4 @@
-"""`POST /audit/client-error`: what broke in somebody's page. Logged and counted; nothing of it is kept."""
+"""`POST /audit/client-error`: errors in browsers. They are logged and counted, but not stored."""
 
 import logging
 import re
@@ -12,22 +12,22 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.infra.rate_limits import Rate
 from app.web.audit import bp
 from app.web.auth import actor_or_none
-from app.web.csrf import changes_nothing
+from app.web.csrf import exempt_from_csrf
 from app.web.request_body import limit_body
 
 log = logging.getLogger(__name__)
 
 
 MAX_BODY_BYTES = 16 * 1024
-PER_SENDER, PER_WORKER = 2, 20
-# The parts of a page, as `static/js/report.js` names them: the metric's label, so nothing else gets into it.
-PARTS = ("script", "promise", "swap", "stream", "display", "load", "other")
+MAX_REPORTS_PER_SENDER, MAX_REPORTS_PER_WORKER = 2, 20
+# The parts of a page, as named by `static/js/report.js`. They are label values of a metric, so no others are allowed.
+PAGE_PARTS = ("script", "promise", "swap", "stream", "display", "load", "other")
 
 _QUERY = re.compile(r"[?#][^\s)'\"]*")
 
 
-class Report(BaseModel):
-    """What a page says about a failure of its own; further members are ignored."""
+class ClientErrorReport(BaseModel):
+    """An error that a page reports; unknown members are ignored."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -38,49 +38,49 @@ class Report(BaseModel):
 
 
 class ClientErrors:
-    """How many were reported to this worker by part of the page, and how often one may report."""
+    """Counts the reports to this worker by part of the page, and limits their rate."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
-        self._sender = Rate(PER_SENDER, "error reports")
-        self._everyone = Rate(PER_WORKER, "error reports together")
+        self._sender = Rate(MAX_REPORTS_PER_SENDER, "error reports")
+        self._everyone = Rate(MAX_REPORTS_PER_WORKER, "error reports together")
 
-    def admit(self, sender: str) -> None:
-        """Raises `Problem` 429. A page that fails in a loop, or many that do, must not fill the log."""
+    def check_rate(self, sender: str) -> None:
+        """Limit the reports, so that pages failing in a loop do not fill the log. Raises `Problem` 429."""
         self._sender.hit(sender)
         self._everyone.hit("")
 
-    def note(self, report: Report, user: str) -> None:
-        part = report.where if report.where in PARTS else "other"
+    def record(self, report: ClientErrorReport, user: str) -> None:
+        part = report.where if report.where in PAGE_PARTS else "other"
         self.counts[part] += 1
         log.warning(
             "client error user=%s where=%s page=%s message=%r stack=%r",
             user or "-",
             part,
-            repr(without_query(report.page[:200]))[1:-1],
-            without_query(report.message[:300]),
-            without_query(report.stack[:2_000]),
+            repr(strip_queries(report.page[:200]))[1:-1],
+            strip_queries(report.message[:300]),
+            strip_queries(report.stack[:2_000]),
         )
 
 
-def without_query(text: str) -> str:
-    """Addresses without what a person searched for."""
+def strip_queries(text: str) -> str:
+    """Remove query strings and fragments from URLs, because they contain what a user searched for."""
     return _QUERY.sub("", text)
 
 
-def counted(app: Flask) -> Mapping[str, float]:
-    """By part of the page, for the metrics."""
+def count_by_part(app: Flask) -> Mapping[str, float]:
+    """The number of reported errors by part of the page, for the metrics."""
     errors: ClientErrors = app.extensions["beacon_client_errors"]
     return errors.counts
 
 
 @bp.post("/audit/client-error")
-@changes_nothing
+@exempt_from_csrf
 @limit_body(MAX_BODY_BYTES)
 def report_client_error() -> ResponseReturnValue:
-    """Anyone may: the login page can break too. Anonymous senders count by address, which is not kept."""
+    """Accept a report from anyone, because the login page can fail too. Anonymous senders are limited by address."""
     errors: ClientErrors = current_app.extensions["beacon_client_errors"]
     who = actor_or_none()
-    errors.admit(f"user {who.name}" if who else f"address {request.remote_addr}")
-    errors.note(Report.model_validate(request.get_json()), who.name if who else "")
+    errors.check_rate(f"user {who.name}" if who else f"address {request.remote_addr}")
+    errors.record(ClientErrorReport.model_validate(request.get_json()), who.name if who else "")
     return "", 204

@@ -1,7 +1,7 @@
-"""`/reconciliation/audit` for programs, and what the page of the audit asks for: exports, the head, the Verify button.
+"""`/reconciliation/audit`, the API of the audit; also exports, the head and the Verify button of the audit page.
 
-Everybody who may log in may read all of it: what Beacon is trusted with is done in the open, secrets never enter, and
-an entry can be sealed again only by who sees all of its columns.
+Every user may read the whole audit: actions in Beacon are meant to be visible, secrets are never written to it, and
+checking the hash of an entry needs all of its columns.
 """
 
 import json
@@ -14,9 +14,9 @@ from flask.typing import ResponseReturnValue
 from pydantic import ValidationError
 
 from app.audit import chain, export, reader_pool, search
-from app.audit.count_cache import Totals
+from app.audit.count_cache import CountCache
 from app.audit.query_params import AuditQuery
-from app.audit.verify import outside, steps
+from app.audit.verify import read_outside_head, verify_in_steps
 from app.db import db, read
 from app.infra import streaming_export
 from app.infra.clock import utc_text
@@ -24,76 +24,78 @@ from app.infra.problems import Problem, bad_input, retry_after
 from app.web.audit import bp
 from app.web.auth import require
 
-# One reading of the whole chain at a time in a worker.
+# One verification at a time in a worker.
 _verifying = threading.Lock()
 
 
-def totals() -> Totals:
-    found: Totals = current_app.extensions["beacon_audit_totals"]
+def count_cache() -> CountCache:
+    found: CountCache = current_app.extensions["beacon_audit_totals"]
     return found
 
 
 @bp.get("/reconciliation/audit")
 @require("viewer", scope="read")
 def entries() -> ResponseReturnValue:
-    """A page of it; with `format=csv` or `ndjson`, all that fits."""
-    asked = _asked()
+    """Return a page of entries, or with `format=csv` or `ndjson` all matching entries."""
+    query = _parse_query()
     form = request.args.get("format")
     if form:
-        return exported(asked, form)
+        return export_response(query, form)
     db.session.remove()
-    counts = totals()
-    found = reader_pool.look(lambda fetch: search.page(fetch, asked, counts))
+    counts = count_cache()
+    found = reader_pool.run_read(lambda fetch: search.find_page(fetch, query, counts))
     meta = {
-        "page": asked.page,
-        "limit": asked.limit,
+        "page": query.page,
+        "limit": query.limit,
         "total": found.total,
-        "totalPages": -(-found.total // asked.limit),
+        "totalPages": -(-found.total // query.limit),
         **({"totalIsMinimum": True} if found.total_is_minimum else {}),
-        "next": found.next.text() if found.next else None,
-        "previous": found.previous.text() if found.previous else None,
+        "next": found.next.encode() if found.next else None,
+        "previous": found.previous.encode() if found.previous else None,
         "head": {"seq": found.head[0], "hash": found.head[1]},
     }
-    return Response(reader_pool.beside(_page, found.rows, meta), mimetype="application/json")
+    return Response(reader_pool.run_in_thread(_page_json, found.rows, meta), mimetype="application/json")
 
 
 @bp.get("/audit/head")
 @require("viewer", scope="read")
 def head() -> Response:
-    """For pages that wait for news: the seq of the newest entry."""
+    """Return the seq of the newest entry, for pages that poll for new ones."""
     with read() as session:
-        return jsonify(seq=chain.head(session).seq)
+        return jsonify(seq=chain.read_head(session).seq)
 
 
 @bp.post("/audit/verify")
 @require("viewer", scope="read")
 def verify() -> Response:
-    """Lines of text while the chain is read: how far it is, and in the end what was found."""
+    """Verify the chain; stream lines of text with the progress and, at the end, the result."""
     if not _verifying.acquire(blocking=False):
-        detail = "Somebody has the chain verified just now. Try again when that is over."
+        detail = "Another verification of the chain is running. Try again when it is finished."
         raise Problem(409, "Already verifying", detail, headers=retry_after(3, 10))
     try:
         db.session.remove()
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        response = Response(stream_with_context(_lines()), content_type="text/plain; charset=utf-8", headers=headers)
+        response = Response(
+            stream_with_context(_verification_lines()), content_type="text/plain; charset=utf-8", headers=headers
+        )
         response.call_on_close(_verifying.release)
     except BaseException:
-        _verifying.release()  # nobody else will
+        _verifying.release()  # the response, which would release it, does not exist
         raise
     return response
 
 
-def exported(asked: AuditQuery, form: str) -> Response:
+def export_response(query: AuditQuery, form: str) -> Response:
     if form not in get_args(streaming_export.Format):
         raise Problem(400, "Bad input", "format: expected csv or ndjson", errors={"format": "expected csv or ndjson"})
-    db.session.remove()  # a reader may be slow, and connections are few
+    db.session.remove()  # do not hold a pooled connection while a slow client reads
     app = cast(Flask, current_app._get_current_object())  # type: ignore[attr-defined]
-    return export.answer(app, asked, cast(streaming_export.Format, form))
+    return export.export_response(app, query, cast(streaming_export.Format, form))
 
 
-def _lines() -> Iterator[str]:
-    against = outside()
-    reading = steps(*([against.expected] if against.expected else []))
+def _verification_lines() -> Iterator[str]:
+    against = read_outside_head()
+    reading = verify_in_steps(*([against.expected] if against.expected else []))
     while True:
         try:
             done, whole = next(reading)
@@ -103,19 +105,19 @@ def _lines() -> Iterator[str]:
         yield f"{done} of {whole}\n"
     when = utc_text()
     if found.broken:
-        yield f"broken: {found.broken}; {found.count} entries before it hold; {when}\n"
-    elif untold := found.untold or against.trouble:
-        yield f"cannot tell: {untold}; {found.count} entries hold by themselves; {when}\n"
+        yield f"broken: {found.broken}; {found.count} entries before it are valid; {when}\n"
+    elif inconclusive := found.inconclusive or against.error:
+        yield f"cannot tell: {inconclusive}; {found.count} entries are valid; {when}\n"
     else:
-        yield f"compared: {against.words}\n"
+        yield f"compared: {against.description}\n"
         yield f"ok: {found.count} entries, head {found.head}, seq {found.seq}; {when}\n"
 
 
-def _page(rows: list[dict[str, Any]], meta: dict[str, Any]) -> str:
-    return json.dumps({"data": export.as_entries(rows), "meta": meta}, separators=(",", ":")) + "\n"
+def _page_json(rows: list[dict[str, Any]], meta: dict[str, Any]) -> str:
+    return json.dumps({"data": export.rows_to_json(rows), "meta": meta}, separators=(",", ":")) + "\n"
 
 
-def _asked() -> AuditQuery:
+def _parse_query() -> AuditQuery:
     given = {name: value for name, value in request.args.items() if value}
     try:
         return AuditQuery.model_validate(given)

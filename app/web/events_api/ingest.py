@@ -70,7 +70,7 @@ class _Intake:
             field, expected = next(iter(self._errors.items()))
             raise Problem(400, "Bad input", f"{field}: {expected}", errors=self._errors)
         if self._forbidden:
-            raise auth.refuse(auth.actor(), self._forbidden, "own-type")
+            raise auth.forbidden_problem(auth.actor(), self._forbidden, "own-type")
         if self._bad is not None:
             raise self._bad
         if not self._events:

@@ -36,7 +36,7 @@ class Readers(Protocol):
 def publish() -> ResponseReturnValue:
     """`201 {"ids": […]}`, or nothing is appended at all."""
     who = actor()
-    auth.check(who, "operator", "publish")
+    auth.check_access(who, "operator", "publish")
     rate_limits.publishing().hit(who.name)
     db.session.remove()  # reading a large body takes many turns of the loop, and connections are few
     events = _published()

@@ -1,4 +1,4 @@
-"""`/metrics`: what the streams of this host's workers do, for Prometheus. Plain numbers, exported once a second."""
+"""`/metrics` for Prometheus: numbers of all workers of this host, exported once a second."""
 
 import logging
 import threading
@@ -12,7 +12,7 @@ from app.eventlog import reader as log_read
 from app.infra.problems import Problem
 from app.infra.sqlite_wal import WalState
 from app.monitoring import multiprocess_files
-from app.monitoring.metric_definitions import Exported, Snapshot
+from app.monitoring.metric_definitions import MetricExporter, WorkerSnapshot
 from app.stream.counters import Counters
 from app.web.audit import client_errors
 from app.web.auth import require
@@ -21,39 +21,39 @@ from app.web.health import bp
 log = logging.getLogger(__name__)
 
 
-FLUSH_EVERY_S = 1.0
+FLUSH_INTERVAL_S = 1.0
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Metrics:
-    """A part of the live half: exports what `look` answers, every second and once more when it stops."""
+    """A background service that exports `snapshot` every second, and once more when it stops."""
 
-    def __init__(self, look: Callable[[], Snapshot]) -> None:
-        self._look = look
+    def __init__(self, snapshot: Callable[[], WorkerSnapshot]) -> None:
+        self._snapshot = snapshot
         self._lock = threading.Lock()
-        self._exported: Exported | None = None
-        self._every = Every(FLUSH_EVERY_S, self.flush)
+        self._exported: MetricExporter | None = None
+        self._every = Every(FLUSH_INTERVAL_S, self.flush)
 
     def start(self) -> None:
-        """Nothing about metrics, a full disk least of all, keeps a worker from starting or stopping."""
+        """Start exporting. Errors, such as a full disk, must not keep a worker from starting or stopping."""
         self._try_flush()
         self._every.start()
 
     def stop(self) -> None:
-        """The last second counts too: it holds the goodbyes."""
+        """Stop and export once more, because streams are closed in the last second."""
         self._every.stop()
         self._try_flush()
 
     def flush(self) -> None:
         with self._lock:
-            self._made().follow(self._look())
+            self._exporter().update(self._snapshot())
 
     def text(self) -> bytes:
-        """All workers' metrics; this one's as of now, the others' as of their last flush."""
+        """The metrics of all workers: current for this one, as of the last flush for the others."""
         from prometheus_client import generate_latest
 
         self.flush()
-        exported = self._made()
+        exported = self._exporter()
         return multiprocess_files.read_all(exported.folder) if exported.folder else generate_latest(exported.registry)
 
     def _try_flush(self) -> None:
@@ -62,23 +62,23 @@ class Metrics:
         except Exception:
             log.exception("metrics could not be exported")
 
-    def _made(self) -> Exported:
-        """Made by whoever needs it first: an application that was only built keeps no files."""
+    def _exporter(self) -> MetricExporter:
+        """The exporter, created on first use, so that an application that is only built creates no files."""
         if self._exported is None:
-            self._exported = Exported()
+            self._exported = MetricExporter()
         return self._exported
 
 
 def init_app(app: Flask, live: Live, counters: Callable[[], Counters]) -> None:
-    """Have metrics of `live`, which starts and stops them; the numbers come from `counters`."""
+    """Add the metrics to the background services of `live`; `counters` returns the stream counters."""
     build = app.extensions["beacon_assets"].build
 
-    def look() -> Snapshot:
+    def snapshot() -> WorkerSnapshot:
         unreadable = log_read.unreadable.count
-        reported = client_errors.counted(app)
+        reported = client_errors.count_by_part(app)
         wal = live.wal.state if live.wal is not None else WalState(0, 0.0)
         size, settings = live.log_measure.last, live.settings
-        return Snapshot(
+        return WorkerSnapshot(
             counters(),
             live.tail.cursor,
             live.is_degraded(),
@@ -93,7 +93,7 @@ def init_app(app: Flask, live: Live, counters: Callable[[], Counters]) -> None:
             settings.event_max_mib * 1024 * 1024,
         )
 
-    app.extensions["beacon_metrics"] = metrics = Metrics(look)
+    app.extensions["beacon_metrics"] = metrics = Metrics(snapshot)
     live.add_first(metrics)
 
 
@@ -104,6 +104,6 @@ def scrape() -> ResponseReturnValue:
     try:
         text = metrics.text()
     except OSError as error:
-        detail = f"The folder of the metrics cannot be used ({error.strerror or error}). If that lasts, restart Beacon."
+        detail = f"The metrics folder cannot be used ({error.strerror or error}). If this persists, restart Beacon."
         raise Problem(503, "No metrics now", detail, headers={"Retry-After": "5"}) from error
     return Response(text, content_type=CONTENT_TYPE)

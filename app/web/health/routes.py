@@ -18,16 +18,16 @@ def healthz() -> ResponseReturnValue:
 def readyz() -> ResponseReturnValue:
     now = live()
     parts = {
-        "database": current_app.extensions["beacon_readiness"].database(),
+        "database": current_app.extensions["beacon_readiness"].database_state(),
         "log": "degraded" if now.is_degraded() else "ok" if now.started else "not started",
         "streams": "draining" if now.hub.draining else "ok",
     }
     ready = all(state == "ok" for state in parts.values())
-    # Known flags go on without Unleash: said, but no reason to take no traffic.
+    # Without Unleash the known flags stay in force: reported, but no reason to refuse traffic.
     provider = current_app.extensions["beacon_rollout"]
     if provider.mode != "embedded":
         parts["flags"] = provider.describe_problem() or "ok"
     answer: dict[str, Any] = {"status": "ready" if ready else "not ready", "parts": parts}
-    if now.wal is not None:  # who holds it stands in the log: anybody may ask here
+    if now.wal is not None:  # the holder is only in the log, because this endpoint is public
         answer["wal"] = {"bytes": now.wal.state.size, "ageS": round(now.wal.state.age_s)}
     return jsonify(answer), 200 if ready else 503

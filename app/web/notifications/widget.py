@@ -15,7 +15,7 @@ from app.db import db, write
 from app.infra.problems import Problem
 from app.notifications import queries
 from app.web.auth import actor, require
-from app.web.headers import policy
+from app.web.headers import content_security_policy
 from app.web.notifications import bp
 
 
@@ -36,7 +36,7 @@ def show_shell() -> Response:
         "notifications/widget.html", origins=origins, poll_s=current.fallback_poll_s, token_s=tokens.WIDGET_TOKEN_S
     )
     response = make_response(page)
-    response.headers["Content-Security-Policy"] = policy("'self'", *origins)
+    response.headers["Content-Security-Policy"] = content_security_policy("'self'", *origins)
     response.headers["Cache-Control"] = "no-cache"
     return response
 
@@ -64,12 +64,12 @@ def create_token() -> ResponseReturnValue:
     with write() as session:
         try:
             user = users.find(session, wanted.user)
-        except users.Unknown as error:
+        except users.UnknownUserOrToken as error:
             raise Problem(404, "No such user", "There is no user with this name.") from error
         if user.disabled_at:
             raise Problem(404, "No such user", "This user is disabled.")
         chain.record(session, chain.Entry(actor().name, "widget-token", user.name))
-        text = tokens.widget_token(user)
+        text = tokens.create_widget_token(user)
     response = jsonify(token=text, expiresInS=tokens.WIDGET_TOKEN_S)
     response.headers["Cache-Control"] = "no-store"
     return make_response(response, 201)

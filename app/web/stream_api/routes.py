@@ -113,7 +113,7 @@ def _hello(admitted: Admitted, *, streams: bool) -> dict[str, Any]:
         "heartbeatS": _whole(current_settings().heartbeat_s),
         "head": start.head,
         "after": start.after,
-        "session": tokens.opaque(who.login_id) if who.login_id else None,
+        "session": tokens.public_session_id(who.login_id) if who.login_id else None,
         "build": build_name(),
         "stream": "on" if streams else "off",
         "generation": start.generation,

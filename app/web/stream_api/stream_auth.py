@@ -6,7 +6,7 @@ from flask import request
 from sqlalchemy.orm import Session
 
 from app.accounts import tokens
-from app.accounts.actors import Actor, actor_of
+from app.accounts.actors import Actor, actor_from_user
 from app.db import db
 from app.eventlog.cursor import Start
 from app.eventlog.start_position import resume
@@ -35,8 +35,8 @@ def identify(cursor_text: str | None, scope: str | tuple[str, ...] = "stream") -
     start = resume(session, newer or cursor_text, None if newer else request.args.get("generation"))
     who = _credential(session)
     if who is None:
-        raise auth.unauthorized()
-    auth.check(who, "viewer", scope)
+        raise auth.unauthorized_problem()
+    auth.check_access(who, "viewer", scope)
     return Admitted(who, start)
 
 
@@ -47,11 +47,11 @@ def check_flag(who: Actor) -> None:
 
 
 def _credential(session: Session) -> Actor | None:
-    text = auth.bearer_text()
+    text = auth.bearer_token()
     if text is None:
         # Plain EventSource clients send the cookie by themselves: not from another site.
         return None if request.headers.get("Sec-Fetch-Site") == "cross-site" else auth.actor_or_none()
     if text.startswith(tokens.PREFIX):
         return auth.actor_or_none()
     login = tokens.find_page_token(session, text)
-    return actor_of(login.user, login_id=login.id) if login else None
+    return actor_from_user(login.user, login_id=login.id) if login else None

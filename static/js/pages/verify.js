@@ -10,7 +10,7 @@ const PROGRESS = /^(\d+) of (\d+)$/;
 /** Which head from outside the chain was held against; told before the end. */
 let compared = "";
 const BROKE_OFF = "The answer broke off. Try again.";
-const BUSY = "Somebody has the chain verified just now. Try again when that is over.";
+const BUSY = "Another verification of the chain is running. Try again when it is finished.";
 
 export function watchVerify() {
   const form = /** @type {HTMLFormElement | null} */ (document.getElementById("verify"));
