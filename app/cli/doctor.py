@@ -236,13 +236,20 @@ def describe_flag_source(app: Flask) -> tuple[bool, str]:
     if isinstance(provider, UnleashProvider):
         return _describe_unleash(provider.check_health(), can_change=provider.can_change)
     with read() as session:
-        stands = {Flag(flag): ConfiguredState(now.enabled, now.percentage) for flag, now in embedded.load_all_rollouts(session).items()}
+        stands = {
+            Flag(flag): ConfiguredState(now.enabled, now.percentage)
+            for flag, now in embedded.load_all_rollouts(session).items()
+        }
     return True, f"stored in Beacon's own database; {_describe_flags(stands, {})}"
 
 
 def _describe_unleash(found: HealthcheckResult, *, can_change: bool) -> tuple[bool, str]:
     if found.failure is not None:
-        applies = "the last flags it sent apply" if found.has_snapshot else "it never sent any, so the declared defaults apply"
+        applies = (
+            "the last flags it sent apply"
+            if found.has_snapshot
+            else "it never sent any, so the declared defaults apply"
+        )
         advice = "check BEACON_UNLEASH_URL and BEACON_UNLEASH_API_TOKEN"
         return False, f"Unleash: {found.failure}; {applies}; {advice}"
     if found.missing:
@@ -253,17 +260,17 @@ def _describe_unleash(found: HealthcheckResult, *, can_change: bool) -> tuple[bo
         here += f" (the groupId of {flag} is {group}, so it enables other users than the embedded mode)"
     if any(now.has_unusable_stickiness for now in found.states.values()):
         return False, here
-    if found.admin is not None:
-        return False, f"{here}; {found.admin}"
+    if found.admin_problem is not None:
+        return False, f"{here}; {found.admin_problem}"
     changes = "changes go through its Admin API" if can_change else "no BEACON_UNLEASH_ADMIN_TOKEN: change flags there"
     return True, f"{here}; {changes}"
 
 
-def _describe_flags(stands: Mapping[Flag, Nominal], outcomes: Mapping[Flag, Outcome]) -> str:
-    return ", ".join(f"{flag} {_describe_flag(now, outcomes.get(flag, PLAIN))}" for flag, now in stands.items())
+def _describe_flags(stands: Mapping[Flag, ConfiguredState], outcomes: Mapping[Flag, RolloutOutcome]) -> str:
+    return ", ".join(f"{flag} {_describe_flag(now, outcomes.get(flag, PLAIN_OUTCOME))}" for flag, now in stands.items())
 
 
-def _describe_flag(now: Nominal, outcome: Outcome) -> str:
+def _describe_flag(now: ConfiguredState, outcome: RolloutOutcome) -> str:
     if not now.enabled:
         return "switched off"
     if not outcome.is_plain and now.percentage is not None:
