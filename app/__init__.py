@@ -34,12 +34,12 @@ from app.rollout.client_reports import Turnstile
 from app.rollout.controller import LOOK_EVERY_S, Watch
 from app.rollout.online_users import FLUSH_EVERY_S, Online
 from app.rollout.report_buffer import Tally
-from app.stream.build_stream import Engine
-from app.stream.formats import html_shape
+from app.stream.build_stream import StreamEngine
+from app.stream.formats import build_html_format
 from app.stream.handoff import HandOff
 from app.stream.hub import Hub
-from app.stream.viewer_count import names as streaming_names
-from app.stream.viewer_count import viewers
+from app.stream.viewer_count import count_streams
+from app.stream.viewer_count import streaming_users as streaming_names
 from app.web import idle_logins, request_body
 from app.web.audit import client_errors
 from app.web.dashboard import push_fragments, self_stats, sparklines
@@ -104,7 +104,7 @@ def _pages(app: Flask) -> None:
     app.wsgi_app = TrustedProxies(taking, lambda: app.extensions["beacon_settings"].trusted_networks)  # type: ignore[method-assign]
 
 
-def _engine(app: Flask) -> Engine:
+def _engine(app: Flask) -> StreamEngine:
     live: Live = app.extensions["beacon_live"]
     return live.engine
 
@@ -112,11 +112,11 @@ def _engine(app: Flask) -> Engine:
 def _live(app: Flask, settings: Settings) -> None:
     """From the poller to the streams. Flags listen to the log before the hub does, so that it asks fresh ones."""
     app.extensions["beacon_flags"] = asked = evaluation.Flags(settings.flag_overrides)
-    app.extensions["beacon_html_shape"] = html_shape(_renderer(app))
+    app.extensions["beacon_html_shape"] = build_html_format(_renderer(app))
     hub = Hub(lambda user: asked.is_enabled(evaluation.Flag.SSE_STREAMING, user))
     app.extensions["beacon_live"] = live = Live(app, settings, hub)
     metrics.init_app(app, live, lambda: hub.counters)  # the first part: it stops, and counts, after the others
-    self_stats.init_app(app, viewers, DeliveryLag(app.extensions["beacon_metrics"].text).mean_s)
+    self_stats.init_app(app, count_streams, DeliveryLag(app.extensions["beacon_metrics"].text).mean_s)
 
     rollouts = _rollouts(app, settings, asked, live, hub.ask_flag)
     follower = Follower(asked, rollouts, hub.ask_flag)

@@ -21,7 +21,7 @@ from app.infra import schema_version
 from app.infra.logs import Lasting
 from app.infra.sqlite_wal import Wal
 from app.stream.admission import Admission
-from app.stream.build_stream import Engine
+from app.stream.build_stream import StreamEngine
 from app.stream.hub import Hub
 from app.stream.presence import PresenceStore
 
@@ -65,7 +65,7 @@ class Live:
         self.tail = Tail(
             lambda: wakeup.for_database(settings.database_url), self._read_after, self._continuity.resume, self._recover
         )
-        self.engine = Engine(hub, settings, self._read_log, self.is_degraded)
+        self.engine = StreamEngine(hub, settings, self._read_log, self.is_degraded)
         self.admission = Admission(settings, PresenceStore(app, settings))
         retention_days = settings.event_retention_days
         self._parts: list[Part] = [

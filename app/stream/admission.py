@@ -17,20 +17,20 @@ import time
 from app.config import Settings
 from app.infra import file_descriptors, rate_limits
 from app.infra.problems import Problem, retry_after
-from app.stream.presence import AWAY, PresenceStore
-from app.stream.stream_counts import RENEW_EVERY_S, Refusal, Tally
+from app.stream.presence import DATABASE_ERRORS, PresenceStore
+from app.stream.stream_counts import RENEW_EVERY_S, SlotRefusal, StreamCounter
 
 log = logging.getLogger(__name__)
 
 FLUSH_EVERY_S = 0.1
 # A stream that has just ended may still be counted, here or elsewhere: look again this long before refusing.
-SETTLE_S = 0.5
+MAX_RECHECK_S = 0.5
 # For one worker on SQLite: that of an overlapping restart may go unseen for so long.
-LOOK_FOR_OTHERS_S = 0.5
-LOOK_AGAIN_S = 0.1
+OTHER_WORKERS_CACHE_S = 0.5
+RECHECK_INTERVAL_S = 0.1
 
 
-class Seat:
+class StreamSlot:
     """One admitted stream, counted until it is released."""
 
     __slots__ = ("_admission", "_user")
@@ -52,7 +52,7 @@ class Admission:
     def __init__(self, settings: Settings, store: PresenceStore) -> None:
         self._settings, self._store = settings, store
         self._rate = rate_limits.connecting(settings)
-        self._tally = Tally()
+        self._tally = StreamCounter()
         self._changed, self._stopping = threading.Event(), threading.Event()
         self._flushing = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -87,11 +87,11 @@ class Admission:
             try:
                 if self._tally.is_announced:
                     self._store.forget(self.worker)
-            except AWAY as error:
+            except DATABASE_ERRORS as error:
                 self._missed(error)
             self._store.close()
 
-    def admit(self, user: str) -> Seat:
+    def admit(self, user: str) -> StreamSlot:
         """A seat for one stream of `user`; hold no database connection meanwhile.
 
         It may take 0.6 s, and as long as one or two writes more where the database does not take them at once.
@@ -99,17 +99,17 @@ class Admission:
         Raises `Problem`: 503 with reason `full`, 429 with reason `rate` or `user-cap`; each says when to come back.
         """
         self._rate.hit(user)
-        deadline = time.monotonic() + SETTLE_S
+        deadline = time.monotonic() + MAX_RECHECK_S
         while True:
             if self._tally.total >= self.capacity:
                 raise self._full()
             refusal = self._take(user)
             if refusal is None:
                 self._changed.set()
-                return Seat(self, user)
+                return StreamSlot(self, user)
             if refusal == "full":
                 raise self._full()
-            if time.monotonic() >= deadline or self._stopping.wait(LOOK_AGAIN_S):
+            if time.monotonic() >= deadline or self._stopping.wait(RECHECK_INTERVAL_S):
                 raise self._over_cap()
 
     def leave(self, user: str) -> None:
@@ -144,7 +144,7 @@ class Admission:
             self.flush()
             self._stopping.wait(FLUSH_EVERY_S)
 
-    def _take(self, user: str) -> Refusal | None:
+    def _take(self, user: str) -> SlotRefusal | None:
         """Count one more stream of `user` where it fits; the database decides where it can and must."""
         cap = self._settings.max_streams_per_user
         if not self._away and self._is_shared():
@@ -169,7 +169,7 @@ class Admission:
             return 0
         try:
             return self._store.elsewhere(self.worker, user)
-        except AWAY as error:
+        except DATABASE_ERRORS as error:
             self._missed(error)
             return 0
 
@@ -180,10 +180,10 @@ class Admission:
             return self._others
         try:
             self._others = self._store.has_others(self.worker)
-        except AWAY as error:
+        except DATABASE_ERRORS as error:
             self._missed(error)
             return False
-        self._look_for_others_at = now + LOOK_FOR_OTHERS_S
+        self._look_for_others_at = now + OTHER_WORKERS_CACHE_S
         return self._others
 
     def _missed(self, error: Exception) -> None:

@@ -7,21 +7,21 @@ from collections.abc import Collection, Iterable, Sequence
 
 from app.eventlog.audience import CONTROL, EVERYONE
 from app.infra.concurrency import Pace
-from app.stream.chunks import Chunk, Form, chunks
+from app.stream.chunks import Chunk, SharedEncoding, join_chunks
 from app.stream.hub import Hub
-from app.stream.ring_buffer import Entry
+from app.stream.ring_buffer import BufferedEvent
 from app.stream.subscriber import Subscriber
 
 log = logging.getLogger(__name__)
 
-LOOK_BY_ITSELF_S = 1.0
+MAX_IDLE_S = 1.0
 # Sends between two looks at the clock; 16 take about 0.1 ms.
-SENDS_A_LOOK = 16
+SENDS_PER_CLOCK_CHECK = 16
 
 _ONLY_EVERYONE = frozenset({EVERYONE})
 
 
-class Rounds:
+class Broadcaster:
     """A lifecycle part. `send` is one thread's: it runs rounds until nothing is new."""
 
     def __init__(self, hub: Hub) -> None:
@@ -38,7 +38,7 @@ class Rounds:
         self._stopping.set()
         self._hub.news.set()
         if self._thread is not None:
-            self._thread.join(timeout=2 * LOOK_BY_ITSELF_S)
+            self._thread.join(timeout=2 * MAX_IDLE_S)
 
     def send(self) -> None:
         while self._sent != self._hub.cursor or self._restarts != self._hub.restarts:
@@ -54,7 +54,7 @@ class Rounds:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            self._hub.news.wait(LOOK_BY_ITSELF_S)
+            self._hub.news.wait(MAX_IDLE_S)
             self._hub.news.clear()
             self.send()
 
@@ -64,7 +64,7 @@ class Rounds:
         if after < ring.floor:
             # More came at once than the ring holds, or this is the first round of all.
             self._put_behind(ring.floor)
-        _Round(self._hub, entries, after, upto).run()
+        _BroadcastRound(self._hub, entries, after, upto).run()
 
     def _put_behind(self, floor: int) -> None:
         for subscriber in self._hub.snapshot():
@@ -72,14 +72,14 @@ class Rounds:
                 subscriber.fall_behind()
 
 
-class _Round:
+class _BroadcastRound:
     """From `after` to `upto`. The bytes for a form and the audiences that matter are joined once."""
 
-    def __init__(self, hub: Hub, entries: Sequence[Entry], after: int, upto: int) -> None:
+    def __init__(self, hub: Hub, entries: Sequence[BufferedEvent], after: int, upto: int) -> None:
         self._hub, self._entries, self._after, self._upto = hub, entries, after, upto
         self._audiences = frozenset(entry.event.audience for entry in entries) - {CONTROL}
         self._is_for_everyone = self._audiences <= _ONLY_EVERYONE
-        self._made: dict[Form | tuple[Form, frozenset[str]], list[Chunk]] = {}
+        self._made: dict[SharedEncoding | tuple[SharedEncoding, frozenset[str]], list[Chunk]] = {}
         self._pace = Pace()
 
     def run(self) -> None:
@@ -94,7 +94,7 @@ class _Round:
                 if not subscriber.push(chunk):
                     break
                 deliveries += chunk.events
-            if not place % SENDS_A_LOOK and self._pace.is_over():
+            if not place % SENDS_PER_CLOCK_CHECK and self._pace.is_over():
                 self._note(deliveries)
                 deliveries = 0
                 self._pace.rest()
@@ -114,15 +114,20 @@ class _Round:
         return self._shared((subscriber.form, audiences), subscriber.form, audiences)
 
     def _shared(
-        self, key: Form | tuple[Form, frozenset[str]], form: Form, audiences: frozenset[str]
+        self,
+        key: SharedEncoding | tuple[SharedEncoding, frozenset[str]],
+        form: SharedEncoding,
+        audiences: frozenset[str],
     ) -> Iterable[Chunk]:
         made = self._made.get(key)
         if made is None:
             made = self._made[key] = list(self._join(self._entries, form, audiences, self._after))
         return made
 
-    def _join(self, entries: Iterable[Entry], form: Form, audiences: Collection[str], after: int) -> Iterable[Chunk]:
-        return chunks(entries, form, audiences, after, self._upto, self._pace)
+    def _join(
+        self, entries: Iterable[BufferedEvent], form: SharedEncoding, audiences: Collection[str], after: int
+    ) -> Iterable[Chunk]:
+        return join_chunks(entries, form, audiences, after, self._upto, self._pace)
 
     def _note(self, deliveries: int) -> None:
         """Events that go out joined share the mean of their lags."""

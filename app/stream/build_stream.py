@@ -5,35 +5,35 @@ from collections.abc import Callable
 from gevent.monkey import is_module_patched
 
 from app.config import Settings
-from app.stream.broadcaster import Rounds
+from app.stream.broadcaster import Broadcaster
 from app.stream.catchup import CatchUp
 from app.stream.control import Opening
-from app.stream.generator_transport import Feed, Rhythm
-from app.stream.heartbeat import Pulse
+from app.stream.generator_transport import GeneratorStream, StreamTiming
+from app.stream.heartbeat import Heartbeats
 from app.stream.hub import Hub
 from app.stream.replay import ReadLog, Replay
-from app.stream.shutdown import Drain
-from app.stream.socket_loop import Wires
+from app.stream.shutdown import GracefulShutdown
+from app.stream.socket_loop import SocketLoop
 
 
-class Engine:
+class StreamEngine:
     """A lifecycle part. `wires` takes sockets; it is None where there is no event loop to serve them."""
 
     def __init__(self, hub: Hub, settings: Settings, read_log: ReadLog, is_degraded: Callable[[], bool]) -> None:
         self.hub = hub
         self._settings, self._is_degraded = settings, is_degraded
         self._replay = Replay(hub, read_log)
-        self._rounds = Rounds(hub)
+        self._rounds = Broadcaster(hub)
         self._catchup = CatchUp(hub, self._replay)
-        self._pulse = Pulse(hub, settings.heartbeat_s, self._is_log_away)
-        self.wires: Wires | None = None
+        self._pulse = Heartbeats(hub, settings.heartbeat_s, self._is_log_away)
+        self.wires: SocketLoop | None = None
 
     def start(self) -> None:
         self._rounds.start()
         self._pulse.start()
         if is_module_patched("threading"):
             self._catchup.start()
-            self.wires = Wires(self.hub, self._catchup, self._pulse, self._settings.stream_lifetime_s)
+            self.wires = SocketLoop(self.hub, self._catchup, self._pulse, self._settings.stream_lifetime_s)
             self.wires.start()
 
     def stop(self) -> None:
@@ -46,12 +46,12 @@ class Engine:
         self._rounds.stop()
 
     def drain(self) -> None:
-        Drain(self.hub, self._settings.drain_s).run()
+        GracefulShutdown(self.hub, self._settings.drain_s).run()
 
-    def feed(self, opening: Opening, cut: Callable[[], None] = lambda: None) -> Feed:
+    def feed(self, opening: Opening, cut: Callable[[], None] = lambda: None) -> GeneratorStream:
         """The stream as an iterator; `cut` ends its connection from outside."""
-        rhythm = Rhythm(self._settings.heartbeat_s, self._settings.stream_lifetime_s)
-        return Feed(self.hub, opening, self._replay, rhythm, self._is_log_away, cut)
+        rhythm = StreamTiming(self._settings.heartbeat_s, self._settings.stream_lifetime_s)
+        return GeneratorStream(self.hub, opening, self._replay, rhythm, self._is_log_away, cut)
 
     def _is_log_away(self) -> bool:
         return self._is_degraded() or self._replay.log_is_away

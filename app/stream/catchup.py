@@ -7,16 +7,16 @@ from queue import SimpleQueue
 
 from app.infra.concurrency import Pace
 from app.stream.hub import Hub
-from app.stream.replay import LogAway, Replay
-from app.stream.socket_transport import Wire
+from app.stream.replay import LogUnavailable, Replay
+from app.stream.socket_transport import SocketSubscriber
 
 log = logging.getLogger(__name__)
 
 # Looks at the log that may be under way at once: each holds a connection while it lasts.
-WORKERS = 4
+CATCHUP_THREADS = 4
 RETRY_S = 0.5
 # Chunks for one reader before it is another's turn.
-CHUNKS_A_TURN = 4
+CHUNKS_PER_TURN = 4
 
 
 class CatchUp:
@@ -24,18 +24,18 @@ class CatchUp:
 
     def __init__(self, hub: Hub, replay: Replay) -> None:
         self._hub, self._replay = hub, replay
-        self._waiting: SimpleQueue[Wire | None] = SimpleQueue()
+        self._waiting: SimpleQueue[SocketSubscriber | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         # One for all: taking from the queue and reading SQLite give nobody else a turn.
         self._pace = Pace()
 
-    def add(self, wire: Wire) -> None:
+    def add(self, wire: SocketSubscriber) -> None:
         if not wire.is_queued:
             wire.is_queued = True
             self._waiting.put(wire)
 
     def start(self) -> None:
-        for _ in range(WORKERS):
+        for _ in range(CATCHUP_THREADS):
             thread = threading.Thread(target=self._run, name="catch-up", daemon=True)
             thread.start()
             self._threads.append(thread)
@@ -51,15 +51,15 @@ class CatchUp:
             wire.is_queued = False
             try:
                 self._turn(wire)
-            except LogAway:
+            except LogUnavailable:
                 time.sleep(RETRY_S)
                 self.add(wire)
             except Exception:
                 log.exception("a stream of %s cannot be caught up", wire.reader.viewer.name)
                 wire.end("error")
 
-    def _turn(self, wire: Wire) -> None:
-        for _ in range(CHUNKS_A_TURN):
+    def _turn(self, wire: SocketSubscriber) -> None:
+        for _ in range(CHUNKS_PER_TURN):
             self._pace()
             if not wire.takes_bytes() or wire.live:
                 return

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-from app.stream.formats import Shape
-from app.stream.ring_buffer import Entry
+from app.stream.formats import EventFormat
+from app.stream.ring_buffer import BufferedEvent
 from app.stream.topics import Topics
 
 MAX_CHUNK_BYTES = 64 * 1024
@@ -28,20 +28,20 @@ class Chunk(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Form:
+class SharedEncoding:
     """What readers share that get the same bytes, but for their audiences. Compared by identity: it is looked up
     for each reader in each round."""
 
-    shape: Shape
+    shape: EventFormat
     topics: Topics
     in_http_chunks: bool = False
     """HTTP/1.1 on a socket of our own; HTTP/1.0 has no chunks, and the generator's server makes them itself."""
 
 
 @lru_cache(maxsize=1_000)
-def form(shape: Shape, topics: Topics, in_http_chunks: bool = False) -> Form:
+def shared_encoding(shape: EventFormat, topics: Topics, in_http_chunks: bool = False) -> SharedEncoding:
     """The same one for the same question (as long as it is kept: beyond that, less is shared)."""
-    return Form(shape, topics, in_http_chunks)
+    return SharedEncoding(shape, topics, in_http_chunks)
 
 
 def http_chunk(frames: bytes) -> bytes:
@@ -49,9 +49,9 @@ def http_chunk(frames: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(frames), frames) if frames else b""
 
 
-def chunks(
-    entries: Iterable[Entry],
-    form: Form,
+def join_chunks(
+    entries: Iterable[BufferedEvent],
+    form: SharedEncoding,
     audiences: Collection[str],
     after: int,
     upto: int,
@@ -82,7 +82,7 @@ def chunks(
     yield Chunk(_join(frames, size, form), after, upto, len(frames))
 
 
-def _join(frames: Sequence[bytes], size: int, form: Form) -> bytes:
+def _join(frames: Sequence[bytes], size: int, form: SharedEncoding) -> bytes:
     """In one copy, whether in a chunk or not."""
     if form.in_http_chunks and frames:
         return b"".join((b"%x\r\n" % size, *frames, b"\r\n"))

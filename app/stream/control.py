@@ -8,9 +8,9 @@ from typing import Any
 from app.eventlog.cursor import Start
 from app.infra.clock import utc_text
 from app.stream import sse
-from app.stream.subscriber import Goodbye, Reader
+from app.stream.subscriber import CloseReason, Reader
 
-RETRY_MS = (1_500, 3_000)
+RETRY_RANGE_MS = (1_500, 3_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +27,9 @@ class Opening:
 
     def frames(self) -> bytes:
         """The first bytes of the stream."""
-        retry_ms = random.randint(*RETRY_MS)  # noqa: S311 -- spreads reconnects
+        retry_ms = random.randint(*RETRY_RANGE_MS)  # noqa: S311 -- spreads reconnects
         first = sse.json_frame(dict(self.hello), event="hello", retry_ms=retry_ms)
-        return first if self.start.reset is None else first + reset(self.start)
+        return first if self.start.reset is None else first + reset_frame(self.start)
 
     @property
     def outcome(self) -> str:
@@ -39,15 +39,15 @@ class Opening:
         return "replayed" if self.start.after < self.start.head else "none"
 
 
-def reset(start: Start) -> bytes:
+def reset_frame(start: Start) -> bytes:
     """Tells a client that its cursor is unusable; the id is the head's, so that it goes on from there."""
     return sse.json_frame({"reason": start.reset, "head": start.head}, event="reset", id=start.head)
 
 
-def heartbeat(head: int, *, degraded: bool) -> bytes:
+def heartbeat_frame(head: int, *, degraded: bool) -> bytes:
     return sse.json_frame({"head": head, "timestamp": utc_text(), "degraded": degraded}, event="heartbeat")
 
 
-def bye(reason: Goodbye | None) -> bytes:
+def bye_frame(reason: CloseReason | None) -> bytes:
     """A courtesy before closing; clients must not depend on it."""
     return sse.json_frame({"reason": reason, "poll": reason == "flag-off"}, event="bye")

@@ -10,11 +10,11 @@ from app.stream import sse
 
 log = logging.getLogger(__name__)
 
-KEPT = 1_000
+CACHED_HTML_FRAMES = 1_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Shape:
+class EventFormat:
     """From an event to its frame, or None where this shape does not carry events of its type."""
 
     name: str
@@ -27,12 +27,12 @@ class Shape:
 RECONCILIATION_TYPES = frozenset({"reconciliation.update", "reconciliation.verified", "command.status"})
 
 
-def _json(event: Event) -> bytes:
+def _encode_json(event: Event) -> bytes:
     data = {"type": event.type, "timestamp": event.timestamp, "data": event.data}
     return sse.json_frame(data, event=event.type, id=event.id)
 
 
-def _reconciliation(event: Event) -> bytes | None:
+def _encode_reconciliation(event: Event) -> bytes | None:
     """Three types, the bare payload; its readers call an unknown phase a timeout."""
     if event.type not in RECONCILIATION_TYPES:
         return None
@@ -42,32 +42,32 @@ def _reconciliation(event: Event) -> bytes | None:
     return sse.json_frame(data, event=event.type, id=event.id)
 
 
-def _events(event: Event) -> bytes:
+def _encode_events(event: Event) -> bytes:
     data = {"id": event.id, "type": event.type, "timestamp": event.timestamp, "data": event.data}
     return sse.json_frame(data, id=event.id)
 
 
-def _sse(event: Event) -> bytes:
+def _encode_sse(event: Event) -> bytes:
     return sse.json_frame({"type": event.type, "data": event.data, "timestamp": event.timestamp}, id=event.id)
 
 
-as_json = Shape("json", _json)
+JSON_FORMAT = EventFormat("json", _encode_json)
 """The stream's own shape: named by type."""
-as_reconciliation = Shape("reconciliation", _reconciliation)
+RECONCILIATION_FORMAT = EventFormat("reconciliation", _encode_reconciliation)
 """`/reconciliation/stream`."""
-as_events = Shape("events", _events)
+EVENTS_FORMAT = EventFormat("events", _encode_events)
 """`/api/events/stream`: unnamed, the id inside too."""
-as_sse = Shape("sse", _sse)
+SSE_FORMAT = EventFormat("sse", _encode_sse)
 """`/api/sse`: unnamed."""
 
 
-def html_shape(render: Callable[[Event], str | None]) -> Shape:
+def build_html_format(render: Callable[[Event], str | None]) -> EventFormat:
     """Fragments for pages. What a page only acts on goes as a `signal`, so that it moves the cursor too.
 
     The newest `KEPT` frames are kept: live, replay and polling then share one rendering.
     """
 
-    @lru_cache(maxsize=KEPT)
+    @lru_cache(maxsize=CACHED_HTML_FRAMES)
     def encode(event: Event) -> bytes:
         try:
             fragments = render(event)
@@ -78,4 +78,4 @@ def html_shape(render: Callable[[Event], str | None]) -> Shape:
             return sse.json_frame({"type": event.type}, event="signal", id=event.id)
         return sse.frame(fragments, id=event.id)
 
-    return Shape("html", encode)
+    return EventFormat("html", encode)

@@ -10,18 +10,18 @@ from app.stream import control
 from app.stream.control import Opening
 from app.stream.hub import Hub
 from app.stream.queue_subscriber import QueuedSubscriber
-from app.stream.replay import LogAway, Replay
+from app.stream.replay import LogUnavailable, Replay
 
-DATABASE_RETRY_S = 0.5
+LOG_RETRY_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Rhythm:
+class StreamTiming:
     heartbeat_s: float
     lifetime_s: float
 
 
-class Feed:
+class GeneratorStream:
     """Iterate it to run the stream; closing the iterator ends it."""
 
     def __init__(
@@ -29,7 +29,7 @@ class Feed:
         hub: Hub,
         opening: Opening,
         replay: Replay,
-        rhythm: Rhythm,
+        rhythm: StreamTiming,
         is_degraded: Callable[[], bool],
         cut: Callable[[], None] = lambda: None,
     ) -> None:
@@ -45,7 +45,7 @@ class Feed:
             self._hub.check(subscriber, self._opening)
             yield from self._body(subscriber)
             reason = subscriber.goodbye or reason
-            yield control.bye(subscriber.goodbye)
+            yield control.bye_frame(subscriber.goodbye)
         except GeneratorExit:
             raise
         except Exception:
@@ -69,18 +69,18 @@ class Feed:
                 yield data
             if time.monotonic() >= beat:
                 beat = time.monotonic() + self._rhythm.heartbeat_s
-                yield control.heartbeat(self._hub.cursor, degraded=self._is_degraded())
+                yield control.heartbeat_frame(self._hub.cursor, degraded=self._is_degraded())
 
     def _catch_up(self, subscriber: QueuedSubscriber) -> bytes:
         """One chunk of what was missed; live once nothing lies between the cursor and the hub."""
         try:
             chunk = self._replay.next(subscriber)
-        except LogAway:
-            subscriber.wait_behind(DATABASE_RETRY_S)
+        except LogUnavailable:
+            subscriber.wait_behind(LOG_RETRY_S)
             return b""
         subscriber.cursor = chunk.upto
         self._hub.counters.deliveries += chunk.events
         if not self._hub.go_live(subscriber) and chunk.upto == chunk.after:
             # The tail is ahead of the log itself, which an older file has replaced: look again, but not at once.
-            subscriber.wait_behind(DATABASE_RETRY_S)
+            subscriber.wait_behind(LOG_RETRY_S)
         return chunk.data

@@ -9,34 +9,34 @@ from collections.abc import Callable
 from app.infra.concurrency import Pace
 from app.stream import control
 from app.stream.hub import Hub
-from app.stream.socket_transport import SLOW_S, Wire
+from app.stream.socket_transport import SLOW_READER_TIMEOUT_S, SocketSubscriber
 
 log = logging.getLogger(__name__)
 
-SWEEP_S = 1.0
-TICK_S = 0.1
+SWEEP_INTERVAL_S = 1.0
+WHEEL_TICK_S = 0.1
 LAG_WINDOW_S = 1.0
 
 
-class Pulse:
+class Heartbeats:
     """A lifecycle part. Every wire belongs to one slot of a wheel that turns once a heartbeat interval."""
 
     def __init__(self, hub: Hub, heartbeat_s: float, is_degraded: Callable[[], bool]) -> None:
         self._hub, self._is_degraded = hub, is_degraded
-        slots = max(1, round(heartbeat_s / TICK_S))
+        slots = max(1, round(heartbeat_s / WHEEL_TICK_S))
         self._tick_s = heartbeat_s / slots
-        self._slots: list[dict[Wire, None]] = [{} for _ in range(slots)]
+        self._slots: list[dict[SocketSubscriber, None]] = [{} for _ in range(slots)]
         self._turn = 0
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._lag_since = time.monotonic()
         self._worst_lag_s = 0.0
 
-    def add(self, wire: Wire) -> None:
+    def add(self, wire: SocketSubscriber) -> None:
         wire.slot = random.randrange(len(self._slots))  # noqa: S311 -- spreads heartbeats
         self._slots[wire.slot][wire] = None
 
-    def remove(self, wire: Wire) -> None:
+    def remove(self, wire: SocketSubscriber) -> None:
         self._slots[wire.slot].pop(wire, None)
 
     def start(self) -> None:
@@ -59,7 +59,7 @@ class Pulse:
             due = max(due, now - self._tick_s)  # after a long pause: go on, do not catch up on lost beats
             try:
                 self._beat()
-                if now >= swept + SWEEP_S:
+                if now >= swept + SWEEP_INTERVAL_S:
                     swept = now
                     self._sweep(now)
             except Exception:
@@ -80,7 +80,7 @@ class Pulse:
                 frame = self._frame()  # what has been sent meanwhile is not above the head that the next ones hear of
 
     def _frame(self) -> bytes:
-        return control.heartbeat(self._hub.cursor, degraded=self._is_degraded())
+        return control.heartbeat_frame(self._hub.cursor, degraded=self._is_degraded())
 
     def _sweep(self, now: float) -> None:
         pace = Pace()
@@ -93,13 +93,13 @@ class Pulse:
             pace()
         self._hub.check_flags()
 
-    def _look_at(self, wire: Wire, now: float) -> None:
+    def _look_at(self, wire: SocketSubscriber, now: float) -> None:
         if wire.held_since is not None:
             wire.note_progress(now)
         if wire.goodbye is not None:
             if now >= wire.ends_at:
                 wire.finish()
-        elif wire.held_since is not None and now - wire.held_since >= SLOW_S:
+        elif wire.held_since is not None and now - wire.held_since >= SLOW_READER_TIMEOUT_S:
             wire.close("slow")
         elif now >= wire.ends_at:
             wire.close("lifetime")

@@ -9,7 +9,7 @@ from app.infra.concurrency import Pace
 from app.infra.logs import sse_line
 from app.stream.control import Opening
 from app.stream.counters import Counters
-from app.stream.ring_buffer import Ring
+from app.stream.ring_buffer import RingBuffer
 from app.stream.subscriber import Subscriber
 
 
@@ -19,11 +19,11 @@ class Hub:
     `deliver` only notes and wakes: the rounds send. Nothing here waits for a reader.
     """
 
-    def __init__(self, may_stream: Callable[[str], bool], ring: Ring | None = None) -> None:
+    def __init__(self, may_stream: Callable[[str], bool], ring: RingBuffer | None = None) -> None:
         self._may_stream = may_stream
         self._subscribers: dict[Subscriber, None] = {}
         self._lock = threading.Lock()
-        self.ring = Ring() if ring is None else ring  # an empty one is falsy
+        self.ring = RingBuffer() if ring is None else ring  # an empty one is falsy
         self.counters = Counters()
         self.news = threading.Event()
         self.cursor = 0

@@ -24,21 +24,21 @@ from app.db import DatabaseUnavailable, configure_engine, engine_url, now_epoch,
 from app.infra import concurrency
 from app.stream.models import PresenceRow
 
-EXPIRE_S = 3.0
-DEAD_S = 60.0
+ROW_EXPIRES_S = 3.0
+DEAD_WORKER_S = 60.0
 # For the thread's own connection, where waiting in C holds up nobody; shorter than a row lives.
-BUSY_MS = 1_000
+SQLITE_BUSY_MS = 1_000
 # PostgreSQL's advisory locks: these many for all users together, because its table of locks is bounded.
-LOCKS = 64
+USER_LOCKS = 64
 
 T = TypeVar("T")
 
-AWAY = (SQLAlchemyError, DatabaseUnavailable)
+DATABASE_ERRORS = (SQLAlchemyError, DatabaseUnavailable)
 """What every method of the store raises while the database does not answer."""
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class SlotClaim:
     """More streams of one user, to be had as far as the cap allows."""
 
     has: int
@@ -47,7 +47,7 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class Update:
+class PresenceUpdate:
     """What a worker writes in one transaction."""
 
     changes: Mapping[str, int]
@@ -56,7 +56,7 @@ class Update:
     """All of the worker's counts, where `seen` of all its rows is to be brought up to date."""
     sweep: bool = False
     """Remove the rows of workers that have been silent for a minute."""
-    claims: Mapping[str, Claim] = field(default_factory=dict)
+    claims: Mapping[str, SlotClaim] = field(default_factory=dict)
     """By user."""
 
 
@@ -70,11 +70,11 @@ class PresenceStore:
 
     def __init__(self, app: Flask, settings: Settings) -> None:
         self._app = app
-        self._own = _OwnConnection(settings.database_url) if settings.is_sqlite else None
+        self._own = _ThreadConnection(settings.database_url) if settings.is_sqlite else None
         with app.app_context():
             now = now_epoch()
-        self._elsewhere, self._others = _elsewhere(now), _others(now)
-        self._rows = _Rows(now, settings.max_streams_per_user, is_sqlite=settings.is_sqlite)
+        self._elsewhere, self._others = _select_elsewhere(now), _select_others(now)
+        self._rows = _RowWriter(now, settings.max_streams_per_user, is_sqlite=settings.is_sqlite)
 
     def elsewhere(self, worker: str, user: str) -> int:
         """The streams of `user` on all workers but this one, as these last said."""
@@ -86,7 +86,7 @@ class PresenceStore:
         with self._app.app_context(), read() as session:
             return session.execute(self._others, {"worker": worker}).first() is not None
 
-    def save(self, worker: str, update: Update) -> Mapping[str, int]:
+    def save(self, worker: str, update: PresenceUpdate) -> Mapping[str, int]:
         """All of `update`, or nothing of it. The answer is how many of its claimed streams each user gets.
 
         From the look at the other workers' rows to the commit no other worker decides about the same user.
@@ -112,22 +112,22 @@ class PresenceStore:
             return work(session.connection())
 
 
-class _Rows:
+class _RowWriter:
     """What is done to a worker's rows. Its statements are made once: building one takes longer than running it."""
 
     def __init__(self, now: sa.ColumnElement[float], cap: int, *, is_sqlite: bool) -> None:
         self._cap = cap
         of_worker = PresenceRow.worker == sa.bindparam("of_worker")
-        self._upsert = _upsert(now, is_sqlite=is_sqlite)
-        self._claimed = _claimed(now, is_sqlite=is_sqlite)
+        self._upsert = _build_upsert(now, is_sqlite=is_sqlite)
+        self._claimed = _select_claimed(now, is_sqlite=is_sqlite)
         # SQLite has one lock, which the transaction holds from its beginning.
-        self._lock = None if is_sqlite else _LOCK
+        self._lock = None if is_sqlite else _LOCK_USERS
         self._renewal = sa.update(PresenceRow).where(of_worker).values(seen=now)
         self._removal = sa.delete(PresenceRow).where(of_worker)
         self._closing = self._removal.where(PresenceRow.count == 0)
-        self._sweep = sa.delete(PresenceRow).where(PresenceRow.seen < now - DEAD_S)
+        self._sweep = sa.delete(PresenceRow).where(PresenceRow.seen < now - DEAD_WORKER_S)
 
-    def save(self, connection: Connection, worker: str, update: Update) -> Mapping[str, int]:
+    def save(self, connection: Connection, worker: str, update: PresenceUpdate) -> Mapping[str, int]:
         granted = self._grant(connection, worker, update.claims) if update.claims else {}
         grown = {user: update.claims[user].has + more for user, more in granted.items() if more}
         self._change(connection, worker, {**update.changes, **grown})
@@ -140,10 +140,10 @@ class _Rows:
     def forget(self, connection: Connection, worker: str) -> None:
         connection.execute(self._removal, {"of_worker": worker})
 
-    def _grant(self, connection: Connection, worker: str, claims: Mapping[str, Claim]) -> dict[str, int]:
+    def _grant(self, connection: Connection, worker: str, claims: Mapping[str, SlotClaim]) -> dict[str, int]:
         if self._lock is not None:
             # A statement of its own: the next one sees what was committed before the locks were had.
-            connection.execute(self._lock, {"locks": _locks(claims)})
+            connection.execute(self._lock, {"locks": _lock_ids(claims)})
         asked = {"of_worker": worker, "pairs": json.dumps(dict.fromkeys(claims, 0))}
         others = dict(connection.execute(self._claimed, asked).all())
         room = {user: self._cap - claim.has - others.get(user, 0) for user, claim in claims.items()}
@@ -163,14 +163,14 @@ class _Rows:
 
 
 # In ascending order, as `_locks` gives them: whoever takes several waits for nobody who waits for it.
-_LOCK = sa.text("SELECT pg_advisory_xact_lock(4207004, wanted) FROM unnest(CAST(:locks AS int[])) AS wanted")
+_LOCK_USERS = sa.text("SELECT pg_advisory_xact_lock(4207004, wanted) FROM unnest(CAST(:locks AS int[])) AS wanted")
 
 
-def _locks(users: Collection[str]) -> list[int]:
-    return sorted({zlib.crc32(user.encode()) % LOCKS for user in users})
+def _lock_ids(users: Collection[str]) -> list[int]:
+    return sorted({zlib.crc32(user.encode()) % USER_LOCKS for user in users})
 
 
-def _upsert(now: sa.ColumnElement[float], *, is_sqlite: bool) -> sa.Executable:
+def _build_upsert(now: sa.ColumnElement[float], *, is_sqlite: bool) -> sa.Executable:
     """One statement for any number of users."""
     pairs = _pairs(is_sqlite=is_sqlite)
     worker = sa.bindparam("of_worker", type_=sa.Text)
@@ -183,7 +183,7 @@ def _upsert(now: sa.ColumnElement[float], *, is_sqlite: bool) -> sa.Executable:
     return upsert
 
 
-def _claimed(now: sa.ColumnElement[float], *, is_sqlite: bool) -> sa.Select[str, int]:
+def _select_claimed(now: sa.ColumnElement[float], *, is_sqlite: bool) -> sa.Select[str, int]:
     """What the others count for any number of users."""
     users = sa.select(_pairs(is_sqlite=is_sqlite).c.key)
     others = sa.and_(PresenceRow.user.in_(users), PresenceRow.worker != sa.bindparam("of_worker"), _is_alive(now))
@@ -198,22 +198,22 @@ def _pairs(*, is_sqlite: bool) -> sa.TableValuedAlias:
     return sa.func.json_each_text(sa.cast(text, postgresql.JSON)).table_valued("key", "value")
 
 
-def _elsewhere(now: sa.ColumnElement[float]) -> sa.Select[int]:
+def _select_elsewhere(now: sa.ColumnElement[float]) -> sa.Select[int]:
     """Made once: building it takes ten times as long as asking it."""
     others = sa.and_(PresenceRow.user == sa.bindparam("user"), PresenceRow.worker != sa.bindparam("worker"))
     return sa.select(sa.func.coalesce(sa.func.sum(PresenceRow.count), 0)).where(others, _is_alive(now))
 
 
-def _others(now: sa.ColumnElement[float]) -> sa.Select[int]:
+def _select_others(now: sa.ColumnElement[float]) -> sa.Select[int]:
     return sa.select(sa.literal(1)).where(PresenceRow.worker != sa.bindparam("worker"), _is_alive(now)).limit(1)
 
 
 def _is_alive(now: sa.ColumnElement[float]) -> sa.ColumnElement[bool]:
     """Nothing from the future either: the clock may have been set back since a dead worker wrote."""
-    return PresenceRow.seen.between(now - EXPIRE_S, now + EXPIRE_S)
+    return PresenceRow.seen.between(now - ROW_EXPIRES_S, now + ROW_EXPIRES_S)
 
 
-class _OwnConnection:
+class _ThreadConnection:
     """For real threads, one after the other. Kept, because opening one costs more than a transaction on it.
 
     Without a pool, because a pool's locks are the event loop's.
@@ -225,7 +225,7 @@ class _OwnConnection:
             engine_url(database_url), poolclass=NullPool, execution_options={"beacon_writing": True}
         )
         configure_engine(self._engine)
-        event.listen(self._engine, "connect", _patient)
+        event.listen(self._engine, "connect", _set_pragmas)
         self._connection: Connection | None = None
         self._file: tuple[int, int] | None = None
 
@@ -245,7 +245,7 @@ class _OwnConnection:
             connection.close()
 
     def _opened(self) -> Connection:
-        file = _identity(self._path)
+        file = _file_identity(self._path)
         if file != self._file:
             # What is open would go on writing to the file that was moved away.
             self.close()
@@ -254,7 +254,7 @@ class _OwnConnection:
         return self._connection
 
 
-def _identity(path: str) -> tuple[int, int] | None:
+def _file_identity(path: str) -> tuple[int, int] | None:
     try:
         found = os.stat(path)  # noqa: PTH116 -- for every write, and a Path would be built for nothing
     except OSError:
@@ -262,7 +262,7 @@ def _identity(path: str) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _patient(connection: Any, _record: object) -> None:
-    connection.execute(f"PRAGMA busy_timeout={BUSY_MS}")
+def _set_pragmas(connection: Any, _record: object) -> None:
+    connection.execute(f"PRAGMA busy_timeout={SQLITE_BUSY_MS}")
     # Losing these rows in a power cut is what they are for; a later commit of anyone else makes them last with its own.
     connection.execute("PRAGMA synchronous=NORMAL")

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable
 
 from app.stream.chunks import Chunk
-from app.stream.subscriber import Goodbye, Reader, Subscriber
+from app.stream.subscriber import CloseReason, Reader, Subscriber
 
 MAX_QUEUED_BYTES = 64 * 1024
 
@@ -62,7 +62,7 @@ class QueuedSubscriber(Subscriber):
             self.live = False
             self._ready.notify()
 
-    def close(self, reason: Goodbye) -> None:
+    def close(self, reason: CloseReason) -> None:
         """Ask the feed to say goodbye; for a revocation it must hear at once."""
         with self._ready:
             self.goodbye = self.goodbye or reason

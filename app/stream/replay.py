@@ -6,22 +6,22 @@ from collections.abc import Callable, Collection, Sequence
 from app.eventlog.audience import CONTROL
 from app.eventlog.reader import Page, Pruned
 from app.infra.concurrency import Pace
-from app.stream.chunks import Chunk, chunks
+from app.stream.chunks import Chunk, join_chunks
 from app.stream.hub import Hub, is_revoked
-from app.stream.ring_buffer import Entry
+from app.stream.ring_buffer import BufferedEvent
 from app.stream.subscriber import Subscriber
 
 log = logging.getLogger(__name__)
 
 # Ring entries looked at for one chunk.
-ENTRIES = 500
+MAX_ENTRIES_PER_CHUNK = 500
 
 ReadLog = Callable[[int, Collection[str]], Page]
 """The log after a cursor for these audiences; opens and gives back its own connection. Raises `Pruned`, and whatever
 the driver raises while the log is away."""
 
 
-class LogAway(Exception):
+class LogUnavailable(Exception):
     """The log cannot be read now."""
 
 
@@ -47,17 +47,17 @@ class Replay:
         if any(entry.event.audience == CONTROL and is_revoked(subscriber, entry.event) for entry in entries):
             subscriber.close("revoked")
             return Chunk(b"", cursor, cursor, 0)
-        return next(iter(chunks(entries, subscriber.form, subscriber.audiences, cursor, upto, Pace())))
+        return next(iter(join_chunks(entries, subscriber.form, subscriber.audiences, cursor, upto, Pace())))
 
-    def _look(self, subscriber: Subscriber, cursor: int) -> tuple[Sequence[Entry], int]:
+    def _look(self, subscriber: Subscriber, cursor: int) -> tuple[Sequence[BufferedEvent], int]:
         # In this order: on real threads the tail may go on between any two of them.
         head = self._hub.cursor
-        entries = self._hub.ring.after(cursor, ENTRIES)
+        entries = self._hub.ring.after(cursor, MAX_ENTRIES_PER_CHUNK)
         if cursor >= self._hub.ring.floor:
             last = entries[-1].event.id if entries else cursor
-            return entries, last if len(entries) == ENTRIES else max(last, head)
+            return entries, last if len(entries) == MAX_ENTRIES_PER_CHUNK else max(last, head)
         page = self._read(cursor, {*subscriber.audiences, CONTROL})
-        return [Entry(event) for event in page.events], max(page.cursor, cursor)
+        return [BufferedEvent(event) for event in page.events], max(page.cursor, cursor)
 
     def _read(self, cursor: int, audiences: Collection[str]) -> Page:
         try:
@@ -68,6 +68,6 @@ class Replay:
             if not self.log_is_away:
                 log.error("the log is away, readers that are behind wait: %s", str(error)[:200])
             self.log_is_away = True
-            raise LogAway(str(error)) from error
+            raise LogUnavailable(str(error)) from error
         self.log_is_away = False
         return page

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from app.stream.hub import Hub
 
 # A load balancer looks at /readyz about this often; new requests are still answered meanwhile.
-ACCEPT_S = 2.0
+READINESS_NOTICE_S = 2.0
 # Streams told goodbye in a second, unless the time would not do for all.
-CLOSES_A_SECOND = 500
-LOOK_S = 0.02
+CLOSES_PER_S = 500
+CHECK_INTERVAL_S = 0.02
 
 
-class Drain:
+class GracefulShutdown:
     """`drain_s` bounds the whole. Readiness goes off first, streams end in random order, then the worker may stop."""
 
     def __init__(self, hub: Hub, drain_s: float, sleep: Callable[[float], None] = time.sleep) -> None:
@@ -24,17 +24,17 @@ class Drain:
         counters = self._hub.counters
         self._hub.draining = True
         counters.draining, counters.drain_left = 1, len(self._hub)
-        self._sleep(min(ACCEPT_S, self._drain_s / 10))
+        self._sleep(min(READINESS_NOTICE_S, self._drain_s / 10))
         self._say_goodbye()
         while len(self._hub) and time.monotonic() < ends:
             counters.drain_left = len(self._hub)
-            self._sleep(LOOK_S)
+            self._sleep(CHECK_INTERVAL_S)
         counters.drain_left = len(self._hub)
 
     def _say_goodbye(self) -> None:
         subscribers = self._hub.snapshot()
         random.shuffle(subscribers)
-        spread_s = min(self._drain_s / 2, len(subscribers) / CLOSES_A_SECOND)
+        spread_s = min(self._drain_s / 2, len(subscribers) / CLOSES_PER_S)
         began = time.monotonic()
         for place, subscriber in enumerate(subscribers):
             wait_s = began + spread_s * place / len(subscribers) - time.monotonic()

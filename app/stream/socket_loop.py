@@ -13,27 +13,33 @@ from gevent.monkey import get_original
 from app.infra.concurrency import Pace
 from app.stream.catchup import CatchUp
 from app.stream.control import Opening
-from app.stream.heartbeat import Pulse
+from app.stream.heartbeat import Heartbeats
 from app.stream.hub import Hub
-from app.stream.socket_transport import HELD_TIMEOUT_MS, PEER_TIMEOUT_MS, Connection, Wire, bound_kernel
+from app.stream.socket_transport import (
+    ACK_TIMEOUT_MS,
+    BLOCKED_ACK_TIMEOUT_MS,
+    Connection,
+    SocketSubscriber,
+    set_kernel_limits,
+)
 
 log = logging.getLogger(__name__)
 
 # gevent takes `epoll` away from `select`, because waiting in it would hold the loop; here it is only ever asked.
-_epoll = get_original("select", "epoll")
+_epoll_factory = get_original("select", "epoll")
 
-_BATCH = 512
+_MAX_EVENTS_PER_POLL = 512
 _READABLE = select.EPOLLIN | select.EPOLLRDHUP
 
 
-class Wires:
+class SocketLoop:
     """A lifecycle part of workers with an event loop."""
 
-    def __init__(self, hub: Hub, catchup: CatchUp, pulse: Pulse, lifetime_s: float) -> None:
+    def __init__(self, hub: Hub, catchup: CatchUp, pulse: Heartbeats, lifetime_s: float) -> None:
         self._hub, self._catchup, self._pulse, self._lifetime_s = hub, catchup, pulse, lifetime_s
         self.counters = hub.counters
-        self._wires: dict[int, Wire] = {}
-        self._epoll = _epoll()
+        self._wires: dict[int, SocketSubscriber] = {}
+        self._epoll = _epoll_factory()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -57,12 +63,12 @@ class Wires:
         on_end: Callable[[], None],
         *,
         in_http_chunks: bool,
-    ) -> Wire:
+    ) -> SocketSubscriber:
         """Take over a socket: the head and the first frames go out, then the reader is brought up to date."""
         connection.setblocking(False)
-        bound_kernel(connection)
+        set_kernel_limits(connection)
         ends_at = time.monotonic() + self._lifetime_s * uniform(0.8, 1.2)  # noqa: S311 -- spreads reconnects
-        wire = Wire(
+        wire = SocketSubscriber(
             connection, self, opening.reader, opening.start.after, ends_at, on_end, in_http_chunks=in_http_chunks
         )
         self._epoll.register(wire.fd, _READABLE)
@@ -76,25 +82,25 @@ class Wires:
             raise
         return wire
 
-    def _begin(self, wire: Wire, head: bytes, opening: Opening) -> None:
+    def _begin(self, wire: SocketSubscriber, head: bytes, opening: Opening) -> None:
         wire.begin(head, opening.frames())
         self._hub.check(wire, opening)
         # If not even these went out, it is caught up when it drains.
         if wire.takes_bytes() and not self._hub.go_live(wire):
             self.catch_up(wire)
 
-    def all(self) -> list[Wire]:
+    def all(self) -> list[SocketSubscriber]:
         return list(self._wires.values())
 
-    def catch_up(self, wire: Wire) -> None:
+    def catch_up(self, wire: SocketSubscriber) -> None:
         self._catchup.add(wire)
 
-    def watch_writable(self, wire: Wire, *, wanted: bool) -> None:
+    def watch_writable(self, wire: SocketSubscriber, *, wanted: bool) -> None:
         if wire.fd >= 0:
             self._epoll.modify(wire.fd, _READABLE | select.EPOLLOUT if wanted else _READABLE)
-            wire.give_up_after(HELD_TIMEOUT_MS if wanted else PEER_TIMEOUT_MS)
+            wire.give_up_after(BLOCKED_ACK_TIMEOUT_MS if wanted else ACK_TIMEOUT_MS)
 
-    def forget(self, wire: Wire, reason: str) -> None:
+    def forget(self, wire: SocketSubscriber, reason: str) -> None:
         """Called by the wire before it closes its socket: the number may be another's right after."""
         del self._wires[wire.fd]
         self._epoll.unregister(wire.fd)
@@ -113,7 +119,7 @@ class Wires:
 
     def _look(self) -> None:
         pace = Pace()
-        for fd, events in self._epoll.poll(0, _BATCH):
+        for fd, events in self._epoll.poll(0, _MAX_EVENTS_PER_POLL):
             wire = self._wires.get(fd)
             if wire is None:
                 continue  # closed by what was done for another one of this batch

@@ -13,25 +13,25 @@ from typing import Protocol
 from app.stream import control
 from app.stream.chunks import LAST_HTTP_CHUNK, Chunk, http_chunk
 from app.stream.counters import Counters
-from app.stream.subscriber import Goodbye, Reader, Subscriber
+from app.stream.subscriber import CloseReason, Reader, Subscriber
 
 Connection = _socket.socket
 """The plain socket, without what Python and gevent put around it: non-blocking, and small."""
 
 # A reader that takes nothing for so long is closed.
-SLOW_S = 30.0
+SLOW_READER_TIMEOUT_S = 30.0
 # The kernel doubles it: 64 KiB for what it holds of one reader, its own bookkeeping included.
 SEND_BUFFER_BYTES = 32 * 1024
 # Unacknowledged for so long, a peer is gone. With a heartbeat every 15 s that is noticed within 45 s.
-PEER_TIMEOUT_MS = 29_000
+ACK_TIMEOUT_MS = 29_000
 # While bytes are held the pulse decides: the kernel takes a window that is closed, or opens too slowly, for silence.
-HELD_TIMEOUT_MS = 0
+BLOCKED_ACK_TIMEOUT_MS = 0
 # A goodbye waits so long for a reader that does not take its bytes.
-GRACE_S = 2.0
+CLOSE_GRACE_S = 2.0
 _DISCARD_BYTES = 65_536
 
 
-class Tunable(Protocol):
+class ConfigurableSocket(Protocol):
     """A socket, plain or gevent's."""
 
     @property
@@ -39,31 +39,31 @@ class Tunable(Protocol):
     def setsockopt(self, level: int, optname: int, value: int, /) -> None: ...
 
 
-def bound_kernel(connection: Tunable) -> None:
+def set_kernel_limits(connection: ConfigurableSocket) -> None:
     """What the kernel may hold for one reader, and how long it waits for a peer that has vanished."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
     if connection.family != socket.AF_UNIX:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    give_up_after(connection, PEER_TIMEOUT_MS)
+    set_ack_timeout(connection, ACK_TIMEOUT_MS)
 
 
-def give_up_after(connection: Tunable, silence_ms: int) -> None:
+def set_ack_timeout(connection: ConfigurableSocket, silence_ms: int) -> None:
     """How long what was sent may go without an acknowledgement before the peer is taken for gone; 0: the system's."""
     if connection.family != socket.AF_UNIX and hasattr(socket, "TCP_USER_TIMEOUT"):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, silence_ms)
 
 
-class Owner(Protocol):
+class SocketRegistry(Protocol):
     """What a wire asks of whoever keeps them all."""
 
     counters: Counters
 
-    def catch_up(self, wire: "Wire") -> None: ...
-    def watch_writable(self, wire: "Wire", *, wanted: bool) -> None: ...
-    def forget(self, wire: "Wire", reason: str) -> None: ...
+    def catch_up(self, wire: "SocketSubscriber") -> None: ...
+    def watch_writable(self, wire: "SocketSubscriber", *, wanted: bool) -> None: ...
+    def forget(self, wire: "SocketSubscriber", reason: str) -> None: ...
 
 
-class Wire(Subscriber):
+class SocketSubscriber(Subscriber):
     """What the kernel does not take stays here: the rest of one chunk, about 64 KiB or one frame. While it is held
     the reader is behind, nothing more is kept for it, and it is read to again from its cursor when it drains.
     """
@@ -73,7 +73,7 @@ class Wire(Subscriber):
     def __init__(
         self,
         connection: Connection,
-        owner: Owner,
+        owner: SocketRegistry,
         reader: Reader,
         after: int,
         ends_at: float,
@@ -149,14 +149,14 @@ class Wire(Subscriber):
     def _framed(self, frames: bytes) -> bytes:
         return http_chunk(frames) if self.form.in_http_chunks else frames
 
-    def close(self, reason: Goodbye) -> None:
+    def close(self, reason: CloseReason) -> None:
         """Goodbye goes out now or, but for a revocation and a reader that stands still, as soon as it drains."""
         if self.goodbye is not None and reason != "revoked":
             return
         self.goodbye = self.goodbye or reason
         self.live = False
         if self.held_since is not None and reason not in ("slow", "revoked"):
-            self.ends_at = time.monotonic() + GRACE_S
+            self.ends_at = time.monotonic() + CLOSE_GRACE_S
         else:
             self.finish()
 
@@ -164,7 +164,7 @@ class Wire(Subscriber):
         """The rest of what is under way, a goodbye, the end: what does not fit into the kernel now is lost."""
         rest, self._rest = self._rest, None
         last = LAST_HTTP_CHUNK if self.form.in_http_chunks else b""
-        self._send(bytes(rest or b"") + self._framed(control.bye(self.goodbye)) + last)
+        self._send(bytes(rest or b"") + self._framed(control.bye_frame(self.goodbye)) + last)
         self.end(self.goodbye or "error")
 
     def end(self, reason: str) -> None:
@@ -225,7 +225,7 @@ class Wire(Subscriber):
         self._left = left
 
     def give_up_after(self, silence_ms: int) -> None:
-        give_up_after(self._socket, silence_ms)
+        set_ack_timeout(self._socket, silence_ms)
 
     def released(self) -> None:
         """Nothing is held any more."""

@@ -23,8 +23,8 @@ def frame(data: str, *, event: str | None = None, id: int | None = None, retry_m
 
 def json_frame(data: Any, **fields: Any) -> bytes:
     """A frame whose data is `data` as compact JSON; `fields` as in `frame`."""
-    return frame(compact(data), **fields)
+    return frame(compact_json(data), **fields)
 
 
-def compact(data: Any) -> str:
+def compact_json(data: Any) -> str:
     return json.dumps(data, separators=(",", ":"), ensure_ascii=False)

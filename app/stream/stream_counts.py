@@ -6,29 +6,29 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Literal
 
-from app.stream.presence import Claim, Update
+from app.stream.presence import PresenceUpdate, SlotClaim
 
 RENEW_EVERY_S = 1.0
 SWEEP_EVERY_S = 60.0
 
 # Instead of the written count where a write failed: it may have been committed all the same.
-_UNSURE = -1
-_NOTHING: Mapping[str, int] = MappingProxyType({})
+_UNKNOWN_COUNT = -1
+_NO_GRANTS: Mapping[str, int] = MappingProxyType({})
 
-Refusal = Literal["full", "user-cap"]
+SlotRefusal = Literal["full", "user-cap"]
 
 
-class Ask:
+class SlotRequest:
     """One stream that the database is to decide about. It is counted when `answer` says that it is granted."""
 
     __slots__ = ("answer", "user")
 
     def __init__(self, user: str) -> None:
         self.user = user
-        self.answer: Refusal | Literal["granted", "unknown"] | None = None
+        self.answer: SlotRefusal | Literal["granted", "unknown"] | None = None
 
 
-class Tally:
+class StreamCounter:
     """Exact, because deciding and counting are one step. Any thread, greenlet or callback may call every method.
 
     One `Update` at a time: between `due` and its `kept` or `lost` nobody asks for the next.
@@ -40,8 +40,8 @@ class Tally:
         self._counts: Counter[str] = Counter()
         self._written: dict[str, int] = {}
         self._changed: set[str] = set()
-        self._asked: list[Ask] = []
-        self._deciding: list[Ask] = []
+        self._asked: list[SlotRequest] = []
+        self._deciding: list[SlotRequest] = []
         self._renew_at = self._sweep_at = 0.0
         self.total = 0
 
@@ -53,7 +53,7 @@ class Tally:
         """Whether the database may hold rows of this worker."""
         return bool(self._written)
 
-    def take(self, user: str, most: int, most_of_user: int) -> Refusal | None:
+    def take(self, user: str, most: int, most_of_user: int) -> SlotRefusal | None:
         """Count one more stream of `user`, or say which of the two bounds is reached."""
         with self._lock:
             refusal = self._refusal(user, most, most_of_user)
@@ -61,9 +61,9 @@ class Tally:
                 self._add(user, 1)
         return refusal
 
-    def ask(self, user: str, most: int, most_of_user: int) -> Ask:
+    def ask(self, user: str, most: int, most_of_user: int) -> SlotRequest:
         """As `take`, but where both bounds allow it, the next update claims the stream and `kept` or `lost` answers."""
-        ask = Ask(user)
+        ask = SlotRequest(user)
         with self._lock:
             ask.answer = self._refusal(user, most, most_of_user)
             if ask.answer is None:
@@ -75,7 +75,7 @@ class Tally:
         with self._lock:
             self._add(user, -1)
 
-    def due(self, now: float) -> Update | None:
+    def due(self, now: float) -> PresenceUpdate | None:
         """What is to be written at `now` (monotonic seconds); None where there is nothing, above all without streams.
 
         `kept` or `lost` says afterwards what became of it.
@@ -89,14 +89,14 @@ class Tally:
             renewing = bool(self._counts) and now >= self._renew_at
             if not changes and not renewing and not claims:
                 return None
-            return Update(
+            return PresenceUpdate(
                 changes,
                 dict(self._counts) if renewing else None,
                 now >= self._sweep_at,
-                {user: Claim(self.of(user), wants) for user, wants in claims.items()},
+                {user: SlotClaim(self.of(user), wants) for user, wants in claims.items()},
             )
 
-    def kept(self, update: Update, now: float, granted: Mapping[str, int] = _NOTHING) -> None:
+    def kept(self, update: PresenceUpdate, now: float, granted: Mapping[str, int] = _NO_GRANTS) -> None:
         """`update`, asked for at `now`, is in the database, and with it as many new streams as are `granted`."""
         with self._lock:
             self._written.update(update.changes)
@@ -109,12 +109,12 @@ class Tally:
             if update.sweep:
                 self._sweep_at = now + SWEEP_EVERY_S
 
-    def lost(self, update: Update) -> None:
+    def lost(self, update: PresenceUpdate) -> None:
         """`update` may be in the database or not: all of it is due again, and nobody knows what it would grant."""
         with self._lock:
             unsure = {*update.changes, *update.claims}
             self._changed.update(unsure)
-            self._written.update(dict.fromkeys(unsure, _UNSURE))
+            self._written.update(dict.fromkeys(unsure, _UNKNOWN_COUNT))
             # Also those who came meanwhile, or each would wait for the same failure, one after the other.
             for ask in (*self._deciding, *self._asked):
                 ask.answer = "unknown"
@@ -132,7 +132,7 @@ class Tally:
                 ask.answer = "user-cap"
         self._deciding = []
 
-    def _refusal(self, user: str, most: int, most_of_user: int) -> Refusal | None:
+    def _refusal(self, user: str, most: int, most_of_user: int) -> SlotRefusal | None:
         if self.total + len(self._asked) + len(self._deciding) >= most:
             return "full"
         return "user-cap" if self.of(user) >= most_of_user else None

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from app.eventlog.audience import Viewer
-from app.stream.chunks import Chunk, form
-from app.stream.formats import Shape
+from app.stream.chunks import Chunk, shared_encoding
+from app.stream.formats import EventFormat
 from app.stream.topics import Topics
 
-Goodbye = Literal["drain", "lifetime", "revoked", "flag-off", "slow"]
+CloseReason = Literal["drain", "lifetime", "revoked", "flag-off", "slow"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Reader:
     """Who reads, and how. `head` is the log's head when the credential was checked: what was revoked since counts."""
 
     viewer: Viewer
-    shape: Shape
+    shape: EventFormat
     topics: Topics
     head: int
     login_id: str | None = None
@@ -41,10 +41,10 @@ class Subscriber(ABC):
     ) -> None:
         self.reader = reader
         self.audiences = reader.viewer.audiences
-        self.form = form(reader.shape, reader.topics, in_http_chunks)
+        self.form = shared_encoding(reader.shape, reader.topics, in_http_chunks)
         self.cursor = after
         self.live = False
-        self.goodbye: Goodbye | None = None
+        self.goodbye: CloseReason | None = None
         self.opened_at = time.monotonic()
         self.on_end = on_end
 
@@ -53,7 +53,7 @@ class Subscriber(ABC):
         """Send what is new to a live reader; False where it was not (wholly) taken, and the reader is behind now."""
 
     @abstractmethod
-    def close(self, reason: Goodbye) -> None:
+    def close(self, reason: CloseReason) -> None:
         """Say goodbye and end the stream; the first reason stays."""
 
     @abstractmethod

@@ -9,7 +9,7 @@ MAX_TOPICS = 50
 _PREFIX = re.compile(TYPE.pattern + r"\.\*")
 
 
-class BadTopics(ValueError):
+class InvalidTopics(ValueError):
     """The text says which topic is wrong and what was expected."""
 
 
@@ -26,15 +26,15 @@ class Topics:
         return event_type in self.exact or event_type.startswith(self.prefixes)
 
 
-def parse(text: str | None) -> Topics:
+def parse_topics(text: str | None) -> Topics:
     """From `a,b.*`; raises `BadTopics`. No query at all means everything, an empty one is a mistake."""
     if text is None:
         return Topics()
     names = text.split(",")
     if len(names) > MAX_TOPICS:
-        raise BadTopics(f"at most {MAX_TOPICS} topics, not {len(names)}")
+        raise InvalidTopics(f"at most {MAX_TOPICS} topics, not {len(names)}")
     for name in names:
         if not is_valid_type(name) and not _PREFIX.fullmatch(name):
-            raise BadTopics(f"{name[:100]!r} is neither a type like job.failed nor a prefix like job.*")
+            raise InvalidTopics(f"{name[:100]!r} is neither a type like job.failed nor a prefix like job.*")
     prefixes = tuple(name.removesuffix("*") for name in names if name.endswith("*"))
     return Topics(frozenset(name for name in names if not name.endswith("*")), prefixes)

@@ -8,7 +8,7 @@ import gevent
 from gunicorn.workers.ggevent import GeventWorker
 
 from app.background import Live
-from app.stream.handoff import HandedOff
+from app.stream.handoff import HandedOffBody
 from app.web.malformed_requests import Captured
 
 # For a piece of an answer, however large: a page or an export in pieces.
@@ -22,7 +22,7 @@ class BeaconWorker(GeventWorker):
 
     def is_already_handled(self, respiter: Any) -> bool:
         """For a handed-off stream drop the connection at once: gunicorn would look for the next request on it."""
-        if isinstance(respiter, HandedOff):
+        if isinstance(respiter, HandedOffBody):
             raise StopIteration
         return bool(super().is_already_handled(respiter))
 

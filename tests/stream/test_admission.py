@@ -18,9 +18,9 @@ from app.infra import file_descriptors
 from app.infra.problems import Problem
 from app.stream import admission as module
 from app.stream import presence, stream_counts
-from app.stream.admission import FLUSH_EVERY_S, Admission, Seat
+from app.stream.admission import FLUSH_EVERY_S, Admission, StreamSlot
 from app.stream.models import PresenceRow
-from app.stream.presence import PresenceStore, Update
+from app.stream.presence import PresenceStore, PresenceUpdate
 from tests.support.machine import ROOM_S, scaled
 from tests.support.waiting import wait_for
 
@@ -36,9 +36,9 @@ def settings(settings: Settings) -> Settings:
 @pytest.fixture
 def hire(app: Flask, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hire]:
     """One more worker over the same database. Its thread does not run: a test flushes when it likes."""
-    monkeypatch.setattr(module, "SETTLE_S", 0.0)
-    monkeypatch.setattr(module, "LOOK_AGAIN_S", 0.01)
-    monkeypatch.setattr(module, "LOOK_FOR_OTHERS_S", 0.0)
+    monkeypatch.setattr(module, "MAX_RECHECK_S", 0.0)
+    monkeypatch.setattr(module, "RECHECK_INTERVAL_S", 0.01)
+    monkeypatch.setattr(module, "OTHER_WORKERS_CACHE_S", 0.0)
     hired: list[Admission] = []
 
     def one(**changed: int) -> Admission:
@@ -58,7 +58,7 @@ def refusal(worker: Admission, user: str = "alice") -> Problem:
     return refused.value
 
 
-def fill(worker: Admission, count: int = CAP, user: str = "alice") -> list[Seat]:
+def fill(worker: Admission, count: int = CAP, user: str = "alice") -> list[StreamSlot]:
     return [worker.admit(user) for _ in range(count)]
 
 
@@ -77,12 +77,12 @@ def age(app: Flask, worker: Admission, seconds: float) -> None:
 
 
 @pytest.fixture
-def saves(monkeypatch: pytest.MonkeyPatch) -> list[Update]:
+def saves(monkeypatch: pytest.MonkeyPatch) -> list[PresenceUpdate]:
     """Whatever is written."""
-    seen: list[Update] = []
+    seen: list[PresenceUpdate] = []
     save = PresenceStore.save
 
-    def spy(store: PresenceStore, worker: str, update: Update) -> Mapping[str, int]:
+    def spy(store: PresenceStore, worker: str, update: PresenceUpdate) -> Mapping[str, int]:
         seen.append(update)
         return save(store, worker, update)
 
@@ -97,7 +97,7 @@ class Gate:
         self.reached, self._open = threading.Event(), threading.Event()
         save = PresenceStore.save
 
-        def gated(store: PresenceStore, worker: str, update: Update) -> Mapping[str, int]:
+        def gated(store: PresenceStore, worker: str, update: PresenceUpdate) -> Mapping[str, int]:
             if not self.reached.is_set():
                 self.reached.set()
                 assert self._open.wait(scaled(10))
@@ -172,7 +172,7 @@ class TestTheUsersCap:
     def test_where_one_worker_serves_no_stream_costs_a_look_at_others(
         self, hire: Hire, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(module, "LOOK_FOR_OTHERS_S", 60.0)
+        monkeypatch.setattr(module, "OTHER_WORKERS_CACHE_S", 60.0)
         one, two = hire(), hire()
         fill(one, 1)
         fill(two)
@@ -238,7 +238,7 @@ class TestWhereSeveralWorkersServe:
     @pytest.mark.parametrize("seed", range(5))
     def test_streams_opened_at_once_fill_the_cap_and_never_pass_it(self, workers: list[Admission], seed: int) -> None:
         chance = random.Random(seed)
-        open_here: list[Seat] = []
+        open_here: list[StreamSlot] = []
         for _ in range(10):
             calls = [lambda worker=worker: open_here.append(worker.admit("alice")) for worker in workers * 4]
             flushes = [worker.flush for worker in workers]
@@ -255,7 +255,7 @@ class TestWhereSeveralWorkersServe:
         self, app: Flask, workers: list[Admission], seed: int
     ) -> None:
         chance = random.Random(seed)
-        seats: list[Seat] = []
+        seats: list[StreamSlot] = []
         for _ in range(150):
             worker = chance.choice(workers)
             match chance.choice(("admit", "admit", "release", "flush")):
@@ -273,7 +273,7 @@ class TestWhereSeveralWorkersServe:
             assert len(seats) == sum(each.streams for each in workers) <= sum(rows(app).values()) <= CAP
 
     def test_opening_one_costs_one_write_and_no_look(
-        self, workers: list[Admission], saves: list[Update], monkeypatch: pytest.MonkeyPatch
+        self, workers: list[Admission], saves: list[PresenceUpdate], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         for look in ("elsewhere", "has_others"):
             monkeypatch.setattr(PresenceStore, look, lambda *_: pytest.fail("a query of its own"))
@@ -282,7 +282,7 @@ class TestWhereSeveralWorkersServe:
         assert len(saves) == 2
 
     def test_those_who_come_during_a_write_share_the_next(
-        self, app: Flask, workers: list[Admission], saves: list[Update], monkeypatch: pytest.MonkeyPatch
+        self, app: Flask, workers: list[Admission], saves: list[PresenceUpdate], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         worker, gate = workers[0], Gate(monkeypatch)
         first = threading.Thread(target=worker.admit, args=("first",))
@@ -376,7 +376,7 @@ class TestWhereSeveralWorkersServe:
 class TestWhereSeveralWorkersServeAndTheDatabaseTakesNoWrites:
     @pytest.fixture(autouse=True)
     def _impatient(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(presence, "BUSY_MS", 300)
+        monkeypatch.setattr(presence, "SQLITE_BUSY_MS", 300)
 
     def test_own_counts_and_what_can_be_read_of_the_others_decide(
         self, hire: Hire, database: Path, caplog: pytest.LogCaptureFixture
@@ -439,7 +439,7 @@ class TestWhereSeveralWorkersServeAndTheDatabaseTakesNoWrites:
     ) -> None:
         worker, save = hire(workers=2), PresenceStore.save
 
-        def answer_is_lost(store: PresenceStore, worker: str, update: Update) -> Mapping[str, int]:
+        def answer_is_lost(store: PresenceStore, worker: str, update: PresenceUpdate) -> Mapping[str, int]:
             save(store, worker, update)
             raise DatabaseUnavailable("the connection broke after the commit")
 
@@ -466,7 +466,7 @@ class TestWhereSeveralWorkersServeAndTheDatabaseTakesNoWrites:
 class TestMovingBetweenWorkers:
     @pytest.fixture(autouse=True)
     def _patience(self, hire: Hire, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(module, "SETTLE_S", 0.5)
+        monkeypatch.setattr(module, "MAX_RECHECK_S", 0.5)
 
     def test_a_stream_that_ended_elsewhere_just_now_refuses_nobody(self, hire: Hire) -> None:
         """Its worker has not said so yet; the reader is here already."""
@@ -605,7 +605,7 @@ class TestWriting:
             session.execute(sa.delete(PresenceRow))
         wait_for(lambda: rows(app) == {(worker.worker, "alice"): 2})
 
-    def test_many_changes_are_written_together(self, app: Flask, hire: Hire, saves: list[Update]) -> None:
+    def test_many_changes_are_written_together(self, app: Flask, hire: Hire, saves: list[PresenceUpdate]) -> None:
         worker = hire()
         worker.start()
         began = time.monotonic()

@@ -22,15 +22,15 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from app.eventlog.audience import CONTROL, EVERYONE
 from app.eventlog.cursor import Start, start
 from app.eventlog.reader import Event, Page
-from app.stream.broadcaster import Rounds
+from app.stream.broadcaster import Broadcaster
 from app.stream.catchup import CatchUp
-from app.stream.generator_transport import Feed, Rhythm
-from app.stream.heartbeat import SLOW_S, TICK_S, Pulse
+from app.stream.generator_transport import GeneratorStream, StreamTiming
+from app.stream.heartbeat import SLOW_READER_TIMEOUT_S, WHEEL_TICK_S, Heartbeats
 from app.stream.hub import Hub
-from app.stream.replay import LogAway, Replay
-from app.stream.ring_buffer import Ring
-from app.stream.socket_loop import Wires
-from app.stream.socket_transport import Connection, Wire
+from app.stream.replay import LogUnavailable, Replay
+from app.stream.ring_buffer import RingBuffer
+from app.stream.socket_loop import SocketLoop
+from app.stream.socket_transport import Connection, SocketSubscriber
 from app.stream.subscriber import Reader
 from tests.contract.wire import Dechunker
 from tests.stream.readers import FakeSocket, event, opening, reader
@@ -103,7 +103,7 @@ class Client:
     begun: Start = field(default_factory=lambda: Start(0, 0))
     frames: int = 0
     ended: bool = True
-    wire: Wire | None = None
+    wire: SocketSubscriber | None = None
     socket: FakeSocket | None = None
     feed: Iterator[bytes] | None = None
     dechunker: Dechunker | None = None
@@ -166,21 +166,21 @@ class Delivery(RuleBasedStateMachine):
         for patch in (
             mock.patch("app.stream.chunks.MAX_CHUNK_BYTES", CHUNK_BYTES),
             mock.patch("app.stream.queue_subscriber.MAX_QUEUED_BYTES", QUEUE_BYTES),
-            mock.patch("app.stream.generator_transport.DATABASE_RETRY_S", 0.0),
+            mock.patch("app.stream.generator_transport.LOG_RETRY_S", 0.0),
             mock.patch("app.stream.catchup.RETRY_S", 0.0),
-            mock.patch("app.stream.socket_loop._epoll", return_value=self.epoll),
+            mock.patch("app.stream.socket_loop._epoll_factory", return_value=self.epoll),
             mock.patch("app.stream.replay.log"),
             mock.patch("app.stream.hub.sse_line"),
         ):
             self.patches.enter_context(patch)
         self.log: list[Event] = []
         self.floor = 0
-        self.hub = Hub(lambda _user: True, Ring(RING_EVENTS))
-        self.rounds = Rounds(self.hub)
+        self.hub = Hub(lambda _user: True, RingBuffer(RING_EVENTS))
+        self.rounds = Broadcaster(self.hub)
         self.replay = Replay(self.hub, self.look)
         self.catchup = CatchUp(self.hub, self.replay)
-        self.pulse = Pulse(self.hub, 2 * TICK_S, lambda: False)
-        self.wires = Wires(self.hub, self.catchup, self.pulse, LIFETIME_S)
+        self.pulse = Heartbeats(self.hub, 2 * WHEEL_TICK_S, lambda: False)
+        self.wires = SocketLoop(self.hub, self.catchup, self.pulse, LIFETIME_S)
         self.clients: list[Client] = []
         self.before: list[Any] = []
         self.behind: list[Any] = []
@@ -216,7 +216,7 @@ class Delivery(RuleBasedStateMachine):
 
     @rule()
     def thirty_seconds_pass(self) -> None:
-        self.pulse._sweep(time.monotonic() + SLOW_S + 1)
+        self.pulse._sweep(time.monotonic() + SLOW_READER_TIMEOUT_S + 1)
 
     @rule()
     def lifetimes_pass(self) -> None:
@@ -321,7 +321,7 @@ class Delivery(RuleBasedStateMachine):
             client.cursor = str(begun.after)
         made = opening(client.who, begun)
         if not over_wire:
-            client.feed = iter(Feed(self.hub, made, self.replay, Rhythm(0, 1e9), lambda: False))
+            client.feed = iter(GeneratorStream(self.hub, made, self.replay, StreamTiming(0, 1e9), lambda: False))
             self.hear(client, None)
             return
         client.socket = FakeSocket(room)
@@ -394,7 +394,7 @@ class Delivery(RuleBasedStateMachine):
         wire.is_queued = False
         try:
             self.catchup._turn(wire)
-        except LogAway:
+        except LogUnavailable:
             self.catchup.add(wire)
 
     def break_off(self, place: int) -> None:

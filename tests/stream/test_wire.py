@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from app.stream import control
 from app.stream.chunks import MAX_CHUNK_BYTES, Chunk, http_chunk
-from app.stream.socket_transport import GRACE_S, Wire
-from app.stream.subscriber import Goodbye
+from app.stream.socket_transport import CLOSE_GRACE_S, SocketSubscriber
+from app.stream.subscriber import CloseReason
 from tests.contract.wire import Dechunker
 from tests.stream import readers
 from tests.stream.readers import FakeOwner, FakeSocket, chunk, read_to_end, tcp_pair
@@ -18,7 +18,7 @@ from tests.support.sse_client import Parser, parse
 
 FIRST, SECOND = chunk(0, 3, b"id: 3\ndata: 3\n\n", 3), chunk(3, 4, b"id: 4\ndata: 4\n\n")
 MODERN = chunk(0, 3, http_chunk(FIRST.data), 3)
-BEAT = control.heartbeat(4, degraded=False)
+BEAT = control.heartbeat_frame(4, degraded=False)
 
 
 @pytest.fixture
@@ -26,13 +26,13 @@ def owner() -> FakeOwner:
     return FakeOwner()
 
 
-def live_wire(connection: FakeSocket, owner: FakeOwner, after: int = 0) -> Wire:
+def live_wire(connection: FakeSocket, owner: FakeOwner, after: int = 0) -> SocketSubscriber:
     made = readers.wire(connection, owner, after=after)
     made.live = True
     return made
 
 
-def drain(made: Wire, connection: FakeSocket, room: int | None = None) -> None:
+def drain(made: SocketSubscriber, connection: FakeSocket, room: int | None = None) -> None:
     """The kernel has room again, and says so."""
     connection.room = room
     made.on_writable()
@@ -174,7 +174,7 @@ class TestSending:
 
 class TestEnding:
     @pytest.mark.parametrize("reason", ["drain", "lifetime", "revoked", "flag-off", "slow"])
-    def test_goodbye_goes_out_and_the_socket_is_closed_at_once(self, owner: FakeOwner, reason: Goodbye) -> None:
+    def test_goodbye_goes_out_and_the_socket_is_closed_at_once(self, owner: FakeOwner, reason: CloseReason) -> None:
         connection, ended = FakeSocket(), list[str]()
         made = readers.wire(connection, owner, on_end=lambda: ended.append("ended"))
         made.close(reason)
@@ -183,20 +183,20 @@ class TestEnding:
 
     @pytest.mark.parametrize("reason", ["drain", "lifetime", "flag-off"])
     def test_goodbye_waits_for_what_is_held_but_not_long(
-        self, owner: FakeOwner, reason: Goodbye, monkeypatch: pytest.MonkeyPatch
+        self, owner: FakeOwner, reason: CloseReason, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         own_time(monkeypatch, "app.stream.socket_transport", monotonic=lambda: 100.0)
         connection = FakeSocket(room=5)
         made = live_wire(connection, owner)
         made.push(FIRST)
         made.close(reason)
-        assert (owner.forgotten, made.ends_at) == ([], 100.0 + GRACE_S)
+        assert (owner.forgotten, made.ends_at) == ([], 100.0 + CLOSE_GRACE_S)
         drain(made, connection)
         assert connection.taken.startswith(FIRST.data)
         assert (byes(connection.taken), owner.forgotten, owner.to_catch_up) == ([reason], [reason], [])
 
     @pytest.mark.parametrize("reason", ["revoked", "slow"])
-    def test_a_revocation_and_standing_still_do_not_wait(self, owner: FakeOwner, reason: Goodbye) -> None:
+    def test_a_revocation_and_standing_still_do_not_wait(self, owner: FakeOwner, reason: CloseReason) -> None:
         connection = FakeSocket(room=5)
         made = live_wire(connection, owner)
         made.push(FIRST)
@@ -300,7 +300,7 @@ class TestEnding:
 class TestHttpChunks:
     """A reader of HTTP/1.1: whatever is sent is in chunks, the last one says that the stream ended in order."""
 
-    def modern(self, connection: FakeSocket, owner: FakeOwner) -> Wire:
+    def modern(self, connection: FakeSocket, owner: FakeOwner) -> SocketSubscriber:
         made = readers.wire(connection, owner, in_http_chunks=True)
         made.live = True
         return made
@@ -318,7 +318,7 @@ class TestHttpChunks:
         assert dechunker.sizes[1] == len(BEAT)
 
     @pytest.mark.parametrize("reason", ["drain", "lifetime", "revoked", "flag-off", "slow"])
-    def test_the_last_chunk_follows_a_goodbye_that_waited(self, owner: FakeOwner, reason: Goodbye) -> None:
+    def test_the_last_chunk_follows_a_goodbye_that_waited(self, owner: FakeOwner, reason: CloseReason) -> None:
         connection, dechunker = FakeSocket(room=5), Dechunker()
         made = self.modern(connection, owner)
         made.push(MODERN)

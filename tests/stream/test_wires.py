@@ -7,14 +7,14 @@ from contextlib import ExitStack, suppress
 import pytest
 
 from app.eventlog.cursor import Start
-from app.stream.broadcaster import Rounds
+from app.stream.broadcaster import Broadcaster
 from app.stream.catchup import CatchUp
 from app.stream.chunks import http_chunk
-from app.stream.heartbeat import Pulse
+from app.stream.heartbeat import Heartbeats
 from app.stream.hub import Hub
 from app.stream.replay import Replay
-from app.stream.socket_loop import PEER_TIMEOUT_MS, Wires
-from app.stream.socket_transport import Connection, Wire
+from app.stream.socket_loop import ACK_TIMEOUT_MS, SocketLoop
+from app.stream.socket_transport import Connection, SocketSubscriber
 from tests.contract.wire import Dechunker
 from tests.stream.readers import FakeLog, chunk, control, event, events, opening, reader, tcp_pair
 from tests.support.cast import ALICE, BOB, Person
@@ -30,10 +30,10 @@ class Worker:
         self.allowed = {"alice", "bob"}
         self.log = FakeLog()
         self.hub = Hub(lambda user: user in self.allowed)
-        self.rounds = Rounds(self.hub)
+        self.rounds = Broadcaster(self.hub)
         self.catchup = CatchUp(self.hub, Replay(self.hub, self.log))
-        self.pulse = Pulse(self.hub, 1.0, lambda: False)
-        self.wires = Wires(self.hub, self.catchup, self.pulse, lifetime_s=3600)
+        self.pulse = Heartbeats(self.hub, 1.0, lambda: False)
+        self.wires = SocketLoop(self.hub, self.catchup, self.pulse, lifetime_s=3600)
         self.ended: list[str] = []
         self._pairs = ExitStack()
 
@@ -66,7 +66,7 @@ class Worker:
 class Client:
     """Reads frames behind the head, which comes behind what it has not read before."""
 
-    def __init__(self, connection: socket.socket, wire: Wire, unread: int) -> None:
+    def __init__(self, connection: socket.socket, wire: SocketSubscriber, unread: int) -> None:
         self.connection, self.wire, self.unread = connection, wire, unread
         self._parser, self._dechunker = Parser(), Dechunker()
         self.raw = b""
@@ -184,10 +184,10 @@ def test_one_that_fails_ends_alone(
 ) -> None:
     failing, other = worker.connect(), worker.connect(BOB)
 
-    def broken(_wire: Wire) -> None:
+    def broken(_wire: SocketSubscriber) -> None:
         raise RuntimeError("mine")
 
-    monkeypatch.setattr(Wire, "on_readable", broken)
+    monkeypatch.setattr(SocketSubscriber, "on_readable", broken)
     failing.connection.sendall(b"x")
     while failing.wire.fd >= 0:
         worker.wires._look()
@@ -231,7 +231,7 @@ def test_its_socket_is_set_up_for_streaming(worker: Worker) -> None:
     assert not ours.getblocking()
     assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == 65_536  # Linux doubles it for its own needs
     assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-    assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == PEER_TIMEOUT_MS
+    assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == ACK_TIMEOUT_MS
 
 
 def test_lifetimes_are_spread(worker: Worker) -> None:

@@ -15,10 +15,10 @@ from app.infra.logs import sse_line
 from app.infra.problems import Problem, retry_after
 from app.rollout.online_users import online
 from app.stream import control, formats, sse, topics
-from app.stream.admission import Seat
+from app.stream.admission import StreamSlot
 from app.stream.control import Opening
-from app.stream.formats import Shape
-from app.stream.handoff import PENDING, Pending, cutter
+from app.stream.formats import EventFormat
+from app.stream.handoff import PENDING_KEY, PendingStream, build_disconnect
 from app.stream.subscriber import Reader
 from app.web.assets import build_name
 from app.web.stream_api import bp, stream_auth
@@ -41,17 +41,17 @@ def events() -> Response:
 
 @bp.get("/reconciliation/stream")
 def reconciliation_stream() -> Response:
-    return _open(formats.as_reconciliation)
+    return _open(formats.RECONCILIATION_FORMAT)
 
 
 @bp.get("/api/events/stream")
 def events_stream() -> Response:
-    return _open(formats.as_events)
+    return _open(formats.EVENTS_FORMAT)
 
 
 @bp.get("/api/sse")
 def sse_stream() -> Response:
-    return _open(formats.as_sse)
+    return _open(formats.SSE_FORMAT)
 
 
 @bp.get("/api/events/frames")
@@ -65,13 +65,13 @@ def frames() -> Response:
     db.session.remove()  # rendering takes many turns of the loop, and connections are few
     parts = [sse.json_frame(_hello(admitted, streams=is_enabled(Flag.SSE_STREAMING, admitted.who.name)), event="hello")]
     if admitted.start.reset:
-        parts.append(control.reset(admitted.start))
+        parts.append(control.reset_frame(admitted.start))
     parts += [html(event) or b"" for event in paced(log.readable(found.rows))]
     cursor_headers = {"Beacon-Cursor": str(found.cursor), "Beacon-Generation": admitted.start.generation}
     return Response(b"".join(parts), headers={**HEADERS, **cursor_headers})
 
 
-def _open(shape: Shape | None = None) -> Response:
+def _open(shape: EventFormat | None = None) -> Response:
     """A stream in this shape, or in the one that is asked for."""
     admitted = stream_auth.identify(request.args.get("lastEventId"))
     chosen, shape = _asked_topics(), shape or _asked_shape()
@@ -81,15 +81,15 @@ def _open(shape: Shape | None = None) -> Response:
     seat = _admit(admitted)
     reader = Reader(who.viewer, shape, chosen, start.head, who.login_id, who.token_id)
     opening = Opening(reader, start, _hello(admitted, streams=True), flag_version)
-    pending = Pending(opening, seat.release)
+    pending = PendingStream(opening, seat.release)
     # For the wrapper outside Flask: it takes the socket and never asks for the generator, where it can.
-    request.environ[PENDING] = pending
-    response = Response(iter(live().engine.feed(opening, cutter(request.environ))), headers=HEADERS)
+    request.environ[PENDING_KEY] = pending
+    response = Response(iter(live().engine.feed(opening, build_disconnect(request.environ))), headers=HEADERS)
     response.call_on_close(pending.abandon)
     return response
 
 
-def _admit(admitted: Admitted) -> Seat:
+def _admit(admitted: Admitted) -> StreamSlot:
     """Raise, and log, why this reader gets no stream now."""
     try:
         stream_auth.check_flag(admitted.who)
@@ -127,24 +127,24 @@ def _whole(seconds: float) -> float:
 
 def _asked_topics() -> topics.Topics:
     try:
-        return topics.parse(request.args.get("topics"))
-    except topics.BadTopics as error:
+        return topics.parse_topics(request.args.get("topics"))
+    except topics.InvalidTopics as error:
         raise Problem(400, "Bad topics", str(error), errors={"topics": str(error)}) from error
 
 
-def _asked_shape() -> Shape:
+def _asked_shape() -> EventFormat:
     match request.args.get("as", "json"):
         case "json":
-            return formats.as_json
+            return formats.JSON_FORMAT
         case "html":
             return _html_shape()
         case other:
             raise Problem(400, "Bad shape", f"as is json or html, not {other[:50]!r}", errors={"as": "json or html"})
 
 
-def _html_shape() -> Shape:
+def _html_shape() -> EventFormat:
     """One function for all readers, so that the hub encodes a fragment once."""
-    shape: Shape = current_app.extensions["beacon_html_shape"]
+    shape: EventFormat = current_app.extensions["beacon_html_shape"]
     return shape
 
 
