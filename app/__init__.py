@@ -138,7 +138,7 @@ def _live(app: Flask, settings: Settings) -> None:
     poller = build.poller(app, settings, [RemovedByCommands()])
     live.add(poller)
     _commands(app, live, settings.job_list_bound, poller.poke)
-    append.derive_with(app, notify.derive)
+    append.register_derive(app, notify.derive)
     live.add(Every(PRUNE_EVERY_S, _prune_notifications(app, settings.event_retention_days)))
     live.add(Every(PRUNE_EVERY_S, _prune_commands(app, settings.event_retention_days)))
     live.add(Every(idle_logins.LOOK_EVERY_S, idle_logins.ending(app)))

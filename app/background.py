@@ -14,8 +14,8 @@ from app.db import DatabaseUnavailable, committed, db, read
 from app.eventlog import event_retention, wakeup
 from app.eventlog import reader as log_read
 from app.eventlog.continuity import Continuity
-from app.eventlog.log_size import Measure
-from app.eventlog.reader import Page
+from app.eventlog.log_size import LogSizeMeter
+from app.eventlog.reader import EventPage
 from app.eventlog.tail import Tail
 from app.infra import schema_version
 from app.infra.logs import Lasting
@@ -63,7 +63,10 @@ class Live:
         self.hub = hub
         self._continuity = Continuity(app, settings)
         self.tail = Tail(
-            lambda: wakeup.for_database(settings.database_url), self._read_after, self._continuity.resume, self._recover
+            lambda: wakeup.build_notifier(settings.database_url),
+            self._read_after,
+            self._continuity.resume,
+            self._recover,
         )
         self.engine = StreamEngine(hub, settings, self._read_log, self.is_degraded)
         self.admission = Admission(settings, PresenceStore(app, settings))
@@ -75,8 +78,10 @@ class Live:
             Every(MARK_EVERY_S, self._continuity.keep),
             Every(PRUNE_EVERY_S, self._within("the log's retention", lambda: event_retention.prune(retention_days))),
         ]
-        self.log_measure = Measure()
-        limit = event_retention.Limit(settings.event_max_rows, settings.event_max_mib * 1024 * 1024, self.log_measure)
+        self.log_measure = LogSizeMeter()
+        limit = event_retention.LogLimit(
+            settings.event_max_rows, settings.event_max_mib * 1024 * 1024, self.log_measure
+        )
         self._parts.append(Every(LIMIT_EVERY_S, self._within("the log's limit", limit.keep)))
         self.wal: Wal | None = None
         if settings.is_sqlite:
@@ -174,25 +179,25 @@ class Live:
     def _poke(self, _sender: object) -> None:
         self.tail.poke()
 
-    def _read_log(self, cursor: int, audiences: Collection[str]) -> Page:
+    def _read_log(self, cursor: int, audiences: Collection[str]) -> EventPage:
         """For the replay: a look that holds a connection no longer than it takes."""
         with self._app.app_context(), read() as session:
-            page = log_read.seen_by(session, cursor, audiences, REPLAY_PAGE)
+            page = log_read.read_visible(session, cursor, audiences, REPLAY_PAGE)
             bounds = log_read.bounds(session)  # asked afterwards: the floor may have risen during the replay
             if cursor < bounds.floor or bounds.is_lost(cursor):
-                raise log_read.Pruned
+                raise log_read.CursorPruned
             return page
 
     def _prefill(self) -> None:
         """The newest events into memory, for those who come back after a restart."""
         with self._app.app_context(), read() as session:
             floor = max(log_read.floor(session), self.hub.cursor - PREFILL)
-            page = log_read.after(session, floor, PREFILL)
+            page = log_read.read_after(session, floor, PREFILL)
         self.hub.ring.prefill(page.events, floor, page.cursor)
 
-    def _read_after(self, cursor: int) -> Page:
+    def _read_after(self, cursor: int) -> EventPage:
         with self._app.app_context(), read() as session:
-            page = log_read.after(session, cursor, TAIL_PAGE)
+            page = log_read.read_after(session, cursor, TAIL_PAGE)
             self._continuity.check(session, cursor, page)
             return page
 

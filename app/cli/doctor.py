@@ -13,7 +13,7 @@ from app.audit import head_file
 from app.cli import outside_check
 from app.config import Settings
 from app.db import now_epoch, read
-from app.eventlog.log_size import Measure
+from app.eventlog.log_size import LogSizeMeter
 from app.flags import embedded
 from app.flags.document import Flag, Nominal
 from app.flags.outcome import PLAIN, Outcome
@@ -120,7 +120,7 @@ def _wal(settings: Settings) -> Finding:
 def _log(settings: Settings) -> Finding:
     """Its bounds in rows and bytes, beside that of age."""
     with read() as session:
-        size = Measure().take(session)
+        size = LogSizeMeter().take(session)
     most = settings.event_max_mib * 1024 * 1024
     mib = size.bytes / (1024 * 1024)
     words = f"{size.rows:,} of {settings.event_max_rows:,} rows, {mib:,.0f} of {settings.event_max_mib:,} MiB"

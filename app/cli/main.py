@@ -19,7 +19,7 @@ from app.cli.services import service
 from app.config import ConfigError, Settings, load_settings
 from app.db import DatabaseUnavailable, db, read, write
 from app.eventlog import event_types
-from app.eventlog.append import BadEvent, NewEvent, append
+from app.eventlog.append import InvalidEvent, NewEvent, append
 from app.eventlog.audience import CONTROL, EVERYONE, ROLES
 from app.flags import embedded
 from app.infra import database_upgrade, strict_json
@@ -45,7 +45,7 @@ def main() -> None:
         sys.exit(error.exit_code)
     except click.Abort:
         sys.exit(130)
-    except BadEvent as error:
+    except InvalidEvent as error:
         click.echo(f"beacon: {error.field.partition('.')[2]} is wrong; expected: {error}", err=True)
         sys.exit(1)
     except Problem as problem:
@@ -193,7 +193,7 @@ def publish(type_: str, data: str, audience: str) -> None:
         raise click.UsageError(f"the payload is not JSON: {error}") from error
     if not isinstance(payload, dict):
         raise click.UsageError('the payload is a JSON object, like \'{"jobId": "7f3"}\'')
-    if event_types.is_own(type_) or audience == CONTROL:
+    if event_types.is_reserved_type(type_) or audience == CONTROL:
         raise click.UsageError(f"{type_} to {audience} is Beacon's own")
     with application(), write() as session:
         ids = append(session, [NewEvent(type_, payload, audience)])

@@ -13,7 +13,7 @@ MAX_EVENT_CHARS = 6 * MAX_PAYLOAD_BYTES + 4_096
 # What the parser gets to see at once. It moves on in large steps, because each one copies it.
 _WINDOW_CHARS = 2 * MAX_EVENT_CHARS
 # The longest that the parser looks at before it finds a value cut off: `-Infinity`, or an escaped surrogate pair.
-_LONGEST_LOOK = 16
+_PARSER_LOOKAHEAD_CHARS = 16
 _BLANKS = re.compile(r"[ \t\n\r]*")
 _DECODER = json.JSONDecoder(object_pairs_hook=unique)
 
@@ -26,7 +26,7 @@ class EventTooLarge(Exception):
         self.place = place
 
 
-def values(body: bytes) -> Iterator[Any]:
+def iter_values(body: bytes) -> Iterator[Any]:
     """The members of the array that `body` is, or the one value that it is instead.
 
     What is JSON and what is not, `strict_json.loads(body)` would say the same. Raises `ValueError` with its words where
@@ -34,37 +34,37 @@ def values(body: bytes) -> Iterator[Any]:
     yielded.
     """
     text = body.decode(json.detect_encoding(body), "surrogatepass")
-    start = _past_blanks(text, 0)
+    start = _skip_blanks(text, 0)
     end = yield from _members(text, start + 1) if text.startswith("[", start) else _single(text, start)
-    end = _past_blanks(text, end)
+    end = _skip_blanks(text, end)
     if end != len(text):
         raise json.JSONDecodeError("Extra data", text, end)
 
 
 def _single(text: str, at: int) -> Generator[Any, None, int]:
-    value, end = _Window(text).value(at, 0)
+    value, end = _ParserWindow(text).value(at, 0)
     yield value
     return end
 
 
 def _members(text: str, at: int) -> Generator[Any, None, int]:
     """From behind the opening bracket to behind the closing one."""
-    window, place = _Window(text), 0
-    at = _past_blanks(text, at)
+    window, place = _ParserWindow(text), 0
+    at = _skip_blanks(text, at)
     if text.startswith("]", at):
         return at + 1
     while True:
         value, at = window.value(at, place)
         yield value
-        at, place = _past_blanks(text, at), place + 1
+        at, place = _skip_blanks(text, at), place + 1
         if text.startswith("]", at):
             return at + 1
         if not text.startswith(",", at):
             raise json.JSONDecodeError("Expecting ',' delimiter", text, at)
-        at = _past_blanks(text, at + 1)
+        at = _skip_blanks(text, at + 1)
 
 
-class _Window:
+class _ParserWindow:
     """The part of `text` that the parser sees, so that a value without an end is given up early."""
 
     def __init__(self, text: str) -> None:
@@ -95,10 +95,10 @@ class _Window:
         """Whether the parser failed at the window's edge, rather than over what the publisher wrote."""
         if self._shows_the_end():
             return False
-        at_edge = error.pos >= len(self._seen) - _LONGEST_LOOK
+        at_edge = error.pos >= len(self._seen) - _PARSER_LOOKAHEAD_CHARS
         return at_edge or error.msg.startswith("Unterminated string")
 
 
-def _past_blanks(text: str, at: int) -> int:
+def _skip_blanks(text: str, at: int) -> int:
     found = _BLANKS.match(text, at)
     return found.end() if found else at

@@ -11,23 +11,23 @@ from app.config import Settings
 from app.db import DatabaseUnavailable, read, write
 from app.eventlog import generation
 from app.eventlog import reader as log_read
-from app.eventlog.generation import Known
-from app.eventlog.high_water_mark import Mark
-from app.eventlog.reader import Page
+from app.eventlog.generation import LogFingerprint
+from app.eventlog.high_water_mark import HighWaterMark
+from app.eventlog.reader import EventPage
 from app.infra import database_errors
 
 log = logging.getLogger(__name__)
 
 # Ids that are left out within one generation come from transactions that were taken back.
-LEFT_OUT = 1_000
+MAX_ID_GAP = 1_000
 
 
-class Replaced(Exception):
+class LogReplaced(Exception):
     """The log is not the one that was read so far."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class TailPosition:
     """Where to read on. `back_to` is set where what was read above it is not in the log any more."""
 
     after: int
@@ -38,33 +38,33 @@ class Continuity:
     """`resume` says where the tail goes on, `check` is asked about each of its looks, `keep` is called every second."""
 
     def __init__(self, app: Flask, settings: Settings) -> None:
-        self._app, self._mark = app, Mark(settings)
-        self._known: Known | None = None
+        self._app, self._mark = app, HighWaterMark(settings)
+        self._known: LogFingerprint | None = None
         self._is_suspect = False
 
-    def resume(self, cursor: int | None) -> Place:
+    def resume(self, cursor: int | None) -> TailPosition:
         """From `cursor`, or from the head. Gives the log a new generation where it went back."""
         with self._app.app_context():
             self._settle(cursor)
             before = self._known
             with read() as session:
-                newest, head = generation.newest(session), log_read.head(session)
-            self._known, self._is_suspect = Known(newest.generation, head), False
+                newest, head = generation.current_generation(session), log_read.head(session)
+            self._known, self._is_suspect = LogFingerprint(newest.generation, head), False
             if cursor is None or before is None:
-                return Place(head)
+                return TailPosition(head)
             if newest.generation != before.generation:
-                return Place(newest.first_id - 1, min(newest.after_id, cursor - 1))
-            return Place(head, head) if head < cursor else Place(cursor)
+                return TailPosition(newest.first_id - 1, min(newest.after_id, cursor - 1))
+            return TailPosition(head, head) if head < cursor else TailPosition(cursor)
 
-    def check(self, session: Session, cursor: int, page: Page) -> None:
+    def check(self, session: Session, cursor: int, page: EventPage) -> None:
         """Raises `Replaced` where this page of the log after `cursor` comes from another one."""
         if self._is_suspect:
-            raise Replaced("an older database was put back, and has grown since")
-        if page.events and page.cursor - cursor <= LEFT_OUT + len(page.events):
+            raise LogReplaced("an older database was put back, and has grown since")
+        if page.events and page.cursor - cursor <= MAX_ID_GAP + len(page.events):
             return
         bounds = log_read.bounds(session)
         if self._known is not None and (bounds.generation != self._known.generation or bounds.head < cursor):
-            raise Replaced("an older database was put back")
+            raise LogReplaced("an older database was put back")
 
     def keep(self) -> None:
         """Write down what has been handed out, as long as it is this log that did."""
@@ -75,12 +75,15 @@ class Continuity:
             if generation.is_replaced(session, known):
                 self._is_suspect = True
                 return
-            self._known = generation.known_of(session)
+            self._known = generation.take_fingerprint(session)
         self._write_mark(self._known)
 
     def _settle(self, cursor: int | None) -> None:
         with read() as session:
-            is_first = generation.newest(session).place is None and generation.place(session) is not None
+            is_first = (
+                generation.current_generation(session).place is None
+                and generation.database_identity(session) is not None
+            )
             if not is_first and not _is_replaced(session, self._handed_out(cursor)):
                 return
         try:
@@ -95,7 +98,7 @@ class Continuity:
         handed_out = self._handed_out(cursor)
         if _is_replaced(session, handed_out):
             highest = max((one.head for one in handed_out), default=0)
-            made = generation.begin(session, highest)
+            made = generation.begin_generation(session, highest)
             log.warning(
                 "an older database was put back: the log ends at id %s, %s had been given; generation %s begins at %s, "
                 "and every reader from before gets one reset",
@@ -105,26 +108,26 @@ class Continuity:
                 made.first_id,
             )
         else:
-            generation.newest(session).place = generation.place(session)
+            generation.current_generation(session).place = generation.database_identity(session)
         session.flush()
         # Before the commit: whoever looks next finds both or neither.
-        self._write_mark(generation.known_of(session))
+        self._write_mark(generation.take_fingerprint(session))
 
-    def _handed_out(self, cursor: int | None) -> list[Known]:
+    def _handed_out(self, cursor: int | None) -> list[LogFingerprint]:
         """All that is known of it here; each has to hold."""
         found = [one for one in (self._known, self._mark.read()) if one is not None]
         if self._known is not None and cursor is not None:
-            found.append(Known(self._known.generation, cursor))
+            found.append(LogFingerprint(self._known.generation, cursor))
         return found
 
-    def _write_mark(self, known: Known) -> None:
+    def _write_mark(self, known: LogFingerprint) -> None:
         try:
             self._mark.write(known)
         except OSError as error:
             log.error("what the log has handed out cannot be written down: %s", error)
 
 
-def _is_replaced(session: Session, handed_out: list[Known]) -> bool:
+def _is_replaced(session: Session, handed_out: list[LogFingerprint]) -> bool:
     if not handed_out:
         return generation.is_replaced(session, None)
     return any(generation.is_replaced(session, known) for known in handed_out)

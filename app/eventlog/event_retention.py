@@ -7,33 +7,33 @@ from datetime import timedelta
 import sqlalchemy as sa
 
 from app.db import read, write
-from app.eventlog.log_size import LogSize, Measure
+from app.eventlog.log_size import LogSize, LogSizeMeter
 from app.eventlog.models import EventRow
 from app.infra.clock import utc_now, utc_text
 
 log = logging.getLogger(__name__)
 
-STEP = 500
+ROWS_PER_STEP = 500
 # Between two steps, for everything else that the loop has to do.
-PAUSE_S = 0.01
+STEP_PAUSE_S = 0.01
 # A log that stays full is told of so often.
-TELL_EVERY_S = 600.0
+WARN_EVERY_S = 600.0
 
 
 def prune(retention_days: float) -> int:
     """Delete events older than `retention_days`; returns how many went. Safe to run anywhere, any number of times."""
     cutoff = utc_text(utc_now() - timedelta(days=retention_days))
     gone = 0
-    while step := _step(cutoff):
+    while step := _prune_step(cutoff):
         gone += step
-        time.sleep(PAUSE_S)
+        time.sleep(STEP_PAUSE_S)
     return gone
 
 
-def _step(cutoff: str) -> int:
+def _prune_step(cutoff: str) -> int:
     """One small transaction. Ids rise with time, so the oldest rows are the lowest ids: no index on time is needed."""
     with read() as session:
-        oldest = sa.select(EventRow.id, EventRow.created_at).order_by(EventRow.id).limit(STEP).subquery()
+        oldest = sa.select(EventRow.id, EventRow.created_at).order_by(EventRow.id).limit(ROWS_PER_STEP).subquery()
         last = session.scalar(sa.select(sa.func.max(oldest.c.id)).where(oldest.c.created_at < cutoff))
     if last is None:
         return 0
@@ -42,10 +42,10 @@ def _step(cutoff: str) -> int:
         return int(deleted.rowcount)  # type: ignore[attr-defined]  # a DELETE's result is a CursorResult
 
 
-class Limit:
+class LogLimit:
     """The log's bound in rows and bytes. The oldest go first and the floor moves: readers below it get a `reset`."""
 
-    def __init__(self, max_rows: int, max_bytes: int, measure: Measure) -> None:
+    def __init__(self, max_rows: int, max_bytes: int, measure: LogSizeMeter) -> None:
         self._max_rows, self._max_bytes, self.measure = max_rows, max_bytes, measure
         self._told_at = float("-inf")
 
@@ -53,12 +53,12 @@ class Limit:
         """Delete what is too much; returns how many events went."""
         gone = 0
         while (too_many := self._too_many()) > 0:
-            step = _drop_oldest(min(STEP, too_many))
+            step = _drop_oldest(min(ROWS_PER_STEP, too_many))
             gone += step
             if step == 0:
                 break
-            time.sleep(PAUSE_S)
-        if gone and time.monotonic() - self._told_at >= TELL_EVERY_S:
+            time.sleep(STEP_PAUSE_S)
+        if gone and time.monotonic() - self._told_at >= WARN_EVERY_S:
             self._told_at = time.monotonic()
             log.warning(
                 "the log is full: the %s oldest events went before their time; it may have %s rows and %s bytes",
@@ -73,11 +73,11 @@ class Limit:
             size = self.measure.take(session)
         if size.bytes > self._max_bytes:
             # About as many as it takes, by their mean size; the next look says whether it was enough.
-            return max(1, size.rows - self._max_rows, _share(size, self._max_bytes))
+            return max(1, size.rows - self._max_rows, _excess_rows(size, self._max_bytes))
         return size.rows - self._max_rows
 
 
-def _share(size: LogSize, max_bytes: int) -> int:
+def _excess_rows(size: LogSize, max_bytes: int) -> int:
     return size.rows * (size.bytes - max_bytes) // max(1, size.bytes)
 
 

@@ -14,7 +14,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from app.infra.clock import Moment
 
 # Lower-case words of letters, digits and `_`, joined by dots.
-TYPE = re.compile(r"[a-z0-9_]+(?:\.[a-z0-9_]+)*")
+EVENT_TYPE_PATTERN = re.compile(r"[a-z0-9_]+(?:\.[a-z0-9_]+)*")
 MAX_TYPE_CHARS = 100
 MAX_PAYLOAD_BYTES = 64 * 1024
 # Objects and lists in each other: far from where encoding would exhaust the stack of some reader.
@@ -22,7 +22,7 @@ MAX_DEPTH = 64
 MAX_BODY_BYTES = 8 * 1024 * 1024
 
 # Types that only Beacon itself may append: a publisher that could would be able to forge the truth.
-OWN_PREFIXES = ("reconciliation.", "command.", "flag.", "notification.", "flash.", "control.")
+RESERVED_PREFIXES = ("reconciliation.", "command.", "flag.", "notification.", "flash.", "control.")
 
 Status = Literal["verified", "stale", "discrepancy"]
 Severity = Literal["info", "warning", "critical"]
@@ -44,9 +44,9 @@ FindingKind = Literal[
 
 
 # Of many entries the first that is wrong ends the reading: whoever may write a row must not fill a worker with errors.
-Names = Annotated[list[str], Field(fail_fast=True)]
+StrictNames = Annotated[list[str], Field(fail_fast=True)]
 # Keys of a payload of a known type, which has some ten.
-MAX_FIELDS = 100
+MAX_PAYLOAD_FIELDS = 100
 
 
 class Payload(BaseModel):
@@ -66,11 +66,11 @@ class Finding(Payload):
     """
 
     kind: FindingKind
-    job_ids: Names
+    job_ids: StrictNames
     since: Moment
     count: int | None = Field(None, ge=1)
     note: str | None = None
-    queues: Names | None = None
+    queues: StrictNames | None = None
 
 
 class DiscrepancyDetails(Payload):
@@ -78,14 +78,14 @@ class DiscrepancyDetails(Payload):
 
     expected: int = Field(ge=0)
     actual: int = Field(ge=0)
-    missing_job_ids: Names
+    missing_job_ids: StrictNames
 
 
 class LastDiscrepancy(Payload):
     """The newest discrepancy of a service, open or closed."""
 
     at: Moment
-    missing_job_ids: Names
+    missing_job_ids: StrictNames
     closed_at: Moment | None = None
 
 
@@ -129,7 +129,7 @@ class ReconciliationUpdate(Payload):
     silent_since: Moment | None = None
 
 
-class Check(Payload):
+class VerifiedCheck(Payload):
     """One that changed nothing. `as_of`: of when its figures were, by the service's own word."""
 
     checked_at: Moment
@@ -140,7 +140,7 @@ class Check(Payload):
 class ReconciliationVerified(Payload):
     """The checks of the last second that changed nothing, by service."""
 
-    services: dict[str, Check]
+    services: dict[str, VerifiedCheck]
 
 
 class CommandProgress(Payload):
@@ -155,7 +155,7 @@ class CommandStatus(Payload):
     command_id: str
     service: str
     phase: Literal["queued", "running", "success", "error", "timeout", "unknown"]
-    logs: Names
+    logs: StrictNames
     verified: bool | None = None
     action_type: str | None = None
     target: str | None = None
@@ -183,7 +183,7 @@ class FlashMessage(Payload):
     expires_at: Moment
 
 
-def _whole(number: float) -> float:
+def _drop_trailing_zero(number: float) -> float:
     """50 and not 50.0: most percentages are whole numbers, and everybody reads them as such."""
     return int(number) if number == int(number) else number
 
@@ -192,7 +192,9 @@ class FlagChanged(Payload):
     flag: str
     enabled: bool
     # Left out where no single number says it, as with several strategies in Unleash.
-    percentage: Annotated[float, Field(ge=0, le=100), PlainSerializer(_whole, return_type=Any)] | None = None
+    percentage: Annotated[float, Field(ge=0, le=100), PlainSerializer(_drop_trailing_zero, return_type=Any)] | None = (
+        None
+    )
     actor: str
     reason: str
     # Who is in, where switch and percentage alone do not say it.
@@ -226,7 +228,7 @@ class TokenRevoked(Payload):
     token: int
 
 
-KNOWN: dict[str, type[Payload]] = {
+PAYLOAD_MODELS: dict[str, type[Payload]] = {
     "reconciliation.update": ReconciliationUpdate,
     "reconciliation.verified": ReconciliationVerified,
     "command.status": CommandStatus,
@@ -244,16 +246,16 @@ KNOWN: dict[str, type[Payload]] = {
 }
 
 
-def check(model: type[Payload], data: Mapping[str, Any]) -> Payload:
+def validate_payload(model: type[Payload], data: Mapping[str, Any]) -> Payload:
     """Raises `ValidationError`, with few errors whatever `data` is."""
-    if len(data) > MAX_FIELDS:
-        fault = PydanticCustomError("too_many_fields", "expected at most {most} fields", {"most": MAX_FIELDS})
+    if len(data) > MAX_PAYLOAD_FIELDS:
+        fault = PydanticCustomError("too_many_fields", "expected at most {most} fields", {"most": MAX_PAYLOAD_FIELDS})
         raise ValidationError.from_exception_data(model.__name__, [InitErrorDetails(type=fault, loc=(), input=None)])
     return model.model_validate(data)
 
 
 def is_valid_type(name: str) -> bool:
-    return len(name) <= MAX_TYPE_CHARS and TYPE.fullmatch(name) is not None
+    return len(name) <= MAX_TYPE_CHARS and EVENT_TYPE_PATTERN.fullmatch(name) is not None
 
 
 def is_too_deep(data: Any, text: str) -> bool:
@@ -272,6 +274,6 @@ def _children(node: Any) -> Iterable[Any]:
     return node if isinstance(node, list) else ()
 
 
-def is_own(name: str) -> bool:
+def is_reserved_type(name: str) -> bool:
     """True for a type that publishers may not use."""
-    return name.startswith(OWN_PREFIXES)
+    return name.startswith(RESERVED_PREFIXES)

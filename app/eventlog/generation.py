@@ -17,20 +17,20 @@ from app.infra.clock import utc_now, utc_text
 
 # The lock that the trigger before every insert takes.
 _APPEND_LOCK = 4207002
-_newest = sa.select(EventGeneration).order_by(EventGeneration.id.desc()).limit(1)
+_SELECT_NEWEST = sa.select(EventGeneration).order_by(EventGeneration.id.desc()).limit(1)
 # A dump carries everything but this: the server, its timeline, the database in it and the table itself.
-_PLACE = """
+_SELECT_IDENTITY = """
 SELECT CASE WHEN pg_is_in_recovery() THEN NULL ELSE
   concat_ws(':', {system}, substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8), {database}, 'event'::regclass::oid) END
 """
 _DATABASE = "(SELECT oid FROM pg_database WHERE datname = current_database())"
-_MAY_ASK = "SELECT has_function_privilege('pg_control_system()', 'execute')"
+_SELECT_CAN_READ_SYSTEM = "SELECT has_function_privilege('pg_control_system()', 'execute')"
 _SYSTEM = "(SELECT system_identifier FROM pg_control_system())"
-SQLITE = "sqlite"
+SQLITE_IDENTITY = "sqlite"
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class LogFingerprint:
     """What has been handed out: the highest id, and a digest of its row, which is another in another log."""
 
     generation: str
@@ -38,35 +38,35 @@ class Known:
     digest: str = ""
 
 
-def newest(session: Session) -> EventGeneration:
-    return session.scalars(_newest).one()
+def current_generation(session: Session) -> EventGeneration:
+    return session.scalars(_SELECT_NEWEST).one()
 
 
-def known_of(session: Session) -> Known:
+def take_fingerprint(session: Session) -> LogFingerprint:
     """What stands in the log now."""
     head = log.head(session)
-    return Known(newest(session).generation, head, _digest(session, head))
+    return LogFingerprint(current_generation(session).generation, head, _digest(session, head))
 
 
-def place(session: Session) -> str | None:
+def database_identity(session: Session) -> str | None:
     """Where this database lies; None where that cannot be told, as on a standby."""
     connection = session.connection()
     if connection.dialect.name == "sqlite":
-        return SQLITE
-    may_ask = connection.exec_driver_sql(_MAY_ASK).scalar()
-    statement = _PLACE.format(system=_SYSTEM if may_ask else "''", database=_DATABASE)
+        return SQLITE_IDENTITY
+    may_ask = connection.exec_driver_sql(_SELECT_CAN_READ_SYSTEM).scalar()
+    statement = _SELECT_IDENTITY.format(system=_SYSTEM if may_ask else "''", database=_DATABASE)
     found: str | None = connection.exec_driver_sql(statement).scalar()
     return found
 
 
-def is_replaced(session: Session, known: Known | None) -> bool:
+def is_replaced(session: Session, known: LogFingerprint | None) -> bool:
     """Whether this log is another one than was served before, by what is known of that."""
-    current, here = newest(session), place(session)
+    current, here = current_generation(session), database_identity(session)
     if current.place is not None and here is not None and current.place != here:
         return True
     if known is None:
         # Beside a SQLite file that was served lies what was handed out. Without it nobody knows, so it counts as gone.
-        return here == SQLITE and current.place is not None
+        return here == SQLITE_IDENTITY and current.place is not None
     if current.generation != known.generation:
         return current.first_id <= known.head  # otherwise somebody else has noticed and begun this one
     bounds = log.bounds(session)
@@ -76,7 +76,7 @@ def is_replaced(session: Session, known: Known | None) -> bool:
     return bool(known.digest) and found != known.digest and not (found == "" and known.head <= bounds.floor)
 
 
-def begin(session: Session, highest: int) -> EventGeneration:
+def begin_generation(session: Session, highest: int) -> EventGeneration:
     """A new generation, whose first id lies above all that were ever given, of which `highest` is the last one that is
     known. Inside the transaction of a writer."""
     if session.get_bind().dialect.name == "postgresql":
@@ -87,7 +87,7 @@ def begin(session: Session, highest: int) -> EventGeneration:
         generation=secrets.token_hex(4),
         after_id=head,
         first_id=base + 1,
-        place=place(session),
+        place=database_identity(session),
         began_at=utc_text(now),
     )
     session.add(made)

@@ -6,10 +6,10 @@ from hashlib import sha256
 from pathlib import Path
 
 from app.config import Settings
-from app.eventlog.generation import Known
+from app.eventlog.generation import LogFingerprint
 
 
-class Mark:
+class HighWaterMark:
     """One small file, written in place: one of no use is none."""
 
     def __init__(self, settings: Settings) -> None:
@@ -19,14 +19,14 @@ class Mark:
             name = sha256(settings.database_url.encode()).hexdigest()[:12]
             self._path = settings.instance_dir / f"log-{name}-mark"
 
-    def read(self) -> Known | None:
+    def read(self) -> LogFingerprint | None:
         try:
             found = json.loads(self._path.read_text())
-            return Known(str(found["generation"]), int(found["head"]), str(found["digest"]))
+            return LogFingerprint(str(found["generation"]), int(found["head"]), str(found["digest"]))
         except (OSError, ValueError, TypeError, KeyError):
             return None
 
-    def write(self, known: Known) -> None:
+    def write(self, known: LogFingerprint) -> None:
         """Never back within a generation, because another worker may have been told more."""
         before = self.read()
         if before is not None and before.generation == known.generation and before.head >= known.head:

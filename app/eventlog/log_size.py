@@ -11,7 +11,7 @@ from app.eventlog.models import EventRow
 from app.infra.concurrency import breathe
 
 # Rows whose payloads are added up at a time: SQLite holds the event loop meanwhile.
-CHUNK = 200
+CHUNK_IDS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class LogSize:
     """Of payloads."""
 
 
-class Measure:
+class LogSizeMeter:
     """For one process: it reads each payload once."""
 
     def __init__(self) -> None:
@@ -30,15 +30,15 @@ class Measure:
         self.last = LogSize(0, 0)
 
     def take(self, session: Session) -> LogSize:
-        spans = _spans(session)
-        chunks = [range(first, last + 1, CHUNK) for first, last in _whole(spans)]
+        spans = _id_spans(session)
+        chunks = [range(first, last + 1, CHUNK_IDS) for first, last in _align_to_chunks(spans)]
         wanted = {start for starts in chunks for start in starts}
         self._sums = {start: held for start, held in self._sums.items() if start in wanted}
         head, floor = log.head(session), log.floor(session)
         held = 0
         for start in sorted(wanted):
-            if start not in self._sums or start <= floor or start + CHUNK > head:  # at the ends rows come and go
-                self._sums[start] = _sum(session, start)
+            if start not in self._sums or start <= floor or start + CHUNK_IDS > head:  # at the ends rows come and go
+                self._sums[start] = _sum_chunk(session, start)
                 session.rollback()  # whoever gets the turn may want the connection, and a checkpoint the end of it
                 breathe()
             held += self._sums[start]
@@ -46,22 +46,24 @@ class Measure:
         return self.last
 
 
-def _spans(session: Session) -> list[tuple[int, int]]:
+def _id_spans(session: Session) -> list[tuple[int, int]]:
     """The ids that the log has: what is left from before the last restore, and what came since."""
-    bounds, newest = log.bounds(session), generation.newest(session)
+    bounds, newest = log.bounds(session), generation.current_generation(session)
     spans = [(bounds.floor + 1, newest.after_id), (max(bounds.floor + 1, newest.first_id), bounds.head)]
     return [(first, last) for first, last in spans if first <= last]
 
 
-def _whole(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+def _align_to_chunks(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
     """From the beginning of a chunk: sums are kept by where it begins."""
-    return [(first - first % CHUNK, last) for first, last in spans]
+    return [(first - first % CHUNK_IDS, last) for first, last in spans]
 
 
-def _sum(session: Session, start: int) -> int:
+def _sum_chunk(session: Session, start: int) -> int:
     is_sqlite = session.get_bind().dialect.name == "sqlite"
     size = sa.func.length(sa.cast(EventRow.data_json, sa.LargeBinary))
     if not is_sqlite:
         size = sa.func.octet_length(EventRow.data_json)
-    found = sa.select(sa.func.coalesce(sa.func.sum(size), 0)).where(EventRow.id >= start, EventRow.id < start + CHUNK)
+    found = sa.select(sa.func.coalesce(sa.func.sum(size), 0)).where(
+        EventRow.id >= start, EventRow.id < start + CHUNK_IDS
+    )
     return int(session.scalar(found) or 0)

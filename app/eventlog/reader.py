@@ -21,8 +21,8 @@ log = logging.getLogger(__name__)
 
 _Row = sa.Row[*tuple[Any, ...]]
 
-PAGE = 500
-MAX_NOTED = 10_000
+PAGE_ROWS = 500
+MAX_REMEMBERED_ROWS = 10_000
 # Tables and not mapped classes, and made once: the ORM's part would cost more than SQLite's.
 _event = EventRow.__table__.c
 _floor = EventFloor.__table__.c
@@ -51,7 +51,7 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class EventPage:
     """Events in order, and the last id looked at, which may lie above the last event's (skipped rows)."""
 
     events: list[Event]
@@ -60,7 +60,7 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class EventRows:
     """Rows as they are stored, in order, and the last id looked at; `readable` makes events of them."""
 
     rows: Sequence[_Row]
@@ -68,11 +68,11 @@ class Rows:
     full: bool
 
 
-class Pruned(Exception):
+class CursorPruned(Exception):
     """The cursor lies below the floor: what came after it is not all there any more."""
 
 
-class Unreadable:
+class UnreadableRows:
     """How many rows this process could not read. Each id counts and is logged once, however many readers meet it."""
 
     def __init__(self) -> None:
@@ -82,17 +82,17 @@ class Unreadable:
     def note(self, row: _Row, why: str) -> None:
         if row.id in self._noted:
             return
-        if len(self._noted) >= MAX_NOTED:
+        if len(self._noted) >= MAX_REMEMBERED_ROWS:
             del self._noted[next(iter(self._noted))]
         self._noted[row.id] = None
         self.count += 1
         log.error("unreadable event skipped id=%s type=%.100r time=%s: %s", row.id, row.type, row.created_at, why)
 
 
-unreadable = Unreadable()
+unreadable_rows = UnreadableRows()
 
 
-class Bounds(NamedTuple):
+class LogBounds(NamedTuple):
     head: int
     floor: int
     generation: str
@@ -114,29 +114,29 @@ def floor(session: Session) -> int:
     return bounds(session).floor
 
 
-def bounds(session: Session) -> Bounds:
+def bounds(session: Session) -> LogBounds:
     """Head, floor and generation at one look."""
     highest, pruned, generation, first = session.execute(_BOUNDS).one()
-    return Bounds(int(max(highest or 0, pruned, first - 1)), int(pruned), generation, first)
+    return LogBounds(int(max(highest or 0, pruned, first - 1)), int(pruned), generation, first)
 
 
-def after(session: Session, cursor: int, limit: int = PAGE) -> Page:
+def read_after(session: Session, cursor: int, limit: int = PAGE_ROWS) -> EventPage:
     """The next rows above `cursor`, whatever their audience; the tail's way of reading."""
     return _page(session.execute(_AFTER, {"cursor": cursor, "limit": limit}).all(), cursor, limit)
 
 
-def seen_by(session: Session, cursor: int, audience_names: Collection[str], limit: int = PAGE) -> Page:
+def read_visible(session: Session, cursor: int, audience_names: Collection[str], limit: int = PAGE_ROWS) -> EventPage:
     """The next rows above `cursor` for these audiences.
 
     The cursor of the last page (not full) is the head of the log at that look, so that it can be compared with others.
     """
-    found = fetch(session, cursor, audience_names, limit)
-    return Page(list(readable(found.rows)), found.cursor, found.full)
+    found = fetch_rows(session, cursor, audience_names, limit)
+    return EventPage(list(decode_rows(found.rows)), found.cursor, found.full)
 
 
-def fetch(
+def fetch_rows(
     session: Session, cursor: int, audience_names: Collection[str], limit: int, max_chars: float = math.inf
-) -> Rows:
+) -> EventRows:
     """Like `seen_by`, for those who decode the rows in slices. Full, too, once their payloads come to `max_chars`."""
     now = head(session)
     query = (
@@ -146,54 +146,54 @@ def fetch(
         .limit(limit)
     )
     with session.execute(query) as result:
-        rows = list(_up_to(max_chars, result))
+        rows = list(_take_chars(max_chars, result))
     last = rows[-1].id if rows else cursor
-    full = len(rows) == limit or sum(map(_chars, rows)) >= max_chars
-    return Rows(rows, last if full else max(last, now), full)
+    full = len(rows) == limit or sum(map(_count_chars, rows)) >= max_chars
+    return EventRows(rows, last if full else max(last, now), full)
 
 
-def newest(session: Session, viewer: Viewer, limit: int, exclude_types: Collection[str] = ()) -> list[Event]:
+def read_newest(session: Session, viewer: Viewer, limit: int, exclude_types: Collection[str] = ()) -> list[Event]:
     """The newest events that `viewer` may see, newest first; `exclude_types` are left out."""
-    return newest_before(session, viewer, None, limit, exclude_types).events
+    return read_newest_before(session, viewer, None, limit, exclude_types).events
 
 
-def newest_before(
+def read_newest_before(
     session: Session, viewer: Viewer, before: int | None, limit: int, exclude_types: Collection[str] = ()
-) -> Page:
+) -> EventPage:
     """The newest events below the id `before`; the page's cursor is the `before` of the next one."""
     query = sa.select(*_COLUMNS).where(_event.audience.in_(sorted(viewer.audiences)), _event.type.not_in(exclude_types))
     if before is not None:
         query = query.where(_event.id < before)
     rows = session.execute(query.order_by(_event.id.desc()).limit(limit)).all()
-    return Page(list(readable(rows)), rows[-1].id if rows else 0, len(rows) == limit)
+    return EventPage(list(decode_rows(rows)), rows[-1].id if rows else 0, len(rows) == limit)
 
 
-def _page(rows: Sequence[_Row], cursor: int, limit: int) -> Page:
+def _page(rows: Sequence[_Row], cursor: int, limit: int) -> EventPage:
     last = rows[-1].id if rows else cursor
-    return Page(list(readable(rows)), last, len(rows) == limit)
+    return EventPage(list(decode_rows(rows)), last, len(rows) == limit)
 
 
-def _up_to(max_chars: float, rows: Iterable[_Row]) -> Iterable[_Row]:
+def _take_chars(max_chars: float, rows: Iterable[_Row]) -> Iterable[_Row]:
     """The row with which they reach `max_chars` is the last."""
     chars = 0
     for row in rows:
         yield row
-        chars += _chars(row)
+        chars += _count_chars(row)
         if chars >= max_chars:
             return
 
 
-def _chars(row: _Row) -> int:
+def _count_chars(row: _Row) -> int:
     return len(row.data_json or "")
 
 
-def readable(rows: Iterable[_Row]) -> Iterable[Event]:
+def decode_rows(rows: Iterable[_Row]) -> Iterable[Event]:
     """The events of those rows that can be read."""
     for row in rows:
         try:
             yield _decode(row)
         except (ValueError, RecursionError) as error:
-            unreadable.note(row, str(error).splitlines()[0])
+            unreadable_rows.note(row, str(error).splitlines()[0])
 
 
 def _decode(row: _Row) -> Event:
@@ -202,19 +202,19 @@ def _decode(row: _Row) -> Event:
         raise ValueError("bad type")
     if not isinstance(row.audience, str) or not audiences.is_valid(row.audience):
         raise ValueError("bad audience")
-    data = _payload(row.data_json)
-    model = event_types.KNOWN.get(row.type)
+    data = _parse_payload(row.data_json)
+    model = event_types.PAYLOAD_MODELS.get(row.type)
     if model is not None:
-        _check(model, data)
-    return Event(row.id, row.type, row.audience, data, _time(row.created_at), len(row.data_json))
+        _validate_payload(model, data)
+    return Event(row.id, row.type, row.audience, data, _parse_time(row.created_at), len(row.data_json))
 
 
-def _payload(text: Any) -> dict[str, Any]:
+def _parse_payload(text: Any) -> dict[str, Any]:
     if not isinstance(text, str):
         raise ValueError("payload is not text")
     if len(text.encode()) > event_types.MAX_PAYLOAD_BYTES:
         raise ValueError(f"payload is over {event_types.MAX_PAYLOAD_BYTES} bytes")
-    data = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+    data = json.loads(text, parse_constant=_refuse_constant, parse_float=_parse_finite)
     if not isinstance(data, dict):
         raise ValueError("payload is not a JSON object")
     if event_types.is_too_deep(data, text):
@@ -224,7 +224,7 @@ def _payload(text: Any) -> dict[str, Any]:
     return data
 
 
-def _time(text: Any) -> str:
+def _parse_time(text: Any) -> str:
     """Programs write times as they are used to, as SQLite's `datetime('now')` for one."""
     try:
         return utc_text(parse_utc(text))
@@ -232,9 +232,9 @@ def _time(text: Any) -> str:
         raise ValueError("bad time") from error
 
 
-def _check(model: type[event_types.Payload], data: dict[str, Any]) -> None:
+def _validate_payload(model: type[event_types.Payload], data: dict[str, Any]) -> None:
     try:
-        event_types.check(model, data)
+        event_types.validate_payload(model, data)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         raise ValueError(f"payload field {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
@@ -244,7 +244,7 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-def _finite(text: str) -> float:
+def _parse_finite(text: str) -> float:
     number = float(text)
     if math.isinf(number):  # it would go out as Infinity, which no reader takes
         raise ValueError(f"{text[:20]} is no number that can be kept")

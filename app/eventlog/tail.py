@@ -6,17 +6,17 @@ import time
 from collections.abc import Callable, Sequence
 
 from app.eventlog import wakeup
-from app.eventlog.continuity import Place
-from app.eventlog.reader import Event, Page
+from app.eventlog.continuity import TailPosition
+from app.eventlog.reader import Event, EventPage
 from app.infra.concurrency import breathe
 
 log = logging.getLogger(__name__)
 
-LOOK_BY_ITSELF_S = 1.0
+MAX_IDLE_S = 1.0
 RETRY_S = 0.5
 # A look that takes longer than this has told nothing so far: until it comes back, nobody knows what is new.
-DEAF_AFTER_S = 2.0
-DEAF_CHECK_S = 0.25
+STALLED_AFTER_S = 2.0
+STALL_CHECK_INTERVAL_S = 0.25
 
 Listener = Callable[[Sequence[Event], int], None]
 """Gets the next events in order and the cursor behind them; must neither block nor raise."""
@@ -28,9 +28,9 @@ class Tail:
 
     def __init__(
         self,
-        make_wake: Callable[[], wakeup.Wake],
-        read_after: Callable[[int], Page],
-        resume: Callable[[int | None], Place],
+        make_wake: Callable[[], wakeup.CommitNotifier],
+        read_after: Callable[[int], EventPage],
+        resume: Callable[[int | None], TailPosition],
         recover: Callable[[], None],
     ) -> None:
         self._make_wake, self._read_after, self._resume, self._recover = make_wake, read_after, resume, recover
@@ -38,7 +38,7 @@ class Tail:
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self._look_began: float | None = None
-        self._wake: wakeup.Wake | None = None
+        self._wake: wakeup.CommitNotifier | None = None
         self.cursor = 0
         self.degraded = False
 
@@ -67,7 +67,7 @@ class Tail:
     def stop(self) -> None:
         self._stopping.set()
         for thread in self._threads:
-            thread.join(timeout=2 * LOOK_BY_ITSELF_S)
+            thread.join(timeout=2 * MAX_IDLE_S)
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -84,7 +84,7 @@ class Tail:
     def _wait(self) -> None:
         """Until there may be something new; without a connection there may always be."""
         if self._wake is not None:
-            self._wake.wait(LOOK_BY_ITSELF_S, self._stopping.is_set)
+            self._wake.wait(MAX_IDLE_S, self._stopping.is_set)
 
     def _look(self) -> None:
         """Read all there is; yields between pages, so that requests go on."""
@@ -107,20 +107,20 @@ class Tail:
 
     def _watch(self) -> None:
         """A database that is frozen, or a path that drops packets, raises no error for seconds."""
-        while not self._stopping.wait(DEAF_CHECK_S):
+        while not self._stopping.wait(STALL_CHECK_INTERVAL_S):
             began = self._look_began
-            if began is not None and time.monotonic() - began >= DEAF_AFTER_S:
-                self._note_loss(f"a look at the log has not come back for {DEAF_AFTER_S:g} s")
+            if began is not None and time.monotonic() - began >= STALLED_AFTER_S:
+                self._note_loss(f"a look at the log has not come back for {STALLED_AFTER_S:g} s")
 
     def _go_on(self) -> None:
         """After a lost connection the database may be an older one, restored: what was read of it is then not in it."""
         place = self._resume(self.cursor)
         if place.back_to is not None:
             log.warning("reading again from id %s, after %s: an older database is back", place.back_to, self.cursor)
-            self._tell(Page([], place.back_to, full=False))
-        self._tell(Page([], place.after, full=False))
+            self._tell(EventPage([], place.back_to, full=False))
+        self._tell(EventPage([], place.after, full=False))
 
-    def _tell(self, page: Page) -> None:
+    def _tell(self, page: EventPage) -> None:
         if page.cursor == self.cursor:
             return
         self.cursor = page.cursor

@@ -8,14 +8,14 @@ from collections.abc import Callable
 from typing import Protocol
 from urllib.parse import quote
 
-LOOK_S = 0.02
+CHECK_INTERVAL_S = 0.02
 # Where events have just come, more are likely to come.
-BUSY_LOOK_S = 0.01
-BUSY_FOR_S = 1.0
+BUSY_CHECK_INTERVAL_S = 0.01
+BUSY_PERIOD_S = 1.0
 CHANNEL = "beacon_event"
 
 
-class Wake(Protocol):
+class CommitNotifier(Protocol):
     """Waits for a hint. Every method may raise the driver's errors: the database is then away."""
 
     def wait(self, timeout_s: float, stopping: Callable[[], bool]) -> None:
@@ -30,12 +30,12 @@ class Wake(Protocol):
     def close(self) -> None: ...
 
 
-class SqliteWake:
+class SqliteNotifier:
     """Asks `PRAGMA data_version`, a few microseconds a call, on a connection that writes nothing itself."""
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._identity = _identity(path)
+        self._identity = _file_identity(path)
         # Greenlets of one thread share it in turn; the check would forbid the tests' real threads.
         self._connection = sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, check_same_thread=False)
         self._version = -1
@@ -43,7 +43,7 @@ class SqliteWake:
         self._poked = threading.Event()
 
     def wait(self, timeout_s: float, stopping: Callable[[], bool]) -> None:
-        if _identity(self._path) != self._identity:
+        if _file_identity(self._path) != self._identity:
             # Open connections would go on reading and writing the file that was moved away.
             raise sqlite3.OperationalError(f"the database file {self._path} was replaced")
         deadline = time.monotonic() + timeout_s
@@ -51,7 +51,7 @@ class SqliteWake:
             if self._has_changed():
                 return
             is_busy = time.monotonic() < self._busy_until
-            if self._poked.wait(BUSY_LOOK_S if is_busy else LOOK_S):
+            if self._poked.wait(BUSY_CHECK_INTERVAL_S if is_busy else CHECK_INTERVAL_S):
                 self._poked.clear()
                 self._has_changed()  # the look that follows is this change's too
                 return
@@ -60,7 +60,7 @@ class SqliteWake:
         self._poked.set()
 
     def expect_more(self) -> None:
-        self._busy_until = time.monotonic() + BUSY_FOR_S
+        self._busy_until = time.monotonic() + BUSY_PERIOD_S
 
     def _has_changed(self) -> bool:
         """Whether another connection has written since the last time."""
@@ -72,7 +72,7 @@ class SqliteWake:
         self._connection.close()
 
 
-class PostgresWake:
+class PostgresNotifier:
     """`LISTEN` on a connection of its own; a trigger notifies for every insert, also for those by hand."""
 
     def __init__(self, conninfo: str) -> None:
@@ -96,14 +96,14 @@ class PostgresWake:
         self._connection.close()
 
 
-def for_database(url: str) -> Wake:
+def build_notifier(url: str) -> CommitNotifier:
     """The fitting kind for a database address as in `Settings.database_url`."""
     if url.startswith("sqlite:///"):
-        return SqliteWake(url.removeprefix("sqlite:///"))
-    return PostgresWake(url.replace("postgresql+psycopg://", "postgresql://", 1))
+        return SqliteNotifier(url.removeprefix("sqlite:///"))
+    return PostgresNotifier(url.replace("postgresql+psycopg://", "postgresql://", 1))
 
 
-def _identity(path: str) -> tuple[int, int]:
+def _file_identity(path: str) -> tuple[int, int]:
     try:
         found = os.stat(path)  # noqa: PTH116 -- called all the time, and a Path would be built for nothing
     except OSError as error:

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from app.db import write
 from app.eventlog.append import NewEvent, append
-from app.eventlog.event_types import Check, ReconciliationVerified
+from app.eventlog.event_types import ReconciliationVerified, VerifiedCheck
 from app.infra.clock import utc_text
 from app.infra.lease import Claim
 from app.reconciliation import row_memory, row_writer
@@ -117,7 +117,7 @@ def _events(checks: list[Unchanged]) -> list[NewEvent]:
     for start in range(0, len(checks), CHECKS_AN_EVENT):
         part = checks[start : start + CHECKS_AN_EVENT]
         services = {
-            check.service_id: Check(
+            check.service_id: VerifiedCheck(
                 checked_at=check.verdict.checked_at, latency_ms=check.verdict.latency_ms, as_of=check.verdict.figures_at
             )
             for check in part

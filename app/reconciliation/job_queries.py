@@ -81,7 +81,7 @@ def published(session: Session, viewer: Viewer, service_id: str, job_id: str) ->
     for _ in range(EVENT_WINDOWS):
         window = sa.select(*_COLUMNS).where(EventRow.id > end - EVENT_WINDOW, EventRow.id <= end, mine)
         rows = [row for row in session.execute(window.order_by(EventRow.id.desc())) if _may_name(row.data_json, job_id)]
-        events += [event for event in log.readable(rows) if _is_of(event, service_id, job_id)]
+        events += [event for event in log.decode_rows(rows) if _is_of(event, service_id, job_id)]
         end -= EVENT_WINDOW
         if end <= 0 or len(events) >= MAX_EVENTS:
             break

@@ -31,7 +31,7 @@ def of_jobs(
             break
         window = sa.select(*_COLUMNS).where(EventRow.id > end - WINDOW, EventRow.id <= end, mine)
         rows = session.execute(window.order_by(EventRow.id.desc())).all()
-        for event in log.readable(row for row in rows if service_id in str(row.data_json)):
+        for event in log.decode_rows(row for row in rows if service_id in str(row.data_json)):
             job_id = event.data.get("jobId")
             if job_id in wanted and event.data.get("service") == service_id:
                 found.setdefault(job_id, []).append(event)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from app.eventlog.cursor import Start
+from app.eventlog.cursor import StartPosition
 from app.infra.clock import utc_text
 from app.stream import sse
 from app.stream.subscriber import CloseReason, Reader
@@ -21,7 +21,7 @@ class Opening:
     """
 
     reader: Reader
-    start: Start
+    start: StartPosition
     hello: Mapping[str, Any]
     flag_version: int = -1
 
@@ -39,7 +39,7 @@ class Opening:
         return "replayed" if self.start.after < self.start.head else "none"
 
 
-def reset_frame(start: Start) -> bytes:
+def reset_frame(start: StartPosition) -> bytes:
     """Tells a client that its cursor is unusable; the id is the head's, so that it goes on from there."""
     return sse.json_frame({"reason": start.reset, "head": start.head}, event="reset", id=start.head)
 

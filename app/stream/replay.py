@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Collection, Sequence
 
 from app.eventlog.audience import CONTROL
-from app.eventlog.reader import Page, Pruned
+from app.eventlog.reader import CursorPruned, EventPage
 from app.infra.concurrency import Pace
 from app.stream.chunks import Chunk, join_chunks
 from app.stream.hub import Hub, is_revoked
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 # Ring entries looked at for one chunk.
 MAX_ENTRIES_PER_CHUNK = 500
 
-ReadLog = Callable[[int, Collection[str]], Page]
+ReadLog = Callable[[int, Collection[str]], EventPage]
 """The log after a cursor for these audiences; opens and gives back its own connection. Raises `Pruned`, and whatever
 the driver raises while the log is away."""
 
@@ -41,7 +41,7 @@ class Replay:
         cursor = subscriber.cursor  # it may move during the look
         try:
             entries, upto = self._look(subscriber, cursor)
-        except Pruned:
+        except CursorPruned:
             subscriber.close("drain")
             return Chunk(b"", cursor, cursor, 0)
         if any(entry.event.audience == CONTROL and is_revoked(subscriber, entry.event) for entry in entries):
@@ -59,10 +59,10 @@ class Replay:
         page = self._read(cursor, {*subscriber.audiences, CONTROL})
         return [BufferedEvent(event) for event in page.events], max(page.cursor, cursor)
 
-    def _read(self, cursor: int, audiences: Collection[str]) -> Page:
+    def _read(self, cursor: int, audiences: Collection[str]) -> EventPage:
         try:
             page = self._read_log(cursor, audiences)
-        except Pruned:
+        except CursorPruned:
             raise
         except Exception as error:
             if not self.log_is_away:

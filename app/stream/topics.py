@@ -3,10 +3,10 @@
 import re
 from dataclasses import dataclass
 
-from app.eventlog.event_types import TYPE, is_valid_type
+from app.eventlog.event_types import EVENT_TYPE_PATTERN, is_valid_type
 
 MAX_TOPICS = 50
-_PREFIX = re.compile(TYPE.pattern + r"\.\*")
+_PREFIX = re.compile(EVENT_TYPE_PATTERN.pattern + r"\.\*")
 
 
 class InvalidTopics(ValueError):

@@ -36,7 +36,7 @@ def reader(cast: Flask) -> dict[str, str]:
 
 def stored(app: Flask) -> list[log.Event]:
     with app.app_context(), read() as session:
-        return log.after(session, 0, limit=2_000).events
+        return log.read_after(session, 0, limit=2_000).events
 
 
 def problem(response: TestResponse, status: int) -> dict[str, Any]:

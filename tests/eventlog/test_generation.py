@@ -18,7 +18,7 @@ from app.db import db, read
 from app.eventlog import generation
 from app.eventlog import reader as log
 from app.eventlog.append import NewEvent
-from app.eventlog.high_water_mark import Mark
+from app.eventlog.high_water_mark import HighWaterMark
 from tests.support.application import stop
 from tests.support.cast import ALICE, headers_of, logged_in, publish
 from tests.support.sse_client import open_stream
@@ -149,7 +149,7 @@ def test_a_file_that_was_served_and_has_lost_its_mark_is_not_trusted(
     database.with_name(database.name + "-mark").unlink()
     again.extensions["beacon_live"].start()
     assert resets(again, headers, cursor)[0] == ["generation"]
-    assert Mark(settings).read() is not None
+    assert HighWaterMark(settings).read() is not None
 
 
 def test_programs_that_poll_get_one_reset_and_the_generation(
@@ -206,7 +206,7 @@ def test_each_of_two_restores_is_noticed(
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", json.dumps({"generation": "a"}), "\x00" * 40])
 def test_a_mark_of_no_use_is_none(settings: Settings, database: Path, text: str) -> None:
     database.with_name(database.name + "-mark").write_text(text)
-    assert Mark(settings).read() is None
+    assert HighWaterMark(settings).read() is None
 
 
 def test_an_eventsource_whose_address_names_the_old_generation_gets_one_reset_only(

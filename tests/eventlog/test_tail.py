@@ -17,10 +17,10 @@ from app.background import Live
 from app.config import Settings
 from app.eventlog import reader as log
 from app.eventlog.append import NewEvent
-from app.eventlog.continuity import Place
-from app.eventlog.reader import Event, Page
+from app.eventlog.continuity import TailPosition
+from app.eventlog.reader import Event, EventPage
 from app.eventlog.tail import Tail
-from app.eventlog.wakeup import SqliteWake, for_database
+from app.eventlog.wakeup import SqliteNotifier, build_notifier
 from tests.stream.readers import event
 from tests.support.cast import publish
 from tests.support.machine import scaled
@@ -59,15 +59,21 @@ class FakeLog:
         self.events, self.page = list(events), page
         self.down = False
 
-    def after(self, cursor: int) -> Page:
+    def after(self, cursor: int) -> EventPage:
         if self.down:
             raise OSError("the database is away")
         found = [one for one in self.events if one.id > cursor][: self.page]
-        return Page(found, found[-1].id if found else cursor, len(found) == self.page)
+        return EventPage(found, found[-1].id if found else cursor, len(found) == self.page)
 
-    def resume(self, cursor: int | None) -> Place:
+    def resume(self, cursor: int | None) -> TailPosition:
         head = max((one.id for one in self.events), default=0)
-        return Place(head) if cursor is None else Place(head, head) if head < cursor else Place(cursor)
+        return (
+            TailPosition(head)
+            if cursor is None
+            else TailPosition(head, head)
+            if head < cursor
+            else TailPosition(cursor)
+        )
 
 
 class Ears:
@@ -169,12 +175,12 @@ def test_a_look_that_does_not_come_back_is_a_loss_and_its_end_is_none(
     tail: Tail, fake: FakeLog, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A database that is frozen raises nothing."""
-    monkeypatch.setattr("app.eventlog.tail.DEAF_AFTER_S", 0.05)
-    monkeypatch.setattr("app.eventlog.tail.DEAF_CHECK_S", 0.01)
+    monkeypatch.setattr("app.eventlog.tail.STALLED_AFTER_S", 0.05)
+    monkeypatch.setattr("app.eventlog.tail.STALL_CHECK_INTERVAL_S", 0.01)
     answers, ears = threading.Event(), Ears()
     answers.set()
 
-    def slowly(cursor: int) -> Page:
+    def slowly(cursor: int) -> EventPage:
         assert answers.wait(scaled(30))
         return fake.after(cursor)
 
@@ -191,7 +197,7 @@ def test_a_look_that_does_not_come_back_is_a_loss_and_its_end_is_none(
 
 
 def test_it_cannot_start_without_its_database(fake: FakeLog) -> None:
-    def resume(_cursor: int | None) -> Place:
+    def resume(_cursor: int | None) -> TailPosition:
         raise OSError("away")
 
     with pytest.raises(OSError, match="away"):
@@ -271,13 +277,13 @@ def test_poking_a_tail_that_is_not_running_or_has_lost_its_database_does_nothing
 
 class TestSqliteWake:
     @pytest.fixture
-    def wake(self, database: Path) -> Iterator[SqliteWake]:
-        made = SqliteWake(str(database))
+    def wake(self, database: Path) -> Iterator[SqliteNotifier]:
+        made = SqliteNotifier(str(database))
         made.wait(0.1, lambda: False)
         yield made
         made.close()
 
-    def test_it_returns_soon_after_another_connection_has_written(self, wake: SqliteWake, database: Path) -> None:
+    def test_it_returns_soon_after_another_connection_has_written(self, wake: SqliteNotifier, database: Path) -> None:
         with closing(sqlite3.connect(database)) as outsider:
             outsider.execute(INSERT)
             outsider.commit()
@@ -285,12 +291,12 @@ class TestSqliteWake:
         wake.wait(10, lambda: False)
         assert time.monotonic() - began < scaled(5)
 
-    def test_without_news_it_returns_after_its_time(self, wake: SqliteWake) -> None:
+    def test_without_news_it_returns_after_its_time(self, wake: SqliteNotifier) -> None:
         began = time.monotonic()
         wake.wait(0.1, lambda: False)
         assert 0.1 <= time.monotonic() - began < scaled(5)
 
-    def test_poked_it_returns_soon_and_only_once(self, wake: SqliteWake) -> None:
+    def test_poked_it_returns_soon_and_only_once(self, wake: SqliteNotifier) -> None:
         wake.poke()
         began = time.monotonic()
         wake.wait(10, lambda: False)
@@ -299,18 +305,18 @@ class TestSqliteWake:
         wake.wait(0.1, lambda: False)
         assert time.monotonic() - began >= 0.1
 
-    def test_a_poke_from_another_thread_ends_the_wait(self, wake: SqliteWake) -> None:
+    def test_a_poke_from_another_thread_ends_the_wait(self, wake: SqliteNotifier) -> None:
         threading.Timer(0.05, wake.poke).start()
         began = time.monotonic()
         wake.wait(10, lambda: False)
         assert time.monotonic() - began < scaled(5)
 
-    def test_it_returns_at_once_when_stopping(self, wake: SqliteWake) -> None:
+    def test_it_returns_at_once_when_stopping(self, wake: SqliteNotifier) -> None:
         began = time.monotonic()
         wake.wait(10, lambda: True)
         assert time.monotonic() - began < scaled(5)
 
-    def test_a_file_moved_away_or_replaced_is_an_error(self, wake: SqliteWake, database: Path) -> None:
+    def test_a_file_moved_away_or_replaced_is_an_error(self, wake: SqliteNotifier, database: Path) -> None:
         database.rename(database.with_name("moved.db"))
         with pytest.raises(sqlite3.OperationalError, match="gone"):
             wake.wait(0.1, lambda: False)
@@ -318,13 +324,13 @@ class TestSqliteWake:
         with pytest.raises(sqlite3.OperationalError, match="replaced"):
             wake.wait(0.1, lambda: False)
 
-    def test_it_cannot_write(self, wake: SqliteWake) -> None:
+    def test_it_cannot_write(self, wake: SqliteNotifier) -> None:
         with pytest.raises(sqlite3.OperationalError, match="readonly"):
             wake._connection.execute(INSERT)
 
     def test_the_database_address_chooses_the_kind(self, settings: Settings, database: Path) -> None:
-        made = for_database(settings.database_url)
-        assert isinstance(made, SqliteWake)
+        made = build_notifier(settings.database_url)
+        assert isinstance(made, SqliteNotifier)
         made.close()
 
 
@@ -353,7 +359,7 @@ class TestWithTheApplication:
             outsider.commit()
         publish(live_app, NewEvent("good", {}))
         wait_for(lambda: ears.ids == [6])
-        assert log.unreadable.count == 5
+        assert log.unreadable_rows.count == 5
         assert not live.is_degraded()
 
     def test_it_survives_the_database_being_moved_away_and_back(

@@ -52,7 +52,7 @@ def settings(postgres: Postgres, path: StallingProxy, tmp_path: Path) -> Setting
 
 @pytest.fixture(autouse=True)
 def _short_calls(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.eventlog.tail.DEAF_AFTER_S", DEAF_AFTER_S)
+    monkeypatch.setattr("app.eventlog.tail.STALLED_AFTER_S", DEAF_AFTER_S)
     monkeypatch.setattr(postgres, "ANSWER_S", ANSWER_S)
     monkeypatch.setattr(postgres.Connection, "answer_s", ANSWER_S)
     monkeypatch.setitem(postgres._PATH, "connect_timeout", CONNECT_S)

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from typing import cast
 
 from app.eventlog.audience import EVERYONE, Viewer
-from app.eventlog.cursor import Start
-from app.eventlog.reader import Event, Page
+from app.eventlog.cursor import StartPosition
+from app.eventlog.reader import Event, EventPage
 from app.stream import formats
 from app.stream.chunks import Chunk
 from app.stream.control import Opening
@@ -62,13 +62,13 @@ def subscriber(
     return QueuedSubscriber(reader(person, head, topics, shape, login_id, token_id), after, on_end)
 
 
-def opening(who: Reader, start: Start | None = None) -> Opening:
-    begins = start or Start(0, 0)
+def opening(who: Reader, start: StartPosition | None = None) -> Opening:
+    begins = start or StartPosition(0, 0)
     return Opening(who, begins, {"head": begins.head})
 
 
 def opening_of(made: Subscriber) -> Opening:
-    return opening(made.reader, Start(made.cursor, made.reader.head))
+    return opening(made.reader, StartPosition(made.cursor, made.reader.head))
 
 
 def add(hub: Hub, made: Subscriber) -> None:
@@ -116,13 +116,13 @@ class FakeLog:
     def head(self) -> int:
         return max((one.id for one in self.events), default=0)
 
-    def __call__(self, cursor: int, audiences: Collection[str]) -> Page:
+    def __call__(self, cursor: int, audiences: Collection[str]) -> EventPage:
         self.reads += 1
         if self.down:
             raise self.down
         found = [one for one in self.events if one.id > cursor and one.audience in audiences][: self.page]
         full = len(found) == self.page
-        return Page(found, found[-1].id if full else max(cursor, self.head), full)
+        return EventPage(found, found[-1].id if full else max(cursor, self.head), full)
 
 
 class FakeSocket:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection
 
 import pytest
 
-from app.eventlog.reader import Event, Page
+from app.eventlog.reader import Event, EventPage
 from app.stream import catchup
 from app.stream.broadcaster import Broadcaster
 from app.stream.catchup import CHUNKS_PER_TURN, CatchUp
@@ -138,7 +138,7 @@ class Slow:
         self._log = log
         self.meanwhile: Callable[[], object] | None = None
 
-    def __call__(self, cursor: int, audiences: Collection[str]) -> Page:
+    def __call__(self, cursor: int, audiences: Collection[str]) -> EventPage:
         page = self._log(cursor, audiences)
         happens, self.meanwhile = self.meanwhile, None
         if happens:

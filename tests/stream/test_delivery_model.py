@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from app.eventlog.audience import CONTROL, EVERYONE
-from app.eventlog.cursor import Start, start
-from app.eventlog.reader import Event, Page
+from app.eventlog.cursor import StartPosition, resolve_start
+from app.eventlog.reader import Event, EventPage
 from app.stream.broadcaster import Broadcaster
 from app.stream.catchup import CatchUp
 from app.stream.generator_transport import GeneratorStream, StreamTiming
@@ -100,7 +100,7 @@ class Client:
     """Speaks HTTP/1.1, and gets chunks over a wire."""
     cursor: str | None = None
     log: list[Event] = field(default_factory=list)
-    begun: Start = field(default_factory=lambda: Start(0, 0))
+    begun: StartPosition = field(default_factory=lambda: StartPosition(0, 0))
     frames: int = 0
     ended: bool = True
     wire: SocketSubscriber | None = None
@@ -114,7 +114,7 @@ class Client:
     def who(self) -> Reader:
         return reader(self.person, self.begun.head, self.topics)
 
-    def begin(self, log: list[Event], begun: Start) -> None:
+    def begin(self, log: list[Event], begun: StartPosition) -> None:
         self.log, self.begun = log, begun
         self.parser, self.frames, self.ended, self.read = Parser(), 0, False, 0
         self.wire = self.socket = self.feed = self.dechunker = None
@@ -315,7 +315,7 @@ class Delivery(RuleBasedStateMachine):
     # How.
 
     def connect(self, client: Client, over_wire: bool, room: int | None) -> None:
-        begun = start(client.cursor, self.head(), self.floor)
+        begun = resolve_start(client.cursor, self.head(), self.floor)
         client.begin(self.log, begun)
         if client.cursor is None:
             client.cursor = str(begun.after)
@@ -405,7 +405,7 @@ class Delivery(RuleBasedStateMachine):
     def head(self) -> int:
         return len(self.log)
 
-    def look(self, cursor: int, audiences: Collection[str]) -> Page:
+    def look(self, cursor: int, audiences: Collection[str]) -> EventPage:
         before, behind, away = self.before, self.behind, self.away
         self.before, self.behind, self.away = [], [], False
         self.act(before)
@@ -414,7 +414,7 @@ class Delivery(RuleBasedStateMachine):
         kept = self.log[max(cursor, self.floor) :]
         found = [one for one in kept if one.audience in audiences][:PAGE]
         full = len(found) == PAGE
-        page = Page(found, found[-1].id if full else max(cursor, self.head()), full)
+        page = EventPage(found, found[-1].id if full else max(cursor, self.head()), full)
         self.act(behind)
         return page
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from app.config import Settings
-from app.eventlog.cursor import Start
+from app.eventlog.cursor import StartPosition
 from app.stream.build_stream import StreamEngine
 from app.stream.hub import Hub
 from tests.stream.readers import FakeLog, event, events, opening, reader
@@ -23,7 +23,7 @@ def engine(settings: Settings) -> Iterator[StreamEngine]:
 
 
 def opened(engine: StreamEngine, after: int) -> StreamReader:
-    return StreamReader(iter(engine.feed(opening(reader(), Start(after, 3)))))
+    return StreamReader(iter(engine.feed(opening(reader(), StartPosition(after, 3)))))
 
 
 def test_without_an_event_loop_it_takes_no_sockets(engine: StreamEngine) -> None:

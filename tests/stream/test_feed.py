@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from app.eventlog.cursor import Start
+from app.eventlog.cursor import StartPosition
 from app.stream import generator_transport as feeds
 from app.stream.broadcaster import Broadcaster
 from app.stream.generator_transport import GeneratorStream, StreamTiming
@@ -30,7 +30,7 @@ class Stream:
         self,
         hub: Hub,
         log: FakeLog,
-        start: Start,
+        start: StartPosition,
         rhythm: StreamTiming = AT_ONCE,
         degraded: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -69,7 +69,7 @@ def opened(
 ) -> Stream:
     """A stream over a log that the tail has read to its head before."""
     hub.deliver((), log.head)
-    stream = Stream(hub, log, Start(after, log.head), rhythm, degraded)
+    stream = Stream(hub, log, StartPosition(after, log.head), rhythm, degraded)
     assert [frame.event for frame in stream.step()] == ["hello"]
     return stream
 
@@ -77,7 +77,7 @@ def opened(
 def test_the_first_line_is_a_jittered_retry(hub: Hub) -> None:
     seen = set()
     for _ in range(20):
-        first = next(Stream(hub, FakeLog(), Start(0, 0)).chunks)
+        first = next(Stream(hub, FakeLog(), StartPosition(0, 0)).chunks)
         assert first.startswith(b"retry: ")
         (frame,) = parse(first)
         assert frame.event == "hello"
@@ -87,7 +87,7 @@ def test_the_first_line_is_a_jittered_retry(hub: Hub) -> None:
 
 
 def test_nothing_happens_before_the_first_step_and_nothing_stays_after_closing(hub: Hub) -> None:
-    stream = Stream(hub, FakeLog(), Start(0, 0))
+    stream = Stream(hub, FakeLog(), StartPosition(0, 0))
     assert len(hub) == 0
     stream.step()
     assert len(hub) == 1
@@ -138,7 +138,7 @@ def test_an_overflow_beyond_the_ring_is_read_again_from_the_log(monkeypatch: pyt
 
 
 def test_a_reset_follows_hello_and_carries_the_heads_id(hub: Hub) -> None:
-    hello, reset = Stream(hub, FakeLog(), Start(9, 9, "pruned")).step()
+    hello, reset = Stream(hub, FakeLog(), StartPosition(9, 9, "pruned")).step()
     assert hello.event == "hello"
     assert (reset.event, reset.id, reset.json()) == ("reset", "9", {"reason": "pruned", "head": 9})
 
@@ -215,7 +215,7 @@ def test_a_lifetime_ends_within_its_jitter(hub: Hub) -> None:
 def test_a_revocation_met_in_replay_ends_the_stream_and_nothing_behind_it_goes_out(hub: Hub) -> None:
     log = FakeLog(*events(1, 2), control(3, "user_changed", user="alice"), event(4), page=2)
     hub.deliver((), 4)
-    stream = Stream(hub, log, Start(0, 2))
+    stream = Stream(hub, log, StartPosition(0, 2))
     frames = [frame for part in stream.chunks for frame in parse(part) if frame.event != "heartbeat"]
     assert [frame.id for frame in frames] == [None, "1", "2", None]
     assert frames[-1].json()["reason"] == "revoked"

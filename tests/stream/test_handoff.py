@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.eventlog.cursor import Start
+from app.eventlog.cursor import StartPosition
 from app.stream.control import Opening
 from app.stream.handoff import PENDING_KEY, HandedOffBody, HandOff, PendingStream, _limit_socket
 from app.stream.socket_transport import ACK_TIMEOUT_MS, SEND_BUFFER_BYTES, SLOW_READER_TIMEOUT_S, Connection
@@ -75,7 +75,7 @@ class Stream:
 
     def __init__(self, seat: Seat, status: str = "200 OK") -> None:
         self._seat, self._status = seat, status
-        self.opening = opening(reader(), Start(3, 3))
+        self.opening = opening(reader(), StartPosition(3, 3))
         self.raises: BaseException | None = None
         self.answers = True
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from app.eventlog.cursor import Start
+from app.eventlog.cursor import StartPosition
 from app.eventlog.reader import Event
 from app.stream import formats
 from app.stream.broadcaster import Broadcaster
@@ -312,9 +312,9 @@ class TestCounting:
 
     @pytest.mark.parametrize(
         ("start", "outcome"),
-        [(Start(4, 4), "none"), (Start(3, 4), "replayed"), (Start(4, 4, "pruned"), "reset")],
+        [(StartPosition(4, 4), "none"), (StartPosition(3, 4), "replayed"), (StartPosition(4, 4, "pruned"), "reset")],
     )
-    def test_how_a_stream_begins_is_counted(self, hub: Hub, start: Start, outcome: str) -> None:
+    def test_how_a_stream_begins_is_counted(self, hub: Hub, start: StartPosition, outcome: str) -> None:
         made = subscriber(after=start.after)
         hub.add(made, opening(made.reader, start))
         assert hub.counters.resumes == {outcome: 1}

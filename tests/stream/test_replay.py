@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Sequence
 
 import pytest
 
-from app.eventlog.reader import Page, Pruned
+from app.eventlog.reader import CursorPruned, EventPage
 from app.stream.chunks import MAX_CHUNK_BYTES, Chunk
 from app.stream.hub import Hub
 from app.stream.queue_subscriber import QueuedSubscriber
@@ -125,7 +125,7 @@ def test_the_log_away_raises_and_moves_nothing() -> None:
 
 def test_a_log_that_ends_below_the_cursor_leads_nowhere_and_not_back() -> None:
     telling, made = Telling(FakeLog(*events(1, 3)), head=100), subscriber(after=50)
-    chunk = Replay(telling.hub, lambda _cursor, _audiences: Page([], 3, full=False)).next(made)
+    chunk = Replay(telling.hub, lambda _cursor, _audiences: EventPage([], 3, full=False)).next(made)
     assert (chunk.after, chunk.upto, chunk.data) == (50, 50, b"")
 
 
@@ -133,7 +133,7 @@ def test_a_reader_that_moved_on_during_the_look_gets_a_chunk_from_where_the_look
     """Whoever sends can then see that it does not fit any more."""
     telling, made = Telling(FakeLog(*events(1, 3)), head=3), subscriber()
 
-    def read(cursor: int, audiences: Collection[str]) -> Page:
+    def read(cursor: int, audiences: Collection[str]) -> EventPage:
         made.cursor = 3
         return telling.log(cursor, audiences)
 
@@ -188,7 +188,7 @@ def test_events_that_the_ring_drops_during_the_look_are_read_from_the_log() -> N
 def test_a_cursor_that_was_pruned_meanwhile_ends_the_stream_instead_of_leaving_a_gap() -> None:
     """Its client comes back with the same cursor, and is answered with a reset."""
     log = FakeLog(*events(1, 9))
-    log.down = Pruned()
+    log.down = CursorPruned()
     telling = Telling(log, RingBuffer(max_events=2))
     made = subscriber(after=3)
     assert telling.replay.next(made) == Chunk(b"", 3, 3, 0)

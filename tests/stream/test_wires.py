@@ -6,7 +6,7 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
-from app.eventlog.cursor import Start
+from app.eventlog.cursor import StartPosition
 from app.stream.broadcaster import Broadcaster
 from app.stream.catchup import CatchUp
 from app.stream.chunks import http_chunk
@@ -37,10 +37,10 @@ class Worker:
         self.ended: list[str] = []
         self._pairs = ExitStack()
 
-    def connect(self, person: Person = ALICE, start: Start | None = None, fill: bool = False) -> "Client":
+    def connect(self, person: Person = ALICE, start: StartPosition | None = None, fill: bool = False) -> "Client":
         ours, client = self._pairs.enter_context(tcp_pair())
         unread = _fill(ours) if fill else 0
-        made = opening(reader(person), start or Start(self.hub.cursor, self.hub.cursor))
+        made = opening(reader(person), start or StartPosition(self.hub.cursor, self.hub.cursor))
         wire = self.wires.open(ours, HEAD, made, lambda: self.ended.append(person.name), in_http_chunks=True)
         return Client(client, wire, unread)
 
@@ -115,7 +115,7 @@ def test_the_head_and_hello_go_out_first_and_the_reader_is_live(worker: Worker) 
 def test_a_reader_that_missed_something_is_read_to_first(worker: Worker) -> None:
     worker.log.events = events(1, 5)
     worker.hub.deliver((), 5)
-    client = worker.connect(start=Start(2, 5))
+    client = worker.connect(start=StartPosition(2, 5))
     assert not client.wire.live
     worker.look()
     assert client.ids() == ["3", "4", "5"]

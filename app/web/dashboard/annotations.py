@@ -59,7 +59,7 @@ class Turns:
     def of(self, session: Session, now: datetime) -> tuple[Turn, ...]:
         with self._lock:
             cursor, known, stood = self._cursor, self._turns, self._stood
-        rows = log.fetch(session, max(cursor, log.head(session) - LOOKED_AT), {EVERYONE}, LOOKED_AT)
+        rows = log.fetch_rows(session, max(cursor, log.head(session) - LOOKED_AT), {EVERYONE}, LOOKED_AT)
         oldest = utc_text(now - KEPT)
         moved, stands = _moved(_told(rows), stood)
         turns = tuple(turn for turn in (*known, *map(Turn.of, moved)) if turn.at > oldest)
@@ -69,8 +69,8 @@ class Turns:
         return turns
 
 
-def _told(rows: log.Rows) -> Iterable[Event]:
-    return log.readable(row for row in rows.rows if row.type == "flag.changed" or row.type.startswith(DEPLOY))
+def _told(rows: log.EventRows) -> Iterable[Event]:
+    return log.decode_rows(row for row in rows.rows if row.type == "flag.changed" or row.type.startswith(DEPLOY))
 
 
 def _moved(events: Iterable[Event], stood: Mapping[str, str]) -> tuple[list[Event], Mapping[str, str]]:

@@ -43,7 +43,7 @@ def search(session: Session, viewer: Viewer, asked: Asked, limit: int, name_of: 
     rows: list[ChangeRow] = []
     before, seen, size = None, 0, SEARCH_PAGE if asked.search.terms else limit
     while True:
-        page = log.newest_before(session, viewer, before, size, UNLISTED_TYPES)
+        page = log.read_newest_before(session, viewer, before, size, UNLISTED_TYPES)
         made = (ChangeRow.from_event(event, name_of) for event in page.events)
         rows += [row for row in made if asked.search.matches(row)]
         before, seen = page.cursor, seen + size

@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from app.eventlog import batch, event_types
-from app.eventlog.append import BadEvent, NewEvent, PreparedEvent, prepare
+from app.eventlog.append import InvalidEvent, NewEvent, PreparedEvent, prepare
 from app.eventlog.audience import CONTROL, EVERYONE
 from app.infra.concurrency import paced
 from app.infra.problems import Problem
@@ -33,13 +33,13 @@ def prepared(body: bytes) -> list[PreparedEvent]:
     """
     intake = _Intake()
     try:
-        for place, value in enumerate(paced(batch.values(body))):
+        for place, value in enumerate(paced(batch.iter_values(body))):
             if place == MAX_BATCH:
                 raise Problem(400, "Bad input", f"send 1 to {MAX_BATCH} events, not more at once")
             intake.take(place, value)
     except batch.EventTooLarge as error:
         expected = f"at most {event_types.MAX_PAYLOAD_BYTES} bytes, this has many more"
-        raise _refusal(BadEvent(f"{error.place}.data", expected, too_large=True)) from error
+        raise _refusal(InvalidEvent(f"{error.place}.data", expected, too_large=True)) from error
     return intake.done()
 
 
@@ -92,7 +92,7 @@ class _Intake:
     def _prepare(self, item: Published, place: int) -> None:
         try:
             self._events.append(prepare(NewEvent(item.type, item.data, item.audience), place))
-        except BadEvent as error:
+        except InvalidEvent as error:
             self._bad = _refusal(error)
 
 
@@ -102,14 +102,14 @@ def _named(error: ValidationError, place: int) -> dict[str, str]:
 
 
 def _forbidden(item: Published, place: int) -> str | None:
-    if event_types.is_own(item.type):
+    if event_types.is_reserved_type(item.type):
         return f"events[{place}]: {item.type[:100]} is one of Beacon's own types; publishers may not send it"
     if item.audience == CONTROL:
         return f"events[{place}]: the audience control is Beacon's own"
     return None
 
 
-def _refusal(error: BadEvent) -> Problem:
+def _refusal(error: InvalidEvent) -> Problem:
     if error.too_large:
         return Problem(413, "Payload too large", str(error), errors={error.field: str(error)})
     return Problem(400, "Bad input", f"{error.field}: {error}", errors={error.field: str(error)})

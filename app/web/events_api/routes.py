@@ -11,9 +11,9 @@ from app.db import db, write
 from app.eventlog import cursor
 from app.eventlog import reader as log
 from app.eventlog.append import NewEvent, PreparedEvent, append
-from app.eventlog.cursor import Start
+from app.eventlog.cursor import StartPosition
 from app.eventlog.reader import Event
-from app.eventlog.start_position import resume
+from app.eventlog.start_position import resolve_start_position
 from app.infra import rate_limits
 from app.infra.clock import utc_text
 from app.infra.concurrency import paced
@@ -65,9 +65,9 @@ def events() -> Response:
     readers.note_poll(actor().name, as_program=True)
     session = db.session()
     start = _start(session)
-    found = log.fetch(session, start.after, actor().viewer.audiences, limit, MAX_PAGE_CHARS)
+    found = log.fetch_rows(session, start.after, actor().viewer.audiences, limit, MAX_PAGE_CHARS)
     db.session.remove()  # a page of large events takes many turns of the loop, and connections are few
-    data = ",".join([_encoded(event) for event in paced(log.readable(found.rows))])
+    data = ",".join([_encoded(event) for event in paced(log.decode_rows(found.rows))])
     following = found.cursor if found.full else None
     head = max(start.head, found.cursor)
     meta = {"head": head, "next": following, "reset": start.reset, "generation": start.generation}
@@ -92,13 +92,13 @@ def _published() -> list[PreparedEvent]:
     raise AssertionError("unreachable: each of these raises")
 
 
-def _start(session: Session) -> Start:
+def _start(session: Session) -> StartPosition:
     """Where `after` says; without it, unlike a stream, at the oldest there is: a page of the log is asked for."""
     text = request.args.get("after")
     if text is None:
         bounds = log.bounds(session)
-        return Start(bounds.floor, bounds.head, generation=bounds.generation)
-    found = resume(session, text, request.args.get("generation"))
+        return StartPosition(bounds.floor, bounds.head, generation=bounds.generation)
+    found = resolve_start_position(session, text, request.args.get("generation"))
     if not text or found.reset == "malformed":
         raise _not_a_number("after", text, 0, 10**cursor.MAX_DIGITS)
     return found

@@ -74,7 +74,7 @@ def init_app(app: Flask, live: Live, counters: Callable[[], Counters]) -> None:
     build = app.extensions["beacon_assets"].build
 
     def look() -> Snapshot:
-        unreadable = log_read.unreadable.count
+        unreadable = log_read.unreadable_rows.count
         reported = client_errors.counted(app)
         wal = live.wal.state if live.wal is not None else WalState(0, 0.0)
         size, settings = live.log_measure.last, live.settings

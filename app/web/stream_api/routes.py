@@ -61,12 +61,12 @@ def frames() -> Response:
     online().note_poll(admitted.who.name, as_program=admitted.who.token_id is not None)
     html = _html_shape()
     audiences = admitted.who.viewer.audiences
-    found = log.fetch(db.session(), admitted.start.after, audiences, MAX_POLLED_FRAMES, MAX_POLLED_CHARS)
+    found = log.fetch_rows(db.session(), admitted.start.after, audiences, MAX_POLLED_FRAMES, MAX_POLLED_CHARS)
     db.session.remove()  # rendering takes many turns of the loop, and connections are few
     parts = [sse.json_frame(_hello(admitted, streams=is_enabled(Flag.SSE_STREAMING, admitted.who.name)), event="hello")]
     if admitted.start.reset:
         parts.append(control.reset_frame(admitted.start))
-    parts += [html(event) or b"" for event in paced(log.readable(found.rows))]
+    parts += [html(event) or b"" for event in paced(log.decode_rows(found.rows))]
     cursor_headers = {"Beacon-Cursor": str(found.cursor), "Beacon-Generation": admitted.start.generation}
     return Response(b"".join(parts), headers={**HEADERS, **cursor_headers})
 

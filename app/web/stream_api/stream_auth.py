@@ -8,8 +8,8 @@ from sqlalchemy.orm import Session
 from app.accounts import tokens
 from app.accounts.actors import Actor, actor_of
 from app.db import db
-from app.eventlog.cursor import Start
-from app.eventlog.start_position import resume
+from app.eventlog.cursor import StartPosition
+from app.eventlog.start_position import resolve_start_position
 from app.flags.evaluation import Flag, is_enabled
 from app.infra.problems import Problem
 from app.web import auth
@@ -20,7 +20,7 @@ class Admitted:
     """Who opens a stream, and where it begins; both from one look at the database."""
 
     who: Actor
-    start: Start
+    start: StartPosition
 
 
 def identify(cursor_text: str | None, scope: str | tuple[str, ...] = "stream") -> Admitted:
@@ -32,7 +32,7 @@ def identify(cursor_text: str | None, scope: str | tuple[str, ...] = "stream") -
     # The head is read before the credential: a revocation in between lies above it, and is applied.
     # The address of an EventSource names for ever what it was opened with: its header has the newer cursor.
     newer = request.headers.get("Last-Event-ID")
-    start = resume(session, newer or cursor_text, None if newer else request.args.get("generation"))
+    start = resolve_start_position(session, newer or cursor_text, None if newer else request.args.get("generation"))
     who = _credential(session)
     if who is None:
         raise auth.unauthorized()
